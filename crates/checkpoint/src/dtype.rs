@@ -1,0 +1,102 @@
+/// How numbers are stored in a checkpoint. Block formats are GGUF's; [`Dtype::Q8_0`] is also what `--dtype int8` makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[allow(missing_docs, non_camel_case_types)]
+pub enum Dtype {
+    F64,
+    F32,
+    F16,
+    BF16,
+    F8E4M3,
+    F8E5M2,
+    F8E8M0,
+    F4,
+    I64,
+    I32,
+    I16,
+    I8,
+    U64,
+    U32,
+    U16,
+    U8,
+    Bool,
+    Q8_0,
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q4K,
+    Q5K,
+    Q6K,
+}
+
+impl Dtype {
+    /// Numbers in one block.
+    pub fn block_elements(self) -> usize {
+        use Dtype::*;
+        match self {
+            Q8_0 | Q4_0 | Q4_1 | Q5_0 | Q5_1 => 32,
+            Q4K | Q5K | Q6K => 256,
+            F4 => 2,
+            _ => 1,
+        }
+    }
+
+    /// Bytes of one block.
+    pub fn block_bytes(self) -> usize {
+        use Dtype::*;
+        match self {
+            F64 | I64 | U64 => 8,
+            F32 | I32 | U32 => 4,
+            F16 | BF16 | I16 | U16 => 2,
+            F8E4M3 | F8E5M2 | F8E8M0 | F4 | I8 | U8 | Bool => 1,
+            Q8_0 => 34,
+            Q4_0 => 18,
+            Q4_1 => 20,
+            Q5_0 => 22,
+            Q5_1 => 24,
+            Q4K => 144,
+            Q5K => 176,
+            Q6K => 210,
+        }
+    }
+
+    /// Bytes of so many numbers; `None` where they are no whole number of blocks or overflow.
+    pub fn bytes_for(self, elements: u64) -> Option<u64> {
+        let block = self.block_elements() as u64;
+        elements.is_multiple_of(block).then_some(elements / block)?.checked_mul(self.block_bytes() as u64)
+    }
+}
+
+impl Dtype {
+    /// The name that people and headers use.
+    pub fn name(self) -> &'static str {
+        use Dtype::*;
+        match self {
+            F64 => "F64",
+            F32 => "F32",
+            F16 => "F16",
+            BF16 => "BF16",
+            F8E4M3 => "F8_E4M3",
+            F8E5M2 => "F8_E5M2",
+            F8E8M0 => "F8_E8M0",
+            F4 => "F4",
+            I64 => "I64",
+            I32 => "I32",
+            I16 => "I16",
+            I8 => "I8",
+            U64 => "U64",
+            U32 => "U32",
+            U16 => "U16",
+            U8 => "U8",
+            Bool => "BOOL",
+            Q8_0 => "Q8_0",
+            Q4_0 => "Q4_0",
+            Q4_1 => "Q4_1",
+            Q5_0 => "Q5_0",
+            Q5_1 => "Q5_1",
+            Q4K => "Q4_K",
+            Q5K => "Q5_K",
+            Q6K => "Q6_K",
+        }
+    }
+}

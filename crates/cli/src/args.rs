@@ -1,0 +1,323 @@
+//! What was typed. Nothing here has a meaning yet; `commands` gives it one.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Plans where every byte of a language model will live, loads it and always comes back, and runs the VendoMini
+/// experiment on it.
+#[derive(Debug, Parser)]
+#[command(name = "vendomini", version, max_term_width = 110)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+    /// Say nothing on stderr but errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say where every byte of a model would live, from its headers alone
+    Plan(PlanArgs),
+    /// Load a model, report where it went, run a smoke test, and exit
+    Load(LoadArgs),
+    /// Continue a text, or answer a chat message
+    Generate(GenerateArgs),
+    /// Log-probabilities of a text or of token ids under the model
+    Score(ScoreArgs),
+    /// Run an experiment; the same line again resumes it
+    Run(RunArgs),
+    /// Write the rows of an experiment as a table
+    Export(ExportArgs),
+    /// Devices, limits, caches, and what would stop a load
+    Doctor(DoctorArgs),
+    /// Bring a model into the cache
+    Fetch(FetchArgs),
+    /// Write a synthetic checkpoint of a known shape
+    Synth(SynthArgs),
+    /// Derive a run again from its seed and recorded replies, and report the first difference
+    Replay(ReplayArgs),
+    /// Run the crash detectors again over stored rows, with other thresholds
+    Detect(DetectArgs),
+    /// Flag factors of a configuration whose levels change nothing
+    Audit(AuditArgs),
+    /// Count what a configuration will run
+    Grid(AuditArgs),
+    /// How far an experiment is
+    Status(StatusArgs),
+    /// Measure load, prefill and decode against the machine's limits
+    Bench(BenchArgs),
+}
+
+/// Where a model may live.
+#[derive(Debug, Args)]
+pub struct PlacementArgs {
+    /// A directory, a .gguf file, a hub name found in the cache, or an alias (smollm2-135m-instruct)
+    pub model: String,
+    /// Plan for the machine that this YAML file describes, not for this one
+    #[arg(long, value_name = "FILE")]
+    pub machine: Option<PathBuf>,
+    /// Bytes allowed for weights on each tier: 0=71GiB,1=71GB,cpu=64GiB,disk=1TB (GB is 10^9, GiB is 2^30)
+    #[arg(long, value_name = "SPEC")]
+    pub max_memory: Option<String>,
+    /// auto, balanced, balanced_low_0, sequential, cpu, disk, or a JSON file of module -> tier
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    pub device_map: String,
+    /// auto, bf16, f16, f32 (computes in float32 throughout) or int8
+    #[arg(long, default_value = "auto")]
+    pub dtype: String,
+    /// Tokens of context to plan for [default: min(the model's, 8192)]
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Sequences at a time to plan for
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub concurrency: usize,
+    /// Host arenas that behave as devices of their own: virtual:4GiB,4GiB
+    #[arg(long, value_name = "SPEC")]
+    pub devices: Option<String>,
+    /// What to do when the plan does not fit: auto, none, or allow=over-limit,int8
+    #[arg(long, value_name = "POLICY", default_value = "auto")]
+    pub fallback: String,
+}
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub placement: PlacementArgs,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Limits on time and how the model is brought up.
+#[derive(Debug, Args)]
+pub struct BringUpArgs {
+    #[command(flatten)]
+    pub placement: PlacementArgs,
+    #[command(flatten)]
+    pub time: TimeArgs,
+    /// Threads to compute with [default: all cores this process may use]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Args)]
+pub struct TimeArgs {
+    /// End with 75 after this many seconds without any progress
+    #[arg(long, value_name = "S", default_value_t = 120.0)]
+    pub stall_timeout: f64,
+    /// End with 75 when the load takes longer [default: 4 x bytes over the rate of the first 2 GiB, at least 600]
+    #[arg(long, value_name = "S")]
+    pub deadline: Option<f64>,
+}
+
+/// `load`.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    #[command(flatten)]
+    pub bring_up: BringUpArgs,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    pub bring_up: BringUpArgs,
+    /// The text to continue; with --chat, the user's message. "-" reads stdin
+    #[arg(long, short, value_name = "TEXT")]
+    pub prompt: String,
+    /// Wrap the prompt in the model's chat template
+    #[arg(long)]
+    pub chat: bool,
+    /// The system message, with --chat
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub system: Option<String>,
+    /// The most tokens to produce
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub max_new_tokens: usize,
+    /// 0 takes the likeliest token each time
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Keep the smallest set of tokens of this probability
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub top_p: f32,
+    /// Keep the likeliest K tokens (0: all)
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: usize,
+    /// The same seed gives the same text
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Decode under this JSON schema (a file)
+    #[arg(long, value_name = "FILE")]
+    pub json_schema: Option<PathBuf>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `score`.
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    #[command(flatten)]
+    pub bring_up: BringUpArgs,
+    /// Token ids, separated by commas
+    #[arg(long, value_name = "IDS", conflicts_with = "prompt", required_unless_present = "prompt")]
+    pub tokens: Option<String>,
+    /// A text
+    #[arg(long, short, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `fetch`.
+#[derive(Debug, Args)]
+pub struct FetchArgs {
+    /// A hub name or an alias
+    pub model: String,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Look for this model too, and say what would stop its load
+    pub model: Option<String>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The experiment
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Runs in flight on one loaded model [default: what the plan allows, at most 16]
+    #[arg(long, short = 'j', alias = "n-jobs", value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Change one key of the configuration, dotted: pe_induction.p_shock=0.2
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Where results go [default: results]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Stop after this many runs
+    #[arg(long, value_name = "N")]
+    pub max_runs: Option<usize>,
+    /// Fallbacks allowed when the plan does not fit: none, or allow=over-limit,int8. By default only those that keep
+    /// the model's dtype and the limits that were typed
+    #[arg(long, value_name = "POLICY")]
+    pub fallback: Option<String>,
+    /// Bytes allowed for weights on each tier
+    #[arg(long, value_name = "SPEC")]
+    pub max_memory: Option<String>,
+    /// auto, bf16, f16, f32 or int8
+    #[arg(long, default_value = "auto")]
+    pub dtype: String,
+    #[command(flatten)]
+    pub time: TimeArgs,
+    /// Threads to compute with
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The experiment's folder
+    pub dir: PathBuf,
+    /// steps or runs
+    #[arg(long, default_value = "steps")]
+    pub table: String,
+    /// jsonl or csv
+    #[arg(long, default_value = "jsonl")]
+    pub format: String,
+    /// A file, or - for stdout
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub out: String,
+}
+
+/// `synth`.
+#[derive(Debug, Args)]
+pub struct SynthArgs {
+    /// A model's name (llama-3.3-70b, qwen3-32b, ...) or a config.json
+    #[arg(long, value_name = "NAME|FILE")]
+    pub like: String,
+    /// How many shards
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub shards: usize,
+    /// Holes instead of numbers: seconds, and almost no disk
+    #[arg(long, conflicts_with = "random", required_unless_present = "random")]
+    pub sparse: bool,
+    /// Real random numbers from this seed
+    #[arg(long, value_name = "SEED")]
+    pub random: Option<u64>,
+    /// The folder to write; it must not exist
+    pub dir: PathBuf,
+}
+
+/// `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The run's folder, or an experiment's folder for all its runs
+    pub dir: PathBuf,
+}
+
+/// `detect`.
+#[derive(Debug, Args)]
+pub struct DetectArgs {
+    /// The experiment's folder
+    pub dir: PathBuf,
+    /// Change one key: crash_detector.threshold=strict
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `audit` and `grid`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// The experiment
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Change one key of the configuration
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The experiment's folder
+    pub dir: PathBuf,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub bring_up: BringUpArgs,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}

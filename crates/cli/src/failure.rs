@@ -1,0 +1,52 @@
+//! One kind of error at the top: an exit code, and what people read.
+
+/// Exit codes, after sysexits.h where it has them. They are relied on from outside.
+pub mod exit {
+    /// Finished, but some runs failed.
+    pub const SOME_FAILED: u8 = 1;
+    /// The command line or configuration is wrong.
+    pub const USAGE: u8 = 2;
+    /// A file or model is not there.
+    pub const NO_INPUT: u8 = 66;
+    /// Hub, provider, driver, Slurm or a store are not available.
+    pub const UNAVAILABLE: u8 = 69;
+    /// A defect of ours.
+    pub const SOFTWARE: u8 = 70;
+    /// Does not fit, or was killed for memory.
+    pub const MEMORY: u8 = 71;
+    /// An I/O error.
+    pub const IO: u8 = 74;
+    /// Stalled, too slow, or past the deadline.
+    pub const STALLED: u8 = 75;
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// The process's exit code.
+    pub exit: u8,
+    /// What was expected, what was found, what to do.
+    pub text: String,
+}
+
+impl Failure {
+    /// A failure with its exit code.
+    pub fn new(exit: u8, text: impl Into<String>) -> Self {
+        Failure { exit, text: text.into() }
+    }
+
+    /// A wrong command line or configuration.
+    pub fn usage(text: impl Into<String>) -> Self {
+        Failure::new(exit::USAGE, text)
+    }
+
+    /// A defect of ours.
+    pub fn software(text: impl Into<String>) -> Self {
+        Failure::new(exit::SOFTWARE, text)
+    }
+
+    /// An I/O error.
+    pub fn io(doing: &str, error: &std::io::Error) -> Self {
+        Failure::new(exit::IO, format!("{doing}: {error}"))
+    }
+}

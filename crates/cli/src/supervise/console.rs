@@ -1,0 +1,131 @@
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+use watch::{Event, Snapshot, Stage};
+
+/// How often a bar is written as a line where there is no terminal.
+const PLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// What people see on stderr: stages, notes and one bar.
+pub struct Console {
+    quiet: bool,
+    began: Instant,
+    terminal: bool,
+    bar: Option<Bar>,
+}
+
+struct Bar {
+    stage: Stage,
+    began: Instant,
+    drawn: Option<ProgressBar>,
+    written: Instant,
+    last: Snapshot,
+}
+
+impl Console {
+    /// A console; a quiet one says nothing but errors.
+    pub fn new(quiet: bool) -> Self {
+        Console { quiet, began: Instant::now(), terminal: std::io::stderr().is_terminal(), bar: None }
+    }
+
+    /// Tells what happened.
+    pub fn event(&mut self, event: &Event) {
+        match event {
+            Event::Entered { stage } => self.line(&format!("{stage} ...")),
+            Event::Left { stage, seconds, bytes_done, items_done } => {
+                self.close(*stage, *bytes_done, *items_done);
+                self.line(&format!("{stage}: done in {}", duration(*seconds)));
+            }
+            Event::Total { stage, bytes_total, items_total } => self.open(*stage, *bytes_total, *items_total),
+            Event::Note { text } => text.lines().for_each(|line| self.line(line)),
+        }
+    }
+
+    /// Moves the bar.
+    pub fn progress(&mut self, seen: &Snapshot) {
+        let Some(bar) = self.bar.as_mut().filter(|bar| seen.bar == Some(bar.stage)) else { return };
+        bar.last = seen.clone();
+        if let Some(drawn) = &bar.drawn {
+            drawn.set_length(seen.items_total.max(1));
+            drawn.set_position(seen.items_done);
+            drawn.set_message(bar.words());
+        } else if bar.written.elapsed() > PLAIN_EVERY && !self.quiet {
+            bar.written = Instant::now();
+            let text = bar.words();
+            self.line(&text);
+        }
+    }
+
+    /// Clears the bar, so that what is written next stands alone.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take()
+            && let Some(drawn) = bar.drawn
+        {
+            drawn.finish_and_clear();
+        }
+    }
+
+    fn open(&mut self, stage: Stage, bytes_total: u64, items_total: u64) {
+        self.finish();
+        let drawn = (self.terminal && !self.quiet).then(|| {
+            let style = ProgressStyle::with_template("{bar:24} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr()).with_style(style)
+        });
+        let now = Instant::now();
+        let last = Snapshot { bytes_total, items_total, ..Snapshot::default() };
+        self.bar = Some(Bar { stage, began: now, drawn, written: now, last });
+    }
+
+    /// The bar of a stage that is over becomes a line that stays.
+    fn close(&mut self, stage: Stage, bytes_done: u64, items_done: u64) {
+        let Some(bar) = self.bar.as_mut().filter(|bar| bar.stage == stage) else { return };
+        (bar.last.bytes_done, bar.last.items_done) = (bytes_done, items_done);
+        let text = bar.words();
+        self.finish();
+        self.line(&text);
+    }
+
+    fn line(&self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        let text = format!("[{:8.2} s] {text}", self.began.elapsed().as_secs_f64());
+        match self.bar.as_ref().and_then(|bar| bar.drawn.as_ref()) {
+            Some(drawn) => drawn.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+}
+
+impl Bar {
+    fn words(&self) -> String {
+        let (seen, seconds) = (&self.last, self.began.elapsed().as_secs_f64().max(1e-6));
+        let what = if self.stage == Stage::Read { "Loading checkpoint shards" } else { self.stage.words() };
+        let mut text = format!("{what} {}/{}", seen.items_done, seen.items_total);
+        if seen.bytes_total > 0 {
+            let rate = seen.bytes_done as f64 / seconds;
+            text += &format!(" {:.1}/{:.1} GB, {:.2} GB/s", seen.bytes_done as f64 / 1e9, seen.bytes_total as f64 / 1e9, rate / 1e9);
+        }
+        let share = match seen.bytes_total {
+            0 => seen.items_done as f64 / seen.items_total.max(1) as f64,
+            total => seen.bytes_done as f64 / total as f64,
+        };
+        if share > 0.0 && share < 1.0 {
+            text += &format!(", ETA {}", duration(seconds * (1.0 - share).max(0.0) / share));
+        }
+        if !seen.detail.is_empty() {
+            text += &format!(" · {}", seen.detail);
+        }
+        text
+    }
+}
+
+/// Seconds as people say them.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 10.0 => format!("{s:.3} s"),
+        s if s < 120.0 => format!("{s:.1} s"),
+        s if s < 7200.0 => format!("{:.0} min {:02.0} s", (s / 60.0).floor(), s % 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}

@@ -1,0 +1,81 @@
+//! Words and exit codes for the ways in which a worker can end.
+
+use crate::failure::exit;
+use std::fmt::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use watch::{Snapshot, Stage, Verdict};
+
+/// The report of a worker that had to be ended: the verdict, and what each thread was doing.
+pub fn verdict(verdict: &Verdict, seen: &Snapshot) -> String {
+    let mut text = match verdict {
+        Verdict::Stalled { stage, idle_s, limit_s } => format!(
+            "stalled in stage {}: no progress for {idle_s:.1} s (limit {limit_s} s, --stall-timeout)",
+            name(*stage)
+        ),
+        Verdict::PastDeadline { stage, deadline_s } => {
+            format!("past the deadline of {deadline_s:.0} s (--deadline) in stage {}", name(*stage))
+        }
+        Verdict::TooSlow { stage, bytes_per_s, projected_s, deadline_s } => format!(
+            "too slow in stage {stage}: at {:.2} MB/s it would be done {projected_s:.0} s after the start, past the \
+             deadline of {deadline_s:.0} s. Copy the checkpoint to a faster disk, or allow more with --deadline",
+            bytes_per_s / 1e6
+        ),
+    };
+    text.push_str(&doing(seen));
+    text
+}
+
+/// The words for a worker that a signal ended, and its exit code.
+pub fn killed(status: ExitStatus, seen: &Snapshot, oom_kills_before: Option<u64>) -> (u8, String) {
+    let signal = status.signal().unwrap_or(0);
+    let (code, why) = match signal {
+        9 => (exit::MEMORY, killed_for_memory(oom_kills_before)),
+        7 => (exit::IO, "a mapped file shrank or could not be read (SIGBUS) while the worker used it; \
+             was the checkpoint replaced or truncated during the load?".to_owned()),
+        2 | 15 => return (if signal == 2 { 130 } else { 143 }, "interrupted; what was done is kept".to_owned()),
+        _ => (exit::SOFTWARE, format!("the worker was ended by signal {signal}: a defect of ours, or of a driver")),
+    };
+    (code, format!("{why}{}", doing(seen)))
+}
+
+fn killed_for_memory(oom_kills_before: Option<u64>) -> String {
+    let remedy = "Lower --max-memory cpu=..., ask the job for more memory, or use --dtype int8";
+    match (oom_kills_before, oom_kills()) {
+        (Some(before), Some(after)) if after > before => {
+            format!("the worker was killed for memory by the kernel (OOM). {remedy}")
+        }
+        _ => format!("the worker was killed (SIGKILL): for memory, unless somebody sent the signal. {remedy}"),
+    }
+}
+
+/// How often the kernel has killed for memory since it started, if it tells.
+pub fn oom_kills() -> Option<u64> {
+    let vmstat = std::fs::read_to_string("/proc/vmstat").ok()?;
+    vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+}
+
+/// The exit code and name of a signal to the supervisor.
+pub fn signal_exit(signal: i32) -> (u8, &'static str) {
+    match signal {
+        2 => (130, "SIGINT (Ctrl-C)"),
+        1 => (129, "SIGHUP"),
+        10 => (138, "SIGUSR1"),
+        _ => (143, "SIGTERM"),
+    }
+}
+
+fn name(stage: Option<Stage>) -> &'static str {
+    stage.map_or("start", Stage::words)
+}
+
+fn doing(seen: &Snapshot) -> String {
+    let mut text = String::new();
+    if let Some(stage) = seen.stages.last() {
+        let _infallible = write!(text, "\n  stage {stage}: {} of {} bytes", seen.bytes_done, seen.bytes_total);
+    }
+    for seat in &seen.seats {
+        let _infallible = write!(text, "\n  {seat}");
+    }
+    text
+}

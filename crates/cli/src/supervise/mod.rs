@@ -1,0 +1,225 @@
+//! The supervisor: a small process that owns the terminal, the signals and the exit code.
+//!
+//! No thread can end a process whose other thread is stuck in the kernel, and a process killed for memory says nothing.
+//! So every command that moves weights runs in a *worker*, the same program executed again, which reports over a pipe.
+//! The supervisor holds no memory and no device; whatever happens to the worker, it says what the worker was doing and
+//! comes back.
+
+mod console;
+mod ending;
+mod worker;
+
+pub use worker::{connect, is_worker};
+
+use crate::failure::exit;
+use console::Console;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ExitStatus};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+use watch::{Judge, Limits, Message, Snapshot};
+
+/// How often the supervisor looks at its worker when nothing happens.
+const TICK: Duration = Duration::from_millis(20);
+/// How long a worker may take to stop after it was asked to.
+const GRACE: Duration = Duration::from_millis(700);
+/// How long the kernel may take to reap a killed worker.
+const REAP: Duration = Duration::from_secs(1);
+/// Messages that may wait between the pipe and the loop.
+const QUEUE_MESSAGES: usize = 1024;
+
+/// Everything that can happen to a supervisor.
+enum Happening {
+    Said(Message),
+    PipeClosed,
+    Signalled(i32),
+}
+
+/// Runs this program again as a worker with the same arguments, and returns its exit code.
+pub fn supervise(limits: Limits, quiet: bool) -> u8 {
+    let (send, happenings) = sync_channel(QUEUE_MESSAGES);
+    let started = worker::spawn().and_then(|(child, pipe)| {
+        listen_for_signals(send.clone())?;
+        listen_to_worker(pipe, send)?;
+        Ok(child)
+    });
+    match started {
+        Ok(child) => Supervisor::new(child, limits, quiet).run(&happenings),
+        Err(error) => {
+            eprintln!("vendomini: cannot start the worker process: {error}. Is /proc or /dev/fd mounted?");
+            exit::SOFTWARE
+        }
+    }
+}
+
+fn listen_to_worker(pipe: std::io::PipeReader, send: SyncSender<Happening>) -> std::io::Result<()> {
+    let read = move || {
+        for line in BufReader::new(pipe).lines() {
+            let Ok(line) = line else { break };
+            // A torn line is the last word of a worker that was killed while it spoke.
+            let Ok(message) = serde_json::from_str(&line) else { continue };
+            if send.send(Happening::Said(message)).is_err() {
+                return;
+            }
+        }
+        let _closed_already = send.send(Happening::PipeClosed);
+    };
+    std::thread::Builder::new().name("worker-pipe".into()).spawn(read).map(drop)
+}
+
+fn listen_for_signals(send: SyncSender<Happening>) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
+    let relay = move || {
+        for signal in signals.forever() {
+            if send.send(Happening::Signalled(signal)).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(relay).map(drop)
+}
+
+struct Supervisor {
+    child: Child,
+    judge: Judge,
+    console: Console,
+    began: Instant,
+    seen: Snapshot,
+    failed: Option<(u8, String)>,
+    pipe_open: bool,
+    stopping: Option<Stopping>,
+    oom_kills_before: Option<u64>,
+}
+
+/// Why the worker was asked to stop, and when.
+struct Stopping {
+    exit: u8,
+    text: String,
+    since: Instant,
+}
+
+impl Supervisor {
+    fn new(child: Child, limits: Limits, quiet: bool) -> Self {
+        Supervisor {
+            child,
+            judge: Judge::new(limits),
+            console: Console::new(quiet),
+            began: Instant::now(),
+            seen: Snapshot::default(),
+            failed: None,
+            pipe_open: true,
+            stopping: None,
+            oom_kills_before: ending::oom_kills(),
+        }
+    }
+
+    fn run(mut self, happenings: &Receiver<Happening>) -> u8 {
+        loop {
+            match happenings.recv_timeout(TICK) {
+                Ok(happening) => self.hear(happening),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TICK),
+            }
+            if let Some(code) = self.look(happenings) {
+                return code;
+            }
+        }
+    }
+
+    fn hear(&mut self, happening: Happening) {
+        match happening {
+            Happening::Said(Message::Event(event)) => self.console.event(&event),
+            Happening::Said(Message::Heartbeat(seen)) => {
+                self.console.progress(&seen);
+                self.seen = seen;
+            }
+            Happening::Said(Message::Failed { exit, text }) => self.failed = Some((exit, text)),
+            Happening::PipeClosed => self.pipe_open = false,
+            Happening::Signalled(signal) => self.interrupted(signal),
+        }
+    }
+
+    /// Looks at worker and clock; `Some` is the end.
+    fn look(&mut self, happenings: &Receiver<Happening>) -> Option<u8> {
+        match self.child.try_wait() {
+            Ok(Some(status)) => return Some(self.ended(status, happenings)),
+            Ok(None) => {}
+            Err(error) => return Some(self.say(exit::SOFTWARE, &format!("cannot wait for the worker: {error}"))),
+        }
+        if let Some(stopping) = &self.stopping {
+            if stopping.since.elapsed() > GRACE {
+                return Some(self.kill(happenings));
+            }
+        } else if let Some(verdict) = self.judge.observe(self.began.elapsed().as_secs_f64(), &self.seen) {
+            let text = ending::verdict(&verdict, &self.seen);
+            self.stopping = Some(Stopping { exit: exit::STALLED, text, since: Instant::now() });
+            return Some(self.kill(happenings));
+        }
+        None
+    }
+
+    fn interrupted(&mut self, signal: i32) {
+        let (code, name) = ending::signal_exit(signal);
+        if self.stopping.is_none() {
+            let text = format!("interrupted by {name}; what was done is kept");
+            self.stopping = Some(Stopping { exit: code, text, since: Instant::now() });
+            self.signal(Signal::TERM);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
+            // It may have ended meanwhile; the next look will see that.
+            let _gone = kill_process(pid, signal);
+        }
+    }
+
+    fn kill(&mut self, happenings: &Receiver<Happening>) -> u8 {
+        self.signal(Signal::KILL);
+        let since = Instant::now();
+        while since.elapsed() < REAP {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return self.ended(status, happenings);
+            }
+            std::thread::sleep(TICK / 4);
+        }
+        let pid = self.child.id();
+        let (code, why) = match self.stopping.take() {
+            Some(stopping) => (stopping.exit, stopping.text),
+            None => (exit::STALLED, "the worker was ended".to_owned()),
+        };
+        let stuck = "is stuck in the kernel and could not be reaped; it goes when its read returns";
+        self.say(code, &format!("{why}\n  worker process {pid} {stuck}"))
+    }
+
+    /// The worker is gone: hears its last words, and says why it ended.
+    fn ended(&mut self, status: ExitStatus, happenings: &Receiver<Happening>) -> u8 {
+        let since = Instant::now();
+        while self.pipe_open && since.elapsed() < REAP {
+            if let Ok(happening) = happenings.recv_timeout(TICK) {
+                self.hear(happening);
+            }
+        }
+        self.console.finish();
+        let failed = self.failed.take();
+        if let Some(stopping) = self.stopping.take() {
+            return self.say(stopping.exit, &stopping.text);
+        }
+        match (failed, status.code()) {
+            (Some((code, text)), _) => self.say(code, &text),
+            (None, Some(code)) => u8::try_from(code).unwrap_or(exit::SOFTWARE),
+            (None, None) => {
+                let (code, text) = ending::killed(status, &self.seen, self.oom_kills_before);
+                self.say(code, &text)
+            }
+        }
+    }
+
+    fn say(&mut self, code: u8, text: &str) -> u8 {
+        self.console.finish();
+        eprintln!("vendomini: {text}");
+        code
+    }
+}

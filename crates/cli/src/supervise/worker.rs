@@ -1,0 +1,102 @@
+use crate::failure::Failure;
+use rustix::io::{FdFlags, fcntl_setfd};
+use std::fs::{File, OpenOptions};
+use std::io::{PipeReader, Write};
+use std::os::fd::AsRawFd;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use watch::{Message, Watch};
+
+/// Holds the number of the pipe's writing end in a worker's environment.
+const PIPE_VARIABLE: &str = "VENDOMINI_WORKER_PIPE";
+/// How often a worker says what it is doing.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// Whether this process was started by a supervisor.
+pub fn is_worker() -> bool {
+    std::env::var_os(PIPE_VARIABLE).is_some()
+}
+
+/// Starts this program again with the same arguments and a pipe to report on.
+pub(super) fn spawn() -> std::io::Result<(Child, PipeReader)> {
+    let (reader, writer) = std::io::pipe()?;
+    // The writing end has to survive the exec; everything else that Rust opens is closed by it.
+    fcntl_setfd(&writer, FdFlags::empty())?;
+    let child = Command::new(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .env(PIPE_VARIABLE, writer.as_raw_fd().to_string())
+        .spawn()?;
+    Ok((child, reader))
+}
+
+/// A worker's line to its supervisor.
+#[derive(Clone)]
+pub struct Line(Arc<Mutex<File>>);
+
+impl Line {
+    fn say(&self, message: &Message) -> std::io::Result<()> {
+        let mut text = serde_json::to_string(message)?;
+        text.push('\n');
+        let mut pipe = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pipe.write_all(text.as_bytes())
+    }
+
+    /// The last word of a worker that could not do its work.
+    pub fn failed(&self, failure: &Failure) {
+        let message = Message::Failed { exit: failure.exit, text: failure.text.clone() };
+        if self.say(&message).is_err() {
+            eprintln!("vendomini: {}", failure.text);
+        }
+    }
+}
+
+/// Connects a worker to its supervisor: events and heartbeats go up the pipe, SIGTERM cancels the watch, and the end of
+/// the supervisor ends the worker.
+///
+/// # Errors
+/// If the pipe cannot be opened or a thread not be started.
+pub fn connect() -> std::io::Result<(Watch, Line)> {
+    let number = std::env::var(PIPE_VARIABLE).map_err(std::io::Error::other)?;
+    let pipe = OpenOptions::new().write(true).open(format!("/dev/fd/{number}"))?;
+    let line = Line(Arc::new(Mutex::new(pipe)));
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    let events = line.clone();
+    // Nobody is left to tell when the supervisor is gone.
+    let watch = Watch::new(Box::new(move |event| drop(events.say(&Message::Event(event)))));
+    beat(watch.clone(), line.clone())?;
+    obey(watch.clone())?;
+    report_panics(line.clone());
+    Ok((watch, line))
+}
+
+fn beat(watch: Watch, line: Line) -> std::io::Result<()> {
+    let run = move || {
+        while line.say(&Message::Heartbeat(watch.snapshot())).is_ok() {
+            std::thread::sleep(HEARTBEAT);
+        }
+    };
+    std::thread::Builder::new().name("heartbeat".into()).spawn(run).map(drop)
+}
+
+fn obey(watch: Watch) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+    // A terminal sends SIGINT to both processes; the supervisor turns it into SIGTERM for the worker.
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
+    let run = move || {
+        for signal in signals.forever() {
+            if signal == SIGTERM {
+                watch.cancel();
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(run).map(drop)
+}
+
+fn report_panics(line: Line) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        let text = format!("a defect of vendomini's own, please report it: thread {thread}: {panic}");
+        line.failed(&Failure::software(text));
+    }));
+}

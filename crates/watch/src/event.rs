@@ -1,0 +1,55 @@
+use crate::{Snapshot, Stage};
+use serde::{Deserialize, Serialize};
+
+/// Something that people are told when it happens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// A stage begins.
+    Entered {
+        /// Which.
+        stage: Stage,
+    },
+    /// A stage is over.
+    Left {
+        /// Which.
+        stage: Stage,
+        /// How long it took.
+        seconds: f64,
+        /// Bytes done in it, where it had a bar.
+        bytes_done: u64,
+        /// Items (shards, steps) done in it, where it had a bar.
+        items_done: u64,
+    },
+    /// A stage knows its size.
+    Total {
+        /// Which.
+        stage: Stage,
+        /// Bytes before it.
+        bytes_total: u64,
+        /// Items (shards, steps) before it.
+        items_total: u64,
+    },
+    /// A line for people.
+    Note {
+        /// The line, without its newline.
+        text: String,
+    },
+}
+
+/// What a worker tells its supervisor, one JSON document a line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "message")]
+pub enum Message {
+    /// Something happened.
+    Event(Event),
+    /// What all threads are doing; sent several times a second, also when nothing moves.
+    Heartbeat(Snapshot),
+    /// The worker ends with an error; its exit code and what to print.
+    Failed {
+        /// The process's exit code.
+        exit: u8,
+        /// What people read.
+        text: String,
+    },
+}

@@ -1,0 +1,184 @@
+//! Named stages, progress and deadlines of everything that can take time.
+//!
+//! Library code *reports*: it enters a [`Stage`], takes a [`Seat`] for each thread that works, says where the seat is
+//! (file, offset, device) and advances it. It never decides that something takes too long. The deciding is done by a
+//! [`Judge`], which sees nothing but [`Snapshot`]s and a clock given from outside, in another process if need be: a
+//! thread that is stuck in the kernel cannot be trusted to notice that it is stuck.
+//!
+//! ```
+//! use watch::{Stage, Watch};
+//! let watch = Watch::silent();
+//! let _reading = watch.enter(Stage::Read);
+//! let seat = watch.seat("reader 0");
+//! seat.at(Stage::Read, "model-00001-of-00030.safetensors", 0);
+//! seat.advance(1 << 20);
+//! assert_eq!(watch.snapshot().seats[0].bytes_done, 1 << 20);
+//! ```
+
+mod event;
+mod judge;
+mod seat;
+mod snapshot;
+mod stage;
+
+pub use event::{Event, Message};
+pub use judge::{Judge, Limits, Verdict};
+pub use seat::Seat;
+pub use snapshot::{SeatView, Snapshot};
+pub use stage::{Stage, StageGuard};
+
+use seat::Slot;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Where events go: a terminal, a pipe to the supervisor, a test's list.
+pub type Sink = Box<dyn Fn(Event) + Send + Sync>;
+
+/// The board on which all threads of a process report. Clones share it.
+#[derive(Clone)]
+pub struct Watch(Arc<Inner>);
+
+pub(crate) struct Inner {
+    sink: Sink,
+    cancelled: AtomicBool,
+    /// Bumped by everything that counts as progress, seats included.
+    pub(crate) beats: AtomicU64,
+    board: Mutex<Board>,
+}
+
+#[derive(Default)]
+struct Board {
+    stages: Vec<Stage>,
+    bar: Option<Stage>,
+    bytes_total: u64,
+    items_total: u64,
+    bytes_done: u64,
+    items_done: u64,
+    detail: String,
+    seats: Vec<Arc<Slot>>,
+}
+
+impl Watch {
+    /// A watch whose events go to `sink`. The sink is called on the reporting thread and must be quick.
+    pub fn new(sink: Sink) -> Self {
+        Watch(Arc::new(Inner {
+            sink,
+            cancelled: AtomicBool::new(false),
+            beats: AtomicU64::new(0),
+            board: Mutex::default(),
+        }))
+    }
+
+    /// A watch that nobody listens to.
+    pub fn silent() -> Self {
+        Watch::new(Box::new(|_| ()))
+    }
+
+    /// Enters a stage; it is left when the guard is dropped. Stages nest.
+    pub fn enter(&self, stage: Stage) -> StageGuard {
+        self.board().stages.push(stage);
+        self.beat();
+        self.send(Event::Entered { stage });
+        StageGuard::new(self.clone(), stage)
+    }
+
+    pub(crate) fn left(&self, stage: Stage, seconds: f64) {
+        let mut board = self.board();
+        if let Some(at) = board.stages.iter().rposition(|s| *s == stage) {
+            board.stages.remove(at);
+        }
+        let (mut bytes_done, mut items_done) = (0, 0);
+        if board.bar == Some(stage) {
+            board.bar = None;
+            (bytes_done, items_done) = (board.bytes_done, board.items_done);
+        }
+        drop(board);
+        self.beat();
+        self.send(Event::Left { stage, seconds, bytes_done, items_done });
+    }
+
+    /// Says how much a stage has before it: bytes and items (shards, steps). Seats that are `at` this stage count.
+    pub fn total(&self, stage: Stage, bytes_total: u64, items_total: u64) {
+        let mut board = self.board();
+        (board.bar, board.bytes_total, board.items_total) = (Some(stage), bytes_total, items_total);
+        (board.bytes_done, board.items_done) = (0, 0);
+        drop(board);
+        self.send(Event::Total { stage, bytes_total, items_total });
+    }
+
+    /// A line for people.
+    pub fn note(&self, text: impl Into<String>) {
+        self.beat();
+        self.send(Event::Note { text: text.into() });
+    }
+
+    /// A few words beside the bar, replaced by the next.
+    pub fn detail(&self, text: impl Into<String>) {
+        self.board().detail = text.into();
+    }
+
+    /// A seat for a thread that works; it is given back when dropped.
+    pub fn seat(&self, thread: &str) -> Seat {
+        let slot = Arc::new(Slot::new(thread));
+        self.board().seats.push(slot.clone());
+        Seat::new(self.clone(), slot)
+    }
+
+    pub(crate) fn stand_up(&self, slot: &Arc<Slot>) {
+        self.board().seats.retain(|s| !Arc::ptr_eq(s, slot));
+    }
+
+    pub(crate) fn count(&self, stage: Stage, bytes: u64, items: u64) {
+        let mut board = self.board();
+        if board.bar == Some(stage) {
+            board.bytes_done += bytes;
+            board.items_done += items;
+        }
+    }
+
+    /// Progress of a kind that has neither bytes nor a seat (a token, a step).
+    pub fn beat(&self) {
+        self.0.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Asks all work to stop soon; those who work look at [`Watch::cancelled`].
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether somebody asked to stop.
+    pub fn cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// What everybody is doing now.
+    pub fn snapshot(&self) -> Snapshot {
+        let board = self.board();
+        Snapshot {
+            beats: self.0.beats.load(Ordering::Relaxed),
+            stages: board.stages.clone(),
+            bar: board.bar,
+            bytes_done: board.bytes_done,
+            bytes_total: board.bytes_total,
+            items_done: board.items_done,
+            items_total: board.items_total,
+            detail: board.detail.clone(),
+            seats: board.seats.iter().map(|slot| slot.view()).collect(),
+        }
+    }
+
+    fn send(&self, event: Event) {
+        (self.0.sink)(event);
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        // A thread that panicked while it held the board left counters behind, not broken invariants.
+        self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.snapshot().fmt(f)
+    }
+}
