@@ -31,7 +31,7 @@ pub enum Dtype {
 
 impl Dtype {
     /// Numbers in one block.
-    pub fn block_elements(self) -> usize {
+    pub const fn block_elements(self) -> usize {
         use Dtype::*;
         match self {
             Q8_0 | Q4_0 | Q4_1 | Q5_0 | Q5_1 => 32,
@@ -42,7 +42,7 @@ impl Dtype {
     }
 
     /// Bytes of one block.
-    pub fn block_bytes(self) -> usize {
+    pub const fn block_bytes(self) -> usize {
         use Dtype::*;
         match self {
             F64 | I64 | U64 => 8,
@@ -65,11 +65,9 @@ impl Dtype {
         let block = self.block_elements() as u64;
         elements.is_multiple_of(block).then_some(elements / block)?.checked_mul(self.block_bytes() as u64)
     }
-}
 
-impl Dtype {
-    /// The name that people and headers use.
-    pub fn name(self) -> &'static str {
+    /// The name in its file format: `BF16`, `F8_E4M3`, `Q4_K`.
+    pub const fn name(self) -> &'static str {
         use Dtype::*;
         match self {
             F64 => "F64",
@@ -98,5 +96,31 @@ impl Dtype {
             Q5K => "Q5_K",
             Q6K => "Q6_K",
         }
+    }
+
+    /// The dtype that a safetensors header means (`safetensors` 0.8's `Dtype`; the types of it that no model stores
+    /// weights in are unknown here).
+    pub fn from_safetensors(name: &str) -> Option<Self> {
+        use Dtype::*;
+        const KNOWN: [Dtype; 17] =
+            [BF16, F16, F32, U8, F8E4M3, F8E5M2, F8E8M0, F4, F64, I64, I32, I16, I8, U64, U32, U16, Bool];
+        KNOWN.into_iter().find(|dtype| dtype.name() == name)
+    }
+
+    /// Whether weights stored so can be computed with.
+    pub const fn is_weight(self) -> bool {
+        use Dtype::*;
+        matches!(self, F32 | F16 | BF16) || self.is_quantised()
+    }
+
+    /// Whether it is one of GGUF's block formats.
+    pub const fn is_quantised(self) -> bool {
+        self.block_elements() >= 32
+    }
+}
+
+impl std::fmt::Display for Dtype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }

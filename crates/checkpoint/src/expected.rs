@@ -1,218 +1,216 @@
-//! Which tensors a model of a given shape has, and which module each belongs to.
-use crate::config::*;
+//! Which tensors a configuration asks for, in Hugging Face's names and row-major shapes.
+use crate::config::{BlockShape, ExpertStorage, Family, Mla, ModelConfig, Moe, Norm, QkNorm};
+use crate::modules::{ModuleKind, final_norm};
+use serde::Serialize;
 
-/// One module of the model, under accelerate's name. Modules are placed whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Module {
-    /// `model.embed_tokens`, `model.layers.0`, ..., `model.norm`, `lm_head`.
-    pub name: String,
-    /// What it is.
-    pub kind: ModuleKind,
-}
-
-/// What a module is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum ModuleKind {
-    Embedding,
-    Block(usize),
-    FinalNorm,
-    Head,
-}
-
-/// A tensor that the architecture has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A tensor that the model needs or knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExpectedTensor {
-    /// Its name in Hugging Face checkpoints.
+    /// Hugging Face's name.
     pub name: String,
-    /// Row-major.
+    /// Row-major: `[out, in]`.
     pub shape: Vec<usize>,
-    /// Index into [`modules`].
+    /// Index into [`modules`](crate::modules()).
     pub module: usize,
-    /// Whether a checkpoint without it is bad (a tied head may be absent).
-    pub required: bool,
+    /// Whether it has to be there.
+    pub requirement: Requirement,
+    /// What its numbers are.
+    pub content: Content,
 }
 
-/// The modules of a model, in the order in which a token visits them.
-pub fn modules(c: &ModelConfig) -> Vec<Module> {
-    let norm = if c.family == Family::Phi { "model.final_layernorm" } else { "model.norm" };
-    let module = |name: String, kind| Module { name, kind };
-    let mut all = vec![module("model.embed_tokens".into(), ModuleKind::Embedding)];
-    all.extend((0..c.layers).map(|i| module(format!("model.layers.{i}"), ModuleKind::Block(i))));
-    all.push(module(norm.into(), ModuleKind::FinalNorm));
-    all.push(module("lm_head".into(), ModuleKind::Head));
-    all
+/// Whether a tensor has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Requirement {
+    /// The model cannot be without it.
+    Required,
+    /// The head of a tied model: may be there, is never loaded; the embedding stands for it.
+    Tied,
 }
 
-/// Every tensor of a model.
-pub fn expected_tensors(c: &ModelConfig) -> Vec<ExpectedTensor> {
-    let mut list = List { tensors: Vec::new(), module: 0, prefix: String::new() };
-    let (hidden, last) = (c.hidden_size, c.layers + 1);
-    list.add("model.embed_tokens.weight", &[c.vocab_size, hidden]);
-    for i in 0..c.layers {
-        (list.module, list.prefix) = (i + 1, format!("model.layers.{i}."));
-        block(&mut list, c, i);
+/// What a tensor's numbers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Content {
+    /// Factors of a product.
+    Weight,
+    /// Scales round one.
+    NormWeight,
+    /// Added to a product.
+    Bias,
+    /// MXFP4: two 4-bit floats a byte.
+    Fp4Blocks,
+    /// MXFP4: exponents of 32-blocks, biased by 127, one a byte.
+    Fp4Scales,
+}
+
+/// All tensors of a model, in the order of [`modules`](crate::modules()).
+pub fn expected_tensors(config: &ModelConfig) -> Vec<ExpectedTensor> {
+    let mut list = List { config, module: 0, prefix: String::new(), tensors: Vec::new() };
+    list.matrix("model.embed_tokens", config.vocab_size, config.hidden_size);
+    for layer in 0..config.layers {
+        list.enter(ModuleKind::Block(layer), format!("model.layers.{layer}."));
+        attention(&mut list);
+        mlp(&mut list, layer);
+        block_norms(&mut list);
     }
-    (list.module, list.prefix) = (last, String::new());
-    let norm = modules(c)[last].name.clone();
-    list.norm(&norm, hidden, c);
-    list.module = last + 1;
-    list.add("lm_head.weight", &[c.vocab_size, hidden]);
-    if c.tie_word_embeddings
-        && let Some(head) = list.tensors.last_mut()
-    {
-        head.required = false;
-    }
-    if c.lm_head_bias {
-        list.add("lm_head.bias", &[c.vocab_size]);
-    }
+    list.enter(ModuleKind::FinalNorm, String::new());
+    list.norm(final_norm(config), config.hidden_size);
+    list.enter(ModuleKind::Head, String::new());
+    head(&mut list);
     list.tensors
 }
 
-struct List {
-    tensors: Vec<ExpectedTensor>,
+struct List<'a> {
+    config: &'a ModelConfig,
     module: usize,
     prefix: String,
+    tensors: Vec<ExpectedTensor>,
 }
 
-impl List {
-    fn add(&mut self, name: &str, shape: &[usize]) {
+impl List<'_> {
+    fn enter(&mut self, kind: ModuleKind, prefix: String) {
+        self.module = kind.index(self.config.layers);
+        self.prefix = prefix;
+    }
+
+    fn push(&mut self, name: &str, shape: &[usize], content: Content) {
         let name = format!("{}{name}", self.prefix);
-        self.tensors.push(ExpectedTensor { name, shape: shape.to_vec(), module: self.module, required: true });
+        let requirement = Requirement::Required;
+        self.tensors.push(ExpectedTensor { name, shape: shape.to_vec(), module: self.module, requirement, content });
     }
 
-    fn linear(&mut self, name: &str, out: usize, input: usize, bias: bool) {
-        self.add(&format!("{name}.weight"), &[out, input]);
+    fn matrix(&mut self, name: &str, rows: usize, cols: usize) {
+        self.push(&format!("{name}.weight"), &[rows, cols], Content::Weight);
+    }
+
+    fn linear(&mut self, name: &str, rows: usize, cols: usize, bias: bool) {
+        self.matrix(name, rows, cols);
         if bias {
-            self.add(&format!("{name}.bias"), &[out]);
+            self.push(&format!("{name}.bias"), &[rows], Content::Bias);
         }
     }
 
-    fn norm(&mut self, name: &str, width: usize, c: &ModelConfig) {
-        self.add(&format!("{name}.weight"), &[width]);
-        if matches!(c.norm, Norm::Layer { .. }) {
-            self.add(&format!("{name}.bias"), &[width]);
+    fn norm(&mut self, name: &str, width: usize) {
+        self.push(&format!("{name}.weight"), &[width], Content::NormWeight);
+        if matches!(self.config.norm, Norm::Layer { .. }) {
+            self.push(&format!("{name}.bias"), &[width], Content::Bias);
         }
     }
 }
 
-fn block(list: &mut List, c: &ModelConfig, layer: usize) {
-    match c.block {
-        BlockShape::Parallel => list.norm("input_layernorm", c.hidden_size, c),
-        BlockShape::Sequential => {
-            list.norm("input_layernorm", c.hidden_size, c);
-            list.norm("post_attention_layernorm", c.hidden_size, c);
-        }
-        BlockShape::PostNorm => {
-            list.norm("post_attention_layernorm", c.hidden_size, c);
-            list.norm("post_feedforward_layernorm", c.hidden_size, c);
-        }
+fn attention(list: &mut List) {
+    let c = list.config;
+    if let Some(mla) = c.mla {
+        return latent_attention(list, mla);
     }
-    match c.mla {
-        Some(mla) => latent_attention(list, c, mla),
-        None => attention(list, c),
-    }
-    match c.moe {
-        Some(moe) if layer >= moe.dense_layers => experts(list, c, moe),
-        _ => mlp(list, c),
-    }
-}
-
-fn attention(list: &mut List, c: &ModelConfig) {
-    let (q, kv, hidden) = (c.heads * c.head_dim, c.kv_heads * c.head_dim, c.hidden_size);
+    let (hidden, queries, keys) = (c.hidden_size, c.heads * c.head_dim, c.kv_heads * c.head_dim);
     if c.family == Family::Phi3 {
-        list.linear("self_attn.qkv_proj", q + 2 * kv, hidden, false);
+        list.matrix("self_attn.qkv_proj", queries + 2 * keys, hidden);
     } else {
-        list.linear("self_attn.q_proj", q, hidden, c.attention_bias);
-        list.linear("self_attn.k_proj", kv, hidden, c.attention_bias);
-        list.linear("self_attn.v_proj", kv, hidden, c.attention_bias);
+        list.linear("self_attn.q_proj", queries, hidden, c.attention_bias);
+        list.linear("self_attn.k_proj", keys, hidden, c.attention_bias);
+        list.linear("self_attn.v_proj", keys, hidden, c.attention_bias);
     }
     let out = if c.family == Family::Phi { "self_attn.dense" } else { "self_attn.o_proj" };
-    list.linear(out, hidden, q, c.attention_out_bias);
+    list.linear(out, hidden, queries, c.attention_out_bias);
     match c.qk_norm {
         QkNorm::None => {}
-        QkNorm::PerHead => {
-            list.add("self_attn.q_norm.weight", &[c.head_dim]);
-            list.add("self_attn.k_norm.weight", &[c.head_dim]);
-        }
-        QkNorm::Full => {
-            list.add("self_attn.q_norm.weight", &[q]);
-            list.add("self_attn.k_norm.weight", &[kv]);
-        }
+        QkNorm::PerHead => qk_norms(list, c.head_dim, c.head_dim),
+        QkNorm::Full => qk_norms(list, queries, keys),
     }
-    if c.family == Family::GptOss {
-        list.add("self_attn.sinks", &[c.heads]);
+    if c.attention_sinks {
+        list.push("self_attn.sinks", &[c.heads], Content::Bias);
     }
 }
 
-fn latent_attention(list: &mut List, c: &ModelConfig, m: Mla) {
-    let (hidden, qk) = (c.hidden_size, m.qk_nope_head_dim + m.qk_rope_head_dim);
-    if m.q_lora_rank > 0 {
-        list.linear("self_attn.q_a_proj", m.q_lora_rank, hidden, c.attention_bias);
-        list.add("self_attn.q_a_layernorm.weight", &[m.q_lora_rank]);
-        list.linear("self_attn.q_b_proj", c.heads * qk, m.q_lora_rank, false);
-    } else {
-        list.linear("self_attn.q_proj", c.heads * qk, hidden, false);
-    }
-    list.linear("self_attn.kv_a_proj_with_mqa", m.kv_lora_rank + m.qk_rope_head_dim, hidden, c.attention_bias);
-    list.add("self_attn.kv_a_layernorm.weight", &[m.kv_lora_rank]);
-    list.linear("self_attn.kv_b_proj", c.heads * (m.qk_nope_head_dim + m.v_head_dim), m.kv_lora_rank, false);
-    list.linear("self_attn.o_proj", hidden, c.heads * m.v_head_dim, c.attention_bias);
+fn qk_norms(list: &mut List, query_width: usize, key_width: usize) {
+    list.norm("self_attn.q_norm", query_width);
+    list.norm("self_attn.k_norm", key_width);
 }
 
-fn mlp(list: &mut List, c: &ModelConfig) {
-    let (hidden, wide) = (c.hidden_size, c.intermediate_size);
-    match c.family {
-        Family::Phi => {
-            list.linear("mlp.fc1", wide, hidden, true);
-            list.linear("mlp.fc2", hidden, wide, true);
+fn latent_attention(list: &mut List, mla: Mla) {
+    let c = list.config;
+    let queries = c.heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
+    match mla.q_lora_rank {
+        None => list.matrix("self_attn.q_proj", queries, c.hidden_size),
+        Some(rank) => {
+            list.linear("self_attn.q_a_proj", rank, c.hidden_size, c.attention_bias);
+            list.norm("self_attn.q_a_layernorm", rank);
+            list.matrix("self_attn.q_b_proj", queries, rank);
         }
-        Family::Phi3 => {
-            list.linear("mlp.gate_up_proj", 2 * wide, hidden, false);
-            list.linear("mlp.down_proj", hidden, wide, false);
+    }
+    let latent = mla.kv_lora_rank + mla.qk_rope_head_dim;
+    list.linear("self_attn.kv_a_proj_with_mqa", latent, c.hidden_size, c.attention_bias);
+    list.norm("self_attn.kv_a_layernorm", mla.kv_lora_rank);
+    list.matrix("self_attn.kv_b_proj", c.heads * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank);
+    list.linear("self_attn.o_proj", c.hidden_size, c.heads * mla.v_head_dim, c.attention_out_bias);
+}
+
+fn mlp(list: &mut List, layer: usize) {
+    let c = list.config;
+    match (&c.moe, c.family) {
+        (Some(moe), _) if c.is_sparse(layer) => experts(list, moe),
+        (_, Family::Phi) => {
+            list.linear("mlp.fc1", c.intermediate_size, c.hidden_size, c.mlp_bias);
+            list.linear("mlp.fc2", c.hidden_size, c.intermediate_size, c.mlp_bias);
         }
-        _ => gated(list, "mlp", wide, hidden, c.mlp_bias),
+        (_, Family::Phi3) => {
+            list.matrix("mlp.gate_up_proj", 2 * c.intermediate_size, c.hidden_size);
+            list.matrix("mlp.down_proj", c.hidden_size, c.intermediate_size);
+        }
+        _ => gated(list, "mlp", c.intermediate_size),
     }
 }
 
-fn gated(list: &mut List, prefix: &str, wide: usize, hidden: usize, bias: bool) {
-    list.linear(&format!("{prefix}.gate_proj"), wide, hidden, bias);
-    list.linear(&format!("{prefix}.up_proj"), wide, hidden, bias);
-    list.linear(&format!("{prefix}.down_proj"), hidden, wide, bias);
+fn gated(list: &mut List, name: &str, width: usize) {
+    let (hidden, bias) = (list.config.hidden_size, list.config.mlp_bias);
+    list.linear(&format!("{name}.gate_proj"), width, hidden, bias);
+    list.linear(&format!("{name}.up_proj"), width, hidden, bias);
+    list.linear(&format!("{name}.down_proj"), hidden, width, bias);
 }
 
-fn experts(list: &mut List, c: &ModelConfig, moe: Moe) {
-    let (hidden, wide) = (c.hidden_size, moe.intermediate_size);
-    if c.family == Family::GptOss {
-        list.linear("mlp.router", moe.experts, hidden, true);
-        // MXFP4: 32 numbers are 16 bytes of 4-bit codes and one byte of exponent.
-        list.add("mlp.experts.gate_up_proj_blocks", &[moe.experts, 2 * wide, hidden / 32, 16]);
-        list.add("mlp.experts.gate_up_proj_scales", &[moe.experts, 2 * wide, hidden / 32]);
-        list.add("mlp.experts.gate_up_proj_bias", &[moe.experts, 2 * wide]);
-        list.add("mlp.experts.down_proj_blocks", &[moe.experts, hidden, wide / 32, 16]);
-        list.add("mlp.experts.down_proj_scales", &[moe.experts, hidden, wide / 32]);
-        list.add("mlp.experts.down_proj_bias", &[moe.experts, hidden]);
+fn experts(list: &mut List, moe: &Moe) {
+    let hidden = list.config.hidden_size;
+    if moe.storage == ExpertStorage::Separate {
+        list.matrix("mlp.gate", moe.experts, hidden);
+        for j in 0..moe.experts {
+            gated(list, &format!("mlp.experts.{j}"), moe.intermediate_size);
+        }
+        if moe.shared_experts > 0 {
+            gated(list, "mlp.shared_experts", moe.shared_experts * moe.intermediate_size);
+        }
         return;
     }
-    list.linear("mlp.gate", moe.experts, hidden, false);
-    for e in 0..moe.experts {
-        gated(list, &format!("mlp.experts.{e}"), wide, hidden, false);
+    list.linear("mlp.router", moe.experts, hidden, true);
+    let (e, h, i) = (moe.experts, hidden, moe.intermediate_size);
+    if moe.storage == ExpertStorage::Fused {
+        list.push("mlp.experts.gate_up_proj", &[e, h, 2 * i], Content::Weight);
+        list.push("mlp.experts.down_proj", &[e, i, h], Content::Weight);
+    } else {
+        list.push("mlp.experts.gate_up_proj_blocks", &[e, 2 * i, h / 32, 16], Content::Fp4Blocks);
+        list.push("mlp.experts.gate_up_proj_scales", &[e, 2 * i, h / 32], Content::Fp4Scales);
+        list.push("mlp.experts.down_proj_blocks", &[e, h, i / 32, 16], Content::Fp4Blocks);
+        list.push("mlp.experts.down_proj_scales", &[e, h, i / 32], Content::Fp4Scales);
     }
-    if moe.shared_experts > 0 {
-        gated(list, "mlp.shared_experts", wide * moe.shared_experts, hidden, false);
+    list.push("mlp.experts.gate_up_proj_bias", &[e, 2 * i], Content::Bias);
+    list.push("mlp.experts.down_proj_bias", &[e, h], Content::Bias);
+}
+
+fn block_norms(list: &mut List) {
+    let names: &[&str] = match list.config.block {
+        BlockShape::Sequential => &["input_layernorm", "post_attention_layernorm"],
+        BlockShape::PostNorm => &["post_attention_layernorm", "post_feedforward_layernorm"],
+        BlockShape::Parallel => &["input_layernorm"],
+    };
+    for name in names {
+        list.norm(name, list.config.hidden_size);
     }
 }
 
-impl crate::Inventory {
-    /// Bytes of each of [`modules`], as stored. A tied head is counted once, with the embedding.
-    pub fn bytes_by_module(&self, c: &ModelConfig) -> Vec<u64> {
-        let mut bytes = vec![0; c.layers + 3];
-        for expected in expected_tensors(c) {
-            let tied_head = c.tie_word_embeddings && expected.name == "lm_head.weight";
-            if let Some(tensor) = self.get(&expected.name).filter(|_| !tied_head) {
-                bytes[expected.module] += tensor.bytes;
-            }
-        }
-        bytes
+fn head(list: &mut List) {
+    let c = list.config;
+    let at = list.tensors.len();
+    list.linear("lm_head", c.vocab_size, c.hidden_size, c.lm_head_bias);
+    if c.tie_word_embeddings {
+        list.tensors[at].requirement = Requirement::Tied;
     }
 }

@@ -1,25 +1,35 @@
-use crate::{CheckpointError, ModelConfig};
-use serde_json::Value;
+//! `generation_config.json`, as data.
+use crate::error::{CheckpointError, Defect, Kind};
+use crate::{ModelConfig, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use std::path::Path;
 
-/// What `generation_config.json` says, as data: nothing in it is ever fatal but a token id that is none.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What `generation_config.json` says. Nothing in it is fatal but a token id that is none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct GenerationConfig {
     /// Tokens that end a reply.
     pub eos: Vec<u32>,
     /// The first token of a prompt, where the model wants one.
     pub bos: Option<u32>,
-    /// The padding token: what the file says, else the first of `eos`.
+    /// The padding token: what the file says, else the configuration's, else the first of `eos`. Never one without a row.
     pub pad: Option<u32>,
+    /// The makers' sampling advice. Nothing uses it unless asked.
+    pub temperature: Option<f64>,
+    /// See `temperature`.
+    pub top_p: Option<f64>,
+    /// See `temperature`.
+    pub top_k: Option<u64>,
+    /// See `temperature`.
+    pub repetition_penalty: Option<f64>,
 }
 
-/// A token id, or a list of them; `None` if it is neither.
+/// A token id, or a list of them; `None` if it is neither. Null, and -1 in some files, stand for "none".
 pub(crate) fn ids(value: &Value) -> Option<Vec<u32>> {
     let id = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
     match value {
         Value::Null => Some(Vec::new()),
         Value::Array(list) => list.iter().map(id).collect(),
-        // -1 stands for "none" in some files.
         Value::Number(n) if n.as_i64().is_some_and(|n| n < 0) => Some(Vec::new()),
         one => id(one).map(|id| vec![id]),
     }
@@ -29,10 +39,10 @@ impl GenerationConfig {
     /// What the model's own configuration says, for checkpoints without the file.
     pub fn from_model(config: &ModelConfig) -> Self {
         let pad = config.pad.or(config.eos.first().copied());
-        GenerationConfig { eos: config.eos.clone(), bos: config.bos, pad }
+        GenerationConfig { eos: config.eos.clone(), bos: config.bos, pad: with_row(pad, config), ..Self::default() }
     }
 
-    /// Reads the file; odd flags become notes.
+    /// Reads the text of the file; odd flags become notes.
     ///
     /// # Errors
     /// 65 if it is no JSON object, or an id is none.
@@ -42,23 +52,41 @@ impl GenerationConfig {
         model: &ModelConfig,
         notes: &mut Vec<String>,
     ) -> Result<Self, CheckpointError> {
-        let root: Value = serde_json::from_str(text)
-            .map_err(|e| CheckpointError::bad(file, "JSON", "a JSON object", e.to_string()))?;
-        let get = |key: &str| match root.get(key) {
+        let map = json::object(file, text)?;
+        let get = |key: &str| match map.get(key) {
             None => Ok(Vec::new()),
             Some(value) => ids(value).ok_or_else(|| {
-                CheckpointError::bad(file, format!("key {key}"), "a token id or a list of them", value.to_string())
+                let expected = "a token id, a list of them, or null";
+                CheckpointError::from(Defect::new(Kind::ConfigValue, file, expected, value).key(key))
             }),
         };
         let fallback = Self::from_model(model);
         let eos = Some(get("eos_token_id")?).filter(|ids| !ids.is_empty()).unwrap_or(fallback.eos);
-        if root.get("do_sample") == Some(&Value::Bool(false)) {
-            for flag in ["temperature", "top_p", "top_k"].iter().filter(|f| root.get(**f).is_some_and(|v| !v.is_null()))
-            {
-                notes.push(format!("{}: {flag} is set although do_sample is false; it is not used", file.display()));
-            }
-        }
-        let pad = get("pad_token_id")?.first().copied().or(eos.first().copied());
-        Ok(GenerationConfig { bos: get("bos_token_id")?.first().copied().or(fallback.bos), pad, eos })
+        let pad = get("pad_token_id")?.first().copied().or(model.pad).or(eos.first().copied());
+        odd_flags(file, &map, notes);
+        Ok(GenerationConfig {
+            bos: get("bos_token_id")?.first().copied().or(fallback.bos),
+            pad: with_row(pad, model),
+            eos,
+            temperature: map.get("temperature").and_then(Value::as_f64),
+            top_p: map.get("top_p").and_then(Value::as_f64),
+            top_k: map.get("top_k").and_then(Value::as_u64),
+            repetition_penalty: map.get("repetition_penalty").and_then(Value::as_f64),
+        })
+    }
+}
+
+fn with_row(id: Option<u32>, config: &ModelConfig) -> Option<u32> {
+    id.filter(|id| (*id as usize) < config.vocab_size)
+}
+
+/// transformers refuses to save such files; they are common all the same.
+fn odd_flags(file: &Path, map: &Map<String, Value>, notes: &mut Vec<String>) {
+    if map.get("do_sample").and_then(Value::as_bool) == Some(true) {
+        return;
+    }
+    let set = |flag: &str| map.get(flag).is_some_and(|v| !v.is_null());
+    for flag in ["temperature", "top_p", "top_k", "min_p", "typical_p"].into_iter().filter(|flag| set(flag)) {
+        notes.push(format!("{}: {flag} is set although do_sample is not; it is not used", file.display()));
     }
 }

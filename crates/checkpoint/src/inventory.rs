@@ -1,8 +1,12 @@
-use crate::Dtype;
+//! All tensors of a checkpoint and where their bytes are.
+use crate::{Dtype, ModelConfig, expected_tensors, modules};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// One file that holds weights.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shard {
     /// Where it is.
     pub path: PathBuf,
@@ -14,8 +18,8 @@ pub struct Shard {
     pub blob_id: Option<String>,
 }
 
-/// Tells whether a path still names the same file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Tells whether a path still names the same file with the same content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct FileIdentity {
     /// Device number.
     pub device: u64,
@@ -25,8 +29,16 @@ pub struct FileIdentity {
     pub modified_ns: i128,
 }
 
+impl FileIdentity {
+    /// The identity of an open file, from its metadata.
+    pub fn of(metadata: &std::fs::Metadata) -> Self {
+        let modified_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+        FileIdentity { device: metadata.dev(), inode: metadata.ino(), modified_ns }
+    }
+}
+
 /// One tensor: what it is and where its bytes are.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TensorEntry {
     /// The Hugging Face name, also for GGUF files.
     pub name: String,
@@ -43,7 +55,7 @@ pub struct TensorEntry {
 }
 
 /// All tensors of a checkpoint, sorted by name.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Inventory {
     /// The files.
     pub shards: Vec<Shard>,
@@ -54,7 +66,7 @@ pub struct Inventory {
 impl Inventory {
     /// An inventory; sorts the tensors.
     pub fn new(shards: Vec<Shard>, mut tensors: Vec<TensorEntry>) -> Self {
-        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Inventory { shards, tensors }
     }
 
@@ -66,5 +78,22 @@ impl Inventory {
     /// Bytes of all tensors.
     pub fn weights_bytes(&self) -> u64 {
         self.tensors.iter().map(|t| t.bytes).sum()
+    }
+
+    /// Bytes of each of the configuration's [`modules`](crate::modules()). A tied head counts nothing: it is the embedding.
+    pub fn bytes_by_module(&self, config: &ModelConfig) -> Vec<u64> {
+        let expected = expected_tensors(config);
+        let module_of: HashMap<&str, usize> = expected
+            .iter()
+            .filter(|t| t.requirement == crate::Requirement::Required)
+            .map(|t| (t.name.as_str(), t.module))
+            .collect();
+        let mut bytes = vec![0; modules(config).len()];
+        for tensor in &self.tensors {
+            if let Some(module) = module_of.get(tensor.name.as_str()) {
+                bytes[*module] += tensor.bytes;
+            }
+        }
+        bytes
     }
 }

@@ -1,25 +1,43 @@
-//! What is on disk before a weight moves: index, shard headers, configuration, GGUF, hub cache. Headers only, no device.
+//! What is on disk before a weight moves: index, shard headers, configuration, GGUF, hub cache; and writing synthetic
+//! checkpoints. Headers only, no device.
+//!
+//! [`locate()`] finds a model, [`Checkpoint::open`] reads and checks everything but the weights. What it returns can be
+//! trusted: each tensor that the configuration asks for is there, in its shape, at a place within its file.
 
 mod config;
 mod dtype;
 mod error;
 mod expected;
+mod files;
 mod generation;
 mod gguf;
-mod hf_config;
+mod hf;
+mod identity;
 mod inventory;
+mod json;
+mod kind;
 mod locate;
+mod modules;
 mod open;
+mod reconcile;
 mod rope;
 mod safetensors;
+mod synth;
 
-pub use config::{Activation, BlockShape, Family, Mla, ModelConfig, Moe, Norm, Pairing, QkNorm};
+pub use config::{
+    Activation, BlockShape, ClampedSwiglu, ExpertStorage, Family, Mla, ModelConfig, Moe, Norm, Pairing, QkNorm, Routing,
+};
 pub use dtype::Dtype;
-pub use error::CheckpointError;
-pub use expected::{ExpectedTensor, Module, ModuleKind, expected_tensors, modules};
+pub use error::{CheckpointError, Defect, Kind};
+pub use expected::{Content, ExpectedTensor, Requirement, expected_tensors};
 pub use generation::GenerationConfig;
-pub use gguf::GgufMetadata;
+pub use gguf::{ARCHITECTURES, GgufFile, GgufMetadata, GgufTensor, GgufValue, read_gguf};
+pub use hf::{CLASSES, parse_config};
+pub use identity::{Basis, FileDigest, ModelIdentity};
 pub use inventory::{FileIdentity, Inventory, Shard, TensorEntry};
-pub use locate::{SearchPaths, hub_name, locate};
+pub use locate::{ALIASES, SearchPaths, hub_name, locate, resolve_alias};
+pub use modules::{Module, ModuleKind, modules};
 pub use open::{Checkpoint, Format};
 pub use rope::{Rope, RopeScaling};
+pub use safetensors::{HEADER_BYTES_MAX, HeaderTensor, INDEX_BYTES_MAX, Index, parse_header, parse_index};
+pub use synth::{Fill, PRESETS, SynthReport, SynthRequest, SynthSource, preset, synth};

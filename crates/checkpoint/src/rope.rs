@@ -1,13 +1,15 @@
-//! Rotary position embedding: the frequencies of every scaling that the models use, as transformers computes them
-//! (`modeling_rope_utils.py`).
+//! Rotary position embedding: the frequencies of every scaling that the models use, with the roundings of transformers
+//! (`modeling_rope_utils.py`): powers and products in f32, what Python computes with plain numbers in f64.
 use crate::Pairing;
+use serde::Serialize;
+use std::f64::consts::PI;
 
 /// How positions rotate queries and keys.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rope {
     /// The base of the frequencies.
     pub theta: f64,
-    /// How many dimensions of a head rotate.
+    /// How many dimensions of a head rotate; even.
     pub rotary_dim: usize,
     /// Which of them rotate together.
     pub pairing: Pairing,
@@ -16,13 +18,14 @@ pub struct Rope {
 }
 
 /// How frequencies are stretched for long contexts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub enum RopeScaling {
     None,
     Linear {
         factor: f64,
     },
+    /// `original_max_positions` is the model's `max_position_embeddings`, as in transformers.
     Dynamic {
         factor: f64,
         original_max_positions: usize,
@@ -43,11 +46,12 @@ pub enum RopeScaling {
         mscale_all_dim: Option<f64>,
         truncate: bool,
     },
+    /// Each frequency has its own divisor (`rotary_dim / 2` of them), other ones past the original context. What
+    /// `attention_factor` follows from is known to the reader of the configuration, which always fills it in.
     LongRope {
         short_factor: Vec<f64>,
         long_factor: Vec<f64>,
         original_max_positions: usize,
-        max_positions: usize,
         attention_factor: Option<f64>,
     },
 }
@@ -57,87 +61,103 @@ impl Rope {
     ///
     /// `context` is the number of positions in use; it matters to dynamic and long RoPE alone.
     pub fn inverse_frequencies(&self, context: usize) -> Vec<f32> {
-        let plain = |theta: f64| -> Vec<f64> {
-            (0..self.rotary_dim / 2).map(|i| theta.powf(-(2.0 * i as f64) / self.rotary_dim as f64)).collect()
-        };
-        let base = plain(self.theta);
-        let stretched: Vec<f64> = match &self.scaling {
-            RopeScaling::None => base,
-            RopeScaling::Linear { factor } => base.iter().map(|f| f / factor).collect(),
+        match &self.scaling {
+            RopeScaling::None => self.inverse(self.theta),
+            RopeScaling::Linear { factor } => {
+                self.inverse(self.theta).into_iter().map(|f| f / *factor as f32).collect()
+            }
             RopeScaling::Dynamic { factor, original_max_positions } => {
-                let (original, dim) = (*original_max_positions as f64, self.rotary_dim as f64);
-                let length = (context as f64).max(original);
-                plain(self.theta * (factor * length / original - (factor - 1.0)).powf(dim / (dim - 2.0)))
+                self.inverse(self.stretched_base(*factor, *original_max_positions, context))
             }
-            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
-                let original = *original_max_positions as f64;
-                base.iter().map(|&f| llama3(f, *factor, *low_freq_factor, *high_freq_factor, original)).collect()
-            }
-            RopeScaling::Yarn { .. } => self.yarn(&base),
+            RopeScaling::Llama3 { .. } => self.inverse(self.theta).into_iter().map(|f| self.llama3(f)).collect(),
+            RopeScaling::Yarn { .. } => self.yarn(),
             RopeScaling::LongRope { short_factor, long_factor, original_max_positions, .. } => {
                 let factors = if context > *original_max_positions { long_factor } else { short_factor };
-                base.iter().zip(factors).map(|(f, factor)| f / factor).collect()
+                self.powers(self.theta).into_iter().zip(factors).map(|(p, factor)| 1.0 / (*factor as f32 * p)).collect()
             }
-        };
-        stretched.into_iter().map(|f| f as f32).collect()
-    }
-
-    fn yarn(&self, base: &[f64]) -> Vec<f64> {
-        let RopeScaling::Yarn { factor, original_max_positions, beta_fast, beta_slow, truncate, .. } = self.scaling
-        else {
-            return base.to_vec();
-        };
-        let dim = self.rotary_dim as f64;
-        let turn = |rotations: f64| {
-            let wave = original_max_positions as f64 / (rotations * 2.0 * std::f64::consts::PI);
-            dim * wave.ln() / (2.0 * self.theta.ln())
-        };
-        let (mut low, mut high) = (turn(beta_fast), turn(beta_slow));
-        if truncate {
-            (low, high) = (low.floor(), high.ceil());
         }
-        (low, high) = (low.max(0.0), high.min(dim - 1.0));
-        if low == high {
-            high += 0.001;
-        }
-        let blend = |(i, &f): (usize, &f64)| {
-            let ramp = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
-            f / factor * ramp + f * (1.0 - ramp)
-        };
-        base.iter().enumerate().map(blend).collect()
     }
 
     /// What cosines and sines are multiplied with.
     pub fn attention_scaling(&self) -> f32 {
-        let scaling = match &self.scaling {
-            RopeScaling::Yarn { factor, attention_factor, mscale, mscale_all_dim, .. } => {
-                let get = |scale: f64, m: f64| if scale <= 1.0 { 1.0 } else { 0.1 * m * scale.ln() + 1.0 };
-                attention_factor.unwrap_or_else(|| match (mscale, mscale_all_dim) {
-                    (Some(m), Some(all)) if *m != 0.0 && *all != 0.0 => get(*factor, *m) / get(*factor, *all),
-                    _ => get(*factor, 1.0),
-                })
-            }
-            RopeScaling::LongRope { original_max_positions, max_positions, attention_factor, .. } => {
-                let factor = *max_positions as f64 / *original_max_positions as f64;
-                attention_factor.unwrap_or_else(|| match factor {
-                    f if f <= 1.0 => 1.0,
-                    f => (1.0 + f.ln() / (*original_max_positions as f64).ln()).sqrt(),
-                })
-            }
+        match &self.scaling {
+            RopeScaling::Yarn { factor, attention_factor, mscale, mscale_all_dim, .. } => attention_factor
+                .unwrap_or_else(|| match (mscale, mscale_all_dim) {
+                    (Some(m), Some(all)) if *m != 0.0 && *all != 0.0 => {
+                        yarn_mscale(*factor, *m) / yarn_mscale(*factor, *all)
+                    }
+                    _ => yarn_mscale(*factor, 1.0),
+                }) as f32,
+            RopeScaling::LongRope { attention_factor, .. } => attention_factor.unwrap_or(1.0) as f32,
             _ => 1.0,
+        }
+    }
+
+    /// `base^(2 i / dim)` for each pair.
+    fn powers(&self, base: f64) -> Vec<f32> {
+        let (base, dim) = (f64::from(base as f32), self.rotary_dim as f32);
+        let exponent = |i: usize| f64::from((2 * i) as f32 / dim);
+        (0..self.rotary_dim / 2).map(|i| base.powf(exponent(i)) as f32).collect()
+    }
+
+    fn inverse(&self, base: f64) -> Vec<f32> {
+        self.powers(base).into_iter().map(|p| 1.0 / p).collect()
+    }
+
+    fn stretched_base(&self, factor: f64, original: usize, context: usize) -> f64 {
+        let (original, dim) = (original as f64, self.rotary_dim as f64);
+        let length = original.max(context as f64);
+        self.theta * ((factor * length / original) - (factor - 1.0)).powf(dim / (dim - 2.0))
+    }
+
+    /// One frequency under Llama 3.1's scaling: long waves are slowed, short ones kept, those between blended.
+    fn llama3(&self, f: f32) -> f32 {
+        let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } = self.scaling
+        else {
+            return f;
         };
-        scaling as f32
+        let original = original_max_positions as f64;
+        let wavelength = (1.0 / f) * (2.0 * PI) as f32;
+        if wavelength < (original / high_freq_factor) as f32 {
+            f
+        } else if wavelength > (original / low_freq_factor) as f32 {
+            f / factor as f32
+        } else {
+            let turns = (1.0 / wavelength) * original as f32;
+            let smooth = (turns - low_freq_factor as f32) / (high_freq_factor - low_freq_factor) as f32;
+            (1.0 - smooth) * f / factor as f32 + smooth * f
+        }
+    }
+
+    fn yarn(&self) -> Vec<f32> {
+        let RopeScaling::Yarn { factor, .. } = self.scaling else { return Vec::new() };
+        let (low, high) = self.yarn_range();
+        let ramp = |i: usize| ((i as f32 - low as f32) / (high - low) as f32).clamp(0.0, 1.0);
+        let blend = |(i, power): (usize, f32)| {
+            let extrapolated = 1.0 - ramp(i);
+            1.0 / (factor as f32 * power) * (1.0 - extrapolated) + 1.0 / power * extrapolated
+        };
+        self.powers(self.theta).into_iter().enumerate().map(blend).collect()
+    }
+
+    /// Between which pairs interpolation fades in.
+    fn yarn_range(&self) -> (f64, f64) {
+        let RopeScaling::Yarn { original_max_positions, beta_fast, beta_slow, truncate, .. } = self.scaling else {
+            return (0.0, 1.0);
+        };
+        let dim = self.rotary_dim as f64;
+        let pair =
+            |turns: f64| dim * (original_max_positions as f64 / (turns * 2.0 * PI)).ln() / (2.0 * self.theta.ln());
+        let (mut low, mut high) = (pair(beta_fast), pair(beta_slow));
+        if truncate {
+            (low, high) = (low.floor(), high.ceil());
+        }
+        (low, high) = (low.max(0.0), high.min(dim - 1.0));
+        if low == high { (low, high + 0.001) } else { (low, high) }
     }
 }
 
-fn llama3(f: f64, factor: f64, low_freq_factor: f64, high_freq_factor: f64, original: f64) -> f64 {
-    let wavelength = 2.0 * std::f64::consts::PI / f;
-    if wavelength < original / high_freq_factor {
-        f
-    } else if wavelength > original / low_freq_factor {
-        f / factor
-    } else {
-        let smooth = (original / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
-        (1.0 - smooth) * f / factor + smooth * f
-    }
+/// yarn's growth of attention with the scale: `0.1 m ln(scale) + 1`.
+pub(crate) fn yarn_mscale(scale: f64, m: f64) -> f64 {
+    if scale <= 1.0 { 1.0 } else { 0.1 * m * scale.ln() + 1.0 }
 }

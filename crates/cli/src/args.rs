@@ -47,8 +47,6 @@ pub enum Command {
     Grid(AuditArgs),
     /// How far an experiment is
     Status(StatusArgs),
-    /// Measure load, prefill and decode against the machine's limits
-    Bench(BenchArgs),
 }
 
 /// Where a model may live.
@@ -307,16 +305,6 @@ pub struct AuditArgs {
 pub struct StatusArgs {
     /// The experiment's folder
     pub dir: PathBuf,
-    /// Print one JSON document on stdout
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `bench`.
-#[derive(Debug, Args)]
-pub struct BenchArgs {
-    #[command(flatten)]
-    pub bring_up: BringUpArgs,
     /// Print one JSON document on stdout
     #[arg(long)]
     pub json: bool,

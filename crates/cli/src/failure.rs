@@ -2,14 +2,10 @@
 
 /// Exit codes, after sysexits.h where it has them. They are relied on from outside.
 pub mod exit {
-    /// Finished, but some runs failed.
-    pub const SOME_FAILED: u8 = 1;
     /// The command line or configuration is wrong.
     pub const USAGE: u8 = 2;
     /// A file or model is not there.
     pub const NO_INPUT: u8 = 66;
-    /// Hub, provider, driver, Slurm or a store are not available.
-    pub const UNAVAILABLE: u8 = 69;
     /// A defect of ours.
     pub const SOFTWARE: u8 = 70;
     /// Does not fit, or was killed for memory.
@@ -50,3 +46,26 @@ impl Failure {
         Failure::new(exit::IO, format!("{doing}: {error}"))
     }
 }
+
+/// Each crate's error knows its exit code.
+macro_rules! from_errors {
+    ($($error:ty),+ $(,)?) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Failure::new(error.exit_code(), error.to_string())
+            }
+        }
+    )+};
+}
+
+from_errors!(
+    checkpoint::CheckpointError,
+    device::DeviceError,
+    engine::LoadError,
+    engine::ScoreError,
+    experiment::ExperimentError,
+    fetch::FetchError,
+    placement::PlanError,
+    results::ResultsError,
+    text::TextError,
+);

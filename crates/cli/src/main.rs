@@ -1,24 +1,70 @@
+//! `vendomini`: plans where every byte of a language model will live, loads it and always comes back, and runs the
+//! VendoMini experiment on it.
+
 mod args;
+mod commands;
 mod failure;
+mod output;
+mod provider;
+mod session;
 mod supervise;
-use std::process::ExitCode;
+
+use args::{Cli, Command};
 use clap::Parser;
+use failure::Failure;
+use std::process::ExitCode;
+use watch::Watch;
+
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
-    if !supervise::is_worker() { return ExitCode::from(supervise::supervise(watch::Limits{stall_timeout_s:3.0,deadline_s:None}, cli.quiet)); }
-    let (watch, line) = supervise::connect().unwrap();
-    let s = watch.enter(watch::Stage::Read);
-    watch.total(watch::Stage::Read, 5<<30, 5);
-    let seat = watch.seat("reader 0");
-    for i in 0..5 { seat.at(watch::Stage::Read, &format!("shard {i}"), 0); 
-      for _ in 0..4 { std::thread::sleep(std::time::Duration::from_millis(100)); seat.advance(256<<20); if watch.cancelled() {std::process::exit(143)} } seat.item_done(); }
-    drop(s);
-    watch.note("returned");
-    match std::env::var("T").as_deref() { Ok("stall") => { seat.at(watch::Stage::Place, "cuda:0", 77); loop { std::thread::sleep(std::time::Duration::from_secs(1)) } }
-      Ok("kill") => { rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap(); }
-      Ok("bus") => { rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::BUS).unwrap(); }
-      Ok("panic") => panic!("boo"),
-      Ok("fail") => { line.failed(&failure::Failure::usage("bad")); return ExitCode::from(2) }
-      _ => {} }
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    match cli.command.supervision() {
+        Some(limits) if !supervise::is_worker() => ExitCode::from(supervise::supervise(limits, cli.quiet)),
+        Some(_) => work(cli.command),
+        None => answer(cli.command),
+    }
+}
+
+/// A command that moves weights, in its worker process.
+fn work(command: Command) -> ExitCode {
+    let (watch, line) = match supervise::connect() {
+        Ok(connected) => connected,
+        Err(error) => {
+            eprintln!("vendomini: the worker cannot reach its supervisor: {error}");
+            return ExitCode::from(failure::exit::SOFTWARE);
+        }
+    };
+    match commands::run(command, &watch) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            line.failed(&failure);
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+/// A command that answers at once, in this process.
+fn answer(command: Command) -> ExitCode {
+    match commands::run(command, &Watch::silent()) {
+        Ok(code) => ExitCode::from(code),
+        Err(Failure { exit, text }) => {
+            eprintln!("vendomini: {text}");
+            ExitCode::from(exit)
+        }
+    }
+}
+
+impl Command {
+    /// The limits to supervise this command with; `None` for one that moves no weights.
+    fn supervision(&self) -> Option<watch::Limits> {
+        let of =
+            |time: &args::TimeArgs| watch::Limits { stall_timeout_s: time.stall_timeout, deadline_s: time.deadline };
+        match self {
+            Command::Load(a) => Some(of(&a.bring_up.time)),
+            Command::Generate(a) => Some(of(&a.bring_up.time)),
+            Command::Score(a) => Some(of(&a.bring_up.time)),
+            Command::Run(a) => Some(of(&a.time)),
+            Command::Fetch(_) | Command::Synth(_) => Some(watch::Limits::default()),
+            _ => None,
+        }
+    }
 }

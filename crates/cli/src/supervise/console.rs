@@ -104,7 +104,12 @@ impl Bar {
         let mut text = format!("{what} {}/{}", seen.items_done, seen.items_total);
         if seen.bytes_total > 0 {
             let rate = seen.bytes_done as f64 / seconds;
-            text += &format!(" {:.1}/{:.1} GB, {:.2} GB/s", seen.bytes_done as f64 / 1e9, seen.bytes_total as f64 / 1e9, rate / 1e9);
+            text += &format!(
+                " {:.1}/{:.1} GB, {:.2} GB/s",
+                seen.bytes_done as f64 / 1e9,
+                seen.bytes_total as f64 / 1e9,
+                rate / 1e9
+            );
         }
         let share = match seen.bytes_total {
             0 => seen.items_done as f64 / seen.items_total.max(1) as f64,

@@ -31,8 +31,12 @@ pub fn killed(status: ExitStatus, seen: &Snapshot, oom_kills_before: Option<u64>
     let signal = status.signal().unwrap_or(0);
     let (code, why) = match signal {
         9 => (exit::MEMORY, killed_for_memory(oom_kills_before)),
-        7 => (exit::IO, "a mapped file shrank or could not be read (SIGBUS) while the worker used it; \
-             was the checkpoint replaced or truncated during the load?".to_owned()),
+        7 => (
+            exit::IO,
+            "a mapped file shrank or could not be read (SIGBUS) while the worker used it; \
+             was the checkpoint replaced or truncated during the load?"
+                .to_owned(),
+        ),
         2 | 15 => return (if signal == 2 { 130 } else { 143 }, "interrupted; what was done is kept".to_owned()),
         _ => (exit::SOFTWARE, format!("the worker was ended by signal {signal}: a defect of ours, or of a driver")),
     };

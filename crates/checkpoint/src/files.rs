@@ -1,0 +1,99 @@
+//! Opening files so that nothing blocks and nothing odd is taken for data.
+use crate::FileIdentity;
+use crate::error::{CheckpointError, Defect, Kind};
+use std::fs::{File, FileType, Metadata, OpenOptions};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+/// A regular file, open for reading.
+pub(crate) struct Opened {
+    pub file: File,
+    pub bytes: u64,
+    pub identity: FileIdentity,
+}
+
+/// Opens a regular file. A FIFO that nobody writes would block an ordinary open for ever: it is refused by its type, and
+/// opened without blocking in case it takes the file's place in between.
+pub(crate) fn open_regular(path: &Path) -> Result<Opened, CheckpointError> {
+    let io = |source| CheckpointError::io(path, "open it", 0, source);
+    require_regular(path, &std::fs::metadata(path).map_err(io)?)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
+    require_regular(path, &metadata)?;
+    Ok(Opened { file, bytes: metadata.len(), identity: FileIdentity::of(&metadata) })
+}
+
+fn require_regular(path: &Path, metadata: &Metadata) -> Result<(), CheckpointError> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(Defect::new(Kind::NotRegularFile, path, "a regular file", type_words(metadata.file_type())).into())
+}
+
+fn type_words(kind: FileType) -> &'static str {
+    match () {
+        () if kind.is_dir() => "a folder",
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_socket() => "a socket",
+        () if kind.is_char_device() || kind.is_block_device() => "a device",
+        () => "something else",
+    }
+}
+
+/// Reads `into` from `offset`. A file that ends before is `truncated`.
+pub(crate) fn read_at(path: &Path, file: &File, into: &mut [u8], offset: u64) -> Result<(), CheckpointError> {
+    file.read_exact_at(into, offset).map_err(|source| match source.kind() {
+        std::io::ErrorKind::UnexpectedEof => {
+            let expected = format!("{} bytes from offset {offset}", into.len());
+            Defect::new(Kind::Truncated, path, expected, "the end of the file").into()
+        }
+        _ => CheckpointError::io(path, "read it", offset, source),
+    })
+}
+
+/// The text of a small file; `None` if there is none. A dangling link is an error, not an absence.
+pub(crate) fn read_text(path: &Path, bytes_max: u64) -> Result<Option<String>, CheckpointError> {
+    if let Err(error) = std::fs::symlink_metadata(path)
+        && error.kind() == std::io::ErrorKind::NotFound
+    {
+        return Ok(None);
+    }
+    let opened = open_regular(path)?;
+    if opened.bytes > bytes_max {
+        let found = format!("{} bytes", opened.bytes);
+        return Err(Defect::new(Kind::TooLarge, path, format!("at most {bytes_max} bytes"), found).into());
+    }
+    let mut bytes = vec![0; opened.bytes as usize];
+    read_at(path, &opened.file, &mut bytes, 0)?;
+    refuse_lfs_pointer(path, &bytes)?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) => {
+            let found = format!("an invalid byte at {}", error.utf8_error().valid_up_to());
+            Err(Defect::new(Kind::NotJson, path, "UTF-8 text", found).into())
+        }
+    }
+}
+
+/// Refuses what `git clone` leaves where a large file should be.
+pub(crate) fn refuse_lfs_pointer(path: &Path, start: &[u8]) -> Result<(), CheckpointError> {
+    if !start.starts_with(b"version https://git-lfs.github.com/spec/") {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&start[..start.len().min(200)]).into_owned();
+    let size = text
+        .lines()
+        .find_map(|line| line.strip_prefix("size "))
+        .map_or("of unknown size".to_owned(), |n| format!("of {n} bytes"));
+    Err(Defect::new(Kind::LfsPointer, path, format!("a file {size}"), "a text that stands for it").into())
+}
+
+/// The hub's blob id: where the file is a link into a cache's `blobs` folder, the name there.
+pub(crate) fn blob_id(path: &Path) -> Option<String> {
+    std::fs::symlink_metadata(path).ok().filter(|m| m.file_type().is_symlink())?;
+    let target = std::fs::canonicalize(path).ok()?;
+    if target.parent()?.file_name()? != "blobs" {
+        return None;
+    }
+    Some(target.file_name()?.to_str()?.to_owned())
+}

@@ -1,0 +1,114 @@
+//! GGUF's tensor names -> Hugging Face's. Fused tensors become several entries over parts of the same bytes.
+use super::reader::GgufTensor;
+use crate::TensorEntry;
+use crate::config::{Family, ModelConfig};
+
+/// The entries of one tensor; `None` if the name is not one of the family's.
+pub(super) fn entries(config: &ModelConfig, tensor: &GgufTensor) -> Option<Vec<TensorEntry>> {
+    let top = |name: &str| Some(vec![entry(tensor, name.to_owned())]);
+    match tensor.name.as_str() {
+        "token_embd.weight" => return top("model.embed_tokens.weight"),
+        "output.weight" => return top("lm_head.weight"),
+        "output.bias" => return top("lm_head.bias"),
+        "output_norm.weight" => return top(&format!("{}.weight", crate::modules::final_norm(config))),
+        "output_norm.bias" => return top(&format!("{}.bias", crate::modules::final_norm(config))),
+        _ => {}
+    }
+    let (layer, rest) = tensor.name.strip_prefix("blk.")?.split_once('.')?;
+    let layer: usize = layer.parse().ok()?;
+    let (part, kind) = rest.rsplit_once('.')?;
+    if !matches!(kind, "weight" | "bias") {
+        return None;
+    }
+    let prefix = format!("model.layers.{layer}");
+    if part == "attn_qkv" && config.family == Family::Phi {
+        return split_rows(tensor, &qkv_rows(config), |name| format!("{prefix}.self_attn.{name}_proj.{kind}"));
+    }
+    if let Some(name) = part.strip_prefix("ffn_").and_then(|p| p.strip_suffix("_exps")) {
+        return split_experts(tensor, |j| format!("{prefix}.mlp.experts.{j}.{name}_proj.{kind}"));
+    }
+    let name = block_name(config.family, part)?;
+    Some(vec![entry(tensor, format!("{prefix}.{name}.{kind}"))])
+}
+
+fn block_name(family: Family, part: &str) -> Option<&'static str> {
+    use Family::{DeepseekV2, Olmo2, Phi, Phi3, Qwen3, Qwen3Moe};
+    Some(match (family, part) {
+        (Phi, "attn_output") => "self_attn.dense",
+        (Phi, "ffn_up") => "mlp.fc1",
+        (Phi, "ffn_down") => "mlp.fc2",
+        (Phi3, "attn_qkv") => "self_attn.qkv_proj",
+        (Phi3, "ffn_up") => "mlp.gate_up_proj",
+        (Olmo2, "post_attention_norm") => "post_attention_layernorm",
+        (Olmo2, "post_ffw_norm") => "post_feedforward_layernorm",
+        (Qwen3 | Qwen3Moe | Olmo2, "attn_q_norm") => "self_attn.q_norm",
+        (Qwen3 | Qwen3Moe | Olmo2, "attn_k_norm") => "self_attn.k_norm",
+        (Qwen3Moe | DeepseekV2, "ffn_gate_inp") => "mlp.gate",
+        (DeepseekV2, "ffn_gate_shexp") => "mlp.shared_experts.gate_proj",
+        (DeepseekV2, "ffn_up_shexp") => "mlp.shared_experts.up_proj",
+        (DeepseekV2, "ffn_down_shexp") => "mlp.shared_experts.down_proj",
+        (DeepseekV2, "attn_q_a") => "self_attn.q_a_proj",
+        (DeepseekV2, "attn_q_a_norm") => "self_attn.q_a_layernorm",
+        (DeepseekV2, "attn_q_b") => "self_attn.q_b_proj",
+        (DeepseekV2, "attn_kv_a_mqa") => "self_attn.kv_a_proj_with_mqa",
+        (DeepseekV2, "attn_kv_a_norm") => "self_attn.kv_a_layernorm",
+        (DeepseekV2, "attn_kv_b") => "self_attn.kv_b_proj",
+        (_, "attn_norm") => "input_layernorm",
+        (_, "ffn_norm") => "post_attention_layernorm",
+        (_, "attn_q") => "self_attn.q_proj",
+        (_, "attn_k") => "self_attn.k_proj",
+        (_, "attn_v") => "self_attn.v_proj",
+        (_, "attn_output") => "self_attn.o_proj",
+        (_, "ffn_gate") => "mlp.gate_proj",
+        (_, "ffn_up") => "mlp.up_proj",
+        (_, "ffn_down") => "mlp.down_proj",
+        _ => return None,
+    })
+}
+
+fn entry(tensor: &GgufTensor, name: String) -> TensorEntry {
+    let GgufTensor { dtype, shape, offset, bytes, .. } = tensor;
+    TensorEntry { name, dtype: *dtype, shape: shape.clone(), shard: 0, offset: *offset, bytes: *bytes }
+}
+
+fn qkv_rows(config: &ModelConfig) -> [(&'static str, usize); 3] {
+    let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+    [("q", queries), ("k", keys), ("v", keys)]
+}
+
+/// Parts of a matrix's rows, or of a bias; `None` where they are not all of it.
+fn split_rows(tensor: &GgufTensor, parts: &[(&str, usize)], name: impl Fn(&str) -> String) -> Option<Vec<TensorEntry>> {
+    let rows = *tensor.shape.first()?;
+    if rows == 0 || parts.iter().map(|(_, n)| n).sum::<usize>() != rows {
+        return None;
+    }
+    let row_bytes = tensor.bytes / rows as u64;
+    let mut offset = tensor.offset;
+    let cut = |(part, rows): &(&str, usize)| {
+        let mut shape = tensor.shape.clone();
+        shape[0] = *rows;
+        let bytes = row_bytes * *rows as u64;
+        let entry = TensorEntry { name: name(part), dtype: tensor.dtype, shape, shard: 0, offset, bytes };
+        offset += bytes;
+        entry
+    };
+    Some(parts.iter().map(cut).collect())
+}
+
+/// `[experts, out, in]` -> one matrix for each expert.
+fn split_experts(tensor: &GgufTensor, name: impl Fn(usize) -> String) -> Option<Vec<TensorEntry>> {
+    let [experts, rows, cols] = *tensor.shape.as_slice() else { return None };
+    if experts == 0 || experts > 1 << 16 {
+        return None;
+    }
+    let bytes = tensor.bytes / experts as u64;
+    let cut = |j: usize| TensorEntry {
+        name: name(j),
+        dtype: tensor.dtype,
+        shape: vec![rows, cols],
+        shard: 0,
+        offset: tensor.offset + bytes * j as u64,
+        bytes,
+    };
+    Some((0..experts).map(cut).collect())
+}

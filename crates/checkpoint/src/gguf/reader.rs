@@ -1,0 +1,314 @@
+//! The GGUF container, versions 2 and 3: metadata, tensor table, and where the data begin.
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>
+use super::source::Source;
+use super::value::{GgufMetadata, GgufValue};
+use crate::Dtype;
+use crate::error::{CheckpointError, Defect, Kind};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+type Result<T> = std::result::Result<T, CheckpointError>;
+
+const KEY_BYTES_MAX: usize = 1 << 16;
+const DIMENSIONS_MAX: u32 = 4;
+const ALIGNMENT_DEFAULT: u64 = 32;
+const ALIGNMENT_MAX: u64 = 1 << 20;
+
+/// A GGUF file's metadata and tensors, the tensors by their GGUF names and in the file's order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GgufFile {
+    /// The metadata.
+    pub metadata: GgufMetadata,
+    /// The tensors, checked against the file's size and each other.
+    pub tensors: Vec<GgufTensor>,
+    /// Where the header ends and the data begin.
+    pub data_start: u64,
+}
+
+/// One tensor of a GGUF file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GgufTensor {
+    /// GGUF's name.
+    pub name: String,
+    /// How its numbers are stored.
+    pub dtype: Dtype,
+    /// Row-major; the file itself has the dimensions in reverse.
+    pub shape: Vec<usize>,
+    /// Bytes from the start of the file.
+    pub offset: u64,
+    /// Size in bytes.
+    pub bytes: u64,
+}
+
+/// Reads the header of a GGUF file of so many bytes.
+///
+/// # Errors
+/// 65 where it breaks the format or has a tensor type that is not read; 74 where it cannot be read.
+pub fn read_gguf(file: &Path, reader: impl Read, file_bytes: u64) -> Result<GgufFile> {
+    let mut source = Source::new(file, reader, file_bytes);
+    let version = version(&mut source)?;
+    let tensor_count = source.count("tensors", 24)?;
+    let value_count = source.count("values", 13)?;
+    let metadata = GgufMetadata { version, values: values(&mut source, value_count)? };
+    let alignment = alignment(file, &metadata)?;
+    let mut tensors = Vec::new();
+    for _ in 0..tensor_count {
+        tensors.push(tensor(&mut source, alignment)?);
+    }
+    let data_start = source.at().next_multiple_of(alignment);
+    place(file, &mut tensors, Extent { data_start, alignment, file_bytes })?;
+    Ok(GgufFile { metadata, tensors, data_start })
+}
+
+fn version(source: &mut Source<impl Read>) -> Result<u32> {
+    let magic = if source.left() < 4 { [0; 4] } else { source.array::<4>()? };
+    if &magic != b"GGUF" {
+        let found = match &magic {
+            b"vers" => return Err(lfs(source.file)),
+            b"ggml" | b"ggjt" | b"ggla" | b"lmgg" | b"tjgg" => "an older format of ggml".to_owned(),
+            other => format!("{:?}", String::from_utf8_lossy(other)),
+        };
+        return Err(source.defect(Kind::GgufMagic, "the letters GGUF", found).into());
+    }
+    match source.u32()? {
+        version @ 2..=3 => Ok(version),
+        swapped if matches!(swapped.swap_bytes(), 1..=3) => {
+            Err(source.defect(Kind::GgufVersion, "a little-endian file", "a big-endian one").into())
+        }
+        other => Err(source.defect(Kind::GgufVersion, "version 2 or 3", other).into()),
+    }
+}
+
+fn lfs(file: &Path) -> CheckpointError {
+    Defect::new(Kind::LfsPointer, file, "a GGUF file", "a text that begins with \"vers\"").into()
+}
+
+fn values(source: &mut Source<impl Read>, count: usize) -> Result<BTreeMap<String, GgufValue>> {
+    let mut values = BTreeMap::new();
+    for _ in 0..count {
+        let key = source.string()?;
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err(source.defect(Kind::GgufValue, "a key of 1 to 65536 bytes", key.len()).into());
+        }
+        let kind = source.u32()?;
+        let value = value(source, &key, kind)?;
+        if values.contains_key(&key) {
+            return Err(source.defect(Kind::DuplicateKey, "each key once", format!("{key} again")).into());
+        }
+        values.insert(key, value);
+    }
+    Ok(values)
+}
+
+fn value(source: &mut Source<impl Read>, key: &str, kind: u32) -> Result<GgufValue> {
+    Ok(match kind {
+        0 | 2 | 4 | 10 => GgufValue::Unsigned(unsigned(source, kind)?),
+        1 | 3 | 5 | 11 => GgufValue::Signed(signed(source, kind)?),
+        6 => GgufValue::Float(f64::from(f32::from_le_bytes(source.array()?))),
+        7 => GgufValue::Bool(boolean(source)?),
+        8 => GgufValue::String(source.string()?),
+        9 => list(source, key)?,
+        12 => GgufValue::Float(f64::from_le_bytes(source.array()?)),
+        other => return Err(source.defect(Kind::GgufValue, "a value type from 0 to 12", other).key(key).into()),
+    })
+}
+
+fn unsigned(source: &mut Source<impl Read>, kind: u32) -> Result<u64> {
+    Ok(match kind {
+        0 => source.array::<1>()?[0].into(),
+        2 => u16::from_le_bytes(source.array()?).into(),
+        4 => source.u32()?.into(),
+        _ => source.u64()?,
+    })
+}
+
+fn signed(source: &mut Source<impl Read>, kind: u32) -> Result<i64> {
+    Ok(match kind {
+        1 => i8::from_le_bytes(source.array()?).into(),
+        3 => i16::from_le_bytes(source.array()?).into(),
+        5 => i32::from_le_bytes(source.array()?).into(),
+        _ => i64::from_le_bytes(source.array()?),
+    })
+}
+
+fn boolean(source: &mut Source<impl Read>) -> Result<bool> {
+    match source.array::<1>()?[0] {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(source.defect(Kind::GgufValue, "a bool of 0 or 1", other).into()),
+    }
+}
+
+fn list(source: &mut Source<impl Read>, key: &str) -> Result<GgufValue> {
+    let kind = source.u32()?;
+    let bytes_each = match kind {
+        0 | 1 | 7 => 1,
+        2 | 3 => 2,
+        4..=6 => 4,
+        8 | 10..=12 => 8,
+        9 => return Err(source.defect(Kind::GgufValue, "a list of plain values", "a list of lists").key(key).into()),
+        other => return Err(source.defect(Kind::GgufValue, "a value type from 0 to 12", other).key(key).into()),
+    };
+    let count = source.count("list entries", bytes_each)?;
+    Ok(match kind {
+        0 | 2 | 4 | 10 => GgufValue::UnsignedArray(repeat(count, || unsigned(source, kind))?),
+        1 | 3 | 5 | 11 => GgufValue::SignedArray(repeat(count, || signed(source, kind))?),
+        6 => GgufValue::FloatArray(repeat(count, || source.array().map(f32::from_le_bytes))?),
+        7 => GgufValue::BoolArray(repeat(count, || boolean(source))?),
+        8 => GgufValue::StringArray(repeat(count, || source.string())?),
+        _ => GgufValue::FloatArray(repeat(count, || Ok(f64::from_le_bytes(source.array()?) as f32))?),
+    })
+}
+
+/// Grows as it reads: a count alone reserves nothing.
+fn repeat<T>(count: usize, mut read: impl FnMut() -> Result<T>) -> Result<Vec<T>> {
+    let mut list = Vec::with_capacity(count.min(1 << 16));
+    for _ in 0..count {
+        list.push(read()?);
+    }
+    Ok(list)
+}
+
+fn alignment(file: &Path, metadata: &GgufMetadata) -> Result<u64> {
+    const KEY: &str = "general.alignment";
+    let Some(value) = metadata.get(KEY) else { return Ok(ALIGNMENT_DEFAULT) };
+    match metadata.get_u64(KEY) {
+        Some(n) if n.is_power_of_two() && (8..=ALIGNMENT_MAX).contains(&n) => Ok(n),
+        _ => {
+            let expected = format!("a power of two from 8 to {ALIGNMENT_MAX}");
+            Err(Defect::new(Kind::GgufAlignment, file, expected, format!("{value:?}")).key(KEY).into())
+        }
+    }
+}
+
+/// A tensor whose offset still counts from the start of the data.
+fn tensor(source: &mut Source<impl Read>, alignment: u64) -> Result<GgufTensor> {
+    let name = source.string()?;
+    let dimensions = source.u32()?;
+    if !(1..=DIMENSIONS_MAX).contains(&dimensions) {
+        return Err(source.defect(Kind::GgufValue, "1 to 4 dimensions", dimensions).tensor(&name).into());
+    }
+    let mut reversed = Vec::new();
+    for _ in 0..dimensions {
+        reversed.push(source.u64()?);
+    }
+    let kind = source.u32()?;
+    let offset = source.u64()?;
+    let Some(dtype) = dtype(kind) else {
+        let expected = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K";
+        return Err(source.defect(Kind::GgufTensorType, expected, type_words(kind)).tensor(&name).into());
+    };
+    if !offset.is_multiple_of(alignment) {
+        return Err(source
+            .defect(Kind::GgufAlignment, format!("an offset that {alignment} divides"), offset)
+            .tensor(&name)
+            .into());
+    }
+    // Blocks lie along the rows: the innermost dimension holds whole ones.
+    let whole = reversed[0].is_multiple_of(dtype.block_elements() as u64);
+    let elements = reversed.iter().try_fold(1u64, |product, d| product.checked_mul(*d));
+    let shape = reversed.iter().rev().map(|d| usize::try_from(*d).ok()).collect::<Option<Vec<_>>>();
+    match (elements.and_then(|n| dtype.bytes_for(n)), shape) {
+        (Some(bytes), Some(shape)) if whole => Ok(GgufTensor { name, dtype, shape, offset, bytes }),
+        _ => {
+            let expected = format!("rows of whole {dtype} blocks and a size below 2^64 bytes");
+            Err(source.defect(Kind::ShapeOverflow, expected, format!("{reversed:?}")).tensor(&name).into())
+        }
+    }
+}
+
+fn dtype(kind: u32) -> Option<Dtype> {
+    Some(match kind {
+        0 => Dtype::F32,
+        1 => Dtype::F16,
+        2 => Dtype::Q4_0,
+        3 => Dtype::Q4_1,
+        6 => Dtype::Q5_0,
+        7 => Dtype::Q5_1,
+        8 => Dtype::Q8_0,
+        12 => Dtype::Q4K,
+        13 => Dtype::Q5K,
+        14 => Dtype::Q6K,
+        30 => Dtype::BF16,
+        _ => return None,
+    })
+}
+
+/// The names of ggml's other tensor types (`ggml.h`, `enum ggml_type`).
+fn type_words(kind: u32) -> String {
+    const NAMES: [(u32, &str); 23] = [
+        (9, "Q8_1"),
+        (10, "Q2_K"),
+        (11, "Q3_K"),
+        (15, "Q8_K"),
+        (16, "IQ2_XXS"),
+        (17, "IQ2_XS"),
+        (18, "IQ3_XXS"),
+        (19, "IQ1_S"),
+        (20, "IQ4_NL"),
+        (21, "IQ3_S"),
+        (22, "IQ2_S"),
+        (23, "IQ4_XS"),
+        (24, "I8"),
+        (25, "I16"),
+        (26, "I32"),
+        (27, "I64"),
+        (28, "F64"),
+        (29, "IQ1_M"),
+        (34, "TQ1_0"),
+        (35, "TQ2_0"),
+        (39, "MXFP4"),
+        (40, "NVFP4"),
+        (41, "Q1_0"),
+    ];
+    match NAMES.iter().find(|(number, _)| *number == kind) {
+        Some((_, name)) => (*name).to_owned(),
+        None => format!("type {kind}"),
+    }
+}
+
+struct Extent {
+    data_start: u64,
+    alignment: u64,
+    file_bytes: u64,
+}
+
+/// Turns offsets into places in the file, and checks that tensors follow each other with nothing but padding between.
+fn place(file: &Path, tensors: &mut [GgufTensor], extent: Extent) -> Result<()> {
+    let mut order: Vec<usize> = (0..tensors.len()).collect();
+    order.sort_by(|a, b| tensors[*a].name.cmp(&tensors[*b].name));
+    if let Some(pair) = order.windows(2).find(|pair| tensors[pair[0]].name == tensors[pair[1]].name) {
+        let name = &tensors[pair[0]].name;
+        return Err(Defect::new(Kind::DuplicateKey, file, "each tensor once", "two of them").tensor(name).into());
+    }
+    order.sort_by_key(|at| (tensors[*at].offset, tensors[*at].bytes));
+    let mut end = 0u64;
+    for at in order {
+        let tensor = &mut tensors[at];
+        let next = end.checked_next_multiple_of(extent.alignment).unwrap_or(u64::MAX);
+        if tensor.offset != next {
+            let kind = if tensor.offset < next { Kind::Overlap } else { Kind::Hole };
+            let expected = format!("its data at {next}, right behind the tensor before");
+            return Err(Defect::new(kind, file, expected, tensor.offset).tensor(&tensor.name).into());
+        }
+        let last =
+            tensor.offset.checked_add(tensor.bytes).and_then(|last| Some((last, last.checked_add(extent.data_start)?)));
+        match last {
+            Some((last, absolute)) if absolute <= extent.file_bytes => end = last,
+            _ => {
+                let expected =
+                    format!("{} bytes from {}", tensor.bytes, extent.data_start.saturating_add(tensor.offset));
+                let found = format!("a file of {} bytes", extent.file_bytes);
+                return Err(Defect::new(Kind::Truncated, file, expected, found).tensor(&tensor.name).into());
+            }
+        }
+        tensor.offset += extent.data_start;
+    }
+    let padded = (extent.data_start + end).next_multiple_of(extent.alignment);
+    if extent.file_bytes > padded {
+        let found = format!("{} bytes", extent.file_bytes);
+        return Err(Defect::new(Kind::TrailingBytes, file, format!("{padded} bytes"), found).part("data").into());
+    }
+    Ok(())
+}

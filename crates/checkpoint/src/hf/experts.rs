@@ -1,0 +1,117 @@
+//! Mixtures of experts and latent attention.
+use super::keys::Keys;
+use super::{Result, quantised};
+use crate::config::{ClampedSwiglu, ExpertStorage, Family, Mla, Moe, Routing};
+
+pub(super) fn mla(keys: &Keys) -> Result<Mla> {
+    // Absent means the class's rank, null means none.
+    let q_lora_rank = if keys.has("q_lora_rank") { keys.count("q_lora_rank")? } else { Some(1536) };
+    Ok(Mla {
+        q_lora_rank,
+        kv_lora_rank: keys.count("kv_lora_rank")?.unwrap_or(512),
+        qk_nope_head_dim: keys.count("qk_nope_head_dim")?.unwrap_or(128),
+        qk_rope_head_dim: keys.count("qk_rope_head_dim")?.unwrap_or(64),
+        v_head_dim: keys.count("v_head_dim")?.unwrap_or(128),
+    })
+}
+
+pub(super) fn moe(keys: &Keys, family: Family, intermediate_size: usize) -> Result<Option<Moe>> {
+    match family {
+        Family::Qwen3Moe => qwen3(keys).map(Some),
+        Family::GptOss => gpt_oss(keys, intermediate_size).map(Some),
+        Family::DeepseekV2 => deepseek(keys).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// For each layer whether it has experts.
+pub(super) fn sparse_layers(keys: &Keys, family: Family, layers: usize) -> Result<Vec<bool>> {
+    let layers = 0..layers.min(super::check::LAYERS_MAX);
+    match family {
+        Family::Qwen3Moe => {
+            let step = keys.count("decoder_sparse_step")?.unwrap_or(1);
+            let dense: Vec<u64> =
+                keys.list("mlp_only_layers")?.into_iter().flatten().filter_map(|i| i.as_u64()).collect();
+            Ok(layers.map(|i| !dense.contains(&(i as u64)) && (i + 1).is_multiple_of(step)).collect())
+        }
+        Family::DeepseekV2 => {
+            let first = keys.count_or_zero("first_k_dense_replace")?.unwrap_or(0);
+            let step = keys.count("moe_layer_freq")?.unwrap_or(1);
+            Ok(layers.map(|i| i >= first && i.is_multiple_of(step)).collect())
+        }
+        _ => Ok(layers.map(|_| family == Family::GptOss).collect()),
+    }
+}
+
+/// The number of experts under the family's own key or under the other one that transformers maps to it.
+fn experts(keys: &Keys, own: &str, other: &str, default: usize) -> Result<usize> {
+    Ok(keys.count(own)?.or(keys.count(other)?).unwrap_or(default))
+}
+
+fn qwen3(keys: &Keys) -> Result<Moe> {
+    Ok(Moe {
+        experts: experts(keys, "num_experts", "num_local_experts", 128)?,
+        experts_per_token: keys.count("num_experts_per_tok")?.unwrap_or(8),
+        intermediate_size: keys.count("moe_intermediate_size")?.unwrap_or(768),
+        shared_experts: 0,
+        storage: ExpertStorage::Separate,
+        routing: Routing {
+            softmax_after_choice: false,
+            normalise: keys.flag("norm_topk_prob", false)?,
+            scale: 1.0,
+            groups: None,
+        },
+        clamped: None,
+    })
+}
+
+fn gpt_oss(keys: &Keys, intermediate_size: usize) -> Result<Moe> {
+    Ok(Moe {
+        experts: experts(keys, "num_local_experts", "num_experts", 128)?,
+        experts_per_token: keys.count("num_experts_per_tok")?.or(keys.count("experts_per_token")?).unwrap_or(4),
+        intermediate_size,
+        shared_experts: 0,
+        storage: if quantised::is_mxfp4(keys) { ExpertStorage::Mxfp4 } else { ExpertStorage::Fused },
+        routing: Routing { softmax_after_choice: true, normalise: false, scale: 1.0, groups: None },
+        clamped: Some(ClampedSwiglu {
+            alpha: keys.number("swiglu_alpha")?.unwrap_or(1.702),
+            limit: keys.positive("swiglu_limit")?.unwrap_or(7.0),
+        }),
+    })
+}
+
+fn deepseek(keys: &Keys) -> Result<Moe> {
+    let shared_default = if keys.has("n_shared_experts") { 0 } else { 2 };
+    let Some(experts_per_token) = keys.count("num_experts_per_tok")? else {
+        return Err(keys.missing("num_experts_per_tok", "how many experts compute a token"));
+    };
+    Ok(Moe {
+        experts: experts(keys, "n_routed_experts", "num_experts", 64)?,
+        experts_per_token,
+        intermediate_size: keys.count("moe_intermediate_size")?.unwrap_or(1407),
+        shared_experts: keys.count_or_zero("n_shared_experts")?.unwrap_or(shared_default),
+        storage: ExpertStorage::Separate,
+        routing: deepseek_routing(keys)?,
+        clamped: None,
+    })
+}
+
+fn deepseek_routing(keys: &Keys) -> Result<Routing> {
+    if let Some(scoring) = keys.word("scoring_func")?.filter(|s| *s != "softmax") {
+        return Err(keys.defect("scoring_func", "softmax", scoring).into());
+    }
+    let groups = match keys.word("topk_method")?.unwrap_or("greedy") {
+        "greedy" => None,
+        "group_limited_greedy" => match (keys.count("n_group")?, keys.count("topk_group")?) {
+            (Some(groups), Some(kept)) => Some((groups, kept)),
+            _ => return Err(keys.missing("n_group and topk_group", "numbers, since topk_method has groups")),
+        },
+        other => return Err(keys.defect("topk_method", "greedy or group_limited_greedy", other).into()),
+    };
+    Ok(Routing {
+        softmax_after_choice: false,
+        normalise: keys.flag("norm_topk_prob", false)?,
+        scale: keys.number("routed_scaling_factor")?.unwrap_or(1.0),
+        groups,
+    })
+}

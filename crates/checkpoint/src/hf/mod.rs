@@ -1,0 +1,198 @@
+//! `config.json` -> [`ModelConfig`], with the defaults of transformers' configuration classes.
+mod check;
+mod defaults;
+mod experts;
+pub(crate) mod keys;
+mod quantised;
+mod rotary;
+mod sliding;
+
+use crate::config::*;
+use crate::error::{CheckpointError, Defect, Kind};
+use crate::{Dtype, json};
+use defaults::Defaults;
+use keys::Keys;
+use std::path::Path;
+
+type Result<T> = std::result::Result<T, CheckpointError>;
+
+/// The classes that are known, by transformers' names.
+pub const CLASSES: [(&str, Family); 10] = [
+    ("LlamaForCausalLM", Family::Llama),
+    ("MistralForCausalLM", Family::Mistral),
+    ("Qwen2ForCausalLM", Family::Qwen2),
+    ("Qwen3ForCausalLM", Family::Qwen3),
+    ("Qwen3MoeForCausalLM", Family::Qwen3Moe),
+    ("Olmo2ForCausalLM", Family::Olmo2),
+    ("PhiForCausalLM", Family::Phi),
+    ("Phi3ForCausalLM", Family::Phi3),
+    ("GptOssForCausalLM", Family::GptOss),
+    ("DeepseekV2ForCausalLM", Family::DeepseekV2),
+];
+
+/// Reads the text of a `config.json`; what is odd but harmless goes to `notes`.
+///
+/// # Errors
+/// 65 with the key, what it should be and what it is.
+pub fn parse_config(file: &Path, text: &str, notes: &mut Vec<String>) -> Result<ModelConfig> {
+    let map = json::object(file, text)?;
+    let keys = Keys { file, map: &map, within: "" };
+    let (class_name, family) = class(&keys)?;
+    quantised::refuse(&keys, family)?;
+    let mut reader = Reader { keys, family, defaults: defaults::of(family), notes };
+    let config = reader.config(class_name)?;
+    check::check(&reader.keys, &config, reader.notes)?;
+    Ok(config)
+}
+
+pub(crate) struct Reader<'a> {
+    keys: Keys<'a>,
+    family: Family,
+    defaults: Defaults,
+    notes: &'a mut Vec<String>,
+}
+
+fn class(keys: &Keys) -> Result<(String, Family)> {
+    let listed = keys.list("architectures")?.and_then(|a| a.first()).and_then(|name| name.as_str());
+    let name = match (listed, keys.word("model_type")?) {
+        (Some(name), _) => name.to_owned(),
+        (None, Some(kind)) => class_of_type(kind),
+        (None, None) => return Err(keys.missing("architectures", "a list with the name of the model's class")),
+    };
+    match CLASSES.iter().find(|(class, _)| *class == name) {
+        Some((_, family)) => Ok((name, *family)),
+        None => {
+            let known: Vec<&str> = CLASSES.iter().map(|(class, _)| *class).collect();
+            let expected = format!("one of {}", known.join(", "));
+            Err(Defect::new(Kind::UnknownArchitecture, keys.file, expected, name).key("architectures").into())
+        }
+    }
+}
+
+/// `qwen3_moe` -> `Qwen3MoeForCausalLM`, for configurations that name no class.
+fn class_of_type(kind: &str) -> String {
+    let plain = kind.replace('_', "");
+    let matches = |class: &str| class.strip_suffix("ForCausalLM").is_some_and(|c| c.eq_ignore_ascii_case(&plain));
+    CLASSES.iter().find(|(class, _)| matches(class)).map_or_else(|| kind.to_owned(), |(class, _)| (*class).to_owned())
+}
+
+impl Reader<'_> {
+    fn config(&mut self, class_name: String) -> Result<ModelConfig> {
+        use Family::*;
+        let family = self.family;
+        let hidden_size = self.size("hidden_size", self.defaults.hidden_size)?;
+        let heads = self.size("num_attention_heads", self.defaults.heads)?;
+        let layers = self.size("num_hidden_layers", self.defaults.layers)?;
+        let intermediate_size = self.size("intermediate_size", self.defaults.intermediate_size)?;
+        let mla = if family == DeepseekV2 { Some(experts::mla(&self.keys)?) } else { None };
+        let head_dim = match mla {
+            Some(mla) => mla.qk_nope_head_dim + mla.qk_rope_head_dim,
+            None => self.head_dim(hidden_size, heads)?,
+        };
+        let max_positions = self.keys.count("max_position_embeddings")?.unwrap_or(self.defaults.max_positions);
+        let (sliding_window, sliding_layers) = sliding::read(self, layers)?;
+        let attention_bias = self.keys.flag("attention_bias", family == GptOss)?;
+        let declared_bias = matches!(family, Llama | Qwen3 | Qwen3Moe | Olmo2 | GptOss | DeepseekV2) && attention_bias;
+        Ok(ModelConfig {
+            family,
+            class_name,
+            vocab_size: self.size("vocab_size", self.defaults.vocab_size)?,
+            hidden_size,
+            intermediate_size,
+            layers,
+            heads,
+            kv_heads: self.kv_heads(heads)?,
+            head_dim,
+            max_positions,
+            norm: self.norm()?,
+            activation: self.activation()?,
+            rope: rotary::read(self, rotary::Shape { head_dim, max_positions, mla })?,
+            attention_bias: declared_bias || matches!(family, Qwen2 | Phi),
+            attention_out_bias: declared_bias || family == Phi,
+            mlp_bias: family == Phi || (matches!(family, Llama | DeepseekV2) && self.keys.flag("mlp_bias", false)?),
+            lm_head_bias: family == Phi,
+            attention_sinks: family == GptOss,
+            qk_norm: match family {
+                Qwen3 | Qwen3Moe => QkNorm::PerHead,
+                Olmo2 => QkNorm::Full,
+                _ => QkNorm::None,
+            },
+            block: match family {
+                Olmo2 => BlockShape::PostNorm,
+                Phi => BlockShape::Parallel,
+                _ => BlockShape::Sequential,
+            },
+            tie_word_embeddings: self.keys.flag("tie_word_embeddings", false)?,
+            sliding_window,
+            sliding_layers,
+            dtype: self.dtype()?,
+            moe: experts::moe(&self.keys, family, intermediate_size)?,
+            sparse_layers: experts::sparse_layers(&self.keys, family, layers)?,
+            mla,
+            bos: self.keys.ids("bos_token_id", self.defaults.bos)?.first().copied(),
+            eos: self.keys.ids("eos_token_id", self.defaults.eos)?,
+            pad: self.keys.ids("pad_token_id", self.defaults.pad)?.first().copied(),
+        })
+    }
+
+    /// A dimension; its absence is worth a note, since the class's default seldom fits.
+    fn size(&mut self, key: &str, default: usize) -> Result<usize> {
+        if let Some(n) = self.keys.count(key)? {
+            return Ok(n);
+        }
+        let class = self.family;
+        self.notes
+            .push(format!("{}: no {key}; {default}, the default of {class:?}, is taken", self.keys.file.display()));
+        Ok(default)
+    }
+
+    fn head_dim(&self, hidden_size: usize, heads: usize) -> Result<usize> {
+        if let Some(n) = self.keys.count("head_dim")?.or(self.defaults.head_dim) {
+            return Ok(n);
+        }
+        if !hidden_size.is_multiple_of(heads) {
+            let expected = format!("a divisor of hidden_size {hidden_size}, or a key head_dim");
+            return Err(self.keys.defect("num_attention_heads", expected, heads).into());
+        }
+        Ok(hidden_size / heads)
+    }
+
+    fn kv_heads(&self, heads: usize) -> Result<usize> {
+        let default = if self.keys.has("num_key_value_heads") { None } else { self.defaults.kv_heads };
+        Ok(self.keys.count("num_key_value_heads")?.or(default).unwrap_or(heads))
+    }
+
+    fn norm(&self) -> Result<Norm> {
+        let eps =
+            |key: &str| Ok::<_, CheckpointError>(self.keys.positive(key)?.unwrap_or(self.defaults.norm_eps) as f32);
+        match self.family {
+            Family::Phi => Ok(Norm::Layer { eps: eps("layer_norm_eps")? }),
+            _ => Ok(Norm::Rms { eps: eps("rms_norm_eps")? }),
+        }
+    }
+
+    fn activation(&self) -> Result<Activation> {
+        match self.keys.word("hidden_act")?.unwrap_or(self.defaults.activation) {
+            "silu" | "swish" => Ok(Activation::Silu),
+            "gelu" | "gelu_python" => Ok(Activation::Gelu),
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
+            other => Err(self.keys.defect("hidden_act", "silu, gelu, gelu_new or gelu_pytorch_tanh", other).into()),
+        }
+    }
+
+    fn dtype(&mut self) -> Result<Option<Dtype>> {
+        let word = self.keys.word("dtype")?.or(self.keys.word("torch_dtype")?);
+        Ok(match word.map(|w| w.trim_start_matches("torch.")) {
+            None | Some("auto") => None,
+            Some("bfloat16") => Some(Dtype::BF16),
+            Some("float16" | "half") => Some(Dtype::F16),
+            Some("float32" | "float") => Some(Dtype::F32),
+            Some(other) => {
+                let file = self.keys.file.display();
+                self.notes
+                    .push(format!("{file}: dtype {other} is not one that is computed in; the tensors' own counts"));
+                None
+            }
+        })
+    }
+}

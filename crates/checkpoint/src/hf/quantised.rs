@@ -1,0 +1,50 @@
+//! Quantised checkpoints: MXFP4 experts of gpt-oss are read; the others are refused by name.
+use super::keys::Keys;
+use crate::config::Family;
+use crate::error::{CheckpointError, Defect, Kind};
+use serde_json::Value;
+
+/// Refuses a quantisation that is not read.
+pub(super) fn refuse(keys: &Keys, family: Family) -> Result<(), CheckpointError> {
+    for key in ["quantization_config", "compression_config"] {
+        let Some(settings) = keys.get(key) else { continue };
+        let method = method(key, settings);
+        if method == "mxfp4" && family == Family::GptOss {
+            continue;
+        }
+        let expected = "weights in bf16, f16 or f32 (or gpt-oss's MXFP4 experts)";
+        return Err(Defect::new(Kind::Quantised, keys.file, expected, words(&method, settings)).key(key).into());
+    }
+    Ok(())
+}
+
+/// Whether the experts are stored in MXFP4.
+pub(super) fn is_mxfp4(keys: &Keys) -> bool {
+    keys.get("quantization_config").is_some_and(|settings| method("quantization_config", settings) == "mxfp4")
+}
+
+fn method(key: &str, settings: &Value) -> String {
+    let set = |flag: &str| settings.get(flag).and_then(Value::as_bool) == Some(true);
+    match settings.get("quant_method").and_then(Value::as_str) {
+        Some(name) => name.to_lowercase(),
+        None if set("load_in_4bit") || set("load_in_8bit") => "bitsandbytes".to_owned(),
+        None if key == "compression_config" => "compressed-tensors".to_owned(),
+        None => "unnamed".to_owned(),
+    }
+}
+
+fn words(method: &str, settings: &Value) -> String {
+    match method {
+        "fp8" if settings.get("weight_block_size").is_some() => "block FP8 (quant_method fp8)".to_owned(),
+        "fp8" => "FP8 (quant_method fp8)".to_owned(),
+        "bitsandbytes" if settings.get("load_in_4bit").and_then(Value::as_bool) == Some(true) => {
+            "bitsandbytes 4-bit".to_owned()
+        }
+        "bitsandbytes" => "bitsandbytes int8".to_owned(),
+        "gptq" => "GPTQ".to_owned(),
+        "awq" => "AWQ".to_owned(),
+        "compressed-tensors" => "compressed-tensors".to_owned(),
+        "mxfp4" => "MXFP4 in an architecture other than gpt-oss".to_owned(),
+        other => format!("quantisation method {other}"),
+    }
+}

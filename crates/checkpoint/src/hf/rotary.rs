@@ -1,0 +1,192 @@
+//! Rotary embedding: `rope_parameters`, or `rope_scaling` with `rope_theta` beside it.
+use super::keys::Keys;
+use super::{Reader, Result};
+use crate::config::{Family, Mla, Pairing};
+use crate::error::{CheckpointError, Defect, Kind};
+use crate::{Rope, RopeScaling};
+use serde_json::{Map, Value, json};
+
+/// What the rotary embedding needs to know of the model.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub head_dim: usize,
+    pub max_positions: usize,
+    pub mla: Option<Mla>,
+}
+
+pub(super) fn read(reader: &mut Reader, shape: Shape) -> Result<Rope> {
+    let map = parameters(reader)?;
+    let inner = Keys { file: reader.keys.file, map: &map, within: "rope_scaling." };
+    let theta = match inner.positive("rope_theta")? {
+        Some(theta) => theta,
+        None => reader.keys.positive("rope_theta")?.unwrap_or(reader.defaults.rope_theta),
+    };
+    if theta <= 1.0 {
+        return Err(reader.keys.defect("rope_theta", "a number above 1", theta).into());
+    }
+    let kind = kind(&inner, reader.family)?;
+    let rotary_dim = rotary_dim(reader, &inner, shape, kind)?;
+    let scaling = Scaling { outer: reader.keys, inner, family: reader.family, shape, rotary_dim }.read(kind)?;
+    let pairing = if reader.family == Family::DeepseekV2 { Pairing::Interleaved } else { Pairing::Halves };
+    Ok(Rope { theta, rotary_dim, pairing, scaling })
+}
+
+/// `rope_scaling` goes before `rope_parameters`, as in transformers; an empty one counts as none.
+fn parameters(reader: &Reader) -> Result<Map<String, Value>> {
+    for key in ["rope_scaling", "rope_parameters"] {
+        match reader.keys.get(key) {
+            None => {}
+            Some(Value::Object(map)) if map.is_empty() => {}
+            Some(Value::Object(map)) => {
+                if map.contains_key("full_attention") || map.contains_key("sliding_attention") {
+                    let defect =
+                        reader.keys.defect(key, "one set of parameters for all layers", "one for each kind of layer");
+                    return Err(Defect { kind: Kind::Unsupported, ..defect }.into());
+                }
+                return Ok(map.clone());
+            }
+            Some(other) => return Err(reader.keys.defect(key, "an object", other).into()),
+        }
+    }
+    Ok(if reader.family == Family::GptOss { gpt_oss_default() } else { Map::new() })
+}
+
+/// What `GptOssConfig` takes where a configuration names no rotary parameters.
+fn gpt_oss_default() -> Map<String, Value> {
+    let value = json!({
+        "rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false,
+        "original_max_position_embeddings": 4096
+    });
+    value.as_object().cloned().unwrap_or_default()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Type {
+    Default,
+    Linear,
+    Dynamic,
+    Llama3,
+    Yarn,
+    LongRope,
+}
+
+fn kind(inner: &Keys, family: Family) -> Result<Type> {
+    let word = inner.word("rope_type")?.or(inner.word("type")?).unwrap_or("default");
+    // Phi-3 once called its own scaling "su" or "yarn".
+    let phi3 = family == Family::Phi3;
+    match word {
+        "default" => Ok(Type::Default),
+        "longrope" => Ok(Type::LongRope),
+        "su" | "yarn" if phi3 => Ok(Type::LongRope),
+        "linear" if !phi3 => Ok(Type::Linear),
+        "dynamic" if !phi3 => Ok(Type::Dynamic),
+        "llama3" if !phi3 => Ok(Type::Llama3),
+        "yarn" => Ok(Type::Yarn),
+        other => {
+            let known = if phi3 { "default or longrope" } else { "default, linear, dynamic, llama3, yarn or longrope" };
+            Err(Defect::new(Kind::UnknownRope, inner.file, known, other).key("rope_scaling.rope_type").into())
+        }
+    }
+}
+
+fn rotary_dim(reader: &mut Reader, inner: &Keys, shape: Shape, kind: Type) -> Result<usize> {
+    if let Some(mla) = shape.mla {
+        return Ok(mla.qk_rope_head_dim);
+    }
+    let default = if reader.family == Family::Phi { 0.5 } else { 1.0 };
+    let key = "partial_rotary_factor";
+    let partial = inner.positive(key)?.or(reader.keys.positive(key)?).unwrap_or(default);
+    if !matches!(reader.family, Family::Phi | Family::Phi3) && partial != 1.0 {
+        if kind != Type::Default {
+            let defect = reader.keys.defect(key, "1, since this family rotates whole heads", partial);
+            return Err(Defect { kind: Kind::Unsupported, ..defect }.into());
+        }
+        let file = reader.keys.file.display();
+        reader.notes.push(format!("{file}: {key} {partial} is not used: this family rotates whole heads"));
+        return Ok(shape.head_dim);
+    }
+    Ok((shape.head_dim as f64 * partial) as usize)
+}
+
+struct Scaling<'a> {
+    outer: Keys<'a>,
+    inner: Keys<'a>,
+    family: Family,
+    shape: Shape,
+    rotary_dim: usize,
+}
+
+impl Scaling<'_> {
+    fn read(&self, kind: Type) -> Result<RopeScaling> {
+        Ok(match kind {
+            Type::Default => RopeScaling::None,
+            Type::Linear => RopeScaling::Linear { factor: self.required("factor")? },
+            Type::Dynamic => RopeScaling::Dynamic {
+                factor: self.required("factor")?,
+                original_max_positions: self.shape.max_positions,
+            },
+            Type::Llama3 => RopeScaling::Llama3 {
+                factor: self.required("factor")?,
+                low_freq_factor: self.required("low_freq_factor")?,
+                high_freq_factor: self.required("high_freq_factor")?,
+                original_max_positions: self.original()?,
+            },
+            Type::Yarn => self.yarn()?,
+            Type::LongRope => self.long_rope()?,
+        })
+    }
+
+    fn required(&self, key: &str) -> Result<f64> {
+        self.inner.positive(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    fn missing(&self, key: &str) -> CheckpointError {
+        self.inner.missing(key, "a number above 0, since rope_type asks for it")
+    }
+
+    /// The context of the first training. The key beside the object goes before the one within it, as in transformers.
+    fn original(&self) -> Result<usize> {
+        let key = "original_max_position_embeddings";
+        if let Some(n) = self.outer.count(key)? {
+            return Ok(n);
+        }
+        if self.family == Family::Phi3 {
+            return Ok(4096);
+        }
+        Ok(self.inner.count(key)?.unwrap_or(self.shape.max_positions))
+    }
+
+    fn ratio(&self, original: usize) -> f64 {
+        self.shape.max_positions as f64 / original as f64
+    }
+
+    fn yarn(&self) -> Result<RopeScaling> {
+        let original = self.original()?;
+        // Zero and null both mean the default, as `or` does in Python.
+        let or = |key: &str, default: f64| {
+            Ok::<_, CheckpointError>(self.inner.number(key)?.filter(|n| *n != 0.0).unwrap_or(default))
+        };
+        Ok(RopeScaling::Yarn {
+            factor: self.inner.positive("factor")?.unwrap_or_else(|| self.ratio(original)),
+            original_max_positions: original,
+            beta_fast: or("beta_fast", 32.0)?,
+            beta_slow: or("beta_slow", 1.0)?,
+            attention_factor: self.inner.number("attention_factor")?,
+            mscale: self.inner.number("mscale")?,
+            mscale_all_dim: self.inner.number("mscale_all_dim")?,
+            truncate: self.inner.flag("truncate", true)?,
+        })
+    }
+
+    fn long_rope(&self) -> Result<RopeScaling> {
+        let original = self.original()?;
+        let factor = self.inner.positive("factor")?.unwrap_or_else(|| self.ratio(original));
+        let derived = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
+        Ok(RopeScaling::LongRope {
+            short_factor: self.inner.numbers("short_factor", self.rotary_dim / 2)?,
+            long_factor: self.inner.numbers("long_factor", self.rotary_dim / 2)?,
+            original_max_positions: original,
+            attention_factor: Some(self.inner.number("attention_factor")?.unwrap_or(derived)),
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! Which model this is, for provenance: blob ids, or hashes of headers and sizes, or of everything.
+use crate::error::CheckpointError;
+use crate::safetensors::HEADER_BYTES_MAX;
+use crate::{Checkpoint, Format, Shard, files};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+type Result<T> = std::result::Result<T, CheckpointError>;
+
+/// The files beside the weights that change what a model says.
+const SMALL_FILES: [&str; 9] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+];
+
+/// What the identity of a shard is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// The hub's blob id.
+    Blob,
+    /// The header's SHA-256 and the file's size: tells models apart, but not two trainings of one shape.
+    Header,
+    /// The SHA-256 of all bytes.
+    Content,
+}
+
+/// The identity of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileDigest {
+    /// Its plain name.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// What `id` is made from.
+    pub basis: Basis,
+    /// A blob id, or a SHA-256 in hex.
+    pub id: String,
+}
+
+/// The identity of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelIdentity {
+    /// The weakest basis among the shards.
+    pub basis: Basis,
+    /// SHA-256 in hex over the names, sizes and ids of all files: one string for run ids.
+    pub digest: String,
+    /// Shards first, then the small files that are there.
+    pub files: Vec<FileDigest>,
+}
+
+impl Checkpoint {
+    /// The model's identity without reading its weights.
+    ///
+    /// # Errors
+    /// 74 where a file cannot be read.
+    pub fn identity(&self) -> Result<ModelIdentity> {
+        self.identified(|shard| match &shard.blob_id {
+            Some(id) => Ok((Basis::Blob, id.clone())),
+            None => Ok((Basis::Header, header_hash(shard, self.format, self.data_start(shard))?)),
+        })
+    }
+
+    /// The model's identity from all of its bytes. `progress` hears of bytes read.
+    ///
+    /// # Errors
+    /// 74 where a file cannot be read.
+    pub fn full_identity(&self, progress: &mut dyn FnMut(u64)) -> Result<ModelIdentity> {
+        self.identified(|shard| Ok((Basis::Content, hash_range(&shard.path, shard.bytes, progress)?)))
+    }
+
+    fn identified(&self, mut of: impl FnMut(&Shard) -> Result<(Basis, String)>) -> Result<ModelIdentity> {
+        let mut digests = Vec::new();
+        for shard in &self.inventory.shards {
+            let (basis, id) = of(shard)?;
+            digests.push(FileDigest { name: plain_name(&shard.path), bytes: shard.bytes, basis, id });
+        }
+        let basis = if digests.iter().any(|d| d.basis == Basis::Header) {
+            Basis::Header
+        } else {
+            digests.iter().map(|d| d.basis).max().unwrap_or(Basis::Header)
+        };
+        if self.format == Format::Safetensors {
+            for name in SMALL_FILES {
+                digests.extend(small_file(&self.root.join(name))?);
+            }
+        }
+        let digest = digest_of(&digests);
+        Ok(ModelIdentity { basis, digest, files: digests })
+    }
+
+    fn data_start(&self, shard: &Shard) -> u64 {
+        let at = self.inventory.shards.iter().position(|s| s.path == shard.path);
+        let offsets = self.inventory.tensors.iter().filter(|t| Some(t.shard) == at).map(|t| t.offset);
+        offsets.min().unwrap_or(shard.bytes)
+    }
+}
+
+fn digest_of(files: &[FileDigest]) -> String {
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(format!("{}\0{}\0{:?}\0{}\n", file.name, file.bytes, file.basis, file.id));
+    }
+    hex(&hash.finalize())
+}
+
+fn plain_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn header_hash(shard: &Shard, format: Format, data_start: u64) -> Result<String> {
+    let end = match format {
+        Format::Gguf => data_start,
+        Format::Safetensors => {
+            let opened = files::open_regular(&shard.path)?;
+            let mut length = [0; 8];
+            files::read_at(&shard.path, &opened.file, &mut length, 0)?;
+            u64::from_le_bytes(length).min(HEADER_BYTES_MAX) + 8
+        }
+    };
+    hash_range(&shard.path, end.min(shard.bytes), &mut |_| {})
+}
+
+fn small_file(path: &Path) -> Result<Option<FileDigest>> {
+    if std::fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    let bytes = files::open_regular(path)?.bytes;
+    let (basis, id) = match files::blob_id(path) {
+        Some(id) => (Basis::Blob, id),
+        None => (Basis::Content, hash_range(path, bytes, &mut |_| {})?),
+    };
+    Ok(Some(FileDigest { name: plain_name(path), bytes, basis, id }))
+}
+
+/// SHA-256 of a file's first bytes.
+fn hash_range(path: &Path, bytes: u64, progress: &mut dyn FnMut(u64)) -> Result<String> {
+    const BUFFER_BYTES: u64 = 4 << 20;
+    let opened = files::open_regular(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; BUFFER_BYTES.min(bytes) as usize];
+    let mut at = 0;
+    while at < bytes {
+        let part = &mut buffer[..(bytes - at).min(BUFFER_BYTES) as usize];
+        files::read_at(path, &opened.file, part, at)?;
+        hash.update(&*part);
+        at += part.len() as u64;
+        progress(part.len() as u64);
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

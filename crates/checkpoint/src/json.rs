@@ -1,0 +1,113 @@
+//! JSON that must mean one thing: duplicate keys are refused (most readers let the last one win), depth and size are
+//! bounded.
+use crate::error::{CheckpointError, Defect, Kind};
+use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// The largest configuration file that is read, in bytes. Real ones hold a few KiB.
+pub const CONFIG_BYTES_MAX: u64 = 16 << 20;
+
+/// Marks the words of a duplicate key within serde's messages.
+pub(crate) const DUPLICATE: &str = "duplicate key ";
+
+/// Reads an object without duplicate keys; serde_json itself refuses more than 128 levels.
+///
+/// # Errors
+/// 65 if it is no such object.
+pub fn object(file: &Path, text: &str) -> Result<Map<String, Value>, CheckpointError> {
+    match value(text) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(other) => Err(Defect::new(Kind::WrongType, file, "a JSON object", kind_of(&other)).into()),
+        Err(error) => Err(refusal(file, Kind::NotJson, &error)),
+    }
+}
+
+/// What serde says, as the defect that it is.
+pub(crate) fn refusal(file: &Path, kind: Kind, error: &serde_json::Error) -> CheckpointError {
+    let words = error.to_string();
+    if let Some((_, rest)) = words.split_once(DUPLICATE) {
+        return Defect::new(Kind::DuplicateKey, file, "each key once", format!("key {rest} again")).into();
+    }
+    Defect::new(kind, file, "JSON", words).into()
+}
+
+pub(crate) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn value(text: &str) -> serde_json::Result<Value> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = Strict.deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(value)
+}
+
+#[derive(Clone, Copy)]
+struct Strict;
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, b: bool) -> Result<Value, E> {
+        Ok(Value::Bool(b))
+    }
+
+    fn visit_i64<E: Error>(self, n: i64) -> Result<Value, E> {
+        Ok(n.into())
+    }
+
+    fn visit_u64<E: Error>(self, n: u64) -> Result<Value, E> {
+        Ok(n.into())
+    }
+
+    fn visit_f64<E: Error>(self, n: f64) -> Result<Value, E> {
+        Ok(n.into())
+    }
+
+    fn visit_str<E: Error>(self, s: &str) -> Result<Value, E> {
+        Ok(s.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = seq.next_element_seed(Strict)? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(format!("{DUPLICATE}{key}")));
+            }
+            map.insert(key, access.next_value_seed(Strict)?);
+        }
+        Ok(Value::Object(map))
+    }
+}

@@ -1,0 +1,35 @@
+//! Short names of the models that the study uses.
+
+/// Alias and hub name, in the order in which help shows them.
+pub const ALIASES: [(&str, &str); 20] = [
+    ("smollm2-135m-instruct", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+    ("smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+    ("smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+    ("llama-3.1-8b", "meta-llama/Llama-3.1-8B-Instruct"),
+    ("llama-3.1-8b-instruct", "meta-llama/Llama-3.1-8B-Instruct"),
+    ("llama-3.2-1b", "meta-llama/Llama-3.2-1B-Instruct"),
+    ("llama-3.3-70b", "meta-llama/Llama-3.3-70B-Instruct"),
+    ("llama-3.3-70b-instruct", "meta-llama/Llama-3.3-70B-Instruct"),
+    ("tinyllama", "TinyLlama/TinyLlama-1.1B-Chat-v1.0"),
+    ("deepseek-llm-7b", "deepseek-ai/deepseek-llm-7b-chat"),
+    ("deepseek-v2.5", "deepseek-ai/DeepSeek-V2.5"),
+    ("qwen2.5-72b", "Qwen/Qwen2.5-72B-Instruct"),
+    ("qwen2.5-72b-instruct", "Qwen/Qwen2.5-72B-Instruct"),
+    ("qwen3-32b", "Qwen/Qwen3-32B"),
+    ("qwen3-30b-a3b", "Qwen/Qwen3-30B-A3B"),
+    ("olmo-2-13b", "allenai/OLMo-2-1124-13B-Instruct"),
+    ("gpt-oss-20b", "openai/gpt-oss-20b"),
+    ("phi-2", "microsoft/phi-2"),
+    ("phi-3-mini", "microsoft/Phi-3-mini-4k-instruct"),
+    ("phi-3-mini-4k-instruct", "microsoft/Phi-3-mini-4k-instruct"),
+];
+
+/// The hub name that an alias stands for; anything else as it is.
+pub fn hub_name(model: &str) -> &str {
+    resolve_alias(model).unwrap_or(model)
+}
+
+/// The hub name behind an alias, whatever its case; `None` if it is none.
+pub fn resolve_alias(name: &str) -> Option<&'static str> {
+    ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name)).map(|(_, hub)| *hub)
+}

@@ -1,0 +1,45 @@
+//! The hub client's cache: `models--org--name/refs/main` names a folder of `snapshots/`, whose files are links into `blobs/`.
+use std::path::{Path, PathBuf};
+
+/// The snapshot of a repository folder: of a revision, of `main`, or the only one.
+///
+/// # Errors
+/// Why there is none, in a few words.
+pub(super) fn snapshot(repository: &Path, revision: Option<&str>) -> Result<PathBuf, String> {
+    if !repository.is_dir() {
+        return Err("absent".to_owned());
+    }
+    let snapshots = repository.join("snapshots");
+    if let Some(revision) = revision {
+        let commit = commit(repository, revision).unwrap_or_else(|| revision.to_owned());
+        return existing(&snapshots, &commit).ok_or_else(|| format!("no snapshot of revision {revision}"));
+    }
+    if let Some(commit) = commit(repository, "main") {
+        return existing(&snapshots, &commit)
+            .ok_or_else(|| format!("refs/main names {commit}, which is not in snapshots"));
+    }
+    match all(&snapshots).as_slice() {
+        [] => Err("no snapshot".to_owned()),
+        [one] => Ok(one.clone()),
+        several => Err(format!("no refs/main, and {} snapshots; name one with @revision", several.len())),
+    }
+}
+
+/// The commit that a ref names, if it is a plain name.
+fn commit(repository: &Path, reference: &str) -> Option<String> {
+    let text = crate::files::read_text(&repository.join("refs").join(reference), 4096).ok()??;
+    let commit = text.trim();
+    let plain = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric());
+    plain.then(|| commit.to_owned())
+}
+
+fn existing(snapshots: &Path, commit: &str) -> Option<PathBuf> {
+    Some(snapshots.join(commit)).filter(|folder| folder.is_dir())
+}
+
+fn all(snapshots: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(snapshots).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}

@@ -1,0 +1,128 @@
+//! Finding a model: a path, a hub name in the caches, an `org--name` folder, an alias. Nothing here contacts a network.
+mod aliases;
+mod hub;
+mod paths;
+
+use crate::error::CheckpointError;
+pub use aliases::{ALIASES, hub_name, resolve_alias};
+pub use paths::SearchPaths;
+use std::path::{Path, PathBuf};
+
+/// Finds a model: the folder or `.gguf` file that [`Checkpoint::open`](crate::Checkpoint::open) takes.
+///
+/// `model` is a path, a hub name (`org/name`, with `@revision` if wanted), or an alias.
+///
+/// # Errors
+/// 66 with every place that was looked at, and what was there.
+pub fn locate(model: &str, search: &SearchPaths) -> Result<PathBuf, CheckpointError> {
+    let mut tried = Vec::new();
+    let path = Path::new(model);
+    if !model.is_empty() && std::fs::symlink_metadata(path).is_ok() {
+        return as_given(path);
+    }
+    tried.push(format!("{model} (no such path)"));
+    let name = hub_name(model);
+    let found = match Wanted::parse(name) {
+        Some(wanted) => named(&wanted, search, &mut tried),
+        None => plain(name, search, &mut tried),
+    };
+    found.ok_or_else(|| CheckpointError::NotFound {
+        what: if name == model { format!("model {model:?}") } else { format!("model {model:?} ({name})") },
+        looked_in: tried,
+        remedy: format!(
+            "Run `vendomini fetch {model}` where there is a network, or give the path of a folder or .gguf file"
+        ),
+    })
+}
+
+/// A hub name.
+pub(crate) struct Wanted<'a> {
+    pub org: &'a str,
+    pub name: &'a str,
+    pub revision: Option<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    /// `org/name` or `org/name@revision`; `None` for anything else.
+    fn parse(text: &'a str) -> Option<Self> {
+        let (name, revision) = match text.split_once('@') {
+            Some((name, revision)) => (name, Some(revision)),
+            None => (text, None),
+        };
+        let (org, name) = name.split_once('/')?;
+        let plain = |part: &str| {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            !part.is_empty() && part.chars().all(allowed) && part != "." && part != ".."
+        };
+        (plain(org) && plain(name) && revision.is_none_or(plain)).then_some(Wanted { org, name, revision })
+    }
+}
+
+/// A path that exists. A hub cache's own `models--org--name` folder stands for its snapshot.
+fn as_given(path: &Path) -> Result<PathBuf, CheckpointError> {
+    let metadata = std::fs::metadata(path).map_err(|source| CheckpointError::io(path, "look at it", 0, source))?;
+    if metadata.is_dir() && path.join("snapshots").is_dir() && !path.join("config.json").exists() {
+        return hub::snapshot(path, None).map_err(|why| CheckpointError::NotFound {
+            what: format!("a snapshot of the model in {}", path.display()),
+            looked_in: vec![format!("{} ({why})", path.join("snapshots").display())],
+            remedy: "Run `vendomini fetch` for the model again".to_owned(),
+        });
+    }
+    Ok(path.to_owned())
+}
+
+fn named(wanted: &Wanted, search: &SearchPaths, tried: &mut Vec<String>) -> Option<PathBuf> {
+    let flat = format!("{}--{}", wanted.org, wanted.name);
+    let folders =
+        search.model_folders.iter().flat_map(|cache| [cache.join(&flat), cache.join(wanted.org).join(wanted.name)]);
+    if wanted.revision.is_none()
+        && let Some(found) = first_model(folders, tried)
+    {
+        return Some(found);
+    }
+    for hub in search.hub_caches.iter().chain(&search.model_folders) {
+        let repository = hub.join(format!("models--{flat}"));
+        match hub::snapshot(&repository, wanted.revision) {
+            Ok(found) => return Some(found),
+            Err(why) => tried.push(format!("{} ({why})", repository.display())),
+        }
+    }
+    if wanted.revision.is_some() {
+        return None;
+    }
+    first_model(search.hub_caches.iter().map(|hub| hub.join(&flat)), tried)
+}
+
+/// A name that is neither alias nor hub name: a folder or GGUF file within the caches.
+fn plain(name: &str, search: &SearchPaths, tried: &mut Vec<String>) -> Option<PathBuf> {
+    if name.is_empty() || name.contains('/') || name == ".." {
+        return None;
+    }
+    for cache in &search.model_folders {
+        for candidate in [cache.join(name), cache.join(format!("{name}.gguf"))] {
+            match std::fs::metadata(&candidate) {
+                Ok(metadata) if metadata.is_file() || holds_model(&candidate) => return Some(candidate),
+                Ok(_) => tried.push(format!("{} (holds no model)", candidate.display())),
+                Err(_) => tried.push(format!("{} (absent)", candidate.display())),
+            }
+        }
+    }
+    None
+}
+
+fn first_model(folders: impl Iterator<Item = PathBuf>, tried: &mut Vec<String>) -> Option<PathBuf> {
+    for folder in folders {
+        if holds_model(&folder) {
+            return Some(folder);
+        }
+        let why = if folder.is_dir() { "holds no model" } else { "absent" };
+        tried.push(format!("{} ({why})", folder.display()));
+    }
+    None
+}
+
+/// Whether a folder has a configuration or a GGUF file; whether they are sound is for opening to say.
+fn holds_model(folder: &Path) -> bool {
+    let config = std::fs::symlink_metadata(folder.join("config.json")).is_ok();
+    config || crate::gguf::files_in(folder).is_ok_and(|files| !files.is_empty())
+}

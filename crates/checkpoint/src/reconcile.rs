@@ -1,0 +1,204 @@
+//! Configuration against tensors: everything that the model needs is there, in its shape, and nothing else.
+use crate::error::{CheckpointError, Defect, Kind};
+use crate::expected::{Content, ExpectedTensor, Requirement};
+use crate::{Dtype, Inventory, ModelConfig, TensorEntry, expected_tensors};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+type Result<T> = std::result::Result<T, CheckpointError>;
+
+/// Checks the inventory and takes away what the model does not use (buffers that old versions stored).
+pub(crate) fn reconcile(
+    root: &Path,
+    config: &ModelConfig,
+    inventory: &mut Inventory,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let expected = expected_tensors(config);
+    for tensor in &expected {
+        match inventory.get(&tensor.name) {
+            Some(entry) => check_entry(config, inventory, tensor, entry)?,
+            None if tensor.requirement == Requirement::Tied => {}
+            None => return Err(missing(root, config, inventory, &expected, tensor)),
+        }
+    }
+    refuse_unexpected(inventory, &expected)?;
+    note_dtypes(config, inventory, notes);
+    let known: HashSet<&str> = expected.iter().map(|t| t.name.as_str()).collect();
+    inventory.tensors.retain(|t| known.contains(t.name.as_str()));
+    Ok(())
+}
+
+fn file_of<'a>(inventory: &'a Inventory, entry: &TensorEntry) -> &'a Path {
+    inventory.shards.get(entry.shard).map_or(Path::new(""), |shard| &shard.path)
+}
+
+fn check_entry(
+    config: &ModelConfig,
+    inventory: &Inventory,
+    tensor: &ExpectedTensor,
+    entry: &TensorEntry,
+) -> Result<()> {
+    let file = file_of(inventory, entry);
+    if entry.shape != tensor.shape {
+        let tied = tensor.requirement == Requirement::Tied;
+        let kind = if tied { Kind::TiedContradiction } else { Kind::ShapeMismatch };
+        let expected = format!("{:?}, from the {:?} configuration", tensor.shape, config.family);
+        return Err(Defect::new(kind, file, expected, format!("{:?}", entry.shape)).tensor(&tensor.name).into());
+    }
+    let usable = match tensor.content {
+        Content::Fp4Blocks | Content::Fp4Scales => entry.dtype == Dtype::U8,
+        Content::NormWeight | Content::Bias => matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16),
+        Content::Weight => entry.dtype.is_weight(),
+    };
+    if !usable {
+        let expected = match tensor.content {
+            Content::Fp4Blocks | Content::Fp4Scales => "U8",
+            Content::NormWeight | Content::Bias => "F32, F16 or BF16",
+            Content::Weight => "F32, F16, BF16, or a block type of GGUF",
+        };
+        return Err(Defect::new(Kind::DtypeUnusable, file, expected, entry.dtype).tensor(&tensor.name).into());
+    }
+    Ok(())
+}
+
+fn missing(
+    root: &Path,
+    config: &ModelConfig,
+    inventory: &Inventory,
+    expected: &[ExpectedTensor],
+    tensor: &ExpectedTensor,
+) -> CheckpointError {
+    if let Some(marker) = inventory.tensors.iter().find(|t| quantised_by(&t.name).is_some()) {
+        return unexpected(inventory, marker);
+    }
+    let required = expected.iter().filter(|t| t.requirement == Requirement::Required);
+    let absent = required.filter(|t| inventory.get(&t.name).is_none()).count();
+    let words = format!("a {:?} model's {:?} in one of {} shards", config.family, tensor.shape, inventory.shards.len());
+    let found = format!("{} tensors without it; {absent} are missing in all", inventory.tensors.len());
+    let defect = Defect::new(Kind::TensorMissing, root, words, found).tensor(&tensor.name);
+    let tied_head = tensor.name == "lm_head.weight" && absent == 1;
+    CheckpointError::from(match tied_head {
+        true => defect
+            .remedy("Set tie_word_embeddings to true if the model's head is its embedding, or fetch the weights again"),
+        false => defect,
+    })
+}
+
+fn refuse_unexpected(inventory: &Inventory, expected: &[ExpectedTensor]) -> Result<()> {
+    let known: HashSet<&str> = expected.iter().map(|t| t.name.as_str()).collect();
+    let stranger = |t: &&TensorEntry| !known.contains(t.name.as_str()) && !is_buffer(&t.name);
+    match inventory.tensors.iter().find(stranger) {
+        Some(entry) => Err(unexpected(inventory, entry)),
+        None => Ok(()),
+    }
+}
+
+fn unexpected(inventory: &Inventory, entry: &TensorEntry) -> CheckpointError {
+    let file = file_of(inventory, entry);
+    let found = format!("{} {:?}", entry.dtype, entry.shape);
+    match quantised_by(&entry.name) {
+        Some(method) => {
+            let expected = "weights in bf16, f16 or f32";
+            Defect::new(Kind::Quantised, file, expected, format!("{method}: {found}")).tensor(&entry.name).into()
+        }
+        None => Defect::new(Kind::TensorUnexpected, file, "only the tensors of the configuration", found)
+            .tensor(&entry.name)
+            .into(),
+    }
+}
+
+/// What older versions of transformers stored although it follows from the configuration.
+fn is_buffer(name: &str) -> bool {
+    const BUFFERS: [&str; 4] = ["rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".position_ids"];
+    BUFFERS.iter().any(|buffer| name.ends_with(buffer))
+}
+
+/// The quantisation that a tensor's name gives away, for checkpoints whose configuration does not say.
+fn quantised_by(name: &str) -> Option<&'static str> {
+    const MARKERS: [(&str, &str); 11] = [
+        (".SCB", "bitsandbytes int8"),
+        (".weight_format", "bitsandbytes int8"),
+        (".weight.absmax", "bitsandbytes 4-bit"),
+        (".weight.quant_map", "bitsandbytes 4-bit"),
+        (".weight_scale_inv", "block FP8"),
+        (".weight_packed", "compressed-tensors"),
+        (".weight_scale", "compressed-tensors or FP8"),
+        (".qweight", "GPTQ or AWQ"),
+        (".qzeros", "GPTQ or AWQ"),
+        (".g_idx", "GPTQ"),
+        (".scales", "GPTQ or AWQ"),
+    ];
+    MARKERS.iter().find(|(suffix, _)| name.ends_with(suffix)).map(|(_, method)| *method)
+}
+
+fn note_dtypes(config: &ModelConfig, inventory: &Inventory, notes: &mut Vec<String>) {
+    let Some(declared) = config.dtype else { return };
+    let plain = |t: &&TensorEntry| matches!(t.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) && t.shape.len() == 2;
+    let others: Vec<&TensorEntry> = inventory.tensors.iter().filter(plain).filter(|t| t.dtype != declared).collect();
+    if let Some(first) = others.first() {
+        let count = others.len();
+        notes.push(format!(
+            "the configuration says {declared}, but {count} matrices are stored otherwise ({} is {})",
+            first.name, first.dtype
+        ));
+    }
+}
+
+/// A head stored beside a tied embedding, and the other way round. As transformers: equal ones are tied; different ones
+/// are not, whatever the configuration says; where only the head is stored, it is the embedding.
+pub(crate) fn settle_tied_head(
+    config: &mut ModelConfig,
+    inventory: &mut Inventory,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    const EMBEDDING: &str = "model.embed_tokens.weight";
+    const HEAD: &str = "lm_head.weight";
+    if !config.tie_word_embeddings {
+        return Ok(());
+    }
+    let Some(head) = inventory.get(HEAD).cloned() else { return Ok(()) };
+    let Some(embedding) = inventory.get(EMBEDDING).cloned() else {
+        let (shards, mut tensors) = (std::mem::take(&mut inventory.shards), std::mem::take(&mut inventory.tensors));
+        for tensor in tensors.iter_mut().filter(|t| t.name == HEAD) {
+            tensor.name = EMBEDDING.to_owned();
+        }
+        *inventory = Inventory::new(shards, tensors);
+        notes.push(format!("{HEAD} is stored for the tied embedding; it serves as both"));
+        return Ok(());
+    };
+    if head.shape != embedding.shape {
+        return Ok(()); // the check of shapes names it
+    }
+    if head.dtype == embedding.dtype && samples_agree(inventory, &head, &embedding)? {
+        notes
+            .push(format!("{HEAD} is stored beside the tied embedding and equals it in all samples; it is not loaded"));
+    } else {
+        config.tie_word_embeddings = false;
+        notes.push(format!("tie_word_embeddings is true, but {HEAD} differs from the embedding; they are not tied"));
+    }
+    Ok(())
+}
+
+/// Compares pages spread over both tensors. A head that was trained apart differs everywhere.
+fn samples_agree(inventory: &Inventory, a: &TensorEntry, b: &TensorEntry) -> Result<bool> {
+    const SAMPLES: u64 = 64;
+    const SAMPLE_BYTES: u64 = 4096;
+    let open = |entry: &TensorEntry| -> Result<(PathBuf, crate::files::Opened)> {
+        let path = file_of(inventory, entry).to_owned();
+        let opened = crate::files::open_regular(&path)?;
+        Ok((path, opened))
+    };
+    let ((path_a, file_a), (path_b, file_b)) = (open(a)?, open(b)?);
+    let size = SAMPLE_BYTES.min(a.bytes);
+    let (mut page_a, mut page_b) = (vec![0; size as usize], vec![0; size as usize]);
+    for i in 0..SAMPLES {
+        let at = ((a.bytes - size) as u128 * u128::from(i) / u128::from(SAMPLES - 1)) as u64;
+        crate::files::read_at(&path_a, &file_a.file, &mut page_a, a.offset + at)?;
+        crate::files::read_at(&path_b, &file_b.file, &mut page_b, b.offset + at)?;
+        if page_a != page_b {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,214 @@
+//! Which files of a folder are the checkpoint, and whether index and headers agree.
+use super::index::{INDEX_BYTES_MAX, Index, parse_index};
+use super::shard::{ReadShard, read_shards};
+use crate::error::{CheckpointError, Defect, Kind};
+use crate::{Inventory, TensorEntry, files};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+type Result<T> = std::result::Result<T, CheckpointError>;
+
+const INDEX: &str = "model.safetensors.index.json";
+const SINGLE: &str = "model.safetensors";
+
+/// The files of a folder that matter here, by plain name, sorted.
+struct Listing {
+    indexes: Vec<String>,
+    weights: Vec<String>,
+    pickles: Vec<String>,
+}
+
+/// Whether a folder holds safetensors files or an index of such.
+pub(crate) fn has_weights(root: &Path) -> Result<bool> {
+    let listing = list(root)?;
+    Ok(!listing.indexes.is_empty() || !listing.weights.is_empty())
+}
+
+/// Reads index and headers of a folder. `original/` and `consolidated*` are other forms of the same model: not looked at.
+pub(crate) fn read_folder(root: &Path, notes: &mut Vec<String>) -> Result<Inventory> {
+    let listing = list(root)?;
+    let index = choose_index(root, &listing)?;
+    let (index_file, index) = match index {
+        Some(name) => {
+            let file = root.join(name);
+            let text = files::read_text(&file, INDEX_BYTES_MAX)?.ok_or_else(|| CheckpointError::absent(&file))?;
+            let index = parse_index(&file, &text)?;
+            (Some(file), Some(index))
+        }
+        None => (None, None),
+    };
+    let names = match &index {
+        Some(index) => {
+            check_present(root, index, &listing, notes)?;
+            index.shards.clone()
+        }
+        None => vec![choose_single(root, &listing, notes)?],
+    };
+    let paths: Vec<PathBuf> = names.iter().map(|name| root.join(name)).collect();
+    let shards = read_shards(&paths)?;
+    refuse_twice(&shards)?;
+    if let (Some(file), Some(index)) = (index_file, index) {
+        check_agreement(&file, &index, &shards)?;
+        compare_total(&file, &index, &shards, notes);
+    }
+    Ok(inventory(shards))
+}
+
+fn list(root: &Path) -> Result<Listing> {
+    let io = |source| CheckpointError::io(root, "list the folder", 0, source);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root).map_err(io)? {
+        if let Ok(name) = entry.map_err(io)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.retain(|name| !name.starts_with("consolidated") && !name.starts_with("adapter_") && !name.starts_with('.'));
+    names.sort();
+    let with = |suffix: &str| names.iter().filter(|n| n.ends_with(suffix)).cloned().collect::<Vec<_>>();
+    let pickles = names.iter().filter(|n| n.ends_with(".bin") && n.starts_with("pytorch_model") || n.ends_with(".pth"));
+    Ok(Listing {
+        indexes: with(".safetensors.index.json"),
+        weights: with(".safetensors"),
+        pickles: pickles.cloned().collect(),
+    })
+}
+
+fn choose_index<'a>(root: &Path, listing: &'a Listing) -> Result<Option<&'a str>> {
+    match listing.indexes.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        several => Err(Defect::new(Kind::SeveralIndexes, root, "one index", several.join(", ")).into()),
+    }
+}
+
+/// Every shard that the index names is there. Where none is but a single file, the index is a leftover.
+fn check_present(root: &Path, index: &Index, listing: &Listing, notes: &mut Vec<String>) -> Result<()> {
+    let absent: Vec<&String> = index.shards.iter().filter(|name| !listing.weights.contains(name)).collect();
+    let single = listing.weights.iter().any(|name| name == SINGLE) && !index.shards.iter().any(|name| name == SINGLE);
+    if single && absent.len() == index.shards.len() {
+        let found = format!("none of its {} shards, but {SINGLE}", absent.len());
+        let defect = Defect::new(Kind::IndexStale, &root.join(INDEX), "the shards that it names", found);
+        return Err(defect.remedy(format!("Move the index away to use {SINGLE}, or fetch the shards")).into());
+    }
+    if let Some(first) = absent.first() {
+        return Err(match CheckpointError::absent(&root.join(first)) {
+            CheckpointError::NotFound { what, looked_in, remedy } => CheckpointError::NotFound {
+                what: format!(
+                    "{what} ({} of {} shards that the index names are absent)",
+                    absent.len(),
+                    index.shards.len()
+                ),
+                looked_in,
+                remedy,
+            },
+            other => other,
+        });
+    }
+    for extra in listing.weights.iter().filter(|name| !index.shards.contains(name)) {
+        notes.push(format!("{}: the index does not name it; it is not used", root.join(extra).display()));
+    }
+    Ok(())
+}
+
+fn choose_single(root: &Path, listing: &Listing, notes: &mut Vec<String>) -> Result<String> {
+    if listing.weights.iter().any(|name| name == SINGLE) {
+        for extra in listing.weights.iter().filter(|name| *name != SINGLE) {
+            notes.push(format!("{}: {SINGLE} is there; this is not used", root.join(extra).display()));
+        }
+        return Ok(SINGLE.to_owned());
+    }
+    match listing.weights.as_slice() {
+        [] => Err(no_weights(root, listing)),
+        [one] if shards_of(one).is_none_or(|count| count == 1) => {
+            notes.push(format!("{}: taken for {SINGLE}", root.join(one).display()));
+            Ok(one.clone())
+        }
+        several => {
+            let found = format!("no index, but {}", several.join(", "));
+            let expected = format!("{INDEX}, or {SINGLE} alone");
+            Err(Defect::new(Kind::IndexMissing, root, expected, found).into())
+        }
+    }
+}
+
+/// 30 for `model-00001-of-00030.safetensors`.
+fn shards_of(name: &str) -> Option<usize> {
+    let (_, count) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
+    count.parse().ok()
+}
+
+fn no_weights(root: &Path, listing: &Listing) -> CheckpointError {
+    let expected = format!("{INDEX} with its shards, or {SINGLE}");
+    match listing.pickles.first() {
+        Some(pickle) => Defect::new(Kind::Pickle, &root.join(pickle), expected, "a pickle").into(),
+        None => CheckpointError::NotFound {
+            what: format!("weights ({expected})"),
+            looked_in: vec![root.display().to_string()],
+            remedy: "Run `vendomini fetch` for the model, or give the folder that holds its shards".to_owned(),
+        },
+    }
+}
+
+fn refuse_twice(shards: &[ReadShard]) -> Result<()> {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for (at, read) in shards.iter().enumerate() {
+        for tensor in &read.tensors {
+            if let Some(first) = seen.insert(&tensor.name, at) {
+                let found = format!("it in {} too", shards[first].shard.path.display());
+                let defect = Defect::new(Kind::TensorInTwoShards, &read.shard.path, "each tensor in one shard", found);
+                return Err(defect.tensor(&tensor.name).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every tensor is where the index says, and the index knows every tensor.
+fn check_agreement(file: &Path, index: &Index, shards: &[ReadShard]) -> Result<()> {
+    let mut held: HashMap<&str, usize> = HashMap::new();
+    for (at, read) in shards.iter().enumerate() {
+        held.extend(read.tensors.iter().map(|tensor| (tensor.name.as_str(), at)));
+    }
+    for (name, shard) in &index.weight_map {
+        let kind = match held.remove(name.as_str()) {
+            Some(at) if at == *shard => continue,
+            Some(at) => (Kind::IndexContradicted, format!("it in {}", index.shards[at])),
+            None => (Kind::IndexStale, "it in no shard".to_owned()),
+        };
+        let expected = format!("it in {}", index.shards[*shard]);
+        return Err(Defect::new(kind.0, file, expected, kind.1).tensor(name).into());
+    }
+    // What is left, the index does not name. The smallest name, so that the message is always the same.
+    if let Some((name, at)) = held.into_iter().min() {
+        let found = format!("it in {}", index.shards[at]);
+        return Err(Defect::new(Kind::IndexStale, file, "every tensor of its shards in weight_map", found)
+            .tensor(name)
+            .into());
+    }
+    Ok(())
+}
+
+fn compare_total(file: &Path, index: &Index, shards: &[ReadShard], notes: &mut Vec<String>) {
+    let bytes: u64 = shards.iter().flat_map(|s| &s.tensors).map(|t| t.bytes).sum();
+    if let Some(total) = index.total_bytes.filter(|total| *total != bytes) {
+        notes
+            .push(format!("{}: total_size says {total} bytes, the headers {bytes}; the headers count", file.display()));
+    }
+}
+
+fn inventory(shards: Vec<ReadShard>) -> Inventory {
+    let mut files = Vec::with_capacity(shards.len());
+    let mut tensors = Vec::new();
+    for (at, read) in shards.into_iter().enumerate() {
+        files.push(read.shard);
+        tensors.extend(read.tensors.into_iter().map(|t| TensorEntry {
+            name: t.name,
+            dtype: t.dtype,
+            shape: t.shape,
+            shard: at,
+            offset: t.offset,
+            bytes: t.bytes,
+        }));
+    }
+    Inventory::new(files, tensors)
+}

@@ -1,0 +1,9 @@
+//! Checkpoints in safetensors files: index, headers, and whether they agree.
+mod folder;
+mod header;
+mod index;
+mod shard;
+
+pub(crate) use folder::{has_weights, read_folder};
+pub use header::{HEADER_BYTES_MAX, HeaderTensor, parse_header};
+pub use index::{INDEX_BYTES_MAX, Index, parse_index};

@@ -1,0 +1,103 @@
+//! Reading the headers of many shards at a time.
+use super::header::{HEADER_BYTES_MAX, HeaderTensor, parse_header};
+use crate::Shard;
+use crate::error::{CheckpointError, Defect, Kind};
+use crate::files::{self, Opened};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What one read brings at first: most headers fit.
+const FIRST_READ_BYTES: usize = 64 << 10;
+/// Headers are small and far away: on a network mount each costs a round trip.
+const READERS_MAX: usize = 16;
+
+/// A shard and what its header says.
+pub(super) struct ReadShard {
+    pub shard: Shard,
+    pub tensors: Vec<HeaderTensor>,
+}
+
+/// Reads all headers; where several fail, the error is that of the first shard.
+pub(super) fn read_shards(paths: &[PathBuf]) -> Result<Vec<ReadShard>, CheckpointError> {
+    if let [one] = paths {
+        return Ok(vec![read_shard(one)?]);
+    }
+    let results: Vec<Mutex<Option<Result<ReadShard, CheckpointError>>>> =
+        paths.iter().map(|_| Mutex::new(None)).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let (Some(path), Some(slot)) = (paths.get(at), results.get(at)) else { return };
+            let result = read_shard(path);
+            if let Ok(mut slot) = slot.lock() {
+                *slot = Some(result);
+            }
+        }
+    };
+    let readers = READERS_MAX.min(paths.len());
+    std::thread::scope(|scope| (0..readers).for_each(|_| drop(scope.spawn(work))));
+    let unread =
+        |path: &PathBuf| CheckpointError::io(path, "read its header", 0, std::io::Error::other("the reader ended"));
+    let take = |(slot, path): (Mutex<Option<_>>, &PathBuf)| {
+        slot.into_inner().ok().flatten().unwrap_or_else(|| Err(unread(path)))
+    };
+    results.into_iter().zip(paths).map(take).collect()
+}
+
+fn read_shard(path: &Path) -> Result<ReadShard, CheckpointError> {
+    let opened = files::open_regular(path)?;
+    let (json, data_start) = read_header(path, &opened)?;
+    let tensors = parse_header(path, &json, data_start, opened.bytes)?;
+    let shard =
+        Shard { path: path.to_owned(), bytes: opened.bytes, identity: opened.identity, blob_id: files::blob_id(path) };
+    Ok(ReadShard { shard, tensors })
+}
+
+/// The header's JSON, and where it ends.
+fn read_header(path: &Path, opened: &Opened) -> Result<(Vec<u8>, u64), CheckpointError> {
+    let mut first = vec![0; FIRST_READ_BYTES.min(opened.bytes as usize)];
+    files::read_at(path, &opened.file, &mut first, 0)?;
+    files::refuse_lfs_pointer(path, &first)?;
+    let Some(length) = first.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes)) else {
+        let expected = "8 bytes of header length and a header";
+        return Err(Defect::new(Kind::HeaderTruncated, path, expected, format!("{} bytes", opened.bytes)).into());
+    };
+    check_length(path, length, opened.bytes)?;
+    match first.get(8) {
+        Some(b'{') => {}
+        other => {
+            let found = other.map_or("the end of the file".to_owned(), |b| format!("byte {b:#04x}"));
+            return Err(Defect::new(Kind::HeaderNotJson, path, "a header that begins with {", found)
+                .part("header")
+                .into());
+        }
+    }
+    let end = 8 + length as usize;
+    let mut json = first;
+    json.drain(..8);
+    let have = json.len().min(length as usize);
+    json.resize(length as usize, 0);
+    if have < json.len() {
+        files::read_at(path, &opened.file, &mut json[have..], 8 + have as u64)?;
+    }
+    Ok((json, end as u64))
+}
+
+fn check_length(path: &Path, length: u64, file_bytes: u64) -> Result<(), CheckpointError> {
+    let defect =
+        |kind, expected: String, found: String| Err(Defect::new(kind, path, expected, found).part("header").into());
+    if length < 2 {
+        return defect(Kind::HeaderLength, "a header of 2 bytes or more".to_owned(), format!("length {length}"));
+    }
+    if length > HEADER_BYTES_MAX {
+        let expected = format!("a header of at most {HEADER_BYTES_MAX} bytes");
+        return defect(Kind::HeaderLength, expected, format!("length {length} in a file of {file_bytes} bytes"));
+    }
+    if 8 + length > file_bytes {
+        let expected = format!("a header of {length} bytes");
+        return defect(Kind::HeaderTruncated, expected, format!("a file of {file_bytes} bytes in all"));
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Whole checkpoints out of nothing: of any known shape, as holes in seconds or as noise at disk speed. They let people
+//! try a load before they have the weights.
+mod layout;
+mod noise;
+mod presets;
+mod write;
+
+use crate::error::CheckpointError;
+use crate::{ModelConfig, files, hf, json};
+pub use presets::{PRESETS, preset};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+type Result<T> = std::result::Result<T, CheckpointError>;
+
+/// What a shard holds where nobody says how many there are.
+const SHARD_BYTES: u64 = 5_000_000_000;
+const SHARDS_MAX: usize = 9999;
+
+/// Whose shape a synthetic checkpoint has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SynthSource {
+    /// One of [`PRESETS`], an alias or a hub name of one.
+    Name(String),
+    /// A `config.json`, or a folder that holds one.
+    Config(PathBuf),
+}
+
+impl SynthSource {
+    /// What `--like` means: a path if there is something, else a name.
+    pub fn parse(text: &str) -> Self {
+        let path = Path::new(text);
+        if preset(text).is_none() && (path.exists() || text.ends_with(".json")) {
+            return SynthSource::Config(path.to_owned());
+        }
+        SynthSource::Name(text.to_owned())
+    }
+}
+
+/// What the weights are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// Holes: zeros that take no disk.
+    Sparse,
+    /// Near-normal numbers with a deviation of 0.02, norms round 1.
+    Random {
+        /// Equal seeds make equal bytes.
+        seed: u64,
+    },
+}
+
+/// A checkpoint to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SynthRequest {
+    /// Its shape.
+    pub like: SynthSource,
+    /// How many shards; by default such of 5 GB.
+    pub shards: Option<usize>,
+    /// What the weights are.
+    pub fill: Fill,
+    /// The folder to be made; it may exist if it is empty.
+    pub folder: PathBuf,
+}
+
+/// What was made.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct SynthReport {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The model's class.
+    pub class_name: String,
+    /// Files of weights.
+    pub shards: usize,
+    /// Tensors.
+    pub tensors: usize,
+    /// Bytes of all tensors.
+    pub weights_bytes: u64,
+    /// Time taken.
+    pub seconds: f64,
+}
+
+/// Makes a checkpoint: all of it, or nothing. It grows in a folder beside the wanted one and is renamed when complete.
+///
+/// `progress` hears of bytes written, and says whether to go on.
+///
+/// # Errors
+/// 2 for a name or a folder that cannot be, 65 and 66 for a bad configuration, 74 where the disk fails or is full.
+pub fn synth(request: &SynthRequest, progress: &(dyn Fn(u64) -> bool + Sync)) -> Result<SynthReport> {
+    let begun = Instant::now();
+    let (text, config) = configuration(&request.like)?;
+    require_free(&request.folder)?;
+    let weights_bytes = layout::total_bytes(&config);
+    let count = shard_count(request.shards, weights_bytes)?;
+    let shards = layout::shards(&config, count);
+    let partial = Partial::beside(&request.folder)?;
+    if let Fill::Random { .. } = request.fill {
+        require_space(&partial.folder, weights_bytes)?;
+    }
+    partial.write("config.json", &text)?;
+    partial.write("generation_config.json", &generation(&config))?;
+    if shards.len() > 1 {
+        partial.write("model.safetensors.index.json", &layout::index(&shards))?;
+    }
+    let files = write::create(&partial.folder, &shards)?;
+    if let Fill::Random { seed } = request.fill {
+        write::fill(&files, seed, progress)?;
+    }
+    drop(files);
+    partial.commit(&request.folder)?;
+    Ok(SynthReport {
+        folder: request.folder.clone(),
+        class_name: config.class_name,
+        tensors: shards.iter().map(|s| s.tensors.len()).sum(),
+        shards: shards.len(),
+        weights_bytes,
+        seconds: begun.elapsed().as_secs_f64(),
+    })
+}
+
+fn configuration(like: &SynthSource) -> Result<(String, ModelConfig)> {
+    let (file, text) = match like {
+        SynthSource::Name(name) => match preset(name) {
+            Some(text) => (PathBuf::from(name), text.to_owned()),
+            None => {
+                let known: Vec<&str> = PRESETS.iter().map(|(known, _)| *known).collect();
+                return Err(asked(
+                    "--like",
+                    &format!("a config.json, or one of {}", known.join(", ")),
+                    name,
+                    "Choose one of these",
+                ));
+            }
+        },
+        SynthSource::Config(path) => {
+            let file = if path.is_dir() { path.join("config.json") } else { path.clone() };
+            let text =
+                files::read_text(&file, json::CONFIG_BYTES_MAX)?.ok_or_else(|| CheckpointError::absent(&file))?;
+            (file, text)
+        }
+    };
+    let config = hf::parse_config(&file, &text, &mut Vec::new())?;
+    Ok((text, config))
+}
+
+fn asked(what: &str, expected: &str, found: impl std::fmt::Display, remedy: &str) -> CheckpointError {
+    let (what, expected, remedy) = (what.to_owned(), expected.to_owned(), remedy.to_owned());
+    CheckpointError::Asked { what, expected, found: found.to_string(), remedy }
+}
+
+fn shard_count(asked_for: Option<usize>, weights_bytes: u64) -> Result<usize> {
+    match asked_for {
+        None => Ok(weights_bytes.div_ceil(SHARD_BYTES).clamp(1, SHARDS_MAX as u64) as usize),
+        Some(n @ 1..=SHARDS_MAX) => Ok(n),
+        Some(n) => Err(asked("--shards", &format!("1 to {SHARDS_MAX}"), n, "Name another number")),
+    }
+}
+
+/// Nothing is ever overwritten.
+fn require_free(folder: &Path) -> Result<()> {
+    let words = "Name another folder, or take that one away first";
+    match fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(CheckpointError::io(folder, "look at it", 0, error)),
+        Ok(metadata) if !metadata.is_dir() => {
+            Err(asked(&folder.display().to_string(), "a new folder", "a file", words))
+        }
+        Ok(_) => {
+            let mut entries = fs::read_dir(folder).map_err(|e| CheckpointError::io(folder, "list it", 0, e))?;
+            match entries.next() {
+                None => Ok(()),
+                Some(_) => {
+                    Err(asked(&folder.display().to_string(), "a new or empty folder", "one with files in it", words))
+                }
+            }
+        }
+    }
+}
+
+fn require_space(folder: &Path, bytes: u64) -> Result<()> {
+    let io = |e: rustix::io::Errno| CheckpointError::io(folder, "ask for its free space", 0, e.into());
+    let disk = rustix::fs::statvfs(folder).map_err(io)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free >= bytes {
+        return Ok(());
+    }
+    let words = format!("{bytes} bytes are needed and {free} are free");
+    Err(CheckpointError::io(
+        folder,
+        "write the weights",
+        0,
+        std::io::Error::new(std::io::ErrorKind::StorageFull, words),
+    ))
+}
+
+fn generation(config: &ModelConfig) -> String {
+    let value =
+        serde_json::json!({ "bos_token_id": config.bos, "eos_token_id": config.eos, "pad_token_id": config.pad });
+    format!("{value:#}\n")
+}
+
+/// A folder that is not yet what it will be: gone unless committed.
+struct Partial {
+    folder: PathBuf,
+}
+
+impl Partial {
+    fn beside(target: &Path) -> Result<Self> {
+        let name =
+            target.file_name().ok_or_else(|| asked("the folder", "a name", target.display(), "Name a folder"))?;
+        let folder = target.with_file_name(format!(".{}.partial-{}", name.to_string_lossy(), std::process::id()));
+        if folder.exists() {
+            // Left behind by a killed process that had our number.
+            fs::remove_dir_all(&folder).map_err(|e| CheckpointError::io(&folder, "clear it", 0, e))?;
+        }
+        fs::create_dir_all(&folder).map_err(|e| CheckpointError::io(&folder, "make it", 0, e))?;
+        Ok(Partial { folder })
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.folder.join(name);
+        fs::write(&path, text).map_err(|e| CheckpointError::io(&path, "write it", 0, e))
+    }
+
+    fn commit(&self, target: &Path) -> Result<()> {
+        fs::rename(&self.folder, target).map_err(|e| CheckpointError::io(target, "put it in its place", 0, e))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // After a commit there is nothing under this name; after a failure there is nothing more to say.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

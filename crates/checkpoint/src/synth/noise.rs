@@ -1,0 +1,88 @@
+//! Plausible weights out of nothing: seeded, the same whatever the number of threads.
+use crate::Dtype;
+use crate::expected::Content;
+
+/// Bytes that one stream of random numbers fills. Each has its own seed, so that any part can be made alone.
+pub(super) const STREAM_BYTES: usize = 240 << 10;
+const TABLE_BITS: u32 = 12;
+
+/// A table of numbers in one dtype: drawing from it costs a nanosecond or so.
+pub(super) struct Table {
+    /// Little-endian, `width` bytes an entry.
+    entries: Vec<u8>,
+    width: usize,
+}
+
+impl Table {
+    /// 4096 numbers that are near-normal: weights round 0 and norms round 1, both with a deviation of 0.02.
+    pub fn new(dtype: Dtype, content: Content, seed: u64) -> Self {
+        let mean = if content == Content::NormWeight { 1.0 } else { 0.0 };
+        let mut random = Random::new(&[seed, 0x7AB1E]);
+        let mut entries = Vec::new();
+        for _ in 0..1usize << TABLE_BITS {
+            let normal = (0..12).map(|_| random.unit()).sum::<f64>() - 6.0;
+            push(&mut entries, dtype, content, &mut random, mean + 0.02 * normal);
+        }
+        let width = entries.len() >> TABLE_BITS;
+        Table { entries, width }
+    }
+
+    /// Fills one stream: `out` is at most [`STREAM_BYTES`] long.
+    pub fn fill(&self, out: &mut [u8], seed: u64, tensor: u64, stream: u64) {
+        let mut random = Random::new(&[seed, tensor, stream]);
+        match self.width {
+            1 => self.fill_width::<1>(out, &mut random),
+            2 => self.fill_width::<2>(out, &mut random),
+            _ => self.fill_width::<4>(out, &mut random),
+        }
+    }
+
+    fn fill_width<const W: usize>(&self, out: &mut [u8], random: &mut Random) {
+        let (entries, _) = self.entries.as_chunks::<W>();
+        let (numbers, _) = out.as_chunks_mut::<W>();
+        let mask = (1u64 << TABLE_BITS) - 1;
+        for five in numbers.chunks_mut(5) {
+            let mut bits = random.next();
+            for number in five {
+                *number = entries[(bits & mask) as usize];
+                bits >>= TABLE_BITS;
+            }
+        }
+    }
+}
+
+fn push(entries: &mut Vec<u8>, dtype: Dtype, content: Content, random: &mut Random, number: f64) {
+    match (content, dtype) {
+        (Content::Fp4Blocks, _) => entries.push(random.next() as u8),
+        // 2^-8 .. 2^-6, times numbers up to 6.
+        (Content::Fp4Scales, _) => entries.push(119 + (random.next() % 3) as u8),
+        (_, Dtype::F32) => entries.extend((number as f32).to_le_bytes()),
+        (_, Dtype::F16) => entries.extend(half::f16::from_f64(number).to_le_bytes()),
+        _ => entries.extend(half::bf16::from_f64(number).to_le_bytes()),
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014): a counter through a mixer.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub fn new(parts: &[u64]) -> Self {
+        let mix = |state: u64, part: &u64| mix(state ^ mix(part.wrapping_add(0x9E37_79B9_7F4A_7C15)));
+        Random(parts.iter().fold(0, mix))
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        mix(self.0)
+    }
+
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,27 @@
+//! The configurations of the models that the study names, as their makers publish them.
+use crate::locate::hub_name;
+
+/// Name and `config.json` of each model that `synth --like` knows.
+pub const PRESETS: [(&str, &str); 14] = [
+    ("llama-3.3-70b", include_str!("presets/llama-3.3-70b.json")),
+    ("llama-3.1-8b", include_str!("presets/llama-3.1-8b.json")),
+    ("llama-3.2-1b", include_str!("presets/llama-3.2-1b.json")),
+    ("tinyllama", include_str!("presets/tinyllama.json")),
+    ("deepseek-llm-7b", include_str!("presets/deepseek-llm-7b.json")),
+    ("qwen2.5-72b", include_str!("presets/qwen2.5-72b.json")),
+    ("qwen3-32b", include_str!("presets/qwen3-32b.json")),
+    ("qwen3-30b-a3b", include_str!("presets/qwen3-30b-a3b.json")),
+    ("olmo-2-13b", include_str!("presets/olmo-2-13b.json")),
+    ("gpt-oss-20b", include_str!("presets/gpt-oss-20b.json")),
+    ("deepseek-v2.5", include_str!("presets/deepseek-v2.5.json")),
+    ("phi-2", include_str!("presets/phi-2.json")),
+    ("phi-3-mini", include_str!("presets/phi-3-mini.json")),
+    ("smollm2-135m", include_str!("presets/smollm2-135m.json")),
+];
+
+/// The `config.json` of a model by its name here, an alias, or its name on the hub.
+pub fn preset(name: &str) -> Option<&'static str> {
+    let wanted = hub_name(name);
+    let same = |known: &str| known.eq_ignore_ascii_case(name) || hub_name(known).eq_ignore_ascii_case(wanted);
+    PRESETS.iter().find(|(known, _)| same(known)).map(|(_, config)| *config)
+}

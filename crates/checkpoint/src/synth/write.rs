@@ -1,0 +1,138 @@
+//! Writing the shards: holes, or noise by all cores in large pieces.
+use super::layout::{PlannedShard, header};
+use super::noise::{Random, STREAM_BYTES, Table};
+use crate::Dtype;
+use crate::error::CheckpointError;
+use crate::expected::Content;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+type Result<T> = std::result::Result<T, CheckpointError>;
+
+/// What one thread makes and writes at a time: 35 streams, 8.2 MiB.
+const PIECE_BYTES: usize = 35 * STREAM_BYTES;
+const WRITERS_MAX: usize = 32;
+
+/// A shard's file, its header written and its size set.
+pub(super) struct ShardFile<'a> {
+    path: PathBuf,
+    file: File,
+    data_start: u64,
+    shard: &'a PlannedShard,
+}
+
+/// Makes the files: valid headers, and holes for data.
+pub(super) fn create<'a>(folder: &Path, shards: &'a [PlannedShard]) -> Result<Vec<ShardFile<'a>>> {
+    let create = |shard: &'a PlannedShard| {
+        let path = folder.join(&shard.name);
+        let header = header(shard);
+        let data_start = header.len() as u64;
+        let file = File::create_new(&path).map_err(|e| CheckpointError::io(&path, "make it", 0, e))?;
+        file.write_all_at(&header, 0).map_err(|e| CheckpointError::io(&path, "write its header", 0, e))?;
+        file.set_len(data_start + shard.bytes)
+            .map_err(|e| CheckpointError::io(&path, "set its size", data_start, e))?;
+        Ok(ShardFile { path, file, data_start, shard })
+    };
+    shards.iter().map(create).collect()
+}
+
+/// One piece of one tensor.
+struct Piece {
+    file: usize,
+    tensor: usize,
+    /// From the start of the tensor.
+    begin: u64,
+    bytes: usize,
+}
+
+/// Fills the files with noise. `progress` hears of bytes written, and says whether to go on.
+pub(super) fn fill(files: &[ShardFile], seed: u64, progress: &(dyn Fn(u64) -> bool + Sync)) -> Result<()> {
+    let tables = Tables::new(seed, files);
+    let pieces = pieces(files);
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let failure: Mutex<Option<CheckpointError>> = Mutex::new(None);
+    let work = || {
+        let mut buffer = vec![0; PIECE_BYTES];
+        while !stop.load(Ordering::Relaxed) {
+            let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+            let result = write_piece(&files[piece.file], piece, &tables, &mut buffer[..piece.bytes]);
+            if let Err(error) = result {
+                stop.store(true, Ordering::Relaxed);
+                if let Ok(mut failure) = failure.lock() {
+                    failure.get_or_insert(error);
+                }
+            } else if !progress(piece.bytes as u64) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| (0..cores.min(WRITERS_MAX)).for_each(|_| drop(scope.spawn(work))));
+    if let Some(error) = failure.into_inner().ok().flatten() {
+        return Err(error);
+    }
+    if stop.into_inner() {
+        let interrupted = std::io::Error::from(std::io::ErrorKind::Interrupted);
+        return Err(CheckpointError::io(&files[0].path, "fill it", 0, interrupted));
+    }
+    let sync = |f: &ShardFile| f.file.sync_data().map_err(|e| CheckpointError::io(&f.path, "flush it", 0, e));
+    files.iter().try_for_each(sync)
+}
+
+fn pieces(files: &[ShardFile]) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    for (file, shard) in files.iter().enumerate() {
+        for (tensor, planned) in shard.shard.tensors.iter().enumerate() {
+            let begins = (0..planned.bytes).step_by(PIECE_BYTES);
+            pieces.extend(begins.map(|begin| {
+                let bytes = (planned.bytes - begin).min(PIECE_BYTES as u64) as usize;
+                Piece { file, tensor, begin, bytes }
+            }));
+        }
+    }
+    pieces
+}
+
+fn write_piece(file: &ShardFile, piece: &Piece, tables: &Tables, buffer: &mut [u8]) -> Result<()> {
+    let planned = &file.shard.tensors[piece.tensor];
+    let table = tables.of(planned.dtype, planned.tensor.content);
+    let tensor = name_seed(&planned.tensor.name);
+    let first = piece.begin / STREAM_BYTES as u64;
+    for (i, stream) in buffer.chunks_mut(STREAM_BYTES).enumerate() {
+        table.fill(stream, tables.seed, tensor, first + i as u64);
+    }
+    let at = file.data_start + planned.begin + piece.begin;
+    file.file.write_all_at(buffer, at).map_err(|e| CheckpointError::io(&file.path, "write it", at, e))
+}
+
+/// FNV-1a over the name, mixed by the generator.
+fn name_seed(name: &str) -> u64 {
+    let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
+    Random::new(&[hash]).next()
+}
+
+struct Tables {
+    seed: u64,
+    all: Vec<(Dtype, Content, Table)>,
+}
+
+impl Tables {
+    fn new(seed: u64, files: &[ShardFile]) -> Self {
+        let mut all: Vec<(Dtype, Content, Table)> = Vec::new();
+        for planned in files.iter().flat_map(|f| &f.shard.tensors) {
+            let (dtype, content) = (planned.dtype, planned.tensor.content);
+            if !all.iter().any(|(d, c, _)| *d == dtype && *c == content) {
+                all.push((dtype, content, Table::new(dtype, content, seed)));
+            }
+        }
+        Tables { seed, all }
+    }
+
+    fn of(&self, dtype: Dtype, content: Content) -> &Table {
+        let found = self.all.iter().find(|(d, c, _)| *d == dtype && *c == content);
+        &found.unwrap_or(&self.all[0]).2
+    }
+}

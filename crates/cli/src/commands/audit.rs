@@ -1,0 +1,24 @@
+use crate::args::AuditArgs;
+use crate::failure::Failure;
+use crate::output;
+use experiment::Config;
+
+/// `vendomini audit`: flags factors whose levels change nothing.
+pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
+    let report = experiment::audit(&Config::load(&args.config, &args.set)?)?;
+    if args.json {
+        output::json(&report)?;
+        return Ok(report.exit_code());
+    }
+    output::line(&format!(
+        "{} factors over {} cells: {}",
+        report.factors.len(),
+        report.cells,
+        report.factors.join(", ")
+    ))?;
+    for dead in &report.dead {
+        let levels: Vec<String> = dead.levels.iter().map(ToString::to_string).collect();
+        output::line(&format!("dead: {} changes nothing between {}", dead.factor, levels.join(", ")))?;
+    }
+    Ok(report.exit_code())
+}

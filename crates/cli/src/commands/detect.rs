@@ -1,0 +1,32 @@
+use crate::args::DetectArgs;
+use crate::failure::Failure;
+use crate::output;
+use results::Store;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Document {
+    runs: Vec<serde_json::Value>,
+}
+
+/// `vendomini detect`: runs the crash detectors again over stored rows.
+pub fn run(args: &DetectArgs) -> Result<u8, Failure> {
+    let found = experiment::redetect(&Store::open(&args.dir)?, &args.set)?;
+    if args.json {
+        output::json(&Document { runs: found.iter().map(experiment::Redetected::to_json).collect() })?;
+        return Ok(0);
+    }
+    for run in &found {
+        let words = |crashes: &[results::CrashRecord]| {
+            let all: Vec<String> = crashes
+                .iter()
+                .map(|c| {
+                    format!("{} @ {} ({})", c.kind, c.onset_step, c.severity.as_deref().unwrap_or("not known yet"))
+                })
+                .collect();
+            if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+        };
+        output::line(&format!("{}: {} (recorded: {})", run.run_id, words(&run.crashes), words(&run.recorded)))?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,43 @@
+//! One file a command. Each takes what was typed and returns the exit code.
+
+mod audit;
+mod detect;
+mod doctor;
+mod export;
+mod fetch;
+mod generate;
+mod grid;
+mod load;
+mod plan;
+mod replay;
+mod run;
+mod score;
+mod status;
+mod synth;
+
+use crate::args::Command;
+use crate::failure::Failure;
+use watch::Watch;
+
+/// Runs a command.
+///
+/// # Errors
+/// What went wrong, with its exit code.
+pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
+    match command {
+        Command::Plan(args) => plan::run(&args),
+        Command::Load(args) => load::run(&args, watch),
+        Command::Generate(args) => generate::run(&args, watch),
+        Command::Score(args) => score::run(&args, watch),
+        Command::Run(args) => run::run(args, watch),
+        Command::Export(args) => export::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Fetch(args) => fetch::run(&args, watch),
+        Command::Synth(args) => synth::run(&args, watch),
+        Command::Replay(args) => replay::run(&args),
+        Command::Detect(args) => detect::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::Grid(args) => grid::run(&args),
+        Command::Status(args) => status::run(&args),
+    }
+}

@@ -1,0 +1,48 @@
+use crate::args::PlanArgs;
+use crate::failure::Failure;
+use crate::output;
+use crate::session::{self, Planned};
+use placement::{Plan, Rung, RungOutcome};
+use serde::Serialize;
+use watch::Watch;
+
+/// What `plan --json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    model: String,
+    model_class: &'a str,
+    rung: Rung,
+    rungs: &'a [RungOutcome],
+    #[serde(flatten)]
+    plan: &'a Plan,
+}
+
+/// `vendomini plan`: says where every byte would go. Reads headers alone.
+pub fn run(args: &PlanArgs) -> Result<u8, Failure> {
+    let watch = Watch::new(Box::new(|event| {
+        if let watch::Event::Note { text } = event {
+            eprintln!("{text}");
+        }
+    }));
+    let Planned { checkpoint, ladder, .. } = session::plan(&args.placement, &watch)?;
+    if args.json {
+        output::json(&Document {
+            model: checkpoint.root.display().to_string(),
+            model_class: &checkpoint.config.class_name,
+            rung: ladder.rung,
+            rungs: &ladder.tried,
+            plan: &ladder.plan,
+        })?;
+        return Ok(0);
+    }
+    for module in &ladder.plan.modules {
+        output::line(&format!(
+            "{:24} {:>5}  {:>14} bytes  {}",
+            module.name,
+            module.tier.to_string(),
+            module.weights_bytes,
+            module.reason
+        ))?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,148 @@
+use crate::args::RunArgs;
+use crate::failure::Failure;
+use crate::provider::Engines;
+use experiment::{Config, Event, RunOptions, Summary, run_experiment};
+use results::Provenance;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use watch::{Seat, Stage, Watch};
+
+/// Runs in flight unless told.
+const JOBS_DEFAULT: usize = 4;
+
+/// `vendomini run`: an experiment from its configuration to its closing table.
+pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
+    let config = Config::load(&args.config, &args.set)?;
+    let models = Engines {
+        time: args.time.clone(),
+        fallback: args.fallback.clone().unwrap_or_else(|| "keep".into()),
+        dtype: Some(args.dtype.clone()).filter(|d| d != "auto"),
+        max_memory: args.max_memory.clone(),
+        threads: args.threads,
+        watch,
+    };
+    let options = RunOptions {
+        folder: config.folder(args.out.as_deref()),
+        jobs: args.jobs.unwrap_or(JOBS_DEFAULT).max(1),
+        runs_max: args.max_runs,
+        accept_mixed: false,
+        provenance: provenance(),
+    };
+    let teller = Teller::new(watch);
+    let summary =
+        run_experiment(&config, &models, &options, &|event: &Event| teller.tell(event), &|| watch.cancelled())?;
+    teller.finish();
+    close(&summary, &options, watch);
+    Ok(summary.exit_code())
+}
+
+fn provenance() -> Provenance {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Provenance { version: env!("CARGO_PKG_VERSION").into(), host: host.trim().into(), ..Provenance::default() }
+}
+
+fn close(summary: &Summary, options: &RunOptions, watch: &Watch) {
+    if !summary.closing.is_empty() {
+        watch.note(results::closing_table(&summary.closing));
+    }
+    for (run, reason) in &summary.failed {
+        watch.note(format!("failed {run}: {reason}"));
+    }
+    for (run, owner) in &summary.held {
+        watch.note(format!("held {run}: {owner} works on it"));
+    }
+    let folder = options.folder.display();
+    let done = summary.done_before + summary.done_now;
+    watch.note(match summary.all_done() {
+        true => format!(
+            "all {} runs are done ({} now, {} before); results in {folder}",
+            summary.total, summary.done_now, summary.done_before
+        ),
+        false => format!(
+            "{done} of {} runs are done; the same line again goes on from there; results in {folder}",
+            summary.total
+        ),
+    });
+}
+
+/// Turns what happens into stages, a bar and lines.
+struct Teller<'a> {
+    watch: &'a Watch,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    running: Option<(Seat, watch::StageGuard)>,
+    steps_total: u64,
+    steps_done: u64,
+    runs_total: usize,
+    runs_done: usize,
+    reply_tokens: u64,
+    replies_since: Option<std::time::Instant>,
+}
+
+impl<'a> Teller<'a> {
+    fn new(watch: &'a Watch) -> Self {
+        Teller { watch, state: Mutex::default() }
+    }
+
+    fn tell(&self, event: &Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Planned { counts, done, left } => {
+                state.runs_total = *left;
+                state.steps_total = counts.steps_max * *left as u64 / counts.runs.max(1) as u64;
+                self.watch
+                    .note(format!("{} runs of {} cells: {done} done before, {left} left", counts.runs, counts.cells));
+                if *left > 0 && counts.models.is_empty() {
+                    self.begin(&mut state);
+                }
+            }
+            Event::ModelOpening { name, runs } => {
+                state.running = None;
+                self.watch.note(format!("model {name} for {runs} runs"));
+            }
+            Event::ModelOpened { info, .. } => {
+                self.watch.note(format!("model identity {}, kernels {}", info.identity, info.kernel_set));
+                self.begin(&mut state);
+            }
+            Event::StepDone(step) => {
+                state.steps_done += 1;
+                state.reply_tokens += step.reply_tokens;
+                let seconds = state.replies_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+                let rate = state.reply_tokens as f64 / seconds.max(1e-9);
+                self.watch.detail(format!("runs {}/{} · {rate:.0} tok/s", state.runs_done, state.runs_total));
+                match &state.running {
+                    Some((seat, _)) => seat.item_done(),
+                    None => self.watch.beat(),
+                }
+            }
+            Event::RunFinished { .. } => state.runs_done += 1,
+            Event::RunFailed { run_id, reason, again } => {
+                let then = if *again { "; it will be tried again" } else { "" };
+                self.watch.note(format!("run {run_id} failed: {reason}{then}"));
+            }
+            Event::RunHeld { run_id, owner } => self.watch.note(format!("run {run_id} is held by {owner}")),
+            Event::RunStarted { run_id, attempt, replayed, .. } if *attempt > 1 => {
+                self.watch.note(format!("run {run_id} goes on after {replayed} steps (attempt {attempt})"));
+            }
+            Event::RunStarted { .. } => {}
+            Event::Note { text } => self.watch.note(text.clone()),
+        }
+    }
+
+    fn begin(&self, state: &mut State) {
+        let stage = self.watch.enter(Stage::Run);
+        self.watch.total(Stage::Run, 0, state.steps_total.saturating_sub(state.steps_done));
+        let seat = self.watch.seat("runs");
+        seat.at(Stage::Run, "steps", 0);
+        state.replies_since = Some(std::time::Instant::now());
+        state.reply_tokens = 0;
+        state.running = Some((seat, stage));
+    }
+
+    fn finish(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).running = None;
+    }
+}

@@ -1,0 +1,30 @@
+use crate::failure::Failure;
+use serde::Serialize;
+use std::io::Write;
+
+/// Version of every JSON document that the program prints.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Prints one JSON document with its `schema_version` on stdout.
+///
+/// # Errors
+/// 74 if stdout is gone.
+pub fn json(document: &impl Serialize) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Versioned<'a, T> {
+        schema_version: u32,
+        #[serde(flatten)]
+        document: &'a T,
+    }
+    let versioned = Versioned { schema_version: SCHEMA_VERSION, document };
+    let text = serde_json::to_string_pretty(&versioned).map_err(|e| Failure::software(format!("JSON: {e}")))?;
+    line(&text)
+}
+
+/// Prints a line on stdout.
+///
+/// # Errors
+/// 74 if stdout is gone.
+pub fn line(text: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{text}").map_err(|e| Failure::io("cannot write to stdout", &e))
+}

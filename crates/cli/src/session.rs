@@ -1,0 +1,245 @@
+//! From a model's name to a model that computes: locate, open, probe, plan, load.
+
+use crate::args::{BringUpArgs, PlacementArgs};
+use crate::failure::Failure;
+use checkpoint::{Checkpoint, SearchPaths};
+use engine::load::{LoadReport, LoadRequest, Loaded};
+use placement::{DeviceMapMode, DtypeChoice, Fallback, Ladder, Limits, Machine, MaxMemory, Tier, ladder};
+use std::path::Path;
+use text::{ChatTemplate, Tokenizer};
+use watch::{Stage, Watch};
+
+/// The context that is planned for unless told.
+const CONTEXT_DEFAULT: usize = 8192;
+
+/// A checkpoint with a plan that fits.
+pub struct Planned {
+    /// Headers, checked.
+    pub checkpoint: Checkpoint,
+    /// The machine that was planned for.
+    pub machine: Machine,
+    /// The rung that fits, and those above it.
+    pub ladder: Ladder,
+}
+
+/// A model that is ready, with all that belongs to it.
+pub struct Session {
+    /// Headers, checked.
+    pub checkpoint: Checkpoint,
+    /// How the plan was found.
+    pub ladder: Ladder,
+    /// The model with its buffers.
+    pub loaded: Loaded,
+    /// Text to tokens, if the checkpoint can.
+    pub tokenizer: Option<Tokenizer>,
+    /// The chat template, if it has one.
+    pub template: Option<ChatTemplate>,
+}
+
+/// Finds and opens a model, and plans where it goes.
+///
+/// # Errors
+/// 2, 65, 66, 71 or 74: see the design's table.
+pub fn plan(args: &PlacementArgs, watch: &Watch) -> Result<Planned, Failure> {
+    let checkpoint = open(&args.model, watch)?;
+    let machine = machine(args, &checkpoint, watch)?;
+    let ladder = find_rung(args, &checkpoint, &machine, watch)?;
+    Ok(Planned { checkpoint, machine, ladder })
+}
+
+/// Finds a model and reads its headers.
+///
+/// # Errors
+/// 65, 66 or 74.
+pub fn open(model: &str, watch: &Watch) -> Result<Checkpoint, Failure> {
+    let path = {
+        let _stage = watch.enter(Stage::Locate);
+        checkpoint::locate(model, &SearchPaths::from_env())?
+    };
+    let stage = watch.enter(Stage::Headers);
+    let seat = watch.seat("headers");
+    seat.at(Stage::Headers, &path.display().to_string(), 0);
+    let checkpoint = Checkpoint::open(&path)?;
+    drop((seat, stage));
+    watch.note(format!(
+        "{}: {}, {} tensors in {} shards, {}",
+        path.display(),
+        checkpoint.config.class_name,
+        checkpoint.inventory.tensors.len(),
+        checkpoint.inventory.shards.len(),
+        placement::bytes_text(checkpoint.inventory.weights_bytes())
+    ));
+    checkpoint.notes.iter().for_each(|note| watch.note(format!("note: {note}")));
+    Ok(checkpoint)
+}
+
+fn machine(args: &PlacementArgs, checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failure> {
+    let _stage = watch.enter(Stage::Probe);
+    let mut machine = match &args.machine {
+        Some(file) => {
+            let name = file.display().to_string();
+            let text = std::fs::read_to_string(file)
+                .map_err(|e| Failure::new(crate::failure::exit::NO_INPUT, format!("machine file {name}: {e}")))?;
+            Machine::from_yaml(&name, &text)?
+        }
+        None => device::probe::probe(&checkpoint.root),
+    };
+    if let Some(spec) = &args.devices {
+        machine.gpus = virtual_devices(spec)?;
+    }
+    Ok(machine)
+}
+
+fn virtual_devices(spec: &str) -> Result<Vec<placement::Gpu>, Failure> {
+    let wrong =
+        || Failure::usage(format!("--devices: expected virtual:SIZE,SIZE,... such as virtual:4GiB,4GiB, found {spec}"));
+    let sizes = spec.strip_prefix("virtual:").ok_or_else(wrong)?;
+    let device = |(i, size): (usize, &str)| {
+        let total_bytes = placement::parse_bytes(size).ok_or_else(wrong)?;
+        Ok(placement::Gpu { name: format!("virtual:{i}"), total_bytes, is_virtual: true, ..Default::default() })
+    };
+    sizes.split(',').enumerate().map(device).collect()
+}
+
+fn find_rung(
+    args: &PlacementArgs,
+    checkpoint: &Checkpoint,
+    machine: &Machine,
+    watch: &Watch,
+) -> Result<Ladder, Failure> {
+    let _stage = watch.enter(Stage::Plan);
+    let limits = limits(args, checkpoint)?;
+    for (tier, bytes) in &limits.max_memory.0 {
+        watch.note(format!("--max-memory {tier}: {}", placement::bytes_text(*bytes)));
+    }
+    let fallback = Fallback::parse(&args.fallback)?;
+    let ladder = ladder(&checkpoint.config, &checkpoint.inventory, machine, &limits, fallback)?;
+    for rung in ladder.tried.iter().filter(|rung| ladder.tried.len() > 1 || rung.outcome != "fits") {
+        watch.note(format!("rung {:?}: {}", rung.rung, rung.outcome));
+    }
+    ladder.plan.describe().into_iter().for_each(|line| watch.note(line));
+    Ok(ladder)
+}
+
+fn limits(args: &PlacementArgs, checkpoint: &Checkpoint) -> Result<Limits, Failure> {
+    let longest = checkpoint.config.max_positions;
+    let context = args.context.unwrap_or(longest.min(CONTEXT_DEFAULT));
+    if context == 0 || context > longest {
+        return Err(Failure::usage(format!("--context: expected 1 to {longest} (the model's), found {context}")));
+    }
+    if args.concurrency == 0 {
+        return Err(Failure::usage("--concurrency: expected 1 or more, found 0"));
+    }
+    Ok(Limits {
+        max_memory: MaxMemory::parse(args.max_memory.as_deref().unwrap_or(""))?,
+        mode: mode(&args.device_map)?,
+        context,
+        concurrency: args.concurrency,
+        dtype: DtypeChoice::parse(&args.dtype)?,
+    })
+}
+
+fn mode(word: &str) -> Result<DeviceMapMode, Failure> {
+    Ok(match word {
+        "auto" => DeviceMapMode::Auto,
+        "balanced" => DeviceMapMode::Balanced,
+        "balanced_low_0" => DeviceMapMode::BalancedLow0,
+        "sequential" => DeviceMapMode::Sequential,
+        "cpu" => DeviceMapMode::Cpu,
+        "disk" => DeviceMapMode::Disk,
+        file => {
+            let expected =
+                "--device-map: expected auto, balanced, balanced_low_0, sequential, cpu, disk or a JSON file";
+            let text =
+                std::fs::read_to_string(file).map_err(|e| Failure::usage(format!("{expected}, found {file} ({e})")))?;
+            let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text)
+                .map_err(|e| Failure::usage(format!("{file}: expected an object of module -> tier, found: {e}")))?;
+            let tier = |(module, tier): (String, serde_json::Value)| {
+                let word = tier.as_str().map_or_else(|| tier.to_string(), str::to_owned);
+                let wrong =
+                    || Failure::usage(format!("{file}: {module}: expected 0, 1, ..., cpu or disk, found {word}"));
+                Ok::<_, Failure>((module.clone(), Tier::parse(&word).ok_or_else(wrong)?))
+            };
+            DeviceMapMode::Explicit(map.into_iter().map(tier).collect::<Result<_, _>>()?)
+        }
+    })
+}
+
+/// Brings a model up to its first tokens.
+///
+/// # Errors
+/// What stopped it, with the exit code of the design's table.
+pub fn bring_up(args: &BringUpArgs, watch: &Watch) -> Result<Session, Failure> {
+    let Planned { checkpoint, machine, ladder } = plan(&args.placement, watch)?;
+    let loaded = {
+        let mut request = LoadRequest::new(&checkpoint, &ladder.plan, watch);
+        request.threads = args.threads;
+        request.virtual_devices = machine.gpus.iter().any(|gpu| gpu.is_virtual);
+        request.file_maps = use_maps(&machine, &ladder);
+        engine::load(request)?
+    };
+    watch.note("load returned".to_string());
+    describe(&loaded.report).into_iter().for_each(|line| watch.note(line));
+    let _stage = watch.enter(Stage::Tokenizer);
+    let tokenizer = Tokenizer::from_checkpoint(&checkpoint)?;
+    let template = ChatTemplate::from_checkpoint(&checkpoint)?;
+    Ok(Session { checkpoint, ladder, loaded, tokenizer, template })
+}
+
+/// Maps are for local disks, and for memory that holds the whole file twice over.
+fn use_maps(machine: &Machine, ladder: &Ladder) -> bool {
+    let (available, _) = machine.host.really_available();
+    let limited = machine.host.limits.iter().any(|limit| limit.bytes < machine.host.total_bytes);
+    !machine.disk.network && !limited && ladder.plan.weights_bytes < available / 2
+}
+
+fn describe(report: &LoadReport) -> Vec<String> {
+    let mut lines = vec![format!(
+        "model class {}, {}, {} kernels on {} threads",
+        report.model_class, report.precision, report.kernel_set, report.threads
+    )];
+    for tier in report.tiers.iter().filter(|t| t.weights_bytes + t.kv_bytes + t.activations_bytes > 0) {
+        lines.push(format!(
+            "  {}: weights {} of {} planned, KV {} of {}, activations {} of {}",
+            tier.tier,
+            tier.weights_bytes,
+            tier.weights_planned_bytes,
+            tier.kv_bytes,
+            tier.kv_planned_bytes,
+            tier.activations_bytes,
+            tier.activations_planned_bytes
+        ));
+    }
+    let smoke = &report.smoke_test;
+    lines.push(format!("smoke test: {} tokens in {:.3} s, {:.1} tok/s, ok", smoke.tokens, smoke.seconds, smoke.tok_s));
+    lines
+}
+
+impl Session {
+    /// The tokenizer, or the error of a checkpoint without one.
+    ///
+    /// # Errors
+    /// 66.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
+        self.tokenizer
+            .as_ref()
+            .ok_or_else(|| missing(&self.checkpoint.root, "tokenizer (tokenizer.json, or vocab.json with merges.txt)"))
+    }
+
+    /// The chat template, or the error of a checkpoint without one.
+    ///
+    /// # Errors
+    /// 66.
+    pub fn template(&self) -> Result<&ChatTemplate, Failure> {
+        self.template.as_ref().ok_or_else(|| {
+            missing(&self.checkpoint.root, "chat template (chat_template.jinja, or in tokenizer_config.json)")
+        })
+    }
+}
+
+fn missing(root: &Path, what: &str) -> Failure {
+    Failure::new(
+        crate::failure::exit::NO_INPUT,
+        format!("{}: expected a {what}, found none. Fetch the whole model", root.display()),
+    )
+}

@@ -1,0 +1,279 @@
+//! Prints what the kernels reach and what this machine could: `cargo run --release -p device --example kernels [filter]`.
+//!
+//! `THREADS=1` measures one thread by its time on its core: meaningful on a busy machine too. Every figure is the best of many, beside the limit measured in the same minute: other processes cost both alike.
+
+use checkpoint::Dtype;
+use device::DeviceError;
+use device::cpu::attention::{AttentionOptions, KvDtype, KvLayer, KvShape, Sequence};
+use device::cpu::measure::{DotKind, Stopwatch, measure_dot_peak, measure_fork_join, measure_read_bandwidth};
+use device::cpu::{Cpu, Forms, Inputs, Matrix, Precision, Product};
+use device::memory::Arena;
+use device::pool::PoolOptions;
+
+struct Limits {
+    read: f64,
+    f32: f64,
+    bf16: f64,
+    int8: f64,
+}
+
+fn main() -> Result<(), DeviceError> {
+    let filter = std::env::args().nth(1).unwrap_or_default();
+    let threads = std::env::var("THREADS").ok().and_then(|t| t.parse().ok());
+    let cpu = Cpu::new(&PoolOptions { threads, ..PoolOptions::default() })?;
+    let limits = Limits {
+        read: measure_read_bandwidth(&cpu, 12)?,
+        f32: measure_dot_peak(&cpu, DotKind::F32, 40)?,
+        bf16: measure_dot_peak(&cpu, DotKind::Bf16, 40)?,
+        int8: measure_dot_peak(&cpu, DotKind::Int8, 40)?,
+    };
+    println!("kernels {}, {} threads", cpu.kernel_set(), cpu.pool().threads());
+    println!(
+        "read {:.1} GB/s; f32 {:.0}, bf16 {:.0}, int8 {:.0} G/s",
+        limits.read / 1e9,
+        limits.f32 / 1e9,
+        limits.bf16 / 1e9,
+        limits.int8 / 1e9
+    );
+    println!("fork and join {:.2} us", measure_fork_join(cpu.pool(), 100_000)? * 1e6);
+    if "read".contains(&filter) || "decode".contains(&filter) {
+        decode(&cpu, &std::env::args().nth(2).unwrap_or_default())?;
+    }
+    if "prefill".contains(&filter) {
+        prefill(&cpu, &limits)?;
+    }
+    if "attention".contains(&filter) {
+        attention(&cpu, &limits)?;
+    }
+    if "quantise".contains(&filter) {
+        quantise(&cpu)?;
+    }
+    Ok(())
+}
+
+/// Bytes that are never zero, so that scales and numbers are ordinary.
+fn weights(arena: &Arena, dtype: Dtype, rows: usize, cols: usize) -> Result<Matrix, DeviceError> {
+    let bytes = rows * cols / dtype.block_elements() * dtype.block_bytes();
+    let data = arena.fill::<DeviceError>(bytes, |to| {
+        let mut state = 1u64;
+        for word in to.chunks_mut(8) {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let bytes = (state & 0x3f7f_3f7f_3f7f_3f7f).to_le_bytes();
+            word.copy_from_slice(&bytes[..word.len()]);
+        }
+        Ok(())
+    })?;
+    Matrix::new(dtype, rows, cols, data)
+}
+
+/// The best time of each piece of work over many rounds, added up: an interruption spoils one piece of one round.
+struct Best<'a> {
+    cpu: &'a Cpu,
+    seconds: Vec<f64>,
+    at: usize,
+}
+
+impl Best<'_> {
+    fn piece<T>(&mut self, run: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+        let start = Stopwatch::start(self.cpu);
+        let result = run()?;
+        let seconds = start.seconds();
+        match self.seconds.get_mut(self.at) {
+            Some(best) => *best = best.min(seconds),
+            None => self.seconds.push(seconds),
+        }
+        self.at += 1;
+        Ok(result)
+    }
+}
+
+fn best_pieces(
+    cpu: &Cpu,
+    rounds: usize,
+    mut run: impl FnMut(&mut Best<'_>) -> Result<(), DeviceError>,
+) -> Result<f64, DeviceError> {
+    let mut best = Best { cpu, seconds: Vec::new(), at: 0 };
+    for _ in 0..rounds {
+        best.at = 0;
+        run(&mut best)?;
+    }
+    Ok(best.seconds.iter().sum())
+}
+
+fn best(cpu: &Cpu, rounds: usize, mut run: impl FnMut() -> Result<(), DeviceError>) -> Result<f64, DeviceError> {
+    best_pieces(cpu, rounds, |best| best.piece(&mut run))
+}
+
+/// One layer's seven products, copied until they exceed the caches, as decoding meets them.
+fn decode(cpu: &Cpu, only: &str) -> Result<(), DeviceError> {
+    let models = [("1.2B", 2048usize, 8192, 512, 2), ("SmolLM2", 576, 1536, 192, 30)];
+    for (name, hidden, inter, kv, layers) in models {
+        for dtype in [
+            Dtype::BF16,
+            Dtype::F16,
+            Dtype::F32,
+            Dtype::Q8_0,
+            Dtype::Q4_0,
+            Dtype::Q4_1,
+            Dtype::Q5_1,
+            Dtype::Q4K,
+            Dtype::Q5K,
+            Dtype::Q6K,
+        ] {
+            if !hidden.is_multiple_of(dtype.block_elements()) || !dtype.name().contains(only) {
+                continue;
+            }
+            let arena = Arena::new(4 << 30)?;
+            let mut model = Vec::new();
+            for _ in 0..layers {
+                let w = |rows, cols| weights(&arena, dtype, rows, cols);
+                model.push((
+                    [w(hidden, hidden)?, w(kv, hidden)?, w(kv, hidden)?],
+                    w(hidden, hidden)?,
+                    [w(inter, hidden)?, w(inter, hidden)?],
+                    w(hidden, inter)?,
+                ));
+            }
+            let bytes: usize = model
+                .iter()
+                .map(|(a, b, c, d)| a.iter().chain([b, d]).chain(c).map(Matrix::bytes).sum::<usize>())
+                .sum();
+            for tokens in [1, 8, 32] {
+                let x: Vec<f32> = (0..tokens * inter).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
+                let (mut a, mut b, mut c) =
+                    (vec![0f32; tokens * inter], vec![0f32; tokens * inter], vec![0f32; tokens * inter]);
+                let forms = Forms::new(Precision::Native).and(dtype);
+                let mut inputs = Inputs::new();
+                let seconds = best_pieces(cpu, 60, |best| {
+                    for (qkv, o, up, down) in &model {
+                        best.piece(|| inputs.prepare(cpu, &x[..tokens * hidden], tokens, hidden, forms))?;
+                        let [q, k, v] = qkv;
+                        best.piece(|| {
+                            cpu.linear(
+                                &inputs,
+                                &mut [
+                                    Product { weight: q, bias: None, out: &mut a[..tokens * hidden] },
+                                    Product { weight: k, bias: None, out: &mut b[..tokens * kv] },
+                                    Product { weight: v, bias: None, out: &mut c[..tokens * kv] },
+                                ],
+                            )
+                        })?;
+                        best.piece(|| {
+                            cpu.linear(
+                                &inputs,
+                                &mut [Product { weight: o, bias: None, out: &mut a[..tokens * hidden] }],
+                            )
+                        })?;
+                        let [gate, up] = up;
+                        best.piece(|| {
+                            cpu.linear(
+                                &inputs,
+                                &mut [
+                                    Product { weight: gate, bias: None, out: &mut a },
+                                    Product { weight: up, bias: None, out: &mut b },
+                                ],
+                            )
+                        })?;
+                        best.piece(|| inputs.prepare(cpu, &x, tokens, inter, forms))?;
+                        best.piece(|| {
+                            cpu.linear(
+                                &inputs,
+                                &mut [Product { weight: down, bias: None, out: &mut a[..tokens * hidden] }],
+                            )
+                        })?;
+                    }
+                    Ok(())
+                })?;
+                let rate = bytes as f64 / seconds;
+                let read = measure_read_bandwidth(cpu, 2)?;
+                let flops = 2.0 * tokens as f64 * bytes as f64 / dtype.block_bytes() as f64
+                    * dtype.block_elements() as f64
+                    / seconds;
+                println!(
+                    "decode {name:8} {:5} batch {tokens:2}: {:6.1} GB/s = {:3.0}% of read, {:6.0} GFLOP/s",
+                    dtype.name(),
+                    rate / 1e9,
+                    100.0 * rate / read,
+                    flops / 1e9
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn prefill(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
+    let arena = Arena::new(1 << 30)?;
+    let shapes = [(8192usize, 2048usize), (2048, 8192), (2048, 2048), (1536, 576), (576, 1536), (192, 576)];
+    for dtype in [Dtype::BF16, Dtype::F32, Dtype::F16, Dtype::Q8_0, Dtype::Q4_0, Dtype::Q4_1, Dtype::Q4K, Dtype::Q6K] {
+        let limit = match dtype {
+            Dtype::BF16 => limits.bf16,
+            Dtype::F32 | Dtype::F16 => limits.f32,
+            _ => limits.int8,
+        };
+        for (rows, cols) in shapes {
+            if !cols.is_multiple_of(dtype.block_elements()) {
+                continue;
+            }
+            let weight = weights(&arena, dtype, rows, cols)?;
+            let tokens = 512;
+            let x: Vec<f32> = (0..tokens * cols).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
+            let mut out = vec![0f32; tokens * rows];
+            let mut inputs = Inputs::new();
+            let seconds = best(cpu, 20, || {
+                inputs.prepare(cpu, &x, tokens, cols, Forms::new(Precision::Native).and(dtype))?;
+                cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out }])
+            })?;
+            let rate = 2.0 * (tokens * rows * cols) as f64 / seconds;
+            let (share, of_bf16) = (100.0 * rate / limit, rate / limits.bf16);
+            println!(
+                "prefill {:5} {rows:5} x {cols:5} x {tokens}: {:6.0} GFLOP/s = {share:3.0}% of its limit, {of_bf16:.2} of bf16's",
+                dtype.name(),
+                rate / 1e9
+            );
+        }
+    }
+    Ok(())
+}
+
+fn attention(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
+    for (name, heads, kv_heads) in [("1.2B", 32, 8), ("SmolLM2", 9, 3)] {
+        for dtype in [KvDtype::Bf16, KvDtype::F32] {
+            let shape = KvShape { kv_heads, key_dim: 64, value_dim: 64, block_tokens: 32, dtype };
+            for (context, tokens) in [(512, 512), (8192, 512), (512, 1), (8192, 1)] {
+                let blocks = context / 32;
+                let arena = Arena::new(KvLayer::bytes(&shape, blocks))?;
+                let mut layer = KvLayer::new(&arena, shape, blocks)?;
+                let table: Vec<u32> = (0..blocks as u32).collect();
+                let k: Vec<f32> = (0..context * kv_heads * 64).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+                let q: Vec<f32> = (0..tokens * heads * 64).map(|i| ((i * 53 % 103) as f32 - 50.0) / 50.0).collect();
+                cpu.write_kv(&mut layer, &[Sequence { blocks: &table, rows: 0..context, first_position: 0 }], &k, &k)?;
+                let mut out = vec![0f32; q.len()];
+                let sequence = Sequence { blocks: &table, rows: 0..tokens, first_position: context - tokens };
+                let options = AttentionOptions { heads, scale: 0.125, window: None, sinks: None };
+                let seconds =
+                    best(cpu, 20, || cpu.attention(&layer, std::slice::from_ref(&sequence), &options, &q, &mut out))?;
+                let keys = tokens * context - tokens * (tokens - 1) / 2;
+                let flops = 4.0 * (keys * heads * 64) as f64 / seconds;
+                let bytes = KvLayer::bytes(&shape, blocks) as f64 / seconds;
+                println!(
+                    "attention {name:8} {dtype:?} context {context:5} tokens {tokens:3}: {:6.0} GFLOP/s = {:3.0}% of f32, {:5.1} GB/s of cache, {:.0} us",
+                    flops / 1e9,
+                    100.0 * flops / limits.f32,
+                    bytes / 1e9,
+                    seconds * 1e6
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn quantise(cpu: &Cpu) -> Result<(), DeviceError> {
+    let arena = Arena::new(1 << 30)?;
+    let source = weights(&arena, Dtype::BF16, 8192, 8192)?;
+    let mut out = vec![0u8; 8192 * 8192 / 32 * 34];
+    let seconds = best(cpu, 10, || cpu.quantise_int8(Dtype::BF16, &source.data, &mut out))?;
+    println!("bf16 to int8: {:.1} GB/s read", source.bytes() as f64 / seconds / 1e9);
+    Ok(())
+}

@@ -1,0 +1,75 @@
+use checkpoint::Dtype;
+
+use super::matrix::is_quantised;
+
+/// How exactly activations enter a product. Sums are in f32 either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// Activations stay f32: the oracle mode.
+    F32,
+    /// Activations are rounded to the precision of the weights: bf16 for bf16, int8 blocks of 32 for quantised ones, f32 for f16 and f32.
+    Native,
+}
+
+/// The forms of the activations that some products need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forms {
+    precision: Precision,
+    pub(super) f32: bool,
+    pub(super) bf16: bool,
+    pub(super) int8: bool,
+}
+
+/// One form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    F32,
+    Bf16,
+    Int8,
+}
+
+impl Form {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+impl Forms {
+    /// None yet.
+    pub fn new(precision: Precision) -> Self {
+        Self { precision, f32: false, bf16: false, int8: false }
+    }
+
+    /// Also the one that weights of `dtype` need.
+    #[must_use]
+    pub fn and(mut self, dtype: Dtype) -> Self {
+        match Self::of(self.precision, dtype) {
+            Form::F32 => self.f32 = true,
+            Form::Bf16 => self.bf16 = true,
+            Form::Int8 => self.int8 = true,
+        }
+        self
+    }
+
+    /// Those that weights of these dtypes need.
+    pub fn for_weights(precision: Precision, dtypes: impl IntoIterator<Item = Dtype>) -> Self {
+        dtypes.into_iter().fold(Self::new(precision), Self::and)
+    }
+
+    /// The precision asked for.
+    pub fn precision(self) -> Precision {
+        self.precision
+    }
+
+    pub(super) fn of(precision: Precision, dtype: Dtype) -> Form {
+        match (precision, dtype) {
+            (Precision::Native, Dtype::BF16) => Form::Bf16,
+            (Precision::Native, dtype) if is_quantised(dtype) => Form::Int8,
+            _ => Form::F32,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Products of activations with weight matrices.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use checkpoint::Dtype;
+
+use super::dense::{self, Block, DenseKind};
+use super::forms::Form;
+use super::matrix::is_quantised;
+use super::quant::{self, GROUP_ROWS, QuantJob};
+use super::{Cpu, Forms, Inputs, KernelSet, Matrix, expect};
+use crate::DeviceError;
+use crate::memory::Scratch;
+
+/// One product: out = inputs weight^T + bias.
+pub struct Product<'a> {
+    /// [rows, cols]
+    pub weight: &'a Matrix,
+    /// [rows]
+    pub bias: Option<&'a [f32]>,
+    /// [tokens, rows]
+    pub out: &'a mut [f32],
+}
+
+/// A product as the threads see it.
+struct Job<'a> {
+    weight: &'a Matrix,
+    bias: Option<&'a [f32]>,
+    out: *mut f32,
+    form: Form,
+    rows_per_chunk: usize,
+    /// The number of its first chunk among all products' chunks.
+    first_chunk: usize,
+}
+
+// SAFETY: `out` is written by whole rows' columns, and each row belongs to one chunk, which one thread computes.
+unsafe impl Sync for Job<'_> {}
+
+/// Bytes of weights that one thread works through before it asks for more.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Fewer bytes than this are not worth the claim of a chunk.
+const CHUNK_BYTES_MIN: usize = 16 << 10;
+
+impl Cpu {
+    /// Computes all products of the same inputs in one fork and join.
+    ///
+    /// # Errors
+    /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::FormMissing`] (before anything is computed).
+    pub fn linear(&self, inputs: &Inputs, products: &mut [Product<'_>]) -> Result<(), DeviceError> {
+        let total_bytes: usize = products.iter().map(|p| p.weight.bytes()).sum();
+        let chunk_bytes = (total_bytes / (8 * self.pool.threads())).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES);
+        let mut chunks = 0;
+        let mut jobs = Vec::with_capacity(products.len());
+        for product in products {
+            let form = checked(inputs, product)?;
+            let rows_per_chunk = (chunk_bytes / product.weight.row_bytes().max(1)).max(1).next_multiple_of(GROUP_ROWS);
+            jobs.push(Job {
+                weight: product.weight,
+                bias: product.bias,
+                out: product.out.as_mut_ptr(),
+                form,
+                rows_per_chunk,
+                first_chunk: chunks,
+            });
+            chunks += product.weight.rows.div_ceil(rows_per_chunk);
+        }
+        self.pool.run(chunks, &|chunk, _| {
+            let Some(job) = jobs.iter().rev().find(|job| job.first_chunk <= chunk) else { return };
+            let first = (chunk - job.first_chunk) * job.rows_per_chunk;
+            job.rows(self.set, inputs, first..(first + job.rows_per_chunk).min(job.weight.rows));
+        })
+    }
+}
+
+/// The form of the inputs that the product takes, if everything fits.
+fn checked(inputs: &Inputs, product: &Product) -> Result<Form, DeviceError> {
+    let weight = product.weight;
+    weight.check()?;
+    expect("linear: the weight's columns", inputs.cols(), weight.cols)?;
+    expect("linear: out is [tokens, rows]", inputs.tokens() * weight.rows, product.out.len())?;
+    expect("linear: bias", weight.rows, product.bias.map_or(weight.rows, <[f32]>::len))?;
+    let form = Forms::of(inputs.forms().precision(), weight.dtype);
+    if !inputs.has(form) {
+        return Err(DeviceError::FormMissing { form: form.name(), dtype: weight.dtype.name() });
+    }
+    Ok(form)
+}
+
+impl Job<'_> {
+    fn rows(&self, set: KernelSet, inputs: &Inputs, rows: Range<usize>) {
+        if self.form == Form::Int8 {
+            let job = QuantJob { weight: self.weight, bias: self.bias, x: inputs.int8(), out: self.out };
+            // SAFETY: the shapes were checked; these rows' outputs are this call's alone.
+            unsafe { quant::multiply(set, &job, rows) };
+        } else if is_quantised(self.weight.dtype) {
+            self.dequantised_rows(set, inputs, rows);
+        } else {
+            let dtype = self.weight.dtype;
+            let kind = if self.form == Form::Bf16 && set == KernelSet::Avx512Bf16 {
+                DenseKind::Bf16
+            } else {
+                DenseKind::F32(dtype)
+            };
+            let start = self.weight.data[rows.start * self.weight.row_bytes()..].as_ptr();
+            let block = self.block(set, inputs, rows, start, self.weight.row_bytes());
+            // SAFETY: as above; rows lie in the checked matrix, inputs are padded to whole chunks.
+            unsafe { dense::multiply(set, kind, &block) };
+        }
+    }
+
+    /// Quantised weights times f32 activations: a few rows at a time are expanded in the cache.
+    fn dequantised_rows(&self, set: KernelSet, inputs: &Inputs, rows: Range<usize>) {
+        const ROWS: usize = 8;
+        thread_local! {
+            static EXPANDED: RefCell<Scratch<f32>> = const { RefCell::new(Scratch::new()) };
+        }
+        let cols = self.weight.cols;
+        EXPANDED.with_borrow_mut(|expanded| {
+            let expanded = expanded.resize(ROWS * cols);
+            for first in rows.clone().step_by(ROWS) {
+                let few = first..(first + ROWS).min(rows.end);
+                for (row, out) in few.clone().zip(expanded.chunks_exact_mut(cols.max(1))) {
+                    let from = self.weight.data[row * self.weight.row_bytes()..].as_ptr();
+                    // SAFETY: the matrix was checked, so a whole row lies at `from`.
+                    unsafe { quant::dequantise(set, self.weight.dtype, from, out) };
+                }
+                let block = self.block(set, inputs, few, expanded.as_ptr().cast(), cols * 4);
+                // SAFETY: as above, with the expanded rows for the weights.
+                unsafe { dense::multiply(set, DenseKind::F32(Dtype::F32), &block) };
+            }
+        });
+    }
+
+    fn block(
+        &self,
+        set: KernelSet,
+        inputs: &Inputs,
+        rows: Range<usize>,
+        weights: *const u8,
+        row_bytes: usize,
+    ) -> Block {
+        let (x, x_stride) = inputs.float(set, self.form);
+        Block {
+            weights,
+            row_bytes,
+            rows: rows.len(),
+            cols: self.weight.cols,
+            x,
+            x_stride,
+            tokens: inputs.tokens(),
+            bias: self.bias.map_or(std::ptr::null(), |bias| bias[rows.start..].as_ptr()),
+            out: self.out.wrapping_add(rows.start),
+            out_stride: self.weight.rows,
+        }
+    }
+}

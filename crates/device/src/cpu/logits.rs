@@ -1,0 +1,135 @@
+//! What is asked of a row of logits.
+#![allow(unsafe_op_in_unsafe_fn)]
+
+use super::dispatch::kernel;
+use super::shared::SharedMut;
+use super::simd::{LANES, Simd, math};
+use super::{Cpu, expect};
+use crate::DeviceError;
+
+/// The largest logit of a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Best {
+    /// The first index that holds it.
+    pub index: u32,
+    /// Its value.
+    pub logit: f32,
+}
+
+impl Cpu {
+    /// log(sum(exp(row))) of every row of [rows, vocab].
+    ///
+    /// # Errors
+    /// [`DeviceError::Shape`].
+    pub fn log_sum_exp(&self, logits: &[f32], vocab: usize, out: &mut [f32]) -> Result<(), DeviceError> {
+        expect("log_sum_exp: logits", out.len() * vocab, logits.len())?;
+        let (rows, out) = (out.len(), SharedMut::new(out));
+        self.over_rows(rows, vocab, &|range| {
+            for row in range {
+                // SAFETY: each row's sum is written once; the set was checked by Cpu.
+                unsafe {
+                    out.slice(row..row + 1)[0] = row_log_sum_exp(self.set, &logits[row * vocab..(row + 1) * vocab])
+                };
+            }
+        })
+    }
+
+    /// logits -= log_sum_exp, row by row, in place.
+    ///
+    /// # Errors
+    /// [`DeviceError::Shape`].
+    pub fn log_softmax(&self, logits: &mut [f32], vocab: usize) -> Result<(), DeviceError> {
+        let rows = logits.len() / vocab.max(1);
+        expect("log_softmax: logits", rows * vocab, logits.len())?;
+        let out = SharedMut::new(logits);
+        self.over_rows(rows, vocab, &|range| {
+            for row in range {
+                // SAFETY: rows of different calls are disjoint.
+                let row = unsafe { out.slice(row * vocab..(row + 1) * vocab) };
+                // SAFETY: the set was checked by Cpu.
+                let total = unsafe { row_log_sum_exp(self.set, row) };
+                row.iter_mut().for_each(|v| *v -= total);
+            }
+        })
+    }
+
+    /// softmax of every row of [rows, cols], in place (the router of a mixture of experts, and the like).
+    ///
+    /// # Errors
+    /// [`DeviceError::Shape`].
+    pub fn softmax(&self, x: &mut [f32], cols: usize) -> Result<(), DeviceError> {
+        let rows = x.len() / cols.max(1);
+        expect("softmax: x", rows * cols, x.len())?;
+        let out = SharedMut::new(x);
+        self.over_rows(rows, cols, &|range| {
+            for row in range {
+                // SAFETY: rows of different calls are disjoint; the set was checked by Cpu.
+                unsafe { row_softmax(self.set, out.slice(row * cols..(row + 1) * cols)) };
+            }
+        })
+    }
+
+    /// The first largest element; `None` for an empty row or one that holds a NaN.
+    pub fn argmax(&self, logits: &[f32]) -> Option<Best> {
+        let mut best = Best { index: 0, logit: f32::NEG_INFINITY };
+        let mut nan = false;
+        for (index, &logit) in logits.iter().enumerate() {
+            nan |= logit.is_nan();
+            if logit > best.logit {
+                best = Best { index: index as u32, logit };
+            }
+        }
+        (!nan && !logits.is_empty()).then_some(best)
+    }
+}
+
+kernel! { unsafe fn row_log_sum_exp(row: &[f32]) -> f32 = log_sum_exp_body }
+kernel! { unsafe fn row_softmax(row: &mut [f32]) = softmax_body }
+
+#[inline(always)]
+unsafe fn max_body<S: Simd>(row: &[f32]) -> f32 {
+    let mut max = S::splat(f32::NEG_INFINITY);
+    let whole = row.len() / LANES * LANES;
+    for at in (0..whole).step_by(LANES) {
+        max = S::max(S::load(row.as_ptr().add(at)), max);
+    }
+    row[whole..].iter().fold(S::max_lane(max), |a, &b| if b > a { b } else { a })
+}
+
+#[inline(always)]
+unsafe fn log_sum_exp_body<S: Simd>(row: &[f32]) -> f32 {
+    let max = max_body::<S>(row);
+    if max == f32::NEG_INFINITY {
+        return if row.iter().any(|v| v.is_nan()) { f32::NAN } else { max };
+    }
+    let mut sum = S::splat(0.0);
+    for at in (0..row.len()).step_by(LANES) {
+        sum = S::add(sum, shifted_exp::<S>(row, at, max));
+    }
+    max + S::sum(sum).ln()
+}
+
+#[inline(always)]
+unsafe fn softmax_body<S: Simd>(row: &mut [f32]) {
+    let max = max_body::<S>(row);
+    let mut sum = S::splat(0.0);
+    for at in (0..row.len()).step_by(LANES) {
+        let e = shifted_exp::<S>(row, at, max);
+        sum = S::add(sum, e);
+        S::store_part(row.as_mut_ptr().add(at), e, (row.len() - at).min(LANES));
+    }
+    let scale = 1.0 / S::sum(sum);
+    row.iter_mut().for_each(|v| *v *= scale);
+}
+
+/// e^(row[at..] - max), zeros past the end.
+#[inline(always)]
+unsafe fn shifted_exp<S: Simd>(row: &[f32], at: usize, max: f32) -> S::F {
+    let n = (row.len() - at).min(LANES);
+    if n == LANES {
+        return math::exp::<S>(S::sub(S::load(row.as_ptr().add(at)), S::splat(max)));
+    }
+    let mut padded = [f32::NEG_INFINITY; LANES];
+    padded[..n].copy_from_slice(&row[at..at + n]);
+    math::exp::<S>(S::sub(S::load(padded.as_ptr()), S::splat(max)))
+}

@@ -1,0 +1,78 @@
+use checkpoint::Dtype;
+
+use crate::DeviceError;
+use crate::memory::Bytes;
+
+/// A weight matrix, row-major as in its file, at any byte alignment.
+#[derive(Debug, Clone)]
+pub struct Matrix {
+    /// How its numbers are stored.
+    pub dtype: Dtype,
+    /// Output features.
+    pub rows: usize,
+    /// Input features; a whole number of blocks.
+    pub cols: usize,
+    /// `rows` times [`Self::row_bytes`] bytes.
+    pub data: Bytes,
+}
+
+impl Matrix {
+    /// A matrix over `data`.
+    ///
+    /// # Errors
+    /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype, [`DeviceError::Shape`] unless `data` has as many bytes as the shape
+    /// needs and rows are whole blocks.
+    pub fn new(dtype: Dtype, rows: usize, cols: usize, data: Bytes) -> Result<Self, DeviceError> {
+        let matrix = Self { dtype, rows, cols, data };
+        matrix.check()?;
+        Ok(matrix)
+    }
+
+    /// Bytes of one row.
+    pub fn row_bytes(&self) -> usize {
+        self.cols / self.dtype.block_elements() * self.dtype.block_bytes()
+    }
+
+    /// Bytes of all rows.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    /// The matrix of rows `first..first + count`, on the same memory: a part of fused weights.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfRange`].
+    pub fn rows_from(&self, first: usize, count: usize) -> Result<Self, DeviceError> {
+        let row = self.row_bytes();
+        let data = self.data.slice(first.saturating_mul(row)..first.saturating_add(count).saturating_mul(row))?;
+        Ok(Self { rows: count, data, ..self.clone() })
+    }
+
+    /// Fails unless kernels can read the matrix. Fields are public, so every kernel asks again.
+    pub(super) fn check(&self) -> Result<(), DeviceError> {
+        if !readable(self.dtype) {
+            return Err(DeviceError::DtypeUnsupported { dtype: self.dtype.name() });
+        }
+        let block = self.dtype.block_elements();
+        if !self.cols.is_multiple_of(block) {
+            let expected = self.cols.next_multiple_of(block);
+            return Err(DeviceError::Shape { what: "a quantised matrix's columns", expected, found: self.cols });
+        }
+        let expected = self.rows.saturating_mul(self.row_bytes());
+        if self.data.len() != expected {
+            return Err(DeviceError::Shape { what: "a matrix's bytes", expected, found: self.data.len() });
+        }
+        Ok(())
+    }
+}
+
+/// Whether kernels read weights of this dtype.
+pub fn readable(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) || is_quantised(dtype)
+}
+
+/// Whether numbers come in blocks of integer codes with scales.
+pub(super) fn is_quantised(dtype: Dtype) -> bool {
+    use Dtype::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+    matches!(dtype, Q8_0 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q4K | Q5K | Q6K)
+}

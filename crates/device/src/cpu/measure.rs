@@ -1,0 +1,201 @@
+//! What this machine can do at most: the limits that kernels are compared with.
+#![allow(unsafe_op_in_unsafe_fn)]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use super::dispatch::kernel;
+use super::simd::{Ints, LANES, Simd};
+use super::{Cpu, KernelSet};
+use crate::DeviceError;
+use crate::memory::Arena;
+use crate::pool::Pool;
+
+/// A clock for `cpu`'s work: wall time, or with one thread that thread's time on its core, which other processes do not lengthen.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch {
+    started: Instant,
+    started_on_core_s: Option<f64>,
+}
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start(cpu: &Cpu) -> Self {
+        let alone = cpu.pool.threads() == 1;
+        Self { started: Instant::now(), started_on_core_s: alone.then(on_core_s).flatten() }
+    }
+
+    /// Seconds since the start.
+    pub fn seconds(&self) -> f64 {
+        match (self.started_on_core_s, on_core_s()) {
+            (Some(start), Some(now)) => now - start,
+            _ => self.started.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+/// The calling thread's time on a core, in seconds.
+fn on_core_s() -> Option<f64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a timespec of ours.
+    let code = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    (code == 0).then_some(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
+}
+
+/// Bytes that the bandwidth measurement reads: far more than any cache holds.
+const READ_BYTES: usize = 1 << 30;
+
+/// The rate of reading memory with all threads of the pool, in bytes a second: the best 32 MiB of `rounds` passes over 1 GiB. The pieces are
+/// short so that other processes, which come and go, spoil some of them and not the result.
+///
+/// # Errors
+/// Those of the arena and the pool.
+pub fn measure_read_bandwidth(cpu: &Cpu, rounds: usize) -> Result<f64, DeviceError> {
+    const PIECE: usize = 32 << 20;
+    const CHUNK: usize = 512 << 10;
+    let arena = Arena::new(READ_BYTES)?;
+    let mut memory = arena.zeroed(READ_BYTES)?;
+    for page in memory.chunks_mut(4096) {
+        page[0] = 1; // zero pages would all be the same one
+    }
+    let mut best = 0f64;
+    for _ in 0..rounds {
+        for piece in memory.chunks_exact(PIECE) {
+            let start = Stopwatch::start(cpu);
+            cpu.pool.run_chunks(PIECE / CHUNK, 1, &|chunks| {
+                let bytes = &piece[chunks.start * CHUNK..chunks.end * CHUNK];
+                // SAFETY: the set was checked by Cpu.
+                black_box(unsafe { read_all(cpu.set, bytes) });
+            })?;
+            best = best.max(PIECE as f64 / start.seconds());
+        }
+    }
+    Ok(best)
+}
+
+/// Which multiply-add is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DotKind {
+    /// f32 fused multiply-adds.
+    F32,
+    /// What bf16 products use: the bf16 instruction, or f32 where there is none.
+    Bf16,
+    /// What quantised products use: 8-bit dot products, their scaling not counted.
+    Int8,
+}
+
+/// The rate of multiply-adds in registers with all threads, in operations a second (2 for each multiply-add): the best of `rounds`.
+///
+/// # Errors
+/// Those of the pool.
+pub fn measure_dot_peak(cpu: &Cpu, kind: DotKind, rounds: usize) -> Result<f64, DeviceError> {
+    const TURNS: usize = 50_000;
+    let mut best = 0f64;
+    for _ in 0..rounds {
+        let start = Stopwatch::start(cpu);
+        let parts = cpu.pool.threads();
+        let per_turn = std::sync::atomic::AtomicUsize::new(0);
+        cpu.pool.run(parts, &|_, _| {
+            // SAFETY: the set was checked by Cpu.
+            let operations = unsafe { turns(cpu.set, kind, TURNS) };
+            per_turn.store(operations, std::sync::atomic::Ordering::Relaxed);
+        })?;
+        let operations = (per_turn.into_inner() * TURNS * parts) as f64;
+        best = best.max(operations / start.seconds());
+    }
+    Ok(best)
+}
+
+/// The mean time of a fork and join of empty parts, one a thread, in seconds.
+///
+/// # Errors
+/// Those of the pool.
+pub fn measure_fork_join(pool: &Pool, rounds: usize) -> Result<f64, DeviceError> {
+    let start = Instant::now();
+    for _ in 0..rounds {
+        pool.run(pool.threads(), &|part, _| {
+            black_box(part);
+        })?;
+    }
+    Ok(start.elapsed().as_secs_f64() / rounds.max(1) as f64)
+}
+
+unsafe fn turns(set: KernelSet, kind: DotKind, count: usize) -> usize {
+    match kind {
+        DotKind::F32 => turns_f32(set, count),
+        DotKind::Int8 => turns_int8(set, count),
+        #[cfg(target_arch = "x86_64")]
+        DotKind::Bf16 if set == KernelSet::Avx512Bf16 => turns_bf16(count),
+        DotKind::Bf16 => turns_f32(set, count),
+    }
+}
+
+kernel! { unsafe fn read_all(bytes: &[u8]) -> f32 = read_all_body }
+kernel! { unsafe fn turns_f32(count: usize) -> usize = turns_f32_body }
+kernel! { unsafe fn turns_int8(count: usize) -> usize = turns_int8_body }
+
+/// Four streams' worth of loads that the compiler must keep.
+#[inline(always)]
+unsafe fn read_all_body<S: Simd>(bytes: &[u8]) -> f32 {
+    let mut acc = [S::splat(0.0); 4];
+    for chunk in bytes.chunks_exact(4 * LANES * 4) {
+        for (i, acc) in acc.iter_mut().enumerate() {
+            *acc = S::max(S::load(chunk.as_ptr().cast::<f32>().add(i * LANES)), *acc);
+        }
+    }
+    S::max_lane(S::max(S::max(acc[0], acc[1]), S::max(acc[2], acc[3])))
+}
+
+/// Independent chains: enough to hide the latency of any of the instructions, few enough to stay in registers.
+const CHAINS: usize = 12;
+
+#[inline(always)]
+unsafe fn turns_f32_body<S: Simd>(count: usize) -> usize {
+    let chains = if S::WIDE { CHAINS } else { 5 };
+    let (a, b) = (S::splat(black_box(1.0)), S::splat(black_box(1e-9)));
+    let mut acc = [S::splat(0.0); CHAINS];
+    for _ in 0..count {
+        for acc in &mut acc[..chains] {
+            *acc = S::fma(a, b, *acc);
+        }
+    }
+    for acc in acc {
+        black_box(S::sum(acc));
+    }
+    2 * LANES * chains
+}
+
+#[inline(always)]
+unsafe fn turns_int8_body<S: Ints>(count: usize) -> usize {
+    let chains = if S::WIDE { CHAINS } else { 3 };
+    let source = black_box([1u8; 64]);
+    let (codes, x) = (S::load_wide(source.as_ptr()), black_box(0x0101_0101));
+    let mut acc = [S::splat_i(0); CHAINS];
+    for _ in 0..count {
+        for acc in &mut acc[..chains] {
+            *acc = S::dot4(*acc, codes, x);
+        }
+    }
+    for acc in acc {
+        black_box(S::sum(S::to_f32(acc)));
+    }
+    2 * 64 * chains
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")]
+unsafe fn turns_bf16(count: usize) -> usize {
+    use super::simd::{Avx512, dot_bf16};
+    use std::arch::x86_64::_mm512_set1_epi16;
+    let (a, b) = (_mm512_set1_epi16(black_box(0x3f80)), _mm512_set1_epi16(black_box(0x3000)));
+    let mut acc = [Avx512::<true>::splat(0.0); CHAINS];
+    for _ in 0..count {
+        for acc in &mut acc {
+            *acc = dot_bf16(*acc, a, b);
+        }
+    }
+    for acc in acc {
+        black_box(Avx512::<true>::sum(acc));
+    }
+    2 * 2 * LANES * CHAINS
+}

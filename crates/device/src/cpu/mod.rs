@@ -1,0 +1,96 @@
+//! Kernels on the CPU.
+//!
+//! Activations are row-major f32, `[tokens, features]`. Every result depends on the kernel set and on the operands of its own row
+//! alone: the order of additions never follows the batch, the threads or the position of a row in memory (`docs`: batch-invariant
+//! arithmetic).
+#![allow(unsafe_code)]
+
+pub mod attention;
+mod dense;
+mod dispatch;
+mod elementwise;
+mod embed;
+mod forms;
+mod inputs;
+mod kernel_set;
+mod linear;
+mod logits;
+mod matrix;
+pub mod measure;
+mod norm;
+pub mod plain;
+mod quant;
+mod rope;
+mod shared;
+mod simd;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::DeviceError;
+use crate::pool::{Pool, PoolOptions};
+
+pub use forms::{Forms, Precision};
+pub use inputs::Inputs;
+pub use kernel_set::{KERNELS_VARIABLE, KernelSet};
+pub use linear::Product;
+pub use logits::Best;
+pub use matrix::{Matrix, readable};
+pub use rope::RopeTable;
+
+/// A kernel set that this machine runs, and the threads to run it on. Cheap to clone.
+#[derive(Clone)]
+pub struct Cpu {
+    set: KernelSet,
+    pool: Arc<Pool>,
+}
+
+impl Cpu {
+    /// The best kernel set ([`KernelSet::best`]) on a new pool.
+    ///
+    /// # Errors
+    /// Those of [`KernelSet::best`] and [`Pool::with`].
+    pub fn new(options: &PoolOptions) -> Result<Self, DeviceError> {
+        Self::with(KernelSet::best()?, Arc::new(Pool::with(options)?))
+    }
+
+    /// The given kernel set on the given pool.
+    ///
+    /// # Errors
+    /// [`DeviceError::KernelSetUnavailable`].
+    pub fn with(set: KernelSet, pool: Arc<Pool>) -> Result<Self, DeviceError> {
+        Ok(Self { set: set.checked()?, pool })
+    }
+
+    /// The kernel set.
+    pub fn kernel_set(&self) -> KernelSet {
+        self.set
+    }
+
+    /// The threads.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Runs `job` on ranges of rows: on this thread where the work is too small to be worth a fork, else in chunks.
+    fn over_rows(
+        &self,
+        rows: usize,
+        row_elements: usize,
+        job: &(dyn Fn(std::ops::Range<usize>) + Sync),
+    ) -> Result<(), DeviceError> {
+        /// Elements whose elementwise work takes about as long as a fork and join.
+        const WORTH_A_FORK: usize = 32 << 10;
+        if rows * row_elements < WORTH_A_FORK || self.pool.threads() == 1 {
+            return self.pool.run_chunks(rows, rows, job);
+        }
+        let chunk = rows.div_ceil(4 * self.pool.threads()).max(1);
+        self.pool.run_chunks(rows, chunk, job)
+    }
+}
+
+/// Fails unless `found == expected`.
+fn expect(what: &'static str, expected: usize, found: usize) -> Result<(), DeviceError> {
+    if expected == found { Ok(()) } else { Err(DeviceError::Shape { what, expected, found }) }
+}

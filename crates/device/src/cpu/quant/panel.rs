@@ -1,0 +1,110 @@
+//! Weights on their way to the multiplier: 16 rows side by side.
+#![allow(unsafe_op_in_unsafe_fn)]
+
+use checkpoint::Dtype;
+
+use super::super::dispatch::kernel;
+use super::super::simd::{Ints, LANES};
+use super::BLOCK;
+use super::formats::{Format, with_format};
+use crate::memory::Scratch;
+
+/// 16 rows of a quantised matrix, interleaved so that a lane is a row.
+#[derive(Default)]
+pub(in crate::cpu) struct Panel {
+    /// [blocks][8][16 rows][4 codes]
+    codes: Scratch<u8>,
+    /// [blocks][scales][16 rows]
+    scales: Scratch<f32>,
+    /// [blocks][16 rows]
+    minima: Scratch<f32>,
+}
+
+/// What the multiplier must know of a format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cpu) struct PanelShape {
+    pub blocks: usize,
+    pub zero: i32,
+    pub scales: usize,
+    pub min: bool,
+}
+
+/// Where a panel's parts lie.
+#[derive(Clone, Copy)]
+pub(super) struct PanelPointers {
+    pub codes: *const u8,
+    pub scales: *const f32,
+    pub minima: *const f32,
+}
+
+impl PanelShape {
+    /// The shape of rows of `cols` elements; `None` for a dtype without codes.
+    pub(in crate::cpu) fn of(dtype: Dtype, cols: usize) -> Option<Self> {
+        with_format!(dtype, F => Some(Self { blocks: cols / BLOCK, zero: F::ZERO, scales: F::SCALES, min: F::MIN }), _ => None)
+    }
+}
+
+impl Panel {
+    /// Room for a panel of `shape`.
+    pub(super) fn make_room(&mut self, shape: PanelShape) {
+        self.codes.resize(shape.blocks * BLOCK * LANES);
+        self.scales.resize(shape.blocks * shape.scales * LANES);
+        self.minima.resize(if shape.min { shape.blocks * LANES } else { 0 });
+    }
+
+    pub(super) fn pointers(&self) -> PanelPointers {
+        PanelPointers { codes: self.codes.as_ptr(), scales: self.scales.as_ptr(), minima: self.minima.as_ptr() }
+    }
+
+    fn pointers_mut(&mut self) -> (*mut u8, *mut f32, *mut f32) {
+        (self.codes.as_mut_ptr(), self.scales.as_mut_ptr(), self.minima.as_mut_ptr())
+    }
+}
+
+/// Up to 16 rows of weights.
+#[derive(Clone, Copy)]
+pub(super) struct GroupRows {
+    pub dtype: Dtype,
+    pub first: *const u8,
+    pub row_bytes: usize,
+    pub rows: usize,
+    pub blocks: usize,
+}
+
+kernel! {
+    /// Fills `panel` (which has room) from `group`. Lanes past the group's rows repeat its last row.
+    ///
+    /// # Safety
+    /// `first` is readable for `rows` (at least 1) rows of `row_bytes`, each of `blocks` 32-blocks of `dtype`.
+    pub(super) unsafe fn fill(group: &GroupRows, panel: &mut Panel) = fill_body
+}
+
+#[inline(always)]
+unsafe fn fill_body<S: Ints>(group: &GroupRows, panel: &mut Panel) {
+    with_format!(group.dtype, F => fill_format::<S, F>(group, panel), _ => ())
+}
+
+#[inline(always)]
+unsafe fn fill_format<S: Ints, F: Format>(group: &GroupRows, panel: &mut Panel) {
+    let (codes, scales, minima) = panel.pointers_mut();
+    let offsets = S::row_offsets(group.row_bytes, group.rows);
+    for stored in 0..group.blocks / F::SUBS {
+        let block = group.first.add(stored * F::BYTES);
+        let at = stored * F::SUBS;
+        F::scales::<S>(
+            block,
+            offsets,
+            scales.add(at * F::SCALES * LANES),
+            if F::MIN { minima.add(at * LANES) } else { minima },
+        );
+        for sub in 0..F::SUBS {
+            let mut rows = [F::codes::<S>(block, sub); LANES];
+            for (r, row) in rows.iter_mut().enumerate().skip(1) {
+                let from = block.add(r.min(group.rows - 1) * group.row_bytes);
+                S::prefetch(from.wrapping_add(32 * group.row_bytes));
+                *row = F::codes::<S>(from, sub);
+            }
+            S::interleave(&rows, codes.add((at + sub) * BLOCK * LANES));
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Float weights to Q8_0 while they are loaded.
+#![allow(unsafe_op_in_unsafe_fn)]
+
+use checkpoint::Dtype;
+use half::f16;
+
+use super::super::dispatch::kernel;
+use super::super::shared::SharedMut;
+use super::super::simd::{Ints, LANES};
+use super::super::{Cpu, expect};
+use super::BLOCK;
+use crate::DeviceError;
+
+/// Bytes of a Q8_0 block.
+const Q8_BYTES: usize = 34;
+
+/// Blocks that one thread converts at a time.
+const CHUNK_BLOCKS: usize = 4096;
+
+impl Cpu {
+    /// Rounds `weights` (F32, F16 or BF16 numbers, any alignment) to Q8_0 blocks of 32: 34 bytes for every 32 numbers.
+    ///
+    /// A block's scale is the f16 nearest to max |w| / 127. The number of weights must be a multiple of 32; rows must be too, for the result
+    /// to be a matrix.
+    ///
+    /// # Errors
+    /// [`DeviceError::DtypeUnsupported`] or [`DeviceError::Shape`].
+    pub fn quantise_int8(&self, dtype: Dtype, weights: &[u8], out: &mut [u8]) -> Result<(), DeviceError> {
+        if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Err(DeviceError::DtypeUnsupported { dtype: dtype.name() });
+        }
+        let block_bytes = BLOCK * dtype.block_bytes();
+        let blocks = weights.len() / block_bytes;
+        expect("quantise_int8: weights are whole blocks", blocks * block_bytes, weights.len())?;
+        expect("quantise_int8: out", blocks * Q8_BYTES, out.len())?;
+        let out = SharedMut::new(out);
+        self.pool.run_chunks(blocks, CHUNK_BLOCKS, &|range| {
+            let from = &weights[range.start * block_bytes..range.end * block_bytes];
+            // SAFETY: ranges of different calls are disjoint; lengths were checked above, the set by Cpu.
+            unsafe { quantise(self.set, dtype, from, out.slice(range.start * Q8_BYTES..range.end * Q8_BYTES)) };
+        })
+    }
+}
+
+kernel! { unsafe fn quantise(dtype: Dtype, from: &[u8], out: &mut [u8]) = quantise_body }
+
+#[inline(always)]
+unsafe fn quantise_body<S: Ints>(dtype: Dtype, from: &[u8], out: &mut [u8]) {
+    let step = LANES * dtype.block_bytes();
+    for (block, out) in out.chunks_exact_mut(Q8_BYTES).enumerate() {
+        let at = from.as_ptr().add(block * 2 * step);
+        let (a, b) = match dtype {
+            Dtype::BF16 => (S::load_bf16(at.cast()), S::load_bf16(at.add(step).cast())),
+            Dtype::F16 => (S::load_f16(at.cast()), S::load_f16(at.add(step).cast())),
+            _ => (S::load(at.cast()), S::load(at.add(step).cast())),
+        };
+        let most = S::max_lane(S::max(S::abs(a), S::abs(b)));
+        let odd = S::sum(S::mul(S::add(a, b), S::splat(0.0))); // 0, or NaN if there is a NaN or an infinity
+        let scale = f16::from_f32(most / 127.0 + odd);
+        let inverse = 1.0 / scale.to_f32();
+        let inverse = S::splat(if inverse.is_finite() { inverse } else { 0.0 });
+        let bound = |v| S::max(S::splat(-127.0), S::min(S::splat(127.0), S::mul(v, inverse)));
+        out[..2].copy_from_slice(&scale.to_bits().to_le_bytes());
+        let codes = out.as_mut_ptr().add(2).cast::<i8>();
+        S::store_i8(codes, bound(a));
+        S::store_i8(codes.add(LANES), bound(b));
+    }
+}

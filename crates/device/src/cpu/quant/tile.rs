@@ -1,0 +1,172 @@
+//! Panels times int8 activations.
+#![allow(unsafe_op_in_unsafe_fn)]
+
+use std::cell::RefCell;
+
+use super::super::dispatch::kernel;
+use super::super::simd::{Ints, LANES};
+use super::super::{KernelSet, Matrix};
+use super::panel::{GroupRows, PanelPointers, fill};
+use super::{BLOCK, Int8View, Panel, PanelShape};
+
+/// Rows that are multiplied together: two panels.
+pub(in crate::cpu) const GROUP_ROWS: usize = 2 * LANES;
+
+/// Some rows of a product.
+pub(in crate::cpu) struct QuantJob<'a> {
+    pub weight: &'a Matrix,
+    pub bias: Option<&'a [f32]>,
+    pub x: Int8View<'a>,
+    /// [tokens, weight.rows]
+    pub out: *mut f32,
+}
+
+/// One tile's operands.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    panels: [PanelPointers; 2],
+    shape: PanelShape,
+    x: Int8View<'a>,
+    first_token: usize,
+    /// Rows of the second panel's end that exist, counted from the first panel's start.
+    rows: usize,
+    bias: *const f32,
+    out: *mut f32,
+    out_stride: usize,
+}
+
+thread_local! {
+    static PANELS: RefCell<[Panel; 2]> = RefCell::default();
+}
+
+/// Computes `rows` (a range that starts at a multiple of [`GROUP_ROWS`]) of the product for all tokens.
+///
+/// # Safety
+/// The matrix was checked and is quantised; `out` is writable for [tokens, weight.rows] and nobody else touches these rows' elements.
+pub(in crate::cpu) unsafe fn multiply(set: KernelSet, job: &QuantJob, rows: std::ops::Range<usize>) {
+    let Some(shape) = PanelShape::of(job.weight.dtype, job.weight.cols) else { return };
+    PANELS.with_borrow_mut(|panels| {
+        panels.iter_mut().for_each(|panel| panel.make_room(shape));
+        for first in rows.clone().step_by(GROUP_ROWS) {
+            let count = (rows.end - first).min(GROUP_ROWS);
+            let row_bytes = job.weight.row_bytes();
+            for (panel, from) in panels.iter_mut().zip([0, LANES]).filter(|(_, from)| *from < count) {
+                let start = job.weight.data[(first + from) * row_bytes..].as_ptr();
+                let rows = (count - from).min(LANES);
+                let group = GroupRows { dtype: job.weight.dtype, first: start, row_bytes, rows, blocks: shape.blocks };
+                // SAFETY: the matrix was checked: `rows` rows lie in its data; the panel has room.
+                unsafe { fill(set, &group, panel) };
+            }
+            let tile = Tile {
+                panels: [panels[0].pointers(), panels[1].pointers()],
+                shape,
+                x: job.x,
+                first_token: 0,
+                rows: count,
+                bias: job.bias.map_or(std::ptr::null(), |bias| bias[first..].as_ptr()),
+                // SAFETY: `first` is a row of the matrix, hence inside the first token's outputs.
+                out: unsafe { job.out.add(first) },
+                out_stride: job.weight.rows,
+            };
+            // SAFETY: the panels are full; the outputs are ours by the caller's promise.
+            unsafe { multiply_group(set, &tile) };
+        }
+    });
+}
+
+kernel! {
+    /// All tokens times the tile's panels.
+    unsafe fn multiply_group(tile: &Tile) = multiply_group_body
+}
+
+#[inline(always)]
+unsafe fn multiply_group_body<S: Ints>(tile: &Tile) {
+    match (tile.shape.scales, tile.shape.min, tile.rows > LANES) {
+        (1, false, true) => all_tokens::<S, 2, 1, false>(tile),
+        (1, false, false) => all_tokens::<S, 1, 1, false>(tile),
+        (1, true, true) => all_tokens::<S, 2, 1, true>(tile),
+        (1, true, false) => all_tokens::<S, 1, 1, true>(tile),
+        (_, _, true) => all_tokens::<S, 2, 2, false>(tile),
+        (_, _, false) => all_tokens::<S, 1, 2, false>(tile),
+    }
+}
+
+#[inline(always)]
+unsafe fn all_tokens<S: Ints, const P: usize, const SCALES: usize, const MIN: bool>(tile: &Tile) {
+    let mut tile = *tile;
+    while tile.first_token < tile.x.tokens {
+        let left = tile.x.tokens - tile.first_token;
+        // Evenly filled tiles of at most 6 tokens (2 where registers are few).
+        let most = if S::WIDE { 6 } else { 2 };
+        let now = left.div_ceil(left.div_ceil(most));
+        match now {
+            1 => one_tile::<S, P, 1, SCALES, MIN>(&tile),
+            2 => one_tile::<S, P, 2, SCALES, MIN>(&tile),
+            3 => one_tile::<S, P, 3, SCALES, MIN>(&tile),
+            4 => one_tile::<S, P, 4, SCALES, MIN>(&tile),
+            5 => one_tile::<S, P, 5, SCALES, MIN>(&tile),
+            _ => one_tile::<S, P, 6, SCALES, MIN>(&tile),
+        }
+        tile.first_token += now;
+    }
+}
+
+/// P panels of 16 rows times T tokens.
+#[inline(always)]
+unsafe fn one_tile<S: Ints, const P: usize, const T: usize, const SCALES: usize, const MIN: bool>(tile: &Tile) {
+    let x = &tile.x;
+    let mut acc = [[S::splat(0.0); P]; T];
+    let codes_x: [*const i8; T] = std::array::from_fn(|t| x.codes.as_ptr().add((tile.first_token + t) * x.code_stride));
+    let block_of = |t: usize| (tile.first_token + t) * x.blocks;
+    for block in 0..tile.shape.blocks {
+        for half in 0..SCALES {
+            let mut dot = [[S::splat_i(0); P]; T];
+            for (t, dot) in dot.iter_mut().enumerate() {
+                let sum = if SCALES == 2 {
+                    *x.half_sums.get_unchecked(2 * (block_of(t) + block) + half)
+                } else {
+                    *x.sums.get_unchecked(block_of(t) + block)
+                };
+                *dot = [S::splat_i(tile.shape.zero.wrapping_neg().wrapping_mul(sum)); P];
+            }
+            let steps = 8 / SCALES;
+            for step in half * steps..(half + 1) * steps {
+                let at = (block * 8 + step) * 4 * LANES;
+                let codes: [S::Wide; P] = std::array::from_fn(|p| S::load_wide(tile.panels[p].codes.add(at)));
+                for t in 0..T {
+                    let four = codes_x[t].add(block * BLOCK + 4 * step).cast::<i32>().read_unaligned();
+                    for p in 0..P {
+                        dot[t][p] = S::dot4(dot[t][p], codes[p], four);
+                    }
+                }
+            }
+            let scales: [S::F; P] =
+                std::array::from_fn(|p| S::load(tile.panels[p].scales.add((block * SCALES + half) * LANES)));
+            for t in 0..T {
+                let dx = S::splat(*x.scales.get_unchecked(block_of(t) + block));
+                for p in 0..P {
+                    acc[t][p] = S::fma(S::to_f32(dot[t][p]), S::mul(scales[p], dx), acc[t][p]);
+                }
+            }
+        }
+        if MIN {
+            let minima: [S::F; P] = std::array::from_fn(|p| S::load(tile.panels[p].minima.add(block * LANES)));
+            for t in 0..T {
+                let sum = S::splat(*x.scaled_sums.get_unchecked(block_of(t) + block));
+                for p in 0..P {
+                    acc[t][p] = S::fma(minima[p], sum, acc[t][p]);
+                }
+            }
+        }
+    }
+    for t in 0..T {
+        for p in 0..P {
+            let rows = (tile.rows - p * LANES).min(LANES);
+            let mut y = acc[t][p];
+            if !tile.bias.is_null() {
+                y = S::add(y, S::load_part(tile.bias.add(p * LANES), rows));
+            }
+            S::store_part(tile.out.add((tile.first_token + t) * tile.out_stride + p * LANES), y, rows);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+use std::arch::x86_64::*;
+
+use super::{LANES, Simd};
+
+/// AVX2, FMA and F16C: two registers a vector.
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct Avx2;
+
+type Lanes = [__m256; 2];
+
+impl Simd for Avx2 {
+    type F = Lanes;
+    const WIDE: bool = false;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Lanes {
+        [_mm256_set1_ps(value); 2]
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Lanes {
+        [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))]
+    }
+    #[inline(always)]
+    unsafe fn load_part(from: *const f32, n: usize) -> Lanes {
+        if n == LANES {
+            return Self::load(from);
+        }
+        let mut buffer = [0f32; LANES];
+        std::ptr::copy_nonoverlapping(from.cast::<u8>(), buffer.as_mut_ptr().cast(), n * 4);
+        Self::load(buffer.as_ptr())
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: Lanes) {
+        _mm256_storeu_ps(to, value[0]);
+        _mm256_storeu_ps(to.add(8), value[1]);
+    }
+    #[inline(always)]
+    unsafe fn store_part(to: *mut f32, value: Lanes, n: usize) {
+        if n == LANES {
+            return Self::store(to, value);
+        }
+        let mut buffer = [0f32; LANES];
+        Self::store(buffer.as_mut_ptr(), value);
+        std::ptr::copy_nonoverlapping(buffer.as_ptr().cast::<u8>(), to.cast(), n * 4);
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> Lanes {
+        let wide = |at: *const u16| {
+            let half = _mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(half))
+        };
+        [wide(from), wide(from.add(8))]
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_part(from: *const u16, n: usize) -> Lanes {
+        Self::load_bf16(part(from, n).as_ptr())
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> Lanes {
+        let wide = |at: *const u16| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
+        [wide(from), wide(from.add(8))]
+    }
+    #[inline(always)]
+    unsafe fn load_f16_part(from: *const u16, n: usize) -> Lanes {
+        Self::load_f16(part(from, n).as_ptr())
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(to: *mut u16, value: Lanes) {
+        let packed = _mm256_packus_epi32(round_bf16(value[0]), round_bf16(value[1]));
+        _mm256_storeu_si256(to.cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Lanes, b: Lanes) -> Lanes {
+        [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    unsafe fn sub(a: Lanes, b: Lanes) -> Lanes {
+        [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    unsafe fn mul(a: Lanes, b: Lanes) -> Lanes {
+        [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    unsafe fn div(a: Lanes, b: Lanes) -> Lanes {
+        [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    unsafe fn fma(a: Lanes, b: Lanes, c: Lanes) -> Lanes {
+        [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])]
+    }
+    #[inline(always)]
+    unsafe fn max(a: Lanes, b: Lanes) -> Lanes {
+        [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    unsafe fn min(a: Lanes, b: Lanes) -> Lanes {
+        [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    unsafe fn abs(a: Lanes) -> Lanes {
+        let sign = _mm256_set1_ps(-0.0);
+        [_mm256_andnot_ps(sign, a[0]), _mm256_andnot_ps(sign, a[1])]
+    }
+    #[inline(always)]
+    unsafe fn select_less(x: Lanes, limit: Lanes, small: Lanes, value: Lanes) -> Lanes {
+        let pick = |i: usize| {
+            let less = _mm256_cmp_ps::<_CMP_LT_OQ>(x[i], limit[i]);
+            _mm256_blendv_ps(value[i], small[i], less)
+        };
+        [pick(0), pick(1)]
+    }
+    #[inline(always)]
+    unsafe fn round(a: Lanes) -> Lanes {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        [_mm256_round_ps::<NEAREST>(a[0]), _mm256_round_ps::<NEAREST>(a[1])]
+    }
+    #[inline(always)]
+    unsafe fn scale(value: Lanes, n: Lanes) -> Lanes {
+        let one = |i: usize| {
+            let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n[i]));
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value[i]), exponent))
+        };
+        [one(0), one(1)]
+    }
+    #[inline(always)]
+    unsafe fn split_pairs(a: Lanes, b: Lanes) -> (Lanes, Lanes) {
+        let split = |x: Lanes| {
+            let even = _mm256_shuffle_ps::<0b10_00_10_00>(x[0], x[1]);
+            let odd = _mm256_shuffle_ps::<0b11_01_11_01>(x[0], x[1]);
+            let order = |v| _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v)));
+            (order(even), order(odd))
+        };
+        let ((a_even, a_odd), (b_even, b_odd)) = (split(a), split(b));
+        ([a_even, b_even], [a_odd, b_odd])
+    }
+    #[inline(always)]
+    unsafe fn join_pairs(even: Lanes, odd: Lanes) -> (Lanes, Lanes) {
+        let join = |i: usize| {
+            let low = _mm256_unpacklo_ps(even[i], odd[i]);
+            let high = _mm256_unpackhi_ps(even[i], odd[i]);
+            [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
+        };
+        (join(0), join(1))
+    }
+
+    #[inline(always)]
+    unsafe fn sum(a: Lanes) -> f32 {
+        let eight = _mm256_add_ps(a[0], a[1]);
+        let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    }
+    #[inline(always)]
+    unsafe fn sum4(a: Lanes, b: Lanes, c: Lanes, d: Lanes) -> [f32; 4] {
+        [Self::sum(a), Self::sum(b), Self::sum(c), Self::sum(d)]
+    }
+    #[inline(always)]
+    unsafe fn max_lane(a: Lanes) -> f32 {
+        let eight = _mm256_max_ps(a[0], a[1]);
+        let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    }
+
+    #[inline(always)]
+    unsafe fn bf16_pair_dot(acc: Lanes, k: *const u32, q: u32) -> Lanes {
+        let even_q = _mm256_set1_ps(f32::from_bits(q << 16));
+        let odd_q = _mm256_set1_ps(f32::from_bits(q & 0xffff_0000));
+        let high = _mm256_set1_epi32(0xffff_0000u32 as i32);
+        let one = |i: usize| {
+            let pairs = _mm256_loadu_si256(k.add(8 * i).cast());
+            let even = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs));
+            let odd = _mm256_castsi256_ps(_mm256_and_si256(pairs, high));
+            _mm256_fmadd_ps(odd, odd_q, _mm256_fmadd_ps(even, even_q, acc[i]))
+        };
+        [one(0), one(1)]
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(at: *const u8) {
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+}
+
+/// `n` half-width numbers, then zeros.
+#[inline(always)]
+unsafe fn part(from: *const u16, n: usize) -> [u16; LANES] {
+    let mut buffer = [0u16; LANES];
+    std::ptr::copy_nonoverlapping(from.cast::<u8>(), buffer.as_mut_ptr().cast(), n * 2);
+    buffer
+}
+
+/// bf16 in the low half of each lane, rounded to nearest even; NaN is made quiet.
+#[inline(always)]
+unsafe fn round_bf16(value: __m256) -> __m256i {
+    let bits = _mm256_castps_si256(value);
+    let top = _mm256_srli_epi32::<16>(bits);
+    let odd = _mm256_and_si256(top, _mm256_set1_epi32(1));
+    let rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+    let quiet = _mm256_or_si256(top, _mm256_set1_epi32(0x40));
+    let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(value, value));
+    _mm256_blendv_epi8(_mm256_srli_epi32::<16>(rounded), quiet, nan)
+}

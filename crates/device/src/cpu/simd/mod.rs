@@ -1,0 +1,82 @@
+//! Sixteen f32 lanes on every machine.
+//!
+//! Kernels are written once over [`Simd`] and instantiated inside functions that enable the instructions of one kernel set.
+//! Every method does the same IEEE operations lane by lane in each implementation (fused multiply-add included), so the
+//! sets agree bit for bit, except where [`Simd::bf16_pair_dot`] uses the AVX-512 BF16 instruction.
+//!
+//! # Safety
+//! All methods are `unsafe`: the caller is inside a function whose `target_feature`s cover the implementation's (that is what
+//! `dispatch::kernel!` writes), and pointers are readable or writable for the lanes named. Pointers need no alignment.
+#![allow(unsafe_op_in_unsafe_fn)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod ints;
+pub(super) mod math;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx512::{Avx512, dot_bf16, first};
+pub(super) use ints::Ints;
+pub(super) use scalar::Scalar;
+
+/// Lanes of a vector.
+pub(super) const LANES: usize = 16;
+
+/// Sixteen lanes of f32.
+pub(super) trait Simd: Copy + 'static {
+    type F: Copy;
+    /// Enough registers for a tile of 4 x 6 accumulators; otherwise tiles are 2 x 2.
+    const WIDE: bool;
+
+    unsafe fn splat(value: f32) -> Self::F;
+    unsafe fn load(from: *const f32) -> Self::F;
+    /// The first `n` (at most 16) lanes; zeros after them, whose memory is not touched.
+    unsafe fn load_part(from: *const f32, n: usize) -> Self::F;
+    unsafe fn store(to: *mut f32, value: Self::F);
+    unsafe fn store_part(to: *mut f32, value: Self::F, n: usize);
+    unsafe fn load_bf16(from: *const u16) -> Self::F;
+    unsafe fn load_bf16_part(from: *const u16, n: usize) -> Self::F;
+    unsafe fn load_f16(from: *const u16) -> Self::F;
+    unsafe fn load_f16_part(from: *const u16, n: usize) -> Self::F;
+    /// Rounds to nearest even; NaN stays NaN.
+    unsafe fn store_bf16(to: *mut u16, value: Self::F);
+
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    /// a * b + c, rounded once.
+    unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// a > b ? a : b, hence b where either is NaN.
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
+    /// a < b ? a : b, hence b where either is NaN.
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn abs(a: Self::F) -> Self::F;
+    /// x < limit ? small : value.
+    unsafe fn select_less(x: Self::F, limit: Self::F, small: Self::F, value: Self::F) -> Self::F;
+    /// Nearest whole number, ties to even.
+    unsafe fn round(a: Self::F) -> Self::F;
+    /// value * 2^n for whole n in -126..=127 and results that are normal.
+    unsafe fn scale(value: Self::F, n: Self::F) -> Self::F;
+    /// (even lanes, odd lanes) of the 32 values a, b: [a0 a2 .. b14], [a1 a3 .. b15].
+    unsafe fn split_pairs(a: Self::F, b: Self::F) -> (Self::F, Self::F);
+    /// The inverse of `split_pairs`.
+    unsafe fn join_pairs(even: Self::F, odd: Self::F) -> (Self::F, Self::F);
+
+    /// The sum of all lanes: halves are added until one is left (8, 4, 2, 1).
+    unsafe fn sum(a: Self::F) -> f32;
+    /// The sums of four vectors, each as `sum` gives it.
+    unsafe fn sum4(a: Self::F, b: Self::F, c: Self::F, d: Self::F) -> [f32; 4];
+    unsafe fn max_lane(a: Self::F) -> f32;
+
+    /// acc + k.even * q.even + k.odd * q.odd per lane; k is 16 pairs of bf16, q one pair for all lanes (low half even).
+    unsafe fn bf16_pair_dot(acc: Self::F, k: *const u32, q: u32) -> Self::F;
+
+    /// Asks for the cache line at `at` (which may be any address).
+    unsafe fn prefetch(at: *const u8);
+}

@@ -1,0 +1,207 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::cpu::attention::{AttentionOptions, KvDtype, KvLayer, KvShape, Sequence};
+use crate::cpu::plain;
+
+/// A sequence's whole q, k and v, and the blocks it will live in.
+struct History {
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    blocks: Vec<u32>,
+    tokens: usize,
+}
+
+struct Setup {
+    shape: KvShape,
+    heads: usize,
+    histories: Vec<History>,
+    sinks: Option<Vec<f32>>,
+    window: Option<usize>,
+}
+
+impl Setup {
+    fn new(random: &mut Random, shape: KvShape, heads: usize, lengths: &[usize]) -> Self {
+        let mut free: Vec<u32> = (0..total_blocks(lengths, shape.block_tokens) as u32).collect();
+        let histories = lengths.iter().map(|&tokens| {
+            let blocks =
+                (0..tokens.div_ceil(shape.block_tokens)).map(|_| free.swap_remove(random.below(free.len()))).collect();
+            let q = random.normals(tokens * heads * shape.key_dim);
+            let k = random.normals(tokens * shape.kv_heads * shape.key_dim);
+            let v = random.normals(tokens * shape.kv_heads * shape.value_dim);
+            History { q, k, v, blocks, tokens }
+        });
+        let histories = histories.collect();
+        Self { shape, heads, histories, sinks: None, window: None }
+    }
+
+    fn options(&self) -> AttentionOptions<'_> {
+        let scale = 1.0 / (self.shape.key_dim as f32).sqrt();
+        AttentionOptions { heads: self.heads, scale, window: self.window, sinks: self.sinks.as_deref() }
+    }
+
+    /// Feeds all sequences in steps: `chunk(step, sequence)` new tokens each. Returns the outputs by sequence.
+    fn run(&self, cpu: &Cpu, chunk: &dyn Fn(usize, usize) -> usize) -> Vec<Vec<f32>> {
+        let blocks =
+            total_blocks(&self.histories.iter().map(|h| h.tokens).collect::<Vec<_>>(), self.shape.block_tokens);
+        let arena = Arena::new(KvLayer::bytes(&self.shape, blocks)).unwrap();
+        let mut layer = KvLayer::new(&arena, self.shape, blocks).unwrap();
+        let widths = [
+            self.heads * self.shape.key_dim,
+            self.shape.kv_heads * self.shape.key_dim,
+            self.shape.kv_heads * self.shape.value_dim,
+        ];
+        let out_width = self.heads * self.shape.value_dim;
+        let mut done = vec![0; self.histories.len()];
+        let mut outputs: Vec<Vec<f32>> = self.histories.iter().map(|_| Vec::new()).collect();
+        for step in 0.. {
+            let (mut q, mut k, mut v, mut sequences) = (vec![], vec![], vec![], vec![]);
+            let mut rows = 0;
+            for (s, h) in self.histories.iter().enumerate() {
+                let now = chunk(step, s).min(h.tokens - done[s]);
+                let part = |x: &[f32], width: usize| x[done[s] * width..(done[s] + now) * width].to_vec();
+                q.extend(part(&h.q, widths[0]));
+                k.extend(part(&h.k, widths[1]));
+                v.extend(part(&h.v, widths[2]));
+                sequences.push(Sequence { blocks: &h.blocks, rows: rows..rows + now, first_position: done[s] });
+                rows += now;
+            }
+            if rows == 0 {
+                return outputs;
+            }
+            let mut out = vec![f32::NAN; rows * out_width];
+            cpu.write_kv(&mut layer, &sequences, &k, &v).unwrap();
+            cpu.attention(&layer, &sequences, &self.options(), &q, &mut out).unwrap();
+            for (s, sequence) in sequences.iter().enumerate() {
+                outputs[s].extend(&out[sequence.rows.start * out_width..sequence.rows.end * out_width]);
+                done[s] += sequence.rows.len();
+            }
+        }
+        unreachable!()
+    }
+
+    /// The plain result of the last token of a sequence.
+    fn plain_row(&self, sequence: usize, token: usize) -> Vec<f64> {
+        let (h, shape) = (&self.histories[sequence], &self.shape);
+        let round = |x: f32| if shape.dtype == KvDtype::Bf16 { plain::round_bf16(x) } else { f64::from(x) };
+        let row = |x: &[f32], index: usize, dim: usize| {
+            x[index * dim..(index + 1) * dim].iter().map(|&x| round(x)).collect::<Vec<_>>()
+        };
+        let first = self.window.map_or(0, |w| (token + 1).saturating_sub(w));
+        let head = |head: usize| {
+            let kv = head / (self.heads / shape.kv_heads);
+            let keys: Vec<_> = (first..=token).map(|t| row(&h.k, t * shape.kv_heads + kv, shape.key_dim)).collect();
+            let values: Vec<_> = (first..=token).map(|t| row(&h.v, t * shape.kv_heads + kv, shape.value_dim)).collect();
+            let q = row(&h.q, token * self.heads + head, shape.key_dim);
+            plain::attend(
+                &q,
+                &keys,
+                &values,
+                f64::from(self.options().scale),
+                self.sinks.as_ref().map(|s| f64::from(s[head])),
+            )
+        };
+        (0..self.heads).flat_map(head).collect()
+    }
+}
+
+fn total_blocks(lengths: &[usize], block_tokens: usize) -> usize {
+    lengths.iter().map(|l| l.div_ceil(block_tokens)).sum::<usize>() + 2
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agrees_with_the_plain_attention_however_it_is_fed(
+        seed: u64, kv_heads in 1usize..4, group in 1usize..5, key_dim in 1usize..80, value_dim in 1usize..150,
+        block in 0usize..3, bf16: bool, lengths in prop::collection::vec(1usize..200, 1..4),
+        window in prop::option::of(1usize..150), sinks: bool, chunk in 1usize..90,
+    ) {
+        let dtype = if bf16 { KvDtype::Bf16 } else { KvDtype::F32 };
+        let shape = KvShape { kv_heads, key_dim, value_dim, block_tokens: 16 << block, dtype };
+        let mut random = Random(seed);
+        let mut setup = Setup::new(&mut random, shape, kv_heads * group, &lengths);
+        setup.window = window;
+        setup.sinks = sinks.then(|| random.normals(kv_heads * group));
+        for cpu in cpus() {
+            let whole = setup.run(cpu, &|_, _| usize::MAX);
+            for (s, out) in whole.iter().enumerate() {
+                let width = out.len() / lengths[s];
+                for token in [0, lengths[s] / 2, lengths[s] - 1] {
+                    let expected = setup.plain_row(s, token);
+                    for (y, e) in out[token * width..(token + 1) * width].iter().zip(&expected) {
+                        prop_assert!((f64::from(*y) - e).abs() < 2e-5, "{} sequence {s} token {token}: {y} {e}", cpu.kernel_set());
+                    }
+                }
+            }
+            let chunked = setup.run(cpu, &|step, s| (chunk * (step + 3 * s + 1)) % 61 + 1);
+            for (a, b) in whole.iter().zip(&chunked) {
+                same_bits(a, b, "in chunks");
+            }
+        }
+    }
+}
+
+/// Longer than two splits; prefill, decode, chunks, one or several threads: the same bits.
+#[test]
+fn long_sequences_are_the_same_bits_in_any_split() {
+    for (dtype, window) in [(KvDtype::Bf16, None), (KvDtype::F32, Some(700))] {
+        let shape = KvShape { kv_heads: 1, key_dim: 16, value_dim: 16, block_tokens: 32, dtype };
+        let mut setup = Setup::new(&mut Random(3), shape, 2, &[2500, 1100]);
+        setup.window = window;
+        let mut before: Option<(KernelSet, Vec<Vec<f32>>)> = None;
+        for cpu in cpus() {
+            let whole = setup.run(cpu, &|_, _| usize::MAX);
+            let decoded = setup.run(cpu, &|step, _| if step == 0 { 1019 } else { 1 });
+            let chunked = setup.run(cpu, &|step, s| 300 + 17 * step + s);
+            for (s, a) in whole.iter().enumerate() {
+                same_bits(a, &decoded[s], "decode");
+                same_bits(a, &chunked[s], "chunks");
+            }
+            let last = &whole[0][2499 * 32..];
+            for (y, e) in last.iter().zip(setup.plain_row(0, 2499)) {
+                assert!((f64::from(*y) - e).abs() < 2e-5);
+            }
+            // The bf16 instruction sums a pair at once; everything else agrees among the sets.
+            if let Some((set, before)) = before.replace((cpu.kernel_set(), whole.clone()))
+                && (dtype == KvDtype::F32 || set == cpu.kernel_set())
+            {
+                same_bits(&before[0], &whole[0], "sets and threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_nan_stays_in_its_sequence() {
+    let shape = KvShape { kv_heads: 1, key_dim: 8, value_dim: 8, block_tokens: 16, dtype: KvDtype::Bf16 };
+    let mut setup = Setup::new(&mut Random(4), shape, 1, &[70, 40]);
+    setup.histories[0].k[20 * 8] = f32::NAN;
+    for cpu in cpus() {
+        let out = setup.run(cpu, &|_, _| usize::MAX);
+        assert!(out[1].iter().all(|x| x.is_finite()));
+        assert!(out[0][20 * 8..].iter().all(|x| x.is_nan()));
+    }
+}
+
+#[test]
+fn wrong_tables_are_refused() {
+    let shape = KvShape { kv_heads: 1, key_dim: 8, value_dim: 8, block_tokens: 16, dtype: KvDtype::Bf16 };
+    let arena = Arena::new(1 << 20).unwrap();
+    let mut layer = KvLayer::new(&arena, shape, 4).unwrap();
+    let cpu = &cpus()[0];
+    let x = vec![0.0; 20 * 8];
+    let mut write = |sequences: &[Sequence], x: &[f32]| cpu.write_kv(&mut layer, sequences, x, x).is_err();
+    assert!(write(&[Sequence { blocks: &[0], rows: 0..20, first_position: 0 }], &x), "too few blocks");
+    assert!(write(&[Sequence { blocks: &[0, 4], rows: 0..20, first_position: 0 }], &x), "no such block");
+    assert!(write(&[Sequence { blocks: &[0, 1], rows: 0..20, first_position: 0 }], &x[8..]), "too few numbers");
+    let twice = [0..10, 5..15].map(|rows| Sequence { blocks: &[2], rows, first_position: 0 });
+    assert!(write(&twice, &x), "shared rows");
+    assert!(!write(&[Sequence { blocks: &[0, 1], rows: 0..20, first_position: 0 }], &x));
+    assert!(layer.copy_block(0, 4).is_err());
+    layer.copy_block(0, 3).unwrap();
+    let odd = KvShape { block_tokens: 24, ..shape };
+    assert!(KvLayer::new(&arena, odd, 1).is_err());
+}

@@ -1,0 +1,227 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::cpu::{Forms, Inputs, Precision, Product, plain};
+
+fn multiply(
+    cpu: &Cpu,
+    precision: Precision,
+    weight: &Matrix,
+    bias: Option<&[f32]>,
+    x: &[f32],
+    tokens: usize,
+) -> Vec<f32> {
+    let mut inputs = Inputs::new();
+    inputs.prepare(cpu, x, tokens, weight.cols, Forms::new(precision).and(weight.dtype)).unwrap();
+    let mut out = vec![f32::NAN; tokens * weight.rows];
+    cpu.linear(&inputs, &mut [Product { weight, bias, out: &mut out }]).unwrap();
+    out
+}
+
+/// What the product should be, and how far rounding may take it from there, element by element.
+fn expected(precision: Precision, weight: &Matrix, bias: Option<&[f32]>, x: &[f32]) -> Vec<(f64, f64)> {
+    let round = |x: &[f32]| match (precision, weight.dtype) {
+        (Precision::Native, Dtype::BF16) => x.iter().map(|&x| plain::round_bf16(x)).collect(),
+        (Precision::F32, _) | (_, Dtype::F16 | Dtype::F32) => x.iter().map(|&x| f64::from(x)).collect(),
+        _ => plain::round_int8(x),
+    };
+    let rows: Vec<Vec<f64>> = x.chunks_exact(weight.cols).map(round).collect();
+    let w = decoded(weight);
+    let abs = |m: &[Vec<f64>]| m.iter().map(|r| r.iter().map(|x| x.abs()).collect()).collect::<Vec<Vec<f64>>>();
+    let (y, size) = (plain::linear(&rows, &w), plain::linear(&abs(&rows), &abs(&w)));
+    let bias = |r: usize| bias.map_or(0.0, |b| f64::from(b[r]));
+    let pair = |(y, size): (Vec<f64>, Vec<f64>)| {
+        y.into_iter()
+            .zip(size)
+            .enumerate()
+            .map(|(r, (y, s))| (y + bias(r), 4e-6 * (s + bias(r).abs()) + 1e-6))
+            .collect::<Vec<_>>()
+    };
+    y.into_iter().zip(size).flat_map(pair).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agrees_with_the_plain_product(
+        seed: u64, rows in 1usize..70, blocks in 1usize..6, ragged in 0usize..40, tokens in 1usize..15, with_bias: bool,
+    ) {
+        for dtype in DTYPES {
+            let cols = blocks * dtype.block_elements().max(16) + if dtype.block_elements() == 1 { ragged } else { 0 };
+            let mut random = Random(seed);
+            let weight = matrix(&mut random, dtype, rows, cols);
+            let x = random.normals(tokens * cols);
+            let bias = random.normals(rows);
+            let bias = with_bias.then_some(bias.as_slice());
+            for precision in [Precision::F32, Precision::Native] {
+                let expected = expected(precision, &weight, bias, &x);
+                let mut of_sets: Vec<(KernelSet, Vec<f32>)> = Vec::new();
+                for cpu in cpus() {
+                    let y = multiply(cpu, precision, &weight, bias, &x, tokens);
+                    for (i, (y, (e, tolerance))) in y.iter().zip(&expected).enumerate() {
+                        prop_assert!(
+                            (f64::from(*y) - e).abs() <= *tolerance,
+                            "{dtype:?} {precision:?} {} element {i}: {y}, expected {e} +- {tolerance}", cpu.kernel_set()
+                        );
+                    }
+                    of_sets.push((cpu.kernel_set(), y));
+                }
+                // One instruction differs: all else is the same bits in every set, and for any threads.
+                let bf16 = precision == Precision::Native && dtype == Dtype::BF16;
+                for pair in of_sets.windows(2).filter(|p| !bf16 || p[0].0 == p[1].0) {
+                    same_bits(&pair[0].1, &pair[1].1, &format!("{dtype:?} {precision:?} {} {}", pair[0].0, pair[1].0));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_the_batch() {
+    for dtype in DTYPES {
+        for (rows, cols) in [(37, 256), (96, 768), (130, 2304)] {
+            let mut random = Random(rows as u64);
+            let weight = matrix(&mut random, dtype, rows, cols);
+            let x = random.normals(100 * cols);
+            for cpu in cpus() {
+                for precision in [Precision::F32, Precision::Native] {
+                    let all = multiply(cpu, precision, &weight, None, &x, 100);
+                    for (first, tokens) in
+                        [(0, 1), (41, 1), (99, 1), (3, 2), (50, 5), (7, 6), (90, 7), (20, 32), (1, 99)]
+                    {
+                        let some =
+                            multiply(cpu, precision, &weight, None, &x[first * cols..(first + tokens) * cols], tokens);
+                        let what =
+                            format!("{dtype:?} {precision:?} {} {rows}x{cols} {tokens} tokens", cpu.kernel_set());
+                        same_bits(&some, &all[first * rows..(first + tokens) * rows], &what);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_the_place_of_the_rows() {
+    for dtype in DTYPES {
+        let mut random = Random(11);
+        let weight = matrix(&mut random, dtype, 75, 512);
+        let x = random.normals(9 * 512);
+        for cpu in cpus() {
+            let all = multiply(cpu, Precision::Native, &weight, None, &x, 9);
+            for (first, count) in [(0, 1), (5, 3), (17, 16), (30, 45), (74, 1)] {
+                let some = multiply(cpu, Precision::Native, &weight.rows_from(first, count).unwrap(), None, &x, 9);
+                for token in 0..9 {
+                    let expected = &all[token * 75 + first..token * 75 + first + count];
+                    same_bits(
+                        &some[token * count..(token + 1) * count],
+                        expected,
+                        &format!("{dtype:?} rows {first}+{count}"),
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn several_products_of_one_input() {
+    for cpu in cpus() {
+        let mut random = Random(5);
+        let weights = [(Dtype::BF16, 64), (Dtype::Q4_1, 33), (Dtype::F32, 1), (Dtype::Q6K, 100)];
+        let weights = weights.map(|(dtype, rows)| matrix(&mut random, dtype, rows, 256));
+        let x = random.normals(3 * 256);
+        let mut inputs = Inputs::new();
+        let forms = Forms::for_weights(Precision::Native, weights.iter().map(|w| w.dtype));
+        inputs.prepare(cpu, &x, 3, 256, forms).unwrap();
+        let mut outs = weights.each_ref().map(|w| vec![0f32; 3 * w.rows]);
+        let products = weights.iter().zip(&mut outs).map(|(weight, out)| Product { weight, bias: None, out });
+        cpu.linear(&inputs, &mut products.collect::<Vec<_>>()).unwrap();
+        for (weight, out) in weights.iter().zip(&outs) {
+            same_bits(out, &multiply(cpu, Precision::Native, weight, None, &x, 3), "alone");
+        }
+    }
+}
+
+#[test]
+fn a_nan_stays_in_its_row_and_is_not_lost() {
+    for dtype in DTYPES {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut random = Random(8);
+            let weight = matrix(&mut random, dtype, 20, 256);
+            let mut x = random.normals(3 * 256);
+            x[256 + 77] = bad;
+            for cpu in cpus() {
+                let y = multiply(cpu, Precision::Native, &weight, None, &x, 3);
+                assert!(y[..20].iter().chain(&y[40..]).all(|y| y.is_finite()), "{dtype:?}");
+                assert!(y[20..40].iter().all(|y| !y.is_finite()), "{dtype:?} {}", cpu.kernel_set());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let cpu = &cpus()[0];
+    let mut random = Random(1);
+    let weight = matrix(&mut random, Dtype::BF16, 4, 64);
+    let mut inputs = Inputs::new();
+    let x = random.normals(128);
+    assert!(inputs.prepare(cpu, &x, 3, 64, Forms::new(Precision::F32)).is_err());
+    inputs.prepare(cpu, &x, 2, 64, Forms::new(Precision::Native).and(Dtype::F32)).unwrap();
+    let mut out = vec![0.0; 8];
+    let missing = cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out }]);
+    assert!(matches!(missing, Err(DeviceError::FormMissing { .. })));
+    inputs.prepare(cpu, &x, 2, 64, Forms::new(Precision::Native).and(Dtype::BF16)).unwrap();
+    let short = cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out[..7] }]);
+    assert!(matches!(short, Err(DeviceError::Shape { .. })));
+    let other = matrix(&mut random, Dtype::BF16, 4, 32);
+    assert!(cpu.linear(&inputs, &mut [Product { weight: &other, bias: None, out: &mut out }]).is_err());
+    assert!(Matrix::new(Dtype::BF16, 4, 64, weight.data.slice(0..100).unwrap()).is_err());
+    assert!(Matrix::new(Dtype::Q4K, 1, 128, weight.data.slice(0..72).unwrap()).is_err());
+    assert!(Matrix::new(Dtype::I32, 1, 16, weight.data.slice(0..64).unwrap()).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn dequantised_rows_are_those_of_the_plain_decoder(seed: u64, rows in 1usize..9, blocks in 1usize..4) {
+        for dtype in DTYPES {
+            let table = matrix(&mut Random(seed), dtype, rows, blocks * dtype.block_elements().max(8));
+            let ids: Vec<u32> = (0..rows as u32).rev().collect();
+            let plain: Vec<f64> = decoded(&table).into_iter().rev().flatten().collect();
+            for cpu in cpus() {
+                let mut out = vec![0f32; rows * table.cols];
+                cpu.embed(&table, &ids, &mut out).unwrap();
+                for (a, b) in out.iter().zip(&plain) {
+                    prop_assert!((f64::from(*a) - b).abs() <= 1e-6 * b.abs() + 1e-6, "{dtype:?}: {a} {b}");
+                }
+                prop_assert!(cpu.embed(&table, &[rows as u32], &mut out[..table.cols]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn int8_weights_are_the_nearest(seed: u64, blocks in 1usize..300) {
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+            let source = matrix(&mut Random(seed), dtype, 1, blocks * 32);
+            let exact = decoded(&source).remove(0);
+            let mut first: Option<Vec<u8>> = None;
+            for cpu in cpus() {
+                let mut out = vec![0u8; blocks * 34];
+                cpu.quantise_int8(dtype, &source.data, &mut out).unwrap();
+                let back = plain::decode_row(Dtype::Q8_0, &out, blocks * 32).unwrap();
+                for (block, (a, b)) in exact.chunks(32).zip(back.chunks(32)).enumerate() {
+                    let most = a.iter().fold(0f64, |m, x| m.max(x.abs()));
+                    // half a step, and what the f16 scale may cut off of the largest
+                    let tolerance = most / 127.0 * 0.57;
+                    let bad = a.iter().zip(b).find(|(a, b)| (*a - *b).abs() > tolerance);
+                    prop_assert!(bad.is_none(), "{dtype:?} block {block}: {bad:?} tolerance {tolerance}");
+                }
+                prop_assert!(first.get_or_insert_with(|| out.clone()) == &out, "{dtype:?} {}", cpu.kernel_set());
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Memory, threads and arithmetic on one machine. The only crate of the workspace with `unsafe` code.
+//!
+//! - [`memory`]: where weights live. A [`memory::Bytes`] can only be had for memory that was filled.
+//! - [`pool`]: fork and join in microseconds.
+//! - [`cpu`]: kernels whose results depend on the kernel set and the operands alone, never on the number of
+//!   threads, the size of the batch or its other members.
+
+pub mod cpu;
+mod error;
+pub mod memory;
+pub mod pool;
+pub mod probe;
+
+pub use error::DeviceError;

@@ -1,0 +1,87 @@
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// One `mmap`, unmapped on drop. Everything that points into it holds it in an `Arc`.
+pub(super) struct Mapping {
+    start: *mut u8,
+    len: usize,
+}
+
+// SAFETY: the mapping is plain memory; who may read or write which part is settled by Region, Zeroed and Bytes.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// `len` bytes of zeros, taken from the system page by page when first touched.
+    pub(super) fn anonymous(len: usize) -> io::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | NO_RESERVE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.
+        unsafe { Self::map(len, libc::PROT_READ | libc::PROT_WRITE, flags, -1) }
+    }
+
+    /// The first `len` bytes of `file`, read-only.
+    pub(super) fn of_file(file: &File, len: usize) -> io::Result<Self> {
+        // SAFETY: as above; the descriptor is open for the length of the call, and the mapping outlives it by design.
+        unsafe { Self::map(len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd()) }
+    }
+
+    unsafe fn map(len: usize, protection: i32, flags: i32, descriptor: i32) -> io::Result<Self> {
+        if len == 0 {
+            return Ok(Self { start: std::ptr::dangling_mut::<Aligned>().cast(), len });
+        }
+        // SAFETY: the caller's promise.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, descriptor, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { start: start.cast(), len })
+    }
+
+    pub(super) fn start(&self) -> *mut u8 {
+        self.start
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Gives the kernel a hint about `len` bytes from `offset`. Hints may be refused (an old kernel, a container): that
+    /// changes speed alone, so the refusal is returned and not raised.
+    pub(super) fn advise(&self, offset: usize, len: usize, advice: i32) -> bool {
+        let page = page_bytes();
+        let first = offset / page * page;
+        let end = offset.saturating_add(len).min(self.len);
+        if end <= first {
+            return true;
+        }
+        // SAFETY: first..end lies inside the mapping; the advices used here never discard data.
+        unsafe { libc::madvise(self.start.add(first).cast(), end - first, advice) == 0 }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            // SAFETY: start and len are those of a mapping that nothing refers to any more (this is the last owner).
+            unsafe { libc::munmap(self.start.cast(), self.len) };
+        }
+    }
+}
+
+/// Gives an empty mapping the alignment that arenas promise.
+#[repr(align(64))]
+struct Aligned;
+
+#[cfg(target_os = "linux")]
+const NO_RESERVE: i32 = libc::MAP_NORESERVE;
+#[cfg(not(target_os = "linux"))]
+const NO_RESERVE: i32 = 0;
+
+/// The system's page size in bytes.
+pub(super) fn page_bytes() -> usize {
+    // SAFETY: sysconf reads a constant.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).ok().filter(|b| b.is_power_of_two()).unwrap_or(4096)
+}

@@ -1,0 +1,5 @@
+//! Keys and values of past tokens, in fixed blocks that sequences share.
+
+mod pool;
+
+pub use pool::{BLOCK_TOKENS, BlockId, KvError, KvLayout, KvPool};

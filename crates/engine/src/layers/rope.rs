@@ -1,0 +1,40 @@
+//! Rotary position embedding: the table of all positions that a load can hold, computed once.
+
+use checkpoint::{Pairing, Rope as Config};
+use device::cpu::RopeTable;
+
+/// Cosines and sines, each `[positions, rotary_dim / 2]`.
+#[derive(Debug)]
+pub(crate) struct Rope {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    rotary_dim: usize,
+    pairing: Pairing,
+}
+
+impl Rope {
+    /// The table for `positions` positions.
+    ///
+    /// Dynamic and long RoPE choose their frequencies by the length of the text, which would change keys that are in the cache already.
+    /// Here they follow the context that was loaded for, so that a token's bits do not depend on what comes after it.
+    pub fn new(config: &Config, positions: usize) -> Self {
+        let frequencies = config.inverse_frequencies(positions);
+        let scaling = config.attention_scaling();
+        let angles = (0..positions).flat_map(|position| {
+            // Angles in f32, as transformers has them: at large positions the rounding is part of the model.
+            frequencies.iter().map(move |frequency| f64::from(position as f32 * frequency))
+        });
+        let (sin, cos) = angles.map(|angle| (angle.sin() as f32 * scaling, angle.cos() as f32 * scaling)).unzip();
+        Rope { cos, sin, rotary_dim: config.rotary_dim, pairing: config.pairing }
+    }
+
+    /// The table in the form that the kernel reads.
+    pub fn table(&self) -> RopeTable<'_> {
+        RopeTable { cos: &self.cos, sin: &self.sin, rotary_dim: self.rotary_dim, pairing: self.pairing }
+    }
+
+    /// Bytes of the table.
+    pub fn bytes(&self) -> u64 {
+        4 * (self.cos.len() + self.sin.len()) as u64
+    }
+}

@@ -1,0 +1,126 @@
+//! Which tensor goes to which tier, and as what it is kept: decided before a byte moves.
+
+use std::collections::BTreeMap;
+
+use checkpoint::{Checkpoint, Dtype, ModuleKind, TensorEntry, expected_tensors, modules};
+use device::cpu::{Precision, readable};
+use placement::{DtypeChoice, Plan, Tier};
+
+use super::LoadError;
+use super::stream::Item;
+use crate::models::block::check_supported;
+
+/// How numbers are kept and computed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbers {
+    pub choice: DtypeChoice,
+    pub precision: Precision,
+    /// Keys and values in f32 rather than bf16.
+    pub kv_f32: bool,
+}
+
+/// A tensor that is to be in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Resident<'a> {
+    pub entry: &'a TensorEntry,
+    pub dtype: Dtype,
+    pub tier: Tier,
+}
+
+/// Every tensor of a model and its fate.
+pub(crate) struct Layout<'a> {
+    pub numbers: Numbers,
+    pub resident: Vec<Resident<'a>>,
+    /// Modules that are read for every pass, with their tensors.
+    pub streamed: BTreeMap<Item, Vec<(TensorEntry, Dtype)>>,
+    /// The embedding, if its rows stay in the files.
+    pub embedding_on_disk: Option<(&'a TensorEntry, Dtype)>,
+    pub head_streamed: bool,
+}
+
+impl<'a> Layout<'a> {
+    /// The layout of a checkpoint under a plan.
+    pub fn of(checkpoint: &'a Checkpoint, plan: &Plan, virtual_devices: bool) -> Result<Self, LoadError> {
+        let config = &checkpoint.config;
+        check_supported(config)?;
+        let tiers = tiers(checkpoint, plan, virtual_devices)?;
+        let mut layout = Layout {
+            numbers: Numbers::of(plan, checkpoint),
+            resident: Vec::new(),
+            streamed: BTreeMap::new(),
+            embedding_on_disk: None,
+            head_streamed: false,
+        };
+        for expected in expected_tensors(config) {
+            // A tied head is the embedding, whatever a file says.
+            let tied = config.tie_word_embeddings && expected.name == "lm_head.weight";
+            if let Some(entry) = checkpoint.inventory.get(&expected.name).filter(|_| !tied) {
+                let (kind, tier) = tiers[expected.module];
+                layout.place(entry, kind, tier, config.tie_word_embeddings)?;
+            }
+        }
+        Ok(layout)
+    }
+
+    fn place(&mut self, entry: &'a TensorEntry, kind: ModuleKind, tier: Tier, tied: bool) -> Result<(), LoadError> {
+        let dtype = kept(self.numbers.choice, entry)?;
+        if tier != Tier::Disk {
+            self.resident.push(Resident { entry, dtype, tier });
+            return Ok(());
+        }
+        let mut stream = |item| self.streamed.entry(item).or_default().push((entry.clone(), dtype));
+        match kind {
+            ModuleKind::Block(layer) => stream(Item::Block(layer)),
+            ModuleKind::Head => stream(Item::Head),
+            ModuleKind::Embedding => {
+                if tied {
+                    stream(Item::Head);
+                }
+                self.embedding_on_disk = Some((entry, dtype));
+            }
+            // A few kilobytes: not worth a read in every pass.
+            ModuleKind::FinalNorm => self.resident.push(Resident { entry, dtype, tier: Tier::Cpu }),
+        }
+        self.head_streamed = self.streamed.contains_key(&Item::Head);
+        Ok(())
+    }
+}
+
+impl Numbers {
+    fn of(plan: &Plan, checkpoint: &Checkpoint) -> Self {
+        // The plan's word comes from the same enumeration; anything else would be a plan of a newer version.
+        let choice = DtypeChoice::parse(plan.dtype).unwrap_or_default();
+        let precision = if choice == DtypeChoice::F32 { Precision::F32 } else { Precision::Native };
+        let stored_f32 = choice == DtypeChoice::Auto && checkpoint.config.dtype == Some(Dtype::F32);
+        Numbers { choice, precision, kv_f32: choice == DtypeChoice::F32 || stored_f32 }
+    }
+}
+
+/// The tier of each module, in the modules' order.
+fn tiers(checkpoint: &Checkpoint, plan: &Plan, virtual_devices: bool) -> Result<Vec<(ModuleKind, Tier)>, LoadError> {
+    let map: BTreeMap<&str, Tier> = plan.device_map.iter().map(|(module, tier)| (module.as_str(), *tier)).collect();
+    let tier = |module: checkpoint::Module| match map.get(module.name.as_str()) {
+        None => Err(LoadError::Unplanned { module: module.name }),
+        Some(Tier::Gpu(gpu)) if !virtual_devices => Err(LoadError::NoGpu { module: module.name, gpu: *gpu }),
+        Some(tier) => Ok((module.kind, *tier)),
+    };
+    modules(&checkpoint.config).into_iter().map(tier).collect()
+}
+
+/// As what a tensor is kept: matrices follow the dtype asked for, vectors stay as they are until they are placed.
+fn kept(choice: DtypeChoice, entry: &TensorEntry) -> Result<Dtype, LoadError> {
+    let plain = matches!(entry.dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
+    let refused = || LoadError::Dtype { tensor: entry.name.clone(), found: entry.dtype.name() };
+    if entry.shape.len() < 2 {
+        return if plain { Ok(entry.dtype) } else { Err(refused()) };
+    }
+    let columns = entry.shape.last().copied().unwrap_or(0);
+    let dtype = match choice {
+        DtypeChoice::Bf16 if plain => Dtype::BF16,
+        DtypeChoice::F16 if plain => Dtype::F16,
+        DtypeChoice::Int8 if plain && columns.is_multiple_of(Dtype::Q8_0.block_elements()) => Dtype::Q8_0,
+        _ if entry.dtype == Dtype::F64 => Dtype::F32,
+        _ => entry.dtype,
+    };
+    if readable(dtype) { Ok(dtype) } else { Err(refused()) }
+}

@@ -1,0 +1,272 @@
+//! A checkpoint and a plan become a model, or an error that names file, tensor, device and remedy.
+//!
+//! The way of a load: decide what goes where ([`layout`]), take memory, read in parallel ([`read`]) or map ([`map`]), convert on the way
+//! ([`convert`]), compose the blocks, take the KV pool, compute a few tokens ([`smoke`]). Every stage is entered and left on the
+//! [`Watch`], and every thread that can be stuck has a seat on it. There is no half-loaded state: weights are made of
+//! [`device::memory::Bytes`], which exist only once they were filled.
+
+pub(crate) mod convert;
+mod error;
+mod layout;
+mod map;
+mod place;
+pub(crate) mod read;
+mod report;
+mod smoke;
+pub(crate) mod source;
+pub(crate) mod stream;
+pub(crate) mod tensors;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use checkpoint::Checkpoint;
+use device::cpu::{Cpu, KernelSet};
+use device::memory::{Arena, ReadMode};
+use device::pool::{Pool, PoolOptions, usable_cores};
+use placement::{Plan, Tier};
+use watch::{Stage, StageGuard, Watch};
+
+use crate::kv::{KvLayout, KvPool};
+use crate::models::{Model, Scratch};
+use layout::{Layout, Resident};
+use read::{Readers, Wanted, room};
+use source::Source;
+use tensors::Tensors;
+
+pub use error::LoadError;
+pub use report::{LoadReport, SmokeTest, StageSeconds, TierUse};
+
+/// Most threads that read at a time. More do not make a disk faster, and each may hold a staging buffer.
+const READERS_MAX: usize = 8;
+
+/// What to load, and how.
+pub struct LoadRequest<'a> {
+    /// Opened and checked.
+    pub checkpoint: &'a Checkpoint,
+    /// Where each byte goes.
+    pub plan: &'a Plan,
+    /// Who is told.
+    pub watch: &'a Watch,
+    /// Threads that compute; `None`: the cores that this process may use.
+    pub threads: Option<usize>,
+    /// Kernels that compute; `None`: the best that this CPU has, or what `VENDOMINI_KERNELS` names.
+    pub kernel_set: Option<KernelSet>,
+    /// Whether weights that need no conversion may be used straight from a map of their file. For local file systems and ample memory only.
+    pub file_maps: bool,
+    /// Whether reads go past the page cache; `None`: where the checkpoint is larger than half of the host's memory.
+    pub direct: Option<bool>,
+    /// Whether GPUs of the plan are virtual devices: host arenas with hard limits.
+    pub virtual_devices: bool,
+    /// The longest time for the smoke test, in seconds.
+    pub smoke_limit_s: f64,
+}
+
+impl<'a> LoadRequest<'a> {
+    /// A request with everything else as it is by default: copied into memory, all cores, no virtual devices.
+    pub fn new(checkpoint: &'a Checkpoint, plan: &'a Plan, watch: &'a Watch) -> Self {
+        LoadRequest {
+            checkpoint,
+            plan,
+            watch,
+            threads: None,
+            kernel_set: None,
+            file_maps: false,
+            direct: None,
+            virtual_devices: false,
+            smoke_limit_s: 120.0,
+        }
+    }
+}
+
+/// A model that computed its first tokens.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The model.
+    pub model: Model,
+    /// Its planned KV cache.
+    pub kv: KvPool,
+    /// Its planned buffers.
+    pub scratch: Scratch,
+    /// How it went.
+    pub report: LoadReport,
+}
+
+/// Loads. Returns a model whose smoke test succeeded, or says what is wrong.
+///
+/// # Errors
+/// See [`LoadError`]; everything taken is given back.
+pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
+    let LoadRequest { checkpoint, plan, watch, .. } = request;
+    let mut stages = Stages { watch, done: Vec::new() };
+    let layout = Layout::of(checkpoint, plan, request.virtual_devices)?;
+    let cpu = cpu(&request)?;
+
+    let stage = stages.enter(Stage::Allocate)?;
+    let arenas = Arenas::new(&layout, request.file_maps)?;
+    let source = Arc::new(open_source(&request, &layout)?);
+    stages.leave(Stage::Allocate, stage);
+
+    let stage = stages.enter(Stage::Read)?;
+    let bytes_read = layout.resident.iter().map(|r| r.entry.bytes).sum();
+    let tensors = fill(&request, &layout, &arenas, &source)?;
+    let read_s = stages.leave(Stage::Read, stage);
+
+    let stage = stages.enter(Stage::Place)?;
+    let kv_layout = KvLayout::new(&checkpoint.config, layout.numbers.kv_f32);
+    let mut kv = KvPool::new(kv_layout, plan.kv_blocks)?;
+    let model = Model::new(place::parts(&request, &layout, &tensors, &source, cpu)?);
+    drop(tensors);
+    let mut scratch = model.scratch();
+    stages.leave(Stage::Place, stage);
+
+    let stage = stages.enter(Stage::SmokeTest)?;
+    let smoke_test = smoke::smoke_test(&model, &mut kv, &mut scratch, watch, request.smoke_limit_s)?;
+    source.recheck()?;
+    stages.leave(Stage::SmokeTest, stage);
+
+    let mut report = LoadReport {
+        model_class: checkpoint.config.class_name.clone(),
+        dtype: plan.dtype.to_owned(),
+        precision: model.precision(),
+        kernel_set: model.kernel_set(),
+        threads: model.threads(),
+        residency: residency(&layout, request.file_maps),
+        shards: checkpoint.inventory.shards.len(),
+        bytes_read,
+        read_bytes_per_s: bytes_read as f64 / read_s.max(1e-9),
+        stages: stages.done,
+        tiers: report::planned(plan),
+        device_map: plan.device_map.clone(),
+        smoke_test,
+    };
+    let pass_bytes = scratch.bytes() + model.tables_bytes();
+    count_bytes(&mut report.tiers, &layout, &arenas, kv.bytes(), pass_bytes);
+    Ok(Loaded { model, kv, scratch, report })
+}
+
+/// Stages that are entered and left, with their seconds.
+struct Stages<'a> {
+    watch: &'a Watch,
+    done: Vec<StageSeconds>,
+}
+
+impl Stages<'_> {
+    fn enter(&self, stage: Stage) -> Result<StageGuard, LoadError> {
+        if self.watch.cancelled() { Err(LoadError::Cancelled) } else { Ok(self.watch.enter(stage)) }
+    }
+
+    fn leave(&mut self, stage: Stage, guard: StageGuard) -> f64 {
+        let seconds = guard.seconds();
+        self.done.push(StageSeconds { stage, seconds });
+        seconds
+    }
+}
+
+fn cpu(request: &LoadRequest) -> Result<Cpu, LoadError> {
+    let failed = |cause| LoadError::Device { what: "the compute threads".to_owned(), cause };
+    let options = PoolOptions { threads: request.threads, cores: Vec::new() };
+    match request.kernel_set {
+        None => Cpu::new(&options).map_err(failed),
+        Some(set) => Cpu::with(set, Arc::new(Pool::with(&options).map_err(failed)?)).map_err(failed),
+    }
+}
+
+/// Whether a tensor is used from a map of its file.
+fn is_mapped(resident: &Resident, file_maps: bool) -> bool {
+    file_maps && resident.tier == Tier::Cpu && resident.entry.dtype == resident.dtype
+}
+
+/// One arena a tier, exactly as large as what goes there.
+struct Arenas(BTreeMap<Tier, Arena>);
+
+impl Arenas {
+    fn new(layout: &Layout, file_maps: bool) -> Result<Self, LoadError> {
+        let mut sizes: BTreeMap<Tier, usize> = BTreeMap::new();
+        for resident in layout.resident.iter().filter(|resident| !is_mapped(resident, file_maps)) {
+            *sizes.entry(resident.tier).or_default() += room(resident.entry, resident.dtype);
+        }
+        let arena = |(tier, bytes): (Tier, usize)| match Arena::new(bytes) {
+            Ok(arena) => Ok((tier, arena)),
+            Err(cause) => Err(LoadError::Device { what: format!("memory for weights on {tier}"), cause }),
+        };
+        sizes.into_iter().map(arena).collect::<Result<_, _>>().map(Arenas)
+    }
+}
+
+fn open_source(request: &LoadRequest, layout: &Layout) -> Result<Source, LoadError> {
+    let inventory = &request.checkpoint.inventory;
+    let mut used = vec![false; inventory.shards.len()];
+    for resident in layout.resident.iter().filter(|resident| !is_mapped(resident, request.file_maps)) {
+        used[resident.entry.shard] = true;
+    }
+    for (entry, _) in layout.streamed.values().flatten() {
+        used[entry.shard] = true;
+    }
+    if let Some((entry, _)) = layout.embedding_on_disk {
+        used[entry.shard] = true;
+    }
+    let host = request.plan.tiers.iter().find(|tier| tier.tier == Tier::Cpu);
+    let too_large = host.is_some_and(|host| inventory.weights_bytes() > host.available_bytes / 2);
+    let mode = if request.direct.unwrap_or(too_large) { ReadMode::Direct } else { ReadMode::Buffered };
+    Source::open(inventory, &used, mode)
+}
+
+/// Brings all resident tensors in.
+fn fill(request: &LoadRequest, layout: &Layout, arenas: &Arenas, source: &Source) -> Result<Tensors, LoadError> {
+    let (mapped, copied): (Vec<&Resident>, Vec<&Resident>) =
+        layout.resident.iter().partition(|resident| is_mapped(resident, request.file_maps));
+    let threads = readers(request);
+    announce(request, &mapped, &copied);
+    let wanted: Vec<Wanted> = copied
+        .iter()
+        .filter_map(|resident| {
+            let arena = arenas.0.get(&resident.tier)?;
+            Some(Wanted { entry: resident.entry, dtype: resident.dtype, arena })
+        })
+        .collect();
+    let readers = Readers { source, watch: request.watch, threads, name: "reader" };
+    let mut tensors = read::read(&readers, &wanted)?;
+    tensors.extend(map::map(&request.checkpoint.inventory, &mapped, threads, request.watch)?);
+    Ok(tensors)
+}
+
+fn readers(request: &LoadRequest) -> usize {
+    request.threads.unwrap_or_else(usable_cores).clamp(2, READERS_MAX)
+}
+
+/// Tells the watch how much there is to read.
+fn announce(request: &LoadRequest, mapped: &[&Resident], copied: &[&Resident]) {
+    let shards = &request.checkpoint.inventory.shards;
+    let distinct = |list: &[&Resident]| {
+        let shards: std::collections::BTreeSet<usize> = list.iter().map(|resident| resident.entry.shard).collect();
+        shards
+    };
+    // A map is touched as a whole; of a file that is read, only the tensors count.
+    let mapped_bytes: u64 = distinct(mapped).iter().map(|&shard| shards[shard].bytes).sum();
+    let copied_bytes: u64 = copied.iter().map(|resident| resident.entry.bytes).sum();
+    let items = distinct(mapped).len() + distinct(copied).len();
+    request.watch.total(Stage::Read, mapped_bytes + copied_bytes, items as u64);
+}
+
+fn residency(layout: &Layout, file_maps: bool) -> &'static str {
+    let mapped = layout.resident.iter().filter(|resident| is_mapped(resident, file_maps)).count();
+    match mapped {
+        0 => "copied",
+        all if all == layout.resident.len() => "mapped",
+        _ => "mixed",
+    }
+}
+
+fn count_bytes(tiers: &mut [TierUse], layout: &Layout, arenas: &Arenas, kv_bytes: u64, pass_bytes: u64) {
+    for tier in tiers {
+        let mapped = |resident: &&Resident| resident.tier == tier.tier && !arenas.0.contains_key(&tier.tier);
+        let mapped_bytes: u64 = layout.resident.iter().filter(mapped).map(|resident| resident.entry.bytes).sum();
+        let arena_bytes = arenas.0.get(&tier.tier).map_or(0, |arena| arena.used_bytes() as u64);
+        tier.weights_bytes = mapped_bytes + arena_bytes;
+        if tier.tier == Tier::Cpu {
+            tier.kv_bytes = kv_bytes;
+            tier.activations_bytes = pass_bytes;
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The first inference: bounded in tokens and time, its logits finite, or there is no model.
+
+use std::time::Instant;
+
+use watch::{Stage, Watch};
+
+use super::LoadError;
+use super::report::SmokeTest;
+use crate::batch::{Batch, SequenceSpan};
+use crate::kv::{BLOCK_TOKENS, BlockId, KvPool};
+use crate::models::{Model, Scratch};
+
+/// Tokens of the prompt and, at most, tokens after it.
+const PROMPT_TOKENS: usize = 4;
+const DECODE_TOKENS: usize = 8;
+/// A step of the experiment, to tell people what to expect.
+const STEP_TOKENS: f64 = 200.0;
+/// A step that takes longer is worth a word, in seconds.
+const SLOW_STEP_S: f64 = 120.0;
+
+/// Computes a few tokens. `limit_s` bounds the whole; a pass that has begun is not broken off (the supervisor does that).
+pub(crate) fn smoke_test(
+    model: &Model,
+    kv: &mut KvPool,
+    scratch: &mut Scratch,
+    watch: &Watch,
+    limit_s: f64,
+) -> Result<SmokeTest, LoadError> {
+    let positions = model.context().min(kv.free_blocks() * BLOCK_TOKENS);
+    let prompt_tokens = PROMPT_TOKENS.min(positions);
+    let decode_tokens = DECODE_TOKENS.min(positions - prompt_tokens);
+    let table = kv.alloc_many((prompt_tokens + decode_tokens).div_ceil(BLOCK_TOKENS))?;
+    let mut test = Test { model, kv, scratch, watch, limit_s, table: &table, since: Instant::now() };
+    let outcome = test.run(prompt_tokens, decode_tokens);
+    for block in table {
+        kv.release(block);
+    }
+    outcome
+}
+
+struct Test<'a> {
+    model: &'a Model,
+    kv: &'a mut KvPool,
+    scratch: &'a mut Scratch,
+    watch: &'a Watch,
+    limit_s: f64,
+    table: &'a [BlockId],
+    since: Instant,
+}
+
+impl Test<'_> {
+    fn run(&mut self, prompt_tokens: usize, decode_tokens: usize) -> Result<SmokeTest, LoadError> {
+        let seat = self.watch.seat("smoke test");
+        let vocab = self.model.config().vocab_size as u32;
+        // Any ids do; the first is the one that texts begin with, where there is one.
+        let first = self.model.config().bos.filter(|&id| id < vocab).unwrap_or(0);
+        let prompt: Vec<u32> = (0..prompt_tokens as u32).map(|i| (first + i) % vocab).collect();
+        seat.at(Stage::SmokeTest, "prompt", 0);
+        let mut next = self.pass(&prompt, 0)?;
+        seat.item_done();
+        let decoding = Instant::now();
+        let mut tokens = 0;
+        while tokens < decode_tokens && self.in_time(prompt_tokens + tokens)? {
+            seat.at(Stage::SmokeTest, "token", tokens as u64);
+            next = self.pass(&[next], prompt_tokens + tokens)?;
+            seat.item_done();
+            tokens += 1;
+        }
+        let (seconds, decode_s) = (self.since.elapsed().as_secs_f64(), decoding.elapsed().as_secs_f64());
+        let tok_s = if tokens > 0 { tokens as f64 / decode_s } else { prompt_tokens as f64 / seconds };
+        let step_s = STEP_TOKENS / tok_s;
+        if step_s > SLOW_STEP_S {
+            self.watch
+                .note(format!("smoke test: {tok_s:.3} tok/s; a step of {STEP_TOKENS} tokens would take {step_s:.0} s"));
+        }
+        Ok(SmokeTest { tokens, prompt_tokens, seconds, tok_s, ok: true })
+    }
+
+    /// Whether there is time for another token; an error once the limit is passed.
+    fn in_time(&self, tokens: usize) -> Result<bool, LoadError> {
+        let seconds = self.since.elapsed().as_secs_f64();
+        if seconds > self.limit_s {
+            let step_s = seconds / tokens as f64 * STEP_TOKENS;
+            return Err(LoadError::TooSlow { tokens, seconds, limit_s: self.limit_s, step_s });
+        }
+        // Half of the limit is enough to know the speed: a slow machine does not have to finish all tokens.
+        Ok(tokens <= PROMPT_TOKENS || seconds < self.limit_s / 2.0)
+    }
+
+    /// One pass; gives the most likely next id.
+    fn pass(&mut self, tokens: &[u32], first_position: usize) -> Result<u32, LoadError> {
+        if self.watch.cancelled() {
+            return Err(LoadError::Cancelled);
+        }
+        let span = SequenceSpan { rows: 0..tokens.len(), first_position, block_table: self.table };
+        let batch = Batch { tokens, sequences: &[span], logits_for: &[tokens.len() - 1] };
+        let logits = self.model.forward(&batch, self.kv, self.scratch)?;
+        let row = logits.row(0);
+        let position = first_position + tokens.len() - 1;
+        if let Some(&found) = row.iter().find(|value| !value.is_finite()) {
+            return Err(LoadError::NotFinite { position, found });
+        }
+        let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        Ok(best.map_or(0, |(id, _)| id as u32))
+    }
+}

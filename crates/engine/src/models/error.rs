@@ -1,0 +1,50 @@
+//! Why a pass ended without logits.
+
+use device::DeviceError;
+
+use crate::batch::BatchError;
+use crate::kv::KvLayout;
+use crate::load::LoadError;
+
+/// A pass that failed. The pool's blocks of the batch may be half written; other sequences are untouched.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// The batch cannot be computed; nothing was.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// The pool was made for another model.
+    #[error("the KV pool is {found:?}, but this model keeps {expected:?}; use the pool that came with it")]
+    Pool {
+        /// What the model keeps.
+        expected: KvLayout,
+        /// What the pool holds.
+        found: KvLayout,
+    },
+    /// A kernel said no.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A block that lives on the disk could not be read.
+    #[error("the disk tier: {0}")]
+    Disk(#[source] Box<LoadError>),
+    /// A block that lives on the disk did not come in time.
+    #[error("the disk tier: {item} did not arrive within {limit_s} s; the disk or the mount does not answer")]
+    DiskTimeout {
+        /// What was waited for.
+        item: String,
+        /// The limit, in seconds.
+        limit_s: u64,
+    },
+}
+
+impl ForwardError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            ForwardError::Batch(BatchError::Position { .. } | BatchError::Token { .. } | BatchError::Empty) => 2,
+            ForwardError::Batch(_) | ForwardError::Pool { .. } => 70,
+            ForwardError::Device(cause) => cause.exit_code(),
+            ForwardError::Disk(cause) => cause.exit_code(),
+            ForwardError::DiskTimeout { .. } => 75,
+        }
+    }
+}

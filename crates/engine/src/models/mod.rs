@@ -1,0 +1,18 @@
+//! Families as compositions of [`crate::layers`], and the model that runs them.
+
+pub(crate) mod block;
+mod embedding;
+mod error;
+mod llama;
+mod model;
+mod olmo2;
+mod phi;
+mod phi3;
+mod scratch;
+
+pub(crate) use block::Block;
+pub(crate) use embedding::{DiskRows, Embedding};
+pub use error::ForwardError;
+pub use model::Model;
+pub(crate) use model::{Head, Layer, Parts};
+pub use scratch::Scratch;

@@ -1,0 +1,110 @@
+//! The choice itself.
+
+use super::exponent::{exp, log_sum_exp};
+use super::filter::{Candidate, filter, total};
+use super::{Allowed, SampleError, Sampling, Seen, uniform};
+
+/// What a choice is made from, besides the logits.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw<'a> {
+    /// The settings.
+    pub sampling: &'a Sampling,
+    /// The tokens that a constraint allows; `None`: all.
+    pub allowed: Option<Allowed<'a>>,
+    /// The tokens so far; needed where the repetition penalty is not 1.
+    pub seen: Option<&'a Seen>,
+    /// Position of the token to choose in its sequence, prompt included: the counter of the random numbers.
+    pub position: usize,
+    /// Whether its log-probability is wanted.
+    pub logprob: bool,
+}
+
+/// A chosen token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// Its id.
+    pub token: u32,
+    /// Its log-probability under the model itself: before mask, penalty, temperature and filters.
+    pub logprob: Option<f32>,
+}
+
+/// Memory that all choices of a thread share.
+#[derive(Debug, Default)]
+pub struct SampleBuffers {
+    candidates: Vec<Candidate>,
+}
+
+/// Chooses a token from `logits`, `[vocab]`, which it may change.
+///
+/// # Errors
+/// A logit that is no finite number, or a mask that allows nothing.
+pub fn choose(logits: &mut [f32], draw: &Draw, buffers: &mut SampleBuffers) -> Result<Choice, SampleError> {
+    check_finite(logits, draw.position)?;
+    let normaliser = draw.logprob.then(|| {
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        (logits.to_vec(), log_sum_exp(logits, max))
+    });
+    penalise(logits, draw);
+    let nothing = SampleError::NothingAllowed { position: draw.position };
+    let best = likeliest(logits, draw.allowed).ok_or(nothing)?;
+    let token = if draw.sampling.is_greedy() { best } else { random(logits, best, draw, buffers) };
+    let logprob = normaliser.map(|(raw, log_sum)| (f64::from(raw[token as usize]) - log_sum) as f32);
+    Ok(Choice { token, logprob })
+}
+
+fn check_finite(logits: &[f32], position: usize) -> Result<(), SampleError> {
+    // Zero times a finite number is zero; the sum vectorises, the search does not.
+    if logits.iter().map(|logit| logit * 0.0).sum::<f32>() == 0.0 {
+        return Ok(());
+    }
+    let found = logits.iter().enumerate().find(|(_, logit)| !logit.is_finite());
+    found.map_or(Ok(()), |(token, &value)| Err(SampleError::NotFinite { token: token as u32, position, value }))
+}
+
+fn penalise(logits: &mut [f32], draw: &Draw) {
+    let penalty = draw.sampling.repetition_penalty;
+    let Some(seen) = draw.seen.filter(|_| penalty != 1.0) else { return };
+    for &token in seen.ids() {
+        if let Some(logit) = logits.get_mut(token as usize) {
+            *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+        }
+    }
+}
+
+/// The allowed token with the highest logit; the lowest id of equals.
+fn likeliest(logits: &[f32], allowed: Option<Allowed>) -> Option<u32> {
+    let higher = |best: Option<(u32, f32)>, (token, logit): (u32, f32)| match best {
+        Some((_, highest)) if highest >= logit => best,
+        _ => Some((token, logit)),
+    };
+    let best = match allowed {
+        None => logits.iter().enumerate().map(|(token, &logit)| (token as u32, logit)).fold(None, higher),
+        Some(mask) => mask.tokens(logits.len()).map(|token| (token, logits[token as usize])).fold(None, higher),
+    };
+    best.map(|(token, _)| token)
+}
+
+/// A token drawn by its weight: the inverse of the cumulative sum, in the candidates' fixed order.
+fn random(logits: &[f32], best: u32, draw: &Draw, buffers: &mut SampleBuffers) -> u32 {
+    let candidates = &mut buffers.candidates;
+    let (max, temperature) = (logits[best as usize], draw.sampling.temperature);
+    let weigh = |token: u32| {
+        let distance = logits[token as usize] - max;
+        // A difference of zero stays zero at any temperature, also at one that is too small to divide by.
+        Candidate { token, weight: if distance == 0.0 { 1.0 } else { exp(distance / temperature) } }
+    };
+    candidates.clear();
+    match draw.allowed {
+        None => candidates.extend((0..logits.len() as u32).map(weigh)),
+        Some(mask) => candidates.extend(mask.tokens(logits.len()).map(weigh)),
+    }
+    filter(draw.sampling, candidates);
+    let mut left = uniform(draw.sampling.seed, draw.position as u64) * total(candidates);
+    for candidate in candidates.iter() {
+        left -= f64::from(candidate.weight);
+        if left < 0.0 {
+            return candidate.token;
+        }
+    }
+    best
+}

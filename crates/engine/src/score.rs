@@ -1,0 +1,137 @@
+//! Log-probabilities of a given text under the model.
+
+use serde::Serialize;
+
+use crate::batch::{Batch, SequenceSpan};
+use crate::kv::{BLOCK_TOKENS, BlockId, KvError, KvPool};
+use crate::models::{ForwardError, Model, Scratch};
+
+/// How many of the most likely next ids a score names.
+const TOP: usize = 5;
+
+/// What the model thinks of a text.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Score {
+    /// The text's ids.
+    pub tokens: Vec<u32>,
+    /// Natural-log probability of each id given those before it; the first has none.
+    pub logprobs: Vec<Option<f32>>,
+    /// The most likely ids after the text with their log-probabilities, best first.
+    pub last_top: Vec<(u32, f32)>,
+}
+
+/// A text that could not be scored.
+#[derive(Debug, thiserror::Error)]
+pub enum ScoreError {
+    /// There is nothing to score.
+    #[error("no tokens to score; give at least one")]
+    Empty,
+    /// The pass failed.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// The pool cannot hold the text.
+    #[error(transparent)]
+    Kv(#[from] KvError),
+    /// The model gave something that is not a number.
+    #[error(
+        "the logits after token {position} are not finite; the weights hold NaN or infinity, or --dtype is too narrow"
+    )]
+    NotFinite {
+        /// Position of the token.
+        position: usize,
+    },
+}
+
+impl ScoreError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            ScoreError::Empty => 2,
+            ScoreError::Forward(error) => error.exit_code(),
+            ScoreError::Kv(error) => error.exit_code(),
+            ScoreError::NotFinite { .. } => 76,
+        }
+    }
+}
+
+/// Scores `tokens` in chunks of what `scratch` holds; takes blocks from `kv` and gives them back, also on an error.
+pub fn score(model: &Model, kv: &mut KvPool, scratch: &mut Scratch, tokens: &[u32]) -> Result<Score, ScoreError> {
+    if tokens.is_empty() {
+        return Err(ScoreError::Empty);
+    }
+    let table = kv.alloc_many(tokens.len().div_ceil(BLOCK_TOKENS))?;
+    let scored = score_with(model, kv, scratch, tokens, &table);
+    for block in table {
+        kv.release(block);
+    }
+    scored
+}
+
+fn score_with(
+    model: &Model,
+    kv: &mut KvPool,
+    scratch: &mut Scratch,
+    tokens: &[u32],
+    table: &[BlockId],
+) -> Result<Score, ScoreError> {
+    let mut logprobs = vec![None];
+    let mut last_top = Vec::new();
+    let chunk = scratch.rows_max().min(scratch.logits_rows_max());
+    let rows: Vec<usize> = (0..chunk).collect();
+    for first in (0..tokens.len()).step_by(chunk) {
+        let part = &tokens[first..tokens.len().min(first + chunk)];
+        let span = SequenceSpan { rows: 0..part.len(), first_position: first, block_table: table };
+        let batch = Batch { tokens: part, sequences: &[span], logits_for: &rows[..part.len()] };
+        let logits = model.forward(&batch, kv, scratch)?;
+        for index in 0..logits.rows() {
+            let (row, position) = (logits.row(index), first + index);
+            if !logits.is_finite(index) {
+                return Err(ScoreError::NotFinite { position });
+            }
+            let norm = log_sum_exp(row);
+            match tokens.get(position + 1) {
+                Some(&next) => logprobs.push(Some((f64::from(row[next as usize]) - norm) as f32)),
+                None => last_top = top(row, norm),
+            }
+        }
+    }
+    Ok(Score { tokens: tokens.to_vec(), logprobs, last_top })
+}
+
+/// ln of the sum of e^x, in f64, with the maximum taken out.
+pub(crate) fn log_sum_exp(row: &[f32]) -> f64 {
+    let max = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    max + row.iter().map(|&x| (f64::from(x) - max).exp()).sum::<f64>().ln()
+}
+
+/// The best ids; equal values in the order of ids.
+fn top(row: &[f32], norm: f64) -> Vec<(u32, f32)> {
+    let mut ids: Vec<u32> = (0..row.len() as u32).collect();
+    let order = |a: &u32, b: &u32| row[*b as usize].total_cmp(&row[*a as usize]).then(a.cmp(b));
+    let wanted = TOP.min(ids.len());
+    if wanted < ids.len() {
+        ids.select_nth_unstable_by(wanted, order);
+        ids.truncate(wanted);
+    }
+    ids.sort_unstable_by(order);
+    ids.into_iter().map(|id| (id, (f64::from(row[id as usize]) - norm) as f32)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_sum_exp_of_equal_values_is_their_count() {
+        assert!((log_sum_exp(&[3.0; 8]) - (3.0 + 8f64.ln())).abs() < 1e-12);
+        assert!((log_sum_exp(&[1000.0, 1000.0]) - (1000.0 + 2f64.ln())).abs() < 1e-9);
+    }
+
+    #[test]
+    fn top_is_sorted_and_ties_go_to_the_smaller_id() {
+        let row = [0.0, 5.0, 1.0, 5.0, -1.0, 2.0, 0.5];
+        let ids: Vec<u32> = top(&row, 0.0).into_iter().map(|(id, _)| id).collect();
+        assert_eq!(ids, [1, 3, 5, 2, 6]);
+        assert_eq!(top(&[1.0, 2.0], 0.0).len(), 2);
+    }
+}

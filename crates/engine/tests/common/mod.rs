@@ -1,0 +1,153 @@
+//! Tiny models of any shape, and the way to load them.
+#![allow(dead_code)] // each test file uses its own part
+
+pub mod expected;
+
+use std::path::{Path, PathBuf};
+
+use checkpoint::{Checkpoint, Fill, SynthRequest, SynthSource, synth};
+use engine::{BLOCK_TOKENS, Batch, BlockId, LoadError, LoadRequest, Loaded, SequenceSpan, load};
+use placement::{DeviceMapMode, DtypeChoice, Host, Limits, Machine, MaxMemory, Plan, plan};
+use tempfile::TempDir;
+use watch::Watch;
+
+/// A Llama of about 60,000 weights: grouped queries, an untied head.
+pub const TINY_LLAMA: &str = r#"{
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "dtype": "bfloat16",
+    "vocab_size": 259, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+    "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
+}"#;
+
+/// A checkpoint with random weights in a folder of its own, removed when dropped.
+pub struct Tiny {
+    folder: TempDir,
+}
+
+impl Tiny {
+    /// Of the shape that `config` (the text of a config.json) says.
+    pub fn new(config: &str, shards: usize) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let file = folder.path().join("wanted.json");
+        std::fs::write(&file, config).expect("config.json is written");
+        let like = SynthSource::Config(file);
+        let request = SynthRequest {
+            like,
+            shards: Some(shards),
+            fill: Fill::Random { seed: 7 },
+            folder: folder.path().join("model"),
+        };
+        synth(&request, &|_| true).expect("a synthetic checkpoint");
+        Tiny { folder }
+    }
+
+    /// The checkpoint's folder.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("model")
+    }
+
+    /// The checkpoint, its headers read.
+    pub fn open(&self) -> Checkpoint {
+        Checkpoint::open(&self.path()).expect("a good checkpoint")
+    }
+}
+
+/// How a test wants its model.
+pub struct Wish {
+    pub dtype: DtypeChoice,
+    pub mode: DeviceMapMode,
+    pub context: usize,
+    pub concurrency: usize,
+    pub threads: usize,
+    pub machine: Machine,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Wish {
+            dtype: DtypeChoice::Auto,
+            mode: DeviceMapMode::Cpu,
+            context: 512,
+            concurrency: 4,
+            threads: 2,
+            machine: Machine { host: Host { total_bytes: 8 << 30, ..Host::default() }, ..Machine::default() },
+        }
+    }
+}
+
+impl Wish {
+    /// The plan for a checkpoint.
+    pub fn plan(&self, checkpoint: &Checkpoint) -> Plan {
+        let limits = Limits {
+            max_memory: MaxMemory::default(),
+            mode: self.mode.clone(),
+            context: self.context,
+            concurrency: self.concurrency,
+            dtype: self.dtype,
+        };
+        plan(&checkpoint.config, &checkpoint.inventory, &self.machine, &limits).expect("a plan")
+    }
+
+    /// Loads a checkpoint as wished.
+    pub fn load(&self, path: &Path) -> Result<Loaded, LoadError> {
+        self.load_with(path, |_| ())
+    }
+
+    /// The same, with changes to the request.
+    pub fn load_with(&self, path: &Path, change: impl FnOnce(&mut LoadRequest)) -> Result<Loaded, LoadError> {
+        let checkpoint = Checkpoint::open(path).expect("a good checkpoint");
+        let plan = self.plan(&checkpoint);
+        let watch = Watch::silent();
+        let mut request = LoadRequest { threads: Some(self.threads), ..LoadRequest::new(&checkpoint, &plan, &watch) };
+        change(&mut request);
+        load(request)
+    }
+}
+
+/// Ids that look random and are the same every time.
+pub fn tokens(count: usize, seed: u64) -> Vec<u32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % 250) as u32
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// A sequence's logits, `[tokens, vocab]`, computed in chunks of the given sizes (the last is repeated).
+pub fn logits_in_chunks(loaded: &mut Loaded, tokens: &[u32], chunks: &[usize]) -> Vec<f32> {
+    let table = loaded.kv.alloc_many(tokens.len().div_ceil(BLOCK_TOKENS)).expect("blocks");
+    let mut all = Vec::new();
+    let (mut first, mut turn) = (0, 0);
+    while first < tokens.len() {
+        let count = chunks[turn.min(chunks.len() - 1)].min(tokens.len() - first);
+        all.extend(chunk(loaded, &tokens[first..first + count], first, &table));
+        (first, turn) = (first + count, turn + 1);
+    }
+    for block in table {
+        loaded.kv.release(block);
+    }
+    all
+}
+
+/// One pass of one sequence, all its logits; in parts where the scratch gives logits of fewer rows.
+pub fn chunk(loaded: &mut Loaded, tokens: &[u32], first_position: usize, table: &[BlockId]) -> Vec<f32> {
+    let mut all = Vec::new();
+    let most = loaded.scratch.logits_rows_max();
+    for part in 0..tokens.len().div_ceil(most) {
+        // The whole chunk each time: only the rows whose logits are wanted differ.
+        let rows: Vec<usize> = (part * most..tokens.len().min((part + 1) * most)).collect();
+        let span = SequenceSpan { rows: 0..tokens.len(), first_position, block_table: table };
+        let batch = Batch { tokens, sequences: &[span], logits_for: &rows };
+        let logits = loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch).expect("a pass");
+        (0..logits.rows()).for_each(|index| all.extend_from_slice(logits.row(index)));
+    }
+    all
+}
+
+/// The bits of floats: `==` on floats would take -0 for 0.
+pub fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}

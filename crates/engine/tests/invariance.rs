@@ -1,0 +1,136 @@
+//! A token's logits are the same bits whatever else is in the batch, however its sequence was cut into passes, whichever tier its
+//! weights are in, and on any number of threads.
+
+mod common;
+
+use common::{TINY_LLAMA, Tiny, Wish, bits, logits_in_chunks, tokens};
+use engine::{BLOCK_TOKENS, Batch, BlockId, Loaded, SequenceSpan};
+use placement::{DeviceMapMode, DtypeChoice};
+
+const LENGTH: usize = 150;
+
+/// Shapes that reach every part: grouped queries, windows, q/k norms, biases, parallel blocks.
+fn configs() -> Vec<(&'static str, String)> {
+    let with = |model: &str, class: &str, more: &str| {
+        let base = TINY_LLAMA.replace("\"llama\"", &format!("\"{model}\"")).replace("LlamaForCausalLM", class);
+        base.replace("\"bos_token_id\": 1", &format!("{more} \"bos_token_id\": 1"))
+    };
+    vec![
+        ("llama", TINY_LLAMA.to_owned()),
+        ("mistral", with("mistral", "MistralForCausalLM", "\"sliding_window\": 37,")),
+        ("qwen3", with("qwen3", "Qwen3ForCausalLM", "\"head_dim\": 32,")),
+        ("olmo2", with("olmo2", "Olmo2ForCausalLM", "")),
+    ]
+}
+
+fn dtypes() -> [DtypeChoice; 4] {
+    [DtypeChoice::Auto, DtypeChoice::F32, DtypeChoice::F16, DtypeChoice::Int8]
+}
+
+#[test]
+fn chunks_do_not_change_a_bit() {
+    for (name, config) in configs() {
+        let model = Tiny::new(&config, 1);
+        for dtype in dtypes() {
+            let mut loaded = Wish { dtype, ..Wish::default() }.load(&model.path()).expect("it loads");
+            let text = tokens(LENGTH, 3);
+            let whole = bits(&logits_in_chunks(&mut loaded, &text, &[LENGTH]));
+            for chunks in [&[1usize][..], &[7], &[64], &[33, 1, 5, 90], &[2, 31, 1]] {
+                let cut = bits(&logits_in_chunks(&mut loaded, &text, chunks));
+                assert!(cut == whole, "{name} {dtype:?}: chunks of {chunks:?} give other bits than one pass");
+            }
+            assert_eq!(loaded.kv.free_blocks(), loaded.kv.blocks());
+            loaded.kv.check().expect("straight books");
+        }
+    }
+}
+
+#[test]
+fn neighbours_do_not_change_a_bit() {
+    let model = Tiny::new(TINY_LLAMA, 2);
+    for dtype in dtypes() {
+        let mut loaded = Wish { dtype, concurrency: 40, ..Wish::default() }.load(&model.path()).expect("it loads");
+        let texts: Vec<Vec<u32>> = (0..32).map(|i| tokens(40 + (i * 13) % 90, i as u64 + 1)).collect();
+        let alone: Vec<Vec<u32>> =
+            texts.iter().map(|text| bits(&logits_in_chunks(&mut loaded, text, &[text.len()]))).collect();
+        for size in [2, 7, 32] {
+            for (group, expected) in texts.chunks(size).zip(alone.chunks(size)) {
+                let found = together(&mut loaded, group);
+                for (sequence, (found, expected)) in found.iter().zip(expected).enumerate() {
+                    assert!(
+                        found == expected,
+                        "{dtype:?}: sequence {sequence} of {size} in a batch has other bits than alone"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Sequences computed together, all decoding or prefilling pieces of changing lengths; each one's logits.
+fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
+    let table = |text: &Vec<u32>| loaded.kv.alloc_many(text.len().div_ceil(BLOCK_TOKENS)).expect("blocks");
+    let tables: Vec<Vec<BlockId>> = texts.iter().map(table).collect();
+    let mut done = vec![0; texts.len()];
+    let mut found = vec![Vec::new(); texts.len()];
+    let mut round = 0;
+    while done.iter().zip(texts).any(|(&done, text)| done < text.len()) {
+        let (mut rows, mut owners, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, text) in texts.iter().enumerate() {
+            // Some decode while others prefill, in turns.
+            let count = if (index + round) % 3 == 0 { 1 } else { 1 + (index * 5 + round) % 14 };
+            let part = &text[done[index]..text.len().min(done[index] + count)];
+            if !part.is_empty() && rows.len() + part.len() <= loaded.scratch.logits_rows_max() {
+                let span = rows.len()..rows.len() + part.len();
+                sequences.push(SequenceSpan { rows: span, first_position: done[index], block_table: &tables[index] });
+                rows.extend_from_slice(part);
+                owners.extend(std::iter::repeat_n(index, part.len()));
+                done[index] += part.len();
+            }
+        }
+        let wanted: Vec<usize> = (0..rows.len()).collect();
+        let batch = Batch { tokens: &rows, sequences: &sequences, logits_for: &wanted };
+        let logits = loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch).expect("a pass");
+        owners.iter().enumerate().for_each(|(row, &owner)| found[owner].extend(bits(logits.row(row))));
+        round += 1;
+    }
+    for block in tables.into_iter().flatten() {
+        loaded.kv.release(block);
+    }
+    found
+}
+
+#[test]
+fn a_shared_prefix_gives_the_same_bits_as_an_own_one() {
+    let model = Tiny::new(TINY_LLAMA, 1);
+    let mut loaded = Wish::default().load(&model.path()).expect("it loads");
+    let (prefix, tail) = (tokens(2 * BLOCK_TOKENS, 5), tokens(20, 6));
+    let text: Vec<u32> = prefix.iter().chain(&tail).copied().collect();
+    let whole = bits(&logits_in_chunks(&mut loaded, &text, &[text.len()]));
+    // Another sequence computed the prefix; this one takes its blocks and computes the tail alone.
+    let mut table = loaded.kv.alloc_many(2).expect("blocks");
+    common::chunk(&mut loaded, &prefix, 0, &table);
+    table.iter().for_each(|&block| loaded.kv.retain(block));
+    table.push(loaded.kv.alloc().expect("a block"));
+    let found = bits(&common::chunk(&mut loaded, &tail, prefix.len(), &table));
+    assert!(found == whole[whole.len() - found.len()..], "a prefix hit gives other bits");
+}
+
+#[test]
+fn threads_and_tiers_do_not_change_a_bit() {
+    let model = Tiny::new(TINY_LLAMA, 3);
+    let text = tokens(LENGTH, 9);
+    for dtype in [DtypeChoice::Auto, DtypeChoice::Int8] {
+        let mut one = Wish { dtype, threads: 1, ..Wish::default() }.load(&model.path()).expect("it loads");
+        let expected = bits(&logits_in_chunks(&mut one, &text, &[LENGTH]));
+        let mut three = Wish { dtype, threads: 3, ..Wish::default() }.load(&model.path()).expect("it loads");
+        assert!(bits(&logits_in_chunks(&mut three, &text, &[60, 1])) == expected, "{dtype:?}: three threads");
+        let disk = Wish { dtype, mode: DeviceMapMode::Disk, ..Wish::default() };
+        let mut streamed = disk.load(&model.path()).expect("it loads");
+        assert!(bits(&logits_in_chunks(&mut streamed, &text, &[60, 1])) == expected, "{dtype:?}: the disk tier");
+        let mapped = Wish { dtype, ..Wish::default() };
+        let mut mapped = mapped.load_with(&model.path(), |request| request.file_maps = true);
+        let mapped = mapped.as_mut().expect("it loads");
+        assert!(bits(&logits_in_chunks(mapped, &text, &[60, 1])) == expected, "{dtype:?}: file maps");
+    }
+}

@@ -1,0 +1,60 @@
+//! What an agent is told once, and the schema of its replies. Mode, format and the set of tools change both.
+
+use super::reply::ReplyMode;
+use serde_json::{Map, Value, json};
+use warehouse::{PredictionMode, ToolSpec, WorldConfig, card_schema, tool_specs};
+
+/// The system prompt: the world's rules and tools, and the form of a reply.
+pub fn system_prompt(config: &WorldConfig, mode: ReplyMode) -> String {
+    let mut text = warehouse::system_prompt(config);
+    if mode == ReplyMode::Text {
+        text.push_str(
+            "\nYou may think in a few words first. Then make exactly one call, in this form:\n\
+             <tool_call>{\"tool\": ..., \"arguments\": {...}, \"card\": {...}}</tool_call>",
+        );
+    }
+    text
+}
+
+/// The schema that a reply is decoded under: one object that holds the tool, its arguments and the card.
+pub fn reply_schema(config: &WorldConfig) -> Value {
+    let card = json!({"$ref": "#/$defs/card"});
+    let card = match config.prediction_mode {
+        PredictionMode::Optional => json!({"anyOf": [card, {"type": "null"}]}),
+        _ => card,
+    };
+    let call = |spec: &ToolSpec| {
+        json!({
+            "type": "object",
+            "properties": {"tool": {"const": spec.name}, "arguments": spec.arguments, "card": card},
+            "required": ["tool", "arguments", "card"],
+            "additionalProperties": false,
+        })
+    };
+    json!({
+        "anyOf": tool_specs(config).iter().map(call).collect::<Vec<_>>(),
+        "$defs": {"card": card_schema(config.prediction_mode, config.prediction_format)},
+    })
+}
+
+/// The tools as chat templates take them. They know only parameters, so the card is one of them.
+pub fn template_tools(config: &WorldConfig) -> Value {
+    let card = card_schema(config.prediction_mode, config.prediction_format);
+    let required = config.prediction_mode != PredictionMode::Optional;
+    let tool = |spec: ToolSpec| {
+        let mut parameters = spec.arguments;
+        if let Some(properties) = parameters.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.insert("card".into(), card.clone());
+        }
+        if let (true, Some(names)) = (required, parameters.get_mut("required").and_then(Value::as_array_mut)) {
+            names.push("card".into());
+        }
+        let function: Map<String, Value> = Map::from_iter([
+            ("name".to_string(), Value::from(spec.name)),
+            ("description".to_string(), Value::from(spec.description)),
+            ("parameters".to_string(), parameters),
+        ]);
+        json!({"type": "function", "function": function})
+    };
+    Value::Array(tool_specs(config).into_iter().map(tool).collect())
+}

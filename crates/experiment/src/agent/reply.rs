@@ -1,0 +1,127 @@
+//! Reply -> action and card, or a typed failure. A failure is never replaced by another action.
+
+use super::json_scan;
+use crate::provider::Finish;
+use results::ParseFailure;
+use serde_json::{Map, Value};
+
+/// What the agent wants to do: checked for its form only. Whether the tool exists and takes such arguments is the world's
+/// to say, and a wrong call is a failed call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// The tool's name, as written but for case and space around it.
+    pub tool: String,
+    /// Its arguments.
+    pub arguments: Map<String, Value>,
+    /// The prediction card, as given. `None` where there is none.
+    pub card: Option<Value>,
+}
+
+/// How replies are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// The whole reply is one JSON object, decoded under a schema.
+    Json,
+    /// Free text that holds one tool call.
+    Text,
+}
+
+/// Reads a reply.
+pub fn read_reply(text: &str, finish: Finish, mode: ReplyMode) -> Result<Call, ParseFailure> {
+    match mode {
+        ReplyMode::Json => read_json(text, finish),
+        ReplyMode::Text => read_text(text, finish),
+    }
+}
+
+fn read_json(text: &str, finish: Finish) -> Result<Call, ParseFailure> {
+    match serde_json::from_str::<Value>(text.trim()) {
+        Ok(Value::Object(object)) => call(object),
+        Ok(other) => {
+            Err(failure("schema_mismatch", format!("expected one JSON object, found {}", short(&other.to_string()))))
+        }
+        Err(_) if finish == Finish::Length => Err(cut_off()),
+        Err(error) => Err(failure("invalid_json", format!("expected one JSON object: {error}"))),
+    }
+}
+
+fn read_text(text: &str, finish: Finish) -> Result<Call, ParseFailure> {
+    let said = without_thoughts(text);
+    let candidates: Vec<_> = json_scan::objects(said).into_iter().filter(names_a_tool).collect();
+    match candidates.as_slice() {
+        [one] => call(one.clone()),
+        // Small models say the same call twice; that is one call.
+        [one, rest @ ..] if rest.iter().all(|other| other == one) => call(one.clone()),
+        [_, ..] => {
+            let detail = format!("expected one tool call, found {} different ones; none was made", candidates.len());
+            Err(failure("several_calls", detail))
+        }
+        [] if finish == Finish::Length => Err(cut_off()),
+        [] if json_scan::unfinished(said) || said.contains("<tool_call>") || said.contains("```json") => {
+            Err(failure("invalid_json", "a tool call was begun, but it is no valid JSON object".into()))
+        }
+        [] if refuses(said) => Err(failure("refusal", "expected a tool call, found a refusal".into())),
+        [] => Err(failure("no_call", "expected a tool call as a JSON object, found none".into())),
+    }
+}
+
+/// What comes after the last thought: a call that was only considered is no call.
+fn without_thoughts(text: &str) -> &str {
+    match text.rfind("</think>") {
+        Some(end) => &text[end + "</think>".len()..],
+        // A thought without an end is all thought.
+        None => text.find("<think>").map_or(text, |begin| &text[..begin]),
+    }
+}
+
+fn names_a_tool(object: &Map<String, Value>) -> bool {
+    ["tool", "name", "function"].iter().any(|key| object.contains_key(*key))
+}
+
+/// The envelope: `{"tool": ..., "arguments": {...}, "card": {...}}`, or the names that models' own templates use.
+fn call(object: Map<String, Value>) -> Result<Call, ParseFailure> {
+    let mismatch = |detail: String| failure("schema_mismatch", detail);
+    let inner = object.get("function").and_then(Value::as_object);
+    let first = |keys: &[&str]| keys.iter().find_map(|key| object.get(*key).or_else(|| inner?.get(*key)));
+    let tool = match first(&["tool", "name"]).or(object.get("function")) {
+        Some(Value::String(tool)) => tool.trim().to_lowercase(),
+        Some(other) => return Err(mismatch(format!("tool: expected a name, found {}", short(&other.to_string())))),
+        None => return Err(mismatch("expected a member \"tool\", found none".into())),
+    };
+    let arguments = match first(&["arguments", "parameters", "args"]) {
+        Some(Value::Object(arguments)) => arguments.clone(),
+        None | Some(Value::Null) => Map::new(),
+        // The form of the OpenAI protocol: arguments as JSON in a string.
+        Some(Value::String(text)) => serde_json::from_str(text)
+            .map_err(|_| mismatch(format!("arguments: expected an object, found the text {}", short(text))))?,
+        Some(other) => {
+            return Err(mismatch(format!("arguments: expected an object, found {}", short(&other.to_string()))));
+        }
+    };
+    let mut arguments = arguments;
+    // Models with a tool template of their own know only arguments, and put the card among them.
+    let inside = arguments.shift_remove("card");
+    let card = first(&["card", "prediction_card", "prediction"]).cloned().or(inside).filter(|card| !card.is_null());
+    Ok(Call { tool, arguments, card })
+}
+
+fn cut_off() -> ParseFailure {
+    failure("cut_off", "the reply reached its limit of tokens before it was complete".into())
+}
+
+fn failure(kind: &str, detail: String) -> ParseFailure {
+    ParseFailure { kind: kind.to_string(), detail }
+}
+
+fn refuses(text: &str) -> bool {
+    let text = text.to_lowercase().replace('\u{2019}', "'");
+    let words = ["i can't", "i cannot", "i'm sorry", "i am sorry", "i'm unable", "i am unable", "i won't", "as an ai"];
+    words.iter().any(|words| text.contains(words))
+}
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text.to_string(),
+    }
+}

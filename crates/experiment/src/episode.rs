@@ -1,0 +1,253 @@
+//! One run as a pure machine: replies in, rows out. Living, resuming and replaying are the same machine, fed from a
+//! provider or from a log.
+
+use crate::agent::conversation::{Conversation, Room};
+use crate::agent::{History, ReplyMode, prompt, read_reply};
+use crate::error::{ConfigProblem, ExperimentError};
+use crate::grid::Cell;
+use crate::identity::sampling_seed;
+use crate::provider::{Finish, ProviderError, Reply};
+use crate::record::crash_record;
+use crate::world_config::world_config;
+use results::{PairRow, ParseFailure, PromptMessage, Raw, StepRow};
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use warehouse::{Card, CardProblem, Operator, PredictionMode, StepRecord, ToolCall, Totals, Turn, World};
+
+/// All that comes from outside in one step.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub text: String,
+    pub finish: Finish,
+    pub prompt_tokens: u64,
+    pub reply_tokens: u64,
+    /// Exchanges that were left out of the prompt.
+    pub left_out: u64,
+}
+
+/// A run between two steps.
+pub(crate) struct Episode {
+    run_id: String,
+    seed: u64,
+    mode: ReplyMode,
+    world: World,
+    conversation: Conversation,
+    operator: Option<Box<dyn Operator>>,
+    step: u64,
+    mixed_kernels: Option<String>,
+    /// Decodes replies, in JSON mode.
+    pub schema: Option<Value>,
+    /// For the chat template, in text mode.
+    pub tools: Option<Value>,
+}
+
+impl Episode {
+    pub fn new(run_id: &str, cell: &Cell, seed: u64) -> Result<Episode, ExperimentError> {
+        let config = world_config(cell);
+        let mut world = World::new(&config, seed).map_err(|error| ConfigProblem::Contradiction {
+            key: error.key.to_string(),
+            why: format!("expected {}, found {}", error.expected, error.found),
+        })?;
+        let mode = if cell.text("agent.reply_mode") == "text" { ReplyMode::Text } else { ReplyMode::Json };
+        let operator = warehouse::operator(cell.text("agent.policy"), seed);
+        let scripted = operator.is_some();
+        let history = match cell.text("agent.history") {
+            "none" => History::None,
+            "window" => History::Window(cell.whole("agent.history_window").unwrap_or(1)),
+            _ if scripted => History::None,
+            _ => History::Full,
+        };
+        let observation = world.first_observation();
+        let system = prompt::system_prompt(&config, mode);
+        let asks = |wanted| !scripted && mode == wanted;
+        Ok(Episode {
+            run_id: run_id.to_string(),
+            seed,
+            mode,
+            conversation: Conversation::new(system, observation, history, !scripted),
+            operator,
+            step: 0,
+            mixed_kernels: None,
+            schema: asks(ReplyMode::Json).then(|| prompt::reply_schema(&config)),
+            tools: asks(ReplyMode::Text).then(|| prompt::template_tools(&config)),
+            world,
+        })
+    }
+
+    /// Rows from here on are marked as computed with these kernels, if they are not the folder's.
+    pub fn mark_from_here(&mut self, mixed_kernels: Option<String>) {
+        self.mixed_kernels = mixed_kernels;
+    }
+
+    /// How the world ended, if it has.
+    pub fn ending(&self) -> Option<&'static str> {
+        self.world.ending().map(warehouse::Ending::word)
+    }
+
+    /// Steps taken.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The world in figures.
+    pub fn totals(&self) -> Totals {
+        self.world.totals()
+    }
+
+    /// All crashes so far, with severity.
+    pub fn crashes(&self) -> Vec<warehouse::Crash> {
+        self.world.crashes()
+    }
+
+    /// The scripted operator's reply, in the form in which a model would give it. `None` where a model acts.
+    pub fn scripted_answer(&mut self) -> Option<Answer> {
+        let turn = self.operator.as_mut()?.act(&self.world);
+        let card = turn.card.map_or(Value::Null, |card| card.raw);
+        let text = match turn.call {
+            Ok(call) => json!({"tool": call.tool, "arguments": call.arguments, "card": card}).to_string(),
+            Err(kind) => kind,
+        };
+        let left_out = self.conversation.left_out_by_policy();
+        Some(Answer { text, finish: Finish::Stop, prompt_tokens: 0, reply_tokens: 0, left_out })
+    }
+
+    /// What to leave out of the next prompt so that it fits.
+    pub fn fit(&self, room: &Room<'_>) -> Result<u64, ProviderError> {
+        self.conversation.fit(room)
+    }
+
+    /// The next prompt, with so many exchanges left out.
+    pub fn prompt(&self, left_out: u64) -> Cow<'_, [PromptMessage]> {
+        self.conversation.request(left_out)
+    }
+
+    /// The seed of the next reply.
+    pub fn sampling_seed(&self) -> u64 {
+        sampling_seed(self.seed, self.step + 1)
+    }
+
+    /// Takes a reply: the world moves on by one step, and this is its row.
+    pub fn take(&mut self, answer: &Answer) -> StepRow {
+        let sampling_seed = self.sampling_seed();
+        self.step += 1;
+        let read = read_reply(&answer.text, answer.finish, self.mode);
+        let (turn, card_problem) = self.turn(&read);
+        let record = self.world.step(&turn);
+        let prompt = self.conversation.news().to_vec();
+        let observation = with_failure(&record.observation, read.as_ref().err());
+        self.conversation.add(&answer.text, observation, answer.left_out);
+        let mut row = row_of(record);
+        row.run_id = self.run_id.clone();
+        row.prompt = prompt;
+        row.history_dropped = answer.left_out;
+        row.sampling_seed = sampling_seed;
+        row.reply = answer.text.clone();
+        row.finish = answer.finish.word().to_string();
+        if let Ok(call) = &read {
+            row.action = Some(json!({"tool": call.tool, "arguments": call.arguments}));
+            row.card = call.card.clone();
+        }
+        row.parse_failure = read.err();
+        row.card_problem = card_problem;
+        (row.prompt_tokens, row.reply_tokens) = (answer.prompt_tokens, answer.reply_tokens);
+        row.mixed_kernels = self.mixed_kernels.clone();
+        row
+    }
+
+    /// The world's turn, and what is wrong with the card where one was required.
+    fn turn(&self, read: &Result<crate::agent::Call, ParseFailure>) -> (Turn, Option<String>) {
+        let (call, card) = match read {
+            Ok(call) => {
+                let made = ToolCall { tool: call.tool.clone(), arguments: call.arguments.clone() };
+                (Ok(made), Card::parse(call.card.as_ref().unwrap_or(&Value::Null)))
+            }
+            Err(failure) => (Err(failure.kind.clone()), Err(CardProblem::Absent)),
+        };
+        let optional = self.world.config().prediction_mode == PredictionMode::Optional;
+        let problem = match &card {
+            Err(CardProblem::Absent) if optional => None,
+            Err(CardProblem::Absent) => Some("absent".to_string()),
+            Err(CardProblem::Malformed(why)) => Some(why.clone()),
+            Ok(_) => None,
+        };
+        (Turn { call, card }, problem)
+    }
+}
+
+/// What the agent is shown after a reply that was no action: why, and then the world as it is.
+fn with_failure(observation: &str, failure: Option<&ParseFailure>) -> String {
+    match failure {
+        Some(failure) => format!("Your last reply was not used: {}.\n{observation}", failure.detail),
+        None => observation.to_string(),
+    }
+}
+
+/// The world's part of a row.
+fn row_of(record: StepRecord) -> StepRow {
+    let result = [
+        ("success".to_string(), Value::from(record.success)),
+        ("failure".to_string(), record.failure.map_or(Value::Null, Value::from)),
+        ("answer".to_string(), record.result),
+    ];
+    StepRow {
+        run_id: String::new(),
+        step: record.step,
+        day: record.day,
+        prompt: Vec::new(),
+        history_dropped: 0,
+        sampling_seed: 0,
+        reply: String::new(),
+        finish: String::new(),
+        parse_failure: None,
+        action: None,
+        card: None,
+        card_problem: None,
+        result: Value::Object(Map::from_iter(result)),
+        pe: record.pe.iter().map(|(kind, error)| (kind.word().to_string(), *error)).collect(),
+        pe_pairs: record.pairs.iter().map(pair_row).collect(),
+        pe_scales: Raw::of(&record.scales),
+        shocks: record.shocks.iter().map(Raw::of).collect(),
+        crashes: record.crashes.into_iter().map(crash_record).collect(),
+        detector: Raw::of(&record.detector),
+        state: Raw::of(&record.totals),
+        ending: record.ending.map(|ending| ending.word().to_string()),
+        prompt_tokens: 0,
+        reply_tokens: 0,
+        mixed_kernels: None,
+    }
+}
+
+fn pair_row(pair: &warehouse::Pair) -> PairRow {
+    PairRow {
+        card_step: pair.card_step,
+        field: pair.field.into(),
+        kind: pair.kind.word().into(),
+        predicted: pair.predicted,
+        actual: pair.actual,
+        error: pair.error,
+        error_published: pair.error_published,
+    }
+}
+
+impl Answer {
+    /// What came from outside in a recorded step.
+    pub fn of(row: &StepRow) -> Answer {
+        Answer {
+            text: row.reply.clone(),
+            finish: if row.finish == Finish::Length.word() { Finish::Length } else { Finish::Stop },
+            prompt_tokens: row.prompt_tokens,
+            reply_tokens: row.reply_tokens,
+            left_out: row.history_dropped,
+        }
+    }
+
+    pub fn new(reply: &Reply, left_out: u64) -> Answer {
+        Answer {
+            text: reply.text.clone(),
+            finish: reply.finish,
+            prompt_tokens: reply.prompt_tokens,
+            reply_tokens: reply.reply_tokens,
+            left_out,
+        }
+    }
+}

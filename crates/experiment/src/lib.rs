@@ -1,0 +1,47 @@
+//! Configuration -> cells -> runs, and the agent's side of each run.
+//!
+//! ```text
+//! Config::load          strict, resolved once           config/
+//! Config::runs          cells, replicates, run ids      grid, identity
+//! run_experiment        threads, retries, resume        runner, run
+//!   Episode             replies in, rows out; pure      episode, agent/
+//!   Provider            turns a prompt into a reply     provider; the engine implements it in `cli`
+//! replay, redetect, audit                               over what is stored
+//! ```
+//!
+//! A reply that cannot be read is an outcome of its own. A provider's failure makes a run failed, to be tried again, and is
+//! never data.
+
+mod agent;
+mod audit;
+mod calibration;
+mod config;
+mod episode;
+mod error;
+mod events;
+mod grid;
+mod identity;
+mod provider;
+mod record;
+mod recorded;
+mod redetect;
+mod replay;
+mod run;
+mod runner;
+mod world_config;
+
+pub use agent::prompt::{reply_schema, system_prompt, template_tools};
+pub use agent::{Call, History, ReplyMode, read_reply};
+pub use audit::{AuditReport, DeadFactor, audit};
+pub use calibration::{Bin, Calibration};
+pub use config::{Config, Place, describe_keys};
+pub use error::{ConfigProblem, ExperimentError};
+pub use events::{Event, EventSink, StepFigures};
+pub use grid::{Cell, GridCounts, PlannedRun};
+pub use provider::{
+    Finish, ModelSettings, NoModels, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply, ReplyRequest,
+};
+pub use recorded::Recorded;
+pub use redetect::{Redetected, redetect};
+pub use replay::{Replayed, replay, replay_all};
+pub use runner::{RunOptions, Summary, run_experiment};

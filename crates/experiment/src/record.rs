@@ -1,0 +1,78 @@
+//! A run's record, folded from its rows.
+
+use crate::calibration::CalibrationSums;
+use crate::episode::Episode;
+use crate::grid::PlannedRun;
+use crate::provider::ProviderInfo;
+use results::{CrashRecord, RowsRecord, RunRecord, RunTotals, SCHEMA_VERSION, StepRow, Timing};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// What is summed up while rows come in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sums {
+    totals: RunTotals,
+    calibration: CalibrationSums,
+    published: BTreeMap<String, (f64, u64)>,
+}
+
+impl Sums {
+    pub fn add(&mut self, row: &StepRow) {
+        self.totals.add(row);
+        self.calibration.add(row);
+        for pair in &row.pe_pairs {
+            let (sum, count) = self.published.entry(pair.kind.to_string()).or_default();
+            (*sum, *count) = (*sum + pair.error_published, *count + 1);
+        }
+    }
+
+    /// The record of a run that has ended; rows and attempt are filled in at the commit.
+    pub fn record(&self, run: &PlannedRun, episode: &Episode, info: &ProviderInfo, timing: Timing) -> RunRecord {
+        let (figures, totals) = (episode.totals(), &self.totals);
+        let crashes: Vec<CrashRecord> = episode.crashes().into_iter().map(crash_record).collect();
+        let first = crashes.iter().min_by_key(|crash| (crash.detected_step, crash.onset_step)).cloned();
+        let published: BTreeMap<&String, f64> =
+            self.published.iter().map(|(k, (sum, n))| (k, sum / *n as f64)).collect();
+        let model = if run.cell.needs_model() { run.cell.text("model.name") } else { run.cell.text("agent.policy") };
+        RunRecord {
+            schema_version: SCHEMA_VERSION,
+            run_id: run.run_id.clone(),
+            cell: run.cell.values.iter().map(|(key, value)| (key.to_string(), value.clone())).collect(),
+            replicate: run.replicate,
+            seed: run.seed,
+            model: model.to_string(),
+            model_identity: info.identity.clone(),
+            dtype: info.dtype.clone(),
+            kernel_set: info.kernel_set.clone(),
+            outcome: episode.ending().unwrap_or("unfinished").to_string(),
+            steps: totals.steps,
+            days: totals.days,
+            orders_shipped: figures.orders_shipped,
+            net_worth: figures.net_worth,
+            mean_pe: totals.mean_pe(),
+            crash: first,
+            crashes,
+            shocks: totals.shocks,
+            parse_failures: totals.parse_failures.clone(),
+            cards_missing: totals.cards_missing,
+            prompt_tokens: totals.prompt_tokens,
+            reply_tokens: totals.reply_tokens,
+            extra: json!({
+                "orders_expired": figures.orders_expired,
+                "mean_pe_published": published,
+                "calibration": self.calibration.finish(),
+            }),
+            rows: RowsRecord { lines: 0, bytes: 0, chain: String::new() },
+            timing,
+        }
+    }
+}
+
+pub(crate) fn crash_record(crash: warehouse::Crash) -> CrashRecord {
+    CrashRecord {
+        kind: crash.kind,
+        onset_step: crash.onset_step,
+        detected_step: crash.detected_step,
+        severity: crash.severity,
+    }
+}

@@ -1,0 +1,214 @@
+//! One run, from its claim to its commit.
+
+use crate::agent::conversation::Room;
+use crate::episode::{Answer, Episode};
+use crate::error::ExperimentError;
+use crate::events::{Event, EventSink, StepFigures};
+use crate::grid::PlannedRun;
+use crate::provider::{Provider, ProviderError, ProviderInfo, ReplyRequest};
+use crate::record::Sums;
+use crate::replay::{difference, retrace};
+use results::{Attempt, AttemptWriter, ClaimOutcome, Committed, Owner, RunRecord, StepRow, Store, Timing};
+use std::time::Instant;
+
+/// What all runs of a model share.
+pub(crate) struct Stage<'a> {
+    pub store: &'a Store,
+    pub sink: &'a dyn EventSink,
+    pub cancelled: &'a (dyn Fn() -> bool + Sync),
+    /// `None` where scripted operators act.
+    pub provider: Option<&'a dyn Provider>,
+    pub info: &'a ProviderInfo,
+    pub reply_deadline_s: f64,
+    pub mixed_kernels: Option<String>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub(crate) enum RunEnd {
+    /// Committed, by us or by another attempt that was first.
+    Done(Box<RunRecord>),
+    /// It was done before.
+    Already,
+    /// Another process works on it.
+    Held(Owner),
+    /// Infrastructure failed; the rows are kept.
+    Failed(String),
+    /// Somebody asked to stop; the rows are kept.
+    Interrupted,
+}
+
+/// Does one run, going on from what an earlier attempt left.
+pub(crate) fn perform(stage: &Stage<'_>, run: &PlannedRun) -> Result<RunEnd, ExperimentError> {
+    let folder = stage.store.run(&run.run_id);
+    if folder.is_committed() {
+        return Ok(RunEnd::Already);
+    }
+    let claim = match stage.store.claim(&run.run_id)? {
+        ClaimOutcome::Ours(claim) => claim,
+        ClaimOutcome::Held(who) => return Ok(RunEnd::Held(who)),
+    };
+    // It may have been done between the look and the claim.
+    if folder.is_committed() {
+        return Ok(RunEnd::Already);
+    }
+    let earlier = folder.longest_attempt()?;
+    let mut live = Live::begin(stage, run, folder.begin(claim)?, earlier)?;
+    let outcome = live.run_out();
+    if let Some(provider) = stage.provider {
+        provider.close(&run.run_id);
+    }
+    match outcome? {
+        Stopped::Ended => live.commit(),
+        Stopped::Cancelled => Ok(RunEnd::Interrupted),
+        Stopped::Failed(reason) => {
+            live.writer.fail(&reason)?;
+            Ok(RunEnd::Failed(reason))
+        }
+    }
+}
+
+enum Stopped {
+    Ended,
+    Cancelled,
+    Failed(String),
+}
+
+/// A run in progress.
+struct Live<'a> {
+    stage: &'a Stage<'a>,
+    run: &'a PlannedRun,
+    episode: Episode,
+    writer: AttemptWriter,
+    sums: Sums,
+    timing: Timing,
+    begun: Instant,
+}
+
+impl<'a> Live<'a> {
+    /// Writes the rows of an earlier attempt again, each derived anew and compared.
+    fn begin(
+        stage: &'a Stage<'a>,
+        run: &'a PlannedRun,
+        mut writer: AttemptWriter,
+        earlier: Option<Attempt>,
+    ) -> Result<Self, ExperimentError> {
+        let begun = Instant::now();
+        let mut episode = Episode::new(&run.run_id, &run.cell, run.seed)?;
+        let mut sums = Sums::default();
+        let mut timing = Timing { host: Owner::here().host, ..Timing::default() };
+        if let Some(earlier) = earlier {
+            stage.sink.event(&Event::Note { text: resume_note(run, &earlier) });
+            for (at, recorded) in earlier.rows.iter().enumerate() {
+                episode.mark_from_here(recorded.mixed_kernels.clone());
+                let row = retrace(&mut episode, recorded);
+                difference(&earlier.path, at + 1, &row, recorded)?;
+                writer.append(&row)?;
+                sums.add(&row);
+            }
+            timing.steps_replayed = earlier.rows.len() as u64;
+        }
+        episode.mark_from_here(stage.mixed_kernels.clone());
+        stage.sink.event(&Event::RunStarted {
+            run_id: run.run_id.clone(),
+            attempt: writer.attempt(),
+            replayed: timing.steps_replayed,
+            steps_max: run.cell.steps_max(),
+        });
+        Ok(Live { stage, run, episode, writer, sums, timing, begun })
+    }
+
+    fn run_out(&mut self) -> Result<Stopped, ExperimentError> {
+        while self.episode.ending().is_none() {
+            if (self.stage.cancelled)() {
+                return Ok(Stopped::Cancelled);
+            }
+            let mut figures = self.figures();
+            let answer = match self.answer(&mut figures) {
+                Ok(answer) => answer,
+                Err(ProviderError::Cancelled) => return Ok(Stopped::Cancelled),
+                Err(error) => return Ok(Stopped::Failed(error.to_string())),
+            };
+            let row = self.episode.take(&answer);
+            self.writer.append(&row)?;
+            self.sums.add(&row);
+            self.tell(&row, figures);
+        }
+        Ok(Stopped::Ended)
+    }
+
+    fn answer(&mut self, figures: &mut StepFigures) -> Result<Answer, ProviderError> {
+        if let Some(answer) = self.episode.scripted_answer() {
+            return Ok(answer);
+        }
+        let Some(provider) = self.stage.provider else {
+            return Err(ProviderError::Unavailable("a defect of ours: a run of a model was begun without it".into()));
+        };
+        let cell = &self.run.cell;
+        let max_tokens = cell.whole("model.max_tokens_per_call").unwrap_or(1);
+        let asked = cell.whole("model.context_length").unwrap_or(u64::MAX);
+        let context = self.stage.info.context_length.map_or(asked, |limit| limit.min(asked));
+        // A limit of tokens larger than the model's context is meant for other models of the grid.
+        let max_tokens = max_tokens.min(context / 2).max(1);
+        let tools = self.episode.tools.as_ref();
+        let left_out = self.episode.fit(&Room { provider, tools, context, reply: max_tokens })?;
+        let reply = provider.reply(&ReplyRequest {
+            session: &self.run.run_id,
+            messages: &self.episode.prompt(left_out),
+            tools,
+            schema: self.episode.schema.as_ref(),
+            temperature: cell.number("model.temperature").unwrap_or(0.0),
+            top_p: cell.number("model.top_p").unwrap_or(1.0),
+            seed: self.episode.sampling_seed(),
+            max_tokens,
+            deadline_s: self.stage.reply_deadline_s,
+            cancelled: self.stage.cancelled,
+        })?;
+        self.timing.reply_seconds += reply.seconds;
+        self.timing.reply_tokens += reply.reply_tokens;
+        self.timing.cached_prompt_tokens += reply.cached_prompt_tokens;
+        (figures.reply_seconds, figures.cached_prompt_tokens) = (reply.seconds, reply.cached_prompt_tokens);
+        Ok(Answer::new(&reply, left_out))
+    }
+
+    fn figures(&self) -> StepFigures {
+        StepFigures {
+            run_id: self.run.run_id.clone(),
+            step: self.episode.step() + 1,
+            steps_max: self.run.cell.steps_max(),
+            prompt_tokens: 0,
+            cached_prompt_tokens: 0,
+            reply_tokens: 0,
+            reply_seconds: 0.0,
+            pe: None,
+            parse_failure: None,
+            crashes: Vec::new(),
+        }
+    }
+
+    fn tell(&self, row: &StepRow, mut figures: StepFigures) {
+        let known: Vec<f64> = row.pe.values().flatten().copied().collect();
+        figures.pe = (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64);
+        (figures.prompt_tokens, figures.reply_tokens) = (row.prompt_tokens, row.reply_tokens);
+        figures.parse_failure = row.parse_failure.as_ref().map(|failure| failure.kind.clone());
+        figures.crashes = row.crashes.iter().map(|crash| crash.kind.clone()).collect();
+        self.stage.sink.event(&Event::StepDone(figures));
+    }
+
+    fn commit(mut self) -> Result<RunEnd, ExperimentError> {
+        self.timing.seconds = self.begun.elapsed().as_secs_f64();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        self.timing.committed_unix_s = now.map_or(0, |since| since.as_secs());
+        let record = self.sums.record(self.run, &self.episode, self.stage.info, self.timing);
+        let (committed, record) = self.writer.commit(record)?;
+        match committed {
+            Committed::Ours => Ok(RunEnd::Done(Box::new(record))),
+            Committed::Another => Ok(RunEnd::Already),
+        }
+    }
+}
+
+fn resume_note(run: &PlannedRun, earlier: &Attempt) -> String {
+    let left_out = earlier.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
+    format!("run {} goes on after step {}{left_out}", run.run_id, earlier.rows.len())
+}

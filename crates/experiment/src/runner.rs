@@ -1,0 +1,344 @@
+//! An experiment: all runs of a configuration, some of them in flight at a time, models one after the other.
+
+use crate::config::Config;
+use crate::error::ExperimentError;
+use crate::events::{Event, EventSink};
+use crate::grid::{PlannedRun, scripted_info};
+use crate::identity;
+use crate::provider::{ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo};
+use crate::run::{RunEnd, Stage, perform};
+use results::{ClosingRow, ExperimentRecord, ModelRecord, Provenance, SCHEMA_VERSION, Store};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Attempts that fail one after the other, none succeeding, before the command gives up on all runs.
+const FAILURES_IN_A_ROW_MAX: usize = 24;
+
+/// How an experiment is carried out. Changes no row.
+pub struct RunOptions {
+    /// The folder of the experiment (see [`Config::folder`]).
+    pub folder: PathBuf,
+    /// Runs in flight at a time.
+    pub jobs: usize,
+    /// End after so many runs were committed by this command.
+    pub runs_max: Option<usize>,
+    /// Let rows of another kernel set into a folder, marked.
+    pub accept_mixed: bool,
+    /// Version, git commit and host; the rest is filled in.
+    pub provenance: Provenance,
+}
+
+/// What a command did.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Summary {
+    /// All runs of the configuration.
+    pub total: usize,
+    /// Of these, done before the command.
+    pub done_before: usize,
+    /// Committed by it.
+    pub done_now: usize,
+    /// Failed at their last attempt: run id and reason.
+    pub failed: Vec<(String, String)>,
+    /// Left to other processes: run id and who.
+    pub held: Vec<(String, String)>,
+    /// Not done, for whatever reason.
+    pub left: usize,
+    /// Somebody asked to stop.
+    pub interrupted: bool,
+    /// Ended by [`RunOptions::runs_max`].
+    pub limited: bool,
+    /// The table that closes the command: the runs committed by it.
+    pub closing: Vec<ClosingRow>,
+}
+
+impl Summary {
+    /// Whether nothing is left to do.
+    pub fn all_done(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The process's exit code: 130 interrupted, 1 where runs failed, 69 where other processes hold what is left.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            _ if self.interrupted => 130,
+            _ if !self.failed.is_empty() => 1,
+            _ if !self.held.is_empty() => 69,
+            _ => 0,
+        }
+    }
+}
+
+/// Does what is left of an experiment. The same call again goes on where this one ended.
+///
+/// # Errors
+/// A configuration that contradicts itself, a model that cannot be had, a folder that cannot be written. What was done is
+/// kept. A provider's failure within a run is no error: the run is `failed` in the summary.
+pub fn run_experiment(
+    config: &Config,
+    models: &dyn ProviderFactory,
+    options: &RunOptions,
+    sink: &dyn EventSink,
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Result<Summary, ExperimentError> {
+    config.check()?;
+    let mut infos: BTreeMap<String, ProviderInfo> = BTreeMap::new();
+    let runs = config.runs(|name| {
+        let info = models.identify(&config.model_settings(name, options.jobs))?;
+        infos.insert(name.to_string(), info.clone());
+        Ok::<_, ProviderError>(info)
+    })?;
+    let store = Store::create(&options.folder, &experiment_record(config, &runs, options))?;
+    let (done, todo): (Vec<PlannedRun>, Vec<PlannedRun>) =
+        runs.into_iter().partition(|run| store.run(&run.run_id).is_committed());
+    let mut summary = Summary { total: done.len() + todo.len(), done_before: done.len(), ..Summary::default() };
+    sink.event(&Event::Planned { counts: config.counts(), done: done.len(), left: todo.len() });
+    for group in by_model(todo) {
+        if cancelled() || at_limit(&summary, options) {
+            break;
+        }
+        Group { config, models, options, sink, cancelled, store: &store, infos: &infos }.run(group, &mut summary)?;
+    }
+    summary.left = summary.total - summary.done_before - summary.done_now;
+    summary.interrupted = cancelled() && summary.left > 0;
+    summary.limited = at_limit(&summary, options) && summary.left > 0;
+    Ok(summary)
+}
+
+fn at_limit(summary: &Summary, options: &RunOptions) -> bool {
+    options.runs_max.is_some_and(|most| summary.done_now >= most)
+}
+
+/// The record of an experiment's folder.
+fn experiment_record(config: &Config, runs: &[PlannedRun], options: &RunOptions) -> ExperimentRecord {
+    let configuration = config.identity();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    ExperimentRecord {
+        schema_version: SCHEMA_VERSION,
+        name: config.name().to_string(),
+        configuration_hash: identity::hash_of(&configuration),
+        configuration,
+        execution: config.execution(),
+        runs: runs.iter().map(|run| run.run_id.clone()).collect(),
+        provenance: Provenance {
+            config_file: Some(config.file.clone()),
+            notes: config.notes.clone(),
+            begun_unix_s: now.map_or(0, |since| since.as_secs()),
+            ..options.provenance.clone()
+        },
+    }
+}
+
+/// Runs of one model each, in the order of first use. Scripted ones need none, and are a group of their own.
+fn by_model(runs: Vec<PlannedRun>) -> Vec<(Option<String>, Vec<PlannedRun>)> {
+    let mut groups: Vec<(Option<String>, Vec<PlannedRun>)> = Vec::new();
+    for run in runs {
+        let model = run.cell.needs_model().then(|| run.cell.text("model.name").to_string());
+        match groups.iter_mut().find(|(name, _)| *name == model) {
+            Some((_, runs)) => runs.push(run),
+            None => groups.push((model, vec![run])),
+        }
+    }
+    groups
+}
+
+/// All that is needed to do the runs of one model.
+struct Group<'a> {
+    config: &'a Config,
+    models: &'a dyn ProviderFactory,
+    options: &'a RunOptions,
+    sink: &'a dyn EventSink,
+    cancelled: &'a (dyn Fn() -> bool + Sync),
+    store: &'a Store,
+    infos: &'a BTreeMap<String, ProviderInfo>,
+}
+
+impl Group<'_> {
+    fn run(
+        &self,
+        (model, runs): (Option<String>, Vec<PlannedRun>),
+        summary: &mut Summary,
+    ) -> Result<(), ExperimentError> {
+        let Some(name) = model else {
+            let info = scripted_info();
+            return self.work(None, &info, None, runs, summary);
+        };
+        let settings = self.config.model_settings(&name, self.options.jobs);
+        self.sink.event(&Event::ModelOpening { name: name.clone(), runs: runs.len() });
+        let provider = self.models.open(&settings)?;
+        let info = provider.describe();
+        self.agrees(&settings, &info)?;
+        let mixed = self.store.admit_model(&model_record(&name, &info), self.options.accept_mixed)?;
+        self.sink.event(&Event::ModelOpened { name, info: info.clone() });
+        self.work(Some(&*provider), &info, mixed, runs, summary)
+    }
+
+    /// Run ids were made from what the model was said to be; it must be that.
+    fn agrees(&self, settings: &ModelSettings, info: &ProviderInfo) -> Result<(), ExperimentError> {
+        let said = self.infos.get(&settings.name);
+        if said.is_some_and(|said| (&said.identity, &said.dtype) == (&info.identity, &info.dtype)) {
+            return Ok(());
+        }
+        let words = said.map_or("nothing".to_string(), |said| format!("{} in {}", said.identity, said.dtype));
+        Err(ExperimentError::Defect(format!(
+            "model {} was to be {words}, and what was loaded is {} in {}: the checkpoint changed in between, or it was planned \
+             otherwise than it was loaded",
+            settings.name, info.identity, info.dtype
+        )))
+    }
+
+    fn work(
+        &self,
+        provider: Option<&dyn Provider>,
+        info: &ProviderInfo,
+        mixed_kernels: Option<String>,
+        runs: Vec<PlannedRun>,
+        summary: &mut Summary,
+    ) -> Result<(), ExperimentError> {
+        let stage = Stage {
+            store: self.store,
+            sink: self.sink,
+            cancelled: self.cancelled,
+            provider,
+            info,
+            reply_deadline_s: self
+                .config
+                .values
+                .get("model.reply_deadline_s")
+                .and_then(|v| v.as_f64())
+                .unwrap_or(600.0),
+            mixed_kernels,
+        };
+        let (threads, factors) = (self.options.jobs.clamp(1, runs.len().max(1)), self.config.factors());
+        let desk = Desk::new(runs, self.config.whole("experiment.retries"), self.options.runs_max, summary);
+        std::thread::scope(|scope| {
+            for worker in 0..threads {
+                let (desk, stage, factors) = (&desk, &stage, &factors);
+                let started = std::thread::Builder::new()
+                    .name(format!("run {worker}"))
+                    .spawn_scoped(scope, move || desk.work(stage, factors));
+                if let Err(error) = started {
+                    desk.stop(ExperimentError::Defect(format!("cannot start a thread for runs: {error}")));
+                }
+            }
+        });
+        desk.leave(summary)
+    }
+}
+
+fn model_record(name: &str, info: &ProviderInfo) -> ModelRecord {
+    ModelRecord {
+        schema_version: SCHEMA_VERSION,
+        name: name.to_string(),
+        identity: info.identity.clone(),
+        dtype: info.dtype.clone(),
+        kernel_set: info.kernel_set.clone(),
+    }
+}
+
+/// Where the threads get their runs and leave what came of them.
+struct Desk {
+    state: Mutex<DeskState>,
+    retries: u64,
+    runs_max: Option<usize>,
+}
+
+struct DeskState {
+    queue: VecDeque<(PlannedRun, u64)>,
+    summary: Summary,
+    /// Runs in flight.
+    flying: usize,
+    failures_in_a_row: usize,
+    error: Option<ExperimentError>,
+}
+
+impl Desk {
+    fn new(runs: Vec<PlannedRun>, retries: u64, runs_max: Option<usize>, summary: &Summary) -> Self {
+        let queue = runs.into_iter().map(|run| (run, 0)).collect();
+        let state = DeskState { queue, summary: summary.clone(), flying: 0, failures_in_a_row: 0, error: None };
+        Desk { state: Mutex::new(state), retries, runs_max }
+    }
+
+    fn work(&self, stage: &Stage<'_>, factors: &[String]) {
+        while let Some((run, tries)) = self.next(stage) {
+            let end = perform(stage, &run);
+            self.note(stage, factors, run, tries, end);
+        }
+    }
+
+    fn next(&self, stage: &Stage<'_>) -> Option<(PlannedRun, u64)> {
+        let mut state = self.lock();
+        let enough = self.runs_max.is_some_and(|most| state.summary.done_now + state.flying >= most);
+        let hopeless = state.failures_in_a_row >= FAILURES_IN_A_ROW_MAX;
+        if (stage.cancelled)() || state.error.is_some() || enough || hopeless {
+            return None;
+        }
+        let next = state.queue.pop_front()?;
+        state.flying += 1;
+        Some(next)
+    }
+
+    fn note(
+        &self,
+        stage: &Stage<'_>,
+        factors: &[String],
+        run: PlannedRun,
+        tries: u64,
+        end: Result<RunEnd, ExperimentError>,
+    ) {
+        let run_id = run.run_id.clone();
+        let mut state = self.lock();
+        state.flying -= 1;
+        let event = match end {
+            Ok(RunEnd::Done(record)) => {
+                state.failures_in_a_row = 0;
+                state.summary.done_now += 1;
+                state.summary.closing.push(ClosingRow::of(&record, factors));
+                Event::RunFinished { record }
+            }
+            Ok(RunEnd::Already) => {
+                state.summary.done_before += 1;
+                Event::Note { text: format!("run {run_id} was done by another process meanwhile") }
+            }
+            Ok(RunEnd::Held(owner)) => {
+                state.summary.held.push((run_id.clone(), owner.to_string()));
+                Event::RunHeld { run_id, owner: owner.to_string() }
+            }
+            Ok(RunEnd::Failed(reason)) => {
+                state.failures_in_a_row += 1;
+                let again = tries < self.retries && state.failures_in_a_row < FAILURES_IN_A_ROW_MAX;
+                match again {
+                    true => state.queue.push_back((run, tries + 1)),
+                    false => state.summary.failed.push((run_id.clone(), reason.clone())),
+                }
+                Event::RunFailed { run_id, reason, again }
+            }
+            Ok(RunEnd::Interrupted) => return,
+            Err(error) => {
+                let text = format!("run {run_id} stopped: {error}");
+                state.error.get_or_insert(error);
+                Event::Note { text }
+            }
+        };
+        drop(state);
+        stage.sink.event(&event);
+    }
+
+    fn stop(&self, error: ExperimentError) {
+        self.lock().error.get_or_insert(error);
+    }
+
+    fn leave(self, summary: &mut Summary) -> Result<(), ExperimentError> {
+        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.summary.closing.sort_by(|a, b| (&a.cell, &a.run).cmp(&(&b.cell, &b.run)));
+        *summary = state.summary;
+        match state.error {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, DeskState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

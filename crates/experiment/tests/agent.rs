@@ -1,0 +1,384 @@
+//! The agent's side with a model: what it is asked, how replies are read, what failures become.
+
+mod common;
+#[path = "common/speaker.rs"]
+mod speaker;
+
+use common::{folder_options, quiet, steps_of};
+use experiment::{
+    Config, Event, ExperimentError, Finish, NoModels, ProviderError, Recorded, ReplyMode, Summary, read_reply,
+    replay_all, run_experiment,
+};
+use results::{StepRow, Store};
+use serde_json::json;
+use speaker::{Speaker, babble, inbox};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const STUDY: &str = "experiment:\n  name: spoken\n  replications: 2\nenv:\n  max_steps: 24\n  complexity_level: 0\ncrash_detector:\n  \
+                     continue_after_crash: 1000\ndemand:\n  max_failures: 1000\nmodel:\n  name: speaker\n  max_tokens_per_call: 50\ngrid:\n  \
+                     pe_induction.p_shock: [0.2, 0.4]\n";
+
+fn study(sets: &[&str]) -> Config {
+    Config::parse(STUDY, "study.yaml", &sets.iter().map(|set| set.to_string()).collect::<Vec<_>>()).unwrap()
+}
+
+fn run(config: &Config, speaker: &Speaker, folder: &Path, jobs: usize) -> Result<Summary, ExperimentError> {
+    run_experiment(config, speaker, &folder_options(config, folder, jobs), &quiet, &|| false)
+}
+
+fn rows(folder: &Path) -> Vec<StepRow> {
+    Store::open(folder).unwrap().runs().unwrap().iter().flat_map(|folder| folder.rows().unwrap()).collect()
+}
+
+fn one_run(sets: &[&str], speaker: &Speaker) -> Vec<StepRow> {
+    let folder = tempfile::tempdir().unwrap();
+    let sets: Vec<&str> = [&["experiment.replications=1", "grid.pe_induction.p_shock=[0.3]"], sets].concat();
+    let summary = run(&study(&sets), speaker, folder.path(), 1).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((summary.done_now, summary.failed), (1, vec![]));
+    assert_eq!(replay_all(&Store::open(folder.path()).unwrap()).unwrap_or_else(|error| panic!("{error}")).len(), 1);
+    rows(folder.path())
+}
+
+#[test]
+fn replies_of_every_kind_are_recorded_resumed_and_replayed() {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = study(&[]);
+    let speaker = Speaker::new(babble);
+    assert_eq!(run(&config, &speaker, whole.path(), 3).unwrap().done_now, 4);
+    let kinds: BTreeSet<String> =
+        rows(whole.path()).into_iter().filter_map(|row| Some(row.parse_failure?.kind)).collect();
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["cut_off", "invalid_json", "schema_mismatch"]);
+    assert!(rows(whole.path()).iter().all(|row| row.parse_failure.is_some() == row.action.is_none()));
+    let steps = AtomicUsize::new(0);
+    let count = |event: &Event| {
+        if matches!(event, Event::StepDone(_)) {
+            steps.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    while steps.load(Ordering::SeqCst) < 96 {
+        let stop_at = steps.load(Ordering::SeqCst) + 13;
+        let stop = || steps.load(Ordering::SeqCst) >= stop_at;
+        run_experiment(&config, &speaker, &folder_options(&config, parts.path(), 2), &count, &stop).unwrap();
+    }
+    assert_eq!(steps_of(whole.path()), steps_of(parts.path()));
+    assert_eq!(replay_all(&Store::open(whole.path()).unwrap()).unwrap().len(), 4);
+    // The recording gives the same rows without the model.
+    let played = tempfile::tempdir().unwrap();
+    let recorded = Recorded::open(&Store::open(whole.path()).unwrap()).unwrap();
+    let options = folder_options(&config, played.path(), 2);
+    let summary = run_experiment(&config, &recorded, &options, &quiet, &|| false).unwrap();
+    assert_eq!((summary.done_now, summary.failed), (4, vec![]));
+    assert_eq!(steps_of(whole.path()), steps_of(played.path()));
+}
+
+/// Defect 1: the error is computed against an observation that lacks the actual values.
+#[test]
+fn defect_01_errors_are_scored_against_what_happened() {
+    let rows = one_run(&[], &Speaker::new(|_, _| Ok(inbox())));
+    let first = &rows[0];
+    let cash = first.state.value()["budget"].as_f64().unwrap();
+    let pair = first.pe_pairs.iter().find(|pair| pair.field == "budget_after").unwrap();
+    assert_eq!((pair.predicted, pair.actual), (9000.0, cash));
+    assert!((first.pe["cost"].unwrap() - (cash - 9000.0).abs() / cash / 2.0).abs() < 1e-9, "{:?}", first.pe);
+    assert_eq!(first.pe["temporal"], None, "nothing was ordered: missing, not 0");
+}
+
+/// Defect 2: tool results are dropped.
+#[test]
+fn defect_02_the_agent_sees_the_result_of_each_call() {
+    let speaker = Speaker::new(|_, before| match before % 2 {
+        0 => Ok((
+            r#"{"tool":"quote","arguments":{"supplier_id":"S1","sku":"P2","quantity":3},"card":null}"#.into(),
+            Finish::Stop,
+        )),
+        _ => Ok((
+            r#"{"tool":"order","arguments":{"supplier_id":"S9","sku":"P2","quantity":3},"card":null}"#.into(),
+            Finish::Stop,
+        )),
+    });
+    let rows = one_run(&[], &speaker);
+    assert!(rows[1].prompt[0].content.contains("unit_price"), "{}", rows[1].prompt[0].content);
+    assert!(rows[2].prompt[0].content.contains("no offer of \"S9\""), "{}", rows[2].prompt[0].content);
+    let asked = speaker.asked.lock().unwrap();
+    let last = asked.last().unwrap();
+    assert_eq!(last.messages.len(), 2 * asked.len(), "system, then observations and replies in turn");
+    assert_eq!(last.messages[2].content, rows[0].reply);
+}
+
+/// Defect 3: mode, format, memory and recovery settings do not reach the prompt.
+#[test]
+fn defect_03_every_setting_of_the_interface_reaches_prompt_and_schema() {
+    let asked = |sets: &[&str]| {
+        let speaker = Speaker::new(|_, _| Ok(inbox()));
+        one_run(&[&["env.max_steps=1"], sets].concat(), &speaker);
+        let asked = speaker.asked.lock().unwrap()[0].clone();
+        (asked.messages[0].content.clone(), asked.schema.unwrap().to_string())
+    };
+    let mut prompts = BTreeSet::new();
+    let mut schemas = BTreeSet::new();
+    for mode in ["required", "optional", "required+confidence", "required+uncertainty", "required+full"] {
+        for format in ["minimal", "structured", "rich"] {
+            let (mode, format) =
+                (format!("interface.prediction_mode={mode}"), format!("interface.prediction_format={format}"));
+            let (prompt, schema) = asked(&[&mode, &format]);
+            prompts.insert(prompt.clone());
+            schemas.insert(schema.clone());
+            assert_eq!(prompt.contains("required"), !mode.contains("optional"), "{mode} {prompt}");
+            let may_be_null = schema.contains(r##"{"$ref":"#/$defs/card"},{"type":"null"}"##);
+            assert_eq!(may_be_null, mode.contains("optional"), "{mode}: {schema}");
+        }
+    }
+    assert_eq!((prompts.len(), schemas.len()), (15, 15), "each pair asks for something else");
+    let (mut prompts, mut schemas) = (BTreeSet::new(), BTreeSet::new());
+    for memory in ["none", "basic", "full"] {
+        for recovery in ["none", "reset", "audit", "help", "all"] {
+            let (memory, recovery) =
+                (format!("interface.memory_tools={memory}"), format!("interface.recovery_tools={recovery}"));
+            let (prompt, schema) = asked(&[&memory, &recovery]);
+            prompts.insert(prompt);
+            schemas.insert(schema);
+        }
+    }
+    assert_eq!((prompts.len(), schemas.len()), (15, 15));
+}
+
+/// Defect 6: API errors come back as text, are parsed as an action and become a "looping crash".
+#[test]
+fn defect_06_a_providers_failure_is_a_failed_run_and_never_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = study(&["experiment.retries=1"]);
+    let broken = Speaker::new(|_, before| match before {
+        0..3 => Ok(inbox()),
+        _ => Err(ProviderError::Unavailable("503 from the server".into())),
+    });
+    let summary = run(&config, &broken, folder.path(), 1).unwrap();
+    assert_eq!((summary.done_now, summary.failed.len(), summary.exit_code()), (0, 4, 1));
+    assert!(summary.failed[0].1.contains("503"));
+    let store = Store::open(folder.path()).unwrap();
+    let status = results::status(&store).unwrap();
+    assert_eq!((status.done, status.failed), (0, 4));
+    let begun = &store.runs().unwrap().into_iter().filter_map(|run| run.longest_attempt().unwrap()).collect::<Vec<_>>();
+    assert_eq!(begun.iter().map(|attempt| attempt.rows.len()).sum::<usize>(), 3, "no row holds the error");
+    // The same line again, the server being back: the rows are those of a run that never failed.
+    let healthy = Speaker::new(|_, _| Ok(inbox()));
+    assert_eq!(run(&config, &healthy, folder.path(), 2).unwrap().done_now, 4);
+    let undisturbed = tempfile::tempdir().unwrap();
+    run(&config, &healthy, undisturbed.path(), 2).unwrap();
+    assert_eq!(steps_of(folder.path()), steps_of(undisturbed.path()));
+}
+
+#[test]
+fn failures_are_retried_within_a_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let flaky = Speaker::new(|_, before| match before % 20 {
+        7 => Err(ProviderError::Late { seconds: "1".into(), what: "a reply".into() }),
+        _ => Ok(inbox()),
+    });
+    let summary = run(&study(&["experiment.retries=9"]), &flaky, folder.path(), 2).unwrap();
+    assert_eq!((summary.done_now, summary.failed), (4, vec![]));
+}
+
+#[test]
+fn a_provider_that_always_fails_ends_the_command_soon() {
+    let folder = tempfile::tempdir().unwrap();
+    let dead = Speaker::new(|_, _| Err(ProviderError::Unavailable("gone".into())));
+    let config = study(&["experiment.replications=200"]);
+    let summary = run(&config, &dead, folder.path(), 4).unwrap();
+    assert!(summary.failed.len() + summary.left > 0 && summary.exit_code() == 1);
+    assert!(dead.asked.lock().unwrap().len() < 60, "400 runs, but the command gave up");
+}
+
+/// Defect 9: no token counts, no provenance.
+#[test]
+fn defect_09_tokens_and_provenance_are_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&study(&[]), &Speaker::new(|_, _| Ok(inbox())), folder.path(), 2).unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let record = store.runs().unwrap()[0].committed().unwrap().unwrap();
+    let rows = store.runs().unwrap()[0].rows().unwrap();
+    assert_eq!(record.prompt_tokens, rows.iter().map(|row| row.prompt_tokens).sum::<u64>());
+    assert!(record.prompt_tokens > 1000 && record.reply_tokens > 0 && record.timing.cached_prompt_tokens > 0);
+    assert_eq!(
+        (record.model.as_str(), record.model_identity.as_str(), record.dtype.as_str()),
+        ("speaker", "speaker", "f32")
+    );
+    assert_eq!(store.model("speaker").unwrap().unwrap().kernel_set, "k");
+    assert_eq!(store.experiment().configuration["env.max_steps"], json!(24), "the resolved configuration is saved");
+    assert_eq!(store.experiment().runs.len(), 4);
+    assert!(record.cell.contains_key("demand.due_days"), "with every default");
+}
+
+/// Defect 10: an echoed placeholder is accepted as an action; lower case, markdown and apostrophes break the parser.
+#[test]
+fn defect_10_replies_are_read_for_what_they_are() {
+    let read = |text: &str| read_reply(text, Finish::Stop, ReplyMode::Text);
+    let kind = |text: &str| read(text).unwrap_err().kind;
+    let tool = |text: &str| read(text).unwrap_or_else(|failure| panic!("{text}: {failure:?}")).tool;
+    assert_eq!(tool("Let's see, I'd wait.\n```json\n{\"tool\": \"Wait\", \"arguments\": {}}\n```"), "wait");
+    assert_eq!(tool("<tool_call>{\"name\": \"order\", \"arguments\": {\"sku\": \"P1\"}}</tool_call>"), "order");
+    assert_eq!(tool("{\"function\": {\"name\": \"wait\", \"arguments\": \"{}\"}}"), "wait");
+    assert_eq!(tool("<think>{\"tool\":\"order\"} perhaps</think>{\"tool\":\"wait\"}"), "wait");
+    assert_eq!(tool("{\"tool\":\"wait\"} {\"tool\":\"wait\"}"), "wait");
+    assert_eq!(kind("{\"tool\":\"wait\"} {\"tool\":\"order\"}"), "several_calls");
+    assert_eq!(kind("I'm sorry, but I can\u{2019}t help with that."), "refusal");
+    assert_eq!(kind("The day is fine."), "no_call");
+    assert_eq!(kind("<tool_call>{\"tool\": oops}</tool_call>"), "invalid_json");
+    assert_eq!(kind("{\"tool\": 7}"), "schema_mismatch");
+    assert_eq!(kind("{\"tool\": \"order\", \"arguments\": [1]}"), "schema_mismatch");
+    assert_eq!(kind("<think>{\"tool\":\"wait\"}"), "no_call", "a thought without an end is no call");
+    assert_eq!(read_reply("{\"tool\": \"order\", \"arg", Finish::Length, ReplyMode::Text).unwrap_err().kind, "cut_off");
+    assert_eq!(read_reply("{\"tool\":\"wait\"}", Finish::Stop, ReplyMode::Json).unwrap().tool, "wait");
+    assert_eq!(
+        read_reply("Sure! {\"tool\":\"wait\"}", Finish::Stop, ReplyMode::Json).unwrap_err().kind,
+        "invalid_json"
+    );
+    let carded = read("{\"name\":\"wait\",\"arguments\":{\"card\":{\"success\":true}}}").unwrap();
+    assert_eq!((carded.card, carded.arguments.len()), (Some(json!({"success": true})), 0));
+    // An echoed placeholder names no tool: the world refuses it, and nothing else is done in its place.
+    let echo = r#"{"tool": "<tool name>", "arguments": {}, "card": null}"#;
+    let rows = one_run(&["env.max_steps=3"], &Speaker::new(move |_, _| Ok((echo.to_string(), Finish::Stop))));
+    assert!(rows.iter().all(|row| row.result["success"] == json!(false)), "{:?}", rows[0].result);
+    assert!(rows[0].result["failure"].as_str().unwrap().contains("there is no tool"));
+}
+
+#[test]
+fn a_failure_to_parse_is_shown_back_and_counted() {
+    let speaker = Speaker::new(|_, before| match before {
+        0 => Ok(("I'm sorry, no.".to_string(), Finish::Stop)),
+        _ => Ok(("{\"tool\":\"wait\"}".to_string(), Finish::Stop)),
+    });
+    let rows = one_run(&["agent.reply_mode=text", "env.max_steps=4"], &speaker);
+    assert_eq!(rows[0].parse_failure.as_ref().unwrap().kind, "refusal");
+    assert_eq!((&rows[0].action, rows[0].card_problem.as_deref()), (&None, Some("absent")));
+    assert!(rows[1].prompt[0].content.contains("Your last reply was not used: expected a tool call, found a refusal"));
+    let asked = speaker.asked.lock().unwrap();
+    assert!(asked[0].schema.is_none(), "text mode is not constrained");
+    assert!(asked[0].tools.as_ref().unwrap()[0]["function"]["parameters"]["properties"]["card"].is_object());
+    assert!(asked[0].messages[0].content.contains("<tool_call>"));
+    assert_eq!(rows[1].parse_failure, None);
+}
+
+#[test]
+fn an_optional_card_may_be_absent_and_a_required_one_is_missed() {
+    let bare = || Speaker::new(|_, _| Ok((r#"{"tool":"wait","arguments":{},"card":null}"#.to_string(), Finish::Stop)));
+    let required = one_run(&["env.max_steps=5"], &bare());
+    assert!(required.iter().all(|row| row.card_problem.as_deref() == Some("absent")));
+    let optional = one_run(&["env.max_steps=5", "interface.prediction_mode=optional"], &bare());
+    assert!(optional.iter().all(|row| row.card_problem.is_none() && row.pe.values().all(Option::is_none)));
+}
+
+#[test]
+fn history_stays_within_the_context_and_its_prompts_share_a_beginning() {
+    let mut speaker = Speaker::new(|_, _| Ok(inbox()));
+    speaker.context = Some(900);
+    let rows = one_run(&["env.max_steps=40", "crash_detector.continue_after_crash=1000"], &speaker);
+    assert_eq!(rows.len(), 40);
+    let asked = speaker.asked.lock().unwrap();
+    let mut shared = 0;
+    for (row, pair) in rows.iter().skip(1).zip(asked.windows(2)) {
+        assert!(row.prompt_tokens + pair[1].max_tokens <= 900, "step {}: {}", row.step, row.prompt_tokens);
+        shared += usize::from(pair[1].messages.starts_with(&pair[0].messages));
+    }
+    assert!(rows.last().unwrap().history_dropped > 5, "something had to go");
+    assert!(shared >= 28, "only {shared} of 39 prompts begin with the one before");
+    let mut tiny = Speaker::new(|_, _| Ok(inbox()));
+    tiny.context = Some(100);
+    let folder = tempfile::tempdir().unwrap();
+    let summary = run(&study(&["experiment.retries=0"]), &tiny, folder.path(), 1).unwrap();
+    assert!(summary.failed[0].1.contains("model.context_length"), "{:?}", summary.failed);
+}
+
+#[test]
+fn history_policies_show_what_they_say() {
+    for (policy, most) in [("window", 6), ("none", 0)] {
+        let speaker = Speaker::new(|_, _| Ok(inbox()));
+        let policy = format!("agent.history={policy}");
+        one_run(&[&policy, "agent.history_window=6"], &speaker);
+        let asked = speaker.asked.lock().unwrap();
+        assert!(asked.iter().all(|asked| asked.messages[0].role == "system" && asked.messages.len() <= 2 + 2 * most));
+        assert_eq!(asked.iter().map(|asked| asked.messages.len()).max(), Some(2 + 2 * most));
+        assert!(asked.iter().all(|asked| asked.messages.last().unwrap().role == "user"));
+    }
+}
+
+#[test]
+fn confidence_is_scored_for_calibration() {
+    let sure = r#"{"tool":"order","arguments":{"supplier_id":"S99","sku":"P1","quantity":1},"card":{"success":true,"confidence":0.9}}"#;
+    let folder = tempfile::tempdir().unwrap();
+    let speaker = Speaker::new(move |_, _| Ok((sure.to_string(), Finish::Stop)));
+    run(&study(&["interface.prediction_mode=required+confidence"]), &speaker, folder.path(), 2).unwrap();
+    let record = Store::open(folder.path()).unwrap().runs().unwrap()[0].committed().unwrap().unwrap();
+    let calibration = &record.extra["calibration"];
+    assert!((calibration["brier"].as_f64().unwrap() - 0.81).abs() < 1e-9, "{calibration}");
+    assert_eq!(calibration["reliability"][9]["right"], json!(0.0));
+}
+
+#[test]
+fn a_request_to_stop_is_heard_within_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = Speaker::new(|request, _| {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(60) {
+            if (request.cancelled)() {
+                return Err(ProviderError::Cancelled);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(inbox())
+    });
+    let begun = Instant::now();
+    let stop = || begun.elapsed() > Duration::from_millis(300);
+    let config = study(&[]);
+    let summary = run_experiment(&config, &slow, &folder_options(&config, folder.path(), 2), &quiet, &stop).unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(1300), "{:?}", begun.elapsed());
+    assert_eq!((summary.interrupted, summary.exit_code(), summary.failed.len()), (true, 130, 0));
+}
+
+#[test]
+fn nothing_is_loaded_when_all_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, speaker) = (study(&[]), Speaker::new(|_, _| Ok(inbox())));
+    run(&config, &speaker, folder.path(), 2).unwrap();
+    run(&config, &speaker, folder.path(), 2).unwrap();
+    assert_eq!(speaker.opened.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn another_kernel_set_is_refused_or_marked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, mut speaker) = (study(&[]), Speaker::new(|_, _| Ok(inbox())));
+    let mut options = folder_options(&config, folder.path(), 1);
+    options.runs_max = Some(1);
+    run_experiment(&config, &speaker, &options, &quiet, &|| false).unwrap();
+    speaker.kernels = "other".into();
+    let error = run_experiment(&config, &speaker, &options, &quiet, &|| false).unwrap_err();
+    assert!(error.exit_code() == 2 && error.to_string().contains("--accept-mixed"), "{error}");
+    options.accept_mixed = true;
+    run_experiment(&config, &speaker, &options, &quiet, &|| false).unwrap();
+    let marked = rows(folder.path()).iter().filter(|row| row.mixed_kernels.as_deref() == Some("other")).count();
+    assert_eq!((marked, rows(folder.path()).len()), (24, 48));
+    replay_all(&Store::open(folder.path()).unwrap()).unwrap();
+}
+
+#[test]
+fn a_model_that_cannot_be_had_says_which() {
+    let (config, folder) = (study(&[]), tempfile::tempdir().unwrap());
+    let options = folder_options(&config, folder.path(), 1);
+    let error = run_experiment(&config, &NoModels, &options, &quiet, &|| false).unwrap_err();
+    assert_eq!(error.exit_code(), 69);
+    assert!(error.to_string().contains("speaker"), "{error}");
+}
+
+/// Seeds of sampling differ from step to step and between replicates, and are the same on a resumed run.
+#[test]
+fn each_step_samples_with_a_seed_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let speaker = Speaker::new(|_, _| Ok(inbox()));
+    run(&study(&["grid.pe_induction.p_shock=[0.1]"]), &speaker, folder.path(), 1).unwrap();
+    let asked = speaker.asked.lock().unwrap();
+    assert_eq!(asked.iter().map(|asked| asked.seed).collect::<BTreeSet<_>>().len(), asked.len());
+    assert!(asked.iter().all(|asked| asked.temperature == 0.3 && asked.max_tokens == 50));
+}

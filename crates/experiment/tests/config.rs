@@ -1,0 +1,286 @@
+//! Configurations: strict, with places and suggestions; inheritance; the predecessor's keys; grids.
+
+use experiment::{Config, ConfigProblem, ExperimentError, ProviderInfo};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn refused(text: &str) -> String {
+    let error = Config::parse(text, "test.yaml", &[]).and_then(|config| Ok(config.check()?)).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{error}");
+    error.to_string()
+}
+
+fn set(text: &str, sets: &[&str]) -> Config {
+    let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+    Config::parse(text, "test.yaml", &sets).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn configs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
+}
+
+fn any_model(name: &str) -> Result<ProviderInfo, ExperimentError> {
+    Ok(ProviderInfo { identity: name.into(), dtype: "bf16".into(), kernel_set: "k".into(), context_length: None })
+}
+
+#[test]
+fn unknown_keys_are_errors_with_line_and_suggestion() {
+    let error = refused("experiment:\n  name: x\npe_induction:\n  p_shok: 0.2\n");
+    assert!(error.contains("test.yaml line 4") && error.contains("did you mean pe_induction.p_shock?"), "{error}");
+    let error = refused("grid:\n  pe_induction.pe_mga: [low]\n");
+    assert!(error.contains("line 2") && error.contains("did you mean pe_induction.pe_mag?"), "{error}");
+    let error = refused("modle:\n  name: x\n");
+    assert!(error.contains("line 1") && error.contains("unknown key modle"), "{error}");
+    let error = refused("max_step: 10\n");
+    assert!(error.contains("did you mean max_steps?"), "{error}");
+    assert!(refused("zzzzqqq: 1\n").ends_with("unknown key zzzzqqq"));
+}
+
+#[test]
+fn wrong_types_and_ranges_name_key_expected_and_found() {
+    for (text, parts) in [
+        (
+            "pe_induction:\n  p_shock: 1.5\n",
+            ["line 2", "pe_induction.p_shock", "a number from 0 to 1", "the number 1.5"],
+        ),
+        ("pe_induction:\n  p_shock: often\n", ["line 2", "pe_induction.p_shock", "a number", "the text \"often\""]),
+        ("env:\n  max_steps: 2.5\n", ["line 2", "env.max_steps", "a whole number from 1 to 1000000", "the number 2.5"]),
+        ("env:\n  complexity_level: -1\n", ["line 2", "env.complexity_level", "from 0 to 4", "the number -1"]),
+        ("env: 3\n", ["line 1", "env", "a mapping", "the number 3"]),
+        (
+            "interface:\n  prediction_mode: requird\n",
+            ["line 2", "prediction_mode", "required, optional", "\"requird\""],
+        ),
+        ("grid:\n  model.temperature: 0.5\n", ["line 2", "model.temperature", "a list of levels", "the number 0.5"]),
+        ("env:\n  max_steps_by_level: {7: 10}\n", ["line 2", "max_steps_by_level", "level (0-4)", "a mapping"]),
+        ("- a\n- b\n", ["line 1", "the document", "a mapping", "a list of 2"]),
+    ] {
+        let error = refused(text);
+        parts.iter().for_each(|part| assert!(error.contains(part), "{part:?} is not in: {error}"));
+    }
+    let error = refused("env: {max_steps: 1\n");
+    assert!(error.contains("not YAML") && error.contains("line"), "{error}");
+    assert!(refused("env:\n  max_steps: 1\nenv:\n  max_steps: 2\n").contains("uplicate"));
+    assert!(refused("max_steps: 1\nenv:\n  max_steps: 2\n").contains("two spellings"));
+    assert!(refused("experiment:\n  name: ../../etc\n").contains("names a folder"));
+    assert!(refused("grid:\n  env.max_steps: []\n").contains("no levels"));
+    assert!(refused("grid:\n  env.max_steps: [5, 5]\n").contains("twice"));
+    assert!(refused("grid:\n  experiment.seed: [1, 2]\n").contains("cannot be a factor"));
+    assert!(refused("grid:\n  env.max_steps: [5]\nfixed:\n  env.max_steps: 5\n").contains("both in grid and in fixed"));
+    assert!(refused("demand:\n  due_days: 30\n  expire_after_days: 5\n").contains("expire_after_days"));
+    assert!(refused("model:\n  max_tokens_per_call: 4000\n  context_length: 4000\n").contains("no room for a prompt"));
+}
+
+#[test]
+fn the_command_line_overrides_and_is_checked() {
+    let config = set("pe_induction:\n  p_shock: 0.1\n", &["pe_induction.p_shock=0.7", "model.name=org/x"]);
+    assert_eq!(config.values["pe_induction.p_shock"], json!(0.7));
+    assert_eq!(config.values["model.name"], json!("org/x"));
+    let config = set("grid:\n  pe_induction.p_shock: [0.1, 0.2]\n", &["pe_induction.p_shock=0.7"]);
+    assert!(config.grid.is_empty(), "a factor that is set is no factor");
+    let config = set("", &["grid.pe_induction.p_shock=[0, 0.5]"]);
+    assert_eq!(config.cells().len(), 2);
+    for bad in ["p_shock", "pe_induction.p_shok=1", "pe_induction.p_shock=7"] {
+        let error = Config::parse("", "x", &[bad.to_string()]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--set"), "{error}");
+    }
+}
+
+#[test]
+fn files_inherit_and_later_ones_win() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("base.yaml", "env:\n  max_steps: 10\n  complexity_level: 2\nfixed:\n  pe_induction.pe_mag: low\n");
+    write("mid.yaml", "inherit: base.yaml\nenv:\n  max_steps: 20\ngrid:\n  pe_induction.p_shock: [0.1, 0.2]\n");
+    write("top.yaml", "inherit: mid.yaml\npe_induction:\n  pe_mag: high\ngrid:\n  pe_induction.p_shock: [0.5]\n");
+    let config = Config::load(&folder.path().join("top.yaml"), &[]).unwrap();
+    assert_eq!(config.values["env.max_steps"], json!(20));
+    assert_eq!(config.values["env.complexity_level"], json!(2));
+    assert_eq!(config.values["pe_induction.pe_mag"], json!("low"), "fixed is fixed");
+    assert_eq!(config.grid, [("pe_induction.p_shock", vec![json!(0.5)])]);
+    write("base.yaml", "inherit: top.yaml\n");
+    let error = Config::load(&folder.path().join("top.yaml"), &[]).unwrap_err();
+    assert!(matches!(error, ExperimentError::Config(ConfigProblem::Circle { .. })), "{error}");
+    let error = Config::load(&folder.path().join("absent.yaml"), &[]).unwrap_err();
+    assert_eq!(error.exit_code(), 66);
+    assert!(error.to_string().contains("absent.yaml"), "{error}");
+}
+
+#[test]
+fn the_predecessors_keys_are_understood_with_a_note() {
+    let config = parse(
+        "experiment:\n  name: old\n  seed: null\n  run_id: x\nsimulation:\n  max_steps: 50\n  initial_storage:\n    sku_1: 5\n  \
+         shock_config:\n    frequency: 0.2\n    types:\n      demand_spike: 0.5\n    intensity_range: [0.5, 1.5]\nagent:\n  model:\n    \
+         name: TinyLlama/TinyLlama-1.1B-Chat-v1.0\n    temperature: 0.7\n    max_tokens_per_call: 500\n    offload_folder: /tmp/x\n    \
+         offload_state_dict: true\n  interface:\n    prediction_mode: optional\n    recovery_tools: none\ncrash_detection:\n  enabled: true\n  \
+         thresholds:\n    pe_explosion: 3\npe_tracking:\n  pe_types: [temporal]\n  ewma:\n    enabled: true\nmeasurement:\n  pe_windows: \
+         [10, 100, 500]\nlogging:\n  save_step_logs: true\npaths:\n  logs_dir: logs\n  results_dir: out\ngrid:\n  runs_per_config: 3\n  \
+         agent.model.temperature: [0.1, 0.7]\n",
+    );
+    let value = |key: &str| config.values[key].clone();
+    assert_eq!(value("env.max_steps"), json!(50));
+    assert_eq!(value("pe_induction.p_shock"), json!(0.2));
+    assert_eq!(value("model.name"), json!("TinyLlama/TinyLlama-1.1B-Chat-v1.0"));
+    assert_eq!(value("interface.prediction_mode"), json!("optional"));
+    assert_eq!(value("experiment.replications"), json!(3));
+    assert_eq!(value("experiment.output_dir"), json!("out"));
+    assert_eq!(config.grid, [("model.temperature", vec![json!(0.1), json!(0.7)])]);
+    let notes = config.notes.join("\n");
+    for part in [
+        "simulation.max_steps is now env.max_steps",
+        "simulation.shock_config.frequency is now pe_induction.p_shock",
+        "agent.model.offload_folder has no effect: nothing is copied to a folder",
+        "agent.model.offload_state_dict has no effect",
+        "experiment.run_id has no effect: a run's id is the hash",
+        "crash_detection.thresholds.pe_explosion has no effect",
+        "pe_tracking.pe_types has no effect",
+        "measurement.pe_windows has no effect",
+        "agent.interface.prediction_mode is now interface.prediction_mode",
+        "line 6: simulation.max_steps",
+    ] {
+        assert!(notes.contains(part), "{part:?} is not in:\n{notes}");
+    }
+    let off = parse("env:\n  shock_config:\n    enabled: false\n    frequency: 0.4\n");
+    assert_eq!(off.values["pe_induction.p_shock"], json!(0.0));
+    assert_eq!(parse("model: some/model\n").values["model.name"], json!("some/model"));
+}
+
+/// Defect 4: `fixed` is never applied; the horizon key is never read; `env` is written where `simulation` is read.
+#[test]
+fn defect_04_fixed_horizon_and_sections_reach_the_cells() {
+    let config = parse("env:\n  max_steps: 10\nfixed:\n  env.max_steps: 77\n  simulation.complexity_level: 3\n");
+    let cell = &config.cells()[0];
+    assert_eq!((cell.steps_max(), cell.whole("env.complexity_level")), (77, Some(3)));
+    let by_level =
+        parse("max_steps: 9\nmax_steps_by_level: {1: 500, 2: 1000}\ngrid:\n  env.complexity_level: [1, 2, 3]\n");
+    assert_eq!(by_level.cells().iter().map(experiment::Cell::steps_max).collect::<Vec<_>>(), [500, 1000, 9]);
+}
+
+/// Defect 7: run ids of one-second resolution overwrite each other.
+#[test]
+fn defect_07_run_ids_are_content_and_never_collide() {
+    let text = "experiment:\n  replications: 4\ngrid:\n  pe_induction.p_shock: [0.1, 0.2, 0.3]\n  interface.prediction_mode: [required, optional]\n";
+    let runs = parse(text).runs(any_model).unwrap();
+    assert_eq!(runs.len(), 24);
+    assert_eq!(runs.iter().map(|run| &run.run_id).collect::<BTreeSet<_>>().len(), 24);
+    assert_eq!(runs, parse(text).runs(any_model).unwrap(), "the same every time");
+    // Neither the name of the study nor the order of its levels changes what a run is.
+    let other = "experiment:\n  name: other\n  replications: 4\ngrid:\n  interface.prediction_mode: [optional, required]\n  pe_induction.p_shock: [0.3, 0.2, 0.1]\n";
+    let ids = |runs: &[experiment::PlannedRun]| runs.iter().map(|run| run.run_id.clone()).collect::<BTreeSet<_>>();
+    assert_eq!(ids(&runs), ids(&parse(other).runs(any_model).unwrap()));
+    // Another model, dtype or seed is another run.
+    let bf16 = |_: &str| any_model("other weights");
+    assert!(ids(&runs).is_disjoint(&ids(&parse(text).runs(bf16).unwrap())));
+    assert!(ids(&runs).is_disjoint(&ids(&set(text, &["experiment.seed=1"]).runs(any_model).unwrap())));
+}
+
+/// Defect 8: the world ignores its seed; seed 0 means "no seed".
+#[test]
+fn defect_08_seeds_pair_cells_and_part_replicates() {
+    let text = "experiment:\n  seed: 0\n  replications: 3\ngrid:\n  pe_induction.p_shock: [0.1, 0.2]\n";
+    let runs = parse(text).runs(any_model).unwrap();
+    let seeds = |replicate| {
+        runs.iter().filter(move |run| run.replicate == replicate).map(|run| run.seed).collect::<BTreeSet<_>>()
+    };
+    for replicate in 0..3 {
+        assert_eq!(seeds(replicate).len(), 1, "cells share the seed of a replicate");
+    }
+    assert_eq!(runs.iter().map(|run| run.seed).collect::<BTreeSet<_>>().len(), 3, "replicates differ");
+    let other = set(text, &["experiment.seed=1"]).runs(any_model).unwrap();
+    assert_ne!(runs[0].seed, other[0].seed, "0 is a seed like any other");
+    let apart = set(text, &["experiment.paired=false"]).runs(any_model).unwrap();
+    assert_eq!(apart.iter().map(|run| run.seed).collect::<BTreeSet<_>>().len(), 6);
+}
+
+#[test]
+fn cells_that_do_the_same_are_one() {
+    let text = "grid:\n  pe_induction.p_shock: [0.0, 0.5]\n  pe_induction.pe_mag: [low, high]\n  pe_induction.observability: [full, hidden]\n";
+    let counts = parse(text).counts();
+    assert_eq!((counts.combinations, counts.cells, counts.runs), (8, 5, 5));
+    let scripted =
+        "agent:\n  policy: careful\ngrid:\n  model.temperature: [0.1, 0.9]\n  agent.reply_mode: [json, text]\n";
+    assert_eq!(parse(scripted).counts().runs, 1);
+    assert_eq!(parse("grid:\n  agent.history_window: [5, 9]\n").counts().runs, 1);
+    assert_eq!(parse("agent:\n  history: window\ngrid:\n  agent.history_window: [5, 9]\n").counts().runs, 2);
+    assert_eq!(parse("grid:\n  pe_induction.p_shock: [0, 0.0001]\n").counts().runs, 2);
+    assert!(refused("grid:\n  pe_induction.p_shock: [0, 0.0]\n").contains("twice"));
+}
+
+#[test]
+fn the_study_is_twelve_thousand_one_hundred_runs() {
+    let mut nominal = 0;
+    let mut distinct = BTreeSet::new();
+    for phase in 1..=5 {
+        for size in ["small", "large"] {
+            let path = configs().join(format!("phases/phase{phase}_{size}.yaml"));
+            let config = Config::load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
+            config.check().unwrap();
+            assert!(config.notes.is_empty(), "{:?}", config.notes);
+            nominal += config.counts().nominal_runs;
+            distinct.extend(config.runs(any_model).unwrap().into_iter().map(|run| run.run_id));
+            check_phase(phase, &config);
+        }
+    }
+    assert_eq!(nominal, 12_100);
+    assert!(distinct.len() < nominal && distinct.len() > 10_500, "{} distinct runs", distinct.len());
+}
+
+fn check_phase(phase: usize, config: &Config) {
+    let cell = |key: &str| config.cells().iter().map(|cell| cell.values[key].to_string()).collect::<BTreeSet<_>>();
+    let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(cell("pe_induction.p_shock").len(), 11);
+    let (mode, steps, levels): (&[&str], &[&str], &[&str]) = match phase {
+        1 => (&["\"required\"", "\"optional\""], &["500"], &["1"]),
+        2 => (&["\"required+confidence\""], &["1000"], &["1"]),
+        3 => (&["\"required+full\""], &["500", "1000", "2500"], &["1", "2", "3"]),
+        4 => (&["\"required+full\""], &["1000"], &["2"]),
+        _ => (&["\"required\""], &["5000"], &["3", "4"]),
+    };
+    assert_eq!(cell("interface.prediction_mode"), words(mode), "phase {phase}");
+    assert_eq!(cell("env.max_steps"), words(steps), "phase {phase}");
+    assert_eq!(cell("env.complexity_level"), words(levels), "phase {phase}");
+    assert_eq!(config.values["experiment.replications"], json!(if phase == 5 { 10 } else { 5 }));
+}
+
+#[test]
+fn twelve_thousand_runs_expand_in_a_second() {
+    let begun = std::time::Instant::now();
+    for phase in 1..=5 {
+        for size in ["small", "large"] {
+            let config = Config::load(&configs().join(format!("phases/phase{phase}_{size}.yaml")), &[]).unwrap();
+            config.runs(any_model).unwrap();
+        }
+    }
+    // The limit is for an optimised build; this one is not, and shares its cores.
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    eprintln!("12,100 runs expanded in {:?}", begun.elapsed());
+}
+
+/// Defect 11: `local_test.yaml` raises a TypeError.
+#[test]
+fn defect_11_the_local_test_is_a_valid_configuration() {
+    let config = Config::load(&configs().join("local_test.yaml"), &[]).unwrap_or_else(|error| panic!("{error}"));
+    config.check().unwrap();
+    assert_eq!((config.counts().runs, config.model_names()), (4, vec!["smollm2-135m-instruct".to_string()]));
+    assert_eq!(config.values["model.temperature"], json!(0.7));
+    assert_eq!(config.values["agent.reply_mode"], Value::from("json"));
+}
+
+#[test]
+fn every_key_has_a_default_that_it_accepts() {
+    let config = parse("");
+    config.check().unwrap();
+    for [name, expected, default, about] in experiment::describe_keys() {
+        assert!(!expected.is_empty() && !about.is_empty(), "{name}");
+        let set = format!("{name}={default}");
+        if !matches!(default.as_str(), "null" | "{}" | "\"\"") {
+            Config::parse("", "x", &[set]).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+}

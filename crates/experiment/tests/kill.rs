@@ -1,0 +1,86 @@
+//! kill -9 at random instants: what is committed in the end are the bytes of a run that nobody disturbed.
+
+mod common;
+
+use common::{folder_options, run_to_end, steps_of};
+use experiment::{Config, Event, NoModels, run_experiment};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const KILLS: usize = 100;
+const CHILD: &str = "VENDOMINI_KILL_TEST_FOLDER";
+
+fn study() -> Config {
+    let text = "experiment:\n  name: killed\n  replications: 2\nenv:\n  max_steps: 120\n  complexity_level: 2\nagent:\n  policy: random\n\
+                crash_detector:\n  continue_after_crash: 1000\ndemand:\n  max_failures: 1000\ngrid:\n  pe_induction.p_shock: [0.1, 0.6]\n";
+    Config::parse(text, "kill.yaml", &[]).unwrap()
+}
+
+/// Not a test: the process that is killed. It does the study slowly, so that kills meet it at work.
+#[test]
+fn child() {
+    let Ok(folder) = std::env::var(CHILD) else { return };
+    let config = study();
+    let slowly = |event: &Event| {
+        if matches!(event, Event::StepDone(_)) {
+            std::thread::sleep(Duration::from_micros(300));
+        }
+    };
+    let options = folder_options(&config, Path::new(&folder), 3);
+    run_experiment(&config, &NoModels, &options, &slowly, &|| false).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn killed_a_hundred_times_the_bytes_are_the_same() {
+    let undisturbed = tempfile::tempdir().unwrap();
+    run_to_end(&study(), undisturbed.path(), 2);
+    let expected = steps_of(undisturbed.path());
+    let (mut kills, mut studies, mut random) = (0, 0, 0x9e37_79b9_7f4a_7c15_u64);
+    while kills < KILLS {
+        let folder = tempfile::tempdir().unwrap();
+        studies += 1;
+        // A study that is killed too early each time would never end; after thirty kills it may finish.
+        let mut here = 0;
+        loop {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let patience =
+                if here < 30 { Duration::from_micros(2_000 + random % 90_000) } else { Duration::from_secs(60) };
+            if run_and_kill(folder.path(), patience) {
+                break;
+            }
+            (kills, here) = (kills + 1, here + 1);
+        }
+        // Whatever is left is done by a process that nobody kills; finished ones are only looked at.
+        run_to_end(&study(), folder.path(), 2);
+        assert_eq!(steps_of(folder.path()), expected, "after {kills} kills");
+    }
+    eprintln!("{kills} kills over {studies} studies");
+}
+
+/// Whether the child came to its end before it was killed.
+fn run_and_kill(folder: &Path, patience: Duration) -> bool {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture"])
+        .env(CHILD, folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < patience {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "the child failed by itself: {status}");
+            return true;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    child.kill().unwrap();
+    // A killed process is a zombie until it is waited for; its claims count as given up at once all the same.
+    while child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    false
+}

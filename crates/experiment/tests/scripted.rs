@@ -1,0 +1,182 @@
+//! Whole experiments with scripted operators: rows, resume, replay, detectors, audit.
+
+mod common;
+
+use common::{folder_options, quiet, run_to_end, steps_of};
+use experiment::{Config, Event, ExperimentError, NoModels, redetect, replay, replay_all, run_experiment};
+use results::Store;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const STUDY: &str = "experiment:\n  name: scripted\n  replications: 2\nenv:\n  max_steps: 60\nagent:\n  policy: careful\ngrid:\n  pe_induction.p_shock: [0.0, 0.5]\n";
+
+fn study(sets: &[&str]) -> Config {
+    Config::parse(STUDY, "study.yaml", &sets.iter().map(|set| set.to_string()).collect::<Vec<_>>()).unwrap()
+}
+
+#[test]
+fn a_study_runs_and_the_same_line_again_does_nothing() {
+    let out = tempfile::tempdir().unwrap();
+    let config = study(&[]);
+    let summary = run_to_end(&config, out.path(), 4);
+    assert_eq!((summary.total, summary.done_now, summary.left, summary.exit_code()), (4, 4, 0, 0));
+    assert_eq!(summary.closing.len(), 4);
+    assert!(summary.closing.iter().all(|row| row.orders_shipped > 0 && row.mean_pe["cost"].is_some()));
+    let events = Mutex::new(Vec::new());
+    let listen = |event: &Event| events.lock().unwrap().push(event.clone());
+    let again =
+        run_experiment(&config, &NoModels, &folder_options(&config, out.path(), 4), &listen, &|| false).unwrap();
+    assert_eq!((again.total, again.done_before, again.done_now), (4, 4, 0));
+    assert_eq!(events.into_inner().unwrap().len(), 1, "only that all is planned and done");
+}
+
+#[test]
+fn rows_do_not_depend_on_how_many_runs_are_in_flight() {
+    let (one, many) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = study(&[]);
+    run_to_end(&config, one.path(), 1);
+    run_to_end(&config, many.path(), 8);
+    assert_eq!(steps_of(one.path()), steps_of(many.path()));
+}
+
+#[test]
+fn every_policy_and_every_level_runs_and_replays() {
+    for policy in ["careful", "greedy", "random", "looping"] {
+        for level in 0..=4 {
+            let out = tempfile::tempdir().unwrap();
+            let (policy, level) = (format!("agent.policy={policy}"), format!("env.complexity_level={level}"));
+            let config =
+                study(&[&policy, &level, "interface.recovery_tools=all", "interface.prediction_mode=required+full"]);
+            run_to_end(&config, out.path(), 2);
+            let store = Store::open(out.path()).unwrap();
+            let replayed = replay_all(&store).unwrap_or_else(|error| panic!("{policy} {level}: {error}"));
+            assert_eq!(replayed.len(), 4);
+        }
+    }
+}
+
+#[test]
+fn a_replay_reports_the_first_difference() {
+    let out = tempfile::tempdir().unwrap();
+    let config = study(&["grid.pe_induction.p_shock=[0.5]", "experiment.replications=1"]);
+    run_to_end(&config, out.path(), 1);
+    let store = Store::open(out.path()).unwrap();
+    let folder = store.runs().unwrap().remove(0);
+    assert_eq!(replay(folder.path()).unwrap().steps, 60);
+    // The record says something else than the rows.
+    let path = folder.path().join("run.json");
+    let honest = std::fs::read_to_string(&path).unwrap();
+    let mut record: serde_json::Value = serde_json::from_str(&honest).unwrap();
+    record["orders_shipped"] = 9999.into();
+    std::fs::write(&path, record.to_string()).unwrap();
+    let error = replay(folder.path()).unwrap_err();
+    assert!(matches!(&error, ExperimentError::Diverged { field, .. } if field == "orders_shipped"), "{error}");
+    // Another seed: the first observation differs.
+    let mut record: serde_json::Value = serde_json::from_str(&honest).unwrap();
+    record["seed"] = 1.into();
+    std::fs::write(&path, record.to_string()).unwrap();
+    let error = replay(folder.path()).unwrap_err();
+    assert!(matches!(&error, ExperimentError::Diverged { line: 1, .. }), "{error}");
+    std::fs::write(&path, honest).unwrap();
+    // An edited log is named by line before anything is derived.
+    let log = folder.path().join("steps.1.jsonl");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let mut lines: Vec<String> = text.lines().map(String::from).collect();
+    lines[6] = lines[6].replacen("\"prompt_tokens\":0", "\"prompt_tokens\":1", 1);
+    std::fs::write(&log, lines.join("\n") + "\n").unwrap();
+    let error = replay(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("line 7"), "{error}");
+}
+
+#[test]
+fn an_interrupted_study_goes_on_with_the_same_bytes() {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = study(&[]);
+    run_to_end(&config, whole.path(), 2);
+    for stop_after in [1, 7, 30, 61, 100] {
+        let steps = AtomicUsize::new(0);
+        let count = |event: &Event| {
+            if matches!(event, Event::StepDone(_)) {
+                steps.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let stop = || steps.load(Ordering::SeqCst) >= stop_after;
+        let options = folder_options(&config, parts.path(), 2);
+        let summary = run_experiment(&config, &NoModels, &options, &count, &stop).unwrap();
+        assert!(summary.interrupted || summary.left == 0, "{summary:?}");
+    }
+    let summary = run_to_end(&config, parts.path(), 2);
+    assert_eq!(summary.done_before + summary.done_now, 4);
+    assert_eq!(steps_of(whole.path()), steps_of(parts.path()));
+}
+
+#[test]
+fn runs_can_be_limited() {
+    let out = tempfile::tempdir().unwrap();
+    let config = study(&[]);
+    let mut options = folder_options(&config, out.path(), 3);
+    options.runs_max = Some(1);
+    for done in 1..=4 {
+        let summary = run_experiment(&config, &NoModels, &options, &quiet, &|| false).unwrap();
+        assert_eq!((summary.done_now, summary.left, summary.limited), (1, 4 - done, done < 4));
+    }
+}
+
+#[test]
+fn a_folder_of_another_configuration_is_refused() {
+    let out = tempfile::tempdir().unwrap();
+    run_to_end(&study(&[]), out.path(), 2);
+    let other = study(&["env.max_steps=61"]);
+    let error =
+        run_experiment(&other, &NoModels, &folder_options(&other, out.path(), 1), &quiet, &|| false).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("env.max_steps: 60 there, 61 now"), "{error}");
+    // How it is carried out is no part of what it is.
+    run_to_end(&study(&["model.reply_deadline_s=5", "experiment.description=else"]), out.path(), 2);
+}
+
+#[test]
+fn detectors_run_again_give_what_was_recorded_live() {
+    let out = tempfile::tempdir().unwrap();
+    let config = study(&["agent.policy=looping", "crash_detector.threshold=lenient"]);
+    run_to_end(&config, out.path(), 2);
+    let store = Store::open(out.path()).unwrap();
+    let same = redetect(&store, &[]).unwrap();
+    assert_eq!(same.len(), 4);
+    assert!(same.iter().all(|run| run.crashes == run.recorded && !run.crashes.is_empty()), "{same:?}");
+    let live = tempfile::tempdir().unwrap();
+    run_to_end(&study(&["agent.policy=looping", "crash_detector.threshold=strict"]), live.path(), 2);
+    let live = Store::open(live.path()).unwrap();
+    let strict = redetect(&store, &["crash_detector.threshold=strict".to_string()]).unwrap();
+    let looping = |crashes: &[results::CrashRecord]| {
+        crashes
+            .iter()
+            .find(|crash| crash.kind == "looping")
+            .map(|crash| (crash.onset_step, crash.detected_step))
+            .unwrap()
+    };
+    let recorded: Vec<_> = redetect(&live, &[]).unwrap().iter().map(|run| looping(&run.recorded)).collect();
+    assert_eq!(strict.iter().map(|run| looping(&run.crashes)).collect::<Vec<_>>(), recorded);
+    let error = redetect(&store, &["env.max_steps=5".to_string()]).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
+fn two_processes_on_one_folder_do_each_run_once() {
+    let out = tempfile::tempdir().unwrap();
+    let config = study(&["experiment.replications=6"]);
+    let summaries: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| run_to_end_loosely(&config, out.path()))).collect();
+        #[allow(clippy::disallowed_methods, reason = "a test, inside a scope")]
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(summaries.iter().sum::<usize>(), 12, "{summaries:?}");
+    for folder in Store::open(out.path()).unwrap().runs().unwrap() {
+        assert_eq!(folder.attempts().unwrap(), [1], "one attempt at each");
+    }
+}
+
+fn run_to_end_loosely(config: &Config, out: &std::path::Path) -> usize {
+    let options = folder_options(config, out, 1);
+    run_experiment(config, &NoModels, &options, &quiet, &|| false).unwrap().done_now
+}

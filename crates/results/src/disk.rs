@@ -1,0 +1,111 @@
+//! The few file operations that everything rests on.
+
+use crate::ResultsError;
+use serde::{Serialize, de::DeserializeOwned};
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+/// Makes a folder and its parents.
+pub(crate) fn make_folder(path: &Path) -> Result<(), ResultsError> {
+    fs::create_dir_all(path).map_err(|source| ResultsError::from_io("create", path, None, source))
+}
+
+/// Reads a whole file; `None` where there is none.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, ResultsError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(source) if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(source) => Err(ResultsError::from_io("read", path, None, source)),
+    }
+}
+
+/// Reads a JSON document of ours; `None` where there is none.
+pub(crate) fn read_document<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ResultsError> {
+    let Some(bytes) = read(path)? else { return Ok(None) };
+    let bad = |source| ResultsError::BadDocument { path: path.to_path_buf(), source };
+    // The version is looked at first: a document of another version need not have our fields.
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(bad)?;
+    let found = value.get("schema_version").and_then(serde_json::Value::as_u64);
+    if let Some(found) = found.filter(|found| *found != u64::from(crate::SCHEMA_VERSION)) {
+        return Err(ResultsError::OtherVersion { path: path.to_path_buf(), found, expected: crate::SCHEMA_VERSION });
+    }
+    serde_json::from_value(value).map(Some).map_err(bad)
+}
+
+/// Puts a document in place, once and whole: written beside, synced, linked. `false` if somebody's was there already.
+pub(crate) fn link_document<T: Serialize>(path: &Path, tag: &str, document: &T) -> Result<bool, ResultsError> {
+    let mut bytes = serde_json::to_vec_pretty(document)
+        .map_err(|source| ResultsError::Unwritable { what: "a document", source })?;
+    bytes.push(b'\n');
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{tag}.new"));
+    let beside = path.with_file_name(name);
+    let outcome = write_synced(&beside, &bytes).and_then(|()| link_once(&beside, path));
+    // Whatever happened, the sibling is of no more use; failing to remove it harms nobody.
+    let _ = fs::remove_file(&beside);
+    let linked = outcome?;
+    sync_folder(path.parent().unwrap_or(Path::new(".")))?;
+    Ok(linked)
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
+    let fail = |source| ResultsError::from_io("write", path, Some(0), source);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path).map_err(fail)?;
+    file.write_all(bytes).map_err(fail)?;
+    file.sync_all().map_err(fail)
+}
+
+/// `link()`: atomic on every file system that has it, NFS included. `false` if the name is taken.
+fn link_once(from: &Path, to: &Path) -> Result<bool, ResultsError> {
+    match fs::hard_link(from, to) {
+        Ok(()) => Ok(true),
+        // NFS may answer "exists" to a link that was made by the call itself, its first reply lost.
+        Err(source) if source.kind() == ErrorKind::AlreadyExists => Ok(same_file(from, to)),
+        Err(source) if matches!(source.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
+            Err(ResultsError::NoLinks { path: to.to_path_buf(), source })
+        }
+        Err(source) => Err(ResultsError::from_io("link", to, None, source)),
+    }
+}
+
+#[cfg(unix)]
+fn same_file(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (fs::metadata(a), fs::metadata(b)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn same_file(_: &Path, _: &Path) -> bool {
+    false
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_folder(path: &Path) -> Result<(), ResultsError> {
+    let folder = File::open(path).map_err(|source| ResultsError::from_io("open", path, None, source))?;
+    match folder.sync_all() {
+        Ok(()) => Ok(()),
+        // Some network file systems cannot sync a folder and need not.
+        Err(source) if matches!(source.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        Err(source) => Err(ResultsError::from_io("sync", path, None, source)),
+    }
+}
+
+/// Names in a folder, sorted; none where there is no such folder.
+pub(crate) fn names(path: &Path) -> Result<Vec<String>, ResultsError> {
+    let fail = |source| ResultsError::from_io("read", path, None, source);
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(source) if matches!(source.kind(), ErrorKind::NotFound) => return Ok(Vec::new()),
+        Err(source) => return Err(fail(source)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(fail)?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,213 @@
+use crate::{ResultsError, RunFolder, RunRecord, Store};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+use std::str::FromStr;
+
+/// Which table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// One row a step.
+    Steps,
+    /// One row a run.
+    Runs,
+}
+
+/// How it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    Jsonl,
+    /// RFC 4180; structured values as JSON in a field, null as an empty one.
+    Csv,
+}
+
+impl FromStr for Table {
+    type Err = ResultsError;
+    fn from_str(text: &str) -> Result<Self, ResultsError> {
+        match text {
+            "steps" => Ok(Table::Steps),
+            "runs" => Ok(Table::Runs),
+            _ => Err(ResultsError::UnknownChoice { what: "table", found: text.into(), expected: "steps, runs" }),
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = ResultsError;
+    fn from_str(text: &str) -> Result<Self, ResultsError> {
+        match text {
+            "jsonl" => Ok(Format::Jsonl),
+            "csv" => Ok(Format::Csv),
+            _ => Err(ResultsError::UnknownChoice { what: "format", found: text.into(), expected: "jsonl, csv" }),
+        }
+    }
+}
+
+/// What an export wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExportSummary {
+    /// Runs whose rows were written.
+    pub runs: usize,
+    /// Rows written.
+    pub rows: usize,
+    /// Runs that are not committed and were left out.
+    pub left_out: usize,
+}
+
+/// Writes a table of all committed runs, in the order of their ids; each log is checked on the way. `out_name` is for errors.
+pub fn export(
+    store: &Store,
+    table: Table,
+    format: Format,
+    out: &mut dyn Write,
+    out_name: &Path,
+) -> Result<ExportSummary, ResultsError> {
+    let (mut committed, mut left_out) = (Vec::new(), 0);
+    for folder in store.runs()? {
+        match folder.committed()? {
+            Some(record) => committed.push((folder, record)),
+            None => left_out += 1,
+        }
+    }
+    let mut sheet = Sheet { out, out_name, format, columns: columns(table, &committed), rows: 0, bytes: 0 };
+    sheet.head()?;
+    for (folder, record) in &committed {
+        match table {
+            Table::Runs => sheet.row(flat(record)?)?,
+            Table::Steps => steps(folder, &mut sheet)?,
+        }
+    }
+    let rows = sheet.rows;
+    sheet.out.flush().map_err(|source| ResultsError::from_io("write", out_name, None, source))?;
+    Ok(ExportSummary { runs: committed.len(), rows, left_out })
+}
+
+fn steps(folder: &RunFolder, sheet: &mut Sheet) -> Result<(), ResultsError> {
+    for row in folder.rows()? {
+        sheet.row(object(&row)?)?;
+    }
+    Ok(())
+}
+
+/// Columns that every step row has, the ones that all readers rely on first.
+const STEP_COLUMNS: [&str; 24] = [
+    "run_id",
+    "step",
+    "day",
+    "reply",
+    "parse_failure",
+    "action",
+    "card",
+    "result",
+    "pe",
+    "shocks",
+    "crashes",
+    "prompt_tokens",
+    "reply_tokens",
+    "prompt",
+    "history_dropped",
+    "sampling_seed",
+    "finish",
+    "card_problem",
+    "pe_pairs",
+    "pe_scales",
+    "detector",
+    "state",
+    "ending",
+    "mixed_kernels",
+];
+
+fn columns(table: Table, committed: &[(RunFolder, RunRecord)]) -> Vec<String> {
+    match table {
+        Table::Steps => STEP_COLUMNS.iter().map(|name| name.to_string()).collect(),
+        Table::Runs => {
+            let mut columns: Vec<String> = Vec::new();
+            let mut seen = BTreeSet::new();
+            for name in committed.iter().filter_map(|(_, record)| flat(record).ok()).flat_map(|row| row.into_iter()) {
+                if seen.insert(name.0.clone()) {
+                    columns.push(name.0);
+                }
+            }
+            columns
+        }
+    }
+}
+
+fn object<T: serde::Serialize>(value: &T) -> Result<Map<String, Value>, ResultsError> {
+    match serde_json::to_value(value) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(other) => Ok(Map::from_iter([("value".to_string(), other)])),
+        Err(source) => Err(ResultsError::Unwritable { what: "a row", source }),
+    }
+}
+
+/// A run's record as one level of names: `cell.<key>`, `mean_pe.<type>`, `crash.<field>`, `timing.<field>`.
+fn flat(record: &RunRecord) -> Result<Map<String, Value>, ResultsError> {
+    let mut row = Map::new();
+    for (name, value) in object(record)? {
+        match value {
+            Value::Object(inner) if matches!(name.as_str(), "cell" | "mean_pe" | "crash" | "timing") => {
+                row.extend(inner.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
+            }
+            Value::Null if name == "crash" => {
+                for key in ["type", "onset_step", "detected_step", "severity"] {
+                    row.insert(format!("crash.{key}"), Value::Null);
+                }
+            }
+            value => drop(row.insert(name, value)),
+        }
+    }
+    Ok(row)
+}
+
+struct Sheet<'a> {
+    out: &'a mut dyn Write,
+    out_name: &'a Path,
+    format: Format,
+    columns: Vec<String>,
+    rows: usize,
+    bytes: u64,
+}
+
+impl Sheet<'_> {
+    fn head(&mut self) -> Result<(), ResultsError> {
+        let fields: Vec<String> = self.columns.iter().map(|name| quoted(name)).collect();
+        if self.format == Format::Csv { self.line(fields.join(",") + "\r\n") } else { Ok(()) }
+    }
+
+    fn row(&mut self, row: Map<String, Value>) -> Result<(), ResultsError> {
+        self.rows += 1;
+        let null = Value::Null;
+        let value = |name: &String| row.get(name).unwrap_or(&null);
+        let line = match self.format {
+            Format::Csv => self.columns.iter().map(|name| field(value(name))).collect::<Vec<_>>().join(",") + "\r\n",
+            Format::Jsonl => {
+                let ordered = self.columns.iter().map(|name| (name.clone(), value(name).clone()));
+                Value::Object(ordered.collect()).to_string() + "\n"
+            }
+        };
+        self.line(line)
+    }
+
+    fn line(&mut self, line: String) -> Result<(), ResultsError> {
+        let fail = |source| ResultsError::from_io("write", self.out_name, Some(self.bytes), source);
+        self.out.write_all(line.as_bytes()).map_err(fail)?;
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+}
+
+fn field(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => quoted(text),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        structured => quoted(&structured.to_string()),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
+}

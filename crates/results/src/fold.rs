@@ -1,0 +1,50 @@
+use crate::{ParseFailure, StepRow};
+use std::collections::BTreeMap;
+
+/// Sums over the rows of a run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunTotals {
+    /// Rows seen.
+    pub steps: u64,
+    /// The last row's day.
+    pub days: u64,
+    /// Shocks.
+    pub shocks: u64,
+    /// Replies that were no action, by kind.
+    pub parse_failures: BTreeMap<String, u64>,
+    /// Rows with a card problem.
+    pub cards_missing: u64,
+    /// Tokens of all prompts.
+    pub prompt_tokens: u64,
+    /// Tokens of all replies.
+    pub reply_tokens: u64,
+    pe: BTreeMap<String, (f64, u64)>,
+}
+
+impl RunTotals {
+    /// Adds one row.
+    pub fn add(&mut self, row: &StepRow) {
+        self.steps += 1;
+        self.days = row.day;
+        self.shocks += row.shocks.len() as u64;
+        if let Some(ParseFailure { kind, .. }) = &row.parse_failure {
+            *self.parse_failures.entry(kind.clone()).or_default() += 1;
+        }
+        self.cards_missing += u64::from(row.card_problem.is_some());
+        self.prompt_tokens += row.prompt_tokens;
+        self.reply_tokens += row.reply_tokens;
+        for (kind, error) in &row.pe {
+            let (sum, count) = self.pe.entry(kind.clone()).or_default();
+            if let Some(error) = error {
+                *sum += error;
+                *count += 1;
+            }
+        }
+    }
+
+    /// Mean of the steps in which an error of the type became known; null where none did: missing is missing, not 0.
+    pub fn mean_pe(&self) -> BTreeMap<String, Option<f64>> {
+        let mean = |&(sum, count): &(f64, u64)| (count > 0).then(|| sum / count as f64);
+        self.pe.iter().map(|(kind, parts)| (kind.clone(), mean(parts))).collect()
+    }
+}

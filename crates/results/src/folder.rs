@@ -1,0 +1,192 @@
+use crate::writer::AttemptWriter;
+use crate::{Chain, Claim, ClaimOutcome, Owner, ResultsError, RunRecord, StepRow, disk};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// `runs/<ab>/<run_id>`.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+/// The rows of one attempt that can be trusted.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Its number.
+    pub number: u64,
+    /// Its file.
+    pub path: PathBuf,
+    /// Sealed lines, whole and in order, without newlines.
+    pub lines: Vec<String>,
+    /// The rows in them.
+    pub rows: Vec<StepRow>,
+    /// What was left out: a torn last line, or all from a damaged line on.
+    pub note: Option<String>,
+}
+
+/// Why an attempt ended without a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its number.
+    pub attempt: u64,
+    /// The step that could not be done.
+    pub step: u64,
+    /// Why.
+    pub reason: String,
+}
+
+impl RunFolder {
+    /// The folder at `path`, which need not exist yet.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        RunFolder { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The run's id.
+    pub fn run_id(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The commit, if the run is done.
+    pub fn committed(&self) -> Result<Option<RunRecord>, ResultsError> {
+        disk::read_document(&self.path.join("run.json"))
+    }
+
+    /// Whether the run is done, without reading how.
+    pub fn is_committed(&self) -> bool {
+        self.path.join("run.json").exists()
+    }
+
+    /// Asks for the run.
+    pub fn claim(&self, owner: &Owner) -> Result<ClaimOutcome, ResultsError> {
+        disk::make_folder(&self.path)?;
+        Claim::take(&self.path, owner)
+    }
+
+    /// Begins an attempt that no other process writes to.
+    pub fn begin(&self, claim: Claim) -> Result<AttemptWriter, ResultsError> {
+        let last = self.attempts()?.last().copied().unwrap_or(0);
+        AttemptWriter::begin(&self.path, claim, last + 1)
+    }
+
+    /// Numbers of all attempts, ascending.
+    pub fn attempts(&self) -> Result<Vec<u64>, ResultsError> {
+        self.numbers("steps.", ".jsonl")
+    }
+
+    /// Failures, oldest first.
+    pub fn failures(&self) -> Result<Vec<Failure>, ResultsError> {
+        let mut failures = Vec::new();
+        for number in self.numbers("failed.", ".json")? {
+            failures.extend(disk::read_document(&self.path.join(format!("failed.{number}.json")))?);
+        }
+        Ok(failures)
+    }
+
+    fn numbers(&self, prefix: &str, suffix: &str) -> Result<Vec<u64>, ResultsError> {
+        let number = |name: &String| name.strip_prefix(prefix)?.strip_suffix(suffix)?.parse().ok();
+        let mut numbers: Vec<u64> = disk::names(&self.path)?.iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The attempt from which to go on: the one with the most good rows. `None` where no row was written.
+    pub fn longest_attempt(&self) -> Result<Option<Attempt>, ResultsError> {
+        let mut best: Option<Attempt> = None;
+        for number in self.attempts()? {
+            let attempt = self.read_attempt(number)?;
+            if attempt.lines.len() > best.as_ref().map_or(0, |b| b.lines.len()) {
+                best = Some(attempt);
+            }
+        }
+        Ok(best)
+    }
+
+    /// The committed rows, each checked: an edited, cut or damaged log is an error that names the line.
+    pub fn rows(&self) -> Result<Vec<StepRow>, ResultsError> {
+        Ok(self.committed_attempt()?.rows)
+    }
+
+    /// The committed attempt, checked as [`RunFolder::rows`] says.
+    pub fn committed_attempt(&self) -> Result<Attempt, ResultsError> {
+        let missing = || ResultsError::NotARun { path: self.path.clone(), expected: "run.json" };
+        let record = self.committed()?.ok_or_else(missing)?;
+        let path = self.log(record.timing.attempt);
+        let bytes = disk::read(&path)?.ok_or(ResultsError::NotARun { path: self.path.clone(), expected: "its log" })?;
+        let mut scan = Scan::of(record.timing.attempt, &path, &bytes);
+        if let Some(error) = scan.error.take() {
+            return Err(error);
+        }
+        let (lines, chain) = (scan.attempt.lines.len(), scan.chain.to_string());
+        if (lines as u64, &chain) != (record.rows.lines, &record.rows.chain) {
+            let expected = format!("{} rows ending in chain {}", record.rows.lines, record.rows.chain);
+            let found = format!("{lines} rows ending in chain {chain}");
+            return Err(ResultsError::BadLine { path, line: lines + 1, expected, found });
+        }
+        Ok(scan.attempt)
+    }
+
+    /// The good rows of an attempt that was not committed; a torn or damaged end is left out and noted.
+    pub fn read_attempt(&self, number: u64) -> Result<Attempt, ResultsError> {
+        let path = self.log(number);
+        let bytes = disk::read(&path)?.unwrap_or_default();
+        let scan = Scan::of(number, &path, &bytes);
+        let mut attempt = scan.attempt;
+        attempt.note = scan.error.map(|error| error.to_string());
+        Ok(attempt)
+    }
+
+    fn log(&self, attempt: u64) -> PathBuf {
+        self.path.join(format!("steps.{attempt}.jsonl"))
+    }
+}
+
+/// A log, read up to its first bad line.
+struct Scan {
+    attempt: Attempt,
+    chain: Chain,
+    error: Option<ResultsError>,
+}
+
+impl Scan {
+    fn of(number: u64, path: &Path, bytes: &[u8]) -> Scan {
+        let attempt = Attempt { number, path: path.to_path_buf(), lines: Vec::new(), rows: Vec::new(), note: None };
+        let mut scan = Scan { attempt, chain: Chain::default(), error: None };
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if let Err((expected, found)) = scan.take(piece) {
+                let line = scan.attempt.lines.len() + 1;
+                scan.error = Some(ResultsError::BadLine { path: path.to_path_buf(), line, expected, found });
+                break;
+            }
+        }
+        scan
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<(), (String, String)> {
+        let whole = "a whole line".to_string();
+        let Some(line) = piece.strip_suffix(b"\n") else {
+            return Err((whole, format!("a torn one of {} bytes", piece.len())));
+        };
+        let line = std::str::from_utf8(line).map_err(|error| (whole, error.to_string()))?;
+        let body = self.chain.open(line).ok_or_else(|| (self.expected_chain(), excerpt(line)))?;
+        let row: StepRow = serde_json::from_str(&body).map_err(|e| ("a step's row".to_string(), e.to_string()))?;
+        self.attempt.lines.push(line.to_string());
+        self.attempt.rows.push(row);
+        Ok(())
+    }
+
+    fn expected_chain(&self) -> String {
+        format!("a row that follows chain {}", self.chain)
+    }
+}
+
+fn excerpt(line: &str) -> String {
+    match line.char_indices().nth(60) {
+        Some((at, _)) => format!("{}...", &line[..at]),
+        None => line.to_string(),
+    }
+}

@@ -1,0 +1,50 @@
+//! What an experiment leaves on disk, and how it survives a kill at any instant.
+//!
+//! ```text
+//! <root>/experiment.json                   resolved configuration and provenance; a folder belongs to one configuration
+//! <root>/models/<name>.json                the model, dtype and kernel set that the first process used
+//! <root>/runs/<ab>/<run_id>/
+//!     claim                                who works on the run now
+//!     steps.<attempt>.jsonl                one row a step; every attempt writes a file of its own
+//!     failed.<attempt>.json                why an attempt ended without a result (infrastructure, never data)
+//!     run.json                             the commit: synced, then linked into place once
+//! ```
+//!
+//! A lease cannot fence a writer that was only paused, so nothing here trusts one: an attempt never writes into another's
+//! file, and of all attempts the first to `link()` its `run.json` is the run. The claim only saves work.
+//!
+//! Each row carries a chain value over itself and all rows before it, so a log that was edited or cut says at which line.
+
+mod chain;
+mod claim;
+mod disk;
+mod error;
+mod experiment;
+mod export;
+mod fold;
+mod folder;
+mod raw;
+mod row;
+mod run;
+mod status;
+mod store;
+mod table;
+mod writer;
+
+pub use chain::Chain;
+pub use claim::{Claim, ClaimOutcome, Owner};
+pub use error::{Difference, ResultsError};
+pub use experiment::{ExperimentRecord, ModelRecord, Provenance};
+pub use export::{ExportSummary, Format, Table, export};
+pub use fold::RunTotals;
+pub use folder::{Attempt, Failure, RunFolder};
+pub use raw::Raw;
+pub use row::{PairRow, ParseFailure, PromptMessage, StepRow};
+pub use run::{CrashRecord, RowsRecord, RunRecord, Timing};
+pub use status::{RunState, Status, status};
+pub use store::Store;
+pub use table::{ClosingRow, closing_table};
+pub use writer::{AttemptWriter, Committed};
+
+/// Version of everything that this crate writes; a folder of another version is refused by name.
+pub const SCHEMA_VERSION: u32 = 1;

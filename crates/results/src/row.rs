@@ -1,0 +1,104 @@
+use crate::{CrashRecord, Raw};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// One message of the exchange, as the provider was given it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromptMessage {
+    /// system, user or assistant.
+    pub role: String,
+    /// The text.
+    pub content: String,
+}
+
+/// A reply that is no action. An outcome of its own: it is counted, shown to the agent, and replaced by nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParseFailure {
+    /// cut_off, invalid_json, schema_mismatch, refusal, no_call, several_calls.
+    pub kind: String,
+    /// What was wrong, in words that the agent is shown.
+    pub detail: String,
+}
+
+/// One scored field of a card.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairRow {
+    /// The step whose card it was.
+    pub card_step: u64,
+    /// The field.
+    pub field: Cow<'static, str>,
+    /// temporal, quantity, cost or causal.
+    pub kind: Cow<'static, str>,
+    /// As the card said.
+    pub predicted: f64,
+    /// As it was.
+    pub actual: f64,
+    /// |predicted - actual| / max(|actual|, 1); for causal 0 or 1.
+    pub error: f64,
+    /// |predicted - actual| / max(|predicted|, 1): the published form.
+    pub error_published: f64,
+}
+
+/// One step of a run. Everything in it follows from the run's seed and the replies: no clock, no host, no cache.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRow {
+    /// The run.
+    pub run_id: String,
+    /// Counted from 1.
+    pub step: u64,
+    /// The world's day on which the step was taken.
+    pub day: u64,
+    /// What was added to the conversation since the last reply. Prompts are the sum of these, the replies and the
+    /// history policy: nothing else was ever sent.
+    pub prompt: Vec<PromptMessage>,
+    /// How many of the oldest messages after the system prompt were left out of this request by the history policy.
+    #[serde(default)]
+    pub history_dropped: u64,
+    /// The seed of this step's sampling.
+    pub sampling_seed: u64,
+    /// The reply, whole.
+    pub reply: String,
+    /// How it ended: stop, length, deadline.
+    pub finish: String,
+    /// Set where the reply is no action.
+    pub parse_failure: Option<ParseFailure>,
+    /// `{"tool": ..., "arguments": {...}}`.
+    pub action: Option<Value>,
+    /// The prediction card, as given.
+    pub card: Option<Value>,
+    /// Why there is no card where one was required, or what is wrong with the one given.
+    #[serde(default)]
+    pub card_problem: Option<String>,
+    /// What the world answered.
+    pub result: Value,
+    /// Prediction errors that became known in this step: type -> mean, or null where none did.
+    pub pe: BTreeMap<String, Option<f64>>,
+    /// Each scored field with predicted and actual value, the step of its card, and the error in both forms.
+    #[serde(default)]
+    pub pe_pairs: Vec<PairRow>,
+    /// EWMA and windows after this step.
+    #[serde(default)]
+    pub pe_scales: Raw,
+    /// Shocks of this step, each with its effect.
+    pub shocks: Vec<Raw>,
+    /// Crash detectors that fired in this step, each with its onset.
+    pub crashes: Vec<CrashRecord>,
+    /// What the detectors need to run again on this log.
+    #[serde(default)]
+    pub detector: Raw,
+    /// The world after the step: a few figures (cash, stock, orders shipped, ...).
+    #[serde(default)]
+    pub state: Raw,
+    /// The run's ending, in its last row.
+    #[serde(default)]
+    pub ending: Option<String>,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u64,
+    /// Tokens of the reply.
+    pub reply_tokens: u64,
+    /// Set where the row was computed with another kernel set than the folder was begun with (--accept-mixed).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixed_kernels: Option<String>,
+}

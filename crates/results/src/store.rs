@@ -1,0 +1,175 @@
+use crate::claim::Claim;
+use crate::{ClaimOutcome, Difference, ExperimentRecord, ModelRecord, Owner, ResultsError, RunFolder, disk};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// An experiment's folder, open for reading and, through claims, for writing.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    record: ExperimentRecord,
+    owner: Owner,
+    heart: Option<Heart>,
+}
+
+impl Store {
+    /// Opens the folder for `record`, or makes it. A folder of another configuration is refused, key by key.
+    pub fn create(root: &Path, record: &ExperimentRecord) -> Result<Store, ResultsError> {
+        disk::make_folder(root)?;
+        let owner = Owner::here();
+        let path = root.join("experiment.json");
+        if !path.exists() {
+            disk::link_document(&path, &owner.tag(), record)?;
+        }
+        let stored = read_experiment(root)?;
+        let differences = differences(&stored.configuration, &record.configuration);
+        if !differences.is_empty() {
+            return Err(ResultsError::OtherConfiguration { root: root.to_path_buf(), differences });
+        }
+        Ok(Store { root: root.to_path_buf(), record: stored, owner, heart: Some(Heart::start()) })
+    }
+
+    /// Opens an existing folder to read it.
+    pub fn open(root: &Path) -> Result<Store, ResultsError> {
+        Ok(Store { root: root.to_path_buf(), record: read_experiment(root)?, owner: Owner::here(), heart: None })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What the folder is the result of.
+    pub fn experiment(&self) -> &ExperimentRecord {
+        &self.record
+    }
+
+    /// The model behind a name, as the folder was begun with it, if it was.
+    pub fn model(&self, name: &str) -> Result<Option<ModelRecord>, ResultsError> {
+        disk::read_document(&self.model_path(name))
+    }
+
+    /// Records the model behind a name, or checks it against what the folder was begun with. Returns the kernel set to mark
+    /// rows with: `Some` only if it differs and `accept_mixed` allows that.
+    pub fn admit_model(&self, model: &ModelRecord, accept_mixed: bool) -> Result<Option<String>, ResultsError> {
+        let path = self.model_path(&model.name);
+        disk::make_folder(&self.root.join("models"))?;
+        if !path.exists() {
+            disk::link_document(&path, &self.owner.tag(), model)?;
+        }
+        let stored: ModelRecord =
+            disk::read_document(&path)?.ok_or(ResultsError::NotAnExperiment { path: self.root.clone() })?;
+        let other = |what, stored: &str, given: &str| ResultsError::OtherModel {
+            root: self.root.clone(),
+            model: model.name.clone(),
+            what,
+            stored: stored.to_string(),
+            given: given.to_string(),
+        };
+        if stored.identity != model.identity {
+            return Err(other("weights", &stored.identity, &model.identity));
+        }
+        if stored.dtype != model.dtype {
+            return Err(other("dtype", &stored.dtype, &model.dtype));
+        }
+        match stored.kernel_set == model.kernel_set {
+            true => Ok(None),
+            false if accept_mixed => Ok(Some(model.kernel_set.clone())),
+            false => Err(other("kernel set", &stored.kernel_set, &model.kernel_set)),
+        }
+    }
+
+    fn model_path(&self, name: &str) -> PathBuf {
+        let safe = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+        self.root.join("models").join(format!("{}.json", name.replace('/', "--").chars().map(safe).collect::<String>()))
+    }
+
+    /// The folder of a run.
+    pub fn run(&self, run_id: &str) -> RunFolder {
+        let fan = run_id.get(..2).unwrap_or("xx");
+        RunFolder::at(self.root.join("runs").join(fan).join(run_id))
+    }
+
+    /// Asks for a run; a claim that is held is kept fresh for other hosts to see.
+    pub fn claim(&self, run_id: &str) -> Result<ClaimOutcome, ResultsError> {
+        let outcome = self.run(run_id).claim(&self.owner)?;
+        if let (ClaimOutcome::Ours(claim), Some(heart)) = (&outcome, &self.heart) {
+            heart.keep(claim.path());
+        }
+        Ok(outcome)
+    }
+
+    /// Folders of all runs that lie there, in the order of their ids.
+    pub fn runs(&self) -> Result<Vec<RunFolder>, ResultsError> {
+        let top = self.root.join("runs");
+        let mut folders = Vec::new();
+        for fan in disk::names(&top)? {
+            let fan = top.join(fan);
+            folders.extend(disk::names(&fan)?.into_iter().map(|id| RunFolder::at(fan.join(id))));
+        }
+        Ok(folders)
+    }
+}
+
+fn read_experiment(root: &Path) -> Result<ExperimentRecord, ResultsError> {
+    disk::read_document(&root.join("experiment.json"))?
+        .ok_or_else(|| ResultsError::NotAnExperiment { path: root.to_path_buf() })
+}
+
+fn differences(stored: &BTreeMap<String, Value>, given: &BTreeMap<String, Value>) -> Vec<Difference> {
+    let keys: BTreeSet<&String> = stored.keys().chain(given.keys()).collect();
+    let difference = |key: &String| Difference {
+        key: key.clone(),
+        stored: stored.get(key).cloned(),
+        given: given.get(key).cloned(),
+    };
+    // Compared as text: 1 and 1.0 are written differently and would be different experiments.
+    let text = |map: &BTreeMap<String, Value>, key: &String| map.get(key).map(Value::to_string);
+    keys.into_iter().filter(|key| text(stored, key) != text(given, key)).map(difference).collect()
+}
+
+/// A thread that refreshes the claims of this process.
+#[derive(Debug)]
+struct Heart {
+    shared: Arc<(Mutex<Beating>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct Beating {
+    claims: BTreeSet<PathBuf>,
+    stop: bool,
+}
+
+impl Heart {
+    fn start() -> Heart {
+        let shared: Arc<(Mutex<Beating>, Condvar)> = Arc::default();
+        let theirs = shared.clone();
+        // Without the thread claims only grow stale for other hosts, which costs double work and nothing else.
+        let _ = std::thread::Builder::new().name("claims".into()).spawn(move || beat(&theirs));
+        Heart { shared }
+    }
+
+    fn keep(&self, path: &Path) {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).claims.insert(path.to_path_buf());
+    }
+}
+
+fn beat(shared: &(Mutex<Beating>, Condvar)) {
+    let mut state = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+    while !state.stop {
+        let waited = shared.1.wait_timeout(state, Duration::from_secs(15));
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.claims.retain(|path| path.exists());
+        state.claims.iter().for_each(|path| Claim::refresh(path));
+    }
+}
+
+impl Drop for Heart {
+    fn drop(&mut self) {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).stop = true;
+        self.shared.1.notify_all();
+    }
+}

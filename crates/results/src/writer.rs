@@ -1,0 +1,93 @@
+use crate::{Chain, Claim, ResultsError, RowsRecord, RunRecord, StepRow, disk};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// Whether a commit was ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// Our record is the run's.
+    Ours,
+    /// Another attempt was first; its record stands, ours is dropped.
+    Another,
+}
+
+/// One attempt at a run: rows are appended to a file that no other attempt ever writes.
+#[derive(Debug)]
+pub struct AttemptWriter {
+    folder: PathBuf,
+    path: PathBuf,
+    file: File,
+    attempt: u64,
+    chain: Chain,
+    lines: u64,
+    bytes: u64,
+    line: String,
+    _claim: Claim,
+}
+
+impl AttemptWriter {
+    /// Begins the next attempt in a folder that `claim` holds.
+    pub(crate) fn begin(folder: &Path, claim: Claim, first: u64) -> Result<Self, ResultsError> {
+        let mut attempt = first;
+        loop {
+            let path = folder.join(format!("steps.{attempt}.jsonl"));
+            match OpenOptions::new().append(true).create_new(true).open(&path) {
+                Ok(file) => {
+                    let (chain, folder) = (Chain::default(), folder.to_path_buf());
+                    let line = String::with_capacity(4096);
+                    return Ok(Self { folder, path, file, attempt, chain, lines: 0, bytes: 0, line, _claim: claim });
+                }
+                Err(source) if source.kind() == ErrorKind::AlreadyExists => attempt += 1,
+                Err(source) => return Err(ResultsError::from_io("create", &path, None, source)),
+            }
+        }
+    }
+
+    /// Which attempt this is.
+    pub fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
+    /// Rows written.
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// Appends one row and hands it to the system. Returns the line, sealed, without its newline.
+    pub fn append(&mut self, row: &StepRow) -> Result<&str, ResultsError> {
+        let json = serde_json::to_string(row).map_err(|source| ResultsError::Unwritable { what: "a row", source })?;
+        self.line.clear();
+        self.line.push_str(&json);
+        self.chain.seal(&mut self.line);
+        self.line.push('\n');
+        // One write a row: after a kill the file ends between two rows or within the last one.
+        let fail = |source| ResultsError::from_io("write", &self.path, Some(self.bytes), source);
+        self.file.write_all(self.line.as_bytes()).map_err(fail)?;
+        self.lines += 1;
+        self.bytes += self.line.len() as u64;
+        Ok(self.line.trim_end_matches('\n'))
+    }
+
+    /// What the file holds now, for the record.
+    pub fn rows(&self) -> RowsRecord {
+        RowsRecord { lines: self.lines, bytes: self.bytes, chain: self.chain.to_string() }
+    }
+
+    /// Syncs the rows, then commits the run: `rows`, and the attempt in `timing`, are filled in here.
+    pub fn commit(self, mut record: RunRecord) -> Result<(Committed, RunRecord), ResultsError> {
+        record.rows = self.rows();
+        record.timing.attempt = self.attempt;
+        self.file.sync_all().map_err(|source| ResultsError::from_io("sync", &self.path, Some(self.bytes), source))?;
+        disk::sync_folder(&self.folder)?;
+        let ours = disk::link_document(&self.folder.join("run.json"), &self.attempt.to_string(), &record)?;
+        Ok((if ours { Committed::Ours } else { Committed::Another }, record))
+    }
+
+    /// Ends the attempt without a result. The rows stay: the next attempt goes on from them.
+    pub fn fail(self, reason: &str) -> Result<(), ResultsError> {
+        let path = self.folder.join(format!("failed.{}.json", self.attempt));
+        let failure = crate::Failure { attempt: self.attempt, step: self.lines + 1, reason: reason.to_string() };
+        disk::link_document(&path, &self.attempt.to_string(), &failure).map(drop)
+    }
+}

@@ -1,0 +1,303 @@
+//! The store: torn, edited and cut logs; claims; commits; folders of other configurations.
+
+use results::*;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+fn experiment(seed: u64) -> ExperimentRecord {
+    ExperimentRecord {
+        schema_version: SCHEMA_VERSION,
+        name: "test".into(),
+        configuration: BTreeMap::from([
+            ("experiment.seed".to_string(), json!(seed)),
+            ("env.max_steps".into(), json!(5)),
+        ]),
+        execution: BTreeMap::new(),
+        configuration_hash: "h".into(),
+        runs: vec!["aa11".into(), "bb22".into()],
+        provenance: Provenance::default(),
+    }
+}
+
+fn row(run_id: &str, step: u64) -> StepRow {
+    StepRow {
+        run_id: run_id.into(),
+        step,
+        day: step,
+        prompt: vec![PromptMessage { role: "user".into(), content: format!("It's day {step}: \"néw\"\n") }],
+        history_dropped: 0,
+        sampling_seed: step,
+        reply: "{\"tool\":\"wait\"}".into(),
+        finish: "stop".into(),
+        parse_failure: None,
+        action: Some(json!({"tool": "wait", "arguments": {}})),
+        card: None,
+        card_problem: None,
+        result: json!({"ok": true}),
+        pe: BTreeMap::from([("cost".to_string(), (step == 2).then_some(0.5)), ("temporal".to_string(), None)]),
+        pe_pairs: vec![],
+        pe_scales: Raw::default(),
+        shocks: vec![],
+        crashes: vec![],
+        detector: Raw::default(),
+        state: Raw::of(&json!({"cash": 1.5})),
+        ending: None,
+        prompt_tokens: 10,
+        reply_tokens: 3,
+        mixed_kernels: None,
+    }
+}
+
+fn record(run_id: &str, totals: &RunTotals) -> RunRecord {
+    RunRecord {
+        schema_version: SCHEMA_VERSION,
+        run_id: run_id.into(),
+        cell: BTreeMap::from([("pe_induction.p_shock".to_string(), json!(0.5))]),
+        replicate: 0,
+        seed: 0,
+        model: "m".into(),
+        model_identity: "i".into(),
+        dtype: "f32".into(),
+        kernel_set: "scalar".into(),
+        outcome: "horizon".into(),
+        steps: totals.steps,
+        days: totals.days,
+        orders_shipped: 2,
+        net_worth: 10.0,
+        mean_pe: totals.mean_pe(),
+        crash: None,
+        crashes: vec![],
+        shocks: 0,
+        parse_failures: BTreeMap::new(),
+        cards_missing: 0,
+        prompt_tokens: totals.prompt_tokens,
+        reply_tokens: totals.reply_tokens,
+        extra: json!(null),
+        rows: RowsRecord { lines: 0, bytes: 0, chain: String::new() },
+        timing: Timing::default(),
+    }
+}
+
+fn claimed(store: &Store, run: &str) -> Claim {
+    match store.claim(run).unwrap() {
+        ClaimOutcome::Ours(claim) => claim,
+        ClaimOutcome::Held(who) => panic!("held by {who}"),
+    }
+}
+
+fn write_run(store: &Store, run: &str, rows: u64) -> RunFolder {
+    let folder = store.run(run);
+    let mut writer = folder.begin(claimed(store, run)).unwrap();
+    let mut totals = RunTotals::default();
+    for step in 1..=rows {
+        let row = row(run, step);
+        totals.add(&row);
+        writer.append(&row).unwrap();
+    }
+    assert_eq!(writer.commit(record(run, &totals)).unwrap().0, Committed::Ours);
+    folder
+}
+
+#[test]
+fn a_run_is_committed_once_and_read_back() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::create(root.path(), &experiment(0)).unwrap();
+    let folder = write_run(&store, "aa11", 3);
+    let rows = folder.rows().unwrap();
+    assert_eq!(rows, (1..=3).map(|step| row("aa11", step)).collect::<Vec<_>>());
+    let committed = folder.committed().unwrap().unwrap();
+    assert_eq!(committed.mean_pe, BTreeMap::from([("cost".to_string(), Some(0.5)), ("temporal".to_string(), None)]));
+    // A second attempt, by a process that was paused before the first committed, changes nothing.
+    let mut late = folder.begin(claimed(&store, "aa11")).unwrap();
+    assert_eq!(late.attempt(), 2);
+    late.append(&row("aa11", 9)).unwrap();
+    assert_eq!(late.commit(record("aa11", &RunTotals::default())).unwrap().0, Committed::Another);
+    assert_eq!(folder.rows().unwrap().len(), 3);
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "two logs and the commit, no claim, no sibling: {left:?}");
+}
+
+#[test]
+fn a_log_cut_at_any_byte_gives_its_whole_lines() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::create(root.path(), &experiment(0)).unwrap();
+    let folder = store.run("aa11");
+    let mut writer = folder.begin(claimed(&store, "aa11")).unwrap();
+    for step in 1..=4 {
+        writer.append(&row("aa11", step)).unwrap();
+    }
+    drop(writer);
+    let path = folder.path().join("steps.1.jsonl");
+    let whole = std::fs::read(&path).unwrap();
+    for cut in 0..whole.len() {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let expected = whole[..cut].iter().filter(|byte| **byte == b'\n').count();
+        let attempt = folder.read_attempt(1).unwrap();
+        assert_eq!(attempt.rows.len(), expected, "cut at {cut}");
+        let torn = cut > 0 && whole[cut - 1] != b'\n';
+        assert_eq!(attempt.note.is_some(), torn, "cut at {cut}");
+    }
+}
+
+#[test]
+fn an_edited_line_is_reported_by_number() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::create(root.path(), &experiment(0)).unwrap();
+    let folder = write_run(&store, "aa11", 4);
+    let path = folder.path().join("steps.1.jsonl");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let line_of = |text: String| -> usize {
+        std::fs::write(&path, text).unwrap();
+        let error = folder.rows().unwrap_err();
+        assert_eq!(error.exit_code(), 65);
+        match error {
+            ResultsError::BadLine { line, .. } => line,
+            other => panic!("{other}"),
+        }
+    };
+    for line in 1..=4 {
+        let mut edited: Vec<String> = lines.iter().map(|l| l.to_string()).collect();
+        edited[line - 1] = edited[line - 1].replace("\"cash\":1.5", "\"cash\":9.5");
+        assert_eq!(line_of(edited.join("\n") + "\n"), line);
+        let mut removed = lines.clone();
+        removed.remove(line - 1);
+        assert_eq!(line_of(removed.join("\n") + "\n"), line, "line {line} taken out");
+    }
+    assert_eq!(line_of(lines[..2].join("\n") + "\n"), 3, "cut after two whole lines");
+    assert_eq!(line_of(whole.trim_end().to_string()), 4, "the last newline is gone");
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(folder.rows().unwrap().len(), 4);
+}
+
+#[test]
+fn a_folder_of_another_configuration_is_refused_key_by_key() {
+    let root = tempfile::tempdir().unwrap();
+    drop(Store::create(root.path(), &experiment(0)).unwrap());
+    drop(Store::create(root.path(), &experiment(0)).unwrap());
+    let error = Store::create(root.path(), &experiment(1)).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("experiment.seed: 0 there, 1 now"), "{error}");
+    assert!(!error.to_string().contains("max_steps"), "{error}");
+}
+
+#[test]
+fn a_claim_holds_while_its_owner_lives() {
+    let root = tempfile::tempdir().unwrap();
+    let (one, two) =
+        (Store::create(root.path(), &experiment(0)).unwrap(), Store::create(root.path(), &experiment(0)).unwrap());
+    let claim = claimed(&one, "aa11");
+    assert!(matches!(two.claim("aa11").unwrap(), ClaimOutcome::Held(who) if who.pid == std::process::id()));
+    drop(claim);
+    drop(claimed(&two, "aa11"));
+    // A claim of a process that is gone: our own pid with another start.
+    let path = one.run("aa11").path().join("claim");
+    let gone = Owner { started_ticks: 1, ..Owner::here() };
+    std::fs::write(&path, serde_json::to_vec(&gone).unwrap()).unwrap();
+    drop(claimed(&one, "aa11"));
+    // A claim of another host is believed while it is fresh, and taken over when nobody refreshed it for long.
+    let elsewhere = Owner { world: "another boot".into(), ..Owner::here() };
+    std::fs::write(&path, serde_json::to_vec(&elsewhere).unwrap()).unwrap();
+    assert!(matches!(one.claim("aa11").unwrap(), ClaimOutcome::Held(_)));
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+    drop(claimed(&one, "aa11"));
+}
+
+#[test]
+fn many_threads_race_for_one_claim() {
+    let root = tempfile::tempdir().unwrap();
+    let stores: Vec<Store> = (0..8).map(|_| Store::create(root.path(), &experiment(0)).unwrap()).collect();
+    let ours = std::thread::scope(|scope| {
+        let threads: Vec<_> = stores.iter().map(|store| scope.spawn(|| store.claim("aa11").unwrap())).collect();
+        #[allow(clippy::disallowed_methods, reason = "a test, inside a scope")]
+        let outcomes: Vec<ClaimOutcome> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        outcomes.iter().filter(|outcome| matches!(outcome, ClaimOutcome::Ours(_))).count()
+    });
+    assert_eq!(ours, 1);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_says_so() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = Store::create(&file.join("x"), &experiment(0)).unwrap_err();
+    assert_eq!(error.exit_code(), 74, "{error}");
+    if Path::new("/sys/kernel").exists() {
+        let error = Store::create(Path::new("/sys/vendomini/x"), &experiment(0)).unwrap_err();
+        assert_eq!(error.exit_code(), 74);
+        assert!(error.to_string().contains("--out"), "{error}");
+    }
+    let error = Store::open(root.path()).unwrap_err();
+    assert_eq!(error.exit_code(), 66);
+}
+
+#[test]
+fn another_kernel_set_is_refused_unless_accepted() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::create(root.path(), &experiment(0)).unwrap();
+    let model = |kernels: &str, dtype: &str| ModelRecord {
+        schema_version: SCHEMA_VERSION,
+        name: "org/model".into(),
+        identity: "i".into(),
+        dtype: dtype.into(),
+        kernel_set: kernels.into(),
+    };
+    assert_eq!(store.admit_model(&model("avx2", "bf16"), false).unwrap(), None);
+    assert_eq!(store.admit_model(&model("avx2", "bf16"), false).unwrap(), None);
+    let error = store.admit_model(&model("avx512", "bf16"), false).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("avx2 there, avx512 now"), "{error}");
+    assert_eq!(store.admit_model(&model("avx512", "bf16"), true).unwrap().as_deref(), Some("avx512"));
+    assert!(store.admit_model(&model("avx2", "f32"), true).is_err());
+}
+
+#[test]
+fn status_counts_what_is_done_begun_failed_and_left() {
+    let root = tempfile::tempdir().unwrap();
+    let mut all = experiment(0);
+    all.runs = ["aa11", "bb22", "cc33", "dd44"].map(String::from).to_vec();
+    let store = Store::create(root.path(), &all).unwrap();
+    write_run(&store, "aa11", 2);
+    drop(store.run("bb22").begin(claimed(&store, "bb22")).unwrap());
+    store.run("cc33").begin(claimed(&store, "cc33")).unwrap().fail("the server is gone").unwrap();
+    let status = status(&store).unwrap();
+    assert_eq!((status.total, status.done, status.begun, status.failed, status.left), (4, 1, 1, 1, 1));
+    assert_eq!(status.failures["cc33"].reason, "the server is gone");
+}
+
+#[test]
+fn tables_hold_the_columns_that_readers_rely_on() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::create(root.path(), &experiment(0)).unwrap();
+    write_run(&store, "aa11", 2);
+    write_run(&store, "bb22", 3);
+    let written = |table, format| {
+        let mut out = Vec::new();
+        let summary = export(&store, table, format, &mut out, Path::new("-")).unwrap();
+        (String::from_utf8(out).unwrap(), summary)
+    };
+    let (steps, summary) = written(Table::Steps, Format::Jsonl);
+    assert_eq!(summary, ExportSummary { runs: 2, rows: 5, left_out: 0 });
+    let rows: Vec<serde_json::Value> = steps.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for name in
+        ["run_id", "step", "day", "reply", "parse_failure", "action", "card", "result", "pe", "shocks", "crashes"]
+    {
+        assert!(rows.iter().all(|row| row.get(name).is_some()), "{name}");
+    }
+    assert_eq!(rows[1]["pe"], json!({"cost": 0.5, "temporal": null}));
+    assert_eq!((&rows[1]["prompt_tokens"], &rows[1]["reply_tokens"]), (&json!(10), &json!(3)));
+    let (csv, _) = written(Table::Steps, Format::Csv);
+    assert!(csv.starts_with("run_id,step,day,reply,parse_failure,action,card,result,pe,"));
+    assert!(csv.contains("\"{\"\"tool\"\":\"\"wait\"\"}\""), "{csv}");
+    let (runs, _) = written(Table::Runs, Format::Jsonl);
+    let first: serde_json::Value = serde_json::from_str(runs.lines().next().unwrap()).unwrap();
+    assert_eq!(first["cell.pe_induction.p_shock"], json!(0.5));
+    assert_eq!(first["mean_pe.temporal"], json!(null));
+    assert!("parquet".parse::<Format>().unwrap_err().to_string().contains("jsonl, csv"));
+    let row = ClosingRow::of(&store.run("aa11").committed().unwrap().unwrap(), &["pe_induction.p_shock".into()]);
+    let table = closing_table(&[row]);
+    assert!(table.contains("p_shock=0.5 #0") && table.contains("PE temporal"), "{table}");
+}

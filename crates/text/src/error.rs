@@ -1,0 +1,53 @@
+use std::path::{Path, PathBuf};
+
+/// Why text cannot be turned into tokens or back.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    /// A tokenizer's file is wrong.
+    #[error("{}: expected a tokenizer that the tokenizers library reads, found: {why}. Fetch the file again", .file.display())]
+    Tokenizer {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A chat template is wrong, or refused its input.
+    #[error("chat template of {}: {why}. Check the messages' roles and their order", .file.display())]
+    Template {
+        /// Where the template is from.
+        file: PathBuf,
+        /// The template's word.
+        why: String,
+    },
+    /// A file cannot be read.
+    #[error("{}: cannot read: {source}", .file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// The text or the ids are no valid input.
+    #[error("cannot {doing}: {why}")]
+    Input {
+        /// What was tried.
+        doing: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl TextError {
+    /// The process's exit code: 65 for a bad file, 74 for I/O, 2 for bad input.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            TextError::Tokenizer { .. } | TextError::Template { .. } => 65,
+            TextError::Io { .. } => 74,
+            TextError::Input { .. } => 2,
+        }
+    }
+
+    pub(crate) fn tokenizer(file: &Path, why: impl std::fmt::Display) -> Self {
+        TextError::Tokenizer { file: file.to_owned(), why: why.to_string() }
+    }
+}

@@ -1,0 +1,75 @@
+use crate::WorldConfig;
+use crate::random::Stream;
+
+/// What a supplier offers of one SKU.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Offer {
+    /// Of one unit, in cents.
+    pub price_cents: i64,
+    /// Days from order to delivery.
+    pub lead_days: i64,
+    /// Chance that a delivery is whole and on time.
+    pub reliability: f64,
+}
+
+/// Who sells what. Drawn once from the run's seed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Catalog {
+    /// `[supplier][sku]`.
+    pub offers: Vec<Vec<Offer>>,
+}
+
+impl Catalog {
+    /// The catalogue of a run.
+    pub fn new(config: &WorldConfig, seed: u64) -> Catalog {
+        let (price, lead, reliable) =
+            (Stream::new(seed, "prices"), Stream::new(seed, "lead times"), Stream::new(seed, "reliability"));
+        let longest = 5 + i64::from(config.complexity_level);
+        let offer = |supplier: usize, sku: usize| {
+            let at = [supplier as u64, sku as u64];
+            Offer {
+                price_cents: price.within(&at, 500, 5000),
+                lead_days: lead.within(&at, 1, longest),
+                reliability: 0.85 + 0.14 * reliable.unit(&at),
+            }
+        };
+        let offers = (0..config.suppliers()).map(|s| (0..config.skus()).map(|k| offer(s, k)).collect()).collect();
+        Catalog { offers }
+    }
+
+    /// The offer, by the names that agents use; `None` where there is none.
+    pub fn find(&self, supplier: &str, sku: &str) -> Option<(usize, usize, Offer)> {
+        let index = |text: &str, prefix: char| {
+            let digits = text.trim().strip_prefix([prefix, prefix.to_ascii_lowercase()])?;
+            let plain = !digits.is_empty() && digits.len() < 6 && digits.bytes().all(|b| b.is_ascii_digit());
+            plain.then(|| digits.parse::<usize>().ok())??.checked_sub(1)
+        };
+        let (s, k) = (index(supplier, 'S')?, index(sku, 'P')?);
+        Some((s, k, *self.offers.get(s)?.get(k)?))
+    }
+
+    /// Cheapest price of a SKU, in cents.
+    pub fn cheapest_cents(&self, sku: usize) -> i64 {
+        self.offers.iter().filter_map(|o| o.get(sku)).map(|o| o.price_cents).min().unwrap_or(0)
+    }
+
+    /// What a customer pays for a unit, in cents.
+    pub fn sale_cents(&self, sku: usize, markup: f64) -> i64 {
+        (self.cheapest_cents(sku) as f64 * markup).round() as i64
+    }
+}
+
+/// `S1`, `S2`, ...
+pub fn supplier_name(index: usize) -> String {
+    format!("S{}", index + 1)
+}
+
+/// `P1`, `P2`, ...
+pub fn sku_name(index: usize) -> String {
+    format!("P{}", index + 1)
+}
+
+/// Cents as people write money.
+pub fn money(cents: i64) -> f64 {
+    cents as f64 / 100.0
+}

@@ -1,0 +1,260 @@
+use serde::{Deserialize, Serialize};
+
+/// A value out of its range.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{key}: expected {expected}, found {found}")]
+pub struct ConfigError {
+    /// The key.
+    pub key: &'static str,
+    /// The range.
+    pub expected: String,
+    /// The value.
+    pub found: String,
+}
+
+impl ConfigError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        2
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[allow(missing_docs)]
+        pub enum $name { $(#[serde(rename = $word)] $variant),+ }
+        impl $name {
+            /// Every level.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+            /// The word in configurations and rows.
+            pub fn word(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+    };
+}
+
+words!(/// How strong shocks are.
+    Magnitude { Low = "low", Medium = "medium", High = "high" });
+words!(/// Which types of shock occur.
+    TypeMix { Realistic = "realistic", Uniform = "uniform", TemporalOnly = "temporal_only", QuantityOnly = "quantity_only",
+        CausalOnly = "causal_only", RuleOnly = "rule_only" });
+words!(/// What the agent is told of a shock.
+    Observability { Full = "full", Delayed = "delayed", Partial = "partial", Hidden = "hidden" });
+words!(/// Whether and how a card is asked for.
+    PredictionMode { Required = "required", Optional = "optional", Confidence = "required+confidence",
+        Uncertainty = "required+uncertainty", Full = "required+full" });
+words!(/// What a card holds.
+    PredictionFormat { Minimal = "minimal", Structured = "structured", Rich = "rich" });
+words!(/// Which scratchpad tools there are.
+    MemoryTools { None = "none", Basic = "basic", Full = "full" });
+words!(/// Which recovery tools there are.
+    RecoveryTools { None = "none", Reset = "reset", Audit = "audit", Help = "help", All = "all" });
+words!(/// How soon a crash is called one.
+    Strictness { Strict = "strict", Moderate = "moderate", Lenient = "lenient" });
+words!(/// How hard the market is.
+    Pressure { Low = "low", Medium = "medium", High = "high" });
+
+/// Everything that shapes a world. Money is in units with two decimals.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorldConfig {
+    /// 0 to 4: 5/10/15/20/25 SKUs and 2/3/4/5/6 suppliers.
+    pub complexity_level: u8,
+    /// Steps until the horizon.
+    pub max_steps: u64,
+    /// Agent actions in a day; none: enough for the level's demand.
+    pub actions_per_day: Option<u32>,
+    /// Cash at the start.
+    pub initial_budget: f64,
+    /// How hard the market is: daily fee and failures allowed.
+    pub pressure_level: Pressure,
+    /// Units of each SKU at the start; none: fits the level.
+    pub initial_storage_per_sku: Option<u32>,
+    /// Units that storage holds.
+    pub storage_capacity: u32,
+    /// A unit's fee for a day.
+    pub storage_fee: f64,
+    /// Fee for shipping an order.
+    pub delivery_cost: f64,
+    /// Customers.
+    pub demand: Demand,
+    /// Shocks.
+    pub shocks: Shocks,
+    /// Scratchpad.
+    pub memory_tools: MemoryTools,
+    /// Recovery.
+    pub recovery_tools: RecoveryTools,
+    /// Cards.
+    pub prediction_mode: PredictionMode,
+    /// Cards.
+    pub prediction_format: PredictionFormat,
+    /// Crashes.
+    pub crash_detector: CrashDetector,
+}
+
+/// Customers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Demand {
+    /// Chance of an order, for each SKU and day.
+    pub p_customer_order: f64,
+    /// Days until an order is due.
+    pub due_days: u32,
+    /// Sale price over the cheapest supplier's.
+    pub sale_markup: f64,
+    /// Fee for a late order.
+    pub late_penalty: f64,
+    /// Days after which an order is lost.
+    pub expire_after_days: u32,
+    /// Lost orders that end the run.
+    pub max_failures: u32,
+}
+
+/// How predictions are broken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shocks {
+    /// Chance of a shock, each step.
+    pub p_shock: f64,
+    /// How strong.
+    pub pe_mag: Magnitude,
+    /// Of which types.
+    pub pe_type_mix: TypeMix,
+    /// What the agent is told.
+    pub observability: Observability,
+}
+
+/// When a run counts as crashed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CrashDetector {
+    /// How soon.
+    pub threshold: Strictness,
+    /// Steps looked at.
+    pub window_size: usize,
+    /// Steps that a run goes on for after a crash.
+    pub continue_after_crash: u64,
+}
+
+impl Default for WorldConfig {
+    fn default() -> Self {
+        WorldConfig {
+            complexity_level: 1,
+            max_steps: 500,
+            actions_per_day: None,
+            initial_budget: 10_000.0,
+            pressure_level: Pressure::Medium,
+            initial_storage_per_sku: None,
+            storage_capacity: 500,
+            storage_fee: 0.1,
+            delivery_cost: 0.0,
+            demand: Demand::default(),
+            shocks: Shocks::default(),
+            memory_tools: MemoryTools::Full,
+            recovery_tools: RecoveryTools::None,
+            prediction_mode: PredictionMode::Required,
+            prediction_format: PredictionFormat::Structured,
+            crash_detector: CrashDetector::default(),
+        }
+    }
+}
+
+impl Default for Demand {
+    fn default() -> Self {
+        Demand {
+            p_customer_order: 0.3,
+            due_days: 3,
+            sale_markup: 1.6,
+            late_penalty: 0.0,
+            expire_after_days: 10,
+            max_failures: 25,
+        }
+    }
+}
+
+impl Default for Shocks {
+    fn default() -> Self {
+        Shocks {
+            p_shock: 0.1,
+            pe_mag: Magnitude::Medium,
+            pe_type_mix: TypeMix::Realistic,
+            observability: Observability::Full,
+        }
+    }
+}
+
+impl Default for CrashDetector {
+    fn default() -> Self {
+        CrashDetector { threshold: Strictness::Moderate, window_size: 20, continue_after_crash: 50 }
+    }
+}
+
+impl WorldConfig {
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// The first key that is out of its range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let check = |key, value: f64, low: f64, high: f64| match (low..=high).contains(&value) {
+            true => Ok(()),
+            false => Err(ConfigError { key, expected: format!("{low} to {high}"), found: value.to_string() }),
+        };
+        let (d, most) = (&self.demand, 1e9);
+        check("complexity_level", f64::from(self.complexity_level), 0.0, 4.0)?;
+        check("max_steps", self.max_steps as f64, 1.0, 1e6)?;
+        check("actions_per_day", f64::from(self.actions_per_day.unwrap_or(1)), 1.0, 1000.0)?;
+        check("initial_budget", self.initial_budget, 0.0, most)?;
+        check("initial_storage_per_sku", f64::from(self.initial_storage_per_sku.unwrap_or(0)), 0.0, 1e6)?;
+        check("storage_capacity", f64::from(self.storage_capacity), 1.0, 1e6)?;
+        check("storage_fee", self.storage_fee, 0.0, 1e4)?;
+        check("delivery_cost", self.delivery_cost, 0.0, 1e6)?;
+        check("demand.p_customer_order", d.p_customer_order, 0.0, 1.0)?;
+        check("demand.due_days", f64::from(d.due_days), 1.0, 1000.0)?;
+        check("demand.sale_markup", d.sale_markup, 0.0, 100.0)?;
+        check("demand.late_penalty", d.late_penalty, 0.0, 1e6)?;
+        check("demand.expire_after_days", f64::from(d.expire_after_days), f64::from(d.due_days), 1000.0)?;
+        check("demand.max_failures", f64::from(d.max_failures), 1.0, 1e6)?;
+        check("shocks.p_shock", self.shocks.p_shock, 0.0, 1.0)?;
+        check("crash_detector.window_size", self.crash_detector.window_size as f64, 8.0, 1000.0)?;
+        check("crash_detector.continue_after_crash", self.crash_detector.continue_after_crash as f64, 0.0, 1e6)
+    }
+
+    /// SKUs in this world.
+    pub fn skus(&self) -> usize {
+        5 * (usize::from(self.complexity_level) + 1)
+    }
+
+    /// Suppliers in this world.
+    pub fn suppliers(&self) -> usize {
+        usize::from(self.complexity_level) + 2
+    }
+
+    /// Agent actions in a day: an order takes one to ship and a part of one to restock.
+    pub fn actions_in_a_day(&self) -> u32 {
+        let orders = self.skus() as f64 * self.demand.p_customer_order;
+        self.actions_per_day.unwrap_or((orders * 1.8).ceil().max(2.0) as u32 + 1)
+    }
+
+    /// Units of each SKU at the start.
+    pub fn initial_stock(&self) -> u32 {
+        let share = self.storage_capacity / (2 * self.skus() as u32).max(1);
+        self.initial_storage_per_sku.unwrap_or(share.min(30))
+    }
+
+    /// What a day costs, in cents.
+    pub(crate) fn daily_fee_cents(&self) -> i64 {
+        match self.pressure_level {
+            Pressure::Low => 0,
+            Pressure::Medium => 2_000,
+            Pressure::High => 10_000,
+        }
+    }
+}

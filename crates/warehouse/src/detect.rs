@@ -1,0 +1,214 @@
+//! Crash detectors: pure functions over what each step left behind, so that they can run again on old logs.
+use crate::{CrashDetector, Strictness};
+use serde::{Deserialize, Serialize};
+
+/// What the detectors look at in a step.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DetectorStep {
+    /// The tool, or the kind of parse failure.
+    pub tool: String,
+    /// The call in one canonical form.
+    pub call: String,
+    /// Whether the call failed, or was none.
+    pub failed: bool,
+    /// Whether the call changed anything.
+    pub changed: bool,
+    /// Whether it ordered what it could not pay.
+    pub unaffordable: bool,
+    /// Whether it contradicts its card; none without a card that says something about it.
+    pub contradicts: Option<bool>,
+    /// How many tools there were to choose from.
+    pub tools_available: usize,
+    /// Similarity of the agent's own summary to its earlier ones, from the model's embeddings, where they are taken.
+    pub similarity: Option<f64>,
+}
+
+/// A crash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crash {
+    /// The detector.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// First step of its window.
+    pub onset_step: u64,
+    /// The step in which it fired.
+    pub detected_step: u64,
+    /// soft (over within 20 steps), hard, abandoned (nothing succeeded afterwards); none while that is not known.
+    pub severity: Option<String>,
+}
+
+type Rule = fn(&[DetectorStep], Strictness) -> Option<usize>;
+
+/// The detectors, by name. Each takes the last steps and gives the offset of the onset in them if it fires.
+const RULES: [(&str, Rule); 6] = [
+    ("looping", looping),
+    ("invalid_burst", invalid_burst),
+    ("budget_denial", budget_denial),
+    ("decoupling", decoupling),
+    ("exploration_collapse", exploration_collapse),
+    ("slow_divergence", slow_divergence),
+];
+
+/// Steps within which a soft crash is over.
+const SOFT_STEPS: usize = 20;
+/// Steps below which a share means nothing.
+const SHARE_STEPS_MIN: usize = 8;
+
+fn pick<T>(strictness: Strictness, levels: [T; 3]) -> T {
+    let [strict, moderate, lenient] = levels;
+    match strictness {
+        Strictness::Strict => strict,
+        Strictness::Moderate => moderate,
+        Strictness::Lenient => lenient,
+    }
+}
+
+/// Detectors that fire in the last of these steps, for the first time.
+pub(crate) fn fired_now(steps: &[DetectorStep], config: &CrashDetector, already: &[Crash]) -> Vec<Crash> {
+    let window = &steps[steps.len().saturating_sub(config.window_size)..];
+    let first = steps.len() - window.len();
+    let fresh = RULES.iter().filter(|(kind, _)| already.iter().all(|c| c.kind != *kind));
+    let fire = |(kind, rule): &(&str, Rule)| {
+        let onset = rule(window, config.threshold)?;
+        let (onset_step, detected_step) = ((first + onset + 1) as u64, steps.len() as u64);
+        Some(Crash { kind: (*kind).to_owned(), onset_step, detected_step, severity: None })
+    };
+    fresh.filter_map(fire).collect()
+}
+
+/// All crashes of a whole run, each detector's first, with its severity.
+pub fn detect(steps: &[DetectorStep], config: &CrashDetector) -> Vec<Crash> {
+    let mut crashes: Vec<Crash> = Vec::new();
+    for end in 1..=steps.len() {
+        let mut fired = fired_now(&steps[..end], config, &crashes);
+        crashes.append(&mut fired);
+    }
+    for crash in &mut crashes {
+        crash.severity = severity(steps, config, crash).map(str::to_owned);
+    }
+    crashes
+}
+
+fn severity(steps: &[DetectorStep], config: &CrashDetector, crash: &Crash) -> Option<&'static str> {
+    let (_, rule) = RULES.iter().find(|(kind, _)| *kind == crash.kind)?;
+    let detected = crash.detected_step as usize;
+    if steps[detected..].iter().all(|s| s.failed || !s.changed) {
+        return Some("abandoned");
+    }
+    let over = (detected + 1..=steps.len().min(detected + SOFT_STEPS)).any(|end| {
+        let window = &steps[end.saturating_sub(config.window_size)..end];
+        rule(window, config.threshold).is_none()
+    });
+    Some(if over { "soft" } else { "hard" })
+}
+
+fn looping(window: &[DetectorStep], strictness: Strictness) -> Option<usize> {
+    let needed = pick(strictness, [3, 4, 6]);
+    let start = window.len().checked_sub(needed)?;
+    let last = &window[start..];
+    last.iter().all(|s| s.call == last[0].call && !s.changed).then_some(start)
+}
+
+fn share(window: &[DetectorStep], limit: f64, counts: impl Fn(&DetectorStep) -> Option<bool>) -> Option<usize> {
+    let known: Vec<bool> = window.iter().filter_map(&counts).collect();
+    let yes = known.iter().filter(|y| **y).count();
+    let fires = known.len() >= SHARE_STEPS_MIN && yes as f64 / known.len() as f64 >= limit;
+    if fires { window.iter().position(|s| counts(s) == Some(true)) } else { None }
+}
+
+fn invalid_burst(window: &[DetectorStep], strictness: Strictness) -> Option<usize> {
+    share(window, pick(strictness, [0.3, 0.4, 0.5]), |s| Some(s.failed))
+}
+
+fn budget_denial(window: &[DetectorStep], strictness: Strictness) -> Option<usize> {
+    let needed = pick(strictness, [3, 4, 5]);
+    let count = window.iter().filter(|s| s.unaffordable).count();
+    if count >= needed { window.iter().position(|s| s.unaffordable) } else { None }
+}
+
+fn decoupling(window: &[DetectorStep], strictness: Strictness) -> Option<usize> {
+    share(window, pick(strictness, [0.4, 0.5, 0.6]), |s| s.contradicts)
+}
+
+fn exploration_collapse(window: &[DetectorStep], strictness: Strictness) -> Option<usize> {
+    let available = window.last()?.tools_available;
+    if window.len() < 20 || available < 2 {
+        return None;
+    }
+    let mut tools: Vec<&str> = window.iter().map(|s| s.tool.as_str()).collect();
+    tools.sort_unstable();
+    let entropy: f64 =
+        tools.chunk_by(|a, b| a == b).map(|same| same.len() as f64 / window.len() as f64).map(|p| -p * p.ln()).sum();
+    (entropy / (available as f64).ln() < pick(strictness, [0.5, 0.3, 0.2])).then_some(0)
+}
+
+fn slow_divergence(window: &[DetectorStep], strictness: Strictness) -> Option<usize> {
+    let known: Vec<f64> = window.iter().filter_map(|s| s.similarity).collect();
+    let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
+    (known.len() >= SHARE_STEPS_MIN && mean < pick(strictness, [0.7, 0.6, 0.5])).then_some(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(call: &str, failed: bool, changed: bool) -> DetectorStep {
+        DetectorStep { tool: call.into(), call: call.into(), failed, changed, tools_available: 7, ..Default::default() }
+    }
+
+    fn kinds(steps: &[DetectorStep], threshold: Strictness) -> Vec<String> {
+        let config = CrashDetector { threshold, ..CrashDetector::default() };
+        detect(steps, &config).into_iter().map(|c| c.kind).collect()
+    }
+
+    #[test]
+    fn looping_needs_identical_calls_that_change_nothing() {
+        let same = vec![step("check_inbox", false, false); 4];
+        assert_eq!(kinds(&same, Strictness::Moderate), ["looping"]);
+        assert!(kinds(&same[..3], Strictness::Moderate).is_empty());
+        assert_eq!(kinds(&same[..3], Strictness::Strict), ["looping"]);
+        assert!(kinds(&vec![step("wait", false, true); 10], Strictness::Strict).is_empty());
+    }
+
+    #[test]
+    fn looping_knows_onset_and_severity() {
+        let mut steps = vec![step("order", false, true), step("ship", false, true)];
+        steps.extend(vec![step("check_inbox", false, false); 4]);
+        steps.push(step("ship", false, true));
+        let crash = &detect(&steps, &CrashDetector::default())[0];
+        assert_eq!((crash.onset_step, crash.detected_step, crash.severity.as_deref()), (3, 6, Some("soft")));
+        let abandoned = &detect(&steps[..6], &CrashDetector::default())[0];
+        assert_eq!(abandoned.severity.as_deref(), Some("abandoned"));
+    }
+
+    #[test]
+    fn a_burst_of_failures_needs_eight_steps() {
+        let mut steps: Vec<_> = (0..7).map(|i| step(&format!("x{i}"), true, false)).collect();
+        assert!(kinds(&steps, Strictness::Strict).is_empty());
+        steps.push(step("x8", true, false));
+        assert_eq!(kinds(&steps, Strictness::Lenient), ["invalid_burst"]);
+    }
+
+    #[test]
+    fn orders_that_cannot_be_paid_are_denial() {
+        let mut steps: Vec<_> = (0..4).map(|i| step(&format!("order{i}"), false, false)).collect();
+        steps.iter_mut().for_each(|s| s.unaffordable = true);
+        assert_eq!(kinds(&steps, Strictness::Moderate), ["budget_denial"]);
+        assert!(kinds(&steps, Strictness::Lenient).is_empty());
+    }
+
+    #[test]
+    fn acting_against_the_card_and_diverging_summaries_are_crashes() {
+        let mut steps: Vec<_> = (0..10).map(|i| step(&format!("t{i}"), false, true)).collect();
+        steps.iter_mut().for_each(|s| s.contradicts = Some(true));
+        assert_eq!(kinds(&steps, Strictness::Lenient), ["decoupling"]);
+        steps.iter_mut().for_each(|s| (s.contradicts, s.similarity) = (None, Some(0.4)));
+        assert_eq!(kinds(&steps, Strictness::Lenient), ["slow_divergence"]);
+    }
+
+    #[test]
+    fn one_tool_for_a_whole_window_is_a_collapse() {
+        let steps = vec![step("wait", false, true); 20];
+        assert_eq!(kinds(&steps, Strictness::Lenient), ["exploration_collapse"]);
+    }
+}

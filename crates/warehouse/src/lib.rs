@@ -1,0 +1,37 @@
+//! The simulated warehouse: world, tools, shocks, prediction cards, prediction error, crash detection. Pure step functions:
+//! no I/O, no clock, no model. The same seed and the same calls give the same bytes.
+//!
+//! The order within a day is fixed: deliveries, demand, then the agent's actions (each preceded by its shock), and after the
+//! last action fees, expiry, the day's end.
+
+mod briefing;
+mod card;
+mod catalog;
+mod config;
+mod day;
+mod detect;
+mod operator;
+mod orders;
+mod pe;
+mod random;
+mod record;
+mod shock;
+mod tools;
+mod world;
+
+pub use briefing::system_prompt;
+pub use card::{Card, CardProblem, card_schema};
+pub use catalog::{Catalog, Offer, money, sku_name, supplier_name};
+pub use config::{
+    ConfigError, CrashDetector, Demand, Magnitude, MemoryTools, Observability, PredictionFormat, PredictionMode,
+    Pressure, RecoveryTools, Shocks, Strictness, TypeMix, WorldConfig,
+};
+pub use detect::{Crash, DetectorStep, detect};
+pub use operator::{Operator, operator};
+pub use orders::{CustomerOrder, SupplierOrder};
+pub use pe::{Pair, PeKind, PeScales, PeTracker};
+pub use random::Stream;
+pub use record::{Ending, StepRecord, Totals, Turn};
+pub use shock::ShockEvent;
+pub use tools::{ToolCall, ToolSpec, tool_specs};
+pub use world::World;

@@ -1,0 +1,207 @@
+//! The world as a sceptical reviewer would try it.
+#![allow(missing_docs)]
+
+use serde_json::{Value, json};
+use warehouse::*;
+
+fn config(level: u8, p_shock: f64) -> WorldConfig {
+    let mut config = WorldConfig { complexity_level: level, ..WorldConfig::default() };
+    config.shocks.p_shock = p_shock;
+    config.crash_detector.continue_after_crash = 100_000;
+    config
+}
+
+/// Plays a whole game; gives its last record and all records as bytes.
+fn play(config: &WorldConfig, seed: u64, name: &str) -> (StepRecord, Vec<u8>) {
+    let mut world = World::new(config, seed).expect("a valid configuration");
+    let mut player = operator(name, seed).expect("a known operator");
+    let mut bytes = Vec::new();
+    loop {
+        let turn = player.act(&world);
+        let record = world.step(&turn);
+        serde_json::to_writer(&mut bytes, &record).expect("JSON");
+        if record.ending.is_some() {
+            return (record, bytes);
+        }
+    }
+}
+
+fn survivors(config: &WorldConfig, seeds: u64) -> u64 {
+    (0..seeds).filter(|seed| play(config, *seed, "careful").0.ending == Some(Ending::Horizon)).count() as u64
+}
+
+#[test]
+fn the_careful_operator_reaches_the_horizon_at_every_level() {
+    for level in 0..=4 {
+        let survived = survivors(&config(level, 0.0), 200);
+        assert!(survived >= 190, "level {level}: {survived} of 200");
+    }
+}
+
+/// The last records of forty games of the careful operator under strong shocks of one type.
+fn ends(mix: TypeMix, p_shock: f64) -> Vec<StepRecord> {
+    let mut config = config(2, p_shock);
+    (config.shocks.pe_type_mix, config.shocks.pe_mag) = (mix, Magnitude::High);
+    (0..40).map(|seed| play(&config, seed, "careful").0).collect()
+}
+
+#[test]
+fn more_temporal_shocks_lose_more_orders() {
+    let lost = |p_shock| {
+        let ends = ends(TypeMix::TemporalOnly, p_shock);
+        let lost: u64 = ends.iter().map(|e| e.totals.orders_expired).sum();
+        let shipped: u64 = ends.iter().map(|e| e.totals.orders_shipped).sum();
+        lost as f64 / (lost + shipped) as f64
+    };
+    let trend = [lost(0.0), lost(0.3), lost(1.0)];
+    assert!(trend[0] < trend[1] && trend[1] < trend[2], "{trend:?}");
+}
+
+#[test]
+fn more_rule_shocks_end_games_sooner() {
+    let steps = |p_shock| ends(TypeMix::RuleOnly, p_shock).iter().map(|e| e.step).sum::<u64>();
+    let trend = [steps(0.0), steps(0.3), steps(1.0)];
+    assert!(trend[0] > trend[1] && trend[1] > trend[2], "{trend:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_zero_is_a_seed() {
+    let config = config(1, 0.4);
+    for name in ["careful", "greedy", "random", "looping"] {
+        assert_eq!(play(&config, 7, name).1, play(&config, 7, name).1, "{name}");
+        assert_ne!(play(&config, 0, name).1, play(&config, 1, name).1, "{name}");
+    }
+}
+
+#[test]
+fn shocks_leave_demand_alone() {
+    let orders = |p_shock| {
+        let mut world = World::new(&config(1, p_shock), 3).expect("valid");
+        let wait = Turn { call: Ok(ToolCall::new("wait", json!({}))), card: Err(CardProblem::Absent) };
+        (0..9).for_each(|_| drop(world.step(&wait)));
+        world.customer_orders().to_vec()
+    };
+    assert_eq!(orders(0.0), orders(1.0));
+}
+
+#[test]
+fn predictions_are_scored_against_what_happened_and_not_always_zero() {
+    let (_, bytes) = play(&config(1, 0.5), 5, "careful");
+    let records = serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>().map(|r| r.expect("JSON"));
+    let pairs: Vec<Value> = records.flat_map(|r| r["pairs"].as_array().cloned().unwrap_or_default()).collect();
+    for kind in ["temporal", "quantity"] {
+        let errors: Vec<f64> = pairs.iter().filter(|p| p["kind"] == kind).filter_map(|p| p["error"].as_f64()).collect();
+        assert!(errors.contains(&0.0) && errors.iter().any(|e| *e > 0.0), "{kind}: {} errors", errors.len());
+    }
+}
+
+#[test]
+fn an_error_that_is_not_known_is_null() {
+    let mut world = World::new(&config(0, 0.0), 1).expect("valid");
+    let card = Card::parse(&json!({"success": true, "delivery_days": 3, "quantity": 5}));
+    let call = ToolCall::new("order", json!({"supplier_id": "S1", "sku": "P1", "quantity": 5}));
+    let record = world.step(&Turn { call: Ok(call), card });
+    assert_eq!(record.pe[&PeKind::Temporal], None);
+    assert_eq!(record.pe[&PeKind::Causal], Some(0.0));
+    assert_eq!(record.pe[&PeKind::Cost], None, "no cost was predicted");
+}
+
+#[test]
+fn ten_thousand_random_games_conserve_goods_and_money() {
+    for seed in 0..10_000u64 {
+        let level = (seed % 5) as u8;
+        let mut config = config(level, 0.3);
+        config.max_steps = 30;
+        config.shocks.pe_type_mix = TypeMix::Uniform;
+        let mut world = World::new(&config, seed).expect("valid");
+        let mut player = operator("random", seed).expect("known");
+        for _ in 0..30 {
+            let (before, stock) = (world.totals(), world.stock().to_vec());
+            let turn = player.act(&world);
+            let record = world.step(&turn);
+            assert!(record.totals.stock_units <= u64::from(config.storage_capacity), "seed {seed}");
+            if !record.success && record.totals.day == before.day {
+                assert_eq!(
+                    (record.totals.budget, world.stock()),
+                    (before.budget, &stock[..]),
+                    "seed {seed}: a failed call"
+                );
+            }
+            if record.ending.is_some() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn any_call_is_answered_with_a_reason() {
+    let strange = [
+        json!({"supplier_id": 7, "sku": null, "quantity": "many"}),
+        json!({"supplier_id": "S1", "sku": "P1", "quantity": -3}),
+        json!({"supplier_id": "S1", "sku": "P1", "quantity": 1e300}),
+        json!({"supplier_id": "S99999999999999999999", "sku": "💥", "quantity": 1}),
+        json!({"customer_order_id": "C18446744073709551616"}),
+        json!({"order_id": {"a": [1, 2]}}),
+        json!([]),
+    ];
+    let mut world = World::new(&config(4, 0.0), 1).expect("valid");
+    for tool in
+        ["order", "quote", "ship_customer_order", "cancel_order", "expedite", "delete_scratchpad", "drop table", ""]
+    {
+        for arguments in &strange {
+            let call = ToolCall::new(tool, arguments.clone());
+            let record = world.step(&Turn { call: Ok(call), card: Err(CardProblem::Absent) });
+            assert!(!record.success && record.failure.is_some_and(|why| !why.is_empty()), "{tool} {arguments}");
+        }
+    }
+}
+
+#[test]
+fn a_reply_that_is_no_action_changes_nothing_and_is_counted() {
+    let mut world = World::new(&config(0, 0.0), 1).expect("valid");
+    let before = (world.totals().budget, world.stock().to_vec());
+    let record = world.step(&Turn { call: Err("cut_off".into()), card: Err(CardProblem::Absent) });
+    assert!(!record.success && record.detector.failed && record.observation.contains("cut_off"));
+    assert_eq!((record.totals.budget, world.stock().to_vec()), before);
+}
+
+#[test]
+fn every_mode_and_format_asks_for_another_card() {
+    let mut schemas = Vec::new();
+    for mode in PredictionMode::ALL {
+        for format in PredictionFormat::ALL {
+            let config = WorldConfig { prediction_mode: *mode, prediction_format: *format, ..WorldConfig::default() };
+            schemas.push((system_prompt(&config), card_schema(*mode, *format)));
+        }
+    }
+    for i in 0..schemas.len() {
+        for j in 0..i {
+            assert_ne!(schemas[i], schemas[j], "pairs {i} and {j}");
+        }
+    }
+}
+
+#[test]
+fn observability_changes_what_is_told() {
+    let told = |observability| {
+        let mut config = config(1, 1.0);
+        config.shocks.observability = observability;
+        config.max_steps = 60;
+        let (_, bytes) = play(&config, 2, "careful");
+        String::from_utf8(bytes).expect("UTF-8")
+    };
+    let all: Vec<String> = Observability::ALL.iter().map(|o| told(*o)).collect();
+    for i in 0..all.len() {
+        for j in 0..i {
+            assert_ne!(all[i], all[j]);
+        }
+    }
+    assert!(!all[3].contains("disturbance:") && all[0].contains("disturbance:"));
+}
+
+#[test]
+fn a_value_out_of_range_is_refused_with_the_range() {
+    let error = World::new(&config(9, 0.0), 1).expect_err("level 9");
+    assert_eq!(error.to_string(), "complexity_level: expected 0 to 4, found 9");
+}
