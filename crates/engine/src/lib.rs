@@ -1,6 +1,6 @@
 //! Loads a model and turns requests into tokens.
 //!
-//! - [`load`]: a checkpoint and a plan become a [`Model`] and its [`KvPool`], watched and bounded.
+//! - [`load()`]: a checkpoint and a plan become a [`Model`] and its [`KvPool`], watched and bounded.
 //! - [`Model::forward`]: a [`Batch`] of tokens becomes [`Logits`]; the same bits whatever else is in the batch.
 //! - [`score`]: log-probabilities of a given text.
 //! - [`sample`]: a row of logits becomes a token; [`constrain`]: only tokens that fit a schema.

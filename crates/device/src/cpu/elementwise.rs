@@ -67,7 +67,7 @@ impl Cpu {
         self.unary(x, gelu_tanh)
     }
 
-    /// x[t, :] *= scale[t]: the weights of experts, and the like. `x` is [tokens, features].
+    /// x`[t, :]` *= scale`[t]`: the weights of experts, and the like. `x` is `[tokens, features]`.
     ///
     /// # Errors
     /// [`DeviceError::Shape`].

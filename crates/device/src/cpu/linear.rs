@@ -17,7 +17,7 @@ use crate::memory::Scratch;
 pub struct Product<'a> {
     /// [rows, cols]
     pub weight: &'a Matrix,
-    /// [rows]
+    /// `[rows]`
     pub bias: Option<&'a [f32]>,
     /// [tokens, rows]
     pub out: &'a mut [f32],

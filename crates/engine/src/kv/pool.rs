@@ -103,7 +103,7 @@ impl KvError {
     }
 }
 
-/// Blocks of keys and values, [layer][block][kv_head], with a reference count for each block.
+/// Blocks of keys and values, `[layer][block][kv_head]`, with a reference count for each block.
 ///
 /// Who holds a block may read it; who holds the only reference may write to it. Blocks are not cleared between uses:
 /// a pass reads only positions that it or an earlier pass of the same sequence wrote.

@@ -1,7 +1,7 @@
 //! A checkpoint and a plan become a model, or an error that names file, tensor, device and remedy.
 //!
-//! The way of a load: decide what goes where ([`layout`]), take memory, read in parallel ([`read`]) or map ([`map`]), convert on the way
-//! ([`convert`]), compose the blocks, take the KV pool, compute a few tokens ([`smoke`]). Every stage is entered and left on the
+//! The way of a load: decide what goes where (`layout`), take memory, read in parallel (`read`) or map (`map`), convert on the way
+//! (`convert`), compose the blocks, take the KV pool, compute a few tokens (`smoke`). Every stage is entered and left on the
 //! [`Watch`], and every thread that can be stuck has a seat on it. There is no half-loaded state: weights are made of
 //! [`device::memory::Bytes`], which exist only once they were filled.
 

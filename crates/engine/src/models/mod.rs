@@ -1,4 +1,4 @@
-//! Families as compositions of [`crate::layers`], and the model that runs them.
+//! Families as compositions of `layers`, and the model that runs them.
 
 pub(crate) mod block;
 mod embedding;

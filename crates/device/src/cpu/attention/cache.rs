@@ -83,7 +83,7 @@ impl KvShape {
 
 /// One layer's keys and values, in blocks.
 ///
-/// Inside a block, values are [kv_head][token][value_dim] and keys are transposed, [kv_head][dim][token], in bf16 by pairs of
+/// Inside a block, values are `[kv_head][token][value_dim]` and keys are transposed, `[kv_head][dim][token]`, in bf16 by pairs of
 /// neighbouring dimensions: sixteen keys' scores are then sixteen lanes, without a rearrangement on the way.
 pub struct KvLayer {
     shape: KvShape,
