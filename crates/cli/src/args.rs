@@ -27,6 +27,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Log-probabilities of a text or of token ids under the model
     Score(ScoreArgs),
+    /// Measure load, prefill and decoding, each beside what this machine allows
+    Bench(BenchArgs),
     /// Run an experiment; the same line again resumes it
     Run(RunArgs),
     /// Write the rows of an experiment as a table
@@ -171,6 +173,34 @@ pub struct ScoreArgs {
     /// A text
     #[arg(long, short, value_name = "TEXT")]
     pub prompt: Option<String>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub bring_up: BringUpArgs,
+    /// Tokens of the prompts
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub prompt_tokens: usize,
+    /// Tokens decoded after each
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub new_tokens: usize,
+    /// Sequences decoded together, one measurement each
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 8, 32])]
+    pub batches: Vec<usize>,
+    /// Times that prefill is measured; the median is told
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub rounds: usize,
+    /// Keep the document in this file, for a later --compare
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Set each figure beside that of an earlier run (a file of --save or --json)
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
     /// Print one JSON document on stdout
     #[arg(long)]
     pub json: bool,

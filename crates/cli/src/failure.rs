@@ -64,6 +64,7 @@ from_errors!(
     engine::LoadError,
     engine::ScoreError,
     experiment::ExperimentError,
+    engine::bench::BenchError,
     fetch::FetchError,
     placement::PlanError,
     results::ResultsError,
