@@ -2,6 +2,8 @@
 
 mod build;
 mod error;
+mod json;
+mod spelling;
 mod stream;
 mod template;
 mod tokenizer;

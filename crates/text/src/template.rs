@@ -55,7 +55,7 @@ impl ChatTemplate {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 (root.join("tokenizer_config.json"), settings.template)
             }
-            Err(source) => return Err(TextError::Io { file, source }),
+            Err(e) => return Err(TextError::tokenizer(&file, e)),
         };
         source.map(|s| Self::new(&file, s, settings.bos, settings.eos)).transpose()
     }
@@ -108,7 +108,7 @@ impl Settings {
         let text = match std::fs::read_to_string(&file) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Settings::default()),
-            Err(source) => return Err(TextError::Io { file, source }),
+            Err(e) => return Err(TextError::tokenizer(&file, e)),
         };
         let root: serde_json::Value = serde_json::from_str(&text).map_err(|e| TextError::tokenizer(&file, e))?;
         let token = |key: &str| {
