@@ -261,7 +261,8 @@ Today: {{ date_string }}; {{ strftime_now("%Y-%m-%d") }}, {{ strftime_now("%A, %
 def render(tokenizer, template, conversation, tools, prompt):
     messages = [{"role": r, "content": c} for r, c in conversation]
     try:
-        return tokenizer.apply_chat_template(messages, tools=tools, chat_template=template, tokenize=False, add_generation_prompt=prompt), None
+        # As a batch of one: a conversation without messages is looked into before the template sees it otherwise.
+        return tokenizer.apply_chat_template([messages], tools=tools, chat_template=template, tokenize=False, add_generation_prompt=prompt)[0], None
     except Exception as error:
         return None, str(error)
 

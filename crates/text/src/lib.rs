@@ -10,5 +10,5 @@ mod tokenizer;
 
 pub use error::TextError;
 pub use stream::StreamDecoder;
-pub use template::{ChatTemplate, Message};
+pub use template::{ChatTemplate, Message, TemplateSource};
 pub use tokenizer::Tokenizer;
