@@ -241,7 +241,7 @@ Today: {{ date_string }}; {{ strftime_now("%Y-%m-%d") }}, {{ strftime_now("%A, %
 {{ messages | map(attribute='role') | join('|') | title }} {{ 'a,b,,c'.split(',') | length }} {{ 'x y  z'.split() | join('+') }}
 {{ 'abc'[1:] }}{{ 'abc'[-1] }}{{ 'abc'[:-1] }} {{ '%s-%03d' | format('q', 7) }} {{ 'Ab'.upper() ~ 'Ab'.lower() }} {{ ' x '.rstrip() }}| {{ 'ab'.endswith('b') }}
 {{ 7 // 2 }} {{ 7 / 2 }} {{ 7 % 4 }} {{ 2 ** 5 }} {{ 1.0 }} {{ none }} {{ true and 'yes' }} {{ 'n' in 'one' }} {{ 1e-7 }} {{ 1 + 2.5 }}
-{{ [1, 'two', none, true, {'k': 'v', 'it': "it's"}] }} {{ 'b' ~ true ~ none ~ 1.5 }} {{ (1, 2) }} {{ true | string }} {{ ['a']|string }}
+{{ [1, 'two', none, true, {'k': 'v', 'it': "it's"}] }} {{ 'b' ~ true ~ none ~ 1.5 }} {{ true | string }} {{ ['a']|string }}
 {{- '  kept  ' -}}
 {{ range(3) | list }} {{ {'a': 1}.get('b', 'fallback') }} {{ {'a': 1, 'b': 2} | length }} {{ 'x' if none else 'y' }} {{ messages is iterable }} {{ 'x' is string }} {{ {} is mapping }}
 {% generation %}made{% endgeneration %}

@@ -3,8 +3,10 @@ use super::bpe::{ByteLevelBpe, added, pairs};
 use super::cut::Cut;
 use crate::{TextError, json};
 use checkpoint::{Family, read_text};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::catch_unwind;
 use std::path::Path;
 use tokenizers::{AddedToken, Tokenizer};
 
@@ -15,7 +17,7 @@ const BYTES_MAX: u64 = 256 << 20;
 pub(crate) fn from_folder(root: &Path, family: Family) -> Result<Option<Built>, TextError> {
     let file = root.join("tokenizer.json");
     if let Some(text) = read_text(&file, BYTES_MAX)? {
-        let tokenizer = Tokenizer::from_bytes(&text).map_err(|e| TextError::tokenizer(&file, e))?;
+        let tokenizer = from_json(&file, &text)?;
         return Ok(Some(Built { tokenizer, file, before: Vec::new(), after: Vec::new() }));
     }
     let (vocab_file, merges_file) = (root.join("vocab.json"), root.join("merges.txt"));
@@ -41,6 +43,21 @@ pub(crate) fn from_folder(root: &Path, family: Family) -> Result<Option<Built>, 
     };
     let tokenizer = tokenizer.build()?;
     Ok(Some(Built { tokenizer, file: vocab_file, before: Vec::new(), after: Vec::new() }))
+}
+
+/// The library panics where it meets broken JSON within some of its objects, and later where a post-processor names a
+/// token that it does not define: so the JSON is read on its own first, and one text is tried.
+fn from_json(file: &Path, text: &str) -> Result<Tokenizer, TextError> {
+    serde_json::from_str::<IgnoredAny>(text).map_err(|e| TextError::tokenizer(file, e))?;
+    let read = || {
+        let tokenizer = Tokenizer::from_bytes(text)?;
+        tokenizer.encode_fast("a", true)?;
+        Ok(tokenizer)
+    };
+    match catch_unwind(read) {
+        Ok(read) => read.map_err(|e: tokenizers::Error| TextError::tokenizer(file, e)),
+        Err(_) => Err(TextError::tokenizer(file, "one that the tokenizers library gave up on")),
+    }
 }
 
 /// `vocab.json` and `merges.txt` do not say how text is cut: the family does. SmolLM2 is a Llama.
