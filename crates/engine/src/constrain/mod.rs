@@ -27,10 +27,19 @@ impl TokenizerEnv for Environment {
     }
 
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
-        // A text that the tokenizer refuses has no canonical form; the trie's greedy one serves.
+        // A text that the tokenizer refuses has no canonical form, and one that it changes (SentencePiece puts a space
+        // before it, special tokens in it are no text) none that stands for these bytes; the trie's greedy one serves.
         self.trie.tokenize_with_greedy_fallback(bytes, |text| {
-            self.tokenizer.encode(text, false).unwrap_or_else(|_| self.trie.greedy_tokenize(text.as_bytes()))
+            let canonical = self.tokenizer.encode(text, false).ok().filter(|ids| self.stands_for(ids, text));
+            canonical.unwrap_or_else(|| self.trie.greedy_tokenize(text.as_bytes()))
         })
+    }
+}
+
+impl Environment {
+    fn stands_for(&self, ids: &[u32], text: &str) -> bool {
+        let bytes: Option<Vec<Vec<u8>>> = ids.iter().map(|id| self.tokenizer.token_bytes(*id)).collect();
+        bytes.is_some_and(|bytes| bytes.concat() == text.as_bytes())
     }
 }
 
