@@ -56,6 +56,11 @@ const fn signalled(name: &'static str, line: &'static str, rules: &'static str, 
 
 fn nothing(_: &Path) {}
 
+/// A file that is never read to its end.
+fn some_tokenizer(model: &Path) {
+    std::fs::write(model.join("tokenizer.json"), "{}").expect("a file");
+}
+
 #[rustfmt::skip]
 const FAULTS: &[Fault] = &[
     fault("an intact checkpoint", LOAD, ""),
@@ -86,7 +91,7 @@ const FAULTS: &[Fault] = &[
     Fault { address_space_kib: Some(260_000), ..fault("an address-space limit below the plan", "load MODEL --dtype int8 --fallback none --context 2048 --concurrency 8", "") },
     fault("a read never returns in the disk tier", DISK, "pread,model-00002,1000000,hang"),
     fault("the disk tier's disk fails", DISK, "pread,model-00002,1000000,eio"),
-    fault("the tokenizer never opens", LOAD, "open,tokenizer.json,0,hang"),
+    on_a_copy("the tokenizer never opens", LOAD, "open,tokenizer.json,0,hang", some_tokenizer),
     on_a_copy("weights that are not numbers", LOAD, "", |model| {
         let mut bytes = std::fs::read(model.join(SHARD)).expect("a shard");
         let middle = bytes.len() / 2 / 2 * 2;
@@ -98,7 +103,7 @@ const FAULTS: &[Fault] = &[
     signalled("SIGTERM while the machine is probed", LOAD, "open,/proc/meminfo,0,hang", "TERM"),
     signalled("SIGTERM while weights are read", READ, "pread,model-00002,10000000,hang", "TERM"),
     signalled("SIGINT while weights are read", READ, "pread,model-00002,10000000,hang", "INT"),
-    signalled("SIGTERM while the tokenizer is built", LOAD, "open,tokenizer.json,0,hang", "TERM"),
+    Fault { prepare: Some(some_tokenizer), ..signalled("SIGTERM while the tokenizer is built", LOAD, "open,tokenizer.json,0,hang", "TERM") },
     signalled("SIGTERM in the smoke test", DISK, "pread,model-00002,1000000,hang", "TERM"),
     fault("no tokenizer, for a text", TEXT, ""),
     fault("no tokenizer, for a load", LOAD, ""),
