@@ -14,7 +14,7 @@ pub use worker::{connect, is_worker};
 use crate::failure::exit;
 use console::Console;
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -33,14 +33,18 @@ const QUEUE_MESSAGES: usize = 1024;
 enum Happening {
     Said(Message),
     PipeClosed,
+    /// The worker's stdout or stderr.
+    OutputClosed,
     Signalled(i32),
 }
 
 /// Runs this program again as a worker with the same arguments, and returns its exit code.
 pub fn supervise(limits: Limits, quiet: bool) -> u8 {
     let (send, happenings) = sync_channel(QUEUE_MESSAGES);
-    let started = worker::spawn().and_then(|(child, pipe)| {
+    let started = worker::spawn().and_then(|(mut child, pipe)| {
         listen_for_signals(send.clone())?;
+        pass_on(child.stdout.take(), std::io::stdout(), "worker-stdout", send.clone())?;
+        pass_on(child.stderr.take(), std::io::stderr(), "worker-stderr", send.clone())?;
         listen_to_worker(pipe, send)?;
         Ok(child)
     });
@@ -68,6 +72,27 @@ fn listen_to_worker(pipe: std::io::PipeReader, send: SyncSender<Happening>) -> s
     std::thread::Builder::new().name("worker-pipe".into()).spawn(read).map(drop)
 }
 
+/// Writes what comes `from` the worker `to` where it belongs, as it comes.
+fn pass_on(
+    from: Option<impl Read + Send + 'static>,
+    mut to: impl Write + Send + 'static,
+    name: &str,
+    send: SyncSender<Happening>,
+) -> std::io::Result<()> {
+    let Some(mut from) = from else { return Ok(()) };
+    let relay = move || {
+        let mut buffer = [0; 8192];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            // Nobody reads us any more: closing our end tells the worker.
+            if to.write_all(&buffer[..count]).and_then(|()| to.flush()).is_err() {
+                break;
+            }
+        }
+        let _closed_already = send.send(Happening::OutputClosed);
+    };
+    std::thread::Builder::new().name(name.into()).spawn(relay).map(drop)
+}
+
 fn listen_for_signals(send: SyncSender<Happening>) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
@@ -89,6 +114,7 @@ struct Supervisor {
     seen: Snapshot,
     failed: Option<(u8, String)>,
     pipe_open: bool,
+    outputs_open: usize,
     stopping: Option<Stopping>,
     oom_kills_before: Option<u64>,
 }
@@ -110,6 +136,7 @@ impl Supervisor {
             seen: Snapshot::default(),
             failed: None,
             pipe_open: true,
+            outputs_open: 2,
             stopping: None,
             oom_kills_before: ending::oom_kills(),
         }
@@ -140,6 +167,7 @@ impl Supervisor {
             }
             Happening::Said(Message::Failed { exit, text }) => self.failed = Some((exit, text)),
             Happening::PipeClosed => self.pipe_open = false,
+            Happening::OutputClosed => self.outputs_open = self.outputs_open.saturating_sub(1),
             Happening::Signalled(signal) => self.interrupted(signal),
         }
     }
@@ -213,7 +241,11 @@ impl Supervisor {
     /// The worker is gone: hears its last words, and says why it ended.
     fn ended(&mut self, status: ExitStatus, happenings: &Receiver<Happening>) -> u8 {
         let since = Instant::now();
-        while self.pipe_open && since.elapsed() < REAP {
+        // What it wrote is passed on to the last byte, at the pace of who reads it, unless it was ended.
+        let ended_itself = status.code().is_some();
+        while (self.outputs_open > 0 && ended_itself && self.stopping.is_none())
+            || (self.pipe_open && since.elapsed() < REAP)
+        {
             if let Ok(happening) = happenings.recv_timeout(TICK) {
                 self.hear(happening);
             }

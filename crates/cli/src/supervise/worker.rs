@@ -3,7 +3,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use std::fs::{File, OpenOptions};
 use std::io::{PipeReader, Write};
 use std::os::fd::AsRawFd;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use watch::{Message, Watch};
@@ -18,7 +18,8 @@ pub fn is_worker() -> bool {
     std::env::var_os(PIPE_VARIABLE).is_some()
 }
 
-/// Starts this program again with the same arguments and a pipe to report on.
+/// Starts this program again with the same arguments and a pipe to report on. Its output comes to us, who pass it on: a worker
+/// that is stuck in the kernel for ever would keep the terminal's or a pipe's end open, and whoever reads there waiting.
 pub(super) fn spawn() -> std::io::Result<(Child, PipeReader)> {
     let (reader, writer) = std::io::pipe()?;
     // The writing end has to survive the exec; everything else that Rust opens is closed by it.
@@ -26,6 +27,8 @@ pub(super) fn spawn() -> std::io::Result<(Child, PipeReader)> {
     let child = Command::new(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
         .env(PIPE_VARIABLE, writer.as_raw_fd().to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()?;
     Ok((child, reader))
 }
