@@ -19,15 +19,20 @@ impl StreamDecoder {
     /// None today; a tokenizer may refuse an id.
     pub fn push(&mut self, id: u32) -> Result<String, TextError> {
         self.pending.extend(self.tokenizer.token_bytes(id).unwrap_or_default());
-        let whole = match std::str::from_utf8(&self.pending) {
-            Ok(_) => self.pending.len(),
-            // Bytes that can still become a character wait for the next token.
-            Err(e) if e.error_len().is_none() => e.valid_up_to(),
-            Err(_) => self.pending.len(),
-        };
-        let rest = self.pending.split_off(whole);
-        let text = String::from_utf8_lossy(&self.pending).into_owned();
-        self.pending = rest;
+        let mut text = String::new();
+        // Bytes that can still become a character wait for the next token; those that cannot are U+FFFD, one for each
+        // broken sequence, as in the decoding of the whole.
+        while let Err(broken) = std::str::from_utf8(&self.pending) {
+            let valid = broken.valid_up_to();
+            let Some(length) = broken.error_len() else {
+                let rest = self.pending.split_off(valid);
+                text.push_str(&String::from_utf8_lossy(&std::mem::replace(&mut self.pending, rest)));
+                return Ok(text);
+            };
+            let rest = self.pending.split_off(valid + length);
+            text.push_str(&String::from_utf8_lossy(&std::mem::replace(&mut self.pending, rest)));
+        }
+        text.push_str(&String::from_utf8_lossy(&std::mem::take(&mut self.pending)));
         Ok(text)
     }
 
