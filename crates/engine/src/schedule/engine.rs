@@ -17,7 +17,8 @@ use super::scheduler::Scheduler;
 use super::sequence::{Sequence, Work};
 use super::text_out::TextOut;
 use super::worker::{Command, work};
-use super::{EmbedRequest, EngineError, EngineOptions, Notify, Piece, Refused, Request, RequestError, Stats, Ticket};
+use super::{EmbedError, EmbedRequest, EngineError, EngineOptions, FinishReason, Finished, Notify, Piece, Refused};
+use super::{Request, RequestError, Stats, Ticket, WaitError};
 use crate::constrain::{ConstrainError, ConstrainSettings, Constraint, Grammars, Guide};
 use crate::kv::{BLOCK_TOKENS, KvPool};
 use crate::load::Loaded;
@@ -133,6 +134,24 @@ impl Engine {
     pub fn submit_embedding(&self, request: EmbedRequest) -> Result<Ticket, Refused> {
         self.check_tokens(&request.tokens, self.room_tokens)?;
         self.send(request.tokens, Work::Embed(Vec::new()), request.deadline, request.notify)
+    }
+
+    /// The embedding of a text, `[hidden_size]`: the mean over all its positions of the hidden states after the final norm,
+    /// not scaled to a length. Waits for at most `limit`; the bits do not depend on what else the engine does.
+    ///
+    /// # Errors
+    /// [`EmbedError`]: a wrong text, a full queue, NaN in the hidden states, the limit.
+    pub fn embed(&self, tokens: Vec<u32>, limit: Duration) -> Result<Vec<f32>, EmbedError> {
+        let late = EmbedError::Late { limit_s: limit.as_secs_f64() };
+        let ticket = self.submit_embedding(EmbedRequest { tokens, deadline: None, notify: None })?;
+        // Dropped at the limit, the ticket takes the request with it.
+        match ticket.wait(limit) {
+            Err(WaitError::Timeout { .. }) => Err(late),
+            Err(gone) => Err(gone.into()),
+            Ok(Finished { embedding: Some(embedding), .. }) => Ok(embedding),
+            Ok(Finished { reason: FinishReason::Error(cause), .. }) => Err(cause.into()),
+            Ok(_) => Err(EmbedError::Cancelled),
+        }
     }
 
     /// The figures of a moment ago.

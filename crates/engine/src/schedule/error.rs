@@ -156,6 +156,42 @@ impl WaitError {
     }
 }
 
+/// A text that was not embedded.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum EmbedError {
+    /// It was not taken.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// It failed.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The engine is gone, or did not answer at all.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// Not done in time.
+    #[error("the text was not embedded within {limit_s} s; wait longer, or send less at a time")]
+    Late {
+        /// The limit, in seconds.
+        limit_s: f64,
+    },
+    /// The engine shut down.
+    #[error("the engine shut down before the text was embedded")]
+    Cancelled,
+}
+
+impl EmbedError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            EmbedError::Refused(cause) => cause.exit_code(),
+            EmbedError::Request(cause) => cause.exit_code(),
+            EmbedError::Wait(cause) => cause.exit_code(),
+            EmbedError::Late { .. } => 75,
+            EmbedError::Cancelled => 69,
+        }
+    }
+}
+
 /// An engine that cannot start or does not end.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EngineError {

@@ -31,7 +31,7 @@ mod text_out;
 mod worker;
 
 pub use engine::Engine;
-pub use error::{EngineError, Refused, RequestError, WaitError};
+pub use error::{EmbedError, EngineError, Refused, RequestError, WaitError};
 pub use event::{Event, FinishReason, Finished, Piece};
 pub use forward::{Forward, ForwardLimits, Runner};
 pub use mailbox::Ticket;
