@@ -73,6 +73,7 @@ impl<F: Forward> Scheduler<F> {
 
     /// One step: ends what has to end, plans, computes, chooses.
     pub fn step(&mut self) {
+        let since = Instant::now();
         self.sweep();
         let shares = self.plan();
         let computed = !shares.is_empty();
@@ -84,6 +85,7 @@ impl<F: Forward> Scheduler<F> {
             let blocks = self.memory.pool.blocks();
             self.end(0, FinishReason::Error(RequestError::Stuck { blocks }));
         }
+        self.stats.step_s += since.elapsed().as_secs_f64();
         self.publish(false);
     }
 

@@ -43,10 +43,14 @@ pub struct Stats {
     pub reply_tok_s: f64,
     /// Tokens of prompts a second, over the last seconds.
     pub prefill_tok_s: f64,
+    /// Seconds at work: all of the following and what lies between.
+    pub step_s: f64,
     /// Seconds in forward passes.
     pub forward_s: f64,
     /// Seconds in which a computed row waited for its mask.
     pub mask_wait_s: f64,
+    /// Seconds in which tokens were chosen from logits.
+    pub sample_s: f64,
 }
 
 /// Rates over the last seconds.

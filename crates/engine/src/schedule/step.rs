@@ -82,7 +82,9 @@ impl<F: Forward> Scheduler<F> {
         let since = Instant::now();
         collect(&mut self.masks, &mut self.running, picks);
         self.stats.mask_wait_s += since.elapsed().as_secs_f64();
+        let since = Instant::now();
         pick_all(&self.running, &mut logits, picks, &mut self.buffers);
+        self.stats.sample_s += since.elapsed().as_secs_f64();
         Ok(())
     }
 
