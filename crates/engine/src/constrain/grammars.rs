@@ -18,8 +18,8 @@ const COMPILED_MAX: usize = 64;
 pub struct Grammars {
     factory: ParserFactory,
     settings: ConstrainSettings,
-    /// Fresh matchers by their schema's text, the latest used last.
-    compiled: Mutex<Vec<(String, Matcher)>>,
+    /// By their schema's text, the latest used last.
+    compiled: Mutex<Vec<(String, Compiled)>>,
 }
 
 impl Grammars {
@@ -43,15 +43,15 @@ impl Grammars {
         self.settings
     }
 
-    /// A guide for a new reply. The first of a schema takes milliseconds, the others copy it.
+    /// Compiles a constraint. The first time takes milliseconds; a known one is looked up.
     ///
     /// # Errors
     /// [`ConstrainError::Schema`] with llguidance's words if it cannot be met.
-    pub fn guide(&self, constraint: &Constraint) -> Result<Guide, ConstrainError> {
+    pub fn compile(&self, constraint: &Constraint) -> Result<Compiled, ConstrainError> {
         let schema = constraint.schema(self.settings.whitespace);
         let key = schema.to_string();
-        if let Some(matcher) = self.known(&key) {
-            return Ok(Guide::new(matcher));
+        if let Some(compiled) = self.known(&key) {
+            return Ok(compiled);
         }
         let parser = self.factory.create_parser(TopLevelGrammar::from_json_schema(schema));
         let mut matcher = Matcher::new(parser).into_cancellable();
@@ -63,27 +63,37 @@ impl Grammars {
         if let Some(cause) = warning.filter(|_| !constraint.is_lenient()) {
             return Err(ConstrainError::Schema { cause });
         }
-        let copy = matcher.deep_clone();
-        self.keep(key, matcher);
-        Ok(Guide::new(copy))
+        let compiled = Compiled(Arc::new(Mutex::new(matcher)));
+        self.keep(key, compiled.clone());
+        Ok(compiled)
     }
 
-    fn known(&self, key: &str) -> Option<Matcher> {
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = compiled.iter().position(|(known, _)| known == key)?;
-        let entry = compiled.remove(index);
-        // A deep copy shares no caches: a reply does not depend on what the schema was used for before.
-        let copy = entry.1.deep_clone();
-        compiled.push(entry);
-        Some(copy)
+    fn known(&self, key: &str) -> Option<Compiled> {
+        let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = known.iter().position(|(schema, _)| schema == key)?;
+        let entry = known.remove(index);
+        let compiled = entry.1.clone();
+        known.push(entry);
+        Some(compiled)
     }
 
-    fn keep(&self, key: String, matcher: Matcher) {
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        compiled.push((key, matcher));
-        if compiled.len() > COMPILED_MAX {
-            compiled.remove(0);
+    fn keep(&self, key: String, compiled: Compiled) {
+        let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        known.push((key, compiled));
+        if known.len() > COMPILED_MAX {
+            known.remove(0);
         }
+    }
+}
+
+/// A constraint at the beginning of a reply. Clones share it and take no memory; a guide takes tens of kilobytes.
+#[derive(Clone)]
+pub struct Compiled(Arc<Mutex<Matcher>>);
+
+impl Compiled {
+    /// A guide for a new reply. It shares no caches: a reply does not depend on what the schema was used for before.
+    pub fn guide(&self) -> Guide {
+        Guide::new(self.0.lock().unwrap_or_else(PoisonError::into_inner).deep_clone())
     }
 }
 

@@ -19,7 +19,7 @@ use super::text_out::TextOut;
 use super::worker::{Command, work};
 use super::{EmbedError, EmbedRequest, EngineError, EngineOptions, FinishReason, Finished, Notify, Piece, Refused};
 use super::{Request, RequestError, Stats, Ticket, WaitError};
-use crate::constrain::{ConstrainError, ConstrainSettings, Constraint, Grammars, Guide};
+use crate::constrain::{Compiled, ConstrainError, ConstrainSettings, Constraint, Grammars};
 use crate::kv::{BLOCK_TOKENS, KvPool};
 use crate::load::Loaded;
 use crate::sample::Seen;
@@ -99,13 +99,13 @@ impl Engine {
     /// A wrong request, a full queue, an engine that is ending or dead: see [`Refused`].
     pub fn submit(&self, request: Request) -> Result<Ticket, Refused> {
         self.check(&request)?;
-        let guide = request.constraint.as_ref().map(|constraint| self.guide(constraint)).transpose()?;
+        let form = request.constraint.as_ref().map(|constraint| self.compile(constraint)).transpose()?;
         let mut seen = Seen::default();
         if request.sampling.repetition_penalty != 1.0 {
             seen.extend(&request.prompt);
         }
         // A form's end ends the reply, whether the model may go on or not.
-        let eos = if request.ignore_eos && guide.is_none() { Vec::new() } else { self.eos.clone() };
+        let eos = if request.ignore_eos && form.is_none() { Vec::new() } else { self.eos.clone() };
         let reply = Reply {
             sampling: request.sampling,
             seen,
@@ -116,8 +116,9 @@ impl Engine {
                 logprobs: request.logprobs,
             },
             text: TextOut::new(self.tokenizer.as_ref(), request.stop_strings),
-            constrained: guide.is_some(),
-            guide: guide.map(Box::new),
+            constrained: form.is_some(),
+            form,
+            guide: None,
             cancellation: None,
             whole: Piece::default(),
             news: Piece::default(),
@@ -237,10 +238,10 @@ impl Engine {
     }
 
     /// Compiles on the caller's thread: the engine's has better things to do.
-    fn guide(&self, constraint: &Constraint) -> Result<Guide, RequestError> {
+    fn compile(&self, constraint: &Constraint) -> Result<Compiled, RequestError> {
         let tokenizer = self.tokenizer.as_ref().ok_or(ConstrainError::NoTokenizer)?;
         let grammars = self.grammars.get_or_init(|| Grammars::new(tokenizer, &self.eos, self.constrain));
-        Ok(grammars.as_ref().map_err(Clone::clone)?.guide(constraint)?)
+        Ok(grammars.as_ref().map_err(Clone::clone)?.compile(constraint)?)
     }
 
     fn send(
@@ -252,7 +253,7 @@ impl Engine {
     ) -> Result<Ticket, Refused> {
         self.take_place()?;
         let (outbox, ticket) = mailbox(notify);
-        let mut sequence = Sequence {
+        let sequence = Sequence {
             arrival: self.arrivals.fetch_add(1, Ordering::SeqCst),
             prompt_tokens: tokens.len(),
             tokens,
@@ -269,15 +270,6 @@ impl Engine {
             first_token: None,
             deadline,
         };
-        // What the form forces before the first choice is computed with the prompt.
-        if let Work::Reply(reply) = &mut sequence.work
-            && reply.constrained
-            && let Some(reason) = reply.force(&mut sequence.tokens)
-        {
-            self.give_place_back();
-            sequence.finish(reason);
-            return Ok(ticket);
-        }
         match self.commands.try_send(Command::Take(Box::new(sequence))) {
             Ok(()) => Ok(ticket),
             Err(cause) => {

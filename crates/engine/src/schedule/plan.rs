@@ -105,7 +105,7 @@ impl<F: Forward> Scheduler<F> {
     fn admit(&mut self, budget: &mut Budget) {
         while budget.rows > 0 && self.running.len() < self.running_max {
             let Some(first) = self.queue.first() else { return };
-            if let Some(reason) = first.must_end(Instant::now()) {
+            if let Some(reason) = first.must_end(Instant::now()).or_else(|| first.begin()) {
                 self.end_first(reason);
                 continue;
             }

@@ -4,7 +4,7 @@ use llguidance::CancellationHandle;
 
 use super::text_out::TextOut;
 use super::{FinishReason, Piece, RequestError};
-use crate::constrain::Guide;
+use crate::constrain::{Compiled, Guide};
 use crate::sample::{Sampling, Seen};
 
 /// What bounds and ends a reply.
@@ -21,6 +21,8 @@ pub(super) struct Reply {
     pub seen: Seen,
     pub limits: Limits,
     pub text: TextOut,
+    /// Its form, until the reply begins: what waits takes little memory.
+    pub form: Option<Compiled>,
     /// Away while its mask is computed.
     pub guide: Option<Box<Guide>>,
     pub constrained: bool,
@@ -34,6 +36,13 @@ pub(super) struct Reply {
 }
 
 impl Reply {
+    /// Begins under its form: what that forces before the first choice is computed with the prompt. Gives the reason if that
+    /// is all there is.
+    pub fn begin(&mut self, tokens: &mut Vec<u32>) -> Option<FinishReason> {
+        self.guide = Some(Box::new(self.form.take()?.guide()));
+        self.force(tokens)
+    }
+
     /// Takes a token that was chosen and those that are forced after it: they are added to `tokens`. Gives the reason
     /// if that ends the reply.
     pub fn accept(&mut self, token: u32, logprob: Option<f32>, tokens: &mut Vec<u32>) -> Option<FinishReason> {
@@ -48,7 +57,7 @@ impl Reply {
     }
 
     /// Takes the tokens that must come next. A form that is complete ends the reply, also with its last token.
-    pub fn force(&mut self, tokens: &mut Vec<u32>) -> Option<FinishReason> {
+    fn force(&mut self, tokens: &mut Vec<u32>) -> Option<FinishReason> {
         let finished = |guide: &Option<Box<Guide>>| guide.as_ref().is_some_and(|guide| guide.finished());
         if finished(&self.guide) {
             return Some(FinishReason::Grammar);

@@ -46,6 +46,14 @@ impl Sequence {
         self.tokens.len() - self.computed
     }
 
+    /// Begins a reply under its form, if it has not begun; gives the reason if that ends it.
+    pub fn begin(&mut self) -> Option<FinishReason> {
+        match &mut self.work {
+            Work::Reply(reply) => reply.begin(&mut self.tokens),
+            Work::Embed(_) => None,
+        }
+    }
+
     /// It is computed up to `computed`, because blocks were there already; gives how many tokens that saved.
     pub fn found(&mut self, computed: usize) -> u64 {
         let saved = computed - self.computed;

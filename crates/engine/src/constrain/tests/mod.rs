@@ -85,7 +85,7 @@ fn every_reply_is_under_the_schema() {
         ] {
             let grammars = Grammars::new(&tokenizer, &[END], settings).expect("grammars");
             for seed in 0..100 {
-                let mut guide = grammars.guide(&Constraint::JsonSchema(card())).expect("a guide");
+                let mut guide = grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide();
                 let (tokens, forced) = reply(&tokenizer, &mut guide, seed);
                 let text = text_of(&tokenizer, &tokens);
                 check_card(&text);
@@ -101,7 +101,7 @@ fn forced_tokens_are_those_of_the_tokenizer() {
     for tokenizer in [bytes(), pieces()] {
         let grammars = Grammars::new(&tokenizer, &[END], ConstrainSettings::default()).expect("grammars");
         let constant = json!({"const": {"tool": "order", "true": [true, "a b"]}});
-        let mut guide = grammars.guide(&Constraint::JsonSchema(constant)).expect("a guide");
+        let mut guide = grammars.compile(&Constraint::JsonSchema(constant)).expect("a schema").guide();
         let forced = guide.forced().expect("forced tokens");
         assert!(guide.finished());
         let text = r#"{"tool":"order","true":[true,"a b"]}"#;
@@ -126,11 +126,12 @@ fn a_schema_that_cannot_be_met_says_so() {
         json!({"type": "nonsense"}),
         json!(7),
     ] {
-        match grammars.guide(&Constraint::JsonSchema(schema.clone())) {
+        match grammars.compile(&Constraint::JsonSchema(schema.clone())) {
             Err(ConstrainError::Schema { cause }) => {
                 assert!(cause.len() > 10 && !cause.contains("panic"), "{schema}: {cause}")
             }
-            other => panic!("{schema}: {other:?}"),
+            Err(other) => panic!("{schema}: {other}"),
+            Ok(_) => panic!("{schema} was compiled"),
         }
     }
 }
@@ -141,7 +142,7 @@ fn special_tokens_cannot_be_spelled() {
     let grammars = Grammars::new(&tokenizer, &[END], ConstrainSettings::default()).expect("grammars");
     // The text of a special token inside a constant is text, never the token.
     let schema = json!({"const": "<|end|>"});
-    let mut guide = grammars.guide(&Constraint::JsonSchema(schema)).expect("a guide");
+    let mut guide = grammars.compile(&Constraint::JsonSchema(schema)).expect("a schema").guide();
     let (tokens, _) = reply(&tokenizer, &mut guide, 1);
     assert!(!tokens.contains(&END));
     assert_eq!(text_of(&tokenizer, &tokens), "\"<|end|>\"");
@@ -151,7 +152,7 @@ fn special_tokens_cannot_be_spelled() {
 fn a_guide_refuses_what_its_mask_does_not_allow() {
     let tokenizer = bytes();
     let grammars = Grammars::new(&tokenizer, &[END], ConstrainSettings::default()).expect("grammars");
-    let mut guide = grammars.guide(&Constraint::JsonObject).expect("a guide");
+    let mut guide = grammars.compile(&Constraint::JsonObject).expect("a schema").guide();
     let mask = guide.mask().expect("a mask");
     let wrong = tokenizer.token_to_id("x").expect("a byte");
     assert!(!mask.allowed().has(wrong));
@@ -169,7 +170,7 @@ fn end_tokens_must_exist() {
 #[test]
 fn masks_come_from_threads_as_they_come_without() {
     let grammars = Grammars::new(&bytes(), &[END], ConstrainSettings::default()).expect("grammars");
-    let guide = || Box::new(grammars.guide(&Constraint::JsonSchema(card())).expect("a guide"));
+    let guide = || Box::new(grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide());
     let expected: Vec<u32> = guide().mask().expect("a mask").allowed().tokens(1000).collect();
     for threads in [0, 1, 3] {
         let mut pool = MaskPool::new(threads).expect("threads");
@@ -196,7 +197,7 @@ proptest! {
         let settings = ConstrainSettings::default();
         let fresh = Grammars::new(&tokenizer, &[END], settings).expect("grammars");
         let used = Grammars::new(&tokenizer, &[END], settings).expect("grammars");
-        let guide = |grammars: &Grammars| grammars.guide(&Constraint::JsonSchema(card())).expect("a guide");
+        let guide = |grammars: &Grammars| grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide();
         for other in others {
             reply(&tokenizer, &mut guide(&used), other);
         }

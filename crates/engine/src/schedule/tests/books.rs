@@ -151,6 +151,7 @@ fn sequence(arrival: u64, request: &Request) -> (Sequence, Ticket) {
         },
         text: TextOut::new(None, Vec::new()),
         constrained: false,
+        form: None,
         guide: None,
         cancellation: None,
         whole: Piece::default(),
