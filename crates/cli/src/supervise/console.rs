@@ -100,8 +100,15 @@ impl Console {
 impl Bar {
     fn words(&self) -> String {
         let (seen, seconds) = (&self.last, self.began.elapsed().as_secs_f64().max(1e-6));
-        let what = if self.stage == Stage::Read { "Loading checkpoint shards" } else { self.stage.words() };
-        let mut text = format!("{what} {}/{}", seen.items_done, seen.items_total);
+        let what = match self.stage {
+            Stage::Read => "Loading checkpoint shards",
+            Stage::Fetch => "Fetching files",
+            stage => stage.words(),
+        };
+        let mut text = match seen.items_total {
+            0 => what.to_owned(),
+            total => format!("{what} {}/{total}", seen.items_done),
+        };
         if seen.bytes_total > 0 {
             let rate = seen.bytes_done as f64 / seconds;
             text += &format!(

@@ -7,8 +7,12 @@ use super::matrix::is_quantised;
 pub enum Precision {
     /// Activations stay f32: the oracle mode.
     F32,
-    /// Activations are rounded to the precision of the weights: bf16 for bf16, int8 blocks of 32 for quantised ones, f32 for f16 and f32.
+    /// Activations are rounded at the input of a product: to bf16 for bf16 weights, to blocks of 32 whole numbers of 16 bits for
+    /// quantised ones, not at all for f16 and f32.
     Native,
+    /// As `Native`, but 8 bits for quantised weights: half the multiplications, and an error of its own that a model's
+    /// log-probabilities show.
+    Int8,
 }
 
 /// The forms of the activations that some products need.
@@ -18,6 +22,7 @@ pub struct Forms {
     pub(super) f32: bool,
     pub(super) bf16: bool,
     pub(super) int8: bool,
+    pub(super) int16: bool,
 }
 
 /// One form.
@@ -26,6 +31,7 @@ pub(super) enum Form {
     F32,
     Bf16,
     Int8,
+    Int16,
 }
 
 impl Form {
@@ -34,6 +40,7 @@ impl Form {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
             Self::Int8 => "int8",
+            Self::Int16 => "int16",
         }
     }
 }
@@ -41,7 +48,7 @@ impl Form {
 impl Forms {
     /// None yet.
     pub fn new(precision: Precision) -> Self {
-        Self { precision, f32: false, bf16: false, int8: false }
+        Self { precision, f32: false, bf16: false, int8: false, int16: false }
     }
 
     /// Also the one that weights of `dtype` need.
@@ -51,6 +58,7 @@ impl Forms {
             Form::F32 => self.f32 = true,
             Form::Bf16 => self.bf16 = true,
             Form::Int8 => self.int8 = true,
+            Form::Int16 => self.int16 = true,
         }
         self
     }
@@ -67,8 +75,9 @@ impl Forms {
 
     pub(super) fn of(precision: Precision, dtype: Dtype) -> Form {
         match (precision, dtype) {
-            (Precision::Native, Dtype::BF16) => Form::Bf16,
-            (Precision::Native, dtype) if is_quantised(dtype) => Form::Int8,
+            (Precision::Native | Precision::Int8, Dtype::BF16) => Form::Bf16,
+            (Precision::Native, dtype) if is_quantised(dtype) => Form::Int16,
+            (Precision::Int8, dtype) if is_quantised(dtype) => Form::Int8,
             _ => Form::F32,
         }
     }

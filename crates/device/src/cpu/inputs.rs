@@ -4,7 +4,7 @@ use half::bf16;
 
 use super::dispatch::kernel;
 use super::forms::Form;
-use super::quant::{BLOCK, Int8Rows, Int8View};
+use super::quant::{BLOCK, CodeRows, CodeView};
 use super::shared::SharedMut;
 use super::simd::{LANES, Simd};
 use super::{Cpu, Forms, KernelSet, Precision, expect};
@@ -24,7 +24,8 @@ pub struct Inputs {
     bf16: Scratch<u16>,
     /// The bf16 form of kernel sets that have no bf16 instruction: rounded, stored as f32.
     rounded: Scratch<f32>,
-    int8: Int8Rows,
+    /// Of 8 or 16 bits: a precision has one of them.
+    codes: CodeRows,
 }
 
 impl Default for Inputs {
@@ -44,14 +45,14 @@ impl Inputs {
             f32: Scratch::new(),
             bf16: Scratch::new(),
             rounded: Scratch::new(),
-            int8: Int8Rows::default(),
+            codes: CodeRows::default(),
         }
     }
 
     /// Takes `x`, [tokens, cols], in the given forms.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`]; the int8 form needs whole blocks of 32 columns.
+    /// [`DeviceError::Shape`]; the int8 and int16 forms need whole blocks of 32 columns.
     pub fn prepare(
         &mut self,
         cpu: &Cpu,
@@ -97,9 +98,9 @@ impl Inputs {
                 }
             })?;
         }
-        if forms.int8 {
+        if forms.int8 || forms.int16 {
             expect("inputs: columns of quantised weights", cols.next_multiple_of(BLOCK), cols)?;
-            self.int8.fill(cpu, x, tokens, cols)?;
+            self.codes.fill(cpu, x, tokens, cols, forms.int16)?;
         }
         Ok(())
     }
@@ -124,7 +125,7 @@ impl Inputs {
         self.f32.capacity_bytes()
             + self.bf16.capacity_bytes()
             + self.rounded.capacity_bytes()
-            + self.int8.capacity_bytes()
+            + self.codes.capacity_bytes()
     }
 
     pub(super) fn has(&self, form: Form) -> bool {
@@ -132,6 +133,7 @@ impl Inputs {
             Form::F32 => self.forms.f32,
             Form::Bf16 => self.forms.bf16,
             Form::Int8 => self.forms.int8,
+            Form::Int16 => self.forms.int16,
         }
     }
 
@@ -140,12 +142,12 @@ impl Inputs {
         match form {
             Form::Bf16 if set == KernelSet::Avx512Bf16 => (self.bf16.as_ptr().cast(), self.stride * 2),
             Form::Bf16 => (self.rounded.as_ptr().cast(), self.stride * 4),
-            Form::F32 | Form::Int8 => (self.f32.as_ptr().cast(), self.stride * 4),
+            Form::F32 | Form::Int8 | Form::Int16 => (self.f32.as_ptr().cast(), self.stride * 4),
         }
     }
 
-    pub(super) fn int8(&self) -> Int8View<'_> {
-        self.int8.view()
+    pub(super) fn codes(&self) -> CodeView<'_> {
+        self.codes.view()
     }
 }
 

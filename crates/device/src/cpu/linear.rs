@@ -90,8 +90,8 @@ fn checked(inputs: &Inputs, product: &Product) -> Result<Form, DeviceError> {
 
 impl Job<'_> {
     fn rows(&self, set: KernelSet, inputs: &Inputs, rows: Range<usize>) {
-        if self.form == Form::Int8 {
-            let job = QuantJob { weight: self.weight, bias: self.bias, x: inputs.int8(), out: self.out };
+        if matches!(self.form, Form::Int8 | Form::Int16) {
+            let job = QuantJob { weight: self.weight, bias: self.bias, x: inputs.codes(), out: self.out };
             // SAFETY: the shapes were checked; these rows' outputs are this call's alone.
             unsafe { quant::multiply(set, &job, rows) };
         } else if is_quantised(self.weight.dtype) {

@@ -82,12 +82,13 @@ pub fn round_bf16(x: f32) -> f64 {
     bf16::from_f32(x).to_f64()
 }
 
-/// x rounded to int8 blocks of 32.
-pub fn round_int8(x: &[f32]) -> Vec<f64> {
+/// x rounded to blocks of 32 whole numbers of at most `most_code`: max |x| becomes that, the others the nearest in proportion.
+/// The factor is an f32, for it decides which way what lies midway between two whole numbers is rounded.
+pub fn round_blocks(x: &[f32], most_code: f32) -> Vec<f64> {
     let block = |block: &[f32]| {
-        let scale = block.iter().fold(0f32, |m, x| m.max(x.abs())) / 127.0;
-        let code = move |x: f32| if scale > 0.0 { (f64::from(x) / f64::from(scale)).round_ties_even() } else { 0.0 };
-        block.iter().map(|&x| code(x) * f64::from(scale)).collect::<Vec<_>>()
+        let most = block.iter().fold(0f32, |m, x| m.max(x.abs()));
+        let code = move |x: f32| if most > 0.0 { f64::from(x * (most_code / most)).round_ties_even() } else { 0.0 };
+        block.iter().map(|&x| code(x) * f64::from(most / most_code)).collect::<Vec<_>>()
     };
     x.chunks(32).flat_map(block).collect()
 }

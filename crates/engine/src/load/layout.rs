@@ -90,7 +90,11 @@ impl Numbers {
     fn of(plan: &Plan, checkpoint: &Checkpoint) -> Self {
         // The plan's word comes from the same enumeration; anything else would be a plan of a newer version.
         let choice = DtypeChoice::parse(plan.dtype).unwrap_or_default();
-        let precision = if choice == DtypeChoice::F32 { Precision::F32 } else { Precision::Native };
+        let precision = match choice {
+            DtypeChoice::F32 => Precision::F32,
+            DtypeChoice::Int8 => Precision::Int8,
+            _ => Precision::Native,
+        };
         let stored_f32 = choice == DtypeChoice::Auto && checkpoint.config.dtype == Some(Dtype::F32);
         Numbers { choice, precision, kv_f32: choice == DtypeChoice::F32 || stored_f32 }
     }

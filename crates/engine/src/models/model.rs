@@ -88,11 +88,13 @@ impl Model {
         &self.parts.dtypes
     }
 
-    /// `f32` where activations stay exact (the oracle mode), else `native`: rounded to the weights' precision at the input of a product.
+    /// `f32` where activations stay exact (the oracle mode), `native` where they are rounded at the input of a product, `int8`
+    /// where they are rounded to 8 bits for quantised weights.
     pub fn precision(&self) -> &'static str {
         match self.parts.precision {
             Precision::F32 => "f32",
             Precision::Native => "native",
+            Precision::Int8 => "int8",
         }
     }
 

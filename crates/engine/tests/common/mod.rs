@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses its own part
 
 pub mod expected;
+pub mod smollm2;
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Activations as int8 in blocks of 32.
+//! Activations as whole numbers of 8 or 16 bits in blocks of 32.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::super::Cpu;
@@ -9,9 +9,9 @@ use super::BLOCK;
 use crate::DeviceError;
 use crate::memory::Scratch;
 
-/// Rows of int8 blocks.
+/// Rows of blocks.
 #[derive(Default)]
-pub(in crate::cpu) struct Int8Rows {
+pub(in crate::cpu) struct CodeRows {
     codes: Scratch<i8>,
     scales: Scratch<f32>,
     sums: Scratch<i32>,
@@ -19,14 +19,17 @@ pub(in crate::cpu) struct Int8Rows {
     scaled_sums: Scratch<f32>,
     tokens: usize,
     blocks: usize,
+    wide: bool,
 }
 
 /// The same, borrowed.
 #[derive(Clone, Copy)]
-pub(in crate::cpu) struct Int8View<'a> {
-    /// [tokens, code_stride], in -127..=127
+pub(in crate::cpu) struct CodeView<'a> {
+    /// [tokens, code_stride]: codes in -127..=127. Where `wide`, a row's upper bytes and then its lower ones (both signed):
+    /// code = 256 * upper + lower, in -32512..=32512.
     pub codes: &'a [i8],
     pub code_stride: usize,
+    pub wide: bool,
     /// [tokens, blocks]: x = scale * code
     pub scales: &'a [f32],
     /// [tokens, blocks]: sum of a block's codes
@@ -48,12 +51,20 @@ struct RowOut {
     scaled_sums: *mut f32,
 }
 
-impl Int8Rows {
-    /// Quantises `x`, [tokens, cols], cols a multiple of 32.
-    pub(in crate::cpu) fn fill(&mut self, cpu: &Cpu, x: &[f32], tokens: usize, cols: usize) -> Result<(), DeviceError> {
+impl CodeRows {
+    /// Quantises `x`, [tokens, cols], cols a multiple of 32, to 8 bits or (`wide`) 16.
+    pub(in crate::cpu) fn fill(
+        &mut self,
+        cpu: &Cpu,
+        x: &[f32],
+        tokens: usize,
+        cols: usize,
+        wide: bool,
+    ) -> Result<(), DeviceError> {
         let blocks = cols / BLOCK;
-        (self.tokens, self.blocks) = (tokens, blocks);
-        let codes = SharedMut::new(self.codes.resize(tokens * cols));
+        (self.tokens, self.blocks, self.wide) = (tokens, blocks, wide);
+        let stride = code_stride(blocks, wide);
+        let codes = SharedMut::new(self.codes.resize(tokens * stride));
         let scales = SharedMut::new(self.scales.resize(tokens * blocks));
         let sums = SharedMut::new(self.sums.resize(tokens * blocks));
         let half_sums = SharedMut::new(self.half_sums.resize(tokens * blocks * 2));
@@ -63,13 +74,14 @@ impl Int8Rows {
                 // SAFETY: all pointers are to this row's part of buffers that were sized above; rows are disjoint.
                 unsafe {
                     let out = RowOut {
-                        codes: codes.pointer().add(row * cols),
+                        codes: codes.pointer().add(row * stride),
                         scales: scales.pointer().add(row * blocks),
                         sums: sums.pointer().add(row * blocks),
                         half_sums: half_sums.pointer().add(row * blocks * 2),
                         scaled_sums: scaled_sums.pointer().add(row * blocks),
                     };
-                    quantise_row(cpu.set, &x[row * cols..(row + 1) * cols], &out);
+                    let x = &x[row * cols..(row + 1) * cols];
+                    if wide { quantise_row_wide(cpu.set, x, &out) } else { quantise_row(cpu.set, x, &out) }
                 }
             }
         })
@@ -81,10 +93,11 @@ impl Int8Rows {
         self.codes.capacity_bytes() + self.sums.capacity_bytes() + self.half_sums.capacity_bytes() + floats
     }
 
-    pub(in crate::cpu) fn view(&self) -> Int8View<'_> {
-        Int8View {
+    pub(in crate::cpu) fn view(&self) -> CodeView<'_> {
+        CodeView {
             codes: &self.codes,
-            code_stride: self.blocks * BLOCK,
+            code_stride: code_stride(self.blocks, self.wide),
+            wide: self.wide,
             scales: &self.scales,
             sums: &self.sums,
             half_sums: &self.half_sums,
@@ -95,6 +108,10 @@ impl Int8Rows {
     }
 }
 
+fn code_stride(blocks: usize, wide: bool) -> usize {
+    blocks * BLOCK * if wide { 2 } else { 1 }
+}
+
 kernel! { unsafe fn quantise_row(x: &[f32], out: &RowOut) = quantise_row_body }
 
 /// scale = max |x| / 127, code = nearest whole number to x * (127 / max |x|). A NaN or an infinity makes the scale NaN, so that it
@@ -102,21 +119,56 @@ kernel! { unsafe fn quantise_row(x: &[f32], out: &RowOut) = quantise_row_body }
 #[inline(always)]
 unsafe fn quantise_row_body<S: Ints>(x: &[f32], out: &RowOut) {
     for block in 0..x.len() / BLOCK {
-        let from = x.as_ptr().add(block * BLOCK);
-        let (a, b) = (S::load(from), S::load(from.add(LANES)));
-        let most = S::max_lane(S::max(S::abs(a), S::abs(b)));
-        let odd = S::sum(S::mul(S::add(a, b), S::splat(0.0))); // 0, or NaN
-        let scale = most / 127.0 + odd;
-        let inverse = 127.0 / most; // infinite for blocks of (next to) nothing: their codes are 0
-        let inverse = S::splat(if inverse.is_finite() { inverse } else { 0.0 });
+        let (scale, [a, b]) = scaled::<S>(x.as_ptr().add(block * BLOCK), 127.0);
         let codes = out.codes.add(block * BLOCK);
-        let first = S::store_i8(codes, S::mul(a, inverse));
-        let second = S::store_i8(codes.add(LANES), S::mul(b, inverse));
+        let first = S::store_i8(codes, a);
+        let second = S::store_i8(codes.add(LANES), b);
+        out.block(block, scale, first, second);
+    }
+}
+
+kernel! { unsafe fn quantise_row_wide(x: &[f32], out: &RowOut) = quantise_row_wide_body }
+
+/// The same with 32512 = 127 * 256 for 127.
+#[inline(always)]
+unsafe fn quantise_row_wide_body<S: Ints>(x: &[f32], out: &RowOut) {
+    for block in 0..x.len() / BLOCK {
+        let (scale, halves) = scaled::<S>(x.as_ptr().add(block * BLOCK), 32512.0);
+        let mut sums = [0i32; 2];
+        for (half, sum) in sums.iter_mut().enumerate() {
+            let code = S::round(halves[half]);
+            // floor((code + 128) / 256): the half keeps whole numbers off the ties.
+            let upper = S::round(S::mul(S::add(code, S::splat(0.5)), S::splat(1.0 / 256.0)));
+            let lower = S::fma(upper, S::splat(-256.0), code);
+            let at = out.codes.add(block * BLOCK + half * LANES);
+            let upper = S::store_i8(at, upper);
+            let lower = S::store_i8(at.add(x.len()), lower);
+            *sum = upper.wrapping_mul(256).wrapping_add(lower);
+        }
+        out.block(block, scale, sums[0], sums[1]);
+    }
+}
+
+/// A block's scale, and its numbers over it: max |x| becomes `most_code`.
+#[inline(always)]
+unsafe fn scaled<S: Ints>(from: *const f32, most_code: f32) -> (f32, [S::F; 2]) {
+    let (a, b) = (S::load(from), S::load(from.add(LANES)));
+    let most = S::max_lane(S::max(S::abs(a), S::abs(b)));
+    let odd = S::sum(S::mul(S::add(a, b), S::splat(0.0))); // 0, or NaN
+    let inverse = most_code / most; // infinite for blocks of (next to) nothing: their codes are 0
+    let inverse = S::splat(if inverse.is_finite() { inverse } else { 0.0 });
+    (most / most_code + odd, [S::mul(a, inverse), S::mul(b, inverse)])
+}
+
+impl RowOut {
+    /// Writes a block's scale and the sums of its halves' codes.
+    #[inline(always)]
+    unsafe fn block(&self, block: usize, scale: f32, first: i32, second: i32) {
         let sum = first.wrapping_add(second);
-        *out.scales.add(block) = scale;
-        *out.half_sums.add(2 * block) = first;
-        *out.half_sums.add(2 * block + 1) = second;
-        *out.sums.add(block) = sum;
-        *out.scaled_sums.add(block) = scale * sum as f32;
+        *self.scales.add(block) = scale;
+        *self.half_sums.add(2 * block) = first;
+        *self.half_sums.add(2 * block + 1) = second;
+        *self.sums.add(block) = sum;
+        *self.scaled_sums.add(block) = scale * sum as f32;
     }
 }

@@ -1,7 +1,8 @@
 //! Weights in blocks of integer codes, multiplied in their own form.
 //!
 //! Every format is a sequence of 32-blocks: 32 unsigned codes `c` with a zero point `z`, a scale (two, of 16 codes each, in Q6_K) and
-//! perhaps a minimum `m`; the weight is `scale * (c - z) + m`. Activations are int8 in blocks of 32 with an f32 scale `dx`.
+//! perhaps a minimum `m`; the weight is `scale * (c - z) + m`. Activations are whole numbers of 8 or 16 bits in blocks of 32 with
+//! an f32 scale `dx`. The 16 bits are two bytes, each multiplied as the 8 are: twice the multiplications on the same weights.
 //! An output element is one chain over the blocks in order,
 //!
 //! ```text
@@ -19,7 +20,7 @@ mod panel;
 mod q8;
 mod tile;
 
-pub(super) use activations::{Int8Rows, Int8View};
+pub(super) use activations::{CodeRows, CodeView};
 pub(super) use dequantise::dequantise;
 pub(super) use panel::{Panel, PanelShape};
 pub(super) use tile::{GROUP_ROWS, QuantJob, multiply};

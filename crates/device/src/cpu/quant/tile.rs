@@ -1,4 +1,4 @@
-//! Panels times int8 activations.
+//! Panels times whole-number activations.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use std::cell::RefCell;
@@ -7,7 +7,7 @@ use super::super::dispatch::kernel;
 use super::super::simd::{Ints, LANES};
 use super::super::{KernelSet, Matrix};
 use super::panel::{GroupRows, PanelPointers, fill};
-use super::{BLOCK, Int8View, Panel, PanelShape};
+use super::{BLOCK, CodeView, Panel, PanelShape};
 
 /// Rows that are multiplied together: two panels.
 pub(in crate::cpu) const GROUP_ROWS: usize = 2 * LANES;
@@ -16,7 +16,7 @@ pub(in crate::cpu) const GROUP_ROWS: usize = 2 * LANES;
 pub(in crate::cpu) struct QuantJob<'a> {
     pub weight: &'a Matrix,
     pub bias: Option<&'a [f32]>,
-    pub x: Int8View<'a>,
+    pub x: CodeView<'a>,
     /// [tokens, weight.rows]
     pub out: *mut f32,
 }
@@ -26,7 +26,7 @@ pub(in crate::cpu) struct QuantJob<'a> {
 struct Tile<'a> {
     panels: [PanelPointers; 2],
     shape: PanelShape,
-    x: Int8View<'a>,
+    x: CodeView<'a>,
     first_token: usize,
     /// Rows of the second panel's end that exist, counted from the first panel's start.
     rows: usize,
@@ -81,31 +81,43 @@ kernel! {
 
 #[inline(always)]
 unsafe fn multiply_group_body<S: Ints>(tile: &Tile) {
+    if tile.x.wide { of_bytes::<S, 2>(tile) } else { of_bytes::<S, 1>(tile) }
+}
+
+/// BYTES of an activation's code.
+#[inline(always)]
+unsafe fn of_bytes<S: Ints, const BYTES: usize>(tile: &Tile) {
     match (tile.shape.scales, tile.shape.min, tile.rows > LANES) {
-        (1, false, true) => all_tokens::<S, 2, 1, false>(tile),
-        (1, false, false) => all_tokens::<S, 1, 1, false>(tile),
-        (1, true, true) => all_tokens::<S, 2, 1, true>(tile),
-        (1, true, false) => all_tokens::<S, 1, 1, true>(tile),
-        (_, _, true) => all_tokens::<S, 2, 2, false>(tile),
-        (_, _, false) => all_tokens::<S, 1, 2, false>(tile),
+        (1, false, true) => all_tokens::<S, BYTES, 2, 1, false>(tile),
+        (1, false, false) => all_tokens::<S, BYTES, 1, 1, false>(tile),
+        (1, true, true) => all_tokens::<S, BYTES, 2, 1, true>(tile),
+        (1, true, false) => all_tokens::<S, BYTES, 1, 1, true>(tile),
+        (_, _, true) => all_tokens::<S, BYTES, 2, 2, false>(tile),
+        (_, _, false) => all_tokens::<S, BYTES, 1, 2, false>(tile),
     }
 }
 
 #[inline(always)]
-unsafe fn all_tokens<S: Ints, const P: usize, const SCALES: usize, const MIN: bool>(tile: &Tile) {
+unsafe fn all_tokens<S: Ints, const BYTES: usize, const P: usize, const SCALES: usize, const MIN: bool>(tile: &Tile) {
     let mut tile = *tile;
     while tile.first_token < tile.x.tokens {
         let left = tile.x.tokens - tile.first_token;
-        // Evenly filled tiles of at most 6 tokens (2 where registers are few).
-        let most = if S::WIDE { 6 } else { 2 };
+        // Evenly filled tiles of at most 6 tokens of one byte, 4 of two (2 where registers are few).
+        let most = if !S::WIDE {
+            2
+        } else if BYTES == 1 {
+            6
+        } else {
+            4
+        };
         let now = left.div_ceil(left.div_ceil(most));
         match now {
-            1 => one_tile::<S, P, 1, SCALES, MIN>(&tile),
-            2 => one_tile::<S, P, 2, SCALES, MIN>(&tile),
-            3 => one_tile::<S, P, 3, SCALES, MIN>(&tile),
-            4 => one_tile::<S, P, 4, SCALES, MIN>(&tile),
-            5 => one_tile::<S, P, 5, SCALES, MIN>(&tile),
-            _ => one_tile::<S, P, 6, SCALES, MIN>(&tile),
+            1 => one_tile::<S, BYTES, P, 1, SCALES, MIN>(&tile),
+            2 => one_tile::<S, BYTES, P, 2, SCALES, MIN>(&tile),
+            3 => one_tile::<S, BYTES, P, 3, SCALES, MIN>(&tile),
+            4 => one_tile::<S, BYTES, P, 4, SCALES, MIN>(&tile),
+            5 => one_tile::<S, BYTES, P, 5, SCALES, MIN>(&tile),
+            _ => one_tile::<S, BYTES, P, 6, SCALES, MIN>(&tile),
         }
         tile.first_token += now;
     }
@@ -113,7 +125,16 @@ unsafe fn all_tokens<S: Ints, const P: usize, const SCALES: usize, const MIN: bo
 
 /// P panels of 16 rows times T tokens.
 #[inline(always)]
-unsafe fn one_tile<S: Ints, const P: usize, const T: usize, const SCALES: usize, const MIN: bool>(tile: &Tile) {
+unsafe fn one_tile<
+    S: Ints,
+    const BYTES: usize,
+    const P: usize,
+    const T: usize,
+    const SCALES: usize,
+    const MIN: bool,
+>(
+    tile: &Tile,
+) {
     let x = &tile.x;
     let mut acc = [[S::splat(0.0); P]; T];
     let codes_x: [*const i8; T] = std::array::from_fn(|t| x.codes.as_ptr().add((tile.first_token + t) * x.code_stride));
@@ -129,14 +150,30 @@ unsafe fn one_tile<S: Ints, const P: usize, const T: usize, const SCALES: usize,
                 };
                 *dot = [S::splat_i(tile.shape.zero.wrapping_neg().wrapping_mul(sum)); P];
             }
+            let mut upper = [[S::splat_i(0); P]; T];
             let steps = 8 / SCALES;
             for step in half * steps..(half + 1) * steps {
                 let at = (block * 8 + step) * 4 * LANES;
                 let codes: [S::Wide; P] = std::array::from_fn(|p| S::load_wide(tile.panels[p].codes.add(at)));
                 for t in 0..T {
-                    let four = codes_x[t].add(block * BLOCK + 4 * step).cast::<i32>().read_unaligned();
+                    let at = codes_x[t].add(block * BLOCK + 4 * step);
+                    let lowest = at.add((BYTES - 1) * tile.shape.blocks * BLOCK).cast::<i32>().read_unaligned();
                     for p in 0..P {
-                        dot[t][p] = S::dot4(dot[t][p], codes[p], four);
+                        dot[t][p] = S::dot4(dot[t][p], codes[p], lowest);
+                    }
+                    if BYTES == 2 {
+                        let four = at.cast::<i32>().read_unaligned();
+                        for p in 0..P {
+                            upper[t][p] = S::dot4(upper[t][p], codes[p], four);
+                        }
+                    }
+                }
+            }
+            if BYTES == 2 {
+                // At most 32 * 255 * 32512 < 2^31 in all: still exact.
+                for t in 0..T {
+                    for p in 0..P {
+                        dot[t][p] = S::add_i(dot[t][p], S::shift_left(upper[t][p], 8));
                     }
                 }
             }

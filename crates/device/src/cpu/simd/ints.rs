@@ -20,6 +20,8 @@ pub(in crate::cpu) trait Ints: Simd {
     unsafe fn splat_i(value: i32) -> Self::I;
     /// acc + the four products of lane l's unsigned code bytes with the four signed bytes of `x`, exactly.
     unsafe fn dot4(acc: Self::I, codes: Self::Wide, x: i32) -> Self::I;
+    /// a + b, wrapping.
+    unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn to_f32(a: Self::I) -> Self::F;
     /// Nearest i8 (ties to even) of values in -127..=127, and their sum.
     unsafe fn store_i8(to: *mut i8, value: Self::F) -> i32;
@@ -126,6 +128,10 @@ impl Ints for Scalar {
             }
         }
         acc
+    }
+    #[inline(always)]
+    unsafe fn add_i(a: [i32; LANES], b: [i32; LANES]) -> [i32; LANES] {
+        std::array::from_fn(|i| a[i].wrapping_add(b[i]))
     }
     #[inline(always)]
     unsafe fn to_f32(a: [i32; LANES]) -> [f32; LANES] {
@@ -251,6 +257,10 @@ impl Ints for Avx2 {
         [one(0), one(1)]
     }
     #[inline(always)]
+    unsafe fn add_i(a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        [_mm256_add_epi32(a[0], b[0]), _mm256_add_epi32(a[1], b[1])]
+    }
+    #[inline(always)]
     unsafe fn to_f32(a: [__m256i; 2]) -> [__m256; 2] {
         [_mm256_cvtepi32_ps(a[0]), _mm256_cvtepi32_ps(a[1])]
     }
@@ -350,6 +360,10 @@ impl<const BF16: bool> Ints for Avx512<BF16> {
     #[inline(always)]
     unsafe fn dot4(acc: __m512i, codes: __m512i, x: i32) -> __m512i {
         _mm512_dpbusd_epi32(acc, codes, _mm512_set1_epi32(x))
+    }
+    #[inline(always)]
+    unsafe fn add_i(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_add_epi32(a, b)
     }
     #[inline(always)]
     unsafe fn to_f32(a: __m512i) -> __m512 {

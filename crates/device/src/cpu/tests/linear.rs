@@ -21,9 +21,10 @@ fn multiply(
 /// What the product should be, and how far rounding may take it from there, element by element.
 fn expected(precision: Precision, weight: &Matrix, bias: Option<&[f32]>, x: &[f32]) -> Vec<(f64, f64)> {
     let round = |x: &[f32]| match (precision, weight.dtype) {
-        (Precision::Native, Dtype::BF16) => x.iter().map(|&x| plain::round_bf16(x)).collect(),
+        (Precision::Native | Precision::Int8, Dtype::BF16) => x.iter().map(|&x| plain::round_bf16(x)).collect(),
         (Precision::F32, _) | (_, Dtype::F16 | Dtype::F32) => x.iter().map(|&x| f64::from(x)).collect(),
-        _ => plain::round_int8(x),
+        (Precision::Native, _) => plain::round_blocks(x, 32512.0),
+        (Precision::Int8, _) => plain::round_blocks(x, 127.0),
     };
     let rows: Vec<Vec<f64>> = x.chunks_exact(weight.cols).map(round).collect();
     let w = decoded(weight);
@@ -54,7 +55,7 @@ proptest! {
             let x = random.normals(tokens * cols);
             let bias = random.normals(rows);
             let bias = with_bias.then_some(bias.as_slice());
-            for precision in [Precision::F32, Precision::Native] {
+            for precision in [Precision::F32, Precision::Native, Precision::Int8] {
                 let expected = expected(precision, &weight, bias, &x);
                 let mut of_sets: Vec<(KernelSet, Vec<f32>)> = Vec::new();
                 for cpu in cpus() {
@@ -68,7 +69,7 @@ proptest! {
                     of_sets.push((cpu.kernel_set(), y));
                 }
                 // One instruction differs: all else is the same bits in every set, and for any threads.
-                let bf16 = precision == Precision::Native && dtype == Dtype::BF16;
+                let bf16 = precision != Precision::F32 && dtype == Dtype::BF16;
                 for pair in of_sets.windows(2).filter(|p| !bf16 || p[0].0 == p[1].0) {
                     same_bits(&pair[0].1, &pair[1].1, &format!("{dtype:?} {precision:?} {} {}", pair[0].0, pair[1].0));
                 }
@@ -85,7 +86,7 @@ fn bits_do_not_depend_on_the_batch() {
             let weight = matrix(&mut random, dtype, rows, cols);
             let x = random.normals(100 * cols);
             for cpu in cpus() {
-                for precision in [Precision::F32, Precision::Native] {
+                for precision in [Precision::F32, Precision::Native, Precision::Int8] {
                     let all = multiply(cpu, precision, &weight, None, &x, 100);
                     for (first, tokens) in
                         [(0, 1), (41, 1), (99, 1), (3, 2), (50, 5), (7, 6), (90, 7), (20, 32), (1, 99)]

