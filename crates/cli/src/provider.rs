@@ -115,6 +115,7 @@ impl EngineProvider {
         let Session { loaded, template, .. } = session;
         let template = template.ok_or_else(|| Failure::software("the template was there a moment ago"))?;
         let engine = Engine::start_loaded(loaded, options)?;
+        watch.note(format!("constrained decoding: {}", engine.constrain_settings()));
         Ok(EngineProvider { engine, tokenizer, template, info })
     }
 

@@ -35,7 +35,7 @@ fn workload() -> Vec<Request> {
     let id = |id: u32| id % 128;
     let shared: Vec<u32> = tokens(110, 3).into_iter().map(id).collect();
     let request = |number: usize| {
-        let common = if number % 5 == 0 { 0 } else { 20 + number * 23 % 90 };
+        let common = if number.is_multiple_of(5) { 0 } else { 20 + number * 23 % 90 };
         let own = tokens(1 + number * 7 % 50, number as u64 + 10).into_iter().map(id);
         let prompt = shared[..common].iter().copied().chain(own).collect();
         let sampling = match number % 3 {

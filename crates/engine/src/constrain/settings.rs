@@ -31,6 +31,17 @@ impl Default for ConstrainSettings {
     }
 }
 
+impl std::fmt::Display for ConstrainSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let whitespace = match self.whitespace {
+            Whitespace::Compact => "compact",
+            Whitespace::Spaced => "spaced",
+            Whitespace::Flexible => "flexible",
+        };
+        write!(f, "canonical_tokens {}, whitespace {whitespace}", if self.canonical_tokens { "on" } else { "off" })
+    }
+}
+
 /// Whitespace between JSON's tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
