@@ -1,5 +1,9 @@
 //! What the scheduler asks of a model.
 
+use std::sync::Arc;
+
+use device::pool::Pool;
+
 use crate::batch::{Batch, Logits};
 use crate::kv::KvPool;
 use crate::models::{ForwardError, Model, Scratch};
@@ -21,6 +25,11 @@ pub struct ForwardLimits {
 pub trait Forward: Send + 'static {
     /// The sizes; they do not change.
     fn limits(&self) -> ForwardLimits;
+
+    /// The threads that compute, for work between passes; `None`: there is one.
+    fn pool(&self) -> Option<Arc<Pool>> {
+        None
+    }
 
     /// As [`Model::forward`].
     ///
@@ -52,6 +61,10 @@ impl Forward for Runner {
             rows_max: self.scratch.rows_max(),
             logits_rows_max: self.scratch.logits_rows_max(),
         }
+    }
+
+    fn pool(&self) -> Option<Arc<Pool>> {
+        Some(Arc::clone(self.model.pool()))
     }
 
     fn forward(&mut self, batch: &Batch, kv: &mut KvPool) -> Result<Logits<'_>, ForwardError> {

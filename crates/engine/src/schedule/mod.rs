@@ -23,6 +23,7 @@ mod prefix;
 mod queue;
 mod reply;
 mod request;
+mod sampler;
 mod scheduler;
 mod sequence;
 mod stats;

@@ -8,12 +8,12 @@ use super::forward::{Forward, ForwardLimits};
 use super::life::Life;
 use super::memory::Memory;
 use super::queue::Queue;
+use super::sampler::Sampler;
 use super::sequence::Sequence;
 use super::stats::{Rates, Stats};
 use super::{EngineOptions, FinishReason, RequestError};
 use crate::constrain::{ConstrainError, MaskPool};
 use crate::kv::KvPool;
-use crate::sample::SampleBuffers;
 
 /// How often those that wait are looked through for deadlines and cancellations.
 const SWEEP: Duration = Duration::from_millis(20);
@@ -29,7 +29,7 @@ pub(super) struct Scheduler<F> {
     /// In order of arrival.
     pub running: Vec<Sequence>,
     pub masks: MaskPool,
-    pub buffers: SampleBuffers,
+    pub sampler: Sampler,
     pub life: Arc<Life>,
     pub step_tokens: usize,
     pub running_max: usize,
@@ -41,7 +41,7 @@ pub(super) struct Scheduler<F> {
 
 impl<F: Forward> Scheduler<F> {
     pub fn new(model: F, pool: KvPool, options: &EngineOptions, life: Arc<Life>) -> Result<Self, ConstrainError> {
-        let limits = model.limits();
+        let (limits, sampler) = (model.limits(), Sampler::new(model.pool()));
         let stats = Stats { kv_blocks: pool.blocks(), kv_bytes: pool.bytes(), ..Stats::default() };
         Ok(Scheduler {
             model,
@@ -50,7 +50,7 @@ impl<F: Forward> Scheduler<F> {
             queue: Queue::default(),
             running: Vec::new(),
             masks: MaskPool::new(options.mask_threads)?,
-            buffers: SampleBuffers::default(),
+            sampler,
             life,
             step_tokens: options.step_tokens.clamp(1, limits.rows_max),
             running_max: options.running_max.max(1),

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::forward::Forward;
 use super::plan::Share;
+use super::sampler::{Job, Sampler};
 use super::scheduler::Scheduler;
 use super::sequence::{Sequence, Work};
 use super::{FinishReason, RequestError};
 use crate::batch::{Batch, Logits, SequenceSpan};
 use crate::constrain::{ConstrainError, Mask};
 use crate::models::ForwardError;
-use crate::sample::{Choice, Draw, SampleBuffers, choose};
+use crate::sample::{Choice, Draw};
 
 /// The longest that the masks of a step may take after its pass.
 const MASK_LIMIT: Duration = Duration::from_secs(10);
@@ -83,7 +84,7 @@ impl<F: Forward> Scheduler<F> {
         collect(&mut self.masks, &mut self.running, picks);
         self.stats.mask_wait_s += since.elapsed().as_secs_f64();
         let since = Instant::now();
-        pick_all(&self.running, &mut logits, picks, &mut self.buffers);
+        pick_all(&self.running, &mut logits, picks, &self.sampler)?;
         self.stats.sample_s += since.elapsed().as_secs_f64();
         Ok(())
     }
@@ -163,17 +164,20 @@ fn collect(masks: &mut crate::constrain::MaskPool, running: &mut [Sequence], pic
     }
 }
 
-/// Chooses for each pick from its row, in order.
-fn pick_all(running: &[Sequence], logits: &mut Logits, picks: &mut [Pick], buffers: &mut SampleBuffers) {
-    for (row, pick) in picks.iter_mut().enumerate() {
+/// Chooses for each pick from its row, many at a time.
+fn pick_all(
+    running: &[Sequence],
+    logits: &mut Logits,
+    picks: &mut [Pick],
+    sampler: &Sampler,
+) -> Result<(), ForwardError> {
+    let (mut arrivals, mut jobs) = (Vec::with_capacity(picks.len()), Vec::with_capacity(picks.len()));
+    for (row, pick) in logits.rows_mut().zip(picks.iter()) {
         let Ok(index) = running.binary_search_by_key(&pick.arrival, |sequence| sequence.arrival) else { continue };
         let sequence = &running[index];
         let Some(reply) = sequence.reply() else { continue };
         let allowed = match pick.mask.as_ref() {
-            Some(Err(cause)) => {
-                pick.choice = Some(Err(cause.clone().into()));
-                continue;
-            }
+            Some(Err(_)) => continue,
             Some(Ok(mask)) => Some(mask.allowed()),
             None => None,
         };
@@ -184,6 +188,19 @@ fn pick_all(running: &[Sequence], logits: &mut Logits, picks: &mut [Pick], buffe
             position: sequence.tokens.len(),
             logprob: reply.limits.logprobs,
         };
-        pick.choice = Some(choose(logits.row_mut(row), &draw, buffers).map_err(RequestError::from));
+        arrivals.push(pick.arrival);
+        jobs.push(Job { row, draw });
     }
+    let choices = sampler.choose(jobs)?;
+    for (arrival, choice) in arrivals.into_iter().zip(choices) {
+        if let Some(pick) = picks.iter_mut().find(|pick| pick.arrival == arrival) {
+            pick.choice = Some(choice.map_err(RequestError::from));
+        }
+    }
+    for pick in picks {
+        if let Some(Err(cause)) = &pick.mask {
+            pick.choice = Some(Err(cause.clone().into()));
+        }
+    }
+    Ok(())
 }
