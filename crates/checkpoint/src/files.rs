@@ -52,7 +52,11 @@ pub(crate) fn read_at(path: &Path, file: &File, into: &mut [u8], offset: u64) ->
 }
 
 /// The text of a small file; `None` if there is none. A dangling link is an error, not an absence.
-pub(crate) fn read_text(path: &Path, bytes_max: u64) -> Result<Option<String>, CheckpointError> {
+///
+/// # Errors
+/// 65 for what is no regular file, has more than `bytes_max` bytes, is no UTF-8 or stands for a file that git-lfs has; 66
+/// for a dangling link; 74 where it cannot be read.
+pub fn read_text(path: &Path, bytes_max: u64) -> Result<Option<String>, CheckpointError> {
     if let Err(error) = std::fs::symlink_metadata(path)
         && error.kind() == std::io::ErrorKind::NotFound
     {

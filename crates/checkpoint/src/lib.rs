@@ -30,6 +30,7 @@ pub use config::{
 pub use dtype::Dtype;
 pub use error::{CheckpointError, Defect, Kind};
 pub use expected::{Content, ExpectedTensor, Requirement, expected_tensors};
+pub use files::read_text;
 pub use generation::GenerationConfig;
 pub use gguf::{ARCHITECTURES, GgufFile, GgufMetadata, GgufTensor, GgufValue, read_gguf};
 pub use hf::{CLASSES, parse_config};

@@ -1,10 +1,11 @@
+use checkpoint::CheckpointError;
 use std::path::{Path, PathBuf};
 
 /// Why text cannot be turned into tokens or back.
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
     /// A tokenizer's file is wrong.
-    #[error("{}: expected a tokenizer that the tokenizers library reads, found: {why}. Fetch the file again", .file.display())]
+    #[error("{}: expected a tokenizer that can be used, found: {why}. Fetch the file again", .file.display())]
     Tokenizer {
         /// The file.
         file: PathBuf,
@@ -19,14 +20,9 @@ pub enum TextError {
         /// The template's word.
         why: String,
     },
-    /// A file cannot be read.
-    #[error("{}: cannot read: {source}", .file.display())]
-    Io {
-        /// The file.
-        file: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
+    /// A file is not there, is none that can be read, or cannot be read.
+    #[error(transparent)]
+    File(#[from] CheckpointError),
     /// The text or the ids are no valid input.
     #[error("cannot {doing}: {why}")]
     Input {
@@ -38,16 +34,20 @@ pub enum TextError {
 }
 
 impl TextError {
-    /// The process's exit code: 65 for a bad file, 74 for I/O, 2 for bad input.
+    /// The process's exit code: 65 for a bad file, 66 for one that is not there, 74 for I/O, 2 for bad input.
     pub fn exit_code(&self) -> u8 {
         match self {
             TextError::Tokenizer { .. } | TextError::Template { .. } => 65,
-            TextError::Io { .. } => 74,
+            TextError::File(error) => error.exit_code(),
             TextError::Input { .. } => 2,
         }
     }
 
     pub(crate) fn tokenizer(file: &Path, why: impl std::fmt::Display) -> Self {
         TextError::Tokenizer { file: file.to_owned(), why: why.to_string() }
+    }
+
+    pub(crate) fn template(file: &Path, why: impl std::fmt::Display) -> Self {
+        TextError::Template { file: file.to_owned(), why: why.to_string() }
     }
 }

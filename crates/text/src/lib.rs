@@ -2,11 +2,13 @@
 
 mod build;
 mod error;
+mod json;
+mod spelling;
 mod stream;
 mod template;
 mod tokenizer;
 
 pub use error::TextError;
 pub use stream::StreamDecoder;
-pub use template::{ChatTemplate, Message};
+pub use template::{ChatTemplate, Message, TemplateSource};
 pub use tokenizer::Tokenizer;

@@ -1,16 +1,30 @@
-use crate::{TextError, build};
-use checkpoint::Checkpoint;
+use crate::TextError;
+use crate::build::{self, Built};
+use crate::spelling::Spelling;
+use checkpoint::{Checkpoint, Family, GgufMetadata};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Ids from here on are taken for damage: the largest vocabularies have some 260,000.
+const IDS_MAX: u32 = 1 << 22;
 
 /// Turns text into token ids and back. Clones share it.
 #[derive(Clone)]
 pub struct Tokenizer(Arc<Inner>);
 
 struct Inner {
-    tokenizer: tokenizers::Tokenizer,
-    /// The bytes that each id stands for; none for special tokens and for ids without a token.
-    bytes: Vec<Option<Vec<u8>>>,
-    special: Vec<bool>,
+    built: Built,
+    spelling: Spelling,
+    /// One for each id; none for ids without a token.
+    tokens: Vec<Option<Token>>,
+    /// How many rows the model's embedding has; an id beyond has no meaning to it.
+    rows: Option<usize>,
+}
+
+struct Token {
+    bytes: Vec<u8>,
+    is_special: bool,
 }
 
 impl Tokenizer {
@@ -18,67 +32,129 @@ impl Tokenizer {
     /// `None` if there is none.
     ///
     /// # Errors
-    /// 65 if it is malformed, 74 if it cannot be read.
+    /// 65 if it is malformed, 66 for a link to nothing, 74 if it cannot be read.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Option<Tokenizer>, TextError> {
-        let Some(tokenizer) = build::tokenizer(checkpoint)? else { return Ok(None) };
-        let count = tokenizer.get_vocab_size(true);
-        let (mut bytes, mut special) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let added = tokenizer.get_added_tokens_decoder();
-        for id in 0..count as u32 {
-            let is_special = added.get(&id).is_some_and(|token| token.special);
-            special.push(is_special);
-            let text = tokenizer.id_to_token(id).filter(|_| !is_special);
-            bytes.push(
-                text.map(|t| if added.contains_key(&id) { t.into_bytes() } else { build::token_bytes(&tokenizer, &t) }),
-            );
+        let built = match &checkpoint.gguf {
+            Some(metadata) => build::from_gguf(&checkpoint.root, metadata)?,
+            None => build::from_folder(&checkpoint.root, checkpoint.config.family)?,
+        };
+        built.map(|built| Self::new(built, Some(checkpoint.config.vocab_size))).transpose()
+    }
+
+    /// The tokenizer of a folder: `tokenizer.json`, or `vocab.json` with `merges.txt`, which leave it to the model's family
+    /// how text is cut. `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`from_checkpoint`](Tokenizer::from_checkpoint).
+    pub fn from_folder(root: &Path, family: Family) -> Result<Option<Tokenizer>, TextError> {
+        build::from_folder(root, family)?.map(|built| Self::new(built, None)).transpose()
+    }
+
+    /// The tokenizer in a GGUF file's metadata: `gpt2` (byte-level) or `llama` (SentencePiece). `None` if there is none.
+    /// `file` is for errors.
+    ///
+    /// # Errors
+    /// 65 if it is malformed, or of another kind.
+    pub fn from_gguf(file: &Path, metadata: &GgufMetadata) -> Result<Option<Tokenizer>, TextError> {
+        build::from_gguf(file, metadata)?.map(|built| Self::new(built, None)).transpose()
+    }
+
+    fn new(built: Built, rows: Option<usize>) -> Result<Tokenizer, TextError> {
+        let bad = |why: String| TextError::tokenizer(&built.file, why);
+        let spelling = Spelling::of(built.tokenizer.get_decoder()).map_err(bad)?;
+        let added = built.tokenizer.get_added_tokens_decoder();
+        let mut by_id: BTreeMap<u32, String> =
+            built.tokenizer.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect();
+        by_id.extend(added.iter().map(|(id, token)| (*id, token.content.clone())));
+        let Some((last, _)) = by_id.last_key_value() else { return Err(bad("no tokens".into())) };
+        if *last >= IDS_MAX {
+            return Err(bad(format!("the id {last}, where at most {} was expected", IDS_MAX - 1)));
         }
-        Ok(Some(Tokenizer(Arc::new(Inner { tokenizer, bytes, special }))))
+        let mut tokens: Vec<Option<Token>> = (0..=*last).map(|_| None).collect();
+        for (id, token) in by_id {
+            let is_special = added.get(&id).is_some_and(|t| t.special);
+            tokens[id as usize] = Some(Token { bytes: spelling.bytes(&token), is_special });
+        }
+        Ok(Tokenizer(Arc::new(Inner { built, spelling, tokens, rows })))
     }
 
     /// The ids of a text. Special tokens in it are recognised, as transformers does; `add_special` adds those that the
     /// model wants round every text.
     ///
     /// # Errors
-    /// 2 if the tokenizer refuses the text.
+    /// 2 if the tokenizer refuses the text; 65 if it gives a token that the model has no row for.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
-        let encoding = self.0.tokenizer.encode_fast(text, add_special);
-        encoding
-            .map(|e| e.get_ids().to_vec())
-            .map_err(|e| TextError::Input { doing: "tokenize the text", why: e.to_string() })
+        let Built { tokenizer, before, after, .. } = &self.0.built;
+        let encoding = tokenizer.encode_fast(text, add_special);
+        let encoding = encoding.map_err(|e| TextError::Input { doing: "tokenize the text", why: e.to_string() })?;
+        let ids = match add_special {
+            true => [before, encoding.get_ids(), after].concat(),
+            false => encoding.get_ids().to_vec(),
+        };
+        match self.0.rows.and_then(|rows| Some((rows, ids.iter().find(|id| **id as usize >= rows)?))) {
+            None => Ok(ids),
+            Some((rows, id)) => {
+                let token = self.id_to_token(*id).unwrap_or_default();
+                let why = format!("the token {token:?} with id {id}, where the model has {rows} rows");
+                Err(TextError::tokenizer(self.file(), why))
+            }
+        }
     }
 
-    /// The text of ids.
+    /// The text of ids; ids without a token are no text. Broken characters become U+FFFD.
     ///
     /// # Errors
-    /// 2 if the tokenizer refuses the ids.
+    /// None today; a tokenizer may refuse ids.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TextError> {
-        let text = self.0.tokenizer.decode(ids, skip_special);
-        text.map_err(|e| TextError::Input { doing: "turn the ids into text", why: e.to_string() })
+        let tokens = ids.iter().filter_map(|id| self.token(*id)).filter(|token| !(skip_special && token.is_special));
+        let mut bytes: Vec<u8> = tokens.flat_map(|token| token.bytes.iter().copied()).collect();
+        self.strip_space(&mut bytes);
+        Ok(self.0.spelling.text(&bytes))
     }
 
-    /// How many ids there are, added ones included.
+    /// How many ids there are, added ones and holes included.
     pub fn vocab_size(&self) -> usize {
-        self.0.special.len()
+        self.0.tokens.len()
     }
 
     /// The bytes that an id stands for; `None` for special tokens and for ids without a token.
     pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
-        self.0.bytes.get(id as usize).cloned().flatten()
+        self.token(id).filter(|token| !token.is_special).map(|token| token.bytes.clone())
     }
 
     /// Whether an id is a special token.
     pub fn is_special(&self, id: u32) -> bool {
-        self.0.special.get(id as usize).copied().unwrap_or(false)
+        self.token(id).is_some_and(|token| token.is_special)
     }
 
     /// The id of a token's own text.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.0.tokenizer.token_to_id(token)
+        self.0.built.tokenizer.token_to_id(token)
     }
 
     /// The token's own text.
     pub fn id_to_token(&self, id: u32) -> Option<String> {
-        self.0.tokenizer.id_to_token(id)
+        self.0.built.tokenizer.id_to_token(id)
+    }
+
+    /// The file that it is from.
+    pub fn file(&self) -> &PathBuf {
+        &self.0.built.file
+    }
+
+    fn token(&self, id: u32) -> Option<&Token> {
+        self.0.tokens.get(id as usize)?.as_ref()
+    }
+
+    pub(crate) fn spelling(&self) -> Spelling {
+        self.0.spelling
+    }
+
+    /// Takes the space away that SentencePiece put before the first word.
+    pub(crate) fn strip_space(&self, bytes: &mut Vec<u8>) {
+        if self.0.spelling.strips_space() && bytes.first() == Some(&b' ') {
+            bytes.remove(0);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
-use watch::{Judge, Limits, Message, Snapshot};
+use watch::{Event, Judge, Limits, Message, Snapshot};
 
 /// How often the supervisor looks at its worker when nothing happens.
 const TICK: Duration = Duration::from_millis(20);
@@ -130,7 +130,10 @@ impl Supervisor {
 
     fn hear(&mut self, happening: Happening) {
         match happening {
-            Happening::Said(Message::Event(event)) => self.console.event(&event),
+            Happening::Said(Message::Event(event)) => {
+                self.console.event(&event);
+                self.follow(&event);
+            }
             Happening::Said(Message::Heartbeat(seen)) => {
                 self.console.progress(&seen);
                 self.seen = seen;
@@ -138,6 +141,19 @@ impl Supervisor {
             Happening::Said(Message::Failed { exit, text }) => self.failed = Some((exit, text)),
             Happening::PipeClosed => self.pipe_open = false,
             Happening::Signalled(signal) => self.interrupted(signal),
+        }
+    }
+
+    /// Keeps the stages up to date between heartbeats: a worker that dies early has sent few.
+    fn follow(&mut self, event: &Event) {
+        match event {
+            Event::Entered { stage } => self.seen.stages.push(*stage),
+            Event::Left { stage, .. } => {
+                if let Some(at) = self.seen.stages.iter().rposition(|s| s == stage) {
+                    self.seen.stages.remove(at);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -153,7 +169,7 @@ impl Supervisor {
                 return Some(self.kill(happenings));
             }
         } else if let Some(verdict) = self.judge.observe(self.began.elapsed().as_secs_f64(), &self.seen) {
-            let text = ending::verdict(&verdict, &self.seen);
+            let text = ending::verdict(&verdict, &self.seen) + &ending::held_files(self.child.id());
             self.stopping = Some(Stopping { exit: exit::STALLED, text, since: Instant::now() });
             return Some(self.kill(happenings));
         }

@@ -100,16 +100,17 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
     let LoadRequest { checkpoint, plan, watch, .. } = request;
     let mut stages = Stages { watch, done: Vec::new() };
     let layout = Layout::of(checkpoint, plan, request.virtual_devices)?;
+    let maps = Maps::of(&request, &layout);
     let cpu = cpu(&request)?;
 
     let stage = stages.enter(Stage::Allocate)?;
-    let arenas = Arenas::new(&layout, request.file_maps)?;
-    let source = Arc::new(open_source(&request, &layout)?);
+    let arenas = Arenas::new(&layout, &maps)?;
+    let source = Arc::new(open_source(&request, &layout, &maps)?);
     stages.leave(Stage::Allocate, stage);
 
     let stage = stages.enter(Stage::Read)?;
     let bytes_read = layout.resident.iter().map(|r| r.entry.bytes).sum();
-    let tensors = fill(&request, &layout, &arenas, &source)?;
+    let tensors = fill(&request, &layout, &maps, &arenas, &source)?;
     let read_s = stages.leave(Stage::Read, stage);
 
     let stage = stages.enter(Stage::Place)?;
@@ -131,7 +132,7 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
         precision: model.precision(),
         kernel_set: model.kernel_set(),
         threads: model.threads(),
-        residency: residency(&layout, request.file_maps),
+        residency: residency(&layout, &maps),
         shards: checkpoint.inventory.shards.len(),
         bytes_read,
         read_bytes_per_s: bytes_read as f64 / read_s.max(1e-9),
@@ -141,7 +142,7 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
         smoke_test,
     };
     let pass_bytes = scratch.bytes() + model.tables_bytes();
-    count_bytes(&mut report.tiers, &layout, &arenas, kv.bytes(), pass_bytes);
+    count_bytes(&mut report.tiers, &layout, &maps, &arenas, kv.bytes(), pass_bytes);
     Ok(Loaded { model, kv, scratch, report })
 }
 
@@ -172,18 +173,35 @@ fn cpu(request: &LoadRequest) -> Result<Cpu, LoadError> {
     }
 }
 
-/// Whether a tensor is used from a map of its file.
-fn is_mapped(resident: &Resident, file_maps: bool) -> bool {
-    file_maps && resident.tier == Tier::Cpu && resident.entry.dtype == resident.dtype
+/// The shards that are used from a map, one flag each: those all of whose tensors stay on the host as they are stored. A shard
+/// that is read anyway is not mapped besides.
+struct Maps(Vec<bool>);
+
+impl Maps {
+    fn of(request: &LoadRequest, layout: &Layout) -> Self {
+        let mut whole = vec![request.file_maps; request.checkpoint.inventory.shards.len()];
+        for resident in layout.resident.iter().filter(|r| r.tier != Tier::Cpu || r.entry.dtype != r.dtype) {
+            whole[resident.entry.shard] = false;
+        }
+        let streamed = layout.streamed.values().flatten().map(|(entry, _)| entry);
+        for entry in streamed.chain(layout.embedding_on_disk.map(|(entry, _)| entry)) {
+            whole[entry.shard] = false;
+        }
+        Maps(whole)
+    }
+
+    fn has(&self, resident: &Resident) -> bool {
+        self.0[resident.entry.shard]
+    }
 }
 
 /// One arena a tier, exactly as large as what goes there.
 struct Arenas(BTreeMap<Tier, Arena>);
 
 impl Arenas {
-    fn new(layout: &Layout, file_maps: bool) -> Result<Self, LoadError> {
+    fn new(layout: &Layout, maps: &Maps) -> Result<Self, LoadError> {
         let mut sizes: BTreeMap<Tier, usize> = BTreeMap::new();
-        for resident in layout.resident.iter().filter(|resident| !is_mapped(resident, file_maps)) {
+        for resident in layout.resident.iter().filter(|resident| !maps.has(resident)) {
             *sizes.entry(resident.tier).or_default() += room(resident.entry, resident.dtype);
         }
         let arena = |(tier, bytes): (Tier, usize)| match Arena::new(bytes) {
@@ -194,10 +212,10 @@ impl Arenas {
     }
 }
 
-fn open_source(request: &LoadRequest, layout: &Layout) -> Result<Source, LoadError> {
+fn open_source(request: &LoadRequest, layout: &Layout, maps: &Maps) -> Result<Source, LoadError> {
     let inventory = &request.checkpoint.inventory;
     let mut used = vec![false; inventory.shards.len()];
-    for resident in layout.resident.iter().filter(|resident| !is_mapped(resident, request.file_maps)) {
+    for resident in layout.resident.iter().filter(|resident| !maps.has(resident)) {
         used[resident.entry.shard] = true;
     }
     for (entry, _) in layout.streamed.values().flatten() {
@@ -213,9 +231,15 @@ fn open_source(request: &LoadRequest, layout: &Layout) -> Result<Source, LoadErr
 }
 
 /// Brings all resident tensors in.
-fn fill(request: &LoadRequest, layout: &Layout, arenas: &Arenas, source: &Source) -> Result<Tensors, LoadError> {
+fn fill(
+    request: &LoadRequest,
+    layout: &Layout,
+    maps: &Maps,
+    arenas: &Arenas,
+    source: &Source,
+) -> Result<Tensors, LoadError> {
     let (mapped, copied): (Vec<&Resident>, Vec<&Resident>) =
-        layout.resident.iter().partition(|resident| is_mapped(resident, request.file_maps));
+        layout.resident.iter().partition(|resident| maps.has(resident));
     let threads = readers(request);
     announce(request, &mapped, &copied);
     let wanted: Vec<Wanted> = copied
@@ -249,8 +273,8 @@ fn announce(request: &LoadRequest, mapped: &[&Resident], copied: &[&Resident]) {
     request.watch.total(Stage::Read, mapped_bytes + copied_bytes, items as u64);
 }
 
-fn residency(layout: &Layout, file_maps: bool) -> &'static str {
-    let mapped = layout.resident.iter().filter(|resident| is_mapped(resident, file_maps)).count();
+fn residency(layout: &Layout, maps: &Maps) -> &'static str {
+    let mapped = layout.resident.iter().filter(|resident| maps.has(resident)).count();
     match mapped {
         0 => "copied",
         all if all == layout.resident.len() => "mapped",
@@ -258,9 +282,9 @@ fn residency(layout: &Layout, file_maps: bool) -> &'static str {
     }
 }
 
-fn count_bytes(tiers: &mut [TierUse], layout: &Layout, arenas: &Arenas, kv_bytes: u64, pass_bytes: u64) {
+fn count_bytes(tiers: &mut [TierUse], layout: &Layout, maps: &Maps, arenas: &Arenas, kv_bytes: u64, pass_bytes: u64) {
     for tier in tiers {
-        let mapped = |resident: &&Resident| resident.tier == tier.tier && !arenas.0.contains_key(&tier.tier);
+        let mapped = |resident: &&Resident| resident.tier == tier.tier && maps.has(resident);
         let mapped_bytes: u64 = layout.resident.iter().filter(mapped).map(|resident| resident.entry.bytes).sum();
         let arena_bytes = arenas.0.get(&tier.tier).map_or(0, |arena| arena.used_bytes() as u64);
         tier.weights_bytes = mapped_bytes + arena_bytes;

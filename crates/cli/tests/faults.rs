@@ -1,0 +1,248 @@
+//! Makes every fault of `docs/faults.md` that befalls a running program, and looks at how it ends.
+
+#[path = "../../../tests/faults/table.rs"]
+mod table;
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use table::Row;
+
+/// The second shard: where most faults are.
+const SHARD: &str = "model-00002-of-00003.safetensors";
+const CONFIG: &str = r#"{
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "dtype": "bfloat16",
+    "vocab_size": 8000, "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "num_attention_heads": 8,
+    "num_key_value_heads": 4, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+    "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
+}"#;
+
+/// How a fault is made.
+struct Fault {
+    name: &'static str,
+    /// Rules for `tests/faults/interpose.c`; none: it is not preloaded.
+    rules: &'static str,
+    /// Done to a copy of the checkpoint beforehand; none: the checkpoint itself is used.
+    prepare: Option<fn(&Path)>,
+    /// The command line; MODEL and OUT stand for the checkpoint and an empty folder.
+    line: &'static str,
+    /// A signal that is sent half a second after the start.
+    signal: Option<&'static str>,
+    /// A limit in `ulimit -v`'s kibibytes.
+    address_space_kib: Option<u64>,
+}
+
+const LOAD: &str = "load MODEL --stall-timeout 2";
+/// Weights are read, not mapped.
+const READ: &str = "load MODEL --stall-timeout 2 --dtype int8";
+const DISK: &str = "load MODEL --stall-timeout 2 --device-map disk";
+const TEXT: &str = "generate MODEL -p x --stall-timeout 2";
+const RUN: &str = "run --config CONFIG --set agent.policy=careful --out OUT";
+
+const fn fault(name: &'static str, line: &'static str, rules: &'static str) -> Fault {
+    Fault { name, rules, prepare: None, line, signal: None, address_space_kib: None }
+}
+
+const fn on_a_copy(name: &'static str, line: &'static str, rules: &'static str, prepare: fn(&Path)) -> Fault {
+    Fault { prepare: Some(prepare), ..fault(name, line, rules) }
+}
+
+const fn signalled(name: &'static str, line: &'static str, rules: &'static str, signal: &'static str) -> Fault {
+    Fault { signal: Some(signal), ..fault(name, line, rules) }
+}
+
+fn nothing(_: &Path) {}
+
+/// A file that is never read to its end.
+fn some_tokenizer(model: &Path) {
+    std::fs::write(model.join("tokenizer.json"), "{}").expect("a file");
+}
+
+#[rustfmt::skip]
+const FAULTS: &[Fault] = &[
+    fault("an intact checkpoint", LOAD, ""),
+    fault("config.json never opens", LOAD, "open,config.json,0,hang"),
+    fault("a read of config.json never returns", LOAD, "pread,/config.json,0,hang"),
+    fault("a read of the index never returns", LOAD, "pread,index.json,0,hang"),
+    fault("a shard never opens", LOAD, "open,model-00002,0,hang"),
+    fault("a read of a header never returns", LOAD, "pread,model-00002,0,hang"),
+    fault("a header gives an I/O error", LOAD, "pread,model-00002,0,eio"),
+    fault("the memory's file never opens", LOAD, "open,/proc/meminfo,0,hang"),
+    fault("a read of a weight never returns", READ, "pread,model-00002,10000000,hang"),
+    fault("a read of a weight comes back short every time", READ, "pread,model-00002,10000000,short"),
+    fault("reads are interrupted by signals", READ, "pread,model-00002,0,eintr"),
+    fault("a read of a weight gives an I/O error", READ, "pread,model-00002,10000000,eio"),
+    fault("a network mount lost the file", READ, "pread,model-00002,10000000,estale"),
+    fault("a read of a weight meets the end of the file", READ, "pread,model-00002,10000000,eof"),
+    fault("reads crawl at 1 MiB/s", "load MODEL --dtype int8 --deadline 8", "pread,.safetensors,100000,slow"),
+    on_a_copy("a shard is truncated while it is read", READ, "pread,model-00002,10000000,truncate", nothing),
+    on_a_copy("a shard is truncated while it is mapped", LOAD, "mmap,model-00002,0,truncate", nothing),
+    on_a_copy("a shard is replaced while it is read", READ, "pread,model-00002,10000000,replace", |model| {
+        std::fs::copy(model.join(SHARD), model.join(format!("{SHARD}.other"))).expect("a copy");
+    }),
+    on_a_copy("a shard is written to while it is read", READ, "pread,model-00002,10000000,touch", nothing),
+    fault("a shard may not be read", LOAD, "open,model-00002,0,eacces"),
+    fault("too many files are open", LOAD, "open,model-00002,0,emfile"),
+    fault("a shard cannot be mapped", LOAD, "mmap,model-00002,0,enomem"),
+    fault("the system refuses the memory", "load MODEL --dtype int8 --fallback none", "mmap,anon,30000000,enomem"),
+    Fault { address_space_kib: Some(260_000), ..fault("an address-space limit below the plan", "load MODEL --dtype int8 --fallback none --context 2048 --concurrency 8", "") },
+    fault("a read never returns in the disk tier", DISK, "pread,model-00002,1000000,hang"),
+    fault("the disk tier's disk fails", DISK, "pread,model-00002,1000000,eio"),
+    on_a_copy("the tokenizer never opens", LOAD, "open,tokenizer.json,0,hang", some_tokenizer),
+    on_a_copy("weights that are not numbers", LOAD, "", |model| {
+        let mut bytes = std::fs::read(model.join(SHARD)).expect("a shard");
+        let middle = bytes.len() / 2 / 2 * 2;
+        bytes[middle..middle + 4096].fill(0xff);
+        std::fs::write(model.join(SHARD), bytes).expect("a shard");
+    }),
+    signalled("SIGTERM while headers are read", LOAD, "pread,model-00002,0,hang", "TERM"),
+    signalled("SIGINT while headers are read", LOAD, "pread,model-00002,0,hang", "INT"),
+    signalled("SIGTERM while the machine is probed", LOAD, "open,/proc/meminfo,0,hang", "TERM"),
+    signalled("SIGTERM while weights are read", READ, "pread,model-00002,10000000,hang", "TERM"),
+    signalled("SIGINT while weights are read", READ, "pread,model-00002,10000000,hang", "INT"),
+    Fault { prepare: Some(some_tokenizer), ..signalled("SIGTERM while the tokenizer is built", LOAD, "open,tokenizer.json,0,hang", "TERM") },
+    signalled("SIGTERM in the smoke test", DISK, "pread,model-00002,1000000,hang", "TERM"),
+    fault("no tokenizer, for a text", TEXT, ""),
+    fault("no tokenizer, for a load", LOAD, ""),
+    on_a_copy("a tokenizer that is cut", TEXT, "", |model| {
+        std::fs::write(model.join("tokenizer.json"), "{\"version\": \"1.0\", \"model\": {").expect("a file");
+    }),
+    on_a_copy("a tokenizer of a tebibyte", TEXT, "", |model| {
+        let file = std::fs::File::create(model.join("tokenizer.json")).expect("a file");
+        file.set_len(1 << 40).expect("a hole");
+    }),
+    fault("no space for a run's claim", RUN, "create,claim,0,enospc"),
+    fault("no space for a step", RUN, "write,steps.,3000,enospc"),
+    fault("a quota that is used up", RUN, "write,steps.,3000,edquot"),
+    fault("a results folder that may not be written", RUN, "create,OUT,0,erofs"),
+    fault("no space for a synthetic checkpoint", "synth --like smollm2-135m --random 1 OUT/new", "write,OUT,0,enospc"),
+];
+
+#[test]
+fn every_fault_ends_as_the_table_says() {
+    let bench = Bench::new();
+    let rows: Vec<Row> = ["While it is loaded", "Around it"].into_iter().flat_map(table::rows).collect();
+    for row in &rows {
+        assert!(FAULTS.iter().any(|fault| fault.name == row.fault), "docs/faults.md: nothing makes {:?}", row.fault);
+    }
+    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some(fault) = FAULTS.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let row = rows.iter().find(|row| row.fault == fault.name);
+            let row = row.unwrap_or_else(|| panic!("docs/faults.md: no row for {:?}", fault.name));
+            if let Err(why) = bench.make(fault, row) {
+                wrong.lock().expect("no panic").push(format!("{}: {why}", fault.name));
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
+    // What was only read is as it was.
+    let row = &rows[0];
+    assert_eq!(row.fault, "an intact checkpoint");
+    bench.make(&FAULTS[0], row).expect("the checkpoint is intact after all that");
+    let wrong = wrong.into_inner().expect("no panic");
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), FAULTS.len(), wrong.join("\n"));
+}
+
+/// The checkpoint, the library and the folder that they are in.
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Bench { folder: tempfile::tempdir().expect("a folder") };
+        let config = bench.path("wanted.json");
+        std::fs::write(&config, CONFIG).expect("a file");
+        let synth = Command::new(env!("CARGO_BIN_EXE_vendomini"))
+            .args(["synth", "--like", &text(&config), "--shards", "3", "--random", "7", &text(&bench.path("mid"))])
+            .output()
+            .expect("the program starts");
+        assert!(synth.status.success(), "{}", String::from_utf8_lossy(&synth.stderr));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/faults/interpose.c");
+        let compiled = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o", &text(&bench.path("interpose.so")), &text(&source), "-ldl"])
+            .output()
+            .expect("a C compiler, which building the program takes too");
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Makes a fault; says what is not as the row says.
+    fn make(&self, fault: &Fault, row: &Row) -> Result<(), String> {
+        let own = self.path(&fault.name.replace([' ', '/', '\''], "-"));
+        std::fs::create_dir_all(own.join("out")).expect("a folder");
+        let model = match fault.prepare {
+            None => self.path("mid"),
+            Some(prepare) => {
+                let copy = own.join("mid");
+                std::fs::create_dir_all(&copy).expect("a folder");
+                for entry in std::fs::read_dir(self.path("mid")).expect("the checkpoint").flatten() {
+                    std::fs::copy(entry.path(), copy.join(entry.file_name())).expect("a copy");
+                }
+                prepare(&copy);
+                copy
+            }
+        };
+        let since = Instant::now();
+        let (exit, said) = self.run(fault, &model, &own);
+        drop(std::fs::remove_dir_all(&own));
+        let lacking: Vec<&String> = row.words.iter().filter(|word| !said.contains(word.as_str())).collect();
+        if exit != Some(i32::from(row.exit)) || !lacking.is_empty() || said.contains("panicked") {
+            return Err(format!("expected {} , found {exit:?}, lacking {lacking:?}: {said}", row.exit));
+        }
+        let limit = Duration::from_secs(30);
+        if since.elapsed() > limit { Err(format!("took {:?}", since.elapsed())) } else { Ok(()) }
+    }
+
+    fn run(&self, fault: &Fault, model: &Path, own: &Path) -> (Option<i32>, String) {
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/local_test.yaml");
+        let out = text(&own.join("out"));
+        let fill = |s: &str| s.replace("MODEL", &text(model)).replace("OUT", &out).replace("CONFIG", &text(&config));
+        let said = own.join("stderr");
+        let mut command = Command::new("sh");
+        let limit = fault.address_space_kib.map_or(String::new(), |kib| format!("ulimit -v {kib}; "));
+        command.args(["-c", &format!("{limit}exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_vendomini")]);
+        command.args(fault.line.split(' ').map(fill)).stdout(Stdio::null());
+        command.stderr(std::fs::File::create(&said).expect("a file")).process_group(0);
+        if !fault.rules.is_empty() {
+            command.env("LD_PRELOAD", self.path("interpose.so")).env("FAULT", fill(fault.rules));
+        }
+        let mut child = command.spawn().expect("the program starts");
+        let exit = match fault.signal {
+            None => ends(&mut child, Duration::from_secs(30)),
+            Some(signal) => {
+                std::thread::sleep(Duration::from_millis(500));
+                let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+                assert!(sent.expect("kill").success(), "{}: it has ended before the signal", fault.name);
+                // A second, and a little for a busy machine.
+                ends(&mut child, Duration::from_millis(1500))
+            }
+        };
+        (exit, std::fs::read_to_string(&said).unwrap_or_default())
+    }
+}
+
+/// The exit code; a program that is still there after `limit` is killed, and has none.
+fn ends(child: &mut Child, limit: Duration) -> Option<i32> {
+    let since = Instant::now();
+    while since.elapsed() < limit {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(Command::new("kill").args(["-KILL", &format!("-{}", child.id())]).status());
+    None
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("UTF-8").to_owned()
+}

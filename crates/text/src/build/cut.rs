@@ -1,0 +1,51 @@
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{Error, PreTokenizerWrapper, SplitDelimiterBehavior};
+
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// How text is cut before merging.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// GPT-2's pattern.
+    Gpt2,
+    /// Digits one by one, then GPT-2's pattern.
+    Digits,
+    /// Llama 3's pattern: up to three digits together.
+    Llama3,
+    /// Qwen2's pattern: as Llama 3's, digits one by one.
+    Qwen2,
+}
+
+impl Cut {
+    /// By llama.cpp's name for it (`tokenizer.ggml.pre`, `llama-vocab.cpp`).
+    pub fn of_gguf(name: &str) -> Option<Cut> {
+        Some(match name {
+            "gpt-2" | "gpt2" | "default" | "olmo" | "phi-2" => Cut::Gpt2,
+            "smollm" | "starcoder" | "refact" | "command-r" => Cut::Digits,
+            "llama-bpe" | "llama3" | "llama-v3" | "dbrx" | "smaug-bpe" => Cut::Llama3,
+            "qwen2" | "deepseek-r1-qwen" => Cut::Qwen2,
+            _ => return None,
+        })
+    }
+
+    /// The library's form.
+    pub fn build(self) -> Result<PreTokenizerWrapper, Error> {
+        let split = |pattern: &str| {
+            let pattern = SplitPattern::Regex(pattern.to_owned());
+            Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map(PreTokenizerWrapper::Split)
+        };
+        let bytes = |regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, regex));
+        let steps = match self {
+            Cut::Gpt2 => return Ok(bytes(true)),
+            Cut::Digits => vec![PreTokenizerWrapper::Digits(Digits::new(true)), bytes(true)],
+            Cut::Llama3 => vec![split(LLAMA3)?, bytes(false)],
+            Cut::Qwen2 => vec![split(QWEN2)?, bytes(false)],
+        };
+        Ok(PreTokenizerWrapper::Sequence(Sequence::new(steps)))
+    }
+}

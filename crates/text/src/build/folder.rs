@@ -1,0 +1,107 @@
+use super::Built;
+use super::bpe::{ByteLevelBpe, added, pairs};
+use super::cut::Cut;
+use crate::{TextError, json};
+use checkpoint::{Family, read_text};
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::catch_unwind;
+use std::path::Path;
+use tokenizers::{AddedToken, Tokenizer};
+
+/// The largest files are about 35 MB (256,000 tokens).
+const BYTES_MAX: u64 = 256 << 20;
+
+/// The tokenizer of a folder, if it has one: `tokenizer.json`, or `vocab.json` with `merges.txt`.
+pub(crate) fn from_folder(root: &Path, family: Family) -> Result<Option<Built>, TextError> {
+    let file = root.join("tokenizer.json");
+    if let Some(text) = read_text(&file, BYTES_MAX)? {
+        let tokenizer = from_json(&file, &text)?;
+        return Ok(Some(Built { tokenizer, file, before: Vec::new(), after: Vec::new() }));
+    }
+    let (vocab_file, merges_file) = (root.join("vocab.json"), root.join("merges.txt"));
+    let (vocab, merges) = match (read_text(&vocab_file, BYTES_MAX)?, read_text(&merges_file, BYTES_MAX)?) {
+        (None, None) => return Ok(None),
+        (Some(vocab), Some(merges)) => (vocab, merges),
+        (Some(_), None) => return Err(TextError::tokenizer(&vocab_file, "it without merges.txt beside it")),
+        (None, Some(_)) => return Err(TextError::tokenizer(&merges_file, "it without vocab.json beside it")),
+    };
+    let vocab: BTreeMap<String, u32> =
+        serde_json::from_str(&vocab).map_err(|e| TextError::tokenizer(&vocab_file, e))?;
+    let merges = merges.lines().filter(|line| !line.starts_with("#version") && !line.is_empty());
+    let merges = pairs(&merges_file, merges)?;
+    let mut tokens = unmade(&vocab, &merges);
+    tokens.extend(declared(root, &vocab)?);
+    let tokenizer = ByteLevelBpe {
+        file: &vocab_file,
+        vocab,
+        merges,
+        ignore_merges: false,
+        cut: cut(family).build().map_err(|e| TextError::tokenizer(&vocab_file, e))?,
+        added: tokens,
+    };
+    let tokenizer = tokenizer.build()?;
+    Ok(Some(Built { tokenizer, file: vocab_file, before: Vec::new(), after: Vec::new() }))
+}
+
+/// The library panics where it meets broken JSON within some of its objects, and later where a post-processor names a
+/// token that it does not define: so the JSON is read on its own first, and one text is tried.
+fn from_json(file: &Path, text: &str) -> Result<Tokenizer, TextError> {
+    serde_json::from_str::<IgnoredAny>(text).map_err(|e| TextError::tokenizer(file, e))?;
+    let read = || {
+        let tokenizer = Tokenizer::from_bytes(text)?;
+        tokenizer.encode_fast("a", true)?;
+        Ok(tokenizer)
+    };
+    match catch_unwind(read) {
+        Ok(read) => read.map_err(|e: tokenizers::Error| TextError::tokenizer(file, e)),
+        Err(_) => Err(TextError::tokenizer(file, "one that the tokenizers library gave up on")),
+    }
+}
+
+/// `vocab.json` and `merges.txt` do not say how text is cut: the family does. SmolLM2 is a Llama.
+fn cut(family: Family) -> Cut {
+    match family {
+        Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe => Cut::Qwen2,
+        Family::Phi => Cut::Gpt2,
+        _ => Cut::Digits,
+    }
+}
+
+/// Tokens like `<|im_end|>` that no merge makes: they are in the vocabulary to be found whole.
+fn unmade(vocab: &BTreeMap<String, u32>, merges: &[(String, String)]) -> Vec<AddedToken> {
+    let made: BTreeSet<String> = merges.iter().map(|(a, b)| format!("{a}{b}")).collect();
+    let mut found: Vec<_> = vocab.iter().filter(|(token, _)| looks_special(token) && !made.contains(*token)).collect();
+    found.sort_by_key(|(_, id)| **id);
+    found.into_iter().map(|(token, _)| added(token, true)).collect()
+}
+
+fn looks_special(token: &str) -> bool {
+    let inner = token.strip_prefix('<').and_then(|t| t.strip_suffix('>'));
+    inner.is_some_and(|inner| !inner.is_empty() && !inner.contains(['<', '>', ' ']))
+}
+
+/// What `tokenizer_config.json` adds: id -> token, the ids following those of the vocabulary.
+fn declared(root: &Path, vocab: &BTreeMap<String, u32>) -> Result<Vec<AddedToken>, TextError> {
+    let file = root.join("tokenizer_config.json");
+    let settings = json::read(&file)?;
+    let Some(Value::Object(list)) = settings.get("added_tokens_decoder") else { return Ok(Vec::new()) };
+    let mut tokens = BTreeMap::new();
+    for (id, value) in list {
+        let wrong = || TextError::tokenizer(&file, format!("added_tokens_decoder: {id}: {value}"));
+        let number: u32 = id.parse().map_err(|_| wrong())?;
+        tokens.insert(number, serde_json::from_value::<AddedToken>(value.clone()).map_err(|_| wrong())?);
+    }
+    let mut next = vocab.len() as u32;
+    for (id, token) in &tokens {
+        // The library gives ids in order: one that is declared elsewhere would silently become another.
+        let given = vocab.get(&token.content).copied().unwrap_or(next);
+        if given != *id {
+            let why = format!("added_tokens_decoder: id {id} of {:?}, where {given} was expected", token.content);
+            return Err(TextError::tokenizer(&file, why));
+        }
+        next += u32::from(!vocab.contains_key(&token.content));
+    }
+    Ok(tokens.into_values().collect())
+}

@@ -1,0 +1,143 @@
+//! How tokens spell bytes, and bytes text.
+use serde_json::{Value, json};
+use tokenizers::DecoderWrapper;
+
+/// How SentencePiece writes a space.
+pub(crate) const SPACE: char = '\u{2581}';
+
+/// How a tokenizer's tokens spell bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    /// Each byte as one printable character (GPT-2's `bytes_to_unicode`).
+    ByteLevel,
+    /// A space as U+2581, and bytes that have no piece as `<0x0A>`.
+    Pieces {
+        /// Whether there are such bytes.
+        byte_fallback: bool,
+        /// Whether one space before the first token is no part of the text.
+        strip_space: bool,
+    },
+}
+
+impl Spelling {
+    /// What the library's decoder does. The rest of the program needs the bytes of single tokens, which other kinds of
+    /// decoder (WordPiece, CTC) do not have.
+    ///
+    /// # Errors
+    /// The decoder in words, if it is of another kind.
+    pub fn of(decoder: Option<&DecoderWrapper>) -> Result<Spelling, String> {
+        let value = serde_json::to_value(decoder).map_err(|e| e.to_string())?;
+        let steps = match value.get("decoders") {
+            Some(Value::Array(steps)) => steps.clone(),
+            _ => vec![value.clone()],
+        };
+        let kind = |step: &Value| step.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if let [only] = steps.as_slice()
+            && kind(only) == "ByteLevel"
+        {
+            return Ok(Spelling::ByteLevel);
+        }
+        let (mut replaces, mut byte_fallback, mut strip_space) = (false, false, false);
+        let replace = json!({"type": "Replace", "pattern": {"String": SPACE}, "content": " "});
+        let strip = json!({"type": "Strip", "content": " ", "start": 1, "stop": 0});
+        for step in &steps {
+            match kind(step).as_str() {
+                "ByteFallback" => byte_fallback = true,
+                "Fuse" => {}
+                _ if *step == replace => replaces = true,
+                _ if *step == strip => strip_space = true,
+                _ => return Err(format!("a decoder that is neither byte-level nor SentencePiece's: {step}")),
+            }
+        }
+        match replaces {
+            true => Ok(Spelling::Pieces { byte_fallback, strip_space }),
+            false => Err(format!("a decoder that is neither byte-level nor SentencePiece's: {value}")),
+        }
+    }
+
+    /// The bytes that a token stands for.
+    pub fn bytes(self, token: &str) -> Vec<u8> {
+        match self {
+            Spelling::ByteLevel => {
+                let bytes: Option<Vec<u8>> = token.chars().map(byte_of).collect();
+                bytes.unwrap_or_else(|| token.as_bytes().to_vec())
+            }
+            Spelling::Pieces { byte_fallback, .. } => match fallback(token).filter(|_| byte_fallback) {
+                Some(byte) => vec![byte],
+                None => token.replace(SPACE, " ").into_bytes(),
+            },
+        }
+    }
+
+    /// Bytes as text. What is no character becomes U+FFFD: once for each byte in SentencePiece, once for each broken
+    /// character elsewhere.
+    pub fn text(self, bytes: &[u8]) -> String {
+        if self == Spelling::ByteLevel {
+            return String::from_utf8_lossy(bytes).into_owned();
+        }
+        let mut text = String::with_capacity(bytes.len());
+        for chunk in bytes.utf8_chunks() {
+            text.push_str(chunk.valid());
+            text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+        }
+        text
+    }
+
+    /// Whether one space before the first token is no part of the text.
+    pub fn strips_space(self) -> bool {
+        matches!(self, Spelling::Pieces { strip_space: true, .. })
+    }
+}
+
+/// How many of these bytes are certain: what may still become a character at their end is not.
+pub(crate) fn certain(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        match std::str::from_utf8(&bytes[at..]) {
+            Ok(_) => return bytes.len(),
+            Err(error) => match error.error_len() {
+                None => return at + error.valid_up_to(),
+                Some(broken) => at += error.valid_up_to() + broken,
+            },
+        }
+    }
+}
+
+fn fallback(token: &str) -> Option<u8> {
+    let hex = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    let two_digits = hex.len() == 2 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+    u8::from_str_radix(hex, 16).ok().filter(|_| two_digits)
+}
+
+fn byte_of(c: char) -> Option<u8> {
+    let n = c as u32;
+    match n {
+        0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF => Some(n as u8),
+        // The other 68 bytes, in order, are written as U+0100 and following.
+        0x100..=0x120 => Some((n - 0x100) as u8),
+        0x121..=0x142 => Some((n - 0x121 + 0x7F) as u8),
+        0x143 => Some(0xAD),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{byte_of, certain};
+
+    #[test]
+    fn every_byte_is_written_as_one_character() {
+        let mut bytes: Vec<u8> = (0x21..=0x143).filter_map(char::from_u32).filter_map(byte_of).collect();
+        bytes.sort_unstable();
+        assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn only_the_end_may_still_become_a_character() {
+        let cases: [(&[u8], usize); 6] =
+            [(b"", 0), (b"a", 1), (b"a\xE4\xBD", 1), (b"\xFF\xE4", 1), (b"\xE4\xFF", 2), (b"\xF0\x9F\x98\x80\xF0", 4)];
+        for (bytes, expected) in cases {
+            assert_eq!(certain(bytes), expected, "{bytes:?}");
+        }
+    }
+}

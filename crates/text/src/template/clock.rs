@@ -1,0 +1,52 @@
+//! `strftime_now` of templates. The day is not ours to tell: a rendering that changes at midnight would change every
+//! result. All renderings are of Friday, 26 July 2024, 00:00:00, the day that Llama 3's template names by itself.
+
+/// Python's `strftime` of that day.
+///
+/// # Errors
+/// For a letter that is not known here, in words.
+pub(super) fn strftime(format: &str) -> Result<String, String> {
+    let mut out = String::new();
+    let mut letters = format.chars();
+    while let Some(letter) = letters.next() {
+        if letter != '%' {
+            out.push(letter);
+            continue;
+        }
+        let (plain, letter) = match letters.next() {
+            Some('-') => (true, letters.next()),
+            other => (false, other),
+        };
+        let text = letter.and_then(field).ok_or_else(|| format!("strftime_now: {format:?} has an unknown letter"))?;
+        out.push_str(match text.trim_start_matches('0') {
+            _ if !plain => text,
+            "" => "0",
+            number => number,
+        });
+    }
+    Ok(out)
+}
+
+fn field(letter: char) -> Option<&'static str> {
+    Some(match letter {
+        'Y' => "2024",
+        'y' => "24",
+        'm' => "07",
+        'B' => "July",
+        'b' | 'h' => "Jul",
+        'd' => "26",
+        'e' => "26",
+        'j' => "208",
+        'A' => "Friday",
+        'a' => "Fri",
+        'u' | 'w' => "5",
+        'H' | 'M' | 'S' => "00",
+        'I' => "12",
+        'p' => "AM",
+        'F' => "2024-07-26",
+        'T' => "00:00:00",
+        'D' | 'x' => "07/26/24",
+        '%' => "%",
+        _ => return None,
+    })
+}

@@ -1,0 +1,83 @@
+use super::{TemplateSource, clock, python};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Kwargs;
+use minijinja::{Environment, Error, ErrorKind, State, Value};
+
+/// The name of the template.
+pub(super) const DEFAULT: &str = "chat";
+/// The name of the one for conversations with tools.
+pub(super) const TOOL_USE: &str = "tool_use";
+
+/// Instructions that one rendering may take: some 10,000 messages need a tenth of it. A template that never ends fails
+/// within seconds.
+const FUEL: u64 = 10_000_000;
+/// Calls of macros in each other. Each costs stack.
+const RECURSION_MAX: usize = 50;
+
+/// Jinja as transformers sets it up.
+pub(super) fn build(source: &TemplateSource) -> Result<Environment<'static>, Error> {
+    let mut environment = Environment::new();
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(RECURSION_MAX);
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_formatter(|out, _state, value| {
+        out.write_str(&python::text(value)).map_err(|e| Error::new(ErrorKind::WriteFailure, e.to_string()))
+    });
+    environment.add_filter("tojson", to_json);
+    environment.add_filter("string", |value: Value| python::text(&value));
+    environment.add_function("raise_exception", |why: String| -> Result<String, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, why))
+    });
+    environment.add_function("strftime_now", |format: String| {
+        clock::strftime(&format).map_err(|why| Error::new(ErrorKind::InvalidOperation, why))
+    });
+    environment.add_template_owned(DEFAULT, without_generation_tags(&source.default))?;
+    if let Some(tool_use) = &source.tool_use {
+        environment.add_template_owned(TOOL_USE, without_generation_tags(tool_use))?;
+    }
+    Ok(environment)
+}
+
+/// transformers' `tojson`: Python's `json.dumps`, nothing escaped for HTML.
+fn to_json(_state: &State, value: Value, options: Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let separators: Option<Vec<String>> = options.get("separators")?;
+    let sort_keys = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
+    let ensure_ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
+    options.assert_all_used()?;
+    if value.is_undefined() {
+        return Err(Error::new(ErrorKind::UndefinedError, "tojson of a value that is not defined"));
+    }
+    let json = serde_json::to_value(&value).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
+    let default = [if indent.is_some() { "," } else { ", " }, ": "].map(str::to_owned);
+    let [item, key] = match separators {
+        None => default,
+        Some(two) => <[String; 2]>::try_from(two)
+            .map_err(|_| Error::new(ErrorKind::InvalidOperation, "tojson: separators are two"))?,
+    };
+    Ok(python::Dumps { indent, item, key, sort_keys, ensure_ascii }.of(&json))
+}
+
+/// transformers marks what the assistant said with `{% generation %}` and `{% endgeneration %}`; to the text they do
+/// nothing, so a block that is always taken stands for them.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(at) = rest.find("{%") {
+        let (before, tag) = rest.split_at(at + 2);
+        out.push_str(before);
+        rest = tag;
+        let Some(end) = tag.find("%}") else { break };
+        let inner = &tag[..end];
+        let replaced = match inner.trim_matches(['-', '+', ' ', '\n', '\t']) {
+            "generation" => inner.replace("generation", "if true"),
+            "endgeneration" => inner.replace("endgeneration", "endif"),
+            _ => continue,
+        };
+        out.push_str(&replaced);
+        rest = &tag[end..];
+    }
+    out.push_str(rest);
+    out
+}

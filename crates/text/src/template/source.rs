@@ -1,0 +1,72 @@
+use crate::{TextError, json};
+use checkpoint::{GgufMetadata, read_text};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Templates have some 20 KB.
+const BYTES_MAX: u64 = 4 << 20;
+
+/// A chat template's text, and what it is told beside the messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TemplateSource {
+    /// The template.
+    pub default: String,
+    /// The one for conversations with tools, where that is another.
+    pub tool_use: Option<String>,
+    /// The model's special tokens by name: `bos_token`, `eos_token`. Those that it has not are not defined.
+    pub special: BTreeMap<String, String>,
+}
+
+/// The template in a GGUF file.
+pub(super) fn of_gguf(metadata: &GgufMetadata) -> Option<TemplateSource> {
+    let default = metadata.get_str("tokenizer.chat_template")?.to_owned();
+    let tool_use = metadata.get_str("tokenizer.chat_template.tool_use").map(str::to_owned);
+    let tokens = metadata.get_str_array("tokenizer.ggml.tokens").unwrap_or_default();
+    let mut special = BTreeMap::new();
+    for (name, key) in [("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")]
+    {
+        let id = metadata.get_u32(&format!("tokenizer.ggml.{key}_token_id"));
+        if let Some(token) = id.and_then(|id| tokens.get(id as usize)) {
+            special.insert(name.to_owned(), token.clone());
+        }
+    }
+    Some(TemplateSource { default, tool_use, special })
+}
+
+/// The template of a folder, and the file that it is from.
+pub(super) fn of_folder(root: &Path) -> Result<Option<(PathBuf, TemplateSource)>, TextError> {
+    let config = root.join("tokenizer_config.json");
+    let settings = json::read(&config)?;
+    let special = special(&json::read(&root.join("special_tokens_map.json"))?, &settings);
+    let file = root.join("chat_template.jinja");
+    if let Some(default) = read_text(&file, BYTES_MAX)? {
+        let tool_use = read_text(&root.join("additional_chat_templates/tool_use.jinja"), BYTES_MAX)?;
+        return Ok(Some((file, TemplateSource { default, tool_use, special })));
+    }
+    let (default, tool_use) = match settings.get("chat_template") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => (Some(text.clone()), None),
+        Some(Value::Array(named)) => (find(named, "default"), find(named, "tool_use")),
+        Some(_) => (None, None),
+    };
+    let why = "a chat_template that is neither a text nor a list with one named default";
+    let default = default.ok_or_else(|| TextError::template(&config, why))?;
+    Ok(Some((config, TemplateSource { default, tool_use, special })))
+}
+
+fn find(named: &[Value], name: &str) -> Option<String> {
+    let entry = named.iter().find(|t| t.get("name").and_then(Value::as_str) == Some(name))?;
+    entry.get("template")?.as_str().map(str::to_owned)
+}
+
+/// Special tokens by name. `tokenizer_config.json` overrules `special_tokens_map.json`.
+fn special(map: &Value, settings: &Value) -> BTreeMap<String, String> {
+    let text = |value: &Value| {
+        let text = value.as_str().or_else(|| value.get("content").and_then(Value::as_str));
+        text.map(str::to_owned)
+    };
+    let objects = [map, settings].into_iter().filter_map(Value::as_object);
+    let tokens = objects.flatten().filter(|(name, _)| name.ends_with("_token"));
+    tokens.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect()
+}
