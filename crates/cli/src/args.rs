@@ -154,9 +154,16 @@ pub struct GenerateArgs {
     /// The same seed gives the same text
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// End the text before this; may be given more than once
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
     /// Decode under this JSON schema (a file)
     #[arg(long, value_name = "FILE")]
     pub json_schema: Option<PathBuf>,
+    /// Give what the schema forces as the tokenizer would cut it, without asking the model; false: the model chooses among
+    /// all ways to cut it
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, requires = "json_schema")]
+    pub canonical_tokens: bool,
     /// Print one JSON document on stdout
     #[arg(long)]
     pub json: bool,

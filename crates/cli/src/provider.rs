@@ -6,15 +6,21 @@ use crate::failure::Failure;
 use crate::session::{self, Session};
 use checkpoint::{Checkpoint, SearchPaths};
 use device::cpu::KernelSet;
-use engine::constrain::Grammars;
+use engine::constrain::Constraint;
 use engine::sample::Sampling;
-use engine::schedule::{Engine, EngineOptions, Finish as EngineFinish, Refused, Request};
+use engine::schedule::{
+    Engine, EngineOptions, FinishReason, Finished, Refused, Request, RequestError, Ticket, WaitError,
+};
 use experiment::{Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply, ReplyRequest};
 use results::PromptMessage;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use text::{ChatTemplate, Message, Tokenizer};
 use watch::Watch;
+
+/// How often a waiting run looks whether it is still wanted.
+const POLL: Duration = Duration::from_millis(50);
 
 /// Opens models in this process. One that is in no cache is fetched.
 pub struct Engines<'a> {
@@ -92,25 +98,25 @@ struct EngineProvider {
     tokenizer: Tokenizer,
     template: ChatTemplate,
     info: ProviderInfo,
-    stop_tokens: Vec<u32>,
 }
 
 impl EngineProvider {
     fn new(session: Session, dtype: String, running_max: usize, watch: &Watch) -> Result<Self, Failure> {
         let tokenizer = session.tokenizer()?.clone();
         session.template()?;
-        let stop_tokens = session.checkpoint.generation.eos.clone();
-        let eos = stop_tokens.first().copied().unwrap_or(0);
-        let vocab = session.checkpoint.config.vocab_size;
-        let grammars = Grammars::new(&tokenizer, vocab, eos).map_err(|e| Failure::new(65, e.to_string()))?;
         let mut info = info(&session.checkpoint, dtype, session.loaded.model.kernel_set())?;
         info.context_length = Some(session.loaded.model.context() as u64);
+        let options = EngineOptions {
+            tokenizer: Some(tokenizer.clone()),
+            eos: session.checkpoint.generation.eos.clone(),
+            running_max,
+            ..EngineOptions::new(watch.clone())
+        };
         let Session { loaded, template, .. } = session;
         let template = template.ok_or_else(|| Failure::software("the template was there a moment ago"))?;
-        let options = EngineOptions { running_max, waiting_max: 4096 };
-        let engine = Engine::start(loaded, Some(grammars), options, watch);
-        let engine = engine.map_err(|e| Failure::io("cannot start the engine's thread", &e))?;
-        Ok(EngineProvider { engine, tokenizer, template, info, stop_tokens })
+        let engine = Engine::start_loaded(loaded, options)?;
+        watch.note(format!("constrained decoding: {}", engine.constrain_settings()));
+        Ok(EngineProvider { engine, tokenizer, template, info })
     }
 
     fn prompt(&self, messages: &[PromptMessage], tools: Option<&Value>) -> Result<Vec<u32>, ProviderError> {
@@ -139,39 +145,72 @@ impl Provider for EngineProvider {
             ..Sampling::default()
         };
         let ticket = self.engine.submit(Request {
-            prompt,
             sampling,
-            schema: request.schema.cloned(),
-            stop_tokens: self.stop_tokens.clone(),
-            max_new_tokens: request.max_tokens as usize,
-            deadline_s: request.deadline_s,
+            constraint: request.schema.cloned().map(Constraint::JsonSchema),
+            deadline: deadline(request.deadline_s),
+            ..Request::new(prompt, request.max_tokens as usize)
         });
-        let end = ticket.and_then(|ticket| ticket.wait(request.cancelled)).map_err(|refused| match refused {
-            Refused::TooLong { tokens, context } => ProviderError::Context {
-                tokens: tokens as u64,
-                limit: context as u64,
-                remedy: "use history: window, or a longer context_length".into(),
-            },
-            Refused::Invalid(why) => ProviderError::Refused(why),
-            other => ProviderError::Unavailable(other.to_string()),
-        })?;
-        let finish = match end.finish {
-            EngineFinish::Stop => Finish::Stop,
-            EngineFinish::Length => Finish::Length,
-            EngineFinish::Cancelled => return Err(ProviderError::Cancelled),
-            EngineFinish::Deadline => {
-                let what = format!("{} tokens of a reply were done", end.tokens.len());
+        let ticket = ticket.map_err(|refused| self.refused(refused))?;
+        let end = wait(&ticket, request.cancelled)?;
+        let finish = match end.reason {
+            FinishReason::Eos | FinishReason::Stop | FinishReason::Grammar => Finish::Stop,
+            FinishReason::Length => Finish::Length,
+            FinishReason::Cancelled => return Err(ProviderError::Cancelled),
+            FinishReason::Deadline => {
+                let what = format!("{} tokens of a reply were done", end.reply.tokens.len());
                 return Err(ProviderError::Late { seconds: request.deadline_s.to_string(), what });
             }
+            FinishReason::Error(cause) => return Err(self.failed(cause)),
+            FinishReason::Embedded => return Err(ProviderError::Unavailable("an embedding instead of a reply".into())),
         };
-        let text = self.tokenizer.decode(&end.tokens, true).map_err(|e| ProviderError::Refused(e.to_string()))?;
+        let tokens = &end.reply.tokens;
+        let text = self.tokenizer.decode(tokens, true).map_err(|e| ProviderError::Refused(e.to_string()))?;
         Ok(Reply {
             text,
             finish,
             prompt_tokens: end.prompt_tokens as u64,
-            reply_tokens: end.tokens.len() as u64,
+            reply_tokens: tokens.len() as u64,
             cached_prompt_tokens: end.cached_prompt_tokens as u64,
             seconds: end.seconds,
         })
+    }
+}
+
+impl EngineProvider {
+    fn refused(&self, refused: Refused) -> ProviderError {
+        match refused {
+            Refused::Request(cause) => self.failed(cause),
+            other => ProviderError::Unavailable(other.to_string()),
+        }
+    }
+
+    fn failed(&self, cause: RequestError) -> ProviderError {
+        match cause {
+            RequestError::PromptTooLong { tokens, .. } => ProviderError::Context {
+                tokens: tokens as u64,
+                limit: self.engine.context() as u64,
+                remedy: "use history: window, or a longer context_length".into(),
+            },
+            // The machine's trouble, not the request's: the run may be tried again.
+            RequestError::Forward { .. } | RequestError::Stuck { .. } => ProviderError::Unavailable(cause.to_string()),
+            cause => ProviderError::Refused(cause.to_string()),
+        }
+    }
+}
+
+/// A deadline that is too far away to be told is none.
+fn deadline(seconds: f64) -> Option<Instant> {
+    Duration::try_from_secs_f64(seconds).ok().and_then(|limit| Instant::now().checked_add(limit))
+}
+
+/// Waits for the end; the engine ends a reply at its deadline, and this at a wish of the caller's.
+fn wait(ticket: &Ticket, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<Finished, ProviderError> {
+    loop {
+        match ticket.wait(POLL) {
+            Ok(finished) => return Ok(finished),
+            Err(WaitError::Timeout { .. }) if cancelled() => return Err(ProviderError::Cancelled),
+            Err(WaitError::Timeout { .. }) => {}
+            Err(other) => return Err(ProviderError::Unavailable(other.to_string())),
+        }
     }
 }

@@ -241,6 +241,11 @@ impl<'a> Logits<'a> {
         &mut self.values[index * self.vocab..][..self.vocab]
     }
 
+    /// All rows, to write to.
+    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.values.chunks_exact_mut(self.vocab)
+    }
+
     /// Whether the `index`-th row has no NaN and no infinity. The pass does not end on one bad row: the others go on.
     pub fn is_finite(&self, index: usize) -> bool {
         // A sum of zeros times each value is zero exactly when all are finite, and vectorises.

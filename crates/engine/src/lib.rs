@@ -4,7 +4,7 @@
 //! - [`Model::forward`]: a [`Batch`] of tokens becomes [`Logits`]; the same bits whatever else is in the batch.
 //! - [`score`]: log-probabilities of a given text.
 //! - [`sample`]: a row of logits becomes a token; [`constrain`]: only tokens that fit a schema.
-//! - [`bench`]: how fast it is, beside what the machine allows.
+//! - [`mod@bench`]: how fast it is, beside what the machine allows.
 //! - [`schedule`]: requests from many threads become replies, batched over one model.
 
 pub mod batch;

@@ -2,17 +2,17 @@ use crate::args::GenerateArgs;
 use crate::failure::{Failure, exit};
 use crate::output;
 use crate::session::{self, Session};
-use engine::constrain::Grammars;
+use engine::constrain::{ConstrainSettings, Constraint};
 use engine::sample::Sampling;
-use engine::schedule::{Engine, EngineOptions, Event, Finish, Finished, Request, Ticket};
+use engine::schedule::{Engine, EngineOptions, Event, FinishReason, Finished, Request, Ticket, WaitError};
 use serde::Serialize;
 use std::io::{Read, Write};
 use std::time::Duration;
-use text::{Message, StreamDecoder};
+use text::Message;
 use watch::{Stage, Watch};
 
-/// A reply may take this long, in seconds; stalls end it sooner.
-const DEADLINE_S: f64 = 86_400.0;
+/// How often it is looked whether somebody asked to stop.
+const POLL: Duration = Duration::from_millis(50);
 
 /// What `generate --json` prints.
 #[derive(Serialize)]
@@ -22,6 +22,17 @@ struct Document {
     prompt_tokens: usize,
     finish_reason: &'static str,
     decode_tok_s: f64,
+    /// Only under a schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    constrained: Option<Constrained>,
+}
+
+/// How the schema was kept to.
+#[derive(Serialize)]
+struct Constrained {
+    #[serde(flatten)]
+    settings: ConstrainSettings,
+    forced_tokens: usize,
 }
 
 /// `vendomini generate`: continues a text, or answers a message.
@@ -30,57 +41,63 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
     let session = session::bring_up(&args.bring_up, watch)?;
     let request = request(args, &session, schema)?;
     let tokenizer = session.tokenizer()?.clone();
-    let vocab = session.checkpoint.config.vocab_size;
-    let grammars = match (&request.schema, request.stop_tokens.first()) {
-        (Some(_), Some(eos)) => {
-            Some(Grammars::new(&tokenizer, vocab, *eos).map_err(|e| Failure::new(65, e.to_string()))?)
-        }
-        _ => None,
+    let constrain = ConstrainSettings { canonical_tokens: args.canonical_tokens, ..ConstrainSettings::default() };
+    let options = EngineOptions {
+        tokenizer: Some(tokenizer.clone()),
+        eos: session.checkpoint.generation.eos.clone(),
+        constrain,
+        running_max: 1,
+        ..EngineOptions::new(watch.clone())
     };
-    let options = EngineOptions { running_max: 1, waiting_max: 1 };
-    let engine = Engine::start(session.loaded, grammars, options, watch);
-    let engine = engine.map_err(|e| Failure::io("cannot start the engine's thread", &e))?;
+    let is_constrained = request.constraint.is_some();
+    let engine = Engine::start_loaded(session.loaded, options)?;
     let _stage = watch.enter(Stage::Generate);
-    let ticket = engine.submit(request).map_err(|e| Failure::usage(e.to_string()))?;
-    let mut stream = (!args.json).then(|| StreamDecoder::new(tokenizer.clone()));
-    let end = listen(&ticket, watch, &mut stream)?;
+    let ticket = engine.submit(request)?;
+    let end = listen(&ticket, watch, !args.json)?;
+    let finish_reason = match end.reason {
+        FinishReason::Length => "length",
+        FinishReason::Error(cause) => return Err(cause.into()),
+        FinishReason::Cancelled => return Err(Failure::new(130, "interrupted")),
+        _ => "stop",
+    };
     if !args.json {
-        output::line(&stream.map(|mut s| s.finish()).unwrap_or_default())?;
+        output::line("")?;
         return Ok(0);
     }
-    let text = tokenizer.decode(&end.tokens, true)?;
     // The first token comes with the prompt; the rest are decoded.
-    let decode_tok_s = end.tokens.len().saturating_sub(1) as f64 / end.decode_s.max(1e-9);
-    let finish_reason = if end.finish == Finish::Stop { "stop" } else { "length" };
+    let decode_s = end.first_token_s.map_or(0.0, |first_s| end.seconds - first_s);
+    let decode_tok_s = end.reply.tokens.len().saturating_sub(1) as f64 / decode_s.max(1e-9);
     output::json(&Document {
-        text,
-        tokens: end.tokens,
+        // A stop string cuts the text in the middle of a token.
+        text: if args.stop.is_empty() { tokenizer.decode(&end.reply.tokens, true)? } else { end.reply.text },
+        tokens: end.reply.tokens,
         prompt_tokens: end.prompt_tokens,
         finish_reason,
         decode_tok_s,
+        constrained: is_constrained
+            .then(|| Constrained { settings: engine.constrain_settings(), forced_tokens: end.forced_tokens }),
     })?;
     Ok(0)
 }
 
-fn listen(ticket: &Ticket, watch: &Watch, stream: &mut Option<StreamDecoder>) -> Result<Finished, Failure> {
+/// Waits for the end; writes the text to stdout as it comes, if it is wanted there.
+fn listen(ticket: &Ticket, watch: &Watch, wanted: bool) -> Result<Finished, Failure> {
     loop {
         if watch.cancelled() {
             return Err(Failure::new(130, "interrupted"));
         }
-        match ticket.next(Duration::from_millis(50)) {
-            None => {}
-            Some(Event::Finished(end)) => return end.map_err(|e| Failure::new(exit::SOFTWARE, e.to_string())),
-            Some(Event::Tokens(tokens)) => {
-                let Some(stream) = stream else { continue };
-                let mut out = std::io::stdout().lock();
-                for token in tokens {
-                    let piece = stream.push(token)?;
-                    out.write_all(piece.as_bytes()).map_err(|e| Failure::io("cannot write to stdout", &e))?;
-                }
-                out.flush().map_err(|e| Failure::io("cannot write to stdout", &e))?;
-            }
+        match ticket.next(POLL) {
+            Ok(Event::Finished(end)) => return Ok(end),
+            Ok(Event::Piece(piece)) if wanted => write(&piece.text)?,
+            Ok(Event::Piece(_)) | Err(WaitError::Timeout { .. }) => {}
+            Err(other) => return Err(other.into()),
         }
     }
+}
+
+fn write(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Failure::io("cannot write to stdout", &e))
 }
 
 fn request(args: &GenerateArgs, session: &Session, schema: Option<serde_json::Value>) -> Result<Request, Failure> {
@@ -98,7 +115,6 @@ fn request(args: &GenerateArgs, session: &Session, schema: Option<serde_json::Va
         tokenizer.encode(&text, true)?
     };
     Ok(Request {
-        prompt,
         sampling: Sampling {
             temperature: args.temperature,
             top_p: args.top_p,
@@ -106,10 +122,9 @@ fn request(args: &GenerateArgs, session: &Session, schema: Option<serde_json::Va
             seed: args.seed,
             ..Sampling::default()
         },
-        schema,
-        stop_tokens: session.checkpoint.generation.eos.clone(),
-        max_new_tokens: args.max_new_tokens,
-        deadline_s: DEADLINE_S,
+        constraint: schema.map(Constraint::JsonSchema),
+        stop_strings: args.stop.clone(),
+        ..Request::new(prompt, args.max_new_tokens)
     })
 }
 

@@ -69,7 +69,7 @@ impl Cpu {
     }
 
     /// The threads.
-    pub fn pool(&self) -> &Pool {
+    pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 

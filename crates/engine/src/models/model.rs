@@ -6,6 +6,7 @@ use std::sync::Arc;
 use checkpoint::ModelConfig;
 use device::cpu::attention::Sequence;
 use device::cpu::{Cpu, Precision};
+use device::pool::Pool;
 
 use super::{Block, Embedding, ForwardError, Scratch};
 use crate::batch::{Batch, BatchLimits, Logits};
@@ -76,6 +77,11 @@ impl Model {
     /// The kernels that compute, as in provenance.
     pub fn kernel_set(&self) -> &'static str {
         self.parts.cpu.kernel_set().name()
+    }
+
+    /// The threads that compute.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        self.parts.cpu.pool()
     }
 
     /// Threads that compute.

@@ -32,6 +32,8 @@ pub struct Choice {
 #[derive(Debug, Default)]
 pub struct SampleBuffers {
     candidates: Vec<Candidate>,
+    /// `[vocab]`
+    weights: Vec<f32>,
 }
 
 /// Chooses a token from `logits`, `[vocab]`, which it may change.
@@ -86,17 +88,23 @@ fn likeliest(logits: &[f32], allowed: Option<Allowed>) -> Option<u32> {
 
 /// A token drawn by its weight: the inverse of the cumulative sum, in the candidates' fixed order.
 fn random(logits: &[f32], best: u32, draw: &Draw, buffers: &mut SampleBuffers) -> u32 {
-    let candidates = &mut buffers.candidates;
+    let SampleBuffers { candidates, weights } = buffers;
     let (max, temperature) = (logits[best as usize], draw.sampling.temperature);
-    let weigh = |token: u32| {
-        let distance = logits[token as usize] - max;
-        // A difference of zero stays zero at any temperature, also at one that is too small to divide by.
-        Candidate { token, weight: if distance == 0.0 { 1.0 } else { exp(distance / temperature) } }
-    };
+    // All of them, also those that are not allowed: a loop without a question in it takes eight at a time.
+    weights.clear();
+    weights.extend(logits.iter().map(|&logit| {
+        // A difference of zero stays zero at any temperature, also at one that is too small to divide by. What is not
+        // allowed may lie above.
+        exp((logit - max).min(0.0) / temperature)
+    }));
     candidates.clear();
+    let weighed = |token: u32| Candidate { token, weight: weights[token as usize] };
     match draw.allowed {
-        None => candidates.extend((0..logits.len() as u32).map(weigh)),
-        Some(mask) => candidates.extend(mask.tokens(logits.len()).map(weigh)),
+        None => candidates.extend((0..logits.len() as u32).map(weighed)),
+        Some(mask) => {
+            candidates.reserve(logits.len());
+            mask.tokens(logits.len()).for_each(|token| candidates.push(weighed(token)));
+        }
     }
     filter(draw.sampling, candidates);
     let mut left = uniform(draw.sampling.seed, draw.position as u64) * total(candidates);

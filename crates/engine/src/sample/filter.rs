@@ -55,14 +55,24 @@ fn top_p(p: f64, sorted: bool, candidates: &mut Vec<Candidate>) {
 
 /// Drops light candidates that cannot be among those that reach `wanted`, so that few are left to sort.
 fn keep_heavy(wanted: f64, candidates: &mut Vec<Candidate>) {
-    for exponent in 1..8 {
-        let lightest = 10f32.powi(-exponent);
-        let heavy = |candidate: &&Candidate| candidate.weight >= lightest;
-        let reached: f64 = candidates.iter().filter(heavy).map(|candidate| f64::from(candidate.weight)).sum();
-        if reached >= wanted {
-            return candidates.retain(|candidate| candidate.weight >= lightest);
-        }
+    // Sums by power of two; weights are at most 1, whose exponent is 127.
+    let mut sums = [0.0f64; 128];
+    for candidate in candidates.iter() {
+        sums[exponent(candidate.weight)] += f64::from(candidate.weight);
     }
+    let mut reached = 0.0;
+    let lightest = (0..sums.len()).rev().find(|&exponent| {
+        reached += sums[exponent];
+        reached >= wanted
+    });
+    if let Some(lightest) = lightest {
+        candidates.retain(|candidate| exponent(candidate.weight) >= lightest);
+    }
+}
+
+/// The exponent's bits of a number from 0 to 1.
+fn exponent(weight: f32) -> usize {
+    (weight.to_bits() >> 23 & 127) as usize
 }
 
 /// The sum of the weights, in order.

@@ -1,139 +1,322 @@
-use super::request::{Refused, Request, Ticket};
-use super::sequence::Sequence;
-use super::worker::Worker;
-use crate::constrain::Grammars;
+//! The handle.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use text::Tokenizer;
+
+use super::forward::{Forward, ForwardLimits, Runner};
+use super::life::{Life, Wish};
+use super::mailbox::mailbox;
+use super::memory::BlockTable;
+use super::reply::{Limits, Reply};
+use super::scheduler::Scheduler;
+use super::sequence::{Sequence, Work};
+use super::text_out::TextOut;
+use super::worker::{Command, work};
+use super::{EmbedError, EmbedRequest, EngineError, EngineOptions, FinishReason, Finished, Notify, Piece, Refused};
+use super::{Request, RequestError, Stats, Ticket, WaitError};
+use crate::constrain::{Compiled, ConstrainError, ConstrainSettings, Constraint, Grammars};
+use crate::kv::{BLOCK_TOKENS, KvPool};
 use crate::load::Loaded;
 use crate::sample::Seen;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
-use watch::Watch;
 
-/// How an engine works.
-#[derive(Debug, Clone, Copy)]
-pub struct EngineOptions {
-    /// Requests in flight at most.
-    pub running_max: usize,
-    /// Requests that may wait.
-    pub waiting_max: usize,
-}
+/// How long a dropped engine waits for its thread.
+const DROP_LIMIT: Duration = Duration::from_secs(10);
+/// How often an ending thread is looked at.
+const POLL: Duration = Duration::from_millis(2);
 
-/// What an engine has done so far.
-#[derive(Debug, Default)]
-pub struct Stats {
-    /// Forward passes.
-    pub passes: AtomicU64,
-    /// Tokens computed, prompts included.
-    pub tokens_computed: AtomicU64,
-    /// Tokens chosen or forced.
-    pub tokens_out: AtomicU64,
-    /// Prompt tokens that came from the prefix cache.
-    pub tokens_cached: AtomicU64,
-    /// Requests in flight.
-    pub running: AtomicUsize,
-    /// Requests that wait.
-    pub waiting: AtomicUsize,
-}
-
-/// A model that answers requests. Clones share it; it stops when the last is dropped.
-#[derive(Clone)]
+/// A model at work on its own thread. Share it by reference or in an `Arc`; dropping it ends all requests.
 pub struct Engine {
-    queue: SyncSender<Sequence>,
-    grammars: Option<Grammars>,
-    grammar_lock: Arc<Mutex<()>>,
-    stats: Arc<Stats>,
-    context: usize,
-    vocab: usize,
-    waiting_max: usize,
+    commands: SyncSender<Command>,
+    thread: JoinHandle<()>,
+    life: Arc<Life>,
+    arrivals: AtomicU64,
+    limits: ForwardLimits,
+    /// Tokens that the KV cache has room for.
+    room_tokens: usize,
+    queue_limit: usize,
+    tokenizer: Option<Tokenizer>,
+    eos: Vec<u32>,
+    constrain: ConstrainSettings,
+    grammars: OnceLock<Result<Grammars, ConstrainError>>,
 }
 
 impl Engine {
-    /// Starts the engine's thread. Without `grammars`, requests with a schema are refused.
+    /// Starts an engine over a model and its KV cache.
     ///
     /// # Errors
-    /// If no thread can be started.
-    pub fn start(
-        loaded: Loaded,
-        grammars: Option<Grammars>,
-        options: EngineOptions,
-        watch: &Watch,
-    ) -> std::io::Result<Engine> {
-        let (queue, requests) = sync_channel(options.waiting_max.max(1));
-        let stats = Arc::new(Stats::default());
-        let (context, vocab) = (loaded.model.context(), loaded.model.config().vocab_size);
-        let worker = Worker::new(loaded, requests, options.running_max.max(1), stats.clone(), watch.clone());
-        std::thread::Builder::new().name("engine".into()).spawn(move || worker.run())?;
-        let grammar_lock = Arc::default();
-        Ok(Engine { queue, grammars, grammar_lock, stats, context, vocab, waiting_max: options.waiting_max })
+    /// If the system gives no threads, or the cache no room.
+    pub fn start<F: Forward>(model: F, kv: KvPool, options: EngineOptions) -> Result<Engine, EngineError> {
+        let limits = model.limits();
+        if kv.free_blocks() == 0 || limits.rows_max == 0 || limits.logits_rows_max == 0 {
+            return Err(EngineError::NoRoom {
+                blocks: kv.free_blocks(),
+                rows: limits.rows_max.min(limits.logits_rows_max),
+            });
+        }
+        let room_tokens = limits.context.min(kv.free_blocks() * BLOCK_TOKENS);
+        let life = Arc::new(Life::default());
+        // Each that is queued has its place; a few more for wake-ups.
+        let (commands, receiver) = sync_channel(options.queue_limit + 16);
+        let mut scheduler = Scheduler::new(model, kv, &options, Arc::clone(&life))?;
+        scheduler.publish(true);
+        let watch = options.watch;
+        let thread = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || work(scheduler, receiver, watch))
+            .map_err(|cause| EngineError::Thread { cause: cause.to_string() })?;
+        Ok(Engine {
+            commands,
+            thread,
+            life,
+            arrivals: AtomicU64::new(0),
+            limits,
+            room_tokens,
+            queue_limit: options.queue_limit,
+            tokenizer: options.tokenizer,
+            eos: options.eos,
+            constrain: options.constrain,
+            grammars: OnceLock::new(),
+        })
     }
 
-    /// Hands a request in.
+    /// Starts an engine over what a load gave.
     ///
     /// # Errors
-    /// A request that cannot be served, or that there is no room for.
-    pub fn submit(&self, mut request: Request) -> Result<Ticket, Refused> {
+    /// As [`Engine::start`].
+    pub fn start_loaded(loaded: Loaded, options: EngineOptions) -> Result<Engine, EngineError> {
+        let Loaded { model, kv, scratch, .. } = loaded;
+        Engine::start(Runner { model, scratch }, kv, options)
+    }
+
+    /// Puts a request into the queue. Never waits.
+    ///
+    /// # Errors
+    /// A wrong request, a full queue, an engine that is ending or dead: see [`Refused`].
+    pub fn submit(&self, request: Request) -> Result<Ticket, Refused> {
         self.check(&request)?;
-        request.max_new_tokens = request.max_new_tokens.min(self.context - request.prompt.len());
-        let constraint = match &request.schema {
-            None => None,
-            Some(schema) => {
-                let grammars = self.grammars.as_ref();
-                let grammars = grammars
-                    .ok_or_else(|| Refused::Invalid("a schema needs a tokenizer, and the model has none".into()))?;
-                // Compiling is quick, and one at a time keeps its memory bounded.
-                let _one_at_a_time = self.grammar_lock.lock().unwrap_or_else(PoisonError::into_inner);
-                Some(grammars.json_schema(schema).map_err(|e| Refused::Invalid(e.to_string()))?)
-            }
-        };
-        let (events, receive) = sync_channel(request.max_new_tokens + 2);
-        let cancelled = Arc::new(AtomicBool::new(false));
+        let form = request.constraint.as_ref().map(|constraint| self.compile(constraint)).transpose()?;
         let mut seen = Seen::default();
-        seen.extend(&request.prompt);
-        let sequence = Sequence {
-            tokens: request.prompt.clone(),
-            request,
-            events,
-            cancelled: cancelled.clone(),
-            since: Instant::now(),
-            constraint,
-            computed: 0,
-            table: Vec::new(),
-            cached: 0,
+        if request.sampling.repetition_penalty != 1.0 {
+            seen.extend(&request.prompt);
+        }
+        // A form's end ends the reply, whether the model may go on or not.
+        let eos = if request.ignore_eos && form.is_none() { Vec::new() } else { self.eos.clone() };
+        let reply = Reply {
+            sampling: request.sampling,
             seen,
-            first_token: None,
+            limits: Limits {
+                max_new_tokens: request.max_new_tokens.min(self.room_tokens - request.prompt.len()),
+                eos,
+                stop_tokens: request.stop_tokens,
+                logprobs: request.logprobs,
+            },
+            text: TextOut::new(self.tokenizer.as_ref(), request.stop_strings),
+            constrained: form.is_some(),
+            form,
+            guide: None,
+            cancellation: None,
+            whole: Piece::default(),
+            news: Piece::default(),
+            forced_tokens: 0,
+            stop_token: None,
         };
-        self.stats.waiting.fetch_add(1, Ordering::Relaxed);
-        self.queue.try_send(sequence).map_err(|e| {
-            self.stats.waiting.fetch_sub(1, Ordering::Relaxed);
-            match e {
-                TrySendError::Full(_) => Refused::Busy { waiting: self.waiting_max },
-                TrySendError::Disconnected(_) => Refused::Stopped,
-            }
-        })?;
-        Ok(Ticket { events: receive, cancelled })
+        self.send(request.prompt, Work::Reply(Box::new(reply)), request.deadline, request.notify)
     }
 
-    fn check(&self, request: &Request) -> Result<(), Refused> {
-        if request.prompt.is_empty() {
-            return Err(Refused::Empty);
-        }
-        if request.prompt.len() >= self.context {
-            return Err(Refused::TooLong { tokens: request.prompt.len(), context: self.context });
-        }
-        if let Some(id) = request.prompt.iter().find(|id| **id as usize >= self.vocab) {
-            return Err(Refused::Invalid(format!("token {id} is outside the vocabulary of {}", self.vocab)));
-        }
-        request.sampling.check().map_err(|e| Refused::Invalid(e.to_string()))
+    /// Asks for the embedding of a text, through the same queue: the mean of its last hidden states.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub fn submit_embedding(&self, request: EmbedRequest) -> Result<Ticket, Refused> {
+        self.check_tokens(&request.tokens, self.room_tokens)?;
+        self.send(request.tokens, Work::Embed(Vec::new()), request.deadline, request.notify)
     }
 
-    /// What it has done so far.
-    pub fn stats(&self) -> &Stats {
-        &self.stats
+    /// The embedding of a text, `[hidden_size]`: the mean over all its positions of the hidden states after the final norm,
+    /// not scaled to a length. Waits for at most `limit`; the bits do not depend on what else the engine does.
+    ///
+    /// # Errors
+    /// [`EmbedError`]: a wrong text, a full queue, NaN in the hidden states, the limit.
+    pub fn embed(&self, tokens: Vec<u32>, limit: Duration) -> Result<Vec<f32>, EmbedError> {
+        let late = EmbedError::Late { limit_s: limit.as_secs_f64() };
+        let ticket = self.submit_embedding(EmbedRequest { tokens, deadline: None, notify: None })?;
+        // Dropped at the limit, the ticket takes the request with it.
+        match ticket.wait(limit) {
+            Err(WaitError::Timeout { .. }) => Err(late),
+            Err(gone) => Err(gone.into()),
+            Ok(Finished { embedding: Some(embedding), .. }) => Ok(embedding),
+            Ok(Finished { reason: FinishReason::Error(cause), .. }) => Err(cause.into()),
+            Ok(_) => Err(EmbedError::Cancelled),
+        }
     }
 
-    /// Positions that a sequence may have.
+    /// The figures of a moment ago.
+    pub fn stats(&self) -> Stats {
+        Stats { queued: self.life.queued.load(Ordering::SeqCst), ..self.life.stats() }
+    }
+
+    /// Tokens that a prompt and its reply may have together.
     pub fn context(&self) -> usize {
-        self.context
+        self.room_tokens
+    }
+
+    /// Settings of constrained decoding, for the provenance.
+    pub fn constrain_settings(&self) -> ConstrainSettings {
+        self.constrain
+    }
+
+    /// What the thread said when it died; `None` while it lives.
+    pub fn died(&self) -> Option<String> {
+        self.life.died()
+    }
+
+    /// Takes no more requests and finishes those it has; after `limit` the rest are cancelled.
+    ///
+    /// # Errors
+    /// [`EngineError::NotEnding`] if the thread does not end in a further ten seconds, [`EngineError::Died`] if it had panicked.
+    pub fn shutdown(self, limit: Duration) -> Result<(), EngineError> {
+        self.ask(Wish::Drain);
+        if !self.ended_within(limit) {
+            self.ask(Wish::Stop);
+            if !self.ended_within(DROP_LIMIT) {
+                return Err(EngineError::NotEnding { limit_s: (limit + DROP_LIMIT).as_secs_f64() });
+            }
+        }
+        self.life.died().map_or(Ok(()), |cause| Err(EngineError::Died { cause }))
+    }
+
+    fn ask(&self, wish: Wish) {
+        self.life.ask(wish);
+        // A full channel wakes the thread as well.
+        let _woken = self.commands.try_send(Command::Wake);
+    }
+
+    fn ended_within(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        while !self.thread.is_finished() {
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(POLL);
+        }
+        true
+    }
+
+    fn check(&self, request: &Request) -> Result<(), RequestError> {
+        // One place is left for the first new token.
+        self.check_tokens(&request.prompt, self.room_tokens - 1)?;
+        request.sampling.check()?;
+        if request.max_new_tokens == 0 {
+            return Err(RequestError::NoTokens);
+        }
+        if request.stop_strings.iter().any(String::is_empty) {
+            return Err(RequestError::EmptyStop);
+        }
+        if !request.stop_strings.is_empty() && self.tokenizer.is_none() {
+            return Err(RequestError::NoTokenizer);
+        }
+        Ok(())
+    }
+
+    fn check_tokens(&self, tokens: &[u32], room: usize) -> Result<(), RequestError> {
+        let vocab = self.limits.vocab;
+        if tokens.is_empty() {
+            return Err(RequestError::EmptyPrompt);
+        }
+        if tokens.len() > room {
+            return Err(RequestError::PromptTooLong { tokens: tokens.len(), room });
+        }
+        match tokens.iter().position(|&token| token as usize >= vocab) {
+            Some(position) => Err(RequestError::Token { token: tokens[position], position, vocab }),
+            None => Ok(()),
+        }
+    }
+
+    /// Compiles on the caller's thread: the engine's has better things to do.
+    fn compile(&self, constraint: &Constraint) -> Result<Compiled, RequestError> {
+        let tokenizer = self.tokenizer.as_ref().ok_or(ConstrainError::NoTokenizer)?;
+        let grammars = self.grammars.get_or_init(|| Grammars::new(tokenizer, &self.eos, self.constrain));
+        Ok(grammars.as_ref().map_err(Clone::clone)?.compile(constraint)?)
+    }
+
+    fn send(
+        &self,
+        tokens: Vec<u32>,
+        work: Work,
+        deadline: Option<Instant>,
+        notify: Option<Notify>,
+    ) -> Result<Ticket, Refused> {
+        self.take_place()?;
+        let (outbox, ticket) = mailbox(notify);
+        let sequence = Sequence {
+            arrival: self.arrivals.fetch_add(1, Ordering::SeqCst),
+            prompt_tokens: tokens.len(),
+            tokens,
+            computed: 0,
+            table: BlockTable::default(),
+            work,
+            decoding: false,
+            started: None,
+            last_step: 0,
+            cached_prompt_tokens: 0,
+            preempted: false,
+            outbox,
+            submitted: Instant::now(),
+            first_token: None,
+            deadline,
+        };
+        match self.commands.try_send(Command::Take(Box::new(sequence))) {
+            Ok(()) => Ok(ticket),
+            Err(cause) => {
+                self.give_place_back();
+                Err(self.refused(&cause))
+            }
+        }
+    }
+
+    /// Takes a place in the queue.
+    fn take_place(&self) -> Result<(), Refused> {
+        if let Some(cause) = self.life.died() {
+            return Err(Refused::Died { cause });
+        }
+        if self.life.wish() != Wish::Open {
+            return Err(Refused::Closed);
+        }
+        if self.life.queued.fetch_add(1, Ordering::SeqCst) >= self.queue_limit {
+            self.give_place_back();
+            return Err(Refused::QueueFull { limit: self.queue_limit });
+        }
+        Ok(())
+    }
+
+    fn give_place_back(&self) {
+        self.life.queued.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn refused(&self, cause: &TrySendError<Command>) -> Refused {
+        match (cause, self.life.died()) {
+            (TrySendError::Full(_), _) => Refused::QueueFull { limit: self.queue_limit },
+            (TrySendError::Disconnected(_), Some(cause)) => Refused::Died { cause },
+            (TrySendError::Disconnected(_), None) => Refused::Closed,
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.ask(Wish::Stop);
+        // Memory should be free again when this returns; a pass that does not come back is the supervisor's to judge.
+        self.ended_within(DROP_LIMIT);
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Engine({:?}, {:?})", self.limits, self.life.wish())
     }
 }

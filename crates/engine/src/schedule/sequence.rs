@@ -1,83 +1,132 @@
-use super::request::{Event, Finish, Finished, Refused, Request};
-use crate::constrain::Constraint;
-use crate::kv::BlockId;
-use crate::sample::Seen;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
+//! A request on its way through the engine.
+
 use std::time::Instant;
 
-/// A request in the scheduler's hands.
+use super::mailbox::Outbox;
+use super::memory::BlockTable;
+use super::reply::Reply;
+use super::{FinishReason, Finished, Piece};
+
+/// A request, its tokens and how far they are computed.
 pub(super) struct Sequence {
-    pub request: Request,
-    pub events: SyncSender<Event>,
-    pub cancelled: Arc<AtomicBool>,
-    pub since: Instant,
-    pub constraint: Option<Constraint>,
-    /// Prompt and reply.
+    /// Its place in the order of arrival; unique.
+    pub arrival: u64,
+    /// The prompt and the reply so far.
     pub tokens: Vec<u32>,
-    /// Positions whose keys and values are in the pool.
+    pub prompt_tokens: usize,
+    /// Positions whose keys and values are in its blocks.
     pub computed: usize,
-    pub table: Vec<BlockId>,
-    pub cached: usize,
-    pub seen: Seen,
+    pub table: BlockTable,
+    pub work: Work,
+    /// It has been given logits since it got its blocks: from here on it goes token by token.
+    pub decoding: bool,
+    /// It has been preempted or is running: it does not count as queued.
+    pub started: Option<Instant>,
+    /// The last step that it was part of.
+    pub last_step: u64,
+    pub cached_prompt_tokens: usize,
+    /// Its blocks were taken from it once.
+    pub preempted: bool,
+    pub outbox: Outbox,
+    pub submitted: Instant,
     pub first_token: Option<Instant>,
+    pub deadline: Option<Instant>,
+}
+
+/// What is wanted.
+pub(super) enum Work {
+    Reply(Box<Reply>),
+    /// Sums of hidden states so far, `[hidden]`.
+    Embed(Vec<f64>),
 }
 
 impl Sequence {
-    /// How it has ended already, before any other token.
-    pub fn ended_early(&self) -> Option<Finish> {
-        if self.cancelled.load(Ordering::SeqCst) {
-            Some(Finish::Cancelled)
-        } else if self.since.elapsed().as_secs_f64() > self.request.deadline_s {
-            Some(Finish::Deadline)
-        } else {
-            None
-        }
-    }
-
-    /// Tokens that wait to be computed.
-    pub fn pending(&self) -> usize {
+    /// Rows that are to be computed before a token can be chosen.
+    pub fn remaining(&self) -> usize {
         self.tokens.len() - self.computed
     }
 
-    /// Tokens of the reply so far.
-    pub fn reply(&self) -> &[u32] {
-        &self.tokens[self.request.prompt.len()..]
+    /// Begins a reply under its form, if it has not begun; gives the reason if that ends it.
+    pub fn begin(&mut self) -> Option<FinishReason> {
+        match &mut self.work {
+            Work::Reply(reply) => reply.begin(&mut self.tokens),
+            Work::Embed(_) => None,
+        }
     }
 
-    /// Adds tokens to the reply, as many as it may still have; true when it is at its limit.
-    pub fn extend(&mut self, new: &[u32]) -> bool {
-        let room = self.request.max_new_tokens - self.reply().len();
-        let taken = &new[..new.len().min(room)];
-        self.tokens.extend_from_slice(taken);
-        self.seen.extend(taken);
-        self.first_token.get_or_insert_with(Instant::now);
-        // Whoever does not listen still gets the whole reply at the end.
-        let _full = self.events.try_send(Event::Tokens(taken.to_vec()));
-        new.len() >= room
+    /// It is computed up to `computed`, because blocks were there already; gives how many tokens that saved.
+    pub fn found(&mut self, computed: usize) -> u64 {
+        let saved = computed - self.computed;
+        if !self.preempted {
+            self.cached_prompt_tokens += computed.min(self.prompt_tokens) - self.computed.min(self.prompt_tokens);
+        }
+        self.computed = computed;
+        saved as u64
     }
 
-    /// Tells the end.
-    pub fn finish(&self, finish: Finish) {
-        let end = Finished {
-            tokens: self.reply().to_vec(),
-            finish,
-            prompt_tokens: self.request.prompt.len(),
-            cached_prompt_tokens: self.cached,
-            seconds: self.since.elapsed().as_secs_f64(),
-            decode_s: self.first_token.map_or(0.0, |first| first.elapsed().as_secs_f64()),
+    /// It has lost its blocks and starts again.
+    pub fn start_over(&mut self) {
+        (self.computed, self.decoding, self.preempted) = (0, false, true);
+        if let Work::Embed(sum) = &mut self.work {
+            sum.clear();
+        }
+    }
+
+    pub fn reply(&self) -> Option<&Reply> {
+        match &self.work {
+            Work::Reply(reply) => Some(reply),
+            Work::Embed(_) => None,
+        }
+    }
+
+    /// Why it has to end now, if it has.
+    pub fn must_end(&self, now: Instant) -> Option<FinishReason> {
+        if self.outbox.is_cancelled() {
+            return Some(FinishReason::Cancelled);
+        }
+        self.deadline.is_some_and(|deadline| now >= deadline).then_some(FinishReason::Deadline)
+    }
+
+    /// Brings new tokens to the ticket.
+    pub fn deliver(&mut self) {
+        let Work::Reply(reply) = &mut self.work else { return };
+        if !reply.news.is_empty() {
+            self.first_token.get_or_insert_with(Instant::now);
+            self.outbox.piece(std::mem::take(&mut reply.news));
+        }
+    }
+
+    /// Ends it. Its blocks must have been given back.
+    pub fn finish(mut self, reason: FinishReason) {
+        debug_assert!(self.table.blocks.is_empty(), "a finished sequence still holds blocks");
+        if let Work::Reply(reply) = &mut self.work {
+            reply.finish(&reason);
+        }
+        self.deliver();
+        let since = |later: Instant| later.duration_since(self.submitted).as_secs_f64();
+        let now = Instant::now();
+        let (prompt_tokens, cached_prompt_tokens) = (self.prompt_tokens, self.cached_prompt_tokens);
+        let (seconds, queued_s) = (since(now), since(self.started.unwrap_or(now)));
+        let first_token_s = self.first_token.map(since);
+        let (reply, stop_token, forced_tokens, embedding) = match self.work {
+            Work::Reply(reply) => (reply.whole, reply.stop_token, reply.forced_tokens, None),
+            Work::Embed(sum) => (Piece::default(), None, 0, mean(&sum, prompt_tokens, &reason)),
         };
-        self.tell(Ok(end));
+        self.outbox.finish(Finished {
+            reason,
+            reply,
+            stop_token,
+            prompt_tokens,
+            cached_prompt_tokens,
+            forced_tokens,
+            seconds,
+            queued_s,
+            first_token_s,
+            embedding,
+        });
     }
+}
 
-    /// Tells that there is no reply.
-    pub fn fail(&self, why: Refused) {
-        self.tell(Err(why));
-    }
-
-    fn tell(&self, end: Result<Finished, Refused>) {
-        // The channel has room for every token and the end; it can only be closed.
-        let _gone = self.events.try_send(Event::Finished(end));
-    }
+fn mean(sum: &[f64], tokens: usize, reason: &FinishReason) -> Option<Vec<f32>> {
+    (*reason == FinishReason::Embedded).then(|| sum.iter().map(|&x| (x / tokens as f64) as f32).collect())
 }

@@ -1,0 +1,85 @@
+//! One reply's way through its grammar.
+
+use llguidance::{CancellationHandle, Matcher};
+use toktrie::SimpleVob;
+
+use super::ConstrainError;
+use crate::sample::Allowed;
+
+/// Where a reply is in its grammar.
+pub struct Guide {
+    matcher: Matcher,
+    cancellation: Option<CancellationHandle>,
+}
+
+/// The tokens that may come next.
+#[derive(Debug)]
+pub struct Mask(SimpleVob);
+
+impl Mask {
+    /// As the sampler takes it.
+    pub fn allowed(&self) -> Allowed<'_> {
+        Allowed::new(self.0.as_slice())
+    }
+}
+
+impl Guide {
+    pub(super) fn new(matcher: Matcher) -> Self {
+        let cancellation = matcher.cancellation_handle();
+        Guide { matcher, cancellation }
+    }
+
+    /// Takes a token that was chosen.
+    ///
+    /// # Errors
+    /// [`ConstrainError::Step`] if the grammar does not have it there.
+    pub fn advance(&mut self, token: u32) -> Result<(), ConstrainError> {
+        self.matcher.consume_token(token).map_err(step)
+    }
+
+    /// Takes and gives the tokens that must come next, as many as are certain; none if the model has to choose or if
+    /// canonical tokens are switched off.
+    ///
+    /// # Errors
+    /// [`ConstrainError::Step`] if the parser gave up.
+    pub fn forced(&mut self) -> Result<Vec<u32>, ConstrainError> {
+        if self.finished() {
+            return Ok(Vec::new());
+        }
+        let forced = self.matcher.consume_ff_tokens();
+        match self.matcher.get_error() {
+            Some(cause) => Err(ConstrainError::Step { cause }),
+            None => Ok(forced),
+        }
+    }
+
+    /// Whether the text is complete and nothing can follow.
+    pub fn finished(&self) -> bool {
+        self.matcher.is_stopped() && !self.matcher.is_error()
+    }
+
+    /// The tokens that may come next. May take a millisecond.
+    ///
+    /// # Errors
+    /// [`ConstrainError::Step`] if there are none or the grammar is too complex there.
+    pub fn mask(&mut self) -> Result<Mask, ConstrainError> {
+        self.matcher.compute_mask_or_eos().map(Mask).map_err(step)
+    }
+
+    /// Tells a guide that is at work on another thread to give up.
+    pub(crate) fn cancellation(&self) -> Option<CancellationHandle> {
+        self.cancellation.clone()
+    }
+}
+
+impl std::fmt::Debug for Guide {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Guide({})", self.matcher.stop_reason())
+    }
+}
+
+fn step(cause: impl std::fmt::Display) -> ConstrainError {
+    let cause = cause.to_string();
+    let cause = cause.trim_end_matches("<non-verbose/>").trim_end();
+    ConstrainError::Step { cause: cause.to_owned() }
+}

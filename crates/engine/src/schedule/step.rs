@@ -1,0 +1,206 @@
+//! One pass: rows in, logits out, tokens chosen.
+
+use std::time::{Duration, Instant};
+
+use super::forward::Forward;
+use super::plan::Share;
+use super::sampler::{Job, Sampler};
+use super::scheduler::Scheduler;
+use super::sequence::{Sequence, Work};
+use super::{FinishReason, RequestError};
+use crate::batch::{Batch, Logits, SequenceSpan};
+use crate::constrain::{ConstrainError, Mask};
+use crate::models::ForwardError;
+use crate::sample::{Choice, Draw};
+
+/// The longest that the masks of a step may take after its pass.
+const MASK_LIMIT: Duration = Duration::from_secs(10);
+
+/// A sequence that gets a token in this step.
+struct Pick {
+    arrival: u64,
+    mask: Option<Result<Mask, ConstrainError>>,
+    choice: Option<Result<Choice, RequestError>>,
+}
+
+impl<F: Forward> Scheduler<F> {
+    /// Computes the shares and chooses a token for each sequence that is computed to its end.
+    pub fn compute(&mut self, shares: &[Share]) {
+        let mut picks: Vec<Pick> = shares
+            .iter()
+            .filter(|share| self.share_of(share).is_some_and(|sequence| sequence.remaining() == share.rows))
+            .map(|share| Pick { arrival: share.arrival, mask: None, choice: None })
+            .collect();
+        self.start_masks(&mut picks);
+        let since = Instant::now();
+        let outcome = self.forward_and_choose(shares, &mut picks);
+        self.stats.steps += 1;
+        if let Err(cause) = outcome {
+            self.stats.forward_s += since.elapsed().as_secs_f64();
+            return self.fail(shares, &cause.into());
+        }
+        self.advance(shares, &picks);
+        self.accept(picks);
+    }
+
+    fn share_of(&self, share: &Share) -> Option<&Sequence> {
+        self.running_index(share.arrival).map(|index| &self.running[index])
+    }
+
+    /// Sends the guides of those that will choose to the mask threads.
+    fn start_masks(&mut self, picks: &mut [Pick]) {
+        for pick in picks {
+            let Some(index) = self.running_index(pick.arrival) else { continue };
+            let Work::Reply(reply) = &mut self.running[index].work else { continue };
+            if let Some(guide) = reply.guide.take() {
+                reply.cancellation = guide.cancellation();
+                pick.mask = self.masks.start(pick.arrival, guide).err().map(Err);
+            }
+        }
+    }
+
+    fn forward_and_choose(&mut self, shares: &[Share], picks: &mut [Pick]) -> Result<(), ForwardError> {
+        let mut tokens = Vec::with_capacity(self.step_tokens);
+        let (mut spans, mut logits_for) = (Vec::with_capacity(shares.len()), Vec::with_capacity(picks.len()));
+        for share in shares {
+            let Ok(index) = self.running.binary_search_by_key(&share.arrival, |sequence| sequence.arrival) else {
+                continue;
+            };
+            let sequence = &self.running[index];
+            let start = tokens.len();
+            tokens.extend_from_slice(&sequence.tokens[sequence.computed..][..share.rows]);
+            let (rows, first_position) = (start..tokens.len(), sequence.computed);
+            spans.push(SequenceSpan { rows, first_position, block_table: &sequence.table.blocks });
+            if sequence.remaining() == share.rows {
+                logits_for.push(tokens.len() - 1);
+            }
+        }
+        let batch = Batch { tokens: &tokens, sequences: &spans, logits_for: &logits_for };
+        let since = Instant::now();
+        let mut logits = self.model.forward(&batch, &mut self.memory.pool)?;
+        self.stats.forward_s += since.elapsed().as_secs_f64();
+        drop(spans);
+        let since = Instant::now();
+        collect(&mut self.masks, &mut self.running, picks);
+        self.stats.mask_wait_s += since.elapsed().as_secs_f64();
+        let since = Instant::now();
+        pick_all(&self.running, &mut logits, picks, &self.sampler)?;
+        self.stats.sample_s += since.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// The pass failed: all that were in it, fail. What was computed before stays valid.
+    fn fail(&mut self, shares: &[Share], cause: &RequestError) {
+        for share in shares {
+            if let Some(index) = self.running_index(share.arrival) {
+                self.end(index, FinishReason::Error(cause.clone()));
+            }
+        }
+    }
+
+    /// The shares are computed: full blocks can be found by others from now on.
+    fn advance(&mut self, shares: &[Share], picks: &[Pick]) {
+        let (mut prefill, step) = (0, self.stats.steps);
+        for share in shares {
+            let Some(index) = self.running_index(share.arrival) else { continue };
+            let sequence = &mut self.running[index];
+            if !sequence.decoding {
+                prefill += share.rows as u64;
+            }
+            (sequence.computed, sequence.last_step) = (sequence.computed + share.rows, step);
+            self.memory.commit(&mut sequence.table, &sequence.tokens, sequence.computed);
+        }
+        self.stats.prefill_tokens += prefill;
+        self.rates.add(Instant::now(), prefill, picks.len() as u64);
+    }
+
+    /// Gives the chosen tokens to their replies, and ends those that are done.
+    fn accept(&mut self, picks: Vec<Pick>) {
+        for pick in picks {
+            let Some(index) = self.running_index(pick.arrival) else { continue };
+            let sequence = &mut self.running[index];
+            let Work::Reply(reply) = &mut sequence.work else { continue };
+            sequence.decoding = true;
+            let (tokens, forced) = (reply.whole.tokens.len(), reply.forced_tokens);
+            let reason = match pick.choice {
+                Some(Ok(choice)) => reply.accept(choice.token, choice.logprob, &mut sequence.tokens),
+                Some(Err(cause)) => Some(FinishReason::Error(cause)),
+                None => None,
+            };
+            self.stats.reply_tokens += (reply.whole.tokens.len() - tokens) as u64;
+            self.stats.forced_tokens += (reply.forced_tokens - forced) as u64;
+            match reason {
+                Some(reason) => self.end(index, reason),
+                None => sequence.deliver(),
+            }
+        }
+    }
+}
+
+/// Waits for the masks that are under way and gives the guides back to their replies.
+fn collect(masks: &mut crate::constrain::MaskPool, running: &mut [Sequence], picks: &mut [Pick]) {
+    let until = Instant::now() + MASK_LIMIT;
+    let away = |running: &[Sequence], pick: &Pick| {
+        let index = running.binary_search_by_key(&pick.arrival, |sequence| sequence.arrival).ok()?;
+        let reply = running[index].reply()?;
+        (reply.constrained && reply.guide.is_none() && pick.mask.is_none()).then_some(index)
+    };
+    while picks.iter().any(|pick| away(running, pick).is_some()) {
+        let Some(done) = masks.next(until.saturating_duration_since(Instant::now())) else { break };
+        // A guide whose reply is gone comes back to nobody.
+        let Some(pick) = picks.iter_mut().find(|pick| pick.arrival == done.owner) else { continue };
+        let Some(index) = away(running, pick) else { continue };
+        if let Work::Reply(reply) = &mut running[index].work {
+            (reply.guide, pick.mask) = (Some(done.guide), Some(done.mask));
+        }
+    }
+    for pick in picks {
+        if let Some(index) = away(running, pick) {
+            if let Some(cancellation) = running[index].reply().and_then(|reply| reply.cancellation.as_ref()) {
+                cancellation.cancel();
+            }
+            pick.mask = Some(Err(ConstrainError::Slow { limit_s: MASK_LIMIT.as_secs() }));
+        }
+    }
+}
+
+/// Chooses for each pick from its row, many at a time.
+fn pick_all(
+    running: &[Sequence],
+    logits: &mut Logits,
+    picks: &mut [Pick],
+    sampler: &Sampler,
+) -> Result<(), ForwardError> {
+    let (mut arrivals, mut jobs) = (Vec::with_capacity(picks.len()), Vec::with_capacity(picks.len()));
+    for (row, pick) in logits.rows_mut().zip(picks.iter()) {
+        let Ok(index) = running.binary_search_by_key(&pick.arrival, |sequence| sequence.arrival) else { continue };
+        let sequence = &running[index];
+        let Some(reply) = sequence.reply() else { continue };
+        let allowed = match pick.mask.as_ref() {
+            Some(Err(_)) => continue,
+            Some(Ok(mask)) => Some(mask.allowed()),
+            None => None,
+        };
+        let draw = Draw {
+            sampling: &reply.sampling,
+            allowed,
+            seen: Some(&reply.seen),
+            position: sequence.tokens.len(),
+            logprob: reply.limits.logprobs,
+        };
+        arrivals.push(pick.arrival);
+        jobs.push(Job { row, draw });
+    }
+    let choices = sampler.choose(jobs)?;
+    for (arrival, choice) in arrivals.into_iter().zip(choices) {
+        if let Some(pick) = picks.iter_mut().find(|pick| pick.arrival == arrival) {
+            pick.choice = Some(choice.map_err(RequestError::from));
+        }
+    }
+    for pick in picks {
+        if let Some(Err(cause)) = &pick.mask {
+            pick.choice = Some(Err(cause.clone().into()));
+        }
+    }
+    Ok(())
+}
