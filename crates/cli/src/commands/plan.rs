@@ -41,7 +41,7 @@ pub fn run(args: &PlanArgs) -> Result<u8, Failure> {
             module.name,
             module.tier.to_string(),
             module.weights_bytes,
-            module.reason
+            module.reason.text
         ))?;
     }
     Ok(0)

@@ -1,0 +1,40 @@
+//! What was probably meant.
+
+/// The nearest of `known` to `word`, if it is near enough to be a slip.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase();
+    // A part of a word is nearer than any slip.
+    let part = |known: &str| word.len() >= 3 && (known.contains(&word) || word.contains(known));
+    let scored = known.into_iter().map(|k| (!part(k), distance(&word, &k.to_ascii_lowercase()), k));
+    let (is_no_part, changes, best) = scored.min()?;
+    (!is_no_part || changes <= 1 + word.len() / 3).then_some(best)
+}
+
+/// Insertions, deletions and replacements between two words.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn slips_are_recognised_and_strangers_are_not() {
+        let known = ["memory", "free", "bandwidth", "name"];
+        assert_eq!(nearest("memroy", known), Some("memory"));
+        assert_eq!(nearest("band", known), Some("bandwidth"));
+        assert_eq!(nearest("zebra", known), None);
+    }
+}
