@@ -2,11 +2,11 @@
 //!
 //! Embedding, norm and head go anywhere; blocks form one contiguous run a card, in any order of cards, and at most one run off the cards.
 //! Within that the search is exact. For each place of the three single modules, and each set of cards that stands before the run off the
-//! cards (the others stand behind it), the furthest reach from both ends leaves the smallest run between. If every such placement leaves
-//! something off the cards, one with blocks in any order is sought before anything is spilled.
+//! cards (the others stand behind it), the furthest reach from both ends leaves the smallest run between. Where blocks differ in size and
+//! another order leaves fewer bytes off the cards, that one is taken.
 use super::cover::{Cover, Run};
 use super::kinds::{Kinds, Sums};
-use super::{Assigned, OnCards, scatter, sequence, split};
+use super::{Assigned, OnCards, pack, sequence, split};
 use crate::problem::Problem;
 use crate::score::{HOP_NS, Score, item_ns, score};
 use crate::{Shortage, Tier};
@@ -36,18 +36,20 @@ struct Single {
 pub(super) fn best(problem: &Problem) -> Result<Assigned, Box<Shortage>> {
     let sums = Sums::new(problem);
     let singles = singles(problem);
-    if singles.is_empty() {
-        return split::least(problem, &sequence::sequential(problem), false).map(Assigned::plain);
-    }
     let mut candidates = Vec::new();
     for (index, single) in singles.iter().enumerate() {
         candidates.extend(candidates_of(problem, &sums, single, index));
     }
     candidates.sort_by_key(|candidate| candidate.off_bytes);
-    let spills = candidates.first().is_none_or(|least| least.off_bytes > 0);
-    if spills && let Some(scattered) = scatter::scatter(problem) {
-        return split::least(problem, &scattered, false)
-            .map(|tiers| Assigned { tiers, notes: vec![scatter::NOTE.to_owned()] });
+    let least_off = candidates.first().map_or(u64::MAX, |candidate| candidate.off_bytes);
+    if least_off > 0
+        && let Some(packed) = pack::pack(problem, least_off)
+        && let Ok(tiers) = split::least(problem, &packed, false)
+    {
+        return Ok(Assigned { tiers, notes: vec![pack::NOTE.to_owned()] });
+    }
+    if candidates.is_empty() {
+        return split::least(problem, &sequence::sequential(problem), false).map(Assigned::plain);
     }
     for group in candidates.chunk_by(|a, b| a.off_bytes == b.off_bytes) {
         if let Some((_, tiers)) = best_of(problem, &sums, &singles, group) {

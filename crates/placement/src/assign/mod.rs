@@ -3,7 +3,7 @@ mod auto;
 mod cover;
 mod explicit;
 mod kinds;
-mod scatter;
+mod pack;
 mod sequence;
 mod split;
 
@@ -13,6 +13,7 @@ mod proofs;
 pub(crate) use split::HostNeed;
 
 use crate::problem::Problem;
+use crate::score::score;
 use crate::{DeviceMapMode, PlanError, Shortage, Tier};
 
 /// A tier for each module, in their order, and what there is to say about how it was found.
@@ -48,10 +49,33 @@ pub(crate) fn assign(problem: &Problem, mode: &DeviceMapMode, names: &[&str]) ->
     match mode {
         DeviceMapMode::Auto => auto::best(problem).map_err(Refusal::Short),
         DeviceMapMode::Sequential => short(sequence::sequential(problem)),
-        DeviceMapMode::Balanced => short(sequence::balanced(problem, 0)),
-        DeviceMapMode::BalancedLow0 => short(sequence::balanced(problem, 1)),
+        DeviceMapMode::Balanced => unless_auto_keeps_more(problem, short(sequence::balanced(problem, 0)), mode),
+        DeviceMapMode::BalancedLow0 => unless_auto_keeps_more(problem, short(sequence::balanced(problem, 1)), mode),
         DeviceMapMode::Cpu => short(off()),
         DeviceMapMode::Disk => split::least(problem, &off(), true).map_err(Refusal::Short).map(Assigned::plain),
         DeviceMapMode::Explicit(map) => explicit::explicit(problem, map, names),
+    }
+}
+
+/// A balanced placement keeps modules and cards in their order; where that order alone spills, what `auto` found is taken.
+fn unless_auto_keeps_more(
+    problem: &Problem,
+    balanced: Result<Assigned, Refusal>,
+    mode: &DeviceMapMode,
+) -> Result<Assigned, Refusal> {
+    let off = |assigned: &Assigned| score(problem, &assigned.tiers).off_bytes;
+    let balanced_off = balanced.as_ref().map_or(u64::MAX, off);
+    if balanced_off == 0 {
+        return balanced;
+    }
+    match auto::best(problem) {
+        Ok(mut best) if off(&best) < balanced_off => {
+            best.notes.push(format!(
+                "device map {} would leave more off the cards than auto does: auto is taken",
+                mode.name()
+            ));
+            Ok(best)
+        }
+        _ => balanced,
     }
 }
