@@ -1,7 +1,7 @@
 //! The smallest changes that would fit: each is planned before it is named.
 use crate::footprint::KV_BLOCK_TOKENS;
 use crate::planner::Planner;
-use crate::{DtypeChoice, Host, Limits, Machine, MaxMemory, Tier, both_units};
+use crate::{DtypeChoice, Host, Limits, Machine, MaxMemory, Tier, both_units, short_text};
 use serde::Serialize;
 
 /// A change of limits or machine, and what it would be.
@@ -41,11 +41,18 @@ pub enum ChangeKind {
     },
     /// Blocks may stay in the files.
     Disk,
-    /// One card more.
+    /// Larger typed budgets of the cards.
+    CardBudgets {
+        /// Bytes more on each card whose budget was typed.
+        more_bytes: u64,
+    },
+    /// More cards.
     Card {
-        /// Its name.
+        /// How many.
+        count: usize,
+        /// Their name.
         name: String,
-        /// Its memory.
+        /// The memory of each.
         bytes: u64,
     },
 }
@@ -55,27 +62,34 @@ pub enum ChangeKind {
 pub(crate) enum Goal {
     /// Everything is somewhere.
     Fits,
+    /// Everything is in memory.
+    NothingOnDisk,
     /// Everything is on the cards.
     NoSpill,
 }
 
 /// The most host memory that is worth asking for, in GiB.
 const HOST_GIB_MAX: u64 = 4096;
+/// The most cards that are worth asking for: no node has more.
+const CARDS_MAX: usize = 8;
 
 /// All single changes that reach the goal: first those that cost nothing, then context, then the model's dtype, then hardware.
 pub(crate) fn that_fit(planner: &Planner, machine: &Machine, limits: &Limits, goal: Goal) -> Vec<Change> {
     let search = Search { planner, machine, limits, goal };
     let mut found = Vec::new();
     found.extend(search.binary_units());
+    found.extend(search.larger_card_budgets());
     found.extend(search.without_max_memory());
     found.extend(search.less_context());
     found.extend(search.fewer_sequences());
     found.extend(search.int8());
-    if goal == Goal::Fits {
+    if goal != Goal::NoSpill {
         found.extend(search.more_host_memory());
+    }
+    if goal == Goal::Fits {
         found.extend(search.disk());
     }
-    found.extend(search.one_more_card());
+    found.extend(search.more_cards());
     found
 }
 
@@ -88,8 +102,32 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn reaches(&self, machine: &Machine, limits: &Limits) -> bool {
-        let solved = self.planner.solve(machine, limits);
-        solved.is_ok_and(|solution| self.goal == Goal::Fits || solution.off_bytes() == 0)
+        self.planner.solve(machine, limits).is_ok_and(|solution| match self.goal {
+            Goal::Fits => true,
+            Goal::NothingOnDisk => !solution.assigned.tiers.contains(&Tier::Disk),
+            Goal::NoSpill => solution.off_bytes() == 0,
+        })
+    }
+
+    /// The smallest number of GiB on each card's typed budget; one more makes no difference where the card itself is full.
+    fn larger_card_budgets(&self) -> Option<Change> {
+        let typed: Vec<Tier> =
+            self.limits.max_memory.iter().map(|(tier, _)| tier).filter(|tier| tier.is_gpu()).collect();
+        let largest = self.machine.gpus.iter().map(|gpu| gpu.total_bytes).max().filter(|_| !typed.is_empty())?;
+        let with = |gib: usize| {
+            let grow = |budgets: MaxMemory, tier: &Tier| {
+                let bytes = budgets.get(*tier).unwrap_or(0).saturating_add((gib as u64) << 30);
+                budgets.with(*tier, crate::ByteSize::plain(bytes))
+            };
+            let max_memory = typed.iter().fold(self.limits.max_memory.clone(), grow);
+            Limits { max_memory, ..self.limits.clone() }
+        };
+        let most = usize::try_from((largest >> 30) + 1).ok()?;
+        let gib = smallest(most, |gib| self.reaches(self.machine, &with(gib)))?;
+        let each = if typed.len() > 1 { " each" } else { "" };
+        let cards: Vec<String> = typed.iter().map(Tier::to_string).collect();
+        let text = format!("{gib} GiB more in --max-memory for {}{each}", cards.join(" and "));
+        Some(Change { kind: ChangeKind::CardBudgets { more_bytes: (gib as u64) << 30 }, text })
     }
 
     fn binary_units(&self) -> Option<Change> {
@@ -113,7 +151,13 @@ impl Search<'_> {
         let asked = (self.limits.context.saturating_sub(1)) / KV_BLOCK_TOKENS;
         let blocks = largest(asked, |blocks| self.reaches(self.machine, &with(blocks)))?;
         let tokens = blocks * KV_BLOCK_TOKENS;
-        let text = format!("--context {tokens} instead of {}", self.limits.context);
+        let kv_bytes = |limits: &Limits| {
+            let footprint = crate::Footprint::of(self.planner.config(), limits);
+            footprint.kv_per_layer_bytes.saturating_mul(self.planner.config().layers as u64)
+        };
+        let less = kv_bytes(self.limits).saturating_sub(kv_bytes(&with(blocks)));
+        let text =
+            format!("--context {tokens} instead of {} ({} less KV cache)", self.limits.context, short_text(less));
         Some(Change { kind: ChangeKind::Context { tokens }, text })
     }
 
@@ -144,19 +188,7 @@ impl Search<'_> {
             }
             None => self.limits.clone(),
         };
-        let enough = |gib: u64| self.reaches(&with(gib), &limits(gib));
-        let mut high = 1;
-        while !enough(high) {
-            high *= 2;
-            if high > HOST_GIB_MAX {
-                return None;
-            }
-        }
-        let mut low = high / 2;
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if enough(middle) { high = middle } else { low = middle }
-        }
+        let high = smallest(HOST_GIB_MAX as usize, |gib| self.reaches(&with(gib as u64), &limits(gib as u64)))? as u64;
         Some(Change {
             kind: ChangeKind::HostMemory { more_bytes: high << 30 },
             text: format!("{high} GiB more host memory"),
@@ -173,13 +205,24 @@ impl Search<'_> {
         self.reaches(self.machine, &limits).then_some(Change { kind: ChangeKind::Disk, text })
     }
 
-    fn one_more_card(&self) -> Option<Change> {
+    fn more_cards(&self) -> Option<Change> {
         let card = self.machine.gpus.iter().max_by_key(|gpu| gpu.total_bytes)?;
+        if card.is_virtual {
+            return None;
+        }
+        let with = |count: usize| {
+            let mut machine = self.machine.clone();
+            machine.gpus.extend((0..count).map(|_| crate::Gpu { free_bytes: None, ..card.clone() }));
+            machine
+        };
+        let most = CARDS_MAX.saturating_sub(self.machine.gpus.len());
+        let count = smallest(most, |count| self.reaches(&with(count), self.limits))?;
         let (name, bytes) = (card.name.clone(), card.total_bytes);
-        let mut machine = self.machine.clone();
-        machine.gpus.push(crate::Gpu { free_bytes: None, ..card.clone() });
-        let text = format!("one more {name} of {}", both_units(bytes));
-        self.reaches(&machine, self.limits).then_some(Change { kind: ChangeKind::Card { name, bytes }, text })
+        let text = match count {
+            1 => format!("one more {name} of {}", both_units(bytes)),
+            _ => format!("{count} more {name} of {} each", both_units(bytes)),
+        };
+        Some(Change { kind: ChangeKind::Card { count, name, bytes }, text })
     }
 }
 
@@ -207,4 +250,23 @@ fn largest(most: usize, good: impl Fn(usize) -> bool) -> Option<usize> {
         if good(middle) { low = middle } else { high = middle }
     }
     Some(low)
+}
+
+/// The smallest number from 1 to `most` that is good, if larger ones are too.
+fn smallest(most: usize, good: impl Fn(usize) -> bool) -> Option<usize> {
+    let (mut low, mut high) = (0, 1);
+    if most == 0 {
+        return None;
+    }
+    while !good(high) {
+        if high >= most {
+            return None;
+        }
+        (low, high) = (high, (high * 2).min(most));
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if good(middle) { high = middle } else { low = middle }
+    }
+    Some(high)
 }

@@ -30,6 +30,8 @@ pub struct Plan {
     pub modules: Vec<ModulePlan>,
     /// What does not live on the cards though there are some.
     pub spill: Option<Spill>,
+    /// What lives in no memory though it was not asked to stay in the files.
+    pub disk_spill: Option<Spill>,
     /// Seconds that the load should take, if the disk's rate is known.
     pub predicted_load_s: Option<f64>,
     /// Tokens a second of one sequence with a short text, if the rates of all tiers in use are known.
@@ -133,16 +135,16 @@ pub struct TypedLimit {
     pub text: String,
 }
 
-/// What does not live on the cards.
+/// What does not live where it would be faster: off the cards, or on disk.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Spill {
-    /// Weights off the cards.
+    /// Weights there.
     pub bytes: u64,
-    /// Modules off the cards.
+    /// Modules there.
     pub modules: usize,
-    /// What the cards lack to hold one module more.
+    /// What is short: on the cards for one module more, in host memory for all of them.
     pub shortage: Option<Shortage>,
-    /// What would keep everything on the cards, the smallest first. Each was planned and does.
+    /// What would leave nothing there, the smallest first. Each was planned and does.
     pub changes: Vec<Change>,
 }
 

@@ -51,6 +51,10 @@ impl<'a> Planner<'a> {
         Planner { config, inventory, weights: Default::default() }
     }
 
+    pub(crate) fn config(&self) -> &ModelConfig {
+        self.config
+    }
+
     /// The model's weights in a dtype.
     pub fn weights(&self, dtype: DtypeChoice) -> &Weights {
         self.weights[dtype as usize].get_or_init(|| Weights::of(self.config, self.inventory, dtype))
@@ -112,6 +116,7 @@ impl<'a> Planner<'a> {
             tiers: tiers(solution),
             modules,
             spill: self.spill(solution, machine, limits),
+            disk_spill: self.disk_spill(solution, machine, limits),
             predicted_load_s: predicted.load_s,
             predicted_decode_tok_s: predicted.decode_tok_s,
             predicted_decode_tok_s_full: predicted.decode_tok_s_full,
@@ -124,8 +129,7 @@ impl<'a> Planner<'a> {
 
     fn spill(&self, solution: &Solution, machine: &Machine, limits: &Limits) -> Option<Spill> {
         let bytes = solution.off_bytes();
-        let asked_for = matches!(limits.mode, DeviceMapMode::Cpu | DeviceMapMode::Disk | DeviceMapMode::Explicit(_));
-        if machine.gpus.is_empty() || bytes == 0 || asked_for {
+        if machine.gpus.is_empty() || bytes == 0 || asked_for(limits) {
             return None;
         }
         let modules = solution.assigned.tiers.iter().filter(|tier| !tier.is_gpu()).count();
@@ -133,6 +137,25 @@ impl<'a> Planner<'a> {
         let changes = change::that_fit(self, machine, limits, change::Goal::NoSpill);
         Some(Spill { bytes, modules, shortage, changes })
     }
+
+    fn disk_spill(&self, solution: &Solution, machine: &Machine, limits: &Limits) -> Option<Spill> {
+        let Solution { problem, assigned, .. } = solution;
+        let modules = assigned.tiers.iter().filter(|tier| **tier == Tier::Disk).count();
+        if modules == 0 || asked_for(limits) {
+            return None;
+        }
+        let in_memory = |tier: &Tier| if *tier == Tier::Disk { Tier::Cpu } else { *tier };
+        let wanted: Vec<Tier> = assigned.tiers.iter().map(in_memory).collect();
+        let shortage = HostNeed::of(problem, &wanted).shortage(problem, "all that the cards do not hold");
+        let bytes = HostNeed::of(problem, &assigned.tiers).disk_weights;
+        let changes = change::that_fit(self, machine, limits, change::Goal::NothingOnDisk);
+        Some(Spill { bytes, modules, shortage, changes })
+    }
+}
+
+/// Whether the map that was asked for says itself what is where.
+fn asked_for(limits: &Limits) -> bool {
+    matches!(limits.mode, DeviceMapMode::Cpu | DeviceMapMode::Disk | DeviceMapMode::Explicit(_))
 }
 
 fn check(limits: &Limits) -> Result<(), PlanError> {
