@@ -68,15 +68,20 @@ fn plain(text: String) -> Reason {
 }
 
 fn on_card(problem: &Problem, left: &[Left], index: usize, card: usize) -> Reason {
-    let room = short_text(left[card].weights.min(left[card].space));
+    let free = match &left[card] {
+        Left { weights, space } if weights <= space => {
+            format!("{card} has {} left under {}", short_text(*weights), problem.cards[card].budget_name)
+        }
+        Left { space, .. } => format!("{card} has {} left beside all else on it", short_text(*space)),
+    };
     let others = || left.iter().enumerate().filter(|(other, _)| *other != card);
     let shorts: Vec<Shortage> = others().map(|(other, left)| short(problem, left, other, index)).collect();
     let alternative = shorts.iter().find(|shortage| shortage.short_bytes == 0).map(|shortage| shortage.tier);
     let alternative = alternative.map_or_else(|| "cpu".to_owned(), |tier| tier.to_string());
     let before = shorts.into_iter().rfind(|shortage| shortage.tier < Tier::Gpu(card) && shortage.short_bytes > 0);
     let text = match &before {
-        Some(full) => format!("{} is full; {card} has room and keeps {room}", full.tier),
-        None => format!("{card} has room and keeps {room}"),
+        Some(full) => format!("{} is {} short; {free}", full.tier, short_text(full.short_bytes)),
+        None => format!("fits; {free}"),
     };
     let short_bytes = before.as_ref().map_or(0, |full| full.short_bytes);
     Reason { text, bound_by: before.map(|full| full.limit), short_bytes, alternative: Some(alternative) }
@@ -85,7 +90,7 @@ fn on_card(problem: &Problem, left: &[Left], index: usize, card: usize) -> Reaso
 fn in_memory(problem: &Problem, left: &[Left], index: usize, mode: &DeviceMapMode) -> Reason {
     let below = if problem.may_stream(index) { Some("disk".to_owned()) } else { None };
     if matches!(mode, DeviceMapMode::Cpu | DeviceMapMode::Disk) {
-        let text = format!("the device map {} puts it into host memory", mode.name());
+        let text = format!("device map {} puts it into host memory", mode.name());
         return Reason { alternative: below, ..plain(text) };
     }
     match nearest(problem, left, index) {
@@ -115,12 +120,12 @@ fn on_disk(problem: &Problem, index: usize, mode: &DeviceMapMode) -> Reason {
     if *mode == DeviceMapMode::Disk {
         return Reason {
             alternative: Some("cpu".to_owned()),
-            ..plain("the device map disk leaves it in the files".to_owned())
+            ..plain("device map disk leaves it in the files".to_owned())
         };
     }
     let short_bytes = problem.items[index].weights;
     let text = format!(
-        "neither cards nor host memory have room; {} more of the latter would take it",
+        "neither cards nor host memory have room; {} more of the latter would take one",
         short_text(short_bytes)
     );
     let bound_by = Some(format!("90% of {}", problem.host.limit));

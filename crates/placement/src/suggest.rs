@@ -3,11 +3,15 @@
 /// The nearest of `known` to `word`, if it is near enough to be a slip.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
-    // A part of a word is nearer than any slip.
     let part = |known: &str| word.len() >= 3 && (known.contains(&word) || word.contains(known));
-    let scored = known.into_iter().map(|k| (!part(k), distance(&word, &k.to_ascii_lowercase()), k));
-    let (is_no_part, changes, best) = scored.min()?;
-    (!is_no_part || changes <= 1 + word.len() / 3).then_some(best)
+    // One slip is nearest; then a part of a word; then several slips.
+    let scored = known.into_iter().map(|k| {
+        let changes = distance(&word, &k.to_ascii_lowercase());
+        let rank = if changes <= 1 { 0 } else { 2 - u8::from(part(k)) };
+        (rank, changes, k)
+    });
+    let (rank, changes, best) = scored.min()?;
+    (rank < 2 || changes <= 1 + word.len() / 3).then_some(best)
 }
 
 /// Insertions, deletions and replacements between two words.
@@ -35,6 +39,7 @@ mod tests {
         let known = ["memory", "free", "bandwidth", "name"];
         assert_eq!(nearest("memroy", known), Some("memory"));
         assert_eq!(nearest("band", known), Some("bandwidth"));
+        assert_eq!(nearest("low_1", ["low", "low_0"]), Some("low_0"));
         assert_eq!(nearest("zebra", known), None);
     }
 }

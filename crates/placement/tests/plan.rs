@@ -3,7 +3,9 @@ mod common;
 
 use checkpoint::PRESETS;
 use common::{config, inventory, machine, shipped};
-use placement::{DeviceMapMode, DtypeChoice, Limits, MaxMemory, Plan, PlanError, Planner, Tier, plan};
+use placement::{
+    DeviceMapMode, DtypeChoice, Fallback, Limits, MaxMemory, Plan, PlanError, Planner, Rung, Tier, ladder, plan,
+};
 use std::time::Instant;
 
 const MACHINES: [&str; 6] = ["a100-80gb-x2", "a100-80gb-x4", "h100", "h200", "l40s", "laptop"];
@@ -216,4 +218,104 @@ fn planning_takes_no_time() {
             assert!(took.as_millis() < limit_ms, "{model}: {took:?}");
         }
     }
+}
+
+/// What `load` would do with the 70B on each machine that is shipped: the rung, and what is where.
+#[test]
+fn the_70b_on_each_shipped_machine() {
+    let config = config("llama-3.3-70b");
+    let inventory = inventory(&config);
+    let limits = Limits::for_model(&config);
+    let on = |name: &str| ladder(&config, &inventory, &shipped(name), &limits, Fallback::AUTO).unwrap();
+    for (name, rung, cards, cpu, disk) in [
+        ("a100-80gb-x2", Rung::AsConfigured, 2, false, false),
+        ("a100-80gb-x4", Rung::AsConfigured, 2, false, false),
+        ("h100", Rung::AsConfigured, 1, true, false),
+        ("h200", Rung::AsConfigured, 1, true, false),
+        ("l40s", Rung::AsConfigured, 1, true, false),
+        ("laptop", Rung::DiskTier, 0, true, true),
+    ] {
+        let ladder = on(name);
+        let plan = &ladder.plan;
+        let used = (0..8).filter(|card| plan.uses(Tier::Gpu(*card))).count();
+        let found = (name, ladder.rung, used, plan.uses(Tier::Cpu), plan.uses(Tier::Disk));
+        assert_eq!(found, (name, rung, cards, cpu, disk), "{}", plan.describe());
+        assert!(plan.predicted_load_s.is_some() && plan.predicted_decode_tok_s.is_some(), "{}", plan.describe());
+        assert_eq!(plan.spill.is_some(), cpu && cards > 0, "{}", plan.describe());
+        assert_eq!(plan.disk_spill.is_some(), disk);
+    }
+    let spill = |name: &str| on(name).plan.spill.map(|spill| spill.bytes).unwrap();
+    // 90% of an H200 is a little less than the weights are; of an H100, about half of them.
+    assert!(spill("h200") < 10 << 30 && spill("h200") < spill("h100") && spill("h100") < spill("l40s"));
+}
+
+/// Every card that is shipped has a rate of its own, or the default of its name, which is then said to be one.
+#[test]
+fn a_default_rate_is_said_to_be_a_default() {
+    let config = config("llama-3.1-8b");
+    let inventory = inventory(&config);
+    for (name, gb_per_s) in [("A100-80GB", 2039.0), ("H100-80GB", 3350.0), ("H200", 4800.0), ("L40S", 864.0)] {
+        let machine = machine(&format!("gpus: [{{name: {name}, memory: 44GiB}}]\nhost: {{memory: 32GiB}}\n"));
+        let plan = plan(&config, &inventory, &machine, &Limits::for_model(&config)).unwrap();
+        let words = format!("0 at {gb_per_s:.1} GB/s (default for the card's name)");
+        assert!(plan.describe().contains(&words), "{}", plan.describe());
+        let json = serde_json::to_value(&plan).unwrap();
+        assert_eq!(json["rates"][0]["source"], "default");
+        assert!(plan.predicted_decode_tok_s.is_some());
+        assert!(plan.predicted_load_s.is_none() && plan.describe().contains("the disk's rate is not known"));
+    }
+}
+
+#[test]
+fn balanced_low_0_spares_the_first_card() {
+    let plan = planned("qwen3-32b", "a100-80gb-x4", |limits| limits.mode = DeviceMapMode::BalancedLow0).unwrap();
+    let weights: Vec<u64> = (0..4).map(|card| plan.weights_on(Tier::Gpu(card)) >> 30).collect();
+    assert!(weights[0] == 0 && weights[1..].iter().all(|gib| (18..24).contains(gib)), "{weights:?}");
+    // Where the others cannot hold all, the first takes the rest alone.
+    let plan = planned("llama-3.3-70b", "a100-80gb-x2", |limits| limits.mode = DeviceMapMode::BalancedLow0).unwrap();
+    assert!(plan.spill.is_none() && plan.weights_on(Tier::Gpu(0)) < plan.weights_on(Tier::Gpu(1)), "{}", plan.runs());
+}
+
+#[test]
+fn wrong_words_are_answered_with_the_nearest_right_one() {
+    for (word, meant) in [("balance", "balanced"), ("sequental", "sequential"), ("balanced_low_1", "balanced_low_0")] {
+        let error = DeviceMapMode::parse(word).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(&format!("did you mean {meant}?")), "{error}");
+    }
+    for (name, meant) in [
+        ("model.layer.3", "model.layers.3"),
+        ("model.layers.16", "model.layers.1"),
+        ("lmhead", "lm_head"),
+        ("transformer.norm", "model.norm"),
+    ] {
+        let mode = DeviceMapMode::explicit([("", "0"), (name, "cpu")]).unwrap();
+        let error = planned("llama-3.2-1b", "h100", |limits| limits.mode = mode.clone()).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(
+            error.to_string().contains(name) && error.to_string().contains(&format!("did you mean {meant}")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn the_text_is_a_table_with_ranges_and_reasons() {
+    let plan = planned("llama-3.3-70b", "a100-80gb-x2", |limits| {
+        limits.max_memory = MaxMemory::parse("0=67GB,1=67GB").unwrap();
+    })
+    .unwrap();
+    let text = plan.describe();
+    for words in [
+        "weights      KV activations  staging  reserve    total     free  weights may take",
+        "0 A100-80GB    62.16    1.22        0.28     0.06     0.75    64.47    14.78  62.40: max_memory of 0",
+        "model.layers.2-40 (39 modules, 62.16 GiB): fits; 0 has 247.0 MiB left under max_memory of 0",
+        "model.embed_tokens, lm_head (2 modules, 3.91 GiB): no card has room: 0 is the nearest and 1.72 GiB short",
+        "predicted: loads in 70.6 s",
+        "0, 1 at 2039.0 GB/s (described); cpu at 200.0 GB/s (described); disk at 2.0 GB/s (described)",
+        "or: no --max-memory",
+    ] {
+        assert!(text.contains(words), "{words}:\n{text}");
+    }
+    assert!(text.lines().count() < 30, "{text}");
 }

@@ -1,4 +1,13 @@
 //! The predecessor's case: Llama-70B on two cards of 79.25 GiB, where the unit decided whether the load ever came back.
+//!
+//! accelerate 1.15's map of the same model on the same cards, for comparison:
+//!
+//! | a card | accelerate leaves off the cards | here |
+//! |---|---|---|
+//! | 67GB | layers 75-79, norm, head: 10 657 906 688 bytes | two layers, embedding, head: 7 625 310 208 bytes |
+//! | 67GiB | the head | nothing |
+//! | 71GB | the head | nothing |
+//! | 71GiB | nothing | nothing |
 mod common;
 
 use common::{config, inventory, machine};
@@ -32,15 +41,20 @@ fn at_67_gb_a_card_it_spills_and_says_that_the_unit_does_it() {
     // The least that can be off two times 67e9 bytes: two blocks, the embedding and the head.
     assert_eq!(spill.modules, 4, "{:?}", off(&plan));
     assert_eq!(spill.bytes, 2 * 1_711_308_800 + 2 * 2_101_346_304);
+    // accelerate: five layers, the norm and the head.
+    assert!(spill.bytes < 5 * 1_711_308_800 + 16_384 + 2_101_346_304);
     assert_eq!(spill.changes[0].kind, ChangeKind::BinaryUnits);
-    assert_eq!(spill.changes[1].kind, ChangeKind::WithoutMaxMemory);
+    assert_eq!(spill.changes[1].kind, ChangeKind::CardBudgets { more_bytes: 4 << 30 });
+    assert_eq!(spill.changes[2].kind, ChangeKind::WithoutMaxMemory);
     let warning = plan.warnings.iter().find(|w| w.contains("unit alone")).expect("a warning");
     for words in ["0=67GB is 67000000000 bytes (67.00 GB, 62.40 GiB)", "0=67GiB,1=67GiB"] {
         assert!(warning.contains(words), "{warning}");
     }
     let text = plan.describe();
     for words in [
-        "CPU: used for 4 modules",
+        "CPU: used for 4 modules, 7.63 GB, 7.10 GiB",
+        "4 modules are off the cards with 7625310208 bytes",
+        "the smallest change that keeps all on the cards: --max-memory 0=67GiB,1=67GiB",
         "max_memory of 0",
         "warning: the unit alone",
         "max_memory: 0=67GB is 67000000000 bytes",

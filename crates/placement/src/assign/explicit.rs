@@ -63,9 +63,7 @@ fn check_keys(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Resu
             return wrong("blocks as wholes", format!("a part of {block}; give {block} a tier"));
         }
         if !names.iter().any(|name| covers(key, name)) {
-            let hint = suggest::nearest(key, names.iter().copied());
-            let hint = hint.map_or_else(String::new, |name| format!("; did you mean {name}?"));
-            return wrong("a module of the model", format!("no such module{hint}"));
+            return wrong("a module of the model", format!("no such module; {}", hint(key, names)));
         }
         if let Tier::Gpu(card) = tier
             && *card >= problem.cards.len()
@@ -74,6 +72,21 @@ fn check_keys(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Resu
         }
     }
     Ok(())
+}
+
+/// The module that was probably meant: a slip away, or one that ends alike; else all there are.
+fn hint(key: &str, names: &[&str]) -> String {
+    let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
+    let alike = || names.iter().copied().find(|name| last(name) == last(key));
+    match suggest::nearest(key, names.iter().copied()).or_else(alike) {
+        Some(name) => format!("did you mean {name}?"),
+        None => format!(
+            "the modules are {}, blocks up to {}, {}",
+            names[0],
+            names[names.len() - 3],
+            names[names.len() - 2..].join(", ")
+        ),
+    }
 }
 
 fn shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
