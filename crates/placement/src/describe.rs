@@ -215,7 +215,11 @@ fn gib(bytes: u64) -> String {
 }
 
 fn rate_text(rate: f64) -> String {
-    if rate < 10.0 { format!("{rate:.2}") } else { format!("{rate:.0}") }
+    match rate {
+        ..1.0 => format!("{rate:.3}"),
+        1.0..100.0 => format!("{rate:.1}"),
+        _ => format!("{rate:.0}"),
+    }
 }
 
 fn seconds_text(seconds: f64) -> String {

@@ -145,8 +145,10 @@ impl<'a> Planner<'a> {
             return None;
         }
         let in_memory = |tier: &Tier| if *tier == Tier::Disk { Tier::Cpu } else { *tier };
+        let on_cards = assigned.tiers.iter().any(|tier| tier.is_gpu());
+        let what = if on_cards { "what the cards do not hold" } else { "the model" };
         let wanted: Vec<Tier> = assigned.tiers.iter().map(in_memory).collect();
-        let shortage = HostNeed::of(problem, &wanted).shortage(problem, "all that the cards do not hold");
+        let shortage = HostNeed::of(problem, &wanted).shortage(problem, what);
         let bytes = HostNeed::of(problem, &assigned.tiers).disk_weights;
         let changes = change::that_fit(self, machine, limits, change::Goal::NothingOnDisk);
         Some(Spill { bytes, modules, shortage, changes })

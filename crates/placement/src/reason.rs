@@ -124,10 +124,8 @@ fn on_disk(problem: &Problem, index: usize, mode: &DeviceMapMode) -> Reason {
         };
     }
     let short_bytes = problem.items[index].weights;
-    let text = format!(
-        "neither cards nor host memory have room; {} more of the latter would take one",
-        short_text(short_bytes)
-    );
+    let full = if problem.cards.is_empty() { "host memory is full" } else { "the cards and host memory are full" };
+    let text = format!("{full}; {} more host memory would take one", short_text(short_bytes));
     let bound_by = Some(format!("90% of {}", problem.host.limit));
     Reason { text, bound_by, short_bytes, alternative: Some("cpu".to_owned()) }
 }

@@ -152,9 +152,9 @@ impl HostNeed {
     pub fn shortage(&self, problem: &Problem, what: &str) -> Option<Shortage> {
         let host = &problem.host;
         let limits = [
-            ("weights", self.weights, host.budget, host.budget_name.clone(), Tier::Cpu),
-            ("everything", self.total(problem), host.usable, format!("90% of {}", host.limit), Tier::Cpu),
-            ("weights", self.disk_weights, problem.disk_budget, "max_memory of disk".to_owned(), Tier::Disk),
+            ("the weights", self.weights, host.budget, host.budget_name.clone(), Tier::Cpu),
+            ("all", self.total(problem), host.usable, format!("90% of {}", host.limit), Tier::Cpu),
+            ("the weights", self.disk_weights, problem.disk_budget, "max_memory of disk".to_owned(), Tier::Disk),
         ];
         let worst = limits.into_iter().max_by_key(|(_, need, have, ..)| need.saturating_sub(*have))?;
         let (part, need_bytes, have_bytes, limit, tier) = worst;
