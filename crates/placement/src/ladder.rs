@@ -277,7 +277,8 @@ fn step(rung: Rung, planner: &Planner, machine: &Machine, limits: &Limits, fallb
         return not_allowed("--fallback none");
     }
     let over = if fallback.over_limit { MaxMemory::default() } else { limits.max_memory.clone() };
-    let free = Limits { max_memory: over, ..limits.clone() };
+    // Who typed a limit for the disk allowed the disk, whatever becomes of the limit.
+    let free = Limits { max_memory: over, disk: limits.allows_disk(), ..limits.clone() };
     match rung {
         Rung::AsConfigured => Ok(limits.clone()),
         Rung::WithoutMaxMemory if limits.max_memory.is_empty() => skipped("no max_memory was typed"),

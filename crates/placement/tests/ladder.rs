@@ -172,3 +172,32 @@ fn policies_that_are_none_are_refused() {
         assert_eq!(Fallback::parse(text).unwrap_err().exit_code(), 2, "{text}");
     }
 }
+
+#[test]
+fn a_typed_disk_limit_that_is_too_small_is_passed_where_that_is_allowed() {
+    let type_it = |limits: &mut Limits| limits.max_memory = MaxMemory::parse("cpu=4GiB,disk=1GB").unwrap();
+    let ladder = climb("llama-3.1-8b", &host(12), type_it, "auto").unwrap();
+    assert_eq!(
+        states(&ladder),
+        [(Rung::AsConfigured, RungState::TooSmall), (Rung::WithoutMaxMemory, RungState::Taken)]
+    );
+    assert!(ladder.plan.uses(Tier::Disk));
+    let error = climb("llama-3.1-8b", &host(12), type_it, "keep").unwrap_err();
+    let PlanError::NoRungFits { rungs, shortage, .. } = &error else { panic!("{error}") };
+    assert_eq!((error.exit_code(), shortage.tier), (71, Tier::Disk), "{error}");
+    let skipped = rungs.iter().find(|rung| rung.rung == Rung::DiskTier).unwrap();
+    assert_eq!(skipped.outcome(), "skipped: the disk was allowed from the start");
+    assert!(error.to_string().contains("smallest change that fits"), "{error}");
+}
+
+#[test]
+fn the_rungs_of_a_document_keep_their_words() {
+    let ladder = climb("llama-3.1-8b", &host(14), |_| {}, "auto").unwrap();
+    let json = serde_json::to_value(&ladder.tried).unwrap();
+    assert_eq!(json[1]["rung"], "without-max-memory");
+    assert_eq!(json[1]["outcome"], "skipped: no max_memory was typed");
+    assert_eq!(
+        (&json[3]["rung"], &json[3]["outcome"], &json[3]["state"]),
+        (&"int8".into(), &"fits".into(), &"taken".into())
+    );
+}
