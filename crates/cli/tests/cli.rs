@@ -158,7 +158,7 @@ fn a_plan_is_told_to_people_and_maps_are_checked() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     for words in [
-        "max_memory: cpu=1GB is 1000000000 bytes (1.00 GB, 953.67 MiB)",
+        "max_memory: cpu=1GB is 1000000000 bytes (1.00 GB, 0.93 GiB)",
         "weights may take",
         "device map (explicit):",
         "disk: model.layers.0 (1 module",

@@ -184,7 +184,7 @@ fn a_typed_disk_limit_that_is_too_small_is_passed_where_that_is_allowed() {
     assert!(ladder.plan.uses(Tier::Disk));
     let error = climb("llama-3.1-8b", &host(12), type_it, "keep").unwrap_err();
     let PlanError::NoRungFits { rungs, shortage, .. } = &error else { panic!("{error}") };
-    assert_eq!((error.exit_code(), shortage.tier), (71, Tier::Disk), "{error}");
+    assert_eq!((error.exit_code(), shortage.tier), (71, Tier::Cpu), "{error}");
     let skipped = rungs.iter().find(|rung| rung.rung == Rung::DiskTier).unwrap();
     assert_eq!(skipped.outcome(), "skipped: the disk was allowed from the start");
     assert!(error.to_string().contains("smallest change that fits"), "{error}");
