@@ -4,13 +4,10 @@ use crate::args::{BringUpArgs, PlacementArgs};
 use crate::failure::Failure;
 use checkpoint::{Checkpoint, SearchPaths};
 use engine::load::{LoadReport, LoadRequest, Loaded};
-use placement::{DeviceMapMode, DtypeChoice, Fallback, Ladder, Limits, Machine, MaxMemory, Tier, ladder};
+use placement::{ByteSize, DeviceMapMode, DtypeChoice, Fallback, Ladder, Limits, Machine, MaxMemory, ladder};
 use std::path::Path;
 use text::{ChatTemplate, Tokenizer};
 use watch::{Stage, Watch};
-
-/// The context that is planned for unless told.
-const CONTEXT_DEFAULT: usize = 8192;
 
 /// A checkpoint with a plan that fits.
 pub struct Planned {
@@ -95,8 +92,8 @@ fn virtual_devices(spec: &str) -> Result<Vec<placement::Gpu>, Failure> {
         || Failure::usage(format!("--devices: expected virtual:SIZE,SIZE,... such as virtual:4GiB,4GiB, found {spec}"));
     let sizes = spec.strip_prefix("virtual:").ok_or_else(wrong)?;
     let device = |(i, size): (usize, &str)| {
-        let total_bytes = placement::parse_bytes(size).ok_or_else(wrong)?;
-        Ok(placement::Gpu { name: format!("virtual:{i}"), total_bytes, is_virtual: true, ..Default::default() })
+        let size = ByteSize::parse(size).map_err(|why| Failure::usage(format!("--devices: {why}")))?;
+        Ok(placement::Gpu::virtual_device(format!("virtual:{i}"), size.bytes))
     };
     sizes.split(',').enumerate().map(device).collect()
 }
@@ -109,21 +106,18 @@ fn find_rung(
 ) -> Result<Ladder, Failure> {
     let _stage = watch.enter(Stage::Plan);
     let limits = limits(args, checkpoint)?;
-    for (tier, bytes) in &limits.max_memory.0 {
-        watch.note(format!("--max-memory {tier}: {}", placement::bytes_text(*bytes)));
-    }
     let fallback = Fallback::parse(&args.fallback)?;
     let ladder = ladder(&checkpoint.config, &checkpoint.inventory, machine, &limits, fallback)?;
-    for rung in ladder.tried.iter().filter(|rung| ladder.tried.len() > 1 || rung.outcome != "fits") {
-        watch.note(format!("rung {:?}: {}", rung.rung, rung.outcome));
+    for rung in ladder.tried.iter().filter(|_| ladder.tried.len() > 1) {
+        watch.note(format!("rung {rung}"));
     }
-    ladder.plan.describe().into_iter().for_each(|line| watch.note(line));
+    ladder.plan.describe().lines().for_each(|line| watch.note(line.to_owned()));
     Ok(ladder)
 }
 
 fn limits(args: &PlacementArgs, checkpoint: &Checkpoint) -> Result<Limits, Failure> {
     let longest = checkpoint.config.max_positions;
-    let context = args.context.unwrap_or(longest.min(CONTEXT_DEFAULT));
+    let context = args.context.unwrap_or(longest.min(placement::CONTEXT_DEFAULT_MAX));
     if context == 0 || context > longest {
         return Err(Failure::usage(format!("--context: expected 1 to {longest} (the model's), found {context}")));
     }
@@ -136,33 +130,26 @@ fn limits(args: &PlacementArgs, checkpoint: &Checkpoint) -> Result<Limits, Failu
         context,
         concurrency: args.concurrency,
         dtype: DtypeChoice::parse(&args.dtype)?,
+        disk: false,
     })
 }
 
 fn mode(word: &str) -> Result<DeviceMapMode, Failure> {
-    Ok(match word {
-        "auto" => DeviceMapMode::Auto,
-        "balanced" => DeviceMapMode::Balanced,
-        "balanced_low_0" => DeviceMapMode::BalancedLow0,
-        "sequential" => DeviceMapMode::Sequential,
-        "cpu" => DeviceMapMode::Cpu,
-        "disk" => DeviceMapMode::Disk,
-        file => {
-            let expected =
-                "--device-map: expected auto, balanced, balanced_low_0, sequential, cpu, disk or a JSON file";
-            let text =
-                std::fs::read_to_string(file).map_err(|e| Failure::usage(format!("{expected}, found {file} ({e})")))?;
-            let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text)
-                .map_err(|e| Failure::usage(format!("{file}: expected an object of module -> tier, found: {e}")))?;
-            let tier = |(module, tier): (String, serde_json::Value)| {
-                let word = tier.as_str().map_or_else(|| tier.to_string(), str::to_owned);
-                let wrong =
-                    || Failure::usage(format!("{file}: {module}: expected 0, 1, ..., cpu or disk, found {word}"));
-                Ok::<_, Failure>((module.clone(), Tier::parse(&word).ok_or_else(wrong)?))
-            };
-            DeviceMapMode::Explicit(map.into_iter().map(tier).collect::<Result<_, _>>()?)
-        }
-    })
+    let is_file = Path::new(word).extension().is_some_and(|e| e == "json") || Path::new(word).exists();
+    let known = DeviceMapMode::parse(word);
+    if known.is_ok() || !is_file {
+        return Ok(known?);
+    }
+    let text =
+        std::fs::read_to_string(word).map_err(|e| Failure::usage(format!("--device-map: cannot read {word}: {e}")))?;
+    let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).map_err(|e| {
+        Failure::usage(format!("--device-map {word}: expected an object of module -> tier, found: {e}"))
+    })?;
+    let words: Vec<(String, String)> = map
+        .into_iter()
+        .map(|(module, tier)| (module, tier.as_str().map_or_else(|| tier.to_string(), str::to_owned)))
+        .collect();
+    Ok(DeviceMapMode::explicit(words.iter().map(|(module, tier)| (module.as_str(), tier.as_str())))?)
 }
 
 /// Brings a model up to its first tokens.

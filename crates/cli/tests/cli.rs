@@ -143,6 +143,32 @@ fn what_does_not_fit_is_71_and_says_by_how_much() {
 }
 
 #[test]
+fn a_plan_is_told_to_people_and_maps_are_checked() {
+    let folder = Folder::new("maps");
+    let model = golden("llama-gqa");
+    let model = model.to_str().expect("UTF-8");
+    let file = folder.0.join("map.json");
+    let file = file.to_str().expect("UTF-8").to_owned();
+    std::fs::write(&file, r#"{"": "cpu", "model.layer.0": "disk"}"#).expect("a file");
+    ends(&["plan", model, "--device-map", &file], 2, &["model.layer.0", "did you mean model.layers.0?"]);
+    ends(&["plan", model, "--device-map", "balance"], 2, &["did you mean balanced?"]);
+    ends(&["plan", model, "--device-map", "/no/such.json"], 2, &["/no/such.json"]);
+    std::fs::write(&file, r#"{"": "cpu", "model.layers.0": "disk"}"#).expect("a file");
+    let output = vendomini(&["plan", model, "--device-map", &file, "--max-memory", "cpu=1GB"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    for words in [
+        "max_memory: cpu=1GB is 1000000000 bytes (1.00 GB, 0.93 GiB)",
+        "weights may take",
+        "device map (explicit):",
+        "disk: model.layers.0 (1 module",
+    ] {
+        assert!(said.contains(words), "{words:?} in {said}");
+    }
+    assert!(String::from_utf8_lossy(&output.stdout).contains("device map (explicit):"), "a pipe gets the plan too");
+}
+
+#[test]
 fn an_experiment_runs_resumes_and_replays() {
     let folder = Folder::new("run");
     let out = folder.0.to_str().expect("UTF-8");

@@ -40,7 +40,7 @@ pub fn probe_at(roots: &Roots, path: &Path, variable: &dyn Fn(&str) -> Option<St
         ..Host::default()
     };
     let notes = vec!["no CUDA driver is opened: GPU support is not built yet".to_owned()];
-    Machine { gpus: Vec::new(), host, disk: disk(roots, path), notes }
+    Machine { host, disk: disk(roots, path), notes, ..Machine::default() }
 }
 
 /// Memory limits of this process's control groups, versions 1 and 2, and of all their ancestors.
@@ -104,7 +104,7 @@ fn disk(roots: &Roots, path: &Path) -> Disk {
     let holding = mounts.filter(|(at, _)| path.starts_with(at)).max_by_key(|(at, _)| at.as_os_str().len());
     let file_system = holding.map(|(_, kind)| kind).unwrap_or_default();
     let network = NETWORK.contains(&file_system.as_str()) || file_system.starts_with("fuse");
-    Disk { free_bytes: None, read_bytes_per_s: None, file_system, network }
+    Disk { file_system, network, ..Disk::default() }
 }
 
 #[cfg(test)]

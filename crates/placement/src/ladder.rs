@@ -1,9 +1,12 @@
-use crate::{DeviceMapMode, DtypeChoice, Limits, Machine, MaxMemory, Plan, PlanError, plan};
+//! The ladder of fallbacks: as configured -> without `max_memory` -> sequential -> int8 -> the disk tier -> refuse.
+use crate::planner::Planner;
+use crate::{Change, ChangeKind, DeviceMapMode, DtypeChoice, Limits, Machine, MaxMemory, Plan, PlanError, Shortage};
 use checkpoint::{Inventory, ModelConfig};
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 /// Which steps down are allowed when a plan does not fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Fallback {
     /// Any at all.
     pub any: bool,
@@ -14,34 +17,42 @@ pub struct Fallback {
 }
 
 impl Fallback {
-    /// Reads `auto`, `none`, `keep`, or `allow=over-limit,int8`.
+    /// Every rung: what `load` and `generate` do.
+    pub const AUTO: Fallback = Fallback { any: true, over_limit: true, int8: true };
+    /// Only rungs that keep the model's dtype and the limits that were typed: what `run` and `submit` do.
+    pub const KEEP: Fallback = Fallback { any: true, over_limit: false, int8: false };
+    /// As configured, or not at all.
+    pub const NONE: Fallback = Fallback { any: false, over_limit: false, int8: false };
+
+    /// Reads `auto`, `keep`, `none`, or `allow=over-limit,int8` (which is `keep` and those).
     ///
     /// # Errors
-    /// 2, with the choices.
+    /// [`PlanError::Setting`] with the choices.
     pub fn parse(text: &str) -> Result<Fallback, PlanError> {
-        let mut fallback = Fallback { any: true, over_limit: false, int8: false };
-        match text {
-            "auto" => return Ok(Fallback { any: true, over_limit: true, int8: true }),
-            "none" => return Ok(Fallback { any: false, over_limit: false, int8: false }),
-            "keep" => return Ok(fallback),
-            _ => {}
-        }
-        for word in text.strip_prefix("allow=").unwrap_or(text).split(',') {
+        let wrong = || PlanError::Setting {
+            key: "--fallback",
+            expected: "auto, keep, none, or allow=over-limit,int8".to_owned(),
+            found: text.to_owned(),
+        };
+        let mut fallback = match text {
+            "auto" => return Ok(Fallback::AUTO),
+            "none" => return Ok(Fallback::NONE),
+            "keep" => return Ok(Fallback::KEEP),
+            _ => Fallback::KEEP,
+        };
+        for word in text.strip_prefix("allow=").ok_or_else(wrong)?.split(',') {
             match word {
                 "over-limit" => fallback.over_limit = true,
                 "int8" => fallback.int8 = true,
-                _ => {
-                    let expected = "auto, none, keep, or allow=over-limit,int8".to_owned();
-                    return Err(PlanError::Setting { key: "--fallback", expected, found: text.to_owned() });
-                }
+                _ => return Err(wrong()),
             }
         }
         Ok(fallback)
     }
 }
 
-/// One attempt of the ladder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// One attempt of the ladder, in the order in which they are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
     /// As it was asked for.
@@ -52,34 +63,100 @@ pub enum Rung {
     Sequential,
     /// Weights as 32-blocks of int8.
     Int8,
-    /// Blocks in the checkpoint's files.
+    /// What fits in no memory stays in the checkpoint's files.
     DiskTier,
 }
 
+impl Rung {
+    /// All, from the top down.
+    pub const ALL: [Rung; 5] =
+        [Rung::AsConfigured, Rung::WithoutMaxMemory, Rung::Sequential, Rung::Int8, Rung::DiskTier];
+
+    /// The name in reports and provenance.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rung::AsConfigured => "as-configured",
+            Rung::WithoutMaxMemory => "without-max-memory",
+            Rung::Sequential => "sequential",
+            Rung::Int8 => "int8",
+            Rung::DiskTier => "disk-tier",
+        }
+    }
+}
+
 /// What became of a rung.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RungOutcome {
     /// Which.
     pub rung: Rung,
-    /// `fits`, or why it was not taken.
-    pub outcome: String,
+    /// How it ended.
+    pub state: RungState,
+    /// Why.
+    pub why: String,
+}
+
+/// How a rung ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RungState {
+    /// Its plan is taken.
+    Taken,
+    /// It does not fit.
+    TooSmall,
+    /// It cannot differ from a rung above.
+    Skipped,
+    /// The policy does not allow it.
+    NotAllowed,
+    /// It was tried before, and memory ran out all the same.
+    Failed,
+}
+
+impl RungOutcome {
+    /// `fits`, or the state and why.
+    pub fn outcome(&self) -> String {
+        let state = match self.state {
+            RungState::Taken => return "fits".to_owned(),
+            RungState::TooSmall => "does not fit",
+            RungState::Skipped => "skipped",
+            RungState::NotAllowed => "not allowed",
+            RungState::Failed => "failed before",
+        };
+        format!("{state}: {}", self.why)
+    }
+}
+
+impl std::fmt::Display for RungOutcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.rung.name(), self.outcome())
+    }
+}
+
+impl Serialize for RungOutcome {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut out = to.serialize_struct("RungOutcome", 4)?;
+        out.serialize_field("rung", &self.rung)?;
+        out.serialize_field("outcome", &self.outcome())?;
+        out.serialize_field("state", &self.state)?;
+        out.serialize_field("why", &self.why)?;
+        out.end()
+    }
 }
 
 /// The ladder as far as it was climbed down.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ladder {
     /// The rung that fits.
     pub rung: Rung,
     /// Its plan.
     pub plan: Plan,
-    /// Every rung that was looked at, in order.
+    /// Every rung that was looked at, in order; the last is the one that was taken.
     pub tried: Vec<RungOutcome>,
 }
 
-/// Climbs down until a plan fits. In `auto`, blocks go to the disk only on the last rung.
+/// Climbs down until a plan fits.
 ///
 /// # Errors
-/// The error of the first rung, with the words of all others, if none fits.
+/// [`PlanError::NoRungFits`] with what is short as configured, the smallest change that fits, and each rung's words.
 pub fn ladder(
     config: &ModelConfig,
     inventory: &Inventory,
@@ -87,78 +164,141 @@ pub fn ladder(
     limits: &Limits,
     fallback: Fallback,
 ) -> Result<Ladder, PlanError> {
-    let mut tried: Vec<RungOutcome> = Vec::new();
-    let mut first_error = None;
-    let mut seen: Vec<Limits> = Vec::new();
-    for (rung, wanted, allowed) in rungs(limits, fallback) {
-        let refusal = match allowed {
-            Err(why) => Some(why.to_owned()),
-            Ok(()) if seen.contains(&wanted) => Some("skipped: it cannot differ from a rung above".to_owned()),
-            Ok(()) => None,
-        };
-        if let Some(outcome) = refusal {
-            tried.push(RungOutcome { rung, outcome });
-            continue;
-        }
-        seen.push(wanted.clone());
-        match attempt(config, inventory, machine, &wanted, rung) {
-            Ok(plan) => {
-                tried.push(RungOutcome { rung, outcome: "fits".to_owned() });
-                return Ok(Ladder { rung, plan, tried });
-            }
-            Err(error @ PlanError::DoesNotFit { .. }) => {
-                tried.push(RungOutcome { rung, outcome: error.to_string() });
-                first_error.get_or_insert(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let none = PlanError::Setting { key: "--fallback", expected: "a rung".into(), found: "none".into() };
-    Err(first_error.unwrap_or(none))
+    let planner = Planner::new(config, inventory);
+    descend(&planner, machine, limits, fallback, None)
 }
 
-fn attempt(
-    config: &ModelConfig,
-    inventory: &Inventory,
+/// Goes on below a rung whose plan fitted but ran out of memory in mid-load: `machine` is what is really free now, `failed` the rung and
+/// the loader's words.
+///
+/// # Errors
+/// As [`ladder`].
+pub fn ladder_below(
+    planner: &Planner,
     machine: &Machine,
     limits: &Limits,
-    rung: Rung,
-) -> Result<Plan, PlanError> {
-    let mut limits = limits.clone();
-    let disk_typed = limits.max_memory.get(crate::Tier::Disk).is_some();
-    let to_disk =
-        rung == Rung::DiskTier || disk_typed || matches!(limits.mode, DeviceMapMode::Disk | DeviceMapMode::Explicit(_));
-    if !to_disk {
-        limits.max_memory.0.insert(crate::Tier::Disk, 0);
-    }
-    plan(config, inventory, machine, &limits)
+    fallback: Fallback,
+    failed: (Rung, &str),
+) -> Result<Ladder, PlanError> {
+    descend(planner, machine, limits, fallback, Some(failed))
 }
 
-type Step = (Rung, Limits, Result<(), &'static str>);
-
-fn rungs(limits: &Limits, fallback: Fallback) -> Vec<Step> {
-    let allowed = |yes: bool, why| if fallback.any && yes { Ok(()) } else { Err(why) };
-    let mut now = limits.clone();
-    let mut steps = vec![(Rung::AsConfigured, now.clone(), Ok(()))];
-    if fallback.over_limit {
-        now.max_memory = MaxMemory::default();
+fn descend(
+    planner: &Planner,
+    machine: &Machine,
+    limits: &Limits,
+    fallback: Fallback,
+    failed: Option<(Rung, &str)>,
+) -> Result<Ladder, PlanError> {
+    let mut tried: Vec<RungOutcome> = Vec::new();
+    let mut short: Vec<Short> = Vec::new();
+    for rung in Rung::ALL {
+        let step = match failed {
+            Some((from, why)) if rung <= from => {
+                tried.push(RungOutcome { rung, state: RungState::Failed, why: why.to_owned() });
+                continue;
+            }
+            _ => step(rung, planner, machine, limits, fallback),
+        };
+        match step.map(|limits| planner.plan(machine, &limits)) {
+            Err((state, why)) => tried.push(RungOutcome { rung, state, why: why.to_owned() }),
+            Ok(Ok(plan)) => {
+                tried.push(RungOutcome { rung, state: RungState::Taken, why: "its plan fits".to_owned() });
+                return Ok(Ladder { rung, plan, tried });
+            }
+            Ok(Err(PlanError::DoesNotFit { shortage, changes })) => {
+                tried.push(RungOutcome { rung, state: RungState::TooSmall, why: shortage.to_string() });
+                short.push(Short { rung, shortage, changes });
+            }
+            Ok(Err(error)) => return Err(error),
+        }
     }
-    let over = allowed(
-        fallback.over_limit,
-        "not allowed: it would pass the limits that were typed (--fallback allow=over-limit)",
-    );
-    steps.push((Rung::WithoutMaxMemory, now.clone(), over));
-    now.mode = DeviceMapMode::Sequential;
-    steps.push((Rung::Sequential, now.clone(), allowed(true, "not allowed by --fallback none")));
-    now.mode = limits.mode.clone();
-    let int8 = Limits { dtype: DtypeChoice::Int8, ..now.clone() };
-    steps.push((
-        Rung::Int8,
-        int8.clone(),
-        allowed(fallback.int8, "not allowed: it would change the model (--fallback allow=int8)"),
-    ));
-    now.max_memory.0.remove(&crate::Tier::Disk);
-    let disk = Limits { mode: DeviceMapMode::Auto, ..now };
-    steps.push((Rung::DiskTier, disk, if fallback.any { Ok(()) } else { Err("not allowed by --fallback none") }));
-    steps
+    Err(refusal(planner, machine, limits, short, tried))
+}
+
+/// A rung that does not fit.
+struct Short {
+    rung: Rung,
+    shortage: Box<Shortage>,
+    changes: Vec<Change>,
+}
+
+/// The words of the first rung, and the changes that would make any rung fit: the lowest asks for least and comes first.
+fn refusal(
+    planner: &Planner,
+    machine: &Machine,
+    limits: &Limits,
+    mut short: Vec<Short>,
+    rungs: Vec<RungOutcome>,
+) -> PlanError {
+    if short.is_empty() {
+        // After a failure in mid-load no rung may be left to plan: the words are then those of what was configured.
+        match planner.plan(machine, limits) {
+            Err(PlanError::DoesNotFit { shortage, changes }) => {
+                short.push(Short { rung: Rung::AsConfigured, shortage, changes });
+            }
+            Err(error) => return error,
+            Ok(_) => {}
+        }
+    }
+    let mut changes: Vec<Change> = Vec::new();
+    for Short { rung, changes: of_rung, .. } in short.iter().rev() {
+        for change in of_rung.iter().filter(|change| !matches!(change.kind, ChangeKind::Disk | ChangeKind::Int8)) {
+            let text = match rung {
+                Rung::AsConfigured => change.text.clone(),
+                _ => format!("{} (on the rung {})", change.text, rung.name()),
+            };
+            changes.push(Change { text, kind: change.kind.clone() });
+        }
+    }
+    // What another rung would have to be allowed for.
+    let allowed = |change: &&Change| matches!(change.kind, ChangeKind::Disk | ChangeKind::Int8);
+    changes.extend(short.iter().take(1).flat_map(|short| short.changes.iter().filter(allowed).cloned()));
+    let shortage =
+        short.into_iter().next().map_or_else(|| planned_and_failed(planner, machine, limits), |short| short.shortage);
+    PlanError::NoRungFits { shortage, changes, rungs }
+}
+
+fn planned_and_failed(planner: &Planner, machine: &Machine, limits: &Limits) -> Box<Shortage> {
+    let (have_bytes, limit) = machine.host.really_available();
+    let need_bytes = planner.weights(limits.dtype).bytes();
+    let what = "the model, which was planned to fit and did not,".to_owned();
+    let short_bytes = need_bytes.saturating_sub(have_bytes);
+    Box::new(Shortage { what, tier: crate::Tier::Cpu, limit, need_bytes, have_bytes, short_bytes })
+}
+
+/// What a rung would plan with, or why it is not tried.
+type Step = Result<Limits, (RungState, &'static str)>;
+
+fn step(rung: Rung, planner: &Planner, machine: &Machine, limits: &Limits, fallback: Fallback) -> Step {
+    let skipped = |why| Err((RungState::Skipped, why));
+    let not_allowed = |why| Err((RungState::NotAllowed, why));
+    if rung != Rung::AsConfigured && !fallback.any {
+        return not_allowed("--fallback none");
+    }
+    let over = if fallback.over_limit { MaxMemory::default() } else { limits.max_memory.clone() };
+    // Who typed a limit for the disk allowed the disk, whatever becomes of the limit.
+    let free = Limits { max_memory: over, disk: limits.allows_disk(), ..limits.clone() };
+    match rung {
+        Rung::AsConfigured => Ok(limits.clone()),
+        Rung::WithoutMaxMemory if limits.max_memory.is_empty() => skipped("no max_memory was typed"),
+        Rung::WithoutMaxMemory if !fallback.over_limit => {
+            not_allowed("it would pass the limits that were typed (--fallback allow=over-limit)")
+        }
+        Rung::WithoutMaxMemory => Ok(free),
+        Rung::Sequential if machine.gpus.is_empty() => skipped("there is no card to fill in sequence"),
+        Rung::Sequential => match limits.mode {
+            DeviceMapMode::Sequential => skipped("the device map is sequential already"),
+            DeviceMapMode::Auto => skipped("auto has looked at every sequential map among others"),
+            _ => Ok(Limits { mode: DeviceMapMode::Sequential, ..free }),
+        },
+        Rung::Int8 if limits.dtype == DtypeChoice::Int8 => skipped("the dtype is int8 already"),
+        Rung::Int8 if !planner.weights(limits.dtype).can_be_int8 => skipped("all weights are in smaller forms already"),
+        Rung::Int8 if !fallback.int8 => not_allowed("it would change the model (--fallback allow=int8)"),
+        Rung::Int8 => Ok(Limits { dtype: DtypeChoice::Int8, ..free }),
+        Rung::DiskTier if limits.allows_disk() && limits.mode == DeviceMapMode::Auto => {
+            skipped("the disk was allowed from the start")
+        }
+        Rung::DiskTier => Ok(Limits { disk: true, mode: DeviceMapMode::Auto, ..free }),
+    }
 }

@@ -1,20 +1,36 @@
-//! Pure planning: inventory x machine x limits -> [`Plan`], with reasons, and the ladder of fallbacks. No I/O.
+//! Pure planning: inventory x machine x limits -> [`Plan`], with reasons, and the [`ladder()`] of fallbacks. No I/O, no hardware.
+//!
+//! A [`Machine`] is a value: probed by `device`, or read from a file with [`Machine::from_yaml`]. What everything takes is in
+//! [`footprint`], where the engine finds the same constants.
 
 mod assign;
+mod bytes;
+mod change;
+mod describe;
 mod error;
-mod footprint;
+pub mod footprint;
 mod ladder;
 mod limits;
 mod machine;
 mod plan;
-mod size;
+mod planner;
+mod predict;
+mod problem;
+mod reason;
+mod score;
+mod suggest;
 mod tier;
+mod warn;
 
-pub use error::PlanError;
-pub use footprint::{CHUNK_TOKENS, Footprint, KV_BLOCK_TOKENS};
-pub use ladder::{Fallback, Ladder, Rung, RungOutcome, ladder};
-pub use limits::{DeviceMapMode, DtypeChoice, Limits, MaxMemory};
-pub use machine::{Disk, Gpu, Host, LimitFound, Machine};
-pub use plan::{ModulePlan, Plan, TierPlan, plan};
-pub use size::{bytes_text, parse_bytes};
+pub use bytes::{ByteSize, SIZE_FORMS, both_units, bytes_text, short_text};
+pub use change::{Change, ChangeKind};
+pub use error::{PlanError, Shortage};
+pub use footprint::{CHUNK_TOKENS, Footprint, KV_BLOCK_TOKENS, LOGITS_ROWS, ModuleWeights, Weights};
+pub use ladder::{Fallback, Ladder, Rung, RungOutcome, RungState, ladder, ladder_below};
+pub use limits::{CONTEXT_DEFAULT_MAX, DeviceMapMode, DtypeChoice, Limits, MaxMemory};
+pub use machine::{
+    DefaultRates, Disk, Gpu, Host, HugePages, LimitFound, Machine, NumaNode, Rate, RateSource, described_gpu,
+};
+pub use plan::{ModulePlan, Plan, Reason, Spill, TierPlan, TierRate, TypedLimit};
+pub use planner::{Planner, plan};
 pub use tier::Tier;

@@ -3,22 +3,28 @@ use serde::{Serialize, Serializer};
 /// Where a module lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
-    /// A card, or a virtual device, by its index.
+    /// A card, or a virtual device, by its index in [`Machine::gpus`](crate::Machine::gpus).
     Gpu(usize),
-    /// Host memory.
+    /// Host memory, computed on the CPU.
     Cpu,
-    /// The checkpoint's own files.
+    /// The checkpoint's own files; read for each pass and computed on the CPU.
     Disk,
 }
 
 impl Tier {
-    /// Reads `0`, `1`, `cpu`, `disk`.
+    /// Reads accelerate's words: `0`, `1`, `cuda:1`, `cpu`, `disk`.
     pub fn parse(text: &str) -> Option<Tier> {
-        match text {
+        match text.trim() {
             "cpu" => Some(Tier::Cpu),
             "disk" => Some(Tier::Disk),
-            number => number.parse().ok().map(Tier::Gpu),
+            "cuda" => Some(Tier::Gpu(0)),
+            number => number.strip_prefix("cuda:").unwrap_or(number).parse().ok().map(Tier::Gpu),
         }
+    }
+
+    /// Whether it is a card or a virtual device.
+    pub fn is_gpu(self) -> bool {
+        matches!(self, Tier::Gpu(_))
     }
 }
 

@@ -4,6 +4,7 @@ use crate::output;
 use crate::session::{self, Planned};
 use placement::{Plan, Rung, RungOutcome};
 use serde::Serialize;
+use std::io::IsTerminal;
 use watch::Watch;
 
 /// What `plan --json` prints.
@@ -35,14 +36,9 @@ pub fn run(args: &PlanArgs) -> Result<u8, Failure> {
         })?;
         return Ok(0);
     }
-    for module in &ladder.plan.modules {
-        output::line(&format!(
-            "{:24} {:>5}  {:>14} bytes  {}",
-            module.name,
-            module.tier.to_string(),
-            module.weights_bytes,
-            module.reason
-        ))?;
+    // People have read the plan on stderr; a file or a pipe gets it too.
+    if !std::io::stdout().is_terminal() {
+        output::line(&ladder.plan.describe())?;
     }
     Ok(0)
 }

@@ -34,6 +34,8 @@ impl<T: Plain> Scratch<T> {
     pub fn resize(&mut self, len: usize) -> &mut [T] {
         let lines = (len * size_of::<T>()).div_ceil(64);
         if lines > self.lines.len() {
+            // Exactly: plans count these bytes.
+            self.lines.reserve_exact(lines - self.lines.len());
             self.lines.resize(lines, Line([0; 64]));
         }
         self.len = len;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use checkpoint::{Checkpoint, Dtype, ModuleKind, TensorEntry, expected_tensors, modules};
+use checkpoint::{Checkpoint, Dtype, ModuleKind, Requirement, TensorEntry, expected_tensors, modules};
 use device::cpu::{Precision, readable};
 use placement::{DtypeChoice, Plan, Tier};
 
@@ -45,7 +45,7 @@ impl<'a> Layout<'a> {
         check_supported(config)?;
         let tiers = tiers(checkpoint, plan, virtual_devices)?;
         let mut layout = Layout {
-            numbers: Numbers::of(plan, checkpoint),
+            numbers: Numbers::of(plan),
             resident: Vec::new(),
             streamed: BTreeMap::new(),
             embedding_on_disk: None,
@@ -53,8 +53,8 @@ impl<'a> Layout<'a> {
         };
         for expected in expected_tensors(config) {
             // A tied head is the embedding, whatever a file says.
-            let tied = config.tie_word_embeddings && expected.name == "lm_head.weight";
-            if let Some(entry) = checkpoint.inventory.get(&expected.name).filter(|_| !tied) {
+            let needed = expected.requirement == Requirement::Required;
+            if let Some(entry) = checkpoint.inventory.get(&expected.name).filter(|_| needed) {
                 let (kind, tier) = tiers[expected.module];
                 layout.place(entry, kind, tier, config.tie_word_embeddings)?;
             }
@@ -87,7 +87,7 @@ impl<'a> Layout<'a> {
 }
 
 impl Numbers {
-    fn of(plan: &Plan, checkpoint: &Checkpoint) -> Self {
+    fn of(plan: &Plan) -> Self {
         // The plan's word comes from the same enumeration; anything else would be a plan of a newer version.
         let choice = DtypeChoice::parse(plan.dtype).unwrap_or_default();
         let precision = match choice {
@@ -95,8 +95,7 @@ impl Numbers {
             DtypeChoice::Int8 => Precision::Int8,
             _ => Precision::Native,
         };
-        let stored_f32 = choice == DtypeChoice::Auto && checkpoint.config.dtype == Some(Dtype::F32);
-        Numbers { choice, precision, kv_f32: choice == DtypeChoice::F32 || stored_f32 }
+        Numbers { choice, precision, kv_f32: plan.kv_dtype == "f32" }
     }
 }
 
@@ -118,13 +117,6 @@ fn kept(choice: DtypeChoice, entry: &TensorEntry) -> Result<Dtype, LoadError> {
     if entry.shape.len() < 2 {
         return if plain { Ok(entry.dtype) } else { Err(refused()) };
     }
-    let columns = entry.shape.last().copied().unwrap_or(0);
-    let dtype = match choice {
-        DtypeChoice::Bf16 if plain => Dtype::BF16,
-        DtypeChoice::F16 if plain => Dtype::F16,
-        DtypeChoice::Int8 if plain && columns.is_multiple_of(Dtype::Q8_0.block_elements()) => Dtype::Q8_0,
-        _ if entry.dtype == Dtype::F64 => Dtype::F32,
-        _ => entry.dtype,
-    };
+    let dtype = choice.kept(entry.dtype, &entry.shape);
     if readable(dtype) { Ok(dtype) } else { Err(refused()) }
 }

@@ -85,6 +85,7 @@ impl Wish {
             context: self.context,
             concurrency: self.concurrency,
             dtype: self.dtype,
+            disk: false,
         };
         plan(&checkpoint.config, &checkpoint.inventory, &self.machine, &limits).expect("a plan")
     }

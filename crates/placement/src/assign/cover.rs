@@ -1,0 +1,120 @@
+//! Covers a range of blocks with cards, each a contiguous run: the least time, then the fewest cuts, then in the cards' order.
+use super::kinds::{Kinds, Sums};
+use crate::problem::Problem;
+use crate::score::{HOP_NS, read_ns};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// A run of blocks and the kind of card that takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    pub kind: usize,
+    pub from: usize,
+    pub to: usize,
+}
+
+/// What is to be covered.
+pub(super) struct Cover<'a> {
+    pub problem: &'a Problem,
+    pub kinds: &'a Kinds,
+    pub sums: &'a Sums,
+    pub range: Range<usize>,
+    /// The cards that may be used.
+    pub set: usize,
+    /// The kind of card before the range and after it, where one is.
+    pub before: Option<usize>,
+    pub after: Option<usize>,
+}
+
+/// Time with hops, cuts, and steps back in the cards' order.
+type Cost = (u64, u64, u64);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    set: usize,
+    at: usize,
+    last: Option<usize>,
+}
+
+impl Cover<'_> {
+    /// The runs, in order; `None` if the cards do not reach.
+    pub fn best(&self) -> Option<Vec<Run>> {
+        let times = self.times();
+        let start = Place { set: 0, at: self.range.start, last: self.before };
+        let mut reached: BTreeMap<Place, (Cost, Option<(Place, Run)>)> = BTreeMap::from([(start, ((0, 0, 0), None))]);
+        let mut best: Option<(Cost, Place)> = None;
+        // A larger set has a larger number: every place is final when it comes up.
+        let mut next = Some(start);
+        while let Some(place) = next {
+            let (cost, _) = reached[&place];
+            if place.at == self.range.end {
+                let hop = u64::from(place.last != self.after || self.after.is_none());
+                let whole = (cost.0 + hop * HOP_NS, cost.1 + hop, cost.2);
+                if best.is_none_or(|(least, _)| whole < least) {
+                    best = Some((whole, place));
+                }
+            } else {
+                for (to, to_cost, run) in self.steps(&times, place, cost) {
+                    let better = reached.get(&to).is_none_or(|(known, _)| to_cost < *known);
+                    if better {
+                        reached.insert(to, (to_cost, Some((place, run))));
+                    }
+                }
+            }
+            next =
+                reached.range((std::ops::Bound::Excluded(place), std::ops::Bound::Unbounded)).next().map(|(at, _)| *at);
+        }
+        let mut runs = Vec::new();
+        let mut place = best?.1;
+        while let Some((before, run)) = reached[&place].1 {
+            runs.push(run);
+            place = before;
+        }
+        runs.reverse();
+        Some(runs)
+    }
+
+    fn steps(&self, times: &[Vec<u64>], place: Place, cost: Cost) -> Vec<(Place, Cost, Run)> {
+        let mut steps = Vec::new();
+        for (kind, of) in self.kinds.kinds.iter().enumerate() {
+            if self.kinds.count(place.set, kind) >= self.kinds.count(self.set, kind) {
+                continue;
+            }
+            let reach = self.sums.reach(of, place.at).min(self.range.end);
+            // Where all cards are equally fast, a shorter run is never better.
+            let shortest = if self.one_rate() { reach } else { place.at + 1 };
+            for to in shortest.max(place.at + 1)..=reach {
+                // A second run of one kind is on a twin; only the module before the range can be on the very same card.
+                let hop = u64::from(place.set != 0 || place.last != Some(kind));
+                let back = u64::from(place.last.is_some_and(|last| self.first_card(last) > self.first_card(kind)));
+                let time = cost.0 + times[kind][to] - times[kind][place.at] + hop * HOP_NS;
+                let run = Run { kind, from: place.at, to };
+                let place = Place { set: self.kinds.with(place.set, kind), at: to, last: Some(kind) };
+                steps.push((place, (time, cost.1 + hop, cost.2 + back), run));
+            }
+        }
+        steps
+    }
+
+    fn one_rate(&self) -> bool {
+        self.problem.cards.windows(2).all(|pair| pair[0].rate == pair[1].rate)
+    }
+
+    fn first_card(&self, kind: usize) -> usize {
+        self.kinds.kinds[kind].cards[0]
+    }
+
+    /// For each kind the time of the first `i` blocks.
+    fn times(&self) -> Vec<Vec<u64>> {
+        let times = |kind: usize| {
+            let rate = self.problem.cards[self.first_card(kind)].rate;
+            let blocks = &self.problem.items[1..=self.problem.layers()];
+            let sums = blocks.iter().scan(0u64, |sum, item| {
+                *sum += read_ns(item.active, rate);
+                Some(*sum)
+            });
+            std::iter::once(0).chain(sums).collect()
+        };
+        (0..self.kinds.kinds.len()).map(times).collect()
+    }
+}

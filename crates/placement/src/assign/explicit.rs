@@ -1,0 +1,114 @@
+//! A map that was given.
+use super::split::HostNeed;
+use super::{Assigned, Refusal};
+use crate::problem::Problem;
+use crate::{PlanError, Shortage, Tier, suggest};
+
+/// Follows the map, and checks that it fits.
+pub(super) fn explicit(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Result<Assigned, Refusal> {
+    check_keys(problem, map, names).map_err(Refusal::Wrong)?;
+    let mut assigned = Assigned { tiers: Vec::new(), notes: Vec::new() };
+    for (index, name) in names.iter().enumerate() {
+        let follows = problem.tied && index == problem.head();
+        let tier = match tier_of(map, name) {
+            found if follows => {
+                let embedding = assigned.tiers[0];
+                if found.is_some_and(|tier| tier != embedding) {
+                    assigned.notes.push(format!(
+                        "{name} shares the weights of {} and is where those are, on {embedding}",
+                        names[0]
+                    ));
+                }
+                embedding
+            }
+            Some(tier) => tier,
+            None => return Err(Refusal::Wrong(missing(name))),
+        };
+        assigned.tiers.push(tier);
+    }
+    let norm = problem.norm();
+    if assigned.tiers[norm] == Tier::Disk {
+        assigned.tiers[norm] = Tier::Cpu;
+        assigned.notes.push(format!("{} is a few kilobytes and is kept in host memory, not on disk", names[norm]));
+    }
+    match shortage(problem, &assigned.tiers) {
+        Some(shortage) => Err(Refusal::Short(Box::new(shortage))),
+        None => Ok(assigned),
+    }
+}
+
+fn missing(name: &str) -> PlanError {
+    PlanError::DeviceMap {
+        module: name.to_owned(),
+        expected: "a tier for every module".to_owned(),
+        found: "none; name it, a module above it, or \"\" for all".to_owned(),
+    }
+}
+
+/// Whether `key` is the module or stands above it.
+fn covers(key: &str, name: &str) -> bool {
+    key.is_empty() || name == key || name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn tier_of(map: &[(String, Tier)], name: &str) -> Option<Tier> {
+    map.iter().filter(|(key, _)| covers(key, name)).max_by_key(|(key, _)| key.len()).map(|(_, tier)| *tier)
+}
+
+fn check_keys(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Result<(), PlanError> {
+    for (key, tier) in map {
+        let wrong = |expected: &str, found: String| {
+            Err(PlanError::DeviceMap { module: key.clone(), expected: expected.to_owned(), found })
+        };
+        if let Some(block) = names.iter().find(|name| covers(name, key) && *name != key) {
+            return wrong("blocks as wholes", format!("a part of {block}; give {block} a tier"));
+        }
+        if !names.iter().any(|name| covers(key, name)) {
+            return wrong("a module of the model", format!("no such module; {}", hint(key, names)));
+        }
+        if let Tier::Gpu(card) = tier
+            && *card >= problem.cards.len()
+        {
+            return wrong("a card that is there", format!("{card}, of {} cards", problem.cards.len()));
+        }
+    }
+    Ok(())
+}
+
+/// The module that was probably meant: a slip away, or one that ends alike; else all there are.
+fn hint(key: &str, names: &[&str]) -> String {
+    let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
+    let alike = || names.iter().copied().find(|name| last(name) == last(key));
+    match suggest::nearest(key, names.iter().copied()).or_else(alike) {
+        Some(name) => format!("did you mean {name}?"),
+        None => format!(
+            "the modules are {}, blocks up to {}, {}",
+            names[0],
+            names[names.len() - 3],
+            names[names.len() - 2..].join(", ")
+        ),
+    }
+}
+
+fn shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
+    for (index, card) in problem.cards.iter().enumerate() {
+        let on = || tiers.iter().zip(&problem.items).filter(|(tier, _)| **tier == Tier::Gpu(index));
+        let weights: u64 = on().map(|(_, item)| item.weights).sum();
+        let all = weights + on().map(|(_, item)| item.kv).sum::<u64>();
+        let short = |what: &str, limit: String, need_bytes: u64, have_bytes: u64| Shortage {
+            what: format!("{what} of the modules that the map puts there"),
+            tier: Tier::Gpu(index),
+            limit,
+            need_bytes,
+            have_bytes,
+            short_bytes: need_bytes - have_bytes,
+        };
+        if all > card.space() {
+            let limit = format!("free memory of {index} beside activations, staging and driver");
+            return Some(short("weights, keys and values", limit, all, card.space()));
+        }
+        if weights > card.budget {
+            return Some(short("weights", card.budget_name.clone(), weights, card.budget));
+        }
+    }
+    HostNeed::of(problem, tiers).shortage(problem, "the modules that the map puts there")
+}

@@ -1,0 +1,81 @@
+//! Which module goes to which tier.
+mod auto;
+mod cover;
+mod explicit;
+mod kinds;
+mod pack;
+mod sequence;
+mod split;
+
+#[cfg(test)]
+mod proofs;
+
+pub(crate) use split::HostNeed;
+
+use crate::problem::Problem;
+use crate::score::score;
+use crate::{DeviceMapMode, PlanError, Shortage, Tier};
+
+/// A tier for each module, in their order, and what there is to say about how it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Assigned {
+    pub tiers: Vec<Tier>,
+    pub notes: Vec<String>,
+}
+
+impl Assigned {
+    fn plain(tiers: Vec<Tier>) -> Assigned {
+        Assigned { tiers, notes: Vec::new() }
+    }
+}
+
+/// Why nothing was found.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Refusal {
+    /// It does not fit.
+    Short(Box<Shortage>),
+    /// The map that was given is wrong.
+    Wrong(PlanError),
+}
+
+/// Where each module is among the cards; `None`: off them.
+type OnCards = Vec<Option<usize>>;
+
+/// Puts every module on a tier. Names are those of the modules, for messages.
+pub(crate) fn assign(problem: &Problem, mode: &DeviceMapMode, names: &[&str]) -> Result<Assigned, Refusal> {
+    let off = || vec![None; problem.items.len()];
+    let short =
+        |on_cards: OnCards| split::least(problem, &on_cards, false).map_err(Refusal::Short).map(Assigned::plain);
+    match mode {
+        DeviceMapMode::Auto => auto::best(problem).map_err(Refusal::Short),
+        DeviceMapMode::Sequential => short(sequence::sequential(problem)),
+        DeviceMapMode::Balanced => unless_auto_keeps_more(problem, short(sequence::balanced(problem, 0)), mode),
+        DeviceMapMode::BalancedLow0 => unless_auto_keeps_more(problem, short(sequence::balanced(problem, 1)), mode),
+        DeviceMapMode::Cpu => short(off()),
+        DeviceMapMode::Disk => split::least(problem, &off(), true).map_err(Refusal::Short).map(Assigned::plain),
+        DeviceMapMode::Explicit(map) => explicit::explicit(problem, map, names),
+    }
+}
+
+/// A balanced placement keeps modules and cards in their order; where that order alone spills, what `auto` found is taken.
+fn unless_auto_keeps_more(
+    problem: &Problem,
+    balanced: Result<Assigned, Refusal>,
+    mode: &DeviceMapMode,
+) -> Result<Assigned, Refusal> {
+    let off = |assigned: &Assigned| score(problem, &assigned.tiers).off_bytes;
+    let balanced_off = balanced.as_ref().map_or(u64::MAX, off);
+    if balanced_off == 0 {
+        return balanced;
+    }
+    match auto::best(problem) {
+        Ok(mut best) if off(&best) < balanced_off => {
+            best.notes.push(format!(
+                "device map {} would leave more off the cards than auto does: auto is taken",
+                mode.name()
+            ));
+            Ok(best)
+        }
+        _ => balanced,
+    }
+}

@@ -1,0 +1,144 @@
+//! Blocks of different sizes packed onto cards in any order.
+//!
+//! Where all blocks are alike, runs lose nothing: how many blocks a card holds is all that counts. Where they differ (a dense first block, mixed
+//! quantisation), an order with several runs a card may keep more bytes on the cards; a copy of one hidden state more is far cheaper than a
+//! module that is off the cards.
+use super::OnCards;
+use crate::problem::Problem;
+use std::collections::BTreeMap;
+
+/// What people are told.
+pub(super) const NOTE: &str =
+    "blocks differ in size, and an order with several runs a card keeps more of them on the cards than one run a card";
+
+/// Fillings of a card that are looked at before giving up. Models have two or three sizes of blocks and need a few thousand.
+const FILLINGS_MAX: usize = 200_000;
+
+/// Modules that nothing tells apart.
+struct Class {
+    weights: u64,
+    all: u64,
+    items: Vec<usize>,
+}
+
+/// The most bytes that cards from one on can hold of what is left, and how the first of them is filled for that.
+type Best = (u64, Vec<usize>);
+
+struct Search<'a> {
+    problem: &'a Problem,
+    classes: Vec<Class>,
+    /// By card and by what is left of each class.
+    known: BTreeMap<(usize, Vec<usize>), Best>,
+    fillings_left: usize,
+}
+
+/// A card for as many bytes as cards can hold, if that leaves fewer than `off_bytes` off them.
+pub(super) fn pack(problem: &Problem, off_bytes: u64) -> Option<OnCards> {
+    let blocks = &problem.items[1..=problem.layers()];
+    let alike = blocks.windows(2).all(|pair| (pair[0].weights, pair[0].kv) == (pair[1].weights, pair[1].kv));
+    let total: u64 = problem.items.iter().map(|item| item.weights).sum();
+    let room: u64 = problem.cards.iter().map(|card| card.budget.min(card.space())).fold(0, u64::saturating_add);
+    if (alike && off_bytes < u64::MAX) || total.saturating_sub(room) >= off_bytes {
+        return None;
+    }
+    let classes = classes(problem);
+    let left: Vec<usize> = classes.iter().map(|class| class.items.len()).collect();
+    let mut search = Search { problem, classes, known: BTreeMap::new(), fillings_left: FILLINGS_MAX };
+    let held = search.most(0, &left);
+    (total - held < off_bytes).then(|| search.laid_out(left))
+}
+
+fn classes(problem: &Problem) -> Vec<Class> {
+    let mut classes: Vec<Class> = Vec::new();
+    for (index, item) in problem.items.iter().enumerate() {
+        if problem.tied && index == problem.head() {
+            continue;
+        }
+        let (weights, all) = (item.weights, item.weights.saturating_add(item.kv));
+        match classes.iter_mut().find(|class| (class.weights, class.all) == (weights, all)) {
+            Some(class) => class.items.push(index),
+            None => classes.push(Class { weights, all, items: vec![index] }),
+        }
+    }
+    classes.sort_by_key(|class| std::cmp::Reverse(class.all));
+    classes
+}
+
+impl Search<'_> {
+    /// The most bytes that the cards from `card` on hold of what is left.
+    fn most(&mut self, card: usize, left: &[usize]) -> u64 {
+        if card == self.problem.cards.len() || left.iter().all(|count| *count == 0) {
+            return 0;
+        }
+        if let Some((held, _)) = self.known.get(&(card, left.to_vec())) {
+            return *held;
+        }
+        let room = (self.problem.cards[card].budget, self.problem.cards[card].space());
+        let mut fillings = Vec::new();
+        self.fillings(left, 0, room, &mut vec![0; left.len()], &mut fillings);
+        let mut best: Best = (0, vec![0; left.len()]);
+        for filling in fillings {
+            let rest: Vec<usize> = left.iter().zip(&filling).map(|(left, taken)| left - taken).collect();
+            let here: u64 = filling.iter().zip(&self.classes).map(|(count, class)| *count as u64 * class.weights).sum();
+            let held = here + self.most(card + 1, &rest);
+            if held > best.0 {
+                best = (held, filling);
+            }
+        }
+        let held = best.0;
+        self.known.insert((card, left.to_vec()), best);
+        held
+    }
+
+    /// All fillings of one card to which nothing can be added.
+    fn fillings(
+        &mut self,
+        left: &[usize],
+        class: usize,
+        room: (u64, u64),
+        taken: &mut Vec<usize>,
+        found: &mut Vec<Vec<usize>>,
+    ) {
+        if self.fillings_left == 0 {
+            return;
+        }
+        let Some(of) = self.classes.get(class) else {
+            self.fillings_left -= 1;
+            let more = |(at, of): (usize, &Class)| taken[at] < left[at] && of.weights <= room.0 && of.all <= room.1;
+            if !self.classes.iter().enumerate().any(more) {
+                found.push(taken.clone());
+            }
+            return;
+        };
+        let (weights, all) = (of.weights, of.all);
+        let by = |room: u64, each: u64| {
+            room.checked_div(each).map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX))
+        };
+        let most = left[class].min(by(room.0, weights)).min(by(room.1, all));
+        for count in (0..=most).rev() {
+            taken[class] = count;
+            let used = count as u64;
+            self.fillings(left, class + 1, (room.0 - used * weights, room.1 - used * all), taken, found);
+        }
+        taken[class] = 0;
+    }
+
+    /// Items in their order to cards in their order.
+    fn laid_out(&self, mut left: Vec<usize>) -> OnCards {
+        let mut on_cards = vec![None; self.problem.items.len()];
+        let mut items: Vec<_> = self.classes.iter().map(|class| class.items.iter()).collect();
+        for card in 0..self.problem.cards.len() {
+            let Some((_, filling)) = self.known.get(&(card, left.clone())) else { break };
+            for (class, count) in filling.iter().enumerate() {
+                for item in items[class].by_ref().take(*count) {
+                    on_cards[*item] = Some(card);
+                }
+                left[class] -= count;
+            }
+        }
+        if self.problem.tied {
+            on_cards[self.problem.head()] = on_cards[0];
+        }
+        on_cards
+    }
+}

@@ -1,0 +1,195 @@
+//! What is off the cards is divided between host memory and disk.
+//!
+//! The blocks on disk are the first or the last of the run that is off the cards, as few as the host needs; embedding and head may stay on
+//! disk too. Keys and values of blocks on disk are in host memory, and so are two buffers of the largest module that is streamed.
+use super::OnCards;
+use crate::problem::Problem;
+use crate::score::score;
+use crate::{Shortage, Tier};
+
+/// One way of dividing.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    embedding_on_disk: bool,
+    head_on_disk: bool,
+    /// Blocks on disk are the first ones of those off the cards.
+    from_front: bool,
+}
+
+/// All divisions worth a look, for a placement on cards: `(tiers)` of each that fits. The tiers of modules on cards are kept.
+pub(super) fn ways(problem: &Problem, on_cards: &OnCards, all_on_disk: bool) -> Vec<Vec<Tier>> {
+    let off_blocks: Vec<usize> = (1..=problem.layers()).filter(|i| on_cards[*i].is_none()).collect();
+    let mut found: Vec<Vec<Tier>> = Vec::new();
+    for way in candidates(problem, on_cards) {
+        let counts = if all_on_disk { off_blocks.len()..=off_blocks.len() } else { 0..=off_blocks.len() };
+        if let Some(tiers) = fewest_on_disk(problem, on_cards, &off_blocks, way, counts)
+            && !found.contains(&tiers)
+        {
+            found.push(tiers);
+        }
+    }
+    found
+}
+
+/// The best of all divisions.
+///
+/// # Errors
+/// What the host lacks in the division that needs the least of it.
+pub(super) fn least(problem: &Problem, on_cards: &OnCards, all_on_disk: bool) -> Result<Vec<Tier>, Box<Shortage>> {
+    let ways = ways(problem, on_cards, all_on_disk);
+    ways.into_iter().min_by_key(|tiers| score(problem, tiers)).ok_or_else(|| Box::new(shortage(problem, on_cards)))
+}
+
+fn candidates(problem: &Problem, on_cards: &OnCards) -> Vec<Way> {
+    let may = |index: usize| problem.may_stream(index) && on_cards[index].is_none();
+    let (embedding, head) = (may(0), may(problem.head()) && !problem.tied);
+    let mut ways = Vec::new();
+    for embedding_on_disk in [false, true] {
+        for head_on_disk in [false, true] {
+            for from_front in [false, true] {
+                if (embedding || !embedding_on_disk) && (head || !head_on_disk) {
+                    ways.push(Way { embedding_on_disk, head_on_disk, from_front });
+                }
+            }
+        }
+    }
+    ways
+}
+
+fn fewest_on_disk(
+    problem: &Problem,
+    on_cards: &OnCards,
+    off_blocks: &[usize],
+    way: Way,
+    counts: std::ops::RangeInclusive<usize>,
+) -> Option<Vec<Tier>> {
+    let base = tiers(problem, on_cards, way);
+    let mut need = HostNeed::of(problem, &base);
+    let enough_disk = |need: &HostNeed| need.disk_weights <= problem.disk_budget;
+    for count in 0..=off_blocks.len() {
+        if counts.contains(&count) && need.fits(problem) && enough_disk(&need) {
+            let mut tiers = base;
+            let on_disk = if way.from_front { &off_blocks[..count] } else { &off_blocks[off_blocks.len() - count..] };
+            on_disk.iter().for_each(|&block| tiers[block] = Tier::Disk);
+            return Some(tiers);
+        }
+        let next = if way.from_front { off_blocks.get(count) } else { off_blocks.iter().rev().nth(count) };
+        if !problem.may_stream(1) {
+            return None;
+        }
+        need.move_to_disk(problem, *next?);
+    }
+    None
+}
+
+/// The tiers with all off blocks in host memory.
+fn tiers(problem: &Problem, on_cards: &OnCards, way: Way) -> Vec<Tier> {
+    let off = |index: usize| {
+        let disk = (index == 0 && way.embedding_on_disk)
+            || (index == problem.head() && (way.head_on_disk || (problem.tied && way.embedding_on_disk)));
+        if disk { Tier::Disk } else { Tier::Cpu }
+    };
+    on_cards.iter().enumerate().map(|(index, on)| on.map_or_else(|| off(index), Tier::Gpu)).collect()
+}
+
+/// What a placement asks of the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct HostNeed {
+    pub weights: u64,
+    pub kv: u64,
+    /// Weights that stay on disk.
+    pub disk_weights: u64,
+    /// The largest module that is streamed.
+    pub streamed_max: u64,
+    /// Whether the CPU multiplies with anything.
+    pub computes: bool,
+}
+
+impl HostNeed {
+    pub fn of(problem: &Problem, tiers: &[Tier]) -> HostNeed {
+        let mut need = HostNeed::default();
+        for (index, tier) in tiers.iter().enumerate().filter(|(_, tier)| !tier.is_gpu()) {
+            need.weights += problem.items[index].weights;
+            need.kv += problem.items[index].kv;
+            let block_or_head = problem.is_computed(index) && index != problem.norm();
+            need.computes |= block_or_head && problem.items[index].weights > 0;
+            if *tier == Tier::Disk {
+                need.move_to_disk(problem, index);
+            }
+        }
+        need
+    }
+
+    /// Moves a module from host memory to disk.
+    fn move_to_disk(&mut self, problem: &Problem, index: usize) {
+        let weights = problem.items[index].weights;
+        self.weights -= weights;
+        self.disk_weights += weights;
+        if problem.is_computed(index) {
+            self.streamed_max = self.streamed_max.max(weights);
+        }
+    }
+
+    /// Two modules that are streamed: one in use, one being read.
+    pub fn stream_buffers(&self) -> u64 {
+        self.streamed_max.saturating_mul(2)
+    }
+
+    /// All bytes on the host.
+    pub fn total(&self, problem: &Problem) -> u64 {
+        let fixed = problem.host.fixed;
+        let activations = if self.computes { fixed.activations } else { 0 };
+        [self.weights, self.kv, self.stream_buffers(), activations, fixed.staging, fixed.reserve]
+            .into_iter()
+            .fold(0u64, u64::saturating_add)
+    }
+
+    pub fn fits(&self, problem: &Problem) -> bool {
+        self.weights <= problem.host.budget && self.total(problem) <= problem.host.usable
+    }
+
+    /// What is short, if anything is.
+    pub fn shortage(&self, problem: &Problem, what: &str) -> Option<Shortage> {
+        let host = &problem.host;
+        let limits = [
+            ("the weights", self.weights, host.budget, host.budget_name.clone(), Tier::Cpu),
+            ("all", self.total(problem), host.usable, format!("90% of {}", host.limit), Tier::Cpu),
+            ("the weights", self.disk_weights, problem.disk_budget, "max_memory of disk".to_owned(), Tier::Disk),
+        ];
+        let worst = limits.into_iter().max_by_key(|(_, need, have, ..)| need.saturating_sub(*have))?;
+        let (part, need_bytes, have_bytes, limit, tier) = worst;
+        let short_bytes = need_bytes.saturating_sub(have_bytes);
+        let what = format!("{part} of {what}");
+        (short_bytes > 0).then_some(Shortage { what, tier, limit, need_bytes, have_bytes, short_bytes })
+    }
+}
+
+/// What the host lacks in the division that needs the least of it.
+pub(super) fn shortage(problem: &Problem, on_cards: &OnCards) -> Shortage {
+    let off_blocks: Vec<usize> = (1..=problem.layers()).filter(|i| on_cards[*i].is_none()).collect();
+    let mut least: Option<Shortage> = None;
+    for way in candidates(problem, on_cards) {
+        for all in [false, true] {
+            let mut tiers = tiers(problem, on_cards, way);
+            if all && problem.may_stream(1) {
+                off_blocks.iter().for_each(|&block| tiers[block] = Tier::Disk);
+            }
+            let what = if on_cards.iter().any(Option::is_some) { "what the cards do not hold" } else { "the model" };
+            let found = HostNeed::of(problem, &tiers).shortage(problem, what);
+            if let Some(found) = found
+                && least.as_ref().is_none_or(|least| found.short_bytes < least.short_bytes)
+            {
+                least = Some(found);
+            }
+        }
+    }
+    // Some division is short of something, or one would have been found.
+    least.unwrap_or_else(|| Shortage {
+        what: "the model".to_owned(),
+        tier: Tier::Cpu,
+        limit: problem.host.limit.clone(),
+        need_bytes: 0,
+        have_bytes: problem.host.usable,
+        short_bytes: 0,
+    })
+}

@@ -1,0 +1,53 @@
+//! How many bytes everything takes. The engine sizes its buffers with the same constants, so that what was planned is what is used.
+mod activations;
+mod kv;
+mod weights;
+
+pub use activations::{ActivationWidths, activation_bytes};
+pub use kv::kv_layer_bytes;
+pub use weights::{ModuleWeights, Weights};
+
+use crate::Limits;
+use checkpoint::ModelConfig;
+
+/// Most rows of one forward pass.
+pub const CHUNK_TOKENS: usize = 512;
+/// Positions of one KV block.
+pub const KV_BLOCK_TOKENS: usize = 32;
+/// Most rows whose logits one pass computes.
+pub const LOGITS_ROWS: usize = 64;
+/// Most threads that read at a time.
+pub const READERS_MAX: usize = 8;
+/// What one reader holds of a tensor that is converted on its way: 4 MiB as stored, and those numbers as f32.
+pub const STAGING_PER_READER_BYTES: u64 = 12 << 20;
+/// Buffers on a card through which weights arrive and are converted.
+pub const CARD_STAGING_BYTES: u64 = 64 << 20;
+/// Pinned host memory through which weights go to the cards.
+pub const PINNED_RING_BYTES: u64 = 128 << 20;
+/// What a driver, its libraries and their kernels keep on a card.
+pub const DRIVER_BYTES: u64 = 768 << 20;
+/// What the program itself takes on the host: code, stacks, tokenizer, headers.
+pub const PROGRAM_BYTES: u64 = 128 << 20;
+
+/// What a model takes under limits, apart from its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// Keys and values of one block of the model, for all sequences.
+    pub kv_per_layer_bytes: u64,
+    /// KV blocks of [`KV_BLOCK_TOKENS`] positions.
+    pub kv_blocks: usize,
+    /// Buffers of one forward pass, on each tier that computes.
+    pub activations_bytes: u64,
+}
+
+impl Footprint {
+    /// The footprint of a model under limits.
+    pub fn of(config: &ModelConfig, limits: &Limits) -> Footprint {
+        let kv_blocks = limits.context.div_ceil(KV_BLOCK_TOKENS).saturating_mul(limits.concurrency.max(1));
+        Footprint {
+            kv_per_layer_bytes: kv_layer_bytes(config, limits.dtype.kv_f32(config), kv_blocks),
+            kv_blocks,
+            activations_bytes: activation_bytes(config, limits.context),
+        }
+    }
+}

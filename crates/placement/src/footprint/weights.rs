@@ -1,0 +1,95 @@
+//! Bytes of weights, module by module, as they are kept once loaded.
+use crate::DtypeChoice;
+use checkpoint::{Dtype, Inventory, ModelConfig, ModuleKind, Requirement, expected_tensors, modules};
+
+/// The weights of one module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleWeights {
+    /// accelerate's name.
+    pub name: String,
+    /// What it is.
+    pub kind: ModuleKind,
+    /// Bytes as kept.
+    pub bytes: u64,
+    /// Bytes that one token reads of them: not all experts, and one row of an embedding.
+    pub active_bytes: u64,
+}
+
+/// All weights of a model in one dtype.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weights {
+    /// In the order of [`checkpoint::modules`]. A tied head has no bytes of its own.
+    pub modules: Vec<ModuleWeights>,
+    /// Whether the head is the embedding: counted once, on the embedding, which a token then reads as a whole.
+    pub tied: bool,
+    /// Bytes of all that is read from the files.
+    pub stored_bytes: u64,
+    /// Whether anything would change under `--dtype int8`.
+    pub can_be_int8: bool,
+}
+
+impl Weights {
+    /// The weights of a checkpoint in the dtype that was chosen.
+    pub fn of(config: &ModelConfig, inventory: &Inventory, choice: DtypeChoice) -> Weights {
+        let named = |module: checkpoint::Module| ModuleWeights {
+            name: module.name,
+            kind: module.kind,
+            bytes: 0,
+            active_bytes: 0,
+        };
+        let mut modules: Vec<ModuleWeights> = modules(config).into_iter().map(named).collect();
+        let mut expert_bytes = vec![0u64; modules.len()];
+        let (mut stored_bytes, mut can_be_int8) = (0u64, false);
+        let needed = expected_tensors(config).into_iter().filter(|t| t.requirement == Requirement::Required);
+        for expected in needed {
+            let Some(tensor) = inventory.get(&expected.name) else { continue };
+            let kept = choice.kept(tensor.dtype, &tensor.shape);
+            let bytes = bytes_as(kept, &tensor.shape).unwrap_or(tensor.bytes);
+            modules[expected.module].bytes += bytes;
+            if expected.name.contains(".mlp.experts.") {
+                expert_bytes[expected.module] += bytes;
+            }
+            stored_bytes += tensor.bytes;
+            can_be_int8 |= DtypeChoice::Int8.kept(kept, &tensor.shape) == Dtype::Q8_0 && kept != Dtype::Q8_0;
+        }
+        let mut weights = Weights { modules, tied: config.tie_word_embeddings, stored_bytes, can_be_int8 };
+        weights.count_active(config, &expert_bytes);
+        weights
+    }
+
+    fn count_active(&mut self, config: &ModelConfig, expert_bytes: &[u64]) {
+        let share = config.moe.as_ref().map_or((1, 1), |moe| (moe.experts_per_token as u64, moe.experts.max(1) as u64));
+        for (module, experts) in self.modules.iter_mut().zip(expert_bytes) {
+            let visited = experts / share.1 * share.0;
+            module.active_bytes = match module.kind {
+                ModuleKind::Embedding if !self.tied => module.bytes / config.vocab_size.max(1) as u64,
+                _ => module.bytes - experts + visited,
+            };
+        }
+    }
+
+    /// Bytes of all modules as kept.
+    pub fn bytes(&self) -> u64 {
+        self.modules.iter().map(|module| module.bytes).sum()
+    }
+}
+
+fn bytes_as(dtype: Dtype, shape: &[usize]) -> Option<u64> {
+    let elements = shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d as u64))?;
+    dtype.bytes_for(elements)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn int8_is_34_bytes_for_32_weights_of_matrices_only() {
+        let kept = |shape: &[usize]| DtypeChoice::Int8.kept(Dtype::BF16, shape);
+        assert_eq!(bytes_as(kept(&[10, 64]), &[10, 64]), Some(20 * 34));
+        assert_eq!(kept(&[64]), Dtype::BF16);
+        assert_eq!(kept(&[10, 33]), Dtype::BF16);
+        assert_eq!(DtypeChoice::Int8.kept(Dtype::Q4K, &[10, 256]), Dtype::Q4K);
+        assert_eq!(DtypeChoice::F32.kept(Dtype::BF16, &[10, 64]), Dtype::BF16);
+    }
+}

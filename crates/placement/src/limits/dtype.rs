@@ -1,0 +1,73 @@
+use crate::PlanError;
+use checkpoint::{Dtype, ModelConfig};
+
+/// What the weights are computed as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DtypeChoice {
+    /// As stored.
+    #[default]
+    Auto,
+    /// Matrices in bf16.
+    Bf16,
+    /// Matrices in f16.
+    F16,
+    /// Everything computed in float32; weights stay as stored and are widened in registers.
+    F32,
+    /// Matrices as 32-blocks of int8 with an f16 scale: 34 bytes for 32 weights.
+    Int8,
+}
+
+impl DtypeChoice {
+    const ALL: [DtypeChoice; 5] =
+        [DtypeChoice::Auto, DtypeChoice::Bf16, DtypeChoice::F16, DtypeChoice::F32, DtypeChoice::Int8];
+
+    /// Reads `auto`, `bf16`, `f16`, `f32`, `int8`, and PyTorch's names.
+    ///
+    /// # Errors
+    /// [`PlanError::Setting`] with the choices.
+    pub fn parse(text: &str) -> Result<DtypeChoice, PlanError> {
+        let name = match text {
+            "bfloat16" => "bf16",
+            "float16" => "f16",
+            "float32" => "f32",
+            other => other,
+        };
+        DtypeChoice::ALL.into_iter().find(|choice| choice.name() == name).ok_or_else(|| PlanError::Setting {
+            key: "--dtype",
+            expected: "auto, bf16, f16, f32 or int8".to_owned(),
+            found: text.to_owned(),
+        })
+    }
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            DtypeChoice::Auto => "auto",
+            DtypeChoice::Bf16 => "bf16",
+            DtypeChoice::F16 => "f16",
+            DtypeChoice::F32 => "f32",
+            DtypeChoice::Int8 => "int8",
+        }
+    }
+
+    /// The dtype in which a tensor is kept once it is loaded: matrices follow the choice, vectors and block formats stay as stored.
+    /// f64 is kept as f32. Loader and planner both ask here.
+    pub fn kept(self, stored: Dtype, shape: &[usize]) -> Dtype {
+        let plain = matches!(stored, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
+        let columns = shape.last().copied().unwrap_or(0);
+        let whole_blocks = columns.is_multiple_of(Dtype::Q8_0.block_elements());
+        match self {
+            _ if !plain || shape.len() < 2 => stored,
+            DtypeChoice::Bf16 => Dtype::BF16,
+            DtypeChoice::F16 => Dtype::F16,
+            DtypeChoice::Int8 if whole_blocks => Dtype::Q8_0,
+            _ if stored == Dtype::F64 => Dtype::F32,
+            _ => stored,
+        }
+    }
+
+    /// Whether keys and values are kept in f32 (the oracle mode, and models stored in f32) rather than in bf16.
+    pub fn kv_f32(self, config: &ModelConfig) -> bool {
+        self == DtypeChoice::F32 || (self == DtypeChoice::Auto && config.dtype == Some(Dtype::F32))
+    }
+}

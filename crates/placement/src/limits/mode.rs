@@ -1,0 +1,79 @@
+use crate::{PlanError, Tier, suggest};
+
+/// How modules are spread over the tiers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum DeviceMapMode {
+    /// As few bytes off the cards as possible, then the least time a token, then the fewest cuts.
+    #[default]
+    Auto,
+    /// The same weights on each card.
+    Balanced,
+    /// As balanced, with the first card left as empty as can be.
+    BalancedLow0,
+    /// Each card filled before the next.
+    Sequential,
+    /// Everything in host memory.
+    Cpu,
+    /// Blocks and head stay in the checkpoint's files.
+    Disk,
+    /// Module -> tier, in accelerate's names; a name stands for all modules below it, `""` for all.
+    Explicit(Vec<(String, Tier)>),
+}
+
+impl DeviceMapMode {
+    const WORDS: [(&str, DeviceMapMode); 6] = [
+        ("auto", DeviceMapMode::Auto),
+        ("balanced", DeviceMapMode::Balanced),
+        ("balanced_low_0", DeviceMapMode::BalancedLow0),
+        ("sequential", DeviceMapMode::Sequential),
+        ("cpu", DeviceMapMode::Cpu),
+        ("disk", DeviceMapMode::Disk),
+    ];
+
+    /// Reads one of the words; a map is read with [`DeviceMapMode::explicit`].
+    ///
+    /// # Errors
+    /// [`PlanError::Setting`] with the choices.
+    pub fn parse(text: &str) -> Result<DeviceMapMode, PlanError> {
+        let found = DeviceMapMode::WORDS.into_iter().find(|(word, _)| *word == text);
+        found.map(|(_, mode)| mode).ok_or_else(|| {
+            let hint = suggest::nearest(text, DeviceMapMode::WORDS.iter().map(|(word, _)| *word));
+            let hint = hint.map_or_else(String::new, |word| format!(" (did you mean {word}?)"));
+            PlanError::Setting {
+                key: "--device-map",
+                expected: "auto, balanced, balanced_low_0, sequential, cpu, disk, or a JSON file of module -> tier"
+                    .to_owned(),
+                found: format!("{text}{hint}"),
+            }
+        })
+    }
+
+    /// A map in accelerate's form: module names, and `0`, `cuda:0`, `cpu` or `disk`.
+    ///
+    /// # Errors
+    /// [`PlanError::DeviceMap`] for a tier that is none.
+    pub fn explicit<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<DeviceMapMode, PlanError> {
+        let pair = |(module, tier): (&str, &str)| match Tier::parse(tier) {
+            Some(tier) => Ok((module.to_owned(), tier)),
+            None => Err(PlanError::DeviceMap {
+                module: module.to_owned(),
+                expected: "0, 1, ..., cuda:0, cpu or disk".to_owned(),
+                found: tier.to_owned(),
+            }),
+        };
+        pairs.into_iter().map(pair).collect::<Result<_, _>>().map(DeviceMapMode::Explicit)
+    }
+
+    /// The word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            DeviceMapMode::Auto => "auto",
+            DeviceMapMode::Balanced => "balanced",
+            DeviceMapMode::BalancedLow0 => "balanced_low_0",
+            DeviceMapMode::Sequential => "sequential",
+            DeviceMapMode::Cpu => "cpu",
+            DeviceMapMode::Disk => "disk",
+            DeviceMapMode::Explicit(_) => "explicit",
+        }
+    }
+}

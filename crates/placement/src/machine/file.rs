@@ -1,0 +1,150 @@
+//! Machine files: YAML, strictly.
+//!
+//! ```yaml
+//! name: two A100 in a 64 GiB job
+//! gpus:
+//!   - {name: A100-80GB, memory: 79.25GiB}
+//!   - {name: A100-80GB, memory: 79.25GiB, free: 70GiB, read: 2TB/s, link: 25GB/s}
+//! host: {memory: 128GiB, limit: 64GiB, available: 120GiB, cores: 32, read: 180GB/s}
+//! disk: {free: 1TiB, read: 2GB/s, file_system: lustre, network: true}
+//! ```
+use super::Machine;
+use crate::{ByteSize, PlanError, suggest};
+use serde::{Deserialize, Deserializer};
+
+impl Machine {
+    /// Reads a machine file; `file` is its name, for messages.
+    ///
+    /// # Errors
+    /// [`PlanError::MachineFile`] with the line, what was expected there, and for an unknown key the one that was probably meant.
+    pub fn from_yaml(file: &str, text: &str) -> Result<Machine, PlanError> {
+        let mut machine: Machine = serde_saphyr::from_str(text).map_err(|error| refused(file, &error))?;
+        machine.check().map_err(|why| PlanError::MachineFile { file: file.to_owned(), line: 0, why })?;
+        machine.described = true;
+        if machine.name.is_empty() {
+            file.clone_into(&mut machine.name);
+        }
+        Ok(machine)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.host.total_bytes == 0 {
+            return Err("host.memory: expected more than 0 bytes".to_owned());
+        }
+        let rates = [("host.read", self.host.read_bytes_per_s), ("disk.read", self.disk.read_bytes_per_s)];
+        if let Some((key, _)) = rates.iter().find(|(_, rate)| *rate == Some(0)) {
+            return Err(format!("{key}: expected more than 0 bytes a second"));
+        }
+        for (at, gpu) in self.gpus.iter().enumerate() {
+            if gpu.total_bytes == 0 {
+                return Err(format!("gpus[{at}].memory: expected more than 0 bytes"));
+            }
+            let rates = [("read", gpu.read_bytes_per_s), ("link", gpu.link_bytes_per_s)];
+            if let Some((key, _)) = rates.iter().find(|(_, rate)| *rate == Some(0)) {
+                return Err(format!("gpus[{at}].{key}: expected more than 0 bytes a second"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refused(file: &str, error: &serde_saphyr::Error) -> PlanError {
+    let line = error.location().map_or(0, |location| location.line());
+    let why = match error.without_snippet() {
+        serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
+            let hint = suggest::nearest(field, expected.iter().copied());
+            let hint = hint.map_or_else(String::new, |key| format!(" Did you mean {key}?"));
+            format!("unknown key {field}.{hint} The keys here are {}", expected.join(", "))
+        }
+        serde_saphyr::Error::SerdeMissingField { field, .. } => format!("the key {field} is missing"),
+        other => other.to_string(),
+    };
+    PlanError::MachineFile { file: file.to_owned(), line, why }
+}
+
+/// A number of bytes, or text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(u64),
+    Text(String),
+}
+
+impl NumberOrText {
+    fn bytes<E: serde::de::Error>(self) -> Result<u64, E> {
+        match self {
+            NumberOrText::Number(bytes) => Ok(bytes),
+            NumberOrText::Text(text) => ByteSize::parse(&text).map(|size| size.bytes).map_err(E::custom),
+        }
+    }
+
+    /// `2GB/s`; without `/s` the same is meant.
+    fn bytes_per_s<E: serde::de::Error>(self) -> Result<u64, E> {
+        let NumberOrText::Text(text) = &self else { return self.bytes() };
+        let size = text.trim().strip_suffix("/s").unwrap_or(text.trim());
+        let wrong = |why| E::custom(format!("expected a rate such as 2GB/s, found {text:?}: {why}"));
+        ByteSize::parse(size).map(|size| size.bytes).map_err(wrong)
+    }
+}
+
+pub(super) fn size<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    NumberOrText::deserialize(from)?.bytes()
+}
+
+pub(super) fn optional_size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    Option::<NumberOrText>::deserialize(from)?.map(NumberOrText::bytes).transpose()
+}
+
+pub(super) fn optional_rate<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    Option::<NumberOrText>::deserialize(from)?.map(NumberOrText::bytes_per_s).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "gpus: [{name: A100-80GB, memory: 79.25GiB}, {name: A100-80GB, memory: 79.25GiB, free: 70GiB}]\n\
+                        host: {memory: 128GiB, limit: 64GiB}\ndisk: {free: 1TiB, read: 2GB/s}\n";
+
+    #[test]
+    fn the_form_of_the_design() {
+        let machine = Machine::from_yaml("a.yaml", GOOD).unwrap();
+        assert_eq!(machine.gpus.len(), 2);
+        assert_eq!(machine.gpus[0].total_bytes, 85_094_039_552);
+        assert_eq!(machine.gpus[1].free(), 70 << 30);
+        assert_eq!((machine.gpus[0].read_bytes_per_s, machine.described), (None, true));
+        assert_eq!(machine.host.really_available(), (64 << 30, "the host's limit".to_owned()));
+        assert_eq!(machine.disk.read_bytes_per_s, Some(2_000_000_000));
+    }
+
+    #[test]
+    fn mistakes_name_line_and_key() {
+        for (text, line, words) in [
+            ("gpus: []\nhost:\n  memroy: 1GiB\n", 3, "Did you mean memory?"),
+            ("hosts: {memory: 1GiB}\n", 1, "Did you mean host?"),
+            ("gpus: []\n", 1, "host is missing"),
+            ("host: {memory: 12Gb}\n", 1, "bits"),
+            ("host: {memory: 0}\n", 0, "more than 0"),
+            ("host: {memory: 1GiB}\ndisk: {read: 2GB/min}\n", 2, "2GB/s"),
+            ("host: {memory: 1GiB, read: 0}\n", 0, "host.read"),
+            ("host: {memory: 1GiB}\nhost: {memory: 2GiB}\n", 2, "host"),
+            ("gpus: [{name: x, memory: 0GiB}]\nhost: {memory: 1GiB}\n", 0, "gpus[0]"),
+        ] {
+            let error = Machine::from_yaml("m.yaml", text).unwrap_err();
+            let PlanError::MachineFile { line: found, why, .. } = &error else { panic!("{error}") };
+            assert_eq!(*found, line, "{text}: {why}");
+            assert!(why.contains(words), "{text}: {why}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn what_was_probed_can_be_read_as_a_file() {
+        let mut probed = Machine::from_yaml("a.yaml", GOOD).unwrap();
+        probed.host.limits.push(super::super::LimitFound { what: "cgroup".to_owned(), bytes: 7 << 30, used_bytes: 1 });
+        probed.host.cpu_flags = vec!["avx2".to_owned()];
+        probed.notes.push("a note".to_owned());
+        let json = serde_json::to_string(&probed).unwrap();
+        assert_eq!(Machine::from_yaml("a.yaml", &json).unwrap(), probed);
+    }
+}

@@ -1,0 +1,144 @@
+//! How fast memory is read: measured, described in a machine file, or known of a card by its name.
+use super::{Gpu, Machine};
+use crate::Tier;
+use serde::Serialize;
+
+/// Part of a card's name, and bytes a second of its memory in its maker's data sheet. The first that matches counts.
+const GPUS: [(&str, u64); 20] = [
+    ("B200", 8_000_000_000_000),
+    ("GH200", 4_900_000_000_000),
+    ("H200", 4_800_000_000_000),
+    ("H100 PCIE", 2_000_000_000_000),
+    ("H100-PCIE", 2_000_000_000_000),
+    ("H100 NVL", 3_938_000_000_000),
+    ("H100", 3_350_000_000_000),
+    ("H800", 3_350_000_000_000),
+    ("A100-40", 1_555_000_000_000),
+    ("A100-SXM4-40", 1_555_000_000_000),
+    ("A100-PCIE-40", 1_555_000_000_000),
+    ("A100 80GB PCIE", 1_935_000_000_000),
+    ("A100", 2_039_000_000_000),
+    ("L40", 864_000_000_000),
+    ("A40", 696_000_000_000),
+    ("L4", 300_000_000_000),
+    ("V100", 900_000_000_000),
+    ("4090", 1_008_000_000_000),
+    ("3090", 936_000_000_000),
+    ("T4", 320_000_000_000),
+];
+
+/// The data sheet's memory rate of a card, bytes a second, by its name.
+pub fn described_gpu(name: &str) -> Option<u64> {
+    let name = name.to_ascii_uppercase();
+    GPUS.iter().find(|(part, _)| name.contains(part)).map(|(_, rate)| *rate)
+}
+
+/// A rate and where it is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Rate {
+    /// Bytes a second.
+    pub bytes_per_s: u64,
+    /// Where it is from.
+    pub source: RateSource,
+}
+
+/// Where a rate is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RateSource {
+    /// On this machine.
+    Measured,
+    /// In a machine file.
+    Described,
+    /// The data sheet of a card of this name: nobody measured it here.
+    Default,
+}
+
+impl RateSource {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            RateSource::Measured => "measured",
+            RateSource::Described => "described",
+            RateSource::Default => "default for the card's name",
+        }
+    }
+}
+
+impl Machine {
+    /// How fast a tier is read, if that is known. A virtual device is host memory.
+    pub fn rate(&self, tier: Tier) -> Option<Rate> {
+        let typed = |rate: Option<u64>| {
+            let source = if self.described { RateSource::Described } else { RateSource::Measured };
+            rate.map(|bytes_per_s| Rate { bytes_per_s, source })
+        };
+        match tier {
+            Tier::Cpu => typed(self.host.read_bytes_per_s),
+            Tier::Disk => typed(self.disk.read_bytes_per_s),
+            Tier::Gpu(card) => {
+                let gpu = self.gpus.get(card)?;
+                typed(gpu.read_bytes_per_s).or_else(|| match gpu.is_virtual {
+                    true => self.rate(Tier::Cpu),
+                    false => gpu.default_rate(),
+                })
+            }
+        }
+    }
+}
+
+impl Gpu {
+    fn default_rate(&self) -> Option<Rate> {
+        described_gpu(&self.name).map(|bytes_per_s| Rate { bytes_per_s, source: RateSource::Default })
+    }
+}
+
+/// What orders placements where a rate is unknown. Nothing is predicted from these.
+#[derive(Debug, Clone, Copy)]
+pub struct DefaultRates {
+    /// A card.
+    pub gpu_bytes_per_s: u64,
+    /// Host memory.
+    pub host_bytes_per_s: u64,
+    /// A disk.
+    pub disk_bytes_per_s: u64,
+}
+
+impl DefaultRates {
+    /// An ordinary node.
+    pub const ORDINARY: DefaultRates = DefaultRates {
+        gpu_bytes_per_s: 1_500_000_000_000,
+        host_bytes_per_s: 50_000_000_000,
+        disk_bytes_per_s: 1_000_000_000,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drivers_names_are_recognised() {
+        assert_eq!(described_gpu("NVIDIA A100-SXM4-80GB"), Some(2_039_000_000_000));
+        assert_eq!(described_gpu("NVIDIA A100 80GB PCIe"), Some(1_935_000_000_000));
+        assert_eq!(described_gpu("NVIDIA H100 PCIe"), Some(2_000_000_000_000));
+        assert_eq!(described_gpu("NVIDIA H100 80GB HBM3"), Some(3_350_000_000_000));
+        assert_eq!(described_gpu("NVIDIA H200"), Some(4_800_000_000_000));
+        assert_eq!(described_gpu("NVIDIA L40S"), Some(864_000_000_000));
+        assert_eq!(described_gpu("A100-80GB"), Some(2_039_000_000_000));
+        assert_eq!(described_gpu("abacus"), None);
+    }
+
+    #[test]
+    fn a_rate_says_where_it_is_from() {
+        let text = "gpus: [{name: H200, memory: 1GiB}, {name: H200, memory: 1GiB, read: 1TB/s}, {name: v, memory: 1GiB, virtual: true}]\n\
+                    host: {memory: 1GiB, read: 70GB/s}\n";
+        let mut machine = Machine::from_yaml("m.yaml", text).unwrap();
+        let rate = |bytes_per_s, source| Some(Rate { bytes_per_s, source });
+        assert_eq!(machine.rate(Tier::Gpu(0)), rate(4_800_000_000_000, RateSource::Default));
+        assert_eq!(machine.rate(Tier::Gpu(1)), rate(1_000_000_000_000, RateSource::Described));
+        assert_eq!(machine.rate(Tier::Gpu(2)), rate(70_000_000_000, RateSource::Described));
+        assert_eq!(machine.rate(Tier::Disk), None);
+        machine.described = false;
+        assert_eq!(machine.rate(Tier::Cpu), rate(70_000_000_000, RateSource::Measured));
+    }
+}

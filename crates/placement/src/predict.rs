@@ -1,0 +1,172 @@
+//! How long a load should take, and how fast tokens should come, from rates that were measured, described, or known of a card.
+use crate::problem::Problem;
+use crate::score::{DISK_ROW_NS, HOP_NS};
+use crate::{Machine, Tier, TierRate};
+
+/// What to expect; none where a rate is unknown.
+pub(crate) struct Prediction {
+    pub load_s: Option<f64>,
+    pub decode_tok_s: Option<f64>,
+    pub decode_tok_s_full: Option<f64>,
+    pub rates: Vec<TierRate>,
+    /// Which rates are missing.
+    pub notes: Vec<String>,
+}
+
+pub(crate) fn predict(
+    problem: &Problem,
+    machine: &Machine,
+    tiers: &[Tier],
+    stored_bytes: u64,
+    concurrency: usize,
+) -> Prediction {
+    let kv_share = 1.0 / concurrency.max(1) as f64;
+    let per_second = |seconds: Option<f64>| seconds.filter(|s| *s > 0.0).map(|s| 1.0 / s);
+    let (rates, notes) = rates(problem, machine, tiers);
+    Prediction {
+        load_s: load_s(problem, machine, tiers, stored_bytes),
+        decode_tok_s: per_second(token_s(problem, machine, tiers, 0.0)),
+        decode_tok_s_full: per_second(token_s(problem, machine, tiers, kv_share)),
+        rates,
+        notes,
+    }
+}
+
+/// The rates of the tiers that a load or a token reads, and words for those that nobody knows.
+fn rates(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> (Vec<TierRate>, Vec<String>) {
+    let computes_on = |tier: Tier| (0..tiers.len()).any(|at| compute_tier(tiers[at]) == tier && reads(problem, at));
+    let mut used: Vec<Tier> = (0..machine.gpus.len()).map(Tier::Gpu).chain([Tier::Cpu]).collect();
+    used.retain(|tier| computes_on(*tier));
+    used.push(Tier::Disk);
+    let (mut known, mut notes) = (Vec::new(), Vec::new());
+    for tier in used {
+        match (machine.rate(tier), tier) {
+            (Some(rate), _) => {
+                known.push(TierRate { tier, bytes_per_s: rate.bytes_per_s, source: rate.source });
+            }
+            (None, Tier::Disk) => notes.push("the disk's rate is not known, so no load time is predicted".to_owned()),
+            (None, Tier::Cpu) => {
+                notes.push("host memory's rate is not known, so no tokens a second are predicted".to_owned());
+            }
+            (None, Tier::Gpu(card)) => notes.push(format!(
+                "the memory rate of {card} ({}) is not known, so no tokens a second are predicted",
+                machine.gpus[card].name
+            )),
+        }
+    }
+    (known, notes)
+}
+
+/// The disk or the slowest link, whichever takes longer: both work at once.
+fn load_s(problem: &Problem, machine: &Machine, tiers: &[Tier], stored_bytes: u64) -> Option<f64> {
+    let rate = machine.rate(Tier::Disk)?.bytes_per_s as f64;
+    let sum = |tier: Tier| -> u64 {
+        tiers.iter().zip(&problem.items).filter(|(at, _)| **at == tier).map(|(_, item)| item.weights).sum()
+    };
+    let kept: u64 = problem.items.iter().map(|item| item.weights).sum();
+    let read_share = 1.0 - sum(Tier::Disk) as f64 / kept.max(1) as f64;
+    let disk_s = stored_bytes as f64 * read_share / rate;
+    let links = machine.gpus.iter().enumerate();
+    let link_s =
+        links.filter_map(|(card, gpu)| gpu.link_bytes_per_s.map(|rate| sum(Tier::Gpu(card)) as f64 / rate as f64));
+    Some(link_s.fold(disk_s, f64::max))
+}
+
+/// Seconds of one token, with this share of the keys and values that are planned for.
+fn token_s(problem: &Problem, machine: &Machine, tiers: &[Tier], kv_share: f64) -> Option<f64> {
+    let mut seconds = 0.0;
+    for (index, tier) in tiers.iter().enumerate() {
+        let item = &problem.items[index];
+        let rate = |tier: Tier| machine.rate(tier).map(|rate| rate.bytes_per_s as f64);
+        let compute = compute_tier(*tier);
+        let kv_bytes = item.kv as f64 * kv_share;
+        if kv_bytes > 0.0 {
+            seconds += kv_bytes / rate(compute)?;
+        }
+        seconds += match tier {
+            Tier::Disk if problem.is_computed(index) => item.weights as f64 / rate(Tier::Disk)?,
+            Tier::Disk => DISK_ROW_NS as f64 / 1e9,
+            _ if item.active == 0 => 0.0,
+            _ => item.active as f64 / rate(compute)?,
+        };
+    }
+    let cuts = tiers.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    Some(seconds + cuts as f64 * HOP_NS as f64 / 1e9)
+}
+
+/// Where a module of a tier is computed: what stays on disk is computed on the CPU.
+fn compute_tier(tier: Tier) -> Tier {
+    if tier == Tier::Disk { Tier::Cpu } else { tier }
+}
+
+fn reads(problem: &Problem, index: usize) -> bool {
+    problem.items[index].active > 0 || problem.items[index].kv > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::footprint::{Footprint, ModuleWeights, Weights};
+    use crate::{DeviceMapMode, DtypeChoice, Limits, MaxMemory};
+    use checkpoint::ModuleKind;
+
+    /// Embedding, two blocks of 10 GB, norm, head of 1 GB, each 1 GB of keys and values a block.
+    fn problem(machine: &Machine) -> Problem {
+        let module = |kind, bytes, active_bytes| ModuleWeights { name: String::new(), kind, bytes, active_bytes };
+        let weights = Weights {
+            modules: vec![
+                module(ModuleKind::Embedding, 1_000_000_000, 0),
+                module(ModuleKind::Block(0), 10_000_000_000, 10_000_000_000),
+                module(ModuleKind::Block(1), 10_000_000_000, 10_000_000_000),
+                module(ModuleKind::FinalNorm, 0, 0),
+                module(ModuleKind::Head, 1_000_000_000, 1_000_000_000),
+            ],
+            tied: false,
+            stored_bytes: 22_000_000_000,
+            can_be_int8: true,
+        };
+        let footprint = Footprint { kv_per_layer_bytes: 1_000_000_000, kv_blocks: 1, activations_bytes: 0 };
+        let limits = Limits {
+            max_memory: MaxMemory::default(),
+            mode: DeviceMapMode::Auto,
+            context: 32,
+            concurrency: 1,
+            dtype: DtypeChoice::Auto,
+            disk: true,
+        };
+        Problem::new(&weights, &footprint, machine, &limits)
+    }
+
+    #[test]
+    fn bytes_over_rates() {
+        let text = "gpus: [{name: card, memory: 20GiB, read: 1TB/s, link: 2GB/s}]\n\
+                    host: {memory: 64GiB, read: 100GB/s}\ndisk: {read: 1GB/s}\n";
+        let machine = Machine::from_yaml("m", text).unwrap();
+        let problem = problem(&machine);
+        let (card, cpu, disk) = (Tier::Gpu(0), Tier::Cpu, Tier::Disk);
+        let predicted = predict(&problem, &machine, &[cpu, card, disk, cpu, cpu], 22_000_000_000, 2);
+        // The embedding, a block and the head come from the disk; the block on disk stays there.
+        assert!((predicted.load_s.unwrap() - 12.0).abs() < 1e-9);
+        let hops = 3.0 * HOP_NS as f64 / 1e9;
+        let token_s = 0.01 + 10.0 + 0.01 + hops;
+        assert!((1.0 / predicted.decode_tok_s.unwrap() - token_s).abs() < 1e-9);
+        // Of two sequences' keys and values, one reads half: 0.5 GB on the card and on the CPU.
+        let full_s = token_s + 0.0005 + 0.005;
+        assert!((1.0 / predicted.decode_tok_s_full.unwrap() - full_s).abs() < 1e-9);
+        assert_eq!(predicted.rates.len(), 3);
+        // All on the card: its link is slower than the disk would be twice over.
+        let fast_disk =
+            Machine { disk: crate::Disk { read_bytes_per_s: Some(1 << 40), ..machine.disk.clone() }, ..machine };
+        let predicted = predict(&problem, &fast_disk, &[card; 5], 22_000_000_000, 1);
+        assert!((predicted.load_s.unwrap() - 11.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_nobody_knows_is_not_predicted_and_said() {
+        let machine = Machine::from_yaml("m", "host: {memory: 64GiB}\ndisk: {read: 1GB/s}\n").unwrap();
+        let predicted = predict(&problem(&machine), &machine, &[Tier::Cpu; 5], 22_000_000_000, 1);
+        assert!(predicted.load_s.is_some() && predicted.decode_tok_s.is_none());
+        assert_eq!(predicted.notes.len(), 1, "{:?}", predicted.notes);
+        assert!(predicted.notes[0].contains("host memory's rate"));
+    }
+}

@@ -1,0 +1,204 @@
+//! The question in numbers: modules with their bytes, tiers with their room.
+use crate::footprint::{
+    CARD_STAGING_BYTES, DRIVER_BYTES, Footprint, PINNED_RING_BYTES, PROGRAM_BYTES, READERS_MAX,
+    STAGING_PER_READER_BYTES, Weights,
+};
+use crate::machine::DefaultRates;
+use crate::{Gpu, Limits, Machine, Tier};
+use checkpoint::ModuleKind;
+
+/// A module as placement sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Item {
+    pub kind: ModuleKind,
+    /// Bytes on a tier.
+    pub weights: u64,
+    /// Bytes of keys and values beside them.
+    pub kv: u64,
+    /// Bytes that a token reads of them.
+    pub active: u64,
+}
+
+/// A card and what may be put there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Card {
+    pub name: String,
+    /// Weights allowed.
+    pub budget: u64,
+    /// What sets the budget.
+    pub budget_name: String,
+    /// All that is free.
+    pub free: u64,
+    /// Activations, staging and driver.
+    pub fixed: Fixed,
+    /// Bytes a second.
+    pub rate: u64,
+    pub is_virtual: bool,
+}
+
+/// What a tier in use takes beside weights, keys and values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Fixed {
+    pub activations: u64,
+    pub staging: u64,
+    pub reserve: u64,
+}
+
+impl Fixed {
+    pub fn total(&self) -> u64 {
+        self.activations.saturating_add(self.staging).saturating_add(self.reserve)
+    }
+}
+
+impl Card {
+    /// Room for weights, keys and values together.
+    pub fn space(&self) -> u64 {
+        self.free.saturating_sub(self.fixed.total())
+    }
+
+    pub fn holds(&self, weights: u64, kv: u64) -> bool {
+        weights <= self.budget && weights.saturating_add(kv) <= self.space()
+    }
+
+    /// Whether swapping it with `other` changes nothing.
+    pub fn is_twin(&self, other: &Card) -> bool {
+        (self.budget, self.space(), self.rate) == (other.budget, other.space(), other.rate)
+    }
+}
+
+/// Host memory and what may be put there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostRoom {
+    /// The limit that is the strictest.
+    pub limit: String,
+    /// What is really available under it.
+    pub available: u64,
+    /// What may be used of that, for everything.
+    pub usable: u64,
+    /// Weights allowed.
+    pub budget: u64,
+    pub budget_name: String,
+    /// `activations` count only where the CPU computes.
+    pub fixed: Fixed,
+    pub rate: u64,
+}
+
+/// The whole question.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    /// Embedding, blocks, norm, head.
+    pub items: Vec<Item>,
+    pub tied: bool,
+    pub cards: Vec<Card>,
+    pub host: HostRoom,
+    /// Bytes that may stay on disk; 0: nothing may.
+    pub disk_budget: u64,
+    pub disk_rate: u64,
+}
+
+impl Problem {
+    pub fn new(weights: &Weights, footprint: &Footprint, machine: &Machine, limits: &Limits) -> Problem {
+        let item = |module: &crate::ModuleWeights| Item {
+            kind: module.kind,
+            weights: module.bytes,
+            kv: if matches!(module.kind, ModuleKind::Block(_)) { footprint.kv_per_layer_bytes } else { 0 },
+            active: module.active_bytes,
+        };
+        let typed_disk = limits.max_memory.get(Tier::Disk);
+        Problem {
+            items: weights.modules.iter().map(item).collect(),
+            tied: weights.tied,
+            cards: (0..machine.gpus.len()).map(|index| card(index, machine, footprint, limits)).collect(),
+            host: host(machine, footprint, limits),
+            disk_budget: if limits.allows_disk() { typed_disk.unwrap_or(u64::MAX) } else { 0 },
+            disk_rate: machine.disk.read_bytes_per_s.unwrap_or(DefaultRates::ORDINARY.disk_bytes_per_s).max(1),
+        }
+    }
+
+    pub fn layers(&self) -> usize {
+        self.items.len() - 3
+    }
+
+    /// Index of the final norm.
+    pub fn norm(&self) -> usize {
+        self.items.len() - 2
+    }
+
+    /// Index of the head.
+    pub fn head(&self) -> usize {
+        self.items.len() - 1
+    }
+
+    /// Whether a module's weights can be read for each pass. The norm cannot: it is a few kilobytes.
+    pub fn may_stream(&self, index: usize) -> bool {
+        self.disk_budget > 0 && index != self.norm()
+    }
+
+    /// Whether the CPU multiplies with it where it is off the cards: an untied embedding is only looked up.
+    pub fn is_computed(&self, index: usize) -> bool {
+        index != 0 || self.tied
+    }
+}
+
+/// Nine tenths.
+fn most(bytes: u64) -> u64 {
+    bytes / 10 * 9
+}
+
+fn card(index: usize, machine: &Machine, footprint: &Footprint, limits: &Limits) -> Card {
+    let gpu = &machine.gpus[index];
+    let rate = machine.rate(Tier::Gpu(index)).map(|rate| rate.bytes_per_s);
+    let real = |bytes| if gpu.is_virtual { 0 } else { bytes };
+    let fixed = Fixed {
+        activations: footprint.activations_bytes,
+        staging: real(CARD_STAGING_BYTES),
+        reserve: real(DRIVER_BYTES),
+    };
+    let ordinary =
+        if gpu.is_virtual { DefaultRates::ORDINARY.host_bytes_per_s } else { DefaultRates::ORDINARY.gpu_bytes_per_s };
+    let (budget, budget_name) = match limits.max_memory.get(Tier::Gpu(index)) {
+        Some(typed) => (typed, format!("max_memory of {index}")),
+        None => (most(gpu.total_bytes), format!("90% of {index} ({})", gpu.name)),
+    };
+    Card {
+        name: gpu.name.clone(),
+        budget: budget.min(gpu.free().saturating_sub(fixed.total())),
+        budget_name: if budget > gpu.free().saturating_sub(fixed.total()) {
+            free_name(index, gpu)
+        } else {
+            budget_name
+        },
+        free: gpu.free(),
+        fixed,
+        rate: rate.unwrap_or(ordinary).max(1),
+        is_virtual: gpu.is_virtual,
+    }
+}
+
+fn free_name(index: usize, gpu: &Gpu) -> String {
+    format!("free memory of {index} ({}) beside activations, staging and driver", gpu.name)
+}
+
+fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostRoom {
+    let (available, limit) = machine.host.really_available();
+    let usable = most(available);
+    let (budget, budget_name) = match limits.max_memory.get(Tier::Cpu) {
+        Some(typed) if typed < usable => (typed, "max_memory of cpu".to_owned()),
+        _ => (usable, format!("90% of {limit}")),
+    };
+    let readers = machine.host.cores.clamp(2, READERS_MAX) as u64;
+    let pinned = if machine.gpus.iter().any(|gpu| !gpu.is_virtual) { PINNED_RING_BYTES } else { 0 };
+    HostRoom {
+        limit,
+        available,
+        usable,
+        budget,
+        budget_name,
+        fixed: Fixed {
+            activations: footprint.activations_bytes,
+            staging: readers * STAGING_PER_READER_BYTES + pinned,
+            reserve: PROGRAM_BYTES,
+        },
+        rate: machine.host.read_bytes_per_s.unwrap_or(DefaultRates::ORDINARY.host_bytes_per_s).max(1),
+    }
+}

@@ -1,0 +1,45 @@
+//! What was probably meant.
+
+/// The nearest of `known` to `word`, if it is near enough to be a slip.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase();
+    let part = |known: &str| word.len() >= 3 && (known.contains(&word) || word.contains(known));
+    // One slip is nearest; then a part of a word; then several slips.
+    let scored = known.into_iter().map(|k| {
+        let changes = distance(&word, &k.to_ascii_lowercase());
+        let rank = if changes <= 1 { 0 } else { 2 - u8::from(part(k)) };
+        (rank, changes, k)
+    });
+    let (rank, changes, best) = scored.min()?;
+    (rank < 2 || changes <= 1 + word.len() / 3).then_some(best)
+}
+
+/// Insertions, deletions and replacements between two words.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn slips_are_recognised_and_strangers_are_not() {
+        let known = ["memory", "free", "bandwidth", "name"];
+        assert_eq!(nearest("memroy", known), Some("memory"));
+        assert_eq!(nearest("band", known), Some("bandwidth"));
+        assert_eq!(nearest("low_1", ["low", "low_0"]), Some("low_0"));
+        assert_eq!(nearest("zebra", known), None);
+    }
+}

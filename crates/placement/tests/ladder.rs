@@ -1,0 +1,203 @@
+//! The ladder: each rung planned, skipped or refused with its words.
+mod common;
+
+use common::{config, inventory, machine, shipped};
+use placement::{
+    DeviceMapMode, DtypeChoice, Fallback, Ladder, Limits, Machine, MaxMemory, PlanError, Planner, Rung, RungState,
+    Tier, ladder, ladder_below,
+};
+
+fn climb(model: &str, machine: &Machine, change: impl Fn(&mut Limits), fallback: &str) -> Result<Ladder, PlanError> {
+    let config = config(model);
+    let mut limits = Limits::for_model(&config);
+    change(&mut limits);
+    ladder(&config, &inventory(&config), machine, &limits, Fallback::parse(fallback).unwrap())
+}
+
+fn states(ladder: &Ladder) -> Vec<(Rung, RungState)> {
+    ladder.tried.iter().map(|rung| (rung.rung, rung.state)).collect()
+}
+
+fn host(gib: u64) -> Machine {
+    machine(&format!("host: {{memory: {gib}GiB, cores: 2, read: 70GB/s}}\ndisk: {{read: 2GB/s}}\n"))
+}
+
+#[test]
+fn what_fits_is_taken_as_configured() {
+    let ladder = climb("smollm2-135m", &host(24), |_| {}, "auto").unwrap();
+    assert_eq!(states(&ladder), [(Rung::AsConfigured, RungState::Taken)]);
+    assert!(ladder.plan.uses(Tier::Cpu) && !ladder.plan.uses(Tier::Disk));
+}
+
+#[test]
+fn seventy_billion_on_24_gib_end_on_the_disk_tier() {
+    let ladder = climb("llama-3.3-70b", &host(24), |_| {}, "auto").unwrap();
+    assert_eq!(ladder.rung, Rung::DiskTier);
+    let expected = [
+        (Rung::AsConfigured, RungState::TooSmall),
+        (Rung::WithoutMaxMemory, RungState::Skipped),
+        (Rung::Sequential, RungState::Skipped),
+        (Rung::Int8, RungState::TooSmall),
+        (Rung::DiskTier, RungState::Taken),
+    ];
+    assert_eq!(states(&ladder), expected);
+    let plan = &ladder.plan;
+    let host = plan.tiers.iter().find(|tier| tier.tier == Tier::Cpu).unwrap();
+    assert!(host.total_bytes() <= (24 << 30) / 10 * 9);
+    // The host is used as far as it goes: less than one block more would fit.
+    assert!(host.total_bytes() + 1_711_308_800 > host.available_bytes, "{host:?}");
+    assert_eq!(host.weights_bytes + plan.weights_on(Tier::Disk), plan.weights_bytes);
+    let rate = plan.predicted_decode_tok_s.unwrap();
+    assert!((0.01..0.02).contains(&rate), "{rate}");
+    // Norm and head cannot be looked up row by row; the embedding can, and is the first to stay on disk.
+    assert_eq!(plan.device_map[0], ("model.embed_tokens".to_owned(), Tier::Disk));
+}
+
+#[test]
+fn int8_is_taken_where_it_fits_and_not_where_it_is_not_allowed() {
+    let ladder = climb("llama-3.1-8b", &host(14), |_| {}, "auto").unwrap();
+    assert_eq!(ladder.rung, Rung::Int8);
+    assert_eq!(ladder.plan.dtype, "int8");
+    let ladder = climb("llama-3.1-8b", &host(14), |_| {}, "keep").unwrap();
+    assert_eq!(ladder.rung, Rung::DiskTier);
+    assert_eq!(ladder.plan.dtype, "auto");
+    assert!(
+        ladder
+            .tried
+            .iter()
+            .any(|r| r.rung == Rung::Int8 && r.state == RungState::NotAllowed && r.why.contains("allow=int8"))
+    );
+    let ladder = climb("llama-3.1-8b", &host(14), |_| {}, "allow=int8").unwrap();
+    assert_eq!(ladder.rung, Rung::Int8);
+}
+
+#[test]
+fn typed_limits_are_passed_only_where_that_is_allowed() {
+    let type_it = |limits: &mut Limits| limits.max_memory = MaxMemory::parse("cpu=4GiB").unwrap();
+    let ladder = climb("llama-3.1-8b", &host(64), type_it, "auto").unwrap();
+    assert_eq!(ladder.rung, Rung::WithoutMaxMemory);
+    let ladder = climb("llama-3.1-8b", &host(64), type_it, "keep").unwrap();
+    assert_eq!(ladder.rung, Rung::DiskTier);
+    assert!(ladder.plan.weights_on(Tier::Cpu) <= 4 << 30);
+}
+
+#[test]
+fn none_stops_at_the_first_and_names_the_smallest_change() {
+    let error = climb("llama-3.1-8b", &host(14), |_| {}, "none").unwrap_err();
+    assert_eq!(error.exit_code(), 71);
+    let text = error.to_string();
+    for words in [
+        "all of the model on cpu: 17464961024 bytes",
+        "short",
+        "--dtype int8",
+        "GiB more host memory",
+        "the disk tier",
+        "int8: not allowed: --fallback none",
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[test]
+fn the_change_that_is_named_is_the_smallest() {
+    let config = config("llama-3.1-8b");
+    let inventory = inventory(&config);
+    let limits = Limits { context: 131_072, concurrency: 4, ..Limits::for_model(&config) };
+    let planner = Planner::new(&config, &inventory);
+    let machine = host(40);
+    let PlanError::DoesNotFit { changes, shortage } = planner.plan(&machine, &limits).unwrap_err() else {
+        panic!("not short")
+    };
+    assert!(shortage.need_bytes - shortage.have_bytes == shortage.short_bytes);
+    let placement::ChangeKind::Context { tokens } = changes[0].kind else { panic!("{changes:?}") };
+    let fits = |context| planner.plan(&machine, &Limits { context, ..limits.clone() }).is_ok();
+    assert!(fits(tokens) && !fits(tokens + 32), "{tokens}");
+    let more = changes.iter().find_map(|change| match change.kind {
+        placement::ChangeKind::HostMemory { more_bytes } => Some(more_bytes >> 30),
+        _ => None,
+    });
+    let fits = |gib| planner.plan(&host(gib), &limits).is_ok();
+    assert!(more.is_some_and(|more| fits(40 + more) && !fits(40 + more - 1)), "{changes:?}");
+}
+
+#[test]
+fn refusal_lists_every_rung() {
+    // A context that no rung makes smaller.
+    let error = climb("llama-3.3-70b", &host(8), |limits| limits.context = 131_072, "auto").unwrap_err();
+    let PlanError::NoRungFits { rungs, changes, .. } = &error else { panic!("{error}") };
+    assert_eq!(rungs.len(), 5);
+    assert!(rungs.iter().all(|rung| rung.state != RungState::Taken));
+    assert!(
+        changes.iter().any(|change| matches!(change.kind, placement::ChangeKind::HostMemory { .. })),
+        "{changes:?}"
+    );
+    assert_eq!(error.exit_code(), 71);
+    assert!(changes[0].text.contains("disk-tier"), "{changes:?}");
+}
+
+#[test]
+fn sequential_is_another_try_for_balanced_but_not_for_auto() {
+    let card = |mode: DeviceMapMode| move |limits: &mut Limits| limits.mode = mode.clone();
+    let small = machine("gpus: [{name: L4, memory: 4GiB}]\nhost: {memory: 4GiB}\n");
+    for (mode, state) in [(DeviceMapMode::Auto, RungState::Skipped), (DeviceMapMode::Balanced, RungState::TooSmall)] {
+        let error = climb("llama-3.3-70b", &small, card(mode), "auto").unwrap_err();
+        let PlanError::NoRungFits { rungs, .. } = error else { panic!("{error}") };
+        assert_eq!(rungs[2].state, state, "{rungs:?}");
+    }
+}
+
+#[test]
+fn after_a_failure_in_mid_load_the_next_rung_is_planned_from_what_is_free_now() {
+    let config = config("llama-3.1-8b");
+    let inventory = inventory(&config);
+    let planner = Planner::new(&config, &inventory);
+    let limits = Limits::for_model(&config);
+    let ladder =
+        ladder_below(&planner, &host(14), &limits, Fallback::AUTO, (Rung::AsConfigured, "killed for memory")).unwrap();
+    assert_eq!(ladder.rung, Rung::Int8);
+    assert_eq!((ladder.tried[0].state, ladder.tried[0].why.as_str()), (RungState::Failed, "killed for memory"));
+    let error = ladder_below(&planner, &host(14), &limits, Fallback::AUTO, (Rung::DiskTier, "again")).unwrap_err();
+    assert_eq!(error.exit_code(), 71);
+}
+
+#[test]
+fn gpt_oss_is_smaller_than_int8_where_it_matters() {
+    let ladder = climb("gpt-oss-20b", &shipped("l40s"), |limits| limits.dtype = DtypeChoice::Auto, "auto").unwrap();
+    assert!(ladder.plan.spill.is_none(), "{}", ladder.plan.describe());
+}
+
+#[test]
+fn policies_that_are_none_are_refused() {
+    for text in ["", "always", "allow=", "allow=int4"] {
+        assert_eq!(Fallback::parse(text).unwrap_err().exit_code(), 2, "{text}");
+    }
+}
+
+#[test]
+fn a_typed_disk_limit_that_is_too_small_is_passed_where_that_is_allowed() {
+    let type_it = |limits: &mut Limits| limits.max_memory = MaxMemory::parse("cpu=4GiB,disk=1GB").unwrap();
+    let ladder = climb("llama-3.1-8b", &host(12), type_it, "auto").unwrap();
+    assert_eq!(
+        states(&ladder),
+        [(Rung::AsConfigured, RungState::TooSmall), (Rung::WithoutMaxMemory, RungState::Taken)]
+    );
+    assert!(ladder.plan.uses(Tier::Disk));
+    let error = climb("llama-3.1-8b", &host(12), type_it, "keep").unwrap_err();
+    let PlanError::NoRungFits { rungs, shortage, .. } = &error else { panic!("{error}") };
+    assert_eq!((error.exit_code(), shortage.tier), (71, Tier::Cpu), "{error}");
+    let skipped = rungs.iter().find(|rung| rung.rung == Rung::DiskTier).unwrap();
+    assert_eq!(skipped.outcome(), "skipped: the disk was allowed from the start");
+    assert!(error.to_string().contains("smallest change that fits"), "{error}");
+}
+
+#[test]
+fn the_rungs_of_a_document_keep_their_words() {
+    let ladder = climb("llama-3.1-8b", &host(14), |_| {}, "auto").unwrap();
+    let json = serde_json::to_value(&ladder.tried).unwrap();
+    assert_eq!(json[1]["rung"], "without-max-memory");
+    assert_eq!(json[1]["outcome"], "skipped: no max_memory was typed");
+    assert_eq!(
+        (&json[3]["rung"], &json[3]["outcome"], &json[3]["state"]),
+        (&"int8".into(), &"fits".into(), &"taken".into())
+    );
+}
