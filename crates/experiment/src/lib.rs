@@ -5,7 +5,7 @@
 //! Config::runs          cells, replicates, run ids      grid, identity
 //! run_experiment        threads, retries, resume        runner, run
 //!   Episode             replies in, rows out; pure      episode, agent/
-//!   Provider            turns a prompt into a reply     provider; the engine implements it in `cli`
+//!   Provider            turns a prompt into a reply     provider; `remote` asks a server, `cli` has the engine
 //! replay, redetect, audit                               over what is stored
 //! ```
 //!
@@ -25,6 +25,7 @@ mod provider;
 mod record;
 mod recorded;
 mod redetect;
+mod remote;
 mod replay;
 mod run;
 mod runner;
@@ -43,5 +44,6 @@ pub use provider::{
 };
 pub use recorded::Recorded;
 pub use redetect::{Redetected, redetect};
+pub use remote::{RemoteProvider, ServerSettings};
 pub use replay::{Replayed, replay, replay_all};
 pub use runner::{RunOptions, Summary, run_experiment};

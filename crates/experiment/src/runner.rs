@@ -6,11 +6,12 @@ use crate::events::{Event, EventSink};
 use crate::grid::{PlannedRun, scripted_info};
 use crate::identity;
 use crate::provider::{ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo};
+use crate::remote::RemoteProvider;
 use crate::run::{RunEnd, Stage, perform};
 use results::{ClosingRow, ExperimentRecord, ModelRecord, Provenance, SCHEMA_VERSION, Store};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Attempts that fail one after the other, none succeeding, before the command gives up on all runs.
 const FAILURES_IN_A_ROW_MAX: usize = 24;
@@ -84,7 +85,7 @@ pub fn run_experiment(
     config.check()?;
     let mut infos: BTreeMap<String, ProviderInfo> = BTreeMap::new();
     let runs = config.runs(|name| {
-        let info = models.identify(&config.model_settings(name, options.jobs))?;
+        let info = identify(models, &config.model_settings(name, options.jobs))?;
         infos.insert(name.to_string(), info.clone());
         Ok::<_, ProviderError>(info)
     })?;
@@ -103,6 +104,14 @@ pub fn run_experiment(
     summary.interrupted = cancelled() && summary.left > 0;
     summary.limited = at_limit(&summary, options) && summary.left > 0;
     Ok(summary)
+}
+
+/// A served model is what the server calls it; any other is the factory's to know.
+fn identify(models: &dyn ProviderFactory, settings: &ModelSettings) -> Result<ProviderInfo, ProviderError> {
+    match &settings.server {
+        Some(_) => Ok(RemoteProvider::identity(&settings.name, &settings.dtype)),
+        None => models.identify(settings),
+    }
 }
 
 fn at_limit(summary: &Summary, options: &RunOptions) -> bool {
@@ -165,12 +174,19 @@ impl Group<'_> {
         };
         let settings = self.config.model_settings(&name, self.options.jobs);
         self.sink.event(&Event::ModelOpening { name: name.clone(), runs: runs.len() });
-        let provider = self.models.open(&settings)?;
+        let provider = self.open(&settings)?;
         let info = provider.describe();
         self.agrees(&settings, &info)?;
         let mixed = self.store.admit_model(&model_record(&name, &info), self.options.accept_mixed)?;
         self.sink.event(&Event::ModelOpened { name, info: info.clone() });
         self.work(Some(&*provider), &info, mixed, runs, summary)
+    }
+
+    fn open(&self, settings: &ModelSettings) -> Result<Arc<dyn Provider>, ProviderError> {
+        let Some(server) = &settings.server else { return self.models.open(settings) };
+        let deadline_s = self.config.values["model.reply_deadline_s"].as_f64().unwrap_or(0.0);
+        let provider = RemoteProvider::open(&settings.name, &settings.dtype, server, deadline_s, self.cancelled)?;
+        Ok(Arc::new(provider))
     }
 
     /// Run ids were made from what the model was said to be; it must be that.

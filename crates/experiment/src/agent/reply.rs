@@ -41,6 +41,10 @@ fn read_json(text: &str, finish: Finish) -> Result<Call, ParseFailure> {
             Err(failure("schema_mismatch", format!("expected one JSON object, found {}", short(&other.to_string()))))
         }
         Err(_) if finish == Finish::Length => Err(cut_off()),
+        // Where nothing holds the reply to its form, as with some servers.
+        Err(_) if !text.contains('{') && refuses(text) => {
+            Err(failure("refusal", "expected one JSON object, found a refusal".into()))
+        }
         Err(error) => Err(failure("invalid_json", format!("expected one JSON object: {error}"))),
     }
 }

@@ -102,6 +102,15 @@ pub(crate) const KEYS: &[Key] = keys! {
     Execution "model.dtype" Choice(&["auto", "bf16", "f16", "f32", "int8"]), "\"auto\"", "what it computes in";
     Execution "model.device_map" OptionalText, "null", "as on the command line";
     Execution "model.max_memory" OptionalText, "null", "as on the command line";
+
+    Study "provider.kind" Choice(&["engine", "openai"]), "\"engine\"", "who computes: this program, or an OpenAI-compatible server";
+    Execution "provider.base_url" OptionalText, "null", "the server, version included: http://localhost:8000/v1";
+    Execution "provider.api_key_env" Text, "\"OPENAI_API_KEY\"", "the environment variable that holds the key; not set: none is sent";
+    Execution "provider.retries" Whole(0, 1000), "6", "further attempts at one reply, with growing pauses";
+    Execution "provider.requests_per_minute" OptionalWhole(1, MILLION), "null", "begun in any minute, over all runs in flight";
+    Execution "provider.tokens_per_minute" OptionalWhole(1, 1000 * MILLION), "null", "in any minute, over all runs in flight";
+    Execution "provider.connect_timeout_s" Number(0.001, 3600.0), "10", "seconds until a connection stands";
+    Execution "provider.attempt_timeout_s" Number(0.001, 1e6), "300", "seconds for one attempt, within model.reply_deadline_s";
 };
 
 /// The key of this name.
