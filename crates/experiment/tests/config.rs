@@ -272,6 +272,18 @@ fn defect_11_the_local_test_is_a_valid_configuration() {
     assert_eq!(config.values["agent.reply_mode"], Value::from("json"));
 }
 
+/// Defect 11: 880 tasks are asked for where the grid has 660.
+#[test]
+fn defect_11_what_is_counted_is_what_is_run() {
+    for size in ["small", "large"] {
+        let config = Config::load(&configs().join(format!("phases/phase1_{size}.yaml")), &[]).unwrap();
+        let counts = config.counts();
+        assert_eq!(counts.nominal_runs, 660);
+        assert_eq!(counts.runs, config.runs(any_model).unwrap().len());
+        assert_eq!(counts.models.values().sum::<usize>(), counts.runs);
+    }
+}
+
 #[test]
 fn every_key_has_a_default_that_it_accepts() {
     let config = parse("");

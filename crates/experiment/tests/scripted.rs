@@ -88,8 +88,9 @@ fn a_replay_reports_the_first_difference() {
     assert!(error.to_string().contains("line 7"), "{error}");
 }
 
+/// Defect 9: no resume.
 #[test]
-fn an_interrupted_study_goes_on_with_the_same_bytes() {
+fn defect_09_an_interrupted_study_goes_on_with_the_same_bytes() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let config = study(&[]);
     run_to_end(&config, whole.path(), 2);
@@ -179,4 +180,30 @@ fn two_processes_on_one_folder_do_each_run_once() {
 fn run_to_end_loosely(config: &Config, out: &std::path::Path) -> usize {
     let options = folder_options(config, out, 1);
     run_experiment(config, &NoModels, &options, &quiet, &|| false).unwrap().done_now
+}
+
+/// Defect 7: ids of runs that began in one second were the same, and 660 tasks left 458 directories.
+#[test]
+fn defect_07_as_many_folders_as_runs() {
+    let out = tempfile::tempdir().unwrap();
+    let config = study(&["experiment.replications=30", "env.max_steps=3"]);
+    run_to_end(&config, out.path(), 8);
+    let store = Store::open(out.path()).unwrap();
+    assert_eq!((config.counts().runs, store.runs().unwrap().len()), (60, 60));
+}
+
+/// Defect 11: aggregation reads files that are never written.
+#[test]
+fn defect_11_tables_hold_every_run_and_every_step_that_was_written() {
+    let out = tempfile::tempdir().unwrap();
+    run_to_end(&study(&["env.max_steps=7"]), out.path(), 2);
+    let store = Store::open(out.path()).unwrap();
+    let lines = |table: &str| {
+        let mut bytes = Vec::new();
+        let table = table.parse().unwrap();
+        results::export(&store, table, results::Format::Jsonl, &mut bytes, out.path()).unwrap();
+        String::from_utf8(bytes).unwrap().lines().count()
+    };
+    assert_eq!((lines("runs"), lines("steps")), (4, 28));
+    assert_eq!(results::status(&store).unwrap().done, 4);
 }
