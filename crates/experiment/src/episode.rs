@@ -102,7 +102,7 @@ impl Episode {
     /// The scripted operator's reply, in the form in which a model would give it. `None` where a model acts.
     pub fn scripted_answer(&mut self) -> Option<Answer> {
         let turn = self.operator.as_mut()?.act(&self.world);
-        let card = turn.card.map_or(Value::Null, |card| card.raw);
+        let card = turn.card.map_or(Value::Null, |card| card.to_json());
         let text = match turn.call {
             Ok(call) => json!({"tool": call.tool, "arguments": call.arguments, "card": card}).to_string(),
             Err(kind) => kind,
@@ -170,7 +170,7 @@ impl Episode {
             Err(CardProblem::Malformed(why)) => Some(why.clone()),
             Ok(_) => None,
         };
-        (Turn { call, card }, problem)
+        (Turn::new(call, card), problem)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::world::World;
 use crate::{MemoryTools, RecoveryTools, WorldConfig};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::fmt::Write;
 
 /// The share of what was paid that cancelling costs, in percent.
 const CANCEL_FEE_PERCENT: i64 = 10;
@@ -38,9 +39,16 @@ impl ToolCall {
 
     /// The same text for the same call, whatever the order of its arguments.
     pub fn canonical(&self) -> String {
-        let mut arguments: Vec<_> = self.arguments.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        arguments.sort();
-        format!("{}({})", self.tool, arguments.join(","))
+        let mut arguments: Vec<_> = self.arguments.iter().collect();
+        arguments.sort_unstable_by_key(|(name, _)| *name);
+        let mut text = String::with_capacity(80);
+        text.push_str(&self.tool);
+        for (at, (name, value)) in arguments.into_iter().enumerate() {
+            text.push(if at == 0 { '(' } else { ',' });
+            let _infallible = write!(text, "{name}={value}");
+        }
+        text.push_str(if self.arguments.is_empty() { "()" } else { ")" });
+        text
     }
 }
 

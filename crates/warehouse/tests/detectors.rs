@@ -123,7 +123,7 @@ fn defect_05_detectors_fire_live() {
     config.shocks.p_shock = 0.0;
     let kinds = |call: ToolCall, card: serde_json::Value| {
         let mut world = World::new(&config, 3).expect("valid");
-        let turn = Turn { call: Ok(call), card: Card::parse(&card) };
+        let turn = Turn::new(Ok(call), Card::parse(&card));
         for _ in 0..24 {
             if world.step(&turn).ending.is_some() {
                 break;

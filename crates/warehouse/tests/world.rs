@@ -78,7 +78,7 @@ fn defect_08_the_same_seed_gives_the_same_bytes_and_zero_is_a_seed() {
 fn shocks_leave_demand_alone() {
     let orders = |p_shock| {
         let mut world = World::new(&config(1, p_shock), 3).expect("valid");
-        let wait = Turn { call: Ok(ToolCall::new("wait", json!({}))), card: Err(CardProblem::Absent) };
+        let wait = Turn::new(Ok(ToolCall::new("wait", json!({}))), Err(CardProblem::Absent));
         (0..9).for_each(|_| drop(world.step(&wait)));
         world.customer_orders().to_vec()
     };
@@ -102,7 +102,7 @@ fn an_error_that_is_not_known_is_null() {
     let mut world = World::new(&config(0, 0.0), 1).expect("valid");
     let card = Card::parse(&json!({"success": true, "delivery_days": 3, "quantity": 5}));
     let call = ToolCall::new("order", json!({"supplier_id": "S1", "sku": "P1", "quantity": 5}));
-    let record = world.step(&Turn { call: Ok(call), card });
+    let record = world.step(&Turn::new(Ok(call), card));
     assert_eq!(record.pe[&PeKind::Temporal], None);
     assert_eq!(record.pe[&PeKind::Causal], Some(0.0));
     assert_eq!(record.pe[&PeKind::Cost], None, "no cost was predicted");
@@ -153,7 +153,7 @@ fn any_call_is_answered_with_a_reason() {
     {
         for arguments in &strange {
             let call = ToolCall::new(tool, arguments.clone());
-            let record = world.step(&Turn { call: Ok(call), card: Err(CardProblem::Absent) });
+            let record = world.step(&Turn::new(Ok(call), Err(CardProblem::Absent)));
             assert!(!record.success && record.failure.is_some_and(|why| !why.is_empty()), "{tool} {arguments}");
         }
     }
@@ -163,7 +163,7 @@ fn any_call_is_answered_with_a_reason() {
 fn defect_10_a_reply_that_is_no_action_changes_nothing_and_is_counted() {
     let mut world = World::new(&config(0, 0.0), 1).expect("valid");
     let before = (world.totals().budget, world.stock().to_vec());
-    let record = world.step(&Turn { call: Err("cut_off".into()), card: Err(CardProblem::Absent) });
+    let record = world.step(&Turn::new(Err("cut_off".into()), Err(CardProblem::Absent)));
     assert!(!record.success && record.detector.failed && record.observation.contains("cut_off"));
     assert_eq!((record.totals.budget, world.stock().to_vec()), before);
 }
