@@ -21,6 +21,7 @@ mod error;
 mod events;
 mod grid;
 mod identity;
+mod likeness;
 mod provider;
 mod record;
 mod recorded;

@@ -2,7 +2,7 @@
 //! models.
 
 use crate::remote::ServerSettings;
-use results::PromptMessage;
+use results::{PromptMessage, StepRow};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -181,6 +181,12 @@ pub trait Provider: Send + Sync {
     fn embed(&self, text: &str) -> Result<Option<Vec<f32>>, ProviderError> {
         let _ = text;
         Ok(None)
+    }
+
+    /// The row of a session's step with this sampling seed, where this is a recording.
+    fn recorded(&self, session: &str, seed: u64) -> Option<&StepRow> {
+        let _ = (session, seed);
+        None
     }
 
     /// The session asks for nothing more; what is cached for it can go.

@@ -5,10 +5,13 @@ use crate::episode::{Answer, Episode};
 use crate::error::ExperimentError;
 use crate::events::{Event, EventSink, StepFigures};
 use crate::grid::PlannedRun;
-use crate::provider::{Provider, ProviderError, ProviderInfo, ReplyRequest};
+use crate::likeness::Likeness;
+use crate::provider::{Provider, ProviderError, ProviderInfo, Reply, ReplyRequest};
 use crate::record::Sums;
 use crate::replay::{difference, retrace};
-use results::{Attempt, AttemptWriter, ClaimOutcome, Committed, Owner, RunRecord, StepRow, Store, Timing};
+use results::{
+    Attempt, AttemptWriter, ClaimOutcome, Committed, Owner, RunRecord, SimilarityRow, StepRow, Store, Timing,
+};
 use std::time::Instant;
 
 /// What all runs of a model share.
@@ -81,6 +84,7 @@ struct Live<'a> {
     episode: Episode,
     writer: AttemptWriter,
     sums: Sums,
+    likeness: Likeness,
     timing: Timing,
     begun: Instant,
 }
@@ -95,7 +99,7 @@ impl<'a> Live<'a> {
     ) -> Result<Self, ExperimentError> {
         let begun = Instant::now();
         let mut episode = Episode::new(&run.run_id, &run.cell, run.seed)?;
-        let mut sums = Sums::default();
+        let (mut sums, mut likeness) = (Sums::default(), Likeness::default());
         let mut timing = Timing { host: Owner::here().host, ..Timing::default() };
         if let Some(earlier) = earlier {
             stage.sink.event(&Event::Note { text: resume_note(run, &earlier) });
@@ -105,6 +109,7 @@ impl<'a> Live<'a> {
                 difference(&earlier.path, at + 1, &row, recorded)?;
                 writer.append(&row)?;
                 sums.add(&row);
+                episode.summary_of(&row).into_iter().for_each(|summary| likeness.recall(summary));
             }
             timing.steps_replayed = earlier.rows.len() as u64;
         }
@@ -115,7 +120,7 @@ impl<'a> Live<'a> {
             replayed: timing.steps_replayed,
             steps_max: run.cell.steps_max(),
         });
-        Ok(Live { stage, run, episode, writer, sums, timing, begun })
+        Ok(Live { stage, run, episode, writer, sums, likeness, timing, begun })
     }
 
     fn run_out(&mut self) -> Result<Stopped, ExperimentError> {
@@ -168,7 +173,17 @@ impl<'a> Live<'a> {
         self.timing.reply_tokens += reply.reply_tokens;
         self.timing.cached_prompt_tokens += reply.cached_prompt_tokens;
         (figures.reply_seconds, figures.cached_prompt_tokens) = (reply.seconds, reply.cached_prompt_tokens);
-        Ok(Answer::new(&reply, left_out))
+        let similarity = self.similarity(provider, &reply)?;
+        Ok(Answer { similarity, ..Answer::new(&reply, left_out) })
+    }
+
+    fn similarity(&mut self, provider: &dyn Provider, reply: &Reply) -> Result<Option<SimilarityRow>, ProviderError> {
+        if let Some(row) = provider.recorded(&self.run.run_id, self.episode.sampling_seed()) {
+            return Ok(row.similarity.clone());
+        }
+        let Some(summary) = self.episode.summary(&reply.text, reply.finish) else { return Ok(None) };
+        let cosine = self.likeness.of(&summary, provider)?;
+        Ok(cosine.map(|cosine| SimilarityRow { embedder: self.stage.info.identity.clone(), cosine }))
     }
 
     fn figures(&self) -> StepFigures {

@@ -316,6 +316,75 @@ fn confidence_is_scored_for_calibration() {
     assert_eq!(calibration["reliability"][9]["right"], json!(0.0));
 }
 
+/// An agent whose talk drifts away from how it began: the similarities are in the rows with their embedder, the detector
+/// fires on them, and nothing of it depends on stopping, replaying or playing a recording.
+#[test]
+fn slow_divergence_is_seen_in_the_embeddings_of_the_agents_own_words() {
+    let drifting = |request: &experiment::ReplyRequest<'_>, _: usize| {
+        let step = request.messages.len() / 2;
+        let tool = ["check_inbox", "check_storage", "check_budget"][step % 3];
+        Ok((format!("Step {step}: all goes its way. {{\"tool\":\"{tool}\",\"card\":null}}"), Finish::Stop))
+    };
+    let mut speaker = Speaker::new(drifting);
+    speaker.embed = Some(std::sync::Arc::new(|text: &str| {
+        let step: f32 = text.split([' ', ':']).nth(1).and_then(|n| n.parse().ok()).unwrap_or(0.0);
+        vec![(step / 20.0).cos(), (step / 20.0).sin(), 0.0]
+    }));
+    let sets =
+        ["agent.reply_mode=text", "env.max_steps=60", "experiment.replications=1", "crash_detector.threshold=lenient"];
+    let config = study(&sets);
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    assert_eq!(run(&config, &speaker, whole.path(), 1).unwrap().done_now, 2);
+    let rows = rows(whole.path());
+    assert!(rows[..8].iter().all(|row| row.similarity.is_none()), "the first eight are what others are compared with");
+    let similarities: Vec<_> = rows[8..60].iter().map(|row| row.similarity.clone().unwrap()).collect();
+    assert!(similarities.iter().all(|similarity| similarity.embedder == "speaker"));
+    assert!(similarities.windows(2).all(|pair| pair[1].cosine < pair[0].cosine));
+    let kinds: Vec<_> = rows[..60].iter().flat_map(|row| &row.crashes).map(|crash| crash.kind.as_str()).collect();
+    assert!(kinds.contains(&"slow_divergence"), "{kinds:?}");
+    let store = Store::open(whole.path()).unwrap();
+    assert_eq!(replay_all(&store).unwrap().len(), 2);
+    for run in experiment::redetect(&store, &[]).unwrap() {
+        assert_eq!(run.crashes, run.recorded);
+    }
+    // Stopped every few steps, within the first eight and after them.
+    let steps = AtomicUsize::new(0);
+    let count = |event: &Event| {
+        if matches!(event, Event::StepDone(_)) {
+            steps.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    while steps.load(Ordering::SeqCst) < 120 {
+        let stop_at = steps.load(Ordering::SeqCst) + 5;
+        let stop = || steps.load(Ordering::SeqCst) >= stop_at;
+        run_experiment(&config, &speaker, &folder_options(&config, parts.path(), 1), &count, &stop).unwrap();
+    }
+    assert_eq!(steps_of(whole.path()), steps_of(parts.path()));
+    let played = tempfile::tempdir().unwrap();
+    let recorded = Recorded::open(&store).unwrap();
+    run_experiment(&config, &recorded, &folder_options(&config, played.path(), 1), &quiet, &|| false).unwrap();
+    assert_eq!(steps_of(whole.path()), steps_of(played.path()));
+}
+
+/// Decoupling sees both: a card that the action contradicts, and words that announce another tool.
+#[test]
+fn an_action_that_contradicts_its_card_or_its_words_is_marked() {
+    let contradicts = |mode: &str, reply: &str| {
+        let reply = reply.to_string();
+        let speaker = Speaker::new(move |_, _| Ok((reply.clone(), Finish::Stop)));
+        let rows = one_run(&["env.max_steps=2", &format!("agent.reply_mode={mode}")], &speaker);
+        rows[0].detector.value()["contradicts"].clone()
+    };
+    let call = |card: &str| format!("{{\"tool\":\"check_inbox\",\"arguments\":{{}},\"card\":{card}}}");
+    assert_eq!(contradicts("json", &call("null")), json!(null), "neither says anything");
+    assert_eq!(contradicts("json", &call("{\"success\":true,\"cost\":0}")), json!(false));
+    assert_eq!(contradicts("json", &call("{\"success\":false}")), json!(true));
+    assert_eq!(contradicts("json", &call("{\"success\":true,\"cost\":40}")), json!(true), "looking costs nothing");
+    assert_eq!(contradicts("json", &call("{\"reasoning\":\"best to order(S1, P2) now\"}")), json!(true));
+    assert_eq!(contradicts("text", &format!("I use check_inbox. {}", call("null"))), json!(false));
+    assert_eq!(contradicts("text", &format!("I use check_storage. {}", call("null"))), json!(true));
+}
+
 #[test]
 fn a_request_to_stop_is_heard_within_a_second() {
     let folder = tempfile::tempdir().unwrap();

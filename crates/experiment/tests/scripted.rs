@@ -205,5 +205,11 @@ fn defect_11_tables_hold_every_run_and_every_step_that_was_written() {
         String::from_utf8(bytes).unwrap().lines().count()
     };
     assert_eq!((lines("runs"), lines("steps")), (4, 28));
+    let last = store.runs().unwrap()[0].rows().unwrap().pop().unwrap();
+    let cost = last.pe_scales.value()["cost"].clone();
+    for scales in ["ewma", "windows"] {
+        let known = cost[scales].as_array().unwrap().iter().filter(|value| value.is_number()).count();
+        assert_eq!(known, 3, "three {scales} in each row: {cost}");
+    }
     assert_eq!(results::status(&store).unwrap().done, 4);
 }

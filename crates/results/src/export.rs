@@ -92,7 +92,7 @@ fn steps(folder: &RunFolder, sheet: &mut Sheet) -> Result<(), ResultsError> {
 }
 
 /// Columns that every step row has, the ones that all readers rely on first.
-const STEP_COLUMNS: [&str; 24] = [
+const STEP_COLUMNS: [&str; 25] = [
     "run_id",
     "step",
     "day",
@@ -117,6 +117,7 @@ const STEP_COLUMNS: [&str; 24] = [
     "state",
     "ending",
     "mixed_kernels",
+    "similarity",
 ];
 
 fn columns(table: Table, committed: &[(RunFolder, RunRecord)]) -> Vec<String> {

@@ -39,7 +39,7 @@ pub use export::{ExportSummary, Format, Table, export};
 pub use fold::RunTotals;
 pub use folder::{Attempt, Failure, RunFolder};
 pub use raw::Raw;
-pub use row::{PairRow, ParseFailure, PromptMessage, StepRow};
+pub use row::{PairRow, ParseFailure, PromptMessage, SimilarityRow, StepRow};
 pub use run::{CrashRecord, RowsRecord, RunRecord, Timing};
 pub use status::{RunState, Status, status};
 pub use store::Store;

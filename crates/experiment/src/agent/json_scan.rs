@@ -7,6 +7,22 @@ const DEAD_ENDS_MAX: usize = 64;
 
 /// All outermost JSON objects in a text, in order. Braces that open nothing valid are passed over.
 pub(crate) fn objects(text: &str) -> Vec<Map<String, Value>> {
+    scan(text).into_iter().map(|(_, _, object)| object).collect()
+}
+
+/// The text without its outermost JSON objects.
+pub(crate) fn without_objects(text: &str) -> String {
+    let (mut rest, mut from) = (String::new(), 0);
+    for (begin, end, _) in scan(text) {
+        rest.push_str(&text[from..begin]);
+        rest.push(' ');
+        from = end;
+    }
+    rest + &text[from..]
+}
+
+/// Begin, end and value of each.
+fn scan(text: &str) -> Vec<(usize, usize, Map<String, Value>)> {
     let mut found = Vec::new();
     let (mut at, mut dead_ends) = (0, 0);
     while dead_ends < DEAD_ENDS_MAX
@@ -14,7 +30,7 @@ pub(crate) fn objects(text: &str) -> Vec<Map<String, Value>> {
     {
         match first_object(&text[open..]) {
             Some((object, length)) => {
-                found.push(object);
+                found.push((open, open + length, object));
                 at = open + length;
             }
             None => (at, dead_ends) = (open + 1, dead_ends + 1),

@@ -70,7 +70,7 @@ fn read_text(text: &str, finish: Finish) -> Result<Call, ParseFailure> {
 }
 
 /// What comes after the last thought: a call that was only considered is no call.
-fn without_thoughts(text: &str) -> &str {
+pub(crate) fn without_thoughts(text: &str) -> &str {
     match text.rfind("</think>") {
         Some(end) => &text[end + "</think>".len()..],
         // A thought without an end is all thought.
