@@ -451,3 +451,17 @@ fn each_step_samples_with_a_seed_of_its_own() {
     assert_eq!(asked.iter().map(|asked| asked.seed).collect::<BTreeSet<_>>().len(), asked.len());
     assert!(asked.iter().all(|asked| asked.temperature == 0.3 && asked.max_tokens == 50));
 }
+
+proptest::proptest! {
+    /// Whatever a model writes is read as a call or as a failure with a reason.
+    #[test]
+    fn any_text_is_a_call_or_a_failure_with_a_reason(text in "\\PC{0,80}|[{}\\[\\]\",:a-z0-9<>/_ \\n]{0,200}", cut in proptest::bool::ANY) {
+        for mode in [ReplyMode::Json, ReplyMode::Text] {
+            let finish = if cut { Finish::Length } else { Finish::Stop };
+            match read_reply(&text, finish, mode) {
+                Ok(call) => proptest::prop_assert!(call.tool.trim() == call.tool),
+                Err(failure) => proptest::prop_assert!(!failure.kind.is_empty() && !failure.detail.is_empty()),
+            }
+        }
+    }
+}

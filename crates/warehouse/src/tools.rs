@@ -203,8 +203,9 @@ fn number_of(call: &ToolCall, key: &str, letter: char) -> Result<u64, String> {
         Some(Value::Number(n)) => n.to_string(),
         _ => text_of(call, key)?.to_owned(),
     };
-    let digits = text.trim().trim_start_matches([letter, letter.to_ascii_lowercase()]);
-    digits.parse().map_err(|_| format!("{key}: expected an id such as {letter}7, found {:?}", clip(&text)))
+    let text = text.trim();
+    let digits = text.strip_prefix([letter, letter.to_ascii_lowercase()]).unwrap_or(text);
+    digits.parse().map_err(|_| format!("{key}: expected an id such as {letter}7, found {:?}", clip(text)))
 }
 
 type Goods = (usize, usize, crate::Offer, u32);
@@ -327,7 +328,8 @@ fn expedite(world: &mut World, call: &ToolCall) -> Done {
     order.expedited = true;
     order.arrives_day = order.arrives_day.saturating_sub(EXPEDITE_DAYS).max(tomorrow);
     order.promised_day = order.promised_day.saturating_sub(EXPEDITE_DAYS).max(tomorrow);
-    let result = json!({"expedited": format!("O{}", order.id), "expected_in_days": order.promised_day - world.day});
+    let days = order.promised_day - world.day;
+    let result = json!({"expedited": format!("O{}", order.id), "fee": money(fee), "expected_in_days": days});
     Ok(Outcome { cost_cents: fee, ..Outcome::done(result) })
 }
 

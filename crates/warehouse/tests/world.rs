@@ -109,34 +109,6 @@ fn an_error_that_is_not_known_is_null() {
 }
 
 #[test]
-fn ten_thousand_random_games_conserve_goods_and_money() {
-    for seed in 0..10_000u64 {
-        let level = (seed % 5) as u8;
-        let mut config = config(level, 0.3);
-        config.max_steps = 30;
-        config.shocks.pe_type_mix = TypeMix::Uniform;
-        let mut world = World::new(&config, seed).expect("valid");
-        let mut player = operator("random", seed).expect("known");
-        for _ in 0..30 {
-            let (before, stock) = (world.totals(), world.stock().to_vec());
-            let turn = player.act(&world);
-            let record = world.step(&turn);
-            assert!(record.totals.stock_units <= u64::from(config.storage_capacity), "seed {seed}");
-            if !record.success && record.totals.day == before.day {
-                assert_eq!(
-                    (record.totals.budget, world.stock()),
-                    (before.budget, &stock[..]),
-                    "seed {seed}: a failed call"
-                );
-            }
-            if record.ending.is_some() {
-                break;
-            }
-        }
-    }
-}
-
-#[test]
 fn any_call_is_answered_with_a_reason() {
     let strange = [
         json!({"supplier_id": 7, "sku": null, "quantity": "many"}),
@@ -145,6 +117,7 @@ fn any_call_is_answered_with_a_reason() {
         json!({"supplier_id": "S99999999999999999999", "sku": "💥", "quantity": 1}),
         json!({"customer_order_id": "C18446744073709551616"}),
         json!({"order_id": {"a": [1, 2]}}),
+        json!({"customer_order_id": "CC1", "order_id": "OO1", "key": 7}),
         json!([]),
     ];
     let mut world = World::new(&config(4, 0.0), 1).expect("valid");
@@ -206,4 +179,120 @@ fn observability_changes_what_is_told() {
 fn a_value_out_of_range_is_refused_with_the_range() {
     let error = World::new(&config(9, 0.0), 1).expect_err("level 9");
     assert_eq!(error.to_string(), "complexity_level: expected 0 to 4, found 9");
+}
+
+/// The pairs of an order's card that became known, by field: (predicted, actual, the day it was known).
+fn truths(config: &WorldConfig, then: impl Fn(&mut World)) -> Vec<(&'static str, f64, f64, u64)> {
+    let mut world = World::new(config, 11).expect("valid");
+    // Not on the first day: days count from the order, not from the calendar.
+    let wait = Turn::new(Ok(ToolCall::new("wait", json!({}))), Err(CardProblem::Absent));
+    (0..3).for_each(|_| drop(world.step(&wait)));
+    let offer = world.published_catalog().offers[0][0];
+    let card = json!({"success": true, "delivery_days": offer.lead_days, "quantity": 20});
+    let call = ToolCall::new("order", json!({"supplier_id": "S1", "sku": "P1", "quantity": 20}));
+    let placed = world.step(&Turn::new(Ok(call), Card::parse(&card)));
+    assert!(placed.success, "{:?}", placed.failure);
+    then(&mut world);
+    let mut known = Vec::new();
+    while world.ending().is_none() {
+        let record = world.step(&wait);
+        assert!(record.pairs.iter().all(|pair| pair.card_step == placed.step), "each truth is matched to its card");
+        known.extend(record.pairs.iter().map(|pair| (pair.field, pair.predicted, pair.actual, record.totals.day)));
+    }
+    known
+}
+
+#[test]
+fn late_short_cancelled_and_never_are_what_they_are() {
+    let quiet = |mix, p_shock| {
+        let mut config = config(1, p_shock);
+        (config.shocks.pe_type_mix, config.shocks.pe_mag) = (mix, Magnitude::High);
+        config.max_steps = 40;
+        config.demand.max_failures = 1000;
+        config
+    };
+    let lead =
+        World::new(&quiet(TypeMix::Realistic, 0.0), 11).expect("valid").published_catalog().offers[0][0].lead_days;
+    let lead = lead as f64;
+    let plain = truths(&quiet(TypeMix::Realistic, 0.0), |_| ());
+    assert_eq!(plain, [("delivery_days", lead, lead, 4 + lead as u64), ("quantity", 20.0, 20.0, 4 + lead as u64)]);
+    let never = truths(&quiet(TypeMix::TemporalOnly, 1.0), |_| ());
+    assert_eq!(never, [], "put off every day, it never comes");
+    let late = truths(&quiet(TypeMix::TemporalOnly, 0.25), |_| ());
+    assert!(late[0].2 >= lead + 2.0 && late[1].2 == 20.0, "late, and whole: {late:?}");
+    let odd = truths(&quiet(TypeMix::QuantityOnly, 1.0), |_| ());
+    assert!(odd[0].2 == lead && odd[1].2 != 20.0, "on time, and another quantity: {odd:?}");
+    let cancel = ToolCall::new("cancel_order", json!({"order_id": "nothing yet"}));
+    let cancelled = truths(&quiet(TypeMix::Realistic, 0.0), |world| {
+        let id = world.supplier_orders()[0].id;
+        let call = ToolCall {
+            arguments: json!({"order_id": format!("O{id}")}).as_object().unwrap().clone(),
+            ..cancel.clone()
+        };
+        assert!(world.step(&Turn::new(Ok(call), Err(CardProblem::Absent))).success);
+    });
+    assert_eq!(cancelled, [], "what never comes has no error");
+    let mut short = quiet(TypeMix::Realistic, 0.0);
+    short.max_steps = 4 + lead as u64 - 1;
+    assert_eq!(truths(&short, |_| ()), [], "the game ends first");
+}
+
+#[test]
+fn an_audit_shows_each_card_beside_its_truth_late_ones_too() {
+    let mut config = config(1, 0.0);
+    config.recovery_tools = RecoveryTools::Audit;
+    let mut world = World::new(&config, 11).expect("valid");
+    let lead = world.published_catalog().offers[0][0].lead_days;
+    let order = ToolCall::new("order", json!({"supplier_id": "S1", "sku": "P1", "quantity": 20}));
+    let card = Card::parse(&json!({"success": true, "cost": 1, "delivery_days": lead + 2}));
+    world.step(&Turn::new(Ok(order), card));
+    let audit = |world: &mut World| {
+        let call = ToolCall::new("audit_predictions", json!({}));
+        world.step(&Turn::new(Ok(call), Err(CardProblem::Absent))).result["cards"][0].clone()
+    };
+    let early = audit(&mut world);
+    assert_eq!((&early["actual"]["success"], &early["error"]["temporal"]), (&json!(1.0), &json!(null)), "{early}");
+    assert!(early["error"]["cost"].as_f64().unwrap() > 0.0 && early["expected"]["cost"] == json!(1));
+    for _ in 0..lead {
+        world.step(&Turn::new(Ok(ToolCall::new("wait", json!({}))), Err(CardProblem::Absent)));
+    }
+    let late = audit(&mut world);
+    assert_eq!(late["actual"]["delivery_days"], json!(lead as f64), "{late}");
+    assert_eq!(late["error"]["temporal"], json!(2.0 / lead as f64), "{late}");
+}
+
+#[test]
+fn help_is_useful_and_the_same_each_time() {
+    let mut config = config(1, 0.0);
+    config.recovery_tools = RecoveryTools::Help;
+    let play = || {
+        let mut world = World::new(&config, 4).expect("valid");
+        let mut followed = 0;
+        let mut all = String::new();
+        while world.ending().is_none() && world.totals().day < 12 {
+            let ask = ToolCall::new("ask_help", json!({}));
+            let record = world.step(&Turn::new(Ok(ask), Err(CardProblem::Absent)));
+            let advice = record.result["advice"].as_str().expect("text").to_owned();
+            let words: Vec<&str> = advice.split([' ', ':']).collect();
+            let call = match words[0] {
+                "ship" => ToolCall::new("ship_customer_order", json!({"customer_order_id": words[1]})),
+                "order" => {
+                    let units: u32 = words[1].parse().expect("a number");
+                    ToolCall::new("order", json!({"supplier_id": words[5], "sku": words[3], "quantity": units}))
+                }
+                _ => ToolCall::new("wait", json!({})),
+            };
+            let day = world.day();
+            let record = world.step(&Turn::new(Ok(call), Err(CardProblem::Absent)));
+            // Between asking and acting a day may have ended, and with it the order.
+            assert!(record.success || record.day != day, "{advice}: {:?}", record.failure);
+            followed += u32::from(words[0] == "ship" && record.success);
+            all += &advice;
+        }
+        (followed, all)
+    };
+    let (followed, all) = play();
+    assert!(followed >= 5, "{followed} orders shipped by advice alone");
+    assert!(all.contains("order "), "{all}");
+    assert_eq!(play(), (followed, all));
 }
