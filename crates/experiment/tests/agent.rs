@@ -244,6 +244,29 @@ fn defect_10_replies_are_read_for_what_they_are() {
     assert!(rows[0].result["failure"].as_str().unwrap().contains("there is no tool"));
 }
 
+/// The forms in which models' own templates write a call.
+#[test]
+fn calls_in_the_forms_of_models_own_templates_are_read() {
+    for (family, text) in [
+        ("Qwen, Hermes", "<tool_call>\n{\"name\": \"quote\", \"arguments\": {\"sku\": \"P1\"}}\n</tool_call>"),
+        ("Llama 3.1", "{\"name\": \"quote\", \"parameters\": {\"sku\": \"P1\"}}"),
+        ("Llama 3.1, custom", "<function=quote>{\"sku\": \"P1\"}</function>"),
+        ("gpt-oss", "analysisNeed a price.assistantcommentary to=functions.quote json{\"sku\": \"P1\"}"),
+        ("DeepSeek", "function quote\n```json\n{\"sku\": \"P1\"}\n```"),
+        ("Mistral", "[TOOL_CALLS] [{\"name\": \"quote\", \"arguments\": {\"sku\": \"P1\"}}]"),
+        (
+            "OpenAI",
+            "{\"type\": \"function\", \"function\": {\"name\": \"quote\", \"arguments\": \"{\\\"sku\\\": \\\"P1\\\"}\"}}",
+        ),
+    ] {
+        let call =
+            read_reply(text, Finish::Stop, ReplyMode::Text).unwrap_or_else(|failure| panic!("{family}: {failure:?}"));
+        assert_eq!((call.tool.as_str(), &call.arguments["sku"]), ("quote", &json!("P1")), "{family}");
+    }
+    let prose = "Its function is unclear, see {\"sku\": \"P1\"}";
+    assert_eq!(read_reply(prose, Finish::Stop, ReplyMode::Text).unwrap_err().kind, "no_call");
+}
+
 #[test]
 fn a_failure_to_parse_is_shown_back_and_counted() {
     let speaker = Speaker::new(|_, before| match before {

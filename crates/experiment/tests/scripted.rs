@@ -213,3 +213,74 @@ fn defect_11_tables_hold_every_run_and_every_step_that_was_written() {
     }
     assert_eq!(results::status(&store).unwrap().done, 4);
 }
+
+/// A log that was written anew, its chain in order, but with one value changed: only deriving it again tells.
+#[test]
+fn a_forged_log_is_found_by_line_and_field() {
+    let out = tempfile::tempdir().unwrap();
+    let config = study(&["grid.pe_induction.p_shock=[0.5]", "experiment.replications=1", "env.max_steps=20"]);
+    run_to_end(&config, out.path(), 1);
+    let store = Store::open(out.path()).unwrap();
+    let honest = store.runs().unwrap().remove(0);
+    let (record, rows) = (honest.committed().unwrap().unwrap(), honest.rows().unwrap());
+    type Forge = fn(&mut results::StepRow);
+    let forges: [(&str, Forge); 5] = [
+        ("result", |row| row.result["success"] = serde_json::json!(!row.result["success"].as_bool().unwrap())),
+        ("pe", |row| row.pe.extend([("cost".to_string(), Some(0.125))])),
+        ("state", |row| row.state = results::Raw::of(&serde_json::json!({"day": 0}))),
+        ("prompt", |row| row.prompt[0].content.push('!')),
+        ("reply", |row| row.reply = row.reply.replacen("\"success\":true", "\"success\":false", 1)),
+    ];
+    for (field, forge) in forges {
+        let other = tempfile::tempdir().unwrap();
+        let forged = Store::create(other.path(), store.experiment()).unwrap().run(&record.run_id);
+        let results::ClaimOutcome::Ours(claim) = forged.claim(&results::Owner::here()).unwrap() else { panic!("held") };
+        let mut writer = forged.begin(claim).unwrap();
+        for (at, row) in rows.iter().enumerate() {
+            let mut row = row.clone();
+            if at == 11 {
+                forge(&mut row);
+            }
+            writer.append(&row).unwrap();
+        }
+        writer.commit(record.clone()).unwrap();
+        assert_eq!(forged.rows().unwrap().len(), 20, "the chain is in order");
+        match replay(forged.path()).unwrap_err() {
+            ExperimentError::Diverged { line, field: found, .. } => assert_eq!((line, found.as_str()), (12, field)),
+            other => panic!("{field}: {other}"),
+        }
+    }
+}
+
+/// Whatever the threshold was when a run was made, detecting again with another one gives what a run with that one gives.
+#[test]
+fn detecting_again_with_any_threshold_is_what_live_gives() {
+    for policy in ["agent.policy=looping", "agent.policy=random", "agent.policy=greedy"] {
+        // Runs go on after crashes, so that their rows do not depend on the threshold.
+        let long = [policy, "crash_detector.continue_after_crash=1000", "env.initial_budget=2000"];
+        let of = |threshold: &str| {
+            let out = tempfile::tempdir().unwrap();
+            let threshold = format!("crash_detector.threshold={threshold}");
+            run_to_end(&study(&[&long[..], &[&threshold]].concat()), out.path(), 2);
+            out
+        };
+        let folders = ["strict", "moderate", "lenient"].map(of);
+        let crashes = |folder: &tempfile::TempDir, sets: &[String]| {
+            let found = redetect(&Store::open(folder.path()).unwrap(), sets).unwrap();
+            let mut found: Vec<_> = found.into_iter().map(|run| (run.crashes, run.recorded)).collect();
+            found.sort_by_key(|pair| format!("{pair:?}"));
+            found
+        };
+        for (threshold, live) in ["strict", "moderate", "lenient"].iter().zip(&folders) {
+            let mut recorded: Vec<_> = crashes(live, &[]).into_iter().map(|(_, recorded)| recorded).collect();
+            recorded.sort_by_key(|crashes| format!("{crashes:?}"));
+            assert!(recorded.iter().any(|crashes| !crashes.is_empty()), "{policy} {threshold}");
+            for folder in &folders {
+                let set = [format!("crash_detector.threshold={threshold}")];
+                let mut again: Vec<_> = crashes(folder, &set).into_iter().map(|(crashes, _)| crashes).collect();
+                again.sort_by_key(|crashes| format!("{crashes:?}"));
+                assert_eq!(again, recorded, "{policy} {threshold}");
+            }
+        }
+    }
+}

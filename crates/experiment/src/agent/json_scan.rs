@@ -5,11 +5,6 @@ use serde_json::{Map, Value};
 /// Braces that open nothing valid and are passed over before a text is given up: bounds the time for a broken text.
 const DEAD_ENDS_MAX: usize = 64;
 
-/// All outermost JSON objects in a text, in order. Braces that open nothing valid are passed over.
-pub(crate) fn objects(text: &str) -> Vec<Map<String, Value>> {
-    scan(text).into_iter().map(|(_, _, object)| object).collect()
-}
-
 /// The text without its outermost JSON objects.
 pub(crate) fn without_objects(text: &str) -> String {
     let (mut rest, mut from) = (String::new(), 0);
@@ -21,8 +16,9 @@ pub(crate) fn without_objects(text: &str) -> String {
     rest + &text[from..]
 }
 
-/// Begin, end and value of each.
-fn scan(text: &str) -> Vec<(usize, usize, Map<String, Value>)> {
+/// All outermost JSON objects in a text, in order: begin, end and value of each. Braces that open nothing valid are passed
+/// over.
+pub(crate) fn scan(text: &str) -> Vec<(usize, usize, Map<String, Value>)> {
     let mut found = Vec::new();
     let (mut at, mut dead_ends) = (0, 0);
     while dead_ends < DEAD_ENDS_MAX
@@ -77,6 +73,10 @@ pub(crate) fn unfinished(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn objects(text: &str) -> Vec<Map<String, Value>> {
+        scan(text).into_iter().map(|(_, _, object)| object).collect()
+    }
 
     #[test]
     fn objects_are_found_in_prose_and_markdown() {
