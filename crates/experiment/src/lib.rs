@@ -22,6 +22,7 @@ mod events;
 mod grid;
 mod identity;
 mod likeness;
+mod limits;
 mod provider;
 mod record;
 mod recorded;

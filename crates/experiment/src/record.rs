@@ -30,6 +30,11 @@ impl Sums {
         }
     }
 
+    /// Tokens of prompts and replies.
+    pub fn tokens(&self) -> u64 {
+        self.totals.prompt_tokens + self.totals.reply_tokens
+    }
+
     /// The record of a run that has ended; rows and attempt are filled in at the commit.
     pub fn record(&self, run: &PlannedRun, episode: &Episode, info: &ProviderInfo, timing: Timing) -> RunRecord {
         let (figures, totals) = (episode.totals(), &self.totals);

@@ -6,6 +6,7 @@ use crate::error::ExperimentError;
 use crate::events::{Event, EventSink, StepFigures};
 use crate::grid::PlannedRun;
 use crate::likeness::Likeness;
+use crate::limits::Meter;
 use crate::provider::{Provider, ProviderError, ProviderInfo, Reply, ReplyRequest};
 use crate::record::Sums;
 use crate::replay::{difference, retrace};
@@ -24,6 +25,7 @@ pub(crate) struct Stage<'a> {
     pub info: &'a ProviderInfo,
     pub reply_deadline_s: f64,
     pub mixed_kernels: Option<String>,
+    pub meter: &'a Meter,
 }
 
 /// What came of a run.
@@ -37,6 +39,8 @@ pub(crate) enum RunEnd {
     Held(Owner),
     /// Infrastructure failed; the rows are kept.
     Failed(String),
+    /// A limit for one run was reached; the rows are kept, and trying again within the command is in vain.
+    Limited(String),
     /// Somebody asked to stop; the rows are kept.
     Interrupted,
 }
@@ -68,6 +72,10 @@ pub(crate) fn perform(stage: &Stage<'_>, run: &PlannedRun) -> Result<RunEnd, Exp
             live.writer.fail(&reason)?;
             Ok(RunEnd::Failed(reason))
         }
+        Stopped::Limited(reason) => {
+            live.writer.fail(&reason)?;
+            Ok(RunEnd::Limited(reason))
+        }
     }
 }
 
@@ -75,6 +83,7 @@ enum Stopped {
     Ended,
     Cancelled,
     Failed(String),
+    Limited(String),
 }
 
 /// A run in progress.
@@ -125,8 +134,11 @@ impl<'a> Live<'a> {
 
     fn run_out(&mut self) -> Result<Stopped, ExperimentError> {
         while self.episode.ending().is_none() {
-            if (self.stage.cancelled)() {
+            if (self.stage.cancelled)() || self.stage.meter.reached().is_some() {
                 return Ok(Stopped::Cancelled);
+            }
+            if let Some(limit) = self.stage.meter.run_reached(self.sums.tokens(), self.begun) {
+                return Ok(Stopped::Limited(limit));
             }
             let mut figures = self.figures();
             let answer = match self.answer(&mut figures) {
@@ -137,6 +149,7 @@ impl<'a> Live<'a> {
             let row = self.episode.take(&answer);
             self.writer.append(&row)?;
             self.sums.add(&row);
+            self.stage.meter.spend(row.prompt_tokens + row.reply_tokens);
             self.tell(&row, figures);
         }
         Ok(Stopped::Ended)

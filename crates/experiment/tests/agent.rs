@@ -182,6 +182,33 @@ fn failures_are_retried_within_a_command() {
 }
 
 #[test]
+fn limits_on_tokens_hours_and_failures_stop_and_can_be_gone_on_from() {
+    let (folder, undisturbed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let speaker = Speaker::new(|_, _| Ok(inbox()));
+    run(&study(&[]), &speaker, undisturbed.path(), 1).unwrap();
+    let limited = |sets: &[&str]| run(&study(sets), &speaker, folder.path(), 1).unwrap();
+    let tokens = limited(&["limits.tokens=4000"]);
+    assert!(tokens.limited && tokens.left > 0 && tokens.failed.is_empty(), "{tokens:?}");
+    assert_eq!(tokens.limit.as_deref(), Some("limits.tokens: 4000 is reached"));
+    let hours = limited(&["limits.hours=0.000001"]);
+    assert!(hours.limit.is_some_and(|limit| limit.starts_with("limits.hours")) && hours.left > 0);
+    // A limit of a run makes it failed, without another try, and its rows stay.
+    let run_tokens = limited(&["limits.run_tokens=3000"]);
+    assert_eq!((run_tokens.failed.len(), run_tokens.done_now), (run_tokens.left, 0), "{run_tokens:?}");
+    assert!(run_tokens.failed[0].1.contains("limits.run_tokens: 3000"));
+    let run_hours = limited(&["limits.run_hours=0.000001"]);
+    assert!(run_hours.failed[0].1.contains("limits.run_hours"), "{run_hours:?}");
+    let rest = limited(&[]);
+    assert_eq!((rest.left, rest.limit), (0, None));
+    assert_eq!(steps_of(folder.path()), steps_of(undisturbed.path()));
+    let (broken, gone) =
+        (tempfile::tempdir().unwrap(), Speaker::new(|_, _| Err(ProviderError::Unavailable("gone".into()))));
+    let config = study(&["experiment.replications=50", "limits.failures=5"]);
+    let failures = run(&config, &gone, broken.path(), 1).unwrap();
+    assert_eq!((gone.asked.lock().unwrap().len(), failures.exit_code()), (5, 1), "{:?}", failures.limit);
+}
+
+#[test]
 fn a_provider_that_always_fails_ends_the_command_soon() {
     let folder = tempfile::tempdir().unwrap();
     let dead = Speaker::new(|_, _| Err(ProviderError::Unavailable("gone".into())));

@@ -42,7 +42,7 @@ macro_rules! keys {
     };
 }
 
-use Kind::{ByLevel, Choice, Flag, Number, OptionalText, OptionalWhole, Text, Whole};
+use Kind::{ByLevel, Choice, Flag, Number, OptionalNumber, OptionalText, OptionalWhole, Text, Whole};
 
 /// All keys, in the order in which they are shown.
 pub(crate) const KEYS: &[Key] = keys! {
@@ -53,6 +53,12 @@ pub(crate) const KEYS: &[Key] = keys! {
     Study "experiment.paired" Flag, "true", "cells share their world seeds, replicate by replicate";
     Execution "experiment.output_dir" Text, "\"results\"", "where folders of results go";
     Execution "experiment.retries" Whole(0, 1000), "2", "further attempts at a run that failed, within one command";
+
+    Execution "limits.tokens" OptionalWhole(1, i64::MAX), "null", "of prompts and replies, for one command; past it the runs stop and can go on";
+    Execution "limits.hours" OptionalNumber(1e-6, 1e6), "null", "for one command; past it the runs stop and can go on";
+    Execution "limits.failures" OptionalWhole(1, MILLION), "null", "failed attempts, for one command; past it the runs stop and can go on";
+    Execution "limits.run_tokens" OptionalWhole(1, i64::MAX), "null", "of prompts and replies, for one run; past it the run has failed";
+    Execution "limits.run_hours" OptionalNumber(1e-6, 1e6), "null", "for one attempt at a run; past it the run has failed";
 
     Cell "env.max_steps" Whole(1, MILLION), "1000", "the horizon in steps";
     Cell "env.max_steps_by_level" ByLevel(1, MILLION), "{}", "the horizon of each level, over env.max_steps";
