@@ -181,15 +181,7 @@ impl Config {
 
     /// Counts, without looking at any model: names stand for them.
     pub fn counts(&self) -> GridCounts {
-        let by_name = |name: &str| {
-            Ok::<_, std::convert::Infallible>(ProviderInfo {
-                identity: name.to_string(),
-                dtype: String::new(),
-                kernel_set: String::new(),
-                context_length: None,
-            })
-        };
-        let runs = match self.runs(by_name) {
+        let runs = match self.runs(|name| Ok::<_, std::convert::Infallible>(name_info(name))) {
             Ok(runs) => runs,
             Err(never) => match never {},
         };
@@ -289,6 +281,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// A model of which only its name is known: enough to tell runs apart.
+pub(crate) fn name_info(name: &str) -> ProviderInfo {
+    let none = String::new;
+    ProviderInfo { identity: name.to_string(), dtype: none(), kernel_set: none(), context_length: None }
 }
 
 /// What a scripted operator is, in run ids.

@@ -18,6 +18,7 @@ mod calibration;
 mod config;
 mod episode;
 mod error;
+mod estimate;
 mod events;
 mod grid;
 mod identity;
@@ -39,6 +40,7 @@ pub use audit::{AuditReport, DeadFactor, audit};
 pub use calibration::{Bin, Calibration};
 pub use config::{Config, Place, describe_keys};
 pub use error::{ConfigProblem, ExperimentError};
+pub use estimate::{Estimate, ModelEstimate, Rates, estimate};
 pub use events::{Event, EventSink, StepFigures};
 pub use grid::{Cell, GridCounts, PlannedRun};
 pub use provider::{
