@@ -284,3 +284,39 @@ fn detecting_again_with_any_threshold_is_what_live_gives() {
         }
     }
 }
+
+/// The Parquet tables, read back, hold what the JSON lines hold: names, types, nulls.
+#[test]
+fn parquet_tables_hold_what_json_lines_hold() {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let out = tempfile::tempdir().unwrap();
+    run_to_end(&study(&["env.max_steps=9"]), out.path(), 2);
+    let store = Store::open(out.path()).unwrap();
+    let written = |table: &str, format: &str| {
+        let file = out.path().join(format!("{table}.{format}"));
+        let mut to = std::fs::File::create(&file).unwrap();
+        let (table, format) = (table.parse().unwrap(), format.parse().unwrap());
+        let summary = results::export(&store, table, format, &mut to, &file).unwrap();
+        (file, summary.rows)
+    };
+    for (table, rows) in [("steps", 36), ("runs", 4)] {
+        let (lines, _) = written(table, "jsonl");
+        let (file, count) = written(table, "parquet");
+        let reader = SerializedFileReader::new(std::fs::File::open(file).unwrap()).unwrap();
+        assert_eq!((count, reader.metadata().file_metadata().num_rows()), (rows, rows as i64));
+        let lines = std::fs::read_to_string(lines).unwrap();
+        for (line, row) in lines.lines().zip(reader.get_row_iter(None).unwrap()) {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let row = row.unwrap().to_json_value();
+            let names = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+            assert_eq!(names(&line), names(&row));
+            for (name, value) in line.as_object().unwrap() {
+                let same = match &row[name] {
+                    serde_json::Value::String(text) if !value.is_string() => *text == value.to_string(),
+                    other => other == value || other.as_f64().is_some() && other.as_f64() == value.as_f64(),
+                };
+                assert!(same, "{table} {name}: {value} and {}", row[name]);
+            }
+        }
+    }
+}

@@ -23,6 +23,7 @@ mod experiment;
 mod export;
 mod fold;
 mod folder;
+mod parquet_sheet;
 mod raw;
 mod row;
 mod run;
