@@ -173,7 +173,8 @@ fn an_audit_that_finds_a_dead_factor_is_2_and_names_it() {
     assert_eq!(audit.status.code(), Some(2), "{}", String::from_utf8_lossy(&audit.stderr));
     let said = String::from_utf8_lossy(&audit.stdout).into_owned();
     assert!(said.contains("dead: model.temperature") && !said.contains("dead: env"), "{said}");
-    std::fs::write(&file, text.replace("model.temperature: [0.1, 0.9]", "env.pressure_level: [low, high]")).expect("a file");
+    std::fs::write(&file, text.replace("model.temperature: [0.1, 0.9]", "env.pressure_level: [low, high]"))
+        .expect("a file");
     assert_eq!(vendomini(&["audit", "--config", file.to_str().expect("UTF-8")]).status.code(), Some(0));
 }
 

@@ -312,7 +312,7 @@ fn parquet_tables_hold_what_json_lines_hold() {
             assert_eq!(names(&line), names(&row));
             for (name, value) in line.as_object().unwrap() {
                 let same = match &row[name] {
-                    serde_json::Value::String(text) if !value.is_string() => *text == value.to_string(),
+                    serde_json::Value::String(text) if !value.is_string() => value.to_string().eq(text),
                     other => other == value || other.as_f64().is_some() && other.as_f64() == value.as_f64(),
                 };
                 assert!(same, "{table} {name}: {value} and {}", row[name]);

@@ -45,6 +45,7 @@ fn row(run_id: &str, step: u64) -> StepRow {
         ending: None,
         prompt_tokens: 10,
         reply_tokens: 3,
+        similarity: None,
         mixed_kernels: None,
     }
 }

@@ -23,7 +23,15 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     let (c, estimate) = (config.counts(), experiment::estimate(&config, &Rates::default())?);
     if args.json {
         let (combinations, nominal_runs, cells, runs) = (c.combinations, c.nominal_runs, c.cells, c.runs);
-        output::json(&Document { combinations, nominal_runs, cells, runs, steps_max: c.steps_max, models: c.models, estimate })?;
+        output::json(&Document {
+            combinations,
+            nominal_runs,
+            cells,
+            runs,
+            steps_max: c.steps_max,
+            models: c.models,
+            estimate,
+        })?;
         return Ok(0);
     }
     output::line(&format!("{} combinations, {} nominal runs", c.combinations, c.nominal_runs))?;
@@ -32,7 +40,11 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
         output::line(&format!("  {model}: {runs} runs{}", costs(&estimate, model)))?;
     }
     let (tokens, gpu_hours) = (estimate.prompt_tokens + estimate.reply_tokens, estimate.gpu_hours);
-    output::line(&format!("estimated: {:.1} million tokens, {:.1} hours, {gpu_hours:.1} GPU-hours", tokens / 1e6, estimate.hours))?;
+    output::line(&format!(
+        "estimated: {:.1} million tokens, {:.1} hours, {gpu_hours:.1} GPU-hours",
+        tokens / 1e6,
+        estimate.hours
+    ))?;
     let r = &estimate.rates;
     output::line(&format!(
         "  with GPUs of {} GB, {} GB/s and {} TFLOP/s, of which {:.0}% is reached, and {} runs in flight",
