@@ -285,7 +285,7 @@ pub struct ExportArgs {
     /// steps or runs
     #[arg(long, default_value = "steps")]
     pub table: String,
-    /// jsonl or csv
+    /// jsonl, csv or parquet
     #[arg(long, default_value = "jsonl")]
     pub format: String,
     /// A file, or - for stdout

@@ -9,7 +9,7 @@ use device::cpu::KernelSet;
 use engine::constrain::Constraint;
 use engine::sample::Sampling;
 use engine::schedule::{
-    Engine, EngineOptions, FinishReason, Finished, Refused, Request, RequestError, Ticket, WaitError,
+    EmbedError, Engine, EngineOptions, FinishReason, Finished, Refused, Request, RequestError, Ticket, WaitError,
 };
 use experiment::{Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply, ReplyRequest};
 use results::PromptMessage;
@@ -174,9 +174,25 @@ impl Provider for EngineProvider {
             seconds: end.seconds,
         })
     }
+
+    fn embed(&self, text: &str) -> Result<Option<Vec<f32>>, ProviderError> {
+        self.embedding(text).map(Some)
+    }
 }
 
+/// How long an embedding may take behind the replies that are being made.
+const EMBED_LIMIT: Duration = Duration::from_secs(600);
+
 impl EngineProvider {
+    fn embedding(&self, text: &str) -> Result<Vec<f32>, ProviderError> {
+        let tokens = self.tokenizer.encode(text, true).map_err(|e| ProviderError::Refused(e.to_string()))?;
+        self.engine.embed(tokens, EMBED_LIMIT).map_err(|cause| match cause {
+            EmbedError::Refused(refused) => self.refused(refused),
+            EmbedError::Request(cause) => self.failed(cause),
+            other => ProviderError::Unavailable(other.to_string()),
+        })
+    }
+
     fn refused(&self, refused: Refused) -> ProviderError {
         match refused {
             Refused::Request(cause) => self.failed(cause),

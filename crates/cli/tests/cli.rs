@@ -189,6 +189,22 @@ fn an_experiment_runs_resumes_and_replays() {
 }
 
 #[test]
+fn an_audit_that_finds_a_dead_factor_is_2_and_names_it() {
+    let folder = Folder::new("audit");
+    std::fs::create_dir_all(&folder.0).expect("a folder");
+    let file = folder.0.join("dead.yaml");
+    let text = "agent: {policy: careful}\nenv: {max_steps: 30}\ngrid:\n  model.temperature: [0.1, 0.9]\n  env.complexity_level: [0, 1]\n";
+    std::fs::write(&file, text).expect("a file");
+    let audit = vendomini(&["audit", "--config", file.to_str().expect("UTF-8")]);
+    assert_eq!(audit.status.code(), Some(2), "{}", String::from_utf8_lossy(&audit.stderr));
+    let said = String::from_utf8_lossy(&audit.stdout).into_owned();
+    assert!(said.contains("dead: model.temperature") && !said.contains("dead: env"), "{said}");
+    std::fs::write(&file, text.replace("model.temperature: [0.1, 0.9]", "env.pressure_level: [low, high]"))
+        .expect("a file");
+    assert_eq!(vendomini(&["audit", "--config", file.to_str().expect("UTF-8")]).status.code(), Some(0));
+}
+
+#[test]
 fn a_pipe_in_place_of_a_shard_never_hangs() {
     let folder = Folder::of_golden("fifo");
     let file = folder.0.join("model.safetensors");

@@ -1,4 +1,5 @@
-//! Steps a second of scripted runs with rows written, and of replaying them. `cargo bench -p experiment`.
+//! Steps a second of scripted runs with rows written, and of replaying them: by the clock, and by the time that the process was
+//! on a core, which others do not change. `cargo bench -p experiment`.
 #![allow(missing_docs)]
 
 use experiment::{Config, Event, NoModels, RunOptions, replay_all, run_experiment};
@@ -19,13 +20,28 @@ fn main() {
             accept_mixed: false,
             provenance: results::Provenance::default(),
         };
-        let begun = Instant::now();
+        let (begun, on_core) = (Instant::now(), on_core_s());
         let summary = run_experiment(&config, &NoModels, &options, &|_: &Event| (), &|| false).unwrap();
-        let (steps, seconds) =
-            (summary.closing.iter().map(|row| row.steps).sum::<u64>(), begun.elapsed().as_secs_f64());
-        println!("level {level}: {steps} steps with rows, {:.0} steps/s", steps as f64 / seconds);
-        let begun = Instant::now();
+        let steps = summary.closing.iter().map(|row| row.steps).sum::<u64>();
+        let tell = |what: &str, begun: Instant, on_core: f64| {
+            let rate = |seconds: f64| steps as f64 / seconds;
+            let (clock, core) = (rate(begun.elapsed().as_secs_f64()), rate(on_core_s() - on_core));
+            println!(
+                "level {level}: {steps} steps {what}, {clock:.0} steps/s by the clock, {core:.0} a second on a core"
+            );
+        };
+        tell("with rows", begun, on_core);
+        let (begun, on_core) = (Instant::now(), on_core_s());
         replay_all(&results::Store::open(folder.path()).unwrap()).unwrap();
-        println!("level {level}: replayed, {:.0} steps/s", steps as f64 / begun.elapsed().as_secs_f64());
+        tell("replayed", begun, on_core);
     }
+}
+
+/// Seconds that the process was on a core, in user and system mode, from ticks of a hundredth; NaN where the system does not
+/// say.
+fn on_core_s() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = text.rsplit(')').next().unwrap_or_default();
+    let ticks: Vec<f64> = after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse().ok()).collect();
+    if ticks.len() == 2 { (ticks[0] + ticks[1]) / 100.0 } else { f64::NAN }
 }

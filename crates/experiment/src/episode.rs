@@ -2,15 +2,16 @@
 //! provider or from a log.
 
 use crate::agent::conversation::{Conversation, Room};
-use crate::agent::{History, ReplyMode, prompt, read_reply};
+use crate::agent::words::{plan, words};
+use crate::agent::{Call, History, ReplyMode, prompt, read_reply};
 use crate::error::{ConfigProblem, ExperimentError};
 use crate::grid::Cell;
 use crate::identity::sampling_seed;
 use crate::provider::{Finish, ProviderError, Reply};
 use crate::record::crash_record;
 use crate::world_config::world_config;
-use results::{PairRow, ParseFailure, PromptMessage, Raw, StepRow};
-use serde_json::{Map, Value, json};
+use results::{PairRow, ParseFailure, PromptMessage, Raw, SimilarityRow, StepRow};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use warehouse::{Card, CardProblem, Operator, PredictionMode, StepRecord, ToolCall, Totals, Turn, World};
 
@@ -23,6 +24,8 @@ pub(crate) struct Answer {
     pub reply_tokens: u64,
     /// Exchanges that were left out of the prompt.
     pub left_out: u64,
+    /// Of the agent's summary to its first ones.
+    pub similarity: Option<SimilarityRow>,
 }
 
 /// A run between two steps.
@@ -34,6 +37,7 @@ pub(crate) struct Episode {
     conversation: Conversation,
     operator: Option<Box<dyn Operator>>,
     step: u64,
+    tool_names: Vec<&'static str>,
     mixed_kernels: Option<String>,
     /// Decodes replies, in JSON mode.
     pub schema: Option<Value>,
@@ -67,6 +71,7 @@ impl Episode {
             conversation: Conversation::new(system, observation, history, !scripted),
             operator,
             step: 0,
+            tool_names: warehouse::tool_specs(&config).iter().map(|spec| spec.name).collect(),
             mixed_kernels: None,
             schema: asks(ReplyMode::Json).then(|| prompt::reply_schema(&config)),
             tools: asks(ReplyMode::Text).then(|| prompt::template_tools(&config)),
@@ -102,13 +107,12 @@ impl Episode {
     /// The scripted operator's reply, in the form in which a model would give it. `None` where a model acts.
     pub fn scripted_answer(&mut self) -> Option<Answer> {
         let turn = self.operator.as_mut()?.act(&self.world);
-        let card = turn.card.map_or(Value::Null, |card| card.raw);
         let text = match turn.call {
-            Ok(call) => json!({"tool": call.tool, "arguments": call.arguments, "card": card}).to_string(),
+            Ok(call) => scripted_text(&call, turn.card.ok().map(|card| card.to_json())),
             Err(kind) => kind,
         };
         let left_out = self.conversation.left_out_by_policy();
-        Some(Answer { text, finish: Finish::Stop, prompt_tokens: 0, reply_tokens: 0, left_out })
+        Some(Answer { text, finish: Finish::Stop, prompt_tokens: 0, reply_tokens: 0, left_out, similarity: None })
     }
 
     /// What to leave out of the next prompt so that it fits.
@@ -121,6 +125,17 @@ impl Episode {
         self.conversation.request(left_out)
     }
 
+    /// What the agent says of the state in a reply, beside its call.
+    pub fn summary(&self, text: &str, finish: Finish) -> Option<String> {
+        words(text, read_reply(text, finish, self.mode).ok().as_ref(), self.mode)
+    }
+
+    /// The same of a recorded reply; `None` where a scripted operator acts.
+    pub fn summary_of(&self, row: &StepRow) -> Option<String> {
+        let answer = Answer::of(row);
+        if self.operator.is_some() { None } else { self.summary(&answer.text, answer.finish) }
+    }
+
     /// The seed of the next reply.
     pub fn sampling_seed(&self) -> u64 {
         sampling_seed(self.seed, self.step + 1)
@@ -131,7 +146,12 @@ impl Episode {
         let sampling_seed = self.sampling_seed();
         self.step += 1;
         let read = read_reply(&answer.text, answer.finish, self.mode);
-        let (turn, card_problem) = self.turn(&read);
+        let (mut turn, card_problem) = self.turn(&read);
+        turn.similarity = answer.similarity.as_ref().map(|similarity| similarity.cosine);
+        if self.operator.is_none() {
+            let said = words(&answer.text, read.as_ref().ok(), self.mode);
+            turn.plan = said.and_then(|said| plan(&said, &self.tool_names));
+        }
         let record = self.world.step(&turn);
         let prompt = self.conversation.news().to_vec();
         let observation = with_failure(&record.observation, read.as_ref().err());
@@ -144,18 +164,19 @@ impl Episode {
         row.reply = answer.text.clone();
         row.finish = answer.finish.word().to_string();
         if let Ok(call) = &read {
-            row.action = Some(json!({"tool": call.tool, "arguments": call.arguments}));
+            row.action = Some(action(call));
             row.card = call.card.clone();
         }
         row.parse_failure = read.err();
         row.card_problem = card_problem;
         (row.prompt_tokens, row.reply_tokens) = (answer.prompt_tokens, answer.reply_tokens);
+        row.similarity = answer.similarity.clone();
         row.mixed_kernels = self.mixed_kernels.clone();
         row
     }
 
     /// The world's turn, and what is wrong with the card where one was required.
-    fn turn(&self, read: &Result<crate::agent::Call, ParseFailure>) -> (Turn, Option<String>) {
+    fn turn(&self, read: &Result<Call, ParseFailure>) -> (Turn, Option<String>) {
         let (call, card) = match read {
             Ok(call) => {
                 let made = ToolCall { tool: call.tool.clone(), arguments: call.arguments.clone() };
@@ -170,8 +191,27 @@ impl Episode {
             Err(CardProblem::Malformed(why)) => Some(why.clone()),
             Ok(_) => None,
         };
-        (Turn { call, card }, problem)
+        (Turn::new(call, card), problem)
     }
+}
+
+/// A call as rows hold it.
+fn action(call: &Call) -> Value {
+    let (tool, arguments) = (Value::from(call.tool.as_str()), Value::Object(call.arguments.clone()));
+    Value::Object(Map::from_iter([("tool".to_string(), tool), ("arguments".to_string(), arguments)]))
+}
+
+/// A call in the form in which a model would write it.
+fn scripted_text(call: &ToolCall, card: Option<Value>) -> String {
+    #[derive(serde::Serialize)]
+    struct Written<'a> {
+        tool: &'a str,
+        arguments: &'a Map<String, Value>,
+        card: Option<Value>,
+    }
+    let written = Written { tool: &call.tool, arguments: &call.arguments, card };
+    // Texts and numbers alone: nothing in it can fail to be written.
+    serde_json::to_string(&written).unwrap_or_default()
 }
 
 /// What the agent is shown after a reply that was no action: why, and then the world as it is.
@@ -213,6 +253,7 @@ fn row_of(record: StepRecord) -> StepRow {
         ending: record.ending.map(|ending| ending.word().to_string()),
         prompt_tokens: 0,
         reply_tokens: 0,
+        similarity: None,
         mixed_kernels: None,
     }
 }
@@ -238,6 +279,7 @@ impl Answer {
             prompt_tokens: row.prompt_tokens,
             reply_tokens: row.reply_tokens,
             left_out: row.history_dropped,
+            similarity: row.similarity.clone(),
         }
     }
 
@@ -248,6 +290,7 @@ impl Answer {
             prompt_tokens: reply.prompt_tokens,
             reply_tokens: reply.reply_tokens,
             left_out,
+            similarity: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::error::ConfigProblem;
 use crate::identity;
 use crate::provider::{ModelSettings, ProviderInfo};
+use crate::remote::ServerSettings;
 use crate::world_config::world_config;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,15 +181,7 @@ impl Config {
 
     /// Counts, without looking at any model: names stand for them.
     pub fn counts(&self) -> GridCounts {
-        let by_name = |name: &str| {
-            Ok::<_, std::convert::Infallible>(ProviderInfo {
-                identity: name.to_string(),
-                dtype: String::new(),
-                kernel_set: String::new(),
-                context_length: None,
-            })
-        };
-        let runs = match self.runs(by_name) {
+        let runs = match self.runs(|name| Ok::<_, std::convert::Infallible>(name_info(name))) {
             Ok(runs) => runs,
             Err(never) => match never {},
         };
@@ -220,7 +213,40 @@ impl Config {
             max_memory: optional("model.max_memory"),
             context_length: contexts.filter_map(|cell| cell.whole("model.context_length")).max().unwrap_or(0),
             concurrency,
+            server: (self.text("provider.kind") == "openai").then(|| self.server_settings()),
         }
+    }
+
+    fn server_settings(&self) -> ServerSettings {
+        let number = |key: &str| self.values.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+        let optional = |key: &str| self.values.get(key).and_then(Value::as_u64);
+        ServerSettings {
+            base_url: self.text("provider.base_url").to_string(),
+            api_key_env: self.text("provider.api_key_env").to_string(),
+            retries: self.whole("provider.retries"),
+            requests_per_minute: optional("provider.requests_per_minute"),
+            tokens_per_minute: optional("provider.tokens_per_minute"),
+            connect_timeout_s: number("provider.connect_timeout_s"),
+            attempt_timeout_s: number("provider.attempt_timeout_s"),
+        }
+    }
+
+    /// A server and its address go together.
+    fn check_provider(&self) -> Result<(), ConfigProblem> {
+        let (kind, url) = (self.text("provider.kind"), self.text("provider.base_url"));
+        let why = match kind {
+            "openai" if url.is_empty() => {
+                "provider.kind is openai: expected the server's address, such as http://localhost:8000/v1"
+            }
+            "openai" if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) => {
+                "expected an address that begins with http:// or https://"
+            }
+            "engine" if !url.is_empty() => {
+                "an address is given, and provider.kind is engine: set it to openai, or remove one"
+            }
+            _ => return Ok(()),
+        };
+        Err(ConfigProblem::Contradiction { key: "provider.base_url".into(), why: why.into() })
     }
 
     /// Names of the models, in the order of first use.
@@ -237,6 +263,7 @@ impl Config {
 
     /// What does not go together, found before anything is run.
     pub fn check(&self) -> Result<(), ConfigProblem> {
+        self.check_provider()?;
         for cell in self.cells() {
             world_config(&cell).validate().map_err(|error| ConfigProblem::Contradiction {
                 key: error.key.to_string(),
@@ -254,6 +281,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// A model of which only its name is known: enough to tell runs apart.
+pub(crate) fn name_info(name: &str) -> ProviderInfo {
+    let none = String::new;
+    ProviderInfo { identity: name.to_string(), dtype: none(), kernel_set: none(), context_length: None }
 }
 
 /// What a scripted operator is, in run ids.

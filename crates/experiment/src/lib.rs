@@ -5,7 +5,7 @@
 //! Config::runs          cells, replicates, run ids      grid, identity
 //! run_experiment        threads, retries, resume        runner, run
 //!   Episode             replies in, rows out; pure      episode, agent/
-//!   Provider            turns a prompt into a reply     provider; the engine implements it in `cli`
+//!   Provider            turns a prompt into a reply     provider; `remote` asks a server, `cli` has the engine
 //! replay, redetect, audit                               over what is stored
 //! ```
 //!
@@ -18,13 +18,17 @@ mod calibration;
 mod config;
 mod episode;
 mod error;
+mod estimate;
 mod events;
 mod grid;
 mod identity;
+mod likeness;
+mod limits;
 mod provider;
 mod record;
 mod recorded;
 mod redetect;
+mod remote;
 mod replay;
 mod run;
 mod runner;
@@ -36,6 +40,7 @@ pub use audit::{AuditReport, DeadFactor, audit};
 pub use calibration::{Bin, Calibration};
 pub use config::{Config, Place, describe_keys};
 pub use error::{ConfigProblem, ExperimentError};
+pub use estimate::{Estimate, ModelEstimate, Rates, estimate};
 pub use events::{Event, EventSink, StepFigures};
 pub use grid::{Cell, GridCounts, PlannedRun};
 pub use provider::{
@@ -43,5 +48,6 @@ pub use provider::{
 };
 pub use recorded::Recorded;
 pub use redetect::{Redetected, redetect};
+pub use remote::{RemoteProvider, ServerSettings};
 pub use replay::{Replayed, replay, replay_all};
 pub use runner::{RunOptions, Summary, run_experiment};

@@ -1,6 +1,8 @@
-//! What turns a conversation into a reply. The engine implements this in the program; here are no models.
+//! What turns a conversation into a reply. The engine implements this in the program, `remote` for servers; here are no
+//! models.
 
-use results::PromptMessage;
+use crate::remote::ServerSettings;
+use results::{PromptMessage, StepRow};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -32,6 +34,8 @@ pub struct ModelSettings {
     pub context_length: u64,
     /// Runs in flight at most.
     pub concurrency: usize,
+    /// The server that has it; none: it is loaded in this process.
+    pub server: Option<ServerSettings>,
 }
 
 /// One request. The conversation is whole each time; its beginning repeats that of the session's last request, so that a
@@ -168,6 +172,22 @@ pub trait Provider: Send + Sync {
 
     /// One reply.
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError>;
+
+    /// The text's embedding under the model, for similarities between an agent's own summaries. `None` where there is none to
+    /// be had.
+    ///
+    /// # Errors
+    /// Infrastructure, as with [`Provider::reply`].
+    fn embed(&self, text: &str) -> Result<Option<Vec<f32>>, ProviderError> {
+        let _ = text;
+        Ok(None)
+    }
+
+    /// The row of a session's step with this sampling seed, where this is a recording.
+    fn recorded(&self, session: &str, seed: u64) -> Option<&StepRow> {
+        let _ = (session, seed);
+        None
+    }
 
     /// The session asks for nothing more; what is cached for it can go.
     fn close(&self, session: &str) {

@@ -21,9 +21,18 @@ impl Sums {
         self.totals.add(row);
         self.calibration.add(row);
         for pair in &row.pe_pairs {
-            let (sum, count) = self.published.entry(pair.kind.to_string()).or_default();
-            (*sum, *count) = (*sum + pair.error_published, *count + 1);
+            if !self.published.contains_key(&*pair.kind) {
+                self.published.insert(pair.kind.to_string(), Default::default());
+            }
+            if let Some((sum, count)) = self.published.get_mut(&*pair.kind) {
+                (*sum, *count) = (*sum + pair.error_published, *count + 1);
+            }
         }
+    }
+
+    /// Tokens of prompts and replies.
+    pub fn tokens(&self) -> u64 {
+        self.totals.prompt_tokens + self.totals.reply_tokens
     }
 
     /// The record of a run that has ended; rows and attempt are filled in at the commit.

@@ -75,6 +75,10 @@ impl Provider for Recorded {
             seconds: 0.0,
         })
     }
+
+    fn recorded(&self, session: &str, seed: u64) -> Option<&StepRow> {
+        self.rows.get(&(session.to_string(), seed))
+    }
 }
 
 /// A recording stands for every model that is asked for.

@@ -5,10 +5,14 @@ use crate::episode::{Answer, Episode};
 use crate::error::ExperimentError;
 use crate::events::{Event, EventSink, StepFigures};
 use crate::grid::PlannedRun;
-use crate::provider::{Provider, ProviderError, ProviderInfo, ReplyRequest};
+use crate::likeness::Likeness;
+use crate::limits::Meter;
+use crate::provider::{Provider, ProviderError, ProviderInfo, Reply, ReplyRequest};
 use crate::record::Sums;
 use crate::replay::{difference, retrace};
-use results::{Attempt, AttemptWriter, ClaimOutcome, Committed, Owner, RunRecord, StepRow, Store, Timing};
+use results::{
+    Attempt, AttemptWriter, ClaimOutcome, Committed, Owner, RunRecord, SimilarityRow, StepRow, Store, Timing,
+};
 use std::time::Instant;
 
 /// What all runs of a model share.
@@ -21,6 +25,7 @@ pub(crate) struct Stage<'a> {
     pub info: &'a ProviderInfo,
     pub reply_deadline_s: f64,
     pub mixed_kernels: Option<String>,
+    pub meter: &'a Meter,
 }
 
 /// What came of a run.
@@ -34,6 +39,8 @@ pub(crate) enum RunEnd {
     Held(Owner),
     /// Infrastructure failed; the rows are kept.
     Failed(String),
+    /// A limit for one run was reached; the rows are kept, and trying again within the command is in vain.
+    Limited(String),
     /// Somebody asked to stop; the rows are kept.
     Interrupted,
 }
@@ -65,6 +72,10 @@ pub(crate) fn perform(stage: &Stage<'_>, run: &PlannedRun) -> Result<RunEnd, Exp
             live.writer.fail(&reason)?;
             Ok(RunEnd::Failed(reason))
         }
+        Stopped::Limited(reason) => {
+            live.writer.fail(&reason)?;
+            Ok(RunEnd::Limited(reason))
+        }
     }
 }
 
@@ -72,6 +83,7 @@ enum Stopped {
     Ended,
     Cancelled,
     Failed(String),
+    Limited(String),
 }
 
 /// A run in progress.
@@ -81,6 +93,7 @@ struct Live<'a> {
     episode: Episode,
     writer: AttemptWriter,
     sums: Sums,
+    likeness: Likeness,
     timing: Timing,
     begun: Instant,
 }
@@ -95,7 +108,7 @@ impl<'a> Live<'a> {
     ) -> Result<Self, ExperimentError> {
         let begun = Instant::now();
         let mut episode = Episode::new(&run.run_id, &run.cell, run.seed)?;
-        let mut sums = Sums::default();
+        let (mut sums, mut likeness) = (Sums::default(), Likeness::default());
         let mut timing = Timing { host: Owner::here().host, ..Timing::default() };
         if let Some(earlier) = earlier {
             stage.sink.event(&Event::Note { text: resume_note(run, &earlier) });
@@ -105,6 +118,7 @@ impl<'a> Live<'a> {
                 difference(&earlier.path, at + 1, &row, recorded)?;
                 writer.append(&row)?;
                 sums.add(&row);
+                episode.summary_of(&row).into_iter().for_each(|summary| likeness.recall(summary));
             }
             timing.steps_replayed = earlier.rows.len() as u64;
         }
@@ -115,13 +129,16 @@ impl<'a> Live<'a> {
             replayed: timing.steps_replayed,
             steps_max: run.cell.steps_max(),
         });
-        Ok(Live { stage, run, episode, writer, sums, timing, begun })
+        Ok(Live { stage, run, episode, writer, sums, likeness, timing, begun })
     }
 
     fn run_out(&mut self) -> Result<Stopped, ExperimentError> {
         while self.episode.ending().is_none() {
-            if (self.stage.cancelled)() {
+            if (self.stage.cancelled)() || self.stage.meter.reached().is_some() {
                 return Ok(Stopped::Cancelled);
+            }
+            if let Some(limit) = self.stage.meter.run_reached(self.sums.tokens(), self.begun) {
+                return Ok(Stopped::Limited(limit));
             }
             let mut figures = self.figures();
             let answer = match self.answer(&mut figures) {
@@ -132,6 +149,7 @@ impl<'a> Live<'a> {
             let row = self.episode.take(&answer);
             self.writer.append(&row)?;
             self.sums.add(&row);
+            self.stage.meter.spend(row.prompt_tokens + row.reply_tokens);
             self.tell(&row, figures);
         }
         Ok(Stopped::Ended)
@@ -168,7 +186,17 @@ impl<'a> Live<'a> {
         self.timing.reply_tokens += reply.reply_tokens;
         self.timing.cached_prompt_tokens += reply.cached_prompt_tokens;
         (figures.reply_seconds, figures.cached_prompt_tokens) = (reply.seconds, reply.cached_prompt_tokens);
-        Ok(Answer::new(&reply, left_out))
+        let similarity = self.similarity(provider, &reply)?;
+        Ok(Answer { similarity, ..Answer::new(&reply, left_out) })
+    }
+
+    fn similarity(&mut self, provider: &dyn Provider, reply: &Reply) -> Result<Option<SimilarityRow>, ProviderError> {
+        if let Some(row) = provider.recorded(&self.run.run_id, self.episode.sampling_seed()) {
+            return Ok(row.similarity.clone());
+        }
+        let Some(summary) = self.episode.summary(&reply.text, reply.finish) else { return Ok(None) };
+        let cosine = self.likeness.of(&summary, provider)?;
+        Ok(cosine.map(|cosine| SimilarityRow { embedder: self.stage.info.identity.clone(), cosine }))
     }
 
     fn figures(&self) -> StepFigures {

@@ -5,12 +5,14 @@ use crate::error::ExperimentError;
 use crate::events::{Event, EventSink};
 use crate::grid::{PlannedRun, scripted_info};
 use crate::identity;
+use crate::limits::{Limits, Meter};
 use crate::provider::{ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo};
+use crate::remote::RemoteProvider;
 use crate::run::{RunEnd, Stage, perform};
 use results::{ClosingRow, ExperimentRecord, ModelRecord, Provenance, SCHEMA_VERSION, Store};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Attempts that fail one after the other, none succeeding, before the command gives up on all runs.
 const FAILURES_IN_A_ROW_MAX: usize = 24;
@@ -46,8 +48,10 @@ pub struct Summary {
     pub left: usize,
     /// Somebody asked to stop.
     pub interrupted: bool,
-    /// Ended by [`RunOptions::runs_max`].
+    /// Ended by [`RunOptions::runs_max`], or by a limit.
     pub limited: bool,
+    /// The limit of tokens, hours or failures that ended it.
+    pub limit: Option<String>,
     /// The table that closes the command: the runs committed by it.
     pub closing: Vec<ClosingRow>,
 }
@@ -84,25 +88,36 @@ pub fn run_experiment(
     config.check()?;
     let mut infos: BTreeMap<String, ProviderInfo> = BTreeMap::new();
     let runs = config.runs(|name| {
-        let info = models.identify(&config.model_settings(name, options.jobs))?;
+        let info = identify(models, &config.model_settings(name, options.jobs))?;
         infos.insert(name.to_string(), info.clone());
         Ok::<_, ProviderError>(info)
     })?;
     let store = Store::create(&options.folder, &experiment_record(config, &runs, options))?;
     let (done, todo): (Vec<PlannedRun>, Vec<PlannedRun>) =
         runs.into_iter().partition(|run| store.run(&run.run_id).is_committed());
+    let meter = Meter::new(Limits::of(config));
     let mut summary = Summary { total: done.len() + todo.len(), done_before: done.len(), ..Summary::default() };
     sink.event(&Event::Planned { counts: config.counts(), done: done.len(), left: todo.len() });
     for group in by_model(todo) {
-        if cancelled() || at_limit(&summary, options) {
+        if cancelled() || at_limit(&summary, options) || meter.reached().is_some() {
             break;
         }
-        Group { config, models, options, sink, cancelled, store: &store, infos: &infos }.run(group, &mut summary)?;
+        Group { config, models, options, sink, cancelled, store: &store, infos: &infos, meter: &meter }
+            .run(group, &mut summary)?;
     }
     summary.left = summary.total - summary.done_before - summary.done_now;
     summary.interrupted = cancelled() && summary.left > 0;
-    summary.limited = at_limit(&summary, options) && summary.left > 0;
+    summary.limit = meter.reached().filter(|_| summary.left > 0);
+    summary.limited = (at_limit(&summary, options) || summary.limit.is_some()) && summary.left > 0;
     Ok(summary)
+}
+
+/// A served model is what the server calls it; any other is the factory's to know.
+fn identify(models: &dyn ProviderFactory, settings: &ModelSettings) -> Result<ProviderInfo, ProviderError> {
+    match &settings.server {
+        Some(_) => Ok(RemoteProvider::identity(&settings.name, &settings.dtype)),
+        None => models.identify(settings),
+    }
 }
 
 fn at_limit(summary: &Summary, options: &RunOptions) -> bool {
@@ -151,6 +166,7 @@ struct Group<'a> {
     cancelled: &'a (dyn Fn() -> bool + Sync),
     store: &'a Store,
     infos: &'a BTreeMap<String, ProviderInfo>,
+    meter: &'a Meter,
 }
 
 impl Group<'_> {
@@ -165,12 +181,19 @@ impl Group<'_> {
         };
         let settings = self.config.model_settings(&name, self.options.jobs);
         self.sink.event(&Event::ModelOpening { name: name.clone(), runs: runs.len() });
-        let provider = self.models.open(&settings)?;
+        let provider = self.open(&settings)?;
         let info = provider.describe();
         self.agrees(&settings, &info)?;
         let mixed = self.store.admit_model(&model_record(&name, &info), self.options.accept_mixed)?;
         self.sink.event(&Event::ModelOpened { name, info: info.clone() });
         self.work(Some(&*provider), &info, mixed, runs, summary)
+    }
+
+    fn open(&self, settings: &ModelSettings) -> Result<Arc<dyn Provider>, ProviderError> {
+        let Some(server) = &settings.server else { return self.models.open(settings) };
+        let deadline_s = self.config.values["model.reply_deadline_s"].as_f64().unwrap_or(0.0);
+        let provider = RemoteProvider::open(&settings.name, &settings.dtype, server, deadline_s, self.cancelled)?;
+        Ok(Arc::new(provider))
     }
 
     /// Run ids were made from what the model was said to be; it must be that.
@@ -208,6 +231,7 @@ impl Group<'_> {
                 .and_then(|v| v.as_f64())
                 .unwrap_or(600.0),
             mixed_kernels,
+            meter: self.meter,
         };
         let (threads, factors) = (self.options.jobs.clamp(1, runs.len().max(1)), self.config.factors());
         let desk = Desk::new(runs, self.config.whole("experiment.retries"), self.options.runs_max, summary);
@@ -249,13 +273,22 @@ struct DeskState {
     /// Runs in flight.
     flying: usize,
     failures_in_a_row: usize,
+    /// Why runs that wait for another try failed.
+    again: BTreeMap<String, String>,
     error: Option<ExperimentError>,
 }
 
 impl Desk {
     fn new(runs: Vec<PlannedRun>, retries: u64, runs_max: Option<usize>, summary: &Summary) -> Self {
         let queue = runs.into_iter().map(|run| (run, 0)).collect();
-        let state = DeskState { queue, summary: summary.clone(), flying: 0, failures_in_a_row: 0, error: None };
+        let state = DeskState {
+            queue,
+            summary: summary.clone(),
+            flying: 0,
+            failures_in_a_row: 0,
+            again: BTreeMap::new(),
+            error: None,
+        };
         Desk { state: Mutex::new(state), retries, runs_max }
     }
 
@@ -268,9 +301,10 @@ impl Desk {
 
     fn next(&self, stage: &Stage<'_>) -> Option<(PlannedRun, u64)> {
         let mut state = self.lock();
+        let limited = stage.meter.reached().is_some();
         let enough = self.runs_max.is_some_and(|most| state.summary.done_now + state.flying >= most);
         let hopeless = state.failures_in_a_row >= FAILURES_IN_A_ROW_MAX;
-        if (stage.cancelled)() || state.error.is_some() || enough || hopeless {
+        if (stage.cancelled)() || state.error.is_some() || enough || hopeless || limited {
             return None;
         }
         let next = state.queue.pop_front()?;
@@ -306,12 +340,21 @@ impl Desk {
             }
             Ok(RunEnd::Failed(reason)) => {
                 state.failures_in_a_row += 1;
+                stage.meter.fail();
                 let again = tries < self.retries && state.failures_in_a_row < FAILURES_IN_A_ROW_MAX;
                 match again {
-                    true => state.queue.push_back((run, tries + 1)),
+                    true => {
+                        state.again.insert(run_id.clone(), reason.clone());
+                        state.queue.push_back((run, tries + 1));
+                    }
                     false => state.summary.failed.push((run_id.clone(), reason.clone())),
                 }
                 Event::RunFailed { run_id, reason, again }
+            }
+            Ok(RunEnd::Limited(reason)) => {
+                stage.meter.fail();
+                state.summary.failed.push((run_id.clone(), reason.clone()));
+                Event::RunFailed { run_id, reason, again: false }
             }
             Ok(RunEnd::Interrupted) => return,
             Err(error) => {
@@ -330,6 +373,13 @@ impl Desk {
 
     fn leave(self, summary: &mut Summary) -> Result<(), ExperimentError> {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // What was to be tried again, and was not, has failed.
+        let waiting: Vec<String> =
+            state.queue.iter().filter(|(_, tries)| *tries > 0).map(|(r, _)| r.run_id.clone()).collect();
+        for run_id in waiting {
+            let reason = state.again.remove(&run_id).unwrap_or_default();
+            state.summary.failed.push((run_id, reason));
+        }
         state.summary.closing.sort_by(|a, b| (&a.cell, &a.run).cmp(&(&b.cell, &b.run)));
         *summary = state.summary;
         match state.error {

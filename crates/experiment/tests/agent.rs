@@ -182,6 +182,33 @@ fn failures_are_retried_within_a_command() {
 }
 
 #[test]
+fn limits_on_tokens_hours_and_failures_stop_and_can_be_gone_on_from() {
+    let (folder, undisturbed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let speaker = Speaker::new(|_, _| Ok(inbox()));
+    run(&study(&[]), &speaker, undisturbed.path(), 1).unwrap();
+    let limited = |sets: &[&str]| run(&study(sets), &speaker, folder.path(), 1).unwrap();
+    let tokens = limited(&["limits.tokens=4000"]);
+    assert!(tokens.limited && tokens.left > 0 && tokens.failed.is_empty(), "{tokens:?}");
+    assert_eq!(tokens.limit.as_deref(), Some("limits.tokens: 4000 is reached"));
+    let hours = limited(&["limits.hours=0.000001"]);
+    assert!(hours.limit.is_some_and(|limit| limit.starts_with("limits.hours")) && hours.left > 0);
+    // A limit of a run makes it failed, without another try, and its rows stay.
+    let run_tokens = limited(&["limits.run_tokens=3000"]);
+    assert_eq!((run_tokens.failed.len(), run_tokens.done_now), (run_tokens.left, 0), "{run_tokens:?}");
+    assert!(run_tokens.failed[0].1.contains("limits.run_tokens: 3000"));
+    let run_hours = limited(&["limits.run_hours=0.000001"]);
+    assert!(run_hours.failed[0].1.contains("limits.run_hours"), "{run_hours:?}");
+    let rest = limited(&[]);
+    assert_eq!((rest.left, rest.limit), (0, None));
+    assert_eq!(steps_of(folder.path()), steps_of(undisturbed.path()));
+    let (broken, gone) =
+        (tempfile::tempdir().unwrap(), Speaker::new(|_, _| Err(ProviderError::Unavailable("gone".into()))));
+    let config = study(&["experiment.replications=50", "limits.failures=5"]);
+    let failures = run(&config, &gone, broken.path(), 1).unwrap();
+    assert_eq!((gone.asked.lock().unwrap().len(), failures.exit_code()), (5, 1), "{:?}", failures.limit);
+}
+
+#[test]
 fn a_provider_that_always_fails_ends_the_command_soon() {
     let folder = tempfile::tempdir().unwrap();
     let dead = Speaker::new(|_, _| Err(ProviderError::Unavailable("gone".into())));
@@ -242,6 +269,29 @@ fn defect_10_replies_are_read_for_what_they_are() {
     let rows = one_run(&["env.max_steps=3"], &Speaker::new(move |_, _| Ok((echo.to_string(), Finish::Stop))));
     assert!(rows.iter().all(|row| row.result["success"] == json!(false)), "{:?}", rows[0].result);
     assert!(rows[0].result["failure"].as_str().unwrap().contains("there is no tool"));
+}
+
+/// The forms in which models' own templates write a call.
+#[test]
+fn calls_in_the_forms_of_models_own_templates_are_read() {
+    for (family, text) in [
+        ("Qwen, Hermes", "<tool_call>\n{\"name\": \"quote\", \"arguments\": {\"sku\": \"P1\"}}\n</tool_call>"),
+        ("Llama 3.1", "{\"name\": \"quote\", \"parameters\": {\"sku\": \"P1\"}}"),
+        ("Llama 3.1, custom", "<function=quote>{\"sku\": \"P1\"}</function>"),
+        ("gpt-oss", "analysisNeed a price.assistantcommentary to=functions.quote json{\"sku\": \"P1\"}"),
+        ("DeepSeek", "function quote\n```json\n{\"sku\": \"P1\"}\n```"),
+        ("Mistral", "[TOOL_CALLS] [{\"name\": \"quote\", \"arguments\": {\"sku\": \"P1\"}}]"),
+        (
+            "OpenAI",
+            "{\"type\": \"function\", \"function\": {\"name\": \"quote\", \"arguments\": \"{\\\"sku\\\": \\\"P1\\\"}\"}}",
+        ),
+    ] {
+        let call =
+            read_reply(text, Finish::Stop, ReplyMode::Text).unwrap_or_else(|failure| panic!("{family}: {failure:?}"));
+        assert_eq!((call.tool.as_str(), &call.arguments["sku"]), ("quote", &json!("P1")), "{family}");
+    }
+    let prose = "Its function is unclear, see {\"sku\": \"P1\"}";
+    assert_eq!(read_reply(prose, Finish::Stop, ReplyMode::Text).unwrap_err().kind, "no_call");
 }
 
 #[test]
@@ -316,6 +366,75 @@ fn confidence_is_scored_for_calibration() {
     assert_eq!(calibration["reliability"][9]["right"], json!(0.0));
 }
 
+/// An agent whose talk drifts away from how it began: the similarities are in the rows with their embedder, the detector
+/// fires on them, and nothing of it depends on stopping, replaying or playing a recording.
+#[test]
+fn slow_divergence_is_seen_in_the_embeddings_of_the_agents_own_words() {
+    let drifting = |request: &experiment::ReplyRequest<'_>, _: usize| {
+        let step = request.messages.len() / 2;
+        let tool = ["check_inbox", "check_storage", "check_budget"][step % 3];
+        Ok((format!("Step {step}: all goes its way. {{\"tool\":\"{tool}\",\"card\":null}}"), Finish::Stop))
+    };
+    let mut speaker = Speaker::new(drifting);
+    speaker.embed = Some(std::sync::Arc::new(|text: &str| {
+        let step: f32 = text.split([' ', ':']).nth(1).and_then(|n| n.parse().ok()).unwrap_or(0.0);
+        vec![(step / 20.0).cos(), (step / 20.0).sin(), 0.0]
+    }));
+    let sets =
+        ["agent.reply_mode=text", "env.max_steps=60", "experiment.replications=1", "crash_detector.threshold=lenient"];
+    let config = study(&sets);
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    assert_eq!(run(&config, &speaker, whole.path(), 1).unwrap().done_now, 2);
+    let rows = rows(whole.path());
+    assert!(rows[..8].iter().all(|row| row.similarity.is_none()), "the first eight are what others are compared with");
+    let similarities: Vec<_> = rows[8..60].iter().map(|row| row.similarity.clone().unwrap()).collect();
+    assert!(similarities.iter().all(|similarity| similarity.embedder == "speaker"));
+    assert!(similarities.windows(2).all(|pair| pair[1].cosine < pair[0].cosine));
+    let kinds: Vec<_> = rows[..60].iter().flat_map(|row| &row.crashes).map(|crash| crash.kind.as_str()).collect();
+    assert!(kinds.contains(&"slow_divergence"), "{kinds:?}");
+    let store = Store::open(whole.path()).unwrap();
+    assert_eq!(replay_all(&store).unwrap().len(), 2);
+    for run in experiment::redetect(&store, &[]).unwrap() {
+        assert_eq!(run.crashes, run.recorded);
+    }
+    // Stopped every few steps, within the first eight and after them.
+    let steps = AtomicUsize::new(0);
+    let count = |event: &Event| {
+        if matches!(event, Event::StepDone(_)) {
+            steps.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    while steps.load(Ordering::SeqCst) < 120 {
+        let stop_at = steps.load(Ordering::SeqCst) + 5;
+        let stop = || steps.load(Ordering::SeqCst) >= stop_at;
+        run_experiment(&config, &speaker, &folder_options(&config, parts.path(), 1), &count, &stop).unwrap();
+    }
+    assert_eq!(steps_of(whole.path()), steps_of(parts.path()));
+    let played = tempfile::tempdir().unwrap();
+    let recorded = Recorded::open(&store).unwrap();
+    run_experiment(&config, &recorded, &folder_options(&config, played.path(), 1), &quiet, &|| false).unwrap();
+    assert_eq!(steps_of(whole.path()), steps_of(played.path()));
+}
+
+/// Decoupling sees both: a card that the action contradicts, and words that announce another tool.
+#[test]
+fn an_action_that_contradicts_its_card_or_its_words_is_marked() {
+    let contradicts = |mode: &str, reply: &str| {
+        let reply = reply.to_string();
+        let speaker = Speaker::new(move |_, _| Ok((reply.clone(), Finish::Stop)));
+        let rows = one_run(&["env.max_steps=2", &format!("agent.reply_mode={mode}")], &speaker);
+        rows[0].detector.value()["contradicts"].clone()
+    };
+    let call = |card: &str| format!("{{\"tool\":\"check_inbox\",\"arguments\":{{}},\"card\":{card}}}");
+    assert_eq!(contradicts("json", &call("null")), json!(null), "neither says anything");
+    assert_eq!(contradicts("json", &call("{\"success\":true,\"cost\":0}")), json!(false));
+    assert_eq!(contradicts("json", &call("{\"success\":false}")), json!(true));
+    assert_eq!(contradicts("json", &call("{\"success\":true,\"cost\":40}")), json!(true), "looking costs nothing");
+    assert_eq!(contradicts("json", &call("{\"reasoning\":\"best to order(S1, P2) now\"}")), json!(true));
+    assert_eq!(contradicts("text", &format!("I use check_inbox. {}", call("null"))), json!(false));
+    assert_eq!(contradicts("text", &format!("I use check_storage. {}", call("null"))), json!(true));
+}
+
 #[test]
 fn a_request_to_stop_is_heard_within_a_second() {
     let folder = tempfile::tempdir().unwrap();
@@ -381,4 +500,18 @@ fn each_step_samples_with_a_seed_of_its_own() {
     let asked = speaker.asked.lock().unwrap();
     assert_eq!(asked.iter().map(|asked| asked.seed).collect::<BTreeSet<_>>().len(), asked.len());
     assert!(asked.iter().all(|asked| asked.temperature == 0.3 && asked.max_tokens == 50));
+}
+
+proptest::proptest! {
+    /// Whatever a model writes is read as a call or as a failure with a reason.
+    #[test]
+    fn any_text_is_a_call_or_a_failure_with_a_reason(text in "\\PC{0,80}|[{}\\[\\]\",:a-z0-9<>/_ \\n]{0,200}", cut in proptest::bool::ANY) {
+        for mode in [ReplyMode::Json, ReplyMode::Text] {
+            let finish = if cut { Finish::Length } else { Finish::Stop };
+            match read_reply(&text, finish, mode) {
+                Ok(call) => proptest::prop_assert!(call.tool.trim() == call.tool),
+                Err(failure) => proptest::prop_assert!(!failure.kind.is_empty() && !failure.detail.is_empty()),
+            }
+        }
+    }
 }

@@ -272,6 +272,41 @@ fn defect_11_the_local_test_is_a_valid_configuration() {
     assert_eq!(config.values["agent.reply_mode"], Value::from("json"));
 }
 
+/// Defect 11: 880 tasks are asked for where the grid has 660.
+#[test]
+fn defect_11_what_is_counted_is_what_is_run() {
+    for size in ["small", "large"] {
+        let config = Config::load(&configs().join(format!("phases/phase1_{size}.yaml")), &[]).unwrap();
+        let counts = config.counts();
+        assert_eq!(counts.nominal_runs, 660);
+        assert_eq!(counts.runs, config.runs(any_model).unwrap().len());
+        assert_eq!(counts.models.values().sum::<usize>(), counts.runs);
+    }
+}
+
+/// Tokens by hand for a run without a past, and what moves an estimate in which direction.
+#[test]
+fn an_estimate_is_of_the_right_size_and_moves_the_right_way() {
+    let of = |sets: &[&str]| {
+        let text = "env: {max_steps: 100, complexity_level: 1}\nmodel: {name: some/model-8B}\n";
+        experiment::estimate(&set(text, sets), &experiment::Rates::default()).unwrap()
+    };
+    let plain = of(&[]);
+    let (prompt, reply) = (plain.prompt_tokens / 100.0, plain.reply_tokens / 100.0);
+    assert!((2_000.0..40_000.0).contains(&prompt) && (40.0..200.0).contains(&reply), "{prompt} {reply}");
+    assert_eq!((plain.models["some/model-8B"].gpus, plain.unknown.len()), (Some(1), 0));
+    let none = of(&["agent.history=none"]);
+    assert!((300.0..1_500.0).contains(&(none.prompt_tokens / 100.0)), "{}", none.prompt_tokens / 100.0);
+    assert!(of(&["experiment.replications=3"]).prompt_tokens / plain.prompt_tokens > 2.9);
+    assert!(of(&["env.max_steps=200"]).prompt_tokens / plain.prompt_tokens > 2.0, "prompts grow");
+    assert!(of(&["interface.prediction_format=rich"]).reply_tokens > 1.5 * plain.reply_tokens);
+    assert!(of(&["model.context_length=4000"]).prompt_tokens < 0.7 * plain.prompt_tokens);
+    let seventy = of(&["model.name=some/model-70B"]);
+    assert!(seventy.hours > plain.hours && seventy.gpu_hours > 5.0 * plain.gpu_hours, "{seventy:?}");
+    assert_eq!(of(&["model.name=a folder"]).unknown, ["a folder"]);
+    assert_eq!(of(&["agent.policy=careful"]).models.len(), 0);
+}
+
 #[test]
 fn every_key_has_a_default_that_it_accepts() {
     let config = parse("");

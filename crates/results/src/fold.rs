@@ -34,8 +34,11 @@ impl RunTotals {
         self.prompt_tokens += row.prompt_tokens;
         self.reply_tokens += row.reply_tokens;
         for (kind, error) in &row.pe {
-            let (sum, count) = self.pe.entry(kind.clone()).or_default();
-            if let Some(error) = error {
+            // Looked up first: nearly always there, and then no name is copied.
+            if !self.pe.contains_key(kind) {
+                self.pe.insert(kind.clone(), Default::default());
+            }
+            if let (Some((sum, count)), Some(error)) = (self.pe.get_mut(kind), error) {
                 *sum += error;
                 *count += 1;
             }

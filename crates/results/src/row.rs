@@ -41,6 +41,15 @@ pub struct PairRow {
     pub error_published: f64,
 }
 
+/// A similarity of embeddings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SimilarityRow {
+    /// The identity of the model whose embeddings these are.
+    pub embedder: String,
+    /// Cosine of the summary's embedding and the mean of the first eight summaries'.
+    pub cosine: f64,
+}
+
 /// One step of a run. Everything in it follows from the run's seed and the replies: no clock, no host, no cache.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRow {
@@ -88,6 +97,9 @@ pub struct StepRow {
     /// What the detectors need to run again on this log.
     #[serde(default)]
     pub detector: Raw,
+    /// How like its first summaries the agent's summary of the state is, where embeddings are to be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub similarity: Option<SimilarityRow>,
     /// The world after the step: a few figures (cash, stock, orders shipped, ...).
     #[serde(default)]
     pub state: Raw,

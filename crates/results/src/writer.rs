@@ -56,9 +56,11 @@ impl AttemptWriter {
 
     /// Appends one row and hands it to the system. Returns the line, sealed, without its newline.
     pub fn append(&mut self, row: &StepRow) -> Result<&str, ResultsError> {
-        let json = serde_json::to_string(row).map_err(|source| ResultsError::Unwritable { what: "a row", source })?;
-        self.line.clear();
-        self.line.push_str(&json);
+        let mut bytes = std::mem::take(&mut self.line).into_bytes();
+        bytes.clear();
+        serde_json::to_writer(&mut bytes, row).map_err(|source| ResultsError::Unwritable { what: "a row", source })?;
+        self.line = String::from_utf8(bytes)
+            .map_err(|error| ResultsError::Unwritable { what: "a row", source: serde::ser::Error::custom(error) })?;
         self.chain.seal(&mut self.line);
         self.line.push('\n');
         // One write a row: after a kill the file ends between two rows or within the last one.

@@ -45,6 +45,7 @@ fn row(run_id: &str, step: u64) -> StepRow {
         ending: None,
         prompt_tokens: 10,
         reply_tokens: 3,
+        similarity: None,
         mixed_kernels: None,
     }
 }
@@ -296,7 +297,7 @@ fn tables_hold_the_columns_that_readers_rely_on() {
     let first: serde_json::Value = serde_json::from_str(runs.lines().next().unwrap()).unwrap();
     assert_eq!(first["cell.pe_induction.p_shock"], json!(0.5));
     assert_eq!(first["mean_pe.temporal"], json!(null));
-    assert!("parquet".parse::<Format>().unwrap_err().to_string().contains("jsonl, csv"));
+    assert!("feather".parse::<Format>().unwrap_err().to_string().contains("jsonl, csv"));
     let row = ClosingRow::of(&store.run("aa11").committed().unwrap().unwrap(), &["pe_induction.p_shock".into()]);
     let table = closing_table(&[row]);
     assert!(table.contains("p_shock=0.5 #0") && table.contains("PE temporal"), "{table}");

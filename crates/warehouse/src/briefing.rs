@@ -3,11 +3,21 @@ use crate::catalog::{money, sku_name, supplier_name};
 use crate::tools::Outcome;
 use crate::world::World;
 use crate::{PredictionFormat, PredictionMode, WorldConfig, tool_specs};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
 /// Cards that `audit_predictions` shows.
-const CARDS_SHOWN: usize = 10;
+pub(crate) const CARDS_SHOWN: usize = 10;
+
+/// A card of the past, and what became known of it.
+#[derive(Debug, Clone)]
+pub(crate) struct PastCard {
+    pub step: u64,
+    pub call: String,
+    pub expected: Value,
+    pub succeeded: bool,
+    pub truths: Vec<crate::Pair>,
+}
 
 /// The system prompt: role, rules, tools and what a reply looks like. It is the same for all runs of a cell, so that they
 /// share it in a prefix cache.
@@ -16,23 +26,46 @@ pub fn system_prompt(config: &WorldConfig) -> String {
     let mut text = format!(
         "You run a warehouse. Buy goods from suppliers, ship customer orders from stock, stay solvent.\n\
          Rules: a day has {} actions, then it ends; wait ends it at once. Customer orders are due in {} days and expire after \
-         {}; {} expired orders end the game, and so does running out of money. Storage holds {} units.\nTools:\n",
+         {}; {} expired orders end the game, and so does running out of money. Storage holds {} units; goods that find no room \
+         are lost. Fees: {} a unit in storage and day, {:.2} a day{}{}.\nTools:\n",
         config.actions_in_a_day(),
         d.due_days,
         d.expire_after_days,
         d.max_failures,
-        config.storage_capacity
+        config.storage_capacity,
+        config.storage_fee,
+        money(config.daily_fee_cents()),
+        fee(config.delivery_cost, "for each shipment"),
+        fee(d.late_penalty, "for shipping late")
     );
     for spec in tool_specs(config) {
-        let names: Vec<&str> = match &spec.arguments["properties"] {
-            Value::Object(map) => map.keys().map(String::as_str).collect(),
+        let arguments: Vec<String> = match &spec.arguments["properties"] {
+            Value::Object(map) => map.iter().map(|(name, schema)| format!("{name}: {}", kind_of(schema))).collect(),
             _ => Vec::new(),
         };
-        let _infallible = writeln!(text, "- {}({}): {}", spec.name, names.join(", "), spec.description);
+        let _infallible = writeln!(text, "- {}({}): {}", spec.name, arguments.join(", "), spec.description);
     }
     text.push_str("Reply with one JSON object: {\"tool\": ..., \"arguments\": {...}, \"card\": {...}}.\n");
     text.push_str(card_rules(config.prediction_mode, config.prediction_format).as_str());
     text
+}
+
+fn fee(amount: f64, what: &str) -> String {
+    if amount > 0.0 { format!(", {amount:.2} {what}") } else { String::new() }
+}
+
+/// An argument's schema in a few words.
+fn kind_of(schema: &Value) -> String {
+    let bound = |key: &str| schema[key].as_i64().unwrap_or(0);
+    if let Some(words) = schema["enum"].as_array() {
+        let word = |at: Option<&Value>| at.and_then(Value::as_str).unwrap_or_default().to_owned();
+        return format!("{} to {}", word(words.first()), word(words.last()));
+    }
+    match (schema["type"].as_str(), schema["pattern"].as_str()) {
+        (Some("integer"), _) => format!("{} to {}", bound("minimum"), bound("maximum")),
+        (_, Some(pattern)) => format!("{} and a number", &pattern[1..2]),
+        _ => format!("text, at most {} characters", bound("maxLength")),
+    }
 }
 
 fn card_rules(mode: PredictionMode, format: PredictionFormat) -> String {
@@ -67,6 +100,20 @@ fn card_rules(mode: PredictionMode, format: PredictionFormat) -> String {
     text
 }
 
+/// Items with commas between them, or "none".
+fn list<T>(text: &mut String, items: impl Iterator<Item = T>, one: impl Fn(&mut String, T) -> std::fmt::Result) {
+    let empty = text.len();
+    for item in items {
+        if text.len() > empty {
+            text.push_str(", ");
+        }
+        let _infallible = one(text, item);
+    }
+    if text.len() == empty {
+        text.push_str("none");
+    }
+}
+
 impl World {
     /// The first thing that an agent sees.
     pub fn first_observation(&mut self) -> String {
@@ -79,42 +126,36 @@ impl World {
             let offers: Vec<String> = offers.map(offer).collect();
             let _infallible = writeln!(text, "{}: {}", sku_name(sku), offers.join(", "));
         }
-        text + &self.state_text()
+        self.write_state(&mut text);
+        text
     }
 
     /// The result of a call, what is new, and what is open.
     pub(crate) fn observation(&mut self, outcome: &Outcome) -> String {
-        let word = if outcome.success { "Result" } else { "Failed" };
-        let result = outcome.failure.clone().unwrap_or_else(|| outcome.result.to_string());
-        format!("{word}: {result}\n{}", self.state_text())
+        let mut text = String::with_capacity(1024);
+        let _infallible = match &outcome.failure {
+            Some(why) => writeln!(text, "Failed: {why}"),
+            None => writeln!(text, "Result: {}", outcome.result),
+        };
+        self.write_state(&mut text);
+        text
     }
 
-    fn state_text(&mut self) -> String {
-        let mut text = String::new();
+    fn write_state(&mut self, text: &mut String) {
         for news in std::mem::take(&mut self.news) {
             let _infallible = writeln!(text, "News: {news}");
         }
-        let stock: Vec<String> = self.stock.iter().enumerate().map(|(k, n)| format!("{} {n}", sku_name(k))).collect();
-        let open: Vec<String> =
-            self.customers.iter().map(|o| format!("C{} {}x{}", o.id, o.quantity, sku_name(o.sku))).collect();
-        let coming: Vec<String> = self
-            .inbound
-            .iter()
-            .map(|o| format!("O{} {}x{} day {}", o.id, o.quantity, sku_name(o.sku), o.promised_day))
-            .collect();
-        let list = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
-        let _infallible = write!(
-            text,
-            "Day {}, {} actions left. Cash {:.2}. Stock ({}): {}. Customer orders: {}. On their way: {}.",
-            self.day,
-            self.actions_left,
-            money(self.cash_cents),
-            self.stock_units(),
-            list(stock),
-            list(open),
-            list(coming)
-        );
-        text
+        let (cash, units) = (money(self.cash_cents), self.stock_units());
+        let _infallible =
+            write!(text, "Day {}, {} actions left. Cash {cash:.2}. Stock ({units}): ", self.day, self.actions_left);
+        list(text, self.stock.iter().enumerate(), |text, (k, n)| write!(text, "P{} {n}", k + 1));
+        text.push_str(". Customer orders: ");
+        list(text, self.customers.iter(), |text, o| write!(text, "C{} {}xP{}", o.id, o.quantity, o.sku + 1));
+        text.push_str(". On their way: ");
+        list(text, self.inbound.iter(), |text, o| {
+            write!(text, "O{} {}xP{} day {}", o.id, o.quantity, o.sku + 1, o.promised_day)
+        });
+        text.push('.');
     }
 
     pub(crate) fn inbox(&self) -> Value {
@@ -128,8 +169,7 @@ impl World {
     }
 
     pub(crate) fn storage(&self) -> Value {
-        let stock: serde_json::Map<String, Value> =
-            self.stock.iter().enumerate().map(|(k, n)| (sku_name(k), json!(n))).collect();
+        let stock: Map<String, Value> = self.stock.iter().enumerate().map(|(k, n)| (sku_name(k), json!(n))).collect();
         json!({"stock": stock, "total": self.stock_units(), "capacity": self.config.storage_capacity})
     }
 
@@ -138,27 +178,48 @@ impl World {
         json!({"cash": money(self.cash_cents), "storage_fee_today": fee, "daily_fee": money(self.config.daily_fee_cents())})
     }
 
+    /// The latest cards, youngest first: what was expected, what was true so far, and the error of each type. Truths that are
+    /// not known yet are absent, and their errors null.
     pub(crate) fn past_cards(&self) -> Value {
-        let shown = self.cards.iter().rev().take(CARDS_SHOWN);
-        let card = |(step, call, card): &(u64, crate::ToolCall, Value)| {
-            let done = self.detector_steps.get(*step as usize - 1).map(|s| !s.failed);
-            json!({"step": step, "call": call.canonical(), "expected": card, "succeeded": done})
+        let card = |past: &PastCard| {
+            let truth = |pair: &crate::Pair| (pair.field.to_owned(), json!(pair.actual));
+            let mean = |kind: crate::PeKind| {
+                let errors: Vec<f64> = past.truths.iter().filter(|p| p.kind == kind).map(|p| p.error).collect();
+                let mean = (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64);
+                (kind.word().to_owned(), json!(mean))
+            };
+            let actual: Map<String, Value> = past.truths.iter().map(truth).collect();
+            let error: Map<String, Value> = crate::PeKind::ALL.into_iter().map(mean).collect();
+            json!({"step": past.step, "call": past.call, "expected": past.expected, "actual": actual, "error": error, "succeeded": past.succeeded})
         };
-        let errors: serde_json::Map<String, Value> = crate::PeKind::ALL
-            .into_iter()
-            .map(|kind| (kind.word().to_owned(), json!(self.pe.recent_mean(kind))))
-            .collect();
-        json!({"cards": shown.map(card).collect::<Vec<_>>(), "mean_error": errors})
+        let mean = |kind: crate::PeKind| (kind.word().to_owned(), json!(self.pe.recent_mean(kind)));
+        let means: Map<String, Value> = crate::PeKind::ALL.into_iter().map(mean).collect();
+        json!({"cards": self.cards.iter().map(card).collect::<Vec<_>>(), "mean_error": means})
     }
 
-    /// The most urgent thing, by fixed rules.
+    /// The most urgent thing, by fixed rules: ship what can be shipped, restock what the oldest order waits for, else wait.
     pub(crate) fn advice(&self) -> Value {
-        let ready = self.customers.iter().find(|o| self.stock[o.sku] >= o.quantity);
-        let advice = match (ready, self.customers.first()) {
-            (Some(o), _) => format!("ship C{}: you have its {} {}", o.id, o.quantity, sku_name(o.sku)),
-            (None, Some(o)) => format!("order {}: C{} waits for {}", sku_name(o.sku), o.id, o.quantity),
-            (None, None) => "wait for customer orders".to_owned(),
+        let advice = match self.customers.iter().find(|o| self.stock[o.sku] >= o.quantity) {
+            Some(o) => format!("ship C{}: you have its {} {}", o.id, o.quantity, sku_name(o.sku)),
+            None => self.restock_advice().unwrap_or_else(|| "wait for customer orders and deliveries".to_owned()),
         };
         json!({"advice": advice})
+    }
+
+    /// The oldest customer order that neither stock nor goods on their way will serve, and the quickest supplier that can be
+    /// paid, as far as the agent was told.
+    fn restock_advice(&self) -> Option<String> {
+        let coming = |sku: usize| self.inbound.iter().filter(|o| o.sku == sku).map(|o| o.quantity).sum::<u32>();
+        let short = self.customers.iter().find(|o| self.stock[o.sku] + coming(o.sku) < o.quantity)?;
+        let units = short.quantity - self.stock[short.sku] - coming(short.sku);
+        let offers = self.published.offers.iter().enumerate().map(|(s, offers)| (s, offers[short.sku]));
+        let payable = offers.filter(|(_, offer)| offer.price_cents * i64::from(units) <= self.cash_cents);
+        let (supplier, offer) = payable.min_by_key(|(_, offer)| (offer.lead_days, offer.price_cents))?;
+        let (sku, supplier, price) = (sku_name(short.sku), supplier_name(supplier), money(offer.price_cents));
+        let days = offer.lead_days;
+        Some(format!(
+            "order {units} of {sku} from {supplier} ({price:.2} each, {days} days): C{} waits for them",
+            short.id
+        ))
     }
 }

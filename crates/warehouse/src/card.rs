@@ -19,7 +19,7 @@ pub struct Card {
     pub budget_after: Option<f64>,
     /// How sure, 0 to 1.
     pub confidence: Option<f64>,
-    /// The card as it was given.
+    /// The card as it was given; null where it was made of its fields.
     pub raw: Value,
 }
 
@@ -34,6 +34,25 @@ pub enum CardProblem {
 }
 
 impl Card {
+    /// The card as JSON: as it was given, else made of its fields.
+    pub fn to_json(&self) -> Value {
+        if !self.raw.is_null() {
+            return self.raw.clone();
+        }
+        let number = |value: Option<f64>| match value {
+            Some(whole) if whole.fract() == 0.0 && whole.abs() < 9e15 => json!(whole as i64),
+            other => json!(other),
+        };
+        json!({
+            "success": self.success,
+            "delivery_days": number(self.delivery_days),
+            "quantity": number(self.quantity),
+            "cost": number(self.cost),
+            "storage_after": number(self.storage_after),
+            "budget_after": number(self.budget_after),
+        })
+    }
+
     /// Reads a card; a field of the wrong type is missing.
     ///
     /// # Errors

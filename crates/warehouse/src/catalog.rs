@@ -17,6 +17,8 @@ pub struct Offer {
 pub struct Catalog {
     /// `[supplier][sku]`.
     pub offers: Vec<Vec<Offer>>,
+    /// `[sku]`, in cents; prices never change.
+    cheapest_cents: Vec<i64>,
 }
 
 impl Catalog {
@@ -33,8 +35,10 @@ impl Catalog {
                 reliability: 0.85 + 0.14 * reliable.unit(&at),
             }
         };
-        let offers = (0..config.suppliers()).map(|s| (0..config.skus()).map(|k| offer(s, k)).collect()).collect();
-        Catalog { offers }
+        let offers: Vec<Vec<Offer>> =
+            (0..config.suppliers()).map(|s| (0..config.skus()).map(|k| offer(s, k)).collect()).collect();
+        let cheapest = |sku: usize| offers.iter().map(|of| of[sku].price_cents).min().unwrap_or(0);
+        Catalog { cheapest_cents: (0..config.skus()).map(cheapest).collect(), offers }
     }
 
     /// The offer, by the names that agents use; `None` where there is none.
@@ -50,7 +54,7 @@ impl Catalog {
 
     /// Cheapest price of a SKU, in cents.
     pub fn cheapest_cents(&self, sku: usize) -> i64 {
-        self.offers.iter().filter_map(|o| o.get(sku)).map(|o| o.price_cents).min().unwrap_or(0)
+        self.cheapest_cents.get(sku).copied().unwrap_or(0)
     }
 
     /// What a customer pays for a unit, in cents.

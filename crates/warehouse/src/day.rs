@@ -1,5 +1,5 @@
 //! What happens in a day without the agent, in its fixed order.
-use crate::catalog::money;
+use crate::news::News;
 use crate::orders::CustomerOrder;
 use crate::world::World;
 
@@ -8,10 +8,9 @@ impl World {
     pub(crate) fn morning(&mut self) {
         self.deliver();
         self.demand();
-        let (today, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.notices).into_iter().partition(|n| n.0 <= self.day);
-        self.notices = later;
-        self.news.extend(today.into_iter().map(|(_, text)| text));
+        let day = self.day;
+        let today = self.notices.extract_if(.., |notice| notice.0 <= day);
+        self.news.extend(today.map(|(_, text)| News::Told(text)));
     }
 
     /// Fees, expiry, and the day's end.
@@ -19,34 +18,25 @@ impl World {
         let storage = self.stock_units() as i64 * self.storage_fee_cents;
         self.cash_cents -= storage + self.config.daily_fee_cents();
         let day = self.day;
-        let (lost, open): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.customers).into_iter().partition(|o| o.expires_day <= day);
-        self.customers = open;
-        self.expired += lost.len() as u64;
-        self.news.extend(lost.iter().map(|o| format!("customer order C{} expired", o.id)));
+        let lost = self.customers.extract_if(.., |order| order.expires_day <= day);
+        let before = self.news.len();
+        self.news.extend(lost.map(|order| News::Expired { id: order.id }));
+        self.expired += (self.news.len() - before) as u64;
         self.day += 1;
         self.actions_left = self.config.actions_in_a_day();
     }
 
     fn deliver(&mut self) {
         let day = self.day;
-        let (due, coming): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.inbound).into_iter().partition(|o| o.arrives_day <= day);
-        self.inbound = coming;
-        for order in due {
+        while let Some(at) = self.inbound.iter().position(|order| order.arrives_day <= day) {
+            let order = self.inbound.remove(at);
             let room = u64::from(self.config.storage_capacity).saturating_sub(self.stock_units());
             let units = order.arriving.min(room.min(u64::from(u32::MAX)) as u32);
             self.stock[order.sku] += units;
             let days = (self.day - order.placed_day) as f64;
-            let known = self.pe.delivered(order.id, days, f64::from(order.arriving));
-            self.pairs.extend(known);
-            let what = World::units_of(order.sku, order.arriving);
-            let lost = if units < order.arriving {
-                format!(", {} did not fit", order.arriving - units)
-            } else {
-                String::new()
-            };
-            self.news.push(format!("order O{} arrived: {what}{lost}", order.id));
+            self.pairs.extend(self.pe.delivered(order.id, days, f64::from(order.arriving)));
+            let spilled = order.arriving - units;
+            self.news.push(News::Arrived { id: order.id, sku: order.sku, quantity: order.arriving, spilled });
         }
     }
 
@@ -66,8 +56,8 @@ impl World {
                 due_day: self.day + u64::from(self.config.demand.due_days),
                 expires_day: self.day + u64::from(self.config.demand.expire_after_days),
             });
-            let price = money(self.catalog.sale_cents(sku, self.config.demand.sale_markup));
-            self.news.push(format!("new customer order C{id}: {} at {price:.2}", World::units_of(sku, quantity)));
+            let price_cents = self.catalog.sale_cents(sku, self.config.demand.sale_markup);
+            self.news.push(News::Wanted { id, sku, quantity, price_cents });
         }
     }
 

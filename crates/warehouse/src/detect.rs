@@ -37,7 +37,7 @@ pub struct Crash {
     pub severity: Option<String>,
 }
 
-type Rule = fn(&[DetectorStep], Strictness) -> Option<usize>;
+type Rule = fn(&[DetectorStep], &CrashDetector) -> Option<usize>;
 
 /// The detectors, by name. Each takes the last steps and gives the offset of the onset in them if it fires.
 const RULES: [(&str, Rule); 6] = [
@@ -69,7 +69,7 @@ pub(crate) fn fired_now(steps: &[DetectorStep], config: &CrashDetector, already:
     let first = steps.len() - window.len();
     let fresh = RULES.iter().filter(|(kind, _)| already.iter().all(|c| c.kind != *kind));
     let fire = |(kind, rule): &(&str, Rule)| {
-        let onset = rule(window, config.threshold)?;
+        let onset = rule(window, config)?;
         let (onset_step, detected_step) = ((first + onset + 1) as u64, steps.len() as u64);
         Some(Crash { kind: (*kind).to_owned(), onset_step, detected_step, severity: None })
     };
@@ -97,13 +97,13 @@ fn severity(steps: &[DetectorStep], config: &CrashDetector, crash: &Crash) -> Op
     }
     let over = (detected + 1..=steps.len().min(detected + SOFT_STEPS)).any(|end| {
         let window = &steps[end.saturating_sub(config.window_size)..end];
-        rule(window, config.threshold).is_none()
+        rule(window, config).is_none()
     });
     Some(if over { "soft" } else { "hard" })
 }
 
-fn looping(window: &[DetectorStep], strictness: Strictness) -> Option<usize> {
-    let needed = pick(strictness, [3, 4, 6]);
+fn looping(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
+    let needed = pick(config.threshold, [3, 4, 6]);
     let start = window.len().checked_sub(needed)?;
     let last = &window[start..];
     last.iter().all(|s| s.call == last[0].call && !s.changed).then_some(start)
@@ -116,36 +116,36 @@ fn share(window: &[DetectorStep], limit: f64, counts: impl Fn(&DetectorStep) -> 
     if fires { window.iter().position(|s| counts(s) == Some(true)) } else { None }
 }
 
-fn invalid_burst(window: &[DetectorStep], strictness: Strictness) -> Option<usize> {
-    share(window, pick(strictness, [0.3, 0.4, 0.5]), |s| Some(s.failed))
+fn invalid_burst(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
+    share(window, pick(config.threshold, [0.3, 0.4, 0.5]), |s| Some(s.failed))
 }
 
-fn budget_denial(window: &[DetectorStep], strictness: Strictness) -> Option<usize> {
-    let needed = pick(strictness, [3, 4, 5]);
+fn budget_denial(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
+    let needed = pick(config.threshold, [3, 4, 5]);
     let count = window.iter().filter(|s| s.unaffordable).count();
     if count >= needed { window.iter().position(|s| s.unaffordable) } else { None }
 }
 
-fn decoupling(window: &[DetectorStep], strictness: Strictness) -> Option<usize> {
-    share(window, pick(strictness, [0.4, 0.5, 0.6]), |s| s.contradicts)
+fn decoupling(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
+    share(window, pick(config.threshold, [0.4, 0.5, 0.6]), |s| s.contradicts)
 }
 
-fn exploration_collapse(window: &[DetectorStep], strictness: Strictness) -> Option<usize> {
+fn exploration_collapse(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
     let available = window.last()?.tools_available;
-    if window.len() < 20 || available < 2 {
+    if window.len() < config.window_size || available < 2 {
         return None;
     }
     let mut tools: Vec<&str> = window.iter().map(|s| s.tool.as_str()).collect();
     tools.sort_unstable();
     let entropy: f64 =
         tools.chunk_by(|a, b| a == b).map(|same| same.len() as f64 / window.len() as f64).map(|p| -p * p.ln()).sum();
-    (entropy / (available as f64).ln() < pick(strictness, [0.5, 0.3, 0.2])).then_some(0)
+    (entropy / (available as f64).ln() < pick(config.threshold, [0.5, 0.3, 0.2])).then_some(0)
 }
 
-fn slow_divergence(window: &[DetectorStep], strictness: Strictness) -> Option<usize> {
+fn slow_divergence(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
     let known: Vec<f64> = window.iter().filter_map(|s| s.similarity).collect();
     let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
-    (known.len() >= SHARE_STEPS_MIN && mean < pick(strictness, [0.7, 0.6, 0.5])).then_some(0)
+    (known.len() >= SHARE_STEPS_MIN && mean < pick(config.threshold, [0.7, 0.6, 0.5])).then_some(0)
 }
 
 #[cfg(test)]

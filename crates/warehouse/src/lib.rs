@@ -10,6 +10,7 @@ mod catalog;
 mod config;
 mod day;
 mod detect;
+mod news;
 mod operator;
 mod orders;
 mod pe;
@@ -29,7 +30,7 @@ pub use config::{
 pub use detect::{Crash, DetectorStep, detect};
 pub use operator::{Operator, operator};
 pub use orders::{CustomerOrder, SupplierOrder};
-pub use pe::{Pair, PeKind, PeScales, PeTracker};
+pub use pe::{Pair, PeKind, PeScales, PeTracker, PerKind};
 pub use random::Stream;
 pub use record::{Ending, StepRecord, Totals, Turn};
 pub use shock::ShockEvent;

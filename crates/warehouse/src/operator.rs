@@ -1,10 +1,10 @@
 //! Scripted agents: references for what is possible. They use only what an agent can see.
-use crate::catalog::{sku_name, supplier_name};
+use crate::catalog::{money, sku_name, supplier_name};
 use crate::random::Stream;
 use crate::tools::ToolCall;
 use crate::world::World;
 use crate::{Card, Turn};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// An agent that needs no model.
 pub trait Operator: Send {
@@ -23,21 +23,22 @@ pub fn operator(name: &str, seed: u64) -> Option<Box<dyn Operator>> {
     })
 }
 
-fn turn(call: ToolCall, card: Value) -> Turn {
-    Turn { call: Ok(call), card: Card::parse(&card) }
+fn turn(call: ToolCall, card: Card) -> Turn {
+    Turn::new(Ok(call), Ok(card))
 }
 
 /// A card that expects what it can compute.
-fn expect(world: &World, cost: f64, units_out: u64, income: f64, delivery: Option<(i64, u32)>) -> Value {
-    let totals = world.totals();
-    json!({
-        "success": true,
-        "delivery_days": delivery.map(|(days, _)| days),
-        "quantity": delivery.map(|(_, units)| units),
-        "cost": cost,
-        "storage_after": totals.stock_units - units_out,
-        "budget_after": totals.budget - cost + income,
-    })
+fn expect(world: &World, cost: f64, units_out: u64, income: f64, delivery: Option<(i64, u32)>) -> Card {
+    let (stock, cash) = (world.stock_units(), money(world.cash_cents));
+    Card {
+        success: Some(true),
+        delivery_days: delivery.map(|(days, _)| days as f64),
+        quantity: delivery.map(|(_, units)| f64::from(units)),
+        cost: Some(cost),
+        storage_after: Some((stock - units_out) as f64),
+        budget_after: Some(cash - cost + income),
+        ..Card::default()
+    }
 }
 
 /// Ships the oldest order it can, keeps each SKU at a target, and waits otherwise.
@@ -64,18 +65,15 @@ fn ship_oldest(world: &World) -> Option<Turn> {
 /// Orders the SKU that is furthest below its target from the supplier that is cheapest for its speed.
 fn restock(world: &World) -> Option<Turn> {
     let config = world.config();
-    let totals = world.totals();
     let coming: u64 = world.supplier_orders().iter().map(|o| u64::from(o.quantity)).sum();
-    let space = u64::from(config.storage_capacity).saturating_sub(totals.stock_units + coming);
+    let space = u64::from(config.storage_capacity).saturating_sub(world.stock_units() + coming);
     let target = (f64::from(config.storage_capacity) * 0.95 / config.skus() as f64).floor() as i64;
-    let position = |sku: usize| {
-        let on_order: i64 =
-            world.supplier_orders().iter().filter(|o| o.sku == sku).map(|o| i64::from(o.quantity)).sum();
-        let wanted: i64 = world.customer_orders().iter().filter(|o| o.sku == sku).map(|o| i64::from(o.quantity)).sum();
-        i64::from(world.stock()[sku]) + on_order - wanted
-    };
-    let sku = (0..config.skus()).min_by_key(|sku| position(*sku))?;
-    let short = target.min(60) - position(sku);
+    // In stock and on order, less what is wanted.
+    let mut positions: Vec<i64> = world.stock().iter().map(|units| i64::from(*units)).collect();
+    world.supplier_orders().iter().for_each(|o| positions[o.sku] += i64::from(o.quantity));
+    world.customer_orders().iter().for_each(|o| positions[o.sku] -= i64::from(o.quantity));
+    let sku = (0..config.skus()).min_by_key(|sku| positions[*sku])?;
+    let short = target.min(60) - positions[sku];
     if short < 8 {
         return None;
     }
@@ -85,7 +83,7 @@ fn restock(world: &World) -> Option<Turn> {
     };
     let supplier = (0..config.suppliers()).min_by_key(worth)?;
     let offer = world.published_catalog().offers[supplier][sku];
-    let affordable = (totals.budget * 80.0) as i64 / offer.price_cents.max(1);
+    let affordable = (money(world.cash_cents) * 80.0) as i64 / offer.price_cents.max(1);
     let units = short.min(space as i64).min(affordable).min(999);
     if units < 1 {
         return None;

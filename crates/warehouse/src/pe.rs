@@ -1,7 +1,9 @@
 //! Prediction error: forecast against outcome, scored when the truth is known. What is missing is missing, never 0.
 use crate::card::Card;
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Index;
 
 /// The four kinds of error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -29,6 +31,35 @@ impl PeKind {
             PeKind::Cost => "cost",
             PeKind::Causal => "causal",
         }
+    }
+}
+
+/// A value for each kind. In rows a map from the kind's word.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct PerKind<T>([T; 4]);
+
+impl<T> PerKind<T> {
+    /// Each kind and its value.
+    pub fn iter(&self) -> impl Iterator<Item = (PeKind, &T)> {
+        PeKind::ALL.into_iter().zip(&self.0)
+    }
+}
+
+impl<T> Index<&PeKind> for PerKind<T> {
+    type Output = T;
+
+    fn index(&self, kind: &PeKind) -> &T {
+        &self.0[*kind as usize]
+    }
+}
+
+impl<T: Serialize> Serialize for PerKind<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (kind, value) in self.iter() {
+            map.serialize_entry(kind.word(), value)?;
+        }
+        map.end()
     }
 }
 
@@ -64,23 +95,49 @@ impl Pair {
 }
 
 /// Errors of one kind at several scales.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct PeScales {
-    /// EWMA with alpha .3, .1, .01.
+    /// EWMA with alpha .3, .1, .01, over the steps in which an error became known.
     pub ewma: [Option<f64>; 3],
-    /// Means of the last 10, 100, 500 steps with an error.
+    /// Means of the errors that became known within the last 10, 100, 500 steps; none where none did.
     pub windows: [Option<f64>; 3],
 }
 
 const ALPHAS: [f64; 3] = [0.3, 0.1, 0.01];
-const WINDOWS: [usize; 3] = [10, 100, 500];
+const WINDOWS: [u64; 3] = [10, 100, 500];
+/// Steps after which running sums are summed anew, so that rounding never adds up.
+const SUM_ANEW_EVERY: u64 = 512;
 
 /// Errors of a run so far, and cards that wait for their truth.
 #[derive(Debug, Clone, Default)]
 pub struct PeTracker {
-    ewma: BTreeMap<PeKind, [f64; 3]>,
-    recent: BTreeMap<PeKind, VecDeque<f64>>,
-    waiting: BTreeMap<u64, (u64, Card)>,
+    kinds: [History; 4],
+    /// Supplier order -> what its card expects.
+    waiting: BTreeMap<u64, Expected>,
+}
+
+/// What a card expects of a delivery.
+#[derive(Debug, Clone, Copy)]
+struct Expected {
+    step: u64,
+    days: Option<f64>,
+    units: Option<f64>,
+}
+
+/// Errors of one kind.
+#[derive(Debug, Clone, Default)]
+struct History {
+    ewma: Option<[f64; 3]>,
+    /// (step, error) of the last 500 steps, oldest first.
+    recent: VecDeque<(u64, f64)>,
+    windows: [Window; 3],
+}
+
+/// The sum over the youngest `count` errors of a history.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    count: usize,
+    sum: f64,
 }
 
 impl PeTracker {
@@ -99,16 +156,17 @@ impl PeTracker {
         fields.into_iter().filter_map(score).collect()
     }
 
-    /// Keeps the card of a supplier order until its goods come.
-    pub fn wait_for(&mut self, order: u64, step: u64, card: Card) {
-        self.waiting.insert(order, (step, card));
+    /// Keeps what the card of a supplier order expects until its goods come.
+    pub fn wait_for(&mut self, order: u64, step: u64, card: &Card) {
+        self.waiting.insert(order, Expected { step, days: card.delivery_days, units: card.quantity });
     }
 
     /// The goods of an order came. Days count from the order.
     pub fn delivered(&mut self, order: u64, days: f64, units: f64) -> Vec<Pair> {
-        let Some((step, card)) = self.waiting.remove(&order) else { return Vec::new() };
-        let days = card.delivery_days.map(|p| Pair::new(step, "delivery_days", PeKind::Temporal, p, days));
-        let units = card.quantity.map(|p| Pair::new(step, "quantity", PeKind::Quantity, p, units));
+        let Some(expected) = self.waiting.remove(&order) else { return Vec::new() };
+        let pair = |field, kind, predicted, actual| Pair::new(expected.step, field, kind, predicted, actual);
+        let days = expected.days.map(|p| pair("delivery_days", PeKind::Temporal, p, days));
+        let units = expected.units.map(|p| pair("quantity", PeKind::Quantity, p, units));
         days.into_iter().chain(units).collect()
     }
 
@@ -118,47 +176,108 @@ impl PeTracker {
     }
 
     /// Closes a step: the mean error of each kind, and the scales after it.
-    pub fn close(&mut self, pairs: &[Pair]) -> (BTreeMap<PeKind, Option<f64>>, BTreeMap<PeKind, PeScales>) {
-        let (mut means, mut scales) = (BTreeMap::new(), BTreeMap::new());
+    pub fn close(&mut self, step: u64, pairs: &[Pair]) -> (PerKind<Option<f64>>, PerKind<PeScales>) {
+        let (mut means, mut scales) = (PerKind::default(), PerKind::default());
         for kind in PeKind::ALL {
-            let errors: Vec<f64> = pairs.iter().filter(|p| p.kind == kind).map(|p| p.error).collect();
-            let mean = (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64);
-            if let Some(error) = mean {
-                self.add(kind, error);
-            }
-            means.insert(kind, mean);
-            scales.insert(kind, self.scales(kind));
+            let errors = pairs.iter().filter(|p| p.kind == kind).map(|p| p.error);
+            let (sum, count) = errors.fold((0.0, 0_u32), |(sum, count), error| (sum + error, count + 1));
+            let mean = (count > 0).then(|| sum / f64::from(count));
+            let history = &mut self.kinds[kind as usize];
+            history.close(step, mean);
+            means.0[kind as usize] = mean;
+            scales.0[kind as usize] = history.scales();
         }
         (means, scales)
     }
 
-    fn add(&mut self, kind: PeKind, error: f64) {
-        let ewma = self.ewma.entry(kind).or_insert([error; 3]);
-        for (e, alpha) in ewma.iter_mut().zip(ALPHAS) {
-            *e = alpha * error + (1.0 - alpha) * *e;
-        }
-        let recent = self.recent.entry(kind).or_default();
-        recent.push_back(error);
-        if recent.len() > WINDOWS[2] {
-            recent.pop_front();
-        }
-    }
-
-    fn scales(&self, kind: PeKind) -> PeScales {
-        let ewma = self.ewma.get(&kind).map_or([None; 3], |e| e.map(Some));
-        let recent = self.recent.get(&kind);
-        let windows = WINDOWS.map(|window| {
-            let all = recent.filter(|r| !r.is_empty())?;
-            let count = all.len().min(window);
-            Some(all.iter().rev().take(count).sum::<f64>() / count as f64)
-        });
-        PeScales { ewma, windows }
+    /// The mean of the errors of a kind within the last ten steps.
+    pub(crate) fn recent_mean(&self, kind: PeKind) -> Option<f64> {
+        self.kinds[kind as usize].scales().windows[0]
     }
 }
 
-impl PeTracker {
-    /// The mean of the last ten errors of a kind.
-    pub(crate) fn recent_mean(&self, kind: PeKind) -> Option<f64> {
-        self.scales(kind).windows[0]
+impl History {
+    fn close(&mut self, step: u64, error: Option<f64>) {
+        if let Some(error) = error {
+            let ewma = self.ewma.get_or_insert([error; 3]);
+            for (e, alpha) in ewma.iter_mut().zip(ALPHAS) {
+                *e = alpha * error + (1.0 - alpha) * *e;
+            }
+            self.recent.push_back((step, error));
+            for window in &mut self.windows {
+                (window.count, window.sum) = (window.count + 1, window.sum + error);
+            }
+        }
+        let recent = &self.recent;
+        for (window, steps) in self.windows.iter_mut().zip(WINDOWS) {
+            while window.count > 0 && recent[recent.len() - window.count].0 + steps <= step {
+                window.sum -= recent[recent.len() - window.count].1;
+                window.count -= 1;
+            }
+            if window.count == 0 || step.is_multiple_of(SUM_ANEW_EVERY) {
+                window.sum = recent.iter().rev().take(window.count).map(|(_, error)| error).sum();
+            }
+        }
+        while self.recent.len() > self.windows[2].count {
+            self.recent.pop_front();
+        }
+    }
+
+    fn scales(&self) -> PeScales {
+        let mean = |window: Window| (window.count > 0).then(|| (window.sum / window.count as f64).max(0.0));
+        PeScales { ewma: self.ewma.map_or([None; 3], |e| e.map(Some)), windows: self.windows.map(mean) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(error: f64) -> Pair {
+        Pair::new(1, "cost", PeKind::Cost, error, 0.0)
+    }
+
+    #[test]
+    fn ewma_at_three_scales_and_windows_of_steps_by_hand() {
+        let mut tracker = PeTracker::default();
+        let (_, scales) = tracker.close(1, &[pair(1.0)]);
+        assert_eq!(scales[&PeKind::Cost].ewma, [Some(1.0); 3], "the first error begins each average");
+        let (means, scales) = tracker.close(2, &[pair(0.0), pair(4.0)]);
+        assert_eq!(means[&PeKind::Cost], Some(2.0), "the mean of a step's errors");
+        assert_eq!(scales[&PeKind::Cost].ewma, [Some(0.3 * 2.0 + 0.7), Some(0.1 * 2.0 + 0.9), Some(0.01 * 2.0 + 0.99)]);
+        assert_eq!(scales[&PeKind::Cost].windows, [Some(1.5); 3]);
+        assert_eq!(
+            (means[&PeKind::Temporal], scales[&PeKind::Temporal]),
+            (None, PeScales::default()),
+            "missing is missing"
+        );
+        // Steps without an error move the windows on, and leave the averages alone.
+        let ten = (3..=11).map(|step| tracker.close(step, &[])).last().unwrap().1;
+        assert_eq!(ten[&PeKind::Cost].windows, [Some(2.0), Some(1.5), Some(1.5)], "step 1 is ten steps ago");
+        let twelve = tracker.close(12, &[]).1;
+        assert_eq!(twelve[&PeKind::Cost].windows, [None, Some(1.5), Some(1.5)]);
+        assert_eq!(twelve[&PeKind::Cost].ewma, scales[&PeKind::Cost].ewma);
+    }
+
+    #[test]
+    fn running_sums_agree_with_sums() {
+        let (mut tracker, draws) = (PeTracker::default(), crate::Stream::new(1, "errors"));
+        let mut known: Vec<(u64, f64)> = Vec::new();
+        for step in 1..=3000 {
+            let error = draws.unit(&[step]) * 1e6;
+            let drawn = draws.unit(&[step, 1]) < 0.6;
+            known.extend(drawn.then_some((step, error)));
+            let pairs: Vec<Pair> = drawn.then(|| pair(error)).into_iter().collect();
+            let (_, scales) = tracker.close(step, &pairs);
+            for (window, steps) in scales[&PeKind::Cost].windows.into_iter().zip(WINDOWS) {
+                let inside: Vec<f64> = known.iter().filter(|(at, _)| at + steps > step).map(|(_, e)| *e).collect();
+                let mean = (!inside.is_empty()).then(|| inside.iter().sum::<f64>() / inside.len() as f64);
+                let same = match (window, mean) {
+                    (Some(ours), Some(plain)) => (ours - plain).abs() <= 1e-9 * plain.max(1.0),
+                    (ours, plain) => ours == plain,
+                };
+                assert!(same, "step {step}, window {steps}: {window:?} and {mean:?}");
+            }
+        }
     }
 }

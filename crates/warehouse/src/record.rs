@@ -1,11 +1,10 @@
 use crate::card::{Card, CardProblem};
 use crate::detect::{Crash, DetectorStep};
-use crate::pe::{Pair, PeKind, PeScales};
+use crate::pe::{Pair, PeScales, PerKind};
 use crate::shock::ShockEvent;
 use crate::tools::ToolCall;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// What an agent does in one step. A reply that is no call is an outcome of its own.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +13,35 @@ pub struct Turn {
     pub call: Result<ToolCall, String>,
     /// The card, or why there is none.
     pub card: Result<Card, CardProblem>,
+    /// The tool that the agent's own words announced, if they announced one.
+    pub plan: Option<String>,
+    /// Similarity of the agent's summary of the state to its earlier ones, from embeddings, where they are taken.
+    pub similarity: Option<f64>,
+}
+
+/// Tools that only look: they cost nothing and order nothing.
+const LOOKS: [&str; 5] = ["quote", "check_inbox", "check_storage", "check_budget", "read_scratchpad"];
+
+impl Turn {
+    /// A call with its card.
+    pub fn new(call: Result<ToolCall, String>, card: Result<Card, CardProblem>) -> Turn {
+        Turn { call, card, plan: None, similarity: None }
+    }
+
+    /// Whether the action contradicts the card or the plan; none where neither says anything about it. A card contradicts an
+    /// action that it expects to fail, an order that it expects to cost or bring nothing, and a look that it expects to cost.
+    pub fn contradicts(&self) -> Option<bool> {
+        let call = self.call.as_ref().ok()?;
+        let planned = self.plan.as_ref().map(|plan| *plan != call.tool);
+        let card = self.card.as_ref().ok();
+        let fails = card.and_then(|card| card.success).map(|expects| !expects);
+        let costs = card.and_then(|card| match call.tool.as_str() {
+            "order" if card.cost == Some(0.0) || card.quantity == Some(0.0) => Some(true),
+            tool if LOOKS.contains(&tool) && card.cost.is_some_and(|cost| cost > 0.0) => Some(true),
+            _ => None,
+        });
+        [planned, fails, costs].into_iter().flatten().reduce(|a, b| a || b)
+    }
 }
 
 /// How the world ended.
@@ -58,11 +86,11 @@ pub struct StepRecord {
     /// What the agent is shown: the result, news, and what is open.
     pub observation: String,
     /// Errors that became known in this step: the mean by type, null where none did.
-    pub pe: BTreeMap<PeKind, Option<f64>>,
+    pub pe: PerKind<Option<f64>>,
     /// Every scored field.
     pub pairs: Vec<Pair>,
     /// EWMA and windows after this step.
-    pub scales: BTreeMap<PeKind, PeScales>,
+    pub scales: PerKind<PeScales>,
     /// Shocks of this step.
     pub shocks: Vec<ShockEvent>,
     /// What the detectors look at.

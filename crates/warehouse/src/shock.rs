@@ -1,5 +1,5 @@
 //! Shocks: with chance `p_shock` a step, the world breaks a prediction. Each is recorded with what it changed.
-use crate::catalog::{money, sku_name, supplier_name};
+use crate::catalog::{money, supplier_name};
 use crate::world::World;
 use crate::{Magnitude, Observability, TypeMix};
 use serde::Serialize;
@@ -150,10 +150,5 @@ impl World {
             let linked = self.inbound.iter_mut().filter(|o| o.supplier == to);
             linked.for_each(|order| order.arrives_day += days);
         }
-    }
-
-    /// What a SKU is called, for news.
-    pub(crate) fn units_of(sku: usize, quantity: u32) -> String {
-        format!("{quantity} of {}", sku_name(sku))
     }
 }

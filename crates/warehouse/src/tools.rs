@@ -5,6 +5,7 @@ use crate::world::World;
 use crate::{MemoryTools, RecoveryTools, WorldConfig};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::fmt::Write;
 
 /// The share of what was paid that cancelling costs, in percent.
 const CANCEL_FEE_PERCENT: i64 = 10;
@@ -38,9 +39,16 @@ impl ToolCall {
 
     /// The same text for the same call, whatever the order of its arguments.
     pub fn canonical(&self) -> String {
-        let mut arguments: Vec<_> = self.arguments.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        arguments.sort();
-        format!("{}({})", self.tool, arguments.join(","))
+        let mut arguments: Vec<_> = self.arguments.iter().collect();
+        arguments.sort_unstable_by_key(|(name, _)| *name);
+        let mut text = String::with_capacity(80);
+        text.push_str(&self.tool);
+        for (at, (name, value)) in arguments.into_iter().enumerate() {
+            text.push(if at == 0 { '(' } else { ',' });
+            let _infallible = write!(text, "{name}={value}");
+        }
+        text.push_str(if self.arguments.is_empty() { "()" } else { ")" });
+        text
     }
 }
 
@@ -195,8 +203,9 @@ fn number_of(call: &ToolCall, key: &str, letter: char) -> Result<u64, String> {
         Some(Value::Number(n)) => n.to_string(),
         _ => text_of(call, key)?.to_owned(),
     };
-    let digits = text.trim().trim_start_matches([letter, letter.to_ascii_lowercase()]);
-    digits.parse().map_err(|_| format!("{key}: expected an id such as {letter}7, found {:?}", clip(&text)))
+    let text = text.trim();
+    let digits = text.strip_prefix([letter, letter.to_ascii_lowercase()]).unwrap_or(text);
+    digits.parse().map_err(|_| format!("{key}: expected an id such as {letter}7, found {:?}", clip(text)))
 }
 
 type Goods = (usize, usize, crate::Offer, u32);
@@ -319,7 +328,8 @@ fn expedite(world: &mut World, call: &ToolCall) -> Done {
     order.expedited = true;
     order.arrives_day = order.arrives_day.saturating_sub(EXPEDITE_DAYS).max(tomorrow);
     order.promised_day = order.promised_day.saturating_sub(EXPEDITE_DAYS).max(tomorrow);
-    let result = json!({"expedited": format!("O{}", order.id), "expected_in_days": order.promised_day - world.day});
+    let days = order.promised_day - world.day;
+    let result = json!({"expedited": format!("O{}", order.id), "fee": money(fee), "expected_in_days": days});
     Ok(Outcome { cost_cents: fee, ..Outcome::done(result) })
 }
 

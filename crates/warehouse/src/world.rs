@@ -1,12 +1,15 @@
+use crate::briefing::{CARDS_SHOWN, PastCard};
 use crate::catalog::{Catalog, money};
 use crate::detect::{Crash, DetectorStep, fired_now};
+use crate::news::News;
 use crate::orders::{CustomerOrder, SupplierOrder};
-use crate::pe::PeTracker;
+use crate::pe::{PeScales, PeTracker, PerKind};
 use crate::random::Stream;
 use crate::record::{Ending, StepRecord, Totals, Turn};
-use crate::tools::{self, Outcome, ToolCall};
+use crate::shock::ShockEvent;
+use crate::tools::{self, Outcome};
 use crate::{ConfigError, WorldConfig, tool_specs};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The draws of a run, each from a stream of its own.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +20,17 @@ pub(crate) struct Streams {
     pub shocks: Stream,
     pub shock_types: Stream,
     pub shock_effects: Stream,
+}
+
+/// What a step did, as facts.
+struct Done {
+    day: u64,
+    outcome: Outcome,
+    shocks: Vec<ShockEvent>,
+    crashes: Vec<Crash>,
+    pairs: Vec<crate::Pair>,
+    pe: PerKind<Option<f64>>,
+    scales: PerKind<PeScales>,
 }
 
 /// A warehouse and its market, at one instant.
@@ -42,9 +56,10 @@ pub struct World {
     /// Day -> what the agent is told then.
     pub(crate) notices: Vec<(u64, String)>,
     pub(crate) link: Option<(usize, usize, u64, u64)>,
-    pub(crate) news: Vec<String>,
+    pub(crate) news: Vec<News>,
     pub(crate) pe: PeTracker,
-    pub(crate) cards: Vec<(u64, ToolCall, serde_json::Value)>,
+    /// The latest, for agents that can look at them.
+    pub(crate) cards: VecDeque<PastCard>,
     pub(crate) detector_steps: Vec<DetectorStep>,
     pub(crate) crashes: Vec<Crash>,
     pub(crate) pairs: Vec<crate::Pair>,
@@ -89,7 +104,7 @@ impl World {
             link: None,
             news: Vec::new(),
             pe: PeTracker::default(),
-            cards: Vec::new(),
+            cards: VecDeque::new(),
             detector_steps: Vec::new(),
             crashes: Vec::new(),
             pairs: Vec::new(),
@@ -103,10 +118,38 @@ impl World {
 
     /// One action of the agent, and all that follows from it.
     pub fn step(&mut self, turn: &Turn) -> StepRecord {
+        let done = self.go(turn);
+        let observation = self.observation(&done.outcome);
+        StepRecord {
+            step: self.step,
+            day: done.day,
+            success: done.outcome.success,
+            failure: done.outcome.failure,
+            result: done.outcome.result,
+            observation,
+            pe: done.pe,
+            pairs: done.pairs,
+            scales: done.scales,
+            shocks: done.shocks,
+            detector: self.detector_steps.last().cloned().unwrap_or_default(),
+            crashes: done.crashes,
+            ending: self.ending,
+            totals: self.totals(),
+        }
+    }
+
+    /// The same step without a record: nothing is written down, and what there is to tell the agent is forgotten.
+    pub fn advance(&mut self, turn: &Turn) -> Option<Ending> {
+        let _unread = self.go(turn);
+        self.news.clear();
+        self.ending
+    }
+
+    fn go(&mut self, turn: &Turn) -> Done {
         self.step += 1;
         let day = self.day;
         let shocks: Vec<_> = self.shock().into_iter().collect();
-        self.news.extend(shocks.iter().filter_map(|s| s.told.clone()));
+        self.news.extend(shocks.iter().filter_map(|s| s.told.clone()).map(News::Told));
         let before = self.fingerprint();
         let outcome = match &turn.call {
             Ok(call) => tools::call(self, call),
@@ -120,7 +163,13 @@ impl World {
             self.evening();
             self.morning();
         }
-        self.record(day, outcome, shocks)
+        let crashes = fired_now(&self.detector_steps, &self.config.crash_detector, &self.crashes);
+        self.crashes.extend(crashes.iter().cloned());
+        let pairs = std::mem::take(&mut self.pairs);
+        let (pe, scales) = self.pe.close(self.step, &pairs);
+        self.note_truths(&pairs);
+        self.ending = self.find_ending();
+        Done { day, outcome, shocks, crashes, pairs, pe, scales }
     }
 
     fn score(&mut self, turn: &Turn, outcome: &Outcome) {
@@ -129,10 +178,26 @@ impl World {
         let now = self.pe.score_now(self.step, card, outcome.success, money(outcome.cost_cents), stock, budget);
         self.pairs.extend(now);
         if let Some(order) = outcome.ordered {
-            self.pe.wait_for(order, self.step, card.clone());
+            self.pe.wait_for(order, self.step, card);
         }
-        if let Ok(call) = &turn.call {
-            self.cards.push((self.step, call.clone(), card.raw.clone()));
+        if let Ok(call) = &turn.call
+            && self.tools.contains(&"audit_predictions")
+        {
+            self.cards.truncate(CARDS_SHOWN - 1);
+            self.cards.push_front(PastCard {
+                step: self.step,
+                call: call.canonical(),
+                expected: card.to_json(),
+                succeeded: outcome.success,
+                truths: Vec::new(),
+            });
+        }
+    }
+
+    /// Truths, late ones too, go beside the cards that they belong to.
+    fn note_truths(&mut self, pairs: &[crate::Pair]) {
+        for past in &mut self.cards {
+            past.truths.extend(pairs.iter().filter(|pair| pair.card_step == past.step).cloned());
         }
     }
 
@@ -141,43 +206,16 @@ impl World {
             Ok(call) => (call.tool.clone(), call.canonical()),
             Err(kind) => (kind.clone(), kind.clone()),
         };
-        // A card that expects failure of what is done all the same contradicts the action.
-        let contradicts = turn.card.as_ref().ok().and_then(|card| card.success).map(|expects| !expects);
         self.detector_steps.push(DetectorStep {
             tool,
             call,
             failed: !outcome.success,
             changed: changed || outcome.ends_day,
             unaffordable: outcome.unaffordable,
-            contradicts,
+            contradicts: turn.contradicts(),
             tools_available: self.tools.len(),
-            similarity: None,
+            similarity: turn.similarity,
         });
-    }
-
-    fn record(&mut self, day: u64, outcome: Outcome, shocks: Vec<crate::ShockEvent>) -> StepRecord {
-        let crashes = fired_now(&self.detector_steps, &self.config.crash_detector, &self.crashes);
-        self.crashes.extend(crashes.iter().cloned());
-        let pairs = std::mem::take(&mut self.pairs);
-        let (pe, scales) = self.pe.close(&pairs);
-        self.ending = self.find_ending();
-        let observation = self.observation(&outcome);
-        StepRecord {
-            step: self.step,
-            day,
-            success: outcome.success,
-            failure: outcome.failure,
-            result: outcome.result,
-            observation,
-            pe,
-            pairs,
-            scales,
-            shocks,
-            detector: self.detector_steps.last().cloned().unwrap_or_default(),
-            crashes,
-            ending: self.ending,
-            totals: self.totals(),
-        }
     }
 
     fn find_ending(&self) -> Option<Ending> {

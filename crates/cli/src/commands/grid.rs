@@ -1,7 +1,7 @@
 use crate::args::AuditArgs;
 use crate::failure::Failure;
 use crate::output;
-use experiment::Config;
+use experiment::{Config, Estimate, Rates};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -13,22 +13,60 @@ struct Document {
     runs: usize,
     steps_max: u64,
     models: BTreeMap<String, usize>,
+    estimate: Estimate,
 }
 
-/// `vendomini grid`: counts what a configuration will run.
+/// `vendomini grid`: counts what a configuration will run, and estimates what it will cost.
 pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     let config = Config::load(&args.config, &args.set)?;
     config.check().map_err(experiment::ExperimentError::from)?;
-    let c = config.counts();
+    let (c, estimate) = (config.counts(), experiment::estimate(&config, &Rates::default())?);
     if args.json {
         let (combinations, nominal_runs, cells, runs) = (c.combinations, c.nominal_runs, c.cells, c.runs);
-        output::json(&Document { combinations, nominal_runs, cells, runs, steps_max: c.steps_max, models: c.models })?;
+        output::json(&Document {
+            combinations,
+            nominal_runs,
+            cells,
+            runs,
+            steps_max: c.steps_max,
+            models: c.models,
+            estimate,
+        })?;
         return Ok(0);
     }
     output::line(&format!("{} combinations, {} nominal runs", c.combinations, c.nominal_runs))?;
     output::line(&format!("{} cells that differ, {} runs, at most {} steps", c.cells, c.runs, c.steps_max))?;
     for (model, runs) in &c.models {
-        output::line(&format!("  {model}: {runs} runs"))?;
+        output::line(&format!("  {model}: {runs} runs{}", costs(&estimate, model)))?;
+    }
+    let (tokens, gpu_hours) = (estimate.prompt_tokens + estimate.reply_tokens, estimate.gpu_hours);
+    output::line(&format!(
+        "estimated: {:.1} million tokens, {:.1} hours, {gpu_hours:.1} GPU-hours",
+        tokens / 1e6,
+        estimate.hours
+    ))?;
+    let r = &estimate.rates;
+    output::line(&format!(
+        "  with GPUs of {} GB, {} GB/s and {} TFLOP/s, of which {:.0}% is reached, and {} runs in flight",
+        r.gpu_memory_gb,
+        r.gpu_bandwidth_gb_s,
+        r.gpu_tflops,
+        r.reached * 100.0,
+        r.runs_in_flight
+    ))?;
+    if !estimate.unknown.is_empty() {
+        output::line(&format!("  without hours: the names do not say the size of {}", estimate.unknown.join(", ")))?;
     }
     Ok(0)
+}
+
+/// What the runs of a model will take, in words; nothing for scripted operators.
+fn costs(estimate: &Estimate, model: &str) -> String {
+    let Some(cost) = estimate.models.get(model) else { return String::new() };
+    let tokens = (cost.prompt_tokens + cost.reply_tokens) / 1e6;
+    let hours = match (cost.hours, cost.gpus) {
+        (Some(hours), Some(gpus)) => format!(", {hours:.1} hours on {gpus} GPU{}", if gpus == 1 { "" } else { "s" }),
+        _ => String::new(),
+    };
+    format!(", about {tokens:.1} million tokens{hours}")
 }

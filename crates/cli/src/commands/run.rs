@@ -51,6 +51,9 @@ fn close(summary: &Summary, options: &RunOptions, watch: &Watch) {
     for (run, owner) in &summary.held {
         watch.note(format!("held {run}: {owner} works on it"));
     }
+    if let Some(limit) = &summary.limit {
+        watch.note(format!("stopped at a limit: {limit}"));
+    }
     let folder = options.folder.display();
     let done = summary.done_before + summary.done_now;
     watch.note(match summary.all_done() {

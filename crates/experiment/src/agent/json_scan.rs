@@ -5,8 +5,20 @@ use serde_json::{Map, Value};
 /// Braces that open nothing valid and are passed over before a text is given up: bounds the time for a broken text.
 const DEAD_ENDS_MAX: usize = 64;
 
-/// All outermost JSON objects in a text, in order. Braces that open nothing valid are passed over.
-pub(crate) fn objects(text: &str) -> Vec<Map<String, Value>> {
+/// The text without its outermost JSON objects.
+pub(crate) fn without_objects(text: &str) -> String {
+    let (mut rest, mut from) = (String::new(), 0);
+    for (begin, end, _) in scan(text) {
+        rest.push_str(&text[from..begin]);
+        rest.push(' ');
+        from = end;
+    }
+    rest + &text[from..]
+}
+
+/// All outermost JSON objects in a text, in order: begin, end and value of each. Braces that open nothing valid are passed
+/// over.
+pub(crate) fn scan(text: &str) -> Vec<(usize, usize, Map<String, Value>)> {
     let mut found = Vec::new();
     let (mut at, mut dead_ends) = (0, 0);
     while dead_ends < DEAD_ENDS_MAX
@@ -14,7 +26,7 @@ pub(crate) fn objects(text: &str) -> Vec<Map<String, Value>> {
     {
         match first_object(&text[open..]) {
             Some((object, length)) => {
-                found.push(object);
+                found.push((open, open + length, object));
                 at = open + length;
             }
             None => (at, dead_ends) = (open + 1, dead_ends + 1),
@@ -61,6 +73,10 @@ pub(crate) fn unfinished(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn objects(text: &str) -> Vec<Map<String, Value>> {
+        scan(text).into_iter().map(|(_, _, object)| object).collect()
+    }
 
     #[test]
     fn objects_are_found_in_prose_and_markdown() {

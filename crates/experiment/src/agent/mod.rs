@@ -5,6 +5,7 @@ pub(crate) mod history;
 mod json_scan;
 pub(crate) mod prompt;
 pub(crate) mod reply;
+pub(crate) mod words;
 
 pub use history::History;
 pub use reply::{Call, ReplyMode, read_reply};

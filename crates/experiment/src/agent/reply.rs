@@ -41,13 +41,20 @@ fn read_json(text: &str, finish: Finish) -> Result<Call, ParseFailure> {
             Err(failure("schema_mismatch", format!("expected one JSON object, found {}", short(&other.to_string()))))
         }
         Err(_) if finish == Finish::Length => Err(cut_off()),
+        // Where nothing holds the reply to its form, as with some servers.
+        Err(_) if !text.contains('{') && refuses(text) => {
+            Err(failure("refusal", "expected one JSON object, found a refusal".into()))
+        }
         Err(error) => Err(failure("invalid_json", format!("expected one JSON object: {error}"))),
     }
 }
 
 fn read_text(text: &str, finish: Finish) -> Result<Call, ParseFailure> {
     let said = without_thoughts(text);
-    let candidates: Vec<_> = json_scan::objects(said).into_iter().filter(names_a_tool).collect();
+    let found = json_scan::scan(said).into_iter();
+    let named =
+        found.map(|(at, _, object)| if names_a_tool(&object) { object } else { named_before(&said[..at], object) });
+    let candidates: Vec<_> = named.filter(names_a_tool).collect();
     match candidates.as_slice() {
         [one] => call(one.clone()),
         // Small models say the same call twice; that is one call.
@@ -66,11 +73,32 @@ fn read_text(text: &str, finish: Finish) -> Result<Call, ParseFailure> {
 }
 
 /// What comes after the last thought: a call that was only considered is no call.
-fn without_thoughts(text: &str) -> &str {
+pub(crate) fn without_thoughts(text: &str) -> &str {
     match text.rfind("</think>") {
         Some(end) => &text[end + "</think>".len()..],
         // A thought without an end is all thought.
         None => text.find("<think>").map_or(text, |begin| &text[..begin]),
+    }
+}
+
+/// The templates of some models put the tool's name before its arguments: `<function=NAME>{...}` (Llama),
+/// `to=functions.NAME json{...}` (gpt-oss), `function NAME` and a fence (DeepSeek; without its special tokens).
+fn named_before(before: &str, arguments: Map<String, Value>) -> Map<String, Value> {
+    let line = before.trim_end().trim_end_matches("```json").trim_end();
+    let line = line.rsplit('\n').next().unwrap_or(line);
+    let name = ["<function=", "functions.", "function"].iter().find_map(|mark| {
+        let after = &line[line.rfind(mark)? + mark.len()..];
+        let length =
+            after.trim_start().find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(after.trim_start().len());
+        let (name, rest) = after.trim_start().split_at(length);
+        let ends = ["", ">", "json", "<|constrain|>json", ">json"].contains(&rest.trim());
+        (!name.is_empty() && ends).then(|| name.to_string())
+    });
+    match name {
+        Some(name) => {
+            Map::from_iter([("name".into(), Value::from(name)), ("arguments".into(), Value::Object(arguments))])
+        }
+        None => arguments,
     }
 }
 

@@ -42,7 +42,7 @@ macro_rules! keys {
     };
 }
 
-use Kind::{ByLevel, Choice, Flag, Number, OptionalText, OptionalWhole, Text, Whole};
+use Kind::{ByLevel, Choice, Flag, Number, OptionalNumber, OptionalText, OptionalWhole, Text, Whole};
 
 /// All keys, in the order in which they are shown.
 pub(crate) const KEYS: &[Key] = keys! {
@@ -53,6 +53,12 @@ pub(crate) const KEYS: &[Key] = keys! {
     Study "experiment.paired" Flag, "true", "cells share their world seeds, replicate by replicate";
     Execution "experiment.output_dir" Text, "\"results\"", "where folders of results go";
     Execution "experiment.retries" Whole(0, 1000), "2", "further attempts at a run that failed, within one command";
+
+    Execution "limits.tokens" OptionalWhole(1, i64::MAX), "null", "of prompts and replies, for one command; past it the runs stop and can go on";
+    Execution "limits.hours" OptionalNumber(1e-6, 1e6), "null", "for one command; past it the runs stop and can go on";
+    Execution "limits.failures" OptionalWhole(1, MILLION), "null", "failed attempts, for one command; past it the runs stop and can go on";
+    Execution "limits.run_tokens" OptionalWhole(1, i64::MAX), "null", "of prompts and replies, for one run; past it the run has failed";
+    Execution "limits.run_hours" OptionalNumber(1e-6, 1e6), "null", "for one attempt at a run; past it the run has failed";
 
     Cell "env.max_steps" Whole(1, MILLION), "1000", "the horizon in steps";
     Cell "env.max_steps_by_level" ByLevel(1, MILLION), "{}", "the horizon of each level, over env.max_steps";
@@ -102,6 +108,15 @@ pub(crate) const KEYS: &[Key] = keys! {
     Execution "model.dtype" Choice(&["auto", "bf16", "f16", "f32", "int8"]), "\"auto\"", "what it computes in";
     Execution "model.device_map" OptionalText, "null", "as on the command line";
     Execution "model.max_memory" OptionalText, "null", "as on the command line";
+
+    Study "provider.kind" Choice(&["engine", "openai"]), "\"engine\"", "who computes: this program, or an OpenAI-compatible server";
+    Execution "provider.base_url" OptionalText, "null", "the server, version included: http://localhost:8000/v1";
+    Execution "provider.api_key_env" Text, "\"OPENAI_API_KEY\"", "the environment variable that holds the key; not set: none is sent";
+    Execution "provider.retries" Whole(0, 1000), "6", "further attempts at one reply, with growing pauses";
+    Execution "provider.requests_per_minute" OptionalWhole(1, MILLION), "null", "begun in any minute, over all runs in flight";
+    Execution "provider.tokens_per_minute" OptionalWhole(1, 1000 * MILLION), "null", "in any minute, over all runs in flight";
+    Execution "provider.connect_timeout_s" Number(0.001, 3600.0), "10", "seconds until a connection stands";
+    Execution "provider.attempt_timeout_s" Number(0.001, 1e6), "300", "seconds for one attempt, within model.reply_deadline_s";
 };
 
 /// The key of this name.

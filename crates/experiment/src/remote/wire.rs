@@ -1,0 +1,149 @@
+//! The OpenAI protocol's JSON, out and in.
+
+use super::offers::{Form, Offers};
+use crate::provider::{Finish, ReplyRequest};
+use serde_json::{Value, json};
+
+/// A completion, as far as it concerns us.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Completion {
+    pub text: String,
+    pub finish: Finish,
+    pub prompt_tokens: u64,
+    pub reply_tokens: u64,
+    pub cached_prompt_tokens: u64,
+}
+
+/// The body of a request: what the server does not offer is left out, and what it gives instead is read for what it is.
+pub(super) fn body(model: &str, request: &ReplyRequest<'_>, offers: &Offers) -> Value {
+    let limit = if offers.max_completion_tokens { "max_completion_tokens" } else { "max_tokens" };
+    let mut body = json!({
+        "model": model,
+        "messages": request.messages,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "seed": request.seed,
+        limit: request.max_tokens,
+        "n": 1,
+        "stream": false,
+    });
+    if let Some(schema) = request.schema {
+        match offers.form {
+            Form::Schema => body["response_format"] = json_schema(schema),
+            Form::Object => body["response_format"] = json!({"type": "json_object"}),
+            Form::Free => {}
+        }
+    }
+    if let Some(tools) = request.tools.filter(|_| offers.tools) {
+        body["tools"] = tools.clone();
+        body["tool_choice"] = json!("auto");
+    }
+    body
+}
+
+pub(super) fn json_schema(schema: &Value) -> Value {
+    json!({"type": "json_schema", "json_schema": {"name": "reply", "strict": true, "schema": schema}})
+}
+
+/// Reads a completion; in words what is wrong with it.
+pub(super) fn read(body: &[u8]) -> Result<Completion, String> {
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| format!("{error}: {}", super::retry::words(body)))?;
+    let choice = value.pointer("/choices/0").ok_or_else(|| format!("no choices: {}", super::retry::words(body)))?;
+    let message = choice.get("message").filter(|message| message.is_object()).ok_or("a choice without a message")?;
+    let usage = |key: &str| value.pointer(key).and_then(Value::as_u64);
+    let tokens = |key: &str| usage(key).ok_or_else(|| format!("{key}: expected a count of tokens, found none"));
+    Ok(Completion {
+        text: text(message)?,
+        finish: finish(choice.get("finish_reason").unwrap_or(&Value::Null))?,
+        prompt_tokens: tokens("/usage/prompt_tokens")?,
+        reply_tokens: tokens("/usage/completion_tokens")?,
+        cached_prompt_tokens: usage("/usage/prompt_tokens_details/cached_tokens").unwrap_or(0),
+    })
+}
+
+fn finish(reason: &Value) -> Result<Finish, String> {
+    match reason.as_str() {
+        // What a filter keeps back is the service's reply: it is read, and will be no call.
+        Some("stop" | "tool_calls" | "function_call" | "eos_token" | "content_filter") => Ok(Finish::Stop),
+        Some("length") => Ok(Finish::Length),
+        _ => Err(format!("finish_reason: expected stop, length or tool_calls, found {reason}")),
+    }
+}
+
+/// What the model said, and then each of its tool calls as one that the reader of free text knows.
+fn text(message: &Value) -> Result<String, String> {
+    let said = match message.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => message.get("refusal").and_then(Value::as_str).unwrap_or("").to_string(),
+        Some(other) => return Err(format!("message.content: expected a text, found {other}")),
+    };
+    let calls = match message.get("tool_calls") {
+        None | Some(Value::Null) => &[][..],
+        Some(Value::Array(calls)) => calls,
+        Some(other) => return Err(format!("message.tool_calls: expected a list, found {other}")),
+    };
+    let mut parts: Vec<String> = Some(said).filter(|said| !said.is_empty()).into_iter().collect();
+    for call in calls {
+        let function = call.get("function").ok_or("a tool call without a function")?;
+        parts.push(format!("<tool_call>{}</tool_call>", tool_call(function)));
+    }
+    Ok(parts.join("\n"))
+}
+
+/// Arguments that are no JSON stay the text that they are: a failed call of the model, and no failure of the server.
+fn tool_call(function: &Value) -> Value {
+    let arguments = match function.get("arguments") {
+        Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str())),
+        Some(other) => other.clone(),
+        None => Value::Null,
+    };
+    json!({"name": function.get("name").unwrap_or(&Value::Null), "arguments": arguments})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completion(message: Value, reason: &str) -> Result<Completion, String> {
+        let usage = json!({"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 8}});
+        let body = json!({"choices": [{"message": message, "finish_reason": reason}], "usage": usage});
+        read(body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn tool_calls_become_text_that_is_read_as_a_call() {
+        let call = |arguments: &str| json!({"type": "function", "function": {"name": "wait", "arguments": arguments}});
+        let one = completion(json!({"content": null, "tool_calls": [call("{\"card\": null}")]}), "tool_calls").unwrap();
+        assert_eq!(one.text, r#"<tool_call>{"name":"wait","arguments":{"card":null}}</tool_call>"#);
+        assert_eq!((one.prompt_tokens, one.reply_tokens, one.cached_prompt_tokens), (9, 4, 8));
+        let read = |text: &str| crate::read_reply(text, Finish::Stop, crate::ReplyMode::Text);
+        assert_eq!(read(&one.text).unwrap().tool, "wait");
+        let broken = completion(json!({"tool_calls": [call("{\"card\": ")]}), "tool_calls").unwrap();
+        assert_eq!(read(&broken.text).unwrap_err().kind, "schema_mismatch");
+        let ten: Vec<Value> = (0..10).map(|n| call(&format!("{{\"n\": {n}}}"))).collect();
+        let ten = completion(json!({"content": "all at once", "tool_calls": ten}), "tool_calls").unwrap();
+        assert_eq!(read(&ten.text).unwrap_err().kind, "several_calls");
+    }
+
+    #[test]
+    fn what_is_no_completion_is_said_in_words() {
+        for (body, words) in [
+            ("", "EOF"),
+            ("<html>busy</html>", "busy"),
+            ("{}", "no choices"),
+            (r#"{"error": {"message": "engine died"}}"#, "engine died"),
+            (r#"{"choices": []}"#, "no choices"),
+            (r#"{"choices": [{"message": "hi", "finish_reason": "stop"}]}"#, "without a message"),
+            (r#"{"choices": [{"message": {"content": "hi"}, "finish_reason": "abort"}]}"#, "abort"),
+            (r#"{"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}"#, "prompt_tokens"),
+            (r#"{"choices": [{"message": {"content": 5}, "finish_reason": "stop"}]}"#, "content"),
+            (r#"{"choices": [{"message": {"tool_calls": 5}, "finish_reason": "stop"}]}"#, "tool_calls"),
+        ] {
+            let error = read(body.as_bytes()).unwrap_err();
+            assert!(error.contains(words), "{body}: {error}");
+        }
+        assert_eq!(completion(json!({"content": "x"}), "length").unwrap().finish, Finish::Length);
+        assert_eq!(completion(json!({"content": null, "refusal": "I can't."}), "stop").unwrap().text, "I can't.");
+    }
+}

@@ -1,0 +1,31 @@
+//! What a long run holds in memory. Alone in its file: the peak is the process's.
+
+mod common;
+
+use common::run_to_end;
+use experiment::Config;
+
+/// Peak of resident memory since it was last reset, in bytes.
+fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
+#[test]
+fn five_thousand_steps_with_rows_take_less_than_20_mb() {
+    let text = "env: {max_steps: 5000, complexity_level: 4, initial_budget: 1000000}\nagent: {policy: careful}\n\
+                demand: {max_failures: 1000000}\ncrash_detector: {continue_after_crash: 1000000}\npe_induction: {p_shock: 0.5}\n";
+    let config = Config::parse(text, "long.yaml", &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // 5 resets the peak to what is resident now.
+    let Some(before) = std::fs::write("/proc/self/clear_refs", "5").ok().and_then(|()| peak_bytes()) else {
+        eprintln!("SKIPPED: this system does not tell the peak of resident memory");
+        return;
+    };
+    let summary = run_to_end(&config, folder.path(), 1);
+    let used = peak_bytes().unwrap() - before;
+    assert_eq!(summary.closing[0].steps, 5000);
+    eprintln!("{:.1} MB", used as f64 / 1e6);
+    assert!(used < 20_000_000, "{used} bytes");
+}

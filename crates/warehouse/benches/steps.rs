@@ -1,0 +1,34 @@
+//! Steps a second of the world alone, on one core: `cargo bench -p warehouse`. By the clock, and by the time that this thread
+//! was on a core, which other processes do not change.
+#![allow(missing_docs)]
+
+use std::time::{Duration, Instant};
+use warehouse::{World, WorldConfig, operator};
+
+fn main() {
+    for level in 0..=4 {
+        let mut config = WorldConfig { complexity_level: level, max_steps: 5_000, ..WorldConfig::default() };
+        config.crash_detector.continue_after_crash = 1_000_000;
+        let (begun, on_core, mut steps) = (Instant::now(), on_core_s(), 0_u64);
+        let mut seed = 0;
+        while begun.elapsed() < Duration::from_secs(1) {
+            let mut world = World::new(&config, seed).expect("a valid configuration");
+            let mut careful = operator("careful", seed).expect("a known operator");
+            while world.ending().is_none() {
+                let turn = careful.act(&world);
+                world.advance(&turn);
+                steps += 1;
+            }
+            seed += 1;
+        }
+        let rate = |seconds: f64| steps as f64 / seconds;
+        let (clock, core) = (rate(begun.elapsed().as_secs_f64()), rate(on_core_s() - on_core));
+        println!("level {level}: {clock:.0} steps/s by the clock, {core:.0} a second on a core");
+    }
+}
+
+/// Seconds that this thread was on a core; NaN where the system does not say.
+fn on_core_s() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).map_or(f64::NAN, |ns| ns / 1e9)
+}

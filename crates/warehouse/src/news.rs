@@ -1,0 +1,33 @@
+//! What an agent is told of what happened, kept as facts and written only where somebody reads it.
+use crate::catalog::{money, sku_name};
+use std::fmt::{Display, Formatter, Result};
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum News {
+    /// In words already.
+    Told(String),
+    /// A customer's order came.
+    Wanted { id: u64, sku: usize, quantity: u32, price_cents: i64 },
+    /// A customer's order was lost.
+    Expired { id: u64 },
+    /// A supplier's order came; `spilled` units found no room.
+    Arrived { id: u64, sku: usize, quantity: u32, spilled: u32 },
+}
+
+impl Display for News {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            News::Told(text) => f.write_str(text),
+            News::Wanted { id, sku, quantity, price_cents } => {
+                let price = money(*price_cents);
+                write!(f, "new customer order C{id}: {quantity} of {} at {price:.2}", sku_name(*sku))
+            }
+            News::Expired { id } => write!(f, "customer order C{id} expired"),
+            News::Arrived { id, sku, quantity, spilled } => {
+                write!(f, "order O{id} arrived: {quantity} of {}", sku_name(*sku))?;
+                if *spilled > 0 { write!(f, ", {spilled} did not fit") } else { Ok(()) }
+            }
+        }
+    }
+}
