@@ -1,0 +1,10 @@
+//! `model.safetensors.index.json`. What is accepted names only plain files.
+#![no_main]
+use libfuzzer_sys::fuzz_target;
+use std::path::Path;
+
+fuzz_target!(|text: &str| {
+    if let Ok(index) = checkpoint::parse_index(Path::new("fuzzed"), text) {
+        assert!(index.shards.iter().all(|shard| !shard.contains('/') && shard.len() <= 255));
+    }
+});
