@@ -57,7 +57,7 @@ fn what_is_not_there_is_66_and_says_where_it_looked() {
     let folder = Folder::new("empty");
     ends(&["load", folder.0.to_str().expect("UTF-8")], 66, &["config.json"]);
     ends(&["run", "--config", "/no/such.yaml"], 66, &["/no/such.yaml"]);
-    ends(&["fetch", "nobody/nothing"], 66, &["nobody/nothing"]);
+    ends(&["fetch", "nobody/nothing", "--source", "pip"], 66, &["nobody/nothing"]);
 }
 
 #[test]
