@@ -18,6 +18,7 @@ mod dequantise;
 mod formats;
 mod panel;
 mod q8;
+mod single;
 mod tile;
 
 pub(super) use activations::{CodeRows, CodeView};

@@ -7,6 +7,7 @@ use super::super::dispatch::kernel;
 use super::super::simd::{Ints, LANES};
 use super::super::{KernelSet, Matrix};
 use super::panel::{GroupRows, PanelPointers, fill};
+use super::single::{SingleJob, multiply_single};
 use super::{BLOCK, CodeView, Panel, PanelShape};
 
 /// Rows that are multiplied together: two panels.
@@ -45,15 +46,21 @@ thread_local! {
 /// The matrix was checked and is quantised; `out` is writable for [tokens, weight.rows] and nobody else touches these rows' elements.
 pub(in crate::cpu) unsafe fn multiply(set: KernelSet, job: &QuantJob, rows: std::ops::Range<usize>) {
     let Some(shape) = PanelShape::of(job.weight.dtype, job.weight.cols) else { return };
+    if job.x.tokens == 1 {
+        for first in rows.clone().step_by(LANES) {
+            let group = group_rows(job, shape, first..rows.end.min(first + LANES));
+            let bias = job.bias.map_or(std::ptr::null(), |bias| bias[first..].as_ptr());
+            // SAFETY: the matrix was checked: the group's rows lie in its data; the outputs are ours by the caller's promise.
+            unsafe { multiply_single(set, &SingleJob { group, x: job.x, bias, out: job.out.add(first) }) };
+        }
+        return;
+    }
     PANELS.with_borrow_mut(|panels| {
         panels.iter_mut().for_each(|panel| panel.make_room(shape));
         for first in rows.clone().step_by(GROUP_ROWS) {
             let count = (rows.end - first).min(GROUP_ROWS);
-            let row_bytes = job.weight.row_bytes();
             for (panel, from) in panels.iter_mut().zip([0, LANES]).filter(|(_, from)| *from < count) {
-                let start = job.weight.data[(first + from) * row_bytes..].as_ptr();
-                let rows = (count - from).min(LANES);
-                let group = GroupRows { dtype: job.weight.dtype, first: start, row_bytes, rows, blocks: shape.blocks };
+                let group = group_rows(job, shape, first + from..first + from + (count - from).min(LANES));
                 // SAFETY: the matrix was checked: `rows` rows lie in its data; the panel has room.
                 unsafe { fill(set, &group, panel) };
             }
@@ -72,6 +79,13 @@ pub(in crate::cpu) unsafe fn multiply(set: KernelSet, job: &QuantJob, rows: std:
             unsafe { multiply_group(set, &tile) };
         }
     });
+}
+
+/// `rows`, at most 16 of them, of the job's weights.
+fn group_rows(job: &QuantJob, shape: PanelShape, rows: std::ops::Range<usize>) -> GroupRows {
+    let row_bytes = job.weight.row_bytes();
+    let first = job.weight.data[rows.start * row_bytes..].as_ptr();
+    GroupRows { dtype: job.weight.dtype, first, row_bytes, rows: rows.len(), blocks: shape.blocks }
 }
 
 kernel! {
