@@ -42,6 +42,7 @@ impl Plan {
             self.kv_dtype
         )];
         lines.extend(self.max_memory.iter().map(|limit| format!("max_memory: {}", limit.text)));
+        lines.extend(self.limits_in_bytes());
         lines.extend(self.table());
         lines.push(format!("device map ({}):", self.mode));
         lines.extend(self.groups().iter().map(group_line));
@@ -70,6 +71,13 @@ impl Plan {
             parts.push(format!("{} -> {tier}", runs[0]));
         }
         parts.join(", ")
+    }
+
+    /// What weights may take of each device, to the byte.
+    fn limits_in_bytes(&self) -> impl Iterator<Item = String> {
+        self.tiers.iter().filter(|tier| tier.tier != Tier::Disk).map(|tier| {
+            format!("limit of {}: {} for weights, {}", tier.tier, bytes_text(tier.budget_bytes), tier.budget_name)
+        })
     }
 
     /// A row a device, in GiB.
