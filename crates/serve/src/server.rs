@@ -90,9 +90,15 @@ async fn serve(
         died = app.served.engine.died();
     }
     drain(&app).await;
-    // Connections that are not done by then are cut.
-    let _cut = tokio::time::timeout(FAREWELL, serving).await;
-    died.map_or(Ok(()), |cause| Err(ServeError::Died { cause }))
+    if let Some(cause) = died {
+        return Err(ServeError::Died { cause });
+    }
+    match tokio::time::timeout(FAREWELL, serving).await {
+        Ok(Ok(served)) => served.map_err(listen),
+        Ok(Err(panic)) => Err(ServeError::Runtime { cause: std::io::Error::other(panic) }),
+        // Connections that are not done by then are cut.
+        Err(_) => Ok(()),
+    }
 }
 
 async fn drain(app: &App) {
