@@ -185,8 +185,6 @@ async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<axum::body::
         Ok(Ok(bytes)) => Ok(bytes),
         // A body without a told length that is too long, or a connection that broke: nobody reads the latter's answer.
         Ok(Err(_)) => Err(too_large()),
-        Err(_) => {
-            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {limit_s} s")))
-        }
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {limit_s} s"))),
     }
 }

@@ -91,7 +91,9 @@ impl Common {
     pub fn sampling(&self) -> Result<Sampling, Refusal> {
         let top_k = match self.top_k {
             None | Some(-1 | 0) => None,
-            Some(k) => Some(usize::try_from(k).map_err(|_| Refusal::field("top_k", "expected 1 or more, or 0 for all"))?),
+            Some(k) => {
+                Some(usize::try_from(k).map_err(|_| Refusal::field("top_k", "expected 1 or more, or 0 for all"))?)
+            }
         };
         Ok(Sampling {
             temperature: self.temperature.unwrap_or(1.0),
@@ -113,7 +115,10 @@ impl Common {
             return Err(Refusal::field("max_tokens", "expected at least 1, found 0"));
         }
         if asked > limit {
-            return Err(Refusal::field("max_tokens", format!("expected at most {limit}, the server's limit, found {asked}")));
+            return Err(Refusal::field(
+                "max_tokens",
+                format!("expected at most {limit}, the server's limit, found {asked}"),
+            ));
         }
         Ok(asked)
     }

@@ -41,9 +41,7 @@ pub(crate) enum Input {
 impl Input {
     /// The tokens of each text.
     pub fn tokens(self, app: &App) -> Result<Vec<Vec<u32>>, Refusal> {
-        let encode = |text: &String| {
-            app.served.tokenizer.encode(text, true).map_err(|e| Refusal::bad(e.to_string()))
-        };
+        let encode = |text: &String| app.served.tokenizer.encode(text, true).map_err(|e| Refusal::bad(e.to_string()));
         match self {
             Input::Text(text) => Ok(vec![encode(&text)?]),
             Input::Tokens(tokens) => Ok(vec![tokens]),

@@ -65,8 +65,7 @@ impl Message {
             }
         };
         let mut content = self.text()?;
-        let calls: Vec<Value> =
-            self.tool_calls.iter().flatten().map(with_object).collect::<Result<_, _>>()?;
+        let calls: Vec<Value> = self.tool_calls.iter().flatten().map(with_object).collect::<Result<_, _>>()?;
         if !calls.is_empty() && !tells_tools {
             let said: Vec<String> = calls.iter().map(|call| call["function"].to_string()).collect();
             content = [content].into_iter().filter(|text| !text.is_empty()).chain(said).collect::<Vec<_>>().join("\n");

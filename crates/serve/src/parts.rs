@@ -8,9 +8,15 @@ use crate::tools::Tools;
 pub(crate) enum Part {
     Content(String),
     /// A call begins.
-    Call { index: usize, name: String },
+    Call {
+        index: usize,
+        name: String,
+    },
     /// More of a call's arguments, as JSON text.
-    Arguments { index: usize, text: String },
+    Arguments {
+        index: usize,
+        text: String,
+    },
 }
 
 /// Reads a growing reply.

@@ -38,7 +38,8 @@ impl Refusal {
 
     /// 504: not done in time.
     pub fn late(limit_s: f64) -> Self {
-        let message = format!("the reply was not done within {limit_s} s; ask for fewer tokens, or raise the server's limit");
+        let message =
+            format!("the reply was not done within {limit_s} s; ask for fewer tokens, or raise the server's limit");
         Refusal::new(StatusCode::GATEWAY_TIMEOUT, message).code("timeout")
     }
 

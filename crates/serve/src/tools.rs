@@ -132,7 +132,8 @@ fn checked(tool: Tool) -> Result<(String, Option<String>, Value), Refusal> {
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if function.name.is_empty() || function.name.len() > NAME_BYTES_MAX || !function.name.chars().all(plain) {
-        let text = format!("expected a name of 1 to {NAME_BYTES_MAX} letters, digits, _ - or ., found {:?}", function.name);
+        let text =
+            format!("expected a name of 1 to {NAME_BYTES_MAX} letters, digits, _ - or ., found {:?}", function.name);
         return Err(Refusal::field("tools", text));
     }
     let nothing = || json!({"type": "object", "properties": {}, "additionalProperties": false});

@@ -81,14 +81,18 @@ fn bodies_that_are_no_requests() {
     let form = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{{}}");
     assert!(say(&server, &form).starts_with("HTTP/1.1 415"));
     let body = "{\"messages\": ";
-    let torn = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let torn = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
     assert!(say(&server, &torn).starts_with("HTTP/1.1 400"));
 }
 
 #[test]
 fn a_body_that_does_not_come_is_given_up() {
     let server = Running::with(|options| options.body_timeout = Duration::from_millis(200));
-    let begun = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{{");
+    let begun =
+        format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{{");
     assert!(say(&server, &begun).starts_with("HTTP/1.1 408"));
     server.await_metric("vendomini_requests_in_flight", 0.0);
 }
@@ -178,7 +182,10 @@ fn who_comes_while_it_ends_is_sent_away() {
 /// Sends a request and leaves its answer.
 fn begin(server: &Running, body: &Value) -> TcpStream {
     let body = body.to_string();
-    let head = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     let mut connection = TcpStream::connect(server.address).expect("a connection");
     connection.write_all((head + &body).as_bytes()).expect("it is sent");
     connection

@@ -6,17 +6,18 @@ use common::{Running, chat};
 use serde_json::{Value, json};
 
 fn tools() -> Value {
-    let tool = |name: &str, parameters: Value| {
-        json!({"type": "function", "function": {"name": name, "description": "D", "parameters": parameters}})
-    };
+    let tool = |name: &str, parameters: Value| json!({"type": "function", "function": {"name": name, "description": "D", "parameters": parameters}});
     json!([
-        tool("ship", json!({
-            "type": "object",
-            "properties": {"id": {"$ref": "#/$defs/id"}, "fast": {"type": "boolean"}},
-            "required": ["id", "fast"],
-            "additionalProperties": false,
-            "$defs": {"id": {"enum": ["A1", "B2"]}},
-        })),
+        tool(
+            "ship",
+            json!({
+                "type": "object",
+                "properties": {"id": {"$ref": "#/$defs/id"}, "fast": {"type": "boolean"}},
+                "required": ["id", "fast"],
+                "additionalProperties": false,
+                "$defs": {"id": {"enum": ["A1", "B2"]}},
+            })
+        ),
         tool("wait", json!({"type": "object", "properties": {}, "additionalProperties": false})),
     ])
 }
@@ -62,8 +63,7 @@ fn a_streamed_call_is_the_whole_call_in_pieces() {
     body["stream"] = json!(true);
     let (chunks, done) = server.stream("/v1/chat/completions", &body);
     assert!(done);
-    let calls: Vec<&Value> =
-        chunks.iter().filter_map(|chunk| chunk.pointer("/choices/0/delta/tool_calls/0")).collect();
+    let calls: Vec<&Value> = chunks.iter().filter_map(|chunk| chunk.pointer("/choices/0/delta/tool_calls/0")).collect();
     assert!(calls[0]["id"].is_string() && calls[1..].iter().all(|call| call["id"].is_null()));
     assert_eq!(calls[0]["function"]["name"], whole["name"]);
     let arguments: String = calls.iter().filter_map(|call| call["function"]["arguments"].as_str()).collect();
@@ -73,7 +73,8 @@ fn a_streamed_call_is_the_whole_call_in_pieces() {
 
 #[test]
 fn tools_reach_the_prompt_by_the_template_or_in_words() {
-    let plain = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}";
+    let plain =
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}";
     for server in [Running::new(), Running::with_template(plain)] {
         let prompt_tokens = |more: Value| {
             let (status, reply) = server.post("/v1/chat/completions", &chat(more));
@@ -89,7 +90,8 @@ fn tools_reach_the_prompt_by_the_template_or_in_words() {
 #[test]
 fn a_conversation_with_calls_and_results_goes_on() {
     let server = Running::new();
-    let call = json!({"id": "call_1", "type": "function", "function": {"name": "ship", "arguments": "{\"id\": \"A1\"}"}});
+    let call =
+        json!({"id": "call_1", "type": "function", "function": {"name": "ship", "arguments": "{\"id\": \"A1\"}"}});
     let messages = json!([
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "Ship A1."}]},

@@ -31,7 +31,10 @@ fn options(args: &ServeArgs) -> Result<ServeOptions, Failure> {
         .ok()
         .filter(|limit| !limit.is_zero() && limit.as_secs() <= DAYS_30_S)
         .ok_or_else(|| {
-            Failure::usage(format!("--reply-timeout: expected above 0 and at most {DAYS_30_S}, found {}", args.reply_timeout))
+            Failure::usage(format!(
+                "--reply-timeout: expected above 0 and at most {DAYS_30_S}, found {}",
+                args.reply_timeout
+            ))
         })?;
     if args.queue_limit == 0 || args.reply_limit == Some(0) {
         return Err(Failure::usage("--queue-limit and --reply-limit: expected 1 or more, found 0"));
@@ -52,7 +55,9 @@ const DAYS_30_S: u64 = 30 * 24 * 3600;
 fn api_key(name: &str) -> Result<String, Failure> {
     match std::env::var(name) {
         Ok(key) if !key.trim().is_empty() => Ok(key.trim().to_owned()),
-        _ => Err(Failure::usage(format!("--api-key-env: expected a key in the environment variable {name}, found none"))),
+        _ => {
+            Err(Failure::usage(format!("--api-key-env: expected a key in the environment variable {name}, found none")))
+        }
     }
 }
 

@@ -206,7 +206,8 @@ fn write(folder: &Path, name: &str, text: &str) {
 
 /// A chat of one message.
 pub fn chat(more: Value) -> Value {
-    let mut body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "seed": 7, "max_tokens": 24});
+    let mut body =
+        json!({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "seed": 7, "max_tokens": 24});
     for (key, value) in more.as_object().expect("an object") {
         body[key] = value.clone();
     }
