@@ -1,6 +1,7 @@
 //! What was typed. Nothing here has a meaning yet; `commands` gives it one.
 
 use clap::{Args, Parser, Subcommand};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Plans where every byte of a language model will live, loads it and always comes back, and runs the VendoMini
@@ -29,6 +30,8 @@ pub enum Command {
     Score(ScoreArgs),
     /// Measure load, prefill and decoding, each beside what this machine allows
     Bench(BenchArgs),
+    /// Answer OpenAI's clients over HTTP until it is ended
+    Serve(ServeArgs),
     /// Run an experiment; the same line again resumes it
     Run(RunArgs),
     /// Write the rows of an experiment as a table
@@ -211,6 +214,38 @@ pub struct BenchArgs {
     /// Print one JSON document on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+#[command(mut_arg("concurrency", |concurrency| concurrency.default_value("4")))]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub bring_up: BringUpArgs,
+    /// The address to listen on; others than the loopback let the network in
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// The port to listen on; 0 takes a free one. The address is printed on stdout when the server is ready
+    #[arg(long, value_name = "N", default_value_t = 8080)]
+    pub port: u16,
+    /// The name that clients use for the model [default: its folder's or file's]
+    #[arg(long, value_name = "NAME")]
+    pub model_name: Option<String>,
+    /// The environment variable that holds the key which clients must send; without it everybody is answered
+    #[arg(long, value_name = "NAME")]
+    pub api_key_env: Option<String>,
+    /// Bytes of a request at most
+    #[arg(long, value_name = "SIZE", default_value = "4MiB")]
+    pub body_limit: String,
+    /// Requests in work or waiting at a time; more are refused
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub queue_limit: usize,
+    /// Tokens of a reply at most [default: what the context leaves]
+    #[arg(long, value_name = "N")]
+    pub reply_limit: Option<usize>,
+    /// Seconds that a reply may take, its wait in the queue included
+    #[arg(long, value_name = "S", default_value_t = 3600.0)]
+    pub reply_timeout: f64,
 }
 
 /// `fetch`.

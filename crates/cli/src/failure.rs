@@ -72,5 +72,6 @@ from_errors!(
     fetch::FetchError,
     placement::PlanError,
     results::ResultsError,
+    serve::ServeError,
     text::TextError,
 );

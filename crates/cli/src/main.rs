@@ -63,6 +63,7 @@ impl Command {
             Command::Generate(a) => Some(of(&a.bring_up.time)),
             Command::Score(a) => Some(of(&a.bring_up.time)),
             Command::Bench(a) => Some(of(&a.bring_up.time)),
+            Command::Serve(a) => Some(of(&a.bring_up.time)),
             Command::Run(a) => Some(of(&a.time)),
             Command::Fetch(_) | Command::Synth(_) => Some(watch::Limits::default()),
             _ => None,

@@ -13,6 +13,7 @@ mod plan;
 mod replay;
 mod run;
 mod score;
+mod serve;
 mod status;
 mod synth;
 
@@ -31,6 +32,7 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Generate(args) => generate::run(&args, watch),
         Command::Score(args) => score::run(&args, watch),
         Command::Bench(args) => bench::run(args, watch),
+        Command::Serve(args) => serve::run(&args, watch),
         Command::Run(args) => run::run(args, watch),
         Command::Export(args) => export::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -61,13 +61,14 @@ impl ChatTemplate {
         Ok(ChatTemplate { environment, file: file.to_owned(), special: source.special })
     }
 
-    /// A conversation as one text.
+    /// A conversation as one text. A message is whatever the template reads: a [`Message`], or an object with more members
+    /// (`tool_calls`, `tool_call_id`, `name`).
     ///
     /// # Errors
     /// 65 with the template's own words, when it refuses a role or an order, uses what there is not, or does not end.
-    pub fn render(
+    pub fn render<M: Serialize>(
         &self,
-        messages: &[Message],
+        messages: &[M],
         tools: Option<&serde_json::Value>,
         add_generation_prompt: bool,
     ) -> Result<String, TextError> {

@@ -1,0 +1,102 @@
+use crate::args::ServeArgs;
+use crate::failure::Failure;
+use crate::output;
+use crate::session::{self, Session};
+use engine::schedule::{Engine, EngineOptions};
+use placement::ByteSize;
+use serve::{ServeOptions, Served, Server};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use watch::{Stage, Watch};
+
+/// `vendomini serve`: answers OpenAI's clients until it is told to end.
+pub fn run(args: &ServeArgs, watch: &Watch) -> Result<u8, Failure> {
+    // Before a load of minutes: a port that is taken, a key that is not there.
+    let server = Server::bind(options(args)?)?;
+    let address = server.address()?;
+    let session = session::bring_up(&args.bring_up, watch)?;
+    let served = served(args, session, watch)?;
+    let _stage = watch.enter(Stage::Serve);
+    warn(args, watch);
+    watch.note(format!("serving {} at http://{address}/v1, context {}", served.name, served.engine.context()));
+    output::line(&format!("http://{address}"))?;
+    server.run(served, || !watch.cancelled())?;
+    Ok(0)
+}
+
+fn options(args: &ServeArgs) -> Result<ServeOptions, Failure> {
+    let body = ByteSize::parse(&args.body_limit).map_err(|why| Failure::usage(format!("--body-limit: {why}")))?;
+    let reply_timeout = Duration::try_from_secs_f64(args.reply_timeout)
+        .ok()
+        .filter(|limit| !limit.is_zero() && limit.as_secs() <= DAYS_30_S)
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "--reply-timeout: expected above 0 and at most {DAYS_30_S}, found {}",
+                args.reply_timeout
+            ))
+        })?;
+    if args.queue_limit == 0 || args.reply_limit == Some(0) {
+        return Err(Failure::usage("--queue-limit and --reply-limit: expected 1 or more, found 0"));
+    }
+    Ok(ServeOptions {
+        api_key: args.api_key_env.as_deref().map(api_key).transpose()?,
+        body_bytes_max: usize::try_from(body.bytes).unwrap_or(usize::MAX),
+        requests_max: args.queue_limit,
+        reply_tokens_max: args.reply_limit,
+        reply_timeout,
+        ..ServeOptions::new(SocketAddr::new(args.host, args.port))
+    })
+}
+
+/// No reply takes longer.
+const DAYS_30_S: u64 = 30 * 24 * 3600;
+
+fn api_key(name: &str) -> Result<String, Failure> {
+    match std::env::var(name) {
+        Ok(key) if !key.trim().is_empty() => Ok(key.trim().to_owned()),
+        _ => {
+            Err(Failure::usage(format!("--api-key-env: expected a key in the environment variable {name}, found none")))
+        }
+    }
+}
+
+fn served(args: &ServeArgs, session: Session, watch: &Watch) -> Result<Served, Failure> {
+    let tokenizer = session.tokenizer()?.clone();
+    let report = &session.loaded.report;
+    let fingerprint = format!("vendomini-{}-{}-{}", env!("CARGO_PKG_VERSION"), report.precision, report.kernel_set);
+    let typed = &args.bring_up.placement.model;
+    let name = args.model_name.clone().unwrap_or_else(|| short_name(typed));
+    let options = EngineOptions {
+        tokenizer: Some(tokenizer.clone()),
+        eos: session.checkpoint.generation.eos.clone(),
+        queue_limit: args.queue_limit,
+        ..EngineOptions::new(watch.clone())
+    };
+    let Session { loaded, template, .. } = session;
+    if template.is_none() {
+        watch.note("note: this model has no chat template; /v1/chat/completions will be refused");
+    }
+    let engine = Engine::start_loaded(loaded, options)?;
+    watch.note(format!("constrained decoding: {}", engine.constrain_settings()));
+    Ok(Served { name, aliases: vec![typed.clone()], engine, tokenizer, template, fingerprint })
+}
+
+/// A path's last part; a hub's name as it is.
+fn short_name(typed: &str) -> String {
+    let path = Path::new(typed);
+    let file = if typed.ends_with(".gguf") { path.file_stem() } else { path.file_name() };
+    match file.and_then(|name| name.to_str()) {
+        Some(name) if path.exists() => name.to_owned(),
+        _ => typed.to_owned(),
+    }
+}
+
+fn warn(args: &ServeArgs, watch: &Watch) {
+    if !args.host.is_loopback() && args.api_key_env.is_none() {
+        watch.note(format!(
+            "warning: {} is no loopback address and there is no --api-key-env: everybody who reaches it can use the model",
+            args.host
+        ));
+    }
+}

@@ -1,0 +1,159 @@
+//! The fields that chat and text completions share. Unknown ones are ignored, as OpenAI does; known ones that are not
+//! supported are refused, so that nobody believes they did something.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
+use engine::constrain::Constraint;
+use engine::sample::Sampling;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::app::App;
+use crate::refusal::Refusal;
+
+/// Stop strings at most.
+const STOPS_MAX: usize = 16;
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Common {
+    pub model: Option<String>,
+    #[serde(default)]
+    pub stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_k: Option<i64>,
+    min_p: Option<f32>,
+    repetition_penalty: Option<f32>,
+    seed: Option<i64>,
+    max_tokens: Option<u64>,
+    max_completion_tokens: Option<u64>,
+    stop: Option<OneOrMany>,
+    n: Option<u64>,
+    best_of: Option<u64>,
+    logprobs: Option<Value>,
+    top_logprobs: Option<u64>,
+    presence_penalty: Option<f32>,
+    frequency_penalty: Option<f32>,
+    logit_bias: Option<serde_json::Map<String, Value>>,
+    pub response_format: Option<ResponseFormat>,
+}
+
+#[derive(Debug, Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// The form of a reply.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum ResponseFormat {
+    Text,
+    JsonObject,
+    JsonSchema { json_schema: NamedSchema },
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct NamedSchema {
+    schema: Option<Value>,
+}
+
+impl Common {
+    /// Refuses what this server does not do.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let one = |count: Option<u64>| count.is_none_or(|count| count == 1);
+        if !one(self.n) || !one(self.best_of) {
+            return Err(Refusal::field("n", "this server gives one choice a request; expected n = 1"));
+        }
+        let wanted = self.logprobs.as_ref().is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)));
+        if wanted || self.top_logprobs.is_some_and(|count| count > 0) {
+            return Err(Refusal::field("logprobs", "this server gives no log-probabilities; leave logprobs out"));
+        }
+        let set = |penalty: Option<f32>| penalty.is_some_and(|penalty| penalty != 0.0);
+        if set(self.presence_penalty) || set(self.frequency_penalty) {
+            let text = "this server has neither presence_penalty nor frequency_penalty; it has repetition_penalty";
+            return Err(Refusal::field("presence_penalty", text));
+        }
+        if self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty()) {
+            return Err(Refusal::field("logit_bias", "this server has no logit_bias; leave it out"));
+        }
+        Ok(())
+    }
+
+    pub fn sampling(&self) -> Result<Sampling, Refusal> {
+        let top_k = match self.top_k {
+            None | Some(-1 | 0) => None,
+            Some(k) => {
+                Some(usize::try_from(k).map_err(|_| Refusal::field("top_k", "expected 1 or more, or 0 for all"))?)
+            }
+        };
+        Ok(Sampling {
+            temperature: self.temperature.unwrap_or(1.0),
+            top_p: self.top_p.unwrap_or(1.0),
+            min_p: self.min_p.unwrap_or(0.0),
+            repetition_penalty: self.repetition_penalty.unwrap_or(1.0),
+            top_k,
+            // Without a seed each reply is another.
+            seed: self.seed.map_or_else(|| RandomState::new().hash_one(()), |seed| seed as u64),
+        })
+    }
+
+    /// Tokens of the reply at most; `default` where the request does not say.
+    pub fn reply_tokens_max(&self, app: &App, default: usize) -> Result<usize, Refusal> {
+        let limit = app.options.reply_tokens_max.unwrap_or(usize::MAX);
+        let Some(asked) = self.max_completion_tokens.or(self.max_tokens) else { return Ok(default.min(limit)) };
+        let asked = usize::try_from(asked).unwrap_or(usize::MAX);
+        if asked == 0 {
+            return Err(Refusal::field("max_tokens", "expected at least 1, found 0"));
+        }
+        if asked > limit {
+            return Err(Refusal::field(
+                "max_tokens",
+                format!("expected at most {limit}, the server's limit, found {asked}"),
+            ));
+        }
+        Ok(asked)
+    }
+
+    pub fn stop_strings(&self) -> Result<Vec<String>, Refusal> {
+        let stops = match self.stop.clone() {
+            None => Vec::new(),
+            Some(OneOrMany::One(stop)) => vec![stop],
+            Some(OneOrMany::Many(stops)) => stops,
+        };
+        if stops.len() > STOPS_MAX {
+            return Err(Refusal::field("stop", format!("expected at most {STOPS_MAX} strings, found {}", stops.len())));
+        }
+        Ok(stops)
+    }
+
+    pub fn constraint(&self) -> Result<Option<Constraint>, Refusal> {
+        match &self.response_format {
+            None | Some(ResponseFormat::Text) => Ok(None),
+            Some(ResponseFormat::JsonObject) => Ok(Some(Constraint::JsonObject)),
+            Some(ResponseFormat::JsonSchema { json_schema: NamedSchema { schema: Some(schema) } }) => {
+                Ok(Some(Constraint::JsonSchema(schema.clone())))
+            }
+            Some(ResponseFormat::JsonSchema { .. }) => {
+                Err(Refusal::field("response_format", "json_schema: expected a member \"schema\", found none"))
+            }
+        }
+    }
+
+    pub fn is_stream(&self) -> bool {
+        self.stream.unwrap_or(false)
+    }
+
+    /// Whether a stream ends with the usage.
+    pub fn include_usage(&self) -> bool {
+        self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
+    }
+}

@@ -1,0 +1,106 @@
+//! `/v1/embeddings`: the mean of the last hidden states, scaled to length 1.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::app::{App, take};
+use crate::completions::Input;
+use crate::generation::{Generation, aside};
+use crate::refusal::Refusal;
+
+/// Texts of a request at most.
+const TEXTS_MAX: usize = 2048;
+
+#[derive(Debug, Deserialize)]
+struct EmbeddingsRequest {
+    model: Option<String>,
+    input: Input,
+    encoding_format: Option<Encoding>,
+    dimensions: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Encoding {
+    Float,
+    /// Little-endian f32.
+    Base64,
+}
+
+pub(crate) async fn handle(State(app): State<Arc<App>>, request: Request) -> Result<Json<Value>, Refusal> {
+    let (place, request): (_, EmbeddingsRequest) = take(&app, request).await?;
+    app.check_model(request.model.as_deref())?;
+    if request.dimensions.is_some() {
+        return Err(Refusal::field("dimensions", "the model's embeddings have one size; leave dimensions out"));
+    }
+    let encoding = request.encoding_format.unwrap_or(Encoding::Float);
+    let encoding_app = Arc::clone(&app);
+    let texts = aside(move || request.input.tokens(&encoding_app)).await?;
+    if texts.is_empty() || texts.len() > TEXTS_MAX {
+        return Err(Refusal::field("input", format!("expected 1 to {TEXTS_MAX} texts, found {}", texts.len())));
+    }
+    let mut tokens = 0;
+    let mut data = Vec::with_capacity(texts.len());
+    let place = Arc::new(place);
+    // One after the other: a request has one place in the queue.
+    for (index, text) in texts.into_iter().enumerate() {
+        let finished = Generation::start_embedding(&app, Arc::clone(&place), text)?.finish().await?;
+        tokens += finished.prompt_tokens;
+        let embedding = unit(finished.embedding.unwrap_or_default());
+        data.push(json!({"object": "embedding", "index": index, "embedding": encoded(&embedding, encoding)}));
+    }
+    let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+    Ok(Json(json!({"object": "list", "data": data, "model": app.served.name, "usage": usage})))
+}
+
+/// Scaled to length 1; a zero stays one.
+fn unit(mut embedding: Vec<f32>) -> Vec<f32> {
+    let length = embedding.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    if length > 0.0 {
+        embedding.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+    }
+    embedding
+}
+
+fn encoded(embedding: &[f32], encoding: Encoding) -> Value {
+    match encoding {
+        Encoding::Float => json!(embedding),
+        Encoding::Base64 => {
+            let bytes: Vec<u8> = embedding.iter().flat_map(|x| x.to_le_bytes()).collect();
+            base64(&bytes).into()
+        }
+    }
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let byte = |i: usize| u32::from(three.get(i).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for i in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * i) & 63) as usize];
+            text.push(if i <= three.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_standard() {
+        let pairs = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")];
+        for (plain, expected) in pairs {
+            assert_eq!(base64(plain.as_bytes()), expected);
+        }
+        assert_eq!(base64(&[0xFB, 0xFF, 0xBF]), "+/+/");
+    }
+}

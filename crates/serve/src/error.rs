@@ -1,0 +1,38 @@
+//! Why a server ends.
+
+use std::net::SocketAddr;
+
+/// A server that cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {cause}; is another server there? Choose another --host or --port")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's words.
+        cause: std::io::Error,
+    },
+    /// No runtime.
+    #[error("the server's threads could not start: {cause}; the machine is out of threads or memory")]
+    Runtime {
+        /// The system's words.
+        cause: std::io::Error,
+    },
+    /// The engine is gone.
+    #[error("the engine's thread ended: {cause}; a defect of ours")]
+    Died {
+        /// What it said.
+        cause: String,
+    },
+}
+
+impl ServeError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            ServeError::Listen { .. } => 69,
+            ServeError::Runtime { .. } | ServeError::Died { .. } => 70,
+        }
+    }
+}

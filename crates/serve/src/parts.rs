@@ -1,0 +1,164 @@
+//! A reply's text as the parts of a chat message: content, and calls with their arguments.
+
+use crate::calls;
+use crate::tools::Tools;
+
+/// A part; all parts in their order are the message.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Part {
+    Content(String),
+    /// A call begins.
+    Call {
+        index: usize,
+        name: String,
+    },
+    /// More of a call's arguments, as JSON text.
+    Arguments {
+        index: usize,
+        text: String,
+    },
+}
+
+/// Reads a growing reply.
+#[derive(Debug)]
+pub(crate) enum Reader {
+    /// All is content.
+    Plain,
+    /// It is one call, `{"name":"...","arguments":{...}}`, by its form.
+    Forced { text: String, sent: Option<usize> },
+    /// It may hold calls.
+    Auto { tools: Tools, text: String, sent: usize },
+}
+
+/// Between a forced call's name and its arguments; forms are written without blanks.
+const ARGUMENTS: &str = "\",\"arguments\":";
+const NAME: &str = "{\"name\":\"";
+
+impl Reader {
+    pub fn forced() -> Self {
+        Reader::Forced { text: String::new(), sent: None }
+    }
+
+    pub fn auto(tools: Tools) -> Self {
+        Reader::Auto { tools, text: String::new(), sent: 0 }
+    }
+
+    /// Parts that are certain after more text.
+    pub fn push(&mut self, more: &str) -> Vec<Part> {
+        match self {
+            Reader::Plain => vec![Part::Content(more.to_owned())],
+            Reader::Forced { text, sent } => {
+                text.push_str(more);
+                forced(text, sent)
+            }
+            Reader::Auto { text, sent, .. } => {
+                text.push_str(more);
+                let certain = calls::certain_text(text);
+                if certain <= *sent {
+                    return Vec::new();
+                }
+                let news = text[*sent..certain].to_owned();
+                *sent = certain;
+                vec![Part::Content(news)]
+            }
+        }
+    }
+
+    /// What is left at the end.
+    pub fn finish(&mut self) -> Vec<Part> {
+        let Reader::Auto { tools, text, sent } = self else { return Vec::new() };
+        let (content, calls) = calls::read(text, tools);
+        let mut parts = Vec::new();
+        if let Some(rest) = content.get(*sent..).filter(|rest| !rest.is_empty()) {
+            parts.push(Part::Content(rest.to_owned()));
+        }
+        for (index, call) in calls.into_iter().enumerate() {
+            parts.push(Part::Call { index, name: call.name });
+            let text = serde_json::Value::Object(call.arguments).to_string();
+            parts.push(Part::Arguments { index, text });
+        }
+        parts
+    }
+}
+
+/// Parts of a forced call. The last brace closes the call, not its arguments: the last byte waits.
+fn forced(text: &str, sent: &mut Option<usize>) -> Vec<Part> {
+    let mut parts = Vec::new();
+    if sent.is_none() {
+        let Some(at) = text.find(ARGUMENTS) else { return parts };
+        let name = text[..at].trim_start_matches(NAME).to_owned();
+        parts.push(Part::Call { index: 0, name });
+        *sent = Some(at + ARGUMENTS.len());
+    }
+    let from = sent.unwrap_or(text.len());
+    let to = if text.ends_with('}') { text.len() - 1 } else { text.len() };
+    if to > from {
+        parts.push(Part::Arguments { index: 0, text: text[from..to].to_owned() });
+        *sent = Some(to);
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// Content, and calls with their arguments, of a reply that comes in pieces of `size` bytes.
+    fn read(mut reader: Reader, reply: &str, size: usize) -> (String, Vec<(String, String)>) {
+        let (mut content, mut calls) = (String::new(), Vec::<(String, String)>::new());
+        let pieces = reply.as_bytes().chunks(size).map(|piece| std::str::from_utf8(piece).unwrap());
+        let mut parts: Vec<Part> = pieces.flat_map(|piece| reader.push(piece)).collect();
+        parts.extend(reader.finish());
+        for part in parts {
+            match part {
+                Part::Content(text) => content.push_str(&text),
+                Part::Call { index, name } => {
+                    assert_eq!(index, calls.len());
+                    calls.push((name, String::new()));
+                }
+                Part::Arguments { index, text } => calls[index].1.push_str(&text),
+            }
+        }
+        (content, calls)
+    }
+
+    fn tools() -> Tools {
+        let tools = json!([{"type": "function", "function": {"name": "ship"}}]);
+        Tools::new(serde_json::from_value(tools).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_forced_call_is_the_same_however_it_comes() {
+        let arguments = r#"{"a":{"b":"}"},"c":[{}]}"#;
+        let reply = format!(r#"{{"name":"ship","arguments":{arguments}}}"#);
+        for size in 1..reply.len() + 1 {
+            let (content, calls) = read(Reader::forced(), &reply, size);
+            assert_eq!((content.as_str(), calls), ("", vec![("ship".to_owned(), arguments.to_owned())]), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_forced_call_that_is_cut_off_keeps_what_was_said() {
+        let (_, calls) = read(Reader::forced(), r#"{"name":"ship","arguments":{"a":"b"#, 5);
+        assert_eq!(calls, vec![("ship".to_owned(), r#"{"a":"b"#.to_owned())]);
+    }
+
+    #[test]
+    fn a_free_reply_is_the_same_however_it_comes() {
+        for (reply, expected, count) in [
+            ("Just text, a < b.", "Just text, a < b.", 0),
+            ("  blanks stay ", "  blanks stay ", 0),
+            ("{\"not\": \"a call\"}", "{\"not\": \"a call\"}", 0),
+            ("Now:\n\n<tool_call>{\"name\": \"ship\", \"arguments\": {\"id\": 1}}</tool_call>", "Now:", 1),
+            ("{\"name\": \"ship\"}", "", 1),
+        ] {
+            for size in 1..reply.len() + 1 {
+                let (content, calls) = read(Reader::auto(tools()), reply, size);
+                assert_eq!((content.as_str(), calls.len()), (expected, count), "{reply} in pieces of {size}");
+                let is_json = |text: &String| serde_json::from_str::<Value>(text).is_ok();
+                assert!(calls.iter().all(|(_, arguments)| is_json(arguments)));
+            }
+        }
+    }
+}

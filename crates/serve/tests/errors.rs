@@ -1,0 +1,210 @@
+//! What a client is told when it gets no reply, and what happens when it or the server goes away.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use common::{CONTEXT, Running, chat};
+use serde_json::{Value, json};
+
+const CHAT: &str = "/v1/chat/completions";
+/// A reply of this many tokens takes seconds: its end is not what a test waits for.
+const LONG: usize = 1900;
+
+/// A reply that does not end by itself: its schema has no end before its length.
+fn long(more: Value) -> Value {
+    let schema = json!({"type": "string", "minLength": 100_000});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "long", "schema": schema}});
+    let mut body = chat(json!({"max_tokens": LONG, "response_format": format}));
+    for (key, value) in more.as_object().expect("an object") {
+        body[key] = value.clone();
+    }
+    body
+}
+
+#[test]
+fn requests_that_cannot_be_answered_say_why() {
+    let server = Running::with(|options| options.reply_tokens_max = Some(LONG));
+    let too_long = "a b ".repeat(CONTEXT);
+    for (more, word) in [
+        (json!({"messages": []}), "message"),
+        (json!({"messages": [{"role": "user", "content": too_long}]}), "room"),
+        (json!({"messages": [{"role": "king", "content": ""}]}), "king"),
+        (json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "image_url"),
+        (json!({"logprobs": true}), "log-probabilities"),
+        (json!({"n": 2}), "n = 1"),
+        (json!({"temperature": -1}), "temperature"),
+        (json!({"top_p": 0}), "top_p"),
+        (json!({"min_p": 2}), "min_p"),
+        (json!({"top_k": -7}), "1 or more"),
+        (json!({"max_tokens": 0}), "at least 1"),
+        (json!({"max_completion_tokens": LONG + 1}), "limit"),
+        (json!({"stop": ""}), "stop"),
+        (json!({"presence_penalty": 0.5}), "presence_penalty"),
+        (json!({"logit_bias": {"7": 1}}), "logit_bias"),
+        (json!({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}), "schema"),
+        (json!({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "cat"}}}}), "schema"),
+    ] {
+        let (status, reply) = server.post(CHAT, &chat(more.clone()));
+        assert_eq!(status, 400, "{more} {reply}");
+        let error = &reply["error"];
+        assert_eq!(error["type"], "invalid_request_error");
+        assert!(error["message"].as_str().is_some_and(|text| text.contains(word)), "{more} {reply}");
+    }
+    let context = json!({"messages": [{"role": "user", "content": too_long}], "stream": true});
+    let (_, reply) = server.post(CHAT, &chat(context));
+    assert_eq!(reply["error"]["code"], "context_length_exceeded");
+    let (status, reply) = server.post(CHAT, &chat(json!({"model": "gpt-4o"})));
+    assert_eq!((status, &reply["error"]["code"]), (404, &json!("model_not_found")));
+    assert_eq!(server.post("/v1/nothing", &json!({})).0, 404);
+    assert_eq!(server.get(CHAT).0, 405);
+    assert_eq!(server.post("/v1/completions", &json!({"prompt": [380, 999_999]})).0, 400);
+    assert_eq!(server.post("/v1/completions", &json!({"prompt": ["a", "b"]})).0, 400);
+    assert_eq!(server.post("/v1/embeddings", &json!({"input": []})).0, 400);
+    // The others go on; what nobody knows is ignored.
+    assert_eq!(server.post(CHAT, &chat(json!({"never_heard_of": 1, "user": "me"}))).0, 200);
+}
+
+#[test]
+fn bodies_that_are_no_requests() {
+    let server = Running::with(|options| options.body_bytes_max = 10_000);
+    let (status, reply) = server.post(CHAT, &chat(json!({"user": "x".repeat(10_000)})));
+    assert_eq!(status, 413, "{reply}");
+    let chunk = "x".repeat(6000);
+    let chunked = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n\
+         1770\r\n{chunk}\r\n1770\r\n{chunk}\r\n0\r\n\r\n"
+    );
+    assert!(say(&server, &chunked).starts_with("HTTP/1.1 413"));
+    let form = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{{}}");
+    assert!(say(&server, &form).starts_with("HTTP/1.1 415"));
+    let body = "{\"messages\": ";
+    let torn = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    assert!(say(&server, &torn).starts_with("HTTP/1.1 400"));
+}
+
+#[test]
+fn a_body_that_does_not_come_is_given_up() {
+    let server = Running::with(|options| options.body_timeout = Duration::from_millis(200));
+    let begun =
+        format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{{");
+    assert!(say(&server, &begun).starts_with("HTTP/1.1 408"));
+    server.await_metric("vendomini_requests_in_flight", 0.0);
+}
+
+#[test]
+fn the_key_is_asked_for() {
+    let server = Running::with(|options| options.api_key = Some("secret".to_owned()));
+    let ask = |header: &str| server.post_with(CHAT, &chat(json!({})), &[("authorization", header)]);
+    for wrong in ["Bearer secreT", "Bearer secret ", "Bearer ", "secret", "Bearer secrets"] {
+        let (status, reply) = ask(wrong);
+        // A blank at a header's end is none.
+        let expected = if wrong.ends_with("secret ") { 200 } else { 401 };
+        assert_eq!(status, expected, "{wrong} {reply}");
+    }
+    assert_eq!(server.post(CHAT, &chat(json!({}))).1["error"]["code"], "invalid_api_key");
+    assert_eq!(ask("Bearer secret").0, 200);
+    assert_eq!((server.get("/v1/models").0, server.get("/metrics").0, server.get("/health").0), (401, 401, 200));
+}
+
+#[test]
+fn a_reply_past_its_time_is_ended() {
+    let server = Running::with(|options| options.reply_timeout = Duration::from_millis(150));
+    let (status, reply) = server.post(CHAT, &long(json!({})));
+    assert_eq!((status, &reply["error"]["code"]), (504, &json!("timeout")));
+    let (chunks, done) = server.stream(CHAT, &long(json!({"stream": true})));
+    assert!(!done && chunks.last().is_some_and(|last| last["error"]["code"] == "timeout"));
+}
+
+#[test]
+fn a_client_that_goes_away_takes_its_request_with_it() {
+    let server = Running::new();
+    for stream in [true, false] {
+        let connection = begin(&server, &long(json!({"stream": stream})));
+        server.await_metric("vendomini_requests_running", 1.0);
+        drop(connection);
+        server.await_metric("vendomini_requests_running", 0.0);
+        server.await_metric("vendomini_requests_in_flight", 0.0);
+    }
+    assert_eq!(server.metric("vendomini_replies_total{reason=\"cancelled\"}"), 2.0);
+    assert!(server.metric("vendomini_reply_tokens_total") < LONG as f64);
+}
+
+#[test]
+fn too_many_are_refused() {
+    let server = Running::with(|options| options.requests_max = 2);
+    let _first = begin(&server, &long(json!({})));
+    let _second = begin(&server, &long(json!({})));
+    server.await_metric("vendomini_requests_in_flight", 2.0);
+    let (status, reply) = server.post(CHAT, &chat(json!({})));
+    assert_eq!((status, &reply["error"]["code"]), (429, &json!("queue_full")));
+    assert_eq!(server.get("/health").0, 200);
+}
+
+#[test]
+fn the_end_comes_within_a_second_and_is_told() {
+    let mut server = Running::new();
+    let mut whole = begin(&server, &long(json!({})));
+    let mut streamed = begin(&server, &long(json!({"stream": true})));
+    let mut idle = TcpStream::connect(server.address).expect("a connection");
+    server.await_metric("vendomini_requests_running", 2.0);
+    let took = server.end();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let whole = rest(&mut whole);
+    assert!(whole.starts_with("HTTP/1.1 503") && whole.contains("shutting_down"), "{whole}");
+    let streamed = rest(&mut streamed);
+    assert!(streamed.contains("shutting_down") && !streamed.contains("[DONE]"), "{streamed}");
+    assert_eq!(rest(&mut idle), "");
+    assert!(TcpStream::connect(server.address).is_err());
+}
+
+#[test]
+fn who_comes_while_it_ends_is_sent_away() {
+    let mut server = Running::new();
+    let _busy = begin(&server, &long(json!({})));
+    server.await_metric("vendomini_requests_running", 1.0);
+    server.ask_to_end();
+    // It drains while a reply is made: until then some requests may still be taken.
+    let mut statuses = Vec::new();
+    while let Ok(mut connection) = TcpStream::connect(server.address) {
+        let _gone = connection.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        statuses.push(rest(&mut connection).get(9..12).unwrap_or_default().to_owned());
+    }
+    assert!(statuses.iter().any(|status| status == "503"), "{statuses:?}");
+    server.end();
+}
+
+/// Sends a request and leaves its answer.
+fn begin(server: &Running, body: &Value) -> TcpStream {
+    let body = body.to_string();
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut connection = TcpStream::connect(server.address).expect("a connection");
+    connection.write_all((head + &body).as_bytes()).expect("it is sent");
+    connection
+}
+
+/// Sends bytes and reads until the first answer is there.
+fn say(server: &Running, bytes: &str) -> String {
+    let mut connection = TcpStream::connect(server.address).expect("a connection");
+    connection.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    connection.write_all(bytes.as_bytes()).expect("it is sent");
+    let mut answer = [0; 4096];
+    let count = connection.read(&mut answer).expect("an answer");
+    String::from_utf8_lossy(&answer[..count]).into_owned()
+}
+
+/// What is left until the server closes, or resets after its last words.
+fn rest(connection: &mut TcpStream) -> String {
+    connection.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let mut bytes = Vec::new();
+    let _reset = connection.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
