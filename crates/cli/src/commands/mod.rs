@@ -14,6 +14,7 @@ mod replay;
 mod run;
 mod score;
 mod status;
+mod submit;
 mod synth;
 
 use crate::args::Command;
@@ -32,6 +33,7 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Score(args) => score::run(&args, watch),
         Command::Bench(args) => bench::run(args, watch),
         Command::Run(args) => run::run(args, watch),
+        Command::Submit(args) => submit::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Fetch(args) => fetch::run(&args, watch),
