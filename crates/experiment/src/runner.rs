@@ -135,11 +135,7 @@ pub fn prepare_experiment(
 
 type Prepared = (Store, Vec<PlannedRun>, BTreeMap<String, ProviderInfo>);
 
-fn prepare(
-    config: &Config,
-    models: &dyn ProviderFactory,
-    options: &RunOptions,
-) -> Result<Prepared, ExperimentError> {
+fn prepare(config: &Config, models: &dyn ProviderFactory, options: &RunOptions) -> Result<Prepared, ExperimentError> {
     config.check()?;
     let mut infos: BTreeMap<String, ProviderInfo> = BTreeMap::new();
     let runs = config.runs(|name| {

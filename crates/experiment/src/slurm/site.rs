@@ -128,7 +128,9 @@ mod tests {
 
     #[test]
     fn what_would_break_the_script_is_refused() {
-        for text in ["hours_max: 0", "account: \"a\\nrm\"", "cpus_per_task: 0", "modules: [\"a; b\"]", "hours_max: .nan"] {
+        for text in
+            ["hours_max: 0", "account: \"a\\nrm\"", "cpus_per_task: 0", "modules: [\"a; b\"]", "hours_max: .nan"]
+        {
             assert!(Site::from_yaml("site.yaml", text).is_err(), "{text}");
         }
         assert_eq!(Site::from_yaml("site.yaml", "requeue: false").expect("good").requeue, false);
