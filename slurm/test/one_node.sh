@@ -1,11 +1,19 @@
 #!/bin/bash
 # A real Slurm of one node on loopback, for tests: `one_node.sh start DIR`, then SLURM_CONF=DIR/slurm.conf; `one_node.sh stop DIR`.
+# `one_node.sh install` fetches Debian's packages where they are missing, and fails where it cannot.
 # Needs root, slurmctld, slurmd and the clients. Ports are taken from the process id, so that several can run side by side.
 set -euo pipefail
 
 usage() {
-  echo "usage: one_node.sh start DIR [MaxArraySize] | stop DIR" >&2
+  echo "usage: one_node.sh start DIR [MaxArraySize] | stop DIR | install" >&2
   exit 2
+}
+
+install() {
+  command -v slurmctld slurmd sbatch squeue scontrol >/dev/null && return
+  [ "$(id -u)" = 0 ] || return 1
+  timeout 300 sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+    --no-install-recommends slurmctld slurmd slurm-client munge' >&2
 }
 
 configure() {
@@ -88,8 +96,9 @@ stop() {
   done
 }
 
-[ $# -ge 2 ] || usage
+[ "${1:-}" = install ] || [ $# -ge 2 ] || usage
 case $1 in
+  install) install ;;
   start)
     configure "$(realpath -m "$2")" "${3:-1001}"
     start "$(realpath "$2")"
