@@ -34,6 +34,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Run an experiment; the same line again resumes it
     Run(RunArgs),
+    /// Submit an experiment to Slurm; each task takes runs from the shared folder until none is left
+    Submit(SubmitArgs),
     /// Write the rows of an experiment as a table
     Export(ExportArgs),
     /// Devices, limits, caches, and what would stop a load
@@ -295,6 +297,15 @@ pub struct RunArgs {
     /// Stop after this many runs
     #[arg(long, value_name = "N")]
     pub max_runs: Option<usize>,
+    /// Only the runs of this model ("scripted": those that need none)
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Stop cleanly after so many seconds, with 124 if runs are left
+    #[arg(long = "time-left", value_name = "S")]
+    pub time_left_s: Option<u64>,
+    /// Others work on the same folder: runs that they hold are theirs, and 69 is not returned for them
+    #[arg(long)]
+    pub shared: bool,
     /// Fallbacks allowed when the plan does not fit: none, or allow=over-limit,int8. By default only those that keep
     /// the model's dtype and the limits that were typed
     #[arg(long, value_name = "POLICY")]
@@ -310,6 +321,32 @@ pub struct RunArgs {
     /// Threads to compute with
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+}
+
+/// `submit`.
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// The experiment
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Account, partition, GPUs and limits of the cluster, in YAML
+    #[arg(long, value_name = "FILE")]
+    pub site: Option<PathBuf>,
+    /// Print the plan and the scripts, and submit nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Change one key of the configuration
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Where results go: a folder that all nodes see [default: results]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Tasks of each model [default: from the estimate of hours]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub tasks: Option<u32>,
+    /// Runs in flight in a task
+    #[arg(long, short = 'j', value_name = "N")]
+    pub jobs: Option<usize>,
 }
 
 /// `export`.

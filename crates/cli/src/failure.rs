@@ -6,6 +6,8 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// A file or model is not there.
     pub const NO_INPUT: u8 = 66;
+    /// Something outside is not available.
+    pub const UNAVAILABLE: u8 = 69;
     /// A defect of ours.
     pub const SOFTWARE: u8 = 70;
     /// Does not fit, or was killed for memory.

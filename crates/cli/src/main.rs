@@ -7,6 +7,7 @@ mod failure;
 mod output;
 mod provider;
 mod session;
+mod slurm;
 mod supervise;
 
 use args::{Cli, Command};

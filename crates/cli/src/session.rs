@@ -70,6 +70,14 @@ pub fn open(model: &str, watch: &Watch) -> Result<Checkpoint, Failure> {
     Ok(checkpoint)
 }
 
+/// Plans a model that is open already for a machine, telling nobody.
+///
+/// # Errors
+/// 2 or 71.
+pub fn plan_on(args: &PlacementArgs, checkpoint: &Checkpoint, machine: &Machine) -> Result<Ladder, Failure> {
+    find_rung(args, checkpoint, machine, &Watch::silent())
+}
+
 fn machine(args: &PlacementArgs, checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failure> {
     let _stage = watch.enter(Stage::Probe);
     let mut machine = match &args.machine {

@@ -18,6 +18,8 @@ fn main() {
             jobs: 1,
             runs_max: None,
             accept_mixed: false,
+            model: None,
+            end: None,
             provenance: results::Provenance::default(),
         };
         let (begun, on_core) = (Instant::now(), on_core_s());

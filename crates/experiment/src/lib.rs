@@ -32,6 +32,7 @@ mod remote;
 mod replay;
 mod run;
 mod runner;
+pub mod slurm;
 mod world_config;
 
 pub use agent::prompt::{reply_schema, system_prompt, template_tools};
@@ -50,4 +51,4 @@ pub use recorded::Recorded;
 pub use redetect::{Redetected, redetect};
 pub use remote::{RemoteProvider, ServerSettings};
 pub use replay::{Replayed, replay, replay_all};
-pub use runner::{RunOptions, Summary, run_experiment};
+pub use runner::{RunOptions, SCRIPTED, Summary, prepare_experiment, run_experiment};

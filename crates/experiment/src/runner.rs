@@ -1,7 +1,7 @@
 //! An experiment: all runs of a configuration, some of them in flight at a time, models one after the other.
 
 use crate::config::Config;
-use crate::error::ExperimentError;
+use crate::error::{ConfigProblem, ExperimentError};
 use crate::events::{Event, EventSink};
 use crate::grid::{PlannedRun, scripted_info};
 use crate::identity;
@@ -13,6 +13,10 @@ use results::{ClosingRow, ExperimentRecord, ModelRecord, Provenance, SCHEMA_VERS
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Stands for a model where runs need none.
+pub const SCRIPTED: &str = "scripted";
 
 /// Attempts that fail one after the other, none succeeding, before the command gives up on all runs.
 const FAILURES_IN_A_ROW_MAX: usize = 24;
@@ -27,6 +31,10 @@ pub struct RunOptions {
     pub runs_max: Option<usize>,
     /// Let rows of another kernel set into a folder, marked.
     pub accept_mixed: bool,
+    /// Only the runs of this model; [`SCRIPTED`] are those that need none.
+    pub model: Option<String>,
+    /// Take no further step after this instant: what is left is for another command.
+    pub end: Option<Instant>,
     /// Version, git commit and host; the rest is filled in.
     pub provenance: Provenance,
 }
@@ -48,6 +56,8 @@ pub struct Summary {
     pub left: usize,
     /// Somebody asked to stop.
     pub interrupted: bool,
+    /// [`RunOptions::end`] came with runs left.
+    pub time_up: bool,
     /// Ended by [`RunOptions::runs_max`], or by a limit.
     pub limited: bool,
     /// The limit of tokens, hours or failures that ended it.
@@ -62,9 +72,10 @@ impl Summary {
         self.left == 0
     }
 
-    /// The process's exit code: 130 interrupted, 1 where runs failed, 69 where other processes hold what is left.
+    /// The process's exit code: 124 out of time, 130 interrupted, 1 where runs failed, 69 where other processes hold what is left.
     pub fn exit_code(&self) -> u8 {
         match self {
+            _ if self.time_up => 124,
             _ if self.interrupted => 130,
             _ if !self.failed.is_empty() => 1,
             _ if !self.held.is_empty() => 69,
@@ -85,14 +96,11 @@ pub fn run_experiment(
     sink: &dyn EventSink,
     cancelled: &(dyn Fn() -> bool + Sync),
 ) -> Result<Summary, ExperimentError> {
-    config.check()?;
-    let mut infos: BTreeMap<String, ProviderInfo> = BTreeMap::new();
-    let runs = config.runs(|name| {
-        let info = identify(models, &config.model_settings(name, options.jobs))?;
-        infos.insert(name.to_string(), info.clone());
-        Ok::<_, ProviderError>(info)
-    })?;
-    let store = Store::create(&options.folder, &experiment_record(config, &runs, options))?;
+    let (store, runs, infos) = prepare(config, models, options)?;
+    let late = || options.end.is_some_and(|end| Instant::now() >= end);
+    let asked = cancelled;
+    let cancelled: &(dyn Fn() -> bool + Sync) = &|| asked() || late();
+    let runs = of_model(runs, options.model.as_deref())?;
     let (done, todo): (Vec<PlannedRun>, Vec<PlannedRun>) =
         runs.into_iter().partition(|run| store.run(&run.run_id).is_committed());
     let meter = Meter::new(Limits::of(config));
@@ -106,10 +114,53 @@ pub fn run_experiment(
             .run(group, &mut summary)?;
     }
     summary.left = summary.total - summary.done_before - summary.done_now;
-    summary.interrupted = cancelled() && summary.left > 0;
+    summary.interrupted = asked() && summary.left > 0;
+    summary.time_up = late() && !summary.interrupted && summary.left > 0;
     summary.limit = meter.reached().filter(|_| summary.left > 0);
     summary.limited = (at_limit(&summary, options) || summary.limit.is_some()) && summary.left > 0;
     Ok(summary)
+}
+
+/// Opens the folder of an experiment, or makes it, without doing any of its runs.
+///
+/// # Errors
+/// As [`run_experiment`], before its first run.
+pub fn prepare_experiment(
+    config: &Config,
+    models: &dyn ProviderFactory,
+    options: &RunOptions,
+) -> Result<Store, ExperimentError> {
+    prepare(config, models, options).map(|(store, _, _)| store)
+}
+
+type Prepared = (Store, Vec<PlannedRun>, BTreeMap<String, ProviderInfo>);
+
+fn prepare(config: &Config, models: &dyn ProviderFactory, options: &RunOptions) -> Result<Prepared, ExperimentError> {
+    config.check()?;
+    let mut infos: BTreeMap<String, ProviderInfo> = BTreeMap::new();
+    let runs = config.runs(|name| {
+        let info = identify(models, &config.model_settings(name, options.jobs))?;
+        infos.insert(name.to_string(), info.clone());
+        Ok::<_, ProviderError>(info)
+    })?;
+    let store = Store::create(&options.folder, &experiment_record(config, &runs, options))?;
+    Ok((store, runs, infos))
+}
+
+/// The runs of one model, or all. A name that no run has is refused.
+fn of_model(runs: Vec<PlannedRun>, model: Option<&str>) -> Result<Vec<PlannedRun>, ExperimentError> {
+    let Some(model) = model else { return Ok(runs) };
+    let name_of = |run: &PlannedRun| match run.cell.needs_model() {
+        true => run.cell.text("model.name").to_string(),
+        false => SCRIPTED.to_string(),
+    };
+    let names: std::collections::BTreeSet<String> = runs.iter().map(name_of).collect();
+    if !names.contains(model) {
+        let there = names.into_iter().collect::<Vec<_>>().join(", ");
+        let why = format!("expected one of {there}, found {model}");
+        return Err(ConfigProblem::Contradiction { key: "--model".into(), why }.into());
+    }
+    Ok(runs.into_iter().filter(|run| name_of(run) == model).collect())
 }
 
 /// A served model is what the server calls it; any other is the factory's to know.

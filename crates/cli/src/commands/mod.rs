@@ -15,6 +15,7 @@ mod run;
 mod score;
 mod serve;
 mod status;
+mod submit;
 mod synth;
 
 use crate::args::Command;
@@ -34,6 +35,7 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Bench(args) => bench::run(args, watch),
         Command::Serve(args) => serve::run(&args, watch),
         Command::Run(args) => run::run(args, watch),
+        Command::Submit(args) => submit::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Fetch(args) => fetch::run(&args, watch),

@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use watch::{Seat, Stage, Watch};
 
 /// Runs in flight unless told.
-const JOBS_DEFAULT: usize = 4;
+pub(crate) const JOBS_DEFAULT: usize = 4;
 
 /// `vendomini run`: an experiment from its configuration to its closing table.
 pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
@@ -26,6 +26,8 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         jobs: args.jobs.unwrap_or(JOBS_DEFAULT).max(1),
         runs_max: args.max_runs,
         accept_mixed: false,
+        model: args.model.clone(),
+        end: args.time_left_s.map(|s| std::time::Instant::now() + std::time::Duration::from_secs(s)),
         provenance: provenance(),
     };
     let teller = Teller::new(watch);
@@ -33,10 +35,13 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         run_experiment(&config, &models, &options, &|event: &Event| teller.tell(event), &|| watch.cancelled())?;
     teller.finish();
     close(&summary, &options, watch);
-    Ok(summary.exit_code())
+    Ok(match summary.exit_code() {
+        69 if args.shared => 0,
+        code => code,
+    })
 }
 
-fn provenance() -> Provenance {
+pub(crate) fn provenance() -> Provenance {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     Provenance { version: env!("CARGO_PKG_VERSION").into(), host: host.trim().into(), ..Provenance::default() }
 }
@@ -50,6 +55,9 @@ fn close(summary: &Summary, options: &RunOptions, watch: &Watch) {
     }
     for (run, owner) in &summary.held {
         watch.note(format!("held {run}: {owner} works on it"));
+    }
+    if summary.time_up {
+        watch.note("the time given by --time-left is over".to_owned());
     }
     if let Some(limit) = &summary.limit {
         watch.note(format!("stopped at a limit: {limit}"));

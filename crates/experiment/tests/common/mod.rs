@@ -10,7 +10,15 @@ pub fn quiet(_: &Event) {}
 
 pub fn folder_options(_config: &Config, folder: &Path, jobs: usize) -> RunOptions {
     let provenance = Provenance { version: "test".into(), ..Provenance::default() };
-    RunOptions { folder: folder.to_path_buf(), jobs, runs_max: None, accept_mixed: false, provenance }
+    RunOptions {
+        folder: folder.to_path_buf(),
+        jobs,
+        runs_max: None,
+        accept_mixed: false,
+        model: None,
+        end: None,
+        provenance,
+    }
 }
 
 /// Runs all that is left with scripted operators.

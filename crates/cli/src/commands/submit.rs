@@ -1,0 +1,287 @@
+use super::run::{JOBS_DEFAULT, provenance};
+use crate::args::{PlacementArgs, SubmitArgs, TimeArgs};
+use crate::failure::{Failure, exit};
+use crate::output;
+use crate::provider::Engines;
+use crate::{session, slurm};
+use checkpoint::{Checkpoint, SearchPaths};
+use experiment::slurm::{Chunk, Fit, ModelTasks, Places, Site, chunks, model_tasks, script};
+use experiment::{Config, Rates, RunOptions, SCRIPTED};
+use placement::{Machine, Tier};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use watch::Watch;
+
+/// The file of an experiment's folder that says which jobs were submitted for it.
+pub const SUBMISSIONS: &str = "submissions.jsonl";
+
+/// A line of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Submission {
+    /// The array's job id.
+    pub job: u64,
+    /// Whose runs it does.
+    pub model: String,
+    /// Its first task.
+    pub offset: usize,
+    /// Its tasks.
+    pub tasks: usize,
+    /// The script.
+    pub script: PathBuf,
+    /// Seconds since 1970.
+    pub submitted_unix_s: u64,
+}
+
+/// `vendomini submit`: an experiment as arrays of Slurm jobs.
+pub fn run(args: &SubmitArgs) -> Result<u8, Failure> {
+    let config = Config::load(&args.config, &args.set)?;
+    config.check().map_err(experiment::ExperimentError::from)?;
+    let site = read_site(args.site.as_deref())?;
+    let jobs = args.jobs.unwrap_or(JOBS_DEFAULT).max(1);
+    let checkpoints = all_in_cache(&config, &site)?;
+    let arrays = plan(&config, &checkpoints, args, jobs, &site)?;
+    let folder = absolute(&config.folder(args.out.as_deref()))?;
+    let scripts = scripts(&config, &arrays, args, &site, &folder)?;
+    arrays.iter().try_for_each(|tasks| output::line(&words(tasks)))?;
+    if args.dry_run {
+        return scripts
+            .iter()
+            .try_for_each(|(path, text)| output::line(&format!("\n# {}\n{text}", path.display())))
+            .map(|()| 0);
+    }
+    // Before anything is written: without Slurm nothing is left behind.
+    let array_size_max = slurm::array_size_max()?;
+    let queued = slurm::queue()?.len();
+    prepare(&config, args, &folder, jobs)?;
+    let mut room = site.submit_jobs_max.map_or(usize::MAX, |most| most.saturating_sub(queued));
+    for (tasks, (path, text)) in arrays.iter().zip(&scripts) {
+        write_script(path, text)?;
+        let cut = chunks(tasks.tasks, array_size_max, room);
+        let submitted: usize = cut.iter().map(|chunk| chunk.count).sum();
+        room -= submitted;
+        cut.into_iter().try_for_each(|chunk| submit(&folder, &tasks.model, path, chunk))?;
+        if submitted < tasks.tasks {
+            let (left, most) = (tasks.tasks - submitted, site.submit_jobs_max.unwrap_or(0));
+            output::line(&format!(
+                "{}: {left} tasks are not submitted: submit_jobs_max is {most}. The tasks that run do all runs; the same line submits more later",
+                tasks.model
+            ))?;
+        }
+    }
+    output::line(&format!("vendomini status {} says how far it is", folder.display()))?;
+    Ok(0)
+}
+
+fn read_site(file: Option<&Path>) -> Result<Site, Failure> {
+    let Some(file) = file else { return Ok(Site::default()) };
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file).map_err(|e| Failure::new(exit::NO_INPUT, format!("site file {name}: {e}")))?;
+    Ok(Site::from_yaml(&name, &text).map_err(experiment::ExperimentError::from)?)
+}
+
+/// Nodes have no internet: each model must be in the cache, whole. Models of a server are its own matter.
+fn all_in_cache(config: &Config, site: &Site) -> Result<Vec<(String, Option<Checkpoint>)>, Failure> {
+    let search = SearchPaths::from_env();
+    let find = |name: String| {
+        if config.model_settings(&name, 1).server.is_some() {
+            return Ok((name, None));
+        }
+        let refused = |failure: Failure| {
+            let home = site.hf_home.as_ref().map_or(String::new(), |home| format!(" (the site's HF_HOME is {home})"));
+            Failure::new(
+                failure.exit,
+                format!("{name} cannot be submitted, for nodes have no internet{home}: {}", failure.text),
+            )
+        };
+        let path = checkpoint::locate(&name, &search).map_err(|e| refused(e.into()))?;
+        let checkpoint = Checkpoint::open(&path).map_err(|e| refused(e.into()))?;
+        Ok((name, Some(checkpoint)))
+    };
+    config.model_names().into_iter().map(find).collect()
+}
+
+fn plan(
+    config: &Config,
+    checkpoints: &[(String, Option<Checkpoint>)],
+    args: &SubmitArgs,
+    jobs: usize,
+    site: &Site,
+) -> Result<Vec<ModelTasks>, Failure> {
+    let rates = Rates { runs_in_flight: jobs as f64, ..Rates::default() };
+    let estimate = experiment::estimate(config, &rates)?;
+    let (counts, asked) = (config.counts(), args.tasks.map(|n| n as usize));
+    let mut arrays = Vec::new();
+    for (name, checkpoint) in checkpoints {
+        let fit = match checkpoint {
+            Some(checkpoint) => fit(config, name, checkpoint, jobs, site)?,
+            None => Fit::default(),
+        };
+        let runs = counts.models.get(name).copied().unwrap_or(0);
+        arrays.push(model_tasks((name, runs), fit, estimate.models.get(name), (asked, jobs), site));
+    }
+    let scripted = counts.runs - arrays.iter().map(|tasks| tasks.runs).sum::<usize>();
+    if scripted > 0 {
+        arrays.push(model_tasks((SCRIPTED, scripted), Fit::default(), None, (asked, jobs), site));
+    }
+    Ok(arrays)
+}
+
+/// The fewest cards of the site's node that hold the model, and the host memory that goes with them.
+fn fit(config: &Config, name: &str, checkpoint: &Checkpoint, jobs: usize, site: &Site) -> Result<Fit, Failure> {
+    let mut machine = match &site.machine {
+        Some(file) => {
+            let text = fs::read_to_string(file)
+                .map_err(|e| Failure::new(exit::NO_INPUT, format!("machine file {file}: {e}")))?;
+            Machine::from_yaml(file, &text)?
+        }
+        None => device::probe::probe(&checkpoint.root),
+    };
+    let settings = config.model_settings(name, jobs);
+    let args = PlacementArgs {
+        model: name.to_string(),
+        machine: None,
+        max_memory: settings.max_memory,
+        device_map: settings.device_map.unwrap_or_else(|| "auto".into()),
+        dtype: settings.dtype,
+        context: Some(checkpoint.config.max_positions.min(settings.context_length as usize)),
+        concurrency: jobs,
+        devices: None,
+        fallback: "keep".into(),
+    };
+    let cards = std::mem::take(&mut machine.gpus);
+    let mut last = None;
+    for gpus in usize::from(!cards.is_empty())..=cards.len() {
+        machine.gpus = cards[..gpus].to_vec();
+        let planned = session::plan_on(&args, checkpoint, &machine);
+        let fits = planned.as_ref().is_ok_and(|ladder| ladder.plan.spill.is_none());
+        last = Some((gpus, planned));
+        if fits {
+            break;
+        }
+    }
+    let (gpus, ladder) = last.ok_or_else(|| Failure::software("no plan was tried"))?;
+    let plan = ladder.map_err(|f| Failure::new(f.exit, format!("{name} on {gpus} GPUs: {}", f.text)))?.plan;
+    let host = plan.tiers.iter().filter(|tier| tier.tier == Tier::Cpu);
+    Ok(Fit { gpus: gpus as u64, host_bytes: host.map(|tier| tier.total_bytes()).sum() })
+}
+
+fn words(tasks: &ModelTasks) -> String {
+    let estimated =
+        tasks.hours_estimated.map_or("unknown hours".into(), |hours| format!("about {hours:.1} hours in all"));
+    format!(
+        "{}: {} runs in {} tasks of {} at a time; each task: {} GPUs, {} cores, {} MiB, at most {} min; {estimated}",
+        tasks.model, tasks.runs, tasks.tasks, tasks.jobs, tasks.gpus, tasks.cpus, tasks.memory_mib, tasks.minutes
+    )
+}
+
+/// Path and text of each array's script.
+fn scripts(
+    config: &Config,
+    arrays: &[ModelTasks],
+    args: &SubmitArgs,
+    site: &Site,
+    folder: &Path,
+) -> Result<Vec<(PathBuf, String)>, Failure> {
+    let program = std::env::current_exe().map_err(|e| Failure::io("where is this program", &e))?;
+    let (config_file, jobs) = (absolute(&args.config)?, folder.join("slurm"));
+    // `run` puts the experiment's folder into it again.
+    let out = folder.parent().unwrap_or(folder).to_path_buf();
+    let one = |(at, tasks): (usize, &ModelTasks)| {
+        let model: String =
+            tasks.model.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+        let path = jobs.join(format!("{at}-{}.sbatch", model.trim_start_matches(['.', '-'])));
+        let places =
+            Places { program: &program, config: &config_file, out: &out, jobs: &jobs, script: &path, sets: &args.set };
+        let text = script(config.name(), tasks, site, &places);
+        (path, text)
+    };
+    Ok(arrays.iter().enumerate().map(one).collect())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|e| Failure::io(&path.display().to_string(), &e))
+}
+
+/// Makes the experiment's folder, or refuses that of another configuration.
+fn prepare(config: &Config, args: &SubmitArgs, folder: &Path, jobs: usize) -> Result<(), Failure> {
+    let watch = Watch::silent();
+    let models = Engines {
+        time: TimeArgs { stall_timeout: 120.0, deadline: None },
+        fallback: "keep".into(),
+        dtype: None,
+        max_memory: None,
+        threads: None,
+        watch: &watch,
+    };
+    let options = RunOptions {
+        folder: config.folder(args.out.as_deref()),
+        jobs,
+        runs_max: None,
+        accept_mixed: false,
+        model: None,
+        end: None,
+        provenance: provenance(),
+    };
+    experiment::prepare_experiment(config, &models, &options)?;
+    let jobs = folder.join("slurm");
+    fs::create_dir_all(&jobs).map_err(|e| Failure::io(&jobs.display().to_string(), &e))
+}
+
+fn write_script(path: &Path, text: &str) -> Result<(), Failure> {
+    // Slurm keeps its own copy of a submitted script, but a successor is made from the file: never half of one.
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
+    written.map_err(|e| Failure::io(&path.display().to_string(), &e))
+}
+
+fn submit(folder: &Path, model: &str, script: &Path, chunk: Chunk) -> Result<(), Failure> {
+    let said = slurm::call(
+        "sbatch",
+        &[
+            "--parsable".into(),
+            format!("--array=0-{}", chunk.count - 1),
+            format!("--export=ALL,VENDOMINI_TASK_OFFSET={}", chunk.offset),
+            script.display().to_string(),
+        ],
+    )?;
+    let job = said.trim().split(';').next().and_then(|id| id.parse().ok());
+    let job = job.ok_or_else(|| Failure::new(exit::UNAVAILABLE, format!("sbatch names no job: {}", said.trim())))?;
+    output::line(&format!("{model}: tasks {}-{} are job {job}", chunk.offset, chunk.offset + chunk.count - 1))?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    record(
+        folder,
+        &Submission {
+            job,
+            model: model.to_string(),
+            offset: chunk.offset,
+            tasks: chunk.count,
+            script: script.to_path_buf(),
+            submitted_unix_s: now.map_or(0, |since| since.as_secs()),
+        },
+    )
+}
+
+fn record(folder: &Path, submission: &Submission) -> Result<(), Failure> {
+    let path = folder.join(SUBMISSIONS);
+    let mut line = serde_json::to_string(submission).map_err(|e| Failure::software(format!("JSON: {e}")))?;
+    line.push('\n');
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|e| Failure::io(&path.display().to_string(), &e))
+}
+
+/// What was submitted for an experiment so far; nothing where it was not.
+///
+/// # Errors
+/// 74, or 65 for a line that is none.
+pub fn submissions(folder: &Path) -> Result<Vec<Submission>, Failure> {
+    let path = folder.join(SUBMISSIONS);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Failure::io(&path.display().to_string(), &error)),
+    };
+    let bad = |error: serde_json::Error| Failure::new(65, format!("{}: {error}", path.display()));
+    text.lines().map(|line| serde_json::from_str(line).map_err(bad)).collect()
+}

@@ -1,0 +1,255 @@
+//! Submission to a real Slurm of one node on loopback. Without root or Debian's packages the tests that need it say SKIPPED.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+/// How long a queue may take to become empty; a requeued job waits for its old credential first.
+const QUEUE_MAX: Duration = Duration::from_secs(180);
+
+fn one_node(arguments: &[&str]) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../slurm/test/one_node.sh");
+    Command::new(script).args(arguments).output().expect("bash")
+}
+
+/// A cluster and a folder for results; both gone after the test.
+struct Cluster(tempfile::TempDir);
+
+impl Cluster {
+    fn start(test: &str, array_size_max: usize) -> Option<Cluster> {
+        let root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").expect("/proc")) == 0;
+        if !root || !one_node(&["install"]).status.success() {
+            eprintln!(
+                "SKIPPED {test}: Slurm's programs are not installed and cannot be (root and Debian's packages needed)"
+            );
+            return None;
+        }
+        let cluster = Cluster(tempfile::tempdir().expect("a folder"));
+        let started = one_node(&["start", cluster.path("").to_str()?, &array_size_max.to_string()]);
+        assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+        Some(cluster)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn call(&self, program: &str, arguments: &[&str]) -> Output {
+        Command::new(program).args(arguments).env("SLURM_CONF", self.path("slurm.conf")).output().expect(program)
+    }
+
+    fn said(&self, program: &str, arguments: &[&str]) -> String {
+        let output = self.call(program, arguments);
+        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{program} {arguments:?}: {out}{error}");
+        out.into_owned()
+    }
+
+    fn submit(&self, config: &Path, site: &str, more: &[&str]) -> Output {
+        let site_file = self.path("site.yaml");
+        let common = "cpus_per_task: 1\nmemory_per_node_gb: 0.5\nhours_max: 1\n";
+        std::fs::write(&site_file, format!("{common}{site}")).expect("a site");
+        let (out, site) = (self.path("out"), site_file.to_str().expect("UTF-8"));
+        let mut arguments = vec!["submit", "--config", config.to_str().expect("UTF-8"), "--site", site];
+        arguments.extend(["--out", out.to_str().expect("UTF-8"), "-j", "1"]);
+        arguments.extend(more);
+        self.call(env!("CARGO_BIN_EXE_vendomini"), &arguments)
+    }
+
+    /// Submits; the array ids.
+    fn submitted(&self, config: &Path, site: &str, more: &[&str]) -> Vec<String> {
+        let output = self.submit(config, site, more);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        said.lines().filter_map(|line| Some(line.split_once(" are job ")?.1.to_string())).collect()
+    }
+
+    fn status(&self) -> Value {
+        let folder = self.path("out/slurm_test");
+        let said = self.said(env!("CARGO_BIN_EXE_vendomini"), &["status", folder.to_str().expect("UTF-8"), "--json"]);
+        serde_json::from_str(&said).expect("JSON")
+    }
+
+    fn until(&self, what: &str, mut seen: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !seen() {
+            assert!(begun.elapsed() < QUEUE_MAX, "{what}: {:?}\n{}", self.status(), self.logs());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn until_empty(&self) {
+        self.until("the queue does not become empty", || self.said("squeue", &["-h"]).trim().is_empty());
+    }
+
+    /// Rows were written, and the run is not done.
+    fn until_in_the_middle(&self) {
+        self.until("no run begins", || self.status()["begun"].as_u64() > Some(0));
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(self.status()["left"].as_u64() > Some(0), "the runs are too short for this test");
+    }
+
+    fn logs(&self) -> String {
+        let folder = std::fs::read_dir(self.path("out/slurm_test/slurm")).into_iter().flatten().flatten();
+        let logs = folder.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "log"));
+        logs.map(|log| std::fs::read_to_string(log).expect("a log")).collect()
+    }
+
+    fn steps(&self, folder: &str) -> String {
+        let folder = self.path(folder);
+        self.said(env!("CARGO_BIN_EXE_vendomini"), &["export", folder.to_str().expect("UTF-8")])
+    }
+
+    /// All runs are done, with the same rows as if nothing had happened.
+    fn complete(&self, config: &Path, runs: u64) {
+        let status = self.status();
+        assert_eq!((status["done"].as_u64(), status["failed"].as_u64()), (Some(runs), Some(0)), "{}", self.logs());
+        let (config, out) = (config.to_str().expect("UTF-8"), self.path("undisturbed"));
+        let local = ["run", "--config", config, "--out", out.to_str().expect("UTF-8"), "-j", "2"];
+        self.said(env!("CARGO_BIN_EXE_vendomini"), &local);
+        let (ours, local) = (self.steps("out/slurm_test"), self.steps("undisturbed/slurm_test"));
+        assert!(ours.lines().count() as u64 > runs);
+        assert!(ours == local, "rows differ from those of an undisturbed run");
+    }
+
+    /// Attempts of each run: files of rows in its folder.
+    fn attempts(&self) -> Vec<usize> {
+        fn count(folder: &Path, found: &mut Vec<usize>) {
+            let inside: Vec<PathBuf> =
+                std::fs::read_dir(folder).expect("a folder").flatten().map(|e| e.path()).collect();
+            if inside.iter().any(|path| path.ends_with("run.json")) {
+                let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                found.push(inside.iter().filter(|path| name(path).starts_with("steps.")).count());
+            }
+            inside.iter().filter(|path| path.is_dir()).for_each(|path| count(path, found));
+        }
+        let mut found = Vec::new();
+        count(&self.path("out/slurm_test/runs"), &mut found);
+        found
+    }
+
+    fn experiment(&self, replications: usize, steps: usize) -> PathBuf {
+        let file = self.path("experiment.yaml");
+        write_experiment(&file, replications, steps, "agent: {policy: careful}");
+        file
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        one_node(&["stop", self.0.path().to_str().unwrap_or_default()]);
+    }
+}
+
+fn write_experiment(file: &Path, replications: usize, steps: usize, agent: &str) {
+    let text = format!(
+        "experiment: {{name: slurm_test, replications: {replications}, seed: 3}}\n{agent}\ncrash_detector: \
+         {{continue_after_crash: 1000000}}\ndemand: {{max_failures: 1000000}}\nenv: {{max_steps: {steps}, complexity_level: 2, \
+         initial_budget: 1000000}}\ngrid: {{pe_induction.p_shock: [0.2, 0.4]}}\n"
+    );
+    std::fs::write(file, text).expect("a configuration");
+}
+
+#[test]
+fn twelve_tasks_with_indices_below_five_do_each_run_once() {
+    let Some(cluster) = Cluster::start("arrays", 5) else { return };
+    let config = cluster.experiment(12, 1000);
+    let output = cluster.submit(&config, "", &["--tasks", "12"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for tasks in ["tasks 0-4 are", "tasks 5-9 are", "tasks 10-11 are"] {
+        assert!(said.contains(tasks), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let jobs = cluster.status()["slurm"]["arrays"].as_array().map(Vec::len);
+    assert_eq!(jobs, Some(3), "status knows the arrays");
+    cluster.until_empty();
+    for task in 0..12 {
+        assert!(cluster.logs().contains(&format!("task {task}: ended with 0")), "{}", cluster.logs());
+    }
+    assert_eq!(cluster.attempts(), vec![1; 24], "no run was done twice");
+    cluster.complete(&config, 24);
+}
+
+#[test]
+fn a_task_told_to_stop_requeues_itself_and_one_killed_in_the_middle_goes_on() {
+    let Some(cluster) = Cluster::start("requeue", 1001) else { return };
+    let config = cluster.experiment(2, 20_000);
+    let ids = cluster.submitted(&config, "", &["--tasks", "2"]);
+    cluster.until_in_the_middle();
+    cluster.said("scancel", &["--batch", "--signal=USR1", &format!("{}_0", ids[0])]);
+    cluster.said("scontrol", &["requeue", &format!("{}_1", ids[0])]);
+    cluster.until_empty();
+    let logs = cluster.logs();
+    assert!(logs.contains("task 0: ended with 138"), "{logs}");
+    assert!(logs.contains("task 0: job") && logs.matches("start 1,").count() == 2, "{logs}");
+    assert!(logs.contains("goes on after"), "a run goes on from its rows: {logs}");
+    cluster.complete(&config, 4);
+}
+
+#[test]
+fn what_was_cancelled_stays_so_until_it_is_submitted_again() {
+    let Some(cluster) = Cluster::start("scancel", 1001) else { return };
+    let config = cluster.experiment(2, 20_000);
+    let ids = cluster.submitted(&config, "", &[]);
+    cluster.until_in_the_middle();
+    cluster.said("scancel", &[&ids[0]]);
+    cluster.until_empty();
+    // Longer than a requeued job waits.
+    std::thread::sleep(Duration::from_secs(8));
+    assert!(cluster.said("squeue", &["-h"]).trim().is_empty(), "a cancelled job came back");
+    assert_eq!(cluster.status()["slurm"]["jobs"].as_array().map(Vec::len), Some(0));
+    assert!(cluster.status()["done"].as_u64() < Some(4));
+    cluster.submitted(&config, "", &[]);
+    cluster.until_empty();
+    cluster.complete(&config, 4);
+}
+
+#[test]
+fn where_requeueing_is_forbidden_a_successor_goes_on() {
+    let Some(cluster) = Cluster::start("successor", 1001) else { return };
+    let config = cluster.experiment(1, 20_000);
+    let ids = cluster.submitted(&config, "requeue: false\n", &["--tasks", "1"]);
+    cluster.until_in_the_middle();
+    cluster.said("scancel", &["--batch", "--signal=USR1", &format!("{}_0", ids[0])]);
+    cluster.until_empty();
+    let successor: u64 = ids[0].parse::<u64>().expect("an id") + 1;
+    assert!(cluster.logs().contains(&format!("job {successor}_0 on")), "{}", cluster.logs());
+    cluster.complete(&config, 2);
+}
+
+#[test]
+fn a_refused_submission_passes_on_slurms_words() {
+    let Some(cluster) = Cluster::start("refused", 1001) else { return };
+    let config = cluster.experiment(1, 10);
+    let output = cluster.submit(&config, "partition: nosuch\n", &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(said.contains("invalid partition"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_submitted_is_refused_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (config, site) = (folder.path().join("experiment.yaml"), folder.path().join("site.yaml"));
+    let out = folder.path().join("out");
+    let ends = |more: &[&str], code: i32, words: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_vendomini"))
+            .args(["submit", "--config", config.to_str().expect("UTF-8"), "--out", out.to_str().expect("UTF-8")])
+            .args(more)
+            .env("PATH", folder.path())
+            .output()
+            .expect("the program starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(words), "{said}");
+        assert!(!out.exists(), "nothing is left behind");
+    };
+    write_experiment(&config, 1, 10, "agent: {policy: careful}");
+    std::fs::write(&site, "acount: physics\n").expect("a site");
+    ends(&["--site", site.to_str().expect("UTF-8")], 2, "unknown key acount: did you mean account?");
+    ends(&["--site", "/no/such.yaml"], 66, "/no/such.yaml");
+    ends(&[], 69, "no Slurm");
+    ends(&["--dry-run"], 0, "");
+    write_experiment(&config, 1, 10, "model: {name: nobody/nothing}");
+    ends(&["--dry-run"], 66, "nobody/nothing cannot be submitted");
+}

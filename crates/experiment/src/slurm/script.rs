@@ -1,0 +1,155 @@
+use super::{ModelTasks, Site};
+use std::path::Path;
+
+/// Where things are, on every node.
+pub struct Places<'a> {
+    /// The program.
+    pub program: &'a Path,
+    /// The experiment's configuration.
+    pub config: &'a Path,
+    /// `--out` of `run`.
+    pub out: &'a Path,
+    /// The folder of scripts and logs.
+    pub jobs: &'a Path,
+    /// The script itself: a successor is submitted from it.
+    pub script: &'a Path,
+    /// `--set` of the configuration.
+    pub sets: &'a [String],
+}
+
+/// The sbatch script of one model's tasks.
+pub fn script(name: &str, tasks: &ModelTasks, site: &Site, places: &Places<'_>) -> String {
+    let mut text = String::from("#!/bin/bash\n");
+    for option in options(name, tasks, site, places) {
+        text += &format!("#SBATCH {option}\n");
+    }
+    text += &format!(
+        "\n# {name}: {} on {} GPUs. Each task takes runs from the shared folder until none is left or time is short.\n\n",
+        tasks.model, tasks.gpus
+    );
+    if !site.modules.is_empty() {
+        text += &format!("module load {}\n", site.modules.iter().map(|m| quoted(m)).collect::<Vec<_>>().join(" "));
+    }
+    if let Some(home) = &site.hf_home {
+        text += &format!("export HF_HOME={}\n", quoted(home));
+    }
+    text += "export HF_HUB_OFFLINE=1\n";
+    text += &format!("lead_s={}\n", site.signal_lead_s);
+    text += &format!("script={}\n", path(places.script));
+    text += BEFORE;
+    text += &format!(
+        "{} run --config {} --out {} \\\n  --model {} --jobs {} --threads {} --shared --time-left \"$time_left_s\"{} &\n",
+        path(places.program),
+        path(places.config),
+        path(places.out),
+        quoted(&tasks.model),
+        tasks.jobs,
+        tasks.cpus,
+        places.sets.iter().map(|set| format!(" \\\n  --set {}", quoted(set))).collect::<String>(),
+    );
+    text += AFTER;
+    text += if site.requeue { REQUEUE } else { SUCCESSOR };
+    text
+}
+
+fn options(name: &str, tasks: &ModelTasks, site: &Site, places: &Places<'_>) -> Vec<String> {
+    let mut options = vec![format!("--job-name={}", plain(name))];
+    for (option, value) in [
+        ("account", &site.account),
+        ("partition", &site.partition),
+        ("qos", &site.qos),
+        ("constraint", &site.constraint),
+    ] {
+        options.extend(value.as_ref().map(|value| format!("--{option}={value}")));
+    }
+    options.push("--nodes=1".into());
+    options.push("--ntasks=1".into());
+    options.push(format!("--cpus-per-task={}", tasks.cpus));
+    options.push(format!("--mem={}M", tasks.memory_mib));
+    if tasks.gpus > 0 {
+        let kind = site.gpu_type.as_ref().map_or(String::new(), |kind| format!("{kind}:"));
+        options.push(format!("--gres=gpu:{kind}{}", tasks.gpus));
+    }
+    let minutes = tasks.minutes;
+    options.push(format!("--time={}-{:02}:{:02}:00", minutes / 1440, minutes / 60 % 24, minutes % 60));
+    options.push(format!("--signal=B:USR1@{}", site.signal_lead_s));
+    options.push(if site.requeue { "--requeue" } else { "--no-requeue" }.into());
+    options.push("--open-mode=append".into());
+    options.push(format!("--output=\"{}/%A_%a.log\"", places.jobs.display()));
+    options
+}
+
+const BEFORE: &str = r#"
+task=$((${VENDOMINI_TASK_OFFSET:-0} + ${SLURM_ARRAY_TASK_ID:-0}))
+job=$SLURM_JOB_ID
+[ -n "${SLURM_ARRAY_JOB_ID:-}" ] && job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+
+# Slurm's end of this job; without one, as long as it takes.
+end=$(scontrol show job "$job" | sed -n 's/.* EndTime=\([^ ]*\).*/\1/p' | head -n 1)
+end_s=$(date -d "$end" +%s 2>/dev/null) || end_s=$(($(date +%s) + 31536000))
+time_left_s=$((end_s - $(date +%s) - lead_s))
+[ "$time_left_s" -gt 0 ] || time_left_s=1
+echo "task $task: job $job on $(hostname), start ${SLURM_RESTART_COUNT:-0}, $time_left_s s"
+
+"#;
+
+const AFTER: &str = r#"child=$!
+# Every step is on disk before the next one begins, so ending the program loses at most the step in flight.
+trap 'kill -USR1 "$child" 2>/dev/null' USR1 TERM
+wait "$child"
+code=$?
+# A trapped signal ends wait before the program.
+while kill -0 "$child" 2>/dev/null; do
+  wait "$child"
+  code=$?
+done
+echo "task $task: ended with $code"
+
+# 124: time is short. 130, 138, 143: asked to stop.
+case $code in
+  124 | 130 | 138 | 143) ;;
+  *) exit "$code" ;;
+esac
+# Whoever cancelled the job wants no more of it.
+if scontrol show job "$job" | grep -q 'JobState=CANCELLED'; then
+  exit "$code"
+fi
+"#;
+
+const REQUEUE: &str = r#"scontrol requeue "$job"
+"#;
+
+const SUCCESSOR: &str = r#"# This site forbids requeueing: another job of the same kind goes on.
+sbatch --parsable --array="${SLURM_ARRAY_TASK_ID:-0}" --export=ALL "$script"
+"#;
+
+fn path(path: &Path) -> String {
+    quoted(&path.display().to_string())
+}
+
+/// A word for the shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_string();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A job's or file's name.
+fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_the_shell() {
+        assert_eq!(quoted("a/b-1.yaml"), "a/b-1.yaml");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quoted(""), "''");
+        assert_eq!(plain("Qwen/Qwen3 32B"), "Qwen-Qwen3-32B");
+    }
+}
