@@ -75,7 +75,7 @@ fn a_folders_template_is_found_where_transformers_finds_it() {
     let checkpoint = checkpoint::Checkpoint::open(folder.path()).expect("a checkpoint");
     let found = |tools: Option<&Value>| {
         let template = ChatTemplate::from_checkpoint(&checkpoint).expect("valid")?;
-        Some(template.render(&[], tools, false).expect("a text"))
+        Some(template.render::<Message>(&[], tools, false).expect("a text"))
     };
     let tools = serde_json::json!([]);
     assert_eq!(found(None), None);
