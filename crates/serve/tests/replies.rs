@@ -115,14 +115,14 @@ fn embeddings_have_length_one_in_both_encodings() {
         list.iter().map(|x| x.as_f64().expect("a number")).collect()
     };
     for embedding in [floats(0), floats(1)] {
-        assert_eq!(embedding.len(), 64);
+        assert_eq!(embedding.len(), 256);
         assert!((embedding.iter().map(|x| x * x).sum::<f64>() - 1.0).abs() < 1e-5);
     }
     assert_ne!(floats(0), floats(1));
     let body = json!({"model": MODEL, "input": "Hello", "encoding_format": "base64"});
     let (_, encoded) = server.post("/v1/embeddings", &body);
-    // 64 numbers of 4 bytes.
-    assert_eq!(encoded["data"][0]["embedding"].as_str().map(str::len), Some(256_usize.div_ceil(3) * 4));
+    // 256 numbers of 4 bytes.
+    assert_eq!(encoded["data"][0]["embedding"].as_str().map(str::len), Some(1024_usize.div_ceil(3) * 4));
 }
 
 #[test]

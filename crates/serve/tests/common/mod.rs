@@ -22,8 +22,8 @@ use watch::Watch;
 /// As many ids as the tokenizer has; <|im_end|> ends a reply.
 const CONFIG: &str = r#"{
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "dtype": "bfloat16",
-    "vocab_size": 386, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+    "vocab_size": 386, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
     "tie_word_embeddings": false, "bos_token_id": 380, "eos_token_id": 381
 }"#;
 
@@ -34,7 +34,7 @@ pub const TEMPLATE: &str = "{% if tools %}<|im_start|>system\nTools: {{ tools | 
     {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 /// Tokens that a prompt and its reply may have together.
-pub const CONTEXT: usize = 2048;
+pub const CONTEXT: usize = 20_000;
 pub const MODEL: &str = "tiny";
 
 /// A running server; dropping it ends it.
@@ -179,7 +179,7 @@ fn load_served(model: &Path) -> Served {
         max_memory: MaxMemory::default(),
         mode: DeviceMapMode::Cpu,
         context: CONTEXT,
-        concurrency: 4,
+        concurrency: 2,
         dtype: DtypeChoice::Auto,
         disk: false,
     };
