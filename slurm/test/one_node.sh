@@ -19,7 +19,7 @@ install() {
 configure() {
   local dir=$1 array_size=$2 host port
   host=$(hostname -s)
-  port=$((20000 + $$ % 20000))
+  port=$((20000 + $$ % 10000 * 2))
   mkdir -p "$dir"/{state,spool,dev}
   cat >"$dir/slurm.conf" <<EOF
 ClusterName=vendomini
