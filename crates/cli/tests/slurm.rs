@@ -156,6 +156,7 @@ fn write_experiment(file: &Path, replications: usize, steps: usize, agent: &str)
 }
 
 #[test]
+#[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn twelve_tasks_with_indices_below_five_do_each_run_once() {
     let Some(cluster) = Cluster::start("arrays", 5) else { return };
     let config = cluster.experiment(12, 1000);
@@ -175,6 +176,7 @@ fn twelve_tasks_with_indices_below_five_do_each_run_once() {
 }
 
 #[test]
+#[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn a_task_told_to_stop_requeues_itself_and_one_killed_in_the_middle_goes_on() {
     let Some(cluster) = Cluster::start("requeue", 1001) else { return };
     let config = cluster.experiment(2, 20_000);
@@ -191,6 +193,7 @@ fn a_task_told_to_stop_requeues_itself_and_one_killed_in_the_middle_goes_on() {
 }
 
 #[test]
+#[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn what_was_cancelled_stays_so_until_it_is_submitted_again() {
     let Some(cluster) = Cluster::start("scancel", 1001) else { return };
     let config = cluster.experiment(10, 20_000);
@@ -209,6 +212,7 @@ fn what_was_cancelled_stays_so_until_it_is_submitted_again() {
 }
 
 #[test]
+#[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn where_requeueing_is_forbidden_a_successor_goes_on() {
     let Some(cluster) = Cluster::start("successor", 1001) else { return };
     let config = cluster.experiment(1, 20_000);
@@ -222,6 +226,7 @@ fn where_requeueing_is_forbidden_a_successor_goes_on() {
 }
 
 #[test]
+#[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn a_refused_submission_passes_on_slurms_words() {
     let Some(cluster) = Cluster::start("refused", 1001) else { return };
     let config = cluster.experiment(1, 10);
