@@ -14,7 +14,11 @@ fn one_node(arguments: &[&str]) -> Output {
 }
 
 /// A cluster and a folder for results; both gone after the test.
-struct Cluster(tempfile::TempDir, std::sync::MutexGuard<'static, ()>);
+struct Cluster {
+    folder: tempfile::TempDir,
+    /// Held as long as the cluster runs.
+    _alone: std::sync::MutexGuard<'static, ()>,
+}
 
 /// One cluster at a time: each stands for the whole machine.
 static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -29,14 +33,14 @@ impl Cluster {
             return None;
         }
         let one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let cluster = Cluster(tempfile::tempdir().expect("a folder"), one);
+        let cluster = Cluster { folder: tempfile::tempdir().expect("a folder"), _alone: one };
         let started = one_node(&["start", cluster.path("").to_str()?, &array_size_max.to_string()]);
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
         Some(cluster)
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.path().join(name)
     }
 
     fn call(&self, program: &str, arguments: &[&str]) -> Output {
@@ -142,7 +146,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        one_node(&["stop", self.0.path().to_str().unwrap_or_default()]);
+        one_node(&["stop", self.folder.path().to_str().unwrap_or_default()]);
     }
 }
 
