@@ -3,7 +3,9 @@
 
 mod args;
 mod commands;
+mod failed_rungs;
 mod failure;
+mod machine;
 mod output;
 mod provider;
 mod session;
@@ -14,18 +16,26 @@ use args::{Cli, Command};
 use clap::Parser;
 use failure::Failure;
 use std::process::ExitCode;
+use supervise::Voice;
 use watch::Watch;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.supervision() {
-        Some(limits) if !supervise::is_worker() => ExitCode::from(supervise::supervise(limits, cli.quiet)),
+        Some(limits) if !supervise::is_worker() => {
+            let voice = match (cli.quiet, &cli.command) {
+                (true, _) => Voice::Quiet,
+                (_, Command::Plan(_) | Command::Doctor(_)) => Voice::Notes,
+                _ => Voice::Stages,
+            };
+            ExitCode::from(supervise::supervise(limits, voice))
+        }
         Some(_) => work(cli.command),
         None => answer(cli.command),
     }
 }
 
-/// A command that moves weights, in its worker process.
+/// A command that touches a checkpoint, in its worker process.
 fn work(command: Command) -> ExitCode {
     let (watch, line) = match supervise::connect() {
         Ok(connected) => connected,
@@ -55,7 +65,7 @@ fn answer(command: Command) -> ExitCode {
 }
 
 impl Command {
-    /// The limits to supervise this command with; `None` for one that moves no weights.
+    /// The limits to supervise this command with; `None` for one that touches no checkpoint.
     fn supervision(&self) -> Option<watch::Limits> {
         let of =
             |time: &args::TimeArgs| watch::Limits { stall_timeout_s: time.stall_timeout, deadline_s: time.deadline };
@@ -66,7 +76,9 @@ impl Command {
             Command::Bench(a) => Some(of(&a.bring_up.time)),
             Command::Serve(a) => Some(of(&a.bring_up.time)),
             Command::Run(a) => Some(of(&a.time)),
-            Command::Fetch(_) | Command::Synth(_) => Some(watch::Limits::default()),
+            Command::Plan(_) | Command::Doctor(_) | Command::Fetch(_) | Command::Synth(_) => {
+                Some(watch::Limits::default())
+            }
             _ => None,
         }
     }

@@ -1,10 +1,15 @@
-//! From a model's name to a model that computes: locate, open, probe, plan, load.
+//! From a model's name to a model that computes: locate, open, probe, plan, load; and down the ladder where memory runs out all the
+//! same.
 
 use crate::args::{BringUpArgs, PlacementArgs};
-use crate::failure::Failure;
+use crate::failed_rungs::FailedRungs;
+use crate::failure::{Failure, exit};
+use crate::machine;
 use checkpoint::{Checkpoint, SearchPaths};
 use engine::load::{LoadReport, LoadRequest, Loaded};
-use placement::{ByteSize, DeviceMapMode, DtypeChoice, Fallback, Ladder, Limits, Machine, MaxMemory, ladder};
+use placement::{
+    DeviceMapMode, DtypeChoice, FailedRung, Fallback, Ladder, Limits, Machine, MaxMemory, Planner, ladder_below,
+};
 use std::path::Path;
 use text::{ChatTemplate, Tokenizer};
 use watch::{Stage, Watch};
@@ -13,8 +18,6 @@ use watch::{Stage, Watch};
 pub struct Planned {
     /// Headers, checked.
     pub checkpoint: Checkpoint,
-    /// The machine that was planned for.
-    pub machine: Machine,
     /// The rung that fits, and those above it.
     pub ladder: Ladder,
 }
@@ -39,9 +42,12 @@ pub struct Session {
 /// 2, 65, 66, 71 or 74: see the design's table.
 pub fn plan(args: &PlacementArgs, watch: &Watch) -> Result<Planned, Failure> {
     let checkpoint = open(&args.model, watch)?;
-    let machine = machine(args, &checkpoint, watch)?;
-    let ladder = find_rung(args, &checkpoint, &machine, watch)?;
-    Ok(Planned { checkpoint, machine, ladder })
+    let mut machine = machine::find(args, &checkpoint, watch)?;
+    if args.machine.is_none() {
+        machine::measure(&mut machine, &checkpoint, watch)?;
+    }
+    let ladder = find_rung(args, &checkpoint, &machine, &FailedRungs::default(), watch)?;
+    Ok(Planned { checkpoint, ladder })
 }
 
 /// Finds a model and reads its headers.
@@ -75,47 +81,21 @@ pub fn open(model: &str, watch: &Watch) -> Result<Checkpoint, Failure> {
 /// # Errors
 /// 2 or 71.
 pub fn plan_on(args: &PlacementArgs, checkpoint: &Checkpoint, machine: &Machine) -> Result<Ladder, Failure> {
-    find_rung(args, checkpoint, machine, &Watch::silent())
-}
-
-fn machine(args: &PlacementArgs, checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failure> {
-    let _stage = watch.enter(Stage::Probe);
-    let mut machine = match &args.machine {
-        Some(file) => {
-            let name = file.display().to_string();
-            let text = std::fs::read_to_string(file)
-                .map_err(|e| Failure::new(crate::failure::exit::NO_INPUT, format!("machine file {name}: {e}")))?;
-            Machine::from_yaml(&name, &text)?
-        }
-        None => device::probe::probe(&checkpoint.root),
-    };
-    if let Some(spec) = &args.devices {
-        machine.gpus = virtual_devices(spec)?;
-    }
-    Ok(machine)
-}
-
-fn virtual_devices(spec: &str) -> Result<Vec<placement::Gpu>, Failure> {
-    let wrong =
-        || Failure::usage(format!("--devices: expected virtual:SIZE,SIZE,... such as virtual:4GiB,4GiB, found {spec}"));
-    let sizes = spec.strip_prefix("virtual:").ok_or_else(wrong)?;
-    let device = |(i, size): (usize, &str)| {
-        let size = ByteSize::parse(size).map_err(|why| Failure::usage(format!("--devices: {why}")))?;
-        Ok(placement::Gpu::virtual_device(format!("virtual:{i}"), size.bytes))
-    };
-    sizes.split(',').enumerate().map(device).collect()
+    find_rung(args, checkpoint, machine, &FailedRungs::default(), &Watch::silent())
 }
 
 fn find_rung(
     args: &PlacementArgs,
     checkpoint: &Checkpoint,
     machine: &Machine,
+    failed: &FailedRungs,
     watch: &Watch,
 ) -> Result<Ladder, Failure> {
     let _stage = watch.enter(Stage::Plan);
     let limits = limits(args, checkpoint)?;
     let fallback = Fallback::parse(&args.fallback)?;
-    let ladder = ladder(&checkpoint.config, &checkpoint.inventory, machine, &limits, fallback)?;
+    let planner = Planner::new(&checkpoint.config, &checkpoint.inventory);
+    let ladder = ladder_below(&planner, machine, &limits, fallback, &failed.of(&args.model))?;
     for rung in ladder.tried.iter().filter(|_| ladder.tried.len() > 1) {
         watch.note(format!("rung {rung}"));
     }
@@ -160,25 +140,45 @@ fn mode(word: &str) -> Result<DeviceMapMode, Failure> {
     Ok(DeviceMapMode::explicit(words.iter().map(|(module, tier)| (module.as_str(), tier.as_str())))?)
 }
 
-/// Brings a model up to its first tokens.
+/// Brings a model up to its first tokens. Where memory runs out although the plan fitted, the next rung is planned from what is free then.
 ///
 /// # Errors
 /// What stopped it, with the exit code of the design's table.
 pub fn bring_up(args: &BringUpArgs, watch: &Watch) -> Result<Session, Failure> {
-    let Planned { checkpoint, machine, ladder } = plan(&args.placement, watch)?;
-    let loaded = {
-        let mut request = LoadRequest::new(&checkpoint, &ladder.plan, watch);
-        request.threads = args.threads;
-        request.virtual_devices = machine.gpus.iter().any(|gpu| gpu.is_virtual);
-        request.file_maps = use_maps(&machine, &ladder);
-        engine::load(request)?
-    };
+    let checkpoint = open(&args.placement.model, watch)?;
+    let (ladder, loaded) = climb_down(args, &checkpoint, watch)?;
     watch.note("load returned".to_string());
     describe(&loaded.report).into_iter().for_each(|line| watch.note(line));
     let _stage = watch.enter(Stage::Tokenizer);
     let tokenizer = Tokenizer::from_checkpoint(&checkpoint)?;
     let template = ChatTemplate::from_checkpoint(&checkpoint)?;
     Ok(Session { checkpoint, ladder, loaded, tokenizer, template })
+}
+
+fn climb_down(args: &BringUpArgs, checkpoint: &Checkpoint, watch: &Watch) -> Result<(Ladder, Loaded), Failure> {
+    let model = &args.placement.model;
+    let mut failed = FailedRungs::from_env();
+    loop {
+        let machine = machine::find(&args.placement, checkpoint, watch)?;
+        let ladder = find_rung(&args.placement, checkpoint, &machine, &failed, watch)?;
+        let next_host_bytes = ladder.plan.host_bytes_if_too_much();
+        watch.rung(model, ladder.rung.name(), next_host_bytes);
+        let mut request = LoadRequest::new(checkpoint, &ladder.plan, watch);
+        request.threads = args.threads;
+        request.virtual_devices = machine.gpus.iter().any(|gpu| gpu.is_virtual);
+        request.file_maps = use_maps(&machine, &ladder);
+        let error = match engine::load(request) {
+            Ok(loaded) => return Ok((ladder, loaded)),
+            Err(error) => error,
+        };
+        let (rung, why) = (ladder.rung, error.to_string());
+        if error.exit_code() != exit::MEMORY
+            || !failed.add(model, FailedRung { rung, why: why.clone(), next_host_bytes })
+        {
+            return Err(error.into());
+        }
+        watch.note(format!("memory ran out in mid-load on the rung {}: {why}", rung.name()));
+    }
 }
 
 /// Maps are for local disks, and for memory that holds the whole file twice over.
@@ -233,8 +233,5 @@ impl Session {
 }
 
 fn missing(root: &Path, what: &str) -> Failure {
-    Failure::new(
-        crate::failure::exit::NO_INPUT,
-        format!("{}: expected a {what}, found none. Fetch the whole model", root.display()),
-    )
+    Failure::new(exit::NO_INPUT, format!("{}: expected a {what}, found none. Fetch the whole model", root.display()))
 }

@@ -1,9 +1,11 @@
 //! The ladder of fallbacks: as configured -> without `max_memory` -> sequential -> int8 -> the disk tier -> refuse.
 use crate::planner::Planner;
-use crate::{Change, ChangeKind, DeviceMapMode, DtypeChoice, Limits, Machine, MaxMemory, Plan, PlanError, Shortage};
+use crate::{
+    Change, ChangeKind, DeviceMapMode, DtypeChoice, LimitFound, Limits, Machine, MaxMemory, Plan, PlanError, Shortage,
+};
 use checkpoint::{Inventory, ModelConfig};
 use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Which steps down are allowed when a plan does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -52,7 +54,7 @@ impl Fallback {
 }
 
 /// One attempt of the ladder, in the order in which they are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
     /// As it was asked for.
@@ -165,40 +167,54 @@ pub fn ladder(
     fallback: Fallback,
 ) -> Result<Ladder, PlanError> {
     let planner = Planner::new(config, inventory);
-    descend(&planner, machine, limits, fallback, None)
+    ladder_below(&planner, machine, limits, fallback, &[])
 }
 
-/// Goes on below a rung whose plan fitted but ran out of memory in mid-load: `machine` is what is really free now, `failed` the rung and
-/// the loader's words.
+/// A rung whose plan fitted, and on which memory ran out in mid-load all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedRung {
+    /// Which.
+    pub rung: Rung,
+    /// The loader's words, or those for how its process ended.
+    pub why: String,
+    /// Host memory that the next plan may take: see [`Plan::host_bytes_if_too_much`].
+    pub next_host_bytes: u64,
+}
+
+impl FailedRung {
+    fn leaves(&self) -> LimitFound {
+        let what = format!("less than what ran out on the rung {}", self.rung.name());
+        LimitFound { what, bytes: self.next_host_bytes, used_bytes: 0 }
+    }
+}
+
+/// Goes on below the rungs that failed in mid-load: `machine` is what is really free now. Without any, this is [`ladder()`].
 ///
 /// # Errors
-/// As [`ladder`].
+/// As [`ladder()`].
 pub fn ladder_below(
     planner: &Planner,
     machine: &Machine,
     limits: &Limits,
     fallback: Fallback,
-    failed: (Rung, &str),
-) -> Result<Ladder, PlanError> {
-    descend(planner, machine, limits, fallback, Some(failed))
-}
-
-fn descend(
-    planner: &Planner,
-    machine: &Machine,
-    limits: &Limits,
-    fallback: Fallback,
-    failed: Option<(Rung, &str)>,
+    failed: &[FailedRung],
 ) -> Result<Ladder, PlanError> {
     let mut tried: Vec<RungOutcome> = Vec::new();
     let mut short: Vec<Short> = Vec::new();
+    let mut machine = machine.clone();
+    machine.host.limits.extend(failed.iter().map(FailedRung::leaves));
+    let machine = &machine;
+    let lowest = failed.iter().map(|failed| failed.rung).max();
     for rung in Rung::ALL {
-        let step = match failed {
-            Some((from, why)) if rung <= from => {
-                tried.push(RungOutcome { rung, state: RungState::Failed, why: why.to_owned() });
-                continue;
+        if let Some(failed) = failed.iter().find(|failed| failed.rung == rung) {
+            tried.push(RungOutcome { rung, state: RungState::Failed, why: failed.why.clone() });
+            continue;
+        }
+        let step = match step(rung, planner, machine, limits, fallback) {
+            Ok(_) if lowest.is_some_and(|lowest| rung < lowest) => {
+                Err((RungState::TooSmall, "it did not when this load began"))
             }
-            _ => step(rung, planner, machine, limits, fallback),
+            step => step,
         };
         match step.map(|limits| planner.plan(machine, &limits)) {
             Err((state, why)) => tried.push(RungOutcome { rung, state, why: why.to_owned() }),

@@ -26,7 +26,7 @@ pub use bytes::{ByteSize, SIZE_FORMS, both_units, bytes_text, short_text};
 pub use change::{Change, ChangeKind};
 pub use error::{PlanError, Shortage};
 pub use footprint::{CHUNK_TOKENS, Footprint, KV_BLOCK_TOKENS, LOGITS_ROWS, ModuleWeights, Weights};
-pub use ladder::{Fallback, Ladder, Rung, RungOutcome, RungState, ladder, ladder_below};
+pub use ladder::{FailedRung, Fallback, Ladder, Rung, RungOutcome, RungState, ladder, ladder_below};
 pub use limits::{CONTEXT_DEFAULT_MAX, DeviceMapMode, DtypeChoice, Limits, MaxMemory};
 pub use machine::{
     DefaultRates, Disk, Gpu, Host, HugePages, LimitFound, Machine, NumaNode, Rate, RateSource, described_gpu,

@@ -111,6 +111,15 @@ impl TierPlan {
     }
 }
 
+impl Plan {
+    /// What the next plan may take of host memory after this one ran out of it: nobody knows how much there really was, so a quarter of this
+    /// plan's weights there is given up.
+    pub fn host_bytes_if_too_much(&self) -> u64 {
+        let host = self.tiers.iter().find(|tier| tier.tier == Tier::Cpu);
+        host.map_or(0, |host| host.total_bytes() - host.weights_bytes / 4)
+    }
+}
+
 /// How fast a tier is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TierRate {

@@ -111,7 +111,7 @@ impl Problem {
             cards: (0..machine.gpus.len()).map(|index| card(index, machine, footprint, limits)).collect(),
             host: host(machine, footprint, limits),
             disk_budget: if limits.allows_disk() { typed_disk.unwrap_or(u64::MAX) } else { 0 },
-            disk_rate: machine.disk.read_bytes_per_s.unwrap_or(DefaultRates::ORDINARY.disk_bytes_per_s).max(1),
+            disk_rate: ordering_rate(machine, machine.disk.read_bytes_per_s, DefaultRates::ORDINARY.disk_bytes_per_s),
         }
     }
 
@@ -199,6 +199,11 @@ fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostRoom {
             staging: readers * STAGING_PER_READER_BYTES + pinned,
             reserve: PROGRAM_BYTES,
         },
-        rate: machine.host.read_bytes_per_s.unwrap_or(DefaultRates::ORDINARY.host_bytes_per_s).max(1),
+        rate: ordering_rate(machine, machine.host.read_bytes_per_s, DefaultRates::ORDINARY.host_bytes_per_s),
     }
+}
+
+/// What a placement is ordered by. A rate that was measured just now is not: a load should not go elsewhere because a neighbour was busy.
+fn ordering_rate(machine: &Machine, rate: Option<u64>, ordinary: u64) -> u64 {
+    rate.filter(|_| machine.described).unwrap_or(ordinary).max(1)
 }

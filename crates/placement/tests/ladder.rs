@@ -3,8 +3,8 @@ mod common;
 
 use common::{config, inventory, machine, shipped};
 use placement::{
-    DeviceMapMode, DtypeChoice, Fallback, Ladder, Limits, Machine, MaxMemory, PlanError, Planner, Rung, RungState,
-    Tier, ladder, ladder_below,
+    DeviceMapMode, DtypeChoice, FailedRung, Fallback, Ladder, Limits, Machine, MaxMemory, PlanError, Planner, Rung,
+    RungState, Tier, ladder, ladder_below,
 };
 
 fn climb(model: &str, machine: &Machine, change: impl Fn(&mut Limits), fallback: &str) -> Result<Ladder, PlanError> {
@@ -152,12 +152,26 @@ fn after_a_failure_in_mid_load_the_next_rung_is_planned_from_what_is_free_now() 
     let inventory = inventory(&config);
     let planner = Planner::new(&config, &inventory);
     let limits = Limits::for_model(&config);
-    let ladder =
-        ladder_below(&planner, &host(14), &limits, Fallback::AUTO, (Rung::AsConfigured, "killed for memory")).unwrap();
+    let failed = |rung, why: &str| FailedRung { rung, why: why.to_owned(), next_host_bytes: 13 << 30 };
+    let below = |fallback, failed: &[FailedRung]| ladder_below(&planner, &host(14), &limits, fallback, failed);
+    let one = [failed(Rung::AsConfigured, "killed for memory")];
+    let ladder = below(Fallback::AUTO, &one).unwrap();
     assert_eq!(ladder.rung, Rung::Int8);
     assert_eq!((ladder.tried[0].state, ladder.tried[0].why.as_str()), (RungState::Failed, "killed for memory"));
-    let error = ladder_below(&planner, &host(14), &limits, Fallback::AUTO, (Rung::DiskTier, "again")).unwrap_err();
+    assert_eq!(ladder.tried[1].state, RungState::Skipped, "nothing was typed, then and now");
+    let two = [one[0].clone(), failed(Rung::Int8, "again")];
+    let ladder = below(Fallback::AUTO, &two).unwrap();
+    assert_eq!((ladder.rung, ladder.tried[3].state), (Rung::DiskTier, RungState::Failed));
+    // Where nothing but the failure says that there is too little, the next plan takes less all the same.
+    let ladder = ladder_below(&planner, &host(60), &limits, Fallback::KEEP, &one).unwrap();
+    assert!(ladder.rung == Rung::DiskTier && ladder.plan.uses(Tier::Disk), "{}", ladder.plan.describe());
+    let on_host = ladder.plan.tiers.iter().find(|tier| tier.tier == Tier::Cpu).unwrap();
+    assert!(on_host.total_bytes() <= 13 << 30, "{}", ladder.plan.describe());
+    let error =
+        below(Fallback::AUTO, &[two[0].clone(), two[1].clone(), failed(Rung::DiskTier, "and again")]).unwrap_err();
     assert_eq!(error.exit_code(), 71);
+    let error = below(Fallback::NONE, &one).unwrap_err();
+    assert!(error.exit_code() == 71 && error.to_string().contains("killed for memory"), "{error}");
 }
 
 #[test]

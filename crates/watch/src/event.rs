@@ -30,6 +30,22 @@ pub enum Event {
         /// Items (shards, steps) before it.
         items_total: u64,
     },
+    /// A model is brought up by a rung of the ladder of fallbacks.
+    Rung {
+        /// The model, as it was asked for.
+        model: String,
+        /// The rung's name.
+        rung: String,
+        /// Host memory that a plan may take after this one ran out of it.
+        next_host_bytes: u64,
+    },
+    /// A file is used from a map: whoever shortens it ends this process.
+    Mapped {
+        /// Its path.
+        path: String,
+        /// Its size when it was mapped.
+        bytes: u64,
+    },
     /// A line for people.
     Note {
         /// The line, without its newline.

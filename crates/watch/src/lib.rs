@@ -112,6 +112,17 @@ impl Watch {
         self.send(Event::Note { text: text.into() });
     }
 
+    /// Says by which rung of the ladder a model is being brought up, and what host memory a plan may take after this one ran out of it.
+    pub fn rung(&self, model: &str, rung: &str, next_host_bytes: u64) {
+        self.beat();
+        self.send(Event::Rung { model: model.to_owned(), rung: rung.to_owned(), next_host_bytes });
+    }
+
+    /// Says that a file of so many bytes is used from a map.
+    pub fn mapped(&self, path: &str, bytes: u64) {
+        self.send(Event::Mapped { path: path.to_owned(), bytes });
+    }
+
     /// A few words beside the bar, replaced by the next.
     pub fn detail(&self, text: impl Into<String>) {
         self.board().detail = text.into();

@@ -73,14 +73,15 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
         compared: earlier.iter().flat_map(|earlier| compare(&earlier.report, &report)).collect(),
         report,
     };
-    tell(&document, watch);
     let text = serde_json::to_string_pretty(&document).map_err(|e| Failure::software(format!("JSON: {e}")))?;
     if let Some(file) = &args.save {
         std::fs::write(file, format!("{text}\n"))
             .map_err(|e| Failure::io(&format!("cannot write {}", file.display()), &e))?;
     }
     if args.json {
-        output::line(&text)?;
+        output::line(&text)?
+    } else {
+        tell(&document)?
     }
     Ok(0)
 }
@@ -107,9 +108,9 @@ fn compare(earlier: &BenchReport, now: &BenchReport) -> Vec<Compared> {
     now.figures.iter().filter_map(pair).collect()
 }
 
-fn tell(d: &Document, watch: &Watch) {
+fn tell(d: &Document) -> Result<(), Failure> {
     let r = &d.report;
-    watch.note(format!(
+    output::line(&format!(
         "{} {}, {} kernels on {} threads: reads {:.1} GB/s, {} products {:.0} G operations/s, {:.3} GB of weights a pass",
         d.model_class,
         d.dtype,
@@ -119,11 +120,11 @@ fn tell(d: &Document, watch: &Watch) {
         r.dot,
         r.dot_ops_per_s / 1e9,
         r.weights_read_bytes / 1e9
-    ));
-    watch.note(format!("{:<14} {:>10.3} s {:>23.2} GB/s", "load", d.load_s, d.load_bytes_per_s / 1e9));
-    watch.note(format!("{:<14} {:>12} {:>12} {:>12} {:>7}  bound by", "", "tok/s", "best", "limit", "share"));
+    ))?;
+    output::line(&format!("{:<14} {:>10.3} s {:>23.2} GB/s", "load", d.load_s, d.load_bytes_per_s / 1e9))?;
+    output::line(&format!("{:<14} {:>12} {:>12} {:>12} {:>7}  bound by", "", "tok/s", "best", "limit", "share"))?;
     for f in &r.figures {
-        watch.note(format!(
+        output::line(&format!(
             "{:<14} {:>12.1} {:>12.1} {:>12.1} {:>6.0}%  {}",
             f.name,
             f.tok_s,
@@ -131,13 +132,14 @@ fn tell(d: &Document, watch: &Watch) {
             f.limit_tok_s,
             100.0 * f.share,
             f.bound_by
-        ));
+        ))?;
     }
-    watch.note(format!("TTFT {:.3} s, TPOT {:.2} ms", r.ttft_s, 1e3 * r.tpot_s));
+    output::line(&format!("TTFT {:.3} s, TPOT {:.2} ms", r.ttft_s, 1e3 * r.tpot_s))?;
     for c in &d.compared {
-        watch.note(format!(
+        output::line(&format!(
             "{:<14} {:>12.1} tok/s, earlier {:.1}: {:.2} times; of the machine's limit {:.2} times",
             c.name, c.tok_s, c.earlier_tok_s, c.ratio, c.share_ratio
-        ));
+        ))?;
     }
+    Ok(())
 }

@@ -1,11 +1,14 @@
 use crate::args::DoctorArgs;
 use crate::failure::Failure;
+use crate::machine;
 use crate::output;
 use checkpoint::{Checkpoint, SearchPaths};
 use device::cpu::KernelSet;
+use device::probe::{DeviceSpec, Roots, probe};
 use placement::{Machine, bytes_text};
 use serde::Serialize;
 use std::path::Path;
+use watch::{Stage, Watch};
 
 #[derive(Serialize)]
 struct Document {
@@ -19,20 +22,22 @@ struct Document {
 }
 
 /// `vendomini doctor`: devices, limits, caches, and what would stop a load.
-pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
+pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
     let search = SearchPaths::from_env();
-    let found = args.model.as_deref().map(|model| checkpoint::locate(model, &search));
-    let path = match &found {
-        Some(Ok(path)) => path.clone(),
-        _ => std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned()),
+    let found = args.model.as_deref().map(|model| {
+        let _stage = watch.enter(Stage::Headers);
+        Checkpoint::open(&checkpoint::locate(model, &search)?)
+    });
+    let here = || std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
+    let (machine, problem) = match found {
+        Some(Ok(checkpoint)) => (machine::measured(&checkpoint, watch)?, None),
+        found => {
+            let _stage = watch.enter(Stage::Probe);
+            let machine = probe(&Roots::system(), &here(), &DeviceSpec::Found)?;
+            (machine, found.and_then(Result::err).map(Failure::from))
+        }
     };
-    let machine = device::probe::probe(&path);
     let (host_available_bytes, host_limited_by) = machine.host.really_available();
-    let problem = match found {
-        None => None,
-        Some(Err(error)) => Some(Failure::from(error)),
-        Some(Ok(path)) => Checkpoint::open(&path).err().map(Failure::from),
-    };
     let document = Document {
         machine,
         host_available_bytes,
@@ -66,13 +71,35 @@ fn print(d: &Document) -> Result<(), Failure> {
             bytes_text(limit.used_bytes)
         ))?;
     }
-    output::line(&format!("cores         {}, {} kernels", host.cores, d.kernel_set))?;
+    let rate = |rate: Option<u64>| rate.map_or(String::new(), |rate| format!(", reads {:.2} GB/s", rate as f64 / 1e9));
     output::line(&format!(
-        "disk          {}{}",
-        d.machine.disk.file_system,
-        if d.machine.disk.network { " (network)" } else { "" }
+        "cores         {} of {}, {} kernels{}",
+        host.cores,
+        host.cpu_model,
+        d.kernel_set,
+        rate(host.read_bytes_per_s)
     ))?;
-    output::line(&format!("GPUs          {}", if d.machine.gpus.is_empty() { "none" } else { "some" }))?;
+    for node in host.numa_nodes.iter().filter(|_| host.numa_nodes.len() > 1) {
+        output::line(&format!("  NUMA node   {}: {} cores, {}", node.node, node.cores, bytes_text(node.total_bytes)))?;
+    }
+    let huge = &host.huge_pages;
+    let reserved = match huge.reserved_free {
+        0 => String::new(),
+        free => format!(", {free} of {} reserved and free", bytes_text(huge.page_bytes)),
+    };
+    output::line(&format!("huge pages    transparent: {}{reserved}", or_unknown(&huge.transparent)))?;
+    let disk = &d.machine.disk;
+    output::line(&format!(
+        "disk          {} on {}{}{}{}",
+        or_unknown(&disk.file_system),
+        or_unknown(&disk.mount),
+        if disk.network { " (network: never mapped)" } else { "" },
+        disk.free_bytes.map_or(String::new(), |free| format!(", {} free", bytes_text(free))),
+        rate(disk.read_bytes_per_s)
+    ))?;
+    for gpu in &d.machine.gpus {
+        output::line(&format!("GPU           {}: {}", gpu.name, bytes_text(gpu.total_bytes)))?;
+    }
     for note in &d.machine.notes {
         output::line(&format!("note          {note}"))?;
     }
@@ -84,4 +111,8 @@ fn print(d: &Document) -> Result<(), Failure> {
         (Some(model), None) => output::line(&format!("model         {model}: its headers are good")),
         (None, _) => Ok(()),
     }
+}
+
+fn or_unknown(word: &str) -> &str {
+    if word.is_empty() { "unknown" } else { word }
 }

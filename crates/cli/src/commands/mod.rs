@@ -28,7 +28,7 @@ use watch::Watch;
 /// What went wrong, with its exit code.
 pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
     match command {
-        Command::Plan(args) => plan::run(&args),
+        Command::Plan(args) => plan::run(&args, watch),
         Command::Load(args) => load::run(&args, watch),
         Command::Generate(args) => generate::run(&args, watch),
         Command::Score(args) => score::run(&args, watch),
@@ -37,7 +37,7 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Run(args) => run::run(args, watch),
         Command::Submit(args) => submit::run(&args),
         Command::Export(args) => export::run(&args),
-        Command::Doctor(args) => doctor::run(&args),
+        Command::Doctor(args) => doctor::run(&args, watch),
         Command::Fetch(args) => fetch::run(&args, watch),
         Command::Synth(args) => synth::run(&args, watch),
         Command::Replay(args) => replay::run(&args),

@@ -19,13 +19,8 @@ struct Document<'a> {
 }
 
 /// `vendomini plan`: says where every byte would go. Reads headers alone.
-pub fn run(args: &PlanArgs) -> Result<u8, Failure> {
-    let watch = Watch::new(Box::new(|event| {
-        if let watch::Event::Note { text } = event {
-            eprintln!("{text}");
-        }
-    }));
-    let Planned { checkpoint, ladder, .. } = session::plan(&args.placement, &watch)?;
+pub fn run(args: &PlanArgs, watch: &Watch) -> Result<u8, Failure> {
+    let Planned { checkpoint, ladder, .. } = session::plan(&args.placement, watch)?;
     if args.json {
         output::json(&Document {
             model: checkpoint.root.display().to_string(),

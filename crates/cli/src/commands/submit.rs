@@ -5,6 +5,7 @@ use crate::output;
 use crate::provider::Engines;
 use crate::{session, slurm};
 use checkpoint::{Checkpoint, SearchPaths};
+use device::probe::DeviceSpec;
 use experiment::slurm::{Chunk, Fit, ModelTasks, Places, Site, chunks, model_tasks, script};
 use experiment::{Config, Rates, RunOptions, SCRIPTED};
 use placement::{Machine, Tier};
@@ -136,7 +137,7 @@ fn fit(config: &Config, name: &str, checkpoint: &Checkpoint, jobs: usize, site: 
                 .map_err(|e| Failure::new(exit::NO_INPUT, format!("machine file {file}: {e}")))?;
             Machine::from_yaml(file, &text)?
         }
-        None => device::probe::probe(&checkpoint.root),
+        None => device::probe::probe(&device::probe::Roots::system(), &checkpoint.root, &DeviceSpec::Found)?,
     };
     let settings = config.model_settings(name, jobs);
     let args = PlacementArgs {

@@ -6,9 +6,20 @@ use watch::{Event, Snapshot, Stage};
 /// How often a bar is written as a line where there is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
+/// How much people are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// Errors alone.
+    Quiet,
+    /// What a command has to say, as it stands.
+    Notes,
+    /// Stages as they are entered and left, and everything else, each with its second.
+    Stages,
+}
+
 /// What people see on stderr: stages, notes and one bar.
 pub struct Console {
-    quiet: bool,
+    voice: Voice,
     began: Instant,
     terminal: bool,
     bar: Option<Bar>,
@@ -23,21 +34,23 @@ struct Bar {
 }
 
 impl Console {
-    /// A console; a quiet one says nothing but errors.
-    pub fn new(quiet: bool) -> Self {
-        Console { quiet, began: Instant::now(), terminal: std::io::stderr().is_terminal(), bar: None }
+    /// A console.
+    pub fn new(voice: Voice) -> Self {
+        Console { voice, began: Instant::now(), terminal: std::io::stderr().is_terminal(), bar: None }
     }
 
     /// Tells what happened.
     pub fn event(&mut self, event: &Event) {
         match event {
+            Event::Note { text } => text.lines().for_each(|line| self.line(line)),
+            _ if self.voice != Voice::Stages => {}
             Event::Entered { stage } => self.line(&format!("{stage} ...")),
             Event::Left { stage, seconds, bytes_done, items_done } => {
                 self.close(*stage, *bytes_done, *items_done);
                 self.line(&format!("{stage}: done in {}", duration(*seconds)));
             }
             Event::Total { stage, bytes_total, items_total } => self.open(*stage, *bytes_total, *items_total),
-            Event::Note { text } => text.lines().for_each(|line| self.line(line)),
+            Event::Rung { .. } | Event::Mapped { .. } => {}
         }
     }
 
@@ -49,7 +62,7 @@ impl Console {
             drawn.set_length(seen.items_total.max(1));
             drawn.set_position(seen.items_done);
             drawn.set_message(bar.words());
-        } else if bar.written.elapsed() > PLAIN_EVERY && !self.quiet {
+        } else if bar.written.elapsed() > PLAIN_EVERY {
             bar.written = Instant::now();
             let text = bar.words();
             self.line(&text);
@@ -67,7 +80,7 @@ impl Console {
 
     fn open(&mut self, stage: Stage, bytes_total: u64, items_total: u64) {
         self.finish();
-        let drawn = (self.terminal && !self.quiet).then(|| {
+        let drawn = self.terminal.then(|| {
             let style = ProgressStyle::with_template("{bar:24} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr()).with_style(style)
         });
@@ -86,10 +99,11 @@ impl Console {
     }
 
     fn line(&self, text: &str) {
-        if self.quiet {
-            return;
-        }
-        let text = format!("[{:8.2} s] {text}", self.began.elapsed().as_secs_f64());
+        let text = match self.voice {
+            Voice::Quiet => return,
+            Voice::Notes => text.to_owned(),
+            Voice::Stages => format!("[{:8.2} s] {text}", self.began.elapsed().as_secs_f64()),
+        };
         match self.bar.as_ref().and_then(|bar| bar.drawn.as_ref()) {
             Some(drawn) => drawn.suspend(|| eprintln!("{text}")),
             None => eprintln!("{text}"),

@@ -4,6 +4,7 @@ use crate::failure::exit;
 use std::fmt::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::Duration;
 use watch::{Snapshot, Stage, Verdict};
 
 /// The report of a worker that had to be ended: the verdict, and what each thread was doing.
@@ -27,20 +28,49 @@ pub fn verdict(verdict: &Verdict, seen: &Snapshot) -> String {
 }
 
 /// The words for a worker that a signal ended, and its exit code.
-pub fn killed(status: ExitStatus, seen: &Snapshot, oom_kills_before: Option<u64>) -> (u8, String) {
+pub fn killed(
+    status: ExitStatus,
+    seen: &Snapshot,
+    oom_kills_before: Option<u64>,
+    mapped: &[(String, u64)],
+) -> (u8, String) {
     let signal = status.signal().unwrap_or(0);
     let (code, why) = match signal {
         9 => (exit::MEMORY, killed_for_memory(oom_kills_before)),
-        7 => (
-            exit::IO,
-            "a mapped file shrank or could not be read (SIGBUS) while the worker used it; \
-             was the checkpoint replaced or truncated during the load?"
-                .to_owned(),
-        ),
+        7 => (exit::IO, lost_map(mapped)),
         2 | 15 => return (if signal == 2 { 130 } else { 143 }, "interrupted; what was done is kept".to_owned()),
         _ => (exit::SOFTWARE, format!("the worker was ended by signal {signal}: a defect of ours, or of a driver")),
     };
     (code, format!("{why}{}", doing(seen)))
+}
+
+/// How long the file systems of mapped files may take to say how large they are now.
+const SIZES_LIMIT: Duration = Duration::from_secs(1);
+
+/// The words for a page of a map that could not be had: a file that shrank, or a disk that failed.
+fn lost_map(mapped: &[(String, u64)]) -> String {
+    // Another thread asks: a file system that failed may not answer at all.
+    let (send, sizes) = std::sync::mpsc::sync_channel(1);
+    let asked = mapped.to_vec();
+    let ask = move || {
+        let now = |path: &String| std::fs::metadata(path).map(|file| file.len());
+        let shrank = asked.iter().find(|(path, bytes)| now(path).is_ok_and(|now| now < *bytes)).cloned();
+        let gone = |(path, bytes): &(String, u64)| now(path).is_err().then(|| (path.clone(), *bytes));
+        let found = shrank.or_else(|| asked.iter().find_map(gone));
+        let words = found.map(|(path, bytes)| match now(&path) {
+            Ok(now) => format!("{path}: {bytes} bytes were mapped, {now} are left: it was truncated"),
+            Err(error) => format!("{path}: {bytes} bytes were mapped, and now: {error}"),
+        });
+        // Nobody listens past the limit.
+        drop(send.send(words));
+    };
+    let started = std::thread::Builder::new().name("sizes".into()).spawn(ask);
+    let found = started.ok().and_then(|_| sizes.recv_timeout(SIZES_LIMIT).ok().flatten());
+    let files = || mapped.iter().map(|(path, _)| path.as_str()).take(8).collect::<Vec<_>>().join(", ");
+    let what = found.unwrap_or_else(|| format!("a page of a mapped file could not be read; mapped were {}", files()));
+    format!(
+        "{what} (SIGBUS while the worker used it). Load again when nobody writes to the checkpoint, or check its disk"
+    )
 }
 
 fn killed_for_memory(oom_kills_before: Option<u64>) -> String {

@@ -9,16 +9,19 @@ mod console;
 mod ending;
 mod worker;
 
+pub use console::Voice;
 pub use worker::{connect, is_worker};
 
+use crate::failed_rungs::FailedRungs;
 use crate::failure::exit;
 use console::Console;
+use placement::{FailedRung, Rung};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
-use watch::{Event, Judge, Limits, Message, Snapshot};
+use watch::{Event, Judge, Limits, Message, Snapshot, Stage};
 
 /// How often the supervisor looks at its worker when nothing happens.
 const TICK: Duration = Duration::from_millis(20);
@@ -39,22 +42,30 @@ enum Happening {
 }
 
 /// Runs this program again as a worker with the same arguments, and returns its exit code.
-pub fn supervise(limits: Limits, quiet: bool) -> u8 {
+pub fn supervise(limits: Limits, voice: Voice) -> u8 {
     let (send, happenings) = sync_channel(QUEUE_MESSAGES);
-    let started = worker::spawn().and_then(|(mut child, pipe)| {
-        listen_for_signals(send.clone())?;
-        pass_on(child.stdout.take(), std::io::stdout(), "worker-stdout", send.clone())?;
-        pass_on(child.stderr.take(), std::io::stderr(), "worker-stderr", send.clone())?;
-        listen_to_worker(pipe, send)?;
-        Ok(child)
-    });
+    let failed_rungs = FailedRungs::default();
+    let started = listen_for_signals(send.clone()).and_then(|()| start(&failed_rungs, &send));
     match started {
-        Ok(child) => Supervisor::new(child, limits, quiet).run(&happenings),
+        Ok(child) => Supervisor::new(child, limits, voice, send).run(&happenings),
         Err(error) => {
-            eprintln!("vendomini: cannot start the worker process: {error}. Is /proc or /dev/fd mounted?");
+            eprintln!("vendomini: {}", cannot_start(&error));
             exit::SOFTWARE
         }
     }
+}
+
+fn cannot_start(error: &std::io::Error) -> String {
+    format!("cannot start the worker process: {error}. Is /proc or /dev/fd mounted?")
+}
+
+/// A worker, all of whose words come to `send`.
+fn start(failed: &FailedRungs, send: &SyncSender<Happening>) -> std::io::Result<Child> {
+    let (mut child, pipe) = worker::spawn(failed)?;
+    pass_on(child.stdout.take(), std::io::stdout(), "worker-stdout", send.clone())?;
+    pass_on(child.stderr.take(), std::io::stderr(), "worker-stderr", send.clone())?;
+    listen_to_worker(pipe, send.clone())?;
+    Ok(child)
 }
 
 fn listen_to_worker(pipe: std::io::PipeReader, send: SyncSender<Happening>) -> std::io::Result<()> {
@@ -116,7 +127,15 @@ struct Supervisor {
     pipe_open: bool,
     outputs_open: usize,
     stopping: Option<Stopping>,
+    limits: Limits,
+    /// The model that is being brought up, by which rung, and what the next may take of host memory.
+    rung: Option<(String, Rung, u64)>,
+    failed_rungs: FailedRungs,
+    /// Files that the worker uses from a map, and their sizes.
+    mapped: Vec<(String, u64)>,
     oom_kills_before: Option<u64>,
+    /// For the threads that listen to the next worker.
+    send: SyncSender<Happening>,
 }
 
 /// Why the worker was asked to stop, and when.
@@ -127,18 +146,23 @@ struct Stopping {
 }
 
 impl Supervisor {
-    fn new(child: Child, limits: Limits, quiet: bool) -> Self {
+    fn new(child: Child, limits: Limits, voice: Voice, send: SyncSender<Happening>) -> Self {
         Supervisor {
             child,
             judge: Judge::new(limits),
-            console: Console::new(quiet),
+            console: Console::new(voice),
             began: Instant::now(),
             seen: Snapshot::default(),
             failed: None,
             pipe_open: true,
             outputs_open: 2,
             stopping: None,
+            limits,
+            rung: None,
+            failed_rungs: FailedRungs::default(),
+            mapped: Vec::new(),
             oom_kills_before: ending::oom_kills(),
+            send,
         }
     }
 
@@ -180,15 +204,24 @@ impl Supervisor {
                 if let Some(at) = self.seen.stages.iter().rposition(|s| s == stage) {
                     self.seen.stages.remove(at);
                 }
+                // The model has computed its first tokens.
+                if *stage == Stage::SmokeTest {
+                    self.rung = None;
+                }
             }
-            _ => {}
+            Event::Rung { model, rung, next_host_bytes } => {
+                let rung = Rung::ALL.into_iter().find(|known| known.name() == rung);
+                self.rung = rung.map(|rung| (model.clone(), rung, *next_host_bytes));
+            }
+            Event::Mapped { path, bytes } => self.mapped.push((path.clone(), *bytes)),
+            Event::Total { .. } | Event::Note { .. } => {}
         }
     }
 
     /// Looks at worker and clock; `Some` is the end.
     fn look(&mut self, happenings: &Receiver<Happening>) -> Option<u8> {
         match self.child.try_wait() {
-            Ok(Some(status)) => return Some(self.ended(status, happenings)),
+            Ok(Some(status)) => return self.ended(status, happenings),
             Ok(None) => {}
             Err(error) => return Some(self.say(exit::SOFTWARE, &format!("cannot wait for the worker: {error}"))),
         }
@@ -224,8 +257,10 @@ impl Supervisor {
         self.signal(Signal::KILL);
         let since = Instant::now();
         while since.elapsed() < REAP {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return self.ended(status, happenings);
+            if let Ok(Some(status)) = self.child.try_wait()
+                && let Some(code) = self.ended(status, happenings)
+            {
+                return code;
             }
             std::thread::sleep(TICK / 4);
         }
@@ -238,8 +273,8 @@ impl Supervisor {
         self.say(code, &format!("{why}\n  worker process {pid} {stuck}"))
     }
 
-    /// The worker is gone: hears its last words, and says why it ended.
-    fn ended(&mut self, status: ExitStatus, happenings: &Receiver<Happening>) -> u8 {
+    /// The worker is gone: hears its last words, and says why it ended; `None`: another goes on.
+    fn ended(&mut self, status: ExitStatus, happenings: &Receiver<Happening>) -> Option<u8> {
         let since = Instant::now();
         // What it wrote is passed on to the last byte, at the pace of who reads it, unless it was ended.
         let ended_itself = status.code().is_some();
@@ -253,14 +288,47 @@ impl Supervisor {
         self.console.finish();
         let failed = self.failed.take();
         if let Some(stopping) = self.stopping.take() {
-            return self.say(stopping.exit, &stopping.text);
+            return Some(self.say(stopping.exit, &stopping.text));
         }
-        match (failed, status.code()) {
+        Some(match (failed, status.code()) {
             (Some((code, text)), _) => self.say(code, &text),
             (None, Some(code)) => u8::try_from(code).unwrap_or(exit::SOFTWARE),
             (None, None) => {
-                let (code, text) = ending::killed(status, &self.seen, self.oom_kills_before);
+                let (code, text) = ending::killed(status, &self.seen, self.oom_kills_before, &self.mapped);
+                if code == exit::MEMORY && self.next_rung(&text) {
+                    return None;
+                }
                 self.say(code, &text)
+            }
+        })
+    }
+
+    /// After a kill for memory in mid-load: another worker, which plans the next rung from what is free now. `false`: there is
+    /// no more to try, or nothing of the dead one's is left to wait for.
+    fn next_rung(&mut self, why: &str) -> bool {
+        let Some((model, rung, next_host_bytes)) = self.rung.take() else { return false };
+        let why = why.lines().next().unwrap_or_default().to_owned();
+        let heard_all = !self.pipe_open && self.outputs_open == 0;
+        let known_cause = ending::oom_kills() > self.oom_kills_before;
+        let failed = FailedRung { rung, why: why.clone(), next_host_bytes };
+        if !(heard_all && known_cause && self.failed_rungs.add(&model, failed)) {
+            return false;
+        }
+        let words =
+            format!("{why}\nin mid-load, on the rung {}: the next is planned from what is free now", rung.name());
+        self.console.event(&Event::Note { text: words });
+        match start(&self.failed_rungs, &self.send) {
+            Ok(child) => {
+                self.child = child;
+                self.judge = Judge::new(self.limits);
+                (self.seen, self.mapped) = (Snapshot::default(), Vec::new());
+                (self.pipe_open, self.outputs_open) = (true, 2);
+                self.oom_kills_before = ending::oom_kills();
+                true
+            }
+            Err(error) => {
+                self.console.event(&Event::Note { text: cannot_start(&error) });
+                false
             }
         }
     }

@@ -1,3 +1,4 @@
+use crate::failed_rungs::{self, FailedRungs};
 use crate::failure::Failure;
 use rustix::io::{FdFlags, fcntl_setfd};
 use std::fs::{File, OpenOptions};
@@ -20,13 +21,14 @@ pub fn is_worker() -> bool {
 
 /// Starts this program again with the same arguments and a pipe to report on. Its output comes to us, who pass it on: a worker
 /// that is stuck in the kernel for ever would keep the terminal's or a pipe's end open, and whoever reads there waiting.
-pub(super) fn spawn() -> std::io::Result<(Child, PipeReader)> {
+pub(super) fn spawn(failed: &FailedRungs) -> std::io::Result<(Child, PipeReader)> {
     let (reader, writer) = std::io::pipe()?;
     // The writing end has to survive the exec; everything else that Rust opens is closed by it.
     fcntl_setfd(&writer, FdFlags::empty())?;
     let child = Command::new(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
         .env(PIPE_VARIABLE, writer.as_raw_fd().to_string())
+        .env(failed_rungs::VARIABLE, failed.to_variable()?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;

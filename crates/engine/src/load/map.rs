@@ -31,6 +31,7 @@ pub(crate) fn map(
             Some(map) => map,
             empty => {
                 check_identity(shard, &entry.name, entry.offset)?;
+                watch.mapped(&shard.path.display().to_string(), shard.bytes);
                 empty.insert(FileMap::open(&shard.path).map_err(failed)?)
             }
         };

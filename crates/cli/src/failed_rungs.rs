@@ -1,0 +1,59 @@
+//! Rungs of the ladder on which memory ran out in mid-load, in this worker and in those that were killed before it.
+
+use placement::FailedRung;
+use serde::{Deserialize, Serialize};
+
+/// Holds them in the environment of a worker that follows another.
+pub const VARIABLE: &str = "VENDOMINI_FAILED_RUNGS";
+
+/// Each rung that failed, with its model as it was asked for.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailedRungs(Vec<(String, FailedRung)>);
+
+impl FailedRungs {
+    /// Those of the workers before this one.
+    pub fn from_env() -> Self {
+        // Only a supervisor sets it; whatever else stands there says nothing.
+        std::env::var(VARIABLE).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// For the next worker's environment.
+    ///
+    /// # Errors
+    /// If a text is not to be had as JSON.
+    pub fn to_variable(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+
+    /// Those of one model.
+    pub fn of(&self, model: &str) -> Vec<FailedRung> {
+        self.0.iter().filter(|(of, _)| of == model).map(|(_, failed)| failed.clone()).collect()
+    }
+
+    /// Adds one. `false`: it had failed before, so that trying again leads nowhere.
+    pub fn add(&mut self, model: &str, failed: FailedRung) -> bool {
+        let known = self.0.iter().any(|(of, earlier)| of == model && earlier.rung == failed.rung);
+        if !known {
+            self.0.push((model.to_owned(), failed));
+        }
+        !known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use placement::Rung;
+
+    #[test]
+    fn each_models_rungs_are_its_own_and_survive_the_environment() {
+        let failed = |rung| FailedRung { rung, why: "killed, \"for memory\"".to_owned(), next_host_bytes: 1 << 40 };
+        let mut rungs = FailedRungs::default();
+        assert!(rungs.add("a", failed(Rung::AsConfigured)) && rungs.add("b", failed(Rung::AsConfigured)));
+        assert!(rungs.add("a", failed(Rung::Int8)) && !rungs.add("a", failed(Rung::Int8)));
+        let read: FailedRungs = serde_json::from_str(&rungs.to_variable().unwrap()).unwrap();
+        assert_eq!(read, rungs);
+        assert_eq!(read.of("a"), [failed(Rung::AsConfigured), failed(Rung::Int8)]);
+        assert_eq!(read.of("c"), []);
+    }
+}

@@ -1,0 +1,74 @@
+//! This machine or a described one, as a value to plan for.
+
+use crate::args::PlacementArgs;
+use crate::failure::{Failure, exit};
+use checkpoint::Checkpoint;
+use device::probe::{DeviceSpec, Roots, measure_disk, measure_memory, probe};
+use placement::Machine;
+use std::path::Path;
+use std::time::Duration;
+use watch::{Stage, Watch};
+
+/// The machine that is planned for: this one, or that of a file.
+///
+/// # Errors
+/// 2, 66 or 69.
+pub fn find(args: &PlacementArgs, checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failure> {
+    let _stage = watch.enter(Stage::Probe);
+    let devices = args.devices.as_deref().map_or(Ok(DeviceSpec::Found), DeviceSpec::parse)?;
+    let mut machine = match &args.machine {
+        Some(file) => {
+            let name = file.display().to_string();
+            let text = std::fs::read_to_string(file)
+                .map_err(|e| Failure::new(exit::NO_INPUT, format!("machine file {name}: {e}")))?;
+            Machine::from_yaml(&name, &text)?
+        }
+        None => probe(&Roots::system(), largest_shard(checkpoint), &devices)?,
+    };
+    if let Some(typed) = devices.typed() {
+        machine.gpus = typed;
+    }
+    Ok(machine)
+}
+
+/// This machine, with the rates of its memory and of the checkpoint's disk.
+///
+/// # Errors
+/// 69 or 74.
+pub fn measured(checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failure> {
+    let mut machine = {
+        let _stage = watch.enter(Stage::Probe);
+        probe(&Roots::system(), largest_shard(checkpoint), &DeviceSpec::Found)?
+    };
+    measure(&mut machine, checkpoint, watch)?;
+    Ok(machine)
+}
+
+/// What the memory and the disk can do, measured in a tenth of a second: nothing is placed by it, predictions are made of it.
+///
+/// # Errors
+/// 74.
+pub fn measure(machine: &mut Machine, checkpoint: &Checkpoint, watch: &Watch) -> Result<(), Failure> {
+    const MEMORY_BYTES: u64 = 128 << 20;
+    const MEMORY_LIMIT: Duration = Duration::from_millis(20);
+    const DISK_BYTES: u64 = 256 << 20;
+    const DISK_LIMIT: Duration = Duration::from_millis(40);
+    let _stage = watch.enter(Stage::Probe);
+    let (available, _) = machine.host.really_available();
+    if available > 2 * MEMORY_BYTES {
+        let rate = measure_memory(machine.host.cores, MEMORY_BYTES, MEMORY_LIMIT);
+        machine.host.read_bytes_per_s = Some(rate.bytes_per_s());
+    }
+    let shard = largest_shard(checkpoint);
+    let seat = watch.seat("disk rate");
+    seat.at(Stage::Probe, &shard.display().to_string(), 0);
+    let rate = measure_disk(shard, DISK_BYTES, DISK_LIMIT, &|bytes| seat.advance(bytes))?;
+    machine.disk.read_bytes_per_s = Some(rate.bytes_per_s()).filter(|rate| *rate > 0);
+    Ok(())
+}
+
+/// The file that most bytes come from: where it really lies is the checkpoint's disk.
+fn largest_shard(checkpoint: &Checkpoint) -> &Path {
+    let largest = checkpoint.inventory.shards.iter().max_by_key(|shard| shard.bytes);
+    largest.map_or(checkpoint.root.as_path(), |shard| shard.path.as_path())
+}

@@ -1,0 +1,55 @@
+//! What this machine has, as a [`placement::Machine`]: memory under all its limits, cores, NUMA, huge pages, the checkpoint's disk.
+//!
+//! Everything is read from files (`/proc`, `/sys`) and variables whose places are in [`Roots`], so that tests probe a fabricated machine.
+//! Nothing here measures anything but [`measure_disk`] and [`measure_memory`], which a caller asks for who wants to know what to expect.
+
+mod cgroup;
+mod cpu;
+mod devices;
+mod error;
+mod limits;
+mod memory;
+mod mount;
+mod numa;
+mod rates;
+mod roots;
+mod slurm;
+#[cfg(test)]
+mod tests;
+
+pub use devices::DeviceSpec;
+pub use error::ProbeError;
+pub use rates::{ReadRate, measure_disk, measure_memory};
+pub use roots::Roots;
+
+use std::path::Path;
+
+use placement::{Host, Machine};
+
+/// Probes this machine for a checkpoint: its folder, or better one of its shards, which may be linked to another disk.
+///
+/// # Errors
+/// [`ProbeError`]: only where nothing can be said about memory. What is merely unknown becomes a note.
+pub fn probe(roots: &Roots, checkpoint: &Path, devices: &DeviceSpec) -> Result<Machine, ProbeError> {
+    let mut notes = Vec::new();
+    let memory = memory::read(roots)?;
+    let cgroups = cgroup::Cgroups::find(roots);
+    let mut limits = cgroup::memory_limits(roots, &cgroups, memory.total_bytes);
+    limits.extend(limits::address_space(roots));
+    limits.extend(slurm::memory(roots, &mut notes));
+    let host = Host {
+        total_bytes: memory.total_bytes,
+        available_bytes: memory.available_bytes,
+        limit_bytes: None,
+        limits,
+        cores: cpu::cores(roots, &cgroups),
+        cpu_model: cpu::model(roots),
+        cpu_flags: cpu::flags(roots),
+        numa_nodes: numa::nodes(roots),
+        huge_pages: memory::huge_pages(roots, &memory),
+        read_bytes_per_s: None,
+    };
+    let disk = mount::disk(roots, checkpoint, &mut notes);
+    let gpus = devices.gpus(roots, &mut notes);
+    Ok(Machine { name: cpu::host_name(roots), gpus, host, disk, notes, described: false })
+}

@@ -1,0 +1,71 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Where the machine is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots {
+    /// `/proc`.
+    pub proc: PathBuf,
+    /// `/sys`.
+    pub sys: PathBuf,
+    /// Environment variables.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Roots {
+    /// This machine.
+    pub fn system() -> Roots {
+        Roots {
+            proc: PathBuf::from("/proc"),
+            sys: PathBuf::from("/sys"),
+            environment: std::env::vars_os().filter_map(text).collect(),
+        }
+    }
+
+    /// A file under `/proc`; `None` if it cannot be read.
+    pub(super) fn proc(&self, path: &str) -> Option<String> {
+        std::fs::read_to_string(self.proc.join(path)).ok()
+    }
+
+    /// A file under `/sys`; `None` if it cannot be read.
+    pub(super) fn sys(&self, path: &str) -> Option<String> {
+        std::fs::read_to_string(self.sys.join(path)).ok()
+    }
+
+    /// A variable that is there and not empty.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Where a path that the kernel names, such as a mount point below `/sys`, is looked at.
+    pub(super) fn resolve(&self, path: &Path) -> PathBuf {
+        match (path.strip_prefix("/sys"), path.strip_prefix("/proc")) {
+            (Ok(rest), _) => self.sys.join(rest),
+            (_, Ok(rest)) => self.proc.join(rest),
+            _ => path.to_owned(),
+        }
+    }
+}
+
+/// Variables that are not UTF-8 are none of ours.
+fn text((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.into_string().ok()?))
+}
+
+/// The number after `key` in lines of `key: number unit` or `key number`.
+pub(super) fn field(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let rest = line.strip_prefix(key)?.strip_prefix([':', ' ', '\t'])?;
+        rest.split_whitespace().next()?.parse().ok()
+    })
+}
+
+/// How many numbers a list such as `0-3,8` has.
+pub(super) fn list_len(list: &str) -> usize {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        (last + 1).checked_sub(first)
+    };
+    list.trim().split(',').filter_map(range).sum()
+}
