@@ -69,6 +69,8 @@ static int act(const struct rule *r, const char *path, size_t *count) {
         usleep(*count * 1000000 / 1048576);
         return 0;
     }
+    static int paused;
+    if (!strcmp(r->action, "pause")) { if (!paused++) sleep(3); return 0; }
     if (!strcmp(r->action, "truncate")) { if (truncate(path, 4096)) _exit(98); return 0; }
     if (!strcmp(r->action, "replace")) {
         char other[4096];

@@ -30,6 +30,10 @@ pub struct Session {
     pub ladder: Ladder,
     /// The model with its buffers.
     pub loaded: Loaded,
+    /// The most memory that this process has had, file maps included; 0 where the system does not say.
+    pub peak_resident_bytes: u64,
+    /// What the plan said it would be.
+    pub planned_resident_bytes: u64,
     /// Text to tokens, if the checkpoint can.
     pub tokenizer: Option<Tokenizer>,
     /// The chat template, if it has one.
@@ -146,16 +150,27 @@ fn mode(word: &str) -> Result<DeviceMapMode, Failure> {
 /// What stopped it, with the exit code of the design's table.
 pub fn bring_up(args: &BringUpArgs, watch: &Watch) -> Result<Session, Failure> {
     let checkpoint = open(&args.placement.model, watch)?;
-    let (ladder, loaded) = climb_down(args, &checkpoint, watch)?;
+    let (ladder, loaded, planned_resident_bytes) = climb_down(args, &checkpoint, watch)?;
     watch.note("load returned".to_string());
     describe(&loaded.report).into_iter().for_each(|line| watch.note(line));
+    let peak_resident_bytes = peak_resident_bytes();
+    watch.note(format!("peak memory {peak_resident_bytes} bytes, {planned_resident_bytes} planned"));
     let _stage = watch.enter(Stage::Tokenizer);
     let tokenizer = Tokenizer::from_checkpoint(&checkpoint)?;
     let template = ChatTemplate::from_checkpoint(&checkpoint)?;
-    Ok(Session { checkpoint, ladder, loaded, tokenizer, template })
+    Ok(Session { checkpoint, ladder, loaded, peak_resident_bytes, planned_resident_bytes, tokenizer, template })
 }
 
-fn climb_down(args: &BringUpArgs, checkpoint: &Checkpoint, watch: &Watch) -> Result<(Ladder, Loaded), Failure> {
+/// `VmHWM` of `proc(5)`.
+fn peak_resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
+}
+
+/// The rung that was taken, the model, and the memory that it was planned to take.
+fn climb_down(args: &BringUpArgs, checkpoint: &Checkpoint, watch: &Watch) -> Result<(Ladder, Loaded, u64), Failure> {
     let model = &args.placement.model;
     let mut failed = FailedRungs::from_env();
     loop {
@@ -168,7 +183,10 @@ fn climb_down(args: &BringUpArgs, checkpoint: &Checkpoint, watch: &Watch) -> Res
         request.virtual_devices = machine.gpus.iter().any(|gpu| gpu.is_virtual);
         request.file_maps = use_maps(&machine, &ladder);
         let error = match engine::load(request) {
-            Ok(loaded) => return Ok((ladder, loaded)),
+            Ok(loaded) => {
+                let resident_bytes = ladder.plan.resident_bytes(&machine);
+                return Ok((ladder, loaded, resident_bytes));
+            }
             Err(error) => error,
         };
         let (rung, why) = (ladder.rung, error.to_string());

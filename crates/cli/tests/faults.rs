@@ -88,6 +88,7 @@ const FAULTS: &[Fault] = &[
     fault("too many files are open", LOAD, "open,model-00002,0,emfile"),
     fault("a shard cannot be mapped", LOAD, "mmap,model-00002,0,enomem"),
     fault("the system refuses the memory", "load MODEL --dtype int8 --fallback none", "mmap,anon,30000000,enomem"),
+    fault("the system refuses the memory, and a lower rung takes less", "load MODEL --dtype int8 --context 512", "mmap,anon,30000000,enomem"),
     Fault { address_space_kib: Some(260_000), ..fault("an address-space limit below the plan", "load MODEL --dtype int8 --fallback none --context 2048 --concurrency 8 --threads 2", "") },
     fault("a read never returns in the disk tier", DISK, "pread,model-00002,1000000,hang"),
     fault("the disk tier's disk fails", DISK, "pread,model-00002,1000000,eio"),

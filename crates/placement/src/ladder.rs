@@ -184,7 +184,8 @@ pub struct FailedRung {
 impl FailedRung {
     fn leaves(&self) -> LimitFound {
         let what = format!("less than what ran out on the rung {}", self.rung.name());
-        LimitFound { what, bytes: self.next_host_bytes, used_bytes: 0 }
+        // Of a limit, nine tenths may be used: here that is what was meant.
+        LimitFound { what, bytes: self.next_host_bytes / 9 * 10, used_bytes: 0 }
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::{Change, RateSource, Shortage, Tier};
+use crate::{Change, Machine, RateSource, Shortage, Tier};
 use serde::Serialize;
 use serde::ser::Serializer;
 
@@ -112,6 +112,16 @@ impl TierPlan {
 }
 
 impl Plan {
+    /// Host memory that the program will have at its peak on the machine of this plan: that of the CPU and of virtual devices.
+    pub fn resident_bytes(&self, machine: &Machine) -> u64 {
+        let in_memory = |tier: &&TierPlan| match tier.tier {
+            Tier::Cpu => true,
+            Tier::Gpu(card) => machine.gpus.get(card).is_some_and(|gpu| gpu.is_virtual),
+            Tier::Disk => false,
+        };
+        self.tiers.iter().filter(in_memory).map(TierPlan::total_bytes).sum()
+    }
+
     /// What the next plan may take of host memory after this one ran out of it: nobody knows how much there really was, so a quarter of this
     /// plan's weights there is given up.
     pub fn host_bytes_if_too_much(&self) -> u64 {

@@ -13,6 +13,10 @@ struct Document<'a> {
     model: String,
     rung: Rung,
     rungs: &'a [RungOutcome],
+    /// The most memory that the process had, file maps included.
+    peak_resident_bytes: u64,
+    /// What the plan said that it would be, on all tiers that are host memory.
+    planned_resident_bytes: u64,
     #[serde(flatten)]
     report: &'a LoadReport,
 }
@@ -25,6 +29,8 @@ pub fn run(args: &LoadArgs, watch: &Watch) -> Result<u8, Failure> {
             model: session.checkpoint.root.display().to_string(),
             rung: session.ladder.rung,
             rungs: &session.ladder.tried,
+            peak_resident_bytes: session.peak_resident_bytes,
+            planned_resident_bytes: session.planned_resident_bytes,
             report: &session.loaded.report,
         })?;
     }

@@ -278,9 +278,8 @@ impl Supervisor {
         let since = Instant::now();
         // What it wrote is passed on to the last byte, at the pace of who reads it, unless it was ended.
         let ended_itself = status.code().is_some();
-        while (self.outputs_open > 0 && ended_itself && self.stopping.is_none())
-            || (self.pipe_open && since.elapsed() < REAP)
-        {
+        let waits = |this: &Self| this.outputs_open > 0 && ended_itself && this.stopping.is_none();
+        while waits(self) || ((self.pipe_open || self.outputs_open > 0) && since.elapsed() < REAP) {
             if let Ok(happening) = happenings.recv_timeout(TICK) {
                 self.hear(happening);
             }

@@ -39,6 +39,17 @@ pub(crate) struct Layout<'a> {
 }
 
 impl<'a> Layout<'a> {
+    /// Bytes, as what they are computed with, that stay in the checkpoint's files.
+    pub fn bytes_on_disk(&self) -> u64 {
+        let left = self.streamed.values().flatten().map(|(entry, dtype)| (entry, *dtype)).chain(self.embedding_on_disk);
+        let elements = |entry: &TensorEntry| entry.shape.iter().map(|&d| d as u64).product();
+        // A tied embedding on disk is there twice, as rows and as the head, and is one.
+        let distinct: BTreeMap<&str, u64> = left
+            .map(|(entry, dtype)| (entry.name.as_str(), dtype.bytes_for(elements(entry)).unwrap_or(entry.bytes)))
+            .collect();
+        distinct.values().sum()
+    }
+
     /// The layout of a checkpoint under a plan.
     pub fn of(checkpoint: &'a Checkpoint, plan: &Plan, virtual_devices: bool) -> Result<Self, LoadError> {
         let config = &checkpoint.config;

@@ -287,7 +287,8 @@ fn count_bytes(tiers: &mut [TierUse], layout: &Layout, maps: &Maps, arenas: &Are
         let mapped = |resident: &&Resident| resident.tier == tier.tier && maps.has(resident);
         let mapped_bytes: u64 = layout.resident.iter().filter(mapped).map(|resident| resident.entry.bytes).sum();
         let arena_bytes = arenas.0.get(&tier.tier).map_or(0, |arena| arena.used_bytes() as u64);
-        tier.weights_bytes = mapped_bytes + arena_bytes;
+        let left_bytes = if tier.tier == Tier::Disk { layout.bytes_on_disk() } else { 0 };
+        tier.weights_bytes = mapped_bytes + arena_bytes + left_bytes;
         if tier.tier == Tier::Cpu {
             tier.kv_bytes = kv_bytes;
             tier.activations_bytes = pass_bytes;

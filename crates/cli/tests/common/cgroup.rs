@@ -1,0 +1,130 @@
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output};
+use std::time::{Duration, Instant};
+
+/// A control group with a limit on memory, of version 1 or 2; removed when dropped.
+pub struct Cgroup {
+    folder: PathBuf,
+    files: &'static Files,
+}
+
+struct Files {
+    limit: &'static str,
+    used: &'static str,
+    kills: &'static str,
+}
+
+const V1: Files = Files { limit: "memory.limit_in_bytes", used: "memory.usage_in_bytes", kills: "memory.oom_control" };
+const V2: Files = Files { limit: "memory.max", used: "memory.current", kills: "memory.events" };
+
+impl Cgroup {
+    /// A new group; `None`, and loud words, where this process may not make one.
+    pub fn with_limit(name: &str, bytes: u64) -> Option<Cgroup> {
+        let name = format!("vendomini-test-{}-{name}", std::process::id());
+        for (root, files) in [("/sys/fs/cgroup/memory", &V1), ("/sys/fs/cgroup", &V2)] {
+            let group = Cgroup { folder: PathBuf::from(root).join(&name), files };
+            if fs::create_dir(&group.folder).is_ok()
+                && fs::write(group.folder.join(files.limit), bytes.to_string()).is_ok()
+            {
+                return Some(group);
+            }
+        }
+        eprintln!("NOT TESTED: no control group with a limit on memory can be made here (this needs root)");
+        None
+    }
+
+    /// Sets the limit while its processes run.
+    pub fn set_limit(&self, bytes: u64) {
+        let set = fs::write(self.folder.join(self.files.limit), bytes.to_string());
+        set.unwrap_or_else(|error| panic!("the limit cannot be lowered to {bytes}: {error}"));
+    }
+
+    /// What its processes use.
+    pub fn used_bytes(&self) -> u64 {
+        fs::read_to_string(self.folder.join(self.files.used)).expect("a group").trim().parse().expect("a number")
+    }
+
+    /// How many processes of it the kernel has killed for memory.
+    pub fn oom_kills(&self) -> u64 {
+        let text = fs::read_to_string(self.folder.join(self.files.kills)).expect("a group");
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).expect("a counter").parse().expect("a number")
+    }
+
+    /// Starts a command inside.
+    pub fn start(&self, command: Command) -> Running {
+        let procs = self.folder.join("cgroup.procs");
+        // The shell joins the group and becomes the command.
+        let mut inside = Command::new("sh");
+        inside.arg("-c").arg("echo $$ > \"$0\" && exec \"$@\"").arg(procs);
+        inside.arg(command.get_program()).args(command.get_args()).process_group(0);
+        for (name, value) in command.get_envs() {
+            value.map(|value| inside.env(name, value));
+        }
+        inside
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        Running::new(inside.spawn().expect("the program starts"))
+    }
+
+    /// Runs a command inside to its end.
+    pub fn run(&self, command: Command, limit: Duration) -> Output {
+        self.start(command).ends(limit)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The kernel takes a moment to forget the last process.
+        let since = Instant::now();
+        while fs::remove_dir(&self.folder).is_err() && since.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// A process whose output is read as it comes.
+pub struct Running {
+    child: Child,
+    outputs: Vec<std::sync::mpsc::Receiver<Vec<u8>>>,
+}
+
+impl Running {
+    fn new(mut child: Child) -> Self {
+        let stdout = child.stdout.take().map(collect);
+        let stderr = child.stderr.take().map(collect);
+        Running { child, outputs: stdout.into_iter().chain(stderr).collect() }
+    }
+
+    /// Waits for its end; past the limit it is killed and the test fails.
+    pub fn ends(&mut self, limit: Duration) -> Output {
+        let since = Instant::now();
+        let status: ExitStatus = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status;
+            }
+            if since.elapsed() > limit {
+                drop(Command::new("kill").args(["-KILL", &format!("-{}", self.child.id())]).status());
+                panic!("still running after {limit:?}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let mut read = self.outputs.drain(..).map(|output| output.recv_timeout(limit).expect("the end of its output"));
+        let (stdout, stderr) = (read.next().unwrap_or_default(), read.next().unwrap_or_default());
+        Output { status, stdout, stderr }
+    }
+}
+
+fn collect(mut from: impl Read + Send + 'static) -> std::sync::mpsc::Receiver<Vec<u8>> {
+    let (send, output) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).expect("a pipe");
+        // The test may have failed meanwhile.
+        drop(send.send(bytes));
+    });
+    output
+}

@@ -1,0 +1,141 @@
+//! Limits on memory that the kernel enforces: a control group below the checkpoint's size, and one that is lowered in mid-load.
+//!
+//! Needs the right to make a control group (root on most machines). Where it is not, the tests say loudly that they did nothing.
+
+mod common;
+
+use common::cgroup::Cgroup;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// 0.4 GB of bf16 in 16 blocks.
+const CONFIG: &str = r#"{
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "dtype": "bfloat16",
+    "vocab_size": 8000, "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 16, "num_attention_heads": 8,
+    "num_key_value_heads": 4, "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+    "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
+}"#;
+const MIB: u64 = 1 << 20;
+/// What a plan may be wrong by.
+const SLACK_BYTES: u64 = 64 * MIB;
+const LIMIT: Duration = Duration::from_secs(120);
+
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Bench { folder: tempfile::tempdir().expect("a folder") };
+        let config = bench.path("wanted.json");
+        std::fs::write(&config, CONFIG).expect("a file");
+        let mut synth = Command::new(env!("CARGO_BIN_EXE_vendomini"));
+        synth.args(["synth", "--like"]).arg(&config).args(["--shards", "2", "--random", "7"]).arg(bench.model());
+        let done = synth.output().expect("the program starts");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn model(&self) -> PathBuf {
+        self.path("model")
+    }
+
+    fn load(&self, options: &[&str]) -> Command {
+        let mut load = Command::new(env!("CARGO_BIN_EXE_vendomini"));
+        load.arg("load").arg(self.model()).args(["--json", "--context", "256"]).args(options);
+        load.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        load
+    }
+
+    fn interposer(&self) -> PathBuf {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/faults/interpose.c");
+        let library = self.path("interpose.so");
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
+        let compiled = cc.output().expect("a C compiler, which building the program takes too");
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        library
+    }
+}
+
+fn document(done: &Output) -> Value {
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{:?}: {said}", done.status);
+    serde_json::from_slice(&done.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+fn tier_bytes(load: &Value, tier: &str) -> u64 {
+    let tiers = load["tiers"].as_array().expect("tiers");
+    tiers.iter().find(|t| t["tier"] == tier).map_or(0, |t| t["weights_bytes"].as_u64().expect("bytes"))
+}
+
+/// Peak memory is what the plan said and 64 MiB at most, however the weights come in.
+#[test]
+fn peak_memory_is_as_planned() {
+    let bench = Bench::new();
+    let ways: [&[&str]; 5] = [
+        &[],
+        &["--dtype", "int8"],
+        &["--dtype", "f32"],
+        &["--device-map", "disk"],
+        &["--devices", "virtual:200MiB,200MiB"],
+    ];
+    for options in ways {
+        let load = document(&bench.load(options).output().expect("the program starts"));
+        let number = |key: &str| load[key].as_u64().unwrap_or_else(|| panic!("{options:?}: no {key}: {load}"));
+        let (peak, planned) = (number("peak_resident_bytes"), number("planned_resident_bytes"));
+        assert!(peak <= planned + SLACK_BYTES, "{options:?}: {peak} bytes at the peak, {planned} planned");
+        // The figure is a measurement, not an echo.
+        assert!(peak > 32 * MIB && peak != planned, "{options:?}: {peak}");
+    }
+}
+
+#[test]
+fn a_group_smaller_than_the_checkpoint_gets_the_disk_tier() {
+    let bench = Bench::new();
+    let Some(group) = Cgroup::with_limit("small", 380 * MIB) else { return };
+    let load = document(&group.run(bench.load(&["--fallback", "keep"]), LIMIT));
+    assert_eq!(load["rung"], "disk-tier", "{load}");
+    assert!(tier_bytes(&load, "disk") > 50 * MIB, "{load}");
+    assert_eq!(tier_bytes(&load, "disk") + tier_bytes(&load, "cpu") >> 20, 391, "{load}");
+    assert_eq!(group.oom_kills(), 0);
+    let peak = load["peak_resident_bytes"].as_u64().expect("bytes");
+    assert!(peak < 380 * MIB, "{peak}");
+}
+
+#[test]
+fn a_limit_lowered_in_mid_load_leads_to_the_next_rung() {
+    let bench = Bench::new();
+    let interposer = bench.interposer();
+    for (fallback, exit) in [("auto", 0), ("none", 71)] {
+        let Some(group) = Cgroup::with_limit(&format!("lowered-{fallback}"), 2048 * MIB) else { return };
+        let mut load = bench.load(&["--fallback", fallback]);
+        // The first piece of the second shard takes three seconds.
+        load.env("LD_PRELOAD", &interposer).env("FAULT", "pread,model-00002,1000000,pause");
+        let mut running = group.start(load);
+        let since = Instant::now();
+        while group.used_bytes() < 150 * MIB && since.elapsed() < LIMIT {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        group.set_limit(380 * MIB);
+        let done = running.ends(LIMIT);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(exit), "{fallback}: {said}");
+        assert!(group.oom_kills() > 0, "{fallback}: the limit came too late to kill: {said}");
+        assert!(said.contains("killed for memory by the kernel") && said.contains("as-configured"), "{said}");
+        if exit == 0 {
+            let load = document(&done);
+            assert_eq!(load["rungs"][0]["state"], "failed", "{load}");
+            assert!(["int8", "disk-tier"].contains(&load["rung"].as_str().expect("a word")), "{load}");
+            assert_eq!(load["smoke_test"]["ok"], true, "{load}");
+        } else {
+            assert!(said.contains("--fallback none"), "{said}");
+        }
+    }
+}
