@@ -1,6 +1,6 @@
 //! Which tensor goes to which tier, and as what it is kept: decided before a byte moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use checkpoint::{Checkpoint, Dtype, ModuleKind, Requirement, TensorEntry, expected_tensors, modules};
 use device::cpu::{Precision, readable};
@@ -39,6 +39,12 @@ pub(crate) struct Layout<'a> {
 }
 
 impl<'a> Layout<'a> {
+    /// Shards with tensors that are read again when they are used.
+    pub fn shards_on_disk(&self) -> BTreeSet<usize> {
+        let streamed = self.streamed.values().flatten().map(|(entry, _)| entry);
+        streamed.chain(self.embedding_on_disk.map(|(entry, _)| entry)).map(|entry| entry.shard).collect()
+    }
+
     /// Bytes, as what they are computed with, that stay in the checkpoint's files.
     pub fn bytes_on_disk(&self) -> u64 {
         let left = self.streamed.values().flatten().map(|(entry, dtype)| (entry, *dtype)).chain(self.embedding_on_disk);

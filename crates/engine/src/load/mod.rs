@@ -17,7 +17,7 @@ pub(crate) mod source;
 pub(crate) mod stream;
 pub(crate) mod tensors;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use checkpoint::Checkpoint;
@@ -183,9 +183,8 @@ impl Maps {
         for resident in layout.resident.iter().filter(|r| r.tier != Tier::Cpu || r.entry.dtype != r.dtype) {
             whole[resident.entry.shard] = false;
         }
-        let streamed = layout.streamed.values().flatten().map(|(entry, _)| entry);
-        for entry in streamed.chain(layout.embedding_on_disk.map(|(entry, _)| entry)) {
-            whole[entry.shard] = false;
+        for shard in layout.shards_on_disk() {
+            whole[shard] = false;
         }
         Maps(whole)
     }
@@ -218,11 +217,8 @@ fn open_source(request: &LoadRequest, layout: &Layout, maps: &Maps) -> Result<So
     for resident in layout.resident.iter().filter(|resident| !maps.has(resident)) {
         used[resident.entry.shard] = true;
     }
-    for (entry, _) in layout.streamed.values().flatten() {
-        used[entry.shard] = true;
-    }
-    if let Some((entry, _)) = layout.embedding_on_disk {
-        used[entry.shard] = true;
+    for shard in layout.shards_on_disk() {
+        used[shard] = true;
     }
     let host = request.plan.tiers.iter().find(|tier| tier.tier == Tier::Cpu);
     let too_large = host.is_some_and(|host| inventory.weights_bytes() > host.available_bytes / 2);
@@ -241,7 +237,7 @@ fn fill(
     let (mapped, copied): (Vec<&Resident>, Vec<&Resident>) =
         layout.resident.iter().partition(|resident| maps.has(resident));
     let threads = readers(request);
-    announce(request, &mapped, &copied);
+    announce(request, layout, &mapped, &copied);
     let wanted: Vec<Wanted> = copied
         .iter()
         .filter_map(|resident| {
@@ -259,18 +255,33 @@ fn readers(request: &LoadRequest) -> usize {
     request.threads.unwrap_or_else(usable_cores).clamp(2, READERS_MAX)
 }
 
-/// Tells the watch how much there is to read.
-fn announce(request: &LoadRequest, mapped: &[&Resident], copied: &[&Resident]) {
+/// Tells the watch how much there is to read. Shards all of whose tensors stay on disk are open and checked by now: they are done.
+fn announce(request: &LoadRequest, layout: &Layout, mapped: &[&Resident], copied: &[&Resident]) {
     let shards = &request.checkpoint.inventory.shards;
-    let distinct = |list: &[&Resident]| {
-        let shards: std::collections::BTreeSet<usize> = list.iter().map(|resident| resident.entry.shard).collect();
-        shards
-    };
+    let distinct =
+        |list: &[&Resident]| -> BTreeSet<usize> { list.iter().map(|resident| resident.entry.shard).collect() };
+    let (of_maps, of_reads) = (distinct(mapped), distinct(copied));
     // A map is touched as a whole; of a file that is read, only the tensors count.
-    let mapped_bytes: u64 = distinct(mapped).iter().map(|&shard| shards[shard].bytes).sum();
+    let mapped_bytes: u64 = of_maps.iter().map(|&shard| shards[shard].bytes).sum();
     let copied_bytes: u64 = copied.iter().map(|resident| resident.entry.bytes).sum();
-    let items = distinct(mapped).len() + distinct(copied).len();
+    let left: Vec<usize> = layout
+        .shards_on_disk()
+        .into_iter()
+        .filter(|shard| !of_maps.contains(shard) && !of_reads.contains(shard))
+        .collect();
+    let items = of_maps.len() + of_reads.len() + left.len();
     request.watch.total(Stage::Read, mapped_bytes + copied_bytes, items as u64);
+    if left.is_empty() {
+        return;
+    }
+    request
+        .watch
+        .note(format!("{} of {items} shards stay on disk as a whole and are read when they are used", left.len()));
+    let seat = request.watch.seat("disk tier");
+    for shard in left {
+        seat.at(Stage::Read, &source::file_name(&shards[shard].path), 0);
+        seat.item_done();
+    }
 }
 
 fn residency(layout: &Layout, maps: &Maps) -> &'static str {
