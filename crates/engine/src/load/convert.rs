@@ -1,13 +1,10 @@
 //! Numbers change their form while they stream through: to bf16, f16, f32 or 32-blocks of int8.
 
 use checkpoint::Dtype;
+use device::DeviceError;
+use device::cpu::Cpu;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-
-/// Numbers that one scale of [`Dtype::Q8_0`] covers.
-const Q8_BLOCK: usize = 32;
-/// Bytes of one such block: an f16 scale and 32 signed bytes (`ggml-common.h`, `block_q8_0`).
-const Q8_BLOCK_BYTES: usize = 34;
 
 /// What happens to a tensor's numbers on their way in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +22,26 @@ impl Conversion {
         from && matches!(self.to, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::Q8_0)
     }
 
-    /// Converts whole rows: `source` holds `numbers.len()` numbers as `from`, `target` room for as many as `to`.
+    /// Converts whole rows on the calling thread: `source` holds `numbers.len()` numbers as `from`, `target` room for as many as `to`.
     /// `numbers` is scratch space.
-    pub fn run(self, source: &[u8], numbers: &mut [f32], target: &mut [u8]) {
+    ///
+    /// # Errors
+    /// Those of the kernel: lengths that do not go together.
+    pub fn run(self, cpu: &Cpu, source: &[u8], numbers: &mut [f32], target: &mut [u8]) -> Result<(), DeviceError> {
+        if self.to == Dtype::Q8_0 && self.from != Dtype::F64 {
+            return cpu.quantise_int8(self.from, source, target);
+        }
         widen(self.from, source, numbers);
         match self.to {
             Dtype::BF16 => narrow(numbers, target, |x| bf16::from_f32(x).to_le_bytes()),
             Dtype::F16 => narrow(numbers, target, |x| f16::from_f32(x).to_le_bytes()),
-            Dtype::Q8_0 => quantise(numbers, target),
+            Dtype::Q8_0 => {
+                let narrowed: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+                cpu.quantise_int8(Dtype::F32, &narrowed, target)?;
+            }
             _ => narrow(numbers, target, f32::to_le_bytes),
         }
+        Ok(())
     }
 }
 
@@ -73,34 +80,17 @@ fn narrow<const N: usize>(numbers: &[f32], target: &mut [u8], bytes: impl Fn(f32
     }
 }
 
-/// Symmetric int8 with one f16 scale per 32 numbers: scale = largest magnitude / 127, as GGUF's Q8_0 has it.
-fn quantise(numbers: &[f32], target: &mut [u8]) {
-    let blocks = numbers.as_chunks::<Q8_BLOCK>().0.iter();
-    for (block, out) in blocks.zip(target.as_chunks_mut::<Q8_BLOCK_BYTES>().0) {
-        let largest = block.iter().fold(0f32, |max, x| max.max(x.abs()));
-        let scale = largest / 127.0;
-        // A NaN has no place in int8: it becomes the scale, and so stays visible to the smoke test.
-        let scale = if block.iter().any(|x| x.is_nan()) { f32::NAN } else { scale };
-        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-        let (head, codes) = out.split_at_mut(2);
-        head.copy_from_slice(&f16::from_f32(scale).to_le_bytes());
-        for (code, &x) in codes.iter_mut().zip(block) {
-            let scaled = x * inverse;
-            // Half away from zero; |scaled| <= 127, so the cast never saturates.
-            *code = (scaled + 0.5f32.copysign(scaled)) as i32 as i8 as u8;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use device::pool::PoolOptions;
     use proptest::prelude::*;
 
     fn convert(from: Dtype, to: Dtype, source: &[u8], elements: usize) -> Vec<u8> {
         let bytes = to.bytes_for(elements as u64).expect("whole blocks") as usize;
         let (mut numbers, mut target) = (vec![0.0; elements], vec![0; bytes]);
-        Conversion { from, to }.run(source, &mut numbers, &mut target);
+        let cpu = Cpu::new(&PoolOptions { threads: Some(1), cores: Vec::new() }).expect("a pool");
+        Conversion { from, to }.run(&cpu, source, &mut numbers, &mut target).expect("lengths that go together");
         target
     }
 
@@ -141,5 +131,13 @@ mod tests {
         let source: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         let target = convert(Dtype::F32, Dtype::Q8_0, &source, 32);
         assert!(f16::from_le_bytes([target[0], target[1]]).is_nan());
+    }
+
+    #[test]
+    fn f64_goes_the_same_way() {
+        let values: Vec<f64> = (0..64).map(|i| f64::from(i) * 0.37 - 9.0).collect();
+        let wide: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let narrow: Vec<u8> = values.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect();
+        assert_eq!(convert(Dtype::F64, Dtype::Q8_0, &wide, 64), convert(Dtype::F32, Dtype::Q8_0, &narrow, 64));
     }
 }

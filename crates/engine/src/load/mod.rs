@@ -110,7 +110,7 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
 
     let stage = stages.enter(Stage::Read)?;
     let bytes_read = layout.resident.iter().map(|r| r.entry.bytes).sum();
-    let tensors = fill(&request, &layout, &maps, &arenas, &source)?;
+    let tensors = fill(&request, &cpu, &layout, &maps, &arenas, &source)?;
     let read_s = stages.leave(Stage::Read, stage);
 
     let stage = stages.enter(Stage::Place)?;
@@ -229,6 +229,7 @@ fn open_source(request: &LoadRequest, layout: &Layout, maps: &Maps) -> Result<So
 /// Brings all resident tensors in.
 fn fill(
     request: &LoadRequest,
+    cpu: &Cpu,
     layout: &Layout,
     maps: &Maps,
     arenas: &Arenas,
@@ -245,7 +246,7 @@ fn fill(
             Some(Wanted { entry: resident.entry, dtype: resident.dtype, arena })
         })
         .collect();
-    let readers = Readers { source, watch: request.watch, threads, name: "reader" };
+    let readers = Readers { cpu, source, watch: request.watch, threads, name: "reader" };
     let mut tensors = read::read(&readers, &wanted)?;
     tensors.extend(map::map(&request.checkpoint.inventory, &mapped, threads, request.watch)?);
     Ok(tensors)

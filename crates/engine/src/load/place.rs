@@ -24,7 +24,7 @@ pub(crate) fn parts(
     cpu: Cpu,
 ) -> Result<Parts, LoadError> {
     let config = &request.checkpoint.config;
-    let streamer = streamer(request, layout, source)?;
+    let streamer = streamer(request, &cpu, layout, source)?;
     let resident = |layer| Block::new(tensors, config, layer).map(Box::new).map(Layer::Resident);
     let layer = |layer| match &streamer {
         Some(streamer) if layout.streamed.contains_key(&Item::Block(layer)) => Ok(Layer::Streamed(streamer.clone())),
@@ -49,7 +49,12 @@ pub(crate) fn parts(
     })
 }
 
-fn streamer(request: &LoadRequest, layout: &Layout, source: &Arc<Source>) -> Result<Option<Arc<Streamer>>, LoadError> {
+fn streamer(
+    request: &LoadRequest,
+    cpu: &Cpu,
+    layout: &Layout,
+    source: &Arc<Source>,
+) -> Result<Option<Arc<Streamer>>, LoadError> {
     if layout.streamed.is_empty() {
         return Ok(None);
     }
@@ -57,6 +62,7 @@ fn streamer(request: &LoadRequest, layout: &Layout, source: &Arc<Source>) -> Res
         source: source.clone(),
         config: request.checkpoint.config.clone(),
         recipes: in_order(layout.streamed.clone()),
+        cpu: cpu.clone(),
         threads: super::readers(request),
         watch: request.watch.clone(),
     };

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use checkpoint::{Dtype, TensorEntry};
+use device::cpu::Cpu;
 use device::memory::{Arena, Part, Region};
 use watch::{Seat, Stage, Watch};
 
@@ -42,6 +43,8 @@ impl Wanted<'_> {
 
 /// Who reads, and who is told.
 pub(crate) struct Readers<'a> {
+    /// Converts numbers.
+    pub cpu: &'a Cpu,
     pub source: &'a Source,
     pub watch: &'a Watch,
     pub threads: usize,
@@ -223,10 +226,8 @@ impl<'a> Work<'a> {
                 staging.resize(bytes, 0);
                 shard.read(&entry.name, staging, offset, &mut progress)?;
                 numbers.resize(bytes / entry.dtype.block_bytes(), 0.0);
-                target.fill(|buffer| {
-                    conversion.run(staging, numbers, buffer);
-                    Ok::<(), LoadError>(())
-                })?;
+                let failed = |cause| LoadError::Device { what: format!("converting tensor {}", entry.name), cause };
+                target.fill(|buffer| conversion.run(self.readers.cpu, staging, numbers, buffer).map_err(failed))?;
             }
         }
         self.shard_progress(entry, seat)

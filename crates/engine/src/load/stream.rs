@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use checkpoint::{Dtype, ModelConfig, TensorEntry};
+use device::cpu::Cpu;
 use device::memory::Arena;
 use watch::Watch;
 
@@ -45,6 +46,7 @@ pub(crate) struct Stream {
     pub config: ModelConfig,
     /// In the order of a pass.
     pub recipes: Vec<Recipe>,
+    pub cpu: Cpu,
     pub threads: usize,
     pub watch: Watch,
 }
@@ -119,7 +121,13 @@ impl Stream {
             Arena::new(bytes).map_err(|cause| LoadError::Device { what: "a buffer of the disk tier".into(), cause })?;
         let wanted: Vec<Wanted> =
             recipe.tensors.iter().map(|(entry, dtype)| Wanted { entry, dtype: *dtype, arena: &arena }).collect();
-        let readers = Readers { source: &self.source, watch: &self.watch, threads: self.threads, name: "disk tier" };
+        let readers = Readers {
+            cpu: &self.cpu,
+            source: &self.source,
+            watch: &self.watch,
+            threads: self.threads,
+            name: "disk tier",
+        };
         let tensors = read(&readers, &wanted)?;
         match recipe.item {
             Item::Block(layer) => Ok(Arrived::Block(layer, Box::new(Block::new(&tensors, &self.config, layer)?))),

@@ -33,7 +33,7 @@ impl Embedding {
         match self {
             Embedding::Resident(table) => Ok(cpu.embed(table, tokens, out)?),
             Embedding::OnDisk(rows) => {
-                let table = rows.gather(tokens).map_err(|cause| ForwardError::Disk(Box::new(cause)))?;
+                let table = rows.gather(cpu, tokens).map_err(|cause| ForwardError::Disk(Box::new(cause)))?;
                 let ids: Vec<u32> = (0..tokens.len() as u32).collect();
                 Ok(cpu.embed(&table, &ids, out)?)
             }
@@ -43,18 +43,18 @@ impl Embedding {
 
 impl DiskRows {
     /// The rows of `tokens` as a small matrix.
-    fn gather(&self, tokens: &[u32]) -> Result<Matrix, LoadError> {
+    fn gather(&self, cpu: &Cpu, tokens: &[u32]) -> Result<Matrix, LoadError> {
         let failed = |cause| LoadError::Device { what: format!("rows of {}", self.entry.name), cause };
         let cols = self.entry.shape.last().copied().unwrap_or(0);
         let row_bytes = row_bytes(self.dtype, cols);
         let arena = Arena::new((row_bytes * tokens.len()).next_multiple_of(64)).map_err(failed)?;
         let mut region = arena.region(row_bytes * tokens.len()).map_err(failed)?;
-        region.whole().map_err(failed)?.fill(|buffer| self.read_rows(tokens, cols, buffer))?;
+        region.whole().map_err(failed)?.fill(|buffer| self.read_rows(cpu, tokens, cols, buffer))?;
         let data = region.finish().map_err(failed)?;
         Matrix::new(self.dtype, tokens.len(), cols, data).map_err(failed)
     }
 
-    fn read_rows(&self, tokens: &[u32], cols: usize, buffer: &mut [u8]) -> Result<(), LoadError> {
+    fn read_rows(&self, cpu: &Cpu, tokens: &[u32], cols: usize, buffer: &mut [u8]) -> Result<(), LoadError> {
         let stored_bytes = row_bytes(self.entry.dtype, cols);
         let (mut stored, mut numbers) = (vec![0; stored_bytes], vec![0.0; cols]);
         let conversion = Conversion { from: self.entry.dtype, to: self.dtype };
@@ -66,7 +66,9 @@ impl DiskRows {
                 shard.read(&self.entry.name, row, offset, &mut |_| true)?;
             } else {
                 shard.read(&self.entry.name, &mut stored, offset, &mut |_| true)?;
-                conversion.run(&stored, &mut numbers, row);
+                let failed =
+                    |cause| LoadError::Device { what: format!("converting a row of {}", self.entry.name), cause };
+                conversion.run(cpu, &stored, &mut numbers, row).map_err(failed)?;
             }
         }
         Ok(())

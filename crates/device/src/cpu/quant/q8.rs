@@ -5,7 +5,6 @@ use checkpoint::Dtype;
 use half::f16;
 
 use super::super::dispatch::kernel;
-use super::super::shared::SharedMut;
 use super::super::simd::{Ints, LANES};
 use super::super::{Cpu, expect};
 use super::BLOCK;
@@ -14,11 +13,9 @@ use crate::DeviceError;
 /// Bytes of a Q8_0 block.
 const Q8_BYTES: usize = 34;
 
-/// Blocks that one thread converts at a time.
-const CHUNK_BLOCKS: usize = 4096;
-
 impl Cpu {
-    /// Rounds `weights` (F32, F16 or BF16 numbers, any alignment) to Q8_0 blocks of 32: 34 bytes for every 32 numbers.
+    /// Rounds `weights` (F32, F16 or BF16 numbers, any alignment) to Q8_0 blocks of 32: 34 bytes for every 32 numbers. On the calling
+    /// thread alone: those who load have several.
     ///
     /// A block's scale is the f16 nearest to max |w| / 127. The number of weights must be a multiple of 32; rows must be too, for the result
     /// to be a matrix.
@@ -33,12 +30,9 @@ impl Cpu {
         let blocks = weights.len() / block_bytes;
         expect("quantise_int8: weights are whole blocks", blocks * block_bytes, weights.len())?;
         expect("quantise_int8: out", blocks * Q8_BYTES, out.len())?;
-        let out = SharedMut::new(out);
-        self.pool.run_chunks(blocks, CHUNK_BLOCKS, &|range| {
-            let from = &weights[range.start * block_bytes..range.end * block_bytes];
-            // SAFETY: ranges of different calls are disjoint; lengths were checked above, the set by Cpu.
-            unsafe { quantise(self.set, dtype, from, out.slice(range.start * Q8_BYTES..range.end * Q8_BYTES)) };
-        })
+        // SAFETY: lengths were checked above, the set by Cpu.
+        unsafe { quantise(self.set, dtype, weights, out) };
+        Ok(())
     }
 }
 
