@@ -82,7 +82,8 @@ pub struct PlacementArgs {
     /// Host arenas that behave as devices of their own: virtual:4GiB,4GiB
     #[arg(long, value_name = "SPEC")]
     pub devices: Option<String>,
-    /// What to do when the plan does not fit: auto, none, or allow=over-limit,int8
+    /// What to do when the plan does not fit, or memory runs out: auto, none, keep (the dtype and the typed limits), or
+    /// allow=over-limit,int8
     #[arg(long, value_name = "POLICY", default_value = "auto")]
     pub fallback: String,
 }
@@ -306,8 +307,8 @@ pub struct RunArgs {
     /// Others work on the same folder: runs that they hold are theirs, and 69 is not returned for them
     #[arg(long)]
     pub shared: bool,
-    /// Fallbacks allowed when the plan does not fit: none, or allow=over-limit,int8. By default only those that keep
-    /// the model's dtype and the limits that were typed
+    /// Fallbacks allowed when the plan does not fit, or memory runs out: keep (the default: the model's dtype and the
+    /// typed limits stay), none, auto, or allow=over-limit,int8
     #[arg(long, value_name = "POLICY")]
     pub fallback: Option<String>,
     /// Bytes allowed for weights on each tier

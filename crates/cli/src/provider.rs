@@ -12,6 +12,7 @@ use engine::schedule::{
     EmbedError, Engine, EngineOptions, FinishReason, Finished, Refused, Request, RequestError, Ticket, WaitError,
 };
 use experiment::{Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply, ReplyRequest};
+use placement::{DtypeChoice, Fallback};
 use results::PromptMessage;
 use serde_json::Value;
 use std::sync::Arc;
@@ -57,6 +58,17 @@ impl Engines<'_> {
         }
     }
 
+    /// What it will compute in. The machine has no say, unless a fallback to another dtype is allowed: then its plan says it.
+    fn dtype_of(&self, model: &ModelSettings, checkpoint: &Checkpoint) -> Result<String, Failure> {
+        let args = self.bring_up_args(model).placement;
+        let ladder = match Fallback::parse(&self.fallback)?.int8 {
+            true => Some(session::plan_here(&args, checkpoint)?),
+            false => None,
+        };
+        let dtype = ladder.as_ref().map_or(args.dtype.as_str(), |ladder| ladder.plan.dtype);
+        Ok(DtypeChoice::parse(dtype)?.name_for(&checkpoint.inventory))
+    }
+
     /// Headers only; fetches a model that is in no cache.
     fn checkpoint(&self, name: &str) -> Result<Checkpoint, Failure> {
         let path = commands::fetch::find_or_bring(name, &SearchPaths::from_env(), self.watch)?;
@@ -68,7 +80,7 @@ impl ProviderFactory for Engines<'_> {
     fn identify(&self, model: &ModelSettings) -> Result<ProviderInfo, ProviderError> {
         let checkpoint = self.checkpoint(&model.name).map_err(other)?;
         let kernel_set = KernelSet::best().map_err(|e| other(e.into()))?;
-        let dtype = self.dtype.clone().unwrap_or_else(|| model.dtype.clone());
+        let dtype = self.dtype_of(model, &checkpoint).map_err(other)?;
         info(&checkpoint, dtype, kernel_set.name()).map_err(other)
     }
 
@@ -77,7 +89,7 @@ impl ProviderFactory for Engines<'_> {
         let checkpoint = self.checkpoint(&model.name).map_err(other)?;
         args.placement.context = Some(checkpoint.config.max_positions.min(model.context_length as usize));
         let session = session::bring_up(&args, self.watch).map_err(other)?;
-        let provider = EngineProvider::new(session, args.placement.dtype, args.placement.concurrency, self.watch);
+        let provider = EngineProvider::new(session, args.placement.concurrency, self.watch);
         Ok(Arc::new(provider.map_err(other)?))
     }
 }
@@ -89,7 +101,7 @@ fn other(failure: Failure) -> ProviderError {
 fn info(checkpoint: &Checkpoint, dtype: String, kernel_set: &str) -> Result<ProviderInfo, Failure> {
     let identity = checkpoint.identity()?.digest;
     let context_length = Some(checkpoint.config.max_positions as u64);
-    Ok(ProviderInfo { identity, dtype, kernel_set: kernel_set.to_owned(), context_length })
+    Ok(ProviderInfo { identity, dtype, rung: String::new(), kernel_set: kernel_set.to_owned(), context_length })
 }
 
 /// A loaded model that answers conversations.
@@ -101,10 +113,12 @@ struct EngineProvider {
 }
 
 impl EngineProvider {
-    fn new(session: Session, dtype: String, running_max: usize, watch: &Watch) -> Result<Self, Failure> {
+    fn new(session: Session, running_max: usize, watch: &Watch) -> Result<Self, Failure> {
         let tokenizer = session.tokenizer()?.clone();
         session.template()?;
+        let dtype = DtypeChoice::parse(session.ladder.plan.dtype)?.name_for(&session.checkpoint.inventory);
         let mut info = info(&session.checkpoint, dtype, session.loaded.model.kernel_set())?;
+        info.rung = session.ladder.rung.name().to_owned();
         info.context_length = Some(session.loaded.model.context() as u64);
         let options = EngineOptions {
             tokenizer: Some(tokenizer.clone()),

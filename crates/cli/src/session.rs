@@ -80,6 +80,16 @@ pub fn open(model: &str, watch: &Watch) -> Result<Checkpoint, Failure> {
     Ok(checkpoint)
 }
 
+/// Plans a model that is open already for this machine, as [`bring_up`] will, telling nobody.
+///
+/// # Errors
+/// 2, 69 or 71.
+pub fn plan_here(args: &PlacementArgs, checkpoint: &Checkpoint) -> Result<Ladder, Failure> {
+    let watch = Watch::silent();
+    let machine = machine::find(args, checkpoint, &watch)?;
+    find_rung(args, checkpoint, &machine, &FailedRungs::from_env(), &watch)
+}
+
 /// Plans a model that is open already for a machine, telling nobody.
 ///
 /// # Errors

@@ -103,7 +103,7 @@ fn a_group_smaller_than_the_checkpoint_gets_the_disk_tier() {
     let load = document(&group.run(bench.load(&["--fallback", "keep"]), LIMIT));
     assert_eq!(load["rung"], "disk-tier", "{load}");
     assert!(tier_bytes(&load, "disk") > 50 * MIB, "{load}");
-    assert_eq!(tier_bytes(&load, "disk") + tier_bytes(&load, "cpu") >> 20, 391, "{load}");
+    assert_eq!((tier_bytes(&load, "disk") + tier_bytes(&load, "cpu")) >> 20, 391, "{load}");
     assert_eq!(group.oom_kills(), 0);
     let peak = load["peak_resident_bytes"].as_u64().expect("bytes");
     assert!(peak < 380 * MIB, "{peak}");

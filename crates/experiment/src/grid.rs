@@ -286,11 +286,23 @@ impl Config {
 /// A model of which only its name is known: enough to tell runs apart.
 pub(crate) fn name_info(name: &str) -> ProviderInfo {
     let none = String::new;
-    ProviderInfo { identity: name.to_string(), dtype: none(), kernel_set: none(), context_length: None }
+    ProviderInfo {
+        identity: name.to_string(),
+        dtype: none(),
+        rung: String::new(),
+        kernel_set: none(),
+        context_length: None,
+    }
 }
 
 /// What a scripted operator is, in run ids.
 pub(crate) fn scripted_info() -> ProviderInfo {
     let words = |text: &str| text.to_string();
-    ProviderInfo { identity: words("scripted"), dtype: words("none"), kernel_set: words("none"), context_length: None }
+    ProviderInfo {
+        identity: words("scripted"),
+        dtype: words("none"),
+        rung: String::new(),
+        kernel_set: words("none"),
+        context_length: None,
+    }
 }

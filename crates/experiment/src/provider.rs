@@ -13,6 +13,8 @@ pub struct ProviderInfo {
     pub identity: String,
     /// What it computes in.
     pub dtype: String,
+    /// The rung of the ladder of fallbacks by which it was loaded; empty where it was not, or not yet.
+    pub rung: String,
     /// The kernels; "none" where replies do not depend on any.
     pub kernel_set: String,
     /// The longest prompt and reply together, in tokens, if it has a limit.

@@ -23,6 +23,7 @@ impl Recorded {
             info: ProviderInfo {
                 identity: String::new(),
                 dtype: String::new(),
+                rung: String::new(),
                 kernel_set: "recorded".into(),
                 context_length: None,
             },

@@ -41,6 +41,7 @@ pub fn replay(run_dir: &Path) -> Result<Replayed, ExperimentError> {
     let info = ProviderInfo {
         identity: record.model_identity.clone(),
         dtype: record.dtype.clone(),
+        rung: String::new(),
         kernel_set: record.kernel_set.clone(),
         context_length: None,
     };

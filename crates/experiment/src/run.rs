@@ -109,7 +109,7 @@ impl<'a> Live<'a> {
         let begun = Instant::now();
         let mut episode = Episode::new(&run.run_id, &run.cell, run.seed)?;
         let (mut sums, mut likeness) = (Sums::default(), Likeness::default());
-        let mut timing = Timing { host: Owner::here().host, ..Timing::default() };
+        let mut timing = Timing { host: Owner::here().host, rung: stage.info.rung.clone(), ..Timing::default() };
         if let Some(earlier) = earlier {
             stage.sink.event(&Event::Note { text: resume_note(run, &earlier) });
             for (at, recorded) in earlier.rows.iter().enumerate() {

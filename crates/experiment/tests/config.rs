@@ -25,7 +25,13 @@ fn configs() -> PathBuf {
 }
 
 fn any_model(name: &str) -> Result<ProviderInfo, ExperimentError> {
-    Ok(ProviderInfo { identity: name.into(), dtype: "bf16".into(), kernel_set: "k".into(), context_length: None })
+    Ok(ProviderInfo {
+        identity: name.into(),
+        dtype: "bf16".into(),
+        rung: String::new(),
+        kernel_set: "k".into(),
+        context_length: None,
+    })
 }
 
 #[test]

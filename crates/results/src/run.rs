@@ -100,6 +100,9 @@ pub struct Timing {
     pub cached_prompt_tokens: u64,
     /// The host.
     pub host: String,
+    /// The rung of the ladder of fallbacks by which the model was loaded; empty where none was.
+    #[serde(default)]
+    pub rung: String,
     /// Seconds since 1970 at the commit.
     pub committed_unix_s: u64,
 }

@@ -61,6 +61,7 @@ impl RemoteProvider {
         ProviderInfo {
             identity: format!("openai-compatible {model}"),
             dtype: dtype.to_string(),
+            rung: String::new(),
             kernel_set: "server".to_string(),
             context_length: None,
         }

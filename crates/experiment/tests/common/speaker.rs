@@ -58,6 +58,7 @@ impl Provider for Speaker {
         ProviderInfo {
             identity: words("speaker"),
             dtype: words("f32"),
+            rung: String::new(),
             kernel_set: self.kernels.clone(),
             context_length: self.context,
         }

@@ -1,5 +1,6 @@
 use crate::PlanError;
-use checkpoint::{Dtype, ModelConfig};
+use checkpoint::{Dtype, Inventory, ModelConfig};
+use std::collections::BTreeMap;
 
 /// What the weights are computed as.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,6 +49,17 @@ impl DtypeChoice {
             DtypeChoice::F32 => "f32",
             DtypeChoice::Int8 => "int8",
         }
+    }
+
+    /// What a model is computed as under this choice, whatever the machine: `auto` is the dtype that most of its bytes are stored in.
+    pub fn name_for(self, inventory: &Inventory) -> String {
+        if self != DtypeChoice::Auto {
+            return self.name().to_owned();
+        }
+        let mut bytes: BTreeMap<&'static str, u64> = BTreeMap::new();
+        inventory.tensors.iter().for_each(|tensor| *bytes.entry(tensor.dtype.name()).or_default() += tensor.bytes);
+        let most = bytes.into_iter().max_by_key(|(_, bytes)| *bytes);
+        most.map_or_else(|| self.name().to_owned(), |(name, _)| name.to_lowercase())
     }
 
     /// The dtype in which a tensor is kept once it is loaded: matrices follow the choice, vectors and block formats stay as stored.
