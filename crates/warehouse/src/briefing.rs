@@ -78,8 +78,9 @@ fn card_rules(mode: PredictionMode, format: PredictionFormat) -> String {
     text.push_str("It holds success (will the call succeed?)");
     if format != PredictionFormat::Minimal {
         text.push_str(
-            ", delivery_days and quantity (for an order; else null), cost (what the call costs now), \
-            storage_after (all units in stock after it) and budget_after (cash after it)",
+            ", delivery_days (from now) and quantity (both for an order; else null), cost (what the call costs now), \
+            storage_after (all units in stock) and budget_after (cash), both right after the call, before the fees and \
+            deliveries of a day's end",
         );
     }
     let rich = format == PredictionFormat::Rich;
@@ -115,17 +116,25 @@ fn list<T>(text: &mut String, items: impl Iterator<Item = T>, one: impl Fn(&mut 
 }
 
 impl World {
-    /// The first thing that an agent sees.
-    pub fn first_observation(&mut self) -> String {
-        let mut text = String::from("Suppliers (price, days):\n");
+    /// Who sells what, as agents are told on the first morning: they may need it as long as the game lasts.
+    pub fn market(&self) -> String {
+        let mut text =
+            String::from("SKUs: what customers pay a unit; suppliers with price and days to delivery, as of day 1:\n");
         for sku in 0..self.config.skus() {
-            let offers = self.catalog.offers.iter().enumerate();
+            let offers = self.published.offers.iter().enumerate();
             let offer = |(s, offers): (usize, &Vec<crate::Offer>)| {
                 format!("{} {:.2} {}d", supplier_name(s), money(offers[sku].price_cents), offers[sku].lead_days)
             };
             let offers: Vec<String> = offers.map(offer).collect();
-            let _infallible = writeln!(text, "{}: {}", sku_name(sku), offers.join(", "));
+            let sale = money(self.published.sale_cents(sku, self.config.demand.sale_markup));
+            let _infallible = writeln!(text, "{} {sale:.2}: {}", sku_name(sku), offers.join(", "));
         }
+        text
+    }
+
+    /// The first morning: what is new, and what is open.
+    pub fn first_observation(&mut self) -> String {
+        let mut text = String::new();
         self.write_state(&mut text);
         text
     }
@@ -145,7 +154,7 @@ impl World {
         for news in std::mem::take(&mut self.news) {
             let _infallible = writeln!(text, "News: {news}");
         }
-        let (cash, units) = (money(self.cash_cents), self.stock_units());
+        let (cash, units) = (money(self.ledger_cents()), self.stock_units());
         let _infallible =
             write!(text, "Day {}, {} actions left. Cash {cash:.2}. Stock ({units}): ", self.day, self.actions_left);
         list(text, self.stock.iter().enumerate(), |text, (k, n)| write!(text, "P{} {n}", k + 1));
@@ -160,7 +169,8 @@ impl World {
 
     pub(crate) fn inbox(&self) -> Value {
         let open = self.customers.iter().map(|o| {
-            json!({"id": format!("C{}", o.id), "sku": sku_name(o.sku), "quantity": o.quantity, "due_day": o.due_day, "expires_day": o.expires_day})
+            let unit_price = money(self.catalog.sale_cents(o.sku, self.config.demand.sale_markup));
+            json!({"id": format!("C{}", o.id), "sku": sku_name(o.sku), "quantity": o.quantity, "unit_price": unit_price, "due_day": o.due_day, "expires_day": o.expires_day})
         });
         let coming = self.inbound.iter().map(|o| {
             json!({"id": format!("O{}", o.id), "sku": sku_name(o.sku), "quantity": o.quantity, "expected_day": o.promised_day})
@@ -175,7 +185,7 @@ impl World {
 
     pub(crate) fn budget(&self) -> Value {
         let fee = money(self.stock_units() as i64 * self.storage_fee_cents);
-        json!({"cash": money(self.cash_cents), "storage_fee_today": fee, "daily_fee": money(self.config.daily_fee_cents())})
+        json!({"cash": money(self.ledger_cents()), "storage_fee_today": fee, "daily_fee": money(self.config.daily_fee_cents())})
     }
 
     /// The latest cards, youngest first: what was expected, what was true so far, and the error of each type. Truths that are
@@ -213,7 +223,7 @@ impl World {
         let short = self.customers.iter().find(|o| self.stock[o.sku] + coming(o.sku) < o.quantity)?;
         let units = short.quantity - self.stock[short.sku] - coming(short.sku);
         let offers = self.published.offers.iter().enumerate().map(|(s, offers)| (s, offers[short.sku]));
-        let payable = offers.filter(|(_, offer)| offer.price_cents * i64::from(units) <= self.cash_cents);
+        let payable = offers.filter(|(_, offer)| offer.price_cents * i64::from(units) <= self.ledger_cents());
         let (supplier, offer) = payable.min_by_key(|(_, offer)| (offer.lead_days, offer.price_cents))?;
         let (sku, supplier, price) = (sku_name(short.sku), supplier_name(supplier), money(offer.price_cents));
         let days = offer.lead_days;

@@ -33,7 +33,8 @@ pub struct Crash {
     pub onset_step: u64,
     /// The step in which it fired.
     pub detected_step: u64,
-    /// soft (over within 20 steps), hard, abandoned (nothing succeeded afterwards); none while that is not known.
+    /// soft (over within 20 steps), hard, abandoned (nothing was changed afterwards); none where the run ended before that was
+    /// known.
     pub severity: Option<String>,
 }
 
@@ -51,6 +52,8 @@ const RULES: [(&str, Rule); 6] = [
 
 /// Steps within which a soft crash is over.
 const SOFT_STEPS: usize = 20;
+/// What moves goods or money; all else only looks, notes or waits.
+const TRADES: [&str; 4] = ["order", "ship_customer_order", "cancel_order", "expedite"];
 /// Steps below which a share means nothing.
 const SHARE_STEPS_MIN: usize = 8;
 
@@ -92,14 +95,16 @@ pub fn detect(steps: &[DetectorStep], config: &CrashDetector) -> Vec<Crash> {
 fn severity(steps: &[DetectorStep], config: &CrashDetector, crash: &Crash) -> Option<&'static str> {
     let (_, rule) = RULES.iter().find(|(kind, _)| *kind == crash.kind)?;
     let detected = crash.detected_step as usize;
+    // What follows is looked at for as long as a soft crash may last; a run that ends sooner leaves it open.
+    let known = steps.len() >= detected + SOFT_STEPS;
     if steps[detected..].iter().all(|s| s.failed || !s.changed) {
-        return Some("abandoned");
+        return known.then_some("abandoned");
     }
     let over = (detected + 1..=steps.len().min(detected + SOFT_STEPS)).any(|end| {
         let window = &steps[end.saturating_sub(config.window_size)..end];
         rule(window, config).is_none()
     });
-    Some(if over { "soft" } else { "hard" })
+    if over { Some("soft") } else { known.then_some("hard") }
 }
 
 fn looping(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
@@ -130,9 +135,15 @@ fn decoupling(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> 
     share(window, pick(config.threshold, [0.4, 0.5, 0.6]), |s| s.contradicts)
 }
 
+/// Few tools, and little done with them. Entropy alone would not do: whoever has twenty orders to ship rightly ships twenty
+/// times, and the three tools that the trade needs have less than half the entropy that a dozen allow.
 fn exploration_collapse(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
     let available = window.last()?.tools_available;
     if window.len() < config.window_size || available < 2 {
+        return None;
+    }
+    let trades = window.iter().filter(|s| !s.failed && s.changed && TRADES.contains(&s.tool.as_str())).count();
+    if trades * 4 > window.len() {
         return None;
     }
     let mut tools: Vec<&str> = window.iter().map(|s| s.tool.as_str()).collect();
@@ -177,7 +188,12 @@ mod tests {
         steps.push(step("ship", false, true));
         let crash = &detect(&steps, &CrashDetector::default())[0];
         assert_eq!((crash.onset_step, crash.detected_step, crash.severity.as_deref()), (3, 6, Some("soft")));
-        let abandoned = &detect(&steps[..6], &CrashDetector::default())[0];
+        let open = &detect(&steps[..6], &CrashDetector::default())[0];
+        assert_eq!(open.severity, None, "the run ended with it");
+        steps.truncate(6);
+        steps.extend((0..20).map(|i| step(&format!("quote{i}"), false, false)));
+        assert_eq!(detect(&steps[..25], &CrashDetector::default())[0].severity, None, "nineteen steps are too few");
+        let abandoned = &detect(&steps, &CrashDetector::default())[0];
         assert_eq!(abandoned.severity.as_deref(), Some("abandoned"));
     }
 
