@@ -13,7 +13,7 @@ use crate::world_config::world_config;
 use results::{PairRow, ParseFailure, PromptMessage, Raw, SimilarityRow, StepRow};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use warehouse::{Card, CardProblem, Operator, PredictionMode, StepRecord, ToolCall, Totals, Turn, World};
+use warehouse::{Card, CardForm, CardProblem, Operator, PredictionMode, StepRecord, ToolCall, Totals, Turn, World};
 
 /// All that comes from outside in one step.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,7 @@ pub(crate) struct Episode {
     operator: Option<Box<dyn Operator>>,
     step: u64,
     tool_names: Vec<&'static str>,
+    form: CardForm,
     mixed_kernels: Option<String>,
     /// Decodes replies, in JSON mode.
     pub schema: Option<Value>,
@@ -61,17 +62,18 @@ impl Episode {
             _ if scripted => History::None,
             _ => History::Full,
         };
-        let observation = world.first_observation();
+        let (market, observation) = (world.market(), world.first_observation());
         let system = prompt::system_prompt(&config, mode);
         let asks = |wanted| !scripted && mode == wanted;
         Ok(Episode {
             run_id: run_id.to_string(),
             seed,
             mode,
-            conversation: Conversation::new(system, observation, history, !scripted),
+            conversation: Conversation::new(system, market, &observation, history, !scripted),
             operator,
             step: 0,
             tool_names: warehouse::tool_specs(&config).iter().map(|spec| spec.name).collect(),
+            form: CardForm::new(config.prediction_mode, config.prediction_format),
             mixed_kernels: None,
             schema: asks(ReplyMode::Json).then(|| prompt::reply_schema(&config)),
             tools: asks(ReplyMode::Text).then(|| prompt::template_tools(&config)),
@@ -156,6 +158,9 @@ impl Episode {
         let prompt = self.conversation.news().to_vec();
         let observation = with_failure(&record.observation, read.as_ref().err());
         self.conversation.add(&answer.text, observation, answer.left_out);
+        if record.success && matches!(&turn.call, Ok(call) if call.tool == "reset_beliefs") {
+            self.conversation.forget();
+        }
         let mut row = row_of(record);
         row.run_id = self.run_id.clone();
         row.prompt = prompt;
@@ -189,7 +194,9 @@ impl Episode {
             Err(CardProblem::Absent) if optional => None,
             Err(CardProblem::Absent) => Some("absent".to_string()),
             Err(CardProblem::Malformed(why)) => Some(why.clone()),
-            Ok(_) => None,
+            // Scripted operators know one form of card.
+            Ok(_) if self.operator.is_some() => None,
+            Ok(card) => self.form.problem(&card.raw),
         };
         (Turn::new(call, card), problem)
     }
