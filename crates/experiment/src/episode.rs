@@ -148,15 +148,16 @@ impl Episode {
         let sampling_seed = self.sampling_seed();
         self.step += 1;
         let read = read_reply(&answer.text, answer.finish, self.mode);
-        let (mut turn, card_problem) = self.turn(&read);
-        turn.similarity = answer.similarity.as_ref().map(|similarity| similarity.cosine);
-        if self.operator.is_none() {
-            let said = words(&answer.text, read.as_ref().ok(), self.mode);
-            turn.plan = said.and_then(|said| plan(&said, &self.tool_names));
-        }
+        let plan = match self.operator {
+            Some(_) => None,
+            None => words(&answer.text, read.as_ref().ok(), self.mode).and_then(|said| plan(&said, &self.tool_names)),
+        };
+        let (mut turn, given) = turn(read);
+        (turn.plan, turn.similarity) = (plan, answer.similarity.as_ref().map(|similarity| similarity.cosine));
+        let card_problem = self.card_problem(&turn.card);
         let record = self.world.step(&turn);
         let prompt = self.conversation.news().to_vec();
-        let observation = with_failure(&record.observation, read.as_ref().err());
+        let observation = with_failure(&record.observation, given.failure.as_ref());
         self.conversation.add(&answer.text, observation, answer.left_out);
         if record.success && matches!(&turn.call, Ok(call) if call.tool == "reset_beliefs") {
             self.conversation.forget();
@@ -168,11 +169,9 @@ impl Episode {
         row.sampling_seed = sampling_seed;
         row.reply = answer.text.clone();
         row.finish = answer.finish.word().to_string();
-        if let Ok(call) = &read {
-            row.action = Some(action(call));
-            row.card = call.card.clone();
-        }
-        row.parse_failure = read.err();
+        row.action = turn.call.ok().map(action);
+        row.card = given.odd_card.or_else(|| turn.card.ok().map(|card| card.raw));
+        row.parse_failure = given.failure;
         row.card_problem = card_problem;
         (row.prompt_tokens, row.reply_tokens) = (answer.prompt_tokens, answer.reply_tokens);
         row.similarity = answer.similarity.clone();
@@ -180,31 +179,45 @@ impl Episode {
         row
     }
 
-    /// The world's turn, and what is wrong with the card where one was required.
-    fn turn(&self, read: &Result<Call, ParseFailure>) -> (Turn, Option<String>) {
-        let (call, card) = match read {
-            Ok(call) => {
-                let made = ToolCall { tool: call.tool.clone(), arguments: call.arguments.clone() };
-                (Ok(made), Card::parse(call.card.as_ref().unwrap_or(&Value::Null)))
-            }
-            Err(failure) => (Err(failure.kind.clone()), Err(CardProblem::Absent)),
-        };
+    /// What is wrong with a card, or that there is none where one was required.
+    fn card_problem(&self, card: &Result<Card, CardProblem>) -> Option<String> {
         let optional = self.world.config().prediction_mode == PredictionMode::Optional;
-        let problem = match &card {
-            Err(CardProblem::Absent) if optional => None,
-            Err(CardProblem::Absent) => Some("absent".to_string()),
+        match card {
+            Err(CardProblem::Absent) => (!optional).then(|| "absent".to_string()),
             Err(CardProblem::Malformed(why)) => Some(why.clone()),
             // Scripted operators know one form of card.
             Ok(_) if self.operator.is_some() => None,
             Ok(card) => self.form.problem(&card.raw),
-        };
-        (Turn::new(call, card), problem)
+        }
+    }
+}
+
+/// What of a reply is no part of the world's turn.
+struct Given {
+    /// Why it is no action.
+    failure: Option<ParseFailure>,
+    /// A card that is no object.
+    odd_card: Option<Value>,
+}
+
+/// The world's turn of a reply.
+fn turn(read: Result<Call, ParseFailure>) -> (Turn, Given) {
+    match read {
+        Ok(Call { tool, arguments, card }) => {
+            let odd_card = card.as_ref().filter(|card| !card.is_object()).cloned();
+            let turn = Turn::new(Ok(ToolCall { tool, arguments }), Card::take(card.unwrap_or(Value::Null)));
+            (turn, Given { failure: None, odd_card })
+        }
+        Err(failure) => {
+            let turn = Turn::new(Err(failure.kind.clone()), Err(CardProblem::Absent));
+            (turn, Given { failure: Some(failure), odd_card: None })
+        }
     }
 }
 
 /// A call as rows hold it.
-fn action(call: &Call) -> Value {
-    let (tool, arguments) = (Value::from(call.tool.as_str()), Value::Object(call.arguments.clone()));
+fn action(call: ToolCall) -> Value {
+    let (tool, arguments) = (Value::from(call.tool), Value::Object(call.arguments));
     Value::Object(Map::from_iter([("tool".to_string(), tool), ("arguments".to_string(), arguments)]))
 }
 

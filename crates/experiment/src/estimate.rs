@@ -162,15 +162,16 @@ fn of_run(run: &PlannedRun) -> Result<RunTokens, ExperimentError> {
     for step in 0..cell.steps_max() {
         let window = cell.whole("agent.history_window").unwrap_or(0) as f64;
         let most = match cell.text("agent.history") {
-            "none" => system + later,
-            "window" => (system + later + window * exchange).min(room),
+            // Prices stay when the past goes: the first observation is as long as what then begins a prompt.
+            "none" => system + first,
+            "window" => (system + first + window * exchange).min(room),
             _ => room,
         };
         // What slides out goes in blocks, and what stays behind the system prompt is computed anew.
         let new = match (step, held > most) {
             (0, _) => held,
             (_, true) => {
-                held = if cell.text("agent.history") == "none" { most } else { (system + later).max(most * 0.6) };
+                held = if cell.text("agent.history") == "none" { most } else { (system + first).max(most * 0.6) };
                 held - system
             }
             _ => later,

@@ -58,9 +58,18 @@ impl Card {
     /// # Errors
     /// If it is no object.
     pub fn parse(value: &Value) -> Result<Card, CardProblem> {
-        let Value::Object(map) = value else {
-            let kind = if value.is_null() { return Err(CardProblem::Absent) } else { value.to_string() };
-            return Err(CardProblem::Malformed(format!("expected an object, found {kind}")));
+        Card::take(value.clone())
+    }
+
+    /// The same of a value that nobody else needs.
+    ///
+    /// # Errors
+    /// If it is no object.
+    pub fn take(value: Value) -> Result<Card, CardProblem> {
+        let map = match &value {
+            Value::Object(map) => map,
+            Value::Null => return Err(CardProblem::Absent),
+            other => return Err(CardProblem::Malformed(format!("expected an object, found {other}"))),
         };
         let number = |key: &str| map.get(key).and_then(Value::as_f64).filter(|n| n.is_finite());
         Ok(Card {
@@ -72,7 +81,7 @@ impl Card {
             budget_after: number("budget_after"),
             // 70 may mean .7 or nothing at all: out of range is missing.
             confidence: number("confidence").filter(|c| (0.0..=1.0).contains(c)),
-            raw: value.clone(),
+            raw: value,
         })
     }
 }
