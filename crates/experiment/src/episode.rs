@@ -26,6 +26,8 @@ pub(crate) struct Answer {
     pub left_out: u64,
     /// Of the agent's summary to its first ones.
     pub similarity: Option<SimilarityRow>,
+    /// The call that a scripted operator made; reading its text would give the same.
+    pub made: Option<Call>,
 }
 
 /// A run between two steps.
@@ -109,12 +111,27 @@ impl Episode {
     /// The scripted operator's reply, in the form in which a model would give it. `None` where a model acts.
     pub fn scripted_answer(&mut self) -> Option<Answer> {
         let turn = self.operator.as_mut()?.act(&self.world);
-        let text = match turn.call {
-            Ok(call) => scripted_text(&call, turn.card.ok().map(|card| card.to_json())),
-            Err(kind) => kind,
-        };
         let left_out = self.conversation.left_out_by_policy();
-        Some(Answer { text, finish: Finish::Stop, prompt_tokens: 0, reply_tokens: 0, left_out, similarity: None })
+        let spoken = |text, made| {
+            Some(Answer {
+                text,
+                finish: Finish::Stop,
+                prompt_tokens: 0,
+                reply_tokens: 0,
+                left_out,
+                similarity: None,
+                made,
+            })
+        };
+        let call = match turn.call {
+            Ok(ToolCall { tool, arguments }) => {
+                Call { tool, arguments, card: turn.card.ok().map(|card| card.to_json()) }
+            }
+            Err(kind) => return spoken(kind, None),
+        };
+        let text = scripted_text(&call);
+        debug_assert_eq!(read_reply(&text, Finish::Stop, self.mode).as_ref(), Ok(&call), "{text}");
+        spoken(text, Some(call))
     }
 
     /// What to leave out of the next prompt so that it fits.
@@ -147,7 +164,10 @@ impl Episode {
     pub fn take(&mut self, answer: &Answer) -> StepRow {
         let sampling_seed = self.sampling_seed();
         self.step += 1;
-        let read = read_reply(&answer.text, answer.finish, self.mode);
+        let read = match &answer.made {
+            Some(call) => Ok(call.clone()),
+            None => read_reply(&answer.text, answer.finish, self.mode),
+        };
         let plan = match self.operator {
             Some(_) => None,
             None => words(&answer.text, read.as_ref().ok(), self.mode).and_then(|said| plan(&said, &self.tool_names)),
@@ -155,9 +175,9 @@ impl Episode {
         let (mut turn, given) = turn(read);
         (turn.plan, turn.similarity) = (plan, answer.similarity.as_ref().map(|similarity| similarity.cosine));
         let card_problem = self.card_problem(&turn.card);
-        let record = self.world.step(&turn);
-        let prompt = self.conversation.news().to_vec();
-        let observation = with_failure(&record.observation, given.failure.as_ref());
+        let mut record = self.world.step(&turn);
+        let prompt = self.conversation.take_news();
+        let observation = with_failure(std::mem::take(&mut record.observation), given.failure.as_ref());
         self.conversation.add(&answer.text, observation, answer.left_out);
         if record.success && matches!(&turn.call, Ok(call) if call.tool == "reset_beliefs") {
             self.conversation.forget();
@@ -222,23 +242,27 @@ fn action(call: ToolCall) -> Value {
 }
 
 /// A call in the form in which a model would write it.
-fn scripted_text(call: &ToolCall, card: Option<Value>) -> String {
+fn scripted_text(call: &Call) -> String {
     #[derive(serde::Serialize)]
     struct Written<'a> {
         tool: &'a str,
         arguments: &'a Map<String, Value>,
-        card: Option<Value>,
+        card: Option<&'a Value>,
     }
-    let written = Written { tool: &call.tool, arguments: &call.arguments, card };
+    let written = Written { tool: &call.tool, arguments: &call.arguments, card: call.card.as_ref() };
     // Texts and numbers alone: nothing in it can fail to be written.
     serde_json::to_string(&written).unwrap_or_default()
 }
 
 /// What the agent is shown after a reply that was no action: why, and then the world as it is.
-fn with_failure(observation: &str, failure: Option<&ParseFailure>) -> String {
+fn with_failure(observation: String, failure: Option<&ParseFailure>) -> String {
     match failure {
-        Some(failure) => format!("Your last reply was not used: {}.\n{observation}", failure.detail),
-        None => observation.to_string(),
+        // In place of the world's first line, which knows the kind alone.
+        Some(failure) => {
+            let rest = observation.split_once('\n').map_or("", |(_, rest)| rest);
+            format!("Your last reply was not used: {}.\n{rest}", failure.detail)
+        }
+        None => observation,
     }
 }
 
@@ -300,6 +324,7 @@ impl Answer {
             reply_tokens: row.reply_tokens,
             left_out: row.history_dropped,
             similarity: row.similarity.clone(),
+            made: None,
         }
     }
 
@@ -311,6 +336,7 @@ impl Answer {
             reply_tokens: reply.reply_tokens,
             left_out,
             similarity: None,
+            made: None,
         }
     }
 }

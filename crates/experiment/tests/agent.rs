@@ -308,6 +308,8 @@ fn a_failure_to_parse_is_shown_back_and_counted() {
     assert!(asked[0].schema.is_none(), "text mode is not constrained");
     assert!(asked[0].tools.as_ref().unwrap()[0]["function"]["parameters"]["properties"]["card"].is_object());
     assert!(asked[0].messages[0].content.contains("<tool_call>"));
+    assert!(!asked[0].messages[0].content.contains("Reply with one JSON object"), "one form is asked for, not two");
+    assert!(!asked[1].messages.last().unwrap().content.contains("Failed:"), "said once");
     assert_eq!(rows[1].parse_failure, None);
 }
 

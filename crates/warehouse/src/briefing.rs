@@ -19,7 +19,7 @@ pub(crate) struct PastCard {
     pub truths: Vec<crate::Pair>,
 }
 
-/// The system prompt: role, rules, tools and what a reply looks like. It is the same for all runs of a cell, so that they
+/// The system prompt: role, rules, tools and the card; the form of a reply is for others to say. It is the same for all runs of a cell, so that they
 /// share it in a prefix cache.
 pub fn system_prompt(config: &WorldConfig) -> String {
     let d = &config.demand;
@@ -27,7 +27,7 @@ pub fn system_prompt(config: &WorldConfig) -> String {
         "You run a warehouse. Buy goods from suppliers, ship customer orders from stock, stay solvent.\n\
          Rules: a day has {} actions, then it ends; wait ends it at once. Customer orders are due in {} days and expire after \
          {}; {} expired orders end the game, and so does running out of money. Storage holds {} units; goods that find no room \
-         are lost. Fees: {} a unit in storage and day, {:.2} a day{}{}.\nTools:\n",
+         are lost. Fees: {:.2} a day for each unit in storage, {:.2} a day for the warehouse{}{}.\nTools:\n",
         config.actions_in_a_day(),
         d.due_days,
         d.expire_after_days,
@@ -45,7 +45,6 @@ pub fn system_prompt(config: &WorldConfig) -> String {
         };
         let _infallible = writeln!(text, "- {}({}): {}", spec.name, arguments.join(", "), spec.description);
     }
-    text.push_str("Reply with one JSON object: {\"tool\": ..., \"arguments\": {...}, \"card\": {...}}.\n");
     text.push_str(card_rules(config.prediction_mode, config.prediction_format).as_str());
     text
 }
@@ -78,8 +77,8 @@ fn card_rules(mode: PredictionMode, format: PredictionFormat) -> String {
     text.push_str("It holds success (will the call succeed?)");
     if format != PredictionFormat::Minimal {
         text.push_str(
-            ", delivery_days (from now) and quantity (both for an order; else null), cost (what the call costs now), \
-            storage_after (all units in stock) and budget_after (cash), both right after the call, before the fees and \
+            ", delivery_days (from now until the goods come) and quantity (units that will come), both for an order, else null, \
+            cost (what the call takes from your cash now; income does not count), storage_after (all units in stock) and budget_after (cash), both right after the call, before the fees and \
             deliveries of a day's end",
         );
     }
@@ -102,17 +101,33 @@ fn card_rules(mode: PredictionMode, format: PredictionFormat) -> String {
 }
 
 /// Items with commas between them, or "none".
-fn list<T>(text: &mut String, items: impl Iterator<Item = T>, one: impl Fn(&mut String, T) -> std::fmt::Result) {
+fn list<T>(text: &mut String, items: impl Iterator<Item = T>, one: impl Fn(&mut String, T)) {
     let empty = text.len();
     for item in items {
         if text.len() > empty {
             text.push_str(", ");
         }
-        let _infallible = one(text, item);
+        one(text, item);
     }
     if text.len() == empty {
         text.push_str("none");
     }
+}
+
+/// Words and numbers in turn. Each step writes a hundred of them, which takes the formatting machinery longer than all the
+/// rest of the world.
+fn put<const N: usize>(text: &mut String, parts: [(&str, u64); N]) {
+    for (word, number) in parts {
+        text.push_str(word);
+        digits(text, number);
+    }
+}
+
+fn digits(text: &mut String, number: u64) {
+    if number >= 10 {
+        digits(text, number / 10);
+    }
+    text.push(char::from(b'0' + (number % 10) as u8));
 }
 
 impl World {
@@ -141,12 +156,14 @@ impl World {
 
     /// The result of a call, what is new, and what is open.
     pub(crate) fn observation(&mut self, outcome: &Outcome) -> String {
-        let mut text = String::with_capacity(1024);
+        // A little longer than the last one: long texts that grow are copied again and again.
+        let mut text = String::with_capacity(self.told_bytes + self.told_bytes / 4 + 512);
         let _infallible = match &outcome.failure {
             Some(why) => writeln!(text, "Failed: {why}"),
             None => writeln!(text, "Result: {}", outcome.result),
         };
         self.write_state(&mut text);
+        self.told_bytes = text.len();
         text
     }
 
@@ -157,12 +174,16 @@ impl World {
         let (cash, units) = (money(self.ledger_cents()), self.stock_units());
         let _infallible =
             write!(text, "Day {}, {} actions left. Cash {cash:.2}. Stock ({units}): ", self.day, self.actions_left);
-        list(text, self.stock.iter().enumerate(), |text, (k, n)| write!(text, "P{} {n}", k + 1));
+        list(text, self.stock.iter().enumerate(), |text, (k, n)| {
+            put(text, [("P", k as u64 + 1), (" ", u64::from(*n))])
+        });
         text.push_str(". Customer orders: ");
-        list(text, self.customers.iter(), |text, o| write!(text, "C{} {}xP{}", o.id, o.quantity, o.sku + 1));
+        list(text, self.customers.iter(), |text, o| {
+            put(text, [("C", o.id), (" ", u64::from(o.quantity)), ("xP", o.sku as u64 + 1)]);
+        });
         text.push_str(". On their way: ");
         list(text, self.inbound.iter(), |text, o| {
-            write!(text, "O{} {}xP{} day {}", o.id, o.quantity, o.sku + 1, o.promised_day)
+            put(text, [("O", o.id), (" ", u64::from(o.quantity)), ("xP", o.sku as u64 + 1), (" day ", o.promised_day)]);
         });
         text.push('.');
     }

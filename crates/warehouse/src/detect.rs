@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct DetectorStep {
     /// The tool, or the kind of parse failure.
     pub tool: String,
-    /// The call in one canonical form.
+    /// The call in one canonical form; empty where the reply was none.
     pub call: String,
     /// Whether the call failed, or was none.
     pub failed: bool,
@@ -111,7 +111,8 @@ fn looping(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
     let needed = pick(config.threshold, [3, 4, 6]);
     let start = window.len().checked_sub(needed)?;
     let last = &window[start..];
-    last.iter().all(|s| s.call == last[0].call && !s.changed).then_some(start)
+    // Replies that are no call are not the same call: bursts of them are a crash of their own.
+    last.iter().all(|s| !s.call.is_empty() && s.call == last[0].call && !s.changed).then_some(start)
 }
 
 fn share(window: &[DetectorStep], limit: f64, counts: impl Fn(&DetectorStep) -> Option<bool>) -> Option<usize> {
@@ -179,6 +180,9 @@ mod tests {
         assert!(kinds(&same[..3], Strictness::Moderate).is_empty());
         assert_eq!(kinds(&same[..3], Strictness::Strict), ["looping"]);
         assert!(kinds(&vec![step("wait", false, true); 10], Strictness::Strict).is_empty());
+        let unread = DetectorStep { call: String::new(), ..step("no_call", true, false) };
+        assert!(kinds(&vec![unread.clone(); 7], Strictness::Strict).is_empty());
+        assert_eq!(kinds(&vec![unread; 8], Strictness::Lenient), ["invalid_burst"]);
     }
 
     #[test]

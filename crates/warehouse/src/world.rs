@@ -60,6 +60,8 @@ pub struct World {
     /// (the day on which the ledger shows it, cents); what it shows by now is dropped.
     pub(crate) unposted: Vec<(u64, i64)>,
     pub(crate) news: Vec<News>,
+    /// Bytes of the last observation.
+    pub(crate) told_bytes: usize,
     pub(crate) pe: PeTracker,
     /// The latest, for agents that can look at them.
     pub(crate) cards: VecDeque<PastCard>,
@@ -108,6 +110,7 @@ impl World {
             late_ledger: None,
             unposted: Vec::new(),
             news: Vec::new(),
+            told_bytes: 0,
             pe: PeTracker::default(),
             cards: VecDeque::new(),
             detector_steps: Vec::new(),
@@ -209,7 +212,7 @@ impl World {
     fn remember(&mut self, turn: &Turn, outcome: &Outcome, changed: bool) {
         let (tool, call) = match &turn.call {
             Ok(call) => (call.tool.clone(), call.canonical()),
-            Err(kind) => (kind.clone(), kind.clone()),
+            Err(kind) => (kind.clone(), String::new()),
         };
         self.detector_steps.push(DetectorStep {
             tool,

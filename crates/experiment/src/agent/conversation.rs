@@ -39,9 +39,9 @@ impl Conversation {
         Conversation { messages, market, keeps_past, news_from: 0, dropped: 0, history }
     }
 
-    /// What was added since the last reply.
-    pub fn news(&self) -> &[PromptMessage] {
-        &self.messages[self.news_from..]
+    /// What was added since the last reply. Where the past is never sent again, it goes.
+    pub fn take_news(&mut self) -> Vec<PromptMessage> {
+        if self.keeps_past { self.messages[self.news_from..].to_vec() } else { std::mem::take(&mut self.messages) }
     }
 
     /// Exchanges before the present observation.
@@ -103,8 +103,6 @@ impl Conversation {
         self.dropped = dropped;
         if self.keeps_past {
             self.messages.push(message("assistant", reply.to_string()));
-        } else {
-            self.messages.truncate(1);
         }
         self.news_from = self.messages.len();
         self.messages.push(message("user", observation));
