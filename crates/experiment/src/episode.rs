@@ -161,11 +161,11 @@ impl Episode {
     }
 
     /// Takes a reply: the world moves on by one step, and this is its row.
-    pub fn take(&mut self, answer: &Answer) -> StepRow {
+    pub fn take(&mut self, answer: Answer) -> StepRow {
         let sampling_seed = self.sampling_seed();
         self.step += 1;
-        let read = match &answer.made {
-            Some(call) => Ok(call.clone()),
+        let read = match answer.made {
+            Some(call) => Ok(call),
             None => read_reply(&answer.text, answer.finish, self.mode),
         };
         let plan = match self.operator {
@@ -187,14 +187,14 @@ impl Episode {
         row.prompt = prompt;
         row.history_dropped = answer.left_out;
         row.sampling_seed = sampling_seed;
-        row.reply = answer.text.clone();
+        row.reply = answer.text;
         row.finish = answer.finish.word().to_string();
         row.action = turn.call.ok().map(action);
         row.card = given.odd_card.or_else(|| turn.card.ok().map(|card| card.raw));
         row.parse_failure = given.failure;
         row.card_problem = card_problem;
         (row.prompt_tokens, row.reply_tokens) = (answer.prompt_tokens, answer.reply_tokens);
-        row.similarity = answer.similarity.clone();
+        row.similarity = answer.similarity;
         row.mixed_kernels = self.mixed_kernels.clone();
         row
     }

@@ -194,7 +194,7 @@ fn lengths(run: &PlannedRun) -> Result<(f64, f64, f64, f64), ExperimentError> {
     let (mut first, mut later, mut steps, mut calls) = (0, 0, 0_u64, 0);
     while episode.ending().is_none() && steps < STEPS_PLAYED {
         let Some(answer) = episode.scripted_answer() else { break };
-        let row = episode.take(&answer);
+        let row = episode.take(answer);
         let length = row.prompt.iter().filter(|message| message.role == "user").map(|message| message.content.len());
         let length = length.sum::<usize>();
         (first, later) = if steps == 0 { (length, later) } else { (first, later + length) };

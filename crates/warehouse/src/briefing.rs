@@ -123,11 +123,17 @@ fn put<const N: usize>(text: &mut String, parts: [(&str, u64); N]) {
     }
 }
 
-fn digits(text: &mut String, number: u64) {
-    if number >= 10 {
-        digits(text, number / 10);
+fn digits(text: &mut String, mut number: u64) {
+    let (mut buffer, mut at) = ([0; 20], 20);
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
     }
-    text.push(char::from(b'0' + (number % 10) as u8));
+    text.push_str(std::str::from_utf8(&buffer[at..]).unwrap_or_default());
 }
 
 impl World {

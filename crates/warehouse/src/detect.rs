@@ -13,6 +13,8 @@ pub struct DetectorStep {
     pub failed: bool,
     /// Whether the call changed anything.
     pub changed: bool,
+    /// Whether it moved goods or money: all else looks, notes, waits or fails.
+    pub traded: bool,
     /// Whether it ordered what it could not pay.
     pub unaffordable: bool,
     /// Whether it contradicts its card; none without a card that says something about it.
@@ -52,8 +54,6 @@ const RULES: [(&str, Rule); 6] = [
 
 /// Steps within which a soft crash is over.
 const SOFT_STEPS: usize = 20;
-/// What moves goods or money; all else only looks, notes or waits.
-const TRADES: [&str; 4] = ["order", "ship_customer_order", "cancel_order", "expedite"];
 /// Steps below which a share means nothing.
 const SHARE_STEPS_MIN: usize = 8;
 
@@ -116,9 +116,8 @@ fn looping(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
 }
 
 fn share(window: &[DetectorStep], limit: f64, counts: impl Fn(&DetectorStep) -> Option<bool>) -> Option<usize> {
-    let known: Vec<bool> = window.iter().filter_map(&counts).collect();
-    let yes = known.iter().filter(|y| **y).count();
-    let fires = known.len() >= SHARE_STEPS_MIN && yes as f64 / known.len() as f64 >= limit;
+    let (known, yes) = window.iter().filter_map(&counts).fold((0, 0), |(n, y), is| (n + 1, y + usize::from(is)));
+    let fires = known >= SHARE_STEPS_MIN && yes as f64 / known as f64 >= limit;
     if fires { window.iter().position(|s| counts(s) == Some(true)) } else { None }
 }
 
@@ -143,7 +142,7 @@ fn exploration_collapse(window: &[DetectorStep], config: &CrashDetector) -> Opti
     if window.len() < config.window_size || available < 2 {
         return None;
     }
-    let trades = window.iter().filter(|s| !s.failed && s.changed && TRADES.contains(&s.tool.as_str())).count();
+    let trades = window.iter().filter(|s| s.traded).count();
     if trades * 4 > window.len() {
         return None;
     }
@@ -155,9 +154,9 @@ fn exploration_collapse(window: &[DetectorStep], config: &CrashDetector) -> Opti
 }
 
 fn slow_divergence(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
-    let known: Vec<f64> = window.iter().filter_map(|s| s.similarity).collect();
-    let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
-    (known.len() >= SHARE_STEPS_MIN && mean < pick(config.threshold, [0.7, 0.6, 0.5])).then_some(0)
+    let (known, sum) = window.iter().filter_map(|s| s.similarity).fold((0_u32, 0.0), |(n, sum), s| (n + 1, sum + s));
+    let mean = sum / f64::from(known.max(1));
+    (known as usize >= SHARE_STEPS_MIN && mean < pick(config.threshold, [0.7, 0.6, 0.5])).then_some(0)
 }
 
 #[cfg(test)]

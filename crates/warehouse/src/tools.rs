@@ -18,6 +18,9 @@ const NOTE_CHARS_MAX: usize = 2000;
 /// Entries that a scratchpad may have.
 const NOTES_MAX: usize = 100;
 
+/// What moves goods or money where it succeeds.
+pub(crate) const TRADES: [&str; 4] = ["order", "ship_customer_order", "cancel_order", "expedite"];
+
 /// A call of a tool, as the agent made it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ToolCall {

@@ -210,6 +210,7 @@ impl World {
     }
 
     fn remember(&mut self, turn: &Turn, outcome: &Outcome, changed: bool) {
+        let traded = outcome.success && matches!(&turn.call, Ok(call) if tools::TRADES.contains(&call.tool.as_str()));
         let (tool, call) = match &turn.call {
             Ok(call) => (call.tool.clone(), call.canonical()),
             Err(kind) => (kind.clone(), String::new()),
@@ -219,6 +220,7 @@ impl World {
             call,
             failed: !outcome.success,
             changed: changed || outcome.ends_day,
+            traded,
             unaffordable: outcome.unaffordable,
             contradicts: turn.contradicts(),
             tools_available: self.tools.len(),
