@@ -136,7 +136,7 @@ fn trace(cell: &Cell, operator: &str, seed: u64) -> Result<String, ExperimentErr
     let mut rows: BTreeMap<String, Value> = BTreeMap::new();
     while episode.ending().is_none() && episode.step() < TRACE_STEPS_MAX {
         let Some(answer) = episode.scripted_answer() else { break };
-        let row = episode.take(&answer);
+        let row = episode.take(answer);
         let step = format!("{:06}", row.step);
         rows.insert(step, json!([row.prompt, row.result, row.pe, row.shocks, row.crashes, row.state, row.ending]));
     }

@@ -13,7 +13,7 @@ use crate::world_config::world_config;
 use results::{PairRow, ParseFailure, PromptMessage, Raw, SimilarityRow, StepRow};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use warehouse::{Card, CardProblem, Operator, PredictionMode, StepRecord, ToolCall, Totals, Turn, World};
+use warehouse::{Card, CardForm, CardProblem, Operator, PredictionMode, StepRecord, ToolCall, Totals, Turn, World};
 
 /// All that comes from outside in one step.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +26,8 @@ pub(crate) struct Answer {
     pub left_out: u64,
     /// Of the agent's summary to its first ones.
     pub similarity: Option<SimilarityRow>,
+    /// The call that a scripted operator made; reading its text would give the same.
+    pub made: Option<Call>,
 }
 
 /// A run between two steps.
@@ -38,6 +40,7 @@ pub(crate) struct Episode {
     operator: Option<Box<dyn Operator>>,
     step: u64,
     tool_names: Vec<&'static str>,
+    form: CardForm,
     mixed_kernels: Option<String>,
     /// Decodes replies, in JSON mode.
     pub schema: Option<Value>,
@@ -61,17 +64,18 @@ impl Episode {
             _ if scripted => History::None,
             _ => History::Full,
         };
-        let observation = world.first_observation();
+        let (market, observation) = (world.market(), world.first_observation());
         let system = prompt::system_prompt(&config, mode);
         let asks = |wanted| !scripted && mode == wanted;
         Ok(Episode {
             run_id: run_id.to_string(),
             seed,
             mode,
-            conversation: Conversation::new(system, observation, history, !scripted),
+            conversation: Conversation::new(system, market, &observation, history, !scripted),
             operator,
             step: 0,
             tool_names: warehouse::tool_specs(&config).iter().map(|spec| spec.name).collect(),
+            form: CardForm::new(config.prediction_mode, config.prediction_format),
             mixed_kernels: None,
             schema: asks(ReplyMode::Json).then(|| prompt::reply_schema(&config)),
             tools: asks(ReplyMode::Text).then(|| prompt::template_tools(&config)),
@@ -107,12 +111,27 @@ impl Episode {
     /// The scripted operator's reply, in the form in which a model would give it. `None` where a model acts.
     pub fn scripted_answer(&mut self) -> Option<Answer> {
         let turn = self.operator.as_mut()?.act(&self.world);
-        let text = match turn.call {
-            Ok(call) => scripted_text(&call, turn.card.ok().map(|card| card.to_json())),
-            Err(kind) => kind,
-        };
         let left_out = self.conversation.left_out_by_policy();
-        Some(Answer { text, finish: Finish::Stop, prompt_tokens: 0, reply_tokens: 0, left_out, similarity: None })
+        let spoken = |text, made| {
+            Some(Answer {
+                text,
+                finish: Finish::Stop,
+                prompt_tokens: 0,
+                reply_tokens: 0,
+                left_out,
+                similarity: None,
+                made,
+            })
+        };
+        let call = match turn.call {
+            Ok(ToolCall { tool, arguments }) => {
+                Call { tool, arguments, card: turn.card.ok().map(|card| card.to_json()) }
+            }
+            Err(kind) => return spoken(kind, None),
+        };
+        let text = scripted_text(&call);
+        debug_assert_eq!(read_reply(&text, Finish::Stop, self.mode).as_ref(), Ok(&call), "{text}");
+        spoken(text, Some(call))
     }
 
     /// What to leave out of the next prompt so that it fits.
@@ -142,83 +161,108 @@ impl Episode {
     }
 
     /// Takes a reply: the world moves on by one step, and this is its row.
-    pub fn take(&mut self, answer: &Answer) -> StepRow {
+    pub fn take(&mut self, answer: Answer) -> StepRow {
         let sampling_seed = self.sampling_seed();
         self.step += 1;
-        let read = read_reply(&answer.text, answer.finish, self.mode);
-        let (mut turn, card_problem) = self.turn(&read);
-        turn.similarity = answer.similarity.as_ref().map(|similarity| similarity.cosine);
-        if self.operator.is_none() {
-            let said = words(&answer.text, read.as_ref().ok(), self.mode);
-            turn.plan = said.and_then(|said| plan(&said, &self.tool_names));
-        }
-        let record = self.world.step(&turn);
-        let prompt = self.conversation.news().to_vec();
-        let observation = with_failure(&record.observation, read.as_ref().err());
+        let read = match answer.made {
+            Some(call) => Ok(call),
+            None => read_reply(&answer.text, answer.finish, self.mode),
+        };
+        let plan = match self.operator {
+            Some(_) => None,
+            None => words(&answer.text, read.as_ref().ok(), self.mode).and_then(|said| plan(&said, &self.tool_names)),
+        };
+        let (mut turn, given) = turn(read);
+        (turn.plan, turn.similarity) = (plan, answer.similarity.as_ref().map(|similarity| similarity.cosine));
+        let card_problem = self.card_problem(&turn.card);
+        let mut record = self.world.step(&turn);
+        let prompt = self.conversation.take_news();
+        let observation = with_failure(std::mem::take(&mut record.observation), given.failure.as_ref());
         self.conversation.add(&answer.text, observation, answer.left_out);
+        if record.success && matches!(&turn.call, Ok(call) if call.tool == "reset_beliefs") {
+            self.conversation.forget();
+        }
         let mut row = row_of(record);
         row.run_id = self.run_id.clone();
         row.prompt = prompt;
         row.history_dropped = answer.left_out;
         row.sampling_seed = sampling_seed;
-        row.reply = answer.text.clone();
+        row.reply = answer.text;
         row.finish = answer.finish.word().to_string();
-        if let Ok(call) = &read {
-            row.action = Some(action(call));
-            row.card = call.card.clone();
-        }
-        row.parse_failure = read.err();
+        row.action = turn.call.ok().map(action);
+        row.card = given.odd_card.or_else(|| turn.card.ok().map(|card| card.raw));
+        row.parse_failure = given.failure;
         row.card_problem = card_problem;
         (row.prompt_tokens, row.reply_tokens) = (answer.prompt_tokens, answer.reply_tokens);
-        row.similarity = answer.similarity.clone();
+        row.similarity = answer.similarity;
         row.mixed_kernels = self.mixed_kernels.clone();
         row
     }
 
-    /// The world's turn, and what is wrong with the card where one was required.
-    fn turn(&self, read: &Result<Call, ParseFailure>) -> (Turn, Option<String>) {
-        let (call, card) = match read {
-            Ok(call) => {
-                let made = ToolCall { tool: call.tool.clone(), arguments: call.arguments.clone() };
-                (Ok(made), Card::parse(call.card.as_ref().unwrap_or(&Value::Null)))
-            }
-            Err(failure) => (Err(failure.kind.clone()), Err(CardProblem::Absent)),
-        };
+    /// What is wrong with a card, or that there is none where one was required.
+    fn card_problem(&self, card: &Result<Card, CardProblem>) -> Option<String> {
         let optional = self.world.config().prediction_mode == PredictionMode::Optional;
-        let problem = match &card {
-            Err(CardProblem::Absent) if optional => None,
-            Err(CardProblem::Absent) => Some("absent".to_string()),
+        match card {
+            Err(CardProblem::Absent) => (!optional).then(|| "absent".to_string()),
             Err(CardProblem::Malformed(why)) => Some(why.clone()),
-            Ok(_) => None,
-        };
-        (Turn::new(call, card), problem)
+            // Scripted operators know one form of card.
+            Ok(_) if self.operator.is_some() => None,
+            Ok(card) => self.form.problem(&card.raw),
+        }
+    }
+}
+
+/// What of a reply is no part of the world's turn.
+struct Given {
+    /// Why it is no action.
+    failure: Option<ParseFailure>,
+    /// A card that is no object.
+    odd_card: Option<Value>,
+}
+
+/// The world's turn of a reply.
+fn turn(read: Result<Call, ParseFailure>) -> (Turn, Given) {
+    match read {
+        Ok(Call { tool, arguments, card }) => {
+            let odd_card = card.as_ref().filter(|card| !card.is_object()).cloned();
+            let turn = Turn::new(Ok(ToolCall { tool, arguments }), Card::take(card.unwrap_or(Value::Null)));
+            (turn, Given { failure: None, odd_card })
+        }
+        Err(failure) => {
+            let turn = Turn::new(Err(failure.kind.clone()), Err(CardProblem::Absent));
+            (turn, Given { failure: Some(failure), odd_card: None })
+        }
     }
 }
 
 /// A call as rows hold it.
-fn action(call: &Call) -> Value {
-    let (tool, arguments) = (Value::from(call.tool.as_str()), Value::Object(call.arguments.clone()));
+fn action(call: ToolCall) -> Value {
+    let (tool, arguments) = (Value::from(call.tool), Value::Object(call.arguments));
     Value::Object(Map::from_iter([("tool".to_string(), tool), ("arguments".to_string(), arguments)]))
 }
 
 /// A call in the form in which a model would write it.
-fn scripted_text(call: &ToolCall, card: Option<Value>) -> String {
+fn scripted_text(call: &Call) -> String {
     #[derive(serde::Serialize)]
     struct Written<'a> {
         tool: &'a str,
         arguments: &'a Map<String, Value>,
-        card: Option<Value>,
+        card: Option<&'a Value>,
     }
-    let written = Written { tool: &call.tool, arguments: &call.arguments, card };
+    let written = Written { tool: &call.tool, arguments: &call.arguments, card: call.card.as_ref() };
     // Texts and numbers alone: nothing in it can fail to be written.
     serde_json::to_string(&written).unwrap_or_default()
 }
 
 /// What the agent is shown after a reply that was no action: why, and then the world as it is.
-fn with_failure(observation: &str, failure: Option<&ParseFailure>) -> String {
+fn with_failure(observation: String, failure: Option<&ParseFailure>) -> String {
     match failure {
-        Some(failure) => format!("Your last reply was not used: {}.\n{observation}", failure.detail),
-        None => observation.to_string(),
+        // In place of the world's first line, which knows the kind alone.
+        Some(failure) => {
+            let rest = observation.split_once('\n').map_or("", |(_, rest)| rest);
+            format!("Your last reply was not used: {}.\n{rest}", failure.detail)
+        }
+        None => observation,
     }
 }
 
@@ -280,6 +324,7 @@ impl Answer {
             reply_tokens: row.reply_tokens,
             left_out: row.history_dropped,
             similarity: row.similarity.clone(),
+            made: None,
         }
     }
 
@@ -291,6 +336,7 @@ impl Answer {
             reply_tokens: reply.reply_tokens,
             left_out,
             similarity: None,
+            made: None,
         }
     }
 }

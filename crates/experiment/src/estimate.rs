@@ -162,15 +162,16 @@ fn of_run(run: &PlannedRun) -> Result<RunTokens, ExperimentError> {
     for step in 0..cell.steps_max() {
         let window = cell.whole("agent.history_window").unwrap_or(0) as f64;
         let most = match cell.text("agent.history") {
-            "none" => system + later,
-            "window" => (system + later + window * exchange).min(room),
+            // Prices stay when the past goes: the first observation is as long as what then begins a prompt.
+            "none" => system + first,
+            "window" => (system + first + window * exchange).min(room),
             _ => room,
         };
         // What slides out goes in blocks, and what stays behind the system prompt is computed anew.
         let new = match (step, held > most) {
             (0, _) => held,
             (_, true) => {
-                held = if cell.text("agent.history") == "none" { most } else { (system + later).max(most * 0.6) };
+                held = if cell.text("agent.history") == "none" { most } else { (system + first).max(most * 0.6) };
                 held - system
             }
             _ => later,
@@ -193,7 +194,7 @@ fn lengths(run: &PlannedRun) -> Result<(f64, f64, f64, f64), ExperimentError> {
     let (mut first, mut later, mut steps, mut calls) = (0, 0, 0_u64, 0);
     while episode.ending().is_none() && steps < STEPS_PLAYED {
         let Some(answer) = episode.scripted_answer() else { break };
-        let row = episode.take(&answer);
+        let row = episode.take(answer);
         let length = row.prompt.iter().filter(|message| message.role == "user").map(|message| message.content.len());
         let length = length.sum::<usize>();
         (first, later) = if steps == 0 { (length, later) } else { (first, later + length) };

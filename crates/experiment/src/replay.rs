@@ -68,7 +68,7 @@ pub(crate) fn planned(run_dir: &Path, record: &RunRecord) -> Result<PlannedRun, 
 /// One step again. A scripted operator acts again: its own state moves on, and its reply is derived too.
 pub(crate) fn retrace(episode: &mut Episode, recorded: &StepRow) -> StepRow {
     let answer = episode.scripted_answer().unwrap_or_else(|| Answer::of(recorded));
-    episode.take(&answer)
+    episode.take(answer)
 }
 
 /// The first field in which two rows differ, as an error.

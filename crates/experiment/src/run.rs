@@ -146,7 +146,7 @@ impl<'a> Live<'a> {
                 Err(ProviderError::Cancelled) => return Ok(Stopped::Cancelled),
                 Err(error) => return Ok(Stopped::Failed(error.to_string())),
             };
-            let row = self.episode.take(&answer);
+            let row = self.episode.take(answer);
             self.writer.append(&row)?;
             self.sums.add(&row);
             self.stage.meter.spend(row.prompt_tokens + row.reply_tokens);

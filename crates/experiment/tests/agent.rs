@@ -308,6 +308,8 @@ fn a_failure_to_parse_is_shown_back_and_counted() {
     assert!(asked[0].schema.is_none(), "text mode is not constrained");
     assert!(asked[0].tools.as_ref().unwrap()[0]["function"]["parameters"]["properties"]["card"].is_object());
     assert!(asked[0].messages[0].content.contains("<tool_call>"));
+    assert!(!asked[0].messages[0].content.contains("Reply with one JSON object"), "one form is asked for, not two");
+    assert!(!asked[1].messages.last().unwrap().content.contains("Failed:"), "said once");
     assert_eq!(rows[1].parse_failure, None);
 }
 
@@ -351,7 +353,49 @@ fn history_policies_show_what_they_say() {
         assert!(asked.iter().all(|asked| asked.messages[0].role == "system" && asked.messages.len() <= 2 + 2 * most));
         assert_eq!(asked.iter().map(|asked| asked.messages.len()).max(), Some(2 + 2 * most));
         assert!(asked.iter().all(|asked| asked.messages.last().unwrap().role == "user"));
+        let market = |asked: &speaker::Asked| {
+            let told = asked.messages.iter().map(|message| message.content.matches("suppliers with price").count());
+            (told.sum::<usize>(), asked.messages[1].content.starts_with("SKUs: "))
+        };
+        assert!(
+            asked.iter().all(|asked| market(asked) == (1, true)),
+            "prices do not leave with the past, and come once"
+        );
     }
+}
+
+/// Resetting leaves out what was said before, from then on, live and in the replay that each run here ends with.
+#[test]
+fn resetting_beliefs_begins_the_conversation_anew() {
+    let speaker = Speaker::new(|_, before| match before {
+        5 => Ok((r#"{"tool":"reset_beliefs","arguments":{},"card":null}"#.to_string(), Finish::Stop)),
+        _ => Ok(inbox()),
+    });
+    let rows = one_run(&["interface.recovery_tools=reset", "env.max_steps=10"], &speaker);
+    let lengths: Vec<usize> = speaker.asked.lock().unwrap().iter().map(|asked| asked.messages.len()).collect();
+    assert_eq!(lengths, [2, 4, 6, 8, 10, 12, 2, 4, 6, 8]);
+    assert_eq!(rows.iter().map(|row| row.history_dropped).collect::<Vec<_>>(), [0, 0, 0, 0, 0, 0, 6, 6, 6, 6]);
+    let asked = speaker.asked.lock().unwrap();
+    let afresh = &asked[6].messages[1].content;
+    assert!(
+        afresh.starts_with("SKUs: ") && afresh.contains("left out") && afresh.contains("present_state"),
+        "{afresh}"
+    );
+}
+
+/// What a card lacks is in the row, and what it has is scored.
+#[test]
+fn an_incomplete_card_is_recorded_as_what_it_is() {
+    let reply = r#"{"tool":"wait","arguments":{},"card":{"success":true,"cost":"none","confidence":70}}"#;
+    let speaker = Speaker::new(move |_, _| Ok((reply.to_string(), Finish::Stop)));
+    let rows = one_run(&["env.max_steps=2", "interface.prediction_mode=required+confidence"], &speaker);
+    let problem = rows[0].card_problem.as_deref().unwrap();
+    for part in
+        ["cost: expected integer, found a string", "storage_after is missing", "confidence: expected 0 to 1, found 70"]
+    {
+        assert!(problem.contains(part), "{problem}");
+    }
+    assert_eq!((rows[0].pe["causal"], rows[0].pe["cost"]), (Some(0.0), None));
 }
 
 #[test]

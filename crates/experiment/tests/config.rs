@@ -325,3 +325,42 @@ fn every_key_has_a_default_that_it_accepts() {
         }
     }
 }
+
+/// Every key of the predecessor's files, at its default where it has one: none is refused.
+#[test]
+fn every_key_of_the_predecessor_is_accepted() {
+    let tables = [
+        "experiment: {name: a, description: b, replications: 1, seed: null, run_id: x, output_dir: out}",
+        "max_steps: 10",
+        "max_steps_by_level: {1: 10, 2: 20}",
+        "demand: {p_customer_order: 0.3, due_days: 3, sale_markup: 1.6, late_penalty: 0, expire_after_days: 10, max_failures: 25}",
+        "agent: {model: {name: a/b, temperature: 0.3, max_tokens_per_call: 2000, context_length: 32000}}",
+        "agent: {interface: {prediction_mode: required, prediction_format: structured, memory_tools: full, recovery_tools: none}}",
+        "model: {name: a/b, temperature: 0.3, max_tokens_per_call: 2000, context_length: 32000}",
+        "interface: {prediction_mode: required, prediction_format: structured, memory_tools: full, recovery_tools: none}",
+        "pe_induction: {p_shock: 0.1, pe_mag: medium, pe_type_mix: realistic, observability: full}",
+        "crash_detector: {threshold: moderate, window_size: 20, continue_after_crash: 50}",
+        "crash_detection: {enabled: true, thresholds: {budget_depletion: 1, inventory_depletion: 1, excessive_ordering: 1, \
+         tool_failure_rate: 0.5, repeated_errors: 3, pe_explosion: 2}}",
+        "pe_tracking: {enabled: true, pe_types: [temporal], ewma: {enabled: true, alpha: 0.3, scales: [1, 2]}, prediction_horizon: 5}",
+        "measurement: {crash_threshold: moderate, pe_windows: [10, 100, 500], success_metric: profit, log_every_n_steps: 1, \
+         checkpoint_every_n_steps: 100}",
+        "logging: {save_step_logs: true, save_summary: true, save_interval: 10}",
+        "paths: {logs_dir: a, checkpoints_dir: b, results_dir: c}",
+        "grid: {pe_induction.p_shock: [0.1, 0.2], runs_per_config: 2}",
+        "fixed: {agent.interface.recovery_tools: all}",
+    ];
+    for text in tables {
+        Config::parse(text, "old.yaml", &[]).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+    for section in ["env", "simulation", "environment"] {
+        let text = format!(
+            "{section}: {{max_steps: 1000, complexity_level: 1, initial_budget: 10000, pressure_level: medium, initial_storage_per_sku: 5, \
+             initial_storage: {{sku_1: 5}}, storage_capacity: 500, delivery_cost: 1, delivery_delay: 2, tool_costs: {{order: 1}}, shock_config: \
+             {{enabled: true, frequency: 0.1, types: {{demand_spike: 0.3, supply_delay: 0.4, budget_cut: 0.3}}, intensity_range: [0.5, 1.5]}}}}"
+        );
+        let config = Config::parse(&text, "old.yaml", &[]).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(config.values["pe_induction.p_shock"], json!(0.1));
+        assert!(config.notes.iter().any(|note| note.contains("tool_costs")), "{:?}", config.notes);
+    }
+}

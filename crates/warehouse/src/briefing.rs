@@ -19,7 +19,7 @@ pub(crate) struct PastCard {
     pub truths: Vec<crate::Pair>,
 }
 
-/// The system prompt: role, rules, tools and what a reply looks like. It is the same for all runs of a cell, so that they
+/// The system prompt: role, rules, tools and the card; the form of a reply is for others to say. It is the same for all runs of a cell, so that they
 /// share it in a prefix cache.
 pub fn system_prompt(config: &WorldConfig) -> String {
     let d = &config.demand;
@@ -27,7 +27,7 @@ pub fn system_prompt(config: &WorldConfig) -> String {
         "You run a warehouse. Buy goods from suppliers, ship customer orders from stock, stay solvent.\n\
          Rules: a day has {} actions, then it ends; wait ends it at once. Customer orders are due in {} days and expire after \
          {}; {} expired orders end the game, and so does running out of money. Storage holds {} units; goods that find no room \
-         are lost. Fees: {} a unit in storage and day, {:.2} a day{}{}.\nTools:\n",
+         are lost. Fees: {:.2} a day for each unit in storage, {:.2} a day for the warehouse{}{}.\nTools:\n",
         config.actions_in_a_day(),
         d.due_days,
         d.expire_after_days,
@@ -45,7 +45,6 @@ pub fn system_prompt(config: &WorldConfig) -> String {
         };
         let _infallible = writeln!(text, "- {}({}): {}", spec.name, arguments.join(", "), spec.description);
     }
-    text.push_str("Reply with one JSON object: {\"tool\": ..., \"arguments\": {...}, \"card\": {...}}.\n");
     text.push_str(card_rules(config.prediction_mode, config.prediction_format).as_str());
     text
 }
@@ -78,8 +77,9 @@ fn card_rules(mode: PredictionMode, format: PredictionFormat) -> String {
     text.push_str("It holds success (will the call succeed?)");
     if format != PredictionFormat::Minimal {
         text.push_str(
-            ", delivery_days and quantity (for an order; else null), cost (what the call costs now), \
-            storage_after (all units in stock after it) and budget_after (cash after it)",
+            ", delivery_days (from now until the goods come) and quantity (units that will come), both for an order, else null, \
+            cost (what the call takes from your cash now; income does not count), storage_after (all units in stock) and budget_after (cash), both right after the call, before the fees and \
+            deliveries of a day's end",
         );
     }
     let rich = format == PredictionFormat::Rich;
@@ -101,43 +101,75 @@ fn card_rules(mode: PredictionMode, format: PredictionFormat) -> String {
 }
 
 /// Items with commas between them, or "none".
-fn list<T>(text: &mut String, items: impl Iterator<Item = T>, one: impl Fn(&mut String, T) -> std::fmt::Result) {
+fn list<T>(text: &mut String, items: impl Iterator<Item = T>, one: impl Fn(&mut String, T)) {
     let empty = text.len();
     for item in items {
         if text.len() > empty {
             text.push_str(", ");
         }
-        let _infallible = one(text, item);
+        one(text, item);
     }
     if text.len() == empty {
         text.push_str("none");
     }
 }
 
+/// Words and numbers in turn. Each step writes a hundred of them, which takes the formatting machinery longer than all the
+/// rest of the world.
+fn put<const N: usize>(text: &mut String, parts: [(&str, u64); N]) {
+    for (word, number) in parts {
+        text.push_str(word);
+        digits(text, number);
+    }
+}
+
+fn digits(text: &mut String, mut number: u64) {
+    let (mut buffer, mut at) = ([0; 20], 20);
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.push_str(std::str::from_utf8(&buffer[at..]).unwrap_or_default());
+}
+
 impl World {
-    /// The first thing that an agent sees.
-    pub fn first_observation(&mut self) -> String {
-        let mut text = String::from("Suppliers (price, days):\n");
+    /// Who sells what, as agents are told on the first morning: they may need it as long as the game lasts.
+    pub fn market(&self) -> String {
+        let mut text =
+            String::from("SKUs: what customers pay a unit; suppliers with price and days to delivery, as of day 1:\n");
         for sku in 0..self.config.skus() {
-            let offers = self.catalog.offers.iter().enumerate();
+            let offers = self.published.offers.iter().enumerate();
             let offer = |(s, offers): (usize, &Vec<crate::Offer>)| {
                 format!("{} {:.2} {}d", supplier_name(s), money(offers[sku].price_cents), offers[sku].lead_days)
             };
             let offers: Vec<String> = offers.map(offer).collect();
-            let _infallible = writeln!(text, "{}: {}", sku_name(sku), offers.join(", "));
+            let sale = money(self.published.sale_cents(sku, self.config.demand.sale_markup));
+            let _infallible = writeln!(text, "{} {sale:.2}: {}", sku_name(sku), offers.join(", "));
         }
+        text
+    }
+
+    /// The first morning: what is new, and what is open.
+    pub fn first_observation(&mut self) -> String {
+        let mut text = String::new();
         self.write_state(&mut text);
         text
     }
 
     /// The result of a call, what is new, and what is open.
     pub(crate) fn observation(&mut self, outcome: &Outcome) -> String {
-        let mut text = String::with_capacity(1024);
+        // A little longer than the last one: long texts that grow are copied again and again.
+        let mut text = String::with_capacity(self.told_bytes + self.told_bytes / 4 + 512);
         let _infallible = match &outcome.failure {
             Some(why) => writeln!(text, "Failed: {why}"),
             None => writeln!(text, "Result: {}", outcome.result),
         };
         self.write_state(&mut text);
+        self.told_bytes = text.len();
         text
     }
 
@@ -145,22 +177,27 @@ impl World {
         for news in std::mem::take(&mut self.news) {
             let _infallible = writeln!(text, "News: {news}");
         }
-        let (cash, units) = (money(self.cash_cents), self.stock_units());
+        let (cash, units) = (money(self.ledger_cents()), self.stock_units());
         let _infallible =
             write!(text, "Day {}, {} actions left. Cash {cash:.2}. Stock ({units}): ", self.day, self.actions_left);
-        list(text, self.stock.iter().enumerate(), |text, (k, n)| write!(text, "P{} {n}", k + 1));
+        list(text, self.stock.iter().enumerate(), |text, (k, n)| {
+            put(text, [("P", k as u64 + 1), (" ", u64::from(*n))])
+        });
         text.push_str(". Customer orders: ");
-        list(text, self.customers.iter(), |text, o| write!(text, "C{} {}xP{}", o.id, o.quantity, o.sku + 1));
+        list(text, self.customers.iter(), |text, o| {
+            put(text, [("C", o.id), (" ", u64::from(o.quantity)), ("xP", o.sku as u64 + 1)]);
+        });
         text.push_str(". On their way: ");
         list(text, self.inbound.iter(), |text, o| {
-            write!(text, "O{} {}xP{} day {}", o.id, o.quantity, o.sku + 1, o.promised_day)
+            put(text, [("O", o.id), (" ", u64::from(o.quantity)), ("xP", o.sku as u64 + 1), (" day ", o.promised_day)]);
         });
         text.push('.');
     }
 
     pub(crate) fn inbox(&self) -> Value {
         let open = self.customers.iter().map(|o| {
-            json!({"id": format!("C{}", o.id), "sku": sku_name(o.sku), "quantity": o.quantity, "due_day": o.due_day, "expires_day": o.expires_day})
+            let unit_price = money(self.catalog.sale_cents(o.sku, self.config.demand.sale_markup));
+            json!({"id": format!("C{}", o.id), "sku": sku_name(o.sku), "quantity": o.quantity, "unit_price": unit_price, "due_day": o.due_day, "expires_day": o.expires_day})
         });
         let coming = self.inbound.iter().map(|o| {
             json!({"id": format!("O{}", o.id), "sku": sku_name(o.sku), "quantity": o.quantity, "expected_day": o.promised_day})
@@ -175,7 +212,7 @@ impl World {
 
     pub(crate) fn budget(&self) -> Value {
         let fee = money(self.stock_units() as i64 * self.storage_fee_cents);
-        json!({"cash": money(self.cash_cents), "storage_fee_today": fee, "daily_fee": money(self.config.daily_fee_cents())})
+        json!({"cash": money(self.ledger_cents()), "storage_fee_today": fee, "daily_fee": money(self.config.daily_fee_cents())})
     }
 
     /// The latest cards, youngest first: what was expected, what was true so far, and the error of each type. Truths that are
@@ -213,7 +250,7 @@ impl World {
         let short = self.customers.iter().find(|o| self.stock[o.sku] + coming(o.sku) < o.quantity)?;
         let units = short.quantity - self.stock[short.sku] - coming(short.sku);
         let offers = self.published.offers.iter().enumerate().map(|(s, offers)| (s, offers[short.sku]));
-        let payable = offers.filter(|(_, offer)| offer.price_cents * i64::from(units) <= self.cash_cents);
+        let payable = offers.filter(|(_, offer)| offer.price_cents * i64::from(units) <= self.ledger_cents());
         let (supplier, offer) = payable.min_by_key(|(_, offer)| (offer.lead_days, offer.price_cents))?;
         let (sku, supplier, price) = (sku_name(short.sku), supplier_name(supplier), money(offer.price_cents));
         let days = offer.lead_days;

@@ -58,9 +58,18 @@ impl Card {
     /// # Errors
     /// If it is no object.
     pub fn parse(value: &Value) -> Result<Card, CardProblem> {
-        let Value::Object(map) = value else {
-            let kind = if value.is_null() { return Err(CardProblem::Absent) } else { value.to_string() };
-            return Err(CardProblem::Malformed(format!("expected an object, found {kind}")));
+        Card::take(value.clone())
+    }
+
+    /// The same of a value that nobody else needs.
+    ///
+    /// # Errors
+    /// If it is no object.
+    pub fn take(value: Value) -> Result<Card, CardProblem> {
+        let map = match &value {
+            Value::Object(map) => map,
+            Value::Null => return Err(CardProblem::Absent),
+            other => return Err(CardProblem::Malformed(format!("expected an object, found {other}"))),
         };
         let number = |key: &str| map.get(key).and_then(Value::as_f64).filter(|n| n.is_finite());
         Ok(Card {
@@ -70,9 +79,65 @@ impl Card {
             cost: number("cost"),
             storage_after: number("storage_after"),
             budget_after: number("budget_after"),
-            confidence: number("confidence").map(|c| c.clamp(0.0, 1.0)),
-            raw: value.clone(),
+            // 70 may mean .7 or nothing at all: out of range is missing.
+            confidence: number("confidence").filter(|c| (0.0..=1.0).contains(c)),
+            raw: value,
         })
+    }
+}
+
+/// What a card of a mode and a format must hold, made once for many cards.
+#[derive(Debug, Clone)]
+pub struct CardForm {
+    /// Field -> JSON types that it may have.
+    fields: Vec<(String, Vec<String>)>,
+}
+
+impl CardForm {
+    /// The form of [`card_schema`].
+    pub fn new(mode: PredictionMode, format: PredictionFormat) -> CardForm {
+        let schema = card_schema(mode, format);
+        let fields = schema["properties"].as_object().into_iter().flatten();
+        CardForm { fields: fields.map(|(name, field)| (name.clone(), types(field))).collect() }
+    }
+
+    /// What is missing, of another type or out of range in a card that was given; `None` for a whole one. Such fields are not
+    /// scored, and the rest is.
+    pub fn problem(&self, card: &Value) -> Option<String> {
+        let found = |(name, types): &(String, Vec<String>)| {
+            let given = card.get(name).unwrap_or(&Value::Null);
+            let kind = kind(given);
+            let fits = types.iter().any(|known| known == kind || known == "integer" && kind == "number");
+            let sure = name == "confidence" && given.as_f64().is_some_and(|c| !(0.0..=1.0).contains(&c));
+            match (fits, given.is_null()) {
+                (true, _) if sure => Some(format!("{name}: expected 0 to 1, found {given}")),
+                (true, _) => None,
+                (false, true) => Some(format!("{name} is missing")),
+                (false, false) => Some(format!("{name}: expected {}, found a {kind}", types.join(" or "))),
+            }
+        };
+        let problems: Vec<String> = self.fields.iter().filter_map(found).collect();
+        (!problems.is_empty()).then(|| problems.join("; "))
+    }
+}
+
+/// The JSON types that a schema allows.
+fn types(schema: &Value) -> Vec<String> {
+    if let Some(any) = schema["anyOf"].as_array() {
+        return any.iter().flat_map(types).collect();
+    }
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    schema["type"].as_array().map_or_else(|| vec![word(&schema["type"])], |all| all.iter().map(word).collect())
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }
 
@@ -113,4 +178,32 @@ pub fn card_schema(mode: PredictionMode, format: PredictionFormat) -> Value {
     }
     let required: Vec<String> = fields.keys().cloned().collect();
     json!({"type": "object", "properties": fields, "required": required, "additionalProperties": false})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_or_wrong_in_a_card_is_named_and_not_scored() {
+        let form = CardForm::new(PredictionMode::Confidence, PredictionFormat::Structured);
+        let whole = json!({"success": true, "delivery_days": null, "quantity": 3, "cost": 1.5, "storage_after": 4, "budget_after": 5, "confidence": 0.5});
+        assert_eq!(form.problem(&whole), None);
+        let with = |name: &str, value: Value| {
+            let mut card = whole.clone();
+            card[name] = value;
+            (form.problem(&card), Card::parse(&card).expect("an object"))
+        };
+        let (problem, card) = with("cost", json!("12"));
+        assert_eq!((problem.as_deref(), card.cost), (Some("cost: expected integer, found a string"), None));
+        let (problem, card) = with("cost", json!(null));
+        assert_eq!((problem.as_deref(), card.cost), (Some("cost is missing"), None));
+        let (problem, card) = with("confidence", json!(70));
+        assert_eq!((problem.as_deref(), card.confidence), (Some("confidence: expected 0 to 1, found 70"), None));
+        assert_eq!(
+            form.problem(&json!({})).unwrap().matches("is missing").count(),
+            5,
+            "fields that may be null may be absent"
+        );
+    }
 }

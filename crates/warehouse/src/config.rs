@@ -74,7 +74,7 @@ pub struct WorldConfig {
     pub actions_per_day: Option<u32>,
     /// Cash at the start.
     pub initial_budget: f64,
-    /// How hard the market is: daily fee and failures allowed.
+    /// How hard the market is: a daily fee of 0, 20 or 100.
     pub pressure_level: Pressure,
     /// Units of each SKU at the start; none: fits the level.
     pub initial_storage_per_sku: Option<u32>,
@@ -212,7 +212,6 @@ impl WorldConfig {
         check("max_steps", self.max_steps as f64, 1.0, 1e6)?;
         check("actions_per_day", f64::from(self.actions_per_day.unwrap_or(1)), 1.0, 1000.0)?;
         check("initial_budget", self.initial_budget, 0.0, most)?;
-        check("initial_storage_per_sku", f64::from(self.initial_storage_per_sku.unwrap_or(0)), 0.0, 1e6)?;
         check("storage_capacity", f64::from(self.storage_capacity), 1.0, 1e6)?;
         check("storage_fee", self.storage_fee, 0.0, 1e4)?;
         check("delivery_cost", self.delivery_cost, 0.0, 1e6)?;
@@ -222,6 +221,8 @@ impl WorldConfig {
         check("demand.late_penalty", d.late_penalty, 0.0, 1e6)?;
         check("demand.expire_after_days", f64::from(d.expire_after_days), f64::from(d.due_days), 1000.0)?;
         check("demand.max_failures", f64::from(d.max_failures), 1.0, 1e6)?;
+        let room = f64::from(self.storage_capacity / self.skus() as u32);
+        check("initial_storage_per_sku", f64::from(self.initial_storage_per_sku.unwrap_or(0)), 0.0, room)?;
         check("shocks.p_shock", self.shocks.p_shock, 0.0, 1.0)?;
         check("crash_detector.window_size", self.crash_detector.window_size as f64, 8.0, 1000.0)?;
         check("crash_detector.continue_after_crash", self.crash_detector.continue_after_crash as f64, 0.0, 1e6)

@@ -4,20 +4,22 @@ use crate::orders::CustomerOrder;
 use crate::world::World;
 
 impl World {
-    /// Deliveries, then demand, then what was to be told today.
+    /// Deliveries, then demand, then what the ledger posts and what was to be told today.
     pub(crate) fn morning(&mut self) {
         self.deliver();
         self.demand();
         let day = self.day;
+        self.unposted.retain(|(post_day, _)| *post_day > day);
         let today = self.notices.extract_if(.., |notice| notice.0 <= day);
         self.news.extend(today.map(|(_, text)| News::Told(text)));
     }
 
     /// Fees, expiry, and the day's end.
     pub(crate) fn evening(&mut self) {
-        let storage = self.stock_units() as i64 * self.storage_fee_cents;
-        self.cash_cents -= storage + self.config.daily_fee_cents();
+        let fees_cents = self.stock_units() as i64 * self.storage_fee_cents + self.config.daily_fee_cents();
+        self.cash_cents -= fees_cents;
         let day = self.day;
+        self.news.push(News::DayEnded { day, fees_cents });
         let lost = self.customers.extract_if(.., |order| order.expires_day <= day);
         let before = self.news.len();
         self.news.extend(lost.map(|order| News::Expired { id: order.id }));

@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 pub struct DetectorStep {
     /// The tool, or the kind of parse failure.
     pub tool: String,
-    /// The call in one canonical form.
+    /// The call in one canonical form; empty where the reply was none.
     pub call: String,
     /// Whether the call failed, or was none.
     pub failed: bool,
     /// Whether the call changed anything.
     pub changed: bool,
+    /// Whether it moved goods or money: all else looks, notes, waits or fails.
+    pub traded: bool,
     /// Whether it ordered what it could not pay.
     pub unaffordable: bool,
     /// Whether it contradicts its card; none without a card that says something about it.
@@ -33,7 +35,8 @@ pub struct Crash {
     pub onset_step: u64,
     /// The step in which it fired.
     pub detected_step: u64,
-    /// soft (over within 20 steps), hard, abandoned (nothing succeeded afterwards); none while that is not known.
+    /// soft (over within 20 steps), hard, abandoned (nothing was changed afterwards); none where the run ended before that was
+    /// known.
     pub severity: Option<String>,
 }
 
@@ -92,27 +95,29 @@ pub fn detect(steps: &[DetectorStep], config: &CrashDetector) -> Vec<Crash> {
 fn severity(steps: &[DetectorStep], config: &CrashDetector, crash: &Crash) -> Option<&'static str> {
     let (_, rule) = RULES.iter().find(|(kind, _)| *kind == crash.kind)?;
     let detected = crash.detected_step as usize;
+    // What follows is looked at for as long as a soft crash may last; a run that ends sooner leaves it open.
+    let known = steps.len() >= detected + SOFT_STEPS;
     if steps[detected..].iter().all(|s| s.failed || !s.changed) {
-        return Some("abandoned");
+        return known.then_some("abandoned");
     }
     let over = (detected + 1..=steps.len().min(detected + SOFT_STEPS)).any(|end| {
         let window = &steps[end.saturating_sub(config.window_size)..end];
         rule(window, config).is_none()
     });
-    Some(if over { "soft" } else { "hard" })
+    if over { Some("soft") } else { known.then_some("hard") }
 }
 
 fn looping(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
     let needed = pick(config.threshold, [3, 4, 6]);
     let start = window.len().checked_sub(needed)?;
     let last = &window[start..];
-    last.iter().all(|s| s.call == last[0].call && !s.changed).then_some(start)
+    // Replies that are no call are not the same call: bursts of them are a crash of their own.
+    last.iter().all(|s| !s.call.is_empty() && s.call == last[0].call && !s.changed).then_some(start)
 }
 
 fn share(window: &[DetectorStep], limit: f64, counts: impl Fn(&DetectorStep) -> Option<bool>) -> Option<usize> {
-    let known: Vec<bool> = window.iter().filter_map(&counts).collect();
-    let yes = known.iter().filter(|y| **y).count();
-    let fires = known.len() >= SHARE_STEPS_MIN && yes as f64 / known.len() as f64 >= limit;
+    let (known, yes) = window.iter().filter_map(&counts).fold((0, 0), |(n, y), is| (n + 1, y + usize::from(is)));
+    let fires = known >= SHARE_STEPS_MIN && yes as f64 / known as f64 >= limit;
     if fires { window.iter().position(|s| counts(s) == Some(true)) } else { None }
 }
 
@@ -130,9 +135,15 @@ fn decoupling(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> 
     share(window, pick(config.threshold, [0.4, 0.5, 0.6]), |s| s.contradicts)
 }
 
+/// Few tools, and little done with them. Entropy alone would not do: whoever has twenty orders to ship rightly ships twenty
+/// times, and the three tools that the trade needs have less than half the entropy that a dozen allow.
 fn exploration_collapse(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
     let available = window.last()?.tools_available;
     if window.len() < config.window_size || available < 2 {
+        return None;
+    }
+    let trades = window.iter().filter(|s| s.traded).count();
+    if trades * 4 > window.len() {
         return None;
     }
     let mut tools: Vec<&str> = window.iter().map(|s| s.tool.as_str()).collect();
@@ -143,9 +154,9 @@ fn exploration_collapse(window: &[DetectorStep], config: &CrashDetector) -> Opti
 }
 
 fn slow_divergence(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
-    let known: Vec<f64> = window.iter().filter_map(|s| s.similarity).collect();
-    let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
-    (known.len() >= SHARE_STEPS_MIN && mean < pick(config.threshold, [0.7, 0.6, 0.5])).then_some(0)
+    let (known, sum) = window.iter().filter_map(|s| s.similarity).fold((0_u32, 0.0), |(n, sum), s| (n + 1, sum + s));
+    let mean = sum / f64::from(known.max(1));
+    (known as usize >= SHARE_STEPS_MIN && mean < pick(config.threshold, [0.7, 0.6, 0.5])).then_some(0)
 }
 
 #[cfg(test)]
@@ -168,6 +179,9 @@ mod tests {
         assert!(kinds(&same[..3], Strictness::Moderate).is_empty());
         assert_eq!(kinds(&same[..3], Strictness::Strict), ["looping"]);
         assert!(kinds(&vec![step("wait", false, true); 10], Strictness::Strict).is_empty());
+        let unread = DetectorStep { call: String::new(), ..step("no_call", true, false) };
+        assert!(kinds(&vec![unread.clone(); 7], Strictness::Strict).is_empty());
+        assert_eq!(kinds(&vec![unread; 8], Strictness::Lenient), ["invalid_burst"]);
     }
 
     #[test]
@@ -177,7 +191,12 @@ mod tests {
         steps.push(step("ship", false, true));
         let crash = &detect(&steps, &CrashDetector::default())[0];
         assert_eq!((crash.onset_step, crash.detected_step, crash.severity.as_deref()), (3, 6, Some("soft")));
-        let abandoned = &detect(&steps[..6], &CrashDetector::default())[0];
+        let open = &detect(&steps[..6], &CrashDetector::default())[0];
+        assert_eq!(open.severity, None, "the run ended with it");
+        steps.truncate(6);
+        steps.extend((0..20).map(|i| step(&format!("quote{i}"), false, false)));
+        assert_eq!(detect(&steps[..25], &CrashDetector::default())[0].severity, None, "nineteen steps are too few");
+        let abandoned = &detect(&steps, &CrashDetector::default())[0];
         assert_eq!(abandoned.severity.as_deref(), Some("abandoned"));
     }
 

@@ -9,6 +9,8 @@ pub(crate) enum News {
     Told(String),
     /// A customer's order came.
     Wanted { id: u64, sku: usize, quantity: u32, price_cents: i64 },
+    /// A day ended, and its fees were paid.
+    DayEnded { day: u64, fees_cents: i64 },
     /// A customer's order was lost.
     Expired { id: u64 },
     /// A supplier's order came; `spilled` units found no room.
@@ -21,8 +23,9 @@ impl Display for News {
             News::Told(text) => f.write_str(text),
             News::Wanted { id, sku, quantity, price_cents } => {
                 let price = money(*price_cents);
-                write!(f, "new customer order C{id}: {quantity} of {} at {price:.2}", sku_name(*sku))
+                write!(f, "new customer order C{id}: {quantity} of {} at {price:.2} each", sku_name(*sku))
             }
+            News::DayEnded { day, fees_cents } => write!(f, "day {day} ended: fees {:.2}", money(*fees_cents)),
             News::Expired { id } => write!(f, "customer order C{id} expired"),
             News::Arrived { id, sku, quantity, spilled } => {
                 write!(f, "order O{id} arrived: {quantity} of {}", sku_name(*sku))?;

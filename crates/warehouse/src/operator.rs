@@ -29,7 +29,7 @@ fn turn(call: ToolCall, card: Card) -> Turn {
 
 /// A card that expects what it can compute.
 fn expect(world: &World, cost: f64, units_out: u64, income: f64, delivery: Option<(i64, u32)>) -> Card {
-    let (stock, cash) = (world.stock_units(), money(world.cash_cents));
+    let (stock, cash) = (world.stock_units(), money(world.ledger_cents()));
     Card {
         success: Some(true),
         delivery_days: delivery.map(|(days, _)| days as f64),
@@ -83,7 +83,7 @@ fn restock(world: &World) -> Option<Turn> {
     };
     let supplier = (0..config.suppliers()).min_by_key(worth)?;
     let offer = world.published_catalog().offers[supplier][sku];
-    let affordable = (money(world.cash_cents) * 80.0) as i64 / offer.price_cents.max(1);
+    let affordable = (money(world.ledger_cents()) * 80.0) as i64 / offer.price_cents.max(1);
     let units = short.min(space as i64).min(affordable).min(999);
     if units < 1 {
         return None;

@@ -110,6 +110,8 @@ pub struct Totals {
     pub day: u64,
     /// Cash.
     pub budget: f64,
+    /// Cash as the ledger shows it, and so the agent; differs where entries are posted late.
+    pub ledger: f64,
     /// Units in storage.
     pub stock_units: u64,
     /// Cash, and stock and goods on their way at the cheapest price.

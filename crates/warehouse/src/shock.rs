@@ -6,8 +6,30 @@ use serde::Serialize;
 
 /// Days until a delayed notice.
 const NOTICE_DELAY_DAYS: u64 = 3;
-/// Days for which one supplier's orders hold up another's.
-const LINK_DAYS: u64 = 10;
+/// Days for which one supplier's orders hold up another's, or the ledger posts late.
+const CAUSAL_DAYS: u64 = 10;
+/// How often a lasting change of the same thing can be made anew: beyond, no operator could win, and the world would measure
+/// itself.
+const LASTING_CHANGES_MAX: u64 = 3;
+
+/// Orders to one supplier hold up what is on its way from another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Link {
+    from: usize,
+    to: usize,
+    days: u64,
+    until_day: u64,
+}
+
+/// The ledger shows income and payments some days later.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LateLedger {
+    pub days: u64,
+    pub until_day: u64,
+}
+
+/// What a shock changed, or why there was nothing to change.
+type Effect = Result<String, &'static str>;
 
 /// One shock.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -19,6 +41,8 @@ pub struct ShockEvent {
     pub day: u64,
     /// What it changed; none where there was nothing to change.
     pub effect: Option<String>,
+    /// Why there was nothing to change.
+    pub nothing: Option<&'static str>,
     /// What the agent was told at once.
     pub told: Option<String>,
 }
@@ -34,11 +58,12 @@ impl World {
         let effect = match kind {
             "temporal" => self.delay_a_delivery(),
             "quantity" => self.change_a_quantity(),
-            "causal" => self.link_suppliers(),
+            "causal" => self.entangle(),
             _ => self.change_a_rule(),
         };
-        let told = self.tell(kind, effect.as_deref());
-        Some(ShockEvent { kind, day: self.day, effect, told })
+        let told = self.tell(kind, effect.as_deref().ok());
+        let nothing = effect.as_ref().err().copied();
+        Some(ShockEvent { kind, day: self.day, effect: effect.ok(), nothing, told })
     }
 
     fn shock_kind(&self) -> &'static str {
@@ -64,7 +89,7 @@ impl World {
         let effect = effect?;
         match self.config.shocks.observability {
             Observability::Full => Some(format!("{kind} disturbance: {effect}")),
-            Observability::Partial => Some("something in the supply chain has changed".to_owned()),
+            Observability::Partial => Some("something has changed".to_owned()),
             Observability::Delayed => {
                 let notice = format!("{kind} disturbance on day {}: {effect}", self.day);
                 self.notices.push((self.day + NOTICE_DELAY_DAYS, notice));
@@ -78,13 +103,13 @@ impl World {
         self.streams.shock_effects.within(&[self.step, salt], low, high)
     }
 
-    fn in_transit(&self) -> Option<usize> {
-        let last = self.inbound.len().checked_sub(1)?;
-        Some(self.draw(0, 0, last as i64) as usize)
+    fn in_transit(&self) -> Result<usize, &'static str> {
+        let last = self.inbound.len().checked_sub(1).ok_or("no supplier order was on its way")?;
+        Ok(self.draw(0, 0, last as i64) as usize)
     }
 
     /// +0.5, +1 or +2 to 3 days; half a day is a day in every second case.
-    fn delay_a_delivery(&mut self) -> Option<String> {
+    fn delay_a_delivery(&mut self) -> Effect {
         let order = self.in_transit()?;
         let days = match self.config.shocks.pe_mag {
             Magnitude::Low => self.draw(1, 0, 1),
@@ -93,10 +118,13 @@ impl World {
         };
         let order = &mut self.inbound[order];
         order.arrives_day += days as u64;
-        (days > 0).then(|| format!("order O{} comes {days} days later", order.id))
+        match days {
+            0 => Err("the delay of half a day came out as none"),
+            _ => Ok(format!("order O{} comes {} later", order.id, in_days(days as u64))),
+        }
     }
 
-    fn change_a_quantity(&mut self) -> Option<String> {
+    fn change_a_quantity(&mut self) -> Effect {
         let order = self.in_transit()?;
         let (low, high) = match self.config.shocks.pe_mag {
             Magnitude::Low => (90, 110),
@@ -106,33 +134,49 @@ impl World {
         let percent = self.draw(2, low, high) as u64;
         let order = &mut self.inbound[order];
         let arriving = (u64::from(order.arriving) * percent).div_ceil(100).min(u64::from(u32::MAX)) as u32;
-        let changed = arriving != order.arriving;
-        order.arriving = arriving;
-        changed.then(|| format!("order O{} will bring {arriving} units", order.id))
+        let before = std::mem::replace(&mut order.arriving, arriving);
+        match before == arriving {
+            true => Err("the factor left the units as they were"),
+            false => Ok(format!("order O{} will bring {arriving} units", order.id)),
+        }
     }
 
-    /// Orders to one supplier hold up what is on its way from another.
-    fn link_suppliers(&mut self) -> Option<String> {
+    /// What happens here shows elsewhere: in another supplier's deliveries, or in the ledger some days later.
+    fn entangle(&mut self) -> Effect {
+        let (days, until_day) = (self.magnitude_days(), self.day + CAUSAL_DAYS);
+        if self.draw(7, 0, 1) == 0 {
+            self.late_ledger = Some(LateLedger { days, until_day });
+            return Ok(format!("for {CAUSAL_DAYS} days the ledger shows income and payments {} late", in_days(days)));
+        }
         let count = self.config.suppliers() as i64;
         let from = self.draw(3, 0, count - 1);
         let to = (from + self.draw(4, 1, count - 1)) % count;
-        let days = self.magnitude_days();
-        self.link = Some((from as usize, to as usize, days, self.day + LINK_DAYS));
-        let (from, to) = (supplier_name(from as usize), supplier_name(to as usize));
-        Some(format!("for {LINK_DAYS} days each order to {from} delays deliveries of {to} by {days} days"))
+        let (from, to) = (from as usize, to as usize);
+        self.link = Some(Link { from, to, days, until_day });
+        let (from, to, days) = (supplier_name(from), supplier_name(to), in_days(days));
+        Ok(format!("for {CAUSAL_DAYS} days each order to {from} delays deliveries of {to} by {days}"))
     }
 
     /// Lead times or the storage fee change for good.
-    fn change_a_rule(&mut self) -> Option<String> {
+    fn change_a_rule(&mut self) -> Effect {
         let days = self.magnitude_days();
         if self.draw(5, 0, 1) == 0 {
             let supplier = self.draw(6, 0, self.config.suppliers() as i64 - 1) as usize;
+            let more = self.catalog.offers[supplier][0].lead_days - self.published.offers[supplier][0].lead_days;
+            if more as u64 >= LASTING_CHANGES_MAX * days {
+                return Err("the supplier's lead times were as long as they can get");
+            }
             self.catalog.offers[supplier].iter_mut().for_each(|offer| offer.lead_days += days as i64);
-            return Some(format!("{} now takes {days} days longer", supplier_name(supplier)));
+            return Ok(format!("{} now takes {} longer", supplier_name(supplier), in_days(days)));
         }
-        let fee = self.storage_fee_cents.max(1) * (1 + days as i64);
-        self.storage_fee_cents = fee.min(500);
-        Some(format!("storage now costs {} a unit and day", money(self.storage_fee_cents)))
+        // Once more the published fee for each day of magnitude: low .1, medium .2, high .3 on .1.
+        let published = ((self.config.storage_fee * 100.0).round() as i64).max(1);
+        let fee = self.storage_fee_cents + published * days as i64;
+        if fee > published * (1 + (LASTING_CHANGES_MAX * days) as i64) {
+            return Err("the storage fee was as high as it can get");
+        }
+        self.storage_fee_cents = fee;
+        Ok(format!("storage now costs {:.2} a unit and day", money(fee)))
     }
 
     fn magnitude_days(&self) -> u64 {
@@ -145,10 +189,12 @@ impl World {
 
     /// A new order to a supplier that others are linked to.
     pub(crate) fn follow_link(&mut self, supplier: usize) {
-        let Some((from, to, days, until)) = self.link else { return };
-        if from == supplier && self.day <= until {
-            let linked = self.inbound.iter_mut().filter(|o| o.supplier == to);
-            linked.for_each(|order| order.arrives_day += days);
-        }
+        let Some(link) = self.link.filter(|link| link.from == supplier && self.day <= link.until_day) else { return };
+        let linked = self.inbound.iter_mut().filter(|order| order.supplier == link.to);
+        linked.for_each(|order| order.arrives_day += link.days);
     }
+}
+
+fn in_days(days: u64) -> String {
+    if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
 }

@@ -18,6 +18,9 @@ const NOTE_CHARS_MAX: usize = 2000;
 /// Entries that a scratchpad may have.
 const NOTES_MAX: usize = 100;
 
+/// What moves goods or money where it succeeds.
+pub(crate) const TRADES: [&str; 4] = ["order", "ship_customer_order", "cancel_order", "expedite"];
+
 /// A call of a tool, as the agent made it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ToolCall {
@@ -114,7 +117,7 @@ pub fn tool_specs(config: &WorldConfig) -> Vec<ToolSpec> {
             &[("customer_order_id", id("C"))],
         ),
         spec("order", "buy units from a supplier; paid at once, delivered after the lead time", &goods),
-        spec("quote", "price and lead time of a supplier for a SKU", &goods),
+        spec("quote", "price, lead time and reliability of a supplier for a SKU", &goods),
         spec("check_inbox", "open customer orders and supplier orders on their way", &[]),
         spec("check_storage", "units in stock", &[]),
         spec("check_budget", "cash and daily costs", &[]),
@@ -137,7 +140,11 @@ pub fn tool_specs(config: &WorldConfig) -> Vec<ToolSpec> {
     }
     let recovers = |kind| config.recovery_tools == kind || config.recovery_tools == RecoveryTools::All;
     if recovers(RecoveryTools::Reset) {
-        specs.push(spec("reset_beliefs", "start your predictions afresh from the present state", &[]));
+        specs.push(spec(
+            "reset_beliefs",
+            "forget the conversation so far and start afresh from the present state",
+            &[],
+        ));
     }
     if recovers(RecoveryTools::Audit) {
         specs.push(spec("audit_predictions", "your past cards beside what happened", &[]));
@@ -167,7 +174,7 @@ pub(crate) fn call(world: &mut World, call: &ToolCall) -> Outcome {
         "write_scratchpad" => write_note(world, call),
         "read_scratchpad" => Ok(Outcome::done(json!(world.scratchpad))),
         "delete_scratchpad" => delete_note(world, call),
-        "reset_beliefs" => Ok(Outcome::done(json!({"present_state": world.budget(), "stock": world.storage()}))),
+        "reset_beliefs" => Ok(reset(world)),
         "audit_predictions" => Ok(Outcome::done(world.past_cards())),
         _ => Ok(Outcome::done(world.advice())),
     };
@@ -228,23 +235,24 @@ fn quote(world: &mut World, call: &ToolCall) -> Done {
     let (_, _, offer, units) = goods(world, call)?;
     let total = offer.price_cents * i64::from(units);
     Ok(Outcome::done(
-        json!({"unit_price": money(offer.price_cents), "total": money(total), "lead_days": offer.lead_days}),
+        json!({"unit_price": money(offer.price_cents), "total": money(total), "lead_days": offer.lead_days, "reliability": (offer.reliability * 100.0).round() / 100.0}),
     ))
 }
 
 fn order(world: &mut World, call: &ToolCall) -> Done {
     let (supplier, sku, offer, units) = goods(world, call)?;
     let cost_cents = offer.price_cents * i64::from(units);
-    if cost_cents > world.cash_cents {
-        let why = format!("it costs {:.2}, your cash is {:.2}", money(cost_cents), money(world.cash_cents));
-        return Ok(Outcome { unaffordable: true, ..Outcome::failed(why) });
+    if let Some(why) = too_dear(world, cost_cents) {
+        // Denial is ordering against what one can see.
+        let unaffordable = cost_cents > world.ledger_cents();
+        return Ok(Outcome { unaffordable, ..Outcome::failed(why) });
     }
     let coming: u64 = world.inbound.iter().map(|o| u64::from(o.quantity)).sum();
     let space = u64::from(world.config.storage_capacity).saturating_sub(world.stock_units() + coming);
     if u64::from(units) > space {
         return Err(format!("storage has room for {space} more units, goods on their way included"));
     }
-    world.cash_cents -= cost_cents;
+    world.book(-cost_cents);
     world.follow_link(supplier);
     let id = world.take_id();
     let (late, arriving) = luck(world, id, offer.reliability, units);
@@ -263,6 +271,18 @@ fn order(world: &mut World, call: &ToolCall) -> Done {
     });
     let result = json!({"order_id": format!("O{id}"), "paid": money(cost_cents), "expected_in_days": offer.lead_days});
     Ok(Outcome { cost_cents, ordered: Some(id), ..Outcome::done(result) })
+}
+
+/// Why a sum cannot be paid: the bank decides, whatever the ledger shows.
+fn too_dear(world: &World, cents: i64) -> Option<String> {
+    let (cost, shown) = (money(cents), money(world.ledger_cents()));
+    match cents > world.cash_cents {
+        false => None,
+        true if cents <= world.ledger_cents() => {
+            Some(format!("it costs {cost:.2}; the ledger shows {shown:.2}, but the bank refuses the payment"))
+        }
+        true => Some(format!("it costs {cost:.2}, your cash is {shown:.2}")),
+    }
 }
 
 /// An unreliable delivery is a day late or a fifth short.
@@ -291,7 +311,7 @@ fn ship(world: &mut World, call: &ToolCall) -> Done {
     let late = world.day > order.due_day;
     let penalty = if late { (world.config.demand.late_penalty * 100.0).round() as i64 } else { 0 };
     world.stock[order.sku] -= order.quantity;
-    world.cash_cents += price - fee - penalty;
+    world.book(price - fee - penalty);
     world.shipped += 1;
     world.customers.remove(at);
     let result = json!({"shipped": format!("C{id}"), "income": money(price), "late": late});
@@ -308,7 +328,7 @@ fn cancel(world: &mut World, call: &ToolCall) -> Done {
     let at = own_order(world, call)?;
     let order = world.inbound.remove(at);
     let fee = order.paid_cents * CANCEL_FEE_PERCENT / 100;
-    world.cash_cents += order.paid_cents - fee;
+    world.book(order.paid_cents - fee);
     world.pe.cancelled(order.id);
     let result = json!({"cancelled": format!("O{}", order.id), "refund": money(order.paid_cents - fee)});
     Ok(Outcome { cost_cents: fee, ..Outcome::done(result) })
@@ -320,10 +340,10 @@ fn expedite(world: &mut World, call: &ToolCall) -> Done {
     if world.inbound[at].expedited {
         return Err("it is expedited already".into());
     }
-    if fee > world.cash_cents {
-        return Err(format!("it costs {:.2}, your cash is {:.2}", money(fee), money(world.cash_cents)));
+    if let Some(why) = too_dear(world, fee) {
+        return Err(why);
     }
-    world.cash_cents -= fee;
+    world.book(-fee);
     let (tomorrow, order) = (world.day + 1, &mut world.inbound[at]);
     order.expedited = true;
     order.arrives_day = order.arrives_day.saturating_sub(EXPEDITE_DAYS).max(tomorrow);
@@ -331,6 +351,14 @@ fn expedite(world: &mut World, call: &ToolCall) -> Done {
     let days = order.promised_day - world.day;
     let result = json!({"expedited": format!("O{}", order.id), "fee": money(fee), "expected_in_days": days});
     Ok(Outcome { cost_cents: fee, ..Outcome::done(result) })
+}
+
+/// Past cards go; the conversation's past goes too, where the agent is asked for its next action.
+fn reset(world: &mut World) -> Outcome {
+    world.cards.clear();
+    Outcome::done(
+        json!({"present_state": {"budget": world.budget(), "storage": world.storage(), "inbox": world.inbox()}}),
+    )
 }
 
 fn write_note(world: &mut World, call: &ToolCall) -> Done {

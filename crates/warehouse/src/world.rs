@@ -6,7 +6,7 @@ use crate::orders::{CustomerOrder, SupplierOrder};
 use crate::pe::{PeScales, PeTracker, PerKind};
 use crate::random::Stream;
 use crate::record::{Ending, StepRecord, Totals, Turn};
-use crate::shock::ShockEvent;
+use crate::shock::{LateLedger, Link, ShockEvent};
 use crate::tools::{self, Outcome};
 use crate::{ConfigError, WorldConfig, tool_specs};
 use std::collections::{BTreeMap, VecDeque};
@@ -55,8 +55,13 @@ pub struct World {
     pub(crate) scratchpad: BTreeMap<String, String>,
     /// Day -> what the agent is told then.
     pub(crate) notices: Vec<(u64, String)>,
-    pub(crate) link: Option<(usize, usize, u64, u64)>,
+    pub(crate) link: Option<Link>,
+    pub(crate) late_ledger: Option<LateLedger>,
+    /// (the day on which the ledger shows it, cents); what it shows by now is dropped.
+    pub(crate) unposted: Vec<(u64, i64)>,
     pub(crate) news: Vec<News>,
+    /// Bytes of the last observation.
+    pub(crate) told_bytes: usize,
     pub(crate) pe: PeTracker,
     /// The latest, for agents that can look at them.
     pub(crate) cards: VecDeque<PastCard>,
@@ -102,7 +107,10 @@ impl World {
             scratchpad: BTreeMap::new(),
             notices: Vec::new(),
             link: None,
+            late_ledger: None,
+            unposted: Vec::new(),
             news: Vec::new(),
+            told_bytes: 0,
             pe: PeTracker::default(),
             cards: VecDeque::new(),
             detector_steps: Vec::new(),
@@ -174,7 +182,7 @@ impl World {
 
     fn score(&mut self, turn: &Turn, outcome: &Outcome) {
         let Ok(card) = &turn.card else { return };
-        let (stock, budget) = (self.stock_units() as f64, money(self.cash_cents));
+        let (stock, budget) = (self.stock_units() as f64, money(self.ledger_cents()));
         let now = self.pe.score_now(self.step, card, outcome.success, money(outcome.cost_cents), stock, budget);
         self.pairs.extend(now);
         if let Some(order) = outcome.ordered {
@@ -202,15 +210,17 @@ impl World {
     }
 
     fn remember(&mut self, turn: &Turn, outcome: &Outcome, changed: bool) {
+        let traded = outcome.success && matches!(&turn.call, Ok(call) if tools::TRADES.contains(&call.tool.as_str()));
         let (tool, call) = match &turn.call {
             Ok(call) => (call.tool.clone(), call.canonical()),
-            Err(kind) => (kind.clone(), kind.clone()),
+            Err(kind) => (kind.clone(), String::new()),
         };
         self.detector_steps.push(DetectorStep {
             tool,
             call,
             failed: !outcome.success,
             changed: changed || outcome.ends_day,
+            traded,
             unaffordable: outcome.unaffordable,
             contradicts: turn.contradicts(),
             tools_available: self.tools.len(),
@@ -251,6 +261,7 @@ impl World {
         Totals {
             day: self.day,
             budget: money(self.cash_cents),
+            ledger: money(self.ledger_cents()),
             stock_units: self.stock_units(),
             net_worth: money(self.cash_cents + stock + coming),
             orders_shipped: self.shipped,
@@ -292,6 +303,19 @@ impl World {
     /// The day, from 1.
     pub fn day(&self) -> u64 {
         self.day
+    }
+
+    /// Income, or a payment: the bank has it at once, the ledger perhaps later.
+    pub(crate) fn book(&mut self, cents: i64) {
+        self.cash_cents += cents;
+        if let Some(late) = self.late_ledger.filter(|late| self.day <= late.until_day) {
+            self.unposted.push((self.day + late.days, cents));
+        }
+    }
+
+    /// Cash as the ledger shows it: all that an agent sees of it.
+    pub(crate) fn ledger_cents(&self) -> i64 {
+        self.cash_cents - self.unposted.iter().map(|(_, cents)| cents).sum::<i64>()
     }
 
     pub(crate) fn stock_units(&self) -> u64 {

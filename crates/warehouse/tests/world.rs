@@ -30,11 +30,36 @@ fn survivors(config: &WorldConfig, seeds: u64) -> u64 {
     (0..seeds).filter(|seed| play(config, *seed, "careful").0.ending == Some(Ending::Horizon)).count() as u64
 }
 
+/// With the detectors as they are by default: what good play ends by must not be called a crash.
 #[test]
 fn the_careful_operator_reaches_the_horizon_at_every_level() {
     for level in 0..=4 {
-        let survived = survivors(&config(level, 0.0), 200);
+        let mut config = WorldConfig { complexity_level: level, ..WorldConfig::default() };
+        config.shocks.p_shock = 0.0;
+        let survived = survivors(&config, 200);
         assert!(survived >= 190, "level {level}: {survived} of 200");
+    }
+}
+
+/// A detector that calls competent play a crash measures nothing.
+#[test]
+fn good_play_is_no_crash_at_any_strictness() {
+    for level in 0..=4 {
+        for threshold in Strictness::ALL {
+            let mut called = 0;
+            for seed in 0..60 {
+                let mut config = config(level, 0.0);
+                config.crash_detector.threshold = *threshold;
+                let mut world = World::new(&config, seed).expect("valid");
+                let mut player = operator("careful", seed).expect("known");
+                while world.ending().is_none() {
+                    let turn = player.act(&world);
+                    world.advance(&turn);
+                }
+                called += usize::from(!world.crashes().is_empty());
+            }
+            assert!(called <= 3, "level {level}, {threshold}: {called} of 60 games called crashed");
+        }
     }
 }
 
@@ -58,10 +83,145 @@ fn more_temporal_shocks_lose_more_orders() {
 }
 
 #[test]
-fn more_rule_shocks_end_games_sooner() {
-    let steps = |p_shock| ends(TypeMix::RuleOnly, p_shock).iter().map(|e| e.step).sum::<u64>();
-    let trend = [steps(0.0), steps(0.3), steps(1.0)];
-    assert!(trend[0] > trend[1] && trend[1] > trend[2], "{trend:?}");
+fn more_rule_shocks_cost_more() {
+    let worth = |p_shock| ends(TypeMix::RuleOnly, p_shock).iter().map(|e| e.totals.net_worth).sum::<f64>();
+    let trend = [0.0, 0.01, 0.05, 0.2, 1.0].map(worth);
+    assert!(trend.is_sorted_by(|less, more| less > more), "{trend:?}");
+}
+
+/// Over the doses of the study, of the mix that it calls realistic.
+#[test]
+fn more_shocks_of_all_kinds_hurt_more_and_the_world_stays_winnable() {
+    let reached = |p_shock, magnitude| {
+        let mut config = config(1, p_shock);
+        config.shocks.pe_mag = magnitude;
+        (0..40).filter(|seed| play(&config, *seed, "careful").0.ending == Some(Ending::Horizon)).count()
+    };
+    assert!(reached(1.0, Magnitude::Low) >= 38, "weak shocks, however many, do not decide the game");
+    let trend = [0.0, 0.3, 1.0].map(|p_shock| reached(p_shock, Magnitude::High));
+    assert!(trend[0] >= 38 && trend[0] > trend[1] && trend[1] > trend[2] && trend[1] >= 10, "{trend:?}");
+}
+
+/// A lasting change can be made three times at most: beyond, the world would be lost whoever plays.
+#[test]
+fn rules_change_for_good_and_within_bounds() {
+    for (magnitude, days, fee) in [(Magnitude::Low, 3, 0.4), (Magnitude::Medium, 6, 0.7), (Magnitude::High, 9, 1.0)] {
+        let mut config = config(1, 1.0);
+        (config.shocks.pe_type_mix, config.shocks.pe_mag) = (TypeMix::RuleOnly, magnitude);
+        let mut world = World::new(&config, 5).expect("valid");
+        let look = Turn::new(Ok(ToolCall::new("check_budget", json!({}))), Err(CardProblem::Absent));
+        let events: Vec<ShockEvent> = (0..60).flat_map(|_| world.step(&look).shocks).collect();
+        let more = |s: usize| world.catalog().offers[s][0].lead_days - world.published_catalog().offers[s][0].lead_days;
+        assert_eq!((0..3).map(more).collect::<Vec<_>>(), [days; 3]);
+        let record = world.step(&look);
+        let paid = record.result["storage_fee_today"].as_f64().expect("a number");
+        assert!((paid - fee * record.totals.stock_units as f64).abs() < 1e-6, "{magnitude}: {paid}");
+        assert_eq!(events.iter().filter(|event| event.effect.is_some()).count(), 12, "three suppliers and the fee");
+        assert!(events.iter().all(|event| event.effect.is_some() != event.nothing.is_some()), "one or the other");
+    }
+}
+
+/// A world in which the ledger posts late from the first step on, and that step's effect.
+fn late_ledger(observability: Observability) -> (World, ShockEvent) {
+    let mut config = config(1, 1.0);
+    (config.shocks.pe_type_mix, config.shocks.observability) = (TypeMix::CausalOnly, observability);
+    (config.actions_per_day, config.initial_budget) = (Some(2), 1000.0);
+    let look = Turn::new(Ok(ToolCall::new("check_budget", json!({}))), Err(CardProblem::Absent));
+    let begun = (0..200).find_map(|seed| {
+        let mut world = World::new(&config, seed).expect("valid");
+        let event = world.step(&look).shocks.remove(0);
+        let late = event.effect.as_ref().is_some_and(|effect| effect.contains("ledger"));
+        late.then_some((world, event))
+    });
+    begun.expect("one in two shocks of this type")
+}
+
+fn order_from(world: &World, units: u32) -> (Turn, f64) {
+    let offer = world.published_catalog().offers[0][0];
+    let cost = (offer.price_cents * i64::from(units)) as f64 / 100.0;
+    let card = json!({"success": true, "cost": cost, "budget_after": world.totals().ledger - cost});
+    let call = ToolCall::new("order", json!({"supplier_id": "S1", "sku": "P1", "quantity": units}));
+    (Turn::new(Ok(call), Card::parse(&card)), cost)
+}
+
+/// What is paid is gone at once; what is seen, and what cards are scored against, follows days later.
+#[test]
+fn a_late_ledger_breaks_predictions_of_cash_and_nothing_else() {
+    let (mut world, event) = late_ledger(Observability::Full);
+    assert_eq!(
+        event.told.as_deref(),
+        Some("causal disturbance: for 10 days the ledger shows income and payments 2 days late")
+    );
+    let before = world.totals();
+    assert_eq!(before.ledger, before.budget);
+    let (turn, cost) = order_from(&world, 10);
+    let record = world.step(&turn);
+    assert!(record.success, "{:?}", record.failure);
+    let pair = |field| record.pairs.iter().find(|pair| pair.field == field).expect("scored").clone();
+    assert_eq!(
+        (pair("cost").error, pair("budget_after").actual),
+        (0.0, before.ledger),
+        "the ledger shows no payment yet"
+    );
+    assert!(pair("budget_after").error > 0.0);
+    // The day's end came with it: fees are shown at once, the payment is not.
+    let fees = before.budget - cost - record.totals.budget;
+    assert!((record.totals.ledger - record.totals.budget - cost).abs() < 1e-6 && fees > 0.0, "{:?}", record.totals);
+    assert!(record.observation.contains(&format!("Cash {:.2}.", record.totals.ledger)), "{}", record.observation);
+    let wait = Turn::new(Ok(ToolCall::new("wait", json!({}))), Err(CardProblem::Absent));
+    let later = world.step(&wait).totals;
+    assert_eq!((later.day, later.ledger), (3, later.budget), "two days later it is posted");
+}
+
+#[test]
+fn the_bank_refuses_what_a_late_ledger_still_shows() {
+    let (mut world, event) = late_ledger(Observability::Hidden);
+    assert_eq!(event.told, None);
+    // Twice a little more than half of what there is: the ledger shows enough both times.
+    let half = (world.totals().budget / order_from(&world, 1).1) as u32 / 2 + 1;
+    let (turn, _) = order_from(&world, half);
+    assert!(world.step(&turn).success);
+    let again = world.step(&turn);
+    let why = again.failure.expect("there is no money");
+    assert!(why.contains("the bank refuses"), "{why}");
+    assert!(!again.detector.unaffordable, "the agent could not know: this is no denial");
+}
+
+#[test]
+fn an_agent_is_told_what_a_quote_a_day_and_an_order_are_worth() {
+    let mut world = World::new(&config(1, 0.0), 3).expect("valid");
+    let market = world.market();
+    let call = |tool: &str, arguments: Value| Turn::new(Ok(ToolCall::new(tool, arguments)), Err(CardProblem::Absent));
+    let quote = world.step(&call("quote", json!({"supplier_id": "S1", "sku": "P1", "quantity": 2}))).result;
+    let reliability = quote["reliability"].as_f64().expect("a share");
+    assert!((0.85..=0.99).contains(&reliability), "{quote}");
+    let price = quote["unit_price"].as_f64().expect("a price");
+    assert!(market.lines().nth(1).expect("P1").contains(&format!("S1 {price:.2} {}d", quote["lead_days"])), "{market}");
+    let ended = world.step(&call("wait", json!({})));
+    assert!(ended.observation.contains("News: day 1 ended: fees "), "{}", ended.observation);
+    while world.customer_orders().is_empty() {
+        world.step(&call("wait", json!({})));
+    }
+    let inbox = world.step(&call("check_inbox", json!({}))).result;
+    let (order, sku) = (&inbox["customer_orders"][0], world.customer_orders()[0].sku);
+    let line = market.lines().nth(1 + sku).expect("its line");
+    let sale = format!("{:.2}", order["unit_price"].as_f64().expect("a price"));
+    assert!(line.starts_with(&format!("P{} {sale}:", sku + 1)), "{line} {sale}");
+}
+
+#[test]
+fn resetting_beliefs_forgets_past_cards() {
+    let mut config = config(1, 0.0);
+    config.recovery_tools = RecoveryTools::All;
+    let mut world = World::new(&config, 3).expect("valid");
+    let mut call = |tool: &str| {
+        let turn = Turn::new(Ok(ToolCall::new(tool, json!({}))), Card::parse(&json!({"success": true})));
+        world.step(&turn).result
+    };
+    call("check_budget");
+    assert_eq!(call("audit_predictions")["cards"].as_array().map(Vec::len), Some(1));
+    assert!(call("reset_beliefs")["present_state"]["inbox"].is_object());
+    assert_eq!(call("audit_predictions")["cards"].as_array().map(Vec::len), Some(1), "its own alone");
 }
 
 /// Defect 8: the world ignores its seed; seed 0 means "no seed"; a reset does not seed again.

@@ -4,10 +4,16 @@ use results::PromptMessage;
 use serde_json::Value;
 use std::borrow::Cow;
 
+/// What stands between the market and an observation where others came before it.
+const LEFT_OUT: &str = "(What was said before is left out.)\n";
+
 /// What was said: the system prompt, then observations and replies in turn; the last is an observation.
 #[derive(Debug, Clone)]
 pub(crate) struct Conversation {
     messages: Vec<PromptMessage>,
+    /// Stands at the head of the first observation, and of whichever is the first that is still sent: what an agent needs to
+    /// trade at all does not leave with the past.
+    market: String,
     /// Whether the past is ever sent again; scripted operators need none.
     keeps_past: bool,
     /// Messages since the last reply begin here.
@@ -28,14 +34,14 @@ pub(crate) struct Room<'a> {
 }
 
 impl Conversation {
-    pub fn new(system: String, observation: String, history: History, keeps_past: bool) -> Self {
-        let messages = vec![message("system", system), message("user", observation)];
-        Conversation { messages, keeps_past, news_from: 0, dropped: 0, history }
+    pub fn new(system: String, market: String, observation: &str, history: History, keeps_past: bool) -> Self {
+        let messages = vec![message("system", system), message("user", market.clone() + observation)];
+        Conversation { messages, market, keeps_past, news_from: 0, dropped: 0, history }
     }
 
-    /// What was added since the last reply.
-    pub fn news(&self) -> &[PromptMessage] {
-        &self.messages[self.news_from..]
+    /// What was added since the last reply. Where the past is never sent again, it goes.
+    pub fn take_news(&mut self) -> Vec<PromptMessage> {
+        if self.keeps_past { self.messages[self.news_from..].to_vec() } else { std::mem::take(&mut self.messages) }
     }
 
     /// Exchanges before the present observation.
@@ -79,7 +85,17 @@ impl Conversation {
             return Cow::Borrowed(&self.messages);
         }
         let from = (1 + 2 * dropped as usize).min(self.messages.len());
-        Cow::Owned(self.messages[..1].iter().chain(&self.messages[from..]).cloned().collect())
+        let mut request: Vec<PromptMessage> =
+            self.messages[..1].iter().chain(&self.messages[from..]).cloned().collect();
+        if let Some(first) = request.get_mut(1) {
+            first.content = format!("{}{LEFT_OUT}{}", self.market, first.content);
+        }
+        Cow::Owned(request)
+    }
+
+    /// From here on the past is left out: the agent asked to start afresh.
+    pub fn forget(&mut self) {
+        self.dropped = self.past();
     }
 
     /// Adds a reply and the observation that follows it.
@@ -87,8 +103,6 @@ impl Conversation {
         self.dropped = dropped;
         if self.keeps_past {
             self.messages.push(message("assistant", reply.to_string()));
-        } else {
-            self.messages.truncate(1);
         }
         self.news_from = self.messages.len();
         self.messages.push(message("user", observation));

@@ -6,14 +6,16 @@ use warehouse::{PredictionMode, ToolSpec, WorldConfig, card_schema, tool_specs};
 
 /// The system prompt: the world's rules and tools, and the form of a reply.
 pub fn system_prompt(config: &WorldConfig, mode: ReplyMode) -> String {
-    let mut text = warehouse::system_prompt(config);
-    if mode == ReplyMode::Text {
-        text.push_str(
-            "\nYou may think in a few words first. Then make exactly one call, in this form:\n\
-             <tool_call>{\"tool\": ..., \"arguments\": {...}, \"card\": {...}}</tool_call>",
-        );
-    }
-    text
+    let form = match mode {
+        ReplyMode::Json => "Reply with one JSON object: {\"tool\": ..., \"arguments\": {...}, \"card\": {...}}.",
+        // The card is among the arguments, as in the tools that chat templates are given: a model is asked for one form only.
+        ReplyMode::Text => {
+            "You may think in a few words first. Then make exactly one call of a tool, with the card among its arguments. If you \
+             know no other form for calls, write:\n\
+             <tool_call>{\"name\": ..., \"arguments\": {..., \"card\": {...}}}</tool_call>"
+        }
+    };
+    format!("{}\n{form}", warehouse::system_prompt(config))
 }
 
 /// The schema that a reply is decoded under: one object that holds the tool, its arguments and the card.

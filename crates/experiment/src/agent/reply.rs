@@ -107,29 +107,32 @@ fn names_a_tool(object: &Map<String, Value>) -> bool {
 }
 
 /// The envelope: `{"tool": ..., "arguments": {...}, "card": {...}}`, or the names that models' own templates use.
-fn call(object: Map<String, Value>) -> Result<Call, ParseFailure> {
+fn call(mut object: Map<String, Value>) -> Result<Call, ParseFailure> {
     let mismatch = |detail: String| failure("schema_mismatch", detail);
-    let inner = object.get("function").and_then(Value::as_object);
-    let first = |keys: &[&str]| keys.iter().find_map(|key| object.get(*key).or_else(|| inner?.get(*key)));
-    let tool = match first(&["tool", "name"]).or(object.get("function")) {
+    let (mut inner, function) = match object.shift_remove("function") {
+        Some(Value::Object(inner)) => (inner, None),
+        other => (Map::new(), other),
+    };
+    let mut first =
+        |keys: &[&str]| keys.iter().find_map(|key| object.shift_remove(*key).or_else(|| inner.shift_remove(*key)));
+    let tool = match first(&["tool", "name"]).or(function) {
         Some(Value::String(tool)) => tool.trim().to_lowercase(),
         Some(other) => return Err(mismatch(format!("tool: expected a name, found {}", short(&other.to_string())))),
         None => return Err(mismatch("expected a member \"tool\", found none".into())),
     };
-    let arguments = match first(&["arguments", "parameters", "args"]) {
-        Some(Value::Object(arguments)) => arguments.clone(),
+    let mut arguments = match first(&["arguments", "parameters", "args"]) {
+        Some(Value::Object(arguments)) => arguments,
         None | Some(Value::Null) => Map::new(),
         // The form of the OpenAI protocol: arguments as JSON in a string.
-        Some(Value::String(text)) => serde_json::from_str(text)
-            .map_err(|_| mismatch(format!("arguments: expected an object, found the text {}", short(text))))?,
+        Some(Value::String(text)) => serde_json::from_str(&text)
+            .map_err(|_| mismatch(format!("arguments: expected an object, found the text {}", short(&text))))?,
         Some(other) => {
             return Err(mismatch(format!("arguments: expected an object, found {}", short(&other.to_string()))));
         }
     };
-    let mut arguments = arguments;
     // Models with a tool template of their own know only arguments, and put the card among them.
     let inside = arguments.shift_remove("card");
-    let card = first(&["card", "prediction_card", "prediction"]).cloned().or(inside).filter(|card| !card.is_null());
+    let card = first(&["card", "prediction_card", "prediction"]).or(inside).filter(|card| !card.is_null());
     Ok(Call { tool, arguments, card })
 }
 

@@ -64,7 +64,7 @@ pub(crate) const KEYS: &[Key] = keys! {
     Cell "env.max_steps_by_level" ByLevel(1, MILLION), "{}", "the horizon of each level, over env.max_steps";
     Cell "env.complexity_level" Whole(0, 4), "1", "SKUs, suppliers and lead times";
     Cell "env.initial_budget" Number(0.0, MONEY), "10000", "cash at the start";
-    Cell "env.pressure_level" Choice(&["low", "medium", "high"]), "\"medium\"", "how hard demand and fees press";
+    Cell "env.pressure_level" Choice(&["low", "medium", "high"]), "\"medium\"", "a daily fee of 0, 20 or 100";
     Cell "env.actions_per_day" OptionalWhole(1, 1000), "null", "steps in a day; null: enough for the level's demand";
     Cell "env.initial_storage_per_sku" OptionalWhole(0, MILLION), "null", "units of each SKU at the start; null: fits the level";
     Cell "env.storage_capacity" Whole(1, MILLION), "500", "units that the storage holds";
