@@ -80,6 +80,10 @@ fn options(name: &str, tasks: &ModelTasks, site: &Site, places: &Places<'_>) -> 
 }
 
 const BEFORE: &str = r#"
+# From the first moment on: a signal that finds no trap ends the job, and nothing would requeue it.
+child= asked=
+trap 'asked=1; [ -z "$child" ] || kill -USR1 "$child" 2>/dev/null' USR1 TERM
+
 task=$((${VENDOMINI_TASK_OFFSET:-0} + ${SLURM_ARRAY_TASK_ID:-0}))
 job=$SLURM_JOB_ID
 [ -n "${SLURM_ARRAY_JOB_ID:-}" ] && job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
@@ -94,26 +98,28 @@ echo "task $task: job $job on $(hostname), start ${SLURM_RESTART_COUNT:-0}, $tim
 "#;
 
 const AFTER: &str = r#"child=$!
-# Every step is on disk before the next one begins, so ending the program loses at most the step in flight.
-trap 'kill -USR1 "$child" 2>/dev/null' USR1 TERM
+[ -z "$asked" ] || kill -USR1 "$child" 2>/dev/null
+# Every step is on disk before the next one begins, so ending the program loses at most the step in flight. A trapped signal
+# ends `wait` before the program.
 wait "$child"
 code=$?
-# A trapped signal ends wait before the program.
 while kill -0 "$child" 2>/dev/null; do
   wait "$child"
   code=$?
 done
 echo "task $task: ended with $code"
 
-# 124: time is short. 130, 138, 143: asked to stop.
+# 124: time is short. 129, 130, 138, 143: asked to stop.
 case $code in
-  124 | 130 | 138 | 143) ;;
+  124 | 129 | 130 | 138 | 143) ;;
   *) exit "$code" ;;
 esac
-# Whoever cancelled the job wants no more of it.
-if scontrol show job "$job" | grep -q 'JobState=CANCELLED'; then
-  exit "$code"
-fi
+case $(scontrol show job "$job" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p' | head -n 1) in
+  # Whoever cancelled the job wants no more of it.
+  CANCELLED) exit "$code" ;;
+  # Slurm has requeued it by itself: preempted, or by an administrator.
+  PENDING | REQUEUED) exit "$code" ;;
+esac
 "#;
 
 const REQUEUE: &str = r#"scontrol requeue "$job"
