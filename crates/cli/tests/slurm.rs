@@ -217,6 +217,40 @@ fn what_was_cancelled_stays_so_until_it_is_submitted_again() {
 
 #[test]
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
+fn a_task_whose_time_is_short_requeues_itself() {
+    let Some(cluster) = Cluster::start("time", 1001) else { return };
+    let config = cluster.experiment(4, 20_000);
+    // A minute, of which 4 s are for runs.
+    cluster.submitted(&config, "hours_max: 0.016\nsignal_lead_s: 56\n", &["--tasks", "1"]);
+    cluster.until_empty();
+    let logs = cluster.logs();
+    assert!(logs.contains("task 0: ended with 124") && logs.contains("start 1,"), "{logs}");
+    cluster.complete(&config, 8);
+}
+
+#[test]
+#[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
+fn a_node_that_goes_down_loses_nothing_and_a_second_submission_does_no_harm() {
+    let Some(cluster) = Cluster::start("node down", 1001) else { return };
+    let config = cluster.experiment(4, 20_000);
+    cluster.submitted(&config, "", &["--tasks", "2"]);
+    cluster.until_in_the_middle();
+    let node = cluster.said("sinfo", &["-h", "-o", "%n"]);
+    let update = |state: &str| {
+        let (name, state) = (format!("NodeName={}", node.trim()), format!("State={state}"));
+        cluster.said("scontrol", &["update", &name, &state, "Reason=test"]);
+    };
+    update("DOWN");
+    cluster.until("jobs go on on a node that is down", || !cluster.said("squeue", &["-h", "-t", "R"]).contains(' '));
+    assert!(cluster.status()["done"].as_u64() < Some(8), "the runs are too short for this test");
+    update("RESUME");
+    cluster.submitted(&config, "", &["--tasks", "2"]);
+    cluster.until_empty();
+    cluster.complete(&config, 8);
+}
+
+#[test]
+#[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn where_requeueing_is_forbidden_a_successor_goes_on() {
     let Some(cluster) = Cluster::start("successor", 1001) else { return };
     let config = cluster.experiment(1, 20_000);

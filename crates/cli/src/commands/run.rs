@@ -2,13 +2,16 @@ use crate::args::RunArgs;
 use crate::failure::Failure;
 use crate::provider::Engines;
 use experiment::{Config, Event, RunOptions, Summary, run_experiment};
-use results::Provenance;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use results::{Journal, Provenance, ResultsError};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use watch::{Seat, Stage, Watch};
 
 /// Runs in flight unless told.
 pub(crate) const JOBS_DEFAULT: usize = 4;
+/// Longer than a claim of another host lives without a sign of life (120 s).
+const HELD_WAIT: Duration = Duration::from_secs(150);
 
 /// `vendomini run`: an experiment from its configuration to its closing table.
 pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
@@ -27,13 +30,14 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         runs_max: args.max_runs,
         accept_mixed: false,
         model: args.model.clone(),
-        end: args.time_left_s.map(|s| std::time::Instant::now() + std::time::Duration::from_secs(s)),
+        end: args.time_left_s.map(|s| std::time::Instant::now() + Duration::from_secs(s)),
+        held_wait: if args.shared { HELD_WAIT } else { Duration::ZERO },
         provenance: provenance(),
     };
-    let teller = Teller::new(watch);
-    let summary =
-        run_experiment(&config, &models, &options, &|event: &Event| teller.tell(event), &|| watch.cancelled())?;
+    let teller = Teller::new(watch, &options.folder);
+    let ended = run_experiment(&config, &models, &options, &|event: &Event| teller.tell(event), &|| watch.cancelled());
     teller.finish();
+    let summary = ended?;
     close(&summary, &options, watch);
     Ok(match summary.exit_code() {
         69 if args.shared => 0,
@@ -76,9 +80,10 @@ fn close(summary: &Summary, options: &RunOptions, watch: &Watch) {
     });
 }
 
-/// Turns what happens into stages, a bar and lines.
+/// Turns what happens into stages, a bar and lines, and into the process's journal.
 struct Teller<'a> {
     watch: &'a Watch,
+    folder: &'a Path,
     state: Mutex<State>,
 }
 
@@ -91,15 +96,44 @@ struct State {
     runs_done: usize,
     reply_tokens: u64,
     replies_since: Option<std::time::Instant>,
+    journal: Option<Journal>,
 }
 
 impl<'a> Teller<'a> {
-    fn new(watch: &'a Watch) -> Self {
-        Teller { watch, state: Mutex::default() }
+    fn new(watch: &'a Watch, folder: &'a Path) -> Self {
+        Teller { watch, folder, state: Mutex::default() }
+    }
+
+    /// Nothing rests on the journal: where it cannot be written, that is told once, and runs go on.
+    fn write_down(&self, state: &mut State, event: &Event) {
+        let written = match (event, state.journal.as_mut()) {
+            (Event::Planned { .. }, None) => {
+                let begun = Journal::begin(self.folder, state.steps_total, state.runs_total as u64);
+                begun.map(|journal| state.journal = Some(journal))
+            }
+            (Event::RunStarted { run_id, replayed, .. }, Some(journal)) => journal.started(run_id, *replayed),
+            (Event::StepDone(step), Some(journal)) => journal.step(&step.run_id, step.reply_tokens),
+            (Event::RunFinished { record }, Some(journal)) => journal.finished(&record.run_id),
+            (Event::RunFailed { run_id, .. }, Some(journal)) => journal.failed(run_id),
+            _ => Ok(()),
+        };
+        self.keep_journal(state, written);
+    }
+
+    fn keep_journal(&self, state: &mut State, written: Result<(), ResultsError>) {
+        if let Err(error) = written {
+            state.journal = None;
+            self.watch.note(format!("status will not know how fast this process is: {error}"));
+        }
     }
 
     fn tell(&self, event: &Event) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.count(&mut state, event);
+        self.write_down(&mut state, event);
+    }
+
+    fn count(&self, state: &mut State, event: &Event) {
         match event {
             Event::Planned { counts, done, left } => {
                 state.runs_total = *left;
@@ -107,7 +141,7 @@ impl<'a> Teller<'a> {
                 self.watch
                     .note(format!("{} runs of {} cells: {done} done before, {left} left", counts.runs, counts.cells));
                 if *left > 0 && counts.models.is_empty() {
-                    self.begin(&mut state);
+                    self.begin(state);
                 }
             }
             Event::ModelOpening { name, runs } => {
@@ -116,7 +150,7 @@ impl<'a> Teller<'a> {
             }
             Event::ModelOpened { info, .. } => {
                 self.watch.note(format!("model identity {}, kernels {}", info.identity, info.kernel_set));
-                self.begin(&mut state);
+                self.begin(state);
             }
             Event::StepDone(step) => {
                 state.steps_done += 1;
@@ -139,6 +173,7 @@ impl<'a> Teller<'a> {
                 self.watch.note(format!("run {run_id} goes on after {replayed} steps (attempt {attempt})"));
             }
             Event::RunStarted { .. } => {}
+            Event::Waiting => self.watch.beat(),
             Event::Note { text } => self.watch.note(text.clone()),
         }
     }
@@ -154,6 +189,10 @@ impl<'a> Teller<'a> {
     }
 
     fn finish(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).running = None;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.running = None;
+        if let Some(written) = state.journal.as_mut().map(Journal::ended) {
+            self.keep_journal(&mut state, written);
+        }
     }
 }

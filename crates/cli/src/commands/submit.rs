@@ -222,6 +222,7 @@ fn prepare(config: &Config, args: &SubmitArgs, folder: &Path, jobs: usize) -> Re
         accept_mixed: false,
         model: None,
         end: None,
+        held_wait: std::time::Duration::ZERO,
         provenance: provenance(),
     };
     experiment::prepare_experiment(config, &models, &options)?;

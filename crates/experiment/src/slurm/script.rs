@@ -114,11 +114,16 @@ case $code in
   124 | 129 | 130 | 138 | 143) ;;
   *) exit "$code" ;;
 esac
-case $(scontrol show job "$job" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p' | head -n 1) in
-  # Whoever cancelled the job wants no more of it.
-  CANCELLED) exit "$code" ;;
-  # Slurm has requeued it by itself: preempted, or by an administrator.
-  PENDING | REQUEUED) exit "$code" ;;
+about=$(scontrol show job "$job")
+case $about in
+  *JobState=RUNNING*) ;;
+  # Preempted or requeued by Slurm itself.
+  *JobState=PENDING* | *JobState=REQUEUED*) exit "$code" ;;
+  # Slurm is ending the job, and COMPLETING hides why: preempted, out of time, or else cancelled by somebody who wants no more of it.
+  *)
+    preempted=$(sed -n 's/.*PreemptTime=\([0-9][^ ]*\).*/\1/p' <<<"$about" | head -n 1)
+    [ -n "$preempted" ] || [ "$(date +%s)" -ge "$end_s" ] || exit "$code"
+    ;;
 esac
 "#;
 
