@@ -2,8 +2,10 @@
 //! VendoMini experiment on it.
 
 mod args;
+mod cards;
 mod commands;
 mod failure;
+mod needs;
 mod output;
 mod provider;
 mod session;
