@@ -15,6 +15,9 @@ pub struct Cli {
     /// Say nothing on stderr but errors
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// Lines instead of bars and the dashboard, also on a terminal
+    #[arg(long, global = true)]
+    pub plain: bool,
 }
 
 /// The commands.

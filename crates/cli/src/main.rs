@@ -21,7 +21,7 @@ use watch::Watch;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.supervision() {
-        Some(limits) if !supervise::is_worker() => ExitCode::from(supervise::supervise(limits, cli.quiet)),
+        Some(limits) if !supervise::is_worker() => ExitCode::from(supervise::supervise(limits, cli.quiet, cli.plain)),
         Some(_) => work(cli.command),
         None => answer(cli.command),
     }

@@ -1,12 +1,12 @@
 use crate::args::RunArgs;
 use crate::failure::Failure;
 use crate::provider::Engines;
-use experiment::{Config, Event, RunOptions, Summary, run_experiment};
+use experiment::{Config, Event, RunOptions, StepFigures, Summary, run_experiment};
 use results::{Journal, Provenance, ResultsError};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use watch::{Seat, Stage, Watch};
+use watch::{Figures, RunFigures, Seat, Stage, Watch};
 
 /// Runs in flight unless told.
 pub(crate) const JOBS_DEFAULT: usize = 4;
@@ -130,6 +130,7 @@ impl<'a> Teller<'a> {
     fn tell(&self, event: &Event) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.count(&mut state, event);
+        self.watch.figures(|figures| show(figures, event));
         self.write_down(&mut state, event);
     }
 
@@ -194,5 +195,58 @@ impl<'a> Teller<'a> {
         if let Some(written) = state.journal.as_mut().map(Journal::ended) {
             self.keep_journal(&mut state, written);
         }
+    }
+}
+
+/// What an event changes in the view of the experiment.
+fn show(figures: &mut Figures, event: &Event) {
+    match event {
+        Event::Planned { counts, done, left } => {
+            (figures.runs_total, figures.runs_done) = (counts.runs as u64, *done as u64);
+            figures.steps_max = counts.steps_max * *left as u64 / counts.runs.max(1) as u64;
+            figures.model = "scripted operators".to_owned();
+        }
+        Event::ModelOpening { name, .. } => {
+            figures.model.clone_from(name);
+            figures.tiers.clear();
+        }
+        Event::RunStarted { run_id, replayed, steps_max, .. } => {
+            let run = RunFigures { step: *replayed, steps_max: *steps_max, ..RunFigures::default() };
+            figures.steps_spared += replayed;
+            figures.runs.insert(run_id.clone(), run);
+        }
+        Event::StepDone(step) => show_step(figures, step),
+        Event::RunFinished { record } => {
+            figures.runs_done += 1;
+            if let Some(run) = figures.runs.remove(&record.run_id) {
+                figures.steps_spared += run.steps_max.saturating_sub(run.step);
+            }
+        }
+        Event::RunFailed { run_id, .. } => {
+            figures.failures += 1;
+            // The next attempt takes its steps from the record: they count once.
+            figures.steps_max += figures.runs.remove(run_id).map_or(0, |run| run.step);
+        }
+        Event::RunHeld { .. } => figures.held += 1,
+        Event::ModelOpened { .. } | Event::Waiting | Event::Note { .. } => {}
+    }
+}
+
+fn show_step(figures: &mut Figures, step: &StepFigures) {
+    figures.steps += 1;
+    figures.prompt_tokens += step.prompt_tokens;
+    figures.cached_prompt_tokens += step.cached_prompt_tokens;
+    figures.reply_tokens += step.reply_tokens;
+    figures.parse_failures += u64::from(step.parse_failure.is_some());
+    if let Some(pe) = step.pe {
+        (figures.pe_sum, figures.pe_steps) = (figures.pe_sum + pe, figures.pe_steps + 1);
+    }
+    for kind in &step.crashes {
+        *figures.crashes.entry(kind.clone()).or_default() += 1;
+    }
+    if let Some(run) = figures.runs.get_mut(&step.run_id) {
+        run.step = step.step;
+        run.pe = step.pe.or(run.pe);
+        run.crashes += step.crashes.len() as u64;
     }
 }

@@ -52,10 +52,10 @@ pub fn run(args: &SubmitArgs) -> Result<u8, Failure> {
             .map(|()| 0);
     }
     // Before anything is written: without Slurm nothing is left behind.
-    let array_size_max = slurm::array_size_max()?;
+    let (array_size_max, submit_jobs_max) = limits(&site)?;
     let queued = slurm::queue()?.len();
     prepare(&config, args, &folder, jobs)?;
-    let mut room = site.submit_jobs_max.map_or(usize::MAX, |most| most.saturating_sub(queued));
+    let mut room = submit_jobs_max.map_or(usize::MAX, |most| most.saturating_sub(queued));
     for (tasks, (path, text)) in arrays.iter().zip(&scripts) {
         write_script(path, text)?;
         let cut = chunks(tasks.tasks, array_size_max, room);
@@ -63,15 +63,23 @@ pub fn run(args: &SubmitArgs) -> Result<u8, Failure> {
         room -= submitted;
         cut.into_iter().try_for_each(|chunk| submit(&folder, &tasks.model, path, chunk))?;
         if submitted < tasks.tasks {
-            let (left, most) = (tasks.tasks - submitted, site.submit_jobs_max.unwrap_or(0));
+            let (left, most) = (tasks.tasks - submitted, submit_jobs_max.unwrap_or(0));
             output::line(&format!(
-                "{}: {left} tasks are not submitted: submit_jobs_max is {most}. The tasks that run do all runs; the same line submits more later",
+                "{}: {left} tasks are not submitted: {most} jobs may be submitted (MaxSubmitJobs). The tasks that run do all runs; the same line submits more later",
                 tasks.model
             ))?;
         }
     }
     output::line(&format!("vendomini status {} says how far it is", folder.display()))?;
     Ok(0)
+}
+
+/// MaxArraySize and MaxSubmitJobs: what the cluster says, and what the site's file says, whichever is less.
+fn limits(site: &Site) -> Result<(usize, Option<usize>), Failure> {
+    let cluster = slurm::limits(site.account.as_deref(), site.qos.as_deref())?;
+    let array_size = site.array_size_max.map_or(cluster.array_size, |most| most.min(cluster.array_size));
+    let submit_jobs = [cluster.submit_jobs, site.submit_jobs_max].into_iter().flatten().min();
+    Ok((array_size, submit_jobs))
 }
 
 fn plan(
@@ -114,15 +122,22 @@ fn scripts(
     folder: &Path,
 ) -> Result<Vec<(PathBuf, String)>, Failure> {
     let program = std::env::current_exe().map_err(|e| Failure::io("where is this program", &e))?;
-    let (config_file, jobs) = (absolute(&args.config)?, folder.join("slurm"));
+    let (config_file, jobs, submissions) = (absolute(&args.config)?, folder.join("slurm"), folder.join(SUBMISSIONS));
     // `run` puts the experiment's folder into it again.
     let out = folder.parent().unwrap_or(folder).to_path_buf();
     let one = |(at, tasks): (usize, &ModelTasks)| {
         let model: String =
             tasks.model.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
         let path = jobs.join(format!("{at}-{}.sbatch", model.trim_start_matches(['.', '-'])));
-        let places =
-            Places { program: &program, config: &config_file, out: &out, jobs: &jobs, script: &path, sets: &args.set };
+        let places = Places {
+            program: &program,
+            config: &config_file,
+            out: &out,
+            jobs: &jobs,
+            script: &path,
+            submissions: &submissions,
+            sets: &args.set,
+        };
         let text = script(config.name(), tasks, site, &places);
         (path, text)
     };

@@ -6,7 +6,9 @@
 //! comes back.
 
 mod console;
+mod dashboard;
 mod ending;
+mod pane;
 mod worker;
 
 pub use worker::{connect, is_worker};
@@ -39,7 +41,7 @@ enum Happening {
 }
 
 /// Runs this program again as a worker with the same arguments, and returns its exit code.
-pub fn supervise(limits: Limits, quiet: bool) -> u8 {
+pub fn supervise(limits: Limits, quiet: bool, plain: bool) -> u8 {
     let (send, happenings) = sync_channel(QUEUE_MESSAGES);
     let started = worker::spawn().and_then(|(mut child, pipe)| {
         listen_for_signals(send.clone())?;
@@ -49,7 +51,7 @@ pub fn supervise(limits: Limits, quiet: bool) -> u8 {
         Ok(child)
     });
     match started {
-        Ok(child) => Supervisor::new(child, limits, quiet).run(&happenings),
+        Ok(child) => Supervisor::new(child, limits, Console::new(quiet, plain)).run(&happenings),
         Err(error) => {
             eprintln!("vendomini: cannot start the worker process: {error}. Is /proc or /dev/fd mounted?");
             exit::SOFTWARE
@@ -127,11 +129,11 @@ struct Stopping {
 }
 
 impl Supervisor {
-    fn new(child: Child, limits: Limits, quiet: bool) -> Self {
+    fn new(child: Child, limits: Limits, console: Console) -> Self {
         Supervisor {
             child,
             judge: Judge::new(limits),
-            console: Console::new(quiet),
+            console,
             began: Instant::now(),
             seen: Snapshot::default(),
             failed: None,

@@ -13,6 +13,8 @@ pub struct Places<'a> {
     pub jobs: &'a Path,
     /// The script itself: a successor is submitted from it.
     pub script: &'a Path,
+    /// Where submissions are written down, a line each.
+    pub submissions: &'a Path,
     /// `--set` of the configuration.
     pub sets: &'a [String],
 }
@@ -48,8 +50,21 @@ pub fn script(name: &str, tasks: &ModelTasks, site: &Site, places: &Places<'_>) 
         places.sets.iter().map(|set| format!(" \\\n  --set {}", quoted(set))).collect::<String>(),
     );
     text += AFTER;
-    text += if site.requeue { REQUEUE } else { SUCCESSOR };
-    text
+    match site.requeue {
+        true => text + REQUEUE,
+        false => text + &successor(tasks, places),
+    }
+}
+
+/// The end of a script where requeueing is forbidden: another job of the same kind goes on.
+fn successor(tasks: &ModelTasks, places: &Places<'_>) -> String {
+    let json = |text: &str| quoted(&serde_json::Value::from(text).to_string());
+    format!(
+        "model_json={}\nscript_json={}\nsubmissions={}\n{SUCCESSOR}",
+        json(&tasks.model),
+        json(&places.script.display().to_string()),
+        path(places.submissions)
+    )
 }
 
 fn options(name: &str, tasks: &ModelTasks, site: &Site, places: &Places<'_>) -> Vec<String> {
@@ -130,8 +145,11 @@ esac
 const REQUEUE: &str = r#"scontrol requeue "$job"
 "#;
 
-const SUCCESSOR: &str = r#"# This site forbids requeueing: another job of the same kind goes on.
-sbatch --parsable --array="${SLURM_ARRAY_TASK_ID:-0}" --export=ALL "$script"
+const SUCCESSOR: &str = r#"successor=$(sbatch --parsable --array="${SLURM_ARRAY_TASK_ID:-0}" --export=ALL "$script") || exit
+echo "task $task: job $successor goes on"
+# So that `status` knows it.
+printf '{"job":%s,"model":%s,"offset":%s,"tasks":1,"script":%s,"submitted_unix_s":%s}\n' "${successor%%;*}" "$model_json" \
+  "$task" "$script_json" "$(date +%s)" >>"$submissions"
 "#;
 
 fn path(path: &Path) -> String {
