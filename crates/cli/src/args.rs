@@ -15,6 +15,9 @@ pub struct Cli {
     /// Say nothing on stderr but errors
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// Lines instead of bars and the dashboard, also on a terminal
+    #[arg(long, global = true)]
+    pub plain: bool,
 }
 
 /// The commands.
@@ -275,6 +278,18 @@ pub struct FetchArgs {
 pub struct DoctorArgs {
     /// Look for this model too, and say what would stop its load
     pub model: Option<String>,
+    /// Look for everything that this experiment needs, as `submit` does: nodes have no internet
+    #[arg(long = "for", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// With --for: where nodes find models, and what they have, in YAML
+    #[arg(long, value_name = "FILE", requires = "config")]
+    pub site: Option<PathBuf>,
+    /// With --for: change one key of the configuration
+    #[arg(long, value_name = "KEY=VALUE", requires = "config")]
+    pub set: Vec<String>,
+    /// With --for: runs in flight on one loaded model
+    #[arg(long, short = 'j', value_name = "N", requires = "config")]
+    pub jobs: Option<usize>,
     /// Print one JSON document on stdout
     #[arg(long)]
     pub json: bool,

@@ -17,18 +17,32 @@ pub fn find(args: &PlacementArgs, checkpoint: &Checkpoint, watch: &Watch) -> Res
     let _stage = watch.enter(Stage::Probe);
     let devices = args.devices.as_deref().map_or(Ok(DeviceSpec::Found), DeviceSpec::parse)?;
     let mut machine = match &args.machine {
-        Some(file) => {
-            let name = file.display().to_string();
-            let text = std::fs::read_to_string(file)
-                .map_err(|e| Failure::new(exit::NO_INPUT, format!("machine file {name}: {e}")))?;
-            Machine::from_yaml(&name, &text)?
-        }
+        Some(file) => described(file)?,
         None => probe(&Roots::system(), largest_shard(checkpoint), &devices)?,
     };
     if let Some(typed) = devices.typed() {
         machine.gpus = typed;
     }
     Ok(machine)
+}
+
+/// The machine that a file describes.
+///
+/// # Errors
+/// 2 or 66.
+pub fn described(file: &Path) -> Result<Machine, Failure> {
+    let name = file.display().to_string();
+    let text =
+        std::fs::read_to_string(file).map_err(|e| Failure::new(exit::NO_INPUT, format!("machine file {name}: {e}")))?;
+    Ok(Machine::from_yaml(&name, &text)?)
+}
+
+/// This machine, for a checkpoint.
+///
+/// # Errors
+/// 69.
+pub fn probed(checkpoint: &Checkpoint) -> Result<Machine, Failure> {
+    Ok(probe(&Roots::system(), largest_shard(checkpoint), &DeviceSpec::Found)?)
 }
 
 /// This machine, with the rates of its memory and of the checkpoint's disk.
@@ -38,7 +52,7 @@ pub fn find(args: &PlacementArgs, checkpoint: &Checkpoint, watch: &Watch) -> Res
 pub fn measured(checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failure> {
     let mut machine = {
         let _stage = watch.enter(Stage::Probe);
-        probe(&Roots::system(), largest_shard(checkpoint), &DeviceSpec::Found)?
+        probed(checkpoint)?
     };
     measure(&mut machine, checkpoint, watch)?;
     Ok(machine)

@@ -2,10 +2,12 @@
 //! VendoMini experiment on it.
 
 mod args;
+mod cards;
 mod commands;
 mod failed_rungs;
 mod failure;
 mod machine;
+mod needs;
 mod output;
 mod provider;
 mod session;
@@ -16,7 +18,7 @@ use args::{Cli, Command};
 use clap::Parser;
 use failure::Failure;
 use std::process::ExitCode;
-use supervise::Voice;
+use supervise::{Console, Voice};
 use watch::Watch;
 
 fn main() -> ExitCode {
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
                 (_, Command::Plan(_) | Command::Doctor(_)) => Voice::Notes,
                 _ => Voice::Stages,
             };
-            ExitCode::from(supervise::supervise(limits, voice))
+            ExitCode::from(supervise::supervise(limits, Console::new(voice, cli.plain)))
         }
         Some(_) => work(cli.command),
         None => answer(cli.command),

@@ -18,7 +18,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use text::{ChatTemplate, Message, Tokenizer};
-use watch::Watch;
+use watch::{TierFigures, Watch};
 
 /// How often a waiting run looks whether it is still wanted.
 const POLL: Duration = Duration::from_millis(50);
@@ -89,9 +89,21 @@ impl ProviderFactory for Engines<'_> {
         let checkpoint = self.checkpoint(&model.name).map_err(other)?;
         args.placement.context = Some(checkpoint.config.max_positions.min(model.context_length as usize));
         let session = session::bring_up(&args, self.watch).map_err(other)?;
+        self.watch.figures(|figures| figures.tiers = tiers(&session));
         let provider = EngineProvider::new(session, args.placement.concurrency, self.watch);
         Ok(Arc::new(provider.map_err(other)?))
     }
+}
+
+/// Memory of the tiers that the model uses.
+fn tiers(session: &Session) -> Vec<TierFigures> {
+    let tiers = session.loaded.report.tiers.iter().map(|tier| TierFigures {
+        tier: tier.tier.to_string(),
+        weights_bytes: tier.weights_bytes,
+        kv_bytes: tier.kv_bytes,
+        activations_bytes: tier.activations_bytes,
+    });
+    tiers.filter(|tier| tier.weights_bytes + tier.kv_bytes + tier.activations_bytes > 0).collect()
 }
 
 fn other(failure: Failure) -> ProviderError {

@@ -67,15 +67,51 @@ fn listen(from: Option<impl Read + Send + 'static>) -> Result<Receiver<std::io::
     Ok(words)
 }
 
-/// MaxArraySize of the cluster.
+/// What the cluster says of its limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// MaxArraySize, which bounds the index.
+    pub array_size: usize,
+    /// MaxSubmitJobs of this user's associations and their QOS, the least; none where accounting does not say.
+    pub submit_jobs: Option<usize>,
+}
+
+/// Asks the cluster. Where there is no accounting, `scontrol` alone answers.
 ///
 /// # Errors
 /// 69.
-pub fn array_size_max() -> Result<usize, Failure> {
+pub fn limits(account: Option<&str>, qos: Option<&str>) -> Result<Limits, Failure> {
     let settings = call("scontrol", &["show".into(), "config".into()])?;
-    let line = settings.lines().find_map(|line| line.trim().strip_prefix("MaxArraySize"));
-    let number = line.and_then(|rest| rest.trim_start_matches([' ', '=']).trim().parse().ok());
-    number.ok_or_else(|| Failure::new(exit::UNAVAILABLE, "scontrol show config names no MaxArraySize"))
+    let array_size = setting(&settings, "MaxArraySize").and_then(|number| number.parse().ok());
+    let array_size =
+        array_size.ok_or_else(|| Failure::new(exit::UNAVAILABLE, "scontrol show config names no MaxArraySize"))?;
+    let accounting = setting(&settings, "AccountingStorageType").is_some_and(|kind| kind.ends_with("slurmdbd"));
+    let submit_jobs = if accounting { submit_jobs_max(account, qos)? } else { None };
+    Ok(Limits { array_size, submit_jobs })
+}
+
+/// The value of a line `Key = value`.
+fn setting<'a>(settings: &'a str, key: &str) -> Option<&'a str> {
+    settings.lines().find_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('=').map(str::trim))
+}
+
+fn submit_jobs_max(account: Option<&str>, qos: Option<&str>) -> Result<Option<usize>, Failure> {
+    let user = call("id", &["-un".into()])?;
+    let mut associations: Vec<String> =
+        ["-nP", "show", "assoc", "format=MaxSubmitJobs,GrpSubmitJobs"].map(String::from).into();
+    associations.push(format!("user={}", user.trim()));
+    associations.extend(account.map(|account| format!("account={account}")));
+    let mut said = call("sacctmgr", &associations)?;
+    if let Some(qos) = qos {
+        let format = "format=MaxSubmitJobsPU,GrpSubmitJobs".to_owned();
+        said += &call("sacctmgr", &["-nP".into(), "show".into(), "qos".into(), qos.into(), format])?;
+    }
+    Ok(least(&said))
+}
+
+/// The least number in sacctmgr's fields; an empty one is no limit, and -1 is what an older Slurm calls none.
+fn least(said: &str) -> Option<usize> {
+    said.split(['|', '\n']).filter_map(|field| field.trim().parse().ok()).min()
 }
 
 /// A job of ours that Slurm knows: one task of an array.
@@ -107,4 +143,24 @@ pub fn queue() -> Result<Vec<Job>, Failure> {
             job(line).ok_or_else(|| Failure::new(exit::UNAVAILABLE, format!("squeue says what we cannot read: {line}")))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_told_apart_from_those_that_begin_alike() {
+        let said = "MaxArraySizeOfOthers    = 7\nMaxArraySize            = 1001\nAccountingStorageType   = accounting_storage/slurmdbd\n";
+        assert_eq!(setting(said, "MaxArraySize"), Some("1001"));
+        assert_eq!(setting(said, "AccountingStorageType"), Some("accounting_storage/slurmdbd"));
+        assert_eq!(setting(said, "MaxJobCount"), None);
+    }
+
+    #[test]
+    fn the_least_of_all_limits_counts_and_an_empty_field_is_none() {
+        assert_eq!(least("500|\n|200\n"), Some(200));
+        assert_eq!(least("|\n-1|\n"), None);
+        assert_eq!(least(""), None);
+    }
 }

@@ -20,6 +20,7 @@ fn main() {
             accept_mixed: false,
             model: None,
             end: None,
+            held_wait: std::time::Duration::ZERO,
             provenance: results::Provenance::default(),
         };
         let (begun, on_core) = (Instant::now(), on_core_s());

@@ -62,6 +62,8 @@ pub enum Event {
         /// Who.
         owner: String,
     },
+    /// Nothing is left but runs that other processes hold; these are watched.
+    Waiting,
     /// A line for people.
     Note {
         /// The line.

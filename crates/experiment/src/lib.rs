@@ -21,6 +21,7 @@ mod error;
 mod estimate;
 mod events;
 mod grid;
+mod held;
 mod identity;
 mod likeness;
 mod limits;

@@ -4,22 +4,25 @@ use crate::config::Config;
 use crate::error::{ConfigProblem, ExperimentError};
 use crate::events::{Event, EventSink};
 use crate::grid::{PlannedRun, scripted_info};
+use crate::held::{Found, Held};
 use crate::identity;
 use crate::limits::{Limits, Meter};
 use crate::provider::{ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo};
 use crate::remote::RemoteProvider;
 use crate::run::{RunEnd, Stage, perform};
-use results::{ClosingRow, ExperimentRecord, ModelRecord, Provenance, SCHEMA_VERSION, Store};
+use results::{ClosingRow, ExperimentRecord, ModelRecord, Owner, Provenance, SCHEMA_VERSION, Store};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Stands for a model where runs need none.
 pub const SCRIPTED: &str = "scripted";
 
 /// Attempts that fail one after the other, none succeeding, before the command gives up on all runs.
 const FAILURES_IN_A_ROW_MAX: usize = 24;
+/// Between two looks for a run that can be taken.
+const IDLE: Duration = Duration::from_millis(200);
 
 /// How an experiment is carried out. Changes no row.
 pub struct RunOptions {
@@ -35,6 +38,9 @@ pub struct RunOptions {
     pub model: Option<String>,
     /// Take no further step after this instant: what is left is for another command.
     pub end: Option<Instant>,
+    /// When nothing but runs of other processes is left: how long these are watched, to take over from one that is lost. A claim
+    /// of another host counts as given up after 120 s without a sign of life.
+    pub held_wait: Duration,
     /// Version, git commit and host; the rest is filled in.
     pub provenance: Provenance,
 }
@@ -285,7 +291,7 @@ impl Group<'_> {
             meter: self.meter,
         };
         let (threads, factors) = (self.options.jobs.clamp(1, runs.len().max(1)), self.config.factors());
-        let desk = Desk::new(runs, self.config.whole("experiment.retries"), self.options.runs_max, summary);
+        let desk = Desk::new(runs, self.config.whole("experiment.retries"), self.options, summary);
         std::thread::scope(|scope| {
             for worker in 0..threads {
                 let (desk, stage, factors) = (&desk, &stage, &factors);
@@ -316,10 +322,19 @@ struct Desk {
     state: Mutex<DeskState>,
     retries: u64,
     runs_max: Option<usize>,
+    here: Owner,
+}
+
+/// What a thread finds at the desk.
+enum Next {
+    Run(PlannedRun, u64),
+    Wait,
+    Nothing,
 }
 
 struct DeskState {
     queue: VecDeque<(PlannedRun, u64)>,
+    held: Held,
     summary: Summary,
     /// Runs in flight.
     flying: usize,
@@ -330,37 +345,70 @@ struct DeskState {
 }
 
 impl Desk {
-    fn new(runs: Vec<PlannedRun>, retries: u64, runs_max: Option<usize>, summary: &Summary) -> Self {
+    fn new(runs: Vec<PlannedRun>, retries: u64, options: &RunOptions, summary: &Summary) -> Self {
         let queue = runs.into_iter().map(|run| (run, 0)).collect();
         let state = DeskState {
             queue,
+            held: Held::new(options.held_wait),
             summary: summary.clone(),
             flying: 0,
             failures_in_a_row: 0,
             again: BTreeMap::new(),
             error: None,
         };
-        Desk { state: Mutex::new(state), retries, runs_max }
+        Desk { state: Mutex::new(state), retries, runs_max: options.runs_max, here: Owner::here() }
     }
 
     fn work(&self, stage: &Stage<'_>, factors: &[String]) {
-        while let Some((run, tries)) = self.next(stage) {
-            let end = perform(stage, &run);
-            self.note(stage, factors, run, tries, end);
+        loop {
+            match self.next(stage) {
+                Next::Run(run, tries) => {
+                    let end = perform(stage, &run);
+                    self.note(stage, factors, run, tries, end);
+                }
+                Next::Wait => std::thread::sleep(IDLE),
+                Next::Nothing => return,
+            }
         }
     }
 
-    fn next(&self, stage: &Stage<'_>) -> Option<(PlannedRun, u64)> {
+    fn next(&self, stage: &Stage<'_>) -> Next {
         let mut state = self.lock();
         let limited = stage.meter.reached().is_some();
         let enough = self.runs_max.is_some_and(|most| state.summary.done_now + state.flying >= most);
         let hopeless = state.failures_in_a_row >= FAILURES_IN_A_ROW_MAX;
         if (stage.cancelled)() || state.error.is_some() || enough || hopeless || limited {
-            return None;
+            return Next::Nothing;
         }
-        let next = state.queue.pop_front()?;
-        state.flying += 1;
-        Some(next)
+        let next = match state.queue.pop_front() {
+            Some((run, tries)) => Next::Run(run, tries),
+            None => self.of_others(stage, &mut state),
+        };
+        state.flying += usize::from(matches!(next, Next::Run(..)));
+        next
+    }
+
+    /// Looks whether one of the runs that others hold has become free.
+    fn of_others(&self, stage: &Stage<'_>, state: &mut DeskState) -> Next {
+        match state.held.look(stage.store, &self.here) {
+            Ok(Found::Free(run, tries)) => Next::Run(run, tries),
+            Ok(Found::Done) => {
+                state.summary.done_before += 1;
+                Next::Wait
+            }
+            Ok(Found::Wait) => {
+                // To wait for other processes is no stall; a run of ours that is stuck is one.
+                if state.flying == 0 {
+                    stage.sink.event(&Event::Waiting);
+                }
+                Next::Wait
+            }
+            Ok(Found::Nothing) => Next::Nothing,
+            Err(error) => {
+                state.error.get_or_insert(error.into());
+                Next::Nothing
+            }
+        }
     }
 
     fn note(
@@ -386,8 +434,9 @@ impl Desk {
                 Event::Note { text: format!("run {run_id} was done by another process meanwhile") }
             }
             Ok(RunEnd::Held(owner)) => {
-                state.summary.held.push((run_id.clone(), owner.to_string()));
-                Event::RunHeld { run_id, owner: owner.to_string() }
+                let who = owner.to_string();
+                state.held.add(run, tries, owner);
+                Event::RunHeld { run_id, owner: who }
             }
             Ok(RunEnd::Failed(reason)) => {
                 state.failures_in_a_row += 1;
@@ -431,6 +480,9 @@ impl Desk {
             let reason = state.again.remove(&run_id).unwrap_or_default();
             state.summary.failed.push((run_id, reason));
         }
+        let DeskState { held, summary: ours, .. } = &mut state;
+        let others = std::mem::replace(held, Held::new(Duration::ZERO)).into_runs();
+        ours.held.extend(others.map(|held| (held.run.run_id, held.owner.to_string())));
         state.summary.closing.sort_by(|a, b| (&a.cell, &a.run).cmp(&(&b.cell, &b.run)));
         *summary = state.summary;
         match state.error {

@@ -90,6 +90,10 @@ impl Claim {
     /// Asks for the run in `folder`, which must exist.
     pub(crate) fn take(folder: &Path, owner: &Owner) -> Result<ClaimOutcome, ResultsError> {
         let path = folder.join("claim");
+        // A look costs one read; asking in vain costs four changes to the folder, and many processes ask for the same runs.
+        if let Some(who) = Claim::holder(folder, owner)? {
+            return Ok(ClaimOutcome::Held(who));
+        }
         // Each turn either takes the claim or removes a dead one; a third turn means that others are doing the same.
         for _ in 0..3 {
             if create(&path, owner)? {
@@ -104,6 +108,14 @@ impl Claim {
         Ok(match holder(&path, owner)? {
             Holder::Alive(who) => ClaimOutcome::Held(who),
             _ => ClaimOutcome::Held(Owner { host: "another host".into(), ..owner.clone() }),
+        })
+    }
+
+    /// Who works on the run in `folder`, as far as can be seen from `here`.
+    pub(crate) fn holder(folder: &Path, here: &Owner) -> Result<Option<Owner>, ResultsError> {
+        Ok(match holder(&folder.join("claim"), here)? {
+            Holder::Alive(who) => Some(who),
+            Holder::None | Holder::Dead(_) => None,
         })
     }
 

@@ -67,6 +67,11 @@ impl RunFolder {
         Claim::take(&self.path, owner)
     }
 
+    /// Who works on the run, as far as can be seen from `here`; a process that is gone does not.
+    pub fn held_by(&self, here: &Owner) -> Result<Option<Owner>, ResultsError> {
+        Claim::holder(&self.path, here)
+    }
+
     /// Begins an attempt that no other process writes to.
     pub fn begin(&self, claim: Claim) -> Result<AttemptWriter, ResultsError> {
         let last = self.attempts()?.last().copied().unwrap_or(0);

@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/experiment.json                   resolved configuration and provenance; a folder belongs to one configuration
 //! <root>/models/<name>.json                the model, dtype and kernel set that the first process used
+//! <root>/journals/<process>.jsonl         what each process did and when: tells how fast things go
 //! <root>/runs/<ab>/<run_id>/
 //!     claim                                who works on the run now
 //!     steps.<attempt>.jsonl                one row a step; every attempt writes a file of its own
@@ -23,6 +24,8 @@ mod experiment;
 mod export;
 mod fold;
 mod folder;
+mod journal;
+mod pace;
 mod parquet_sheet;
 mod raw;
 mod row;
@@ -39,6 +42,8 @@ pub use experiment::{ExperimentRecord, ModelRecord, Provenance};
 pub use export::{ExportSummary, Format, Table, export};
 pub use fold::RunTotals;
 pub use folder::{Attempt, Failure, RunFolder};
+pub use journal::{Counts, Deed, Entry, Journal, journals};
+pub use pace::Pace;
 pub use raw::Raw;
 pub use row::{PairRow, ParseFailure, PromptMessage, SimilarityRow, StepRow};
 pub use run::{CrashRecord, RowsRecord, RunRecord, Timing};

@@ -60,7 +60,7 @@ pub enum Message {
     /// Something happened.
     Event(Event),
     /// What all threads are doing; sent several times a second, also when nothing moves.
-    Heartbeat(Snapshot),
+    Heartbeat(Box<Snapshot>),
     /// The worker ends with an error; its exit code and what to print.
     Failed {
         /// The process's exit code.

@@ -16,12 +16,14 @@
 //! ```
 
 mod event;
+mod figures;
 mod judge;
 mod seat;
 mod snapshot;
 mod stage;
 
 pub use event::{Event, Message};
+pub use figures::{Figures, RunFigures, TierFigures};
 pub use judge::{Judge, Limits, Verdict};
 pub use seat::Seat;
 pub use snapshot::{SeatView, Snapshot};
@@ -55,6 +57,7 @@ struct Board {
     bytes_done: u64,
     items_done: u64,
     detail: String,
+    figures: Option<Figures>,
     seats: Vec<Arc<Slot>>,
 }
 
@@ -128,6 +131,11 @@ impl Watch {
         self.board().detail = text.into();
     }
 
+    /// Changes the figures of the experiment that runs; there are none before the first call.
+    pub fn figures(&self, change: impl FnOnce(&mut Figures)) {
+        change(self.board().figures.get_or_insert_default());
+    }
+
     /// A seat for a thread that works; it is given back when dropped.
     pub fn seat(&self, thread: &str) -> Seat {
         let slot = Arc::new(Slot::new(thread));
@@ -174,6 +182,7 @@ impl Watch {
             items_done: board.items_done,
             items_total: board.items_total,
             detail: board.detail.clone(),
+            figures: board.figures.clone(),
             seats: board.seats.iter().map(|slot| slot.view()).collect(),
         }
     }

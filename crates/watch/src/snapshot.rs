@@ -1,4 +1,4 @@
-use crate::Stage;
+use crate::{Figures, Stage};
 use serde::{Deserialize, Serialize};
 
 /// What a process is doing at one instant.
@@ -20,6 +20,9 @@ pub struct Snapshot {
     pub items_total: u64,
     /// A few words beside the bar.
     pub detail: String,
+    /// The experiment that runs, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
     /// Every thread that works.
     pub seats: Vec<SeatView>,
 }

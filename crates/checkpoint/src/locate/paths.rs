@@ -1,5 +1,6 @@
 //! Where models may be.
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Where models may be: a value, so that tests and machine descriptions can make their own.
@@ -16,7 +17,12 @@ impl SearchPaths {
     /// The places that the environment names: `VENDOMINI_CACHE`, `HF_HUB_CACHE`, `HF_HOME`, then the defaults below the home
     /// folder, then the working folder.
     pub fn from_env() -> Self {
-        let folder = |key: &str| env::var_os(key).filter(|v| !v.is_empty()).map(PathBuf::from);
+        SearchPaths::from_variables(&|key| env::var_os(key))
+    }
+
+    /// The same with another environment, such as that of a job that is yet to be submitted.
+    pub fn from_variables(variable: &dyn Fn(&str) -> Option<OsString>) -> Self {
+        let folder = |key: &str| variable(key).filter(|v| !v.is_empty()).map(PathBuf::from);
         let home = folder("HOME");
         let user_cache = folder("XDG_CACHE_HOME").or(home.map(|home| home.join(".cache")));
         let below = |name: &str| user_cache.as_ref().map(|cache| cache.join(name));

@@ -1,10 +1,14 @@
+use super::run::JOBS_DEFAULT;
 use crate::args::DoctorArgs;
+use crate::cards::{CardsSeen, cards_seen};
 use crate::failure::Failure;
 use crate::machine;
+use crate::needs::{self, Need};
 use crate::output;
 use checkpoint::{Checkpoint, SearchPaths};
 use device::cpu::KernelSet;
 use device::probe::{DeviceSpec, Roots, probe};
+use experiment::Config;
 use placement::{Machine, bytes_text};
 use serde::Serialize;
 use std::path::Path;
@@ -16,14 +20,18 @@ struct Document {
     host_available_bytes: u64,
     host_limited_by: String,
     kernel_set: String,
+    cards: CardsSeen,
     search: Vec<String>,
     model: Option<String>,
     problem: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs: Option<Vec<Need>>,
 }
 
 /// `vendomini doctor`: devices, limits, caches, and what would stop a load.
 pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
     let search = SearchPaths::from_env();
+    let needs = needed(args)?;
     let found = args.model.as_deref().map(|model| {
         let _stage = watch.enter(Stage::Headers);
         Checkpoint::open(&checkpoint::locate(model, &search)?)
@@ -43,16 +51,28 @@ pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
         host_available_bytes,
         host_limited_by,
         kernel_set: KernelSet::best()?.name().to_owned(),
+        cards: cards_seen(Path::new("/proc"), &|name| std::env::var(name).ok()),
         search: search.hub_caches.iter().chain(&search.model_folders).map(|p| p.display().to_string()).collect(),
         model: args.model.clone(),
         problem: problem.as_ref().map(|p| p.text.clone()),
+        needs,
     };
     if args.json {
         output::json(&document)?;
     } else {
         print(&document)?;
     }
-    Ok(problem.map_or(0, |p| p.exit))
+    let missing = document.needs.iter().flatten().find(|need| need.problem.is_some());
+    Ok(problem.map(|p| p.exit).or(missing.map(|need| need.exit)).unwrap_or(0))
+}
+
+/// What the experiment of `--for` needs.
+fn needed(args: &DoctorArgs) -> Result<Option<Vec<Need>>, Failure> {
+    let Some(file) = &args.config else { return Ok(None) };
+    let config = Config::load(file, &args.set)?;
+    config.check().map_err(experiment::ExperimentError::from)?;
+    let site = needs::read_site(args.site.as_deref())?;
+    Ok(Some(needs::needs(&config, args.jobs.unwrap_or(JOBS_DEFAULT).max(1), &site)))
 }
 
 fn print(d: &Document) -> Result<(), Failure> {
@@ -100,12 +120,14 @@ fn print(d: &Document) -> Result<(), Failure> {
     for gpu in &d.machine.gpus {
         output::line(&format!("GPU           {}: {}", gpu.name, bytes_text(gpu.total_bytes)))?;
     }
+    print_cards(&d.cards)?;
     for note in &d.machine.notes {
         output::line(&format!("note          {note}"))?;
     }
     for place in &d.search {
         output::line(&format!("models        {place}"))?;
     }
+    print_needs(d.needs.as_deref())?;
     match (&d.model, &d.problem) {
         (Some(model), Some(problem)) => output::line(&format!("problem       {model}: {problem}")),
         (Some(model), None) => output::line(&format!("model         {model}: its headers are good")),
@@ -115,4 +137,29 @@ fn print(d: &Document) -> Result<(), Failure> {
 
 fn or_unknown(word: &str) -> &str {
     if word.is_empty() { "unknown" } else { word }
+}
+
+/// What a job was given: said apart from the cards that can be opened.
+fn print_cards(cards: &CardsSeen) -> Result<(), Failure> {
+    if let Some((by, given)) = &cards.allotted {
+        output::line(&format!("  allotted    {given} ({by})"))?;
+    }
+    if let Some(visible) = &cards.cuda_visible_devices {
+        output::line(&format!("  visible     CUDA_VISIBLE_DEVICES={visible}"))?;
+    }
+    for card in &cards.driver {
+        output::line(&format!("  in the node {} {} {}", card.bus, card.name, card.uuid))?;
+    }
+    cards.problems.iter().try_for_each(|problem| output::line(&format!("problem       {problem}")))
+}
+
+fn print_needs(needs: Option<&[Need]>) -> Result<(), Failure> {
+    if needs.is_some_and(<[Need]>::is_empty) {
+        return output::line("needs         no model: its operators are scripted");
+    }
+    for need in needs.into_iter().flatten() {
+        let word = if need.problem.is_some() { "problem" } else { "needs" };
+        output::line(&format!("{word:13} {need}"))?;
+    }
+    Ok(())
 }

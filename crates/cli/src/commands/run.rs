@@ -1,14 +1,17 @@
 use crate::args::RunArgs;
 use crate::failure::Failure;
 use crate::provider::Engines;
-use experiment::{Config, Event, RunOptions, Summary, run_experiment};
-use results::Provenance;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use watch::{Seat, Stage, Watch};
+use experiment::{Config, Event, RunOptions, StepFigures, Summary, run_experiment};
+use results::{Journal, Provenance, ResultsError};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use watch::{Figures, RunFigures, Seat, Stage, Watch};
 
 /// Runs in flight unless told.
 pub(crate) const JOBS_DEFAULT: usize = 4;
+/// Longer than a claim of another host lives without a sign of life (120 s).
+const HELD_WAIT: Duration = Duration::from_secs(150);
 
 /// `vendomini run`: an experiment from its configuration to its closing table.
 pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
@@ -27,13 +30,14 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         runs_max: args.max_runs,
         accept_mixed: false,
         model: args.model.clone(),
-        end: args.time_left_s.map(|s| std::time::Instant::now() + std::time::Duration::from_secs(s)),
+        end: args.time_left_s.map(|s| std::time::Instant::now() + Duration::from_secs(s)),
+        held_wait: if args.shared { HELD_WAIT } else { Duration::ZERO },
         provenance: provenance(),
     };
-    let teller = Teller::new(watch);
-    let summary =
-        run_experiment(&config, &models, &options, &|event: &Event| teller.tell(event), &|| watch.cancelled())?;
+    let teller = Teller::new(watch, &options.folder);
+    let ended = run_experiment(&config, &models, &options, &|event: &Event| teller.tell(event), &|| watch.cancelled());
     teller.finish();
+    let summary = ended?;
     close(&summary, &options, watch);
     Ok(match summary.exit_code() {
         69 if args.shared => 0,
@@ -76,9 +80,10 @@ fn close(summary: &Summary, options: &RunOptions, watch: &Watch) {
     });
 }
 
-/// Turns what happens into stages, a bar and lines.
+/// Turns what happens into stages, a bar and lines, and into the process's journal.
 struct Teller<'a> {
     watch: &'a Watch,
+    folder: &'a Path,
     state: Mutex<State>,
 }
 
@@ -91,15 +96,45 @@ struct State {
     runs_done: usize,
     reply_tokens: u64,
     replies_since: Option<std::time::Instant>,
+    journal: Option<Journal>,
 }
 
 impl<'a> Teller<'a> {
-    fn new(watch: &'a Watch) -> Self {
-        Teller { watch, state: Mutex::default() }
+    fn new(watch: &'a Watch, folder: &'a Path) -> Self {
+        Teller { watch, folder, state: Mutex::default() }
+    }
+
+    /// Nothing rests on the journal: where it cannot be written, that is told once, and runs go on.
+    fn write_down(&self, state: &mut State, event: &Event) {
+        let written = match (event, state.journal.as_mut()) {
+            (Event::Planned { .. }, None) => {
+                let begun = Journal::begin(self.folder, state.steps_total, state.runs_total as u64);
+                begun.map(|journal| state.journal = Some(journal))
+            }
+            (Event::RunStarted { run_id, replayed, .. }, Some(journal)) => journal.started(run_id, *replayed),
+            (Event::StepDone(step), Some(journal)) => journal.step(&step.run_id, step.reply_tokens),
+            (Event::RunFinished { record }, Some(journal)) => journal.finished(&record.run_id),
+            (Event::RunFailed { run_id, .. }, Some(journal)) => journal.failed(run_id),
+            _ => Ok(()),
+        };
+        self.keep_journal(state, written);
+    }
+
+    fn keep_journal(&self, state: &mut State, written: Result<(), ResultsError>) {
+        if let Err(error) = written {
+            state.journal = None;
+            self.watch.note(format!("status will not know how fast this process is: {error}"));
+        }
     }
 
     fn tell(&self, event: &Event) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.count(&mut state, event);
+        self.watch.figures(|figures| show(figures, event));
+        self.write_down(&mut state, event);
+    }
+
+    fn count(&self, state: &mut State, event: &Event) {
         match event {
             Event::Planned { counts, done, left } => {
                 state.runs_total = *left;
@@ -107,7 +142,7 @@ impl<'a> Teller<'a> {
                 self.watch
                     .note(format!("{} runs of {} cells: {done} done before, {left} left", counts.runs, counts.cells));
                 if *left > 0 && counts.models.is_empty() {
-                    self.begin(&mut state);
+                    self.begin(state);
                 }
             }
             Event::ModelOpening { name, runs } => {
@@ -116,7 +151,7 @@ impl<'a> Teller<'a> {
             }
             Event::ModelOpened { info, .. } => {
                 self.watch.note(format!("model identity {}, kernels {}", info.identity, info.kernel_set));
-                self.begin(&mut state);
+                self.begin(state);
             }
             Event::StepDone(step) => {
                 state.steps_done += 1;
@@ -139,6 +174,7 @@ impl<'a> Teller<'a> {
                 self.watch.note(format!("run {run_id} goes on after {replayed} steps (attempt {attempt})"));
             }
             Event::RunStarted { .. } => {}
+            Event::Waiting => self.watch.beat(),
             Event::Note { text } => self.watch.note(text.clone()),
         }
     }
@@ -154,6 +190,63 @@ impl<'a> Teller<'a> {
     }
 
     fn finish(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).running = None;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.running = None;
+        if let Some(written) = state.journal.as_mut().map(Journal::ended) {
+            self.keep_journal(&mut state, written);
+        }
+    }
+}
+
+/// What an event changes in the view of the experiment.
+fn show(figures: &mut Figures, event: &Event) {
+    match event {
+        Event::Planned { counts, done, left } => {
+            (figures.runs_total, figures.runs_done) = (counts.runs as u64, *done as u64);
+            figures.steps_max = counts.steps_max * *left as u64 / counts.runs.max(1) as u64;
+            figures.model = "scripted operators".to_owned();
+        }
+        Event::ModelOpening { name, .. } => {
+            figures.model.clone_from(name);
+            figures.tiers.clear();
+        }
+        Event::RunStarted { run_id, replayed, steps_max, .. } => {
+            let run = RunFigures { step: *replayed, steps_max: *steps_max, ..RunFigures::default() };
+            figures.steps_spared += replayed;
+            figures.runs.insert(run_id.clone(), run);
+        }
+        Event::StepDone(step) => show_step(figures, step),
+        Event::RunFinished { record } => {
+            figures.runs_done += 1;
+            if let Some(run) = figures.runs.remove(&record.run_id) {
+                figures.steps_spared += run.steps_max.saturating_sub(run.step);
+            }
+        }
+        Event::RunFailed { run_id, .. } => {
+            figures.failures += 1;
+            // The next attempt takes its steps from the record: they count once.
+            figures.steps_max += figures.runs.remove(run_id).map_or(0, |run| run.step);
+        }
+        Event::RunHeld { .. } => figures.held += 1,
+        Event::ModelOpened { .. } | Event::Waiting | Event::Note { .. } => {}
+    }
+}
+
+fn show_step(figures: &mut Figures, step: &StepFigures) {
+    figures.steps += 1;
+    figures.prompt_tokens += step.prompt_tokens;
+    figures.cached_prompt_tokens += step.cached_prompt_tokens;
+    figures.reply_tokens += step.reply_tokens;
+    figures.parse_failures += u64::from(step.parse_failure.is_some());
+    if let Some(pe) = step.pe {
+        (figures.pe_sum, figures.pe_steps) = (figures.pe_sum + pe, figures.pe_steps + 1);
+    }
+    for kind in &step.crashes {
+        *figures.crashes.entry(kind.clone()).or_default() += 1;
+    }
+    if let Some(run) = figures.runs.get_mut(&step.run_id) {
+        run.step = step.step;
+        run.pe = step.pe.or(run.pe);
+        run.crashes += step.crashes.len() as u64;
     }
 }

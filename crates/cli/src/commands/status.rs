@@ -16,14 +16,16 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
         return Ok(0);
     }
     output::line(&format!(
-        "{}: {} of {} runs done, {} begun, {} failed, {} left",
+        "{}: {} of {} runs done, {} running, {} begun and waiting, {} failed, {} left",
         store.experiment().name,
         status.done,
         status.total,
-        status.begun,
+        status.running,
+        status.begun - status.running,
         status.failed,
         status.left
     ))?;
+    output::line(&format!("  {}", pace(&status)))?;
     for (outcome, runs) in &status.outcomes {
         output::line(&format!("  {outcome}: {runs}"))?;
     }
@@ -34,6 +36,27 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
         tell(&submitted)?;
     }
     Ok(0)
+}
+
+/// How fast it goes and how long it will take, in words.
+fn pace(status: &Status) -> String {
+    let Some(steps) = status.pace.steps_per_s else {
+        return "nothing was done in the last minutes".to_owned();
+    };
+    let tokens = status.pace.reply_tokens_per_s.filter(|rate| *rate > 0.0);
+    let tokens = tokens.map_or(String::new(), |rate| format!(", {rate:.1} tokens/s"));
+    let eta = status.eta_s.map_or(String::new(), |eta_s| format!(", about {} to go", duration(eta_s)));
+    format!("{} processes, {steps:.2} steps/s{tokens}{eta}", status.pace.processes)
+}
+
+/// Days, hours and minutes, the two that matter.
+fn duration(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).ceil() as u64;
+    match (minutes / 1440, minutes / 60 % 24, minutes % 60) {
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
 }
 
 #[derive(Serialize)]

@@ -1,14 +1,12 @@
 use super::run::{JOBS_DEFAULT, provenance};
-use crate::args::{PlacementArgs, SubmitArgs, TimeArgs};
+use crate::args::{SubmitArgs, TimeArgs};
 use crate::failure::{Failure, exit};
+use crate::needs::{self, Need};
 use crate::output;
 use crate::provider::Engines;
-use crate::{session, slurm};
-use checkpoint::{Checkpoint, SearchPaths};
-use device::probe::DeviceSpec;
+use crate::slurm;
 use experiment::slurm::{Chunk, Fit, ModelTasks, Places, Site, chunks, model_tasks, script};
 use experiment::{Config, Rates, RunOptions, SCRIPTED};
-use placement::{Machine, Tier};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -39,10 +37,11 @@ pub struct Submission {
 pub fn run(args: &SubmitArgs) -> Result<u8, Failure> {
     let config = Config::load(&args.config, &args.set)?;
     config.check().map_err(experiment::ExperimentError::from)?;
-    let site = read_site(args.site.as_deref())?;
+    let site = needs::read_site(args.site.as_deref())?;
     let jobs = args.jobs.unwrap_or(JOBS_DEFAULT).max(1);
-    let checkpoints = all_in_cache(&config, &site)?;
-    let arrays = plan(&config, &checkpoints, args, jobs, &site)?;
+    let needs = needs::needs(&config, jobs, &site);
+    needs::all_there(&needs)?;
+    let arrays = plan(&config, &needs, args, jobs, &site)?;
     let folder = absolute(&config.folder(args.out.as_deref()))?;
     let scripts = scripts(&config, &arrays, args, &site, &folder)?;
     arrays.iter().try_for_each(|tasks| output::line(&words(tasks)))?;
@@ -53,10 +52,10 @@ pub fn run(args: &SubmitArgs) -> Result<u8, Failure> {
             .map(|()| 0);
     }
     // Before anything is written: without Slurm nothing is left behind.
-    let array_size_max = slurm::array_size_max()?;
+    let (array_size_max, submit_jobs_max) = limits(&site)?;
     let queued = slurm::queue()?.len();
     prepare(&config, args, &folder, jobs)?;
-    let mut room = site.submit_jobs_max.map_or(usize::MAX, |most| most.saturating_sub(queued));
+    let mut room = submit_jobs_max.map_or(usize::MAX, |most| most.saturating_sub(queued));
     for (tasks, (path, text)) in arrays.iter().zip(&scripts) {
         write_script(path, text)?;
         let cut = chunks(tasks.tasks, array_size_max, room);
@@ -64,9 +63,9 @@ pub fn run(args: &SubmitArgs) -> Result<u8, Failure> {
         room -= submitted;
         cut.into_iter().try_for_each(|chunk| submit(&folder, &tasks.model, path, chunk))?;
         if submitted < tasks.tasks {
-            let (left, most) = (tasks.tasks - submitted, site.submit_jobs_max.unwrap_or(0));
+            let (left, most) = (tasks.tasks - submitted, submit_jobs_max.unwrap_or(0));
             output::line(&format!(
-                "{}: {left} tasks are not submitted: submit_jobs_max is {most}. The tasks that run do all runs; the same line submits more later",
+                "{}: {left} tasks are not submitted: {most} jobs may be submitted (MaxSubmitJobs). The tasks that run do all runs; the same line submits more later",
                 tasks.model
             ))?;
         }
@@ -75,37 +74,17 @@ pub fn run(args: &SubmitArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn read_site(file: Option<&Path>) -> Result<Site, Failure> {
-    let Some(file) = file else { return Ok(Site::default()) };
-    let name = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|e| Failure::new(exit::NO_INPUT, format!("site file {name}: {e}")))?;
-    Ok(Site::from_yaml(&name, &text).map_err(experiment::ExperimentError::from)?)
-}
-
-/// Nodes have no internet: each model must be in the cache, whole. Models of a server are its own matter.
-fn all_in_cache(config: &Config, site: &Site) -> Result<Vec<(String, Option<Checkpoint>)>, Failure> {
-    let search = SearchPaths::from_env();
-    let find = |name: String| {
-        if config.model_settings(&name, 1).server.is_some() {
-            return Ok((name, None));
-        }
-        let refused = |failure: Failure| {
-            let home = site.hf_home.as_ref().map_or(String::new(), |home| format!(" (the site's HF_HOME is {home})"));
-            Failure::new(
-                failure.exit,
-                format!("{name} cannot be submitted, for nodes have no internet{home}: {}", failure.text),
-            )
-        };
-        let path = checkpoint::locate(&name, &search).map_err(|e| refused(e.into()))?;
-        let checkpoint = Checkpoint::open(&path).map_err(|e| refused(e.into()))?;
-        Ok((name, Some(checkpoint)))
-    };
-    config.model_names().into_iter().map(find).collect()
+/// MaxArraySize and MaxSubmitJobs: what the cluster says, and what the site's file says, whichever is less.
+fn limits(site: &Site) -> Result<(usize, Option<usize>), Failure> {
+    let cluster = slurm::limits(site.account.as_deref(), site.qos.as_deref())?;
+    let array_size = site.array_size_max.map_or(cluster.array_size, |most| most.min(cluster.array_size));
+    let submit_jobs = [cluster.submit_jobs, site.submit_jobs_max].into_iter().flatten().min();
+    Ok((array_size, submit_jobs))
 }
 
 fn plan(
     config: &Config,
-    checkpoints: &[(String, Option<Checkpoint>)],
+    needs: &[Need],
     args: &SubmitArgs,
     jobs: usize,
     site: &Site,
@@ -114,58 +93,15 @@ fn plan(
     let estimate = experiment::estimate(config, &rates)?;
     let (counts, asked) = (config.counts(), args.tasks.map(|n| n as usize));
     let mut arrays = Vec::new();
-    for (name, checkpoint) in checkpoints {
-        let fit = match checkpoint {
-            Some(checkpoint) => fit(config, name, checkpoint, jobs, site)?,
-            None => Fit::default(),
-        };
-        let runs = counts.models.get(name).copied().unwrap_or(0);
-        arrays.push(model_tasks((name, runs), fit, estimate.models.get(name), (asked, jobs), site));
+    for need in needs {
+        let (name, runs) = (&need.model, counts.models.get(&need.model).copied().unwrap_or(0));
+        arrays.push(model_tasks((name, runs), need.fit, estimate.models.get(name), (asked, jobs), site));
     }
     let scripted = counts.runs - arrays.iter().map(|tasks| tasks.runs).sum::<usize>();
     if scripted > 0 {
         arrays.push(model_tasks((SCRIPTED, scripted), Fit::default(), None, (asked, jobs), site));
     }
     Ok(arrays)
-}
-
-/// The fewest cards of the site's node that hold the model, and the host memory that goes with them.
-fn fit(config: &Config, name: &str, checkpoint: &Checkpoint, jobs: usize, site: &Site) -> Result<Fit, Failure> {
-    let mut machine = match &site.machine {
-        Some(file) => {
-            let text = fs::read_to_string(file)
-                .map_err(|e| Failure::new(exit::NO_INPUT, format!("machine file {file}: {e}")))?;
-            Machine::from_yaml(file, &text)?
-        }
-        None => device::probe::probe(&device::probe::Roots::system(), &checkpoint.root, &DeviceSpec::Found)?,
-    };
-    let settings = config.model_settings(name, jobs);
-    let args = PlacementArgs {
-        model: name.to_string(),
-        machine: None,
-        max_memory: settings.max_memory,
-        device_map: settings.device_map.unwrap_or_else(|| "auto".into()),
-        dtype: settings.dtype,
-        context: Some(checkpoint.config.max_positions.min(settings.context_length as usize)),
-        concurrency: jobs,
-        devices: None,
-        fallback: "keep".into(),
-    };
-    let cards = std::mem::take(&mut machine.gpus);
-    let mut last = None;
-    for gpus in usize::from(!cards.is_empty())..=cards.len() {
-        machine.gpus = cards[..gpus].to_vec();
-        let planned = session::plan_on(&args, checkpoint, &machine);
-        let fits = planned.as_ref().is_ok_and(|ladder| ladder.plan.spill.is_none());
-        last = Some((gpus, planned));
-        if fits {
-            break;
-        }
-    }
-    let (gpus, ladder) = last.ok_or_else(|| Failure::software("no plan was tried"))?;
-    let plan = ladder.map_err(|f| Failure::new(f.exit, format!("{name} on {gpus} GPUs: {}", f.text)))?.plan;
-    let host = plan.tiers.iter().filter(|tier| tier.tier == Tier::Cpu);
-    Ok(Fit { gpus: gpus as u64, host_bytes: host.map(|tier| tier.total_bytes()).sum() })
 }
 
 fn words(tasks: &ModelTasks) -> String {
@@ -186,15 +122,22 @@ fn scripts(
     folder: &Path,
 ) -> Result<Vec<(PathBuf, String)>, Failure> {
     let program = std::env::current_exe().map_err(|e| Failure::io("where is this program", &e))?;
-    let (config_file, jobs) = (absolute(&args.config)?, folder.join("slurm"));
+    let (config_file, jobs, submissions) = (absolute(&args.config)?, folder.join("slurm"), folder.join(SUBMISSIONS));
     // `run` puts the experiment's folder into it again.
     let out = folder.parent().unwrap_or(folder).to_path_buf();
     let one = |(at, tasks): (usize, &ModelTasks)| {
         let model: String =
             tasks.model.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
         let path = jobs.join(format!("{at}-{}.sbatch", model.trim_start_matches(['.', '-'])));
-        let places =
-            Places { program: &program, config: &config_file, out: &out, jobs: &jobs, script: &path, sets: &args.set };
+        let places = Places {
+            program: &program,
+            config: &config_file,
+            out: &out,
+            jobs: &jobs,
+            script: &path,
+            submissions: &submissions,
+            sets: &args.set,
+        };
         let text = script(config.name(), tasks, site, &places);
         (path, text)
     };
@@ -223,6 +166,7 @@ fn prepare(config: &Config, args: &SubmitArgs, folder: &Path, jobs: usize) -> Re
         accept_mixed: false,
         model: None,
         end: None,
+        held_wait: std::time::Duration::ZERO,
         provenance: provenance(),
     };
     experiment::prepare_experiment(config, &models, &options)?;

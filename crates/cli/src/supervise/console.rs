@@ -1,3 +1,5 @@
+use super::dashboard::{COLUMNS_MIN, Dashboard, ROWS_MIN};
+use super::pane::Pane;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -5,6 +7,8 @@ use watch::{Event, Snapshot, Stage};
 
 /// How often a bar is written as a line where there is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
+/// How often the dashboard is drawn.
+const DRAWN_EVERY: Duration = Duration::from_millis(250);
 
 /// How much people are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,12 +21,13 @@ pub enum Voice {
     Stages,
 }
 
-/// What people see on stderr: stages, notes and one bar.
+/// What people see on stderr: stages, notes, and one bar, or the dashboard of an experiment that runs.
 pub struct Console {
     voice: Voice,
     began: Instant,
     terminal: bool,
     bar: Option<Bar>,
+    dashboard: Option<(Dashboard, Pane, Instant)>,
 }
 
 struct Bar {
@@ -34,9 +39,10 @@ struct Bar {
 }
 
 impl Console {
-    /// A console.
-    pub fn new(voice: Voice) -> Self {
-        Console { voice, began: Instant::now(), terminal: std::io::stderr().is_terminal(), bar: None }
+    /// A console; a plain one draws nothing.
+    pub fn new(voice: Voice, plain: bool) -> Self {
+        let terminal = !plain && std::io::stderr().is_terminal();
+        Console { voice, began: Instant::now(), terminal, bar: None, dashboard: None }
     }
 
     /// Tells what happened.
@@ -54,8 +60,11 @@ impl Console {
         }
     }
 
-    /// Moves the bar.
+    /// Moves the bar, or the dashboard.
     pub fn progress(&mut self, seen: &Snapshot) {
+        if self.draw_dashboard(seen) {
+            return;
+        }
         let Some(bar) = self.bar.as_mut().filter(|bar| seen.bar == Some(bar.stage)) else { return };
         bar.last = seen.clone();
         if let Some(drawn) = &bar.drawn {
@@ -69,8 +78,30 @@ impl Console {
         }
     }
 
-    /// Clears the bar, so that what is written next stands alone.
+    /// Whether the dashboard is what shows this.
+    fn draw_dashboard(&mut self, seen: &Snapshot) -> bool {
+        let size = Pane::terminal_size().filter(|(columns, rows)| *columns >= COLUMNS_MIN && *rows >= ROWS_MIN);
+        let runs = seen.stages.contains(&Stage::Run) && self.terminal && self.voice == Voice::Stages;
+        let (Some(figures), Some(size), true) = (&seen.figures, size, runs) else {
+            self.dashboard = None;
+            return false;
+        };
+        let now = Instant::now();
+        if let Some(drawn) = self.bar.as_mut().and_then(|bar| bar.drawn.take()) {
+            drawn.finish_and_clear();
+        }
+        let (view, pane, due) = self.dashboard.get_or_insert_with(|| (Dashboard::new(), Pane::open(), now));
+        view.see(figures, now);
+        if *due <= now {
+            pane.draw(&view.rows(figures, size, now));
+            *due = now + DRAWN_EVERY;
+        }
+        true
+    }
+
+    /// Clears bar and dashboard, so that what is written next stands alone.
     pub fn finish(&mut self) {
+        self.dashboard = None;
         if let Some(bar) = self.bar.take()
             && let Some(drawn) = bar.drawn
         {
@@ -98,12 +129,16 @@ impl Console {
         self.line(&text);
     }
 
-    fn line(&self, text: &str) {
+    fn line(&mut self, text: &str) {
         let text = match self.voice {
             Voice::Quiet => return,
             Voice::Notes => text.to_owned(),
             Voice::Stages => format!("[{:8.2} s] {text}", self.began.elapsed().as_secs_f64()),
         };
+        if let Some((_, pane, due)) = self.dashboard.as_mut() {
+            *due = Instant::now();
+            return pane.line(&text);
+        }
         match self.bar.as_ref().and_then(|bar| bar.drawn.as_ref()) {
             Some(drawn) => drawn.suspend(|| eprintln!("{text}")),
             None => eprintln!("{text}"),

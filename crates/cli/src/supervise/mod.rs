@@ -6,15 +6,16 @@
 //! comes back.
 
 mod console;
+mod dashboard;
 mod ending;
+mod pane;
 mod worker;
 
-pub use console::Voice;
+pub use console::{Console, Voice};
 pub use worker::{connect, is_worker};
 
 use crate::failed_rungs::FailedRungs;
 use crate::failure::exit;
-use console::Console;
 use placement::{FailedRung, Rung};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -42,12 +43,12 @@ enum Happening {
 }
 
 /// Runs this program again as a worker with the same arguments, and returns its exit code.
-pub fn supervise(limits: Limits, voice: Voice) -> u8 {
+pub fn supervise(limits: Limits, console: Console) -> u8 {
     let (send, happenings) = sync_channel(QUEUE_MESSAGES);
     let failed_rungs = FailedRungs::default();
     let started = listen_for_signals(send.clone()).and_then(|()| start(&failed_rungs, &send));
     match started {
-        Ok(child) => Supervisor::new(child, limits, voice, send).run(&happenings),
+        Ok(child) => Supervisor::new(child, limits, console, send).run(&happenings),
         Err(error) => {
             eprintln!("vendomini: {}", cannot_start(&error));
             exit::SOFTWARE
@@ -146,11 +147,11 @@ struct Stopping {
 }
 
 impl Supervisor {
-    fn new(child: Child, limits: Limits, voice: Voice, send: SyncSender<Happening>) -> Self {
+    fn new(child: Child, limits: Limits, console: Console, send: SyncSender<Happening>) -> Self {
         Supervisor {
             child,
             judge: Judge::new(limits),
-            console: Console::new(voice),
+            console,
             began: Instant::now(),
             seen: Snapshot::default(),
             failed: None,
@@ -187,7 +188,7 @@ impl Supervisor {
             }
             Happening::Said(Message::Heartbeat(seen)) => {
                 self.console.progress(&seen);
-                self.seen = seen;
+                self.seen = *seen;
             }
             Happening::Said(Message::Failed { exit, text }) => self.failed = Some((exit, text)),
             Happening::PipeClosed => self.pipe_open = false,

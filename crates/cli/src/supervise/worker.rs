@@ -77,7 +77,7 @@ pub fn connect() -> std::io::Result<(Watch, Line)> {
 
 fn beat(watch: Watch, line: Line) -> std::io::Result<()> {
     let run = move || {
-        while line.say(&Message::Heartbeat(watch.snapshot())).is_ok() {
+        while line.say(&Message::Heartbeat(Box::new(watch.snapshot()))).is_ok() {
             std::thread::sleep(HEARTBEAT);
         }
     };

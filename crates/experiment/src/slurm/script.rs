@@ -13,6 +13,8 @@ pub struct Places<'a> {
     pub jobs: &'a Path,
     /// The script itself: a successor is submitted from it.
     pub script: &'a Path,
+    /// Where submissions are written down, a line each.
+    pub submissions: &'a Path,
     /// `--set` of the configuration.
     pub sets: &'a [String],
 }
@@ -48,8 +50,21 @@ pub fn script(name: &str, tasks: &ModelTasks, site: &Site, places: &Places<'_>) 
         places.sets.iter().map(|set| format!(" \\\n  --set {}", quoted(set))).collect::<String>(),
     );
     text += AFTER;
-    text += if site.requeue { REQUEUE } else { SUCCESSOR };
-    text
+    match site.requeue {
+        true => text + REQUEUE,
+        false => text + &successor(tasks, places),
+    }
+}
+
+/// The end of a script where requeueing is forbidden: another job of the same kind goes on.
+fn successor(tasks: &ModelTasks, places: &Places<'_>) -> String {
+    let json = |text: &str| quoted(&serde_json::Value::from(text).to_string());
+    format!(
+        "model_json={}\nscript_json={}\nsubmissions={}\n{SUCCESSOR}",
+        json(&tasks.model),
+        json(&places.script.display().to_string()),
+        path(places.submissions)
+    )
 }
 
 fn options(name: &str, tasks: &ModelTasks, site: &Site, places: &Places<'_>) -> Vec<String> {
@@ -80,6 +95,10 @@ fn options(name: &str, tasks: &ModelTasks, site: &Site, places: &Places<'_>) -> 
 }
 
 const BEFORE: &str = r#"
+# From the first moment on: a signal that finds no trap ends the job, and nothing would requeue it.
+child= asked=
+trap 'asked=1; [ -z "$child" ] || kill -USR1 "$child" 2>/dev/null' USR1 TERM
+
 task=$((${VENDOMINI_TASK_OFFSET:-0} + ${SLURM_ARRAY_TASK_ID:-0}))
 job=$SLURM_JOB_ID
 [ -n "${SLURM_ARRAY_JOB_ID:-}" ] && job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
@@ -94,33 +113,43 @@ echo "task $task: job $job on $(hostname), start ${SLURM_RESTART_COUNT:-0}, $tim
 "#;
 
 const AFTER: &str = r#"child=$!
-# Every step is on disk before the next one begins, so ending the program loses at most the step in flight.
-trap 'kill -USR1 "$child" 2>/dev/null' USR1 TERM
+[ -z "$asked" ] || kill -USR1 "$child" 2>/dev/null
+# Every step is on disk before the next one begins, so ending the program loses at most the step in flight. A trapped signal
+# ends `wait` before the program.
 wait "$child"
 code=$?
-# A trapped signal ends wait before the program.
 while kill -0 "$child" 2>/dev/null; do
   wait "$child"
   code=$?
 done
 echo "task $task: ended with $code"
 
-# 124: time is short. 130, 138, 143: asked to stop.
+# 124: time is short. 129, 130, 138, 143: asked to stop.
 case $code in
-  124 | 130 | 138 | 143) ;;
+  124 | 129 | 130 | 138 | 143) ;;
   *) exit "$code" ;;
 esac
-# Whoever cancelled the job wants no more of it.
-if scontrol show job "$job" | grep -q 'JobState=CANCELLED'; then
-  exit "$code"
-fi
+about=$(scontrol show job "$job")
+case $about in
+  *JobState=RUNNING*) ;;
+  # Preempted or requeued by Slurm itself.
+  *JobState=PENDING* | *JobState=REQUEUED*) exit "$code" ;;
+  # Slurm is ending the job, and COMPLETING hides why: preempted, out of time, or else cancelled by somebody who wants no more of it.
+  *)
+    preempted=$(sed -n 's/.*PreemptTime=\([0-9][^ ]*\).*/\1/p' <<<"$about" | head -n 1)
+    [ -n "$preempted" ] || [ "$(date +%s)" -ge "$end_s" ] || exit "$code"
+    ;;
+esac
 "#;
 
 const REQUEUE: &str = r#"scontrol requeue "$job"
 "#;
 
-const SUCCESSOR: &str = r#"# This site forbids requeueing: another job of the same kind goes on.
-sbatch --parsable --array="${SLURM_ARRAY_TASK_ID:-0}" --export=ALL "$script"
+const SUCCESSOR: &str = r#"successor=$(sbatch --parsable --array="${SLURM_ARRAY_TASK_ID:-0}" --export=ALL "$script") || exit
+echo "task $task: job $successor goes on"
+# So that `status` knows it.
+printf '{"job":%s,"model":%s,"offset":%s,"tasks":1,"script":%s,"submitted_unix_s":%s}\n' "${successor%%;*}" "$model_json" \
+  "$task" "$script_json" "$(date +%s)" >>"$submissions"
 "#;
 
 fn path(path: &Path) -> String {

@@ -30,8 +30,10 @@ pub struct Site {
     pub hours_max: f64,
     /// The most tasks of a model.
     pub tasks_max: usize,
-    /// Jobs that a user may have submitted (MaxSubmitJobs); none: only what Slurm itself refuses.
+    /// Jobs that a user may have submitted, where accounting does not say (MaxSubmitJobs), or fewer than it says.
     pub submit_jobs_max: Option<usize>,
+    /// The largest array, where it is to be smaller than MaxArraySize.
+    pub array_size_max: Option<usize>,
     /// Whether a job may requeue itself; otherwise it submits its successor.
     pub requeue: bool,
     /// Seconds before a job's end at which it is told to save.
@@ -54,6 +56,7 @@ impl Default for Site {
             hours_max: 24.0,
             tasks_max: 16,
             submit_jobs_max: None,
+            array_size_max: None,
             requeue: true,
             signal_lead_s: 120,
         }
@@ -76,6 +79,11 @@ impl Site {
         }
         for (key, number) in [("cpus_per_task", site.cpus_per_task), ("tasks_max", site.tasks_max as u64)] {
             if number == 0 {
+                return wrong(key, "1 or more", "0".into());
+            }
+        }
+        for (key, number) in [("submit_jobs_max", site.submit_jobs_max), ("array_size_max", site.array_size_max)] {
+            if number == Some(0) {
                 return wrong(key, "1 or more", "0".into());
             }
         }

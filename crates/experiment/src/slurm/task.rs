@@ -11,7 +11,7 @@ const PROGRAM_BYTES: u64 = 2 << 30;
 const MIB: u64 = 1 << 20;
 
 /// What a plan says that one task needs; nothing for scripted operators.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Fit {
     /// Cards.
     pub gpus: u64,

@@ -17,6 +17,7 @@ pub fn folder_options(_config: &Config, folder: &Path, jobs: usize) -> RunOption
         accept_mixed: false,
         model: None,
         end: None,
+        held_wait: std::time::Duration::ZERO,
         provenance,
     }
 }

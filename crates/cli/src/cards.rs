@@ -1,0 +1,141 @@
+//! Which cards a process was given, as the environment and the driver's files say it. No driver is opened for it, so it also
+//! answers where opening one fails.
+
+use serde::Serialize;
+use std::path::Path;
+
+/// What is said of cards. Nothing here proves that one can be used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct CardsSeen {
+    /// What a job was given, and which variable says so: `("SLURM_JOB_GPUS", "0,1")`.
+    pub allotted: Option<(String, String)>,
+    /// `CUDA_VISIBLE_DEVICES`: what the driver will show. Empty: nothing.
+    pub cuda_visible_devices: Option<String>,
+    /// What the driver lists, by bus: the whole node, whatever was allotted.
+    pub driver: Vec<DriverCard>,
+    /// What does not go together.
+    pub problems: Vec<String>,
+}
+
+/// A card in `/proc/driver/nvidia/gpus`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DriverCard {
+    /// Its bus address.
+    pub bus: String,
+    /// Its model.
+    pub name: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// N of `/dev/nvidiaN`.
+    pub minor: Option<u32>,
+}
+
+/// Variables that Slurm's versions name a job's cards by, the most exact first.
+const ALLOTTED: [&str; 4] = ["SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "GPU_DEVICE_ORDINAL", "SLURM_GPUS_ON_NODE"];
+
+/// Looks at `proc` (that is, `/proc`) and the environment.
+pub fn cards_seen(proc: &Path, variable: &dyn Fn(&str) -> Option<String>) -> CardsSeen {
+    let said = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+    let mut seen = CardsSeen {
+        allotted: ALLOTTED.iter().find_map(|name| Some(((*name).to_owned(), said(name)?))),
+        cuda_visible_devices: variable("CUDA_VISIBLE_DEVICES"),
+        driver: driver_cards(proc),
+        problems: Vec::new(),
+    };
+    seen.problems = problems(&seen);
+    seen
+}
+
+impl CardsSeen {
+    /// How many cards a process may expect, where anything says so.
+    pub fn expected(&self) -> Option<usize> {
+        let listed = |list: &str| list.split(',').filter(|word| !word.trim().is_empty() && word.trim() != "-1").count();
+        match (&self.cuda_visible_devices, &self.allotted) {
+            (Some(visible), _) => Some(if visible == "NoDevFiles" { 0 } else { listed(visible) }),
+            (None, Some((name, count))) if name == "SLURM_GPUS_ON_NODE" => count.trim().parse().ok(),
+            (None, Some((_, list))) => Some(listed(list)),
+            (None, None) if self.driver.is_empty() => None,
+            (None, None) => Some(self.driver.len()),
+        }
+    }
+}
+
+fn driver_cards(proc: &Path) -> Vec<DriverCard> {
+    let folders = std::fs::read_dir(proc.join("driver/nvidia/gpus")).into_iter().flatten().flatten();
+    let mut cards: Vec<DriverCard> = folders
+        .map(|folder| {
+            let text = std::fs::read_to_string(folder.path().join("information")).unwrap_or_default();
+            let field = |key: &str| {
+                let line = text.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':'));
+                line.map_or_else(String::new, |value| value.trim().to_owned())
+            };
+            DriverCard {
+                bus: folder.file_name().to_string_lossy().into_owned(),
+                name: field("Model"),
+                uuid: field("GPU UUID"),
+                minor: field("Device Minor").parse().ok(),
+            }
+        })
+        .collect();
+    cards.sort_by(|a, b| a.bus.cmp(&b.bus));
+    cards
+}
+
+fn problems(seen: &CardsSeen) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let (Some((by, list)), Some(0)) = (&seen.allotted, seen.expected()) {
+        problems.push(format!("{by} says {list}, and CUDA_VISIBLE_DEVICES hides every card"));
+    }
+    if let (Some(expected @ 1..), 0) = (seen.expected(), seen.driver.len()) {
+        let plural = if expected == 1 { "card was" } else { "cards were" };
+        problems.push(format!(
+            "{expected} {plural} allotted, and this node has no NVIDIA driver (/proc/driver/nvidia is not there)"
+        ));
+    }
+    if let Some(expected) = seen.expected().filter(|n| *n > seen.driver.len() && !seen.driver.is_empty()) {
+        problems.push(format!("{expected} cards were allotted, and the driver lists {}", seen.driver.len()));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(cards: u32) -> tempfile::TempDir {
+        let proc = tempfile::tempdir().expect("a folder");
+        for minor in 0..cards {
+            let folder = proc.path().join(format!("driver/nvidia/gpus/0000:{:02x}:00.0", 0x17 + minor));
+            std::fs::create_dir_all(&folder).expect("a folder");
+            let text = format!(
+                "Model: \t\t NVIDIA A100-SXM4-80GB\nIRQ:   \t\t 255\nGPU UUID: \t GPU-{minor}\nBus Type: \t PCIe\nDevice Minor: \t {minor}\n"
+            );
+            std::fs::write(folder.join("information"), text).expect("a file");
+        }
+        proc
+    }
+
+    fn seen(proc: &tempfile::TempDir, variables: &[(&str, &str)]) -> CardsSeen {
+        cards_seen(proc.path(), &|name| variables.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned()))
+    }
+
+    #[test]
+    fn what_slurm_gave_counts_and_not_what_the_node_has() {
+        let seen = seen(&node(4), &[("SLURM_JOB_GPUS", "2,3"), ("CUDA_VISIBLE_DEVICES", "2,3")]);
+        assert_eq!((seen.expected(), seen.driver.len(), &seen.problems), (Some(2), 4, &vec![]));
+        assert_eq!(seen.driver[1].bus, "0000:18:00.0");
+        assert_eq!((seen.driver[1].name.as_str(), seen.driver[1].minor), ("NVIDIA A100-SXM4-80GB", Some(1)));
+        assert_eq!(seen.allotted, Some(("SLURM_JOB_GPUS".into(), "2,3".into())));
+    }
+
+    #[test]
+    fn contradictions_are_told() {
+        let told = |cards, variables: &[(&str, &str)]| seen(&node(cards), variables).problems.join("; ");
+        assert!(told(0, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "0")]).contains("no NVIDIA driver"));
+        assert!(told(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "")]).contains("hides every card"));
+        assert!(told(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "NoDevFiles")]).contains("hides"));
+        assert!(told(1, &[("SLURM_GPUS_ON_NODE", "2")]).contains("the driver lists 1"));
+        assert_eq!(told(2, &[]), "");
+        assert_eq!(told(0, &[]), "");
+    }
+}

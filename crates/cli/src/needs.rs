@@ -1,0 +1,160 @@
+//! What an experiment needs of the machines that do its runs, looked for before it starts: compute nodes have no internet.
+
+use crate::args::PlacementArgs;
+use crate::failure::{Failure, exit};
+use crate::{machine, session};
+use checkpoint::{Checkpoint, SearchPaths};
+use experiment::Config;
+use experiment::slurm::{Fit, Site};
+use placement::{Tier, bytes_text};
+use serde::Serialize;
+use std::path::Path;
+use text::{ChatTemplate, Tokenizer};
+
+/// One thing that is needed: a model, or a server's key.
+#[derive(Debug, Serialize)]
+pub struct Need {
+    /// The model's name.
+    pub model: String,
+    /// Where it was found: a path, or the server's address.
+    pub place: Option<String>,
+    /// What one task needs; zeros for a model of a server.
+    #[serde(flatten)]
+    pub fit: Fit,
+    /// What is missing, and what to do about it.
+    pub problem: Option<String>,
+    /// The exit code that goes with it.
+    #[serde(skip)]
+    pub exit: u8,
+}
+
+/// Looks for everything; a thing that is missing does not hide the next.
+pub fn needs(config: &Config, jobs: usize, site: &Site) -> Vec<Need> {
+    let search = search(site);
+    config.model_names().into_iter().map(|name| need(config, name, jobs, site, &search)).collect()
+}
+
+/// The first thing that is missing, with all of them in its words.
+///
+/// # Errors
+/// 66 for what is not there, 65 for what is damaged, 69 for a server's key, 71 for what does not fit.
+pub fn all_there(needs: &[Need]) -> Result<(), Failure> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| need.problem.is_some()).collect();
+    let Some(first) = missing.first() else { return Ok(()) };
+    let words = missing.iter().filter_map(|need| Some(format!("{}: {}", need.model, need.problem.as_ref()?)));
+    let words = words.collect::<Vec<_>>().join("\n  ");
+    Err(Failure::new(first.exit, format!("the experiment cannot run on nodes without internet:\n  {words}")))
+}
+
+/// Where the nodes will look: as here, but with the site's HF_HOME, which scripts export.
+fn search(site: &Site) -> SearchPaths {
+    SearchPaths::from_variables(&|key| match (key, &site.hf_home) {
+        ("HF_HOME", Some(home)) => Some(home.into()),
+        _ => std::env::var_os(key),
+    })
+}
+
+fn need(config: &Config, model: String, jobs: usize, site: &Site, search: &SearchPaths) -> Need {
+    let mut need = Need { model, place: None, fit: Fit::default(), problem: None, exit: 0 };
+    if let Err(failure) = look(config, &mut need, jobs, site, search) {
+        (need.exit, need.problem) = (failure.exit, Some(failure.text));
+    }
+    need
+}
+
+fn look(config: &Config, need: &mut Need, jobs: usize, site: &Site, search: &SearchPaths) -> Result<(), Failure> {
+    if let Some(server) = config.model_settings(&need.model, jobs).server {
+        need.place = Some(server.base_url);
+        return key_is_there(&server.api_key_env);
+    }
+    let fetch = |failure: Failure| {
+        let home = site.hf_home.as_ref().map_or(String::new(), |home| format!("HF_HOME={home} "));
+        let model = &need.model;
+        let remedy = format!("On a machine with internet: {home}vendomini fetch {model}");
+        Failure::new(failure.exit, format!("{}. {remedy}", failure.text.trim_end_matches(['.', '\n'])))
+    };
+    let path = checkpoint::locate(&need.model, search).map_err(|e| fetch(e.into()))?;
+    need.place = Some(path.display().to_string());
+    let checkpoint = Checkpoint::open(&path).map_err(|e| fetch(e.into()))?;
+    let nothing = |what: &str| {
+        let text = format!("{}: expected a {what}, found none", path.display());
+        fetch(Failure::new(exit::NO_INPUT, text))
+    };
+    Tokenizer::from_checkpoint(&checkpoint)?.ok_or_else(|| nothing("tokenizer"))?;
+    ChatTemplate::from_checkpoint(&checkpoint)?.ok_or_else(|| nothing("chat template"))?;
+    need.fit = fit(config, &need.model, &checkpoint, jobs, site)?;
+    Ok(())
+}
+
+fn key_is_there(variable: &str) -> Result<(), Failure> {
+    if variable.is_empty() || std::env::var_os(variable).is_some_and(|key| !key.is_empty()) {
+        return Ok(());
+    }
+    let remedy =
+        format!("export {variable}, or set provider.api_key_env to another name, or to \"\" for a server without keys");
+    Err(Failure::new(exit::UNAVAILABLE, format!("the server's key is not in {variable}: {remedy}")))
+}
+
+/// The fewest cards of the site's node that hold the model, and the host memory that goes with them.
+fn fit(config: &Config, name: &str, checkpoint: &Checkpoint, jobs: usize, site: &Site) -> Result<Fit, Failure> {
+    let mut machine = match &site.machine {
+        Some(file) => machine::described(Path::new(file))?,
+        None => machine::probed(checkpoint)?,
+    };
+    let settings = config.model_settings(name, jobs);
+    let args = PlacementArgs {
+        model: name.to_string(),
+        machine: None,
+        max_memory: settings.max_memory,
+        device_map: settings.device_map.unwrap_or_else(|| "auto".into()),
+        dtype: settings.dtype,
+        context: Some(checkpoint.config.max_positions.min(settings.context_length as usize)),
+        concurrency: jobs,
+        devices: None,
+        fallback: "keep".into(),
+    };
+    let cards = std::mem::take(&mut machine.gpus);
+    let mut last = None;
+    for gpus in usize::from(!cards.is_empty())..=cards.len() {
+        machine.gpus = cards[..gpus].to_vec();
+        let planned = session::plan_on(&args, checkpoint, &machine);
+        let fits = planned.as_ref().is_ok_and(|ladder| ladder.plan.spill.is_none());
+        last = Some((gpus, planned));
+        if fits {
+            break;
+        }
+    }
+    let (gpus, ladder) = last.ok_or_else(|| Failure::software("no plan was tried"))?;
+    let plan = ladder.map_err(|f| Failure::new(f.exit, format!("on {gpus} GPUs: {}", f.text)))?.plan;
+    let host = plan.tiers.iter().filter(|tier| tier.tier == Tier::Cpu);
+    Ok(Fit { gpus: gpus as u64, host_bytes: host.map(|tier| tier.total_bytes()).sum() })
+}
+
+/// Reads a site's file; without one, the defaults.
+///
+/// # Errors
+/// 66 where it cannot be read, 2 for a key or value that is wrong.
+pub fn read_site(file: Option<&Path>) -> Result<Site, Failure> {
+    let Some(file) = file else { return Ok(Site::default()) };
+    let name = file.display().to_string();
+    let text =
+        std::fs::read_to_string(file).map_err(|e| Failure::new(exit::NO_INPUT, format!("site file {name}: {e}")))?;
+    Ok(Site::from_yaml(&name, &text).map_err(experiment::ExperimentError::from)?)
+}
+
+impl std::fmt::Display for Need {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let place = self.place.as_deref().unwrap_or("nowhere");
+        match &self.problem {
+            Some(problem) => write!(f, "{}: {problem}", self.model),
+            None if place.starts_with("http") => write!(f, "{}: asks {place}, which was not tried", self.model),
+            None => write!(
+                f,
+                "{}: in {place}, needs {} GPUs and {} of host memory",
+                self.model,
+                self.fit.gpus,
+                bytes_text(self.fit.host_bytes)
+            ),
+        }
+    }
+}

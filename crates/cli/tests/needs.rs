@@ -1,0 +1,102 @@
+//! `doctor --for` and `submit` find what is missing before anything runs.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/llama-gqa")
+}
+
+/// A folder with a configuration, in which nothing but what is put there is found.
+struct Node(tempfile::TempDir);
+
+impl Node {
+    fn new(config: &str) -> Node {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("experiment.yaml"), config).expect("a configuration");
+        Node(folder)
+    }
+
+    fn vendomini(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_vendomini"))
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env_clear()
+            .env("PATH", self.0.path())
+            .env("HOME", self.0.path())
+            .output()
+            .expect("the program starts")
+    }
+
+    fn copy_of_golden(&self, at: &str, without: &[&str]) {
+        let to = self.0.path().join(at);
+        std::fs::create_dir_all(&to).expect("a folder");
+        for entry in std::fs::read_dir(golden()).expect("golden data") {
+            let entry = entry.expect("an entry");
+            if !without.iter().any(|name| entry.file_name().to_string_lossy().contains(name)) {
+                std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+            }
+        }
+    }
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn every_model_that_is_missing_is_named_with_what_to_do() {
+    let node = Node::new("grid: {model.name: [org/one, org/two]}\n");
+    let site = "hf_home: /shared/hf\n";
+    std::fs::write(node.0.path().join("site.yaml"), site).expect("a site");
+    let asked = ["doctor", "--for", "experiment.yaml", "--site", "site.yaml"];
+    let output = node.vendomini(&asked);
+    assert_eq!(output.status.code(), Some(66), "{}", said(&output));
+    for words in ["HF_HOME=/shared/hf vendomini fetch org/one", "vendomini fetch org/two", "/shared/hf/hub"] {
+        assert!(said(&output).contains(words), "{words}: {}", said(&output));
+    }
+    let output = node.vendomini(&["submit", "--config", "experiment.yaml", "--site", "site.yaml", "--dry-run"]);
+    assert_eq!(output.status.code(), Some(66), "{}", said(&output));
+    assert!(said(&output).contains("org/one") && said(&output).contains("org/two"), "{}", said(&output));
+}
+
+#[test]
+fn the_sites_cache_is_searched_and_a_model_that_is_not_whole_is_refused() {
+    let node = Node::new("model: {name: org/one, context_length: 64, max_tokens_per_call: 8}\n");
+    let home = node.0.path().join("hf");
+    std::fs::write(node.0.path().join("site.yaml"), format!("hf_home: {}\n", home.display())).expect("a site");
+    let doctor = |site: &[&str]| node.vendomini(&[&["doctor", "--json", "--for", "experiment.yaml"], site].concat());
+    let site: &[&str] = &["--site", "site.yaml"];
+    node.copy_of_golden("hf/org--one", &["tokenizer"]);
+    let output = doctor(site);
+    assert_eq!(output.status.code(), Some(66), "{}", said(&output));
+    assert!(said(&output).contains("expected a tokenizer"), "{}", said(&output));
+    assert_eq!(doctor(&[]).status.code(), Some(66), "without the site's file its cache is not known");
+    assert!(said(&doctor(&[])).contains("vendomini fetch org/one"));
+    let weights = home.join("org--one/model.safetensors");
+    let bytes = std::fs::read(&weights).expect("weights");
+    std::fs::write(&weights, &bytes[..bytes.len() - 10]).expect("a shorter file");
+    let output = doctor(site);
+    assert_eq!(output.status.code(), Some(65), "{}", said(&output));
+    assert!(said(&output).contains("model.safetensors"), "{}", said(&output));
+}
+
+#[test]
+fn a_servers_key_must_be_there() {
+    let node = Node::new(
+        "model: {name: served}\nprovider: {kind: openai, base_url: \"http://localhost:1/v1\", api_key_env: NO_SUCH_KEY}\n",
+    );
+    let output = node.vendomini(&["doctor", "--for", "experiment.yaml"]);
+    assert_eq!(output.status.code(), Some(69), "{}", said(&output));
+    assert!(said(&output).contains("export NO_SUCH_KEY"), "{}", said(&output));
+}
+
+#[test]
+fn scripted_operators_need_nothing() {
+    let node = Node::new("agent: {policy: careful}\n");
+    let output = node.vendomini(&["doctor", "--json", "--for", "experiment.yaml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(document["needs"], serde_json::json!([]));
+}

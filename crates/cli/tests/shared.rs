@@ -1,0 +1,137 @@
+//! Many processes on one results folder.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long all processes together may take.
+const ALL_MAX: Duration = Duration::from_secs(540);
+/// A process on a busy machine may take so long from one run to the next.
+const BETWEEN_RUNS_S: f64 = 2.0;
+
+/// What a process did, from its journal.
+#[derive(Default)]
+struct Deeds {
+    started: Vec<(String, f64)>,
+    finished: Vec<(String, f64)>,
+    began_unix_s: f64,
+    ended_unix_s: f64,
+}
+
+fn processes_on_one_folder(processes: usize, replications: usize, steps: usize) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (config, out) = (folder.path().join("experiment.yaml"), folder.path().join("out"));
+    let text = format!(
+        "experiment: {{name: shared, replications: {replications}, seed: 3}}\nagent: {{policy: careful}}\ncrash_detector: \
+         {{continue_after_crash: 1000000}}\ndemand: {{max_failures: 1000000}}\nenv: {{max_steps: {steps}, complexity_level: 2, \
+         initial_budget: 1000000}}\ngrid: {{pe_induction.p_shock: [0.2, 0.4]}}\n"
+    );
+    std::fs::write(&config, text).expect("a configuration");
+    let mut running: Vec<Child> = (0..processes).map(|_| begin(&config, &out)).collect();
+    let begun = Instant::now();
+    while let Some(child) = running.last_mut() {
+        if let Some(status) = child.try_wait().expect("a status") {
+            assert!(status.success(), "{status}");
+            running.pop();
+        } else if begun.elapsed() > ALL_MAX {
+            running.iter_mut().for_each(|child| drop(child.kill()));
+            panic!("the processes do not end");
+        } else {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let deeds = deeds(&out.join("shared/journals"));
+    assert_eq!(deeds.len(), processes);
+    none_did_anothers_run(&deeds, 2 * replications);
+    none_was_idle(&deeds);
+    each_run_has_one_attempt(&out.join("shared/runs"), 2 * replications);
+}
+
+fn begin(config: &Path, out: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_vendomini"))
+        .args(["run", "--shared", "-q", "-j", "1", "--config"])
+        .arg(config)
+        .arg("--out")
+        .arg(out)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the program starts")
+}
+
+fn deeds(journals: &Path) -> Vec<Deeds> {
+    let files = std::fs::read_dir(journals).expect("journals").map(|entry| entry.expect("an entry").path());
+    files.map(|file| of_process(&std::fs::read_to_string(file).expect("a journal"))).collect()
+}
+
+fn of_process(journal: &str) -> Deeds {
+    let mut deeds = Deeds::default();
+    for line in journal.lines() {
+        let entry: Value = serde_json::from_str(line).expect("an entry");
+        let (at, run) = (entry["at_unix_s"].as_f64().expect("a time"), entry["run_id"].as_str().map(str::to_owned));
+        match (entry["deed"].as_str(), run) {
+            (Some("started"), Some(run)) => deeds.started.push((run, at)),
+            (Some("finished"), Some(run)) => deeds.finished.push((run, at)),
+            (Some("began"), None) => deeds.began_unix_s = at,
+            (Some("ended"), None) => deeds.ended_unix_s = at,
+            _ => {}
+        }
+    }
+    deeds
+}
+
+fn none_did_anothers_run(deeds: &[Deeds], runs: usize) {
+    let mut who: BTreeMap<&str, usize> = BTreeMap::new();
+    for (run, _) in deeds.iter().flat_map(|deeds| &deeds.started) {
+        *who.entry(run).or_default() += 1;
+    }
+    assert_eq!(who.len(), runs);
+    assert!(who.values().all(|begun| *begun == 1), "a run was begun twice: {who:?}");
+    assert_eq!(deeds.iter().map(|deeds| deeds.finished.len()).sum::<usize>(), runs);
+}
+
+/// A process without a run, while another begins one, could have done that.
+fn none_was_idle(deeds: &[Deeds]) {
+    let starts: Vec<f64> = deeds.iter().flat_map(|deeds| deeds.started.iter().map(|(_, at)| *at)).collect();
+    for deeds in deeds {
+        let free_from = std::iter::once(deeds.began_unix_s).chain(deeds.finished.iter().map(|(_, at)| *at));
+        let free_to = deeds.started.iter().map(|(_, at)| *at).chain(std::iter::once(f64::MAX));
+        for (from, to) in free_from.zip(free_to) {
+            let missed = starts.iter().filter(|at| **at > from + BETWEEN_RUNS_S && **at < to).count();
+            assert_eq!(
+                missed, 0,
+                "a process had no run from {from} to {to} (end {}), others began",
+                deeds.ended_unix_s
+            );
+        }
+    }
+}
+
+fn each_run_has_one_attempt(folder: &Path, runs: usize) {
+    let inside = |path: &Path| -> Vec<std::path::PathBuf> {
+        std::fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path()).collect()
+    };
+    let mut seen = 0;
+    for run in inside(folder).iter().flat_map(|fan| inside(fan)) {
+        let names: Vec<String> = inside(&run)
+            .iter()
+            .map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+            .collect();
+        assert!(names.iter().any(|name| name == "run.json"), "{names:?}");
+        assert_eq!(names.iter().filter(|name| name.starts_with("steps.")).count(), 1, "{names:?}");
+        seen += 1;
+    }
+    assert_eq!(seen, runs);
+}
+
+#[test]
+fn eight_processes_share_one_folder() {
+    processes_on_one_folder(8, 24, 1000);
+}
+
+#[test]
+#[ignore = "64 processes: .ci/full, or cargo test -p vendomini --test shared -- --ignored"]
+fn sixty_four_processes_share_one_folder() {
+    processes_on_one_folder(64, 320, 1500);
+}
