@@ -90,7 +90,8 @@ fn key_is_there(variable: &str) -> Result<(), Failure> {
     if variable.is_empty() || std::env::var_os(variable).is_some_and(|key| !key.is_empty()) {
         return Ok(());
     }
-    let remedy = format!("export {variable}, or set provider.api_key_env to another name, or to \"\" for a server without keys");
+    let remedy =
+        format!("export {variable}, or set provider.api_key_env to another name, or to \"\" for a server without keys");
     Err(Failure::new(exit::UNAVAILABLE, format!("the server's key is not in {variable}: {remedy}")))
 }
 

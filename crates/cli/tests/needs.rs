@@ -63,7 +63,7 @@ fn every_model_that_is_missing_is_named_with_what_to_do() {
 
 #[test]
 fn the_sites_cache_is_searched_and_a_model_that_is_not_whole_is_refused() {
-    let node = Node::new("model: {name: org/one, context_length: 64, max_tokens_per_call: 8}\n");
+    let node = Node::new("model: {name: org/one, context_length: 128, max_tokens_per_call: 16}\n");
     let home = node.0.path().join("hf");
     std::fs::write(node.0.path().join("site.yaml"), format!("hf_home: {}\n", home.display())).expect("a site");
     let doctor = |site: &[&str]| node.vendomini(&[&["doctor", "--json", "--for", "experiment.yaml"], site].concat());

@@ -99,7 +99,11 @@ fn none_was_idle(deeds: &[Deeds]) {
         let free_to = deeds.started.iter().map(|(_, at)| *at).chain(std::iter::once(f64::MAX));
         for (from, to) in free_from.zip(free_to) {
             let missed = starts.iter().filter(|at| **at > from + BETWEEN_RUNS_S && **at < to).count();
-            assert_eq!(missed, 0, "a process had no run from {from} to {to} (end {}), others began", deeds.ended_unix_s);
+            assert_eq!(
+                missed, 0,
+                "a process had no run from {from} to {to} (end {}), others began",
+                deeds.ended_unix_s
+            );
         }
     }
 }
@@ -110,8 +114,10 @@ fn each_run_has_one_attempt(folder: &Path, runs: usize) {
     };
     let mut seen = 0;
     for run in inside(folder).iter().flat_map(|fan| inside(fan)) {
-        let names: Vec<String> =
-            inside(&run).iter().map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned()).collect();
+        let names: Vec<String> = inside(&run)
+            .iter()
+            .map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+            .collect();
         assert!(names.iter().any(|name| name == "run.json"), "{names:?}");
         assert_eq!(names.iter().filter(|name| name.starts_with("steps.")).count(), 1, "{names:?}");
         seen += 1;
@@ -121,7 +127,7 @@ fn each_run_has_one_attempt(folder: &Path, runs: usize) {
 
 #[test]
 fn eight_processes_share_one_folder() {
-    processes_on_one_folder(8, 24, 1000);
+    processes_on_one_folder(8, 24, 600);
 }
 
 #[test]

@@ -98,7 +98,8 @@ impl Journal {
         let path = folder.join(format!("{host}.{}.jsonl", owner.tag()));
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let file = file.map_err(|source| ResultsError::from_io("create", &path, None, source))?;
-        let mut journal = Journal { path, file, counts: Counts::default(), open: BTreeMap::new(), written: SystemTime::now() };
+        let mut journal =
+            Journal { path, file, counts: Counts::default(), open: BTreeMap::new(), written: SystemTime::now() };
         journal.write(Deed::Began { steps_left_max, runs_left })?;
         Ok(journal)
     }

@@ -62,9 +62,11 @@ mod tests {
         let began = Deed::Began { steps_left_max: 100, runs_left: 1 };
         let started = || Deed::Started { run_id: "a".into() };
         // 60 s of loading count for nothing: 100 steps in 50 s.
-        let loaded = vec![entry(900.0, began.clone(), 0), entry(960.0, started(), 0), entry(1005.0, Deed::Progress, 100)];
+        let loaded =
+            vec![entry(900.0, began.clone(), 0), entry(960.0, started(), 0), entry(1005.0, Deed::Progress, 100)];
         // 1000 steps in 310 s, whatever was before.
-        let long = vec![entry(0.0, started(), 0), entry(700.0, Deed::Progress, 5000), entry(1009.0, Deed::Progress, 6000)];
+        let long =
+            vec![entry(0.0, started(), 0), entry(700.0, Deed::Progress, 5000), entry(1009.0, Deed::Progress, 6000)];
         let ended = vec![entry(900.0, started(), 0), entry(1000.0, Deed::Ended, 9000)];
         let only_loading = vec![entry(1000.0, began, 0)];
         let pace = pace(&[loaded, long, ended, only_loading], 1010.0);

@@ -1,9 +1,9 @@
 use super::run::{JOBS_DEFAULT, provenance};
 use crate::args::{SubmitArgs, TimeArgs};
 use crate::failure::{Failure, exit};
+use crate::needs::{self, Need};
 use crate::output;
 use crate::provider::Engines;
-use crate::needs::{self, Need};
 use crate::slurm;
 use experiment::slurm::{Chunk, Fit, ModelTasks, Places, Site, chunks, model_tasks, script};
 use experiment::{Config, Rates, RunOptions, SCRIPTED};

@@ -212,7 +212,17 @@ mod tests {
         let later = begin + Duration::from_secs(10);
         dashboard.see(&figures(), later);
         let shown = text(&dashboard.rows(&figures(), (100, 40), later));
-        for words in ["smollm2", "5/20", "steps/s 10.0", "tok/s 200.0", "PE 0.150", "looping 2", "weights 1.50 GiB", "7/50", "25%"] {
+        for words in [
+            "smollm2",
+            "5/20",
+            "steps/s 10.0",
+            "tok/s 200.0",
+            "PE 0.150",
+            "looping 2",
+            "weights 1.50 GiB",
+            "7/50",
+            "25%",
+        ] {
             assert!(shown.contains(words), "{words}: {shown}");
         }
         // 750 steps at 10 a second.
