@@ -127,7 +127,7 @@ fn each_run_has_one_attempt(folder: &Path, runs: usize) {
 
 #[test]
 fn eight_processes_share_one_folder() {
-    processes_on_one_folder(8, 24, 1000);
+    processes_on_one_folder(8, 24, 600);
 }
 
 #[test]

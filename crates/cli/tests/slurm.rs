@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 /// How long a queue may take to become empty; a requeued job waits for its old credential first.
-const QUEUE_MAX: Duration = Duration::from_secs(180);
+const QUEUE_MAX: Duration = Duration::from_secs(300);
 
 fn one_node(arguments: &[&str]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../slurm/test/one_node.sh");
@@ -185,7 +185,7 @@ fn twelve_tasks_with_indices_below_five_do_each_run_once() {
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn a_task_told_to_stop_requeues_itself_and_one_killed_in_the_middle_goes_on() {
     let Some(cluster) = Cluster::start("requeue", 1001) else { return };
-    let config = cluster.experiment(2, 20_000);
+    let config = cluster.experiment(4, 20_000);
     let ids = cluster.submitted(&config, "", &["--tasks", "2"]);
     cluster.until_in_the_middle();
     cluster.said("scancel", &["--batch", "--signal=USR1", &format!("{}_0", ids[0])]);
@@ -195,7 +195,7 @@ fn a_task_told_to_stop_requeues_itself_and_one_killed_in_the_middle_goes_on() {
     assert!(logs.contains("task 0: ended with 138"), "{logs}");
     assert!(logs.contains("task 0: job") && logs.matches("start 1,").count() == 2, "{logs}");
     assert!(logs.contains("goes on after"), "a run goes on from its rows: {logs}");
-    cluster.complete(&config, 4);
+    cluster.complete(&config, 8);
 }
 
 #[test]
@@ -221,13 +221,17 @@ fn what_was_cancelled_stays_so_until_it_is_submitted_again() {
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn a_task_whose_time_is_short_requeues_itself() {
     let Some(cluster) = Cluster::start("time", 1001) else { return };
-    let config = cluster.experiment(4, 20_000);
-    // A minute, of which 4 s are for runs.
-    cluster.submitted(&config, "hours_max: 0.016\nsignal_lead_s: 56\n", &["--tasks", "1"]);
+    let config = cluster.experiment(6, 20_000);
+    // A minute, of which 2 s are for runs.
+    let ids = cluster.submitted(&config, "hours_max: 0.016\nsignal_lead_s: 58\n", &["--tasks", "1"]);
+    cluster.until("time does not become short", || cluster.logs().contains("task 0: ended with 124"));
+    // The second start has an hour.
+    let (job, hour) = (format!("JobId={}_0", ids[0]), "TimeLimit=60");
+    cluster.until("no more time", || cluster.call("scontrol", &["update", &job, hour]).status.success());
     cluster.until_empty();
     let logs = cluster.logs();
     assert!(logs.contains("task 0: ended with 124") && logs.contains("start 1,"), "{logs}");
-    cluster.complete(&config, 8);
+    cluster.complete(&config, 12);
 }
 
 #[test]
@@ -256,7 +260,7 @@ fn a_node_that_goes_down_loses_nothing_and_a_second_submission_does_no_harm() {
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn where_requeueing_is_forbidden_a_successor_goes_on() {
     let Some(cluster) = Cluster::start("successor", 1001) else { return };
-    let config = cluster.experiment(1, 20_000);
+    let config = cluster.experiment(4, 20_000);
     let ids = cluster.submitted(&config, "requeue: false\n", &["--tasks", "1"]);
     cluster.until_in_the_middle();
     cluster.said("scancel", &["--batch", "--signal=USR1", &format!("{}_0", ids[0])]);
@@ -265,7 +269,7 @@ fn where_requeueing_is_forbidden_a_successor_goes_on() {
     assert!(cluster.logs().contains(&format!("job {successor}_0 on")), "{}", cluster.logs());
     let arrays = cluster.status()["slurm"]["arrays"].clone();
     assert_eq!(arrays, serde_json::json!([successor - 1, successor]), "status knows the successor");
-    cluster.complete(&config, 2);
+    cluster.complete(&config, 8);
 }
 
 #[test]

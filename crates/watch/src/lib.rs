@@ -182,7 +182,7 @@ impl Watch {
             items_done: board.items_done,
             items_total: board.items_total,
             detail: board.detail.clone(),
-            figures: board.figures.clone(),
+            figures: board.figures.clone().map(Box::new),
             seats: board.seats.iter().map(|slot| slot.view()).collect(),
         }
     }

@@ -22,7 +22,7 @@ pub struct Snapshot {
     pub detail: String,
     /// The experiment that runs, if one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub figures: Option<Figures>,
+    pub figures: Option<Box<Figures>>,
     /// Every thread that works.
     pub seats: Vec<SeatView>,
 }

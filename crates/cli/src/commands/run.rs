@@ -141,9 +141,6 @@ impl<'a> Teller<'a> {
                 state.steps_total = counts.steps_max * *left as u64 / counts.runs.max(1) as u64;
                 self.watch
                     .note(format!("{} runs of {} cells: {done} done before, {left} left", counts.runs, counts.cells));
-                if *left > 0 && counts.models.is_empty() {
-                    self.begin(state);
-                }
             }
             Event::ModelOpening { name, runs } => {
                 state.running = None;
@@ -170,10 +167,15 @@ impl<'a> Teller<'a> {
                 self.watch.note(format!("run {run_id} failed: {reason}{then}"));
             }
             Event::RunHeld { run_id, owner } => self.watch.note(format!("run {run_id} is held by {owner}")),
-            Event::RunStarted { run_id, attempt, replayed, .. } if *attempt > 1 => {
-                self.watch.note(format!("run {run_id} goes on after {replayed} steps (attempt {attempt})"));
+            Event::RunStarted { run_id, attempt, replayed, .. } => {
+                // Scripted operators need no model, whose opening would have begun the stage.
+                if state.running.is_none() {
+                    self.begin(state);
+                }
+                if *attempt > 1 {
+                    self.watch.note(format!("run {run_id} goes on after {replayed} steps (attempt {attempt})"));
+                }
             }
-            Event::RunStarted { .. } => {}
             Event::Waiting => self.watch.beat(),
             Event::Note { text } => self.watch.note(text.clone()),
         }

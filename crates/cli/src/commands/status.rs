@@ -25,7 +25,9 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
         status.failed,
         status.left
     ))?;
-    output::line(&format!("  {}", pace(&status)))?;
+    if status.done < status.total {
+        output::line(&format!("  {}", pace(&status)))?;
+    }
     for (outcome, runs) in &status.outcomes {
         output::line(&format!("  {outcome}: {runs}"))?;
     }

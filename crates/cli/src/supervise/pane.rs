@@ -68,7 +68,7 @@ fn put(text: &str) {
     let _gone = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
-/// Rows as the terminal takes them: colours, then symbols; the cursor ends in the last row.
+/// Rows as the terminal takes them: colours, then symbols; the cursor ends at the begin of the last.
 fn ansi(rows: &Buffer) -> String {
     let Rect { width, height, .. } = rows.area;
     let mut text = String::from("\x1b[?25l");
@@ -88,6 +88,8 @@ fn ansi(rows: &Buffer) -> String {
             text.push_str("\r\n");
         }
     }
+    // The terminal itself writes ^C where the cursor stands: within the pane, not beyond its last column.
+    text.push('\r');
     text
 }
 
@@ -116,7 +118,7 @@ mod tests {
         let mut rows = Buffer::empty(Rect::new(0, 0, 3, 2));
         rows.set_string(0, 0, "ab", Style::new().fg(Color::Green));
         rows.set_string(1, 1, "c", Style::new().add_modifier(Modifier::BOLD));
-        let expected = "\x1b[?25l\x1b[0;32mab\x1b[0m \x1b[0m\r\n\x1b[0m \x1b[0;1mc\x1b[0m \x1b[0m";
+        let expected = "\x1b[?25l\x1b[0;32mab\x1b[0m \x1b[0m\r\n\x1b[0m \x1b[0;1mc\x1b[0m \x1b[0m\r";
         assert_eq!(ansi(&rows), expected);
     }
 
