@@ -30,6 +30,7 @@ struct Job<'a> {
     out: *mut f32,
     form: Form,
     rows_per_chunk: usize,
+    threads: usize,
     /// The number of its first chunk among all products' chunks.
     first_chunk: usize,
 }
@@ -39,6 +40,12 @@ unsafe impl Sync for Job<'_> {}
 
 /// Bytes of weights that one thread works through before it asks for more.
 const CHUNK_BYTES: usize = 256 << 10;
+
+/// The same where many tokens share the work: activations are then read again less often.
+const CHUNK_BYTES_SHARED: usize = 512 << 10;
+
+/// Tokens from which on that counts.
+const SHARED_TOKENS: usize = 64;
 
 /// Fewer bytes than this are not worth the claim of a chunk.
 const CHUNK_BYTES_MIN: usize = 16 << 10;
@@ -50,7 +57,8 @@ impl Cpu {
     /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::FormMissing`] (before anything is computed).
     pub fn linear(&self, inputs: &Inputs, products: &mut [Product<'_>]) -> Result<(), DeviceError> {
         let total_bytes: usize = products.iter().map(|p| p.weight.bytes()).sum();
-        let chunk_bytes = (total_bytes / (8 * self.pool.threads())).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES);
+        let most_bytes = if inputs.tokens() < SHARED_TOKENS { CHUNK_BYTES } else { CHUNK_BYTES_SHARED };
+        let chunk_bytes = (total_bytes / (8 * self.pool.threads())).clamp(CHUNK_BYTES_MIN, most_bytes);
         let mut chunks = 0;
         let mut jobs = Vec::with_capacity(products.len());
         for product in products {
@@ -62,6 +70,7 @@ impl Cpu {
                 out: product.out.as_mut_ptr(),
                 form,
                 rows_per_chunk,
+                threads: self.pool.threads(),
                 first_chunk: chunks,
             });
             chunks += product.weight.rows.div_ceil(rows_per_chunk);
@@ -147,6 +156,8 @@ impl Job<'_> {
             row_bytes,
             rows: rows.len(),
             cols: self.weight.cols,
+            // Chunks are claimed in order: the next one of this thread is about as many further as there are threads.
+            next: weights.wrapping_add(self.threads * self.rows_per_chunk * row_bytes),
             x,
             x_stride,
             tokens: inputs.tokens(),

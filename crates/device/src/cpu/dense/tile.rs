@@ -1,3 +1,6 @@
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
 use super::super::simd::{LANES, Simd};
 use super::dot::{Dot, F};
 
@@ -9,6 +12,8 @@ pub(in crate::cpu) struct Block {
     pub row_bytes: usize,
     pub rows: usize,
     pub cols: usize,
+    /// Where the weights begin that this thread probably takes next: asked for meanwhile, never read.
+    pub next: *const u8,
     /// [tokens], `x_stride` bytes apart; zeros from `cols` to the next multiple of 32.
     pub x: *const u8,
     pub x_stride: usize,
@@ -20,62 +25,241 @@ pub(in crate::cpu) struct Block {
     pub out_stride: usize,
 }
 
+/// Rows of a tile.
+const ROWS: usize = 4;
+
+/// Tokens of the widest tile.
+const MOST_TOKENS: usize = 6;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Bytes of a row that tiles work through at a time where there are many tokens: rows and tokens of a tile then stay in the first-level
+/// cache.
+const SPAN_BYTES: usize = 4 << 10;
+
+/// Rows whose accumulators wait between spans.
+const SPAN_ROWS: usize = 64;
+
+/// Bytes of activations that stay in the second-level cache beside the weights.
+const NEAR_BYTES: usize = 256 << 10;
+
 /// All rows and tokens of a block.
 #[inline(always)]
 pub(super) unsafe fn all<D: Dot>(block: &Block) {
-    let most = if D::S::WIDE { 6 } else { 2 };
-    let mut token = 0;
-    while token < block.tokens {
-        let left = block.tokens - token;
-        let now = left.div_ceil(left.div_ceil(most)); // evenly filled tiles
-        match now {
-            1 => rows::<D, 4, 1>(block, token),
-            2 => rows::<D, 4, 2>(block, token),
-            3 => rows::<D, 4, 3>(block, token),
-            4 => rows::<D, 4, 4>(block, token),
-            5 => rows::<D, 4, 5>(block, token),
-            _ => rows::<D, 4, 6>(block, token),
-        }
-        token += now;
+    let most = if D::S::WIDE { MOST_TOKENS } else { 2 };
+    if block.tokens <= most {
+        one_tile_of_tokens::<D>(block);
+    } else if block.tokens * block.x_stride <= NEAR_BYTES {
+        rows_then_tokens::<D>(block, most);
+    } else {
+        tokens_then_rows::<D>(block, most);
     }
 }
 
-/// All rows of a block for T tokens, R at a time.
+/// Calls `$run::<D, R, T>` with `$tokens` for T.
+macro_rules! with_tokens {
+    ($run:ident, $D:ident, $R:expr, $tokens:expr, ($($arg:expr),*)) => {
+        match $tokens {
+            1 => $run::<$D, { $R }, 1>($($arg),*),
+            2 => $run::<$D, { $R }, 2>($($arg),*),
+            3 => $run::<$D, { $R }, 3>($($arg),*),
+            4 => $run::<$D, { $R }, 4>($($arg),*),
+            5 => $run::<$D, { $R }, 5>($($arg),*),
+            _ => $run::<$D, { $R }, 6>($($arg),*),
+        }
+    };
+}
+
+/// Memory sets the pace: while some rows are multiplied, these rows' bytes 2 KiB on are asked for.
 #[inline(always)]
-unsafe fn rows<D: Dot, const R: usize, const T: usize>(block: &Block, token: usize) {
+unsafe fn one_tile_of_tokens<D: Dot>(block: &Block) {
+    with_tokens!(few_tokens, D, ROWS, block.tokens, (block));
+}
+
+#[inline(always)]
+unsafe fn few_tokens<D: Dot, const R: usize, const T: usize>(block: &Block) {
+    let ahead = (R * block.row_bytes).min(2048);
     let mut row = 0;
     while row + R <= block.rows {
-        tile::<D, R, T>(block, row, token);
+        let fetch = Fetch::AlongRows { ahead };
+        tile::<D, R, T>(block, &Place::whole(block, row, 0, fetch));
         row += R;
     }
     while row < block.rows {
-        tile::<D, 1, T>(block, row, token);
+        tile::<D, 1, T>(block, &Place::whole(block, row, 0, Fetch::Nothing));
         row += 1;
     }
 }
 
+/// A few rows at a time for all tokens: the tiles of tokens share out the lines of the next rows, so that memory is never idle.
 #[inline(always)]
-unsafe fn tile<D: Dot, const R: usize, const T: usize>(block: &Block, row: usize, token: usize) {
+unsafe fn rows_then_tokens<D: Dot>(block: &Block, most: usize) {
+    let tiles = block.tokens.div_ceil(most);
+    let share = (ROWS * block.row_bytes).div_ceil(tiles).next_multiple_of(LINE);
+    let mut row = 0;
+    while row < block.rows {
+        let whole = row + ROWS <= block.rows;
+        let after = row + ROWS;
+        let mut from =
+            if after < block.rows { block.weights.wrapping_add(after * block.row_bytes) } else { block.next };
+        let mut token = 0;
+        while token < block.tokens {
+            let now = even(block.tokens - token, most);
+            if whole {
+                let place = Place::whole(block, row, token, Fetch::piece::<D>(from, share, block.cols));
+                with_tokens!(tile, D, ROWS, now, (block, &place));
+            } else {
+                for row in row..block.rows {
+                    let place = Place::whole(block, row, token, Fetch::Nothing);
+                    with_tokens!(tile, D, 1, now, (block, &place));
+                }
+            }
+            from = from.wrapping_add(share);
+            token += now;
+        }
+        row = after;
+    }
+}
+
+/// Many tokens: a tile of tokens meets all rows, span by span where rows are long. Each tile of tokens asks for its share of the next
+/// block's weights.
+#[inline(always)]
+unsafe fn tokens_then_rows<D: Dot>(block: &Block, most: usize) {
+    let mut waiting = [MaybeUninit::<f32>::uninit(); SPAN_ROWS * MOST_TOKENS * LANES];
+    let span = (SPAN_BYTES / D::WEIGHT_BYTES.max(D::X_BYTES)).next_multiple_of(D::CHUNK);
+    // The last span may be half as long again: a short one would cost more than it saves.
+    let spans = if block.cols <= span + span / 2 { 1 } else { block.cols.div_ceil(span) };
+    let tiles = block.tokens.div_ceil(most) * block.rows.div_ceil(ROWS) * spans;
+    let share = (block.rows * block.row_bytes).div_ceil(tiles).next_multiple_of(LINE);
+    let mut from = block.next;
+    for first in (0..block.rows).step_by(SPAN_ROWS) {
+        let rows = first..(first + SPAN_ROWS).min(block.rows);
+        let mut token = 0;
+        while token < block.tokens {
+            let now = even(block.tokens - token, most);
+            for part in 0..spans {
+                let end = if part + 1 == spans { block.cols } else { (part + 1) * span };
+                let columns = part * span..end;
+                let mut waiting = waiting.as_mut_ptr().cast::<f32>();
+                let mut row = rows.start;
+                while row < rows.end {
+                    let whole = row + ROWS <= rows.end;
+                    let fetch = Fetch::piece::<D>(from, share, columns.len());
+                    let place = Place { row, token, columns: columns.clone(), waiting, fetch };
+                    if whole {
+                        with_tokens!(tile, D, ROWS, now, (block, &place));
+                    } else {
+                        with_tokens!(tile, D, 1, now, (block, &place));
+                    }
+                    let done = if whole { ROWS } else { 1 };
+                    waiting = waiting.add(done * now * LANES);
+                    from = from.wrapping_add(if whole { share } else { 0 });
+                    row += done;
+                }
+            }
+            token += now;
+        }
+    }
+}
+
+/// Tokens of the next tile, so that tiles are evenly filled.
+#[inline(always)]
+fn even(left: usize, most: usize) -> usize {
+    left.div_ceil(left.div_ceil(most))
+}
+
+/// What a tile asks memory for while it multiplies.
+#[derive(Clone, Copy)]
+enum Fetch {
+    Nothing,
+    /// Its own rows, so many bytes on.
+    AlongRows {
+        ahead: usize,
+    },
+    /// So many lines at each chunk of columns.
+    Piece {
+        from: *const u8,
+        lines: usize,
+    },
+}
+
+impl Fetch {
+    /// `bytes` from `from`, spread over `cols` columns.
+    #[inline(always)]
+    fn piece<D: Dot>(from: *const u8, bytes: usize, cols: usize) -> Self {
+        Self::Piece { from, lines: bytes.div_ceil(LINE).div_ceil((cols / D::CHUNK).max(1)) }
+    }
+}
+
+/// Where a tile lies.
+struct Place {
+    row: usize,
+    token: usize,
+    columns: Range<usize>,
+    /// Its accumulators between spans of columns: [R][T][16].
+    waiting: *mut f32,
+    fetch: Fetch,
+}
+
+impl Place {
+    /// A tile of whole rows.
+    #[inline(always)]
+    fn whole(block: &Block, row: usize, token: usize, fetch: Fetch) -> Self {
+        Self { row, token, columns: 0..block.cols, waiting: std::ptr::null_mut(), fetch }
+    }
+}
+
+/// R rows and T tokens.
+#[inline(always)]
+unsafe fn tile<D: Dot, const R: usize, const T: usize>(block: &Block, place: &Place) {
+    let (row, token) = (place.row, place.token);
     let weights: [*const u8; R] = std::array::from_fn(|r| block.weights.add((row + r) * block.row_bytes));
     let x: [*const u8; T] = std::array::from_fn(|t| block.x.add((token + t) * block.x_stride));
-    // The weights of the next rows are asked for while these are multiplied; later tokens find them in the cache.
-    let fetch = token == 0 && row + R < block.rows;
-    let ahead = if fetch { (R * block.row_bytes).min(2048) } else { 0 };
     let mut acc = [[D::S::splat(0.0); T]; R];
-    let mut at = 0;
-    while at + D::CHUNK <= block.cols {
-        let x: [D::Chunk; T] = std::array::from_fn(|t| D::activations(x[t].add(at * D::X_BYTES)));
+    if place.columns.start > 0 {
         for r in 0..R {
-            let from = weights[r].add(at * D::WEIGHT_BYTES);
-            if fetch {
-                D::S::prefetch(from.wrapping_add(ahead));
-            }
-            let w = D::weights(from);
             for t in 0..T {
-                acc[r][t] = D::accumulate(acc[r][t], w, x[t]);
+                acc[r][t] = D::S::load(place.waiting.add((r * T + t) * LANES));
             }
         }
-        at += D::CHUNK;
+    }
+    let mut at = place.columns.start;
+    let whole = (place.columns.len() / D::CHUNK) * D::CHUNK + at;
+    match place.fetch {
+        Fetch::Nothing => {
+            while at < whole {
+                chunk::<D, R, T>(&mut acc, &weights, &x, at);
+                at += D::CHUNK;
+            }
+        }
+        Fetch::AlongRows { ahead } => {
+            while at < whole {
+                for weights in &weights {
+                    D::S::prefetch(weights.wrapping_add(at * D::WEIGHT_BYTES + ahead));
+                }
+                chunk::<D, R, T>(&mut acc, &weights, &x, at);
+                at += D::CHUNK;
+            }
+        }
+        Fetch::Piece { mut from, lines } => {
+            while at < whole {
+                for _ in 0..lines {
+                    D::S::prefetch_far(from);
+                    from = from.wrapping_add(LINE);
+                }
+                chunk::<D, R, T>(&mut acc, &weights, &x, at);
+                at += D::CHUNK;
+            }
+        }
+    }
+    if place.columns.end < block.cols {
+        for r in 0..R {
+            for t in 0..T {
+                D::S::store(place.waiting.add((r * T + t) * LANES), acc[r][t]);
+            }
+        }
+        return;
     }
     if at < block.cols {
         let x: [D::Chunk; T] = std::array::from_fn(|t| D::activations(x[t].add(at * D::X_BYTES)));
@@ -92,17 +276,34 @@ unsafe fn tile<D: Dot, const R: usize, const T: usize>(block: &Block, row: usize
     }
 }
 
+/// The columns from `at` on that one vector holds.
+#[inline(always)]
+unsafe fn chunk<D: Dot, const R: usize, const T: usize>(
+    acc: &mut [[F<D>; T]; R],
+    weights: &[*const u8; R],
+    x: &[*const u8; T],
+    at: usize,
+) {
+    let x: [D::Chunk; T] = std::array::from_fn(|t| D::activations(x[t].add(at * D::X_BYTES)));
+    for r in 0..R {
+        let w = D::weights(weights[r].add(at * D::WEIGHT_BYTES));
+        for t in 0..T {
+            acc[r][t] = D::accumulate(acc[r][t], w, x[t]);
+        }
+    }
+}
+
 /// Adds up the accumulators of R rows of one token, and the bias, and writes them.
 #[inline(always)]
 unsafe fn finish<S: Simd, const R: usize>(block: &Block, row: usize, token: usize, acc: &[S::F; R]) {
-    let mut sums = [0f32; LANES];
-    if R == 1 {
-        sums[0] = S::sum(acc[0]);
-    } else {
+    let mut sums = [0f32; R];
+    if R.is_multiple_of(4) {
         for four in 0..R / 4 {
             let [a, b, c, d] = [0, 1, 2, 3].map(|i| acc[(4 * four + i) % R]);
             sums[4 * four..4 * four + 4].copy_from_slice(&S::sum4(a, b, c, d));
         }
+    } else {
+        sums = acc.map(|acc| S::sum(acc));
     }
     let out = block.out.add(token * block.out_stride + row);
     for r in 0..R {

@@ -91,6 +91,10 @@ unsafe fn fill_format<S: Ints, F: Format>(group: &GroupRows, panel: &mut Panel) 
     for stored in 0..group.blocks / F::SUBS {
         let block = group.first.add(stored * F::BYTES);
         let at = stored * F::SUBS;
+        // Those of the group after next, which this panel takes next, lie in one piece.
+        for line in (stored * LANES * F::BYTES..(stored + 1) * LANES * F::BYTES).step_by(64) {
+            S::prefetch_far(group.first.wrapping_add(2 * LANES * group.row_bytes + line));
+        }
         F::scales::<S>(
             block,
             offsets,
@@ -101,7 +105,6 @@ unsafe fn fill_format<S: Ints, F: Format>(group: &GroupRows, panel: &mut Panel) 
             let mut rows = [F::codes::<S>(block, sub); LANES];
             for (r, row) in rows.iter_mut().enumerate().skip(1) {
                 let from = block.add(r.min(group.rows - 1) * group.row_bytes);
-                S::prefetch(from.wrapping_add(32 * group.row_bytes));
                 *row = F::codes::<S>(from, sub);
             }
             S::interleave(&rows, codes.add((at + sub) * BLOCK * LANES));

@@ -45,23 +45,21 @@ unsafe fn of_format<S: Ints, F: Format, const BYTES: usize>(job: &SingleJob) {
     let mut acc = S::splat(0.0);
     for stored in 0..group.blocks / F::SUBS {
         let from = group.first.add(stored * F::BYTES);
+        // The next group's bytes lie in one piece: asked for in their order, which memory answers fastest.
+        for line in (stored * LANES * F::BYTES..(stored + 1) * LANES * F::BYTES).step_by(64) {
+            S::prefetch_far(group.first.wrapping_add(LANES * group.row_bytes + line));
+        }
         F::scales::<S>(from, offsets, scales.as_mut_ptr(), minima.as_mut_ptr());
         for sub in 0..F::SUBS {
             let block = stored * F::SUBS + sub;
             let mut rows = [F::codes::<S>(from, sub); LANES];
             for (r, row) in rows.iter_mut().enumerate().skip(1) {
                 let at = from.add(r.min(group.rows - 1) * group.row_bytes);
-                S::prefetch(at.wrapping_add(LANES * group.row_bytes));
                 *row = F::codes::<S>(at, sub);
             }
             let lowest = x.codes.as_ptr().add((BYTES - 1) * group.blocks * BLOCK + block * BLOCK);
-            let mut dots = S::dots(&rows, lowest);
-            if BYTES == 2 {
-                let upper = S::dots(&rows, x.codes.as_ptr().add(block * BLOCK));
-                for (dot, upper) in dots.iter_mut().zip(upper) {
-                    *dot = S::add_i(*dot, S::shift_left(upper, 8));
-                }
-            }
+            let upper = if BYTES == 2 { Some(x.codes.as_ptr().add(block * BLOCK)) } else { None };
+            let dots = S::dots(&rows, lowest, upper);
             let dx = S::splat(*x.scales.get_unchecked(block));
             let zero = F::ZERO.wrapping_neg();
             if F::SCALES == 2 {

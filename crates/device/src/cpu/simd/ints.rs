@@ -22,17 +22,20 @@ pub(in crate::cpu) trait Ints: Simd {
     unsafe fn dot4(acc: Self::I, codes: Self::Wide, x: i32) -> Self::I;
     /// a + b, wrapping.
     unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
-    /// The exact dot products of 16 rows' code bytes with 32 signed bytes: lane l of the first for the first 16 bytes of row l, of the
-    /// second for the last 16.
+    /// The exact dot products of 16 rows' code bytes with 32 whole numbers, 256 * upper + x: lane l of the first for the first 16 bytes
+    /// of row l, of the second for the last 16.
     #[inline(always)]
-    unsafe fn dots(rows: &[Self::C; LANES], x: *const i8) -> [Self::I; 2] {
+    unsafe fn dots(rows: &[Self::C; LANES], x: *const i8, upper: Option<*const i8>) -> [Self::I; 2] {
         let mut codes = [0u8; 32 * LANES];
         Self::interleave(rows, codes.as_mut_ptr());
         let mut halves = [Self::splat_i(0); 2];
         for (half, acc) in halves.iter_mut().enumerate() {
-            for step in 4 * half..4 * half + 4 {
-                let four = x.add(4 * step).cast::<i32>().read_unaligned();
-                *acc = Self::dot4(*acc, Self::load_wide(codes.as_ptr().add(4 * LANES * step)), four);
+            for x in upper.into_iter().chain([x]) {
+                *acc = Self::shift_left(*acc, 8);
+                for step in 4 * half..4 * half + 4 {
+                    let four = x.add(4 * step).cast::<i32>().read_unaligned();
+                    *acc = Self::dot4(*acc, Self::load_wide(codes.as_ptr().add(4 * LANES * step)), four);
+                }
             }
         }
         halves
@@ -381,13 +384,17 @@ impl<const BF16: bool> Ints for Avx512<BF16> {
         _mm512_add_epi32(a, b)
     }
     #[inline(always)]
-    unsafe fn dots(rows: &[__m256i; LANES], x: *const i8) -> [__m512i; 2] {
-        let x = _mm512_broadcast_i64x4(_mm256_loadu_si256(x.cast()));
+    unsafe fn dots(rows: &[__m256i; LANES], x: *const i8, upper: Option<*const i8>) -> [__m512i; 2] {
+        let twice = |x: *const i8| _mm512_broadcast_i64x4(_mm256_loadu_si256(x.cast()));
+        let (x, upper) = (twice(x), upper.map(twice));
         // Rows r and r + 4 side by side: 128-bit lanes of 4 partial sums, halves of one row, then of the other.
         let mut partial = [_mm512_setzero_si512(); 8];
         for (i, partial) in partial.iter_mut().enumerate() {
             let row = i / 4 * 8 + i % 4;
             let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(rows[row]), rows[row + 4]);
+            if let Some(upper) = upper {
+                *partial = _mm512_slli_epi32::<8>(_mm512_dpbusd_epi32(*partial, both, upper));
+            }
             *partial = _mm512_dpbusd_epi32(*partial, both, x);
         }
         // Four rows' partial sums become four sums in each 128-bit lane.

@@ -79,4 +79,6 @@ pub(super) trait Simd: Copy + 'static {
 
     /// Asks for the cache line at `at` (which may be any address).
     unsafe fn prefetch(at: *const u8);
+    /// The same, for what is needed so much later that it had better wait in the second-level cache.
+    unsafe fn prefetch_far(at: *const u8);
 }

@@ -103,6 +103,27 @@ fn bits_do_not_depend_on_the_batch() {
     }
 }
 
+/// Rows so long that they are worked through in spans, and more of them than wait between spans.
+#[test]
+fn bits_do_not_depend_on_the_batch_where_rows_are_long() {
+    let (rows, cols, tokens) = (70, 6400, 45);
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+        let mut random = Random(23);
+        let weight = matrix(&mut random, dtype, rows, cols);
+        let x = random.normals(tokens * cols);
+        for cpu in cpus().iter().filter(|cpu| cpu.kernel_set() != KernelSet::Scalar) {
+            for precision in [Precision::F32, Precision::Native] {
+                let all = multiply(cpu, precision, &weight, None, &x, tokens);
+                for (first, count) in [(0, 1), (7, 4), (30, 9), (1, 44)] {
+                    let some = multiply(cpu, precision, &weight, None, &x[first * cols..][..count * cols], count);
+                    let what = format!("{dtype:?} {precision:?} {} {count} tokens", cpu.kernel_set());
+                    same_bits(&some, &all[first * rows..][..count * rows], &what);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn bits_do_not_depend_on_the_place_of_the_rows() {
     for dtype in DTYPES {
