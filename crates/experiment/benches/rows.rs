@@ -1,5 +1,5 @@
 //! Steps a second of scripted runs with rows written, and of replaying them: by the clock, and by the time that the process was
-//! on a core, which others do not change. `cargo bench -p experiment`.
+//! on a core, which others do not change. Logs are not compressed afterwards here. `cargo bench -p experiment`.
 #![allow(missing_docs)]
 
 use experiment::{Config, Event, NoModels, RunOptions, replay_all, run_experiment};
@@ -10,7 +10,7 @@ fn main() {
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
             "env: {{max_steps: 5000, complexity_level: {level}, initial_budget: 1000000}}\nagent: {{policy: careful}}\ncrash_detector: \
-             {{continue_after_crash: 1000000}}\ndemand: {{max_failures: 1000000}}\nexperiment: {{replications: 4}}\n"
+             {{continue_after_crash: 1000000}}\ndemand: {{max_failures: 1000000}}\nexperiment: {{replications: 4, compress_logs: false}}\n"
         );
         let config = Config::parse(&text, "bench", &[]).unwrap();
         let options = RunOptions {

@@ -1,6 +1,6 @@
 //! Dead factors: those whose levels change nothing in prompts, schemas, requests or the world's traces.
 
-use crate::agent::{ReplyMode, prompt};
+use crate::agent::{History, ReplyMode, prompt};
 use crate::config::Config;
 use crate::episode::Episode;
 use crate::error::ExperimentError;
@@ -112,8 +112,12 @@ fn fingerprint(config: &Config, cell: &Cell) -> Result<String, ExperimentError> 
     let mode = if cell.text("agent.reply_mode") == "text" { ReplyMode::Text } else { ReplyMode::Json };
     let mut parts: BTreeMap<String, Value> = BTreeMap::new();
     let carried = ["model.", "agent."];
-    for (key, value) in cell.values.iter().filter(|(key, _)| carried.iter().any(|prefix| key.starts_with(prefix))) {
+    let carries = |key: &str| carried.iter().any(|prefix| key.starts_with(prefix)) && !key.starts_with("agent.history");
+    for (key, value) in cell.values.iter().filter(|(key, _)| carries(key)) {
         parts.insert(format!("request {key}"), value.clone());
+    }
+    if cell.needs_model() {
+        parts.insert("exchanges".into(), json!(exchanges(cell.history(), world.max_steps)));
     }
     parts.insert("prompt".into(), json!(prompt::system_prompt(&world, mode)));
     parts.insert("schema".into(), prompt::reply_schema(&world));
@@ -126,6 +130,16 @@ fn fingerprint(config: &Config, cell: &Cell) -> Result<String, ExperimentError> 
         }
     }
     Ok(hash_of(&parts))
+}
+
+/// How many exchanges of the past each prompt of a run holds, as far as the history policy decides.
+fn exchanges(history: History, steps: u64) -> Vec<u64> {
+    let mut dropped = 0;
+    let sent = |past: u64| {
+        dropped = history.leave_out(past, dropped);
+        past - dropped
+    };
+    (0..steps).map(sent).collect()
 }
 
 /// What an operator sees and causes, as a hash.

@@ -58,12 +58,7 @@ impl Episode {
         let mode = if cell.text("agent.reply_mode") == "text" { ReplyMode::Text } else { ReplyMode::Json };
         let operator = warehouse::operator(cell.text("agent.policy"), seed);
         let scripted = operator.is_some();
-        let history = match cell.text("agent.history") {
-            "none" => History::None,
-            "window" => History::Window(cell.whole("agent.history_window").unwrap_or(1)),
-            _ if scripted => History::None,
-            _ => History::Full,
-        };
+        let history = if scripted { History::None } else { cell.history() };
         let (market, observation) = (world.market(), world.first_observation());
         let system = prompt::system_prompt(&config, mode);
         let asks = |wanted| !scripted && mode == wanted;
@@ -250,8 +245,10 @@ fn scripted_text(call: &Call) -> String {
         card: Option<&'a Value>,
     }
     let written = Written { tool: &call.tool, arguments: &call.arguments, card: call.card.as_ref() };
+    let mut text = Vec::with_capacity(512);
     // Texts and numbers alone: nothing in it can fail to be written.
-    serde_json::to_string(&written).unwrap_or_default()
+    let written = serde_json::to_writer(&mut text, &written).ok();
+    written.and_then(|()| String::from_utf8(text).ok()).unwrap_or_default()
 }
 
 /// What the agent is shown after a reply that was no action: why, and then the world as it is.

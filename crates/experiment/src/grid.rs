@@ -1,5 +1,6 @@
 //! Configuration -> cells -> runs.
 
+use crate::agent::History;
 use crate::config::Config;
 use crate::error::ConfigProblem;
 use crate::identity;
@@ -78,6 +79,15 @@ impl Cell {
     /// A number; `None` where the key is null.
     pub fn number(&self, key: &str) -> Option<f64> {
         self.values.get(key).and_then(Value::as_f64)
+    }
+
+    /// What of the conversation its prompts hold.
+    pub(crate) fn history(&self) -> History {
+        match self.text("agent.history") {
+            "none" => History::None,
+            "window" => History::Window(self.whole("agent.history_window").unwrap_or(1)),
+            _ => History::Full,
+        }
     }
 
     /// Whether a model acts in it, and not a scripted operator.

@@ -26,6 +26,8 @@ pub(crate) struct Stage<'a> {
     pub reply_deadline_s: f64,
     pub mixed_kernels: Option<String>,
     pub meter: &'a Meter,
+    /// Whether long logs are compressed when their run is done.
+    pub compress_logs: bool,
 }
 
 /// What came of a run.
@@ -229,6 +231,13 @@ impl<'a> Live<'a> {
         self.timing.committed_unix_s = now.map_or(0, |since| since.as_secs());
         let record = self.sums.record(self.run, &self.episode, self.stage.info, self.timing);
         let (committed, record) = self.writer.commit(record)?;
+        if self.stage.compress_logs
+            && let Err(error) = self.stage.store.run(&self.run.run_id).pack()
+        {
+            // The run is done, and its log is whole as it is.
+            let text = format!("the log of run {} is not compressed: {error}", self.run.run_id);
+            self.stage.sink.event(&Event::Note { text });
+        }
         match committed {
             Committed::Ours => Ok(RunEnd::Done(Box::new(record))),
             Committed::Another => Ok(RunEnd::Already),

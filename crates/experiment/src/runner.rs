@@ -289,6 +289,7 @@ impl Group<'_> {
                 .unwrap_or(600.0),
             mixed_kernels,
             meter: self.meter,
+            compress_logs: self.config.flag("experiment.compress_logs"),
         };
         let (threads, factors) = (self.options.jobs.clamp(1, runs.len().max(1)), self.config.factors());
         let desk = Desk::new(runs, self.config.whole("experiment.retries"), self.options, summary);

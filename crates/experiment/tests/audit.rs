@@ -20,6 +20,19 @@ fn a_factor_without_effect_is_dead() {
     assert_eq!(partly.dead.len(), 1);
 }
 
+/// A window that is longer than the run leaves nothing out.
+#[test]
+fn a_history_that_never_bites_is_dead() {
+    let of = |levels: &str| {
+        report(&format!("env:\n  max_steps: 12\nagent:\n  history: window\ngrid:\n  agent.history_window: {levels}\n"))
+            .dead
+    };
+    assert_eq!(of("[4, 6]"), []);
+    assert_eq!(of("[20, 40]")[0].factor, "agent.history_window");
+    let policies = report("env:\n  max_steps: 12\ngrid:\n  agent.history: [full, window, none]\n").dead;
+    assert_eq!(policies[0].levels, ["full", "window"], "the default window is 20");
+}
+
 #[test]
 fn every_factor_of_the_study_is_alive() {
     let alive = report(

@@ -28,4 +28,14 @@ fn five_thousand_steps_with_rows_take_less_than_20_mb() {
     assert_eq!(summary.closing[0].steps, 5000);
     eprintln!("{:.1} MB", used as f64 / 1e6);
     assert!(used < 20_000_000, "{used} bytes");
+    // Done and long: compressed, and still the same log.
+    let store = results::Store::open(folder.path()).unwrap();
+    let names = |folder: &results::RunFolder| {
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&store.runs().unwrap()[0]), ["run.json", "steps.1.jsonl.zst"]);
+    assert_eq!(experiment::replay_all(&store).unwrap()[0].steps, 5000);
 }

@@ -14,13 +14,13 @@ pub struct Chain(u64);
 
 impl Chain {
     /// Seals one JSON object (text ending in `}`): appends the value as its last member, and moves on.
-    pub(crate) fn seal(&mut self, line: &mut String) {
-        debug_assert!(line.ends_with('}'));
+    pub(crate) fn seal(&mut self, line: &mut Vec<u8>) {
+        debug_assert!(line.ends_with(b"}"));
         line.pop();
         self.advance(line);
-        line.push_str(MARK);
-        line.push_str(&self.to_string());
-        line.push_str("\"}");
+        line.extend_from_slice(MARK.as_bytes());
+        line.extend_from_slice(self.to_string().as_bytes());
+        line.extend_from_slice(b"\"}");
     }
 
     /// Checks one sealed line and moves on; the object without its chain value. `None` if the line does not follow.
@@ -30,15 +30,15 @@ impl Chain {
         let (head, digits) = (end.get(..at)?, end.get(at..)?);
         let body = head.strip_suffix(MARK)?;
         let mut next = *self;
-        next.advance(body);
+        next.advance(body.as_bytes());
         (next.to_string() == digits).then(|| {
             *self = next;
             format!("{body}}}")
         })
     }
 
-    fn advance(&mut self, body: &str) {
-        let (words, rest) = body.as_bytes().as_chunks::<8>();
+    fn advance(&mut self, body: &[u8]) {
+        let (words, rest) = body.as_chunks::<8>();
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
         let mut state = fold(self.0 ^ SALT);
@@ -68,9 +68,10 @@ mod tests {
     #[test]
     fn a_sealed_line_opens_once_and_in_order() {
         let mut writing = Chain::default();
-        let (mut one, mut two) = ("{\"a\":1}".to_string(), "{\"a\":2}".to_string());
+        let (mut one, mut two) = (b"{\"a\":1}".to_vec(), b"{\"a\":2}".to_vec());
         writing.seal(&mut one);
         writing.seal(&mut two);
+        let (one, two) = (String::from_utf8(one).unwrap(), String::from_utf8(two).unwrap());
         let mut reading = Chain::default();
         assert_eq!(reading.open(&two), None, "the second line does not follow nothing");
         assert_eq!(reading.open(&one).as_deref(), Some("{\"a\":1}"));
@@ -84,7 +85,7 @@ mod tests {
     fn every_byte_its_place_and_the_length_count() {
         let value = |body: &str| {
             let mut chain = Chain::default();
-            chain.advance(body);
+            chain.advance(body.as_bytes());
             chain
         };
         let row = "{\"step\":17,\"reply\":\"a reply of some length\",\"ok\":true".to_string();

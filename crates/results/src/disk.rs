@@ -49,7 +49,7 @@ pub(crate) fn link_document<T: Serialize>(path: &Path, tag: &str, document: &T) 
     Ok(linked)
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
     let fail = |source| ResultsError::from_io("write", path, Some(0), source);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path).map_err(fail)?;
     file.write_all(bytes).map_err(fail)?;

@@ -1,3 +1,4 @@
+use crate::packed;
 use crate::writer::AttemptWriter;
 use crate::{Chain, Claim, ClaimOutcome, Owner, ResultsError, RunRecord, StepRow, disk};
 use serde::{Deserialize, Serialize};
@@ -80,7 +81,11 @@ impl RunFolder {
 
     /// Numbers of all attempts, ascending.
     pub fn attempts(&self) -> Result<Vec<u64>, ResultsError> {
-        self.numbers("steps.", ".jsonl")
+        let mut numbers = self.numbers("steps.", ".jsonl")?;
+        numbers.extend(self.numbers("steps.", ".jsonl.zst")?);
+        numbers.sort_unstable();
+        numbers.dedup();
+        Ok(numbers)
     }
 
     /// Failures, oldest first.
@@ -120,8 +125,8 @@ impl RunFolder {
     pub fn committed_attempt(&self) -> Result<Attempt, ResultsError> {
         let missing = || ResultsError::NotARun { path: self.path.clone(), expected: "run.json" };
         let record = self.committed()?.ok_or_else(missing)?;
-        let path = self.log(record.timing.attempt);
-        let bytes = disk::read(&path)?.ok_or(ResultsError::NotARun { path: self.path.clone(), expected: "its log" })?;
+        let missing = || ResultsError::NotARun { path: self.path.clone(), expected: "its log" };
+        let (path, bytes) = packed::read(&self.log(record.timing.attempt))?.ok_or_else(missing)?;
         let mut scan = Scan::of(record.timing.attempt, &path, &bytes);
         if let Some(error) = scan.error.take() {
             return Err(error);
@@ -137,12 +142,20 @@ impl RunFolder {
 
     /// The good rows of an attempt that was not committed; a torn or damaged end is left out and noted.
     pub fn read_attempt(&self, number: u64) -> Result<Attempt, ResultsError> {
-        let path = self.log(number);
-        let bytes = disk::read(&path)?.unwrap_or_default();
+        let log = self.log(number);
+        let (path, bytes) = packed::read(&log)?.unwrap_or((log, Vec::new()));
         let scan = Scan::of(number, &path, &bytes);
         let mut attempt = scan.attempt;
         attempt.note = scan.error.map(|error| error.to_string());
         Ok(attempt)
+    }
+
+    /// Compresses the log of a committed run, if it is long. Readers find the same rows before, meanwhile and after.
+    pub fn pack(&self) -> Result<bool, ResultsError> {
+        match self.committed()? {
+            Some(record) => packed::pack(&self.log(record.timing.attempt)),
+            None => Ok(false),
+        }
     }
 
     fn log(&self, attempt: u64) -> PathBuf {

@@ -7,6 +7,7 @@
 //! <root>/runs/<ab>/<run_id>/
 //!     claim                                who works on the run now
 //!     steps.<attempt>.jsonl                one row a step; every attempt writes a file of its own
+//!     steps.<attempt>.jsonl.zst            the same of a done run, compressed where it is long
 //!     failed.<attempt>.json                why an attempt ended without a result (infrastructure, never data)
 //!     run.json                             the commit: synced, then linked into place once
 //! ```
@@ -26,6 +27,7 @@ mod fold;
 mod folder;
 mod journal;
 mod pace;
+mod packed;
 mod parquet_sheet;
 mod raw;
 mod row;

@@ -60,9 +60,10 @@ pub struct StepRow {
     /// The world's day on which the step was taken.
     pub day: u64,
     /// What was added to the conversation since the last reply. Prompts are the sum of these, the replies and the
-    /// history policy: nothing else was ever sent.
+    /// history policy: nothing else was ever sent. Where exchanges are left out, the prices at the head of the first
+    /// observation and a line that says so stand before the first message that is left.
     pub prompt: Vec<PromptMessage>,
-    /// How many of the oldest messages after the system prompt were left out of this request by the history policy.
+    /// How many of the oldest exchanges were left out of this request.
     #[serde(default)]
     pub history_dropped: u64,
     /// The seed of this step's sampling.

@@ -22,7 +22,7 @@ pub struct AttemptWriter {
     chain: Chain,
     lines: u64,
     bytes: u64,
-    line: String,
+    line: Vec<u8>,
     _claim: Claim,
 }
 
@@ -35,7 +35,7 @@ impl AttemptWriter {
             match OpenOptions::new().append(true).create_new(true).open(&path) {
                 Ok(file) => {
                     let (chain, folder) = (Chain::default(), folder.to_path_buf());
-                    let line = String::with_capacity(4096);
+                    let line = Vec::with_capacity(8192);
                     return Ok(Self { folder, path, file, attempt, chain, lines: 0, bytes: 0, line, _claim: claim });
                 }
                 Err(source) if source.kind() == ErrorKind::AlreadyExists => attempt += 1,
@@ -54,21 +54,19 @@ impl AttemptWriter {
         self.lines
     }
 
-    /// Appends one row and hands it to the system. Returns the line, sealed, without its newline.
-    pub fn append(&mut self, row: &StepRow) -> Result<&str, ResultsError> {
-        let mut bytes = std::mem::take(&mut self.line).into_bytes();
-        bytes.clear();
-        serde_json::to_writer(&mut bytes, row).map_err(|source| ResultsError::Unwritable { what: "a row", source })?;
-        self.line = String::from_utf8(bytes)
-            .map_err(|error| ResultsError::Unwritable { what: "a row", source: serde::ser::Error::custom(error) })?;
+    /// Appends one row, sealed, and hands it to the system.
+    pub fn append(&mut self, row: &StepRow) -> Result<(), ResultsError> {
+        self.line.clear();
+        let written = serde_json::to_writer(&mut self.line, row);
+        written.map_err(|source| ResultsError::Unwritable { what: "a row", source })?;
         self.chain.seal(&mut self.line);
-        self.line.push('\n');
+        self.line.push(b'\n');
         // One write a row: after a kill the file ends between two rows or within the last one.
         let fail = |source| ResultsError::from_io("write", &self.path, Some(self.bytes), source);
-        self.file.write_all(self.line.as_bytes()).map_err(fail)?;
+        self.file.write_all(&self.line).map_err(fail)?;
         self.lines += 1;
         self.bytes += self.line.len() as u64;
-        Ok(self.line.trim_end_matches('\n'))
+        Ok(())
     }
 
     /// What the file holds now, for the record.

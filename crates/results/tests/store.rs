@@ -302,3 +302,34 @@ fn tables_hold_the_columns_that_readers_rely_on() {
     let table = closing_table(&[row]);
     assert!(table.contains("p_shock=0.5 #0") && table.contains("PE temporal"), "{table}");
 }
+
+#[test]
+fn a_long_log_of_a_done_run_is_compressed_and_read_as_before() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::create(root.path(), &experiment(0)).unwrap();
+    let short = write_run(&store, "bb22", 3);
+    assert!(!short.pack().unwrap(), "short logs stay as they are");
+    let folder = write_run(&store, "aa11", 3000);
+    let (rows, plain) = (folder.rows().unwrap(), folder.path().join("steps.1.jsonl"));
+    let (packed, text) = (folder.path().join("steps.1.jsonl.zst"), std::fs::read(&plain).unwrap());
+    assert!(folder.pack().unwrap() && !plain.exists());
+    assert!(std::fs::metadata(&packed).unwrap().len() < text.len() as u64 / 4);
+    assert!(!folder.pack().unwrap(), "once");
+    assert_eq!(folder.rows().unwrap(), rows);
+    assert_eq!((folder.attempts().unwrap(), folder.longest_attempt().unwrap().unwrap().rows.len()), (vec![1], 3000));
+    let mut table = Vec::new();
+    export(&store, Table::Steps, Format::Jsonl, &mut table, root.path()).unwrap();
+    assert_eq!(table.split(|byte| *byte == b'\n').count(), 3004);
+    // A kill between placing the one and removing the other leaves both.
+    std::fs::write(&plain, &text).unwrap();
+    assert_eq!((folder.attempts().unwrap(), folder.rows().unwrap().len()), (vec![1], 3000));
+    assert!(folder.pack().unwrap() && !plain.exists(), "and packing again clears up");
+    let whole = std::fs::read(&packed).unwrap();
+    for (cut, flip) in [(whole.len() / 2, None), (10, None), (0, None), (whole.len(), Some(whole.len() / 2))] {
+        let mut damaged = whole[..cut].to_vec();
+        flip.into_iter().for_each(|at: usize| damaged[at] ^= 0x55);
+        std::fs::write(&packed, &damaged).unwrap();
+        let error = folder.rows().unwrap_err().to_string();
+        assert!(error.contains("steps.1.jsonl.zst line "), "{error}");
+    }
+}

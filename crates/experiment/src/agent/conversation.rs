@@ -100,6 +100,10 @@ impl Conversation {
 
     /// Adds a reply and the observation that follows it.
     pub fn add(&mut self, reply: &str, observation: String, dropped: u64) {
+        // What is left out is never sent again: of a long run only its length is kept.
+        let gone = (1 + 2 * dropped as usize).min(self.messages.len());
+        let past = (1 + 2 * self.dropped as usize).min(gone);
+        self.messages[past..gone].iter_mut().for_each(|message| message.content = String::new());
         self.dropped = dropped;
         if self.keeps_past {
             self.messages.push(message("assistant", reply.to_string()));

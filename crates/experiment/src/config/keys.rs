@@ -52,6 +52,7 @@ pub(crate) const KEYS: &[Key] = keys! {
     Study "experiment.seed" Whole(0, i64::MAX), "0", "from which all seeds are derived; 0 is a seed like any other";
     Study "experiment.paired" Flag, "true", "cells share their world seeds, replicate by replicate";
     Execution "experiment.output_dir" Text, "\"results\"", "where folders of results go";
+    Execution "experiment.compress_logs" Flag, "true", "logs of done runs that are longer than a MiB become .zst files";
     Execution "experiment.retries" Whole(0, 1000), "2", "further attempts at a run that failed, within one command";
 
     Execution "limits.tokens" OptionalWhole(1, i64::MAX), "null", "of prompts and replies, for one command; past it the runs stop and can go on";
