@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// How long all processes together may take.
 const ALL_MAX: Duration = Duration::from_secs(540);
 /// What a process may take from one run to the next, for each process of the machine: they share its cores.
-const BETWEEN_RUNS_S: f64 = 0.25;
+const BETWEEN_RUNS_S: f64 = 0.5;
 
 /// What a process did, from its journal.
 #[derive(Default)]
@@ -93,8 +93,11 @@ fn none_did_anothers_run(deeds: &[Deeds], runs: usize) {
 
 /// A process without a run, while another begins one, could have done that.
 fn none_was_idle(deeds: &[Deeds], between_s: f64) {
+    // Whoever ends has seen all runs committed, or in living hands.
     let starts: Vec<f64> = deeds.iter().flat_map(|deeds| deeds.started.iter().map(|(_, at)| *at)).collect();
+    let last_start = starts.iter().copied().fold(0.0, f64::max);
     for deeds in deeds {
+        assert!(deeds.ended_unix_s >= last_start, "a process ended, and another began a run after that");
         let free_from = std::iter::once(deeds.began_unix_s).chain(deeds.finished.iter().map(|(_, at)| *at));
         let free_to = deeds.started.iter().map(|(_, at)| *at).chain(std::iter::once(f64::MAX));
         for (from, to) in free_from.zip(free_to) {
