@@ -52,7 +52,7 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
         return Err(Failure::usage("bench: expected --step-tokens of 4 or more, of which a quarter is decoded"));
     }
     let placement = &mut args.bring_up.placement;
-    let tokens = (args.prompt_tokens + args.new_tokens).max(args.steps * args.step_tokens);
+    let tokens = (args.prompt_tokens + args.new_tokens).max(args.steps.saturating_mul(args.step_tokens));
     placement.context = placement.context.or(Some(tokens));
     placement.concurrency = placement.concurrency.max(args.batches.iter().copied().max().unwrap_or(1));
     let mut session = session::bring_up(&args.bring_up, watch)?;

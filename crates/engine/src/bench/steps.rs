@@ -66,7 +66,7 @@ pub fn bench_steps(loaded: Loaded, options: &StepsOptions, watch: &Watch) -> Res
     let seat = watch.seat("bench");
     seat.at(Stage::Bench, "steps of a long run", 0);
     let each = options.prompt_tokens + options.reply_tokens;
-    let (tokens, room) = (options.steps * each, loaded.model.context());
+    let (tokens, room) = (options.steps.saturating_mul(each), loaded.model.context());
     if tokens > room {
         return Err(BenchError::Context { steps: options.steps, tokens, room });
     }
