@@ -207,13 +207,6 @@ pub struct BenchArgs {
     /// Times that prefill is measured; the median is told
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub rounds: usize,
-    /// Also measure a run of so many steps, each on the history of those before it; 0: none. The context planned is the whole
-    /// run's: best with --batches 1
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub steps: usize,
-    /// Tokens that each of these steps adds; a quarter of them is decoded
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    pub step_tokens: usize,
     /// Keep the document in this file, for a later --compare
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,

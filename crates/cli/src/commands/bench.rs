@@ -2,7 +2,7 @@ use crate::args::BenchArgs;
 use crate::failure::Failure;
 use crate::output;
 use crate::session;
-use engine::bench::{BenchOptions, BenchReport, Figure, StepsOptions, StepsReport, bench, bench_steps};
+use engine::bench::{BenchOptions, BenchReport, Figure, bench};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use watch::{Stage, Watch};
@@ -22,9 +22,6 @@ struct Document {
     load_bytes_per_s: f64,
     #[serde(flatten)]
     report: BenchReport,
-    /// The run of `--steps`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    steps: Option<StepsReport>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     compared: Vec<Compared>,
 }
@@ -48,12 +45,8 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
             "bench: expected --prompt-tokens, --rounds and --batches of 1 or more and --new-tokens of 2 or more",
         ));
     }
-    if args.steps > 0 && args.step_tokens < 4 {
-        return Err(Failure::usage("bench: expected --step-tokens of 4 or more, of which a quarter is decoded"));
-    }
     let placement = &mut args.bring_up.placement;
-    let tokens = (args.prompt_tokens + args.new_tokens).max(args.steps.saturating_mul(args.step_tokens));
-    placement.context = placement.context.or(Some(tokens));
+    placement.context = placement.context.or(Some(args.prompt_tokens + args.new_tokens));
     placement.concurrency = placement.concurrency.max(args.batches.iter().copied().max().unwrap_or(1));
     let mut session = session::bring_up(&args.bring_up, watch)?;
     let _stage = watch.enter(Stage::Bench);
@@ -67,26 +60,19 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
     let report = bench(&mut session.loaded, &session.checkpoint.inventory, &options, watch)?;
     let load = &session.loaded.report;
     let load_s = load.stages.iter().filter(|s| s.stage != Stage::SmokeTest).map(|s| s.seconds).sum();
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
-    let mut document = Document {
+    let document = Document {
         schema_version: output::SCHEMA_VERSION,
         model: session.checkpoint.root.display().to_string(),
         model_class: load.model_class.clone(),
         dtype: load.dtype.clone(),
         kernel_set: load.kernel_set.to_owned(),
         threads: load.threads,
-        host,
+        host: std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
         load_s,
         load_bytes_per_s: session.checkpoint.inventory.weights_bytes() as f64 / load_s,
         compared: earlier.iter().flat_map(|earlier| compare(&earlier.report, &report)).collect(),
         report,
-        steps: None,
     };
-    if args.steps > 0 {
-        let reply_tokens = args.step_tokens / 4;
-        let options = StepsOptions { steps: args.steps, prompt_tokens: args.step_tokens - reply_tokens, reply_tokens };
-        document.steps = Some(bench_steps(session.loaded, &options, watch)?);
-    }
     tell(&document, watch);
     let text = serde_json::to_string_pretty(&document).map_err(|e| Failure::software(format!("JSON: {e}")))?;
     if let Some(file) = &args.save {
@@ -148,34 +134,10 @@ fn tell(d: &Document, watch: &Watch) {
         ));
     }
     watch.note(format!("TTFT {:.3} s, TPOT {:.2} ms", r.ttft_s, 1e3 * r.tpot_s));
-    if let Some(steps) = &d.steps {
-        tell_steps(steps, watch);
-    }
     for c in &d.compared {
         watch.note(format!(
             "{:<14} {:>12.1} tok/s, earlier {:.1}: {:.2} times; of the machine's limit {:.2} times",
             c.name, c.tok_s, c.earlier_tok_s, c.ratio, c.share_ratio
-        ));
-    }
-}
-
-fn tell_steps(s: &StepsReport, watch: &Watch) {
-    watch.note(format!(
-        "{} steps of {} + {} tokens: {:.2} ms a step at first, {:.2} ms at last; {} of {} prompt tokens were computed",
-        s.steps,
-        s.prompt_tokens,
-        s.reply_tokens,
-        1e3 * s.first_step_s,
-        1e3 * s.last_step_s,
-        s.computed_tokens,
-        s.submitted_tokens
-    ));
-    for point in &s.curve {
-        watch.note(format!(
-            "step {:>6} {:>8} tokens before it {:>10.2} ms",
-            point.step,
-            point.history_tokens,
-            1e3 * point.step_s
         ));
     }
 }

@@ -1,5 +1,4 @@
 //! How fast a loaded model is, beside what the machine could do at most.
-mod steps;
 mod work;
 
 use std::time::Instant;
@@ -16,7 +15,6 @@ use crate::batch::{Batch, SequenceSpan};
 use crate::kv::{BLOCK_TOKENS, BlockId, KvError};
 use crate::load::Loaded;
 use crate::models::ForwardError;
-pub use steps::{StepPoint, StepsOptions, StepsReport, bench_steps};
 use work::Work;
 
 /// What to measure.
@@ -96,26 +94,6 @@ pub enum BenchError {
     /// The machine's limits could not be measured.
     #[error("the machine's limits could not be measured: {0}")]
     Device(#[from] DeviceError),
-    /// A run that is longer than the context.
-    #[error(
-        "{steps} steps have {tokens} tokens, but the context holds {room}; measure fewer or shorter steps, or raise --context"
-    )]
-    Context {
-        /// Steps of the run.
-        steps: usize,
-        /// Their tokens.
-        tokens: usize,
-        /// Tokens there is room for.
-        room: usize,
-    },
-    /// A step of a run failed.
-    #[error("step {step}: {cause}")]
-    Step {
-        /// Which, from 0.
-        step: usize,
-        /// Why.
-        cause: String,
-    },
     /// Somebody asked to stop.
     #[error("interrupted")]
     Cancelled,
@@ -125,8 +103,7 @@ impl BenchError {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            BenchError::Blocks { .. } | BenchError::Context { .. } => 2,
-            BenchError::Step { .. } => 70,
+            BenchError::Blocks { .. } => 2,
             BenchError::Forward(error) => error.exit_code(),
             BenchError::Kv(error) => error.exit_code(),
             BenchError::Device(_) => 71,
