@@ -41,17 +41,12 @@ const SPAN_BYTES: usize = 4 << 10;
 /// Rows whose accumulators wait between spans.
 const SPAN_ROWS: usize = 64;
 
-/// Bytes of activations that stay in the second-level cache beside the weights.
-const NEAR_BYTES: usize = 256 << 10;
-
 /// All rows and tokens of a block.
 #[inline(always)]
 pub(super) unsafe fn all<D: Dot>(block: &Block) {
     let most = if D::S::WIDE { MOST_TOKENS } else { 2 };
     if block.tokens <= most {
         one_tile_of_tokens::<D>(block);
-    } else if block.tokens * block.x_stride <= NEAR_BYTES {
-        rows_then_tokens::<D>(block, most);
     } else {
         tokens_then_rows::<D>(block, most);
     }
@@ -92,38 +87,8 @@ unsafe fn few_tokens<D: Dot, const R: usize, const T: usize>(block: &Block) {
     }
 }
 
-/// A few rows at a time for all tokens: the tiles of tokens share out the lines of the next rows, so that memory is never idle.
-#[inline(always)]
-unsafe fn rows_then_tokens<D: Dot>(block: &Block, most: usize) {
-    let tiles = block.tokens.div_ceil(most);
-    let share = (ROWS * block.row_bytes).div_ceil(tiles).next_multiple_of(LINE);
-    let mut row = 0;
-    while row < block.rows {
-        let whole = row + ROWS <= block.rows;
-        let after = row + ROWS;
-        let mut from =
-            if after < block.rows { block.weights.wrapping_add(after * block.row_bytes) } else { block.next };
-        let mut token = 0;
-        while token < block.tokens {
-            let now = even(block.tokens - token, most);
-            if whole {
-                let place = Place::whole(block, row, token, Fetch::piece::<D>(from, share, block.cols));
-                with_tokens!(tile, D, ROWS, now, (block, &place));
-            } else {
-                for row in row..block.rows {
-                    let place = Place::whole(block, row, token, Fetch::Nothing);
-                    with_tokens!(tile, D, 1, now, (block, &place));
-                }
-            }
-            from = from.wrapping_add(share);
-            token += now;
-        }
-        row = after;
-    }
-}
-
-/// Many tokens: a tile of tokens meets all rows, span by span where rows are long. Each tile of tokens asks for its share of the next
-/// block's weights.
+/// More tokens: a tile of tokens meets all rows, span by span where rows are long, so that its activations stay in the first-level cache
+/// while weights come from the second. Each tile asks for its share of the next block's weights.
 #[inline(always)]
 unsafe fn tokens_then_rows<D: Dot>(block: &Block, most: usize) {
     let mut waiting = [MaybeUninit::<f32>::uninit(); SPAN_ROWS * MOST_TOKENS * LANES];
