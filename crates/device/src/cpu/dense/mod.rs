@@ -5,6 +5,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 mod dot;
+mod pack;
 mod tile;
 
 use checkpoint::Dtype;
@@ -29,13 +30,21 @@ pub(super) enum DenseKind {
 /// # Safety
 /// Every pointer of `block` is good for what its field says, and nobody else touches its outputs.
 pub(super) unsafe fn multiply(set: KernelSet, kind: DenseKind, block: &Block) {
-    match kind {
+    let multiply = |block: &Block| match kind {
         DenseKind::F32(dtype) => multiply_f32(set, dtype, block),
         #[cfg(target_arch = "x86_64")]
         DenseKind::Bf16 => multiply_bf16(block),
         #[cfg(not(target_arch = "x86_64"))]
         DenseKind::Bf16 => unreachable!("only the x86-64 kernel sets have a bf16 instruction"),
+    };
+    if block.tokens < pack::TOKENS_MIN {
+        return multiply(block);
     }
+    let dtype = match kind {
+        DenseKind::F32(dtype) => dtype,
+        DenseKind::Bf16 => Dtype::BF16,
+    };
+    pack::in_copies(block, block.cols * dtype.block_bytes(), multiply);
 }
 
 kernel! { unsafe fn multiply_f32(dtype: Dtype, block: &Block) = multiply_f32_body }
