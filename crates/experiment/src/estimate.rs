@@ -131,7 +131,8 @@ pub fn estimate(config: &Config, rates: &Rates) -> Result<Estimate, ExperimentEr
     for (name, model) in &mut models {
         model.reckon(name, rates);
     }
-    let sum = |of: fn(&ModelEstimate) -> f64| models.values().map(of).sum::<f64>();
+    // Not `sum`, which gives -0 for nothing.
+    let sum = |of: fn(&ModelEstimate) -> f64| models.values().map(of).fold(0.0, |all, one| all + one);
     Ok(Estimate {
         prompt_tokens: sum(|model| model.prompt_tokens),
         reply_tokens: sum(|model| model.reply_tokens),
