@@ -146,7 +146,7 @@ impl EngineProvider {
     }
 
     fn prompt(&self, messages: &[PromptMessage], tools: Option<&Value>) -> Result<Vec<u32>, ProviderError> {
-        let messages: Vec<Message> = messages.iter().map(|m| Message::new(&m.role, &m.content)).collect();
+        let messages: Vec<Message> = messages.iter().map(|m| Message::new(&*m.role, &m.content)).collect();
         let refused = |e: text::TextError| ProviderError::Refused(e.to_string());
         let text = self.template.render(&messages, tools, true).map_err(refused)?;
         self.tokenizer.encode(&text, false).map_err(refused)

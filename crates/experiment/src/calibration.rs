@@ -40,13 +40,12 @@ impl CalibrationSums {
         let Some(card) = &row.card else { return };
         let confidence = card.get("confidence").and_then(serde_json::Value::as_f64);
         let expected = card.get("success").and_then(serde_json::Value::as_bool);
-        let happened = row.result.get("success").and_then(serde_json::Value::as_bool);
-        let (Some(confidence), Some(expected), Some(happened)) = (confidence, expected, happened) else { return };
+        let (Some(confidence), Some(expected)) = (confidence, expected) else { return };
         // Out of range is missing, as in the world's own reading of cards.
         if !(0.0..=1.0).contains(&confidence) {
             return;
         }
-        let right = expected == happened;
+        let right = expected == row.result.success;
         self.squares += (confidence - f64::from(u8::from(right))).powi(2);
         let bin = &mut self.bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
         *bin = (bin.0 + 1, bin.1 + confidence, bin.2 + u64::from(right));

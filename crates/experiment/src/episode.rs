@@ -10,7 +10,7 @@ use crate::identity::sampling_seed;
 use crate::provider::{Finish, ProviderError, Reply};
 use crate::record::crash_record;
 use crate::world_config::world_config;
-use results::{PairRow, ParseFailure, PromptMessage, Raw, SimilarityRow, StepRow};
+use results::{ActionRow, PairRow, ParseFailure, PromptMessage, Raw, ResultRow, SimilarityRow, StepRow};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use warehouse::{Card, CardForm, CardProblem, Operator, PredictionMode, StepRecord, ToolCall, Totals, Turn, World};
@@ -183,8 +183,8 @@ impl Episode {
         row.history_dropped = answer.left_out;
         row.sampling_seed = sampling_seed;
         row.reply = answer.text;
-        row.finish = answer.finish.word().to_string();
-        row.action = turn.call.ok().map(action);
+        row.finish = answer.finish.word().into();
+        row.action = turn.call.ok().map(|ToolCall { tool, arguments }| ActionRow { tool, arguments });
         row.card = given.odd_card.or_else(|| turn.card.ok().map(|card| card.raw));
         row.parse_failure = given.failure;
         row.card_problem = card_problem;
@@ -230,12 +230,6 @@ fn turn(read: Result<Call, ParseFailure>) -> (Turn, Given) {
     }
 }
 
-/// A call as rows hold it.
-fn action(call: ToolCall) -> Value {
-    let (tool, arguments) = (Value::from(call.tool), Value::Object(call.arguments));
-    Value::Object(Map::from_iter([("tool".to_string(), tool), ("arguments".to_string(), arguments)]))
-}
-
 /// A call in the form in which a model would write it.
 fn scripted_text(call: &Call) -> String {
     #[derive(serde::Serialize)]
@@ -265,11 +259,6 @@ fn with_failure(observation: String, failure: Option<&ParseFailure>) -> String {
 
 /// The world's part of a row.
 fn row_of(record: StepRecord) -> StepRow {
-    let result = [
-        ("success".to_string(), Value::from(record.success)),
-        ("failure".to_string(), record.failure.map_or(Value::Null, Value::from)),
-        ("answer".to_string(), record.result),
-    ];
     StepRow {
         run_id: String::new(),
         step: record.step,
@@ -278,13 +267,13 @@ fn row_of(record: StepRecord) -> StepRow {
         history_dropped: 0,
         sampling_seed: 0,
         reply: String::new(),
-        finish: String::new(),
+        finish: Cow::Borrowed(""),
         parse_failure: None,
         action: None,
         card: None,
         card_problem: None,
-        result: Value::Object(Map::from_iter(result)),
-        pe: record.pe.iter().map(|(kind, error)| (kind.word().to_string(), *error)).collect(),
+        result: ResultRow { success: record.success, failure: record.failure, answer: record.result },
+        pe: record.pe.iter().map(|(kind, error)| (kind.word().into(), *error)).collect(),
         pe_pairs: record.pairs.iter().map(pair_row).collect(),
         pe_scales: Raw::of(&record.scales),
         shocks: record.shocks.iter().map(Raw::of).collect(),

@@ -199,7 +199,7 @@ fn lengths(run: &PlannedRun) -> Result<(f64, f64, f64, f64), ExperimentError> {
         let length = row.prompt.iter().filter(|message| message.role == "user").map(|message| message.content.len());
         let length = length.sum::<usize>();
         (first, later) = if steps == 0 { (length, later) } else { (first, later + length) };
-        calls += row.action.map_or(0, |action| action.to_string().len());
+        calls += row.action.map_or(0, |action| results::Raw::of(&action).text().len());
         steps += 1;
     }
     let tokens = |bytes: usize, messages: u64| bytes as f64 / messages.max(1) as f64 / BYTES_A_TOKEN + TEMPLATE_TOKENS;

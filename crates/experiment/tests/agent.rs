@@ -267,8 +267,8 @@ fn defect_10_replies_are_read_for_what_they_are() {
     // An echoed placeholder names no tool: the world refuses it, and nothing else is done in its place.
     let echo = r#"{"tool": "<tool name>", "arguments": {}, "card": null}"#;
     let rows = one_run(&["env.max_steps=3"], &Speaker::new(move |_, _| Ok((echo.to_string(), Finish::Stop))));
-    assert!(rows.iter().all(|row| row.result["success"] == json!(false)), "{:?}", rows[0].result);
-    assert!(rows[0].result["failure"].as_str().unwrap().contains("there is no tool"));
+    assert!(rows.iter().all(|row| !row.result.success), "{:?}", rows[0].result);
+    assert!(rows[0].result.failure.as_ref().unwrap().contains("there is no tool"));
 }
 
 /// The forms in which models' own templates write a call.

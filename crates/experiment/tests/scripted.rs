@@ -225,8 +225,8 @@ fn a_forged_log_is_found_by_line_and_field() {
     let (record, rows) = (honest.committed().unwrap().unwrap(), honest.rows().unwrap());
     type Forge = fn(&mut results::StepRow);
     let forges: [(&str, Forge); 5] = [
-        ("result", |row| row.result["success"] = serde_json::json!(!row.result["success"].as_bool().unwrap())),
-        ("pe", |row| row.pe.extend([("cost".to_string(), Some(0.125))])),
+        ("result", |row| row.result.success = !row.result.success),
+        ("pe", |row| row.pe.extend([("cost".into(), Some(0.125))])),
         ("state", |row| row.state = results::Raw::of(&serde_json::json!({"day": 0}))),
         ("prompt", |row| row.prompt[0].content.push('!')),
         ("reply", |row| row.reply = row.reply.replacen("\"success\":true", "\"success\":false", 1)),

@@ -1,12 +1,11 @@
 //! A value over a row and all rows before it: the shortest proof that a log is what was written.
 
+use twox_hash::XxHash3_64;
+
 const MARK: &str = ",\"chain\":\"";
 /// Hexadecimal digits of the value: 64 bits, against accidents and edits. Whoever wants to forge a log can seal it again, under
 /// any hash without a key: replaying finds that.
 const DIGITS: usize = 16;
-/// Odd, with bits all over: the fractional parts of the golden ratio and of the root of 2.
-const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
-const SALT: u64 = 0x6A09_E667_F3BC_C909;
 
 /// The chain's state after some rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,21 +37,8 @@ impl Chain {
     }
 
     fn advance(&mut self, body: &[u8]) {
-        let (words, rest) = body.as_chunks::<8>();
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        let mut state = fold(self.0 ^ SALT);
-        for word in words {
-            state = fold(state ^ u64::from_le_bytes(*word)).wrapping_add(SALT);
-        }
-        self.0 = fold(fold(state ^ u64::from_le_bytes(last)) ^ body.len() as u64);
+        self.0 = XxHash3_64::oneshot_with_seed(self.0, body);
     }
-}
-
-/// Both halves of the product, mixed: every bit of the input changes about half of the output's (as in wyhash).
-fn fold(x: u64) -> u64 {
-    let product = u128::from(x ^ SALT.rotate_left(32)) * u128::from(FACTOR);
-    (product as u64) ^ (product >> 64) as u64
 }
 
 impl std::fmt::Display for Chain {

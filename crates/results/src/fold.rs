@@ -1,4 +1,5 @@
 use crate::{ParseFailure, StepRow};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Sums over the rows of a run.
@@ -18,7 +19,7 @@ pub struct RunTotals {
     pub prompt_tokens: u64,
     /// Tokens of all replies.
     pub reply_tokens: u64,
-    pe: BTreeMap<String, (f64, u64)>,
+    pe: BTreeMap<Cow<'static, str>, (f64, u64)>,
 }
 
 impl RunTotals {
@@ -48,6 +49,6 @@ impl RunTotals {
     /// Mean of the steps in which an error of the type became known; null where none did: missing is missing, not 0.
     pub fn mean_pe(&self) -> BTreeMap<String, Option<f64>> {
         let mean = |&(sum, count): &(f64, u64)| (count > 0).then(|| sum / count as f64);
-        self.pe.iter().map(|(kind, parts)| (kind.clone(), mean(parts))).collect()
+        self.pe.iter().map(|(kind, parts)| (kind.to_string(), mean(parts))).collect()
     }
 }

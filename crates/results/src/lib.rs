@@ -47,7 +47,7 @@ pub use folder::{Attempt, Failure, RunFolder};
 pub use journal::{Counts, Deed, Entry, Journal, journals};
 pub use pace::Pace;
 pub use raw::Raw;
-pub use row::{PairRow, ParseFailure, PromptMessage, SimilarityRow, StepRow};
+pub use row::{ActionRow, PairRow, ParseFailure, PromptMessage, ResultRow, SimilarityRow, StepRow};
 pub use run::{CrashRecord, RowsRecord, RunRecord, Timing};
 pub use status::{RunState, Status, status};
 pub use store::Store;

@@ -1,6 +1,6 @@
 use crate::{CrashRecord, Raw};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromptMessage {
     /// system, user or assistant.
-    pub role: String,
+    pub role: Cow<'static, str>,
     /// The text.
     pub content: String,
 }
@@ -20,6 +20,26 @@ pub struct ParseFailure {
     pub kind: String,
     /// What was wrong, in words that the agent is shown.
     pub detail: String,
+}
+
+/// A tool call, as the world was given it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ActionRow {
+    /// The tool's name.
+    pub tool: String,
+    /// Its arguments.
+    pub arguments: Map<String, Value>,
+}
+
+/// What the world answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResultRow {
+    /// Whether the call succeeded.
+    pub success: bool,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// The tool's answer, as data.
+    pub answer: Value,
 }
 
 /// One scored field of a card.
@@ -71,20 +91,20 @@ pub struct StepRow {
     /// The reply, whole.
     pub reply: String,
     /// How it ended: stop, length, deadline.
-    pub finish: String,
+    pub finish: Cow<'static, str>,
     /// Set where the reply is no action.
     pub parse_failure: Option<ParseFailure>,
-    /// `{"tool": ..., "arguments": {...}}`.
-    pub action: Option<Value>,
+    /// The call.
+    pub action: Option<ActionRow>,
     /// The prediction card, as given.
     pub card: Option<Value>,
     /// Why there is no card where one was required, or what is wrong with the one given.
     #[serde(default)]
     pub card_problem: Option<String>,
     /// What the world answered.
-    pub result: Value,
+    pub result: ResultRow,
     /// Prediction errors that became known in this step: type -> mean, or null where none did.
-    pub pe: BTreeMap<String, Option<f64>>,
+    pub pe: BTreeMap<Cow<'static, str>, Option<f64>>,
     /// Each scored field with predicted and actual value, the step of its card, and the error in both forms.
     #[serde(default)]
     pub pe_pairs: Vec<PairRow>,

@@ -31,11 +31,11 @@ fn row(run_id: &str, step: u64) -> StepRow {
         reply: "{\"tool\":\"wait\"}".into(),
         finish: "stop".into(),
         parse_failure: None,
-        action: Some(json!({"tool": "wait", "arguments": {}})),
+        action: Some(ActionRow { tool: "wait".into(), arguments: serde_json::Map::new() }),
         card: None,
         card_problem: None,
-        result: json!({"ok": true}),
-        pe: BTreeMap::from([("cost".to_string(), (step == 2).then_some(0.5)), ("temporal".to_string(), None)]),
+        result: ResultRow { success: true, failure: None, answer: json!({"waited": true}) },
+        pe: BTreeMap::from([("cost".into(), (step == 2).then_some(0.5)), ("temporal".into(), None)]),
         pe_pairs: vec![],
         pe_scales: Raw::default(),
         shocks: vec![],
@@ -108,7 +108,7 @@ fn a_run_is_committed_once_and_read_back() {
     let rows = folder.rows().unwrap();
     assert_eq!(rows, (1..=3).map(|step| row("aa11", step)).collect::<Vec<_>>());
     let committed = folder.committed().unwrap().unwrap();
-    assert_eq!(committed.mean_pe, BTreeMap::from([("cost".to_string(), Some(0.5)), ("temporal".to_string(), None)]));
+    assert_eq!(committed.mean_pe, BTreeMap::from([("cost".to_string(), Some(0.5)), ("temporal".into(), None)]));
     // A second attempt, by a process that was paused before the first committed, changes nothing.
     let mut late = folder.begin(claimed(&store, "aa11")).unwrap();
     assert_eq!(late.attempt(), 2);

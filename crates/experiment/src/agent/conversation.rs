@@ -122,6 +122,6 @@ fn no_room(tokens: u64, room: &Room<'_>) -> ProviderError {
     ProviderError::Context { tokens, limit: room.context, remedy }
 }
 
-fn message(role: &str, content: String) -> PromptMessage {
-    PromptMessage { role: role.to_string(), content }
+fn message(role: &'static str, content: String) -> PromptMessage {
+    PromptMessage { role: role.into(), content }
 }
