@@ -138,7 +138,7 @@ fn decode(cpu: &Cpu, only: &str) -> Result<(), DeviceError> {
                 .iter()
                 .map(|(a, b, c, d)| a.iter().chain([b, d]).chain(c).map(Matrix::bytes).sum::<usize>())
                 .sum();
-            for tokens in [1, 8, 32] {
+            for tokens in tokens_of(&[1, 8, 32]) {
                 let x: Vec<f32> = (0..tokens * inter).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
                 let (mut a, mut b, mut c) =
                     (vec![0f32; tokens * inter], vec![0f32; tokens * inter], vec![0f32; tokens * inter]);
@@ -216,21 +216,22 @@ fn prefill(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
                 continue;
             }
             let weight = weights(&arena, dtype, rows, cols)?;
-            let tokens = 512;
-            let x: Vec<f32> = (0..tokens * cols).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
-            let mut out = vec![0f32; tokens * rows];
-            let mut inputs = Inputs::new();
-            let seconds = best(cpu, 20, || {
-                inputs.prepare(cpu, &x, tokens, cols, Forms::new(Precision::Int8).and(dtype))?;
-                cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out }])
-            })?;
-            let rate = 2.0 * (tokens * rows * cols) as f64 / seconds;
-            let (share, of_bf16) = (100.0 * rate / limit, rate / limits.bf16);
-            println!(
-                "prefill {:5} {rows:5} x {cols:5} x {tokens}: {:6.0} GFLOP/s = {share:3.0}% of its limit, {of_bf16:.2} of bf16's",
-                dtype.name(),
-                rate / 1e9
-            );
+            for tokens in tokens_of(&[512]) {
+                let x: Vec<f32> = (0..tokens * cols).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
+                let mut out = vec![0f32; tokens * rows];
+                let mut inputs = Inputs::new();
+                let seconds = best(cpu, 20, || {
+                    inputs.prepare(cpu, &x, tokens, cols, Forms::new(Precision::Int8).and(dtype))?;
+                    cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out }])
+                })?;
+                let rate = 2.0 * (tokens * rows * cols) as f64 / seconds;
+                let (share, of_bf16) = (100.0 * rate / limit, rate / limits.bf16);
+                println!(
+                    "prefill {:5} {rows:5} x {cols:5} x {tokens}: {:6.0} GFLOP/s = {share:3.0}% of its limit, {of_bf16:.2} of bf16's",
+                    dtype.name(),
+                    rate / 1e9
+                );
+            }
         }
     }
     Ok(())
@@ -276,4 +277,11 @@ fn quantise(cpu: &Cpu) -> Result<(), DeviceError> {
     let seconds = best(cpu, 10, || cpu.quantise_int8(Dtype::BF16, &source.data, &mut out))?;
     println!("bf16 to int8: {:.1} GB/s read", source.bytes() as f64 / seconds / 1e9);
     Ok(())
+}
+
+/// The numbers of TOKENS, else these.
+fn tokens_of(usual: &[usize]) -> Vec<usize> {
+    let given = std::env::var("TOKENS").unwrap_or_default();
+    let given: Vec<usize> = given.split(',').filter_map(|count| count.parse().ok()).collect();
+    if given.is_empty() { usual.to_vec() } else { given }
 }

@@ -9,7 +9,7 @@ use crate::memory::Scratch;
 pub(super) const TOKENS_MIN: usize = 48;
 
 /// Most bytes of a copy: it stays in the second-level cache.
-const BYTES: usize = 256 << 10;
+const BYTES: usize = 640 << 10;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;

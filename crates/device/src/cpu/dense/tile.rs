@@ -74,7 +74,7 @@ unsafe fn one_tile_of_tokens<D: Dot>(block: &Block) {
 
 #[inline(always)]
 unsafe fn few_tokens<D: Dot, const R: usize, const T: usize>(block: &Block) {
-    let ahead = (R * block.row_bytes).min(2048);
+    let ahead = block.row_bytes.min(2048);
     let mut row = 0;
     while row + R <= block.rows {
         let fetch = Fetch::AlongRows { ahead };
@@ -199,12 +199,16 @@ unsafe fn tile<D: Dot, const R: usize, const T: usize>(block: &Block, place: &Pl
             }
         }
         Fetch::AlongRows { ahead } => {
-            while at < whole {
-                for weights in &weights {
-                    D::S::prefetch(weights.wrapping_add(at * D::WEIGHT_BYTES + ahead));
+            // Towards its end, a row asks for the row that follows it in the next tile.
+            let turn = whole.saturating_sub(ahead / D::WEIGHT_BYTES);
+            for (end, ahead) in [(turn, ahead), (whole, ahead + (R - 1) * block.row_bytes)] {
+                while at < end {
+                    for weights in &weights {
+                        D::S::prefetch(weights.wrapping_add(at * D::WEIGHT_BYTES + ahead));
+                    }
+                    chunk::<D, R, T>(&mut acc, &weights, &x, at);
+                    at += D::CHUNK;
                 }
-                chunk::<D, R, T>(&mut acc, &weights, &x, at);
-                at += D::CHUNK;
             }
         }
         Fetch::Piece { mut from, lines } => {
@@ -249,11 +253,12 @@ unsafe fn chunk<D: Dot, const R: usize, const T: usize>(
     x: &[*const u8; T],
     at: usize,
 ) {
-    let x: [D::Chunk; T] = std::array::from_fn(|t| D::activations(x[t].add(at * D::X_BYTES)));
-    for r in 0..R {
-        let w = D::weights(weights[r].add(at * D::WEIGHT_BYTES));
-        for t in 0..T {
-            acc[r][t] = D::accumulate(acc[r][t], w, x[t]);
+    // The fewer rows wait in registers, and one token at a time: with all tokens there, accumulators would have to leave.
+    let w: [D::Chunk; R] = std::array::from_fn(|r| D::weights(weights[r].add(at * D::WEIGHT_BYTES)));
+    for t in 0..T {
+        let x = D::activations(x[t].add(at * D::X_BYTES));
+        for r in 0..R {
+            acc[r][t] = D::accumulate(acc[r][t], w[r], x);
         }
     }
 }
@@ -262,13 +267,13 @@ unsafe fn chunk<D: Dot, const R: usize, const T: usize>(
 #[inline(always)]
 unsafe fn finish<S: Simd, const R: usize>(block: &Block, row: usize, token: usize, acc: &[S::F; R]) {
     let mut sums = [0f32; R];
-    if R.is_multiple_of(4) {
-        for four in 0..R / 4 {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|i| acc[(4 * four + i) % R]);
-            sums[4 * four..4 * four + 4].copy_from_slice(&S::sum4(a, b, c, d));
+    for first in (0..R).step_by(4) {
+        // The last four may name a row twice: nothing comes of the second.
+        let [a, b, c, d] = [0, 1, 2, 3].map(|i| acc[(first + i).min(R - 1)]);
+        let four = S::sum4(a, b, c, d);
+        for r in first..(first + 4).min(R) {
+            sums[r] = four[r - first];
         }
-    } else {
-        sums = acc.map(|acc| S::sum(acc));
     }
     let out = block.out.add(token * block.out_stride + row);
     for r in 0..R {
