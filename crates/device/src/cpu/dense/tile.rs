@@ -270,10 +270,8 @@ unsafe fn finish<S: Simd, const R: usize>(block: &Block, row: usize, token: usiz
     for first in (0..R).step_by(4) {
         // The last four may name a row twice: nothing comes of the second.
         let [a, b, c, d] = [0, 1, 2, 3].map(|i| acc[(first + i).min(R - 1)]);
-        let four = S::sum4(a, b, c, d);
-        for r in first..(first + 4).min(R) {
-            sums[r] = four[r - first];
-        }
+        let last = (first + 4).min(R);
+        sums[first..last].copy_from_slice(&S::sum4(a, b, c, d)[..last - first]);
     }
     let out = block.out.add(token * block.out_stride + row);
     for r in 0..R {
