@@ -239,7 +239,7 @@ fn prefill(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
 
 fn attention(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
     for (name, heads, kv_heads) in [("1.2B", 32, 8), ("SmolLM2", 9, 3)] {
-        for dtype in [KvDtype::Bf16, KvDtype::F32] {
+        for dtype in [KvDtype::Bf16, KvDtype::F32, KvDtype::Int8] {
             let shape = KvShape { kv_heads, key_dim: 64, value_dim: 64, block_tokens: 32, dtype };
             for (context, tokens) in [(512, 512), (8192, 512), (512, 1), (8192, 1)] {
                 let blocks = context / 32;

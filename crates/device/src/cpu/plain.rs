@@ -82,6 +82,20 @@ pub fn round_bf16(x: f32) -> f64 {
     bf16::from_f32(x).to_f64()
 }
 
+/// x as an int8 cache keeps it: each 32 numbers (or what is left at the end) as whole numbers of at most 127 times a factor that is
+/// the smallest bf16 not below max |x| / 127. The quotient is an f32, for the reason below.
+pub fn round_int8_kv(x: &[f32]) -> Vec<f64> {
+    let group = |group: &[f32]| {
+        let most = group.iter().fold(0f32, |m, x| m.max(x.abs()));
+        let down = f32::from_bits((most / 127.0).to_bits() & 0xffff_0000);
+        let up = f32::from_bits(down.to_bits() + 0x1_0000);
+        let factor = if down == most / 127.0 { down } else { up };
+        let whole = |x: &f32| if most == 0.0 { 0.0 } else { f64::from((x * (1.0 / factor)).round_ties_even()) };
+        group.iter().map(|x| f64::from(factor) * whole(x).clamp(-127.0, 127.0)).collect::<Vec<_>>()
+    };
+    x.chunks(32).flat_map(group).collect()
+}
+
 /// x rounded to blocks of 32 whole numbers of at most `most_code`: max |x| becomes that, the others the nearest in proportion.
 /// The factor is an f32, for it decides which way what lies midway between two whole numbers is rounded.
 pub fn round_blocks(x: &[f32], most_code: f32) -> Vec<f64> {

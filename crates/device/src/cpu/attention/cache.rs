@@ -12,7 +12,15 @@ pub enum KvDtype {
     F32,
     /// 2 bytes a number.
     Bf16,
+    /// 1 byte a number, and a bf16 scale for each 32 of a head's: 34 bytes for 32 numbers. Scores are taken with the query in int8 too.
+    Int8,
 }
+
+/// Numbers of a head that share a scale.
+pub(super) const GROUP: usize = 32;
+
+/// What is added to an int8 key's code so that it is an unsigned byte, as the instructions for products want one side to be.
+pub(super) const KEY_OFFSET: i32 = 128;
 
 /// The shape of one layer's cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,15 +38,33 @@ pub struct KvShape {
 }
 
 impl KvShape {
-    /// Bytes of one 32-bit column's worth of a key: a number, or a pair of bf16.
+    /// Bytes of one 32-bit column's worth of a key: a number, a pair of bf16, or four codes.
     const WORD: usize = 4;
+
+    /// Bytes of a scale.
+    const SCALE: usize = 2;
 
     /// 32-bit words of a key.
     pub(super) fn key_words(&self) -> usize {
         match self.dtype {
             KvDtype::F32 => self.key_dim,
             KvDtype::Bf16 => self.key_dim.div_ceil(2),
+            KvDtype::Int8 => self.key_dim.div_ceil(4),
         }
+    }
+
+    /// Scales of a key.
+    pub(super) fn key_groups(&self) -> usize {
+        self.groups(self.key_dim)
+    }
+
+    /// Scales of a value.
+    pub(super) fn value_groups(&self) -> usize {
+        self.groups(self.value_dim)
+    }
+
+    fn groups(&self, dim: usize) -> usize {
+        if self.dtype == KvDtype::Int8 { dim.div_ceil(GROUP) } else { 0 }
     }
 
     /// Elements from one value to the next: whole vectors, zeros at the end.
@@ -50,6 +76,7 @@ impl KvShape {
         match self.dtype {
             KvDtype::F32 => 4,
             KvDtype::Bf16 => 2,
+            KvDtype::Int8 => 1,
         }
     }
 
@@ -63,9 +90,24 @@ impl KvShape {
         self.value_stride() * self.number_bytes() * self.block_tokens
     }
 
+    /// Bytes of the keys' scales of one head of one block.
+    pub(super) fn key_scales_head_bytes(&self) -> usize {
+        self.key_groups() * Self::SCALE * self.block_tokens
+    }
+
+    /// Bytes of the values' scales of one head of one block.
+    pub(super) fn value_scales_head_bytes(&self) -> usize {
+        self.value_groups() * Self::SCALE * self.block_tokens
+    }
+
     /// Bytes of one block, keys and values of all heads, as they are really stored (padding included): what a plan counts.
     pub fn block_bytes(&self) -> usize {
-        self.kv_heads * (self.key_head_bytes() + self.value_head_bytes())
+        self.parts().into_iter().sum::<usize>() * self.kv_heads
+    }
+
+    /// Bytes of one head of one block: keys, values, keys' scales, values' scales.
+    fn parts(&self) -> [usize; 4] {
+        [self.key_head_bytes(), self.value_head_bytes(), self.key_scales_head_bytes(), self.value_scales_head_bytes()]
     }
 
     fn check(&self) -> Result<(), DeviceError> {
@@ -83,21 +125,21 @@ impl KvShape {
 
 /// One layer's keys and values, in blocks.
 ///
-/// Inside a block, values are `[kv_head][token][value_dim]` and keys are transposed, `[kv_head][dim][token]`, in bf16 by pairs of
-/// neighbouring dimensions: sixteen keys' scores are then sixteen lanes, without a rearrangement on the way.
+/// Inside a block, values are `[kv_head][token][value_dim]` and keys are transposed, `[kv_head][dim][token]`, in bf16 by pairs and in
+/// int8 by fours of neighbouring dimensions: sixteen keys' scores are then sixteen lanes, without a rearrangement on the way. Scales
+/// are `[kv_head][group][token]` for keys and `[kv_head][token][group]` for values.
 pub struct KvLayer {
     shape: KvShape,
     blocks: usize,
-    keys: Zeroed,
-    values: Zeroed,
+    /// Keys, values, keys' scales, values' scales.
+    parts: [Zeroed; 4],
 }
 
 impl KvLayer {
     /// Bytes that [`Self::new`] takes from its arena, padding included.
     pub fn bytes(shape: &KvShape, blocks: usize) -> usize {
-        let keys = (blocks * shape.kv_heads * shape.key_head_bytes()).next_multiple_of(Arena::ALIGNMENT_BYTES);
-        let values = blocks * shape.kv_heads * shape.value_head_bytes();
-        keys + values.next_multiple_of(Arena::ALIGNMENT_BYTES)
+        let aligned = |part: usize| (blocks * shape.kv_heads * part).next_multiple_of(Arena::ALIGNMENT_BYTES);
+        shape.parts().into_iter().map(aligned).sum()
     }
 
     /// Room for `blocks` blocks in `arena`.
@@ -106,9 +148,9 @@ impl KvLayer {
     /// [`DeviceError::ArenaFull`], [`DeviceError::Shape`].
     pub fn new(arena: &Arena, shape: KvShape, blocks: usize) -> Result<Self, DeviceError> {
         shape.check()?;
-        let keys = arena.zeroed(blocks * shape.kv_heads * shape.key_head_bytes())?;
-        let values = arena.zeroed(blocks * shape.kv_heads * shape.value_head_bytes())?;
-        Ok(Self { shape, blocks, keys, values })
+        let [keys, values, key_scales, value_scales] =
+            shape.parts().map(|part| arena.zeroed(blocks * shape.kv_heads * part));
+        Ok(Self { shape, blocks, parts: [keys?, values?, key_scales?, value_scales?] })
     }
 
     /// Its shape.
@@ -131,34 +173,46 @@ impl KvLayer {
         if index >= self.blocks {
             return Err(DeviceError::Index { what: "KV block", index, len: self.blocks });
         }
-        let key_bytes = self.shape.kv_heads * self.shape.key_head_bytes();
-        let value_bytes = self.shape.kv_heads * self.shape.value_head_bytes();
-        self.keys.copy_within(from * key_bytes..(from + 1) * key_bytes, to * key_bytes);
-        self.values.copy_within(from * value_bytes..(from + 1) * value_bytes, to * value_bytes);
+        for (part, head_bytes) in self.parts.iter_mut().zip(self.shape.parts()) {
+            let bytes = self.shape.kv_heads * head_bytes;
+            part.copy_within(from * bytes..(from + 1) * bytes, to * bytes);
+        }
         Ok(())
     }
 
     /// The keys of `head` in `block`: [words][block_tokens].
     pub(super) fn keys(&self, block: u32, head: usize) -> *const u8 {
-        let bytes = self.shape.key_head_bytes();
-        self.keys[(block as usize * self.shape.kv_heads + head) * bytes..].as_ptr()
+        self.part(0, block, head)
     }
 
     /// The values of `head` in `block`: [block_tokens][value_stride].
     pub(super) fn values(&self, block: u32, head: usize) -> *const u8 {
-        let bytes = self.shape.value_head_bytes();
-        self.values[(block as usize * self.shape.kv_heads + head) * bytes..].as_ptr()
+        self.part(1, block, head)
+    }
+
+    /// The scales of `keys`: [groups][block_tokens].
+    pub(super) fn key_scales(&self, block: u32, head: usize) -> *const u16 {
+        self.part(2, block, head).cast()
+    }
+
+    /// The scales of `values`: [block_tokens][groups].
+    pub(super) fn value_scales(&self, block: u32, head: usize) -> *const u16 {
+        self.part(3, block, head).cast()
+    }
+
+    fn part(&self, part: usize, block: u32, head: usize) -> *const u8 {
+        let bytes = self.shape.parts()[part];
+        self.parts[part][(block as usize * self.shape.kv_heads + head) * bytes..].as_ptr()
     }
 
     pub(super) fn writer(&mut self) -> Writer<'_> {
-        Writer { keys: self.keys.as_mut_ptr(), values: self.values.as_mut_ptr(), shape: &self.shape }
+        Writer { parts: self.parts.each_mut().map(|part| part.as_mut_ptr()), shape: &self.shape }
     }
 }
 
 /// A cache being written by several threads, each its own slots.
 pub(super) struct Writer<'a> {
-    keys: *mut u8,
-    values: *mut u8,
+    parts: [*mut u8; 4],
     shape: &'a KvShape,
 }
 
@@ -177,9 +231,10 @@ impl Writer<'_> {
             let at = block * shape.kv_heads + head;
             let key = &k[(row * shape.kv_heads + head) * shape.key_dim..][..shape.key_dim];
             let value = &v[(row * shape.kv_heads + head) * shape.value_dim..][..shape.value_dim];
-            let keys = self.keys.add(at * shape.key_head_bytes() + place * KvShape::WORD).cast::<u32>();
-            let values =
-                self.values.add(at * shape.value_head_bytes() + place * shape.value_stride() * shape.number_bytes());
+            let [keys, values, key_scales, value_scales] =
+                std::array::from_fn(|part| self.parts[part].add(at * shape.parts()[part]));
+            let keys = keys.cast::<u32>().add(place);
+            let values = values.add(place * shape.value_stride() * shape.number_bytes());
             match shape.dtype {
                 KvDtype::F32 => {
                     for (d, x) in key.iter().enumerate() {
@@ -195,6 +250,26 @@ impl Writer<'_> {
                         values.cast::<u16>().add(d).write(bf16::from_f32(*x).to_bits());
                     }
                 }
+                KvDtype::Int8 => {
+                    let scales = key_scales.cast::<u16>().add(place);
+                    for (g, group) in key.chunks(GROUP).enumerate() {
+                        let (scale, codes) = Codes::of(group);
+                        scales.add(g * shape.block_tokens).write(scale.to_bits());
+                        for (w, four) in codes.words(KEY_OFFSET).take(group.len().div_ceil(4)).enumerate() {
+                            keys.add((g * GROUP / 4 + w) * shape.block_tokens).write(four);
+                        }
+                    }
+                    let scales = value_scales.cast::<u16>().add(place * shape.value_groups());
+                    for (g, group) in value.chunks(GROUP).enumerate() {
+                        let (scale, codes) = Codes::of(group);
+                        scales.add(g).write(scale.to_bits());
+                        std::ptr::copy_nonoverlapping(
+                            codes.0.as_ptr(),
+                            values.cast::<i8>().add(g * GROUP),
+                            group.len(),
+                        );
+                    }
+                }
             }
         }
     }
@@ -205,4 +280,36 @@ pub(super) fn bf16_pair(pair: &[f32]) -> u32 {
     let low = u32::from(bf16::from_f32(pair[0]).to_bits());
     let high = pair.get(1).map_or(0, |x| u32::from(bf16::from_f32(*x).to_bits()));
     low | high << 16
+}
+
+/// A group's codes, zeros after its end.
+pub(super) struct Codes(pub [i8; GROUP]);
+
+impl Codes {
+    /// The nearest codes of at most 32 numbers, x = scale * code, |code| <= 127. The scale is NaN where a number is not finite: so is
+    /// then everything that is computed with it.
+    pub(super) fn of(numbers: &[f32]) -> (bf16, Codes) {
+        let most = numbers.iter().fold(0f32, |most, x| most.max(x.abs()));
+        let sum_of_all: f32 = numbers.iter().map(|x| x * 0.0).sum();
+        let mut codes = Codes([0; GROUP]);
+        if sum_of_all != 0.0 {
+            return (bf16::NAN, codes);
+        }
+        // Rounded up, so that the largest number has a code.
+        let exact = most / 127.0;
+        let near = bf16::from_f32(exact);
+        let scale = if near.to_f32() < exact { bf16::from_bits(near.to_bits() + 1) } else { near };
+        let inverse = if most == 0.0 { 0.0 } else { 1.0 / scale.to_f32() };
+        for (code, x) in codes.0.iter_mut().zip(numbers) {
+            *code = (x * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
+        }
+        (scale, codes)
+    }
+
+    /// Fours of codes plus `offset` as words, the first in the lowest byte.
+    pub(super) fn words(&self, offset: i32) -> impl Iterator<Item = u32> {
+        self.0
+            .chunks_exact(4)
+            .map(move |four| u32::from_le_bytes(std::array::from_fn(|i| (i32::from(four[i]) + offset) as u8)))
+    }
 }

@@ -2,10 +2,10 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::super::dispatch::kernel;
-use super::super::simd::{LANES, Simd, math};
+use super::super::simd::{Ints, LANES, Simd, math};
 use super::cache::KvDtype;
 use super::row_block::{RowBlock, visit};
-use super::stored::{InBf16, InF32, Stored};
+use super::stored::{InBf16, InF32, InInt8, Stored};
 use super::{Call, SPLIT, TILE};
 use crate::memory::Scratch;
 
@@ -57,7 +57,7 @@ impl Partial {
 struct Buffers {
     total: Partial,
     split: Partial,
-    /// [rows, key words]
+    /// [rows, query words]
     queries: Scratch<u32>,
     /// [rows of a block, 64]
     weights: Scratch<f32>,
@@ -84,19 +84,20 @@ kernel! {
 }
 
 #[inline(always)]
-unsafe fn run_item_body<S: Simd>(call: &Call, item: &Item, split: Option<(usize, &mut Partial)>) {
+unsafe fn run_item_body<S: Ints>(call: &Call, item: &Item, split: Option<(usize, &mut Partial)>) {
     match call.layer.shape().dtype {
         KvDtype::F32 => run_stored::<S, InF32>(call, item, split),
         KvDtype::Bf16 => run_stored::<S, InBf16>(call, item, split),
+        KvDtype::Int8 => run_stored::<S, InInt8>(call, item, split),
     }
 }
 
 #[inline(always)]
-unsafe fn run_stored<S: Simd, K: Stored>(call: &Call, item: &Item, split: Option<(usize, &mut Partial)>) {
+unsafe fn run_stored<S: Ints, K: Stored>(call: &Call, item: &Item, split: Option<(usize, &mut Partial)>) {
     let shape = call.layer.shape();
     let (rows, stride) = (item.tokens * call.group, shape.value_stride());
     let mut buffers = BUFFERS.take(); // the thread's buffers; given back below, lost (and rebuilt) only by a panic
-    let words = shape.key_words();
+    let words = K::query_words(shape);
     let queries = buffers.queries.resize(rows * words);
     for (row, query) in queries.chunks_exact_mut(words.max(1)).enumerate() {
         K::query(query_row(call, item, row), query);
@@ -148,7 +149,7 @@ fn begin(call: &Call, item: &Item, total: &mut Partial) {
 
 /// All tiles of one split for all rows of the item.
 #[inline(always)]
-unsafe fn one_split<S: Simd, K: Stored>(
+unsafe fn one_split<S: Ints, K: Stored>(
     call: &Call,
     item: &Item,
     split: usize,

@@ -1,6 +1,6 @@
-use super::super::simd::{LANES, Simd, math};
+use super::super::simd::{Ints, LANES, Simd, math};
 use super::item::{Item, Partial, exp1, first_visible};
-use super::stored::{Stored, VALUE_VECTORS};
+use super::stored::{Stored, TileKeys, VALUE_VECTORS};
 use super::{Call, TILE};
 
 /// A few query rows against one tile of keys.
@@ -13,13 +13,14 @@ pub(super) struct RowBlock<'a, 'b> {
     queries: &'a [u32],
     weights: &'a mut [f32],
     state: &'a mut Partial,
-    /// Keys and values of each 16 positions of the tile.
-    keys: [*const u8; SIXTEENS],
+    keys: TileKeys,
+    /// Values of each 16 positions of the tile, and their scales.
     values: [*const u8; SIXTEENS],
+    value_scales: [*const u16; SIXTEENS],
 }
 
 /// Groups of 16 positions in a tile.
-const SIXTEENS: usize = TILE / LANES;
+pub(super) const SIXTEENS: usize = TILE / LANES;
 
 impl<'a, 'b> RowBlock<'a, 'b> {
     /// Rows that registers have room for.
@@ -36,21 +37,23 @@ impl<'a, 'b> RowBlock<'a, 'b> {
         weights: &'a mut [f32],
         state: &'a mut Partial,
     ) -> Self {
-        let (mut keys, mut values) = ([std::ptr::null(); SIXTEENS], [std::ptr::null(); SIXTEENS]);
-        let shape = call.layer.shape();
+        let (mut keys, mut key_scales) = ([std::ptr::null(); SIXTEENS], [std::ptr::null(); SIXTEENS]);
+        let (mut values, mut value_scales) = (keys, key_scales);
+        let (layer, head, shape) = (call.layer, item.kv_head, call.layer.shape());
         let last = item.position + item.tokens - 1;
         for group in 0..SIXTEENS {
             // Groups past the last position repeat the last one's: their scores are masked.
             let position = (tile * TILE + group * LANES).min(last / LANES * LANES);
             let block = item.blocks[position / shape.block_tokens];
             let place = position % shape.block_tokens;
-            keys[group] = call.layer.keys(block, item.kv_head).wrapping_add(place * 4);
-            values[group] = call
-                .layer
-                .values(block, item.kv_head)
-                .wrapping_add(place * shape.value_head_bytes() / shape.block_tokens);
+            keys[group] = layer.keys(block, head).wrapping_add(place * 4);
+            key_scales[group] = layer.key_scales(block, head).wrapping_add(place);
+            values[group] =
+                layer.values(block, head).wrapping_add(place * shape.value_head_bytes() / shape.block_tokens);
+            value_scales[group] = layer.value_scales(block, head).wrapping_add(place * shape.value_groups());
         }
-        Self { call, item, tile, first_row, queries, weights, state, keys, values }
+        let keys = TileKeys { keys, scales: key_scales };
+        Self { call, item, tile, first_row, queries, weights, state, keys, values, value_scales }
     }
 
     /// The position of row `r`.
@@ -62,7 +65,7 @@ impl<'a, 'b> RowBlock<'a, 'b> {
 
 /// Adds one tile of keys to the state of R rows.
 #[inline(always)]
-pub(super) unsafe fn visit<S: Simd, K: Stored, const R: usize>(block: &mut RowBlock) {
+pub(super) unsafe fn visit<S: Ints, K: Stored, const R: usize>(block: &mut RowBlock) {
     let start = block.tile * TILE;
     let (first, last) = (block.position(0), block.position(R - 1));
     if last < start {
@@ -81,20 +84,10 @@ pub(super) unsafe fn visit<S: Simd, K: Stored, const R: usize>(block: &mut RowBl
 
 /// The scaled and masked scores of 64 keys for each row.
 #[inline(always)]
-unsafe fn scores<S: Simd, K: Stored, const R: usize>(block: &RowBlock) -> [[S::F; SIXTEENS]; R] {
+unsafe fn scores<S: Ints, K: Stored, const R: usize>(block: &RowBlock) -> [[S::F; SIXTEENS]; R] {
     let shape = block.call.layer.shape();
-    let words = shape.key_words();
-    let step = shape.block_tokens * 4;
-    let query = block.queries.as_ptr().add(block.first_row * words);
-    let mut acc = [[S::splat(0.0); SIXTEENS]; R];
-    for word in 0..words {
-        for r in 0..R {
-            let q = *query.add(r * words + word);
-            for group in 0..SIXTEENS {
-                acc[r][group] = K::score::<S>(acc[r][group], block.keys[group].add(word * step), q);
-            }
-        }
-    }
+    let queries = block.queries.as_ptr().add(block.first_row * K::query_words(shape));
+    let mut acc = K::dots::<S, R>(shape, &block.keys, queries);
     let scale = S::splat(block.call.options.scale);
     let start = block.tile * TILE;
     for r in 0..R {
@@ -151,7 +144,7 @@ unsafe fn softmax<S: Simd, const R: usize>(block: &mut RowBlock, scores: [[S::F;
 
 /// values = values * factor + weights . V, key by key in order.
 #[inline(always)]
-unsafe fn add_values<S: Simd, K: Stored, const R: usize>(
+unsafe fn add_values<S: Ints, K: Stored, const R: usize>(
     block: &mut RowBlock,
     factors: &[f32; R],
     keys: std::ops::Range<usize>,
@@ -173,13 +166,14 @@ unsafe fn add_values<S: Simd, K: Stored, const R: usize>(
 
 /// N vectors of every value, from element `from`.
 #[inline(always)]
-unsafe fn add_some_values<S: Simd, K: Stored, const R: usize, const N: usize>(
+unsafe fn add_some_values<S: Ints, K: Stored, const R: usize, const N: usize>(
     block: &mut RowBlock,
     factors: &[f32; R],
     keys: std::ops::Range<usize>,
     from: usize,
 ) {
-    let stride = block.call.layer.shape().value_stride();
+    let shape = block.call.layer.shape();
+    let (stride, value_groups) = (shape.value_stride(), shape.value_groups());
     let state = block.state.values.as_mut_ptr().add(block.first_row * stride + from);
     let weights = block.weights.as_ptr();
     let mut acc = [[S::splat(0.0); N]; R];
@@ -190,7 +184,9 @@ unsafe fn add_some_values<S: Simd, K: Stored, const R: usize, const N: usize>(
     }
     for key in keys {
         let value = block.values[key / LANES].add((key % LANES * stride + from) * K::VALUE_BYTES);
-        let v: [S::F; N] = std::array::from_fn(|n| K::value::<S>(value.add(n * LANES * K::VALUE_BYTES)));
+        let scales = block.value_scales[key / LANES].wrapping_add(key % LANES * value_groups);
+        let v: [S::F; N] =
+            std::array::from_fn(|n| K::value::<S>(value.add(n * LANES * K::VALUE_BYTES), scales, from / LANES + n));
         for r in 0..R {
             let p = S::splat(*weights.add(r * TILE + key));
             for n in 0..N {

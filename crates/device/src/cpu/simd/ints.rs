@@ -41,6 +41,8 @@ pub(in crate::cpu) trait Ints: Simd {
         halves
     }
     unsafe fn to_f32(a: Self::I) -> Self::F;
+    /// Sixteen i8.
+    unsafe fn load_i8(from: *const i8) -> Self::F;
     /// Nearest i8 (ties to even) of values in -127..=127, and their sum.
     unsafe fn store_i8(to: *mut i8, value: Self::F) -> i32;
 
@@ -154,6 +156,10 @@ impl Ints for Scalar {
     #[inline(always)]
     unsafe fn to_f32(a: [i32; LANES]) -> [f32; LANES] {
         a.map(|v| v as f32)
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> [f32; LANES] {
+        from.cast::<[i8; LANES]>().read().map(f32::from)
     }
     #[inline(always)]
     unsafe fn store_i8(to: *mut i8, value: [f32; LANES]) -> i32 {
@@ -281,6 +287,12 @@ impl Ints for Avx2 {
     #[inline(always)]
     unsafe fn to_f32(a: [__m256i; 2]) -> [__m256; 2] {
         [_mm256_cvtepi32_ps(a[0]), _mm256_cvtepi32_ps(a[1])]
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> [__m256; 2] {
+        let sixteen = _mm_loadu_si128(from.cast());
+        let (low, high) = (_mm256_cvtepi8_epi32(sixteen), _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(sixteen, sixteen)));
+        [_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)]
     }
     #[inline(always)]
     unsafe fn store_i8(to: *mut i8, value: [__m256; 2]) -> i32 {
@@ -413,6 +425,10 @@ impl<const BF16: bool> Ints for Avx512<BF16> {
     #[inline(always)]
     unsafe fn to_f32(a: __m512i) -> __m512 {
         _mm512_cvtepi32_ps(a)
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> __m512 {
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast())))
     }
     #[inline(always)]
     unsafe fn store_i8(to: *mut i8, value: __m512) -> i32 {

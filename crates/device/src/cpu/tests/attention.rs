@@ -84,9 +84,13 @@ impl Setup {
     /// The plain result of the last token of a sequence.
     fn plain_row(&self, sequence: usize, token: usize) -> Vec<f64> {
         let (h, shape) = (&self.histories[sequence], &self.shape);
-        let round = |x: f32| if shape.dtype == KvDtype::Bf16 { plain::round_bf16(x) } else { f64::from(x) };
-        let row = |x: &[f32], index: usize, dim: usize| {
-            x[index * dim..(index + 1) * dim].iter().map(|&x| round(x)).collect::<Vec<_>>()
+        let row = |x: &[f32], index: usize, dim: usize| -> Vec<f64> {
+            let x = &x[index * dim..(index + 1) * dim];
+            match shape.dtype {
+                KvDtype::F32 => x.iter().map(|&x| f64::from(x)).collect(),
+                KvDtype::Bf16 => x.iter().map(|&x| plain::round_bf16(x)).collect(),
+                KvDtype::Int8 => plain::round_int8_kv(x),
+            }
         };
         let first = self.window.map_or(0, |w| (token + 1).saturating_sub(w));
         let head = |head: usize| {
@@ -116,10 +120,10 @@ proptest! {
     #[test]
     fn agrees_with_the_plain_attention_however_it_is_fed(
         seed: u64, kv_heads in 1usize..4, group in 1usize..5, key_dim in 1usize..80, value_dim in 1usize..150,
-        block in 0usize..3, bf16: bool, lengths in prop::collection::vec(1usize..200, 1..4),
+        block in 0usize..3, dtype in 0usize..3, lengths in prop::collection::vec(1usize..200, 1..4),
         window in prop::option::of(1usize..150), sinks: bool, chunk in 1usize..90,
     ) {
-        let dtype = if bf16 { KvDtype::Bf16 } else { KvDtype::F32 };
+        let dtype = [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8][dtype];
         let shape = KvShape { kv_heads, key_dim, value_dim, block_tokens: 16 << block, dtype };
         let mut random = Random(seed);
         let mut setup = Setup::new(&mut random, shape, kv_heads * group, &lengths);
@@ -147,7 +151,7 @@ proptest! {
 /// Longer than two splits; prefill, decode, chunks, one or several threads: the same bits.
 #[test]
 fn long_sequences_are_the_same_bits_in_any_split() {
-    for (dtype, window) in [(KvDtype::Bf16, None), (KvDtype::F32, Some(700))] {
+    for (dtype, window) in [(KvDtype::Bf16, None), (KvDtype::F32, Some(700)), (KvDtype::Int8, None)] {
         let shape = KvShape { kv_heads: 1, key_dim: 16, value_dim: 16, block_tokens: 32, dtype };
         let mut setup = Setup::new(&mut Random(3), shape, 2, &[2500, 1100]);
         setup.window = window;
@@ -166,7 +170,7 @@ fn long_sequences_are_the_same_bits_in_any_split() {
             }
             // The bf16 instruction sums a pair at once; everything else agrees among the sets.
             if let Some((set, before)) = before.replace((cpu.kernel_set(), whole.clone()))
-                && (dtype == KvDtype::F32 || set == cpu.kernel_set())
+                && (dtype != KvDtype::Bf16 || set == cpu.kernel_set())
             {
                 same_bits(&before[0], &whole[0], "sets and threads");
             }
@@ -176,14 +180,35 @@ fn long_sequences_are_the_same_bits_in_any_split() {
 
 #[test]
 fn a_nan_stays_in_its_sequence() {
-    let shape = KvShape { kv_heads: 1, key_dim: 8, value_dim: 8, block_tokens: 16, dtype: KvDtype::Bf16 };
-    let mut setup = Setup::new(&mut Random(4), shape, 1, &[70, 40]);
-    setup.histories[0].k[20 * 8] = f32::NAN;
-    for cpu in cpus() {
-        let out = setup.run(cpu, &|_, _| usize::MAX);
-        assert!(out[1].iter().all(|x| x.is_finite()));
-        assert!(out[0][20 * 8..].iter().all(|x| x.is_nan()));
+    for dtype in [KvDtype::Bf16, KvDtype::Int8] {
+        let shape = KvShape { kv_heads: 1, key_dim: 8, value_dim: 8, block_tokens: 16, dtype };
+        let mut setup = Setup::new(&mut Random(4), shape, 1, &[70, 40]);
+        setup.histories[0].k[20 * 8] = f32::NAN;
+        for cpu in cpus() {
+            let out = setup.run(cpu, &|_, _| usize::MAX);
+            assert!(out[1].iter().all(|x| x.is_finite()));
+            assert!(out[0][20 * 8..].iter().all(|x| x.is_nan()));
+        }
     }
+}
+
+/// An int8 cache is close to the numbers it was given: within half a step of 1/127 of a group's largest, and a little for the step
+/// being a bf16.
+#[test]
+fn int8_loses_little() {
+    let shape = KvShape { kv_heads: 2, key_dim: 64, value_dim: 96, block_tokens: 32, dtype: KvDtype::Int8 };
+    let setup = Setup::new(&mut Random(5), shape, 6, &[300]);
+    let exact =
+        Setup { shape: KvShape { dtype: KvDtype::F32, ..shape }, ..Setup::new(&mut Random(5), shape, 6, &[300]) };
+    let numbers = &setup.histories[0].v[..96];
+    for (group, kept) in numbers.chunks(32).zip(plain::round_int8_kv(numbers).chunks(32)) {
+        let most = group.iter().fold(0f64, |m, &x| m.max(f64::from(x.abs())));
+        assert!(group.iter().zip(kept).all(|(&x, k)| (f64::from(x) - k).abs() <= 0.51 * most / 127.0));
+    }
+    let cpu = cpus().last().expect("a CPU");
+    let (int8, f32) = (setup.run(cpu, &|_, _| usize::MAX), exact.run(cpu, &|_, _| usize::MAX));
+    let worst = int8[0].iter().zip(&f32[0]).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    assert!(worst > 0.0 && worst < 0.03, "{worst}");
 }
 
 #[test]
