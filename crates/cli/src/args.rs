@@ -76,6 +76,9 @@ pub struct PlacementArgs {
     /// auto, bf16, f16, f32 (computes in float32 throughout) or int8
     #[arg(long, default_value = "auto")]
     pub dtype: String,
+    /// What keys and values are kept in: auto (f32 with --dtype f32, else bf16), bf16, f32 or int8 (34 bytes for 32 numbers)
+    #[arg(long, value_name = "DTYPE", default_value = "auto")]
+    pub kv_dtype: String,
     /// Tokens of context to plan for [default: min(the model's, 8192)]
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
@@ -338,6 +341,9 @@ pub struct RunArgs {
     /// auto, bf16, f16, f32 or int8
     #[arg(long, default_value = "auto")]
     pub dtype: String,
+    /// What keys and values are kept in: auto, bf16, f32 or int8
+    #[arg(long, value_name = "DTYPE", default_value = "auto")]
+    pub kv_dtype: String,
     #[command(flatten)]
     pub time: TimeArgs,
     /// Threads to compute with

@@ -108,6 +108,7 @@ fn fit(config: &Config, name: &str, checkpoint: &Checkpoint, jobs: usize, site: 
         max_memory: settings.max_memory,
         device_map: settings.device_map.unwrap_or_else(|| "auto".into()),
         dtype: settings.dtype,
+        kv_dtype: settings.kv_dtype,
         context: Some(checkpoint.config.max_positions.min(settings.context_length as usize)),
         concurrency: jobs,
         devices: None,

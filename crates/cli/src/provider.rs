@@ -12,7 +12,7 @@ use engine::schedule::{
     EmbedError, Engine, EngineOptions, FinishReason, Finished, Refused, Request, RequestError, Ticket, WaitError,
 };
 use experiment::{Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply, ReplyRequest};
-use placement::{DtypeChoice, Fallback};
+use placement::{DtypeChoice, Fallback, KvDtype};
 use results::PromptMessage;
 use serde_json::Value;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub struct Engines<'a> {
     pub fallback: String,
     /// Overrides the configuration's dtype.
     pub dtype: Option<String>,
+    /// Overrides the configuration's dtype of keys and values.
+    pub kv_dtype: Option<String>,
     /// Overrides the configuration's limits.
     pub max_memory: Option<String>,
     /// Threads to compute with.
@@ -48,6 +50,7 @@ impl Engines<'_> {
                 max_memory: self.max_memory.clone().or(model.max_memory.clone()),
                 device_map: model.device_map.clone().unwrap_or_else(|| "auto".into()),
                 dtype: self.dtype.clone().unwrap_or_else(|| model.dtype.clone()),
+                kv_dtype: self.kv_dtype.clone().unwrap_or_else(|| model.kv_dtype.clone()),
                 context: None,
                 concurrency: model.concurrency.max(1),
                 devices: None,
@@ -66,7 +69,7 @@ impl Engines<'_> {
             false => None,
         };
         let dtype = ladder.as_ref().map_or(args.dtype.as_str(), |ladder| ladder.plan.dtype);
-        Ok(DtypeChoice::parse(dtype)?.name_for(&checkpoint.inventory))
+        dtype_words(dtype, &args.kv_dtype, checkpoint)
     }
 
     /// Headers only; fetches a model that is in no cache.
@@ -116,6 +119,14 @@ fn info(checkpoint: &Checkpoint, dtype: String, kernel_set: &str) -> Result<Prov
     Ok(ProviderInfo { identity, dtype, rung: String::new(), kernel_set: kernel_set.to_owned(), context_length })
 }
 
+/// What a model's results are kept under: its dtype, and that of keys and values where it is not what the dtype brings along.
+fn dtype_words(dtype: &str, kv_dtype: &str, checkpoint: &Checkpoint) -> Result<String, Failure> {
+    let dtype = DtypeChoice::parse(dtype)?;
+    let name = dtype.name_for(&checkpoint.inventory);
+    let other = KvDtype::parse(kv_dtype)?.filter(|kv| *kv != KvDtype::for_model(dtype, &checkpoint.config));
+    Ok(other.map_or(name.clone(), |kv| format!("{name}, {} keys and values", kv.name())))
+}
+
 /// A loaded model that answers conversations.
 struct EngineProvider {
     engine: Engine,
@@ -128,7 +139,8 @@ impl EngineProvider {
     fn new(session: Session, running_max: usize, watch: &Watch) -> Result<Self, Failure> {
         let tokenizer = session.tokenizer()?.clone();
         session.template()?;
-        let dtype = DtypeChoice::parse(session.ladder.plan.dtype)?.name_for(&session.checkpoint.inventory);
+        let plan = &session.ladder.plan;
+        let dtype = dtype_words(plan.dtype, plan.kv_dtype, &session.checkpoint)?;
         let mut info = info(&session.checkpoint, dtype, session.loaded.model.kernel_set())?;
         info.rung = session.ladder.rung.name().to_owned();
         info.context_length = Some(session.loaded.model.context() as u64);

@@ -8,7 +8,8 @@ use crate::machine;
 use checkpoint::{Checkpoint, SearchPaths};
 use engine::load::{LoadReport, LoadRequest, Loaded};
 use placement::{
-    DeviceMapMode, DtypeChoice, FailedRung, Fallback, Ladder, Limits, Machine, MaxMemory, Planner, ladder_below,
+    DeviceMapMode, DtypeChoice, FailedRung, Fallback, KvDtype, Ladder, Limits, Machine, MaxMemory, Planner,
+    ladder_below,
 };
 use std::path::Path;
 use text::{ChatTemplate, Tokenizer};
@@ -132,6 +133,7 @@ fn limits(args: &PlacementArgs, checkpoint: &Checkpoint) -> Result<Limits, Failu
         context,
         concurrency: args.concurrency,
         dtype: DtypeChoice::parse(&args.dtype)?,
+        kv_dtype: KvDtype::parse(&args.kv_dtype)?,
         disk: false,
     })
 }

@@ -46,7 +46,7 @@ fn main() -> Outcome<()> {
 fn start(checkpoint: &Checkpoint, options: EngineOptions) -> Outcome<Engine> {
     let machine = Machine { host: Host { total_bytes: 20 << 30, ..Host::default() }, ..Machine::default() };
     let (max_memory, mode, dtype) = (MaxMemory::default(), DeviceMapMode::Cpu, DtypeChoice::Auto);
-    let limits = Limits { max_memory, mode, context: 2048, concurrency: AT_A_TIME, dtype, disk: false };
+    let limits = Limits { max_memory, mode, context: 2048, concurrency: AT_A_TIME, dtype, kv_dtype: None, disk: false };
     let plan = plan(&checkpoint.config, &checkpoint.inventory, &machine, &limits)?;
     let watch = Watch::silent();
     Ok(Engine::start_loaded(load(LoadRequest::new(checkpoint, &plan, &watch))?, options)?)

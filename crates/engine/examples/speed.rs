@@ -28,7 +28,7 @@ fn main() -> Outcome<()> {
     let checkpoint = Checkpoint::open(Path::new(model))?;
     let machine = Machine { host: Host { total_bytes: 20 << 30, ..Host::default() }, ..Machine::default() };
     let (max_memory, mode) = (MaxMemory::default(), DeviceMapMode::Cpu);
-    let limits = Limits { max_memory, mode, context: 1024, concurrency: BATCH, dtype, disk: false };
+    let limits = Limits { max_memory, mode, context: 1024, concurrency: BATCH, dtype, kv_dtype: None, disk: false };
     let plan = plan(&checkpoint.config, &checkpoint.inventory, &machine, &limits)?;
     let watch = Watch::silent();
     let mut loaded = load(LoadRequest { file_maps, threads, ..LoadRequest::new(&checkpoint, &plan, &watch) })?;

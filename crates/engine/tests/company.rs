@@ -10,7 +10,7 @@ use common::{Wish, tokens};
 use engine::Loaded;
 use engine::sample::Sampling;
 use engine::schedule::{Engine, EngineOptions, Request, Stats};
-use placement::DtypeChoice;
+use placement::{DtypeChoice, KvDtype};
 use watch::Watch;
 
 const WAIT: Duration = Duration::from_secs(120);
@@ -21,12 +21,17 @@ const REQUESTS: usize = 32;
 const FEW: usize = 1;
 const ENOUGH: usize = 40;
 
+const AS_STORED: Kept = (DtypeChoice::Auto, None);
+
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
 }
 
-fn load(name: &str, dtype: DtypeChoice, threads: usize, concurrency: usize) -> Loaded {
-    let wish = Wish { dtype, threads, concurrency, context: CONTEXT, ..Wish::default() };
+/// What weights and what keys and values are kept in.
+type Kept = (DtypeChoice, Option<KvDtype>);
+
+fn load(name: &str, (dtype, kv_dtype): Kept, threads: usize, concurrency: usize) -> Loaded {
+    let wish = Wish { dtype, kv_dtype, threads, concurrency, context: CONTEXT, ..Wish::default() };
     wish.load(&golden(name)).expect("it loads")
 }
 
@@ -69,8 +74,8 @@ fn start(loaded: Loaded, running_max: usize, step_tokens: usize, prefix_cache: b
 }
 
 /// The truth: one request at a time, each prompt in one pass, nothing shared, one thread.
-fn alone(name: &str, dtype: DtypeChoice, requests: &[Request]) -> Vec<Reply> {
-    let engine = start(load(name, dtype, 1, ENOUGH), 1, 512, false);
+fn alone(name: &str, kept: Kept, requests: &[Request]) -> Vec<Reply> {
+    let engine = start(load(name, kept, 1, ENOUGH), 1, 512, false);
     let expected = replies(&engine, requests);
     assert!(expected.iter().zip(requests).all(|(reply, request)| reply.0.len() == request.max_new_tokens));
     assert_eq!(engine.stats().prefix_hit_tokens, 0);
@@ -86,14 +91,14 @@ struct Company {
 
 impl Company {
     /// Runs everything twice, the second time over what the first left in the cache.
-    fn check(&self, name: &str, dtype: DtypeChoice, requests: &[Request], expected: &[Reply]) -> Stats {
+    fn check(&self, name: &str, kept: Kept, requests: &[Request], expected: &[Reply]) -> Stats {
         let Company { threads, running_max, step_tokens, concurrency } = *self;
-        let engine = start(load(name, dtype, threads, concurrency), running_max, step_tokens, true);
+        let engine = start(load(name, kept, threads, concurrency), running_max, step_tokens, true);
         for round in ["first", "again"] {
             for (number, (found, expected)) in replies(&engine, requests).iter().zip(expected).enumerate() {
                 assert!(
                     found == expected,
-                    "{name} {dtype:?}, {running_max} at a time, {step_tokens} rows a pass, {threads} threads, {round}: \
+                    "{name} {kept:?}, {running_max} at a time, {step_tokens} rows a pass, {threads} threads, {round}: \
                      request {number} gives other bits than alone"
                 );
             }
@@ -119,19 +124,21 @@ const COMPANIES: [Company; 6] = [
 #[test]
 fn company_does_not_change_a_bit() {
     let requests = workload();
-    for (name, dtype) in [
-        ("llama-gqa", DtypeChoice::Auto),
-        ("llama-gqa", DtypeChoice::F32),
-        ("llama-gqa", DtypeChoice::Int8),
-        ("mistral-sliding", DtypeChoice::Auto),
-        ("qwen3", DtypeChoice::Auto),
-        ("olmo2", DtypeChoice::Auto),
-        ("phi3", DtypeChoice::Auto),
-        ("phi2", DtypeChoice::Auto),
+    for (name, kept) in [
+        ("llama-gqa", AS_STORED),
+        ("llama-gqa", (DtypeChoice::F32, None)),
+        ("llama-gqa", (DtypeChoice::Int8, None)),
+        ("llama-gqa", (DtypeChoice::Auto, Some(KvDtype::Int8))),
+        ("mistral-sliding", AS_STORED),
+        ("mistral-sliding", (DtypeChoice::Auto, Some(KvDtype::Int8))),
+        ("qwen3", AS_STORED),
+        ("olmo2", AS_STORED),
+        ("phi3", AS_STORED),
+        ("phi2", AS_STORED),
     ] {
-        let expected = alone(name, dtype, &requests);
+        let expected = alone(name, kept, &requests);
         for company in COMPANIES {
-            let stats = company.check(name, dtype, &requests, &expected);
+            let stats = company.check(name, kept, &requests, &expected);
             let scarce = company.concurrency == FEW;
             assert_eq!((stats.preemptions > 0, stats.evictions > 0), (scarce, scarce), "{stats:?}");
         }
@@ -141,8 +148,8 @@ fn company_does_not_change_a_bit() {
 #[test]
 fn a_decoded_token_has_the_bits_of_a_prefilled_one() {
     let requests: Vec<Request> = workload().into_iter().take(6).collect();
-    let expected = alone("llama-gqa", DtypeChoice::Auto, &requests);
-    let engine = start(load("llama-gqa", DtypeChoice::Auto, 2, ENOUGH), 32, 512, false);
+    let expected = alone("llama-gqa", AS_STORED, &requests);
+    let engine = start(load("llama-gqa", AS_STORED, 2, ENOUGH), 32, 512, false);
     for (request, (tokens, bits)) in requests.iter().zip(&expected) {
         // Each token of the reply anew, with all before it as a prompt.
         let after = |count: usize| {

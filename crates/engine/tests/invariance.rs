@@ -5,7 +5,7 @@ mod common;
 
 use common::{TINY_LLAMA, Tiny, Wish, bits, logits_in_chunks, tokens};
 use engine::{BLOCK_TOKENS, Batch, BlockId, Loaded, SequenceSpan};
-use placement::{DeviceMapMode, DtypeChoice};
+use placement::{DeviceMapMode, DtypeChoice, KvDtype};
 
 const LENGTH: usize = 150;
 
@@ -23,21 +23,32 @@ fn configs() -> Vec<(&'static str, String)> {
     ]
 }
 
-fn dtypes() -> [DtypeChoice; 4] {
-    [DtypeChoice::Auto, DtypeChoice::F32, DtypeChoice::F16, DtypeChoice::Int8]
+/// What weights and what keys and values are kept in.
+fn dtypes() -> [(DtypeChoice, Option<KvDtype>); 6] {
+    [
+        (DtypeChoice::Auto, None),
+        (DtypeChoice::F32, None),
+        (DtypeChoice::F16, None),
+        (DtypeChoice::Int8, None),
+        (DtypeChoice::Auto, Some(KvDtype::Int8)),
+        (DtypeChoice::F32, Some(KvDtype::Int8)),
+    ]
 }
 
 #[test]
 fn chunks_do_not_change_a_bit() {
     for (name, config) in configs() {
         let model = Tiny::new(&config, 1);
-        for dtype in dtypes() {
-            let mut loaded = Wish { dtype, ..Wish::default() }.load(&model.path()).expect("it loads");
+        for (dtype, kv_dtype) in dtypes() {
+            let mut loaded = Wish { dtype, kv_dtype, ..Wish::default() }.load(&model.path()).expect("it loads");
             let text = tokens(LENGTH, 3);
             let whole = bits(&logits_in_chunks(&mut loaded, &text, &[LENGTH]));
             for chunks in [&[1usize][..], &[7], &[64], &[33, 1, 5, 90], &[2, 31, 1]] {
                 let cut = bits(&logits_in_chunks(&mut loaded, &text, chunks));
-                assert!(cut == whole, "{name} {dtype:?}: chunks of {chunks:?} give other bits than one pass");
+                assert!(
+                    cut == whole,
+                    "{name} {dtype:?}, {kv_dtype:?} keys: chunks of {chunks:?} give other bits than one pass"
+                );
             }
             assert_eq!(loaded.kv.free_blocks(), loaded.kv.blocks());
             loaded.kv.check().expect("straight books");
@@ -48,8 +59,9 @@ fn chunks_do_not_change_a_bit() {
 #[test]
 fn neighbours_do_not_change_a_bit() {
     let model = Tiny::new(TINY_LLAMA, 2);
-    for dtype in dtypes() {
-        let mut loaded = Wish { dtype, concurrency: 40, ..Wish::default() }.load(&model.path()).expect("it loads");
+    for (dtype, kv_dtype) in dtypes() {
+        let mut loaded =
+            Wish { dtype, kv_dtype, concurrency: 40, ..Wish::default() }.load(&model.path()).expect("it loads");
         let texts: Vec<Vec<u32>> = (0..32).map(|i| tokens(40 + (i * 13) % 90, i as u64 + 1)).collect();
         let alone: Vec<Vec<u32>> =
             texts.iter().map(|text| bits(&logits_in_chunks(&mut loaded, text, &[text.len()]))).collect();

@@ -3,7 +3,7 @@ mod common;
 
 use checkpoint::Checkpoint;
 use common::{Wish, logits_in_chunks, tokens};
-use placement::{CHUNK_TOKENS, DtypeChoice, Tier};
+use placement::{CHUNK_TOKENS, DtypeChoice, KvDtype, Tier};
 use std::path::{Path, PathBuf};
 
 fn golden(model: &str) -> PathBuf {
@@ -11,9 +11,9 @@ fn golden(model: &str) -> PathBuf {
 }
 
 /// Loads a model and computes a whole chunk with it: `(planned, used)` bytes of weights, KV cache and activations.
-fn planned_and_used(model: &str, dtype: DtypeChoice) -> [(u64, u64); 3] {
+fn planned_and_used(model: &str, dtype: DtypeChoice, kv_dtype: Option<KvDtype>) -> [(u64, u64); 3] {
     let context = Checkpoint::open(&golden(model)).expect("a good model").config.max_positions.min(2 * CHUNK_TOKENS);
-    let wish = Wish { dtype, context, concurrency: 1, ..Wish::default() };
+    let wish = Wish { dtype, kv_dtype, context, concurrency: 1, ..Wish::default() };
     let mut loaded = wish.load(&golden(model)).expect("a good model");
     let rows = CHUNK_TOKENS.min(context);
     let tokens: Vec<u32> = tokens(rows, 7).iter().map(|token| token % 100).collect();
@@ -32,8 +32,13 @@ fn every_family_takes_what_was_planned() {
     for model in
         ["llama-gqa", "llama-tied-f16", "llama-head-dim", "olmo2", "phi2", "phi3-longrope-short", "qwen2", "qwen3"]
     {
-        for dtype in [DtypeChoice::Auto, DtypeChoice::F32, DtypeChoice::Int8] {
-            let [weights, kv, activations] = planned_and_used(model, dtype);
+        for (dtype, kv_dtype) in [
+            (DtypeChoice::Auto, None),
+            (DtypeChoice::F32, None),
+            (DtypeChoice::Int8, None),
+            (DtypeChoice::Auto, Some(KvDtype::Int8)),
+        ] {
+            let [weights, kv, activations] = planned_and_used(model, dtype, kv_dtype);
             // Each tensor starts at a cache line; of tiny models that is seen.
             assert!(
                 weights.0 <= weights.1 && weights.1 <= weights.0 + weights.0 / 100,

@@ -9,7 +9,7 @@ use checkpoint::Checkpoint;
 use common::expected::Expected;
 use common::{Wish, logits_in_chunks, smollm2};
 use engine::Loaded;
-use placement::DtypeChoice;
+use placement::{DtypeChoice, KvDtype};
 use serde_json::Value;
 
 fn committed() -> PathBuf {
@@ -50,6 +50,15 @@ fn check(folder: &Path, form: &str, low: bool) {
                 assert!(found.mean_kl <= theirs.mean_kl, "{form}: {found:?} against {theirs:?}");
                 assert!(found.max_abs_error <= theirs.max_abs_error, "{form}: {found:?} against {theirs:?}");
             }
+        }
+        if dtype == DtypeChoice::Auto {
+            let kv_dtype = Some(KvDtype::Int8);
+            let mut int8 = Wish { dtype, kv_dtype, concurrency: 1, ..Wish::default() }.load(folder).expect("it loads");
+            let with_int8 = expected.distance(&mut int8);
+            eprintln!("{form}, with keys and values in int8: {with_int8:?}");
+            assert!(with_int8.max_abs_error != found.max_abs_error, "{form}: int8 changes nothing?");
+            assert!(with_int8.mean_kl < theirs.mean_kl, "{form}: {with_int8:?} against {theirs:?}");
+            assert!(with_int8.max_abs_error < theirs.max_abs_error, "{form}: {with_int8:?} against {theirs:?}");
         }
         let first = greedy(&mut loaded, &ids(&golden["prompt_tokens"]), 10);
         assert_eq!(first, ids(&golden[form]["greedy"]), "{form} {dtype:?}: greedy ids");

@@ -219,6 +219,7 @@ impl Config {
         ModelSettings {
             name: name.to_string(),
             dtype: self.text("model.dtype").to_string(),
+            kv_dtype: self.text("model.kv_dtype").to_string(),
             device_map: optional("model.device_map"),
             max_memory: optional("model.max_memory"),
             context_length: contexts.filter_map(|cell| cell.whole("model.context_length")).max().unwrap_or(0),

@@ -28,6 +28,8 @@ pub struct ModelSettings {
     pub name: String,
     /// auto, bf16, f16, f32 or int8.
     pub dtype: String,
+    /// auto, bf16, f32 or int8.
+    pub kv_dtype: String,
     /// As on the command line.
     pub device_map: Option<String>,
     /// As on the command line.

@@ -1,7 +1,7 @@
 //! The smallest changes that would fit: each is planned before it is named.
 use crate::footprint::KV_BLOCK_TOKENS;
 use crate::planner::Planner;
-use crate::{DtypeChoice, Host, Limits, Machine, MaxMemory, Tier, both_units, short_text};
+use crate::{DtypeChoice, Host, KvDtype, Limits, Machine, MaxMemory, Tier, both_units, short_text};
 use serde::Serialize;
 
 /// A change of limits or machine, and what it would be.
@@ -34,6 +34,8 @@ pub enum ChangeKind {
     },
     /// 32-blocks of int8.
     Int8,
+    /// Keys and values in int8.
+    KvInt8,
     /// More host memory.
     HostMemory {
         /// Bytes more.
@@ -82,6 +84,7 @@ pub(crate) fn that_fit(planner: &Planner, machine: &Machine, limits: &Limits, go
     found.extend(search.without_max_memory());
     found.extend(search.less_context());
     found.extend(search.fewer_sequences());
+    found.extend(search.kv_int8());
     found.extend(search.int8());
     if goal != Goal::NoSpill {
         found.extend(search.more_host_memory());
@@ -151,14 +154,15 @@ impl Search<'_> {
         let asked = (self.limits.context.saturating_sub(1)) / KV_BLOCK_TOKENS;
         let blocks = largest(asked, |blocks| self.reaches(self.machine, &with(blocks)))?;
         let tokens = blocks * KV_BLOCK_TOKENS;
-        let kv_bytes = |limits: &Limits| {
-            let footprint = crate::Footprint::of(self.planner.config(), limits);
-            footprint.kv_per_layer_bytes.saturating_mul(self.planner.config().layers as u64)
-        };
-        let less = kv_bytes(self.limits).saturating_sub(kv_bytes(&with(blocks)));
+        let less = self.kv_bytes(self.limits).saturating_sub(self.kv_bytes(&with(blocks)));
         let text =
             format!("--context {tokens} instead of {} ({} less KV cache)", self.limits.context, short_text(less));
         Some(Change { kind: ChangeKind::Context { tokens }, text })
+    }
+
+    fn kv_bytes(&self, limits: &Limits) -> u64 {
+        let footprint = crate::Footprint::of(self.planner.config(), limits);
+        footprint.kv_per_layer_bytes.saturating_mul(self.planner.config().layers as u64)
     }
 
     fn fewer_sequences(&self) -> Option<Change> {
@@ -176,6 +180,13 @@ impl Search<'_> {
         let bytes = || self.planner.weights(DtypeChoice::Int8).bytes();
         let text = || format!("--dtype int8, which makes the weights {}", both_units(bytes()));
         self.reaches(self.machine, &limits).then(|| Change { kind: ChangeKind::Int8, text: text() })
+    }
+
+    fn kv_int8(&self) -> Option<Change> {
+        let limits = Limits { kv_dtype: Some(KvDtype::Int8), ..self.limits.clone() };
+        let less = self.kv_bytes(self.limits).checked_sub(self.kv_bytes(&limits)).filter(|less| *less > 0)?;
+        let text = format!("--kv-dtype int8 ({} less KV cache)", short_text(less));
+        self.reaches(self.machine, &limits).then_some(Change { kind: ChangeKind::KvInt8, text })
     }
 
     fn more_host_memory(&self) -> Option<Change> {

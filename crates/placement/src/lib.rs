@@ -27,7 +27,7 @@ pub use change::{Change, ChangeKind};
 pub use error::{PlanError, Shortage};
 pub use footprint::{CHUNK_TOKENS, Footprint, KV_BLOCK_TOKENS, LOGITS_ROWS, ModuleWeights, Weights};
 pub use ladder::{FailedRung, Fallback, Ladder, Rung, RungOutcome, RungState, ladder, ladder_below};
-pub use limits::{CONTEXT_DEFAULT_MAX, DeviceMapMode, DtypeChoice, Limits, MaxMemory};
+pub use limits::{CONTEXT_DEFAULT_MAX, DeviceMapMode, DtypeChoice, KvDtype, Limits, MaxMemory};
 pub use machine::{
     DefaultRates, Disk, Gpu, Host, HugePages, LimitFound, Machine, NumaNode, Rate, RateSource, described_gpu,
 };

@@ -12,7 +12,7 @@ pub struct Plan {
     pub mode: &'static str,
     /// What was asked to compute in.
     pub dtype: &'static str,
-    /// What keys and values are kept in: `bf16` or `f32`.
+    /// What keys and values are kept in: `bf16`, `f32` or `int8`.
     pub kv_dtype: &'static str,
     /// Tokens of a sequence.
     pub context: usize,

@@ -107,7 +107,7 @@ impl<'a> Planner<'a> {
             device_map: modules.iter().map(|module| (module.name.clone(), module.tier)).collect(),
             mode: limits.mode.name(),
             dtype: limits.dtype.name(),
-            kv_dtype: if limits.dtype.kv_f32(self.config) { "f32" } else { "bf16" },
+            kv_dtype: limits.kv_kept(self.config).name(),
             context: limits.context,
             concurrency: limits.concurrency,
             kv_blocks: footprint.kv_blocks,

@@ -132,6 +132,7 @@ mod tests {
             context: 32,
             concurrency: 1,
             dtype: DtypeChoice::Auto,
+            kv_dtype: None,
             disk: true,
         };
         Problem::new(&weights, &footprint, machine, &limits)

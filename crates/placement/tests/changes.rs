@@ -3,8 +3,8 @@ mod common;
 
 use common::{config, inventory, machine};
 use placement::{
-    ByteSize, Change, ChangeKind, DtypeChoice, KV_BLOCK_TOKENS, Limits, Machine, MaxMemory, Plan, PlanError, Planner,
-    Tier,
+    ByteSize, Change, ChangeKind, DtypeChoice, KV_BLOCK_TOKENS, KvDtype, Limits, Machine, MaxMemory, Plan, PlanError,
+    Planner, Tier,
 };
 
 type Question = (Machine, Limits);
@@ -45,6 +45,9 @@ fn changed(change: &Change, machine: &Machine, limits: &Limits) -> (Question, Op
         ChangeKind::Context { tokens } => (context(tokens), Some(context(tokens + KV_BLOCK_TOKENS))),
         ChangeKind::Concurrency { sequences: n } => (sequences(n), Some(sequences(n + 1))),
         ChangeKind::Int8 => (with_limits(Limits { dtype: DtypeChoice::Int8, ..limits.clone() }), Some(nothing_less)),
+        ChangeKind::KvInt8 => {
+            (with_limits(Limits { kv_dtype: Some(KvDtype::Int8), ..limits.clone() }), Some(nothing_less))
+        }
         ChangeKind::HostMemory { more_bytes } => (host(more_bytes), Some(host(more_bytes - (1 << 30)))),
         ChangeKind::Disk => (with_limits(Limits { disk: true, ..limits.clone() }), Some(nothing_less)),
         ChangeKind::CardBudgets { more_bytes } => (budgets(more_bytes), Some(budgets(more_bytes - (1 << 30)))),
@@ -104,6 +107,7 @@ fn word(kind: &ChangeKind) -> &'static str {
         ChangeKind::Context { .. } => "context",
         ChangeKind::Concurrency { .. } => "sequences",
         ChangeKind::Int8 => "int8",
+        ChangeKind::KvInt8 => "kv int8",
         ChangeKind::HostMemory { .. } => "host",
         ChangeKind::Disk => "disk",
         ChangeKind::CardBudgets { .. } => "budgets",
@@ -124,7 +128,7 @@ fn a_spill_under_typed_limits() {
 fn a_spill_for_the_sake_of_keys_and_values() {
     let two = format!("gpus: [{CARD}, {CARD}]\nhost: {{memory: 128GiB}}\n");
     let kinds = checked("llama-3.3-70b", &two, |limits| (limits.context, limits.concurrency) = (16_384, 8));
-    assert_eq!(kinds, ["context", "sequences", "int8", "card"]);
+    assert_eq!(kinds, ["context", "sequences", "kv int8", "int8", "card"]);
 }
 
 #[test]

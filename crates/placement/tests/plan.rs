@@ -4,7 +4,8 @@ mod common;
 use checkpoint::PRESETS;
 use common::{config, inventory, machine, shipped};
 use placement::{
-    DeviceMapMode, DtypeChoice, Fallback, Limits, MaxMemory, Plan, PlanError, Planner, Rung, Tier, ladder, plan,
+    DeviceMapMode, DtypeChoice, Fallback, KvDtype, Limits, MaxMemory, Plan, PlanError, Planner, Rung, Tier, ladder,
+    plan,
 };
 use std::time::Instant;
 
@@ -88,6 +89,14 @@ fn f32_computes_from_stored_weights_and_keeps_keys_in_f32() {
     assert_eq!(f32.weights_bytes, bf16.weights_bytes);
     assert_eq!(f32.tiers[0].kv_bytes, 2 * bf16.tiers[0].kv_bytes);
     assert_eq!((bf16.kv_dtype, f32.kv_dtype), ("bf16", "f32"));
+}
+
+#[test]
+fn int8_keys_and_values_take_34_bytes_for_32_numbers() {
+    let bf16 = planned("llama-3.1-8b", "h100", |_| {}).unwrap();
+    let int8 = planned("llama-3.1-8b", "h100", |limits| limits.kv_dtype = Some(KvDtype::Int8)).unwrap();
+    assert_eq!((int8.kv_dtype, int8.weights_bytes), ("int8", bf16.weights_bytes));
+    assert_eq!(int8.tiers[0].kv_bytes * 64, bf16.tiers[0].kv_bytes * 34);
 }
 
 #[test]

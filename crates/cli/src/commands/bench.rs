@@ -14,6 +14,9 @@ struct Document {
     model: String,
     model_class: String,
     dtype: String,
+    /// What keys and values are kept in.
+    #[serde(default)]
+    kv_dtype: String,
     kernel_set: String,
     threads: usize,
     host: String,
@@ -73,6 +76,7 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
         model: session.checkpoint.root.display().to_string(),
         model_class: load.model_class.clone(),
         dtype: load.dtype.clone(),
+        kv_dtype: session.ladder.plan.kv_dtype.to_owned(),
         kernel_set: load.kernel_set.to_owned(),
         threads: load.threads,
         host,

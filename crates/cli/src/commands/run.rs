@@ -20,6 +20,7 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         time: args.time.clone(),
         fallback: args.fallback.clone().unwrap_or_else(|| "keep".into()),
         dtype: Some(args.dtype.clone()).filter(|d| d != "auto"),
+        kv_dtype: Some(args.kv_dtype.clone()).filter(|d| d != "auto"),
         max_memory: args.max_memory.clone(),
         threads: args.threads,
         watch,

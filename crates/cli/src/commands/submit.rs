@@ -155,6 +155,7 @@ fn prepare(config: &Config, args: &SubmitArgs, folder: &Path, jobs: usize) -> Re
         time: TimeArgs { stall_timeout: 120.0, deadline: None },
         fallback: "keep".into(),
         dtype: None,
+        kv_dtype: None,
         max_memory: None,
         threads: None,
         watch: &watch,

@@ -2,8 +2,9 @@
 
 use checkpoint::ModelConfig;
 use device::DeviceError;
-use device::cpu::attention::{KvDtype, KvLayer, KvShape};
+use device::cpu::attention::{self, KvLayer, KvShape};
 use device::memory::Arena;
+use placement::KvDtype;
 use serde::Serialize;
 
 /// Index of a block in the pool.
@@ -21,24 +22,19 @@ pub struct KvLayout {
     pub kv_heads: usize,
     /// Elements of a head.
     pub head_dim: usize,
-    /// Whether numbers are kept in f32 (the oracle mode) or in bf16.
-    pub f32: bool,
+    /// What numbers are kept in.
+    pub dtype: KvDtype,
 }
 
 impl KvLayout {
-    /// The layout of a model whose cache is kept in f32 or bf16.
-    pub fn new(config: &ModelConfig, f32: bool) -> Self {
-        KvLayout { layers: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim, f32 }
+    /// The layout of a model whose cache is kept in `dtype`.
+    pub fn new(config: &ModelConfig, dtype: KvDtype) -> Self {
+        KvLayout { layers: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim, dtype }
     }
 
     /// Bytes of one block over all layers, keys, values and padding.
     pub fn block_bytes(&self) -> u64 {
         self.layers as u64 * self.shape().block_bytes() as u64
-    }
-
-    /// `F32` or `BF16`.
-    pub fn dtype(&self) -> &'static str {
-        if self.f32 { "F32" } else { "BF16" }
     }
 
     fn shape(&self) -> KvShape {
@@ -47,7 +43,11 @@ impl KvLayout {
             key_dim: self.head_dim,
             value_dim: self.head_dim,
             block_tokens: BLOCK_TOKENS,
-            dtype: if self.f32 { KvDtype::F32 } else { KvDtype::Bf16 },
+            dtype: match self.dtype {
+                KvDtype::F32 => attention::KvDtype::F32,
+                KvDtype::Bf16 => attention::KvDtype::Bf16,
+                KvDtype::Int8 => attention::KvDtype::Int8,
+            },
         }
     }
 }
@@ -235,7 +235,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn pool(blocks: usize) -> KvPool {
-        KvPool::new(KvLayout { layers: 1, kv_heads: 1, head_dim: 4, f32: true }, blocks).expect("a small pool")
+        KvPool::new(KvLayout { layers: 1, kv_heads: 1, head_dim: 4, dtype: KvDtype::F32 }, blocks)
+            .expect("a small pool")
     }
 
     proptest! {

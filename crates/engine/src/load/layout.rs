@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use checkpoint::{Checkpoint, Dtype, ModuleKind, Requirement, TensorEntry, expected_tensors, modules};
 use device::cpu::{Precision, readable};
-use placement::{DtypeChoice, Plan, Tier};
+use placement::{DtypeChoice, KvDtype, Plan, Tier};
 
 use super::LoadError;
 use super::stream::Item;
@@ -15,8 +15,7 @@ use crate::models::block::check_supported;
 pub(crate) struct Numbers {
     pub choice: DtypeChoice,
     pub precision: Precision,
-    /// Keys and values in f32 rather than bf16.
-    pub kv_f32: bool,
+    pub kv_dtype: KvDtype,
 }
 
 /// A tensor that is to be in memory.
@@ -105,14 +104,15 @@ impl<'a> Layout<'a> {
 
 impl Numbers {
     fn of(plan: &Plan) -> Self {
-        // The plan's word comes from the same enumeration; anything else would be a plan of a newer version.
+        // The plan's words come from the same enumerations; anything else would be a plan of a newer version.
         let choice = DtypeChoice::parse(plan.dtype).unwrap_or_default();
+        let kv_dtype = KvDtype::parse(plan.kv_dtype).ok().flatten().unwrap_or(KvDtype::Bf16);
         let precision = match choice {
             DtypeChoice::F32 => Precision::F32,
             DtypeChoice::Int8 => Precision::Int8,
             _ => Precision::Native,
         };
-        Numbers { choice, precision, kv_f32: plan.kv_dtype == "f32" }
+        Numbers { choice, precision, kv_dtype }
     }
 }
 

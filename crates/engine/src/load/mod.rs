@@ -114,7 +114,7 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
     let read_s = stages.leave(Stage::Read, stage);
 
     let stage = stages.enter(Stage::Place)?;
-    let kv_layout = KvLayout::new(&checkpoint.config, layout.numbers.kv_f32);
+    let kv_layout = KvLayout::new(&checkpoint.config, layout.numbers.kv_dtype);
     let mut kv = KvPool::new(kv_layout, plan.kv_blocks)?;
     let model = Model::new(place::parts(&request, &layout, &tensors, &source, cpu)?);
     drop(tensors);

@@ -36,7 +36,7 @@ pub(crate) fn parts(
     };
     Ok(Parts {
         precision: layout.numbers.precision,
-        kv_layout: KvLayout::new(config, layout.numbers.kv_f32),
+        kv_layout: KvLayout::new(config, layout.numbers.kv_dtype),
         rope: Rope::new(&config.rope, request.plan.context),
         positions: request.plan.context,
         embedding: embedding(layout, tensors, source, config)?,

@@ -18,7 +18,7 @@ pub struct Expected {
 pub struct Distance {
     /// Over all log-probabilities that are committed.
     pub max_abs_error: f64,
-    /// Mean over the committed rows of sum p (ln p - ln q).
+    /// Mean over the committed rows of sum p (ln p - ln q); where a row has its likeliest tokens only, all others count as one.
     pub mean_kl: f64,
 }
 
@@ -80,10 +80,17 @@ impl Expected {
                 || (0..vocab).collect(),
                 |ids| numbers(ids).into_iter().map(|n| n as usize).collect::<Vec<_>>(),
             );
-            for (id, expected) in ids.into_iter().zip(expected) {
+            let mut kl = 0.0;
+            let (mut p_others, mut q_others) = (1.0, 1.0);
+            for (&id, &expected) in ids.iter().zip(&expected) {
                 distance.see(found[id], expected);
-                distance.mean_kl += expected.exp() * (expected - found[id]) / committed.len() as f64;
+                kl += expected.exp() * (expected - found[id]);
+                (p_others, q_others) = (p_others - expected.exp(), q_others - found[id].exp());
             }
+            if ids.len() < vocab {
+                kl += p_others * (p_others / q_others).ln();
+            }
+            distance.mean_kl += kl / committed.len() as f64;
         }
         distance
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use checkpoint::{Checkpoint, Fill, SynthRequest, SynthSource, synth};
 use engine::{BLOCK_TOKENS, Batch, BlockId, LoadError, LoadRequest, Loaded, SequenceSpan, load};
-use placement::{DeviceMapMode, DtypeChoice, Host, Limits, Machine, MaxMemory, Plan, plan};
+use placement::{DeviceMapMode, DtypeChoice, Host, KvDtype, Limits, Machine, MaxMemory, Plan, plan};
 use tempfile::TempDir;
 use watch::Watch;
 
@@ -56,6 +56,7 @@ impl Tiny {
 /// How a test wants its model.
 pub struct Wish {
     pub dtype: DtypeChoice,
+    pub kv_dtype: Option<KvDtype>,
     pub mode: DeviceMapMode,
     pub context: usize,
     pub concurrency: usize,
@@ -67,6 +68,7 @@ impl Default for Wish {
     fn default() -> Self {
         Wish {
             dtype: DtypeChoice::Auto,
+            kv_dtype: None,
             mode: DeviceMapMode::Cpu,
             context: 512,
             concurrency: 4,
@@ -85,6 +87,7 @@ impl Wish {
             context: self.context,
             concurrency: self.concurrency,
             dtype: self.dtype,
+            kv_dtype: self.kv_dtype,
             disk: false,
         };
         plan(&checkpoint.config, &checkpoint.inventory, &self.machine, &limits).expect("a plan")

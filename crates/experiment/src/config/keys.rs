@@ -107,6 +107,7 @@ pub(crate) const KEYS: &[Key] = keys! {
     Cell "model.context_length" Whole(128, 100_000_000), "32000", "tokens of prompt and reply; the model's own limit holds too";
     Execution "model.reply_deadline_s" Number(0.001, 1e6), "600", "seconds for a reply; past it the run has failed, which is no data";
     Execution "model.dtype" Choice(&["auto", "bf16", "f16", "f32", "int8"]), "\"auto\"", "what it computes in";
+    Execution "model.kv_dtype" Choice(&["auto", "bf16", "f32", "int8"]), "\"auto\"", "what keys and values are kept in";
     Execution "model.device_map" OptionalText, "null", "as on the command line";
     Execution "model.max_memory" OptionalText, "null", "as on the command line";
 

@@ -45,7 +45,7 @@ impl Footprint {
     pub fn of(config: &ModelConfig, limits: &Limits) -> Footprint {
         let kv_blocks = limits.context.div_ceil(KV_BLOCK_TOKENS).saturating_mul(limits.concurrency.max(1));
         Footprint {
-            kv_per_layer_bytes: kv_layer_bytes(config, limits.dtype.kv_f32(config), kv_blocks),
+            kv_per_layer_bytes: kv_layer_bytes(config, limits.kv_kept(config), kv_blocks),
             kv_blocks,
             activations_bytes: activation_bytes(config, limits.context),
         }

@@ -1,5 +1,5 @@
 use crate::PlanError;
-use checkpoint::{Dtype, Inventory, ModelConfig};
+use checkpoint::{Dtype, Inventory};
 use std::collections::BTreeMap;
 
 /// What the weights are computed as.
@@ -76,10 +76,5 @@ impl DtypeChoice {
             _ if stored == Dtype::F64 => Dtype::F32,
             _ => stored,
         }
-    }
-
-    /// Whether keys and values are kept in f32 (the oracle mode, and models stored in f32) rather than in bf16.
-    pub fn kv_f32(self, config: &ModelConfig) -> bool {
-        self == DtypeChoice::F32 || (self == DtypeChoice::Auto && config.dtype == Some(Dtype::F32))
     }
 }

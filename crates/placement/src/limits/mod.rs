@@ -1,9 +1,11 @@
 //! What the user asked for.
 mod dtype;
+mod kv_dtype;
 mod max_memory;
 mod mode;
 
 pub use dtype::DtypeChoice;
+pub use kv_dtype::KvDtype;
 pub use max_memory::MaxMemory;
 pub use mode::DeviceMapMode;
 
@@ -25,6 +27,8 @@ pub struct Limits {
     pub concurrency: usize,
     /// What to compute in.
     pub dtype: DtypeChoice,
+    /// What to keep keys and values in; `None`: as the model is computed.
+    pub kv_dtype: Option<KvDtype>,
     /// Whether modules that fit in no memory may stay in the checkpoint's files. A typed `disk=` and the modes `disk` and explicit allow
     /// it too; see [`Limits::allows_disk`].
     pub disk: bool,
@@ -39,8 +43,14 @@ impl Limits {
             context: config.max_positions.clamp(1, CONTEXT_DEFAULT_MAX),
             concurrency: 1,
             dtype: DtypeChoice::Auto,
+            kv_dtype: None,
             disk: false,
         }
+    }
+
+    /// What keys and values of this model are kept in.
+    pub fn kv_kept(&self, config: &ModelConfig) -> KvDtype {
+        self.kv_dtype.unwrap_or_else(|| KvDtype::for_model(self.dtype, config))
     }
 
     /// Whether anything may stay on disk.

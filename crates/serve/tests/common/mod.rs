@@ -181,6 +181,7 @@ fn load_served(model: &Path) -> Served {
         context: CONTEXT,
         concurrency: 2,
         dtype: DtypeChoice::Auto,
+        kv_dtype: None,
         disk: false,
     };
     let machine = Machine { host: Host { total_bytes: 8 << 30, ..Host::default() }, ..Machine::default() };

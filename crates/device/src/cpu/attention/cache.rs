@@ -282,12 +282,16 @@ pub(super) fn bf16_pair(pair: &[f32]) -> u32 {
     low | high << 16
 }
 
+/// 1.5 * 2^23: a small number plus it is rounded to a whole one (ties to even), which then stands in the lowest bits.
+const TO_WHOLE: f32 = 12_582_912.0;
+
 /// A group's codes, zeros after its end.
 pub(super) struct Codes(pub [i8; GROUP]);
 
 impl Codes {
     /// The nearest codes of at most 32 numbers, x = scale * code, |code| <= 127. The scale is NaN where a number is not finite: so is
     /// then everything that is computed with it.
+    #[inline(always)] // into the kernels, whose instructions it then uses
     pub(super) fn of(numbers: &[f32]) -> (bf16, Codes) {
         let most = numbers.iter().fold(0f32, |most, x| most.max(x.abs()));
         let sum_of_all: f32 = numbers.iter().map(|x| x * 0.0).sum();
@@ -301,7 +305,7 @@ impl Codes {
         let scale = if near.to_f32() < exact { bf16::from_bits(near.to_bits() + 1) } else { near };
         let inverse = if most == 0.0 { 0.0 } else { 1.0 / scale.to_f32() };
         for (code, x) in codes.0.iter_mut().zip(numbers) {
-            *code = (x * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
+            *code = ((x * inverse).clamp(-127.0, 127.0) + TO_WHOLE).to_bits() as i8;
         }
         (scale, codes)
     }

@@ -14,7 +14,8 @@ use crate::schedule::{EmbedRequest, Engine, EngineOptions, Request};
 pub fn engine(checkpoint: &Checkpoint, context: usize, concurrency: usize, options: EngineOptions) -> Engine {
     let machine = Machine { host: Host { total_bytes: 8 << 30, ..Host::default() }, ..Machine::default() };
     let (max_memory, mode) = (MaxMemory::default(), DeviceMapMode::Cpu);
-    let limits = Limits { max_memory, mode, context, concurrency, dtype: DtypeChoice::Auto, disk: false };
+    let limits =
+        Limits { max_memory, mode, context, concurrency, dtype: DtypeChoice::Auto, kv_dtype: None, disk: false };
     let plan = plan(&checkpoint.config, &checkpoint.inventory, &machine, &limits).expect("a plan");
     let watch = Watch::silent();
     let loaded =

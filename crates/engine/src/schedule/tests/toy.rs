@@ -149,7 +149,8 @@ pub fn expected(request: &Request) -> (Vec<u32>, FinishReason) {
 }
 
 pub fn pool(blocks: usize) -> KvPool {
-    KvPool::new(KvLayout { layers: 1, kv_heads: 1, head_dim: 4, f32: true }, blocks).expect("a small pool")
+    KvPool::new(KvLayout { layers: 1, kv_heads: 1, head_dim: 4, dtype: placement::KvDtype::F32 }, blocks)
+        .expect("a small pool")
 }
 
 pub fn options() -> EngineOptions {
