@@ -20,7 +20,6 @@ mod tests;
 
 pub use devices::DeviceSpec;
 pub use error::ProbeError;
-pub use pcie::PcieLink;
 pub use rates::{ReadRate, measure_disk, measure_memory};
 pub use roots::Roots;
 
