@@ -7,7 +7,7 @@ mod library;
 use std::time::{Duration, Instant};
 
 use device::cuda::{Card, CardArena, CardBuffer, CardLink, CudaError, Driver, LinkPath, PinnedRing, measure_copies};
-use device::probe::{DeviceSpec, Roots, probe};
+use device::probe::{DeviceSpec, Roots, measure_links, probe};
 use library::{on_virtual_cards, without_a_driver};
 
 const MIB: usize = 1 << 20;
@@ -131,6 +131,13 @@ fn a_probe_lists_what_can_be_used_and_notes_the_rest() {
             "{notes}"
         );
         assert!(notes.contains("card 2 (Virtual card) is not used") && notes.contains("6.1"), "{notes}");
+        let mut machine = machine;
+        measure_links(&mut machine, Duration::from_secs(20));
+        // 32 MiB are needed to measure.
+        assert!(machine.gpus[0].link_bytes_per_s.is_some_and(|rate| rate > 10_000_000), "{:?}", machine.gpus);
+        assert_eq!(machine.gpus[1].link_bytes_per_s, None);
+        let note = machine.notes.last().expect("a note");
+        assert!(note.contains("link of card 3") && note.contains("out of memory"), "{note}");
     });
 }
 

@@ -1,10 +1,12 @@
 //! Which devices there are besides the CPU.
 
-use placement::{ByteSize, Gpu};
+use std::time::{Duration, Instant};
+
+use placement::{ByteSize, Gpu, Machine};
 
 use super::roots::Roots;
 use super::{ProbeError, pcie};
-use crate::cuda::{CardInfo, CudaError, Driver};
+use crate::cuda::{Card, CardInfo, CudaError, Driver, measure_copies};
 
 /// What `--devices` asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,6 +68,21 @@ pub(super) fn found(roots: &Roots, cards: Result<Vec<CardInfo>, CudaError>, note
         format!("card {} ({}) is not used: {why}", card.ordinal, card.name)
     }));
     usable.into_iter().map(|card| gpu(roots, card)).collect()
+}
+
+/// Measures how fast host memory goes to each card that was found, for some hundredths of a second each, and no longer than `limit` together. What
+/// cannot be measured becomes a note.
+pub fn measure_links(machine: &mut Machine, limit: Duration) {
+    const BYTES: usize = 256 << 20;
+    let deadline = Instant::now() + limit;
+    for gpu in &mut machine.gpus {
+        let Some(ordinal) = gpu.ordinal else { continue };
+        let card = Driver::open().and_then(|driver| Card::for_copies(&driver, ordinal, u64::MAX));
+        match card.and_then(|card| measure_copies(&card, BYTES, deadline)) {
+            Ok(rates) => gpu.link_bytes_per_s = Some(rates.to_card as u64).filter(|rate| *rate > 0),
+            Err(error) => machine.notes.push(format!("the link of card {ordinal} was not measured: {error}")),
+        }
+    }
 }
 
 fn gpu(roots: &Roots, card: CardInfo) -> Gpu {
