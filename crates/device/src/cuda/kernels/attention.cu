@@ -429,7 +429,7 @@ template <i32 rows> DEVICE void merge_splits(const AttentionArgs& args) {
     const i32 first = most(item.first_split(args), args.first_split), end = least(item.end_split(), args.first_split + args.splits);
     for (i32 row = i32(warp_id()); row < item.rows; row += i32(WARPS)) {
         const i64 head_row = item.head_row(args, row);
-        const bool begins = args.first_split == 0;
+        const bool begins = args.first_round;
         f32 max = begins ? sink_of(args, head_row) : totals[row];
         f32 sum = begins ? (args.sinks == nullptr ? 0.0f : 1.0f) : totals[rows + row];
         f32 values[MOST];

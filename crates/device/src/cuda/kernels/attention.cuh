@@ -34,9 +34,9 @@ struct AttentionArgs {
     i32 group;   // query heads of a kv head
     i32 window;  // positions that a token sees, itself included; 0: all before it
     f32 scale;
-    i32 slices;      // of values; 1 for `merge_splits`
-    i32 last_round;  // whether `merge_splits` finishes
-    u32 unused;
+    i32 slices;       // of values; 1 for `merge_splits`
+    i32 first_round;  // whether `merge_splits` begins, and does not go on from the totals
+    i32 last_round;   // whether it finishes
 };
 
 // The first position that the token at `position` sees.
