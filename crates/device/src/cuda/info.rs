@@ -1,11 +1,9 @@
 use std::ffi::{CStr, c_char, c_int};
-use std::path::Path;
 
 use cudarc::driver::sys::{CUdevice, CUuuid};
 
 use super::context::Context;
 use super::{CudaError, Driver};
-use crate::probe::PcieLink;
 
 /// Attributes of a device.
 const MULTIPROCESSOR_COUNT: u32 = 16;
@@ -37,8 +35,6 @@ pub struct CardInfo {
     pub shared_bytes_max: u32,
     /// Its place on the bus, such as `0000:17:00.0`; empty: unknown.
     pub pci_bus_id: String,
-    /// Its link to the host, where the system says so.
-    pub pcie: Option<PcieLink>,
     /// Numbers of the cards whose memory it reaches.
     pub peers: Vec<usize>,
     /// Why it cannot be used, if so.
@@ -71,7 +67,6 @@ impl Driver {
         let device = self.device(ordinal)?;
         let attribute = |which| self.attribute(ordinal, device, which);
         let compute = (attribute(COMPUTE_MAJOR)?, attribute(COMPUTE_MINOR)?);
-        let pci_bus_id = self.pci_bus_id(device);
         let positive = |number: c_int| u32::try_from(number).unwrap_or(0);
         Ok(CardInfo {
             ordinal,
@@ -82,8 +77,7 @@ impl Driver {
             compute,
             multiprocessors: positive(attribute(MULTIPROCESSOR_COUNT)?),
             shared_bytes_max: positive(attribute(SHARED_BYTES_PER_BLOCK_OPT_IN)?),
-            pcie: PcieLink::read(Path::new("/sys"), &pci_bus_id),
-            pci_bus_id,
+            pci_bus_id: self.pci_bus_id(device),
             peers: self.peers(ordinal, device)?,
             unusable: (compute < COMPUTE_NEEDED).then(|| too_old(compute)),
         })
@@ -155,7 +149,6 @@ fn unknown(ordinal: usize, error: &CudaError) -> CardInfo {
         multiprocessors: 0,
         shared_bytes_max: 0,
         pci_bus_id: String::new(),
-        pcie: None,
         peers: Vec::new(),
         unusable: Some(error.to_string()),
     }

@@ -44,13 +44,13 @@ impl Card {
     /// What the driver says of the launch, or found of earlier work.
     ///
     /// # Safety
-    /// `args` must be the struct that the kernel takes, and every address in it memory of this card that is as long as the kernel reads and writes for these arguments and this grid, and
-    /// nothing that runs beside it may use what it writes.
+    /// `args` must be the struct that the kernel takes, and every address in it memory of this card that is as long as the kernel reads and
+    /// writes for these arguments and this grid. Nothing that runs beside it may use what it writes.
     pub(crate) unsafe fn launch<A: KernelArgs>(&self, kernel: Kernel, grid: Grid, args: &A) -> Result<(), CudaError> {
         if grid.is_empty() {
             return Ok(());
         }
-        let function = self.module().function(kernel, grid.shared_bytes)?;
+        let function = self.module()?.function(kernel, grid.shared_bytes)?;
         let mut bytes = size_of::<A>();
         // The struct as it lies, and its size: the driver checks the size against the kernel's.
         let mut extra: [*mut c_void; 5] = [
