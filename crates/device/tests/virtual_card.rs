@@ -506,14 +506,24 @@ fn linked() -> LinkPath {
     let link = CardLink::open(&cards[0], &cards[1], soon()).expect("a link");
     let mut from = CardBuffer::<u8>::new(&cards[0], 6 * MIB).expect("a buffer");
     let mut to = CardBuffer::<u8>::new(&cards[1], 6 * MIB).expect("a buffer");
+    let mut kept = CardBuffer::<u8>::new(&cards[1], 100).expect("a buffer");
+    let mut last = vec![0; 100];
     for seed in [5, 9] {
         from.upload(0, &pattern(6 * MIB, seed), soon()).expect("up");
+        from.card().synchronise(soon()).expect("up");
+        // The second card is still busy, and will then read what was there before.
+        (0..100).for_each(|_| kept.clear().expect("queued"));
+        kept.copy_from(0, &to, 100..200).expect("queued");
         link.copy(&from, 1..5 * MIB, &mut to, 100, soon()).expect("copied");
         // What is queued behind must not overtake.
         from.clear().expect("cleared");
         let mut back = vec![0; 5 * MIB - 1];
         to.download(100..5 * MIB + 99, &mut back, soon()).expect("down");
         assert!(back == pattern(6 * MIB, seed)[1..5 * MIB], "other bytes arrived");
+        let mut before = vec![0; 100];
+        kept.download(0..100, &mut before, soon()).expect("down");
+        assert_eq!(before, last, "the copy did not wait for earlier work on the second card");
+        last.copy_from_slice(&back[..100]);
     }
     let error = link.copy(&from, 0..10, &mut to, 6 * MIB - 9, soon()).expect_err("outside");
     assert!(matches!(error, CudaError::OutOfRange { .. }), "{error}");
