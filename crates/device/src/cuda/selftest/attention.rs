@@ -85,9 +85,7 @@ impl Setup {
             q: random.normals(tokens * kv_heads * group * key_dim),
             k: random.normals(tokens * kv_heads * key_dim),
             v: random.normals(tokens * kv_heads * value_dim),
-            blocks: (0..tokens.div_ceil(block_tokens))
-                .map(|_| free.swap_remove(random.below(free.len())))
-                .collect(),
+            blocks: (0..tokens.div_ceil(block_tokens)).map(|_| free.swap_remove(random.below(free.len()))).collect(),
             tokens,
         };
         let histories = case.lengths.iter().map(history).collect();
