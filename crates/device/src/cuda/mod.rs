@@ -50,4 +50,4 @@ pub use ops::{
 pub use pinned::{PinnedBuffer, PinnedBytes, PinnedRing};
 
 pub(crate) use kernels::Kernel;
-pub(crate) use launch::{Grid, KernelArgs};
+pub(crate) use launch::Grid;
