@@ -118,7 +118,8 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
     let mut kv = KvPool::new(kv_layout, plan.kv_blocks)?;
     let model = Model::new(place::parts(&request, &layout, &tensors, &source, cpu)?);
     drop(tensors);
-    let mut scratch = model.scratch();
+    let buffers = |cause| LoadError::Device { what: "the buffers of a pass".to_owned(), cause };
+    let mut scratch = model.scratch().map_err(buffers)?;
     stages.leave(Stage::Place, stage);
 
     let stage = stages.enter(Stage::SmokeTest)?;
@@ -234,7 +235,7 @@ fn fill(
     maps: &Maps,
     arenas: &Arenas,
     source: &Source,
-) -> Result<Tensors, LoadError> {
+) -> Result<Tensors<Cpu>, LoadError> {
     let (mapped, copied): (Vec<&Resident>, Vec<&Resident>) =
         layout.resident.iter().partition(|resident| maps.has(resident));
     let threads = readers(request);

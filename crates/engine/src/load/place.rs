@@ -19,7 +19,7 @@ use crate::models::{Block, DiskRows, Embedding, Head, Layer, Parts};
 pub(crate) fn parts(
     request: &LoadRequest,
     layout: &Layout,
-    tensors: &Tensors,
+    tensors: &Tensors<Cpu>,
     source: &Arc<Source>,
     cpu: Cpu,
 ) -> Result<Parts, LoadError> {
@@ -71,7 +71,7 @@ fn streamer(
 
 fn embedding(
     layout: &Layout,
-    tensors: &Tensors,
+    tensors: &Tensors<Cpu>,
     source: &Arc<Source>,
     config: &checkpoint::ModelConfig,
 ) -> Result<Embedding, LoadError> {
@@ -84,7 +84,7 @@ fn embedding(
     }
 }
 
-fn final_norm(tensors: &Tensors, config: &checkpoint::ModelConfig) -> Result<Norm, LoadError> {
+fn final_norm(tensors: &Tensors<Cpu>, config: &checkpoint::ModelConfig) -> Result<Norm<Cpu>, LoadError> {
     let module = modules(config).into_iter().find(|module| module.kind == ModuleKind::FinalNorm);
     let name = module.map_or_else(|| "model.norm".to_owned(), |module| module.name);
     Norm::new(&tensors.under(""), &name, config.hidden_size, config.norm)

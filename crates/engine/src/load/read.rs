@@ -64,7 +64,7 @@ struct Piece<'a> {
 }
 
 /// Reads all of `wanted`, and checks each shard's identity when its last byte has been read.
-pub(crate) fn read(readers: &Readers, wanted: &[Wanted]) -> Result<Tensors, LoadError> {
+pub(crate) fn read(readers: &Readers, wanted: &[Wanted]) -> Result<Tensors<Cpu>, LoadError> {
     let (regions, mut pieces) = allocate(wanted)?;
     pieces.sort_by_key(|piece| (piece.entry.shard, piece.offset));
     let work = Work::new(readers, pieces);
@@ -153,7 +153,7 @@ fn proportional(bytes: usize, from: usize, to: usize) -> usize {
     (bytes as u128 * to as u128 / from as u128) as usize
 }
 
-fn finish(wanted: &[Wanted], regions: Vec<Region>) -> Result<Tensors, LoadError> {
+fn finish(wanted: &[Wanted], regions: Vec<Region>) -> Result<Tensors<Cpu>, LoadError> {
     let mut tensors = Tensors::default();
     for (tensor, region) in wanted.iter().zip(regions) {
         let entry = tensor.entry;

@@ -7,6 +7,7 @@ use device::cpu::{Cpu, Matrix};
 use device::memory::Arena;
 
 use super::ForwardError;
+use crate::compute::Compute;
 use crate::load::LoadError;
 use crate::load::convert::Conversion;
 use crate::load::source::Source;
@@ -29,13 +30,13 @@ pub(crate) struct DiskRows {
 
 impl Embedding {
     /// `out[t, :] = row tokens[t]`, `[tokens, hidden]`.
-    pub fn run(&self, cpu: &Cpu, tokens: &[u32], out: &mut [f32]) -> Result<(), ForwardError> {
+    pub fn run(&self, cpu: &Cpu, tokens: &[u32], out: &mut Vec<f32>) -> Result<(), ForwardError> {
         match self {
-            Embedding::Resident(table) => Ok(cpu.embed(table, tokens, out)?),
+            Embedding::Resident(table) => Ok(Compute::embed(cpu, table, tokens, out)?),
             Embedding::OnDisk(rows) => {
                 let table = rows.gather(cpu, tokens).map_err(|cause| ForwardError::Disk(Box::new(cause)))?;
                 let ids: Vec<u32> = (0..tokens.len() as u32).collect();
-                Ok(cpu.embed(&table, &ids, out)?)
+                Ok(Compute::embed(cpu, &table, &ids, out)?)
             }
         }
     }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use checkpoint::ModelConfig;
+use device::DeviceError;
 use device::cpu::attention::Sequence;
 use device::cpu::{Cpu, Precision};
 use device::pool::Pool;
 
 use super::{Block, Embedding, ForwardError, Scratch};
 use crate::batch::{Batch, BatchLimits, Logits};
+use crate::compute::{Compute, HostRows};
 use crate::kv::{KvLayout, KvPool};
 use crate::layers::{Arithmetic, Linear, Norm, Pass, Rope, Widths};
 use crate::load::stream::Streamer;
@@ -35,7 +37,7 @@ pub(crate) struct Parts {
     pub positions: usize,
     pub embedding: Embedding,
     pub layers: Vec<Layer>,
-    pub norm: Norm,
+    pub norm: Norm<Cpu>,
     pub head: Head,
     /// Bytes of matrices by the name of their dtype.
     pub dtypes: BTreeMap<&'static str, u64>,
@@ -43,13 +45,13 @@ pub(crate) struct Parts {
 
 /// The product that makes logits.
 pub(crate) enum Head {
-    Resident(Linear),
+    Resident(Linear<Cpu>),
     Streamed(Arc<Streamer>),
 }
 
 /// A block: in memory, or brought from the disk for every pass.
 pub(crate) enum Layer {
-    Resident(Box<Block>),
+    Resident(Box<Block<Cpu>>),
     Streamed(Arc<Streamer>),
 }
 
@@ -115,9 +117,13 @@ impl Model {
     }
 
     /// Buffers for passes of as many rows as the plan counts. One is enough for any number of sequences.
-    pub fn scratch(&self) -> Scratch {
+    ///
+    /// # Errors
+    /// Those of the devices' memory.
+    pub fn scratch(&self) -> Result<Scratch, DeviceError> {
         let rows = self.limits.rows.min(self.limits.positions.max(self.limits.logits_rows));
-        Scratch::new(Widths::of(&self.parts.config), self.limits.vocab, rows, self.limits.logits_rows.min(rows))
+        let (widths, logits_rows) = (Widths::of(&self.parts.config), self.limits.logits_rows.min(rows));
+        Scratch::new(&self.parts.cpu, widths, self.limits.vocab, rows, logits_rows)
     }
 
     /// Computes `batch`: writes keys and values of its rows to `kv`, and gives the logits of the rows asked for.
@@ -135,9 +141,8 @@ impl Model {
     ) -> Result<Logits<'s>, ForwardError> {
         self.run_blocks(batch, kv, scratch)?;
         self.normalise(batch.logits_for, scratch)?;
-        let (rows, vocab, hidden) = (batch.logits_for.len(), self.limits.vocab, self.parts.config.hidden_size);
+        let (rows, vocab) = (batch.logits_for.len(), self.limits.vocab);
         let Scratch { buffers, logits, .. } = scratch;
-        let out = &mut logits[..rows * vocab];
         if rows > 0 {
             let brought;
             let head = match &self.parts.head {
@@ -147,9 +152,9 @@ impl Model {
                     &brought
                 }
             };
-            head.run(&self.arithmetic(), &mut buffers.inputs, &buffers.normed[..rows * hidden], out)?;
+            self.arithmetic().multiply(&mut buffers.inputs, &buffers.normed, rows, [(head, &mut *logits)])?;
         }
-        Ok(Logits::new(out, vocab))
+        Ok(Logits::new(&mut logits[..rows * vocab], vocab))
     }
 
     /// Computes `batch` like [`Model::forward`], but gives the hidden states after the final norm of the rows in `logits_for`,
@@ -168,8 +173,8 @@ impl Model {
         Ok(&scratch.buffers.normed[..batch.logits_for.len() * self.parts.config.hidden_size])
     }
 
-    fn arithmetic(&self) -> Arithmetic<'_> {
-        Arithmetic { cpu: &self.parts.cpu, precision: self.parts.precision }
+    fn arithmetic(&self) -> Arithmetic<'_, Cpu> {
+        Arithmetic { compute: &self.parts.cpu, precision: self.parts.precision }
     }
 
     /// Token ids to the last block's hidden states, in `scratch.buffers.x`.
@@ -185,7 +190,7 @@ impl Model {
             positions.extend((sequence.first_position..=sequence.last_position()).map(|position| position as u32));
         }
         let hidden = self.parts.config.hidden_size;
-        self.parts.embedding.run(&self.parts.cpu, batch.tokens, &mut buffers.x[..batch.tokens.len() * hidden])?;
+        self.parts.embedding.run(&self.parts.cpu, batch.tokens, &mut buffers.x)?;
         let sequences: Vec<Sequence> = batch
             .sequences
             .iter()
@@ -195,17 +200,10 @@ impl Model {
                 first_position: span.first_position,
             })
             .collect();
-        let mut pass = Pass {
-            arithmetic: self.arithmetic(),
-            rope: self.parts.rope.table(),
-            positions,
-            sequences: &sequences,
-            kv: kv.layers_mut(),
-            layer: 0,
-            hidden,
-        };
-        for (layer, place) in self.parts.layers.iter().enumerate() {
-            pass.layer = layer;
+        let rows = HostRows { positions, sequences: &sequences };
+        for (layer, (place, kv)) in self.parts.layers.iter().zip(kv.layers_mut()).enumerate() {
+            let arithmetic = self.arithmetic();
+            let mut pass = Pass { arithmetic, rope: &self.parts.rope, rows, count: batch.tokens.len(), kv, hidden };
             match place {
                 Layer::Resident(block) => block.run(&mut pass, buffers)?,
                 Layer::Streamed(streamer) => streamer.block(layer)?.run(&mut pass, buffers)?,
@@ -217,12 +215,9 @@ impl Model {
     /// Gathers `rows` of the hidden states and normalises them into `buffers.normed`, `[rows, hidden]`.
     fn normalise(&self, rows: &[usize], scratch: &mut Scratch) -> Result<(), ForwardError> {
         let hidden = self.parts.config.hidden_size;
-        let buffers = &mut scratch.buffers;
-        for (index, &row) in rows.iter().enumerate() {
-            buffers.mixed[index * hidden..][..hidden].copy_from_slice(&buffers.x[row * hidden..][..hidden]);
-        }
-        let numbers = rows.len() * hidden;
-        Ok(self.parts.norm.run(&self.parts.cpu, &buffers.mixed[..numbers], &mut buffers.normed[..numbers])?)
+        let (cpu, buffers) = (&self.parts.cpu, &mut scratch.buffers);
+        cpu.gather(&buffers.x, hidden, rows, &mut buffers.mixed)?;
+        Ok(self.parts.norm.run(cpu, &buffers.mixed, rows.len() * hidden, &mut buffers.normed)?)
     }
 }
 

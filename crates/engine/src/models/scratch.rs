@@ -1,10 +1,13 @@
 //! Everything a pass writes to besides the KV pool: allocated once, used by every pass.
 
+use device::DeviceError;
+use device::cpu::Cpu;
+
 use crate::layers::{Buffers, Widths};
 
 /// Buffers for passes of a bounded size. Made by [`crate::Model::scratch`].
 pub struct Scratch {
-    pub(crate) buffers: Buffers,
+    pub(crate) buffers: Buffers<Cpu>,
     /// `[logits_rows_max, vocab]`
     pub(crate) logits: Vec<f32>,
     /// Position of each row.
@@ -14,14 +17,20 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    pub(crate) fn new(widths: Widths, vocab: usize, rows_max: usize, logits_rows_max: usize) -> Self {
-        Scratch {
-            buffers: Buffers::new(widths, rows_max),
+    pub(crate) fn new(
+        cpu: &Cpu,
+        widths: Widths,
+        vocab: usize,
+        rows_max: usize,
+        logits_rows_max: usize,
+    ) -> Result<Self, DeviceError> {
+        Ok(Scratch {
+            buffers: Buffers::new(cpu, widths, rows_max)?,
             logits: vec![0.0; logits_rows_max * vocab],
             positions: Vec::with_capacity(rows_max),
             rows_max,
             logits_rows_max,
-        }
+        })
     }
 
     /// The most rows of one pass.
@@ -36,8 +45,7 @@ impl Scratch {
 
     /// Bytes taken.
     pub fn bytes(&self) -> u64 {
-        let numbers = self.buffers.numbers() + self.logits.len() + self.positions.capacity();
-        4 * numbers as u64 + self.buffers.inputs.capacity_bytes() as u64
+        4 * (self.logits.len() + self.positions.capacity()) as u64 + self.buffers.bytes()
     }
 }
 
