@@ -137,6 +137,10 @@ pub enum DeviceError {
         dtype: &'static str,
     },
 
+    /// Something about a card or its driver.
+    #[error(transparent)]
+    Cuda(#[from] crate::cuda::CudaError),
+
     /// `VENDOMINI_KERNELS` names no kernel set.
     #[error("VENDOMINI_KERNELS is {found:?}; it must be one of scalar, avx2, avx512, avx512bf16")]
     KernelSetUnknown {
@@ -160,6 +164,7 @@ impl DeviceError {
     /// The program's exit code for this error (the table in `design.md`).
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Cuda(error) => error.exit_code(),
             Self::KernelSetUnknown { .. } => 2,
             Self::DtypeUnsupported { .. } | Self::FileEnded { .. } | Self::OutOfRange { .. } => 65,
             Self::KernelSetUnavailable { .. } | Self::ThreadRefused { .. } => 69,

@@ -18,4 +18,4 @@ pub use bytes::Bytes;
 pub use direct::{DirectFile, ReadMode};
 pub use file_map::{Access, FileMap};
 pub use region::{Part, Region, Zeroed};
-pub use scratch::Scratch;
+pub use scratch::{Plain, Scratch};

@@ -2,7 +2,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 /// Plain numbers for which all-zero bytes are a value and which need no drop.
-pub trait Plain: Copy + sealed::Sealed {}
+pub trait Plain: Copy + Default + Send + Sync + 'static + sealed::Sealed {}
 
 mod sealed {
     pub trait Sealed {}
@@ -11,7 +11,7 @@ mod sealed {
 macro_rules! plain {
     ($($t:ty),*) => { $(impl sealed::Sealed for $t {} impl Plain for $t {})* };
 }
-plain!(u8, i8, u16, i16, u32, i32, f32, f64);
+plain!(u8, i8, u16, i16, u32, i32, u64, i64, f32, f64, half::f16, half::bf16);
 
 /// A growable buffer of numbers that starts at a cache line, kept from call to call so that kernels do not allocate.
 pub struct Scratch<T: Plain> {

@@ -11,6 +11,7 @@ mod limits;
 mod memory;
 mod mount;
 mod numa;
+mod pcie;
 mod rates;
 mod roots;
 mod slurm;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use devices::DeviceSpec;
 pub use error::ProbeError;
+pub use pcie::PcieLink;
 pub use rates::{ReadRate, measure_disk, measure_memory};
 pub use roots::Roots;
 

@@ -1,0 +1,124 @@
+use std::ffi::{c_char, c_int, c_uint, c_void};
+
+use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUmodule, CUstream, CUuuid};
+
+use super::CudaError;
+
+/// A result of the driver, as a number: newer drivers give results that no list of ours has.
+pub(super) type Code = u32;
+
+/// The results that we tell apart.
+pub(super) mod code {
+    use super::Code;
+    pub const SUCCESS: Code = 0;
+    pub const OUT_OF_MEMORY: Code = 2;
+    pub const NO_DEVICE: Code = 100;
+    pub const NOT_READY: Code = 600;
+    pub const PEER_ACCESS_ALREADY_ENABLED: Code = 704;
+
+    /// After these, every later call in the context fails: the card fell off the bus, its memory or a link broke, or a kernel did what it
+    /// must not.
+    pub fn is_final(code: Code) -> bool {
+        matches!(code, 46 | 214 | 220 | 700 | 702 | 709 | 710 | 714..=719 | 721 | 999)
+    }
+}
+
+/// Declares the functions that we call and finds all of them at once, so that a missing one is an error and not a panic in mid-work.
+macro_rules! functions {
+    ($($name:ident($($argument:ty),*);)+) => {
+        /// The driver's functions.
+        #[allow(non_snake_case)]
+        pub(super) struct Api {
+            $(pub(super) $name: unsafe extern "C" fn($($argument),*) -> Code,)+
+        }
+
+        impl Api {
+            /// Finds the functions in the driver's library.
+            pub(super) fn find() -> Result<Api, CudaError> {
+                // SAFETY: loading the driver's library runs its initialisers, which is what using it takes.
+                if !unsafe { sys::is_culib_present() } {
+                    return Err(super::driver::none());
+                }
+                // SAFETY: as above; it is there, so that this does not panic.
+                let library = unsafe { sys::culib() };
+                Ok(Api {
+                    $($name: {
+                        // SAFETY: the type is that of the driver's documentation; results are 32-bit numbers.
+                        let found = unsafe { library.get(concat!(stringify!($name), "\0").as_bytes()) };
+                        *found.map_err(|_| CudaError::DriverIncomplete { function: stringify!($name) })?
+                    },)+
+                })
+            }
+        }
+    };
+}
+
+functions! {
+    cuInit(c_uint);
+    cuDriverGetVersion(*mut c_int);
+    cuGetErrorName(Code, *mut *const c_char);
+    cuGetErrorString(Code, *mut *const c_char);
+
+    cuDeviceGetCount(*mut c_int);
+    cuDeviceGet(*mut CUdevice, c_int);
+    cuDeviceGetName(*mut c_char, c_int, CUdevice);
+    cuDeviceGetUuid_v2(*mut CUuuid, CUdevice);
+    cuDeviceGetPCIBusId(*mut c_char, c_int, CUdevice);
+    cuDeviceTotalMem_v2(*mut usize, CUdevice);
+    cuDeviceGetAttribute(*mut c_int, c_uint, CUdevice);
+    cuDeviceCanAccessPeer(*mut c_int, CUdevice, CUdevice);
+
+    cuDevicePrimaryCtxRetain(*mut CUcontext, CUdevice);
+    cuDevicePrimaryCtxRelease_v2(CUdevice);
+    cuCtxSetCurrent(CUcontext);
+    cuCtxEnablePeerAccess(CUcontext, c_uint);
+
+    cuMemGetInfo_v2(*mut usize, *mut usize);
+    cuMemAlloc_v2(*mut CUdeviceptr, usize);
+    cuMemFree_v2(CUdeviceptr);
+    cuMemHostAlloc(*mut *mut c_void, usize, c_uint);
+    cuMemFreeHost(*mut c_void);
+
+    cuMemcpyHtoDAsync_v2(CUdeviceptr, *const c_void, usize, CUstream);
+    cuMemcpyDtoHAsync_v2(*mut c_void, CUdeviceptr, usize, CUstream);
+    cuMemcpyDtoDAsync_v2(CUdeviceptr, CUdeviceptr, usize, CUstream);
+    cuMemcpyPeerAsync(CUdeviceptr, CUcontext, CUdeviceptr, CUcontext, usize, CUstream);
+    cuMemsetD8Async(CUdeviceptr, u8, usize, CUstream);
+
+    cuStreamCreate(*mut CUstream, c_uint);
+    cuStreamDestroy_v2(CUstream);
+    cuStreamQuery(CUstream);
+    cuStreamWaitEvent(CUstream, CUevent, c_uint);
+    cuEventCreate(*mut CUevent, c_uint);
+    cuEventDestroy_v2(CUevent);
+    cuEventRecord(CUevent, CUstream);
+    cuEventQuery(CUevent);
+
+    cuModuleLoadDataEx(*mut CUmodule, *const c_void, c_uint, *mut c_uint, *mut *mut c_void);
+    cuModuleUnload(CUmodule);
+    cuModuleGetFunction(*mut CUfunction, CUmodule, *const c_char);
+    cuFuncSetAttribute(CUfunction, c_uint, c_int);
+    cuLaunchKernel(CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, CUstream, *mut *mut c_void, *mut *mut c_void);
+}
+
+impl Api {
+    /// A result's name and meaning, in the driver's words.
+    pub(super) fn words(&self, code: Code) -> (String, String) {
+        let text = |function: unsafe extern "C" fn(Code, *mut *const c_char) -> Code| {
+            let mut text = std::ptr::null();
+            // SAFETY: the pointer is to a local; the driver's texts are constants of its own, ended by a NUL.
+            unsafe {
+                let known = function(code, &raw mut text) == code::SUCCESS && !text.is_null();
+                known.then(|| std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned())
+            }
+        };
+        let name = text(self.cuGetErrorName).unwrap_or_else(|| "an unknown result".to_owned());
+        (name, text(self.cuGetErrorString).unwrap_or_else(|| "of a newer driver".to_owned()))
+    }
+
+    /// The error of a call that concerns no card's context.
+    pub(super) fn failed(&self, card: Option<usize>, call: &'static str, code: Code) -> CudaError {
+        let (name, meaning) = self.words(code);
+        CudaError::Failed { card, call, code, name, meaning }
+    }
+}

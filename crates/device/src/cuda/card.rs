@@ -1,0 +1,175 @@
+use std::ffi::c_int;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::context::Context;
+use super::event::Event;
+use super::info::CardInfo;
+use super::module::Module;
+use super::pinned::PinnedRing;
+use super::stream::Stream;
+use super::{CudaError, Driver};
+
+/// Small pinned buffers for uploads and downloads in the course of a pass: how many, and bytes of each.
+pub(super) const STAGING: (usize, usize) = (8, 512 << 10);
+
+/// One card, ready to work: its primary context, its kernels, and two streams. Cheap to clone; any number of threads may use it.
+///
+/// Kernels, uploads, downloads and copies between buffers are done in the order in which they are queued, on the stream of kernels. Copies
+/// from a [`PinnedRing`] to regions have a stream of their own, so that loading goes on beside them.
+#[derive(Clone)]
+pub struct Card {
+    inner: Arc<Inner>,
+}
+
+/// Dropped in this order: the context, which all others hold, goes last.
+struct Inner {
+    compute: Stream,
+    copies: Stream,
+    module: Module,
+    staging: PinnedRing,
+    info: CardInfo,
+    context: Arc<Context>,
+}
+
+/// Bytes of a card's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CardMemory {
+    /// All of the card's.
+    pub total_bytes: u64,
+    /// Free for anybody.
+    pub free_bytes: u64,
+    /// Taken from the driver through this [`Card`]: arenas and buffers. The driver's own memory (context, kernels) is not in it.
+    pub reserved_bytes: u64,
+    /// Handed out of that, padding included.
+    pub allocated_bytes: u64,
+    /// The most that may be reserved.
+    pub quota_bytes: u64,
+}
+
+impl Card {
+    /// Opens a card: makes its context, loads the kernels (the first time on a machine the driver compiles them, for seconds) and pins
+    /// 4 MiB for small copies. At most `quota_bytes` will be taken of its memory.
+    ///
+    /// # Errors
+    /// [`CudaError::NoSuchCard`], [`CudaError::Unusable`], [`CudaError::Image`], or what the driver says.
+    pub fn open(driver: &Driver, ordinal: usize, quota_bytes: u64) -> Result<Card, CudaError> {
+        let info = driver.card(ordinal)?;
+        if let Some(why) = info.unusable {
+            return Err(CudaError::Unusable { card: ordinal, name: info.name, why });
+        }
+        let device = driver.device(ordinal)?;
+        let context = Arc::new(Context::open(driver, device, ordinal, quota_bytes)?);
+        let inner = Inner {
+            compute: Stream::new(&context)?,
+            copies: Stream::new(&context)?,
+            module: Module::load(&context)?,
+            staging: PinnedRing::in_context(&context, STAGING.0, STAGING.1)?,
+            info,
+            context,
+        };
+        Ok(Card { inner: Arc::new(inner) })
+    }
+
+    /// Its number, as the driver counts.
+    pub fn ordinal(&self) -> usize {
+        self.inner.context.card
+    }
+
+    /// What it is, as found when it was opened.
+    pub fn info(&self) -> &CardInfo {
+        &self.inner.info
+    }
+
+    /// Its memory now.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn memory(&self) -> Result<CardMemory, CudaError> {
+        let (free_bytes, total_bytes) = self.inner.context.memory()?;
+        let account = &self.inner.context.account;
+        let (reserved_bytes, allocated_bytes) = account.bytes();
+        Ok(CardMemory { total_bytes, free_bytes, reserved_bytes, allocated_bytes, quota_bytes: account.quota_bytes })
+    }
+
+    /// Waits until everything that was queued, kernels and copies, is done.
+    ///
+    /// # Errors
+    /// [`CudaError::Timeout`], or what the work failed with.
+    pub fn synchronise(&self, deadline: Instant) -> Result<(), CudaError> {
+        self.inner.copies.synchronise("the copies to it", deadline)?;
+        self.inner.compute.synchronise("its kernels", deadline)
+    }
+
+    /// Whether `other` is this card.
+    ///
+    /// # Errors
+    /// [`CudaError::WrongCard`] where it is not.
+    pub fn same(&self, what: &'static str, other: &Card) -> Result<(), CudaError> {
+        if Arc::ptr_eq(&self.inner.context, &other.inner.context) {
+            return Ok(());
+        }
+        Err(CudaError::WrongCard { what, expected: self.ordinal(), found: other.ordinal() })
+    }
+
+    /// Waits for the copies that were queued until now.
+    pub(super) fn await_copies(&self, doing: &'static str, deadline: Instant) -> Result<(), CudaError> {
+        self.await_stream(&self.inner.copies, doing, deadline)
+    }
+
+    /// Waits for the kernels that were queued until now.
+    pub(super) fn await_kernels(&self, doing: &'static str, deadline: Instant) -> Result<(), CudaError> {
+        self.await_stream(&self.inner.compute, doing, deadline)
+    }
+
+    /// Unlike [`Stream::synchronise`], not for what others queue meanwhile.
+    fn await_stream(&self, stream: &Stream, doing: &'static str, deadline: Instant) -> Result<(), CudaError> {
+        let event = Event::new(&self.inner.context)?;
+        event.record(stream)?;
+        event.wait(doing, deadline)
+    }
+
+    pub(super) fn context(&self) -> &Arc<Context> {
+        &self.inner.context
+    }
+
+    /// The stream of kernels.
+    pub(super) fn compute(&self) -> &Stream {
+        &self.inner.compute
+    }
+
+    /// The stream of copies from rings to regions.
+    pub(super) fn copies(&self) -> &Stream {
+        &self.inner.copies
+    }
+
+    pub(super) fn module(&self) -> &Module {
+        &self.inner.module
+    }
+
+    /// The pinned buffers of uploads and downloads.
+    pub(super) fn staging(&self) -> &PinnedRing {
+        &self.inner.staging
+    }
+}
+
+impl fmt::Debug for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Card({}: {})", self.ordinal(), self.inner.info.name)
+    }
+}
+
+impl Driver {
+    /// The driver's handle of a card.
+    pub(super) fn device(&self, ordinal: usize) -> Result<c_int, CudaError> {
+        let cards = self.count()?;
+        let number = c_int::try_from(ordinal).ok().filter(|_| ordinal < cards);
+        let number = number.ok_or(CudaError::NoSuchCard { ordinal, cards })?;
+        let mut device = 0;
+        // SAFETY: the pointer is to a local.
+        let got = unsafe { (self.api.cuDeviceGet)(&raw mut device, number) };
+        self.checked(Some(ordinal), "cuDeviceGet", got)?;
+        Ok(device)
+    }
+}

@@ -1,0 +1,290 @@
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// What can go wrong with the driver and the cards.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CudaError {
+    /// There is no driver library.
+    #[error(
+        "no CUDA driver: {looked_for} was found neither by LD_LIBRARY_PATH nor among the system's libraries; {}",
+        match module {
+            Some(version) => format!(
+                "the kernel has the driver's module ({version}), so its library is missing here: in a container, start it with the \
+                 NVIDIA container toolkit (--gpus all, or --nv)"
+            ),
+            None => "install NVIDIA's driver 550 or newer (the CUDA toolkit is not needed)".to_owned(),
+        }
+    )]
+    NoDriver {
+        /// The library's name.
+        looked_for: &'static str,
+        /// The version of the kernel's module, where it is loaded.
+        module: Option<String>,
+    },
+
+    /// The driver library lacks a function that every driver of our age has.
+    #[error("the CUDA driver library lacks {function}; install NVIDIA's driver 550 or newer")]
+    DriverIncomplete {
+        /// The function.
+        function: &'static str,
+    },
+
+    /// The driver is older than the kernels' PTX.
+    #[error(
+        "the CUDA driver is for CUDA {}.{}, and {}.{} is needed; install NVIDIA's driver 550 or newer",
+        found.0, found.1, needed.0, needed.1
+    )]
+    DriverTooOld {
+        /// Major and minor version of CUDA that it is for.
+        found: (i32, i32),
+        /// The least that is needed.
+        needed: (i32, i32),
+    },
+
+    /// The driver sees no card.
+    #[error(
+        "the CUDA driver sees no card; nvidia-smi shows whether the machine does, and a container or a job must be given cards"
+    )]
+    NoDevice,
+
+    /// There may be cards, but none is to be seen.
+    #[error("CUDA_VISIBLE_DEVICES={value:?} hides every card; unset it, or name cards that are there (0,1,...)")]
+    Hidden {
+        /// The variable's value.
+        value: String,
+    },
+
+    /// No such card.
+    #[error("there is no card {ordinal}: the driver shows {cards}, counted from 0")]
+    NoSuchCard {
+        /// The card asked for.
+        ordinal: usize,
+        /// How many there are.
+        cards: usize,
+    },
+
+    /// A card that cannot be used.
+    #[error("card {card} ({name}) cannot be used: {why}")]
+    Unusable {
+        /// Its number.
+        card: usize,
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: String,
+    },
+
+    /// A call failed, and the next may succeed.
+    #[error("{}{call} failed: {name} ({code}), {meaning}{}", at(*card), advice(*code))]
+    Failed {
+        /// The card, where it concerns one.
+        card: Option<usize>,
+        /// The driver's function.
+        call: &'static str,
+        /// Its result.
+        code: u32,
+        /// The result's name.
+        name: String,
+        /// What the driver says that it means.
+        meaning: String,
+    },
+
+    /// A card failed for good. Nothing on it can be used any more by this process.
+    #[error(
+        "card {card} is lost: {call} gave {name} ({code}), {meaning}; start again, without it if that happens again (nvidia-smi -q, dmesg)"
+    )]
+    Lost {
+        /// The card.
+        card: usize,
+        /// The call that found it.
+        call: &'static str,
+        /// Its result.
+        code: u32,
+        /// The result's name.
+        name: String,
+        /// What the driver says that it means.
+        meaning: String,
+    },
+
+    /// The kernels could not be loaded.
+    #[error("card {card}: the driver cannot load the kernels: {name} ({code}), {meaning}{log}")]
+    Image {
+        /// The card.
+        card: usize,
+        /// The driver's result.
+        code: u32,
+        /// The result's name.
+        name: String,
+        /// What the driver says that it means.
+        meaning: String,
+        /// What its compiler said.
+        log: String,
+    },
+
+    /// The card has too little free memory.
+    #[error(
+        "card {card} is out of memory: {asked_bytes} bytes were asked for, {free_bytes} of {total_bytes} are free; place fewer layers on it \
+         (--max-memory), or end what else runs there (nvidia-smi)"
+    )]
+    OutOfMemory {
+        /// The card.
+        card: usize,
+        /// Bytes asked for.
+        asked_bytes: u64,
+        /// Bytes free.
+        free_bytes: u64,
+        /// All of the card's bytes.
+        total_bytes: u64,
+    },
+
+    /// More than what was planned for the card.
+    #[error(
+        "card {card}: {asked_bytes} bytes were asked for beside {reserved_bytes} of the planned {quota_bytes}; raise its budget \
+         (--max-memory) or place fewer layers on it"
+    )]
+    QuotaPassed {
+        /// The card.
+        card: usize,
+        /// Bytes asked for.
+        asked_bytes: u64,
+        /// Bytes taken from the driver so far.
+        reserved_bytes: u64,
+        /// The most that may be taken.
+        quota_bytes: u64,
+    },
+
+    /// An arena's hard limit would be passed.
+    #[error(
+        "card {card}: its arena holds {used_bytes} of at most {limit_bytes} bytes and cannot take {requested_bytes} more; raise the card's \
+         budget or place fewer layers on it"
+    )]
+    ArenaFull {
+        /// The card.
+        card: usize,
+        /// Bytes asked for.
+        requested_bytes: u64,
+        /// Bytes handed out so far.
+        used_bytes: u64,
+        /// The arena's limit.
+        limit_bytes: u64,
+    },
+
+    /// The system gave no pinned host memory.
+    #[error(
+        "{bytes} bytes of pinned host memory were refused ({name}); free host memory, or raise the limit on locked memory (ulimit -l)"
+    )]
+    HostMemory {
+        /// Bytes asked for.
+        bytes: u64,
+        /// The driver's result.
+        name: String,
+    },
+
+    /// A region was finished before every part of it was filled.
+    #[error(
+        "card {card}: {filled_bytes} of {expected_bytes} bytes were filled; fill every part before finishing the region"
+    )]
+    Unfilled {
+        /// The card.
+        card: usize,
+        /// Bytes whose copy or kernel was queued.
+        filled_bytes: u64,
+        /// Bytes of the region.
+        expected_bytes: u64,
+    },
+
+    /// A range lies outside of what it is taken from.
+    #[error("{start}..{end} was asked of {what}, which has {len}; this is a defect, please report it")]
+    OutOfRange {
+        /// What the range is taken from, and its unit.
+        what: &'static str,
+        /// First element.
+        start: u64,
+        /// One past the last.
+        end: u64,
+        /// Elements there are.
+        len: u64,
+    },
+
+    /// Memory of one card was given to another.
+    #[error("{what} belongs to card {found}, and card {expected} was to use it; this is a defect, please report it")]
+    WrongCard {
+        /// Which memory.
+        what: &'static str,
+        /// The card that works.
+        expected: usize,
+        /// The card that it belongs to.
+        found: usize,
+    },
+
+    /// Work on a card was not done by its deadline.
+    #[error("card {card}: {doing} was not done after {:.1} s; the card may hang (nvidia-smi, dmesg)", waited.as_secs_f64())]
+    Timeout {
+        /// The card.
+        card: usize,
+        /// What was waited for.
+        doing: &'static str,
+        /// For how long.
+        waited: Duration,
+    },
+
+    /// Every buffer of a pinned ring was with a reader until the deadline.
+    #[error("all {buffers} pinned buffers were with readers for {:.1} s: the readers wait for the disk", waited.as_secs_f64())]
+    RingEmpty {
+        /// Buffers of the ring.
+        buffers: usize,
+        /// How long one was waited for.
+        waited: Duration,
+    },
+}
+
+impl CudaError {
+    /// The program's exit code for this error (the table in `design.md`).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoDriver { .. }
+            | Self::DriverIncomplete { .. }
+            | Self::DriverTooOld { .. }
+            | Self::NoDevice
+            | Self::Hidden { .. }
+            | Self::NoSuchCard { .. }
+            | Self::Unusable { .. }
+            | Self::Failed { .. }
+            | Self::Lost { .. }
+            | Self::Image { .. } => 69,
+            Self::Unfilled { .. } | Self::OutOfRange { .. } | Self::WrongCard { .. } => 70,
+            Self::OutOfMemory { .. } | Self::QuotaPassed { .. } | Self::ArenaFull { .. } | Self::HostMemory { .. } => {
+                71
+            }
+            Self::Timeout { .. } | Self::RingEmpty { .. } => 75,
+        }
+    }
+
+    /// Whether less memory on the card would have helped.
+    pub fn is_memory(&self) -> bool {
+        self.exit_code() == 71
+    }
+}
+
+fn at(card: Option<usize>) -> String {
+    card.map_or_else(String::new, |card| format!("card {card}: "))
+}
+
+/// What to do about results that a machine's state leads to.
+fn advice(code: u32) -> &'static str {
+    match code {
+        34 => {
+            "; the toolkit's stub was found in place of the driver: take its folder (.../stubs) out of LD_LIBRARY_PATH"
+        }
+        46 => "; another process may hold the card alone (compute mode exclusive)",
+        304 => "; the device files may not be open to this user or container (/dev/nvidia*)",
+        802 => "; cards joined by NVSwitch need nvidia-fabricmanager running",
+        803 => {
+            "; the driver's library and the kernel's module are of different versions: restart the machine, or the container"
+        }
+        804 => "; a compatibility library of the toolkit is in front of the driver: take it out of LD_LIBRARY_PATH",
+        999 => "; try nvidia-smi: the kernel's module may need to be loaded again",
+        _ => "",
+    }
+}

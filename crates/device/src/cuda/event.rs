@@ -1,0 +1,66 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use cudarc::driver::sys::CUevent;
+
+use super::context::{Context, call};
+use super::stream::Stream;
+use super::{CudaError, wait};
+
+/// Without a time stamp, which makes it cheap.
+const DISABLE_TIMING: u32 = 2;
+
+/// A point in a stream's work.
+pub(super) struct Event {
+    context: Arc<Context>,
+    pub(super) handle: CUevent,
+}
+
+// SAFETY: the driver takes an event's handle from any thread.
+unsafe impl Send for Event {}
+// SAFETY: as above.
+unsafe impl Sync for Event {}
+
+impl Event {
+    pub(super) fn new(context: &Arc<Context>) -> Result<Event, CudaError> {
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: the pointer is to a local.
+        unsafe { call!(context, cuEventCreate(&raw mut handle, DISABLE_TIMING)) }?;
+        Ok(Event { context: context.clone(), handle })
+    }
+
+    /// The card's context.
+    pub(super) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Moves it to what is queued last on a stream of the same card.
+    pub(super) fn record(&self, stream: &Stream) -> Result<(), CudaError> {
+        // SAFETY: both are alive and of one context.
+        unsafe { call!(self.context, cuEventRecord(self.handle, stream.handle)) }
+    }
+
+    /// Whether it has happened, or was never recorded.
+    pub(super) fn is_done(&self) -> Result<bool, CudaError> {
+        self.context.enter()?;
+        // SAFETY: the event is alive.
+        self.context.is_done("cuEventQuery", unsafe { (self.context.api.cuEventQuery)(self.handle) })
+    }
+
+    /// Waits until it has happened.
+    ///
+    /// # Errors
+    /// [`CudaError::Timeout`], or what the work before it failed with.
+    pub(super) fn wait(&self, doing: &'static str, deadline: Instant) -> Result<(), CudaError> {
+        wait::until(&self.context, doing, deadline, || self.is_done())
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        if self.context.may_free() && self.context.enter().is_ok() {
+            // SAFETY: made by `new`, destroyed once; the driver keeps it for work that still waits for it.
+            unsafe { (self.context.api.cuEventDestroy_v2)(self.handle) };
+        }
+    }
+}

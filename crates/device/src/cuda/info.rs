@@ -1,0 +1,196 @@
+use std::ffi::{CStr, c_char, c_int};
+use std::path::Path;
+
+use cudarc::driver::sys::{CUdevice, CUuuid};
+
+use super::context::Context;
+use super::{CudaError, Driver};
+use crate::probe::PcieLink;
+
+/// Attributes of a device.
+const MULTIPROCESSOR_COUNT: u32 = 16;
+const COMPUTE_MAJOR: u32 = 75;
+const COMPUTE_MINOR: u32 = 76;
+const SHARED_BYTES_PER_BLOCK_OPT_IN: u32 = 97;
+
+/// The least compute capability that the kernels are for.
+const COMPUTE_NEEDED: (i32, i32) = (8, 0);
+
+/// What a card is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CardInfo {
+    /// Its number, as the driver counts those that `CUDA_VISIBLE_DEVICES` shows.
+    pub ordinal: usize,
+    /// The maker's name for it.
+    pub name: String,
+    /// The same card under every number: `GPU-...`.
+    pub uuid: String,
+    /// All of its memory, in bytes.
+    pub total_bytes: u64,
+    /// What is free of it, beside a context of this process; unknown where none could be made.
+    pub free_bytes: Option<u64>,
+    /// Compute capability, major and minor.
+    pub compute: (i32, i32),
+    /// Multiprocessors.
+    pub multiprocessors: u32,
+    /// Shared memory that a block may ask for, in bytes.
+    pub shared_bytes_max: u32,
+    /// Its place on the bus, such as `0000:17:00.0`; empty: unknown.
+    pub pci_bus_id: String,
+    /// Its link to the host, where the system says so.
+    pub pcie: Option<PcieLink>,
+    /// Numbers of the cards whose memory it reaches.
+    pub peers: Vec<usize>,
+    /// Why it cannot be used, if so.
+    pub unusable: Option<String>,
+}
+
+impl Driver {
+    /// Every card that the driver shows. A card of which something cannot be found out is listed all the same, as unusable.
+    ///
+    /// Free memory is only to be had in a context, which takes some tenths of a second and some hundred MiB of each card; it is given up
+    /// again.
+    ///
+    /// # Errors
+    /// What the driver says where it does not even count them.
+    pub fn cards(&self) -> Result<Vec<CardInfo>, CudaError> {
+        let count = self.count()?;
+        let describe = |ordinal| self.card(ordinal).unwrap_or_else(|error| unknown(ordinal, &error));
+        let mut cards: Vec<CardInfo> = (0..count).map(describe).collect();
+        for card in cards.iter_mut().filter(|card| card.unusable.is_none()) {
+            match self.free(card.ordinal) {
+                Ok(free_bytes) => card.free_bytes = Some(free_bytes),
+                Err(error) => card.unusable = Some(error.to_string()),
+            }
+        }
+        Ok(cards)
+    }
+
+    /// One card, its free memory left out.
+    pub(super) fn card(&self, ordinal: usize) -> Result<CardInfo, CudaError> {
+        let device = self.device(ordinal)?;
+        let attribute = |which| self.attribute(ordinal, device, which);
+        let compute = (attribute(COMPUTE_MAJOR)?, attribute(COMPUTE_MINOR)?);
+        let pci_bus_id = self.pci_bus_id(device);
+        let positive = |number: c_int| u32::try_from(number).unwrap_or(0);
+        Ok(CardInfo {
+            ordinal,
+            name: self.name(ordinal, device)?,
+            uuid: self.uuid(ordinal, device)?,
+            total_bytes: self.total(ordinal, device)?,
+            free_bytes: None,
+            compute,
+            multiprocessors: positive(attribute(MULTIPROCESSOR_COUNT)?),
+            shared_bytes_max: positive(attribute(SHARED_BYTES_PER_BLOCK_OPT_IN)?),
+            pcie: PcieLink::read(Path::new("/sys"), &pci_bus_id),
+            pci_bus_id,
+            peers: self.peers(ordinal, device)?,
+            unusable: (compute < COMPUTE_NEEDED).then(|| too_old(compute)),
+        })
+    }
+
+    fn attribute(&self, ordinal: usize, device: CUdevice, which: u32) -> Result<c_int, CudaError> {
+        let mut value = 0;
+        // SAFETY: the pointer is to a local.
+        let got = unsafe { (self.api.cuDeviceGetAttribute)(&raw mut value, which, device) };
+        self.checked(Some(ordinal), "cuDeviceGetAttribute", got).map(|()| value)
+    }
+
+    fn name(&self, ordinal: usize, device: CUdevice) -> Result<String, CudaError> {
+        let mut text = [0 as c_char; 256];
+        // SAFETY: the array is of the size given.
+        let got = unsafe { (self.api.cuDeviceGetName)(text.as_mut_ptr(), 255, device) };
+        self.checked(Some(ordinal), "cuDeviceGetName", got).map(|()| string(&text))
+    }
+
+    fn uuid(&self, ordinal: usize, device: CUdevice) -> Result<String, CudaError> {
+        let mut uuid = CUuuid { bytes: [0; 16] };
+        // SAFETY: the pointer is to a local.
+        let got = unsafe { (self.api.cuDeviceGetUuid_v2)(&raw mut uuid, device) };
+        self.checked(Some(ordinal), "cuDeviceGetUuid_v2", got).map(|()| uuid_text(uuid.bytes.map(|byte| byte as u8)))
+    }
+
+    fn total(&self, ordinal: usize, device: CUdevice) -> Result<u64, CudaError> {
+        let mut bytes = 0;
+        // SAFETY: the pointer is to a local.
+        let got = unsafe { (self.api.cuDeviceTotalMem_v2)(&raw mut bytes, device) };
+        self.checked(Some(ordinal), "cuDeviceTotalMem_v2", got).map(|()| bytes as u64)
+    }
+
+    /// Unknown is no reason not to use the card.
+    fn pci_bus_id(&self, device: CUdevice) -> String {
+        let mut text = [0 as c_char; 64];
+        // SAFETY: the array is of the size given.
+        let got = unsafe { (self.api.cuDeviceGetPCIBusId)(text.as_mut_ptr(), 63, device) };
+        if got == 0 { string(&text).to_ascii_lowercase() } else { String::new() }
+    }
+
+    fn peers(&self, ordinal: usize, device: CUdevice) -> Result<Vec<usize>, CudaError> {
+        let mut peers = Vec::new();
+        for other in (0..self.count()?).filter(|other| *other != ordinal) {
+            let mut reached = 0;
+            // SAFETY: the pointer is to a local.
+            let got = unsafe { (self.api.cuDeviceCanAccessPeer)(&raw mut reached, device, self.device(other)?) };
+            self.checked(Some(ordinal), "cuDeviceCanAccessPeer", got)?;
+            peers.extend((reached != 0).then_some(other));
+        }
+        Ok(peers)
+    }
+
+    fn free(&self, ordinal: usize) -> Result<u64, CudaError> {
+        let context = Context::open(self, self.device(ordinal)?, ordinal, 0)?;
+        context.memory().map(|(free_bytes, _)| free_bytes)
+    }
+}
+
+/// A card that answers with an error.
+fn unknown(ordinal: usize, error: &CudaError) -> CardInfo {
+    CardInfo {
+        ordinal,
+        name: "unknown".to_owned(),
+        uuid: String::new(),
+        total_bytes: 0,
+        free_bytes: None,
+        compute: (0, 0),
+        multiprocessors: 0,
+        shared_bytes_max: 0,
+        pci_bus_id: String::new(),
+        pcie: None,
+        peers: Vec::new(),
+        unusable: Some(error.to_string()),
+    }
+}
+
+fn too_old(compute: (i32, i32)) -> String {
+    let ((major, minor), (needed, needed_minor)) = (compute, COMPUTE_NEEDED);
+    format!(
+        "its compute capability is {major}.{minor}, and the kernels need {needed}.{needed_minor} (A100, RTX 30 or newer)"
+    )
+}
+
+/// The text up to its NUL.
+fn string(text: &[c_char]) -> String {
+    let bytes: Vec<u8> = text.iter().map(|c| *c as u8).collect();
+    CStr::from_bytes_until_nul(&bytes).map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned())
+}
+
+/// As nvidia-smi writes it.
+fn uuid_text(bytes: [u8; 16]) -> String {
+    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let part = |range: std::ops::Range<usize>| hex[range].concat();
+    format!("GPU-{}-{}-{}-{}-{}", part(0..4), part(4..6), part(6..8), part(8..10), part(10..16))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_the_driver() {
+        let uuid = [0x9c, 0x1f, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0xff];
+        assert_eq!(uuid_text(uuid), "GPU-9c1f0001-0203-0405-0607-08090a0b0cff");
+        assert_eq!(string(&[65, 66, 0, 67]), "AB");
+        assert_eq!((string(&[0]), string(&[65])), (String::new(), String::new()));
+        assert!(too_old((7, 5)).contains("7.5") && too_old((7, 5)).contains("8.0"));
+    }
+}

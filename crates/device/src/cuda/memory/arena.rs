@@ -1,0 +1,64 @@
+use std::sync::Arc;
+
+use super::block::{ALIGNMENT_BYTES, Block};
+use super::{CardBuffer, CardRegion};
+use crate::cuda::{Card, CudaError};
+use crate::memory::Plain;
+
+/// One allocation on a card, from which aligned regions are cut until a hard limit is reached.
+///
+/// All of it is taken from the driver at once, so that what was planned either fits before anything is loaded or never. Regions and
+/// buffers keep the memory alive, so an arena may be dropped before them; memory is given back when the last handle goes.
+#[derive(Clone)]
+pub struct CardArena {
+    card: Card,
+    block: Arc<Block>,
+}
+
+impl CardArena {
+    /// Every region and buffer starts at a multiple of this many bytes.
+    pub const ALIGNMENT_BYTES: usize = ALIGNMENT_BYTES;
+
+    /// An arena of `limit_bytes`, which it never passes. It may be empty.
+    ///
+    /// # Errors
+    /// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], or what the driver says.
+    pub fn new(card: &Card, limit_bytes: usize) -> Result<Self, CudaError> {
+        let block = Arc::new(Block::new(card.context(), limit_bytes)?);
+        Ok(Self { card: card.clone(), block })
+    }
+
+    /// The card.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// Bytes handed out so far, padding included.
+    pub fn used_bytes(&self) -> usize {
+        self.block.used()
+    }
+
+    /// The hard limit in bytes.
+    pub fn limit_bytes(&self) -> usize {
+        self.block.bytes()
+    }
+
+    /// `len` bytes to be filled, perhaps by several threads.
+    ///
+    /// # Errors
+    /// [`CudaError::ArenaFull`].
+    pub fn region(&self, len: usize) -> Result<CardRegion, CudaError> {
+        let offset = self.block.cut(len)?;
+        Ok(CardRegion::new(self.card.clone(), self.block.clone(), offset, len))
+    }
+
+    /// `len` zeros that stay writable, for caches and activations. The zeros are queued before whatever is queued next.
+    ///
+    /// # Errors
+    /// [`CudaError::ArenaFull`], or what the driver says.
+    pub fn zeroed<T: Plain>(&self, len: usize) -> Result<CardBuffer<T>, CudaError> {
+        let bytes = super::buffer::bytes_of::<T>(len)?;
+        let offset = self.block.cut(bytes)?;
+        CardBuffer::zeroed(self.card.clone(), self.block.clone(), offset, len)
+    }
+}

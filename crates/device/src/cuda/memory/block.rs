@@ -1,0 +1,125 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::cuda::CudaError;
+use crate::cuda::api::code;
+use crate::cuda::context::{Context, call};
+
+/// Everything handed out starts at a multiple of this: what the widest loads of kernels want, and the driver's own promise.
+pub(super) const ALIGNMENT_BYTES: usize = 256;
+
+/// One allocation of the driver's, freed with its last owner; handed out from its beginning to its end.
+pub(in crate::cuda) struct Block {
+    context: Arc<Context>,
+    address: u64,
+    bytes: usize,
+    used: AtomicUsize,
+}
+
+impl Block {
+    /// Takes memory from the driver.
+    ///
+    /// # Errors
+    /// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], or what the driver says.
+    pub(in crate::cuda) fn new(context: &Arc<Context>, bytes: usize) -> Result<Block, CudaError> {
+        let asked_bytes = bytes as u64;
+        context.account.reserve(asked_bytes).map_err(|reserved_bytes| CudaError::QuotaPassed {
+            card: context.card,
+            asked_bytes,
+            reserved_bytes,
+            quota_bytes: context.account.quota_bytes,
+        })?;
+        let allocated = allocate(context, bytes);
+        if allocated.is_err() {
+            context.account.release(asked_bytes);
+        }
+        Ok(Block { context: context.clone(), address: allocated?, bytes, used: AtomicUsize::new(0) })
+    }
+
+    /// Its first byte on the card.
+    pub(in crate::cuda) fn address(&self) -> u64 {
+        self.address
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Hands out `len` bytes and returns their offset.
+    ///
+    /// # Errors
+    /// [`CudaError::ArenaFull`].
+    pub(super) fn cut(&self, len: usize) -> Result<usize, CudaError> {
+        let mut used = self.used();
+        loop {
+            let (offset, end) = place(used, len, self.bytes).ok_or(CudaError::ArenaFull {
+                card: self.context.card,
+                requested_bytes: len as u64,
+                used_bytes: used as u64,
+                limit_bytes: self.bytes as u64,
+            })?;
+            match self.used.compare_exchange_weak(used, end, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => {
+                    self.context.account.allocate((end - used) as u64);
+                    return Ok(offset);
+                }
+                Err(now) => used = now,
+            }
+        }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.context.account.free(*self.used.get_mut() as u64);
+        self.context.account.release(self.bytes as u64);
+        if self.bytes > 0 && self.context.may_free() && self.context.enter().is_ok() {
+            // SAFETY: allocated by `new`, freed once, by the last owner; the driver waits for queued work that uses it. A result that
+            // is no success is that work's, and the next call gives it again.
+            unsafe { (self.context.api.cuMemFree_v2)(self.address) };
+        }
+    }
+}
+
+fn allocate(context: &Arc<Context>, bytes: usize) -> Result<u64, CudaError> {
+    let mut address = 0;
+    if bytes == 0 {
+        return Ok(address);
+    }
+    // SAFETY: the pointer is to a local.
+    match unsafe { call!(context, cuMemAlloc_v2(&raw mut address, bytes)) } {
+        Err(CudaError::Failed { code: code::OUT_OF_MEMORY, .. }) => {
+            let (free_bytes, total_bytes) = context.memory()?;
+            Err(CudaError::OutOfMemory { card: context.card, asked_bytes: bytes as u64, free_bytes, total_bytes })
+        }
+        done => done.map(|()| address),
+    }
+}
+
+/// The first aligned place after `used` and its end, if `len` bytes fit below `limit` there.
+fn place(used: usize, len: usize, limit: usize) -> Option<(usize, usize)> {
+    let offset = used.checked_next_multiple_of(ALIGNMENT_BYTES)?;
+    let end = offset.checked_add(len)?;
+    (end <= limit).then_some((offset, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_aligned_and_end_at_the_limit() {
+        assert_eq!(place(0, 10, 1000), Some((0, 10)));
+        assert_eq!(place(10, 10, 1000), Some((256, 266)));
+        assert_eq!(place(256, 744, 1000), Some((256, 1000)));
+        assert_eq!(place(256, 745, 1000), None);
+        assert_eq!(place(800, 1, 1000), None);
+        assert_eq!(place(1, usize::MAX, usize::MAX), None);
+        assert_eq!(place(usize::MAX, 0, usize::MAX), None);
+        assert_eq!(place(0, 0, 0), Some((0, 0)));
+    }
+}

@@ -1,0 +1,78 @@
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::block::Block;
+use crate::cuda::{Card, CudaError};
+
+/// Read-only bytes on a card that were filled before this handle existed. Cheap to clone; keeps its memory alive.
+///
+/// There is no public constructor: a handle comes from [`super::CardRegion::finish`], or is a slice of another handle.
+#[derive(Clone)]
+pub struct CardBytes {
+    card: Card,
+    block: Arc<Block>,
+    offset: usize,
+    len: usize,
+}
+
+impl CardBytes {
+    /// The caller promises that `offset..offset + len` of `block` was filled, and is never written again.
+    pub(super) fn filled(card: Card, block: Arc<Block>, offset: usize, len: usize) -> Self {
+        Self { card, block, offset, len }
+    }
+
+    /// The card.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The first byte on the card.
+    pub fn address(&self) -> u64 {
+        self.block.address() + self.offset as u64
+    }
+
+    /// How many bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// A handle to `range` of these bytes, for instance the q rows of a fused qkv matrix.
+    ///
+    /// # Errors
+    /// [`CudaError::OutOfRange`] where the range does not lie inside.
+    pub fn slice(&self, range: Range<usize>) -> Result<Self, CudaError> {
+        super::inside("a tensor on a card, in bytes,", &range, self.len)?;
+        let (card, block) = (self.card.clone(), self.block.clone());
+        Ok(Self { card, block, offset: self.offset + range.start, len: range.len() })
+    }
+
+    /// Copies all bytes to the host.
+    ///
+    /// # Errors
+    /// [`CudaError::OutOfRange`] where `to` is of another length; [`CudaError::Timeout`]; or what the driver says.
+    pub fn download(&self, to: &mut [u8], deadline: Instant) -> Result<(), CudaError> {
+        if to.len() != self.len {
+            return Err(CudaError::OutOfRange {
+                what: "a tensor on a card, in bytes,",
+                start: 0,
+                end: to.len() as u64,
+                len: self.len as u64,
+            });
+        }
+        // SAFETY: the bytes are alive as long as this handle, and filled.
+        unsafe { self.card.download_bytes(self.address(), to, deadline) }
+    }
+}
+
+impl fmt::Debug for CardBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CardBytes({} bytes on card {})", self.len, self.card.ordinal())
+    }
+}

@@ -1,0 +1,23 @@
+//! Card memory: one allocation of the driver's each, cut into what is used.
+
+mod arena;
+mod block;
+mod buffer;
+mod bytes;
+mod region;
+
+pub use arena::CardArena;
+pub use buffer::CardBuffer;
+pub use bytes::CardBytes;
+pub use region::{CardPart, CardRegion, CardSpan};
+
+use super::CudaError;
+use std::ops::Range;
+
+/// Fails unless `range` lies in `0..len`.
+pub(in crate::cuda) fn inside(what: &'static str, range: &Range<usize>, len: usize) -> Result<(), CudaError> {
+    if range.start <= range.end && range.end <= len {
+        return Ok(());
+    }
+    Err(CudaError::OutOfRange { what, start: range.start as u64, end: range.end as u64, len: len as u64 })
+}

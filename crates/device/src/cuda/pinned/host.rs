@@ -1,0 +1,129 @@
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cuda::api::code;
+use crate::cuda::context::{Context, call};
+use crate::cuda::event::Event;
+use crate::cuda::stream::Stream;
+use crate::cuda::{CudaError, wait};
+
+/// Every context of the process may use the memory.
+const PORTABLE: u32 = 1;
+
+/// How long memory that is no longer wanted waits for copies that still use it. After that it stays until the process ends.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Pinned memory, and the copies that still use it. While there are any, its bytes are nobody's.
+pub(super) struct HostMemory {
+    context: Arc<Context>,
+    start: *mut u8,
+    bytes: usize,
+    /// The last copy on each card that took part.
+    copies: Vec<Copying>,
+}
+
+struct Copying {
+    event: Event,
+    pending: bool,
+}
+
+// SAFETY: plain memory with one owner; the contexts and events may be used from any thread.
+unsafe impl Send for HostMemory {}
+// SAFETY: as above; a shared borrow reads only.
+unsafe impl Sync for HostMemory {}
+
+impl HostMemory {
+    /// `bytes` zeros, which no card uses yet.
+    ///
+    /// # Errors
+    /// [`CudaError::HostMemory`], or what the driver says.
+    pub(super) fn new(context: &Arc<Context>, bytes: usize) -> Result<HostMemory, CudaError> {
+        let mut start = std::ptr::null_mut();
+        // A mapping of no bytes is refused by the driver.
+        let asked = bytes.max(1);
+        // SAFETY: the pointer is to a local.
+        match unsafe { call!(context, cuMemHostAlloc(&raw mut start, asked, PORTABLE)) } {
+            Err(CudaError::Failed { code: code::OUT_OF_MEMORY, name, .. }) => {
+                return Err(CudaError::HostMemory { bytes: asked as u64, name });
+            }
+            done => done?,
+        }
+        let start = start.cast::<u8>();
+        // SAFETY: just allocated, and of that size.
+        unsafe { start.write_bytes(0, asked) };
+        Ok(HostMemory { context: context.clone(), start, bytes, copies: Vec::new() })
+    }
+
+    pub(super) fn start(&self) -> *mut u8 {
+        self.start
+    }
+
+    /// A copy with these bytes was queued on `stream`; they are nobody's until it is done.
+    pub(super) fn used_by(&mut self, context: &Arc<Context>, stream: &Stream) -> Result<(), CudaError> {
+        let known = self.copies.iter().position(|copy| Arc::ptr_eq(copy.event.context(), context));
+        let at = match known {
+            Some(at) => at,
+            None => {
+                self.copies.push(Copying { event: Event::new(context)?, pending: false });
+                self.copies.len() - 1
+            }
+        };
+        self.copies[at].pending = true;
+        self.copies[at].event.record(stream)
+    }
+
+    /// Whether no copy uses the bytes any more.
+    fn is_idle(&mut self) -> Result<bool, CudaError> {
+        for copy in &mut self.copies {
+            copy.pending = copy.pending && !copy.event.is_done()?;
+        }
+        Ok(self.copies.iter().all(|copy| !copy.pending))
+    }
+
+    /// Waits until no copy uses the bytes any more.
+    ///
+    /// # Errors
+    /// [`CudaError::Timeout`], or what a copy failed with.
+    pub(super) fn wait(&mut self, doing: &'static str, deadline: Instant) -> Result<(), CudaError> {
+        for copy in self.copies.iter_mut().filter(|copy| copy.pending) {
+            copy.event.wait(doing, deadline)?;
+            copy.pending = false;
+        }
+        Ok(())
+    }
+}
+
+impl Deref for HostMemory {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: initialised when allocated; whoever has a borrow has waited for the copies (`wait`).
+        unsafe { std::slice::from_raw_parts(self.start, self.bytes) }
+    }
+}
+
+impl DerefMut for HostMemory {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) }
+    }
+}
+
+impl Drop for HostMemory {
+    fn drop(&mut self) {
+        let started = Instant::now();
+        while let Ok(false) = self.is_idle() {
+            let waited = started.elapsed();
+            if waited > PATIENCE {
+                return; // A copy may still come: nobody else must get these bytes.
+            }
+            std::thread::sleep(wait::pause(waited).unwrap_or_default());
+        }
+        let failed = self.copies.iter().any(|copy| copy.pending);
+        if !failed && self.context.may_free() && self.context.enter().is_ok() {
+            // SAFETY: allocated by `new`, freed once; no copy uses it.
+            unsafe { (self.context.api.cuMemFreeHost)(self.start.cast()) };
+        }
+    }
+}

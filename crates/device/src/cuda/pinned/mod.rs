@@ -1,0 +1,6 @@
+//! Pinned host memory: what a card copies from and to on its own, while threads do something else.
+
+mod host;
+mod ring;
+
+pub use ring::{PinnedBuffer, PinnedBytes, PinnedRing};

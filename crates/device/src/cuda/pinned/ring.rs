@@ -1,0 +1,230 @@
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut, Range};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::host::HostMemory;
+use crate::cuda::context::Context;
+use crate::cuda::memory::inside;
+use crate::cuda::{Card, CardBuffer, CardPart, CudaError};
+
+/// A fixed number of pinned host buffers that readers fill and cards copy from, at the same time.
+///
+/// Any number of threads may use a ring. A reader takes a buffer ([`Self::acquire`]), writes to it, queues copies of it
+/// to any cards ([`PinnedBytes::copy`]) and drops it; it comes back to the ring at once, and is given out again when its copies are done. The one that
+/// came back first is given first. A reader that is stuck in the kernel keeps its buffer for ever, and the ring has one less.
+#[derive(Clone)]
+pub struct PinnedRing {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    buffers: usize,
+    bytes: usize,
+    /// Those that no reader has; copies may still use them.
+    back: Mutex<VecDeque<HostMemory>>,
+    returned: Condvar,
+}
+
+impl Shared {
+    fn back(&self) -> MutexGuard<'_, VecDeque<HostMemory>> {
+        self.back.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PinnedRing {
+    /// `buffers` buffers of `bytes` bytes each, usable with every card of the process. Pinning takes about a second for 2 GiB.
+    ///
+    /// # Errors
+    /// [`CudaError::HostMemory`], or what the driver says.
+    pub fn new(card: &Card, buffers: usize, bytes: usize) -> Result<PinnedRing, CudaError> {
+        PinnedRing::in_context(card.context(), buffers, bytes)
+    }
+
+    pub(in crate::cuda) fn in_context(
+        context: &Arc<Context>,
+        buffers: usize,
+        bytes: usize,
+    ) -> Result<PinnedRing, CudaError> {
+        let back = (0..buffers).map(|_| HostMemory::new(context, bytes)).collect::<Result<_, _>>()?;
+        let shared = Shared { buffers, bytes, back: Mutex::new(back), returned: Condvar::new() };
+        Ok(PinnedRing { shared: Arc::new(shared) })
+    }
+
+    /// How many buffers there are.
+    pub fn buffers(&self) -> usize {
+        self.shared.buffers
+    }
+
+    /// Bytes of each.
+    pub fn buffer_bytes(&self) -> usize {
+        self.shared.bytes
+    }
+
+    /// A buffer that no copy uses, once there is one. What it holds is unspecified.
+    ///
+    /// # Errors
+    /// [`CudaError::RingEmpty`] where readers have all of them until the deadline, [`CudaError::Timeout`] where the copies from one do not
+    /// end, or what a copy failed with.
+    pub fn acquire(&self, deadline: Instant) -> Result<PinnedBuffer, CudaError> {
+        let memory = ManuallyDrop::new(self.next(deadline)?);
+        // From here on a failure gives the buffer back.
+        let mut buffer = PinnedBuffer { memory, ring: self.shared.clone() };
+        buffer.wait("a copy from a pinned buffer", deadline)?;
+        Ok(buffer)
+    }
+
+    fn next(&self, deadline: Instant) -> Result<HostMemory, CudaError> {
+        let started = Instant::now();
+        let mut back = self.shared.back();
+        loop {
+            if let Some(memory) = back.pop_front() {
+                return Ok(memory);
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(CudaError::RingEmpty { buffers: self.shared.buffers, waited: now - started });
+            }
+            let waited = self.shared.returned.wait_timeout(back, deadline - now);
+            back = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits until all buffers are back and no copy uses any: every byte that was handed to [`PinnedBytes::copy`] is on its card.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`].
+    pub fn drain(&self, deadline: Instant) -> Result<(), CudaError> {
+        let all = (0..self.shared.buffers).map(|_| self.acquire(deadline));
+        all.collect::<Result<Vec<_>, _>>().map(drop)
+    }
+}
+
+/// A pinned buffer in the hands of one thread, which may write to it. Dropping it gives it back to its ring.
+pub struct PinnedBuffer {
+    /// Taken when it is dropped.
+    memory: ManuallyDrop<HostMemory>,
+    ring: Arc<Shared>,
+}
+
+impl PinnedBuffer {
+    /// What was written is all: from here on cards copy from it.
+    pub fn filled(self) -> PinnedBytes {
+        PinnedBytes(self)
+    }
+
+    /// Queues a copy of card memory to the first `bytes` bytes, in order with the card's kernels. They may be read after [`Self::wait`].
+    ///
+    /// # Safety
+    /// The card's memory must be alive until then; `bytes` at most the buffer's.
+    pub(in crate::cuda) unsafe fn copy_from_kernels(
+        &mut self,
+        card: &Card,
+        address: u64,
+        bytes: usize,
+    ) -> Result<(), CudaError> {
+        // SAFETY: the caller's promise, and `used_by`.
+        unsafe { card.compute().copy_out(self.memory.start(), address, bytes) }?;
+        self.memory.used_by(card.context(), card.compute())
+    }
+
+    /// Waits until no copy uses the buffer.
+    ///
+    /// # Errors
+    /// [`CudaError::Timeout`], or what a copy failed with.
+    pub(in crate::cuda) fn wait(&mut self, doing: &'static str, deadline: Instant) -> Result<(), CudaError> {
+        self.memory.wait(doing, deadline)
+    }
+}
+
+impl Deref for PinnedBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.memory
+    }
+}
+
+impl DerefMut for PinnedBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.memory
+    }
+}
+
+impl Drop for PinnedBuffer {
+    fn drop(&mut self) {
+        // SAFETY: taken once, here, and not used after.
+        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
+        self.ring.back().push_back(memory);
+        self.ring.returned.notify_one();
+    }
+}
+
+/// A pinned buffer that was filled: cards copy from it, and nobody writes to it any more. Dropping it gives it back to its ring, which waits for
+/// the copies before it gives it to somebody else.
+pub struct PinnedBytes(PinnedBuffer);
+
+impl PinnedBytes {
+    /// Queues a copy of the bytes of `range` to `part`, on its card's stream of copies, which fills the part. Any number of copies may be made,
+    /// to any cards.
+    ///
+    /// # Errors
+    /// [`CudaError::OutOfRange`] where the range lies outside or the part is of another length; or what the driver says.
+    pub fn copy(&mut self, range: Range<usize>, part: CardPart) -> Result<(), CudaError> {
+        inside("a pinned buffer, in bytes,", &range, self.0.len())?;
+        if range.len() != part.len() {
+            let (start, end) = (range.start as u64, range.end as u64);
+            return Err(CudaError::OutOfRange { what: "a part of a region", start, end, len: part.len() as u64 });
+        }
+        let (card, memory) = (part.card(), &mut self.0.memory);
+        // SAFETY: the range lies inside; the buffer is written to by nobody before the event after the copy (`used_by`), and the part's
+        // bytes are its own until the region is finished, which waits for the copy.
+        unsafe { card.copies().copy_in(part.address(), memory.start().add(range.start), range.len()) }?;
+        memory.used_by(card.context(), card.copies())?;
+        part.copied();
+        Ok(())
+    }
+
+    /// Queues a copy of the bytes of `range` to those of `to` from `at` on, in order with the card's kernels: for what a kernel then converts
+    /// into its last place ([`CardPart::fill`]).
+    ///
+    /// # Errors
+    /// [`CudaError::OutOfRange`], or what the driver says.
+    pub fn copy_for_kernels(
+        &mut self,
+        range: Range<usize>,
+        to: &mut CardBuffer<u8>,
+        at: usize,
+    ) -> Result<(), CudaError> {
+        inside("a pinned buffer, in bytes,", &range, self.0.len())?;
+        inside("a card's buffer", &(at..at.saturating_add(range.len())), to.len())?;
+        let (card, address) = (to.card().clone(), to.address_of(at)?);
+        // SAFETY: as above; the buffer on the card is borrowed exclusively, and its uses are in the same stream.
+        unsafe { self.copy_to_kernels(&card, address, range) }
+    }
+
+    /// As [`Self::copy_for_kernels`], to an address.
+    ///
+    /// # Safety
+    /// `range` must lie in the buffer; the card's memory must be alive and used by this card's kernels only, until the copy is done.
+    pub(in crate::cuda) unsafe fn copy_to_kernels(
+        &mut self,
+        card: &Card,
+        address: u64,
+        range: Range<usize>,
+    ) -> Result<(), CudaError> {
+        let memory = &mut self.0.memory;
+        // SAFETY: the caller's promise, and `used_by`.
+        unsafe { card.compute().copy_in(address, memory.start().add(range.start), range.len()) }?;
+        memory.used_by(card.context(), card.compute())
+    }
+}
+
+impl Deref for PinnedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
