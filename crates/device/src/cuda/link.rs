@@ -1,7 +1,21 @@
-use std::time::Instant;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{Card, CardBuffer, CudaError};
+use super::card::STAGING;
+use super::context::call;
+use super::event::Event;
+use super::memory::{Block, inside};
+use super::stream::Stream;
+use super::{Card, CardBuffer, CudaError, PinnedBuffer};
 use crate::memory::Plain;
+
+/// Bytes that are sent to see whether they arrive.
+const CANARY_BYTES: usize = 1 << 20;
+
+/// How long they may take: a thousand times as long as over the slowest link.
+const CANARY_LIMIT: Duration = Duration::from_secs(2);
 
 /// How bytes go from one card to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +29,8 @@ pub enum LinkPath {
     },
 }
 
-/// A way from one card to another, or to itself.
+/// A way from one card to another. Whoever copies need not know which.
+#[derive(Debug)]
 pub struct CardLink {
     from: Card,
     to: Card,
@@ -23,13 +38,35 @@ pub struct CardLink {
 }
 
 impl CardLink {
-    /// Finds the way.
+    /// Finds the way: direct where the driver says that the cards reach each other and a copy between them arrives, unchanged and soon.
+    /// On some machines it says so and copies never end, or bring something else.
     ///
     /// # Errors
-    /// What the driver says.
+    /// [`CudaError::OutOfMemory`] where a MiB on each card is not to be had, [`CudaError::Timeout`] where even copies to and from the host do
+    /// not end, or what the driver says.
     pub fn open(from: &Card, to: &Card, deadline: Instant) -> Result<CardLink, CudaError> {
-        let _ = deadline;
-        Ok(CardLink { from: from.clone(), to: to.clone(), path: LinkPath::Staged { why: String::new() } })
+        let path = match Self::doubt(from, to, deadline)? {
+            None => LinkPath::Direct,
+            Some(why) => LinkPath::Staged { why },
+        };
+        Ok(CardLink { from: from.clone(), to: to.clone(), path })
+    }
+
+    /// What speaks against the direct way.
+    fn doubt(from: &Card, to: &Card, deadline: Instant) -> Result<Option<String>, CudaError> {
+        if from.same("the card", to).is_ok() {
+            return Ok(None);
+        }
+        if !from.info().peers.contains(&to.ordinal()) {
+            return Ok(Some("the driver says that the cards do not reach each other".to_owned()));
+        }
+        // SAFETY: both contexts are alive.
+        match unsafe { call!(from.context(), cuCtxEnablePeerAccess(to.context().handle, 0)) } {
+            Ok(()) | Err(CudaError::Failed { code: super::api::code::PEER_ACCESS_ALREADY_ENABLED, .. }) => {}
+            Err(refused @ CudaError::Failed { .. }) => return Ok(Some(refused.to_string())),
+            Err(lost) => return Err(lost),
+        }
+        canary(from, to, deadline)
     }
 
     /// The way.
@@ -37,22 +74,122 @@ impl CardLink {
         &self.path
     }
 
-    /// Copies the numbers of `range` of `from` to those of `to` from `at` on, in order with both cards' kernels.
+    /// Copies the numbers of `range` of `from` to those of `to` from `at` on, in order with both cards' kernels. Where it is staged, it waits for
+    /// what was queued on the first card before.
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`], [`CudaError::WrongCard`], [`CudaError::Timeout`], or what the driver says.
     pub fn copy<T: Plain>(
         &self,
         from: &CardBuffer<T>,
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
         to: &mut CardBuffer<T>,
         at: usize,
         deadline: Instant,
     ) -> Result<(), CudaError> {
         self.from.same("the source of a copy", from.card())?;
         self.to.same("the target of a copy", to.card())?;
-        let mut through = vec![T::default(); range.len()];
-        from.download(range, &mut through, deadline)?;
-        to.upload(at, &through, deadline)
+        inside("a card's buffer", &range, from.len())?;
+        inside("a card's buffer", &(at..at.saturating_add(range.len())), to.len())?;
+        let bytes = range.len() * size_of::<T>();
+        let (source, target) = (from.address_of(range.start)?, to.address_of(at)?);
+        // SAFETY: both ranges lie inside of buffers that are alive, `to` borrowed exclusively; all uses of them are in the cards' streams of
+        // kernels, which both ways keep in order.
+        unsafe {
+            match self.path {
+                LinkPath::Direct => self.direct(target, source, bytes),
+                LinkPath::Staged { .. } => self.staged(target, source, bytes, deadline),
+            }
+        }
     }
+
+    /// The second card's earlier work, then the copy, then the second card's later work.
+    ///
+    /// # Safety
+    /// The ranges must be memory of the two cards that only their queued work uses.
+    unsafe fn direct(&self, to: u64, from: u64, bytes: usize) -> Result<(), CudaError> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let ready = Event::new(self.to.context())?;
+        ready.record(self.to.compute())?;
+        self.from.compute().wait_for(&ready)?;
+        // SAFETY: the caller's promise.
+        unsafe { send(&self.from, self.from.compute(), from, &self.to, to, bytes) }?;
+        let sent = Event::new(self.from.context())?;
+        sent.record(self.from.compute())?;
+        self.to.compute().wait_for(&sent)
+    }
+
+    /// Piece by piece through the first card's pinned buffers; while one goes up, the next come down.
+    ///
+    /// # Safety
+    /// As for [`Self::direct`].
+    unsafe fn staged(&self, to: u64, from: u64, bytes: usize, deadline: Instant) -> Result<(), CudaError> {
+        let mut coming: VecDeque<(PinnedBuffer, u64, usize)> = VecDeque::new();
+        let pass_on = |(mut buffer, at, len): (PinnedBuffer, u64, usize)| {
+            buffer.wait("the work before a copy to another card", deadline)?;
+            // SAFETY: the caller's promise; the buffer has at least `len` bytes.
+            unsafe { buffer.filled().copy_to_kernels(&self.to, to + at, 0..len) }
+        };
+        for start in (0..bytes).step_by(STAGING.1) {
+            if coming.len() == STAGING.0 / 2 {
+                coming.pop_front().map_or(Ok(()), pass_on)?;
+            }
+            let (at, len) = (start as u64, STAGING.1.min(bytes - start));
+            let mut buffer = self.from.staging().acquire(deadline)?;
+            // SAFETY: the caller's promise; `len` bytes fit.
+            unsafe { buffer.copy_from_kernels(&self.from, from + at, len) }?;
+            coming.push_back((buffer, at, len));
+        }
+        coming.into_iter().try_for_each(pass_on)
+    }
+}
+
+/// Queues a copy between two cards.
+///
+/// # Safety
+/// The ranges must be memory of the two cards that nobody else uses until the copy is done.
+unsafe fn send(
+    from: &Card,
+    stream: &Stream,
+    address: u64,
+    to: &Card,
+    target: u64,
+    bytes: usize,
+) -> Result<(), CudaError> {
+    let (source, destination) = (from.context(), to.context());
+    // SAFETY: the caller's promise; both contexts are alive.
+    unsafe {
+        call!(source, cuMemcpyPeerAsync(target, destination.handle, address, source.handle, bytes, stream.handle))
+    }
+}
+
+/// Sends a pattern on a stream of its own, and looks whether it arrives; else says what happened.
+fn canary(from: &Card, to: &Card, deadline: Instant) -> Result<Option<String>, CudaError> {
+    let pattern: Vec<u8> = (0..CANARY_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let source = Arc::new(Block::beside_quota(from.context(), CANARY_BYTES)?);
+    let target = Arc::new(Block::beside_quota(to.context(), CANARY_BYTES)?);
+    let stream = Stream::new(from.context())?;
+    let sent = Event::new(from.context())?;
+    // SAFETY: both blocks are of that size and nobody else's; each step is waited for before the next.
+    unsafe {
+        from.upload_bytes(source.address(), &pattern, deadline)?;
+        from.await_kernels("an upload to it", deadline)?;
+        to.compute().zero(target.address(), CANARY_BYTES)?;
+        to.await_kernels("the clearing of memory on it", deadline)?;
+        send(from, &stream, source.address(), to, target.address(), CANARY_BYTES)?;
+    }
+    sent.record(&stream)?;
+    match sent.wait("a copy to another card", deadline.min(Instant::now() + CANARY_LIMIT)) {
+        Err(CudaError::Timeout { waited, .. }) => {
+            return Ok(Some(format!("a copy between them was not done after {:.1} s", waited.as_secs_f64())));
+        }
+        done => done?,
+    }
+    let mut arrived = vec![0; CANARY_BYTES];
+    // SAFETY: the block is of that size and alive.
+    unsafe { to.download_bytes(target.address(), &mut arrived, deadline) }?;
+    let changed = pattern.iter().zip(&arrived).position(|(sent, arrived)| sent != arrived);
+    Ok(changed.map(|at| format!("a copy between them brought other bytes (from byte {at} of {CANARY_BYTES} on)")))
 }

@@ -2,7 +2,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 /// Plain numbers for which all-zero bytes are a value and which need no drop.
-pub trait Plain: Copy + Default + Send + Sync + 'static + sealed::Sealed {}
+pub trait Plain: Copy + sealed::Sealed {}
 
 mod sealed {
     pub trait Sealed {}

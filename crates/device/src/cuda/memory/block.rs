@@ -14,6 +14,8 @@ pub(in crate::cuda) struct Block {
     address: u64,
     bytes: usize,
     used: AtomicUsize,
+    /// Of its bytes, those that count as reserved.
+    counted: u64,
 }
 
 impl Block {
@@ -33,7 +35,22 @@ impl Block {
         if allocated.is_err() {
             context.account.release(asked_bytes);
         }
-        Ok(Block { context: context.clone(), address: allocated?, bytes, used: AtomicUsize::new(0) })
+        Ok(Block {
+            context: context.clone(),
+            address: allocated?,
+            bytes,
+            used: AtomicUsize::new(0),
+            counted: asked_bytes,
+        })
+    }
+
+    /// A little memory for a moment, out of what is left beside all plans.
+    ///
+    /// # Errors
+    /// [`CudaError::OutOfMemory`], or what the driver says.
+    pub(in crate::cuda) fn beside_quota(context: &Arc<Context>, bytes: usize) -> Result<Block, CudaError> {
+        let address = allocate(context, bytes)?;
+        Ok(Block { context: context.clone(), address, bytes, used: AtomicUsize::new(0), counted: 0 })
     }
 
     /// Its first byte on the card.
@@ -76,7 +93,7 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         self.context.account.free(*self.used.get_mut() as u64);
-        self.context.account.release(self.bytes as u64);
+        self.context.account.release(self.counted);
         if self.bytes > 0 && self.context.may_free() && self.context.enter().is_ok() {
             // SAFETY: allocated by `new`, freed once, by the last owner; the driver waits for queued work that uses it. A result that
             // is no success is that work's, and the next call gives it again.

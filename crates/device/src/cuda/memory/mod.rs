@@ -11,6 +11,8 @@ pub use buffer::CardBuffer;
 pub use bytes::CardBytes;
 pub use region::{CardPart, CardRegion, CardSpan};
 
+pub(super) use block::Block;
+
 use super::CudaError;
 use std::ops::Range;
 

@@ -1,0 +1,813 @@
+// The part of the CUDA driver that `device::cuda` calls, on host memory: a virtual card. For tests; never part of the product.
+//
+// Built with the kernels into a libcuda.so.1 (see `build`), it lets the real program, unchanged, find cards on any host. Streams are threads,
+// so that work is done later than it is queued, as on a card. It is a checker as well: every copy must lie in a live allocation and pinned
+// memory, or the card ends with CUDA_ERROR_ILLEGAL_ADDRESS; allocations lie before a page that may not be touched, and hold NaNs at first.
+//
+//   VIRTUAL_CARDS=64MiB,64MiB@7.5      the cards' memory, and compute capability where it is not 8.0 (default: one of 1GiB)
+//   VIRTUAL_CARD_DELAY_US=50           every piece of queued work takes so much longer
+//   VIRTUAL_CARD_FAULT=CALL:N:KIND,... what happens at the N-th call of a function:
+//       oom        it fails with CUDA_ERROR_OUT_OF_MEMORY
+//       hang       it never returns; where it queues work, that is never done
+//       lost       it and every later call for that card fail, as when a card fell off the bus
+//       illegal    the work that it queues touches memory that it must not
+//       corrupt    the copy that it queues brings other bytes
+//       nodevice   it fails with CUDA_ERROR_NO_DEVICE
+//       olddriver  it tells an old version, from then on
+//       nopeer     it tells that cards do not reach each other, from then on
+//       NUMBER     it fails with that result
+#include <dlfcn.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+// Runs a kernel for all threads of all blocks (kernels.cpp).
+extern "C" __attribute__((weak)) void emulate_launch(void (*kernel)(const void*), const unsigned grid[3], const unsigned block[3],
+                                                     unsigned dynamic_shared_bytes, const void* args);
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+using Result = unsigned;
+enum : Result {
+    SUCCESS = 0,
+    INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
+    NOT_INITIALIZED = 3,
+    NO_DEVICE = 100,
+    INVALID_DEVICE = 101,
+    INVALID_CONTEXT = 201,
+    PEER_ACCESS_UNSUPPORTED = 217,
+    INVALID_PTX = 218,
+    INVALID_HANDLE = 400,
+    NOT_FOUND = 500,
+    NOT_READY = 600,
+    ILLEGAL_ADDRESS = 700,
+    PEER_ACCESS_ALREADY_ENABLED = 704,
+    NOT_SUPPORTED = 801,
+    UNKNOWN = 999,
+};
+
+struct Words {
+    Result code;
+    const char* name;
+    const char* meaning;
+};
+constexpr Words WORDS[] = {
+    {SUCCESS, "CUDA_SUCCESS", "no error"},
+    {INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
+    {OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
+    {NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED", "initialization error"},
+    {46, "CUDA_ERROR_DEVICE_UNAVAILABLE", "CUDA-capable device(s) is/are busy or unavailable"},
+    {NO_DEVICE, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
+    {INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
+    {INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
+    {214, "CUDA_ERROR_ECC_UNCORRECTABLE", "uncorrectable ECC error encountered"},
+    {PEER_ACCESS_UNSUPPORTED, "CUDA_ERROR_PEER_ACCESS_UNSUPPORTED", "peer access is not supported between these two devices"},
+    {INVALID_PTX, "CUDA_ERROR_INVALID_PTX", "a PTX JIT compilation failed"},
+    {INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
+    {NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
+    {NOT_READY, "CUDA_ERROR_NOT_READY", "device not ready"},
+    {ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
+    {PEER_ACCESS_ALREADY_ENABLED, "CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED", "peer access is already enabled"},
+    {NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
+    {UNKNOWN, "CUDA_ERROR_UNKNOWN", "unknown error"},
+};
+
+constexpr int VERSION = 12040, OLD_VERSION = 12020;
+constexpr std::size_t CONTEXT_BYTES = 1 << 20, GRANULE_BYTES = 512, POISONED_BYTES = 16 << 20;
+constexpr unsigned SHARED_BYTES_FREE = 48 << 10, SHARED_BYTES_MAX = 163 << 10, PARAMETER_BYTES_MAX = 4096;
+
+std::size_t round_up(std::size_t size, std::size_t multiple) { return (size + multiple - 1) / multiple * multiple; }
+std::size_t page_bytes() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
+
+// ---- faults ---------------------------------------------------------------------------------------------------------------------
+
+struct Fault {
+    std::string call, kind;
+    unsigned at;
+};
+
+// What the environment asks for, read once.
+const std::vector<Fault>& faults() {
+    static const std::vector<Fault>& all = *[] {
+        auto* faults = new std::vector<Fault>;
+        const char* asked = std::getenv("VIRTUAL_CARD_FAULT");
+        std::string text = asked ? asked : "";
+        while (!text.empty()) {
+            const std::string one = text.substr(0, text.find(','));
+            text = one.size() < text.size() ? text.substr(one.size() + 1) : "";
+            const std::size_t first = one.find(':'), second = one.find(':', first + 1);
+            const int at = first == std::string::npos ? 0 : std::atoi(one.c_str() + first + 1);
+            if (second == std::string::npos || at < 1) {
+                std::fprintf(stderr, "virtual card: VIRTUAL_CARD_FAULT: expected CALL:N:KIND, found %s\n", one.c_str());
+                std::abort();
+            }
+            faults->push_back({one.substr(0, first), one.substr(second + 1), static_cast<unsigned>(at)});
+        }
+        return faults;
+    }();
+    return all;
+}
+
+// The kind of fault that befalls this call; empty: none. `lasting` faults go on after the N-th call.
+std::string fault(const char* call) {
+    static std::mutex& mutex = *new std::mutex;
+    static auto& calls = *new std::map<std::string, unsigned>;
+    if (faults().empty()) return "";
+    const std::lock_guard lock(mutex);
+    const unsigned count = ++calls[call];
+    for (const Fault& fault : faults()) {
+        const bool lasting = fault.kind == "olddriver" || fault.kind == "nopeer";
+        if (fault.call == call && (lasting ? count >= fault.at : count == fault.at)) return fault.kind;
+    }
+    return "";
+}
+
+[[noreturn]] void hang() {
+    for (;;) pause();
+}
+
+// ---- cards ----------------------------------------------------------------------------------------------------------------------
+
+struct Stream;
+
+struct Allocation {
+    std::size_t bytes, counted;
+    void* mapping;
+    std::size_t mapped;
+};
+
+// A card, which is its primary context as well.
+struct Card {
+    int place;  // among all cards, hidden ones too
+    std::size_t total;
+    int major, minor;
+    std::size_t used = 0;
+    unsigned retained = 0;
+    Result ended = SUCCESS;  // what every call gives once the card is lost
+    std::map<std::uintptr_t, Allocation> allocations;
+    std::set<Stream*> streams;
+    std::set<Card*> peers;
+};
+
+// Guards everything of all cards but what streams do on their own.
+std::mutex& state = *new std::mutex;
+auto& pinned = *new std::map<std::uintptr_t, std::size_t>;
+bool started = false;
+thread_local Card* current = nullptr;
+
+std::size_t size_of_text(const std::string& text) {
+    char* end = nullptr;
+    const double number = std::strtod(text.c_str(), &end);
+    const std::string unit = end;
+    const double factor = unit == "GiB" ? 1 << 30 : unit == "MiB" ? 1 << 20 : unit == "KiB" ? 1 << 10 : unit.empty() ? 1 : 0;
+    if (number * factor < 2 * CONTEXT_BYTES) {
+        std::fprintf(stderr, "virtual card: VIRTUAL_CARDS: expected sizes from 2MiB such as 64MiB,1GiB, found %s\n", text.c_str());
+        std::abort();
+    }
+    return static_cast<std::size_t>(number * factor);
+}
+
+std::string uuid_text(int place) {
+    char text[64];
+    std::snprintf(text, sizeof text, "GPU-76697274-7561-6c20-6361-7264000000%02x", place);
+    return text;
+}
+
+std::vector<std::string> parts(const std::string& list) {
+    std::vector<std::string> parts;
+    for (std::size_t first = 0; first <= list.size();) {
+        const std::size_t end = std::min(list.find(',', first), list.size());
+        parts.push_back(list.substr(first, end - first));
+        first = end + 1;
+    }
+    return parts;
+}
+
+// The cards that are shown, in the order of CUDA_VISIBLE_DEVICES: those before its first word that names none.
+const std::vector<Card*>& cards() {
+    static const std::vector<Card*>& shown = *[] {
+        const char* asked = std::getenv("VIRTUAL_CARDS");
+        std::vector<Card*> all;
+        for (const std::string& part : parts(asked ? asked : "1GiB")) {
+            const std::size_t at = std::min(part.find('@'), part.size());
+            auto* card = new Card{static_cast<int>(all.size()), size_of_text(part.substr(0, at)), 8, 0, 0, 0, SUCCESS, {}, {}, {}};
+            if (at < part.size()) std::sscanf(part.c_str() + at, "@%d.%d", &card->major, &card->minor);
+            all.push_back(card);
+        }
+        const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+        if (visible == nullptr) return new std::vector<Card*>(all);
+        auto* shown = new std::vector<Card*>;
+        for (const std::string& word : parts(visible)) {
+            Card* named = nullptr;
+            for (Card* card : all) {
+                const bool by_uuid = word.rfind("GPU-", 0) == 0 && uuid_text(card->place).rfind(word, 0) == 0;
+                if (by_uuid || word == std::to_string(card->place)) named = card;
+            }
+            if (named == nullptr) break;
+            shown->push_back(named);
+        }
+        return shown;
+    }();
+    return shown;
+}
+
+Card* card_of(int device) {
+    return device >= 0 && static_cast<std::size_t>(device) < cards().size() ? cards()[static_cast<std::size_t>(device)] : nullptr;
+}
+
+// Whether bytes lie in one live allocation of the card. Under `state`.
+bool on_card(const Card& card, std::uintptr_t address, std::size_t bytes) {
+    auto after = card.allocations.upper_bound(address);
+    if (after == card.allocations.begin()) return false;
+    const auto& [start, allocation] = *--after;
+    return bytes <= allocation.bytes && address - start <= allocation.bytes - bytes;
+}
+
+// Whether bytes lie in one live piece of pinned memory. Under `state`.
+bool is_pinned(std::uintptr_t address, std::size_t bytes) {
+    auto after = pinned.upper_bound(address);
+    if (after == pinned.begin()) return false;
+    const auto& [start, size] = *--after;
+    return bytes <= size && address - start <= size - bytes;
+}
+
+// ---- streams and events ---------------------------------------------------------------------------------------------------------
+
+struct Event {
+    std::mutex mutex;
+    std::condition_variable happened;
+    unsigned long recorded = 0, done = 0;
+
+    void finish(unsigned long number) {
+        const std::lock_guard lock(mutex);
+        done = std::max(done, number);
+        happened.notify_all();
+    }
+    void await(unsigned long number) {
+        std::unique_lock lock(mutex);
+        happened.wait(lock, [&] { return done >= number; });
+    }
+};
+using SharedEvent = std::shared_ptr<Event>;
+
+struct Stream {
+    explicit Stream(Card* card) : card(card) { std::thread([this] { work(); }).detach(); }
+
+    Card* const card;
+
+    void push(std::function<void()> work) {
+        const std::lock_guard lock(mutex);
+        queue.push_back(std::move(work));
+        changed.notify_all();
+    }
+    bool is_idle() {
+        const std::lock_guard lock(mutex);
+        return queue.empty();
+    }
+    void drain() {
+        std::unique_lock lock(mutex);
+        changed.wait(lock, [this] { return queue.empty(); });
+    }
+    // Ends when all work is done; then nothing of it is left.
+    void destroy() {
+        push(nullptr);
+    }
+
+private:
+    std::mutex mutex;
+    std::condition_variable changed;
+    // The first is being done.
+    std::deque<std::function<void()>> queue;
+
+    void work() {
+        const char* asked = std::getenv("VIRTUAL_CARD_DELAY_US");
+        const unsigned delay_us = asked ? static_cast<unsigned>(std::atoi(asked)) : 0;
+        for (;;) {
+            std::function<void()> next;
+            {
+                std::unique_lock lock(mutex);
+                changed.wait(lock, [this] { return !queue.empty(); });
+                next = queue.front();
+            }
+            if (next && delay_us > 0) usleep(delay_us);
+            if (next) next();
+            {
+                const std::lock_guard lock(mutex);
+                queue.pop_front();
+                changed.notify_all();
+            }
+            if (!next) break;
+        }
+        delete this;
+    }
+};
+
+// ---- calls ----------------------------------------------------------------------------------------------------------------------
+
+// The card is lost; every later call says so. Under no lock.
+Result end_card(Card* card, Result result) {
+    const std::lock_guard lock(state);
+    if (card->ended == SUCCESS) card->ended = result;
+    return card->ended;
+}
+
+// What a call begins with: its fault, and for a call in a context (`card` is the current one) whether there is one and it lives.
+Result begin(const char* call, Card* card, bool in_context, std::string* kind = nullptr) {
+    if (!started) return NOT_INITIALIZED;
+    if (in_context && card == nullptr) return INVALID_CONTEXT;
+    if (card != nullptr) {
+        const std::lock_guard lock(state);
+        if (card->ended != SUCCESS) return card->ended;
+    }
+    const std::string found = fault(call);
+    if (kind != nullptr) *kind = found;
+    if (found == "oom") return OUT_OF_MEMORY;
+    if (found == "nodevice") return NO_DEVICE;
+    if (found == "lost") return card ? end_card(card, UNKNOWN) : UNKNOWN;
+    if (found == "hang" && kind == nullptr) hang();
+    if (!found.empty() && found.find_first_not_of("0123456789") == std::string::npos) {
+        return static_cast<Result>(std::atoi(found.c_str()));
+    }
+    return SUCCESS;
+}
+
+#define BEGIN(card, in_context)                                          \
+    if (const Result result = begin(__func__, card, in_context)) return result
+
+// A copy's or a fill's range, looked at when it is queued and again when it is done.
+struct Range {
+    Card* card;  // none: pinned memory
+    std::uintptr_t address;
+    std::size_t bytes;
+
+    bool is_live() const { return card ? on_card(*card, address, bytes) : is_pinned(address, bytes); }
+};
+
+// Queues `work` on ranges.
+Result queue(const char* call, Stream* stream, std::vector<Range> ranges, std::function<void()> work) {
+    std::string kind;
+    if (const Result result = begin(call, current, true, &kind)) return result;
+    if (stream == nullptr || stream->card != current) return INVALID_HANDLE;
+    Card* card = stream->card;
+    const auto all_live = [ranges] {
+        const std::lock_guard lock(state);
+        for (const Range& range : ranges) {
+            if (!range.is_live()) return false;
+        }
+        return true;
+    };
+    if (!all_live()) return end_card(card, ILLEGAL_ADDRESS);
+    stream->push([=] {
+        if (kind == "hang") hang();
+        if (kind == "illegal" || !all_live()) {
+            end_card(card, ILLEGAL_ADDRESS);
+            return;
+        }
+        {
+            const std::lock_guard lock(state);
+            if (card->ended != SUCCESS) return;
+        }
+        work();
+        if (kind == "corrupt" && !ranges.empty()) *reinterpret_cast<unsigned char*>(ranges[0].address + ranges[0].bytes / 2) ^= 0x10;
+    });
+    return SUCCESS;
+}
+
+Result copy(const char* call, Stream* stream, Range to, Range from) {
+    return queue(call, stream, {to, from}, [=] {
+        std::memmove(reinterpret_cast<void*>(to.address), reinterpret_cast<const void*>(from.address), to.bytes);
+    });
+}
+
+Range host(const void* address, std::size_t bytes) { return {nullptr, reinterpret_cast<std::uintptr_t>(address), bytes}; }
+
+}  // namespace
+
+EXPORT Result cuInit(unsigned flags) {
+    started = true;
+    BEGIN(nullptr, false);
+    if (flags != 0) return INVALID_VALUE;
+    return cards().empty() ? NO_DEVICE : SUCCESS;
+}
+
+EXPORT Result cuDriverGetVersion(int* version) {
+    *version = fault(__func__) == "olddriver" ? OLD_VERSION : VERSION;
+    return SUCCESS;
+}
+
+EXPORT Result cuGetErrorName(Result code, const char** text) {
+    for (const Words& words : WORDS) {
+        if (words.code == code) return *text = words.name, SUCCESS;
+    }
+    return *text = nullptr, INVALID_VALUE;
+}
+
+EXPORT Result cuGetErrorString(Result code, const char** text) {
+    for (const Words& words : WORDS) {
+        if (words.code == code) return *text = words.meaning, SUCCESS;
+    }
+    return *text = nullptr, INVALID_VALUE;
+}
+
+// ---- devices --------------------------------------------------------------------------------------------------------------------
+
+EXPORT Result cuDeviceGetCount(int* count) {
+    BEGIN(nullptr, false);
+    *count = static_cast<int>(cards().size());
+    return SUCCESS;
+}
+
+EXPORT Result cuDeviceGet(int* device, int ordinal) {
+    BEGIN(nullptr, false);
+    if (card_of(ordinal) == nullptr) return INVALID_DEVICE;
+    *device = ordinal;
+    return SUCCESS;
+}
+
+EXPORT Result cuDeviceGetName(char* name, int bytes, int device) {
+    BEGIN(nullptr, false);
+    if (card_of(device) == nullptr) return INVALID_DEVICE;
+    std::snprintf(name, static_cast<std::size_t>(bytes), "Virtual card");
+    return SUCCESS;
+}
+
+EXPORT Result cuDeviceGetUuid_v2(unsigned char* uuid, int device) {
+    BEGIN(nullptr, false);
+    const Card* card = card_of(device);
+    if (card == nullptr) return INVALID_DEVICE;
+    std::memcpy(uuid, "virtual card\0\0\0", 16);
+    uuid[15] = static_cast<unsigned char>(card->place);
+    return SUCCESS;
+}
+
+EXPORT Result cuDeviceGetPCIBusId(char* text, int bytes, int device) {
+    BEGIN(nullptr, false);
+    const Card* card = card_of(device);
+    if (card == nullptr) return INVALID_DEVICE;
+    std::snprintf(text, static_cast<std::size_t>(bytes), "FFFF:%02X:00.0", card->place);
+    return SUCCESS;
+}
+
+EXPORT Result cuDeviceTotalMem_v2(std::size_t* bytes, int device) {
+    BEGIN(nullptr, false);
+    const Card* card = card_of(device);
+    if (card == nullptr) return INVALID_DEVICE;
+    *bytes = card->total;
+    return SUCCESS;
+}
+
+EXPORT Result cuDeviceGetAttribute(int* value, unsigned attribute, int device) {
+    BEGIN(nullptr, false);
+    const Card* card = card_of(device);
+    if (card == nullptr) return INVALID_DEVICE;
+    switch (attribute) {
+        case 16: *value = 4; return SUCCESS;  // multiprocessors
+        case 75: *value = card->major; return SUCCESS;
+        case 76: *value = card->minor; return SUCCESS;
+        case 97: *value = SHARED_BYTES_MAX; return SUCCESS;
+        default: return INVALID_VALUE;
+    }
+}
+
+EXPORT Result cuDeviceCanAccessPeer(int* can, int device, int peer) {
+    std::string kind;
+    if (const Result result = begin(__func__, nullptr, false, &kind)) return result;
+    if (card_of(device) == nullptr || card_of(peer) == nullptr) return INVALID_DEVICE;
+    *can = device != peer && kind != "nopeer";
+    return SUCCESS;
+}
+
+// ---- contexts -------------------------------------------------------------------------------------------------------------------
+
+EXPORT Result cuDevicePrimaryCtxRetain(Card** context, int device) {
+    Card* card = card_of(device);
+    if (card == nullptr) return INVALID_DEVICE;
+    BEGIN(card, false);
+    const std::lock_guard lock(state);
+    if (card->retained == 0) {
+        if (card->used + CONTEXT_BYTES > card->total) return OUT_OF_MEMORY;
+        card->used += CONTEXT_BYTES;
+    }
+    card->retained++;
+    *context = card;
+    return SUCCESS;
+}
+
+EXPORT Result cuDevicePrimaryCtxRelease_v2(int device) {
+    Card* card = card_of(device);
+    if (card == nullptr) return INVALID_DEVICE;
+    BEGIN(card, false);
+    const std::lock_guard lock(state);
+    if (card->retained == 0) return INVALID_CONTEXT;
+    if (--card->retained == 0) {
+        if (!card->allocations.empty() || !card->streams.empty()) {
+            std::fprintf(stderr, "virtual card: a context is given up with %zu allocations and %zu streams left in it\n",
+                         card->allocations.size(), card->streams.size());
+            std::abort();
+        }
+        card->used -= CONTEXT_BYTES;
+        card->peers.clear();
+    }
+    return SUCCESS;
+}
+
+EXPORT Result cuCtxSetCurrent(Card* context) {
+    BEGIN(context, false);
+    if (context != nullptr && context->retained == 0) return INVALID_CONTEXT;
+    current = context;
+    return SUCCESS;
+}
+
+EXPORT Result cuCtxEnablePeerAccess(Card* peer, unsigned flags) {
+    BEGIN(current, true);
+    if (peer == nullptr || peer == current || flags != 0) return INVALID_VALUE;
+    const std::lock_guard lock(state);
+    return current->peers.insert(peer).second ? SUCCESS : PEER_ACCESS_ALREADY_ENABLED;
+}
+
+// ---- memory ---------------------------------------------------------------------------------------------------------------------
+
+EXPORT Result cuMemGetInfo_v2(std::size_t* free, std::size_t* total) {
+    BEGIN(current, true);
+    const std::lock_guard lock(state);
+    *free = current->total - current->used;
+    *total = current->total;
+    return SUCCESS;
+}
+
+EXPORT Result cuMemAlloc_v2(std::uintptr_t* address, std::size_t bytes) {
+    BEGIN(current, true);
+    if (bytes == 0) return INVALID_VALUE;
+    const std::size_t counted = round_up(bytes, GRANULE_BYTES), room = round_up(bytes, page_bytes());
+    const std::lock_guard lock(state);
+    if (counted > current->total - current->used) return OUT_OF_MEMORY;
+    // The allocation ends where the last page begins, which may not be touched (but for the alignment of its beginning).
+    const std::size_t mapped = room + page_bytes();
+    void* mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapping == MAP_FAILED) return OUT_OF_MEMORY;
+    const auto start = reinterpret_cast<std::uintptr_t>(mapping);
+    mprotect(reinterpret_cast<void*>(start + room), page_bytes(), PROT_NONE);
+    *address = start + room - round_up(bytes, 256);
+    if (bytes <= POISONED_BYTES) std::memset(reinterpret_cast<void*>(*address), 0xff, bytes);
+    current->used += counted;
+    current->allocations[*address] = {bytes, counted, mapping, mapped};
+    return SUCCESS;
+}
+
+EXPORT Result cuMemFree_v2(std::uintptr_t address) {
+    BEGIN(current, true);
+    if (address == 0) return SUCCESS;
+    // As on a card: what was queued before is waited for.
+    std::vector<Stream*> streams;
+    {
+        const std::lock_guard lock(state);
+        streams.assign(current->streams.begin(), current->streams.end());
+    }
+    for (Stream* stream : streams) stream->drain();
+    const std::lock_guard lock(state);
+    const auto found = current->allocations.find(address);
+    if (found == current->allocations.end()) return INVALID_VALUE;
+    current->used -= found->second.counted;
+    munmap(found->second.mapping, found->second.mapped);
+    current->allocations.erase(found);
+    return current->ended;
+}
+
+EXPORT Result cuMemHostAlloc(void** memory, std::size_t bytes, unsigned) {
+    BEGIN(current, true);
+    if (bytes == 0) return INVALID_VALUE;
+    *memory = std::aligned_alloc(page_bytes(), round_up(bytes, page_bytes()));
+    if (*memory == nullptr) return OUT_OF_MEMORY;
+    std::memset(*memory, 0xff, bytes);
+    const std::lock_guard lock(state);
+    pinned[reinterpret_cast<std::uintptr_t>(*memory)] = bytes;
+    return SUCCESS;
+}
+
+EXPORT Result cuMemFreeHost(void* memory) {
+    BEGIN(current, true);
+    const std::lock_guard lock(state);
+    if (pinned.erase(reinterpret_cast<std::uintptr_t>(memory)) == 0) return INVALID_VALUE;
+    std::free(memory);
+    return SUCCESS;
+}
+
+EXPORT Result cuMemcpyHtoDAsync_v2(std::uintptr_t to, const void* from, std::size_t bytes, Stream* stream) {
+    return copy(__func__, stream, {current, to, bytes}, host(from, bytes));
+}
+
+EXPORT Result cuMemcpyDtoHAsync_v2(void* to, std::uintptr_t from, std::size_t bytes, Stream* stream) {
+    return copy(__func__, stream, host(to, bytes), {current, from, bytes});
+}
+
+EXPORT Result cuMemcpyDtoDAsync_v2(std::uintptr_t to, std::uintptr_t from, std::size_t bytes, Stream* stream) {
+    return copy(__func__, stream, {current, to, bytes}, {current, from, bytes});
+}
+
+EXPORT Result cuMemcpyPeerAsync(std::uintptr_t to, Card* to_card, std::uintptr_t from, Card* from_card, std::size_t bytes, Stream* stream) {
+    if (to_card == nullptr || from_card == nullptr) return INVALID_CONTEXT;
+    return copy(__func__, stream, {to_card, to, bytes}, {from_card, from, bytes});
+}
+
+EXPORT Result cuMemsetD8Async(std::uintptr_t to, unsigned char value, std::size_t bytes, Stream* stream) {
+    return queue(__func__, stream, {{current, to, bytes}}, [=] { std::memset(reinterpret_cast<void*>(to), value, bytes); });
+}
+
+// ---- streams and events ---------------------------------------------------------------------------------------------------------
+
+EXPORT Result cuStreamCreate(Stream** stream, unsigned) {
+    BEGIN(current, true);
+    *stream = new Stream(current);
+    const std::lock_guard lock(state);
+    current->streams.insert(*stream);
+    return SUCCESS;
+}
+
+EXPORT Result cuStreamDestroy_v2(Stream* stream) {
+    BEGIN(current, true);
+    {
+        const std::lock_guard lock(state);
+        if (current->streams.erase(stream) == 0) return INVALID_HANDLE;
+    }
+    stream->destroy();
+    return SUCCESS;
+}
+
+EXPORT Result cuStreamQuery(Stream* stream) {
+    BEGIN(current, true);
+    return stream->is_idle() ? SUCCESS : NOT_READY;
+}
+
+EXPORT Result cuStreamWaitEvent(Stream* stream, SharedEvent* event, unsigned) {
+    BEGIN(current, true);
+    if (stream->card != current) return INVALID_HANDLE;
+    const SharedEvent shared = *event;
+    unsigned long number;
+    {
+        const std::lock_guard lock(shared->mutex);
+        number = shared->recorded;
+    }
+    stream->push([=] { shared->await(number); });
+    return SUCCESS;
+}
+
+EXPORT Result cuEventCreate(SharedEvent** event, unsigned) {
+    BEGIN(current, true);
+    *event = new SharedEvent(std::make_shared<Event>());
+    return SUCCESS;
+}
+
+EXPORT Result cuEventDestroy_v2(SharedEvent* event) {
+    BEGIN(current, true);
+    delete event;
+    return SUCCESS;
+}
+
+EXPORT Result cuEventRecord(SharedEvent* event, Stream* stream) {
+    BEGIN(current, true);
+    if (stream->card != current) return INVALID_HANDLE;
+    const SharedEvent shared = *event;
+    unsigned long number;
+    {
+        const std::lock_guard lock(shared->mutex);
+        number = ++shared->recorded;
+    }
+    stream->push([=] { shared->finish(number); });
+    return SUCCESS;
+}
+
+EXPORT Result cuEventQuery(SharedEvent* event) {
+    BEGIN(current, true);
+    const std::lock_guard lock((*event)->mutex);
+    return (*event)->done >= (*event)->recorded ? SUCCESS : NOT_READY;
+}
+
+// ---- kernels --------------------------------------------------------------------------------------------------------------------
+
+namespace {
+
+struct Function {
+    void (*kernel)(const void*);
+    // Of the struct of arguments, as the image has it.
+    std::size_t parameter_bytes;
+    std::atomic<unsigned> shared_bytes{SHARED_BYTES_FREE};
+};
+
+struct Module {
+    std::string image;
+    std::map<std::string, std::unique_ptr<Function>> functions;
+};
+
+// This library, to find the kernels in it.
+void* self() {
+    static void* const handle = [] {
+        Dl_info info;
+        return dladdr(reinterpret_cast<void*>(&cuInit), &info) ? dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD) : nullptr;
+    }();
+    return handle;
+}
+
+// Whether a text begins like PTX: comments, then its version.
+bool is_ptx(const std::string& text) {
+    std::size_t at = 0;
+    while (at < text.size()) {
+        const std::size_t end = std::min(text.find('\n', at), text.size());
+        const std::size_t first = text.find_first_not_of(" \t\r", at);
+        if (first < end && text.compare(first, 2, "//") != 0) return text.compare(first, 8, ".version") == 0;
+        at = end + 1;
+    }
+    return false;
+}
+
+// The size of the one parameter of an entry of the image; 0: there is no such entry, or it takes no struct.
+std::size_t parameter_bytes(const std::string& image, const std::string& name) {
+    const std::size_t entry = image.find(".entry " + name + "(");
+    if (entry == std::string::npos) return 0;
+    const std::string parameter = name + "_param_0[";
+    const std::size_t at = image.find(parameter, entry);
+    return at == std::string::npos ? 0 : std::strtoul(image.c_str() + at + parameter.size(), nullptr, 10);
+}
+
+}  // namespace
+
+EXPORT Result cuModuleLoadDataEx(Module** module, const char* image, unsigned count, const unsigned* options, void** values) {
+    BEGIN(current, true);
+    if (is_ptx(image)) {
+        *module = new Module{image, {}};
+        return SUCCESS;
+    }
+    char* log = nullptr;
+    std::size_t bytes = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (options[i] == 5) log = static_cast<char*>(values[i]);
+        if (options[i] == 6) bytes = reinterpret_cast<std::uintptr_t>(values[i]);
+    }
+    if (log != nullptr) std::snprintf(log, bytes, "ptxas fatal: the image does not begin with .version (virtual card)\n");
+    return INVALID_PTX;
+}
+
+EXPORT Result cuModuleUnload(Module* module) {
+    BEGIN(current, true);
+    delete module;
+    return SUCCESS;
+}
+
+EXPORT Result cuModuleGetFunction(Function** function, Module* module, const char* name) {
+    BEGIN(current, true);
+    void* kernel = self() ? dlsym(self(), name) : nullptr;
+    const std::size_t bytes = parameter_bytes(module->image, name);
+    if (kernel == nullptr || bytes == 0) return NOT_FOUND;
+    auto made = std::make_unique<Function>();
+    made->kernel = reinterpret_cast<void (*)(const void*)>(kernel);
+    made->parameter_bytes = bytes;
+    *function = made.get();
+    module->functions[name] = std::move(made);
+    return SUCCESS;
+}
+
+EXPORT Result cuFuncSetAttribute(Function* function, unsigned attribute, int value) {
+    BEGIN(current, true);
+    if (attribute != 8 || value < 0 || value > static_cast<int>(SHARED_BYTES_MAX)) return INVALID_VALUE;
+    function->shared_bytes = static_cast<unsigned>(value);
+    return SUCCESS;
+}
+
+EXPORT Result cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                             unsigned shared_bytes, Stream* stream, void** parameters, void** extra) {
+    const bool sized = gx - 1u < 0x7fffffffu && gy - 1u < 65535u && gz - 1u < 65535u && bx - 1u < 1024u && by - 1u < 1024u &&
+                       bz - 1u < 64u && bx * by * bz <= 1024u && shared_bytes <= function->shared_bytes.load();
+    const char* args = nullptr;
+    std::size_t bytes = 0;
+    for (void** at = extra; at != nullptr && *at != nullptr; at += 2) {
+        if (reinterpret_cast<std::uintptr_t>(at[0]) == 1) args = static_cast<const char*>(at[1]);
+        if (reinterpret_cast<std::uintptr_t>(at[0]) == 2) bytes = *static_cast<std::size_t*>(at[1]);
+    }
+    if (!sized || parameters != nullptr || args == nullptr || bytes != function->parameter_bytes || bytes > PARAMETER_BYTES_MAX) {
+        return INVALID_VALUE;
+    }
+    if (emulate_launch == nullptr) return NOT_SUPPORTED;
+    const auto copied = std::shared_ptr<void>(std::aligned_alloc(64, round_up(bytes, 64)), std::free);
+    std::memcpy(copied.get(), args, bytes);
+    return queue(__func__, stream, {}, [=] {
+        const unsigned grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
+        emulate_launch(function->kernel, grid, block, shared_bytes, copied.get());
+    });
+}
