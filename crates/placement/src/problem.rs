@@ -78,9 +78,18 @@ pub(crate) struct HostRoom {
     /// Weights allowed.
     pub budget: u64,
     pub budget_name: String,
-    /// `activations` count only where the CPU computes.
+    /// `activations` count only where the CPU computes; elsewhere it is `crossing`.
     pub fixed: Fixed,
+    /// What a pass on the cards alone has in host memory.
+    pub crossing: u64,
     pub rate: u64,
+}
+
+impl HostRoom {
+    /// Buffers of a pass.
+    pub fn activations(&self, computes: bool) -> u64 {
+        if computes { self.fixed.activations } else { self.crossing }
+    }
 }
 
 /// The whole question.
@@ -199,6 +208,7 @@ fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostRoom {
             staging: readers * STAGING_PER_READER_BYTES + pinned,
             reserve: PROGRAM_BYTES,
         },
+        crossing: footprint.crossing_bytes,
         rate: ordering_rate(machine, machine.host.read_bytes_per_s, DefaultRates::ORDINARY.host_bytes_per_s),
     }
 }

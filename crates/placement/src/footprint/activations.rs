@@ -75,3 +75,10 @@ pub fn activation_bytes(config: &ModelConfig, context: usize) -> u64 {
     let table = context.saturating_mul(config.rope.rotary_dim);
     4 * (pass + logits).saturating_add(table) as u64
 }
+
+/// Bytes of what a pass has in host memory where only cards compute: the rows of the residual stream where it is looked up, and the
+/// logits of [`LOGITS_ROWS`] rows, among which the next token is chosen.
+pub fn crossing_bytes(config: &ModelConfig, context: usize) -> u64 {
+    let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));
+    4 * (rows * (config.hidden_size + 1) + LOGITS_ROWS.min(rows) * config.vocab_size) as u64
+}

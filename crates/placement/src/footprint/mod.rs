@@ -3,7 +3,7 @@ mod activations;
 mod kv;
 mod weights;
 
-pub use activations::{ActivationWidths, activation_bytes};
+pub use activations::{ActivationWidths, activation_bytes, crossing_bytes};
 pub use kv::kv_layer_bytes;
 pub use weights::{ModuleWeights, Weights};
 
@@ -38,6 +38,8 @@ pub struct Footprint {
     pub kv_blocks: usize,
     /// Buffers of one forward pass, on each tier that computes.
     pub activations_bytes: u64,
+    /// The same on the host where only cards compute.
+    pub crossing_bytes: u64,
 }
 
 impl Footprint {
@@ -48,6 +50,7 @@ impl Footprint {
             kv_per_layer_bytes: kv_layer_bytes(config, limits.kv_kept(config), kv_blocks),
             kv_blocks,
             activations_bytes: activation_bytes(config, limits.context),
+            crossing_bytes: crossing_bytes(config, limits.context),
         }
     }
 }
