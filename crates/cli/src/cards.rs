@@ -1,5 +1,5 @@
-//! Which cards a process was given, as the environment and the driver's files say it. No driver is opened for it, so it also
-//! answers where opening one fails.
+//! Which cards a process was given, as the environment and the driver's files say it, so that it also answers where opening the driver
+//! fails; and whether that goes together with the cards that were found.
 
 use serde::Serialize;
 use std::path::Path;
@@ -33,8 +33,8 @@ pub struct DriverCard {
 /// Variables that Slurm's versions name a job's cards by, the most exact first.
 const ALLOTTED: [&str; 4] = ["SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "GPU_DEVICE_ORDINAL", "SLURM_GPUS_ON_NODE"];
 
-/// Looks at `proc` (that is, `/proc`) and the environment.
-pub fn cards_seen(proc: &Path, variable: &dyn Fn(&str) -> Option<String>) -> CardsSeen {
+/// Looks at `proc` (that is, `/proc`) and the environment; `usable` cards were found by opening the driver.
+pub fn cards_seen(proc: &Path, variable: &dyn Fn(&str) -> Option<String>, usable: usize) -> CardsSeen {
     let said = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
     let mut seen = CardsSeen {
         allotted: ALLOTTED.iter().find_map(|name| Some(((*name).to_owned(), said(name)?))),
@@ -42,7 +42,7 @@ pub fn cards_seen(proc: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Car
         driver: driver_cards(proc),
         problems: Vec::new(),
     };
-    seen.problems = problems(&seen);
+    seen.problems = problems(&seen, usable);
     seen
 }
 
@@ -81,12 +81,12 @@ fn driver_cards(proc: &Path) -> Vec<DriverCard> {
     cards
 }
 
-fn problems(seen: &CardsSeen) -> Vec<String> {
+fn problems(seen: &CardsSeen, usable: usize) -> Vec<String> {
     let mut problems = Vec::new();
     if let (Some((by, list)), Some(0)) = (&seen.allotted, seen.expected()) {
         problems.push(format!("{by} says {list}, and CUDA_VISIBLE_DEVICES hides every card"));
     }
-    if let (Some(expected @ 1..), 0) = (seen.expected(), seen.driver.len()) {
+    if let (Some(expected @ 1..), 0, 0) = (seen.expected(), seen.driver.len(), usable) {
         let plural = if expected == 1 { "card was" } else { "cards were" };
         problems.push(format!(
             "{expected} {plural} allotted, and this node has no NVIDIA driver (/proc/driver/nvidia is not there)"
@@ -94,6 +94,10 @@ fn problems(seen: &CardsSeen) -> Vec<String> {
     }
     if let Some(expected) = seen.expected().filter(|n| *n > seen.driver.len() && !seen.driver.is_empty()) {
         problems.push(format!("{expected} cards were allotted, and the driver lists {}", seen.driver.len()));
+    }
+    let allotted = seen.allotted.is_some() || seen.cuda_visible_devices.is_some();
+    if let Some(expected) = seen.expected().filter(|n| *n > usable && usable > 0 && allotted) {
+        problems.push(format!("{expected} cards were allotted, and {usable} can be used"));
     }
     problems
 }
@@ -115,13 +119,14 @@ mod tests {
         proc
     }
 
-    fn seen(proc: &tempfile::TempDir, variables: &[(&str, &str)]) -> CardsSeen {
-        cards_seen(proc.path(), &|name| variables.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned()))
+    fn seen(proc: &tempfile::TempDir, variables: &[(&str, &str)], usable: usize) -> CardsSeen {
+        let variable = |name: &str| variables.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned());
+        cards_seen(proc.path(), &variable, usable)
     }
 
     #[test]
     fn what_slurm_gave_counts_and_not_what_the_node_has() {
-        let seen = seen(&node(4), &[("SLURM_JOB_GPUS", "2,3"), ("CUDA_VISIBLE_DEVICES", "2,3")]);
+        let seen = seen(&node(4), &[("SLURM_JOB_GPUS", "2,3"), ("CUDA_VISIBLE_DEVICES", "2,3")], 2);
         assert_eq!((seen.expected(), seen.driver.len(), &seen.problems), (Some(2), 4, &vec![]));
         assert_eq!(seen.driver[1].bus, "0000:18:00.0");
         assert_eq!((seen.driver[1].name.as_str(), seen.driver[1].minor), ("NVIDIA A100-SXM4-80GB", Some(1)));
@@ -130,12 +135,22 @@ mod tests {
 
     #[test]
     fn contradictions_are_told() {
-        let told = |cards, variables: &[(&str, &str)]| seen(&node(cards), variables).problems.join("; ");
+        let told = |cards, variables: &[(&str, &str)]| seen(&node(cards), variables, 0).problems.join("; ");
         assert!(told(0, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "0")]).contains("no NVIDIA driver"));
         assert!(told(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "")]).contains("hides every card"));
         assert!(told(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "NoDevFiles")]).contains("hides"));
         assert!(told(1, &[("SLURM_GPUS_ON_NODE", "2")]).contains("the driver lists 1"));
         assert_eq!(told(2, &[]), "");
         assert_eq!(told(0, &[]), "");
+    }
+
+    #[test]
+    fn cards_that_were_found_count_more_than_files() {
+        let told =
+            |cards, variables: &[(&str, &str)], usable| seen(&node(cards), variables, usable).problems.join("; ");
+        // A system without /proc/driver/nvidia, such as WSL.
+        assert_eq!(told(0, &[("CUDA_VISIBLE_DEVICES", "0")], 1), "");
+        assert!(told(4, &[("CUDA_VISIBLE_DEVICES", "0,1")], 1).contains("2 cards were allotted, and 1 can be used"));
+        assert_eq!((told(4, &[("SLURM_JOB_GPUS", "0,1")], 2), told(4, &[], 2)), (String::new(), String::new()));
     }
 }

@@ -3,7 +3,7 @@
 use crate::args::PlacementArgs;
 use crate::failure::{Failure, exit};
 use checkpoint::Checkpoint;
-use device::probe::{DeviceSpec, Roots, measure_disk, measure_memory, probe};
+use device::probe::{DeviceSpec, Roots, measure_disk, measure_links, measure_memory, probe};
 use placement::Machine;
 use std::path::Path;
 use std::time::Duration;
@@ -58,7 +58,8 @@ pub fn measured(checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failu
     Ok(machine)
 }
 
-/// What the memory and the disk can do, measured in a tenth of a second: nothing is placed by it, predictions are made of it.
+/// What the memory, the disk and the cards' links can do, measured in a tenth of a second and some for each card: nothing is placed by it,
+/// predictions are made of it.
 ///
 /// # Errors
 /// 74.
@@ -67,6 +68,7 @@ pub fn measure(machine: &mut Machine, checkpoint: &Checkpoint, watch: &Watch) ->
     const MEMORY_LIMIT: Duration = Duration::from_millis(20);
     const DISK_BYTES: u64 = 256 << 20;
     const DISK_LIMIT: Duration = Duration::from_millis(40);
+    const LINKS_LIMIT: Duration = Duration::from_secs(10);
     let _stage = watch.enter(Stage::Probe);
     let (available, _) = machine.host.really_available();
     if available > 2 * MEMORY_BYTES {
@@ -78,6 +80,7 @@ pub fn measure(machine: &mut Machine, checkpoint: &Checkpoint, watch: &Watch) ->
     seat.at(Stage::Probe, &shard.display().to_string(), 0);
     let rate = measure_disk(shard, DISK_BYTES, DISK_LIMIT, &|bytes| seat.advance(bytes))?;
     machine.disk.read_bytes_per_s = Some(rate.bytes_per_s()).filter(|rate| *rate > 0);
+    measure_links(machine, LINKS_LIMIT);
     Ok(())
 }
 

@@ -32,7 +32,7 @@ pub use footprint::{
 pub use ladder::{CardLeft, FailedRung, Fallback, Ladder, Rung, RungOutcome, RungState, ladder, ladder_below};
 pub use limits::{CONTEXT_DEFAULT_MAX, DeviceMapMode, DtypeChoice, KvDtype, Limits, MaxMemory};
 pub use machine::{
-    DefaultRates, Disk, Gpu, Host, HugePages, LimitFound, Machine, NumaNode, Rate, RateSource, described_gpu,
+    DefaultRates, Disk, Gpu, Host, HugePages, LimitFound, Machine, NumaNode, Pcie, Rate, RateSource, described_gpu,
 };
 pub use plan::{ModulePlan, Plan, Reason, Spill, TierPlan, TierRate, TypedLimit};
 pub use planner::{Planner, plan};

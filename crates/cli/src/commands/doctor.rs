@@ -9,7 +9,7 @@ use checkpoint::{Checkpoint, SearchPaths};
 use device::cpu::KernelSet;
 use device::probe::{DeviceSpec, Roots, probe};
 use experiment::Config;
-use placement::{Machine, bytes_text};
+use placement::{Gpu, Machine, bytes_text};
 use serde::Serialize;
 use std::path::Path;
 use watch::{Stage, Watch};
@@ -46,12 +46,13 @@ pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
         }
     };
     let (host_available_bytes, host_limited_by) = machine.host.really_available();
+    let usable = machine.gpus.iter().filter(|gpu| !gpu.is_virtual).count();
     let document = Document {
         machine,
         host_available_bytes,
         host_limited_by,
         kernel_set: KernelSet::best()?.name().to_owned(),
-        cards: cards_seen(Path::new("/proc"), &|name| std::env::var(name).ok()),
+        cards: cards_seen(Path::new("/proc"), &|name| std::env::var(name).ok(), usable),
         search: search.hub_caches.iter().chain(&search.model_folders).map(|p| p.display().to_string()).collect(),
         model: args.model.clone(),
         problem: problem.as_ref().map(|p| p.text.clone()),
@@ -118,7 +119,7 @@ fn print(d: &Document) -> Result<(), Failure> {
         rate(disk.read_bytes_per_s)
     ))?;
     for gpu in &d.machine.gpus {
-        output::line(&format!("GPU           {}: {}", gpu.name, bytes_text(gpu.total_bytes)))?;
+        output::line(&format!("GPU           {}", card_line(gpu)))?;
     }
     print_cards(&d.cards)?;
     for note in &d.machine.notes {
@@ -137,6 +138,25 @@ fn print(d: &Document) -> Result<(), Failure> {
 
 fn or_unknown(word: &str) -> &str {
     if word.is_empty() { "unknown" } else { word }
+}
+
+/// A card in one line; what is unknown is left out.
+fn card_line(gpu: &Gpu) -> String {
+    let mut line = format!("{}: {}", gpu.name, bytes_text(gpu.total_bytes));
+    if let Some(free) = gpu.free_bytes {
+        line += &format!(", {} free", bytes_text(free));
+    }
+    if !gpu.compute.is_empty() {
+        line += &format!(", compute {}", gpu.compute);
+    }
+    if let Some(pcie) = gpu.pcie {
+        line += &format!(", PCIe {} x{}", pcie.generation, pcie.lanes);
+    }
+    if !gpu.peers.is_empty() {
+        let peers: Vec<String> = gpu.peers.iter().map(usize::to_string).collect();
+        line += &format!(", reaches {}", peers.join(" "));
+    }
+    line
 }
 
 /// What a job was given: said apart from the cards that can be opened.

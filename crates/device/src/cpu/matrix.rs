@@ -1,5 +1,6 @@
 use checkpoint::Dtype;
 
+use super::expect;
 use crate::DeviceError;
 use crate::memory::Bytes;
 
@@ -50,20 +51,18 @@ impl Matrix {
 
     /// Fails unless kernels can read the matrix. Fields are public, so every kernel asks again.
     pub(super) fn check(&self) -> Result<(), DeviceError> {
-        if !readable(self.dtype) {
-            return Err(DeviceError::DtypeUnsupported { dtype: self.dtype.name() });
-        }
-        let block = self.dtype.block_elements();
-        if !self.cols.is_multiple_of(block) {
-            let expected = self.cols.next_multiple_of(block);
-            return Err(DeviceError::Shape { what: "a quantised matrix's columns", expected, found: self.cols });
-        }
-        let expected = self.rows.saturating_mul(self.row_bytes());
-        if self.data.len() != expected {
-            return Err(DeviceError::Shape { what: "a matrix's bytes", expected, found: self.data.len() });
-        }
-        Ok(())
+        check_matrix(self.dtype, self.rows, self.cols, self.data.len())
     }
+}
+
+/// Fails unless kernels read the dtype, rows are whole blocks, and `bytes` are as many as the shape needs.
+pub(crate) fn check_matrix(dtype: Dtype, rows: usize, cols: usize, bytes: usize) -> Result<(), DeviceError> {
+    if !readable(dtype) {
+        return Err(DeviceError::DtypeUnsupported { dtype: dtype.name() });
+    }
+    let block = dtype.block_elements();
+    expect("a quantised matrix's columns", cols.next_multiple_of(block), cols)?;
+    expect("a matrix's bytes", rows.saturating_mul(cols / block * dtype.block_bytes()), bytes)
 }
 
 /// Whether kernels read weights of this dtype.
@@ -72,7 +71,7 @@ pub fn readable(dtype: Dtype) -> bool {
 }
 
 /// Whether numbers come in blocks of integer codes with scales.
-pub(super) fn is_quantised(dtype: Dtype) -> bool {
+pub(crate) fn is_quantised(dtype: Dtype) -> bool {
     use Dtype::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
     matches!(dtype, Q8_0 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q4K | Q5K | Q6K)
 }

@@ -36,6 +36,7 @@ pub use inputs::Inputs;
 pub use kernel_set::{KERNELS_VARIABLE, KernelSet};
 pub use linear::Product;
 pub use logits::Best;
+pub(crate) use matrix::{check_matrix, is_quantised};
 pub use matrix::{Matrix, readable};
 pub use rope::RopeTable;
 
@@ -91,6 +92,6 @@ impl Cpu {
 }
 
 /// Fails unless `found == expected`.
-fn expect(what: &'static str, expected: usize, found: usize) -> Result<(), DeviceError> {
+pub(crate) fn expect(what: &'static str, expected: usize, found: usize) -> Result<(), DeviceError> {
     if expected == found { Ok(()) } else { Err(DeviceError::Shape { what, expected, found }) }
 }

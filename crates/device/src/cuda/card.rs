@@ -1,6 +1,6 @@
 use std::ffi::c_int;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::context::Context;
@@ -27,7 +27,8 @@ pub struct Card {
 struct Inner {
     compute: Stream,
     copies: Stream,
-    module: Module,
+    /// Loaded when it is first needed.
+    module: OnceLock<Module>,
     staging: PinnedRing,
     info: CardInfo,
     context: Arc<Context>,
@@ -55,6 +56,13 @@ impl Card {
     /// # Errors
     /// [`CudaError::NoSuchCard`], [`CudaError::Unusable`], [`CudaError::Image`], or what the driver says.
     pub fn open(driver: &Driver, ordinal: usize, quota_bytes: u64) -> Result<Card, CudaError> {
+        let card = Card::for_copies(driver, ordinal, quota_bytes)?;
+        card.module()?;
+        Ok(card)
+    }
+
+    /// Opens a card as [`Self::open`] does, but loads the kernels only when one is launched.
+    pub(crate) fn for_copies(driver: &Driver, ordinal: usize, quota_bytes: u64) -> Result<Card, CudaError> {
         let info = driver.card(ordinal)?;
         if let Some(why) = info.unusable {
             return Err(CudaError::Unusable { card: ordinal, name: info.name, why });
@@ -64,7 +72,7 @@ impl Card {
         let inner = Inner {
             compute: Stream::new(&context)?,
             copies: Stream::new(&context)?,
-            module: Module::load(&context)?,
+            module: OnceLock::new(),
             staging: PinnedRing::in_context(&context, STAGING.0, STAGING.1)?,
             info,
             context,
@@ -144,8 +152,13 @@ impl Card {
         &self.inner.copies
     }
 
-    pub(super) fn module(&self) -> &Module {
-        &self.inner.module
+    /// The kernels.
+    pub(super) fn module(&self) -> Result<&Module, CudaError> {
+        if let Some(module) = self.inner.module.get() {
+            return Ok(module);
+        }
+        let module = Module::load(&self.inner.context)?;
+        Ok(self.inner.module.get_or_init(|| module))
     }
 
     /// The pinned buffers of uploads and downloads.

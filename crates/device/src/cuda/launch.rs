@@ -1,22 +1,21 @@
 use std::ffi::c_void;
 use std::ptr;
 
+use cudarc::driver::sys;
+
 use super::context::call;
 use super::{Card, CudaError, Kernel};
 
 /// Names of the driver's for what follows in the list of extras of a launch.
-const BUFFER_POINTER: usize = 1;
-const BUFFER_SIZE: usize = 2;
-const END: usize = 0;
+const BUFFER_POINTER: usize = sys::CU_LAUNCH_PARAM_BUFFER_POINTER_AS_INT as usize;
+const BUFFER_SIZE: usize = sys::CU_LAUNCH_PARAM_BUFFER_SIZE_AS_INT as usize;
+const END: usize = sys::CU_LAUNCH_PARAM_END_AS_INT as usize;
 
 /// The one argument of a kernel: a struct that is copied to the card as it lies in memory.
 ///
 /// # Safety
-/// The struct must be `#[repr(C)]`, of the same layout as the one that the kernel's `.cu` file declares, and its kernel must be the one that takes it.
-pub(crate) unsafe trait KernelArgs: Copy {
-    /// The kernel that takes it.
-    const KERNEL: Kernel;
-}
+/// The struct must be `#[repr(C)]`, of the same layout as the one that the kernels' sources declare, without padding.
+pub(crate) unsafe trait KernelArgs: Copy {}
 
 /// How many threads run a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,13 +46,13 @@ impl Card {
     /// What the driver says of the launch, or found of earlier work.
     ///
     /// # Safety
-    /// Every address in `args` must be memory of this card that is as long as the kernel reads and writes for these arguments and this grid, and
-    /// nothing that runs beside it may use what it writes.
-    pub(crate) unsafe fn launch<A: KernelArgs>(&self, grid: Grid, args: &A) -> Result<(), CudaError> {
+    /// `args` must be the struct that the kernel takes, and every address in it memory of this card that is as long as the kernel reads and
+    /// writes for these arguments and this grid. Nothing that runs beside it may use what it writes.
+    pub(crate) unsafe fn launch<A: KernelArgs>(&self, kernel: Kernel, grid: Grid, args: &A) -> Result<(), CudaError> {
         if grid.is_empty() {
             return Ok(());
         }
-        let function = self.module().function(A::KERNEL, grid.shared_bytes)?;
+        let function = self.module()?.function(kernel, grid.shared_bytes)?;
         let mut bytes = size_of::<A>();
         // The struct as it lies, and its size: the driver checks the size against the kernel's.
         let mut extra: [*mut c_void; 5] = [

@@ -7,7 +7,8 @@
 //! - a [`CardArena`] is card memory with a hard limit, a [`CardBytes`] can only be had for memory that was filled, a [`CardBuffer`] is
 //!   for activations;
 //! - a [`PinnedRing`] carries bytes from readers to cards, overlapped and bounded;
-//! - a [`CardLink`] copies between two cards, through the host where they do not reach each other.
+//! - a [`CardLink`] copies between two cards, through the host where they do not reach each other;
+//! - operations mirror those of [`crate::cpu`], and [`selftest`] compares every one with plain arithmetic.
 //!
 //! Work is queued and returns before it is done. Whatever waits for it asks again and again until a deadline (see [`CudaError::Timeout`]):
 //! there is no call here that waits for a card without a limit. A card that failed for good says so at once ever after
@@ -15,6 +16,7 @@
 #![allow(unsafe_code)]
 
 mod api;
+mod args;
 mod card;
 mod context;
 mod driver;
@@ -27,7 +29,9 @@ mod link;
 mod measure;
 mod memory;
 mod module;
+mod ops;
 mod pinned;
+pub mod selftest;
 mod stream;
 mod transfer;
 mod wait;
@@ -39,6 +43,9 @@ pub use info::CardInfo;
 pub use link::{CardLink, LinkPath};
 pub use measure::{CopyRates, measure_copies};
 pub use memory::{CardArena, CardBuffer, CardBytes, CardPart, CardRegion, CardSpan};
+pub use ops::{
+    CardAttentionOptions, CardForms, CardIndices, CardInputs, CardMatrix, CardPass, CardProduct, CardRopeTable, KvLayer, PassShape,
+};
 pub use pinned::{PinnedBuffer, PinnedBytes, PinnedRing};
 
 pub(crate) use kernels::Kernel;

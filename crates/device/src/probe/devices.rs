@@ -1,9 +1,12 @@
 //! Which devices there are besides the CPU.
 
-use placement::{ByteSize, Gpu};
+use std::time::{Duration, Instant};
 
-use super::ProbeError;
+use placement::{ByteSize, Gpu, Machine};
+
 use super::roots::Roots;
+use super::{ProbeError, pcie};
+use crate::cuda::{Card, CardInfo, CudaError, Driver, measure_copies};
 
 /// What `--devices` asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,18 +51,51 @@ impl DeviceSpec {
 
     /// The devices; what is missing becomes a note.
     pub(super) fn gpus(&self, roots: &Roots, notes: &mut Vec<String>) -> Vec<Gpu> {
-        self.typed().unwrap_or_else(|| {
-            notes.push(no_cuda(roots));
-            Vec::new()
-        })
+        let found = || found(roots, Driver::open().and_then(|driver| driver.cards()), notes);
+        self.typed().unwrap_or_else(found)
     }
 }
 
-/// The driver's version is read from its file; the driver itself is not opened.
-fn no_cuda(roots: &Roots) -> String {
-    let nothing = "no CUDA driver opened: GPU support is not built yet";
-    match roots.proc("driver/nvidia/version").as_deref().and_then(|text| text.lines().next()) {
-        Some(version) => format!("{nothing}; there is one ({}), and its cards are not used", version.trim()),
-        None => nothing.to_owned(),
+/// The cards that the driver shows and that can be used.
+pub(super) fn found(roots: &Roots, cards: Result<Vec<CardInfo>, CudaError>, notes: &mut Vec<String>) -> Vec<Gpu> {
+    let cards = cards.unwrap_or_else(|error| {
+        notes.push(format!("no card is used: {error}"));
+        Vec::new()
+    });
+    let (usable, others): (Vec<_>, Vec<_>) = cards.into_iter().partition(|card| card.unusable.is_none());
+    notes.extend(others.iter().map(|card| {
+        let why = card.unusable.as_deref().unwrap_or_default();
+        format!("card {} ({}) is not used: {why}", card.ordinal, card.name)
+    }));
+    usable.into_iter().map(|card| gpu(roots, card)).collect()
+}
+
+/// Measures how fast host memory goes to each card that was found, for some hundredths of a second each, and no longer than `limit` together. What
+/// cannot be measured becomes a note.
+pub fn measure_links(machine: &mut Machine, limit: Duration) {
+    const BYTES: usize = 256 << 20;
+    let deadline = Instant::now() + limit;
+    for gpu in &mut machine.gpus {
+        let Some(ordinal) = gpu.ordinal else { continue };
+        let card = Driver::open().and_then(|driver| Card::for_copies(&driver, ordinal, u64::MAX));
+        match card.and_then(|card| measure_copies(&card, BYTES, deadline)) {
+            Ok(rates) => gpu.link_bytes_per_s = Some(rates.to_card as u64).filter(|rate| *rate > 0),
+            Err(error) => machine.notes.push(format!("the link of card {ordinal} was not measured: {error}")),
+        }
+    }
+}
+
+fn gpu(roots: &Roots, card: CardInfo) -> Gpu {
+    Gpu {
+        total_bytes: card.total_bytes,
+        free_bytes: card.free_bytes,
+        ordinal: Some(card.ordinal),
+        uuid: card.uuid,
+        compute: format!("{}.{}", card.compute.0, card.compute.1),
+        pcie: pcie::link(&roots.sys, &card.pci_bus_id),
+        bus: card.pci_bus_id,
+        peers: card.peers,
+        name: card.name,
+        ..Gpu::default()
     }
 }

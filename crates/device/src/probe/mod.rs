@@ -1,7 +1,7 @@
 //! What this machine has, as a [`placement::Machine`]: memory under all its limits, cores, NUMA, huge pages, the checkpoint's disk.
 //!
 //! Everything is read from files (`/proc`, `/sys`) and variables whose places are in [`Roots`], so that tests probe a fabricated machine.
-//! Nothing here measures anything but [`measure_disk`] and [`measure_memory`], which a caller asks for who wants to know what to expect.
+//! Nothing here measures anything but [`measure_disk`], [`measure_memory`] and [`measure_links`], which a caller asks for who wants to know what to expect.
 
 mod cgroup;
 mod cpu;
@@ -18,9 +18,8 @@ mod slurm;
 #[cfg(test)]
 mod tests;
 
-pub use devices::DeviceSpec;
+pub use devices::{DeviceSpec, measure_links};
 pub use error::ProbeError;
-pub use pcie::PcieLink;
 pub use rates::{ReadRate, measure_disk, measure_memory};
 pub use roots::Roots;
 

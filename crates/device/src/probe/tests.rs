@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use placement::{LimitFound, Tier};
+use placement::{LimitFound, Pcie, Tier};
 use tempfile::TempDir;
 
 use super::*;
+use crate::cuda::{CardInfo, CudaError};
 
 struct Fake {
     folder: TempDir,
@@ -267,13 +268,70 @@ fn virtual_devices_are_as_typed() {
     }
 }
 
+fn card(ordinal: usize) -> CardInfo {
+    CardInfo {
+        ordinal,
+        name: "NVIDIA A100-SXM4-80GB".to_owned(),
+        uuid: format!("GPU-{ordinal}"),
+        total_bytes: 80 << 30,
+        free_bytes: Some(79 << 30),
+        compute: (8, 0),
+        multiprocessors: 108,
+        shared_bytes_max: 163 << 10,
+        pci_bus_id: format!("0000:1{ordinal}:00.0"),
+        peers: vec![1 - ordinal],
+        unusable: None,
+    }
+}
+
 #[test]
-fn a_driver_that_is_there_is_named_but_not_opened() {
+fn cards_are_listed_with_their_links() {
     let fake = Fake::new();
-    let notes = |fake: &Fake| probe(&fake.roots, fake.folder.path(), &DeviceSpec::Found).expect("a machine").notes;
-    assert_eq!(notes(&fake), ["no CUDA driver opened: GPU support is not built yet"]);
-    fake.put("proc/driver/nvidia/version", "NVRM version: NVIDIA 580.1\nGCC\n");
-    assert!(notes(&fake)[0].contains("580.1"), "{:?}", notes(&fake));
+    for (file, text) in [("max_link_speed", "16.0 GT/s PCIe\n"), ("current_link_width", "16\n"), ("numa_node", "-1\n")]
+    {
+        fake.put(&format!("sys/bus/pci/devices/0000:10:00.0/{file}"), text);
+    }
+    let mut notes = Vec::new();
+    let gpus = devices::found(&fake.roots, Ok(vec![card(0), card(1)]), &mut notes);
+    assert_eq!((gpus.len(), &notes), (2, &vec![]));
+    let first = &gpus[0];
+    assert_eq!((first.total_bytes, first.free(), first.ordinal), (80 << 30, 79 << 30, Some(0)));
+    assert_eq!((first.compute.as_str(), first.uuid.as_str(), first.peers.as_slice()), ("8.0", "GPU-0", &[1][..]));
+    assert_eq!(first.pcie, Some(Pcie { generation: 4, lanes: 16, numa_node: None }));
+    assert_eq!((gpus[1].pcie, gpus[1].bus.as_str()), (None, "0000:11:00.0"));
+}
+
+#[test]
+fn cards_that_cannot_be_used_and_drivers_that_fail_are_notes() {
+    let (fake, mut notes) = (Fake::new(), Vec::new());
+    let broken = CardInfo { unusable: Some("its memory is broken".to_owned()), ..card(0) };
+    let gpus = devices::found(&fake.roots, Ok(vec![broken, card(1)]), &mut notes);
+    assert_eq!((gpus.len(), gpus[0].ordinal), (1, Some(1)));
+    assert!(notes[0].contains("card 0") && notes[0].contains("its memory is broken"), "{notes:?}");
+    for (error, words) in [
+        (CudaError::NoDriver { looked_for: "libcuda.so.1", module: Some("NVRM version: 580.1".to_owned()) }, "580.1"),
+        (CudaError::NoDriver { looked_for: "libcuda.so.1", module: None }, "install NVIDIA's driver"),
+        (CudaError::Hidden { value: "-1".to_owned() }, "CUDA_VISIBLE_DEVICES"),
+    ] {
+        notes.clear();
+        assert_eq!(devices::found(&fake.roots, Err(error), &mut notes), []);
+        assert!(notes.len() == 1 && notes[0].contains(words), "{notes:?}");
+    }
+}
+
+#[test]
+fn links_of_all_kinds() {
+    let fake = Fake::new();
+    let link = |speed: &str, width: &str, node: &str| {
+        for (file, text) in [("max_link_speed", speed), ("current_link_width", width), ("numa_node", node)] {
+            fake.put(&format!("sys/bus/pci/devices/0000:3b:00.0/{file}"), text);
+        }
+        pcie::link(&fake.roots.sys, "0000:3B:00.0")
+    };
+    assert_eq!(link("32.0 GT/s PCIe\n", "8\n", "1\n"), Some(Pcie { generation: 5, lanes: 8, numa_node: Some(1) }));
+    assert_eq!(link("2.5 GT/s PCIe", "1", ""), Some(Pcie { generation: 1, lanes: 1, numa_node: None }));
+    assert_eq!((link("Unknown", "16", "0"), link("16.0 GT/s", "0", "0")), (None, None));
+    assert_eq!((pcie::link(&fake.roots.sys, ""), pcie::link(&fake.roots.sys, "../x")), (None, None));
 }
 
 #[test]
@@ -283,7 +341,7 @@ fn this_machine() {
     assert!(available > 100 << 20 && available <= machine.host.total_bytes, "{available} under {limit}");
     assert!((1..=4096).contains(&machine.host.cores));
     assert!(!machine.disk.file_system.is_empty() && machine.disk.free_bytes.is_some());
-    assert!(machine.gpus.is_empty() && !machine.notes.is_empty());
+    assert!(!machine.gpus.is_empty() || machine.notes.iter().any(|note| note.contains("card")), "{:?}", machine.notes);
     assert_eq!(Tier::parse("cpu"), Some(Tier::Cpu));
 }
 

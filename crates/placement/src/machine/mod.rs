@@ -53,6 +53,37 @@ pub struct Gpu {
     /// A host arena that behaves as a device: its bytes are host memory.
     #[serde(default, rename = "virtual")]
     pub is_virtual: bool,
+    /// Its number for the driver, where one was asked; its place among the cards may differ, since those that cannot be used are left out.
+    #[serde(default)]
+    pub ordinal: Option<usize>,
+    /// The same card under every number; empty: unknown.
+    #[serde(default)]
+    pub uuid: String,
+    /// Compute capability, such as `9.0`; empty: unknown.
+    #[serde(default)]
+    pub compute: String,
+    /// Its place on the bus, such as `0000:17:00.0`; empty: unknown.
+    #[serde(default)]
+    pub bus: String,
+    /// Its link to the host.
+    #[serde(default)]
+    pub pcie: Option<Pcie>,
+    /// Numbers for the driver of the cards whose memory it reaches.
+    #[serde(default)]
+    pub peers: Vec<usize>,
+}
+
+/// A card's link to the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pcie {
+    /// The generation.
+    pub generation: u32,
+    /// The lanes.
+    pub lanes: u32,
+    /// The NUMA node that it hangs on, where that is known.
+    #[serde(default)]
+    pub numa_node: Option<usize>,
 }
 
 impl Gpu {

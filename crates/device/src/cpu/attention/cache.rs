@@ -54,12 +54,12 @@ impl KvShape {
     }
 
     /// Scales of a key.
-    pub(super) fn key_groups(&self) -> usize {
+    pub(crate) fn key_groups(&self) -> usize {
         self.groups(self.key_dim)
     }
 
     /// Scales of a value.
-    pub(super) fn value_groups(&self) -> usize {
+    pub(crate) fn value_groups(&self) -> usize {
         self.groups(self.value_dim)
     }
 
@@ -72,7 +72,7 @@ impl KvShape {
         self.value_dim.next_multiple_of(LANES)
     }
 
-    fn number_bytes(&self) -> usize {
+    pub(crate) fn number_bytes(&self) -> usize {
         match self.dtype {
             KvDtype::F32 => 4,
             KvDtype::Bf16 => 2,
@@ -110,7 +110,7 @@ impl KvShape {
         [self.key_head_bytes(), self.value_head_bytes(), self.key_scales_head_bytes(), self.value_scales_head_bytes()]
     }
 
-    fn check(&self) -> Result<(), DeviceError> {
+    pub(crate) fn check(&self) -> Result<(), DeviceError> {
         let rounded = if self.block_tokens <= 16 {
             16
         } else if self.block_tokens <= 32 {

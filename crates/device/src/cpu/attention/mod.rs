@@ -66,7 +66,7 @@ impl Cpu {
         v: &[f32],
     ) -> Result<(), DeviceError> {
         let shape = *layer.shape();
-        let tokens = check_sequences(layer, sequences)?;
+        let tokens = check_sequences(layer.shape().block_tokens, layer.blocks(), sequences)?;
         expect("write_kv: k is [tokens, kv_heads, key_dim]", tokens * shape.kv_heads * shape.key_dim, k.len())?;
         expect("write_kv: v is [tokens, kv_heads, value_dim]", tokens * shape.kv_heads * shape.value_dim, v.len())?;
         let mut slots = vec![0usize; tokens]; // block * block_tokens + place in the block
@@ -103,7 +103,7 @@ impl Cpu {
         out: &mut [f32],
     ) -> Result<(), DeviceError> {
         let shape = layer.shape();
-        let tokens = check_sequences(layer, sequences)?;
+        let tokens = check_sequences(layer.shape().block_tokens, layer.blocks(), sequences)?;
         let group = options.heads / shape.kv_heads.max(1);
         expect("attention: heads are a multiple of kv_heads", group * shape.kv_heads, options.heads)?;
         expect("attention: q is [tokens, heads, key_dim]", tokens * options.heads * shape.key_dim, q.len())?;
@@ -171,8 +171,12 @@ fn items_of<'a>(sequences: &'a [Sequence<'a>], kv_heads: usize, group: usize) ->
     items
 }
 
-/// Fails unless rows are disjoint and complete, and every block is there. Returns the number of rows.
-fn check_sequences(layer: &KvLayer, sequences: &[Sequence]) -> Result<usize, DeviceError> {
+/// Fails unless rows are disjoint and complete, and every block of `blocks`, which hold so many tokens, is there. Returns the number of rows.
+pub(crate) fn check_sequences(
+    block_tokens: usize,
+    blocks: usize,
+    sequences: &[Sequence],
+) -> Result<usize, DeviceError> {
     let tokens: usize = sequences.iter().map(|s| s.rows.len()).sum();
     let mut seen = vec![false; tokens];
     for sequence in sequences {
@@ -187,12 +191,12 @@ fn check_sequences(layer: &KvLayer, sequences: &[Sequence]) -> Result<usize, Dev
             });
         }
         rows.fill(true);
-        let needed = (sequence.first_position + sequence.rows.len()).div_ceil(layer.shape().block_tokens);
+        let needed = (sequence.first_position + sequence.rows.len()).div_ceil(block_tokens);
         if sequence.blocks.len() < needed {
             return Err(DeviceError::Index { what: "block table entry", index: needed, len: sequence.blocks.len() });
         }
-        if let Some(&block) = sequence.blocks[..needed].iter().find(|&&b| b as usize >= layer.blocks()) {
-            return Err(DeviceError::Index { what: "KV block", index: block as usize, len: layer.blocks() });
+        if let Some(&block) = sequence.blocks[..needed].iter().find(|&&b| b as usize >= blocks) {
+            return Err(DeviceError::Index { what: "KV block", index: block as usize, len: blocks });
         }
     }
     Ok(tokens)

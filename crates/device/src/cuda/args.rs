@@ -1,0 +1,227 @@
+//! The kernels' arguments: each struct is that of its `.cu` file, field by field. Addresses are the card's.
+
+use super::launch::KernelArgs;
+
+/// Numbers of a stored form, as `numbers.cuh` numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub(super) enum Stored {
+    F32 = 0,
+    F16 = 1,
+    Bf16 = 2,
+    Int8 = 3,
+}
+
+macro_rules! args {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy)]
+            #[repr(C)]
+            pub(super) struct $name {
+                $(pub $field: $kind,)*
+            }
+
+            // SAFETY: laid out as in C, the same fields in the same order as in the kernels' sources, and numbers alone.
+            unsafe impl KernelArgs for $name {}
+        )*
+    };
+}
+
+/// Products of one launch.
+pub(super) const MOST_PRODUCTS: usize = 4;
+
+/// One of them.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub(super) struct ProductArgs {
+    pub weight: u64,
+    /// 0: none.
+    pub bias: u64,
+    pub out: u64,
+    pub rows: i64,
+    pub first_block: i64,
+}
+
+/// A layer's cache (`cache.cuh`).
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct CacheArgs {
+    pub keys: u64,
+    pub values: u64,
+    pub key_scales: u64,
+    pub value_scales: u64,
+    pub kv_heads: i32,
+    pub key_dim: i32,
+    pub value_dim: i32,
+    pub block_shift: i32,
+}
+
+args! {
+    /// `linear.cuh`
+    LinearArgs {
+        products: [ProductArgs; MOST_PRODUCTS],
+        x: u64,
+        x_stride: i64,
+        row_bytes: i64,
+        count: i32,
+        tokens: i32,
+        cols: i32,
+        aligned: i32,
+    }
+    /// `norm.cu`
+    NormArgs {
+        x: u64,
+        weight: u64,
+        bias: u64,
+        out: u64,
+        rows: i64,
+        cols: i64,
+        eps: f32,
+        unused: u32,
+    }
+    /// `rope.cu`
+    RopeArgs {
+        x: u64,
+        positions: u64,
+        cos: u64,
+        sin: u64,
+        tokens: i64,
+        heads: i32,
+        head_dim: i32,
+        half: i32,
+        interleaved: i32,
+    }
+    /// `elementwise.cu`
+    ElementwiseArgs {
+        x: u64,
+        y: u64,
+        count: i64,
+    }
+    /// `elementwise.cu`
+    GatherArgs {
+        x: u64,
+        rows: u64,
+        out: u64,
+        count: i64,
+        cols: i64,
+    }
+    /// `convert.cu`
+    PrepareArgs {
+        x: u64,
+        rounded: u64,
+        exact: u64,
+        tokens: i64,
+        cols: i64,
+        stride: i64,
+    }
+    /// `convert.cu`
+    ConvertArgs {
+        from: u64,
+        to: u64,
+        count: i64,
+        from_stored: i32,
+        to_stored: i32,
+    }
+    /// `embed.cu`
+    EmbedArgs {
+        table: u64,
+        ids: u64,
+        out: u64,
+        row_bytes: i64,
+        cols: i64,
+        count: i64,
+    }
+    /// `write_kv.cu`
+    WriteKvArgs {
+        cache: CacheArgs,
+        k: u64,
+        v: u64,
+        slots: u64,
+        tokens: i64,
+        stored: i32,
+        unused: u32,
+    }
+    /// `write_kv.cu`
+    CopyBlockArgs {
+        part: [u64; 4],
+        bytes: [i64; 4],
+        from: i64,
+        to: i64,
+    }
+    /// `attention.cuh`
+    AttentionArgs {
+        cache: CacheArgs,
+        q: u64,
+        out: u64,
+        sinks: u64,
+        spans: u64,
+        blocks: u64,
+        tiles: u64,
+        span_of_row: u64,
+        states: u64,
+        totals: u64,
+        first_split: i32,
+        splits: i32,
+        group: i32,
+        window: i32,
+        scale: f32,
+        slices: i32,
+        first_round: i32,
+        last_round: i32,
+    }
+    /// `measure.cu`
+    FillArgs {
+        to: u64,
+        count: i64,
+        seed: u64,
+        deviation: f32,
+        stored: i32,
+        block_bytes: i32,
+        scales_at: i32,
+        scales: i32,
+        unused: u32,
+    }
+    /// `measure.cu`
+    ReadArgs {
+        from: u64,
+        sums: u64,
+        words: i64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kernels::{IMAGE, Kernel};
+    use super::*;
+
+    /// Bytes of a kernel's argument, as its entry in the image has them.
+    fn bytes_in_image(kernel: Kernel) -> usize {
+        let image = std::str::from_utf8(IMAGE).expect("text");
+        let name = kernel.name().to_string_lossy().into_owned();
+        let entry = image.split(&format!(".visible .entry {name}(")).nth(1).expect("the kernel");
+        let bytes = entry.split(&format!("{name}_param_0[")).nth(1).expect("its argument");
+        bytes.split(']').next().expect("a size").parse().expect("a number")
+    }
+
+    #[test]
+    fn structs_are_as_long_as_the_kernels() {
+        for (kernel, bytes) in [
+            (Kernel::LinearMma8, size_of::<LinearArgs>()),
+            (Kernel::RmsNormLong, size_of::<NormArgs>()),
+            (Kernel::Rope, size_of::<RopeArgs>()),
+            (Kernel::Add, size_of::<ElementwiseArgs>()),
+            (Kernel::GatherRows, size_of::<GatherArgs>()),
+            (Kernel::Prepare, size_of::<PrepareArgs>()),
+            (Kernel::Convert, size_of::<ConvertArgs>()),
+            (Kernel::EmbedF32, size_of::<EmbedArgs>()),
+            (Kernel::WriteKv, size_of::<WriteKvArgs>()),
+            (Kernel::CopyBlock, size_of::<CopyBlockArgs>()),
+            (Kernel::AttentionBf16Rows8, size_of::<AttentionArgs>()),
+            (Kernel::FillNormal, size_of::<FillArgs>()),
+            (Kernel::ReadAll, size_of::<ReadArgs>()),
+        ] {
+            assert_eq!(bytes, bytes_in_image(kernel), "{kernel:?}");
+        }
+    }
+}

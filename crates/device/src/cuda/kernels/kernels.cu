@@ -1,0 +1,13 @@
+// All kernels: one translation unit, one image (../kernels.ptx, made by .ci/ptx).
+#include "attention.cu"
+#include "attention_plain.cu"
+#include "convert.cu"
+#include "elementwise.cu"
+#include "embed.cu"
+#include "linear_blocks.cu"
+#include "linear_mma.cu"
+#include "linear_plain.cu"
+#include "measure.cu"
+#include "norm.cu"
+#include "rope.cu"
+#include "write_kv.cu"

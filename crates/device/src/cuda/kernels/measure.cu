@@ -1,0 +1,77 @@
+// What benchmarks need: random numbers made on the card, and a buffer read at full rate.
+#include "memory.cuh"
+#include "numbers.cuh"
+
+struct FillArgs {
+    void* to;
+    i64 count;  // of numbers, or of blocks
+    u64 seed;
+    f32 deviation;
+    i32 stored;       // for numbers
+    i32 block_bytes;  // for blocks
+    i32 scales_at;    // the byte of a block where its f16 scales are
+    i32 scales;       // how many
+    u32 unused;
+};
+
+// SplitMix64 of a counter.
+DEVICE u64 random_bits(u64 seed, u64 index) {
+    u64 z = seed + (index + 1) * 0x9e3779b97f4a7c15ull;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+    return z ^ z >> 31;
+}
+
+// About normal: four sums of 16 bits each.
+DEVICE f32 random_normal(u64 seed, u64 index) {
+    const u64 bits = random_bits(seed, index);
+    f32 sum = -2.0f;
+    UNROLL for (i32 i = 0; i < 4; i++) sum += f32(u32(bits >> (16 * i) & 0xffff)) * (1.0f / 65536.0f);
+    return sum * 1.732f;
+}
+
+// Number i is the same whatever the grid.
+KERNEL(fill_normal, FillArgs, THREADS, 1) {
+    for (i64 i = grid_thread(); i < args.count; i += grid_threads()) {
+        store_number(args.to, i, args.stored, random_normal(args.seed, u64(i)) * args.deviation);
+    }
+}
+
+// Random codes, scales of `deviation`.
+KERNEL(fill_blocks, FillArgs, THREADS, 1) {
+    u8* const to = static_cast<u8*>(args.to);
+    const u16 scale = f32_to_f16(args.deviation);
+    for (i64 i = grid_thread(); i < args.count * args.block_bytes; i += grid_threads()) {
+        const i32 at = i32(i % args.block_bytes) - args.scales_at;
+        const bool in_scale = at >= 0 && at < 2 * args.scales;
+        to[i] = in_scale ? u8(scale >> (8 * (at % 2))) : u8(random_bits(args.seed, u64(i)));
+    }
+}
+
+struct ReadArgs {
+    const u8* from;
+    u32* sums;  // [blocks of the grid]
+    i64 words;  // of 16 bytes
+};
+
+// Reads all bytes once; the sum keeps the compiler from leaving it out.
+KERNEL(read_all, ReadArgs, THREADS, 1) {
+    constexpr i64 AHEAD = 8;
+    u32 sum = 0;
+    for (i64 i = grid_thread(); i < args.words; i += AHEAD * grid_threads()) {
+        Words4 words[AHEAD];
+        UNROLL for (i64 j = 0; j < AHEAD; j++) {
+            const i64 at = i + j * grid_threads();
+            words[j] = at < args.words ? load_streamed(args.from + 16 * at) : ZEROS;
+        }
+        UNROLL for (i64 j = 0; j < AHEAD; j++) UNROLL for (i32 w = 0; w < 4; w++) sum += words[j].word[w];
+    }
+    UNROLL for (u32 far = WARP / 2; far > 0; far /= 2) sum += __shfl_xor_sync(ALL_LANES, sum, far);
+    SHARED(u32, of_warps, [WARPS]);
+    if (lane_id() == 0) of_warps[warp_id()] = sum;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        UNROLL for (u32 w = 1; w < WARPS; w++) sum += of_warps[w];
+        args.sums[blockIdx.x] = sum;
+    }
+}

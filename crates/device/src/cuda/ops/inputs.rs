@@ -1,0 +1,143 @@
+use checkpoint::Dtype;
+
+use super::{on, over};
+use crate::DeviceError;
+use crate::cpu::{Precision, expect};
+use crate::cuda::args::PrepareArgs;
+use crate::cuda::{Card, CardBuffer, Kernel};
+
+/// The forms of the activations that products on a card need: f32, or rounded to bf16.
+///
+/// [`Precision::Native`] rounds to bf16 for bf16 weights and keeps f32 for all others, quantised ones too, which the CPU meets with whole
+/// numbers. [`Precision::Int8`] is as `Native` here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CardForms {
+    precision: Precision,
+    exact: bool,
+    rounded: bool,
+}
+
+impl CardForms {
+    /// Those that weights of these dtypes need.
+    pub fn for_weights(precision: Precision, dtypes: impl IntoIterator<Item = Dtype>) -> Self {
+        dtypes.into_iter().fold(Self { precision, exact: false, rounded: false }, Self::and)
+    }
+
+    /// Also the one that weights of `dtype` need.
+    #[must_use]
+    pub fn and(mut self, dtype: Dtype) -> Self {
+        if self.rounds(dtype) {
+            self.rounded = true;
+        } else {
+            self.exact = true;
+        }
+        self
+    }
+
+    /// The precision asked for.
+    pub fn precision(self) -> Precision {
+        self.precision
+    }
+
+    /// Whether activations are rounded for weights of `dtype`.
+    pub(super) fn rounds(self, dtype: Dtype) -> bool {
+        dtype == Dtype::BF16 && self.precision != Precision::F32
+    }
+}
+
+/// Activations, `[tokens, cols]`, in the forms that weights need: prepared once, multiplied several times.
+///
+/// Keeps its buffers from one `prepare` to the next.
+pub struct CardInputs {
+    forms: CardForms,
+    tokens: usize,
+    cols: usize,
+    /// `[tokens, stride]` each, zeros from `cols` on.
+    exact: CardBuffer<f32>,
+    rounded: CardBuffer<u16>,
+}
+
+impl CardInputs {
+    /// No activations yet, and room for `exact` numbers in f32 and `rounded` in bf16: more take memory when they come.
+    ///
+    /// # Errors
+    /// Those of [`CardBuffer::new`].
+    pub fn new(card: &Card, exact: usize, rounded: usize) -> Result<Self, DeviceError> {
+        let forms = CardForms::for_weights(Precision::F32, []);
+        let (exact, rounded) = (CardBuffer::new(card, exact)?, CardBuffer::new(card, rounded)?);
+        Ok(Self { forms, tokens: 0, cols: 0, exact, rounded })
+    }
+
+    /// Numbers that one form of `[tokens, cols]` takes.
+    pub fn numbers(tokens: usize, cols: usize) -> usize {
+        tokens * stride_for(cols)
+    }
+
+    /// Takes `x`, [tokens, cols], in the given forms.
+    ///
+    /// # Errors
+    /// [`DeviceError::Shape`], or those of [`CardBuffer::resize`].
+    pub fn prepare(
+        &mut self,
+        card: &Card,
+        x: &CardBuffer<f32>,
+        tokens: usize,
+        cols: usize,
+        forms: CardForms,
+    ) -> Result<(), DeviceError> {
+        expect("inputs: x is [tokens, cols]", tokens * cols, x.len())?;
+        on(card, x)?;
+        on(card, &self.exact)?;
+        (self.forms, self.tokens, self.cols) = (forms, tokens, cols);
+        let stride = stride_for(cols);
+        let mut to = |wanted: bool| if wanted { tokens * stride } else { 0 };
+        self.exact.resize(to(forms.exact))?;
+        self.rounded.resize(to(forms.rounded))?;
+        let args = PrepareArgs {
+            x: x.address(),
+            rounded: if forms.rounded { self.rounded.address() } else { 0 },
+            exact: if forms.exact { self.exact.address() } else { 0 },
+            tokens: tokens as i64,
+            cols: cols as i64,
+            stride: stride as i64,
+        };
+        // SAFETY: x is [tokens, cols] and the forms [tokens, stride], on this card, as was checked and made so.
+        Ok(unsafe { card.launch(Kernel::Prepare, over(tokens * stride / 8), &args) }?)
+    }
+
+    /// Tokens prepared.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Their features.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The forms prepared.
+    pub fn forms(&self) -> CardForms {
+        self.forms
+    }
+
+    /// Numbers from one token to the next.
+    pub(super) fn stride(&self) -> usize {
+        stride_for(self.cols)
+    }
+
+    /// Where the form for weights of `dtype` starts.
+    pub(super) fn address(&self, card: &Card, dtype: Dtype) -> Result<u64, DeviceError> {
+        on(card, &self.exact)?;
+        let rounds = self.forms.rounds(dtype);
+        let (there, form) = if rounds { (self.forms.rounded, "bf16") } else { (self.forms.exact, "f32") };
+        if !there {
+            return Err(DeviceError::FormMissing { form, dtype: dtype.name() });
+        }
+        Ok(if rounds { self.rounded.address() } else { self.exact.address() })
+    }
+}
+
+/// Whole eights: loads of 16 bytes are then aligned, and need no check at the end of a row.
+fn stride_for(cols: usize) -> usize {
+    cols.next_multiple_of(8)
+}

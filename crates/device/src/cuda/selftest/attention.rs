@@ -1,0 +1,278 @@
+use super::data::{Random, downloaded, soon, unwritten, uploaded};
+use super::{Check, CheckReport};
+use crate::DeviceError;
+use crate::cpu::attention::{KvDtype, KvShape, Sequence};
+use crate::cpu::plain;
+use crate::cuda::ops::Splits;
+use crate::cuda::{Card, CardArena, CardAttentionOptions, CardPass, KvLayer, PassShape};
+
+/// Shapes that every dtype is checked with.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    kv_heads: usize,
+    group: usize,
+    key_dim: usize,
+    value_dim: usize,
+    block_tokens: usize,
+    lengths: &'static [usize],
+    window: Option<usize>,
+    sinks: bool,
+}
+
+const PLAIN: Case = Case {
+    name: "several sequences",
+    kv_heads: 2,
+    group: 3,
+    key_dim: 64,
+    value_dim: 64,
+    block_tokens: 32,
+    lengths: &[70, 1, 130],
+    window: None,
+    sinks: false,
+};
+
+const CASES: [Case; 6] = [
+    PLAIN,
+    Case { name: "long", kv_heads: 1, group: 4, lengths: &[600, 257], block_tokens: 16, ..PLAIN },
+    Case { name: "window", kv_heads: 1, group: 2, lengths: &[560], window: Some(200), ..PLAIN },
+    Case { name: "sinks", group: 8, key_dim: 40, value_dim: 24, block_tokens: 64, sinks: true, ..PLAIN },
+    Case { name: "wide heads", kv_heads: 1, group: 1, key_dim: 192, value_dim: 256, lengths: &[150], ..PLAIN },
+    Case { name: "odd heads", group: 1, key_dim: 35, value_dim: 21, window: Some(5), sinks: true, ..PLAIN },
+];
+
+pub(super) fn checks() -> Vec<Check> {
+    let mut checks = Vec::new();
+    for (dtype, name) in [(KvDtype::Bf16, "bf16"), (KvDtype::Int8, "int8"), (KvDtype::F32, "f32")] {
+        for case in CASES {
+            checks.push(Check::new(format!("attention {name}, {}", case.name), move |card, _| {
+                Setup::new(case, dtype).agrees(card)
+            }));
+            checks.push(Check::new(format!("attention {name}, {}, in pieces", case.name), move |card, _| {
+                Setup::new(case, dtype).is_the_same_in_pieces(card)
+            }));
+        }
+        checks.push(Check::new(format!("attention {name}, blocks"), move |card, _| blocks_are_paged(card, dtype)));
+    }
+    checks
+}
+
+/// A sequence's whole q, k and v, and the blocks it lives in.
+struct History {
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    blocks: Vec<u32>,
+    tokens: usize,
+}
+
+struct Setup {
+    case: Case,
+    shape: KvShape,
+    histories: Vec<History>,
+    sinks: Vec<f32>,
+    blocks: usize,
+}
+
+impl Setup {
+    fn new(case: Case, dtype: KvDtype) -> Self {
+        let mut random = Random(case.key_dim as u64);
+        let Case { kv_heads, group, key_dim, value_dim, block_tokens, .. } = case;
+        let shape = KvShape { kv_heads, key_dim, value_dim, block_tokens, dtype };
+        let blocks = case.lengths.iter().map(|length| length.div_ceil(block_tokens)).sum::<usize>() + 2;
+        let mut free: Vec<u32> = (0..blocks as u32).collect();
+        let history = |&tokens: &usize| History {
+            q: random.normals(tokens * kv_heads * group * key_dim),
+            k: random.normals(tokens * kv_heads * key_dim),
+            v: random.normals(tokens * kv_heads * value_dim),
+            blocks: (0..tokens.div_ceil(block_tokens))
+                .map(|_| free.swap_remove(random.below(free.len())))
+                .collect(),
+            tokens,
+        };
+        let histories = case.lengths.iter().map(history).collect();
+        let sinks = random.normals(kv_heads * group);
+        Self { case, shape, histories, sinks, blocks }
+    }
+
+    fn heads(&self) -> usize {
+        self.case.kv_heads * self.case.group
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.shape.key_dim as f32).sqrt()
+    }
+
+    /// Feeds the sequences `which` in steps of `chunk(step, sequence)` new tokens each. Returns the outputs by sequence.
+    fn run(
+        &self,
+        card: &Card,
+        which: &[usize],
+        how: How,
+        chunk: &dyn Fn(usize, usize) -> usize,
+    ) -> Result<Vec<Vec<f32>>, DeviceError> {
+        let mut layer = self.dirty_layer(card)?;
+        let sinks = uploaded(card, &self.sinks)?;
+        let sinks = self.case.sinks.then_some(&sinks);
+        let options =
+            CardAttentionOptions { heads: self.heads(), scale: self.scale(), window: self.case.window, sinks };
+        let mut pass = CardPass::new(card, self.pass_shape())?;
+        let mut done = vec![0; which.len()];
+        let mut outputs = vec![Vec::new(); which.len()];
+        for step in 0.. {
+            let (mut q, mut k, mut v, mut sequences, mut rows) = (vec![], vec![], vec![], vec![], 0);
+            for (s, &index) in which.iter().enumerate() {
+                let history = &self.histories[index];
+                let now = chunk(step, index).min(history.tokens - done[s]);
+                let part = |x: &[f32]| {
+                    let width = x.len() / history.tokens;
+                    x[done[s] * width..(done[s] + now) * width].to_vec()
+                };
+                q.extend(part(&history.q));
+                k.extend(part(&history.k));
+                v.extend(part(&history.v));
+                sequences.push(Sequence { blocks: &history.blocks, rows: rows..rows + now, first_position: done[s] });
+                rows += now;
+            }
+            if rows == 0 {
+                break;
+            }
+            pass.begin(&sequences, soon())?;
+            card.write_kv(&mut layer, &pass, &uploaded(card, &k)?, &uploaded(card, &v)?)?;
+            let width = self.heads() * self.shape.value_dim;
+            let (q, mut out) = (uploaded(card, &q)?, unwritten(card, rows * width)?);
+            match how {
+                How::Plainly => card.attention_by_plain_kernel(&layer, &pass, &options, &q, &mut out),
+                How::With(splits) => card.attention_with(&layer, &mut pass, &options, splits, &q, &mut out),
+            }?;
+            let out = downloaded(&out)?;
+            for (s, sequence) in sequences.iter().enumerate() {
+                outputs[s].extend(&out[sequence.rows.start * width..sequence.rows.end * width]);
+                done[s] += sequence.rows.len();
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// A layer whose every place holds what no sequence may see: infinities and NaNs.
+    fn dirty_layer(&self, card: &Card) -> Result<KvLayer, DeviceError> {
+        let arena = CardArena::new(card, KvLayer::bytes(&self.shape, self.blocks))?;
+        let mut layer = KvLayer::new(&arena, self.shape, self.blocks)?;
+        let tokens = self.blocks * self.shape.block_tokens;
+        let mut pass = CardPass::new(card, PassShape { tokens, sequences: 1, ..self.pass_shape() })?;
+        let blocks: Vec<u32> = (0..self.blocks as u32).collect();
+        pass.begin(&[Sequence { blocks: &blocks, rows: 0..tokens, first_position: 0 }], soon())?;
+        let bad = |dim: usize| uploaded(card, &vec![f32::NAN; tokens * self.shape.kv_heads * dim]);
+        card.write_kv(&mut layer, &pass, &bad(self.shape.key_dim)?, &bad(self.shape.value_dim)?)?;
+        Ok(layer)
+    }
+
+    fn pass_shape(&self) -> PassShape {
+        PassShape {
+            tokens: self.case.lengths.iter().sum(),
+            sequences: self.case.lengths.len(),
+            entries: self.blocks,
+            group: self.case.group,
+            block_tokens: self.shape.block_tokens,
+            blocks: self.blocks,
+        }
+    }
+
+    /// The plain result of one token of a sequence.
+    fn plain_row(&self, sequence: usize, token: usize) -> Vec<f64> {
+        let (history, shape) = (&self.histories[sequence], &self.shape);
+        let row = |x: &[f32], index: usize, dim: usize| -> Vec<f64> {
+            let x = &x[index * dim..(index + 1) * dim];
+            match shape.dtype {
+                KvDtype::F32 => x.iter().map(|&x| f64::from(x)).collect(),
+                KvDtype::Bf16 => x.iter().map(|&x| plain::round_bf16(x)).collect(),
+                KvDtype::Int8 => plain::round_int8_kv(x),
+            }
+        };
+        let first = self.case.window.map_or(0, |window| (token + 1).saturating_sub(window));
+        let head = |head: usize| {
+            let at = |token: usize| token * shape.kv_heads + head / self.case.group;
+            let keys: Vec<_> = (first..=token).map(|t| row(&history.k, at(t), shape.key_dim)).collect();
+            let values: Vec<_> = (first..=token).map(|t| row(&history.v, at(t), shape.value_dim)).collect();
+            let q = row(&history.q, token * self.heads() + head, shape.key_dim);
+            let sink = self.case.sinks.then(|| f64::from(self.sinks[head]));
+            plain::attend(&q, &keys, &values, f64::from(self.scale()), sink)
+        };
+        (0..self.heads()).flat_map(head).collect()
+    }
+
+    fn compare_with_plain(&self, report: &mut CheckReport, outputs: &[Vec<f32>]) {
+        for (s, out) in outputs.iter().enumerate() {
+            let (width, tokens) = (self.heads() * self.shape.value_dim, self.histories[s].tokens);
+            for token in [0, tokens / 2, tokens - 1] {
+                report.numbers(&out[token * width..(token + 1) * width], &self.plain_row(s, token), 5e-5);
+            }
+        }
+    }
+
+    /// The kernel that the shape calls for, and the plain kernel, against the plain arithmetic.
+    fn agrees(&self, card: &Card) -> Result<CheckReport, DeviceError> {
+        let mut report = CheckReport::new();
+        let all: Vec<usize> = (0..self.histories.len()).collect();
+        for how in [How::With(Splits::Auto), How::Plainly] {
+            self.compare_with_plain(&mut report, &self.run(card, &all, how, &|_, _| usize::MAX)?);
+        }
+        Ok(report)
+    }
+
+    /// The same bits in one pass, in chunks, token by token, alone and among others, with splits in order and side by side.
+    fn is_the_same_in_pieces(&self, card: &Card) -> Result<CheckReport, DeviceError> {
+        let mut report = CheckReport::new();
+        let all: Vec<usize> = (0..self.histories.len()).collect();
+        let whole = self.run(card, &all, How::With(Splits::InOrder), &|_, _| usize::MAX)?;
+        let chunks = |step: usize, s: usize| (37 * (step + 3 * s + 1)) % 61 + 1;
+        let decode = |step: usize, s: usize| if step == 0 { self.histories[s].tokens - 3 } else { 1 };
+        let runs: [(Splits, &dyn Fn(usize, usize) -> usize); 4] = [
+            (Splits::SideBySide(2), &|_, _| usize::MAX),
+            (Splits::Auto, &chunks),
+            (Splits::SideBySide(1), &decode),
+            (Splits::InOrder, &decode),
+        ];
+        for (splits, chunk) in runs {
+            for (found, expected) in self.run(card, &all, How::With(splits), chunk)?.iter().zip(&whole) {
+                report.same_bits(found, expected);
+            }
+        }
+        let alone = self.run(card, &[all.len() - 1], How::With(Splits::Auto), &|_, _| usize::MAX)?;
+        report.same_bits(&alone[0], &whole[all.len() - 1]);
+        Ok(report)
+    }
+}
+
+/// Which kernel.
+#[derive(Clone, Copy)]
+enum How {
+    Plainly,
+    With(Splits),
+}
+
+/// A copied block holds what the first one did.
+fn blocks_are_paged(card: &Card, dtype: KvDtype) -> Result<CheckReport, DeviceError> {
+    let setup = Setup::new(Case { lengths: &[30], ..PLAIN }, dtype);
+    let mut layer = setup.dirty_layer(card)?;
+    let mut pass = CardPass::new(card, setup.pass_shape())?;
+    let history = &setup.histories[0];
+    let options = CardAttentionOptions { heads: setup.heads(), scale: setup.scale(), window: None, sinks: None };
+    let width = setup.heads() * setup.shape.value_dim;
+    let q = uploaded(card, &history.q)?;
+    let mut outs = Vec::new();
+    for block in [0, 2] {
+        pass.begin(&[Sequence { blocks: &[block], rows: 0..30, first_position: 0 }], soon())?;
+        if block == 0 {
+            card.write_kv(&mut layer, &pass, &uploaded(card, &history.k)?, &uploaded(card, &history.v)?)?;
+            layer.copy_block(0, 2)?;
+        }
+        let mut out = unwritten(card, 30 * width)?;
+        card.attention(&layer, &mut pass, &options, &q, &mut out)?;
+        outs.push(downloaded(&out)?);
+    }
+    let mut report = CheckReport::new();
+    report.same_bits(&outs[1], &outs[0]);
+    setup.compare_with_plain(&mut report, &outs[..1]);
+    Ok(report)
+}

@@ -1,0 +1,275 @@
+use std::time::{Duration, Instant};
+
+use checkpoint::Dtype;
+
+use super::data::soon;
+use crate::DeviceError;
+use crate::cpu::Precision;
+use crate::cpu::attention::{KvDtype, KvShape, Sequence};
+use crate::cuda::args::ReadArgs;
+use crate::cuda::ops::Splits;
+use crate::cuda::{
+    Card, CardArena, CardAttentionOptions, CardBuffer, CardForms, CardInputs, CardMatrix, CardPass, CardProduct, Grid,
+    Kernel, KvLayer, PassShape,
+};
+
+/// What a benchmark runs.
+type Run = Box<dyn Fn(&Card, &BenchSizes) -> Result<BenchReport, DeviceError> + Send + Sync>;
+
+/// One benchmark.
+pub struct Bench {
+    /// Its name, such as `decode bf16, 1 token`.
+    pub name: String,
+    run: Run,
+}
+
+/// How large benchmarks are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BenchSizes {
+    /// Bytes of the buffer that is read.
+    pub read_bytes: usize,
+    /// Features of the residual stream.
+    pub hidden: usize,
+    /// Features of a head.
+    pub head_dim: usize,
+    /// Features of the feed-forward part.
+    pub wide: usize,
+    /// Query heads of a kv head.
+    pub group: usize,
+    /// Positions of each sequence whose attention is measured.
+    pub context: usize,
+    /// Tokens of a prefill.
+    pub tokens: usize,
+    /// How long each benchmark measures at least.
+    pub least: Duration,
+}
+
+impl BenchSizes {
+    /// One layer of a Llama of 8B parameters, at 8192 positions.
+    pub const LLAMA_8B: BenchSizes = BenchSizes {
+        read_bytes: 1 << 30,
+        hidden: 4096,
+        head_dim: 128,
+        wide: 14336,
+        group: 4,
+        context: 8192,
+        tokens: 512,
+        least: Duration::from_millis(200),
+    };
+
+    /// As little as shows that they run: for cards that are none.
+    pub const LEAST: BenchSizes = BenchSizes {
+        read_bytes: 1 << 16,
+        hidden: 256,
+        head_dim: 64,
+        wide: 512,
+        group: 2,
+        context: 320,
+        tokens: 70,
+        least: Duration::from_millis(1),
+    };
+
+    fn heads(&self) -> usize {
+        self.hidden / self.head_dim
+    }
+
+    fn kv_heads(&self) -> usize {
+        self.heads() / self.group
+    }
+
+    /// Products of a layer by their inputs: [inputs, [rows]].
+    fn products(&self) -> [(usize, Vec<usize>); 4] {
+        let narrow = self.kv_heads() * self.head_dim;
+        [
+            (self.hidden, vec![self.hidden, narrow, narrow]),
+            (self.hidden, vec![self.hidden]),
+            (self.hidden, vec![self.wide, self.wide]),
+            (self.wide, vec![self.hidden]),
+        ]
+    }
+}
+
+/// What a benchmark found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BenchReport {
+    /// Of one run.
+    pub seconds: f64,
+    /// Bytes that one run has to read at least.
+    pub bytes: u64,
+    /// Multiplications and additions of one run.
+    pub operations: u64,
+}
+
+impl BenchReport {
+    /// Bytes a second.
+    pub fn bytes_per_s(&self) -> f64 {
+        self.bytes as f64 / self.seconds
+    }
+
+    /// Operations a second.
+    pub fn operations_per_s(&self) -> f64 {
+        self.operations as f64 / self.seconds
+    }
+}
+
+impl Bench {
+    fn new(
+        name: String,
+        run: impl Fn(&Card, &BenchSizes) -> Result<BenchReport, DeviceError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, run: Box::new(run) }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// What the driver says; [`crate::cuda::CudaError::OutOfMemory`] where the card is too small.
+    pub fn run(&self, card: &Card, sizes: &BenchSizes) -> Result<BenchReport, DeviceError> {
+        (self.run)(card, sizes)
+    }
+}
+
+/// All benchmarks. The first reads memory and nothing else: the others' rates are to be seen beside it.
+pub fn benches() -> Vec<Bench> {
+    let mut benches = vec![Bench::new("read memory".to_owned(), read)];
+    for dtype in [Dtype::BF16, Dtype::Q8_0, Dtype::Q4K] {
+        for tokens in [1, 8] {
+            let name = format!("decode {}, {tokens} tokens", dtype.name().to_lowercase());
+            benches.push(Bench::new(name, move |card, sizes| layer_products(card, sizes, dtype, tokens)));
+        }
+        let name = format!("prefill {}", dtype.name().to_lowercase());
+        benches.push(Bench::new(name, move |card, sizes| layer_products(card, sizes, dtype, sizes.tokens)));
+    }
+    for (dtype, name) in [(KvDtype::Bf16, "bf16"), (KvDtype::Int8, "int8")] {
+        for sequences in [1, 16] {
+            let name = format!("attention {name}, {sequences} sequences decode");
+            benches.push(Bench::new(name, move |card, sizes| attention(card, sizes, dtype, sequences, 1)));
+        }
+        let name = format!("attention {name}, prefill");
+        benches.push(Bench::new(name, move |card, sizes| attention(card, sizes, dtype, 1, sizes.tokens)));
+    }
+    benches
+}
+
+/// Seconds of one `job`, of so many that they take at least `least`.
+fn seconds(
+    card: &Card,
+    least: Duration,
+    mut job: impl FnMut() -> Result<(), DeviceError>,
+) -> Result<f64, DeviceError> {
+    job()?;
+    card.synchronise(soon())?;
+    let mut jobs = 1;
+    loop {
+        let started = Instant::now();
+        (0..jobs).try_for_each(|_| job())?;
+        card.synchronise(soon())?;
+        let taken = started.elapsed();
+        if taken >= least {
+            return Ok(taken.as_secs_f64() / f64::from(jobs));
+        }
+        let enough = least.as_secs_f64() / taken.as_secs_f64().max(1e-6) * 1.2;
+        jobs = (f64::from(jobs) * enough.min(10.0)).ceil() as u32;
+    }
+}
+
+fn read(card: &Card, sizes: &BenchSizes) -> Result<BenchReport, DeviceError> {
+    let blocks = 8 * card.info().multiprocessors.max(1);
+    let mut from = CardBuffer::<f32>::new(card, sizes.read_bytes / 4)?;
+    card.fill_activations(&mut from, 1.0, 1)?;
+    let sums = CardBuffer::<u32>::new(card, blocks as usize)?;
+    let args = ReadArgs { from: from.address(), sums: sums.address(), words: (from.bytes() / 16) as i64 };
+    // SAFETY: the buffer has so many words of 16 bytes, and there is a sum for each block.
+    let job = || Ok(unsafe { card.launch(Kernel::ReadAll, Grid::line(blocks, 256), &args) }?);
+    let seconds = seconds(card, sizes.least, job)?;
+    Ok(BenchReport { seconds, bytes: from.bytes() as u64, operations: 0 })
+}
+
+/// All products of one layer.
+fn layer_products(
+    card: &Card,
+    sizes: &BenchSizes,
+    dtype: Dtype,
+    tokens: usize,
+) -> Result<BenchReport, DeviceError> {
+    let forms = CardForms::for_weights(Precision::Native, [dtype]);
+    let (mut bytes, mut numbers) = (0, 0);
+    let mut steps = Vec::new();
+    for (index, (cols, rows)) in sizes.products().into_iter().enumerate() {
+        let mut x = CardBuffer::new(card, tokens * cols)?;
+        card.fill_activations(&mut x, 1.0, index as u64)?;
+        let mut inputs = CardInputs::new(card, 0, 0)?;
+        inputs.prepare(card, &x, tokens, cols, forms)?;
+        let mut matrices = Vec::new();
+        for rows in rows {
+            let matrix = random_matrix(card, dtype, rows, cols)?;
+            bytes += matrix.bytes() as u64;
+            numbers += (rows * cols) as u64;
+            matrices.push((matrix, CardBuffer::new(card, tokens * rows)?));
+        }
+        steps.push((inputs, matrices));
+    }
+    let seconds = seconds(card, sizes.least, || {
+        steps.iter_mut().try_for_each(|(inputs, matrices)| {
+            let product = |(weight, out)| CardProduct { weight, bias: None, out };
+            let mut products: Vec<_> = matrices.iter_mut().map(|(weight, out)| product((&*weight, out))).collect();
+            card.linear(inputs, &mut products)
+        })
+    })?;
+    Ok(BenchReport { seconds, bytes, operations: 2 * numbers * tokens as u64 })
+}
+
+fn random_matrix(card: &Card, dtype: Dtype, rows: usize, cols: usize) -> Result<CardMatrix, DeviceError> {
+    let bytes = rows * cols / dtype.block_elements() * dtype.block_bytes();
+    let mut region = CardArena::new(card, bytes)?.region(bytes)?;
+    region.whole()?.fill(|to| card.fill_random(dtype, to, 0.02, rows as u64))?;
+    CardMatrix::new(dtype, rows, cols, region.finish(soon())?)
+}
+
+/// Attention of one layer: `tokens` new ones of each sequence, the last of its context.
+fn attention(
+    card: &Card,
+    sizes: &BenchSizes,
+    dtype: KvDtype,
+    sequences: usize,
+    tokens: usize,
+) -> Result<BenchReport, DeviceError> {
+    const BLOCK: usize = 32;
+    let (kv_heads, dim, context) = (sizes.kv_heads(), sizes.head_dim, sizes.context);
+    let shape = KvShape { kv_heads, key_dim: dim, value_dim: dim, block_tokens: BLOCK, dtype };
+    let a_sequence = context.div_ceil(BLOCK);
+    let blocks = sequences * a_sequence;
+    let arena = CardArena::new(card, KvLayer::bytes(&shape, blocks))?;
+    let mut layer = KvLayer::new(&arena, shape, blocks)?;
+    let most = tokens.max(sizes.tokens) * sequences;
+    let pass_shape = PassShape { tokens: most, sequences, entries: blocks, group: sizes.group, block_tokens: BLOCK, blocks };
+    let mut pass = CardPass::new(card, pass_shape)?;
+    // Blocks of all sequences in turn, as they come to lie when several run.
+    let tables: Vec<Vec<u32>> =
+        (0..sequences).map(|s| (0..a_sequence).map(|block| (block * sequences + s) as u32).collect()).collect();
+    let step = |first: usize, count: usize| -> Vec<Sequence> {
+        let tables = tables.iter().enumerate();
+        tables
+            .map(|(s, blocks)| Sequence { blocks, rows: s * count..(s + 1) * count, first_position: first })
+            .collect()
+    };
+    for first in (0..context).step_by(sizes.tokens) {
+        let count = sizes.tokens.min(context - first);
+        let mut kv = CardBuffer::new(card, sequences * count * kv_heads * dim)?;
+        card.fill_activations(&mut kv, 1.0, first as u64)?;
+        pass.begin(&step(first, count), soon())?;
+        card.write_kv(&mut layer, &pass, &kv, &kv)?;
+    }
+    let heads = sizes.heads();
+    let mut q = CardBuffer::new(card, sequences * tokens * heads * dim)?;
+    card.fill_activations(&mut q, 1.0, 1)?;
+    let mut out = CardBuffer::new(card, q.len())?;
+    let options =
+        CardAttentionOptions { heads, scale: 1.0 / (dim as f32).sqrt(), window: None, sinks: None };
+    pass.begin(&step(context - tokens, tokens), soon())?;
+    let seconds =
+        seconds(card, sizes.least, || card.attention_with(&layer, &mut pass, &options, Splits::Auto, &q, &mut out))?;
+    let seen = sequences as u64 * (tokens * (context - tokens) + tokens * (tokens + 1) / 2) as u64;
+    let bytes = KvLayer::bytes(&shape, blocks) as u64;
+    Ok(BenchReport { seconds, bytes, operations: 4 * seen * (heads * dim) as u64 })
+}

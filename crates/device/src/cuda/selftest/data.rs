@@ -1,0 +1,135 @@
+//! Random operands, on the host and on a card.
+
+use std::time::{Duration, Instant};
+
+use checkpoint::Dtype;
+use half::{bf16, f16};
+
+use crate::DeviceError;
+use crate::cpu::plain;
+use crate::cuda::{Card, CardArena, CardBuffer, CardBytes, CardMatrix, PinnedRing};
+use crate::memory::Plain;
+
+/// All dtypes of weights.
+pub(super) const DTYPES: [Dtype; 11] = [
+    Dtype::F32,
+    Dtype::F16,
+    Dtype::BF16,
+    Dtype::Q8_0,
+    Dtype::Q4_0,
+    Dtype::Q4_1,
+    Dtype::Q5_0,
+    Dtype::Q5_1,
+    Dtype::Q4K,
+    Dtype::Q5K,
+    Dtype::Q6K,
+];
+
+/// How long anything on a card may take here.
+pub(super) fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+/// SplitMix64: the same numbers in every run.
+pub(super) struct Random(pub u64);
+
+impl Random {
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// About normal, deviation 1.
+    pub fn normal(&mut self) -> f32 {
+        let uniform = |bits: u64| (bits >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
+        (0..4).map(|_| uniform(self.bits())).sum::<f32>() * 1.732
+    }
+
+    pub fn normals(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.normal()).collect()
+    }
+
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.bits() % end as u64) as usize
+    }
+}
+
+/// The bytes of random weights: every code is possible, scales are small.
+pub(super) fn weights(random: &mut Random, dtype: Dtype, count: usize) -> Vec<u8> {
+    let mut bytes = vec![0u8; count / dtype.block_elements() * dtype.block_bytes()];
+    for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
+        block.iter_mut().for_each(|byte| *byte = random.bits() as u8);
+        let small = |random: &mut Random| f16::from_f32(0.02 + 0.02 * random.normal()).to_le_bytes();
+        match dtype {
+            Dtype::F32 => block.copy_from_slice(&random.normal().to_le_bytes()),
+            Dtype::F16 => block.copy_from_slice(&f16::from_f32(random.normal()).to_le_bytes()),
+            Dtype::BF16 => block.copy_from_slice(&bf16::from_f32(random.normal()).to_le_bytes()),
+            Dtype::Q6K => block[208..210].copy_from_slice(&small(random)),
+            Dtype::Q8_0 | Dtype::Q4_0 | Dtype::Q5_0 => block[..2].copy_from_slice(&small(random)),
+            _ => {
+                block[..2].copy_from_slice(&small(random));
+                block[2..4].copy_from_slice(&small(random));
+            }
+        }
+    }
+    bytes
+}
+
+/// A matrix on the host and on a card. On the card its last byte is the last of its memory.
+pub(super) struct Weights {
+    pub card: CardMatrix,
+    pub bytes: Vec<u8>,
+}
+
+impl Weights {
+    pub fn random(
+        card: &Card,
+        random: &mut Random,
+        dtype: Dtype,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Self, DeviceError> {
+        let bytes = weights(random, dtype, rows * cols);
+        let data = bytes_on_card(card, &bytes)?;
+        Ok(Self { card: CardMatrix::new(dtype, rows, cols, data)?, bytes })
+    }
+
+    /// Its numbers, row by row, by the plain decoder.
+    pub fn decoded(&self) -> Vec<Vec<f64>> {
+        let CardMatrix { dtype, cols, .. } = self.card;
+        let rows = self.bytes.chunks_exact(self.card.row_bytes().max(1));
+        rows.filter_map(|row| plain::decode_row(dtype, row, cols)).collect()
+    }
+}
+
+/// `bytes` on the card, in memory of their own, by way of a pinned buffer.
+pub(super) fn bytes_on_card(card: &Card, bytes: &[u8]) -> Result<CardBytes, DeviceError> {
+    let ring = PinnedRing::new(card, 1, bytes.len())?;
+    let mut buffer = ring.acquire(soon())?;
+    buffer.copy_from_slice(bytes);
+    let mut region = CardArena::new(card, bytes.len())?.region(bytes.len())?;
+    buffer.filled().copy(0..bytes.len(), region.whole()?)?;
+    Ok(region.finish(soon())?)
+}
+
+/// A buffer with these numbers.
+pub(super) fn uploaded<T: Plain>(card: &Card, numbers: &[T]) -> Result<CardBuffer<T>, DeviceError> {
+    let mut buffer = CardBuffer::new(card, numbers.len())?;
+    buffer.upload(0, numbers, soon())?;
+    Ok(buffer)
+}
+
+/// All numbers of a buffer.
+pub(super) fn downloaded(buffer: &CardBuffer<f32>) -> Result<Vec<f32>, DeviceError> {
+    let mut numbers = vec![0.0; buffer.len()];
+    buffer.download(0..numbers.len(), &mut numbers, soon())?;
+    Ok(numbers)
+}
+
+/// A buffer for results, full of NaNs: a number that no kernel writes is found.
+pub(super) fn unwritten(card: &Card, len: usize) -> Result<CardBuffer<f32>, DeviceError> {
+    uploaded(card, &vec![f32::NAN; len])
+}

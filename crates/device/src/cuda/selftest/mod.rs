@@ -1,0 +1,51 @@
+//! Checks of every kernel on a card, and how fast the card is: for `vendomini selftest`, and for the tests on virtual cards.
+//!
+//! Each check computes on the card what [`crate::cpu::plain`] computes in f64, or what the card itself computes in other batches, in
+//! other pieces, with other kernels. It takes seconds on a card and needs some ten MiB of it.
+
+mod attention;
+mod bench;
+mod data;
+mod elementwise;
+mod linear;
+mod report;
+mod rows;
+
+use super::Card;
+use crate::DeviceError;
+use crate::cpu::Cpu;
+
+pub use bench::{Bench, BenchReport, BenchSizes, benches};
+pub use report::CheckReport;
+
+/// What a check runs.
+type Run = Box<dyn Fn(&Card, &Cpu) -> Result<CheckReport, DeviceError> + Send + Sync>;
+
+/// One check.
+pub struct Check {
+    /// Its name, such as `linear q4_0`.
+    pub name: String,
+    run: Run,
+}
+
+impl Check {
+    fn new(
+        name: impl Into<String>,
+        run: impl Fn(&Card, &Cpu) -> Result<CheckReport, DeviceError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name: name.into(), run: Box::new(run) }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// What stops it from comparing anything: [`DeviceError::Cuda`]. A difference is in the report.
+    pub fn run(&self, card: &Card, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
+        (self.run)(card, cpu)
+    }
+}
+
+/// All checks.
+pub fn checks() -> Vec<Check> {
+    [linear::checks(), rows::checks(), elementwise::checks(), attention::checks()].into_iter().flatten().collect()
+}

@@ -1,0 +1,185 @@
+//! Norms, rotations, embeddings, conversions.
+
+use checkpoint::{Dtype, Pairing};
+use half::{bf16, f16};
+
+use super::data::{DTYPES, Random, Weights, downloaded, soon, unwritten, uploaded, weights};
+use super::{Check, CheckReport};
+use crate::DeviceError;
+use crate::cpu::attention::Sequence;
+use crate::cpu::{Cpu, Matrix, RopeTable, plain};
+use crate::cuda::{Card, CardArena, CardIndices, CardPass, CardRopeTable, PassShape};
+use crate::memory::Arena;
+
+pub(super) fn checks() -> Vec<Check> {
+    let mut checks = vec![
+        Check::new("rms_norm", |card, _| norms(card, false)),
+        Check::new("layer_norm", |card, _| norms(card, true)),
+        Check::new("rope", rope),
+        Check::new("gather_rows", |card, _| gather(card)),
+        Check::new("convert", |card, _| convert(card)),
+        Check::new("convert to q8_0", quantise),
+        Check::new("fill_random", |card, _| fill(card)),
+    ];
+    for dtype in DTYPES {
+        let name = format!("embed {}", dtype.name().to_lowercase());
+        checks.push(Check::new(name, move |card, cpu| embed(card, cpu, dtype)));
+    }
+    checks
+}
+
+/// Rows of heads and of hidden states, alone and among others.
+fn norms(card: &Card, layer: bool) -> Result<CheckReport, DeviceError> {
+    let (mut report, mut random) = (CheckReport::new(), Random(1));
+    for (rows, cols) in [(1, 1), (19, 64), (9, 100), (3, 513), (5, 4096)] {
+        let x: Vec<f32> = random.normals(rows * cols).iter().map(|x| x + 0.5).collect();
+        let (weight, bias) = (random.normals(cols), random.normals(cols));
+        let on_card = (uploaded(card, &x)?, uploaded(card, &weight)?, uploaded(card, &bias)?);
+        let mut out = unwritten(card, x.len())?;
+        let expected: Vec<f64> = if layer {
+            card.layer_norm(&on_card.0, &on_card.1, Some(&on_card.2), 1e-2, &mut out)?;
+            x.chunks(cols).flat_map(|x| plain::layer_norm(x, &weight, &bias, 1e-2)).collect()
+        } else {
+            card.rms_norm(&on_card.0, &on_card.1, 1e-5, &mut out)?;
+            x.chunks(cols).flat_map(|x| plain::rms_norm(x, &weight, 1e-5)).collect()
+        };
+        let found = downloaded(&out)?;
+        report.numbers(&found, &expected, if layer { 1e-4 } else { 1e-5 });
+        // The last row alone, and in place.
+        let last = (rows - 1) * cols;
+        let (mut alone, mut out) = (uploaded(card, &x[last..])?, unwritten(card, cols)?);
+        if layer {
+            card.layer_norm(&alone, &on_card.1, Some(&on_card.2), 1e-2, &mut out)?;
+            report.same_bits(&downloaded(&out)?, &found[last..]);
+        } else {
+            card.rms_norm_inplace(&mut alone, &on_card.1, 1e-5)?;
+            report.same_bits(&downloaded(&alone)?, &found[last..]);
+        }
+    }
+    Ok(report)
+}
+
+/// Both pairings, whole and partial, as the CPU turns them.
+fn rope(card: &Card, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
+    let (mut report, mut random) = (CheckReport::new(), Random(2));
+    for (pairing, half, rest) in [(Pairing::Halves, 32, 0), (Pairing::Interleaved, 20, 24), (Pairing::Halves, 3, 2)] {
+        let (tokens, heads, head_dim, first) = (13, 3, 2 * half + rest, 5);
+        let angles: Vec<f32> = (0..40 * half).map(|_| random.normal() * 3.0).collect();
+        let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
+        let table = RopeTable { cos: &cos, sin: &sin, rotary_dim: 2 * half, pairing };
+        let mut x = random.normals(tokens * heads * head_dim);
+        let mut on_card = uploaded(card, &x)?;
+        let pass = pass_of(card, tokens, first)?;
+        card.rope(&mut on_card, head_dim, &pass, &CardRopeTable::new(card, &table, soon())?)?;
+        let positions: Vec<u32> = (first..first + tokens).map(|position| position as u32).collect();
+        cpu.rope(&mut x, head_dim, &positions, &table)?;
+        report.same_bits(&downloaded(&on_card)?, &x);
+    }
+    Ok(report)
+}
+
+/// A pass of one sequence.
+fn pass_of(card: &Card, tokens: usize, first_position: usize) -> Result<CardPass, DeviceError> {
+    let shape = PassShape { tokens, sequences: 1, entries: 8, group: 1, block_tokens: 16, blocks: 8 };
+    let mut pass = CardPass::new(card, shape)?;
+    pass.begin(&[Sequence { blocks: &[0, 1, 2, 3, 4, 5, 6, 7], rows: 0..tokens, first_position }], soon())?;
+    Ok(pass)
+}
+
+fn gather(card: &Card) -> Result<CheckReport, DeviceError> {
+    let (mut report, cols) = (CheckReport::new(), 77);
+    let x = Random(3).normals(9 * cols);
+    let mut rows = CardIndices::new(card, 0)?;
+    rows.set(&[8, 0, 3, 3], soon())?;
+    let mut out = unwritten(card, 4 * cols)?;
+    card.gather_rows(&uploaded(card, &x)?, cols, &rows, &mut out)?;
+    let expected: Vec<f32> = [8, 0, 3, 3].iter().flat_map(|row| x[row * cols..][..cols].to_vec()).collect();
+    report.same_bits(&downloaded(&out)?, &expected);
+    Ok(report)
+}
+
+/// Rows of an embedding are the CPU's, bit for bit.
+fn embed(card: &Card, cpu: &Cpu, dtype: Dtype) -> Result<CheckReport, DeviceError> {
+    let (mut report, mut random) = (CheckReport::new(), Random(4));
+    let (rows, cols) = (11, dtype.block_elements().max(32) * 3 + if dtype.block_elements() == 1 { 5 } else { 0 });
+    let table = Weights::random(card, &mut random, dtype, rows, cols)?;
+    let arena = Arena::new(table.bytes.len() + 4096)?;
+    let data = arena.fill::<DeviceError>(table.bytes.len(), |to| {
+        to.copy_from_slice(&table.bytes);
+        Ok(())
+    })?;
+    let on_host = Matrix::new(dtype, rows, cols, data)?;
+    let ids = [10, 0, 7, 7, 3];
+    let mut on_card = CardIndices::new(card, 5)?;
+    on_card.set(&ids, soon())?;
+    let (mut found, mut expected) = (unwritten(card, ids.len() * cols)?, vec![0.0; ids.len() * cols]);
+    card.embed(&table.card, &on_card, &mut found)?;
+    cpu.embed(&on_host, &ids, &mut expected)?;
+    report.same_bits(&downloaded(&found)?, &expected);
+    Ok(report)
+}
+
+/// What `dtype` weights become on the card.
+fn converted(card: &Card, from: Dtype, bytes: &[u8], to: Dtype) -> Result<Vec<u8>, DeviceError> {
+    let numbers = bytes.len() / from.block_bytes();
+    let mut out = vec![0; numbers / to.block_elements() * to.block_bytes()];
+    let from_card = uploaded(card, bytes)?;
+    let mut region = CardArena::new(card, out.len())?.region(out.len())?;
+    region.whole()?.fill(|span| card.convert(from, &from_card, to, span))?;
+    region.finish(soon())?.download(&mut out, soon())?;
+    Ok(out)
+}
+
+/// Every pair of number formats, with numbers that are large, tiny, and none.
+fn convert(card: &Card) -> Result<CheckReport, DeviceError> {
+    let (mut report, mut random) = (CheckReport::new(), Random(5));
+    let mut numbers: Vec<f32> = (0..1000).map(|i| random.normal() * 10f32.powi(i % 60 - 30)).collect();
+    numbers.extend([0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, 65504.0, 65520.0, 1e-7, 6e-8, 2f32.powi(-24)]);
+    type Bytes = fn(f32) -> Vec<u8>;
+    type Number = fn(&[u8]) -> f32;
+    let formats: [(Dtype, Bytes, Number); 3] = [
+        (Dtype::F32, |x| x.to_le_bytes().to_vec(), |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        (Dtype::F16, |x| f16::from_f32(x).to_le_bytes().to_vec(), |b| f16::from_le_bytes([b[0], b[1]]).to_f32()),
+        (Dtype::BF16, |x| bf16::from_f32(x).to_le_bytes().to_vec(), |b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+    ];
+    for (from, from_number, number) in formats {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|x| from_number(*x)).collect();
+        for (to, to_bytes, _) in formats {
+            let expected: Vec<u8> = bytes.chunks(from.block_bytes()).flat_map(|b| to_bytes(number(b))).collect();
+            report.same_bytes(&converted(card, from, &bytes, to)?, &expected);
+        }
+    }
+    Ok(report)
+}
+
+/// The CPU's bytes.
+fn quantise(card: &Card, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
+    let (mut report, mut random) = (CheckReport::new(), Random(6));
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+        let mut bytes = weights(&mut random, dtype, 70 * 32);
+        bytes[..32 * dtype.block_bytes()].fill(0);
+        let mut expected = vec![0; 70 * 34];
+        cpu.quantise_int8(dtype, &bytes, &mut expected)?;
+        report.same_bytes(&converted(card, dtype, &bytes, Dtype::Q8_0)?, &expected);
+    }
+    Ok(report)
+}
+
+/// Random weights are about normal with the deviation asked for, and no two seeds give the same.
+fn fill(card: &Card) -> Result<CheckReport, DeviceError> {
+    let mut report = CheckReport::new();
+    for dtype in DTYPES {
+        let cols = 4096;
+        let mut bytes = vec![vec![0; cols / dtype.block_elements() * dtype.block_bytes()]; 2];
+        for (seed, bytes) in bytes.iter_mut().enumerate() {
+            let mut region = CardArena::new(card, bytes.len())?.region(bytes.len())?;
+            region.whole()?.fill(|to| card.fill_random(dtype, to, 0.02, seed as u64))?;
+            region.finish(soon())?.download(bytes, soon())?;
+            let numbers = plain::decode_row(dtype, bytes, cols).unwrap_or_default();
+            let square = numbers.iter().map(|x| x * x).sum::<f64>() / cols as f64;
+            report.number(square.sqrt(), 0.02, 0.015);
+        }
+        report.number(f64::from(u8::from(bytes[0] == bytes[1])), 0.0, 0.5);
+    }
+    Ok(report)
+}
