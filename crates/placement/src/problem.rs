@@ -1,6 +1,6 @@
 //! The question in numbers: modules with their bytes, tiers with their room.
 use crate::footprint::{
-    CARD_STAGING_BYTES, DRIVER_BYTES, Footprint, PINNED_RING_BYTES, PROGRAM_BYTES, READERS_MAX,
+    CARD_PINNED_BYTES, CARD_STAGING_BYTES, DRIVER_BYTES, Footprint, PINNED_RING_BYTES, PROGRAM_BYTES, READERS_MAX,
     STAGING_PER_READER_BYTES, Weights,
 };
 use crate::machine::DefaultRates;
@@ -159,7 +159,7 @@ fn card(index: usize, machine: &Machine, footprint: &Footprint, limits: &Limits)
     let rate = machine.rate(Tier::Gpu(index)).map(|rate| rate.bytes_per_s);
     let real = |bytes| if gpu.is_virtual { 0 } else { bytes };
     let fixed = Fixed {
-        activations: footprint.activations_bytes,
+        activations: footprint.activations_bytes + real(footprint.card_pass_bytes),
         staging: real(CARD_STAGING_BYTES),
         reserve: real(DRIVER_BYTES),
     };
@@ -196,7 +196,8 @@ fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostRoom {
         _ => (usable, format!("90% of {limit}")),
     };
     let readers = machine.host.cores.clamp(2, READERS_MAX) as u64;
-    let pinned = if machine.gpus.iter().any(|gpu| !gpu.is_virtual) { PINNED_RING_BYTES } else { 0 };
+    let cards = machine.gpus.iter().filter(|gpu| !gpu.is_virtual).count() as u64;
+    let pinned = if cards > 0 { PINNED_RING_BYTES + cards * CARD_PINNED_BYTES } else { 0 };
     HostRoom {
         limit,
         available,

@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use checkpoint::Activation;
+use checkpoint::{Activation, Dtype};
 use device::DeviceError;
 use device::cpu::attention::{AttentionOptions, KvLayer, Sequence};
-use device::cpu::{self, Cpu, Forms, Inputs, Matrix};
+use device::cpu::{self, Cpu, Forms, Inputs, Matrix, Precision};
 use device::memory::Bytes;
 
-use super::{Compute, Product};
+use super::{Compute, Heads, Product};
 use crate::layers::Rope;
 use crate::load::convert::widen;
 use crate::load::tensors::Stored;
@@ -16,9 +16,13 @@ use crate::load::tensors::Stored;
 /// What a pass's rows are, in host memory.
 #[derive(Clone, Copy)]
 pub(crate) struct HostRows<'a> {
+    /// Token of each row.
+    pub tokens: &'a [u32],
     /// Position of each row.
     pub positions: &'a [u32],
     pub sequences: &'a [Sequence<'a>],
+    /// Rows whose logits are wanted.
+    pub wanted: &'a [usize],
 }
 
 impl Compute for Cpu {
@@ -26,6 +30,7 @@ impl Compute for Cpu {
     type Matrix = Matrix;
     type Vector = Vec<f32>;
     type Buffer = Vec<f32>;
+    type Forms = Forms;
     type Inputs = Inputs;
     type Kv = KvLayer;
     type Rope = Rope;
@@ -47,8 +52,12 @@ impl Compute for Cpu {
         Ok(vec![0.0; numbers])
     }
 
+    fn forms(precision: Precision, dtypes: impl IntoIterator<Item = Dtype>) -> Forms {
+        Forms::for_weights(precision, dtypes)
+    }
+
     /// They grow to what the products of a pass need.
-    fn inputs(&self, _: usize, _: usize) -> Result<Inputs, DeviceError> {
+    fn inputs(&self, _: usize, _: usize, _: Forms) -> Result<Inputs, DeviceError> {
         Ok(Inputs::new())
     }
 
@@ -116,7 +125,7 @@ impl Compute for Cpu {
         x: &mut Vec<f32>,
         width: usize,
         head_dim: usize,
-        rows: HostRows,
+        rows: &HostRows,
         table: &Rope,
     ) -> Result<(), DeviceError> {
         Cpu::rope(self, &mut x[..rows.positions.len() * width], head_dim, rows.positions, &table.table())
@@ -155,18 +164,18 @@ impl Compute for Cpu {
         Ok(())
     }
 
-    fn gather(&self, x: &Vec<f32>, width: usize, rows: &[usize], out: &mut Vec<f32>) -> Result<(), DeviceError> {
-        for (out, row) in out.chunks_exact_mut(width).zip(rows) {
+    fn gather(&self, x: &Vec<f32>, width: usize, rows: &HostRows, out: &mut Vec<f32>) -> Result<(), DeviceError> {
+        for (out, row) in out.chunks_exact_mut(width).zip(rows.wanted) {
             out.copy_from_slice(&x[row * width..][..width]);
         }
         Ok(())
     }
 
-    fn embed(&self, table: &Matrix, tokens: &[u32], out: &mut Vec<f32>) -> Result<(), DeviceError> {
-        Cpu::embed(self, table, tokens, &mut out[..tokens.len() * table.cols])
+    fn embed(&self, table: &Matrix, rows: &HostRows, out: &mut Vec<f32>) -> Result<(), DeviceError> {
+        Cpu::embed(self, table, rows.tokens, &mut out[..rows.tokens.len() * table.cols])
     }
 
-    fn write_kv(&self, kv: &mut KvLayer, rows: HostRows, k: &Vec<f32>, v: &Vec<f32>) -> Result<(), DeviceError> {
+    fn write_kv(&self, kv: &mut KvLayer, rows: &HostRows, k: &Vec<f32>, v: &Vec<f32>) -> Result<(), DeviceError> {
         let (shape, count) = (*kv.shape(), rows.positions.len());
         let (keys, values) = (count * shape.kv_heads * shape.key_dim, count * shape.kv_heads * shape.value_dim);
         Cpu::write_kv(self, kv, rows.sequences, &k[..keys], &v[..values])
@@ -175,13 +184,15 @@ impl Compute for Cpu {
     fn attention(
         &self,
         kv: &KvLayer,
-        rows: HostRows,
-        options: &AttentionOptions,
+        rows: &mut HostRows,
+        heads: &Heads,
         q: &Vec<f32>,
         out: &mut Vec<f32>,
     ) -> Result<(), DeviceError> {
-        let (shape, heads) = (kv.shape(), rows.positions.len() * options.heads);
-        let out = &mut out[..heads * shape.value_dim];
-        Cpu::attention(self, kv, rows.sequences, options, &q[..heads * shape.key_dim], out)
+        let Heads { count, scale, window } = *heads;
+        let (shape, all) = (kv.shape(), rows.positions.len() * count);
+        let options = AttentionOptions { heads: count, scale, window, sinks: None };
+        let out = &mut out[..all * shape.value_dim];
+        Cpu::attention(self, kv, rows.sequences, &options, &q[..all * shape.key_dim], out)
     }
 }

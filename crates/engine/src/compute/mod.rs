@@ -1,17 +1,20 @@
 //! Where a model computes. Layers and families are written once, over [`Compute`], and compiled for each kind of device: no call is
 //! decided while a token waits.
 
+mod card;
 mod cpu;
+mod sites;
 
 use std::fmt::Debug;
 use std::ops::Range;
 
 use checkpoint::{Activation, Dtype};
 use device::DeviceError;
-use device::cpu::Forms;
-use device::cpu::attention::AttentionOptions;
+use device::cpu::Precision;
 
+pub(crate) use card::{CardData, CardRows};
 pub(crate) use cpu::HostRows;
+pub(crate) use sites::{CardSite, Placed, Route, Site, Sites, card_deadline};
 
 use crate::load::tensors::Stored;
 
@@ -27,14 +30,16 @@ pub(crate) trait Compute: Sized {
     type Vector;
     /// Activations.
     type Buffer;
-    /// Activations in the forms that products read.
+    /// Which forms of activations some products read.
+    type Forms: Copy;
+    /// Activations in these forms.
     type Inputs;
     /// One layer's keys and values.
     type Kv;
     /// Cosines and sines of all positions.
     type Rope;
-    /// What a pass's rows are: their positions, their sequences' blocks.
-    type Rows<'a>: Copy;
+    /// What a pass's rows are: their tokens, positions, sequences' blocks, and which of them are wanted.
+    type Rows<'a>;
 
     /// Rows `part` of a stored matrix of `cols` columns, on the same memory.
     fn matrix(stored: &Stored<Self>, cols: usize, part: Range<usize>) -> Result<Self::Matrix, DeviceError>;
@@ -45,8 +50,11 @@ pub(crate) trait Compute: Sized {
     /// A buffer of zeros.
     fn buffer(&self, numbers: usize) -> Result<Self::Buffer, DeviceError>;
 
+    /// The forms that weights of these dtypes read.
+    fn forms(precision: Precision, dtypes: impl IntoIterator<Item = Dtype>) -> Self::Forms;
+
     /// Room for the inputs of products, `[rows_max, cols_max]`.
-    fn inputs(&self, rows_max: usize, cols_max: usize) -> Result<Self::Inputs, DeviceError>;
+    fn inputs(&self, rows_max: usize, cols_max: usize, forms: Self::Forms) -> Result<Self::Inputs, DeviceError>;
 
     /// Bytes of a buffer.
     fn buffer_bytes(buffer: &Self::Buffer) -> u64;
@@ -61,7 +69,7 @@ pub(crate) trait Compute: Sized {
         x: &Self::Buffer,
         rows: usize,
         cols: usize,
-        forms: Forms,
+        forms: Self::Forms,
     ) -> Result<(), DeviceError>;
 
     /// Computes all products of the same inputs, together where that is faster.
@@ -106,7 +114,7 @@ pub(crate) trait Compute: Sized {
         x: &mut Self::Buffer,
         width: usize,
         head_dim: usize,
-        rows: Self::Rows<'_>,
+        rows: &Self::Rows<'_>,
         table: &Self::Rope,
     ) -> Result<(), DeviceError>;
 
@@ -128,18 +136,23 @@ pub(crate) trait Compute: Sized {
     /// `out = x`.
     fn copy(&self, x: &Self::Buffer, numbers: usize, out: &mut Self::Buffer) -> Result<(), DeviceError>;
 
-    /// Row `i` of `out` is row `rows[i]` of `x`, both of `width` numbers.
-    fn gather(&self, x: &Self::Buffer, width: usize, rows: &[usize], out: &mut Self::Buffer)
-    -> Result<(), DeviceError>;
+    /// The rows of `x` whose logits are wanted, one after the other; all of `width` numbers.
+    fn gather(
+        &self,
+        x: &Self::Buffer,
+        width: usize,
+        rows: &Self::Rows<'_>,
+        out: &mut Self::Buffer,
+    ) -> Result<(), DeviceError>;
 
-    /// Row `i` of `out` is row `tokens[i]` of `table` as f32.
-    fn embed(&self, table: &Self::Matrix, tokens: &[u32], out: &mut Self::Buffer) -> Result<(), DeviceError>;
+    /// Row `i` of `out` is the row of token `i` in `table`, as f32.
+    fn embed(&self, table: &Self::Matrix, rows: &Self::Rows<'_>, out: &mut Self::Buffer) -> Result<(), DeviceError>;
 
     /// Stores the rows' keys and values, both `[rows, kv_heads, head_dim]`.
     fn write_kv(
         &self,
         kv: &mut Self::Kv,
-        rows: Self::Rows<'_>,
+        rows: &Self::Rows<'_>,
         k: &Self::Buffer,
         v: &Self::Buffer,
     ) -> Result<(), DeviceError>;
@@ -148,11 +161,22 @@ pub(crate) trait Compute: Sized {
     fn attention(
         &self,
         kv: &Self::Kv,
-        rows: Self::Rows<'_>,
-        options: &AttentionOptions,
+        rows: &mut Self::Rows<'_>,
+        heads: &Heads,
         q: &Self::Buffer,
         out: &mut Self::Buffer,
     ) -> Result<(), DeviceError>;
+}
+
+/// How queries attend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heads {
+    /// Query heads; a multiple of the cache's heads.
+    pub count: usize,
+    /// Factor of the scores.
+    pub scale: f32,
+    /// A token sees itself and so many less one before it; all if `None`.
+    pub window: Option<usize>,
 }
 
 /// One product: `out = inputs weight^T + bias`.

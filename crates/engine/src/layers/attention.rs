@@ -2,10 +2,9 @@
 
 use checkpoint::{ModelConfig, Norm as NormKind, QkNorm};
 use device::DeviceError;
-use device::cpu::attention::AttentionOptions;
 
 use super::{Buffers, Linear, Norm, Pass};
-use crate::compute::Compute;
+use crate::compute::{Compute, Heads};
 use crate::load::LoadError;
 use crate::load::tensors::Under;
 
@@ -71,7 +70,7 @@ impl<C: Compute> Attention<C> {
         let Buffers { inputs, q, k, v, attended, mixed, .. } = buffers;
         pass.remember(k, v)?;
         let scale = 1.0 / (self.head_dim as f32).sqrt();
-        pass.attend(&AttentionOptions { heads: self.heads, scale, window: self.window, sinks: None }, q, attended)?;
+        pass.attend(&Heads { count: self.heads, scale, window: self.window }, q, attended)?;
         pass.arithmetic.multiply(inputs, attended, pass.count, [(&self.out, mixed)])
     }
 
@@ -88,8 +87,8 @@ impl<C: Compute> Attention<C> {
             q_norm.run_in_place(compute, &mut buffers.q, pass.count * wide)?;
             k_norm.run_in_place(compute, &mut buffers.k, pass.count * narrow)?;
         }
-        compute.rope(&mut buffers.q, wide, head_dim, pass.rows, pass.rope)?;
-        compute.rope(&mut buffers.k, narrow, head_dim, pass.rows, pass.rope)
+        compute.rope(&mut buffers.q, wide, head_dim, &pass.rows, pass.rope)?;
+        compute.rope(&mut buffers.k, narrow, head_dim, &pass.rows, pass.rope)
     }
 }
 

@@ -51,8 +51,8 @@ impl Widths {
 }
 
 impl<C: Compute> Buffers<C> {
-    /// Buffers for passes of at most `rows` rows.
-    pub fn new(compute: &C, widths: Widths, rows: usize) -> Result<Self, DeviceError> {
+    /// Buffers for passes of at most `rows` rows, with inputs in these forms.
+    pub fn new(compute: &C, widths: Widths, rows: usize, forms: C::Forms) -> Result<Self, DeviceError> {
         let zeros = |width: usize| compute.buffer(rows * width);
         let Widths { hidden, q, kv, intermediate } = widths;
         Ok(Buffers {
@@ -65,7 +65,7 @@ impl<C: Compute> Buffers<C> {
             attended: zeros(q)?,
             gate: zeros(intermediate)?,
             up: zeros(intermediate)?,
-            inputs: compute.inputs(rows, hidden.max(q).max(intermediate))?,
+            inputs: compute.inputs(rows, hidden.max(q).max(intermediate), forms)?,
         })
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use checkpoint::Dtype;
 use device::DeviceError;
-use device::cpu::{Forms, Precision};
+use device::cpu::Precision;
 
 use crate::compute::{Compute, Product};
 use crate::load::LoadError;
@@ -67,7 +67,7 @@ impl<C: Compute> Arithmetic<'_, C> {
         products: [(&Linear<C>, &mut C::Buffer); N],
     ) -> Result<(), DeviceError> {
         let Some(cols) = products.first().map(|(linear, _)| linear.input) else { return Ok(()) };
-        let forms = Forms::for_weights(self.precision, products.iter().map(|(linear, _)| linear.dtype));
+        let forms = C::forms(self.precision, products.iter().map(|(linear, _)| linear.dtype));
         self.compute.prepare(inputs, x, rows, cols, forms)?;
         self.compute.linear(inputs, products.map(|(linear, out)| linear.product(out)))
     }

@@ -1,10 +1,9 @@
 //! What the parts of one block share in one pass.
 
 use device::DeviceError;
-use device::cpu::attention::AttentionOptions;
 
 use super::Arithmetic;
-use crate::compute::Compute;
+use crate::compute::{Compute, Heads};
 
 /// One forward pass on its way through a block.
 pub(crate) struct Pass<'a, C: Compute> {
@@ -32,11 +31,11 @@ impl<C: Compute> Pass<'_, C> {
 
     /// Stores the rows' keys and values, both `[rows, kv_heads, head_dim]`, for this block.
     pub fn remember(&mut self, k: &C::Buffer, v: &C::Buffer) -> Result<(), DeviceError> {
-        self.arithmetic.compute.write_kv(self.kv, self.rows, k, v)
+        self.arithmetic.compute.write_kv(self.kv, &self.rows, k, v)
     }
 
     /// What each row's queries, `[rows, heads, head_dim]`, gather from its sequence.
-    pub fn attend(&self, options: &AttentionOptions, q: &C::Buffer, out: &mut C::Buffer) -> Result<(), DeviceError> {
-        self.compute().attention(self.kv, self.rows, options, q, out)
+    pub fn attend(&mut self, heads: &Heads, q: &C::Buffer, out: &mut C::Buffer) -> Result<(), DeviceError> {
+        self.arithmetic.compute.attention(self.kv, &mut self.rows, heads, q, out)
     }
 }

@@ -11,10 +11,11 @@ use device::memory::Arena;
 use watch::Watch;
 
 use super::LoadError;
-use super::read::{Readers, Wanted, read, room};
+use super::pieces::{Wanted, room};
+use super::read::{Filled, Readers, read};
 use super::source::Source;
 use super::tensors::Tensors;
-use crate::compute::Compute;
+use crate::compute::{Compute, Placed};
 use crate::layers::Linear;
 use crate::models::{Block, ForwardError};
 
@@ -120,16 +121,20 @@ impl Stream {
         let bytes: usize = recipe.tensors.iter().map(wanted_bytes).sum();
         let arena =
             Arena::new(bytes).map_err(|cause| LoadError::Device { what: "a buffer of the disk tier".into(), cause })?;
-        let wanted: Vec<Wanted> =
-            recipe.tensors.iter().map(|(entry, dtype)| Wanted { entry, dtype: *dtype, arena: &arena }).collect();
+        let wanted: Vec<Wanted> = recipe
+            .tensors
+            .iter()
+            .map(|(entry, dtype)| Wanted { entry, dtype: *dtype, arena: Placed::Host(&arena) })
+            .collect();
         let readers = Readers {
             cpu: &self.cpu,
             source: &self.source,
             watch: &self.watch,
             threads: self.threads,
             name: "disk tier",
+            cards: None,
         };
-        let tensors = read(&readers, &wanted)?;
+        let Filled { host: tensors, .. } = read(&readers, &wanted)?;
         match recipe.item {
             Item::Block(layer) => Ok(Arrived::Block(layer, Box::new(Block::new(&tensors, &self.config, layer)?))),
             Item::Head => Ok(Arrived::Head(head(&tensors, &self.config)?)),
