@@ -95,7 +95,7 @@ impl Card {
     pub(crate) fn attention_by_plain_kernel(
         &self,
         layer: &KvLayer,
-        pass: &mut CardPass,
+        pass: &CardPass,
         options: &CardAttentionOptions,
         q: &CardBuffer<f32>,
         out: &mut CardBuffer<f32>,
