@@ -56,9 +56,12 @@ impl Wanted<'_> {
     }
 }
 
+/// Where tensors go, each as a whole.
+pub(crate) type Regions = Vec<Placed<Region, CardRegion>>;
+
 /// Cuts a region for each tensor, and pieces that fill it. Vectors for cards (norms, biases) arrive in host memory: they are small, and
 /// change to f32 on their way on.
-pub(crate) fn cut<'a>(wanted: &[Wanted<'a>]) -> Result<(Vec<Placed<Region, CardRegion>>, Vec<Piece<'a>>), LoadError> {
+pub(crate) fn cut<'a>(wanted: &[Wanted<'a>]) -> Result<(Regions, Vec<Piece<'a>>), LoadError> {
     let (mut regions, mut pieces) = (Vec::new(), Vec::new());
     let vectors = Arena::new(wanted.iter().filter(|tensor| tensor.is_vector_on_card()).map(vector_room).sum());
     let vectors =

@@ -225,7 +225,7 @@ impl Setup {
         let whole = self.run(card, &all, How::With(Splits::InOrder), &|_, _| usize::MAX)?;
         let chunks = |step: usize, s: usize| (37 * (step + 3 * s + 1)) % 61 + 1;
         let decode = |step: usize, s: usize| if step == 0 { self.histories[s].tokens - 3 } else { 1 };
-        let runs: [(Splits, &dyn Fn(usize, usize) -> usize); 4] = [
+        let runs: [(Splits, Chunk); 4] = [
             (Splits::SideBySide(2), &|_, _| usize::MAX),
             (Splits::Auto, &chunks),
             (Splits::SideBySide(1), &decode),
@@ -241,6 +241,9 @@ impl Setup {
         Ok(report)
     }
 }
+
+/// Tokens of a sequence's next chunk, by step and sequence.
+type Chunk<'a> = &'a dyn Fn(usize, usize) -> usize;
 
 /// Which kernel.
 #[derive(Clone, Copy)]
