@@ -90,7 +90,7 @@ impl CardInputs {
         on(card, &self.exact)?;
         (self.forms, self.tokens, self.cols) = (forms, tokens, cols);
         let stride = stride_for(cols);
-        let mut to = |wanted: bool| if wanted { tokens * stride } else { 0 };
+        let to = |wanted: bool| if wanted { tokens * stride } else { 0 };
         self.exact.resize(to(forms.exact))?;
         self.rounded.resize(to(forms.rounded))?;
         let args = PrepareArgs {
