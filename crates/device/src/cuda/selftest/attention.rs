@@ -224,7 +224,7 @@ impl Setup {
         let all: Vec<usize> = (0..self.histories.len()).collect();
         let whole = self.run(card, &all, How::With(Splits::InOrder), &|_, _| usize::MAX)?;
         let chunks = |step: usize, s: usize| (37 * (step + 3 * s + 1)) % 61 + 1;
-        let decode = |step: usize, s: usize| if step == 0 { self.histories[s].tokens - 3 } else { 1 };
+        let decode = |step: usize, s: usize| if step == 0 { self.histories[s].tokens.saturating_sub(3) } else { 1 };
         let runs: [(Splits, Chunk); 4] = [
             (Splits::SideBySide(2), &|_, _| usize::MAX),
             (Splits::Auto, &chunks),
