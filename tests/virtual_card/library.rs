@@ -12,7 +12,7 @@ const TEST: &str = "VENDOMINI_VIRTUAL_CARD_TEST";
 
 /// How long building may take, and a test.
 const BUILD_LIMIT: Duration = Duration::from_secs(500);
-const TEST_LIMIT: Duration = Duration::from_secs(120);
+const TEST_LIMIT: Duration = Duration::from_secs(500);
 
 /// Runs `body` in a process of its own, with virtual cards and these variables (`VIRTUAL_CARDS` and the like: see `driver.cpp`). `test` is the
 /// calling test's name, with its modules.

@@ -43,6 +43,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Devices, limits, caches, and what would stop a load
     Doctor(DoctorArgs),
+    /// Check every kernel on a card against the CPU, and measure the card
+    Selftest(SelftestArgs),
     /// Bring a model into the cache
     Fetch(FetchArgs),
     /// Write a synthetic checkpoint of a known shape
@@ -277,6 +279,20 @@ pub struct FetchArgs {
     /// Read every byte and print each file's SHA-256; files of the hub's cache are checked against their names
     #[arg(long)]
     pub verify: bool,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `selftest`.
+#[derive(Debug, Args)]
+pub struct SelftestArgs {
+    /// The card: cuda:0, cuda:1, ..., as the driver counts those that CUDA_VISIBLE_DEVICES shows
+    #[arg(long, value_name = "DEVICE", default_value = "cuda:0")]
+    pub device: String,
+    /// Benchmarks as small as can be: that they run is shown, and no rate
+    #[arg(long)]
+    pub quick: bool,
     /// Print one JSON document on stdout
     #[arg(long)]
     pub json: bool,

@@ -43,11 +43,16 @@ impl FailedRungs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use placement::Rung;
+    use placement::{CardLeft, Rung};
 
     #[test]
     fn each_models_rungs_are_its_own_and_survive_the_environment() {
-        let failed = |rung| FailedRung { rung, why: "killed, \"for memory\"".to_owned(), next_host_bytes: 1 << 40 };
+        let failed = |rung| FailedRung {
+            rung,
+            why: "killed, \"for memory\"".to_owned(),
+            next_host_bytes: 1 << 40,
+            card: Some(CardLeft { card: 1, next_bytes: 7 }),
+        };
         let mut rungs = FailedRungs::default();
         assert!(rungs.add("a", failed(Rung::AsConfigured)) && rungs.add("b", failed(Rung::AsConfigured)));
         assert!(rungs.add("a", failed(Rung::Int8)) && !rungs.add("a", failed(Rung::Int8)));

@@ -78,7 +78,7 @@ impl Command {
             Command::Bench(a) => Some(of(&a.bring_up.time)),
             Command::Serve(a) => Some(of(&a.bring_up.time)),
             Command::Run(a) => Some(of(&a.time)),
-            Command::Plan(_) | Command::Doctor(_) | Command::Fetch(_) | Command::Synth(_) => {
+            Command::Plan(_) | Command::Doctor(_) | Command::Selftest(_) | Command::Fetch(_) | Command::Synth(_) => {
                 Some(watch::Limits::default())
             }
             _ => None,

@@ -8,7 +8,7 @@ use crate::machine;
 use checkpoint::{Checkpoint, SearchPaths};
 use engine::load::{LoadReport, LoadRequest, Loaded};
 use placement::{
-    DeviceMapMode, DtypeChoice, FailedRung, Fallback, KvDtype, Ladder, Limits, Machine, MaxMemory, Planner,
+    CardLeft, DeviceMapMode, DtypeChoice, FailedRung, Fallback, KvDtype, Ladder, Limits, Machine, MaxMemory, Planner,
     ladder_below,
 };
 use std::path::Path;
@@ -194,6 +194,9 @@ fn climb_down(args: &BringUpArgs, checkpoint: &Checkpoint, watch: &Watch) -> Res
         request.threads = args.threads;
         request.virtual_devices = machine.gpus.iter().any(|gpu| gpu.is_virtual);
         request.file_maps = use_maps(&machine, &ladder);
+        let ordinals: Vec<usize> =
+            machine.gpus.iter().enumerate().map(|(gpu, card)| card.ordinal.unwrap_or(gpu)).collect();
+        request.card_ordinals.clone_from(&ordinals);
         let error = match engine::load(request) {
             Ok(loaded) => {
                 let resident_bytes = ladder.plan.resident_bytes(&machine);
@@ -202,8 +205,11 @@ fn climb_down(args: &BringUpArgs, checkpoint: &Checkpoint, watch: &Watch) -> Res
             Err(error) => error,
         };
         let (rung, why) = (ladder.rung, error.to_string());
+        let left = |card| CardLeft { card, next_bytes: ladder.plan.card_bytes_if_too_much(card) };
+        let ran_out = error.card_out_of_memory().and_then(|ordinal| ordinals.iter().position(|of| *of == ordinal));
+        let card = ran_out.map(left);
         if error.exit_code() != exit::MEMORY
-            || !failed.add(model, FailedRung { rung, why: why.clone(), next_host_bytes })
+            || !failed.add(model, FailedRung { rung, why: why.clone(), next_host_bytes, card })
         {
             return Err(error.into());
         }
@@ -233,6 +239,12 @@ fn describe(report: &LoadReport) -> Vec<String> {
             tier.kv_planned_bytes,
             tier.activations_bytes,
             tier.activations_planned_bytes
+        ));
+    }
+    for (tier, card) in report.tiers.iter().filter_map(|tier| Some((tier.tier, tier.card.as_ref()?))) {
+        lines.push(format!(
+            "  {tier} ({}): {} bytes allocated of {} reserved, at most {} planned; {} of {} free",
+            card.name, card.allocated_bytes, card.reserved_bytes, card.quota_bytes, card.free_bytes, card.total_bytes
         ));
     }
     let smoke = &report.smoke_test;

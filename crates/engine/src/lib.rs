@@ -9,6 +9,7 @@
 
 pub mod batch;
 pub mod bench;
+mod compute;
 pub mod constrain;
 pub mod kv;
 mod layers;

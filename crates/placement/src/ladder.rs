@@ -179,13 +179,36 @@ pub struct FailedRung {
     pub why: String,
     /// Host memory that the next plan may take: see [`Plan::host_bytes_if_too_much`].
     pub next_host_bytes: u64,
+    /// Where it was a card that ran out, and not the host.
+    #[serde(default)]
+    pub card: Option<CardLeft>,
+}
+
+/// A card that ran out of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardLeft {
+    /// Which.
+    pub card: usize,
+    /// Its memory that the next plan may take: see [`Plan::card_bytes_if_too_much`].
+    pub next_bytes: u64,
 }
 
 impl FailedRung {
-    fn leaves(&self) -> LimitFound {
-        let what = format!("less than what ran out on the rung {}", self.rung.name());
-        // Of a limit, nine tenths may be used: here that is what was meant.
-        LimitFound { what, bytes: self.next_host_bytes / 9 * 10, used_bytes: 0 }
+    /// What the failure says of the machine: there is less than what was planned.
+    fn take_from(&self, machine: &mut Machine) {
+        match self.card {
+            Some(CardLeft { card, next_bytes }) => {
+                if let Some(gpu) = machine.gpus.get_mut(card) {
+                    gpu.free_bytes = Some(gpu.free().min(next_bytes));
+                }
+            }
+            None => {
+                let what = format!("less than what ran out on the rung {}", self.rung.name());
+                // Of a limit, nine tenths may be used: here that is what was meant.
+                let bytes = self.next_host_bytes / 9 * 10;
+                machine.host.limits.push(LimitFound { what, bytes, used_bytes: 0 });
+            }
+        }
     }
 }
 
@@ -203,7 +226,7 @@ pub fn ladder_below(
     let mut tried: Vec<RungOutcome> = Vec::new();
     let mut short: Vec<Short> = Vec::new();
     let mut machine = machine.clone();
-    machine.host.limits.extend(failed.iter().map(FailedRung::leaves));
+    failed.iter().for_each(|failed| failed.take_from(&mut machine));
     let machine = &machine;
     let lowest = failed.iter().map(|failed| failed.rung).max();
     for rung in Rung::ALL {

@@ -125,8 +125,17 @@ impl Plan {
     /// What the next plan may take of host memory after this one ran out of it: nobody knows how much there really was, so a quarter of this
     /// plan's weights there is given up.
     pub fn host_bytes_if_too_much(&self) -> u64 {
-        let host = self.tiers.iter().find(|tier| tier.tier == Tier::Cpu);
-        host.map_or(0, |host| host.total_bytes() - host.weights_bytes / 4)
+        self.bytes_if_too_much(Tier::Cpu)
+    }
+
+    /// The same of a card's memory.
+    pub fn card_bytes_if_too_much(&self, card: usize) -> u64 {
+        self.bytes_if_too_much(Tier::Gpu(card))
+    }
+
+    fn bytes_if_too_much(&self, of: Tier) -> u64 {
+        let tier = self.tiers.iter().find(|tier| tier.tier == of);
+        tier.map_or(0, |tier| tier.total_bytes() - tier.weights_bytes / 4)
     }
 }
 

@@ -228,7 +228,7 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
         budget_name: host.budget_name.clone(),
         weights_bytes: need.weights,
         kv_bytes: need.kv,
-        activations_bytes: if need.computes { host.fixed.activations } else { 0 },
+        activations_bytes: host.activations(need.computes),
         staging_bytes: host.fixed.staging.saturating_add(need.stream_buffers()),
         reserve_bytes: host.fixed.reserve,
     });

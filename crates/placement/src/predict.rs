@@ -125,7 +125,13 @@ mod tests {
             stored_bytes: 22_000_000_000,
             can_be_int8: true,
         };
-        let footprint = Footprint { kv_per_layer_bytes: 1_000_000_000, kv_blocks: 1, activations_bytes: 0 };
+        let footprint = Footprint {
+            kv_per_layer_bytes: 1_000_000_000,
+            kv_blocks: 1,
+            activations_bytes: 0,
+            card_pass_bytes: 0,
+            crossing_bytes: 0,
+        };
         let limits = Limits {
             max_memory: MaxMemory::default(),
             mode: DeviceMapMode::Auto,

@@ -1,6 +1,6 @@
 //! The question in numbers: modules with their bytes, tiers with their room.
 use crate::footprint::{
-    CARD_STAGING_BYTES, DRIVER_BYTES, Footprint, PINNED_RING_BYTES, PROGRAM_BYTES, READERS_MAX,
+    CARD_PINNED_BYTES, CARD_STAGING_BYTES, DRIVER_BYTES, Footprint, PINNED_RING_BYTES, PROGRAM_BYTES, READERS_MAX,
     STAGING_PER_READER_BYTES, Weights,
 };
 use crate::machine::DefaultRates;
@@ -78,9 +78,18 @@ pub(crate) struct HostRoom {
     /// Weights allowed.
     pub budget: u64,
     pub budget_name: String,
-    /// `activations` count only where the CPU computes.
+    /// `activations` count only where the CPU computes; elsewhere it is `crossing`.
     pub fixed: Fixed,
+    /// What a pass on the cards alone has in host memory.
+    pub crossing: u64,
     pub rate: u64,
+}
+
+impl HostRoom {
+    /// Buffers of a pass.
+    pub fn activations(&self, computes: bool) -> u64 {
+        if computes { self.fixed.activations } else { self.crossing }
+    }
 }
 
 /// The whole question.
@@ -150,7 +159,7 @@ fn card(index: usize, machine: &Machine, footprint: &Footprint, limits: &Limits)
     let rate = machine.rate(Tier::Gpu(index)).map(|rate| rate.bytes_per_s);
     let real = |bytes| if gpu.is_virtual { 0 } else { bytes };
     let fixed = Fixed {
-        activations: footprint.activations_bytes,
+        activations: footprint.activations_bytes + real(footprint.card_pass_bytes),
         staging: real(CARD_STAGING_BYTES),
         reserve: real(DRIVER_BYTES),
     };
@@ -187,7 +196,8 @@ fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostRoom {
         _ => (usable, format!("90% of {limit}")),
     };
     let readers = machine.host.cores.clamp(2, READERS_MAX) as u64;
-    let pinned = if machine.gpus.iter().any(|gpu| !gpu.is_virtual) { PINNED_RING_BYTES } else { 0 };
+    let cards = machine.gpus.iter().filter(|gpu| !gpu.is_virtual).count() as u64;
+    let pinned = if cards > 0 { PINNED_RING_BYTES + cards * CARD_PINNED_BYTES } else { 0 };
     HostRoom {
         limit,
         available,
@@ -199,6 +209,7 @@ fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostRoom {
             staging: readers * STAGING_PER_READER_BYTES + pinned,
             reserve: PROGRAM_BYTES,
         },
+        crossing: footprint.crossing_bytes,
         rate: ordering_rate(machine, machine.host.read_bytes_per_s, DefaultRates::ORDINARY.host_bytes_per_s),
     }
 }

@@ -3,8 +3,8 @@ mod common;
 
 use common::{config, inventory, machine, shipped};
 use placement::{
-    DeviceMapMode, DtypeChoice, FailedRung, Fallback, Ladder, Limits, Machine, MaxMemory, PlanError, Planner, Rung,
-    RungState, Tier, ladder, ladder_below,
+    CardLeft, DeviceMapMode, DtypeChoice, FailedRung, Fallback, Ladder, Limits, Machine, MaxMemory, PlanError, Planner,
+    Rung, RungState, Tier, ladder, ladder_below,
 };
 
 fn climb(model: &str, machine: &Machine, change: impl Fn(&mut Limits), fallback: &str) -> Result<Ladder, PlanError> {
@@ -152,7 +152,7 @@ fn after_a_failure_in_mid_load_the_next_rung_is_planned_from_what_is_free_now() 
     let inventory = inventory(&config);
     let planner = Planner::new(&config, &inventory);
     let limits = Limits::for_model(&config);
-    let failed = |rung, why: &str| FailedRung { rung, why: why.to_owned(), next_host_bytes: 13 << 30 };
+    let failed = |rung, why: &str| FailedRung { rung, why: why.to_owned(), next_host_bytes: 13 << 30, card: None };
     let below = |fallback, failed: &[FailedRung]| ladder_below(&planner, &host(14), &limits, fallback, failed);
     let one = [failed(Rung::AsConfigured, "killed for memory")];
     let ladder = below(Fallback::AUTO, &one).unwrap();
@@ -172,6 +172,26 @@ fn after_a_failure_in_mid_load_the_next_rung_is_planned_from_what_is_free_now() 
     assert_eq!(error.exit_code(), 71);
     let error = below(Fallback::NONE, &one).unwrap_err();
     assert!(error.exit_code() == 71 && error.to_string().contains("killed for memory"), "{error}");
+}
+
+#[test]
+fn a_card_that_ran_out_gets_less_and_the_host_is_not_blamed() {
+    let config = config("llama-3.1-8b");
+    let inventory = inventory(&config);
+    let planner = Planner::new(&config, &inventory);
+    let limits = Limits::for_model(&config);
+    let machine = machine("gpus: [{name: L40S, memory: 44GiB}]\nhost: {memory: 64GiB, cores: 8}\n");
+    let first = planner.plan(&machine, &limits).unwrap();
+    assert!(first.spill.is_none(), "{}", first.describe());
+    let next_bytes = first.card_bytes_if_too_much(0);
+    let card = Some(CardLeft { card: 0, next_bytes });
+    let why = "card 0 is out of memory".to_owned();
+    let failed = FailedRung { rung: Rung::AsConfigured, why, next_host_bytes: 0, card };
+    let ladder = ladder_below(&planner, &machine, &limits, Fallback::KEEP, &[failed]).unwrap();
+    assert_eq!((ladder.rung, ladder.tried[0].state), (Rung::DiskTier, RungState::Failed));
+    let on = |tier| ladder.plan.tiers.iter().find(|of| of.tier == tier).unwrap();
+    assert!(on(Tier::Gpu(0)).total_bytes() <= next_bytes, "{}", ladder.plan.describe());
+    assert!(on(Tier::Cpu).weights_bytes > 0 && !ladder.plan.uses(Tier::Disk), "{}", ladder.plan.describe());
 }
 
 #[test]

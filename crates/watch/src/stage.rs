@@ -38,6 +38,8 @@ pub enum Stage {
     Generate,
     /// Scoring a text.
     Score,
+    /// Checking and measuring a card.
+    SelfTest,
     /// Measuring speed.
     Bench,
     /// Running the experiment.
@@ -68,6 +70,7 @@ impl Stage {
             Stage::Prefill => "prefill",
             Stage::Generate => "generate",
             Stage::Score => "score",
+            Stage::SelfTest => "self-test",
             Stage::Bench => "bench",
             Stage::Run => "run",
             Stage::Store => "store",

@@ -13,6 +13,7 @@ mod plan;
 mod replay;
 mod run;
 mod score;
+mod selftest;
 mod serve;
 mod status;
 mod submit;
@@ -38,6 +39,7 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Submit(args) => submit::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Doctor(args) => doctor::run(&args, watch),
+        Command::Selftest(args) => selftest::run(&args, watch),
         Command::Fetch(args) => fetch::run(&args, watch),
         Command::Synth(args) => synth::run(&args, watch),
         Command::Replay(args) => replay::run(&args),

@@ -310,7 +310,7 @@ impl Supervisor {
         let why = why.lines().next().unwrap_or_default().to_owned();
         let heard_all = !self.pipe_open && self.outputs_open == 0;
         let known_cause = ending::oom_kills() > self.oom_kills_before;
-        let failed = FailedRung { rung, why: why.clone(), next_host_bytes };
+        let failed = FailedRung { rung, why: why.clone(), next_host_bytes, card: None };
         if !(heard_all && known_cause && self.failed_rungs.add(&model, failed)) {
             return false;
         }

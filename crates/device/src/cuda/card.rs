@@ -57,12 +57,23 @@ impl Card {
     /// [`CudaError::NoSuchCard`], [`CudaError::Unusable`], [`CudaError::Image`], or what the driver says.
     pub fn open(driver: &Driver, ordinal: usize, quota_bytes: u64) -> Result<Card, CudaError> {
         let card = Card::for_copies(driver, ordinal, quota_bytes)?;
-        card.module()?;
+        card.load_kernels()?;
         Ok(card)
     }
 
-    /// Opens a card as [`Self::open`] does, but loads the kernels only when one is launched.
-    pub(crate) fn for_copies(driver: &Driver, ordinal: usize, quota_bytes: u64) -> Result<Card, CudaError> {
+    /// Loads the kernels now, where they are not yet loaded.
+    ///
+    /// # Errors
+    /// [`CudaError::Image`], or what the driver says.
+    pub fn load_kernels(&self) -> Result<(), CudaError> {
+        self.module().map(|_| ())
+    }
+
+    /// Opens a card as [`Self::open`] does, but loads the kernels only when one is launched, or by [`Self::load_kernels`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn for_copies(driver: &Driver, ordinal: usize, quota_bytes: u64) -> Result<Card, CudaError> {
         let info = driver.card(ordinal)?;
         if let Some(why) = info.unusable {
             return Err(CudaError::Unusable { card: ordinal, name: info.name, why });

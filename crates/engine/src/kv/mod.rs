@@ -2,4 +2,5 @@
 
 mod pool;
 
+pub(crate) use pool::LayerKv;
 pub use pool::{BLOCK_TOKENS, BlockId, KvError, KvLayout, KvPool};

@@ -3,9 +3,12 @@
 use checkpoint::ModelConfig;
 use device::DeviceError;
 use device::cpu::attention::{self, KvLayer, KvShape};
+use device::cuda::{self, CardArena};
 use device::memory::Arena;
 use placement::KvDtype;
 use serde::Serialize;
+
+use crate::compute::{CardSite, Placed, Site};
 
 /// Index of a block in the pool.
 pub type BlockId = u32;
@@ -103,26 +106,52 @@ impl KvError {
     }
 }
 
+/// One layer's keys and values, on the device that computes the layer.
+pub(crate) type LayerKv = Placed<KvLayer, cuda::KvLayer>;
+
+/// What a layer takes of a card's arena.
+fn card_layer_bytes(shape: &KvShape, blocks: usize) -> usize {
+    cuda::KvLayer::bytes(shape, blocks).next_multiple_of(CardArena::ALIGNMENT_BYTES)
+}
+
 /// Blocks of keys and values, `[layer][block][kv_head]`, with a reference count for each block.
 ///
 /// Who holds a block may read it; who holds the only reference may write to it. Blocks are not cleared between uses:
 /// a pass reads only positions that it or an earlier pass of the same sequence wrote.
 pub struct KvPool {
     layout: KvLayout,
-    layers: Vec<KvLayer>,
+    layers: Vec<LayerKv>,
     references: Vec<u32>,
     /// Free ids; the last is handed out next, so that few pages are ever touched.
     free: Vec<BlockId>,
 }
 
 impl KvPool {
-    /// Takes the memory of `blocks` blocks. Pages are touched when first written.
+    /// Takes the memory of `blocks` blocks on the host. Pages are touched when first written.
+    ///
+    /// # Errors
+    /// [`KvError::Memory`].
     pub fn new(layout: KvLayout, blocks: usize) -> Result<Self, KvError> {
+        Self::placed(layout, blocks, &vec![Site::Host; layout.layers], &[])
+    }
+
+    /// Takes the memory of `blocks` blocks, each layer's where `sites` says; `cards` are those of the model.
+    pub(crate) fn placed(layout: KvLayout, blocks: usize, sites: &[Site], cards: &[CardSite]) -> Result<Self, KvError> {
         let memory = |cause| KvError::Memory { blocks, cause };
-        let layer_bytes = KvLayer::bytes(&layout.shape(), blocks);
-        let arena = Arena::new(layer_bytes * layout.layers).map_err(memory)?;
-        let layer = |_| KvLayer::new(&arena, layout.shape(), blocks).map_err(memory);
-        let layers = (0..layout.layers).map(layer).collect::<Result<_, _>>()?;
+        let shape = layout.shape();
+        let on = |site| sites.iter().filter(|at| **at == site).count();
+        let host = Arena::new(KvLayer::bytes(&shape, blocks) * on(Site::Host)).map_err(memory)?;
+        let card_arena = |(place, site): (usize, &CardSite)| {
+            let layer = card_layer_bytes(&shape, blocks);
+            CardArena::new(&site.card, layer * on(Site::Card(place)))
+        };
+        let arenas: Vec<CardArena> =
+            cards.iter().enumerate().map(card_arena).collect::<Result<_, _>>().map_err(|cause| memory(cause.into()))?;
+        let layer = |site: &Site| match *site {
+            Site::Host => KvLayer::new(&host, shape, blocks).map(Placed::Host),
+            Site::Card(card) => cuda::KvLayer::new(&arenas[card], shape, blocks).map(|kv| Placed::Card(card, kv)),
+        };
+        let layers = sites.iter().map(layer).collect::<Result<_, _>>().map_err(memory)?;
         let free = (0..blocks as BlockId).rev().collect();
         Ok(KvPool { layout, layers, references: vec![0; blocks], free })
     }
@@ -142,9 +171,23 @@ impl KvPool {
         self.free.len()
     }
 
-    /// Bytes taken.
+    /// Bytes taken, on all devices.
     pub fn bytes(&self) -> u64 {
-        self.layout.block_bytes() * self.blocks() as u64
+        self.layers.iter().map(|layer| self.layer_bytes(layer)).sum()
+    }
+
+    /// Bytes taken on one device.
+    pub(crate) fn bytes_on(&self, site: Site) -> u64 {
+        self.layers.iter().filter(|layer| layer.site() == site).map(|layer| self.layer_bytes(layer)).sum()
+    }
+
+    fn layer_bytes(&self, layer: &LayerKv) -> u64 {
+        let (shape, blocks) = (self.layout.shape(), self.blocks());
+        let bytes = match layer {
+            Placed::Host(_) => KvLayer::bytes(&shape, blocks),
+            Placed::Card(..) => card_layer_bytes(&shape, blocks),
+        };
+        bytes as u64
     }
 
     /// Takes a free block with one reference; `None` when all are held.
@@ -191,7 +234,10 @@ impl KvPool {
     /// # Errors
     /// [`KvError::Copy`] for a block that is not in the pool.
     pub fn copy_block(&mut self, from: BlockId, to: BlockId) -> Result<(), KvError> {
-        let copy = |layer: &mut KvLayer| layer.copy_block(from, to);
+        let copy = |layer: &mut LayerKv| match layer {
+            Placed::Host(kv) => kv.copy_block(from, to),
+            Placed::Card(_, kv) => kv.copy_block(from, to),
+        };
         self.layers.iter_mut().try_for_each(copy).map_err(|cause| KvError::Copy { block: to, cause })
     }
 
@@ -218,7 +264,7 @@ impl KvPool {
     }
 
     /// The layers' keys and values.
-    pub(crate) fn layers_mut(&mut self) -> &mut [KvLayer] {
+    pub(crate) fn layers_mut(&mut self) -> &mut [LayerKv] {
         &mut self.layers
     }
 }

@@ -3,34 +3,28 @@
 use checkpoint::{ModelConfig, Norm as NormKind, QkNorm};
 use device::DeviceError;
 
-use super::{Arithmetic, Buffers, Linear, Norm, Pass};
+use super::{Buffers, Linear, Norm, Pass};
+use crate::compute::{Compute, Heads};
 use crate::load::LoadError;
 use crate::load::tensors::Under;
 
 /// The attention of one block.
-#[derive(Debug)]
-pub(crate) struct Attention {
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    out: Linear,
-    q_norm: Option<Norm>,
-    k_norm: Option<Norm>,
-    shape: Shape,
+pub(crate) struct Attention<C: Compute> {
+    q: Linear<C>,
+    k: Linear<C>,
+    v: Linear<C>,
+    out: Linear<C>,
+    q_norm: Option<Norm<C>>,
+    k_norm: Option<Norm<C>>,
+    heads: usize,
+    head_dim: usize,
     /// A token sees itself and so many less one before it.
     window: Option<usize>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-}
-
-impl Attention {
+impl<C: Compute> Attention<C> {
     /// `q_proj`, `k_proj`, `v_proj` and the output projection called `out`.
-    pub fn separate(tensors: &Under, config: &ModelConfig, layer: usize, out: &str) -> Result<Self, LoadError> {
+    pub fn separate(tensors: &Under<C>, config: &ModelConfig, layer: usize, out: &str) -> Result<Self, LoadError> {
         let (hidden, bias) = (config.hidden_size, config.attention_bias);
         let (wide, narrow) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let q = Linear::new(tensors, "q_proj", wide, hidden, bias)?;
@@ -40,7 +34,7 @@ impl Attention {
     }
 
     /// `qkv_proj`, rows of q, then k, then v.
-    pub fn fused(tensors: &Under, config: &ModelConfig, layer: usize, out: &str) -> Result<Self, LoadError> {
+    pub fn fused(tensors: &Under<C>, config: &ModelConfig, layer: usize, out: &str) -> Result<Self, LoadError> {
         let (wide, narrow) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let part = |rows| Linear::part(tensors, "qkv_proj", wide + 2 * narrow, config.hidden_size, rows);
         let (q, k) = (part(0..wide)?, part(wide..wide + narrow)?);
@@ -49,11 +43,11 @@ impl Attention {
     }
 
     fn with(
-        tensors: &Under,
+        tensors: &Under<C>,
         config: &ModelConfig,
         layer: usize,
         out: &str,
-        qkv: [Linear; 3],
+        qkv: [Linear<C>; 3],
     ) -> Result<Self, LoadError> {
         let ModelConfig { heads, kv_heads, head_dim, hidden_size, .. } = *config;
         let [q, k, v] = qkv;
@@ -66,45 +60,35 @@ impl Attention {
         let out = Linear::new(tensors, out, hidden_size, heads * head_dim, config.attention_out_bias)?;
         let slides = config.sliding_layers.get(layer).copied().unwrap_or(false);
         let window = if slides { config.sliding_window } else { None };
-        Ok(Attention { q, k, v, out, q_norm, k_norm, shape: Shape { heads, kv_heads, head_dim }, window })
+        Ok(Attention { q, k, v, out, q_norm, k_norm, heads, head_dim, window })
     }
 
     /// `buffers.mixed = attention(buffers.normed)`, both `[rows, hidden]`; writes this layer's keys and values of the rows.
-    pub fn run(&self, pass: &mut Pass, buffers: &mut Buffers) -> Result<(), DeviceError> {
-        let rows = pass.rows();
-        self.project(&pass.arithmetic, rows, buffers)?;
-        self.turn(pass, rows, buffers)?;
-        let Shape { heads, kv_heads, head_dim } = self.shape;
-        let Buffers { q, k, v, attended, .. } = buffers;
-        let (wide, narrow) = (rows * heads * head_dim, rows * kv_heads * head_dim);
-        pass.remember(&k[..narrow], &v[..narrow])?;
-        pass.attend(&q[..wide], heads, self.window, &mut attended[..wide])?;
-        let Buffers { inputs, attended, mixed, .. } = buffers;
-        let out = &mut mixed[..rows * self.out.out()];
-        self.out.run(&pass.arithmetic, inputs, &attended[..wide], out)
+    pub fn run(&self, pass: &mut Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
+        self.project(pass, buffers)?;
+        self.turn(pass, buffers)?;
+        let Buffers { inputs, q, k, v, attended, mixed, .. } = buffers;
+        pass.remember(k, v)?;
+        let scale = 1.0 / (self.head_dim as f32).sqrt();
+        pass.attend(&Heads { count: self.heads, scale, window: self.window }, q, attended)?;
+        pass.arithmetic.multiply(inputs, attended, pass.count, [(&self.out, mixed)])
     }
 
-    fn project(&self, step: &Arithmetic, rows: usize, buffers: &mut Buffers) -> Result<(), DeviceError> {
-        let hidden = self.q.input();
+    fn project(&self, pass: &Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
         let Buffers { inputs, normed, q, k, v, .. } = buffers;
-        inputs.prepare(step.cpu, &normed[..rows * hidden], rows, hidden, step.forms(&[&self.q, &self.k, &self.v]))?;
-        let q = self.q.product(&mut q[..rows * self.q.out()]);
-        let k = self.k.product(&mut k[..rows * self.k.out()]);
-        let v = self.v.product(&mut v[..rows * self.v.out()]);
-        step.cpu.linear(inputs, &mut [q, k, v])
+        pass.arithmetic.multiply(inputs, normed, pass.count, [(&self.q, q), (&self.k, k), (&self.v, v)])
     }
 
     /// Norms of queries and keys, then their rotation.
-    fn turn(&self, pass: &Pass, rows: usize, buffers: &mut Buffers) -> Result<(), DeviceError> {
-        let (cpu, head_dim) = (pass.arithmetic.cpu, self.shape.head_dim);
-        let q = &mut buffers.q[..rows * self.q.out()];
-        let k = &mut buffers.k[..rows * self.k.out()];
+    fn turn(&self, pass: &Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
+        let (compute, head_dim) = (pass.compute(), self.head_dim);
+        let (wide, narrow) = (self.q.out(), self.k.out());
         if let (Some(q_norm), Some(k_norm)) = (&self.q_norm, &self.k_norm) {
-            q_norm.run_in_place(cpu, q)?;
-            k_norm.run_in_place(cpu, k)?;
+            q_norm.run_in_place(compute, &mut buffers.q, pass.count * wide)?;
+            k_norm.run_in_place(compute, &mut buffers.k, pass.count * narrow)?;
         }
-        cpu.rope(q, head_dim, pass.positions, &pass.rope)?;
-        cpu.rope(k, head_dim, pass.positions, &pass.rope)
+        compute.rope(&mut buffers.q, wide, head_dim, &pass.rows, pass.rope)?;
+        compute.rope(&mut buffers.k, narrow, head_dim, &pass.rows, pass.rope)
     }
 }
 

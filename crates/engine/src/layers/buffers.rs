@@ -1,31 +1,32 @@
 //! The activations of a pass, allocated once and used by every block in turn.
 
 use checkpoint::ModelConfig;
-use device::cpu::Inputs;
+use device::DeviceError;
+
+use crate::compute::Compute;
 
 /// One buffer for each activation, `[rows_max, width]`.
-#[derive(Default)]
-pub(crate) struct Buffers {
+pub(crate) struct Buffers<C: Compute> {
     /// The residual stream, `[rows, hidden]`.
-    pub x: Vec<f32>,
+    pub x: C::Buffer,
     /// What a norm made of it, `[rows, hidden]`.
-    pub normed: Vec<f32>,
+    pub normed: C::Buffer,
     /// What a part of a block gives back, `[rows, hidden]`.
-    pub mixed: Vec<f32>,
+    pub mixed: C::Buffer,
     /// Queries, `[rows, heads, head_dim]`.
-    pub q: Vec<f32>,
+    pub q: C::Buffer,
     /// Keys, `[rows, kv_heads, head_dim]`.
-    pub k: Vec<f32>,
+    pub k: C::Buffer,
     /// Values, `[rows, kv_heads, head_dim]`.
-    pub v: Vec<f32>,
+    pub v: C::Buffer,
     /// What attention gathered, `[rows, heads, head_dim]`.
-    pub attended: Vec<f32>,
+    pub attended: C::Buffer,
     /// The MLP's gate, `[rows, intermediate]`.
-    pub gate: Vec<f32>,
+    pub gate: C::Buffer,
     /// The MLP's other half, `[rows, intermediate]`.
-    pub up: Vec<f32>,
+    pub up: C::Buffer,
     /// Activations in the forms that products read.
-    pub inputs: Inputs,
+    pub inputs: C::Inputs,
 }
 
 /// How wide the buffers are, in numbers a row.
@@ -49,28 +50,29 @@ impl Widths {
     }
 }
 
-impl Buffers {
-    /// Numbers in all buffers but the inputs.
-    pub fn numbers(&self) -> usize {
-        let Buffers { x, normed, mixed, q, k, v, attended, gate, up, .. } = self;
-        [x, normed, mixed, q, k, v, attended, gate, up].iter().map(|buffer| buffer.len()).sum()
+impl<C: Compute> Buffers<C> {
+    /// Buffers for passes of at most `rows` rows, with inputs in these forms.
+    pub fn new(compute: &C, widths: Widths, rows: usize, forms: C::Forms) -> Result<Self, DeviceError> {
+        let zeros = |width: usize| compute.buffer(rows * width);
+        let Widths { hidden, q, kv, intermediate } = widths;
+        Ok(Buffers {
+            x: zeros(hidden)?,
+            normed: zeros(hidden)?,
+            mixed: zeros(hidden)?,
+            q: zeros(q)?,
+            k: zeros(kv)?,
+            v: zeros(kv)?,
+            attended: zeros(q)?,
+            gate: zeros(intermediate)?,
+            up: zeros(intermediate)?,
+            inputs: compute.inputs(rows, hidden.max(q).max(intermediate), forms)?,
+        })
     }
 
-    /// Buffers for passes of at most `rows` rows.
-    pub fn new(widths: Widths, rows: usize) -> Self {
-        let zeros = |width: usize| vec![0.0; rows * width];
-        let Widths { hidden, q, kv, intermediate } = widths;
-        Buffers {
-            x: zeros(hidden),
-            normed: zeros(hidden),
-            mixed: zeros(hidden),
-            q: zeros(q),
-            k: zeros(kv),
-            v: zeros(kv),
-            attended: zeros(q),
-            gate: zeros(intermediate),
-            up: zeros(intermediate),
-            inputs: Inputs::default(),
-        }
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> u64 {
+        let Buffers { x, normed, mixed, q, k, v, attended, gate, up, inputs } = self;
+        let buffers = [x, normed, mixed, q, k, v, attended, gate, up];
+        buffers.into_iter().map(C::buffer_bytes).sum::<u64>() + C::inputs_bytes(inputs)
     }
 }

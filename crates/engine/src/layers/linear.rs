@@ -2,73 +2,73 @@
 
 use std::ops::Range;
 
+use checkpoint::Dtype;
 use device::DeviceError;
-use device::cpu::{Cpu, Forms, Inputs, Matrix, Precision, Product};
+use device::cpu::Precision;
 
+use crate::compute::{Compute, Product};
 use crate::load::LoadError;
 use crate::load::tensors::Under;
 
 /// A weight matrix `[out, in]` and perhaps a bias `[out]`.
-#[derive(Debug)]
-pub(crate) struct Linear {
-    weight: Matrix,
-    bias: Option<Vec<f32>>,
+pub(crate) struct Linear<C: Compute> {
+    weight: C::Matrix,
+    bias: Option<C::Vector>,
+    dtype: Dtype,
+    out: usize,
+    input: usize,
 }
 
-impl Linear {
+impl<C: Compute> Linear<C> {
     /// The tensors `name.weight` and, where `bias` says so, `name.bias`.
-    pub fn new(tensors: &Under, name: &str, out: usize, input: usize, bias: bool) -> Result<Self, LoadError> {
+    pub fn new(tensors: &Under<C>, name: &str, out: usize, input: usize, bias: bool) -> Result<Self, LoadError> {
         let part = tensors.under(&format!("{name}."));
-        let weight = part.matrix("weight", out, input)?;
+        let (weight, dtype) = part.rows_of("weight", out, input, 0..out)?;
         let bias = if bias { Some(part.vector("bias", out)?) } else { None };
-        Ok(Linear { weight, bias })
-    }
-
-    /// A product without a bias.
-    pub fn of(weight: Matrix) -> Self {
-        Linear { weight, bias: None }
+        Ok(Linear { weight, bias, dtype, out, input })
     }
 
     /// Rows `part` of the fused weights `name.weight`, `[outs, in]`, on the same memory.
-    pub fn part(tensors: &Under, name: &str, outs: usize, input: usize, part: Range<usize>) -> Result<Self, LoadError> {
-        let fused = tensors.under(&format!("{name}.")).matrix("weight", outs, input)?;
-        let weight = fused.rows_from(part.start, part.len());
-        weight.map(Linear::of).map_err(|cause| LoadError::Device { what: format!("rows {part:?} of {name}"), cause })
+    pub fn part(
+        tensors: &Under<C>,
+        name: &str,
+        outs: usize,
+        input: usize,
+        part: Range<usize>,
+    ) -> Result<Self, LoadError> {
+        let out = part.len();
+        let (weight, dtype) = tensors.under(&format!("{name}.")).rows_of("weight", outs, input, part)?;
+        Ok(Linear { weight, bias: None, dtype, out, input })
     }
 
     /// Output features.
     pub fn out(&self) -> usize {
-        self.weight.rows
+        self.out
     }
 
-    /// Input features.
-    pub fn input(&self) -> usize {
-        self.weight.cols
-    }
-
-    /// This product, written to `out`, `[tokens, self.out()]`.
-    pub fn product<'a>(&'a self, out: &'a mut [f32]) -> Product<'a> {
-        Product { weight: &self.weight, bias: self.bias.as_deref(), out }
-    }
-
-    /// Prepares `x`, `[tokens, in]`, and computes this one product.
-    pub fn run(&self, step: &Arithmetic, inputs: &mut Inputs, x: &[f32], out: &mut [f32]) -> Result<(), DeviceError> {
-        let tokens = x.len() / self.input();
-        inputs.prepare(step.cpu, x, tokens, self.input(), step.forms(&[self]))?;
-        step.cpu.linear(inputs, &mut [self.product(out)])
+    fn product<'a>(&'a self, out: &'a mut C::Buffer) -> Product<'a, C> {
+        Product { weight: &self.weight, bias: self.bias.as_ref(), out }
     }
 }
 
 /// Where and how exactly products are computed.
-#[derive(Clone, Copy)]
-pub(crate) struct Arithmetic<'a> {
-    pub cpu: &'a Cpu,
+pub(crate) struct Arithmetic<'a, C> {
+    pub compute: &'a C,
     pub precision: Precision,
 }
 
-impl Arithmetic<'_> {
-    /// The forms of the inputs that these products need.
-    pub fn forms(&self, linears: &[&Linear]) -> Forms {
-        Forms::for_weights(self.precision, linears.iter().map(|linear| linear.weight.dtype))
+impl<C: Compute> Arithmetic<'_, C> {
+    /// Computes products of the same `x`, `[rows, in]`, in one go: `inputs` holds it in the forms that their weights need.
+    pub fn multiply<const N: usize>(
+        &self,
+        inputs: &mut C::Inputs,
+        x: &C::Buffer,
+        rows: usize,
+        products: [(&Linear<C>, &mut C::Buffer); N],
+    ) -> Result<(), DeviceError> {
+        let Some(cols) = products.first().map(|(linear, _)| linear.input) else { return Ok(()) };
+        let forms = C::forms(self.precision, products.iter().map(|(linear, _)| linear.dtype));
+        self.compute.prepare(inputs, x, rows, cols, forms)?;
+        self.compute.linear(inputs, products.map(|(linear, out)| linear.product(out)))
     }
 }

@@ -3,16 +3,16 @@
 use checkpoint::Activation;
 use device::DeviceError;
 
-use super::{Arithmetic, Buffers, Linear};
+use super::{Buffers, Linear, Pass};
+use crate::compute::Compute;
 use crate::load::LoadError;
 use crate::load::tensors::Under;
 
 /// `down(act(gate(x)) * up(x))`, or `down(act(up(x)))` without a gate.
-#[derive(Debug)]
-pub(crate) struct Mlp {
-    gate: Option<Linear>,
-    up: Linear,
-    down: Linear,
+pub(crate) struct Mlp<C: Compute> {
+    gate: Option<Linear<C>>,
+    up: Linear<C>,
+    down: Linear<C>,
     activation: Activation,
 }
 
@@ -25,9 +25,9 @@ pub(crate) struct MlpShape {
     pub activation: Activation,
 }
 
-impl Mlp {
+impl<C: Compute> Mlp<C> {
     /// `gate_proj`, `up_proj` and `down_proj`.
-    pub fn gated(tensors: &Under, shape: MlpShape) -> Result<Self, LoadError> {
+    pub fn gated(tensors: &Under<C>, shape: MlpShape) -> Result<Self, LoadError> {
         let MlpShape { hidden, wide, bias, activation } = shape;
         Ok(Mlp {
             gate: Some(Linear::new(tensors, "gate_proj", wide, hidden, bias)?),
@@ -38,7 +38,7 @@ impl Mlp {
     }
 
     /// `gate_up_proj`, gate rows first, and `down_proj`.
-    pub fn fused(tensors: &Under, shape: MlpShape) -> Result<Self, LoadError> {
+    pub fn fused(tensors: &Under<C>, shape: MlpShape) -> Result<Self, LoadError> {
         let MlpShape { hidden, wide, bias, activation } = shape;
         Ok(Mlp {
             gate: Some(Linear::part(tensors, "gate_up_proj", 2 * wide, hidden, 0..wide)?),
@@ -49,7 +49,7 @@ impl Mlp {
     }
 
     /// `fc1` and `fc2`, no gate.
-    pub fn plain(tensors: &Under, shape: MlpShape) -> Result<Self, LoadError> {
+    pub fn plain(tensors: &Under<C>, shape: MlpShape) -> Result<Self, LoadError> {
         let MlpShape { hidden, wide, bias, activation } = shape;
         Ok(Mlp {
             gate: None,
@@ -60,40 +60,22 @@ impl Mlp {
     }
 
     /// `buffers.mixed = mlp(buffers.normed)`, both `[rows, hidden]`.
-    pub fn run(&self, step: &Arithmetic, rows: usize, buffers: &mut Buffers) -> Result<(), DeviceError> {
-        let (hidden, wide) = (self.up.input(), self.up.out());
+    pub fn run(&self, pass: &Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
+        let (compute, numbers) = (pass.compute(), pass.count * self.up.out());
         let Buffers { inputs, normed, gate, up, mixed, .. } = buffers;
-        let (x, up) = (&normed[..rows * hidden], &mut up[..rows * wide]);
         let activated = match &self.gate {
             None => {
-                self.up.run(step, inputs, x, up)?;
-                self.activate(step, up)?;
-                &*up
+                pass.arithmetic.multiply(inputs, normed, pass.count, [(&self.up, &mut *up)])?;
+                compute.activate(self.activation, up, numbers)?;
+                up
             }
             Some(linear) => {
-                let gate = &mut gate[..rows * wide];
-                inputs.prepare(step.cpu, x, rows, hidden, step.forms(&[linear, &self.up]))?;
-                step.cpu.linear(inputs, &mut [linear.product(gate), self.up.product(up)])?;
-                self.activate_and_multiply(step, gate, up)?;
-                &*gate
+                let both = [(linear, &mut *gate), (&self.up, &mut *up)];
+                pass.arithmetic.multiply(inputs, normed, pass.count, both)?;
+                compute.activate_and_multiply(self.activation, gate, up, numbers)?;
+                gate
             }
         };
-        self.down.run(step, inputs, activated, &mut mixed[..rows * hidden])
-    }
-
-    fn activate(&self, step: &Arithmetic, x: &mut [f32]) -> Result<(), DeviceError> {
-        match self.activation {
-            Activation::Silu => step.cpu.silu(x),
-            Activation::Gelu => step.cpu.gelu(x),
-            Activation::GeluTanh => step.cpu.gelu_tanh(x),
-        }
-    }
-
-    fn activate_and_multiply(&self, step: &Arithmetic, gate: &mut [f32], up: &[f32]) -> Result<(), DeviceError> {
-        match self.activation {
-            Activation::Silu => step.cpu.silu_mul(gate, up),
-            Activation::Gelu => step.cpu.gelu_mul(gate, up),
-            Activation::GeluTanh => step.cpu.gelu_tanh_mul(gate, up),
-        }
+        pass.arithmetic.multiply(inputs, activated, pass.count, [(&self.down, mixed)])
     }
 }

@@ -2,23 +2,22 @@
 
 use checkpoint::Norm as Kind;
 use device::DeviceError;
-use device::cpu::Cpu;
 
+use crate::compute::Compute;
 use crate::load::LoadError;
 use crate::load::tensors::Under;
 
 /// A norm over the last dimension.
-#[derive(Debug)]
-pub(crate) struct Norm {
+pub(crate) struct Norm<C: Compute> {
     kind: Kind,
-    weight: Vec<f32>,
+    weight: C::Vector,
     /// Layer norms have one.
-    bias: Option<Vec<f32>>,
+    bias: Option<C::Vector>,
 }
 
-impl Norm {
+impl<C: Compute> Norm<C> {
     /// The norm `name` of `width` features.
-    pub fn new(tensors: &Under, name: &str, width: usize, kind: Kind) -> Result<Self, LoadError> {
+    pub fn new(tensors: &Under<C>, name: &str, width: usize, kind: Kind) -> Result<Self, LoadError> {
         let part = tensors.under(&format!("{name}."));
         let weight = part.vector("weight", width)?;
         let bias = match kind {
@@ -28,17 +27,17 @@ impl Norm {
         Ok(Norm { kind, weight, bias })
     }
 
-    /// `out = norm(x)`, both `[rows, width]`.
-    pub fn run(&self, cpu: &Cpu, x: &[f32], out: &mut [f32]) -> Result<(), DeviceError> {
+    /// `out = norm(x)`, both `[rows, width]` and `numbers` in all.
+    pub fn run(&self, compute: &C, x: &C::Buffer, numbers: usize, out: &mut C::Buffer) -> Result<(), DeviceError> {
         match self.kind {
-            Kind::Rms { eps } => cpu.rms_norm(x, &self.weight, eps, out),
-            Kind::Layer { eps } => cpu.layer_norm(x, &self.weight, self.bias.as_deref(), eps, out),
+            Kind::Rms { eps } => compute.rms_norm(x, numbers, &self.weight, eps, out),
+            Kind::Layer { eps } => compute.layer_norm(x, numbers, (&self.weight, self.bias.as_ref()), eps, out),
         }
     }
 
     /// `x = norm(x)` for root-mean-square norms, rows of `width`: with the width of a head, each head by itself.
-    pub fn run_in_place(&self, cpu: &Cpu, x: &mut [f32]) -> Result<(), DeviceError> {
+    pub fn run_in_place(&self, compute: &C, x: &mut C::Buffer, numbers: usize) -> Result<(), DeviceError> {
         let (Kind::Rms { eps } | Kind::Layer { eps }) = self.kind;
-        cpu.rms_norm_inplace(x, &self.weight, eps)
+        compute.rms_norm_inplace(x, numbers, &self.weight, eps)
     }
 }

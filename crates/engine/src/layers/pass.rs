@@ -1,42 +1,41 @@
-//! What all blocks of one pass share.
+//! What the parts of one block share in one pass.
 
 use device::DeviceError;
-use device::cpu::RopeTable;
-use device::cpu::attention::{AttentionOptions, KvLayer, Sequence};
 
 use super::Arithmetic;
+use crate::compute::{Compute, Heads};
 
-/// One forward pass on its way through the blocks.
-pub(crate) struct Pass<'a> {
-    pub arithmetic: Arithmetic<'a>,
-    pub rope: RopeTable<'a>,
-    /// Position of each row.
-    pub positions: &'a [u32],
-    pub sequences: &'a [Sequence<'a>],
-    /// Keys and values, one a layer.
-    pub kv: &'a mut [KvLayer],
-    /// The block that computes.
-    pub layer: usize,
+/// One forward pass on its way through a block.
+pub(crate) struct Pass<'a, C: Compute> {
+    pub arithmetic: Arithmetic<'a, C>,
+    pub rope: &'a C::Rope,
+    pub rows: C::Rows<'a>,
+    /// How many rows there are.
+    pub count: usize,
+    /// Keys and values of this block.
+    pub kv: &'a mut C::Kv,
     /// Features of the residual stream.
     pub hidden: usize,
 }
 
-impl Pass<'_> {
-    /// Rows of the batch.
-    pub fn rows(&self) -> usize {
-        self.positions.len()
+impl<C: Compute> Pass<'_, C> {
+    /// The device.
+    pub fn compute(&self) -> &C {
+        self.arithmetic.compute
+    }
+
+    /// Numbers of the residual stream, `[rows, hidden]`.
+    pub fn numbers(&self) -> usize {
+        self.count * self.hidden
     }
 
     /// Stores the rows' keys and values, both `[rows, kv_heads, head_dim]`, for this block.
-    pub fn remember(&mut self, k: &[f32], v: &[f32]) -> Result<(), DeviceError> {
-        self.arithmetic.cpu.write_kv(&mut self.kv[self.layer], self.sequences, k, v)
+    pub fn remember(&mut self, k: &C::Buffer, v: &C::Buffer) -> Result<(), DeviceError> {
+        self.arithmetic.compute.write_kv(self.kv, &self.rows, k, v)
     }
 
     /// What each row's queries, `[rows, heads, head_dim]`, gather from its sequence.
-    pub fn attend(&self, q: &[f32], heads: usize, window: Option<usize>, out: &mut [f32]) -> Result<(), DeviceError> {
-        let layer = &self.kv[self.layer];
-        let scale = 1.0 / (layer.shape().key_dim as f32).sqrt();
-        let options = AttentionOptions { heads, scale, window, sinks: None };
-        self.arithmetic.cpu.attention(layer, self.sequences, &options, q, out)
+    pub fn attend(&mut self, heads: &Heads, q: &C::Buffer, out: &mut C::Buffer) -> Result<(), DeviceError> {
+        self.arithmetic.compute.attention(self.kv, &mut self.rows, heads, q, out)
     }
 }

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use device::DeviceError;
+use device::cuda::CudaError;
+
 use crate::kv::KvError;
 use crate::models::ForwardError;
 
@@ -11,15 +14,18 @@ pub enum LoadError {
     /// Somebody asked to stop.
     #[error("interrupted while loading; nothing was kept")]
     Cancelled,
-    /// The plan puts a module on a device that this program cannot drive.
+    /// The plan puts a module on a card, and the driver gives none.
     #[error(
-        "{module} is planned for GPU {gpu}, but no GPU can be used here; plan with --device-map cpu, or describe the machine without GPUs"
+        "{module} is planned for GPU {gpu}, but no GPU can be used here: {cause}. To go on without, plan with --device-map cpu, or describe \
+         the machine without GPUs"
     )]
     NoGpu {
         /// The module.
         module: String,
         /// The GPU's number in the plan.
         gpu: usize,
+        /// What the driver said, or that there is none.
+        cause: CudaError,
     },
     /// The plan and the checkpoint do not belong together.
     #[error("the plan names no tier for {module}; plan again for this checkpoint")]
@@ -178,6 +184,23 @@ impl LoadError {
             LoadError::Device { cause, .. } => cause.exit_code(),
             LoadError::Kv(cause) => cause.exit_code(),
             LoadError::Smoke(_) | LoadError::NotFinite { .. } | LoadError::TooSlow { .. } => 76,
+        }
+    }
+
+    /// The driver's number of the card whose memory ran out, if that is why.
+    pub fn card_out_of_memory(&self) -> Option<usize> {
+        let cause = match self {
+            LoadError::Device { cause, .. } | LoadError::Kv(KvError::Memory { cause, .. }) => cause,
+            LoadError::Smoke(ForwardError::Device(cause)) => cause,
+            _ => return None,
+        };
+        match cause {
+            DeviceError::Cuda(
+                CudaError::OutOfMemory { card, .. }
+                | CudaError::QuotaPassed { card, .. }
+                | CudaError::ArenaFull { card, .. },
+            ) => Some(*card),
+            _ => None,
         }
     }
 

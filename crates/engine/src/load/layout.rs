@@ -8,6 +8,7 @@ use placement::{DtypeChoice, KvDtype, Plan, Tier};
 
 use super::LoadError;
 use super::stream::Item;
+use crate::compute::{Route, Site, is_plain};
 use crate::models::block::check_supported;
 
 /// How numbers are kept and computed.
@@ -29,6 +30,10 @@ pub(crate) struct Resident<'a> {
 /// Every tensor of a model and its fate.
 pub(crate) struct Layout<'a> {
     pub numbers: Numbers,
+    /// Where modules are computed.
+    pub route: Route,
+    /// The plan's numbers of the cards in use, in order. Virtual devices are none: they are host memory.
+    pub cards: Vec<usize>,
     pub resident: Vec<Resident<'a>>,
     /// Modules that are read for every pass, with their tensors.
     pub streamed: BTreeMap<Item, Vec<(TensorEntry, Dtype)>>,
@@ -59,9 +64,12 @@ impl<'a> Layout<'a> {
     pub fn of(checkpoint: &'a Checkpoint, plan: &Plan, virtual_devices: bool) -> Result<Self, LoadError> {
         let config = &checkpoint.config;
         check_supported(config)?;
-        let tiers = tiers(checkpoint, plan, virtual_devices)?;
+        let tiers = tiers(checkpoint, plan)?;
+        let cards = if virtual_devices { Vec::new() } else { cards(&tiers) };
         let mut layout = Layout {
             numbers: Numbers::of(plan),
+            route: route(&tiers, &cards, config.tie_word_embeddings),
+            cards,
             resident: Vec::new(),
             streamed: BTreeMap::new(),
             embedding_on_disk: None,
@@ -82,6 +90,9 @@ impl<'a> Layout<'a> {
         let dtype = kept(self.numbers.choice, entry)?;
         if tier != Tier::Disk {
             self.resident.push(Resident { entry, dtype, tier });
+            if entry.shape.len() > 1 {
+                self.route.dtypes.insert((self.site(tier), dtype));
+            }
             return Ok(());
         }
         let mut stream = |item| self.streamed.entry(item).or_default().push((entry.clone(), dtype));
@@ -100,6 +111,11 @@ impl<'a> Layout<'a> {
         self.head_streamed = self.streamed.contains_key(&Item::Head);
         Ok(())
     }
+
+    /// The device that computes what is on a tier.
+    pub fn site(&self, tier: Tier) -> Site {
+        site(tier, &self.cards)
+    }
 }
 
 impl Numbers {
@@ -116,24 +132,48 @@ impl Numbers {
     }
 }
 
+/// As what a tensor is kept: matrices follow the dtype asked for, vectors stay as they are until they are placed.
+fn kept(choice: DtypeChoice, entry: &TensorEntry) -> Result<Dtype, LoadError> {
+    let refused = || LoadError::Dtype { tensor: entry.name.clone(), found: entry.dtype.name() };
+    if entry.shape.len() < 2 {
+        return if is_plain(entry.dtype) { Ok(entry.dtype) } else { Err(refused()) };
+    }
+    let dtype = choice.kept(entry.dtype, &entry.shape);
+    if readable(dtype) { Ok(dtype) } else { Err(refused()) }
+}
+
 /// The tier of each module, in the modules' order.
-fn tiers(checkpoint: &Checkpoint, plan: &Plan, virtual_devices: bool) -> Result<Vec<(ModuleKind, Tier)>, LoadError> {
+fn tiers(checkpoint: &Checkpoint, plan: &Plan) -> Result<Vec<(ModuleKind, Tier)>, LoadError> {
     let map: BTreeMap<&str, Tier> = plan.device_map.iter().map(|(module, tier)| (module.as_str(), *tier)).collect();
     let tier = |module: checkpoint::Module| match map.get(module.name.as_str()) {
         None => Err(LoadError::Unplanned { module: module.name }),
-        Some(Tier::Gpu(gpu)) if !virtual_devices => Err(LoadError::NoGpu { module: module.name, gpu: *gpu }),
         Some(tier) => Ok((module.kind, *tier)),
     };
     modules(&checkpoint.config).into_iter().map(tier).collect()
 }
 
-/// As what a tensor is kept: matrices follow the dtype asked for, vectors stay as they are until they are placed.
-fn kept(choice: DtypeChoice, entry: &TensorEntry) -> Result<Dtype, LoadError> {
-    let plain = matches!(entry.dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
-    let refused = || LoadError::Dtype { tensor: entry.name.clone(), found: entry.dtype.name() };
-    if entry.shape.len() < 2 {
-        return if plain { Ok(entry.dtype) } else { Err(refused()) };
+fn cards(tiers: &[(ModuleKind, Tier)]) -> Vec<usize> {
+    let gpu = |(_, tier): &(_, Tier)| if let Tier::Gpu(gpu) = tier { Some(*gpu) } else { None };
+    tiers.iter().filter_map(gpu).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn site(tier: Tier, cards: &[usize]) -> Site {
+    let place = |gpu| cards.iter().position(|card| *card == gpu);
+    if let Tier::Gpu(gpu) = tier { place(gpu).map_or(Site::Host, Site::Card) } else { Site::Host }
+}
+
+fn route(tiers: &[(ModuleKind, Tier)], cards: &[usize], tied: bool) -> Route {
+    let (host, blocks, dtypes) = (Site::Host, Vec::new(), BTreeSet::new());
+    let mut route = Route { embedding: host, blocks, norm: host, head: host, dtypes };
+    for (kind, tier) in tiers {
+        let site = site(*tier, cards);
+        match kind {
+            ModuleKind::Embedding => route.embedding = site,
+            ModuleKind::Block(_) => route.blocks.push(site),
+            ModuleKind::FinalNorm => route.norm = site,
+            // A tied head is the embedding's memory, wherever a map says that it is.
+            ModuleKind::Head => route.head = if tied { route.embedding } else { site },
+        }
     }
-    let dtype = choice.kept(entry.dtype, &entry.shape);
-    if readable(dtype) { Ok(dtype) } else { Err(refused()) }
+    route
 }

@@ -1,6 +1,7 @@
 //! File maps: weights used straight from the page cache. Only for local files that fit into memory with ease.
 
 use checkpoint::Inventory;
+use device::cpu::Cpu;
 use device::memory::{Access, FileMap};
 use watch::{Stage, Watch};
 
@@ -19,7 +20,7 @@ pub(crate) fn map(
     mapped: &[&Resident],
     threads: usize,
     watch: &Watch,
-) -> Result<Tensors, LoadError> {
+) -> Result<Tensors<Cpu>, LoadError> {
     let mut maps: Vec<Option<FileMap>> = inventory.shards.iter().map(|_| None).collect();
     let mut tensors = Tensors::default();
     for resident in mapped {

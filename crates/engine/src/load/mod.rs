@@ -5,10 +5,15 @@
 //! [`Watch`], and every thread that can be stuck has a seat on it. There is no half-loaded state: weights are made of
 //! [`device::memory::Bytes`], which exist only once they were filled.
 
+mod cards;
 pub(crate) mod convert;
+mod count;
 mod error;
+mod feed;
 mod layout;
 mod map;
+mod memory;
+mod pieces;
 mod place;
 pub(crate) mod read;
 mod report;
@@ -17,25 +22,26 @@ pub(crate) mod source;
 pub(crate) mod stream;
 pub(crate) mod tensors;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use checkpoint::Checkpoint;
 use device::cpu::{Cpu, KernelSet};
-use device::memory::{Arena, ReadMode};
+use device::memory::ReadMode;
 use device::pool::{Pool, PoolOptions, usable_cores};
 use placement::{Plan, Tier};
 use watch::{Stage, StageGuard, Watch};
 
-use crate::kv::{KvLayout, KvPool};
+use crate::kv::KvPool;
 use crate::models::{Model, Scratch};
 use layout::{Layout, Resident};
-use read::{Readers, Wanted, room};
+use memory::Memory;
+use pieces::Wanted;
+use read::{Cards, Filled, Readers};
 use source::Source;
-use tensors::Tensors;
 
 pub use error::LoadError;
-pub use report::{LoadReport, SmokeTest, StageSeconds, TierUse};
+pub use report::{CardUse, LoadReport, SmokeTest, StageSeconds, TierUse};
 
 /// Most threads that read at a time. More do not make a disk faster, and each may hold a staging buffer.
 const READERS_MAX: usize = 8;
@@ -58,6 +64,8 @@ pub struct LoadRequest<'a> {
     pub direct: Option<bool>,
     /// Whether GPUs of the plan are virtual devices: host arenas with hard limits.
     pub virtual_devices: bool,
+    /// The driver's number of each GPU of the plan; those that are not named have the plan's.
+    pub card_ordinals: Vec<usize>,
     /// The longest time for the smoke test, in seconds.
     pub smoke_limit_s: f64,
 }
@@ -74,6 +82,7 @@ impl<'a> LoadRequest<'a> {
             file_maps: false,
             direct: None,
             virtual_devices: false,
+            card_ordinals: Vec::new(),
             smoke_limit_s: 120.0,
         }
     }
@@ -103,22 +112,24 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
     let maps = Maps::of(&request, &layout);
     let cpu = cpu(&request)?;
 
+    // Everything is taken before anything is read: what does not fit is known at once.
     let stage = stages.enter(Stage::Allocate)?;
-    let arenas = Arenas::new(&layout, &maps)?;
+    let cards = cards::open(&request, &layout)?;
+    let sites = cards::join(cpu, cards, &layout, watch)?;
+    let memory = Memory::take(&request, &layout, &maps, &sites)?;
     let source = Arc::new(open_source(&request, &layout, &maps)?);
     stages.leave(Stage::Allocate, stage);
 
     let stage = stages.enter(Stage::Read)?;
     let bytes_read = layout.resident.iter().map(|r| r.entry.bytes).sum();
-    let tensors = fill(&request, &cpu, &layout, &maps, &arenas, &source)?;
+    let filled = fill(&request, &sites.cpu, &layout, &maps, &memory, &source)?;
     let read_s = stages.leave(Stage::Read, stage);
 
     let stage = stages.enter(Stage::Place)?;
-    let kv_layout = KvLayout::new(&checkpoint.config, layout.numbers.kv_dtype);
-    let mut kv = KvPool::new(kv_layout, plan.kv_blocks)?;
-    let model = Model::new(place::parts(&request, &layout, &tensors, &source, cpu)?);
-    drop(tensors);
-    let mut scratch = model.scratch();
+    let model = Model::new(place::parts(&request, &layout, &filled, &source, sites)?);
+    let Memory { host, cards, mut kv, mut scratch, feed } = memory;
+    // Its buffers are of no more use, on the host and on the cards.
+    drop((filled, feed));
     stages.leave(Stage::Place, stage);
 
     let stage = stages.enter(Stage::SmokeTest)?;
@@ -126,23 +137,21 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
     source.recheck()?;
     stages.leave(Stage::SmokeTest, stage);
 
-    let mut report = LoadReport {
+    let report = LoadReport {
         model_class: checkpoint.config.class_name.clone(),
         dtype: plan.dtype.to_owned(),
         precision: model.precision(),
-        kernel_set: model.kernel_set(),
+        kernel_set: model.kernel_set().to_owned(),
         threads: model.threads(),
         residency: residency(&layout, &maps),
         shards: checkpoint.inventory.shards.len(),
         bytes_read,
         read_bytes_per_s: bytes_read as f64 / read_s.max(1e-9),
         stages: stages.done,
-        tiers: report::planned(plan),
+        tiers: count::tiers(plan, &layout, &maps, (&host, &cards), (&model, &kv, &scratch)),
         device_map: plan.device_map.clone(),
         smoke_test,
     };
-    let pass_bytes = scratch.bytes() + model.tables_bytes();
-    count_bytes(&mut report.tiers, &layout, &maps, &arenas, kv.bytes(), pass_bytes);
     Ok(Loaded { model, kv, scratch, report })
 }
 
@@ -194,23 +203,6 @@ impl Maps {
     }
 }
 
-/// One arena a tier, exactly as large as what goes there.
-struct Arenas(BTreeMap<Tier, Arena>);
-
-impl Arenas {
-    fn new(layout: &Layout, maps: &Maps) -> Result<Self, LoadError> {
-        let mut sizes: BTreeMap<Tier, usize> = BTreeMap::new();
-        for resident in layout.resident.iter().filter(|resident| !maps.has(resident)) {
-            *sizes.entry(resident.tier).or_default() += room(resident.entry, resident.dtype);
-        }
-        let arena = |(tier, bytes): (Tier, usize)| match Arena::new(bytes) {
-            Ok(arena) => Ok((tier, arena)),
-            Err(cause) => Err(LoadError::Device { what: format!("memory for weights on {tier}"), cause }),
-        };
-        sizes.into_iter().map(arena).collect::<Result<_, _>>().map(Arenas)
-    }
-}
-
 fn open_source(request: &LoadRequest, layout: &Layout, maps: &Maps) -> Result<Source, LoadError> {
     let inventory = &request.checkpoint.inventory;
     let mut used = vec![false; inventory.shards.len()];
@@ -232,9 +224,9 @@ fn fill(
     cpu: &Cpu,
     layout: &Layout,
     maps: &Maps,
-    arenas: &Arenas,
+    memory: &Memory,
     source: &Source,
-) -> Result<Tensors, LoadError> {
+) -> Result<Filled, LoadError> {
     let (mapped, copied): (Vec<&Resident>, Vec<&Resident>) =
         layout.resident.iter().partition(|resident| maps.has(resident));
     let threads = readers(request);
@@ -242,14 +234,15 @@ fn fill(
     let wanted: Vec<Wanted> = copied
         .iter()
         .filter_map(|resident| {
-            let arena = arenas.0.get(&resident.tier)?;
+            let arena = memory.arena(resident.tier, layout)?;
             Some(Wanted { entry: resident.entry, dtype: resident.dtype, arena })
         })
         .collect();
-    let readers = Readers { cpu, source, watch: request.watch, threads, name: "reader" };
-    let mut tensors = read::read(&readers, &wanted)?;
-    tensors.extend(map::map(&request.checkpoint.inventory, &mapped, threads, request.watch)?);
-    Ok(tensors)
+    let cards = memory.feed.as_ref().map(|feed| Cards { feed, gpus: &layout.cards });
+    let readers = Readers { cpu, source, watch: request.watch, threads, name: "reader", cards };
+    let mut filled = read::read(&readers, &wanted)?;
+    filled.host.extend(map::map(&request.checkpoint.inventory, &mapped, threads, request.watch)?);
+    Ok(filled)
 }
 
 fn readers(request: &LoadRequest) -> usize {
@@ -291,19 +284,5 @@ fn residency(layout: &Layout, maps: &Maps) -> &'static str {
         0 => "copied",
         all if all == layout.resident.len() => "mapped",
         _ => "mixed",
-    }
-}
-
-fn count_bytes(tiers: &mut [TierUse], layout: &Layout, maps: &Maps, arenas: &Arenas, kv_bytes: u64, pass_bytes: u64) {
-    for tier in tiers {
-        let mapped = |resident: &&Resident| resident.tier == tier.tier && maps.has(resident);
-        let mapped_bytes: u64 = layout.resident.iter().filter(mapped).map(|resident| resident.entry.bytes).sum();
-        let arena_bytes = arenas.0.get(&tier.tier).map_or(0, |arena| arena.used_bytes() as u64);
-        let left_bytes = if tier.tier == Tier::Disk { layout.bytes_on_disk() } else { 0 };
-        tier.weights_bytes = mapped_bytes + arena_bytes + left_bytes;
-        if tier.tier == Tier::Cpu {
-            tier.kv_bytes = kv_bytes;
-            tier.activations_bytes = pass_bytes;
-        }
     }
 }

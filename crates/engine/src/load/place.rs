@@ -3,49 +3,66 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use checkpoint::{ModuleKind, modules};
+use checkpoint::{ModelConfig, ModuleKind, modules};
 use device::cpu::Cpu;
+use device::cuda::Card;
 
 use super::layout::Layout;
+use super::read::Filled;
 use super::source::Source;
 use super::stream::{Item, Stream, Streamer, head, in_order};
 use super::tensors::Tensors;
 use super::{LoadError, LoadRequest};
+use crate::compute::{Compute, Placed, Site, Sites};
 use crate::kv::KvLayout;
 use crate::layers::{Norm, Rope};
-use crate::models::{Block, DiskRows, Embedding, Head, Layer, Parts};
+use crate::models::{Block, Capacity, DiskRows, Embedding, HostBlock, HostHead, Parts};
 
 /// Composes a model of what was loaded.
 pub(crate) fn parts(
     request: &LoadRequest,
     layout: &Layout,
-    tensors: &Tensors,
+    filled: &Filled,
     source: &Arc<Source>,
-    cpu: Cpu,
+    sites: Sites,
 ) -> Result<Parts, LoadError> {
-    let config = &request.checkpoint.config;
-    let streamer = streamer(request, &cpu, layout, source)?;
-    let resident = |layer| Block::new(tensors, config, layer).map(Box::new).map(Layer::Resident);
-    let layer = |layer| match &streamer {
-        Some(streamer) if layout.streamed.contains_key(&Item::Block(layer)) => Ok(Layer::Streamed(streamer.clone())),
-        _ => resident(layer),
+    let (config, route) = (&request.checkpoint.config, &layout.route);
+    let streamer = streamer(request, &sites.cpu, layout, source)?;
+    let on_host = |layer| match &streamer {
+        Some(streamer) if layout.streamed.contains_key(&Item::Block(layer)) => {
+            Ok(HostBlock::Streamed(streamer.clone()))
+        }
+        _ => Block::new(&filled.host, config, layer).map(Box::new).map(HostBlock::Resident),
     };
-    let head = match &streamer {
-        Some(streamer) if layout.head_streamed => Head::Streamed(streamer.clone()),
-        _ => Head::Resident(head(tensors, config)?),
+    let layer = |(layer, site): (usize, &Site)| match *site {
+        Site::Host => on_host(layer).map(Placed::Host),
+        Site::Card(card) => {
+            Block::new(&filled.cards[card], config, layer).map(|block| Placed::Card(card, Box::new(block)))
+        }
     };
+    let layers = route.blocks.iter().enumerate().map(layer).collect::<Result<_, _>>()?;
+    let head = match (route.head, &streamer) {
+        (Site::Card(card), _) => Placed::Card(card, head(&filled.cards[card], config)?),
+        (Site::Host, Some(streamer)) if layout.head_streamed => Placed::Host(HostHead::Streamed(streamer.clone())),
+        (Site::Host, _) => Placed::Host(HostHead::Resident(head(&filled.host, config)?)),
+    };
+    let (positions, kv_blocks) = (request.plan.context, request.plan.kv_blocks);
     Ok(Parts {
-        precision: layout.numbers.precision,
+        capacity: Capacity { positions, kv_blocks, precision: layout.numbers.precision },
         kv_layout: KvLayout::new(config, layout.numbers.kv_dtype),
-        rope: Rope::new(&config.rope, request.plan.context),
-        positions: request.plan.context,
-        embedding: embedding(layout, tensors, source, config)?,
-        layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
-        norm: final_norm(tensors, config)?,
+        // Where no block is computed, nobody asks for a position.
+        rope: Rope::new(&config.rope, if route.has_blocks(Site::Host) { positions } else { 0 }),
+        embedding: embedding(layout, filled, source, config)?,
+        layers,
+        norm: match route.norm {
+            Site::Host => Placed::Host(final_norm(&filled.host, config)?),
+            Site::Card(card) => Placed::Card(card, final_norm(&filled.cards[card], config)?),
+        },
         head,
         dtypes: dtypes(layout),
         config: config.clone(),
-        cpu,
+        route: route.clone(),
+        sites,
     })
 }
 
@@ -71,20 +88,25 @@ fn streamer(
 
 fn embedding(
     layout: &Layout,
-    tensors: &Tensors,
+    filled: &Filled,
     source: &Arc<Source>,
-    config: &checkpoint::ModelConfig,
-) -> Result<Embedding, LoadError> {
-    match layout.embedding_on_disk {
-        Some((entry, dtype)) => Ok(Embedding::OnDisk(DiskRows { source: source.clone(), entry: entry.clone(), dtype })),
-        None => {
-            let table = tensors.under("").matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size)?;
-            Ok(Embedding::Resident(table))
-        }
+    config: &ModelConfig,
+) -> Result<Placed<Embedding, <Card as Compute>::Matrix>, LoadError> {
+    if let Some((entry, dtype)) = layout.embedding_on_disk {
+        let rows = DiskRows { source: source.clone(), entry: entry.clone(), dtype };
+        return Ok(Placed::Host(Embedding::OnDisk(rows)));
+    }
+    match layout.route.embedding {
+        Site::Host => table(&filled.host, config).map(Embedding::Resident).map(Placed::Host),
+        Site::Card(card) => table(&filled.cards[card], config).map(|table| Placed::Card(card, table)),
     }
 }
 
-fn final_norm(tensors: &Tensors, config: &checkpoint::ModelConfig) -> Result<Norm, LoadError> {
+fn table<C: Compute>(tensors: &Tensors<C>, config: &ModelConfig) -> Result<C::Matrix, LoadError> {
+    tensors.under("").matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size)
+}
+
+fn final_norm<C: Compute>(tensors: &Tensors<C>, config: &ModelConfig) -> Result<Norm<C>, LoadError> {
     let module = modules(config).into_iter().find(|module| module.kind == ModuleKind::FinalNorm);
     let name = module.map_or_else(|| "model.norm".to_owned(), |module| module.name);
     Norm::new(&tensors.under(""), &name, config.hidden_size, config.norm)

@@ -1,45 +1,23 @@
-//! Parallel large reads: from the shards straight into their final place, or through a bounded buffer where numbers change
-//! their form.
+//! Parallel large reads: from the shards straight into their final place in host memory, through a bounded buffer where numbers change
+//! their form, and through pinned buffers to the cards.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use checkpoint::{Dtype, TensorEntry};
+use device::DeviceError;
 use device::cpu::Cpu;
-use device::memory::{Arena, Part, Region};
+use device::cuda::{Card, CardPart, CardRegion};
+use device::memory::{Part, Region};
 use watch::{Seat, Stage, Watch};
 
 use super::LoadError;
-use super::convert::Conversion;
-use super::source::{Source, check_identity};
+use super::convert::{Conversion, widen};
+use super::feed::Feed;
+use super::pieces::{Piece, Wanted, cut};
+use super::source::{OpenShard, Source, check_identity};
 use super::tensors::{Stored, Tensors};
-
-/// Most bytes that one thread reads as one piece: large enough for a disk's full rate, small enough to share a big tensor.
-const PIECE_BYTES: usize = 32 << 20;
-/// Most bytes of a piece that is converted, and so of each thread's staging buffer.
-const STAGED_BYTES: usize = 4 << 20;
-
-/// One tensor that is to be in memory.
-pub(crate) struct Wanted<'a> {
-    /// Where it is in the files.
-    pub entry: &'a TensorEntry,
-    /// As what it is kept.
-    pub dtype: Dtype,
-    /// Where it goes.
-    pub arena: &'a Arena,
-}
-
-impl Wanted<'_> {
-    /// Bytes it takes in memory; `None` if the shape is no whole number of blocks.
-    pub fn bytes(&self) -> Option<usize> {
-        let elements = self.entry.shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64))?;
-        usize::try_from(self.dtype.bytes_for(elements)?).ok()
-    }
-
-    fn conversion(&self) -> Option<Conversion> {
-        (self.entry.dtype != self.dtype).then_some(Conversion { from: self.entry.dtype, to: self.dtype })
-    }
-}
+use crate::compute::{CardData, Placed, Site, card_deadline};
 
 /// Who reads, and who is told.
 pub(crate) struct Readers<'a> {
@@ -50,23 +28,29 @@ pub(crate) struct Readers<'a> {
     pub threads: usize,
     /// The seats' names begin with this.
     pub name: &'static str,
+    /// The way to the cards, where there are any.
+    pub cards: Option<Cards<'a>>,
 }
 
-/// A consecutive part of a tensor.
-struct Piece<'a> {
-    entry: &'a TensorEntry,
-    /// Bytes into the file.
-    offset: u64,
-    /// Bytes in the file.
-    bytes: usize,
-    target: Part,
-    conversion: Option<Conversion>,
+/// The cards that are fed.
+#[derive(Clone, Copy)]
+pub(crate) struct Cards<'a> {
+    pub feed: &'a Feed,
+    /// The plan's numbers of them.
+    pub gpus: &'a [usize],
+}
+
+/// Tensors by where they are.
+#[derive(Default)]
+pub(crate) struct Filled {
+    pub host: Tensors<Cpu>,
+    /// One a card.
+    pub cards: Vec<Tensors<Card>>,
 }
 
 /// Reads all of `wanted`, and checks each shard's identity when its last byte has been read.
-pub(crate) fn read(readers: &Readers, wanted: &[Wanted]) -> Result<Tensors, LoadError> {
-    let (regions, mut pieces) = allocate(wanted)?;
-    pieces.sort_by_key(|piece| (piece.entry.shard, piece.offset));
+pub(crate) fn read(readers: &Readers, wanted: &[Wanted]) -> Result<Filled, LoadError> {
+    let (regions, pieces) = cut(wanted)?;
     let work = Work::new(readers, pieces);
     std::thread::scope(|scope| {
         for index in 1..readers.threads {
@@ -76,121 +60,92 @@ pub(crate) fn read(readers: &Readers, wanted: &[Wanted]) -> Result<Tensors, Load
         work.run(0);
     });
     work.result()?;
-    finish(wanted, regions)
+    finish(readers, wanted, regions)
 }
 
-/// Cuts a region for each tensor, and pieces that fill it.
-fn allocate<'a>(wanted: &[Wanted<'a>]) -> Result<(Vec<Region>, Vec<Piece<'a>>), LoadError> {
-    let (mut regions, mut pieces) = (Vec::new(), Vec::new());
-    for tensor in wanted {
-        let entry = tensor.entry;
-        let name = || format!("memory for tensor {}", entry.name);
-        let unknown = || LoadError::Conversion {
-            tensor: entry.name.clone(),
-            found: entry.dtype.name(),
-            wanted: tensor.dtype.name(),
-        };
-        let bytes = tensor.bytes().ok_or_else(unknown)?;
-        let conversion = tensor.conversion();
-        if conversion.is_some_and(|conversion| !conversion.is_known()) {
-            return Err(unknown());
-        }
-        // Reading directly needs file offset and address to agree modulo the page size; else the phase does no harm.
-        let phase = if conversion.is_none() { entry.offset as usize } else { 0 };
-        let region = match bytes >= PHASED_BYTES_MIN && conversion.is_none() {
-            true => tensor.arena.region_at_phase(bytes, phase),
-            false => tensor.arena.region(bytes),
-        };
-        let mut region = region.map_err(|cause| LoadError::Device { what: name(), cause })?;
-        cut(tensor, &mut region, &mut pieces).map_err(|cause| LoadError::Device { what: name(), cause })?;
-        regions.push(region);
+fn finish(readers: &Readers, wanted: &[Wanted], regions: Vec<Placed<Region, CardRegion>>) -> Result<Filled, LoadError> {
+    let gpus = readers.cards.map_or(&[][..], |cards| cards.gpus);
+    let mut filled = Filled { cards: gpus.iter().map(|_| Tensors::default()).collect(), ..Filled::default() };
+    let seat = readers.cards.map(|cards| {
+        let seat = readers.watch.seat("cards");
+        seat.at(Stage::Read, &format!("the last copies to GPU {:?}", cards.gpus), 0);
+        seat
+    });
+    if let Some(cards) = readers.cards {
+        cards.feed.drain().map_err(|cause| LoadError::Device { what: "the last copies to the cards".into(), cause })?;
     }
-    Ok((regions, pieces))
-}
-
-/// Smaller tensors are not worth the padding that a phase costs.
-const PHASED_BYTES_MIN: usize = 1 << 20;
-/// The most padding that a phase costs: a page, which is 16 KiB on some machines.
-const PHASE_BYTES_MAX: usize = 16 << 10;
-
-/// Bytes of an arena that a tensor may take, padding included.
-pub(crate) fn room(entry: &TensorEntry, dtype: Dtype) -> usize {
-    let elements = entry.shape.iter().map(|&d| d as u64).product();
-    let bytes = dtype.bytes_for(elements).unwrap_or(entry.bytes) as usize;
-    let phased = dtype == entry.dtype && bytes >= PHASED_BYTES_MIN;
-    bytes + if phased { PHASE_BYTES_MAX + Arena::ALIGNMENT_BYTES } else { Arena::ALIGNMENT_BYTES }
-}
-
-fn cut<'a>(tensor: &Wanted<'a>, region: &mut Region, pieces: &mut Vec<Piece<'a>>) -> Result<(), device::DeviceError> {
-    let (entry, conversion) = (tensor.entry, tensor.conversion());
-    let elements = entry.shape.iter().product::<usize>();
-    let (unit, limit) = match conversion {
-        None => (1, PIECE_BYTES),
-        // Whole 32-blocks of the target, so that every piece can be converted by itself.
-        Some(_) => (Dtype::Q8_0.block_elements() * entry.dtype.block_bytes(), STAGED_BYTES),
-    };
-    let total = entry.bytes as usize;
-    let step = (limit / unit * unit).max(unit);
-    let mut done = 0;
-    while done < total {
-        let bytes = step.min(total - done);
-        // Source and target stand in a fixed proportion; the last piece takes what is left.
-        let target = match conversion {
-            None => bytes,
-            Some(_) if done + bytes == total => region.len() - proportional(done, total, region.len()),
-            Some(_) => proportional(bytes, total, region.len()),
-        };
-        debug_assert!(conversion.is_none() || elements > 0);
-        let target = region.part(target)?;
-        pieces.push(Piece { entry, offset: entry.offset + done as u64, bytes, target, conversion });
-        done += bytes;
-    }
-    Ok(())
-}
-
-/// `bytes * to / from` without overflow.
-fn proportional(bytes: usize, from: usize, to: usize) -> usize {
-    (bytes as u128 * to as u128 / from as u128) as usize
-}
-
-fn finish(wanted: &[Wanted], regions: Vec<Region>) -> Result<Tensors, LoadError> {
-    let mut tensors = Tensors::default();
     for (tensor, region) in wanted.iter().zip(regions) {
         let entry = tensor.entry;
-        let unfilled = |cause| LoadError::Device { what: format!("tensor {}", entry.name), cause };
-        let data = region.finish().map_err(unfilled)?;
-        tensors.insert(entry.name.clone(), Stored { dtype: tensor.dtype, shape: entry.shape.clone(), data });
+        let failed = |cause| LoadError::Device { what: format!("tensor {}", entry.name), cause };
+        filled.take(tensor, region).map_err(failed)?;
     }
-    Ok(tensors)
+    drop(seat);
+    Ok(filled)
 }
 
-/// Pieces that threads take one after the other, in the order of the files.
+impl Filled {
+    /// Takes a tensor whose bytes are all there.
+    fn take(&mut self, tensor: &Wanted, region: Placed<Region, CardRegion>) -> Result<(), DeviceError> {
+        let Wanted { entry, dtype, .. } = *tensor;
+        let (name, shape) = (entry.name.clone(), entry.shape.clone());
+        match (&tensor.arena, region) {
+            (Placed::Host(_), Placed::Host(region)) => {
+                let data = region.finish()?;
+                self.host.insert(name, Stored { dtype, shape, data });
+            }
+            (Placed::Card(card, arena), Placed::Host(region)) => {
+                let mut numbers = vec![0.0; shape.iter().product()];
+                widen(dtype, &region.finish()?, &mut numbers);
+                let mut vector = arena.zeroed(numbers.len())?;
+                vector.upload(0, &numbers, card_deadline())?;
+                let data = CardData::Vector(Arc::new(vector));
+                self.cards[*card].insert(name, Stored { dtype: Dtype::F32, shape, data });
+            }
+            (_, Placed::Card(card, region)) => {
+                let data = CardData::Matrix(region.finish(card_deadline())?);
+                self.cards[card].insert(name, Stored { dtype, shape, data });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Pieces that threads take one after the other.
 struct Work<'a> {
     readers: &'a Readers<'a>,
-    pieces: Mutex<std::vec::IntoIter<Piece<'a>>>,
+    /// For each device, in the order of the files: every device is fed from the beginning, by its own readers first.
+    queues: Vec<Mutex<std::vec::IntoIter<Piece<'a>>>>,
     /// Pieces of each shard that are not done.
     left: Vec<AtomicUsize>,
     failed: AtomicBool,
     first_error: Mutex<Option<LoadError>>,
 }
 
+/// What one thread reads into where numbers change their form.
+#[derive(Default)]
+struct Staging {
+    bytes: Vec<u8>,
+    numbers: Vec<f32>,
+}
+
 impl<'a> Work<'a> {
-    fn new(readers: &'a Readers<'a>, pieces: Vec<Piece<'a>>) -> Self {
-        let shards = pieces.last().map_or(0, |last| last.entry.shard + 1);
+    fn new(readers: &'a Readers<'a>, mut pieces: Vec<Piece<'a>>) -> Self {
+        pieces.sort_by_key(|piece| (piece.target.site(), piece.entry.shard, piece.offset));
+        let shards = pieces.iter().map(|piece| piece.entry.shard + 1).max().unwrap_or(0);
         let left: Vec<AtomicUsize> = (0..shards).map(|_| AtomicUsize::new(0)).collect();
         for piece in &pieces {
             left[piece.entry.shard].fetch_add(1, Ordering::Relaxed);
         }
-        let pieces = Mutex::new(pieces.into_iter());
-        Work { readers, pieces, left, failed: AtomicBool::new(false), first_error: Mutex::new(None) }
+        let queues = by_site(pieces).into_iter().map(|queue| Mutex::new(queue.into_iter())).collect();
+        Work { readers, queues, left, failed: AtomicBool::new(false), first_error: Mutex::new(None) }
     }
 
     /// One thread's share.
     fn run(&self, index: usize) {
         let seat = self.readers.watch.seat(&format!("{} {index}", self.readers.name));
-        let (mut staging, mut numbers) = (Vec::new(), Vec::new());
-        while let Some(piece) = self.next() {
-            if let Err(error) = self.piece(piece, &seat, &mut staging, &mut numbers) {
+        let mut staging = Staging::default();
+        while let Some(piece) = self.next(index) {
+            if let Err(error) = self.piece(piece, &seat, &mut staging) {
                 // The error first: others that stop because of the flag report that they were interrupted.
                 lock(&self.first_error).get_or_insert(error);
                 self.failed.store(true, Ordering::Release);
@@ -198,7 +153,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn next(&self) -> Option<Piece<'a>> {
+    fn next(&self, index: usize) -> Option<Piece<'a>> {
         if self.failed.load(Ordering::Acquire) {
             return None;
         }
@@ -207,30 +162,80 @@ impl<'a> Work<'a> {
             self.failed.store(true, Ordering::Release);
             return None;
         }
-        lock(&self.pieces).next()
+        let queues = self.queues.len();
+        (0..queues).find_map(|turn| lock(&self.queues[(index + turn) % queues]).next())
     }
 
-    fn piece(&self, piece: Piece, seat: &Seat, staging: &mut Vec<u8>, numbers: &mut Vec<f32>) -> Result<(), LoadError> {
+    fn piece(&self, piece: Piece, seat: &Seat, staging: &mut Staging) -> Result<(), LoadError> {
         let Piece { entry, offset, bytes, target, conversion } = piece;
         let Some(shard) = self.readers.source.shard(entry.shard) else {
             return Err(LoadError::Missing { tensor: entry.name.clone() });
         };
-        seat.at(Stage::Read, &shard.name, offset);
-        let mut progress = |bytes: usize| {
-            seat.advance(bytes as u64);
-            !self.failed.load(Ordering::Acquire) && !self.readers.watch.cancelled()
-        };
-        match conversion {
-            None => target.fill(|buffer| shard.read(&entry.name, buffer, offset, &mut progress))?,
-            Some(conversion) => {
-                staging.resize(bytes, 0);
-                shard.read(&entry.name, staging, offset, &mut progress)?;
-                numbers.resize(bytes / entry.dtype.block_bytes(), 0.0);
-                let failed = |cause| LoadError::Device { what: format!("converting tensor {}", entry.name), cause };
-                target.fill(|buffer| conversion.run(self.readers.cpu, staging, numbers, buffer).map_err(failed))?;
-            }
+        let reading = Reading { entry, offset, bytes, conversion, shard, seat };
+        match (target, self.readers.cards) {
+            (Placed::Host(part), _) => self.to_host(&reading, part, staging)?,
+            (Placed::Card(card, part), Some(cards)) => self.to_card(&reading, cards, card, part, staging)?,
+            (Placed::Card(..), None) => return Err(LoadError::Defect { what: "the way to the cards".to_owned() }),
         }
         self.shard_progress(entry, seat)
+    }
+
+    fn to_host(&self, reading: &Reading, part: Part, staging: &mut Staging) -> Result<(), LoadError> {
+        let Reading { entry, offset, shard, seat, .. } = *reading;
+        seat.at(Stage::Read, &shard.name, offset);
+        match reading.conversion {
+            None => part.fill(|buffer| self.read(reading, buffer)),
+            Some(conversion) => {
+                let Staging { bytes, numbers } = self.stage(reading, staging)?;
+                let failed = |cause| LoadError::Device { what: format!("converting tensor {}", entry.name), cause };
+                part.fill(|buffer| conversion.run(self.readers.cpu, bytes, numbers, buffer).map_err(failed))
+            }
+        }
+    }
+
+    fn to_card(
+        &self,
+        reading: &Reading,
+        cards: Cards,
+        card: usize,
+        part: CardPart,
+        staging: &mut Staging,
+    ) -> Result<(), LoadError> {
+        let Reading { entry, offset, bytes, conversion, shard, seat } = *reading;
+        let gpu = cards.gpus[card];
+        let failed = |cause| LoadError::Device { what: format!("tensor {} to GPU {gpu}", entry.name), cause };
+        let name = &entry.name;
+        seat.at(Stage::Read, &format!("{}, {name}: a pinned buffer for GPU {gpu}", shard.name), offset);
+        // Cards know nothing of f64, which is rare: it is converted here.
+        let here = conversion.filter(|conversion| conversion.from == Dtype::F64);
+        let mut fed = cards.feed.take(here.map_or(bytes, |_| part.len()), offset).map_err(failed)?;
+        seat.at(Stage::Read, &format!("{}, {name} for GPU {gpu}", shard.name), offset);
+        match here {
+            None => self.read(reading, fed.bytes())?,
+            Some(conversion) => {
+                let Staging { bytes, numbers } = self.stage(reading, staging)?;
+                conversion.run(self.readers.cpu, bytes, numbers, fed.bytes()).map_err(failed)?;
+            }
+        }
+        seat.at(Stage::Read, &format!("{}, {name}: to GPU {gpu}", shard.name), offset);
+        let on_card = if here.is_some() { None } else { conversion };
+        cards.feed.send(fed, on_card, card, part).map_err(failed)
+    }
+
+    /// The file's bytes in the staging buffer, and room for their numbers.
+    fn stage<'s>(&self, reading: &Reading, staging: &'s mut Staging) -> Result<&'s mut Staging, LoadError> {
+        staging.bytes.resize(reading.bytes, 0);
+        self.read(reading, &mut staging.bytes)?;
+        staging.numbers.resize(reading.bytes / reading.entry.dtype.block_bytes(), 0.0);
+        Ok(staging)
+    }
+
+    fn read(&self, reading: &Reading, buffer: &mut [u8]) -> Result<(), LoadError> {
+        let mut progress = |bytes: usize| {
+            reading.seat.advance(bytes as u64);
+            !self.failed.load(Ordering::Acquire) && !self.readers.watch.cancelled()
+        };
+        reading.shard.read(&reading.entry.name, buffer, reading.offset, &mut progress)
     }
 
     fn shard_progress(&self, entry: &TensorEntry, seat: &Seat) -> Result<(), LoadError> {
@@ -248,6 +253,28 @@ impl<'a> Work<'a> {
         let error = self.first_error.into_inner().unwrap_or_else(PoisonError::into_inner);
         error.map_or(Ok(()), Err)
     }
+}
+
+/// A piece on its way from the file.
+struct Reading<'a> {
+    entry: &'a TensorEntry,
+    offset: u64,
+    bytes: usize,
+    conversion: Option<Conversion>,
+    shard: &'a OpenShard,
+    seat: &'a Seat,
+}
+
+/// Cuts sorted pieces where the device changes.
+fn by_site(pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
+    let mut queues: Vec<(Site, Vec<Piece>)> = Vec::new();
+    for piece in pieces {
+        match queues.last_mut() {
+            Some((site, queue)) if *site == piece.target.site() => queue.push(piece),
+            _ => queues.push((piece.target.site(), vec![piece])),
+        }
+    }
+    queues.into_iter().map(|(_, queue)| queue).collect()
 }
 
 /// A lock whose data stay valid when a holder panics: the panic itself ends the scope.

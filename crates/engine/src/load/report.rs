@@ -14,7 +14,7 @@ pub struct LoadReport {
     /// `f32` or `native`, see [`crate::Model::precision`].
     pub precision: &'static str,
     /// The kernels that compute.
-    pub kernel_set: &'static str,
+    pub kernel_set: String,
     /// Threads that compute.
     pub threads: usize,
     /// How weights came: `copied`, `mapped`, or `mixed` where only some had to be converted.
@@ -62,6 +62,28 @@ pub struct TierUse {
     pub activations_planned_bytes: u64,
     /// Buffers of a pass as allocated.
     pub activations_bytes: u64,
+    /// Of a card that the driver gave: its memory once everything was loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub card: Option<CardUse>,
+}
+
+/// Memory of a card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CardUse {
+    /// The maker's name for it.
+    pub name: String,
+    /// The same card under every number.
+    pub uuid: String,
+    /// All of it.
+    pub total_bytes: u64,
+    /// Free for anybody.
+    pub free_bytes: u64,
+    /// Taken from the driver by this program.
+    pub reserved_bytes: u64,
+    /// Handed out of that, padding included.
+    pub allocated_bytes: u64,
+    /// The most that the plan lets it take.
+    pub quota_bytes: u64,
 }
 
 /// What the first inference gave.
@@ -93,6 +115,7 @@ pub(crate) fn planned(plan: &Plan) -> Vec<TierUse> {
         kv_bytes: 0,
         activations_planned_bytes: tier.activations_bytes,
         activations_bytes: 0,
+        card: None,
     };
     plan.tiers.iter().map(of).collect()
 }

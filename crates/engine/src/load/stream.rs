@@ -11,9 +11,11 @@ use device::memory::Arena;
 use watch::Watch;
 
 use super::LoadError;
-use super::read::{Readers, Wanted, read, room};
+use super::pieces::{Wanted, room};
+use super::read::{Filled, Readers, read};
 use super::source::Source;
 use super::tensors::Tensors;
+use crate::compute::{Compute, Placed};
 use crate::layers::Linear;
 use crate::models::{Block, ForwardError};
 
@@ -36,8 +38,8 @@ pub(crate) struct Recipe {
 
 /// A module that has arrived; dropped after use, so that its buffer is free again.
 enum Arrived {
-    Block(usize, Box<Block>),
-    Head(Linear),
+    Block(usize, Box<Block<Cpu>>),
+    Head(Linear<Cpu>),
 }
 
 /// What the reading thread needs.
@@ -68,7 +70,7 @@ impl Streamer {
     }
 
     /// The weights of block `layer`.
-    pub fn block(&self, layer: usize) -> Result<Box<Block>, ForwardError> {
+    pub fn block(&self, layer: usize) -> Result<Box<Block<Cpu>>, ForwardError> {
         loop {
             // Modules that an earlier pass did not use (it failed, or wanted no logits) are passed over.
             if let Arrived::Block(arrived, block) = self.next(&format!("block {layer}"))?
@@ -80,7 +82,7 @@ impl Streamer {
     }
 
     /// The weights of the head.
-    pub fn head(&self) -> Result<Linear, ForwardError> {
+    pub fn head(&self) -> Result<Linear<Cpu>, ForwardError> {
         loop {
             if let Arrived::Head(head) = self.next("the head")? {
                 return Ok(head);
@@ -119,16 +121,20 @@ impl Stream {
         let bytes: usize = recipe.tensors.iter().map(wanted_bytes).sum();
         let arena =
             Arena::new(bytes).map_err(|cause| LoadError::Device { what: "a buffer of the disk tier".into(), cause })?;
-        let wanted: Vec<Wanted> =
-            recipe.tensors.iter().map(|(entry, dtype)| Wanted { entry, dtype: *dtype, arena: &arena }).collect();
+        let wanted: Vec<Wanted> = recipe
+            .tensors
+            .iter()
+            .map(|(entry, dtype)| Wanted { entry, dtype: *dtype, arena: Placed::Host(&arena) })
+            .collect();
         let readers = Readers {
             cpu: &self.cpu,
             source: &self.source,
             watch: &self.watch,
             threads: self.threads,
             name: "disk tier",
+            cards: None,
         };
-        let tensors = read(&readers, &wanted)?;
+        let Filled { host: tensors, .. } = read(&readers, &wanted)?;
         match recipe.item {
             Item::Block(layer) => Ok(Arrived::Block(layer, Box::new(Block::new(&tensors, &self.config, layer)?))),
             Item::Head => Ok(Arrived::Head(head(&tensors, &self.config)?)),
@@ -137,7 +143,7 @@ impl Stream {
 }
 
 /// The product that makes logits; a tied head is the embedding itself.
-pub(crate) fn head(tensors: &Tensors, config: &ModelConfig) -> Result<Linear, LoadError> {
+pub(crate) fn head<C: Compute>(tensors: &Tensors<C>, config: &ModelConfig) -> Result<Linear<C>, LoadError> {
     let name = if config.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
     Linear::new(&tensors.under(""), name, config.vocab_size, config.hidden_size, config.lm_head_bias)
 }

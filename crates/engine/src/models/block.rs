@@ -7,21 +7,21 @@ use super::llama::LlamaBlock;
 use super::olmo2::Olmo2Block;
 use super::phi::PhiBlock;
 use super::phi3;
+use crate::compute::Compute;
 use crate::layers::{Buffers, MlpShape, Norm, Pass};
 use crate::load::LoadError;
 use crate::load::tensors::Tensors;
 
 /// A block; it exists only with all its weights.
-#[derive(Debug)]
-pub(crate) enum Block {
-    Llama(LlamaBlock),
-    Olmo2(Olmo2Block),
-    Phi(PhiBlock),
+pub(crate) enum Block<C: Compute> {
+    Llama(LlamaBlock<C>),
+    Olmo2(Olmo2Block<C>),
+    Phi(PhiBlock<C>),
 }
 
-impl Block {
+impl<C: Compute> Block<C> {
     /// Block `layer` of a model of this shape.
-    pub fn new(tensors: &Tensors, config: &ModelConfig, layer: usize) -> Result<Self, LoadError> {
+    pub fn new(tensors: &Tensors<C>, config: &ModelConfig, layer: usize) -> Result<Self, LoadError> {
         let tensors = tensors.under(format!("model.layers.{layer}."));
         match config.family {
             Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => {
@@ -35,7 +35,7 @@ impl Block {
     }
 
     /// Computes the block on `buffers.x`, `[rows, hidden]`.
-    pub fn run(&self, pass: &mut Pass, buffers: &mut Buffers) -> Result<(), DeviceError> {
+    pub fn run(&self, pass: &mut Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
         match self {
             Block::Llama(block) => block.run(pass, buffers),
             Block::Olmo2(block) => block.run(pass, buffers),
@@ -68,13 +68,15 @@ pub(crate) fn mlp_shape(config: &ModelConfig) -> MlpShape {
 }
 
 /// `buffers.normed = norm(buffers.x)`.
-pub(crate) fn normalise(norm: &Norm, pass: &Pass, buffers: &mut Buffers) -> Result<(), DeviceError> {
-    let numbers = pass.rows() * pass.hidden;
-    norm.run(pass.arithmetic.cpu, &buffers.x[..numbers], &mut buffers.normed[..numbers])
+pub(crate) fn normalise<C: Compute>(
+    norm: &Norm<C>,
+    pass: &Pass<C>,
+    buffers: &mut Buffers<C>,
+) -> Result<(), DeviceError> {
+    norm.run(pass.compute(), &buffers.x, pass.numbers(), &mut buffers.normed)
 }
 
 /// `buffers.x += buffers.mixed`.
-pub(crate) fn add_to_residual(pass: &Pass, buffers: &mut Buffers) -> Result<(), DeviceError> {
-    let numbers = pass.rows() * pass.hidden;
-    pass.arithmetic.cpu.add(&mut buffers.x[..numbers], &buffers.mixed[..numbers])
+pub(crate) fn add_to_residual<C: Compute>(pass: &Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
+    pass.compute().add(&mut buffers.x, &buffers.mixed, pass.numbers())
 }

@@ -7,11 +7,12 @@ use device::cpu::{Cpu, Matrix};
 use device::memory::Arena;
 
 use super::ForwardError;
+use crate::compute::{Compute, HostRows};
 use crate::load::LoadError;
 use crate::load::convert::Conversion;
 use crate::load::source::Source;
 
-/// The embedding's rows, wherever they are.
+/// The embedding's rows, where the CPU looks them up.
 pub(crate) enum Embedding {
     /// In memory, `[vocab, hidden]`.
     Resident(Matrix),
@@ -29,13 +30,13 @@ pub(crate) struct DiskRows {
 
 impl Embedding {
     /// `out[t, :] = row tokens[t]`, `[tokens, hidden]`.
-    pub fn run(&self, cpu: &Cpu, tokens: &[u32], out: &mut [f32]) -> Result<(), ForwardError> {
+    pub fn run(&self, cpu: &Cpu, rows: &HostRows, out: &mut Vec<f32>) -> Result<(), ForwardError> {
         match self {
-            Embedding::Resident(table) => Ok(cpu.embed(table, tokens, out)?),
-            Embedding::OnDisk(rows) => {
-                let table = rows.gather(cpu, tokens).map_err(|cause| ForwardError::Disk(Box::new(cause)))?;
-                let ids: Vec<u32> = (0..tokens.len() as u32).collect();
-                Ok(cpu.embed(&table, &ids, out)?)
+            Embedding::Resident(table) => Ok(Compute::embed(cpu, table, rows, out)?),
+            Embedding::OnDisk(disk) => {
+                let table = disk.gather(cpu, rows.tokens).map_err(|cause| ForwardError::Disk(Box::new(cause)))?;
+                let ids: Vec<u32> = (0..rows.tokens.len() as u32).collect();
+                Ok(Compute::embed(cpu, &table, &HostRows { tokens: &ids, ..*rows }, out)?)
             }
         }
     }

@@ -20,7 +20,13 @@ pub enum ForwardError {
         /// What the pool holds.
         found: KvLayout,
     },
-    /// A kernel said no.
+    /// The pool keeps a layer elsewhere than where it is computed.
+    #[error("the KV pool keeps layer {layer} on another device than the model; use the pool that came with it")]
+    Cache {
+        /// The layer.
+        layer: usize,
+    },
+    /// A kernel or a card said no.
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// A block that lives on the disk could not be read.
@@ -41,7 +47,7 @@ impl ForwardError {
     pub fn exit_code(&self) -> u8 {
         match self {
             ForwardError::Batch(BatchError::Position { .. } | BatchError::Token { .. } | BatchError::Empty) => 2,
-            ForwardError::Batch(_) | ForwardError::Pool { .. } => 70,
+            ForwardError::Batch(_) | ForwardError::Pool { .. } | ForwardError::Cache { .. } => 70,
             ForwardError::Device(cause) => cause.exit_code(),
             ForwardError::Disk(cause) => cause.exit_code(),
             ForwardError::DiskTimeout { .. } => 75,

@@ -5,41 +5,46 @@ use checkpoint::ModelConfig;
 use device::DeviceError;
 
 use super::block::{add_to_residual, normalise};
+use crate::compute::Compute;
 use crate::layers::{Attention, Buffers, Mlp, Norm, Pass};
 use crate::load::LoadError;
 use crate::load::tensors::Under;
 
 /// One block.
-#[derive(Debug)]
-pub(crate) struct LlamaBlock {
-    attention_norm: Norm,
-    attention: Attention,
-    mlp_norm: Norm,
-    mlp: Mlp,
+pub(crate) struct LlamaBlock<C: Compute> {
+    attention_norm: Norm<C>,
+    attention: Attention<C>,
+    mlp_norm: Norm<C>,
+    mlp: Mlp<C>,
 }
 
-impl LlamaBlock {
+impl<C: Compute> LlamaBlock<C> {
     /// Block `layer`, whose tensors are `tensors`.
-    pub fn new(tensors: &Under, config: &ModelConfig, layer: usize) -> Result<Self, LoadError> {
+    pub fn new(tensors: &Under<C>, config: &ModelConfig, layer: usize) -> Result<Self, LoadError> {
         let attention = Attention::separate(&tensors.under("self_attn."), config, layer, "o_proj")?;
         let mlp = Mlp::gated(&tensors.under("mlp."), super::block::mlp_shape(config))?;
         Self::of(tensors, config, attention, mlp)
     }
 
     /// A block of this shape with parts that were stored in another form.
-    pub fn of(tensors: &Under, config: &ModelConfig, attention: Attention, mlp: Mlp) -> Result<Self, LoadError> {
+    pub fn of(
+        tensors: &Under<C>,
+        config: &ModelConfig,
+        attention: Attention<C>,
+        mlp: Mlp<C>,
+    ) -> Result<Self, LoadError> {
         let norm = |name| Norm::new(tensors, name, config.hidden_size, config.norm);
         let (attention_norm, mlp_norm) = (norm("input_layernorm")?, norm("post_attention_layernorm")?);
         Ok(LlamaBlock { attention_norm, attention, mlp_norm, mlp })
     }
 
     /// Computes the block on `buffers.x`.
-    pub fn run(&self, pass: &mut Pass, buffers: &mut Buffers) -> Result<(), DeviceError> {
+    pub fn run(&self, pass: &mut Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
         normalise(&self.attention_norm, pass, buffers)?;
         self.attention.run(pass, buffers)?;
         add_to_residual(pass, buffers)?;
         normalise(&self.mlp_norm, pass, buffers)?;
-        self.mlp.run(&pass.arithmetic, pass.rows(), buffers)?;
+        self.mlp.run(pass, buffers)?;
         add_to_residual(pass, buffers)
     }
 }

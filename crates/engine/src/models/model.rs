@@ -4,52 +4,55 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use checkpoint::ModelConfig;
-use device::cpu::attention::Sequence;
+use device::DeviceError;
 use device::cpu::{Cpu, Precision};
+use device::cuda::Card;
 use device::pool::Pool;
+use placement::LOGITS_ROWS;
 
+use super::forward::Way;
+use super::scratch::Capacity;
 use super::{Block, Embedding, ForwardError, Scratch};
 use crate::batch::{Batch, BatchLimits, Logits};
+use crate::compute::{Compute, Placed, Route, Sites};
 use crate::kv::{KvLayout, KvPool};
-use crate::layers::{Arithmetic, Linear, Norm, Pass, Rope, Widths};
+use crate::layers::{Linear, Norm, Rope};
 use crate::load::stream::Streamer;
-
-/// Most rows whose logits one pass gives; the plan counts their bytes (`placement::Footprint`).
-const LOGITS_ROWS: usize = 64;
 
 /// A loaded, immutable model. It exists only with all its weights in the tiers that its plan names.
 pub struct Model {
     parts: Parts,
     limits: BatchLimits,
     kv_layout: KvLayout,
+    kernel_set: String,
 }
 
 /// What a load makes and a model is made of.
 pub(crate) struct Parts {
     pub config: ModelConfig,
-    pub cpu: Cpu,
-    pub precision: Precision,
+    pub sites: Sites,
+    pub route: Route,
+    pub capacity: Capacity,
     pub kv_layout: KvLayout,
+    /// The CPU's table.
     pub rope: Rope,
-    /// Positions that a sequence may have.
-    pub positions: usize,
-    pub embedding: Embedding,
-    pub layers: Vec<Layer>,
-    pub norm: Norm,
-    pub head: Head,
+    pub embedding: Placed<Embedding, <Card as Compute>::Matrix>,
+    pub layers: Vec<Placed<HostBlock, Box<Block<Card>>>>,
+    pub norm: Placed<Norm<Cpu>, Norm<Card>>,
+    pub head: Placed<HostHead, Linear<Card>>,
     /// Bytes of matrices by the name of their dtype.
     pub dtypes: BTreeMap<&'static str, u64>,
 }
 
-/// The product that makes logits.
-pub(crate) enum Head {
-    Resident(Linear),
+/// The product that makes logits, where the CPU computes it.
+pub(crate) enum HostHead {
+    Resident(Linear<Cpu>),
     Streamed(Arc<Streamer>),
 }
 
-/// A block: in memory, or brought from the disk for every pass.
-pub(crate) enum Layer {
-    Resident(Box<Block>),
+/// A block that the CPU computes: in memory, or brought from the disk for every pass.
+pub(crate) enum HostBlock {
+    Resident(Box<Block<Cpu>>),
     Streamed(Arc<Streamer>),
 }
 
@@ -57,11 +60,11 @@ impl Model {
     pub(crate) fn new(parts: Parts) -> Self {
         let limits = BatchLimits {
             vocab: parts.config.vocab_size,
-            positions: parts.positions,
+            positions: parts.capacity.positions,
             rows: placement::CHUNK_TOKENS,
             logits_rows: LOGITS_ROWS,
         };
-        Model { kv_layout: parts.kv_layout, limits, parts }
+        Model { kv_layout: parts.kv_layout, kernel_set: parts.sites.kernel_set(&parts.route), limits, parts }
     }
 
     /// The shape of the model.
@@ -71,22 +74,27 @@ impl Model {
 
     /// Positions that a sequence may have: the context that was loaded for.
     pub fn context(&self) -> usize {
-        self.parts.positions
+        self.parts.capacity.positions
     }
 
-    /// The kernels that compute, as in provenance.
-    pub fn kernel_set(&self) -> &'static str {
-        self.parts.cpu.kernel_set().name()
+    /// The kernels that compute, as in provenance: `avx512bf16`, or with cards `cuda-sm90+avx512bf16`.
+    pub fn kernel_set(&self) -> &str {
+        &self.kernel_set
+    }
+
+    /// The devices that it is on.
+    pub(crate) fn sites(&self) -> &Sites {
+        &self.parts.sites
     }
 
     /// The threads that compute.
     pub(crate) fn pool(&self) -> &Arc<Pool> {
-        self.parts.cpu.pool()
+        self.parts.sites.cpu.pool()
     }
 
     /// Threads that compute.
     pub fn threads(&self) -> usize {
-        self.parts.cpu.pool().threads()
+        self.parts.sites.cpu.pool().threads()
     }
 
     /// Bytes of the matrices by the name of the dtype they are computed in.
@@ -97,7 +105,7 @@ impl Model {
     /// `f32` where activations stay exact (the oracle mode), `native` where they are rounded at the input of a product, `int8`
     /// where they are rounded to 8 bits for quantised weights.
     pub fn precision(&self) -> &'static str {
-        match self.parts.precision {
+        match self.parts.capacity.precision {
             Precision::F32 => "f32",
             Precision::Native => "native",
             Precision::Int8 => "int8",
@@ -109,15 +117,18 @@ impl Model {
         &self.kv_layout
     }
 
-    /// Bytes of tables that all passes read: the cosines and sines of all positions.
+    /// Bytes of tables that all passes read, in host memory: the cosines and sines of all positions.
     pub fn tables_bytes(&self) -> u64 {
         self.parts.rope.bytes()
     }
 
     /// Buffers for passes of as many rows as the plan counts. One is enough for any number of sequences.
-    pub fn scratch(&self) -> Scratch {
-        let rows = self.limits.rows.min(self.limits.positions.max(self.limits.logits_rows));
-        Scratch::new(Widths::of(&self.parts.config), self.limits.vocab, rows, self.limits.logits_rows.min(rows))
+    ///
+    /// # Errors
+    /// Those of the devices' memory.
+    pub fn scratch(&self) -> Result<Scratch, DeviceError> {
+        let Parts { sites, route, config, capacity, .. } = &self.parts;
+        Scratch::new(sites, route, config, *capacity)
     }
 
     /// Computes `batch`: writes keys and values of its rows to `kv`, and gives the logits of the rows asked for.
@@ -133,23 +144,16 @@ impl Model {
         kv: &mut KvPool,
         scratch: &'s mut Scratch,
     ) -> Result<Logits<'s>, ForwardError> {
-        self.run_blocks(batch, kv, scratch)?;
-        self.normalise(batch.logits_for, scratch)?;
-        let (rows, vocab, hidden) = (batch.logits_for.len(), self.limits.vocab, self.parts.config.hidden_size);
-        let Scratch { buffers, logits, .. } = scratch;
-        let out = &mut logits[..rows * vocab];
+        self.check(batch, kv, scratch)?;
+        let (rows, vocab) = (batch.logits_for.len(), self.limits.vocab);
+        let Scratch { work, logits, positions, .. } = scratch;
+        let mut way = Way::start(&self.parts, batch, work, positions)?;
+        way.blocks(kv)?;
         if rows > 0 {
-            let brought;
-            let head = match &self.parts.head {
-                Head::Resident(head) => head,
-                Head::Streamed(streamer) => {
-                    brought = streamer.head()?;
-                    &brought
-                }
-            };
-            head.run(&self.arithmetic(), &mut buffers.inputs, &buffers.normed[..rows * hidden], out)?;
+            way.normalise()?;
+            way.head(logits)?;
         }
-        Ok(Logits::new(out, vocab))
+        Ok(Logits::new(&mut logits[..rows * vocab], vocab))
     }
 
     /// Computes `batch` like [`Model::forward`], but gives the hidden states after the final norm of the rows in `logits_for`,
@@ -163,72 +167,27 @@ impl Model {
         kv: &mut KvPool,
         scratch: &'s mut Scratch,
     ) -> Result<&'s [f32], ForwardError> {
-        self.run_blocks(batch, kv, scratch)?;
-        self.normalise(batch.logits_for, scratch)?;
-        Ok(&scratch.buffers.normed[..batch.logits_for.len() * self.parts.config.hidden_size])
+        self.check(batch, kv, scratch)?;
+        let Scratch { work, positions, .. } = scratch;
+        let mut way = Way::start(&self.parts, batch, work, positions)?;
+        way.blocks(kv)?;
+        way.normalise()?;
+        way.bring_home()?;
+        Ok(&work.host.normed[..batch.logits_for.len() * self.parts.config.hidden_size])
     }
 
-    fn arithmetic(&self) -> Arithmetic<'_> {
-        Arithmetic { cpu: &self.parts.cpu, precision: self.parts.precision }
-    }
-
-    /// Token ids to the last block's hidden states, in `scratch.buffers.x`.
-    fn run_blocks(&self, batch: &Batch, kv: &mut KvPool, scratch: &mut Scratch) -> Result<(), ForwardError> {
+    fn check(&self, batch: &Batch, kv: &KvPool, scratch: &Scratch) -> Result<(), ForwardError> {
         if *kv.layout() != self.kv_layout {
             return Err(ForwardError::Pool { expected: self.kv_layout, found: *kv.layout() });
         }
         let limits = BatchLimits { rows: scratch.rows_max(), logits_rows: scratch.logits_rows_max(), ..self.limits };
-        batch.check(&limits, kv.blocks(), |block| kv.references(block) > 0)?;
-        let Scratch { buffers, positions, .. } = scratch;
-        positions.clear();
-        for sequence in batch.sequences {
-            positions.extend((sequence.first_position..=sequence.last_position()).map(|position| position as u32));
-        }
-        let hidden = self.parts.config.hidden_size;
-        self.parts.embedding.run(&self.parts.cpu, batch.tokens, &mut buffers.x[..batch.tokens.len() * hidden])?;
-        let sequences: Vec<Sequence> = batch
-            .sequences
-            .iter()
-            .map(|span| Sequence {
-                blocks: span.block_table,
-                rows: span.rows.clone(),
-                first_position: span.first_position,
-            })
-            .collect();
-        let mut pass = Pass {
-            arithmetic: self.arithmetic(),
-            rope: self.parts.rope.table(),
-            positions,
-            sequences: &sequences,
-            kv: kv.layers_mut(),
-            layer: 0,
-            hidden,
-        };
-        for (layer, place) in self.parts.layers.iter().enumerate() {
-            pass.layer = layer;
-            match place {
-                Layer::Resident(block) => block.run(&mut pass, buffers)?,
-                Layer::Streamed(streamer) => streamer.block(layer)?.run(&mut pass, buffers)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Gathers `rows` of the hidden states and normalises them into `buffers.normed`, `[rows, hidden]`.
-    fn normalise(&self, rows: &[usize], scratch: &mut Scratch) -> Result<(), ForwardError> {
-        let hidden = self.parts.config.hidden_size;
-        let buffers = &mut scratch.buffers;
-        for (index, &row) in rows.iter().enumerate() {
-            buffers.mixed[index * hidden..][..hidden].copy_from_slice(&buffers.x[row * hidden..][..hidden]);
-        }
-        let numbers = rows.len() * hidden;
-        Ok(self.parts.norm.run(&self.parts.cpu, &buffers.mixed[..numbers], &mut buffers.normed[..numbers])?)
+        Ok(batch.check(&limits, kv.blocks(), |block| kv.references(block) > 0)?)
     }
 }
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Parts { config, positions, .. } = &self.parts;
+        let Parts { config, capacity: Capacity { positions, .. }, .. } = &self.parts;
         write!(
             f,
             "Model({}, {} layers, {positions} positions, {})",

@@ -4,21 +4,21 @@ use checkpoint::ModelConfig;
 use device::DeviceError;
 
 use super::block::{add_to_residual, mlp_shape, normalise};
+use crate::compute::Compute;
 use crate::layers::{Attention, Buffers, Mlp, Norm, Pass};
 use crate::load::LoadError;
 use crate::load::tensors::Under;
 
 /// One block.
-#[derive(Debug)]
-pub(crate) struct PhiBlock {
-    norm: Norm,
-    attention: Attention,
-    mlp: Mlp,
+pub(crate) struct PhiBlock<C: Compute> {
+    norm: Norm<C>,
+    attention: Attention<C>,
+    mlp: Mlp<C>,
 }
 
-impl PhiBlock {
+impl<C: Compute> PhiBlock<C> {
     /// Block `layer`, whose tensors are `tensors`.
-    pub fn new(tensors: &Under, config: &ModelConfig, layer: usize) -> Result<Self, LoadError> {
+    pub fn new(tensors: &Under<C>, config: &ModelConfig, layer: usize) -> Result<Self, LoadError> {
         Ok(PhiBlock {
             norm: Norm::new(tensors, "input_layernorm", config.hidden_size, config.norm)?,
             attention: Attention::separate(&tensors.under("self_attn."), config, layer, "dense")?,
@@ -27,12 +27,12 @@ impl PhiBlock {
     }
 
     /// Computes the block on `buffers.x`.
-    pub fn run(&self, pass: &mut Pass, buffers: &mut Buffers) -> Result<(), DeviceError> {
+    pub fn run(&self, pass: &mut Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
         normalise(&self.norm, pass, buffers)?;
         self.attention.run(pass, buffers)?;
         add_to_residual(pass, buffers)?;
         // The norm's result is still there: attention does not write to it.
-        self.mlp.run(&pass.arithmetic, pass.rows(), buffers)?;
+        self.mlp.run(pass, buffers)?;
         add_to_residual(pass, buffers)
     }
 }

@@ -38,7 +38,7 @@ fn fits(problem: &Problem, tiers: &[Tier]) -> bool {
     let streamed = on(Tier::Disk).filter(multiplied).map(|i| problem.items[i].weights).max().unwrap_or(0);
     let computes = on(Tier::Cpu).chain(on(Tier::Disk)).any(|i| multiplied(&i));
     let host = &problem.host;
-    let fixed = host.fixed.staging + host.fixed.reserve + if computes { host.fixed.activations } else { 0 };
+    let fixed = host.fixed.staging + host.fixed.reserve + host.activations(computes);
     let total = weights(Tier::Cpu) + kv(Tier::Cpu) + kv(Tier::Disk) + 2 * streamed + fixed;
     cards
         && tiers[norm] != Tier::Disk
@@ -104,6 +104,7 @@ fn problem(case: &Case) -> Problem {
             budget,
             budget_name: "a budget".to_owned(),
             fixed: Fixed { activations: 3, staging: 1, reserve: 1 },
+            crossing: 2,
             rate: 200_000,
         },
         disk_budget: case.disk,

@@ -138,7 +138,7 @@ impl HostNeed {
     /// All bytes on the host.
     pub fn total(&self, problem: &Problem) -> u64 {
         let fixed = problem.host.fixed;
-        let activations = if self.computes { fixed.activations } else { 0 };
+        let activations = problem.host.activations(self.computes);
         [self.weights, self.kv, self.stream_buffers(), activations, fixed.staging, fixed.reserve]
             .into_iter()
             .fold(0u64, u64::saturating_add)

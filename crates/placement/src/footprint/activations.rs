@@ -1,6 +1,10 @@
 //! The buffers of one forward pass.
-use super::{CHUNK_TOKENS, LOGITS_ROWS};
+use super::{CHUNK_TOKENS, KV_BLOCK_TOKENS, LOGITS_ROWS};
 use checkpoint::ModelConfig;
+
+/// As `device::cuda` has them: query rows that share a pass over the keys, and memory for splits of keys that are computed side by side.
+const ATTENTION_TILE_ROWS: usize = 32;
+const ATTENTION_STATES_BYTES: u64 = 16 << 20;
 
 /// How wide the buffers of a pass are, in f32 numbers a row. Blocks use them in turn: there is one set a tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,4 +78,20 @@ pub fn activation_bytes(config: &ModelConfig, context: usize) -> u64 {
     let logits = LOGITS_ROWS.min(rows) * config.vocab_size;
     let table = context.saturating_mul(config.rope.rotary_dim);
     4 * (pass + logits).saturating_add(table) as u64
+}
+
+/// Bytes of what a card has of a pass besides [`activation_bytes`]: where its tokens stand, the block tables of its sequences (each row may be
+/// one), and the states of attention's splits.
+pub fn card_pass_bytes(config: &ModelConfig, context: usize) -> u64 {
+    let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));
+    let tiles = rows * (config.heads / config.kv_heads.max(1)) / ATTENTION_TILE_ROWS + 2 * rows;
+    let entries = rows.saturating_mul(context.div_ceil(KV_BLOCK_TOKENS));
+    4 * (5 * rows + 4 * rows + 2 * tiles).saturating_add(entries) as u64 + ATTENTION_STATES_BYTES
+}
+
+/// Bytes of what a pass has in host memory where only cards compute: the rows of the residual stream where it is looked up, and the
+/// logits of [`LOGITS_ROWS`] rows, among which the next token is chosen.
+pub fn crossing_bytes(config: &ModelConfig, context: usize) -> u64 {
+    let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));
+    4 * (rows * (config.hidden_size + 1) + LOGITS_ROWS.min(rows) * config.vocab_size) as u64
 }

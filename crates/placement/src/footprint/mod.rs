@@ -3,7 +3,7 @@ mod activations;
 mod kv;
 mod weights;
 
-pub use activations::{ActivationWidths, activation_bytes};
+pub use activations::{ActivationWidths, activation_bytes, card_pass_bytes, crossing_bytes};
 pub use kv::kv_layer_bytes;
 pub use weights::{ModuleWeights, Weights};
 
@@ -20,10 +20,12 @@ pub const LOGITS_ROWS: usize = 64;
 pub const READERS_MAX: usize = 8;
 /// What one reader holds of a tensor that is converted on its way: 4 MiB as stored, and those numbers as f32.
 pub const STAGING_PER_READER_BYTES: u64 = 12 << 20;
-/// Buffers on a card through which weights arrive and are converted.
-pub const CARD_STAGING_BYTES: u64 = 64 << 20;
+/// The buffer on a card in which weights wait for their conversion, and each of the pinned ones from which they come.
+pub const CARD_STAGING_BYTES: u64 = 8 << 20;
 /// Pinned host memory through which weights go to the cards.
 pub const PINNED_RING_BYTES: u64 = 128 << 20;
+/// Pinned host memory of each card, through which a pass's small copies go.
+pub const CARD_PINNED_BYTES: u64 = 4 << 20;
 /// What a driver, its libraries and their kernels keep on a card.
 pub const DRIVER_BYTES: u64 = 768 << 20;
 /// What the program itself takes on the host: code, stacks, tokenizer, headers.
@@ -38,6 +40,10 @@ pub struct Footprint {
     pub kv_blocks: usize,
     /// Buffers of one forward pass, on each tier that computes.
     pub activations_bytes: u64,
+    /// What a card has of a pass besides these.
+    pub card_pass_bytes: u64,
+    /// Buffers of a pass on the host where only cards compute.
+    pub crossing_bytes: u64,
 }
 
 impl Footprint {
@@ -48,6 +54,8 @@ impl Footprint {
             kv_per_layer_bytes: kv_layer_bytes(config, limits.kv_kept(config), kv_blocks),
             kv_blocks,
             activations_bytes: activation_bytes(config, limits.context),
+            card_pass_bytes: card_pass_bytes(config, limits.context),
+            crossing_bytes: crossing_bytes(config, limits.context),
         }
     }
 }

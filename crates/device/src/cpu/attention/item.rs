@@ -167,13 +167,17 @@ unsafe fn one_split<S: Ints, K: Stored>(
         while row < rows {
             let count = (rows - row).min(most);
             let mut block = RowBlock::new(call, item, tile, row, queries, weights, state);
-            match count {
-                1 => visit::<S, K, 1>(&mut block),
-                2 => visit::<S, K, 2>(&mut block),
-                3 => visit::<S, K, 3>(&mut block),
-                4 => visit::<S, K, 4>(&mut block),
-                5 => visit::<S, K, 5>(&mut block),
-                _ => visit::<S, K, 6>(&mut block),
+            // Blocks of several rows are compiled only where there are registers for them.
+            if count == 1 || !S::WIDE {
+                visit::<S, K, 1>(&mut block);
+            } else {
+                match count {
+                    2 => visit::<S, K, 2>(&mut block),
+                    3 => visit::<S, K, 3>(&mut block),
+                    4 => visit::<S, K, 4>(&mut block),
+                    5 => visit::<S, K, 5>(&mut block),
+                    _ => visit::<S, K, 6>(&mut block),
+                }
             }
             row += count;
         }

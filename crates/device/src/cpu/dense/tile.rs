@@ -52,16 +52,21 @@ pub(super) unsafe fn all<D: Dot>(block: &Block) {
     }
 }
 
-/// Calls `$run::<D, R, T>` with `$tokens` for T.
+/// Calls `$run::<D, R, T>` with `$tokens` for T. Tiles of more than 2 tokens are compiled only where there are registers for them.
 macro_rules! with_tokens {
     ($run:ident, $D:ident, $R:expr, $tokens:expr, ($($arg:expr),*)) => {
-        match $tokens {
-            1 => $run::<$D, { $R }, 1>($($arg),*),
-            2 => $run::<$D, { $R }, 2>($($arg),*),
-            3 => $run::<$D, { $R }, 3>($($arg),*),
-            4 => $run::<$D, { $R }, 4>($($arg),*),
-            5 => $run::<$D, { $R }, 5>($($arg),*),
-            _ => $run::<$D, { $R }, 6>($($arg),*),
+        if $tokens == 1 {
+            $run::<$D, { $R }, 1>($($arg),*)
+        } else if !$D::S::WIDE {
+            $run::<$D, { $R }, 2>($($arg),*)
+        } else {
+            match $tokens {
+                2 => $run::<$D, { $R }, 2>($($arg),*),
+                3 => $run::<$D, { $R }, 3>($($arg),*),
+                4 => $run::<$D, { $R }, 4>($($arg),*),
+                5 => $run::<$D, { $R }, 5>($($arg),*),
+                _ => $run::<$D, { $R }, 6>($($arg),*),
+            }
         }
     };
 }

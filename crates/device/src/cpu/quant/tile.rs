@@ -125,13 +125,25 @@ unsafe fn all_tokens<S: Ints, const BYTES: usize, const P: usize, const SCALES: 
             4
         };
         let now = left.div_ceil(left.div_ceil(most));
-        match now {
-            1 => one_tile::<S, BYTES, P, 1, SCALES, MIN>(&tile),
-            2 => one_tile::<S, BYTES, P, 2, SCALES, MIN>(&tile),
-            3 => one_tile::<S, BYTES, P, 3, SCALES, MIN>(&tile),
-            4 => one_tile::<S, BYTES, P, 4, SCALES, MIN>(&tile),
-            5 => one_tile::<S, BYTES, P, 5, SCALES, MIN>(&tile),
-            _ => one_tile::<S, BYTES, P, 6, SCALES, MIN>(&tile),
+        // Tiles are compiled only where there are registers for them.
+        if now == 1 {
+            one_tile::<S, BYTES, P, 1, SCALES, MIN>(&tile);
+        } else if !S::WIDE {
+            one_tile::<S, BYTES, P, 2, SCALES, MIN>(&tile);
+        } else if BYTES == 2 {
+            match now {
+                2 => one_tile::<S, BYTES, P, 2, SCALES, MIN>(&tile),
+                3 => one_tile::<S, BYTES, P, 3, SCALES, MIN>(&tile),
+                _ => one_tile::<S, BYTES, P, 4, SCALES, MIN>(&tile),
+            }
+        } else {
+            match now {
+                2 => one_tile::<S, BYTES, P, 2, SCALES, MIN>(&tile),
+                3 => one_tile::<S, BYTES, P, 3, SCALES, MIN>(&tile),
+                4 => one_tile::<S, BYTES, P, 4, SCALES, MIN>(&tile),
+                5 => one_tile::<S, BYTES, P, 5, SCALES, MIN>(&tile),
+                _ => one_tile::<S, BYTES, P, 6, SCALES, MIN>(&tile),
+            }
         }
         tile.first_token += now;
     }

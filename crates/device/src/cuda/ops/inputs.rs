@@ -39,6 +39,16 @@ impl CardForms {
         self.precision
     }
 
+    /// Whether f32 is one of them.
+    pub fn is_exact(self) -> bool {
+        self.exact
+    }
+
+    /// Whether bf16 is one of them.
+    pub fn is_rounded(self) -> bool {
+        self.rounded
+    }
+
     /// Whether activations are rounded for weights of `dtype`.
     pub(super) fn rounds(self, dtype: Dtype) -> bool {
         dtype == Dtype::BF16 && self.precision != Precision::F32
@@ -118,6 +128,11 @@ impl CardInputs {
     /// The forms prepared.
     pub fn forms(&self) -> CardForms {
         self.forms
+    }
+
+    /// Bytes held for reuse.
+    pub fn capacity_bytes(&self) -> usize {
+        4 * self.exact.capacity() + 2 * self.rounded.capacity()
     }
 
     /// Numbers from one token to the next.

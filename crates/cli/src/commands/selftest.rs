@@ -1,0 +1,289 @@
+//! `vendomini selftest`: every kernel on a card against the CPU, and how fast the card is.
+
+use crate::args::SelftestArgs;
+use crate::failure::{Failure, exit};
+use crate::output;
+use device::cpu::Cpu;
+use device::cuda::selftest::{Bench, BenchReport, BenchSizes, Check, benches, checks};
+use device::cuda::{Card, CardInfo, CopyRates, CudaError, Driver, measure_copies};
+use device::pool::PoolOptions;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+use watch::{Seat, Stage, Watch};
+
+/// Bytes of the copies that are measured.
+const COPY_BYTES: usize = 1 << 30;
+const COPY_BYTES_QUICK: usize = 16 << 20;
+
+/// Longest time for the copies.
+const COPY_LIMIT: Duration = Duration::from_secs(60);
+
+#[derive(Serialize)]
+struct Document {
+    device: Device,
+    /// CUDA that the driver is for.
+    driver: String,
+    /// That the CPU's side was computed with.
+    kernel_set: &'static str,
+    /// Whether benchmarks were as small as could be: their figures then say nothing.
+    quick: bool,
+    seconds: f64,
+    passed: bool,
+    checks: Vec<CheckFigure>,
+    copies: Option<Copies>,
+    benches: Vec<BenchFigure>,
+}
+
+#[derive(Serialize)]
+struct Device {
+    ordinal: usize,
+    name: String,
+    uuid: String,
+    total_bytes: u64,
+    compute: String,
+    multiprocessors: u32,
+    bus: String,
+}
+
+#[derive(Serialize)]
+struct CheckFigure {
+    name: String,
+    passed: bool,
+    compared: usize,
+    max_abs_error: Option<f64>,
+    /// The largest difference as a share of what rounding may cause; null: infinite, or nothing could be compared.
+    share_of_tolerance: Option<f64>,
+    seconds: f64,
+    problem: Option<String>,
+}
+
+/// Bytes a second.
+#[derive(Serialize)]
+struct Copies {
+    to_card_bytes_per_s: f64,
+    from_card_bytes_per_s: f64,
+    on_card_bytes_per_s: f64,
+}
+
+#[derive(Serialize)]
+struct BenchFigure {
+    name: String,
+    seconds: Option<f64>,
+    bytes_per_s: Option<f64>,
+    /// Of the rate at which memory is read and nothing else is done.
+    share_of_read: Option<f64>,
+    operations_per_s: Option<f64>,
+    problem: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// 2 for a device that is none, 69 where the card or the driver is not available. What fails on the card is in the document, with exit
+/// code 76.
+pub fn run(args: &SelftestArgs, watch: &Watch) -> Result<u8, Failure> {
+    let started = Instant::now();
+    let ordinal = ordinal(&args.device)?;
+    let _stage = watch.enter(Stage::SelfTest);
+    let seat = watch.seat("card");
+    seat.at(Stage::SelfTest, "starting the driver", 0);
+    let driver = Driver::open()?;
+    seat.at(Stage::SelfTest, "loading the kernels", 0);
+    let card = Card::open(&driver, ordinal, u64::MAX)?;
+    let cpu = Cpu::new(&PoolOptions::default())?;
+
+    let checks = all_checks(&card, &cpu, &seat, watch)?;
+    let (copies, benches) = measured(&card, args.quick, &seat, watch)?;
+    let passed = checks.iter().all(|check| check.passed) && benches.iter().all(|bench| bench.problem.is_none());
+    let document = Document {
+        device: device(card.info()),
+        driver: format!("CUDA {}.{}", driver.version().0, driver.version().1),
+        kernel_set: cpu.kernel_set().name(),
+        quick: args.quick,
+        seconds: started.elapsed().as_secs_f64(),
+        passed,
+        checks,
+        copies,
+        benches,
+    };
+    if args.json {
+        output::json(&document)?
+    } else {
+        tell(&document)?
+    }
+    Ok(if passed { 0 } else { exit::SMOKE_TEST })
+}
+
+/// The number in `cuda:N`.
+fn ordinal(device: &str) -> Result<usize, Failure> {
+    let number = device.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+    number.ok_or_else(|| Failure::usage(format!("--device: expected cuda:0, cuda:1, ..., found {device:?}")))
+}
+
+fn device(info: &CardInfo) -> Device {
+    Device {
+        ordinal: info.ordinal,
+        name: info.name.clone(),
+        uuid: info.uuid.clone(),
+        total_bytes: info.total_bytes,
+        compute: format!("{}.{}", info.compute.0, info.compute.1),
+        multiprocessors: info.multiprocessors,
+        bus: info.pci_bus_id.clone(),
+    }
+}
+
+fn all_checks(card: &Card, cpu: &Cpu, seat: &Seat, watch: &Watch) -> Result<Vec<CheckFigure>, Failure> {
+    let checks = checks();
+    watch.total(Stage::SelfTest, 0, checks.len() as u64);
+    let mut figures = Vec::new();
+    for check in &checks {
+        if watch.cancelled() {
+            return Err(Failure::new(exit::INTERRUPTED, "interrupted"));
+        }
+        seat.at(Stage::SelfTest, &check.name, 0);
+        let figure = one_check(check, card, cpu);
+        seat.item_done();
+        let lost = figure.problem.is_some() && card.memory().is_err();
+        figures.push(figure);
+        if lost {
+            break; // the card gives nothing any more
+        }
+    }
+    Ok(figures)
+}
+
+fn one_check(check: &Check, card: &Card, cpu: &Cpu) -> CheckFigure {
+    let started = Instant::now();
+    let found = check.run(card, cpu);
+    let seconds = started.elapsed().as_secs_f64();
+    let finite = |number: f64| Some(number).filter(|number| number.is_finite());
+    match found {
+        Ok(report) => CheckFigure {
+            name: check.name.clone(),
+            passed: report.passed(),
+            compared: report.compared,
+            max_abs_error: finite(report.max_abs_error),
+            share_of_tolerance: finite(report.worst_share),
+            seconds,
+            problem: None,
+        },
+        Err(error) => CheckFigure {
+            name: check.name.clone(),
+            passed: false,
+            compared: 0,
+            max_abs_error: None,
+            share_of_tolerance: None,
+            seconds,
+            problem: Some(error.to_string()),
+        },
+    }
+}
+
+fn measured(
+    card: &Card,
+    quick: bool,
+    seat: &Seat,
+    watch: &Watch,
+) -> Result<(Option<Copies>, Vec<BenchFigure>), Failure> {
+    if card.memory().is_err() {
+        return Ok((None, Vec::new()));
+    }
+    seat.at(Stage::SelfTest, "copies", 0);
+    let bytes = if quick { COPY_BYTES_QUICK } else { COPY_BYTES };
+    let copies = match measure_copies(card, bytes, Instant::now() + COPY_LIMIT) {
+        Ok(CopyRates { to_card, from_card, on_card }) => Some(Copies {
+            to_card_bytes_per_s: to_card,
+            from_card_bytes_per_s: from_card,
+            on_card_bytes_per_s: on_card,
+        }),
+        Err(error @ CudaError::Lost { .. }) => return Err(error.into()),
+        Err(error) => {
+            watch.note(format!("copies were not measured: {error}"));
+            None
+        }
+    };
+    let sizes = if quick { BenchSizes::LEAST } else { BenchSizes::LLAMA_8B };
+    let mut figures: Vec<BenchFigure> = Vec::new();
+    let mut read = None;
+    for bench in &benches() {
+        if watch.cancelled() {
+            return Err(Failure::new(exit::INTERRUPTED, "interrupted"));
+        }
+        seat.at(Stage::SelfTest, &bench.name, 0);
+        let (figure, report) = one_bench(bench, card, &sizes, read);
+        read = read.or(report.map(|report| report.bytes_per_s()));
+        figures.push(figure);
+        seat.advance(1);
+    }
+    Ok((copies, figures))
+}
+
+/// A benchmark's figure, beside `read` bytes a second.
+fn one_bench(bench: &Bench, card: &Card, sizes: &BenchSizes, read: Option<f64>) -> (BenchFigure, Option<BenchReport>) {
+    let (report, problem) = match bench.run(card, sizes) {
+        Ok(report) => (Some(report), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let operations = report.filter(|report| report.operations > 0);
+    let figure = BenchFigure {
+        name: bench.name.clone(),
+        seconds: report.map(|report| report.seconds),
+        bytes_per_s: report.map(|report| report.bytes_per_s()),
+        share_of_read: report.zip(read).map(|(report, read)| report.bytes_per_s() / read),
+        operations_per_s: operations.map(|report| report.operations_per_s()),
+        problem,
+    };
+    (figure, report)
+}
+
+fn tell(d: &Document) -> Result<(), Failure> {
+    let card = &d.device;
+    output::line(&format!(
+        "card {} {}, compute {}, {} multiprocessors, {}, beside {} kernels of the CPU",
+        card.ordinal, card.name, card.compute, card.multiprocessors, d.driver, d.kernel_set
+    ))?;
+    output::line(&format!("{:<38} {:>10} {:>14} {:>12}", "check", "compared", "largest error", "of tolerance"))?;
+    for check in &d.checks {
+        let number = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |number| format!("{number:.2e}"));
+        let share = check.share_of_tolerance.map_or_else(|| "-".to_owned(), |share| format!("{:.0}%", 100.0 * share));
+        let verdict = match (&check.problem, check.passed) {
+            (Some(problem), _) => format!("FAILED: {problem}"),
+            (None, false) => "FAILED: the card computes something else".to_owned(),
+            (None, true) => "ok".to_owned(),
+        };
+        let error = number(check.max_abs_error);
+        output::line(&format!("{:<38} {:>10} {error:>14} {share:>12}  {verdict}", check.name, check.compared))?;
+    }
+    if d.quick {
+        output::line("rates of --quick only show that the benchmarks run:")?;
+    }
+    if let Some(copies) = &d.copies {
+        output::line(&format!(
+            "copies: {:.2} GB/s to the card, {:.2} GB/s from it, {:.2} GB/s on it",
+            copies.to_card_bytes_per_s / 1e9,
+            copies.from_card_bytes_per_s / 1e9,
+            copies.on_card_bytes_per_s / 1e9
+        ))?;
+    }
+    for bench in &d.benches {
+        output::line(&bench_line(bench))?;
+    }
+    let failed = d.checks.iter().filter(|check| !check.passed).count();
+    let verdict = match (failed, d.passed) {
+        (0, true) => "all passed".to_owned(),
+        (0, false) => "a benchmark failed".to_owned(),
+        (failed, _) => format!("{failed} of {} checks FAILED", d.checks.len()),
+    };
+    output::line(&format!("{verdict}, {:.1} s", d.seconds))
+}
+
+fn bench_line(bench: &BenchFigure) -> String {
+    if let Some(problem) = &bench.problem {
+        return format!("{:<38} FAILED: {problem}", bench.name);
+    }
+    let rate = bench.bytes_per_s.map_or(0.0, |rate| rate / 1e9);
+    let share = bench.share_of_read.map_or(String::new(), |share| format!(" = {:.0}% of reading", 100.0 * share));
+    let operations =
+        bench.operations_per_s.map_or(String::new(), |rate| format!(", {:.2} T operations/s", rate / 1e12));
+    format!("{:<38} {rate:>10.1} GB/s{share}{operations}", bench.name)
+}

@@ -1,0 +1,85 @@
+//! The cards of a plan: the driver is started, then all are opened at the same time, each by a thread with a seat on the watch.
+
+use std::sync::OnceLock;
+
+use device::cpu::Cpu;
+use device::cuda::{Card, CardRopeTable, CudaError, Driver};
+use placement::{Plan, Tier};
+use watch::{Stage, Watch};
+
+use super::layout::Layout;
+use super::{LoadError, LoadRequest};
+use crate::compute::{CardSite, Sites, card_deadline};
+use crate::layers::Rope;
+
+/// Opens the cards that the layout uses, in its order.
+pub(crate) fn open(request: &LoadRequest, layout: &Layout) -> Result<Vec<CardSite>, LoadError> {
+    let (plan, watch) = (request.plan, request.watch);
+    let Some(&first) = layout.cards.first() else { return Ok(Vec::new()) };
+    let driver = start(watch).map_err(|cause| no_gpu(plan, first, cause))?;
+    let rope = Rope::new(&request.checkpoint.config.rope, plan.context);
+    let opened: Vec<OnceLock<_>> = layout.cards.iter().map(|_| OnceLock::new()).collect();
+    std::thread::scope(|scope| {
+        for (&gpu, slot) in layout.cards.iter().zip(&opened) {
+            let (driver, rope) = (&driver, &rope);
+            scope.spawn(move || slot.get_or_init(|| open_one(driver, request, gpu, rope)));
+        }
+    });
+    let ended = |slot: OnceLock<_>| slot.into_inner().unwrap_or_else(|| Err(defect()));
+    opened.into_iter().map(ended).collect()
+}
+
+/// The devices of the model together, once the ways between the cards were tried.
+pub(crate) fn join(cpu: Cpu, cards: Vec<CardSite>, layout: &Layout, watch: &Watch) -> Result<Sites, LoadError> {
+    let seat = watch.seat("cards");
+    seat.at(Stage::Allocate, "the ways between the cards, over which a copy is tried", 0);
+    let failed = |cause| LoadError::Device { what: "the ways between the cards".to_owned(), cause };
+    let sites = Sites::new(cpu, cards, &layout.route).map_err(failed)?;
+    seat.item_done();
+    sites.ways().for_each(|way| watch.note(format!("hidden states go {way}")));
+    Ok(sites)
+}
+
+fn start(watch: &Watch) -> Result<Driver, CudaError> {
+    let seat = watch.seat("driver");
+    seat.at(Stage::Allocate, "starting the CUDA driver", 0);
+    let driver = Driver::open()?;
+    seat.item_done();
+    Ok(driver)
+}
+
+fn open_one(driver: &Driver, request: &LoadRequest, gpu: usize, rope: &Rope) -> Result<CardSite, LoadError> {
+    let LoadRequest { plan, watch, .. } = *request;
+    let ordinal = request.card_ordinals.get(gpu).copied().unwrap_or(gpu);
+    let seat = watch.seat(&format!("GPU {gpu}"));
+    let refused = |cause| match cause {
+        CudaError::NoSuchCard { .. } | CudaError::Unusable { .. } => no_gpu(plan, gpu, cause),
+        cause => LoadError::Device { what: format!("opening GPU {gpu}"), cause: cause.into() },
+    };
+    seat.at(Stage::Allocate, "its context", 0);
+    let card = Card::for_copies(driver, ordinal, quota_bytes(plan, gpu)).map_err(refused)?;
+    seat.item_done();
+    seat.at(Stage::Allocate, "its kernels, which the driver compiles the first time", 0);
+    card.load_kernels().map_err(refused)?;
+    seat.item_done();
+    seat.at(Stage::Allocate, "the table of positions", 0);
+    let failed = |cause| LoadError::Device { what: format!("the table of positions on GPU {gpu}"), cause };
+    let rope = CardRopeTable::new(&card, &rope.table(), card_deadline()).map_err(failed)?;
+    watch.note(format!("GPU {gpu}: card {ordinal} of the driver, {}, {}", card.info().name, card.info().uuid));
+    Ok(CardSite { gpu, card, rope, watch: watch.clone() })
+}
+
+/// Everything that the plan may use of a card but what the driver keeps for itself.
+fn quota_bytes(plan: &Plan, gpu: usize) -> u64 {
+    let tier = plan.tiers.iter().find(|tier| tier.tier == Tier::Gpu(gpu));
+    tier.map_or(0, |tier| tier.available_bytes.saturating_sub(tier.reserve_bytes))
+}
+
+fn no_gpu(plan: &Plan, gpu: usize, cause: CudaError) -> LoadError {
+    let module = plan.device_map.iter().find(|(_, tier)| *tier == Tier::Gpu(gpu));
+    LoadError::NoGpu { module: module.map_or_else(String::new, |(module, _)| module.clone()), gpu, cause }
+}
+
+fn defect() -> LoadError {
+    LoadError::Defect { what: "the thread that opens a card".to_owned() }
+}

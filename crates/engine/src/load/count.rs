@@ -1,0 +1,61 @@
+//! What was used of each tier, beside what was planned.
+
+use std::collections::BTreeMap;
+
+use device::cuda::CardArena;
+use device::memory::Arena;
+use placement::{Plan, Tier};
+
+use super::Maps;
+use super::layout::{Layout, Resident};
+use super::report::{self, CardUse, TierUse};
+use crate::compute::{CardSite, Site};
+use crate::kv::KvPool;
+use crate::models::{Model, Scratch};
+
+/// Each tier of a plan with its bytes.
+pub(crate) fn tiers(
+    plan: &Plan,
+    layout: &Layout,
+    maps: &Maps,
+    (host, cards): (&BTreeMap<Tier, Arena>, &[CardArena]),
+    (model, kv, scratch): (&Model, &KvPool, &Scratch),
+) -> Vec<TierUse> {
+    let mut tiers = report::planned(plan);
+    for tier in &mut tiers {
+        let site = layout.site(tier.tier);
+        if let Site::Card(card) = site {
+            let of = &model.sites().cards[card];
+            tier.weights_bytes = cards[card].used_bytes() as u64;
+            tier.activations_bytes = scratch.card_bytes(card) + of.rope.bytes() as u64;
+            tier.card = memory(of);
+        } else {
+            let mapped = |resident: &&Resident| resident.tier == tier.tier && maps.has(resident);
+            let mapped_bytes: u64 = layout.resident.iter().filter(mapped).map(|resident| resident.entry.bytes).sum();
+            let arena_bytes = host.get(&tier.tier).map_or(0, |arena| arena.used_bytes() as u64);
+            let left_bytes = if tier.tier == Tier::Disk { layout.bytes_on_disk() } else { 0 };
+            tier.weights_bytes = mapped_bytes + arena_bytes + left_bytes;
+        }
+        if tier.tier == Tier::Cpu {
+            tier.activations_bytes = scratch.bytes() + model.tables_bytes();
+        }
+        if tier.tier == Tier::Cpu || site != Site::Host {
+            tier.kv_bytes = kv.bytes_on(site);
+        }
+    }
+    tiers
+}
+
+/// A report without these figures is no reason to give up a model that computed its first tokens.
+fn memory(of: &CardSite) -> Option<CardUse> {
+    let memory = of.card.memory().ok()?;
+    Some(CardUse {
+        name: of.card.info().name.clone(),
+        uuid: of.card.info().uuid.clone(),
+        total_bytes: memory.total_bytes,
+        free_bytes: memory.free_bytes,
+        reserved_bytes: memory.reserved_bytes,
+        allocated_bytes: memory.allocated_bytes,
+        quota_bytes: memory.quota_bytes,
+    })
+}

@@ -1,0 +1,91 @@
+//! Everything that a load takes of the devices' memory, before a byte is read.
+
+use std::collections::BTreeMap;
+
+use device::cuda::CardArena;
+use device::memory::Arena;
+use placement::Tier;
+use watch::Stage;
+
+use super::feed::Feed;
+use super::layout::{Layout, Resident};
+use super::pieces::{card_room, room};
+use super::{LoadError, LoadRequest, Maps};
+use crate::compute::{Placed, Site, Sites};
+use crate::kv::{KvLayout, KvPool};
+use crate::models::{Capacity, Scratch};
+
+/// What was taken.
+pub(crate) struct Memory {
+    /// One arena for each tier of host memory, exactly as large as what goes there.
+    pub host: BTreeMap<Tier, Arena>,
+    /// One a card.
+    pub cards: Vec<CardArena>,
+    pub kv: KvPool,
+    pub scratch: Scratch,
+    /// The way to the cards, if there are any.
+    pub feed: Option<Feed>,
+}
+
+impl Memory {
+    /// Takes all of it; cards first, which are what is short.
+    pub fn take(request: &LoadRequest, layout: &Layout, maps: &Maps, sites: &Sites) -> Result<Self, LoadError> {
+        let (config, plan) = (&request.checkpoint.config, request.plan);
+        let seat = request.watch.seat("memory");
+        let mut cards = Vec::new();
+        for (site, bytes) in sites.cards.iter().zip(card_bytes(layout)) {
+            let what = format!("memory for weights on GPU {}", site.gpu);
+            seat.at(Stage::Allocate, &what, 0);
+            let arena = CardArena::new(&site.card, bytes);
+            cards.push(arena.map_err(|cause| LoadError::Device { what, cause: cause.into() })?);
+            seat.item_done();
+        }
+        let host = host_bytes(layout, maps).into_iter().map(|(tier, bytes)| match Arena::new(bytes) {
+            Ok(arena) => Ok((tier, arena)),
+            Err(cause) => Err(LoadError::Device { what: format!("memory for weights on {tier}"), cause }),
+        });
+        let host = host.collect::<Result<_, _>>()?;
+        seat.at(Stage::Allocate, "memory for keys and values", 0);
+        let kv_layout = KvLayout::new(config, layout.numbers.kv_dtype);
+        let kv = KvPool::placed(kv_layout, plan.kv_blocks, &layout.route.blocks, &sites.cards)?;
+        seat.item_done();
+        seat.at(Stage::Allocate, "the buffers of a pass", 0);
+        let buffers = |cause| LoadError::Device { what: "the buffers of a pass".to_owned(), cause };
+        let (positions, kv_blocks, precision) = (plan.context, plan.kv_blocks, layout.numbers.precision);
+        let capacity = Capacity { positions, kv_blocks, precision };
+        let scratch = Scratch::new(sites, &layout.route, config, capacity).map_err(buffers)?;
+        seat.item_done();
+        seat.at(Stage::Allocate, "pinned memory", 0);
+        let feed = Feed::new(&sites.cards)?;
+        seat.item_done();
+        Ok(Memory { host, cards, kv, scratch, feed })
+    }
+
+    /// Where weights of a tier go.
+    pub fn arena(&self, tier: Tier, layout: &Layout) -> Option<Placed<&Arena, &CardArena>> {
+        match layout.site(tier) {
+            Site::Host => self.host.get(&tier).map(Placed::Host),
+            Site::Card(card) => self.cards.get(card).map(|arena| Placed::Card(card, arena)),
+        }
+    }
+}
+
+fn host_bytes(layout: &Layout, maps: &Maps) -> BTreeMap<Tier, usize> {
+    let mut sizes: BTreeMap<Tier, usize> = BTreeMap::new();
+    let on_host = |resident: &&Resident| layout.site(resident.tier) == Site::Host && !maps.has(resident);
+    for resident in layout.resident.iter().filter(on_host) {
+        *sizes.entry(resident.tier).or_default() += room(resident.entry, resident.dtype);
+    }
+    sizes
+}
+
+/// One sum a card.
+fn card_bytes(layout: &Layout) -> Vec<usize> {
+    let mut sizes = vec![0; layout.cards.len()];
+    for resident in &layout.resident {
+        if let Site::Card(card) = layout.site(resident.tier) {
+            sizes[card] += card_room(resident.entry, resident.dtype);
+        }
+    }
+    sizes
+}

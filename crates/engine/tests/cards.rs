@@ -1,0 +1,162 @@
+//! Models on cards: the virtual ones of `crates/device/virtual_card`, which run the kernels' own sources. No real card takes part.
+
+mod common;
+#[path = "../../../tests/virtual_card/library.rs"]
+mod library;
+
+use std::path::{Path, PathBuf};
+
+use common::expected::Expected;
+use common::{TINY_LLAMA, Tiny, Wish, bits, logits_in_chunks, tokens};
+use engine::{BLOCK_TOKENS, Batch, Loaded, SequenceSpan};
+use library::{on_virtual_cards, without_a_driver};
+use placement::{DeviceMapMode, DtypeChoice, Gpu, KvDtype, Machine, Tier};
+
+/// Two cards that hold what these tests put there.
+const CARDS: [(&str, &str); 1] = [("VIRTUAL_CARDS", "2GiB,2GiB")];
+
+/// A wish for modules on tiers, on a machine with two cards.
+fn wish(map: &[(&str, &str)]) -> Wish {
+    let of = Wish::default();
+    let gpu = || Gpu { name: "Virtual card".to_owned(), total_bytes: 2 << 30, ..Gpu::default() };
+    let machine = Machine { gpus: vec![gpu(), gpu()], ..of.machine.clone() };
+    Wish { mode: DeviceMapMode::explicit(map.iter().copied()).expect("a map"), machine, ..of }
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
+}
+
+fn golden_models() -> Vec<String> {
+    let entries = std::fs::read_dir(golden("")).expect("tests/golden").flatten();
+    let with_numbers = entries.filter(|entry| entry.path().join("expected.json").is_file());
+    let mut names: Vec<String> = with_numbers.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// The largest difference of two models' logits.
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, |most, one| if one.is_nan() { f32::INFINITY } else { most.max(one) })
+}
+
+#[test]
+fn every_family_is_right_on_a_card() {
+    on_virtual_cards("every_family_is_right_on_a_card", &CARDS, || {
+        let names = golden_models();
+        assert!(names.len() >= 20, "{names:?}");
+        for name in names {
+            let expected = Expected::read(&golden(&name).join("expected.json"), None);
+            let distance = |dtype| {
+                let wish = Wish { dtype, context: expected.context(), concurrency: 1, ..wish(&[("", "0")]) };
+                let mut loaded = wish.load(&golden(&name)).expect("it loads");
+                assert!(loaded.model.kernel_set().starts_with("cuda-sm80+"), "{}", loaded.model.kernel_set());
+                expected.distance(&mut loaded)
+            };
+            let exact = distance(DtypeChoice::F32);
+            assert!(exact.max_abs_error <= 1e-3 && exact.mean_kl.abs() < 1e-5, "{name}: {exact:?}");
+            let native = distance(DtypeChoice::Auto);
+            assert!(native.mean_kl < 5e-4, "{name}: {native:?}");
+        }
+    });
+}
+
+#[test]
+fn a_model_over_all_tiers_is_the_same_model() {
+    on_virtual_cards("a_model_over_all_tiers_is_the_same_model", &CARDS, || {
+        let six = TINY_LLAMA.replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 6");
+        let model = Tiny::new(&six, 2);
+        let text = tokens(90, 3);
+        let on = |layers: [&str; 6], [embedding, norm, head]: [&str; 3]| {
+            let mut map = vec![("model.embed_tokens", embedding), ("model.norm", norm), ("lm_head", head)];
+            let names: Vec<String> = (0..6).map(|layer| format!("model.layers.{layer}")).collect();
+            map.extend(names.iter().map(String::as_str).zip(layers));
+            wish(&map)
+        };
+        for dtype in [DtypeChoice::F32, DtypeChoice::Auto, DtypeChoice::F16, DtypeChoice::Int8] {
+            let limit = if dtype == DtypeChoice::F32 { 1e-5 } else { 0.03 };
+            let alone = Wish { dtype, ..Wish::default() };
+            let expected = logits_in_chunks(&mut alone.load(&model.path()).expect("it loads"), &text, &[40, 1]);
+            for (layers, ends) in [
+                (["0"; 6], ["0"; 3]),
+                (["0"; 6], ["cpu", "0", "0"]),
+                (["0", "0", "1", "1", "cpu", "cpu"], ["0", "cpu", "disk"]),
+                (["cpu", "disk", "1", "0", "cpu", "1"], ["disk", "1", "0"]),
+                (["0", "1", "0", "1", "0", "1"], ["1", "0", "cpu"]),
+            ] {
+                let mut loaded = Wish { dtype, ..on(layers, ends) }.load(&model.path()).expect("it loads");
+                let found = logits_in_chunks(&mut loaded, &text, &[40, 1]);
+                let difference = difference(&found, &expected);
+                assert!(difference <= limit, "{dtype:?} {layers:?} {ends:?}: {difference}");
+                for tier in loaded.report.tiers.iter().filter(|tier| matches!(tier.tier, Tier::Gpu(_))) {
+                    assert_eq!(tier.card.is_some(), tier.weights_bytes > 0, "{tier:?}");
+                }
+            }
+        }
+    });
+}
+
+/// What weights and what keys and values are kept in.
+const KEPT: [(DtypeChoice, Option<KvDtype>); 5] = [
+    (DtypeChoice::Auto, None),
+    (DtypeChoice::F32, None),
+    (DtypeChoice::F16, None),
+    (DtypeChoice::Int8, None),
+    (DtypeChoice::Auto, Some(KvDtype::Int8)),
+];
+
+#[test]
+fn company_and_cuts_do_not_change_a_bit_on_a_card() {
+    on_virtual_cards("company_and_cuts_do_not_change_a_bit_on_a_card", &CARDS, || {
+        let model = Tiny::new(TINY_LLAMA, 1);
+        for (dtype, kv_dtype) in KEPT {
+            let half = [("", "0"), ("model.layers.2", "1"), ("model.norm", "1"), ("lm_head", "1")];
+            let mut loaded =
+                Wish { dtype, kv_dtype, concurrency: 8, ..wish(&half) }.load(&model.path()).expect("it loads");
+            let texts: Vec<Vec<u32>> = (0..5).map(|i| tokens(30 + (i * 31) % 80, i as u64 + 1)).collect();
+            let alone = |loaded: &mut Loaded, text: &[u32]| bits(&logits_in_chunks(loaded, text, &[text.len()]));
+            let expected: Vec<Vec<u32>> = texts.iter().map(|text| alone(&mut loaded, text)).collect();
+            for chunks in [&[1usize][..], &[7, 33]] {
+                let cut = bits(&logits_in_chunks(&mut loaded, &texts[1], chunks));
+                assert!(cut == expected[1], "{dtype:?}, {kv_dtype:?}: chunks of {chunks:?} give other bits");
+            }
+            assert!(together(&mut loaded, &texts) == expected, "{dtype:?}, {kv_dtype:?}: company gives other bits");
+        }
+    });
+}
+
+/// All texts in the same passes, seven rows of each at a time; each one's bits.
+fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
+    let blocks = |text: &Vec<u32>| text.len().div_ceil(BLOCK_TOKENS);
+    let tables: Vec<Vec<u32>> = texts.iter().map(|text| loaded.kv.alloc_many(blocks(text)).expect("blocks")).collect();
+    let mut found = vec![Vec::new(); texts.len()];
+    for first in (0..texts.iter().map(Vec::len).max().unwrap_or(0)).step_by(7) {
+        let (mut rows, mut spans, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, text) in texts.iter().enumerate().filter(|(_, text)| text.len() > first) {
+            let part = &text[first..text.len().min(first + 7)];
+            let span = rows.len()..rows.len() + part.len();
+            spans.push(SequenceSpan { rows: span, first_position: first, block_table: &tables[index] });
+            rows.extend_from_slice(part);
+            owners.extend(std::iter::repeat_n(index, part.len()));
+        }
+        let wanted: Vec<usize> = (0..rows.len()).collect();
+        let batch = Batch { tokens: &rows, sequences: &spans, logits_for: &wanted };
+        let logits = loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch).expect("a pass");
+        owners.iter().enumerate().for_each(|(row, &owner)| found[owner].extend(bits(logits.row(row))));
+    }
+    tables.into_iter().flatten().for_each(|block| assert!(loaded.kv.release(block)));
+    found
+}
+
+#[test]
+fn without_a_driver_the_plan_is_refused_in_its_words() {
+    without_a_driver("without_a_driver_the_plan_is_refused_in_its_words", || {
+        let model = Tiny::new(TINY_LLAMA, 1);
+        let error = wish(&[("", "0")]).load(&model.path()).expect_err("no driver");
+        assert_eq!(error.exit_code(), 69);
+        let words = error.to_string();
+        assert!(words.contains("model.embed_tokens is planned for GPU 0") && words.contains("libcuda.so.1"), "{words}");
+    });
+}
