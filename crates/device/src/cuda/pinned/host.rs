@@ -114,7 +114,8 @@ impl Drop for HostMemory {
         let started = Instant::now();
         while let Ok(false) = self.is_idle() {
             let waited = started.elapsed();
-            if waited > PATIENCE {
+            let hopeless = self.copies.iter().any(|copy| copy.pending && !copy.event.context().may_free());
+            if hopeless || waited > PATIENCE {
                 return; // A copy may still come: nobody else must get these bytes.
             }
             std::thread::sleep(wait::pause(waited).unwrap_or_default());
