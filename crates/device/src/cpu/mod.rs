@@ -36,8 +36,8 @@ pub use inputs::Inputs;
 pub use kernel_set::{KERNELS_VARIABLE, KernelSet};
 pub use linear::Product;
 pub use logits::Best;
-pub(crate) use matrix::{check_matrix, is_quantised};
 pub use matrix::{Matrix, readable};
+pub(crate) use matrix::{check_matrix, is_quantised};
 pub use rope::RopeTable;
 
 /// A kernel set that this machine runs, and the threads to run it on. Cheap to clone.

@@ -45,9 +45,10 @@ pub use link::{CardLink, LinkPath};
 pub use measure::{CopyRates, measure_copies};
 pub use memory::{CardArena, CardBuffer, CardBytes, CardPart, CardRegion, CardSpan};
 pub use ops::{
-    CardAttentionOptions, CardForms, CardIndices, CardInputs, CardMatrix, CardPass, CardProduct, CardRopeTable, KvLayer, PassShape,
+    CardAttentionOptions, CardForms, CardIndices, CardInputs, CardMatrix, CardPass, CardProduct, CardRopeTable,
+    KvLayer, PassShape,
 };
 pub use pinned::{PinnedBuffer, PinnedBytes, PinnedRing};
 
 pub(crate) use kernels::Kernel;
-pub(crate) use launch::{Grid, KernelArgs};
+pub(crate) use launch::Grid;

@@ -120,7 +120,11 @@ impl Card {
         expect("attention: q is [tokens, heads, key_dim]", tokens * heads * shape.key_dim, q.len())?;
         expect("attention: out is [tokens, heads, value_dim]", tokens * heads * shape.value_dim, out.len())?;
         expect("attention: sinks", heads, options.sinks.map_or(heads, CardBuffer::len))?;
-        expect("attention: window is not 0", options.window.map_or(1, |window| window.max(1)), options.window.unwrap_or(1))?;
+        expect(
+            "attention: window is not 0",
+            options.window.map_or(1, |window| window.max(1)),
+            options.window.unwrap_or(1),
+        )?;
         on(self, q)?;
         on(self, out)?;
         options.sinks.map_or(Ok(()), |sinks| on(self, sinks))?;

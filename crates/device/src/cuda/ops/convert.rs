@@ -61,16 +61,16 @@ impl Card {
         expect("fill_random: the place on the card, in numbers' sizes", 0, (to.address() % unit(dtype)) as usize)?;
         self.same("the place of random weights", to.card())?;
         let numbers = dtype.block_elements() == 1;
-        // A scale that gives codes of any value about the deviation: they are spread evenly, or nearly so.
+        // What numbers of evenly spread codes come to, in the mean of squares, with scales of 1.
         let (scales_at, scales, spread) = match dtype {
             Dtype::Q8_0 => (0, 1, 74.0),
             Dtype::Q4_0 => (0, 1, 4.6),
-            Dtype::Q4_1 => (0, 2, 4.6),
+            Dtype::Q4_1 => (0, 2, 9.7),
             Dtype::Q5_0 => (0, 1, 9.2),
-            Dtype::Q5_1 => (0, 2, 9.2),
-            Dtype::Q4K => (0, 2, 150.0),
-            Dtype::Q5K => (0, 2, 300.0),
-            Dtype::Q6K => (208, 1, 1400.0),
+            Dtype::Q5_1 => (0, 2, 18.9),
+            Dtype::Q4K => (0, 2, 300.0),
+            Dtype::Q5K => (0, 2, 636.0),
+            Dtype::Q6K => (208, 1, 1366.0),
             _ => (0, 0, 1.0),
         };
         let args = FillArgs {

@@ -102,8 +102,7 @@ impl Card {
         expect(what, x.len(), y.map_or(x.len(), CardBuffer::len))?;
         on(self, x)?;
         y.map_or(Ok(()), |y| on(self, y))?;
-        let args =
-            ElementwiseArgs { x: x.address(), y: y.map_or(0, CardBuffer::address), count: x.len() as i64 };
+        let args = ElementwiseArgs { x: x.address(), y: y.map_or(0, CardBuffer::address), count: x.len() as i64 };
         // SAFETY: both operands have `count` numbers, on this card.
         Ok(unsafe { self.launch(kernel, over(x.len()), &args) }?)
     }

@@ -13,12 +13,7 @@ impl Card {
     ///
     /// # Errors
     /// [`DeviceError::Index`] for an id past the table, [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], or what the driver says.
-    pub fn embed(
-        &self,
-        table: &CardMatrix,
-        ids: &CardIndices,
-        out: &mut CardBuffer<f32>,
-    ) -> Result<(), DeviceError> {
+    pub fn embed(&self, table: &CardMatrix, ids: &CardIndices, out: &mut CardBuffer<f32>) -> Result<(), DeviceError> {
         table.check()?;
         expect("embed: out is [tokens, cols]", ids.len() * table.cols, out.len())?;
         let numbers = ids.below("token id", table.rows)?;

@@ -167,7 +167,8 @@ mod tests {
             for (dim, kv_heads, blocks) in [(64, 3, 7), (128, 8, 100), (80, 1, 1), (40, 5, 3), (24, 2, 11)] {
                 let block_tokens = placement::KV_BLOCK_TOKENS;
                 let shape = KvShape { kv_heads, key_dim: dim, value_dim: dim, block_tokens, dtype };
-                let (taken, planned) = (KvLayer::bytes(&shape, blocks), crate::cpu::attention::KvLayer::bytes(&shape, blocks));
+                let (taken, planned) =
+                    (KvLayer::bytes(&shape, blocks), crate::cpu::attention::KvLayer::bytes(&shape, blocks));
                 assert!(taken <= planned, "{dtype:?} {dim} {blocks}: {taken} of {planned}");
             }
         }
@@ -177,7 +178,8 @@ mod tests {
     fn parts_follow_each_other() {
         let shape = KvShape { kv_heads: 2, key_dim: 40, value_dim: 24, block_tokens: 16, dtype: KvDtype::Int8 };
         let (starts, end) = places(&shape, 3);
-        let parts: Vec<Range<usize>> = starts.iter().zip(starts.iter().skip(1).chain([&end])).map(|(a, b)| *a..*b).collect();
+        let parts: Vec<Range<usize>> =
+            starts.iter().zip(starts.iter().skip(1).chain([&end])).map(|(a, b)| *a..*b).collect();
         for (part, bytes) in parts.iter().zip(block_bytes(&shape)) {
             assert!(part.start % ALIGNMENT_BYTES == 0 && part.len() >= 3 * bytes && part.len() < 3 * bytes + 64);
         }

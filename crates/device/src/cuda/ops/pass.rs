@@ -269,8 +269,7 @@ mod tests {
                 assert!(of_span.windows(2).all(|pair| pair[0].1 == pair[1].0));
                 assert_eq!(of_span[of_span.len() - 1].2, 1000 + tokens - 1);
             }
-            let shape =
-                PassShape { tokens: row, sequences: 6, entries: 7, group, block_tokens: 32, blocks: 100 };
+            let shape = PassShape { tokens: row, sequences: 6, entries: 7, group, block_tokens: 32, blocks: 100 };
             let found = Places::new(row, 6, [tiles[0].len(), tiles[1].len()], 7).end;
             assert!(found <= shape.numbers(), "{group}: {found} of {}", shape.numbers());
         }

@@ -85,9 +85,7 @@ impl Setup {
             q: random.normals(tokens * kv_heads * group * key_dim),
             k: random.normals(tokens * kv_heads * key_dim),
             v: random.normals(tokens * kv_heads * value_dim),
-            blocks: (0..tokens.div_ceil(block_tokens))
-                .map(|_| free.swap_remove(random.below(free.len())))
-                .collect(),
+            blocks: (0..tokens.div_ceil(block_tokens)).map(|_| free.swap_remove(random.below(free.len()))).collect(),
             tokens,
         };
         let histories = case.lengths.iter().map(history).collect();
@@ -226,7 +224,7 @@ impl Setup {
         let all: Vec<usize> = (0..self.histories.len()).collect();
         let whole = self.run(card, &all, How::With(Splits::InOrder), &|_, _| usize::MAX)?;
         let chunks = |step: usize, s: usize| (37 * (step + 3 * s + 1)) % 61 + 1;
-        let decode = |step: usize, s: usize| if step == 0 { self.histories[s].tokens - 3 } else { 1 };
+        let decode = |step: usize, s: usize| if step == 0 { self.histories[s].tokens.saturating_sub(3) } else { 1 };
         let runs: [(Splits, &dyn Fn(usize, usize) -> usize); 4] = [
             (Splits::SideBySide(2), &|_, _| usize::MAX),
             (Splits::Auto, &chunks),

@@ -152,11 +152,7 @@ pub fn benches() -> Vec<Bench> {
 }
 
 /// Seconds of one `job`, of so many that they take at least `least`.
-fn seconds(
-    card: &Card,
-    least: Duration,
-    mut job: impl FnMut() -> Result<(), DeviceError>,
-) -> Result<f64, DeviceError> {
+fn seconds(card: &Card, least: Duration, mut job: impl FnMut() -> Result<(), DeviceError>) -> Result<f64, DeviceError> {
     job()?;
     card.synchronise(soon())?;
     let mut jobs = 1;
@@ -186,12 +182,7 @@ fn read(card: &Card, sizes: &BenchSizes) -> Result<BenchReport, DeviceError> {
 }
 
 /// All products of one layer.
-fn layer_products(
-    card: &Card,
-    sizes: &BenchSizes,
-    dtype: Dtype,
-    tokens: usize,
-) -> Result<BenchReport, DeviceError> {
+fn layer_products(card: &Card, sizes: &BenchSizes, dtype: Dtype, tokens: usize) -> Result<BenchReport, DeviceError> {
     let forms = CardForms::for_weights(Precision::Native, [dtype]);
     let (mut bytes, mut numbers) = (0, 0);
     let mut steps = Vec::new();
@@ -242,16 +233,15 @@ fn attention(
     let arena = CardArena::new(card, KvLayer::bytes(&shape, blocks))?;
     let mut layer = KvLayer::new(&arena, shape, blocks)?;
     let most = tokens.max(sizes.tokens) * sequences;
-    let pass_shape = PassShape { tokens: most, sequences, entries: blocks, group: sizes.group, block_tokens: BLOCK, blocks };
+    let pass_shape =
+        PassShape { tokens: most, sequences, entries: blocks, group: sizes.group, block_tokens: BLOCK, blocks };
     let mut pass = CardPass::new(card, pass_shape)?;
     // Blocks of all sequences in turn, as they come to lie when several run.
     let tables: Vec<Vec<u32>> =
         (0..sequences).map(|s| (0..a_sequence).map(|block| (block * sequences + s) as u32).collect()).collect();
     let step = |first: usize, count: usize| -> Vec<Sequence> {
         let tables = tables.iter().enumerate();
-        tables
-            .map(|(s, blocks)| Sequence { blocks, rows: s * count..(s + 1) * count, first_position: first })
-            .collect()
+        tables.map(|(s, blocks)| Sequence { blocks, rows: s * count..(s + 1) * count, first_position: first }).collect()
     };
     for first in (0..context).step_by(sizes.tokens) {
         let count = sizes.tokens.min(context - first);
@@ -264,8 +254,7 @@ fn attention(
     let mut q = CardBuffer::new(card, sequences * tokens * heads * dim)?;
     card.fill_activations(&mut q, 1.0, 1)?;
     let mut out = CardBuffer::new(card, q.len())?;
-    let options =
-        CardAttentionOptions { heads, scale: 1.0 / (dim as f32).sqrt(), window: None, sinks: None };
+    let options = CardAttentionOptions { heads, scale: 1.0 / (dim as f32).sqrt(), window: None, sinks: None };
     pass.begin(&step(context - tokens, tokens), soon())?;
     let seconds =
         seconds(card, sizes.least, || card.attention_with(&layer, &mut pass, &options, Splits::Auto, &q, &mut out))?;

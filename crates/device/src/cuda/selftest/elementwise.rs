@@ -11,9 +11,7 @@ type OnCpu1 = fn(&Cpu, &mut [f32]) -> Result<(), DeviceError>;
 
 pub(super) fn checks() -> Vec<Check> {
     let two = |name: &str, on_card: OnCard2, on_cpu: OnCpu2| {
-        Check::new(name, move |card, cpu| {
-            check(card, |x, y| on_card(card, x, y), |x, y| on_cpu(cpu, x, y))
-        })
+        Check::new(name, move |card, cpu| check(card, |x, y| on_card(card, x, y), |x, y| on_cpu(cpu, x, y)))
     };
     let one = |name: &str, on_card: OnCard1, on_cpu: OnCpu1| {
         Check::new(name, move |card, cpu| check(card, |x, _| on_card(card, x), |x, _| on_cpu(cpu, x)))

@@ -177,7 +177,7 @@ fn fill(card: &Card) -> Result<CheckReport, DeviceError> {
             region.finish(soon())?.download(bytes, soon())?;
             let numbers = plain::decode_row(dtype, bytes, cols).unwrap_or_default();
             let square = numbers.iter().map(|x| x * x).sum::<f64>() / cols as f64;
-            report.number(square.sqrt(), 0.02, 0.015);
+            report.number(square.sqrt(), 0.02, 0.002);
         }
         report.number(f64::from(u8::from(bytes[0] == bytes[1])), 0.0, 0.5);
     }
