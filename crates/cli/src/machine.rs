@@ -15,6 +15,8 @@ use watch::{Stage, Watch};
 /// 2, 66 or 69.
 pub fn find(args: &PlacementArgs, checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failure> {
     let _stage = watch.enter(Stage::Probe);
+    let seat = watch.seat("probe");
+    seat.at(Stage::Probe, "memory, limits, and cards (for which the CUDA driver is started)", 0);
     let devices = args.devices.as_deref().map_or(Ok(DeviceSpec::Found), DeviceSpec::parse)?;
     let mut machine = match &args.machine {
         Some(file) => described(file)?,

@@ -2,6 +2,8 @@
 
 #[path = "../../../tests/virtual_card/library.rs"]
 mod library;
+#[path = "../../../tests/faults/table.rs"]
+mod table;
 
 use serde_json::Value;
 use std::path::PathBuf;
@@ -14,9 +16,6 @@ const CONFIG: &str = r#"{
     "num_key_value_heads": 4, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
     "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
 }"#;
-
-/// Calls of `cuMemAlloc_v2` before the one for a card's weights: the table of positions, in two halves.
-const WEIGHTS: usize = 3;
 
 /// A checkpoint, and the way to run the program beside virtual cards.
 struct Bench {
@@ -110,60 +109,53 @@ fn the_same_text_scores_alike_wherever_it_is_computed() {
     }
 }
 
+/// What befalls the cards: the row of `docs/faults.md`, options, and the virtual card's words for it.
+const FAULTS: [(&str, &[&str], &str); 14] = [
+    ("two cards that work", &[], ""),
+    ("a driver that is too old", &[], "cuDriverGetVersion:1:olddriver"),
+    ("a driver that never starts", STALL, "cuInit:1:hang"),
+    ("a context that never comes", STALL, "cuDevicePrimaryCtxRetain:3:hang"),
+    ("kernels that are never compiled", STALL, "cuModuleLoadDataEx:1:hang"),
+    ("an allocation that never returns", STALL, "cuMemAlloc_v2:5:hang"),
+    ("pinned memory that never comes", STALL, "cuMemHostAlloc:20:hang"),
+    ("a copy between cards that never ends", &["--stall-timeout", "20"], "cuMemcpyPeerAsync:1:hang"),
+    ("a copy of weights that never ends", STALL, "cuMemcpyHtoDAsync_v2:12:hang"),
+    ("a kernel that never ends", STALL, "cuLaunchKernel:40:hang"),
+    ("a card that refuses its weights", &["--fallback", "keep"], "cuMemAlloc_v2:5:oom"),
+    ("the same, and no fallback", &["--fallback", "none"], "cuMemAlloc_v2:5:oom"),
+    ("a card that is lost while weights arrive", &["--stall-timeout", "20"], "cuMemcpyHtoDAsync_v2:12:lost"),
+    ("a card that is lost in the smoke test", &["--stall-timeout", "20"], "cuLaunchKernel:40:lost"),
+];
+
+const STALL: &[&str] = &["--stall-timeout", "2"];
+
 #[test]
-fn a_card_that_refuses_memory_in_mid_load_leads_to_the_next_rung() {
+fn every_fault_ends_as_the_table_says() {
     let bench = Bench::new();
-    let fault = format!("cuMemAlloc_v2:{WEIGHTS}:oom");
-    let done = bench.run("load", &["--fallback", "keep"], &fault);
-    let load = document(&done);
+    let rows = table::rows("On cards");
+    assert_eq!(rows.len(), FAULTS.len(), "docs/faults.md has another number of faults");
+    let mut wrong = Vec::new();
+    for (name, options, fault) in FAULTS {
+        let row =
+            rows.iter().find(|row| row.fault == name).unwrap_or_else(|| panic!("docs/faults.md: no row for {name:?}"));
+        let done = bench.run("load", &[&["--device-map", "balanced"], options].concat(), fault);
+        let text = said(&done);
+        let lacking: Vec<&String> = row.words.iter().filter(|word| !text.contains(word.as_str())).collect();
+        if done.status.code() != Some(i32::from(row.exit)) || !lacking.is_empty() || text.contains("panicked") {
+            wrong.push(format!("{name}: expected {}, found {:?}, lacking {lacking:?}: {text}", row.exit, done.status));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), FAULTS.len(), wrong.join("\n"));
+}
+
+#[test]
+fn a_card_that_refused_its_weights_gets_less_of_them() {
+    let bench = Bench::new();
+    let load = document(&bench.run("load", &["--fallback", "keep"], "cuMemAlloc_v2:3:oom"));
     assert_eq!((&load["rungs"][0]["state"], &load["rung"]), (&"failed".into(), &"disk-tier".into()), "{load}");
     let why = load["rungs"][0]["why"].as_str().expect("words");
     assert!(why.contains("memory for weights on GPU 0") && why.contains("card 0 is out of memory"), "{why}");
-    // The same dtype, less on the card, the rest where there is room.
+    // The same dtype, less on that card, the rest where there is room.
     assert_eq!(load["dtype"], "auto");
-    assert!(number(&tier(&load, "0")["weights_bytes"]) > 0, "{load}");
     assert_eq!(number(&tier(&load, "disk")["weights_bytes"]), 0, "{load}");
-    assert!(said(&done).contains("memory ran out in mid-load on the rung as-configured"), "{}", said(&done));
-    let refused = bench.run("load", &["--fallback", "none"], &fault);
-    assert_eq!(refused.status.code(), Some(71), "{}", said(&refused));
-    assert!(said(&refused).contains("card 0 is out of memory"), "{}", said(&refused));
-}
-
-#[test]
-fn a_driver_or_a_card_that_hangs_is_ended_by_its_name() {
-    let bench = Bench::new();
-    for (fault, words) in [
-        ("cuInit:1:hang", "probe"),
-        ("cuModuleLoadDataEx:1:hang", "its kernels"),
-        (&format!("cuMemAlloc_v2:{WEIGHTS}:hang"), "memory for weights on GPU 0"),
-        ("cuMemHostAlloc:30:hang", "pinned memory"),
-        ("cuMemcpyHtoDAsync_v2:40:hang", "GPU 0"),
-        ("cuLaunchKernel:60:hang", "logits"),
-    ] {
-        let done = bench.run("load", &["--stall-timeout", "2"], fault);
-        let text = said(&done);
-        assert_eq!(done.status.code(), Some(75), "{fault}: {text}");
-        assert!(text.contains("stalled in stage") && text.contains(words), "{fault}: {text}");
-    }
-}
-
-#[test]
-fn a_card_that_is_lost_is_told_and_nothing_hangs() {
-    let bench = Bench::new();
-    for fault in ["cuMemcpyHtoDAsync_v2:9:lost", "cuLaunchKernel:60:lost", "cuMemcpyDtoHAsync_v2:2:lost"] {
-        let done = bench.run("load", &["--stall-timeout", "20"], fault);
-        let text = said(&done);
-        assert!(text.contains("card 0 is lost"), "{fault}: {text}");
-        // In the smoke test it is a model that was loaded and does not work.
-        assert!([Some(69), Some(76)].contains(&done.status.code()), "{fault}: {:?} {text}", done.status);
-    }
-}
-
-#[test]
-fn a_driver_that_is_too_old_leaves_the_cpu() {
-    let bench = Bench::new();
-    let done = bench.run("load", &[], "cuDriverGetVersion:1:olddriver");
-    let load = document(&done);
-    assert!(load["tiers"].as_array().expect("tiers").iter().all(|tier| tier.get("card").is_none()), "{load}");
-    assert!(!load["kernel_set"].as_str().expect("words").contains("cuda"), "{load}");
 }

@@ -104,6 +104,7 @@ fn problem(case: &Case) -> Problem {
             budget,
             budget_name: "a budget".to_owned(),
             fixed: Fixed { activations: 3, staging: 1, reserve: 1 },
+            crossing: 2,
             rate: 200_000,
         },
         disk_budget: case.disk,
