@@ -319,7 +319,7 @@ fn the_text_is_a_table_with_ranges_and_reasons() {
     let text = plan.describe();
     for words in [
         "weights      KV activations  staging  reserve    total     free  weights may take",
-        "0 A100-80GB    62.16    1.22        0.28     0.06     0.75    64.47    14.78  62.40: max_memory of 0",
+        "0 A100-80GB    62.16    1.22        0.30     0.01     0.75    64.43    14.82  62.40: max_memory of 0",
         "model.layers.2-40 (39 modules, 62.16 GiB): fits; 0 has 247.0 MiB left under max_memory of 0",
         "model.embed_tokens, lm_head (2 modules, 3.91 GiB): no card has room: 0 is the nearest and 1.72 GiB short",
         "predicted: loads in 70.6 s",

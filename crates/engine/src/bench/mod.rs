@@ -1,4 +1,5 @@
 //! How fast a loaded model is, beside what the machine could do at most.
+mod limits;
 mod steps;
 mod work;
 
@@ -6,16 +7,14 @@ use std::time::Instant;
 
 use checkpoint::Inventory;
 use device::DeviceError;
-use device::cpu::Cpu;
-use device::cpu::measure::{DotKind, measure_dot_peak, measure_read_bandwidth};
-use device::pool::PoolOptions;
 use serde::{Deserialize, Serialize};
-use watch::{Stage, Watch};
+use watch::Watch;
 
 use crate::batch::{Batch, SequenceSpan};
 use crate::kv::{BLOCK_TOKENS, BlockId, KvError};
 use crate::load::Loaded;
 use crate::models::ForwardError;
+use limits::Limits;
 pub use steps::{StepPoint, StepsOptions, StepsReport, bench_steps};
 use work::Work;
 
@@ -37,9 +36,9 @@ pub struct BenchOptions {
 /// What was measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BenchReport {
-    /// Bytes a second that all threads read from memory.
+    /// Bytes a second that all threads read from memory; with cards, that each byte of weights is read with where it is, on the whole.
     pub read_bytes_per_s: f64,
-    /// Multiply-adds a second in registers, times 2, of the kind that the weights need.
+    /// Multiply-adds a second in registers, times 2, of the kind that the weights need; of cards, what large products reach on them.
     pub dot_ops_per_s: f64,
     /// That kind.
     pub dot: String,
@@ -146,7 +145,7 @@ pub fn bench(
     watch: &Watch,
 ) -> Result<BenchReport, BenchError> {
     let work = Work::of(loaded.model.config(), inventory, &loaded.report.dtype);
-    let limits = Limits::measure(options.threads, work.dot, watch)?;
+    let limits = Limits::measure(loaded, options.threads, &work, watch)?;
     let mut run = Run { loaded, work, limits, options, watch };
     let prefill = run.prefill()?;
     let mut figures = vec![prefill.clone()];
@@ -163,24 +162,6 @@ pub fn bench(
         tpot_s,
         figures,
     })
-}
-
-#[derive(Clone, Copy)]
-struct Limits {
-    read_bytes_per_s: f64,
-    dot_ops_per_s: f64,
-}
-
-impl Limits {
-    fn measure(threads: Option<usize>, dot: DotKind, watch: &Watch) -> Result<Self, BenchError> {
-        let seat = watch.seat("bench");
-        seat.at(Stage::Bench, "memory bandwidth and dot product", 0);
-        let cpu = Cpu::new(&PoolOptions { threads, ..PoolOptions::default() })?;
-        Ok(Limits {
-            read_bytes_per_s: measure_read_bandwidth(&cpu, 3)?,
-            dot_ops_per_s: measure_dot_peak(&cpu, dot, 40)?,
-        })
-    }
 }
 
 struct Run<'a> {

@@ -183,6 +183,8 @@ impl LoadError {
             LoadError::Io { .. } => 74,
             LoadError::Device { cause, .. } => cause.exit_code(),
             LoadError::Kv(cause) => cause.exit_code(),
+            // A card that is lost or full is that, whenever it is found.
+            LoadError::Smoke(ForwardError::Device(DeviceError::Cuda(cause))) => cause.exit_code(),
             LoadError::Smoke(_) | LoadError::NotFinite { .. } | LoadError::TooSlow { .. } => 76,
         }
     }

@@ -1,0 +1,113 @@
+//! What the devices of a model could do at most.
+
+use checkpoint::{Dtype, ModelConfig};
+use device::cpu::Cpu;
+use device::cpu::measure::{measure_dot_peak, measure_read_bandwidth};
+use device::cuda::selftest::{BenchSizes, benches};
+use device::cuda::{Card, CudaError, Driver};
+use device::pool::PoolOptions;
+use placement::Tier;
+use watch::{Stage, Watch};
+
+use super::BenchError;
+use super::work::Work;
+use crate::load::Loaded;
+
+/// Rates with which a pass could go through the model: each part at the rate of the device that it is on, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Limits {
+    pub read_bytes_per_s: f64,
+    pub dot_ops_per_s: f64,
+}
+
+impl Limits {
+    /// Measures the CPU, where it computes, and every card of the model.
+    pub fn measure(loaded: &Loaded, threads: Option<usize>, work: &Work, watch: &Watch) -> Result<Self, BenchError> {
+        let seat = watch.seat("bench");
+        let mut parts = Vec::new();
+        let mut on_cards = 0;
+        for tier in &loaded.report.tiers {
+            let (Tier::Gpu(gpu), true) = (tier.tier, tier.card.is_some()) else { continue };
+            seat.at(Stage::Bench, &format!("what GPU {gpu} reads and multiplies"), 0);
+            let site = loaded.model.sites().cards.iter().find(|site| site.gpu == gpu);
+            if let Some(site) = site {
+                let dtype = loaded.model.dtypes().iter().max_by_key(|(_, bytes)| **bytes).map(|(name, _)| *name);
+                parts.push((tier.weights_bytes, of_card(site.card.ordinal(), dtype, &sizes(loaded.model.config()))?));
+                on_cards += tier.weights_bytes;
+            }
+            seat.item_done();
+        }
+        let all: u64 = loaded.report.tiers.iter().map(|tier| tier.weights_bytes).sum();
+        if all > on_cards {
+            seat.at(Stage::Bench, "memory bandwidth and dot product", 0);
+            let cpu = Cpu::new(&PoolOptions { threads, ..PoolOptions::default() })?;
+            let of_cpu = Limits {
+                read_bytes_per_s: measure_read_bandwidth(&cpu, 3)?,
+                dot_ops_per_s: measure_dot_peak(&cpu, work.dot, 40)?,
+            };
+            parts.push((all - on_cards, of_cpu));
+        }
+        Ok(together(&parts))
+    }
+}
+
+/// A card, apart from the model's own budget on it.
+fn of_card(ordinal: usize, dtype: Option<&str>, sizes: &BenchSizes) -> Result<Limits, BenchError> {
+    let failed = |cause: CudaError| BenchError::Device(cause.into());
+    let card = Card::open(&Driver::open().map_err(failed)?, ordinal, u64::MAX).map_err(failed)?;
+    let benches = benches();
+    let run = |name: &str| match benches.iter().find(|bench| bench.name == name) {
+        Some(bench) => Ok(Some(bench.run(&card, sizes)?)),
+        None => Ok::<_, BenchError>(None),
+    };
+    let read = run("read memory")?;
+    // Products of forms that are not measured by themselves are like those of bf16.
+    let own = run(&format!("prefill {}", dtype.unwrap_or(Dtype::BF16.name()).to_lowercase()))?;
+    let product = if own.is_some() { own } else { run("prefill bf16")? };
+    Ok(Limits {
+        read_bytes_per_s: read.map_or(f64::INFINITY, |read| read.bytes_per_s()),
+        dot_ops_per_s: product.map_or(f64::INFINITY, |product| product.operations_per_s()),
+    })
+}
+
+/// A layer of the model. A quarter of a GiB is read: more than a card's cache, less than a full card has left.
+fn sizes(config: &ModelConfig) -> BenchSizes {
+    BenchSizes {
+        read_bytes: 256 << 20,
+        hidden: config.heads * config.head_dim,
+        head_dim: config.head_dim,
+        wide: config.intermediate_size,
+        group: config.heads / config.kv_heads.max(1),
+        ..BenchSizes::LLAMA_8B
+    }
+}
+
+/// Parts with their bytes, one after the other.
+fn together(parts: &[(u64, Limits)]) -> Limits {
+    if let [(_, one)] = parts {
+        return *one;
+    }
+    let all: f64 = parts.iter().map(|(bytes, _)| *bytes as f64).sum();
+    let rate = |of: fn(&Limits) -> f64| {
+        let share = |(bytes, limits): &(u64, Limits)| *bytes as f64 / all / of(limits);
+        1.0 / parts.iter().map(share).sum::<f64>()
+    };
+    Limits {
+        read_bytes_per_s: rate(|limits| limits.read_bytes_per_s),
+        dot_ops_per_s: rate(|limits| limits.dot_ops_per_s),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_goes_through_the_parts_one_after_the_other() {
+        let limits = |read, dot| Limits { read_bytes_per_s: read, dot_ops_per_s: dot };
+        assert_eq!(together(&[(7, limits(50.0, 3.0))]), limits(50.0, 3.0));
+        // Half at 100 and half at 50: a whole takes 0.005 + 0.01.
+        let both = together(&[(10, limits(100.0, 8.0)), (10, limits(50.0, 8.0))]);
+        assert!((both.read_bytes_per_s - 66.666).abs() < 0.01 && (both.dot_ops_per_s - 8.0).abs() < 1e-9, "{both:?}");
+    }
+}
