@@ -119,10 +119,10 @@ impl Card {
 fn by_tensor_cores(tokens: usize, aligned: bool) -> (Kernel, usize, usize, bool) {
     match tokens {
         _ if !aligned => (Kernel::LinearMmaAnywhere, 16, 16, false),
-        ..=8 => (Kernel::LinearMma8, 16, 8, false),
-        ..=16 => (Kernel::LinearMma16, 16, 16, false),
-        ..=32 => (Kernel::LinearMma32, 16, 32, false),
-        ..=64 => (Kernel::LinearMma64, 32, 64, false),
+        0..=8 => (Kernel::LinearMma8, 16, 8, false),
+        9..=16 => (Kernel::LinearMma16, 16, 16, false),
+        17..=32 => (Kernel::LinearMma32, 16, 32, false),
+        33..=64 => (Kernel::LinearMma64, 32, 64, false),
         _ => (Kernel::LinearTiles, 128, 128, true),
     }
 }
