@@ -63,6 +63,7 @@ macro_rules! from_errors {
 from_errors!(
     checkpoint::CheckpointError,
     device::DeviceError,
+    device::cuda::CudaError,
     device::probe::ProbeError,
     engine::LoadError,
     engine::ScoreError,

@@ -242,6 +242,30 @@ fn buffers_go_up_and_come_down() {
     });
 }
 
+/// More threads than the card has pinned buffers: nobody may keep some while waiting for others.
+#[test]
+fn many_threads_copy_at_once() {
+    on_virtual_cards("many_threads_copy_at_once", &[("VIRTUAL_CARD_DELAY_US", "100")], || {
+        let card = card(0);
+        std::thread::scope(|scope| {
+            for seed in 0..12 {
+                let card = &card;
+                scope.spawn(move || {
+                    let numbers = pattern(4 * MIB, seed);
+                    let mut buffer = CardBuffer::<u8>::new(card, numbers.len()).expect("a buffer");
+                    for _ in 0..3 {
+                        let mut back = vec![0; numbers.len()];
+                        buffer.upload(0, &numbers, soon()).expect("up");
+                        buffer.download(0..numbers.len(), &mut back, soon()).expect("down");
+                        assert!(back == numbers, "other bytes came back");
+                        buffer.clear().expect("zeros");
+                    }
+                });
+            }
+        });
+    });
+}
+
 #[test]
 fn ranges_outside_are_refused() {
     on_virtual_cards("ranges_outside_are_refused", &[], || {

@@ -329,13 +329,18 @@ Result end_card(Card* card, Result result) {
     return card->ended;
 }
 
+// What a call gives after work was found done: the work may have ended the card. Under no lock.
+Result ended(Card* card) {
+    const std::lock_guard lock(state);
+    return card->ended;
+}
+
 // What a call begins with: its fault, and for a call in a context (`card` is the current one) whether there is one and it lives.
 Result begin(const char* call, Card* card, bool in_context, std::string* kind = nullptr) {
     if (!started) return NOT_INITIALIZED;
     if (in_context && card == nullptr) return INVALID_CONTEXT;
     if (card != nullptr) {
-        const std::lock_guard lock(state);
-        if (card->ended != SUCCESS) return card->ended;
+        if (const Result result = ended(card)) return result;
     }
     const std::string found = fault(call);
     if (kind != nullptr) *kind = found;
@@ -653,7 +658,7 @@ EXPORT Result cuStreamDestroy_v2(Stream* stream) {
 
 EXPORT Result cuStreamQuery(Stream* stream) {
     BEGIN(current, true);
-    return stream->is_idle() ? SUCCESS : NOT_READY;
+    return stream->is_idle() ? ended(current) : NOT_READY;
 }
 
 EXPORT Result cuStreamWaitEvent(Stream* stream, SharedEvent* event, unsigned) {
@@ -696,8 +701,11 @@ EXPORT Result cuEventRecord(SharedEvent* event, Stream* stream) {
 
 EXPORT Result cuEventQuery(SharedEvent* event) {
     BEGIN(current, true);
-    const std::lock_guard lock((*event)->mutex);
-    return (*event)->done >= (*event)->recorded ? SUCCESS : NOT_READY;
+    {
+        const std::lock_guard lock((*event)->mutex);
+        if ((*event)->done < (*event)->recorded) return NOT_READY;
+    }
+    return ended(current);
 }
 
 // ---- kernels --------------------------------------------------------------------------------------------------------------------

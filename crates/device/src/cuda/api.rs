@@ -16,6 +16,11 @@ pub(super) mod code {
     pub const NOT_READY: Code = 600;
     pub const PEER_ACCESS_ALREADY_ENABLED: Code = 704;
 
+    /// A call or a kernel of ours did what it must not. (714 and 719 may be the card's fault as well.)
+    pub fn is_ours(code: Code) -> bool {
+        matches!(code, 1 | 201 | 400 | 500 | 700 | 701 | 710 | 715..=718)
+    }
+
     /// After these, every later call in the context fails: the card fell off the bus, its memory or a link broke, or a kernel did what it
     /// must not.
     pub fn is_final(code: Code) -> bool {

@@ -13,6 +13,8 @@ use super::{CudaError, Driver};
 pub(super) struct Context {
     pub(super) api: &'static Api,
     pub(super) handle: CUcontext,
+    /// Of this context alone: a card's context that was given up and taken again may have the handle of before.
+    number: u64,
     device: CUdevice,
     /// The card's number.
     pub(super) card: usize,
@@ -28,8 +30,8 @@ unsafe impl Send for Context {}
 unsafe impl Sync for Context {}
 
 thread_local! {
-    /// The context that is current in this thread. Only `enter` changes it: nothing else in the process uses the driver.
-    static CURRENT: Cell<CUcontext> = const { Cell::new(std::ptr::null_mut()) };
+    /// The number of the context that is current in this thread. Only this file changes it: nothing else in the process uses the driver.
+    static CURRENT: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Calls a function of the driver in a context: `call!(context, cuStreamCreate(&mut stream, 1))`. It needs an unsafe block around it.
@@ -51,10 +53,12 @@ impl Context {
         // SAFETY: the pointer is to a local; the device is one that the driver gave.
         let retained = unsafe { (driver.api.cuDevicePrimaryCtxRetain)(&raw mut handle, device) };
         driver.checked(Some(card), "cuDevicePrimaryCtxRetain", retained)?;
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let account = Account { quota_bytes, ..Account::default() };
         Ok(Context {
             api: driver.api,
             handle,
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             device,
             card,
             lost: OnceLock::new(),
@@ -71,12 +75,12 @@ impl Context {
         if let Some(lost) = self.lost.get() {
             return Err(lost.clone());
         }
-        if CURRENT.get() == self.handle {
+        if CURRENT.get() == self.number {
             return Ok(());
         }
         // SAFETY: the handle is that of a retained context.
         self.checked("cuCtxSetCurrent", unsafe { (self.api.cuCtxSetCurrent)(self.handle) })?;
-        CURRENT.set(self.handle);
+        CURRENT.set(self.number);
         Ok(())
     }
 
@@ -122,7 +126,7 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         if self.may_free() {
-            CURRENT.set(std::ptr::null_mut());
+            CURRENT.set(0);
             // SAFETY: retained once, in `open`; nothing of the context is left, since everything holds it. A failure leaves it to the
             // process's end.
             unsafe {

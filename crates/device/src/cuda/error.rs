@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::api::code;
+
 /// What can go wrong with the driver and the cards.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CudaError {
@@ -92,7 +94,7 @@ pub enum CudaError {
 
     /// A card failed for good. Nothing on it can be used any more by this process.
     #[error(
-        "card {card} is lost: {call} gave {name} ({code}), {meaning}; start again, without it if that happens again (nvidia-smi -q, dmesg)"
+        "card {card} is lost: {call} gave {name} ({code}), {meaning}{}", lost_advice(*code)
     )]
     Lost {
         /// The card.
@@ -250,9 +252,12 @@ impl CudaError {
             | Self::Hidden { .. }
             | Self::NoSuchCard { .. }
             | Self::Unusable { .. }
-            | Self::Failed { .. }
-            | Self::Lost { .. }
             | Self::Image { .. } => 69,
+            Self::Failed { code, .. } | Self::Lost { code, .. } => match *code {
+                code::OUT_OF_MEMORY => 71,
+                code if code::is_ours(code) => 70,
+                _ => 69,
+            },
             Self::Unfilled { .. } | Self::OutOfRange { .. } | Self::WrongCard { .. } => 70,
             Self::OutOfMemory { .. } | Self::QuotaPassed { .. } | Self::ArenaFull { .. } | Self::HostMemory { .. } => {
                 71
@@ -271,9 +276,19 @@ fn at(card: Option<usize>) -> String {
     card.map_or_else(String::new, |card| format!("card {card}: "))
 }
 
+/// What to do about a card that is lost.
+fn lost_advice(code: u32) -> &'static str {
+    match code {
+        code if code::is_ours(code) => "; this is a defect, please report it",
+        _ => "; start again, and without it if that happens again (nvidia-smi -q and dmesg say more)",
+    }
+}
+
 /// What to do about results that a machine's state leads to.
 fn advice(code: u32) -> &'static str {
     match code {
+        code::OUT_OF_MEMORY => "; end what else runs on the card (nvidia-smi), or leave it out (CUDA_VISIBLE_DEVICES)",
+        code if code::is_ours(code) => "; this is a defect, please report it",
         34 => {
             "; the toolkit's stub was found in place of the driver: take its folder (.../stubs) out of LD_LIBRARY_PATH"
         }
@@ -286,5 +301,38 @@ fn advice(code: u32) -> &'static str {
         804 => "; a compatibility library of the toolkit is in front of the driver: take it out of LD_LIBRARY_PATH",
         999 => "; try nvidia-smi: the kernel's module may need to be loaded again",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(code: u32) -> CudaError {
+        CudaError::Failed {
+            card: Some(1),
+            call: "cuThing",
+            code,
+            name: "CUDA_ERROR_X".to_owned(),
+            meaning: "x".to_owned(),
+        }
+    }
+
+    #[test]
+    fn results_have_the_exit_codes_of_their_causes() {
+        let codes = [2, 1, 400, 34, 46, 802, 803, 999, 12_345].map(|code| failed(code).exit_code());
+        assert_eq!(codes, [71, 70, 70, 69, 69, 69, 69, 69, 69]);
+        assert!(failed(2).is_memory() && !failed(1).is_memory());
+        let lost = |code| CudaError::Lost { card: 0, call: "c", code, name: String::new(), meaning: String::new() };
+        assert_eq!([700, 716, 214, 719, 999].map(|code| lost(code).exit_code()), [70, 70, 69, 69, 69]);
+    }
+
+    #[test]
+    fn errors_say_what_to_do() {
+        assert_eq!(failed(12_345).to_string(), "card 1: cuThing failed: CUDA_ERROR_X (12345), x");
+        assert!(failed(34).to_string().contains("LD_LIBRARY_PATH") && failed(1).to_string().contains("report it"));
+        let driver = |module: Option<&str>| CudaError::NoDriver { looked_for: "l", module: module.map(str::to_owned) };
+        assert!(driver(None).to_string().contains("install NVIDIA's driver 550"));
+        assert!(driver(Some("580")).to_string().contains("container toolkit"));
     }
 }

@@ -1,14 +1,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use cudarc::driver::sys::CUevent;
+use cudarc::driver::sys::{CUevent, CUevent_flags};
 
 use super::context::{Context, call};
 use super::stream::Stream;
 use super::{CudaError, wait};
 
 /// Without a time stamp, which makes it cheap.
-const DISABLE_TIMING: u32 = 2;
+const DISABLE_TIMING: u32 = CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
 
 /// A point in a stream's work.
 pub(super) struct Event {

@@ -1,15 +1,9 @@
 use std::ffi::{CStr, c_char, c_int};
 
-use cudarc::driver::sys::{CUdevice, CUuuid};
+use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute, CUuuid};
 
 use super::context::Context;
 use super::{CudaError, Driver};
-
-/// Attributes of a device.
-const MULTIPROCESSOR_COUNT: u32 = 16;
-const COMPUTE_MAJOR: u32 = 75;
-const COMPUTE_MINOR: u32 = 76;
-const SHARED_BYTES_PER_BLOCK_OPT_IN: u32 = 97;
 
 /// The least compute capability that the kernels are for.
 const COMPUTE_NEEDED: (i32, i32) = (8, 0);
@@ -66,7 +60,10 @@ impl Driver {
     pub(super) fn card(&self, ordinal: usize) -> Result<CardInfo, CudaError> {
         let device = self.device(ordinal)?;
         let attribute = |which| self.attribute(ordinal, device, which);
-        let compute = (attribute(COMPUTE_MAJOR)?, attribute(COMPUTE_MINOR)?);
+        let compute = (
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        );
         let positive = |number: c_int| u32::try_from(number).unwrap_or(0);
         Ok(CardInfo {
             ordinal,
@@ -75,18 +72,18 @@ impl Driver {
             total_bytes: self.total(ordinal, device)?,
             free_bytes: None,
             compute,
-            multiprocessors: positive(attribute(MULTIPROCESSOR_COUNT)?),
-            shared_bytes_max: positive(attribute(SHARED_BYTES_PER_BLOCK_OPT_IN)?),
+            multiprocessors: positive(attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?),
+            shared_bytes_max: positive(attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?),
             pci_bus_id: self.pci_bus_id(device),
             peers: self.peers(ordinal, device)?,
             unusable: (compute < COMPUTE_NEEDED).then(|| too_old(compute)),
         })
     }
 
-    fn attribute(&self, ordinal: usize, device: CUdevice, which: u32) -> Result<c_int, CudaError> {
+    fn attribute(&self, ordinal: usize, device: CUdevice, which: Attribute) -> Result<c_int, CudaError> {
         let mut value = 0;
         // SAFETY: the pointer is to a local.
-        let got = unsafe { (self.api.cuDeviceGetAttribute)(&raw mut value, which, device) };
+        let got = unsafe { (self.api.cuDeviceGetAttribute)(&raw mut value, which as u32, device) };
         self.checked(Some(ordinal), "cuDeviceGetAttribute", got).map(|()| value)
     }
 

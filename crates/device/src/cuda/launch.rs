@@ -1,13 +1,15 @@
 use std::ffi::c_void;
 use std::ptr;
 
+use cudarc::driver::sys;
+
 use super::context::call;
 use super::{Card, CudaError, Kernel};
 
 /// Names of the driver's for what follows in the list of extras of a launch.
-const BUFFER_POINTER: usize = 1;
-const BUFFER_SIZE: usize = 2;
-const END: usize = 0;
+const BUFFER_POINTER: usize = sys::CU_LAUNCH_PARAM_BUFFER_POINTER_AS_INT as usize;
+const BUFFER_SIZE: usize = sys::CU_LAUNCH_PARAM_BUFFER_SIZE_AS_INT as usize;
+const END: usize = sys::CU_LAUNCH_PARAM_END_AS_INT as usize;
 
 /// The one argument of a kernel: a struct that is copied to the card as it lies in memory.
 ///

@@ -1,9 +1,7 @@
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::card::STAGING;
 use super::context::call;
 use super::event::Event;
 use super::memory::{Block, inside};
@@ -126,23 +124,12 @@ impl CardLink {
     /// # Safety
     /// As for [`Self::direct`].
     unsafe fn staged(&self, to: u64, from: u64, bytes: usize, deadline: Instant) -> Result<(), CudaError> {
-        let mut coming: VecDeque<(PinnedBuffer, u64, usize)> = VecDeque::new();
-        let pass_on = |(mut buffer, at, len): (PinnedBuffer, u64, usize)| {
-            buffer.wait("the work before a copy to another card", deadline)?;
-            // SAFETY: the caller's promise; the buffer has at least `len` bytes.
-            unsafe { buffer.filled().copy_to_kernels(&self.to, to + at, 0..len) }
+        // SAFETY: the caller's promise; the buffer has at least `len` bytes.
+        let mut pass_on = |at: usize, len: usize, buffer: PinnedBuffer| unsafe {
+            buffer.filled().copy_to_kernels(&self.to, to + at as u64, 0..len)
         };
-        for start in (0..bytes).step_by(STAGING.1) {
-            if coming.len() == STAGING.0 / 2 {
-                coming.pop_front().map_or(Ok(()), pass_on)?;
-            }
-            let (at, len) = (start as u64, STAGING.1.min(bytes - start));
-            let mut buffer = self.from.staging().acquire(deadline)?;
-            // SAFETY: the caller's promise; `len` bytes fit.
-            unsafe { buffer.copy_from_kernels(&self.from, from + at, len) }?;
-            coming.push_back((buffer, at, len));
-        }
-        coming.into_iter().try_for_each(pass_on)
+        // SAFETY: the caller's promise.
+        unsafe { self.from.bring_down(from, bytes, deadline, &mut pass_on) }
     }
 }
 

@@ -10,9 +10,10 @@
 //! - a [`CardLink`] copies between two cards, through the host where they do not reach each other;
 //! - operations mirror those of [`crate::cpu`], and [`selftest`] compares every one with plain arithmetic.
 //!
-//! Work is queued and returns before it is done. Whatever waits for it asks again and again until a deadline (see [`CudaError::Timeout`]):
-//! there is no call here that waits for a card without a limit. A card that failed for good says so at once ever after
-//! ([`CudaError::Lost`]).
+//! Work is queued and returns before it is done. Whatever waits for it asks again and again until a deadline (see [`CudaError::Timeout`]).
+//! Starting the driver, taking and giving back memory and loading kernels have waits of the driver's own, which nobody can bound from here: call
+//! them where the supervisor watches. A card that failed for good says so at once ever after ([`CudaError::Lost`]); one on which a deadline
+//! passed keeps its memory until the process ends, since giving it back would wait for what hangs.
 #![allow(unsafe_code)]
 
 mod api;

@@ -3,18 +3,18 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use cudarc::driver::sys::{CUfunction, CUmodule};
+use cudarc::driver::sys::{CUfunction, CUfunction_attribute, CUjit_option, CUmodule};
 
 use super::context::{Context, call};
 use super::kernels::{IMAGE, Kernel};
 use super::{CudaError, api};
 
 /// Options of `cuModuleLoadDataEx`: where the compiler's errors go, and how many bytes fit there.
-const ERROR_LOG_BUFFER: u32 = 5;
-const ERROR_LOG_BUFFER_SIZE_BYTES: u32 = 6;
+const ERROR_LOG: [CUjit_option; 2] =
+    [CUjit_option::CU_JIT_ERROR_LOG_BUFFER, CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
 
 /// An attribute of a function: how much dynamic shared memory a launch may ask for.
-const MAX_DYNAMIC_SHARED_SIZE_BYTES: u32 = 8;
+const MAX_SHARED: u32 = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as u32;
 
 /// What a launch may ask for without saying so before.
 const SHARED_BYTES_FREE: u32 = 48 << 10;
@@ -62,7 +62,7 @@ impl Module {
         if shared_bytes > function.shared_bytes.load(Ordering::Relaxed) {
             let bytes = i32::try_from(shared_bytes).unwrap_or(i32::MAX);
             // SAFETY: the function is alive.
-            unsafe { call!(self.context, cuFuncSetAttribute(function.handle, MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes)) }?;
+            unsafe { call!(self.context, cuFuncSetAttribute(function.handle, MAX_SHARED, bytes)) }?;
             function.shared_bytes.fetch_max(shared_bytes, Ordering::Relaxed);
         }
         Ok(function.handle)
@@ -87,7 +87,7 @@ fn compile(context: &Arc<Context>, image: &[u8]) -> Result<CUmodule, CudaError> 
         log: String::new(),
     })?;
     let mut log = vec![0u8; 16 << 10];
-    let mut options = [ERROR_LOG_BUFFER, ERROR_LOG_BUFFER_SIZE_BYTES];
+    let mut options = ERROR_LOG.map(|option| option as u32);
     let mut values: [*mut c_void; 2] = [log.as_mut_ptr().cast(), ptr::without_provenance_mut(log.len())];
     let (mut handle, count) = (ptr::null_mut(), options.len() as u32);
     // SAFETY: the image is text with a NUL at its end; log, options and values are alive during the call, and of the sizes given.

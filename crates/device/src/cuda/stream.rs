@@ -1,14 +1,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use cudarc::driver::sys::CUstream;
+use cudarc::driver::sys::{CUstream, CUstream_flags};
 
 use super::context::{Context, call};
 use super::event::Event;
 use super::{CudaError, wait};
 
 /// Does not wait for the default stream, which nobody uses here.
-const NON_BLOCKING: u32 = 1;
+const NON_BLOCKING: u32 = CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
 
 /// A queue of a card's work, done in order.
 pub(super) struct Stream {

@@ -7,6 +7,16 @@ use std::time::Instant;
 use super::card::STAGING;
 use super::{Card, CudaError, PinnedBuffer};
 
+/// Most pinned buffers that one copy from the card has on their way at once.
+const COMING_MAX: usize = STAGING.0 / 2;
+
+/// A piece of card memory on its way to a pinned buffer: where it begins among all bytes, and how many it has.
+struct Coming {
+    buffer: PinnedBuffer,
+    at: usize,
+    len: usize,
+}
+
 impl Card {
     /// Queues a copy of `from` to the card, in order with its kernels. `from` may be changed as soon as this returns.
     ///
@@ -22,28 +32,55 @@ impl Card {
         Ok(())
     }
 
-    /// Copies from the card to `to`, once everything that was queued before is done. All but one of the pinned buffers may be on their way at
-    /// once.
+    /// Copies from the card to `to`, once everything that was queued before is done.
     ///
     /// # Safety
     /// `from` and as many bytes as `to` has must be memory of this card, alive during the call.
     pub(super) unsafe fn download_bytes(&self, from: u64, to: &mut [u8], deadline: Instant) -> Result<(), CudaError> {
-        let mut coming: VecDeque<(PinnedBuffer, &mut [u8])> = VecDeque::new();
-        for (piece, at) in to.chunks_mut(STAGING.1).zip((0u64..).step_by(STAGING.1)) {
-            if coming.len() == STAGING.0 / 2 {
-                coming.pop_front().map_or(Ok(()), |(buffer, place)| arrive(buffer, place, deadline))?;
-            }
-            let mut buffer = self.staging().acquire(deadline)?;
-            // SAFETY: the piece fits, and the caller's promise.
-            unsafe { buffer.copy_from_kernels(self, from + at, piece.len()) }?;
-            coming.push_back((buffer, piece));
-        }
-        coming.into_iter().try_for_each(|(buffer, place)| arrive(buffer, place, deadline))
+        let bytes = to.len();
+        let mut arrive = |at: usize, len: usize, buffer: PinnedBuffer| {
+            to[at..at + len].copy_from_slice(&buffer[..len]);
+            Ok(())
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.bring_down(from, bytes, deadline, &mut arrive) }
     }
-}
 
-fn arrive(mut buffer: PinnedBuffer, place: &mut [u8], deadline: Instant) -> Result<(), CudaError> {
-    buffer.wait("the work before a download", deadline)?;
-    place.copy_from_slice(&buffer[..place.len()]);
-    Ok(())
+    /// Copies `bytes` bytes from the card piece by piece, once everything that was queued before is done, and gives each piece to `arrive`, in
+    /// order: where it begins, how many bytes it has, and the buffer that holds them. While one is handled, the next are on their way.
+    ///
+    /// # Safety
+    /// `from` and that many bytes must be memory of this card, alive during the call.
+    pub(super) unsafe fn bring_down(
+        &self,
+        from: u64,
+        bytes: usize,
+        deadline: Instant,
+        arrive: &mut dyn FnMut(usize, usize, PinnedBuffer) -> Result<(), CudaError>,
+    ) -> Result<(), CudaError> {
+        let mut arrived = |mut coming: Coming| {
+            coming.buffer.wait("the work before a copy from it", deadline)?;
+            arrive(coming.at, coming.len, coming.buffer)
+        };
+        let mut all: VecDeque<Coming> = VecDeque::new();
+        for at in (0..bytes).step_by(STAGING.1) {
+            let len = STAGING.1.min(bytes - at);
+            // Nobody waits for a buffer while holding some: two that did could wait for each other.
+            let mut buffer = loop {
+                if all.len() < COMING_MAX
+                    && let Some(buffer) = self.staging().acquire_spare(deadline)?
+                {
+                    break buffer;
+                }
+                match all.pop_front() {
+                    Some(first) => arrived(first)?,
+                    None => break self.staging().acquire(deadline)?,
+                }
+            };
+            // SAFETY: the piece fits, and the caller's promise.
+            unsafe { buffer.copy_from_kernels(self, from + at as u64, len) }?;
+            all.push_back(Coming { buffer, at, len });
+        }
+        all.into_iter().try_for_each(arrived)
+    }
 }

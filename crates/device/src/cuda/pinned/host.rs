@@ -2,14 +2,13 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cudarc::driver::sys::CU_MEMHOSTALLOC_PORTABLE as PORTABLE;
+
 use crate::cuda::api::code;
 use crate::cuda::context::{Context, call};
 use crate::cuda::event::Event;
 use crate::cuda::stream::Stream;
 use crate::cuda::{CudaError, wait};
-
-/// Every context of the process may use the memory.
-const PORTABLE: u32 = 1;
 
 /// How long memory that is no longer wanted waits for copies that still use it. After that it stays until the process ends.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -40,7 +39,7 @@ impl HostMemory {
     /// [`CudaError::HostMemory`], or what the driver says.
     pub(super) fn new(context: &Arc<Context>, bytes: usize) -> Result<HostMemory, CudaError> {
         let mut start = std::ptr::null_mut();
-        // A mapping of no bytes is refused by the driver.
+        // Every context of the process may use it. A mapping of no bytes is refused by the driver.
         let asked = bytes.max(1);
         // SAFETY: the pointer is to a local.
         match unsafe { call!(context, cuMemHostAlloc(&raw mut start, asked, PORTABLE)) } {
@@ -115,7 +114,8 @@ impl Drop for HostMemory {
         let started = Instant::now();
         while let Ok(false) = self.is_idle() {
             let waited = started.elapsed();
-            if waited > PATIENCE {
+            let hopeless = self.copies.iter().any(|copy| copy.pending && !copy.event.context().may_free());
+            if hopeless || waited > PATIENCE {
                 return; // A copy may still come: nobody else must get these bytes.
             }
             std::thread::sleep(wait::pause(waited).unwrap_or_default());

@@ -62,15 +62,25 @@ impl PinnedRing {
         self.shared.bytes
     }
 
-    /// A buffer that no copy uses, once there is one. What it holds is unspecified.
+    /// A buffer that no copy uses, once there is one. It begins at a page, as direct reads want it; what it holds is unspecified.
     ///
     /// # Errors
     /// [`CudaError::RingEmpty`] where readers have all of them until the deadline, [`CudaError::Timeout`] where the copies from one do not
     /// end, or what a copy failed with.
     pub fn acquire(&self, deadline: Instant) -> Result<PinnedBuffer, CudaError> {
-        let memory = ManuallyDrop::new(self.next(deadline)?);
-        // From here on a failure gives the buffer back.
-        let mut buffer = PinnedBuffer { memory, ring: self.shared.clone() };
+        let memory = self.next(deadline)?;
+        self.ready(memory, deadline)
+    }
+
+    /// As [`Self::acquire`], but `None` where readers have all of them now.
+    pub(in crate::cuda) fn acquire_spare(&self, deadline: Instant) -> Result<Option<PinnedBuffer>, CudaError> {
+        let memory = self.shared.back().pop_front();
+        memory.map(|memory| self.ready(memory, deadline)).transpose()
+    }
+
+    /// Waits for the copies; a failure gives the buffer back.
+    fn ready(&self, memory: HostMemory, deadline: Instant) -> Result<PinnedBuffer, CudaError> {
+        let mut buffer = PinnedBuffer { memory: ManuallyDrop::new(memory), ring: self.shared.clone() };
         buffer.wait("a copy from a pinned buffer", deadline)?;
         Ok(buffer)
     }
@@ -92,6 +102,7 @@ impl PinnedRing {
     }
 
     /// Waits until all buffers are back and no copy uses any: every byte that was handed to [`PinnedBytes::copy`] is on its card.
+    /// One thread may do so at a time, after the last reader.
     ///
     /// # Errors
     /// As [`Self::acquire`].
