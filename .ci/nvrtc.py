@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 # The oldest cards that have bf16 products and asynchronous copies. Newer ones compile the same PTX further.
@@ -59,8 +60,8 @@ class Nvrtc:
         return self.text(program, "nvrtcGetPTXSize", "nvrtcGetPTX")
 
 
-def code(tools: Path, ptx: Path, architecture: str) -> bool:
-    """Assembles for one architecture; prints the kernels' needs. Whether none keeps registers in memory."""
+def code(tools: Path, ptx: Path, architecture: str) -> tuple[bool, str]:
+    """Assembles for one architecture. Whether no kernel keeps registers in memory, and what each needs."""
     assembler = next(tools.glob("nvidia/cuda_nvcc/bin/ptxas"))
     assembler.chmod(0o755)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as out:
@@ -77,14 +78,13 @@ def code(tools: Path, ptx: Path, architecture: str) -> bool:
     )
     if not found:
         sys.exit(f"{architecture}: ptxas told nothing of any kernel:\n{done.stderr}")
-    good = True
-    print(f"{architecture}: {len(found)} kernels")
+    good, lines = True, [f"{architecture}: {len(found)} kernels"]
     for name, stack, stores, loads, registers, shared in found:
         spills = int(stack) + int(stores) + int(loads) > 0
         good &= not spills
         note = f"  SPILLS: {stack} bytes of stack, {stores} stored, {loads} loaded" if spills else ""
-        print(f"  {name:26} {registers:>4} registers {shared or 0:>6} bytes shared{note}")
-    return good
+        lines.append(f"  {name:26} {registers:>4} registers {shared or 0:>6} bytes shared{note}")
+    return good, "\n".join(lines)
 
 
 def main() -> None:
@@ -92,8 +92,11 @@ def main() -> None:
         case ["ptx", tools, kernels, out]:
             Path(out).write_bytes(Nvrtc(Path(tools)).ptx(Path(kernels) / "kernels.cu"))
         case ["code", tools, ptx, *architectures] if architectures:
-            results = [code(Path(tools), Path(ptx), architecture) for architecture in architectures]
-            if not all(results):
+            with ThreadPoolExecutor() as pool:
+                results = list(pool.map(lambda architecture: code(Path(tools), Path(ptx), architecture), architectures))
+            for _, needs in results:
+                print(needs)
+            if not all(good for good, _ in results):
                 sys.exit("kernels keep registers in memory: give them fewer rows, tokens or stages")
         case _:
             sys.exit(__doc__)

@@ -5,10 +5,17 @@
 mod library;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use device::cpu::{Cpu, KernelSet};
+use checkpoint::{Dtype, Pairing};
+use device::DeviceError;
+use device::cpu::attention::{KvDtype, KvShape, Sequence};
+use device::cpu::{Cpu, KernelSet, Precision, RopeTable};
 use device::cuda::selftest::{BenchSizes, benches, checks};
-use device::cuda::{Card, Driver};
+use device::cuda::{
+    Card, CardArena, CardAttentionOptions, CardBuffer, CardForms, CardIndices, CardInputs, CardMatrix, CardPass,
+    CardProduct, CardRopeTable, CudaError, Driver, KvLayer, PassShape,
+};
 use device::pool::Pool;
 use library::on_virtual_cards;
 
@@ -95,5 +102,126 @@ fn benchmarks_run() {
             let report = bench.run(&card, &BenchSizes::LEAST).unwrap_or_else(|error| panic!("{}: {error}", bench.name));
             assert!(report.seconds > 0.0 && report.bytes > 0, "{}: {report:?}", bench.name);
         }
+    });
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+fn matrix(card: &Card, dtype: Dtype, rows: usize, cols: usize) -> CardMatrix {
+    let bytes = rows * cols / dtype.block_elements() * dtype.block_bytes();
+    let mut region = CardArena::new(card, bytes).unwrap().region(bytes).unwrap();
+    region.whole().unwrap().fill(|to| card.fill_random(dtype, to, 1.0, 1)).unwrap();
+    CardMatrix::new(dtype, rows, cols, region.finish(soon()).unwrap()).unwrap()
+}
+
+fn zeros(card: &Card, len: usize) -> CardBuffer<f32> {
+    CardBuffer::new(card, len).unwrap()
+}
+
+#[track_caller]
+fn shape<T>(result: Result<T, DeviceError>) {
+    let error = result.err().expect("refused");
+    assert!(matches!(error, DeviceError::Shape { .. }), "{error}");
+}
+
+#[track_caller]
+fn index<T>(result: Result<T, DeviceError>) {
+    let error = result.err().expect("refused");
+    assert!(matches!(error, DeviceError::Index { .. }), "{error}");
+}
+
+#[test]
+fn products_that_do_not_fit_are_refused() {
+    on_virtual_cards("products_that_do_not_fit_are_refused", &[("VIRTUAL_CARDS", "64MiB,64MiB")], || {
+        let card = card();
+        let weight = matrix(&card, Dtype::BF16, 4, 64);
+        let (x, mut out) = (zeros(&card, 128), zeros(&card, 8));
+        let forms = |dtype| CardForms::for_weights(Precision::Native, [dtype]);
+        let mut inputs = CardInputs::new(&card, 0, 0).unwrap();
+        shape(inputs.prepare(&card, &x, 3, 64, forms(Dtype::BF16)));
+        inputs.prepare(&card, &x, 2, 64, forms(Dtype::F16)).unwrap();
+        let missing = card.linear(&inputs, &mut [CardProduct { weight: &weight, bias: None, out: &mut out }]);
+        assert!(matches!(missing, Err(DeviceError::FormMissing { form: "bf16", .. })));
+        inputs.prepare(&card, &x, 2, 64, forms(Dtype::BF16)).unwrap();
+        let narrow = matrix(&card, Dtype::BF16, 4, 32);
+        shape(card.linear(&inputs, &mut [CardProduct { weight: &narrow, bias: None, out: &mut out }]));
+        shape(card.linear(&inputs, &mut [CardProduct { weight: &weight, bias: Some(&x), out: &mut out }]));
+        let mut short = zeros(&card, 7);
+        shape(card.linear(&inputs, &mut [CardProduct { weight: &weight, bias: None, out: &mut short }]));
+        let other = Card::open(&Driver::open().unwrap(), 1, u64::MAX).unwrap();
+        let mut elsewhere = zeros(&other, 8);
+        let wrong = card.linear(&inputs, &mut [CardProduct { weight: &weight, bias: None, out: &mut elsewhere }]);
+        assert!(matches!(wrong, Err(DeviceError::Cuda(CudaError::WrongCard { expected: 0, found: 1, .. }))));
+        card.linear(&inputs, &mut [CardProduct { weight: &weight, bias: None, out: &mut out }]).unwrap();
+
+        shape(CardMatrix::new(Dtype::BF16, 5, 64, weight.data.clone()));
+        shape(CardMatrix::new(Dtype::Q4K, 1, 128, weight.data.slice(0..72).unwrap()));
+        shape(CardMatrix::new(Dtype::BF16, 1, 4, weight.data.slice(1..9).unwrap()));
+        let dtype = CardMatrix::new(Dtype::I32, 1, 16, weight.data.slice(0..64).unwrap());
+        assert!(matches!(dtype, Err(DeviceError::DtypeUnsupported { .. })));
+        assert!(weight.rows_from(3, 2).is_err() && weight.rows_from(2, 2).is_ok());
+
+        let mut ids = CardIndices::new(&card, 2).unwrap();
+        ids.set(&[3, 4], soon()).unwrap();
+        let mut rows = zeros(&card, 128);
+        index(card.embed(&weight, &ids, &mut rows));
+        index(card.gather_rows(&x, 32, &ids, &mut zeros(&card, 64)));
+        ids.set(&[3, 0], soon()).unwrap();
+        shape(card.embed(&weight, &ids, &mut out));
+        card.embed(&weight, &ids, &mut rows).unwrap();
+        shape(card.rms_norm(&x, &zeros(&card, 100), 1e-5, &mut rows));
+        shape(card.add(&mut rows, &out));
+        card.synchronise(soon()).unwrap();
+    });
+}
+
+#[test]
+fn passes_that_do_not_fit_are_refused() {
+    on_virtual_cards("passes_that_do_not_fit_are_refused", &[("VIRTUAL_CARDS", "64MiB")], || {
+        let card = card();
+        let kv = KvShape { kv_heads: 2, key_dim: 8, value_dim: 8, block_tokens: 16, dtype: KvDtype::Bf16 };
+        let pass_shape = PassShape { tokens: 20, sequences: 2, entries: 4, group: 2, block_tokens: 16, blocks: 4 };
+        let arena = CardArena::new(&card, 1 << 20).unwrap();
+        let mut layer = KvLayer::new(&arena, kv, 4).unwrap();
+        let mut pass = CardPass::new(&card, pass_shape).unwrap();
+        fn rows(rows: std::ops::Range<usize>, blocks: &[u32]) -> Sequence<'_> {
+            Sequence { blocks, rows, first_position: 0 }
+        }
+        shape(pass.begin(&[rows(0..21, &[0, 1])], soon()));
+        shape(pass.begin(&[rows(0..1, &[0]), rows(1..2, &[1]), rows(2..3, &[2])], soon()));
+        shape(pass.begin(&[rows(0..1, &[0, 1, 2, 3, 0])], soon()));
+        index(pass.begin(&[rows(0..20, &[0])], soon()));
+        index(pass.begin(&[rows(0..20, &[0, 4])], soon()));
+        shape(pass.begin(&[rows(0..10, &[0]), rows(5..15, &[1])], soon()));
+        shape(CardPass::new(&card, PassShape { block_tokens: 24, ..pass_shape }));
+        pass.begin(&[rows(0..20, &[3, 1])], soon()).unwrap();
+
+        let (k, q) = (zeros(&card, 20 * 16), zeros(&card, 20 * 32));
+        shape(card.write_kv(&mut layer, &pass, &k, &zeros(&card, 19 * 16)));
+        card.write_kv(&mut layer, &pass, &k, &k).unwrap();
+        let options = CardAttentionOptions { heads: 4, scale: 1.0, window: None, sinks: None };
+        let mut out = zeros(&card, 20 * 32);
+        shape(card.attention(&layer, &mut pass, &CardAttentionOptions { heads: 6, ..options }, &q, &mut out));
+        shape(card.attention(&layer, &mut pass, &CardAttentionOptions { window: Some(0), ..options }, &q, &mut out));
+        shape(card.attention(&layer, &mut pass, &CardAttentionOptions { sinks: Some(&k), ..options }, &q, &mut out));
+        shape(card.attention(&layer, &mut pass, &options, &k, &mut out));
+        card.attention(&layer, &mut pass, &options, &q, &mut out).unwrap();
+        // A layer of fewer blocks than the pass was checked for.
+        let small = KvLayer::new(&arena, kv, 3).unwrap();
+        shape(card.attention(&small, &mut pass, &options, &q, &mut out));
+        index(layer.copy_block(0, 4));
+        layer.copy_block(0, 3).unwrap();
+
+        let table = |cos| RopeTable { cos, sin: cos, rotary_dim: 8, pairing: Pairing::Halves };
+        let numbers = [0.5; 4 * 20];
+        let long = CardRopeTable::new(&card, &table(&numbers), soon()).unwrap();
+        let short = CardRopeTable::new(&card, &table(&numbers[..4 * 19]), soon()).unwrap();
+        let mut x = zeros(&card, 20 * 16);
+        index(card.rope(&mut x, 8, &pass, &short));
+        shape(card.rope(&mut x, 4, &pass, &long));
+        card.rope(&mut x, 8, &pass, &long).unwrap();
+        card.synchronise(soon()).unwrap();
     });
 }

@@ -1,4 +1,5 @@
 // The kernels as functions of the virtual card, by their names, and what launches them.
+#include "crew.hpp"
 #include "emulator.hpp"
 
 #include "../src/cuda/kernels/kernels.cu"

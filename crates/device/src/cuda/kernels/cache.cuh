@@ -1,8 +1,8 @@
 // The paged cache of one layer.
 //
-// A block holds so many positions (a power of two) of all heads. Keys lie `[block][kv_head][token][key_dim]`: a key is a row, as products want their
-// first factor. In bf16 and int8, values lie transposed, `[block][kv_head][value_dim][token]`: weighted sums over positions are products
-// too, whose rows are dimensions. In f32 values lie as keys do. int8 has a bf16 scale for each 32 numbers of a key or value: keys'
+// A block holds so many positions (a power of two) of all heads. Keys lie `[block][kv_head][token][key_dim]`: a key is a row, as products
+// want their first factor. In bf16 and int8, values lie transposed, `[block][kv_head][value_dim][token]`: weighted sums over positions are
+// products too, whose rows are dimensions. In f32 values lie as keys do. int8 has a bf16 scale for each 32 numbers of a key or value: keys'
 // `[block][kv_head][token][key group]`, values' `[block][kv_head][value group][token]`.
 #pragma once
 #include "functions.cuh"

@@ -63,7 +63,7 @@ impl Card {
         self.elementwise("gelu_tanh", Kernel::GeluTanh, x, None)
     }
 
-    /// out[i, :] = x[rows[i], :], rows of `cols` numbers.
+    /// `out[i, :] = x[rows[i], :]`, rows of `cols` numbers.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], [`DeviceError::Index`], or what the driver says.

@@ -66,6 +66,9 @@ struct History {
     tokens: usize,
 }
 
+/// How many new tokens a step has of a sequence.
+type Chunk<'a> = dyn Fn(usize, usize) -> usize + 'a;
+
 struct Setup {
     case: Case,
     shape: KvShape,
@@ -102,13 +105,7 @@ impl Setup {
     }
 
     /// Feeds the sequences `which` in steps of `chunk(step, sequence)` new tokens each. Returns the outputs by sequence.
-    fn run(
-        &self,
-        card: &Card,
-        which: &[usize],
-        how: How,
-        chunk: &dyn Fn(usize, usize) -> usize,
-    ) -> Result<Vec<Vec<f32>>, DeviceError> {
+    fn run(&self, card: &Card, which: &[usize], how: How, chunk: &Chunk) -> Result<Vec<Vec<f32>>, DeviceError> {
         let mut layer = self.dirty_layer(card)?;
         let sinks = uploaded(card, &self.sinks)?;
         let sinks = self.case.sinks.then_some(&sinks);
@@ -225,7 +222,7 @@ impl Setup {
         let whole = self.run(card, &all, How::With(Splits::InOrder), &|_, _| usize::MAX)?;
         let chunks = |step: usize, s: usize| (37 * (step + 3 * s + 1)) % 61 + 1;
         let decode = |step: usize, s: usize| if step == 0 { self.histories[s].tokens.saturating_sub(3) } else { 1 };
-        let runs: [(Splits, Chunk); 4] = [
+        let runs: [(Splits, &Chunk); 4] = [
             (Splits::SideBySide(2), &|_, _| usize::MAX),
             (Splits::Auto, &chunks),
             (Splits::SideBySide(1), &decode),
@@ -241,9 +238,6 @@ impl Setup {
         Ok(report)
     }
 }
-
-/// Tokens of a sequence's next chunk, by step and sequence.
-type Chunk<'a> = &'a dyn Fn(usize, usize) -> usize;
 
 /// Which kernel.
 #[derive(Clone, Copy)]

@@ -1,0 +1,130 @@
+// One thread of a kernel's block: a stack of its own, and a place to go on at. On x86-64 a change of stacks is six registers saved and six
+// loaded; elsewhere it is the C library's.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <pthread.h>
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+namespace emulator {
+
+#if defined(__SANITIZE_ADDRESS__)
+constexpr std::size_t STACK_BYTES = 256 << 10;
+#else
+constexpr std::size_t STACK_BYTES = 64 << 10;
+#endif
+
+#if defined(__x86_64__)
+
+// Saves the callee-saved registers, puts the stack pointer into *from and continues at the stack `to`.
+extern "C" void emulator_switch(void** from, void* to);
+asm(R"(
+    .text
+    .p2align 4
+    .local emulator_switch
+    .type emulator_switch, @function
+emulator_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+    .size emulator_switch, . - emulator_switch
+)");
+
+// Where a fiber goes on.
+struct Place {
+    void* stack_pointer = nullptr;
+
+    void begin(unsigned char* stack, void (*entry)()) {
+        auto* top = reinterpret_cast<std::uintptr_t*>(stack + STACK_BYTES);
+        *--top = 0;  // alignment: a function begins at 16 n + 8
+        *--top = reinterpret_cast<std::uintptr_t>(entry);
+        for (int saved = 0; saved < 6; saved++) *--top = 0;
+        stack_pointer = top;
+    }
+    static void change(Place& from, Place& to) { emulator_switch(&from.stack_pointer, to.stack_pointer); }
+};
+
+#else
+
+struct Place {
+    ucontext_t context;
+
+    void begin(unsigned char* stack, void (*entry)()) {
+        getcontext(&context);
+        context.uc_stack.ss_sp = stack;
+        context.uc_stack.ss_size = STACK_BYTES;
+        context.uc_link = nullptr;
+        makecontext(&context, entry, 0);
+    }
+    static void change(Place& from, Place& to) { swapcontext(&from.context, &to.context); }
+};
+
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+
+// A place, and the stack there: the address sanitizer must be told of every change of stacks.
+struct Context {
+    Place place;
+    const void* stack = nullptr;
+    std::size_t stack_bytes = STACK_BYTES;
+    void* fake_stack = nullptr;
+
+    void begin(unsigned char* memory, void (*entry)()) {
+        stack = memory;
+        __asan_unpoison_memory_region(memory, STACK_BYTES);  // what an ended fiber left there
+        place.begin(memory, entry);
+    }
+    static void change(Context& from, Context& to, bool last) {
+        if (from.stack == nullptr) from.find_own_stack();
+        __sanitizer_start_switch_fiber(last ? nullptr : &from.fake_stack, to.stack, to.stack_bytes);
+        Place::change(from.place, to.place);
+        arrived(from);
+    }
+    static void arrived(Context& here) { __sanitizer_finish_switch_fiber(here.fake_stack, nullptr, nullptr); }
+
+    // Where the system's own thread has its stack.
+    void find_own_stack() {
+        pthread_attr_t attributes;
+        void* start = nullptr;
+        pthread_getattr_np(pthread_self(), &attributes);
+        pthread_attr_getstack(&attributes, &start, &stack_bytes);
+        pthread_attr_destroy(&attributes);
+        stack = start;
+    }
+};
+
+#else
+
+struct Context {
+    Place place;
+
+    void begin(unsigned char* memory, void (*entry)()) { place.begin(memory, entry); }
+    static void change(Context& from, Context& to, bool) { Place::change(from.place, to.place); }
+    static void arrived(Context&) {}
+};
+
+#endif
+
+}  // namespace emulator

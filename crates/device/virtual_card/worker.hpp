@@ -1,0 +1,213 @@
+// A thread of the system, which runs the blocks of a kernel: their threads as fibers that take turns, and what these wait for.
+#pragma once
+
+#include "fiber.hpp"
+
+#include <cstring>
+#include <memory>
+#include <sys/mman.h>
+#include <vector>
+
+namespace emulator {
+
+struct Index3 {
+    unsigned x, y, z;
+};
+
+constexpr unsigned LANES = 32;
+
+// Says why and ends the process: a defect of a kernel, as a card would trap or give nonsense.
+[[noreturn]] inline void fail(const char* what) {
+    std::fprintf(stderr, "virtual card: %s\n", what);
+    std::fflush(stderr);
+    std::abort();
+}
+
+// What a thread may wait for.
+enum class Wait : unsigned char { NOTHING, BLOCK, WARP_SYNC, SHUFFLE, MATRIX, ENDED };
+
+inline const char* name(Wait wait) {
+    switch (wait) {
+        case Wait::NOTHING: return "nothing";
+        case Wait::BLOCK: return "__syncthreads";
+        case Wait::WARP_SYNC: return "__syncwarp";
+        case Wait::SHUFFLE: return "a shuffle";
+        case Wait::MATRIX: return "a matrix multiplication";
+        case Wait::ENDED: return "nothing: it ended";
+    }
+    return "?";
+}
+
+// A copy on its way from global to shared memory.
+struct Copy {
+    unsigned char bytes[16];
+    void* to;
+    unsigned group;
+};
+
+struct Fiber {
+    Context context;
+    Index3 index{};
+    unsigned number = 0;
+    Wait wait = Wait::NOTHING;
+    // The barrier's generation when the wait began: it is over when that has passed.
+    const unsigned long* generation = nullptr;
+    unsigned long began = 0;
+    std::vector<Copy> copies;
+    unsigned copy_group = 0;
+
+    bool can_run() const { return wait != Wait::ENDED && (wait == Wait::NOTHING || *generation != began); }
+};
+
+// Threads that wait for each other.
+struct Barrier {
+    unsigned long generation = 0;
+    unsigned arrived = 0;
+    Wait kind = Wait::NOTHING;
+};
+
+struct Warp {
+    Barrier barrier;
+    // What lanes hand to each other, for two generations: the first to go on may arrive again before the last has read.
+    const void* given[2][LANES];
+    std::uint32_t value[2][LANES];
+};
+
+struct Launch {
+    void (*kernel)(const void*);
+    const void* args;
+    Index3 grid, block;
+    unsigned dynamic_bytes;
+    bool reversed;
+};
+
+// A thread of the system, which runs blocks.
+class Worker {
+public:
+    const Launch* launch = nullptr;
+    Index3 block_index{};
+    Fiber* current = nullptr;
+    unsigned long block_number = 0;
+    std::unique_ptr<unsigned char[]> dynamic;
+
+    void run_block(const Launch& what, Index3 index) {
+        launch = &what;
+        block_index = index;
+        block_number++;
+        const unsigned count = what.block.x * what.block.y * what.block.z;
+        make_room(count);
+        dynamic.reset(what.dynamic_bytes ? new unsigned char[what.dynamic_bytes] : nullptr);
+        if (what.dynamic_bytes) std::memset(dynamic.get(), 0xff, what.dynamic_bytes);
+        barrier = Barrier{};
+        warps.assign(count / LANES, Warp{});
+        for (unsigned i = 0; i < count; i++) {
+            Fiber& fiber = fibers[i];
+            fiber.index = {i % what.block.x, i / what.block.x % what.block.y, i / (what.block.x * what.block.y)};
+            fiber.number = i;
+            fiber.wait = Wait::NOTHING;
+            fiber.copies.clear();
+            fiber.copy_group = 0;
+            fiber.context.begin(stacks + i * STACK_BYTES, &fiber_main);
+        }
+        threads = count;
+        ended = 0;
+        current = &fibers[what.reversed ? count - 1 : 0];
+        Context::change(home, current->context, false);
+    }
+
+    // Waits until `needed` threads have come to `at`; calls `last` on the thread that is the last.
+    template <class Last> void meet(Barrier& at, Wait kind, unsigned needed, Last last) {
+        if (at.arrived > 0 && at.kind != kind) {
+            std::fprintf(stderr, "virtual card: thread %u waits for %s, others of its warp for %s\n", current->number, name(kind),
+                         name(at.kind));
+            report();
+        }
+        at.kind = kind;
+        if (++at.arrived == needed) {
+            at.arrived = 0;
+            last();
+            at.generation++;
+            return;
+        }
+        current->wait = kind;
+        current->generation = &at.generation;
+        current->began = at.generation;
+        give_turn(false);
+    }
+
+    void sync_block() {
+        meet(barrier, Wait::BLOCK, threads, [] {});
+    }
+
+    Warp& warp() { return warps[current->number / LANES]; }
+
+    // Tells who waits where, and ends the process.
+    [[noreturn]] void report() {
+        std::fprintf(stderr, "virtual card: block (%u, %u, %u) of (%u, %u, %u), %u threads: not every thread comes to a barrier\n",
+                     block_index.x, block_index.y, block_index.z, launch->grid.x, launch->grid.y, launch->grid.z, threads);
+        for (unsigned first = 0; first < threads;) {
+            unsigned last = first;
+            while (last + 1 < threads && fibers[last + 1].wait == fibers[first].wait) last++;
+            std::fprintf(stderr, "  threads %u to %u wait for %s\n", first, last, name(fibers[first].wait));
+            first = last + 1;
+        }
+        fail("threads of a block diverged");
+    }
+
+private:
+    Context home;
+    Barrier barrier;
+    std::vector<Warp> warps;
+    std::vector<Fiber> fibers;
+    unsigned char* stacks = nullptr;
+    unsigned threads = 0, ended = 0;
+
+    void make_room(unsigned count) {
+        if (fibers.size() >= count) return;
+        // Stacks of earlier blocks are not in use between blocks. They are never given back: a worker lives as long as the process.
+        void* memory = mmap(nullptr, count * STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (memory == MAP_FAILED) fail("no memory for the stacks of a block's threads");
+        stacks = static_cast<unsigned char*>(memory);
+        fibers.resize(count);
+    }
+
+    void give_turn(bool end) {
+        Fiber* from = current;
+        if (ended == threads) {
+            Context::change(from->context, home, end);
+            return;
+        }
+        const unsigned step = launch->reversed ? threads - 1 : 1;
+        unsigned next = from->number;
+        for (unsigned tried = 0; tried < threads; tried++) {
+            next += step;
+            if (next >= threads) next -= threads;
+            Fiber& fiber = fibers[next];
+            if (!fiber.can_run()) continue;
+            fiber.wait = Wait::NOTHING;
+            current = &fiber;
+            if (&fiber != from) Context::change(from->context, fiber.context, end);
+            return;
+        }
+        report();
+    }
+
+    static void fiber_main();
+};
+
+inline Worker& worker() {
+    static thread_local Worker& mine = *new Worker;
+    return mine;
+}
+
+inline void Worker::fiber_main() {
+    Worker& self = worker();
+    Context::arrived(self.current->context);
+    self.launch->kernel(self.launch->args);
+    self.current->wait = Wait::ENDED;
+    self.ended++;
+    self.give_turn(true);
+    fail("a thread that ended went on");
+}
+
+}  // namespace emulator
