@@ -8,12 +8,18 @@ use std::path::{Path, PathBuf};
 
 use common::expected::Expected;
 use common::{TINY_LLAMA, Tiny, Wish, bits, logits_in_chunks, tokens};
+use engine::schedule::{Engine, EngineOptions, Request};
 use engine::{BLOCK_TOKENS, Batch, Loaded, SequenceSpan};
 use library::{on_virtual_cards, without_a_driver};
 use placement::{DeviceMapMode, DtypeChoice, Gpu, KvDtype, Machine, Tier};
+use std::time::Duration;
+use watch::Watch;
 
 /// Two cards that hold what these tests put there.
 const CARDS: [(&str, &str); 1] = [("VIRTUAL_CARDS", "2GiB,2GiB")];
+
+/// The longest that a reply may take.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A wish for modules on tiers, on a machine with two cards.
 fn wish(map: &[(&str, &str)]) -> Wish {
@@ -148,6 +154,58 @@ fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
     }
     tables.into_iter().flatten().for_each(|block| assert!(loaded.kv.release(block)));
     found
+}
+
+#[test]
+fn a_pass_that_fails_is_told_and_the_next_one_works() {
+    // The driver refuses one launch, long after the load.
+    let variables = [CARDS[0], ("VIRTUAL_CARD_FAULT", "cuLaunchKernel:700:2")];
+    on_virtual_cards("a_pass_that_fails_is_told_and_the_next_one_works", &variables, || {
+        let model = Tiny::new(TINY_LLAMA, 1);
+        let mut loaded = wish(&[("", "0")]).load(&model.path()).expect("it loads");
+        let text = tokens(20, 3);
+        let table = loaded.kv.alloc_many(1).expect("a block");
+        let span = SequenceSpan { rows: 0..20, first_position: 0, block_table: &table };
+        let batch = Batch { tokens: &text, sequences: &[span], logits_for: &[19] };
+        let mut results: Vec<Result<Vec<u32>, u8>> = Vec::new();
+        for _ in 0..30 {
+            let pass = loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch);
+            results.push(pass.map(|logits| bits(logits.row(0))).map_err(|error| error.exit_code()));
+        }
+        let failed: Vec<usize> = (0..30).filter(|&pass| results[pass].is_err()).collect();
+        assert!(failed.len() == 1 && failed[0] > 0 && failed[0] < 29, "{failed:?}");
+        assert_eq!(results[failed[0]], Err(71));
+        let first = results[0].clone();
+        assert!(results.iter().filter(|result| result.is_ok()).all(|result| *result == first));
+    });
+}
+
+#[test]
+fn texts_are_embedded_and_answered_over_a_split_model() {
+    on_virtual_cards("texts_are_embedded_and_answered_over_a_split_model", &CARDS, || {
+        let model = Tiny::new(TINY_LLAMA, 1);
+        let split = [("", "0"), ("model.layers.1", "cpu"), ("model.layers.2", "1"), ("model.norm", "1")];
+        let engine = |wish: Wish| {
+            let wish = Wish { dtype: DtypeChoice::F32, concurrency: 4, ..wish };
+            let loaded = wish.load(&model.path()).expect("it loads");
+            Engine::start_loaded(loaded, EngineOptions::new(Watch::silent())).expect("an engine")
+        };
+        let (on_cards, on_cpu) = (engine(wish(&split)), engine(Wish::default()));
+        let embedded = |engine: &Engine| engine.embed(tokens(70, 5), LIMIT).expect("an embedding");
+        assert!(difference(&embedded(&on_cards), &embedded(&on_cpu)) < 1e-5);
+        let requests =
+            || (0..6).map(|seed| Request { ignore_eos: true, ..Request::new(tokens(20 + seed, seed as u64), 12) });
+        let replies = |engine: &Engine| -> Vec<Vec<u32>> {
+            let tickets: Vec<_> = requests().map(|request| engine.submit(request).expect("taken")).collect();
+            tickets.iter().map(|ticket| ticket.wait(LIMIT).expect("a reply").reply.tokens).collect()
+        };
+        let together = replies(&on_cards);
+        assert_eq!(together, replies(&on_cpu), "in f32 both choose the same tokens");
+        for (request, tokens) in requests().zip(together) {
+            let alone = on_cards.submit(request).expect("taken").wait(LIMIT).expect("a reply").reply.tokens;
+            assert_eq!(alone, tokens);
+        }
+    });
 }
 
 #[test]

@@ -69,10 +69,12 @@ fn open_one(driver: &Driver, request: &LoadRequest, gpu: usize, rope: &Rope) -> 
     Ok(CardSite { gpu, card, rope, watch: watch.clone() })
 }
 
-/// Everything that the plan may use of a card but what the driver keeps for itself.
+/// What the plan takes of a card but for what the driver keeps for itself, and a hundredth and 4 MiB more: tensors start at multiples of 256
+/// bytes, and vectors are f32.
 fn quota_bytes(plan: &Plan, gpu: usize) -> u64 {
     let tier = plan.tiers.iter().find(|tier| tier.tier == Tier::Gpu(gpu));
-    tier.map_or(0, |tier| tier.available_bytes.saturating_sub(tier.reserve_bytes))
+    let planned = tier.map_or(0, |tier| tier.total_bytes().saturating_sub(tier.reserve_bytes));
+    planned + planned / 100 + (4 << 20)
 }
 
 fn no_gpu(plan: &Plan, gpu: usize, cause: CudaError) -> LoadError {

@@ -82,7 +82,7 @@ pub struct CardUse {
     pub reserved_bytes: u64,
     /// Handed out of that, padding included.
     pub allocated_bytes: u64,
-    /// The most that the plan lets it take.
+    /// The most that it would have taken: what was planned, and a hundredth more.
     pub quota_bytes: u64,
 }
 
