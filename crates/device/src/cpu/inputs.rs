@@ -1,7 +1,6 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use half::bf16;
-
+use super::dense::{self, CHUNK_BYTES, LANE_ORDER, Layout, Order, token_bytes};
 use super::dispatch::kernel;
 use super::forms::Form;
 use super::quant::{BLOCK, CodeRows, CodeView};
@@ -18,12 +17,11 @@ pub struct Inputs {
     forms: Forms,
     tokens: usize,
     cols: usize,
-    /// Elements from one token to the next of the float forms.
-    stride: usize,
-    f32: Scratch<f32>,
-    bf16: Scratch<u16>,
-    /// The bf16 form of kernel sets that have no bf16 instruction: rounded, stored as f32.
-    rounded: Scratch<f32>,
+    /// How the float forms lie, which have zeros after `cols` up to whole chunks.
+    layout: Layout,
+    f32: Scratch<u8>,
+    /// Rounded; stored as f32 for kernel sets that have no bf16 instruction.
+    bf16: Scratch<u8>,
     /// Of 8 or 16 bits: a precision has one of them.
     codes: CodeRows,
 }
@@ -41,10 +39,9 @@ impl Inputs {
             forms: Forms::new(Precision::F32),
             tokens: 0,
             cols: 0,
-            stride: 0,
+            layout: Layout::default(),
             f32: Scratch::new(),
             bf16: Scratch::new(),
-            rounded: Scratch::new(),
             codes: CodeRows::default(),
         }
     }
@@ -62,41 +59,27 @@ impl Inputs {
         forms: Forms,
     ) -> Result<(), DeviceError> {
         expect("inputs: x is [tokens, cols]", tokens * cols, x.len())?;
-        (self.forms, self.tokens, self.cols, self.stride) = (forms, tokens, cols, stride_for(cols));
-        let (stride, set) = (self.stride, cpu.set);
+        (self.forms, self.tokens, self.cols) = (forms, tokens, cols);
+        self.layout = dense::layout(cpu.set, tokens);
+        let layout = self.layout;
+        let lay_out = |form: Form, room: &mut Scratch<u8>| {
+            let (stored, token_bytes) = stored(cpu.set, form, cols);
+            let out = SharedMut::new(room.resize(tokens * token_bytes));
+            cpu.over_rows(layout.tiles(), cols * layout.widest(), &|tiles| {
+                for tokens in tiles.map(|tile| layout.tile(tile)) {
+                    // SAFETY: a tile's tokens lie together, and nobody else has them.
+                    let to = unsafe { out.slice(tokens.start * token_bytes..tokens.end * token_bytes) };
+                    let x = Rows { x: &x[tokens.start * cols..tokens.end * cols], cols };
+                    // SAFETY: the set was checked by Cpu; `to` has whole chunks of all tokens.
+                    unsafe { lay(cpu.set, stored, layout.order(), x, to) };
+                }
+            })
+        };
         if forms.f32 {
-            let out = SharedMut::new(self.f32.resize(tokens * stride));
-            cpu.over_rows(tokens, cols, &|rows| {
-                for row in rows {
-                    // SAFETY: rows are disjoint, and `stride` elements long.
-                    let out = unsafe { out.slice(row * stride..(row + 1) * stride) };
-                    out[..cols].copy_from_slice(&x[row * cols..(row + 1) * cols]);
-                    out[cols..].fill(0.0);
-                }
-            })?;
+            lay_out(Form::F32, &mut self.f32)?;
         }
-        if forms.bf16 && set == KernelSet::Avx512Bf16 {
-            let out = SharedMut::new(self.bf16.resize(tokens * stride));
-            cpu.over_rows(tokens, cols, &|rows| {
-                for row in rows {
-                    // SAFETY: as above.
-                    unsafe {
-                        to_bf16(set, &x[row * cols..(row + 1) * cols], out.slice(row * stride..(row + 1) * stride))
-                    };
-                }
-            })?;
-        } else if forms.bf16 {
-            let out = SharedMut::new(self.rounded.resize(tokens * stride));
-            cpu.over_rows(tokens, cols, &|rows| {
-                for row in rows {
-                    // SAFETY: as above.
-                    let out = unsafe { out.slice(row * stride..(row + 1) * stride) };
-                    out.fill(0.0);
-                    for (out, x) in out.iter_mut().zip(&x[row * cols..(row + 1) * cols]) {
-                        *out = bf16::from_f32(*x).to_f32();
-                    }
-                }
-            })?;
+        if forms.bf16 {
+            lay_out(Form::Bf16, &mut self.bf16)?;
         }
         if forms.int8 || forms.int16 {
             expect("inputs: columns of quantised weights", cols.next_multiple_of(BLOCK), cols)?;
@@ -122,10 +105,7 @@ impl Inputs {
 
     /// Bytes held for reuse.
     pub fn capacity_bytes(&self) -> usize {
-        self.f32.capacity_bytes()
-            + self.bf16.capacity_bytes()
-            + self.rounded.capacity_bytes()
-            + self.codes.capacity_bytes()
+        self.f32.capacity_bytes() + self.bf16.capacity_bytes() + self.codes.capacity_bytes()
     }
 
     pub(super) fn has(&self, form: Form) -> bool {
@@ -137,13 +117,10 @@ impl Inputs {
         }
     }
 
-    /// The float form's first byte and the bytes from token to token.
-    pub(super) fn float(&self, set: KernelSet, form: Form) -> (*const u8, usize) {
-        match form {
-            Form::Bf16 if set == KernelSet::Avx512Bf16 => (self.bf16.as_ptr().cast(), self.stride * 2),
-            Form::Bf16 => (self.rounded.as_ptr().cast(), self.stride * 4),
-            Form::F32 | Form::Int8 | Form::Int16 => (self.f32.as_ptr().cast(), self.stride * 4),
-        }
+    /// A float form: its first byte, the bytes of a token, and how tokens lie.
+    pub(super) fn float(&self, set: KernelSet, form: Form) -> (*const u8, usize, Layout) {
+        let room = if form == Form::Bf16 { &self.bf16 } else { &self.f32 };
+        (room.as_ptr(), stored(set, form, self.cols).1, self.layout)
     }
 
     pub(super) fn codes(&self) -> CodeView<'_> {
@@ -151,18 +128,77 @@ impl Inputs {
     }
 }
 
-/// Whole chunks of 32, and not a multiple of 4096 bytes: rows that far apart would share a cache's sets.
-fn stride_for(cols: usize) -> usize {
-    let stride = cols.next_multiple_of(2 * LANES);
-    if stride.is_multiple_of(1024) { stride + 2 * LANES } else { stride }
+/// How a float form is stored.
+#[derive(Clone, Copy)]
+enum Stored {
+    F32,
+    /// Rounded to bf16, as f32.
+    Rounded,
+    Bf16,
 }
 
-kernel! { unsafe fn to_bf16(x: &[f32], out: &mut [u16]) = to_bf16_body }
+/// How a form is stored, and the bytes of a token of `cols` numbers.
+fn stored(set: KernelSet, form: Form, cols: usize) -> (Stored, usize) {
+    match form {
+        Form::Bf16 if set == KernelSet::Avx512Bf16 => (Stored::Bf16, token_bytes(cols, 2 * LANES)),
+        Form::Bf16 => (Stored::Rounded, token_bytes(cols, LANES)),
+        Form::F32 | Form::Int8 | Form::Int16 => (Stored::F32, token_bytes(cols, LANES)),
+    }
+}
+
+/// [tokens, cols]
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    x: &'a [f32],
+    cols: usize,
+}
+
+kernel! {
+    /// Writes a tile.
+    unsafe fn lay(stored: Stored, order: Order, rows: Rows<'_>, to: &mut [u8]) = lay_body
+}
 
 #[inline(always)]
-unsafe fn to_bf16_body<S: Simd>(x: &[f32], out: &mut [u16]) {
-    for at in (0..out.len()).step_by(LANES) {
-        let n = x.len().saturating_sub(at).min(LANES);
-        S::store_bf16(out.as_mut_ptr().add(at), S::load_part(x.as_ptr().add(at.min(x.len())), n));
+unsafe fn lay_body<S: Simd>(stored: Stored, order: Order, rows: Rows, to: &mut [u8]) {
+    let Some(tokens) = rows.x.len().checked_div(rows.cols) else { return };
+    let chunks = to.len() / CHUNK_BYTES / tokens.max(1);
+    let to = to.as_mut_ptr().cast::<f32>();
+    for chunk in 0..chunks {
+        if order == Order::Chunks {
+            for token in 0..tokens {
+                S::store(to.add((chunk * tokens + token) * LANES), numbers::<S>(stored, rows, token, chunk));
+            }
+        } else {
+            let mut all = [S::splat(0.0); LANES];
+            for (token, numbers_) in all.iter_mut().enumerate().take(tokens) {
+                *numbers_ = numbers::<S>(stored, rows, token, chunk);
+            }
+            S::transpose(&mut all);
+            for (lane, numbers) in all.into_iter().enumerate() {
+                S::store_part(to.add((LANE_ORDER[lane] * chunks + chunk) * tokens), numbers, tokens);
+            }
+        }
+    }
+}
+
+/// A token's chunk: 16 numbers of 4 bytes.
+#[inline(always)]
+unsafe fn numbers<S: Simd>(stored: Stored, rows: Rows, token: usize, chunk: usize) -> S::F {
+    let some = |first: usize| {
+        let at = first.min(rows.cols);
+        S::load_part(rows.x.as_ptr().add(token * rows.cols + at), (rows.cols - at).min(LANES))
+    };
+    let mut halves = [0u16; 2 * LANES];
+    match stored {
+        Stored::F32 => some(chunk * LANES),
+        Stored::Rounded => {
+            S::store_bf16(halves.as_mut_ptr(), some(chunk * LANES));
+            S::load_bf16(halves.as_ptr())
+        }
+        Stored::Bf16 => {
+            S::store_bf16(halves.as_mut_ptr(), some(chunk * 2 * LANES));
+            S::store_bf16(halves.as_mut_ptr().add(LANES), some((chunk * 2 + 1) * LANES));
+            S::load(halves.as_ptr().cast())
+        }
     }
 }

@@ -150,7 +150,7 @@ impl Job<'_> {
         weights: *const u8,
         row_bytes: usize,
     ) -> Block {
-        let (x, x_stride) = inputs.float(set, self.form);
+        let (x, x_token_bytes, layout) = inputs.float(set, self.form);
         Block {
             weights,
             row_bytes,
@@ -159,8 +159,8 @@ impl Job<'_> {
             // Chunks are claimed in order: the next one of this thread is about as many further as there are threads.
             next: weights.wrapping_add(self.threads * self.rows_per_chunk * row_bytes),
             x,
-            x_stride,
-            tokens: inputs.tokens(),
+            x_token_bytes,
+            layout,
             bias: self.bias.map_or(std::ptr::null(), |bias| bias[rows.start..].as_ptr()),
             out: self.out.wrapping_add(rows.start),
             out_stride: self.weight.rows,

@@ -4,17 +4,40 @@
 //! shape. With the bf16 instruction a chunk has 32 elements (a lane takes two neighbours), otherwise 16.
 #![allow(unsafe_op_in_unsafe_fn)]
 
+mod direct;
 mod dot;
-mod pack;
-mod tile;
+mod layout;
+mod outer;
 
 use checkpoint::Dtype;
 
 use super::KernelSet;
 use super::dispatch::kernel;
-use super::simd::Simd;
+use super::simd::{LANES, Simd};
+pub(super) use dot::CHUNK_BYTES;
 use dot::{F32Dot, WeightBf16, WeightF16, WeightF32};
-pub(super) use tile::Block;
+pub(super) use layout::{LANE_ORDER, Layout, Order, token_bytes};
+use outer::Cut;
+
+/// Rows of a weight matrix times all tokens.
+pub(super) struct Block {
+    /// The first row, readable for `rows` rows of `cols` weights, `row_bytes` apart, at any alignment.
+    pub weights: *const u8,
+    pub row_bytes: usize,
+    pub rows: usize,
+    pub cols: usize,
+    /// Where the weights begin that this thread probably takes next: asked for meanwhile, never read.
+    pub next: *const u8,
+    /// Laid out as `layout` says, zeros from `cols` to the last chunk's end.
+    pub x: *const u8,
+    pub x_token_bytes: usize,
+    pub layout: Layout,
+    /// One a row, or null.
+    pub bias: *const f32,
+    /// The first row's output of the first token; tokens are `out_stride` elements apart.
+    pub out: *mut f32,
+    pub out_stride: usize,
+}
 
 /// The form of the activations of a dense product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,41 +48,61 @@ pub(super) enum DenseKind {
     Bf16,
 }
 
-/// Computes a block of rows for all tokens.
+/// How so many tokens lie for a kernel set. A copy of weights costs as much as some tokens.
+pub(super) fn layout(set: KernelSet, tokens: usize) -> Layout {
+    let (direct, direct_widest, widest) = if is_wide(set) { (24, 8, 12) } else { (8, 4, 6) };
+    if tokens <= direct {
+        Layout::new(tokens, direct_widest, Order::Chunks)
+    } else {
+        Layout::new(tokens, widest, Order::Lanes)
+    }
+}
+
+fn is_wide(set: KernelSet) -> bool {
+    matches!(set, KernelSet::Avx512 | KernelSet::Avx512Bf16)
+}
+
+/// Computes a block of rows.
 ///
 /// # Safety
 /// Every pointer of `block` is good for what its field says, and nobody else touches its outputs.
 pub(super) unsafe fn multiply(set: KernelSet, kind: DenseKind, block: &Block) {
-    let multiply = |block: &Block| match kind {
-        DenseKind::F32(dtype) => multiply_f32(set, dtype, block),
+    let multiply = |cut: Option<&Cut>| match kind {
+        DenseKind::F32(dtype) => multiply_f32(set, dtype, block, cut),
         #[cfg(target_arch = "x86_64")]
-        DenseKind::Bf16 => multiply_bf16(block),
+        DenseKind::Bf16 => multiply_bf16(block, cut),
         #[cfg(not(target_arch = "x86_64"))]
         DenseKind::Bf16 => unreachable!("only the x86-64 kernel sets have a bf16 instruction"),
     };
-    if block.tokens < pack::TOKENS_MIN {
-        return multiply(block);
+    if block.layout.order() == Order::Chunks {
+        return multiply(None);
     }
-    let dtype = match kind {
-        DenseKind::F32(dtype) => dtype,
-        DenseKind::Bf16 => Dtype::BF16,
-    };
-    pack::in_copies(block, block.cols * dtype.block_bytes(), multiply);
+    let chunk = if kind == DenseKind::Bf16 { 2 * LANES } else { LANES };
+    let register_lanes = if set == KernelSet::Avx2 { LANES / 2 } else { LANES };
+    Cut::with(block, register_lanes, chunk, |cut| multiply(Some(cut)));
 }
 
-kernel! { unsafe fn multiply_f32(dtype: Dtype, block: &Block) = multiply_f32_body }
+kernel! { unsafe fn multiply_f32(dtype: Dtype, block: &Block, cut: Option<&Cut>) = multiply_f32_body }
 
 #[inline(always)]
-unsafe fn multiply_f32_body<S: Simd>(dtype: Dtype, block: &Block) {
+unsafe fn multiply_f32_body<S: Simd>(dtype: Dtype, block: &Block, cut: Option<&Cut>) {
     match dtype {
-        Dtype::BF16 => tile::all::<F32Dot<S, WeightBf16>>(block),
-        Dtype::F16 => tile::all::<F32Dot<S, WeightF16>>(block),
-        _ => tile::all::<F32Dot<S, WeightF32>>(block),
+        Dtype::BF16 => multiply_by::<F32Dot<S, WeightBf16>>(block, cut),
+        Dtype::F16 => multiply_by::<F32Dot<S, WeightF16>>(block, cut),
+        _ => multiply_by::<F32Dot<S, WeightF32>>(block, cut),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")]
-unsafe fn multiply_bf16(block: &Block) {
-    tile::all::<dot::Bf16Dot>(block);
+unsafe fn multiply_bf16(block: &Block, cut: Option<&Cut>) {
+    multiply_by::<dot::Bf16Dot>(block, cut);
+}
+
+#[inline(always)]
+unsafe fn multiply_by<D: dot::Dot>(block: &Block, cut: Option<&Cut>) {
+    match cut {
+        None => direct::all::<D>(block),
+        Some(cut) => outer::all::<D>(block, cut),
+    }
 }

@@ -11,6 +11,8 @@ type Lanes = [__m256; 2];
 impl Simd for Avx2 {
     type F = Lanes;
     const WIDE: bool = false;
+    type Register = __m256;
+    const REGISTER_LANES: usize = LANES / 2;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Lanes {
@@ -65,9 +67,49 @@ impl Simd for Avx2 {
         Self::load_f16(part(from, n).as_ptr())
     }
     #[inline(always)]
+    unsafe fn widen_pairs(raw: Lanes) -> [Lanes; 2] {
+        let bits = [_mm256_castps_si256(raw[0]), _mm256_castps_si256(raw[1])];
+        let mask = _mm256_set1_epi32(0xffff_0000u32 as i32);
+        [
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits[0])),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits[1])),
+            ],
+            [
+                _mm256_castsi256_ps(_mm256_and_si256(bits[0], mask)),
+                _mm256_castsi256_ps(_mm256_and_si256(bits[1], mask)),
+            ],
+        ]
+    }
+    #[inline(always)]
     unsafe fn store_bf16(to: *mut u16, value: Lanes) {
         let packed = _mm256_packus_epi32(round_bf16(value[0]), round_bf16(value[1]));
         _mm256_storeu_si256(to.cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
+    }
+
+    #[inline(always)]
+    unsafe fn zero_register() -> __m256 {
+        _mm256_setzero_ps()
+    }
+    #[inline(always)]
+    unsafe fn load_register(from: *const f32) -> __m256 {
+        _mm256_loadu_ps(from)
+    }
+    #[inline(always)]
+    unsafe fn broadcast_register(from: *const f32) -> __m256 {
+        _mm256_set1_ps(from.read_unaligned())
+    }
+    #[inline(always)]
+    unsafe fn add_register(a: __m256, b: __m256) -> __m256 {
+        _mm256_add_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn store_register(to: *mut f32, value: __m256) {
+        _mm256_storeu_ps(to, value);
+    }
+    #[inline(always)]
+    unsafe fn fma_register(a: __m256, b: __m256, c: __m256) -> __m256 {
+        _mm256_fmadd_ps(a, b, c)
     }
 
     #[inline(always)]
@@ -123,6 +165,23 @@ impl Simd for Avx2 {
             _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value[i]), exponent))
         };
         [one(0), one(1)]
+    }
+    #[inline(always)]
+    unsafe fn transpose(vectors: &mut [Lanes; LANES]) {
+        // Quarters of 8 by 8; the two off the diagonal change places.
+        let quarter = |vectors: &[Lanes; LANES], row: usize, half: usize| {
+            transpose8(std::array::from_fn(|i| vectors[row + i][half]))
+        };
+        for (row, half) in [(0, 0), (8, 1)] {
+            for (i, column) in quarter(vectors, row, half).into_iter().enumerate() {
+                vectors[row + i][half] = column;
+            }
+        }
+        let (above, below) = (quarter(vectors, 0, 1), quarter(vectors, 8, 0));
+        for i in 0..8 {
+            vectors[i][1] = below[i];
+            vectors[8 + i][0] = above[i];
+        }
     }
     #[inline(always)]
     unsafe fn split_pairs(a: Lanes, b: Lanes) -> (Lanes, Lanes) {
@@ -206,4 +265,25 @@ unsafe fn round_bf16(value: __m256) -> __m256i {
     let quiet = _mm256_or_si256(top, _mm256_set1_epi32(0x40));
     let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(value, value));
     _mm256_blendv_epi8(_mm256_srli_epi32::<16>(rounded), quiet, nan)
+}
+
+#[inline(always)]
+unsafe fn transpose8(rows: [__m256; 8]) -> [__m256; 8] {
+    let mut fours = [_mm256_setzero_ps(); 8];
+    for i in [0, 4] {
+        let [a, b, c, d] = [rows[i], rows[i + 1], rows[i + 2], rows[i + 3]];
+        let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+        fours[i] = _mm256_shuffle_ps::<0x44>(ab_low, cd_low);
+        fours[i + 1] = _mm256_shuffle_ps::<0xee>(ab_low, cd_low);
+        fours[i + 2] = _mm256_shuffle_ps::<0x44>(ab_high, cd_high);
+        fours[i + 3] = _mm256_shuffle_ps::<0xee>(ab_high, cd_high);
+    }
+    std::array::from_fn(|i| {
+        if i < 4 {
+            _mm256_permute2f128_ps::<0x20>(fours[i], fours[4 + i])
+        } else {
+            _mm256_permute2f128_ps::<0x31>(fours[i - 4], fours[i])
+        }
+    })
 }

@@ -15,6 +15,8 @@ pub(in crate::cpu) fn first(n: usize) -> __mmask16 {
 impl<const BF16: bool> Simd for Avx512<BF16> {
     type F = __m512;
     const WIDE: bool = true;
+    type Register = Self::F;
+    const REGISTER_LANES: usize = LANES;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m512 {
@@ -53,6 +55,12 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), from.cast()))
     }
     #[inline(always)]
+    unsafe fn widen_pairs(raw: __m512) -> [__m512; 2] {
+        let bits = _mm512_castps_si512(raw);
+        let odd = _mm512_and_si512(bits, _mm512_set1_epi32(0xffff_0000u32 as i32));
+        [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)), _mm512_castsi512_ps(odd)]
+    }
+    #[inline(always)]
     unsafe fn store_bf16(to: *mut u16, value: __m512) {
         // Not vcvtneps2bf16: it flushes denormals, the other sets do not.
         let bits = _mm512_castps_si512(value);
@@ -63,6 +71,31 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         let quiet = _mm512_or_si512(top, _mm512_set1_epi32(0x40));
         let half = _mm512_mask_mov_epi32(_mm512_srli_epi32::<16>(rounded), nan, quiet);
         _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(half));
+    }
+
+    #[inline(always)]
+    unsafe fn zero_register() -> Self::F {
+        Self::splat(0.0)
+    }
+    #[inline(always)]
+    unsafe fn load_register(from: *const f32) -> Self::F {
+        Self::load(from)
+    }
+    #[inline(always)]
+    unsafe fn broadcast_register(from: *const f32) -> Self::F {
+        Self::splat(from.read_unaligned())
+    }
+    #[inline(always)]
+    unsafe fn add_register(a: Self::F, b: Self::F) -> Self::F {
+        Self::add(a, b)
+    }
+    #[inline(always)]
+    unsafe fn store_register(to: *mut f32, value: Self::F) {
+        Self::store(to, value);
+    }
+    #[inline(always)]
+    unsafe fn fma_register(a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        Self::fma(a, b, c)
     }
 
     #[inline(always)]
@@ -109,6 +142,29 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     unsafe fn scale(value: __m512, n: __m512) -> __m512 {
         let exponent = _mm512_slli_epi32::<23>(_mm512_cvtps_epi32(n));
         _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(value), exponent))
+    }
+    #[inline(always)]
+    unsafe fn transpose(vectors: &mut [__m512; LANES]) {
+        // Pairs, then fours within quarters of a register; then the quarters change places.
+        let mut fours = [_mm512_setzero_ps(); LANES];
+        for i in (0..LANES).step_by(4) {
+            let [a, b, c, d] = [vectors[i], vectors[i + 1], vectors[i + 2], vectors[i + 3]];
+            let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let (cd_low, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            fours[i] = _mm512_shuffle_ps::<0x44>(ab_low, cd_low);
+            fours[i + 1] = _mm512_shuffle_ps::<0xee>(ab_low, cd_low);
+            fours[i + 2] = _mm512_shuffle_ps::<0x44>(ab_high, cd_high);
+            fours[i + 3] = _mm512_shuffle_ps::<0xee>(ab_high, cd_high);
+        }
+        for i in 0..4 {
+            let [a, b, c, d] = [fours[i], fours[4 + i], fours[8 + i], fours[12 + i]];
+            let (ab_low, ab_high) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+            let (cd_low, cd_high) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
+            vectors[i] = _mm512_shuffle_f32x4::<0x88>(ab_low, cd_low);
+            vectors[8 + i] = _mm512_shuffle_f32x4::<0xdd>(ab_low, cd_low);
+            vectors[4 + i] = _mm512_shuffle_f32x4::<0x88>(ab_high, cd_high);
+            vectors[12 + i] = _mm512_shuffle_f32x4::<0xdd>(ab_high, cd_high);
+        }
     }
     #[inline(always)]
     unsafe fn split_pairs(a: __m512, b: __m512) -> (__m512, __m512) {

@@ -30,8 +30,11 @@ pub(super) const LANES: usize = 16;
 /// Sixteen lanes of f32.
 pub(super) trait Simd: Copy + 'static {
     type F: Copy;
-    /// Enough registers for a tile of 4 x 6 accumulators; otherwise tiles are 2 x 2.
+    /// Enough registers for 24 accumulators; otherwise there are 8.
     const WIDE: bool;
+    /// What one register holds, for kernels that need not have 16 lanes.
+    type Register: Copy;
+    const REGISTER_LANES: usize;
 
     unsafe fn splat(value: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
@@ -43,8 +46,18 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn load_bf16_part(from: *const u16, n: usize) -> Self::F;
     unsafe fn load_f16(from: *const u16) -> Self::F;
     unsafe fn load_f16_part(from: *const u16, n: usize) -> Self::F;
+    /// The even and the odd ones of 32 bf16 that were loaded as they are.
+    unsafe fn widen_pairs(raw: Self::F) -> [Self::F; 2];
     /// Rounds to nearest even; NaN stays NaN.
     unsafe fn store_bf16(to: *mut u16, value: Self::F);
+
+    unsafe fn zero_register() -> Self::Register;
+    unsafe fn load_register(from: *const f32) -> Self::Register;
+    unsafe fn broadcast_register(from: *const f32) -> Self::Register;
+    unsafe fn store_register(to: *mut f32, value: Self::Register);
+    unsafe fn add_register(a: Self::Register, b: Self::Register) -> Self::Register;
+    /// As `fma`.
+    unsafe fn fma_register(a: Self::Register, b: Self::Register, c: Self::Register) -> Self::Register;
 
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
@@ -63,6 +76,8 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn round(a: Self::F) -> Self::F;
     /// value * 2^n for whole n in -126..=127 and results that are normal.
     unsafe fn scale(value: Self::F, n: Self::F) -> Self::F;
+    /// Lane i of vector j becomes lane j of vector i.
+    unsafe fn transpose(vectors: &mut [Self::F; LANES]);
     /// (even lanes, odd lanes) of the 32 values a, b: [a0 a2 .. b14], [a1 a3 .. b15].
     unsafe fn split_pairs(a: Self::F, b: Self::F) -> (Self::F, Self::F);
     /// The inverse of `split_pairs`.

@@ -16,6 +16,8 @@ fn each(f: impl Fn(usize) -> f32) -> Lanes {
 impl Simd for Scalar {
     type F = Lanes;
     const WIDE: bool = false;
+    type Register = Self::F;
+    const REGISTER_LANES: usize = LANES;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Lanes {
@@ -56,10 +58,39 @@ impl Simd for Scalar {
         each(|i| if i < n { f16::from_bits(from.add(i).read_unaligned()).to_f32() } else { 0.0 })
     }
     #[inline(always)]
+    unsafe fn widen_pairs(raw: Lanes) -> [Lanes; 2] {
+        [each(|i| f32::from_bits(raw[i].to_bits() << 16)), each(|i| f32::from_bits(raw[i].to_bits() & 0xffff_0000))]
+    }
+    #[inline(always)]
     unsafe fn store_bf16(to: *mut u16, value: Lanes) {
         for (i, lane) in value.into_iter().enumerate() {
             to.add(i).write_unaligned(bf16::from_f32(lane).to_bits());
         }
+    }
+
+    #[inline(always)]
+    unsafe fn zero_register() -> Self::F {
+        Self::splat(0.0)
+    }
+    #[inline(always)]
+    unsafe fn load_register(from: *const f32) -> Self::F {
+        Self::load(from)
+    }
+    #[inline(always)]
+    unsafe fn broadcast_register(from: *const f32) -> Self::F {
+        Self::splat(from.read_unaligned())
+    }
+    #[inline(always)]
+    unsafe fn add_register(a: Self::F, b: Self::F) -> Self::F {
+        Self::add(a, b)
+    }
+    #[inline(always)]
+    unsafe fn store_register(to: *mut f32, value: Self::F) {
+        Self::store(to, value);
+    }
+    #[inline(always)]
+    unsafe fn fma_register(a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        Self::fma(a, b, c)
     }
 
     #[inline(always)]
@@ -105,6 +136,13 @@ impl Simd for Scalar {
     #[inline(always)]
     unsafe fn scale(value: Lanes, n: Lanes) -> Lanes {
         each(|i| f32::from_bits(value[i].to_bits().wrapping_add(((n[i] as i32) << 23) as u32)))
+    }
+    #[inline(always)]
+    unsafe fn transpose(vectors: &mut [Lanes; LANES]) {
+        let old = *vectors;
+        for (i, vector) in vectors.iter_mut().enumerate() {
+            *vector = each(|j| old[j][i]);
+        }
     }
     #[inline(always)]
     unsafe fn split_pairs(a: Lanes, b: Lanes) -> (Lanes, Lanes) {

@@ -88,9 +88,20 @@ fn bits_do_not_depend_on_the_batch() {
             for cpu in cpus() {
                 for precision in [Precision::F32, Precision::Native, Precision::Int8] {
                     let all = multiply(cpu, precision, &weight, None, &x, 100);
-                    for (first, tokens) in
-                        [(0, 1), (41, 1), (99, 1), (3, 2), (50, 5), (7, 6), (90, 7), (20, 32), (1, 99)]
-                    {
+                    for (first, tokens) in [
+                        (0, 1),
+                        (41, 1),
+                        (99, 1),
+                        (3, 2),
+                        (50, 5),
+                        (7, 6),
+                        (90, 7),
+                        (9, 9),
+                        (2, 24),
+                        (60, 25),
+                        (20, 32),
+                        (1, 99),
+                    ] {
                         let some =
                             multiply(cpu, precision, &weight, None, &x[first * cols..(first + tokens) * cols], tokens);
                         let what =
@@ -103,10 +114,10 @@ fn bits_do_not_depend_on_the_batch() {
     }
 }
 
-/// Rows so long that they are worked through in spans, and more of them than wait between spans.
+/// Rows so long that they are copied in parts, and more of them than a copy has.
 #[test]
 fn bits_do_not_depend_on_the_batch_where_rows_are_long() {
-    let (rows, cols, tokens) = (70, 6400, 45);
+    let (rows, cols, tokens) = (70, 6413, 45);
     for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
         let mut random = Random(23);
         let weight = matrix(&mut random, dtype, rows, cols);
@@ -172,12 +183,14 @@ fn a_nan_stays_in_its_row_and_is_not_lost() {
         for bad in [f32::NAN, f32::INFINITY] {
             let mut random = Random(8);
             let weight = matrix(&mut random, dtype, 20, 256);
-            let mut x = random.normals(3 * 256);
-            x[256 + 77] = bad;
-            for cpu in cpus() {
-                let y = multiply(cpu, Precision::Native, &weight, None, &x, 3);
-                assert!(y[..20].iter().chain(&y[40..]).all(|y| y.is_finite()), "{dtype:?}");
-                assert!(y[20..40].iter().all(|y| !y.is_finite()), "{dtype:?} {}", cpu.kernel_set());
+            for tokens in [3, 40] {
+                let mut x = random.normals(tokens * 256);
+                x[256 + 77] = bad;
+                for cpu in cpus() {
+                    let y = multiply(cpu, Precision::Native, &weight, None, &x, tokens);
+                    assert!(y[..20].iter().chain(&y[40..]).all(|y| y.is_finite()), "{dtype:?}");
+                    assert!(y[20..40].iter().all(|y| !y.is_finite()), "{dtype:?} {}", cpu.kernel_set());
+                }
             }
         }
     }

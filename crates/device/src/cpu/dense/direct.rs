@@ -1,0 +1,145 @@
+//! Few tokens, one tile of them: weights are multiplied where they lie, and memory sets the pace.
+
+use std::mem::MaybeUninit;
+
+use super::super::simd::{LANES, Simd};
+use super::Block;
+use super::dot::{CHUNK_BYTES, Dot, F};
+
+/// Bytes of a row that are asked for ahead.
+const AHEAD_BYTES: usize = 2048;
+
+/// Rows and tokens of a tile are as many as there are registers for.
+#[inline(always)]
+pub(super) unsafe fn all<D: Dot>(block: &Block) {
+    match (D::S::WIDE, block.layout.widest()) {
+        (true, ..=6) => rows::<D, 4>(block),
+        (true, _) => rows::<D, 3>(block),
+        (false, 1) => rows::<D, 4>(block),
+        (false, 2) => rows::<D, 2>(block),
+        (false, _) => rows::<D, 1>(block),
+    }
+}
+
+#[inline(always)]
+unsafe fn rows<D: Dot, const R: usize>(block: &Block) {
+    let mut row = 0;
+    while row + R <= block.rows {
+        tiles::<D, R>(block, row);
+        row += R;
+    }
+    while row < block.rows {
+        tiles::<D, 1>(block, row);
+        row += 1;
+    }
+}
+
+/// A few rows and all tokens: weights come from memory for the first tile, and from the first-level cache for the others.
+#[inline(always)]
+unsafe fn tiles<D: Dot, const R: usize>(block: &Block, row: usize) {
+    for tile in 0..block.layout.tiles() {
+        let tokens = block.layout.tile(tile);
+        let place = Place { row, token: tokens.start, is_first: tile == 0 };
+        if D::S::WIDE {
+            match tokens.len() {
+                1 => rows_and_tokens::<D, R, 1>(block, place),
+                2 => rows_and_tokens::<D, R, 2>(block, place),
+                3 => rows_and_tokens::<D, R, 3>(block, place),
+                4 => rows_and_tokens::<D, R, 4>(block, place),
+                5 => rows_and_tokens::<D, R, 5>(block, place),
+                6 => rows_and_tokens::<D, R, 6>(block, place),
+                7 => rows_and_tokens::<D, R, 7>(block, place),
+                _ => rows_and_tokens::<D, R, 8>(block, place),
+            }
+        } else {
+            match tokens.len() {
+                1 => rows_and_tokens::<D, R, 1>(block, place),
+                2 => rows_and_tokens::<D, R, 2>(block, place),
+                3 => rows_and_tokens::<D, R, 3>(block, place),
+                _ => rows_and_tokens::<D, R, 4>(block, place),
+            }
+        }
+    }
+}
+
+/// Where a tile begins, and whether its weights come from memory.
+#[derive(Clone, Copy)]
+struct Place {
+    row: usize,
+    token: usize,
+    is_first: bool,
+}
+
+/// While some columns are multiplied, the same rows' bytes further on are asked for; towards its end, a row asks for the row that follows it in
+/// the next tile.
+#[inline(always)]
+unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(block: &Block, place: Place) {
+    let row = place.row;
+    let weights: [*const u8; R] = std::array::from_fn(|r| block.weights.add((row + r) * block.row_bytes));
+    let x = block.x.add(place.token * block.x_token_bytes);
+    let mut acc = [[D::S::splat(0.0); T]; R];
+    let whole = block.cols / D::CHUNK;
+    let ahead = block.row_bytes.min(AHEAD_BYTES);
+    let turn = whole.saturating_sub(ahead / (D::CHUNK * D::WEIGHT_BYTES));
+    let mut chunk = 0;
+    if !place.is_first {
+        while chunk < whole {
+            let w: [D::Chunk; R] =
+                std::array::from_fn(|r| D::weights(weights[r].add(chunk * D::CHUNK * D::WEIGHT_BYTES)));
+            multiply::<D, R, T>(&mut acc, &w, x.add(chunk * T * CHUNK_BYTES));
+            chunk += 1;
+        }
+    }
+    for (end, ahead) in [(turn, ahead), (whole, ahead + (R - 1) * block.row_bytes)] {
+        while chunk < end {
+            let at = chunk * D::CHUNK * D::WEIGHT_BYTES;
+            for weights in &weights {
+                D::S::prefetch(weights.wrapping_add(at + ahead));
+            }
+            let w: [D::Chunk; R] = std::array::from_fn(|r| D::weights(weights[r].add(at)));
+            multiply::<D, R, T>(&mut acc, &w, x.add(chunk * T * CHUNK_BYTES));
+            chunk += 1;
+        }
+    }
+    if whole * D::CHUNK < block.cols {
+        let at = whole * D::CHUNK;
+        let w: [D::Chunk; R] =
+            std::array::from_fn(|r| D::weights_part(weights[r].add(at * D::WEIGHT_BYTES), block.cols - at));
+        multiply::<D, R, T>(&mut acc, &w, x.add(whole * T * CHUNK_BYTES));
+    }
+    finish::<D, R, T>(block, place, &acc);
+}
+
+/// One token at a time: with all of them in registers, accumulators would have to leave.
+#[inline(always)]
+unsafe fn multiply<D: Dot, const R: usize, const T: usize>(acc: &mut [[F<D>; T]; R], w: &[D::Chunk; R], x: *const u8) {
+    for t in 0..T {
+        let x = D::activations(x.add(t * CHUNK_BYTES));
+        for r in 0..R {
+            acc[r][t] = D::accumulate(acc[r][t], w[r], x);
+        }
+    }
+}
+
+/// Adds up the accumulators, four at a time, adds the bias, and writes the sums.
+#[inline(always)]
+unsafe fn finish<D: Dot, const R: usize, const T: usize>(block: &Block, place: Place, acc: &[[F<D>; T]; R]) {
+    // Through memory: an array that is indexed by a number would be kept there from the start.
+    let mut all = MaybeUninit::<[[[f32; LANES]; T]; R]>::uninit();
+    let all = all.as_mut_ptr().cast::<f32>();
+    for r in 0..R {
+        for t in 0..T {
+            D::S::store(all.add((r * T + t) * LANES), acc[r][t]);
+        }
+    }
+    for first in (0..R * T).step_by(4) {
+        // The last four may name one twice: nothing comes of the second.
+        let [a, b, c, d] = [0, 1, 2, 3].map(|i| all.add((first + i).min(R * T - 1) * LANES));
+        let sums = D::S::sum4(D::S::load(a), D::S::load(b), D::S::load(c), D::S::load(d));
+        for (i, sum) in (first..R * T).zip(sums) {
+            let (r, t) = (i / T, i % T);
+            let bias = if block.bias.is_null() { 0.0 } else { *block.bias.add(place.row + r) };
+            *block.out.add((place.token + t) * block.out_stride + place.row + r) = sum + bias;
+        }
+    }
+}
