@@ -1,6 +1,6 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use super::dense::{self, CHUNK_BYTES, LANE_ORDER, Layout, Order, token_bytes};
+use super::dense::{self, Activations, CHUNK_BYTES, LANE_ORDER, Layout, Order, token_bytes};
 use super::dispatch::kernel;
 use super::forms::Form;
 use super::quant::{BLOCK, CodeRows, CodeView};
@@ -117,10 +117,9 @@ impl Inputs {
         }
     }
 
-    /// A float form: its first byte, the bytes of a token, and how tokens lie.
-    pub(super) fn float(&self, set: KernelSet, form: Form) -> (*const u8, usize, Layout) {
+    pub(super) fn float(&self, set: KernelSet, form: Form) -> Activations {
         let room = if form == Form::Bf16 { &self.bf16 } else { &self.f32 };
-        (room.as_ptr(), stored(set, form, self.cols).1, self.layout)
+        Activations { start: room.as_ptr(), token_bytes: stored(set, form, self.cols).1, layout: self.layout }
     }
 
     pub(super) fn codes(&self) -> CodeView<'_> {

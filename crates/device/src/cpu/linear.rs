@@ -33,6 +33,9 @@ struct Job<'a> {
     threads: usize,
     /// The number of its first chunk among all products' chunks.
     first_chunk: usize,
+    /// Chunks of its rows, which parts of the tokens meet one after the other, and the most tiles of a part.
+    chunks: usize,
+    tiles: usize,
 }
 
 // SAFETY: `out` is written by whole rows' columns, and each row belongs to one chunk, which one thread computes.
@@ -46,6 +49,9 @@ const CHUNK_BYTES_SHARED: usize = 512 << 10;
 
 /// Tokens from which on that counts.
 const SHARED_TOKENS: usize = 64;
+
+/// Bytes of activations that all rows meet before they meet the others: they stay in the last cache.
+const ACTIVATIONS_BYTES: usize = 8 << 20;
 
 /// Fewer bytes than this are not worth the claim of a chunk.
 const CHUNK_BYTES_MIN: usize = 16 << 10;
@@ -64,7 +70,10 @@ impl Cpu {
         for product in products {
             let form = checked(inputs, product)?;
             let rows_per_chunk = (chunk_bytes / product.weight.row_bytes().max(1)).max(1).next_multiple_of(GROUP_ROWS);
-            jobs.push(Job {
+            let all_tiles = inputs.float(self.set, form).layout.tiles();
+            let tiles =
+                if is_quantised(product.weight.dtype) { all_tiles } else { tiles_at_once(self.set, inputs, form) };
+            let job = Job {
                 weight: product.weight,
                 bias: product.bias,
                 out: product.out.as_mut_ptr(),
@@ -72,13 +81,15 @@ impl Cpu {
                 rows_per_chunk,
                 threads: self.pool.threads(),
                 first_chunk: chunks,
-            });
-            chunks += product.weight.rows.div_ceil(rows_per_chunk);
+                chunks: product.weight.rows.div_ceil(rows_per_chunk),
+                tiles,
+            };
+            chunks += job.chunks * all_tiles.div_ceil(tiles);
+            jobs.push(job);
         }
         self.pool.run(chunks, &|chunk, _| {
             let Some(job) = jobs.iter().rev().find(|job| job.first_chunk <= chunk) else { return };
-            let first = (chunk - job.first_chunk) * job.rows_per_chunk;
-            job.rows(self.set, inputs, first..(first + job.rows_per_chunk).min(job.weight.rows));
+            job.chunk(self.set, inputs, chunk - job.first_chunk);
         })
     }
 }
@@ -97,14 +108,29 @@ fn checked(inputs: &Inputs, product: &Product) -> Result<Form, DeviceError> {
     Ok(form)
 }
 
+/// Tiles of tokens of a float form that all rows meet before they meet others: parts of equal size.
+fn tiles_at_once(set: KernelSet, inputs: &Inputs, form: Form) -> usize {
+    let x = inputs.float(set, form);
+    let tiles = x.layout.tiles().max(1);
+    let parts = (inputs.tokens() * x.token_bytes).div_ceil(ACTIVATIONS_BYTES).clamp(1, tiles);
+    tiles.div_ceil(parts)
+}
+
 impl Job<'_> {
-    fn rows(&self, set: KernelSet, inputs: &Inputs, rows: Range<usize>) {
+    fn chunk(&self, set: KernelSet, inputs: &Inputs, chunk: usize) {
+        let first = chunk % self.chunks * self.rows_per_chunk;
+        let rows = first..(first + self.rows_per_chunk).min(self.weight.rows);
+        let tile = chunk / self.chunks * self.tiles;
+        self.rows(set, inputs, rows, tile..tile + self.tiles);
+    }
+
+    fn rows(&self, set: KernelSet, inputs: &Inputs, rows: Range<usize>, tiles: Range<usize>) {
         if matches!(self.form, Form::Int8 | Form::Int16) {
             let job = QuantJob { weight: self.weight, bias: self.bias, x: inputs.codes(), out: self.out };
             // SAFETY: the shapes were checked; these rows' outputs are this call's alone.
             unsafe { quant::multiply(set, &job, rows) };
         } else if is_quantised(self.weight.dtype) {
-            self.dequantised_rows(set, inputs, rows);
+            self.dequantised_rows(set, inputs, rows, tiles);
         } else {
             let dtype = self.weight.dtype;
             let kind = if self.form == Form::Bf16 && set == KernelSet::Avx512Bf16 {
@@ -113,14 +139,14 @@ impl Job<'_> {
                 DenseKind::F32(dtype)
             };
             let start = self.weight.data[rows.start * self.weight.row_bytes()..].as_ptr();
-            let block = self.block(set, inputs, rows, start, self.weight.row_bytes());
+            let block = self.block(set, inputs, rows, tiles, start, self.weight.row_bytes());
             // SAFETY: as above; rows lie in the checked matrix, inputs are padded to whole chunks.
             unsafe { dense::multiply(set, kind, &block) };
         }
     }
 
     /// Quantised weights times f32 activations: a few rows at a time are expanded in the cache.
-    fn dequantised_rows(&self, set: KernelSet, inputs: &Inputs, rows: Range<usize>) {
+    fn dequantised_rows(&self, set: KernelSet, inputs: &Inputs, rows: Range<usize>, tiles: Range<usize>) {
         const ROWS: usize = 8;
         thread_local! {
             static EXPANDED: RefCell<Scratch<f32>> = const { RefCell::new(Scratch::new()) };
@@ -135,7 +161,7 @@ impl Job<'_> {
                     // SAFETY: the matrix was checked, so a whole row lies at `from`.
                     unsafe { quant::dequantise(set, self.weight.dtype, from, out) };
                 }
-                let block = self.block(set, inputs, few, expanded.as_ptr().cast(), cols * 4);
+                let block = self.block(set, inputs, few, tiles.clone(), expanded.as_ptr().cast(), cols * 4);
                 // SAFETY: as above, with the expanded rows for the weights.
                 unsafe { dense::multiply(set, DenseKind::F32(Dtype::F32), &block) };
             }
@@ -147,10 +173,11 @@ impl Job<'_> {
         set: KernelSet,
         inputs: &Inputs,
         rows: Range<usize>,
+        tiles: Range<usize>,
         weights: *const u8,
         row_bytes: usize,
     ) -> Block {
-        let (x, x_token_bytes, layout) = inputs.float(set, self.form);
+        let x = inputs.float(set, self.form);
         Block {
             weights,
             row_bytes,
@@ -159,8 +186,7 @@ impl Job<'_> {
             // Chunks are claimed in order: the next one of this thread is about as many further as there are threads.
             next: weights.wrapping_add(self.threads * self.rows_per_chunk * row_bytes),
             x,
-            x_token_bytes,
-            layout,
+            tiles: tiles.start..tiles.end.min(x.layout.tiles()),
             bias: self.bias.map_or(std::ptr::null(), |bias| bias[rows.start..].as_ptr()),
             out: self.out.wrapping_add(rows.start),
             out_stride: self.weight.rows,

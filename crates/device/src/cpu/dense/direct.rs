@@ -7,12 +7,12 @@ use super::Block;
 use super::dot::{CHUNK_BYTES, Dot, F};
 
 /// Bytes of a row that are asked for ahead.
-const AHEAD_BYTES: usize = 2048;
+const AHEAD_BYTES: usize = 1024;
 
 /// Rows and tokens of a tile are as many as there are registers for.
 #[inline(always)]
 pub(super) unsafe fn all<D: Dot>(block: &Block) {
-    match (D::S::WIDE, block.layout.widest()) {
+    match (D::S::WIDE, block.x.layout.widest()) {
         (true, ..=6) => rows::<D, 4>(block),
         (true, _) => rows::<D, 3>(block),
         (false, 1) => rows::<D, 4>(block),
@@ -37,9 +37,9 @@ unsafe fn rows<D: Dot, const R: usize>(block: &Block) {
 /// A few rows and all tokens: weights come from memory for the first tile, and from the first-level cache for the others.
 #[inline(always)]
 unsafe fn tiles<D: Dot, const R: usize>(block: &Block, row: usize) {
-    for tile in 0..block.layout.tiles() {
-        let tokens = block.layout.tile(tile);
-        let place = Place { row, token: tokens.start, is_first: tile == 0 };
+    for tile in block.tiles.clone() {
+        let tokens = block.x.layout.tile(tile);
+        let place = Place { row, token: tokens.start, x: block.x.tile(tile), is_first: tile == block.tiles.start };
         if D::S::WIDE {
             match tokens.len() {
                 1 => rows_and_tokens::<D, R, 1>(block, place),
@@ -67,6 +67,7 @@ unsafe fn tiles<D: Dot, const R: usize>(block: &Block, row: usize) {
 struct Place {
     row: usize,
     token: usize,
+    x: *const u8,
     is_first: bool,
 }
 
@@ -76,7 +77,7 @@ struct Place {
 unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(block: &Block, place: Place) {
     let row = place.row;
     let weights: [*const u8; R] = std::array::from_fn(|r| block.weights.add((row + r) * block.row_bytes));
-    let x = block.x.add(place.token * block.x_token_bytes);
+    let x = place.x;
     let mut acc = [[D::S::splat(0.0); T]; R];
     let whole = block.cols / D::CHUNK;
     let ahead = block.row_bytes.min(AHEAD_BYTES);

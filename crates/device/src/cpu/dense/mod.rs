@@ -9,6 +9,8 @@ mod dot;
 mod layout;
 mod outer;
 
+use std::ops::Range;
+
 use checkpoint::Dtype;
 
 use super::KernelSet;
@@ -19,7 +21,7 @@ use dot::{F32Dot, WeightBf16, WeightF16, WeightF32};
 pub(super) use layout::{LANE_ORDER, Layout, Order, token_bytes};
 use outer::Cut;
 
-/// Rows of a weight matrix times all tokens.
+/// Rows of a weight matrix times tokens.
 pub(super) struct Block {
     /// The first row, readable for `rows` rows of `cols` weights, `row_bytes` apart, at any alignment.
     pub weights: *const u8,
@@ -28,15 +30,29 @@ pub(super) struct Block {
     pub cols: usize,
     /// Where the weights begin that this thread probably takes next: asked for meanwhile, never read.
     pub next: *const u8,
-    /// Laid out as `layout` says, zeros from `cols` to the last chunk's end.
-    pub x: *const u8,
-    pub x_token_bytes: usize,
-    pub layout: Layout,
+    pub x: Activations,
+    /// The tiles of tokens to multiply.
+    pub tiles: Range<usize>,
     /// One a row, or null.
     pub bias: *const f32,
     /// The first row's output of the first token; tokens are `out_stride` elements apart.
     pub out: *mut f32,
     pub out_stride: usize,
+}
+
+/// Activations, laid out as `layout` says, zeros from their columns to the last chunk's end.
+#[derive(Clone, Copy)]
+pub(super) struct Activations {
+    pub start: *const u8,
+    pub token_bytes: usize,
+    pub layout: Layout,
+}
+
+impl Activations {
+    /// Where a tile begins.
+    fn tile(&self, tile: usize) -> *const u8 {
+        self.start.wrapping_add(self.layout.tile(tile).start * self.token_bytes)
+    }
 }
 
 /// The form of the activations of a dense product.
@@ -74,7 +90,7 @@ pub(super) unsafe fn multiply(set: KernelSet, kind: DenseKind, block: &Block) {
         #[cfg(not(target_arch = "x86_64"))]
         DenseKind::Bf16 => unreachable!("only the x86-64 kernel sets have a bf16 instruction"),
     };
-    if block.layout.order() == Order::Chunks {
+    if block.x.layout.order() == Order::Chunks {
         return multiply(None);
     }
     let chunk = if kind == DenseKind::Bf16 { 2 * LANES } else { LANES };

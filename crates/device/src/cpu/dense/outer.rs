@@ -56,9 +56,9 @@ impl Cut {
         let rows = REGISTERS * register_lanes;
         // Chunks may be copied in pairs: there is room for one more.
         let lane_stride = (columns + 1) * rows;
-        let sums = rows * block.layout.widest();
+        let sums = rows * block.x.layout.widest();
         let (copies, levels) = (LANES * lane_stride, LEVELS * sums);
-        let waiting = if columns < chunks { block.layout.tiles() * LANES * sums } else { 0 };
+        let waiting = if columns < chunks { block.tiles.len() * LANES * sums } else { 0 };
         ROOM.with_borrow_mut(|room| {
             let copied = room.resize(copies + levels + waiting).as_mut_ptr();
             run(&Cut {
@@ -95,7 +95,7 @@ pub(super) unsafe fn all<D: Dot>(block: &Block, cut: &Cut) {
             let columns = first..(first + cut.columns).min(cut.chunks);
             copy::<D>(block, cut, &rows, &columns);
             let mut next_weights = NextWeights::after::<D>(block, cut, &rows, &columns);
-            for tile in 0..block.layout.tiles() {
+            for tile in block.tiles.clone() {
                 tile_of::<D>(
                     block,
                     cut,
@@ -159,7 +159,7 @@ impl NextWeights {
         let start = if row < block.rows { block.weights.wrapping_add(row * block.row_bytes) } else { block.next };
         let from = start.wrapping_add(column * D::CHUNK * D::WEIGHT_BYTES);
         let row_lines = (cut.columns * D::CHUNK * D::WEIGHT_BYTES).div_ceil(LINE);
-        let turns = (block.layout.tiles() * LANES / cut.rows).clamp(1, row_lines.max(1));
+        let turns = (block.tiles.len() * LANES / cut.rows).clamp(1, row_lines.max(1));
         Self { from, row_bytes: block.row_bytes, lines: row_lines.div_ceil(turns), turns, turn: 0 }
     }
 
@@ -215,7 +215,7 @@ struct Place {
 
 #[inline(always)]
 unsafe fn tile_of<D: Dot>(block: &Block, cut: &Cut, place: &Place, next: &mut NextWeights) {
-    let tokens = block.layout.tile(place.tile).len();
+    let tokens = block.x.layout.tile(place.tile).len();
     if D::S::WIDE {
         match tokens {
             ..=6 => tile::<D, 6>(block, cut, place, next),
@@ -241,18 +241,18 @@ type Sums<P, const T: usize> = [[<P as Packed>::Sums; T]; REGISTERS];
 
 #[inline(always)]
 unsafe fn tile<D: Dot, const T: usize>(block: &Block, cut: &Cut, place: &Place, next: &mut NextWeights) {
-    let token = block.layout.tile(place.tile).start;
-    let x = block.x.add(token * block.x_token_bytes);
+    let x = block.x.tile(place.tile);
+    let waits = place.tile - block.tiles.start;
     for lane in 0..LANES {
         let x = x.add((lane * cut.chunks + place.columns.start) * T * 4);
         // The next tile's numbers of this lane.
         let next_x =
-            Ask { from: x.wrapping_add(T * block.x_token_bytes), lines: (place.columns.len() * T * 4).div_ceil(LINE) };
-        let waiting = if place.columns.start > 0 { cut.waiting(place.tile, lane) } else { std::ptr::null_mut() };
+            Ask { from: x.wrapping_add(T * block.x.token_bytes), lines: (place.columns.len() * T * 4).div_ceil(LINE) };
+        let waiting = if place.columns.start > 0 { cut.waiting(waits, lane) } else { std::ptr::null_mut() };
         let w = cut.lane(lane).cast();
         let mut sums = multiply::<D, T>(waiting, w, x, place.columns.len(), next_x, next.next());
         if place.columns.end < cut.chunks {
-            store::<D, T>(&sums, cut.waiting(place.tile, lane));
+            store::<D, T>(&sums, cut.waiting(waits, lane));
             continue;
         }
         let levels = lane.trailing_ones() as usize;
@@ -262,7 +262,7 @@ unsafe fn tile<D: Dot, const T: usize>(block: &Block, cut: &Cut, place: &Place, 
         if lane + 1 < LANES {
             store::<D, T>(&sums, cut.level(levels));
         } else {
-            finish::<D, T>(block, &place.rows, token, &sums);
+            finish::<D, T>(block, place, &sums);
         }
     }
 }
@@ -342,7 +342,8 @@ unsafe fn multiply_chunk<D: Dot, const T: usize>(sums: &mut Sums<D::Packed, T>, 
 
 /// Adds the bias and writes the rows that there are.
 #[inline(always)]
-unsafe fn finish<D: Dot, const T: usize>(block: &Block, rows: &Range<usize>, token: usize, sums: &Sums<D::Packed, T>) {
+unsafe fn finish<D: Dot, const T: usize>(block: &Block, place: &Place, sums: &Sums<D::Packed, T>) {
+    let (rows, token) = (&place.rows, block.x.layout.tile(place.tile).start);
     for t in 0..T {
         for r in 0..REGISTERS {
             let row = rows.start + r * D::S::REGISTER_LANES;
