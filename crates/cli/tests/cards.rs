@@ -159,3 +159,12 @@ fn a_card_that_refused_its_weights_gets_less_of_them() {
     assert_eq!(load["dtype"], "auto");
     assert_eq!(number(&tier(&load, "disk")["weights_bytes"]), 0, "{load}");
 }
+
+#[test]
+fn doctor_says_what_has_not_run_on_a_card() {
+    let mut run = Command::new(env!("CARGO_BIN_EXE_vendomini"));
+    run.arg("doctor").env("LD_LIBRARY_PATH", library::folder()).env("VIRTUAL_CARDS", "64MiB");
+    let output = run.env_remove("CUDA_VISIBLE_DEVICES").output().expect("the program starts");
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("vendomini selftest --device cuda:0"));
+}

@@ -14,6 +14,10 @@ use serde::Serialize;
 use std::path::Path;
 use watch::{Stage, Watch};
 
+/// What has not run on a card, for those who have one.
+const UNTRIED: &str = "nothing of the computation on cards has run on a real card yet, only on virtual ones: let `vendomini selftest \
+                       --device cuda:0` check every kernel first, and trust no result where it exits with 76";
+
 #[derive(Serialize)]
 struct Document {
     machine: Machine,
@@ -37,7 +41,7 @@ pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
         Checkpoint::open(&checkpoint::locate(model, &search)?)
     });
     let here = || std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
-    let (machine, problem) = match found {
+    let (mut machine, problem) = match found {
         Some(Ok(checkpoint)) => (machine::measured(&checkpoint, watch)?, None),
         found => {
             let _stage = watch.enter(Stage::Probe);
@@ -47,6 +51,9 @@ pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
     };
     let (host_available_bytes, host_limited_by) = machine.host.really_available();
     let usable = machine.gpus.iter().filter(|gpu| !gpu.is_virtual).count();
+    if usable > 0 {
+        machine.notes.push(UNTRIED.to_owned());
+    }
     let document = Document {
         machine,
         host_available_bytes,
