@@ -169,8 +169,8 @@ unsafe fn lay_body<S: Simd>(stored: Stored, order: Order, rows: Rows, to: &mut [
             }
         } else {
             let mut all = [S::splat(0.0); LANES];
-            for (token, numbers_) in all.iter_mut().enumerate().take(tokens) {
-                *numbers_ = numbers::<S>(stored, rows, token, chunk);
+            for (token, of_token) in all.iter_mut().enumerate().take(tokens) {
+                *of_token = numbers::<S>(stored, rows, token, chunk);
             }
             S::transpose(&mut all);
             for (lane, numbers) in all.into_iter().enumerate() {

@@ -147,7 +147,7 @@ impl Job<'_> {
 
     /// Quantised weights times f32 activations: a few rows at a time are expanded in the cache.
     fn dequantised_rows(&self, set: KernelSet, inputs: &Inputs, rows: Range<usize>, tiles: Range<usize>) {
-        const ROWS: usize = 8;
+        const ROWS: usize = 32;
         thread_local! {
             static EXPANDED: RefCell<Scratch<f32>> = const { RefCell::new(Scratch::new()) };
         }

@@ -2,7 +2,7 @@
 //!
 //! A row's 16 sums of [`super::direct`] are independent until they are added up. So each is computed by itself for many rows at a time: a
 //! register holds one column of 16 rows, and meets one number of each token. That asks for few loads, and gives the same bits. Weights are
-//! copied for it, [block of rows][lane][chunk][row], and stay in the second-level cache while all tiles of tokens pass.
+//! copied for it, [lane][chunk][row], and stay in the second-level cache while all tiles of tokens pass.
 
 use std::cell::RefCell;
 use std::ops::Range;
