@@ -87,7 +87,7 @@ fn none_stops_at_the_first_and_names_the_smallest_change() {
     assert_eq!(error.exit_code(), 71);
     let text = error.to_string();
     for words in [
-        "all of the model on cpu: 17464961024 bytes",
+        "all of the model on cpu: 17464895488 bytes",
         "short",
         "--dtype int8",
         "GiB more host memory",

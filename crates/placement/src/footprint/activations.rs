@@ -64,10 +64,9 @@ fn mlp_width(c: &ModelConfig) -> usize {
     c.moe.as_ref().map_or(dense, |moe| dense.max(moe.intermediate_size * moe.shared_experts.max(1)))
 }
 
-/// Rows start at whole chunks of 32 numbers, and never a multiple of 4096 bytes apart.
+/// Rows are whole chunks of 16 numbers.
 fn padded(width: usize) -> usize {
-    let stride = width.next_multiple_of(32);
-    if stride.is_multiple_of(1024) { stride + 32 } else { stride }
+    width.next_multiple_of(16)
 }
 
 /// Bytes of the buffers of one forward pass: at most [`CHUNK_TOKENS`] rows, the logits of [`LOGITS_ROWS`], and the rotary table of
