@@ -71,8 +71,11 @@ impl Cpu {
             let form = checked(inputs, product)?;
             let rows_per_chunk = (chunk_bytes / product.weight.row_bytes().max(1)).max(1).next_multiple_of(GROUP_ROWS);
             let all_tiles = inputs.float(self.set, form).layout.tiles();
-            let tiles =
-                if is_quantised(product.weight.dtype) { all_tiles } else { tiles_at_once(self.set, inputs, form) };
+            let tiles = if is_quantised(product.weight.dtype) {
+                all_tiles.max(1)
+            } else {
+                tiles_at_once(self.set, inputs, form)
+            };
             let job = Job {
                 weight: product.weight,
                 bias: product.bias,

@@ -159,6 +159,16 @@ fn bits_do_not_depend_on_the_place_of_the_rows() {
 }
 
 #[test]
+fn no_tokens_are_no_work() {
+    for dtype in DTYPES {
+        let weight = matrix(&mut Random(2), dtype, 40, 256);
+        for cpu in cpus() {
+            assert_eq!(multiply(cpu, Precision::Native, &weight, None, &[], 0), [0.0f32; 0], "{dtype:?}");
+        }
+    }
+}
+
+#[test]
 fn several_products_of_one_input() {
     for cpu in cpus() {
         let mut random = Random(5);
