@@ -1,4 +1,4 @@
-//! Few tokens, one tile of them: weights are multiplied where they lie, and memory sets the pace.
+//! Few tokens, in few tiles: weights are multiplied where they lie, and memory sets the pace.
 
 use std::mem::MaybeUninit;
 
@@ -85,8 +85,7 @@ unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(block: &Block,
     let mut chunk = 0;
     if !place.is_first {
         while chunk < whole {
-            let w: [D::Chunk; R] =
-                std::array::from_fn(|r| D::weights(weights[r].add(chunk * D::CHUNK * D::WEIGHT_BYTES)));
+            let w: [F<D>; R] = std::array::from_fn(|r| D::weights(weights[r].add(chunk * D::CHUNK * D::WEIGHT_BYTES)));
             multiply::<D, R, T>(&mut acc, &w, x.add(chunk * T * CHUNK_BYTES));
             chunk += 1;
         }
@@ -97,14 +96,14 @@ unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(block: &Block,
             for weights in &weights {
                 D::S::prefetch(weights.wrapping_add(at + ahead));
             }
-            let w: [D::Chunk; R] = std::array::from_fn(|r| D::weights(weights[r].add(at)));
+            let w: [F<D>; R] = std::array::from_fn(|r| D::weights(weights[r].add(at)));
             multiply::<D, R, T>(&mut acc, &w, x.add(chunk * T * CHUNK_BYTES));
             chunk += 1;
         }
     }
     if whole * D::CHUNK < block.cols {
         let at = whole * D::CHUNK;
-        let w: [D::Chunk; R] =
+        let w: [F<D>; R] =
             std::array::from_fn(|r| D::weights_part(weights[r].add(at * D::WEIGHT_BYTES), block.cols - at));
         multiply::<D, R, T>(&mut acc, &w, x.add(whole * T * CHUNK_BYTES));
     }
@@ -113,9 +112,9 @@ unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(block: &Block,
 
 /// One token at a time: with all of them in registers, accumulators would have to leave.
 #[inline(always)]
-unsafe fn multiply<D: Dot, const R: usize, const T: usize>(acc: &mut [[F<D>; T]; R], w: &[D::Chunk; R], x: *const u8) {
+unsafe fn multiply<D: Dot, const R: usize, const T: usize>(acc: &mut [[F<D>; T]; R], w: &[F<D>; R], x: *const u8) {
     for t in 0..T {
-        let x = D::activations(x.add(t * CHUNK_BYTES));
+        let x = D::S::load(x.add(t * CHUNK_BYTES).cast());
         for r in 0..R {
             acc[r][t] = D::accumulate(acc[r][t], w[r], x);
         }

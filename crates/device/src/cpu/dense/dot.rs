@@ -1,3 +1,5 @@
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{_mm512_castps_si512, _mm512_castsi512_ps, _mm512_maskz_loadu_epi16};
 use std::marker::PhantomData;
 
 #[cfg(target_arch = "x86_64")]
@@ -7,46 +9,31 @@ use super::super::simd::{LANES, Simd};
 /// Bytes of a chunk of activations, and of weights that were copied.
 pub(in crate::cpu) const CHUNK_BYTES: usize = 64;
 
-/// How a chunk of weights meets a chunk of activations.
+/// How a chunk of weights meets a chunk of activations. A chunk is 16 numbers of 4 bytes: f32, or pairs of bf16, whose bits a vector of f32
+/// holds.
 pub(super) trait Dot {
     type S: Simd;
-    type Chunk: Copy;
-    /// How the same weights are multiplied once they were copied.
-    type Packed: Packed;
     /// Elements of a chunk.
     const CHUNK: usize;
     /// Bytes of a weight.
     const WEIGHT_BYTES: usize;
 
-    unsafe fn weights(from: *const u8) -> Self::Chunk;
+    unsafe fn weights(from: *const u8) -> F<Self>;
     /// The first `n` weights, zeros after them.
-    unsafe fn weights_part(from: *const u8, n: usize) -> Self::Chunk;
+    unsafe fn weights_part(from: *const u8, n: usize) -> F<Self>;
     /// So many chunks of weights as 16 numbers of 4 bytes, whatever they are: what is copied at a time.
     const RAW_CHUNKS: usize;
     unsafe fn raw(from: *const u8) -> F<Self>;
     /// Such a number of 16 rows as the columns that it is.
     unsafe fn columns(raw: F<Self>) -> [F<Self>; 2];
-    unsafe fn activations(from: *const u8) -> Self::Chunk;
-    unsafe fn accumulate(acc: F<Self>, weights: Self::Chunk, x: Self::Chunk) -> F<Self>;
-}
-
-/// The same for one lane of many rows: a register holds a number of each.
-pub(super) trait Packed {
-    type Register: Copy;
-    type Sums: Copy;
-
-    unsafe fn load(from: *const u8) -> Self::Register;
-    /// One number of 4 bytes, in all lanes.
-    unsafe fn broadcast(from: *const u8) -> Self::Register;
-    unsafe fn accumulate(sums: Self::Sums, weights: Self::Register, x: Self::Register) -> Self::Sums;
-    unsafe fn zero() -> Self::Sums;
-    unsafe fn add(a: Self::Sums, b: Self::Sums) -> Self::Sums;
-    unsafe fn load_sums(from: *const f32) -> Self::Sums;
-    unsafe fn store_sums(to: *mut f32, sums: Self::Sums);
+    unsafe fn accumulate(acc: F<Self>, weights: F<Self>, x: F<Self>) -> F<Self>;
+    /// The same for one lane of many rows.
+    unsafe fn accumulate_register(acc: R<Self>, weights: R<Self>, x: R<Self>) -> R<Self>;
 }
 
 /// The accumulators of a dot product.
 pub(super) type F<D> = <<D as Dot>::S as Simd>::F;
+pub(super) type R<D> = <<D as Dot>::S as Simd>::Register;
 
 /// How weights become f32.
 pub(super) trait Weight {
@@ -114,8 +101,6 @@ pub(super) struct F32Dot<S, W>(PhantomData<(S, W)>);
 
 impl<S: Simd, W: Weight> Dot for F32Dot<S, W> {
     type S = S;
-    type Chunk = S::F;
-    type Packed = PackedF32<S>;
     const CHUNK: usize = LANES;
     const WEIGHT_BYTES: usize = W::BYTES;
 
@@ -137,49 +122,12 @@ impl<S: Simd, W: Weight> Dot for F32Dot<S, W> {
         W::columns::<S>(raw)
     }
     #[inline(always)]
-    unsafe fn activations(from: *const u8) -> S::F {
-        S::load(from.cast())
-    }
-    #[inline(always)]
     unsafe fn accumulate(acc: S::F, weights: S::F, x: S::F) -> S::F {
         S::fma(weights, x, acc)
     }
-}
-
-/// Weights that were widened, f32 activations.
-pub(super) struct PackedF32<S>(PhantomData<S>);
-
-impl<S: Simd> Packed for PackedF32<S> {
-    type Register = S::Register;
-    type Sums = S::Register;
-
     #[inline(always)]
-    unsafe fn load(from: *const u8) -> S::Register {
-        S::load_register(from.cast())
-    }
-    #[inline(always)]
-    unsafe fn broadcast(from: *const u8) -> S::Register {
-        S::broadcast_register(from.cast())
-    }
-    #[inline(always)]
-    unsafe fn add(a: S::Register, b: S::Register) -> S::Register {
-        S::add_register(a, b)
-    }
-    #[inline(always)]
-    unsafe fn zero() -> S::Register {
-        S::zero_register()
-    }
-    #[inline(always)]
-    unsafe fn load_sums(from: *const f32) -> S::Register {
-        S::load_register(from)
-    }
-    #[inline(always)]
-    unsafe fn store_sums(to: *mut f32, sums: S::Register) {
-        S::store_register(to, sums);
-    }
-    #[inline(always)]
-    unsafe fn accumulate(sums: S::Register, weights: S::Register, x: S::Register) -> S::Register {
-        S::fma_register(weights, x, sums)
+    unsafe fn accumulate_register(acc: S::Register, weights: S::Register, x: S::Register) -> S::Register {
+        S::fma_register(weights, x, acc)
     }
 }
 
@@ -190,71 +138,34 @@ pub(super) struct Bf16Dot;
 #[cfg(target_arch = "x86_64")]
 impl Dot for Bf16Dot {
     type S = Avx512<true>;
-    type Chunk = std::arch::x86_64::__m512i;
-    type Packed = Self;
     const CHUNK: usize = 2 * LANES;
     const WEIGHT_BYTES: usize = 2;
 
     #[inline(always)]
-    unsafe fn weights(from: *const u8) -> Self::Chunk {
-        std::arch::x86_64::_mm512_loadu_si512(from.cast())
+    unsafe fn weights(from: *const u8) -> F<Self> {
+        Self::S::load(from.cast())
     }
     #[inline(always)]
-    unsafe fn weights_part(from: *const u8, n: usize) -> Self::Chunk {
+    unsafe fn weights_part(from: *const u8, n: usize) -> F<Self> {
         let low = u32::from(first(n));
         let high = u32::from(first(n.saturating_sub(LANES)));
-        std::arch::x86_64::_mm512_maskz_loadu_epi16(low | high << 16, from.cast())
+        _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(low | high << 16, from.cast()))
     }
     const RAW_CHUNKS: usize = 1;
     #[inline(always)]
     unsafe fn raw(from: *const u8) -> F<Self> {
-        <Self as Dot>::S::load(from.cast())
+        Self::weights(from)
     }
     #[inline(always)]
     unsafe fn columns(raw: F<Self>) -> [F<Self>; 2] {
         [raw; 2]
     }
     #[inline(always)]
-    unsafe fn activations(from: *const u8) -> Self::Chunk {
-        std::arch::x86_64::_mm512_loadu_si512(from.cast())
+    unsafe fn accumulate(acc: F<Self>, weights: F<Self>, x: F<Self>) -> F<Self> {
+        dot_bf16(acc, _mm512_castps_si512(weights), _mm512_castps_si512(x))
     }
     #[inline(always)]
-    unsafe fn accumulate(acc: F<Self>, weights: Self::Chunk, x: Self::Chunk) -> F<Self> {
-        dot_bf16(acc, weights, x)
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Packed for Bf16Dot {
-    type Register = std::arch::x86_64::__m512i;
-    type Sums = F<Self>;
-
-    #[inline(always)]
-    unsafe fn load(from: *const u8) -> Self::Register {
-        std::arch::x86_64::_mm512_loadu_si512(from.cast())
-    }
-    #[inline(always)]
-    unsafe fn broadcast(from: *const u8) -> Self::Register {
-        std::arch::x86_64::_mm512_set1_epi32(from.cast::<i32>().read_unaligned())
-    }
-    #[inline(always)]
-    unsafe fn add(a: Self::Sums, b: Self::Sums) -> Self::Sums {
-        <Self as Dot>::S::add(a, b)
-    }
-    #[inline(always)]
-    unsafe fn zero() -> Self::Sums {
-        <Self as Dot>::S::splat(0.0)
-    }
-    #[inline(always)]
-    unsafe fn load_sums(from: *const f32) -> Self::Sums {
-        <Self as Dot>::S::load(from)
-    }
-    #[inline(always)]
-    unsafe fn store_sums(to: *mut f32, sums: Self::Sums) {
-        <Self as Dot>::S::store(to, sums);
-    }
-    #[inline(always)]
-    unsafe fn accumulate(sums: Self::Sums, weights: Self::Register, x: Self::Register) -> Self::Sums {
-        dot_bf16(sums, weights, x)
+    unsafe fn accumulate_register(acc: R<Self>, weights: R<Self>, x: R<Self>) -> R<Self> {
+        Self::accumulate(acc, weights, x)
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::super::simd::{LANES, Simd};
 use super::Block;
-use super::dot::{CHUNK_BYTES, Dot, Packed};
+use super::dot::{CHUNK_BYTES, Dot, R};
 use super::layout::LANE_ORDER;
 use crate::memory::Scratch;
 
@@ -237,7 +237,7 @@ unsafe fn tile_of<D: Dot>(block: &Block, cut: &Cut, place: &Place, next: &mut Ne
 }
 
 /// The sums of T tokens and a block of rows.
-type Sums<P, const T: usize> = [[<P as Packed>::Sums; T]; REGISTERS];
+type Sums<D, const T: usize> = [[R<D>; T]; REGISTERS];
 
 #[inline(always)]
 unsafe fn tile<D: Dot, const T: usize>(block: &Block, cut: &Cut, place: &Place, next: &mut NextWeights) {
@@ -274,19 +274,19 @@ fn offset<D: Dot>(register: usize, token: usize) -> usize {
 }
 
 #[inline(always)]
-unsafe fn store<D: Dot, const T: usize>(sums: &Sums<D::Packed, T>, to: *mut f32) {
+unsafe fn store<D: Dot, const T: usize>(sums: &Sums<D, T>, to: *mut f32) {
     for t in 0..T {
         for r in 0..REGISTERS {
-            D::Packed::store_sums(to.add(offset::<D>(r, t)), sums[r][t]);
+            D::S::store_register(to.add(offset::<D>(r, t)), sums[r][t]);
         }
     }
 }
 
 #[inline(always)]
-unsafe fn add<D: Dot, const T: usize>(sums: &mut Sums<D::Packed, T>, others: *const f32) {
+unsafe fn add<D: Dot, const T: usize>(sums: &mut Sums<D, T>, others: *const f32) {
     for t in 0..T {
         for r in 0..REGISTERS {
-            sums[r][t] = D::Packed::add(D::Packed::load_sums(others.add(offset::<D>(r, t))), sums[r][t]);
+            sums[r][t] = D::S::add_register(D::S::load_register(others.add(offset::<D>(r, t))), sums[r][t]);
         }
     }
 }
@@ -300,12 +300,12 @@ unsafe fn multiply<D: Dot, const T: usize>(
     chunks: usize,
     next_x: Ask,
     next_weights: Ask,
-) -> Sums<D::Packed, T> {
-    let mut sums = [[D::Packed::zero(); T]; REGISTERS];
+) -> Sums<D, T> {
+    let mut sums = [[D::S::zero_register(); T]; REGISTERS];
     if !waiting.is_null() {
         for t in 0..T {
             for r in 0..REGISTERS {
-                sums[r][t] = D::Packed::load_sums(waiting.add(offset::<D>(r, t)));
+                sums[r][t] = D::S::load_register(waiting.add(offset::<D>(r, t)));
             }
         }
     }
@@ -327,22 +327,22 @@ unsafe fn multiply<D: Dot, const T: usize>(
 }
 
 #[inline(always)]
-unsafe fn multiply_chunk<D: Dot, const T: usize>(sums: &mut Sums<D::Packed, T>, w: *const u8, x: *const u8) {
-    let mut rows = [D::Packed::load(w); REGISTERS];
+unsafe fn multiply_chunk<D: Dot, const T: usize>(sums: &mut Sums<D, T>, w: *const u8, x: *const u8) {
+    let mut rows = [D::S::load_register(w.cast()); REGISTERS];
     for (r, rows) in rows.iter_mut().enumerate().skip(1) {
-        *rows = D::Packed::load(w.add(r * D::S::REGISTER_LANES * 4));
+        *rows = D::S::load_register(w.cast::<f32>().add(r * D::S::REGISTER_LANES));
     }
     for t in 0..T {
-        let x = D::Packed::broadcast(x.add(t * 4));
+        let x = D::S::broadcast_register(x.cast::<f32>().add(t));
         for r in 0..REGISTERS {
-            sums[r][t] = D::Packed::accumulate(sums[r][t], rows[r], x);
+            sums[r][t] = D::accumulate_register(sums[r][t], rows[r], x);
         }
     }
 }
 
 /// Adds the bias and writes the rows that there are.
 #[inline(always)]
-unsafe fn finish<D: Dot, const T: usize>(block: &Block, place: &Place, sums: &Sums<D::Packed, T>) {
+unsafe fn finish<D: Dot, const T: usize>(block: &Block, place: &Place, sums: &Sums<D, T>) {
     let (rows, token) = (&place.rows, block.x.layout.tile(place.tile).start);
     for t in 0..T {
         for r in 0..REGISTERS {
@@ -351,11 +351,11 @@ unsafe fn finish<D: Dot, const T: usize>(block: &Block, place: &Place, sums: &Su
             let out = block.out.wrapping_add((token + t) * block.out_stride + row);
             if there >= D::S::REGISTER_LANES {
                 let bias =
-                    if block.bias.is_null() { D::Packed::zero() } else { D::Packed::load_sums(block.bias.add(row)) };
-                D::Packed::store_sums(out, D::Packed::add(sums[r][t], bias));
+                    if block.bias.is_null() { D::S::zero_register() } else { D::S::load_register(block.bias.add(row)) };
+                D::S::store_register(out, D::S::add_register(sums[r][t], bias));
             } else {
                 let mut all = [0f32; LANES];
-                D::Packed::store_sums(all.as_mut_ptr(), sums[r][t]);
+                D::S::store_register(all.as_mut_ptr(), sums[r][t]);
                 for (i, sum) in all.into_iter().enumerate().take(there) {
                     let bias = if block.bias.is_null() { 0.0 } else { *block.bias.add(row + i) };
                     *out.add(i) = sum + bias;
