@@ -169,11 +169,11 @@ unsafe fn turns_f32_body<S: Simd>(count: usize) -> usize {
 unsafe fn turns_int8_body<S: Ints>(count: usize) -> usize {
     let chains = if S::WIDE { CHAINS } else { 3 };
     let source = black_box([1u8; 64]);
-    let (codes, x) = (S::load_wide(source.as_ptr()), black_box(0x0101_0101));
+    let (codes, x) = (S::load_i(source.as_ptr()), S::splat_i(black_box(0x0101_0101)));
     let mut acc = [S::splat_i(0); CHAINS];
     for _ in 0..count {
         for acc in &mut acc[..chains] {
-            *acc = S::dot4(*acc, codes, x);
+            *acc = S::dot(*acc, codes, x);
         }
     }
     for acc in acc {

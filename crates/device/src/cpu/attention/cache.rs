@@ -180,34 +180,36 @@ impl KvLayer {
         Ok(())
     }
 
-    /// The keys of `head` in `block`: [words][block_tokens].
-    pub(super) fn keys(&self, block: u32, head: usize) -> *const u8 {
-        self.part(0, block, head)
-    }
-
-    /// The values of `head` in `block`: [block_tokens][value_stride].
-    pub(super) fn values(&self, block: u32, head: usize) -> *const u8 {
-        self.part(1, block, head)
-    }
-
-    /// The scales of `keys`: [groups][block_tokens].
-    pub(super) fn key_scales(&self, block: u32, head: usize) -> *const u16 {
-        self.part(2, block, head).cast()
-    }
-
-    /// The scales of `values`: [block_tokens][groups].
-    pub(super) fn value_scales(&self, block: u32, head: usize) -> *const u16 {
-        self.part(3, block, head).cast()
-    }
-
-    fn part(&self, part: usize, block: u32, head: usize) -> *const u8 {
-        let bytes = self.shape.parts()[part];
-        self.parts[part][(block as usize * self.shape.kv_heads + head) * bytes..].as_ptr()
+    /// The sixteen positions of `head` from `slot` (block * block_tokens + place, a multiple of 16).
+    pub(super) fn sixteen(&self, slot: usize, head: usize) -> Sixteen {
+        let shape = &self.shape;
+        let (at, place) = (slot / shape.block_tokens * shape.kv_heads + head, slot % shape.block_tokens);
+        let bytes = shape.parts();
+        let part = |part: usize| self.parts[part][at * bytes[part]..].as_ptr();
+        Sixteen {
+            keys: part(0).wrapping_add(place * KvShape::WORD),
+            values: part(1).wrapping_add(place * shape.value_stride() * shape.number_bytes()),
+            key_scales: part(2).cast::<u16>().wrapping_add(place),
+            value_scales: part(3).cast::<u16>().wrapping_add(place * shape.value_groups()),
+        }
     }
 
     pub(super) fn writer(&mut self) -> Writer<'_> {
         Writer { parts: self.parts.each_mut().map(|part| part.as_mut_ptr()), shape: &self.shape }
     }
+}
+
+/// Where the keys and values of sixteen positions of one head are.
+#[derive(Clone, Copy)]
+pub(super) struct Sixteen {
+    /// [words][block_tokens], the positions' columns first.
+    pub keys: *const u8,
+    /// [16][value_stride]
+    pub values: *const u8,
+    /// [groups][block_tokens], the positions' columns first.
+    pub key_scales: *const u16,
+    /// [16][groups]
+    pub value_scales: *const u16,
 }
 
 /// A cache being written by several threads, each its own slots.

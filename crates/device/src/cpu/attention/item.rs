@@ -1,18 +1,25 @@
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use super::super::dispatch::kernel;
-use super::super::simd::{Ints, LANES, Simd, math};
+use super::super::simd::{Ints, LANES, Simd};
 use super::cache::KvDtype;
-use super::row_block::{RowBlock, visit};
+use super::partial::Partial;
+use super::row_block::{QueryRow, RowBlock, SIXTEENS, visit};
 use super::stored::{InBf16, InF32, InInt8, Stored};
-use super::{Call, SPLIT, TILE};
+use super::{Call, SPLIT, Sequence, TILE};
 use crate::memory::Scratch;
 
-/// Some tokens' queries of one kv head's group: (sequence, kv head, query tile).
-pub(super) struct Item<'a> {
+/// Query rows (tokens x heads of a group) of one sequence that share one pass over its keys: whole row blocks of twelve.
+const MEMBER_ROWS: usize = 60;
+
+/// The same of several sequences together, so few that their tiles stay in the second-level cache and that all threads have work.
+const JOINED_ROWS: usize = 24;
+
+/// Some new tokens of one sequence.
+pub(super) struct Member<'a> {
     pub blocks: &'a [u32],
-    pub kv_head: usize,
     /// The first token's row in q and out.
     pub row: usize,
     /// Its position.
@@ -20,10 +27,82 @@ pub(super) struct Item<'a> {
     pub tokens: usize,
 }
 
+/// What one thread computes: the queries of one kv head's group for some tokens, of one sequence or of several that begin alike.
+pub(super) struct Item<'a> {
+    pub kv_head: usize,
+    pub members: &'a [Member<'a>],
+}
+
+impl<'a> Member<'a> {
+    /// The step's tokens, those of sequences that begin with the same block side by side.
+    pub(super) fn all(sequences: &'a [Sequence<'a>], group: usize) -> Vec<Self> {
+        let most = (MEMBER_ROWS / group).max(1);
+        let parts = sequences.iter().flat_map(|sequence| {
+            (0..sequence.rows.len()).step_by(most).map(move |first| Member {
+                blocks: sequence.blocks,
+                row: sequence.rows.start + first,
+                position: sequence.first_position + first,
+                tokens: (sequence.rows.len() - first).min(most),
+            })
+        });
+        let mut members: Vec<_> = parts.collect();
+        members.sort_by_key(|member| member.blocks[0]);
+        members
+    }
+
+    fn last_position(&self) -> usize {
+        self.position + self.tokens - 1
+    }
+
+    /// Where each 16 positions of `tile` begin in the cache, as block * block_tokens + place. Those past the last position repeat the last
+    /// one's: their scores are masked.
+    fn slots(&self, tile: usize, block_tokens: usize) -> [usize; SIXTEENS] {
+        std::array::from_fn(|sixteen| {
+            let position = (tile * TILE + sixteen * LANES).min(self.last_position() / LANES * LANES);
+            self.blocks[position / block_tokens] as usize * block_tokens + position % block_tokens
+        })
+    }
+}
+
+/// The step's items, the longest first, so that no thread is left with one at the end.
+pub(super) fn items_of<'a>(
+    members: &'a [Member<'a>],
+    kv_heads: usize,
+    group: usize,
+    window: Option<usize>,
+) -> Vec<Item<'a>> {
+    let mut items = Vec::new();
+    let mut left = members;
+    while let Some(first) = left.first() {
+        let mut rows = 0;
+        let joined = left.iter().take_while(|member| {
+            rows += member.tokens * group;
+            member.blocks[0] == first.blocks[0] && rows <= JOINED_ROWS
+        });
+        let (now, later) = left.split_at(joined.count().max(1));
+        items.extend((0..kv_heads).map(|kv_head| Item { kv_head, members: now }));
+        left = later;
+    }
+    items.sort_by_cached_key(|item| Reverse(item.rows(group) * item.tiles(window).len()));
+    items
+}
+
 impl Item<'_> {
     /// The splits that its queries see.
     pub(super) fn splits(&self, window: Option<usize>) -> Range<usize> {
-        first_visible(self.position, window) / SPLIT..(self.position + self.tokens - 1) / SPLIT + 1
+        let tiles = self.tiles(window);
+        tiles.start / (SPLIT / TILE)..(tiles.end - 1) / (SPLIT / TILE) + 1
+    }
+
+    /// The tiles that they see.
+    fn tiles(&self, window: Option<usize>) -> Range<usize> {
+        let first = self.members.iter().map(|member| first_visible(member.position, window)).min();
+        let last = self.members.iter().map(Member::last_position).max();
+        first.unwrap_or(0) / TILE..last.unwrap_or(0) / TILE + 1
+    }
+
+    fn rows(&self, group: usize) -> usize {
+        self.members.iter().map(|member| member.tokens * group).sum()
     }
 }
 
@@ -32,34 +111,15 @@ pub(super) fn first_visible(position: usize, window: Option<usize>) -> usize {
     window.map_or(0, |window| (position + 1).saturating_sub(window))
 }
 
-/// The state of the softmax of some query rows: maxima, sums and weighted values.
-#[derive(Default)]
-pub(super) struct Partial {
-    /// [rows]
-    pub max: Scratch<f32>,
-    /// [rows]
-    pub sum: Scratch<f32>,
-    /// [rows, value_stride]
-    pub values: Scratch<f32>,
-}
-
-impl Partial {
-    /// Nothing seen yet.
-    fn clear(&mut self, rows: usize, stride: usize) {
-        self.max.resize(rows).fill(f32::NEG_INFINITY);
-        self.sum.resize(rows).fill(0.0);
-        self.values.resize(rows * stride).fill(0.0);
-    }
-}
-
 /// Buffers of a thread.
 #[derive(Default)]
 struct Buffers {
     total: Partial,
     split: Partial,
-    /// [rows, query words]
+    rows: Vec<QueryRow>,
+    /// [query words][rows]
     queries: Scratch<u32>,
-    /// [rows of a block, 64]
+    /// [rows of a block][64]
     weights: Scratch<f32>,
 }
 
@@ -93,59 +153,73 @@ unsafe fn run_item_body<S: Ints>(call: &Call, item: &Item, split: Option<(usize,
 }
 
 #[inline(always)]
+unsafe fn merge_item_body<S: Ints>(call: &Call, item: &Item, partials: &[Partial]) {
+    let mut rows = Vec::new();
+    query_rows(call, item, &mut rows);
+    let mut total = Partial::default();
+    begin(call, &rows, &mut total);
+    for partial in partials {
+        total.merge::<S>(partial, call.layer.shape().value_stride());
+    }
+    match call.layer.shape().dtype {
+        KvDtype::F32 => finish::<S, InF32>(call, &rows, &total),
+        KvDtype::Bf16 => finish::<S, InBf16>(call, &rows, &total),
+        KvDtype::Int8 => finish::<S, InInt8>(call, &rows, &total),
+    }
+}
+
+#[inline(always)]
 unsafe fn run_stored<S: Ints, K: Stored>(call: &Call, item: &Item, split: Option<(usize, &mut Partial)>) {
     let shape = call.layer.shape();
-    let (rows, stride) = (item.tokens * call.group, shape.value_stride());
+    let stride = shape.value_stride();
     let mut buffers = BUFFERS.take(); // the thread's buffers; given back below, lost (and rebuilt) only by a panic
-    let words = K::query_words(shape);
-    let queries = buffers.queries.resize(rows * words);
-    for (row, query) in queries.chunks_exact_mut(words.max(1)).enumerate() {
-        K::query(query_row(call, item, row), query);
+    query_rows(call, item, &mut buffers.rows);
+    let rows = buffers.rows.len();
+    let queries = buffers.queries.resize(K::query_words::<S>(shape) * rows);
+    for (column, row) in buffers.rows.iter().enumerate() {
+        let q = &call.q[row.at * shape.key_dim..][..shape.key_dim];
+        K::query::<S>(q, queries.as_mut_ptr().add(column), rows);
     }
-    buffers.weights.resize(RowBlock::MOST_ROWS * TILE);
+    buffers.weights.resize(MOST_ROWS * TILE);
     if let Some((split, partial)) = split {
         partial.clear(rows, stride);
-        one_split::<S, K>(call, item, split, &buffers.queries, &mut buffers.weights, partial);
+        one_split::<S, K>(call, item, split, &buffers.rows, &buffers.queries, &mut buffers.weights, partial);
     } else {
-        begin(call, item, &mut buffers.total);
+        begin(call, &buffers.rows, &mut buffers.total);
         for split in item.splits(call.options.window) {
-            buffers.split.clear(rows, stride);
-            one_split::<S, K>(call, item, split, &buffers.queries, &mut buffers.weights, &mut buffers.split);
-            merge::<S>(&mut buffers.total, &buffers.split, stride);
+            let Buffers { rows, queries, weights, split: part, .. } = &mut buffers;
+            part.clear(rows.len(), stride);
+            one_split::<S, K>(call, item, split, rows, queries, weights, part);
+            buffers.total.merge::<S>(&buffers.split, stride);
         }
-        finish::<S>(call, item, &buffers.total);
+        finish::<S, K>(call, &buffers.rows, &buffers.total);
     }
     BUFFERS.set(buffers);
 }
 
-#[inline(always)]
-unsafe fn merge_item_body<S: Simd>(call: &Call, item: &Item, partials: &[Partial]) {
-    let mut total = Partial::default();
-    begin(call, item, &mut total);
-    for partial in partials {
-        merge::<S>(&mut total, partial, call.layer.shape().value_stride());
-    }
-    finish::<S>(call, item, &total);
-}
-
-/// The query of row `row` of an item (token-major).
-fn query_row<'a>(call: &Call<'a>, item: &Item, row: usize) -> &'a [f32] {
-    let (token, head) = (item.row + row / call.group, item.kv_head * call.group + row % call.group);
-    let dim = call.layer.shape().key_dim;
-    &call.q[(token * call.options.heads + head) * dim..][..dim]
-}
-
-/// Before any key: nothing, or the sink, whose value is zero.
-fn begin(call: &Call, item: &Item, total: &mut Partial) {
-    let rows = item.tokens * call.group;
-    total.clear(rows, call.layer.shape().value_stride());
-    if let Some(sinks) = call.options.sinks {
-        for row in 0..rows {
-            total.max[row] = sinks[item.kv_head * call.group + row % call.group];
-            total.sum[row] = 1.0;
+/// The rows of an item: member by member, token by token, head by head.
+fn query_rows(call: &Call, item: &Item, rows: &mut Vec<QueryRow>) {
+    rows.clear();
+    for member in item.members {
+        for token in 0..member.tokens {
+            let first = (member.row + token) * call.options.heads + item.kv_head * call.group;
+            rows.extend((first..first + call.group).map(|at| QueryRow { at, position: member.position + token }));
         }
     }
 }
+
+/// Before any key: nothing, or the head's sink.
+fn begin(call: &Call, rows: &[QueryRow], total: &mut Partial) {
+    total.clear(rows.len(), call.layer.shape().value_stride());
+    if let Some(sinks) = call.options.sinks {
+        for (row, query) in rows.iter().enumerate() {
+            total.sink(row, sinks[query.at % call.options.heads]);
+        }
+    }
+}
+
+/// Rows of the largest block.
+const MOST_ROWS: usize = 12;
 
 /// All tiles of one split for all rows of the item.
 #[inline(always)]
@@ -153,76 +227,97 @@ unsafe fn one_split<S: Ints, K: Stored>(
     call: &Call,
     item: &Item,
     split: usize,
+    rows: &[QueryRow],
     queries: &[u32],
     weights: &mut [f32],
     state: &mut Partial,
 ) {
-    let last = item.position + item.tokens - 1;
-    let first = first_visible(item.position, call.options.window).max(split * SPLIT);
-    let end = (last + 1).min((split + 1) * SPLIT);
-    for tile in first / TILE..end.div_ceil(TILE) {
-        let rows = item.tokens * call.group;
-        let most = if S::WIDE { RowBlock::MOST_ROWS } else { 1 };
-        let mut row = 0;
-        while row < rows {
-            let count = (rows - row).min(most);
-            let mut block = RowBlock::new(call, item, tile, row, queries, weights, state);
-            // Blocks of several rows are compiled only where there are registers for them.
-            if count == 1 || !S::WIDE {
-                visit::<S, K, 1>(&mut block);
-            } else {
-                match count {
-                    2 => visit::<S, K, 2>(&mut block),
-                    3 => visit::<S, K, 3>(&mut block),
-                    4 => visit::<S, K, 4>(&mut block),
-                    5 => visit::<S, K, 5>(&mut block),
-                    _ => visit::<S, K, 6>(&mut block),
-                }
+    let shape = call.layer.shape();
+    let tiles = item.tiles(call.options.window);
+    let of_split = SPLIT / TILE;
+    let place = |slots: [usize; SIXTEENS]| slots.map(|slot| call.layer.sixteen(slot, item.kv_head));
+    for tile in tiles.start.max(split * of_split)..tiles.end.min((split + 1) * of_split) {
+        let (mut first, mut members) = (0, item.members);
+        while let Some(member) = members.first() {
+            // Those whose keys of this tile are the same ones.
+            let slots = member.slots(tile, shape.block_tokens);
+            let joined = 1 + members[1..].iter().take_while(|m| m.slots(tile, shape.block_tokens) == slots).count();
+            let (now, later) = members.split_at(joined);
+            let end = first + now.iter().map(|m| m.tokens * call.group).sum::<usize>();
+            let next = member.slots((tile + 1).min(member.last_position() / TILE), shape.block_tokens);
+            let (here, next) = (place(slots), place(next));
+            while first < end {
+                let count = rows_at_once::<S>(end - first);
+                let block = RowBlock {
+                    shape,
+                    scale: call.options.scale,
+                    window: call.options.window,
+                    tile,
+                    rows: &rows[first..first + count],
+                    here: &here,
+                    next: &next,
+                    queries: queries.as_ptr().add(first),
+                    query_stride: rows.len(),
+                    weights: weights.as_mut_ptr(),
+                    max: state.max.as_mut_ptr().add(first),
+                    sums: state.sums.as_mut_ptr().add(first * LANES),
+                    values: state.values.as_mut_ptr().add(first * shape.value_stride()),
+                };
+                visit_rows::<S, K>(&block);
+                first += count;
             }
-            row += count;
+            members = later;
         }
     }
 }
 
-/// total = total and the later `part`.
+/// How many of `rows` rows are visited together. All results are the same bits.
 #[inline(always)]
-unsafe fn merge<S: Simd>(total: &mut Partial, part: &Partial, stride: usize) {
-    for row in 0..total.max.len() {
-        let max = if part.max[row] > total.max[row] { part.max[row] } else { total.max[row] };
-        let base = if max == f32::NEG_INFINITY { 0.0 } else { max };
-        let (a, b) = (exp1::<S>(total.max[row] - base), exp1::<S>(part.max[row] - base));
-        total.max[row] = max;
-        total.sum[row] = part.sum[row].mul_add(b, total.sum[row] * a);
-        let (a, b) = (S::splat(a), S::splat(b));
-        for at in (row * stride..(row + 1) * stride).step_by(LANES) {
-            let to = total.values.as_mut_ptr().add(at);
-            let before = S::mul(S::load(to), a);
-            S::store(to, S::fma(S::load(part.values.as_ptr().add(at)), b, before));
-        }
+fn rows_at_once<S: Simd>(rows: usize) -> usize {
+    if !S::WIDE {
+        rows.min(2)
+    } else if rows >= MOST_ROWS {
+        MOST_ROWS
+    } else {
+        rows.div_ceil(rows.div_ceil(6)) // blocks of much the same size
+    }
+}
+
+/// Blocks are compiled only where there are registers for them: R rows times 16 W keys or numbers.
+#[inline(always)]
+unsafe fn visit_rows<S: Ints, K: Stored>(block: &RowBlock) {
+    match block.rows.len() {
+        1 => visit::<S, K, 1, 4>(block),
+        _ if !S::WIDE => visit::<S, K, 2, 2>(block),
+        2 => visit::<S, K, 2, 4>(block),
+        3 => visit::<S, K, 3, 4>(block),
+        4 => visit::<S, K, 4, 4>(block),
+        5 => visit::<S, K, 5, 2>(block),
+        6 => visit::<S, K, 6, 2>(block),
+        _ => visit::<S, K, MOST_ROWS, 2>(block),
     }
 }
 
 /// Divides by the sums and writes the outputs.
 #[inline(always)]
-unsafe fn finish<S: Simd>(call: &Call, item: &Item, total: &Partial) {
+unsafe fn finish<S: Ints, K: Stored>(call: &Call, rows: &[QueryRow], total: &Partial) {
     let (dim, stride) = (call.layer.shape().value_dim, call.layer.shape().value_stride());
-    for row in 0..item.tokens * call.group {
-        let (token, head) = (item.row + row / call.group, item.kv_head * call.group + row % call.group);
-        let out =
-            call.out.slice((token * call.options.heads + head) * dim..(token * call.options.heads + head + 1) * dim);
-        let scale = S::splat(1.0 / total.sum[row]);
-        for at in (0..dim).step_by(LANES) {
-            // + 0.0: a key that was masked may have turned a -0 into +0
-            let value = S::fma(S::load(total.values.as_ptr().add(row * stride + at)), scale, S::splat(0.0));
-            S::store_part(out.as_mut_ptr().add(at), value, (dim - at).min(LANES));
+    for (row, query) in rows.iter().enumerate() {
+        let out = call.out.slice(query.at * dim..(query.at + 1) * dim);
+        let scale = S::splat(1.0 / S::sum(S::load(total.sums.as_ptr().add(row * LANES))));
+        let values = total.values.as_ptr().add(row * stride);
+        let mut from = 0;
+        while from < stride {
+            let paired = K::PAIRED && from + LANES < stride;
+            let first = S::load(values.add(from));
+            let (first, second) =
+                if paired { S::join_pairs(first, S::load(values.add(from + LANES))) } else { (first, first) };
+            for value in [first, second].into_iter().take(1 + usize::from(paired)) {
+                // + 0.0: a key that was masked may have turned a -0 into +0
+                let value = S::fma(value, scale, S::splat(0.0));
+                S::store_part(out.as_mut_ptr().add(from), value, (dim - from).min(LANES));
+                from += LANES;
+            }
         }
     }
-}
-
-/// e^x by the vector kernel.
-#[inline(always)]
-pub(super) unsafe fn exp1<S: Simd>(x: f32) -> f32 {
-    let mut lanes = [0.0; LANES];
-    S::store(lanes.as_mut_ptr(), math::exp::<S>(S::splat(x)));
-    lanes[0]
 }

@@ -3,11 +3,13 @@
 //! For every (token, head) the keys are visited in tiles of 64 positions with a running maximum (online softmax), and tiles are
 //! grouped into splits of 1024 positions whose results are merged in order. Tiles and splits stand at fixed positions, so the bits
 //! depend on the sequence alone: not on how its tokens were chunked, on the batch or on the threads. Keys and values are read
-//! back from the cache in stored precision, also those that the same step wrote.
+//! back from the cache in stored precision, also those that the same step wrote. Sequences whose tables name the same blocks (runs
+//! behind one system prompt) meet these together: they are read once for all of them.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 mod cache;
 mod item;
+mod partial;
 mod row_block;
 mod stored;
 
@@ -18,16 +20,14 @@ use super::{Cpu, expect};
 use crate::DeviceError;
 
 pub use cache::{KvDtype, KvLayer, KvShape};
-use item::{Item, Partial, merge_item, run_item};
+use item::{Item, Member, items_of, merge_item, run_item};
+use partial::Partial;
 
 /// Positions of a tile of keys.
 const TILE: usize = 64;
 
 /// Positions of a split: long sequences are shared among threads at these borders.
 const SPLIT: usize = 1024;
-
-/// Query rows (tokens x heads of a group) that share one pass over the keys.
-const ITEM_ROWS: usize = 64;
 
 /// One sequence's share of a step.
 #[derive(Debug, Clone)]
@@ -112,15 +112,15 @@ impl Cpu {
         if group == 0 || tokens == 0 {
             return Ok(());
         }
-        let items = items_of(sequences, shape.kv_heads, group);
+        let members = Member::all(sequences, group);
+        let items = items_of(&members, shape.kv_heads, group, options.window);
         let call = Call { layer, options, q, group, out: SharedMut::new(out), set: self.set };
         if items.len() < 4 * self.pool.threads() && items.iter().any(|item| item.splits(options.window).len() > 1) {
             return self.split_attention(&call, &items);
         }
-        // The longest first, so that no thread is left with one at the end.
-        self.pool.run(items.len(), &|i, parts| {
+        self.pool.run(items.len(), &|i, _| {
             // SAFETY: blocks and shapes were checked; items write disjoint outputs.
-            unsafe { run_item(call.set, &call, &items[parts - 1 - i], None) };
+            unsafe { run_item(call.set, &call, &items[i], None) };
         })
     }
 
@@ -155,20 +155,6 @@ struct Call<'a> {
     group: usize,
     out: SharedMut<f32>,
     set: super::KernelSet,
-}
-
-/// Cuts the step into (sequence, kv head, query tile).
-fn items_of<'a>(sequences: &'a [Sequence<'a>], kv_heads: usize, group: usize) -> Vec<Item<'a>> {
-    let tokens_per_item = (ITEM_ROWS / group).max(1);
-    let mut items = Vec::new();
-    for sequence in sequences {
-        for first in (0..sequence.rows.len()).step_by(tokens_per_item) {
-            let tokens = (sequence.rows.len() - first).min(tokens_per_item);
-            let (row, position) = (sequence.rows.start + first, sequence.first_position + first);
-            items.extend((0..kv_heads).map(|kv_head| Item { blocks: sequence.blocks, kv_head, row, position, tokens }));
-        }
-    }
-    items
 }
 
 /// Fails unless rows are disjoint and complete, and every block of `blocks`, which hold so many tokens, is there. Returns the number of rows.

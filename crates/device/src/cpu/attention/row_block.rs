@@ -1,196 +1,187 @@
+use std::ops::Range;
+
 use super::super::simd::{Ints, LANES, Simd, math};
-use super::item::{Item, Partial, exp1, first_visible};
-use super::stored::{Stored, TileKeys, VALUE_VECTORS};
-use super::{Call, TILE};
+use super::TILE;
+use super::cache::{KvShape, Sixteen};
+use super::item::first_visible;
+use super::stored::Stored;
+
+/// One token's query of one head.
+#[derive(Clone, Copy)]
+pub(super) struct QueryRow {
+    /// Its place among all [tokens, heads].
+    pub at: usize,
+    pub position: usize,
+}
 
 /// A few query rows against one tile of keys.
-pub(super) struct RowBlock<'a, 'b> {
-    call: &'a Call<'b>,
-    item: &'a Item<'b>,
-    tile: usize,
-    /// The block's rows in the item.
-    first_row: usize,
-    queries: &'a [u32],
-    weights: &'a mut [f32],
-    state: &'a mut Partial,
-    keys: TileKeys,
-    /// Values of each 16 positions of the tile, and their scales.
-    values: [*const u8; SIXTEENS],
-    value_scales: [*const u16; SIXTEENS],
+pub(super) struct RowBlock<'a> {
+    pub shape: &'a KvShape,
+    pub scale: f32,
+    pub window: Option<usize>,
+    pub tile: usize,
+    pub rows: &'a [QueryRow],
+    pub here: &'a [Sixteen; SIXTEENS],
+    /// The tile that comes next, which is asked for meanwhile.
+    pub next: &'a [Sixteen; SIXTEENS],
+    /// [words][query_stride], the block's rows first.
+    pub queries: *const u32,
+    pub query_stride: usize,
+    /// [rows][64], for what the tile's values are multiplied with.
+    pub weights: *mut f32,
+    /// The rows' state: [rows], [rows][16], [rows][value_stride].
+    pub max: *mut f32,
+    pub sums: *mut f32,
+    pub values: *mut f32,
 }
 
 /// Groups of 16 positions in a tile.
 pub(super) const SIXTEENS: usize = TILE / LANES;
 
-impl<'a, 'b> RowBlock<'a, 'b> {
-    /// Rows that registers have room for.
-    pub(super) const MOST_ROWS: usize = 6;
-
-    #[inline(always)]
-    #[allow(clippy::too_many_arguments)] // the fields of the struct, borrowed for one tile
-    pub(super) fn new(
-        call: &'a Call<'b>,
-        item: &'a Item<'b>,
-        tile: usize,
-        first_row: usize,
-        queries: &'a [u32],
-        weights: &'a mut [f32],
-        state: &'a mut Partial,
-    ) -> Self {
-        let (mut keys, mut key_scales) = ([std::ptr::null(); SIXTEENS], [std::ptr::null(); SIXTEENS]);
-        let (mut values, mut value_scales) = (keys, key_scales);
-        let (layer, head, shape) = (call.layer, item.kv_head, call.layer.shape());
-        let last = item.position + item.tokens - 1;
-        for group in 0..SIXTEENS {
-            // Groups past the last position repeat the last one's: their scores are masked.
-            let position = (tile * TILE + group * LANES).min(last / LANES * LANES);
-            let block = item.blocks[position / shape.block_tokens];
-            let place = position % shape.block_tokens;
-            keys[group] = layer.keys(block, head).wrapping_add(place * 4);
-            key_scales[group] = layer.key_scales(block, head).wrapping_add(place);
-            values[group] =
-                layer.values(block, head).wrapping_add(place * shape.value_head_bytes() / shape.block_tokens);
-            value_scales[group] = layer.value_scales(block, head).wrapping_add(place * shape.value_groups());
-        }
-        let keys = TileKeys { keys, scales: key_scales };
-        Self { call, item, tile, first_row, queries, weights, state, keys, values, value_scales }
+/// Adds one tile of keys to the state of R rows, W times 16 keys, then W times 16 numbers of the values at a time.
+#[inline(always)]
+pub(super) unsafe fn visit<S: Ints, K: Stored, const R: usize, const W: usize>(block: &RowBlock) {
+    let start = block.tile * TILE;
+    let (mut first, mut last) = (usize::MAX, 0);
+    for row in block.rows {
+        first = first.min(first_visible(row.position, block.window));
+        last = last.max(row.position);
     }
-
-    /// The position of row `r`.
-    #[inline(always)]
-    fn position(&self, r: usize) -> usize {
-        self.item.position + (self.first_row + r) / self.call.group
+    if last < start || first >= start + TILE {
+        return; // the causal mask or the window hides all of it
     }
+    scores::<S, K, R, W>(block);
+    let factors = softmax::<S, R>(block);
+    let keys = first.max(start) - start..(last + 1 - start).min(TILE);
+    values::<S, K, R, W>(block, &factors, keys);
 }
 
-/// Adds one tile of keys to the state of R rows.
+/// Leaves the scaled and masked scores of 64 keys for each row in the block's buffer.
 #[inline(always)]
-pub(super) unsafe fn visit<S: Ints, K: Stored, const R: usize>(block: &mut RowBlock) {
-    let start = block.tile * TILE;
-    let (first, last) = (block.position(0), block.position(R - 1));
-    if last < start {
-        return; // the causal mask hides all of it
-    }
-    let window = block.call.options.window;
-    let hidden_before = first_visible(first, window).max(start) - start;
-    if hidden_before >= TILE {
-        return; // so does the window: later rows see even less
-    }
-    let scores = scores::<S, K, R>(block);
-    let factors = softmax::<S, R>(block, scores);
-    let keys = hidden_before..(last + 1 - start).min(TILE);
-    add_values::<S, K, R>(block, &factors, keys);
-}
-
-/// The scaled and masked scores of 64 keys for each row.
-#[inline(always)]
-unsafe fn scores<S: Ints, K: Stored, const R: usize>(block: &RowBlock) -> [[S::F; SIXTEENS]; R] {
-    let shape = block.call.layer.shape();
-    let queries = block.queries.as_ptr().add(block.first_row * K::query_words(shape));
-    let mut acc = K::dots::<S, R>(shape, &block.keys, queries);
-    let scale = S::splat(block.call.options.scale);
-    let start = block.tile * TILE;
-    for r in 0..R {
-        let position = block.position(r);
-        let first = first_visible(position, block.call.options.window);
-        for group in 0..SIXTEENS {
-            acc[r][group] = S::mul(acc[r][group], scale);
-        }
-        if position < start + TILE - 1 || first > start {
-            mask::<S>(&mut acc[r], start, first, position);
+unsafe fn scores<S: Ints, K: Stored, const R: usize, const W: usize>(block: &RowBlock) {
+    let scale = S::splat(block.scale);
+    for from in (0..SIXTEENS).step_by(W) {
+        let (here, next) = (&block.here[from..from + W], &block.next[from..from + W]);
+        let dots = K::dots::<S, R, W>(block.shape, here, next, block.queries, block.query_stride);
+        for r in 0..R {
+            for w in 0..W {
+                S::store(block.weights.add(r * TILE + (from + w) * LANES), S::mul(dots[r][w], scale));
+            }
         }
     }
-    acc
+    let start = block.tile * TILE;
+    for (r, row) in block.rows.iter().enumerate() {
+        let first = first_visible(row.position, block.window);
+        if row.position < start + TILE - 1 || first > start {
+            mask::<S>(block.weights.add(r * TILE), start, first, row.position);
+        }
+    }
 }
 
 /// -inf for keys outside of first..=last. Positions are exact in f32 up to 2^24.
 #[inline(always)]
-unsafe fn mask<S: Simd>(scores: &mut [S::F; SIXTEENS], start: usize, first: usize, last: usize) {
+unsafe fn mask<S: Simd>(scores: *mut f32, start: usize, first: usize, last: usize) {
     const RAMP: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
     let hidden = S::splat(f32::NEG_INFINITY);
     // relative to the tile, so that the numbers stay small
     let first = S::splat(first.saturating_sub(start) as f32);
     let last = S::splat(last as f32 - start as f32);
-    for (group, score) in scores.iter_mut().enumerate() {
-        let place = S::add(S::load(RAMP.as_ptr()), S::splat((group * LANES) as f32));
-        *score = S::select_less(place, first, hidden, *score);
-        *score = S::select_less(last, place, hidden, *score);
+    for from in (0..TILE).step_by(LANES) {
+        let place = S::add(S::load(RAMP.as_ptr()), S::splat(from as f32));
+        let score = S::select_less(place, first, hidden, S::load(scores.add(from)));
+        S::store(scores.add(from), S::select_less(last, place, hidden, score));
     }
 }
 
-/// Turns scores into weights (left in the block's buffer), updates maxima and sums, and returns what the values so far are
-/// multiplied with.
+/// Turns scores into weights, updates maxima and sums, and returns what each row's values so far are multiplied with.
 #[inline(always)]
-unsafe fn softmax<S: Simd, const R: usize>(block: &mut RowBlock, scores: [[S::F; SIXTEENS]; R]) -> [f32; R] {
-    let mut factors = [0.0; R];
-    for (r, scores) in scores.into_iter().enumerate() {
-        let row = block.first_row + r;
-        let most = S::max_lane(S::max(S::max(scores[0], scores[1]), S::max(scores[2], scores[3])));
-        let before = block.state.max[row];
-        let max = if most > before { most } else { before };
-        let base = if max == f32::NEG_INFINITY { 0.0 } else { max };
-        factors[r] = if before == max && max != f32::NEG_INFINITY { 1.0 } else { exp1::<S>(before - base) };
-        let mut p = scores;
-        for (group, p) in p.iter_mut().enumerate() {
-            *p = math::exp::<S>(S::sub(*p, S::splat(base)));
-            S::store(block.weights.as_mut_ptr().add(r * TILE + group * LANES), *p);
+unsafe fn softmax<S: Simd, const R: usize>(block: &RowBlock) -> [f32; LANES] {
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for r in 0..R {
+        let mut max = score::<S>(block, r, 0);
+        for sixteen in 1..SIXTEENS {
+            max = S::max(score::<S>(block, r, sixteen), max);
         }
-        let sum = S::sum(S::add(S::add(p[0], p[1]), S::add(p[2], p[3])));
-        block.state.max[row] = max;
-        block.state.sum[row] = block.state.sum[row].mul_add(factors[r], sum);
+        most[r] = S::max_lane(max);
+    }
+    // All rows' at once, a lane each.
+    let before = S::load_part(block.max, R);
+    let max = S::max(S::load(most.as_ptr()), before);
+    S::store_part(block.max, max, R);
+    let base = S::select_less(max, S::splat(f32::MIN), S::splat(0.0), max); // -inf - -inf would be NaN
+    let (mut bases, mut factors) = ([0.0; LANES], [0.0; LANES]);
+    S::store(bases.as_mut_ptr(), base);
+    S::store(factors.as_mut_ptr(), math::exp::<S>(S::sub(before, base)));
+    for r in 0..R {
+        let mut p = [S::splat(0.0); SIXTEENS];
+        for sixteen in 0..SIXTEENS {
+            p[sixteen] = math::exp::<S>(S::sub(score::<S>(block, r, sixteen), S::splat(bases[r])));
+            S::store(block.weights.add(r * TILE + sixteen * LANES), p[sixteen]);
+        }
+        let sums = block.sums.add(r * LANES);
+        let now = S::add(S::add(p[0], p[1]), S::add(p[2], p[3]));
+        S::store(sums, S::fma(S::load(sums), S::splat(factors[r]), now));
     }
     factors
 }
 
+#[inline(always)]
+unsafe fn score<S: Simd>(block: &RowBlock, r: usize, sixteen: usize) -> S::F {
+    S::load(block.weights.add(r * TILE + sixteen * LANES))
+}
+
 /// values = values * factor + weights . V, key by key in order.
 #[inline(always)]
-unsafe fn add_values<S: Ints, K: Stored, const R: usize>(
-    block: &mut RowBlock,
-    factors: &[f32; R],
-    keys: std::ops::Range<usize>,
+unsafe fn values<S: Ints, K: Stored, const R: usize, const W: usize>(
+    block: &RowBlock,
+    factors: &[f32; LANES],
+    keys: Range<usize>,
 ) {
-    let stride = block.call.layer.shape().value_stride();
-    let vectors = stride / LANES;
+    let vectors = block.shape.value_stride() / LANES;
     let mut done = 0;
-    while done < vectors {
-        let now = (vectors - done).min(if S::WIDE { VALUE_VECTORS } else { 2 });
-        match now {
-            1 => add_some_values::<S, K, R, 1>(block, factors, keys.clone(), done * LANES),
-            2 => add_some_values::<S, K, R, 2>(block, factors, keys.clone(), done * LANES),
-            3 => add_some_values::<S, K, R, 3>(block, factors, keys.clone(), done * LANES),
-            _ => add_some_values::<S, K, R, 4>(block, factors, keys.clone(), done * LANES),
-        }
-        done += now;
+    while done + W <= vectors {
+        some_values::<S, K, R, W>(block, factors, keys.clone(), done);
+        done += W;
+    }
+    if W > 2 && done + 2 <= vectors {
+        some_values::<S, K, R, 2>(block, factors, keys.clone(), done);
+        done += 2;
+    }
+    if done < vectors {
+        some_values::<S, K, R, 1>(block, factors, keys, done);
     }
 }
 
-/// N vectors of every value, from element `from`.
+/// N vectors of every value, from vector `first`.
 #[inline(always)]
-unsafe fn add_some_values<S: Ints, K: Stored, const R: usize, const N: usize>(
-    block: &mut RowBlock,
-    factors: &[f32; R],
-    keys: std::ops::Range<usize>,
-    from: usize,
+unsafe fn some_values<S: Ints, K: Stored, const R: usize, const N: usize>(
+    block: &RowBlock,
+    factors: &[f32; LANES],
+    keys: Range<usize>,
+    first: usize,
 ) {
-    let shape = block.call.layer.shape();
-    let (stride, value_groups) = (shape.value_stride(), shape.value_groups());
-    let state = block.state.values.as_mut_ptr().add(block.first_row * stride + from);
-    let weights = block.weights.as_ptr();
+    let (stride, groups) = (block.shape.value_stride(), block.shape.value_groups());
+    let state = block.values.add(first * LANES);
     let mut acc = [[S::splat(0.0); N]; R];
     for r in 0..R {
         for n in 0..N {
             acc[r][n] = S::mul(S::load(state.add(r * stride + n * LANES)), S::splat(factors[r]));
         }
     }
-    for key in keys {
-        let value = block.values[key / LANES].add((key % LANES * stride + from) * K::VALUE_BYTES);
-        let scales = block.value_scales[key / LANES].wrapping_add(key % LANES * value_groups);
-        let v: [S::F; N] =
-            std::array::from_fn(|n| K::value::<S>(value.add(n * LANES * K::VALUE_BYTES), scales, from / LANES + n));
-        for r in 0..R {
-            let p = S::splat(*weights.add(r * TILE + key));
-            for n in 0..N {
-                acc[r][n] = S::fma(v[n], p, acc[r][n]);
+    for sixteen in keys.start / LANES..keys.end.div_ceil(LANES) {
+        let (here, next) = (&block.here[sixteen], &block.next[sixteen]);
+        for key in keys.start.max(sixteen * LANES)..keys.end.min((sixteen + 1) * LANES) {
+            let place = key - sixteen * LANES;
+            let at = (place * stride + first * LANES) * K::VALUE_BYTES;
+            for line in (0..N * LANES * K::VALUE_BYTES).step_by(64) {
+                S::prefetch_far(next.values.wrapping_add(at + line));
+            }
+            let v = K::values::<S, N>(here.values.add(at), here.value_scales.wrapping_add(place * groups), first);
+            for r in 0..R {
+                let p = S::splat(*block.weights.add(r * TILE + key));
+                for n in 0..N {
+                    acc[r][n] = S::fma(v[n], p, acc[r][n]);
+                }
             }
         }
     }

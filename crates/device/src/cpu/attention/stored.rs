@@ -4,30 +4,28 @@
 use half::bf16;
 
 use super::super::simd::{Ints, LANES, Simd};
-use super::cache::{Codes, GROUP, KEY_OFFSET, KvShape, bf16_pair};
-use super::row_block::SIXTEENS;
+use super::cache::{Codes, GROUP, KEY_OFFSET, KvShape, Sixteen};
 
 /// Keys and values of one dtype.
 pub(super) trait Stored {
     const VALUE_BYTES: usize;
+    /// Whether vectors 2i and 2i + 1 of values that are being added up hold the even and the odd ones of these 32 numbers (a last vector
+    /// without another holds its numbers in their order).
+    const PAIRED: bool;
     /// 32-bit words that a query is kept in.
-    fn query_words(shape: &KvShape) -> usize;
-    /// Fills the words of a query.
-    fn query(q: &[f32], words: &mut [u32]);
-    /// The dot products of R queries, each `query_words` long, with the 64 keys of a tile.
-    unsafe fn dots<S: Ints, const R: usize>(
+    fn query_words<S: Simd>(shape: &KvShape) -> usize;
+    /// Writes the words of a query to `words[0]`, `words[stride]` and so on.
+    unsafe fn query<S: Simd>(q: &[f32], words: *mut u32, stride: usize);
+    /// The dot products of R queries, word w of query r at `queries[w * stride + r]`, with W times 16 keys. What `next` holds is asked for.
+    unsafe fn dots<S: Ints, const R: usize, const W: usize>(
         shape: &KvShape,
-        keys: &TileKeys,
+        here: &[Sixteen],
+        next: &[Sixteen],
         queries: *const u32,
-    ) -> [[S::F; SIXTEENS]; R];
-    /// Sixteen numbers of a value, which begin with its vector `vector`; `scales` are the value's.
-    unsafe fn value<S: Ints>(from: *const u8, scales: *const u16, vector: usize) -> S::F;
-}
-
-/// Where the keys of each 16 positions of a tile are, and their scales.
-pub(super) struct TileKeys {
-    pub keys: [*const u8; SIXTEENS],
-    pub scales: [*const u16; SIXTEENS],
+        stride: usize,
+    ) -> [[S::F; W]; R];
+    /// N vectors of a value, which begin with its vector `first`; `scales` are the value's.
+    unsafe fn values<S: Ints, const N: usize>(from: *const u8, scales: *const u16, first: usize) -> [S::F; N];
 }
 
 pub(super) struct InF32;
@@ -36,55 +34,121 @@ pub(super) struct InInt8;
 
 impl Stored for InF32 {
     const VALUE_BYTES: usize = 4;
+    const PAIRED: bool = false;
 
-    fn query_words(shape: &KvShape) -> usize {
+    fn query_words<S: Simd>(shape: &KvShape) -> usize {
         shape.key_words()
     }
     #[inline(always)]
-    fn query(q: &[f32], words: &mut [u32]) {
-        for (word, x) in words.iter_mut().zip(q) {
-            *word = x.to_bits();
+    unsafe fn query<S: Simd>(q: &[f32], words: *mut u32, stride: usize) {
+        for (word, x) in q.iter().enumerate() {
+            words.add(word * stride).write(x.to_bits());
         }
     }
     #[inline(always)]
-    unsafe fn dots<S: Ints, const R: usize>(
+    unsafe fn dots<S: Ints, const R: usize, const W: usize>(
         shape: &KvShape,
-        keys: &TileKeys,
+        here: &[Sixteen],
+        next: &[Sixteen],
         queries: *const u32,
-    ) -> [[S::F; SIXTEENS]; R] {
-        word_by_word::<S, R>(shape, keys, queries, |acc, keys, query| {
-            S::fma(S::load(keys.cast()), S::splat(f32::from_bits(query)), acc)
-        })
+        stride: usize,
+    ) -> [[S::F; W]; R] {
+        let mut acc = [[S::splat(0.0); W]; R];
+        for word in 0..shape.key_words() {
+            let mut keys = [S::splat(0.0); W];
+            for w in 0..W {
+                keys[w] = S::load(word_of::<S>(shape, &here[w], &next[w], word));
+            }
+            for r in 0..R {
+                let q = splat_word::<S>(queries.add(word * stride + r));
+                for w in 0..W {
+                    acc[r][w] = S::fma(keys[w], q, acc[r][w]);
+                }
+            }
+        }
+        acc
     }
     #[inline(always)]
-    unsafe fn value<S: Ints>(from: *const u8, _scales: *const u16, _vector: usize) -> S::F {
-        S::load(from.cast())
+    unsafe fn values<S: Ints, const N: usize>(from: *const u8, _scales: *const u16, _first: usize) -> [S::F; N] {
+        let mut v = [S::splat(0.0); N];
+        for n in 0..N {
+            v[n] = S::load(from.add(n * LANES * 4).cast());
+        }
+        v
     }
 }
 
 impl Stored for InBf16 {
     const VALUE_BYTES: usize = 2;
+    const PAIRED: bool = true;
 
-    fn query_words(shape: &KvShape) -> usize {
-        shape.key_words()
+    /// Pairs as they are where an instruction multiplies them, else each number as f32.
+    fn query_words<S: Simd>(shape: &KvShape) -> usize {
+        if S::PAIR_DOT { shape.key_words() } else { 2 * shape.key_words() }
     }
     #[inline(always)]
-    fn query(q: &[f32], words: &mut [u32]) {
-        for (word, pair) in words.iter_mut().zip(q.chunks(2)) {
-            *word = bf16_pair(pair);
+    unsafe fn query<S: Simd>(q: &[f32], words: *mut u32, stride: usize) {
+        for (from, some) in q.chunks(LANES).enumerate() {
+            let mut rounded = [0u16; LANES];
+            S::store_bf16(rounded.as_mut_ptr(), S::load_part(some.as_ptr(), some.len()));
+            for (i, pair) in rounded.chunks_exact(2).take(some.len().div_ceil(2)).enumerate() {
+                let word = from * LANES / 2 + i;
+                if S::PAIR_DOT {
+                    words.add(word * stride).write(u32::from(pair[0]) | u32::from(pair[1]) << 16);
+                } else {
+                    words.add(2 * word * stride).write(u32::from(pair[0]) << 16);
+                    words.add((2 * word + 1) * stride).write(u32::from(pair[1]) << 16);
+                }
+            }
         }
     }
     #[inline(always)]
-    unsafe fn dots<S: Ints, const R: usize>(
+    unsafe fn dots<S: Ints, const R: usize, const W: usize>(
         shape: &KvShape,
-        keys: &TileKeys,
+        here: &[Sixteen],
+        next: &[Sixteen],
         queries: *const u32,
-    ) -> [[S::F; SIXTEENS]; R] {
-        word_by_word::<S, R>(shape, keys, queries, |acc, keys, query| S::bf16_pair_dot(acc, keys.cast(), query))
+        stride: usize,
+    ) -> [[S::F; W]; R] {
+        let mut acc = [[S::splat(0.0); W]; R];
+        for word in 0..shape.key_words() {
+            let mut pairs = [S::splat(0.0); W];
+            for w in 0..W {
+                pairs[w] = S::load(word_of::<S>(shape, &here[w], &next[w], word));
+            }
+            if S::PAIR_DOT {
+                for r in 0..R {
+                    let q = *queries.add(word * stride + r);
+                    for w in 0..W {
+                        acc[r][w] = S::pair_dot(acc[r][w], pairs[w], q);
+                    }
+                }
+            } else {
+                let mut wide = [[S::splat(0.0); 2]; W];
+                for w in 0..W {
+                    wide[w] = S::widen_pairs(pairs[w]);
+                }
+                for r in 0..R {
+                    let q = queries.add(2 * word * stride + r);
+                    let (even, odd) = (splat_word::<S>(q), splat_word::<S>(q.add(stride)));
+                    for w in 0..W {
+                        acc[r][w] = S::fma(wide[w][1], odd, S::fma(wide[w][0], even, acc[r][w]));
+                    }
+                }
+            }
+        }
+        acc
     }
     #[inline(always)]
-    unsafe fn value<S: Ints>(from: *const u8, _scales: *const u16, _vector: usize) -> S::F {
-        S::load_bf16(from.cast())
+    unsafe fn values<S: Ints, const N: usize>(from: *const u8, _scales: *const u16, _first: usize) -> [S::F; N] {
+        if N == 1 {
+            return [S::load_bf16(from.cast()); N];
+        }
+        let mut v = [S::splat(0.0); N];
+        for n in (0..N).step_by(2) {
+            [v[n], v[n + 1]] = S::widen_pairs(S::load(from.add(n * LANES * 2).cast()));
+        }
+        v
     }
 }
 
@@ -93,81 +157,87 @@ const GROUP_WORDS: usize = 2 + GROUP / 4;
 
 impl Stored for InInt8 {
     const VALUE_BYTES: usize = 1;
+    const PAIRED: bool = false;
 
-    fn query_words(shape: &KvShape) -> usize {
+    fn query_words<S: Simd>(shape: &KvShape) -> usize {
         shape.key_groups() * GROUP_WORDS
     }
     #[inline(always)]
-    fn query(q: &[f32], words: &mut [u32]) {
-        for (words, numbers) in words.chunks_exact_mut(GROUP_WORDS).zip(q.chunks(GROUP)) {
+    unsafe fn query<S: Simd>(q: &[f32], words: *mut u32, stride: usize) {
+        for (group, numbers) in q.chunks(GROUP).enumerate() {
+            let words = words.add(group * GROUP_WORDS * stride);
             let (scale, codes) = Codes::of(numbers);
-            words[0] = scale.to_f32().to_bits();
-            words[1] = (-KEY_OFFSET * codes.0.iter().map(|&code| i32::from(code)).sum::<i32>()) as u32;
-            words[2..].iter_mut().zip(codes.words(0)).for_each(|(word, four)| *word = four);
+            words.write(scale.to_f32().to_bits());
+            let sum: i32 = codes.0.iter().map(|&code| i32::from(code)).sum();
+            words.add(stride).write((-KEY_OFFSET * sum) as u32);
+            for (word, four) in codes.words(0).enumerate() {
+                words.add((2 + word) * stride).write(four);
+            }
         }
     }
     /// Whole numbers are added up exactly within a group; groups are added in order.
     #[inline(always)]
-    unsafe fn dots<S: Ints, const R: usize>(
+    unsafe fn dots<S: Ints, const R: usize, const W: usize>(
         shape: &KvShape,
-        keys: &TileKeys,
+        here: &[Sixteen],
+        next: &[Sixteen],
         queries: *const u32,
-    ) -> [[S::F; SIXTEENS]; R] {
-        let (words, tokens, row_words) = (shape.key_words(), shape.block_tokens, Self::query_words(shape));
-        let mut total = [[S::splat(0.0); SIXTEENS]; R];
+        stride: usize,
+    ) -> [[S::F; W]; R] {
+        let words = shape.key_words();
+        let mut total = [[S::splat(0.0); W]; R];
         for group in 0..shape.key_groups() {
-            let query = queries.add(group * GROUP_WORDS);
-            let mut acc: [[S::I; SIXTEENS]; R] =
-                std::array::from_fn(|r| [S::splat_i(*query.add(r * row_words + 1) as i32); SIXTEENS]);
+            let query = queries.add(group * GROUP_WORDS * stride);
+            let mut acc = [[S::splat_i(0); W]; R];
+            for r in 0..R {
+                acc[r] = [S::splat_i(*query.add(stride + r) as i32); W];
+            }
             let first = group * GROUP / 4;
             for word in first..words.min(first + GROUP / 4) {
-                for sixteen in 0..SIXTEENS {
-                    let codes = S::load_wide(keys.keys[sixteen].add(word * tokens * 4));
-                    for r in 0..R {
-                        let q = *query.add(r * row_words + 2 + word - first) as i32;
-                        acc[r][sixteen] = S::dot4(acc[r][sixteen], codes, q);
+                let mut codes = [S::splat_i(0); W];
+                for w in 0..W {
+                    codes[w] = S::load_i(word_of::<S>(shape, &here[w], &next[w], word).cast());
+                }
+                for r in 0..R {
+                    let q = S::splat_i(*query.add((2 + word - first) * stride + r) as i32);
+                    for w in 0..W {
+                        acc[r][w] = S::dot(acc[r][w], codes[w], q);
                     }
                 }
             }
-            for sixteen in 0..SIXTEENS {
-                let scales = S::load_bf16(keys.scales[sixteen].add(group * tokens));
-                for r in 0..R {
-                    let scale = S::mul(scales, S::splat(f32::from_bits(*query.add(r * row_words))));
-                    total[r][sixteen] = S::fma(S::to_f32(acc[r][sixteen]), scale, total[r][sixteen]);
+            let mut scales = [S::splat(0.0); W];
+            for w in 0..W {
+                scales[w] = S::load_bf16(here[w].key_scales.add(group * shape.block_tokens));
+            }
+            for r in 0..R {
+                let q = splat_word::<S>(query.add(r));
+                for w in 0..W {
+                    total[r][w] = S::fma(S::to_f32(acc[r][w]), S::mul(scales[w], q), total[r][w]);
                 }
             }
         }
         total
     }
     #[inline(always)]
-    unsafe fn value<S: Ints>(from: *const u8, scales: *const u16, vector: usize) -> S::F {
-        let scale = bf16::from_bits(*scales.add(vector * LANES / GROUP)).to_f32();
-        S::mul(S::load_i8(from.cast()), S::splat(scale))
-    }
-}
-
-/// Dot products where a word of the keys meets the same word of the query.
-#[inline(always)]
-unsafe fn word_by_word<S: Simd, const R: usize>(
-    shape: &KvShape,
-    keys: &TileKeys,
-    queries: *const u32,
-    meet: impl Fn(S::F, *const u8, u32) -> S::F,
-) -> [[S::F; SIXTEENS]; R] {
-    let words = shape.key_words();
-    let step = shape.block_tokens * 4;
-    let mut acc = [[S::splat(0.0); SIXTEENS]; R];
-    for word in 0..words {
-        for r in 0..R {
-            let q = *queries.add(r * words + word);
-            for sixteen in 0..SIXTEENS {
-                acc[r][sixteen] = meet(acc[r][sixteen], keys.keys[sixteen].add(word * step), q);
-            }
+    unsafe fn values<S: Ints, const N: usize>(from: *const u8, scales: *const u16, first: usize) -> [S::F; N] {
+        let mut v = [S::splat(0.0); N];
+        for n in 0..N {
+            let scale = bf16::from_bits(*scales.add((first + n) * LANES / GROUP)).to_f32();
+            v[n] = S::mul(S::load_i8(from.add(n * LANES).cast()), S::splat(scale));
         }
+        v
     }
-    acc
 }
 
-/// Vectors of a value that are kept in registers at a time.
-pub(super) const VALUE_VECTORS: usize = 4;
-const _: () = assert!(VALUE_VECTORS * LANES == 64);
+/// Where word `word` of the keys of `here` is; that of `next` is asked for.
+#[inline(always)]
+unsafe fn word_of<S: Simd>(shape: &KvShape, here: &Sixteen, next: &Sixteen, word: usize) -> *const f32 {
+    let at = word * shape.block_tokens * 4;
+    S::prefetch_far(next.keys.wrapping_add(at));
+    here.keys.add(at).cast()
+}
+
+#[inline(always)]
+unsafe fn splat_word<S: Simd>(word: *const u32) -> S::F {
+    S::splat(f32::from_bits(*word))
+}

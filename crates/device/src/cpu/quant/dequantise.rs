@@ -24,14 +24,17 @@ unsafe fn dequantise_body<S: Ints>(dtype: Dtype, row: *const u8, out: &mut [f32]
 /// scale * (code - zero) + minimum, each step rounded.
 #[inline(always)]
 unsafe fn dequantise_format<S: Ints, F: Format>(row: *const u8, out: &mut [f32]) {
-    // Scales of 16 equal "rows": stride 0.
+    // Of 16 equal rows: stride 0.
     let (mut scales, mut minima) = ([0f32; 16 * LANES], [0f32; 8 * LANES]);
-    let mut codes = [0u8; BLOCK];
+    let mut codes = [0u8; 5 * BLOCK / 2];
     for (stored, out) in out.chunks_exact_mut(F::SUBS * BLOCK).enumerate() {
         let block = row.add(stored * F::BYTES);
-        F::scales::<S>(block, S::row_offsets(0, 1), scales.as_mut_ptr(), minima.as_mut_ptr());
+        F::scales::<S>(block, 0, scales.as_mut_ptr(), minima.as_mut_ptr());
         for (sub, out) in out.chunks_exact_mut(BLOCK).enumerate() {
-            S::store_codes(codes.as_mut_ptr(), F::codes::<S>(block, sub));
+            // The first quarters are the row's; what follows the first half's is then written over.
+            let [first, last] = F::codes::<S>(block, 0, sub);
+            S::store_i(codes.as_mut_ptr(), first);
+            S::store_i(codes.as_mut_ptr().add(LANES), last);
             for (i, (out, code)) in out.iter_mut().zip(codes).enumerate() {
                 let scale = scales[(sub * F::SCALES + i * F::SCALES / BLOCK) * LANES];
                 let value = (i32::from(code) - F::ZERO) as f32 * scale;

@@ -3,7 +3,8 @@
 
 use super::super::simd::Ints;
 
-/// One way to store blocks. `block` points at one stored block (of 32 or 256 elements), `sub` numbers the 32-blocks in it.
+/// One way to store blocks. `block` points at the first row's stored block (of 32 or 256 elements), that of
+/// the next row is `stride` bytes further, `sub` numbers the 32-blocks in it.
 pub(super) trait Format {
     /// Bytes of a stored block.
     const BYTES: usize;
@@ -16,12 +17,11 @@ pub(super) trait Format {
     /// Whether there are minima.
     const MIN: bool;
 
-    /// The 32 codes of a 32-block.
-    unsafe fn codes<S: Ints>(block: *const u8, sub: usize) -> S::C;
+    /// The codes of a 32-block of four rows, its first 16 and its last: a row's in each quarter.
+    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2];
 
-    /// Writes the scales and minima of one stored block of 16 rows (at `offsets` from `block`):
-    /// scales[sub][which][row], minima[sub][row].
-    unsafe fn scales<S: Ints>(block: *const u8, offsets: S::I, scales: *mut f32, minima: *mut f32);
+    /// Writes the scales and minima of the stored blocks of 16 rows: scales[sub][which][row], minima[sub][row].
+    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, minima: *mut f32);
 }
 
 pub(super) struct Q8_0;
@@ -42,12 +42,13 @@ impl Format for Q8_0 {
     const MIN: bool = false;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, _: usize) -> S::C {
-        S::codes_xor(S::codes(block.add(2)), 0x80)
+    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
+        let [first, last] = bytes::<S>(block.add(2), stride);
+        [S::xor(first, 0x8080_8080), S::xor(last, 0x8080_8080)]
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, offsets: S::I, scales: *mut f32, _: *mut f32) {
-        S::store(scales, S::low_f16(S::gather(block, offsets)));
+    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
+        S::store(scales, S::low_f16(S::load_words(block, stride)));
     }
 }
 
@@ -60,12 +61,12 @@ impl Format for Q4_0 {
     const MIN: bool = false;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, _: usize) -> S::C {
-        S::nibbles(block.add(2))
+    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
+        nibbles::<S>(block.add(2), stride)
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, offsets: S::I, scales: *mut f32, _: *mut f32) {
-        S::store(scales, S::low_f16(S::gather(block, offsets)));
+    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
+        S::store(scales, S::low_f16(S::load_words(block, stride)));
     }
 }
 
@@ -78,12 +79,12 @@ impl Format for Q4_1 {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, _: usize) -> S::C {
-        S::nibbles(block.add(4))
+    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
+        nibbles::<S>(block.add(4), stride)
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, offsets: S::I, scales: *mut f32, minima: *mut f32) {
-        let both = S::gather(block, offsets);
+    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, minima: *mut f32) {
+        let both = S::load_words(block, stride);
         S::store(scales, S::low_f16(both));
         S::store(minima, S::low_f16(S::shift_right(both, 16)));
     }
@@ -98,13 +99,13 @@ impl Format for Q5_0 {
     const MIN: bool = false;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, _: usize) -> S::C {
-        let fifth = S::where_bits(block.add(2).cast::<u32>().read_unaligned(), 16);
-        S::codes_or(S::nibbles(block.add(6)), fifth)
+    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
+        let ([low, high], [first, last]) = (nibbles::<S>(block.add(6), stride), fifth_bits(block.add(2), stride));
+        [S::or(low, S::where_bits(first, 16)), S::or(high, S::where_bits(last, 16))]
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, offsets: S::I, scales: *mut f32, _: *mut f32) {
-        S::store(scales, S::low_f16(S::gather(block, offsets)));
+    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
+        S::store(scales, S::low_f16(S::load_words(block, stride)));
     }
 }
 
@@ -117,13 +118,13 @@ impl Format for Q5_1 {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, _: usize) -> S::C {
-        let fifth = S::where_bits(block.add(4).cast::<u32>().read_unaligned(), 16);
-        S::codes_or(S::nibbles(block.add(8)), fifth)
+    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
+        let ([low, high], [first, last]) = (nibbles::<S>(block.add(8), stride), fifth_bits(block.add(4), stride));
+        [S::or(low, S::where_bits(first, 16)), S::or(high, S::where_bits(last, 16))]
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, offsets: S::I, scales: *mut f32, minima: *mut f32) {
-        Q4_1::scales::<S>(block, offsets, scales, minima);
+    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, minima: *mut f32) {
+        Q4_1::scales::<S>(block, stride, scales, minima);
     }
 }
 
@@ -137,18 +138,19 @@ impl Format for Q4K {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, sub: usize) -> S::C {
-        let bytes = S::codes(block.add(16 + 32 * (sub / 2)));
-        if sub.is_multiple_of(2) { S::codes_and(bytes, 15) } else { S::codes_right(bytes, 4) }
+    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2] {
+        let [first, last] = bytes::<S>(block.add(16 + 32 * (sub / 2)), stride);
+        let nibble = 4 * (sub as u32 % 2);
+        [bits::<S>(first, nibble, 0xf), bits::<S>(last, nibble, 0xf)]
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, offsets: S::I, scales: *mut f32, minima: *mut f32) {
-        let both = S::gather(block, offsets);
+    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, minima: *mut f32) {
+        let both = S::load_words(block, stride);
         let d = S::low_f16(both);
         let dmin = S::sub(S::splat(0.0), S::low_f16(S::shift_right(both, 16)));
-        let a = S::gather(block.add(4), offsets);
-        let b = S::gather(block.add(8), offsets);
-        let c = S::gather(block.add(12), offsets);
+        let a = S::load_words(block.add(4), stride);
+        let b = S::load_words(block.add(8), stride);
+        let c = S::load_words(block.add(12), stride);
         let top = |v| S::shift_left(S::and(S::shift_right(v, 6), 0x0303_0303), 4);
         let scale_low = S::and(a, 0x3f3f_3f3f);
         let min_low = S::and(b, 0x3f3f_3f3f);
@@ -172,15 +174,18 @@ impl Format for Q5K {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, sub: usize) -> S::C {
-        let bytes = S::codes(block.add(48 + 32 * (sub / 2)));
-        let low = if sub.is_multiple_of(2) { S::codes_and(bytes, 15) } else { S::codes_right(bytes, 4) };
-        let fifth = S::codes_and(S::codes_right(S::codes(block.add(16)), sub as u32), 1);
-        S::codes_or(low, S::codes_left(fifth, 4))
+    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2] {
+        let [first, last] = bytes::<S>(block.add(48 + 32 * (sub / 2)), stride);
+        let fifth = bytes::<S>(block.add(16), stride);
+        let nibble = 4 * (sub as u32 % 2);
+        [
+            S::or(bits::<S>(first, nibble, 0xf), S::shift_left(bits::<S>(fifth[0], sub as u32, 1), 4)),
+            S::or(bits::<S>(last, nibble, 0xf), S::shift_left(bits::<S>(fifth[1], sub as u32, 1), 4)),
+        ]
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, offsets: S::I, scales: *mut f32, minima: *mut f32) {
-        Q4K::scales::<S>(block, offsets, scales, minima);
+    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, minima: *mut f32) {
+        Q4K::scales::<S>(block, stride, scales, minima);
     }
 }
 
@@ -194,25 +199,59 @@ impl Format for Q6K {
     const MIN: bool = false;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, sub: usize) -> S::C {
+    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2] {
         let (half, quarter) = (sub / 4, sub % 4);
-        let bytes = S::codes(block.add(64 * half + 32 * (quarter % 2)));
-        let low = if quarter < 2 { S::codes_and(bytes, 15) } else { S::codes_right(bytes, 4) };
-        let upper = S::codes_right(S::codes(block.add(128 + 32 * half)), 2 * quarter as u32);
-        S::codes_or(low, S::codes_left(S::codes_and(upper, 3), 4))
+        let [first, last] = bytes::<S>(block.add(64 * half + 32 * (quarter % 2)), stride);
+        let upper = bytes::<S>(block.add(128 + 32 * half), stride);
+        let (nibble, two) = (4 * (quarter as u32 / 2), 2 * quarter as u32);
+        [
+            S::or(bits::<S>(first, nibble, 0xf), S::shift_left(bits::<S>(upper[0], two, 3), 4)),
+            S::or(bits::<S>(last, nibble, 0xf), S::shift_left(bits::<S>(upper[1], two, 3), 4)),
+        ]
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, offsets: S::I, scales: *mut f32, _: *mut f32) {
+    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
         // the word that ends with the block's last two bytes
-        let d = S::low_f16(S::shift_right(S::gather(block.add(206), offsets), 16));
+        let d = S::low_f16(S::shift_right(S::load_words(block.add(206), stride), 16));
         for word in 0..4 {
-            let four = S::gather(block.add(192 + 4 * word), offsets);
+            let four = S::load_words(block.add(192 + 4 * word), stride);
             for byte in 0..4 {
                 let scale = S::shift_right_signed(S::shift_left(four, 24 - 8 * byte as u32), 24);
                 S::store(scales.add(16 * (4 * word + byte)), S::mul(d, S::to_f32(scale)));
             }
         }
     }
+}
+
+/// 32 bytes of each of four rows, the first 16 and the last.
+#[inline(always)]
+unsafe fn bytes<S: Ints>(from: *const u8, stride: usize) -> [S::I; 2] {
+    [S::load_quarters(from, stride), S::load_quarters(from.add(16), stride)]
+}
+
+/// The low and the high nibbles of 16 bytes of each of four rows.
+#[inline(always)]
+unsafe fn nibbles<S: Ints>(from: *const u8, stride: usize) -> [S::I; 2] {
+    let bytes = S::load_quarters(from, stride);
+    [bits::<S>(bytes, 0, 0xf), bits::<S>(bytes, 4, 0xf)]
+}
+
+/// The bits of `mask` of each byte, which begin at bit `from`.
+#[inline(always)]
+unsafe fn bits<S: Ints>(bytes: S::I, from: u32, mask: u8) -> S::I {
+    S::and(S::shift_right(bytes, from), u32::from_ne_bytes([mask; 4]))
+}
+
+/// The first 16 and the last 16 bits of a word of each of four rows, row by row.
+#[inline(always)]
+unsafe fn fifth_bits(from: *const u8, stride: usize) -> [u64; 2] {
+    let mut halves = [0u64; 2];
+    for row in 0..4 {
+        let word = u64::from(from.add(row * stride).cast::<u32>().read_unaligned());
+        halves[0] |= (word & 0xffff) << (16 * row);
+        halves[1] |= (word >> 16) << (16 * row);
+    }
+    halves
 }
 
 /// Evaluates `$body` with `$F` standing for the format of `$dtype`, or `$other` if it is none.

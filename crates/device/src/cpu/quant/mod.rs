@@ -15,10 +15,10 @@
 
 mod activations;
 mod dequantise;
+mod direct;
 mod formats;
 mod panel;
 mod q8;
-mod single;
 mod tile;
 
 pub(super) use activations::{CodeRows, CodeView};

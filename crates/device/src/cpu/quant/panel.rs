@@ -61,21 +61,20 @@ impl Panel {
     }
 }
 
-/// Up to 16 rows of weights.
+/// Sixteen rows of weights.
 #[derive(Clone, Copy)]
 pub(super) struct GroupRows {
     pub dtype: Dtype,
     pub first: *const u8,
     pub row_bytes: usize,
-    pub rows: usize,
     pub blocks: usize,
 }
 
 kernel! {
-    /// Fills `panel` (which has room) from `group`. Lanes past the group's rows repeat its last row.
+    /// Fills `panel` (which has room) from `group`.
     ///
     /// # Safety
-    /// `first` is readable for `rows` (at least 1) rows of `row_bytes`, each of `blocks` 32-blocks of `dtype`.
+    /// `first` is readable for 16 rows of `row_bytes`, each of `blocks` 32-blocks of `dtype`.
     pub(super) unsafe fn fill(group: &GroupRows, panel: &mut Panel) = fill_body
 }
 
@@ -87,7 +86,7 @@ unsafe fn fill_body<S: Ints>(group: &GroupRows, panel: &mut Panel) {
 #[inline(always)]
 unsafe fn fill_format<S: Ints, F: Format>(group: &GroupRows, panel: &mut Panel) {
     let (codes, scales, minima) = panel.pointers_mut();
-    let offsets = S::row_offsets(group.row_bytes, group.rows);
+    let stride = group.row_bytes;
     for stored in 0..group.blocks / F::SUBS {
         let block = group.first.add(stored * F::BYTES);
         let at = stored * F::SUBS;
@@ -97,17 +96,22 @@ unsafe fn fill_format<S: Ints, F: Format>(group: &GroupRows, panel: &mut Panel) 
         }
         F::scales::<S>(
             block,
-            offsets,
+            stride,
             scales.add(at * F::SCALES * LANES),
             if F::MIN { minima.add(at * LANES) } else { minima },
         );
         for sub in 0..F::SUBS {
-            let mut rows = [F::codes::<S>(block, sub); LANES];
-            for (r, row) in rows.iter_mut().enumerate().skip(1) {
-                let from = block.add(r.min(group.rows - 1) * group.row_bytes);
-                *row = F::codes::<S>(from, sub);
+            let mut halves = [[S::splat_i(0); 4]; 2];
+            // Rows q, 4 + q, 8 + q and 12 + q: side by side, words of the same quarter are in the rows' order.
+            for q in 0..4 {
+                [halves[0][q], halves[1][q]] = F::codes::<S>(block.add(q * stride), 4 * stride, sub);
             }
-            S::interleave(&rows, codes.add((at + sub) * BLOCK * LANES));
+            for half in 0..2 {
+                let steps = S::transpose_quarters(halves[half]);
+                for step in 0..4 {
+                    S::store_i(codes.add((((at + sub) * 2 + half) * 4 + step) * 4 * LANES), steps[step]);
+                }
+            }
         }
     }
 }

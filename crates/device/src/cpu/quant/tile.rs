@@ -2,13 +2,16 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::super::dispatch::kernel;
 use super::super::simd::{Ints, LANES};
 use super::super::{KernelSet, Matrix};
+use super::direct::{DirectJob, MOST_TOKENS, multiply_direct};
 use super::panel::{GroupRows, PanelPointers, fill};
-use super::single::{SingleJob, multiply_single};
+
 use super::{BLOCK, CodeView, Panel, PanelShape};
+use crate::memory::Scratch;
 
 /// Rows that are multiplied together: two panels.
 pub(in crate::cpu) const GROUP_ROWS: usize = 2 * LANES;
@@ -36,32 +39,49 @@ struct Tile<'a> {
     out_stride: usize,
 }
 
+/// A thread's own.
+#[derive(Default)]
+struct Buffers {
+    panels: [Panel; 2],
+    padded: Scratch<u8>,
+}
+
 thread_local! {
-    static PANELS: RefCell<[Panel; 2]> = RefCell::default();
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
 }
 
 /// Computes `rows` (a range that starts at a multiple of [`GROUP_ROWS`]) of the product for all tokens.
 ///
 /// # Safety
 /// The matrix was checked and is quantised; `out` is writable for [tokens, weight.rows] and nobody else touches these rows' elements.
-pub(in crate::cpu) unsafe fn multiply(set: KernelSet, job: &QuantJob, rows: std::ops::Range<usize>) {
+pub(in crate::cpu) unsafe fn multiply(set: KernelSet, job: &QuantJob, rows: Range<usize>) {
     let Some(shape) = PanelShape::of(job.weight.dtype, job.weight.cols) else { return };
-    if job.x.tokens == 1 {
-        for first in rows.clone().step_by(LANES) {
-            let group = group_rows(job, shape, first..rows.end.min(first + LANES));
-            let bias = job.bias.map_or(std::ptr::null(), |bias| bias[first..].as_ptr());
-            // SAFETY: the matrix was checked: the group's rows lie in its data; the outputs are ours by the caller's promise.
-            unsafe { multiply_single(set, &SingleJob { group, x: job.x, bias, out: job.out.add(first) }) };
-        }
+    if job.x.tokens == 0 {
         return;
     }
-    PANELS.with_borrow_mut(|panels| {
+    BUFFERS.with_borrow_mut(|buffers| {
+        let Buffers { panels, padded } = buffers;
+        if job.x.tokens <= MOST_TOKENS {
+            for first in rows.clone().step_by(LANES) {
+                let count = (rows.end - first).min(LANES);
+                let group = sixteen_rows(job, shape, first..first + count, padded);
+                let bias = job.bias.map_or(std::ptr::null(), |bias| bias[first..].as_ptr());
+                // SAFETY: the group is 16 rows; the outputs are ours by the caller's promise.
+                unsafe {
+                    let out = job.out.add(first);
+                    let out_stride = job.weight.rows;
+                    multiply_direct(set, &DirectJob { group, rows: count, x: job.x, bias, out, out_stride });
+                }
+            }
+            return;
+        }
         panels.iter_mut().for_each(|panel| panel.make_room(shape));
         for first in rows.clone().step_by(GROUP_ROWS) {
             let count = (rows.end - first).min(GROUP_ROWS);
             for (panel, from) in panels.iter_mut().zip([0, LANES]).filter(|(_, from)| *from < count) {
-                let group = group_rows(job, shape, first + from..first + from + (count - from).min(LANES));
-                // SAFETY: the matrix was checked: `rows` rows lie in its data; the panel has room.
+                let of_panel = first + from..first + from + (count - from).min(LANES);
+                let group = sixteen_rows(job, shape, of_panel, padded);
+                // SAFETY: the group is 16 rows; the panel has room.
                 unsafe { fill(set, &group, panel) };
             }
             let tile = Tile {
@@ -81,11 +101,17 @@ pub(in crate::cpu) unsafe fn multiply(set: KernelSet, job: &QuantJob, rows: std:
     });
 }
 
-/// `rows`, at most 16 of them, of the job's weights.
-fn group_rows(job: &QuantJob, shape: PanelShape, rows: std::ops::Range<usize>) -> GroupRows {
+/// `rows` of the job's weights where they are, or, if they are fewer than 16, where they are copied to, before rows of anything.
+fn sixteen_rows(job: &QuantJob, shape: PanelShape, rows: Range<usize>, padded: &mut Scratch<u8>) -> GroupRows {
     let row_bytes = job.weight.row_bytes();
-    let first = job.weight.data[rows.start * row_bytes..].as_ptr();
-    GroupRows { dtype: job.weight.dtype, first, row_bytes, rows: rows.len(), blocks: shape.blocks }
+    let from = &job.weight.data[rows.start * row_bytes..rows.end * row_bytes];
+    let first = if rows.len() == LANES {
+        from.as_ptr()
+    } else {
+        padded.resize(LANES * row_bytes)[..from.len()].copy_from_slice(from);
+        padded.as_ptr()
+    };
+    GroupRows { dtype: job.weight.dtype, first, row_bytes, blocks: shape.blocks }
 }
 
 kernel! {
@@ -180,17 +206,20 @@ unsafe fn one_tile<
             let steps = 8 / SCALES;
             for step in half * steps..(half + 1) * steps {
                 let at = (block * 8 + step) * 4 * LANES;
-                let codes: [S::Wide; P] = std::array::from_fn(|p| S::load_wide(tile.panels[p].codes.add(at)));
+                let mut codes = [S::splat_i(0); P];
+                for p in 0..P {
+                    codes[p] = S::load_i(tile.panels[p].codes.add(at));
+                }
                 for t in 0..T {
                     let at = codes_x[t].add(block * BLOCK + 4 * step);
                     let lowest = at.add((BYTES - 1) * tile.shape.blocks * BLOCK).cast::<i32>().read_unaligned();
                     for p in 0..P {
-                        dot[t][p] = S::dot4(dot[t][p], codes[p], lowest);
+                        dot[t][p] = S::dot(dot[t][p], codes[p], S::splat_i(lowest));
                     }
                     if BYTES == 2 {
                         let four = at.cast::<i32>().read_unaligned();
                         for p in 0..P {
-                            upper[t][p] = S::dot4(upper[t][p], codes[p], four);
+                            upper[t][p] = S::dot(upper[t][p], codes[p], S::splat_i(four));
                         }
                     }
                 }

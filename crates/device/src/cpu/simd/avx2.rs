@@ -224,20 +224,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn bf16_pair_dot(acc: Lanes, k: *const u32, q: u32) -> Lanes {
-        let even_q = _mm256_set1_ps(f32::from_bits(q << 16));
-        let odd_q = _mm256_set1_ps(f32::from_bits(q & 0xffff_0000));
-        let high = _mm256_set1_epi32(0xffff_0000u32 as i32);
-        let one = |i: usize| {
-            let pairs = _mm256_loadu_si256(k.add(8 * i).cast());
-            let even = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs));
-            let odd = _mm256_castsi256_ps(_mm256_and_si256(pairs, high));
-            _mm256_fmadd_ps(odd, odd_q, _mm256_fmadd_ps(even, even_q, acc[i]))
-        };
-        [one(0), one(1)]
-    }
-
-    #[inline(always)]
     unsafe fn prefetch(at: *const u8) {
         _mm_prefetch::<_MM_HINT_T0>(at.cast());
     }

@@ -15,6 +15,7 @@ pub(in crate::cpu) fn first(n: usize) -> __mmask16 {
 impl<const BF16: bool> Simd for Avx512<BF16> {
     type F = __m512;
     const WIDE: bool = true;
+    const PAIR_DOT: bool = BF16;
     type Register = Self::F;
     const REGISTER_LANES: usize = LANES;
 
@@ -213,15 +214,9 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
-    unsafe fn bf16_pair_dot(acc: __m512, k: *const u32, q: u32) -> __m512 {
-        let pairs = _mm512_loadu_si512(k.cast());
-        if BF16 {
-            return dot_bf16(acc, pairs, _mm512_set1_epi32(q as i32));
-        }
-        let even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs));
-        let odd = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000u32 as i32)));
-        let first = _mm512_fmadd_ps(even, _mm512_set1_ps(f32::from_bits(q << 16)), acc);
-        _mm512_fmadd_ps(odd, _mm512_set1_ps(f32::from_bits(q & 0xffff_0000)), first)
+    unsafe fn pair_dot(acc: __m512, k: __m512, q: u32) -> __m512 {
+        debug_assert!(BF16);
+        dot_bf16(acc, _mm512_castps_si512(k), _mm512_set1_epi32(q as i32))
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 //!
 //! Kernels are written once over [`Simd`] and instantiated inside functions that enable the instructions of one kernel set.
 //! Every method does the same IEEE operations lane by lane in each implementation (fused multiply-add included), so the
-//! sets agree bit for bit, except where [`Simd::bf16_pair_dot`] uses the AVX-512 BF16 instruction.
+//! sets agree bit for bit, except where [`Simd::pair_dot`] uses the AVX-512 BF16 instruction.
 //!
 //! # Safety
 //! All methods are `unsafe`: the caller is inside a function whose `target_feature`s cover the implementation's (that is what
@@ -32,6 +32,8 @@ pub(super) trait Simd: Copy + 'static {
     type F: Copy;
     /// Enough registers for 24 accumulators; otherwise there are 8.
     const WIDE: bool;
+    /// Whether `pair_dot` is one instruction, whose sums may differ from those of two `fma`.
+    const PAIR_DOT: bool = false;
     /// What one register holds, for kernels that need not have 16 lanes.
     type Register: Copy;
     const REGISTER_LANES: usize;
@@ -90,7 +92,12 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn max_lane(a: Self::F) -> f32;
 
     /// acc + k.even * q.even + k.odd * q.odd per lane; k is 16 pairs of bf16, q one pair for all lanes (low half even).
-    unsafe fn bf16_pair_dot(acc: Self::F, k: *const u32, q: u32) -> Self::F;
+    #[inline(always)]
+    unsafe fn pair_dot(acc: Self::F, k: Self::F, q: u32) -> Self::F {
+        let [even, odd] = Self::widen_pairs(k);
+        let first = Self::fma(even, Self::splat(f32::from_bits(q << 16)), acc);
+        Self::fma(odd, Self::splat(f32::from_bits(q & 0xffff_0000)), first)
+    }
 
     /// Asks for the cache line at `at` (which may be any address).
     unsafe fn prefetch(at: *const u8);

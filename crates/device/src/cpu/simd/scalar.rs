@@ -179,16 +179,6 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    unsafe fn bf16_pair_dot(acc: Lanes, k: *const u32, q: u32) -> Lanes {
-        let (even, odd) = (f32::from_bits(q << 16), f32::from_bits(q & 0xffff_0000));
-        each(|i| {
-            let pair = k.add(i).read_unaligned();
-            let first = f32::from_bits(pair << 16).mul_add(even, acc[i]);
-            f32::from_bits(pair & 0xffff_0000).mul_add(odd, first)
-        })
-    }
-
-    #[inline(always)]
     unsafe fn prefetch(_: *const u8) {}
     #[inline(always)]
     unsafe fn prefetch_far(_: *const u8) {}

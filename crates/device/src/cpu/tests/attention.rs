@@ -178,6 +178,75 @@ fn long_sequences_are_the_same_bits_in_any_split() {
     }
 }
 
+/// Sequences whose tables begin with the same blocks meet these together: the bits are those of each alone, and of each with blocks of its
+/// own. A NaN of one of them stays with it.
+#[test]
+fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
+    // Tokens after the shared ones, and how many of them are new.
+    const TAILS: [(usize, usize); 7] = [(1, 1), (9, 1), (40, 3), (16, 1), (130, 30), (70, 1), (2, 2)];
+    const BLOCK: usize = 16;
+    for (dtype, kv_heads, group, shared_blocks, window) in [
+        (KvDtype::Bf16, 2, 3, 5, None),
+        (KvDtype::Bf16, 1, 8, 70, None),
+        (KvDtype::F32, 1, 1, 6, Some(90)),
+        (KvDtype::Int8, 3, 2, 66, Some(1050)),
+    ] {
+        let shape = KvShape { kv_heads, key_dim: 24, value_dim: 40, block_tokens: BLOCK, dtype };
+        let mut random = Random(6);
+        let tail_blocks = TAILS.map(|(tail, _)| tail.div_ceil(BLOCK));
+        let own = shared_blocks + tail_blocks.iter().sum::<usize>();
+        let arena = Arena::new(KvLayer::bytes(&shape, own + shared_blocks)).unwrap();
+        let mut layer = KvLayer::new(&arena, shape, own + shared_blocks).unwrap();
+        let mut free = shared_blocks as u32..;
+        let tables = tail_blocks.map(|blocks| (0..shared_blocks as u32).chain(free.by_ref().take(blocks)).collect());
+        let tables: [Vec<u32>; 7] = tables;
+        let prompt = shared_blocks * BLOCK;
+        let first = &cpus()[0];
+        let write = |layer: &mut KvLayer, random: &mut Random, blocks: &[u32], from: usize, tokens: usize| {
+            let k = random.normals(tokens * kv_heads * shape.key_dim);
+            let v = random.normals(tokens * kv_heads * shape.value_dim);
+            first.write_kv(layer, &[Sequence { blocks, rows: 0..tokens, first_position: from }], &k, &v).unwrap();
+        };
+        write(&mut layer, &mut random, &tables[0], 0, prompt);
+        for (table, (tail, _)) in tables.iter().zip(TAILS) {
+            write(&mut layer, &mut random, table, prompt, tail);
+        }
+        // The shared blocks once more, elsewhere.
+        for block in 0..shared_blocks as u32 {
+            layer.copy_block(block, own as u32 + block).unwrap();
+        }
+        let mut rows = 0;
+        let mut sequences = Vec::new();
+        for (blocks, (tail, new)) in tables.iter().zip(TAILS) {
+            sequences.push(Sequence { blocks, rows: rows..rows + new, first_position: prompt + tail - new });
+            rows += new;
+        }
+        let heads = kv_heads * group;
+        let mut q = random.normals(rows * heads * shape.key_dim);
+        q[2 * heads * shape.key_dim] = f32::NAN; // the third sequence's first new token
+        let options = AttentionOptions { heads, scale: 0.2, window, sinks: None };
+        let width = heads * shape.value_dim;
+        for cpu in cpus() {
+            let mut together = vec![0.0; rows * width];
+            cpu.attention(&layer, &sequences, &options, &q, &mut together).unwrap();
+            for (s, sequence) in sequences.iter().enumerate() {
+                let queries =
+                    &q[sequence.rows.start * heads * shape.key_dim..][..sequence.rows.len() * heads * shape.key_dim];
+                let expected = &together[sequence.rows.start * width..sequence.rows.end * width];
+                let mut table = sequence.blocks.to_vec();
+                for what in ["alone", "with blocks of its own"] {
+                    let alone = Sequence { blocks: &table, rows: 0..sequence.rows.len(), ..sequence.clone() };
+                    let mut out = vec![0.0; expected.len()];
+                    cpu.attention(&layer, &[alone], &options, queries, &mut out).unwrap();
+                    same_bits(expected, &out, what);
+                    table[..shared_blocks].iter_mut().for_each(|block| *block += own as u32);
+                }
+                assert_eq!(expected.iter().any(|x| x.is_nan()), s == 2, "sequence {s}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_nan_stays_in_its_sequence() {
     for dtype in [KvDtype::Bf16, KvDtype::Int8] {
