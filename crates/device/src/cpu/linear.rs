@@ -129,7 +129,8 @@ impl Job<'_> {
 
     fn rows(&self, set: KernelSet, inputs: &Inputs, rows: Range<usize>, tiles: Range<usize>) {
         if matches!(self.form, Form::Int8 | Form::Int16) {
-            let job = QuantJob { weight: self.weight, bias: self.bias, x: inputs.codes(), out: self.out };
+            let ahead = self.threads * self.rows_per_chunk;
+            let job = QuantJob { weight: self.weight, bias: self.bias, x: inputs.codes(), out: self.out, ahead };
             // SAFETY: the shapes were checked; these rows' outputs are this call's alone.
             unsafe { quant::multiply(set, &job, rows) };
         } else if is_quantised(self.weight.dtype) {

@@ -59,10 +59,7 @@ unsafe fn of_format<S: Ints, F: Format, const BYTES: usize, const T: usize>(job:
     let mut acc = [S::splat(0.0); T];
     for stored in 0..group.blocks / F::SUBS {
         let from = group.first.add(stored * F::BYTES);
-        // The next group's bytes lie in one piece: asked for in their order, which memory answers fastest.
-        for line in (stored * LANES * F::BYTES..(stored + 1) * LANES * F::BYTES).step_by(64) {
-            S::prefetch_far(group.first.wrapping_add(LANES * stride + line));
-        }
+        group.ask::<S, F>(stored);
         F::scales::<S>(from, stride, scales.as_mut_ptr(), minima.as_mut_ptr());
         for sub in 0..F::SUBS {
             let block = stored * F::SUBS + sub;

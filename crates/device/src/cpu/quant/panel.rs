@@ -4,7 +4,7 @@
 use checkpoint::Dtype;
 
 use super::super::dispatch::kernel;
-use super::super::simd::{Ints, LANES};
+use super::super::simd::{Ints, LANES, Simd};
 use super::BLOCK;
 use super::formats::{Format, with_format};
 use crate::memory::Scratch;
@@ -68,6 +68,19 @@ pub(super) struct GroupRows {
     pub first: *const u8,
     pub row_bytes: usize,
     pub blocks: usize,
+    /// The sixteen rows that come next, which are asked for meanwhile (any address).
+    pub next: *const u8,
+}
+
+impl GroupRows {
+    /// Asks for as much of the next rows as stored block `stored` of 16 rows has: they lie in one piece and are asked for in their order,
+    /// which memory answers fastest.
+    #[inline(always)]
+    pub(super) unsafe fn ask<S: Simd, F: Format>(&self, stored: usize) {
+        for line in (stored * LANES * F::BYTES..(stored + 1) * LANES * F::BYTES).step_by(64) {
+            S::prefetch_far(self.next.wrapping_add(line));
+        }
+    }
 }
 
 kernel! {
@@ -90,10 +103,7 @@ unsafe fn fill_format<S: Ints, F: Format>(group: &GroupRows, panel: &mut Panel) 
     for stored in 0..group.blocks / F::SUBS {
         let block = group.first.add(stored * F::BYTES);
         let at = stored * F::SUBS;
-        // Those of the group after next, which this panel takes next, lie in one piece.
-        for line in (stored * LANES * F::BYTES..(stored + 1) * LANES * F::BYTES).step_by(64) {
-            S::prefetch_far(group.first.wrapping_add(2 * LANES * group.row_bytes + line));
-        }
+        group.ask::<S, F>(stored);
         F::scales::<S>(
             block,
             stride,

@@ -23,6 +23,8 @@ pub(in crate::cpu) struct QuantJob<'a> {
     pub x: CodeView<'a>,
     /// [tokens, weight.rows]
     pub out: *mut f32,
+    /// Rows from those that are computed to those that the thread computes next.
+    pub ahead: usize,
 }
 
 /// One tile's operands.
@@ -64,7 +66,8 @@ pub(in crate::cpu) unsafe fn multiply(set: KernelSet, job: &QuantJob, rows: Rang
         if job.x.tokens <= MOST_TOKENS {
             for first in rows.clone().step_by(LANES) {
                 let count = (rows.end - first).min(LANES);
-                let group = sixteen_rows(job, shape, first..first + count, padded);
+                let next = if first + LANES < rows.end { first + LANES } else { rows.start + job.ahead };
+                let group = sixteen_rows(job, shape, first..first + count, next, padded);
                 let bias = job.bias.map_or(std::ptr::null(), |bias| bias[first..].as_ptr());
                 // SAFETY: the group is 16 rows; the outputs are ours by the caller's promise.
                 unsafe {
@@ -79,8 +82,9 @@ pub(in crate::cpu) unsafe fn multiply(set: KernelSet, job: &QuantJob, rows: Rang
         for first in rows.clone().step_by(GROUP_ROWS) {
             let count = (rows.end - first).min(GROUP_ROWS);
             for (panel, from) in panels.iter_mut().zip([0, LANES]).filter(|(_, from)| *from < count) {
+                let next = if first + GROUP_ROWS < rows.end { first + GROUP_ROWS } else { rows.start + job.ahead };
                 let of_panel = first + from..first + from + (count - from).min(LANES);
-                let group = sixteen_rows(job, shape, of_panel, padded);
+                let group = sixteen_rows(job, shape, of_panel, next + from, padded);
                 // SAFETY: the group is 16 rows; the panel has room.
                 unsafe { fill(set, &group, panel) };
             }
@@ -101,8 +105,15 @@ pub(in crate::cpu) unsafe fn multiply(set: KernelSet, job: &QuantJob, rows: Rang
     });
 }
 
-/// `rows` of the job's weights where they are, or, if they are fewer than 16, where they are copied to, before rows of anything.
-fn sixteen_rows(job: &QuantJob, shape: PanelShape, rows: Range<usize>, padded: &mut Scratch<u8>) -> GroupRows {
+/// `rows` of the job's weights where they are, or, if they are fewer than 16, where they are copied to, before rows of anything. Row `next`
+/// need not be there.
+fn sixteen_rows(
+    job: &QuantJob,
+    shape: PanelShape,
+    rows: Range<usize>,
+    next: usize,
+    padded: &mut Scratch<u8>,
+) -> GroupRows {
     let row_bytes = job.weight.row_bytes();
     let from = &job.weight.data[rows.start * row_bytes..rows.end * row_bytes];
     let first = if rows.len() == LANES {
@@ -111,7 +122,8 @@ fn sixteen_rows(job: &QuantJob, shape: PanelShape, rows: Range<usize>, padded: &
         padded.resize(LANES * row_bytes)[..from.len()].copy_from_slice(from);
         padded.as_ptr()
     };
-    GroupRows { dtype: job.weight.dtype, first, row_bytes, blocks: shape.blocks }
+    let next = job.weight.data.as_ptr().wrapping_add(next * row_bytes);
+    GroupRows { dtype: job.weight.dtype, first, row_bytes, blocks: shape.blocks, next }
 }
 
 kernel! {
