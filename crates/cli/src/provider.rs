@@ -5,7 +5,7 @@ use crate::commands;
 use crate::failure::Failure;
 use crate::session::{self, Session};
 use checkpoint::{Checkpoint, SearchPaths};
-use device::cpu::KernelSet;
+use device::cpu::{ARITHMETIC, KernelSet};
 use engine::constrain::Constraint;
 use engine::sample::Sampling;
 use engine::schedule::{
@@ -116,7 +116,9 @@ fn other(failure: Failure) -> ProviderError {
 fn info(checkpoint: &Checkpoint, dtype: String, kernel_set: &str) -> Result<ProviderInfo, Failure> {
     let identity = checkpoint.identity()?.digest;
     let context_length = Some(checkpoint.config.max_positions as u64);
-    Ok(ProviderInfo { identity, dtype, rung: String::new(), kernel_set: kernel_set.to_owned(), context_length })
+    // A folder that was begun before the kernels changed is not gone on with unknowingly.
+    let kernel_set = format!("{kernel_set}/{ARITHMETIC}");
+    Ok(ProviderInfo { identity, dtype, rung: String::new(), kernel_set, context_length })
 }
 
 /// What a model's results are kept under: its dtype, and that of keys and values where it is not what the dtype brings along.

@@ -50,6 +50,6 @@ pub struct ModelRecord {
     pub identity: String,
     /// The dtype it computes in.
     pub dtype: String,
-    /// The kernel set.
+    /// The kernel set and the revision of its arithmetic: `avx512/2`.
     pub kernel_set: String,
 }

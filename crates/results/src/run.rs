@@ -21,7 +21,7 @@ pub struct RunRecord {
     pub model_identity: String,
     /// The dtype that it computed in.
     pub dtype: String,
-    /// The kernel set.
+    /// The kernel set and the revision of its arithmetic: `avx512/2`.
     pub kernel_set: String,
     /// How the world ended: horizon, ruin, expired, abandoned, crash.
     pub outcome: String,

@@ -15,6 +15,10 @@ pub enum KernelSet {
     Avx512Bf16,
 }
 
+/// The revision of the kernels' arithmetic, raised whenever one of the sets gives other bits than before: rows of two revisions are no
+/// more to be mixed than those of two sets. (1: until attention added up its weights lane by lane.)
+pub const ARITHMETIC: u32 = 2;
+
 /// The environment variable that forces a kernel set.
 pub const KERNELS_VARIABLE: &str = "VENDOMINI_KERNELS";
 
