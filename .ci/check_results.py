@@ -9,7 +9,8 @@ runs = glob.glob(root + "/runs/*/*/run.json")
 assert len(runs) >= 2, f"expected at least 2 committed runs, found {len(runs)}"
 replies = scored = nonzero = 0
 for run in runs:
-    json.load(open(run))
+    kernels = json.load(open(run))["kernel_set"]
+    assert kernels.rpartition("/")[2].isdigit(), f"{run}: kernels {kernels!r} without the revision of their arithmetic"
     for log in glob.glob(run.rsplit("/", 1)[0] + "/steps.*.jsonl"):
         for line in open(log):
             row = json.loads(line)

@@ -9,7 +9,6 @@ use super::super::simd::{Ints, LANES};
 use super::super::{KernelSet, Matrix};
 use super::direct::{DirectJob, MOST_TOKENS, multiply_direct};
 use super::panel::{GroupRows, PanelPointers, fill};
-
 use super::{BLOCK, CodeView, Panel, PanelShape};
 use crate::memory::Scratch;
 
@@ -62,47 +61,67 @@ pub(in crate::cpu) unsafe fn multiply(set: KernelSet, job: &QuantJob, rows: Rang
         return;
     }
     BUFFERS.with_borrow_mut(|buffers| {
-        let Buffers { panels, padded } = buffers;
-        if job.x.tokens <= MOST_TOKENS {
-            for first in rows.clone().step_by(LANES) {
-                let count = (rows.end - first).min(LANES);
-                let next = if first + LANES < rows.end { first + LANES } else { rows.start + job.ahead };
-                let group = sixteen_rows(job, shape, first..first + count, next, padded);
-                let bias = job.bias.map_or(std::ptr::null(), |bias| bias[first..].as_ptr());
-                // SAFETY: the group is 16 rows; the outputs are ours by the caller's promise.
-                unsafe {
-                    let out = job.out.add(first);
-                    let out_stride = job.weight.rows;
-                    multiply_direct(set, &DirectJob { group, rows: count, x: job.x, bias, out, out_stride });
-                }
-            }
-            return;
-        }
-        panels.iter_mut().for_each(|panel| panel.make_room(shape));
-        for first in rows.clone().step_by(GROUP_ROWS) {
-            let count = (rows.end - first).min(GROUP_ROWS);
-            for (panel, from) in panels.iter_mut().zip([0, LANES]).filter(|(_, from)| *from < count) {
-                let next = if first + GROUP_ROWS < rows.end { first + GROUP_ROWS } else { rows.start + job.ahead };
-                let of_panel = first + from..first + from + (count - from).min(LANES);
-                let group = sixteen_rows(job, shape, of_panel, next + from, padded);
-                // SAFETY: the group is 16 rows; the panel has room.
-                unsafe { fill(set, &group, panel) };
-            }
-            let tile = Tile {
-                panels: [panels[0].pointers(), panels[1].pointers()],
-                shape,
-                x: job.x,
-                first_token: 0,
-                rows: count,
-                bias: job.bias.map_or(std::ptr::null(), |bias| bias[first..].as_ptr()),
-                // SAFETY: `first` is a row of the matrix, hence inside the first token's outputs.
-                out: unsafe { job.out.add(first) },
-                out_stride: job.weight.rows,
-            };
-            // SAFETY: the panels are full; the outputs are ours by the caller's promise.
-            unsafe { multiply_group(set, &tile) };
-        }
+        let multiply = if job.x.tokens <= MOST_TOKENS { directly } else { by_panels };
+        // SAFETY: the caller's promise.
+        unsafe { multiply(set, job, shape, rows, buffers) }
     });
+}
+
+unsafe fn directly(set: KernelSet, job: &QuantJob, shape: PanelShape, rows: Range<usize>, buffers: &mut Buffers) {
+    for first in rows.clone().step_by(LANES) {
+        let count = (rows.end - first).min(LANES);
+        let next = job.next(&rows, first + LANES);
+        let direct = DirectJob {
+            group: sixteen_rows(job, shape, first..first + count, next, &mut buffers.padded),
+            rows: count,
+            x: job.x,
+            bias: job.bias_from(first),
+            // SAFETY: `first` is a row of the matrix, hence inside the first token's outputs.
+            out: unsafe { job.out.add(first) },
+            out_stride: job.weight.rows,
+        };
+        // SAFETY: the group is 16 rows; the outputs are ours by the caller's promise.
+        unsafe { multiply_direct(set, &direct) };
+    }
+}
+
+unsafe fn by_panels(set: KernelSet, job: &QuantJob, shape: PanelShape, rows: Range<usize>, buffers: &mut Buffers) {
+    let Buffers { panels, padded } = buffers;
+    panels.iter_mut().for_each(|panel| panel.make_room(shape));
+    for first in rows.clone().step_by(GROUP_ROWS) {
+        let count = (rows.end - first).min(GROUP_ROWS);
+        let next = job.next(&rows, first + GROUP_ROWS);
+        for (panel, from) in panels.iter_mut().zip([0, LANES]).filter(|(_, from)| *from < count) {
+            let of_panel = first + from..first + from + (count - from).min(LANES);
+            let group = sixteen_rows(job, shape, of_panel, next + from, padded);
+            // SAFETY: the group is 16 rows; the panel has room.
+            unsafe { fill(set, &group, panel) };
+        }
+        let tile = Tile {
+            panels: [panels[0].pointers(), panels[1].pointers()],
+            shape,
+            x: job.x,
+            first_token: 0,
+            rows: count,
+            bias: job.bias_from(first),
+            // SAFETY: as above.
+            out: unsafe { job.out.add(first) },
+            out_stride: job.weight.rows,
+        };
+        // SAFETY: the panels are full; the outputs are ours by the caller's promise.
+        unsafe { multiply_group(set, &tile) };
+    }
+}
+
+impl QuantJob<'_> {
+    /// The row that comes after those before `row`, of `rows` or of the thread's next ones.
+    fn next(&self, rows: &Range<usize>, row: usize) -> usize {
+        if row < rows.end { row } else { rows.start + self.ahead }
+    }
+
+    fn bias_from(&self, row: usize) -> *const f32 {
+        self.bias.map_or(std::ptr::null(), |bias| bias[row..].as_ptr())
+    }
 }
 
 /// `rows` of the job's weights where they are, or, if they are fewer than 16, where they are copied to, before rows of anything. Row `next`
