@@ -35,6 +35,10 @@ def memory_mib(process):
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
+def files(process):
+    return len(list((process / "fd").iterdir()))
+
+
 def ask(number):
     """One request. Returns what came of it."""
     kind = number % 20
@@ -49,7 +53,7 @@ def ask(number):
     try:
         connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
         answer = connection.getresponse()
-        if kind == LEAVES:
+        if kind == LEAVES and answer.status == 200:
             answer.read(20)
             return "left"
         answer.read()
@@ -62,7 +66,8 @@ def ask(number):
 
 def main():
     process, begin = server(), time.time()
-    numbers, came, lock, early = queue.Queue(), collections.Counter(), threading.Lock(), []
+    numbers, came, lock, memory = queue.Queue(), collections.Counter(), threading.Lock(), []
+    files_before = files(process)
     for number in range(REQUESTS):
         numbers.put(number)
 
@@ -77,18 +82,23 @@ def main():
                 came[what] += 1
                 done = came.total()
                 if done % max(REQUESTS // 10, 1) == 0:
-                    files = len(list((process / "fd").iterdir()))
-                    early.append(memory_mib(process))
-                    print(f"{done} requests, {time.time() - begin:.0f} s, {early[-1]:.1f} MiB, {files} files", flush=True)
+                    memory.append(memory_mib(process))
+                    print(f"{done} requests, {time.time() - begin:.0f} s, {memory[-1]:.1f} MiB, {files(process)} files", flush=True)
 
     threads = [threading.Thread(target=work) for _ in range(AT_A_TIME)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     print(dict(came))
     odd = set(came) - {"answered", "refused", "left"}
     assert not odd, f"these were not expected: {odd}"
     assert came["left"] == came["refused"] == REQUESTS // 20, "every twentieth request leaves, and one is refused"
-    assert REQUESTS < 1000 or early[-1] <= 1.02 * early[0], f"memory grew from {early[0]:.1f} to {early[-1]:.1f} MiB"
+    assert REQUESTS < 1000 or memory[-1] <= 1.02 * memory[0], f"memory grew from {memory[0]:.1f} to {memory[-1]:.1f} MiB"
+    deadline = time.time() + 30  # connections that were left are closed when the server notices
+    while files(process) > files_before and time.time() < deadline:
+        time.sleep(0.5)
+    assert files(process) <= files_before, f"{files_before} files were open before, {files(process)} are now"
 
 
 main()

@@ -5,7 +5,7 @@ use crate::commands;
 use crate::failure::Failure;
 use crate::session::{self, Session};
 use checkpoint::{Checkpoint, SearchPaths};
-use device::cpu::{ARITHMETIC, KernelSet};
+use device::cpu::{KernelSet, provenance};
 use engine::constrain::Constraint;
 use engine::sample::Sampling;
 use engine::schedule::{
@@ -117,8 +117,7 @@ fn info(checkpoint: &Checkpoint, dtype: String, kernel_set: &str) -> Result<Prov
     let identity = checkpoint.identity()?.digest;
     let context_length = Some(checkpoint.config.max_positions as u64);
     // A folder that was begun before the kernels changed is not gone on with unknowingly.
-    let kernel_set = format!("{kernel_set}/{ARITHMETIC}");
-    Ok(ProviderInfo { identity, dtype, rung: String::new(), kernel_set, context_length })
+    Ok(ProviderInfo { identity, dtype, rung: String::new(), kernel_set: provenance(kernel_set), context_length })
 }
 
 /// What a model's results are kept under: its dtype, and that of keys and values where it is not what the dtype brings along.

@@ -1,6 +1,7 @@
 //! Prints what the kernels reach and what this machine could: `cargo run --release -p device --example kernels [filter]`.
 //!
-//! `THREADS=1` measures one thread by its time on its core: meaningful on a busy machine too. Every figure is the best of many, beside the limit measured in the same minute: other processes cost both alike.
+//! `PRECISION=native` multiplies quantised weights with activations of two bytes, as GGUF's own formats are, else of one; `LAYERS=1` decodes
+//! so few layers of the small model that the last cache holds them. `THREADS=1` measures one thread by its time on its core: meaningful on a busy machine too. Every figure is the best of many, beside the limit measured in the same minute: other processes cost both alike.
 
 use checkpoint::Dtype;
 use device::DeviceError;
@@ -106,7 +107,8 @@ fn best(cpu: &Cpu, rounds: usize, mut run: impl FnMut() -> Result<(), DeviceErro
 
 /// One layer's seven products, copied until they exceed the caches, as decoding meets them.
 fn decode(cpu: &Cpu, only: &str) -> Result<(), DeviceError> {
-    let models = [("1.2B", 2048usize, 8192, 512, 2), ("SmolLM2", 576, 1536, 192, 30)];
+    let layers = std::env::var("LAYERS").ok().and_then(|layers| layers.parse().ok()).unwrap_or(30);
+    let models = [("1.2B", 2048usize, 8192, 512, 2), ("SmolLM2", 576, 1536, 192, layers)];
     for (name, hidden, inter, kv, layers) in models {
         for dtype in [
             Dtype::BF16,
@@ -142,7 +144,7 @@ fn decode(cpu: &Cpu, only: &str) -> Result<(), DeviceError> {
                 let x: Vec<f32> = (0..tokens * inter).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
                 let (mut a, mut b, mut c) =
                     (vec![0f32; tokens * inter], vec![0f32; tokens * inter], vec![0f32; tokens * inter]);
-                let forms = Forms::new(Precision::Int8).and(dtype);
+                let forms = Forms::new(precision()).and(dtype);
                 let mut inputs = Inputs::new();
                 let seconds = best_pieces(cpu, 60, |best| {
                     for (qkv, o, up, down) in &model {
@@ -221,7 +223,7 @@ fn prefill(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
                 let mut out = vec![0f32; tokens * rows];
                 let mut inputs = Inputs::new();
                 let seconds = best(cpu, 20, || {
-                    inputs.prepare(cpu, &x, tokens, cols, Forms::new(Precision::Int8).and(dtype))?;
+                    inputs.prepare(cpu, &x, tokens, cols, Forms::new(precision()).and(dtype))?;
                     cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out }])
                 })?;
                 let rate = 2.0 * (tokens * rows * cols) as f64 / seconds;
@@ -277,6 +279,11 @@ fn quantise(cpu: &Cpu) -> Result<(), DeviceError> {
     let seconds = best(cpu, 10, || cpu.quantise_int8(Dtype::BF16, &source.data, &mut out))?;
     println!("bf16 to int8: {:.1} GB/s read", source.bytes() as f64 / seconds / 1e9);
     Ok(())
+}
+
+/// That of PRECISION.
+fn precision() -> Precision {
+    if std::env::var("PRECISION").is_ok_and(|name| name == "native") { Precision::Native } else { Precision::Int8 }
 }
 
 /// The numbers of TOKENS, else these.

@@ -2,7 +2,7 @@ use crate::args::ServeArgs;
 use crate::failure::Failure;
 use crate::output;
 use crate::session::{self, Session};
-use device::cpu::ARITHMETIC;
+use device::cpu::provenance;
 use engine::schedule::{Engine, EngineOptions};
 use placement::ByteSize;
 use serve::{ServeOptions, Served, Server};
@@ -65,8 +65,8 @@ fn api_key(name: &str) -> Result<String, Failure> {
 fn served(args: &ServeArgs, session: Session, watch: &Watch) -> Result<Served, Failure> {
     let tokenizer = session.tokenizer()?.clone();
     let report = &session.loaded.report;
-    let version = env!("CARGO_PKG_VERSION");
-    let fingerprint = format!("vendomini-{version}-{}-{}/{ARITHMETIC}", report.precision, report.kernel_set);
+    let kernels = provenance(&report.kernel_set);
+    let fingerprint = format!("vendomini-{}-{}-{kernels}", env!("CARGO_PKG_VERSION"), report.precision);
     let typed = &args.bring_up.placement.model;
     let name = args.model_name.clone().unwrap_or_else(|| short_name(typed));
     let options = EngineOptions {

@@ -17,7 +17,12 @@ pub enum KernelSet {
 
 /// The revision of the kernels' arithmetic, raised whenever one of the sets gives other bits than before: rows of two revisions are no
 /// more to be mixed than those of two sets. (1: until attention added up its weights lane by lane.)
-pub const ARITHMETIC: u32 = 2;
+const ARITHMETIC: u32 = 2;
+
+/// A kernel set, or several of a model on several devices, with the revision: what rows are told apart by, `avx512/2`.
+pub fn provenance(kernel_set: &str) -> String {
+    format!("{kernel_set}/{ARITHMETIC}")
+}
 
 /// The environment variable that forces a kernel set.
 pub const KERNELS_VARIABLE: &str = "VENDOMINI_KERNELS";

@@ -33,7 +33,7 @@ use crate::pool::{Pool, PoolOptions};
 
 pub use forms::{Forms, Precision};
 pub use inputs::Inputs;
-pub use kernel_set::{ARITHMETIC, KERNELS_VARIABLE, KernelSet};
+pub use kernel_set::{KERNELS_VARIABLE, KernelSet, provenance};
 pub use linear::Product;
 pub use logits::Best;
 pub use matrix::{Matrix, readable};
