@@ -11,6 +11,9 @@ use device::cpu::{Cpu, Forms, Inputs, Matrix, Precision, Product};
 use device::memory::Arena;
 use device::pool::PoolOptions;
 
+/// Bytes from a multiple of 64 to a matrix.
+const PHASE_BYTES: usize = 24;
+
 struct Limits {
     read: f64,
     f32: f64,
@@ -45,6 +48,10 @@ fn main() -> Result<(), DeviceError> {
     }
     if "attention".contains(&filter) {
         attention(&cpu, &limits)?;
+        attention_of_runs(&cpu)?;
+    }
+    if "runs".contains(&filter) {
+        attention_of_runs(&cpu)?;
     }
     if "quantise".contains(&filter) {
         quantise(&cpu)?;
@@ -52,10 +59,10 @@ fn main() -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// Bytes that are never zero, so that scales and numbers are ordinary.
+/// Bytes that are never zero, so that scales and numbers are ordinary. They begin as a file's weights may: past a multiple of 64 bytes.
 fn weights(arena: &Arena, dtype: Dtype, rows: usize, cols: usize) -> Result<Matrix, DeviceError> {
     let bytes = rows * cols / dtype.block_elements() * dtype.block_bytes();
-    let data = arena.fill::<DeviceError>(bytes, |to| {
+    let data = arena.fill::<DeviceError>(bytes + PHASE_BYTES, |to| {
         let mut state = 1u64;
         for word in to.chunks_mut(8) {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -64,7 +71,7 @@ fn weights(arena: &Arena, dtype: Dtype, rows: usize, cols: usize) -> Result<Matr
         }
         Ok(())
     })?;
-    Matrix::new(dtype, rows, cols, data)
+    Matrix::new(dtype, rows, cols, data.slice(PHASE_BYTES..PHASE_BYTES + bytes)?)
 }
 
 /// The best time of each piece of work over many rounds, added up: an interruption spoils one piece of one round.
@@ -268,6 +275,58 @@ fn attention(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
                 );
             }
         }
+    }
+    Ok(())
+}
+
+/// A token of each of 16 sequences of 2048, which share their first 512: what runs of an experiment ask for. In so many layers that caches do not
+/// hold them.
+fn attention_of_runs(cpu: &Cpu) -> Result<(), DeviceError> {
+    const LAYERS: usize = 20;
+    const RUNS: usize = 16;
+    const CONTEXT: usize = 2048;
+    const SHARED: usize = 512;
+    const BLOCK: usize = 32;
+    let (heads, kv_heads) = (9, 3);
+    for dtype in [KvDtype::Bf16, KvDtype::Int8] {
+        let shape = KvShape { kv_heads, key_dim: 64, value_dim: 64, block_tokens: BLOCK, dtype };
+        let blocks = (SHARED + RUNS * (CONTEXT - SHARED)) / BLOCK;
+        let arena = Arena::new(LAYERS * KvLayer::bytes(&shape, blocks))?;
+        let mut layers = (0..LAYERS).map(|_| KvLayer::new(&arena, shape, blocks)).collect::<Result<Vec<_>, _>>()?;
+        let k: Vec<f32> = (0..CONTEXT * kv_heads * 64).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+        // Runs grow side by side: a run's blocks lie between those of the others.
+        let tables: Vec<Vec<u32>> = (0..RUNS)
+            .map(|run| {
+                let own = (0..(CONTEXT - SHARED) / BLOCK).map(|block| SHARED / BLOCK + block * RUNS + run);
+                (0..SHARED / BLOCK).chain(own).map(|block| block as u32).collect()
+            })
+            .collect();
+        for layer in &mut layers {
+            for table in &tables {
+                cpu.write_kv(layer, &[Sequence { blocks: table, rows: 0..CONTEXT, first_position: 0 }], &k, &k)?;
+            }
+        }
+        let q: Vec<f32> = (0..RUNS * heads * 64).map(|i| ((i * 53 % 103) as f32 - 50.0) / 50.0).collect();
+        let mut out = vec![0f32; q.len()];
+        let sequences: Vec<Sequence> = tables
+            .iter()
+            .enumerate()
+            .map(|(run, blocks)| Sequence { blocks, rows: run..run + 1, first_position: CONTEXT - 1 })
+            .collect();
+        let options = AttentionOptions { heads, scale: 0.125, window: None, sinks: None };
+        let seconds = best_pieces(cpu, 10, |best| {
+            for layer in &layers {
+                best.piece(|| cpu.attention(layer, &sequences, &options, &q, &mut out))?;
+            }
+            Ok(())
+        })?;
+        let rate = (LAYERS * KvLayer::bytes(&shape, blocks)) as f64 / seconds;
+        let share = 100.0 * rate / measure_read_bandwidth(cpu, 2)?;
+        println!(
+            "attention of {RUNS} runs, SmolLM2 {dtype:?} context {CONTEXT}, {SHARED} shared: {:.1} GB/s of cache = {share:.0}% of read, {:.0} us a layer",
+            rate / 1e9,
+            seconds * 1e6 / LAYERS as f64
+        );
     }
     Ok(())
 }

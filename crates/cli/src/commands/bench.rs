@@ -149,7 +149,7 @@ fn tell(d: &Document) -> Result<(), Failure> {
             f.best_tok_s,
             f.limit_tok_s,
             100.0 * f.share,
-            f.bound_by
+            bound(f)
         ))?;
     }
     output::line(&format!("TTFT {:.3} s, TPOT {:.2} ms", r.ttft_s, 1e3 * r.tpot_s))?;
@@ -163,6 +163,15 @@ fn tell(d: &Document) -> Result<(), Failure> {
         ))?;
     }
     Ok(())
+}
+
+/// What a figure's limit comes from, and what memory gave meanwhile where that is it.
+fn bound(figure: &Figure) -> String {
+    if figure.bound_by == "memory" && figure.read_bytes_per_s > 0.0 {
+        format!("memory at {:.1} GB/s", figure.read_bytes_per_s / 1e9)
+    } else {
+        figure.bound_by.clone()
+    }
 }
 
 fn tell_steps(s: &StepsReport) -> Result<(), Failure> {

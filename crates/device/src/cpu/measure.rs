@@ -8,7 +8,7 @@ use super::dispatch::kernel;
 use super::simd::{Ints, LANES, Simd};
 use super::{Cpu, KernelSet};
 use crate::DeviceError;
-use crate::memory::Arena;
+use crate::memory::{Arena, Zeroed};
 use crate::pool::Pool;
 
 /// A clock for `cpu`'s work: wall time, or with one thread that thread's time on its core, which other processes do not lengthen.
@@ -51,26 +51,52 @@ const READ_BYTES: usize = 1 << 30;
 /// # Errors
 /// Those of the arena and the pool.
 pub fn measure_read_bandwidth(cpu: &Cpu, rounds: usize) -> Result<f64, DeviceError> {
-    const PIECE: usize = 32 << 20;
-    const CHUNK: usize = 512 << 10;
-    let arena = Arena::new(READ_BYTES)?;
-    let mut memory = arena.zeroed(READ_BYTES)?;
-    for page in memory.chunks_mut(4096) {
-        page[0] = 1; // zero pages would all be the same one
+    let mut memory = ReadMemory::new()?;
+    memory.best_rate(cpu, rounds * READ_BYTES / ReadMemory::PIECE_BYTES)
+}
+
+/// Memory to measure again and again how fast it is read.
+pub struct ReadMemory {
+    bytes: Zeroed,
+    next: usize,
+}
+
+impl ReadMemory {
+    /// Bytes that are timed at once.
+    pub const PIECE_BYTES: usize = 32 << 20;
+
+    /// 1 GiB of it.
+    ///
+    /// # Errors
+    /// Those of the arena.
+    pub fn new() -> Result<Self, DeviceError> {
+        let mut bytes = Arena::new(READ_BYTES)?.zeroed(READ_BYTES)?;
+        for page in bytes.chunks_mut(4096) {
+            page[0] = 1; // zero pages would all be the same one
+        }
+        Ok(Self { bytes, next: 0 })
     }
-    let mut best = 0f64;
-    for _ in 0..rounds {
-        for piece in memory.chunks_exact(PIECE) {
+
+    /// The best rate of the next `pieces`, in bytes a second. They go round, so that none is still in a cache.
+    ///
+    /// # Errors
+    /// Those of the pool.
+    pub fn best_rate(&mut self, cpu: &Cpu, pieces: usize) -> Result<f64, DeviceError> {
+        const CHUNK: usize = 512 << 10;
+        let mut best = 0f64;
+        for _ in 0..pieces {
+            let piece = &self.bytes[self.next..self.next + Self::PIECE_BYTES];
+            self.next = (self.next + Self::PIECE_BYTES) % READ_BYTES;
             let start = Stopwatch::start(cpu);
-            cpu.pool.run_chunks(PIECE / CHUNK, 1, &|chunks| {
+            cpu.pool.run_chunks(Self::PIECE_BYTES / CHUNK, 1, &|chunks| {
                 let bytes = &piece[chunks.start * CHUNK..chunks.end * CHUNK];
                 // SAFETY: the set was checked by Cpu.
                 black_box(unsafe { read_all(cpu.set, bytes) });
             })?;
-            best = best.max(PIECE as f64 / start.seconds());
+            best = best.max(Self::PIECE_BYTES as f64 / start.seconds());
         }
+        Ok(best)
     }
-    Ok(best)
 }
 
 /// Which multiply-add is measured.
@@ -147,7 +173,7 @@ unsafe fn read_all_body<S: Simd>(bytes: &[u8]) -> f32 {
 }
 
 /// Independent chains: enough to hide the latency of any of the instructions, few enough to stay in registers.
-const CHAINS: usize = 12;
+const CHAINS: usize = 16;
 
 #[inline(always)]
 unsafe fn turns_f32_body<S: Simd>(count: usize) -> usize {

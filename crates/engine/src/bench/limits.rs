@@ -2,7 +2,7 @@
 
 use checkpoint::{Dtype, ModelConfig};
 use device::cpu::Cpu;
-use device::cpu::measure::{measure_dot_peak, measure_read_bandwidth};
+use device::cpu::measure::{DotKind, ReadMemory, measure_dot_peak};
 use device::cuda::selftest::{BenchSizes, benches};
 use device::cuda::{Card, CudaError, Driver};
 use device::pool::PoolOptions;
@@ -20,11 +20,38 @@ pub(super) struct Limits {
     pub dot_ops_per_s: f64,
 }
 
-impl Limits {
-    /// Measures the CPU, where it computes, and every card of the model.
-    pub fn measure(loaded: &Loaded, threads: Option<usize>, work: &Work, watch: &Watch) -> Result<Self, BenchError> {
+/// The devices of a model, to be measured again while the model is: other processes come and go, and what memory gives with them.
+pub(super) struct Machine {
+    /// The bytes of weights that are on each card. Cards are measured once.
+    cards: Vec<(u64, Limits)>,
+    host: Option<Host>,
+}
+
+/// The CPU, where it computes.
+struct Host {
+    weights_bytes: u64,
+    cpu: Cpu,
+    memory: ReadMemory,
+    dot: DotKind,
+}
+
+impl Host {
+    /// Some milliseconds.
+    fn limits(&mut self) -> Result<Limits, BenchError> {
+        const PIECES: usize = 4;
+        const TURNS: usize = 20;
+        Ok(Limits {
+            read_bytes_per_s: self.memory.best_rate(&self.cpu, PIECES)?,
+            dot_ops_per_s: measure_dot_peak(&self.cpu, self.dot, TURNS)?,
+        })
+    }
+}
+
+impl Machine {
+    /// Every card of the model is measured.
+    pub fn of(loaded: &Loaded, threads: Option<usize>, work: &Work, watch: &Watch) -> Result<Self, BenchError> {
         let seat = watch.seat("bench");
-        let mut parts = Vec::new();
+        let mut cards = Vec::new();
         let mut on_cards = 0;
         for tier in &loaded.report.tiers {
             let (Tier::Gpu(gpu), true) = (tier.tier, tier.card.is_some()) else { continue };
@@ -32,22 +59,43 @@ impl Limits {
             let site = loaded.model.sites().cards.iter().find(|site| site.gpu == gpu);
             if let Some(site) = site {
                 let dtype = loaded.model.dtypes().iter().max_by_key(|(_, bytes)| **bytes).map(|(name, _)| *name);
-                parts.push((tier.weights_bytes, of_card(site.card.ordinal(), dtype, &sizes(loaded.model.config()))?));
+                cards.push((tier.weights_bytes, of_card(site.card.ordinal(), dtype, &sizes(loaded.model.config()))?));
                 on_cards += tier.weights_bytes;
             }
             seat.item_done();
         }
         let all: u64 = loaded.report.tiers.iter().map(|tier| tier.weights_bytes).sum();
+        let mut host = None;
         if all > on_cards {
             seat.at(Stage::Bench, "memory bandwidth and dot product", 0);
             let cpu = Cpu::new(&PoolOptions { threads, ..PoolOptions::default() })?;
-            let of_cpu = Limits {
-                read_bytes_per_s: measure_read_bandwidth(&cpu, 3)?,
-                dot_ops_per_s: measure_dot_peak(&cpu, work.dot, 40)?,
-            };
-            parts.push((all - on_cards, of_cpu));
+            host = Some(Host { weights_bytes: all - on_cards, cpu, memory: ReadMemory::new()?, dot: work.dot });
+        }
+        Ok(Self { cards, host })
+    }
+
+    /// What the model's passes could reach now.
+    pub fn limits(&mut self) -> Result<Limits, BenchError> {
+        let mut parts = self.cards.clone();
+        if let Some(host) = &mut self.host {
+            parts.push((host.weights_bytes, host.limits()?));
         }
         Ok(together(&parts))
+    }
+}
+
+impl Limits {
+    /// The middle ones of what was measured at several times.
+    pub fn median(seen: &[Limits]) -> Limits {
+        let rate = |of: fn(&Limits) -> f64| {
+            let mut rates: Vec<f64> = seen.iter().map(of).collect();
+            rates.sort_by(f64::total_cmp);
+            rates.get(rates.len() / 2).copied().unwrap_or(f64::NAN)
+        };
+        Limits {
+            read_bytes_per_s: rate(|limits| limits.read_bytes_per_s),
+            dot_ops_per_s: rate(|limits| limits.dot_ops_per_s),
+        }
     }
 }
 
@@ -101,6 +149,13 @@ fn together(parts: &[(u64, Limits)]) -> Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_middle_of_each_rate_is_taken() {
+        let limits = |read, dot| Limits { read_bytes_per_s: read, dot_ops_per_s: dot };
+        let seen = [limits(80.0, 3.0), limits(48.0, 9.0), limits(50.0, 4.0)];
+        assert_eq!(Limits::median(&seen), limits(50.0, 4.0));
+    }
 
     #[test]
     fn a_pass_goes_through_the_parts_one_after_the_other() {

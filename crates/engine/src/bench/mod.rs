@@ -14,7 +14,7 @@ use crate::batch::{Batch, SequenceSpan};
 use crate::kv::{BLOCK_TOKENS, BlockId, KvError};
 use crate::load::Loaded;
 use crate::models::ForwardError;
-use limits::Limits;
+use limits::{Limits, Machine};
 pub use steps::{StepPoint, StepsOptions, StepsReport, bench_steps};
 use work::Work;
 
@@ -36,9 +36,11 @@ pub struct BenchOptions {
 /// What was measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BenchReport {
-    /// Bytes a second that all threads read from memory; with cards, that each byte of weights is read with where it is, on the whole.
+    /// Bytes a second that all threads read from memory, the median of all measurements; with cards, that each byte of weights is read with
+    /// where it is, on the whole.
     pub read_bytes_per_s: f64,
-    /// Multiply-adds a second in registers, times 2, of the kind that the weights need; of cards, what large products reach on them.
+    /// Multiply-adds a second in registers, times 2, of the kind that the weights need, the median likewise; of cards, what large products
+    /// reach on them.
     pub dot_ops_per_s: f64,
     /// That kind.
     pub dot: String,
@@ -61,8 +63,11 @@ pub struct Figure {
     pub tok_s: f64,
     /// The best.
     pub best_tok_s: f64,
-    /// What the measured bandwidth and dot product would allow.
+    /// What the bandwidth and the dot product that were measured meanwhile would allow.
     pub limit_tok_s: f64,
+    /// That bandwidth, in bytes a second (0 in documents of before it was measured meanwhile).
+    #[serde(default)]
+    pub read_bytes_per_s: f64,
     /// `tok_s` of it.
     pub share: f64,
     /// Whether the limit is the `memory` or the `arithmetic`.
@@ -145,19 +150,20 @@ pub fn bench(
     watch: &Watch,
 ) -> Result<BenchReport, BenchError> {
     let work = Work::of(loaded.model.config(), inventory, &loaded.report.dtype);
-    let limits = Limits::measure(loaded, options.threads, &work, watch)?;
-    let mut run = Run { loaded, work, limits, options, watch };
+    let machine = Machine::of(loaded, options.threads, &work, watch)?;
+    let mut run = Run { loaded, work, machine, seen: Vec::new(), options, watch };
     let prefill = run.prefill()?;
     let mut figures = vec![prefill.clone()];
     for &sequences in &options.batches {
         figures.push(run.decode(sequences)?);
     }
+    let limits = Limits::median(&run.seen);
     let tpot_s = figures.iter().find(|f| f.name == "decode").map_or(0.0, |f| 1.0 / f.tok_s);
     Ok(BenchReport {
         read_bytes_per_s: limits.read_bytes_per_s,
         dot_ops_per_s: limits.dot_ops_per_s,
-        dot: format!("{:?}", work.dot).to_lowercase(),
-        weights_read_bytes: work.weights_bytes,
+        dot: format!("{:?}", run.work.dot).to_lowercase(),
+        weights_read_bytes: run.work.weights_bytes,
         ttft_s: options.prompt_tokens as f64 / prefill.tok_s,
         tpot_s,
         figures,
@@ -167,16 +173,22 @@ pub fn bench(
 struct Run<'a> {
     loaded: &'a mut Loaded,
     work: Work,
-    limits: Limits,
+    machine: Machine,
+    /// All that was measured of it.
+    seen: Vec<Limits>,
     options: &'a BenchOptions,
     watch: &'a Watch,
 }
 
+/// Steps of decoding between two measurements of the machine.
+const STEPS_BETWEEN: usize = 4;
+
 impl Run<'_> {
     fn prefill(&mut self) -> Result<Figure, BenchError> {
-        let tokens = self.options.prompt_tokens;
+        let (tokens, first) = (self.options.prompt_tokens, self.seen.len());
         let mut seconds = Vec::new();
         for round in 0..=self.options.rounds {
+            self.measure_machine()?;
             let table = self.blocks(1, tokens)?;
             let began = Instant::now();
             let done = self.prompt(&table);
@@ -190,11 +202,19 @@ impl Run<'_> {
         // A prompt goes in chunks, and each reads the weights.
         let passes = tokens.div_ceil(self.loaded.scratch.rows_max());
         let bytes = passes as f64 * self.work.weights_bytes;
-        Ok(self.figure(format!("prefill {tokens}"), tokens as f64, &mut seconds, bytes, self.work.prefill_ops(tokens)))
+        let ops = self.work.prefill_ops(tokens);
+        Ok(figure(format!("prefill {tokens}"), tokens as f64, &mut seconds, (bytes, ops), &self.seen[first..]))
+    }
+
+    fn measure_machine(&mut self) -> Result<(), BenchError> {
+        self.watch.beat();
+        let limits = self.machine.limits()?;
+        self.seen.push(limits);
+        Ok(())
     }
 
     fn decode(&mut self, sequences: usize) -> Result<Figure, BenchError> {
-        let (prompt, new) = (self.options.prompt_tokens, self.options.new_tokens);
+        let (prompt, new, first) = (self.options.prompt_tokens, self.options.new_tokens, self.seen.len());
         let each = (prompt + new).div_ceil(BLOCK_TOKENS);
         let blocks = self.blocks(sequences, prompt + new)?;
         let tables: Vec<Vec<BlockId>> = blocks.chunks(each).map(<[BlockId]>::to_vec).collect();
@@ -206,7 +226,7 @@ impl Run<'_> {
         let kv_bytes = (positions / BLOCK_TOKENS) as f64 * self.loaded.kv.layout().block_bytes() as f64;
         let bytes = self.work.weights_bytes + sequences as f64 * kv_bytes;
         let ops = self.work.step_ops(sequences, positions);
-        Ok(self.figure(name, sequences as f64, &mut seconds, bytes, ops))
+        Ok(figure(name, sequences as f64, &mut seconds, (bytes, ops), &self.seen[first..]))
     }
 
     /// Seconds of each step.
@@ -221,6 +241,9 @@ impl Run<'_> {
         let mut seconds = Vec::new();
         let mut next: Vec<u32> = (0..tables.len() as u32).collect();
         for step in 0..self.options.new_tokens {
+            if step % STEPS_BETWEEN == 0 {
+                self.measure_machine()?;
+            }
             let began = Instant::now();
             let spans: Vec<SequenceSpan> = tables
                 .iter()
@@ -280,13 +303,22 @@ impl Run<'_> {
             self.loaded.kv.release(block);
         }
     }
+}
 
-    fn figure(&self, name: String, tokens: f64, seconds: &mut [f64], bytes: f64, ops: f64) -> Figure {
-        seconds.sort_by(f64::total_cmp);
-        let (memory_s, arithmetic_s) = (bytes / self.limits.read_bytes_per_s, ops / self.limits.dot_ops_per_s);
-        let tok_s = tokens / seconds[seconds.len() / 2];
-        let limit_tok_s = tokens / memory_s.max(arithmetic_s);
-        let bound_by = if memory_s > arithmetic_s { "memory" } else { "arithmetic" }.to_owned();
-        Figure { name, tok_s, best_tok_s: tokens / seconds[0], limit_tok_s, share: tok_s / limit_tok_s, bound_by }
+/// From the seconds of each turn, of which one gives so many tokens and takes (bytes, operations), and what the machine could do meanwhile.
+fn figure(name: String, tokens: f64, seconds: &mut [f64], (bytes, ops): (f64, f64), seen: &[Limits]) -> Figure {
+    seconds.sort_by(f64::total_cmp);
+    let limits = Limits::median(seen);
+    let (memory_s, arithmetic_s) = (bytes / limits.read_bytes_per_s, ops / limits.dot_ops_per_s);
+    let tok_s = tokens / seconds[seconds.len() / 2];
+    let limit_tok_s = tokens / memory_s.max(arithmetic_s);
+    Figure {
+        name,
+        tok_s,
+        best_tok_s: tokens / seconds[0],
+        limit_tok_s,
+        read_bytes_per_s: limits.read_bytes_per_s,
+        share: tok_s / limit_tok_s,
+        bound_by: if memory_s > arithmetic_s { "memory" } else { "arithmetic" }.to_owned(),
     }
 }

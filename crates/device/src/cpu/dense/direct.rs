@@ -7,7 +7,7 @@ use super::Block;
 use super::dot::{CHUNK_BYTES, Dot, F};
 
 /// Bytes of a row that are asked for ahead.
-const AHEAD_BYTES: usize = 1024;
+const AHEAD_BYTES: usize = 2048;
 
 /// Rows and tokens of a tile are as many as there are registers for.
 #[inline(always)]

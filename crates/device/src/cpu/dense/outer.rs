@@ -19,6 +19,9 @@ const COLUMNS_MOST: usize = 128;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
+/// Chunks that are multiplied in a turn of the innermost loop.
+const UNROLL: usize = 4;
+
 /// Registers of rows in a block.
 const REGISTERS: usize = 2;
 
@@ -310,18 +313,21 @@ unsafe fn multiply<D: Dot, const T: usize>(
         }
     }
     let register_bytes = D::S::REGISTER_LANES * 4;
-    let (mut next_x, mut next_weights) = (next_x.but::<D::S>(chunks / 2 * 2), next_weights.but::<D::S>(chunks / 2));
-    for _ in 0..chunks / 2 {
-        next_x.one::<D::S>();
+    let (mut next_x, mut next_weights) =
+        (next_x.but::<D::S>(chunks / UNROLL * UNROLL), next_weights.but::<D::S>(chunks / UNROLL));
+    for _ in 0..chunks / UNROLL {
         next_weights.one::<D::S>();
-        multiply_chunk::<D, T>(&mut sums, w, x);
-        next_x.one::<D::S>();
-        multiply_chunk::<D, T>(&mut sums, w.add(REGISTERS * register_bytes), x.add(T * 4));
-        w = w.add(2 * REGISTERS * register_bytes);
-        x = x.add(2 * T * 4);
+        for i in 0..UNROLL {
+            next_x.one::<D::S>();
+            multiply_chunk::<D, T>(&mut sums, w.add(i * REGISTERS * register_bytes), x.add(i * T * 4));
+        }
+        w = w.add(UNROLL * REGISTERS * register_bytes);
+        x = x.add(UNROLL * T * 4);
     }
-    if chunks % 2 == 1 {
+    for _ in 0..chunks % UNROLL {
         multiply_chunk::<D, T>(&mut sums, w, x);
+        w = w.add(REGISTERS * register_bytes);
+        x = x.add(T * 4);
     }
     sums
 }
