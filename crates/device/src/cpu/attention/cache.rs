@@ -180,10 +180,11 @@ impl KvLayer {
         Ok(())
     }
 
-    /// The sixteen positions of `head` from `slot` (block * block_tokens + place, a multiple of 16).
-    pub(super) fn sixteen(&self, slot: usize, head: usize) -> Sixteen {
+    /// The sixteen positions of `head` from `slot`.
+    #[inline(always)]
+    pub(super) fn sixteen(&self, slot: Slot, head: usize) -> Sixteen {
         let shape = &self.shape;
-        let (at, place) = (slot / shape.block_tokens * shape.kv_heads + head, slot % shape.block_tokens);
+        let (at, place) = (slot.block * shape.kv_heads + head, slot.place);
         let bytes = shape.parts();
         let part = |part: usize| self.parts[part][at * bytes[part]..].as_ptr();
         Sixteen {
@@ -197,6 +198,14 @@ impl KvLayer {
     pub(super) fn writer(&mut self) -> Writer<'_> {
         Writer { parts: self.parts.each_mut().map(|part| part.as_mut_ptr()), shape: &self.shape }
     }
+}
+
+/// A position in the cache.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub block: usize,
+    /// In the block: a multiple of 16.
+    pub place: usize,
 }
 
 /// Where the keys and values of sixteen positions of one head are.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::dispatch::kernel;
 use super::super::simd::{Ints, LANES, Simd};
-use super::cache::KvDtype;
+use super::cache::{KvDtype, Slot};
 use super::partial::Partial;
 use super::row_block::{QueryRow, RowBlock, SIXTEENS, visit};
 use super::stored::{InBf16, InF32, InInt8, Stored};
@@ -54,12 +54,22 @@ impl<'a> Member<'a> {
         self.position + self.tokens - 1
     }
 
-    /// Where each 16 positions of `tile` begin in the cache, as block * block_tokens + place. Those past the last position repeat the last
-    /// one's: their scores are masked.
-    fn slots(&self, tile: usize, block_tokens: usize) -> [usize; SIXTEENS] {
-        std::array::from_fn(|sixteen| {
-            let position = (tile * TILE + sixteen * LANES).min(self.last_position() / LANES * LANES);
-            self.blocks[position / block_tokens] as usize * block_tokens + position % block_tokens
+    /// Where each 16 positions of `tile` begin in the cache. Those past the last position repeat the last one's: their scores are masked.
+    #[inline(always)]
+    fn slots(&self, tile: usize, block_tokens: usize) -> [Slot; SIXTEENS] {
+        let last = self.last_position() / LANES * LANES;
+        let mut position = (tile * TILE).min(last);
+        let (mut index, mut place) = (position / block_tokens, position % block_tokens);
+        std::array::from_fn(|_| {
+            let slot = Slot { block: self.blocks[index] as usize, place };
+            if position < last {
+                position += LANES;
+                place += LANES;
+                if place == block_tokens {
+                    (index, place) = (index + 1, 0);
+                }
+            }
+            slot
         })
     }
 }
@@ -235,7 +245,7 @@ unsafe fn one_split<S: Ints, K: Stored>(
     let shape = call.layer.shape();
     let tiles = item.tiles(call.options.window);
     let of_split = SPLIT / TILE;
-    let place = |slots: [usize; SIXTEENS]| slots.map(|slot| call.layer.sixteen(slot, item.kv_head));
+    let place = |slots: [Slot; SIXTEENS]| slots.map(|slot| call.layer.sixteen(slot, item.kv_head));
     for tile in tiles.start.max(split * of_split)..tiles.end.min((split + 1) * of_split) {
         let (mut first, mut members) = (0, item.members);
         while let Some(member) = members.first() {

@@ -35,6 +35,9 @@ pub(super) struct RowBlock<'a> {
     pub values: *mut f32,
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// Groups of 16 positions in a tile.
 pub(super) const SIXTEENS: usize = TILE / LANES;
 
@@ -51,7 +54,7 @@ pub(super) unsafe fn visit<S: Ints, K: Stored, const R: usize, const W: usize>(b
         return; // the causal mask or the window hides all of it
     }
     scores::<S, K, R, W>(block);
-    let factors = softmax::<S, R>(block);
+    let factors = softmax::<S, K, R>(block);
     let keys = first.max(start) - start..(last + 1 - start).min(TILE);
     values::<S, K, R, W>(block, &factors, keys);
 }
@@ -95,7 +98,7 @@ unsafe fn mask<S: Simd>(scores: *mut f32, start: usize, first: usize, last: usiz
 
 /// Turns scores into weights, updates maxima and sums, and returns what each row's values so far are multiplied with.
 #[inline(always)]
-unsafe fn softmax<S: Simd, const R: usize>(block: &RowBlock) -> [f32; LANES] {
+unsafe fn softmax<S: Simd, K: Stored, const R: usize>(block: &RowBlock) -> [f32; LANES] {
     let mut most = [f32::NEG_INFINITY; LANES];
     for r in 0..R {
         let mut max = score::<S>(block, r, 0);
@@ -112,9 +115,11 @@ unsafe fn softmax<S: Simd, const R: usize>(block: &RowBlock) -> [f32; LANES] {
     let (mut bases, mut factors) = ([0.0; LANES], [0.0; LANES]);
     S::store(bases.as_mut_ptr(), base);
     S::store(factors.as_mut_ptr(), math::exp::<S>(S::sub(before, base)));
+    let half = value_lines::<K>(block.shape) / 2;
     for r in 0..R {
         let mut p = [S::splat(0.0); SIXTEENS];
         for sixteen in 0..SIXTEENS {
+            ask::<S>(&block.next[sixteen], half * r / R..half * (r + 1) / R);
             p[sixteen] = math::exp::<S>(S::sub(score::<S>(block, r, sixteen), S::splat(bases[r])));
             S::store(block.weights.add(r * TILE + sixteen * LANES), p[sixteen]);
         }
@@ -123,6 +128,20 @@ unsafe fn softmax<S: Simd, const R: usize>(block: &RowBlock) -> [f32; LANES] {
         S::store(sums, S::fma(S::load(sums), S::splat(factors[r]), now));
     }
     factors
+}
+
+/// Cache lines of the values of sixteen positions. The next tile's keys are asked for while scores are computed, half of its values with their
+/// softmax, the other half while values are added up: memory answers only so many at a time, and should never wait.
+fn value_lines<K: Stored>(shape: &KvShape) -> usize {
+    shape.value_stride() * LANES * K::VALUE_BYTES / LINE
+}
+
+/// Asks for some lines of the values of sixteen positions.
+#[inline(always)]
+unsafe fn ask<S: Simd>(of: &Sixteen, lines: Range<usize>) {
+    for line in lines {
+        S::prefetch_far(of.values.wrapping_add(line * LINE));
+    }
 }
 
 #[inline(always)]
@@ -168,14 +187,14 @@ unsafe fn some_values<S: Ints, K: Stored, const R: usize, const N: usize>(
             acc[r][n] = S::mul(S::load(state.add(r * stride + n * LANES)), S::splat(factors[r]));
         }
     }
+    let lines = value_lines::<K>(block.shape);
+    let half = lines / 2..if first == 0 { lines } else { lines / 2 };
     for sixteen in keys.start / LANES..keys.end.div_ceil(LANES) {
         let (here, next) = (&block.here[sixteen], &block.next[sixteen]);
         for key in keys.start.max(sixteen * LANES)..keys.end.min((sixteen + 1) * LANES) {
             let place = key - sixteen * LANES;
             let at = (place * stride + first * LANES) * K::VALUE_BYTES;
-            for line in (0..N * LANES * K::VALUE_BYTES).step_by(64) {
-                S::prefetch_far(next.values.wrapping_add(at + line));
-            }
+            ask::<S>(next, half.start + half.len() * place / LANES..half.start + half.len() * (place + 1) / LANES);
             let v = K::values::<S, N>(here.values.add(at), here.value_scales.wrapping_add(place * groups), first);
             for r in 0..R {
                 let p = S::splat(*block.weights.add(r * TILE + key));
