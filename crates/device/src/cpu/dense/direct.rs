@@ -9,6 +9,13 @@ use super::dot::{CHUNK_BYTES, Dot, F};
 /// Bytes of a row that are asked for ahead.
 const AHEAD_BYTES: usize = 2048;
 
+/// Tokens so few that rows are met one after the other: a thread that reads one stretch of memory gets more of its bandwidth than one that reads
+/// several at a time, and reading activations again for each row costs less.
+const FEW_TOKENS: usize = 2;
+
+/// Bytes that are then asked for ahead, in the next rows too.
+const AHEAD_BYTES_ALONE: usize = 4096;
+
 /// Rows and tokens of a tile are as many as there are registers for.
 #[inline(always)]
 pub(super) unsafe fn all<D: Dot>(block: &Block) {
@@ -83,7 +90,18 @@ unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(block: &Block,
     let ahead = block.row_bytes.min(AHEAD_BYTES);
     let turn = whole.saturating_sub(ahead / (D::CHUNK * D::WEIGHT_BYTES));
     let mut chunk = 0;
-    if !place.is_first {
+    if T <= FEW_TOKENS {
+        for r in 0..R {
+            let mut one = [acc[r]];
+            for chunk in 0..whole {
+                let weights = weights[r].add(chunk * D::CHUNK * D::WEIGHT_BYTES);
+                D::S::prefetch(weights.wrapping_add(AHEAD_BYTES_ALONE));
+                multiply::<D, 1, T>(&mut one, &[D::weights(weights)], x.add(chunk * T * CHUNK_BYTES));
+            }
+            [acc[r]] = one;
+        }
+        chunk = whole;
+    } else if !place.is_first {
         while chunk < whole {
             let w: [F<D>; R] = std::array::from_fn(|r| D::weights(weights[r].add(chunk * D::CHUNK * D::WEIGHT_BYTES)));
             multiply::<D, R, T>(&mut acc, &w, x.add(chunk * T * CHUNK_BYTES));
