@@ -6,7 +6,7 @@
 use checkpoint::Dtype;
 use device::DeviceError;
 use device::cpu::attention::{AttentionOptions, KvDtype, KvLayer, KvShape, Sequence};
-use device::cpu::measure::{DotKind, Stopwatch, measure_dot_peak, measure_fork_join, measure_read_bandwidth};
+use device::cpu::measure::{DotKind, ReadMemory, Stopwatch, measure_dot_peak, measure_fork_join};
 use device::cpu::{Cpu, Forms, Inputs, Matrix, Precision, Product};
 use device::memory::Arena;
 use device::pool::PoolOptions;
@@ -25,8 +25,9 @@ fn main() -> Result<(), DeviceError> {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let threads = std::env::var("THREADS").ok().and_then(|t| t.parse().ok());
     let cpu = Cpu::new(&PoolOptions { threads, ..PoolOptions::default() })?;
+    let mut memory = ReadMemory::new()?;
     let limits = Limits {
-        read: measure_read_bandwidth(&cpu, 12)?,
+        read: memory.best_rate(&cpu, 384)?,
         f32: measure_dot_peak(&cpu, DotKind::F32, 40)?,
         bf16: measure_dot_peak(&cpu, DotKind::Bf16, 40)?,
         int8: measure_dot_peak(&cpu, DotKind::Int8, 40)?,
@@ -41,17 +42,16 @@ fn main() -> Result<(), DeviceError> {
     );
     println!("fork and join {:.2} us", measure_fork_join(cpu.pool(), 100_000)? * 1e6);
     if "read".contains(&filter) || "decode".contains(&filter) {
-        decode(&cpu, &std::env::args().nth(2).unwrap_or_default())?;
+        decode(&cpu, &mut memory, &std::env::args().nth(2).unwrap_or_default())?;
     }
     if "prefill".contains(&filter) {
         prefill(&cpu, &limits)?;
     }
     if "attention".contains(&filter) {
         attention(&cpu, &limits)?;
-        attention_of_runs(&cpu)?;
     }
-    if "runs".contains(&filter) {
-        attention_of_runs(&cpu)?;
+    if "attention of runs".contains(&filter) {
+        attention_of_runs(&cpu, &mut memory)?;
     }
     if "quantise".contains(&filter) {
         quantise(&cpu)?;
@@ -113,7 +113,7 @@ fn best(cpu: &Cpu, rounds: usize, mut run: impl FnMut() -> Result<(), DeviceErro
 }
 
 /// One layer's seven products, copied until they exceed the caches, as decoding meets them.
-fn decode(cpu: &Cpu, only: &str) -> Result<(), DeviceError> {
+fn decode(cpu: &Cpu, memory: &mut ReadMemory, only: &str) -> Result<(), DeviceError> {
     let layers = std::env::var("LAYERS").ok().and_then(|layers| layers.parse().ok()).unwrap_or(30);
     let models = [("1.2B", 2048usize, 8192, 512, 2), ("SmolLM2", 576, 1536, 192, layers)];
     for (name, hidden, inter, kv, layers) in models {
@@ -194,7 +194,7 @@ fn decode(cpu: &Cpu, only: &str) -> Result<(), DeviceError> {
                     Ok(())
                 })?;
                 let rate = bytes as f64 / seconds;
-                let read = measure_read_bandwidth(cpu, 2)?;
+                let read = memory.best_rate(cpu, 64)?;
                 let flops = 2.0 * tokens as f64 * bytes as f64 / dtype.block_bytes() as f64
                     * dtype.block_elements() as f64
                     / seconds;
@@ -281,7 +281,7 @@ fn attention(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
 
 /// A token of each of 16 sequences of 2048, which share their first 512: what runs of an experiment ask for. In so many layers that caches do not
 /// hold them.
-fn attention_of_runs(cpu: &Cpu) -> Result<(), DeviceError> {
+fn attention_of_runs(cpu: &Cpu, memory: &mut ReadMemory) -> Result<(), DeviceError> {
     const LAYERS: usize = 20;
     const RUNS: usize = 16;
     const CONTEXT: usize = 2048;
@@ -321,7 +321,7 @@ fn attention_of_runs(cpu: &Cpu) -> Result<(), DeviceError> {
             Ok(())
         })?;
         let rate = (LAYERS * KvLayer::bytes(&shape, blocks)) as f64 / seconds;
-        let share = 100.0 * rate / measure_read_bandwidth(cpu, 2)?;
+        let share = 100.0 * rate / memory.best_rate(cpu, 64)?;
         println!(
             "attention of {RUNS} runs, SmolLM2 {dtype:?} context {CONTEXT}, {SHARED} shared: {:.1} GB/s of cache = {share:.0}% of read, {:.0} us a layer",
             rate / 1e9,

@@ -167,7 +167,7 @@ fn tell(d: &Document) -> Result<(), Failure> {
 
 /// What a figure's limit comes from, and what memory gave meanwhile where that is it.
 fn bound(figure: &Figure) -> String {
-    if figure.bound_by == "memory" && figure.read_bytes_per_s > 0.0 {
+    if figure.bound_by == "memory" {
         format!("memory at {:.1} GB/s", figure.read_bytes_per_s / 1e9)
     } else {
         figure.bound_by.clone()

@@ -45,25 +45,15 @@ fn on_core_s() -> Option<f64> {
 /// Bytes that the bandwidth measurement reads: far more than any cache holds.
 const READ_BYTES: usize = 1 << 30;
 
-/// The rate of reading memory with all threads of the pool, in bytes a second: the best 32 MiB of `rounds` passes over 1 GiB. The pieces are
-/// short so that other processes, which come and go, spoil some of them and not the result.
-///
-/// # Errors
-/// Those of the arena and the pool.
-pub fn measure_read_bandwidth(cpu: &Cpu, rounds: usize) -> Result<f64, DeviceError> {
-    let mut memory = ReadMemory::new()?;
-    memory.best_rate(cpu, rounds * READ_BYTES / ReadMemory::PIECE_BYTES)
-}
-
-/// Memory to measure again and again how fast it is read.
+/// Memory to measure again and again how fast all threads of a pool read it.
 pub struct ReadMemory {
     bytes: Zeroed,
     next: usize,
 }
 
 impl ReadMemory {
-    /// Bytes that are timed at once.
-    pub const PIECE_BYTES: usize = 32 << 20;
+    /// Bytes that are timed at once: few, so that other processes, which come and go, spoil some pieces and not the result.
+    const PIECE_BYTES: usize = 32 << 20;
 
     /// 1 GiB of it.
     ///

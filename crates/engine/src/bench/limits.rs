@@ -9,8 +9,8 @@ use device::pool::PoolOptions;
 use placement::Tier;
 use watch::{Stage, Watch};
 
-use super::BenchError;
 use super::work::Work;
+use super::{BenchError, median};
 use crate::load::Loaded;
 
 /// Rates with which a pass could go through the model: each part at the rate of the device that it is on, one after the other.
@@ -85,13 +85,9 @@ impl Machine {
 }
 
 impl Limits {
-    /// The middle ones of what was measured at several times.
+    /// The middle ones of what was measured, at one time or more.
     pub fn median(seen: &[Limits]) -> Limits {
-        let rate = |of: fn(&Limits) -> f64| {
-            let mut rates: Vec<f64> = seen.iter().map(of).collect();
-            rates.sort_by(f64::total_cmp);
-            rates.get(rates.len() / 2).copied().unwrap_or(f64::NAN)
-        };
+        let rate = |of: fn(&Limits) -> f64| median(&seen.iter().map(of).collect::<Vec<_>>());
         Limits {
             read_bytes_per_s: rate(|limits| limits.read_bytes_per_s),
             dot_ops_per_s: rate(|limits| limits.dot_ops_per_s),

@@ -203,7 +203,7 @@ impl Run<'_> {
         let passes = tokens.div_ceil(self.loaded.scratch.rows_max());
         let bytes = passes as f64 * self.work.weights_bytes;
         let ops = self.work.prefill_ops(tokens);
-        Ok(figure(format!("prefill {tokens}"), tokens as f64, &mut seconds, (bytes, ops), &self.seen[first..]))
+        Ok(figure(format!("prefill {tokens}"), tokens as f64, &seconds, (bytes, ops), &self.seen[first..]))
     }
 
     fn measure_machine(&mut self) -> Result<(), BenchError> {
@@ -220,13 +220,13 @@ impl Run<'_> {
         let tables: Vec<Vec<BlockId>> = blocks.chunks(each).map(<[BlockId]>::to_vec).collect();
         let outcome = self.decode_in(&tables);
         self.release(blocks);
-        let mut seconds = outcome?;
+        let seconds = outcome?;
         let name = if sequences == 1 { "decode".to_owned() } else { format!("decode x{sequences}") };
         let positions = prompt + new / 2;
         let kv_bytes = (positions / BLOCK_TOKENS) as f64 * self.loaded.kv.layout().block_bytes() as f64;
         let bytes = self.work.weights_bytes + sequences as f64 * kv_bytes;
         let ops = self.work.step_ops(sequences, positions);
-        Ok(figure(name, sequences as f64, &mut seconds, (bytes, ops), &self.seen[first..]))
+        Ok(figure(name, sequences as f64, &seconds, (bytes, ops), &self.seen[first..]))
     }
 
     /// Seconds of each step.
@@ -306,19 +306,41 @@ impl Run<'_> {
 }
 
 /// From the seconds of each turn, of which one gives so many tokens and takes (bytes, operations), and what the machine could do meanwhile.
-fn figure(name: String, tokens: f64, seconds: &mut [f64], (bytes, ops): (f64, f64), seen: &[Limits]) -> Figure {
-    seconds.sort_by(f64::total_cmp);
+fn figure(name: String, tokens: f64, seconds: &[f64], (bytes, ops): (f64, f64), seen: &[Limits]) -> Figure {
     let limits = Limits::median(seen);
     let (memory_s, arithmetic_s) = (bytes / limits.read_bytes_per_s, ops / limits.dot_ops_per_s);
-    let tok_s = tokens / seconds[seconds.len() / 2];
+    let tok_s = tokens / median(seconds);
     let limit_tok_s = tokens / memory_s.max(arithmetic_s);
     Figure {
         name,
         tok_s,
-        best_tok_s: tokens / seconds[0],
+        best_tok_s: tokens / seconds.iter().copied().fold(f64::INFINITY, f64::min),
         limit_tok_s,
         read_bytes_per_s: limits.read_bytes_per_s,
         share: tok_s / limit_tok_s,
         bound_by: if memory_s > arithmetic_s { "memory" } else { "arithmetic" }.to_owned(),
+    }
+}
+
+/// The middle one of at least one.
+fn median(of: &[f64]) -> f64 {
+    let mut of = of.to_vec();
+    of.sort_by(f64::total_cmp);
+    of[of.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_beside_what_was_measured_meanwhile() {
+        let limits = |read| Limits { read_bytes_per_s: read, dot_ops_per_s: 1000.0 };
+        let of = |seen: &[Limits]| figure("decode".to_owned(), 1.0, &[0.5, 0.2, 0.4], (10.0, 1.0), seen);
+        let slow = of(&[limits(50.0), limits(49.0), limits(80.0)]);
+        assert_eq!((slow.tok_s, slow.best_tok_s, slow.limit_tok_s, slow.share), (2.5, 5.0, 5.0, 0.5));
+        assert_eq!((slow.bound_by.as_str(), slow.read_bytes_per_s), ("memory", 50.0));
+        assert_eq!(of(&[limits(100.0)]).share, 0.25);
+        assert_eq!(of(&[limits(1e9)]).bound_by, "arithmetic");
     }
 }

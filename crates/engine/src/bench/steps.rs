@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use watch::{Stage, Watch};
 
-use super::BenchError;
+use super::{BenchError, median};
 use crate::load::Loaded;
 use crate::schedule::{Engine, EngineOptions, Request, Stats};
 
@@ -122,11 +122,4 @@ fn report(
         last_step_s: median(&seconds[seconds.len() - tenth..]),
         curve: seconds.chunks(width).enumerate().map(point).collect(),
     }
-}
-
-/// The middle one of at least one.
-fn median(times: &[f64]) -> f64 {
-    let mut times = times.to_vec();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }

@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::super::simd::{Ints, LANES, Simd, math};
+use super::super::simd::{Ints, LANES, LINE, Simd, math};
 use super::TILE;
 use super::cache::{KvShape, Sixteen};
 use super::item::first_visible;
@@ -34,9 +34,6 @@ pub(super) struct RowBlock<'a> {
     pub sums: *mut f32,
     pub values: *mut f32,
 }
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// Groups of 16 positions in a tile.
 pub(super) const SIXTEENS: usize = TILE / LANES;

@@ -13,7 +13,7 @@ const AHEAD_BYTES: usize = 2048;
 /// several at a time, and reading activations again for each row costs less.
 const FEW_TOKENS: usize = 2;
 
-/// Bytes that are then asked for ahead, in the next rows too.
+/// Bytes that are then asked for ahead.
 const AHEAD_BYTES_ALONE: usize = 4096;
 
 /// Rows and tokens of a tile are as many as there are registers for.
@@ -78,54 +78,75 @@ struct Place {
     is_first: bool,
 }
 
-/// While some columns are multiplied, the same rows' bytes further on are asked for; towards its end, a row asks for the row that follows it in
-/// the next tile.
 #[inline(always)]
 unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(block: &Block, place: Place) {
-    let row = place.row;
-    let weights: [*const u8; R] = std::array::from_fn(|r| block.weights.add((row + r) * block.row_bytes));
-    let x = place.x;
+    let weights: [*const u8; R] = std::array::from_fn(|r| block.weights.add((place.row + r) * block.row_bytes));
     let mut acc = [[D::S::splat(0.0); T]; R];
     let whole = block.cols / D::CHUNK;
-    let ahead = block.row_bytes.min(AHEAD_BYTES);
-    let turn = whole.saturating_sub(ahead / (D::CHUNK * D::WEIGHT_BYTES));
-    let mut chunk = 0;
     if T <= FEW_TOKENS {
-        for r in 0..R {
-            let mut one = [acc[r]];
-            for chunk in 0..whole {
-                let weights = weights[r].add(chunk * D::CHUNK * D::WEIGHT_BYTES);
-                D::S::prefetch(weights.wrapping_add(AHEAD_BYTES_ALONE));
-                multiply::<D, 1, T>(&mut one, &[D::weights(weights)], x.add(chunk * T * CHUNK_BYTES));
-            }
-            [acc[r]] = one;
-        }
-        chunk = whole;
-    } else if !place.is_first {
-        while chunk < whole {
-            let w: [F<D>; R] = std::array::from_fn(|r| D::weights(weights[r].add(chunk * D::CHUNK * D::WEIGHT_BYTES)));
-            multiply::<D, R, T>(&mut acc, &w, x.add(chunk * T * CHUNK_BYTES));
-            chunk += 1;
-        }
-    }
-    for (end, ahead) in [(turn, ahead), (whole, ahead + (R - 1) * block.row_bytes)] {
-        while chunk < end {
-            let at = chunk * D::CHUNK * D::WEIGHT_BYTES;
-            for weights in &weights {
-                D::S::prefetch(weights.wrapping_add(at + ahead));
-            }
-            let w: [F<D>; R] = std::array::from_fn(|r| D::weights(weights[r].add(at)));
-            multiply::<D, R, T>(&mut acc, &w, x.add(chunk * T * CHUNK_BYTES));
-            chunk += 1;
-        }
+        apart::<D, R, T>(&mut acc, &weights, place.x, whole);
+    } else {
+        together::<D, R, T>(&mut acc, &weights, place, whole, block.row_bytes);
     }
     if whole * D::CHUNK < block.cols {
         let at = whole * D::CHUNK;
         let w: [F<D>; R] =
             std::array::from_fn(|r| D::weights_part(weights[r].add(at * D::WEIGHT_BYTES), block.cols - at));
-        multiply::<D, R, T>(&mut acc, &w, x.add(whole * T * CHUNK_BYTES));
+        multiply::<D, R, T>(&mut acc, &w, place.x.add(whole * T * CHUNK_BYTES));
     }
     finish::<D, R, T>(block, place, &acc);
+}
+
+/// All whole chunks, row after row. What is asked for may lie in the next rows.
+#[inline(always)]
+unsafe fn apart<D: Dot, const R: usize, const T: usize>(
+    acc: &mut [[F<D>; T]; R],
+    weights: &[*const u8; R],
+    x: *const u8,
+    whole: usize,
+) {
+    for r in 0..R {
+        let mut one = [acc[r]];
+        for chunk in 0..whole {
+            let weights = weights[r].add(chunk * D::CHUNK * D::WEIGHT_BYTES);
+            D::S::prefetch(weights.wrapping_add(AHEAD_BYTES_ALONE));
+            multiply::<D, 1, T>(&mut one, &[D::weights(weights)], x.add(chunk * T * CHUNK_BYTES));
+        }
+        [acc[r]] = one;
+    }
+}
+
+/// All whole chunks, of all rows side by side. While some columns are multiplied, the same rows' bytes further on are asked for; towards its
+/// end, a row asks for the row that follows it in the next tile.
+#[inline(always)]
+unsafe fn together<D: Dot, const R: usize, const T: usize>(
+    acc: &mut [[F<D>; T]; R],
+    weights: &[*const u8; R],
+    place: Place,
+    whole: usize,
+    row_bytes: usize,
+) {
+    let ahead = row_bytes.min(AHEAD_BYTES);
+    let turn = whole.saturating_sub(ahead / (D::CHUNK * D::WEIGHT_BYTES));
+    let mut chunk = 0;
+    if !place.is_first {
+        while chunk < whole {
+            let w: [F<D>; R] = std::array::from_fn(|r| D::weights(weights[r].add(chunk * D::CHUNK * D::WEIGHT_BYTES)));
+            multiply::<D, R, T>(acc, &w, place.x.add(chunk * T * CHUNK_BYTES));
+            chunk += 1;
+        }
+    }
+    for (end, ahead) in [(turn, ahead), (whole, ahead + (R - 1) * row_bytes)] {
+        while chunk < end {
+            let at = chunk * D::CHUNK * D::WEIGHT_BYTES;
+            for weights in weights {
+                D::S::prefetch(weights.wrapping_add(at + ahead));
+            }
+            let w: [F<D>; R] = std::array::from_fn(|r| D::weights(weights[r].add(at)));
+            multiply::<D, R, T>(acc, &w, place.x.add(chunk * T * CHUNK_BYTES));
+            chunk += 1;
+        }
+    }
 }
 
 /// One token at a time: with all of them in registers, accumulators would have to leave.

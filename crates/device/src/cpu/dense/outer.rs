@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::super::simd::{LANES, Simd};
+use super::super::simd::{LANES, LINE, Simd};
 use super::Block;
 use super::dot::{CHUNK_BYTES, Dot, R};
 use super::layout::LANE_ORDER;
@@ -15,9 +15,6 @@ use crate::memory::Scratch;
 
 /// Most chunks of columns that are copied at a time: copies of a block of rows then stay in the second-level cache.
 const COLUMNS_MOST: usize = 128;
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// Chunks that are multiplied in a turn of the innermost loop.
 const UNROLL: usize = 4;

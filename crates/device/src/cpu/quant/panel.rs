@@ -4,7 +4,7 @@
 use checkpoint::Dtype;
 
 use super::super::dispatch::kernel;
-use super::super::simd::{Ints, LANES, Simd};
+use super::super::simd::{Ints, LANES, LINE, Simd};
 use super::BLOCK;
 use super::formats::{Format, with_format};
 use crate::memory::Scratch;
@@ -77,7 +77,7 @@ impl GroupRows {
     /// which memory answers fastest.
     #[inline(always)]
     pub(super) unsafe fn ask<S: Simd, F: Format>(&self, stored: usize) {
-        for line in (stored * LANES * F::BYTES..(stored + 1) * LANES * F::BYTES).step_by(64) {
+        for line in (stored * LANES * F::BYTES..(stored + 1) * LANES * F::BYTES).step_by(LINE) {
             S::prefetch_far(self.next.wrapping_add(line));
         }
     }

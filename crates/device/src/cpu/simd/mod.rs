@@ -27,6 +27,9 @@ pub(super) use scalar::Scalar;
 /// Lanes of a vector.
 pub(super) const LANES: usize = 16;
 
+/// Bytes of a cache line, which is what is asked for ahead.
+pub(super) const LINE: usize = 64;
+
 /// Sixteen lanes of f32.
 pub(super) trait Simd: Copy + 'static {
     type F: Copy;
