@@ -178,6 +178,9 @@ pub struct GenerateArgs {
     /// all ways to cut it
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, requires = "json_schema")]
     pub canonical_tokens: bool,
+    /// Guess how a reply goes on from what its text holds already, and check many guesses in one pass: the same text, sooner
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub prompt_lookup: bool,
     /// Print one JSON document on stdout
     #[arg(long)]
     pub json: bool,
@@ -263,6 +266,9 @@ pub struct ServeArgs {
     /// Seconds that a reply may take, its wait in the queue included
     #[arg(long, value_name = "S", default_value_t = 3600.0)]
     pub reply_timeout: f64,
+    /// Guess how a reply goes on from what its text holds already, and check many guesses in one pass: the same text, sooner
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub prompt_lookup: bool,
 }
 
 /// `fetch`.

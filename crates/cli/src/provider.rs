@@ -93,7 +93,7 @@ impl ProviderFactory for Engines<'_> {
         args.placement.context = Some(checkpoint.config.max_positions.min(model.context_length as usize));
         let session = session::bring_up(&args, self.watch).map_err(other)?;
         self.watch.figures(|figures| figures.tiers = tiers(&session));
-        let provider = EngineProvider::new(session, args.placement.concurrency, self.watch);
+        let provider = EngineProvider::new(session, model, self.watch);
         Ok(Arc::new(provider.map_err(other)?))
     }
 }
@@ -137,7 +137,7 @@ struct EngineProvider {
 }
 
 impl EngineProvider {
-    fn new(session: Session, running_max: usize, watch: &Watch) -> Result<Self, Failure> {
+    fn new(session: Session, model: &ModelSettings, watch: &Watch) -> Result<Self, Failure> {
         let tokenizer = session.tokenizer()?.clone();
         session.template()?;
         let plan = &session.ladder.plan;
@@ -148,7 +148,8 @@ impl EngineProvider {
         let options = EngineOptions {
             tokenizer: Some(tokenizer.clone()),
             eos: session.checkpoint.generation.eos.clone(),
-            running_max,
+            running_max: model.concurrency,
+            prompt_lookup: model.prompt_lookup,
             ..EngineOptions::new(watch.clone())
         };
         let Session { loaded, template, .. } = session;

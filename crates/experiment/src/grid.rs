@@ -220,6 +220,7 @@ impl Config {
             name: name.to_string(),
             dtype: self.text("model.dtype").to_string(),
             kv_dtype: self.text("model.kv_dtype").to_string(),
+            prompt_lookup: self.flag("model.prompt_lookup"),
             device_map: optional("model.device_map"),
             max_memory: optional("model.max_memory"),
             context_length: contexts.filter_map(|cell| cell.whole("model.context_length")).max().unwrap_or(0),

@@ -30,6 +30,8 @@ pub struct ModelSettings {
     pub dtype: String,
     /// auto, bf16, f32 or int8.
     pub kv_dtype: String,
+    /// Whether replies are drafted from their conversations: the same replies, sooner.
+    pub prompt_lookup: bool,
     /// As on the command line.
     pub device_map: Option<String>,
     /// As on the command line.

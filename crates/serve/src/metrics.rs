@@ -52,11 +52,13 @@ fn page(app: &App) -> String {
         ("prompt_tokens_per_second", stats.prefill_tok_s, "Tokens of prompts a second, over the last seconds."),
     ];
     gauges.iter().for_each(|(name, value, help)| page.one(name, "gauge", help, *value));
-    let counters: [(&str, f64, &str); 9] = [
+    let counters: [(&str, f64, &str); 11] = [
         ("prompt_tokens_computed_total", stats.prefill_tokens as f64, "Tokens of prompts that were computed."),
         ("prompt_tokens_cached_total", stats.prefix_hit_tokens as f64, "Tokens of prompts found in the KV cache."),
         ("reply_tokens_total", stats.reply_tokens as f64, "Tokens of replies."),
         ("forced_tokens_total", stats.forced_tokens as f64, "Tokens of replies that a form forced."),
+        ("draft_tokens_total", stats.draft_tokens as f64, "Tokens of replies that prompt lookup guessed."),
+        ("accepted_draft_tokens_total", stats.accepted_draft_tokens as f64, "Guessed tokens that became replies."),
         ("steps_total", stats.steps as f64, "Forward passes."),
         ("step_seconds_total", stats.step_s, "Seconds at work."),
         ("forward_seconds_total", stats.forward_s, "Seconds in forward passes."),

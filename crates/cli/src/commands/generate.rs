@@ -4,7 +4,7 @@ use crate::output;
 use crate::session::{self, Session};
 use engine::constrain::{ConstrainSettings, Constraint};
 use engine::sample::Sampling;
-use engine::schedule::{Engine, EngineOptions, Event, FinishReason, Finished, Request, Ticket, WaitError};
+use engine::schedule::{Drafts, Engine, EngineOptions, Event, FinishReason, Finished, Request, Ticket, WaitError};
 use serde::Serialize;
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -22,6 +22,9 @@ struct Document {
     prompt_tokens: usize,
     finish_reason: &'static str,
     decode_tok_s: f64,
+    /// Only with prompt lookup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drafts: Option<Drafts>,
     /// Only under a schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     constrained: Option<Constrained>,
@@ -47,6 +50,7 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
         eos: session.checkpoint.generation.eos.clone(),
         constrain,
         running_max: 1,
+        prompt_lookup: args.prompt_lookup,
         ..EngineOptions::new(watch.clone())
     };
     let is_constrained = request.constraint.is_some();
@@ -74,6 +78,7 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
         prompt_tokens: end.prompt_tokens,
         finish_reason,
         decode_tok_s,
+        drafts: args.prompt_lookup.then_some(end.drafts),
         constrained: is_constrained
             .then(|| Constrained { settings: engine.constrain_settings(), forced_tokens: end.forced_tokens }),
     })?;

@@ -73,6 +73,7 @@ fn served(args: &ServeArgs, session: Session, watch: &Watch) -> Result<Served, F
         tokenizer: Some(tokenizer.clone()),
         eos: session.checkpoint.generation.eos.clone(),
         queue_limit: args.queue_limit,
+        prompt_lookup: args.prompt_lookup,
         ..EngineOptions::new(watch.clone())
     };
     let Session { loaded, template, .. } = session;

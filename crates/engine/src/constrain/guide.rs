@@ -37,6 +37,27 @@ impl Guide {
         self.matcher.consume_token(token).map_err(step)
     }
 
+    /// Takes a token if the grammar has it there; otherwise says false and stays where it is.
+    ///
+    /// # Errors
+    /// [`ConstrainError::Step`] if the parser gave up.
+    pub fn advance_if_allowed(&mut self, token: u32) -> Result<bool, ConstrainError> {
+        Ok(self.matcher.try_consume_tokens(&[token]).map_err(step)? == 1)
+    }
+
+    /// A guide at the same place that goes on alone: what becomes of it, this one does not notice.
+    pub fn fork(&self) -> Guide {
+        Guide::new(self.matcher.deep_clone())
+    }
+
+    /// Takes the last `tokens` tokens back.
+    ///
+    /// # Errors
+    /// [`ConstrainError::Step`] if there are not so many.
+    pub fn go_back(&mut self, tokens: usize) -> Result<(), ConstrainError> {
+        self.matcher.rollback(tokens).map_err(step)
+    }
+
     /// Takes and gives the tokens that must come next, as many as are certain; none if the model has to choose or if
     /// canonical tokens are switched off.
     ///

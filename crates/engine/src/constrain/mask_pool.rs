@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{ConstrainError, Guide, Mask};
 
@@ -10,21 +10,33 @@ use super::{ConstrainError, Guide, Mask};
 const JOBS_MAX: usize = 1024;
 /// How often an idle helper looks whether it is still wanted, should the end of its channel go unnoticed.
 const IDLE: Duration = Duration::from_secs(60);
+/// A path that has taken this long is left: the guide's own mask is waited for.
+const PATH_LIMIT: Duration = Duration::from_millis(50);
 
-/// A mask, and the guide that it came from.
+/// A way that a reply may go from where its guide is.
+#[derive(Debug)]
+pub struct Path {
+    /// A fork of the reply's guide, which goes ahead.
+    pub guide: Box<Guide>,
+    /// Tokens after each of which a mask is wanted.
+    pub parts: Vec<Vec<u32>>,
+}
+
+/// Masks, and the guide that they came from.
 #[derive(Debug)]
 pub struct Done {
     /// Whose it is: what [`MaskPool::start`] was given.
     pub owner: u64,
     /// The guide.
     pub guide: Box<Guide>,
-    /// Its mask.
-    pub mask: Result<Mask, ConstrainError>,
+    /// Its mask, and those along its path as far as the grammar goes: nothing that befalls the path is an error.
+    pub masks: Result<Vec<Mask>, ConstrainError>,
 }
 
 struct Job {
     owner: u64,
     guide: Box<Guide>,
+    path: Option<Path>,
 }
 
 /// Threads that compute masks. They end when the pool is dropped.
@@ -57,12 +69,12 @@ impl MaskPool {
         Ok(MaskPool { helpers, next: 0, results, ready: VecDeque::new() })
     }
 
-    /// Starts on the next mask of a guide. Helpers take turns.
+    /// Starts on the next mask of a guide, and on those along a path. Helpers take turns.
     ///
     /// # Errors
     /// [`ConstrainError::Thread`] if the helper is gone or has too much to do; the guide is lost.
-    pub fn start(&mut self, owner: u64, guide: Box<Guide>) -> Result<(), ConstrainError> {
-        let job = Job { owner, guide };
+    pub fn start(&mut self, owner: u64, guide: Box<Guide>, path: Option<Path>) -> Result<(), ConstrainError> {
+        let job = Job { owner, guide, path };
         if self.helpers.is_empty() {
             self.ready.push_back(job.run());
             return Ok(());
@@ -72,7 +84,7 @@ impl MaskPool {
         sent.map_err(|cause| ConstrainError::Thread { what: format!("takes no more work: {cause}") })
     }
 
-    /// The next mask that is done; `None` if none is within `limit`.
+    /// The next job that is done; `None` if none is within `limit`.
     pub fn next(&mut self, limit: Duration) -> Option<Done> {
         self.ready.pop_front().or_else(|| self.results.recv_timeout(limit).ok())
     }
@@ -80,9 +92,22 @@ impl MaskPool {
 
 impl Job {
     fn run(self) -> Done {
-        let Job { owner, mut guide } = self;
-        let mask = guide.mask();
-        Done { owner, guide, mask }
+        let Job { owner, mut guide, path } = self;
+        let masks =
+            guide.mask().map(|mask| std::iter::once(mask).chain(path.into_iter().flat_map(Path::masks)).collect());
+        Done { owner, guide, masks }
+    }
+}
+
+impl Path {
+    /// The mask after each part, up to the first that cannot be had.
+    fn masks(self) -> impl Iterator<Item = Mask> {
+        let Path { mut guide, parts } = self;
+        let until = Instant::now() + PATH_LIMIT;
+        parts.into_iter().take_while(move |_| Instant::now() < until).map_while(move |part| {
+            part.into_iter().try_for_each(|token| guide.advance(token)).ok()?;
+            guide.mask().ok()
+        })
     }
 }
 

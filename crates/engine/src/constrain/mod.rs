@@ -15,7 +15,7 @@ mod vocabulary;
 pub use error::ConstrainError;
 pub use grammars::{Compiled, Grammars};
 pub use guide::{Guide, Mask};
-pub use mask_pool::{Done, MaskPool};
+pub use mask_pool::{Done, MaskPool, Path};
 pub use settings::{ConstrainSettings, Constraint, Whitespace};
 
 #[cfg(test)]

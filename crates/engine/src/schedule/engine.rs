@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use text::Tokenizer;
 
+use super::draft::Ahead;
 use super::forward::{Forward, ForwardLimits, Runner};
 use super::life::{Life, Wish};
 use super::mailbox::mailbox;
@@ -17,7 +18,9 @@ use super::scheduler::Scheduler;
 use super::sequence::{Sequence, Work};
 use super::text_out::TextOut;
 use super::worker::{Command, work};
-use super::{EmbedError, EmbedRequest, EngineError, EngineOptions, FinishReason, Finished, Notify, Piece, Refused};
+use super::{
+    Drafts, EmbedError, EmbedRequest, EngineError, EngineOptions, FinishReason, Finished, Notify, Piece, Refused,
+};
 use super::{Request, RequestError, Stats, Ticket, WaitError};
 use crate::constrain::{Compiled, ConstrainError, ConstrainSettings, Constraint, Grammars};
 use crate::kv::{BLOCK_TOKENS, KvPool};
@@ -123,6 +126,8 @@ impl Engine {
             whole: Piece::default(),
             news: Piece::default(),
             forced_tokens: 0,
+            ahead: Ahead::new(),
+            drafts: Drafts::default(),
             stop_token: None,
         };
         self.send(request.prompt, Work::Reply(Box::new(reply)), request.deadline, request.notify)

@@ -1,5 +1,9 @@
 //! What comes out of a ticket.
 
+use std::ops::AddAssign;
+
+use serde::Serialize;
+
 use super::RequestError;
 
 /// News of a request.
@@ -49,6 +53,8 @@ pub struct Finished {
     pub cached_prompt_tokens: usize,
     /// Tokens of the reply that its form forced.
     pub forced_tokens: usize,
+    /// What prompt lookup guessed.
+    pub drafts: Drafts,
     /// From submission to the end, in seconds.
     pub seconds: f64,
     /// From submission to the first pass.
@@ -57,6 +63,21 @@ pub struct Finished {
     pub first_token_s: Option<f64>,
     /// The mean of the last hidden states, `[hidden]`, if that was asked for.
     pub embedding: Option<Vec<f32>>,
+}
+
+/// What was computed on a guess. It changes how long a reply takes, and nothing of the reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Drafts {
+    /// Tokens.
+    pub tokens: usize,
+    /// Those of them that became the reply.
+    pub accepted: usize,
+}
+
+impl AddAssign for Drafts {
+    fn add_assign(&mut self, more: Drafts) {
+        (self.tokens, self.accepted) = (self.tokens + more.tokens, self.accepted + more.accepted);
+    }
 }
 
 /// Why a reply ended.

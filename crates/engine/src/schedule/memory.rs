@@ -77,6 +77,14 @@ impl Memory {
         true
     }
 
+    /// Gives back what is not needed for positions below `end`.
+    pub fn trim(&mut self, table: &mut BlockTable, end: usize) {
+        let needed = end.div_ceil(BLOCK_TOKENS).max(table.shared).min(table.blocks.len());
+        for block in table.blocks.drain(needed..) {
+            self.pool.release(block);
+        }
+    }
+
     fn take(&mut self) -> Option<BlockId> {
         loop {
             if let Some(block) = self.pool.alloc() {

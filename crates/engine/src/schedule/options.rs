@@ -24,6 +24,8 @@ pub struct EngineOptions {
     pub mask_threads: usize,
     /// Whether equal prefixes share their blocks, and a finished reply's blocks are kept for the next request.
     pub prefix_cache: bool,
+    /// Whether replies are drafted from what their sequences hold already, and drafts checked many tokens in a pass.
+    pub prompt_lookup: bool,
     /// Who is told of progress, and who may ask to stop.
     pub watch: Watch,
 }
@@ -40,6 +42,7 @@ impl EngineOptions {
             step_tokens: 512,
             mask_threads: 1,
             prefix_cache: true,
+            prompt_lookup: true,
             watch,
         }
     }

@@ -2,10 +2,11 @@
 
 use llguidance::CancellationHandle;
 
+use super::draft::Ahead;
 use super::text_out::TextOut;
-use super::{FinishReason, Piece, RequestError};
+use super::{Drafts, FinishReason, Piece, RequestError};
 use crate::constrain::{Compiled, Guide};
-use crate::sample::{Sampling, Seen};
+use crate::sample::{Choice, Sampling, Seen};
 
 /// What bounds and ends a reply.
 pub(super) struct Limits {
@@ -32,6 +33,9 @@ pub(super) struct Reply {
     /// What the ticket has not got yet.
     pub news: Piece,
     pub forced_tokens: usize,
+    /// How far its drafts guess.
+    pub ahead: Ahead,
+    pub drafts: Drafts,
     pub stop_token: Option<u32>,
 }
 
@@ -43,9 +47,36 @@ impl Reply {
         self.force(tokens)
     }
 
+    /// Takes what was chosen behind its end and behind the parts of a draft, as far as they came true: a choice stands
+    /// behind all that was guessed before it. Gives the reason if that ends the reply.
+    pub fn accept_all(
+        &mut self,
+        choices: Vec<Result<Choice, RequestError>>,
+        parts: &[Vec<u32>],
+        tokens: &mut Vec<u32>,
+    ) -> Option<FinishReason> {
+        let mut right = 0;
+        for (place, choice) in choices.into_iter().enumerate() {
+            let before = tokens.len();
+            let reason = match choice {
+                Ok(choice) => self.accept(choice.token, choice.logprob, tokens),
+                Err(cause) => Some(FinishReason::Error(cause)),
+            };
+            if reason.is_some() {
+                return reason;
+            }
+            if parts.get(place).is_none_or(|part| tokens[before..] != part[..]) {
+                break;
+            }
+            right += 1;
+        }
+        self.ahead.learn(parts.len(), right);
+        None
+    }
+
     /// Takes a token that was chosen and those that are forced after it: they are added to `tokens`. Gives the reason
     /// if that ends the reply.
-    pub fn accept(&mut self, token: u32, logprob: Option<f32>, tokens: &mut Vec<u32>) -> Option<FinishReason> {
+    fn accept(&mut self, token: u32, logprob: Option<f32>, tokens: &mut Vec<u32>) -> Option<FinishReason> {
         if let Some(reason) = self.push(token, logprob, tokens) {
             return Some(reason);
         }
@@ -85,7 +116,12 @@ impl Reply {
     }
 
     fn is_full(&self) -> bool {
-        self.whole.tokens.len() >= self.limits.max_new_tokens
+        self.room() == 0
+    }
+
+    /// Tokens that it may still get.
+    pub fn room(&self) -> usize {
+        self.limits.max_new_tokens.saturating_sub(self.whole.tokens.len())
     }
 
     /// The last of the text, once the reason is known.
@@ -123,7 +159,7 @@ impl Reply {
     }
 
     /// The reason if a token ends the reply.
-    fn end(&self, token: u32) -> Option<FinishReason> {
+    pub fn end(&self, token: u32) -> Option<FinishReason> {
         if self.limits.eos.contains(&token) {
             return Some(FinishReason::Eos);
         }

@@ -1,17 +1,29 @@
 //! Choosing tokens for many rows at a time.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use device::pool::Pool;
 
+use super::reply::Reply;
+use crate::constrain::Mask;
 use crate::models::ForwardError;
 use crate::sample::{Choice, Draw, SampleBuffers, SampleError, choose};
 
-/// A row of logits, `[vocab]`, and how a token is chosen from it.
+/// Rows of logits, `[vocab]`, and the reply that goes on from them.
 pub(super) struct Job<'a> {
-    pub row: &'a mut [f32],
-    pub draw: Draw<'a>,
+    /// Of the reply's end and of the ends of a draft's parts.
+    pub rows: Vec<&'a mut [f32]>,
+    pub reply: &'a Reply,
+    /// Position of the first token to choose.
+    pub position: usize,
+    /// As many as are known, at least the first; `None`: all is allowed.
+    pub masks: Option<&'a [Mask]>,
+    pub parts: &'a [Vec<u32>],
 }
+
+/// What was chosen, row after row. An error is the last of them.
+type Choices = Vec<Result<Choice, SampleError>>;
 
 /// The threads that choose: those of the model, which have nothing to do between passes.
 pub(super) struct Sampler {
@@ -25,29 +37,56 @@ impl Sampler {
         Sampler { pool, buffers: Mutex::default() }
     }
 
-    /// A choice for each job, in their order. It depends on its own job alone, not on the thread.
+    /// Choices for each job, in their order: one from its first row, and one from each further row while all guesses before
+    /// it were right. They depend on their own job alone, not on the thread.
     ///
     /// # Errors
     /// If a thread panicked.
-    pub fn choose(&self, jobs: Vec<Job>) -> Result<Vec<Result<Choice, SampleError>>, ForwardError> {
+    pub fn choose(&self, jobs: Vec<Job>) -> Result<Vec<Choices>, ForwardError> {
         let Some(pool) = self.pool.as_ref().filter(|_| jobs.len() > 1) else {
-            return Ok(jobs.into_iter().map(|job| self.choose_one(job.row, &job.draw)).collect());
+            return Ok(jobs.into_iter().map(|mut job| self.choose_for(&mut job)).collect());
         };
         let slots: Vec<_> = jobs.into_iter().map(|job| Mutex::new((job, None))).collect();
         pool.run(slots.len(), &|index, _| {
-            let (job, choice) = &mut *locked(&slots[index]);
-            *choice = Some(self.choose_one(job.row, &job.draw));
+            let (job, choices) = &mut *locked(&slots[index]);
+            *choices = Some(self.choose_for(job));
         })?;
         let choices = slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner).1);
         // The pool calls once for every slot or says that it did not.
         Ok(choices.flatten().collect())
     }
 
-    fn choose_one(&self, row: &mut [f32], draw: &Draw) -> Result<Choice, SampleError> {
+    fn choose_for(&self, job: &mut Job) -> Choices {
         let mut buffers = locked(&self.buffers).pop().unwrap_or_default();
-        let choice = choose(row, draw, &mut buffers);
+        let choices = job.choose(&mut buffers);
         locked(&self.buffers).push(buffers);
-        choice
+        choices
+    }
+}
+
+impl Job<'_> {
+    fn choose(&mut self, buffers: &mut SampleBuffers) -> Choices {
+        let Job { rows, reply, position, masks, parts } = self;
+        let (sampling, logprob) = (&reply.sampling, reply.limits.logprobs);
+        let (mut position, mut seen, mut choices) = (*position, Cow::Borrowed(&reply.seen), Vec::new());
+        let known = masks.map_or(rows.len(), <[Mask]>::len);
+        for (place, row) in rows.iter_mut().take(known).enumerate() {
+            let allowed = masks.map(|masks| masks[place].allowed());
+            let draw = Draw { sampling, allowed, seen: Some(&seen), position, logprob };
+            let choice = choose(row, &draw, buffers);
+            let token = choice.as_ref().ok().map(|choice| choice.token);
+            choices.push(choice);
+            match parts.get(place) {
+                Some(part) if Some(part[0]) == token => {
+                    position += part.len();
+                    if sampling.repetition_penalty != 1.0 {
+                        seen.to_mut().extend(part);
+                    }
+                }
+                _ => break,
+            }
+        }
+        choices
     }
 }
 

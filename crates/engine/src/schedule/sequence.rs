@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::mailbox::Outbox;
 use super::memory::BlockTable;
 use super::reply::Reply;
-use super::{FinishReason, Finished, Piece};
+use super::{Drafts, FinishReason, Finished, Piece};
 
 /// A request, its tokens and how far they are computed.
 pub(super) struct Sequence {
@@ -108,9 +108,9 @@ impl Sequence {
         let (prompt_tokens, cached_prompt_tokens) = (self.prompt_tokens, self.cached_prompt_tokens);
         let (seconds, queued_s) = (since(now), since(self.started.unwrap_or(now)));
         let first_token_s = self.first_token.map(since);
-        let (reply, stop_token, forced_tokens, embedding) = match self.work {
-            Work::Reply(reply) => (reply.whole, reply.stop_token, reply.forced_tokens, None),
-            Work::Embed(sum) => (Piece::default(), None, 0, mean(&sum, prompt_tokens, &reason)),
+        let (reply, stop_token, forced_tokens, drafts, embedding) = match self.work {
+            Work::Reply(reply) => (reply.whole, reply.stop_token, reply.forced_tokens, reply.drafts, None),
+            Work::Embed(sum) => (Piece::default(), None, 0, Drafts::default(), mean(&sum, prompt_tokens, &reason)),
         };
         self.outbox.finish(Finished {
             reason,
@@ -119,6 +119,7 @@ impl Sequence {
             prompt_tokens,
             cached_prompt_tokens,
             forced_tokens,
+            drafts,
             seconds,
             queued_s,
             first_token_s,

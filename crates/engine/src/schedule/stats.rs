@@ -35,6 +35,10 @@ pub struct Stats {
     pub reply_tokens: u64,
     /// Those of them that a form forced.
     pub forced_tokens: u64,
+    /// Tokens that were computed as drafts.
+    pub draft_tokens: u64,
+    /// Those of them that became the reply.
+    pub accepted_draft_tokens: u64,
     /// Requests whose blocks were taken from them for an older one.
     pub preemptions: u64,
     /// Cached blocks that were given up.

@@ -2,35 +2,41 @@
 
 use std::time::{Duration, Instant};
 
+use super::draft::Draft;
 use super::forward::Forward;
 use super::plan::Share;
 use super::sampler::{Job, Sampler};
 use super::scheduler::Scheduler;
 use super::sequence::{Sequence, Work};
-use super::{FinishReason, RequestError};
+use super::{Drafts, FinishReason, RequestError};
 use crate::batch::{Batch, Logits, SequenceSpan};
 use crate::constrain::{ConstrainError, Mask};
 use crate::models::ForwardError;
-use crate::sample::{Choice, Draw};
+use crate::sample::Choice;
 
 /// The longest that the masks of a step may take after its pass.
 const MASK_LIMIT: Duration = Duration::from_secs(10);
 
-/// A sequence that gets a token in this step.
-struct Pick {
-    arrival: u64,
-    mask: Option<Result<Mask, ConstrainError>>,
-    choice: Option<Result<Choice, RequestError>>,
+/// A sequence that gets tokens in this step.
+pub(super) struct Pick {
+    pub arrival: u64,
+    pub draft: Draft,
+    /// Of the reply's end and of the draft's parts, as many as there are; `None` without a form.
+    masks: Option<Result<Vec<Mask>, ConstrainError>>,
+    /// What was chosen there, up to the first wrong guess.
+    choices: Vec<Result<Choice, RequestError>>,
+}
+
+impl Pick {
+    pub fn new(arrival: u64) -> Self {
+        Pick { arrival, draft: Draft::default(), masks: None, choices: Vec::new() }
+    }
 }
 
 impl<F: Forward> Scheduler<F> {
     /// Computes the shares and chooses a token for each sequence that is computed to its end.
     pub fn compute(&mut self, shares: &[Share]) {
-        let mut picks: Vec<Pick> = shares
-            .iter()
-            .filter(|share| self.share_of(share).is_some_and(|sequence| sequence.remaining() == share.rows))
-            .map(|share| Pick { arrival: share.arrival, mask: None, choice: None })
-            .collect();
+        let mut picks = self.picks(shares);
         self.start_masks(&mut picks);
         let since = Instant::now();
         let outcome = self.forward_and_choose(shares, &mut picks);
@@ -39,12 +45,8 @@ impl<F: Forward> Scheduler<F> {
             self.stats.forward_s += since.elapsed().as_secs_f64();
             return self.fail(shares, &cause.into());
         }
-        self.advance(shares, &picks);
+        self.advance(shares);
         self.accept(picks);
-    }
-
-    fn share_of(&self, share: &Share) -> Option<&Sequence> {
-        self.running_index(share.arrival).map(|index| &self.running[index])
     }
 
     /// Sends the guides of those that will choose to the mask threads.
@@ -54,7 +56,7 @@ impl<F: Forward> Scheduler<F> {
             let Work::Reply(reply) = &mut self.running[index].work else { continue };
             if let Some(guide) = reply.guide.take() {
                 reply.cancellation = guide.cancellation();
-                pick.mask = self.masks.start(pick.arrival, guide).err().map(Err);
+                pick.masks = self.masks.start(pick.arrival, guide, pick.draft.path.take()).err().map(Err);
             }
         }
     }
@@ -62,6 +64,7 @@ impl<F: Forward> Scheduler<F> {
     fn forward_and_choose(&mut self, shares: &[Share], picks: &mut [Pick]) -> Result<(), ForwardError> {
         let mut tokens = Vec::with_capacity(self.step_tokens);
         let (mut spans, mut logits_for) = (Vec::with_capacity(shares.len()), Vec::with_capacity(picks.len()));
+        let mut choosing = picks.iter().peekable();
         for share in shares {
             let Ok(index) = self.running.binary_search_by_key(&share.arrival, |sequence| sequence.arrival) else {
                 continue;
@@ -69,11 +72,15 @@ impl<F: Forward> Scheduler<F> {
             let sequence = &self.running[index];
             let start = tokens.len();
             tokens.extend_from_slice(&sequence.tokens[sequence.computed..][..share.rows]);
+            if let Some(pick) = choosing.next_if(|pick| pick.arrival == share.arrival) {
+                logits_for.push(tokens.len() - 1);
+                for part in &pick.draft.parts {
+                    tokens.extend(part);
+                    logits_for.push(tokens.len() - 1);
+                }
+            }
             let (rows, first_position) = (start..tokens.len(), sequence.computed);
             spans.push(SequenceSpan { rows, first_position, block_table: &sequence.table.blocks });
-            if sequence.remaining() == share.rows {
-                logits_for.push(tokens.len() - 1);
-            }
         }
         let batch = Batch { tokens: &tokens, sequences: &spans, logits_for: &logits_for };
         let since = Instant::now();
@@ -99,7 +106,7 @@ impl<F: Forward> Scheduler<F> {
     }
 
     /// The shares are computed: full blocks can be found by others from now on.
-    fn advance(&mut self, shares: &[Share], picks: &[Pick]) {
+    fn advance(&mut self, shares: &[Share]) {
         let (mut prefill, step) = (0, self.stats.steps);
         for share in shares {
             let Some(index) = self.running_index(share.arrival) else { continue };
@@ -111,27 +118,34 @@ impl<F: Forward> Scheduler<F> {
             self.memory.commit(&mut sequence.table, &sequence.tokens, sequence.computed);
         }
         self.stats.prefill_tokens += prefill;
-        self.rates.add(Instant::now(), prefill, picks.len() as u64);
+        self.rates.add(Instant::now(), prefill, 0);
     }
 
     /// Gives the chosen tokens to their replies, and ends those that are done.
     fn accept(&mut self, picks: Vec<Pick>) {
-        for pick in picks {
-            let Some(index) = self.running_index(pick.arrival) else { continue };
+        for Pick { arrival, draft, choices, .. } in picks {
+            let Some(index) = self.running_index(arrival) else { continue };
             let sequence = &mut self.running[index];
             let Work::Reply(reply) = &mut sequence.work else { continue };
             sequence.decoding = true;
-            let (tokens, forced) = (reply.whole.tokens.len(), reply.forced_tokens);
-            let reason = match pick.choice {
-                Some(Ok(choice)) => reply.accept(choice.token, choice.logprob, &mut sequence.tokens),
-                Some(Err(cause)) => Some(FinishReason::Error(cause)),
-                None => None,
-            };
-            self.stats.reply_tokens += (reply.whole.tokens.len() - tokens) as u64;
+            let (tokens, forced) = (sequence.tokens.len(), reply.forced_tokens);
+            let reason = reply.accept_all(choices, &draft.parts, &mut sequence.tokens);
+            let came = &sequence.tokens[tokens..];
+            self.stats.reply_tokens += came.len() as u64;
             self.stats.forced_tokens += (reply.forced_tokens - forced) as u64;
+            let right = draft.right(came);
+            reply.drafts += Drafts { tokens: draft.rows(), accepted: right };
+            self.stats.draft_tokens += draft.rows() as u64;
+            self.stats.accepted_draft_tokens += right as u64;
             match reason {
                 Some(reason) => self.end(index, reason),
-                None => sequence.deliver(),
+                None => {
+                    // The last token's logits are still wanted.
+                    sequence.computed = (sequence.computed + right).min(sequence.tokens.len() - 1);
+                    self.memory.commit(&mut sequence.table, &sequence.tokens, sequence.computed);
+                    self.memory.trim(&mut sequence.table, sequence.tokens.len());
+                    sequence.deliver();
+                }
             }
         }
     }
@@ -143,7 +157,7 @@ fn collect(masks: &mut crate::constrain::MaskPool, running: &mut [Sequence], pic
     let away = |running: &[Sequence], pick: &Pick| {
         let index = running.binary_search_by_key(&pick.arrival, |sequence| sequence.arrival).ok()?;
         let reply = running[index].reply()?;
-        (reply.constrained && reply.guide.is_none() && pick.mask.is_none()).then_some(index)
+        (reply.constrained && reply.guide.is_none() && pick.masks.is_none()).then_some(index)
     };
     while picks.iter().any(|pick| away(running, pick).is_some()) {
         let Some(done) = masks.next(until.saturating_duration_since(Instant::now())) else { break };
@@ -151,7 +165,7 @@ fn collect(masks: &mut crate::constrain::MaskPool, running: &mut [Sequence], pic
         let Some(pick) = picks.iter_mut().find(|pick| pick.arrival == done.owner) else { continue };
         let Some(index) = away(running, pick) else { continue };
         if let Work::Reply(reply) = &mut running[index].work {
-            (reply.guide, pick.mask) = (Some(done.guide), Some(done.mask));
+            (reply.guide, pick.masks) = (Some(done.guide), Some(done.masks));
         }
     }
     for pick in picks {
@@ -159,47 +173,40 @@ fn collect(masks: &mut crate::constrain::MaskPool, running: &mut [Sequence], pic
             if let Some(cancellation) = running[index].reply().and_then(|reply| reply.cancellation.as_ref()) {
                 cancellation.cancel();
             }
-            pick.mask = Some(Err(ConstrainError::Slow { limit_s: MASK_LIMIT.as_secs() }));
+            pick.masks = Some(Err(ConstrainError::Slow { limit_s: MASK_LIMIT.as_secs() }));
         }
     }
 }
 
-/// Chooses for each pick from its row, many at a time.
+/// Chooses for each pick from its rows, many at a time.
 fn pick_all(
     running: &[Sequence],
     logits: &mut Logits,
     picks: &mut [Pick],
     sampler: &Sampler,
 ) -> Result<(), ForwardError> {
-    let (mut arrivals, mut jobs) = (Vec::with_capacity(picks.len()), Vec::with_capacity(picks.len()));
-    for (row, pick) in logits.rows_mut().zip(picks.iter()) {
+    let mut rows = logits.rows_mut();
+    let (mut chosen, mut jobs) = (Vec::with_capacity(picks.len()), Vec::with_capacity(picks.len()));
+    for (place, pick) in picks.iter().enumerate() {
+        let rows: Vec<&mut [f32]> = rows.by_ref().take(1 + pick.draft.parts.len()).collect();
         let Ok(index) = running.binary_search_by_key(&pick.arrival, |sequence| sequence.arrival) else { continue };
         let sequence = &running[index];
         let Some(reply) = sequence.reply() else { continue };
-        let allowed = match pick.mask.as_ref() {
+        let masks = match &pick.masks {
             Some(Err(_)) => continue,
-            Some(Ok(mask)) => Some(mask.allowed()),
+            Some(Ok(masks)) => Some(masks.as_slice()),
             None => None,
         };
-        let draw = Draw {
-            sampling: &reply.sampling,
-            allowed,
-            seen: Some(&reply.seen),
-            position: sequence.tokens.len(),
-            logprob: reply.limits.logprobs,
-        };
-        arrivals.push(pick.arrival);
-        jobs.push(Job { row, draw });
+        chosen.push(place);
+        jobs.push(Job { rows, reply, position: sequence.tokens.len(), masks, parts: &pick.draft.parts });
     }
     let choices = sampler.choose(jobs)?;
-    for (arrival, choice) in arrivals.into_iter().zip(choices) {
-        if let Some(pick) = picks.iter_mut().find(|pick| pick.arrival == arrival) {
-            pick.choice = Some(choice.map_err(RequestError::from));
-        }
+    for (place, choices) in chosen.into_iter().zip(choices) {
+        picks[place].choices = choices.into_iter().map(|choice| choice.map_err(RequestError::from)).collect();
     }
     for pick in picks {
-        if let Some(Err(cause)) = &pick.mask {
-            pick.choice = Some(Err(cause.clone().into()));
+        if let Some(Err(cause)) = &pick.masks {
+            pick.choices = vec![Err(cause.clone().into())];
         }
     }
     Ok(())

@@ -108,6 +108,7 @@ pub(crate) const KEYS: &[Key] = keys! {
     Execution "model.reply_deadline_s" Number(0.001, 1e6), "600", "seconds for a reply; past it the run has failed, which is no data";
     Execution "model.dtype" Choice(&["auto", "bf16", "f16", "f32", "int8"]), "\"auto\"", "what it computes in";
     Execution "model.kv_dtype" Choice(&["auto", "bf16", "f32", "int8"]), "\"auto\"", "what keys and values are kept in";
+    Execution "model.prompt_lookup" Flag, "true", "replies are guessed from their conversation and guesses checked many at a time: the same replies, sooner";
     Execution "model.device_map" OptionalText, "null", "as on the command line";
     Execution "model.max_memory" OptionalText, "null", "as on the command line";
 

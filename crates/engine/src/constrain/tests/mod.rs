@@ -174,11 +174,11 @@ fn masks_come_from_threads_as_they_come_without() {
     let expected: Vec<u32> = guide().mask().expect("a mask").allowed().tokens(1000).collect();
     for threads in [0, 1, 3] {
         let mut pool = MaskPool::new(threads).expect("threads");
-        (0..20).for_each(|owner| pool.start(owner, guide()).expect("work taken"));
+        (0..20).for_each(|owner| pool.start(owner, guide(), None).expect("work taken"));
         let mut owners: Vec<u64> = (0..20)
             .map(|_| {
                 let done = pool.next(std::time::Duration::from_secs(60)).expect("a mask in time");
-                assert_eq!(done.mask.expect("a mask").allowed().tokens(1000).collect::<Vec<_>>(), expected);
+                assert_eq!(done.masks.expect("a mask")[0].allowed().tokens(1000).collect::<Vec<_>>(), expected);
                 done.owner
             })
             .collect();
@@ -186,6 +186,49 @@ fn masks_come_from_threads_as_they_come_without() {
         assert_eq!(owners, (0..20).collect::<Vec<_>>());
         assert!(pool.next(std::time::Duration::from_millis(5)).is_none());
     }
+}
+
+#[test]
+fn masks_along_a_path_are_those_of_the_guide_that_goes_it() {
+    let tokenizer = bytes();
+    let grammars = Grammars::new(&tokenizer, &[END], ConstrainSettings::default()).expect("grammars");
+    let guide = || grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide();
+    let ids = |mask: &Mask| mask.allowed().tokens(1000).collect::<Vec<u32>>();
+    for seed in 0..20 {
+        // The way of a reply, token by token, and the mask before each.
+        let (tokens, _) = reply(&tokenizer, &mut guide(), seed);
+        let mut way = guide();
+        let (mut parts, mut masks) = (Vec::new(), vec![ids(&way.mask().expect("a mask"))]);
+        for &token in &tokens[..tokens.len() - 1] {
+            way.advance(token).expect("its own token");
+            parts.push(vec![token]);
+            masks.push(ids(&way.mask().expect("a mask")));
+        }
+        way.go_back(tokens.len() - 1).expect("as many as it took");
+        assert_eq!(ids(&way.mask().expect("a mask")), masks[0], "back where it began");
+        // A part that the grammar does not have ends the path, and is no error.
+        parts.push(vec![END]);
+        let mut pool = MaskPool::new(1).expect("a thread");
+        let path = Path { guide: Box::new(way), parts };
+        pool.start(3, Box::new(guide()), Some(path)).expect("work taken");
+        let done = pool.next(std::time::Duration::from_secs(60)).expect("masks in time");
+        let found: Vec<_> = done.masks.expect("masks").iter().map(ids).collect();
+        assert!(!found.is_empty() && masks.starts_with(&found), "{} of {} masks", found.len(), masks.len());
+    }
+}
+
+#[test]
+fn a_fork_goes_its_own_way() {
+    let grammars = Grammars::new(&bytes(), &[END], ConstrainSettings::default()).expect("grammars");
+    let mut guide = grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide();
+    guide.forced().expect("forced tokens");
+    let before: Vec<u32> = guide.mask().expect("a mask").allowed().tokens(1000).collect();
+    let mut fork = guide.fork();
+    assert!(!fork.advance_if_allowed(END).expect("a guide that lives"), "it cannot end here");
+    assert!(fork.advance_if_allowed(before[0]).expect("a guide that lives"));
+    fork.advance(END).expect_err("it cannot end here either");
+    assert!(fork.mask().is_err(), "it gave up");
+    assert_eq!(guide.mask().expect("a mask").allowed().tokens(1000).collect::<Vec<u32>>(), before);
 }
 
 proptest! {

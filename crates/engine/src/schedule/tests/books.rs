@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::toy::{Toy, expected, options, pool, workload};
 use crate::kv::BLOCK_TOKENS;
+use crate::schedule::draft::Ahead;
 use crate::schedule::life::Life;
 use crate::schedule::mailbox::mailbox;
 use crate::schedule::memory::{BlockTable, Memory};
@@ -14,7 +15,7 @@ use crate::schedule::reply::{Limits, Reply};
 use crate::schedule::scheduler::Scheduler;
 use crate::schedule::sequence::{Sequence, Work};
 use crate::schedule::text_out::TextOut;
-use crate::schedule::{EngineOptions, Event, Piece, Request, Ticket};
+use crate::schedule::{Drafts, EngineOptions, Event, Piece, Request, Ticket};
 
 const BLOCKS: usize = 12;
 
@@ -157,6 +158,8 @@ fn sequence(arrival: u64, request: &Request) -> (Sequence, Ticket) {
         whole: Piece::default(),
         news: Piece::default(),
         forced_tokens: 0,
+        ahead: Ahead::new(),
+        drafts: Drafts::default(),
         stop_token: None,
     };
     let sequence = Sequence {

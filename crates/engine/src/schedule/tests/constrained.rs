@@ -65,6 +65,41 @@ fn every_reply_is_under_the_schema_in_any_company() {
 }
 
 #[test]
+fn drafts_under_a_schema_change_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkpoint = tiny_model(folder.path());
+    for canonical_tokens in [true, false] {
+        let constrain = ConstrainSettings { canonical_tokens, ..ConstrainSettings::default() };
+        let plain = EngineOptions { prompt_lookup: false, constrain, ..options() };
+        let without = engine(&checkpoint, 512, 60, plain.clone());
+        // Each has seen what was answered to another seed.
+        let requests: Vec<Request> = run(&without, &(0..60).map(request).collect::<Vec<_>>())
+            .into_iter()
+            .zip(60..)
+            .map(|(seen, seed)| Request { prompt: [&[1], &seen.reply.tokens[..], &[60]].concat(), ..request(seed) })
+            .map(|request| Request { logprobs: true, ..request })
+            .collect();
+        let expected = run(&without, &requests);
+        expected.iter().for_each(check);
+        for (running_max, mask_threads) in [(1, 0), (60, 1), (7, 2)] {
+            let with = engine(
+                &checkpoint,
+                512,
+                60,
+                EngineOptions { prompt_lookup: true, running_max, mask_threads, ..plain.clone() },
+            );
+            for (expected, found) in expected.iter().zip(run(&with, &requests)) {
+                assert_eq!((&expected.reply, &expected.reason), (&found.reply, &found.reason));
+                assert_eq!(expected.forced_tokens, found.forced_tokens);
+            }
+            let stats = with.stats();
+            // Sixty at a time leave four rows of logits for guesses.
+            assert!(running_max == 60 || stats.accepted_draft_tokens > 100, "{stats:?}");
+        }
+    }
+}
+
+#[test]
 fn without_canonical_tokens_nothing_is_forced() {
     let folder = tempfile::tempdir().expect("a folder");
     let checkpoint = tiny_model(folder.path());

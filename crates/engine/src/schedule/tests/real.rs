@@ -64,7 +64,7 @@ fn every_bit_is_the_same_in_any_company() {
     let folder = tempfile::tempdir().expect("a folder");
     let checkpoint = tiny_model(folder.path());
     let requests = requests();
-    let alone = EngineOptions { running_max: 1, prefix_cache: false, ..options() };
+    let alone = EngineOptions { running_max: 1, prefix_cache: false, prompt_lookup: false, ..options() };
     let expected = run(&engine(&checkpoint, 512, 2, alone), &requests);
     assert!(expected.iter().all(|(tokens, _)| tokens.len() >= 12));
     for (running_max, step_tokens, concurrency) in [(1, 512, 32), (2, 50, 32), (7, 33, 1), (32, 512, 32), (32, 19, 1)] {
@@ -73,7 +73,7 @@ fn every_bit_is_the_same_in_any_company() {
         // Again, now with everything in the cache.
         assert_eq!(run(&engine, &requests), expected, "with prefix hits");
         let stats = engine.stats();
-        assert!(stats.prefix_hit_tokens > 500, "{stats:?}");
+        assert!(stats.prefix_hit_tokens > 500 && stats.accepted_draft_tokens > 50, "{stats:?}");
         // Sixteen blocks are too few for seven sequences.
         assert_eq!(stats.preemptions > 0, concurrency == 1 && running_max >= 7, "{stats:?}");
     }

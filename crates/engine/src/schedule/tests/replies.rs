@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::toy::{Toy, VOCAB, WAIT, check, engine, expected, options, pool, sums, workload};
+use super::toy::{HABIT, Toy, VOCAB, WAIT, check, engine, expected, options, pool, sums, workload};
 use crate::kv::BLOCK_TOKENS;
 use crate::sample::Sampling;
 use crate::schedule::{EmbedRequest, Engine, EngineOptions, Event, FinishReason, Request, Stats};
@@ -72,6 +72,34 @@ fn more_replies_than_logits_of_a_pass() {
     let mut toy = Toy::new(800);
     toy.limits.logits_rows_max = 3;
     run(Engine::start(toy, pool(800), options()).expect("an engine"), &requests);
+}
+
+#[test]
+fn drafts_save_passes_and_change_nothing() {
+    let requests = workload(5, 60);
+    let passes = |prompt_lookup, running_max| {
+        let stats = run(engine(400, EngineOptions { prompt_lookup, running_max, ..options() }), &requests);
+        assert_eq!(stats.draft_tokens > 0, prompt_lookup);
+        assert!(stats.accepted_draft_tokens <= stats.draft_tokens.min(stats.reply_tokens));
+        (stats.steps, stats.accepted_draft_tokens)
+    };
+    for running_max in [1, 7] {
+        let ((without, _), (with, accepted)) = (passes(false, running_max), passes(true, running_max));
+        assert!(accepted > 100, "those that go by habit are easy to guess: {accepted}");
+        assert!(with < without, "{with} passes with drafts, {without} without");
+    }
+}
+
+#[test]
+fn a_creature_of_habit_is_told_many_tokens_a_pass() {
+    let mut request = Request::new(vec![HABIT, 1, 2, 3], 150);
+    request.ignore_eos = true;
+    let engine = engine(100, options());
+    let finished = engine.submit(request.clone()).expect("taken").wait(WAIT).expect("a reply");
+    check(&request, &finished);
+    // It walks a circle of at most 58 tokens; then every draft is right, and drafts grow to sixteen.
+    assert!(finished.drafts.accepted > 60 && finished.drafts.accepted < 150, "{:?}", finished.drafts);
+    assert!(engine.stats().steps < 90, "{} passes", engine.stats().steps);
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub const PANIC: u32 = 58;
 pub const SAFE: u32 = 58;
 /// The token that ends a reply.
 pub const EOS: u32 = 0;
+/// A sequence that begins with this goes by habit: what comes next depends on the last token alone, so it repeats itself.
+pub const HABIT: u32 = 57;
 pub const WAIT: Duration = Duration::from_secs(120);
 
 pub struct Toy {
@@ -62,11 +64,11 @@ impl Toy {
                 let position = span.first_position + offset;
                 let (block, at) = cell(position);
                 assert_eq!(kv.references(block as u32), 1, "block {block} is written to while it is shared");
-                let before = position.checked_sub(1).map_or(7, |before| self.cells[cell(before).0][cell(before).1]);
-                self.cells[block][at] = mix(before, u64::from(batch.tokens[row]));
+                let before = position.checked_sub(1).map_or(START, |before| self.cells[cell(before).0][cell(before).1]);
+                self.cells[block][at] = next_cell(before, batch.tokens[row]);
                 if batch.logits_for.contains(&row) {
                     read[row] = (0..=position)
-                        .fold(11, |sum, position| mix(sum, self.cells[cell(position).0][cell(position).1]));
+                        .fold(11, |sum, position| look_at(sum, self.cells[cell(position).0][cell(position).1]));
                 }
             }
         }
@@ -99,6 +101,25 @@ fn mix(a: u64, b: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// What stands before the first position.
+const START: u64 = 7;
+/// In the cells of a sequence that goes by habit.
+const BY_HABIT: u64 = 1 << 63;
+
+/// The cell of a token behind another cell.
+fn next_cell(before: u64, token: u32) -> u64 {
+    if before & BY_HABIT != 0 || (before == START && token == HABIT) {
+        BY_HABIT | u64::from(token)
+    } else {
+        mix(before, u64::from(token)) & !BY_HABIT
+    }
+}
+
+/// What is read at a cell by one who read `sum` at those before it.
+fn look_at(sum: u64, cell: u64) -> u64 {
+    mix(if cell & BY_HABIT == 0 { sum } else { 0 }, cell)
+}
+
 fn logits_of(sum: u64) -> Vec<f32> {
     if sum == u64::MAX {
         return vec![f32::NAN; VOCAB];
@@ -109,11 +130,11 @@ fn logits_of(sum: u64) -> Vec<f32> {
 
 /// What the toy reads at the last of these tokens: without blocks, without an engine.
 pub fn sums(tokens: &[u32]) -> Vec<u64> {
-    let (mut cell, mut sum) = (7, 11);
+    let (mut cell, mut sum) = (START, 11);
     let mut all = Vec::new();
     for &token in tokens {
-        cell = mix(cell, u64::from(token));
-        sum = mix(sum, cell);
+        cell = next_cell(cell, token);
+        sum = look_at(sum, cell);
         all.push(sum);
     }
     all
@@ -122,12 +143,12 @@ pub fn sums(tokens: &[u32]) -> Vec<u64> {
 /// The reply that a request must get, whatever goes on beside it.
 pub fn expected(request: &Request) -> (Vec<u32>, FinishReason) {
     let (mut tokens, mut seen) = (request.prompt.clone(), Seen::default());
-    let (mut cell, mut sum, mut reply) = (7, 11, Vec::new());
+    let (mut cell, mut sum, mut reply) = (START, 11, Vec::new());
     let mut done = 0;
     loop {
         for &token in &tokens[done..] {
-            cell = mix(cell, u64::from(token));
-            sum = mix(sum, cell);
+            cell = next_cell(cell, token);
+            sum = look_at(sum, cell);
         }
         seen.extend(&tokens[done..]);
         done = tokens.len();
@@ -178,7 +199,7 @@ impl Numbers {
     }
 }
 
-/// Requests of all kinds; half of them share a beginning of 0 to 6 blocks.
+/// Requests of all kinds; half of them share a beginning of 0 to 6 blocks, a third goes by habit.
 pub fn workload(seed: u64, count: usize) -> Vec<Request> {
     let mut numbers = Numbers(seed);
     let shared: Vec<u32> = (0..200).map(|_| 1 + numbers.below(SAFE as usize - 1) as u32).collect();
@@ -188,6 +209,9 @@ pub fn workload(seed: u64, count: usize) -> Vec<Request> {
 fn one_of(numbers: &mut Numbers, shared: &[u32]) -> Request {
     let mut prompt = shared[..numbers.below(2) * numbers.below(shared.len())].to_vec();
     prompt.extend((0..1 + numbers.below(70)).map(|_| 1 + numbers.below(SAFE as usize - 1) as u32));
+    if numbers.below(3) == 0 {
+        prompt[0] = HABIT;
+    }
     let sampling = match numbers.below(3) {
         0 => Sampling::greedy(),
         1 => Sampling::at(1.0, numbers.0),
