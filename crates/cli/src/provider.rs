@@ -134,6 +134,27 @@ struct EngineProvider {
     tokenizer: Tokenizer,
     template: ChatTemplate,
     info: ProviderInfo,
+    watch: Watch,
+}
+
+impl Drop for EngineProvider {
+    /// Tells what it did, to whoever wonders where the time went.
+    fn drop(&mut self) {
+        let stats = self.engine.stats();
+        self.watch.note(format!(
+            "engine: {} tokens of replies in {} passes ({} forced by the form; {} of {} guesses right); {} tokens of prompts computed, \
+             {} found in the cache; {:.1} s at work, {:.1} s of it in passes",
+            stats.reply_tokens,
+            stats.steps,
+            stats.forced_tokens,
+            stats.accepted_draft_tokens,
+            stats.draft_tokens,
+            stats.prefill_tokens,
+            stats.prefix_hit_tokens,
+            stats.step_s,
+            stats.forward_s
+        ));
+    }
 }
 
 impl EngineProvider {
@@ -156,7 +177,7 @@ impl EngineProvider {
         let template = template.ok_or_else(|| Failure::software("the template was there a moment ago"))?;
         let engine = Engine::start_loaded(loaded, options)?;
         watch.note(format!("constrained decoding: {}", engine.constrain_settings()));
-        Ok(EngineProvider { engine, tokenizer, template, info })
+        Ok(EngineProvider { engine, tokenizer, template, info, watch: watch.clone() })
     }
 
     fn prompt(&self, messages: &[PromptMessage], tools: Option<&Value>) -> Result<Vec<u32>, ProviderError> {

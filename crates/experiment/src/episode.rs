@@ -70,7 +70,7 @@ impl Episode {
             operator,
             step: 0,
             tool_names: warehouse::tool_specs(&config).iter().map(|spec| spec.name).collect(),
-            form: CardForm::new(config.prediction_mode, config.prediction_format),
+            form: CardForm::new(&config),
             mixed_kernels: None,
             schema: asks(ReplyMode::Json).then(|| prompt::reply_schema(&config)),
             tools: asks(ReplyMode::Text).then(|| prompt::template_tools(&config)),

@@ -48,6 +48,7 @@ pub(crate) fn world_config(cell: &Cell) -> WorldConfig {
         recovery_tools: level!(cell, "interface.recovery_tools", RecoveryTools),
         prediction_mode: level!(cell, "interface.prediction_mode", PredictionMode),
         prediction_format: level!(cell, "interface.prediction_format", PredictionFormat),
+        reasoning_min_chars: small("interface.reasoning_min_chars"),
         crash_detector: CrashDetector {
             threshold: level!(cell, "crash_detector.threshold", Strictness),
             window_size: usize::try_from(whole("crash_detector.window_size")).unwrap_or(usize::MAX),

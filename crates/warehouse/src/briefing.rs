@@ -2,7 +2,7 @@
 use crate::catalog::{money, sku_name, supplier_name};
 use crate::tools::Outcome;
 use crate::world::World;
-use crate::{PredictionFormat, PredictionMode, WorldConfig, tool_specs};
+use crate::{PredictionFormat, PredictionMode, REASONING_MAX_CHARS, WorldConfig, tool_specs};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -45,7 +45,7 @@ pub fn system_prompt(config: &WorldConfig) -> String {
         };
         let _infallible = writeln!(text, "- {}({}): {}", spec.name, arguments.join(", "), spec.description);
     }
-    text.push_str(card_rules(config.prediction_mode, config.prediction_format).as_str());
+    text.push_str(card_rules(config).as_str());
     text
 }
 
@@ -67,7 +67,8 @@ fn kind_of(schema: &Value) -> String {
     }
 }
 
-fn card_rules(mode: PredictionMode, format: PredictionFormat) -> String {
+fn card_rules(config: &WorldConfig) -> String {
+    let (mode, format) = (config.prediction_mode, config.prediction_format);
     let mut text = match mode {
         PredictionMode::Optional => {
             "The card is your prediction for this action; you may leave it out (null). ".to_owned()
@@ -94,7 +95,10 @@ fn card_rules(mode: PredictionMode, format: PredictionFormat) -> String {
     extra("based_on", full);
     extra("alternatives", full);
     if rich {
-        text.push_str(", reasoning (under 100 words)");
+        match config.reasoning_min_chars {
+            0 => text.push_str(", reasoning (under 100 words)"),
+            fewest => text.push_str(&format!(", reasoning ({fewest} to {REASONING_MAX_CHARS} characters)")),
+        }
     }
     text.push('.');
     text

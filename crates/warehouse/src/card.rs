@@ -1,4 +1,4 @@
-use crate::{PredictionFormat, PredictionMode};
+use crate::{PredictionFormat, PredictionMode, WorldConfig};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -91,14 +91,18 @@ impl Card {
 pub struct CardForm {
     /// Field -> JSON types that it may have.
     fields: Vec<(String, Vec<String>)>,
+    reasoning_min_chars: u64,
 }
 
 impl CardForm {
     /// The form of [`card_schema`].
-    pub fn new(mode: PredictionMode, format: PredictionFormat) -> CardForm {
-        let schema = card_schema(mode, format);
+    pub fn new(config: &WorldConfig) -> CardForm {
+        let schema = card_schema(config);
         let fields = schema["properties"].as_object().into_iter().flatten();
-        CardForm { fields: fields.map(|(name, field)| (name.clone(), types(field))).collect() }
+        CardForm {
+            fields: fields.map(|(name, field)| (name.clone(), types(field))).collect(),
+            reasoning_min_chars: schema["properties"]["reasoning"]["minLength"].as_u64().unwrap_or(0),
+        }
     }
 
     /// What is missing, of another type or out of range in a card that was given; `None` for a whole one. Such fields are not
@@ -116,7 +120,12 @@ impl CardForm {
                 (false, false) => Some(format!("{name}: expected {}, found a {kind}", types.join(" or "))),
             }
         };
-        let problems: Vec<String> = self.fields.iter().filter_map(found).collect();
+        let mut problems: Vec<String> = self.fields.iter().filter_map(found).collect();
+        let reasoning = card.get("reasoning").and_then(Value::as_str).map(|text| text.chars().count() as u64);
+        if let Some(chars) = reasoning.filter(|chars| *chars < self.reasoning_min_chars) {
+            problems
+                .push(format!("reasoning: expected {} characters or more, found {chars}", self.reasoning_min_chars));
+        }
         (!problems.is_empty()).then(|| problems.join("; "))
     }
 }
@@ -141,8 +150,12 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The JSON schema of a card: mode and format both change it.
-pub fn card_schema(mode: PredictionMode, format: PredictionFormat) -> Value {
+/// The most characters of a rich card's reasoning.
+pub const REASONING_MAX_CHARS: u64 = 500;
+
+/// The JSON schema of a card: mode and format both change it, and how much reasoning is asked for.
+pub fn card_schema(config: &WorldConfig) -> Value {
+    let (mode, format) = (config.prediction_mode, config.prediction_format);
     let mut fields = Map::new();
     let mut add = |name: &str, schema: Value| drop(fields.insert(name.to_owned(), schema));
     add("success", json!({"type": "boolean"}));
@@ -174,7 +187,11 @@ pub fn card_schema(mode: PredictionMode, format: PredictionFormat) -> Value {
     extra("based_on", full, text(80));
     extra("alternatives", full, json!({"type": "array", "items": text(40), "maxItems": 3}));
     if rich {
-        extra("reasoning", true, text(500));
+        let mut reasoning = text(REASONING_MAX_CHARS);
+        if config.reasoning_min_chars > 0 {
+            reasoning["minLength"] = json!(config.reasoning_min_chars);
+        }
+        extra("reasoning", true, reasoning);
     }
     let required: Vec<String> = fields.keys().cloned().collect();
     json!({"type": "object", "properties": fields, "required": required, "additionalProperties": false})
@@ -184,9 +201,33 @@ pub fn card_schema(mode: PredictionMode, format: PredictionFormat) -> Value {
 mod tests {
     use super::*;
 
+    fn config(
+        prediction_mode: PredictionMode,
+        prediction_format: PredictionFormat,
+        reasoning_min_chars: u32,
+    ) -> WorldConfig {
+        WorldConfig { prediction_mode, prediction_format, reasoning_min_chars, ..WorldConfig::default() }
+    }
+
+    #[test]
+    fn reasoning_is_as_long_as_it_is_asked_to_be() {
+        let rich = |fewest| config(PredictionMode::Required, PredictionFormat::Rich, fewest);
+        let bounds = |fewest| card_schema(&rich(fewest))["properties"]["reasoning"].clone();
+        assert_eq!(bounds(0), json!({"type": "string", "maxLength": 500}));
+        assert_eq!(bounds(120), json!({"type": "string", "maxLength": 500, "minLength": 120}));
+        let card = json!({"success": true, "cost": 1, "storage_after": 4, "budget_after": 5, "reasoning": "Städte"});
+        assert_eq!(CardForm::new(&rich(6)).problem(&card), None, "characters, not bytes");
+        assert_eq!(
+            CardForm::new(&rich(7)).problem(&card).as_deref(),
+            Some("reasoning: expected 7 characters or more, found 6")
+        );
+        let structured = config(PredictionMode::Required, PredictionFormat::Structured, 120);
+        assert_eq!(card_schema(&structured)["properties"].get("reasoning"), None, "there is none to be long");
+    }
+
     #[test]
     fn what_is_missing_or_wrong_in_a_card_is_named_and_not_scored() {
-        let form = CardForm::new(PredictionMode::Confidence, PredictionFormat::Structured);
+        let form = CardForm::new(&config(PredictionMode::Confidence, PredictionFormat::Structured, 0));
         let whole = json!({"success": true, "delivery_days": null, "quantity": 3, "cost": 1.5, "storage_after": 4, "budget_after": 5, "confidence": 0.5});
         assert_eq!(form.problem(&whole), None);
         let with = |name: &str, value: Value| {

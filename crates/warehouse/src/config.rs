@@ -1,3 +1,4 @@
+use crate::REASONING_MAX_CHARS;
 use serde::{Deserialize, Serialize};
 
 /// A value out of its range.
@@ -96,6 +97,8 @@ pub struct WorldConfig {
     pub prediction_mode: PredictionMode,
     /// Cards.
     pub prediction_format: PredictionFormat,
+    /// Characters that a rich card's reasoning has at least; 0: as many as the agent likes.
+    pub reasoning_min_chars: u32,
     /// Crashes.
     pub crash_detector: CrashDetector,
 }
@@ -162,6 +165,7 @@ impl Default for WorldConfig {
             recovery_tools: RecoveryTools::None,
             prediction_mode: PredictionMode::Required,
             prediction_format: PredictionFormat::Structured,
+            reasoning_min_chars: 0,
             crash_detector: CrashDetector::default(),
         }
     }
@@ -224,6 +228,7 @@ impl WorldConfig {
         let room = f64::from(self.storage_capacity / self.skus() as u32);
         check("initial_storage_per_sku", f64::from(self.initial_storage_per_sku.unwrap_or(0)), 0.0, room)?;
         check("shocks.p_shock", self.shocks.p_shock, 0.0, 1.0)?;
+        check("reasoning_min_chars", f64::from(self.reasoning_min_chars), 0.0, REASONING_MAX_CHARS as f64)?;
         check("crash_detector.window_size", self.crash_detector.window_size as f64, 8.0, 1000.0)?;
         check("crash_detector.continue_after_crash", self.crash_detector.continue_after_crash as f64, 0.0, 1e6)
     }

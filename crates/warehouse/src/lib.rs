@@ -21,7 +21,7 @@ mod tools;
 mod world;
 
 pub use briefing::system_prompt;
-pub use card::{Card, CardForm, CardProblem, card_schema};
+pub use card::{Card, CardForm, CardProblem, REASONING_MAX_CHARS, card_schema};
 pub use catalog::{Catalog, Offer, money, sku_name, supplier_name};
 pub use config::{
     ConfigError, CrashDetector, Demand, Magnitude, MemoryTools, Observability, PredictionFormat, PredictionMode,

@@ -307,7 +307,7 @@ fn defect_03_every_mode_and_format_asks_for_another_card() {
     for mode in PredictionMode::ALL {
         for format in PredictionFormat::ALL {
             let config = WorldConfig { prediction_mode: *mode, prediction_format: *format, ..WorldConfig::default() };
-            schemas.push((system_prompt(&config), card_schema(*mode, *format)));
+            schemas.push((system_prompt(&config), card_schema(&config)));
         }
     }
     for i in 0..schemas.len() {

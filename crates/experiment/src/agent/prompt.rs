@@ -35,13 +35,13 @@ pub fn reply_schema(config: &WorldConfig) -> Value {
     };
     json!({
         "anyOf": tool_specs(config).iter().map(call).collect::<Vec<_>>(),
-        "$defs": {"card": card_schema(config.prediction_mode, config.prediction_format)},
+        "$defs": {"card": card_schema(config)},
     })
 }
 
 /// The tools as chat templates take them. They know only parameters, so the card is one of them.
 pub fn template_tools(config: &WorldConfig) -> Value {
-    let card = card_schema(config.prediction_mode, config.prediction_format);
+    let card = card_schema(config);
     let required = config.prediction_mode != PredictionMode::Optional;
     let tool = |spec: ToolSpec| {
         let mut parameters = spec.arguments;

@@ -88,6 +88,7 @@ pub(crate) const KEYS: &[Key] = keys! {
     Cell "interface.prediction_mode" Choice(&["required", "optional", "required+confidence", "required+uncertainty", "required+full"]),
         "\"required\"", "whether a card goes with an action, and what more it holds";
     Cell "interface.prediction_format" Choice(&["minimal", "structured", "rich"]), "\"structured\"", "the fields of a card";
+    Cell "interface.reasoning_min_chars" Whole(0, 500), "0", "characters that a rich card's reasoning has at least";
     Cell "interface.memory_tools" Choice(&["none", "basic", "full"]), "\"full\"", "the scratchpad's tools";
     Cell "interface.recovery_tools" Choice(&["none", "reset", "audit", "help", "all"]), "\"none\"", "the tools of recovery";
 
