@@ -16,8 +16,9 @@ pub enum KernelSet {
 }
 
 /// The revision of the kernels' arithmetic, raised whenever one of the sets gives other bits than before: rows of two revisions are no
-/// more to be mixed than those of two sets. (1: until attention added up its weights lane by lane.)
-const ARITHMETIC: u32 = 2;
+/// more to be mixed than those of two sets. (1: until attention added up its weights lane by lane. 2: until weights of bf16 values
+/// were multiplied by pairs.)
+const ARITHMETIC: u32 = 3;
 
 /// A kernel set, or several of a model on several devices, with the revision: what rows are told apart by, `avx512/2`.
 pub fn provenance(kernel_set: &str) -> String {

@@ -125,9 +125,10 @@ impl KvShape {
 
 /// One layer's keys and values, in blocks.
 ///
-/// Inside a block, values are `[kv_head][token][value_dim]` and keys are transposed, `[kv_head][dim][token]`, in bf16 by pairs and in
-/// int8 by fours of neighbouring dimensions: sixteen keys' scores are then sixteen lanes, without a rearrangement on the way. Scales
-/// are `[kv_head][group][token]` for keys and `[kv_head][token][group]` for values.
+/// Inside a block, values are `[kv_head][token][value_dim]`, in bf16 `[kv_head][token pair][value_dim][2]`, and keys are transposed,
+/// `[kv_head][dim][token]`, in bf16 by pairs and in int8 by fours of neighbouring dimensions: sixteen keys' scores, and sixteen numbers
+/// of a value, are then sixteen lanes, and what an instruction multiplies by pairs lies in pairs. Scales are `[kv_head][group][token]`
+/// for keys and `[kv_head][token][group]` for values.
 pub struct KvLayer {
     shape: KvShape,
     blocks: usize,
@@ -213,7 +214,7 @@ pub(super) struct Slot {
 pub(super) struct Sixteen {
     /// [words][block_tokens], the positions' columns first.
     pub keys: *const u8,
-    /// [16][value_stride]
+    /// [16][value_stride], in bf16 [8][value_stride][2]
     pub values: *const u8,
     /// [groups][block_tokens], the positions' columns first.
     pub key_scales: *const u16,
@@ -245,6 +246,7 @@ impl Writer<'_> {
             let [keys, values, key_scales, value_scales] =
                 std::array::from_fn(|part| self.parts[part].add(at * shape.parts()[part]));
             let keys = keys.cast::<u32>().add(place);
+            let pair = values.add(place / 2 * 2 * shape.value_stride() * shape.number_bytes());
             let values = values.add(place * shape.value_stride() * shape.number_bytes());
             match shape.dtype {
                 KvDtype::F32 => {
@@ -257,8 +259,9 @@ impl Writer<'_> {
                     for (d, pair) in key.chunks(2).enumerate() {
                         keys.add(d * shape.block_tokens).write(bf16_pair(pair));
                     }
+                    let values = pair.cast::<u16>().add(place % 2);
                     for (d, x) in value.iter().enumerate() {
-                        values.cast::<u16>().add(d).write(bf16::from_f32(*x).to_bits());
+                        values.add(2 * d).write(bf16::from_f32(*x).to_bits());
                     }
                 }
                 KvDtype::Int8 => {

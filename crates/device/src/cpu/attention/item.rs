@@ -171,11 +171,7 @@ unsafe fn merge_item_body<S: Ints>(call: &Call, item: &Item, partials: &[Partial
     for partial in partials {
         total.merge::<S>(partial, call.layer.shape().value_stride());
     }
-    match call.layer.shape().dtype {
-        KvDtype::F32 => finish::<S, InF32>(call, &rows, &total),
-        KvDtype::Bf16 => finish::<S, InBf16>(call, &rows, &total),
-        KvDtype::Int8 => finish::<S, InInt8>(call, &rows, &total),
-    }
+    finish::<S>(call, &rows, &total);
 }
 
 #[inline(always)]
@@ -202,7 +198,7 @@ unsafe fn run_stored<S: Ints, K: Stored>(call: &Call, item: &Item, split: Option
             one_split::<S, K>(call, item, split, rows, queries, weights, part);
             buffers.total.merge::<S>(&buffers.split, stride);
         }
-        finish::<S, K>(call, &buffers.rows, &buffers.total);
+        finish::<S>(call, &buffers.rows, &buffers.total);
     }
     BUFFERS.set(buffers);
 }
@@ -310,24 +306,16 @@ unsafe fn visit_rows<S: Ints, K: Stored>(block: &RowBlock) {
 
 /// Divides by the sums and writes the outputs.
 #[inline(always)]
-unsafe fn finish<S: Ints, K: Stored>(call: &Call, rows: &[QueryRow], total: &Partial) {
+unsafe fn finish<S: Simd>(call: &Call, rows: &[QueryRow], total: &Partial) {
     let (dim, stride) = (call.layer.shape().value_dim, call.layer.shape().value_stride());
     for (row, query) in rows.iter().enumerate() {
         let out = call.out.slice(query.at * dim..(query.at + 1) * dim);
         let scale = S::splat(1.0 / S::sum(S::load(total.sums.as_ptr().add(row * LANES))));
         let values = total.values.as_ptr().add(row * stride);
-        let mut from = 0;
-        while from < stride {
-            let paired = K::PAIRED && from + LANES < stride;
-            let first = S::load(values.add(from));
-            let (first, second) =
-                if paired { S::join_pairs(first, S::load(values.add(from + LANES))) } else { (first, first) };
-            for value in [first, second].into_iter().take(1 + usize::from(paired)) {
-                // + 0.0: a key that was masked may have turned a -0 into +0
-                let value = S::fma(value, scale, S::splat(0.0));
-                S::store_part(out.as_mut_ptr().add(from), value, (dim - from).min(LANES));
-                from += LANES;
-            }
+        for from in (0..stride).step_by(LANES) {
+            // + 0.0: a key that was masked may have turned a -0 into +0
+            let value = S::fma(S::load(values.add(from)), scale, S::splat(0.0));
+            S::store_part(out.as_mut_ptr().add(from), value, (dim - from).min(LANES));
         }
     }
 }

@@ -4,7 +4,7 @@ use super::super::simd::{Ints, LANES, LINE, Simd, math};
 use super::TILE;
 use super::cache::{KvShape, Sixteen};
 use super::item::first_visible;
-use super::stored::Stored;
+use super::stored::{Stored, Values};
 
 /// One token's query of one head.
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ pub(super) struct RowBlock<'a> {
     /// [words][query_stride], the block's rows first.
     pub queries: *const u32,
     pub query_stride: usize,
-    /// [rows][64], for what the tile's values are multiplied with.
+    /// [rows][64], for scores and then for what the tile's values are multiplied with.
     pub weights: *mut f32,
     /// The rows' state: [rows], [rows][16], [rows][value_stride].
     pub max: *mut f32,
@@ -118,7 +118,7 @@ unsafe fn softmax<S: Simd, K: Stored, const R: usize>(block: &RowBlock) -> [f32;
         for sixteen in 0..SIXTEENS {
             ask::<S>(&block.next[sixteen], half * r / R..half * (r + 1) / R);
             p[sixteen] = math::exp::<S>(S::sub(score::<S>(block, r, sixteen), S::splat(bases[r])));
-            S::store(block.weights.add(r * TILE + sixteen * LANES), p[sixteen]);
+            K::weigh::<S>(block.weights.add(r * TILE), sixteen * LANES, p[sixteen]);
         }
         let sums = block.sums.add(r * LANES);
         let now = S::add(S::add(p[0], p[1]), S::add(p[2], p[3]));
@@ -188,17 +188,23 @@ unsafe fn some_values<S: Ints, K: Stored, const R: usize, const N: usize>(
     let half = lines / 2..if first == 0 { lines } else { lines / 2 };
     for sixteen in keys.start / LANES..keys.end.div_ceil(LANES) {
         let (here, next) = (&block.here[sixteen], &block.next[sixteen]);
-        for key in keys.start.max(sixteen * LANES)..keys.end.min((sixteen + 1) * LANES) {
-            let place = key - sixteen * LANES;
-            let at = (place * stride + first * LANES) * K::VALUE_BYTES;
-            ask::<S>(next, half.start + half.len() * place / LANES..half.start + half.len() * (place + 1) / LANES);
-            let v = K::values::<S, N>(here.values.add(at), here.value_scales.wrapping_add(place * groups), first);
-            for r in 0..R {
-                let p = S::splat(*block.weights.add(r * TILE + key));
-                for n in 0..N {
-                    acc[r][n] = S::fma(v[n], p, acc[r][n]);
-                }
+        // What stands before the first key, in its step, has a weight of zero.
+        let mut place = keys.start.saturating_sub(sixteen * LANES) / K::POSITIONS * K::POSITIONS;
+        let end = (keys.end - sixteen * LANES).min(LANES);
+        while place < end {
+            let after = place + K::POSITIONS;
+            ask::<S>(next, half.start + half.len() * place / LANES..half.start + half.len() * after / LANES);
+            let at = (place * stride + first * LANES * K::POSITIONS) * K::VALUE_BYTES;
+            let (from, scales) = (here.values.add(at), here.value_scales.wrapping_add(place * groups));
+            // Either way is compiled by itself.
+            if after <= end {
+                let values = Values { from, first, scales, alone: false };
+                K::add::<S, R, N>(&mut acc, values, block.weights, sixteen * LANES + place);
+            } else {
+                let values = Values { from, first, scales, alone: true };
+                K::add::<S, R, N>(&mut acc, values, block.weights, sixteen * LANES + place);
             }
+            place = after;
         }
     }
     for r in 0..R {

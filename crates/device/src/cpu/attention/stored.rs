@@ -4,14 +4,14 @@
 use half::bf16;
 
 use super::super::simd::{Ints, LANES, Simd};
+use super::TILE;
 use super::cache::{Codes, GROUP, KEY_OFFSET, KvShape, Sixteen};
 
 /// Keys and values of one dtype.
 pub(super) trait Stored {
     const VALUE_BYTES: usize;
-    /// Whether vectors 2i and 2i + 1 of values that are being added up hold the even and the odd ones of these 32 numbers (a last vector
-    /// without another holds its numbers in their order).
-    const PAIRED: bool;
+    /// Positions whose values lie side by side, number by number: a step of adding up.
+    const POSITIONS: usize;
     /// 32-bit words that a query is kept in.
     fn query_words<S: Simd>(shape: &KvShape) -> usize;
     /// Writes the words of a query to `words[0]`, `words[stride]` and so on.
@@ -24,8 +24,32 @@ pub(super) trait Stored {
         queries: *const u32,
         stride: usize,
     ) -> [[S::F; W]; R];
-    /// N vectors of a value, which begin with its vector `first`; `scales` are the value's.
-    unsafe fn values<S: Ints, const N: usize>(from: *const u8, scales: *const u16, first: usize) -> [S::F; N];
+    /// Stores the weights of the keys of sixteen positions, the first of which is `key`, for [`Self::add`]; `row` is where the row's begin.
+    #[inline(always)]
+    unsafe fn weigh<S: Simd>(row: *mut f32, key: usize, weights: S::F) {
+        S::store(row.add(key), weights);
+    }
+    /// Adds N vectors of the values of a step's positions, from vector `first`, to R rows, times the weights of `key` and, unless it stands
+    /// alone, of those beside it: a row's weights begin [`TILE`] after another's.
+    unsafe fn add<S: Ints, const R: usize, const N: usize>(
+        acc: &mut [[S::F; N]; R],
+        values: Values,
+        weights: *const f32,
+        key: usize,
+    );
+}
+
+/// The values of a step's positions.
+#[derive(Clone, Copy)]
+pub(super) struct Values {
+    /// The first vector that is wanted.
+    pub from: *const u8,
+    /// Which vector that is.
+    pub first: usize,
+    /// The value's scales.
+    pub scales: *const u16,
+    /// Of two positions side by side, the second is not one of those that are added.
+    pub alone: bool,
 }
 
 pub(super) struct InF32;
@@ -34,7 +58,7 @@ pub(super) struct InInt8;
 
 impl Stored for InF32 {
     const VALUE_BYTES: usize = 4;
-    const PAIRED: bool = false;
+    const POSITIONS: usize = 1;
 
     fn query_words<S: Simd>(shape: &KvShape) -> usize {
         shape.key_words()
@@ -69,18 +93,23 @@ impl Stored for InF32 {
         acc
     }
     #[inline(always)]
-    unsafe fn values<S: Ints, const N: usize>(from: *const u8, _scales: *const u16, _first: usize) -> [S::F; N] {
+    unsafe fn add<S: Ints, const R: usize, const N: usize>(
+        acc: &mut [[S::F; N]; R],
+        values: Values,
+        weights: *const f32,
+        key: usize,
+    ) {
         let mut v = [S::splat(0.0); N];
         for n in 0..N {
-            v[n] = S::load(from.add(n * LANES * 4).cast());
+            v[n] = S::load(values.from.add(n * LANES * 4).cast());
         }
-        v
+        add_weighted::<S, R, N>(acc, &v, weights.add(key));
     }
 }
 
 impl Stored for InBf16 {
     const VALUE_BYTES: usize = 2;
-    const PAIRED: bool = true;
+    const POSITIONS: usize = 2;
 
     /// Pairs as they are where an instruction multiplies them, else each number as f32.
     fn query_words<S: Simd>(shape: &KvShape) -> usize {
@@ -139,16 +168,45 @@ impl Stored for InBf16 {
         }
         acc
     }
+    /// Pairs, rounded as the values are, where an instruction multiplies them.
     #[inline(always)]
-    unsafe fn values<S: Ints, const N: usize>(from: *const u8, _scales: *const u16, _first: usize) -> [S::F; N] {
-        if N == 1 {
-            return [S::load_bf16(from.cast()); N];
+    unsafe fn weigh<S: Simd>(row: *mut f32, key: usize, weights: S::F) {
+        if S::PAIR_DOT {
+            S::store_pairs(row.add(key / 2).cast(), weights);
+        } else {
+            S::store(row.add(key), weights);
         }
-        let mut v = [S::splat(0.0); N];
-        for n in (0..N).step_by(2) {
-            [v[n], v[n + 1]] = S::widen_pairs(S::load(from.add(n * LANES * 2).cast()));
+    }
+    #[inline(always)]
+    unsafe fn add<S: Ints, const R: usize, const N: usize>(
+        acc: &mut [[S::F; N]; R],
+        values: Values,
+        weights: *const f32,
+        key: usize,
+    ) {
+        let mut pairs = [S::splat(0.0); N];
+        for n in 0..N {
+            pairs[n] = S::load(values.from.add(n * LANES * 4).cast());
+            // What was left behind its end by others is no number to multiply a weight of zero with: it may be none.
+            if values.alone {
+                pairs[n] = S::even_alone(pairs[n]);
+            }
         }
-        v
+        if S::PAIR_DOT {
+            for r in 0..R {
+                let two = weights.add(r * TILE + key / 2).cast::<u32>().read();
+                for n in 0..N {
+                    acc[r][n] = S::pair_dot(acc[r][n], pairs[n], two);
+                }
+            }
+        } else {
+            let (mut even, mut odd) = ([S::splat(0.0); N], [S::splat(0.0); N]);
+            for n in 0..N {
+                [even[n], odd[n]] = S::widen_pairs(pairs[n]);
+            }
+            add_weighted::<S, R, N>(acc, &even, weights.add(key));
+            add_weighted::<S, R, N>(acc, &odd, weights.add(key + 1));
+        }
     }
 }
 
@@ -157,7 +215,7 @@ const GROUP_WORDS: usize = 2 + GROUP / 4;
 
 impl Stored for InInt8 {
     const VALUE_BYTES: usize = 1;
-    const PAIRED: bool = false;
+    const POSITIONS: usize = 1;
 
     fn query_words<S: Simd>(shape: &KvShape) -> usize {
         shape.key_groups() * GROUP_WORDS
@@ -219,13 +277,33 @@ impl Stored for InInt8 {
         total
     }
     #[inline(always)]
-    unsafe fn values<S: Ints, const N: usize>(from: *const u8, scales: *const u16, first: usize) -> [S::F; N] {
+    unsafe fn add<S: Ints, const R: usize, const N: usize>(
+        acc: &mut [[S::F; N]; R],
+        values: Values,
+        weights: *const f32,
+        key: usize,
+    ) {
         let mut v = [S::splat(0.0); N];
         for n in 0..N {
-            let scale = bf16::from_bits(*scales.add((first + n) * LANES / GROUP)).to_f32();
-            v[n] = S::mul(S::load_i8(from.add(n * LANES).cast()), S::splat(scale));
+            let scale = bf16::from_bits(*values.scales.add((values.first + n) * LANES / GROUP)).to_f32();
+            v[n] = S::mul(S::load_i8(values.from.add(n * LANES).cast()), S::splat(scale));
         }
-        v
+        add_weighted::<S, R, N>(acc, &v, weights.add(key));
+    }
+}
+
+/// acc += v times each row's weight.
+#[inline(always)]
+unsafe fn add_weighted<S: Simd, const R: usize, const N: usize>(
+    acc: &mut [[S::F; N]; R],
+    v: &[S::F; N],
+    weights: *const f32,
+) {
+    for r in 0..R {
+        let weight = S::splat(*weights.add(r * TILE));
+        for n in 0..N {
+            acc[r][n] = S::fma(v[n], weight, acc[r][n]);
+        }
     }
 }
 

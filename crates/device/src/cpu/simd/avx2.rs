@@ -82,6 +82,11 @@ impl Simd for Avx2 {
         ]
     }
     #[inline(always)]
+    unsafe fn even_alone(raw: Lanes) -> Lanes {
+        let mask = _mm256_castsi256_ps(_mm256_set1_epi32(0xffff));
+        [_mm256_and_ps(raw[0], mask), _mm256_and_ps(raw[1], mask)]
+    }
+    #[inline(always)]
     unsafe fn store_bf16(to: *mut u16, value: Lanes) {
         let packed = _mm256_packus_epi32(round_bf16(value[0]), round_bf16(value[1]));
         _mm256_storeu_si256(to.cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));

@@ -62,6 +62,10 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)), _mm512_castsi512_ps(odd)]
     }
     #[inline(always)]
+    unsafe fn even_alone(raw: __m512) -> __m512 {
+        _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(raw), _mm512_set1_epi32(0xffff)))
+    }
+    #[inline(always)]
     unsafe fn store_bf16(to: *mut u16, value: __m512) {
         // Not vcvtneps2bf16: it flushes denormals, the other sets do not.
         let bits = _mm512_castps_si512(value);
@@ -213,6 +217,15 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
     }
 
+    #[inline(always)]
+    unsafe fn store_pairs(to: *mut u16, value: __m512) {
+        if BF16 {
+            // SAFETY: 16 numbers of 16 bits without invalid patterns; the instruction is there by the trait's contract.
+            _mm256_storeu_si256(to.cast(), std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value)));
+        } else {
+            Self::store_bf16(to, value);
+        }
+    }
     #[inline(always)]
     unsafe fn pair_dot(acc: __m512, k: __m512, q: u32) -> __m512 {
         debug_assert!(BF16);

@@ -53,6 +53,8 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn load_f16_part(from: *const u16, n: usize) -> Self::F;
     /// The even and the odd ones of 32 bf16 that were loaded as they are.
     unsafe fn widen_pairs(raw: Self::F) -> [Self::F; 2];
+    /// The same pairs with zeros for the odd ones.
+    unsafe fn even_alone(raw: Self::F) -> Self::F;
     /// Rounds to nearest even; NaN stays NaN.
     unsafe fn store_bf16(to: *mut u16, value: Self::F);
 
@@ -93,6 +95,12 @@ pub(super) trait Simd: Copy + 'static {
     /// The sums of four vectors, each as `sum` gives it.
     unsafe fn sum4(a: Self::F, b: Self::F, c: Self::F, d: Self::F) -> [f32; 4];
     unsafe fn max_lane(a: Self::F) -> f32;
+
+    /// As `store_bf16`, for numbers that `pair_dot` is to take, which may take a denormal for zero.
+    #[inline(always)]
+    unsafe fn store_pairs(to: *mut u16, value: Self::F) {
+        Self::store_bf16(to, value);
+    }
 
     /// acc + k.even * q.even + k.odd * q.odd per lane; k is 16 pairs of bf16, q one pair for all lanes (low half even).
     #[inline(always)]

@@ -62,6 +62,10 @@ impl Simd for Scalar {
         [each(|i| f32::from_bits(raw[i].to_bits() << 16)), each(|i| f32::from_bits(raw[i].to_bits() & 0xffff_0000))]
     }
     #[inline(always)]
+    unsafe fn even_alone(raw: Lanes) -> Lanes {
+        each(|i| f32::from_bits(raw[i].to_bits() & 0xffff))
+    }
+    #[inline(always)]
     unsafe fn store_bf16(to: *mut u16, value: Lanes) {
         for (i, lane) in value.into_iter().enumerate() {
             to.add(i).write_unaligned(bf16::from_f32(lane).to_bits());

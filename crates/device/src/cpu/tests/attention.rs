@@ -81,8 +81,20 @@ impl Setup {
         unreachable!()
     }
 
-    /// The plain result of the last token of a sequence.
+    /// The plain result of a token of a sequence.
     fn plain_row(&self, sequence: usize, token: usize) -> Vec<f64> {
+        self.plain_row_of(sequence, token, |value| value)
+    }
+
+    /// How far a kernel set's result may be from it: where weights are rounded to bf16, each by 2^-9 of it, else next to nothing.
+    fn tolerances(&self, set: KernelSet, sequence: usize, token: usize) -> Vec<f64> {
+        let rounded = set == KernelSet::Avx512Bf16 && self.shape.dtype == KvDtype::Bf16;
+        let share = if rounded { 1.0 / 512.0 } else { 0.0 };
+        self.plain_row_of(sequence, token, f64::abs).iter().map(|sum| 2e-5 + 1.01 * share * sum).collect()
+    }
+
+    /// The same with something else made of each number of a value.
+    fn plain_row_of(&self, sequence: usize, token: usize, of: impl Fn(f64) -> f64) -> Vec<f64> {
         let (h, shape) = (&self.histories[sequence], &self.shape);
         let row = |x: &[f32], index: usize, dim: usize| -> Vec<f64> {
             let x = &x[index * dim..(index + 1) * dim];
@@ -96,7 +108,8 @@ impl Setup {
         let head = |head: usize| {
             let kv = head / (self.heads / shape.kv_heads);
             let keys: Vec<_> = (first..=token).map(|t| row(&h.k, t * shape.kv_heads + kv, shape.key_dim)).collect();
-            let values: Vec<_> = (first..=token).map(|t| row(&h.v, t * shape.kv_heads + kv, shape.value_dim)).collect();
+            let value = |t| row(&h.v, t * shape.kv_heads + kv, shape.value_dim).into_iter().map(&of).collect();
+            let values: Vec<_> = (first..=token).map(value).collect();
             let q = row(&h.q, token * self.heads + head, shape.key_dim);
             plain::attend(
                 &q,
@@ -134,9 +147,12 @@ proptest! {
             for (s, out) in whole.iter().enumerate() {
                 let width = out.len() / lengths[s];
                 for token in [0, lengths[s] / 2, lengths[s] - 1] {
-                    let expected = setup.plain_row(s, token);
-                    for (y, e) in out[token * width..(token + 1) * width].iter().zip(&expected) {
-                        prop_assert!((f64::from(*y) - e).abs() < 2e-5, "{} sequence {s} token {token}: {y} {e}", cpu.kernel_set());
+                    let expected = setup.plain_row(s, token).into_iter().zip(setup.tolerances(cpu.kernel_set(), s, token));
+                    for (y, (e, tolerance)) in out[token * width..(token + 1) * width].iter().zip(expected) {
+                        prop_assert!(
+                            (f64::from(*y) - e).abs() < tolerance,
+                            "{} sequence {s} token {token}: {y} {e}, tolerance {tolerance}", cpu.kernel_set()
+                        );
                     }
                 }
             }
@@ -165,10 +181,11 @@ fn long_sequences_are_the_same_bits_in_any_split() {
                 same_bits(a, &chunked[s], "chunks");
             }
             let last = &whole[0][2499 * 32..];
-            for (y, e) in last.iter().zip(setup.plain_row(0, 2499)) {
-                assert!((f64::from(*y) - e).abs() < 2e-5);
+            let tolerances = setup.tolerances(cpu.kernel_set(), 0, 2499);
+            for ((y, e), tolerance) in last.iter().zip(setup.plain_row(0, 2499)).zip(tolerances) {
+                assert!((f64::from(*y) - e).abs() < tolerance);
             }
-            // The bf16 instruction sums a pair at once; everything else agrees among the sets.
+            // The bf16 instruction sums a pair at once, of rounded weights too; everything else agrees among the sets.
             if let Some((set, before)) = before.replace((cpu.kernel_set(), whole.clone()))
                 && (dtype != KvDtype::Bf16 || set == cpu.kernel_set())
             {
@@ -257,6 +274,31 @@ fn a_nan_stays_in_its_sequence() {
             let out = setup.run(cpu, &|_, _| usize::MAX);
             assert!(out[1].iter().all(|x| x.is_finite()));
             assert!(out[0][20 * 8..].iter().all(|x| x.is_nan()));
+        }
+    }
+}
+
+/// A block that was another's holds its numbers behind the end of whoever has it now; they may be none.
+#[test]
+fn a_nan_that_was_left_in_a_block_is_not_met() {
+    for dtype in [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8] {
+        let shape = KvShape { kv_heads: 1, key_dim: 8, value_dim: 8, block_tokens: 16, dtype };
+        let options = AttentionOptions { heads: 1, scale: 0.3, window: None, sinks: None };
+        for cpu in cpus() {
+            let arena = Arena::new(KvLayer::bytes(&shape, 1)).unwrap();
+            let mut layer = KvLayer::new(&arena, shape, 1).unwrap();
+            let before = [f32::NAN; 16 * 8];
+            cpu.write_kv(&mut layer, &[Sequence { blocks: &[0], rows: 0..16, first_position: 0 }], &before, &before)
+                .unwrap();
+            let x = Random(8).normals(16 * 8);
+            for position in 0..16 {
+                let row = &x[position * 8..][..8];
+                let sequences = [Sequence { blocks: &[0], rows: 0..1, first_position: position }];
+                let mut out = [0.0; 8];
+                cpu.write_kv(&mut layer, &sequences, row, row).unwrap();
+                cpu.attention(&layer, &sequences, &options, row, &mut out).unwrap();
+                assert!(out.iter().all(|x| x.is_finite()), "{dtype:?} {}: position {position}", cpu.kernel_set());
+            }
         }
     }
 }
