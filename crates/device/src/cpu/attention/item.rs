@@ -131,6 +131,8 @@ struct Buffers {
     queries: Scratch<u32>,
     /// [rows of a block][64]
     weights: Scratch<f32>,
+    /// Through the cache, for one split.
+    way: Vec<Stop>,
 }
 
 thread_local! {
@@ -189,13 +191,14 @@ unsafe fn run_stored<S: Ints, K: Stored>(call: &Call, item: &Item, split: Option
     buffers.weights.resize(MOST_ROWS * TILE);
     if let Some((split, partial)) = split {
         partial.clear(rows, stride);
-        one_split::<S, K>(call, item, split, &buffers.rows, &buffers.queries, &mut buffers.weights, partial);
+        let Buffers { rows, queries, weights, way, .. } = &mut buffers;
+        one_split::<S, K>(call, item, split, rows, queries, (weights, way), partial);
     } else {
         begin(call, &buffers.rows, &mut buffers.total);
         for split in item.splits(call.options.window) {
-            let Buffers { rows, queries, weights, split: part, .. } = &mut buffers;
+            let Buffers { rows, queries, weights, way, split: part, .. } = &mut buffers;
             part.clear(rows.len(), stride);
-            one_split::<S, K>(call, item, split, rows, queries, weights, part);
+            one_split::<S, K>(call, item, split, rows, queries, (weights, way), part);
             buffers.total.merge::<S>(&buffers.split, stride);
         }
         finish::<S>(call, &buffers.rows, &buffers.total);
@@ -227,6 +230,13 @@ fn begin(call: &Call, rows: &[QueryRow], total: &mut Partial) {
 /// Rows of the largest block.
 const MOST_ROWS: usize = 12;
 
+/// A tile on a thread's way through the cache, and the rows that meet it.
+struct Stop {
+    tile: usize,
+    rows: Range<usize>,
+    slots: [Slot; SIXTEENS],
+}
+
 /// All tiles of one split for all rows of the item.
 #[inline(always)]
 unsafe fn one_split<S: Ints, K: Stored>(
@@ -235,44 +245,65 @@ unsafe fn one_split<S: Ints, K: Stored>(
     split: usize,
     rows: &[QueryRow],
     queries: &[u32],
-    weights: &mut [f32],
+    buffers: (&mut [f32], &mut Vec<Stop>),
     state: &mut Partial,
 ) {
     let shape = call.layer.shape();
-    let tiles = item.tiles(call.options.window);
-    let of_split = SPLIT / TILE;
+    let (weights, way) = buffers;
+    plan_way(call, item, split, way);
     let place = |slots: [Slot; SIXTEENS]| slots.map(|slot| call.layer.sixteen(slot, item.kv_head));
-    for tile in tiles.start.max(split * of_split)..tiles.end.min((split + 1) * of_split) {
-        let (mut first, mut members) = (0, item.members);
-        while let Some(member) = members.first() {
-            // Those whose keys of this tile are the same ones.
-            let slots = member.slots(tile, shape.block_tokens);
-            let joined = 1 + members[1..].iter().take_while(|m| m.slots(tile, shape.block_tokens) == slots).count();
-            let (now, later) = members.split_at(joined);
-            let end = first + now.iter().map(|m| m.tokens * call.group).sum::<usize>();
-            let next = member.slots((tile + 1).min(member.last_position() / TILE), shape.block_tokens);
-            let (here, next) = (place(slots), place(next));
-            while first < end {
-                let count = rows_at_once::<S>(end - first);
-                let block = RowBlock {
-                    shape,
-                    scale: call.options.scale,
-                    window: call.options.window,
-                    tile,
-                    rows: &rows[first..first + count],
-                    here: &here,
-                    next: &next,
-                    queries: queries.as_ptr().add(first),
-                    query_stride: rows.len(),
-                    weights: weights.as_mut_ptr(),
-                    max: state.max.as_mut_ptr().add(first),
-                    sums: state.sums.as_mut_ptr().add(first * LANES),
-                    values: state.values.as_mut_ptr().add(first * shape.value_stride()),
-                };
-                visit_rows::<S, K>(&block);
-                first += count;
-            }
-            members = later;
+    for (index, stop) in way.iter().enumerate() {
+        let (here, next) = (place(stop.slots), place(way.get(index + 1).unwrap_or(stop).slots));
+        let mut first = stop.rows.start;
+        while first < stop.rows.end {
+            let count = rows_at_once::<S>(stop.rows.end - first);
+            let block = RowBlock {
+                shape,
+                scale: call.options.scale,
+                window: call.options.window,
+                tile: stop.tile,
+                rows: &rows[first..first + count],
+                here: &here,
+                next: &next,
+                queries: queries.as_ptr().add(first),
+                query_stride: rows.len(),
+                weights: weights.as_mut_ptr(),
+                max: state.max.as_mut_ptr().add(first),
+                sums: state.sums.as_mut_ptr().add(first * LANES),
+                values: state.values.as_mut_ptr().add(first * shape.value_stride()),
+            };
+            visit_rows::<S, K>(&block);
+            first += count;
+        }
+    }
+}
+
+/// The way through the tiles of a split: all members meet those that they share, and then each meets its own from first to last, so that
+/// memory is read in longer pieces. A row meets its tiles in their order either way.
+fn plan_way(call: &Call, item: &Item, split: usize, way: &mut Vec<Stop>) {
+    way.clear();
+    let (window, block_tokens) = (call.options.window, call.layer.shape().block_tokens);
+    let (seen, of_split) = (item.tiles(window), SPLIT / TILE);
+    let mut tiles = seen.start.max(split * of_split)..seen.end.min((split + 1) * of_split);
+    if let [first, others @ ..] = item.members
+        && !others.is_empty()
+    {
+        let shared = |tile: &usize| {
+            let slots = first.slots(*tile, block_tokens);
+            others.iter().all(|member| member.slots(*tile, block_tokens) == slots)
+        };
+        for tile in tiles.clone().take_while(shared) {
+            way.push(Stop { tile, rows: 0..item.rows(call.group), slots: first.slots(tile, block_tokens) });
+            tiles.start = tile + 1;
+        }
+    }
+    let mut row = 0;
+    for member in item.members {
+        let rows = row..row + member.tokens * call.group;
+        row = rows.end;
+        let own = first_visible(member.position, window) / TILE..member.last_position() / TILE + 1;
+        for tile in tiles.start.max(own.start)..tiles.end.min(own.end) {
+            way.push(Stop { tile, rows: rows.clone(), slots: member.slots(tile, block_tokens) });
         }
     }
 }
