@@ -173,26 +173,14 @@ unsafe fn all_tokens<S: Ints, const BYTES: usize, const P: usize, const SCALES: 
     let mut tile = *tile;
     while tile.first_token < tile.x.tokens {
         let left = tile.x.tokens - tile.first_token;
-        // Evenly filled tiles of at most 6 tokens of one byte, 4 of two (2 where registers are few).
-        let most = if !S::WIDE {
-            2
-        } else if BYTES == 1 {
-            6
-        } else {
-            4
-        };
+        // Evenly filled tiles of at most 6 tokens (2 where registers are few).
+        let most = if S::WIDE { 6 } else { 2 };
         let now = left.div_ceil(left.div_ceil(most));
         // Tiles are compiled only where there are registers for them.
         if now == 1 {
             one_tile::<S, BYTES, P, 1, SCALES, MIN>(&tile);
         } else if !S::WIDE {
             one_tile::<S, BYTES, P, 2, SCALES, MIN>(&tile);
-        } else if BYTES == 2 {
-            match now {
-                2 => one_tile::<S, BYTES, P, 2, SCALES, MIN>(&tile),
-                3 => one_tile::<S, BYTES, P, 3, SCALES, MIN>(&tile),
-                _ => one_tile::<S, BYTES, P, 4, SCALES, MIN>(&tile),
-            }
         } else {
             match now {
                 2 => one_tile::<S, BYTES, P, 2, SCALES, MIN>(&tile),
@@ -224,42 +212,44 @@ unsafe fn one_tile<
     let block_of = |t: usize| (tile.first_token + t) * x.blocks;
     for block in 0..tile.shape.blocks {
         for half in 0..SCALES {
-            let mut dot = [[S::splat_i(0); P]; T];
-            for (t, dot) in dot.iter_mut().enumerate() {
-                let sum = if SCALES == 2 {
-                    *x.half_sums.get_unchecked(2 * (block_of(t) + block) + half)
-                } else {
-                    *x.sums.get_unchecked(block_of(t) + block)
-                };
-                *dot = [S::splat_i(tile.shape.zero.wrapping_neg().wrapping_mul(sum)); P];
-            }
-            let mut upper = [[S::splat_i(0); P]; T];
-            let steps = 8 / SCALES;
-            for step in half * steps..(half + 1) * steps {
-                let at = (block * 8 + step) * 4 * LANES;
-                let mut codes = [S::splat_i(0); P];
-                for p in 0..P {
-                    codes[p] = S::load_i(tile.panels[p].codes.add(at));
-                }
+            // A format that has minima has no zero point.
+            let mut zeros = [S::splat_i(0); T];
+            if !MIN {
                 for t in 0..T {
-                    let at = codes_x[t].add(block * BLOCK + 4 * step);
-                    let lowest = at.add((BYTES - 1) * tile.shape.blocks * BLOCK).cast::<i32>().read_unaligned();
+                    let sum = if SCALES == 2 {
+                        *x.half_sums.get_unchecked(2 * (block_of(t) + block) + half)
+                    } else {
+                        *x.sums.get_unchecked(block_of(t) + block)
+                    };
+                    zeros[t] = S::splat_i(tile.shape.zero.wrapping_neg().wrapping_mul(sum));
+                }
+            }
+            let mut dot = [[S::splat_i(0); P]; T];
+            for byte in 0..BYTES {
+                for t in 0..T {
                     for p in 0..P {
-                        dot[t][p] = S::dot(dot[t][p], codes[p], S::splat_i(lowest));
-                    }
-                    if BYTES == 2 {
-                        let four = at.cast::<i32>().read_unaligned();
-                        for p in 0..P {
-                            upper[t][p] = S::dot(upper[t][p], codes[p], S::splat_i(four));
+                        // Upper bytes count 256 times. At most 32 * 255 * 32512 < 2^31 in all: still exact.
+                        if byte == 1 {
+                            dot[t][p] = S::shift_left(dot[t][p], 8);
+                        }
+                        if byte + 1 == BYTES && !MIN {
+                            dot[t][p] = S::add_i(dot[t][p], zeros[t]);
                         }
                     }
                 }
-            }
-            if BYTES == 2 {
-                // At most 32 * 255 * 32512 < 2^31 in all: still exact.
-                for t in 0..T {
+                let steps = 8 / SCALES;
+                for step in half * steps..(half + 1) * steps {
+                    let at = (block * 8 + step) * 4 * LANES;
+                    let mut codes = [S::splat_i(0); P];
                     for p in 0..P {
-                        dot[t][p] = S::add_i(dot[t][p], S::shift_left(upper[t][p], 8));
+                        codes[p] = S::load_i(tile.panels[p].codes.add(at));
+                    }
+                    for t in 0..T {
+                        let at = codes_x[t].add((byte * tile.shape.blocks + block) * BLOCK + 4 * step);
+                        let four = S::splat_i(at.cast::<i32>().read_unaligned());
+                        for p in 0..P {
+                            dot[t][p] = S::dot(dot[t][p], codes[p], four);
+                        }
                     }
                 }
             }
