@@ -83,13 +83,13 @@ impl<F: Forward> Scheduler<F> {
 impl Draft {
     /// A draft for a reply that is at the end of `tokens`; empty where nothing is worth a guess.
     fn of(reply: &Reply, tokens: &[u32], room: Room) -> Draft {
-        let mut text = tokens.to_vec();
-        let Some(mut at) = likeness(&text) else { return Draft::default() };
         // What is chosen behind the draft is a token of the reply too.
-        let mut rows = room.rows.min(reply.room().saturating_sub(1));
+        let (mut rows, guesses) = (room.rows.min(reply.room().saturating_sub(1)), room.guesses.min(reply.ahead.0));
+        let mut text = tokens.to_vec();
+        let Some(mut at) = likeness(&text).filter(|_| rows > 0 && guesses > 0) else { return Draft::default() };
         let mut way = reply.guide.as_ref().map(|guide| Way { guide: Box::new(guide.fork()), tokens: 0 });
         let mut parts = Vec::new();
-        while parts.len() < room.guesses.min(reply.ahead.0) {
+        while parts.len() < guesses {
             let mut part = vec![text[at]];
             match &mut way {
                 _ if reply.end(part[0]).is_some() => break,
