@@ -20,7 +20,7 @@ pub enum KernelSet {
 /// were multiplied by pairs.)
 const ARITHMETIC: u32 = 3;
 
-/// A kernel set, or several of a model on several devices, with the revision: what rows are told apart by, `avx512/2`.
+/// A kernel set, or several of a model on several devices, with the revision: what rows are told apart by, such as `avx512/3`.
 pub fn provenance(kernel_set: &str) -> String {
     format!("{kernel_set}/{ARITHMETIC}")
 }

@@ -85,31 +85,29 @@ impl Draft {
     fn of(reply: &Reply, tokens: &[u32], room: Room) -> Draft {
         // What is chosen behind the draft is a token of the reply too.
         let (mut rows, guesses) = (room.rows.min(reply.room().saturating_sub(1)), room.guesses.min(reply.ahead.0));
+        let place = if rows.min(guesses) > 0 { likeness(tokens) } else { None };
+        let Some(mut at) = place else { return Draft::default() };
         let mut text = tokens.to_vec();
-        let Some(mut at) = likeness(&text).filter(|_| rows > 0 && guesses > 0) else { return Draft::default() };
         let mut way = reply.guide.as_ref().map(|guide| Way { guide: Box::new(guide.fork()), tokens: 0 });
         let mut parts = Vec::new();
         while parts.len() < guesses {
             let mut part = vec![text[at]];
-            match &mut way {
-                _ if reply.end(part[0]).is_some() => break,
-                Some(way) => match way.go(part[0]) {
-                    Some(forced) => part.extend(forced),
-                    None => break,
-                },
-                None => {}
+            if reply.end(part[0]).is_some() {
+                break;
+            }
+            if let Some(way) = &mut way {
+                let Some(forced) = way.go(part[0]) else { break };
+                part.extend(forced);
             }
             if part.len() > rows {
                 break;
             }
             rows -= part.len();
             text.extend(&part);
-            let followed = text[at..].starts_with(&part);
+            let next = if text[at..].starts_with(&part) { Some(at + part.len()) } else { likeness(&text) };
             parts.push(part);
-            match if followed { Some(at + parts[parts.len() - 1].len()) } else { likeness(&text) } {
-                Some(next) => at = next,
-                None => break,
-            }
+            let Some(next) = next else { break };
+            at = next;
         }
         match way {
             _ if parts.is_empty() => Draft::default(),

@@ -1,7 +1,5 @@
 //! What comes out of a ticket.
 
-use std::ops::AddAssign;
-
 use serde::Serialize;
 
 use super::RequestError;
@@ -72,12 +70,6 @@ pub struct Drafts {
     pub tokens: usize,
     /// Those of them that became the reply.
     pub accepted: usize,
-}
-
-impl AddAssign for Drafts {
-    fn add_assign(&mut self, more: Drafts) {
-        (self.tokens, self.accepted) = (self.tokens + more.tokens, self.accepted + more.accepted);
-    }
 }
 
 /// Why a reply ended.

@@ -8,7 +8,7 @@ use super::plan::Share;
 use super::sampler::{Job, Sampler};
 use super::scheduler::Scheduler;
 use super::sequence::{Sequence, Work};
-use super::{Drafts, FinishReason, RequestError};
+use super::{FinishReason, RequestError};
 use crate::batch::{Batch, Logits, SequenceSpan};
 use crate::constrain::{ConstrainError, Mask};
 use crate::models::ForwardError;
@@ -45,8 +45,10 @@ impl<F: Forward> Scheduler<F> {
             self.stats.forward_s += since.elapsed().as_secs_f64();
             return self.fail(shares, &cause.into());
         }
+        let (prefill, reply) = (self.stats.prefill_tokens, self.stats.reply_tokens);
         self.advance(shares);
         self.accept(picks);
+        self.rates.add(Instant::now(), self.stats.prefill_tokens - prefill, self.stats.reply_tokens - reply);
     }
 
     /// Sends the guides of those that will choose to the mask threads.
@@ -118,7 +120,6 @@ impl<F: Forward> Scheduler<F> {
             self.memory.commit(&mut sequence.table, &sequence.tokens, sequence.computed);
         }
         self.stats.prefill_tokens += prefill;
-        self.rates.add(Instant::now(), prefill, 0);
     }
 
     /// Gives the chosen tokens to their replies, and ends those that are done.
@@ -134,7 +135,8 @@ impl<F: Forward> Scheduler<F> {
             self.stats.reply_tokens += came.len() as u64;
             self.stats.forced_tokens += (reply.forced_tokens - forced) as u64;
             let right = draft.right(came);
-            reply.drafts += Drafts { tokens: draft.rows(), accepted: right };
+            reply.drafts.tokens += draft.rows();
+            reply.drafts.accepted += right;
             self.stats.draft_tokens += draft.rows() as u64;
             self.stats.accepted_draft_tokens += right as u64;
             match reason {

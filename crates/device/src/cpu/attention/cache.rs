@@ -246,8 +246,9 @@ impl Writer<'_> {
             let [keys, values, key_scales, value_scales] =
                 std::array::from_fn(|part| self.parts[part].add(at * shape.parts()[part]));
             let keys = keys.cast::<u32>().add(place);
-            let pair = values.add(place / 2 * 2 * shape.value_stride() * shape.number_bytes());
-            let values = values.add(place * shape.value_stride() * shape.number_bytes());
+            // Of two neighbours' bytes, which begin with the first one's, in bf16.
+            let first = if shape.dtype == KvDtype::Bf16 { place / 2 * 2 } else { place };
+            let values = values.add(first * shape.value_stride() * shape.number_bytes());
             match shape.dtype {
                 KvDtype::F32 => {
                     for (d, x) in key.iter().enumerate() {
@@ -259,7 +260,7 @@ impl Writer<'_> {
                     for (d, pair) in key.chunks(2).enumerate() {
                         keys.add(d * shape.block_tokens).write(bf16_pair(pair));
                     }
-                    let values = pair.cast::<u16>().add(place % 2);
+                    let values = values.cast::<u16>().add(place % 2);
                     for (d, x) in value.iter().enumerate() {
                         values.add(2 * d).write(bf16::from_f32(*x).to_bits());
                     }

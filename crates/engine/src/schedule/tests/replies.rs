@@ -80,6 +80,7 @@ fn drafts_save_passes_and_change_nothing() {
     let passes = |prompt_lookup, running_max| {
         let stats = run(engine(400, EngineOptions { prompt_lookup, running_max, ..options() }), &requests);
         assert_eq!(stats.draft_tokens > 0, prompt_lookup);
+        assert!(stats.reply_tok_s > 0.0 && stats.prefill_tok_s > 0.0, "{stats:?}");
         assert!(stats.accepted_draft_tokens <= stats.draft_tokens.min(stats.reply_tokens));
         (stats.steps, stats.accepted_draft_tokens)
     };
