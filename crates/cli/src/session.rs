@@ -243,8 +243,15 @@ fn describe(report: &LoadReport) -> Vec<String> {
     }
     for (tier, card) in report.tiers.iter().filter_map(|tier| Some((tier.tier, tier.card.as_ref()?))) {
         lines.push(format!(
-            "  {tier} ({}): {} bytes allocated of {} reserved, at most {} planned; {} of {} free",
-            card.name, card.allocated_bytes, card.reserved_bytes, card.quota_bytes, card.free_bytes, card.total_bytes
+            "  {tier} ({}): {} bytes allocated, {:.1}% of {} planned; {} reserved, {} at most so far; {} of {} free",
+            card.name,
+            card.allocated_bytes,
+            100.0 * card.allocated_bytes as f64 / card.planned_bytes.max(1) as f64,
+            card.planned_bytes,
+            card.reserved_bytes,
+            card.peak_reserved_bytes,
+            card.free_bytes,
+            card.total_bytes
         ));
     }
     let smoke = &report.smoke_test;

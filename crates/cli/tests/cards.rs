@@ -84,7 +84,10 @@ fn a_load_reports_each_card_within_a_hundredth() {
             let memory = &card["card"];
             let parts = used + number(&card["kv_bytes"]) + activations;
             assert!(number(&memory["allocated_bytes"]).abs_diff(parts) <= parts / 100, "{dtype}: {card}");
-            assert!(number(&memory["reserved_bytes"]) <= number(&memory["quota_bytes"]), "{dtype}: {card}");
+            let (reserved, peak) = (number(&memory["reserved_bytes"]), number(&memory["peak_reserved_bytes"]));
+            assert!(reserved <= peak && peak <= number(&memory["quota_bytes"]), "{dtype}: {card}");
+            let planned = ["weights", "kv", "activations"].map(|kind| number(&card[format!("{kind}_planned_bytes")]));
+            assert_eq!(number(&memory["planned_bytes"]), planned.iter().sum::<u64>(), "{dtype}: {card}");
         }
     }
 }

@@ -202,6 +202,9 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
         let on = assigned.tiers.iter().zip(&problem.items).filter(|(at, _)| **at == tier);
         on.map(|(_, item)| bytes(item)).sum()
     };
+    // Where a module may go is decided as if each card had the head's logits; what is told, and taken, is what comes to be there.
+    let has_head = |tier: Tier| assigned.tiers[problem.head()] == tier;
+    let unused = |tier: Tier| if has_head(tier) { 0 } else { problem.logits };
     let mut tiers = Vec::new();
     for (index, card) in problem.cards.iter().enumerate() {
         let tier = Tier::Gpu(index);
@@ -214,7 +217,7 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
             budget_name: card.budget_name.clone(),
             weights_bytes: sum(tier, |item| item.weights),
             kv_bytes: sum(tier, |item| item.kv),
-            activations_bytes: in_use(card.fixed.activations),
+            activations_bytes: in_use(card.fixed.activations.saturating_sub(unused(tier))),
             staging_bytes: in_use(card.fixed.staging),
             reserve_bytes: in_use(card.fixed.reserve),
         });

@@ -1,7 +1,7 @@
 //! How long a load should take, and how fast tokens should come, from rates that were measured, described, or known of a card.
 use crate::problem::Problem;
 use crate::score::{DISK_ROW_NS, HOP_NS};
-use crate::{Machine, Tier, TierRate};
+use crate::{Machine, Rate, Tier, TierRate, short_text};
 
 /// What to expect; none where a rate is unknown.
 pub(crate) struct Prediction {
@@ -9,7 +9,7 @@ pub(crate) struct Prediction {
     pub decode_tok_s: Option<f64>,
     pub decode_tok_s_full: Option<f64>,
     pub rates: Vec<TierRate>,
-    /// Which rates are missing.
+    /// Which rates are missing, and what becomes of what is off the cards.
     pub notes: Vec<String>,
 }
 
@@ -22,7 +22,8 @@ pub(crate) fn predict(
 ) -> Prediction {
     let kv_share = 1.0 / concurrency.max(1) as f64;
     let per_second = |seconds: Option<f64>| seconds.filter(|s| *s > 0.0).map(|s| 1.0 / s);
-    let (rates, notes) = rates(problem, machine, tiers);
+    let (rates, mut notes) = rates(problem, machine, tiers);
+    notes.extend(off_the_cards(problem, machine, tiers));
     Prediction {
         load_s: load_s(problem, machine, tiers, stored_bytes),
         decode_tok_s: per_second(token_s(problem, machine, tiers, 0.0)),
@@ -55,6 +56,40 @@ fn rates(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> (Vec<TierRate>
         }
     }
     (known, notes)
+}
+
+/// Where cards compute only a part of the model: where the rest is computed, and what the other way would take.
+fn off_the_cards(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<String> {
+    let real = |tier: &Tier| matches!(tier, Tier::Gpu(card) if !machine.gpus[*card].is_virtual);
+    let bytes_on = |tier: Tier| -> u64 {
+        let read = |at: &usize| tiers[*at] == tier && problem.is_computed(*at);
+        (0..tiers.len()).filter(read).map(|at| problem.items[at].active).sum()
+    };
+    let (on_cpu, on_disk) = (bytes_on(Tier::Cpu), bytes_on(Tier::Disk));
+    if on_cpu + on_disk == 0 || !tiers.iter().any(real) {
+        return None;
+    }
+    let seconds = |bytes: u64, rate: Rate| bytes as f64 / rate.bytes_per_s as f64;
+    let text = |rate: Rate| format!("{:.1} GB/s ({})", rate.bytes_per_s as f64 / 1e9, rate.source.name());
+    let there = match (machine.rate(Tier::Cpu), machine.rate(Tier::Disk)) {
+        (Some(cpu), _) if on_disk == 0 => Some((seconds(on_cpu, cpu), format!("at {}", text(cpu)))),
+        (Some(cpu), Some(disk)) => {
+            let both = format!("from memory at {} and the disk at {}", text(cpu), text(disk));
+            Some((seconds(on_cpu, cpu) + seconds(on_disk, disk), both))
+        }
+        _ => None,
+    };
+    let there = there.map_or_else(String::new, |(seconds, at)| format!(": {seconds:.3} s a token {at}"));
+    let links = (0..machine.gpus.len()).filter(|card| tiers.contains(&Tier::Gpu(*card)));
+    let link = links.filter_map(|card| machine.link_rate(card)).max_by_key(|rate| rate.bytes_per_s);
+    let sent = link.map_or_else(String::new, |link| {
+        format!("; sent to a card at {} they would take {:.3} s", text(link), seconds(on_cpu + on_disk, link))
+    });
+    let bytes = short_text(on_cpu + on_disk);
+    Some(format!(
+        "{bytes} of weights off the cards are computed on the CPU{there}{sent}. Prompts too: sent to a card for these alone, they \
+         would give a prompt other bits than a reply"
+    ))
 }
 
 /// The disk or the slowest link, whichever takes longer: both work at once.
@@ -130,6 +165,7 @@ mod tests {
             kv_blocks: 1,
             activations_bytes: 0,
             card_pass_bytes: 0,
+            logits_bytes: 0,
             crossing_bytes: 0,
         };
         let limits = Limits {
@@ -166,6 +202,34 @@ mod tests {
             Machine { disk: crate::Disk { read_bytes_per_s: Some(1 << 40), ..machine.disk.clone() }, ..machine };
         let predicted = predict(&problem, &fast_disk, &[card; 5], 22_000_000_000, 1);
         assert!((predicted.load_s.unwrap() - 11.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_off_the_cards_is_told_beside_the_other_way() {
+        let notes = |text: &str, tiers: &[Tier]| {
+            let machine = Machine::from_yaml("m", text).unwrap();
+            predict(&problem(&machine), &machine, tiers, 22_000_000_000, 1).notes
+        };
+        let (card, cpu, disk) = (Tier::Gpu(0), Tier::Cpu, Tier::Disk);
+        let text = "gpus: [{name: c, memory: 20GiB, read: 1TB/s, link: 2GB/s}]\nhost: {memory: 64GiB, read: 100GB/s}\ndisk: {read: 1GB/s}\n";
+        // A block and the head: 11 GB. The embedding is only looked up.
+        let told = notes(text, &[cpu, card, cpu, cpu, cpu]);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("0.110 s a token at 100.0 GB/s (described)"), "{told:?}");
+        assert!(told[0].contains("at 2.0 GB/s (described) they would take 5.500 s"), "{told:?}");
+        let told = notes(text, &[cpu, card, disk, cpu, cpu]);
+        assert!(told[0].contains("10.010 s a token from memory at 100.0 GB/s"), "{told:?}");
+        assert!(notes(text, &[cpu, card, card, card, card]).is_empty());
+        assert!(notes(text, &[cpu; 5]).is_empty());
+        // Nothing is known: what is done is told all the same.
+        let told = notes("gpus: [{name: c, memory: 20GiB}]\nhost: {memory: 64GiB}\n", &[cpu, card, card, cpu, cpu]);
+        assert!(
+            told.iter().any(|note| note.contains("off the cards are computed on the CPU. Prompts too")),
+            "{told:?}"
+        );
+        // Virtual devices are host memory.
+        let text = text.replace("link: 2GB/s", "virtual: true");
+        assert!(notes(&text, &[cpu, card, cpu, cpu, cpu]).is_empty());
     }
 
     #[test]

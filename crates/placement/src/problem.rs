@@ -100,6 +100,8 @@ pub(crate) struct Problem {
     pub tied: bool,
     pub cards: Vec<Card>,
     pub host: HostRoom,
+    /// Of `activations`, what a card without the head does not take.
+    pub logits: u64,
     /// Bytes that may stay on disk; 0: nothing may.
     pub disk_budget: u64,
     pub disk_rate: u64,
@@ -119,6 +121,7 @@ impl Problem {
             tied: weights.tied,
             cards: (0..machine.gpus.len()).map(|index| card(index, machine, footprint, limits)).collect(),
             host: host(machine, footprint, limits),
+            logits: footprint.logits_bytes,
             disk_budget: if limits.allows_disk() { typed_disk.unwrap_or(u64::MAX) } else { 0 },
             disk_rate: ordering_rate(machine, machine.disk.read_bytes_per_s, DefaultRates::ORDINARY.disk_bytes_per_s),
         }

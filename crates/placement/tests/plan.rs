@@ -138,7 +138,7 @@ fn a_map_in_accelerates_names_is_followed_or_refused() {
     assert_eq!(tier("model.layers.11"), Some(Tier::Gpu(0)));
     assert_eq!(tier("model.norm"), Some(Tier::Cpu));
     assert_eq!(tier("lm_head"), Some(Tier::Gpu(0)));
-    assert_eq!(plan.notes.len(), 2, "{:?}", plan.notes);
+    assert_eq!(plan.notes.len(), 3, "{:?}", plan.notes);
     for (pairs, words) in [
         (vec![("model.layers", "0")], "tier for every module"),
         (vec![("", "0"), ("model.layer.3", "1")], "did you mean model.layers.3?"),
@@ -319,14 +319,15 @@ fn the_text_is_a_table_with_ranges_and_reasons() {
     let text = plan.describe();
     for words in [
         "weights      KV activations  staging  reserve    total     free  weights may take",
-        "0 A100-80GB    62.16    1.22        0.30     0.01     0.75    64.43    14.82  62.40: max_memory of 0",
+        "0 A100-80GB    62.16    1.22        0.27     0.01     0.75    64.40    14.85  62.40: max_memory of 0",
         "model.layers.2-40 (39 modules, 62.16 GiB): fits; 0 has 247.0 MiB left under max_memory of 0",
         "model.embed_tokens, lm_head (2 modules, 3.91 GiB): no card has room: 0 is the nearest and 1.72 GiB short",
         "predicted: loads in 70.6 s",
         "0, 1 at 2039.0 GB/s (described); cpu at 200.0 GB/s (described); disk at 2.0 GB/s (described)",
         "or: no --max-memory",
+        "note: 5.14 GiB of weights off the cards are computed on the CPU: 0.028 s a token at 200.0 GB/s (described)",
     ] {
         assert!(text.contains(words), "{words}:\n{text}");
     }
-    assert!(text.lines().count() < 30, "{text}");
+    assert!(text.lines().count() < 31, "{text}");
 }

@@ -242,7 +242,8 @@ fn tell(d: &Document) -> Result<(), Failure> {
         "card {} {}, compute {}, {} multiprocessors, {}, beside {} kernels of the CPU",
         card.ordinal, card.name, card.compute, card.multiprocessors, d.driver, d.kernel_set
     ))?;
-    output::line(&format!("{:<38} {:>10} {:>14} {:>12}", "check", "compared", "largest error", "of tolerance"))?;
+    let width = d.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    output::line(&format!("{:<width$} {:>10} {:>14} {:>12}", "check", "compared", "largest error", "of tolerance"))?;
     for check in &d.checks {
         let number = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |number| format!("{number:.2e}"));
         let share = check.share_of_tolerance.map_or_else(|| "-".to_owned(), |share| format!("{:.0}%", 100.0 * share));
@@ -252,7 +253,7 @@ fn tell(d: &Document) -> Result<(), Failure> {
             (None, true) => "ok".to_owned(),
         };
         let error = number(check.max_abs_error);
-        output::line(&format!("{:<38} {:>10} {error:>14} {share:>12}  {verdict}", check.name, check.compared))?;
+        output::line(&format!("{:<width$} {:>10} {error:>14} {share:>12}  {verdict}", check.name, check.compared))?;
     }
     if d.quick {
         output::line("rates of --quick only show that the benchmarks run:")?;

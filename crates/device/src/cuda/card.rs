@@ -43,6 +43,8 @@ pub struct CardMemory {
     pub free_bytes: u64,
     /// Taken from the driver through this [`Card`]: arenas and buffers. The driver's own memory (context, kernels) is not in it.
     pub reserved_bytes: u64,
+    /// The most that was taken so at a time.
+    pub peak_reserved_bytes: u64,
     /// Handed out of that, padding included.
     pub allocated_bytes: u64,
     /// The most that may be reserved.
@@ -109,7 +111,8 @@ impl Card {
         let (free_bytes, total_bytes) = self.inner.context.memory()?;
         let account = &self.inner.context.account;
         let (reserved_bytes, allocated_bytes) = account.bytes();
-        Ok(CardMemory { total_bytes, free_bytes, reserved_bytes, allocated_bytes, quota_bytes: account.quota_bytes })
+        let (peak_reserved_bytes, quota_bytes) = (account.peak_bytes(), account.quota_bytes);
+        Ok(CardMemory { total_bytes, free_bytes, reserved_bytes, peak_reserved_bytes, allocated_bytes, quota_bytes })
     }
 
     /// Waits until everything that was queued, kernels and copies, is done.

@@ -142,6 +142,8 @@ impl Drop for Context {
 pub(super) struct Account {
     pub(super) quota_bytes: u64,
     reserved: AtomicU64,
+    /// The most that was reserved at a time.
+    peak: AtomicU64,
     allocated: AtomicU64,
 }
 
@@ -149,7 +151,9 @@ impl Account {
     /// Counts `bytes` as taken from the driver, unless that would pass the quota; then what is taken is the error.
     pub(super) fn reserve(&self, bytes: u64) -> Result<(), u64> {
         let more = |reserved: u64| reserved.checked_add(bytes).filter(|sum| *sum <= self.quota_bytes);
-        self.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map(|_| ())
+        let before = self.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)?;
+        self.peak.fetch_max(before + bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Gives `bytes` back.
@@ -171,6 +175,11 @@ impl Account {
     pub(super) fn bytes(&self) -> (u64, u64) {
         (self.reserved.load(Ordering::Relaxed), self.allocated.load(Ordering::Relaxed))
     }
+
+    /// The most that was taken from the driver at a time.
+    pub(super) fn peak_bytes(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
+    }
 }
 
 #[cfg(test)]
@@ -187,5 +196,6 @@ mod tests {
         account.allocate(7);
         account.release(60);
         assert_eq!((account.bytes(), account.reserve(61)), ((40, 7), Err(40)));
+        assert_eq!(account.peak_bytes(), 100);
     }
 }

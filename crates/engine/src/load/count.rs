@@ -28,7 +28,7 @@ pub(crate) fn tiers(
             let of = &model.sites().cards[card];
             tier.weights_bytes = cards[card].used_bytes() as u64;
             tier.activations_bytes = scratch.card_bytes(card) + of.rope.bytes() as u64;
-            tier.card = memory(of);
+            tier.card = memory(of, tier);
         } else {
             let mapped = |resident: &&Resident| resident.tier == tier.tier && maps.has(resident);
             let mapped_bytes: u64 = layout.resident.iter().filter(mapped).map(|resident| resident.entry.bytes).sum();
@@ -47,14 +47,16 @@ pub(crate) fn tiers(
 }
 
 /// A report without these figures is no reason to give up a model that computed its first tokens.
-fn memory(of: &CardSite) -> Option<CardUse> {
+fn memory(of: &CardSite, tier: &TierUse) -> Option<CardUse> {
     let memory = of.card.memory().ok()?;
     Some(CardUse {
         name: of.card.info().name.clone(),
         uuid: of.card.info().uuid.clone(),
         total_bytes: memory.total_bytes,
         free_bytes: memory.free_bytes,
+        planned_bytes: tier.weights_planned_bytes + tier.kv_planned_bytes + tier.activations_planned_bytes,
         reserved_bytes: memory.reserved_bytes,
+        peak_reserved_bytes: memory.peak_reserved_bytes,
         allocated_bytes: memory.allocated_bytes,
         quota_bytes: memory.quota_bytes,
     })

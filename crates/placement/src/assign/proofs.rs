@@ -94,6 +94,7 @@ fn problem(case: &Case) -> Problem {
     };
     let (usable, budget) = case.host;
     Problem {
+        logits: 0,
         items,
         tied: case.tied,
         cards: case.cards.iter().map(card).collect(),

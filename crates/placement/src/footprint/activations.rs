@@ -74,9 +74,13 @@ fn padded(width: usize) -> usize {
 pub fn activation_bytes(config: &ModelConfig, context: usize) -> u64 {
     let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));
     let pass = rows * (ActivationWidths::of(config).numbers() + 1);
-    let logits = LOGITS_ROWS.min(rows) * config.vocab_size;
     let table = context.saturating_mul(config.rope.rotary_dim);
-    4 * (pass + logits).saturating_add(table) as u64
+    4 * pass.saturating_add(table) as u64 + logits_bytes(config)
+}
+
+/// Bytes of these logits, which only the tier of the head has, and the host.
+pub fn logits_bytes(config: &ModelConfig) -> u64 {
+    4 * (LOGITS_ROWS * config.vocab_size) as u64
 }
 
 /// Bytes of what a card has of a pass besides [`activation_bytes`]: where its tokens stand, the block tables of its sequences (each row may be
@@ -92,5 +96,5 @@ pub fn card_pass_bytes(config: &ModelConfig, context: usize) -> u64 {
 /// logits of [`LOGITS_ROWS`] rows, among which the next token is chosen.
 pub fn crossing_bytes(config: &ModelConfig, context: usize) -> u64 {
     let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));
-    4 * (rows * (config.hidden_size + 1) + LOGITS_ROWS.min(rows) * config.vocab_size) as u64
+    4 * (rows * (config.hidden_size + 1)) as u64 + logits_bytes(config)
 }

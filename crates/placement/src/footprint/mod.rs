@@ -3,7 +3,7 @@ mod activations;
 mod kv;
 mod weights;
 
-pub use activations::{ActivationWidths, activation_bytes, card_pass_bytes, crossing_bytes};
+pub use activations::{ActivationWidths, activation_bytes, card_pass_bytes, crossing_bytes, logits_bytes};
 pub use kv::kv_layer_bytes;
 pub use weights::{ModuleWeights, Weights};
 
@@ -42,6 +42,8 @@ pub struct Footprint {
     pub activations_bytes: u64,
     /// What a card has of a pass besides these.
     pub card_pass_bytes: u64,
+    /// What of them is for logits.
+    pub logits_bytes: u64,
     /// Buffers of a pass on the host where only cards compute.
     pub crossing_bytes: u64,
 }
@@ -55,6 +57,7 @@ impl Footprint {
             kv_blocks,
             activations_bytes: activation_bytes(config, limits.context),
             card_pass_bytes: card_pass_bytes(config, limits.context),
+            logits_bytes: logits_bytes(config),
             crossing_bytes: crossing_bytes(config, limits.context),
         }
     }

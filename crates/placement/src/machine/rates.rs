@@ -68,21 +68,27 @@ impl RateSource {
 impl Machine {
     /// How fast a tier is read, if that is known. A virtual device is host memory.
     pub fn rate(&self, tier: Tier) -> Option<Rate> {
-        let typed = |rate: Option<u64>| {
-            let source = if self.described { RateSource::Described } else { RateSource::Measured };
-            rate.map(|bytes_per_s| Rate { bytes_per_s, source })
-        };
         match tier {
-            Tier::Cpu => typed(self.host.read_bytes_per_s),
-            Tier::Disk => typed(self.disk.read_bytes_per_s),
+            Tier::Cpu => self.found(self.host.read_bytes_per_s),
+            Tier::Disk => self.found(self.disk.read_bytes_per_s),
             Tier::Gpu(card) => {
                 let gpu = self.gpus.get(card)?;
-                typed(gpu.read_bytes_per_s).or_else(|| match gpu.is_virtual {
+                self.found(gpu.read_bytes_per_s).or_else(|| match gpu.is_virtual {
                     true => self.rate(Tier::Cpu),
                     false => gpu.default_rate(),
                 })
             }
         }
+    }
+
+    /// How fast bytes go from the host to a card, if that is known.
+    pub fn link_rate(&self, card: usize) -> Option<Rate> {
+        self.found(self.gpus.get(card)?.link_bytes_per_s)
+    }
+
+    fn found(&self, rate: Option<u64>) -> Option<Rate> {
+        let source = if self.described { RateSource::Described } else { RateSource::Measured };
+        rate.map(|bytes_per_s| Rate { bytes_per_s, source })
     }
 }
 
@@ -130,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_rate_says_where_it_is_from() {
-        let text = "gpus: [{name: H200, memory: 1GiB}, {name: H200, memory: 1GiB, read: 1TB/s}, {name: v, memory: 1GiB, virtual: true}]\n\
+        let text = "gpus: [{name: H200, memory: 1GiB, link: 5}, {name: H200, memory: 1GiB, read: 1TB/s}, {name: v, memory: 1GiB, virtual: true}]\n\
                     host: {memory: 1GiB, read: 70GB/s}\n";
         let mut machine = Machine::from_yaml("m.yaml", text).unwrap();
         let rate = |bytes_per_s, source| Some(Rate { bytes_per_s, source });
@@ -138,6 +144,10 @@ mod tests {
         assert_eq!(machine.rate(Tier::Gpu(1)), rate(1_000_000_000_000, RateSource::Described));
         assert_eq!(machine.rate(Tier::Gpu(2)), rate(70_000_000_000, RateSource::Described));
         assert_eq!(machine.rate(Tier::Disk), None);
+        assert_eq!(
+            (machine.link_rate(0), machine.link_rate(1), machine.link_rate(3)),
+            (rate(5, RateSource::Described), None, None)
+        );
         machine.described = false;
         assert_eq!(machine.rate(Tier::Cpu), rate(70_000_000_000, RateSource::Measured));
     }
