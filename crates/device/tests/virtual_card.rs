@@ -6,7 +6,9 @@ mod library;
 
 use std::time::{Duration, Instant};
 
-use device::cuda::{Card, CardArena, CardBuffer, CardLink, CudaError, Driver, LinkPath, PinnedRing, measure_copies};
+use device::cuda::{
+    Card, CardArena, CardBuffer, CardLink, CardMemory, CudaError, Driver, LinkPath, PinnedRing, measure_copies,
+};
 use device::probe::{DeviceSpec, Roots, measure_links, probe};
 use library::{on_virtual_cards, without_a_driver};
 
@@ -163,7 +165,7 @@ fn memory_is_counted_and_given_back() {
         // The buffers keep the arena's memory.
         assert_eq!(card.memory().expect("memory").reserved_bytes, 16 << 20);
         drop((_a, _b));
-        assert_eq!(card.memory().expect("memory"), before);
+        assert_eq!(card.memory().expect("memory"), CardMemory { peak_reserved_bytes: 20 << 20, ..before });
     });
 }
 
@@ -390,6 +392,35 @@ fn a_ring_feeds_two_cards_from_many_readers() {
 }
 
 #[test]
+fn a_ring_gives_the_last_buffer_that_no_copy_uses() {
+    let variables = [("VIRTUAL_CARD_DELAY_US", "100000")];
+    on_virtual_cards("a_ring_gives_the_last_buffer_that_no_copy_uses", &variables, || {
+        let card = Card::for_copies(&Driver::open().expect("a driver"), 0, u64::MAX).expect("a card");
+        let arena = CardArena::new(&card, 1000).expect("an arena");
+        let mut region = arena.region(300).expect("a region");
+        let ring = PinnedRing::new(&card, 3, 100).expect("a ring");
+        let [one, two, three] = [(); 3].map(|()| ring.acquire(soon()).expect("a buffer"));
+        let [a, b, c] = [&one, &two, &three].map(|buffer| buffer.as_ptr());
+        drop((two, three, one));
+        let first = ring.acquire(soon()).expect("a buffer");
+        assert_eq!(first.as_ptr(), a, "the one that came back last");
+        first.filled().copy(0..100, region.part(100).expect("a part")).expect("queued");
+        let second = ring.acquire(soon()).expect("a buffer");
+        assert_eq!(second.as_ptr(), c, "a copy uses the last one, this came back before it");
+        second.filled().copy(0..100, region.part(100).expect("a part")).expect("queued");
+        let third = ring.acquire(soon()).expect("a buffer");
+        assert_eq!(third.as_ptr(), b);
+        third.filled().copy(0..100, region.part(100).expect("a part")).expect("queued");
+        // All are in use: the first copy ends first, and is waited for.
+        let fourth = ring.acquire(soon()).expect("a buffer");
+        assert_eq!(fourth.as_ptr(), a);
+        drop(fourth);
+        ring.drain(soon()).expect("all arrived");
+        region.finish(soon()).expect("whole");
+    });
+}
+
+#[test]
 fn readers_that_keep_every_buffer_are_named() {
     on_virtual_cards("readers_that_keep_every_buffer_are_named", &[], || {
         let card = card(0);
@@ -599,7 +630,7 @@ fn rates_of_copies() {
         for rate in [rates.to_card, rates.from_card, rates.on_card] {
             assert!((1e7..1e13).contains(&rate), "{rates:?}");
         }
-        assert_eq!(card.memory().expect("memory"), before);
+        assert_eq!(card.memory().expect("memory"), CardMemory { peak_reserved_bytes: 32 << 20, ..before });
     });
 }
 

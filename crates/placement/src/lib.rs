@@ -27,7 +27,7 @@ pub use change::{Change, ChangeKind};
 pub use error::{PlanError, Shortage};
 pub use footprint::{
     CARD_STAGING_BYTES, CHUNK_TOKENS, Footprint, KV_BLOCK_TOKENS, LOGITS_ROWS, ModuleWeights, PINNED_RING_BYTES,
-    Weights,
+    READERS_MAX, Weights,
 };
 pub use ladder::{CardLeft, FailedRung, Fallback, Ladder, Rung, RungOutcome, RungState, ladder, ladder_below};
 pub use limits::{CONTEXT_DEFAULT_MAX, DeviceMapMode, DtypeChoice, KvDtype, Limits, MaxMemory};

@@ -106,7 +106,7 @@ fn nothing_is_kept_for_offloading_where_nothing_is_offloaded() {
     assert_eq!((host.weights_bytes, host.kv_bytes), (0, 0));
     // A chunk's hidden states and positions, and the logits of 64 rows.
     assert_eq!(host.activations_bytes, 4 * (512 * 4097 + 64 * 128_256));
-    assert!(host.total_bytes() < 400 << 20, "{host:?}");
+    assert!(host.total_bytes() < 512 << 20, "{host:?}");
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn the_text_is_a_table_with_ranges_and_reasons() {
     let text = plan.describe();
     for words in [
         "weights      KV activations  staging  reserve    total     free  weights may take",
-        "0 A100-80GB    62.16    1.22        0.27     0.01     0.75    64.40    14.85  62.40: max_memory of 0",
+        "0 A100-80GB    62.16    1.22        0.27     0.00     0.75    64.40    14.85  62.40: max_memory of 0",
         "model.layers.2-40 (39 modules, 62.16 GiB): fits; 0 has 247.0 MiB left under max_memory of 0",
         "model.embed_tokens, lm_head (2 modules, 3.91 GiB): no card has room: 0 is the nearest and 1.72 GiB short",
         "predicted: loads in 70.6 s",

@@ -29,7 +29,7 @@ use checkpoint::Checkpoint;
 use device::cpu::{Cpu, KernelSet};
 use device::memory::ReadMode;
 use device::pool::{Pool, PoolOptions, usable_cores};
-use placement::{Plan, Tier};
+use placement::{Plan, READERS_MAX, Tier};
 use watch::{Stage, StageGuard, Watch};
 
 use crate::kv::KvPool;
@@ -42,9 +42,6 @@ use source::Source;
 
 pub use error::LoadError;
 pub use report::{CardUse, LoadReport, SmokeTest, StageSeconds, TierUse};
-
-/// Most threads that read at a time. More do not make a disk faster, and each may hold a staging buffer.
-const READERS_MAX: usize = 8;
 
 /// What to load, and how.
 pub struct LoadRequest<'a> {

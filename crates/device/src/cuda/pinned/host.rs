@@ -73,7 +73,7 @@ impl HostMemory {
     }
 
     /// Whether no copy uses the bytes any more.
-    fn is_idle(&mut self) -> Result<bool, CudaError> {
+    pub(super) fn is_idle(&mut self) -> Result<bool, CudaError> {
         for copy in &mut self.copies {
             copy.pending = copy.pending && !copy.event.is_done()?;
         }

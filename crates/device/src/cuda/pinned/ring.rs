@@ -12,8 +12,9 @@ use crate::cuda::{Card, CardBuffer, CardPart, CudaError};
 /// A fixed number of pinned host buffers that readers fill and cards copy from, at the same time.
 ///
 /// Any number of threads may use a ring. A reader takes a buffer ([`Self::acquire`]), writes to it, queues copies of it
-/// to any cards ([`PinnedBytes::copy`]) and drops it; it comes back to the ring at once, and is given out again when its copies are done. The one that
-/// came back first is given first. A reader that is stuck in the kernel keeps its buffer for ever, and the ring has one less.
+/// to any cards ([`PinnedBytes::copy`]) and drops it; it comes back to the ring at once, and is given out again when its copies are done. Of
+/// those the last one is given first: its bytes are still in the processor's cache, where they are written, and copied from, at twice the
+/// rate of memory. A reader that is stuck in the kernel keeps its buffer for ever, and the ring has one less.
 #[derive(Clone)]
 pub struct PinnedRing {
     shared: Arc<Shared>,
@@ -74,7 +75,7 @@ impl PinnedRing {
 
     /// As [`Self::acquire`], but `None` where readers have all of them now.
     pub(in crate::cuda) fn acquire_spare(&self, deadline: Instant) -> Result<Option<PinnedBuffer>, CudaError> {
-        let memory = self.shared.back().pop_front();
+        let memory = take(&mut self.shared.back());
         memory.map(|memory| self.ready(memory, deadline)).transpose()
     }
 
@@ -89,7 +90,7 @@ impl PinnedRing {
         let started = Instant::now();
         let mut back = self.shared.back();
         loop {
-            if let Some(memory) = back.pop_front() {
+            if let Some(memory) = take(&mut back) {
                 return Ok(memory);
             }
             let now = Instant::now();
@@ -110,6 +111,13 @@ impl PinnedRing {
         let all = (0..self.shared.buffers).map(|_| self.acquire(deadline));
         all.collect::<Result<Vec<_>, _>>().map(drop)
     }
+}
+
+/// The buffer that came back last among those that no copy uses; where copies use all of them, the first, whose copies end first. One whose
+/// copies failed counts as unused: whoever takes it is told.
+fn take(back: &mut VecDeque<HostMemory>) -> Option<HostMemory> {
+    let unused = (0..back.len()).rev().find(|&at| back[at].is_idle().unwrap_or(true));
+    back.remove(unused.unwrap_or(0))
 }
 
 /// A pinned buffer in the hands of one thread, which may write to it. Dropping it gives it back to its ring.
