@@ -13,8 +13,8 @@ use device::cpu::attention::{KvDtype, KvShape, Sequence};
 use device::cpu::{Cpu, KernelSet, Precision, RopeTable};
 use device::cuda::selftest::{BenchSizes, benches, checks};
 use device::cuda::{
-    Card, CardArena, CardAttentionOptions, CardBuffer, CardForms, CardIndices, CardInputs, CardMatrix, CardPass,
-    CardProduct, CardRopeTable, CudaError, Driver, KvLayer, PassShape,
+    Card, CardArena, CardAttentionOptions, CardBuffer, CardFeed, CardForms, CardIndices, CardInputs, CardMatrix,
+    CardPass, CardProduct, CardRopeTable, CudaError, Driver, KvLayer, PassShape,
 };
 use device::pool::Pool;
 use library::on_virtual_cards;
@@ -171,7 +171,10 @@ fn products_that_do_not_fit_are_refused() {
         ids.set(&[3, 0], soon()).unwrap();
         shape(card.embed(&weight, &ids, &mut out));
         card.embed(&weight, &ids, &mut rows).unwrap();
-        shape(card.rms_norm(&x, &zeros(&card, 100), 1e-5, &mut rows));
+        shape(card.rms_norm(&x, &zeros(&card, 100), 1e-5, &mut rows, None));
+        let feed = Some(CardFeed { inputs: &mut inputs, tokens: 2, cols: 32, forms: forms(Dtype::BF16) });
+        shape(card.rms_norm(&x, &zeros(&card, 64), 1e-5, &mut rows, feed));
+        shape(card.add_rms_norm(&mut rows, &out, &zeros(&card, 64), 1e-5, &mut zeros(&card, 128), None));
         shape(card.add(&mut rows, &out));
         card.synchronise(soon()).unwrap();
     });
@@ -203,14 +206,28 @@ fn passes_that_do_not_fit_are_refused() {
         card.write_kv(&mut layer, &pass, &k, &k).unwrap();
         let options = CardAttentionOptions { heads: 4, scale: 1.0, window: None, sinks: None };
         let mut out = zeros(&card, 20 * 32);
-        shape(card.attention(&layer, &mut pass, &CardAttentionOptions { heads: 6, ..options }, &q, &mut out));
-        shape(card.attention(&layer, &mut pass, &CardAttentionOptions { window: Some(0), ..options }, &q, &mut out));
-        shape(card.attention(&layer, &mut pass, &CardAttentionOptions { sinks: Some(&k), ..options }, &q, &mut out));
-        shape(card.attention(&layer, &mut pass, &options, &k, &mut out));
-        card.attention(&layer, &mut pass, &options, &q, &mut out).unwrap();
+        shape(card.attention(&layer, &mut pass, &CardAttentionOptions { heads: 6, ..options }, &q, &mut out, None));
+        shape(card.attention(
+            &layer,
+            &mut pass,
+            &CardAttentionOptions { window: Some(0), ..options },
+            &q,
+            &mut out,
+            None,
+        ));
+        shape(card.attention(
+            &layer,
+            &mut pass,
+            &CardAttentionOptions { sinks: Some(&k), ..options },
+            &q,
+            &mut out,
+            None,
+        ));
+        shape(card.attention(&layer, &mut pass, &options, &k, &mut out, None));
+        card.attention(&layer, &mut pass, &options, &q, &mut out, None).unwrap();
         // A layer of fewer blocks than the pass was checked for.
         let small = KvLayer::new(&arena, kv, 3).unwrap();
-        shape(card.attention(&small, &mut pass, &options, &q, &mut out));
+        shape(card.attention(&small, &mut pass, &options, &q, &mut out, None));
         index(layer.copy_block(0, 4));
         layer.copy_block(0, 3).unwrap();
 
@@ -218,10 +235,11 @@ fn passes_that_do_not_fit_are_refused() {
         let numbers = [0.5; 4 * 20];
         let long = CardRopeTable::new(&card, &table(&numbers), soon()).unwrap();
         let short = CardRopeTable::new(&card, &table(&numbers[..4 * 19]), soon()).unwrap();
-        let mut x = zeros(&card, 20 * 16);
-        index(card.rope(&mut x, 8, &pass, &short));
-        shape(card.rope(&mut x, 4, &pass, &long));
-        card.rope(&mut x, 8, &pass, &long).unwrap();
+        let (mut x, mut y, mut wrong) = (zeros(&card, 20 * 16), zeros(&card, 20 * 8), zeros(&card, 20 * 9));
+        index(card.rope([&mut x, &mut y], 8, &pass, &short));
+        shape(card.rope([&mut x, &mut y], 4, &pass, &long));
+        shape(card.rope([&mut x, &mut wrong], 8, &pass, &long));
+        card.rope([&mut x, &mut y], 8, &pass, &long).unwrap();
         card.synchronise(soon()).unwrap();
     });
 }

@@ -57,6 +57,14 @@ pub(super) struct CacheArgs {
     pub block_shift: i32,
 }
 
+/// Where numbers go that products read next (`fed.cuh`). 0: nowhere.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub(super) struct FedArgs {
+    pub rounded: u64,
+    pub exact: u64,
+}
+
 args! {
     /// `linear.cuh`
     LinearArgs {
@@ -72,9 +80,11 @@ args! {
     /// `norm.cu`
     NormArgs {
         x: u64,
+        y: u64,
         weight: u64,
         bias: u64,
         out: u64,
+        fed: FedArgs,
         rows: i64,
         cols: i64,
         eps: f32,
@@ -82,20 +92,22 @@ args! {
     }
     /// `rope.cu`
     RopeArgs {
-        x: u64,
+        x: [u64; 2],
         positions: u64,
         cos: u64,
         sin: u64,
         tokens: i64,
-        heads: i32,
+        heads: [i32; 2],
         head_dim: i32,
         half: i32,
         interleaved: i32,
+        unused: u32,
     }
     /// `elementwise.cu`
     ElementwiseArgs {
         x: u64,
         y: u64,
+        fed: FedArgs,
         count: i64,
     }
     /// `elementwise.cu`
@@ -154,6 +166,7 @@ args! {
         cache: CacheArgs,
         q: u64,
         out: u64,
+        fed: FedArgs,
         sinks: u64,
         spans: u64,
         blocks: u64,

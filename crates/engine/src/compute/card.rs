@@ -7,11 +7,11 @@ use checkpoint::{Activation, Dtype};
 use device::DeviceError;
 use device::cpu::Precision;
 use device::cuda::{
-    Card, CardAttentionOptions, CardBuffer, CardBytes, CardForms, CardIndices, CardInputs, CardMatrix, CardPass,
-    CardProduct, CardRopeTable, KvLayer, PassShape,
+    Card, CardAttentionOptions, CardBuffer, CardBytes, CardFeed, CardForms, CardIndices, CardInputs, CardMatrix,
+    CardPass, CardProduct, CardRopeTable, KvLayer, PassShape,
 };
 
-use super::{Compute, Heads, HostRows, Product, card_deadline};
+use super::{Compute, Feed, Heads, HostRows, Product, card_deadline};
 use crate::load::tensors::Stored;
 
 /// A weight on a card.
@@ -135,9 +135,23 @@ impl Compute for Card {
         weight: &Arc<CardBuffer<f32>>,
         eps: f32,
         out: &mut CardBuffer<f32>,
+        feed: Option<Feed<Self>>,
     ) -> Result<(), DeviceError> {
         out.resize(numbers)?;
-        Card::rms_norm(self, x, weight, eps, out)
+        Card::rms_norm(self, x, weight, eps, out, feed.map(on_card))
+    }
+
+    fn add_rms_norm(
+        &self,
+        (x, y): (&mut CardBuffer<f32>, &CardBuffer<f32>),
+        numbers: usize,
+        weight: &Arc<CardBuffer<f32>>,
+        eps: f32,
+        out: &mut CardBuffer<f32>,
+        feed: Option<Feed<Self>>,
+    ) -> Result<(), DeviceError> {
+        out.resize(numbers)?;
+        Card::add_rms_norm(self, x, y, weight, eps, out, feed.map(on_card))
     }
 
     fn rms_norm_inplace(
@@ -157,27 +171,34 @@ impl Compute for Card {
         (weight, bias): (&Arc<CardBuffer<f32>>, Option<&Arc<CardBuffer<f32>>>),
         eps: f32,
         out: &mut CardBuffer<f32>,
+        feed: Option<Feed<Self>>,
     ) -> Result<(), DeviceError> {
         out.resize(numbers)?;
-        Card::layer_norm(self, x, weight, bias.map(Arc::as_ref), eps, out)
+        Card::layer_norm(self, x, weight, bias.map(Arc::as_ref), eps, out, feed.map(on_card))
     }
 
     fn rope(
         &self,
-        x: &mut CardBuffer<f32>,
-        _: usize,
+        x: [(&mut CardBuffer<f32>, usize); 2],
         head_dim: usize,
         rows: &&mut CardRows,
         table: &CardRopeTable,
     ) -> Result<(), DeviceError> {
-        Card::rope(self, x, head_dim, &rows.pass, table)
+        Card::rope(self, x.map(|(x, _)| x), head_dim, &rows.pass, table)
     }
 
-    fn activate(&self, activation: Activation, x: &mut CardBuffer<f32>, _: usize) -> Result<(), DeviceError> {
+    fn activate(
+        &self,
+        activation: Activation,
+        x: &mut CardBuffer<f32>,
+        _: usize,
+        feed: Feed<Self>,
+    ) -> Result<(), DeviceError> {
+        let feed = Some(on_card(feed));
         match activation {
-            Activation::Silu => self.silu(x),
-            Activation::Gelu => self.gelu(x),
-            Activation::GeluTanh => self.gelu_tanh(x),
+            Activation::Silu => self.silu(x, feed),
+            Activation::Gelu => self.gelu(x, feed),
+            Activation::GeluTanh => self.gelu_tanh(x, feed),
         }
     }
 
@@ -187,21 +208,18 @@ impl Compute for Card {
         gate: &mut CardBuffer<f32>,
         up: &CardBuffer<f32>,
         _: usize,
+        feed: Feed<Self>,
     ) -> Result<(), DeviceError> {
+        let feed = Some(on_card(feed));
         match activation {
-            Activation::Silu => self.silu_mul(gate, up),
-            Activation::Gelu => self.gelu_mul(gate, up),
-            Activation::GeluTanh => self.gelu_tanh_mul(gate, up),
+            Activation::Silu => self.silu_mul(gate, up, feed),
+            Activation::Gelu => self.gelu_mul(gate, up, feed),
+            Activation::GeluTanh => self.gelu_tanh_mul(gate, up, feed),
         }
     }
 
     fn add(&self, x: &mut CardBuffer<f32>, y: &CardBuffer<f32>, _: usize) -> Result<(), DeviceError> {
         Card::add(self, x, y)
-    }
-
-    fn copy(&self, x: &CardBuffer<f32>, numbers: usize, out: &mut CardBuffer<f32>) -> Result<(), DeviceError> {
-        out.resize(numbers)?;
-        Ok(out.copy_from(0, x, 0..numbers)?)
     }
 
     fn gather(
@@ -237,10 +255,15 @@ impl Compute for Card {
         heads: &Heads,
         q: &CardBuffer<f32>,
         out: &mut CardBuffer<f32>,
+        feed: Feed<Self>,
     ) -> Result<(), DeviceError> {
         let Heads { count, scale, window } = *heads;
         out.resize(rows.pass.tokens() * count * kv.shape().value_dim)?;
         let options = CardAttentionOptions { heads: count, scale, window, sinks: None };
-        Card::attention(self, kv, &mut rows.pass, &options, q, out)
+        Card::attention(self, kv, &mut rows.pass, &options, q, out, Some(on_card(feed)))
     }
+}
+
+fn on_card(Feed { inputs, rows, cols, forms }: Feed<'_, Card>) -> CardFeed<'_> {
+    CardFeed { inputs, tokens: rows, cols, forms }
 }

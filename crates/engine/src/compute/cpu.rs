@@ -8,7 +8,7 @@ use device::cpu::attention::{AttentionOptions, KvLayer, Sequence};
 use device::cpu::{self, Cpu, Forms, Inputs, Matrix, Precision};
 use device::memory::Bytes;
 
-use super::{Compute, Heads, Product};
+use super::{Compute, Feed, Heads, Product};
 use crate::layers::Rope;
 use crate::load::convert::widen;
 use crate::load::tensors::Stored;
@@ -95,8 +95,10 @@ impl Compute for Cpu {
         weight: &Vec<f32>,
         eps: f32,
         out: &mut Vec<f32>,
+        feed: Option<Feed<Self>>,
     ) -> Result<(), DeviceError> {
-        Cpu::rms_norm(self, &x[..numbers], weight, eps, &mut out[..numbers])
+        Cpu::rms_norm(self, &x[..numbers], weight, eps, &mut out[..numbers])?;
+        feed.map_or(Ok(()), |feed| feed.prepare(self, out))
     }
 
     fn rms_norm_inplace(
@@ -116,28 +118,38 @@ impl Compute for Cpu {
         (weight, bias): (&Vec<f32>, Option<&Vec<f32>>),
         eps: f32,
         out: &mut Vec<f32>,
+        feed: Option<Feed<Self>>,
     ) -> Result<(), DeviceError> {
-        Cpu::layer_norm(self, &x[..numbers], weight, bias.map(Vec::as_slice), eps, &mut out[..numbers])
+        Cpu::layer_norm(self, &x[..numbers], weight, bias.map(Vec::as_slice), eps, &mut out[..numbers])?;
+        feed.map_or(Ok(()), |feed| feed.prepare(self, out))
     }
 
     fn rope(
         &self,
-        x: &mut Vec<f32>,
-        width: usize,
+        x: [(&mut Vec<f32>, usize); 2],
         head_dim: usize,
         rows: &HostRows,
         table: &Rope,
     ) -> Result<(), DeviceError> {
-        Cpu::rope(self, &mut x[..rows.positions.len() * width], head_dim, rows.positions, &table.table())
+        x.into_iter().try_for_each(|(x, width)| {
+            Cpu::rope(self, &mut x[..rows.positions.len() * width], head_dim, rows.positions, &table.table())
+        })
     }
 
-    fn activate(&self, activation: Activation, x: &mut Vec<f32>, numbers: usize) -> Result<(), DeviceError> {
-        let x = &mut x[..numbers];
+    fn activate(
+        &self,
+        activation: Activation,
+        x: &mut Vec<f32>,
+        numbers: usize,
+        feed: Feed<Self>,
+    ) -> Result<(), DeviceError> {
+        let activated = &mut x[..numbers];
         match activation {
-            Activation::Silu => self.silu(x),
-            Activation::Gelu => self.gelu(x),
-            Activation::GeluTanh => self.gelu_tanh(x),
-        }
+            Activation::Silu => self.silu(activated),
+            Activation::Gelu => self.gelu(activated),
+            Activation::GeluTanh => self.gelu_tanh(activated),
+        }?;
+        feed.prepare(self, x)
     }
 
     fn activate_and_multiply(
@@ -146,22 +158,19 @@ impl Compute for Cpu {
         gate: &mut Vec<f32>,
         up: &Vec<f32>,
         numbers: usize,
+        feed: Feed<Self>,
     ) -> Result<(), DeviceError> {
-        let (gate, up) = (&mut gate[..numbers], &up[..numbers]);
+        let (activated, up) = (&mut gate[..numbers], &up[..numbers]);
         match activation {
-            Activation::Silu => self.silu_mul(gate, up),
-            Activation::Gelu => self.gelu_mul(gate, up),
-            Activation::GeluTanh => self.gelu_tanh_mul(gate, up),
-        }
+            Activation::Silu => self.silu_mul(activated, up),
+            Activation::Gelu => self.gelu_mul(activated, up),
+            Activation::GeluTanh => self.gelu_tanh_mul(activated, up),
+        }?;
+        feed.prepare(self, gate)
     }
 
     fn add(&self, x: &mut Vec<f32>, y: &Vec<f32>, numbers: usize) -> Result<(), DeviceError> {
         Cpu::add(self, &mut x[..numbers], &y[..numbers])
-    }
-
-    fn copy(&self, x: &Vec<f32>, numbers: usize, out: &mut Vec<f32>) -> Result<(), DeviceError> {
-        out[..numbers].copy_from_slice(&x[..numbers]);
-        Ok(())
     }
 
     fn gather(&self, x: &Vec<f32>, width: usize, rows: &HostRows, out: &mut Vec<f32>) -> Result<(), DeviceError> {
@@ -188,11 +197,13 @@ impl Compute for Cpu {
         heads: &Heads,
         q: &Vec<f32>,
         out: &mut Vec<f32>,
+        feed: Feed<Self>,
     ) -> Result<(), DeviceError> {
         let Heads { count, scale, window } = *heads;
         let (shape, all) = (kv.shape(), rows.positions.len() * count);
         let options = AttentionOptions { heads: count, scale, window, sinks: None };
-        let out = &mut out[..all * shape.value_dim];
-        Cpu::attention(self, kv, rows.sequences, &options, &q[..all * shape.key_dim], out)
+        let gathered = &mut out[..all * shape.value_dim];
+        Cpu::attention(self, kv, rows.sequences, &options, &q[..all * shape.key_dim], gathered)?;
+        feed.prepare(self, out)
     }
 }

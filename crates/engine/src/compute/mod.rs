@@ -87,7 +87,22 @@ pub(crate) trait Compute: Sized {
         weight: &Self::Vector,
         eps: f32,
         out: &mut Self::Buffer,
+        feed: Option<Feed<'_, Self>>,
     ) -> Result<(), DeviceError>;
+
+    /// `x += y`, then [`Compute::rms_norm`].
+    fn add_rms_norm(
+        &self,
+        (x, y): (&mut Self::Buffer, &Self::Buffer),
+        numbers: usize,
+        weight: &Self::Vector,
+        eps: f32,
+        out: &mut Self::Buffer,
+        feed: Option<Feed<'_, Self>>,
+    ) -> Result<(), DeviceError> {
+        self.add(x, y, numbers)?;
+        self.rms_norm(x, numbers, weight, eps, out, feed)
+    }
 
     /// [`Compute::rms_norm`] in place.
     fn rms_norm_inplace(
@@ -106,20 +121,26 @@ pub(crate) trait Compute: Sized {
         weights: (&Self::Vector, Option<&Self::Vector>),
         eps: f32,
         out: &mut Self::Buffer,
+        feed: Option<Feed<'_, Self>>,
     ) -> Result<(), DeviceError>;
 
-    /// Rotates `x`, `[rows, width]`, heads of `head_dim`, by the rows' positions.
+    /// Rotates queries and keys, each `[rows, width]`, heads of `head_dim`, by the rows' positions.
     fn rope(
         &self,
-        x: &mut Self::Buffer,
-        width: usize,
+        x: [(&mut Self::Buffer, usize); 2],
         head_dim: usize,
         rows: &Self::Rows<'_>,
         table: &Self::Rope,
     ) -> Result<(), DeviceError>;
 
     /// `x = activation(x)`.
-    fn activate(&self, activation: Activation, x: &mut Self::Buffer, numbers: usize) -> Result<(), DeviceError>;
+    fn activate(
+        &self,
+        activation: Activation,
+        x: &mut Self::Buffer,
+        numbers: usize,
+        feed: Feed<'_, Self>,
+    ) -> Result<(), DeviceError>;
 
     /// `gate = activation(gate) * up`.
     fn activate_and_multiply(
@@ -128,13 +149,11 @@ pub(crate) trait Compute: Sized {
         gate: &mut Self::Buffer,
         up: &Self::Buffer,
         numbers: usize,
+        feed: Feed<'_, Self>,
     ) -> Result<(), DeviceError>;
 
     /// `x += y`.
     fn add(&self, x: &mut Self::Buffer, y: &Self::Buffer, numbers: usize) -> Result<(), DeviceError>;
-
-    /// `out = x`.
-    fn copy(&self, x: &Self::Buffer, numbers: usize, out: &mut Self::Buffer) -> Result<(), DeviceError>;
 
     /// The rows of `x` whose logits are wanted, one after the other; all of `width` numbers.
     fn gather(
@@ -165,7 +184,24 @@ pub(crate) trait Compute: Sized {
         heads: &Heads,
         q: &Self::Buffer,
         out: &mut Self::Buffer,
+        feed: Feed<'_, Self>,
     ) -> Result<(), DeviceError>;
+}
+
+/// Inputs of the next products, which an operation makes of its result, `[rows, cols]`: as [`Compute::prepare`] would, and on a card in
+/// the same kernel.
+pub(crate) struct Feed<'a, C: Compute> {
+    pub inputs: &'a mut C::Inputs,
+    pub rows: usize,
+    pub cols: usize,
+    pub forms: C::Forms,
+}
+
+impl<C: Compute> Feed<'_, C> {
+    /// Makes them of `result` now.
+    pub fn prepare(self, compute: &C, result: &C::Buffer) -> Result<(), DeviceError> {
+        compute.prepare(self.inputs, result, self.rows, self.cols, self.forms)
+    }
 }
 
 /// How queries attend.

@@ -4,7 +4,7 @@ use checkpoint::{ModelConfig, Norm as NormKind, QkNorm};
 use device::DeviceError;
 
 use super::{Buffers, Linear, Norm, Pass};
-use crate::compute::{Compute, Heads};
+use crate::compute::{Compute, Feed, Heads};
 use crate::load::LoadError;
 use crate::load::tensors::Under;
 
@@ -63,20 +63,26 @@ impl<C: Compute> Attention<C> {
         Ok(Attention { q, k, v, out, q_norm, k_norm, heads, head_dim, window })
     }
 
-    /// `buffers.mixed = attention(buffers.normed)`, both `[rows, hidden]`; writes this layer's keys and values of the rows.
+    /// What [`Self::run`] reads, `[rows, hidden]`, to be fed by the operation that makes it.
+    pub fn feed<'a>(&self, pass: &Pass<C>, inputs: &'a mut C::Inputs) -> Feed<'a, C> {
+        pass.arithmetic.feed(inputs, pass.count, [&self.q, &self.k, &self.v])
+    }
+
+    /// `buffers.mixed = attention(buffers.inputs)`, `[rows, hidden]`; writes this layer's keys and values of the rows.
     pub fn run(&self, pass: &mut Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
         self.project(pass, buffers)?;
         self.turn(pass, buffers)?;
         let Buffers { inputs, q, k, v, attended, mixed, .. } = buffers;
         pass.remember(k, v)?;
         let scale = 1.0 / (self.head_dim as f32).sqrt();
-        pass.attend(&Heads { count: self.heads, scale, window: self.window }, q, attended)?;
-        pass.arithmetic.multiply(inputs, attended, pass.count, [(&self.out, mixed)])
+        let feed = pass.arithmetic.feed(inputs, pass.count, [&self.out]);
+        pass.attend(&Heads { count: self.heads, scale, window: self.window }, q, attended, feed)?;
+        pass.arithmetic.multiply_fed(inputs, [(&self.out, mixed)])
     }
 
     fn project(&self, pass: &Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
-        let Buffers { inputs, normed, q, k, v, .. } = buffers;
-        pass.arithmetic.multiply(inputs, normed, pass.count, [(&self.q, q), (&self.k, k), (&self.v, v)])
+        let Buffers { inputs, q, k, v, .. } = buffers;
+        pass.arithmetic.multiply_fed(inputs, [(&self.q, q), (&self.k, k), (&self.v, v)])
     }
 
     /// Norms of queries and keys, then their rotation.
@@ -87,8 +93,7 @@ impl<C: Compute> Attention<C> {
             q_norm.run_in_place(compute, &mut buffers.q, pass.count * wide)?;
             k_norm.run_in_place(compute, &mut buffers.k, pass.count * narrow)?;
         }
-        compute.rope(&mut buffers.q, wide, head_dim, &pass.rows, pass.rope)?;
-        compute.rope(&mut buffers.k, narrow, head_dim, &pass.rows, pass.rope)
+        compute.rope([(&mut buffers.q, wide), (&mut buffers.k, narrow)], head_dim, &pass.rows, pass.rope)
     }
 }
 

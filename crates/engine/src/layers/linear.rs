@@ -6,7 +6,7 @@ use checkpoint::Dtype;
 use device::DeviceError;
 use device::cpu::Precision;
 
-use crate::compute::{Compute, Product};
+use crate::compute::{Compute, Feed, Product};
 use crate::load::LoadError;
 use crate::load::tensors::Under;
 
@@ -58,6 +58,31 @@ pub(crate) struct Arithmetic<'a, C> {
 }
 
 impl<C: Compute> Arithmetic<'_, C> {
+    /// The forms of inputs that these read.
+    pub fn forms<const N: usize>(&self, linears: [&Linear<C>; N]) -> C::Forms {
+        C::forms(self.precision, linears.iter().map(|linear| linear.dtype))
+    }
+
+    /// `rows` rows of inputs for these, to be fed by the operation that makes them.
+    pub fn feed<'a, const N: usize>(
+        &self,
+        inputs: &'a mut C::Inputs,
+        rows: usize,
+        linears: [&Linear<C>; N],
+    ) -> Feed<'a, C> {
+        let cols = linears.first().map_or(0, |linear| linear.input);
+        Feed { inputs, rows, cols, forms: self.forms(linears) }
+    }
+
+    /// Computes products of inputs that were fed, in one go.
+    pub fn multiply_fed<const N: usize>(
+        &self,
+        inputs: &C::Inputs,
+        products: [(&Linear<C>, &mut C::Buffer); N],
+    ) -> Result<(), DeviceError> {
+        self.compute.linear(inputs, products.map(|(linear, out)| linear.product(out)))
+    }
+
     /// Computes products of the same `x`, `[rows, in]`, in one go: `inputs` holds it in the forms that their weights need.
     pub fn multiply<const N: usize>(
         &self,
@@ -66,9 +91,7 @@ impl<C: Compute> Arithmetic<'_, C> {
         rows: usize,
         products: [(&Linear<C>, &mut C::Buffer); N],
     ) -> Result<(), DeviceError> {
-        let Some(cols) = products.first().map(|(linear, _)| linear.input) else { return Ok(()) };
-        let forms = C::forms(self.precision, products.iter().map(|(linear, _)| linear.dtype));
-        self.compute.prepare(inputs, x, rows, cols, forms)?;
-        self.compute.linear(inputs, products.map(|(linear, out)| linear.product(out)))
+        self.feed(inputs, rows, products.each_ref().map(|(linear, _)| *linear)).prepare(self.compute, x)?;
+        self.multiply_fed(inputs, products)
     }
 }

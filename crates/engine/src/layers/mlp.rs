@@ -4,7 +4,7 @@ use checkpoint::Activation;
 use device::DeviceError;
 
 use super::{Buffers, Linear, Pass};
-use crate::compute::Compute;
+use crate::compute::{Compute, Feed};
 use crate::load::LoadError;
 use crate::load::tensors::Under;
 
@@ -59,23 +59,27 @@ impl<C: Compute> Mlp<C> {
         })
     }
 
-    /// `buffers.mixed = mlp(buffers.normed)`, both `[rows, hidden]`.
+    /// What [`Self::run`] reads, `[rows, hidden]`, to be fed by the operation that makes it.
+    pub fn feed<'a>(&self, pass: &Pass<C>, inputs: &'a mut C::Inputs) -> Feed<'a, C> {
+        match &self.gate {
+            None => pass.arithmetic.feed(inputs, pass.count, [&self.up]),
+            Some(gate) => pass.arithmetic.feed(inputs, pass.count, [gate, &self.up]),
+        }
+    }
+
+    /// `buffers.mixed = mlp(buffers.inputs)`, `[rows, hidden]`.
     pub fn run(&self, pass: &Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
         let (compute, numbers) = (pass.compute(), pass.count * self.up.out());
-        let Buffers { inputs, normed, gate, up, mixed, .. } = buffers;
-        let activated = match &self.gate {
-            None => {
-                pass.arithmetic.multiply(inputs, normed, pass.count, [(&self.up, &mut *up)])?;
-                compute.activate(self.activation, up, numbers)?;
-                up
-            }
-            Some(linear) => {
-                let both = [(linear, &mut *gate), (&self.up, &mut *up)];
-                pass.arithmetic.multiply(inputs, normed, pass.count, both)?;
-                compute.activate_and_multiply(self.activation, gate, up, numbers)?;
-                gate
-            }
-        };
-        pass.arithmetic.multiply(inputs, activated, pass.count, [(&self.down, mixed)])
+        let Buffers { inputs, gate, up, mixed, .. } = buffers;
+        match &self.gate {
+            None => pass.arithmetic.multiply_fed(inputs, [(&self.up, &mut *up)])?,
+            Some(linear) => pass.arithmetic.multiply_fed(inputs, [(linear, &mut *gate), (&self.up, &mut *up)])?,
+        }
+        let feed = pass.arithmetic.feed(inputs, pass.count, [&self.down]);
+        match &self.gate {
+            None => compute.activate(self.activation, up, numbers, feed)?,
+            Some(_) => compute.activate_and_multiply(self.activation, gate, up, numbers, feed)?,
+        }
+        pass.arithmetic.multiply_fed(inputs, [(&self.down, mixed)])
     }
 }

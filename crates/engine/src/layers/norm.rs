@@ -3,7 +3,7 @@
 use checkpoint::Norm as Kind;
 use device::DeviceError;
 
-use crate::compute::Compute;
+use crate::compute::{Compute, Feed};
 use crate::load::LoadError;
 use crate::load::tensors::Under;
 
@@ -28,11 +28,35 @@ impl<C: Compute> Norm<C> {
     }
 
     /// `out = norm(x)`, both `[rows, width]` and `numbers` in all.
-    pub fn run(&self, compute: &C, x: &C::Buffer, numbers: usize, out: &mut C::Buffer) -> Result<(), DeviceError> {
+    pub fn run(
+        &self,
+        compute: &C,
+        x: &C::Buffer,
+        numbers: usize,
+        out: &mut C::Buffer,
+        feed: Option<Feed<C>>,
+    ) -> Result<(), DeviceError> {
         match self.kind {
-            Kind::Rms { eps } => compute.rms_norm(x, numbers, &self.weight, eps, out),
-            Kind::Layer { eps } => compute.layer_norm(x, numbers, (&self.weight, self.bias.as_ref()), eps, out),
+            Kind::Rms { eps } => compute.rms_norm(x, numbers, &self.weight, eps, out, feed),
+            Kind::Layer { eps } => compute.layer_norm(x, numbers, (&self.weight, self.bias.as_ref()), eps, out, feed),
         }
+    }
+
+    /// `x += y`, then [`Self::run`].
+    pub fn run_on_sum(
+        &self,
+        compute: &C,
+        x: &mut C::Buffer,
+        y: &C::Buffer,
+        numbers: usize,
+        out: &mut C::Buffer,
+        feed: Feed<C>,
+    ) -> Result<(), DeviceError> {
+        if let Kind::Rms { eps } = self.kind {
+            return compute.add_rms_norm((x, y), numbers, &self.weight, eps, out, Some(feed));
+        }
+        compute.add(x, y, numbers)?;
+        self.run(compute, x, numbers, out, Some(feed))
     }
 
     /// `x = norm(x)` for root-mean-square norms, rows of `width`: with the width of a head, each head by itself.

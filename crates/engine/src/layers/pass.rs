@@ -3,7 +3,7 @@
 use device::DeviceError;
 
 use super::Arithmetic;
-use crate::compute::{Compute, Heads};
+use crate::compute::{Compute, Feed, Heads};
 
 /// One forward pass on its way through a block.
 pub(crate) struct Pass<'a, C: Compute> {
@@ -35,7 +35,13 @@ impl<C: Compute> Pass<'_, C> {
     }
 
     /// What each row's queries, `[rows, heads, head_dim]`, gather from its sequence.
-    pub fn attend(&mut self, heads: &Heads, q: &C::Buffer, out: &mut C::Buffer) -> Result<(), DeviceError> {
-        self.arithmetic.compute.attention(self.kv, &mut self.rows, heads, q, out)
+    pub fn attend(
+        &mut self,
+        heads: &Heads,
+        q: &C::Buffer,
+        out: &mut C::Buffer,
+        feed: Feed<C>,
+    ) -> Result<(), DeviceError> {
+        self.arithmetic.compute.attention(self.kv, &mut self.rows, heads, q, out, feed)
     }
 }

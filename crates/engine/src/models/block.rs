@@ -8,7 +8,7 @@ use super::olmo2::Olmo2Block;
 use super::phi::PhiBlock;
 use super::phi3;
 use crate::compute::Compute;
-use crate::layers::{Buffers, MlpShape, Norm, Pass};
+use crate::layers::{Buffers, MlpShape, Pass};
 use crate::load::LoadError;
 use crate::load::tensors::Tensors;
 
@@ -65,15 +65,6 @@ pub(crate) fn mlp_shape(config: &ModelConfig) -> MlpShape {
     let bias = config.mlp_bias || config.family == Family::Phi;
     let (hidden, wide) = (config.hidden_size, config.intermediate_size);
     MlpShape { hidden, wide, bias, activation: config.activation }
-}
-
-/// `buffers.normed = norm(buffers.x)`.
-pub(crate) fn normalise<C: Compute>(
-    norm: &Norm<C>,
-    pass: &Pass<C>,
-    buffers: &mut Buffers<C>,
-) -> Result<(), DeviceError> {
-    norm.run(pass.compute(), &buffers.x, pass.numbers(), &mut buffers.normed)
 }
 
 /// `buffers.x += buffers.mixed`.

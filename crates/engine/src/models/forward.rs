@@ -128,11 +128,11 @@ impl<'a> Way<'a> {
         match norm {
             Placed::Host(norm) => {
                 let buffers = &mut self.work.host;
-                norm.run(&sites.cpu, &buffers.mixed, wanted * hidden, &mut buffers.normed)?;
+                norm.run(&sites.cpu, &buffers.mixed, wanted * hidden, &mut buffers.normed, None)?;
             }
             Placed::Card(card, norm) => {
                 let buffers = &mut self.work.cards[*card].buffers;
-                norm.run(&sites.cards[*card].card, &buffers.mixed, wanted * hidden, &mut buffers.normed)?;
+                norm.run(&sites.cards[*card].card, &buffers.mixed, wanted * hidden, &mut buffers.normed, None)?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 use checkpoint::ModelConfig;
 use device::DeviceError;
 
-use super::block::{add_to_residual, normalise};
+use super::block::add_to_residual;
 use crate::compute::Compute;
 use crate::layers::{Attention, Buffers, Mlp, Norm, Pass};
 use crate::load::LoadError;
@@ -40,10 +40,13 @@ impl<C: Compute> LlamaBlock<C> {
 
     /// Computes the block on `buffers.x`.
     pub fn run(&self, pass: &mut Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
-        normalise(&self.attention_norm, pass, buffers)?;
+        let Buffers { x, normed, inputs, .. } = buffers;
+        let feed = self.attention.feed(pass, inputs);
+        self.attention_norm.run(pass.compute(), x, pass.numbers(), normed, Some(feed))?;
         self.attention.run(pass, buffers)?;
-        add_to_residual(pass, buffers)?;
-        normalise(&self.mlp_norm, pass, buffers)?;
+        let Buffers { x, normed, mixed, inputs, .. } = buffers;
+        let feed = self.mlp.feed(pass, inputs);
+        self.mlp_norm.run_on_sum(pass.compute(), x, mixed, pass.numbers(), normed, feed)?;
         self.mlp.run(pass, buffers)?;
         add_to_residual(pass, buffers)
     }

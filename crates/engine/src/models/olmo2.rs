@@ -31,10 +31,11 @@ impl<C: Compute> Olmo2Block<C> {
 
     /// Computes the block on `buffers.x`.
     pub fn run(&self, pass: &mut Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
-        take_residual(pass, buffers)?;
+        // There is no norm before the parts: they read the residual stream itself.
+        self.attention.feed(pass, &mut buffers.inputs).prepare(pass.compute(), &buffers.x)?;
         self.attention.run(pass, buffers)?;
         self.add_normed(&self.attention_norm, pass, buffers)?;
-        take_residual(pass, buffers)?;
+        self.mlp.feed(pass, &mut buffers.inputs).prepare(pass.compute(), &buffers.x)?;
         self.mlp.run(pass, buffers)?;
         self.add_normed(&self.mlp_norm, pass, buffers)
     }
@@ -43,9 +44,4 @@ impl<C: Compute> Olmo2Block<C> {
         norm.run_in_place(pass.compute(), &mut buffers.mixed, pass.numbers())?;
         add_to_residual(pass, buffers)
     }
-}
-
-/// `buffers.normed = buffers.x`: there is no norm before the parts.
-fn take_residual<C: Compute>(pass: &Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
-    pass.compute().copy(&buffers.x, pass.numbers(), &mut buffers.normed)
 }

@@ -3,7 +3,7 @@
 use checkpoint::ModelConfig;
 use device::DeviceError;
 
-use super::block::{add_to_residual, mlp_shape, normalise};
+use super::block::{add_to_residual, mlp_shape};
 use crate::compute::Compute;
 use crate::layers::{Attention, Buffers, Mlp, Norm, Pass};
 use crate::load::LoadError;
@@ -28,10 +28,13 @@ impl<C: Compute> PhiBlock<C> {
 
     /// Computes the block on `buffers.x`.
     pub fn run(&self, pass: &mut Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
-        normalise(&self.norm, pass, buffers)?;
+        let Buffers { x, normed, inputs, .. } = buffers;
+        let feed = self.attention.feed(pass, inputs);
+        self.norm.run(pass.compute(), x, pass.numbers(), normed, Some(feed))?;
         self.attention.run(pass, buffers)?;
         add_to_residual(pass, buffers)?;
         // The norm's result is still there: attention does not write to it.
+        self.mlp.feed(pass, &mut buffers.inputs).prepare(pass.compute(), &buffers.normed)?;
         self.mlp.run(pass, buffers)?;
         add_to_residual(pass, buffers)
     }

@@ -318,7 +318,7 @@ template <i32 eights, bool int8> struct Attention {
 
     DEVICE_MEMBER void store_out() const {
         each(total, [&](i32 row, i32 d, f32 value) {
-            args.out[shared.head_row[row] * args.cache.value_dim + d] = finished(value, shared.total_sum[row]);
+            keep(args.out, args.fed, shared.head_row[row] * args.cache.value_dim + d, finished(value, shared.total_sum[row]));
         });
     }
 

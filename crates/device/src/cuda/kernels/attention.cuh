@@ -5,6 +5,7 @@
 // into passes, on the batch, or on whether splits were computed side by side.
 #pragma once
 #include "cache.cuh"
+#include "fed.cuh"
 
 constexpr i32 KEY_TILE = 128;
 constexpr i32 SPLIT = 256;
@@ -20,6 +21,7 @@ struct AttentionArgs {
     Cache cache;
     const f32* q;             // [tokens, heads, key_dim]
     f32* out;                 // [tokens, heads, value_dim]
+    Fed fed;
     const f32* sinks;         // [heads], or null
     const Span* spans;
     const u32* blocks;        // block tables, one after the other

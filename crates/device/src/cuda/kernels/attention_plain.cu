@@ -137,7 +137,9 @@ template <i32 stored> struct PlainAttention {
             total_max = merge.max;
             total_sum = merge.sum;
         }
-        each_dim([&](i32 d) { args.out[head_row * args.cache.value_dim + d] = finished(shared.total[d], total_sum); });
+        each_dim([&](i32 d) {
+            keep(args.out, args.fed, head_row * args.cache.value_dim + d, finished(shared.total[d], total_sum));
+        });
     }
 };
 

@@ -1,15 +1,17 @@
 // Operations on every element: activations of the feed-forward layer, residual additions, rows by their numbers.
+#include "fed.cuh"
 #include "functions.cuh"
 
 struct ElementwiseArgs {
     f32* x;        // [count], in place
     const f32* y;  // [count], or null where the operation takes one operand
+    Fed fed;
     i64 count;
 };
 
-#define ELEMENTWISE(name, value)                                                           \
-    KERNEL(name, ElementwiseArgs, THREADS, 1) {                                            \
-        for (i64 i = grid_thread(); i < args.count; i += grid_threads()) args.x[i] = value; \
+#define ELEMENTWISE(name, value)                                                                              \
+    KERNEL(name, ElementwiseArgs, THREADS, 1) {                                                               \
+        for (i64 i = grid_thread(); i < args.count; i += grid_threads()) keep(args.x, args.fed, i, value);    \
     }
 
 ELEMENTWISE(silu_all, silu(args.x[i]))

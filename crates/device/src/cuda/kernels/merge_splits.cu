@@ -37,7 +37,7 @@ template <i32 rows> DEVICE void merge_splits(const AttentionArgs& args) {
             const i32 d = i * i32(WARP) + i32(lane_id());
             if (d >= dim) continue;
             if (args.last_round) {
-                args.out[head_row * dim + d] = finished(values[i], sum);
+                keep(args.out, args.fed, head_row * dim + d, finished(values[i], sum));
             } else {
                 totals[2 * rows + i64(row) * dim + d] = values[i];
             }

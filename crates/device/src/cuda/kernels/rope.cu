@@ -2,26 +2,29 @@
 #include "language.cuh"
 
 struct RopeArgs {
-    f32* x;                // [tokens, heads, head_dim], in place
+    f32* x[2];             // queries and keys, [tokens, heads, head_dim] each, in place
     const u32* positions;  // [tokens]
     const f32* cos;        // [positions, half]
     const f32* sin;
     i64 tokens;
-    i32 heads;
+    i32 heads[2];
     i32 head_dim;
     i32 half;         // half of the numbers that rotate, which are a head's first ones
     i32 interleaved;  // whether neighbours pair up, and not numbers `half` apart
+    u32 unused;
 };
 
 // A thread for each pair: (a cos - b sin, b cos + a sin).
 KERNEL(rope, RopeArgs, THREADS, 1) {
-    const i64 pairs = args.tokens * args.heads * args.half;
+    const i32 heads = args.heads[0] + args.heads[1];
+    const i64 pairs = args.tokens * heads * args.half;
     for (i64 index = grid_thread(); index < pairs; index += grid_threads()) {
-        const i64 head = index / args.half, token = head / args.heads;
-        const i32 i = i32(index % args.half);
+        const i64 of_all = index / args.half, token = of_all / heads;
+        const i32 i = i32(index % args.half), head = i32(of_all % heads);
         const i64 at = i64(args.positions[token]) * args.half + i;
         const f32 c = args.cos[at], s = args.sin[at];
-        f32* const x = args.x + head * args.head_dim;
+        f32* const x = head < args.heads[0] ? args.x[0] + (token * args.heads[0] + head) * args.head_dim
+                                            : args.x[1] + (token * args.heads[1] + head - args.heads[0]) * args.head_dim;
         f32& first = x[args.interleaved ? 2 * i : i];
         f32& second = x[args.interleaved ? 2 * i + 1 : i + args.half];
         const f32 a = first, b = second;

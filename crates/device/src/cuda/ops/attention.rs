@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use super::kv::{KvLayer, stored};
 use super::pass::{CardPass, TILE_ROWS, Tile};
-use super::{blocks, on, size};
+use super::{CardFeed, blocks, on, size};
 use crate::DeviceError;
 use crate::cpu::attention::{KvDtype, KvShape};
 use crate::cpu::expect;
-use crate::cuda::args::{AttentionArgs, Stored};
+use crate::cuda::args::{AttentionArgs, FedArgs, Stored};
 use crate::cuda::{Card, CardBuffer, Grid, Kernel};
 
 /// Positions of a split, and dimensions of a slice of values, as `attention.cuh` and `attention.cu` have them.
@@ -59,8 +59,9 @@ impl Card {
         options: &CardAttentionOptions,
         q: &CardBuffer<f32>,
         out: &mut CardBuffer<f32>,
+        feed: Option<CardFeed>,
     ) -> Result<(), DeviceError> {
-        self.attention_with(layer, pass, options, Splits::Auto, q, out)
+        self.attention_with(layer, pass, options, Splits::Auto, q, (out, feed))
     }
 
     /// [`Self::attention`], with a choice that changes no bit.
@@ -71,9 +72,21 @@ impl Card {
         options: &CardAttentionOptions,
         splits: Splits,
         q: &CardBuffer<f32>,
-        out: &mut CardBuffer<f32>,
+        (out, feed): (&mut CardBuffer<f32>, Option<CardFeed>),
     ) -> Result<(), DeviceError> {
-        let mut args = self.attention_args(layer, pass, options, q, out)?;
+        CardFeed::fill(feed, self, out, |fed| self.attend(layer, pass, options, splits, q, (out, fed)))
+    }
+
+    fn attend(
+        &self,
+        layer: &KvLayer,
+        pass: &mut CardPass,
+        options: &CardAttentionOptions,
+        splits: Splits,
+        q: &CardBuffer<f32>,
+        (out, fed): (&CardBuffer<f32>, FedArgs),
+    ) -> Result<(), DeviceError> {
+        let mut args = AttentionArgs { fed, ..self.attention_args(layer, pass, options, q, out)? };
         let shape = *layer.shape();
         if pass.tokens() == 0 {
             return Ok(());
@@ -132,6 +145,7 @@ impl Card {
             cache: layer.args(self)?,
             q: q.address(),
             out: out.address(),
+            fed: FedArgs::default(),
             sinks: options.sinks.map_or(0, CardBuffer::address),
             spans: pass.spans(self)?,
             blocks: pass.block_numbers(self)?,

@@ -1,6 +1,6 @@
 //! Operations on every element, and rows by their numbers.
 
-use super::{CardIndices, on, over};
+use super::{CardFeed, CardIndices, on, over};
 use crate::DeviceError;
 use crate::cpu::expect;
 use crate::cuda::args::{ElementwiseArgs, GatherArgs};
@@ -11,24 +11,39 @@ impl Card {
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or what the driver says.
-    pub fn silu_mul(&self, gate: &mut CardBuffer<f32>, up: &CardBuffer<f32>) -> Result<(), DeviceError> {
-        self.elementwise("silu_mul: up", Kernel::SiluMul, gate, Some(up))
+    pub fn silu_mul(
+        &self,
+        gate: &mut CardBuffer<f32>,
+        up: &CardBuffer<f32>,
+        feed: Option<CardFeed>,
+    ) -> Result<(), DeviceError> {
+        self.elementwise("silu_mul: up", Kernel::SiluMul, gate, Some(up), feed)
     }
 
     /// gate = gelu(gate) * up (erf), elementwise.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or what the driver says.
-    pub fn gelu_mul(&self, gate: &mut CardBuffer<f32>, up: &CardBuffer<f32>) -> Result<(), DeviceError> {
-        self.elementwise("gelu_mul: up", Kernel::GeluMul, gate, Some(up))
+    pub fn gelu_mul(
+        &self,
+        gate: &mut CardBuffer<f32>,
+        up: &CardBuffer<f32>,
+        feed: Option<CardFeed>,
+    ) -> Result<(), DeviceError> {
+        self.elementwise("gelu_mul: up", Kernel::GeluMul, gate, Some(up), feed)
     }
 
     /// gate = gelu(gate) * up (tanh), elementwise.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or what the driver says.
-    pub fn gelu_tanh_mul(&self, gate: &mut CardBuffer<f32>, up: &CardBuffer<f32>) -> Result<(), DeviceError> {
-        self.elementwise("gelu_tanh_mul: up", Kernel::GeluTanhMul, gate, Some(up))
+    pub fn gelu_tanh_mul(
+        &self,
+        gate: &mut CardBuffer<f32>,
+        up: &CardBuffer<f32>,
+        feed: Option<CardFeed>,
+    ) -> Result<(), DeviceError> {
+        self.elementwise("gelu_tanh_mul: up", Kernel::GeluTanhMul, gate, Some(up), feed)
     }
 
     /// x = x + y, elementwise.
@@ -36,31 +51,31 @@ impl Card {
     /// # Errors
     /// [`DeviceError::Shape`], or what the driver says.
     pub fn add(&self, x: &mut CardBuffer<f32>, y: &CardBuffer<f32>) -> Result<(), DeviceError> {
-        self.elementwise("add: y", Kernel::Add, x, Some(y))
+        self.elementwise("add: y", Kernel::Add, x, Some(y), None)
     }
 
     /// x = x / (1 + e^-x).
     ///
     /// # Errors
     /// What the driver says.
-    pub fn silu(&self, x: &mut CardBuffer<f32>) -> Result<(), DeviceError> {
-        self.elementwise("silu", Kernel::Silu, x, None)
+    pub fn silu(&self, x: &mut CardBuffer<f32>, feed: Option<CardFeed>) -> Result<(), DeviceError> {
+        self.elementwise("silu", Kernel::Silu, x, None, feed)
     }
 
     /// x = x Phi(x), by the error function.
     ///
     /// # Errors
     /// What the driver says.
-    pub fn gelu(&self, x: &mut CardBuffer<f32>) -> Result<(), DeviceError> {
-        self.elementwise("gelu", Kernel::Gelu, x, None)
+    pub fn gelu(&self, x: &mut CardBuffer<f32>, feed: Option<CardFeed>) -> Result<(), DeviceError> {
+        self.elementwise("gelu", Kernel::Gelu, x, None, feed)
     }
 
     /// The tanh approximation of gelu.
     ///
     /// # Errors
     /// What the driver says.
-    pub fn gelu_tanh(&self, x: &mut CardBuffer<f32>) -> Result<(), DeviceError> {
-        self.elementwise("gelu_tanh", Kernel::GeluTanh, x, None)
+    pub fn gelu_tanh(&self, x: &mut CardBuffer<f32>, feed: Option<CardFeed>) -> Result<(), DeviceError> {
+        self.elementwise("gelu_tanh", Kernel::GeluTanh, x, None, feed)
     }
 
     /// `out[i, :] = x[rows[i], :]`, rows of `cols` numbers.
@@ -98,12 +113,16 @@ impl Card {
         kernel: Kernel,
         x: &mut CardBuffer<f32>,
         y: Option<&CardBuffer<f32>>,
+        feed: Option<CardFeed>,
     ) -> Result<(), DeviceError> {
         expect(what, x.len(), y.map_or(x.len(), CardBuffer::len))?;
         on(self, x)?;
         y.map_or(Ok(()), |y| on(self, y))?;
-        let args = ElementwiseArgs { x: x.address(), y: y.map_or(0, CardBuffer::address), count: x.len() as i64 };
-        // SAFETY: both operands have `count` numbers, on this card.
-        Ok(unsafe { self.launch(kernel, over(x.len()), &args) }?)
+        let (y, count) = (y.map_or(0, CardBuffer::address), x.len());
+        CardFeed::fill(feed, self, x, |fed| {
+            let args = ElementwiseArgs { x: x.address(), y, fed, count: count as i64 };
+            // SAFETY: operands and what is fed have `count` numbers, on this card; x is borrowed exclusively.
+            Ok(unsafe { self.launch(kernel, over(count), &args) }?)
+        })
     }
 }

@@ -1,9 +1,11 @@
+use std::time::Instant;
+
 use checkpoint::Dtype;
 
 use super::{on, over};
 use crate::DeviceError;
 use crate::cpu::{Precision, expect};
-use crate::cuda::args::PrepareArgs;
+use crate::cuda::args::{FedArgs, PrepareArgs};
 use crate::cuda::{Card, CardBuffer, Kernel};
 
 /// The forms of the activations that products on a card need: f32, or rounded to bf16.
@@ -97,22 +99,37 @@ impl CardInputs {
     ) -> Result<(), DeviceError> {
         expect("inputs: x is [tokens, cols]", tokens * cols, x.len())?;
         on(card, x)?;
-        on(card, &self.exact)?;
-        (self.forms, self.tokens, self.cols) = (forms, tokens, cols);
-        let stride = stride_for(cols);
-        let to = |wanted: bool| if wanted { tokens * stride } else { 0 };
-        self.exact.resize(to(forms.exact))?;
-        self.rounded.resize(to(forms.rounded))?;
+        let (to, stride) = (self.begin(card, tokens, cols, forms)?, stride_for(cols));
         let args = PrepareArgs {
             x: x.address(),
-            rounded: if forms.rounded { self.rounded.address() } else { 0 },
-            exact: if forms.exact { self.exact.address() } else { 0 },
+            rounded: to.rounded,
+            exact: to.exact,
             tokens: tokens as i64,
             cols: cols as i64,
             stride: stride as i64,
         };
         // SAFETY: x is [tokens, cols] and the forms [tokens, stride], on this card, as was checked and made so.
         Ok(unsafe { card.launch(Kernel::Prepare, over(tokens * stride / 8), &args) }?)
+    }
+
+    /// Becomes `[tokens, cols]` in the given forms, all of which somebody is about to write: where they are.
+    fn begin(&mut self, card: &Card, tokens: usize, cols: usize, forms: CardForms) -> Result<FedArgs, DeviceError> {
+        on(card, &self.exact)?;
+        (self.forms, self.tokens, self.cols) = (forms, tokens, cols);
+        let to = |wanted: bool| if wanted { tokens * stride_for(cols) } else { 0 };
+        self.exact.resize(to(forms.exact))?;
+        self.rounded.resize(to(forms.rounded))?;
+        let address = |wanted: bool, address: u64| if wanted { address } else { 0 };
+        let (rounded, exact) = (self.rounded.address(), self.exact.address());
+        Ok(FedArgs { rounded: address(forms.rounded, rounded), exact: address(forms.exact, exact) })
+    }
+
+    /// What they hold, on the host: exact, and rounded.
+    pub(in crate::cuda) fn downloaded(&self, deadline: Instant) -> Result<(Vec<f32>, Vec<u16>), DeviceError> {
+        let (mut exact, mut rounded) = (vec![0.0; self.exact.len()], vec![0; self.rounded.len()]);
+        self.exact.download(0..exact.len(), &mut exact, deadline)?;
+        self.rounded.download(0..rounded.len(), &mut rounded, deadline)?;
+        Ok((exact, rounded))
     }
 
     /// Tokens prepared.
@@ -149,6 +166,36 @@ impl CardInputs {
             return Err(DeviceError::FormMissing { form, dtype: dtype.name() });
         }
         Ok(if rounds { self.rounded.address() } else { self.exact.address() })
+    }
+}
+
+/// Inputs of products that the kernel which makes them writes as well: what comes out is as after [`CardInputs::prepare`] of its result.
+pub struct CardFeed<'a> {
+    /// What is written.
+    pub inputs: &'a mut CardInputs,
+    /// Rows of the result.
+    pub tokens: usize,
+    /// Their features.
+    pub cols: usize,
+    /// The forms wanted.
+    pub forms: CardForms,
+}
+
+impl CardFeed<'_> {
+    /// Has `launch` queue the kernel that makes `out`, and the inputs with it. Inputs whose rows are padded are prepared afterwards.
+    pub(super) fn fill(
+        feed: Option<Self>,
+        card: &Card,
+        out: &CardBuffer<f32>,
+        launch: impl FnOnce(FedArgs) -> Result<(), DeviceError>,
+    ) -> Result<(), DeviceError> {
+        let Some(Self { inputs, tokens, cols, forms }) = feed else { return launch(FedArgs::default()) };
+        expect("a result that is multiplied next: [tokens, cols]", tokens * cols, out.len())?;
+        if stride_for(cols) == cols {
+            return launch(inputs.begin(card, tokens, cols, forms)?);
+        }
+        launch(FedArgs::default())?;
+        inputs.prepare(card, out, tokens, cols, forms)
     }
 }
 

@@ -18,7 +18,7 @@ mod rope;
 
 pub use attention::CardAttentionOptions;
 pub(super) use attention::Splits;
-pub use inputs::{CardForms, CardInputs};
+pub use inputs::{CardFeed, CardForms, CardInputs};
 pub use kv::KvLayer;
 pub use linear::CardProduct;
 pub use matrix::{CardIndices, CardMatrix};

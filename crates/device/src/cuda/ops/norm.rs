@@ -1,13 +1,26 @@
 //! Normalisation of rows.
 
-use super::{THREADS, blocks, on};
+use super::{CardFeed, THREADS, blocks, on};
 use crate::DeviceError;
 use crate::cpu::expect;
-use crate::cuda::args::NormArgs;
+use crate::cuda::args::{FedArgs, NormArgs};
 use crate::cuda::{Card, CardBuffer, Kernel};
 
 /// Rows up to this long, such as heads, are a warp's; longer ones a block's.
 const SHORT: usize = 512;
+
+/// The kernels of each norm, for short and for long rows.
+const RMS: [Kernel; 2] = [Kernel::RmsNormShort, Kernel::RmsNormLong];
+const LAYER: [Kernel; 2] = [Kernel::LayerNormShort, Kernel::LayerNormLong];
+
+/// What is normalised, and how. `y` is added before; 0: nothing is.
+struct Rows<'a> {
+    x: u64,
+    y: u64,
+    weight: &'a CardBuffer<f32>,
+    bias: Option<&'a CardBuffer<f32>>,
+    eps: f32,
+}
 
 impl Card {
     /// out[t, :] = x[t, :] / sqrt(mean(x[t, :]^2) + eps) * weight, rows as long as `weight`. With rows of one head this is the
@@ -21,10 +34,33 @@ impl Card {
         weight: &CardBuffer<f32>,
         eps: f32,
         out: &mut CardBuffer<f32>,
+        feed: Option<CardFeed>,
     ) -> Result<(), DeviceError> {
         expect("rms_norm: out", x.len(), out.len())?;
         on(self, x)?;
-        self.norm([Kernel::RmsNormShort, Kernel::RmsNormLong], x.address(), weight, None, eps, out)
+        let rows = Rows { x: x.address(), y: 0, weight, bias: None, eps };
+        CardFeed::fill(feed, self, out, |fed| self.norm(RMS, rows, out, fed))
+    }
+
+    /// x = x + y; out = [`Self::rms_norm`] of it.
+    ///
+    /// # Errors
+    /// [`DeviceError::Shape`], or what the driver says.
+    pub fn add_rms_norm(
+        &self,
+        x: &mut CardBuffer<f32>,
+        y: &CardBuffer<f32>,
+        weight: &CardBuffer<f32>,
+        eps: f32,
+        out: &mut CardBuffer<f32>,
+        feed: Option<CardFeed>,
+    ) -> Result<(), DeviceError> {
+        expect("add_rms_norm: y", x.len(), y.len())?;
+        expect("add_rms_norm: out", x.len(), out.len())?;
+        on(self, x)?;
+        on(self, y)?;
+        let rows = Rows { x: x.address(), y: y.address(), weight, bias: None, eps };
+        CardFeed::fill(feed, self, out, |fed| self.norm(RMS, rows, out, fed))
     }
 
     /// [`Self::rms_norm`] in place.
@@ -37,7 +73,8 @@ impl Card {
         weight: &CardBuffer<f32>,
         eps: f32,
     ) -> Result<(), DeviceError> {
-        self.norm([Kernel::RmsNormShort, Kernel::RmsNormLong], x.address(), weight, None, eps, x)
+        let rows = Rows { x: x.address(), y: 0, weight, bias: None, eps };
+        self.norm(RMS, rows, x, FedArgs::default())
     }
 
     /// out[t, :] = (x[t, :] - mean) / sqrt(variance + eps) * weight + bias.
@@ -51,23 +88,23 @@ impl Card {
         bias: Option<&CardBuffer<f32>>,
         eps: f32,
         out: &mut CardBuffer<f32>,
+        feed: Option<CardFeed>,
     ) -> Result<(), DeviceError> {
         expect("layer_norm: out", x.len(), out.len())?;
         expect("layer_norm: bias", weight.len(), bias.map_or(weight.len(), CardBuffer::len))?;
         on(self, x)?;
         bias.map_or(Ok(()), |bias| on(self, bias))?;
-        self.norm([Kernel::LayerNormShort, Kernel::LayerNormLong], x.address(), weight, bias, eps, out)
+        let rows = Rows { x: x.address(), y: 0, weight, bias, eps };
+        CardFeed::fill(feed, self, out, |fed| self.norm(LAYER, rows, out, fed))
     }
 
-    /// `x` is as long as `out`, and may be it.
+    /// x and y are as long as `out`, and x may be it.
     fn norm(
         &self,
         [short, long]: [Kernel; 2],
-        x: u64,
-        weight: &CardBuffer<f32>,
-        bias: Option<&CardBuffer<f32>>,
-        eps: f32,
-        out: &mut CardBuffer<f32>,
+        Rows { x, y, weight, bias, eps }: Rows,
+        out: &CardBuffer<f32>,
+        fed: FedArgs,
     ) -> Result<(), DeviceError> {
         let cols = weight.len().max(1);
         let rows = out.len() / cols;
@@ -76,16 +113,19 @@ impl Card {
         on(self, out)?;
         let args = NormArgs {
             x,
+            y,
             weight: weight.address(),
             bias: bias.map_or(0, CardBuffer::address),
             out: out.address(),
+            fed,
             rows: rows as i64,
             cols: cols as i64,
             eps,
             unused: 0,
         };
         let (kernel, rows_a_block) = if cols <= SHORT { (short, THREADS as usize / 32) } else { (long, 1) };
-        // SAFETY: x and out are [rows, cols], weight and bias [cols], on this card, as was checked.
+        // SAFETY: x, y, out and what is fed are [rows, cols], weight and bias [cols], on this card, as was checked; the callers have borrowed
+        // exclusively what is written.
         Ok(unsafe { self.launch(kernel, blocks(rows.div_ceil(rows_a_block), 1, 1)?, &args) }?)
     }
 }

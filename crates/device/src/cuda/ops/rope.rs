@@ -42,22 +42,24 @@ impl CardRopeTable {
 }
 
 impl Card {
-    /// Rotates `x`, [tokens, heads, head_dim], in place; rows stand at the positions of the pass.
+    /// Rotates queries and keys, [tokens, heads, head_dim] each, in place; rows stand at the positions of the pass.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], [`DeviceError::Index`] for a position past the table, or what the driver says.
     pub fn rope(
         &self,
-        x: &mut CardBuffer<f32>,
+        x: [&mut CardBuffer<f32>; 2],
         head_dim: usize,
         pass: &CardPass,
         table: &CardRopeTable,
     ) -> Result<(), DeviceError> {
         let (tokens, half) = (pass.tokens(), table.rotary_dim / 2);
         expect("rope: rotary_dim within the head", table.rotary_dim.min(head_dim), table.rotary_dim)?;
-        let heads = x.len() / tokens.max(1) / head_dim.max(1);
-        expect("rope: x is [tokens, heads, head_dim]", tokens * heads * head_dim, x.len())?;
-        on(self, x)?;
+        let heads = x.each_ref().map(|x| x.len() / tokens.max(1) / head_dim.max(1));
+        for (x, heads) in x.iter().zip(heads) {
+            expect("rope: x is [tokens, heads, head_dim]", tokens * heads * head_dim, x.len())?;
+            on(self, x)?;
+        }
         on(self, &table.cos)?;
         if half == 0 || tokens == 0 {
             return Ok(());
@@ -67,17 +69,18 @@ impl Card {
             return Err(DeviceError::Index { what: "rope position", index: pass.positions() - 1, len });
         }
         let args = RopeArgs {
-            x: x.address(),
+            x: x.each_ref().map(|x| x.address()),
             positions: pass.position_numbers(self)?,
             cos: table.cos.address(),
             sin: table.sin.address(),
             tokens: tokens as i64,
-            heads: size("rope: heads", heads)?,
+            heads: [size("rope: heads", heads[0])?, size("rope: heads", heads[1])?],
             head_dim: size("rope: head_dim", head_dim)?,
             half: half as i32,
             interleaved: i32::from(table.pairing == Pairing::Interleaved),
+            unused: 0,
         };
         // SAFETY: x and the table are as long as was checked; the pass has a position for each token, all within the table.
-        Ok(unsafe { self.launch(Kernel::Rope, over(tokens * heads * half), &args) }?)
+        Ok(unsafe { self.launch(Kernel::Rope, over(tokens * (heads[0] + heads[1]) * half), &args) }?)
     }
 }

@@ -1,4 +1,4 @@
-use super::data::{Random, downloaded, soon, unwritten, uploaded};
+use super::data::{Fed, Random, downloaded, soon, unwritten, uploaded};
 use super::{Check, CheckReport};
 use crate::DeviceError;
 use crate::cpu::attention::{KvDtype, KvShape, Sequence};
@@ -104,8 +104,16 @@ impl Setup {
         1.0 / (self.shape.key_dim as f32).sqrt()
     }
 
-    /// Feeds the sequences `which` in steps of `chunk(step, sequence)` new tokens each. Returns the outputs by sequence.
-    fn run(&self, card: &Card, which: &[usize], how: How, chunk: &Chunk) -> Result<Vec<Vec<f32>>, DeviceError> {
+    /// Runs the sequences `which` in steps of `chunk(step, sequence)` new tokens each. Returns the outputs by sequence; what is fed
+    /// beside them is compared with them.
+    fn run(
+        &self,
+        card: &Card,
+        report: &mut CheckReport,
+        which: &[usize],
+        how: How,
+        chunk: &Chunk,
+    ) -> Result<Vec<Vec<f32>>, DeviceError> {
         let mut layer = self.dirty_layer(card)?;
         let sinks = uploaded(card, &self.sinks)?;
         let sinks = self.case.sinks.then_some(&sinks);
@@ -136,11 +144,17 @@ impl Setup {
             card.write_kv(&mut layer, &pass, &uploaded(card, &k)?, &uploaded(card, &v)?)?;
             let width = self.heads() * self.shape.value_dim;
             let (q, mut out) = (uploaded(card, &q)?, unwritten(card, rows * width)?);
+            let mut fed = Fed::new(card)?;
             match how {
                 How::Plainly => card.attention_by_plain_kernel(&layer, &pass, &options, &q, &mut out),
-                How::With(splits) => card.attention_with(&layer, &mut pass, &options, splits, &q, &mut out),
+                How::With(splits) => {
+                    card.attention_with(&layer, &mut pass, &options, splits, &q, (&mut out, fed.feed(rows, width)))
+                }
             }?;
             let out = downloaded(&out)?;
+            if let How::With(_) = how {
+                fed.compare(report, &out, width)?;
+            }
             for (s, sequence) in sequences.iter().enumerate() {
                 outputs[s].extend(&out[sequence.rows.start * width..sequence.rows.end * width]);
                 done[s] += sequence.rows.len();
@@ -210,7 +224,8 @@ impl Setup {
         let mut report = CheckReport::new();
         let all: Vec<usize> = (0..self.histories.len()).collect();
         for how in [How::With(Splits::Auto), How::Plainly] {
-            self.compare_with_plain(&mut report, &self.run(card, &all, how, &|_, _| usize::MAX)?);
+            let outputs = self.run(card, &mut report, &all, how, &|_, _| usize::MAX)?;
+            self.compare_with_plain(&mut report, &outputs);
         }
         Ok(report)
     }
@@ -219,7 +234,7 @@ impl Setup {
     fn is_the_same_in_pieces(&self, card: &Card) -> Result<CheckReport, DeviceError> {
         let mut report = CheckReport::new();
         let all: Vec<usize> = (0..self.histories.len()).collect();
-        let whole = self.run(card, &all, How::With(Splits::InOrder), &|_, _| usize::MAX)?;
+        let whole = self.run(card, &mut report, &all, How::With(Splits::InOrder), &|_, _| usize::MAX)?;
         let chunks = |step: usize, s: usize| (37 * (step + 3 * s + 1)) % 61 + 1;
         let decode = |step: usize, s: usize| if step == 0 { self.histories[s].tokens.saturating_sub(3) } else { 1 };
         let runs: [(Splits, &Chunk); 4] = [
@@ -229,11 +244,12 @@ impl Setup {
             (Splits::InOrder, &decode),
         ];
         for (splits, chunk) in runs {
-            for (found, expected) in self.run(card, &all, How::With(splits), chunk)?.iter().zip(&whole) {
+            let outputs = self.run(card, &mut report, &all, How::With(splits), chunk)?;
+            for (found, expected) in outputs.iter().zip(&whole) {
                 report.same_bits(found, expected);
             }
         }
-        let alone = self.run(card, &[all.len() - 1], How::With(Splits::Auto), &|_, _| usize::MAX)?;
+        let alone = self.run(card, &mut report, &[all.len() - 1], How::With(Splits::Auto), &|_, _| usize::MAX)?;
         report.same_bits(&alone[0], &whole[all.len() - 1]);
         Ok(report)
     }
@@ -263,7 +279,7 @@ fn blocks_are_paged(card: &Card, dtype: KvDtype) -> Result<CheckReport, DeviceEr
             layer.copy_block(0, 2)?;
         }
         let mut out = unwritten(card, 30 * width)?;
-        card.attention(&layer, &mut pass, &options, &q, &mut out)?;
+        card.attention(&layer, &mut pass, &options, &q, &mut out, None)?;
         outs.push(downloaded(&out)?);
     }
     let mut report = CheckReport::new();

@@ -7,7 +7,6 @@ use crate::DeviceError;
 use crate::cpu::Precision;
 use crate::cpu::attention::{KvDtype, KvShape, Sequence};
 use crate::cuda::args::ReadArgs;
-use crate::cuda::ops::Splits;
 use crate::cuda::{
     Card, CardArena, CardAttentionOptions, CardBuffer, CardForms, CardInputs, CardMatrix, CardPass, CardProduct, Grid,
     Kernel, KvLayer, PassShape,
@@ -256,8 +255,7 @@ fn attention(
     let mut out = CardBuffer::new(card, q.len())?;
     let options = CardAttentionOptions { heads, scale: 1.0 / (dim as f32).sqrt(), window: None, sinks: None };
     pass.begin(&step(context - tokens, tokens), soon())?;
-    let seconds =
-        seconds(card, sizes.least, || card.attention_with(&layer, &mut pass, &options, Splits::Auto, &q, &mut out))?;
+    let seconds = seconds(card, sizes.least, || card.attention(&layer, &mut pass, &options, &q, &mut out, None))?;
     let seen = sequences as u64 * (tokens * (context - tokens) + tokens * (tokens + 1) / 2) as u64;
     let bytes = KvLayer::bytes(&shape, blocks) as u64;
     Ok(BenchReport { seconds, bytes, operations: 4 * seen * (heads * dim) as u64 })

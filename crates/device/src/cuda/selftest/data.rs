@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use checkpoint::Dtype;
 use half::{bf16, f16};
 
+use super::CheckReport;
 use crate::DeviceError;
-use crate::cpu::plain;
-use crate::cuda::{Card, CardArena, CardBuffer, CardBytes, CardMatrix, PinnedRing};
+use crate::cpu::{Precision, plain};
+use crate::cuda::{Card, CardArena, CardBuffer, CardBytes, CardFeed, CardForms, CardInputs, CardMatrix, PinnedRing};
 use crate::memory::Plain;
 
 /// All dtypes of weights.
@@ -132,4 +133,34 @@ pub(super) fn downloaded(buffer: &CardBuffer<f32>) -> Result<Vec<f32>, DeviceErr
 /// A buffer for results, full of NaNs: a number that no kernel writes is found.
 pub(super) fn unwritten(card: &Card, len: usize) -> Result<CardBuffer<f32>, DeviceError> {
     uploaded(card, &vec![f32::NAN; len])
+}
+
+/// Inputs of products, in both forms, that an operation writes beside its result.
+pub(super) struct Fed(CardInputs);
+
+impl Fed {
+    pub fn new(card: &Card) -> Result<Self, DeviceError> {
+        Ok(Self(CardInputs::new(card, 0, 0)?))
+    }
+
+    /// For a result of rows of `cols` numbers.
+    pub fn feed(&mut self, tokens: usize, cols: usize) -> Option<CardFeed<'_>> {
+        let forms = CardForms::for_weights(Precision::Native, [Dtype::F32, Dtype::BF16]);
+        Some(CardFeed { inputs: &mut self.0, tokens, cols, forms })
+    }
+
+    /// They are the result, bit for bit, and the result rounded.
+    pub fn compare(&self, report: &mut CheckReport, result: &[f32], cols: usize) -> Result<(), DeviceError> {
+        let (exact, rounded) = self.0.downloaded(soon())?;
+        let padded = |row: &[f32]| -> Vec<f32> {
+            let zeros = std::iter::repeat_n(0.0, cols.next_multiple_of(8) - cols);
+            row.iter().copied().chain(zeros).collect()
+        };
+        let expected: Vec<f32> = result.chunks_exact(cols).flat_map(padded).collect();
+        report.same_bits(&exact, &expected);
+        let bytes = |halves: &[u16]| halves.iter().flat_map(|half| half.to_le_bytes()).collect::<Vec<u8>>();
+        let nearest: Vec<u16> = expected.iter().map(|x| bf16::from_f32(*x).to_bits()).collect();
+        report.same_bytes(&bytes(&rounded), &bytes(&nearest));
+        Ok(())
+    }
 }

@@ -3,7 +3,7 @@
 use checkpoint::{Dtype, Pairing};
 use half::{bf16, f16};
 
-use super::data::{DTYPES, Random, Weights, downloaded, soon, unwritten, uploaded, weights};
+use super::data::{DTYPES, Fed, Random, Weights, downloaded, soon, unwritten, uploaded, weights};
 use super::{Check, CheckReport};
 use crate::DeviceError;
 use crate::cpu::attention::Sequence;
@@ -14,6 +14,7 @@ use crate::memory::Arena;
 pub(super) fn checks() -> Vec<Check> {
     let mut checks = vec![
         Check::new("rms_norm", |card, _| norms(card, false)),
+        Check::new("rms_norm of a sum", |card, _| norm_of_sum(card)),
         Check::new("layer_norm", |card, _| norms(card, true)),
         Check::new("rope", rope),
         Check::new("gather_rows", |card, _| gather(card)),
@@ -35,21 +36,23 @@ fn norms(card: &Card, layer: bool) -> Result<CheckReport, DeviceError> {
         let x: Vec<f32> = random.normals(rows * cols).iter().map(|x| x + 0.5).collect();
         let (weight, bias) = (random.normals(cols), random.normals(cols));
         let on_card = (uploaded(card, &x)?, uploaded(card, &weight)?, uploaded(card, &bias)?);
-        let mut out = unwritten(card, x.len())?;
+        let (mut out, mut fed) = (unwritten(card, x.len())?, Fed::new(card)?);
+        let feed = fed.feed(rows, cols);
         let expected: Vec<f64> = if layer {
-            card.layer_norm(&on_card.0, &on_card.1, Some(&on_card.2), 1e-2, &mut out)?;
+            card.layer_norm(&on_card.0, &on_card.1, Some(&on_card.2), 1e-2, &mut out, feed)?;
             x.chunks(cols).flat_map(|x| plain::layer_norm(x, &weight, &bias, 1e-2)).collect()
         } else {
-            card.rms_norm(&on_card.0, &on_card.1, 1e-5, &mut out)?;
+            card.rms_norm(&on_card.0, &on_card.1, 1e-5, &mut out, feed)?;
             x.chunks(cols).flat_map(|x| plain::rms_norm(x, &weight, 1e-5)).collect()
         };
         let found = downloaded(&out)?;
         report.numbers(&found, &expected, if layer { 1e-4 } else { 1e-5 });
+        fed.compare(&mut report, &found, cols)?;
         // The last row alone, and in place.
         let last = (rows - 1) * cols;
         let (mut alone, mut out) = (uploaded(card, &x[last..])?, unwritten(card, cols)?);
         if layer {
-            card.layer_norm(&alone, &on_card.1, Some(&on_card.2), 1e-2, &mut out)?;
+            card.layer_norm(&alone, &on_card.1, Some(&on_card.2), 1e-2, &mut out, None)?;
             report.same_bits(&downloaded(&out)?, &found[last..]);
         } else {
             card.rms_norm_inplace(&mut alone, &on_card.1, 1e-5)?;
@@ -59,21 +62,42 @@ fn norms(card: &Card, layer: bool) -> Result<CheckReport, DeviceError> {
     Ok(report)
 }
 
+/// The sum, its norm and what is fed, bit for bit as by one operation after the other.
+fn norm_of_sum(card: &Card) -> Result<CheckReport, DeviceError> {
+    let (mut report, mut random) = (CheckReport::new(), Random(9));
+    for (rows, cols) in [(19, 64), (3, 513), (5, 4096)] {
+        let [x, y] = [(); 2].map(|()| random.normals(rows * cols));
+        let weight = uploaded(card, &random.normals(cols))?;
+        let ([mut sum, mut expected], y) = ([uploaded(card, &x)?, uploaded(card, &x)?], uploaded(card, &y)?);
+        let (mut out, mut fed) = (unwritten(card, x.len())?, Fed::new(card)?);
+        card.add_rms_norm(&mut sum, &y, &weight, 1e-5, &mut out, fed.feed(rows, cols))?;
+        card.add(&mut expected, &y)?;
+        report.same_bits(&downloaded(&sum)?, &downloaded(&expected)?);
+        card.rms_norm_inplace(&mut expected, &weight, 1e-5)?;
+        let found = downloaded(&out)?;
+        report.same_bits(&found, &downloaded(&expected)?);
+        fed.compare(&mut report, &found, cols)?;
+    }
+    Ok(report)
+}
+
 /// Both pairings, whole and partial, as the CPU turns them.
 fn rope(card: &Card, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(2));
     for (pairing, half, rest) in [(Pairing::Halves, 32, 0), (Pairing::Interleaved, 20, 24), (Pairing::Halves, 3, 2)] {
-        let (tokens, heads, head_dim, first) = (13, 3, 2 * half + rest, 5);
+        let (tokens, heads, head_dim, first) = (13, [6, 1], 2 * half + rest, 5);
         let angles: Vec<f32> = (0..40 * half).map(|_| random.normal() * 3.0).collect();
         let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
         let table = RopeTable { cos: &cos, sin: &sin, rotary_dim: 2 * half, pairing };
-        let mut x = random.normals(tokens * heads * head_dim);
-        let mut on_card = uploaded(card, &x)?;
+        let mut x = heads.map(|heads| random.normals(tokens * heads * head_dim));
+        let [mut q, mut k] = [uploaded(card, &x[0])?, uploaded(card, &x[1])?];
         let pass = pass_of(card, tokens, first)?;
-        card.rope(&mut on_card, head_dim, &pass, &CardRopeTable::new(card, &table, soon())?)?;
+        card.rope([&mut q, &mut k], head_dim, &pass, &CardRopeTable::new(card, &table, soon())?)?;
         let positions: Vec<u32> = (first..first + tokens).map(|position| position as u32).collect();
-        cpu.rope(&mut x, head_dim, &positions, &table)?;
-        report.same_bits(&downloaded(&on_card)?, &x);
+        for (x, on_card) in x.iter_mut().zip([q, k]) {
+            cpu.rope(x, head_dim, &positions, &table)?;
+            report.same_bits(&downloaded(&on_card)?, x);
+        }
     }
     Ok(report)
 }
