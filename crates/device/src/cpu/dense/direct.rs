@@ -2,14 +2,18 @@
 
 use std::mem::MaybeUninit;
 
-use super::super::simd::{LANES, Simd};
+use super::super::simd::{LANES, LINE, Simd};
 use super::Block;
 use super::dot::{CHUNK_BYTES, Dot, F};
 
-/// Bytes of a row that are asked for ahead.
-const AHEAD_BYTES: usize = 2048;
+/// Tokens of a tile. Few tokens leave registers for many rows, and a tile of them leaves room for these in the first-level cache: eight tokens of
+/// 2048 numbers would fill it.
+pub(super) const MOST_TOKENS: usize = 4;
 
-/// Tokens so few that rows are met one after the other: a thread that reads one stretch of memory gets more of its bandwidth than one that reads
+/// Bytes that are asked for ahead of several rows side by side, at least.
+const AHEAD_BYTES: usize = 12 << 10;
+
+/// Tokens, of all, so few that rows are met one after the other: a thread that reads one stretch of memory gets more of its bandwidth than one that reads
 /// several at a time, and reading activations again for each row costs less.
 const FEW_TOKENS: usize = 2;
 
@@ -20,8 +24,8 @@ const AHEAD_BYTES_ALONE: usize = 4096;
 #[inline(always)]
 pub(super) unsafe fn all<D: Dot>(block: &Block) {
     match (D::S::WIDE, block.x.layout.widest()) {
-        (true, ..=6) => rows::<D, 4>(block),
-        (true, _) => rows::<D, 3>(block),
+        (true, ..=FEW_TOKENS) => rows::<D, 4>(block),
+        (true, _) => rows::<D, 6>(block),
         (false, 1) => rows::<D, 4>(block),
         (false, 2) => rows::<D, 2>(block),
         (false, _) => rows::<D, 1>(block),
@@ -35,6 +39,10 @@ unsafe fn rows<D: Dot, const R: usize>(block: &Block) {
         tiles::<D, R>(block, row);
         row += R;
     }
+    while R > 2 && row + 2 <= block.rows {
+        tiles::<D, 2>(block, row);
+        row += 2;
+    }
     while row < block.rows {
         tiles::<D, 1>(block, row);
         row += 1;
@@ -46,36 +54,23 @@ unsafe fn rows<D: Dot, const R: usize>(block: &Block) {
 unsafe fn tiles<D: Dot, const R: usize>(block: &Block, row: usize) {
     for tile in block.tiles.clone() {
         let tokens = block.x.layout.tile(tile);
-        let place = Place { row, token: tokens.start, x: block.x.tile(tile), is_first: tile == block.tiles.start };
-        if D::S::WIDE {
-            match tokens.len() {
-                1 => rows_and_tokens::<D, R, 1>(block, place),
-                2 => rows_and_tokens::<D, R, 2>(block, place),
-                3 => rows_and_tokens::<D, R, 3>(block, place),
-                4 => rows_and_tokens::<D, R, 4>(block, place),
-                5 => rows_and_tokens::<D, R, 5>(block, place),
-                6 => rows_and_tokens::<D, R, 6>(block, place),
-                7 => rows_and_tokens::<D, R, 7>(block, place),
-                _ => rows_and_tokens::<D, R, 8>(block, place),
-            }
-        } else {
-            match tokens.len() {
-                1 => rows_and_tokens::<D, R, 1>(block, place),
-                2 => rows_and_tokens::<D, R, 2>(block, place),
-                3 => rows_and_tokens::<D, R, 3>(block, place),
-                _ => rows_and_tokens::<D, R, 4>(block, place),
-            }
+        let place = Place { row, token: tokens.start, x: block.x.tile(tile), tile: tile - block.tiles.start };
+        match tokens.len() {
+            1 => rows_and_tokens::<D, R, 1>(block, place),
+            2 => rows_and_tokens::<D, R, 2>(block, place),
+            3 => rows_and_tokens::<D, R, 3>(block, place),
+            _ => rows_and_tokens::<D, R, 4>(block, place),
         }
     }
 }
 
-/// Where a tile begins, and whether its weights come from memory.
+/// Where a tile begins, and which of the block's it is.
 #[derive(Clone, Copy)]
 struct Place {
     row: usize,
     token: usize,
     x: *const u8,
-    is_first: bool,
+    tile: usize,
 }
 
 #[inline(always)]
@@ -83,10 +78,10 @@ unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(block: &Block,
     let weights: [*const u8; R] = std::array::from_fn(|r| block.weights.add((place.row + r) * block.row_bytes));
     let mut acc = [[D::S::splat(0.0); T]; R];
     let whole = block.cols / D::CHUNK;
-    if T <= FEW_TOKENS {
+    if T <= FEW_TOKENS && block.x.layout.widest() <= FEW_TOKENS {
         apart::<D, R, T>(&mut acc, &weights, place.x, whole);
     } else {
-        together::<D, R, T>(&mut acc, &weights, place, whole, block.row_bytes);
+        together::<D, R, T>(&mut acc, &weights, block, place, whole);
     }
     if whole * D::CHUNK < block.cols {
         let at = whole * D::CHUNK;
@@ -116,33 +111,35 @@ unsafe fn apart<D: Dot, const R: usize, const T: usize>(
     }
 }
 
-/// All whole chunks, of all rows side by side. While some columns are multiplied, the same rows' bytes further on are asked for; towards its
-/// end, a row asks for the row that follows it in the next tile.
+/// All whole chunks, of all rows side by side. Meanwhile the rows that come after these are asked for, a share with each tile, so that memory
+/// never waits; and in the order in which they lie, which is how it gives most. They wait in the second-level cache: activations need the first.
 #[inline(always)]
 unsafe fn together<D: Dot, const R: usize, const T: usize>(
     acc: &mut [[F<D>; T]; R],
     weights: &[*const u8; R],
+    block: &Block,
     place: Place,
     whole: usize,
-    row_bytes: usize,
 ) {
-    let ahead = row_bytes.min(AHEAD_BYTES);
-    let turn = whole.saturating_sub(ahead / (D::CHUNK * D::WEIGHT_BYTES));
+    let (bytes, tiles) = (D::CHUNK * D::WEIGHT_BYTES, block.tiles.len());
+    // With each chunk so many lines; the last tiles may have none to ask for.
+    let lines = (R * bytes).div_ceil(LINE * tiles);
+    let step = lines * LINE;
+    let first = place.tile * step * whole;
+    let asks = ((R * bytes * whole).saturating_sub(first) / step).min(whole);
+    let ahead = weights[0].wrapping_add((R * block.row_bytes).max(AHEAD_BYTES) + first);
+    // Behind the block's last row comes what this thread probably takes next.
+    let end = block.weights.addr() + block.rows * block.row_bytes;
+    let turn = (end.saturating_sub(ahead.addr()) / step).min(asks);
+    let behind = (ahead.addr() + turn * step).saturating_sub(end);
+    let next = block.next.wrapping_add(behind).wrapping_sub(turn * step);
     let mut chunk = 0;
-    if !place.is_first {
-        while chunk < whole {
-            let w: [F<D>; R] = std::array::from_fn(|r| D::weights(weights[r].add(chunk * D::CHUNK * D::WEIGHT_BYTES)));
-            multiply::<D, R, T>(acc, &w, place.x.add(chunk * T * CHUNK_BYTES));
-            chunk += 1;
-        }
-    }
-    for (end, ahead) in [(turn, ahead), (whole, ahead + (R - 1) * row_bytes)] {
-        while chunk < end {
-            let at = chunk * D::CHUNK * D::WEIGHT_BYTES;
-            for weights in weights {
-                D::S::prefetch(weights.wrapping_add(at + ahead));
+    for (stop, ahead, lines) in [(turn, ahead, lines), (asks, next, lines), (whole, ahead, 0)] {
+        while chunk < stop {
+            for line in 0..lines {
+                D::S::prefetch_far(ahead.wrapping_add(chunk * step + line * LINE));
             }
-            let w: [F<D>; R] = std::array::from_fn(|r| D::weights(weights[r].add(at)));
+            let w: [F<D>; R] = std::array::from_fn(|r| D::weights(weights[r].add(chunk * bytes)));
             multiply::<D, R, T>(acc, &w, place.x.add(chunk * T * CHUNK_BYTES));
             chunk += 1;
         }

@@ -66,9 +66,9 @@ pub(super) enum DenseKind {
 
 /// How so many tokens lie for a kernel set. A copy of weights costs as much as some tokens.
 pub(super) fn layout(set: KernelSet, tokens: usize) -> Layout {
-    let (direct, direct_widest, widest) = if is_wide(set) { (24, 8, 12) } else { (8, 4, 6) };
+    let (direct, widest) = if is_wide(set) { (24, 12) } else { (8, 6) };
     if tokens <= direct {
-        Layout::new(tokens, direct_widest, Order::Chunks)
+        Layout::new(tokens, direct::MOST_TOKENS, Order::Chunks)
     } else {
         Layout::new(tokens, widest, Order::Lanes)
     }
