@@ -64,7 +64,7 @@ fn no_card_at_all() {
 fn every_card_is_hidden() {
     on_virtual_cards("every_card_is_hidden", &[("CUDA_VISIBLE_DEVICES", "NoDevFiles")], || {
         let error = opening();
-        assert_eq!(error, CudaError::Hidden { value: "NoDevFiles".to_owned() });
+        assert!(matches!(error, CudaError::Hidden { .. }), "{error}");
         assert!(error.to_string().contains("hides every card"), "{error}");
     });
 }

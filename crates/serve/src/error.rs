@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use engine::schedule::Death;
+
 /// A server that cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -20,11 +22,8 @@ pub enum ServeError {
         cause: std::io::Error,
     },
     /// The engine is gone.
-    #[error("the engine's thread ended: {cause}; a defect of ours")]
-    Died {
-        /// What it said.
-        cause: String,
-    },
+    #[error("the engine's thread ended: {0}")]
+    Died(Death),
 }
 
 impl ServeError {
@@ -32,7 +31,8 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             ServeError::Listen { .. } => 69,
-            ServeError::Runtime { .. } | ServeError::Died { .. } => 70,
+            ServeError::Died(death) => death.exit_code,
+            ServeError::Runtime { .. } => 70,
         }
     }
 }

@@ -34,8 +34,8 @@ fn card(app: &App) -> Value {
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     let ending = *app.ending.borrow() != Ending::Open;
     match app.served.engine.died() {
-        Some(cause) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "dead", "cause": cause}))).into_response()
+        Some(death) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "dead", "cause": death.cause}))).into_response()
         }
         None if ending => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "ending"}))).into_response(),
         None => Json(json!({"status": "ok"})).into_response(),

@@ -75,7 +75,7 @@ impl From<Refused> for Refusal {
         match cause {
             Refused::QueueFull { .. } => Refusal::new(StatusCode::TOO_MANY_REQUESTS, text).code("queue_full"),
             Refused::Closed => Refusal::ending(),
-            Refused::Died { .. } => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+            Refused::Died(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text),
             Refused::Request(cause) => cause.into(),
         }
     }

@@ -90,8 +90,8 @@ async fn serve(
         died = app.served.engine.died();
     }
     drain(&app).await;
-    if let Some(cause) = died {
-        return Err(ServeError::Died { cause });
+    if let Some(death) = died {
+        return Err(ServeError::Died(death));
     }
     match tokio::time::timeout(FAREWELL, serving).await {
         Ok(Ok(served)) => served.map_err(listen),

@@ -28,6 +28,8 @@ use watch::{Event, Judge, Limits, Message, Snapshot, Stage};
 const TICK: Duration = Duration::from_millis(20);
 /// How long a worker may take to stop after it was asked to.
 const GRACE: Duration = Duration::from_millis(700);
+/// How long a worker may take to end once it has said why: drivers and their exit handlers can wait for a card for ever.
+const FAREWELL: Duration = Duration::from_secs(10);
 /// How long the kernel may take to reap a killed worker.
 const REAP: Duration = Duration::from_secs(1);
 /// Messages that may wait between the pipe and the loop.
@@ -124,7 +126,7 @@ struct Supervisor {
     console: Console,
     began: Instant,
     seen: Snapshot,
-    failed: Option<(u8, String)>,
+    failed: Option<Stopping>,
     pipe_open: bool,
     outputs_open: usize,
     stopping: Option<Stopping>,
@@ -139,7 +141,7 @@ struct Supervisor {
     send: SyncSender<Happening>,
 }
 
-/// Why the worker was asked to stop, and when.
+/// Why the worker stops, and since when.
 struct Stopping {
     exit: u8,
     text: String,
@@ -190,7 +192,9 @@ impl Supervisor {
                 self.console.progress(&seen);
                 self.seen = *seen;
             }
-            Happening::Said(Message::Failed { exit, text }) => self.failed = Some((exit, text)),
+            Happening::Said(Message::Failed { exit, text }) => {
+                self.failed = Some(Stopping { exit, text, since: Instant::now() });
+            }
             Happening::PipeClosed => self.pipe_open = false,
             Happening::OutputClosed => self.outputs_open = self.outputs_open.saturating_sub(1),
             Happening::Signalled(signal) => self.interrupted(signal),
@@ -230,6 +234,10 @@ impl Supervisor {
             if stopping.since.elapsed() > GRACE {
                 return Some(self.kill(happenings));
             }
+        } else if let Some(failed) = &self.failed {
+            if failed.since.elapsed() > FAREWELL {
+                return Some(self.kill(happenings));
+            }
         } else if let Some(verdict) = self.judge.observe(self.began.elapsed().as_secs_f64(), &self.seen) {
             let text = ending::verdict(&verdict, &self.seen) + &ending::held_files(self.child.id());
             self.stopping = Some(Stopping { exit: exit::STALLED, text, since: Instant::now() });
@@ -266,7 +274,7 @@ impl Supervisor {
             std::thread::sleep(TICK / 4);
         }
         let pid = self.child.id();
-        let (code, why) = match self.stopping.take() {
+        let (code, why) = match self.stopping.take().or(self.failed.take()) {
             Some(stopping) => (stopping.exit, stopping.text),
             None => (exit::STALLED, "the worker was ended".to_owned()),
         };
@@ -291,7 +299,7 @@ impl Supervisor {
             return Some(self.say(stopping.exit, &stopping.text));
         }
         Some(match (failed, status.code()) {
-            (Some((code, text)), _) => self.say(code, &text),
+            (Some(failed), _) => self.say(failed.exit, &failed.text),
             (None, Some(code)) => u8::try_from(code).unwrap_or(exit::SOFTWARE),
             (None, None) => {
                 let (code, text) = ending::killed(status, &self.seen, self.oom_kills_before, &self.mapped);

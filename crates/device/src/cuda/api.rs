@@ -24,7 +24,7 @@ pub(super) mod code {
     /// After these, every later call in the context fails: the card fell off the bus, its memory or a link broke, or a kernel did what it
     /// must not.
     pub fn is_final(code: Code) -> bool {
-        matches!(code, 46 | 214 | 220 | 700 | 702 | 709 | 710 | 714..=719 | 721 | 999)
+        matches!(code, 46 | 214 | 220 | 226 | 700 | 702 | 709 | 710 | 714..=719 | 721 | 810 | 911 | 999)
     }
 }
 

@@ -103,7 +103,28 @@ pub(super) fn none() -> CudaError {
 
 fn nothing_to_see() -> CudaError {
     match std::env::var("CUDA_VISIBLE_DEVICES") {
-        Ok(value) => CudaError::Hidden { value },
+        Ok(value) => CudaError::Hidden { why: why_hidden(&value), value },
         Err(_) => CudaError::NoDevice,
+    }
+}
+
+/// What hides the cards where the variable is set: itself, or something else if it names some. Slurm sets it for every job with cards.
+fn why_hidden(value: &str) -> &'static str {
+    match value.trim() {
+        "" | "-1" | "NoDevFiles" => "hides every card; unset it, or name cards that are there (0,1,...)",
+        _ => {
+            "is set, and the driver shows none of these cards: they are not there, or their device files (/dev/nvidia*) may not be opened here"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::why_hidden;
+
+    #[test]
+    fn a_job_whose_cards_cannot_be_opened_is_not_told_to_unset_its_variable() {
+        assert!(why_hidden("").contains("unset it") && why_hidden("-1").contains("unset it"));
+        assert!(why_hidden("0,1").contains("/dev/nvidia*"));
     }
 }

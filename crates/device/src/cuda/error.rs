@@ -51,10 +51,12 @@ pub enum CudaError {
     NoDevice,
 
     /// There may be cards, but none is to be seen.
-    #[error("CUDA_VISIBLE_DEVICES={value:?} hides every card; unset it, or name cards that are there (0,1,...)")]
+    #[error("CUDA_VISIBLE_DEVICES={value:?} {why}")]
     Hidden {
         /// The variable's value.
         value: String,
+        /// Whether it is what hides them.
+        why: &'static str,
     },
 
     /// No such card.

@@ -2,6 +2,7 @@ use std::ffi::{CStr, c_char, c_int};
 
 use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute, CUuuid};
 
+use super::api::code;
 use super::context::Context;
 use super::{CudaError, Driver};
 
@@ -65,10 +66,11 @@ impl Driver {
             attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
         );
         let positive = |number: c_int| u32::try_from(number).unwrap_or(0);
+        let name = self.name(ordinal, device)?;
         Ok(CardInfo {
             ordinal,
-            name: self.name(ordinal, device)?,
-            uuid: self.uuid(ordinal, device)?,
+            uuid: self.uuid(ordinal, device, &name)?,
+            name,
             total_bytes: self.total(ordinal, device)?,
             free_bytes: None,
             compute,
@@ -94,11 +96,12 @@ impl Driver {
         self.checked(Some(ordinal), "cuDeviceGetName", got).map(|()| string(&text))
     }
 
-    fn uuid(&self, ordinal: usize, device: CUdevice) -> Result<String, CudaError> {
+    fn uuid(&self, ordinal: usize, device: CUdevice, name: &str) -> Result<String, CudaError> {
         let mut uuid = CUuuid { bytes: [0; 16] };
         // SAFETY: the pointer is to a local.
         let got = unsafe { (self.api.cuDeviceGetUuid_v2)(&raw mut uuid, device) };
-        self.checked(Some(ordinal), "cuDeviceGetUuid_v2", got).map(|()| uuid_text(uuid.bytes.map(|byte| byte as u8)))
+        self.checked(Some(ordinal), "cuDeviceGetUuid_v2", got)
+            .map(|()| uuid_text(name, uuid.bytes.map(|byte| byte as u8)))
     }
 
     fn total(&self, ordinal: usize, device: CUdevice) -> Result<u64, CudaError> {
@@ -122,8 +125,8 @@ impl Driver {
             let mut reached = 0;
             // SAFETY: the pointer is to a local.
             let got = unsafe { (self.api.cuDeviceCanAccessPeer)(&raw mut reached, device, self.device(other)?) };
-            self.checked(Some(ordinal), "cuDeviceCanAccessPeer", got)?;
-            peers.extend((reached != 0).then_some(other));
+            // A card that cannot say so is not reached, and is a card all the same.
+            peers.extend((got == code::SUCCESS && reached != 0).then_some(other));
         }
         Ok(peers)
     }
@@ -164,11 +167,12 @@ fn string(text: &[c_char]) -> String {
     CStr::from_bytes_until_nul(&bytes).map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned())
 }
 
-/// As nvidia-smi writes it.
-fn uuid_text(bytes: [u8; 16]) -> String {
+/// As nvidia-smi writes it: a part of a card (MIG) has one of its own.
+fn uuid_text(name: &str, bytes: [u8; 16]) -> String {
     let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let part = |range: std::ops::Range<usize>| hex[range].concat();
-    format!("GPU-{}-{}-{}-{}-{}", part(0..4), part(4..6), part(6..8), part(8..10), part(10..16))
+    let kind = if name.contains(" MIG ") { "MIG" } else { "GPU" };
+    format!("{kind}-{}-{}-{}-{}-{}", part(0..4), part(4..6), part(6..8), part(8..10), part(10..16))
 }
 
 #[cfg(test)]
@@ -178,7 +182,8 @@ mod tests {
     #[test]
     fn words_of_the_driver() {
         let uuid = [0x9c, 0x1f, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0xff];
-        assert_eq!(uuid_text(uuid), "GPU-9c1f0001-0203-0405-0607-08090a0b0cff");
+        assert_eq!(uuid_text("NVIDIA H200", uuid), "GPU-9c1f0001-0203-0405-0607-08090a0b0cff");
+        assert!(uuid_text("NVIDIA H100 80GB HBM3 MIG 1g.10gb", uuid).starts_with("MIG-9c1f0001-"));
         assert_eq!(string(&[65, 66, 0, 67]), "AB");
         assert_eq!((string(&[0]), string(&[65])), (String::new(), String::new()));
         assert!(too_old((7, 5)).contains("7.5") && too_old((7, 5)).contains("8.0"));

@@ -55,7 +55,7 @@ fn wake_in_time() {
     }
     if !ASKED.replace(true) {
         // SAFETY: no pointers; a failure leaves the sleeps as they were.
-        unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1, 0, 0, 0) };
+        unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong) };
     }
 }
 
@@ -73,7 +73,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 // SAFETY: no pointers.
-                let slack = || unsafe { libc::prctl(libc::PR_GET_TIMERSLACK, 0, 0, 0, 0) };
+                let slack = || unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
                 assert!(slack() > 1);
                 wake_in_time();
                 assert_eq!(slack(), 1);

@@ -70,15 +70,19 @@ pub(super) fn found(roots: &Roots, cards: Result<Vec<CardInfo>, CudaError>, note
     usable.into_iter().map(|card| gpu(roots, card)).collect()
 }
 
-/// Measures how fast host memory goes to each card that was found, for some hundredths of a second each, and no longer than `limit` together. What
-/// cannot be measured becomes a note.
+/// Measures how fast host memory goes to each card that was found, for some hundredths of a second each. No card is begun with after `limit`, and
+/// none takes longer than that. What cannot be measured becomes a note.
 pub fn measure_links(machine: &mut Machine, limit: Duration) {
     const BYTES: usize = 256 << 20;
-    let deadline = Instant::now() + limit;
+    let started = Instant::now();
     for gpu in &mut machine.gpus {
         let Some(ordinal) = gpu.ordinal else { continue };
+        if started.elapsed() > limit {
+            machine.notes.push(format!("the link of card {ordinal} was not measured: others took {limit:?}"));
+            continue;
+        }
         let card = Driver::open().and_then(|driver| Card::for_copies(&driver, ordinal, u64::MAX));
-        match card.and_then(|card| measure_copies(&card, BYTES, deadline)) {
+        match card.and_then(|card| measure_copies(&card, BYTES, Instant::now() + limit)) {
             Ok(rates) => gpu.link_bytes_per_s = Some(rates.to_card as u64).filter(|rate| *rate > 0),
             Err(error) => machine.notes.push(format!("the link of card {ordinal} was not measured: {error}")),
         }

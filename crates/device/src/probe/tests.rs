@@ -311,7 +311,7 @@ fn cards_that_cannot_be_used_and_drivers_that_fail_are_notes() {
     for (error, words) in [
         (CudaError::NoDriver { looked_for: "libcuda.so.1", module: Some("NVRM version: 580.1".to_owned()) }, "580.1"),
         (CudaError::NoDriver { looked_for: "libcuda.so.1", module: None }, "install NVIDIA's driver"),
-        (CudaError::Hidden { value: "-1".to_owned() }, "CUDA_VISIBLE_DEVICES"),
+        (CudaError::Hidden { value: "-1".to_owned(), why: "hides every card" }, "CUDA_VISIBLE_DEVICES"),
     ] {
         notes.clear();
         assert_eq!(devices::found(&fake.roots, Err(error), &mut notes), []);

@@ -1,6 +1,7 @@
 //! Why a pass ended without logits.
 
 use device::DeviceError;
+use device::cuda::CudaError;
 
 use crate::batch::BatchError;
 use crate::kv::KvLayout;
@@ -43,6 +44,12 @@ pub enum ForwardError {
 }
 
 impl ForwardError {
+    /// Whether every later pass would fail as well: a card that is lost, or that hangs, comes back with another process at best.
+    pub fn is_final(&self) -> bool {
+        let ForwardError::Device(DeviceError::Cuda(cause)) = self else { return false };
+        matches!(cause, CudaError::Lost { .. } | CudaError::Timeout { .. })
+    }
+
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -18,6 +18,9 @@ pub(super) struct Way<'a> {
     rows: BatchRows<'a>,
     /// Where the residual stream is.
     at: Site,
+    /// Cards that it has left since it was last on the host. What is waited for on the host is the work of the last one alone: an earlier one
+    /// that failed or hangs might never be seen, or be taken for the last.
+    behind: Vec<usize>,
 }
 
 /// A batch's rows, in host memory.
@@ -60,7 +63,8 @@ impl<'a> Way<'a> {
         work: &'a mut Work,
         positions: &'a mut Vec<u32>,
     ) -> Result<Self, ForwardError> {
-        let mut way = Way { parts, work, rows: BatchRows::new(batch, positions), at: parts.embedding.site() };
+        let mut way =
+            Way { parts, work, rows: BatchRows::new(batch, positions), at: parts.embedding.site(), behind: Vec::new() };
         for work in &mut way.work.cards {
             work.rows.set(&way.rows.view())?;
         }
@@ -143,6 +147,7 @@ impl<'a> Way<'a> {
         let Parts { sites, head, config, .. } = self.parts;
         let wanted = self.rows.batch.logits_for.len();
         self.go(head.site(), Stream::Normed, wanted)?;
+        self.await_behind()?;
         match head {
             Placed::Host(head) => {
                 let brought;
@@ -175,8 +180,25 @@ impl<'a> Way<'a> {
 
     /// Goes on at `site`, with `rows` rows of a stream.
     fn go(&mut self, site: Site, stream: Stream, rows: usize) -> Result<(), DeviceError> {
+        if site == Site::Host && self.at != site {
+            self.await_behind()?;
+        }
         self.work.carry(&self.parts.sites, stream, (self.at, site), rows * self.parts.config.hidden_size)?;
+        match self.at {
+            Site::Card(card) if site != self.at && site != Site::Host => self.behind.push(card),
+            _ => {}
+        }
         self.at = site;
+        Ok(())
+    }
+
+    /// Waits for the cards that the stream has left, in its order.
+    fn await_behind(&mut self) -> Result<(), DeviceError> {
+        for card in self.behind.drain(..) {
+            let site = &self.parts.sites.cards[card];
+            let _waits = site.waiting("its part of a pass");
+            site.card.synchronise(card_deadline())?;
+        }
         Ok(())
     }
 }

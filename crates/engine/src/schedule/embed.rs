@@ -4,7 +4,7 @@ use super::forward::Forward;
 use super::plan::Share;
 use super::scheduler::Scheduler;
 use super::sequence::Work;
-use super::{FinishReason, RequestError};
+use super::{Death, FinishReason, RequestError};
 use crate::batch::{Batch, SequenceSpan};
 use crate::sample::SampleError;
 
@@ -36,7 +36,8 @@ impl<F: Forward> Scheduler<F> {
         let span = SequenceSpan { rows: 0..rows, first_position: position, block_table: &sequence.table.blocks };
         let wanted: Vec<usize> = (0..rows).collect();
         let batch = Batch { tokens, sequences: &[span], logits_for: &wanted };
-        let hidden = self.model.hidden(&batch, &mut self.memory.pool)?;
+        let hidden = self.model.hidden(&batch, &mut self.memory.pool);
+        let hidden = hidden.inspect_err(|cause| self.death = Death::of(cause))?;
         let Work::Embed(sum) = &mut sequence.work else { return Ok(()) };
         let size = hidden.len() / rows;
         sum.resize(size, 0.0);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use text::Tokenizer;
 
+use super::Death;
 use super::draft::Ahead;
 use super::forward::{Forward, ForwardLimits, Runner};
 use super::life::{Life, Wish};
@@ -175,15 +176,15 @@ impl Engine {
         self.constrain
     }
 
-    /// What the thread said when it died; `None` while it lives.
-    pub fn died(&self) -> Option<String> {
+    /// Why the thread died; `None` while it lives.
+    pub fn died(&self) -> Option<Death> {
         self.life.died()
     }
 
     /// Takes no more requests and finishes those it has; after `limit` the rest are cancelled.
     ///
     /// # Errors
-    /// [`EngineError::NotEnding`] if the thread does not end in a further ten seconds, [`EngineError::Died`] if it had panicked.
+    /// [`EngineError::NotEnding`] if the thread does not end in a further ten seconds, [`EngineError::Died`] if it had died.
     pub fn shutdown(self, limit: Duration) -> Result<(), EngineError> {
         self.ask(Wish::Drain);
         if !self.ended_within(limit) {
@@ -192,7 +193,7 @@ impl Engine {
                 return Err(EngineError::NotEnding { limit_s: (limit + DROP_LIMIT).as_secs_f64() });
             }
         }
-        self.life.died().map_or(Ok(()), |cause| Err(EngineError::Died { cause }))
+        self.life.died().map_or(Ok(()), |death| Err(EngineError::Died(death)))
     }
 
     fn ask(&self, wish: Wish) {
@@ -286,8 +287,8 @@ impl Engine {
 
     /// Takes a place in the queue.
     fn take_place(&self) -> Result<(), Refused> {
-        if let Some(cause) = self.life.died() {
-            return Err(Refused::Died { cause });
+        if let Some(death) = self.life.died() {
+            return Err(Refused::Died(death));
         }
         if self.life.wish() != Wish::Open {
             return Err(Refused::Closed);
@@ -306,7 +307,7 @@ impl Engine {
     fn refused(&self, cause: &TrySendError<Command>) -> Refused {
         match (cause, self.life.died()) {
             (TrySendError::Full(_), _) => Refused::QueueFull { limit: self.queue_limit },
-            (TrySendError::Disconnected(_), Some(cause)) => Refused::Died { cause },
+            (TrySendError::Disconnected(_), Some(death)) => Refused::Died(death),
             (TrySendError::Disconnected(_), None) => Refused::Closed,
         }
     }

@@ -4,6 +4,33 @@ use crate::constrain::ConstrainError;
 use crate::models::ForwardError;
 use crate::sample::SampleError;
 
+/// Why an engine's thread ended though it was wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Death {
+    /// What happened.
+    pub cause: String,
+    /// The exit code that goes with it.
+    pub exit_code: u8,
+}
+
+impl Death {
+    /// An error after which no pass can succeed.
+    pub(super) fn of(cause: &ForwardError) -> Option<Self> {
+        cause.is_final().then(|| Death { cause: cause.to_string(), exit_code: cause.exit_code() })
+    }
+
+    /// A defect of ours.
+    pub(super) fn defect(cause: String) -> Self {
+        Death { cause: format!("{cause}; a defect of ours"), exit_code: 70 }
+    }
+}
+
+impl std::fmt::Display for Death {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
 /// One request cannot be answered. The others go on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RequestError {
@@ -105,11 +132,8 @@ pub enum Refused {
     #[error("the engine is shutting down and takes no more requests")]
     Closed,
     /// The engine's thread ended.
-    #[error("the engine's thread ended: {cause}; load the model again")]
-    Died {
-        /// What it said.
-        cause: String,
-    },
+    #[error("the engine's thread ended: {0}; load the model again")]
+    Died(Death),
     /// The request itself is wrong.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -120,7 +144,7 @@ impl Refused {
     pub fn exit_code(&self) -> u8 {
         match self {
             Refused::QueueFull { .. } | Refused::Closed => 69,
-            Refused::Died { .. } => 70,
+            Refused::Died(death) => death.exit_code,
             Refused::Request(cause) => cause.exit_code(),
         }
     }
@@ -136,11 +160,8 @@ pub enum WaitError {
         limit_s: f64,
     },
     /// The engine's thread ended.
-    #[error("the engine's thread ended: {cause}; load the model again")]
-    Died {
-        /// What it said.
-        cause: String,
-    },
+    #[error("the engine's thread ended: {0}; load the model again")]
+    Died(Death),
     /// The last event was taken before.
     #[error("the request is over and its last event was taken")]
     Over,
@@ -151,7 +172,8 @@ impl WaitError {
     pub fn exit_code(&self) -> u8 {
         match self {
             WaitError::Timeout { .. } => 75,
-            WaitError::Died { .. } | WaitError::Over => 70,
+            WaitError::Died(death) => death.exit_code,
+            WaitError::Over => 70,
         }
     }
 }
@@ -218,12 +240,9 @@ pub enum EngineError {
         /// The limit, in seconds.
         limit_s: f64,
     },
-    /// It ended by a panic.
-    #[error("the engine's thread ended: {cause}; a defect of ours")]
-    Died {
-        /// What it said.
-        cause: String,
-    },
+    /// It ended by a panic, or with a card.
+    #[error("the engine's thread ended: {0}")]
+    Died(Death),
 }
 
 impl EngineError {
@@ -233,7 +252,8 @@ impl EngineError {
             EngineError::NotEnding { .. } => 75,
             EngineError::NoRoom { .. } => 71,
             EngineError::Masks(cause) => cause.exit_code(),
-            EngineError::Thread { .. } | EngineError::Died { .. } => 70,
+            EngineError::Died(death) => death.exit_code,
+            EngineError::Thread { .. } => 70,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Stats;
+use super::{Death, Stats};
 
 /// What the handle wants of the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +22,7 @@ pub(super) struct Life {
     wish: AtomicU8,
     /// Requests taken that no pass has begun with.
     pub queued: AtomicUsize,
-    died: Mutex<Option<String>>,
+    died: Mutex<Option<Death>>,
     stats: Mutex<Stats>,
 }
 
@@ -40,13 +40,13 @@ impl Life {
         self.wish.fetch_max(wish as u8, Ordering::SeqCst);
     }
 
-    /// What the thread said when it died.
-    pub fn died(&self) -> Option<String> {
+    /// Why the thread died.
+    pub fn died(&self) -> Option<Death> {
         lock(&self.died).clone()
     }
 
-    pub fn die(&self, cause: String) {
-        lock(&self.died).get_or_insert(cause);
+    pub fn die(&self, death: Death) {
+        lock(&self.died).get_or_insert(death);
     }
 
     pub fn stats(&self) -> Stats {

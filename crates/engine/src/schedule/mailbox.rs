@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Event, FinishReason, Finished, Notify, Piece, WaitError};
+use super::{Death, Event, FinishReason, Finished, Notify, Piece, WaitError};
 
 #[derive(Default)]
 struct State {
@@ -13,7 +13,7 @@ struct State {
     finished: Option<Box<Finished>>,
     /// The last event was put in.
     over: bool,
-    died: Option<String>,
+    died: Option<Death>,
 }
 
 struct Mailbox {
@@ -70,8 +70,8 @@ impl Outbox {
     }
 
     /// Says that the engine is gone.
-    pub fn die(self, cause: &str) {
-        self.0.put(|state| state.died = Some(cause.to_owned()));
+    pub fn die(self, death: &Death) {
+        self.0.put(|state| state.died = Some(death.clone()));
     }
 }
 
@@ -80,7 +80,7 @@ impl Drop for Outbox {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         if !state.over && state.died.is_none() {
-            state.died = Some("it ended before the request could".to_owned());
+            state.died = Some(Death::defect("it ended before the request could".to_owned()));
             drop(state);
             self.0.put(|_| {});
         }
@@ -146,8 +146,8 @@ impl State {
         if let Some(finished) = self.finished.take() {
             return Some(Ok(Event::Finished(*finished)));
         }
-        if let Some(cause) = &self.died {
-            return Some(Err(WaitError::Died { cause: cause.clone() }));
+        if let Some(death) = &self.died {
+            return Some(Err(WaitError::Died(death.clone())));
         }
         self.over.then_some(Err(WaitError::Over))
     }

@@ -33,7 +33,7 @@ mod text_out;
 mod worker;
 
 pub use engine::Engine;
-pub use error::{EmbedError, EngineError, Refused, RequestError, WaitError};
+pub use error::{Death, EmbedError, EngineError, Refused, RequestError, WaitError};
 pub use event::{Drafts, Event, FinishReason, Finished, Piece};
 pub use forward::{Forward, ForwardLimits, Runner};
 pub use mailbox::Ticket;

@@ -11,7 +11,7 @@ use super::queue::Queue;
 use super::sampler::Sampler;
 use super::sequence::Sequence;
 use super::stats::{Rates, Stats};
-use super::{EngineOptions, FinishReason, RequestError};
+use super::{Death, EngineOptions, FinishReason, RequestError};
 use crate::constrain::{ConstrainError, MaskPool};
 use crate::kv::KvPool;
 
@@ -38,6 +38,8 @@ pub(super) struct Scheduler<F> {
     pub rates: Rates,
     swept: Option<Instant>,
     published: Option<Instant>,
+    /// Why no pass can succeed any more, once that is so.
+    pub death: Option<Death>,
 }
 
 impl<F: Forward> Scheduler<F> {
@@ -60,6 +62,7 @@ impl<F: Forward> Scheduler<F> {
             rates: Rates::default(),
             swept: None,
             published: None,
+            death: None,
         })
     }
 
@@ -118,10 +121,10 @@ impl<F: Forward> Scheduler<F> {
     }
 
     /// Says to all tickets that the engine is gone.
-    pub fn die(&mut self, cause: &str) {
+    pub fn die(&mut self, death: &Death) {
         let waiting = self.queue.take_if(|_| Some(())).into_iter().map(|(sequence, ())| sequence);
         for sequence in std::mem::take(&mut self.running).into_iter().chain(waiting) {
-            sequence.outbox.die(cause);
+            sequence.outbox.die(death);
         }
     }
 

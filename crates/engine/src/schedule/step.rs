@@ -8,7 +8,7 @@ use super::plan::Share;
 use super::sampler::{Job, Sampler};
 use super::scheduler::Scheduler;
 use super::sequence::{Sequence, Work};
-use super::{FinishReason, RequestError};
+use super::{Death, FinishReason, RequestError};
 use crate::batch::{Batch, Logits, SequenceSpan};
 use crate::constrain::{ConstrainError, Mask};
 use crate::models::ForwardError;
@@ -43,6 +43,7 @@ impl<F: Forward> Scheduler<F> {
         self.stats.steps += 1;
         if let Err(cause) = outcome {
             self.stats.forward_s += since.elapsed().as_secs_f64();
+            self.death = Death::of(&cause);
             return self.fail(shares, &cause.into());
         }
         let (prefill, reply) = (self.stats.prefill_tokens, self.stats.reply_tokens);

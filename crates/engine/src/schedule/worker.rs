@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use watch::{Seat, Stage, Watch};
 
-use super::FinishReason;
 use super::forward::Forward;
 use super::life::Wish;
 use super::scheduler::Scheduler;
 use super::sequence::Sequence;
+use super::{Death, FinishReason};
 
 /// How long an idle engine sleeps if nobody wakes it: then it looks whether it is still wanted.
 const IDLE: Duration = Duration::from_millis(200);
@@ -23,22 +23,25 @@ pub(super) enum Command {
     Wake,
 }
 
-/// Runs until it is asked to end or nobody can ask any more. Tickets hear of a panic.
+/// Runs until it is asked to end or nobody can ask any more. Tickets hear of a panic, and of a device that nothing comes back from.
 pub(super) fn work<F: Forward>(mut scheduler: Scheduler<F>, commands: Receiver<Command>, watch: Watch) {
     let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut scheduler, &commands, &watch)));
-    if let Err(panic) = outcome {
-        let cause = format!("it panicked: {}", words(panic.as_ref()));
-        scheduler.life.die(cause.clone());
-        scheduler.die(&cause);
-        for command in commands.try_iter() {
-            if let Command::Take(sequence) = command {
-                sequence.outbox.die(&cause);
-            }
+    let death = match outcome {
+        Ok(None) => return,
+        Ok(Some(death)) => death,
+        Err(panic) => Death::defect(format!("it panicked: {}", words(panic.as_ref()))),
+    };
+    scheduler.life.die(death.clone());
+    scheduler.die(&death);
+    for command in commands.try_iter() {
+        if let Command::Take(sequence) = command {
+            sequence.outbox.die(&death);
         }
     }
 }
 
-fn run<F: Forward>(scheduler: &mut Scheduler<F>, commands: &Receiver<Command>, watch: &Watch) {
+/// `Some` where it cannot go on though it is wanted.
+fn run<F: Forward>(scheduler: &mut Scheduler<F>, commands: &Receiver<Command>, watch: &Watch) -> Option<Death> {
     let mut seat: Option<Seat> = None;
     loop {
         let open = take_commands(scheduler, commands);
@@ -48,13 +51,14 @@ fn run<F: Forward>(scheduler: &mut Scheduler<F>, commands: &Receiver<Command>, w
             // Those that were taken while this was decided, too.
             take_commands(scheduler, commands);
             scheduler.end_all(&FinishReason::Cancelled);
-            return scheduler.publish(true);
+            scheduler.publish(true);
+            return None;
         }
         if scheduler.is_idle() {
             seat = None;
             scheduler.publish(true);
             if wish == Wish::Drain || !open {
-                return;
+                return None;
             }
             wait(scheduler, commands);
             continue;
@@ -64,6 +68,9 @@ fn run<F: Forward>(scheduler: &mut Scheduler<F>, commands: &Receiver<Command>, w
         seat.at(Stage::Generate, "step", scheduler.stats.steps);
         scheduler.step();
         seat.item_done();
+        if let Some(death) = scheduler.death.take() {
+            return Some(death);
+        }
     }
 }
 

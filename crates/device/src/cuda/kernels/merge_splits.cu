@@ -4,6 +4,10 @@
 // Most dimensions of a value.
 constexpr i32 MOST_VALUE_DIM = 256;
 
+// Splits whose states are on their way at a time: a chain of loads would cost more than attention itself. One that is not there changes nothing:
+// its maximum is the least there is, its sum and values are zeros.
+constexpr i32 TOGETHER = 4;
+
 // Merges the states of a round's splits, in order, into the totals, and finishes after the last round. A warp for each row.
 template <i32 rows> DEVICE void merge_splits(const AttentionArgs& args) {
     constexpr i32 MOST = MOST_VALUE_DIM / i32(WARP);
@@ -22,15 +26,24 @@ template <i32 rows> DEVICE void merge_splits(const AttentionArgs& args) {
             const i32 d = i * i32(WARP) + i32(lane_id());
             values[i] = begins || d >= dim ? 0.0f : totals[2 * rows + i64(row) * dim + d];
         }
-        for (i32 split = first; split < end; split++) {
-            const f32* const state = args.states + (head * args.splits + split - args.first_split) * state_numbers;
-            const Merge merge(max, sum, state[row], state[rows + row]);
-            UNROLL for (i32 i = 0; i < MOST; i++) {
-                const i32 d = i * i32(WARP) + i32(lane_id());
-                if (d < dim) values[i] = fmaf(state[2 * rows + i64(row) * dim + d], merge.b, values[i] * merge.a);
+        for (i32 from = first; from < end; from += TOGETHER) {
+            f32 maxima[TOGETHER], sums[TOGETHER], of[TOGETHER][MOST];
+            UNROLL for (i32 s = 0; s < TOGETHER; s++) {
+                const bool there = from + s < end;
+                const f32* const state = args.states + (head * args.splits + (there ? from + s : from) - args.first_split) * state_numbers;
+                maxima[s] = there ? state[row] : nothing_yet();
+                sums[s] = there ? state[rows + row] : 0.0f;
+                UNROLL for (i32 i = 0; i < MOST; i++) {
+                    const i32 d = i * i32(WARP) + i32(lane_id());
+                    of[s][i] = there && d < dim ? state[2 * rows + i64(row) * dim + d] : 0.0f;
+                }
             }
-            max = merge.max;
-            sum = merge.sum;
+            UNROLL for (i32 s = 0; s < TOGETHER; s++) {
+                const Merge merge(max, sum, maxima[s], sums[s]);
+                UNROLL for (i32 i = 0; i < MOST; i++) values[i] = fmaf(of[s][i], merge.b, values[i] * merge.a);
+                max = merge.max;
+                sum = merge.sum;
+            }
         }
         __syncwarp();  // all lanes have read the totals
         UNROLL for (i32 i = 0; i < MOST; i++) {

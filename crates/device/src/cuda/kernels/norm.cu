@@ -16,6 +16,15 @@ struct NormArgs {
     u32 unused;
 };
 
+// Numbers of a row that a thread has on their way at a time. They are loaded before any is stored: what is stored may be what is loaded next, as far
+// as the compiler knows, and each load would wait for the store before it.
+constexpr i32 AHEAD = 8;
+
+// A thread's next numbers of a row, `step` apart; zeros past its end.
+DEVICE void load_ahead(f32 (&to)[AHEAD], const f32* row, i64 from, i64 step, i64 cols) {
+    UNROLL for (i32 j = 0; j < AHEAD; j++) to[j] = from + j * step < cols ? row[from + j * step] : 0.0f;
+}
+
 // The sum over the threads of a row: a warp's or a block's.
 template <u32 warps> DEVICE f32 row_sum(f32 x, f32* sums) { return warps == 1 ? warp_sum(x) : block_sum<warps>(x, sums); }
 
@@ -27,20 +36,31 @@ template <u32 warps> DEVICE void rms_norm(const NormArgs& args) {
     if (row >= args.rows) return;  // all threads of the row
     const i64 start = row * args.cols, first = threadIdx.x % THREADS_A_ROW;
     f32* const x = args.x + start;
+    const f32* const y = args.y == nullptr ? nullptr : args.y + start;
     f32 squares = 0.0f;
-    if (args.y == nullptr) {
-        UNROLL_BY(4) for (i64 i = first; i < args.cols; i += THREADS_A_ROW) squares = fmaf(x[i], x[i], squares);
-    } else {
-        const f32* const y = args.y + start;
-        UNROLL_BY(4) for (i64 i = first; i < args.cols; i += THREADS_A_ROW) {
-            const f32 sum = x[i] + y[i];
-            x[i] = sum;  // read again below by the thread that wrote it
-            squares = fmaf(sum, sum, squares);
+    for (i64 from = first; from < args.cols; from += AHEAD * THREADS_A_ROW) {
+        f32 numbers[AHEAD];
+        load_ahead(numbers, x, from, THREADS_A_ROW, args.cols);
+        if (y != nullptr) {
+            f32 more[AHEAD];
+            load_ahead(more, y, from, THREADS_A_ROW, args.cols);
+            UNROLL for (i32 j = 0; j < AHEAD; j++) {
+                const i64 i = from + j * THREADS_A_ROW;
+                numbers[j] += more[j];
+                if (i < args.cols) x[i] = numbers[j];  // read again below by the thread that wrote it
+            }
         }
+        UNROLL for (i32 j = 0; j < AHEAD; j++) squares = fmaf(numbers[j], numbers[j], squares);
     }
     const f32 scale = 1.0f / sqrtf(row_sum<warps>(squares, sums) / f32(args.cols) + args.eps);
-    UNROLL_BY(4) for (i64 i = first; i < args.cols; i += THREADS_A_ROW) {
-        keep(args.out, args.fed, start + i, x[i] * scale * args.weight[i]);
+    for (i64 from = first; from < args.cols; from += AHEAD * THREADS_A_ROW) {
+        f32 numbers[AHEAD], weights[AHEAD];
+        load_ahead(numbers, x, from, THREADS_A_ROW, args.cols);
+        load_ahead(weights, args.weight, from, THREADS_A_ROW, args.cols);
+        UNROLL for (i32 j = 0; j < AHEAD; j++) {
+            const i64 i = from + j * THREADS_A_ROW;
+            if (i < args.cols) keep(args.out, args.fed, start + i, numbers[j] * scale * weights[j]);
+        }
     }
 }
 
@@ -62,8 +82,15 @@ template <u32 warps> DEVICE void layer_norm(const NormArgs& args) {
     f32 squares = 0.0f;
     UNROLL_BY(4) for (i64 i = first; i < args.cols; i += THREADS_A_ROW) squares = fmaf(x[i] - mean, x[i] - mean, squares);
     const f32 scale = 1.0f / sqrtf(row_sum<warps>(squares, sums[1]) / f32(args.cols) + args.eps);
-    for (i64 i = first; i < args.cols; i += THREADS_A_ROW) {
-        keep(args.out, args.fed, start + i, fmaf((x[i] - mean) * scale, args.weight[i], args.bias == nullptr ? 0.0f : args.bias[i]));
+    for (i64 from = first; from < args.cols; from += AHEAD * THREADS_A_ROW) {
+        f32 numbers[AHEAD], weights[AHEAD], biases[AHEAD];
+        load_ahead(numbers, x, from, THREADS_A_ROW, args.cols);
+        load_ahead(weights, args.weight, from, THREADS_A_ROW, args.cols);
+        load_ahead(biases, args.bias, from, THREADS_A_ROW, args.bias == nullptr ? 0 : args.cols);
+        UNROLL for (i32 j = 0; j < AHEAD; j++) {
+            const i64 i = from + j * THREADS_A_ROW;
+            if (i < args.cols) keep(args.out, args.fed, start + i, fmaf((numbers[j] - mean) * scale, weights[j], biases[j]));
+        }
     }
 }
 

@@ -18,11 +18,13 @@ pub(super) struct HostMemory {
     context: Arc<Context>,
     start: *mut u8,
     bytes: usize,
-    /// The last copy on each card that took part.
+    /// The last copy on each stream that took part.
     copies: Vec<Copying>,
 }
 
 struct Copying {
+    /// The stream's handle, which tells streams of a context apart.
+    stream: usize,
     event: Event,
     pending: bool,
 }
@@ -60,11 +62,12 @@ impl HostMemory {
 
     /// A copy with these bytes was queued on `stream`; they are nobody's until it is done.
     pub(super) fn used_by(&mut self, context: &Arc<Context>, stream: &Stream) -> Result<(), CudaError> {
-        let known = self.copies.iter().position(|copy| Arc::ptr_eq(copy.event.context(), context));
-        let at = match known {
+        let key = stream.handle.addr();
+        let same = |copy: &Copying| copy.stream == key && Arc::ptr_eq(copy.event.context(), context);
+        let at = match self.copies.iter().position(same) {
             Some(at) => at,
             None => {
-                self.copies.push(Copying { event: Event::new(context)?, pending: false });
+                self.copies.push(Copying { stream: key, event: Event::new(context)?, pending: false });
                 self.copies.len() - 1
             }
         };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use device::DeviceError;
+use device::cuda::CudaError;
 use watch::Watch;
 
 use crate::batch::{Batch, BatchLimits, Logits};
@@ -17,8 +19,10 @@ pub const POISON: u32 = 60;
 pub const FAILURE: u32 = 59;
 /// A token at which the thread panics.
 pub const PANIC: u32 = 58;
+/// A token at which the card hangs.
+pub const LOST: u32 = 56;
 /// Tokens below this are harmless.
-pub const SAFE: u32 = 58;
+pub const SAFE: u32 = 56;
 /// The token that ends a reply.
 pub const EOS: u32 = 0;
 /// A sequence that begins with this goes by habit: what comes next depends on the last token alone, so it repeats itself.
@@ -56,6 +60,10 @@ impl Toy {
         assert!(!batch.tokens.contains(&PANIC), "the toy broke");
         if batch.tokens.contains(&FAILURE) {
             return Err(ForwardError::DiskTimeout { item: "the toy's block".to_owned(), limit_s: 1 });
+        }
+        if batch.tokens.contains(&LOST) {
+            let hangs = CudaError::Timeout { card: 3, doing: "the toy's pass", waited: Duration::from_secs(9) };
+            return Err(DeviceError::Cuda(hangs).into());
         }
         let mut read = vec![0; batch.tokens.len()];
         for span in batch.sequences {

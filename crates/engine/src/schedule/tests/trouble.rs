@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::toy::{FAILURE, Numbers, PANIC, POISON, Toy, WAIT, check, engine, options, pool, workload};
+use super::toy::{FAILURE, LOST, Numbers, PANIC, POISON, Toy, WAIT, check, engine, options, pool, workload};
 use crate::constrain::{ConstrainError, Constraint};
 use crate::sample::{SampleError, Sampling};
 use crate::schedule::{EmbedRequest, Engine, EngineOptions, FinishReason, Refused, Request, RequestError, WaitError};
@@ -75,6 +75,31 @@ fn a_nan_and_a_failed_pass_end_their_own_requests() {
 }
 
 #[test]
+fn an_engine_whose_card_is_gone_ends_by_its_name() {
+    let mut toy = Toy::new(100);
+    toy.pass = Duration::from_millis(2);
+    let engine = Engine::start(toy, pool(100), EngineOptions { running_max: 2, ..options() }).expect("an engine");
+    let submit = |prompt| engine.submit(Request { ignore_eos: true, ..Request::new(prompt, 60) }).expect("taken");
+    let (lost, waiting) = (submit(vec![1, LOST]), submit(vec![4]));
+    let finished = lost.wait(WAIT).expect("an end");
+    let FinishReason::Error(cause) = finished.reason else { panic!("{:?}", finished.reason) };
+    assert!(cause.exit_code() == 75 && cause.to_string().contains("card 3"), "{cause}");
+    // Whatever else was asked of it hears of it too: in the same pass, or afterwards.
+    match waiting.wait(WAIT) {
+        Ok(finished) => assert!(matches!(finished.reason, FinishReason::Error(RequestError::Forward { .. }))),
+        Err(died) => assert!(died.exit_code() == 75 && died.to_string().contains("card 3"), "{died}"),
+    }
+    let until = std::time::Instant::now() + WAIT;
+    while engine.died().is_none() && std::time::Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let refused = engine.submit(Request::new(vec![1], 1)).expect_err("dead");
+    assert!(refused.exit_code() == 75 && refused.to_string().contains("card 3"), "{refused}");
+    let ended = engine.shutdown(WAIT).expect_err("it died");
+    assert!(ended.exit_code() == 75 && !ended.to_string().contains("defect"), "{ended}");
+}
+
+#[test]
 fn a_dead_engine_says_so_to_everyone() {
     let mut toy = Toy::new(100);
     toy.pass = Duration::from_millis(2);
@@ -88,11 +113,11 @@ fn a_dead_engine_says_so_to_everyone() {
                 Err(other) => break other,
             }
         };
-        let WaitError::Died { cause } = died else { panic!("{died:?}") };
-        assert!(cause.contains("the toy broke"), "{cause}");
+        let WaitError::Died(death) = died else { panic!("{died:?}") };
+        assert!(death.cause.contains("the toy broke"), "{death}");
     }
     let refused = engine.submit(Request::new(vec![1], 1)).expect_err("dead");
-    assert!(matches!(&refused, Refused::Died { cause } if cause.contains("the toy broke")), "{refused}");
+    assert!(matches!(&refused, Refused::Died(death) if death.cause.contains("the toy broke")), "{refused}");
     assert_eq!((refused.exit_code(), engine.died().is_some()), (70, true));
     assert!(engine.shutdown(WAIT).is_err());
 }
