@@ -1,6 +1,8 @@
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
-use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUmodule, CUstream, CUuuid};
+use std::ptr::NonNull;
+
+use cudarc::driver::sys::{CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUmodule, CUstream, CUuuid};
 
 use super::CudaError;
 
@@ -40,22 +42,42 @@ macro_rules! functions {
         impl Api {
             /// Finds the functions in the driver's library.
             pub(super) fn find() -> Result<Api, CudaError> {
-                // SAFETY: loading the driver's library runs its initialisers, which is what using it takes.
-                if !unsafe { sys::is_culib_present() } {
-                    return Err(super::driver::none());
-                }
-                // SAFETY: as above; it is there, so that this does not panic.
-                let library = unsafe { sys::culib() };
+                let library = open_library().map_err(super::driver::none)?;
+                let found = |name: &'static str| {
+                    let text = std::ffi::CString::new(name).unwrap_or_default();
+                    // SAFETY: the library stays open, and the name ends with a NUL.
+                    let address = unsafe { libc::dlsym(library.as_ptr(), text.as_ptr()) };
+                    NonNull::new(address).ok_or(CudaError::DriverIncomplete { function: name })
+                };
                 Ok(Api {
                     $($name: {
+                        let address = found(stringify!($name))?;
                         // SAFETY: the type is that of the driver's documentation; results are 32-bit numbers.
-                        let found = unsafe { library.get(concat!(stringify!($name), "\0").as_bytes()) };
-                        *found.map_err(|_| CudaError::DriverIncomplete { function: stringify!($name) })?
+                        unsafe { std::mem::transmute::<NonNull<c_void>, unsafe extern "C" fn($($argument),*) -> Code>(address) }
                     },)+
                 })
             }
         }
     };
+}
+
+/// Opens the driver's library for the life of the process; else what the loader said of the first name. The name with a version comes first: a
+/// toolkit has a `libcuda.so` to link with, which is no driver.
+fn open_library() -> Result<NonNull<c_void>, String> {
+    let mut said = None;
+    for name in super::driver::LIBRARIES {
+        // SAFETY: loading the driver's library runs its initialisers, which is what using it takes; dlerror's text is copied before the next call.
+        unsafe {
+            if let Some(library) = NonNull::new(libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL)) {
+                return Ok(library);
+            }
+            let error = libc::dlerror();
+            if !error.is_null() {
+                said.get_or_insert_with(|| std::ffi::CStr::from_ptr(error).to_string_lossy().into_owned());
+            }
+        }
+    }
+    Err(said.unwrap_or_default())
 }
 
 functions! {

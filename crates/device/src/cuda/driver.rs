@@ -1,4 +1,4 @@
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::sync::OnceLock;
 
 use super::CudaError;
@@ -94,11 +94,16 @@ fn library() -> Result<&'static Api, CudaError> {
     Ok(API.get_or_init(|| api))
 }
 
-/// The error of a machine without the driver's library.
-pub(super) fn none() -> CudaError {
+/// The names of the driver's library, in the order in which they are tried.
+pub(super) const LIBRARIES: [&CStr; 2] = [c"libcuda.so.1", c"libcuda.so"];
+
+/// The error of a machine without the driver's library, of which the loader `said` something.
+pub(super) fn none(said: String) -> CudaError {
     let version = std::fs::read_to_string("/proc/driver/nvidia/version").ok();
     let module = version.and_then(|text| Some(text.lines().next()?.trim().to_owned()));
-    CudaError::NoDriver { looked_for: "libcuda.so.1 (or libcuda.so)", module }
+    // That there is no such file is what the error says anyway.
+    let said = Some(said).filter(|said| !said.is_empty() && !said.contains("No such file"));
+    CudaError::NoDriver { looked_for: "libcuda.so.1 (or libcuda.so)", module, said }
 }
 
 fn nothing_to_see() -> CudaError {

@@ -9,7 +9,8 @@ use super::api::code;
 pub enum CudaError {
     /// There is no driver library.
     #[error(
-        "no CUDA driver: {looked_for} was found neither by LD_LIBRARY_PATH nor among the system's libraries; {}",
+        "no CUDA driver: {looked_for} was found neither by LD_LIBRARY_PATH nor among the system's libraries{}; {}",
+        said.as_ref().map_or_else(String::new, |said| format!(", or could not be opened ({said})")),
         match module {
             Some(version) => format!(
                 "the kernel has the driver's module ({version}), so its library is missing here: in a container, start it with the \
@@ -23,6 +24,8 @@ pub enum CudaError {
         looked_for: &'static str,
         /// The version of the kernel's module, where it is loaded.
         module: Option<String>,
+        /// What the loader says where there is a file that it cannot open.
+        said: Option<String>,
     },
 
     /// The driver library lacks a function that every driver of our age has.
@@ -333,8 +336,15 @@ mod tests {
     fn errors_say_what_to_do() {
         assert_eq!(failed(12_345).to_string(), "card 1: cuThing failed: CUDA_ERROR_X (12345), x");
         assert!(failed(34).to_string().contains("LD_LIBRARY_PATH") && failed(1).to_string().contains("report it"));
-        let driver = |module: Option<&str>| CudaError::NoDriver { looked_for: "l", module: module.map(str::to_owned) };
+        let driver = |module: Option<&str>| CudaError::NoDriver {
+            looked_for: "l",
+            module: module.map(str::to_owned),
+            said: None,
+        };
         assert!(driver(None).to_string().contains("install NVIDIA's driver 550"));
         assert!(driver(Some("580")).to_string().contains("container toolkit"));
+        let said = Some("libcuda.so.1: wrong ELF class".to_owned());
+        let unreadable = CudaError::NoDriver { looked_for: "l", module: None, said };
+        assert!(unreadable.to_string().contains("(libcuda.so.1: wrong ELF class)"), "{unreadable}");
     }
 }

@@ -309,8 +309,15 @@ fn cards_that_cannot_be_used_and_drivers_that_fail_are_notes() {
     assert_eq!((gpus.len(), gpus[0].ordinal), (1, Some(1)));
     assert!(notes[0].contains("card 0") && notes[0].contains("its memory is broken"), "{notes:?}");
     for (error, words) in [
-        (CudaError::NoDriver { looked_for: "libcuda.so.1", module: Some("NVRM version: 580.1".to_owned()) }, "580.1"),
-        (CudaError::NoDriver { looked_for: "libcuda.so.1", module: None }, "install NVIDIA's driver"),
+        (
+            CudaError::NoDriver {
+                looked_for: "libcuda.so.1",
+                module: Some("NVRM version: 580.1".to_owned()),
+                said: None,
+            },
+            "580.1",
+        ),
+        (CudaError::NoDriver { looked_for: "libcuda.so.1", module: None, said: None }, "install NVIDIA's driver"),
         (CudaError::Hidden { value: "-1".to_owned(), why: "hides every card" }, "CUDA_VISIBLE_DEVICES"),
     ] {
         notes.clear();
