@@ -13,18 +13,11 @@ pub(super) const MOST_TOKENS: usize = 4;
 /// Bytes that are asked for ahead of several rows side by side, at least.
 const AHEAD_BYTES: usize = 12 << 10;
 
-/// Tokens, of all, so few that rows are met one after the other: a thread that reads one stretch of memory gets more of its bandwidth than one that reads
-/// several at a time, and reading activations again for each row costs less.
-const FEW_TOKENS: usize = 2;
-
-/// Bytes that are then asked for ahead.
-const AHEAD_BYTES_ALONE: usize = 4096;
-
 /// Rows and tokens of a tile are as many as there are registers for.
 #[inline(always)]
 pub(super) unsafe fn all<D: Dot>(block: &Block) {
     match (D::S::WIDE, block.x.layout.widest()) {
-        (true, ..=FEW_TOKENS) => rows::<D, 4>(block),
+        (true, ..=2) => rows::<D, 4>(block),
         (true, _) => rows::<D, 6>(block),
         (false, 1) => rows::<D, 4>(block),
         (false, 2) => rows::<D, 2>(block),
@@ -78,11 +71,7 @@ unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(block: &Block,
     let weights: [*const u8; R] = std::array::from_fn(|r| block.weights.add((place.row + r) * block.row_bytes));
     let mut acc = [[D::S::splat(0.0); T]; R];
     let whole = block.cols / D::CHUNK;
-    if T <= FEW_TOKENS && block.x.layout.widest() <= FEW_TOKENS {
-        apart::<D, R, T>(&mut acc, &weights, place.x, whole);
-    } else {
-        together::<D, R, T>(&mut acc, &weights, block, place, whole);
-    }
+    whole_chunks::<D, R, T>(&mut acc, &weights, block, place, whole);
     if whole * D::CHUNK < block.cols {
         let at = whole * D::CHUNK;
         let w: [F<D>; R] =
@@ -92,29 +81,10 @@ unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(block: &Block,
     finish::<D, R, T>(block, place, &acc);
 }
 
-/// All whole chunks, row after row. What is asked for may lie in the next rows.
-#[inline(always)]
-unsafe fn apart<D: Dot, const R: usize, const T: usize>(
-    acc: &mut [[F<D>; T]; R],
-    weights: &[*const u8; R],
-    x: *const u8,
-    whole: usize,
-) {
-    for r in 0..R {
-        let mut one = [acc[r]];
-        for chunk in 0..whole {
-            let weights = weights[r].add(chunk * D::CHUNK * D::WEIGHT_BYTES);
-            D::S::prefetch(weights.wrapping_add(AHEAD_BYTES_ALONE));
-            multiply::<D, 1, T>(&mut one, &[D::weights(weights)], x.add(chunk * T * CHUNK_BYTES));
-        }
-        [acc[r]] = one;
-    }
-}
-
 /// All whole chunks, of all rows side by side. Meanwhile the rows that come after these are asked for, a share with each tile, so that memory
 /// never waits; and in the order in which they lie, which is how it gives most. They wait in the second-level cache: activations need the first.
 #[inline(always)]
-unsafe fn together<D: Dot, const R: usize, const T: usize>(
+unsafe fn whole_chunks<D: Dot, const R: usize, const T: usize>(
     acc: &mut [[F<D>; T]; R],
     weights: &[*const u8; R],
     block: &Block,

@@ -229,10 +229,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn prefetch(at: *const u8) {
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    }
-    #[inline(always)]
     unsafe fn prefetch_far(at: *const u8) {
         _mm_prefetch::<_MM_HINT_T1>(at.cast());
     }

@@ -233,10 +233,6 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
-    unsafe fn prefetch(at: *const u8) {
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    }
-    #[inline(always)]
     unsafe fn prefetch_far(at: *const u8) {
         _mm_prefetch::<_MM_HINT_T1>(at.cast());
     }

@@ -110,8 +110,6 @@ pub(super) trait Simd: Copy + 'static {
         Self::fma(odd, Self::splat(f32::from_bits(q & 0xffff_0000)), first)
     }
 
-    /// Asks for the cache line at `at` (which may be any address).
-    unsafe fn prefetch(at: *const u8);
-    /// The same, for what is needed so much later that it had better wait in the second-level cache.
+    /// Asks for the cache line at `at` (which may be any address). It waits in the second-level cache: the first is for what is needed at once.
     unsafe fn prefetch_far(at: *const u8);
 }
