@@ -58,11 +58,6 @@ pub(crate) struct Arithmetic<'a, C> {
 }
 
 impl<C: Compute> Arithmetic<'_, C> {
-    /// The forms of inputs that these read.
-    pub fn forms<const N: usize>(&self, linears: [&Linear<C>; N]) -> C::Forms {
-        C::forms(self.precision, linears.iter().map(|linear| linear.dtype))
-    }
-
     /// `rows` rows of inputs for these, to be fed by the operation that makes them.
     pub fn feed<'a, const N: usize>(
         &self,
@@ -71,7 +66,8 @@ impl<C: Compute> Arithmetic<'_, C> {
         linears: [&Linear<C>; N],
     ) -> Feed<'a, C> {
         let cols = linears.first().map_or(0, |linear| linear.input);
-        Feed { inputs, rows, cols, forms: self.forms(linears) }
+        let forms = C::forms(self.precision, linears.iter().map(|linear| linear.dtype));
+        Feed { inputs, rows, cols, forms }
     }
 
     /// Computes products of inputs that were fed, in one go.

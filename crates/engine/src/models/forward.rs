@@ -180,13 +180,14 @@ impl<'a> Way<'a> {
 
     /// Goes on at `site`, with `rows` rows of a stream.
     fn go(&mut self, site: Site, stream: Stream, rows: usize) -> Result<(), DeviceError> {
-        if site == Site::Host && self.at != site {
+        if site == Site::Host {
             self.await_behind()?;
         }
         self.work.carry(&self.parts.sites, stream, (self.at, site), rows * self.parts.config.hidden_size)?;
-        match self.at {
-            Site::Card(card) if site != self.at && site != Site::Host => self.behind.push(card),
-            _ => {}
+        if let (Site::Card(from), Site::Card(to)) = (self.at, site)
+            && from != to
+        {
+            self.behind.push(from);
         }
         self.at = site;
         Ok(())

@@ -37,7 +37,7 @@ impl<F: Forward> Scheduler<F> {
         let wanted: Vec<usize> = (0..rows).collect();
         let batch = Batch { tokens, sequences: &[span], logits_for: &wanted };
         let hidden = self.model.hidden(&batch, &mut self.memory.pool);
-        let hidden = hidden.inspect_err(|cause| self.death = Death::of(cause))?;
+        let hidden = hidden.inspect_err(|cause| self.death = self.death.take().or(Death::of(cause)))?;
         let Work::Embed(sum) = &mut sequence.work else { return Ok(()) };
         let size = hidden.len() / rows;
         sum.resize(size, 0.0);

@@ -74,31 +74,30 @@ impl Card {
         q: &CardBuffer<f32>,
         (out, feed): (&mut CardBuffer<f32>, Option<CardFeed>),
     ) -> Result<(), DeviceError> {
-        CardFeed::fill(feed, self, out, |fed| self.attend(layer, pass, options, splits, q, (out, fed)))
+        let args = self.attention_args(layer, pass, options, q, out)?;
+        let (shape, heads) = (layer.shape(), options.heads);
+        CardFeed::fill(feed, self, out, |fed| self.attend(shape, pass, heads, splits, AttentionArgs { fed, ..args }))
     }
 
     fn attend(
         &self,
-        layer: &KvLayer,
+        shape: &KvShape,
         pass: &mut CardPass,
-        options: &CardAttentionOptions,
+        heads: usize,
         splits: Splits,
-        q: &CardBuffer<f32>,
-        (out, fed): (&CardBuffer<f32>, FedArgs),
+        mut args: AttentionArgs,
     ) -> Result<(), DeviceError> {
-        let mut args = AttentionArgs { fed, ..self.attention_args(layer, pass, options, q, out)? };
-        let shape = *layer.shape();
         if pass.tokens() == 0 {
             return Ok(());
         }
-        let Some(kernels) = fast(&shape) else {
-            return self.attention_plain(&shape, pass.tokens(), options.heads, &args);
+        let Some(kernels) = fast(shape) else {
+            return self.attention_plain(shape, pass.tokens(), heads, &args);
         };
         args.slices = shape.value_dim.div_ceil(SLICE) as i32;
         for (kind, kernel) in kernels.into_iter().enumerate() {
             if !pass.tiles[kind].is_empty() {
                 args.tiles = pass.tile_numbers(self, kind)?;
-                self.attention_tiles(&shape, pass, (kind, kernel), splits, args)?;
+                self.attention_tiles(shape, pass, (kind, kernel), splits, args)?;
             }
         }
         Ok(())

@@ -74,11 +74,16 @@ fn a_nan_and_a_failed_pass_end_their_own_requests() {
     check(&requests[0], &submit(&requests[0]).wait(WAIT).expect("a reply"));
 }
 
-#[test]
-fn an_engine_whose_card_is_gone_ends_by_its_name() {
+/// An engine that runs two requests at a time, and no faster than others can be submitted.
+fn two_at_a_time() -> Engine {
     let mut toy = Toy::new(100);
     toy.pass = Duration::from_millis(2);
-    let engine = Engine::start(toy, pool(100), EngineOptions { running_max: 2, ..options() }).expect("an engine");
+    Engine::start(toy, pool(100), EngineOptions { running_max: 2, ..options() }).expect("an engine")
+}
+
+#[test]
+fn an_engine_whose_card_is_gone_ends_by_its_name() {
+    let engine = two_at_a_time();
     let submit = |prompt| engine.submit(Request { ignore_eos: true, ..Request::new(prompt, 60) }).expect("taken");
     let (lost, waiting) = (submit(vec![1, LOST]), submit(vec![4]));
     let finished = lost.wait(WAIT).expect("an end");
@@ -101,9 +106,7 @@ fn an_engine_whose_card_is_gone_ends_by_its_name() {
 
 #[test]
 fn a_dead_engine_says_so_to_everyone() {
-    let mut toy = Toy::new(100);
-    toy.pass = Duration::from_millis(2);
-    let engine = Engine::start(toy, pool(100), EngineOptions { running_max: 2, ..options() }).expect("an engine");
+    let engine = two_at_a_time();
     let submit = |prompt| engine.submit(Request { ignore_eos: true, ..Request::new(prompt, 60) }).expect("taken");
     let tickets = [submit(vec![1, 2]), submit(vec![1, PANIC]), submit(vec![4]), submit(vec![5])];
     for ticket in &tickets {
