@@ -15,7 +15,8 @@ pub fn rows(section: &str) -> Vec<Row> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/faults.md");
     let text = std::fs::read_to_string(file).expect("docs/faults.md");
     let lines = text.lines().skip_while(|line| line.strip_prefix("## ") != Some(section)).skip(1);
-    let rows: Vec<Row> = lines.take_while(|line| !line.starts_with("## ")).filter_map(row).collect();
+    let rows: Vec<Row> =
+        lines.take_while(|line| !line.starts_with("## ")).filter_map(row).collect();
     assert!(!rows.is_empty(), "docs/faults.md has no rows under {section:?}");
     rows
 }

@@ -38,16 +38,22 @@ pub fn without_a_driver(test: &str, body: impl FnOnce()) {
 fn run_again(test: &str, library: &Path, variables: &[(&str, &str)]) {
     let folder = tempfile::tempdir().expect("a folder");
     let output = folder.path().join("output");
-    let file = || std::fs::OpenOptions::new().create(true).append(true).open(&output).expect("a file");
+    let file =
+        || std::fs::OpenOptions::new().create(true).append(true).open(&output).expect("a file");
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.args([test, "--exact", "--nocapture"]).env(TEST, test).env("LD_LIBRARY_PATH", library);
-    for cleared in ["CUDA_VISIBLE_DEVICES", "VIRTUAL_CARDS", "VIRTUAL_CARD_FAULT", "VIRTUAL_CARD_DELAY_US"] {
+    for cleared in
+        ["CUDA_VISIBLE_DEVICES", "VIRTUAL_CARDS", "VIRTUAL_CARD_FAULT", "VIRTUAL_CARD_DELAY_US"]
+    {
         command.env_remove(cleared);
     }
     command.envs(variables.iter().copied()).stdout(file()).stderr(file());
     let status = ended(command.spawn().expect("a process"), TEST_LIMIT);
     let said = std::fs::read_to_string(&output).expect("its output");
-    assert!(status.is_some_and(|status| status.success()), "{test} with {variables:?}: {status:?}\n{said}");
+    assert!(
+        status.is_some_and(|status| status.success()),
+        "{test} with {variables:?}: {status:?}\n{said}"
+    );
     assert!(said.contains("1 passed"), "{test} is no test of this program:\n{said}");
 }
 
@@ -63,7 +69,10 @@ pub fn folder() -> PathBuf {
     let lock = std::fs::File::create(all.join("lock")).expect("a file");
     lock.lock().expect("a lock");
     if !folder.join("libcuda.so.1").exists() {
-        let build = Command::new(device.join("virtual_card/build")).arg(&folder).spawn().expect("virtual_card/build");
+        let build = Command::new(device.join("virtual_card/build"))
+            .arg(&folder)
+            .spawn()
+            .expect("virtual_card/build");
         let status = ended(build, BUILD_LIMIT);
         assert!(
             status.is_some_and(|status| status.success()),
@@ -76,8 +85,10 @@ pub fn folder() -> PathBuf {
 /// A name for what the virtual card is made of.
 fn sources(device: &Path) -> String {
     let folders = [device.join("virtual_card"), device.join("src/cuda/kernels")];
-    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    let entries =
+        folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
+    let mut files: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
     files.sort();
     let mut hasher = DefaultHasher::new();
     for file in files {

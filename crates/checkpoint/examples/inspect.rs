@@ -5,7 +5,8 @@ use std::time::Instant;
 fn main() -> std::process::ExitCode {
     for model in std::env::args().skip(1) {
         let begun = Instant::now();
-        let opened = locate(&model, &SearchPaths::from_env()).and_then(|path| Checkpoint::open(&path));
+        let opened =
+            locate(&model, &SearchPaths::from_env()).and_then(|path| Checkpoint::open(&path));
         let ms = begun.elapsed().as_secs_f64() * 1e3;
         match opened {
             Ok(checkpoint) => describe(&checkpoint, ms),
@@ -31,7 +32,12 @@ fn describe(checkpoint: &Checkpoint, ms: f64) {
     println!("{:?}", checkpoint.generation);
     let begun = Instant::now();
     match checkpoint.identity() {
-        Ok(id) => println!("{:?} {} in {:.1} ms", id.basis, id.digest, begun.elapsed().as_secs_f64() * 1e3),
+        Ok(id) => println!(
+            "{:?} {} in {:.1} ms",
+            id.basis,
+            id.digest,
+            begun.elapsed().as_secs_f64() * 1e3
+        ),
         Err(error) => println!("{error}"),
     }
     for note in &checkpoint.notes {

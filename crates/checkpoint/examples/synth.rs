@@ -10,11 +10,16 @@ fn main() -> std::process::ExitCode {
     let request = SynthRequest {
         like: SynthSource::parse(like),
         shards: rest.first().and_then(|n| n.parse().ok()),
-        fill: rest.get(1).and_then(|n| n.parse().ok()).map_or(Fill::Sparse, |seed| Fill::Random { seed }),
+        fill: rest
+            .get(1)
+            .and_then(|n| n.parse().ok())
+            .map_or(Fill::Sparse, |seed| Fill::Random { seed }),
         folder: folder.into(),
     };
     match synth(&request, &|_| true) {
-        Ok(report) => println!("{report:?}, {:.2} GB/s", report.weights_bytes as f64 / report.seconds / 1e9),
+        Ok(report) => {
+            println!("{report:?}, {:.2} GB/s", report.weights_bytes as f64 / report.seconds / 1e9)
+        }
         Err(error) => {
             eprintln!("{error}");
             return error.exit_code().into();

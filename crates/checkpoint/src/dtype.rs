@@ -1,5 +1,7 @@
 /// How numbers are stored in a checkpoint. Block formats are GGUF's; [`Dtype::Q8_0`] is also what `--dtype int8` makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[allow(missing_docs, non_camel_case_types)]
 pub enum Dtype {
     F64,
@@ -63,7 +65,10 @@ impl Dtype {
     /// Bytes of so many numbers; `None` where they are no whole number of blocks or overflow.
     pub fn bytes_for(self, elements: u64) -> Option<u64> {
         let block = self.block_elements() as u64;
-        elements.is_multiple_of(block).then_some(elements / block)?.checked_mul(self.block_bytes() as u64)
+        elements
+            .is_multiple_of(block)
+            .then_some(elements / block)?
+            .checked_mul(self.block_bytes() as u64)
     }
 
     /// The name in its file format: `BF16`, `F8_E4M3`, `Q4_K`.
@@ -102,8 +107,10 @@ impl Dtype {
     /// weights in are unknown here).
     pub fn from_safetensors(name: &str) -> Option<Self> {
         use Dtype::*;
-        const KNOWN: [Dtype; 17] =
-            [BF16, F16, F32, U8, F8E4M3, F8E5M2, F8E8M0, F4, F64, I64, I32, I16, I8, U64, U32, U16, Bool];
+        const KNOWN: [Dtype; 17] = [
+            BF16, F16, F32, U8, F8E4M3, F8E5M2, F8E8M0, F4, F64, I64, I32, I16, I8, U64, U32, U16,
+            Bool,
+        ];
         KNOWN.into_iter().find(|dtype| dtype.name() == name)
     }
 

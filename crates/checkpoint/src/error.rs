@@ -81,7 +81,12 @@ impl std::error::Error for Defect {}
 
 impl Defect {
     /// A defect with its kind's own remedy.
-    pub fn new(kind: Kind, file: &Path, expected: impl Into<String>, found: impl fmt::Display) -> Self {
+    pub fn new(
+        kind: Kind,
+        file: &Path,
+        expected: impl Into<String>,
+        found: impl fmt::Display,
+    ) -> Self {
         let remedy = kind.remedy().to_owned();
         let (expected, found) = (expected.into(), shorten(&found.to_string()));
         Defect { kind, file: file.to_owned(), subject: None, expected, found, remedy }
@@ -135,7 +140,12 @@ impl CheckpointError {
         }
     }
 
-    pub(crate) fn io(file: &Path, doing: &'static str, offset: u64, source: std::io::Error) -> Self {
+    pub(crate) fn io(
+        file: &Path,
+        doing: &'static str,
+        offset: u64,
+        source: std::io::Error,
+    ) -> Self {
         use std::io::ErrorKind::{NotFound, PermissionDenied, StaleNetworkFileHandle, StorageFull};
         let remedy = match source.kind() {
             NotFound => return Self::absent(file),
@@ -151,14 +161,24 @@ impl CheckpointError {
     pub(crate) fn absent(file: &Path) -> Self {
         let remedy = if std::fs::symlink_metadata(file).is_ok() {
             let target = std::fs::read_link(file).unwrap_or_default();
-            format!("It is a dangling link to {}; run `vendomini fetch` for the model again", target.display())
+            format!(
+                "It is a dangling link to {}; run `vendomini fetch` for the model again",
+                target.display()
+            )
         } else if let Some(part) = unfinished(file) {
-            format!("{} is a download that has not finished; run `vendomini fetch` for the model again", part.display())
+            format!(
+                "{} is a download that has not finished; run `vendomini fetch` for the model again",
+                part.display()
+            )
         } else {
             "Fetch the whole model again with `vendomini fetch`, or copy the file there".to_owned()
         };
         let place = file.parent().unwrap_or(Path::new(".")).display().to_string();
-        CheckpointError::NotFound { what: format!("file {}", file.display()), looked_in: vec![place], remedy }
+        CheckpointError::NotFound {
+            what: format!("file {}", file.display()),
+            looked_in: vec![place],
+            remedy,
+        }
     }
 }
 

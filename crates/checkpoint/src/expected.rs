@@ -75,7 +75,13 @@ impl List<'_> {
     fn push(&mut self, name: &str, shape: &[usize], content: Content) {
         let name = format!("{}{name}", self.prefix);
         let requirement = Requirement::Required;
-        self.tensors.push(ExpectedTensor { name, shape: shape.to_vec(), module: self.module, requirement, content });
+        self.tensors.push(ExpectedTensor {
+            name,
+            shape: shape.to_vec(),
+            module: self.module,
+            requirement,
+            content,
+        });
     }
 
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) {
@@ -141,7 +147,11 @@ fn latent_attention(list: &mut List, mla: Mla) {
     let latent = mla.kv_lora_rank + mla.qk_rope_head_dim;
     list.linear("self_attn.kv_a_proj_with_mqa", latent, c.hidden_size, c.attention_bias);
     list.norm("self_attn.kv_a_layernorm", mla.kv_lora_rank);
-    list.matrix("self_attn.kv_b_proj", c.heads * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank);
+    list.matrix(
+        "self_attn.kv_b_proj",
+        c.heads * (mla.qk_nope_head_dim + mla.v_head_dim),
+        mla.kv_lora_rank,
+    );
     list.linear("self_attn.o_proj", c.hidden_size, c.heads * mla.v_head_dim, c.attention_out_bias);
 }
 

@@ -17,7 +17,11 @@ pub(crate) struct Opened {
 pub(crate) fn open_regular(path: &Path) -> Result<Opened, CheckpointError> {
     let io = |source| CheckpointError::io(path, "open it", 0, source);
     require_regular(path, &std::fs::metadata(path).map_err(io)?)?;
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path).map_err(io)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(path)
+        .map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
     require_regular(path, &metadata)?;
     Ok(Opened { file, bytes: metadata.len(), identity: FileIdentity::of(&metadata) })
@@ -27,7 +31,8 @@ fn require_regular(path: &Path, metadata: &Metadata) -> Result<(), CheckpointErr
     if metadata.is_file() {
         return Ok(());
     }
-    Err(Defect::new(Kind::NotRegularFile, path, "a regular file", type_words(metadata.file_type())).into())
+    Err(Defect::new(Kind::NotRegularFile, path, "a regular file", type_words(metadata.file_type()))
+        .into())
 }
 
 fn type_words(kind: FileType) -> &'static str {
@@ -41,7 +46,12 @@ fn type_words(kind: FileType) -> &'static str {
 }
 
 /// Reads `into` from `offset`. A file that ends before is `truncated`.
-pub(crate) fn read_at(path: &Path, file: &File, into: &mut [u8], offset: u64) -> Result<(), CheckpointError> {
+pub(crate) fn read_at(
+    path: &Path,
+    file: &File,
+    into: &mut [u8],
+    offset: u64,
+) -> Result<(), CheckpointError> {
     file.read_exact_at(into, offset).map_err(|source| match source.kind() {
         std::io::ErrorKind::UnexpectedEof => {
             let expected = format!("{} bytes from offset {offset}", into.len());
@@ -65,7 +75,9 @@ pub fn read_text(path: &Path, bytes_max: u64) -> Result<Option<String>, Checkpoi
     let opened = open_regular(path)?;
     if opened.bytes > bytes_max {
         let found = format!("{} bytes", opened.bytes);
-        return Err(Defect::new(Kind::TooLarge, path, format!("at most {bytes_max} bytes"), found).into());
+        return Err(
+            Defect::new(Kind::TooLarge, path, format!("at most {bytes_max} bytes"), found).into()
+        );
     }
     let mut bytes = vec![0; opened.bytes as usize];
     read_at(path, &opened.file, &mut bytes, 0)?;
@@ -89,7 +101,8 @@ pub(crate) fn refuse_lfs_pointer(path: &Path, start: &[u8]) -> Result<(), Checkp
         .lines()
         .find_map(|line| line.strip_prefix("size "))
         .map_or("of unknown size".to_owned(), |n| format!("of {n} bytes"));
-    Err(Defect::new(Kind::LfsPointer, path, format!("a file {size}"), "a text that stands for it").into())
+    Err(Defect::new(Kind::LfsPointer, path, format!("a file {size}"), "a text that stands for it")
+        .into())
 }
 
 /// The hub's blob id: where the file is a link into a cache's `blobs` folder, the name there.

@@ -39,7 +39,12 @@ impl GenerationConfig {
     /// What the model's own configuration says, for checkpoints without the file.
     pub fn from_model(config: &ModelConfig) -> Self {
         let pad = config.pad.or(config.eos.first().copied());
-        GenerationConfig { eos: config.eos.clone(), bos: config.bos, pad: with_row(pad, config), ..Self::default() }
+        GenerationConfig {
+            eos: config.eos.clone(),
+            bos: config.bos,
+            pad: with_row(pad, config),
+            ..Self::default()
+        }
     }
 
     /// Reads the text of the file; odd flags become notes.
@@ -57,7 +62,9 @@ impl GenerationConfig {
             None => Ok(Vec::new()),
             Some(value) => ids(value).ok_or_else(|| {
                 let expected = "a token id, a list of them, or null";
-                CheckpointError::from(Defect::new(Kind::ConfigValue, file, expected, value).key(key))
+                CheckpointError::from(
+                    Defect::new(Kind::ConfigValue, file, expected, value).key(key),
+                )
             }),
         };
         let fallback = Self::from_model(model);
@@ -86,7 +93,12 @@ fn odd_flags(file: &Path, map: &Map<String, Value>, notes: &mut Vec<String>) {
         return;
     }
     let set = |flag: &str| map.get(flag).is_some_and(|v| !v.is_null());
-    for flag in ["temperature", "top_p", "top_k", "min_p", "typical_p"].into_iter().filter(|flag| set(flag)) {
-        notes.push(format!("{}: {flag} is set although do_sample is not; it is not used", file.display()));
+    for flag in
+        ["temperature", "top_p", "top_k", "min_p", "typical_p"].into_iter().filter(|flag| set(flag))
+    {
+        notes.push(format!(
+            "{}: {flag} is set although do_sample is not; it is not used",
+            file.display()
+        ));
     }
 }

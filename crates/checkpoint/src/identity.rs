@@ -74,14 +74,24 @@ impl Checkpoint {
     /// # Errors
     /// 74 where a file cannot be read.
     pub fn full_identity(&self, progress: &mut dyn FnMut(u64)) -> Result<ModelIdentity> {
-        self.identified(|shard| Ok((Basis::Content, hash_range(&shard.path, shard.bytes, progress)?)))
+        self.identified(|shard| {
+            Ok((Basis::Content, hash_range(&shard.path, shard.bytes, progress)?))
+        })
     }
 
-    fn identified(&self, mut of: impl FnMut(&Shard) -> Result<(Basis, String)>) -> Result<ModelIdentity> {
+    fn identified(
+        &self,
+        mut of: impl FnMut(&Shard) -> Result<(Basis, String)>,
+    ) -> Result<ModelIdentity> {
         let mut digests = Vec::new();
         for shard in &self.inventory.shards {
             let (basis, id) = of(shard)?;
-            digests.push(FileDigest { name: plain_name(&shard.path), bytes: shard.bytes, basis, id });
+            digests.push(FileDigest {
+                name: plain_name(&shard.path),
+                bytes: shard.bytes,
+                basis,
+                id,
+            });
         }
         let basis = if digests.iter().any(|d| d.basis == Basis::Header) {
             Basis::Header
@@ -99,7 +109,8 @@ impl Checkpoint {
 
     fn data_start(&self, shard: &Shard) -> u64 {
         let at = self.inventory.shards.iter().position(|s| s.path == shard.path);
-        let offsets = self.inventory.tensors.iter().filter(|t| Some(t.shard) == at).map(|t| t.offset);
+        let offsets =
+            self.inventory.tensors.iter().filter(|t| Some(t.shard) == at).map(|t| t.offset);
         offsets.min().unwrap_or(shard.bytes)
     }
 }

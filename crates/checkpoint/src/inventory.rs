@@ -32,7 +32,8 @@ pub struct FileIdentity {
 impl FileIdentity {
     /// The identity of an open file, from its metadata.
     pub fn of(metadata: &std::fs::Metadata) -> Self {
-        let modified_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+        let modified_ns =
+            i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
         FileIdentity { device: metadata.dev(), inode: metadata.ino(), modified_ns }
     }
 }
@@ -72,7 +73,10 @@ impl Inventory {
 
     /// The tensor of this name.
     pub fn get(&self, name: &str) -> Option<&TensorEntry> {
-        self.tensors.binary_search_by(|t| t.name.as_str().cmp(name)).ok().map(|at| &self.tensors[at])
+        self.tensors
+            .binary_search_by(|t| t.name.as_str().cmp(name))
+            .ok()
+            .map(|at| &self.tensors[at])
     }
 
     /// Bytes of all tensors.

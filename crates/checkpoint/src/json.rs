@@ -18,7 +18,9 @@ pub(crate) const DUPLICATE: &str = "duplicate key ";
 pub fn object(file: &Path, text: &str) -> Result<Map<String, Value>, CheckpointError> {
     match value(text) {
         Ok(Value::Object(map)) => Ok(map),
-        Ok(other) => Err(Defect::new(Kind::WrongType, file, "a JSON object", kind_of(&other)).into()),
+        Ok(other) => {
+            Err(Defect::new(Kind::WrongType, file, "a JSON object", kind_of(&other)).into())
+        }
         Err(error) => Err(refusal(file, Kind::NotJson, &error)),
     }
 }
@@ -27,7 +29,8 @@ pub fn object(file: &Path, text: &str) -> Result<Map<String, Value>, CheckpointE
 pub(crate) fn refusal(file: &Path, kind: Kind, error: &serde_json::Error) -> CheckpointError {
     let words = error.to_string();
     if let Some((_, rest)) = words.split_once(DUPLICATE) {
-        return Defect::new(Kind::DuplicateKey, file, "each key once", format!("key {rest} again")).into();
+        return Defect::new(Kind::DuplicateKey, file, "each key once", format!("key {rest} again"))
+            .into();
     }
     Defect::new(kind, file, "JSON", words).into()
 }

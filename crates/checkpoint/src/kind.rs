@@ -119,27 +119,38 @@ impl Kind {
             NotJson | DuplicateKey | TooLarge | WrongType => "Fetch the file again, or correct it",
             IndexMissing => "Fetch model.safetensors.index.json too",
             SeveralIndexes => "Keep the index that belongs to the shards, and move the others away",
-            IndexStale | IndexContradicted => "Fetch index and shards again: they are not of one version",
+            IndexStale | IndexContradicted => {
+                "Fetch index and shards again: they are not of one version"
+            }
             ShardNameEscapes => "Shards lie beside their index; do not trust this file",
             TensorInTwoShards => "Fetch the shards again: they are not of one version",
-            HeaderLength | HeaderTruncated | HeaderNotJson | OffsetsInvalid | SizeMismatch | Overlap | Hole => {
+            HeaderLength | HeaderTruncated | HeaderNotJson | OffsetsInvalid | SizeMismatch
+            | Overlap | Hole => {
                 "The file is damaged or was written by a faulty tool: fetch it again"
             }
             ShapeOverflow => "The file is damaged or hostile: do not use it",
             Truncated => "The copy or download did not finish: fetch the file again",
             TrailingBytes => "The file is damaged or two were joined: fetch it again",
             UnknownDtype | DtypeUnusable => "Use a checkpoint in bf16, f16 or f32, or a GGUF file",
-            GgufMagic | GgufVersion | GgufValue | GgufAlignment => "Fetch the file again, or convert the model again",
-            GgufTensorType => "Use a file in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K",
+            GgufMagic | GgufVersion | GgufValue | GgufAlignment => {
+                "Fetch the file again, or convert the model again"
+            }
+            GgufTensorType => {
+                "Use a file in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K"
+            }
             GgufArchitecture | UnknownArchitecture => "Use a model of a known architecture",
             ConfigValue | ConfigMissing => "Fetch config.json again, or correct it",
             UnknownRope => "Use a model whose rotary embedding is known",
-            Quantised => "Use the unquantised checkpoint with `--dtype int8`, or a GGUF file of the model",
+            Quantised => {
+                "Use the unquantised checkpoint with `--dtype int8`, or a GGUF file of the model"
+            }
             Unsupported => "Use another model or another form of it",
             TensorMissing | TensorUnexpected | ShapeMismatch => {
                 "config.json and weights are not of one model: fetch both again"
             }
-            TiedContradiction => "Correct tie_word_embeddings in config.json, or fetch the weights again",
+            TiedContradiction => {
+                "Correct tie_word_embeddings in config.json, or fetch the weights again"
+            }
         }
     }
 }

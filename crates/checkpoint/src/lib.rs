@@ -25,7 +25,8 @@ mod safetensors;
 mod synth;
 
 pub use config::{
-    Activation, BlockShape, ClampedSwiglu, ExpertStorage, Family, Mla, ModelConfig, Moe, Norm, Pairing, QkNorm, Routing,
+    Activation, BlockShape, ClampedSwiglu, ExpertStorage, Family, Mla, ModelConfig, Moe, Norm,
+    Pairing, QkNorm, Routing,
 };
 pub use dtype::Dtype;
 pub use error::{CheckpointError, Defect, Kind};
@@ -40,5 +41,7 @@ pub use locate::{ALIASES, SearchPaths, hub_name, locate, resolve_alias};
 pub use modules::{Module, ModuleKind, modules};
 pub use open::{Checkpoint, Format};
 pub use rope::{Rope, RopeScaling};
-pub use safetensors::{HEADER_BYTES_MAX, HeaderTensor, INDEX_BYTES_MAX, Index, parse_header, parse_index};
+pub use safetensors::{
+    HEADER_BYTES_MAX, HeaderTensor, INDEX_BYTES_MAX, Index, parse_header, parse_index,
+};
 pub use synth::{Fill, PRESETS, SynthReport, SynthRequest, SynthSource, preset, synth};

@@ -1,6 +1,9 @@
 //! Opening a checkpoint: every header of every file is read and checked, no weight is.
 use crate::error::{CheckpointError, Defect, Kind};
-use crate::{GenerationConfig, GgufMetadata, Inventory, ModelConfig, files, gguf, hf, json, reconcile, safetensors};
+use crate::{
+    GenerationConfig, GgufMetadata, Inventory, ModelConfig, files, gguf, hf, json, reconcile,
+    safetensors,
+};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +42,8 @@ impl Checkpoint {
     /// # Errors
     /// 65 where a file breaks a rule or contradicts another, 66 where one is not there, 74 where one cannot be read.
     pub fn open(path: &Path) -> Result<Checkpoint> {
-        let metadata = std::fs::metadata(path).map_err(|source| CheckpointError::io(path, "look at it", 0, source))?;
+        let metadata = std::fs::metadata(path)
+            .map_err(|source| CheckpointError::io(path, "look at it", 0, source))?;
         if !metadata.is_dir() {
             return open_file(path);
         }
@@ -52,7 +56,12 @@ impl Checkpoint {
 
 fn open_file(path: &Path) -> Result<Checkpoint> {
     if path.extension().is_some_and(|e| e == "safetensors") {
-        let defect = Defect::new(Kind::NotAModel, path, "a folder with config.json, or a .gguf file", "one shard");
+        let defect = Defect::new(
+            Kind::NotAModel,
+            path,
+            "a folder with config.json, or a .gguf file",
+            "one shard",
+        );
         return Err(defect.remedy("Give the folder that holds it").into());
     }
     gguf::open(path)
@@ -67,8 +76,14 @@ fn only_gguf(root: &Path) -> Result<Option<PathBuf>> {
     match found.len() {
         0 | 1 => Ok(found.pop()),
         n => {
-            let names: Vec<String> = found.iter().filter_map(|p| p.file_name()?.to_str().map(str::to_owned)).collect();
-            let defect = Defect::new(Kind::NotAModel, root, "one GGUF file", format!("{n}: {}", names.join(", ")));
+            let names: Vec<String> =
+                found.iter().filter_map(|p| p.file_name()?.to_str().map(str::to_owned)).collect();
+            let defect = Defect::new(
+                Kind::NotAModel,
+                root,
+                "one GGUF file",
+                format!("{n}: {}", names.join(", ")),
+            );
             Err(defect.remedy("Give the path of one of them").into())
         }
     }
@@ -77,17 +92,30 @@ fn only_gguf(root: &Path) -> Result<Option<PathBuf>> {
 fn open_folder(root: &Path) -> Result<Checkpoint> {
     let mut notes = Vec::new();
     let file = root.join("config.json");
-    let text = files::read_text(&file, json::CONFIG_BYTES_MAX)?.ok_or_else(|| CheckpointError::absent(&file))?;
+    let text = files::read_text(&file, json::CONFIG_BYTES_MAX)?
+        .ok_or_else(|| CheckpointError::absent(&file))?;
     let mut config = hf::parse_config(&file, &text, &mut notes)?;
     let mut inventory = safetensors::read_folder(root, &mut notes)?;
     reconcile::settle_tied_head(&mut config, &mut inventory, &mut notes)?;
     reconcile::reconcile(root, &config, &mut inventory, &mut notes)?;
     let generation = generation(root, &config, &mut notes)?;
     let root = root.to_owned();
-    Ok(Checkpoint { root, format: Format::Safetensors, config, inventory, generation, notes, gguf: None })
+    Ok(Checkpoint {
+        root,
+        format: Format::Safetensors,
+        config,
+        inventory,
+        generation,
+        notes,
+        gguf: None,
+    })
 }
 
-fn generation(root: &Path, config: &ModelConfig, notes: &mut Vec<String>) -> Result<GenerationConfig> {
+fn generation(
+    root: &Path,
+    config: &ModelConfig,
+    notes: &mut Vec<String>,
+) -> Result<GenerationConfig> {
     let file = root.join("generation_config.json");
     match files::read_text(&file, json::CONFIG_BYTES_MAX)? {
         Some(text) => GenerationConfig::parse(&file, &text, config, notes),

@@ -44,11 +44,15 @@ fn check_entry(
         let tied = tensor.requirement == Requirement::Tied;
         let kind = if tied { Kind::TiedContradiction } else { Kind::ShapeMismatch };
         let expected = format!("{:?}, from the {:?} configuration", tensor.shape, config.family);
-        return Err(Defect::new(kind, file, expected, format!("{:?}", entry.shape)).tensor(&tensor.name).into());
+        return Err(Defect::new(kind, file, expected, format!("{:?}", entry.shape))
+            .tensor(&tensor.name)
+            .into());
     }
     let usable = match tensor.content {
         Content::Fp4Blocks | Content::Fp4Scales => entry.dtype == Dtype::U8,
-        Content::NormWeight | Content::Bias => matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16),
+        Content::NormWeight | Content::Bias => {
+            matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
+        }
         Content::Weight => entry.dtype.is_weight(),
     };
     if !usable {
@@ -57,7 +61,9 @@ fn check_entry(
             Content::NormWeight | Content::Bias => "F32, F16 or BF16",
             Content::Weight => "F32, F16, BF16, or a block type of GGUF",
         };
-        return Err(Defect::new(Kind::DtypeUnusable, file, expected, entry.dtype).tensor(&tensor.name).into());
+        return Err(Defect::new(Kind::DtypeUnusable, file, expected, entry.dtype)
+            .tensor(&tensor.name)
+            .into());
     }
     Ok(())
 }
@@ -74,8 +80,14 @@ fn missing(
     }
     let required = expected.iter().filter(|t| t.requirement == Requirement::Required);
     let absent = required.filter(|t| inventory.get(&t.name).is_none()).count();
-    let words = format!("a {:?} model's {:?} in one of {} shards", config.family, tensor.shape, inventory.shards.len());
-    let found = format!("{} tensors without it; {absent} are missing in all", inventory.tensors.len());
+    let words = format!(
+        "a {:?} model's {:?} in one of {} shards",
+        config.family,
+        tensor.shape,
+        inventory.shards.len()
+    );
+    let found =
+        format!("{} tensors without it; {absent} are missing in all", inventory.tensors.len());
     let defect = Defect::new(Kind::TensorMissing, root, words, found).tensor(&tensor.name);
     let tied_head = tensor.name == "lm_head.weight" && absent == 1;
     CheckpointError::from(match tied_head {
@@ -100,17 +112,25 @@ fn unexpected(inventory: &Inventory, entry: &TensorEntry) -> CheckpointError {
     match quantised_by(&entry.name) {
         Some(method) => {
             let expected = "weights in bf16, f16 or f32";
-            Defect::new(Kind::Quantised, file, expected, format!("{method}: {found}")).tensor(&entry.name).into()
+            Defect::new(Kind::Quantised, file, expected, format!("{method}: {found}"))
+                .tensor(&entry.name)
+                .into()
         }
-        None => Defect::new(Kind::TensorUnexpected, file, "only the tensors of the configuration", found)
-            .tensor(&entry.name)
-            .into(),
+        None => Defect::new(
+            Kind::TensorUnexpected,
+            file,
+            "only the tensors of the configuration",
+            found,
+        )
+        .tensor(&entry.name)
+        .into(),
     }
 }
 
 /// What older versions of transformers stored although it follows from the configuration.
 fn is_buffer(name: &str) -> bool {
-    const BUFFERS: [&str; 4] = ["rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".position_ids"];
+    const BUFFERS: [&str; 4] =
+        ["rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".position_ids"];
     BUFFERS.iter().any(|buffer| name.ends_with(buffer))
 }
 
@@ -134,8 +154,11 @@ fn quantised_by(name: &str) -> Option<&'static str> {
 
 fn note_dtypes(config: &ModelConfig, inventory: &Inventory, notes: &mut Vec<String>) {
     let Some(declared) = config.dtype else { return };
-    let plain = |t: &&TensorEntry| matches!(t.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) && t.shape.len() == 2;
-    let others: Vec<&TensorEntry> = inventory.tensors.iter().filter(plain).filter(|t| t.dtype != declared).collect();
+    let plain = |t: &&TensorEntry| {
+        matches!(t.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) && t.shape.len() == 2
+    };
+    let others: Vec<&TensorEntry> =
+        inventory.tensors.iter().filter(plain).filter(|t| t.dtype != declared).collect();
     if let Some(first) = others.first() {
         let count = others.len();
         notes.push(format!(
@@ -159,7 +182,8 @@ pub(crate) fn settle_tied_head(
     }
     let Some(head) = inventory.get(HEAD).cloned() else { return Ok(()) };
     let Some(embedding) = inventory.get(EMBEDDING).cloned() else {
-        let (shards, mut tensors) = (std::mem::take(&mut inventory.shards), std::mem::take(&mut inventory.tensors));
+        let (shards, mut tensors) =
+            (std::mem::take(&mut inventory.shards), std::mem::take(&mut inventory.tensors));
         for tensor in tensors.iter_mut().filter(|t| t.name == HEAD) {
             tensor.name = EMBEDDING.to_owned();
         }
@@ -175,7 +199,9 @@ pub(crate) fn settle_tied_head(
             .push(format!("{HEAD} is stored beside the tied embedding and equals it in all samples; it is not loaded"));
     } else {
         config.tie_word_embeddings = false;
-        notes.push(format!("tie_word_embeddings is true, but {HEAD} differs from the embedding; they are not tied"));
+        notes.push(format!(
+            "tie_word_embeddings is true, but {HEAD} differs from the embedding; they are not tied"
+        ));
     }
     Ok(())
 }

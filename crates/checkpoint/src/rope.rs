@@ -69,11 +69,18 @@ impl Rope {
             RopeScaling::Dynamic { factor, original_max_positions } => {
                 self.inverse(self.stretched_base(*factor, *original_max_positions, context))
             }
-            RopeScaling::Llama3 { .. } => self.inverse(self.theta).into_iter().map(|f| self.llama3(f)).collect(),
+            RopeScaling::Llama3 { .. } => {
+                self.inverse(self.theta).into_iter().map(|f| self.llama3(f)).collect()
+            }
             RopeScaling::Yarn { .. } => self.yarn(),
             RopeScaling::LongRope { short_factor, long_factor, original_max_positions, .. } => {
-                let factors = if context > *original_max_positions { long_factor } else { short_factor };
-                self.powers(self.theta).into_iter().zip(factors).map(|(p, factor)| 1.0 / (*factor as f32 * p)).collect()
+                let factors =
+                    if context > *original_max_positions { long_factor } else { short_factor };
+                self.powers(self.theta)
+                    .into_iter()
+                    .zip(factors)
+                    .map(|(p, factor)| 1.0 / (*factor as f32 * p))
+                    .collect()
             }
         }
     }
@@ -81,14 +88,17 @@ impl Rope {
     /// What cosines and sines are multiplied with.
     pub fn attention_scaling(&self) -> f32 {
         match &self.scaling {
-            RopeScaling::Yarn { factor, attention_factor, mscale, mscale_all_dim, .. } => attention_factor
-                .unwrap_or_else(|| match (mscale, mscale_all_dim) {
+            RopeScaling::Yarn { factor, attention_factor, mscale, mscale_all_dim, .. } => {
+                attention_factor.unwrap_or_else(|| match (mscale, mscale_all_dim) {
                     (Some(m), Some(all)) if *m != 0.0 && *all != 0.0 => {
                         yarn_mscale(*factor, *m) / yarn_mscale(*factor, *all)
                     }
                     _ => yarn_mscale(*factor, 1.0),
-                }) as f32,
-            RopeScaling::LongRope { attention_factor, .. } => attention_factor.unwrap_or(1.0) as f32,
+                }) as f32
+            }
+            RopeScaling::LongRope { attention_factor, .. } => {
+                attention_factor.unwrap_or(1.0) as f32
+            }
             _ => 1.0,
         }
     }
@@ -112,7 +122,12 @@ impl Rope {
 
     /// One frequency under Llama 3.1's scaling: long waves are slowed, short ones kept, those between blended.
     fn llama3(&self, f: f32) -> f32 {
-        let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } = self.scaling
+        let RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_positions,
+        } = self.scaling
         else {
             return f;
         };
@@ -124,7 +139,8 @@ impl Rope {
             f / factor as f32
         } else {
             let turns = (1.0 / wavelength) * original as f32;
-            let smooth = (turns - low_freq_factor as f32) / (high_freq_factor - low_freq_factor) as f32;
+            let smooth =
+                (turns - low_freq_factor as f32) / (high_freq_factor - low_freq_factor) as f32;
             (1.0 - smooth) * f / factor as f32 + smooth * f
         }
     }
@@ -142,12 +158,16 @@ impl Rope {
 
     /// Between which pairs interpolation fades in.
     fn yarn_range(&self) -> (f64, f64) {
-        let RopeScaling::Yarn { original_max_positions, beta_fast, beta_slow, truncate, .. } = self.scaling else {
+        let RopeScaling::Yarn { original_max_positions, beta_fast, beta_slow, truncate, .. } =
+            self.scaling
+        else {
             return (0.0, 1.0);
         };
         let dim = self.rotary_dim as f64;
-        let pair =
-            |turns: f64| dim * (original_max_positions as f64 / (turns * 2.0 * PI)).ln() / (2.0 * self.theta.ln());
+        let pair = |turns: f64| {
+            dim * (original_max_positions as f64 / (turns * 2.0 * PI)).ln()
+                / (2.0 * self.theta.ln())
+        };
         let (mut low, mut high) = (pair(beta_fast), pair(beta_slow));
         if truncate {
             (low, high) = (low.floor(), high.ceil());

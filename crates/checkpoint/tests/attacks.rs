@@ -46,7 +46,14 @@ fn resize(path: &Path, change: i64) {
 
 fn fifo(path: &Path) {
     let _ = fs::remove_file(path);
-    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
 }
 
 /// The first tensor of the second shard, and its entry.
@@ -331,7 +338,11 @@ fn every_fault_ends_as_the_table_says() {
     let intact = Model::new(3);
     let rows = table::rows("Found before anything is allocated");
     for row in &rows {
-        assert!(FAULTS.iter().any(|fault| fault.name == row.fault), "docs/faults.md: nothing makes {:?}", row.fault);
+        assert!(
+            FAULTS.iter().any(|fault| fault.name == row.fault),
+            "docs/faults.md: nothing makes {:?}",
+            row.fault
+        );
     }
     for fault in FAULTS {
         let row = rows.iter().find(|row| row.fault == fault.name);
@@ -345,7 +356,8 @@ fn every_fault_ends_as_the_table_says() {
             continue;
         };
         let message = error.to_string();
-        let lacking: Vec<_> = row.words.iter().filter(|words| !message.contains(words.as_str())).collect();
+        let lacking: Vec<_> =
+            row.words.iter().filter(|words| !message.contains(words.as_str())).collect();
         if error.exit_code() != row.exit || error.kind() != fault.kind || !lacking.is_empty() {
             wrong.push(format!(
                 "{}: {} {:?}, lacking {lacking:?}: {message}",

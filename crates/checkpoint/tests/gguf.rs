@@ -19,13 +19,19 @@ fn a_llama() {
         gguf.float("llama.rope.freq_base", 500_000.0);
         let checkpoint = open(&gguf);
         let c = &checkpoint.config;
-        assert_eq!((c.family, c.layers, c.heads, c.kv_heads, c.head_dim), (Family::Llama, 2, 4, 2, 8));
+        assert_eq!(
+            (c.family, c.layers, c.heads, c.kv_heads, c.head_dim),
+            (Family::Llama, 2, 4, 2, 8)
+        );
         assert_eq!((c.rope.pairing, c.rope.theta), (Pairing::Interleaved, 500_000.0));
         assert_eq!((c.tie_word_embeddings, c.vocab_size, c.eos.clone()), (false, 64, vec![2, 7]));
         let down = checkpoint.inventory.get("model.layers.1.mlp.down_proj.weight").unwrap();
         assert_eq!((down.shape.clone(), down.dtype), (vec![32, 48], Dtype::F32));
         let metadata = checkpoint.gguf.unwrap();
-        assert_eq!((metadata.version, metadata.get_str("tokenizer.ggml.model")), (version, Some("gpt2")));
+        assert_eq!(
+            (metadata.version, metadata.get_str("tokenizer.ggml.model")),
+            (version, Some("gpt2"))
+        );
     }
 }
 
@@ -58,7 +64,8 @@ fn llama_3_factors_that_are_worked_out() {
     let checkpoint = open(&gguf);
     let mut plain = checkpoint.config.rope.clone();
     plain.scaling = RopeScaling::None;
-    let (with, without) = (checkpoint.config.rope.inverse_frequencies(9), plain.inverse_frequencies(9));
+    let (with, without) =
+        (checkpoint.config.rope.inverse_frequencies(9), plain.inverse_frequencies(9));
     for (i, factor) in [1f32, 2.0, 4.0, 8.0].into_iter().enumerate() {
         assert!((with[i] * factor - without[i]).abs() <= 1e-7 * without[i], "{i}");
     }
@@ -77,20 +84,27 @@ fn qwen2_has_biases() {
         }
     }
     let config = open(&gguf).config;
-    assert_eq!((config.attention_bias, config.attention_out_bias, config.rope.pairing), (true, false, Pairing::Halves));
+    assert_eq!(
+        (config.attention_bias, config.attention_out_bias, config.rope.pairing),
+        (true, false, Pairing::Halves)
+    );
 }
 
 #[test]
 fn experts_become_one_matrix_each() {
     let mut gguf = Gguf::empty("qwen3moe");
-    for (key, value) in [("expert_count", 4), ("expert_used_count", 2), ("expert_feed_forward_length", 64)] {
+    for (key, value) in
+        [("expert_count", 4), ("expert_used_count", 2), ("expert_feed_forward_length", 64)]
+    {
         gguf.number(&format!("qwen3moe.{key}"), value);
     }
     gguf.number("qwen3moe.attention.key_length", 8);
     gguf.tensors = Gguf::llama()
         .tensors
         .into_iter()
-        .filter(|t| !t.name.contains("ffn_g") && !t.name.contains("ffn_u") && !t.name.contains("ffn_d"))
+        .filter(|t| {
+            !t.name.contains("ffn_g") && !t.name.contains("ffn_u") && !t.name.contains("ffn_d")
+        })
         .collect();
     for layer in 0..2 {
         for (name, dims) in [
@@ -106,7 +120,9 @@ fn experts_become_one_matrix_each() {
         }
     }
     let inventory = open(&gguf).inventory;
-    let expert = |j: usize| inventory.get(&format!("model.layers.1.mlp.experts.{j}.down_proj.weight")).unwrap();
+    let expert = |j: usize| {
+        inventory.get(&format!("model.layers.1.mlp.experts.{j}.down_proj.weight")).unwrap()
+    };
     assert_eq!((expert(0).shape.clone(), expert(0).bytes), (vec![32, 64], 32 * 68));
     assert_eq!(expert(3).offset - expert(0).offset, 3 * expert(0).bytes);
 }
@@ -116,7 +132,9 @@ fn phi2_splits_its_fused_rows() {
     let mut gguf = Gguf::empty("phi2");
     gguf.float("phi2.attention.layer_norm_epsilon", 1e-5);
     gguf.number("phi2.rope.dimension_count", 4);
-    for (name, dims) in [("token_embd", &[32, 64][..]), ("output_norm", &[32]), ("output", &[32, 64])] {
+    for (name, dims) in
+        [("token_embd", &[32, 64][..]), ("output_norm", &[32]), ("output", &[32, 64])]
+    {
         gguf.tensor(&format!("{name}.weight"), dims, 0);
     }
     gguf.tensor("output_norm.bias", &[32], 0);
@@ -135,9 +153,13 @@ fn phi2_splits_its_fused_rows() {
     }
     let checkpoint = open(&gguf);
     assert_eq!(checkpoint.config.rope.rotary_dim, 4);
-    let get = |name: &str| checkpoint.inventory.get(&format!("model.layers.1.self_attn.{name}")).unwrap();
+    let get =
+        |name: &str| checkpoint.inventory.get(&format!("model.layers.1.self_attn.{name}")).unwrap();
     let (q, k, v) = (get("q_proj.weight"), get("k_proj.weight"), get("v_proj.weight"));
-    assert_eq!((q.shape.clone(), k.shape.clone(), v.shape.clone()), (vec![32, 32], vec![16, 32], vec![16, 32]));
+    assert_eq!(
+        (q.shape.clone(), k.shape.clone(), v.shape.clone()),
+        (vec![32, 32], vec![16, 32], vec![16, 32])
+    );
     assert_eq!((k.offset - q.offset, v.offset - k.offset), (32 * 32 * 4, 16 * 32 * 4));
     assert_eq!(get("v_proj.bias").shape, [16]);
 }
@@ -149,7 +171,12 @@ struct Fault {
     words: &'static [&'static str],
 }
 
-const fn fault(name: &'static str, break_it: fn(&mut Gguf), kind: Kind, words: &'static [&'static str]) -> Fault {
+const fn fault(
+    name: &'static str,
+    break_it: fn(&mut Gguf),
+    kind: Kind,
+    words: &'static [&'static str],
+) -> Fault {
     Fault { name, break_it, kind, words }
 }
 
@@ -221,9 +248,14 @@ fn every_fault_ends_as_the_table_says() {
             continue;
         };
         let message = error.to_string();
-        let lacking: Vec<_> = fault.words.iter().filter(|words| !message.contains(**words)).collect();
+        let lacking: Vec<_> =
+            fault.words.iter().filter(|words| !message.contains(**words)).collect();
         if error.exit_code() != 65 || error.kind() != Some(fault.kind) || !lacking.is_empty() {
-            wrong.push(format!("{}: {:?}, lacking {lacking:?}: {message}", fault.name, error.kind()));
+            wrong.push(format!(
+                "{}: {:?}, lacking {lacking:?}: {message}",
+                fault.name,
+                error.kind()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
@@ -232,7 +264,9 @@ fn every_fault_ends_as_the_table_says() {
 #[test]
 fn metadata_has_types() {
     let mut gguf = Gguf::llama();
-    let list = |kind: u32, count: u64, items: Vec<u8>| [&kind.to_le_bytes()[..], &count.to_le_bytes(), &items].concat();
+    let list = |kind: u32, count: u64, items: Vec<u8>| {
+        [&kind.to_le_bytes()[..], &count.to_le_bytes(), &items].concat()
+    };
     gguf.set("tokens", 9, list(8, 2, [text("a"), text("\u{120}b")].concat()));
     gguf.set("scores", 9, list(6, 2, [1f32.to_le_bytes(), (-2f32).to_le_bytes()].concat()));
     gguf.set("kinds", 9, list(5, 2, [(-1i32).to_le_bytes(), 3i32.to_le_bytes()].concat()));
@@ -242,6 +276,9 @@ fn metadata_has_types() {
     assert_eq!(m.get_str_array("tokens").unwrap(), ["a", "\u{120}b"]);
     assert_eq!(m.get_f32_array("scores").unwrap(), [1.0, -2.0]);
     assert_eq!(m.get_i32_array("kinds").unwrap(), [-1, 3]);
-    assert_eq!((m.get_bool("flag"), m.get_u64("wide"), m.get_u32("wide")), (Some(true), Some(u64::MAX), None));
+    assert_eq!(
+        (m.get_bool("flag"), m.get_u64("wide"), m.get_u32("wide")),
+        (Some(true), Some(u64::MAX), None)
+    );
     assert_eq!((m.get_str("flag"), m.get_u64("tokens"), m.get("absent")), (None, None, None));
 }

@@ -13,7 +13,8 @@ struct Places {
 fn places() -> Places {
     let temp = tempfile::tempdir().unwrap();
     let root = temp.path().to_owned();
-    let search = SearchPaths { model_folders: vec![root.join("own")], hub_caches: vec![root.join("hub")] };
+    let search =
+        SearchPaths { model_folders: vec![root.join("own")], hub_caches: vec![root.join("hub")] };
     Places { _temp: temp, root, search }
 }
 
@@ -40,13 +41,17 @@ fn a_path_is_itself() {
 #[test]
 fn a_hub_name_follows_refs_main() {
     let p = places();
-    let (old, new) = (snapshot(&p, "models--org--tiny", "aaa111"), snapshot(&p, "models--org--tiny", "bbb222"));
+    let (old, new) =
+        (snapshot(&p, "models--org--tiny", "aaa111"), snapshot(&p, "models--org--tiny", "bbb222"));
     let error = locate("org/tiny", &p.search).unwrap_err().to_string();
     assert!(error.contains("2 snapshots") && error.contains("@revision"), "{error}");
     file(p.root.join("hub/models--org--tiny/refs/main"), "bbb222\n");
     assert_eq!(locate("org/tiny", &p.search).unwrap(), new);
     assert_eq!(locate("org/tiny@aaa111", &p.search).unwrap(), old);
-    assert_eq!(locate(p.root.join("hub/models--org--tiny").to_str().unwrap(), &p.search).unwrap(), new);
+    assert_eq!(
+        locate(p.root.join("hub/models--org--tiny").to_str().unwrap(), &p.search).unwrap(),
+        new
+    );
     file(p.root.join("hub/models--org--tiny/refs/pr"), "aaa111");
     assert_eq!(locate("org/tiny@pr", &p.search).unwrap(), old);
 }
@@ -70,8 +75,10 @@ fn a_ref_that_climbs_out_is_not_followed() {
 #[test]
 fn folders_and_aliases() {
     let p = places();
-    let folder =
-        file(p.root.join("own/HuggingFaceTB--SmolLM2-135M-Instruct/x.gguf"), "GGUF").parent().unwrap().to_owned();
+    let folder = file(p.root.join("own/HuggingFaceTB--SmolLM2-135M-Instruct/x.gguf"), "GGUF")
+        .parent()
+        .unwrap()
+        .to_owned();
     for name in ["smollm2", "SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct"] {
         assert_eq!(locate(name, &p.search).unwrap(), folder, "{name}");
     }
@@ -79,7 +86,8 @@ fn folders_and_aliases() {
     assert_eq!(locate("mine", &p.search).unwrap(), own);
     let gguf = file(p.root.join("own/flat.gguf"), "GGUF");
     assert_eq!(locate("flat", &p.search).unwrap(), gguf);
-    let beside_hub = file(p.root.join("hub/org--local/config.json"), "{}").parent().unwrap().to_owned();
+    let beside_hub =
+        file(p.root.join("hub/org--local/config.json"), "{}").parent().unwrap().to_owned();
     assert_eq!(locate("org/local", &p.search).unwrap(), beside_hub);
 }
 
@@ -92,9 +100,12 @@ fn what_is_nowhere_lists_every_place() {
     let error = locate("org/none", &p.search).unwrap_err();
     assert_eq!(error.exit_code(), 66);
     let words = error.to_string();
-    for part in
-        ["org--none (holds no model)", "models--org--none (no snapshot)", "vendomini fetch org/none", "no such path"]
-    {
+    for part in [
+        "org--none (holds no model)",
+        "models--org--none (no snapshot)",
+        "vendomini fetch org/none",
+        "no such path",
+    ] {
         assert!(words.contains(part), "{part}: {words}");
     }
     for hostile in ["", "..", "../..", "a/../b", "/", "x\0y", "org/..", "org/name@../x"] {

@@ -15,7 +15,8 @@ fn request(like: &str, shards: Option<usize>, fill: Fill, folder: PathBuf) -> Sy
 }
 
 fn make(like: &str, shards: Option<usize>, folder: &Path) -> SynthReport {
-    synth(&request(like, shards, Fill::Sparse, folder.to_owned()), &|_| true).unwrap_or_else(|e| panic!("{like}: {e}"))
+    synth(&request(like, shards, Fill::Sparse, folder.to_owned()), &|_| true)
+        .unwrap_or_else(|e| panic!("{like}: {e}"))
 }
 
 /// Sizes as the hub has them; shards, tensors and bytes.
@@ -55,7 +56,12 @@ fn holes_take_no_disk_and_thirty_shards_are_thirty() {
     make("meta-llama/Llama-3.3-70B-Instruct", Some(30), &folder);
     let checkpoint = Checkpoint::open(&folder).unwrap();
     assert_eq!(checkpoint.inventory.shards.len(), 30);
-    let on_disk: u64 = checkpoint.inventory.shards.iter().map(|s| fs::metadata(&s.path).unwrap().blocks() * 512).sum();
+    let on_disk: u64 = checkpoint
+        .inventory
+        .shards
+        .iter()
+        .map(|s| fs::metadata(&s.path).unwrap().blocks() * 512)
+        .sum();
     assert!(on_disk < 10 << 20, "{on_disk} bytes on disk");
     let sizes: Vec<u64> = checkpoint.inventory.shards.iter().map(|s| s.bytes).collect();
     assert!(sizes.iter().max().unwrap() < &(2 * sizes.iter().min().unwrap()), "{sizes:?}");
@@ -73,8 +79,10 @@ fn equal_seeds_make_equal_bytes_and_others_do_not() {
         value["vocab_size"] = json!(9000); // more than one stream
         fs::write(&config, value.to_string()).unwrap();
         let fill = Fill::Random { seed };
-        synth(&request(config.to_str().unwrap(), Some(2), fill, folder.clone()), &|_| true).unwrap();
-        [1, 2].map(|n| fs::read(folder.join(format!("model-0000{n}-of-00002.safetensors"))).unwrap())
+        synth(&request(config.to_str().unwrap(), Some(2), fill, folder.clone()), &|_| true)
+            .unwrap();
+        [1, 2]
+            .map(|n| fs::read(folder.join(format!("model-0000{n}-of-00002.safetensors"))).unwrap())
     };
     assert_eq!(read(1), read(1));
     assert_ne!(read(1), read(2));
@@ -91,15 +99,29 @@ fn random_weights_are_plausible() {
             let at = |i: usize| header[name]["data_offsets"][i].as_u64().unwrap() as usize;
             let bytes = &data[at(0)..at(1)];
             match dtype {
-                "float32" => bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()).into()).collect(),
-                "float16" => bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f64()).collect(),
-                _ => bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f64()).collect(),
+                "float32" => bytes
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes(b.try_into().unwrap()).into())
+                    .collect(),
+                "float16" => bytes
+                    .chunks_exact(2)
+                    .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f64())
+                    .collect(),
+                _ => bytes
+                    .chunks_exact(2)
+                    .map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f64())
+                    .collect(),
             }
         };
         let embedding = numbers("model.embed_tokens.weight");
         let mean = embedding.iter().sum::<f64>() / embedding.len() as f64;
-        let deviation = (embedding.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / embedding.len() as f64).sqrt();
-        assert!(mean.abs() < 0.002 && (deviation - 0.02).abs() < 0.002, "{dtype}: {mean} {deviation}");
+        let deviation = (embedding.iter().map(|x| (x - mean).powi(2)).sum::<f64>()
+            / embedding.len() as f64)
+            .sqrt();
+        assert!(
+            mean.abs() < 0.002 && (deviation - 0.02).abs() < 0.002,
+            "{dtype}: {mean} {deviation}"
+        );
         assert!(numbers("model.norm.weight").iter().all(|x| (x - 1.0).abs() < 0.15), "{dtype}");
     }
 }
@@ -108,7 +130,8 @@ fn random_weights_are_plausible() {
 fn what_is_there_is_never_touched() {
     let model = Model::new(1);
     let before = fs::read(model.path("model.safetensors")).unwrap();
-    let error = synth(&request("smollm2", None, Fill::Sparse, model.folder.clone()), &|_| true).unwrap_err();
+    let error = synth(&request("smollm2", None, Fill::Sparse, model.folder.clone()), &|_| true)
+        .unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("one with files in it"), "{error}");
     assert_eq!(fs::read(model.path("model.safetensors")).unwrap(), before);
@@ -124,7 +147,8 @@ fn a_stop_leaves_nothing() {
     let temp = tempfile::tempdir().unwrap();
     let (folder, written) = (temp.path().join("m"), AtomicU64::new(0));
     let stop = |bytes: u64| written.fetch_add(bytes, Ordering::Relaxed) + bytes < 30_000_000;
-    let error = synth(&request("smollm2", Some(3), Fill::Random { seed: 1 }, folder), &stop).unwrap_err();
+    let error =
+        synth(&request("smollm2", Some(3), Fill::Random { seed: 1 }, folder), &stop).unwrap_err();
     assert!(
         matches!(error, CheckpointError::Io { ref source, .. } if source.kind() == std::io::ErrorKind::Interrupted)
     );
@@ -134,8 +158,9 @@ fn a_stop_leaves_nothing() {
 #[test]
 fn what_cannot_be_is_refused() {
     let temp = tempfile::tempdir().unwrap();
-    let ask =
-        |like: &str, shards| synth(&request(like, shards, Fill::Sparse, temp.path().join("m")), &|_| true).unwrap_err();
+    let ask = |like: &str, shards| {
+        synth(&request(like, shards, Fill::Sparse, temp.path().join("m")), &|_| true).unwrap_err()
+    };
     let unknown = ask("gpt-5", None);
     assert_eq!(unknown.exit_code(), 2);
     assert!(unknown.to_string().contains("llama-3.3-70b"), "{unknown}");
@@ -179,7 +204,9 @@ fn mxfp4_experts() {
         "quantization_config": { "quant_method": "mxfp4" }
     });
     let checkpoint = Model::of(&config, 1).open().unwrap();
-    let get = |name: &str| checkpoint.inventory.get(&format!("model.layers.0.mlp.experts.{name}")).unwrap();
+    let get = |name: &str| {
+        checkpoint.inventory.get(&format!("model.layers.0.mlp.experts.{name}")).unwrap()
+    };
     assert_eq!(
         (get("gate_up_proj_blocks").shape.clone(), get("gate_up_proj_blocks").dtype),
         (vec![4, 64, 2, 16], Dtype::U8)

@@ -35,20 +35,33 @@ fn other_forms_beside_the_shards_are_not_looked_at() {
     let model = Model::new(3);
     fs::create_dir(model.path("original")).unwrap();
     fs::write(model.path("original/consolidated.00.pth"), b"pickle").unwrap();
-    for name in ["consolidated.safetensors", "adapter_model.safetensors", "consolidated.safetensors.index.json"] {
+    for name in [
+        "consolidated.safetensors",
+        "adapter_model.safetensors",
+        "consolidated.safetensors.index.json",
+    ] {
         fs::write(model.path(name), b"garbage").unwrap();
     }
     fs::write(model.path("model.safetensors"), b"garbage").unwrap();
     let checkpoint = open(&model);
-    assert!(noted(&checkpoint, "model.safetensors: the index does not name it"), "{:?}", checkpoint.notes);
+    assert!(
+        noted(&checkpoint, "model.safetensors: the index does not name it"),
+        "{:?}",
+        checkpoint.notes
+    );
 }
 
 #[test]
 fn a_single_shard_of_one_needs_no_index() {
     let model = Model::new(1);
-    fs::rename(model.path("model.safetensors"), model.path("model-00001-of-00001.safetensors")).unwrap();
+    fs::rename(model.path("model.safetensors"), model.path("model-00001-of-00001.safetensors"))
+        .unwrap();
     assert!(noted(&open(&model), "taken for model.safetensors"));
-    fs::rename(model.path("model-00001-of-00001.safetensors"), model.path("model-00001-of-00002.safetensors")).unwrap();
+    fs::rename(
+        model.path("model-00001-of-00001.safetensors"),
+        model.path("model-00001-of-00002.safetensors"),
+    )
+    .unwrap();
     assert_eq!(model.open().unwrap_err().kind(), Some(Kind::IndexMissing));
 }
 
@@ -57,8 +70,12 @@ fn an_index_over_one_file_and_a_wrong_total() {
     let model = Model::new(1);
     let (header, _) = read_shard(&model.path("model.safetensors"));
     let names = header.as_object().unwrap().keys().filter(|name| *name != "__metadata__");
-    let map: serde_json::Map<_, _> = names.map(|name| (name.clone(), json!("model.safetensors"))).collect();
-    model.set_json("model.safetensors.index.json", &json!({ "metadata": { "total_size": 12.0 }, "weight_map": map }));
+    let map: serde_json::Map<_, _> =
+        names.map(|name| (name.clone(), json!("model.safetensors"))).collect();
+    model.set_json(
+        "model.safetensors.index.json",
+        &json!({ "metadata": { "total_size": 12.0 }, "weight_map": map }),
+    );
     assert!(noted(&open(&model), "total_size says 12 bytes"));
 }
 
@@ -80,7 +97,9 @@ fn buffers_of_old_versions_are_dropped() {
     let model = Model::new(1);
     let path = model.path("model.safetensors");
     let (mut header, mut data) = read_shard(&path);
-    for name in ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.1.self_attn.masked_bias"] {
+    for name in
+        ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.1.self_attn.masked_bias"]
+    {
         let at = data.len();
         header[name] = json!({ "dtype": "F32", "shape": [4], "data_offsets": [at, at + 16] });
         data.resize(at + 16, 0);
@@ -179,7 +198,13 @@ fn links_into_a_hub_cache_give_blob_ids() {
         symlink(format!("../../blobs/blob{i}"), snapshot.join(entry.file_name())).unwrap();
     }
     let checkpoint = Checkpoint::open(&snapshot).unwrap();
-    assert!(checkpoint.inventory.shards.iter().all(|s| s.blob_id.as_ref().is_some_and(|id| id.starts_with("blob"))));
+    assert!(
+        checkpoint
+            .inventory
+            .shards
+            .iter()
+            .all(|s| s.blob_id.as_ref().is_some_and(|id| id.starts_with("blob")))
+    );
     let identity = checkpoint.identity().unwrap();
     assert_eq!(identity.basis, Basis::Blob);
     assert_eq!(identity.files.len(), 5);
@@ -193,8 +218,12 @@ fn generation_configs() {
         open(&model)
     };
     let list = read(json!({ "eos_token_id": [5, 6], "bos_token_id": 1 }));
-    assert_eq!((list.generation.eos, list.generation.pad, list.generation.bos), (vec![5, 6], Some(5), Some(1)));
-    let odd = read(json!({ "eos_token_id": 5, "pad_token_id": 9, "temperature": 0.6, "top_p": 0.9 }));
+    assert_eq!(
+        (list.generation.eos, list.generation.pad, list.generation.bos),
+        (vec![5, 6], Some(5), Some(1))
+    );
+    let odd =
+        read(json!({ "eos_token_id": 5, "pad_token_id": 9, "temperature": 0.6, "top_p": 0.9 }));
     assert_eq!((odd.generation.eos.clone(), odd.generation.pad), (vec![5], Some(9)));
     assert_eq!(odd.generation.temperature, Some(0.6));
     assert!(noted(&odd, "temperature is set") && noted(&odd, "top_p is set"));

@@ -10,7 +10,8 @@ fn fixtures() -> Value {
 
 fn parse(config: &Value) -> ModelConfig {
     let mut notes = Vec::new();
-    parse_config(Path::new("config.json"), &config.to_string(), &mut notes).unwrap_or_else(|e| panic!("{e}\n{config}"))
+    parse_config(Path::new("config.json"), &config.to_string(), &mut notes)
+        .unwrap_or_else(|e| panic!("{e}\n{config}"))
 }
 
 fn cases() -> Vec<(String, Value)> {
@@ -39,7 +40,8 @@ fn the_expected_tensors_are_those_that_transformers_saves() {
             .filter(|t| t.requirement == Requirement::Required)
             .map(|t| (t.name, t.shape))
             .collect();
-        let theirs: BTreeMap<String, Vec<usize>> = serde_json::from_value(case["tensors"].clone()).unwrap();
+        let theirs: BTreeMap<String, Vec<usize>> =
+            serde_json::from_value(case["tensors"].clone()).unwrap();
         assert_eq!(ours, theirs, "{name}");
     }
 }
@@ -56,7 +58,10 @@ fn rotary_frequencies_are_those_of_transformers() {
             assert_eq!(ours.len(), theirs.len(), "{name}");
             for (a, b) in ours.iter().zip(&theirs) {
                 // Torch's vectorised pow is off by a last place now and then, and scalings pass that on.
-                assert!((a - b).abs() <= 4.0 * f32::EPSILON * b.abs(), "{name} at {context}: {a:e} is not {b:e}");
+                assert!(
+                    (a - b).abs() <= 4.0 * f32::EPSILON * b.abs(),
+                    "{name} at {context}: {a:e} is not {b:e}"
+                );
                 exact += usize::from(a == b);
                 all += 1;
             }
@@ -70,7 +75,8 @@ fn rotary_frequencies_are_those_of_transformers() {
 #[test]
 fn softmax_scale_is_that_of_transformers() {
     for (name, case) in cases() {
-        let (ours, theirs) = (parse(&case["given"]).softmax_scale(), case["scaling"].as_f64().unwrap());
+        let (ours, theirs) =
+            (parse(&case["given"]).softmax_scale(), case["scaling"].as_f64().unwrap());
         assert!((ours - theirs).abs() < 1e-12, "{name}: {ours} is not {theirs}");
     }
 }
@@ -90,14 +96,22 @@ fn defaults_are_those_of_the_configuration_classes() {
         assert_eq!(Some(config.heads), number("num_attention_heads"), "{kind}");
         assert_eq!(Some(config.kv_heads), number("num_key_value_heads"), "{kind}");
         assert_eq!(Some(config.max_positions), number("max_position_embeddings"), "{kind}");
-        assert_eq!(Some(config.tie_word_embeddings), theirs["tie_word_embeddings"].as_bool(), "{kind}");
+        assert_eq!(
+            Some(config.tie_word_embeddings),
+            theirs["tie_word_embeddings"].as_bool(),
+            "{kind}"
+        );
         assert_eq!(config.bos.map(|n| n as usize), number("bos_token_id"), "{kind}");
         assert_eq!(config.eos.first().map(|n| *n as usize), number("eos_token_id"), "{kind}");
         assert_eq!(config.pad.map(|n| n as usize), number("pad_token_id"), "{kind}");
         assert_eq!(config.rope.theta, theirs["rope"]["rope_theta"].as_f64().unwrap(), "{kind}");
         assert_eq!(config.sliding_window, number("sliding_window"), "{kind}");
-        let eps = theirs["rms_norm_eps"].as_f64().or(theirs["layer_norm_eps"].as_f64()).unwrap() as f32;
-        assert!(matches!(config.norm, Norm::Rms { eps: e } | Norm::Layer { eps: e } if e == eps), "{kind}");
+        let eps =
+            theirs["rms_norm_eps"].as_f64().or(theirs["layer_norm_eps"].as_f64()).unwrap() as f32;
+        assert!(
+            matches!(config.norm, Norm::Rms { eps: e } | Norm::Layer { eps: e } if e == eps),
+            "{kind}"
+        );
         if config.mla.is_none() {
             let derived = config.hidden_size / config.heads;
             assert_eq!(config.head_dim, number("head_dim").unwrap_or(derived), "{kind}");

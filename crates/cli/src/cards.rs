@@ -31,10 +31,15 @@ pub struct DriverCard {
 }
 
 /// Variables that Slurm's versions name a job's cards by, the most exact first.
-const ALLOTTED: [&str; 4] = ["SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "GPU_DEVICE_ORDINAL", "SLURM_GPUS_ON_NODE"];
+const ALLOTTED: [&str; 4] =
+    ["SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "GPU_DEVICE_ORDINAL", "SLURM_GPUS_ON_NODE"];
 
 /// Looks at `proc` (that is, `/proc`) and the environment; `usable` cards were found by opening the driver.
-pub fn cards_seen(proc: &Path, variable: &dyn Fn(&str) -> Option<String>, usable: usize) -> CardsSeen {
+pub fn cards_seen(
+    proc: &Path,
+    variable: &dyn Fn(&str) -> Option<String>,
+    usable: usize,
+) -> CardsSeen {
     let said = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
     let mut seen = CardsSeen {
         allotted: ALLOTTED.iter().find_map(|name| Some(((*name).to_owned(), said(name)?))),
@@ -49,10 +54,14 @@ pub fn cards_seen(proc: &Path, variable: &dyn Fn(&str) -> Option<String>, usable
 impl CardsSeen {
     /// How many cards a process may expect, where anything says so.
     pub fn expected(&self) -> Option<usize> {
-        let listed = |list: &str| list.split(',').filter(|word| !word.trim().is_empty() && word.trim() != "-1").count();
+        let listed = |list: &str| {
+            list.split(',').filter(|word| !word.trim().is_empty() && word.trim() != "-1").count()
+        };
         match (&self.cuda_visible_devices, &self.allotted) {
             (Some(visible), _) => Some(if visible == "NoDevFiles" { 0 } else { listed(visible) }),
-            (None, Some((name, count))) if name == "SLURM_GPUS_ON_NODE" => count.trim().parse().ok(),
+            (None, Some((name, count))) if name == "SLURM_GPUS_ON_NODE" => {
+                count.trim().parse().ok()
+            }
             (None, Some((_, list))) => Some(listed(list)),
             (None, None) if self.driver.is_empty() => None,
             (None, None) => Some(self.driver.len()),
@@ -61,12 +70,16 @@ impl CardsSeen {
 }
 
 fn driver_cards(proc: &Path) -> Vec<DriverCard> {
-    let folders = std::fs::read_dir(proc.join("driver/nvidia/gpus")).into_iter().flatten().flatten();
+    let folders =
+        std::fs::read_dir(proc.join("driver/nvidia/gpus")).into_iter().flatten().flatten();
     let mut cards: Vec<DriverCard> = folders
         .map(|folder| {
-            let text = std::fs::read_to_string(folder.path().join("information")).unwrap_or_default();
+            let text =
+                std::fs::read_to_string(folder.path().join("information")).unwrap_or_default();
             let field = |key: &str| {
-                let line = text.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':'));
+                let line = text
+                    .lines()
+                    .find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':'));
                 line.map_or_else(String::new, |value| value.trim().to_owned())
             };
             DriverCard {
@@ -92,8 +105,13 @@ fn problems(seen: &CardsSeen, usable: usize) -> Vec<String> {
             "{expected} {plural} allotted, and this node has no NVIDIA driver (/proc/driver/nvidia is not there)"
         ));
     }
-    if let Some(expected) = seen.expected().filter(|n| *n > seen.driver.len() && !seen.driver.is_empty()) {
-        problems.push(format!("{expected} cards were allotted, and the driver lists {}", seen.driver.len()));
+    if let Some(expected) =
+        seen.expected().filter(|n| *n > seen.driver.len() && !seen.driver.is_empty())
+    {
+        problems.push(format!(
+            "{expected} cards were allotted, and the driver lists {}",
+            seen.driver.len()
+        ));
     }
     let allotted = seen.allotted.is_some() || seen.cuda_visible_devices.is_some();
     if let Some(expected) = seen.expected().filter(|n| *n > usable && usable > 0 && allotted) {
@@ -109,7 +127,8 @@ mod tests {
     fn node(cards: u32) -> tempfile::TempDir {
         let proc = tempfile::tempdir().expect("a folder");
         for minor in 0..cards {
-            let folder = proc.path().join(format!("driver/nvidia/gpus/0000:{:02x}:00.0", 0x17 + minor));
+            let folder =
+                proc.path().join(format!("driver/nvidia/gpus/0000:{:02x}:00.0", 0x17 + minor));
             std::fs::create_dir_all(&folder).expect("a folder");
             let text = format!(
                 "Model: \t\t NVIDIA A100-SXM4-80GB\nIRQ:   \t\t 255\nGPU UUID: \t GPU-{minor}\nBus Type: \t PCIe\nDevice Minor: \t {minor}\n"
@@ -120,7 +139,8 @@ mod tests {
     }
 
     fn seen(proc: &tempfile::TempDir, variables: &[(&str, &str)], usable: usize) -> CardsSeen {
-        let variable = |name: &str| variables.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned());
+        let variable =
+            |name: &str| variables.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned());
         cards_seen(proc.path(), &variable, usable)
     }
 
@@ -129,16 +149,30 @@ mod tests {
         let seen = seen(&node(4), &[("SLURM_JOB_GPUS", "2,3"), ("CUDA_VISIBLE_DEVICES", "2,3")], 2);
         assert_eq!((seen.expected(), seen.driver.len(), &seen.problems), (Some(2), 4, &vec![]));
         assert_eq!(seen.driver[1].bus, "0000:18:00.0");
-        assert_eq!((seen.driver[1].name.as_str(), seen.driver[1].minor), ("NVIDIA A100-SXM4-80GB", Some(1)));
+        assert_eq!(
+            (seen.driver[1].name.as_str(), seen.driver[1].minor),
+            ("NVIDIA A100-SXM4-80GB", Some(1))
+        );
         assert_eq!(seen.allotted, Some(("SLURM_JOB_GPUS".into(), "2,3".into())));
     }
 
     #[test]
     fn contradictions_are_told() {
-        let told = |cards, variables: &[(&str, &str)]| seen(&node(cards), variables, 0).problems.join("; ");
-        assert!(told(0, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "0")]).contains("no NVIDIA driver"));
-        assert!(told(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "")]).contains("hides every card"));
-        assert!(told(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "NoDevFiles")]).contains("hides"));
+        let told = |cards, variables: &[(&str, &str)]| {
+            seen(&node(cards), variables, 0).problems.join("; ")
+        };
+        assert!(
+            told(0, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "0")])
+                .contains("no NVIDIA driver")
+        );
+        assert!(
+            told(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "")])
+                .contains("hides every card")
+        );
+        assert!(
+            told(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "NoDevFiles")])
+                .contains("hides")
+        );
         assert!(told(1, &[("SLURM_GPUS_ON_NODE", "2")]).contains("the driver lists 1"));
         assert_eq!(told(2, &[]), "");
         assert_eq!(told(0, &[]), "");
@@ -146,11 +180,18 @@ mod tests {
 
     #[test]
     fn cards_that_were_found_count_more_than_files() {
-        let told =
-            |cards, variables: &[(&str, &str)], usable| seen(&node(cards), variables, usable).problems.join("; ");
+        let told = |cards, variables: &[(&str, &str)], usable| {
+            seen(&node(cards), variables, usable).problems.join("; ")
+        };
         // A system without /proc/driver/nvidia, such as WSL.
         assert_eq!(told(0, &[("CUDA_VISIBLE_DEVICES", "0")], 1), "");
-        assert!(told(4, &[("CUDA_VISIBLE_DEVICES", "0,1")], 1).contains("2 cards were allotted, and 1 can be used"));
-        assert_eq!((told(4, &[("SLURM_JOB_GPUS", "0,1")], 2), told(4, &[], 2)), (String::new(), String::new()));
+        assert!(
+            told(4, &[("CUDA_VISIBLE_DEVICES", "0,1")], 1)
+                .contains("2 cards were allotted, and 1 can be used")
+        );
+        assert_eq!(
+            (told(4, &[("SLURM_JOB_GPUS", "0,1")], 2), told(4, &[], 2)),
+            (String::new(), String::new())
+        );
     }
 }

@@ -14,7 +14,10 @@ impl FailedRungs {
     /// Those of the workers before this one.
     pub fn from_env() -> Self {
         // Only a supervisor sets it; whatever else stands there says nothing.
-        std::env::var(VARIABLE).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+        std::env::var(VARIABLE)
+            .ok()
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default()
     }
 
     /// For the next worker's environment.
@@ -54,7 +57,10 @@ mod tests {
             card: Some(CardLeft { card: 1, next_bytes: 7 }),
         };
         let mut rungs = FailedRungs::default();
-        assert!(rungs.add("a", failed(Rung::AsConfigured)) && rungs.add("b", failed(Rung::AsConfigured)));
+        assert!(
+            rungs.add("a", failed(Rung::AsConfigured))
+                && rungs.add("b", failed(Rung::AsConfigured))
+        );
         assert!(rungs.add("a", failed(Rung::Int8)) && !rungs.add("a", failed(Rung::Int8)));
         let read: FailedRungs = serde_json::from_str(&rungs.to_variable().unwrap()).unwrap();
         assert_eq!(read, rungs);

@@ -13,7 +13,11 @@ use watch::{Stage, Watch};
 ///
 /// # Errors
 /// 2, 66 or 69.
-pub fn find(args: &PlacementArgs, checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failure> {
+pub fn find(
+    args: &PlacementArgs,
+    checkpoint: &Checkpoint,
+    watch: &Watch,
+) -> Result<Machine, Failure> {
     let _stage = watch.enter(Stage::Probe);
     let seat = watch.seat("probe");
     seat.at(Stage::Probe, "memory, limits, and cards (for which the CUDA driver is started)", 0);
@@ -34,8 +38,8 @@ pub fn find(args: &PlacementArgs, checkpoint: &Checkpoint, watch: &Watch) -> Res
 /// 2 or 66.
 pub fn described(file: &Path) -> Result<Machine, Failure> {
     let name = file.display().to_string();
-    let text =
-        std::fs::read_to_string(file).map_err(|e| Failure::new(exit::NO_INPUT, format!("machine file {name}: {e}")))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Failure::new(exit::NO_INPUT, format!("machine file {name}: {e}")))?;
     Ok(Machine::from_yaml(&name, &text)?)
 }
 
@@ -65,7 +69,11 @@ pub fn measured(checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failu
 ///
 /// # Errors
 /// 74.
-pub fn measure(machine: &mut Machine, checkpoint: &Checkpoint, watch: &Watch) -> Result<(), Failure> {
+pub fn measure(
+    machine: &mut Machine,
+    checkpoint: &Checkpoint,
+    watch: &Watch,
+) -> Result<(), Failure> {
     const MEMORY_BYTES: u64 = 128 << 20;
     const MEMORY_LIMIT: Duration = Duration::from_millis(20);
     const DISK_BYTES: u64 = 256 << 20;

@@ -69,8 +69,10 @@ fn answer(command: Command) -> ExitCode {
 impl Command {
     /// The limits to supervise this command with; `None` for one that touches no checkpoint.
     fn supervision(&self) -> Option<watch::Limits> {
-        let of =
-            |time: &args::TimeArgs| watch::Limits { stall_timeout_s: time.stall_timeout, deadline_s: time.deadline };
+        let of = |time: &args::TimeArgs| watch::Limits {
+            stall_timeout_s: time.stall_timeout,
+            deadline_s: time.deadline,
+        };
         match self {
             Command::Load(a) => Some(of(&a.bring_up.time)),
             Command::Generate(a) => Some(of(&a.bring_up.time)),
@@ -78,9 +80,11 @@ impl Command {
             Command::Bench(a) => Some(of(&a.bring_up.time)),
             Command::Serve(a) => Some(of(&a.bring_up.time)),
             Command::Run(a) => Some(of(&a.time)),
-            Command::Plan(_) | Command::Doctor(_) | Command::Selftest(_) | Command::Fetch(_) | Command::Synth(_) => {
-                Some(watch::Limits::default())
-            }
+            Command::Plan(_)
+            | Command::Doctor(_)
+            | Command::Selftest(_)
+            | Command::Fetch(_)
+            | Command::Synth(_) => Some(watch::Limits::default()),
             _ => None,
         }
     }

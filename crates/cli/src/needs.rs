@@ -41,9 +41,14 @@ pub fn needs(config: &Config, jobs: usize, site: &Site) -> Vec<Need> {
 pub fn all_there(needs: &[Need]) -> Result<(), Failure> {
     let missing: Vec<&Need> = needs.iter().filter(|need| need.problem.is_some()).collect();
     let Some(first) = missing.first() else { return Ok(()) };
-    let words = missing.iter().filter_map(|need| Some(format!("{}: {}", need.model, need.problem.as_ref()?)));
+    let words = missing
+        .iter()
+        .filter_map(|need| Some(format!("{}: {}", need.model, need.problem.as_ref()?)));
     let words = words.collect::<Vec<_>>().join("\n  ");
-    Err(Failure::new(first.exit, format!("the experiment cannot run on nodes without internet:\n  {words}")))
+    Err(Failure::new(
+        first.exit,
+        format!("the experiment cannot run on nodes without internet:\n  {words}"),
+    ))
 }
 
 /// Where the nodes will look: as here, but with the site's HF_HOME, which scripts export.
@@ -62,7 +67,13 @@ fn need(config: &Config, model: String, jobs: usize, site: &Site, search: &Searc
     need
 }
 
-fn look(config: &Config, need: &mut Need, jobs: usize, site: &Site, search: &SearchPaths) -> Result<(), Failure> {
+fn look(
+    config: &Config,
+    need: &mut Need,
+    jobs: usize,
+    site: &Site,
+    search: &SearchPaths,
+) -> Result<(), Failure> {
     if let Some(server) = config.model_settings(&need.model, jobs).server {
         need.place = Some(server.base_url);
         return key_is_there(&server.api_key_env);
@@ -71,7 +82,10 @@ fn look(config: &Config, need: &mut Need, jobs: usize, site: &Site, search: &Sea
         let home = site.hf_home.as_ref().map_or(String::new(), |home| format!("HF_HOME={home} "));
         let model = &need.model;
         let remedy = format!("On a machine with internet: {home}vendomini fetch {model}");
-        Failure::new(failure.exit, format!("{}. {remedy}", failure.text.trim_end_matches(['.', '\n'])))
+        Failure::new(
+            failure.exit,
+            format!("{}. {remedy}", failure.text.trim_end_matches(['.', '\n'])),
+        )
     };
     let path = checkpoint::locate(&need.model, search).map_err(|e| fetch(e.into()))?;
     need.place = Some(path.display().to_string());
@@ -90,13 +104,20 @@ fn key_is_there(variable: &str) -> Result<(), Failure> {
     if variable.is_empty() || std::env::var_os(variable).is_some_and(|key| !key.is_empty()) {
         return Ok(());
     }
-    let remedy =
-        format!("export {variable}, or set provider.api_key_env to another name, or to \"\" for a server without keys");
+    let remedy = format!(
+        "export {variable}, or set provider.api_key_env to another name, or to \"\" for a server without keys"
+    );
     Err(Failure::new(exit::UNAVAILABLE, format!("the server's key is not in {variable}: {remedy}")))
 }
 
 /// The fewest cards of the site's node that hold the model, and the host memory that goes with them.
-fn fit(config: &Config, name: &str, checkpoint: &Checkpoint, jobs: usize, site: &Site) -> Result<Fit, Failure> {
+fn fit(
+    config: &Config,
+    name: &str,
+    checkpoint: &Checkpoint,
+    jobs: usize,
+    site: &Site,
+) -> Result<Fit, Failure> {
     let mut machine = match &site.machine {
         Some(file) => machine::described(Path::new(file))?,
         None => machine::probed(checkpoint)?,
@@ -126,7 +147,8 @@ fn fit(config: &Config, name: &str, checkpoint: &Checkpoint, jobs: usize, site: 
         }
     }
     let (gpus, ladder) = last.ok_or_else(|| Failure::software("no plan was tried"))?;
-    let plan = ladder.map_err(|f| Failure::new(f.exit, format!("on {gpus} GPUs: {}", f.text)))?.plan;
+    let plan =
+        ladder.map_err(|f| Failure::new(f.exit, format!("on {gpus} GPUs: {}", f.text)))?.plan;
     let host = plan.tiers.iter().filter(|tier| tier.tier == Tier::Cpu);
     Ok(Fit { gpus: gpus as u64, host_bytes: host.map(|tier| tier.total_bytes()).sum() })
 }
@@ -138,8 +160,8 @@ fn fit(config: &Config, name: &str, checkpoint: &Checkpoint, jobs: usize, site: 
 pub fn read_site(file: Option<&Path>) -> Result<Site, Failure> {
     let Some(file) = file else { return Ok(Site::default()) };
     let name = file.display().to_string();
-    let text =
-        std::fs::read_to_string(file).map_err(|e| Failure::new(exit::NO_INPUT, format!("site file {name}: {e}")))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Failure::new(exit::NO_INPUT, format!("site file {name}: {e}")))?;
     Ok(Site::from_yaml(&name, &text).map_err(experiment::ExperimentError::from)?)
 }
 
@@ -148,7 +170,9 @@ impl std::fmt::Display for Need {
         let place = self.place.as_deref().unwrap_or("nowhere");
         match &self.problem {
             Some(problem) => write!(f, "{}: {problem}", self.model),
-            None if place.starts_with("http") => write!(f, "{}: asks {place}, which was not tried", self.model),
+            None if place.starts_with("http") => {
+                write!(f, "{}: asks {place}, which was not tried", self.model)
+            }
             None => write!(
                 f,
                 "{}: in {place}, needs {} GPUs and {} of host memory",

@@ -17,7 +17,8 @@ pub fn json(document: &impl Serialize) -> Result<(), Failure> {
         document: &'a T,
     }
     let versioned = Versioned { schema_version: SCHEMA_VERSION, document };
-    let text = serde_json::to_string_pretty(&versioned).map_err(|e| Failure::software(format!("JSON: {e}")))?;
+    let text = serde_json::to_string_pretty(&versioned)
+        .map_err(|e| Failure::software(format!("JSON: {e}")))?;
     line(&text)
 }
 

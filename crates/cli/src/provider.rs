@@ -9,9 +9,13 @@ use device::cpu::{KernelSet, provenance};
 use engine::constrain::Constraint;
 use engine::sample::Sampling;
 use engine::schedule::{
-    EmbedError, Engine, EngineOptions, FinishReason, Finished, Refused, Request, RequestError, Ticket, WaitError,
+    EmbedError, Engine, EngineOptions, FinishReason, Finished, Refused, Request, RequestError,
+    Ticket, WaitError,
 };
-use experiment::{Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply, ReplyRequest};
+use experiment::{
+    Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply,
+    ReplyRequest,
+};
 use placement::{DtypeChoice, Fallback, KvDtype};
 use results::PromptMessage;
 use serde_json::Value;
@@ -90,7 +94,8 @@ impl ProviderFactory for Engines<'_> {
     fn open(&self, model: &ModelSettings) -> Result<Arc<dyn Provider>, ProviderError> {
         let mut args = self.bring_up_args(model);
         let checkpoint = self.checkpoint(&model.name).map_err(other)?;
-        args.placement.context = Some(checkpoint.config.max_positions.min(model.context_length as usize));
+        args.placement.context =
+            Some(checkpoint.config.max_positions.min(model.context_length as usize));
         let session = session::bring_up(&args, self.watch).map_err(other)?;
         self.watch.figures(|figures| figures.tiers = tiers(&session));
         let provider = EngineProvider::new(session, model, self.watch);
@@ -117,14 +122,21 @@ fn info(checkpoint: &Checkpoint, dtype: String, kernel_set: &str) -> Result<Prov
     let identity = checkpoint.identity()?.digest;
     let context_length = Some(checkpoint.config.max_positions as u64);
     // A folder that was begun before the kernels changed is not gone on with unknowingly.
-    Ok(ProviderInfo { identity, dtype, rung: String::new(), kernel_set: provenance(kernel_set), context_length })
+    Ok(ProviderInfo {
+        identity,
+        dtype,
+        rung: String::new(),
+        kernel_set: provenance(kernel_set),
+        context_length,
+    })
 }
 
 /// What a model's results are kept under: its dtype, and that of keys and values where it is not what the dtype brings along.
 fn dtype_words(dtype: &str, kv_dtype: &str, checkpoint: &Checkpoint) -> Result<String, Failure> {
     let dtype = DtypeChoice::parse(dtype)?;
     let name = dtype.name_for(&checkpoint.inventory);
-    let other = KvDtype::parse(kv_dtype)?.filter(|kv| *kv != KvDtype::for_model(dtype, &checkpoint.config));
+    let other =
+        KvDtype::parse(kv_dtype)?.filter(|kv| *kv != KvDtype::for_model(dtype, &checkpoint.config));
     Ok(other.map_or(name.clone(), |kv| format!("{name}, {} keys and values", kv.name())))
 }
 
@@ -174,14 +186,20 @@ impl EngineProvider {
             ..EngineOptions::new(watch.clone())
         };
         let Session { loaded, template, .. } = session;
-        let template = template.ok_or_else(|| Failure::software("the template was there a moment ago"))?;
+        let template =
+            template.ok_or_else(|| Failure::software("the template was there a moment ago"))?;
         let engine = Engine::start_loaded(loaded, options)?;
         watch.note(format!("constrained decoding: {}", engine.constrain_settings()));
         Ok(EngineProvider { engine, tokenizer, template, info, watch: watch.clone() })
     }
 
-    fn prompt(&self, messages: &[PromptMessage], tools: Option<&Value>) -> Result<Vec<u32>, ProviderError> {
-        let messages: Vec<Message> = messages.iter().map(|m| Message::new(&*m.role, &m.content)).collect();
+    fn prompt(
+        &self,
+        messages: &[PromptMessage],
+        tools: Option<&Value>,
+    ) -> Result<Vec<u32>, ProviderError> {
+        let messages: Vec<Message> =
+            messages.iter().map(|m| Message::new(&*m.role, &m.content)).collect();
         let refused = |e: text::TextError| ProviderError::Refused(e.to_string());
         let text = self.template.render(&messages, tools, true).map_err(refused)?;
         self.tokenizer.encode(&text, false).map_err(refused)
@@ -193,7 +211,11 @@ impl Provider for EngineProvider {
         self.info.clone()
     }
 
-    fn count_tokens(&self, messages: &[PromptMessage], tools: Option<&Value>) -> Result<u64, ProviderError> {
+    fn count_tokens(
+        &self,
+        messages: &[PromptMessage],
+        tools: Option<&Value>,
+    ) -> Result<u64, ProviderError> {
         self.prompt(messages, tools).map(|tokens| tokens.len() as u64)
     }
 
@@ -222,10 +244,15 @@ impl Provider for EngineProvider {
                 return Err(ProviderError::Late { seconds: request.deadline_s.to_string(), what });
             }
             FinishReason::Error(cause) => return Err(self.failed(cause)),
-            FinishReason::Embedded => return Err(ProviderError::Unavailable("an embedding instead of a reply".into())),
+            FinishReason::Embedded => {
+                return Err(ProviderError::Unavailable("an embedding instead of a reply".into()));
+            }
         };
         let tokens = &end.reply.tokens;
-        let text = self.tokenizer.decode(tokens, true).map_err(|e| ProviderError::Refused(e.to_string()))?;
+        let text = self
+            .tokenizer
+            .decode(tokens, true)
+            .map_err(|e| ProviderError::Refused(e.to_string()))?;
         Ok(Reply {
             text,
             finish,
@@ -246,7 +273,8 @@ const EMBED_LIMIT: Duration = Duration::from_secs(600);
 
 impl EngineProvider {
     fn embedding(&self, text: &str) -> Result<Vec<f32>, ProviderError> {
-        let tokens = self.tokenizer.encode(text, true).map_err(|e| ProviderError::Refused(e.to_string()))?;
+        let tokens =
+            self.tokenizer.encode(text, true).map_err(|e| ProviderError::Refused(e.to_string()))?;
         self.engine.embed(tokens, EMBED_LIMIT).map_err(|cause| match cause {
             EmbedError::Refused(refused) => self.refused(refused),
             EmbedError::Request(cause) => self.failed(cause),
@@ -269,7 +297,9 @@ impl EngineProvider {
                 remedy: "use history: window, or a longer context_length".into(),
             },
             // The machine's trouble, not the request's: the run may be tried again.
-            RequestError::Forward { .. } | RequestError::Stuck { .. } => ProviderError::Unavailable(cause.to_string()),
+            RequestError::Forward { .. } | RequestError::Stuck { .. } => {
+                ProviderError::Unavailable(cause.to_string())
+            }
             cause => ProviderError::Refused(cause.to_string()),
         }
     }

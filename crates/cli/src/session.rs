@@ -8,8 +8,8 @@ use crate::machine;
 use checkpoint::{Checkpoint, SearchPaths};
 use engine::load::{LoadReport, LoadRequest, Loaded};
 use placement::{
-    CardLeft, DeviceMapMode, DtypeChoice, FailedRung, Fallback, KvDtype, Ladder, Limits, Machine, MaxMemory, Planner,
-    ladder_below,
+    CardLeft, DeviceMapMode, DtypeChoice, FailedRung, Fallback, KvDtype, Ladder, Limits, Machine,
+    MaxMemory, Planner, ladder_below,
 };
 use std::path::Path;
 use text::{ChatTemplate, Tokenizer};
@@ -95,7 +95,11 @@ pub fn plan_here(args: &PlacementArgs, checkpoint: &Checkpoint) -> Result<Ladder
 ///
 /// # Errors
 /// 2 or 71.
-pub fn plan_on(args: &PlacementArgs, checkpoint: &Checkpoint, machine: &Machine) -> Result<Ladder, Failure> {
+pub fn plan_on(
+    args: &PlacementArgs,
+    checkpoint: &Checkpoint,
+    machine: &Machine,
+) -> Result<Ladder, Failure> {
     find_rung(args, checkpoint, machine, &FailedRungs::default(), &Watch::silent())
 }
 
@@ -122,7 +126,9 @@ fn limits(args: &PlacementArgs, checkpoint: &Checkpoint) -> Result<Limits, Failu
     let longest = checkpoint.config.max_positions;
     let context = args.context.unwrap_or(longest.min(placement::CONTEXT_DEFAULT_MAX));
     if context == 0 || context > longest {
-        return Err(Failure::usage(format!("--context: expected 1 to {longest} (the model's), found {context}")));
+        return Err(Failure::usage(format!(
+            "--context: expected 1 to {longest} (the model's), found {context}"
+        )));
     }
     if args.concurrency == 0 {
         return Err(Failure::usage("--concurrency: expected 1 or more, found 0"));
@@ -139,21 +145,29 @@ fn limits(args: &PlacementArgs, checkpoint: &Checkpoint) -> Result<Limits, Failu
 }
 
 fn mode(word: &str) -> Result<DeviceMapMode, Failure> {
-    let is_file = Path::new(word).extension().is_some_and(|e| e == "json") || Path::new(word).exists();
+    let is_file =
+        Path::new(word).extension().is_some_and(|e| e == "json") || Path::new(word).exists();
     let known = DeviceMapMode::parse(word);
     if known.is_ok() || !is_file {
         return Ok(known?);
     }
-    let text =
-        std::fs::read_to_string(word).map_err(|e| Failure::usage(format!("--device-map: cannot read {word}: {e}")))?;
-    let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).map_err(|e| {
-        Failure::usage(format!("--device-map {word}: expected an object of module -> tier, found: {e}"))
-    })?;
+    let text = std::fs::read_to_string(word)
+        .map_err(|e| Failure::usage(format!("--device-map: cannot read {word}: {e}")))?;
+    let map: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&text).map_err(|e| {
+            Failure::usage(format!(
+                "--device-map {word}: expected an object of module -> tier, found: {e}"
+            ))
+        })?;
     let words: Vec<(String, String)> = map
         .into_iter()
-        .map(|(module, tier)| (module, tier.as_str().map_or_else(|| tier.to_string(), str::to_owned)))
+        .map(|(module, tier)| {
+            (module, tier.as_str().map_or_else(|| tier.to_string(), str::to_owned))
+        })
         .collect();
-    Ok(DeviceMapMode::explicit(words.iter().map(|(module, tier)| (module.as_str(), tier.as_str())))?)
+    Ok(DeviceMapMode::explicit(
+        words.iter().map(|(module, tier)| (module.as_str(), tier.as_str())),
+    )?)
 }
 
 /// Brings a model up to its first tokens. Where memory runs out although the plan fitted, the next rung is planned from what is free then.
@@ -166,23 +180,37 @@ pub fn bring_up(args: &BringUpArgs, watch: &Watch) -> Result<Session, Failure> {
     watch.note("load returned".to_string());
     describe(&loaded.report).into_iter().for_each(|line| watch.note(line));
     let peak_resident_bytes = peak_resident_bytes();
-    watch.note(format!("peak memory {peak_resident_bytes} bytes, {planned_resident_bytes} planned"));
+    watch
+        .note(format!("peak memory {peak_resident_bytes} bytes, {planned_resident_bytes} planned"));
     let _stage = watch.enter(Stage::Tokenizer);
     let tokenizer = Tokenizer::from_checkpoint(&checkpoint)?;
     let template = ChatTemplate::from_checkpoint(&checkpoint)?;
-    Ok(Session { checkpoint, ladder, loaded, peak_resident_bytes, planned_resident_bytes, tokenizer, template })
+    Ok(Session {
+        checkpoint,
+        ladder,
+        loaded,
+        peak_resident_bytes,
+        planned_resident_bytes,
+        tokenizer,
+        template,
+    })
 }
 
 /// `VmHWM` of `proc(5)`.
 fn peak_resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let kib = status.lines().find_map(|line| {
+        line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    });
     kib.unwrap_or(0) << 10
 }
 
 /// The rung that was taken, the model, and the memory that it was planned to take.
-fn climb_down(args: &BringUpArgs, checkpoint: &Checkpoint, watch: &Watch) -> Result<(Ladder, Loaded, u64), Failure> {
+fn climb_down(
+    args: &BringUpArgs,
+    checkpoint: &Checkpoint,
+    watch: &Watch,
+) -> Result<(Ladder, Loaded, u64), Failure> {
     let model = &args.placement.model;
     let mut failed = FailedRungs::from_env();
     loop {
@@ -194,8 +222,12 @@ fn climb_down(args: &BringUpArgs, checkpoint: &Checkpoint, watch: &Watch) -> Res
         request.threads = args.threads;
         request.virtual_devices = machine.gpus.iter().any(|gpu| gpu.is_virtual);
         request.file_maps = use_maps(&machine, &ladder);
-        let ordinals: Vec<usize> =
-            machine.gpus.iter().enumerate().map(|(gpu, card)| card.ordinal.unwrap_or(gpu)).collect();
+        let ordinals: Vec<usize> = machine
+            .gpus
+            .iter()
+            .enumerate()
+            .map(|(gpu, card)| card.ordinal.unwrap_or(gpu))
+            .collect();
         request.card_ordinals.clone_from(&ordinals);
         let error = match engine::load(request) {
             Ok(loaded) => {
@@ -206,7 +238,9 @@ fn climb_down(args: &BringUpArgs, checkpoint: &Checkpoint, watch: &Watch) -> Res
         };
         let (rung, why) = (ladder.rung, error.to_string());
         let left = |card| CardLeft { card, next_bytes: ladder.plan.card_bytes_if_too_much(card) };
-        let ran_out = error.card_out_of_memory().and_then(|ordinal| ordinals.iter().position(|of| *of == ordinal));
+        let ran_out = error
+            .card_out_of_memory()
+            .and_then(|ordinal| ordinals.iter().position(|of| *of == ordinal));
         let card = ran_out.map(left);
         if error.exit_code() != exit::MEMORY
             || !failed.add(model, FailedRung { rung, why: why.clone(), next_host_bytes, card })
@@ -229,7 +263,9 @@ fn describe(report: &LoadReport) -> Vec<String> {
         "model class {}, {}, {} kernels on {} threads",
         report.model_class, report.precision, report.kernel_set, report.threads
     )];
-    for tier in report.tiers.iter().filter(|t| t.weights_bytes + t.kv_bytes + t.activations_bytes > 0) {
+    for tier in
+        report.tiers.iter().filter(|t| t.weights_bytes + t.kv_bytes + t.activations_bytes > 0)
+    {
         lines.push(format!(
             "  {}: weights {} of {} planned, KV {} of {}, activations {} of {}",
             tier.tier,
@@ -241,7 +277,9 @@ fn describe(report: &LoadReport) -> Vec<String> {
             tier.activations_planned_bytes
         ));
     }
-    for (tier, card) in report.tiers.iter().filter_map(|tier| Some((tier.tier, tier.card.as_ref()?))) {
+    for (tier, card) in
+        report.tiers.iter().filter_map(|tier| Some((tier.tier, tier.card.as_ref()?)))
+    {
         lines.push(format!(
             "  {tier} ({}): {} bytes allocated, {:.1}% of {} planned; {} reserved, {} at most so far; {} of {} free",
             card.name,
@@ -255,7 +293,10 @@ fn describe(report: &LoadReport) -> Vec<String> {
         ));
     }
     let smoke = &report.smoke_test;
-    lines.push(format!("smoke test: {} tokens in {:.3} s, {:.1} tok/s, ok", smoke.tokens, smoke.seconds, smoke.tok_s));
+    lines.push(format!(
+        "smoke test: {} tokens in {:.3} s, {:.1} tok/s, ok",
+        smoke.tokens, smoke.seconds, smoke.tok_s
+    ));
     lines
 }
 
@@ -265,9 +306,12 @@ impl Session {
     /// # Errors
     /// 66.
     pub fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
-        self.tokenizer
-            .as_ref()
-            .ok_or_else(|| missing(&self.checkpoint.root, "tokenizer (tokenizer.json, or vocab.json with merges.txt)"))
+        self.tokenizer.as_ref().ok_or_else(|| {
+            missing(
+                &self.checkpoint.root,
+                "tokenizer (tokenizer.json, or vocab.json with merges.txt)",
+            )
+        })
     }
 
     /// The chat template, or the error of a checkpoint without one.
@@ -276,11 +320,17 @@ impl Session {
     /// 66.
     pub fn template(&self) -> Result<&ChatTemplate, Failure> {
         self.template.as_ref().ok_or_else(|| {
-            missing(&self.checkpoint.root, "chat template (chat_template.jinja, or in tokenizer_config.json)")
+            missing(
+                &self.checkpoint.root,
+                "chat template (chat_template.jinja, or in tokenizer_config.json)",
+            )
         })
     }
 }
 
 fn missing(root: &Path, what: &str) -> Failure {
-    Failure::new(exit::NO_INPUT, format!("{}: expected a {what}, found none. Fetch the whole model", root.display()))
+    Failure::new(
+        exit::NO_INPUT,
+        format!("{}: expected a {what}, found none. Fetch the whole model", root.display()),
+    )
 }

@@ -38,7 +38,9 @@ pub fn call(program: &str, arguments: &[String]) -> Result<String, Failure> {
                 // It may have ended meanwhile.
                 let _gone = child.kill();
                 let seconds = CALL_MAX.as_secs();
-                return Err(unavailable(format!("{program} gave no answer in {seconds} s: is slurmctld up?")));
+                return Err(unavailable(format!(
+                    "{program} gave no answer in {seconds} s: is slurmctld up?"
+                )));
             }
             None => std::thread::sleep(POLL),
         }
@@ -55,7 +57,9 @@ pub fn call(program: &str, arguments: &[String]) -> Result<String, Failure> {
     Err(unavailable(format!("{program} refused ({status}): {}", complaint.trim())))
 }
 
-fn listen(from: Option<impl Read + Send + 'static>) -> Result<Receiver<std::io::Result<String>>, Failure> {
+fn listen(
+    from: Option<impl Read + Send + 'static>,
+) -> Result<Receiver<std::io::Result<String>>, Failure> {
     let (send, words) = sync_channel(1);
     let read = move || {
         let mut bytes = Vec::new();
@@ -83,16 +87,20 @@ pub struct Limits {
 pub fn limits(account: Option<&str>, qos: Option<&str>) -> Result<Limits, Failure> {
     let settings = call("scontrol", &["show".into(), "config".into()])?;
     let array_size = setting(&settings, "MaxArraySize").and_then(|number| number.parse().ok());
-    let array_size =
-        array_size.ok_or_else(|| Failure::new(exit::UNAVAILABLE, "scontrol show config names no MaxArraySize"))?;
-    let accounting = setting(&settings, "AccountingStorageType").is_some_and(|kind| kind.ends_with("slurmdbd"));
+    let array_size = array_size.ok_or_else(|| {
+        Failure::new(exit::UNAVAILABLE, "scontrol show config names no MaxArraySize")
+    })?;
+    let accounting =
+        setting(&settings, "AccountingStorageType").is_some_and(|kind| kind.ends_with("slurmdbd"));
     let submit_jobs = if accounting { submit_jobs_max(account, qos)? } else { None };
     Ok(Limits { array_size, submit_jobs })
 }
 
 /// The value of a line `Key = value`.
 fn setting<'a>(settings: &'a str, key: &str) -> Option<&'a str> {
-    settings.lines().find_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('=').map(str::trim))
+    settings.lines().find_map(|line| {
+        line.trim().strip_prefix(key)?.trim_start().strip_prefix('=').map(str::trim)
+    })
 }
 
 fn submit_jobs_max(account: Option<&str>, qos: Option<&str>) -> Result<Option<usize>, Failure> {
@@ -104,7 +112,8 @@ fn submit_jobs_max(account: Option<&str>, qos: Option<&str>) -> Result<Option<us
     let mut said = call("sacctmgr", &associations)?;
     if let Some(qos) = qos {
         let format = "format=MaxSubmitJobsPU,GrpSubmitJobs".to_owned();
-        said += &call("sacctmgr", &["-nP".into(), "show".into(), "qos".into(), qos.into(), format])?;
+        said +=
+            &call("sacctmgr", &["-nP".into(), "show".into(), "qos".into(), qos.into(), format])?;
     }
     Ok(least(&said))
 }
@@ -140,7 +149,9 @@ pub fn queue() -> Result<Vec<Job>, Failure> {
     };
     said.lines()
         .map(|line| {
-            job(line).ok_or_else(|| Failure::new(exit::UNAVAILABLE, format!("squeue says what we cannot read: {line}")))
+            job(line).ok_or_else(|| {
+                Failure::new(exit::UNAVAILABLE, format!("squeue says what we cannot read: {line}"))
+            })
         })
         .collect()
 }

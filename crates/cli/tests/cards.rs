@@ -25,11 +25,15 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let bench = Bench { folder: tempfile::tempdir().expect("a folder"), library: library::folder() };
+        let bench =
+            Bench { folder: tempfile::tempdir().expect("a folder"), library: library::folder() };
         let config = bench.folder.path().join("wanted.json");
         std::fs::write(&config, CONFIG).expect("a file");
         let mut synth = Command::new(env!("CARGO_BIN_EXE_vendomini"));
-        synth.args(["synth", "--shards", "3", "--random", "7", "--like"]).arg(config).arg(bench.model());
+        synth
+            .args(["synth", "--shards", "3", "--random", "7", "--like"])
+            .arg(config)
+            .arg(bench.model());
         let synth = synth.output().expect("the program starts");
         assert!(synth.status.success(), "{}", said(&synth));
         bench
@@ -43,7 +47,9 @@ impl Bench {
     fn run(&self, command: &str, options: &[&str], fault: &str) -> Output {
         let mut run = Command::new(env!("CARGO_BIN_EXE_vendomini"));
         run.arg(command).arg(self.model()).args(["--context", "256", "--json"]).args(options);
-        run.env("LD_LIBRARY_PATH", &self.library).env("VIRTUAL_CARDS", "1GiB,1GiB").env("VIRTUAL_CARD_FAULT", fault);
+        run.env("LD_LIBRARY_PATH", &self.library)
+            .env("VIRTUAL_CARDS", "1GiB,1GiB")
+            .env("VIRTUAL_CARD_FAULT", fault);
         run.env_remove("CUDA_VISIBLE_DEVICES").output().expect("the program starts")
     }
 }
@@ -70,24 +76,38 @@ fn number(value: &Value) -> u64 {
 fn a_load_reports_each_card_within_a_hundredth() {
     let bench = Bench::new();
     for dtype in ["auto", "f32", "int8"] {
-        let load = document(&bench.run("load", &["--device-map", "balanced", "--dtype", dtype], ""));
+        let load =
+            document(&bench.run("load", &["--device-map", "balanced", "--dtype", dtype], ""));
         assert_eq!(load["smoke_test"]["ok"], true);
         assert!(load["kernel_set"].as_str().expect("words").starts_with("cuda-sm80+"), "{load}");
         for name in ["0", "1"] {
             let card = tier(&load, name);
-            let (planned, used) = (number(&card["weights_planned_bytes"]), number(&card["weights_bytes"]));
-            assert!(planned > 10 << 20 && used.abs_diff(planned) <= planned / 100, "{dtype}: {card}");
+            let (planned, used) =
+                (number(&card["weights_planned_bytes"]), number(&card["weights_bytes"]));
+            assert!(
+                planned > 10 << 20 && used.abs_diff(planned) <= planned / 100,
+                "{dtype}: {card}"
+            );
             assert_eq!(card["kv_bytes"], card["kv_planned_bytes"], "{dtype}: {card}");
             let (planned, activations) =
                 (number(&card["activations_planned_bytes"]), number(&card["activations_bytes"]));
             assert!(activations <= planned && activations >= planned / 2, "{dtype}: {card}");
             let memory = &card["card"];
             let parts = used + number(&card["kv_bytes"]) + activations;
-            assert!(number(&memory["allocated_bytes"]).abs_diff(parts) <= parts / 100, "{dtype}: {card}");
-            let (reserved, peak) = (number(&memory["reserved_bytes"]), number(&memory["peak_reserved_bytes"]));
+            assert!(
+                number(&memory["allocated_bytes"]).abs_diff(parts) <= parts / 100,
+                "{dtype}: {card}"
+            );
+            let (reserved, peak) =
+                (number(&memory["reserved_bytes"]), number(&memory["peak_reserved_bytes"]));
             assert!(reserved <= peak && peak <= number(&memory["quota_bytes"]), "{dtype}: {card}");
-            let planned = ["weights", "kv", "activations"].map(|kind| number(&card[format!("{kind}_planned_bytes")]));
-            assert_eq!(number(&memory["planned_bytes"]), planned.iter().sum::<u64>(), "{dtype}: {card}");
+            let planned = ["weights", "kv", "activations"]
+                .map(|kind| number(&card[format!("{kind}_planned_bytes")]));
+            assert_eq!(
+                number(&memory["planned_bytes"]),
+                planned.iter().sum::<u64>(),
+                "{dtype}: {card}"
+            );
         }
     }
 }
@@ -97,15 +117,21 @@ fn the_same_text_scores_alike_wherever_it_is_computed() {
     let bench = Bench::new();
     let scores = |options: &[&str]| {
         let tokens: Vec<String> = (0..40).map(|i| (i * 97 % 4000).to_string()).collect();
-        let score =
-            document(&bench.run("score", &[&["--tokens", &tokens.join(","), "--dtype", "f32"], options].concat(), ""));
+        let score = document(&bench.run(
+            "score",
+            &[&["--tokens", &tokens.join(","), "--dtype", "f32"], options].concat(),
+            "",
+        ));
         let logprobs = score["logprobs"].as_array().expect("log-probabilities").clone();
         logprobs.iter().filter_map(Value::as_f64).collect::<Vec<f64>>()
     };
     let expected = scores(&["--device-map", "cpu"]);
     assert_eq!(expected.len(), 39);
-    for options in [&["--device-map", "auto"][..], &["--max-memory", "0=20MiB,1=20MiB"], &["--device-map", "balanced"]]
-    {
+    for options in [
+        &["--device-map", "auto"][..],
+        &["--max-memory", "0=20MiB,1=20MiB"],
+        &["--device-map", "balanced"],
+    ] {
         let found = scores(options);
         let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(found.len() == 39 && worst < 1e-4, "{options:?}: {worst}");
@@ -121,12 +147,20 @@ const FAULTS: [(&str, &[&str], &str); 14] = [
     ("kernels that are never compiled", STALL, "cuModuleLoadDataEx:1:hang"),
     ("an allocation that never returns", STALL, "cuMemAlloc_v2:7:hang"),
     ("pinned memory that never comes", STALL, "cuMemHostAlloc:20:hang"),
-    ("a copy between cards that never ends", &["--stall-timeout", "20"], "cuMemcpyPeerAsync:1:hang"),
+    (
+        "a copy between cards that never ends",
+        &["--stall-timeout", "20"],
+        "cuMemcpyPeerAsync:1:hang",
+    ),
     ("a copy of weights that never ends", STALL, "cuMemcpyHtoDAsync_v2:12:hang"),
     ("a kernel that never ends", STALL, "cuLaunchKernel:40:hang"),
     ("a card that refuses its weights", &["--fallback", "keep"], "cuMemAlloc_v2:7:oom"),
     ("the same, and no fallback", &["--fallback", "none"], "cuMemAlloc_v2:7:oom"),
-    ("a card that is lost while weights arrive", &["--stall-timeout", "20"], "cuMemcpyHtoDAsync_v2:12:lost"),
+    (
+        "a card that is lost while weights arrive",
+        &["--stall-timeout", "20"],
+        "cuMemcpyHtoDAsync_v2:12:lost",
+    ),
     ("a card that is lost in the smoke test", &["--stall-timeout", "20"], "cuLaunchKernel:40:lost"),
 ];
 
@@ -139,13 +173,22 @@ fn every_fault_ends_as_the_table_says() {
     assert_eq!(rows.len(), FAULTS.len(), "docs/faults.md has another number of faults");
     let mut wrong = Vec::new();
     for (name, options, fault) in FAULTS {
-        let row =
-            rows.iter().find(|row| row.fault == name).unwrap_or_else(|| panic!("docs/faults.md: no row for {name:?}"));
+        let row = rows
+            .iter()
+            .find(|row| row.fault == name)
+            .unwrap_or_else(|| panic!("docs/faults.md: no row for {name:?}"));
         let done = bench.run("load", &[&["--device-map", "balanced"], options].concat(), fault);
         let text = said(&done);
-        let lacking: Vec<&String> = row.words.iter().filter(|word| !text.contains(word.as_str())).collect();
-        if done.status.code() != Some(i32::from(row.exit)) || !lacking.is_empty() || text.contains("panicked") {
-            wrong.push(format!("{name}: expected {}, found {:?}, lacking {lacking:?}: {text}", row.exit, done.status));
+        let lacking: Vec<&String> =
+            row.words.iter().filter(|word| !text.contains(word.as_str())).collect();
+        if done.status.code() != Some(i32::from(row.exit))
+            || !lacking.is_empty()
+            || text.contains("panicked")
+        {
+            wrong.push(format!(
+                "{name}: expected {}, found {:?}, lacking {lacking:?}: {text}",
+                row.exit, done.status
+            ));
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), FAULTS.len(), wrong.join("\n"));
@@ -155,9 +198,16 @@ fn every_fault_ends_as_the_table_says() {
 fn a_card_that_refused_its_weights_gets_less_of_them() {
     let bench = Bench::new();
     let load = document(&bench.run("load", &["--fallback", "keep"], "cuMemAlloc_v2:3:oom"));
-    assert_eq!((&load["rungs"][0]["state"], &load["rung"]), (&"failed".into(), &"disk-tier".into()), "{load}");
+    assert_eq!(
+        (&load["rungs"][0]["state"], &load["rung"]),
+        (&"failed".into(), &"disk-tier".into()),
+        "{load}"
+    );
     let why = load["rungs"][0]["why"].as_str().expect("words");
-    assert!(why.contains("memory for weights on GPU 0") && why.contains("card 0 is out of memory"), "{why}");
+    assert!(
+        why.contains("memory for weights on GPU 0") && why.contains("card 0 is out of memory"),
+        "{why}"
+    );
     // The same dtype, less on that card, the rest where there is room.
     assert_eq!(load["dtype"], "auto");
     assert_eq!(number(&tier(&load, "disk")["weights_bytes"]), 0, "{load}");

@@ -14,7 +14,8 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("vendomini-cli-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("vendomini-cli-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a folder");
         Folder(path)
     }
@@ -37,7 +38,10 @@ impl Drop for Folder {
 }
 
 fn vendomini(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_vendomini")).args(arguments).output().expect("the program starts")
+    Command::new(env!("CARGO_BIN_EXE_vendomini"))
+        .args(arguments)
+        .output()
+        .expect("the program starts")
 }
 
 /// Runs the program; it must end with this code and say these words.
@@ -78,13 +82,19 @@ fn bad_checkpoints_are_65_and_name_the_file() {
     let bytes = std::fs::read(&file).expect("weights");
     std::fs::write(&file, &bytes[..bytes.len() - 10]).expect("a shorter file");
     ends(&["load", truncated.0.to_str().expect("UTF-8")], 65, &["model.safetensors", "truncated"]);
-    std::fs::write(&file, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n").expect("a pointer");
+    std::fs::write(&file, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+        .expect("a pointer");
     ends(&["load", truncated.0.to_str().expect("UTF-8")], 65, &["LFS"]);
     let config = truncated.0.join("config.json");
-    let text =
-        std::fs::read_to_string(&config).expect("a configuration").replace("LlamaForCausalLM", "WhaleForCausalLM");
+    let text = std::fs::read_to_string(&config)
+        .expect("a configuration")
+        .replace("LlamaForCausalLM", "WhaleForCausalLM");
     std::fs::write(&config, text).expect("another class");
-    ends(&["load", truncated.0.to_str().expect("UTF-8")], 65, &["WhaleForCausalLM", "LlamaForCausalLM"]);
+    ends(
+        &["load", truncated.0.to_str().expect("UTF-8")],
+        65,
+        &["WhaleForCausalLM", "LlamaForCausalLM"],
+    );
 }
 
 #[test]
@@ -99,19 +109,26 @@ fn a_configuration_with_an_unknown_key_is_2_and_names_it() {
 fn scores_agree_with_transformers() {
     let model = golden("llama-gqa");
     let expected: Value =
-        serde_json::from_slice(&std::fs::read(model.join("expected.json")).expect("expectations")).expect("JSON");
-    let tokens: Vec<String> = expected["tokens"].as_array().expect("tokens").iter().map(Value::to_string).collect();
+        serde_json::from_slice(&std::fs::read(model.join("expected.json")).expect("expectations"))
+            .expect("JSON");
+    let tokens: Vec<String> =
+        expected["tokens"].as_array().expect("tokens").iter().map(Value::to_string).collect();
     let model = model.to_str().expect("UTF-8");
-    let output = vendomini(&["score", model, "--tokens", &tokens.join(","), "--dtype", "f32", "--json"]);
+    let output =
+        vendomini(&["score", model, "--tokens", &tokens.join(","), "--dtype", "f32", "--json"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    for words in ["Loading checkpoint shards 1/1", "load returned", "LlamaForCausalLM", "smoke test:"] {
+    for words in
+        ["Loading checkpoint shards 1/1", "load returned", "LlamaForCausalLM", "smoke test:"]
+    {
         assert!(said.contains(words), "{words:?} in {said}");
     }
     let score: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
     assert_eq!(score["schema_version"], 1);
-    let (ours, theirs) =
-        (score["logprobs"].as_array().expect("a list"), expected["logprobs"].as_array().expect("a list"));
+    let (ours, theirs) = (
+        score["logprobs"].as_array().expect("a list"),
+        expected["logprobs"].as_array().expect("a list"),
+    );
     assert_eq!(ours.len(), theirs.len());
     assert!(ours[0].is_null());
     for (a, b) in ours.iter().zip(theirs).skip(1) {
@@ -129,7 +146,11 @@ fn a_plan_names_every_module_and_a_load_returns_it() {
         let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
         let map = document["device_map"].as_object().expect("a map");
         assert_eq!(map["model.embed_tokens"], "cpu");
-        assert!(map.contains_key("model.layers.0") && map.contains_key("model.norm") && map.contains_key("lm_head"));
+        assert!(
+            map.contains_key("model.layers.0")
+                && map.contains_key("model.norm")
+                && map.contains_key("lm_head")
+        );
     }
 }
 
@@ -150,7 +171,11 @@ fn a_plan_is_told_to_people_and_maps_are_checked() {
     let file = folder.0.join("map.json");
     let file = file.to_str().expect("UTF-8").to_owned();
     std::fs::write(&file, r#"{"": "cpu", "model.layer.0": "disk"}"#).expect("a file");
-    ends(&["plan", model, "--device-map", &file], 2, &["model.layer.0", "did you mean model.layers.0?"]);
+    ends(
+        &["plan", model, "--device-map", &file],
+        2,
+        &["model.layer.0", "did you mean model.layers.0?"],
+    );
     ends(&["plan", model, "--device-map", "balance"], 2, &["did you mean balanced?"]);
     ends(&["plan", model, "--device-map", "/no/such.json"], 2, &["/no/such.json"]);
     std::fs::write(&file, r#"{"": "cpu", "model.layers.0": "disk"}"#).expect("a file");
@@ -165,7 +190,10 @@ fn a_plan_is_told_to_people_and_maps_are_checked() {
     ] {
         assert!(said.contains(words), "{words:?} in {said}");
     }
-    assert!(String::from_utf8_lossy(&output.stdout).contains("device map (explicit):"), "a pipe gets the plan too");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("device map (explicit):"),
+        "a pipe gets the plan too"
+    );
 }
 
 #[test]
@@ -199,9 +227,15 @@ fn an_audit_that_finds_a_dead_factor_is_2_and_names_it() {
     assert_eq!(audit.status.code(), Some(2), "{}", String::from_utf8_lossy(&audit.stderr));
     let said = String::from_utf8_lossy(&audit.stdout).into_owned();
     assert!(said.contains("dead: model.temperature") && !said.contains("dead: env"), "{said}");
-    std::fs::write(&file, text.replace("model.temperature: [0.1, 0.9]", "env.pressure_level: [low, high]"))
-        .expect("a file");
-    assert_eq!(vendomini(&["audit", "--config", file.to_str().expect("UTF-8")]).status.code(), Some(0));
+    std::fs::write(
+        &file,
+        text.replace("model.temperature: [0.1, 0.9]", "env.pressure_level: [low, high]"),
+    )
+    .expect("a file");
+    assert_eq!(
+        vendomini(&["audit", "--config", file.to_str().expect("UTF-8")]).status.code(),
+        Some(0)
+    );
 }
 
 #[test]

@@ -46,11 +46,21 @@ const fn fault(name: &'static str, line: &'static str, rules: &'static str) -> F
     Fault { name, rules, prepare: None, line, signal: None, address_space_kib: None }
 }
 
-const fn on_a_copy(name: &'static str, line: &'static str, rules: &'static str, prepare: fn(&Path)) -> Fault {
+const fn on_a_copy(
+    name: &'static str,
+    line: &'static str,
+    rules: &'static str,
+    prepare: fn(&Path),
+) -> Fault {
     Fault { prepare: Some(prepare), ..fault(name, line, rules) }
 }
 
-const fn signalled(name: &'static str, line: &'static str, rules: &'static str, signal: &'static str) -> Fault {
+const fn signalled(
+    name: &'static str,
+    line: &'static str,
+    rules: &'static str,
+    signal: &'static str,
+) -> Fault {
     Fault { signal: Some(signal), ..fault(name, line, rules) }
 }
 
@@ -125,9 +135,14 @@ const FAULTS: &[Fault] = &[
 #[test]
 fn every_fault_ends_as_the_table_says() {
     let bench = Bench::new();
-    let rows: Vec<Row> = ["While it is loaded", "Around it"].into_iter().flat_map(table::rows).collect();
+    let rows: Vec<Row> =
+        ["While it is loaded", "Around it"].into_iter().flat_map(table::rows).collect();
     for row in &rows {
-        assert!(FAULTS.iter().any(|fault| fault.name == row.fault), "docs/faults.md: nothing makes {:?}", row.fault);
+        assert!(
+            FAULTS.iter().any(|fault| fault.name == row.fault),
+            "docs/faults.md: nothing makes {:?}",
+            row.fault
+        );
     }
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
@@ -159,13 +174,30 @@ impl Bench {
         let config = bench.path("wanted.json");
         std::fs::write(&config, CONFIG).expect("a file");
         let synth = Command::new(env!("CARGO_BIN_EXE_vendomini"))
-            .args(["synth", "--like", &text(&config), "--shards", "3", "--random", "7", &text(&bench.path("mid"))])
+            .args([
+                "synth",
+                "--like",
+                &text(&config),
+                "--shards",
+                "3",
+                "--random",
+                "7",
+                &text(&bench.path("mid")),
+            ])
             .output()
             .expect("the program starts");
         assert!(synth.status.success(), "{}", String::from_utf8_lossy(&synth.stderr));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/faults/interpose.c");
         let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o", &text(&bench.path("interpose.so")), &text(&source), "-ldl"])
+            .args([
+                "-shared",
+                "-fPIC",
+                "-O1",
+                "-o",
+                &text(&bench.path("interpose.so")),
+                &text(&source),
+                "-ldl",
+            ])
             .output()
             .expect("a C compiler, which building the program takes too");
         assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
@@ -185,7 +217,8 @@ impl Bench {
             Some(prepare) => {
                 let copy = own.join("mid");
                 std::fs::create_dir_all(&copy).expect("a folder");
-                for entry in std::fs::read_dir(self.path("mid")).expect("the checkpoint").flatten() {
+                for entry in std::fs::read_dir(self.path("mid")).expect("the checkpoint").flatten()
+                {
                     std::fs::copy(entry.path(), copy.join(entry.file_name())).expect("a copy");
                 }
                 prepare(&copy);
@@ -195,9 +228,13 @@ impl Bench {
         let since = Instant::now();
         let (exit, said) = self.run(fault, &model, &own);
         drop(std::fs::remove_dir_all(&own));
-        let lacking: Vec<&String> = row.words.iter().filter(|word| !said.contains(word.as_str())).collect();
+        let lacking: Vec<&String> =
+            row.words.iter().filter(|word| !said.contains(word.as_str())).collect();
         if exit != Some(i32::from(row.exit)) || !lacking.is_empty() || said.contains("panicked") {
-            return Err(format!("expected {} , found {exit:?}, lacking {lacking:?}: {said}", row.exit));
+            return Err(format!(
+                "expected {} , found {exit:?}, lacking {lacking:?}: {said}",
+                row.exit
+            ));
         }
         let limit = Duration::from_secs(30);
         if since.elapsed() > limit { Err(format!("took {:?}", since.elapsed())) } else { Ok(()) }
@@ -206,11 +243,18 @@ impl Bench {
     fn run(&self, fault: &Fault, model: &Path, own: &Path) -> (Option<i32>, String) {
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/local_test.yaml");
         let out = text(&own.join("out"));
-        let fill = |s: &str| s.replace("MODEL", &text(model)).replace("OUT", &out).replace("CONFIG", &text(&config));
+        let fill = |s: &str| {
+            s.replace("MODEL", &text(model)).replace("OUT", &out).replace("CONFIG", &text(&config))
+        };
         let said = own.join("stderr");
         let mut command = Command::new("sh");
-        let limit = fault.address_space_kib.map_or(String::new(), |kib| format!("ulimit -v {kib}; "));
-        command.args(["-c", &format!("{limit}exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_vendomini")]);
+        let limit =
+            fault.address_space_kib.map_or(String::new(), |kib| format!("ulimit -v {kib}; "));
+        command.args([
+            "-c",
+            &format!("{limit}exec \"$0\" \"$@\""),
+            env!("CARGO_BIN_EXE_vendomini"),
+        ]);
         command.args(fault.line.split(' ').map(fill)).stdout(Stdio::null());
         command.stderr(std::fs::File::create(&said).expect("a file")).process_group(0);
         if !fault.rules.is_empty() {
@@ -221,8 +265,14 @@ impl Bench {
             None => ends(&mut child, Duration::from_secs(30)),
             Some(signal) => {
                 std::thread::sleep(Duration::from_millis(500));
-                let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
-                assert!(sent.expect("kill").success(), "{}: it has ended before the signal", fault.name);
+                let sent = Command::new("kill")
+                    .args([&format!("-{signal}"), &child.id().to_string()])
+                    .status();
+                assert!(
+                    sent.expect("kill").success(),
+                    "{}: it has ended before the signal",
+                    fault.name
+                );
                 // A second, and a little for a busy machine.
                 ends(&mut child, Duration::from_millis(1500))
             }

@@ -32,7 +32,11 @@ impl Bench {
         let config = bench.path("wanted.json");
         std::fs::write(&config, CONFIG).expect("a file");
         let mut synth = Command::new(env!("CARGO_BIN_EXE_vendomini"));
-        synth.args(["synth", "--like"]).arg(&config).args(["--shards", "2", "--random", "7"]).arg(bench.model());
+        synth
+            .args(["synth", "--like"])
+            .arg(&config)
+            .args(["--shards", "2", "--random", "7"])
+            .arg(bench.model());
         let done = synth.output().expect("the program starts");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         bench
@@ -72,7 +76,10 @@ fn document(done: &Output) -> Value {
 
 fn tier_bytes(load: &Value, tier: &str) -> u64 {
     let tiers = load["tiers"].as_array().expect("tiers");
-    tiers.iter().find(|t| t["tier"] == tier).map_or(0, |t| t["weights_bytes"].as_u64().expect("bytes"))
+    tiers
+        .iter()
+        .find(|t| t["tier"] == tier)
+        .map_or(0, |t| t["weights_bytes"].as_u64().expect("bytes"))
 }
 
 /// Peak memory is what the plan said and 64 MiB at most, however the weights come in.
@@ -88,9 +95,14 @@ fn peak_memory_is_as_planned() {
     ];
     for options in ways {
         let load = document(&bench.load(options).output().expect("the program starts"));
-        let number = |key: &str| load[key].as_u64().unwrap_or_else(|| panic!("{options:?}: no {key}: {load}"));
+        let number = |key: &str| {
+            load[key].as_u64().unwrap_or_else(|| panic!("{options:?}: no {key}: {load}"))
+        };
         let (peak, planned) = (number("peak_resident_bytes"), number("planned_resident_bytes"));
-        assert!(peak <= planned + SLACK_BYTES, "{options:?}: {peak} bytes at the peak, {planned} planned");
+        assert!(
+            peak <= planned + SLACK_BYTES,
+            "{options:?}: {peak} bytes at the peak, {planned} planned"
+        );
         // The figure is a measurement, not an echo.
         assert!(peak > 32 * MIB && peak != planned, "{options:?}: {peak}");
     }
@@ -114,7 +126,9 @@ fn a_limit_lowered_in_mid_load_leads_to_the_next_rung() {
     let bench = Bench::new();
     let interposer = bench.interposer();
     for (fallback, exit) in [("auto", 0), ("none", 71)] {
-        let Some(group) = Cgroup::with_limit(&format!("lowered-{fallback}"), 2048 * MIB) else { return };
+        let Some(group) = Cgroup::with_limit(&format!("lowered-{fallback}"), 2048 * MIB) else {
+            return;
+        };
         let mut load = bench.load(&["--fallback", fallback]);
         // The first piece of the second shard takes three seconds.
         load.env("LD_PRELOAD", &interposer).env("FAULT", "pread,model-00002,1000000,pause");
@@ -128,11 +142,17 @@ fn a_limit_lowered_in_mid_load_leads_to_the_next_rung() {
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert_eq!(done.status.code(), Some(exit), "{fallback}: {said}");
         assert!(group.oom_kills() > 0, "{fallback}: the limit came too late to kill: {said}");
-        assert!(said.contains("killed for memory by the kernel") && said.contains("as-configured"), "{said}");
+        assert!(
+            said.contains("killed for memory by the kernel") && said.contains("as-configured"),
+            "{said}"
+        );
         if exit == 0 {
             let load = document(&done);
             assert_eq!(load["rungs"][0]["state"], "failed", "{load}");
-            assert!(["int8", "disk-tier"].contains(&load["rung"].as_str().expect("a word")), "{load}");
+            assert!(
+                ["int8", "disk-tier"].contains(&load["rung"].as_str().expect("a word")),
+                "{load}"
+            );
             assert_eq!(load["smoke_test"]["ok"], true, "{load}");
         } else {
             assert!(said.contains("--fallback none"), "{said}");

@@ -42,7 +42,11 @@ impl Node {
 }
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[test]
@@ -53,26 +57,46 @@ fn every_model_that_is_missing_is_named_with_what_to_do() {
     let asked = ["doctor", "--for", "experiment.yaml", "--site", "site.yaml"];
     let output = node.vendomini(&asked);
     assert_eq!(output.status.code(), Some(66), "{}", said(&output));
-    for words in ["HF_HOME=/shared/hf vendomini fetch org/one", "vendomini fetch org/two", "/shared/hf/hub"] {
+    for words in
+        ["HF_HOME=/shared/hf vendomini fetch org/one", "vendomini fetch org/two", "/shared/hf/hub"]
+    {
         assert!(said(&output).contains(words), "{words}: {}", said(&output));
     }
-    let output = node.vendomini(&["submit", "--config", "experiment.yaml", "--site", "site.yaml", "--dry-run"]);
+    let output = node.vendomini(&[
+        "submit",
+        "--config",
+        "experiment.yaml",
+        "--site",
+        "site.yaml",
+        "--dry-run",
+    ]);
     assert_eq!(output.status.code(), Some(66), "{}", said(&output));
-    assert!(said(&output).contains("org/one") && said(&output).contains("org/two"), "{}", said(&output));
+    assert!(
+        said(&output).contains("org/one") && said(&output).contains("org/two"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]
 fn the_sites_cache_is_searched_and_a_model_that_is_not_whole_is_refused() {
     let node = Node::new("model: {name: org/one, context_length: 128, max_tokens_per_call: 8}\n");
     let home = node.0.path().join("hf");
-    std::fs::write(node.0.path().join("site.yaml"), format!("hf_home: {}\n", home.display())).expect("a site");
-    let doctor = |site: &[&str]| node.vendomini(&[&["doctor", "--json", "--for", "experiment.yaml"], site].concat());
+    std::fs::write(node.0.path().join("site.yaml"), format!("hf_home: {}\n", home.display()))
+        .expect("a site");
+    let doctor = |site: &[&str]| {
+        node.vendomini(&[&["doctor", "--json", "--for", "experiment.yaml"], site].concat())
+    };
     let site: &[&str] = &["--site", "site.yaml"];
     node.copy_of_golden("hf/org--one", &["tokenizer"]);
     let output = doctor(site);
     assert_eq!(output.status.code(), Some(66), "{}", said(&output));
     assert!(said(&output).contains("expected a tokenizer"), "{}", said(&output));
-    assert_eq!(doctor(&[]).status.code(), Some(66), "without the site's file its cache is not known");
+    assert_eq!(
+        doctor(&[]).status.code(),
+        Some(66),
+        "without the site's file its cache is not known"
+    );
     assert!(said(&doctor(&[])).contains("vendomini fetch org/one"));
     let weights = home.join("org--one/model.safetensors");
     let bytes = std::fs::read(&weights).expect("weights");

@@ -61,7 +61,8 @@ fn begin(config: &Path, out: &Path) -> Child {
 }
 
 fn deeds(journals: &Path) -> Vec<Deeds> {
-    let files = std::fs::read_dir(journals).expect("journals").map(|entry| entry.expect("an entry").path());
+    let files =
+        std::fs::read_dir(journals).expect("journals").map(|entry| entry.expect("an entry").path());
     files.map(|file| of_process(&std::fs::read_to_string(file).expect("a journal"))).collect()
 }
 
@@ -69,7 +70,10 @@ fn of_process(journal: &str) -> Deeds {
     let mut deeds = Deeds::default();
     for line in journal.lines() {
         let entry: Value = serde_json::from_str(line).expect("an entry");
-        let (at, run) = (entry["at_unix_s"].as_f64().expect("a time"), entry["run_id"].as_str().map(str::to_owned));
+        let (at, run) = (
+            entry["at_unix_s"].as_f64().expect("a time"),
+            entry["run_id"].as_str().map(str::to_owned),
+        );
         match (entry["deed"].as_str(), run) {
             (Some("started"), Some(run)) => deeds.started.push((run, at)),
             (Some("finished"), Some(run)) => deeds.finished.push((run, at)),
@@ -94,11 +98,16 @@ fn none_did_anothers_run(deeds: &[Deeds], runs: usize) {
 /// A process without a run, while another begins one, could have done that.
 fn none_was_idle(deeds: &[Deeds], between_s: f64) {
     // Whoever ends has seen all runs committed, or in living hands.
-    let starts: Vec<f64> = deeds.iter().flat_map(|deeds| deeds.started.iter().map(|(_, at)| *at)).collect();
+    let starts: Vec<f64> =
+        deeds.iter().flat_map(|deeds| deeds.started.iter().map(|(_, at)| *at)).collect();
     let last_start = starts.iter().copied().fold(0.0, f64::max);
     for deeds in deeds {
-        assert!(deeds.ended_unix_s >= last_start, "a process ended, and another began a run after that");
-        let free_from = std::iter::once(deeds.began_unix_s).chain(deeds.finished.iter().map(|(_, at)| *at));
+        assert!(
+            deeds.ended_unix_s >= last_start,
+            "a process ended, and another began a run after that"
+        );
+        let free_from =
+            std::iter::once(deeds.began_unix_s).chain(deeds.finished.iter().map(|(_, at)| *at));
         let free_to = deeds.started.iter().map(|(_, at)| *at).chain(std::iter::once(f64::MAX));
         for (from, to) in free_from.zip(free_to) {
             let missed = starts.iter().filter(|at| **at > from + between_s && **at < to).count();
@@ -113,7 +122,10 @@ fn none_was_idle(deeds: &[Deeds], between_s: f64) {
 
 fn each_run_has_one_attempt(folder: &Path, runs: usize) {
     let inside = |path: &Path| -> Vec<std::path::PathBuf> {
-        std::fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path()).collect()
+        std::fs::read_dir(path)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").path())
+            .collect()
     };
     let mut seen = 0;
     for run in inside(folder).iter().flat_map(|fan| inside(fan)) {

@@ -25,7 +25,9 @@ static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 impl Cluster {
     fn start(test: &str, array_size_max: usize) -> Option<Cluster> {
-        let root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").expect("/proc")) == 0;
+        let root =
+            std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").expect("/proc"))
+                == 0;
         if !root || !one_node(&["install"]).status.success() {
             eprintln!(
                 "SKIPPED {test}: Slurm's programs are not installed and cannot be (root and Debian's packages needed)"
@@ -44,12 +46,17 @@ impl Cluster {
     }
 
     fn call(&self, program: &str, arguments: &[&str]) -> Output {
-        Command::new(program).args(arguments).env("SLURM_CONF", self.path("slurm.conf")).output().expect(program)
+        Command::new(program)
+            .args(arguments)
+            .env("SLURM_CONF", self.path("slurm.conf"))
+            .output()
+            .expect(program)
     }
 
     fn said(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.call(program, arguments);
-        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (out, error) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{program} {arguments:?}: {out}{error}");
         out.into_owned()
     }
@@ -61,7 +68,8 @@ impl Cluster {
         let common: String = common.into_iter().filter(unless_said).collect();
         std::fs::write(&site_file, format!("{common}{site}")).expect("a site");
         let (out, site) = (self.path("out"), site_file.to_str().expect("UTF-8"));
-        let mut arguments = vec!["submit", "--config", config.to_str().expect("UTF-8"), "--site", site];
+        let mut arguments =
+            vec!["submit", "--config", config.to_str().expect("UTF-8"), "--site", site];
         arguments.extend(["--out", out.to_str().expect("UTF-8"), "-j", "1"]);
         arguments.extend(more);
         self.call(env!("CARGO_BIN_EXE_vendomini"), &arguments)
@@ -77,7 +85,10 @@ impl Cluster {
 
     fn status(&self) -> Value {
         let folder = self.path("out/slurm_test");
-        let said = self.said(env!("CARGO_BIN_EXE_vendomini"), &["status", folder.to_str().expect("UTF-8"), "--json"]);
+        let said = self.said(
+            env!("CARGO_BIN_EXE_vendomini"),
+            &["status", folder.to_str().expect("UTF-8"), "--json"],
+        );
         serde_json::from_str(&said).expect("JSON")
     }
 
@@ -90,7 +101,9 @@ impl Cluster {
     }
 
     fn until_empty(&self) {
-        self.until("the queue does not become empty", || self.said("squeue", &["-h"]).trim().is_empty());
+        self.until("the queue does not become empty", || {
+            self.said("squeue", &["-h"]).trim().is_empty()
+        });
     }
 
     /// Rows were written, and the run is not done.
@@ -101,8 +114,11 @@ impl Cluster {
     }
 
     fn logs(&self) -> String {
-        let folder = std::fs::read_dir(self.path("out/slurm_test/slurm")).into_iter().flatten().flatten();
-        let logs = folder.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "log"));
+        let folder =
+            std::fs::read_dir(self.path("out/slurm_test/slurm")).into_iter().flatten().flatten();
+        let logs = folder
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "log"));
         logs.map(|log| std::fs::read_to_string(log).expect("a log")).collect()
     }
 
@@ -114,7 +130,12 @@ impl Cluster {
     /// All runs are done, with the same rows as if nothing had happened.
     fn complete(&self, config: &Path, runs: u64) {
         let status = self.status();
-        assert_eq!((status["done"].as_u64(), status["failed"].as_u64()), (Some(runs), Some(0)), "{}", self.logs());
+        assert_eq!(
+            (status["done"].as_u64(), status["failed"].as_u64()),
+            (Some(runs), Some(0)),
+            "{}",
+            self.logs()
+        );
         let (config, out) = (config.to_str().expect("UTF-8"), self.path("undisturbed"));
         let local = ["run", "--config", config, "--out", out.to_str().expect("UTF-8"), "-j", "2"];
         self.said(env!("CARGO_BIN_EXE_vendomini"), &local);
@@ -129,7 +150,9 @@ impl Cluster {
             let inside: Vec<PathBuf> =
                 std::fs::read_dir(folder).expect("a folder").flatten().map(|e| e.path()).collect();
             if inside.iter().any(|path| path.ends_with("run.json")) {
-                let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name = |path: &PathBuf| {
+                    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+                };
                 found.push(inside.iter().filter(|path| name(path).starts_with("steps.")).count());
             }
             inside.iter().filter(|path| path.is_dir()).for_each(|path| count(path, found));
@@ -175,7 +198,11 @@ fn twelve_tasks_with_indices_below_five_do_each_run_once() {
     assert_eq!(jobs, Some(3), "status knows the arrays");
     cluster.until_empty();
     for task in 0..12 {
-        assert!(cluster.logs().contains(&format!("task {task}: ended with 0")), "{}", cluster.logs());
+        assert!(
+            cluster.logs().contains(&format!("task {task}: ended with 0")),
+            "{}",
+            cluster.logs()
+        );
     }
     assert_eq!(cluster.attempts(), vec![1; 24], "no run was done twice");
     cluster.complete(&config, 24);
@@ -223,11 +250,15 @@ fn a_task_whose_time_is_short_requeues_itself() {
     let Some(cluster) = Cluster::start("time", 1001) else { return };
     let config = cluster.experiment(6, 20_000);
     // A minute, of which 2 s are for runs.
-    let ids = cluster.submitted(&config, "hours_max: 0.016\nsignal_lead_s: 58\n", &["--tasks", "1"]);
-    cluster.until("time does not become short", || cluster.logs().contains("task 0: ended with 124"));
+    let ids =
+        cluster.submitted(&config, "hours_max: 0.016\nsignal_lead_s: 58\n", &["--tasks", "1"]);
+    cluster
+        .until("time does not become short", || cluster.logs().contains("task 0: ended with 124"));
     // The second start has an hour.
     let (job, hour) = (format!("JobId={}_0", ids[0]), "TimeLimit=60");
-    cluster.until("no more time", || cluster.call("scontrol", &["update", &job, hour]).status.success());
+    cluster.until("no more time", || {
+        cluster.call("scontrol", &["update", &job, hour]).status.success()
+    });
     cluster.until_empty();
     let logs = cluster.logs();
     assert!(logs.contains("task 0: ended with 124") && logs.contains("start 1,"), "{logs}");
@@ -244,7 +275,9 @@ fn a_node_that_goes_down_loses_nothing_and_a_second_submission_does_no_harm() {
     let node = cluster.said("sinfo", &["-h", "-o", "%n"]);
     let name = format!("NodeName={}", node.trim());
     cluster.said("scontrol", &["update", &name, "State=DOWN", "Reason=test"]);
-    cluster.until("jobs go on on a node that is down", || cluster.said("squeue", &["-h", "-t", "R"]).trim().is_empty());
+    cluster.until("jobs go on on a node that is down", || {
+        cluster.said("squeue", &["-h", "-t", "R"]).trim().is_empty()
+    });
     assert!(cluster.status()["done"].as_u64() < Some(8), "the runs are too short for this test");
     cluster.until("the node does not come back", || {
         // Refused where it has come back by itself already (ReturnToService=2).
@@ -289,33 +322,42 @@ fn doctor_sees_the_cards_that_slurm_gives() {
     let Some(cluster) = Cluster::start("cards", 1001) else { return };
     let seen = cluster.path("doctor.json");
     let doctor = format!("{} doctor --json > {}", env!("CARGO_BIN_EXE_vendomini"), seen.display());
-    cluster.said("sbatch", &["--gres=gpu:2", "--mem=200M", "--output=/dev/null", "--wrap", &doctor]);
+    cluster
+        .said("sbatch", &["--gres=gpu:2", "--mem=200M", "--output=/dev/null", "--wrap", &doctor]);
     cluster.until_empty();
-    let said: Value = serde_json::from_slice(&std::fs::read(seen).expect("doctor's words")).expect("JSON");
+    let said: Value =
+        serde_json::from_slice(&std::fs::read(seen).expect("doctor's words")).expect("JSON");
     let cards = &said["cards"];
     assert_eq!(cards["cuda_visible_devices"], "0,1", "{cards}");
     assert_eq!(cards["allotted"][1], "0,1", "{cards}");
     if !Path::new("/proc/driver/nvidia").exists() {
         let problem = cards["problems"][0].as_str().expect("a problem");
-        assert!(problem.starts_with("2 cards were allotted, and this node has no NVIDIA driver"), "{problem}");
+        assert!(
+            problem.starts_with("2 cards were allotted, and this node has no NVIDIA driver"),
+            "{problem}"
+        );
     }
 }
 
 #[test]
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn smollm2_runs_through_slurm_as_it_does_here() {
-    let fetched =
-        Command::new(env!("CARGO_BIN_EXE_vendomini")).args(["-q", "fetch", "smollm2"]).output().expect("fetch");
+    let fetched = Command::new(env!("CARGO_BIN_EXE_vendomini"))
+        .args(["-q", "fetch", "smollm2"])
+        .output()
+        .expect("fetch");
     if !fetched.status.success() {
         eprintln!("SKIPPED smollm2: {}", String::from_utf8_lossy(&fetched.stderr));
         return;
     }
     let Some(cluster) = Cluster::start("smollm2", 1001) else { return };
     let config = cluster.path("experiment.yaml");
-    let model = "model: {name: smollm2-135m-instruct, max_tokens_per_call: 24, context_length: 4096}";
+    let model =
+        "model: {name: smollm2-135m-instruct, max_tokens_per_call: 24, context_length: 4096}";
     write_experiment(&config, 1, 3, model);
     let needs = ["doctor", "--json", "--for", config.to_str().expect("UTF-8")];
-    let needs: Value = serde_json::from_str(&cluster.said(env!("CARGO_BIN_EXE_vendomini"), &needs)).expect("JSON");
+    let needs: Value =
+        serde_json::from_str(&cluster.said(env!("CARGO_BIN_EXE_vendomini"), &needs)).expect("JSON");
     assert_eq!(needs["needs"][0]["problem"], Value::Null, "{needs}");
     let said = cluster.submit(&config, "memory_per_node_gb: 4\n", &["--tasks", "2"]);
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
@@ -332,7 +374,13 @@ fn a_phases_script_works_with_plain_sbatch() {
     let (log, out) = (cluster.path("submit.log"), cluster.path("out"));
     let submitted = Command::new("sbatch")
         .arg(format!("--output={}", log.display()))
-        .args(["slurm/submit_phase1_small.sh", "--set", "agent.policy=careful", "--set", "experiment.replications=1"])
+        .args([
+            "slurm/submit_phase1_small.sh",
+            "--set",
+            "agent.policy=careful",
+            "--set",
+            "experiment.replications=1",
+        ])
         .args(["--set", "env.max_steps=5", "--out", out.to_str().expect("UTF-8")])
         .env("SLURM_CONF", cluster.path("slurm.conf"))
         .env("VENDOMINI", env!("CARGO_BIN_EXE_vendomini"))
@@ -351,7 +399,10 @@ fn a_phases_script_works_with_plain_sbatch() {
         std::thread::sleep(Duration::from_millis(50));
     }
     let folder = out.join("phase1_small");
-    let status = cluster.said(env!("CARGO_BIN_EXE_vendomini"), &["status", folder.to_str().expect("UTF-8"), "--json"]);
+    let status = cluster.said(
+        env!("CARGO_BIN_EXE_vendomini"),
+        &["status", folder.to_str().expect("UTF-8"), "--json"],
+    );
     let status: Value = serde_json::from_str(&status).expect("JSON");
     assert_eq!(status["done"], status["total"], "{status}");
     assert_eq!(status["total"], 42);
@@ -364,7 +415,13 @@ fn what_cannot_be_submitted_is_refused_before() {
     let out = folder.path().join("out");
     let ends = |more: &[&str], code: i32, words: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_vendomini"))
-            .args(["submit", "--config", config.to_str().expect("UTF-8"), "--out", out.to_str().expect("UTF-8")])
+            .args([
+                "submit",
+                "--config",
+                config.to_str().expect("UTF-8"),
+                "--out",
+                out.to_str().expect("UTF-8"),
+            ])
             .args(more)
             .env("PATH", folder.path())
             .output()
@@ -376,7 +433,11 @@ fn what_cannot_be_submitted_is_refused_before() {
     };
     write_experiment(&config, 1, 10, "agent: {policy: careful}");
     std::fs::write(&site, "acount: physics\n").expect("a site");
-    ends(&["--site", site.to_str().expect("UTF-8")], 2, "unknown key acount: did you mean account?");
+    ends(
+        &["--site", site.to_str().expect("UTF-8")],
+        2,
+        "unknown key acount: did you mean account?",
+    );
     ends(&["--site", "/no/such.yaml"], 66, "/no/such.yaml");
     ends(&[], 69, "no Slurm");
     ends(&["--dry-run"], 0, "");

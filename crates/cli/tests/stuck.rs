@@ -4,8 +4,9 @@
 //! Needs `/dev/fuse` and the right to mount (root, or `fusermount3`). Where they are not, the test says loudly that it did nothing.
 
 use fuser::{
-    Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner, MountOption,
-    OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, Request,
+    Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen,
+    Request,
 };
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,8 @@ impl Stuck {
             let name = entry.file_name().into_string().expect("UTF-8");
             (name, std::fs::read(entry.path()).expect("a file"))
         };
-        let mut files: Vec<_> = std::fs::read_dir(folder).expect("a folder").flatten().map(read).collect();
+        let mut files: Vec<_> =
+            std::fs::read_dir(folder).expect("a folder").flatten().map(read).collect();
         files.sort();
         Stuck { files, stuck_name, stuck_offset }
     }
@@ -101,7 +103,14 @@ impl Filesystem for Stuck {
         reply.data(&bytes[from..(from + size as usize).min(bytes.len())]);
     }
 
-    fn readdir(&self, _: &Request, _: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
         for (at, (name, _)) in self.files.iter().enumerate().skip(offset as usize) {
             if reply.add(INodeNo(at as u64 + 2), at as u64 + 1, FileType::RegularFile, name) {
                 break;
@@ -145,7 +154,14 @@ fn a_read_that_cannot_be_killed_is_named_and_left_behind() {
     };
     let since = Instant::now();
     let output = Command::new(env!("CARGO_BIN_EXE_vendomini"))
-        .args(["load", folder.path().to_str().expect("UTF-8"), "--stall-timeout", "2", "--dtype", "int8"])
+        .args([
+            "load",
+            folder.path().to_str().expect("UTF-8"),
+            "--stall-timeout",
+            "2",
+            "--dtype",
+            "int8",
+        ])
         .output()
         .expect("the program starts");
     let (took, said) = (since.elapsed(), String::from_utf8_lossy(&output.stderr).into_owned());
@@ -153,7 +169,8 @@ fn a_read_that_cannot_be_killed_is_named_and_left_behind() {
     drop(Command::new("umount").arg("-l").arg(folder.path()).status());
     drop(session);
     assert_eq!(output.status.code(), Some(75), "{said}");
-    for words in ["stalled in stage read", shard, "is stuck in the kernel and could not be reaped"] {
+    for words in ["stalled in stage read", shard, "is stuck in the kernel and could not be reaped"]
+    {
         assert!(said.contains(words), "{words:?} is not in: {said}");
     }
     assert!(took < Duration::from_secs(10), "{took:?}");

@@ -16,7 +16,11 @@ fn vendomini(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
 }
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 fn model() -> String {
@@ -32,23 +36,46 @@ fn doctor_lists_cards_and_says_why_others_are_not_used() {
     assert_eq!(output.status.code(), Some(0), "{words}");
     let lines: Vec<&str> = words.lines().filter(|line| line.starts_with("GPU ")).collect();
     assert_eq!(lines.len(), 2, "{words}");
-    assert!(lines[0].contains("Virtual card: ") && lines[0].contains("compute 8.0, reaches 1 2"), "{words}");
-    assert!(words.contains("card 1 (Virtual card) is not used: its compute capability is 7.0"), "{words}");
-    let document: Value = serde_json::from_slice(&vendomini(&variables, &["doctor", "--json"]).stdout).expect("JSON");
+    assert!(
+        lines[0].contains("Virtual card: ") && lines[0].contains("compute 8.0, reaches 1 2"),
+        "{words}"
+    );
+    assert!(
+        words.contains("card 1 (Virtual card) is not used: its compute capability is 7.0"),
+        "{words}"
+    );
+    let document: Value =
+        serde_json::from_slice(&vendomini(&variables, &["doctor", "--json"]).stdout).expect("JSON");
     let gpus = &document["machine"]["gpus"];
-    assert_eq!((&gpus[0]["ordinal"], &gpus[1]["ordinal"]), (&Value::from(0), &Value::from(2)), "{gpus}");
-    assert_eq!((&gpus[1]["memory"], &gpus[1]["virtual"]), (&Value::from(3u64 << 30), &Value::from(false)), "{gpus}");
+    assert_eq!(
+        (&gpus[0]["ordinal"], &gpus[1]["ordinal"]),
+        (&Value::from(0), &Value::from(2)),
+        "{gpus}"
+    );
+    assert_eq!(
+        (&gpus[1]["memory"], &gpus[1]["virtual"]),
+        (&Value::from(3u64 << 30), &Value::from(false)),
+        "{gpus}"
+    );
 }
 
 #[test]
 fn what_a_job_was_given_is_compared_with_what_is_found() {
-    let job = [("VIRTUAL_CARDS", "2GiB,2GiB"), ("SLURM_JOB_GPUS", "0,1"), ("CUDA_VISIBLE_DEVICES", "0,1")];
+    let job = [
+        ("VIRTUAL_CARDS", "2GiB,2GiB"),
+        ("SLURM_JOB_GPUS", "0,1"),
+        ("CUDA_VISIBLE_DEVICES", "0,1"),
+    ];
     let words = said(&vendomini(&job, &["doctor"]));
     assert!(words.contains("allotted    0,1") && !words.contains("problem"), "{words}");
     let less = [("VIRTUAL_CARDS", "2GiB"), job[1], job[2]];
     let words = said(&vendomini(&less, &["doctor"]));
     assert!(words.contains("2 cards were allotted, and 1 can be used"), "{words}");
-    let hidden = [("VIRTUAL_CARDS", "2GiB"), ("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "NoDevFiles")];
+    let hidden = [
+        ("VIRTUAL_CARDS", "2GiB"),
+        ("SLURM_JOB_GPUS", "0"),
+        ("CUDA_VISIBLE_DEVICES", "NoDevFiles"),
+    ];
     let words = said(&vendomini(&hidden, &["doctor"]));
     assert!(words.contains("hides every card") && !words.contains("GPU  "), "{words}");
 }
@@ -62,7 +89,11 @@ fn a_driver_that_cannot_be_used_is_a_note_and_the_cpu_goes_on() {
     ] {
         let output = vendomini(&[("VIRTUAL_CARD_FAULT", fault)], &["plan", &model(), "--json"]);
         let plan: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        assert_eq!((output.status.code(), &plan["device_map"]["lm_head"]), (Some(0), &Value::from("cpu")), "{plan}");
+        assert_eq!(
+            (output.status.code(), &plan["device_map"]["lm_head"]),
+            (Some(0), &Value::from("cpu")),
+            "{plan}"
+        );
         let words = said(&vendomini(&[("VIRTUAL_CARD_FAULT", fault)], &["doctor"]));
         assert!(words.contains("no card is used") && words.contains(word), "{fault}: {words}");
     }

@@ -108,7 +108,11 @@ fn best_pieces(
     Ok(best.seconds.iter().sum())
 }
 
-fn best(cpu: &Cpu, rounds: usize, mut run: impl FnMut() -> Result<(), DeviceError>) -> Result<f64, DeviceError> {
+fn best(
+    cpu: &Cpu,
+    rounds: usize,
+    mut run: impl FnMut() -> Result<(), DeviceError>,
+) -> Result<f64, DeviceError> {
     best_pieces(cpu, rounds, |best| best.piece(&mut run))
 }
 
@@ -145,23 +149,35 @@ fn decode(cpu: &Cpu, memory: &mut ReadMemory, only: &str) -> Result<(), DeviceEr
             }
             let bytes: usize = model
                 .iter()
-                .map(|(a, b, c, d)| a.iter().chain([b, d]).chain(c).map(Matrix::bytes).sum::<usize>())
+                .map(|(a, b, c, d)| {
+                    a.iter().chain([b, d]).chain(c).map(Matrix::bytes).sum::<usize>()
+                })
                 .sum();
             for tokens in tokens_of(&[1, 8, 32]) {
-                let x: Vec<f32> = (0..tokens * inter).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
-                let (mut a, mut b, mut c) =
-                    (vec![0f32; tokens * inter], vec![0f32; tokens * inter], vec![0f32; tokens * inter]);
+                let x: Vec<f32> =
+                    (0..tokens * inter).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
+                let (mut a, mut b, mut c) = (
+                    vec![0f32; tokens * inter],
+                    vec![0f32; tokens * inter],
+                    vec![0f32; tokens * inter],
+                );
                 let forms = Forms::new(precision()).and(dtype);
                 let mut inputs = Inputs::new();
                 let seconds = best_pieces(cpu, 60, |best| {
                     for (qkv, o, up, down) in &model {
-                        best.piece(|| inputs.prepare(cpu, &x[..tokens * hidden], tokens, hidden, forms))?;
+                        best.piece(|| {
+                            inputs.prepare(cpu, &x[..tokens * hidden], tokens, hidden, forms)
+                        })?;
                         let [q, k, v] = qkv;
                         best.piece(|| {
                             cpu.linear(
                                 &inputs,
                                 &mut [
-                                    Product { weight: q, bias: None, out: &mut a[..tokens * hidden] },
+                                    Product {
+                                        weight: q,
+                                        bias: None,
+                                        out: &mut a[..tokens * hidden],
+                                    },
                                     Product { weight: k, bias: None, out: &mut b[..tokens * kv] },
                                     Product { weight: v, bias: None, out: &mut c[..tokens * kv] },
                                 ],
@@ -170,7 +186,11 @@ fn decode(cpu: &Cpu, memory: &mut ReadMemory, only: &str) -> Result<(), DeviceEr
                         best.piece(|| {
                             cpu.linear(
                                 &inputs,
-                                &mut [Product { weight: o, bias: None, out: &mut a[..tokens * hidden] }],
+                                &mut [Product {
+                                    weight: o,
+                                    bias: None,
+                                    out: &mut a[..tokens * hidden],
+                                }],
                             )
                         })?;
                         let [gate, up] = up;
@@ -187,7 +207,11 @@ fn decode(cpu: &Cpu, memory: &mut ReadMemory, only: &str) -> Result<(), DeviceEr
                         best.piece(|| {
                             cpu.linear(
                                 &inputs,
-                                &mut [Product { weight: down, bias: None, out: &mut a[..tokens * hidden] }],
+                                &mut [Product {
+                                    weight: down,
+                                    bias: None,
+                                    out: &mut a[..tokens * hidden],
+                                }],
                             )
                         })?;
                     }
@@ -213,8 +237,18 @@ fn decode(cpu: &Cpu, memory: &mut ReadMemory, only: &str) -> Result<(), DeviceEr
 
 fn prefill(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
     let arena = Arena::new(1 << 30)?;
-    let shapes = [(8192usize, 2048usize), (2048, 8192), (2048, 2048), (1536, 576), (576, 1536), (192, 576)];
-    for dtype in [Dtype::BF16, Dtype::F32, Dtype::F16, Dtype::Q8_0, Dtype::Q4_0, Dtype::Q4_1, Dtype::Q4K, Dtype::Q6K] {
+    let shapes =
+        [(8192usize, 2048usize), (2048, 8192), (2048, 2048), (1536, 576), (576, 1536), (192, 576)];
+    for dtype in [
+        Dtype::BF16,
+        Dtype::F32,
+        Dtype::F16,
+        Dtype::Q8_0,
+        Dtype::Q4_0,
+        Dtype::Q4_1,
+        Dtype::Q4K,
+        Dtype::Q6K,
+    ] {
         let limit = match dtype {
             Dtype::BF16 => limits.bf16,
             Dtype::F32 | Dtype::F16 => limits.f32,
@@ -226,12 +260,16 @@ fn prefill(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
             }
             let weight = weights(&arena, dtype, rows, cols)?;
             for tokens in tokens_of(&[512]) {
-                let x: Vec<f32> = (0..tokens * cols).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
+                let x: Vec<f32> =
+                    (0..tokens * cols).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
                 let mut out = vec![0f32; tokens * rows];
                 let mut inputs = Inputs::new();
                 let seconds = best(cpu, 20, || {
                     inputs.prepare(cpu, &x, tokens, cols, Forms::new(precision()).and(dtype))?;
-                    cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out }])
+                    cpu.linear(
+                        &inputs,
+                        &mut [Product { weight: &weight, bias: None, out: &mut out }],
+                    )
                 })?;
                 let rate = 2.0 * (tokens * rows * cols) as f64 / seconds;
                 let (share, of_bf16) = (100.0 * rate / limit, rate / limits.bf16);
@@ -255,14 +293,25 @@ fn attention(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
                 let arena = Arena::new(KvLayer::bytes(&shape, blocks))?;
                 let mut layer = KvLayer::new(&arena, shape, blocks)?;
                 let table: Vec<u32> = (0..blocks as u32).collect();
-                let k: Vec<f32> = (0..context * kv_heads * 64).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
-                let q: Vec<f32> = (0..tokens * heads * 64).map(|i| ((i * 53 % 103) as f32 - 50.0) / 50.0).collect();
-                cpu.write_kv(&mut layer, &[Sequence { blocks: &table, rows: 0..context, first_position: 0 }], &k, &k)?;
+                let k: Vec<f32> = (0..context * kv_heads * 64)
+                    .map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0)
+                    .collect();
+                let q: Vec<f32> = (0..tokens * heads * 64)
+                    .map(|i| ((i * 53 % 103) as f32 - 50.0) / 50.0)
+                    .collect();
+                cpu.write_kv(
+                    &mut layer,
+                    &[Sequence { blocks: &table, rows: 0..context, first_position: 0 }],
+                    &k,
+                    &k,
+                )?;
                 let mut out = vec![0f32; q.len()];
-                let sequence = Sequence { blocks: &table, rows: 0..tokens, first_position: context - tokens };
+                let sequence =
+                    Sequence { blocks: &table, rows: 0..tokens, first_position: context - tokens };
                 let options = AttentionOptions { heads, scale: 0.125, window: None, sinks: None };
-                let seconds =
-                    best(cpu, 20, || cpu.attention(&layer, std::slice::from_ref(&sequence), &options, &q, &mut out))?;
+                let seconds = best(cpu, 20, || {
+                    cpu.attention(&layer, std::slice::from_ref(&sequence), &options, &q, &mut out)
+                })?;
                 let keys = tokens * context - tokens * (tokens - 1) / 2;
                 let flops = 4.0 * (keys * heads * 64) as f64 / seconds;
                 let bytes = KvLayer::bytes(&shape, blocks) as f64 / seconds;
@@ -292,26 +341,40 @@ fn attention_of_runs(cpu: &Cpu, memory: &mut ReadMemory) -> Result<(), DeviceErr
         let shape = KvShape { kv_heads, key_dim: 64, value_dim: 64, block_tokens: BLOCK, dtype };
         let blocks = (SHARED + RUNS * (CONTEXT - SHARED)) / BLOCK;
         let arena = Arena::new(LAYERS * KvLayer::bytes(&shape, blocks))?;
-        let mut layers = (0..LAYERS).map(|_| KvLayer::new(&arena, shape, blocks)).collect::<Result<Vec<_>, _>>()?;
-        let k: Vec<f32> = (0..CONTEXT * kv_heads * 64).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+        let mut layers = (0..LAYERS)
+            .map(|_| KvLayer::new(&arena, shape, blocks))
+            .collect::<Result<Vec<_>, _>>()?;
+        let k: Vec<f32> =
+            (0..CONTEXT * kv_heads * 64).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
         // Runs grow side by side: a run's blocks lie between those of the others.
         let tables: Vec<Vec<u32>> = (0..RUNS)
             .map(|run| {
-                let own = (0..(CONTEXT - SHARED) / BLOCK).map(|block| SHARED / BLOCK + block * RUNS + run);
+                let own = (0..(CONTEXT - SHARED) / BLOCK)
+                    .map(|block| SHARED / BLOCK + block * RUNS + run);
                 (0..SHARED / BLOCK).chain(own).map(|block| block as u32).collect()
             })
             .collect();
         for layer in &mut layers {
             for table in &tables {
-                cpu.write_kv(layer, &[Sequence { blocks: table, rows: 0..CONTEXT, first_position: 0 }], &k, &k)?;
+                cpu.write_kv(
+                    layer,
+                    &[Sequence { blocks: table, rows: 0..CONTEXT, first_position: 0 }],
+                    &k,
+                    &k,
+                )?;
             }
         }
-        let q: Vec<f32> = (0..RUNS * heads * 64).map(|i| ((i * 53 % 103) as f32 - 50.0) / 50.0).collect();
+        let q: Vec<f32> =
+            (0..RUNS * heads * 64).map(|i| ((i * 53 % 103) as f32 - 50.0) / 50.0).collect();
         let mut out = vec![0f32; q.len()];
         let sequences: Vec<Sequence> = tables
             .iter()
             .enumerate()
-            .map(|(run, blocks)| Sequence { blocks, rows: run..run + 1, first_position: CONTEXT - 1 })
+            .map(|(run, blocks)| Sequence {
+                blocks,
+                rows: run..run + 1,
+                first_position: CONTEXT - 1,
+            })
             .collect();
         let options = AttentionOptions { heads, scale: 0.125, window: None, sinks: None };
         let seconds = best_pieces(cpu, 10, |best| {
@@ -342,7 +405,11 @@ fn quantise(cpu: &Cpu) -> Result<(), DeviceError> {
 
 /// That of PRECISION.
 fn precision() -> Precision {
-    if std::env::var("PRECISION").is_ok_and(|name| name == "native") { Precision::Native } else { Precision::Int8 }
+    if std::env::var("PRECISION").is_ok_and(|name| name == "native") {
+        Precision::Native
+    } else {
+        Precision::Int8
+    }
 }
 
 /// The numbers of TOKENS, else these.

@@ -20,7 +20,9 @@ pub enum DeviceError {
     },
 
     /// The operating system refused address space or memory.
-    #[error("the operating system refused {bytes} bytes of memory ({source}); free memory, or lower the budget")]
+    #[error(
+        "the operating system refused {bytes} bytes of memory ({source}); free memory, or lower the budget"
+    )]
     MemoryRefused {
         /// Bytes asked for.
         bytes: usize,
@@ -29,7 +31,9 @@ pub enum DeviceError {
     },
 
     /// A region was finished before every part of it was filled.
-    #[error("{filled_bytes} of {expected_bytes} bytes were filled; fill every part before finishing the region")]
+    #[error(
+        "{filled_bytes} of {expected_bytes} bytes were filled; fill every part before finishing the region"
+    )]
     Unfilled {
         /// Bytes whose fill function succeeded.
         filled_bytes: usize,
@@ -87,7 +91,9 @@ pub enum DeviceError {
     },
 
     /// The pool's threads could not be started.
-    #[error("thread {index} of {threads} could not be started ({source}); raise the limit on threads or ask for fewer")]
+    #[error(
+        "thread {index} of {threads} could not be started ({source}); raise the limit on threads or ask for fewer"
+    )]
     ThreadRefused {
         /// Which one.
         index: usize,
@@ -129,7 +135,9 @@ pub enum DeviceError {
     },
 
     /// `prepare` did not make the form of the activations that a weight needs.
-    #[error("the inputs lack the {form} form that {dtype} weights need: name the dtype when preparing them")]
+    #[error(
+        "the inputs lack the {form} form that {dtype} weights need: name the dtype when preparing them"
+    )]
     FormMissing {
         /// The form.
         form: &'static str,

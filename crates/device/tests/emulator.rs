@@ -13,10 +13,21 @@ fn program() -> &'static Path {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/emulator/kernels.cpp");
         let compiler = std::env::var("CXX").unwrap_or_else(|_| "g++".to_owned());
         let built = Command::new(&compiler)
-            .args(["-std=c++17", "-O1", "-pthread", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-o"])
+            .args([
+                "-std=c++17",
+                "-O1",
+                "-pthread",
+                "-ffp-contract=off",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-o",
+            ])
             .args([&program, &source])
             .output()
-            .unwrap_or_else(|error| panic!("{compiler}: {error}; install g++, or name a C++17 compiler in CXX"));
+            .unwrap_or_else(|error| {
+                panic!("{compiler}: {error}; install g++, or name a C++17 compiler in CXX")
+            });
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         (folder, program)
     });
@@ -30,7 +41,10 @@ fn run(case: &str, kind: &str, order: &str) -> Output {
 /// What the kernel's 64 threads wrote.
 fn numbers(output: &Output) -> Vec<u32> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).split_whitespace().map(|word| word.parse().expect("a number")).collect()
+    String::from_utf8_lossy(&output.stdout)
+        .split_whitespace()
+        .map(|word| word.parse().expect("a number"))
+        .collect()
 }
 
 /// Ended by the emulator, which says why.
@@ -39,7 +53,11 @@ fn refused(case: &str, why: &str) {
     for order in ["forwards", "reversed"] {
         let output = run(case, "bad", order);
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains(why), "{case} {order}: {:?} {said}", output.status);
+        assert!(
+            !output.status.success() && said.contains(why),
+            "{case} {order}: {:?} {said}",
+            output.status
+        );
     }
 }
 
@@ -65,7 +83,8 @@ fn matrices_are_multiplied_as_the_fragments_say() {
 
 #[test]
 fn a_missing_barrier_shows() {
-    let found = [numbers(&run("pass_on", "bad", "forwards")), numbers(&run("pass_on", "bad", "reversed"))];
+    let found =
+        [numbers(&run("pass_on", "bad", "forwards")), numbers(&run("pass_on", "bad", "reversed"))];
     // What was never written is all ones.
     assert_eq!(found[0][..63], [u32::MAX; 63]);
     assert_ne!(found[0], found[1]);

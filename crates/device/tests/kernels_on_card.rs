@@ -13,8 +13,9 @@ use device::cpu::attention::{KvDtype, KvShape, Sequence};
 use device::cpu::{Cpu, KernelSet, Precision, RopeTable};
 use device::cuda::selftest::{BenchSizes, benches, checks};
 use device::cuda::{
-    Card, CardArena, CardAttentionOptions, CardBuffer, CardFeed, CardForms, CardIndices, CardInputs, CardMatrix,
-    CardPass, CardProduct, CardRopeTable, CudaError, Driver, KvLayer, PassShape,
+    Card, CardArena, CardAttentionOptions, CardBuffer, CardFeed, CardForms, CardIndices,
+    CardInputs, CardMatrix, CardPass, CardProduct, CardRopeTable, CudaError, Driver, KvLayer,
+    PassShape,
 };
 use device::pool::Pool;
 use library::on_virtual_cards;
@@ -29,12 +30,14 @@ fn run(test: &str, beginning: &str, order: &str) {
     let variables = [("VIRTUAL_CARDS", "256MiB"), ("VIRTUAL_CARD_ORDER", order)];
     on_virtual_cards(test, &variables, || {
         let card = card();
-        let cpu = Cpu::with(KernelSet::Scalar, Arc::new(Pool::new(1).expect("a pool"))).expect("a CPU");
+        let cpu =
+            Cpu::with(KernelSet::Scalar, Arc::new(Pool::new(1).expect("a pool"))).expect("a CPU");
         let mut failed = Vec::new();
         let mut ran = 0;
         for check in checks().iter().filter(|check| check.name.starts_with(beginning)) {
             let started = std::time::Instant::now();
-            let report = check.run(&card, &cpu).unwrap_or_else(|error| panic!("{}: {error}", check.name));
+            let report =
+                check.run(&card, &cpu).unwrap_or_else(|error| panic!("{}: {error}", check.name));
             println!("{}: {report:?} {:.2?}", check.name, started.elapsed());
             ran += 1;
             if !report.passed() {
@@ -99,7 +102,9 @@ fn benchmarks_run() {
     on_virtual_cards("benchmarks_run", &[("VIRTUAL_CARDS", "256MiB")], || {
         let card = card();
         for bench in benches() {
-            let report = bench.run(&card, &BenchSizes::LEAST).unwrap_or_else(|error| panic!("{}: {error}", bench.name));
+            let report = bench
+                .run(&card, &BenchSizes::LEAST)
+                .unwrap_or_else(|error| panic!("{}: {error}", bench.name));
             assert!(report.seconds > 0.0 && report.bytes > 0, "{}: {report:?}", bench.name);
         }
     });
@@ -134,58 +139,104 @@ fn index<T>(result: Result<T, DeviceError>) {
 
 #[test]
 fn products_that_do_not_fit_are_refused() {
-    on_virtual_cards("products_that_do_not_fit_are_refused", &[("VIRTUAL_CARDS", "64MiB,64MiB")], || {
-        let card = card();
-        let weight = matrix(&card, Dtype::BF16, 4, 64);
-        let (x, mut out) = (zeros(&card, 128), zeros(&card, 8));
-        let forms = |dtype| CardForms::for_weights(Precision::Native, [dtype]);
-        let mut inputs = CardInputs::new(&card, 0, 0).unwrap();
-        shape(inputs.prepare(&card, &x, 3, 64, forms(Dtype::BF16)));
-        inputs.prepare(&card, &x, 2, 64, forms(Dtype::F16)).unwrap();
-        let missing = card.linear(&inputs, &mut [CardProduct { weight: &weight, bias: None, out: &mut out }]);
-        assert!(matches!(missing, Err(DeviceError::FormMissing { form: "bf16", .. })));
-        inputs.prepare(&card, &x, 2, 64, forms(Dtype::BF16)).unwrap();
-        let narrow = matrix(&card, Dtype::BF16, 4, 32);
-        shape(card.linear(&inputs, &mut [CardProduct { weight: &narrow, bias: None, out: &mut out }]));
-        shape(card.linear(&inputs, &mut [CardProduct { weight: &weight, bias: Some(&x), out: &mut out }]));
-        let mut short = zeros(&card, 7);
-        shape(card.linear(&inputs, &mut [CardProduct { weight: &weight, bias: None, out: &mut short }]));
-        let other = Card::open(&Driver::open().unwrap(), 1, u64::MAX).unwrap();
-        let mut elsewhere = zeros(&other, 8);
-        let wrong = card.linear(&inputs, &mut [CardProduct { weight: &weight, bias: None, out: &mut elsewhere }]);
-        assert!(matches!(wrong, Err(DeviceError::Cuda(CudaError::WrongCard { expected: 0, found: 1, .. }))));
-        card.linear(&inputs, &mut [CardProduct { weight: &weight, bias: None, out: &mut out }]).unwrap();
+    on_virtual_cards(
+        "products_that_do_not_fit_are_refused",
+        &[("VIRTUAL_CARDS", "64MiB,64MiB")],
+        || {
+            let card = card();
+            let weight = matrix(&card, Dtype::BF16, 4, 64);
+            let (x, mut out) = (zeros(&card, 128), zeros(&card, 8));
+            let forms = |dtype| CardForms::for_weights(Precision::Native, [dtype]);
+            let mut inputs = CardInputs::new(&card, 0, 0).unwrap();
+            shape(inputs.prepare(&card, &x, 3, 64, forms(Dtype::BF16)));
+            inputs.prepare(&card, &x, 2, 64, forms(Dtype::F16)).unwrap();
+            let missing = card
+                .linear(&inputs, &mut [CardProduct { weight: &weight, bias: None, out: &mut out }]);
+            assert!(matches!(missing, Err(DeviceError::FormMissing { form: "bf16", .. })));
+            inputs.prepare(&card, &x, 2, 64, forms(Dtype::BF16)).unwrap();
+            let narrow = matrix(&card, Dtype::BF16, 4, 32);
+            shape(card.linear(
+                &inputs,
+                &mut [CardProduct { weight: &narrow, bias: None, out: &mut out }],
+            ));
+            shape(card.linear(
+                &inputs,
+                &mut [CardProduct { weight: &weight, bias: Some(&x), out: &mut out }],
+            ));
+            let mut short = zeros(&card, 7);
+            shape(card.linear(
+                &inputs,
+                &mut [CardProduct { weight: &weight, bias: None, out: &mut short }],
+            ));
+            let other = Card::open(&Driver::open().unwrap(), 1, u64::MAX).unwrap();
+            let mut elsewhere = zeros(&other, 8);
+            let wrong = card.linear(
+                &inputs,
+                &mut [CardProduct { weight: &weight, bias: None, out: &mut elsewhere }],
+            );
+            assert!(matches!(
+                wrong,
+                Err(DeviceError::Cuda(CudaError::WrongCard { expected: 0, found: 1, .. }))
+            ));
+            card.linear(&inputs, &mut [CardProduct { weight: &weight, bias: None, out: &mut out }])
+                .unwrap();
 
-        shape(CardMatrix::new(Dtype::BF16, 5, 64, weight.data.clone()));
-        shape(CardMatrix::new(Dtype::Q4K, 1, 128, weight.data.slice(0..72).unwrap()));
-        shape(CardMatrix::new(Dtype::BF16, 1, 4, weight.data.slice(1..9).unwrap()));
-        let dtype = CardMatrix::new(Dtype::I32, 1, 16, weight.data.slice(0..64).unwrap());
-        assert!(matches!(dtype, Err(DeviceError::DtypeUnsupported { .. })));
-        assert!(weight.rows_from(3, 2).is_err() && weight.rows_from(2, 2).is_ok());
+            shape(CardMatrix::new(Dtype::BF16, 5, 64, weight.data.clone()));
+            shape(CardMatrix::new(Dtype::Q4K, 1, 128, weight.data.slice(0..72).unwrap()));
+            shape(CardMatrix::new(Dtype::BF16, 1, 4, weight.data.slice(1..9).unwrap()));
+            let dtype = CardMatrix::new(Dtype::I32, 1, 16, weight.data.slice(0..64).unwrap());
+            assert!(matches!(dtype, Err(DeviceError::DtypeUnsupported { .. })));
+            assert!(weight.rows_from(3, 2).is_err() && weight.rows_from(2, 2).is_ok());
 
-        let mut ids = CardIndices::new(&card, 2).unwrap();
-        ids.set(&[3, 4], soon()).unwrap();
-        let mut rows = zeros(&card, 128);
-        index(card.embed(&weight, &ids, &mut rows));
-        index(card.gather_rows(&x, 32, &ids, &mut zeros(&card, 64)));
-        ids.set(&[3, 0], soon()).unwrap();
-        shape(card.embed(&weight, &ids, &mut out));
-        card.embed(&weight, &ids, &mut rows).unwrap();
-        shape(card.rms_norm(&x, &zeros(&card, 100), 1e-5, &mut rows, None));
-        let feed = Some(CardFeed { inputs: &mut inputs, tokens: 2, cols: 32, forms: forms(Dtype::BF16) });
-        shape(card.rms_norm(&x, &zeros(&card, 64), 1e-5, &mut rows, feed));
-        shape(card.add_rms_norm(&mut rows, &out, &zeros(&card, 64), 1e-5, &mut zeros(&card, 128), None));
-        shape(card.add(&mut rows, &out));
-        card.synchronise(soon()).unwrap();
-    });
+            let mut ids = CardIndices::new(&card, 2).unwrap();
+            ids.set(&[3, 4], soon()).unwrap();
+            let mut rows = zeros(&card, 128);
+            index(card.embed(&weight, &ids, &mut rows));
+            index(card.gather_rows(&x, 32, &ids, &mut zeros(&card, 64)));
+            ids.set(&[3, 0], soon()).unwrap();
+            shape(card.embed(&weight, &ids, &mut out));
+            card.embed(&weight, &ids, &mut rows).unwrap();
+            shape(card.rms_norm(&x, &zeros(&card, 100), 1e-5, &mut rows, None));
+            let feed = Some(CardFeed {
+                inputs: &mut inputs,
+                tokens: 2,
+                cols: 32,
+                forms: forms(Dtype::BF16),
+            });
+            shape(card.rms_norm(&x, &zeros(&card, 64), 1e-5, &mut rows, feed));
+            shape(card.add_rms_norm(
+                &mut rows,
+                &out,
+                &zeros(&card, 64),
+                1e-5,
+                &mut zeros(&card, 128),
+                None,
+            ));
+            shape(card.add(&mut rows, &out));
+            card.synchronise(soon()).unwrap();
+        },
+    );
 }
 
 #[test]
 fn passes_that_do_not_fit_are_refused() {
     on_virtual_cards("passes_that_do_not_fit_are_refused", &[("VIRTUAL_CARDS", "64MiB")], || {
         let card = card();
-        let kv = KvShape { kv_heads: 2, key_dim: 8, value_dim: 8, block_tokens: 16, dtype: KvDtype::Bf16 };
-        let pass_shape = PassShape { tokens: 20, sequences: 2, entries: 4, group: 2, block_tokens: 16, blocks: 4 };
+        let kv = KvShape {
+            kv_heads: 2,
+            key_dim: 8,
+            value_dim: 8,
+            block_tokens: 16,
+            dtype: KvDtype::Bf16,
+        };
+        let pass_shape = PassShape {
+            tokens: 20,
+            sequences: 2,
+            entries: 4,
+            group: 2,
+            block_tokens: 16,
+            blocks: 4,
+        };
         let arena = CardArena::new(&card, 1 << 20).unwrap();
         let mut layer = KvLayer::new(&arena, kv, 4).unwrap();
         let mut pass = CardPass::new(&card, pass_shape).unwrap();
@@ -206,7 +257,14 @@ fn passes_that_do_not_fit_are_refused() {
         card.write_kv(&mut layer, &pass, &k, &k).unwrap();
         let options = CardAttentionOptions { heads: 4, scale: 1.0, window: None, sinks: None };
         let mut out = zeros(&card, 20 * 32);
-        shape(card.attention(&layer, &mut pass, &CardAttentionOptions { heads: 6, ..options }, &q, &mut out, None));
+        shape(card.attention(
+            &layer,
+            &mut pass,
+            &CardAttentionOptions { heads: 6, ..options },
+            &q,
+            &mut out,
+            None,
+        ));
         shape(card.attention(
             &layer,
             &mut pass,
@@ -235,7 +293,8 @@ fn passes_that_do_not_fit_are_refused() {
         let numbers = [0.5; 4 * 20];
         let long = CardRopeTable::new(&card, &table(&numbers), soon()).unwrap();
         let short = CardRopeTable::new(&card, &table(&numbers[..4 * 19]), soon()).unwrap();
-        let (mut x, mut y, mut wrong) = (zeros(&card, 20 * 16), zeros(&card, 20 * 8), zeros(&card, 20 * 9));
+        let (mut x, mut y, mut wrong) =
+            (zeros(&card, 20 * 16), zeros(&card, 20 * 8), zeros(&card, 20 * 9));
         index(card.rope([&mut x, &mut y], 8, &pass, &short));
         shape(card.rope([&mut x, &mut y], 4, &pass, &long));
         shape(card.rope([&mut x, &mut wrong], 8, &pass, &long));

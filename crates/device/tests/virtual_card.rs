@@ -7,7 +7,8 @@ mod library;
 use std::time::{Duration, Instant};
 
 use device::cuda::{
-    Card, CardArena, CardBuffer, CardLink, CardMemory, CudaError, Driver, LinkPath, PinnedRing, measure_copies,
+    Card, CardArena, CardBuffer, CardLink, CardMemory, CudaError, Driver, LinkPath, PinnedRing,
+    measure_copies,
 };
 use device::probe::{DeviceSpec, Roots, measure_links, probe};
 use library::{on_virtual_cards, without_a_driver};
@@ -24,7 +25,9 @@ fn card(ordinal: usize) -> Card {
 
 /// Bytes that differ from place to place.
 fn pattern(len: usize, seed: u32) -> Vec<u8> {
-    (0..len as u32).map(|i| (i.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 23) as u8).collect()
+    (0..len as u32)
+        .map(|i| (i.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 23) as u8)
+        .collect()
 }
 
 fn opening() -> CudaError {
@@ -40,8 +43,12 @@ fn without_a_driver_there_is_a_named_error() {
         assert!(matches!(error, CudaError::NoDriver { .. }), "{error}");
         assert!(error.to_string().contains("libcuda.so.1"), "{error}");
         assert_eq!(opening(), error);
-        let machine = probe(&Roots::system(), std::path::Path::new("."), &DeviceSpec::Found).expect("a machine");
-        assert!(machine.gpus.is_empty() && machine.notes.iter().any(|note| note.contains("no CUDA driver")));
+        let machine = probe(&Roots::system(), std::path::Path::new("."), &DeviceSpec::Found)
+            .expect("a machine");
+        assert!(
+            machine.gpus.is_empty()
+                && machine.notes.iter().any(|note| note.contains("no CUDA driver"))
+        );
     });
 }
 
@@ -71,13 +78,20 @@ fn every_card_is_hidden() {
 
 #[test]
 fn a_driver_that_does_not_start_says_why() {
-    on_virtual_cards("a_driver_that_does_not_start_says_why", &[("VIRTUAL_CARD_FAULT", "cuInit:1:802")], || {
-        let error = opening();
-        assert!(matches!(error, CudaError::Failed { call: "cuInit", code: 802, .. }), "{error}");
-        assert!(error.to_string().contains("nvidia-fabricmanager"), "{error}");
-        // It may be up the next time.
-        assert!(Driver::open().is_ok());
-    });
+    on_virtual_cards(
+        "a_driver_that_does_not_start_says_why",
+        &[("VIRTUAL_CARD_FAULT", "cuInit:1:802")],
+        || {
+            let error = opening();
+            assert!(
+                matches!(error, CudaError::Failed { call: "cuInit", code: 802, .. }),
+                "{error}"
+            );
+            assert!(error.to_string().contains("nvidia-fabricmanager"), "{error}");
+            // It may be up the next time.
+            assert!(Driver::open().is_ok());
+        },
+    );
 }
 
 #[test]
@@ -90,7 +104,10 @@ fn cards_are_listed() {
         let totals: Vec<u64> = cards.iter().map(|card| card.total_bytes).collect();
         assert_eq!(totals, [64 << 20, 32 << 20, 16 << 20]);
         let first = &cards[0];
-        assert_eq!((first.name.as_str(), first.compute, first.peers.as_slice()), ("Virtual card", (8, 0), &[1, 2][..]));
+        assert_eq!(
+            (first.name.as_str(), first.compute, first.peers.as_slice()),
+            ("Virtual card", (8, 0), &[1, 2][..])
+        );
         assert_eq!(first.uuid, "GPU-76697274-7561-6c20-6361-726400000000");
         assert_eq!(first.pci_bus_id, "ffff:00:00.0");
         assert_eq!(first.free_bytes, Some(63 << 20));
@@ -98,7 +115,10 @@ fn cards_are_listed() {
         assert!(why.contains("7.5") && why.contains("8.0"), "{why}");
         let error = Card::open(&driver, 1, u64::MAX).expect_err("too old");
         assert_eq!((error.exit_code(), error.to_string().contains(why)), (69, true), "{error}");
-        assert_eq!(Card::open(&driver, 3, 0).expect_err("none"), CudaError::NoSuchCard { ordinal: 3, cards: 3 });
+        assert_eq!(
+            Card::open(&driver, 3, 0).expect_err("none"),
+            CudaError::NoSuchCard { ordinal: 3, cards: 3 }
+        );
         // Contexts that were made to look at free memory are given up again.
         assert_eq!(driver.cards().expect("cards"), cards);
     });
@@ -112,7 +132,8 @@ fn a_job_sees_its_own_cards() {
     ];
     on_virtual_cards("a_job_sees_its_own_cards", &variables, || {
         let cards = Driver::open().expect("a driver").cards().expect("cards");
-        let seen: Vec<(usize, u64)> = cards.iter().map(|card| (card.ordinal, card.total_bytes >> 20)).collect();
+        let seen: Vec<(usize, u64)> =
+            cards.iter().map(|card| (card.ordinal, card.total_bytes >> 20)).collect();
         assert_eq!(seen, [(0, 16), (1, 64)]);
     });
 }
@@ -121,22 +142,34 @@ fn a_job_sees_its_own_cards() {
 fn a_probe_lists_what_can_be_used_and_notes_the_rest() {
     let name = "a_probe_lists_what_can_be_used_and_notes_the_rest";
     // The second context is refused: another process has the card alone.
-    let variables =
-        [("VIRTUAL_CARDS", "64MiB,32MiB,16MiB@6.1,8MiB"), ("VIRTUAL_CARD_FAULT", "cuDevicePrimaryCtxRetain:2:46")];
+    let variables = [
+        ("VIRTUAL_CARDS", "64MiB,32MiB,16MiB@6.1,8MiB"),
+        ("VIRTUAL_CARD_FAULT", "cuDevicePrimaryCtxRetain:2:46"),
+    ];
     on_virtual_cards(name, &variables, || {
-        let machine = probe(&Roots::system(), std::path::Path::new("."), &DeviceSpec::Found).expect("a machine");
-        let gpus: Vec<(Option<usize>, u64)> = machine.gpus.iter().map(|gpu| (gpu.ordinal, gpu.free() >> 20)).collect();
+        let machine = probe(&Roots::system(), std::path::Path::new("."), &DeviceSpec::Found)
+            .expect("a machine");
+        let gpus: Vec<(Option<usize>, u64)> =
+            machine.gpus.iter().map(|gpu| (gpu.ordinal, gpu.free() >> 20)).collect();
         assert_eq!(gpus, [(Some(0), 63), (Some(3), 7)]);
         let notes = machine.notes.join("; ");
         assert!(
-            notes.contains("card 1 (Virtual card) is not used") && notes.contains("compute mode exclusive"),
+            notes.contains("card 1 (Virtual card) is not used")
+                && notes.contains("compute mode exclusive"),
             "{notes}"
         );
-        assert!(notes.contains("card 2 (Virtual card) is not used") && notes.contains("6.1"), "{notes}");
+        assert!(
+            notes.contains("card 2 (Virtual card) is not used") && notes.contains("6.1"),
+            "{notes}"
+        );
         let mut machine = machine;
         measure_links(&mut machine, Duration::from_secs(20));
         // 32 MiB are needed to measure.
-        assert!(machine.gpus[0].link_bytes_per_s.is_some_and(|rate| rate > 10_000_000), "{:?}", machine.gpus);
+        assert!(
+            machine.gpus[0].link_bytes_per_s.is_some_and(|rate| rate > 10_000_000),
+            "{:?}",
+            machine.gpus
+        );
         assert_eq!(machine.gpus[1].link_bytes_per_s, None);
         let note = machine.notes.last().expect("a note");
         assert!(note.contains("link of card 3") && note.contains("out of memory"), "{note}");
@@ -151,7 +184,10 @@ fn memory_is_counted_and_given_back() {
         assert_eq!((before.total_bytes, before.quota_bytes), (64 << 20, 40 << 20));
         assert_eq!((before.reserved_bytes, before.allocated_bytes), (0, 0));
         let arena = CardArena::new(&card, 16 * MIB).expect("an arena");
-        let (_a, _b) = (arena.zeroed::<u8>(100).expect("a buffer"), arena.zeroed::<f32>(100).expect("a buffer"));
+        let (_a, _b) = (
+            arena.zeroed::<u8>(100).expect("a buffer"),
+            arena.zeroed::<f32>(100).expect("a buffer"),
+        );
         let own = CardBuffer::<f32>::new(&card, MIB).expect("a buffer");
         let now = card.memory().expect("memory");
         assert_eq!(now.reserved_bytes, 20 << 20);
@@ -160,12 +196,18 @@ fn memory_is_counted_and_given_back() {
         assert_eq!(now.free_bytes, before.free_bytes - (20 << 20));
         let error = CardArena::new(&card, 20 * MIB + 1).map(drop).expect_err("past the quota");
         let (asked_bytes, reserved_bytes, quota_bytes) = ((20 << 20) + 1, 20 << 20, 40 << 20);
-        assert_eq!(error, CudaError::QuotaPassed { card: 0, asked_bytes, reserved_bytes, quota_bytes });
+        assert_eq!(
+            error,
+            CudaError::QuotaPassed { card: 0, asked_bytes, reserved_bytes, quota_bytes }
+        );
         drop((own, arena));
         // The buffers keep the arena's memory.
         assert_eq!(card.memory().expect("memory").reserved_bytes, 16 << 20);
         drop((_a, _b));
-        assert_eq!(card.memory().expect("memory"), CardMemory { peak_reserved_bytes: 20 << 20, ..before });
+        assert_eq!(
+            card.memory().expect("memory"),
+            CardMemory { peak_reserved_bytes: 20 << 20, ..before }
+        );
     });
 }
 
@@ -175,7 +217,10 @@ fn the_cards_limit_is_out_of_memory() {
         let card = card(0);
         let error = CardArena::new(&card, 64 * MIB).map(drop).expect_err("too much");
         let (free_bytes, total_bytes) = (63 << 20, 64 << 20);
-        assert_eq!(error, CudaError::OutOfMemory { card: 0, asked_bytes: 64 << 20, free_bytes, total_bytes });
+        assert_eq!(
+            error,
+            CudaError::OutOfMemory { card: 0, asked_bytes: 64 << 20, free_bytes, total_bytes }
+        );
         assert_eq!((error.exit_code(), error.is_memory()), (71, true));
         // Nothing of it stays, and what fits still does.
         assert_eq!(card.memory().expect("memory").reserved_bytes, 0);
@@ -196,7 +241,10 @@ fn memory_that_the_driver_refuses_in_mid_work() {
         assert_eq!((buffer.len(), card.memory().expect("memory").reserved_bytes), (10, 40));
         buffer.resize(20).expect("the third");
         let error = PinnedRing::new(&card, 64, 4096).map(drop).expect_err("no pinned memory");
-        assert!(matches!(error, CudaError::HostMemory { bytes: 4096, .. }) && error.exit_code() == 71, "{error}");
+        assert!(
+            matches!(error, CudaError::HostMemory { bytes: 4096, .. }) && error.exit_code() == 71,
+            "{error}"
+        );
     });
 }
 
@@ -209,8 +257,13 @@ fn an_arena_never_passes_its_limit() {
         assert_eq!(arena.used_bytes(), 300);
         let error = arena.region(489).map(drop).expect_err("one too many");
         let (requested_bytes, used_bytes, limit_bytes) = (489, 300, 1000);
-        assert_eq!(error, CudaError::ArenaFull { card: 0, requested_bytes, used_bytes, limit_bytes });
-        assert!(arena.zeroed::<u8>(usize::MAX).is_err() && arena.zeroed::<f32>(usize::MAX / 2).is_err());
+        assert_eq!(
+            error,
+            CudaError::ArenaFull { card: 0, requested_bytes, used_bytes, limit_bytes }
+        );
+        assert!(
+            arena.zeroed::<u8>(usize::MAX).is_err() && arena.zeroed::<f32>(usize::MAX / 2).is_err()
+        );
         assert!(arena.region(488).is_ok() && arena.region(0).is_err());
         let empty = CardArena::new(&card, 0).expect("an empty arena");
         let region = empty.region(0).expect("nothing");
@@ -227,7 +280,8 @@ fn buffers_go_up_and_come_down() {
         buffer.download(2 * MIB..2 * MIB + 1000, &mut zeros, soon()).expect("zeros");
         assert_eq!(zeros, vec![0; 1000]);
         // More than all pinned buffers together.
-        let numbers: Vec<u16> = (0..3 * MIB as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 16) as u16).collect();
+        let numbers: Vec<u16> =
+            (0..3 * MIB as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 16) as u16).collect();
         buffer.upload(5, &numbers, soon()).expect("up");
         let mut back = vec![0; numbers.len()];
         buffer.download(5..buffer.len(), &mut back, soon()).expect("down");
@@ -276,7 +330,10 @@ fn ranges_outside_are_refused() {
         let other = CardBuffer::<f32>::new(&card, 10).expect("a buffer");
         let outside = |result: Result<(), CudaError>| {
             let error = result.expect_err("outside");
-            assert!(matches!(error, CudaError::OutOfRange { .. }) && error.exit_code() == 70, "{error}");
+            assert!(
+                matches!(error, CudaError::OutOfRange { .. }) && error.exit_code() == 70,
+                "{error}"
+            );
         };
         outside(buffer.upload(91, &[0.0; 10], soon()));
         outside(buffer.upload(usize::MAX, &[0.0; 10], soon()));
@@ -301,48 +358,56 @@ fn ranges_outside_are_refused() {
 
 #[test]
 fn a_region_is_bytes_only_when_every_part_arrived() {
-    on_virtual_cards("a_region_is_bytes_only_when_every_part_arrived", &[("VIRTUAL_CARD_DELAY_US", "2000")], || {
-        let card = card(0);
-        let arena = CardArena::new(&card, MIB).expect("an arena");
-        let ring = PinnedRing::new(&card, 2, 1000).expect("a ring");
-        let fill = |seed| {
-            let mut buffer = ring.acquire(soon()).expect("a buffer");
-            buffer.copy_from_slice(&pattern(1000, seed));
-            buffer.filled()
-        };
-        let mut region = arena.region(2000).expect("a region");
-        let [first, _second] = <[_; 2]>::try_from(region.parts(&[1000, 1000]).expect("parts")).ok().expect("two");
-        fill(1).copy(0..1000, first).expect("queued");
-        let error = region.finish(soon()).expect_err("half");
-        assert_eq!(error, CudaError::Unfilled { card: 0, filled_bytes: 1000, expected_bytes: 2000 });
+    on_virtual_cards(
+        "a_region_is_bytes_only_when_every_part_arrived",
+        &[("VIRTUAL_CARD_DELAY_US", "2000")],
+        || {
+            let card = card(0);
+            let arena = CardArena::new(&card, MIB).expect("an arena");
+            let ring = PinnedRing::new(&card, 2, 1000).expect("a ring");
+            let fill = |seed| {
+                let mut buffer = ring.acquire(soon()).expect("a buffer");
+                buffer.copy_from_slice(&pattern(1000, seed));
+                buffer.filled()
+            };
+            let mut region = arena.region(2000).expect("a region");
+            let [first, _second] =
+                <[_; 2]>::try_from(region.parts(&[1000, 1000]).expect("parts")).ok().expect("two");
+            fill(1).copy(0..1000, first).expect("queued");
+            let error = region.finish(soon()).expect_err("half");
+            assert_eq!(
+                error,
+                CudaError::Unfilled { card: 0, filled_bytes: 1000, expected_bytes: 2000 }
+            );
 
-        let mut region = arena.region(1500).expect("a region");
-        fill(2).copy(500..1000, region.part(500).expect("a part")).expect("queued");
-        // A kernel's part; here what it writes was there before.
-        let mut words = CardBuffer::<u8>::new(&card, 1000).expect("a buffer");
-        fill(3).copy_for_kernels(0..1000, &mut words, 0).expect("queued");
-        let failed = region.part(0).expect("a part").fill(|span| {
-            assert!(span.is_empty());
-            Err(CudaError::NoDevice)
-        });
-        assert_eq!(failed, Err(CudaError::NoDevice));
-        let mut place = (0, 0);
-        let part = region.whole().expect("the rest");
-        part.fill(|span| {
-            place = (span.address(), span.len());
-            Ok::<_, CudaError>(())
-        })
-        .expect("filled");
-        let bytes = region.finish(soon()).expect("whole");
-        assert_eq!((bytes.len(), place), (1500, (bytes.address() + 500, 1000)));
-        let mut back = vec![0; 500];
-        bytes.slice(0..500).expect("inside").download(&mut back, soon()).expect("down");
-        assert_eq!(back, pattern(1000, 2)[500..]);
-        assert!(bytes.slice(1000..1501).is_err() && bytes.download(&mut back, soon()).is_err());
-        let mut back = vec![0; 1000];
-        words.download(0..1000, &mut back, soon()).expect("down");
-        assert_eq!(back, pattern(1000, 3));
-    });
+            let mut region = arena.region(1500).expect("a region");
+            fill(2).copy(500..1000, region.part(500).expect("a part")).expect("queued");
+            // A kernel's part; here what it writes was there before.
+            let mut words = CardBuffer::<u8>::new(&card, 1000).expect("a buffer");
+            fill(3).copy_for_kernels(0..1000, &mut words, 0).expect("queued");
+            let failed = region.part(0).expect("a part").fill(|span| {
+                assert!(span.is_empty());
+                Err(CudaError::NoDevice)
+            });
+            assert_eq!(failed, Err(CudaError::NoDevice));
+            let mut place = (0, 0);
+            let part = region.whole().expect("the rest");
+            part.fill(|span| {
+                place = (span.address(), span.len());
+                Ok::<_, CudaError>(())
+            })
+            .expect("filled");
+            let bytes = region.finish(soon()).expect("whole");
+            assert_eq!((bytes.len(), place), (1500, (bytes.address() + 500, 1000)));
+            let mut back = vec![0; 500];
+            bytes.slice(0..500).expect("inside").download(&mut back, soon()).expect("down");
+            assert_eq!(back, pattern(1000, 2)[500..]);
+            assert!(bytes.slice(1000..1501).is_err() && bytes.download(&mut back, soon()).is_err());
+            let mut back = vec![0; 1000];
+            words.download(0..1000, &mut back, soon()).expect("down");
+            assert_eq!(back, pattern(1000, 3));
+        },
+    );
 }
 
 #[test]
@@ -358,8 +423,9 @@ fn a_ring_feeds_two_cards_from_many_readers() {
             arena.region(PIECE * PIECES).expect("a region")
         });
         // Each piece of the file goes to both cards.
-        let mut parts: Vec<_> =
-            (0..PIECES).map(|_| regions.each_mut().map(|region| region.part(PIECE).expect("a part"))).collect();
+        let mut parts: Vec<_> = (0..PIECES)
+            .map(|_| regions.each_mut().map(|region| region.part(PIECE).expect("a part")))
+            .collect();
         std::thread::scope(|scope| {
             for reader in 0..4u32 {
                 let share = parts.split_off(parts.len() - PIECES / 4);
@@ -395,7 +461,8 @@ fn a_ring_feeds_two_cards_from_many_readers() {
 fn a_ring_gives_the_last_buffer_that_no_copy_uses() {
     let variables = [("VIRTUAL_CARD_DELAY_US", "100000")];
     on_virtual_cards("a_ring_gives_the_last_buffer_that_no_copy_uses", &variables, || {
-        let card = Card::for_copies(&Driver::open().expect("a driver"), 0, u64::MAX).expect("a card");
+        let card =
+            Card::for_copies(&Driver::open().expect("a driver"), 0, u64::MAX).expect("a card");
         let arena = CardArena::new(&card, 1000).expect("an arena");
         let mut region = arena.region(300).expect("a region");
         let ring = PinnedRing::new(&card, 3, 100).expect("a ring");
@@ -425,10 +492,15 @@ fn readers_that_keep_every_buffer_are_named() {
     on_virtual_cards("readers_that_keep_every_buffer_are_named", &[], || {
         let card = card(0);
         let ring = PinnedRing::new(&card, 2, 100).expect("a ring");
-        let (first, _second) = (ring.acquire(soon()).expect("one"), ring.acquire(soon()).expect("two"));
+        let (first, _second) =
+            (ring.acquire(soon()).expect("one"), ring.acquire(soon()).expect("two"));
         let started = Instant::now();
-        let error = ring.acquire(started + Duration::from_millis(50)).map(drop).expect_err("none is left");
-        assert!(matches!(error, CudaError::RingEmpty { buffers: 2, .. }) && error.exit_code() == 75, "{error}");
+        let error =
+            ring.acquire(started + Duration::from_millis(50)).map(drop).expect_err("none is left");
+        assert!(
+            matches!(error, CudaError::RingEmpty { buffers: 2, .. }) && error.exit_code() == 75,
+            "{error}"
+        );
         assert!((50..5000).contains(&started.elapsed().as_millis()));
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| ring.acquire(soon()).map(drop));
@@ -444,7 +516,10 @@ fn times_out(what: impl FnOnce(Instant) -> Result<(), CudaError>) -> CudaError {
     let started = Instant::now();
     let error = what(started + Duration::from_millis(100)).expect_err("it never ends");
     assert!((100..5000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
-    assert!(matches!(error, CudaError::Timeout { card: 0, .. }) && error.exit_code() == 75, "{error}");
+    assert!(
+        matches!(error, CudaError::Timeout { card: 0, .. }) && error.exit_code() == 75,
+        "{error}"
+    );
     error
 }
 
@@ -489,13 +564,20 @@ fn a_copy_of_weights_that_hangs_is_a_timeout() {
 
 #[test]
 fn a_lost_card_says_so_for_ever() {
-    let variables = [("VIRTUAL_CARDS", "64MiB,64MiB"), ("VIRTUAL_CARD_FAULT", "cuMemcpyHtoDAsync_v2:2:lost")];
+    let variables =
+        [("VIRTUAL_CARDS", "64MiB,64MiB"), ("VIRTUAL_CARD_FAULT", "cuMemcpyHtoDAsync_v2:2:lost")];
     on_virtual_cards("a_lost_card_says_so_for_ever", &variables, || {
         let (card, other) = (card(0), card(1));
         let mut buffer = CardBuffer::<f32>::new(&card, 100).expect("a buffer");
         buffer.upload(0, &[1.0; 100], soon()).expect("the first");
         let error = buffer.upload(0, &[1.0; 100], soon()).expect_err("lost");
-        assert!(matches!(error, CudaError::Lost { card: 0, call: "cuMemcpyHtoDAsync_v2", code: 999, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                CudaError::Lost { card: 0, call: "cuMemcpyHtoDAsync_v2", code: 999, .. }
+            ),
+            "{error}"
+        );
         assert!(error.exit_code() == 69 && error.to_string().contains("card 0 is lost"), "{error}");
         assert_eq!(buffer.download(0..100, &mut [0.0; 100], soon()).expect_err("lost"), error);
         assert_eq!(card.memory().expect_err("lost"), error);
@@ -523,12 +605,20 @@ fn work_that_fails_later_is_found() {
 
 #[test]
 fn kernels_that_the_driver_refuses() {
-    on_virtual_cards("kernels_that_the_driver_refuses", &[("VIRTUAL_CARD_FAULT", "cuModuleLoadDataEx:1:218")], || {
-        let driver = Driver::open().expect("a driver");
-        let error = Card::open(&driver, 0, u64::MAX).expect_err("refused");
-        assert!(matches!(error, CudaError::Image { card: 0, code: 218, .. }) && error.exit_code() == 69, "{error}");
-        Card::open(&driver, 0, u64::MAX).expect("the next time");
-    });
+    on_virtual_cards(
+        "kernels_that_the_driver_refuses",
+        &[("VIRTUAL_CARD_FAULT", "cuModuleLoadDataEx:1:218")],
+        || {
+            let driver = Driver::open().expect("a driver");
+            let error = Card::open(&driver, 0, u64::MAX).expect_err("refused");
+            assert!(
+                matches!(error, CudaError::Image { card: 0, code: 218, .. })
+                    && error.exit_code() == 69,
+                "{error}"
+            );
+            Card::open(&driver, 0, u64::MAX).expect("the next time");
+        },
+    );
 }
 
 /// Opens a link between two cards, copies over it, and says which way it goes.
@@ -589,7 +679,11 @@ fn staged_because(word: &str) {
 
 #[test]
 fn cards_without_peer_access_copy_through_the_host() {
-    let variables = [TWO, ("VIRTUAL_CARD_FAULT", "cuDeviceCanAccessPeer:1:nopeer"), ("VIRTUAL_CARD_DELAY_US", "500")];
+    let variables = [
+        TWO,
+        ("VIRTUAL_CARD_FAULT", "cuDeviceCanAccessPeer:1:nopeer"),
+        ("VIRTUAL_CARD_DELAY_US", "500"),
+    ];
     on_virtual_cards("cards_without_peer_access_copy_through_the_host", &variables, || {
         staged_because("do not reach each other");
     });
@@ -606,19 +700,27 @@ fn peer_access_that_is_refused_goes_through_the_host() {
 #[test]
 fn a_canary_that_arrives_changed_sends_copies_through_the_host() {
     let variables = [TWO, ("VIRTUAL_CARD_FAULT", "cuMemcpyPeerAsync:1:corrupt")];
-    on_virtual_cards("a_canary_that_arrives_changed_sends_copies_through_the_host", &variables, || {
-        staged_because("other bytes");
-    });
+    on_virtual_cards(
+        "a_canary_that_arrives_changed_sends_copies_through_the_host",
+        &variables,
+        || {
+            staged_because("other bytes");
+        },
+    );
 }
 
 #[test]
 fn a_canary_that_never_arrives_sends_copies_through_the_host() {
     let variables = [TWO, ("VIRTUAL_CARD_FAULT", "cuMemcpyPeerAsync:1:hang")];
-    on_virtual_cards("a_canary_that_never_arrives_sends_copies_through_the_host", &variables, || {
-        let started = Instant::now();
-        staged_because("not done after 2.0 s");
-        assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
-    });
+    on_virtual_cards(
+        "a_canary_that_never_arrives_sends_copies_through_the_host",
+        &variables,
+        || {
+            let started = Instant::now();
+            staged_because("not done after 2.0 s");
+            assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+        },
+    );
 }
 
 #[test]
@@ -630,7 +732,10 @@ fn rates_of_copies() {
         for rate in [rates.to_card, rates.from_card, rates.on_card] {
             assert!((1e7..1e13).contains(&rate), "{rates:?}");
         }
-        assert_eq!(card.memory().expect("memory"), CardMemory { peak_reserved_bytes: 32 << 20, ..before });
+        assert_eq!(
+            card.memory().expect("memory"),
+            CardMemory { peak_reserved_bytes: 32 << 20, ..before }
+        );
     });
 }
 
@@ -651,7 +756,8 @@ fn the_virtual_card_refuses_copies_outside_of_live_memory() {
     ];
     match std::env::var("COPY") {
         Ok(at) => raw_copy(COPIES[at.parse::<usize>().expect("a number")]),
-        Err(_) => (0..COPIES.len()).for_each(|at| on_virtual_cards(NAME, &[("COPY", &at.to_string())], || {})),
+        Err(_) => (0..COPIES.len())
+            .for_each(|at| on_virtual_cards(NAME, &[("COPY", &at.to_string())], || {})),
     }
 }
 
@@ -665,14 +771,20 @@ fn raw_copy((at, len, from_pinned, expected): (i64, usize, bool, u32)) {
         let init: unsafe extern "C" fn(u32) -> u32 = std::mem::transmute(library("cuInit"));
         let retain: unsafe extern "C" fn(*mut Handle, i32) -> u32 =
             std::mem::transmute(library("cuDevicePrimaryCtxRetain"));
-        let enter: unsafe extern "C" fn(Handle) -> u32 = std::mem::transmute(library("cuCtxSetCurrent"));
-        let allocate: unsafe extern "C" fn(*mut u64, usize) -> u32 = std::mem::transmute(library("cuMemAlloc_v2"));
-        let pin: unsafe extern "C" fn(*mut Handle, usize, u32) -> u32 = std::mem::transmute(library("cuMemHostAlloc"));
-        let stream: unsafe extern "C" fn(*mut Handle, u32) -> u32 = std::mem::transmute(library("cuStreamCreate"));
+        let enter: unsafe extern "C" fn(Handle) -> u32 =
+            std::mem::transmute(library("cuCtxSetCurrent"));
+        let allocate: unsafe extern "C" fn(*mut u64, usize) -> u32 =
+            std::mem::transmute(library("cuMemAlloc_v2"));
+        let pin: unsafe extern "C" fn(*mut Handle, usize, u32) -> u32 =
+            std::mem::transmute(library("cuMemHostAlloc"));
+        let stream: unsafe extern "C" fn(*mut Handle, u32) -> u32 =
+            std::mem::transmute(library("cuStreamCreate"));
         let copy: unsafe extern "C" fn(u64, *const c_void, usize, Handle) -> u32 =
             std::mem::transmute(library("cuMemcpyHtoDAsync_v2"));
-        let (mut context, mut pinned, mut queue, mut address) = (null_mut(), null_mut(), null_mut(), 0);
-        let ready = [init(0), retain(&mut context, 0), enter(context), allocate(&mut address, 1000)];
+        let (mut context, mut pinned, mut queue, mut address) =
+            (null_mut(), null_mut(), null_mut(), 0);
+        let ready =
+            [init(0), retain(&mut context, 0), enter(context), allocate(&mut address, 1000)];
         assert_eq!((ready, pin(&mut pinned, 2000, 0), stream(&mut queue, 1)), ([0; 4], 0, 0));
         let own = vec![0u8; 2000];
         let from = if from_pinned { pinned.cast_const() } else { own.as_ptr().cast() };

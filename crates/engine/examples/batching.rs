@@ -26,10 +26,13 @@ fn main() -> Outcome<()> {
     let [model, rest @ ..] = arguments.as_slice() else {
         return Err("usage: batching MODEL [REPLIES] [MASK_THREADS] [AT_A_TIME]".into());
     };
-    let number = |index: usize, default: usize| rest.get(index).map_or(Ok(default), |word| word.parse());
-    let (replies, mask_threads, at_a_time) = (number(0, AT_A_TIME)?, number(1, 1)?, number(2, AT_A_TIME)?);
+    let number =
+        |index: usize, default: usize| rest.get(index).map_or(Ok(default), |word| word.parse());
+    let (replies, mask_threads, at_a_time) =
+        (number(0, AT_A_TIME)?, number(1, 1)?, number(2, AT_A_TIME)?);
     let checkpoint = Checkpoint::open(Path::new(model))?;
-    let tokenizer = Tokenizer::from_checkpoint(&checkpoint)?.ok_or("a model without a tokenizer")?;
+    let tokenizer =
+        Tokenizer::from_checkpoint(&checkpoint)?.ok_or("a model without a tokenizer")?;
     for running_max in if at_a_time == 1 { vec![1] } else { vec![1, at_a_time] } {
         let options = EngineOptions {
             tokenizer: Some(tokenizer.clone()),
@@ -38,26 +41,49 @@ fn main() -> Outcome<()> {
             mask_threads,
             ..EngineOptions::new(Watch::silent())
         };
-        measure(&start(&checkpoint, options)?, &tokenizer, running_max, if running_max == 1 { 3 } else { replies })?;
+        measure(
+            &start(&checkpoint, options)?,
+            &tokenizer,
+            running_max,
+            if running_max == 1 { 3 } else { replies },
+        )?;
     }
     Ok(())
 }
 
 fn start(checkpoint: &Checkpoint, options: EngineOptions) -> Outcome<Engine> {
-    let machine = Machine { host: Host { total_bytes: 20 << 30, ..Host::default() }, ..Machine::default() };
+    let machine =
+        Machine { host: Host { total_bytes: 20 << 30, ..Host::default() }, ..Machine::default() };
     let (max_memory, mode, dtype) = (MaxMemory::default(), DeviceMapMode::Cpu, DtypeChoice::Auto);
-    let limits = Limits { max_memory, mode, context: 2048, concurrency: AT_A_TIME, dtype, kv_dtype: None, disk: false };
+    let limits = Limits {
+        max_memory,
+        mode,
+        context: 2048,
+        concurrency: AT_A_TIME,
+        dtype,
+        kv_dtype: None,
+        disk: false,
+    };
     let plan = plan(&checkpoint.config, &checkpoint.inventory, &machine, &limits)?;
     let watch = Watch::silent();
     Ok(Engine::start_loaded(load(LoadRequest::new(checkpoint, &plan, &watch))?, options)?)
 }
 
 /// One request first, so that the beginning is in the cache and the schema is compiled; then all together.
-fn measure(engine: &Engine, tokenizer: &Tokenizer, running_max: usize, replies: usize) -> Outcome<()> {
+fn measure(
+    engine: &Engine,
+    tokenizer: &Tokenizer,
+    running_max: usize,
+    replies: usize,
+) -> Outcome<()> {
     engine.submit(Request { max_new_tokens: 2, ..request(tokenizer, 999)? })?.wait(WAIT)?;
     let (before, since) = (engine.stats(), Instant::now());
-    let requests = (0..replies).map(|number| request(tokenizer, number)).collect::<Outcome<Vec<_>>>()?;
-    let tickets = requests.into_iter().map(|request| engine.submit(request)).collect::<Result<Vec<_>, _>>()?;
+    let requests =
+        (0..replies).map(|number| request(tokenizer, number)).collect::<Outcome<Vec<_>>>()?;
+    let tickets = requests
+        .into_iter()
+        .map(|request| engine.submit(request))
+        .collect::<Result<Vec<_>, _>>()?;
     for ticket in &tickets {
         let finished = ticket.wait(WAIT)?;
         if !finished.is_complete() {
@@ -93,7 +119,11 @@ fn request(tokenizer: &Tokenizer, number: usize) -> Outcome<Request> {
     );
     let sampling = Sampling { top_p: 0.95, ..Sampling::at(0.7, number as u64) };
     let constraint = Some(Constraint::JsonSchema(card()));
-    Ok(Request { sampling, constraint, ..Request::new(tokenizer.encode(&text, false)?, REPLY_TOKENS) })
+    Ok(Request {
+        sampling,
+        constraint,
+        ..Request::new(tokenizer.encode(&text, false)?, REPLY_TOKENS)
+    })
 }
 
 /// A card as an agent fills it in, long enough that most replies reach `REPLY_TOKENS`.

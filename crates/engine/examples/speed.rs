@@ -26,12 +26,22 @@ fn main() -> Outcome<()> {
     let threads = rest.get(2).map(|word| word.parse()).transpose()?;
     let since = Instant::now();
     let checkpoint = Checkpoint::open(Path::new(model))?;
-    let machine = Machine { host: Host { total_bytes: 20 << 30, ..Host::default() }, ..Machine::default() };
+    let machine =
+        Machine { host: Host { total_bytes: 20 << 30, ..Host::default() }, ..Machine::default() };
     let (max_memory, mode) = (MaxMemory::default(), DeviceMapMode::Cpu);
-    let limits = Limits { max_memory, mode, context: 1024, concurrency: BATCH, dtype, kv_dtype: None, disk: false };
+    let limits = Limits {
+        max_memory,
+        mode,
+        context: 1024,
+        concurrency: BATCH,
+        dtype,
+        kv_dtype: None,
+        disk: false,
+    };
     let plan = plan(&checkpoint.config, &checkpoint.inventory, &machine, &limits)?;
     let watch = Watch::silent();
-    let mut loaded = load(LoadRequest { file_maps, threads, ..LoadRequest::new(&checkpoint, &plan, &watch) })?;
+    let mut loaded =
+        load(LoadRequest { file_maps, threads, ..LoadRequest::new(&checkpoint, &plan, &watch) })?;
     println!("ready to decode after {:.3} s", since.elapsed().as_secs_f64());
     println!("{}", serde_json::to_string_pretty(&loaded.report)?);
     prefill(&mut loaded)?;
@@ -39,7 +49,9 @@ fn main() -> Outcome<()> {
     for sequences in [1, BATCH] {
         let tok_s = decode(&mut loaded, sequences)?;
         let bandwidth = tok_s / sequences as f64 * weights_bytes / 1e9;
-        println!("decode, {sequences} sequences: {tok_s:.1} tok/s ({bandwidth:.1} GB/s of weights)");
+        println!(
+            "decode, {sequences} sequences: {tok_s:.1} tok/s ({bandwidth:.1} GB/s of weights)"
+        );
     }
     Ok(())
 }
@@ -66,15 +78,21 @@ fn prefill(loaded: &mut Loaded) -> Outcome<()> {
 /// Tokens a second of all sequences together, best of three.
 fn decode(loaded: &mut Loaded, sequences: usize) -> Outcome<f64> {
     let blocks = DECODE_TOKENS.div_ceil(BLOCK_TOKENS);
-    let tables: Vec<Vec<BlockId>> = (0..sequences).map(|_| loaded.kv.alloc_many(blocks)).collect::<Result<_, _>>()?;
+    let tables: Vec<Vec<BlockId>> =
+        (0..sequences).map(|_| loaded.kv.alloc_many(blocks)).collect::<Result<_, _>>()?;
     let rows: Vec<usize> = (0..sequences).collect();
     let mut best_s = f64::INFINITY;
     for _ in 0..3 {
         let mut tokens: Vec<u32> = (0..sequences as u32).map(|i| 10 + i).collect();
         let since = Instant::now();
         for position in 0..DECODE_TOKENS {
-            let span = |(row, table)| SequenceSpan { rows: row..row + 1, first_position: position, block_table: table };
-            let spans: Vec<SequenceSpan> = tables.iter().map(Vec::as_slice).enumerate().map(span).collect();
+            let span = |(row, table)| SequenceSpan {
+                rows: row..row + 1,
+                first_position: position,
+                block_table: table,
+            };
+            let spans: Vec<SequenceSpan> =
+                tables.iter().map(Vec::as_slice).enumerate().map(span).collect();
             let batch = Batch { tokens: &tokens, sequences: &spans, logits_for: &rows };
             let logits = loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch)?;
             let next: Vec<u32> = (0..sequences).map(|index| best(logits.row(index))).collect();
@@ -89,7 +107,9 @@ fn decode(loaded: &mut Loaded, sequences: usize) -> Outcome<f64> {
 }
 
 fn best(row: &[f32]) -> u32 {
-    let best =
-        row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (id, &x)| if x > best.1 { (id, x) } else { best });
+    let best = row
+        .iter()
+        .enumerate()
+        .fold((0, f32::NEG_INFINITY), |best, (id, &x)| if x > best.1 { (id, x) } else { best });
     best.0 as u32
 }

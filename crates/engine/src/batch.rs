@@ -75,7 +75,9 @@ pub enum BatchError {
         positions: usize,
     },
     /// A block table that is too short.
-    #[error("span {span}: a block table of {found} blocks, but positions up to {last} need {expected}")]
+    #[error(
+        "span {span}: a block table of {found} blocks, but positions up to {last} need {expected}"
+    )]
     Table {
         /// Index of the span.
         span: usize,
@@ -87,7 +89,9 @@ pub enum BatchError {
         last: usize,
     },
     /// A block that is not in the pool.
-    #[error("span {span}: block {block} is not held (the pool has {blocks}); it was released too early")]
+    #[error(
+        "span {span}: block {block} is not held (the pool has {blocks}); it was released too early"
+    )]
     Block {
         /// Index of the span.
         span: usize,
@@ -138,7 +142,8 @@ impl Batch<'_> {
         for (span, sequence) in self.sequences.iter().enumerate() {
             self.check_rows(span, sequence, expected)?;
             check_positions(span, sequence, limits.positions)?;
-            let unheld = sequence.block_table[..sequence.blocks()].iter().find(|&&block| !held(block));
+            let unheld =
+                sequence.block_table[..sequence.blocks()].iter().find(|&&block| !held(block));
             if let Some(&block) = unheld {
                 return Err(BatchError::Block { span, block, blocks });
             }
@@ -146,7 +151,13 @@ impl Batch<'_> {
         }
         if expected != self.tokens.len() {
             let rows = self.tokens.len();
-            return Err(BatchError::Rows { span: self.sequences.len(), start: rows, end: rows, expected, rows });
+            return Err(BatchError::Rows {
+                span: self.sequences.len(),
+                start: rows,
+                end: rows,
+                expected,
+                rows,
+            });
         }
         Ok(())
     }
@@ -173,7 +184,12 @@ impl Batch<'_> {
         }
     }
 
-    fn check_rows(&self, span: usize, sequence: &SequenceSpan, expected: usize) -> Result<(), BatchError> {
+    fn check_rows(
+        &self,
+        span: usize,
+        sequence: &SequenceSpan,
+        expected: usize,
+    ) -> Result<(), BatchError> {
         let Range { start, end } = sequence.rows;
         let rows = self.tokens.len();
         if start != expected || end <= start || end > rows {
@@ -195,8 +211,15 @@ impl SequenceSpan<'_> {
     }
 }
 
-fn check_positions(span: usize, sequence: &SequenceSpan, positions: usize) -> Result<(), BatchError> {
-    let fits = sequence.first_position.checked_add(sequence.rows.len()).is_some_and(|end| end <= positions);
+fn check_positions(
+    span: usize,
+    sequence: &SequenceSpan,
+    positions: usize,
+) -> Result<(), BatchError> {
+    let fits = sequence
+        .first_position
+        .checked_add(sequence.rows.len())
+        .is_some_and(|end| end <= positions);
     if !fits {
         let position = sequence.first_position.saturating_add(sequence.rows.len() - 1);
         return Err(BatchError::Position { span, position, positions });

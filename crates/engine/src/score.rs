@@ -55,7 +55,12 @@ impl ScoreError {
 }
 
 /// Scores `tokens` in chunks of what `scratch` holds; takes blocks from `kv` and gives them back, also on an error.
-pub fn score(model: &Model, kv: &mut KvPool, scratch: &mut Scratch, tokens: &[u32]) -> Result<Score, ScoreError> {
+pub fn score(
+    model: &Model,
+    kv: &mut KvPool,
+    scratch: &mut Scratch,
+    tokens: &[u32],
+) -> Result<Score, ScoreError> {
     if tokens.is_empty() {
         return Err(ScoreError::Empty);
     }

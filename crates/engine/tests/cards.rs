@@ -36,7 +36,8 @@ fn golden(name: &str) -> PathBuf {
 fn golden_models() -> Vec<String> {
     let entries = std::fs::read_dir(golden("")).expect("tests/golden").flatten();
     let with_numbers = entries.filter(|entry| entry.path().join("expected.json").is_file());
-    let mut names: Vec<String> = with_numbers.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> =
+        with_numbers.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }
@@ -56,9 +57,18 @@ fn every_family_is_right_on_a_card() {
         for name in names {
             let expected = Expected::read(&golden(&name).join("expected.json"), None);
             let distance = |dtype| {
-                let wish = Wish { dtype, context: expected.context(), concurrency: 1, ..wish(&[("", "0")]) };
+                let wish = Wish {
+                    dtype,
+                    context: expected.context(),
+                    concurrency: 1,
+                    ..wish(&[("", "0")])
+                };
                 let mut loaded = wish.load(&golden(&name)).expect("it loads");
-                assert!(loaded.model.kernel_set().starts_with("cuda-sm80+"), "{}", loaded.model.kernel_set());
+                assert!(
+                    loaded.model.kernel_set().starts_with("cuda-sm80+"),
+                    "{}",
+                    loaded.model.kernel_set()
+                );
                 expected.distance(&mut loaded)
             };
             let exact = distance(DtypeChoice::F32);
@@ -76,7 +86,8 @@ fn a_model_over_all_tiers_is_the_same_model() {
         let model = Tiny::new(&six, 2);
         let text = tokens(90, 3);
         let on = |layers: [&str; 6], [embedding, norm, head]: [&str; 3]| {
-            let mut map = vec![("model.embed_tokens", embedding), ("model.norm", norm), ("lm_head", head)];
+            let mut map =
+                vec![("model.embed_tokens", embedding), ("model.norm", norm), ("lm_head", head)];
             let names: Vec<String> = (0..6).map(|layer| format!("model.layers.{layer}")).collect();
             map.extend(names.iter().map(String::as_str).zip(layers));
             wish(&map)
@@ -84,7 +95,11 @@ fn a_model_over_all_tiers_is_the_same_model() {
         for dtype in [DtypeChoice::F32, DtypeChoice::Auto, DtypeChoice::F16, DtypeChoice::Int8] {
             let limit = if dtype == DtypeChoice::F32 { 1e-5 } else { 0.03 };
             let alone = Wish { dtype, ..Wish::default() };
-            let expected = logits_in_chunks(&mut alone.load(&model.path()).expect("it loads"), &text, &[40, 1]);
+            let expected = logits_in_chunks(
+                &mut alone.load(&model.path()).expect("it loads"),
+                &text,
+                &[40, 1],
+            );
             for (layers, ends) in [
                 (["0"; 6], ["0"; 3]),
                 (["0"; 6], ["cpu", "0", "0"]),
@@ -92,11 +107,14 @@ fn a_model_over_all_tiers_is_the_same_model() {
                 (["cpu", "disk", "1", "0", "cpu", "1"], ["disk", "1", "0"]),
                 (["0", "1", "0", "1", "0", "1"], ["1", "0", "cpu"]),
             ] {
-                let mut loaded = Wish { dtype, ..on(layers, ends) }.load(&model.path()).expect("it loads");
+                let mut loaded =
+                    Wish { dtype, ..on(layers, ends) }.load(&model.path()).expect("it loads");
                 let found = logits_in_chunks(&mut loaded, &text, &[40, 1]);
                 let difference = difference(&found, &expected);
                 assert!(difference <= limit, "{dtype:?} {layers:?} {ends:?}: {difference}");
-                for tier in loaded.report.tiers.iter().filter(|tier| matches!(tier.tier, Tier::Gpu(_))) {
+                for tier in
+                    loaded.report.tiers.iter().filter(|tier| matches!(tier.tier, Tier::Gpu(_)))
+                {
                     assert_eq!(tier.card.is_some(), tier.weights_bytes > 0, "{tier:?}");
                 }
             }
@@ -119,16 +137,27 @@ fn company_and_cuts_do_not_change_a_bit_on_a_card() {
         let model = Tiny::new(TINY_LLAMA, 1);
         for (dtype, kv_dtype) in KEPT {
             let half = [("", "0"), ("model.layers.2", "1"), ("model.norm", "1"), ("lm_head", "1")];
-            let mut loaded =
-                Wish { dtype, kv_dtype, concurrency: 8, ..wish(&half) }.load(&model.path()).expect("it loads");
-            let texts: Vec<Vec<u32>> = (0..5).map(|i| tokens(30 + (i * 31) % 80, i as u64 + 1)).collect();
-            let alone = |loaded: &mut Loaded, text: &[u32]| bits(&logits_in_chunks(loaded, text, &[text.len()]));
-            let expected: Vec<Vec<u32>> = texts.iter().map(|text| alone(&mut loaded, text)).collect();
+            let mut loaded = Wish { dtype, kv_dtype, concurrency: 8, ..wish(&half) }
+                .load(&model.path())
+                .expect("it loads");
+            let texts: Vec<Vec<u32>> =
+                (0..5).map(|i| tokens(30 + (i * 31) % 80, i as u64 + 1)).collect();
+            let alone = |loaded: &mut Loaded, text: &[u32]| {
+                bits(&logits_in_chunks(loaded, text, &[text.len()]))
+            };
+            let expected: Vec<Vec<u32>> =
+                texts.iter().map(|text| alone(&mut loaded, text)).collect();
             for chunks in [&[1usize][..], &[7, 33]] {
                 let cut = bits(&logits_in_chunks(&mut loaded, &texts[1], chunks));
-                assert!(cut == expected[1], "{dtype:?}, {kv_dtype:?}: chunks of {chunks:?} give other bits");
+                assert!(
+                    cut == expected[1],
+                    "{dtype:?}, {kv_dtype:?}: chunks of {chunks:?} give other bits"
+                );
             }
-            assert!(together(&mut loaded, &texts) == expected, "{dtype:?}, {kv_dtype:?}: company gives other bits");
+            assert!(
+                together(&mut loaded, &texts) == expected,
+                "{dtype:?}, {kv_dtype:?}: company gives other bits"
+            );
         }
     });
 }
@@ -136,21 +165,30 @@ fn company_and_cuts_do_not_change_a_bit_on_a_card() {
 /// All texts in the same passes, seven rows of each at a time; each one's bits.
 fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let blocks = |text: &Vec<u32>| text.len().div_ceil(BLOCK_TOKENS);
-    let tables: Vec<Vec<u32>> = texts.iter().map(|text| loaded.kv.alloc_many(blocks(text)).expect("blocks")).collect();
+    let tables: Vec<Vec<u32>> =
+        texts.iter().map(|text| loaded.kv.alloc_many(blocks(text)).expect("blocks")).collect();
     let mut found = vec![Vec::new(); texts.len()];
     for first in (0..texts.iter().map(Vec::len).max().unwrap_or(0)).step_by(7) {
         let (mut rows, mut spans, mut owners) = (Vec::new(), Vec::new(), Vec::new());
         for (index, text) in texts.iter().enumerate().filter(|(_, text)| text.len() > first) {
             let part = &text[first..text.len().min(first + 7)];
             let span = rows.len()..rows.len() + part.len();
-            spans.push(SequenceSpan { rows: span, first_position: first, block_table: &tables[index] });
+            spans.push(SequenceSpan {
+                rows: span,
+                first_position: first,
+                block_table: &tables[index],
+            });
             rows.extend_from_slice(part);
             owners.extend(std::iter::repeat_n(index, part.len()));
         }
         let wanted: Vec<usize> = (0..rows.len()).collect();
         let batch = Batch { tokens: &rows, sequences: &spans, logits_for: &wanted };
-        let logits = loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch).expect("a pass");
-        owners.iter().enumerate().for_each(|(row, &owner)| found[owner].extend(bits(logits.row(row))));
+        let logits =
+            loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch).expect("a pass");
+        owners
+            .iter()
+            .enumerate()
+            .for_each(|(row, &owner)| found[owner].extend(bits(logits.row(row))));
     }
     tables.into_iter().flatten().for_each(|block| assert!(loaded.kv.release(block)));
     found
@@ -184,7 +222,8 @@ fn a_pass_that_fails_is_told_and_the_next_one_works() {
 fn texts_are_embedded_and_answered_over_a_split_model() {
     on_virtual_cards("texts_are_embedded_and_answered_over_a_split_model", &CARDS, || {
         let model = Tiny::new(TINY_LLAMA, 1);
-        let split = [("", "0"), ("model.layers.1", "cpu"), ("model.layers.2", "1"), ("model.norm", "1")];
+        let split =
+            [("", "0"), ("model.layers.1", "cpu"), ("model.layers.2", "1"), ("model.norm", "1")];
         let engine = |wish: Wish| {
             let wish = Wish { dtype: DtypeChoice::F32, concurrency: 4, ..wish };
             let loaded = wish.load(&model.path()).expect("it loads");
@@ -193,16 +232,22 @@ fn texts_are_embedded_and_answered_over_a_split_model() {
         let (on_cards, on_cpu) = (engine(wish(&split)), engine(Wish::default()));
         let embedded = |engine: &Engine| engine.embed(tokens(70, 5), LIMIT).expect("an embedding");
         assert!(difference(&embedded(&on_cards), &embedded(&on_cpu)) < 1e-5);
-        let requests =
-            || (0..6).map(|seed| Request { ignore_eos: true, ..Request::new(tokens(20 + seed, seed as u64), 12) });
+        let requests = || {
+            (0..6).map(|seed| Request {
+                ignore_eos: true,
+                ..Request::new(tokens(20 + seed, seed as u64), 12)
+            })
+        };
         let replies = |engine: &Engine| -> Vec<Vec<u32>> {
-            let tickets: Vec<_> = requests().map(|request| engine.submit(request).expect("taken")).collect();
+            let tickets: Vec<_> =
+                requests().map(|request| engine.submit(request).expect("taken")).collect();
             tickets.iter().map(|ticket| ticket.wait(LIMIT).expect("a reply").reply.tokens).collect()
         };
         let together = replies(&on_cards);
         assert_eq!(together, replies(&on_cpu), "in f32 both choose the same tokens");
         for (request, tokens) in requests().zip(together) {
-            let alone = on_cards.submit(request).expect("taken").wait(LIMIT).expect("a reply").reply.tokens;
+            let alone =
+                on_cards.submit(request).expect("taken").wait(LIMIT).expect("a reply").reply.tokens;
             assert_eq!(alone, tokens);
         }
     });
@@ -215,6 +260,10 @@ fn without_a_driver_the_plan_is_refused_in_its_words() {
         let error = wish(&[("", "0")]).load(&model.path()).expect_err("no driver");
         assert_eq!(error.exit_code(), 69);
         let words = error.to_string();
-        assert!(words.contains("model.embed_tokens is planned for GPU 0") && words.contains("libcuda.so.1"), "{words}");
+        assert!(
+            words.contains("model.embed_tokens is planned for GPU 0")
+                && words.contains("libcuda.so.1"),
+            "{words}"
+        );
     });
 }

@@ -46,7 +46,9 @@ fn workload() -> Vec<Request> {
         let sampling = match number % 3 {
             0 => Sampling::greedy(),
             1 => Sampling::at(1.0, number as u64),
-            _ => Sampling { top_p: 0.9, repetition_penalty: 1.2, ..Sampling::at(0.7, number as u64) },
+            _ => {
+                Sampling { top_p: 0.9, repetition_penalty: 1.2, ..Sampling::at(0.7, number as u64) }
+            }
         };
         Request { sampling, logprobs: true, ..Request::new(prompt, 10 + number * 11 % 71) }
     };
@@ -62,14 +64,24 @@ fn replies(engine: &Engine, requests: &[Request]) -> Vec<Reply> {
     let reply = |ticket: &engine::schedule::Ticket| {
         let finished = ticket.wait(WAIT).expect("an end");
         assert!(finished.is_complete(), "{:?}", finished.reason);
-        let bits = finished.reply.logprobs.iter().map(|logprob| logprob.expect("a probability").to_bits()).collect();
+        let bits = finished
+            .reply
+            .logprobs
+            .iter()
+            .map(|logprob| logprob.expect("a probability").to_bits())
+            .collect();
         (finished.reply.tokens, bits)
     };
     tickets.iter().map(reply).collect()
 }
 
 fn start(loaded: Loaded, running_max: usize, step_tokens: usize, prefix_cache: bool) -> Engine {
-    let options = EngineOptions { running_max, step_tokens, prefix_cache, ..EngineOptions::new(Watch::silent()) };
+    let options = EngineOptions {
+        running_max,
+        step_tokens,
+        prefix_cache,
+        ..EngineOptions::new(Watch::silent())
+    };
     Engine::start_loaded(loaded, options).expect("an engine")
 }
 
@@ -77,7 +89,12 @@ fn start(loaded: Loaded, running_max: usize, step_tokens: usize, prefix_cache: b
 fn alone(name: &str, kept: Kept, requests: &[Request]) -> Vec<Reply> {
     let engine = start(load(name, kept, 1, ENOUGH), 1, 512, false);
     let expected = replies(&engine, requests);
-    assert!(expected.iter().zip(requests).all(|(reply, request)| reply.0.len() == request.max_new_tokens));
+    assert!(
+        expected
+            .iter()
+            .zip(requests)
+            .all(|(reply, request)| reply.0.len() == request.max_new_tokens)
+    );
     assert_eq!(engine.stats().prefix_hit_tokens, 0);
     expected
 }
@@ -95,7 +112,9 @@ impl Company {
         let Company { threads, running_max, step_tokens, concurrency } = *self;
         let engine = start(load(name, kept, threads, concurrency), running_max, step_tokens, true);
         for round in ["first", "again"] {
-            for (number, (found, expected)) in replies(&engine, requests).iter().zip(expected).enumerate() {
+            for (number, (found, expected)) in
+                replies(&engine, requests).iter().zip(expected).enumerate()
+            {
                 assert!(
                     found == expected,
                     "{name} {kept:?}, {running_max} at a time, {step_tokens} rows a pass, {threads} threads, {round}: \
@@ -157,7 +176,8 @@ fn a_decoded_token_has_the_bits_of_a_prefilled_one() {
             Request { prompt, max_new_tokens: 1, ..request.clone() }
         };
         let prefilled = replies(&engine, &(0..tokens.len()).map(after).collect::<Vec<_>>());
-        let decoded: Vec<Reply> = tokens.iter().zip(bits).map(|(&token, &bits)| (vec![token], vec![bits])).collect();
+        let decoded: Vec<Reply> =
+            tokens.iter().zip(bits).map(|(&token, &bits)| (vec![token], vec![bits])).collect();
         assert!(prefilled == decoded, "a decoded token has other bits than a prefilled one");
     }
 }

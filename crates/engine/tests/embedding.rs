@@ -33,19 +33,26 @@ fn worst(found: &[f32], expected: &[f32]) -> f32 {
 #[test]
 fn embeddings_are_those_of_transformers() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/embeddings.json");
-    let golden: Value = serde_json::from_str(&std::fs::read_to_string(file).expect("a file")).expect("JSON");
-    let models = golden.as_object().expect("an object").iter().filter(|(name, _)| *name != "made_by");
+    let golden: Value =
+        serde_json::from_str(&std::fs::read_to_string(file).expect("a file")).expect("JSON");
+    let models =
+        golden.as_object().expect("an object").iter().filter(|(name, _)| *name != "made_by");
     let mut seen = 0;
     for (name, expected) in models {
-        let tokens: Vec<u32> = numbers(&expected["tokens"]).into_iter().map(|id| id as u32).collect();
+        let tokens: Vec<u32> =
+            numbers(&expected["tokens"]).into_iter().map(|id| id as u32).collect();
         let exact = numbers(&expected["f32"]);
-        let embed = |dtype, step_tokens| engine(name, dtype, step_tokens).embed(tokens.clone(), WAIT).expect("a mean");
+        let embed = |dtype, step_tokens| {
+            engine(name, dtype, step_tokens).embed(tokens.clone(), WAIT).expect("a mean")
+        };
         let found = embed(DtypeChoice::F32, 512);
         let error = worst(&found, &exact);
         assert!(error < 2e-5, "{name}: {error} from transformers in float32");
         // About as far off as transformers' own run in bf16: the worst of 50 roundings is a matter of luck.
-        let (ours, theirs) =
-            (worst(&embed(DtypeChoice::Auto, 512), &exact), worst(&numbers(&expected["bf16"]), &exact));
+        let (ours, theirs) = (
+            worst(&embed(DtypeChoice::Auto, 512), &exact),
+            worst(&numbers(&expected["bf16"]), &exact),
+        );
         eprintln!("{name}: off by {error:e} in f32, {ours:e} in bf16 (transformers {theirs:e})");
         assert!(ours <= 1.5 * theirs, "{name}: {ours} from float32, transformers' bf16 {theirs}");
         assert_eq!(embed(DtypeChoice::F32, 11), found, "{name}: cut into passes of 11");

@@ -10,8 +10,10 @@ use placement::DtypeChoice;
 
 fn folders() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
-    let entries = std::fs::read_dir(&root).expect("tests/golden").flatten().map(|entry| entry.path());
-    let mut folders: Vec<PathBuf> = entries.filter(|path| path.join("expected.json").is_file()).collect();
+    let entries =
+        std::fs::read_dir(&root).expect("tests/golden").flatten().map(|entry| entry.path());
+    let mut folders: Vec<PathBuf> =
+        entries.filter(|path| path.join("expected.json").is_file()).collect();
     folders.sort();
     folders
 }
@@ -43,8 +45,18 @@ fn fast_mode_is_no_further_off_than_transformers_in_bf16() {
         let found = distance(&folder, &expected, DtypeChoice::Auto);
         assert!(found.mean_kl < 5e-4, "{}: {found:?}", folder.display());
         // Where weights are f16, transformers keeps f16 keys and values; ours are bf16, three bits shorter.
-        let Some(theirs) = expected.low_precision().filter(|theirs| theirs.dtype == "bf16") else { continue };
-        assert!(found.mean_kl <= theirs.mean_kl, "{}: {found:?} against {theirs:?}", folder.display());
-        assert!(found.max_abs_error <= theirs.max_abs_error, "{}: {found:?} against {theirs:?}", folder.display());
+        let Some(theirs) = expected.low_precision().filter(|theirs| theirs.dtype == "bf16") else {
+            continue;
+        };
+        assert!(
+            found.mean_kl <= theirs.mean_kl,
+            "{}: {found:?} against {theirs:?}",
+            folder.display()
+        );
+        assert!(
+            found.max_abs_error <= theirs.max_abs_error,
+            "{}: {found:?} against {theirs:?}",
+            folder.display()
+        );
     }
 }

@@ -12,7 +12,9 @@ const LENGTH: usize = 150;
 /// Shapes that reach every part: grouped queries, windows, q/k norms, biases, parallel blocks.
 fn configs() -> Vec<(&'static str, String)> {
     let with = |model: &str, class: &str, more: &str| {
-        let base = TINY_LLAMA.replace("\"llama\"", &format!("\"{model}\"")).replace("LlamaForCausalLM", class);
+        let base = TINY_LLAMA
+            .replace("\"llama\"", &format!("\"{model}\""))
+            .replace("LlamaForCausalLM", class);
         base.replace("\"bos_token_id\": 1", &format!("{more} \"bos_token_id\": 1"))
     };
     vec![
@@ -40,7 +42,8 @@ fn chunks_do_not_change_a_bit() {
     for (name, config) in configs() {
         let model = Tiny::new(&config, 1);
         for (dtype, kv_dtype) in dtypes() {
-            let mut loaded = Wish { dtype, kv_dtype, ..Wish::default() }.load(&model.path()).expect("it loads");
+            let mut loaded =
+                Wish { dtype, kv_dtype, ..Wish::default() }.load(&model.path()).expect("it loads");
             let text = tokens(LENGTH, 3);
             let whole = bits(&logits_in_chunks(&mut loaded, &text, &[LENGTH]));
             for chunks in [&[1usize][..], &[7], &[64], &[33, 1, 5, 90], &[2, 31, 1]] {
@@ -60,11 +63,15 @@ fn chunks_do_not_change_a_bit() {
 fn neighbours_do_not_change_a_bit() {
     let model = Tiny::new(TINY_LLAMA, 2);
     for (dtype, kv_dtype) in dtypes() {
-        let mut loaded =
-            Wish { dtype, kv_dtype, concurrency: 40, ..Wish::default() }.load(&model.path()).expect("it loads");
-        let texts: Vec<Vec<u32>> = (0..32).map(|i| tokens(40 + (i * 13) % 90, i as u64 + 1)).collect();
-        let alone: Vec<Vec<u32>> =
-            texts.iter().map(|text| bits(&logits_in_chunks(&mut loaded, text, &[text.len()]))).collect();
+        let mut loaded = Wish { dtype, kv_dtype, concurrency: 40, ..Wish::default() }
+            .load(&model.path())
+            .expect("it loads");
+        let texts: Vec<Vec<u32>> =
+            (0..32).map(|i| tokens(40 + (i * 13) % 90, i as u64 + 1)).collect();
+        let alone: Vec<Vec<u32>> = texts
+            .iter()
+            .map(|text| bits(&logits_in_chunks(&mut loaded, text, &[text.len()])))
+            .collect();
         for size in [2, 7, 32] {
             for (group, expected) in texts.chunks(size).zip(alone.chunks(size)) {
                 let found = together(&mut loaded, group);
@@ -81,7 +88,8 @@ fn neighbours_do_not_change_a_bit() {
 
 /// Sequences computed together, all decoding or prefilling pieces of changing lengths; each one's logits.
 fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
-    let table = |text: &Vec<u32>| loaded.kv.alloc_many(text.len().div_ceil(BLOCK_TOKENS)).expect("blocks");
+    let table =
+        |text: &Vec<u32>| loaded.kv.alloc_many(text.len().div_ceil(BLOCK_TOKENS)).expect("blocks");
     let tables: Vec<Vec<BlockId>> = texts.iter().map(table).collect();
     let mut done = vec![0; texts.len()];
     let mut found = vec![Vec::new(); texts.len()];
@@ -94,7 +102,11 @@ fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
             let part = &text[done[index]..text.len().min(done[index] + count)];
             if !part.is_empty() && rows.len() + part.len() <= loaded.scratch.logits_rows_max() {
                 let span = rows.len()..rows.len() + part.len();
-                sequences.push(SequenceSpan { rows: span, first_position: done[index], block_table: &tables[index] });
+                sequences.push(SequenceSpan {
+                    rows: span,
+                    first_position: done[index],
+                    block_table: &tables[index],
+                });
                 rows.extend_from_slice(part);
                 owners.extend(std::iter::repeat_n(index, part.len()));
                 done[index] += part.len();
@@ -102,8 +114,12 @@ fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
         }
         let wanted: Vec<usize> = (0..rows.len()).collect();
         let batch = Batch { tokens: &rows, sequences: &sequences, logits_for: &wanted };
-        let logits = loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch).expect("a pass");
-        owners.iter().enumerate().for_each(|(row, &owner)| found[owner].extend(bits(logits.row(row))));
+        let logits =
+            loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch).expect("a pass");
+        owners
+            .iter()
+            .enumerate()
+            .for_each(|(row, &owner)| found[owner].extend(bits(logits.row(row))));
         round += 1;
     }
     for block in tables.into_iter().flatten() {
@@ -133,16 +149,27 @@ fn threads_and_tiers_do_not_change_a_bit() {
     let model = Tiny::new(TINY_LLAMA, 3);
     let text = tokens(LENGTH, 9);
     for dtype in [DtypeChoice::Auto, DtypeChoice::Int8] {
-        let mut one = Wish { dtype, threads: 1, ..Wish::default() }.load(&model.path()).expect("it loads");
+        let mut one =
+            Wish { dtype, threads: 1, ..Wish::default() }.load(&model.path()).expect("it loads");
         let expected = bits(&logits_in_chunks(&mut one, &text, &[LENGTH]));
-        let mut three = Wish { dtype, threads: 3, ..Wish::default() }.load(&model.path()).expect("it loads");
-        assert!(bits(&logits_in_chunks(&mut three, &text, &[60, 1])) == expected, "{dtype:?}: three threads");
+        let mut three =
+            Wish { dtype, threads: 3, ..Wish::default() }.load(&model.path()).expect("it loads");
+        assert!(
+            bits(&logits_in_chunks(&mut three, &text, &[60, 1])) == expected,
+            "{dtype:?}: three threads"
+        );
         let disk = Wish { dtype, mode: DeviceMapMode::Disk, ..Wish::default() };
         let mut streamed = disk.load(&model.path()).expect("it loads");
-        assert!(bits(&logits_in_chunks(&mut streamed, &text, &[60, 1])) == expected, "{dtype:?}: the disk tier");
+        assert!(
+            bits(&logits_in_chunks(&mut streamed, &text, &[60, 1])) == expected,
+            "{dtype:?}: the disk tier"
+        );
         let mapped = Wish { dtype, ..Wish::default() };
         let mut mapped = mapped.load_with(&model.path(), |request| request.file_maps = true);
         let mapped = mapped.as_mut().expect("it loads");
-        assert!(bits(&logits_in_chunks(mapped, &text, &[60, 1])) == expected, "{dtype:?}: file maps");
+        assert!(
+            bits(&logits_in_chunks(mapped, &text, &[60, 1])) == expected,
+            "{dtype:?}: file maps"
+        );
     }
 }

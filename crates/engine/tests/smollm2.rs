@@ -35,11 +35,13 @@ fn ids(value: &Value) -> Vec<u32> {
 
 /// Checks one form in both modes. `low` says whether the fast mode is held against transformers' own bf16 run.
 fn check(folder: &Path, form: &str, low: bool) {
-    let golden: Value = serde_json::from_slice(&std::fs::read(committed()).expect("smollm2.json")).expect("JSON");
+    let golden: Value =
+        serde_json::from_slice(&std::fs::read(committed()).expect("smollm2.json")).expect("JSON");
     let expected = Expected::read(&committed(), Some(form));
     let theirs = expected.low_precision().expect("transformers' bf16 run");
     for dtype in [DtypeChoice::F32, DtypeChoice::Auto] {
-        let mut loaded = Wish { dtype, concurrency: 1, ..Wish::default() }.load(folder).expect("it loads");
+        let mut loaded =
+            Wish { dtype, concurrency: 1, ..Wish::default() }.load(folder).expect("it loads");
         let found = expected.distance(&mut loaded);
         eprintln!("{form} {dtype:?}: {found:?}; transformers in bf16: {theirs:?}");
         if dtype == DtypeChoice::F32 {
@@ -48,17 +50,28 @@ fn check(folder: &Path, form: &str, low: bool) {
             assert!(found.mean_kl < 5e-4, "{form}: {found:?}");
             if low {
                 assert!(found.mean_kl <= theirs.mean_kl, "{form}: {found:?} against {theirs:?}");
-                assert!(found.max_abs_error <= theirs.max_abs_error, "{form}: {found:?} against {theirs:?}");
+                assert!(
+                    found.max_abs_error <= theirs.max_abs_error,
+                    "{form}: {found:?} against {theirs:?}"
+                );
             }
         }
         if dtype == DtypeChoice::Auto {
             let kv_dtype = Some(KvDtype::Int8);
-            let mut int8 = Wish { dtype, kv_dtype, concurrency: 1, ..Wish::default() }.load(folder).expect("it loads");
+            let mut int8 = Wish { dtype, kv_dtype, concurrency: 1, ..Wish::default() }
+                .load(folder)
+                .expect("it loads");
             let with_int8 = expected.distance(&mut int8);
             eprintln!("{form}, with keys and values in int8: {with_int8:?}");
-            assert!(with_int8.max_abs_error != found.max_abs_error, "{form}: int8 changes nothing?");
+            assert!(
+                with_int8.max_abs_error != found.max_abs_error,
+                "{form}: int8 changes nothing?"
+            );
             assert!(with_int8.mean_kl < theirs.mean_kl, "{form}: {with_int8:?} against {theirs:?}");
-            assert!(with_int8.max_abs_error < theirs.max_abs_error, "{form}: {with_int8:?} against {theirs:?}");
+            assert!(
+                with_int8.max_abs_error < theirs.max_abs_error,
+                "{form}: {with_int8:?} against {theirs:?}"
+            );
         }
         let first = greedy(&mut loaded, &ids(&golden["prompt_tokens"]), 10);
         assert_eq!(first, ids(&golden[form]["greedy"]), "{form} {dtype:?}: greedy ids");

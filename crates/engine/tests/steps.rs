@@ -13,7 +13,8 @@ const RUN: StepsOptions = StepsOptions { steps: 120, prompt_tokens: 20, reply_to
 fn the_history_is_not_computed_again() {
     let tiny = Tiny::new(TINY_LLAMA, 1);
     let wish = Wish { context: 4096, concurrency: 1, ..Wish::default() };
-    let report = bench_steps(wish.load(&tiny.path()).expect("it loads"), &RUN, &Watch::silent()).expect("a run");
+    let report = bench_steps(wish.load(&tiny.path()).expect("it loads"), &RUN, &Watch::silent())
+        .expect("a run");
     let (steps, each) = (RUN.steps as u64, (RUN.prompt_tokens + RUN.reply_tokens) as u64);
     let submitted: u64 = (0..steps).map(|step| step * each + RUN.prompt_tokens as u64).sum();
     assert_eq!(report.submitted_tokens, submitted);
@@ -31,5 +32,8 @@ fn a_run_longer_than_the_context_is_refused() {
     let tiny = Tiny::new(TINY_LLAMA, 1);
     let wish = Wish { context: 256, concurrency: 1, ..Wish::default() };
     let refused = bench_steps(wish.load(&tiny.path()).expect("it loads"), &RUN, &Watch::silent());
-    assert!(matches!(refused, Err(BenchError::Context { tokens: 3360, room: 256, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(BenchError::Context { tokens: 3360, room: 256, .. })),
+        "{refused:?}"
+    );
 }

@@ -24,7 +24,8 @@ fn main() {
             provenance: results::Provenance::default(),
         };
         let (begun, on_core) = (Instant::now(), on_core_s());
-        let summary = run_experiment(&config, &NoModels, &options, &|_: &Event| (), &|| false).unwrap();
+        let summary =
+            run_experiment(&config, &NoModels, &options, &|_: &Event| (), &|| false).unwrap();
         let steps = summary.closing.iter().map(|row| row.steps).sum::<u64>();
         let tell = |what: &str, begun: Instant, on_core: f64| {
             let rate = |seconds: f64| steps as f64 / seconds;
@@ -45,6 +46,7 @@ fn main() {
 fn on_core_s() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = text.rsplit(')').next().unwrap_or_default();
-    let ticks: Vec<f64> = after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse().ok()).collect();
+    let ticks: Vec<f64> =
+        after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse().ok()).collect();
     if ticks.len() == 2 { (ticks[0] + ticks[1]) / 100.0 } else { f64::NAN }
 }

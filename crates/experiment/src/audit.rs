@@ -81,7 +81,10 @@ fn contexts(config: &Config, factor: &str) -> Vec<Vec<(&'static str, Value)>> {
             context.push((*key, level.clone()));
             context
         };
-        contexts = contexts.iter().flat_map(|context| levels.iter().map(move |level| with(context, level))).collect();
+        contexts = contexts
+            .iter()
+            .flat_map(|context| levels.iter().map(move |level| with(context, level)))
+            .collect();
     }
     // An odd stride, so that no level of a neighbour is always skipped.
     let stride = contexts.len().div_ceil(CONTEXTS_MAX) | 1;
@@ -109,10 +112,13 @@ fn same_levels(factor: &str, levels: &[Value], effects: &[Vec<String>]) -> Vec<D
 /// Everything that a cell does, as one hash: prompt, schema, tools, what requests carry, and what the world answers.
 fn fingerprint(config: &Config, cell: &Cell) -> Result<String, ExperimentError> {
     let world = world_config(cell);
-    let mode = if cell.text("agent.reply_mode") == "text" { ReplyMode::Text } else { ReplyMode::Json };
+    let mode =
+        if cell.text("agent.reply_mode") == "text" { ReplyMode::Text } else { ReplyMode::Json };
     let mut parts: BTreeMap<String, Value> = BTreeMap::new();
     let carried = ["model.", "agent."];
-    let carries = |key: &str| carried.iter().any(|prefix| key.starts_with(prefix)) && !key.starts_with("agent.history");
+    let carries = |key: &str| {
+        carried.iter().any(|prefix| key.starts_with(prefix)) && !key.starts_with("agent.history")
+    };
     for (key, value) in cell.values.iter().filter(|(key, _)| carries(key)) {
         parts.insert(format!("request {key}"), value.clone());
     }
@@ -126,7 +132,10 @@ fn fingerprint(config: &Config, cell: &Cell) -> Result<String, ExperimentError> 
     for replicate in 0..SEEDS {
         for operator in OPERATORS {
             let seed = world_seed(config.whole("experiment.seed"), replicate, None);
-            parts.insert(format!("trace {operator} {replicate}"), json!(trace(cell, operator, seed)?));
+            parts.insert(
+                format!("trace {operator} {replicate}"),
+                json!(trace(cell, operator, seed)?),
+            );
         }
     }
     Ok(hash_of(&parts))
@@ -152,7 +161,10 @@ fn trace(cell: &Cell, operator: &str, seed: u64) -> Result<String, ExperimentErr
         let Some(answer) = episode.scripted_answer() else { break };
         let row = episode.take(answer);
         let step = format!("{:06}", row.step);
-        rows.insert(step, json!([row.prompt, row.result, row.pe, row.shocks, row.crashes, row.state, row.ending]));
+        rows.insert(
+            step,
+            json!([row.prompt, row.result, row.pe, row.shocks, row.crashes, row.state, row.ending]),
+        );
     }
     rows.insert("crashes".into(), json!(episode.crashes()));
     Ok(hash_of(&rows))

@@ -59,6 +59,10 @@ impl CalibrationSums {
             confidence: share(sum, cards),
             right: share(right as f64, cards),
         };
-        Calibration { cards, brier: share(self.squares, cards), reliability: self.bins.iter().map(bin).collect() }
+        Calibration {
+            cards,
+            brier: share(self.squares, cards),
+            reliability: self.bins.iter().map(bin).collect(),
+        }
     }
 }

@@ -10,10 +10,15 @@ use crate::identity::sampling_seed;
 use crate::provider::{Finish, ProviderError, Reply};
 use crate::record::crash_record;
 use crate::world_config::world_config;
-use results::{ActionRow, PairRow, ParseFailure, PromptMessage, Raw, ResultRow, SimilarityRow, StepRow};
+use results::{
+    ActionRow, PairRow, ParseFailure, PromptMessage, Raw, ResultRow, SimilarityRow, StepRow,
+};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use warehouse::{Card, CardForm, CardProblem, Operator, PredictionMode, StepRecord, ToolCall, Totals, Turn, World};
+use warehouse::{
+    Card, CardForm, CardProblem, Operator, PredictionMode, StepRecord, ToolCall, Totals, Turn,
+    World,
+};
 
 /// All that comes from outside in one step.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,11 +56,13 @@ pub(crate) struct Episode {
 impl Episode {
     pub fn new(run_id: &str, cell: &Cell, seed: u64) -> Result<Episode, ExperimentError> {
         let config = world_config(cell);
-        let mut world = World::new(&config, seed).map_err(|error| ConfigProblem::Contradiction {
-            key: error.key.to_string(),
-            why: format!("expected {}, found {}", error.expected, error.found),
-        })?;
-        let mode = if cell.text("agent.reply_mode") == "text" { ReplyMode::Text } else { ReplyMode::Json };
+        let mut world =
+            World::new(&config, seed).map_err(|error| ConfigProblem::Contradiction {
+                key: error.key.to_string(),
+                why: format!("expected {}, found {}", error.expected, error.found),
+            })?;
+        let mode =
+            if cell.text("agent.reply_mode") == "text" { ReplyMode::Text } else { ReplyMode::Json };
         let operator = warehouse::operator(cell.text("agent.policy"), seed);
         let scripted = operator.is_some();
         let history = if scripted { History::None } else { cell.history() };
@@ -165,14 +172,17 @@ impl Episode {
         };
         let plan = match self.operator {
             Some(_) => None,
-            None => words(&answer.text, read.as_ref().ok(), self.mode).and_then(|said| plan(&said, &self.tool_names)),
+            None => words(&answer.text, read.as_ref().ok(), self.mode)
+                .and_then(|said| plan(&said, &self.tool_names)),
         };
         let (mut turn, given) = turn(read);
-        (turn.plan, turn.similarity) = (plan, answer.similarity.as_ref().map(|similarity| similarity.cosine));
+        (turn.plan, turn.similarity) =
+            (plan, answer.similarity.as_ref().map(|similarity| similarity.cosine));
         let card_problem = self.card_problem(&turn.card);
         let mut record = self.world.step(&turn);
         let prompt = self.conversation.take_news();
-        let observation = with_failure(std::mem::take(&mut record.observation), given.failure.as_ref());
+        let observation =
+            with_failure(std::mem::take(&mut record.observation), given.failure.as_ref());
         self.conversation.add(&answer.text, observation, answer.left_out);
         if record.success && matches!(&turn.call, Ok(call) if call.tool == "reset_beliefs") {
             self.conversation.forget();
@@ -184,7 +194,8 @@ impl Episode {
         row.sampling_seed = sampling_seed;
         row.reply = answer.text;
         row.finish = answer.finish.word().into();
-        row.action = turn.call.ok().map(|ToolCall { tool, arguments }| ActionRow { tool, arguments });
+        row.action =
+            turn.call.ok().map(|ToolCall { tool, arguments }| ActionRow { tool, arguments });
         row.card = given.odd_card.or_else(|| turn.card.ok().map(|card| card.raw));
         row.parse_failure = given.failure;
         row.card_problem = card_problem;
@@ -220,7 +231,10 @@ fn turn(read: Result<Call, ParseFailure>) -> (Turn, Given) {
     match read {
         Ok(Call { tool, arguments, card }) => {
             let odd_card = card.as_ref().filter(|card| !card.is_object()).cloned();
-            let turn = Turn::new(Ok(ToolCall { tool, arguments }), Card::take(card.unwrap_or(Value::Null)));
+            let turn = Turn::new(
+                Ok(ToolCall { tool, arguments }),
+                Card::take(card.unwrap_or(Value::Null)),
+            );
             (turn, Given { failure: None, odd_card })
         }
         Err(failure) => {
@@ -238,7 +252,8 @@ fn scripted_text(call: &Call) -> String {
         arguments: &'a Map<String, Value>,
         card: Option<&'a Value>,
     }
-    let written = Written { tool: &call.tool, arguments: &call.arguments, card: call.card.as_ref() };
+    let written =
+        Written { tool: &call.tool, arguments: &call.arguments, card: call.card.as_ref() };
     let mut text = Vec::with_capacity(512);
     // Texts and numbers alone: nothing in it can fail to be written.
     let written = serde_json::to_writer(&mut text, &written).ok();
@@ -272,7 +287,11 @@ fn row_of(record: StepRecord) -> StepRow {
         action: None,
         card: None,
         card_problem: None,
-        result: ResultRow { success: record.success, failure: record.failure, answer: record.result },
+        result: ResultRow {
+            success: record.success,
+            failure: record.failure,
+            answer: record.result,
+        },
         pe: record.pe.iter().map(|(kind, error)| (kind.word().into(), *error)).collect(),
         pe_pairs: record.pairs.iter().map(pair_row).collect(),
         pe_scales: Raw::of(&record.scales),

@@ -62,7 +62,9 @@ pub enum ConfigProblem {
         key: String,
     },
     /// A key that cannot be varied.
-    #[error("{place}: grid: {key} cannot be a factor: it is not part of a run. Give it outside of grid")]
+    #[error(
+        "{place}: grid: {key} cannot be a factor: it is not part of a run. Give it outside of grid"
+    )]
     NoFactor {
         /// Where.
         place: crate::config::Place,

@@ -111,7 +111,8 @@ pub fn estimate(config: &Config, rates: &Rates) -> Result<Estimate, ExperimentEr
         Ok(runs) => runs,
         Err(never) => match never {},
     };
-    let (mut models, mut cells): (BTreeMap<String, ModelEstimate>, BTreeMap<String, RunTokens>) = Default::default();
+    let (mut models, mut cells): (BTreeMap<String, ModelEstimate>, BTreeMap<String, RunTokens>) =
+        Default::default();
     for run in runs.iter().filter(|run| run.cell.needs_model()) {
         let tokens = match cells.get(&hash_of(&shape(&run.cell))) {
             Some(known) => *known,
@@ -132,13 +133,18 @@ pub fn estimate(config: &Config, rates: &Rates) -> Result<Estimate, ExperimentEr
         model.reckon(name, rates);
     }
     // Not `sum`, which gives -0 for nothing.
-    let sum = |of: fn(&ModelEstimate) -> f64| models.values().map(of).fold(0.0, |all, one| all + one);
+    let sum =
+        |of: fn(&ModelEstimate) -> f64| models.values().map(of).fold(0.0, |all, one| all + one);
     Ok(Estimate {
         prompt_tokens: sum(|model| model.prompt_tokens),
         reply_tokens: sum(|model| model.reply_tokens),
         hours: sum(|model| model.hours.unwrap_or(0.0)),
         gpu_hours: sum(|model| model.gpu_hours.unwrap_or(0.0)),
-        unknown: models.iter().filter(|(_, model)| model.hours.is_none()).map(|(name, _)| name.clone()).collect(),
+        unknown: models
+            .iter()
+            .filter(|(_, model)| model.hours.is_none())
+            .map(|(name, _)| name.clone())
+            .collect(),
         rates: rates.clone(),
         models,
     })
@@ -149,13 +155,18 @@ fn shape(cell: &Cell) -> BTreeMap<&'static str, Value> {
     let counts = |key: &&'static str| {
         !["model.name", "model.temperature", "model.top_p"].contains(key) && !key.starts_with("pe_")
     };
-    cell.values.iter().filter(|(key, _)| counts(key)).map(|(key, value)| (*key, value.clone())).collect()
+    cell.values
+        .iter()
+        .filter(|(key, _)| counts(key))
+        .map(|(key, value)| (*key, value.clone()))
+        .collect()
 }
 
 fn of_run(run: &PlannedRun) -> Result<RunTokens, ExperimentError> {
     let cell = &run.cell;
     let (system, first, later, call) = lengths(run)?;
-    let reply = (call + card_tokens(cell)).min(cell.whole("model.max_tokens_per_call").unwrap_or(u64::MAX) as f64);
+    let reply = (call + card_tokens(cell))
+        .min(cell.whole("model.max_tokens_per_call").unwrap_or(u64::MAX) as f64);
     let context = cell.whole("model.context_length").unwrap_or(u64::MAX) as f64;
     let room = (context - reply).max(system + first);
     let exchange = reply + later;
@@ -172,7 +183,11 @@ fn of_run(run: &PlannedRun) -> Result<RunTokens, ExperimentError> {
         let new = match (step, held > most) {
             (0, _) => held,
             (_, true) => {
-                held = if cell.text("agent.history") == "none" { most } else { (system + first).max(most * 0.6) };
+                held = if cell.text("agent.history") == "none" {
+                    most
+                } else {
+                    (system + first).max(most * 0.6)
+                };
                 held - system
             }
             _ => later,
@@ -187,7 +202,8 @@ fn of_run(run: &PlannedRun) -> Result<RunTokens, ExperimentError> {
 
 /// Tokens of the system prompt, of the first and of a later observation, and of a call without its card.
 fn lengths(run: &PlannedRun) -> Result<(f64, f64, f64, f64), ExperimentError> {
-    let mode = if run.cell.text("agent.reply_mode") == "text" { ReplyMode::Text } else { ReplyMode::Json };
+    let mode =
+        if run.cell.text("agent.reply_mode") == "text" { ReplyMode::Text } else { ReplyMode::Json };
     let system = prompt::system_prompt(&world_config(&run.cell), mode).len();
     let mut cell = run.cell.clone();
     cell.values.insert("agent.policy", Value::from("careful"));
@@ -196,14 +212,25 @@ fn lengths(run: &PlannedRun) -> Result<(f64, f64, f64, f64), ExperimentError> {
     while episode.ending().is_none() && steps < STEPS_PLAYED {
         let Some(answer) = episode.scripted_answer() else { break };
         let row = episode.take(answer);
-        let length = row.prompt.iter().filter(|message| message.role == "user").map(|message| message.content.len());
+        let length = row
+            .prompt
+            .iter()
+            .filter(|message| message.role == "user")
+            .map(|message| message.content.len());
         let length = length.sum::<usize>();
         (first, later) = if steps == 0 { (length, later) } else { (first, later + length) };
         calls += row.action.map_or(0, |action| results::Raw::of(&action).text().len());
         steps += 1;
     }
-    let tokens = |bytes: usize, messages: u64| bytes as f64 / messages.max(1) as f64 / BYTES_A_TOKEN + TEMPLATE_TOKENS;
-    Ok((tokens(system, 1), tokens(first, 1), tokens(later, steps.saturating_sub(1)), tokens(calls, steps)))
+    let tokens = |bytes: usize, messages: u64| {
+        bytes as f64 / messages.max(1) as f64 / BYTES_A_TOKEN + TEMPLATE_TOKENS
+    };
+    Ok((
+        tokens(system, 1),
+        tokens(first, 1),
+        tokens(later, steps.saturating_sub(1)),
+        tokens(calls, steps),
+    ))
 }
 
 /// Tokens of a card: keys and values of its fields; texts half as long as they may be.
@@ -235,7 +262,8 @@ impl ModelEstimate {
         let prefill_s = flops / (gpus * rates.gpu_tflops * 1e12 * rates.reached);
         let hours = (decode_s + prefill_s) / 3600.0;
         self.parameters_b = Some(total_b);
-        (self.gpus, self.hours, self.gpu_hours) = (Some(gpus as u64), Some(hours), Some(hours * gpus));
+        (self.gpus, self.hours, self.gpu_hours) =
+            (Some(gpus as u64), Some(hours), Some(hours * gpus));
     }
 }
 
@@ -243,7 +271,8 @@ impl ModelEstimate {
 fn parameters_b(name: &str) -> Option<(f64, f64)> {
     let words: Vec<String> = name.split(['/', '-', '_', ':']).map(str::to_lowercase).collect();
     let size = |word: &str| {
-        let (number, unit) = word.split_at(word.len().checked_sub(1).filter(|at| word.is_char_boundary(*at))?);
+        let (number, unit) =
+            word.split_at(word.len().checked_sub(1).filter(|at| word.is_char_boundary(*at))?);
         let scale = match unit {
             "b" => 1.0,
             "m" => 1e-3,
@@ -266,6 +295,9 @@ mod tests {
         assert_eq!(parameters_b("Qwen/Qwen3-30B-A3B"), Some((30.0, 3.0)));
         assert_eq!(parameters_b("smollm2-135m-instruct"), Some((0.135, 0.135)));
         assert_eq!(parameters_b("openai/gpt-oss-20b"), Some((20.0, 20.0)));
-        assert_eq!((parameters_b("a-folder"), parameters_b("é"), parameters_b("b")), (None, None, None));
+        assert_eq!(
+            (parameters_b("a-folder"), parameters_b("é"), parameters_b("b")),
+            (None, None, None)
+        );
     }
 }

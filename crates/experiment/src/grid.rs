@@ -60,7 +60,10 @@ impl Cell {
         let known = config.cell_values();
         let mut values = BTreeMap::new();
         for (key, value) in stored {
-            let known = known.keys().find(|name| **name == key).ok_or_else(|| format!("unknown key {key}"))?;
+            let known = known
+                .keys()
+                .find(|name| **name == key)
+                .ok_or_else(|| format!("unknown key {key}"))?;
             values.insert(*known, value.clone());
         }
         Ok(Cell { values })
@@ -112,10 +115,16 @@ fn resolve_horizon(values: &mut BTreeMap<&'static str, Value>) {
 
 /// Keys that change nothing, given others.
 fn drop_dead(values: &mut BTreeMap<&'static str, Value>) {
-    let is = |values: &BTreeMap<&'static str, Value>, key: &str, value: Value| values.get(key) == Some(&value);
+    let is = |values: &BTreeMap<&'static str, Value>, key: &str, value: Value| {
+        values.get(key) == Some(&value)
+    };
     let mut dead: Vec<&str> = Vec::new();
     if is(values, "pe_induction.p_shock", Value::from(0.0)) {
-        dead.extend(["pe_induction.pe_mag", "pe_induction.pe_type_mix", "pe_induction.observability"]);
+        dead.extend([
+            "pe_induction.pe_mag",
+            "pe_induction.pe_type_mix",
+            "pe_induction.observability",
+        ]);
     }
     if !is(values, "agent.history", Value::from("window")) {
         dead.push("agent.history_window");
@@ -124,7 +133,13 @@ fn drop_dead(values: &mut BTreeMap<&'static str, Value>) {
         dead.push("model.top_p");
     }
     if !is(values, "agent.policy", Value::from("model")) {
-        dead.extend(["agent.reply_mode", "agent.history", "agent.history_window", "model.name", "model.temperature"]);
+        dead.extend([
+            "agent.reply_mode",
+            "agent.history",
+            "agent.history_window",
+            "model.name",
+            "model.temperature",
+        ]);
         dead.extend(["model.top_p", "model.max_tokens_per_call", "model.context_length"]);
     }
     for key in dead {
@@ -144,14 +159,21 @@ impl Config {
                 values.insert(key, level.clone());
                 values
             };
-            combinations =
-                combinations.iter().flat_map(|values| levels.iter().map(move |level| with(values, level))).collect();
+            combinations = combinations
+                .iter()
+                .flat_map(|values| levels.iter().map(move |level| with(values, level)))
+                .collect();
         }
         combinations.into_iter().map(Cell::new).collect()
     }
 
     /// The cell of a combination of levels.
-    pub(crate) fn cell_at(&self, context: &[(&'static str, Value)], factor: &'static str, level: &Value) -> Cell {
+    pub(crate) fn cell_at(
+        &self,
+        context: &[(&'static str, Value)],
+        factor: &'static str,
+        level: &Value,
+    ) -> Cell {
         let mut values = self.cell_values();
         values.extend(context.iter().cloned());
         values.insert(factor, level.clone());
@@ -160,7 +182,10 @@ impl Config {
 
     /// All runs, each once, model by model in the order of first use, and within a model replicate by replicate: an
     /// interrupted study has whole replicates rather than whole cells. `identify` says what a model is.
-    pub fn runs<E>(&self, mut identify: impl FnMut(&str) -> Result<ProviderInfo, E>) -> Result<Vec<PlannedRun>, E> {
+    pub fn runs<E>(
+        &self,
+        mut identify: impl FnMut(&str) -> Result<ProviderInfo, E>,
+    ) -> Result<Vec<PlannedRun>, E> {
         let cells = self.cells();
         let mut models: Vec<(String, ProviderInfo)> = Vec::new();
         for cell in &cells {
@@ -198,13 +223,21 @@ impl Config {
         let cells = self.cells();
         let mut models = BTreeMap::new();
         for run in &runs {
-            let name = if run.cell.needs_model() { run.cell.text("model.name") } else { run.cell.text("agent.policy") };
+            let name = if run.cell.needs_model() {
+                run.cell.text("model.name")
+            } else {
+                run.cell.text("agent.policy")
+            };
             *models.entry(name.to_string()).or_default() += 1;
         }
         GridCounts {
             combinations: cells.len(),
             nominal_runs: cells.len() * self.whole("experiment.replications") as usize,
-            cells: cells.iter().map(|cell| identity::hash_of(&cell.values)).collect::<BTreeSet<_>>().len(),
+            cells: cells
+                .iter()
+                .map(|cell| identity::hash_of(&cell.values))
+                .collect::<BTreeSet<_>>()
+                .len(),
             steps_max: runs.iter().map(|run| run.cell.steps_max()).sum(),
             runs: runs.len(),
             models,
@@ -223,7 +256,10 @@ impl Config {
             prompt_lookup: self.flag("model.prompt_lookup"),
             device_map: optional("model.device_map"),
             max_memory: optional("model.max_memory"),
-            context_length: contexts.filter_map(|cell| cell.whole("model.context_length")).max().unwrap_or(0),
+            context_length: contexts
+                .filter_map(|cell| cell.whole("model.context_length"))
+                .max()
+                .unwrap_or(0),
             concurrency,
             server: (self.text("provider.kind") == "openai").then(|| self.server_settings()),
         }
@@ -281,14 +317,18 @@ impl Config {
                 key: error.key.to_string(),
                 why: format!("expected {}, found {}", error.expected, error.found),
             })?;
-            let (tokens, context) = (cell.whole("model.max_tokens_per_call"), cell.whole("model.context_length"));
+            let (tokens, context) =
+                (cell.whole("model.max_tokens_per_call"), cell.whole("model.context_length"));
             if let (Some(tokens), Some(context)) = (tokens, context)
                 && tokens >= context
             {
                 let why = format!(
                     "a reply of {tokens} tokens leaves no room for a prompt in a context of {context} (model.context_length)"
                 );
-                return Err(ConfigProblem::Contradiction { key: "model.max_tokens_per_call".into(), why });
+                return Err(ConfigProblem::Contradiction {
+                    key: "model.max_tokens_per_call".into(),
+                    why,
+                });
             }
         }
         Ok(())

@@ -63,7 +63,9 @@ impl Held {
             }
             match folder.held_by(here)? {
                 None => return Ok(Found::Free(held.run, held.tries)),
-                Some(owner) if owner != held.owner => (held.owner, held.since) = (owner, Instant::now()),
+                Some(owner) if owner != held.owner => {
+                    (held.owner, held.since) = (owner, Instant::now())
+                }
                 Some(_) => {}
             }
             self.runs.push_back(held);

@@ -15,7 +15,12 @@ pub(crate) fn hash_of(map: &BTreeMap<impl AsRef<str>, Value>) -> String {
 
 /// Id of a run: its effective cell, what the model is, the dtype, the seed. 80 bits: among 10^6 runs two are the same
 /// with a chance of 10^-12.
-pub(crate) fn run_id(cell: &BTreeMap<&'static str, Value>, model_identity: &str, dtype: &str, seed: u64) -> String {
+pub(crate) fn run_id(
+    cell: &BTreeMap<&'static str, Value>,
+    model_identity: &str,
+    dtype: &str,
+    seed: u64,
+) -> String {
     let mut hash = Hasher::new("run");
     for (key, value) in cell {
         hash.part(key).part(&canonical(value));
@@ -25,7 +30,11 @@ pub(crate) fn run_id(cell: &BTreeMap<&'static str, Value>, model_identity: &str,
 
 /// The world's seed of a replicate. `cell` is given where cells are not paired.
 pub(crate) fn world_seed(study_seed: u64, replicate: u64, cell: Option<&str>) -> u64 {
-    Hasher::new("world").part(&study_seed.to_string()).part(&replicate.to_string()).part(cell.unwrap_or("")).number()
+    Hasher::new("world")
+        .part(&study_seed.to_string())
+        .part(&replicate.to_string())
+        .part(cell.unwrap_or(""))
+        .number()
 }
 
 /// The seed of one step's sampling.
@@ -65,11 +74,15 @@ impl Hasher {
 fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {
-            let sorted: BTreeMap<&String, String> = map.iter().map(|(key, value)| (key, canonical(value))).collect();
-            let members: Vec<String> = sorted.iter().map(|(k, v)| format!("{}:{v}", Value::from(k.as_str()))).collect();
+            let sorted: BTreeMap<&String, String> =
+                map.iter().map(|(key, value)| (key, canonical(value))).collect();
+            let members: Vec<String> =
+                sorted.iter().map(|(k, v)| format!("{}:{v}", Value::from(k.as_str()))).collect();
             format!("{{{}}}", members.join(","))
         }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(","))
+        }
         other => other.to_string(),
     }
 }

@@ -46,7 +46,8 @@ pub use estimate::{Estimate, ModelEstimate, Rates, estimate};
 pub use events::{Event, EventSink, StepFigures};
 pub use grid::{Cell, GridCounts, PlannedRun};
 pub use provider::{
-    Finish, ModelSettings, NoModels, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply, ReplyRequest,
+    Finish, ModelSettings, NoModels, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply,
+    ReplyRequest,
 };
 pub use recorded::Recorded;
 pub use redetect::{Redetected, redetect};

@@ -40,7 +40,12 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub fn new(limits: Limits) -> Meter {
-        Meter { limits, begun: Instant::now(), tokens: AtomicU64::new(0), failures: AtomicU64::new(0) }
+        Meter {
+            limits,
+            begun: Instant::now(),
+            tokens: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+        }
     }
 
     pub fn spend(&self, tokens: u64) {
@@ -53,10 +58,17 @@ impl Meter {
 
     /// The limit that the command has reached, in words.
     pub fn reached(&self) -> Option<String> {
-        let (tokens, failures) = (self.tokens.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed));
+        let (tokens, failures) =
+            (self.tokens.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed));
         over("limits.tokens", tokens as f64, self.limits.tokens.map(|most| most as f64))
             .or_else(|| over("limits.hours", hours(self.begun), self.limits.hours))
-            .or_else(|| over("limits.failures", failures as f64, self.limits.failures.map(|most| most as f64)))
+            .or_else(|| {
+                over(
+                    "limits.failures",
+                    failures as f64,
+                    self.limits.failures.map(|most| most as f64),
+                )
+            })
     }
 
     /// The limit that a run has reached, of so many tokens and begun then, in words.

@@ -174,7 +174,11 @@ pub trait Provider: Send + Sync {
     fn describe(&self) -> ProviderInfo;
 
     /// Tokens of a prompt as [`Provider::reply`] would make it.
-    fn count_tokens(&self, messages: &[PromptMessage], tools: Option<&Value>) -> Result<u64, ProviderError>;
+    fn count_tokens(
+        &self,
+        messages: &[PromptMessage],
+        tools: Option<&Value>,
+    ) -> Result<u64, ProviderError>;
 
     /// One reply.
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError>;
@@ -215,10 +219,16 @@ pub struct NoModels;
 
 impl ProviderFactory for NoModels {
     fn identify(&self, model: &ModelSettings) -> Result<ProviderInfo, ProviderError> {
-        Err(ProviderError::Unavailable(format!("no model can be opened here, and {} was asked for", model.name)))
+        Err(ProviderError::Unavailable(format!(
+            "no model can be opened here, and {} was asked for",
+            model.name
+        )))
     }
 
     fn open(&self, model: &ModelSettings) -> Result<Arc<dyn Provider>, ProviderError> {
-        Err(ProviderError::Unavailable(format!("no model can be opened here, and {} was asked for", model.name)))
+        Err(ProviderError::Unavailable(format!(
+            "no model can be opened here, and {} was asked for",
+            model.name
+        )))
     }
 }

@@ -36,17 +36,33 @@ impl Sums {
     }
 
     /// The record of a run that has ended; rows and attempt are filled in at the commit.
-    pub fn record(&self, run: &PlannedRun, episode: &Episode, info: &ProviderInfo, timing: Timing) -> RunRecord {
+    pub fn record(
+        &self,
+        run: &PlannedRun,
+        episode: &Episode,
+        info: &ProviderInfo,
+        timing: Timing,
+    ) -> RunRecord {
         let (figures, totals) = (episode.totals(), &self.totals);
         let crashes: Vec<CrashRecord> = episode.crashes().into_iter().map(crash_record).collect();
-        let first = crashes.iter().min_by_key(|crash| (crash.detected_step, crash.onset_step)).cloned();
+        let first =
+            crashes.iter().min_by_key(|crash| (crash.detected_step, crash.onset_step)).cloned();
         let published: BTreeMap<&String, f64> =
             self.published.iter().map(|(k, (sum, n))| (k, sum / *n as f64)).collect();
-        let model = if run.cell.needs_model() { run.cell.text("model.name") } else { run.cell.text("agent.policy") };
+        let model = if run.cell.needs_model() {
+            run.cell.text("model.name")
+        } else {
+            run.cell.text("agent.policy")
+        };
         RunRecord {
             schema_version: SCHEMA_VERSION,
             run_id: run.run_id.clone(),
-            cell: run.cell.values.iter().map(|(key, value)| (key.to_string(), value.clone())).collect(),
+            cell: run
+                .cell
+                .values
+                .iter()
+                .map(|(key, value)| (key.to_string(), value.clone()))
+                .collect(),
             replicate: run.replicate,
             seed: run.seed,
             model: model.to_string(),

@@ -1,6 +1,8 @@
 //! A provider that plays a log back.
 
-use crate::provider::{Finish, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply, ReplyRequest};
+use crate::provider::{
+    Finish, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply, ReplyRequest,
+};
 use crate::{ExperimentError, ModelSettings};
 use results::{PromptMessage, RunFolder, StepRow, Store};
 use serde_json::Value;
@@ -53,16 +55,23 @@ impl Provider for Recorded {
     }
 
     /// A recording has no tokenizer: this is the fewest tokens that the messages could be.
-    fn count_tokens(&self, messages: &[PromptMessage], _tools: Option<&Value>) -> Result<u64, ProviderError> {
+    fn count_tokens(
+        &self,
+        messages: &[PromptMessage],
+        _tools: Option<&Value>,
+    ) -> Result<u64, ProviderError> {
         Ok(messages.len() as u64)
     }
 
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError> {
         let asked = request.messages.last().map_or("", |message| message.content.as_str());
-        let step = request.messages.iter().filter(|message| message.role == "assistant").count() as u64 + 1;
+        let step = request.messages.iter().filter(|message| message.role == "assistant").count()
+            as u64
+            + 1;
         let absent = |why: &str| ProviderError::NotRecorded { step, why: why.to_string() };
         let key = (request.session.to_string(), request.seed);
-        let row = self.rows.get(&key).ok_or_else(|| absent("no such run, or no such step in it"))?;
+        let row =
+            self.rows.get(&key).ok_or_else(|| absent("no such run, or no such step in it"))?;
         let recorded = row.prompt.last().map_or("", |message| message.content.as_str());
         if recorded != asked {
             return Err(absent("the observation before it is another one"));

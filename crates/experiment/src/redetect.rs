@@ -25,7 +25,8 @@ pub struct Redetected {
 /// what was recorded live.
 pub fn redetect(store: &Store, sets: &[String]) -> Result<Vec<Redetected>, ExperimentError> {
     if let Some(text) = sets.iter().find(|text| !text.trim_start().starts_with("crash_detector.")) {
-        let why = format!("only crash_detector.* can change on a stored log, and {text:?} was given");
+        let why =
+            format!("only crash_detector.* can change on a stored log, and {text:?} was given");
         return Err(ConfigProblem::Contradiction { key: "--set".into(), why }.into());
     }
     let changes = Config::parse("", "defaults", sets)?;
@@ -47,7 +48,8 @@ fn one(
     let mut run = planned(folder.path(), &record)?;
     for text in sets {
         let key = text.split('=').next().unwrap_or("").trim();
-        if let (Some(stored), Some(value)) = (run.cell.values.get_mut(key), changes.values.get(key)) {
+        if let (Some(stored), Some(value)) = (run.cell.values.get_mut(key), changes.values.get(key))
+        {
             *stored = value.clone();
         }
     }

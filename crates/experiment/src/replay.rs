@@ -62,7 +62,12 @@ pub(crate) fn planned(run_dir: &Path, record: &RunRecord) -> Result<PlannedRun, 
     let keys = Config::parse("", "defaults", &[])?;
     let cell = Cell::from_stored(&record.cell, &keys)
         .map_err(|words| ExperimentError::BadCell { path: run_dir.to_path_buf(), words })?;
-    Ok(PlannedRun { run_id: record.run_id.clone(), cell, replicate: record.replicate, seed: record.seed })
+    Ok(PlannedRun {
+        run_id: record.run_id.clone(),
+        cell,
+        replicate: record.replicate,
+        seed: record.seed,
+    })
 }
 
 /// One step again. A scripted operator acts again: its own state moves on, and its reply is derived too.
@@ -81,9 +86,15 @@ pub(crate) fn difference(
     compare(path, line, derived, recorded)
 }
 
-fn compare<T: serde::Serialize>(path: &Path, line: usize, derived: &T, recorded: &T) -> Result<(), ExperimentError> {
+fn compare<T: serde::Serialize>(
+    path: &Path,
+    line: usize,
+    derived: &T,
+    recorded: &T,
+) -> Result<(), ExperimentError> {
     // As text first: that is quick, and nearly always the same.
-    if let (Ok(derived), Ok(recorded)) = (serde_json::to_string(derived), serde_json::to_string(recorded))
+    if let (Ok(derived), Ok(recorded)) =
+        (serde_json::to_string(derived), serde_json::to_string(recorded))
         && derived == recorded
     {
         return Ok(());
@@ -91,7 +102,9 @@ fn compare<T: serde::Serialize>(path: &Path, line: usize, derived: &T, recorded:
     let (derived, recorded) = (fields(derived), fields(recorded));
     let differs = |name: &&String| derived.get(*name) != recorded.get(*name);
     let Some(field) = derived.keys().chain(recorded.keys()).find(differs) else { return Ok(()) };
-    let words = |fields: &BTreeMap<String, String>| clip(fields.get(field).map_or("absent", String::as_str));
+    let words = |fields: &BTreeMap<String, String>| {
+        clip(fields.get(field).map_or("absent", String::as_str))
+    };
     Err(ExperimentError::Diverged {
         path: path.to_path_buf(),
         line,
@@ -104,7 +117,9 @@ fn compare<T: serde::Serialize>(path: &Path, line: usize, derived: &T, recorded:
 /// Fields as they are written: compared to the last digit, and what was read back is written again first.
 fn fields<T: serde::Serialize>(row: &T) -> BTreeMap<String, String> {
     match serde_json::to_value(row) {
-        Ok(Value::Object(map)) => map.into_iter().map(|(name, value)| (name, value.to_string())).collect(),
+        Ok(Value::Object(map)) => {
+            map.into_iter().map(|(name, value)| (name, value.to_string())).collect()
+        }
         _ => BTreeMap::new(),
     }
 }

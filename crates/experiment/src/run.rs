@@ -11,7 +11,8 @@ use crate::provider::{Provider, ProviderError, ProviderInfo, Reply, ReplyRequest
 use crate::record::Sums;
 use crate::replay::{difference, retrace};
 use results::{
-    Attempt, AttemptWriter, ClaimOutcome, Committed, Owner, RunRecord, SimilarityRow, StepRow, Store, Timing,
+    Attempt, AttemptWriter, ClaimOutcome, Committed, Owner, RunRecord, SimilarityRow, StepRow,
+    Store, Timing,
 };
 use std::time::Instant;
 
@@ -111,7 +112,8 @@ impl<'a> Live<'a> {
         let begun = Instant::now();
         let mut episode = Episode::new(&run.run_id, &run.cell, run.seed)?;
         let (mut sums, mut likeness) = (Sums::default(), Likeness::default());
-        let mut timing = Timing { host: Owner::here().host, rung: stage.info.rung.clone(), ..Timing::default() };
+        let mut timing =
+            Timing { host: Owner::here().host, rung: stage.info.rung.clone(), ..Timing::default() };
         if let Some(earlier) = earlier {
             stage.sink.event(&Event::Note { text: resume_note(run, &earlier) });
             for (at, recorded) in earlier.rows.iter().enumerate() {
@@ -162,7 +164,9 @@ impl<'a> Live<'a> {
             return Ok(answer);
         }
         let Some(provider) = self.stage.provider else {
-            return Err(ProviderError::Unavailable("a defect of ours: a run of a model was begun without it".into()));
+            return Err(ProviderError::Unavailable(
+                "a defect of ours: a run of a model was begun without it".into(),
+            ));
         };
         let cell = &self.run.cell;
         let max_tokens = cell.whole("model.max_tokens_per_call").unwrap_or(1);
@@ -187,18 +191,26 @@ impl<'a> Live<'a> {
         self.timing.reply_seconds += reply.seconds;
         self.timing.reply_tokens += reply.reply_tokens;
         self.timing.cached_prompt_tokens += reply.cached_prompt_tokens;
-        (figures.reply_seconds, figures.cached_prompt_tokens) = (reply.seconds, reply.cached_prompt_tokens);
+        (figures.reply_seconds, figures.cached_prompt_tokens) =
+            (reply.seconds, reply.cached_prompt_tokens);
         let similarity = self.similarity(provider, &reply)?;
         Ok(Answer { similarity, ..Answer::new(&reply, left_out) })
     }
 
-    fn similarity(&mut self, provider: &dyn Provider, reply: &Reply) -> Result<Option<SimilarityRow>, ProviderError> {
+    fn similarity(
+        &mut self,
+        provider: &dyn Provider,
+        reply: &Reply,
+    ) -> Result<Option<SimilarityRow>, ProviderError> {
         if let Some(row) = provider.recorded(&self.run.run_id, self.episode.sampling_seed()) {
             return Ok(row.similarity.clone());
         }
-        let Some(summary) = self.episode.summary(&reply.text, reply.finish) else { return Ok(None) };
+        let Some(summary) = self.episode.summary(&reply.text, reply.finish) else {
+            return Ok(None);
+        };
         let cosine = self.likeness.of(&summary, provider)?;
-        Ok(cosine.map(|cosine| SimilarityRow { embedder: self.stage.info.identity.clone(), cosine }))
+        Ok(cosine
+            .map(|cosine| SimilarityRow { embedder: self.stage.info.identity.clone(), cosine }))
     }
 
     fn figures(&self) -> StepFigures {

@@ -10,7 +10,9 @@ use crate::limits::{Limits, Meter};
 use crate::provider::{ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo};
 use crate::remote::RemoteProvider;
 use crate::run::{RunEnd, Stage, perform};
-use results::{ClosingRow, ExperimentRecord, ModelRecord, Owner, Provenance, SCHEMA_VERSION, Store};
+use results::{
+    ClosingRow, ExperimentRecord, ModelRecord, Owner, Provenance, SCHEMA_VERSION, Store,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -110,14 +112,24 @@ pub fn run_experiment(
     let (done, todo): (Vec<PlannedRun>, Vec<PlannedRun>) =
         runs.into_iter().partition(|run| store.run(&run.run_id).is_committed());
     let meter = Meter::new(Limits::of(config));
-    let mut summary = Summary { total: done.len() + todo.len(), done_before: done.len(), ..Summary::default() };
+    let mut summary =
+        Summary { total: done.len() + todo.len(), done_before: done.len(), ..Summary::default() };
     sink.event(&Event::Planned { counts: config.counts(), done: done.len(), left: todo.len() });
     for group in by_model(todo) {
         if cancelled() || at_limit(&summary, options) || meter.reached().is_some() {
             break;
         }
-        Group { config, models, options, sink, cancelled, store: &store, infos: &infos, meter: &meter }
-            .run(group, &mut summary)?;
+        Group {
+            config,
+            models,
+            options,
+            sink,
+            cancelled,
+            store: &store,
+            infos: &infos,
+            meter: &meter,
+        }
+        .run(group, &mut summary)?;
     }
     summary.left = summary.total - summary.done_before - summary.done_now;
     summary.interrupted = asked() && summary.left > 0;
@@ -141,7 +153,11 @@ pub fn prepare_experiment(
 
 type Prepared = (Store, Vec<PlannedRun>, BTreeMap<String, ProviderInfo>);
 
-fn prepare(config: &Config, models: &dyn ProviderFactory, options: &RunOptions) -> Result<Prepared, ExperimentError> {
+fn prepare(
+    config: &Config,
+    models: &dyn ProviderFactory,
+    options: &RunOptions,
+) -> Result<Prepared, ExperimentError> {
     config.check()?;
     let mut infos: BTreeMap<String, ProviderInfo> = BTreeMap::new();
     let runs = config.runs(|name| {
@@ -154,7 +170,10 @@ fn prepare(config: &Config, models: &dyn ProviderFactory, options: &RunOptions) 
 }
 
 /// The runs of one model, or all. A name that no run has is refused.
-fn of_model(runs: Vec<PlannedRun>, model: Option<&str>) -> Result<Vec<PlannedRun>, ExperimentError> {
+fn of_model(
+    runs: Vec<PlannedRun>,
+    model: Option<&str>,
+) -> Result<Vec<PlannedRun>, ExperimentError> {
     let Some(model) = model else { return Ok(runs) };
     let name_of = |run: &PlannedRun| match run.cell.needs_model() {
         true => run.cell.text("model.name").to_string(),
@@ -170,7 +189,10 @@ fn of_model(runs: Vec<PlannedRun>, model: Option<&str>) -> Result<Vec<PlannedRun
 }
 
 /// A served model is what the server calls it; any other is the factory's to know.
-fn identify(models: &dyn ProviderFactory, settings: &ModelSettings) -> Result<ProviderInfo, ProviderError> {
+fn identify(
+    models: &dyn ProviderFactory,
+    settings: &ModelSettings,
+) -> Result<ProviderInfo, ProviderError> {
     match &settings.server {
         Some(_) => Ok(RemoteProvider::identity(&settings.name, &settings.dtype)),
         None => models.identify(settings),
@@ -182,7 +204,11 @@ fn at_limit(summary: &Summary, options: &RunOptions) -> bool {
 }
 
 /// The record of an experiment's folder.
-fn experiment_record(config: &Config, runs: &[PlannedRun], options: &RunOptions) -> ExperimentRecord {
+fn experiment_record(
+    config: &Config,
+    runs: &[PlannedRun],
+    options: &RunOptions,
+) -> ExperimentRecord {
     let configuration = config.identity();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     ExperimentRecord {
@@ -241,7 +267,8 @@ impl Group<'_> {
         let provider = self.open(&settings)?;
         let info = provider.describe();
         self.agrees(&settings, &info)?;
-        let mixed = self.store.admit_model(&model_record(&name, &info), self.options.accept_mixed)?;
+        let mixed =
+            self.store.admit_model(&model_record(&name, &info), self.options.accept_mixed)?;
         self.sink.event(&Event::ModelOpened { name, info: info.clone() });
         self.work(Some(&*provider), &info, mixed, runs, summary)
     }
@@ -249,7 +276,13 @@ impl Group<'_> {
     fn open(&self, settings: &ModelSettings) -> Result<Arc<dyn Provider>, ProviderError> {
         let Some(server) = &settings.server else { return self.models.open(settings) };
         let deadline_s = self.config.values["model.reply_deadline_s"].as_f64().unwrap_or(0.0);
-        let provider = RemoteProvider::open(&settings.name, &settings.dtype, server, deadline_s, self.cancelled)?;
+        let provider = RemoteProvider::open(
+            &settings.name,
+            &settings.dtype,
+            server,
+            deadline_s,
+            self.cancelled,
+        )?;
         Ok(Arc::new(provider))
     }
 
@@ -259,7 +292,8 @@ impl Group<'_> {
         if said.is_some_and(|said| (&said.identity, &said.dtype) == (&info.identity, &info.dtype)) {
             return Ok(());
         }
-        let words = said.map_or("nothing".to_string(), |said| format!("{} in {}", said.identity, said.dtype));
+        let words = said
+            .map_or("nothing".to_string(), |said| format!("{} in {}", said.identity, said.dtype));
         Err(ExperimentError::Defect(format!(
             "model {} was to be {words}, and what was loaded is {} in {}: the checkpoint changed in between, or it was planned \
              otherwise than it was loaded",
@@ -291,7 +325,8 @@ impl Group<'_> {
             meter: self.meter,
             compress_logs: self.config.flag("experiment.compress_logs"),
         };
-        let (threads, factors) = (self.options.jobs.clamp(1, runs.len().max(1)), self.config.factors());
+        let (threads, factors) =
+            (self.options.jobs.clamp(1, runs.len().max(1)), self.config.factors());
         let desk = Desk::new(runs, self.config.whole("experiment.retries"), self.options, summary);
         std::thread::scope(|scope| {
             for worker in 0..threads {
@@ -300,7 +335,9 @@ impl Group<'_> {
                     .name(format!("run {worker}"))
                     .spawn_scoped(scope, move || desk.work(stage, factors));
                 if let Err(error) = started {
-                    desk.stop(ExperimentError::Defect(format!("cannot start a thread for runs: {error}")));
+                    desk.stop(ExperimentError::Defect(format!(
+                        "cannot start a thread for runs: {error}"
+                    )));
                 }
             }
         });
@@ -376,7 +413,8 @@ impl Desk {
     fn next(&self, stage: &Stage<'_>) -> Next {
         let mut state = self.lock();
         let limited = stage.meter.reached().is_some();
-        let enough = self.runs_max.is_some_and(|most| state.summary.done_now + state.flying >= most);
+        let enough =
+            self.runs_max.is_some_and(|most| state.summary.done_now + state.flying >= most);
         let hopeless = state.failures_in_a_row >= FAILURES_IN_A_ROW_MAX;
         if (stage.cancelled)() || state.error.is_some() || enough || hopeless || limited {
             return Next::Nothing;
@@ -475,8 +513,12 @@ impl Desk {
     fn leave(self, summary: &mut Summary) -> Result<(), ExperimentError> {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         // What was to be tried again, and was not, has failed.
-        let waiting: Vec<String> =
-            state.queue.iter().filter(|(_, tries)| *tries > 0).map(|(r, _)| r.run_id.clone()).collect();
+        let waiting: Vec<String> = state
+            .queue
+            .iter()
+            .filter(|(_, tries)| *tries > 0)
+            .map(|(r, _)| r.run_id.clone())
+            .collect();
         for run_id in waiting {
             let reason = state.again.remove(&run_id).unwrap_or_default();
             state.summary.failed.push((run_id, reason));

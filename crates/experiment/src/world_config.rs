@@ -2,8 +2,8 @@
 
 use crate::grid::Cell;
 use warehouse::{
-    CrashDetector, Demand, Magnitude, MemoryTools, Observability, PredictionFormat, PredictionMode, Pressure,
-    RecoveryTools, Shocks, Strictness, TypeMix, WorldConfig,
+    CrashDetector, Demand, Magnitude, MemoryTools, Observability, PredictionFormat, PredictionMode,
+    Pressure, RecoveryTools, Shocks, Strictness, TypeMix, WorldConfig,
 };
 
 /// The level that a word names; a dead factor (null) takes the first, since it changes nothing.
@@ -18,7 +18,8 @@ macro_rules! level {
 pub(crate) fn world_config(cell: &Cell) -> WorldConfig {
     let whole = |key: &str| cell.whole(key).unwrap_or(0);
     let small = |key: &str| u32::try_from(whole(key)).unwrap_or(u32::MAX);
-    let optional = |key: &str| cell.whole(key).map(|value| u32::try_from(value).unwrap_or(u32::MAX));
+    let optional =
+        |key: &str| cell.whole(key).map(|value| u32::try_from(value).unwrap_or(u32::MAX));
     let number = |key: &str| cell.number(key).unwrap_or(0.0);
     WorldConfig {
         complexity_level: u8::try_from(whole("env.complexity_level")).unwrap_or(u8::MAX),

@@ -3,7 +3,8 @@
 use experiment::{Config, audit};
 
 fn report(text: &str) -> experiment::AuditReport {
-    audit(&Config::parse(text, "audit.yaml", &[]).unwrap()).unwrap_or_else(|error| panic!("{error}"))
+    audit(&Config::parse(text, "audit.yaml", &[]).unwrap())
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]
@@ -13,10 +14,15 @@ fn a_factor_without_effect_is_dead() {
     );
     assert_eq!(dead.exit_code(), 2);
     assert_eq!(dead.dead.len(), 1);
-    assert_eq!((dead.dead[0].factor.as_str(), dead.dead[0].entirely), ("pe_induction.pe_mag", true));
+    assert_eq!(
+        (dead.dead[0].factor.as_str(), dead.dead[0].entirely),
+        ("pe_induction.pe_mag", true)
+    );
     let scripted = report("agent:\n  policy: careful\ngrid:\n  model.temperature: [0.1, 0.9]\n");
     assert!(scripted.dead[0].entirely);
-    let partly = report("agent:\n  policy: careful\ngrid:\n  agent.history: [full, none]\n  env.max_steps: [5, 6]\n");
+    let partly = report(
+        "agent:\n  policy: careful\ngrid:\n  agent.history: [full, none]\n  env.max_steps: [5, 6]\n",
+    );
     assert_eq!(partly.dead.len(), 1);
 }
 
@@ -29,7 +35,8 @@ fn a_history_that_never_bites_is_dead() {
     };
     assert_eq!(of("[4, 6]"), []);
     assert_eq!(of("[20, 40]")[0].factor, "agent.history_window");
-    let policies = report("env:\n  max_steps: 12\ngrid:\n  agent.history: [full, window, none]\n").dead;
+    let policies =
+        report("env:\n  max_steps: 12\ngrid:\n  agent.history: [full, window, none]\n").dead;
     assert_eq!(policies[0].levels, ["full", "window"], "the default window is 20");
 }
 

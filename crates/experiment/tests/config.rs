@@ -10,7 +10,8 @@ fn parse(text: &str) -> Config {
 }
 
 fn refused(text: &str) -> String {
-    let error = Config::parse(text, "test.yaml", &[]).and_then(|config| Ok(config.check()?)).unwrap_err();
+    let error =
+        Config::parse(text, "test.yaml", &[]).and_then(|config| Ok(config.check()?)).unwrap_err();
     assert_eq!(error.exit_code(), 2, "{error}");
     error.to_string()
 }
@@ -37,9 +38,15 @@ fn any_model(name: &str) -> Result<ProviderInfo, ExperimentError> {
 #[test]
 fn unknown_keys_are_errors_with_line_and_suggestion() {
     let error = refused("experiment:\n  name: x\npe_induction:\n  p_shok: 0.2\n");
-    assert!(error.contains("test.yaml line 4") && error.contains("did you mean pe_induction.p_shock?"), "{error}");
+    assert!(
+        error.contains("test.yaml line 4") && error.contains("did you mean pe_induction.p_shock?"),
+        "{error}"
+    );
     let error = refused("grid:\n  pe_induction.pe_mga: [low]\n");
-    assert!(error.contains("line 2") && error.contains("did you mean pe_induction.pe_mag?"), "{error}");
+    assert!(
+        error.contains("line 2") && error.contains("did you mean pe_induction.pe_mag?"),
+        "{error}"
+    );
     let error = refused("modle:\n  name: x\n");
     assert!(error.contains("line 1") && error.contains("unknown key modle"), "{error}");
     let error = refused("max_step: 10\n");
@@ -54,16 +61,31 @@ fn wrong_types_and_ranges_name_key_expected_and_found() {
             "pe_induction:\n  p_shock: 1.5\n",
             ["line 2", "pe_induction.p_shock", "a number from 0 to 1", "the number 1.5"],
         ),
-        ("pe_induction:\n  p_shock: often\n", ["line 2", "pe_induction.p_shock", "a number", "the text \"often\""]),
-        ("env:\n  max_steps: 2.5\n", ["line 2", "env.max_steps", "a whole number from 1 to 1000000", "the number 2.5"]),
-        ("env:\n  complexity_level: -1\n", ["line 2", "env.complexity_level", "from 0 to 4", "the number -1"]),
+        (
+            "pe_induction:\n  p_shock: often\n",
+            ["line 2", "pe_induction.p_shock", "a number", "the text \"often\""],
+        ),
+        (
+            "env:\n  max_steps: 2.5\n",
+            ["line 2", "env.max_steps", "a whole number from 1 to 1000000", "the number 2.5"],
+        ),
+        (
+            "env:\n  complexity_level: -1\n",
+            ["line 2", "env.complexity_level", "from 0 to 4", "the number -1"],
+        ),
         ("env: 3\n", ["line 1", "env", "a mapping", "the number 3"]),
         (
             "interface:\n  prediction_mode: requird\n",
             ["line 2", "prediction_mode", "required, optional", "\"requird\""],
         ),
-        ("grid:\n  model.temperature: 0.5\n", ["line 2", "model.temperature", "a list of levels", "the number 0.5"]),
-        ("env:\n  max_steps_by_level: {7: 10}\n", ["line 2", "max_steps_by_level", "level (0-4)", "a mapping"]),
+        (
+            "grid:\n  model.temperature: 0.5\n",
+            ["line 2", "model.temperature", "a list of levels", "the number 0.5"],
+        ),
+        (
+            "env:\n  max_steps_by_level: {7: 10}\n",
+            ["line 2", "max_steps_by_level", "level (0-4)", "a mapping"],
+        ),
         ("- a\n- b\n", ["line 1", "the document", "a mapping", "a list of 2"]),
     ] {
         let error = refused(text);
@@ -77,14 +99,23 @@ fn wrong_types_and_ranges_name_key_expected_and_found() {
     assert!(refused("grid:\n  env.max_steps: []\n").contains("no levels"));
     assert!(refused("grid:\n  env.max_steps: [5, 5]\n").contains("twice"));
     assert!(refused("grid:\n  experiment.seed: [1, 2]\n").contains("cannot be a factor"));
-    assert!(refused("grid:\n  env.max_steps: [5]\nfixed:\n  env.max_steps: 5\n").contains("both in grid and in fixed"));
-    assert!(refused("demand:\n  due_days: 30\n  expire_after_days: 5\n").contains("expire_after_days"));
-    assert!(refused("model:\n  max_tokens_per_call: 4000\n  context_length: 4000\n").contains("no room for a prompt"));
+    assert!(
+        refused("grid:\n  env.max_steps: [5]\nfixed:\n  env.max_steps: 5\n")
+            .contains("both in grid and in fixed")
+    );
+    assert!(
+        refused("demand:\n  due_days: 30\n  expire_after_days: 5\n").contains("expire_after_days")
+    );
+    assert!(
+        refused("model:\n  max_tokens_per_call: 4000\n  context_length: 4000\n")
+            .contains("no room for a prompt")
+    );
 }
 
 #[test]
 fn the_command_line_overrides_and_is_checked() {
-    let config = set("pe_induction:\n  p_shock: 0.1\n", &["pe_induction.p_shock=0.7", "model.name=org/x"]);
+    let config =
+        set("pe_induction:\n  p_shock: 0.1\n", &["pe_induction.p_shock=0.7", "model.name=org/x"]);
     assert_eq!(config.values["pe_induction.p_shock"], json!(0.7));
     assert_eq!(config.values["model.name"], json!("org/x"));
     let config = set("grid:\n  pe_induction.p_shock: [0.1, 0.2]\n", &["pe_induction.p_shock=0.7"]);
@@ -102,9 +133,18 @@ fn the_command_line_overrides_and_is_checked() {
 fn files_inherit_and_later_ones_win() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    write("base.yaml", "env:\n  max_steps: 10\n  complexity_level: 2\nfixed:\n  pe_induction.pe_mag: low\n");
-    write("mid.yaml", "inherit: base.yaml\nenv:\n  max_steps: 20\ngrid:\n  pe_induction.p_shock: [0.1, 0.2]\n");
-    write("top.yaml", "inherit: mid.yaml\npe_induction:\n  pe_mag: high\ngrid:\n  pe_induction.p_shock: [0.5]\n");
+    write(
+        "base.yaml",
+        "env:\n  max_steps: 10\n  complexity_level: 2\nfixed:\n  pe_induction.pe_mag: low\n",
+    );
+    write(
+        "mid.yaml",
+        "inherit: base.yaml\nenv:\n  max_steps: 20\ngrid:\n  pe_induction.p_shock: [0.1, 0.2]\n",
+    );
+    write(
+        "top.yaml",
+        "inherit: mid.yaml\npe_induction:\n  pe_mag: high\ngrid:\n  pe_induction.p_shock: [0.5]\n",
+    );
     let config = Config::load(&folder.path().join("top.yaml"), &[]).unwrap();
     assert_eq!(config.values["env.max_steps"], json!(20));
     assert_eq!(config.values["env.complexity_level"], json!(2));
@@ -160,12 +200,18 @@ fn the_predecessors_keys_are_understood_with_a_note() {
 /// Defect 4: `fixed` is never applied; the horizon key is never read; `env` is written where `simulation` is read.
 #[test]
 fn defect_04_fixed_horizon_and_sections_reach_the_cells() {
-    let config = parse("env:\n  max_steps: 10\nfixed:\n  env.max_steps: 77\n  simulation.complexity_level: 3\n");
+    let config = parse(
+        "env:\n  max_steps: 10\nfixed:\n  env.max_steps: 77\n  simulation.complexity_level: 3\n",
+    );
     let cell = &config.cells()[0];
     assert_eq!((cell.steps_max(), cell.whole("env.complexity_level")), (77, Some(3)));
-    let by_level =
-        parse("max_steps: 9\nmax_steps_by_level: {1: 500, 2: 1000}\ngrid:\n  env.complexity_level: [1, 2, 3]\n");
-    assert_eq!(by_level.cells().iter().map(experiment::Cell::steps_max).collect::<Vec<_>>(), [500, 1000, 9]);
+    let by_level = parse(
+        "max_steps: 9\nmax_steps_by_level: {1: 500, 2: 1000}\ngrid:\n  env.complexity_level: [1, 2, 3]\n",
+    );
+    assert_eq!(
+        by_level.cells().iter().map(experiment::Cell::steps_max).collect::<Vec<_>>(),
+        [500, 1000, 9]
+    );
 }
 
 /// Defect 7: run ids of one-second resolution overwrite each other.
@@ -178,26 +224,38 @@ fn defect_07_run_ids_are_content_and_never_collide() {
     assert_eq!(runs, parse(text).runs(any_model).unwrap(), "the same every time");
     // Neither the name of the study nor the order of its levels changes what a run is.
     let other = "experiment:\n  name: other\n  replications: 4\ngrid:\n  interface.prediction_mode: [optional, required]\n  pe_induction.p_shock: [0.3, 0.2, 0.1]\n";
-    let ids = |runs: &[experiment::PlannedRun]| runs.iter().map(|run| run.run_id.clone()).collect::<BTreeSet<_>>();
+    let ids = |runs: &[experiment::PlannedRun]| {
+        runs.iter().map(|run| run.run_id.clone()).collect::<BTreeSet<_>>()
+    };
     assert_eq!(ids(&runs), ids(&parse(other).runs(any_model).unwrap()));
     // Another model, dtype or seed is another run.
     let bf16 = |_: &str| any_model("other weights");
     assert!(ids(&runs).is_disjoint(&ids(&parse(text).runs(bf16).unwrap())));
-    assert!(ids(&runs).is_disjoint(&ids(&set(text, &["experiment.seed=1"]).runs(any_model).unwrap())));
+    assert!(
+        ids(&runs).is_disjoint(&ids(&set(text, &["experiment.seed=1"]).runs(any_model).unwrap()))
+    );
 }
 
 /// Defect 8: the world ignores its seed; seed 0 means "no seed".
 #[test]
 fn defect_08_seeds_pair_cells_and_part_replicates() {
-    let text = "experiment:\n  seed: 0\n  replications: 3\ngrid:\n  pe_induction.p_shock: [0.1, 0.2]\n";
+    let text =
+        "experiment:\n  seed: 0\n  replications: 3\ngrid:\n  pe_induction.p_shock: [0.1, 0.2]\n";
     let runs = parse(text).runs(any_model).unwrap();
     let seeds = |replicate| {
-        runs.iter().filter(move |run| run.replicate == replicate).map(|run| run.seed).collect::<BTreeSet<_>>()
+        runs.iter()
+            .filter(move |run| run.replicate == replicate)
+            .map(|run| run.seed)
+            .collect::<BTreeSet<_>>()
     };
     for replicate in 0..3 {
         assert_eq!(seeds(replicate).len(), 1, "cells share the seed of a replicate");
     }
-    assert_eq!(runs.iter().map(|run| run.seed).collect::<BTreeSet<_>>().len(), 3, "replicates differ");
+    assert_eq!(
+        runs.iter().map(|run| run.seed).collect::<BTreeSet<_>>().len(),
+        3,
+        "replicates differ"
+    );
     let other = set(text, &["experiment.seed=1"]).runs(any_model).unwrap();
     assert_ne!(runs[0].seed, other[0].seed, "0 is a seed like any other");
     let apart = set(text, &["experiment.paired=false"]).runs(any_model).unwrap();
@@ -209,11 +267,13 @@ fn cells_that_do_the_same_are_one() {
     let text = "grid:\n  pe_induction.p_shock: [0.0, 0.5]\n  pe_induction.pe_mag: [low, high]\n  pe_induction.observability: [full, hidden]\n";
     let counts = parse(text).counts();
     assert_eq!((counts.combinations, counts.cells, counts.runs), (8, 5, 5));
-    let scripted =
-        "agent:\n  policy: careful\ngrid:\n  model.temperature: [0.1, 0.9]\n  agent.reply_mode: [json, text]\n";
+    let scripted = "agent:\n  policy: careful\ngrid:\n  model.temperature: [0.1, 0.9]\n  agent.reply_mode: [json, text]\n";
     assert_eq!(parse(scripted).counts().runs, 1);
     assert_eq!(parse("grid:\n  agent.history_window: [5, 9]\n").counts().runs, 1);
-    assert_eq!(parse("agent:\n  history: window\ngrid:\n  agent.history_window: [5, 9]\n").counts().runs, 2);
+    assert_eq!(
+        parse("agent:\n  history: window\ngrid:\n  agent.history_window: [5, 9]\n").counts().runs,
+        2
+    );
     assert_eq!(parse("grid:\n  pe_induction.p_shock: [0, 0.0001]\n").counts().runs, 2);
     assert!(refused("grid:\n  pe_induction.p_shock: [0, 0.0]\n").contains("twice"));
 }
@@ -234,11 +294,17 @@ fn the_study_is_twelve_thousand_one_hundred_runs() {
         }
     }
     assert_eq!(nominal, 12_100);
-    assert!(distinct.len() < nominal && distinct.len() > 10_500, "{} distinct runs", distinct.len());
+    assert!(
+        distinct.len() < nominal && distinct.len() > 10_500,
+        "{} distinct runs",
+        distinct.len()
+    );
 }
 
 fn check_phase(phase: usize, config: &Config) {
-    let cell = |key: &str| config.cells().iter().map(|cell| cell.values[key].to_string()).collect::<BTreeSet<_>>();
+    let cell = |key: &str| {
+        config.cells().iter().map(|cell| cell.values[key].to_string()).collect::<BTreeSet<_>>()
+    };
     let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<BTreeSet<_>>();
     assert_eq!(cell("pe_induction.p_shock").len(), 11);
     let (mode, steps, levels): (&[&str], &[&str], &[&str]) = match phase {
@@ -259,7 +325,9 @@ fn twelve_thousand_runs_expand_in_a_second() {
     let begun = std::time::Instant::now();
     for phase in 1..=5 {
         for size in ["small", "large"] {
-            let config = Config::load(&configs().join(format!("phases/phase{phase}_{size}.yaml")), &[]).unwrap();
+            let config =
+                Config::load(&configs().join(format!("phases/phase{phase}_{size}.yaml")), &[])
+                    .unwrap();
             config.runs(any_model).unwrap();
         }
     }
@@ -271,9 +339,13 @@ fn twelve_thousand_runs_expand_in_a_second() {
 /// Defect 11: `local_test.yaml` raises a TypeError.
 #[test]
 fn defect_11_the_local_test_is_a_valid_configuration() {
-    let config = Config::load(&configs().join("local_test.yaml"), &[]).unwrap_or_else(|error| panic!("{error}"));
+    let config = Config::load(&configs().join("local_test.yaml"), &[])
+        .unwrap_or_else(|error| panic!("{error}"));
     config.check().unwrap();
-    assert_eq!((config.counts().runs, config.model_names()), (4, vec!["smollm2-135m-instruct".to_string()]));
+    assert_eq!(
+        (config.counts().runs, config.model_names()),
+        (4, vec!["smollm2-135m-instruct".to_string()])
+    );
     assert_eq!(config.values["model.temperature"], json!(0.7));
     assert_eq!(config.values["agent.reply_mode"], Value::from("json"));
 }
@@ -282,7 +354,8 @@ fn defect_11_the_local_test_is_a_valid_configuration() {
 #[test]
 fn defect_11_what_is_counted_is_what_is_run() {
     for size in ["small", "large"] {
-        let config = Config::load(&configs().join(format!("phases/phase1_{size}.yaml")), &[]).unwrap();
+        let config =
+            Config::load(&configs().join(format!("phases/phase1_{size}.yaml")), &[]).unwrap();
         let counts = config.counts();
         assert_eq!(counts.nominal_runs, 660);
         assert_eq!(counts.runs, config.runs(any_model).unwrap().len());
@@ -299,16 +372,26 @@ fn an_estimate_is_of_the_right_size_and_moves_the_right_way() {
     };
     let plain = of(&[]);
     let (prompt, reply) = (plain.prompt_tokens / 100.0, plain.reply_tokens / 100.0);
-    assert!((2_000.0..40_000.0).contains(&prompt) && (40.0..200.0).contains(&reply), "{prompt} {reply}");
+    assert!(
+        (2_000.0..40_000.0).contains(&prompt) && (40.0..200.0).contains(&reply),
+        "{prompt} {reply}"
+    );
     assert_eq!((plain.models["some/model-8B"].gpus, plain.unknown.len()), (Some(1), 0));
     let none = of(&["agent.history=none"]);
-    assert!((300.0..1_500.0).contains(&(none.prompt_tokens / 100.0)), "{}", none.prompt_tokens / 100.0);
+    assert!(
+        (300.0..1_500.0).contains(&(none.prompt_tokens / 100.0)),
+        "{}",
+        none.prompt_tokens / 100.0
+    );
     assert!(of(&["experiment.replications=3"]).prompt_tokens / plain.prompt_tokens > 2.9);
     assert!(of(&["env.max_steps=200"]).prompt_tokens / plain.prompt_tokens > 2.0, "prompts grow");
     assert!(of(&["interface.prediction_format=rich"]).reply_tokens > 1.5 * plain.reply_tokens);
     assert!(of(&["model.context_length=4000"]).prompt_tokens < 0.7 * plain.prompt_tokens);
     let seventy = of(&["model.name=some/model-70B"]);
-    assert!(seventy.hours > plain.hours && seventy.gpu_hours > 5.0 * plain.gpu_hours, "{seventy:?}");
+    assert!(
+        seventy.hours > plain.hours && seventy.gpu_hours > 5.0 * plain.gpu_hours,
+        "{seventy:?}"
+    );
     assert_eq!(of(&["model.name=a folder"]).unknown, ["a folder"]);
     assert_eq!(of(&["agent.policy=careful"]).models.len(), 0);
 }
@@ -359,7 +442,8 @@ fn every_key_of_the_predecessor_is_accepted() {
              initial_storage: {{sku_1: 5}}, storage_capacity: 500, delivery_cost: 1, delivery_delay: 2, tool_costs: {{order: 1}}, shock_config: \
              {{enabled: true, frequency: 0.1, types: {{demand_spike: 0.3, supply_delay: 0.4, budget_cut: 0.3}}, intensity_range: [0.5, 1.5]}}}}"
         );
-        let config = Config::parse(&text, "old.yaml", &[]).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let config =
+            Config::parse(&text, "old.yaml", &[]).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(config.values["pe_induction.p_shock"], json!(0.1));
         assert!(config.notes.iter().any(|note| note.contains("tool_costs")), "{:?}", config.notes);
     }

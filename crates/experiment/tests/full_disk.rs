@@ -14,12 +14,17 @@ impl SmallDisk {
     fn mount() -> Option<SmallDisk> {
         let folder = tempfile::tempdir().unwrap();
         let options = ["-t", "tmpfs", "-o", "size=256k", "tmpfs"];
-        let mounted = Command::new("mount").args(options).arg(folder.path()).output().ok()?.status.success();
+        let mounted =
+            Command::new("mount").args(options).arg(folder.path()).output().ok()?.status.success();
         mounted.then_some(SmallDisk(folder))
     }
 
     fn grow(&self) {
-        let grown = Command::new("mount").args(["-o", "remount,size=64m"]).arg(self.0.path()).output().unwrap();
+        let grown = Command::new("mount")
+            .args(["-o", "remount,size=64m"])
+            .arg(self.0.path())
+            .output()
+            .unwrap();
         assert!(grown.status.success(), "{grown:?}");
     }
 
@@ -37,17 +42,22 @@ impl Drop for SmallDisk {
 #[test]
 fn a_full_disk_stops_cleanly_and_resumes() {
     let Some(disk) = SmallDisk::mount() else {
-        eprintln!("SKIPPED: a small file system cannot be mounted here (needs root); the full-disk test did not run");
+        eprintln!(
+            "SKIPPED: a small file system cannot be mounted here (needs root); the full-disk test did not run"
+        );
         return;
     };
-    let text = "experiment:\n  replications: 3\nenv:\n  max_steps: 100\nagent:\n  policy: careful\n";
+    let text =
+        "experiment:\n  replications: 3\nenv:\n  max_steps: 100\nagent:\n  policy: careful\n";
     let config = Config::parse(text, "full.yaml", &[]).unwrap();
     let folder = disk.path().join("results");
     let error =
-        run_experiment(&config, &NoModels, &folder_options(&config, &folder, 1), &quiet, &|| false).unwrap_err();
+        run_experiment(&config, &NoModels, &folder_options(&config, &folder, 1), &quiet, &|| false)
+            .unwrap_err();
     assert_eq!(error.exit_code(), 74, "{error}");
     assert!(
-        error.to_string().contains("no space left") && error.to_string().contains("the same command again"),
+        error.to_string().contains("no space left")
+            && error.to_string().contains("the same command again"),
         "{error}"
     );
     disk.grow();

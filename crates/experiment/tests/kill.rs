@@ -28,7 +28,8 @@ fn child() {
         }
     };
     let options = folder_options(&config, Path::new(&folder), 3);
-    run_experiment(&config, &NoModels, &options, &slowly, &|| false).unwrap_or_else(|error| panic!("{error}"));
+    run_experiment(&config, &NoModels, &options, &slowly, &|| false)
+        .unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
@@ -46,8 +47,11 @@ fn killed_a_hundred_times_the_bytes_are_the_same() {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            let patience =
-                if here < 30 { Duration::from_micros(2_000 + random % 90_000) } else { Duration::from_secs(60) };
+            let patience = if here < 30 {
+                Duration::from_micros(2_000 + random % 90_000)
+            } else {
+                Duration::from_secs(60)
+            };
             if run_and_kill(folder.path(), patience) {
                 break;
             }

@@ -19,7 +19,9 @@ fn five_thousand_steps_with_rows_take_less_than_20_mb() {
     let config = Config::parse(text, "long.yaml", &[]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     // 5 resets the peak to what is resident now.
-    let Some(before) = std::fs::write("/proc/self/clear_refs", "5").ok().and_then(|()| peak_bytes()) else {
+    let Some(before) =
+        std::fs::write("/proc/self/clear_refs", "5").ok().and_then(|()| peak_bytes())
+    else {
         eprintln!("SKIPPED: this system does not tell the peak of resident memory");
         return;
     };
@@ -31,8 +33,10 @@ fn five_thousand_steps_with_rows_take_less_than_20_mb() {
     // Done and long: compressed, and still the same log.
     let store = results::Store::open(folder.path()).unwrap();
     let names = |folder: &results::RunFolder| {
-        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        let names =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> =
+            names.map(|name| name.to_string_lossy().into_owned()).collect();
         names.sort();
         names
     };

@@ -5,8 +5,8 @@ mod common;
 
 use common::{folder_options, quiet};
 use experiment::{
-    Config, Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply, ReplyRequest,
-    run_experiment,
+    Config, Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply,
+    ReplyRequest, run_experiment,
 };
 use results::PromptMessage;
 use serde_json::Value;
@@ -29,7 +29,11 @@ impl Provider for Terse {
         }
     }
 
-    fn count_tokens(&self, messages: &[PromptMessage], _: Option<&Value>) -> Result<u64, ProviderError> {
+    fn count_tokens(
+        &self,
+        messages: &[PromptMessage],
+        _: Option<&Value>,
+    ) -> Result<u64, ProviderError> {
         Ok(messages.iter().map(|message| message.content.len() as u64 / 4 + 4).sum())
     }
 
@@ -75,7 +79,9 @@ fn five_thousand_steps_of_a_conversation_take_less_than_20_mb() {
     let config = Config::parse(text, "long.yaml", &[]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     // 5 resets the peak to what is resident now.
-    let Some(before) = std::fs::write("/proc/self/clear_refs", "5").ok().and_then(|()| peak_bytes()) else {
+    let Some(before) =
+        std::fs::write("/proc/self/clear_refs", "5").ok().and_then(|()| peak_bytes())
+    else {
         eprintln!("SKIPPED: this system does not tell the peak of resident memory");
         return;
     };

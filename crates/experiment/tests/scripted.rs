@@ -3,7 +3,9 @@
 mod common;
 
 use common::{folder_options, quiet, run_to_end, steps_of};
-use experiment::{Config, Event, ExperimentError, NoModels, redetect, replay, replay_all, run_experiment};
+use experiment::{
+    Config, Event, ExperimentError, NoModels, redetect, replay, replay_all, run_experiment,
+};
 use results::Store;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const STUDY: &str = "experiment:\n  name: scripted\n  replications: 2\nenv:\n  max_steps: 60\nagent:\n  policy: careful\ngrid:\n  pe_induction.p_shock: [0.0, 0.5]\n";
 
 fn study(sets: &[&str]) -> Config {
-    Config::parse(STUDY, "study.yaml", &sets.iter().map(|set| set.to_string()).collect::<Vec<_>>()).unwrap()
+    Config::parse(STUDY, "study.yaml", &sets.iter().map(|set| set.to_string()).collect::<Vec<_>>())
+        .unwrap()
 }
 
 #[test]
@@ -21,11 +24,19 @@ fn a_study_runs_and_the_same_line_again_does_nothing() {
     let summary = run_to_end(&config, out.path(), 4);
     assert_eq!((summary.total, summary.done_now, summary.left, summary.exit_code()), (4, 4, 0, 0));
     assert_eq!(summary.closing.len(), 4);
-    assert!(summary.closing.iter().all(|row| row.orders_shipped > 0 && row.mean_pe["cost"].is_some()));
+    assert!(
+        summary.closing.iter().all(|row| row.orders_shipped > 0 && row.mean_pe["cost"].is_some())
+    );
     let events = Mutex::new(Vec::new());
     let listen = |event: &Event| events.lock().unwrap().push(event.clone());
-    let again =
-        run_experiment(&config, &NoModels, &folder_options(&config, out.path(), 4), &listen, &|| false).unwrap();
+    let again = run_experiment(
+        &config,
+        &NoModels,
+        &folder_options(&config, out.path(), 4),
+        &listen,
+        &|| false,
+    )
+    .unwrap();
     assert_eq!((again.total, again.done_before, again.done_now), (4, 4, 0));
     assert_eq!(events.into_inner().unwrap().len(), 1, "only that all is planned and done");
 }
@@ -44,12 +55,18 @@ fn every_policy_and_every_level_runs_and_replays() {
     for policy in ["careful", "greedy", "random", "looping"] {
         for level in 0..=4 {
             let out = tempfile::tempdir().unwrap();
-            let (policy, level) = (format!("agent.policy={policy}"), format!("env.complexity_level={level}"));
-            let config =
-                study(&[&policy, &level, "interface.recovery_tools=all", "interface.prediction_mode=required+full"]);
+            let (policy, level) =
+                (format!("agent.policy={policy}"), format!("env.complexity_level={level}"));
+            let config = study(&[
+                &policy,
+                &level,
+                "interface.recovery_tools=all",
+                "interface.prediction_mode=required+full",
+            ]);
             run_to_end(&config, out.path(), 2);
             let store = Store::open(out.path()).unwrap();
-            let replayed = replay_all(&store).unwrap_or_else(|error| panic!("{policy} {level}: {error}"));
+            let replayed =
+                replay_all(&store).unwrap_or_else(|error| panic!("{policy} {level}: {error}"));
             assert_eq!(replayed.len(), 4);
         }
     }
@@ -70,7 +87,10 @@ fn a_replay_reports_the_first_difference() {
     record["orders_shipped"] = 9999.into();
     std::fs::write(&path, record.to_string()).unwrap();
     let error = replay(folder.path()).unwrap_err();
-    assert!(matches!(&error, ExperimentError::Diverged { field, .. } if field == "orders_shipped"), "{error}");
+    assert!(
+        matches!(&error, ExperimentError::Diverged { field, .. } if field == "orders_shipped"),
+        "{error}"
+    );
     // Another seed: the first observation differs.
     let mut record: serde_json::Value = serde_json::from_str(&honest).unwrap();
     record["seed"] = 1.into();
@@ -129,7 +149,10 @@ fn a_folder_of_another_configuration_is_refused() {
     run_to_end(&study(&[]), out.path(), 2);
     let other = study(&["env.max_steps=61"]);
     let error =
-        run_experiment(&other, &NoModels, &folder_options(&other, out.path(), 1), &quiet, &|| false).unwrap_err();
+        run_experiment(&other, &NoModels, &folder_options(&other, out.path(), 1), &quiet, &|| {
+            false
+        })
+        .unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("env.max_steps: 60 there, 61 now"), "{error}");
     // How it is carried out is no part of what it is.
@@ -144,9 +167,16 @@ fn detectors_run_again_give_what_was_recorded_live() {
     let store = Store::open(out.path()).unwrap();
     let same = redetect(&store, &[]).unwrap();
     assert_eq!(same.len(), 4);
-    assert!(same.iter().all(|run| run.crashes == run.recorded && !run.crashes.is_empty()), "{same:?}");
+    assert!(
+        same.iter().all(|run| run.crashes == run.recorded && !run.crashes.is_empty()),
+        "{same:?}"
+    );
     let live = tempfile::tempdir().unwrap();
-    run_to_end(&study(&["agent.policy=looping", "crash_detector.threshold=strict"]), live.path(), 2);
+    run_to_end(
+        &study(&["agent.policy=looping", "crash_detector.threshold=strict"]),
+        live.path(),
+        2,
+    );
     let live = Store::open(live.path()).unwrap();
     let strict = redetect(&store, &["crash_detector.threshold=strict".to_string()]).unwrap();
     let looping = |crashes: &[results::CrashRecord]| {
@@ -156,7 +186,8 @@ fn detectors_run_again_give_what_was_recorded_live() {
             .map(|crash| (crash.onset_step, crash.detected_step))
             .unwrap()
     };
-    let recorded: Vec<_> = redetect(&live, &[]).unwrap().iter().map(|run| looping(&run.recorded)).collect();
+    let recorded: Vec<_> =
+        redetect(&live, &[]).unwrap().iter().map(|run| looping(&run.recorded)).collect();
     assert_eq!(strict.iter().map(|run| looping(&run.crashes)).collect::<Vec<_>>(), recorded);
     let error = redetect(&store, &["env.max_steps=5".to_string()]).unwrap_err();
     assert_eq!(error.exit_code(), 2);
@@ -167,7 +198,8 @@ fn two_processes_on_one_folder_do_each_run_once() {
     let out = tempfile::tempdir().unwrap();
     let config = study(&["experiment.replications=6"]);
     let summaries: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| run_to_end_loosely(&config, out.path()))).collect();
+        let threads: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| run_to_end_loosely(&config, out.path()))).collect();
         #[allow(clippy::disallowed_methods, reason = "a test, inside a scope")]
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -208,7 +240,8 @@ fn defect_11_tables_hold_every_run_and_every_step_that_was_written() {
     let last = store.runs().unwrap()[0].rows().unwrap().pop().unwrap();
     let cost = last.pe_scales.value()["cost"].clone();
     for scales in ["ewma", "windows"] {
-        let known = cost[scales].as_array().unwrap().iter().filter(|value| value.is_number()).count();
+        let known =
+            cost[scales].as_array().unwrap().iter().filter(|value| value.is_number()).count();
         assert_eq!(known, 3, "three {scales} in each row: {cost}");
     }
     assert_eq!(results::status(&store).unwrap().done, 4);
@@ -218,7 +251,11 @@ fn defect_11_tables_hold_every_run_and_every_step_that_was_written() {
 #[test]
 fn a_forged_log_is_found_by_line_and_field() {
     let out = tempfile::tempdir().unwrap();
-    let config = study(&["grid.pe_induction.p_shock=[0.5]", "experiment.replications=1", "env.max_steps=20"]);
+    let config = study(&[
+        "grid.pe_induction.p_shock=[0.5]",
+        "experiment.replications=1",
+        "env.max_steps=20",
+    ]);
     run_to_end(&config, out.path(), 1);
     let store = Store::open(out.path()).unwrap();
     let honest = store.runs().unwrap().remove(0);
@@ -234,7 +271,10 @@ fn a_forged_log_is_found_by_line_and_field() {
     for (field, forge) in forges {
         let other = tempfile::tempdir().unwrap();
         let forged = Store::create(other.path(), store.experiment()).unwrap().run(&record.run_id);
-        let results::ClaimOutcome::Ours(claim) = forged.claim(&results::Owner::here()).unwrap() else { panic!("held") };
+        let results::ClaimOutcome::Ours(claim) = forged.claim(&results::Owner::here()).unwrap()
+        else {
+            panic!("held")
+        };
         let mut writer = forged.begin(claim).unwrap();
         for (at, row) in rows.iter().enumerate() {
             let mut row = row.clone();
@@ -246,7 +286,9 @@ fn a_forged_log_is_found_by_line_and_field() {
         writer.commit(record.clone()).unwrap();
         assert_eq!(forged.rows().unwrap().len(), 20, "the chain is in order");
         match replay(forged.path()).unwrap_err() {
-            ExperimentError::Diverged { line, field: found, .. } => assert_eq!((line, found.as_str()), (12, field)),
+            ExperimentError::Diverged { line, field: found, .. } => {
+                assert_eq!((line, found.as_str()), (12, field))
+            }
             other => panic!("{field}: {other}"),
         }
     }
@@ -267,17 +309,20 @@ fn detecting_again_with_any_threshold_is_what_live_gives() {
         let folders = ["strict", "moderate", "lenient"].map(of);
         let crashes = |folder: &tempfile::TempDir, sets: &[String]| {
             let found = redetect(&Store::open(folder.path()).unwrap(), sets).unwrap();
-            let mut found: Vec<_> = found.into_iter().map(|run| (run.crashes, run.recorded)).collect();
+            let mut found: Vec<_> =
+                found.into_iter().map(|run| (run.crashes, run.recorded)).collect();
             found.sort_by_key(|pair| format!("{pair:?}"));
             found
         };
         for (threshold, live) in ["strict", "moderate", "lenient"].iter().zip(&folders) {
-            let mut recorded: Vec<_> = crashes(live, &[]).into_iter().map(|(_, recorded)| recorded).collect();
+            let mut recorded: Vec<_> =
+                crashes(live, &[]).into_iter().map(|(_, recorded)| recorded).collect();
             recorded.sort_by_key(|crashes| format!("{crashes:?}"));
             assert!(recorded.iter().any(|crashes| !crashes.is_empty()), "{policy} {threshold}");
             for folder in &folders {
                 let set = [format!("crash_detector.threshold={threshold}")];
-                let mut again: Vec<_> = crashes(folder, &set).into_iter().map(|(crashes, _)| crashes).collect();
+                let mut again: Vec<_> =
+                    crashes(folder, &set).into_iter().map(|(crashes, _)| crashes).collect();
                 again.sort_by_key(|crashes| format!("{crashes:?}"));
                 assert_eq!(again, recorded, "{policy} {threshold}");
             }
@@ -308,12 +353,19 @@ fn parquet_tables_hold_what_json_lines_hold() {
         for (line, row) in lines.lines().zip(reader.get_row_iter(None).unwrap()) {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             let row = row.unwrap().to_json_value();
-            let names = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+            let names = |value: &serde_json::Value| {
+                value.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+            };
             assert_eq!(names(&line), names(&row));
             for (name, value) in line.as_object().unwrap() {
                 let same = match &row[name] {
-                    serde_json::Value::String(text) if !value.is_string() => value.to_string().eq(text),
-                    other => other == value || other.as_f64().is_some() && other.as_f64() == value.as_f64(),
+                    serde_json::Value::String(text) if !value.is_string() => {
+                        value.to_string().eq(text)
+                    }
+                    other => {
+                        other == value
+                            || other.as_f64().is_some() && other.as_f64() == value.as_f64()
+                    }
                 };
                 assert!(same, "{table} {name}: {value} and {}", row[name]);
             }

@@ -21,7 +21,9 @@ pub enum FetchError {
         why: String,
     },
     /// `HF_HUB_OFFLINE` is set.
-    #[error("{model}: HF_HUB_OFFLINE is set, so the hub is not asked. Unset it, or copy the model into the hub cache")]
+    #[error(
+        "{model}: HF_HUB_OFFLINE is set, so the hub is not asked. Unset it, or copy the model into the hub cache"
+    )]
     Offline {
         /// What was asked for.
         model: String,

@@ -21,7 +21,8 @@ impl Promise {
         let (what, expected, found) = match self {
             Promise::Sha256(expected) => ("SHA-256", expected, digest(path, Sha256::new())?),
             Promise::GitBlob(expected) => {
-                let size_bytes = path.metadata().map_err(|e| FetchError::io(path, "look at it", e))?.len();
+                let size_bytes =
+                    path.metadata().map_err(|e| FetchError::io(path, "look at it", e))?.len();
                 let header = Sha1::new_with_prefix(format!("blob {size_bytes}\0"));
                 ("git blob", expected, digest(path, header)?)
             }

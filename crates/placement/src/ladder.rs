@@ -1,7 +1,8 @@
 //! The ladder of fallbacks: as configured -> without `max_memory` -> sequential -> int8 -> the disk tier -> refuse.
 use crate::planner::Planner;
 use crate::{
-    Change, ChangeKind, DeviceMapMode, DtypeChoice, LimitFound, Limits, Machine, MaxMemory, Plan, PlanError, Shortage,
+    Change, ChangeKind, DeviceMapMode, DtypeChoice, LimitFound, Limits, Machine, MaxMemory, Plan,
+    PlanError, Shortage,
 };
 use checkpoint::{Inventory, ModelConfig};
 use serde::ser::SerializeStruct;
@@ -243,11 +244,19 @@ pub fn ladder_below(
         match step.map(|limits| planner.plan(machine, &limits)) {
             Err((state, why)) => tried.push(RungOutcome { rung, state, why: why.to_owned() }),
             Ok(Ok(plan)) => {
-                tried.push(RungOutcome { rung, state: RungState::Taken, why: "its plan fits".to_owned() });
+                tried.push(RungOutcome {
+                    rung,
+                    state: RungState::Taken,
+                    why: "its plan fits".to_owned(),
+                });
                 return Ok(Ladder { rung, plan, tried });
             }
             Ok(Err(PlanError::DoesNotFit { shortage, changes })) => {
-                tried.push(RungOutcome { rung, state: RungState::TooSmall, why: shortage.to_string() });
+                tried.push(RungOutcome {
+                    rung,
+                    state: RungState::TooSmall,
+                    why: shortage.to_string(),
+                });
                 short.push(Short { rung, shortage, changes });
             }
             Ok(Err(error)) => return Err(error),
@@ -283,7 +292,10 @@ fn refusal(
     }
     let mut changes: Vec<Change> = Vec::new();
     for Short { rung, changes: of_rung, .. } in short.iter().rev() {
-        for change in of_rung.iter().filter(|change| !matches!(change.kind, ChangeKind::Disk | ChangeKind::Int8)) {
+        for change in of_rung
+            .iter()
+            .filter(|change| !matches!(change.kind, ChangeKind::Disk | ChangeKind::Int8))
+        {
             let text = match rung {
                 Rung::AsConfigured => change.text.clone(),
                 _ => format!("{} (on the rung {})", change.text, rung.name()),
@@ -293,9 +305,13 @@ fn refusal(
     }
     // What another rung would have to be allowed for.
     let allowed = |change: &&Change| matches!(change.kind, ChangeKind::Disk | ChangeKind::Int8);
-    changes.extend(short.iter().take(1).flat_map(|short| short.changes.iter().filter(allowed).cloned()));
-    let shortage =
-        short.into_iter().next().map_or_else(|| planned_and_failed(planner, machine, limits), |short| short.shortage);
+    changes.extend(
+        short.iter().take(1).flat_map(|short| short.changes.iter().filter(allowed).cloned()),
+    );
+    let shortage = short
+        .into_iter()
+        .next()
+        .map_or_else(|| planned_and_failed(planner, machine, limits), |short| short.shortage);
     PlanError::NoRungFits { shortage, changes, rungs }
 }
 
@@ -310,7 +326,13 @@ fn planned_and_failed(planner: &Planner, machine: &Machine, limits: &Limits) -> 
 /// What a rung would plan with, or why it is not tried.
 type Step = Result<Limits, (RungState, &'static str)>;
 
-fn step(rung: Rung, planner: &Planner, machine: &Machine, limits: &Limits, fallback: Fallback) -> Step {
+fn step(
+    rung: Rung,
+    planner: &Planner,
+    machine: &Machine,
+    limits: &Limits,
+    fallback: Fallback,
+) -> Step {
     let skipped = |why| Err((RungState::Skipped, why));
     let not_allowed = |why| Err((RungState::NotAllowed, why));
     if rung != Rung::AsConfigured && !fallback.any {
@@ -321,20 +343,28 @@ fn step(rung: Rung, planner: &Planner, machine: &Machine, limits: &Limits, fallb
     let free = Limits { max_memory: over, disk: limits.allows_disk(), ..limits.clone() };
     match rung {
         Rung::AsConfigured => Ok(limits.clone()),
-        Rung::WithoutMaxMemory if limits.max_memory.is_empty() => skipped("no max_memory was typed"),
+        Rung::WithoutMaxMemory if limits.max_memory.is_empty() => {
+            skipped("no max_memory was typed")
+        }
         Rung::WithoutMaxMemory if !fallback.over_limit => {
             not_allowed("it would pass the limits that were typed (--fallback allow=over-limit)")
         }
         Rung::WithoutMaxMemory => Ok(free),
-        Rung::Sequential if machine.gpus.is_empty() => skipped("there is no card to fill in sequence"),
+        Rung::Sequential if machine.gpus.is_empty() => {
+            skipped("there is no card to fill in sequence")
+        }
         Rung::Sequential => match limits.mode {
             DeviceMapMode::Sequential => skipped("the device map is sequential already"),
             DeviceMapMode::Auto => skipped("auto has looked at every sequential map among others"),
             _ => Ok(Limits { mode: DeviceMapMode::Sequential, ..free }),
         },
         Rung::Int8 if limits.dtype == DtypeChoice::Int8 => skipped("the dtype is int8 already"),
-        Rung::Int8 if !planner.weights(limits.dtype).can_be_int8 => skipped("all weights are in smaller forms already"),
-        Rung::Int8 if !fallback.int8 => not_allowed("it would change the model (--fallback allow=int8)"),
+        Rung::Int8 if !planner.weights(limits.dtype).can_be_int8 => {
+            skipped("all weights are in smaller forms already")
+        }
+        Rung::Int8 if !fallback.int8 => {
+            not_allowed("it would change the model (--fallback allow=int8)")
+        }
         Rung::Int8 => Ok(Limits { dtype: DtypeChoice::Int8, ..free }),
         Rung::DiskTier if limits.allows_disk() && limits.mode == DeviceMapMode::Auto => {
             skipped("the disk was allowed from the start")

@@ -106,7 +106,13 @@ pub struct TierPlan {
 impl TierPlan {
     /// Everything together.
     pub fn total_bytes(&self) -> u64 {
-        let parts = [self.weights_bytes, self.kv_bytes, self.activations_bytes, self.staging_bytes, self.reserve_bytes];
+        let parts = [
+            self.weights_bytes,
+            self.kv_bytes,
+            self.activations_bytes,
+            self.staging_bytes,
+            self.reserve_bytes,
+        ];
         parts.into_iter().fold(0, u64::saturating_add)
     }
 }

@@ -3,8 +3,8 @@ use crate::assign::{Assigned, HostNeed, Refusal, assign};
 use crate::footprint::{Footprint, Weights};
 use crate::problem::Problem;
 use crate::{
-    DeviceMapMode, DtypeChoice, Limits, Machine, ModulePlan, Plan, PlanError, Shortage, Spill, Tier, TierPlan, change,
-    predict, reason, warn,
+    DeviceMapMode, DtypeChoice, Limits, Machine, ModulePlan, Plan, PlanError, Shortage, Spill,
+    Tier, TierPlan, change, predict, reason, warn,
 };
 use checkpoint::{Inventory, ModelConfig};
 use std::cell::OnceCell;
@@ -40,7 +40,9 @@ pub(crate) struct Solution<'p> {
 impl Solution<'_> {
     /// Bytes off the cards.
     pub fn off_bytes(&self) -> u64 {
-        let off = |(tier, item): (&Tier, &crate::problem::Item)| if tier.is_gpu() { 0 } else { item.weights };
+        let off = |(tier, item): (&Tier, &crate::problem::Item)| {
+            if tier.is_gpu() { 0 } else { item.weights }
+        };
         self.assigned.tiers.iter().zip(&self.problem.items).map(off).sum()
     }
 }
@@ -66,12 +68,18 @@ impl<'a> Planner<'a> {
     /// As [`plan`].
     pub fn plan(&self, machine: &Machine, limits: &Limits) -> Result<Plan, PlanError> {
         check(limits)?;
-        let solution = self.solve(machine, limits).map_err(|refusal| self.refused(refusal, machine, limits))?;
+        let solution = self
+            .solve(machine, limits)
+            .map_err(|refusal| self.refused(refusal, machine, limits))?;
         Ok(self.written_out(&solution, machine, limits))
     }
 
     /// The placement alone.
-    pub(crate) fn solve(&self, machine: &Machine, limits: &Limits) -> Result<Solution<'_>, Refusal> {
+    pub(crate) fn solve(
+        &self,
+        machine: &Machine,
+        limits: &Limits,
+    ) -> Result<Solution<'_>, Refusal> {
         let weights = self.weights(limits.dtype);
         let footprint = Footprint::of(self.config, limits);
         let problem = Problem::new(weights, &footprint, machine, limits);
@@ -98,11 +106,24 @@ impl<'a> Planner<'a> {
         let reasons = reason::reasons(problem, &assigned.tiers, &limits.mode);
         let module = |((of, tier), (item, reason))| {
             let (of, item): (&crate::ModuleWeights, &crate::problem::Item) = (of, item);
-            ModulePlan { name: of.name.clone(), tier, weights_bytes: of.bytes, kv_bytes: item.kv, reason }
+            ModulePlan {
+                name: of.name.clone(),
+                tier,
+                weights_bytes: of.bytes,
+                kv_bytes: item.kv,
+                reason,
+            }
         };
         let placed = weights.modules.iter().zip(assigned.tiers.iter().copied());
-        let modules: Vec<ModulePlan> = placed.zip(problem.items.iter().zip(reasons)).map(module).collect();
-        let predicted = predict::predict(problem, machine, &assigned.tiers, weights.stored_bytes, limits.concurrency);
+        let modules: Vec<ModulePlan> =
+            placed.zip(problem.items.iter().zip(reasons)).map(module).collect();
+        let predicted = predict::predict(
+            problem,
+            machine,
+            &assigned.tiers,
+            weights.stored_bytes,
+            limits.concurrency,
+        );
         Plan {
             device_map: modules.iter().map(|module| (module.name.clone(), module.tier)).collect(),
             mode: limits.mode.name(),
@@ -123,7 +144,13 @@ impl<'a> Planner<'a> {
             rates: predicted.rates,
             max_memory: limits.max_memory.echo(),
             warnings: warn::warnings(self, solution, machine, limits),
-            notes: machine.notes.iter().chain(&assigned.notes).chain(&predicted.notes).cloned().collect(),
+            notes: machine
+                .notes
+                .iter()
+                .chain(&assigned.notes)
+                .chain(&predicted.notes)
+                .cloned()
+                .collect(),
         }
     }
 
@@ -162,7 +189,11 @@ fn asked_for(limits: &Limits) -> bool {
 
 fn check(limits: &Limits) -> Result<(), PlanError> {
     let positive = |key, value: usize| match value {
-        0 => Err(PlanError::Setting { key, expected: "at least 1".to_owned(), found: "0".to_owned() }),
+        0 => Err(PlanError::Setting {
+            key,
+            expected: "at least 1".to_owned(),
+            found: "0".to_owned(),
+        }),
         _ => Ok(()),
     };
     positive("--context", limits.context)?;
@@ -171,7 +202,8 @@ fn check(limits: &Limits) -> Result<(), PlanError> {
 
 /// Virtual devices are host memory: together with the host's own share they must be there.
 fn virtual_shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
-    let is_virtual = |tier: &Tier| matches!(tier, Tier::Gpu(card) if problem.cards[*card].is_virtual);
+    let is_virtual =
+        |tier: &Tier| matches!(tier, Tier::Gpu(card) if problem.cards[*card].is_virtual);
     if !tiers.iter().any(is_virtual) {
         return None;
     }
@@ -225,7 +257,11 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
     let (host, need) = (&problem.host, HostNeed::of(problem, &assigned.tiers));
     tiers.push(TierPlan {
         tier: Tier::Cpu,
-        name: format!("host memory, {} of it available under {}", crate::short_text(host.available), host.limit),
+        name: format!(
+            "host memory, {} of it available under {}",
+            crate::short_text(host.available),
+            host.limit
+        ),
         available_bytes: host.usable,
         budget_bytes: host.budget,
         budget_name: host.budget_name.clone(),
@@ -240,7 +276,8 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
         name: "the checkpoint's own files".to_owned(),
         available_bytes: weights.stored_bytes,
         budget_bytes: problem.disk_budget.min(weights.stored_bytes.max(weights.bytes())),
-        budget_name: if problem.disk_budget == 0 { "not asked for" } else { "nothing is copied" }.to_owned(),
+        budget_name: if problem.disk_budget == 0 { "not asked for" } else { "nothing is copied" }
+            .to_owned(),
         weights_bytes: need.disk_weights,
         kv_bytes: 0,
         activations_bytes: 0,

@@ -35,7 +35,9 @@ pub(crate) fn predict(
 
 /// The rates of the tiers that a load or a token reads, and words for those that nobody knows.
 fn rates(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> (Vec<TierRate>, Vec<String>) {
-    let computes_on = |tier: Tier| (0..tiers.len()).any(|at| compute_tier(tiers[at]) == tier && reads(problem, at));
+    let computes_on = |tier: Tier| {
+        (0..tiers.len()).any(|at| compute_tier(tiers[at]) == tier && reads(problem, at))
+    };
     let mut used: Vec<Tier> = (0..machine.gpus.len()).map(Tier::Gpu).chain([Tier::Cpu]).collect();
     used.retain(|tier| computes_on(*tier));
     used.push(Tier::Disk);
@@ -45,9 +47,14 @@ fn rates(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> (Vec<TierRate>
             (Some(rate), _) => {
                 known.push(TierRate { tier, bytes_per_s: rate.bytes_per_s, source: rate.source });
             }
-            (None, Tier::Disk) => notes.push("the disk's rate is not known, so no load time is predicted".to_owned()),
+            (None, Tier::Disk) => {
+                notes.push("the disk's rate is not known, so no load time is predicted".to_owned())
+            }
             (None, Tier::Cpu) => {
-                notes.push("host memory's rate is not known, so no tokens a second are predicted".to_owned());
+                notes.push(
+                    "host memory's rate is not known, so no tokens a second are predicted"
+                        .to_owned(),
+                );
             }
             (None, Tier::Gpu(card)) => notes.push(format!(
                 "the memory rate of {card} ({}) is not known, so no tokens a second are predicted",
@@ -70,7 +77,8 @@ fn off_the_cards(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option
         return None;
     }
     let seconds = |bytes: u64, rate: Rate| bytes as f64 / rate.bytes_per_s as f64;
-    let text = |rate: Rate| format!("{:.1} GB/s ({})", rate.bytes_per_s as f64 / 1e9, rate.source.name());
+    let text =
+        |rate: Rate| format!("{:.1} GB/s ({})", rate.bytes_per_s as f64 / 1e9, rate.source.name());
     let there = match (machine.rate(Tier::Cpu), machine.rate(Tier::Disk)) {
         (Some(cpu), _) if on_disk == 0 => Some((seconds(on_cpu, cpu), format!("at {}", text(cpu)))),
         (Some(cpu), Some(disk)) => {
@@ -79,11 +87,16 @@ fn off_the_cards(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option
         }
         _ => None,
     };
-    let there = there.map_or_else(String::new, |(seconds, at)| format!(": {seconds:.3} s a token {at}"));
+    let there =
+        there.map_or_else(String::new, |(seconds, at)| format!(": {seconds:.3} s a token {at}"));
     let links = (0..machine.gpus.len()).filter(|card| tiers.contains(&Tier::Gpu(*card)));
     let link = links.filter_map(|card| machine.link_rate(card)).max_by_key(|rate| rate.bytes_per_s);
     let sent = link.map_or_else(String::new, |link| {
-        format!("; sent to a card at {} they would take {:.3} s", text(link), seconds(on_cpu + on_disk, link))
+        format!(
+            "; sent to a card at {} they would take {:.3} s",
+            text(link),
+            seconds(on_cpu + on_disk, link)
+        )
     });
     let bytes = short_text(on_cpu + on_disk);
     Some(format!(
@@ -96,14 +109,20 @@ fn off_the_cards(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option
 fn load_s(problem: &Problem, machine: &Machine, tiers: &[Tier], stored_bytes: u64) -> Option<f64> {
     let rate = machine.rate(Tier::Disk)?.bytes_per_s as f64;
     let sum = |tier: Tier| -> u64 {
-        tiers.iter().zip(&problem.items).filter(|(at, _)| **at == tier).map(|(_, item)| item.weights).sum()
+        tiers
+            .iter()
+            .zip(&problem.items)
+            .filter(|(at, _)| **at == tier)
+            .map(|(_, item)| item.weights)
+            .sum()
     };
     let kept: u64 = problem.items.iter().map(|item| item.weights).sum();
     let read_share = 1.0 - sum(Tier::Disk) as f64 / kept.max(1) as f64;
     let disk_s = stored_bytes as f64 * read_share / rate;
     let links = machine.gpus.iter().enumerate();
-    let link_s =
-        links.filter_map(|(card, gpu)| gpu.link_bytes_per_s.map(|rate| sum(Tier::Gpu(card)) as f64 / rate as f64));
+    let link_s = links.filter_map(|(card, gpu)| {
+        gpu.link_bytes_per_s.map(|rate| sum(Tier::Gpu(card)) as f64 / rate as f64)
+    });
     Some(link_s.fold(disk_s, f64::max))
 }
 
@@ -147,7 +166,12 @@ mod tests {
 
     /// Embedding, two blocks of 10 GB, norm, head of 1 GB, each 1 GB of keys and values a block.
     fn problem(machine: &Machine) -> Problem {
-        let module = |kind, bytes, active_bytes| ModuleWeights { name: String::new(), kind, bytes, active_bytes };
+        let module = |kind, bytes, active_bytes| ModuleWeights {
+            name: String::new(),
+            kind,
+            bytes,
+            active_bytes,
+        };
         let weights = Weights {
             modules: vec![
                 module(ModuleKind::Embedding, 1_000_000_000, 0),
@@ -187,7 +211,8 @@ mod tests {
         let machine = Machine::from_yaml("m", text).unwrap();
         let problem = problem(&machine);
         let (card, cpu, disk) = (Tier::Gpu(0), Tier::Cpu, Tier::Disk);
-        let predicted = predict(&problem, &machine, &[cpu, card, disk, cpu, cpu], 22_000_000_000, 2);
+        let predicted =
+            predict(&problem, &machine, &[cpu, card, disk, cpu, cpu], 22_000_000_000, 2);
         // The embedding, a block and the head come from the disk; the block on disk stays there.
         assert!((predicted.load_s.unwrap() - 12.0).abs() < 1e-9);
         let hops = 3.0 * HOP_NS as f64 / 1e9;
@@ -198,8 +223,10 @@ mod tests {
         assert!((1.0 / predicted.decode_tok_s_full.unwrap() - full_s).abs() < 1e-9);
         assert_eq!(predicted.rates.len(), 3);
         // All on the card: its link is slower than the disk would be twice over.
-        let fast_disk =
-            Machine { disk: crate::Disk { read_bytes_per_s: Some(1 << 40), ..machine.disk.clone() }, ..machine };
+        let fast_disk = Machine {
+            disk: crate::Disk { read_bytes_per_s: Some(1 << 40), ..machine.disk.clone() },
+            ..machine
+        };
         let predicted = predict(&problem, &fast_disk, &[card; 5], 22_000_000_000, 1);
         assert!((predicted.load_s.unwrap() - 11.0).abs() < 1e-9);
     }
@@ -222,9 +249,13 @@ mod tests {
         assert!(notes(text, &[cpu, card, card, card, card]).is_empty());
         assert!(notes(text, &[cpu; 5]).is_empty());
         // Nothing is known: what is done is told all the same.
-        let told = notes("gpus: [{name: c, memory: 20GiB}]\nhost: {memory: 64GiB}\n", &[cpu, card, card, cpu, cpu]);
+        let told = notes(
+            "gpus: [{name: c, memory: 20GiB}]\nhost: {memory: 64GiB}\n",
+            &[cpu, card, card, cpu, cpu],
+        );
         assert!(
-            told.iter().any(|note| note.contains("off the cards are computed on the CPU. Prompts too")),
+            told.iter()
+                .any(|note| note.contains("off the cards are computed on the CPU. Prompts too")),
             "{told:?}"
         );
         // Virtual devices are host memory.
@@ -234,7 +265,8 @@ mod tests {
 
     #[test]
     fn what_nobody_knows_is_not_predicted_and_said() {
-        let machine = Machine::from_yaml("m", "host: {memory: 64GiB}\ndisk: {read: 1GB/s}\n").unwrap();
+        let machine =
+            Machine::from_yaml("m", "host: {memory: 64GiB}\ndisk: {read: 1GB/s}\n").unwrap();
         let predicted = predict(&problem(&machine), &machine, &[Tier::Cpu; 5], 22_000_000_000, 1);
         assert!(predicted.load_s.is_some() && predicted.decode_tok_s.is_none());
         assert_eq!(predicted.notes.len(), 1, "{:?}", predicted.notes);

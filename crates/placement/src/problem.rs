@@ -1,7 +1,7 @@
 //! The question in numbers: modules with their bytes, tiers with their room.
 use crate::footprint::{
-    CARD_PINNED_BYTES, CARD_STAGING_BYTES, DRIVER_BYTES, Footprint, PINNED_RING_BYTES, PROGRAM_BYTES, READERS_MAX,
-    STAGING_PER_READER_BYTES, Weights,
+    CARD_PINNED_BYTES, CARD_STAGING_BYTES, DRIVER_BYTES, Footprint, PINNED_RING_BYTES,
+    PROGRAM_BYTES, READERS_MAX, STAGING_PER_READER_BYTES, Weights,
 };
 use crate::machine::DefaultRates;
 use crate::{Gpu, Limits, Machine, Tier};
@@ -108,22 +108,37 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    pub fn new(weights: &Weights, footprint: &Footprint, machine: &Machine, limits: &Limits) -> Problem {
+    pub fn new(
+        weights: &Weights,
+        footprint: &Footprint,
+        machine: &Machine,
+        limits: &Limits,
+    ) -> Problem {
         let item = |module: &crate::ModuleWeights| Item {
             kind: module.kind,
             weights: module.bytes,
-            kv: if matches!(module.kind, ModuleKind::Block(_)) { footprint.kv_per_layer_bytes } else { 0 },
+            kv: if matches!(module.kind, ModuleKind::Block(_)) {
+                footprint.kv_per_layer_bytes
+            } else {
+                0
+            },
             active: module.active_bytes,
         };
         let typed_disk = limits.max_memory.get(Tier::Disk);
         Problem {
             items: weights.modules.iter().map(item).collect(),
             tied: weights.tied,
-            cards: (0..machine.gpus.len()).map(|index| card(index, machine, footprint, limits)).collect(),
+            cards: (0..machine.gpus.len())
+                .map(|index| card(index, machine, footprint, limits))
+                .collect(),
             host: host(machine, footprint, limits),
             logits: footprint.logits_bytes,
             disk_budget: if limits.allows_disk() { typed_disk.unwrap_or(u64::MAX) } else { 0 },
-            disk_rate: ordering_rate(machine, machine.disk.read_bytes_per_s, DefaultRates::ORDINARY.disk_bytes_per_s),
+            disk_rate: ordering_rate(
+                machine,
+                machine.disk.read_bytes_per_s,
+                DefaultRates::ORDINARY.disk_bytes_per_s,
+            ),
         }
     }
 
@@ -166,8 +181,11 @@ fn card(index: usize, machine: &Machine, footprint: &Footprint, limits: &Limits)
         staging: real(CARD_STAGING_BYTES),
         reserve: real(DRIVER_BYTES),
     };
-    let ordinary =
-        if gpu.is_virtual { DefaultRates::ORDINARY.host_bytes_per_s } else { DefaultRates::ORDINARY.gpu_bytes_per_s };
+    let ordinary = if gpu.is_virtual {
+        DefaultRates::ORDINARY.host_bytes_per_s
+    } else {
+        DefaultRates::ORDINARY.gpu_bytes_per_s
+    };
     let (budget, budget_name) = match limits.max_memory.get(Tier::Gpu(index)) {
         Some(typed) => (typed, format!("max_memory of {index}")),
         None => (most(gpu.total_bytes), format!("90% of {index} ({})", gpu.name)),
@@ -213,7 +231,11 @@ fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostRoom {
             reserve: PROGRAM_BYTES,
         },
         crossing: footprint.crossing_bytes,
-        rate: ordering_rate(machine, machine.host.read_bytes_per_s, DefaultRates::ORDINARY.host_bytes_per_s),
+        rate: ordering_rate(
+            machine,
+            machine.host.read_bytes_per_s,
+            DefaultRates::ORDINARY.host_bytes_per_s,
+        ),
     }
 }
 

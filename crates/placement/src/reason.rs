@@ -11,14 +11,22 @@ struct Left {
 /// A reason for each module.
 pub(crate) fn reasons(problem: &Problem, tiers: &[Tier], mode: &DeviceMapMode) -> Vec<Reason> {
     let left: Vec<Left> = (0..problem.cards.len()).map(|card| left(problem, tiers, card)).collect();
-    tiers.iter().enumerate().map(|(index, tier)| reason(problem, &left, index, *tier, mode)).collect()
+    tiers
+        .iter()
+        .enumerate()
+        .map(|(index, tier)| reason(problem, &left, index, *tier, mode))
+        .collect()
 }
 
 /// What the card that comes nearest lacks to take one more module of those that are off the cards.
 pub(crate) fn nearest_shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
     let left: Vec<Left> = (0..problem.cards.len()).map(|card| left(problem, tiers, card)).collect();
-    let off = tiers.iter().enumerate().filter(|(index, tier)| !tier.is_gpu() && problem.items[*index].weights > 0);
-    off.filter_map(|(index, _)| nearest(problem, &left, index)).min_by_key(|shortage| shortage.short_bytes)
+    let off = tiers
+        .iter()
+        .enumerate()
+        .filter(|(index, tier)| !tier.is_gpu() && problem.items[*index].weights > 0);
+    off.filter_map(|(index, _)| nearest(problem, &left, index))
+        .min_by_key(|shortage| shortage.short_bytes)
 }
 
 fn left(problem: &Problem, tiers: &[Tier], card: usize) -> Left {
@@ -33,15 +41,26 @@ fn left(problem: &Problem, tiers: &[Tier], card: usize) -> Left {
 fn short(problem: &Problem, left: &Left, card: usize, index: usize) -> Shortage {
     let item = &problem.items[index];
     let of = &problem.cards[card];
-    let (weights_short, all) = (item.weights.saturating_sub(left.weights), item.weights.saturating_add(item.kv));
+    let (weights_short, all) =
+        (item.weights.saturating_sub(left.weights), item.weights.saturating_add(item.kv));
     let space_short = all.saturating_sub(left.space);
     let (limit, need_bytes, have_bytes, short_bytes) = if weights_short >= space_short {
         (of.budget_name.clone(), item.weights, left.weights, weights_short)
     } else {
-        let limit = format!("memory of {card} ({}) beside KV cache, activations, staging and driver", of.name);
+        let limit = format!(
+            "memory of {card} ({}) beside KV cache, activations, staging and driver",
+            of.name
+        );
         (limit, all, left.space, space_short)
     };
-    Shortage { what: "one module more".to_owned(), tier: Tier::Gpu(card), limit, need_bytes, have_bytes, short_bytes }
+    Shortage {
+        what: "one module more".to_owned(),
+        tier: Tier::Gpu(card),
+        limit,
+        need_bytes,
+        have_bytes,
+        short_bytes,
+    }
 }
 
 fn nearest(problem: &Problem, left: &[Left], index: usize) -> Option<Shortage> {
@@ -49,7 +68,13 @@ fn nearest(problem: &Problem, left: &[Left], index: usize) -> Option<Shortage> {
     shorts.min_by_key(|shortage| shortage.short_bytes)
 }
 
-fn reason(problem: &Problem, left: &[Left], index: usize, tier: Tier, mode: &DeviceMapMode) -> Reason {
+fn reason(
+    problem: &Problem,
+    left: &[Left],
+    index: usize,
+    tier: Tier,
+    mode: &DeviceMapMode,
+) -> Reason {
     if matches!(mode, DeviceMapMode::Explicit(_)) {
         return plain("the device map that was given says so".to_owned());
     }
@@ -70,21 +95,36 @@ fn plain(text: String) -> Reason {
 fn on_card(problem: &Problem, left: &[Left], index: usize, card: usize) -> Reason {
     let free = match &left[card] {
         Left { weights, space } if weights <= space => {
-            format!("{card} has {} left under {}", short_text(*weights), problem.cards[card].budget_name)
+            format!(
+                "{card} has {} left under {}",
+                short_text(*weights),
+                problem.cards[card].budget_name
+            )
         }
-        Left { space, .. } => format!("{card} has {} left beside all else on it", short_text(*space)),
+        Left { space, .. } => {
+            format!("{card} has {} left beside all else on it", short_text(*space))
+        }
     };
     let others = || left.iter().enumerate().filter(|(other, _)| *other != card);
-    let shorts: Vec<Shortage> = others().map(|(other, left)| short(problem, left, other, index)).collect();
-    let alternative = shorts.iter().find(|shortage| shortage.short_bytes == 0).map(|shortage| shortage.tier);
+    let shorts: Vec<Shortage> =
+        others().map(|(other, left)| short(problem, left, other, index)).collect();
+    let alternative =
+        shorts.iter().find(|shortage| shortage.short_bytes == 0).map(|shortage| shortage.tier);
     let alternative = alternative.map_or_else(|| "cpu".to_owned(), |tier| tier.to_string());
-    let before = shorts.into_iter().rfind(|shortage| shortage.tier < Tier::Gpu(card) && shortage.short_bytes > 0);
+    let before = shorts
+        .into_iter()
+        .rfind(|shortage| shortage.tier < Tier::Gpu(card) && shortage.short_bytes > 0);
     let text = match &before {
         Some(full) => format!("{} is {} short; {free}", full.tier, short_text(full.short_bytes)),
         None => format!("fits; {free}"),
     };
     let short_bytes = before.as_ref().map_or(0, |full| full.short_bytes);
-    Reason { text, bound_by: before.map(|full| full.limit), short_bytes, alternative: Some(alternative) }
+    Reason {
+        text,
+        bound_by: before.map(|full| full.limit),
+        short_bytes,
+        alternative: Some(alternative),
+    }
 }
 
 fn in_memory(problem: &Problem, left: &[Left], index: usize, mode: &DeviceMapMode) -> Reason {
@@ -94,7 +134,10 @@ fn in_memory(problem: &Problem, left: &[Left], index: usize, mode: &DeviceMapMod
         return Reason { alternative: below, ..plain(text) };
     }
     match nearest(problem, left, index) {
-        None => Reason { alternative: below, ..plain("there is no card; host memory has room".to_owned()) },
+        None => Reason {
+            alternative: below,
+            ..plain("there is no card; host memory has room".to_owned())
+        },
         Some(full) if full.short_bytes == 0 => {
             let text = format!("there is room on {}, but not in this order of modules", full.tier);
             Reason {
@@ -111,7 +154,12 @@ fn in_memory(problem: &Problem, left: &[Left], index: usize, mode: &DeviceMapMod
                 short_text(full.short_bytes),
                 full.limit
             );
-            Reason { text, bound_by: Some(full.limit), short_bytes: full.short_bytes, alternative: below }
+            Reason {
+                text,
+                bound_by: Some(full.limit),
+                short_bytes: full.short_bytes,
+                alternative: below,
+            }
         }
     }
 }
@@ -124,7 +172,11 @@ fn on_disk(problem: &Problem, index: usize, mode: &DeviceMapMode) -> Reason {
         };
     }
     let short_bytes = problem.items[index].weights;
-    let full = if problem.cards.is_empty() { "host memory is full" } else { "the cards and host memory are full" };
+    let full = if problem.cards.is_empty() {
+        "host memory is full"
+    } else {
+        "the cards and host memory are full"
+    };
     let text = format!("{full}; {} more host memory would take one", short_text(short_bytes));
     let bound_by = Some(format!("90% of {}", problem.host.limit));
     Reason { text, bound_by, short_bytes, alternative: Some("cpu".to_owned()) }

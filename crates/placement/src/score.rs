@@ -38,8 +38,15 @@ pub(crate) fn item_ns(problem: &Problem, index: usize, tier: Tier) -> u64 {
 
 /// Scores a whole placement.
 pub(crate) fn score(problem: &Problem, tiers: &[Tier]) -> Score {
-    let off = |(index, tier): (usize, &Tier)| if tier.is_gpu() { 0 } else { problem.items[index].weights };
+    let off = |(index, tier): (usize, &Tier)| {
+        if tier.is_gpu() { 0 } else { problem.items[index].weights }
+    };
     let cuts = tiers.windows(2).filter(|pair| pair[0] != pair[1]).count() as u64;
-    let time: u64 = tiers.iter().enumerate().map(|(index, tier)| item_ns(problem, index, *tier)).sum();
-    Score { off_bytes: tiers.iter().enumerate().map(off).sum(), time_ns: time.saturating_add(cuts * HOP_NS), cuts }
+    let time: u64 =
+        tiers.iter().enumerate().map(|(index, tier)| item_ns(problem, index, *tier)).sum();
+    Score {
+        off_bytes: tiers.iter().enumerate().map(off).sum(),
+        time_ns: time.saturating_add(cuts * HOP_NS),
+        cuts,
+    }
 }

@@ -2,7 +2,12 @@
 use crate::planner::{Planner, Solution};
 use crate::{Limits, Machine, Tier, bytes_text, short_text};
 
-pub(crate) fn warnings(planner: &Planner, solution: &Solution, machine: &Machine, limits: &Limits) -> Vec<String> {
+pub(crate) fn warnings(
+    planner: &Planner,
+    solution: &Solution,
+    machine: &Machine,
+    limits: &Limits,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     warnings.extend(unit(planner, solution, machine, limits));
     warnings.extend(typed_too_much(solution, machine, limits));
@@ -11,7 +16,12 @@ pub(crate) fn warnings(planner: &Planner, solution: &Solution, machine: &Machine
 }
 
 /// The unit alone causes a spill: `67GB` was typed, and with `67GiB` nothing would leave the cards.
-fn unit(planner: &Planner, solution: &Solution, machine: &Machine, limits: &Limits) -> Option<String> {
+fn unit(
+    planner: &Planner,
+    solution: &Solution,
+    machine: &Machine,
+    limits: &Limits,
+) -> Option<String> {
     let spilled = solution.off_bytes();
     let twin = limits.max_memory.binary_twin().filter(|_| spilled > 0)?;
     let other = Limits { max_memory: twin.clone(), ..limits.clone() };
@@ -33,13 +43,20 @@ fn typed_too_much(solution: &Solution, machine: &Machine, limits: &Limits) -> Ve
     for (tier, size) in limits.max_memory.iter() {
         let there = match tier {
             Tier::Gpu(card) => match solution.problem.cards.get(card) {
-                Some(room) => (room.space(), format!("beside activations, staging and driver on {card}")),
+                Some(room) => {
+                    (room.space(), format!("beside activations, staging and driver on {card}"))
+                }
                 None => {
-                    warnings.push(format!("--max-memory names {tier}, but there are {} cards", machine.gpus.len()));
+                    warnings.push(format!(
+                        "--max-memory names {tier}, but there are {} cards",
+                        machine.gpus.len()
+                    ));
                     continue;
                 }
             },
-            Tier::Cpu => (host.usable, format!("as 90% of what is really available under {}", host.limit)),
+            Tier::Cpu => {
+                (host.usable, format!("as 90% of what is really available under {}", host.limit))
+            }
             Tier::Disk => continue,
         };
         if size.bytes > there.0 {
@@ -57,7 +74,8 @@ fn typed_too_much(solution: &Solution, machine: &Machine, limits: &Limits) -> Ve
 
 /// Blocks that are read for every token from a file system that is far away.
 fn slow_disk(solution: &Solution, machine: &Machine) -> Option<String> {
-    let streamed = |(index, tier): (usize, &Tier)| *tier == Tier::Disk && solution.problem.is_computed(index);
+    let streamed =
+        |(index, tier): (usize, &Tier)| *tier == Tier::Disk && solution.problem.is_computed(index);
     let streams = solution.assigned.tiers.iter().enumerate().any(streamed);
     (streams && machine.disk.network).then(|| {
         let kind =

@@ -3,8 +3,8 @@ mod common;
 
 use common::{config, inventory, machine};
 use placement::{
-    ByteSize, Change, ChangeKind, DtypeChoice, KV_BLOCK_TOKENS, KvDtype, Limits, Machine, MaxMemory, Plan, PlanError,
-    Planner, Tier,
+    ByteSize, Change, ChangeKind, DtypeChoice, KV_BLOCK_TOKENS, KvDtype, Limits, Machine,
+    MaxMemory, Plan, PlanError, Planner, Tier,
 };
 
 type Question = (Machine, Limits);
@@ -25,10 +25,19 @@ fn changed(change: &Change, machine: &Machine, limits: &Limits) -> (Question, Op
         (machine, limits.clone())
     };
     let budgets = |more_bytes: u64| {
-        let typed: Vec<(Tier, u64)> =
-            limits.max_memory.iter().filter(|(tier, _)| tier.is_gpu()).map(|(tier, size)| (tier, size.bytes)).collect();
-        let grow = |all: MaxMemory, (tier, bytes): (Tier, u64)| all.with(tier, ByteSize::plain(bytes + more_bytes));
-        with_limits(Limits { max_memory: typed.into_iter().fold(limits.max_memory.clone(), grow), ..limits.clone() })
+        let typed: Vec<(Tier, u64)> = limits
+            .max_memory
+            .iter()
+            .filter(|(tier, _)| tier.is_gpu())
+            .map(|(tier, size)| (tier, size.bytes))
+            .collect();
+        let grow = |all: MaxMemory, (tier, bytes): (Tier, u64)| {
+            all.with(tier, ByteSize::plain(bytes + more_bytes))
+        };
+        with_limits(Limits {
+            max_memory: typed.into_iter().fold(limits.max_memory.clone(), grow),
+            ..limits.clone()
+        })
     };
     let context = |context: usize| with_limits(Limits { context, ..limits.clone() });
     let sequences = |concurrency: usize| with_limits(Limits { concurrency, ..limits.clone() });
@@ -39,18 +48,30 @@ fn changed(change: &Change, machine: &Machine, limits: &Limits) -> (Question, Op
             let max_memory = MaxMemory::parse(&binary).unwrap();
             (with_limits(Limits { max_memory, ..limits.clone() }), Some(nothing_less))
         }
-        ChangeKind::WithoutMaxMemory => {
-            (with_limits(Limits { max_memory: MaxMemory::default(), ..limits.clone() }), Some(nothing_less))
+        ChangeKind::WithoutMaxMemory => (
+            with_limits(Limits { max_memory: MaxMemory::default(), ..limits.clone() }),
+            Some(nothing_less),
+        ),
+        ChangeKind::Context { tokens } => {
+            (context(tokens), Some(context(tokens + KV_BLOCK_TOKENS)))
         }
-        ChangeKind::Context { tokens } => (context(tokens), Some(context(tokens + KV_BLOCK_TOKENS))),
         ChangeKind::Concurrency { sequences: n } => (sequences(n), Some(sequences(n + 1))),
-        ChangeKind::Int8 => (with_limits(Limits { dtype: DtypeChoice::Int8, ..limits.clone() }), Some(nothing_less)),
-        ChangeKind::KvInt8 => {
-            (with_limits(Limits { kv_dtype: Some(KvDtype::Int8), ..limits.clone() }), Some(nothing_less))
+        ChangeKind::Int8 => {
+            (with_limits(Limits { dtype: DtypeChoice::Int8, ..limits.clone() }), Some(nothing_less))
         }
-        ChangeKind::HostMemory { more_bytes } => (host(more_bytes), Some(host(more_bytes - (1 << 30)))),
-        ChangeKind::Disk => (with_limits(Limits { disk: true, ..limits.clone() }), Some(nothing_less)),
-        ChangeKind::CardBudgets { more_bytes } => (budgets(more_bytes), Some(budgets(more_bytes - (1 << 30)))),
+        ChangeKind::KvInt8 => (
+            with_limits(Limits { kv_dtype: Some(KvDtype::Int8), ..limits.clone() }),
+            Some(nothing_less),
+        ),
+        ChangeKind::HostMemory { more_bytes } => {
+            (host(more_bytes), Some(host(more_bytes - (1 << 30))))
+        }
+        ChangeKind::Disk => {
+            (with_limits(Limits { disk: true, ..limits.clone() }), Some(nothing_less))
+        }
+        ChangeKind::CardBudgets { more_bytes } => {
+            (budgets(more_bytes), Some(budgets(more_bytes - (1 << 30))))
+        }
         ChangeKind::Card { count, .. } => (cards(count), Some(cards(count - 1))),
     }
 }
@@ -80,7 +101,9 @@ fn checked(model: &str, machine_text: &str, change: impl Fn(&mut Limits)) -> Vec
     let mut limits = Limits::for_model(&config);
     change(&mut limits);
     let suggested: Vec<(Goal, Change)> = match planner.plan(&machine, &limits) {
-        Err(PlanError::DoesNotFit { changes, .. }) => changes.into_iter().map(|c| (Goal::Fits, c)).collect(),
+        Err(PlanError::DoesNotFit { changes, .. }) => {
+            changes.into_iter().map(|c| (Goal::Fits, c)).collect()
+        }
         Err(error) => panic!("{error}"),
         Ok(plan) => {
             let of = |spill: Option<placement::Spill>, goal| {
@@ -94,7 +117,11 @@ fn checked(model: &str, machine_text: &str, change: impl Fn(&mut Limits)) -> Vec
         let planned = planner.plan(&enough.0, &enough.1);
         assert!(reaches(*goal, &planned), "{goal:?} with {}: {planned:?}", change.text);
         if let Some((machine, limits)) = less {
-            assert!(!reaches(*goal, &planner.plan(&machine, &limits)), "{goal:?}: less than {} is enough", change.text);
+            assert!(
+                !reaches(*goal, &planner.plan(&machine, &limits)),
+                "{goal:?}: less than {} is enough",
+                change.text
+            );
         }
     }
     suggested.iter().map(|(_, change)| word(&change.kind)).collect()
@@ -120,14 +147,17 @@ const CARD: &str = "{name: A100-80GB, memory: 79.25GiB}";
 #[test]
 fn a_spill_under_typed_limits() {
     let two = format!("gpus: [{CARD}, {CARD}]\nhost: {{memory: 128GiB}}\n");
-    let kinds = checked("llama-3.3-70b", &two, |limits| limits.max_memory = MaxMemory::parse("0=67GB,1=67GB").unwrap());
+    let kinds = checked("llama-3.3-70b", &two, |limits| {
+        limits.max_memory = MaxMemory::parse("0=67GB,1=67GB").unwrap()
+    });
     assert_eq!(kinds, ["units", "budgets", "without", "int8", "card"]);
 }
 
 #[test]
 fn a_spill_for_the_sake_of_keys_and_values() {
     let two = format!("gpus: [{CARD}, {CARD}]\nhost: {{memory: 128GiB}}\n");
-    let kinds = checked("llama-3.3-70b", &two, |limits| (limits.context, limits.concurrency) = (16_384, 8));
+    let kinds =
+        checked("llama-3.3-70b", &two, |limits| (limits.context, limits.concurrency) = (16_384, 8));
     assert_eq!(kinds, ["context", "sequences", "kv int8", "int8", "card"]);
 }
 
@@ -142,7 +172,10 @@ fn a_spill_that_needs_several_cards() {
 fn what_fits_nowhere() {
     let small = "host: {memory: 64GiB, limit: 24GiB}\n";
     assert_eq!(checked("llama-3.3-70b", small, |_| {}), ["host", "disk"]);
-    assert_eq!(checked("llama-3.1-8b", "host: {memory: 14GiB}\n", |_| {}), ["int8", "host", "disk"]);
+    assert_eq!(
+        checked("llama-3.1-8b", "host: {memory: 14GiB}\n", |_| {}),
+        ["int8", "host", "disk"]
+    );
     let wide = |limits: &mut Limits| (limits.context, limits.concurrency) = (32_768, 8);
     assert_eq!(
         checked("llama-3.1-8b", "host: {memory: 24GiB}\n", wide),

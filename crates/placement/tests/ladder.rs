@@ -3,11 +3,16 @@ mod common;
 
 use common::{config, inventory, machine, shipped};
 use placement::{
-    CardLeft, DeviceMapMode, DtypeChoice, FailedRung, Fallback, Ladder, Limits, Machine, MaxMemory, PlanError, Planner,
-    Rung, RungState, Tier, ladder, ladder_below,
+    CardLeft, DeviceMapMode, DtypeChoice, FailedRung, Fallback, Ladder, Limits, Machine, MaxMemory,
+    PlanError, Planner, Rung, RungState, Tier, ladder, ladder_below,
 };
 
-fn climb(model: &str, machine: &Machine, change: impl Fn(&mut Limits), fallback: &str) -> Result<Ladder, PlanError> {
+fn climb(
+    model: &str,
+    machine: &Machine,
+    change: impl Fn(&mut Limits),
+    fallback: &str,
+) -> Result<Ladder, PlanError> {
     let config = config(model);
     let mut limits = Limits::for_model(&config);
     change(&mut limits);
@@ -61,12 +66,9 @@ fn int8_is_taken_where_it_fits_and_not_where_it_is_not_allowed() {
     let ladder = climb("llama-3.1-8b", &host(14), |_| {}, "keep").unwrap();
     assert_eq!(ladder.rung, Rung::DiskTier);
     assert_eq!(ladder.plan.dtype, "auto");
-    assert!(
-        ladder
-            .tried
-            .iter()
-            .any(|r| r.rung == Rung::Int8 && r.state == RungState::NotAllowed && r.why.contains("allow=int8"))
-    );
+    assert!(ladder.tried.iter().any(|r| r.rung == Rung::Int8
+        && r.state == RungState::NotAllowed
+        && r.why.contains("allow=int8")));
     let ladder = climb("llama-3.1-8b", &host(14), |_| {}, "allow=int8").unwrap();
     assert_eq!(ladder.rung, Rung::Int8);
 }
@@ -105,7 +107,8 @@ fn the_change_that_is_named_is_the_smallest() {
     let limits = Limits { context: 131_072, concurrency: 4, ..Limits::for_model(&config) };
     let planner = Planner::new(&config, &inventory);
     let machine = host(40);
-    let PlanError::DoesNotFit { changes, shortage } = planner.plan(&machine, &limits).unwrap_err() else {
+    let PlanError::DoesNotFit { changes, shortage } = planner.plan(&machine, &limits).unwrap_err()
+    else {
         panic!("not short")
     };
     assert!(shortage.need_bytes - shortage.have_bytes == shortage.short_bytes);
@@ -123,12 +126,15 @@ fn the_change_that_is_named_is_the_smallest() {
 #[test]
 fn refusal_lists_every_rung() {
     // A context that no rung makes smaller.
-    let error = climb("llama-3.3-70b", &host(8), |limits| limits.context = 131_072, "auto").unwrap_err();
+    let error =
+        climb("llama-3.3-70b", &host(8), |limits| limits.context = 131_072, "auto").unwrap_err();
     let PlanError::NoRungFits { rungs, changes, .. } = &error else { panic!("{error}") };
     assert_eq!(rungs.len(), 5);
     assert!(rungs.iter().all(|rung| rung.state != RungState::Taken));
     assert!(
-        changes.iter().any(|change| matches!(change.kind, placement::ChangeKind::HostMemory { .. })),
+        changes
+            .iter()
+            .any(|change| matches!(change.kind, placement::ChangeKind::HostMemory { .. })),
         "{changes:?}"
     );
     assert_eq!(error.exit_code(), 71);
@@ -139,7 +145,9 @@ fn refusal_lists_every_rung() {
 fn sequential_is_another_try_for_balanced_but_not_for_auto() {
     let card = |mode: DeviceMapMode| move |limits: &mut Limits| limits.mode = mode.clone();
     let small = machine("gpus: [{name: L4, memory: 4GiB}]\nhost: {memory: 4GiB}\n");
-    for (mode, state) in [(DeviceMapMode::Auto, RungState::Skipped), (DeviceMapMode::Balanced, RungState::TooSmall)] {
+    for (mode, state) in
+        [(DeviceMapMode::Auto, RungState::Skipped), (DeviceMapMode::Balanced, RungState::TooSmall)]
+    {
         let error = climb("llama-3.3-70b", &small, card(mode), "auto").unwrap_err();
         let PlanError::NoRungFits { rungs, .. } = error else { panic!("{error}") };
         assert_eq!(rungs[2].state, state, "{rungs:?}");
@@ -152,23 +160,40 @@ fn after_a_failure_in_mid_load_the_next_rung_is_planned_from_what_is_free_now() 
     let inventory = inventory(&config);
     let planner = Planner::new(&config, &inventory);
     let limits = Limits::for_model(&config);
-    let failed = |rung, why: &str| FailedRung { rung, why: why.to_owned(), next_host_bytes: 13 << 30, card: None };
-    let below = |fallback, failed: &[FailedRung]| ladder_below(&planner, &host(14), &limits, fallback, failed);
+    let failed = |rung, why: &str| FailedRung {
+        rung,
+        why: why.to_owned(),
+        next_host_bytes: 13 << 30,
+        card: None,
+    };
+    let below = |fallback, failed: &[FailedRung]| {
+        ladder_below(&planner, &host(14), &limits, fallback, failed)
+    };
     let one = [failed(Rung::AsConfigured, "killed for memory")];
     let ladder = below(Fallback::AUTO, &one).unwrap();
     assert_eq!(ladder.rung, Rung::Int8);
-    assert_eq!((ladder.tried[0].state, ladder.tried[0].why.as_str()), (RungState::Failed, "killed for memory"));
+    assert_eq!(
+        (ladder.tried[0].state, ladder.tried[0].why.as_str()),
+        (RungState::Failed, "killed for memory")
+    );
     assert_eq!(ladder.tried[1].state, RungState::Skipped, "nothing was typed, then and now");
     let two = [one[0].clone(), failed(Rung::Int8, "again")];
     let ladder = below(Fallback::AUTO, &two).unwrap();
     assert_eq!((ladder.rung, ladder.tried[3].state), (Rung::DiskTier, RungState::Failed));
     // Where nothing but the failure says that there is too little, the next plan takes less all the same.
     let ladder = ladder_below(&planner, &host(60), &limits, Fallback::KEEP, &one).unwrap();
-    assert!(ladder.rung == Rung::DiskTier && ladder.plan.uses(Tier::Disk), "{}", ladder.plan.describe());
+    assert!(
+        ladder.rung == Rung::DiskTier && ladder.plan.uses(Tier::Disk),
+        "{}",
+        ladder.plan.describe()
+    );
     let on_host = ladder.plan.tiers.iter().find(|tier| tier.tier == Tier::Cpu).unwrap();
     assert!(on_host.total_bytes() <= 13 << 30, "{}", ladder.plan.describe());
-    let error =
-        below(Fallback::AUTO, &[two[0].clone(), two[1].clone(), failed(Rung::DiskTier, "and again")]).unwrap_err();
+    let error = below(
+        Fallback::AUTO,
+        &[two[0].clone(), two[1].clone(), failed(Rung::DiskTier, "and again")],
+    )
+    .unwrap_err();
     assert_eq!(error.exit_code(), 71);
     let error = below(Fallback::NONE, &one).unwrap_err();
     assert!(error.exit_code() == 71 && error.to_string().contains("killed for memory"), "{error}");
@@ -191,12 +216,18 @@ fn a_card_that_ran_out_gets_less_and_the_host_is_not_blamed() {
     assert_eq!((ladder.rung, ladder.tried[0].state), (Rung::DiskTier, RungState::Failed));
     let on = |tier| ladder.plan.tiers.iter().find(|of| of.tier == tier).unwrap();
     assert!(on(Tier::Gpu(0)).total_bytes() <= next_bytes, "{}", ladder.plan.describe());
-    assert!(on(Tier::Cpu).weights_bytes > 0 && !ladder.plan.uses(Tier::Disk), "{}", ladder.plan.describe());
+    assert!(
+        on(Tier::Cpu).weights_bytes > 0 && !ladder.plan.uses(Tier::Disk),
+        "{}",
+        ladder.plan.describe()
+    );
 }
 
 #[test]
 fn gpt_oss_is_smaller_than_int8_where_it_matters() {
-    let ladder = climb("gpt-oss-20b", &shipped("l40s"), |limits| limits.dtype = DtypeChoice::Auto, "auto").unwrap();
+    let ladder =
+        climb("gpt-oss-20b", &shipped("l40s"), |limits| limits.dtype = DtypeChoice::Auto, "auto")
+            .unwrap();
     assert!(ladder.plan.spill.is_none(), "{}", ladder.plan.describe());
 }
 
@@ -209,7 +240,8 @@ fn policies_that_are_none_are_refused() {
 
 #[test]
 fn a_typed_disk_limit_that_is_too_small_is_passed_where_that_is_allowed() {
-    let type_it = |limits: &mut Limits| limits.max_memory = MaxMemory::parse("cpu=4GiB,disk=1GB").unwrap();
+    let type_it =
+        |limits: &mut Limits| limits.max_memory = MaxMemory::parse("cpu=4GiB,disk=1GB").unwrap();
     let ladder = climb("llama-3.1-8b", &host(12), type_it, "auto").unwrap();
     assert_eq!(
         states(&ladder),

@@ -4,8 +4,8 @@ mod common;
 use checkpoint::PRESETS;
 use common::{config, inventory, machine, shipped};
 use placement::{
-    DeviceMapMode, DtypeChoice, Fallback, KvDtype, Limits, MaxMemory, Plan, PlanError, Planner, Rung, Tier, ladder,
-    plan,
+    DeviceMapMode, DtypeChoice, Fallback, KvDtype, Limits, MaxMemory, Plan, PlanError, Planner,
+    Rung, Tier, ladder, plan,
 };
 use std::time::Instant;
 
@@ -48,7 +48,11 @@ fn every_model_on_every_machine_is_counted_to_the_byte() {
                 assert!(tier.weights_bytes <= tier.budget_bytes, "{model} on {name}: {tier:?}");
             }
             let kv: u64 = plan.tiers.iter().map(|tier| tier.kv_bytes).sum();
-            assert_eq!(kv, plan.modules.iter().map(|module| module.kv_bytes).sum::<u64>(), "{model} on {name}");
+            assert_eq!(
+                kv,
+                plan.modules.iter().map(|module| module.kv_bytes).sum::<u64>(),
+                "{model} on {name}"
+            );
         }
     }
 }
@@ -58,7 +62,10 @@ fn tied_weights_count_once_and_stay_together() {
     let plan = planned("llama-3.2-1b", "h100", |_| {}).unwrap();
     assert_eq!(plan.modules.last().map(|module| module.weights_bytes), Some(0));
     assert_eq!(plan.weights_bytes, 2_471_628_800);
-    assert_eq!(plan.runs(), "model.embed_tokens -> 0, model.layers.0-15 -> 0, model.norm -> 0, lm_head -> 0");
+    assert_eq!(
+        plan.runs(),
+        "model.embed_tokens -> 0, model.layers.0-15 -> 0, model.norm -> 0, lm_head -> 0"
+    );
 }
 
 #[test]
@@ -70,7 +77,8 @@ fn latent_attention_keeps_one_latent_a_position() {
     let config = config("deepseek-v2.5");
     let inventory = inventory(&config);
     let planner = Planner::new(&config, &inventory);
-    let active: u64 = planner.weights(DtypeChoice::Auto).modules.iter().map(|module| module.active_bytes).sum();
+    let active: u64 =
+        planner.weights(DtypeChoice::Auto).modules.iter().map(|module| module.active_bytes).sum();
     assert!((40e9..45e9).contains(&(active as f64)), "{active}");
 }
 
@@ -94,7 +102,8 @@ fn f32_computes_from_stored_weights_and_keeps_keys_in_f32() {
 #[test]
 fn int8_keys_and_values_take_34_bytes_for_32_numbers() {
     let bf16 = planned("llama-3.1-8b", "h100", |_| {}).unwrap();
-    let int8 = planned("llama-3.1-8b", "h100", |limits| limits.kv_dtype = Some(KvDtype::Int8)).unwrap();
+    let int8 =
+        planned("llama-3.1-8b", "h100", |limits| limits.kv_dtype = Some(KvDtype::Int8)).unwrap();
     assert_eq!((int8.kv_dtype, int8.weights_bytes), ("int8", bf16.weights_bytes));
     assert_eq!(int8.tiers[0].kv_bytes * 64, bf16.tiers[0].kv_bytes * 34);
 }
@@ -113,7 +122,9 @@ fn nothing_is_kept_for_offloading_where_nothing_is_offloaded() {
 fn a_model_that_fits_one_card_stays_on_it() {
     let plan = planned("qwen3-32b", "a100-80gb-x4", |_| {}).unwrap();
     assert!(plan.device_map.iter().all(|(_, tier)| *tier == Tier::Gpu(0)), "{}", plan.runs());
-    let balanced = planned("qwen3-32b", "a100-80gb-x4", |limits| limits.mode = DeviceMapMode::Balanced).unwrap();
+    let balanced =
+        planned("qwen3-32b", "a100-80gb-x4", |limits| limits.mode = DeviceMapMode::Balanced)
+            .unwrap();
     let weights: Vec<u64> = (0..4).map(|card| balanced.weights_on(Tier::Gpu(card))).collect();
     assert!(weights.iter().all(|bytes| (12..21).contains(&(bytes >> 30))), "{weights:?}");
 }
@@ -132,7 +143,9 @@ fn a_map_in_accelerates_names_is_followed_or_refused() {
         ("model.norm", "disk"),
     ])
     .unwrap();
-    let tier = |name: &str| plan.device_map.iter().find(|(module, _)| module == name).map(|(_, tier)| *tier);
+    let tier = |name: &str| {
+        plan.device_map.iter().find(|(module, _)| module == name).map(|(_, tier)| *tier)
+    };
     assert_eq!(tier("model.layers.1"), Some(Tier::Gpu(1)));
     assert_eq!(tier("model.layers.10"), Some(Tier::Cpu));
     assert_eq!(tier("model.layers.11"), Some(Tier::Gpu(0)));
@@ -155,16 +168,22 @@ fn a_map_in_accelerates_names_is_followed_or_refused() {
 #[test]
 fn a_map_that_does_not_fit_is_71() {
     let mode = DeviceMapMode::explicit([("", "0")]).unwrap();
-    let error = planned("llama-3.3-70b", "a100-80gb-x2", |limits| limits.mode = mode.clone()).unwrap_err();
+    let error =
+        planned("llama-3.3-70b", "a100-80gb-x2", |limits| limits.mode = mode.clone()).unwrap_err();
     assert_eq!(error.exit_code(), 71);
-    assert!(error.to_string().contains("bytes short") || error.to_string().contains("short"), "{error}");
+    assert!(
+        error.to_string().contains("bytes short") || error.to_string().contains("short"),
+        "{error}"
+    );
 }
 
 #[test]
 fn cpu_and_disk_modes_leave_the_cards_alone() {
-    let cpu = planned("llama-3.1-8b", "a100-80gb-x2", |limits| limits.mode = DeviceMapMode::Cpu).unwrap();
+    let cpu =
+        planned("llama-3.1-8b", "a100-80gb-x2", |limits| limits.mode = DeviceMapMode::Cpu).unwrap();
     assert!(cpu.device_map.iter().all(|(_, tier)| *tier == Tier::Cpu));
-    let disk = planned("llama-3.1-8b", "a100-80gb-x2", |limits| limits.mode = DeviceMapMode::Disk).unwrap();
+    let disk = planned("llama-3.1-8b", "a100-80gb-x2", |limits| limits.mode = DeviceMapMode::Disk)
+        .unwrap();
     let blocks = disk.device_map.iter().filter(|(name, _)| name.starts_with("model.layers."));
     assert!(blocks.clone().count() == 32 && blocks.clone().all(|(_, tier)| *tier == Tier::Disk));
     assert!(disk.warnings.iter().any(|w| w.contains("lustre")), "{:?}", disk.warnings);
@@ -181,8 +200,13 @@ fn virtual_devices_are_host_memory() {
     };
     let limits = Limits { context: 512, ..Limits::for_model(&config) };
     let plan = plan(&config, &inventory, &machine(&text("2GiB")), &limits).unwrap();
-    assert!(plan.spill.is_none() && plan.uses(Tier::Gpu(0)) && plan.uses(Tier::Gpu(1)), "{}", plan.describe());
-    let error = placement::plan(&config, &inventory, &machine(&text("400MiB")), &limits).unwrap_err();
+    assert!(
+        plan.spill.is_none() && plan.uses(Tier::Gpu(0)) && plan.uses(Tier::Gpu(1)),
+        "{}",
+        plan.describe()
+    );
+    let error =
+        placement::plan(&config, &inventory, &machine(&text("400MiB")), &limits).unwrap_err();
     assert!(error.exit_code() == 71 && error.to_string().contains("virtual devices"), "{error}");
 }
 
@@ -201,12 +225,17 @@ fn the_document_has_a_device_map_of_numbers_and_words() {
             && map.values().any(|tier| *tier == "cpu")
     );
     assert_eq!(map.keys().next().map(String::as_str), Some("model.embed_tokens"));
-    assert!(json["modules"][0]["bound_by"].as_str().is_some_and(|limit| limit.contains("max_memory of")));
+    assert!(
+        json["modules"][0]["bound_by"]
+            .as_str()
+            .is_some_and(|limit| limit.contains("max_memory of"))
+    );
     assert!(json["modules"][0]["short_bytes"].as_u64().is_some_and(|bytes| bytes > 0));
     assert_eq!(
         plan,
-        planned("llama-3.3-70b", "a100-80gb-x2", |l| l.max_memory = MaxMemory::parse("0=67GB,1=67GB").unwrap())
-            .unwrap()
+        planned("llama-3.3-70b", "a100-80gb-x2", |l| l.max_memory =
+            MaxMemory::parse("0=67GB,1=67GB").unwrap())
+        .unwrap()
     );
 }
 
@@ -237,7 +266,8 @@ fn the_70b_on_each_shipped_machine() {
     let config = config("llama-3.3-70b");
     let inventory = inventory(&config);
     let limits = Limits::for_model(&config);
-    let on = |name: &str| ladder(&config, &inventory, &shipped(name), &limits, Fallback::AUTO).unwrap();
+    let on =
+        |name: &str| ladder(&config, &inventory, &shipped(name), &limits, Fallback::AUTO).unwrap();
     for (name, rung, cards, cpu, disk) in [
         ("a100-80gb-x2", Rung::AsConfigured, 2, false, false),
         ("a100-80gb-x4", Rung::AsConfigured, 2, false, false),
@@ -251,13 +281,19 @@ fn the_70b_on_each_shipped_machine() {
         let used = (0..8).filter(|card| plan.uses(Tier::Gpu(*card))).count();
         let found = (name, ladder.rung, used, plan.uses(Tier::Cpu), plan.uses(Tier::Disk));
         assert_eq!(found, (name, rung, cards, cpu, disk), "{}", plan.describe());
-        assert!(plan.predicted_load_s.is_some() && plan.predicted_decode_tok_s.is_some(), "{}", plan.describe());
+        assert!(
+            plan.predicted_load_s.is_some() && plan.predicted_decode_tok_s.is_some(),
+            "{}",
+            plan.describe()
+        );
         assert_eq!(plan.spill.is_some(), cpu && cards > 0, "{}", plan.describe());
         assert_eq!(plan.disk_spill.is_some(), disk);
     }
     let spill = |name: &str| on(name).plan.spill.map(|spill| spill.bytes).unwrap();
     // 90% of an H200 is a little less than the weights are; of an H100, about half of them.
-    assert!(spill("h200") < 10 << 30 && spill("h200") < spill("h100") && spill("h100") < spill("l40s"));
+    assert!(
+        spill("h200") < 10 << 30 && spill("h200") < spill("h100") && spill("h100") < spill("l40s")
+    );
 }
 
 /// Every card that is shipped has a rate of its own, or the default of its name, which is then said to be one.
@@ -265,31 +301,51 @@ fn the_70b_on_each_shipped_machine() {
 fn a_default_rate_is_said_to_be_a_default() {
     let config = config("llama-3.1-8b");
     let inventory = inventory(&config);
-    for (name, gb_per_s) in [("A100-80GB", 2039.0), ("H100-80GB", 3350.0), ("H200", 4800.0), ("L40S", 864.0)] {
-        let machine = machine(&format!("gpus: [{{name: {name}, memory: 44GiB}}]\nhost: {{memory: 32GiB}}\n"));
+    for (name, gb_per_s) in
+        [("A100-80GB", 2039.0), ("H100-80GB", 3350.0), ("H200", 4800.0), ("L40S", 864.0)]
+    {
+        let machine =
+            machine(&format!("gpus: [{{name: {name}, memory: 44GiB}}]\nhost: {{memory: 32GiB}}\n"));
         let plan = plan(&config, &inventory, &machine, &Limits::for_model(&config)).unwrap();
         let words = format!("0 at {gb_per_s:.1} GB/s (default for the card's name)");
         assert!(plan.describe().contains(&words), "{}", plan.describe());
         let json = serde_json::to_value(&plan).unwrap();
         assert_eq!(json["rates"][0]["source"], "default");
         assert!(plan.predicted_decode_tok_s.is_some());
-        assert!(plan.predicted_load_s.is_none() && plan.describe().contains("the disk's rate is not known"));
+        assert!(
+            plan.predicted_load_s.is_none()
+                && plan.describe().contains("the disk's rate is not known")
+        );
     }
 }
 
 #[test]
 fn balanced_low_0_spares_the_first_card() {
-    let plan = planned("qwen3-32b", "a100-80gb-x4", |limits| limits.mode = DeviceMapMode::BalancedLow0).unwrap();
+    let plan =
+        planned("qwen3-32b", "a100-80gb-x4", |limits| limits.mode = DeviceMapMode::BalancedLow0)
+            .unwrap();
     let weights: Vec<u64> = (0..4).map(|card| plan.weights_on(Tier::Gpu(card)) >> 30).collect();
-    assert!(weights[0] == 0 && weights[1..].iter().all(|gib| (18..24).contains(gib)), "{weights:?}");
+    assert!(
+        weights[0] == 0 && weights[1..].iter().all(|gib| (18..24).contains(gib)),
+        "{weights:?}"
+    );
     // Where the others cannot hold all, the first takes the rest alone.
-    let plan = planned("llama-3.3-70b", "a100-80gb-x2", |limits| limits.mode = DeviceMapMode::BalancedLow0).unwrap();
-    assert!(plan.spill.is_none() && plan.weights_on(Tier::Gpu(0)) < plan.weights_on(Tier::Gpu(1)), "{}", plan.runs());
+    let plan = planned("llama-3.3-70b", "a100-80gb-x2", |limits| {
+        limits.mode = DeviceMapMode::BalancedLow0
+    })
+    .unwrap();
+    assert!(
+        plan.spill.is_none() && plan.weights_on(Tier::Gpu(0)) < plan.weights_on(Tier::Gpu(1)),
+        "{}",
+        plan.runs()
+    );
 }
 
 #[test]
 fn wrong_words_are_answered_with_the_nearest_right_one() {
-    for (word, meant) in [("balance", "balanced"), ("sequental", "sequential"), ("balanced_low_1", "balanced_low_0")] {
+    for (word, meant) in
+        [("balance", "balanced"), ("sequental", "sequential"), ("balanced_low_1", "balanced_low_0")]
+    {
         let error = DeviceMapMode::parse(word).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains(&format!("did you mean {meant}?")), "{error}");
@@ -301,10 +357,12 @@ fn wrong_words_are_answered_with_the_nearest_right_one() {
         ("transformer.norm", "model.norm"),
     ] {
         let mode = DeviceMapMode::explicit([("", "0"), (name, "cpu")]).unwrap();
-        let error = planned("llama-3.2-1b", "h100", |limits| limits.mode = mode.clone()).unwrap_err();
+        let error =
+            planned("llama-3.2-1b", "h100", |limits| limits.mode = mode.clone()).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(
-            error.to_string().contains(name) && error.to_string().contains(&format!("did you mean {meant}")),
+            error.to_string().contains(name)
+                && error.to_string().contains(&format!("did you mean {meant}")),
             "{error}"
         );
     }

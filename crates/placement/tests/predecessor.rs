@@ -18,12 +18,20 @@ const TWO_CARDS: &str = "gpus: [{name: A100-80GB, memory: 79.25GiB}, {name: A100
 
 fn planned(max_memory: &str, mode: DeviceMapMode) -> Result<Plan, PlanError> {
     let config = config("llama-3.3-70b");
-    let limits = Limits { max_memory: MaxMemory::parse(max_memory).unwrap(), mode, ..Limits::for_model(&config) };
+    let limits = Limits {
+        max_memory: MaxMemory::parse(max_memory).unwrap(),
+        mode,
+        ..Limits::for_model(&config)
+    };
     plan(&config, &inventory(&config), &machine(TWO_CARDS), &limits)
 }
 
 fn off(plan: &Plan) -> Vec<&str> {
-    plan.device_map.iter().filter(|(_, tier)| !tier.is_gpu()).map(|(name, _)| name.as_str()).collect()
+    plan.device_map
+        .iter()
+        .filter(|(_, tier)| !tier.is_gpu())
+        .map(|(name, _)| name.as_str())
+        .collect()
 }
 
 #[test]
@@ -72,7 +80,10 @@ fn at_67_gib_71_gb_and_71_gib_nothing_leaves_the_cards() {
         let cuts = plan.device_map.windows(2).filter(|pair| pair[0].1 != pair[1].1).count();
         assert_eq!(cuts, 1, "{}", plan.runs());
         let text = plan.describe();
-        assert!(text.contains("CPU: not used for weights") && text.contains("model.layers.0-"), "{text}");
+        assert!(
+            text.contains("CPU: not used for weights") && text.contains("model.layers.0-"),
+            "{text}"
+        );
     }
 }
 
@@ -105,11 +116,18 @@ fn every_byte_has_a_tier_and_stays_within_it() {
     let plan = planned("0=71GiB,1=71GiB", DeviceMapMode::Auto).unwrap();
     assert_eq!(plan.tiers.iter().map(|tier| tier.weights_bytes).sum::<u64>(), 141_107_412_992);
     for tier in plan.tiers.iter().filter(|tier| tier.tier != Tier::Disk) {
-        assert!(tier.total_bytes() <= tier.available_bytes && tier.weights_bytes <= tier.budget_bytes, "{tier:?}");
+        assert!(
+            tier.total_bytes() <= tier.available_bytes && tier.weights_bytes <= tier.budget_bytes,
+            "{tier:?}"
+        );
     }
     // 8192 positions x 8 heads x (128 + 128) numbers x 2 bytes, 80 blocks.
     assert_eq!(plan.tiers.iter().map(|tier| tier.kv_bytes).sum::<u64>(), 80 * 8192 * 8 * 256 * 2);
-    assert!(plan.predicted_load_s.is_some_and(|s| (70.0..71.0).contains(&s)), "{:?}", plan.predicted_load_s);
+    assert!(
+        plan.predicted_load_s.is_some_and(|s| (70.0..71.0).contains(&s)),
+        "{:?}",
+        plan.predicted_load_s
+    );
     let rate = plan.predicted_decode_tok_s.expect("rates are known");
     assert!((13.0..15.0).contains(&rate), "{rate}");
 }

@@ -82,7 +82,8 @@ mod tests {
                 assert!(edited == row || seen.insert(value(&edited).0), "{edited}");
             }
             if let (Some(swapped), true) = (row.get(at + 1..at + 2), at + 1 < row.len()) {
-                let edited = format!("{}{swapped}{}{}", &row[..at], &row[at..at + 1], &row[at + 2..]);
+                let edited =
+                    format!("{}{swapped}{}{}", &row[..at], &row[at..at + 1], &row[at + 2..]);
                 assert!(edited == row || seen.insert(value(&edited).0), "{edited}");
             }
         }
@@ -91,7 +92,14 @@ mod tests {
 
     #[test]
     fn lines_of_any_kind_do_not_panic() {
-        for line in ["", "}", "\"}", "é\"}", ",\"chain\":\"é23456789012345\"}", "{\"chain\":\"0123456789abcdef\"}"] {
+        for line in [
+            "",
+            "}",
+            "\"}",
+            "é\"}",
+            ",\"chain\":\"é23456789012345\"}",
+            "{\"chain\":\"0123456789abcdef\"}",
+        ] {
             assert_eq!(Chain::default().open(line), None);
         }
     }

@@ -34,7 +34,9 @@ impl Owner {
         let pid = std::process::id();
         Owner {
             host: read("/proc/sys/kernel/hostname"),
-            world: format!("{} {}", read("/proc/sys/kernel/random/boot_id"), namespace.display()).trim().to_string(),
+            world: format!("{} {}", read("/proc/sys/kernel/random/boot_id"), namespace.display())
+                .trim()
+                .to_string(),
             pid,
             started_ticks: started_ticks(pid).unwrap_or(0),
             store: STORES.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
@@ -151,7 +153,8 @@ fn create(path: &Path, owner: &Owner) -> Result<bool, ResultsError> {
         let path = beside.clone();
         move |source| ResultsError::from_io(what, &path, None, source)
     };
-    let words = serde_json::to_vec(owner).map_err(|source| ResultsError::Unwritable { what: "a claim", source })?;
+    let words = serde_json::to_vec(owner)
+        .map_err(|source| ResultsError::Unwritable { what: "a claim", source })?;
     let mut file = File::create(&beside).map_err(fail("create"))?;
     file.write_all(&words).map_err(fail("write"))?;
     let linked = fs::hard_link(&beside, path);
@@ -159,7 +162,9 @@ fn create(path: &Path, owner: &Owner) -> Result<bool, ResultsError> {
     match linked {
         Ok(()) => Ok(true),
         Err(source) if source.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(source) if matches!(source.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
+        Err(source)
+            if matches!(source.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) =>
+        {
             Err(ResultsError::NoLinks { path: path.to_path_buf(), source })
         }
         Err(source) => Err(ResultsError::from_io("link", path, None, source)),
@@ -175,8 +180,11 @@ enum Holder {
 fn holder(path: &Path, here: &Owner) -> Result<Holder, ResultsError> {
     let Some(words) = disk::read(path)? else { return Ok(Holder::None) };
     let who: Option<Owner> = serde_json::from_slice(&words).ok();
-    let old =
-        || fs::metadata(path).and_then(|m| m.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|a| a > STALE_AFTER));
+    let old = || {
+        fs::metadata(path)
+            .and_then(|m| m.modified())
+            .is_ok_and(|at| at.elapsed().is_ok_and(|a| a > STALE_AFTER))
+    };
     let dead = match &who {
         Some(who) => who.gone(here).unwrap_or_else(old),
         None => old(),

@@ -15,7 +15,9 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), ResultsError> {
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, ResultsError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(source) if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(source) if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(source) => Err(ResultsError::from_io("read", path, None, source)),
     }
 }
@@ -28,13 +30,21 @@ pub(crate) fn read_document<T: DeserializeOwned>(path: &Path) -> Result<Option<T
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(bad)?;
     let found = value.get("schema_version").and_then(serde_json::Value::as_u64);
     if let Some(found) = found.filter(|found| *found != u64::from(crate::SCHEMA_VERSION)) {
-        return Err(ResultsError::OtherVersion { path: path.to_path_buf(), found, expected: crate::SCHEMA_VERSION });
+        return Err(ResultsError::OtherVersion {
+            path: path.to_path_buf(),
+            found,
+            expected: crate::SCHEMA_VERSION,
+        });
     }
     serde_json::from_value(value).map(Some).map_err(bad)
 }
 
 /// Puts a document in place, once and whole: written beside, synced, linked. `false` if somebody's was there already.
-pub(crate) fn link_document<T: Serialize>(path: &Path, tag: &str, document: &T) -> Result<bool, ResultsError> {
+pub(crate) fn link_document<T: Serialize>(
+    path: &Path,
+    tag: &str,
+    document: &T,
+) -> Result<bool, ResultsError> {
     let mut bytes = serde_json::to_vec_pretty(document)
         .map_err(|source| ResultsError::Unwritable { what: "a document", source })?;
     bytes.push(b'\n');
@@ -51,7 +61,8 @@ pub(crate) fn link_document<T: Serialize>(path: &Path, tag: &str, document: &T) 
 
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
     let fail = |source| ResultsError::from_io("write", path, Some(0), source);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path).map_err(fail)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).open(path).map_err(fail)?;
     file.write_all(bytes).map_err(fail)?;
     file.sync_all().map_err(fail)
 }
@@ -62,7 +73,9 @@ fn link_once(from: &Path, to: &Path) -> Result<bool, ResultsError> {
         Ok(()) => Ok(true),
         // NFS may answer "exists" to a link that was made by the call itself, its first reply lost.
         Err(source) if source.kind() == ErrorKind::AlreadyExists => Ok(same_file(from, to)),
-        Err(source) if matches!(source.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
+        Err(source)
+            if matches!(source.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) =>
+        {
             Err(ResultsError::NoLinks { path: to.to_path_buf(), source })
         }
         Err(source) => Err(ResultsError::from_io("link", to, None, source)),
@@ -85,11 +98,16 @@ fn same_file(_: &Path, _: &Path) -> bool {
 
 /// Makes the names in a folder durable.
 pub(crate) fn sync_folder(path: &Path) -> Result<(), ResultsError> {
-    let folder = File::open(path).map_err(|source| ResultsError::from_io("open", path, None, source))?;
+    let folder =
+        File::open(path).map_err(|source| ResultsError::from_io("open", path, None, source))?;
     match folder.sync_all() {
         Ok(()) => Ok(()),
         // Some network file systems cannot sync a folder and need not.
-        Err(source) if matches!(source.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        Err(source)
+            if matches!(source.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) =>
+        {
+            Ok(())
+        }
         Err(source) => Err(ResultsError::from_io("sync", path, None, source)),
     }
 }

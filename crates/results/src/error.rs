@@ -14,7 +14,8 @@ pub struct Difference {
 
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let words = |value: &Option<Value>| value.as_ref().map_or("absent".to_string(), Value::to_string);
+        let words =
+            |value: &Option<Value>| value.as_ref().map_or("absent".to_string(), Value::to_string);
         write!(f, "{}: {} there, {} now", self.key, words(&self.stored), words(&self.given))
     }
 }
@@ -167,9 +168,14 @@ impl ResultsError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 66,
-            Self::Io { .. } | Self::NoSpace { .. } | Self::ReadOnly { .. } | Self::NoLinks { .. } => 74,
+            Self::Io { .. }
+            | Self::NoSpace { .. }
+            | Self::ReadOnly { .. }
+            | Self::NoLinks { .. } => 74,
             Self::NotAnExperiment { .. } | Self::NotARun { .. } => 66,
-            Self::OtherConfiguration { .. } | Self::OtherModel { .. } | Self::OtherVersion { .. } => 2,
+            Self::OtherConfiguration { .. }
+            | Self::OtherModel { .. }
+            | Self::OtherVersion { .. } => 2,
             Self::UnknownChoice { .. } => 2,
             Self::BadLine { .. } | Self::BadDocument { .. } => 65,
             Self::Unwritable { .. } => 70,
@@ -177,14 +183,21 @@ impl ResultsError {
     }
 
     /// The error for a failed system call, told apart where the remedy differs.
-    pub(crate) fn from_io(what: &'static str, path: &Path, offset: Option<u64>, source: std::io::Error) -> Self {
+    pub(crate) fn from_io(
+        what: &'static str,
+        path: &Path,
+        offset: Option<u64>,
+        source: std::io::Error,
+    ) -> Self {
         use std::io::ErrorKind as Kind;
         let path = path.to_path_buf();
         match source.kind() {
             Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
                 Self::NoSpace { path, offset: offset.unwrap_or(0), source }
             }
-            Kind::ReadOnlyFilesystem | Kind::PermissionDenied if what != "read" => Self::ReadOnly { path, source },
+            Kind::ReadOnlyFilesystem | Kind::PermissionDenied if what != "read" => {
+                Self::ReadOnly { path, source }
+            }
             _ => Self::Io { what, path, offset, source },
         }
     }

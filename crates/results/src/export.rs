@@ -32,7 +32,11 @@ impl FromStr for Table {
         match text {
             "steps" => Ok(Table::Steps),
             "runs" => Ok(Table::Runs),
-            _ => Err(ResultsError::UnknownChoice { what: "table", found: text.into(), expected: "steps, runs" }),
+            _ => Err(ResultsError::UnknownChoice {
+                what: "table",
+                found: text.into(),
+                expected: "steps, runs",
+            }),
         }
     }
 }
@@ -44,9 +48,11 @@ impl FromStr for Format {
             "jsonl" => Ok(Format::Jsonl),
             "csv" => Ok(Format::Csv),
             "parquet" => Ok(Format::Parquet),
-            _ => {
-                Err(ResultsError::UnknownChoice { what: "format", found: text.into(), expected: "jsonl, csv, parquet" })
-            }
+            _ => Err(ResultsError::UnknownChoice {
+                what: "format",
+                found: text.into(),
+                expected: "jsonl, csv, parquet",
+            }),
         }
     }
 }
@@ -82,7 +88,8 @@ pub fn export(
         out.flush().map_err(|source| ResultsError::from_io("write", out_name, None, source))?;
         return Ok(ExportSummary { runs: committed.len(), rows, left_out });
     }
-    let mut sheet = Sheet { out, out_name, format, columns: columns(table, &committed), rows: 0, bytes: 0 };
+    let mut sheet =
+        Sheet { out, out_name, format, columns: columns(table, &committed), rows: 0, bytes: 0 };
     sheet.head()?;
     for (folder, record) in &committed {
         match table {
@@ -104,7 +111,8 @@ fn parquet(
     let names = columns(table, committed);
     match table {
         Table::Runs => {
-            let rows = committed.iter().map(|(_, record)| flat(record)).collect::<Result<Vec<_>, _>>()?;
+            let rows =
+                committed.iter().map(|(_, record)| flat(record)).collect::<Result<Vec<_>, _>>()?;
             let kind = |name: &String| ColumnKind::of(rows.iter().filter_map(|row| row.get(name)));
             let columns = names.iter().map(|name| (name.clone(), kind(name))).collect();
             let mut sheet = ParquetSheet::new(out, out_name, columns)?;
@@ -112,7 +120,9 @@ fn parquet(
             sheet.finish()
         }
         Table::Steps => {
-            let kind = |name: &str| if WHOLE_COLUMNS.contains(&name) { ColumnKind::Whole } else { ColumnKind::Text };
+            let kind = |name: &str| {
+                if WHOLE_COLUMNS.contains(&name) { ColumnKind::Whole } else { ColumnKind::Text }
+            };
             let columns = names.into_iter().map(|name| (name.clone(), kind(&name))).collect();
             let mut sheet = ParquetSheet::new(out, out_name, columns)?;
             for (folder, _) in committed {
@@ -126,7 +136,8 @@ fn parquet(
 }
 
 /// Columns of steps that hold whole numbers in every row; all others are texts.
-const WHOLE_COLUMNS: [&str; 6] = ["step", "day", "prompt_tokens", "reply_tokens", "history_dropped", "sampling_seed"];
+const WHOLE_COLUMNS: [&str; 6] =
+    ["step", "day", "prompt_tokens", "reply_tokens", "history_dropped", "sampling_seed"];
 
 fn steps(folder: &RunFolder, sheet: &mut Sheet) -> Result<(), ResultsError> {
     for row in folder.rows()? {
@@ -170,7 +181,11 @@ fn columns(table: Table, committed: &[(RunFolder, RunRecord)]) -> Vec<String> {
         Table::Runs => {
             let mut columns: Vec<String> = Vec::new();
             let mut seen = BTreeSet::new();
-            for name in committed.iter().filter_map(|(_, record)| flat(record).ok()).flat_map(|row| row.into_iter()) {
+            for name in committed
+                .iter()
+                .filter_map(|(_, record)| flat(record).ok())
+                .flat_map(|row| row.into_iter())
+            {
                 if seen.insert(name.0.clone()) {
                     columns.push(name.0);
                 }
@@ -193,7 +208,9 @@ fn flat(record: &RunRecord) -> Result<Map<String, Value>, ResultsError> {
     let mut row = Map::new();
     for (name, value) in object(record)? {
         match value {
-            Value::Object(inner) if matches!(name.as_str(), "cell" | "mean_pe" | "crash" | "timing") => {
+            Value::Object(inner)
+                if matches!(name.as_str(), "cell" | "mean_pe" | "crash" | "timing") =>
+            {
                 row.extend(inner.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
             }
             Value::Null if name == "crash" => {
@@ -227,7 +244,10 @@ impl Sheet<'_> {
         let null = Value::Null;
         let value = |name: &String| row.get(name).unwrap_or(&null);
         let line = match self.format {
-            Format::Csv => self.columns.iter().map(|name| field(value(name))).collect::<Vec<_>>().join(",") + "\r\n",
+            Format::Csv => {
+                self.columns.iter().map(|name| field(value(name))).collect::<Vec<_>>().join(",")
+                    + "\r\n"
+            }
             // Parquet has a sheet of its own.
             Format::Jsonl | Format::Parquet => {
                 let ordered = self.columns.iter().map(|name| (name.clone(), value(name).clone()));
@@ -255,5 +275,9 @@ fn field(value: &Value) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_string()
+    }
 }

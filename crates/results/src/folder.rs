@@ -133,7 +133,8 @@ impl RunFolder {
         }
         let (lines, chain) = (scan.attempt.lines.len(), scan.chain.to_string());
         if (lines as u64, &chain) != (record.rows.lines, &record.rows.chain) {
-            let expected = format!("{} rows ending in chain {}", record.rows.lines, record.rows.chain);
+            let expected =
+                format!("{} rows ending in chain {}", record.rows.lines, record.rows.chain);
             let found = format!("{lines} rows ending in chain {chain}");
             return Err(ResultsError::BadLine { path, line: lines + 1, expected, found });
         }
@@ -172,12 +173,19 @@ struct Scan {
 
 impl Scan {
     fn of(number: u64, path: &Path, bytes: &[u8]) -> Scan {
-        let attempt = Attempt { number, path: path.to_path_buf(), lines: Vec::new(), rows: Vec::new(), note: None };
+        let attempt = Attempt {
+            number,
+            path: path.to_path_buf(),
+            lines: Vec::new(),
+            rows: Vec::new(),
+            note: None,
+        };
         let mut scan = Scan { attempt, chain: Chain::default(), error: None };
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             if let Err((expected, found)) = scan.take(piece) {
                 let line = scan.attempt.lines.len() + 1;
-                scan.error = Some(ResultsError::BadLine { path: path.to_path_buf(), line, expected, found });
+                scan.error =
+                    Some(ResultsError::BadLine { path: path.to_path_buf(), line, expected, found });
                 break;
             }
         }
@@ -191,7 +199,8 @@ impl Scan {
         };
         let line = std::str::from_utf8(line).map_err(|error| (whole, error.to_string()))?;
         let body = self.chain.open(line).ok_or_else(|| (self.expected_chain(), excerpt(line)))?;
-        let row: StepRow = serde_json::from_str(&body).map_err(|e| ("a step's row".to_string(), e.to_string()))?;
+        let row: StepRow =
+            serde_json::from_str(&body).map_err(|e| ("a step's row".to_string(), e.to_string()))?;
         self.attempt.lines.push(line.to_string());
         self.attempt.rows.push(row);
         Ok(())

@@ -89,7 +89,11 @@ impl Journal {
     ///
     /// # Errors
     /// The folder or file cannot be made.
-    pub fn begin(root: &Path, steps_left_max: u64, runs_left: u64) -> Result<Journal, ResultsError> {
+    pub fn begin(
+        root: &Path,
+        steps_left_max: u64,
+        runs_left: u64,
+    ) -> Result<Journal, ResultsError> {
         let owner = Owner::here();
         let folder = root.join(FOLDER);
         disk::make_folder(&folder)?;
@@ -98,8 +102,13 @@ impl Journal {
         let path = folder.join(format!("{host}.{}.jsonl", owner.tag()));
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let file = file.map_err(|source| ResultsError::from_io("create", &path, None, source))?;
-        let mut journal =
-            Journal { path, file, counts: Counts::default(), open: BTreeMap::new(), written: SystemTime::now() };
+        let mut journal = Journal {
+            path,
+            file,
+            counts: Counts::default(),
+            open: BTreeMap::new(),
+            written: SystemTime::now(),
+        };
         journal.write(Deed::Began { steps_left_max, runs_left })?;
         Ok(journal)
     }
@@ -158,12 +167,15 @@ impl Journal {
 
     fn write(&mut self, deed: Deed) -> Result<(), ResultsError> {
         self.written = SystemTime::now();
-        (self.counts.in_flight, self.counts.steps_open) = (self.open.len() as u64, self.open.values().sum());
+        (self.counts.in_flight, self.counts.steps_open) =
+            (self.open.len() as u64, self.open.values().sum());
         let entry = Entry { at_unix_s: unix_s(self.written), deed, counts: self.counts };
         let mut line = serde_json::to_vec(&entry)
             .map_err(|source| ResultsError::Unwritable { what: "a journal's entry", source })?;
         line.push(b'\n');
-        self.file.write_all(&line).map_err(|source| ResultsError::from_io("write", &self.path, None, source))
+        self.file
+            .write_all(&line)
+            .map_err(|source| ResultsError::from_io("write", &self.path, None, source))
     }
 }
 
@@ -196,7 +208,12 @@ pub fn journals(root: &Path, within: Duration) -> Result<Vec<Vec<Entry>>, Result
             file.seek(SeekFrom::End(-(TAIL_BYTES as i64))).map_err(fail)?;
         }
         file.read_to_end(&mut bytes).map_err(fail)?;
-        all.push(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect());
+        all.push(
+            bytes
+                .split(|byte| *byte == b'\n')
+                .filter_map(|line| serde_json::from_slice(line).ok())
+                .collect(),
+        );
     }
     Ok(all)
 }
@@ -223,8 +240,13 @@ mod tests {
         assert_eq!(read[0][0].deed, Deed::Began { steps_left_max: 500, runs_left: 5 });
         let last = &read[0][3];
         assert_eq!(last.deed, Deed::Finished { run_id: "a".into() });
-        assert_eq!(last.counts, Counts { steps: 3, reply_tokens: 21, in_flight: 1, steps_open: 9, runs_done: 1 });
-        assert!(journals(&folder.path().join("none"), Duration::MAX).expect("no journals").is_empty());
+        assert_eq!(
+            last.counts,
+            Counts { steps: 3, reply_tokens: 21, in_flight: 1, steps_open: 9, runs_done: 1 }
+        );
+        assert!(
+            journals(&folder.path().join("none"), Duration::MAX).expect("no journals").is_empty()
+        );
     }
 
     #[test]

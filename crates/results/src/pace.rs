@@ -29,7 +29,9 @@ pub(crate) fn pace(journals: &[Vec<Entry>], now_unix_s: f64) -> Pace {
         pace.processes += 1;
         pace.in_flight += last.counts.in_flight;
         pace.steps_open += last.counts.steps_open;
-        let Some((since, before)) = baseline(entries, now_unix_s - WINDOW.as_secs_f64()) else { continue };
+        let Some((since, before)) = baseline(entries, now_unix_s - WINDOW.as_secs_f64()) else {
+            continue;
+        };
         let seconds = now_unix_s - since;
         if seconds <= 0.0 || last.counts.steps == before.steps {
             continue;
@@ -43,7 +45,10 @@ pub(crate) fn pace(journals: &[Vec<Entry>], now_unix_s: f64) -> Pace {
 
 /// From when on a process is measured, and what it had done then: the last entry before the window, or its first run.
 fn baseline(entries: &[Entry], window_unix_s: f64) -> Option<(f64, crate::Counts)> {
-    let before = entries.iter().rev().find(|entry| entry.at_unix_s <= window_unix_s && entry.counts.steps > 0);
+    let before = entries
+        .iter()
+        .rev()
+        .find(|entry| entry.at_unix_s <= window_unix_s && entry.counts.steps > 0);
     let first = || entries.iter().find(|entry| matches!(entry.deed, Deed::Started { .. }));
     before.or_else(first).map(|entry| (entry.at_unix_s, entry.counts))
 }
@@ -54,7 +59,11 @@ mod tests {
     use crate::Counts;
 
     fn entry(at_unix_s: f64, deed: Deed, steps: u64) -> Entry {
-        Entry { at_unix_s, deed, counts: Counts { steps, reply_tokens: steps * 10, in_flight: 2, ..Counts::default() } }
+        Entry {
+            at_unix_s,
+            deed,
+            counts: Counts { steps, reply_tokens: steps * 10, in_flight: 2, ..Counts::default() },
+        }
     }
 
     #[test]
@@ -62,11 +71,17 @@ mod tests {
         let began = Deed::Began { steps_left_max: 100, runs_left: 1 };
         let started = || Deed::Started { run_id: "a".into() };
         // 60 s of loading count for nothing: 100 steps in 50 s.
-        let loaded =
-            vec![entry(900.0, began.clone(), 0), entry(960.0, started(), 0), entry(1005.0, Deed::Progress, 100)];
+        let loaded = vec![
+            entry(900.0, began.clone(), 0),
+            entry(960.0, started(), 0),
+            entry(1005.0, Deed::Progress, 100),
+        ];
         // 1000 steps in 310 s, whatever was before.
-        let long =
-            vec![entry(0.0, started(), 0), entry(700.0, Deed::Progress, 5000), entry(1009.0, Deed::Progress, 6000)];
+        let long = vec![
+            entry(0.0, started(), 0),
+            entry(700.0, Deed::Progress, 5000),
+            entry(1009.0, Deed::Progress, 6000),
+        ];
         let ended = vec![entry(900.0, started(), 0), entry(1000.0, Deed::Ended, 9000)];
         let only_loading = vec![entry(1000.0, began, 0)];
         let pace = pace(&[loaded, long, ended, only_loading], 1010.0);

@@ -33,11 +33,14 @@ pub(crate) fn pack(log: &Path) -> Result<bool, ResultsError> {
     }
     let packed = compressed(File::open(log).map_err(fail("read"))?).map_err(fail("read"))?;
     if !same(&packed, File::open(log).map_err(fail("read"))?).map_err(fail("compress"))? {
-        return Err(fail("compress")(io::Error::other("it is another log when read back; it stays as it is")));
+        return Err(fail("compress")(io::Error::other(
+            "it is another log when read back; it stays as it is",
+        )));
     }
     let to = packed_path(log);
     let beside = to.with_extension(format!("{}.new", std::process::id()));
-    let placed = disk::write_synced(&beside, &packed).and_then(|()| fs::rename(&beside, &to).map_err(fail("rename")));
+    let placed = disk::write_synced(&beside, &packed)
+        .and_then(|()| fs::rename(&beside, &to).map_err(fail("rename")));
     if placed.is_err() {
         // Whatever happened, the sibling is of no use; failing to remove it harms nobody.
         let _ = fs::remove_file(&beside);

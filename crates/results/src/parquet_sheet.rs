@@ -39,7 +39,9 @@ impl ColumnKind {
         let kinds = values.filter(|value| !value.is_null()).map(kind);
         let wider = |a, b| match (a, b) {
             (a, b) if a == b => a,
-            (ColumnKind::Whole, ColumnKind::Number) | (ColumnKind::Number, ColumnKind::Whole) => ColumnKind::Number,
+            (ColumnKind::Whole, ColumnKind::Number) | (ColumnKind::Number, ColumnKind::Whole) => {
+                ColumnKind::Number
+            }
             _ => ColumnKind::Text,
         };
         kinds.reduce(wider).unwrap_or(ColumnKind::Text)
@@ -87,7 +89,16 @@ impl<'a> ParquetSheet<'a> {
         });
         let waiting = vec![Vec::new(); columns.len()];
         let writer = writer.map_err(|error| broken(out_name, error))?;
-        Ok(ParquetSheet { out, out_name, buffer, writer, columns, waiting, waiting_bytes: 0, rows: 0 })
+        Ok(ParquetSheet {
+            out,
+            out_name,
+            buffer,
+            writer,
+            columns,
+            waiting,
+            waiting_bytes: 0,
+            rows: 0,
+        })
     }
 
     pub fn row(&mut self, mut row: Map<String, Value>) -> Result<(), ResultsError> {
@@ -121,14 +132,18 @@ impl<'a> ParquetSheet<'a> {
 
     fn group(&mut self) -> Result<(), ResultsError> {
         let waiting: Vec<Vec<Value>> = self.waiting.iter_mut().map(std::mem::take).collect();
-        write_group(&mut self.writer, &self.columns, &waiting).map_err(|error| broken(self.out_name, error))?;
+        write_group(&mut self.writer, &self.columns, &waiting)
+            .map_err(|error| broken(self.out_name, error))?;
         self.waiting_bytes = 0;
         self.hand_on()
     }
 
     fn hand_on(&mut self) -> Result<(), ResultsError> {
-        let bytes = std::mem::take(&mut *self.buffer.0.lock().unwrap_or_else(PoisonError::into_inner));
-        self.out.write_all(&bytes).map_err(|source| ResultsError::from_io("write", self.out_name, None, source))
+        let bytes =
+            std::mem::take(&mut *self.buffer.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.out
+            .write_all(&bytes)
+            .map_err(|source| ResultsError::from_io("write", self.out_name, None, source))
     }
 }
 
@@ -140,7 +155,8 @@ fn schema(columns: &[(String, ColumnKind)]) -> Result<Type, ParquetError> {
             ColumnKind::Flag => (Physical::BOOLEAN, None),
             ColumnKind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
         };
-        let column = Type::primitive_type_builder(name, physical).with_repetition(Repetition::OPTIONAL);
+        let column =
+            Type::primitive_type_builder(name, physical).with_repetition(Repetition::OPTIONAL);
         column.with_logical_type(logical).build().map(Arc::new)
     };
     let columns = columns.iter().map(column).collect::<Result<Vec<_>, _>>()?;
@@ -164,18 +180,25 @@ fn write_group(
                 to.write_batch(&values, Some(&levels), None)?
             }
             (ColumnKind::Number, ColumnWriter::DoubleColumnWriter(to)) => {
-                let values: Vec<f64> = known.map(|value| value.as_f64().unwrap_or(f64::NAN)).collect();
+                let values: Vec<f64> =
+                    known.map(|value| value.as_f64().unwrap_or(f64::NAN)).collect();
                 to.write_batch(&values, Some(&levels), None)?
             }
             (ColumnKind::Flag, ColumnWriter::BoolColumnWriter(to)) => {
-                let values: Vec<bool> = known.map(|value| value.as_bool().unwrap_or(false)).collect();
+                let values: Vec<bool> =
+                    known.map(|value| value.as_bool().unwrap_or(false)).collect();
                 to.write_batch(&values, Some(&levels), None)?
             }
             (ColumnKind::Text, ColumnWriter::ByteArrayColumnWriter(to)) => {
-                let values: Vec<ByteArray> = known.map(|value| value.as_str().unwrap_or("").into()).collect();
+                let values: Vec<ByteArray> =
+                    known.map(|value| value.as_str().unwrap_or("").into()).collect();
                 to.write_batch(&values, Some(&levels), None)?
             }
-            _ => return Err(ParquetError::General(format!("column {name} has another type than its schema"))),
+            _ => {
+                return Err(ParquetError::General(format!(
+                    "column {name} has another type than its schema"
+                )));
+            }
         };
         column.close()?;
     }

@@ -78,7 +78,10 @@ mod tests {
         assert_eq!(row, "{\"x\":1}");
         let written = serde_json::to_string(&vec![raw.clone(), Raw::default()]).unwrap();
         assert_eq!(written, format!("[{tree},null]"));
-        assert_eq!(serde_json::from_str::<Vec<Raw>>(&written).unwrap(), [raw.clone(), Raw::default()]);
+        assert_eq!(
+            serde_json::from_str::<Vec<Raw>>(&written).unwrap(),
+            [raw.clone(), Raw::default()]
+        );
         assert_eq!(serde_json::to_value(&raw).unwrap(), tree);
         assert_eq!(raw.value(), tree);
         assert_eq!(Raw::of(&f64::NAN).value(), Value::Null);

@@ -57,7 +57,8 @@ pub struct Status {
 /// Looks at every run of the experiment.
 pub fn status(store: &Store) -> Result<Status, ResultsError> {
     let mut status = count(store)?;
-    let (journals, now) = (journal::journals(store.root(), WINDOW)?, journal::unix_s(SystemTime::now()));
+    let (journals, now) =
+        (journal::journals(store.root(), WINDOW)?, journal::unix_s(SystemTime::now()));
     status.pace = pace(&journals, now);
     status.eta_s = eta_s(&status, &journals);
     Ok(status)

@@ -1,5 +1,7 @@
 use crate::claim::Claim;
-use crate::{ClaimOutcome, Difference, ExperimentRecord, ModelRecord, Owner, ResultsError, RunFolder, disk};
+use crate::{
+    ClaimOutcome, Difference, ExperimentRecord, ModelRecord, Owner, ResultsError, RunFolder, disk,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -34,7 +36,12 @@ impl Store {
 
     /// Opens an existing folder to read it.
     pub fn open(root: &Path) -> Result<Store, ResultsError> {
-        Ok(Store { root: root.to_path_buf(), record: read_experiment(root)?, owner: Owner::here(), heart: None })
+        Ok(Store {
+            root: root.to_path_buf(),
+            record: read_experiment(root)?,
+            owner: Owner::here(),
+            heart: None,
+        })
     }
 
     /// The folder.
@@ -54,14 +61,18 @@ impl Store {
 
     /// Records the model behind a name, or checks it against what the folder was begun with. Returns the kernel set to mark
     /// rows with: `Some` only if it differs and `accept_mixed` allows that.
-    pub fn admit_model(&self, model: &ModelRecord, accept_mixed: bool) -> Result<Option<String>, ResultsError> {
+    pub fn admit_model(
+        &self,
+        model: &ModelRecord,
+        accept_mixed: bool,
+    ) -> Result<Option<String>, ResultsError> {
         let path = self.model_path(&model.name);
         disk::make_folder(&self.root.join("models"))?;
         if !path.exists() {
             disk::link_document(&path, &self.owner.tag(), model)?;
         }
-        let stored: ModelRecord =
-            disk::read_document(&path)?.ok_or(ResultsError::NotAnExperiment { path: self.root.clone() })?;
+        let stored: ModelRecord = disk::read_document(&path)?
+            .ok_or(ResultsError::NotAnExperiment { path: self.root.clone() })?;
         let other = |what, stored: &str, given: &str| ResultsError::OtherModel {
             root: self.root.clone(),
             model: model.name.clone(),
@@ -84,7 +95,9 @@ impl Store {
 
     fn model_path(&self, name: &str) -> PathBuf {
         let safe = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
-        self.root.join("models").join(format!("{}.json", name.replace('/', "--").chars().map(safe).collect::<String>()))
+        self.root
+            .join("models")
+            .join(format!("{}.json", name.replace('/', "--").chars().map(safe).collect::<String>()))
     }
 
     /// The folder of a run.
@@ -119,7 +132,10 @@ fn read_experiment(root: &Path) -> Result<ExperimentRecord, ResultsError> {
         .ok_or_else(|| ResultsError::NotAnExperiment { path: root.to_path_buf() })
 }
 
-fn differences(stored: &BTreeMap<String, Value>, given: &BTreeMap<String, Value>) -> Vec<Difference> {
+fn differences(
+    stored: &BTreeMap<String, Value>,
+    given: &BTreeMap<String, Value>,
+) -> Vec<Difference> {
     let keys: BTreeSet<&String> = stored.keys().chain(given.keys()).collect();
     let difference = |key: &String| Difference {
         key: key.clone(),
@@ -153,7 +169,12 @@ impl Heart {
     }
 
     fn keep(&self, path: &Path) {
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).claims.insert(path.to_path_buf());
+        self.shared
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .claims
+            .insert(path.to_path_buf());
     }
 }
 

@@ -28,7 +28,9 @@ impl ClosingRow {
     /// From a run's commit; `factors` are the dotted keys that vary in the experiment.
     pub fn of(record: &RunRecord, factors: &[String]) -> Self {
         let short = |key: &String| key.rsplit('.').next().unwrap_or(key).to_string();
-        let value = |key: &String| record.cell.get(key).map(|v| v.to_string().trim_matches('"').to_string());
+        let value = |key: &String| {
+            record.cell.get(key).map(|v| v.to_string().trim_matches('"').to_string())
+        };
         let cell = factors.iter().filter_map(|key| Some(format!("{}={}", short(key), value(key)?)));
         ClosingRow {
             run: record.run_id.clone(),
@@ -52,7 +54,8 @@ pub fn closing_table(rows: &[ClosingRow]) -> String {
         .collect::<std::collections::BTreeSet<_>>()
         .into_iter()
         .collect();
-    let mut head: Vec<String> = ["run", "cell", "steps", "shipped", "net worth"].map(String::from).to_vec();
+    let mut head: Vec<String> =
+        ["run", "cell", "steps", "shipped", "net worth"].map(String::from).to_vec();
     head.extend(kinds.iter().map(|kind| format!("PE {kind}")));
     head.extend(["crash @ onset", "ended by", "tok/s"].map(String::from));
     let mut table = vec![head];
@@ -70,7 +73,9 @@ fn cells(row: &ClosingRow, kinds: &[String]) -> Vec<String> {
         format!("{:.2}", row.net_worth),
     ];
     cells.extend(kinds.iter().map(|kind| number(row.mean_pe.get(kind).copied().flatten())));
-    cells.push(row.crash.as_ref().map_or("-".to_string(), |(kind, onset)| format!("{kind} @ {onset}")));
+    cells.push(
+        row.crash.as_ref().map_or("-".to_string(), |(kind, onset)| format!("{kind} @ {onset}")),
+    );
     cells.push(row.outcome.clone());
     cells.push(row.tokens_per_s.map_or("-".to_string(), |rate| format!("{rate:.1}")));
     cells
@@ -78,11 +83,13 @@ fn cells(row: &ClosingRow, kinds: &[String]) -> Vec<String> {
 
 fn aligned(table: &[Vec<String>]) -> String {
     let columns = table.first().map_or(0, Vec::len);
-    let width =
-        |column: usize| table.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max().unwrap_or(0);
+    let width = |column: usize| {
+        table.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max().unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         cells.join("  ").trim_end().to_string() + "\n"
     };
     table.iter().map(line).collect()

@@ -36,7 +36,17 @@ impl AttemptWriter {
                 Ok(file) => {
                     let (chain, folder) = (Chain::default(), folder.to_path_buf());
                     let line = Vec::with_capacity(8192);
-                    return Ok(Self { folder, path, file, attempt, chain, lines: 0, bytes: 0, line, _claim: claim });
+                    return Ok(Self {
+                        folder,
+                        path,
+                        file,
+                        attempt,
+                        chain,
+                        lines: 0,
+                        bytes: 0,
+                        line,
+                        _claim: claim,
+                    });
                 }
                 Err(source) if source.kind() == ErrorKind::AlreadyExists => attempt += 1,
                 Err(source) => return Err(ResultsError::from_io("create", &path, None, source)),
@@ -78,16 +88,23 @@ impl AttemptWriter {
     pub fn commit(self, mut record: RunRecord) -> Result<(Committed, RunRecord), ResultsError> {
         record.rows = self.rows();
         record.timing.attempt = self.attempt;
-        self.file.sync_all().map_err(|source| ResultsError::from_io("sync", &self.path, Some(self.bytes), source))?;
+        self.file.sync_all().map_err(|source| {
+            ResultsError::from_io("sync", &self.path, Some(self.bytes), source)
+        })?;
         disk::sync_folder(&self.folder)?;
-        let ours = disk::link_document(&self.folder.join("run.json"), &self.attempt.to_string(), &record)?;
+        let ours =
+            disk::link_document(&self.folder.join("run.json"), &self.attempt.to_string(), &record)?;
         Ok((if ours { Committed::Ours } else { Committed::Another }, record))
     }
 
     /// Ends the attempt without a result. The rows stay: the next attempt goes on from them.
     pub fn fail(self, reason: &str) -> Result<(), ResultsError> {
         let path = self.folder.join(format!("failed.{}.json", self.attempt));
-        let failure = crate::Failure { attempt: self.attempt, step: self.lines + 1, reason: reason.to_string() };
+        let failure = crate::Failure {
+            attempt: self.attempt,
+            step: self.lines + 1,
+            reason: reason.to_string(),
+        };
         disk::link_document(&path, &self.attempt.to_string(), &failure).map(drop)
     }
 }

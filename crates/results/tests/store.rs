@@ -25,7 +25,10 @@ fn row(run_id: &str, step: u64) -> StepRow {
         run_id: run_id.into(),
         step,
         day: step,
-        prompt: vec![PromptMessage { role: "user".into(), content: format!("It's day {step}: \"néw\"\n") }],
+        prompt: vec![PromptMessage {
+            role: "user".into(),
+            content: format!("It's day {step}: \"néw\"\n"),
+        }],
         history_dropped: 0,
         sampling_seed: step,
         reply: "{\"tool\":\"wait\"}".into(),
@@ -35,7 +38,10 @@ fn row(run_id: &str, step: u64) -> StepRow {
         card: None,
         card_problem: None,
         result: ResultRow { success: true, failure: None, answer: json!({"waited": true}) },
-        pe: BTreeMap::from([("cost".into(), (step == 2).then_some(0.5)), ("temporal".into(), None)]),
+        pe: BTreeMap::from([
+            ("cost".into(), (step == 2).then_some(0.5)),
+            ("temporal".into(), None),
+        ]),
         pe_pairs: vec![],
         pe_scales: Raw::default(),
         shocks: vec![],
@@ -108,14 +114,18 @@ fn a_run_is_committed_once_and_read_back() {
     let rows = folder.rows().unwrap();
     assert_eq!(rows, (1..=3).map(|step| row("aa11", step)).collect::<Vec<_>>());
     let committed = folder.committed().unwrap().unwrap();
-    assert_eq!(committed.mean_pe, BTreeMap::from([("cost".to_string(), Some(0.5)), ("temporal".into(), None)]));
+    assert_eq!(
+        committed.mean_pe,
+        BTreeMap::from([("cost".to_string(), Some(0.5)), ("temporal".into(), None)])
+    );
     // A second attempt, by a process that was paused before the first committed, changes nothing.
     let mut late = folder.begin(claimed(&store, "aa11")).unwrap();
     assert_eq!(late.attempt(), 2);
     late.append(&row("aa11", 9)).unwrap();
     assert_eq!(late.commit(record("aa11", &RunTotals::default())).unwrap().0, Committed::Another);
     assert_eq!(folder.rows().unwrap().len(), 3);
-    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 3, "two logs and the commit, no claim, no sibling: {left:?}");
 }
 
@@ -186,10 +196,14 @@ fn a_folder_of_another_configuration_is_refused_key_by_key() {
 #[test]
 fn a_claim_holds_while_its_owner_lives() {
     let root = tempfile::tempdir().unwrap();
-    let (one, two) =
-        (Store::create(root.path(), &experiment(0)).unwrap(), Store::create(root.path(), &experiment(0)).unwrap());
+    let (one, two) = (
+        Store::create(root.path(), &experiment(0)).unwrap(),
+        Store::create(root.path(), &experiment(0)).unwrap(),
+    );
     let claim = claimed(&one, "aa11");
-    assert!(matches!(two.claim("aa11").unwrap(), ClaimOutcome::Held(who) if who.pid == std::process::id()));
+    assert!(
+        matches!(two.claim("aa11").unwrap(), ClaimOutcome::Held(who) if who.pid == std::process::id())
+    );
     drop(claim);
     drop(claimed(&two, "aa11"));
     // A claim of a process that is gone: our own pid with another start.
@@ -209,11 +223,14 @@ fn a_claim_holds_while_its_owner_lives() {
 #[test]
 fn many_threads_race_for_one_claim() {
     let root = tempfile::tempdir().unwrap();
-    let stores: Vec<Store> = (0..8).map(|_| Store::create(root.path(), &experiment(0)).unwrap()).collect();
+    let stores: Vec<Store> =
+        (0..8).map(|_| Store::create(root.path(), &experiment(0)).unwrap()).collect();
     let ours = std::thread::scope(|scope| {
-        let threads: Vec<_> = stores.iter().map(|store| scope.spawn(|| store.claim("aa11").unwrap())).collect();
+        let threads: Vec<_> =
+            stores.iter().map(|store| scope.spawn(|| store.claim("aa11").unwrap())).collect();
         #[allow(clippy::disallowed_methods, reason = "a test, inside a scope")]
-        let outcomes: Vec<ClaimOutcome> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let outcomes: Vec<ClaimOutcome> =
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect();
         outcomes.iter().filter(|outcome| matches!(outcome, ClaimOutcome::Ours(_))).count()
     });
     assert_eq!(ours, 1);
@@ -251,7 +268,10 @@ fn another_kernel_set_is_refused_unless_accepted() {
     let error = store.admit_model(&model("avx512", "bf16"), false).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("avx2 there, avx512 now"), "{error}");
-    assert_eq!(store.admit_model(&model("avx512", "bf16"), true).unwrap().as_deref(), Some("avx512"));
+    assert_eq!(
+        store.admit_model(&model("avx512", "bf16"), true).unwrap().as_deref(),
+        Some("avx512")
+    );
     assert!(store.admit_model(&model("avx2", "f32"), true).is_err());
 }
 
@@ -265,7 +285,10 @@ fn status_counts_what_is_done_begun_failed_and_left() {
     drop(store.run("bb22").begin(claimed(&store, "bb22")).unwrap());
     store.run("cc33").begin(claimed(&store, "cc33")).unwrap().fail("the server is gone").unwrap();
     let status = status(&store).unwrap();
-    assert_eq!((status.total, status.done, status.begun, status.failed, status.left), (4, 1, 1, 1, 1));
+    assert_eq!(
+        (status.total, status.done, status.begun, status.failed, status.left),
+        (4, 1, 1, 1, 1)
+    );
     assert_eq!(status.failures["cc33"].reason, "the server is gone");
 }
 
@@ -282,10 +305,21 @@ fn tables_hold_the_columns_that_readers_rely_on() {
     };
     let (steps, summary) = written(Table::Steps, Format::Jsonl);
     assert_eq!(summary, ExportSummary { runs: 2, rows: 5, left_out: 0 });
-    let rows: Vec<serde_json::Value> = steps.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    for name in
-        ["run_id", "step", "day", "reply", "parse_failure", "action", "card", "result", "pe", "shocks", "crashes"]
-    {
+    let rows: Vec<serde_json::Value> =
+        steps.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for name in [
+        "run_id",
+        "step",
+        "day",
+        "reply",
+        "parse_failure",
+        "action",
+        "card",
+        "result",
+        "pe",
+        "shocks",
+        "crashes",
+    ] {
         assert!(rows.iter().all(|row| row.get(name).is_some()), "{name}");
     }
     assert_eq!(rows[1]["pe"], json!({"cost": 0.5, "temporal": null}));
@@ -298,7 +332,10 @@ fn tables_hold_the_columns_that_readers_rely_on() {
     assert_eq!(first["cell.pe_induction.p_shock"], json!(0.5));
     assert_eq!(first["mean_pe.temporal"], json!(null));
     assert!("feather".parse::<Format>().unwrap_err().to_string().contains("jsonl, csv"));
-    let row = ClosingRow::of(&store.run("aa11").committed().unwrap().unwrap(), &["pe_induction.p_shock".into()]);
+    let row = ClosingRow::of(
+        &store.run("aa11").committed().unwrap().unwrap(),
+        &["pe_induction.p_shock".into()],
+    );
     let table = closing_table(&[row]);
     assert!(table.contains("p_shock=0.5 #0") && table.contains("PE temporal"), "{table}");
 }
@@ -316,7 +353,10 @@ fn a_long_log_of_a_done_run_is_compressed_and_read_as_before() {
     assert!(std::fs::metadata(&packed).unwrap().len() < text.len() as u64 / 4);
     assert!(!folder.pack().unwrap(), "once");
     assert_eq!(folder.rows().unwrap(), rows);
-    assert_eq!((folder.attempts().unwrap(), folder.longest_attempt().unwrap().unwrap().rows.len()), (vec![1], 3000));
+    assert_eq!(
+        (folder.attempts().unwrap(), folder.longest_attempt().unwrap().unwrap().rows.len()),
+        (vec![1], 3000)
+    );
     let mut table = Vec::new();
     export(&store, Table::Steps, Format::Jsonl, &mut table, root.path()).unwrap();
     assert_eq!(table.split(|byte| *byte == b'\n').count(), 3004);
@@ -325,7 +365,9 @@ fn a_long_log_of_a_done_run_is_compressed_and_read_as_before() {
     assert_eq!((folder.attempts().unwrap(), folder.rows().unwrap().len()), (vec![1], 3000));
     assert!(folder.pack().unwrap() && !plain.exists(), "and packing again clears up");
     let whole = std::fs::read(&packed).unwrap();
-    for (cut, flip) in [(whole.len() / 2, None), (10, None), (0, None), (whole.len(), Some(whole.len() / 2))] {
+    for (cut, flip) in
+        [(whole.len() / 2, None), (10, None), (0, None), (whole.len(), Some(whole.len() / 2))]
+    {
         let mut damaged = whole[..cut].to_vec();
         flip.into_iter().for_each(|at: usize| damaged[at] ^= 0x55);
         std::fs::write(&packed, &damaged).unwrap();

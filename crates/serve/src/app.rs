@@ -74,7 +74,9 @@ impl App {
         let place = Place(Arc::clone(self));
         let limit = self.options.requests_max;
         if self.in_flight.fetch_add(1, Ordering::SeqCst) >= limit {
-            let text = format!("{limit} requests are in work or waiting, which is the limit; try again later");
+            let text = format!(
+                "{limit} requests are in work or waiting, which is the limit; try again later"
+            );
             return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, text).code("queue_full"));
         }
         Ok(place)
@@ -84,7 +86,10 @@ impl App {
     pub fn check_model(&self, name: Option<&str>) -> Result<(), Refusal> {
         match name {
             Some(name) if !self.served.answers_to(name) => {
-                let text = format!("the model '{name}' is not here; this server has '{}'", self.served.name);
+                let text = format!(
+                    "the model '{name}' is not here; this server has '{}'",
+                    self.served.name
+                );
                 Err(Refusal::new(StatusCode::NOT_FOUND, text).code("model_not_found"))
             }
             _ => Ok(()),
@@ -100,7 +105,8 @@ impl App {
         if given.len() == key.len() && differ == 0 {
             return Ok(());
         }
-        let text = "expected the server's API key as 'Authorization: Bearer KEY', found another or none";
+        let text =
+            "expected the server's API key as 'Authorization: Bearer KEY', found another or none";
         Err(Refusal::new(StatusCode::UNAUTHORIZED, text).code("invalid_api_key"))
     }
 }
@@ -141,14 +147,20 @@ async fn with_key(State(app): State<Arc<App>>, request: Request, next: Next) -> 
 
 async fn counted(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     // Only addresses that there are: the others would be as many as somebody likes to ask for.
-    let path = request.extensions().get::<axum::extract::MatchedPath>().map(|path| path.as_str().to_owned());
+    let path = request
+        .extensions()
+        .get::<axum::extract::MatchedPath>()
+        .map(|path| path.as_str().to_owned());
     let response = next.run(request).await;
     app.counters.count(path.as_deref().unwrap_or("other"), response.status().as_u16());
     response
 }
 
 async fn nowhere(method: Method, uri: axum::http::Uri) -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, format!("there is no {method} {}; see /v1/models", uri.path()))
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        format!("there is no {method} {}; see /v1/models", uri.path()),
+    )
 }
 
 async fn wrong_method(method: Method, uri: axum::http::Uri) -> Refusal {
@@ -156,17 +168,29 @@ async fn wrong_method(method: Method, uri: axum::http::Uri) -> Refusal {
 }
 
 /// Takes a place and reads a request's JSON body.
-pub(crate) async fn take<T: DeserializeOwned>(app: &Arc<App>, request: Request) -> Result<(Place, T), Refusal> {
+pub(crate) async fn take<T: DeserializeOwned>(
+    app: &Arc<App>,
+    request: Request,
+) -> Result<(Place, T), Refusal> {
     let place = app.take_place()?;
     let (parts, body) = request.into_parts();
     // Browsers send no JSON to other sites without asking first: a page cannot use a server on the loopback behind our back.
-    let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if kind.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json")) {
+    let kind = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    if kind
+        .split(';')
+        .next()
+        .is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json"))
+    {
         let text = format!("expected 'Content-Type: application/json', found '{kind}'");
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
     let bytes = read(app, &parts.headers, body).await?;
-    let body = serde_json::from_slice(&bytes).map_err(|e| Refusal::bad(format!("the body is no request: {e}")))?;
+    let body = serde_json::from_slice(&bytes)
+        .map_err(|e| Refusal::bad(format!("the body is no request: {e}")))?;
     Ok((place, body))
 }
 
@@ -176,7 +200,9 @@ async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<axum::body::
         let text = format!("the body has more than {limit} bytes, which is the limit");
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text)
     };
-    let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let told = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if told.is_some_and(|bytes| bytes > limit) {
         return Err(too_large());
     }
@@ -185,6 +211,9 @@ async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<axum::body::
         Ok(Ok(bytes)) => Ok(bytes),
         // A body without a told length that is too long, or a connection that broke: nobody reads the latter's answer.
         Ok(Err(_)) => Err(too_large()),
-        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {limit_s} s"))),
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the body did not arrive within {limit_s} s"),
+        )),
     }
 }

@@ -71,11 +71,20 @@ impl Common {
     pub fn check(&self) -> Result<(), Refusal> {
         let one = |count: Option<u64>| count.is_none_or(|count| count == 1);
         if !one(self.n) || !one(self.best_of) {
-            return Err(Refusal::field("n", "this server gives one choice a request; expected n = 1"));
+            return Err(Refusal::field(
+                "n",
+                "this server gives one choice a request; expected n = 1",
+            ));
         }
-        let wanted = self.logprobs.as_ref().is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)));
+        let wanted = self
+            .logprobs
+            .as_ref()
+            .is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)));
         if wanted || self.top_logprobs.is_some_and(|count| count > 0) {
-            return Err(Refusal::field("logprobs", "this server gives no log-probabilities; leave logprobs out"));
+            return Err(Refusal::field(
+                "logprobs",
+                "this server gives no log-probabilities; leave logprobs out",
+            ));
         }
         let set = |penalty: Option<f32>| penalty.is_some_and(|penalty| penalty != 0.0);
         if set(self.presence_penalty) || set(self.frequency_penalty) {
@@ -83,7 +92,10 @@ impl Common {
             return Err(Refusal::field("presence_penalty", text));
         }
         if self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty()) {
-            return Err(Refusal::field("logit_bias", "this server has no logit_bias; leave it out"));
+            return Err(Refusal::field(
+                "logit_bias",
+                "this server has no logit_bias; leave it out",
+            ));
         }
         Ok(())
     }
@@ -91,9 +103,10 @@ impl Common {
     pub fn sampling(&self) -> Result<Sampling, Refusal> {
         let top_k = match self.top_k {
             None | Some(-1 | 0) => None,
-            Some(k) => {
-                Some(usize::try_from(k).map_err(|_| Refusal::field("top_k", "expected 1 or more, or 0 for all"))?)
-            }
+            Some(k) => Some(
+                usize::try_from(k)
+                    .map_err(|_| Refusal::field("top_k", "expected 1 or more, or 0 for all"))?,
+            ),
         };
         Ok(Sampling {
             temperature: self.temperature.unwrap_or(1.0),
@@ -109,7 +122,9 @@ impl Common {
     /// Tokens of the reply at most; `default` where the request does not say.
     pub fn reply_tokens_max(&self, app: &App, default: usize) -> Result<usize, Refusal> {
         let limit = app.options.reply_tokens_max.unwrap_or(usize::MAX);
-        let Some(asked) = self.max_completion_tokens.or(self.max_tokens) else { return Ok(default.min(limit)) };
+        let Some(asked) = self.max_completion_tokens.or(self.max_tokens) else {
+            return Ok(default.min(limit));
+        };
         let asked = usize::try_from(asked).unwrap_or(usize::MAX);
         if asked == 0 {
             return Err(Refusal::field("max_tokens", "expected at least 1, found 0"));
@@ -130,7 +145,10 @@ impl Common {
             Some(OneOrMany::Many(stops)) => stops,
         };
         if stops.len() > STOPS_MAX {
-            return Err(Refusal::field("stop", format!("expected at most {STOPS_MAX} strings, found {}", stops.len())));
+            return Err(Refusal::field(
+                "stop",
+                format!("expected at most {STOPS_MAX} strings, found {}", stops.len()),
+            ));
         }
         Ok(stops)
     }
@@ -139,12 +157,13 @@ impl Common {
         match &self.response_format {
             None | Some(ResponseFormat::Text) => Ok(None),
             Some(ResponseFormat::JsonObject) => Ok(Some(Constraint::JsonObject)),
-            Some(ResponseFormat::JsonSchema { json_schema: NamedSchema { schema: Some(schema) } }) => {
-                Ok(Some(Constraint::JsonSchema(schema.clone())))
-            }
-            Some(ResponseFormat::JsonSchema { .. }) => {
-                Err(Refusal::field("response_format", "json_schema: expected a member \"schema\", found none"))
-            }
+            Some(ResponseFormat::JsonSchema {
+                json_schema: NamedSchema { schema: Some(schema) },
+            }) => Ok(Some(Constraint::JsonSchema(schema.clone()))),
+            Some(ResponseFormat::JsonSchema { .. }) => Err(Refusal::field(
+                "response_format",
+                "json_schema: expected a member \"schema\", found none",
+            )),
         }
     }
 

@@ -22,7 +22,9 @@ pub(crate) fn read(reply: &str, tools: &Tools) -> (String, Vec<Call>) {
         return (thought.to_owned(), calls);
     }
     match marked(spoken) {
-        (text, calls) if !calls.is_empty() => (format!("{thought}{text}").trim_end().to_owned(), calls),
+        (text, calls) if !calls.is_empty() => {
+            (format!("{thought}{text}").trim_end().to_owned(), calls)
+        }
         _ => (reply.to_owned(), Vec::new()),
     }
 }
@@ -44,7 +46,10 @@ pub(crate) fn certain_text(reply: &str) -> usize {
 
 /// Where the end of a text may become `mark`.
 fn partial(text: &str, mark: &str) -> Option<usize> {
-    (1..mark.len()).rev().find(|&length| text.ends_with(&mark[..length])).map(|length| text.len() - length)
+    (1..mark.len())
+        .rev()
+        .find(|&length| text.ends_with(&mark[..length]))
+        .map(|length| text.len() - length)
 }
 
 /// A reply that is calls from beginning to end.
@@ -56,13 +61,16 @@ fn only_calls(text: &str, tools: &Tools) -> Option<Vec<Call>> {
         let mut values = Deserializer::from_str(rest).into_iter::<Value>();
         let value = values.next()?.ok()?;
         calls.extend(of_value(&value)?);
-        rest = rest[values.byte_offset()..].trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == ',');
+        rest = rest[values.byte_offset()..]
+            .trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == ',');
     }
     (!calls.is_empty() && calls.iter().all(|call| tools.has(&call.name))).then_some(calls)
 }
 
 fn without_fence(text: &str) -> &str {
-    let Some(inner) = text.strip_prefix("```").and_then(|text| text.strip_suffix("```")) else { return text };
+    let Some(inner) = text.strip_prefix("```").and_then(|text| text.strip_suffix("```")) else {
+        return text;
+    };
     inner.strip_prefix("json").unwrap_or(inner).trim()
 }
 
@@ -71,7 +79,9 @@ fn marked(text: &str) -> (String, Vec<Call>) {
     let mut calls = Vec::new();
     let mut before = text.len();
     let mut at = 0;
-    while let Some((begin, mark)) = MARKS.iter().filter_map(|m| Some((at + text[at..].find(m)?, *m))).min() {
+    while let Some((begin, mark)) =
+        MARKS.iter().filter_map(|m| Some((at + text[at..].find(m)?, *m))).min()
+    {
         at = begin + mark.len();
         let Some((found, used)) = after_mark(&text[at..], mark) else { continue };
         before = before.min(begin);
@@ -162,7 +172,10 @@ mod tests {
     #[test]
     fn several_calls_and_the_text_before_them() {
         let one = r#"<tool_call>{"name": "ship", "arguments": {"id": 1}}</tool_call>"#;
-        assert_eq!(found(&format!("Now.\n{one}\n{one}")), ("Now.".to_owned(), vec![ship(), ship()]));
+        assert_eq!(
+            found(&format!("Now.\n{one}\n{one}")),
+            ("Now.".to_owned(), vec![ship(), ship()])
+        );
         let bare = r#"{"name": "ship", "arguments": {"id": 1}}; {"name": "order"}"#;
         assert_eq!(found(bare), (String::new(), vec![ship(), ("order".to_owned(), json!({}))]));
     }

@@ -28,7 +28,10 @@ struct ChatRequest {
     tool_choice: Option<Value>,
 }
 
-pub(crate) async fn handle(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refusal> {
     let (place, request): (_, ChatRequest) = take(&app, request).await?;
     app.check_model(request.common.model.as_deref())?;
     request.common.check()?;
@@ -61,7 +64,9 @@ fn prepare(app: &App, request: ChatRequest) -> Result<(Asked, Reader), Refusal> 
         }
         Choice::Auto => (None, Reader::auto(tools.clone())),
         Choice::Required => (Some(Constraint::JsonSchema(tools.schema(None))), Reader::forced()),
-        Choice::Named(name) => (Some(Constraint::JsonSchema(tools.schema(Some(name)))), Reader::forced()),
+        Choice::Named(name) => {
+            (Some(Constraint::JsonSchema(tools.schema(Some(name)))), Reader::forced())
+        }
     };
     let told = if choice == Choice::None { Tools::default() } else { tools };
     let prompt = prompt(app, &request.messages, &told)?;
@@ -144,7 +149,8 @@ impl Said {
             message["tool_calls"] = calls.into_iter().enumerate().map(call).collect();
         }
         let reason = self.reason(finished);
-        let choices = json!([{"index": 0, "message": message, "logprobs": null, "finish_reason": reason}]);
+        let choices =
+            json!([{"index": 0, "message": message, "logprobs": null, "finish_reason": reason}]);
         self.document("chat.completion", choices, usage(finished))
     }
 
@@ -161,7 +167,8 @@ impl Said {
     }
 
     fn chunk(&self, delta: Value, reason: Option<&str>) -> Value {
-        let choices = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]);
+        let choices =
+            json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]);
         self.document("chat.completion.chunk", choices, Value::Null)
     }
 

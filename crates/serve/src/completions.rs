@@ -41,7 +41,9 @@ pub(crate) enum Input {
 impl Input {
     /// The tokens of each text.
     pub fn tokens(self, app: &App) -> Result<Vec<Vec<u32>>, Refusal> {
-        let encode = |text: &String| app.served.tokenizer.encode(text, true).map_err(|e| Refusal::bad(e.to_string()));
+        let encode = |text: &String| {
+            app.served.tokenizer.encode(text, true).map_err(|e| Refusal::bad(e.to_string()))
+        };
         match self {
             Input::Text(text) => Ok(vec![encode(&text)?]),
             Input::Tokens(tokens) => Ok(vec![tokens]),
@@ -51,11 +53,16 @@ impl Input {
     }
 }
 
-pub(crate) async fn handle(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refusal> {
     let (place, request): (_, CompletionRequest) = take(&app, request).await?;
     app.check_model(request.common.model.as_deref())?;
     request.common.check()?;
-    if request.echo == Some(true) || request.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty()) {
+    if request.echo == Some(true)
+        || request.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty())
+    {
         return Err(Refusal::bad("this server has neither echo nor suffix; leave them out"));
     }
     let said = Said {
@@ -85,7 +92,12 @@ fn prepare(app: &App, request: CompletionRequest) -> Result<Asked, Refusal> {
     let mut prompts = request.prompt.tokens(app)?;
     let prompt = match (prompts.pop(), prompts.len()) {
         (Some(prompt), 0) => prompt,
-        (_, others) => return Err(Refusal::field("prompt", format!("expected one prompt, found {}", others + 1))),
+        (_, others) => {
+            return Err(Refusal::field(
+                "prompt",
+                format!("expected one prompt, found {}", others + 1),
+            ));
+        }
     };
     Ok(Asked {
         prompt,
@@ -110,7 +122,10 @@ struct Said {
 
 impl Said {
     fn document(&self, text: &str, reason: Option<&str>, usage: Value) -> Value {
-        self.with_choices(json!([{"index": 0, "text": text, "logprobs": null, "finish_reason": reason}]), usage)
+        self.with_choices(
+            json!([{"index": 0, "text": text, "logprobs": null, "finish_reason": reason}]),
+            usage,
+        )
     }
 
     fn with_choices(&self, choices: Value, usage: Value) -> Value {

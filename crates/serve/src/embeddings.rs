@@ -31,24 +31,34 @@ enum Encoding {
     Base64,
 }
 
-pub(crate) async fn handle(State(app): State<Arc<App>>, request: Request) -> Result<Json<Value>, Refusal> {
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Json<Value>, Refusal> {
     let (place, request): (_, EmbeddingsRequest) = take(&app, request).await?;
     app.check_model(request.model.as_deref())?;
     if request.dimensions.is_some() {
-        return Err(Refusal::field("dimensions", "the model's embeddings have one size; leave dimensions out"));
+        return Err(Refusal::field(
+            "dimensions",
+            "the model's embeddings have one size; leave dimensions out",
+        ));
     }
     let encoding = request.encoding_format.unwrap_or(Encoding::Float);
     let encoding_app = Arc::clone(&app);
     let texts = aside(move || request.input.tokens(&encoding_app)).await?;
     if texts.is_empty() || texts.len() > TEXTS_MAX {
-        return Err(Refusal::field("input", format!("expected 1 to {TEXTS_MAX} texts, found {}", texts.len())));
+        return Err(Refusal::field(
+            "input",
+            format!("expected 1 to {TEXTS_MAX} texts, found {}", texts.len()),
+        ));
     }
     let mut tokens = 0;
     let mut data = Vec::with_capacity(texts.len());
     let place = Arc::new(place);
     // One after the other: a request has one place in the queue.
     for (index, text) in texts.into_iter().enumerate() {
-        let finished = Generation::start_embedding(&app, Arc::clone(&place), text)?.finish().await?;
+        let finished =
+            Generation::start_embedding(&app, Arc::clone(&place), text)?.finish().await?;
         tokens += finished.prompt_tokens;
         let embedding = unit(finished.embedding.unwrap_or_default());
         data.push(json!({"object": "embedding", "index": index, "embedding": encoded(&embedding, encoding)}));
@@ -97,7 +107,8 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_the_standard() {
-        let pairs = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")];
+        let pairs =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")];
         for (plain, expected) in pairs {
             assert_eq!(base64(plain.as_bytes()), expected);
         }

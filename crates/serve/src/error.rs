@@ -8,7 +8,9 @@ use engine::schedule::Death;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address cannot be had.
-    #[error("cannot listen on {address}: {cause}; is another server there? Choose another --host or --port")]
+    #[error(
+        "cannot listen on {address}: {cause}; is another server there? Choose another --host or --port"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -16,7 +18,9 @@ pub enum ServeError {
         cause: std::io::Error,
     },
     /// No runtime.
-    #[error("the server's threads could not start: {cause}; the machine is out of threads or memory")]
+    #[error(
+        "the server's threads could not start: {cause}; the machine is out of threads or memory"
+    )]
     Runtime {
         /// The system's words.
         cause: std::io::Error,

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use engine::constrain::Constraint;
 use engine::sample::Sampling;
-use engine::schedule::{EmbedRequest, Event, FinishReason, Finished, Notify, Refused, Request, Ticket};
+use engine::schedule::{
+    EmbedRequest, Event, FinishReason, Finished, Notify, Refused, Request, Ticket,
+};
 use tokio::sync::{Notify as Bell, watch};
 use tokio::time::{Instant as Moment, timeout_at};
 
@@ -36,7 +38,11 @@ pub(crate) struct Generation {
 
 impl Generation {
     /// Hands a request in. Compiles its constraint: not for a thread that serves others.
-    pub fn start(app: &App, place: impl Into<Arc<Place>>, asked: Asked) -> Result<Generation, Refusal> {
+    pub fn start(
+        app: &App,
+        place: impl Into<Arc<Place>>,
+        asked: Asked,
+    ) -> Result<Generation, Refusal> {
         Self::submit(app, place, |deadline, notify| {
             app.served.engine.submit(Request {
                 sampling: asked.sampling,
@@ -50,9 +56,17 @@ impl Generation {
     }
 
     /// Asks for an embedding.
-    pub fn start_embedding(app: &App, place: impl Into<Arc<Place>>, tokens: Vec<u32>) -> Result<Generation, Refusal> {
+    pub fn start_embedding(
+        app: &App,
+        place: impl Into<Arc<Place>>,
+        tokens: Vec<u32>,
+    ) -> Result<Generation, Refusal> {
         Self::submit(app, place, |deadline, notify| {
-            app.served.engine.submit_embedding(EmbedRequest { tokens, deadline, notify: Some(notify) })
+            app.served.engine.submit_embedding(EmbedRequest {
+                tokens,
+                deadline,
+                notify: Some(notify),
+            })
         })
     }
 
@@ -120,7 +134,10 @@ pub(crate) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
     let defect = |e: tokio::task::JoinError| {
-        Refusal::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, format!("a defect of ours: {e}"))
+        Refusal::new(
+            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+            format!("a defect of ours: {e}"),
+        )
     };
     tokio::task::spawn_blocking(work).await.map_err(defect)?
 }

@@ -31,12 +31,18 @@ struct ContentPart {
 }
 
 /// Messages for a template. One that does not tell of tools gets them, and calls made before, in words.
-pub(crate) fn for_template(messages: &[Message], tools: &Tools, tells_tools: bool) -> Result<Vec<Value>, Refusal> {
+pub(crate) fn for_template(
+    messages: &[Message],
+    tools: &Tools,
+    tells_tools: bool,
+) -> Result<Vec<Value>, Refusal> {
     if messages.is_empty() {
         return Err(Refusal::field("messages", "expected at least one message, found none"));
     }
-    let mut values: Vec<Value> =
-        messages.iter().map(|message| message.for_template(tells_tools)).collect::<Result<_, _>>()?;
+    let mut values: Vec<Value> = messages
+        .iter()
+        .map(|message| message.for_template(tells_tools))
+        .collect::<Result<_, _>>()?;
     if !tells_tools && !tools.is_empty() {
         add_to_system(&mut values, &tools.in_words());
     }
@@ -60,15 +66,23 @@ impl Message {
             "developer" => "system",
             "system" | "user" | "assistant" | "tool" => &self.role,
             other => {
-                let text = format!("expected a role of system, developer, user, assistant or tool, found \"{other}\"");
+                let text = format!(
+                    "expected a role of system, developer, user, assistant or tool, found \"{other}\""
+                );
                 return Err(Refusal::field("messages", text));
             }
         };
         let mut content = self.text()?;
-        let calls: Vec<Value> = self.tool_calls.iter().flatten().map(with_object).collect::<Result<_, _>>()?;
+        let calls: Vec<Value> =
+            self.tool_calls.iter().flatten().map(with_object).collect::<Result<_, _>>()?;
         if !calls.is_empty() && !tells_tools {
             let said: Vec<String> = calls.iter().map(|call| call["function"].to_string()).collect();
-            content = [content].into_iter().filter(|text| !text.is_empty()).chain(said).collect::<Vec<_>>().join("\n");
+            content = [content]
+                .into_iter()
+                .filter(|text| !text.is_empty())
+                .chain(said)
+                .collect::<Vec<_>>()
+                .join("\n");
         }
         let mut value = Map::new();
         value.insert("role".into(), role.into());
@@ -98,7 +112,9 @@ impl ContentPart {
         match (&self.text, self.kind.as_str()) {
             (Some(text), "text") => Ok(text),
             (_, kind) => {
-                let text = format!("this server reads text only; expected parts of type \"text\", found \"{kind}\"");
+                let text = format!(
+                    "this server reads text only; expected parts of type \"text\", found \"{kind}\""
+                );
                 Err(Refusal::field("messages", text))
             }
         }

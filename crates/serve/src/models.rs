@@ -15,7 +15,10 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<Value> {
     Json(json!({"object": "list", "data": [card(&app)]}))
 }
 
-pub(crate) async fn one(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Json<Value>, Refusal> {
+pub(crate) async fn one(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Refusal> {
     app.check_model(Some(&name))?;
     Ok(Json(card(&app)))
 }
@@ -35,9 +38,12 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     let ending = *app.ending.borrow() != Ending::Open;
     match app.served.engine.died() {
         Some(death) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "dead", "cause": death.cause}))).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "dead", "cause": death.cause})))
+                .into_response()
         }
-        None if ending => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "ending"}))).into_response(),
+        None if ending => {
+            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "ending"}))).into_response()
+        }
         None => Json(json!({"status": "ok"})).into_response(),
     }
 }

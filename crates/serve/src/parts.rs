@@ -134,7 +134,11 @@ mod tests {
         let reply = format!(r#"{{"name":"ship","arguments":{arguments}}}"#);
         for size in 1..reply.len() + 1 {
             let (content, calls) = read(Reader::forced(), &reply, size);
-            assert_eq!((content.as_str(), calls), ("", vec![("ship".to_owned(), arguments.to_owned())]), "{size}");
+            assert_eq!(
+                (content.as_str(), calls),
+                ("", vec![("ship".to_owned(), arguments.to_owned())]),
+                "{size}"
+            );
         }
     }
 
@@ -150,12 +154,20 @@ mod tests {
             ("Just text, a < b.", "Just text, a < b.", 0),
             ("  blanks stay ", "  blanks stay ", 0),
             ("{\"not\": \"a call\"}", "{\"not\": \"a call\"}", 0),
-            ("Now:\n\n<tool_call>{\"name\": \"ship\", \"arguments\": {\"id\": 1}}</tool_call>", "Now:", 1),
+            (
+                "Now:\n\n<tool_call>{\"name\": \"ship\", \"arguments\": {\"id\": 1}}</tool_call>",
+                "Now:",
+                1,
+            ),
             ("{\"name\": \"ship\"}", "", 1),
         ] {
             for size in 1..reply.len() + 1 {
                 let (content, calls) = read(Reader::auto(tools()), reply, size);
-                assert_eq!((content.as_str(), calls.len()), (expected, count), "{reply} in pieces of {size}");
+                assert_eq!(
+                    (content.as_str(), calls.len()),
+                    (expected, count),
+                    "{reply} in pieces of {size}"
+                );
                 let is_json = |text: &String| serde_json::from_str::<Value>(text).is_ok();
                 assert!(calls.iter().all(|(_, arguments)| is_json(arguments)));
             }

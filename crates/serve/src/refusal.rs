@@ -32,14 +32,18 @@ impl Refusal {
 
     /// 503: the server is ending.
     pub fn ending() -> Self {
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down; send the request to another")
-            .code("shutting_down")
+        Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server is shutting down; send the request to another",
+        )
+        .code("shutting_down")
     }
 
     /// 504: not done in time.
     pub fn late(limit_s: f64) -> Self {
-        let message =
-            format!("the reply was not done within {limit_s} s; ask for fewer tokens, or raise the server's limit");
+        let message = format!(
+            "the reply was not done within {limit_s} s; ask for fewer tokens, or raise the server's limit"
+        );
         Refusal::new(StatusCode::GATEWAY_TIMEOUT, message).code("timeout")
     }
 
@@ -73,7 +77,9 @@ impl From<Refused> for Refusal {
     fn from(cause: Refused) -> Self {
         let text = cause.to_string();
         match cause {
-            Refused::QueueFull { .. } => Refusal::new(StatusCode::TOO_MANY_REQUESTS, text).code("queue_full"),
+            Refused::QueueFull { .. } => {
+                Refusal::new(StatusCode::TOO_MANY_REQUESTS, text).code("queue_full")
+            }
             Refused::Closed => Refusal::ending(),
             Refused::Died(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text),
             Refused::Request(cause) => cause.into(),
@@ -85,7 +91,9 @@ impl From<RequestError> for Refusal {
     fn from(cause: RequestError) -> Self {
         let text = cause.to_string();
         match (&cause, cause.exit_code()) {
-            (RequestError::PromptTooLong { .. }, _) => Refusal::bad(text).code("context_length_exceeded"),
+            (RequestError::PromptTooLong { .. }, _) => {
+                Refusal::bad(text).code("context_length_exceeded")
+            }
             (_, 2) => Refusal::bad(text),
             _ => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text),
         }

@@ -33,8 +33,12 @@ impl Served {
         const NAME: &str = "probe_of_the_template";
         let function = json!({"name": NAME, "description": NAME, "parameters": {"type": "object", "properties": {}}});
         let tools: Value = json!([{"type": "function", "function": function}]);
-        let rendered = |template: &ChatTemplate| template.render(&[Message::new("user", "Hello")], Some(&tools), true);
-        self.template.as_ref().is_some_and(|template| rendered(template).is_ok_and(|text| text.contains(NAME)))
+        let rendered = |template: &ChatTemplate| {
+            template.render(&[Message::new("user", "Hello")], Some(&tools), true)
+        };
+        self.template
+            .as_ref()
+            .is_some_and(|template| rendered(template).is_ok_and(|text| text.contains(NAME)))
     }
 }
 

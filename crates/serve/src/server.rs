@@ -46,7 +46,9 @@ impl Server {
     /// # Errors
     /// [`ServeError::Listen`].
     pub fn address(&self) -> Result<SocketAddr, ServeError> {
-        self.listener.local_addr().map_err(|cause| ServeError::Listen { address: self.options.address, cause })
+        self.listener
+            .local_addr()
+            .map_err(|cause| ServeError::Listen { address: self.options.address, cause })
     }
 
     /// Serves until `wanted` says no more, or the engine dies. Requests in work then have 0.2 s to end, and as long again to be
@@ -57,7 +59,8 @@ impl Server {
     pub fn run(self, served: Served, wanted: impl Fn() -> bool) -> Result<(), ServeError> {
         let runtime = runtime().map_err(|cause| ServeError::Runtime { cause })?;
         let app = Arc::new(App::new(served, self.options.clone()));
-        let outcome = runtime.block_on(serve(self.listener, Arc::clone(&app), self.options.address, wanted));
+        let outcome =
+            runtime.block_on(serve(self.listener, Arc::clone(&app), self.options.address, wanted));
         // What is still at work aside is not waited for: it holds nothing that others need.
         runtime.shutdown_timeout(POLL);
         outcome
@@ -66,7 +69,11 @@ impl Server {
 
 /// One thread serves: it hands bytes on. The others are left to the model.
 fn runtime() -> std::io::Result<Runtime> {
-    Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(ASIDE_THREADS).build()
+    Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(ASIDE_THREADS)
+        .build()
 }
 
 async fn serve(

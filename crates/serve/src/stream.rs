@@ -28,7 +28,10 @@ pub(crate) trait Chunks: Send + 'static {
 
 /// A response that goes on while the reply is made. Its first event is waited for, so that a reply that fails at once still gets
 /// its status.
-pub(crate) async fn respond(mut generation: Generation, chunks: impl Chunks) -> Result<Response, Refusal> {
+pub(crate) async fn respond(
+    mut generation: Generation,
+    chunks: impl Chunks,
+) -> Result<Response, Refusal> {
     let first = match tokio::time::timeout(KEEP_ALIVE, generation.next()).await {
         Ok(event) => Some(event?),
         Err(_) => None,
@@ -42,7 +45,8 @@ pub(crate) async fn respond(mut generation: Generation, chunks: impl Chunks) -> 
     let body = futures_util::stream::unfold(flow, |mut flow| async {
         flow.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), flow))
     });
-    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    let headers =
+        [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
     Ok((headers, Body::from_stream(body)).into_response())
 }
 

@@ -46,7 +46,10 @@ impl Tools {
     pub fn new(tools: Option<Vec<Tool>>) -> Result<Tools, Refusal> {
         let tools = tools.unwrap_or_default();
         if tools.len() > TOOLS_MAX {
-            return Err(Refusal::field("tools", format!("expected at most {TOOLS_MAX}, found {}", tools.len())));
+            return Err(Refusal::field(
+                "tools",
+                format!("expected at most {TOOLS_MAX}, found {}", tools.len()),
+            ));
         }
         tools.into_iter().map(checked).collect::<Result<_, _>>().map(Tools)
     }
@@ -70,7 +73,8 @@ impl Tools {
 
     /// What a model is told whose template knows no tools.
     pub fn in_words(&self) -> String {
-        let tools: Vec<String> = self.for_template().as_array().into_iter().flatten().map(Value::to_string).collect();
+        let tools: Vec<String> =
+            self.for_template().as_array().into_iter().flatten().map(Value::to_string).collect();
         format!(
             "You may call these tools:\n{}\nTo call one, answer with nothing but a JSON object: \
              {{\"name\": \"the tool\", \"arguments\": {{...}}}}",
@@ -81,7 +85,8 @@ impl Tools {
     /// The schema of one call, `{"name": ..., "arguments": {...}}`, of the tool that is named, or of any.
     pub fn schema(&self, only: Option<&str>) -> Value {
         let wanted = self.0.iter().filter(|(name, ..)| only.is_none_or(|only| only == name));
-        let calls: Vec<(&String, &Value)> = wanted.map(|(name, _, parameters)| (name, parameters)).collect();
+        let calls: Vec<(&String, &Value)> =
+            wanted.map(|(name, _, parameters)| (name, parameters)).collect();
         match calls.as_slice() {
             [(name, parameters)] => call(name, parameters, "#/properties/arguments"),
             many => {
@@ -112,7 +117,9 @@ fn move_references(schema: &mut Value, place: &str) {
         Value::Object(members) => {
             for (key, value) in members {
                 match value {
-                    Value::String(to) if key == "$ref" && to.starts_with('#') => *to = format!("{place}{}", &to[1..]),
+                    Value::String(to) if key == "$ref" && to.starts_with('#') => {
+                        *to = format!("{place}{}", &to[1..])
+                    }
                     other => move_references(other, place),
                 }
             }
@@ -126,14 +133,21 @@ fn checked(tool: Tool) -> Result<(String, Option<String>, Value), Refusal> {
     let function = match (tool.kind.as_str(), tool.function) {
         ("function", Some(function)) => function,
         (kind, _) => {
-            let text = format!("expected tools of type \"function\" with a member \"function\", found \"{kind}\"");
+            let text = format!(
+                "expected tools of type \"function\" with a member \"function\", found \"{kind}\""
+            );
             return Err(Refusal::field("tools", text));
         }
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if function.name.is_empty() || function.name.len() > NAME_BYTES_MAX || !function.name.chars().all(plain) {
-        let text =
-            format!("expected a name of 1 to {NAME_BYTES_MAX} letters, digits, _ - or ., found {:?}", function.name);
+    if function.name.is_empty()
+        || function.name.len() > NAME_BYTES_MAX
+        || !function.name.chars().all(plain)
+    {
+        let text = format!(
+            "expected a name of 1 to {NAME_BYTES_MAX} letters, digits, _ - or ., found {:?}",
+            function.name
+        );
         return Err(Refusal::field("tools", text));
     }
     let nothing = || json!({"type": "object", "properties": {}, "additionalProperties": false});
@@ -145,7 +159,12 @@ fn checked(tool: Tool) -> Result<(String, Option<String>, Value), Refusal> {
             }
             Value::Object(parameters)
         }
-        other => return Err(Refusal::field("tools", format!("parameters: expected a JSON schema, found {other}"))),
+        other => {
+            return Err(Refusal::field(
+                "tools",
+                format!("parameters: expected a JSON schema, found {other}"),
+            ));
+        }
     };
     Ok((function.name, function.description, parameters))
 }
@@ -160,16 +179,28 @@ impl Choice {
                 "none" => Choice::None,
                 "auto" => Choice::Auto,
                 "required" => Choice::Required,
-                other => return Err(wrong(format!("expected none, auto, required or a function, found \"{other}\""))),
+                other => {
+                    return Err(wrong(format!(
+                        "expected none, auto, required or a function, found \"{other}\""
+                    )));
+                }
             },
             Some(object) => match object.pointer("/function/name").and_then(Value::as_str) {
                 Some(name) if tools.has(name) => Choice::Named(name.to_owned()),
-                Some(name) => return Err(wrong(format!("the function '{name}' is none of the tools"))),
-                None => return Err(wrong("expected {\"type\": \"function\", \"function\": {\"name\": ...}}".into())),
+                Some(name) => {
+                    return Err(wrong(format!("the function '{name}' is none of the tools")));
+                }
+                None => {
+                    return Err(wrong(
+                        "expected {\"type\": \"function\", \"function\": {\"name\": ...}}".into(),
+                    ));
+                }
             },
         };
         match choice {
-            Choice::Required if tools.is_empty() => Err(wrong("a call is required, but there are no tools".into())),
+            Choice::Required if tools.is_empty() => {
+                Err(wrong("a call is required, but there are no tools".into()))
+            }
             Choice::Auto if tools.is_empty() => Ok(Choice::None),
             choice => Ok(choice),
         }

@@ -44,14 +44,23 @@ fn requests_that_cannot_be_answered_say_why() {
         (json!({"stop": ""}), "stop"),
         (json!({"presence_penalty": 0.5}), "presence_penalty"),
         (json!({"logit_bias": {"7": 1}}), "logit_bias"),
-        (json!({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}), "schema"),
-        (json!({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "cat"}}}}), "schema"),
+        (
+            json!({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}),
+            "schema",
+        ),
+        (
+            json!({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "cat"}}}}),
+            "schema",
+        ),
     ] {
         let (status, reply) = server.post(CHAT, &chat(more.clone()));
         assert_eq!(status, 400, "{more} {reply}");
         let error = &reply["error"];
         assert_eq!(error["type"], "invalid_request_error");
-        assert!(error["message"].as_str().is_some_and(|text| text.contains(word)), "{more} {reply}");
+        assert!(
+            error["message"].as_str().is_some_and(|text| text.contains(word)),
+            "{more} {reply}"
+        );
     }
     let context = json!({"messages": [{"role": "user", "content": too_long}], "stream": true});
     let (_, reply) = server.post(CHAT, &chat(context));
@@ -91,8 +100,9 @@ fn bodies_that_are_no_requests() {
 #[test]
 fn a_body_that_does_not_come_is_given_up() {
     let server = Running::with(|options| options.body_timeout = Duration::from_millis(200));
-    let begun =
-        format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{{");
+    let begun = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{{"
+    );
     assert!(say(&server, &begun).starts_with("HTTP/1.1 408"));
     server.await_metric("vendomini_requests_in_flight", 0.0);
 }
@@ -109,7 +119,10 @@ fn the_key_is_asked_for() {
     }
     assert_eq!(server.post(CHAT, &chat(json!({}))).1["error"]["code"], "invalid_api_key");
     assert_eq!(ask("Bearer secret").0, 200);
-    assert_eq!((server.get("/v1/models").0, server.get("/metrics").0, server.get("/health").0), (401, 401, 200));
+    assert_eq!(
+        (server.get("/v1/models").0, server.get("/metrics").0, server.get("/health").0),
+        (401, 401, 200)
+    );
 }
 
 #[test]
@@ -172,7 +185,8 @@ fn who_comes_while_it_ends_is_sent_away() {
     // It drains while a reply is made: until then some requests may still be taken.
     let mut statuses = Vec::new();
     while let Ok(mut connection) = TcpStream::connect(server.address) {
-        let _gone = connection.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let _gone =
+            connection.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         statuses.push(rest(&mut connection).get(9..12).unwrap_or_default().to_owned());
     }
     assert!(statuses.iter().any(|status| status == "503"), "{statuses:?}");

@@ -35,13 +35,23 @@ fn a_stream_is_the_whole_reply_in_pieces() {
     let (chunks, done) = server.stream("/v1/chat/completions", &chat(wanted));
     assert!(done);
     assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
-    assert!(chunks.iter().all(|chunk| chunk["object"] == "chat.completion.chunk" && chunk["id"] == chunks[0]["id"]));
-    assert_eq!(content(&chunks), whole["choices"][0]["message"]["content"].as_str().expect("a text"));
+    assert!(
+        chunks
+            .iter()
+            .all(|chunk| chunk["object"] == "chat.completion.chunk"
+                && chunk["id"] == chunks[0]["id"])
+    );
+    assert_eq!(
+        content(&chunks),
+        whole["choices"][0]["message"]["content"].as_str().expect("a text")
+    );
     let [.., end, usage] = chunks.as_slice() else { panic!("{chunks:?}") };
     assert_eq!(end["choices"][0]["finish_reason"], whole["choices"][0]["finish_reason"]);
     assert_eq!(usage["usage"]["completion_tokens"], whole["usage"]["completion_tokens"]);
     assert_eq!(usage["choices"], json!([]));
-    let reasons = chunks.iter().filter(|chunk| chunk.pointer("/choices/0/finish_reason").is_some_and(|r| !r.is_null()));
+    let reasons = chunks
+        .iter()
+        .filter(|chunk| chunk.pointer("/choices/0/finish_reason").is_some_and(|r| !r.is_null()));
     assert_eq!(reasons.count(), 1);
 }
 
@@ -60,7 +70,8 @@ fn completions_go_on_from_a_text_or_tokens() {
     let mut streamed = body(json!("Once"));
     streamed["stream"] = json!(true);
     let (chunks, done) = server.stream("/v1/completions", &streamed);
-    let pieces: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["text"].as_str()).collect();
+    let pieces: String =
+        chunks.iter().filter_map(|chunk| chunk["choices"][0]["text"].as_str()).collect();
     assert_eq!((pieces.as_str(), done), (text, true));
 }
 
@@ -74,7 +85,8 @@ fn a_stop_string_ends_a_reply_and_is_no_part_of_it() {
     let stop: String = letters[letters.len() / 2..].iter().take(3).collect();
     let before = &text[..text.find(&stop).expect("it is there")];
     for stops in [json!(stop), json!(["\u{1F980} never", stop])] {
-        let (_, cut) = server.post("/v1/chat/completions", &chat(json!({"max_tokens": 60, "stop": stops})));
+        let (_, cut) =
+            server.post("/v1/chat/completions", &chat(json!({"max_tokens": 60, "stop": stops})));
         assert_eq!(cut["choices"][0]["message"]["content"], before);
         assert_eq!(cut["choices"][0]["finish_reason"], "stop");
     }
@@ -96,7 +108,10 @@ fn a_schema_and_a_json_object_are_kept_to() {
         assert_eq!(status, 200, "{reply}");
         let text = reply["choices"][0]["message"]["content"].as_str().expect("a text");
         let card: Value = serde_json::from_str(text).expect("JSON");
-        assert!(card["city"].is_string() && (card["mood"] == "good" || card["mood"] == "bad"), "{card}");
+        assert!(
+            card["city"].is_string() && (card["mood"] == "good" || card["mood"] == "bad"),
+            "{card}"
+        );
         assert_eq!(reply["choices"][0]["finish_reason"], "stop");
     }
     let more = json!({"response_format": {"type": "json_object"}, "max_tokens": 30});
@@ -108,7 +123,8 @@ fn a_schema_and_a_json_object_are_kept_to() {
 #[test]
 fn embeddings_have_length_one_in_both_encodings() {
     let server = Running::new();
-    let (status, reply) = server.post("/v1/embeddings", &json!({"model": MODEL, "input": ["Hello", "world"]}));
+    let (status, reply) =
+        server.post("/v1/embeddings", &json!({"model": MODEL, "input": ["Hello", "world"]}));
     assert_eq!(status, 200, "{reply}");
     let floats = |at: usize| -> Vec<f64> {
         let list = reply["data"][at]["embedding"].as_array().expect("numbers");
@@ -122,7 +138,10 @@ fn embeddings_have_length_one_in_both_encodings() {
     let body = json!({"model": MODEL, "input": "Hello", "encoding_format": "base64"});
     let (_, encoded) = server.post("/v1/embeddings", &body);
     // 256 numbers of 4 bytes.
-    assert_eq!(encoded["data"][0]["embedding"].as_str().map(str::len), Some(1024_usize.div_ceil(3) * 4));
+    assert_eq!(
+        encoded["data"][0]["embedding"].as_str().map(str::len),
+        Some(1024_usize.div_ceil(3) * 4)
+    );
 }
 
 #[test]
@@ -137,5 +156,8 @@ fn models_and_health() {
     server.post("/v1/chat/completions", &chat(json!({})));
     assert!(server.metric("vendomini_reply_tokens_total") >= 1.0);
     assert!(server.metric("vendomini_kv_blocks") >= 1.0);
-    assert_eq!(server.metric("vendomini_requests_total{path=\"/v1/chat/completions\",status=\"200\"}"), 1.0);
+    assert_eq!(
+        server.metric("vendomini_requests_total{path=\"/v1/chat/completions\",status=\"200\"}"),
+        1.0
+    );
 }

@@ -23,7 +23,9 @@ fn tools() -> Value {
 }
 
 fn check(call: &Value) {
-    let arguments: Value = serde_json::from_str(call["function"]["arguments"].as_str().expect("a text")).expect("JSON");
+    let arguments: Value =
+        serde_json::from_str(call["function"]["arguments"].as_str().expect("a text"))
+            .expect("JSON");
     match call["function"]["name"].as_str() {
         Some("ship") => {
             assert!(arguments["id"] == "A1" || arguments["id"] == "B2", "{arguments}");
@@ -40,7 +42,8 @@ fn a_required_and_a_named_call_are_made() {
     let named = json!({"type": "function", "function": {"name": "ship"}});
     for choice in [json!("required"), named.clone()] {
         for seed in 0..3 {
-            let more = json!({"tools": tools(), "tool_choice": choice, "seed": seed, "max_tokens": 100});
+            let more =
+                json!({"tools": tools(), "tool_choice": choice, "seed": seed, "max_tokens": 100});
             let (status, reply) = server.post("/v1/chat/completions", &chat(more));
             assert_eq!(status, 200, "{reply}");
             let message = &reply["choices"][0]["message"];
@@ -63,18 +66,19 @@ fn a_streamed_call_is_the_whole_call_in_pieces() {
     body["stream"] = json!(true);
     let (chunks, done) = server.stream("/v1/chat/completions", &body);
     assert!(done);
-    let calls: Vec<&Value> = chunks.iter().filter_map(|chunk| chunk.pointer("/choices/0/delta/tool_calls/0")).collect();
+    let calls: Vec<&Value> =
+        chunks.iter().filter_map(|chunk| chunk.pointer("/choices/0/delta/tool_calls/0")).collect();
     assert!(calls[0]["id"].is_string() && calls[1..].iter().all(|call| call["id"].is_null()));
     assert_eq!(calls[0]["function"]["name"], whole["name"]);
-    let arguments: String = calls.iter().filter_map(|call| call["function"]["arguments"].as_str()).collect();
+    let arguments: String =
+        calls.iter().filter_map(|call| call["function"]["arguments"].as_str()).collect();
     assert_eq!(arguments, whole["arguments"].as_str().expect("a text"));
     assert_eq!(chunks.last().expect("an end")["choices"][0]["finish_reason"], "tool_calls");
 }
 
 #[test]
 fn tools_reach_the_prompt_by_the_template_or_in_words() {
-    let plain =
-        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}";
+    let plain = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}";
     for server in [Running::new(), Running::with_template(plain)] {
         let prompt_tokens = |more: Value| {
             let (status, reply) = server.post("/v1/chat/completions", &chat(more));
@@ -90,15 +94,15 @@ fn tools_reach_the_prompt_by_the_template_or_in_words() {
 #[test]
 fn a_conversation_with_calls_and_results_goes_on() {
     let server = Running::new();
-    let call =
-        json!({"id": "call_1", "type": "function", "function": {"name": "ship", "arguments": "{\"id\": \"A1\"}"}});
+    let call = json!({"id": "call_1", "type": "function", "function": {"name": "ship", "arguments": "{\"id\": \"A1\"}"}});
     let messages = json!([
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "Ship A1."}]},
         {"role": "assistant", "content": null, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_1", "content": "done"},
     ]);
-    let (status, reply) = server.post("/v1/chat/completions", &chat(json!({"messages": messages, "tools": tools()})));
+    let (status, reply) =
+        server.post("/v1/chat/completions", &chat(json!({"messages": messages, "tools": tools()})));
     assert_eq!(status, 200, "{reply}");
 }
 

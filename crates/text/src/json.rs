@@ -10,9 +10,11 @@ const BYTES_MAX: u64 = 32 << 20;
 pub(crate) fn read(file: &Path) -> Result<Value, TextError> {
     match read_text(file, BYTES_MAX)? {
         None => Ok(Value::Null),
-        Some(text) => match serde_json::from_str(&text).map_err(|e| TextError::tokenizer(file, e))? {
-            object @ Value::Object(_) => Ok(object),
-            _ => Err(TextError::tokenizer(file, "JSON that is no object")),
-        },
+        Some(text) => {
+            match serde_json::from_str(&text).map_err(|e| TextError::tokenizer(file, e))? {
+                object @ Value::Object(_) => Ok(object),
+                _ => Err(TextError::tokenizer(file, "JSON that is no object")),
+            }
+        }
     }
 }

@@ -31,7 +31,8 @@ impl Spelling {
             Some(Value::Array(steps)) => steps.clone(),
             _ => vec![value.clone()],
         };
-        let kind = |step: &Value| step.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let kind =
+            |step: &Value| step.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
         if let [only] = steps.as_slice()
             && kind(only) == "ByteLevel"
         {
@@ -46,12 +47,18 @@ impl Spelling {
                 "Fuse" => {}
                 _ if *step == replace => replaces = true,
                 _ if *step == strip => strip_space = true,
-                _ => return Err(format!("a decoder that is neither byte-level nor SentencePiece's: {step}")),
+                _ => {
+                    return Err(format!(
+                        "a decoder that is neither byte-level nor SentencePiece's: {step}"
+                    ));
+                }
             }
         }
         match replaces {
             true => Ok(Spelling::Pieces { byte_fallback, strip_space }),
-            false => Err(format!("a decoder that is neither byte-level nor SentencePiece's: {value}")),
+            false => {
+                Err(format!("a decoder that is neither byte-level nor SentencePiece's: {value}"))
+            }
         }
     }
 
@@ -62,10 +69,12 @@ impl Spelling {
                 let bytes: Option<Vec<u8>> = token.chars().map(byte_of).collect();
                 bytes.unwrap_or_else(|| token.as_bytes().to_vec())
             }
-            Spelling::Pieces { byte_fallback, .. } => match fallback(token).filter(|_| byte_fallback) {
-                Some(byte) => vec![byte],
-                None => token.replace(SPACE, " ").into_bytes(),
-            },
+            Spelling::Pieces { byte_fallback, .. } => {
+                match fallback(token).filter(|_| byte_fallback) {
+                    Some(byte) => vec![byte],
+                    None => token.replace(SPACE, " ").into_bytes(),
+                }
+            }
         }
     }
 
@@ -127,15 +136,22 @@ mod tests {
 
     #[test]
     fn every_byte_is_written_as_one_character() {
-        let mut bytes: Vec<u8> = (0x21..=0x143).filter_map(char::from_u32).filter_map(byte_of).collect();
+        let mut bytes: Vec<u8> =
+            (0x21..=0x143).filter_map(char::from_u32).filter_map(byte_of).collect();
         bytes.sort_unstable();
         assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
     }
 
     #[test]
     fn only_the_end_may_still_become_a_character() {
-        let cases: [(&[u8], usize); 6] =
-            [(b"", 0), (b"a", 1), (b"a\xE4\xBD", 1), (b"\xFF\xE4", 1), (b"\xE4\xFF", 2), (b"\xF0\x9F\x98\x80\xF0", 4)];
+        let cases: [(&[u8], usize); 6] = [
+            (b"", 0),
+            (b"a", 1),
+            (b"a\xE4\xBD", 1),
+            (b"\xFF\xE4", 1),
+            (b"\xE4\xFF", 2),
+            (b"\xF0\x9F\x98\x80\xF0", 4),
+        ];
         for (bytes, expected) in cases {
             assert_eq!(certain(bytes), expected, "{bytes:?}");
         }

@@ -86,16 +86,22 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
         let Built { tokenizer, before, after, .. } = &self.0.built;
         let encoding = tokenizer.encode_fast(text, add_special);
-        let encoding = encoding.map_err(|e| TextError::Input { doing: "tokenize the text", why: e.to_string() })?;
+        let encoding = encoding
+            .map_err(|e| TextError::Input { doing: "tokenize the text", why: e.to_string() })?;
         let ids = match add_special {
             true => [before, encoding.get_ids(), after].concat(),
             false => encoding.get_ids().to_vec(),
         };
-        match self.0.rows.and_then(|rows| Some((rows, ids.iter().find(|id| **id as usize >= rows)?))) {
+        match self
+            .0
+            .rows
+            .and_then(|rows| Some((rows, ids.iter().find(|id| **id as usize >= rows)?)))
+        {
             None => Ok(ids),
             Some((rows, id)) => {
                 let token = self.id_to_token(*id).unwrap_or_default();
-                let why = format!("the token {token:?} with id {id}, where the model has {rows} rows");
+                let why =
+                    format!("the token {token:?} with id {id}, where the model has {rows} rows");
                 Err(TextError::tokenizer(self.file(), why))
             }
         }
@@ -106,7 +112,10 @@ impl Tokenizer {
     /// # Errors
     /// None today; a tokenizer may refuse ids.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TextError> {
-        let tokens = ids.iter().filter_map(|id| self.token(*id)).filter(|token| !(skip_special && token.is_special));
+        let tokens = ids
+            .iter()
+            .filter_map(|id| self.token(*id))
+            .filter(|token| !(skip_special && token.is_special));
         let mut bytes: Vec<u8> = tokens.flat_map(|token| token.bytes.iter().copied()).collect();
         self.strip_space(&mut bytes);
         Ok(self.0.spelling.text(&bytes))

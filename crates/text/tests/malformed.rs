@@ -53,7 +53,10 @@ fn malformed_files_are_named() {
         (&[("vocab.json", r#"{"a": -1}"#), ("merges.txt", "")], &["vocab.json"]),
         (&[("vocab.json", r#"{"a": 0, "b": 1}"#), ("merges.txt", "a b")], &["vocab.json"]),
         (&[("vocab.json", r#"{"a": 0}"#), ("merges.txt", "a")], &["merges.txt", "not two tokens"]),
-        (&[("vocab.json", r#"{"a": 4294967295}"#), ("merges.txt", "")], &["vocab.json", "4294967295"]),
+        (
+            &[("vocab.json", r#"{"a": 4294967295}"#), ("merges.txt", "")],
+            &["vocab.json", "4294967295"],
+        ),
         (
             &[("vocab.json", r#"{"a": 0}"#), ("merges.txt", ""), ("tokenizer_config.json", &far)],
             &["tokenizer_config.json", "id 7"],
@@ -72,11 +75,17 @@ fn malformed_files_are_named() {
 fn what_would_block_or_fill_the_memory_is_not_read() {
     for name in ["tokenizer.json", "vocab.json"] {
         let pipe = folder(&[]);
-        let made = std::process::Command::new("mkfifo").arg(pipe.path().join(name)).status().expect("mkfifo");
+        let made = std::process::Command::new("mkfifo")
+            .arg(pipe.path().join(name))
+            .status()
+            .expect("mkfifo");
         assert!(made.success());
         refused(open(pipe.path()), &[name, "FIFO"]);
         let huge = folder(&[]);
-        std::fs::File::create(huge.path().join(name)).expect("a file").set_len(1 << 40).expect("a sparse file");
+        std::fs::File::create(huge.path().join(name))
+            .expect("a file")
+            .set_len(1 << 40)
+            .expect("a sparse file");
         refused(open(huge.path()), &[name, "at most"]);
         let directory = folder(&[]);
         std::fs::create_dir(directory.path().join(name)).expect("a folder");
@@ -84,7 +93,10 @@ fn what_would_block_or_fill_the_memory_is_not_read() {
         let dangling = folder(&[]);
         std::os::unix::fs::symlink("nowhere", dangling.path().join(name)).expect("a link");
         let error = open(dangling.path()).expect_err("a link to nothing");
-        assert!([65, 66, 74].contains(&error.exit_code()) && error.to_string().contains(name), "{error}");
+        assert!(
+            [65, 66, 74].contains(&error.exit_code()) && error.to_string().contains(name),
+            "{error}"
+        );
     }
 }
 
@@ -117,8 +129,14 @@ fn malformed_metadata_is_named() {
     }
     for id in [386, u64::MAX] {
         let mut metadata = bpe_metadata("gpt-2");
-        set(&mut metadata, &[("add_bos_token", GgufValue::Bool(true)), ("bos_token_id", GgufValue::Unsigned(id))]);
-        refused(Tokenizer::from_gguf(file, &metadata), &["x.gguf", "bos_token_id", &id.to_string()]);
+        set(
+            &mut metadata,
+            &[("add_bos_token", GgufValue::Bool(true)), ("bos_token_id", GgufValue::Unsigned(id))],
+        );
+        refused(
+            Tokenizer::from_gguf(file, &metadata),
+            &["x.gguf", "bos_token_id", &id.to_string()],
+        );
     }
     let spm = spm_metadata(&golden_json("text/spm.json"));
     for scores in [vec![f32::NAN; 560], vec![0.0; 559], Vec::new()] {
@@ -167,14 +185,18 @@ fn odd_value() -> impl Strategy<Value = Value> {
         "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a*)*$\"},\"behavior\":\"Isolated\",\"invert\":false}",
         "{\"type\":\"Strip\",\"content\":\" \",\"start\":9,\"stop\":9}",
     ];
-    prop::sample::select(odd.map(|text| serde_json::from_str::<Value>(text).expect("JSON")).to_vec())
+    prop::sample::select(
+        odd.map(|text| serde_json::from_str::<Value>(text).expect("JSON")).to_vec(),
+    )
 }
 
 /// One that was accepted must be usable on everything.
 fn use_it(tokenizer: &Tokenizer) -> Result<(), TestCaseError> {
     for text in ["Hello, 123 <think>", "", " ", "aaaa\u{0}é😀<|begin|></think> order"] {
         match tokenizer.encode(text, true) {
-            Ok(ids) => drop(tokenizer.decode(&ids, false).map_err(|e| TestCaseError::fail(e.to_string()))?),
+            Ok(ids) => drop(
+                tokenizer.decode(&ids, false).map_err(|e| TestCaseError::fail(e.to_string()))?,
+            ),
             Err(error) => prop_assert!([2, 65].contains(&error.exit_code())),
         }
     }

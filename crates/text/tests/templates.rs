@@ -13,7 +13,8 @@ fn check(template: &ChatTemplate, name: &str, golden: &Value, renderings: &[Valu
         let index = rendering["conversation"].as_u64().expect("a conversation") as usize;
         let messages = conversations[index].as_array().expect("messages").iter();
         let word = |v: &Value| v.as_str().expect("text").to_owned();
-        let messages: Vec<Message> = messages.map(|m| Message::new(word(&m[0]), word(&m[1]))).collect();
+        let messages: Vec<Message> =
+            messages.map(|m| Message::new(word(&m[0]), word(&m[1]))).collect();
         let tools = (rendering["tools"] == true).then_some(&golden["tools"]);
         let found = template.render(&messages, tools, rendering["add_generation_prompt"] == true);
         let asked = format!("{name}, conversation {index}, tools {}", tools.is_some());
@@ -21,7 +22,10 @@ fn check(template: &ChatTemplate, name: &str, golden: &Value, renderings: &[Valu
             (Some(expected), Ok(found)) => assert_eq!(found, expected, "{asked}"),
             (None, Err(error)) => {
                 let why = text(rendering, "error").expect("an error");
-                assert!(error.to_string().contains(why) && error.exit_code() == 65, "{asked}: {error}, not {why}");
+                assert!(
+                    error.to_string().contains(why) && error.exit_code() == 65,
+                    "{asked}: {error}, not {why}"
+                );
             }
             (expected, found) => panic!("{asked}: expected {expected:?}, found {found:?}"),
         }
@@ -39,7 +43,9 @@ fn render(source: &str) -> Result<String, TextError> {
 
 #[test]
 fn the_real_models_template_renders_as_in_transformers() {
-    let Some(checkpoint) = smollm2("the_real_models_template_renders_as_in_transformers") else { return };
+    let Some(checkpoint) = smollm2("the_real_models_template_renders_as_in_transformers") else {
+        return;
+    };
     let golden = golden_json("text/templates.json");
     let template = ChatTemplate::from_checkpoint(&checkpoint).expect("valid").expect("a template");
     check(&template, "SmolLM2", &golden, list(&golden, "smollm2"));
@@ -48,8 +54,13 @@ fn the_real_models_template_renders_as_in_transformers() {
 #[test]
 fn what_templates_use_renders_as_in_transformers() {
     let golden = golden_json("text/templates.json");
-    let special = ["bos_token", "eos_token"].map(|n| (n.to_owned(), text(&golden, n).expect("a token").to_owned()));
-    let templates = golden.as_object().expect("an object").iter().filter(|(name, _)| name.starts_with("template "));
+    let special = ["bos_token", "eos_token"]
+        .map(|n| (n.to_owned(), text(&golden, n).expect("a token").to_owned()));
+    let templates = golden
+        .as_object()
+        .expect("an object")
+        .iter()
+        .filter(|(name, _)| name.starts_with("template "));
     let mut count = 0;
     for (name, entry) in templates {
         let default = text(entry, "template").expect("a template").to_owned();
@@ -65,7 +76,8 @@ fn what_templates_use_renders_as_in_transformers() {
 fn a_folders_template_is_found_where_transformers_finds_it() {
     let folder = support::folder(&[]);
     for file in ["config.json", "model.safetensors"] {
-        std::fs::copy(golden("llama-tied-f16").join(file), folder.path().join(file)).expect("a copy");
+        std::fs::copy(golden("llama-tied-f16").join(file), folder.path().join(file))
+            .expect("a copy");
     }
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -102,8 +114,13 @@ fn a_folders_template_is_found_where_transformers_finds_it() {
     };
     refused("chat_template.jinja");
     std::fs::remove_file(folder.path().join("chat_template.jinja")).expect("removed");
-    for wrong in [r#"{"chat_template": [{"name": "x", "template": "y"}]}"#, r#"{"chat_template": 1}"#, "{", "[1]{", "7"]
-    {
+    for wrong in [
+        r#"{"chat_template": [{"name": "x", "template": "y"}]}"#,
+        r#"{"chat_template": 1}"#,
+        "{",
+        "[1]{",
+        "7",
+    ] {
         write("tokenizer_config.json", wrong);
         refused("tokenizer_config.json");
     }
@@ -130,15 +147,24 @@ fn a_template_that_fails_or_does_not_end_is_an_error() {
         assert_eq!(error.exit_code(), 65, "{source}: {error}");
         assert!(error.to_string().contains("chat_template.jinja"), "{error}");
     }
-    let deep = [format!("{{{{ {}1{} }}}}", "(".repeat(50_000), ")".repeat(50_000)), "{% if 1 %}".repeat(50_000)];
+    let deep = [
+        format!("{{{{ {}1{} }}}}", "(".repeat(50_000), ")".repeat(50_000)),
+        "{% if 1 %}".repeat(50_000),
+    ];
     for source in ["{% if %}", "{{", "{% endfor %}", "{% generation %}", "{%", &deep[0], &deep[1]] {
-        assert_eq!(template(source).expect_err("malformed").exit_code(), 65, "{}", &source[..source.len().min(20)]);
+        assert_eq!(
+            template(source).expect_err("malformed").exit_code(),
+            65,
+            "{}",
+            &source[..source.len().min(20)]
+        );
     }
 }
 
 #[test]
 fn json_is_pythons() {
-    let python = "{{ ['ü', '😀', '\\u007f', 1e16, 0.1, 1e-5, -0.0, true] | tojson(ensure_ascii=true) }}";
+    let python =
+        "{{ ['ü', '😀', '\\u007f', 1e16, 0.1, 1e-5, -0.0, true] | tojson(ensure_ascii=true) }}";
     assert_eq!(
         render(python).expect("a text"),
         "[\"\\u00fc\", \"\\ud83d\\ude00\", \"\u{7f}\", 1e+16, 0.1, 1e-05, -0.0, true]"

@@ -7,7 +7,8 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::OnceLock;
 use support::{
-    bpe_metadata, folder, golden, golden_json, ids, list, set, small_bpe_folder, smollm2, spm_metadata, string, text,
+    bpe_metadata, folder, golden, golden_json, ids, list, set, small_bpe_folder, smollm2,
+    spm_metadata, string, text,
 };
 use text::{StreamDecoder, Tokenizer};
 
@@ -16,7 +17,11 @@ fn check(tokenizer: &Tokenizer, case: &Value) -> Result<(), String> {
     let given = text(case, "text").expect("a text");
     let expected = ids(&case["ids"]);
     let compare = |what: &str, found: String, expected: String| {
-        if found == expected { Ok(()) } else { Err(format!("{what} of {given:?}: expected {expected}, found {found}")) }
+        if found == expected {
+            Ok(())
+        } else {
+            Err(format!("{what} of {given:?}: expected {expected}, found {found}"))
+        }
     };
     let encode = |special| tokenizer.encode(given, special).expect("ids");
     compare("ids", format!("{:?}", encode(false)), format!("{expected:?}"))?;
@@ -26,7 +31,11 @@ fn check(tokenizer: &Tokenizer, case: &Value) -> Result<(), String> {
         let decoded = text(case, key).unwrap_or(given);
         compare(key, tokenizer.decode(&expected, skip).expect("text"), decoded.to_owned())?;
     }
-    compare("streamed", streamed(tokenizer, &expected), text(case, "decoded_skipping").unwrap_or(given).to_owned())
+    compare(
+        "streamed",
+        streamed(tokenizer, &expected),
+        text(case, "decoded_skipping").unwrap_or(given).to_owned(),
+    )
 }
 
 fn check_all(tokenizer: &Tokenizer, cases: &[Value]) {
@@ -44,7 +53,11 @@ fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {
 
 fn small_bpe() -> Tokenizer {
     static BUILT: OnceLock<Tokenizer> = OnceLock::new();
-    let build = || Tokenizer::from_folder(&small_bpe_folder(), Family::Llama).expect("valid").expect("a tokenizer");
+    let build = || {
+        Tokenizer::from_folder(&small_bpe_folder(), Family::Llama)
+            .expect("valid")
+            .expect("a tokenizer")
+    };
     BUILT.get_or_init(build).clone()
 }
 
@@ -59,7 +72,10 @@ fn from_gguf(metadata: &checkpoint::GgufMetadata) -> Tokenizer {
 
 #[test]
 fn smollm2_out_of_its_gguf_gives_the_tokens_of_transformers() {
-    let Some(checkpoint) = smollm2("smollm2_out_of_its_gguf_gives_the_tokens_of_transformers") else { return };
+    let Some(checkpoint) = smollm2("smollm2_out_of_its_gguf_gives_the_tokens_of_transformers")
+    else {
+        return;
+    };
     let tokenizer = Tokenizer::from_checkpoint(&checkpoint).expect("valid").expect("a tokenizer");
     check_all(&tokenizer, list(&golden_json("text/smollm2.json"), "texts"));
     assert_eq!(tokenizer.vocab_size(), 49152);
@@ -69,7 +85,9 @@ fn smollm2_out_of_its_gguf_gives_the_tokens_of_transformers() {
 
 #[test]
 fn smollm2_out_of_vocab_and_merges_is_the_same_tokenizer() {
-    let Some(checkpoint) = smollm2("smollm2_out_of_vocab_and_merges_is_the_same_tokenizer") else { return };
+    let Some(checkpoint) = smollm2("smollm2_out_of_vocab_and_merges_is_the_same_tokenizer") else {
+        return;
+    };
     let metadata = checkpoint.gguf.expect("metadata");
     let tokens = metadata.get_str_array("tokenizer.ggml.tokens").expect("tokens");
     let vocab: serde_json::Map<String, Value> =
@@ -77,7 +95,8 @@ fn smollm2_out_of_vocab_and_merges_is_the_same_tokenizer() {
     let merges = metadata.get_str_array("tokenizer.ggml.merges").expect("merges").join("\n");
     let (vocab, merges) = (Value::Object(vocab).to_string(), format!("#version: 0.2\n{merges}\n"));
     let folder = folder(&[("vocab.json", &vocab), ("merges.txt", &merges)]);
-    let tokenizer = Tokenizer::from_folder(folder.path(), Family::Llama).expect("valid").expect("a tokenizer");
+    let tokenizer =
+        Tokenizer::from_folder(folder.path(), Family::Llama).expect("valid").expect("a tokenizer");
     check_all(&tokenizer, list(&golden_json("text/smollm2.json"), "texts"));
     assert_eq!((0..49152).filter(|id| tokenizer.is_special(*id)).count(), 17);
 }
@@ -90,7 +109,10 @@ fn a_tokenizer_json_gives_the_tokens_of_transformers() {
     assert_eq!(tokenizer.vocab_size() as u64, golden["vocab_size"].as_u64().expect("a size"));
     let id = |token: &str| tokenizer.token_to_id(token).expect("a token");
     let (think, begin) = (id("<think>"), id("<|begin|>"));
-    assert_eq!((tokenizer.token_bytes(think), tokenizer.is_special(think)), (Some(b"<think>".to_vec()), false));
+    assert_eq!(
+        (tokenizer.token_bytes(think), tokenizer.is_special(think)),
+        (Some(b"<think>".to_vec()), false)
+    );
     assert_eq!((tokenizer.token_bytes(begin), tokenizer.is_special(begin)), (None, true));
     assert_eq!(tokenizer.id_to_token(begin).as_deref(), Some("<|begin|>"));
     assert_eq!((tokenizer.token_bytes(100_000), tokenizer.is_special(100_000)), (None, false));
@@ -103,9 +125,15 @@ fn each_way_to_cut_is_that_of_the_library() {
         let tokenizer = from_gguf(&bpe_metadata(pre));
         let expected = list(&golden, &format!("pre {pre}"));
         let mut differs = 0;
-        for ((case, expected), plain) in list(&golden, "texts").iter().zip(expected).zip(list(&golden, "pre gpt-2")) {
+        for ((case, expected), plain) in
+            list(&golden, "texts").iter().zip(expected).zip(list(&golden, "pre gpt-2"))
+        {
             let given = text(case, "text").expect("a text");
-            assert_eq!(tokenizer.encode(given, false).expect("ids"), ids(expected), "{pre}: {given:?}");
+            assert_eq!(
+                tokenizer.encode(given, false).expect("ids"),
+                ids(expected),
+                "{pre}: {given:?}"
+            );
             differs += usize::from(plain != expected);
         }
         assert!(pre == "gpt-2" || differs > 5, "the texts do not tell {pre} from gpt-2");
@@ -133,12 +161,25 @@ fn families_without_a_tokenizer_json_cut_in_their_own_way() {
         .collect();
     let settings = serde_json::json!({ "added_tokens_decoder": added }).to_string();
     let (vocab, merges) = (json["model"]["vocab"].to_string(), merges.join("\n"));
-    let folder = folder(&[("vocab.json", &vocab), ("merges.txt", &merges), ("tokenizer_config.json", &settings)]);
-    for (family, pre) in [(Family::Qwen2, "qwen2"), (Family::Phi, "gpt-2"), (Family::Llama, "smollm")] {
-        let tokenizer = Tokenizer::from_folder(folder.path(), family).expect("valid").expect("a tokenizer");
-        for (case, expected) in list(&golden, "texts").iter().zip(list(&golden, &format!("pre {pre}"))) {
+    let folder = folder(&[
+        ("vocab.json", &vocab),
+        ("merges.txt", &merges),
+        ("tokenizer_config.json", &settings),
+    ]);
+    for (family, pre) in
+        [(Family::Qwen2, "qwen2"), (Family::Phi, "gpt-2"), (Family::Llama, "smollm")]
+    {
+        let tokenizer =
+            Tokenizer::from_folder(folder.path(), family).expect("valid").expect("a tokenizer");
+        for (case, expected) in
+            list(&golden, "texts").iter().zip(list(&golden, &format!("pre {pre}")))
+        {
             let given = text(case, "text").expect("a text");
-            assert_eq!(tokenizer.encode(given, false).expect("ids"), ids(expected), "{pre}: {given:?}");
+            assert_eq!(
+                tokenizer.encode(given, false).expect("ids"),
+                ids(expected),
+                "{pre}: {given:?}"
+            );
         }
     }
 }
@@ -155,7 +196,11 @@ fn sentence_piece_in_a_gguf_gives_the_tokens_of_sentencepiece() {
         for case in list(&golden, key).iter().filter(plain) {
             let (given, expected) = (text(case, "text").expect("a text"), ids(&case["ids"]));
             assert_eq!(tokenizer.encode(given, false).expect("ids"), expected, "{key}: {given:?}");
-            assert_eq!(tokenizer.encode(given, true).expect("ids"), [&[1], expected.as_slice()].concat(), "{given:?}");
+            assert_eq!(
+                tokenizer.encode(given, true).expect("ids"),
+                [&[1], expected.as_slice()].concat(),
+                "{given:?}"
+            );
             let decoded = text(case, "decoded").unwrap_or(given);
             assert_eq!(tokenizer.decode(&expected, true).expect("text"), decoded, "{key}");
             assert_eq!(streamed(&tokenizer, &expected), decoded, "{key}");
@@ -163,11 +208,17 @@ fn sentence_piece_in_a_gguf_gives_the_tokens_of_sentencepiece() {
     }
     let tokenizer = small_spm();
     let newline = tokenizer.token_to_id("<0x0A>").expect("a byte");
-    assert_eq!((tokenizer.token_bytes(newline), tokenizer.is_special(newline)), (Some(vec![10]), false));
+    assert_eq!(
+        (tokenizer.token_bytes(newline), tokenizer.is_special(newline)),
+        (Some(vec![10]), false)
+    );
     let the = tokenizer.token_to_id("\u{2581}the").expect("a piece");
     assert_eq!(tokenizer.token_bytes(the), Some(b" the".to_vec()));
     let special = tokenizer.encode("a<s>b</s>", false).expect("ids");
-    assert_eq!(special.iter().filter(|id| tokenizer.is_special(**id)).copied().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(
+        special.iter().filter(|id| tokenizer.is_special(**id)).copied().collect::<Vec<_>>(),
+        [1, 2]
+    );
 }
 
 #[test]
@@ -185,7 +236,10 @@ fn broken_bytes_are_decoded_as_sentencepiece_does() {
 fn a_gguf_says_what_is_put_round_a_text() {
     let encoded = |pre: &str, changes: &[(&str, GgufValue)]| {
         let mut metadata = bpe_metadata(pre);
-        set(&mut metadata, &[("bos_token_id", GgufValue::Unsigned(3)), ("eos_token_id", GgufValue::Unsigned(4))]);
+        set(
+            &mut metadata,
+            &[("bos_token_id", GgufValue::Unsigned(3)), ("eos_token_id", GgufValue::Unsigned(4))],
+        );
         set(&mut metadata, changes);
         let tokenizer = from_gguf(&metadata);
         (tokenizer.encode("a", true).expect("ids"), tokenizer.encode("a", false).expect("ids")[0])
@@ -194,7 +248,10 @@ fn a_gguf_says_what_is_put_round_a_text() {
     let (plain, a) = encoded("gpt-2", &[]);
     assert_eq!(plain, [a]);
     assert_eq!(encoded("gpt-2", &[("add_bos_token", yes.clone())]).0, [3, a]);
-    assert_eq!(encoded("gpt-2", &[("add_bos_token", yes.clone()), ("add_eos_token", yes)]).0, [3, a, 4]);
+    assert_eq!(
+        encoded("gpt-2", &[("add_bos_token", yes.clone()), ("add_eos_token", yes)]).0,
+        [3, a, 4]
+    );
     // Llama 3 wants its first token also where the file does not say so, as in llama.cpp.
     assert_eq!(encoded("llama-bpe", &[]).0, [3, a]);
     assert_eq!(encoded("llama-bpe", &[("add_bos_token", no)]).0, [a]);
@@ -204,9 +261,11 @@ fn a_gguf_says_what_is_put_round_a_text() {
 fn a_token_without_a_row_is_refused() {
     let folder = folder(&[]);
     for file in ["config.json", "model.safetensors"] {
-        std::fs::copy(golden("llama-tied-f16").join(file), folder.path().join(file)).expect("a copy");
+        std::fs::copy(golden("llama-tied-f16").join(file), folder.path().join(file))
+            .expect("a copy");
     }
-    std::fs::copy(golden("text/tokenizer.json"), folder.path().join("tokenizer.json")).expect("a copy");
+    std::fs::copy(golden("text/tokenizer.json"), folder.path().join("tokenizer.json"))
+        .expect("a copy");
     let checkpoint = checkpoint::Checkpoint::open(folder.path()).expect("a checkpoint");
     let rows = checkpoint.config.vocab_size;
     let tokenizer = Tokenizer::from_checkpoint(&checkpoint).expect("valid").expect("a tokenizer");
@@ -220,10 +279,13 @@ fn a_token_without_a_row_is_refused() {
 #[test]
 fn a_decoder_whose_tokens_have_no_bytes_is_refused() {
     let mut json = golden_json("text/tokenizer.json");
-    for decoder in [Value::Null, serde_json::json!({"type": "WordPiece", "prefix": "##", "cleanup": true})] {
+    for decoder in
+        [Value::Null, serde_json::json!({"type": "WordPiece", "prefix": "##", "cleanup": true})]
+    {
         json["decoder"] = decoder;
         let folder = folder(&[("tokenizer.json", &json.to_string())]);
-        let error = Tokenizer::from_folder(folder.path(), Family::Llama).expect_err("another decoder");
+        let error =
+            Tokenizer::from_folder(folder.path(), Family::Llama).expect_err("another decoder");
         assert!(error.to_string().contains("decoder") && error.exit_code() == 65, "{error}");
     }
 }
@@ -233,7 +295,10 @@ fn an_unknown_name_of_a_cut_is_refused() {
     let mut metadata = bpe_metadata("gpt-2");
     set(&mut metadata, &[("pre", string("no-such-cut"))]);
     let error = Tokenizer::from_gguf(Path::new("x.gguf"), &metadata).expect_err("no such cut");
-    assert!(error.to_string().contains("no-such-cut") && error.to_string().contains("x.gguf"), "{error}");
+    assert!(
+        error.to_string().contains("no-such-cut") && error.to_string().contains("x.gguf"),
+        "{error}"
+    );
 }
 
 proptest! {

@@ -7,7 +7,8 @@ use warehouse::{World, WorldConfig, operator};
 
 fn main() {
     for level in 0..=4 {
-        let mut config = WorldConfig { complexity_level: level, max_steps: 5_000, ..WorldConfig::default() };
+        let mut config =
+            WorldConfig { complexity_level: level, max_steps: 5_000, ..WorldConfig::default() };
         config.crash_detector.continue_after_crash = 1_000_000;
         let (begun, on_core, mut steps) = (Instant::now(), on_core_s(), 0_u64);
         let mut seed = 0;

@@ -7,11 +7,20 @@ const GAMES: u64 = 100;
 
 fn main() {
     let given: Vec<String> = std::env::args().skip(1).collect();
-    let text = |at: usize, default: &str| given.get(at).cloned().unwrap_or_else(|| default.to_owned());
+    let text =
+        |at: usize, default: &str| given.get(at).cloned().unwrap_or_else(|| default.to_owned());
     let number = |at: usize, default: u64| text(at, "").parse().unwrap_or(default);
     let (mix, name) = (text(2, "realistic"), text(3, "careful"));
-    let mix = TypeMix::ALL.iter().copied().find(|known| known.word() == mix).unwrap_or(TypeMix::Realistic);
-    println!("{GAMES} games of the {name} operator, level {}, {} steps, {mix}", number(0, 1), number(1, 500));
+    let mix = TypeMix::ALL
+        .iter()
+        .copied()
+        .find(|known| known.word() == mix)
+        .unwrap_or(TypeMix::Realistic);
+    println!(
+        "{GAMES} games of the {name} operator, level {}, {} steps, {mix}",
+        number(0, 1),
+        number(1, 500)
+    );
     for magnitude in Magnitude::ALL {
         for tenths in [0, 1, 2, 3, 5, 7, 10] {
             let mut config = WorldConfig {
@@ -29,7 +38,8 @@ fn main() {
 
 /// Endings and crashes with their shares, and the means of steps, orders and net worth.
 fn endings(config: &WorldConfig, name: &str) -> String {
-    let (mut counts, mut steps, mut shipped, mut expired, mut worth) = (BTreeMap::new(), 0, 0, 0, 0.0);
+    let (mut counts, mut steps, mut shipped, mut expired, mut worth) =
+        (BTreeMap::new(), 0, 0, 0, 0.0);
     for seed in 0..GAMES {
         let mut world = World::new(config, seed).expect("a valid configuration");
         let mut player = operator(name, seed).expect("a known operator");
@@ -39,9 +49,14 @@ fn endings(config: &WorldConfig, name: &str) -> String {
             steps += 1;
         }
         let totals = world.totals();
-        (shipped, expired, worth) =
-            (shipped + totals.orders_shipped, expired + totals.orders_expired, worth + totals.net_worth);
-        *counts.entry(world.ending().map_or("none", warehouse::Ending::word).to_owned()).or_insert(0) += 1;
+        (shipped, expired, worth) = (
+            shipped + totals.orders_shipped,
+            expired + totals.orders_expired,
+            worth + totals.net_worth,
+        );
+        *counts
+            .entry(world.ending().map_or("none", warehouse::Ending::word).to_owned())
+            .or_insert(0) += 1;
         for crash in world.crashes() {
             *counts.entry(format!("crash:{}", crash.kind)).or_insert(0) += 1;
         }

@@ -40,10 +40,13 @@ pub fn system_prompt(config: &WorldConfig) -> String {
     );
     for spec in tool_specs(config) {
         let arguments: Vec<String> = match &spec.arguments["properties"] {
-            Value::Object(map) => map.iter().map(|(name, schema)| format!("{name}: {}", kind_of(schema))).collect(),
+            Value::Object(map) => {
+                map.iter().map(|(name, schema)| format!("{name}: {}", kind_of(schema))).collect()
+            }
             _ => Vec::new(),
         };
-        let _infallible = writeln!(text, "- {}({}): {}", spec.name, arguments.join(", "), spec.description);
+        let _infallible =
+            writeln!(text, "- {}({}): {}", spec.name, arguments.join(", "), spec.description);
     }
     text.push_str(card_rules(config).as_str());
     text
@@ -97,7 +100,8 @@ fn card_rules(config: &WorldConfig) -> String {
     if rich {
         match config.reasoning_min_chars {
             0 => text.push_str(", reasoning (under 100 words)"),
-            fewest => text.push_str(&format!(", reasoning ({fewest} to {REASONING_MAX_CHARS} characters)")),
+            fewest => text
+                .push_str(&format!(", reasoning ({fewest} to {REASONING_MAX_CHARS} characters)")),
         }
     }
     text.push('.');
@@ -143,12 +147,18 @@ fn digits(text: &mut String, mut number: u64) {
 impl World {
     /// Who sells what, as agents are told on the first morning: they may need it as long as the game lasts.
     pub fn market(&self) -> String {
-        let mut text =
-            String::from("SKUs: what customers pay a unit; suppliers with price and days to delivery, as of day 1:\n");
+        let mut text = String::from(
+            "SKUs: what customers pay a unit; suppliers with price and days to delivery, as of day 1:\n",
+        );
         for sku in 0..self.config.skus() {
             let offers = self.published.offers.iter().enumerate();
             let offer = |(s, offers): (usize, &Vec<crate::Offer>)| {
-                format!("{} {:.2} {}d", supplier_name(s), money(offers[sku].price_cents), offers[sku].lead_days)
+                format!(
+                    "{} {:.2} {}d",
+                    supplier_name(s),
+                    money(offers[sku].price_cents),
+                    offers[sku].lead_days
+                )
             };
             let offers: Vec<String> = offers.map(offer).collect();
             let sale = money(self.published.sale_cents(sku, self.config.demand.sale_markup));
@@ -182,8 +192,11 @@ impl World {
             let _infallible = writeln!(text, "News: {news}");
         }
         let (cash, units) = (money(self.ledger_cents()), self.stock_units());
-        let _infallible =
-            write!(text, "Day {}, {} actions left. Cash {cash:.2}. Stock ({units}): ", self.day, self.actions_left);
+        let _infallible = write!(
+            text,
+            "Day {}, {} actions left. Cash {cash:.2}. Stock ({units}): ",
+            self.day, self.actions_left
+        );
         list(text, self.stock.iter().enumerate(), |text, (k, n)| {
             put(text, [("P", k as u64 + 1), (" ", u64::from(*n))])
         });
@@ -193,7 +206,15 @@ impl World {
         });
         text.push_str(". On their way: ");
         list(text, self.inbound.iter(), |text, o| {
-            put(text, [("O", o.id), (" ", u64::from(o.quantity)), ("xP", o.sku as u64 + 1), (" day ", o.promised_day)]);
+            put(
+                text,
+                [
+                    ("O", o.id),
+                    (" ", u64::from(o.quantity)),
+                    ("xP", o.sku as u64 + 1),
+                    (" day ", o.promised_day),
+                ],
+            );
         });
         text.push('.');
     }
@@ -210,7 +231,8 @@ impl World {
     }
 
     pub(crate) fn storage(&self) -> Value {
-        let stock: Map<String, Value> = self.stock.iter().enumerate().map(|(k, n)| (sku_name(k), json!(n))).collect();
+        let stock: Map<String, Value> =
+            self.stock.iter().enumerate().map(|(k, n)| (sku_name(k), json!(n))).collect();
         json!({"stock": stock, "total": self.stock_units(), "capacity": self.config.storage_capacity})
     }
 
@@ -225,8 +247,10 @@ impl World {
         let card = |past: &PastCard| {
             let truth = |pair: &crate::Pair| (pair.field.to_owned(), json!(pair.actual));
             let mean = |kind: crate::PeKind| {
-                let errors: Vec<f64> = past.truths.iter().filter(|p| p.kind == kind).map(|p| p.error).collect();
-                let mean = (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64);
+                let errors: Vec<f64> =
+                    past.truths.iter().filter(|p| p.kind == kind).map(|p| p.error).collect();
+                let mean =
+                    (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64);
                 (kind.word().to_owned(), json!(mean))
             };
             let actual: Map<String, Value> = past.truths.iter().map(truth).collect();
@@ -242,7 +266,9 @@ impl World {
     pub(crate) fn advice(&self) -> Value {
         let advice = match self.customers.iter().find(|o| self.stock[o.sku] >= o.quantity) {
             Some(o) => format!("ship C{}: you have its {} {}", o.id, o.quantity, sku_name(o.sku)),
-            None => self.restock_advice().unwrap_or_else(|| "wait for customer orders and deliveries".to_owned()),
+            None => self
+                .restock_advice()
+                .unwrap_or_else(|| "wait for customer orders and deliveries".to_owned()),
         };
         json!({"advice": advice})
     }
@@ -250,13 +276,20 @@ impl World {
     /// The oldest customer order that neither stock nor goods on their way will serve, and the quickest supplier that can be
     /// paid, as far as the agent was told.
     fn restock_advice(&self) -> Option<String> {
-        let coming = |sku: usize| self.inbound.iter().filter(|o| o.sku == sku).map(|o| o.quantity).sum::<u32>();
-        let short = self.customers.iter().find(|o| self.stock[o.sku] + coming(o.sku) < o.quantity)?;
+        let coming = |sku: usize| {
+            self.inbound.iter().filter(|o| o.sku == sku).map(|o| o.quantity).sum::<u32>()
+        };
+        let short =
+            self.customers.iter().find(|o| self.stock[o.sku] + coming(o.sku) < o.quantity)?;
         let units = short.quantity - self.stock[short.sku] - coming(short.sku);
-        let offers = self.published.offers.iter().enumerate().map(|(s, offers)| (s, offers[short.sku]));
-        let payable = offers.filter(|(_, offer)| offer.price_cents * i64::from(units) <= self.ledger_cents());
-        let (supplier, offer) = payable.min_by_key(|(_, offer)| (offer.lead_days, offer.price_cents))?;
-        let (sku, supplier, price) = (sku_name(short.sku), supplier_name(supplier), money(offer.price_cents));
+        let offers =
+            self.published.offers.iter().enumerate().map(|(s, offers)| (s, offers[short.sku]));
+        let payable =
+            offers.filter(|(_, offer)| offer.price_cents * i64::from(units) <= self.ledger_cents());
+        let (supplier, offer) =
+            payable.min_by_key(|(_, offer)| (offer.lead_days, offer.price_cents))?;
+        let (sku, supplier, price) =
+            (sku_name(short.sku), supplier_name(supplier), money(offer.price_cents));
         let days = offer.lead_days;
         Some(format!(
             "order {units} of {sku} from {supplier} ({price:.2} each, {days} days): C{} waits for them",

@@ -69,7 +69,9 @@ impl Card {
         let map = match &value {
             Value::Object(map) => map,
             Value::Null => return Err(CardProblem::Absent),
-            other => return Err(CardProblem::Malformed(format!("expected an object, found {other}"))),
+            other => {
+                return Err(CardProblem::Malformed(format!("expected an object, found {other}")));
+            }
         };
         let number = |key: &str| map.get(key).and_then(Value::as_f64).filter(|n| n.is_finite());
         Ok(Card {
@@ -101,7 +103,9 @@ impl CardForm {
         let fields = schema["properties"].as_object().into_iter().flatten();
         CardForm {
             fields: fields.map(|(name, field)| (name.clone(), types(field))).collect(),
-            reasoning_min_chars: schema["properties"]["reasoning"]["minLength"].as_u64().unwrap_or(0),
+            reasoning_min_chars: schema["properties"]["reasoning"]["minLength"]
+                .as_u64()
+                .unwrap_or(0),
         }
     }
 
@@ -111,20 +115,27 @@ impl CardForm {
         let found = |(name, types): &(String, Vec<String>)| {
             let given = card.get(name).unwrap_or(&Value::Null);
             let kind = kind(given);
-            let fits = types.iter().any(|known| known == kind || known == "integer" && kind == "number");
-            let sure = name == "confidence" && given.as_f64().is_some_and(|c| !(0.0..=1.0).contains(&c));
+            let fits =
+                types.iter().any(|known| known == kind || known == "integer" && kind == "number");
+            let sure =
+                name == "confidence" && given.as_f64().is_some_and(|c| !(0.0..=1.0).contains(&c));
             match (fits, given.is_null()) {
                 (true, _) if sure => Some(format!("{name}: expected 0 to 1, found {given}")),
                 (true, _) => None,
                 (false, true) => Some(format!("{name} is missing")),
-                (false, false) => Some(format!("{name}: expected {}, found a {kind}", types.join(" or "))),
+                (false, false) => {
+                    Some(format!("{name}: expected {}, found a {kind}", types.join(" or ")))
+                }
             }
         };
         let mut problems: Vec<String> = self.fields.iter().filter_map(found).collect();
-        let reasoning = card.get("reasoning").and_then(Value::as_str).map(|text| text.chars().count() as u64);
+        let reasoning =
+            card.get("reasoning").and_then(Value::as_str).map(|text| text.chars().count() as u64);
         if let Some(chars) = reasoning.filter(|chars| *chars < self.reasoning_min_chars) {
-            problems
-                .push(format!("reasoning: expected {} characters or more, found {chars}", self.reasoning_min_chars));
+            problems.push(format!(
+                "reasoning: expected {} characters or more, found {chars}",
+                self.reasoning_min_chars
+            ));
         }
         (!problems.is_empty()).then(|| problems.join("; "))
     }
@@ -136,7 +147,9 @@ fn types(schema: &Value) -> Vec<String> {
         return any.iter().flat_map(types).collect();
     }
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    schema["type"].as_array().map_or_else(|| vec![word(&schema["type"])], |all| all.iter().map(word).collect())
+    schema["type"]
+        .as_array()
+        .map_or_else(|| vec![word(&schema["type"])], |all| all.iter().map(word).collect())
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -206,7 +219,12 @@ mod tests {
         prediction_format: PredictionFormat,
         reasoning_min_chars: u32,
     ) -> WorldConfig {
-        WorldConfig { prediction_mode, prediction_format, reasoning_min_chars, ..WorldConfig::default() }
+        WorldConfig {
+            prediction_mode,
+            prediction_format,
+            reasoning_min_chars,
+            ..WorldConfig::default()
+        }
     }
 
     #[test]
@@ -222,12 +240,17 @@ mod tests {
             Some("reasoning: expected 7 characters or more, found 6")
         );
         let structured = config(PredictionMode::Required, PredictionFormat::Structured, 120);
-        assert_eq!(card_schema(&structured)["properties"].get("reasoning"), None, "there is none to be long");
+        assert_eq!(
+            card_schema(&structured)["properties"].get("reasoning"),
+            None,
+            "there is none to be long"
+        );
     }
 
     #[test]
     fn what_is_missing_or_wrong_in_a_card_is_named_and_not_scored() {
-        let form = CardForm::new(&config(PredictionMode::Confidence, PredictionFormat::Structured, 0));
+        let form =
+            CardForm::new(&config(PredictionMode::Confidence, PredictionFormat::Structured, 0));
         let whole = json!({"success": true, "delivery_days": null, "quantity": 3, "cost": 1.5, "storage_after": 4, "budget_after": 5, "confidence": 0.5});
         assert_eq!(form.problem(&whole), None);
         let with = |name: &str, value: Value| {
@@ -236,11 +259,17 @@ mod tests {
             (form.problem(&card), Card::parse(&card).expect("an object"))
         };
         let (problem, card) = with("cost", json!("12"));
-        assert_eq!((problem.as_deref(), card.cost), (Some("cost: expected integer, found a string"), None));
+        assert_eq!(
+            (problem.as_deref(), card.cost),
+            (Some("cost: expected integer, found a string"), None)
+        );
         let (problem, card) = with("cost", json!(null));
         assert_eq!((problem.as_deref(), card.cost), (Some("cost is missing"), None));
         let (problem, card) = with("confidence", json!(70));
-        assert_eq!((problem.as_deref(), card.confidence), (Some("confidence: expected 0 to 1, found 70"), None));
+        assert_eq!(
+            (problem.as_deref(), card.confidence),
+            (Some("confidence: expected 0 to 1, found 70"), None)
+        );
         assert_eq!(
             form.problem(&json!({})).unwrap().matches("is missing").count(),
             5,

@@ -24,8 +24,11 @@ pub struct Catalog {
 impl Catalog {
     /// The catalogue of a run.
     pub fn new(config: &WorldConfig, seed: u64) -> Catalog {
-        let (price, lead, reliable) =
-            (Stream::new(seed, "prices"), Stream::new(seed, "lead times"), Stream::new(seed, "reliability"));
+        let (price, lead, reliable) = (
+            Stream::new(seed, "prices"),
+            Stream::new(seed, "lead times"),
+            Stream::new(seed, "reliability"),
+        );
         let longest = 5 + i64::from(config.complexity_level);
         let offer = |supplier: usize, sku: usize| {
             let at = [supplier as u64, sku as u64];
@@ -35,8 +38,9 @@ impl Catalog {
                 reliability: 0.85 + 0.14 * reliable.unit(&at),
             }
         };
-        let offers: Vec<Vec<Offer>> =
-            (0..config.suppliers()).map(|s| (0..config.skus()).map(|k| offer(s, k)).collect()).collect();
+        let offers: Vec<Vec<Offer>> = (0..config.suppliers())
+            .map(|s| (0..config.skus()).map(|k| offer(s, k)).collect())
+            .collect();
         let cheapest = |sku: usize| offers.iter().map(|of| of[sku].price_cents).min().unwrap_or(0);
         Catalog { cheapest_cents: (0..config.skus()).map(cheapest).collect(), offers }
     }
@@ -45,7 +49,9 @@ impl Catalog {
     pub fn find(&self, supplier: &str, sku: &str) -> Option<(usize, usize, Offer)> {
         let index = |text: &str, prefix: char| {
             let digits = text.trim().strip_prefix([prefix, prefix.to_ascii_lowercase()])?;
-            let plain = !digits.is_empty() && digits.len() < 6 && digits.bytes().all(|b| b.is_ascii_digit());
+            let plain = !digits.is_empty()
+                && digits.len() < 6
+                && digits.bytes().all(|b| b.is_ascii_digit());
             plain.then(|| digits.parse::<usize>().ok())??.checked_sub(1)
         };
         let (s, k) = (index(supplier, 'S')?, index(sku, 'P')?);

@@ -209,7 +209,11 @@ impl WorldConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let check = |key, value: f64, low: f64, high: f64| match (low..=high).contains(&value) {
             true => Ok(()),
-            false => Err(ConfigError { key, expected: format!("{low} to {high}"), found: value.to_string() }),
+            false => Err(ConfigError {
+                key,
+                expected: format!("{low} to {high}"),
+                found: value.to_string(),
+            }),
         };
         let (d, most) = (&self.demand, 1e9);
         check("complexity_level", f64::from(self.complexity_level), 0.0, 4.0)?;
@@ -223,14 +227,34 @@ impl WorldConfig {
         check("demand.due_days", f64::from(d.due_days), 1.0, 1000.0)?;
         check("demand.sale_markup", d.sale_markup, 0.0, 100.0)?;
         check("demand.late_penalty", d.late_penalty, 0.0, 1e6)?;
-        check("demand.expire_after_days", f64::from(d.expire_after_days), f64::from(d.due_days), 1000.0)?;
+        check(
+            "demand.expire_after_days",
+            f64::from(d.expire_after_days),
+            f64::from(d.due_days),
+            1000.0,
+        )?;
         check("demand.max_failures", f64::from(d.max_failures), 1.0, 1e6)?;
         let room = f64::from(self.storage_capacity / self.skus() as u32);
-        check("initial_storage_per_sku", f64::from(self.initial_storage_per_sku.unwrap_or(0)), 0.0, room)?;
+        check(
+            "initial_storage_per_sku",
+            f64::from(self.initial_storage_per_sku.unwrap_or(0)),
+            0.0,
+            room,
+        )?;
         check("shocks.p_shock", self.shocks.p_shock, 0.0, 1.0)?;
-        check("reasoning_min_chars", f64::from(self.reasoning_min_chars), 0.0, REASONING_MAX_CHARS as f64)?;
+        check(
+            "reasoning_min_chars",
+            f64::from(self.reasoning_min_chars),
+            0.0,
+            REASONING_MAX_CHARS as f64,
+        )?;
         check("crash_detector.window_size", self.crash_detector.window_size as f64, 8.0, 1000.0)?;
-        check("crash_detector.continue_after_crash", self.crash_detector.continue_after_crash as f64, 0.0, 1e6)
+        check(
+            "crash_detector.continue_after_crash",
+            self.crash_detector.continue_after_crash as f64,
+            0.0,
+            1e6,
+        )
     }
 
     /// SKUs in this world.

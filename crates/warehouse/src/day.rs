@@ -16,7 +16,8 @@ impl World {
 
     /// Fees, expiry, and the day's end.
     pub(crate) fn evening(&mut self) {
-        let fees_cents = self.stock_units() as i64 * self.storage_fee_cents + self.config.daily_fee_cents();
+        let fees_cents =
+            self.stock_units() as i64 * self.storage_fee_cents + self.config.daily_fee_cents();
         self.cash_cents -= fees_cents;
         let day = self.day;
         self.news.push(News::DayEnded { day, fees_cents });
@@ -38,7 +39,12 @@ impl World {
             let days = (self.day - order.placed_day) as f64;
             self.pairs.extend(self.pe.delivered(order.id, days, f64::from(order.arriving)));
             let spilled = order.arriving - units;
-            self.news.push(News::Arrived { id: order.id, sku: order.sku, quantity: order.arriving, spilled });
+            self.news.push(News::Arrived {
+                id: order.id,
+                sku: order.sku,
+                quantity: order.arriving,
+                spilled,
+            });
         }
     }
 

@@ -67,7 +67,11 @@ fn pick<T>(strictness: Strictness, levels: [T; 3]) -> T {
 }
 
 /// Detectors that fire in the last of these steps, for the first time.
-pub(crate) fn fired_now(steps: &[DetectorStep], config: &CrashDetector, already: &[Crash]) -> Vec<Crash> {
+pub(crate) fn fired_now(
+    steps: &[DetectorStep],
+    config: &CrashDetector,
+    already: &[Crash],
+) -> Vec<Crash> {
     let window = &steps[steps.len().saturating_sub(config.window_size)..];
     let first = steps.len() - window.len();
     let fresh = RULES.iter().filter(|(kind, _)| already.iter().all(|c| c.kind != *kind));
@@ -115,8 +119,13 @@ fn looping(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
     last.iter().all(|s| !s.call.is_empty() && s.call == last[0].call && !s.changed).then_some(start)
 }
 
-fn share(window: &[DetectorStep], limit: f64, counts: impl Fn(&DetectorStep) -> Option<bool>) -> Option<usize> {
-    let (known, yes) = window.iter().filter_map(&counts).fold((0, 0), |(n, y), is| (n + 1, y + usize::from(is)));
+fn share(
+    window: &[DetectorStep],
+    limit: f64,
+    counts: impl Fn(&DetectorStep) -> Option<bool>,
+) -> Option<usize> {
+    let (known, yes) =
+        window.iter().filter_map(&counts).fold((0, 0), |(n, y), is| (n + 1, y + usize::from(is)));
     let fires = known >= SHARE_STEPS_MIN && yes as f64 / known as f64 >= limit;
     if fires { window.iter().position(|s| counts(s) == Some(true)) } else { None }
 }
@@ -148,15 +157,22 @@ fn exploration_collapse(window: &[DetectorStep], config: &CrashDetector) -> Opti
     }
     let mut tools: Vec<&str> = window.iter().map(|s| s.tool.as_str()).collect();
     tools.sort_unstable();
-    let entropy: f64 =
-        tools.chunk_by(|a, b| a == b).map(|same| same.len() as f64 / window.len() as f64).map(|p| -p * p.ln()).sum();
+    let entropy: f64 = tools
+        .chunk_by(|a, b| a == b)
+        .map(|same| same.len() as f64 / window.len() as f64)
+        .map(|p| -p * p.ln())
+        .sum();
     (entropy / (available as f64).ln() < pick(config.threshold, [0.5, 0.3, 0.2])).then_some(0)
 }
 
 fn slow_divergence(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
-    let (known, sum) = window.iter().filter_map(|s| s.similarity).fold((0_u32, 0.0), |(n, sum), s| (n + 1, sum + s));
+    let (known, sum) = window
+        .iter()
+        .filter_map(|s| s.similarity)
+        .fold((0_u32, 0.0), |(n, sum), s| (n + 1, sum + s));
     let mean = sum / f64::from(known.max(1));
-    (known as usize >= SHARE_STEPS_MIN && mean < pick(config.threshold, [0.7, 0.6, 0.5])).then_some(0)
+    (known as usize >= SHARE_STEPS_MIN && mean < pick(config.threshold, [0.7, 0.6, 0.5]))
+        .then_some(0)
 }
 
 #[cfg(test)]
@@ -164,7 +180,14 @@ mod tests {
     use super::*;
 
     fn step(call: &str, failed: bool, changed: bool) -> DetectorStep {
-        DetectorStep { tool: call.into(), call: call.into(), failed, changed, tools_available: 7, ..Default::default() }
+        DetectorStep {
+            tool: call.into(),
+            call: call.into(),
+            failed,
+            changed,
+            tools_available: 7,
+            ..Default::default()
+        }
     }
 
     fn kinds(steps: &[DetectorStep], threshold: Strictness) -> Vec<String> {
@@ -190,12 +213,19 @@ mod tests {
         steps.extend(vec![step("check_inbox", false, false); 4]);
         steps.push(step("ship", false, true));
         let crash = &detect(&steps, &CrashDetector::default())[0];
-        assert_eq!((crash.onset_step, crash.detected_step, crash.severity.as_deref()), (3, 6, Some("soft")));
+        assert_eq!(
+            (crash.onset_step, crash.detected_step, crash.severity.as_deref()),
+            (3, 6, Some("soft"))
+        );
         let open = &detect(&steps[..6], &CrashDetector::default())[0];
         assert_eq!(open.severity, None, "the run ended with it");
         steps.truncate(6);
         steps.extend((0..20).map(|i| step(&format!("quote{i}"), false, false)));
-        assert_eq!(detect(&steps[..25], &CrashDetector::default())[0].severity, None, "nineteen steps are too few");
+        assert_eq!(
+            detect(&steps[..25], &CrashDetector::default())[0].severity,
+            None,
+            "nineteen steps are too few"
+        );
         let abandoned = &detect(&steps, &CrashDetector::default())[0];
         assert_eq!(abandoned.severity.as_deref(), Some("abandoned"));
     }

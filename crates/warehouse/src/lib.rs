@@ -24,8 +24,8 @@ pub use briefing::system_prompt;
 pub use card::{Card, CardForm, CardProblem, REASONING_MAX_CHARS, card_schema};
 pub use catalog::{Catalog, Offer, money, sku_name, supplier_name};
 pub use config::{
-    ConfigError, CrashDetector, Demand, Magnitude, MemoryTools, Observability, PredictionFormat, PredictionMode,
-    Pressure, RecoveryTools, Shocks, Strictness, TypeMix, WorldConfig,
+    ConfigError, CrashDetector, Demand, Magnitude, MemoryTools, Observability, PredictionFormat,
+    PredictionMode, Pressure, RecoveryTools, Shocks, Strictness, TypeMix, WorldConfig,
 };
 pub use detect::{Crash, DetectorStep, detect};
 pub use operator::{Operator, operator};

@@ -23,9 +23,15 @@ impl Display for News {
             News::Told(text) => f.write_str(text),
             News::Wanted { id, sku, quantity, price_cents } => {
                 let price = money(*price_cents);
-                write!(f, "new customer order C{id}: {quantity} of {} at {price:.2} each", sku_name(*sku))
+                write!(
+                    f,
+                    "new customer order C{id}: {quantity} of {} at {price:.2} each",
+                    sku_name(*sku)
+                )
             }
-            News::DayEnded { day, fees_cents } => write!(f, "day {day} ended: fees {:.2}", money(*fees_cents)),
+            News::DayEnded { day, fees_cents } => {
+                write!(f, "day {day} ended: fees {:.2}", money(*fees_cents))
+            }
             News::Expired { id } => write!(f, "customer order C{id} expired"),
             News::Arrived { id, sku, quantity, spilled } => {
                 write!(f, "order O{id} arrived: {quantity} of {}", sku_name(*sku))?;

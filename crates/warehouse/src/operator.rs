@@ -28,7 +28,13 @@ fn turn(call: ToolCall, card: Card) -> Turn {
 }
 
 /// A card that expects what it can compute.
-fn expect(world: &World, cost: f64, units_out: u64, income: f64, delivery: Option<(i64, u32)>) -> Card {
+fn expect(
+    world: &World,
+    cost: f64,
+    units_out: u64,
+    income: f64,
+    delivery: Option<(i64, u32)>,
+) -> Card {
     let (stock, cash) = (world.stock_units(), money(world.ledger_cents()));
     Card {
         success: Some(true),
@@ -59,7 +65,13 @@ fn ship_oldest(world: &World) -> Option<Turn> {
     let price = world.published_catalog().sale_cents(ready.sku, world.config().demand.sale_markup);
     let income = (price * i64::from(ready.quantity)) as f64 / 100.0;
     let card = expect(world, world.config().delivery_cost, u64::from(ready.quantity), income, None);
-    Some(turn(ToolCall::new("ship_customer_order", json!({"customer_order_id": format!("C{}", ready.id)})), card))
+    Some(turn(
+        ToolCall::new(
+            "ship_customer_order",
+            json!({"customer_order_id": format!("C{}", ready.id)}),
+        ),
+        card,
+    ))
 }
 
 /// Orders the SKU that is furthest below its target from the supplier that is cheapest for its speed.
@@ -88,9 +100,13 @@ fn restock(world: &World) -> Option<Turn> {
     if units < 1 {
         return None;
     }
-    let arguments = json!({"supplier_id": supplier_name(supplier), "sku": sku_name(sku), "quantity": units});
+    let arguments =
+        json!({"supplier_id": supplier_name(supplier), "sku": sku_name(sku), "quantity": units});
     let cost = (offer.price_cents * units) as f64 / 100.0;
-    Some(turn(ToolCall::new("order", arguments), expect(world, cost, 0, 0.0, Some((offer.lead_days, units as u32)))))
+    Some(turn(
+        ToolCall::new("order", arguments),
+        expect(world, cost, 0, 0.0, Some((offer.lead_days, units as u32))),
+    ))
 }
 
 /// Ships when it can, else buys as much as it can pay of what is wanted, however much is on its way.
@@ -103,12 +119,17 @@ impl Operator for Greedy {
         }
         let Some(wanted) = world.customer_orders().first() else { return wait(world) };
         let price = |s: &usize| world.published_catalog().offers[*s][wanted.sku].price_cents;
-        let Some(supplier) = (0..world.config().suppliers()).min_by_key(price) else { return wait(world) };
+        let Some(supplier) = (0..world.config().suppliers()).min_by_key(price) else {
+            return wait(world);
+        };
         let offer = world.published_catalog().offers[supplier][wanted.sku];
         let units = wanted.quantity * 2;
         let arguments = json!({"supplier_id": supplier_name(supplier), "sku": sku_name(wanted.sku), "quantity": units});
         let cost = (offer.price_cents * i64::from(units)) as f64 / 100.0;
-        turn(ToolCall::new("order", arguments), expect(world, cost, 0, 0.0, Some((offer.lead_days, units))))
+        turn(
+            ToolCall::new("order", arguments),
+            expect(world, cost, 0, 0.0, Some((offer.lead_days, units))),
+        )
     }
 }
 
@@ -133,7 +154,10 @@ impl Operator for Random {
             "key": "note",
             "text": format!("step {}", self.step),
         });
-        turn(ToolCall::new(tool, arguments), expect(world, draw(6, 500) as f64, 0, 0.0, Some((draw(7, 9), 20))))
+        turn(
+            ToolCall::new(tool, arguments),
+            expect(world, draw(6, 500) as f64, 0, 0.0, Some((draw(7, 9), 20))),
+        )
     }
 }
 

@@ -84,7 +84,13 @@ pub struct Pair {
 
 impl Pair {
     /// Scores a field.
-    pub fn new(card_step: u64, field: &'static str, kind: PeKind, predicted: f64, actual: f64) -> Pair {
+    pub fn new(
+        card_step: u64,
+        field: &'static str,
+        kind: PeKind,
+        predicted: f64,
+        actual: f64,
+    ) -> Pair {
         let gap = (predicted - actual).abs();
         let (error, error_published) = match kind {
             PeKind::Causal => (gap.min(1.0), gap.min(1.0)),
@@ -142,7 +148,15 @@ struct Window {
 
 impl PeTracker {
     /// Scores what is known at once: success, cost, and what is left after the call.
-    pub fn score_now(&self, step: u64, card: &Card, success: bool, cost: f64, stock: f64, budget: f64) -> Vec<Pair> {
+    pub fn score_now(
+        &self,
+        step: u64,
+        card: &Card,
+        success: bool,
+        cost: f64,
+        stock: f64,
+        budget: f64,
+    ) -> Vec<Pair> {
         let truth = |yes: bool| f64::from(u8::from(yes));
         let fields = [
             ("success", PeKind::Causal, card.success.map(truth), truth(success)),
@@ -158,13 +172,16 @@ impl PeTracker {
 
     /// Keeps what the card of a supplier order expects until its goods come.
     pub fn wait_for(&mut self, order: u64, step: u64, card: &Card) {
-        self.waiting.insert(order, Expected { step, days: card.delivery_days, units: card.quantity });
+        self.waiting
+            .insert(order, Expected { step, days: card.delivery_days, units: card.quantity });
     }
 
     /// The goods of an order came. Days count from the order.
     pub fn delivered(&mut self, order: u64, days: f64, units: f64) -> Vec<Pair> {
         let Some(expected) = self.waiting.remove(&order) else { return Vec::new() };
-        let pair = |field, kind, predicted, actual| Pair::new(expected.step, field, kind, predicted, actual);
+        let pair = |field, kind, predicted, actual| {
+            Pair::new(expected.step, field, kind, predicted, actual)
+        };
         let days = expected.days.map(|p| pair("delivery_days", PeKind::Temporal, p, days));
         let units = expected.units.map(|p| pair("quantity", PeKind::Quantity, p, units));
         days.into_iter().chain(units).collect()
@@ -176,11 +193,16 @@ impl PeTracker {
     }
 
     /// Closes a step: the mean error of each kind, and the scales after it.
-    pub fn close(&mut self, step: u64, pairs: &[Pair]) -> (PerKind<Option<f64>>, PerKind<PeScales>) {
+    pub fn close(
+        &mut self,
+        step: u64,
+        pairs: &[Pair],
+    ) -> (PerKind<Option<f64>>, PerKind<PeScales>) {
         let (mut means, mut scales) = (PerKind::default(), PerKind::default());
         for kind in PeKind::ALL {
             let errors = pairs.iter().filter(|p| p.kind == kind).map(|p| p.error);
-            let (sum, count) = errors.fold((0.0, 0_u32), |(sum, count), error| (sum + error, count + 1));
+            let (sum, count) =
+                errors.fold((0.0, 0_u32), |(sum, count), error| (sum + error, count + 1));
             let mean = (count > 0).then(|| sum / f64::from(count));
             let history = &mut self.kinds[kind as usize];
             history.close(step, mean);
@@ -224,8 +246,13 @@ impl History {
     }
 
     fn scales(&self) -> PeScales {
-        let mean = |window: Window| (window.count > 0).then(|| (window.sum / window.count as f64).max(0.0));
-        PeScales { ewma: self.ewma.map_or([None; 3], |e| e.map(Some)), windows: self.windows.map(mean) }
+        let mean = |window: Window| {
+            (window.count > 0).then(|| (window.sum / window.count as f64).max(0.0))
+        };
+        PeScales {
+            ewma: self.ewma.map_or([None; 3], |e| e.map(Some)),
+            windows: self.windows.map(mean),
+        }
     }
 }
 
@@ -241,10 +268,17 @@ mod tests {
     fn ewma_at_three_scales_and_windows_of_steps_by_hand() {
         let mut tracker = PeTracker::default();
         let (_, scales) = tracker.close(1, &[pair(1.0)]);
-        assert_eq!(scales[&PeKind::Cost].ewma, [Some(1.0); 3], "the first error begins each average");
+        assert_eq!(
+            scales[&PeKind::Cost].ewma,
+            [Some(1.0); 3],
+            "the first error begins each average"
+        );
         let (means, scales) = tracker.close(2, &[pair(0.0), pair(4.0)]);
         assert_eq!(means[&PeKind::Cost], Some(2.0), "the mean of a step's errors");
-        assert_eq!(scales[&PeKind::Cost].ewma, [Some(0.3 * 2.0 + 0.7), Some(0.1 * 2.0 + 0.9), Some(0.01 * 2.0 + 0.99)]);
+        assert_eq!(
+            scales[&PeKind::Cost].ewma,
+            [Some(0.3 * 2.0 + 0.7), Some(0.1 * 2.0 + 0.9), Some(0.01 * 2.0 + 0.99)]
+        );
         assert_eq!(scales[&PeKind::Cost].windows, [Some(1.5); 3]);
         assert_eq!(
             (means[&PeKind::Temporal], scales[&PeKind::Temporal]),
@@ -253,7 +287,11 @@ mod tests {
         );
         // Steps without an error move the windows on, and leave the averages alone.
         let ten = (3..=11).map(|step| tracker.close(step, &[])).last().unwrap().1;
-        assert_eq!(ten[&PeKind::Cost].windows, [Some(2.0), Some(1.5), Some(1.5)], "step 1 is ten steps ago");
+        assert_eq!(
+            ten[&PeKind::Cost].windows,
+            [Some(2.0), Some(1.5), Some(1.5)],
+            "step 1 is ten steps ago"
+        );
         let twelve = tracker.close(12, &[]).1;
         assert_eq!(twelve[&PeKind::Cost].windows, [None, Some(1.5), Some(1.5)]);
         assert_eq!(twelve[&PeKind::Cost].ewma, scales[&PeKind::Cost].ewma);
@@ -270,8 +308,10 @@ mod tests {
             let pairs: Vec<Pair> = drawn.then(|| pair(error)).into_iter().collect();
             let (_, scales) = tracker.close(step, &pairs);
             for (window, steps) in scales[&PeKind::Cost].windows.into_iter().zip(WINDOWS) {
-                let inside: Vec<f64> = known.iter().filter(|(at, _)| at + steps > step).map(|(_, e)| *e).collect();
-                let mean = (!inside.is_empty()).then(|| inside.iter().sum::<f64>() / inside.len() as f64);
+                let inside: Vec<f64> =
+                    known.iter().filter(|(at, _)| at + steps > step).map(|(_, e)| *e).collect();
+                let mean =
+                    (!inside.is_empty()).then(|| inside.iter().sum::<f64>() / inside.len() as f64);
                 let same = match (window, mean) {
                     (Some(ours), Some(plain)) => (ours - plain).abs() <= 1e-9 * plain.max(1.0),
                     (ours, plain) => ours == plain,

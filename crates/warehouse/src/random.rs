@@ -16,7 +16,9 @@ impl Stream {
     /// The stream of this name. Every seed is a seed, 0 too.
     pub fn new(seed: u64, name: &str) -> Stream {
         let golden = 0x9E37_79B9_7F4A_7C15u64;
-        Stream(name.bytes().fold(mix(seed.wrapping_add(golden)), |h, b| mix(h ^ u64::from(b)).wrapping_add(golden)))
+        Stream(name.bytes().fold(mix(seed.wrapping_add(golden)), |h, b| {
+            mix(h ^ u64::from(b)).wrapping_add(golden)
+        }))
     }
 
     /// A draw at coordinates (a day, an item, ...), as 64 bits.

@@ -20,7 +20,8 @@ pub struct Turn {
 }
 
 /// Tools that only look: they cost nothing and order nothing.
-const LOOKS: [&str; 5] = ["quote", "check_inbox", "check_storage", "check_budget", "read_scratchpad"];
+const LOOKS: [&str; 5] =
+    ["quote", "check_inbox", "check_storage", "check_budget", "read_scratchpad"];
 
 impl Turn {
     /// A call with its card.

@@ -133,7 +133,8 @@ impl World {
         };
         let percent = self.draw(2, low, high) as u64;
         let order = &mut self.inbound[order];
-        let arriving = (u64::from(order.arriving) * percent).div_ceil(100).min(u64::from(u32::MAX)) as u32;
+        let arriving =
+            (u64::from(order.arriving) * percent).div_ceil(100).min(u64::from(u32::MAX)) as u32;
         let before = std::mem::replace(&mut order.arriving, arriving);
         match before == arriving {
             true => Err("the factor left the units as they were"),
@@ -146,7 +147,10 @@ impl World {
         let (days, until_day) = (self.magnitude_days(), self.day + CAUSAL_DAYS);
         if self.draw(7, 0, 1) == 0 {
             self.late_ledger = Some(LateLedger { days, until_day });
-            return Ok(format!("for {CAUSAL_DAYS} days the ledger shows income and payments {} late", in_days(days)));
+            return Ok(format!(
+                "for {CAUSAL_DAYS} days the ledger shows income and payments {} late",
+                in_days(days)
+            ));
         }
         let count = self.config.suppliers() as i64;
         let from = self.draw(3, 0, count - 1);
@@ -154,7 +158,9 @@ impl World {
         let (from, to) = (from as usize, to as usize);
         self.link = Some(Link { from, to, days, until_day });
         let (from, to, days) = (supplier_name(from), supplier_name(to), in_days(days));
-        Ok(format!("for {CAUSAL_DAYS} days each order to {from} delays deliveries of {to} by {days}"))
+        Ok(format!(
+            "for {CAUSAL_DAYS} days each order to {from} delays deliveries of {to} by {days}"
+        ))
     }
 
     /// Lead times or the storage fee change for good.
@@ -162,11 +168,14 @@ impl World {
         let days = self.magnitude_days();
         if self.draw(5, 0, 1) == 0 {
             let supplier = self.draw(6, 0, self.config.suppliers() as i64 - 1) as usize;
-            let more = self.catalog.offers[supplier][0].lead_days - self.published.offers[supplier][0].lead_days;
+            let more = self.catalog.offers[supplier][0].lead_days
+                - self.published.offers[supplier][0].lead_days;
             if more as u64 >= LASTING_CHANGES_MAX * days {
                 return Err("the supplier's lead times were as long as they can get");
             }
-            self.catalog.offers[supplier].iter_mut().for_each(|offer| offer.lead_days += days as i64);
+            self.catalog.offers[supplier]
+                .iter_mut()
+                .for_each(|offer| offer.lead_days += days as i64);
             return Ok(format!("{} now takes {} longer", supplier_name(supplier), in_days(days)));
         }
         // Once more the published fee for each day of magnitude: low .1, medium .2, high .3 on .1.
@@ -189,7 +198,11 @@ impl World {
 
     /// A new order to a supplier that others are linked to.
     pub(crate) fn follow_link(&mut self, supplier: usize) {
-        let Some(link) = self.link.filter(|link| link.from == supplier && self.day <= link.until_day) else { return };
+        let Some(link) =
+            self.link.filter(|link| link.from == supplier && self.day <= link.until_day)
+        else {
+            return;
+        };
         let linked = self.inbound.iter_mut().filter(|order| order.supplier == link.to);
         linked.for_each(|order| order.arrives_day += link.days);
     }

@@ -109,14 +109,22 @@ pub fn tool_specs(config: &WorldConfig) -> Vec<ToolSpec> {
     ];
     let id = |letter: &str| json!({"type": "string", "pattern": format!("^{letter}[0-9]{{1,6}}$")});
     let text = |max: usize| json!({"type": "string", "minLength": 1, "maxLength": max});
-    let spec = |name, description, fields: &[(&str, Value)]| ToolSpec { name, description, arguments: schema(fields) };
+    let spec = |name, description, fields: &[(&str, Value)]| ToolSpec {
+        name,
+        description,
+        arguments: schema(fields),
+    };
     let mut specs = vec![
         spec(
             "ship_customer_order",
             "ship a customer order from stock; you are paid at once",
             &[("customer_order_id", id("C"))],
         ),
-        spec("order", "buy units from a supplier; paid at once, delivered after the lead time", &goods),
+        spec(
+            "order",
+            "buy units from a supplier; paid at once, delivered after the lead time",
+            &goods,
+        ),
         spec("quote", "price, lead time and reliability of a supplier for a SKU", &goods),
         spec("check_inbox", "open customer orders and supplier orders on their way", &[]),
         spec("check_storage", "units in stock", &[]),
@@ -132,13 +140,18 @@ pub fn tool_specs(config: &WorldConfig) -> Vec<ToolSpec> {
         ));
     }
     if config.memory_tools != MemoryTools::None {
-        specs.push(spec("write_scratchpad", "keep a note", &[("key", text(40)), ("text", text(200))]));
+        specs.push(spec(
+            "write_scratchpad",
+            "keep a note",
+            &[("key", text(40)), ("text", text(200))],
+        ));
         specs.push(spec("read_scratchpad", "read your notes", &[]));
     }
     if config.memory_tools == MemoryTools::Full {
         specs.push(spec("delete_scratchpad", "delete a note", &[("key", text(40))]));
     }
-    let recovers = |kind| config.recovery_tools == kind || config.recovery_tools == RecoveryTools::All;
+    let recovers =
+        |kind| config.recovery_tools == kind || config.recovery_tools == RecoveryTools::All;
     if recovers(RecoveryTools::Reset) {
         specs.push(spec(
             "reset_beliefs",
@@ -159,7 +172,11 @@ pub fn tool_specs(config: &WorldConfig) -> Vec<ToolSpec> {
 pub(crate) fn call(world: &mut World, call: &ToolCall) -> Outcome {
     if !world.tools.contains(&call.tool.as_str()) {
         let known = &world.tools;
-        return Outcome::failed(format!("there is no tool {:?}; the tools are {}", clip(&call.tool), known.join(", ")));
+        return Outcome::failed(format!(
+            "there is no tool {:?}; the tools are {}",
+            clip(&call.tool),
+            known.join(", ")
+        ));
     }
     let done = match call.tool.as_str() {
         "order" => order(world, call),
@@ -197,11 +214,18 @@ fn text_of<'a>(call: &'a ToolCall, key: &str) -> Result<&'a str, String> {
 }
 
 fn quantity(call: &ToolCall) -> Result<u32, String> {
-    let Some(value) = call.arguments.get("quantity") else { return Err("quantity is missing".into()) };
-    let whole = value.as_u64().or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && *f >= 0.0).map(|f| f as u64));
+    let Some(value) = call.arguments.get("quantity") else {
+        return Err("quantity is missing".into());
+    };
+    let whole = value
+        .as_u64()
+        .or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && *f >= 0.0).map(|f| f as u64));
     match whole {
         Some(n @ 1..=999) => Ok(n as u32),
-        _ => Err(format!("quantity: expected a whole number from 1 to 999, found {}", clip(&value.to_string()))),
+        _ => Err(format!(
+            "quantity: expected a whole number from 1 to 999, found {}",
+            clip(&value.to_string())
+        )),
     }
 }
 
@@ -212,7 +236,9 @@ fn number_of(call: &ToolCall, key: &str, letter: char) -> Result<u64, String> {
     };
     let text = text.trim();
     let digits = text.strip_prefix([letter, letter.to_ascii_lowercase()]).unwrap_or(text);
-    digits.parse().map_err(|_| format!("{key}: expected an id such as {letter}7, found {:?}", clip(text)))
+    digits
+        .parse()
+        .map_err(|_| format!("{key}: expected an id such as {letter}7, found {:?}", clip(text)))
 }
 
 type Goods = (usize, usize, crate::Offer, u32);
@@ -221,7 +247,8 @@ fn goods(world: &World, call: &ToolCall) -> Result<Goods, String> {
     let (supplier, sku) = (text_of(call, "supplier_id")?, text_of(call, "sku")?);
     let found = world.catalog.find(supplier, sku);
     let (s, k, offer) = found.ok_or_else(|| {
-        let (suppliers, skus) = (supplier_name(world.config.suppliers() - 1), sku_name(world.config.skus() - 1));
+        let (suppliers, skus) =
+            (supplier_name(world.config.suppliers() - 1), sku_name(world.config.skus() - 1));
         format!(
             "no offer of {:?} for {:?}: suppliers are S1 to {suppliers}, SKUs P1 to {skus}",
             clip(supplier),
@@ -248,9 +275,12 @@ fn order(world: &mut World, call: &ToolCall) -> Done {
         return Ok(Outcome { unaffordable, ..Outcome::failed(why) });
     }
     let coming: u64 = world.inbound.iter().map(|o| u64::from(o.quantity)).sum();
-    let space = u64::from(world.config.storage_capacity).saturating_sub(world.stock_units() + coming);
+    let space =
+        u64::from(world.config.storage_capacity).saturating_sub(world.stock_units() + coming);
     if u64::from(units) > space {
-        return Err(format!("storage has room for {space} more units, goods on their way included"));
+        return Err(format!(
+            "storage has room for {space} more units, goods on their way included"
+        ));
     }
     world.book(-cost_cents);
     world.follow_link(supplier);
@@ -278,9 +308,9 @@ fn too_dear(world: &World, cents: i64) -> Option<String> {
     let (cost, shown) = (money(cents), money(world.ledger_cents()));
     match cents > world.cash_cents {
         false => None,
-        true if cents <= world.ledger_cents() => {
-            Some(format!("it costs {cost:.2}; the ledger shows {shown:.2}, but the bank refuses the payment"))
-        }
+        true if cents <= world.ledger_cents() => Some(format!(
+            "it costs {cost:.2}; the ledger shows {shown:.2}, but the bank refuses the payment"
+        )),
         true => Some(format!("it costs {cost:.2}, your cash is {shown:.2}")),
     }
 }
@@ -307,7 +337,8 @@ fn ship(world: &mut World, call: &ToolCall) -> Done {
         return Err(format!("C{id} wants {} of {sku}, in stock are {held}", order.quantity));
     }
     let fee = (world.config.delivery_cost * 100.0).round() as i64;
-    let price = world.catalog.sale_cents(order.sku, world.config.demand.sale_markup) * i64::from(order.quantity);
+    let price = world.catalog.sale_cents(order.sku, world.config.demand.sale_markup)
+        * i64::from(order.quantity);
     let late = world.day > order.due_day;
     let penalty = if late { (world.config.demand.late_penalty * 100.0).round() as i64 } else { 0 };
     world.stock[order.sku] -= order.quantity;
@@ -330,7 +361,8 @@ fn cancel(world: &mut World, call: &ToolCall) -> Done {
     let fee = order.paid_cents * CANCEL_FEE_PERCENT / 100;
     world.book(order.paid_cents - fee);
     world.pe.cancelled(order.id);
-    let result = json!({"cancelled": format!("O{}", order.id), "refund": money(order.paid_cents - fee)});
+    let result =
+        json!({"cancelled": format!("O{}", order.id), "refund": money(order.paid_cents - fee)});
     Ok(Outcome { cost_cents: fee, ..Outcome::done(result) })
 }
 
@@ -349,7 +381,8 @@ fn expedite(world: &mut World, call: &ToolCall) -> Done {
     order.arrives_day = order.arrives_day.saturating_sub(EXPEDITE_DAYS).max(tomorrow);
     order.promised_day = order.promised_day.saturating_sub(EXPEDITE_DAYS).max(tomorrow);
     let days = order.promised_day - world.day;
-    let result = json!({"expedited": format!("O{}", order.id), "fee": money(fee), "expected_in_days": days});
+    let result =
+        json!({"expedited": format!("O{}", order.id), "fee": money(fee), "expected_in_days": days});
     Ok(Outcome { cost_cents: fee, ..Outcome::done(result) })
 }
 

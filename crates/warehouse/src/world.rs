@@ -183,7 +183,14 @@ impl World {
     fn score(&mut self, turn: &Turn, outcome: &Outcome) {
         let Ok(card) = &turn.card else { return };
         let (stock, budget) = (self.stock_units() as f64, money(self.ledger_cents()));
-        let now = self.pe.score_now(self.step, card, outcome.success, money(outcome.cost_cents), stock, budget);
+        let now = self.pe.score_now(
+            self.step,
+            card,
+            outcome.success,
+            money(outcome.cost_cents),
+            stock,
+            budget,
+        );
         self.pairs.extend(now);
         if let Some(order) = outcome.ordered {
             self.pe.wait_for(order, self.step, card);
@@ -210,7 +217,8 @@ impl World {
     }
 
     fn remember(&mut self, turn: &Turn, outcome: &Outcome, changed: bool) {
-        let traded = outcome.success && matches!(&turn.call, Ok(call) if tools::TRADES.contains(&call.tool.as_str()));
+        let traded = outcome.success
+            && matches!(&turn.call, Ok(call) if tools::TRADES.contains(&call.tool.as_str()));
         let (tool, call) = match &turn.call {
             Ok(call) => (call.tool.clone(), call.canonical()),
             Err(kind) => (kind.clone(), String::new()),
@@ -256,7 +264,8 @@ impl World {
     /// The world in figures.
     pub fn totals(&self) -> Totals {
         let at_cost = |sku: usize, units: u32| self.catalog.cheapest_cents(sku) * i64::from(units);
-        let stock: i64 = self.stock.iter().enumerate().map(|(sku, units)| at_cost(sku, *units)).sum();
+        let stock: i64 =
+            self.stock.iter().enumerate().map(|(sku, units)| at_cost(sku, *units)).sum();
         let coming: i64 = self.inbound.iter().map(|o| at_cost(o.sku, o.quantity)).sum();
         Totals {
             day: self.day,
@@ -324,8 +333,10 @@ impl World {
 
     /// Changes when a call changes anything that matters; the clock does not count.
     fn fingerprint(&self) -> (i64, u64, u64, u64, u64, usize) {
-        let inbound =
-            self.inbound.iter().fold(0u64, |h, o| h.wrapping_mul(31).wrapping_add(o.id * 7 + u64::from(o.expedited)));
+        let inbound = self
+            .inbound
+            .iter()
+            .fold(0u64, |h, o| h.wrapping_mul(31).wrapping_add(o.id * 7 + u64::from(o.expedited)));
         let pad = self.scratchpad.iter().map(|(k, v)| k.len() + v.len()).sum();
         (self.cash_cents, self.stock_units(), self.shipped, self.next_id, inbound, pad)
     }

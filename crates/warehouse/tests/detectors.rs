@@ -31,7 +31,12 @@ fn steps(count: usize, change: impl Fn(usize, &mut DetectorStep)) -> Vec<Detecto
 }
 
 /// The detector's record in twenty fine steps with `count` of them changed at the end, and then twenty fine ones.
-fn fired(kind: &str, threshold: Strictness, count: usize, change: impl Fn(&mut DetectorStep)) -> Option<Crash> {
+fn fired(
+    kind: &str,
+    threshold: Strictness,
+    count: usize,
+    change: impl Fn(&mut DetectorStep),
+) -> Option<Crash> {
     let series = steps(40, |n, step| {
         if (20 - count..20).contains(&n) {
             change(step);
@@ -42,7 +47,9 @@ fn fired(kind: &str, threshold: Strictness, count: usize, change: impl Fn(&mut D
 
 /// The least changed steps of twenty at which the detector fires, by strictness.
 fn least(kind: &str, change: impl Fn(&mut DetectorStep) + Copy) -> Vec<usize> {
-    let first = |threshold| (0..=20).find(|count| fired(kind, threshold, *count, change).is_some()).unwrap_or(99);
+    let first = |threshold| {
+        (0..=20).find(|count| fired(kind, threshold, *count, change).is_some()).unwrap_or(99)
+    };
     Strictness::ALL.iter().map(|threshold| first(*threshold)).collect()
 }
 
@@ -50,9 +57,14 @@ fn least(kind: &str, change: impl Fn(&mut DetectorStep) + Copy) -> Vec<usize> {
 /// computed.
 #[test]
 fn defect_05_all_six_detectors_fire_at_their_thresholds() {
-    let looping = |step: &mut DetectorStep| (step.call, step.changed) = ("check_inbox()".into(), false);
+    let looping =
+        |step: &mut DetectorStep| (step.call, step.changed) = ("check_inbox()".into(), false);
     assert_eq!(least("looping", looping), [3, 4, 6]);
-    assert_eq!(least("invalid_burst", |step| step.failed = true), [6, 8, 10], "of a window of twenty");
+    assert_eq!(
+        least("invalid_burst", |step| step.failed = true),
+        [6, 8, 10],
+        "of a window of twenty"
+    );
     assert_eq!(least("budget_denial", |step| step.unaffordable = true), [3, 4, 5]);
     // Of twenty cards that say something, so many contradict the action.
     let decoupled = |threshold| {
@@ -66,10 +78,15 @@ fn defect_05_all_six_detectors_fire_at_their_thresholds() {
     // Similarities fall by a hundredth a step; the mean of the last twenty passes the threshold.
     let diverged = |threshold| {
         let series = steps(80, |n, step| step.similarity = Some(1.0 - n as f64 / 100.0));
-        let crash = detect(&series, &config(threshold)).into_iter().find(|crash| crash.kind == "slow_divergence");
+        let crash = detect(&series, &config(threshold))
+            .into_iter()
+            .find(|crash| crash.kind == "slow_divergence");
         crash.map(|crash| crash.detected_step)
     };
-    assert_eq!(Strictness::ALL.iter().map(|s| diverged(*s)).collect::<Vec<_>>(), [Some(41), Some(51), Some(61)]);
+    assert_eq!(
+        Strictness::ALL.iter().map(|s| diverged(*s)).collect::<Vec<_>>(),
+        [Some(41), Some(51), Some(61)]
+    );
     // One tool takes over from five in turn: entropy falls from .9 of what six tools allow to 0.
     let collapsed = |threshold| {
         let series = steps(60, |n, step| {
@@ -77,7 +94,9 @@ fn defect_05_all_six_detectors_fire_at_their_thresholds() {
                 step.tool = "wait".into();
             }
         });
-        let crash = detect(&series, &config(threshold)).into_iter().find(|crash| crash.kind == "exploration_collapse");
+        let crash = detect(&series, &config(threshold))
+            .into_iter()
+            .find(|crash| crash.kind == "exploration_collapse");
         crash.map_or(0, |crash| crash.detected_step)
     };
     let at: Vec<u64> = Strictness::ALL.iter().map(|s| collapsed(*s)).collect();
@@ -94,8 +113,10 @@ fn defect_05_severity_is_computed_for_every_crash() {
                 after(step);
             }
         });
-        let crash =
-            detect(&series, &config(Strictness::Lenient)).into_iter().find(|c| c.kind == "invalid_burst").unwrap();
+        let crash = detect(&series, &config(Strictness::Lenient))
+            .into_iter()
+            .find(|c| c.kind == "invalid_burst")
+            .unwrap();
         (crash.onset_step, crash.severity.unwrap())
     };
     assert_eq!(failing(10, 20, |_| ()), (11, "soft".into()), "it recovers within twenty steps");
@@ -107,10 +128,15 @@ fn defect_05_severity_is_computed_for_every_crash() {
 /// A window that is shorter than the default one must not keep a detector from firing.
 #[test]
 fn defect_05_a_short_window_leaves_every_detector_able_to_fire() {
-    let short = CrashDetector { window_size: 8, threshold: Strictness::Lenient, ..CrashDetector::default() };
+    let short = CrashDetector {
+        window_size: 8,
+        threshold: Strictness::Lenient,
+        ..CrashDetector::default()
+    };
     let series = steps(30, |_, step| {
         (step.tool, step.call, step.changed) = ("order".into(), "order()".into(), false);
-        (step.failed, step.unaffordable, step.contradicts, step.similarity) = (true, true, Some(true), Some(0.1));
+        (step.failed, step.unaffordable, step.contradicts, step.similarity) =
+            (true, true, Some(true), Some(0.1));
     });
     let kinds: Vec<String> = detect(&series, &short).into_iter().map(|crash| crash.kind).collect();
     assert_eq!(kinds.len(), 6, "{kinds:?}");
@@ -119,7 +145,8 @@ fn defect_05_a_short_window_leaves_every_detector_able_to_fire() {
 /// The same in a world: what an agent does makes the detectors fire, and fine play does not.
 #[test]
 fn defect_05_detectors_fire_live() {
-    let mut config = WorldConfig { complexity_level: 2, initial_budget: 3000.0, ..WorldConfig::default() };
+    let mut config =
+        WorldConfig { complexity_level: 2, initial_budget: 3000.0, ..WorldConfig::default() };
     config.shocks.p_shock = 0.0;
     let kinds = |call: ToolCall, card: serde_json::Value| {
         let mut world = World::new(&config, 3).expect("valid");
@@ -133,10 +160,16 @@ fn defect_05_detectors_fire_live() {
     };
     let sure = json!({"success": true});
     let look = kinds(ToolCall::new("check_inbox", json!({})), sure.clone());
-    assert!(look.contains(&"looping".into()) && look.contains(&"exploration_collapse".into()), "{look:?}");
+    assert!(
+        look.contains(&"looping".into()) && look.contains(&"exploration_collapse".into()),
+        "{look:?}"
+    );
     let broke = ToolCall::new("order", json!({"supplier_id": "S1", "sku": "P1", "quantity": 999}));
     let denied = kinds(broke, sure);
-    assert!(["budget_denial", "invalid_burst"].iter().all(|kind| denied.contains(&kind.to_string())), "{denied:?}");
+    assert!(
+        ["budget_denial", "invalid_burst"].iter().all(|kind| denied.contains(&kind.to_string())),
+        "{denied:?}"
+    );
     let unsure = kinds(ToolCall::new("wait", json!({})), json!({"success": false}));
     assert!(unsure.contains(&"decoupling".into()), "{unsure:?}");
 }

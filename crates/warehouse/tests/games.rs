@@ -30,9 +30,12 @@ impl Player {
         let spec = &specs[self.draw(specs.len() as u64) as usize];
         let strange = ["", "drop table", "ORDER", "\u{202e}order", "wait ", "order\0", "💥"];
         let known = self.draw(12) > 0;
-        let tool = if known { spec.name } else { strange[self.draw(strange.len() as u64) as usize] };
+        let tool =
+            if known { spec.name } else { strange[self.draw(strange.len() as u64) as usize] };
         let mut arguments = Map::new();
-        for name in ["supplier_id", "sku", "quantity", "customer_order_id", "order_id", "key", "text", "x"] {
+        for name in
+            ["supplier_id", "sku", "quantity", "customer_order_id", "order_id", "key", "text", "x"]
+        {
             let needed = spec.arguments["properties"].get(name).is_some();
             if needed && self.draw(15) > 0 || self.draw(15) == 0 {
                 arguments.insert(name.into(), self.value(name, world));
@@ -56,14 +59,18 @@ impl Player {
             "supplier_id" => json!(format!("S{}", at % 7 + 1)),
             "sku" => json!(format!("P{}", at % 26 + 1)),
             "quantity" => json!(at % 80),
-            "customer_order_id" => ids('C', world.customer_orders().iter().map(|o| o.id).collect(), at),
+            "customer_order_id" => {
+                ids('C', world.customer_orders().iter().map(|o| o.id).collect(), at)
+            }
             "order_id" => ids('O', world.supplier_orders().iter().map(|o| o.id).collect(), at),
             _ => json!(format!("note {}", at % 5)),
         }
     }
 
     fn number(&mut self) -> Value {
-        [json!(0), json!(3), json!(-7), json!(1e300), json!(0.5), json!(null)][self.draw(6) as usize].clone()
+        [json!(0), json!(3), json!(-7), json!(1e300), json!(0.5), json!(null)]
+            [self.draw(6) as usize]
+            .clone()
     }
 
     /// Wrong types, negative, huge, unknown ids, unicode, nested.
@@ -106,7 +113,11 @@ fn money_of(world: &World) -> i64 {
 }
 
 fn config(seed: u64) -> WorldConfig {
-    let mut config = WorldConfig { complexity_level: (seed % 5) as u8, max_steps: STEPS, ..WorldConfig::default() };
+    let mut config = WorldConfig {
+        complexity_level: (seed % 5) as u8,
+        max_steps: STEPS,
+        ..WorldConfig::default()
+    };
     config.recovery_tools = RecoveryTools::All;
     config.actions_per_day = [None, Some(1), Some(4)][seed as usize % 3];
     (config.delivery_cost, config.demand.late_penalty) = (1.25, 2.5);
@@ -114,7 +125,8 @@ fn config(seed: u64) -> WorldConfig {
     config.crash_detector.continue_after_crash = 1000;
     (config.shocks.p_shock, config.shocks.pe_mag) = (0.4, Magnitude::High);
     // Rule shocks change the storage fee; every second game has none, so that each cent can be followed.
-    config.shocks.pe_type_mix = if seed.is_multiple_of(2) { TypeMix::Uniform } else { TypeMix::QuantityOnly };
+    config.shocks.pe_type_mix =
+        if seed.is_multiple_of(2) { TypeMix::Uniform } else { TypeMix::QuantityOnly };
     config
 }
 
@@ -134,12 +146,19 @@ fn ten_thousand_random_games_conserve_money_stock_and_orders() {
             let case = || format!("seed {seed}, step {}: {turn:?}", record.step);
             (if record.success { &mut succeeded } else { &mut failed }).add_assign(1);
             assert_eq!(record.success, record.failure.is_none(), "{}", case());
-            assert!(record.failure.as_ref().is_none_or(|why| !why.trim().is_empty() && why.len() < 600), "{}", case());
+            assert!(
+                record.failure.as_ref().is_none_or(|why| !why.trim().is_empty() && why.len() < 600),
+                "{}",
+                case()
+            );
             assert!(record.totals.stock_units <= u64::from(config.storage_capacity), "{}", case());
             ledger.follow(&before, &turn, &record, &world, &case);
         }
     }
-    assert!(failed > 50_000 && succeeded > 50_000, "{failed} failed, {succeeded} succeeded: both are played");
+    assert!(
+        failed > 50_000 && succeeded > 50_000,
+        "{failed} failed, {succeeded} succeeded: both are played"
+    );
 }
 
 use std::ops::AddAssign;
@@ -153,19 +172,31 @@ struct Ledger {
 }
 
 impl Ledger {
-    fn follow(&mut self, before: &World, turn: &Turn, record: &StepRecord, after: &World, case: &dyn Fn() -> String) {
+    fn follow(
+        &mut self,
+        before: &World,
+        turn: &Turn,
+        record: &StepRecord,
+        after: &World,
+        case: &dyn Fn() -> String,
+    ) {
         let config = before.config();
         let tool = turn.call.as_ref().map_or("", |call| call.tool.as_str());
         let result = if record.success { &record.result } else { &Value::Null };
         let fees = |late: &Value| 125 + if late == &json!(true) { 250 } else { 0 };
         let (mut cash, mut units) = (money_of(before), before.totals().stock_units);
         match (record.success, tool) {
-            (true, "order") => (cash, self.placed) = (cash - cents(&result["paid"]), self.placed + 1),
-            (true, "cancel_order") => (cash, self.cancelled) = (cash + cents(&result["refund"]), self.cancelled + 1),
+            (true, "order") => {
+                (cash, self.placed) = (cash - cents(&result["paid"]), self.placed + 1)
+            }
+            (true, "cancel_order") => {
+                (cash, self.cancelled) = (cash + cents(&result["refund"]), self.cancelled + 1)
+            }
             (true, "expedite") => cash -= cents(&result["fee"]),
             (true, "ship_customer_order") => {
                 cash += cents(&result["income"]) - fees(&result["late"]);
-                let id = result["shipped"].as_str().and_then(|id| id[1..].parse().ok()).unwrap_or(0);
+                let id =
+                    result["shipped"].as_str().and_then(|id| id[1..].parse().ok()).unwrap_or(0);
                 let order = before.customer_orders().iter().find(|order| order.id == id);
                 units -= u64::from(order.unwrap_or_else(|| panic!("{}", case())).quantity);
             }
@@ -176,10 +207,20 @@ impl Ledger {
         if after.day() == before.day() {
             assert_eq!((money_of(after), after.totals().stock_units), (cash, units), "{}", case());
         } else if config.shocks.pe_type_mix == TypeMix::QuantityOnly {
-            assert_eq!(money_of(after), cash - 10 * units as i64 - 2_000, "a day's fees; {}", case());
+            assert_eq!(
+                money_of(after),
+                cash - 10 * units as i64 - 2_000,
+                "a day's fees; {}",
+                case()
+            );
         }
         if arrived == 0 {
-            assert_eq!(after.totals().stock_units, units, "stock comes from deliveries alone; {}", case());
+            assert_eq!(
+                after.totals().stock_units,
+                units,
+                "stock comes from deliveries alone; {}",
+                case()
+            );
         }
         let (totals, coming) = (after.totals(), after.supplier_orders().len() as u64);
         assert_eq!(self.placed, self.cancelled + self.arrived + coming, "{}", case());
@@ -188,7 +229,12 @@ impl Ledger {
         let lost = record.observation.matches(" expired\n").count() as u64;
         assert_eq!(totals.orders_expired, before.totals().orders_expired + lost, "{}", case());
         let new = record.observation.matches("new customer order").count() as u64;
-        assert_eq!(totals.orders_open + shipped + lost, before.totals().orders_open + new, "{}", case());
+        assert_eq!(
+            totals.orders_open + shipped + lost,
+            before.totals().orders_open + new,
+            "{}",
+            case()
+        );
     }
 }
 
@@ -213,14 +259,19 @@ fn the_same_random_game_gives_the_same_bytes() {
 #[test]
 fn advancing_and_stepping_are_the_same_game() {
     for seed in 0..200 {
-        let mut worlds =
-            [World::new(&config(seed), seed).expect("valid"), World::new(&config(seed), seed).expect("valid")];
+        let mut worlds = [
+            World::new(&config(seed), seed).expect("valid"),
+            World::new(&config(seed), seed).expect("valid"),
+        ];
         let mut player = Player { draws: Stream::new(seed, "fuzz"), step: 0, salt: 0 };
         while worlds[0].ending().is_none() {
             let turn = player.turn(&worlds[0]);
             let ending = worlds[0].step(&turn).ending;
             assert_eq!(ending, worlds[1].advance(&turn), "seed {seed}");
-            assert_eq!((worlds[0].totals(), worlds[0].crashes()), (worlds[1].totals(), worlds[1].crashes()));
+            assert_eq!(
+                (worlds[0].totals(), worlds[0].crashes()),
+                (worlds[1].totals(), worlds[1].crashes())
+            );
         }
     }
 }

@@ -27,7 +27,9 @@ fn play(config: &WorldConfig, seed: u64, name: &str) -> (StepRecord, Vec<u8>) {
 }
 
 fn survivors(config: &WorldConfig, seeds: u64) -> u64 {
-    (0..seeds).filter(|seed| play(config, *seed, "careful").0.ending == Some(Ending::Horizon)).count() as u64
+    (0..seeds)
+        .filter(|seed| play(config, *seed, "careful").0.ending == Some(Ending::Horizon))
+        .count() as u64
 }
 
 /// With the detectors as they are by default: what good play ends by must not be called a crash.
@@ -84,7 +86,8 @@ fn more_temporal_shocks_lose_more_orders() {
 
 #[test]
 fn more_rule_shocks_cost_more() {
-    let worth = |p_shock| ends(TypeMix::RuleOnly, p_shock).iter().map(|e| e.totals.net_worth).sum::<f64>();
+    let worth =
+        |p_shock| ends(TypeMix::RuleOnly, p_shock).iter().map(|e| e.totals.net_worth).sum::<f64>();
     let trend = [0.0, 0.01, 0.05, 0.2, 1.0].map(worth);
     assert!(trend.is_sorted_by(|less, more| less > more), "{trend:?}");
 }
@@ -95,29 +98,53 @@ fn more_shocks_of_all_kinds_hurt_more_and_the_world_stays_winnable() {
     let reached = |p_shock, magnitude| {
         let mut config = config(1, p_shock);
         config.shocks.pe_mag = magnitude;
-        (0..40).filter(|seed| play(&config, *seed, "careful").0.ending == Some(Ending::Horizon)).count()
+        (0..40)
+            .filter(|seed| play(&config, *seed, "careful").0.ending == Some(Ending::Horizon))
+            .count()
     };
-    assert!(reached(1.0, Magnitude::Low) >= 38, "weak shocks, however many, do not decide the game");
+    assert!(
+        reached(1.0, Magnitude::Low) >= 38,
+        "weak shocks, however many, do not decide the game"
+    );
     let trend = [0.0, 0.3, 1.0].map(|p_shock| reached(p_shock, Magnitude::High));
-    assert!(trend[0] >= 38 && trend[0] > trend[1] && trend[1] > trend[2] && trend[1] >= 10, "{trend:?}");
+    assert!(
+        trend[0] >= 38 && trend[0] > trend[1] && trend[1] > trend[2] && trend[1] >= 10,
+        "{trend:?}"
+    );
 }
 
 /// A lasting change can be made three times at most: beyond, the world would be lost whoever plays.
 #[test]
 fn rules_change_for_good_and_within_bounds() {
-    for (magnitude, days, fee) in [(Magnitude::Low, 3, 0.4), (Magnitude::Medium, 6, 0.7), (Magnitude::High, 9, 1.0)] {
+    for (magnitude, days, fee) in
+        [(Magnitude::Low, 3, 0.4), (Magnitude::Medium, 6, 0.7), (Magnitude::High, 9, 1.0)]
+    {
         let mut config = config(1, 1.0);
         (config.shocks.pe_type_mix, config.shocks.pe_mag) = (TypeMix::RuleOnly, magnitude);
         let mut world = World::new(&config, 5).expect("valid");
-        let look = Turn::new(Ok(ToolCall::new("check_budget", json!({}))), Err(CardProblem::Absent));
+        let look =
+            Turn::new(Ok(ToolCall::new("check_budget", json!({}))), Err(CardProblem::Absent));
         let events: Vec<ShockEvent> = (0..60).flat_map(|_| world.step(&look).shocks).collect();
-        let more = |s: usize| world.catalog().offers[s][0].lead_days - world.published_catalog().offers[s][0].lead_days;
+        let more = |s: usize| {
+            world.catalog().offers[s][0].lead_days
+                - world.published_catalog().offers[s][0].lead_days
+        };
         assert_eq!((0..3).map(more).collect::<Vec<_>>(), [days; 3]);
         let record = world.step(&look);
         let paid = record.result["storage_fee_today"].as_f64().expect("a number");
-        assert!((paid - fee * record.totals.stock_units as f64).abs() < 1e-6, "{magnitude}: {paid}");
-        assert_eq!(events.iter().filter(|event| event.effect.is_some()).count(), 12, "three suppliers and the fee");
-        assert!(events.iter().all(|event| event.effect.is_some() != event.nothing.is_some()), "one or the other");
+        assert!(
+            (paid - fee * record.totals.stock_units as f64).abs() < 1e-6,
+            "{magnitude}: {paid}"
+        );
+        assert_eq!(
+            events.iter().filter(|event| event.effect.is_some()).count(),
+            12,
+            "three suppliers and the fee"
+        );
+        assert!(
+            events.iter().all(|event| event.effect.is_some() != event.nothing.is_some()),
+            "one or the other"
+        );
     }
 }
 
@@ -157,7 +184,8 @@ fn a_late_ledger_breaks_predictions_of_cash_and_nothing_else() {
     let (turn, cost) = order_from(&world, 10);
     let record = world.step(&turn);
     assert!(record.success, "{:?}", record.failure);
-    let pair = |field| record.pairs.iter().find(|pair| pair.field == field).expect("scored").clone();
+    let pair =
+        |field| record.pairs.iter().find(|pair| pair.field == field).expect("scored").clone();
     assert_eq!(
         (pair("cost").error, pair("budget_after").actual),
         (0.0, before.ledger),
@@ -166,8 +194,16 @@ fn a_late_ledger_breaks_predictions_of_cash_and_nothing_else() {
     assert!(pair("budget_after").error > 0.0);
     // The day's end came with it: fees are shown at once, the payment is not.
     let fees = before.budget - cost - record.totals.budget;
-    assert!((record.totals.ledger - record.totals.budget - cost).abs() < 1e-6 && fees > 0.0, "{:?}", record.totals);
-    assert!(record.observation.contains(&format!("Cash {:.2}.", record.totals.ledger)), "{}", record.observation);
+    assert!(
+        (record.totals.ledger - record.totals.budget - cost).abs() < 1e-6 && fees > 0.0,
+        "{:?}",
+        record.totals
+    );
+    assert!(
+        record.observation.contains(&format!("Cash {:.2}.", record.totals.ledger)),
+        "{}",
+        record.observation
+    );
     let wait = Turn::new(Ok(ToolCall::new("wait", json!({}))), Err(CardProblem::Absent));
     let later = world.step(&wait).totals;
     assert_eq!((later.day, later.ledger), (3, later.budget), "two days later it is posted");
@@ -191,12 +227,22 @@ fn the_bank_refuses_what_a_late_ledger_still_shows() {
 fn an_agent_is_told_what_a_quote_a_day_and_an_order_are_worth() {
     let mut world = World::new(&config(1, 0.0), 3).expect("valid");
     let market = world.market();
-    let call = |tool: &str, arguments: Value| Turn::new(Ok(ToolCall::new(tool, arguments)), Err(CardProblem::Absent));
-    let quote = world.step(&call("quote", json!({"supplier_id": "S1", "sku": "P1", "quantity": 2}))).result;
+    let call = |tool: &str, arguments: Value| {
+        Turn::new(Ok(ToolCall::new(tool, arguments)), Err(CardProblem::Absent))
+    };
+    let quote =
+        world.step(&call("quote", json!({"supplier_id": "S1", "sku": "P1", "quantity": 2}))).result;
     let reliability = quote["reliability"].as_f64().expect("a share");
     assert!((0.85..=0.99).contains(&reliability), "{quote}");
     let price = quote["unit_price"].as_f64().expect("a price");
-    assert!(market.lines().nth(1).expect("P1").contains(&format!("S1 {price:.2} {}d", quote["lead_days"])), "{market}");
+    assert!(
+        market
+            .lines()
+            .nth(1)
+            .expect("P1")
+            .contains(&format!("S1 {price:.2} {}d", quote["lead_days"])),
+        "{market}"
+    );
     let ended = world.step(&call("wait", json!({})));
     assert!(ended.observation.contains("News: day 1 ended: fees "), "{}", ended.observation);
     while world.customer_orders().is_empty() {
@@ -215,13 +261,18 @@ fn resetting_beliefs_forgets_past_cards() {
     config.recovery_tools = RecoveryTools::All;
     let mut world = World::new(&config, 3).expect("valid");
     let mut call = |tool: &str| {
-        let turn = Turn::new(Ok(ToolCall::new(tool, json!({}))), Card::parse(&json!({"success": true})));
+        let turn =
+            Turn::new(Ok(ToolCall::new(tool, json!({}))), Card::parse(&json!({"success": true})));
         world.step(&turn).result
     };
     call("check_budget");
     assert_eq!(call("audit_predictions")["cards"].as_array().map(Vec::len), Some(1));
     assert!(call("reset_beliefs")["present_state"]["inbox"].is_object());
-    assert_eq!(call("audit_predictions")["cards"].as_array().map(Vec::len), Some(1), "its own alone");
+    assert_eq!(
+        call("audit_predictions")["cards"].as_array().map(Vec::len),
+        Some(1),
+        "its own alone"
+    );
 }
 
 /// Defect 8: the world ignores its seed; seed 0 means "no seed"; a reset does not seed again.
@@ -249,11 +300,21 @@ fn shocks_leave_demand_alone() {
 #[test]
 fn defect_01_predictions_are_scored_against_what_happened_and_not_always_zero() {
     let (_, bytes) = play(&config(1, 0.5), 5, "careful");
-    let records = serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>().map(|r| r.expect("JSON"));
-    let pairs: Vec<Value> = records.flat_map(|r| r["pairs"].as_array().cloned().unwrap_or_default()).collect();
+    let records =
+        serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>().map(|r| r.expect("JSON"));
+    let pairs: Vec<Value> =
+        records.flat_map(|r| r["pairs"].as_array().cloned().unwrap_or_default()).collect();
     for kind in ["temporal", "quantity"] {
-        let errors: Vec<f64> = pairs.iter().filter(|p| p["kind"] == kind).filter_map(|p| p["error"].as_f64()).collect();
-        assert!(errors.contains(&0.0) && errors.iter().any(|e| *e > 0.0), "{kind}: {} errors", errors.len());
+        let errors: Vec<f64> = pairs
+            .iter()
+            .filter(|p| p["kind"] == kind)
+            .filter_map(|p| p["error"].as_f64())
+            .collect();
+        assert!(
+            errors.contains(&0.0) && errors.iter().any(|e| *e > 0.0),
+            "{kind}: {} errors",
+            errors.len()
+        );
     }
 }
 
@@ -281,13 +342,23 @@ fn any_call_is_answered_with_a_reason() {
         json!([]),
     ];
     let mut world = World::new(&config(4, 0.0), 1).expect("valid");
-    for tool in
-        ["order", "quote", "ship_customer_order", "cancel_order", "expedite", "delete_scratchpad", "drop table", ""]
-    {
+    for tool in [
+        "order",
+        "quote",
+        "ship_customer_order",
+        "cancel_order",
+        "expedite",
+        "delete_scratchpad",
+        "drop table",
+        "",
+    ] {
         for arguments in &strange {
             let call = ToolCall::new(tool, arguments.clone());
             let record = world.step(&Turn::new(Ok(call), Err(CardProblem::Absent)));
-            assert!(!record.success && record.failure.is_some_and(|why| !why.is_empty()), "{tool} {arguments}");
+            assert!(
+                !record.success && record.failure.is_some_and(|why| !why.is_empty()),
+                "{tool} {arguments}"
+            );
         }
     }
 }
@@ -306,7 +377,11 @@ fn defect_03_every_mode_and_format_asks_for_another_card() {
     let mut schemas = Vec::new();
     for mode in PredictionMode::ALL {
         for format in PredictionFormat::ALL {
-            let config = WorldConfig { prediction_mode: *mode, prediction_format: *format, ..WorldConfig::default() };
+            let config = WorldConfig {
+                prediction_mode: *mode,
+                prediction_format: *format,
+                ..WorldConfig::default()
+            };
             schemas.push((system_prompt(&config), card_schema(&config)));
         }
     }
@@ -356,8 +431,16 @@ fn truths(config: &WorldConfig, then: impl Fn(&mut World)) -> Vec<(&'static str,
     let mut known = Vec::new();
     while world.ending().is_none() {
         let record = world.step(&wait);
-        assert!(record.pairs.iter().all(|pair| pair.card_step == placed.step), "each truth is matched to its card");
-        known.extend(record.pairs.iter().map(|pair| (pair.field, pair.predicted, pair.actual, record.totals.day)));
+        assert!(
+            record.pairs.iter().all(|pair| pair.card_step == placed.step),
+            "each truth is matched to its card"
+        );
+        known.extend(
+            record
+                .pairs
+                .iter()
+                .map(|pair| (pair.field, pair.predicted, pair.actual, record.totals.day)),
+        );
     }
     known
 }
@@ -372,10 +455,15 @@ fn late_short_cancelled_and_never_are_what_they_are() {
         config
     };
     let lead =
-        World::new(&quiet(TypeMix::Realistic, 0.0), 11).expect("valid").published_catalog().offers[0][0].lead_days;
+        World::new(&quiet(TypeMix::Realistic, 0.0), 11).expect("valid").published_catalog().offers
+            [0][0]
+            .lead_days;
     let lead = lead as f64;
     let plain = truths(&quiet(TypeMix::Realistic, 0.0), |_| ());
-    assert_eq!(plain, [("delivery_days", lead, lead, 4 + lead as u64), ("quantity", 20.0, 20.0, 4 + lead as u64)]);
+    assert_eq!(
+        plain,
+        [("delivery_days", lead, lead, 4 + lead as u64), ("quantity", 20.0, 20.0, 4 + lead as u64)]
+    );
     let never = truths(&quiet(TypeMix::TemporalOnly, 1.0), |_| ());
     assert_eq!(never, [], "put off every day, it never comes");
     let late = truths(&quiet(TypeMix::TemporalOnly, 0.25), |_| ());
@@ -411,8 +499,14 @@ fn an_audit_shows_each_card_beside_its_truth_late_ones_too() {
         world.step(&Turn::new(Ok(call), Err(CardProblem::Absent))).result["cards"][0].clone()
     };
     let early = audit(&mut world);
-    assert_eq!((&early["actual"]["success"], &early["error"]["temporal"]), (&json!(1.0), &json!(null)), "{early}");
-    assert!(early["error"]["cost"].as_f64().unwrap() > 0.0 && early["expected"]["cost"] == json!(1));
+    assert_eq!(
+        (&early["actual"]["success"], &early["error"]["temporal"]),
+        (&json!(1.0), &json!(null)),
+        "{early}"
+    );
+    assert!(
+        early["error"]["cost"].as_f64().unwrap() > 0.0 && early["expected"]["cost"] == json!(1)
+    );
     for _ in 0..lead {
         world.step(&Turn::new(Ok(ToolCall::new("wait", json!({}))), Err(CardProblem::Absent)));
     }
@@ -435,10 +529,15 @@ fn help_is_useful_and_the_same_each_time() {
             let advice = record.result["advice"].as_str().expect("text").to_owned();
             let words: Vec<&str> = advice.split([' ', ':']).collect();
             let call = match words[0] {
-                "ship" => ToolCall::new("ship_customer_order", json!({"customer_order_id": words[1]})),
+                "ship" => {
+                    ToolCall::new("ship_customer_order", json!({"customer_order_id": words[1]}))
+                }
                 "order" => {
                     let units: u32 = words[1].parse().expect("a number");
-                    ToolCall::new("order", json!({"supplier_id": words[5], "sku": words[3], "quantity": units}))
+                    ToolCall::new(
+                        "order",
+                        json!({"supplier_id": words[5], "sku": words[3], "quantity": units}),
+                    )
                 }
                 _ => ToolCall::new("wait", json!({})),
             };

@@ -93,11 +93,9 @@ impl Judge {
         if let Some(stalled) = self.stalled(now_s, seen, stage) {
             return Some(stalled);
         }
-        if seen
-            .stages
-            .iter()
-            .any(|s| matches!(s, Stage::Run | Stage::Serve | Stage::Bench | Stage::Fetch | Stage::Verify))
-        {
+        if seen.stages.iter().any(|s| {
+            matches!(s, Stage::Run | Stage::Serve | Stage::Bench | Stage::Fetch | Stage::Verify)
+        }) {
             return None;
         }
         let slow = self.too_slow(now_s, seen);
@@ -118,7 +116,11 @@ impl Judge {
         };
         let waits_for_others = seen.stages.contains(&Stage::Serve);
         let limit_s = self.limits.stall_timeout_s;
-        (idle_s > limit_s && !waits_for_others).then_some(Verdict::Stalled { stage, idle_s, limit_s })
+        (idle_s > limit_s && !waits_for_others).then_some(Verdict::Stalled {
+            stage,
+            idle_s,
+            limit_s,
+        })
     }
 
     fn too_slow(&mut self, now_s: f64, seen: &Snapshot) -> Option<Verdict> {
@@ -133,22 +135,31 @@ impl Judge {
             return None;
         }
         let bytes_per_s = seen.bytes_done as f64 / spent_s;
-        if bar.default_deadline_s.is_none() && seen.bytes_done >= FIRST_RATE_BYTES.min(seen.bytes_total) {
+        if bar.default_deadline_s.is_none()
+            && seen.bytes_done >= FIRST_RATE_BYTES.min(seen.bytes_total)
+        {
             let whole_s = DEADLINE_FACTOR * seen.bytes_total as f64 / bytes_per_s;
-            self.bar = Some(Bar { default_deadline_s: Some(now_s + whole_s.max(DEADLINE_MIN_S)), ..bar });
+            self.bar =
+                Some(Bar { default_deadline_s: Some(now_s + whole_s.max(DEADLINE_MIN_S)), ..bar });
         } else if bar.default_deadline_s.is_none() && spent_s > DEADLINE_MIN_S {
             // So slow that the first 2 GiB never came: the least deadline from here.
             self.bar = Some(Bar { default_deadline_s: Some(now_s + DEADLINE_MIN_S), ..bar });
         }
         let deadline_s = self.deadline_s()?;
-        let projected_s = now_s + seen.bytes_total.saturating_sub(seen.bytes_done) as f64 / bytes_per_s;
+        let projected_s =
+            now_s + seen.bytes_total.saturating_sub(seen.bytes_done) as f64 / bytes_per_s;
         if projected_s <= deadline_s {
             self.late_since_s = None;
             return None;
         }
         let late_since_s = *self.late_since_s.get_or_insert(now_s);
         let patience_s = TOO_SLOW_FOR_S.min(deadline_s / 4.0);
-        (now_s - late_since_s > patience_s).then_some(Verdict::TooSlow { stage, bytes_per_s, projected_s, deadline_s })
+        (now_s - late_since_s > patience_s).then_some(Verdict::TooSlow {
+            stage,
+            bytes_per_s,
+            projected_s,
+            deadline_s,
+        })
     }
 }
 
@@ -189,7 +200,9 @@ mod tests {
         }
         let (s, verdict) = ended.expect("a verdict");
         assert!((60..70).contains(&s), "after {s} s");
-        assert!(matches!(verdict, Verdict::TooSlow { bytes_per_s, .. } if (bytes_per_s / 1048576.0 - 1.0).abs() < 0.1));
+        assert!(
+            matches!(verdict, Verdict::TooSlow { bytes_per_s, .. } if (bytes_per_s / 1048576.0 - 1.0).abs() < 0.1)
+        );
     }
 
     #[test]
@@ -206,7 +219,10 @@ mod tests {
     fn the_deadline_holds_even_when_bytes_move() {
         let mut judge = judge(120.0, Some(2.0));
         assert_eq!(judge.observe(1.9, &seen(1, 99, 100)), None);
-        assert!(matches!(judge.observe(2.1, &seen(2, 99, 100)), Some(Verdict::PastDeadline { .. })));
+        assert!(matches!(
+            judge.observe(2.1, &seen(2, 99, 100)),
+            Some(Verdict::PastDeadline { .. })
+        ));
     }
 
     #[test]

@@ -37,7 +37,8 @@ pub(super) fn config(file: &Path, gguf: &GgufFile, factors: RopeFactors) -> Resu
     let arch = metadata.get_str("general.architecture").unwrap_or("none");
     let Some((arch, family, class)) = ARCHITECTURES.iter().find(|(name, ..)| *name == arch) else {
         let known: Vec<&str> = ARCHITECTURES.iter().map(|(name, ..)| *name).collect();
-        let defect = Defect::new(Kind::GgufArchitecture, file, format!("one of {}", known.join(", ")), arch);
+        let defect =
+            Defect::new(Kind::GgufArchitecture, file, format!("one of {}", known.join(", ")), arch);
         return Err(defect.key("general.architecture").into());
     };
     Reader { file, metadata, tensors: &gguf.tensors, arch, family: *family }.config(class, factors)
@@ -65,7 +66,8 @@ impl Reader<'_> {
             None => self.count("attention.key_length")?.unwrap_or(hidden_size / heads),
         };
         let max_positions = self.required("context_length")?;
-        let sliding_window = self.count("attention.sliding_window")?.filter(|_| matches!(family, Phi3));
+        let sliding_window =
+            self.count("attention.sliding_window")?.filter(|_| matches!(family, Phi3));
         let bias = |part: &str| self.has(&format!("blk.0.{part}.bias"));
         let config = ModelConfig {
             family,
@@ -75,7 +77,11 @@ impl Reader<'_> {
             intermediate_size: self.required("feed_forward_length")?,
             layers,
             heads,
-            kv_heads: if mla.is_some() { heads } else { self.count("attention.head_count_kv")?.unwrap_or(heads) },
+            kv_heads: if mla.is_some() {
+                heads
+            } else {
+                self.count("attention.head_count_kv")?.unwrap_or(heads)
+            },
             head_dim,
             max_positions,
             norm: self.norm()?,
@@ -119,11 +125,21 @@ impl Reader<'_> {
         self.tensors.iter().any(|t| t.name == tensor)
     }
 
-    fn bad(&self, name: &str, expected: impl Into<String>, found: impl std::fmt::Display) -> CheckpointError {
+    fn bad(
+        &self,
+        name: &str,
+        expected: impl Into<String>,
+        found: impl std::fmt::Display,
+    ) -> CheckpointError {
         Defect::new(Kind::ConfigValue, self.file, expected, found).key(&self.key(name)).into()
     }
 
-    fn unsupported(&self, key: &str, expected: &str, found: impl std::fmt::Display) -> CheckpointError {
+    fn unsupported(
+        &self,
+        key: &str,
+        expected: &str,
+        found: impl std::fmt::Display,
+    ) -> CheckpointError {
         Defect::new(Kind::Unsupported, self.file, expected, found).key(key).into()
     }
 
@@ -133,7 +149,13 @@ impl Reader<'_> {
         let Some(value) = self.metadata.get(&key) else { return Ok(None) };
         let number = match self.metadata.get_u64_array(&key) {
             Some(list) if !list.is_empty() && list.iter().all(|n| *n == list[0]) => list[0],
-            Some(_) => return Err(self.unsupported(&key, "the same number in all layers", "different ones")),
+            Some(_) => {
+                return Err(self.unsupported(
+                    &key,
+                    "the same number in all layers",
+                    "different ones",
+                ));
+            }
             None => match self.metadata.get_u64(&key) {
                 Some(n) => n,
                 None => return Err(self.bad(name, "a whole number", value.type_words())),
@@ -147,7 +169,8 @@ impl Reader<'_> {
 
     fn required(&self, name: &str) -> Result<usize> {
         self.count(name)?.ok_or_else(|| {
-            let defect = Defect::new(Kind::ConfigMissing, self.file, "a whole number", "no such key");
+            let defect =
+                Defect::new(Kind::ConfigMissing, self.file, "a whole number", "no such key");
             defect.key(&self.key(name)).into()
         })
     }
@@ -162,8 +185,14 @@ impl Reader<'_> {
     }
 
     fn refuse_unsupported(&self) -> Result<()> {
-        if self.family == Family::Llama && self.metadata.get_u64(&self.key("expert_count")).unwrap_or(0) > 0 {
-            return Err(self.unsupported(&self.key("expert_count"), "a dense llama", "a mixture of experts (Mixtral)"));
+        if self.family == Family::Llama
+            && self.metadata.get_u64(&self.key("expert_count")).unwrap_or(0) > 0
+        {
+            return Err(self.unsupported(
+                &self.key("expert_count"),
+                "a dense llama",
+                "a mixture of experts (Mixtral)",
+            ));
         }
         for (tensor, words) in [
             ("blk.0.attn_k_b.weight", "latent attention with split kv_b"),
@@ -171,21 +200,41 @@ impl Reader<'_> {
         ] {
             let fused_here = matches!(self.family, Family::Phi | Family::Phi3);
             if self.has(tensor) && !(fused_here && tensor.contains("qkv")) {
-                let defect = Defect::new(Kind::Unsupported, self.file, "the tensors of the architecture", words);
-                return Err(defect.tensor(tensor).remedy("Use the safetensors form of the model").into());
+                let defect = Defect::new(
+                    Kind::Unsupported,
+                    self.file,
+                    "the tensors of the architecture",
+                    words,
+                );
+                return Err(defect
+                    .tensor(tensor)
+                    .remedy("Use the safetensors form of the model")
+                    .into());
             }
         }
         let split = self.metadata.get_u64("split.count").unwrap_or(1);
         if split > 1 {
-            let defect = Defect::new(Kind::Unsupported, self.file, "one file", format!("one of {split} parts"));
-            return Err(defect.key("split.count").remedy("Join the parts with `llama-gguf-split --merge`").into());
+            let defect = Defect::new(
+                Kind::Unsupported,
+                self.file,
+                "one file",
+                format!("one of {split} parts"),
+            );
+            return Err(defect
+                .key("split.count")
+                .remedy("Join the parts with `llama-gguf-split --merge`")
+                .into());
         }
         Ok(())
     }
 
     fn vocab_size(&self) -> Result<usize> {
         // The embedding's rows are what counts: files are padded and keys forgotten.
-        let rows = self.tensors.iter().find(|t| t.name == "token_embd.weight").and_then(|t| t.shape.first().copied());
+        let rows = self
+            .tensors
+            .iter()
+            .find(|t| t.name == "token_embd.weight")
+            .and_then(|t| t.shape.first().copied());
         match rows {
             Some(rows) if rows > 0 => Ok(rows),
             _ => Err(Defect::new(Kind::TensorMissing, self.file, "the embedding", "none")
@@ -205,10 +254,16 @@ impl Reader<'_> {
 
     fn norm(&self) -> Result<Norm> {
         match self.family {
-            Family::Phi => Ok(Norm::Layer { eps: self.number("attention.layer_norm_epsilon")?.unwrap_or(1e-5) as f32 }),
+            Family::Phi => Ok(Norm::Layer {
+                eps: self.number("attention.layer_norm_epsilon")?.unwrap_or(1e-5) as f32,
+            }),
             _ => match self.number("attention.layer_norm_rms_epsilon")? {
                 Some(eps) if eps > 0.0 => Ok(Norm::Rms { eps: eps as f32 }),
-                other => Err(self.bad("attention.layer_norm_rms_epsilon", "a number above 0", format!("{other:?}"))),
+                other => Err(self.bad(
+                    "attention.layer_norm_rms_epsilon",
+                    "a number above 0",
+                    format!("{other:?}"),
+                )),
             },
         }
     }
@@ -226,7 +281,13 @@ impl Reader<'_> {
         eos
     }
 
-    fn rope(&self, head_dim: usize, max_positions: usize, mla: Option<Mla>, factors: RopeFactors) -> Result<Rope> {
+    fn rope(
+        &self,
+        head_dim: usize,
+        max_positions: usize,
+        mla: Option<Mla>,
+        factors: RopeFactors,
+    ) -> Result<Rope> {
         let rotary_dim = match mla {
             Some(mla) => mla.qk_rope_head_dim,
             None => self.count("rope.dimension_count")?.unwrap_or(head_dim),
@@ -240,7 +301,12 @@ impl Reader<'_> {
         Ok(Rope { theta, rotary_dim, pairing, scaling })
     }
 
-    fn scaling(&self, max_positions: usize, rotary_dim: usize, factors: RopeFactors) -> Result<RopeScaling> {
+    fn scaling(
+        &self,
+        max_positions: usize,
+        rotary_dim: usize,
+        factors: RopeFactors,
+    ) -> Result<RopeScaling> {
         let original = self.count("rope.scaling.original_context_length")?.unwrap_or(max_positions);
         for list in [&factors.all, &factors.short, &factors.long].into_iter().flatten() {
             if list.len() != rotary_dim / 2 || list.iter().any(|f| *f <= 0.0 || !f.is_finite()) {
@@ -258,7 +324,11 @@ impl Reader<'_> {
         }
         if let (Some(short), Some(long)) = (factors.short, factors.long) {
             let factor = max_positions as f64 / original as f64;
-            let derived = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
+            let derived = if factor <= 1.0 {
+                1.0
+            } else {
+                (1.0 + factor.ln() / (original as f64).ln()).sqrt()
+            };
             return Ok(RopeScaling::LongRope {
                 short_factor: short,
                 long_factor: long,
@@ -266,16 +336,26 @@ impl Reader<'_> {
                 attention_factor: Some(self.number("rope.scaling.attn_factor")?.unwrap_or(derived)),
             });
         }
-        let factor = self.number("rope.scaling.factor")?.or(self.number("rope.scale_linear")?).filter(|f| *f > 0.0);
+        let factor = self
+            .number("rope.scaling.factor")?
+            .or(self.number("rope.scale_linear")?)
+            .filter(|f| *f > 0.0);
         match (self.metadata.get_str(&self.key("rope.scaling.type")), factor) {
-            (None | Some("linear"), Some(factor)) if factor != 1.0 => Ok(RopeScaling::Linear { factor }),
+            (None | Some("linear"), Some(factor)) if factor != 1.0 => {
+                Ok(RopeScaling::Linear { factor })
+            }
             (None | Some("none" | "linear"), _) => Ok(RopeScaling::None),
             (Some("yarn"), Some(factor)) => self.yarn(factor, original),
             (Some(other), _) => {
                 let key = self.key("rope.scaling.type");
-                Err(Defect::new(Kind::UnknownRope, self.file, "none, linear, or yarn with a factor", other)
-                    .key(&key)
-                    .into())
+                Err(Defect::new(
+                    Kind::UnknownRope,
+                    self.file,
+                    "none, linear, or yarn with a factor",
+                    other,
+                )
+                .key(&key)
+                .into())
             }
         }
     }
@@ -299,10 +379,16 @@ impl Reader<'_> {
         let rope = self.required("rope.dimension_count")?;
         let query = self.required("attention.key_length")?;
         if query <= rope {
-            return Err(self.bad("attention.key_length", format!("more than the {rope} rotating dimensions"), query));
+            return Err(self.bad(
+                "attention.key_length",
+                format!("more than the {rope} rotating dimensions"),
+                query,
+            ));
         }
         Ok(Mla {
-            q_lora_rank: self.count("attention.q_lora_rank")?.filter(|_| self.has("blk.0.attn_q_a.weight")),
+            q_lora_rank: self
+                .count("attention.q_lora_rank")?
+                .filter(|_| self.has("blk.0.attn_q_a.weight")),
             kv_lora_rank: self.required("attention.kv_lora_rank")?,
             qk_nope_head_dim: query - rope,
             qk_rope_head_dim: rope,
@@ -325,12 +411,17 @@ impl Reader<'_> {
             experts: self.required("expert_count")?,
             experts_per_token: self.required("expert_used_count")?,
             intermediate_size: self.required("expert_feed_forward_length")?,
-            shared_experts: self.metadata.get_u64(&self.key("expert_shared_count")).unwrap_or(0).min(1 << 10) as usize,
+            shared_experts: self
+                .metadata
+                .get_u64(&self.key("expert_shared_count"))
+                .unwrap_or(0)
+                .min(1 << 10) as usize,
             storage: ExpertStorage::Separate,
             routing: Routing {
                 softmax_after_choice: false,
                 // llama.cpp normalises for every model of this architecture.
-                normalise: qwen || self.metadata.get_bool(&self.key("expert_weights_norm")).unwrap_or(false),
+                normalise: qwen
+                    || self.metadata.get_bool(&self.key("expert_weights_norm")).unwrap_or(false),
                 scale: self.number("expert_weights_scale")?.filter(|s| *s != 0.0).unwrap_or(1.0),
                 groups: self.groups()?,
             },
@@ -358,9 +449,16 @@ impl Reader<'_> {
             return Err(self.bad(name, format!("at most {max}"), value));
         }
         if !c.heads.is_multiple_of(c.kv_heads) {
-            return Err(self.bad("attention.head_count_kv", format!("a divisor of {} heads", c.heads), c.kv_heads));
+            return Err(self.bad(
+                "attention.head_count_kv",
+                format!("a divisor of {} heads", c.heads),
+                c.kv_heads,
+            ));
         }
-        if c.rope.rotary_dim < 2 || !c.rope.rotary_dim.is_multiple_of(2) || c.rope.rotary_dim > c.head_dim {
+        if c.rope.rotary_dim < 2
+            || !c.rope.rotary_dim.is_multiple_of(2)
+            || c.rope.rotary_dim > c.head_dim
+        {
             return Err(self.bad(
                 "rope.dimension_count",
                 format!("an even number up to {}", c.head_dim),

@@ -6,7 +6,9 @@ mod source;
 mod value;
 
 use crate::error::{CheckpointError, Defect, Kind};
-use crate::{Checkpoint, Format, GenerationConfig, Inventory, Shard, TensorEntry, files, reconcile};
+use crate::{
+    Checkpoint, Format, GenerationConfig, Inventory, Shard, TensorEntry, files, reconcile,
+};
 pub use config::ARCHITECTURES;
 use config::RopeFactors;
 pub use reader::{GgufFile, GgufTensor, read_gguf};
@@ -36,18 +38,29 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint> {
             None => {
                 let expected = format!("only the tensors of {:?}", config.family);
                 let found = format!("{} {:?}", tensor.dtype, tensor.shape);
-                return Err(Defect::new(Kind::TensorUnexpected, path, expected, found).tensor(&tensor.name).into());
+                return Err(Defect::new(Kind::TensorUnexpected, path, expected, found)
+                    .tensor(&tensor.name)
+                    .into());
             }
         }
     }
     let blob_id = files::blob_id(path);
-    let shard = Shard { path: path.to_owned(), bytes: opened.bytes, identity: opened.identity, blob_id };
+    let shard =
+        Shard { path: path.to_owned(), bytes: opened.bytes, identity: opened.identity, blob_id };
     let mut inventory = Inventory::new(vec![shard], tensors);
     let mut notes = Vec::new();
     reconcile::reconcile(path, &config, &mut inventory, &mut notes)?;
     let generation = GenerationConfig::from_model(&config);
     let gguf = Some(gguf.metadata);
-    Ok(Checkpoint { root: path.to_owned(), format: Format::Gguf, config, inventory, generation, notes, gguf })
+    Ok(Checkpoint {
+        root: path.to_owned(),
+        format: Format::Gguf,
+        config,
+        inventory,
+        generation,
+        notes,
+        gguf,
+    })
 }
 
 /// The GGUF files of a folder, sorted.
@@ -69,15 +82,25 @@ fn is_factors(name: &str) -> bool {
 }
 
 /// The numbers of a small F32 tensor, if there is one of this name.
-fn factors(path: &Path, file: &std::fs::File, gguf: &GgufFile, name: &str) -> Result<Option<Vec<f64>>> {
+fn factors(
+    path: &Path,
+    file: &std::fs::File,
+    gguf: &GgufFile,
+    name: &str,
+) -> Result<Option<Vec<f64>>> {
     let Some(tensor) = gguf.tensors.iter().find(|t| t.name == name) else { return Ok(None) };
-    let plain = tensor.dtype == crate::Dtype::F32 && tensor.shape.len() == 1 && tensor.shape[0] <= FACTORS_MAX;
+    let plain = tensor.dtype == crate::Dtype::F32
+        && tensor.shape.len() == 1
+        && tensor.shape[0] <= FACTORS_MAX;
     if !plain {
         let found = format!("{} {:?}", tensor.dtype, tensor.shape);
-        return Err(Defect::new(Kind::ShapeMismatch, path, "a short list of F32", found).tensor(name).into());
+        return Err(Defect::new(Kind::ShapeMismatch, path, "a short list of F32", found)
+            .tensor(name)
+            .into());
     }
     let mut bytes = vec![0; tensor.bytes as usize];
     files::read_at(path, file, &mut bytes, tensor.offset)?;
-    let numbers = bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+    let numbers =
+        bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
     Ok(Some(numbers.collect()))
 }

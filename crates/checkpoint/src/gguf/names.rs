@@ -10,7 +10,9 @@ pub(super) fn entries(config: &ModelConfig, tensor: &GgufTensor) -> Option<Vec<T
         "token_embd.weight" => return top("model.embed_tokens.weight"),
         "output.weight" => return top("lm_head.weight"),
         "output.bias" => return top("lm_head.bias"),
-        "output_norm.weight" => return top(&format!("{}.weight", crate::modules::final_norm(config))),
+        "output_norm.weight" => {
+            return top(&format!("{}.weight", crate::modules::final_norm(config)));
+        }
         "output_norm.bias" => return top(&format!("{}.bias", crate::modules::final_norm(config))),
         _ => {}
     }
@@ -22,7 +24,9 @@ pub(super) fn entries(config: &ModelConfig, tensor: &GgufTensor) -> Option<Vec<T
     }
     let prefix = format!("model.layers.{layer}");
     if part == "attn_qkv" && config.family == Family::Phi {
-        return split_rows(tensor, &qkv_rows(config), |name| format!("{prefix}.self_attn.{name}_proj.{kind}"));
+        return split_rows(tensor, &qkv_rows(config), |name| {
+            format!("{prefix}.self_attn.{name}_proj.{kind}")
+        });
     }
     if let Some(name) = part.strip_prefix("ffn_").and_then(|p| p.strip_suffix("_exps")) {
         return split_experts(tensor, |j| format!("{prefix}.mlp.experts.{j}.{name}_proj.{kind}"));
@@ -68,7 +72,14 @@ fn block_name(family: Family, part: &str) -> Option<&'static str> {
 
 fn entry(tensor: &GgufTensor, name: String) -> TensorEntry {
     let GgufTensor { dtype, shape, offset, bytes, .. } = tensor;
-    TensorEntry { name, dtype: *dtype, shape: shape.clone(), shard: 0, offset: *offset, bytes: *bytes }
+    TensorEntry {
+        name,
+        dtype: *dtype,
+        shape: shape.clone(),
+        shard: 0,
+        offset: *offset,
+        bytes: *bytes,
+    }
 }
 
 fn qkv_rows(config: &ModelConfig) -> [(&'static str, usize); 3] {
@@ -77,7 +88,11 @@ fn qkv_rows(config: &ModelConfig) -> [(&'static str, usize); 3] {
 }
 
 /// Parts of a matrix's rows, or of a bias; `None` where they are not all of it.
-fn split_rows(tensor: &GgufTensor, parts: &[(&str, usize)], name: impl Fn(&str) -> String) -> Option<Vec<TensorEntry>> {
+fn split_rows(
+    tensor: &GgufTensor,
+    parts: &[(&str, usize)],
+    name: impl Fn(&str) -> String,
+) -> Option<Vec<TensorEntry>> {
     let rows = *tensor.shape.first()?;
     if rows == 0 || parts.iter().map(|(_, n)| n).sum::<usize>() != rows {
         return None;
@@ -88,7 +103,8 @@ fn split_rows(tensor: &GgufTensor, parts: &[(&str, usize)], name: impl Fn(&str) 
         let mut shape = tensor.shape.clone();
         shape[0] = *rows;
         let bytes = row_bytes * *rows as u64;
-        let entry = TensorEntry { name: name(part), dtype: tensor.dtype, shape, shard: 0, offset, bytes };
+        let entry =
+            TensorEntry { name: name(part), dtype: tensor.dtype, shape, shard: 0, offset, bytes };
         offset += bytes;
         entry
     };

@@ -89,12 +89,16 @@ fn values(source: &mut Source<impl Read>, count: usize) -> Result<BTreeMap<Strin
     for _ in 0..count {
         let key = source.string()?;
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            return Err(source.defect(Kind::GgufValue, "a key of 1 to 65536 bytes", key.len()).into());
+            return Err(source
+                .defect(Kind::GgufValue, "a key of 1 to 65536 bytes", key.len())
+                .into());
         }
         let kind = source.u32()?;
         let value = value(source, &key, kind)?;
         if values.contains_key(&key) {
-            return Err(source.defect(Kind::DuplicateKey, "each key once", format!("{key} again")).into());
+            return Err(source
+                .defect(Kind::DuplicateKey, "each key once", format!("{key} again"))
+                .into());
         }
         values.insert(key, value);
     }
@@ -110,7 +114,12 @@ fn value(source: &mut Source<impl Read>, key: &str, kind: u32) -> Result<GgufVal
         8 => GgufValue::String(source.string()?),
         9 => list(source, key)?,
         12 => GgufValue::Float(f64::from_le_bytes(source.array()?)),
-        other => return Err(source.defect(Kind::GgufValue, "a value type from 0 to 12", other).key(key).into()),
+        other => {
+            return Err(source
+                .defect(Kind::GgufValue, "a value type from 0 to 12", other)
+                .key(key)
+                .into());
+        }
     })
 }
 
@@ -147,8 +156,18 @@ fn list(source: &mut Source<impl Read>, key: &str) -> Result<GgufValue> {
         2 | 3 => 2,
         4..=6 => 4,
         8 | 10..=12 => 8,
-        9 => return Err(source.defect(Kind::GgufValue, "a list of plain values", "a list of lists").key(key).into()),
-        other => return Err(source.defect(Kind::GgufValue, "a value type from 0 to 12", other).key(key).into()),
+        9 => {
+            return Err(source
+                .defect(Kind::GgufValue, "a list of plain values", "a list of lists")
+                .key(key)
+                .into());
+        }
+        other => {
+            return Err(source
+                .defect(Kind::GgufValue, "a value type from 0 to 12", other)
+                .key(key)
+                .into());
+        }
     };
     let count = source.count("list entries", bytes_each)?;
     Ok(match kind {
@@ -157,7 +176,9 @@ fn list(source: &mut Source<impl Read>, key: &str) -> Result<GgufValue> {
         6 => GgufValue::FloatArray(repeat(count, || source.array().map(f32::from_le_bytes))?),
         7 => GgufValue::BoolArray(repeat(count, || boolean(source))?),
         8 => GgufValue::StringArray(repeat(count, || source.string())?),
-        _ => GgufValue::FloatArray(repeat(count, || Ok(f64::from_le_bytes(source.array()?) as f32))?),
+        _ => {
+            GgufValue::FloatArray(repeat(count, || Ok(f64::from_le_bytes(source.array()?) as f32))?)
+        }
     })
 }
 
@@ -177,7 +198,9 @@ fn alignment(file: &Path, metadata: &GgufMetadata) -> Result<u64> {
         Some(n) if n.is_power_of_two() && (8..=ALIGNMENT_MAX).contains(&n) => Ok(n),
         _ => {
             let expected = format!("a power of two from 8 to {ALIGNMENT_MAX}");
-            Err(Defect::new(Kind::GgufAlignment, file, expected, format!("{value:?}")).key(KEY).into())
+            Err(Defect::new(Kind::GgufAlignment, file, expected, format!("{value:?}"))
+                .key(KEY)
+                .into())
         }
     }
 }
@@ -187,7 +210,10 @@ fn tensor(source: &mut Source<impl Read>, alignment: u64) -> Result<GgufTensor> 
     let name = source.string()?;
     let dimensions = source.u32()?;
     if !(1..=DIMENSIONS_MAX).contains(&dimensions) {
-        return Err(source.defect(Kind::GgufValue, "1 to 4 dimensions", dimensions).tensor(&name).into());
+        return Err(source
+            .defect(Kind::GgufValue, "1 to 4 dimensions", dimensions)
+            .tensor(&name)
+            .into());
     }
     let mut reversed = Vec::new();
     for _ in 0..dimensions {
@@ -197,7 +223,10 @@ fn tensor(source: &mut Source<impl Read>, alignment: u64) -> Result<GgufTensor> 
     let offset = source.u64()?;
     let Some(dtype) = dtype(kind) else {
         let expected = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K";
-        return Err(source.defect(Kind::GgufTensorType, expected, type_words(kind)).tensor(&name).into());
+        return Err(source
+            .defect(Kind::GgufTensorType, expected, type_words(kind))
+            .tensor(&name)
+            .into());
     };
     if !offset.is_multiple_of(alignment) {
         return Err(source
@@ -213,7 +242,10 @@ fn tensor(source: &mut Source<impl Read>, alignment: u64) -> Result<GgufTensor> 
         (Some(bytes), Some(shape)) if whole => Ok(GgufTensor { name, dtype, shape, offset, bytes }),
         _ => {
             let expected = format!("rows of whole {dtype} blocks and a size below 2^64 bytes");
-            Err(source.defect(Kind::ShapeOverflow, expected, format!("{reversed:?}")).tensor(&name).into())
+            Err(source
+                .defect(Kind::ShapeOverflow, expected, format!("{reversed:?}"))
+                .tensor(&name)
+                .into())
         }
     }
 }
@@ -278,9 +310,12 @@ struct Extent {
 fn place(file: &Path, tensors: &mut [GgufTensor], extent: Extent) -> Result<()> {
     let mut order: Vec<usize> = (0..tensors.len()).collect();
     order.sort_by(|a, b| tensors[*a].name.cmp(&tensors[*b].name));
-    if let Some(pair) = order.windows(2).find(|pair| tensors[pair[0]].name == tensors[pair[1]].name) {
+    if let Some(pair) = order.windows(2).find(|pair| tensors[pair[0]].name == tensors[pair[1]].name)
+    {
         let name = &tensors[pair[0]].name;
-        return Err(Defect::new(Kind::DuplicateKey, file, "each tensor once", "two of them").tensor(name).into());
+        return Err(Defect::new(Kind::DuplicateKey, file, "each tensor once", "two of them")
+            .tensor(name)
+            .into());
     }
     order.sort_by_key(|at| (tensors[*at].offset, tensors[*at].bytes));
     let mut end = 0u64;
@@ -290,17 +325,26 @@ fn place(file: &Path, tensors: &mut [GgufTensor], extent: Extent) -> Result<()> 
         if tensor.offset != next {
             let kind = if tensor.offset < next { Kind::Overlap } else { Kind::Hole };
             let expected = format!("its data at {next}, right behind the tensor before");
-            return Err(Defect::new(kind, file, expected, tensor.offset).tensor(&tensor.name).into());
+            return Err(Defect::new(kind, file, expected, tensor.offset)
+                .tensor(&tensor.name)
+                .into());
         }
-        let last =
-            tensor.offset.checked_add(tensor.bytes).and_then(|last| Some((last, last.checked_add(extent.data_start)?)));
+        let last = tensor
+            .offset
+            .checked_add(tensor.bytes)
+            .and_then(|last| Some((last, last.checked_add(extent.data_start)?)));
         match last {
             Some((last, absolute)) if absolute <= extent.file_bytes => end = last,
             _ => {
-                let expected =
-                    format!("{} bytes from {}", tensor.bytes, extent.data_start.saturating_add(tensor.offset));
+                let expected = format!(
+                    "{} bytes from {}",
+                    tensor.bytes,
+                    extent.data_start.saturating_add(tensor.offset)
+                );
                 let found = format!("a file of {} bytes", extent.file_bytes);
-                return Err(Defect::new(Kind::Truncated, file, expected, found).tensor(&tensor.name).into());
+                return Err(Defect::new(Kind::Truncated, file, expected, found)
+                    .tensor(&tensor.name)
+                    .into());
             }
         }
         tensor.offset += extent.data_start;
@@ -308,7 +352,9 @@ fn place(file: &Path, tensors: &mut [GgufTensor], extent: Extent) -> Result<()> 
     let padded = (extent.data_start + end).next_multiple_of(extent.alignment);
     if extent.file_bytes > padded {
         let found = format!("{} bytes", extent.file_bytes);
-        return Err(Defect::new(Kind::TrailingBytes, file, format!("{padded} bytes"), found).part("data").into());
+        return Err(Defect::new(Kind::TrailingBytes, file, format!("{padded} bytes"), found)
+            .part("data")
+            .into());
     }
     Ok(())
 }

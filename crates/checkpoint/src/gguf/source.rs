@@ -29,17 +29,26 @@ impl<'a, R: Read> Source<'a, R> {
         self.bytes - self.at
     }
 
-    pub fn defect(&self, kind: Kind, expected: impl Into<String>, found: impl std::fmt::Display) -> Defect {
+    pub fn defect(
+        &self,
+        kind: Kind,
+        expected: impl Into<String>,
+        found: impl std::fmt::Display,
+    ) -> Defect {
         Defect::new(kind, self.file, expected, found).part(format!("offset {}", self.at))
     }
 
     fn fill(&mut self, into: &mut [u8]) -> Result<()> {
         if into.len() as u64 > self.left() {
             let found = format!("{} left", self.left());
-            return Err(self.defect(Kind::Truncated, format!("{} bytes more", into.len()), found).into());
+            return Err(self
+                .defect(Kind::Truncated, format!("{} bytes more", into.len()), found)
+                .into());
         }
         self.inner.read_exact(into).map_err(|source| match source.kind() {
-            std::io::ErrorKind::UnexpectedEof => self.defect(Kind::Changed, "more bytes", "the end of the file").into(),
+            std::io::ErrorKind::UnexpectedEof => {
+                self.defect(Kind::Changed, "more bytes", "the end of the file").into()
+            }
             _ => CheckpointError::io(self.file, "read it", self.at, source),
         })?;
         self.at += into.len() as u64;
@@ -84,7 +93,8 @@ impl<'a, R: Read> Source<'a, R> {
     pub fn string(&mut self) -> Result<String> {
         let length = self.u64()?;
         if length > STRING_BYTES_MAX || length > self.left() {
-            let expected = format!("a string of at most {} bytes", STRING_BYTES_MAX.min(self.left()));
+            let expected =
+                format!("a string of at most {} bytes", STRING_BYTES_MAX.min(self.left()));
             return Err(self.defect(Kind::GgufValue, expected, format!("length {length}")).into());
         }
         let bytes = self.bytes(length as usize)?;

@@ -15,8 +15,11 @@ pub(super) fn check(keys: &Keys, config: &ModelConfig, notes: &mut Vec<String>) 
     bounds(keys, config)?;
     relations(keys, config)?;
     experts(keys, config)?;
-    for (name, id) in
-        config.eos.iter().map(|id| ("eos_token_id", id)).chain(config.pad.iter().map(|id| ("pad_token_id", id)))
+    for (name, id) in config
+        .eos
+        .iter()
+        .map(|id| ("eos_token_id", id))
+        .chain(config.pad.iter().map(|id| ("pad_token_id", id)))
     {
         if *id as usize >= config.vocab_size {
             notes.push(format!(
@@ -47,14 +50,21 @@ fn bounds(keys: &Keys, c: &ModelConfig) -> Result<()> {
 
 fn relations(keys: &Keys, c: &ModelConfig) -> Result<()> {
     if !c.heads.is_multiple_of(c.kv_heads) {
-        return Err(keys.defect("num_key_value_heads", format!("a divisor of {} heads", c.heads), c.kv_heads).into());
+        return Err(keys
+            .defect("num_key_value_heads", format!("a divisor of {} heads", c.heads), c.kv_heads)
+            .into());
     }
-    if !c.rope.rotary_dim.is_multiple_of(2) || c.rope.rotary_dim == 0 || c.rope.rotary_dim > c.head_dim {
+    if !c.rope.rotary_dim.is_multiple_of(2)
+        || c.rope.rotary_dim == 0
+        || c.rope.rotary_dim > c.head_dim
+    {
         let expected = format!("an even number of rotating dimensions, at most {}", c.head_dim);
         return Err(keys.defect("head_dim", expected, c.rope.rotary_dim).into());
     }
     if matches!(c.rope.scaling, crate::RopeScaling::Dynamic { .. }) && c.rope.rotary_dim <= 2 {
-        return Err(keys.defect("head_dim", "above 2 under dynamic scaling", c.rope.rotary_dim).into());
+        return Err(keys
+            .defect("head_dim", "above 2 under dynamic scaling", c.rope.rotary_dim)
+            .into());
     }
     if c.family == Family::Phi && keys.flag("qk_layernorm", false)? {
         return Err(unsupported(keys, "qk_layernorm", "false", "true"));
@@ -68,26 +78,47 @@ fn experts(keys: &Keys, c: &ModelConfig) -> Result<()> {
         || moe.intermediate_size > WIDTH_MAX
         || moe.shared_experts > 1 << 10
     {
-        return Err(keys.defect("num_experts", format!("at most {EXPERTS_MAX} in all layers"), moe.experts).into());
+        return Err(keys
+            .defect("num_experts", format!("at most {EXPERTS_MAX} in all layers"), moe.experts)
+            .into());
     }
     if moe.experts_per_token > moe.experts {
         return Err(keys
-            .defect("num_experts_per_tok", format!("at most {}", moe.experts), moe.experts_per_token)
+            .defect(
+                "num_experts_per_tok",
+                format!("at most {}", moe.experts),
+                moe.experts_per_token,
+            )
             .into());
     }
     if let Some((groups, kept)) = moe.routing.groups
-        && (!moe.experts.is_multiple_of(groups) || kept > groups || moe.experts / groups * kept < moe.experts_per_token)
+        && (!moe.experts.is_multiple_of(groups)
+            || kept > groups
+            || moe.experts / groups * kept < moe.experts_per_token)
     {
-        let expected = format!("groups that divide {} experts and hold enough of them", moe.experts);
-        return Err(keys.defect("n_group", expected, format!("{groups} groups, {kept} kept")).into());
+        let expected =
+            format!("groups that divide {} experts and hold enough of them", moe.experts);
+        return Err(keys
+            .defect("n_group", expected, format!("{groups} groups, {kept} kept"))
+            .into());
     }
     let whole = c.hidden_size.is_multiple_of(32) && moe.intermediate_size.is_multiple_of(32);
     if moe.storage == ExpertStorage::Mxfp4 && !whole {
-        return Err(unsupported(keys, "hidden_size", "a multiple of 32 under MXFP4", c.hidden_size));
+        return Err(unsupported(
+            keys,
+            "hidden_size",
+            "a multiple of 32 under MXFP4",
+            c.hidden_size,
+        ));
     }
     Ok(())
 }
 
-fn unsupported(keys: &Keys, key: &str, expected: &str, found: impl std::fmt::Display) -> CheckpointError {
+fn unsupported(
+    keys: &Keys,
+    key: &str,
+    expected: &str,
+    found: impl std::fmt::Display,
+) -> CheckpointError {
     Defect { kind: Kind::Unsupported, ..keys.defect(key, expected, found) }.into()
 }

@@ -64,10 +64,21 @@ pub(crate) fn of(family: Family) -> Defaults {
         },
         Family::Qwen2 => QWEN2,
         Family::Qwen3 => Defaults { head_dim: Some(128), ..QWEN2 },
-        Family::Qwen3Moe => {
-            Defaults { hidden_size: 2048, intermediate_size: 6144, layers: 24, kv_heads: Some(4), ..QWEN2 }
-        }
-        Family::Olmo2 => Defaults { vocab_size: 50304, norm_eps: 1e-5, bos: &[], eos: &[50279], pad: &[1], ..LLAMA },
+        Family::Qwen3Moe => Defaults {
+            hidden_size: 2048,
+            intermediate_size: 6144,
+            layers: 24,
+            kv_heads: Some(4),
+            ..QWEN2
+        },
+        Family::Olmo2 => Defaults {
+            vocab_size: 50304,
+            norm_eps: 1e-5,
+            bos: &[],
+            eos: &[50279],
+            pad: &[1],
+            ..LLAMA
+        },
         Family::Phi => Defaults {
             vocab_size: 51200,
             hidden_size: 2048,

@@ -30,9 +30,15 @@ pub(super) fn sparse_layers(keys: &Keys, family: Family, layers: usize) -> Resul
     match family {
         Family::Qwen3Moe => {
             let step = keys.count("decoder_sparse_step")?.unwrap_or(1);
-            let dense: Vec<u64> =
-                keys.list("mlp_only_layers")?.into_iter().flatten().filter_map(|i| i.as_u64()).collect();
-            Ok(layers.map(|i| !dense.contains(&(i as u64)) && (i + 1).is_multiple_of(step)).collect())
+            let dense: Vec<u64> = keys
+                .list("mlp_only_layers")?
+                .into_iter()
+                .flatten()
+                .filter_map(|i| i.as_u64())
+                .collect();
+            Ok(layers
+                .map(|i| !dense.contains(&(i as u64)) && (i + 1).is_multiple_of(step))
+                .collect())
         }
         Family::DeepseekV2 => {
             let first = keys.count_or_zero("first_k_dense_replace")?.unwrap_or(0);
@@ -68,10 +74,17 @@ fn qwen3(keys: &Keys) -> Result<Moe> {
 fn gpt_oss(keys: &Keys, intermediate_size: usize) -> Result<Moe> {
     Ok(Moe {
         experts: experts(keys, "num_local_experts", "num_experts", 128)?,
-        experts_per_token: keys.count("num_experts_per_tok")?.or(keys.count("experts_per_token")?).unwrap_or(4),
+        experts_per_token: keys
+            .count("num_experts_per_tok")?
+            .or(keys.count("experts_per_token")?)
+            .unwrap_or(4),
         intermediate_size,
         shared_experts: 0,
-        storage: if quantised::is_mxfp4(keys) { ExpertStorage::Mxfp4 } else { ExpertStorage::Fused },
+        storage: if quantised::is_mxfp4(keys) {
+            ExpertStorage::Mxfp4
+        } else {
+            ExpertStorage::Fused
+        },
         routing: Routing { softmax_after_choice: true, normalise: false, scale: 1.0, groups: None },
         clamped: Some(ClampedSwiglu {
             alpha: keys.number("swiglu_alpha")?.unwrap_or(1.702),
@@ -104,9 +117,15 @@ fn deepseek_routing(keys: &Keys) -> Result<Routing> {
         "greedy" => None,
         "group_limited_greedy" => match (keys.count("n_group")?, keys.count("topk_group")?) {
             (Some(groups), Some(kept)) => Some((groups, kept)),
-            _ => return Err(keys.missing("n_group and topk_group", "numbers, since topk_method has groups")),
+            _ => {
+                return Err(
+                    keys.missing("n_group and topk_group", "numbers, since topk_method has groups")
+                );
+            }
         },
-        other => return Err(keys.defect("topk_method", "greedy or group_limited_greedy", other).into()),
+        other => {
+            return Err(keys.defect("topk_method", "greedy or group_limited_greedy", other).into());
+        }
     };
     Ok(Routing {
         softmax_after_choice: false,

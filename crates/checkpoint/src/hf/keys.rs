@@ -27,8 +27,14 @@ impl<'a> Keys<'a> {
         self.map.contains_key(key)
     }
 
-    pub fn defect(&self, key: &str, expected: impl Into<String>, found: impl std::fmt::Display) -> Defect {
-        Defect::new(Kind::ConfigValue, self.file, expected, found).key(&format!("{}{key}", self.within))
+    pub fn defect(
+        &self,
+        key: &str,
+        expected: impl Into<String>,
+        found: impl std::fmt::Display,
+    ) -> Defect {
+        Defect::new(Kind::ConfigValue, self.file, expected, found)
+            .key(&format!("{}{key}", self.within))
     }
 
     pub fn missing(&self, key: &str, expected: &str) -> CheckpointError {
@@ -41,7 +47,9 @@ impl<'a> Keys<'a> {
         let Some(value) = self.get(key) else { return Ok(None) };
         match value.as_u64() {
             Some(n @ 1..NUMBER_MAX) => Ok(Some(n as usize)),
-            _ => Err(self.defect(key, format!("a whole number from 1 to {}", NUMBER_MAX - 1), value).into()),
+            _ => Err(self
+                .defect(key, format!("a whole number from 1 to {}", NUMBER_MAX - 1), value)
+                .into()),
         }
     }
 
@@ -50,7 +58,9 @@ impl<'a> Keys<'a> {
         let Some(value) = self.get(key) else { return Ok(None) };
         match value.as_u64() {
             Some(n @ 0..NUMBER_MAX) => Ok(Some(n as usize)),
-            _ => Err(self.defect(key, format!("a whole number from 0 to {}", NUMBER_MAX - 1), value).into()),
+            _ => Err(self
+                .defect(key, format!("a whole number from 0 to {}", NUMBER_MAX - 1), value)
+                .into()),
         }
     }
 
@@ -87,9 +97,11 @@ impl<'a> Keys<'a> {
     pub fn numbers(&self, key: &str, count: usize) -> Result<Vec<f64>> {
         let expected = format!("a list of {count} positive numbers");
         let Some(list) = self.list(key)? else { return Err(self.missing(key, &expected)) };
-        let numbers: Vec<f64> = list.iter().filter_map(Value::as_f64).filter(|n| *n > 0.0 && n.is_finite()).collect();
+        let numbers: Vec<f64> =
+            list.iter().filter_map(Value::as_f64).filter(|n| *n > 0.0 && n.is_finite()).collect();
         if numbers.len() != list.len() || list.len() != count {
-            let found = format!("{} entries, {} of them positive numbers", list.len(), numbers.len());
+            let found =
+                format!("{} entries, {} of them positive numbers", list.len(), numbers.len());
             return Err(self.defect(key, expected, found).into());
         }
         Ok(numbers)
@@ -98,6 +110,7 @@ impl<'a> Keys<'a> {
     /// Token ids: one, a list, or none; `default` where the key is absent.
     pub fn ids(&self, key: &str, default: &[u32]) -> Result<Vec<u32>> {
         let Some(value) = self.map.get(key) else { return Ok(default.to_vec()) };
-        crate::generation::ids(value).ok_or_else(|| self.defect(key, "a token id or a list of them", value).into())
+        crate::generation::ids(value)
+            .ok_or_else(|| self.defect(key, "a token id or a list of them", value).into())
     }
 }

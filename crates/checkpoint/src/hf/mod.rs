@@ -57,14 +57,18 @@ fn class(keys: &Keys) -> Result<(String, Family)> {
     let name = match (listed, keys.word("model_type")?) {
         (Some(name), _) => name.to_owned(),
         (None, Some(kind)) => class_of_type(kind),
-        (None, None) => return Err(keys.missing("architectures", "a list with the name of the model's class")),
+        (None, None) => {
+            return Err(keys.missing("architectures", "a list with the name of the model's class"));
+        }
     };
     match CLASSES.iter().find(|(class, _)| *class == name) {
         Some((_, family)) => Ok((name, *family)),
         None => {
             let known: Vec<&str> = CLASSES.iter().map(|(class, _)| *class).collect();
             let expected = format!("one of {}", known.join(", "));
-            Err(Defect::new(Kind::UnknownArchitecture, keys.file, expected, name).key("architectures").into())
+            Err(Defect::new(Kind::UnknownArchitecture, keys.file, expected, name)
+                .key("architectures")
+                .into())
         }
     }
 }
@@ -72,8 +76,13 @@ fn class(keys: &Keys) -> Result<(String, Family)> {
 /// `qwen3_moe` -> `Qwen3MoeForCausalLM`, for configurations that name no class.
 fn class_of_type(kind: &str) -> String {
     let plain = kind.replace('_', "");
-    let matches = |class: &str| class.strip_suffix("ForCausalLM").is_some_and(|c| c.eq_ignore_ascii_case(&plain));
-    CLASSES.iter().find(|(class, _)| matches(class)).map_or_else(|| kind.to_owned(), |(class, _)| (*class).to_owned())
+    let matches = |class: &str| {
+        class.strip_suffix("ForCausalLM").is_some_and(|c| c.eq_ignore_ascii_case(&plain))
+    };
+    CLASSES
+        .iter()
+        .find(|(class, _)| matches(class))
+        .map_or_else(|| kind.to_owned(), |(class, _)| (*class).to_owned())
 }
 
 impl Reader<'_> {
@@ -89,10 +98,13 @@ impl Reader<'_> {
             Some(mla) => mla.qk_nope_head_dim + mla.qk_rope_head_dim,
             None => self.head_dim(hidden_size, heads)?,
         };
-        let max_positions = self.keys.count("max_position_embeddings")?.unwrap_or(self.defaults.max_positions);
+        let max_positions =
+            self.keys.count("max_position_embeddings")?.unwrap_or(self.defaults.max_positions);
         let (sliding_window, sliding_layers) = sliding::read(self, layers)?;
         let attention_bias = self.keys.flag("attention_bias", family == GptOss)?;
-        let declared_bias = matches!(family, Llama | Qwen3 | Qwen3Moe | Olmo2 | GptOss | DeepseekV2) && attention_bias;
+        let declared_bias =
+            matches!(family, Llama | Qwen3 | Qwen3Moe | Olmo2 | GptOss | DeepseekV2)
+                && attention_bias;
         Ok(ModelConfig {
             family,
             class_name,
@@ -109,7 +121,8 @@ impl Reader<'_> {
             rope: rotary::read(self, rotary::Shape { head_dim, max_positions, mla })?,
             attention_bias: declared_bias || matches!(family, Qwen2 | Phi),
             attention_out_bias: declared_bias || family == Phi,
-            mlp_bias: family == Phi || (matches!(family, Llama | DeepseekV2) && self.keys.flag("mlp_bias", false)?),
+            mlp_bias: family == Phi
+                || (matches!(family, Llama | DeepseekV2) && self.keys.flag("mlp_bias", false)?),
             lm_head_bias: family == Phi,
             attention_sinks: family == GptOss,
             qk_norm: match family {
@@ -141,8 +154,10 @@ impl Reader<'_> {
             return Ok(n);
         }
         let class = self.family;
-        self.notes
-            .push(format!("{}: no {key}; {default}, the default of {class:?}, is taken", self.keys.file.display()));
+        self.notes.push(format!(
+            "{}: no {key}; {default}, the default of {class:?}, is taken",
+            self.keys.file.display()
+        ));
         Ok(default)
     }
 
@@ -158,13 +173,17 @@ impl Reader<'_> {
     }
 
     fn kv_heads(&self, heads: usize) -> Result<usize> {
-        let default = if self.keys.has("num_key_value_heads") { None } else { self.defaults.kv_heads };
+        let default =
+            if self.keys.has("num_key_value_heads") { None } else { self.defaults.kv_heads };
         Ok(self.keys.count("num_key_value_heads")?.or(default).unwrap_or(heads))
     }
 
     fn norm(&self) -> Result<Norm> {
-        let eps =
-            |key: &str| Ok::<_, CheckpointError>(self.keys.positive(key)?.unwrap_or(self.defaults.norm_eps) as f32);
+        let eps = |key: &str| {
+            Ok::<_, CheckpointError>(
+                self.keys.positive(key)?.unwrap_or(self.defaults.norm_eps) as f32
+            )
+        };
         match self.family {
             Family::Phi => Ok(Norm::Layer { eps: eps("layer_norm_eps")? }),
             _ => Ok(Norm::Rms { eps: eps("rms_norm_eps")? }),
@@ -175,8 +194,13 @@ impl Reader<'_> {
         match self.keys.word("hidden_act")?.unwrap_or(self.defaults.activation) {
             "silu" | "swish" => Ok(Activation::Silu),
             "gelu" | "gelu_python" => Ok(Activation::Gelu),
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
-            other => Err(self.keys.defect("hidden_act", "silu, gelu, gelu_new or gelu_pytorch_tanh", other).into()),
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" => {
+                Ok(Activation::GeluTanh)
+            }
+            other => Err(self
+                .keys
+                .defect("hidden_act", "silu, gelu, gelu_new or gelu_pytorch_tanh", other)
+                .into()),
         }
     }
 
@@ -189,8 +213,9 @@ impl Reader<'_> {
             Some("float32" | "float") => Some(Dtype::F32),
             Some(other) => {
                 let file = self.keys.file.display();
-                self.notes
-                    .push(format!("{file}: dtype {other} is not one that is computed in; the tensors' own counts"));
+                self.notes.push(format!(
+                    "{file}: dtype {other} is not one that is computed in; the tensors' own counts"
+                ));
                 None
             }
         })

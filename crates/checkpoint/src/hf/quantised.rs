@@ -13,14 +13,17 @@ pub(super) fn refuse(keys: &Keys, family: Family) -> Result<(), CheckpointError>
             continue;
         }
         let expected = "weights in bf16, f16 or f32 (or gpt-oss's MXFP4 experts)";
-        return Err(Defect::new(Kind::Quantised, keys.file, expected, words(&method, settings)).key(key).into());
+        return Err(Defect::new(Kind::Quantised, keys.file, expected, words(&method, settings))
+            .key(key)
+            .into());
     }
     Ok(())
 }
 
 /// Whether the experts are stored in MXFP4.
 pub(super) fn is_mxfp4(keys: &Keys) -> bool {
-    keys.get("quantization_config").is_some_and(|settings| method("quantization_config", settings) == "mxfp4")
+    keys.get("quantization_config")
+        .is_some_and(|settings| method("quantization_config", settings) == "mxfp4")
 }
 
 fn method(key: &str, settings: &Value) -> String {
@@ -35,7 +38,9 @@ fn method(key: &str, settings: &Value) -> String {
 
 fn words(method: &str, settings: &Value) -> String {
     match method {
-        "fp8" if settings.get("weight_block_size").is_some() => "block FP8 (quant_method fp8)".to_owned(),
+        "fp8" if settings.get("weight_block_size").is_some() => {
+            "block FP8 (quant_method fp8)".to_owned()
+        }
         "fp8" => "FP8 (quant_method fp8)".to_owned(),
         "bitsandbytes" if settings.get("load_in_4bit").and_then(Value::as_bool) == Some(true) => {
             "bitsandbytes 4-bit".to_owned()

@@ -26,8 +26,10 @@ pub(super) fn read(reader: &mut Reader, shape: Shape) -> Result<Rope> {
     }
     let kind = kind(&inner, reader.family)?;
     let rotary_dim = rotary_dim(reader, &inner, shape, kind)?;
-    let scaling = Scaling { outer: reader.keys, inner, family: reader.family, shape, rotary_dim }.read(kind)?;
-    let pairing = if reader.family == Family::DeepseekV2 { Pairing::Interleaved } else { Pairing::Halves };
+    let scaling = Scaling { outer: reader.keys, inner, family: reader.family, shape, rotary_dim }
+        .read(kind)?;
+    let pairing =
+        if reader.family == Family::DeepseekV2 { Pairing::Interleaved } else { Pairing::Halves };
     Ok(Rope { theta, rotary_dim, pairing, scaling })
 }
 
@@ -39,8 +41,11 @@ fn parameters(reader: &Reader) -> Result<Map<String, Value>> {
             Some(Value::Object(map)) if map.is_empty() => {}
             Some(Value::Object(map)) => {
                 if map.contains_key("full_attention") || map.contains_key("sliding_attention") {
-                    let defect =
-                        reader.keys.defect(key, "one set of parameters for all layers", "one for each kind of layer");
+                    let defect = reader.keys.defect(
+                        key,
+                        "one set of parameters for all layers",
+                        "one for each kind of layer",
+                    );
                     return Err(Defect { kind: Kind::Unsupported, ..defect }.into());
                 }
                 return Ok(map.clone());
@@ -83,8 +88,14 @@ fn kind(inner: &Keys, family: Family) -> Result<Type> {
         "llama3" if !phi3 => Ok(Type::Llama3),
         "yarn" => Ok(Type::Yarn),
         other => {
-            let known = if phi3 { "default or longrope" } else { "default, linear, dynamic, llama3, yarn or longrope" };
-            Err(Defect::new(Kind::UnknownRope, inner.file, known, other).key("rope_scaling.rope_type").into())
+            let known = if phi3 {
+                "default or longrope"
+            } else {
+                "default, linear, dynamic, llama3, yarn or longrope"
+            };
+            Err(Defect::new(Kind::UnknownRope, inner.file, known, other)
+                .key("rope_scaling.rope_type")
+                .into())
         }
     }
 }
@@ -98,11 +109,14 @@ fn rotary_dim(reader: &mut Reader, inner: &Keys, shape: Shape, kind: Type) -> Re
     let partial = inner.positive(key)?.or(reader.keys.positive(key)?).unwrap_or(default);
     if !matches!(reader.family, Family::Phi | Family::Phi3) && partial != 1.0 {
         if kind != Type::Default {
-            let defect = reader.keys.defect(key, "1, since this family rotates whole heads", partial);
+            let defect =
+                reader.keys.defect(key, "1, since this family rotates whole heads", partial);
             return Err(Defect { kind: Kind::Unsupported, ..defect }.into());
         }
         let file = reader.keys.file.display();
-        reader.notes.push(format!("{file}: {key} {partial} is not used: this family rotates whole heads"));
+        reader
+            .notes
+            .push(format!("{file}: {key} {partial} is not used: this family rotates whole heads"));
         return Ok(shape.head_dim);
     }
     Ok((shape.head_dim as f64 * partial) as usize)
@@ -164,7 +178,9 @@ impl Scaling<'_> {
         let original = self.original()?;
         // Zero and null both mean the default, as `or` does in Python.
         let or = |key: &str, default: f64| {
-            Ok::<_, CheckpointError>(self.inner.number(key)?.filter(|n| *n != 0.0).unwrap_or(default))
+            Ok::<_, CheckpointError>(
+                self.inner.number(key)?.filter(|n| *n != 0.0).unwrap_or(default),
+            )
         };
         Ok(RopeScaling::Yarn {
             factor: self.inner.positive("factor")?.unwrap_or_else(|| self.ratio(original)),
@@ -181,7 +197,8 @@ impl Scaling<'_> {
     fn long_rope(&self) -> Result<RopeScaling> {
         let original = self.original()?;
         let factor = self.inner.positive("factor")?.unwrap_or_else(|| self.ratio(original));
-        let derived = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
+        let derived =
+            if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
         Ok(RopeScaling::LongRope {
             short_factor: self.inner.numbers("short_factor", self.rotary_dim / 2)?,
             long_factor: self.inner.numbers("long_factor", self.rotary_dim / 2)?,

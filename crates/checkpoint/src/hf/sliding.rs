@@ -13,7 +13,8 @@ pub(super) fn read(reader: &mut Reader, layers: usize) -> Result<(Option<usize>,
     };
     // Absent means the class's window, null means none.
     let default = if keys.has("sliding_window") { None } else { reader.defaults.sliding_window };
-    let Some(window) = keys.count_or_zero("sliding_window")?.or(default).filter(|w| uses && *w > 0) else {
+    let Some(window) = keys.count_or_zero("sliding_window")?.or(default).filter(|w| uses && *w > 0)
+    else {
         return Ok((None, vec![false; layers]));
     };
     let slides = match reader.family {
@@ -35,7 +36,9 @@ fn listed(reader: &Reader, layers: usize) -> Result<Vec<bool>> {
     let keys = reader.keys;
     let list = keys.list("layer_types")?.map(Vec::as_slice).unwrap_or_default();
     if list.len() != layers {
-        return Err(keys.defect("layer_types", format!("{layers} entries, one a layer"), list.len()).into());
+        return Err(keys
+            .defect("layer_types", format!("{layers} entries, one a layer"), list.len())
+            .into());
     }
     let slides = |kind: &serde_json::Value| match kind.as_str() {
         Some("sliding_attention") => Ok(true),

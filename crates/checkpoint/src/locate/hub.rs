@@ -12,7 +12,8 @@ pub(super) fn snapshot(repository: &Path, revision: Option<&str>) -> Result<Path
     let snapshots = repository.join("snapshots");
     if let Some(revision) = revision {
         let commit = commit(repository, revision).unwrap_or_else(|| revision.to_owned());
-        return existing(&snapshots, &commit).ok_or_else(|| format!("no snapshot of revision {revision}"));
+        return existing(&snapshots, &commit)
+            .ok_or_else(|| format!("no snapshot of revision {revision}"));
     }
     if let Some(commit) = commit(repository, "main") {
         return existing(&snapshots, &commit)
@@ -21,7 +22,9 @@ pub(super) fn snapshot(repository: &Path, revision: Option<&str>) -> Result<Path
     match all(&snapshots).as_slice() {
         [] => Err("no snapshot".to_owned()),
         [one] => Ok(one.clone()),
-        several => Err(format!("no refs/main, and {} snapshots; name one with @revision", several.len())),
+        several => {
+            Err(format!("no refs/main, and {} snapshots; name one with @revision", several.len()))
+        }
     }
 }
 
@@ -39,7 +42,8 @@ fn existing(snapshots: &Path, commit: &str) -> Option<PathBuf> {
 
 fn all(snapshots: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(snapshots).into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    let mut folders: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     folders.sort();
     folders
 }

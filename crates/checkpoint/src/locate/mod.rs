@@ -54,13 +54,18 @@ impl<'a> Wanted<'a> {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             !part.is_empty() && part.chars().all(allowed) && part != "." && part != ".."
         };
-        (plain(org) && plain(name) && revision.is_none_or(plain)).then_some(Wanted { org, name, revision })
+        (plain(org) && plain(name) && revision.is_none_or(plain)).then_some(Wanted {
+            org,
+            name,
+            revision,
+        })
     }
 }
 
 /// A path that exists. A hub cache's own `models--org--name` folder stands for its snapshot.
 fn as_given(path: &Path) -> Result<PathBuf, CheckpointError> {
-    let metadata = std::fs::metadata(path).map_err(|source| CheckpointError::io(path, "look at it", 0, source))?;
+    let metadata = std::fs::metadata(path)
+        .map_err(|source| CheckpointError::io(path, "look at it", 0, source))?;
     if metadata.is_dir() && path.join("snapshots").is_dir() && !path.join("config.json").exists() {
         return hub::snapshot(path, None).map_err(|why| CheckpointError::NotFound {
             what: format!("a snapshot of the model in {}", path.display()),
@@ -73,8 +78,10 @@ fn as_given(path: &Path) -> Result<PathBuf, CheckpointError> {
 
 fn named(wanted: &Wanted, search: &SearchPaths, tried: &mut Vec<String>) -> Option<PathBuf> {
     let flat = format!("{}--{}", wanted.org, wanted.name);
-    let folders =
-        search.model_folders.iter().flat_map(|cache| [cache.join(&flat), cache.join(wanted.org).join(wanted.name)]);
+    let folders = search
+        .model_folders
+        .iter()
+        .flat_map(|cache| [cache.join(&flat), cache.join(wanted.org).join(wanted.name)]);
     if wanted.revision.is_none()
         && let Some(found) = first_model(folders, tried)
     {
@@ -101,7 +108,9 @@ fn plain(name: &str, search: &SearchPaths, tried: &mut Vec<String>) -> Option<Pa
     for cache in &search.model_folders {
         for candidate in [cache.join(name), cache.join(format!("{name}.gguf"))] {
             match std::fs::metadata(&candidate) {
-                Ok(metadata) if metadata.is_file() || holds_model(&candidate) => return Some(candidate),
+                Ok(metadata) if metadata.is_file() || holds_model(&candidate) => {
+                    return Some(candidate);
+                }
                 Ok(_) => tried.push(format!("{} (holds no model)", candidate.display())),
                 Err(_) => tried.push(format!("{} (absent)", candidate.display())),
             }

@@ -31,7 +31,8 @@ pub(crate) fn read_folder(root: &Path, notes: &mut Vec<String>) -> Result<Invent
     let (index_file, index) = match index {
         Some(name) => {
             let file = root.join(name);
-            let text = files::read_text(&file, INDEX_BYTES_MAX)?.ok_or_else(|| CheckpointError::absent(&file))?;
+            let text = files::read_text(&file, INDEX_BYTES_MAX)?
+                .ok_or_else(|| CheckpointError::absent(&file))?;
             let index = parse_index(&file, &text)?;
             (Some(file), Some(index))
         }
@@ -62,10 +63,15 @@ fn list(root: &Path) -> Result<Listing> {
             names.push(name);
         }
     }
-    names.retain(|name| !name.starts_with("consolidated") && !name.starts_with("adapter_") && !name.starts_with('.'));
+    names.retain(|name| {
+        !name.starts_with("consolidated") && !name.starts_with("adapter_") && !name.starts_with('.')
+    });
     names.sort();
-    let with = |suffix: &str| names.iter().filter(|n| n.ends_with(suffix)).cloned().collect::<Vec<_>>();
-    let pickles = names.iter().filter(|n| n.ends_with(".bin") && n.starts_with("pytorch_model") || n.ends_with(".pth"));
+    let with =
+        |suffix: &str| names.iter().filter(|n| n.ends_with(suffix)).cloned().collect::<Vec<_>>();
+    let pickles = names
+        .iter()
+        .filter(|n| n.ends_with(".bin") && n.starts_with("pytorch_model") || n.ends_with(".pth"));
     Ok(Listing {
         indexes: with(".safetensors.index.json"),
         weights: with(".safetensors"),
@@ -77,18 +83,30 @@ fn choose_index<'a>(root: &Path, listing: &'a Listing) -> Result<Option<&'a str>
     match listing.indexes.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one)),
-        several => Err(Defect::new(Kind::SeveralIndexes, root, "one index", several.join(", ")).into()),
+        several => {
+            Err(Defect::new(Kind::SeveralIndexes, root, "one index", several.join(", ")).into())
+        }
     }
 }
 
 /// Every shard that the index names is there. Where none is but a single file, the index is a leftover.
-fn check_present(root: &Path, index: &Index, listing: &Listing, notes: &mut Vec<String>) -> Result<()> {
-    let absent: Vec<&String> = index.shards.iter().filter(|name| !listing.weights.contains(name)).collect();
-    let single = listing.weights.iter().any(|name| name == SINGLE) && !index.shards.iter().any(|name| name == SINGLE);
+fn check_present(
+    root: &Path,
+    index: &Index,
+    listing: &Listing,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let absent: Vec<&String> =
+        index.shards.iter().filter(|name| !listing.weights.contains(name)).collect();
+    let single = listing.weights.iter().any(|name| name == SINGLE)
+        && !index.shards.iter().any(|name| name == SINGLE);
     if single && absent.len() == index.shards.len() {
         let found = format!("none of its {} shards, but {SINGLE}", absent.len());
-        let defect = Defect::new(Kind::IndexStale, &root.join(INDEX), "the shards that it names", found);
-        return Err(defect.remedy(format!("Move the index away to use {SINGLE}, or fetch the shards")).into());
+        let defect =
+            Defect::new(Kind::IndexStale, &root.join(INDEX), "the shards that it names", found);
+        return Err(defect
+            .remedy(format!("Move the index away to use {SINGLE}, or fetch the shards"))
+            .into());
     }
     if let Some(first) = absent.first() {
         return Err(match CheckpointError::absent(&root.join(first)) {
@@ -105,7 +123,10 @@ fn check_present(root: &Path, index: &Index, listing: &Listing, notes: &mut Vec<
         });
     }
     for extra in listing.weights.iter().filter(|name| !index.shards.contains(name)) {
-        notes.push(format!("{}: the index does not name it; it is not used", root.join(extra).display()));
+        notes.push(format!(
+            "{}: the index does not name it; it is not used",
+            root.join(extra).display()
+        ));
     }
     Ok(())
 }
@@ -113,7 +134,10 @@ fn check_present(root: &Path, index: &Index, listing: &Listing, notes: &mut Vec<
 fn choose_single(root: &Path, listing: &Listing, notes: &mut Vec<String>) -> Result<String> {
     if listing.weights.iter().any(|name| name == SINGLE) {
         for extra in listing.weights.iter().filter(|name| *name != SINGLE) {
-            notes.push(format!("{}: {SINGLE} is there; this is not used", root.join(extra).display()));
+            notes.push(format!(
+                "{}: {SINGLE} is there; this is not used",
+                root.join(extra).display()
+            ));
         }
         return Ok(SINGLE.to_owned());
     }
@@ -144,7 +168,8 @@ fn no_weights(root: &Path, listing: &Listing) -> CheckpointError {
         None => CheckpointError::NotFound {
             what: format!("weights ({expected})"),
             looked_in: vec![root.display().to_string()],
-            remedy: "Run `vendomini fetch` for the model, or give the folder that holds its shards".to_owned(),
+            remedy: "Run `vendomini fetch` for the model, or give the folder that holds its shards"
+                .to_owned(),
         },
     }
 }
@@ -155,7 +180,12 @@ fn refuse_twice(shards: &[ReadShard]) -> Result<()> {
         for tensor in &read.tensors {
             if let Some(first) = seen.insert(&tensor.name, at) {
                 let found = format!("it in {} too", shards[first].shard.path.display());
-                let defect = Defect::new(Kind::TensorInTwoShards, &read.shard.path, "each tensor in one shard", found);
+                let defect = Defect::new(
+                    Kind::TensorInTwoShards,
+                    &read.shard.path,
+                    "each tensor in one shard",
+                    found,
+                );
                 return Err(defect.tensor(&tensor.name).into());
             }
         }
@@ -181,9 +211,14 @@ fn check_agreement(file: &Path, index: &Index, shards: &[ReadShard]) -> Result<(
     // What is left, the index does not name. The smallest name, so that the message is always the same.
     if let Some((name, at)) = held.into_iter().min() {
         let found = format!("it in {}", index.shards[at]);
-        return Err(Defect::new(Kind::IndexStale, file, "every tensor of its shards in weight_map", found)
-            .tensor(name)
-            .into());
+        return Err(Defect::new(
+            Kind::IndexStale,
+            file,
+            "every tensor of its shards in weight_map",
+            found,
+        )
+        .tensor(name)
+        .into());
     }
     Ok(())
 }
@@ -191,8 +226,10 @@ fn check_agreement(file: &Path, index: &Index, shards: &[ReadShard]) -> Result<(
 fn compare_total(file: &Path, index: &Index, shards: &[ReadShard], notes: &mut Vec<String>) {
     let bytes: u64 = shards.iter().flat_map(|s| &s.tensors).map(|t| t.bytes).sum();
     if let Some(total) = index.total_bytes.filter(|total| *total != bytes) {
-        notes
-            .push(format!("{}: total_size says {total} bytes, the headers {bytes}; the headers count", file.display()));
+        notes.push(format!(
+            "{}: total_size says {total} bytes, the headers {bytes}; the headers count",
+            file.display()
+        ));
     }
 }
 

@@ -43,7 +43,8 @@ pub fn parse_header(
     let raw: RawHeader = serde_json::from_slice(json).map_err(|error| {
         let words = error.to_string();
         if words.contains("duplicate field") {
-            return Defect::new(Kind::DuplicateKey, file, "each key of a tensor once", words).into();
+            return Defect::new(Kind::DuplicateKey, file, "each key of a tensor once", words)
+                .into();
         }
         json::refusal(file, Kind::HeaderNotJson, &error)
     })?;
@@ -56,12 +57,21 @@ pub fn parse_header(
     Ok(tensors)
 }
 
-fn check_tensor(file: &Path, name: String, info: &RawTensor, data_start: u64) -> Result<HeaderTensor, CheckpointError> {
+fn check_tensor(
+    file: &Path,
+    name: String,
+    info: &RawTensor,
+    data_start: u64,
+) -> Result<HeaderTensor, CheckpointError> {
     let defect = |kind, expected: String, found: String| -> CheckpointError {
         Defect::new(kind, file, expected, found).tensor(&name).into()
     };
     let Some(dtype) = Dtype::from_safetensors(&info.dtype) else {
-        return Err(defect(Kind::UnknownDtype, "a dtype of the safetensors format".into(), info.dtype.clone()));
+        return Err(defect(
+            Kind::UnknownDtype,
+            "a dtype of the safetensors format".into(),
+            info.dtype.clone(),
+        ));
     };
     let elements = info.shape.0.iter().try_fold(1u64, |product, d| product.checked_mul(*d));
     let Some(bytes) = elements.and_then(|n| dtype.bytes_for(n)) else {
@@ -70,18 +80,36 @@ fn check_tensor(file: &Path, name: String, info: &RawTensor, data_start: u64) ->
     };
     let [begin, end] = info.data_offsets;
     if end < begin {
-        return Err(defect(Kind::OffsetsInvalid, "an end behind the beginning".into(), format!("{begin}..{end}")));
+        return Err(defect(
+            Kind::OffsetsInvalid,
+            "an end behind the beginning".into(),
+            format!("{begin}..{end}"),
+        ));
     }
     if end - begin != bytes {
         let expected = format!("{bytes} bytes for {dtype} {:?}", info.shape.0);
-        return Err(defect(Kind::SizeMismatch, expected, format!("{} bytes ({begin}..{end})", end - begin)));
+        return Err(defect(
+            Kind::SizeMismatch,
+            expected,
+            format!("{} bytes ({begin}..{end})", end - begin),
+        ));
     }
-    let (Some(offset), Some(_)) = (data_start.checked_add(begin), data_start.checked_add(end)) else {
-        return Err(defect(Kind::OffsetsInvalid, "offsets below 2^64".into(), format!("{begin}..{end}")));
+    let (Some(offset), Some(_)) = (data_start.checked_add(begin), data_start.checked_add(end))
+    else {
+        return Err(defect(
+            Kind::OffsetsInvalid,
+            "offsets below 2^64".into(),
+            format!("{begin}..{end}"),
+        ));
     };
     let shape = info.shape.0.iter().map(|d| usize::try_from(*d)).collect::<Result<Vec<_>, _>>();
-    let shape = shape
-        .map_err(|_| defect(Kind::ShapeOverflow, "dimensions of this machine".into(), format!("{:?}", info.shape.0)))?;
+    let shape = shape.map_err(|_| {
+        defect(
+            Kind::ShapeOverflow,
+            "dimensions of this machine".into(),
+            format!("{:?}", info.shape.0),
+        )
+    })?;
     Ok(HeaderTensor { name, dtype, shape, offset, bytes })
 }
 
@@ -91,7 +119,9 @@ fn refuse_duplicates(file: &Path, tensors: &mut [HeaderTensor]) -> Result<(), Ch
     match tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
         Some(pair) => {
             let found = format!("entries at offsets {} and {}", pair[0].offset, pair[1].offset);
-            Err(Defect::new(Kind::DuplicateKey, file, "each tensor once", found).tensor(&pair[0].name).into())
+            Err(Defect::new(Kind::DuplicateKey, file, "each tensor once", found)
+                .tensor(&pair[0].name)
+                .into())
         }
         None => Ok(()),
     }
@@ -117,16 +147,25 @@ fn check_coverage(
             }
         };
         let expected = format!("its first byte at {at}, where {before} ends");
-        return Err(Defect::new(kind, file, expected, format!("byte {}", tensor.offset)).tensor(&tensor.name).into());
+        return Err(Defect::new(kind, file, expected, format!("byte {}", tensor.offset))
+            .tensor(&tensor.name)
+            .into());
     }
     if at > file_bytes {
-        let last = tensors.iter().find(|t| t.offset + t.bytes > file_bytes).map_or("", |t| t.name.as_str());
+        let last = tensors
+            .iter()
+            .find(|t| t.offset + t.bytes > file_bytes)
+            .map_or("", |t| t.name.as_str());
         let found = format!("{file_bytes} bytes, {} short", at - file_bytes);
-        return Err(Defect::new(Kind::Truncated, file, format!("{at} bytes"), found).tensor(last).into());
+        return Err(Defect::new(Kind::Truncated, file, format!("{at} bytes"), found)
+            .tensor(last)
+            .into());
     }
     if at < file_bytes {
         let found = format!("{file_bytes} bytes, {} too many", file_bytes - at);
-        return Err(Defect::new(Kind::TrailingBytes, file, format!("{at} bytes"), found).part("data").into());
+        return Err(Defect::new(Kind::TrailingBytes, file, format!("{at} bytes"), found)
+            .part("data")
+            .into());
     }
     Ok(())
 }

@@ -26,29 +26,43 @@ pub struct Index {
 /// # Errors
 /// 65: not JSON, no `weight_map`, duplicate tensors, a shard's name that is not the plain name of a safetensors file.
 pub fn parse_index(file: &Path, text: &str) -> Result<Index, CheckpointError> {
-    let raw: RawIndex = serde_json::from_str(text).map_err(|error| json::refusal(file, Kind::NotJson, &error))?;
+    let raw: RawIndex =
+        serde_json::from_str(text).map_err(|error| json::refusal(file, Kind::NotJson, &error))?;
     let Some(WeightMap(mut map)) = raw.weight_map else {
         return Err(Defect::new(Kind::WrongType, file, "a key weight_map", "none").into());
     };
     map.sort_unstable();
     if let Some(pair) = map.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         let found = format!("it in {} and in {}", pair[0].1, pair[1].1);
-        return Err(Defect::new(Kind::DuplicateKey, file, "each tensor once", found).tensor(&pair[0].0).into());
+        return Err(Defect::new(Kind::DuplicateKey, file, "each tensor once", found)
+            .tensor(&pair[0].0)
+            .into());
     }
-    let shards: Vec<String> = map.iter().map(|(_, shard)| shard.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+    let shards: Vec<String> =
+        map.iter().map(|(_, shard)| shard.clone()).collect::<BTreeSet<_>>().into_iter().collect();
     for shard in &shards {
         check_name(file, shard)?;
     }
     if shards.is_empty() {
-        return Err(Defect::new(Kind::IndexStale, file, "at least one tensor", "an empty weight_map").into());
+        return Err(Defect::new(
+            Kind::IndexStale,
+            file,
+            "at least one tensor",
+            "an empty weight_map",
+        )
+        .into());
     }
-    let weight_map = map.into_iter().map(|(name, shard)| (name, shards.binary_search(&shard).unwrap_or(0))).collect();
+    let weight_map = map
+        .into_iter()
+        .map(|(name, shard)| (name, shards.binary_search(&shard).unwrap_or(0)))
+        .collect();
     Ok(Index { shards, weight_map, total_bytes: raw.total_bytes })
 }
 
 /// A shard lies beside its index and is a safetensors file: no folders, no `..`, no root.
 fn check_name(file: &Path, shard: &str) -> Result<(), CheckpointError> {
-    let plain = !shard.contains(['/', '\\', '\0']) && shard != "." && shard != ".." && shard.len() <= 255;
+    let plain =
+        !shard.contains(['/', '\\', '\0']) && shard != "." && shard != ".." && shard.len() <= 255;
     let expected = "the plain name of a .safetensors file, of at most 255 bytes";
     if !plain {
         return Err(Defect::new(Kind::ShardNameEscapes, file, expected, format!("{shard:?}"))
@@ -57,7 +71,9 @@ fn check_name(file: &Path, shard: &str) -> Result<(), CheckpointError> {
     }
     if !shard.ends_with(".safetensors") {
         let kind = if shard.ends_with(".bin") { Kind::Pickle } else { Kind::WrongType };
-        return Err(Defect::new(kind, file, expected, format!("{shard:?}")).part("weight_map").into());
+        return Err(Defect::new(kind, file, expected, format!("{shard:?}"))
+            .part("weight_map")
+            .into());
     }
     Ok(())
 }
@@ -88,7 +104,9 @@ impl<'de> Visitor<'de> for IndexVisitor {
         while let Some(key) = access.next_key::<String>()? {
             match key.as_str() {
                 "weight_map" => raw.weight_map = Some(access.next_value()?),
-                "metadata" => raw.total_bytes = total_bytes(&access.next_value::<serde_json::Value>()?),
+                "metadata" => {
+                    raw.total_bytes = total_bytes(&access.next_value::<serde_json::Value>()?)
+                }
                 _ => drop(access.next_value::<IgnoredAny>()?),
             }
             if !seen.insert(key.clone()) {
@@ -102,7 +120,9 @@ impl<'de> Visitor<'de> for IndexVisitor {
 /// A whole number, as some writers make it a float.
 fn total_bytes(metadata: &serde_json::Value) -> Option<u64> {
     let total = metadata.get("total_size")?;
-    total.as_u64().or_else(|| total.as_f64().filter(|f| *f >= 0.0 && f.fract() == 0.0 && *f < 9e15).map(|f| f as u64))
+    total.as_u64().or_else(|| {
+        total.as_f64().filter(|f| *f >= 0.0 && f.fract() == 0.0 && *f < 9e15).map(|f| f as u64)
+    })
 }
 
 struct WeightMap(Vec<(String, String)>);

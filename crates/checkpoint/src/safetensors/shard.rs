@@ -38,8 +38,9 @@ pub(super) fn read_shards(paths: &[PathBuf]) -> Result<Vec<ReadShard>, Checkpoin
     };
     let readers = READERS_MAX.min(paths.len());
     std::thread::scope(|scope| (0..readers).for_each(|_| drop(scope.spawn(work))));
-    let unread =
-        |path: &PathBuf| CheckpointError::io(path, "read its header", 0, std::io::Error::other("the reader ended"));
+    let unread = |path: &PathBuf| {
+        CheckpointError::io(path, "read its header", 0, std::io::Error::other("the reader ended"))
+    };
     let take = |(slot, path): (Mutex<Option<_>>, &PathBuf)| {
         slot.into_inner().ok().flatten().unwrap_or_else(|| Err(unread(path)))
     };
@@ -50,8 +51,12 @@ fn read_shard(path: &Path) -> Result<ReadShard, CheckpointError> {
     let opened = files::open_regular(path)?;
     let (json, data_start) = read_header(path, &opened)?;
     let tensors = parse_header(path, &json, data_start, opened.bytes)?;
-    let shard =
-        Shard { path: path.to_owned(), bytes: opened.bytes, identity: opened.identity, blob_id: files::blob_id(path) };
+    let shard = Shard {
+        path: path.to_owned(),
+        bytes: opened.bytes,
+        identity: opened.identity,
+        blob_id: files::blob_id(path),
+    };
     Ok(ReadShard { shard, tensors })
 }
 
@@ -62,16 +67,28 @@ fn read_header(path: &Path, opened: &Opened) -> Result<(Vec<u8>, u64), Checkpoin
     files::refuse_lfs_pointer(path, &first)?;
     let Some(length) = first.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes)) else {
         let expected = "8 bytes of header length and a header";
-        return Err(Defect::new(Kind::HeaderTruncated, path, expected, format!("{} bytes", opened.bytes)).into());
+        return Err(Defect::new(
+            Kind::HeaderTruncated,
+            path,
+            expected,
+            format!("{} bytes", opened.bytes),
+        )
+        .into());
     };
     check_length(path, length, opened.bytes)?;
     match first.get(8) {
         Some(b'{') => {}
         other => {
-            let found = other.map_or("the end of the file".to_owned(), |b| format!("byte {b:#04x}"));
-            return Err(Defect::new(Kind::HeaderNotJson, path, "a header that begins with {", found)
-                .part("header")
-                .into());
+            let found =
+                other.map_or("the end of the file".to_owned(), |b| format!("byte {b:#04x}"));
+            return Err(Defect::new(
+                Kind::HeaderNotJson,
+                path,
+                "a header that begins with {",
+                found,
+            )
+            .part("header")
+            .into());
         }
     }
     let end = 8 + length as usize;
@@ -86,18 +103,31 @@ fn read_header(path: &Path, opened: &Opened) -> Result<(Vec<u8>, u64), Checkpoin
 }
 
 fn check_length(path: &Path, length: u64, file_bytes: u64) -> Result<(), CheckpointError> {
-    let defect =
-        |kind, expected: String, found: String| Err(Defect::new(kind, path, expected, found).part("header").into());
+    let defect = |kind, expected: String, found: String| {
+        Err(Defect::new(kind, path, expected, found).part("header").into())
+    };
     if length < 2 {
-        return defect(Kind::HeaderLength, "a header of 2 bytes or more".to_owned(), format!("length {length}"));
+        return defect(
+            Kind::HeaderLength,
+            "a header of 2 bytes or more".to_owned(),
+            format!("length {length}"),
+        );
     }
     if length > HEADER_BYTES_MAX {
         let expected = format!("a header of at most {HEADER_BYTES_MAX} bytes");
-        return defect(Kind::HeaderLength, expected, format!("length {length} in a file of {file_bytes} bytes"));
+        return defect(
+            Kind::HeaderLength,
+            expected,
+            format!("length {length} in a file of {file_bytes} bytes"),
+        );
     }
     if 8 + length > file_bytes {
         let expected = format!("a header of {length} bytes");
-        return defect(Kind::HeaderTruncated, expected, format!("a file of {file_bytes} bytes in all"));
+        return defect(
+            Kind::HeaderTruncated,
+            expected,
+            format!("a file of {file_bytes} bytes in all"),
+        );
     }
     Ok(())
 }

@@ -31,7 +31,9 @@ pub(super) fn shards(config: &ModelConfig, count: usize) -> Vec<PlannedShard> {
         let shards_left = count - at;
         let share = bytes_left / shards_left as u64;
         let mut shard = PlannedShard { name: name(at, count), tensors: Vec::new(), bytes: 0 };
-        while tensors_left >= shards_left && (shard.bytes < share || shard.tensors.is_empty() || shards_left == 1) {
+        while tensors_left >= shards_left
+            && (shard.bytes < share || shard.tensors.is_empty() || shards_left == 1)
+        {
             let Some(mut planned) = rest.next() else { break };
             planned.begin = shard.bytes;
             shard.bytes += planned.bytes;
@@ -50,7 +52,10 @@ pub(super) fn total_bytes(config: &ModelConfig) -> u64 {
 }
 
 fn tensors(config: &ModelConfig) -> Vec<Planned> {
-    let float = config.dtype.filter(|d| matches!(d, Dtype::F32 | Dtype::F16 | Dtype::BF16)).unwrap_or(Dtype::BF16);
+    let float = config
+        .dtype
+        .filter(|d| matches!(d, Dtype::F32 | Dtype::F16 | Dtype::BF16))
+        .unwrap_or(Dtype::BF16);
     let plan = |tensor: ExpectedTensor| {
         let dtype = match tensor.content {
             Content::Fp4Blocks | Content::Fp4Scales => Dtype::U8,
@@ -75,8 +80,7 @@ pub(super) fn header(shard: &PlannedShard) -> Vec<u8> {
     let mut map = Map::new();
     map.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
     for t in &shard.tensors {
-        let entry =
-            json!({ "dtype": t.dtype.name(), "shape": t.tensor.shape, "data_offsets": [t.begin, t.begin + t.bytes] });
+        let entry = json!({ "dtype": t.dtype.name(), "shape": t.tensor.shape, "data_offsets": [t.begin, t.begin + t.bytes] });
         map.insert(t.tensor.name.clone(), entry);
     }
     let mut json = Value::Object(map).to_string().into_bytes();
@@ -90,7 +94,9 @@ pub(super) fn header(shard: &PlannedShard) -> Vec<u8> {
 pub(super) fn index(shards: &[PlannedShard]) -> String {
     let mut map = Map::new();
     for shard in shards {
-        map.extend(shard.tensors.iter().map(|t| (t.tensor.name.clone(), Value::from(shard.name.as_str()))));
+        map.extend(
+            shard.tensors.iter().map(|t| (t.tensor.name.clone(), Value::from(shard.name.as_str()))),
+        );
     }
     let total: u64 = shards.iter().map(|s| s.bytes).sum();
     format!("{:#}\n", json!({ "metadata": { "total_size": total }, "weight_map": map }))

@@ -86,7 +86,10 @@ pub struct SynthReport {
 ///
 /// # Errors
 /// 2 for a name or a folder that cannot be, 65 and 66 for a bad configuration, 74 where the disk fails or is full.
-pub fn synth(request: &SynthRequest, progress: &(dyn Fn(u64) -> bool + Sync)) -> Result<SynthReport> {
+pub fn synth(
+    request: &SynthRequest,
+    progress: &(dyn Fn(u64) -> bool + Sync),
+) -> Result<SynthReport> {
     let begun = Instant::now();
     let (text, config) = configuration(&request.like)?;
     require_free(&request.folder)?;
@@ -134,8 +137,8 @@ fn configuration(like: &SynthSource) -> Result<(String, ModelConfig)> {
         },
         SynthSource::Config(path) => {
             let file = if path.is_dir() { path.join("config.json") } else { path.clone() };
-            let text =
-                files::read_text(&file, json::CONFIG_BYTES_MAX)?.ok_or_else(|| CheckpointError::absent(&file))?;
+            let text = files::read_text(&file, json::CONFIG_BYTES_MAX)?
+                .ok_or_else(|| CheckpointError::absent(&file))?;
             (file, text)
         }
     };
@@ -143,7 +146,12 @@ fn configuration(like: &SynthSource) -> Result<(String, ModelConfig)> {
     Ok((text, config))
 }
 
-fn asked(what: &str, expected: &str, found: impl std::fmt::Display, remedy: &str) -> CheckpointError {
+fn asked(
+    what: &str,
+    expected: &str,
+    found: impl std::fmt::Display,
+    remedy: &str,
+) -> CheckpointError {
     let (what, expected, remedy) = (what.to_owned(), expected.to_owned(), remedy.to_owned());
     CheckpointError::Asked { what, expected, found: found.to_string(), remedy }
 }
@@ -166,19 +174,24 @@ fn require_free(folder: &Path) -> Result<()> {
             Err(asked(&folder.display().to_string(), "a new folder", "a file", words))
         }
         Ok(_) => {
-            let mut entries = fs::read_dir(folder).map_err(|e| CheckpointError::io(folder, "list it", 0, e))?;
+            let mut entries =
+                fs::read_dir(folder).map_err(|e| CheckpointError::io(folder, "list it", 0, e))?;
             match entries.next() {
                 None => Ok(()),
-                Some(_) => {
-                    Err(asked(&folder.display().to_string(), "a new or empty folder", "one with files in it", words))
-                }
+                Some(_) => Err(asked(
+                    &folder.display().to_string(),
+                    "a new or empty folder",
+                    "one with files in it",
+                    words,
+                )),
             }
         }
     }
 }
 
 fn require_space(folder: &Path, bytes: u64) -> Result<()> {
-    let io = |e: rustix::io::Errno| CheckpointError::io(folder, "ask for its free space", 0, e.into());
+    let io =
+        |e: rustix::io::Errno| CheckpointError::io(folder, "ask for its free space", 0, e.into());
     let disk = rustix::fs::statvfs(folder).map_err(io)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if free >= bytes {
@@ -194,8 +207,7 @@ fn require_space(folder: &Path, bytes: u64) -> Result<()> {
 }
 
 fn generation(config: &ModelConfig) -> String {
-    let value =
-        serde_json::json!({ "bos_token_id": config.bos, "eos_token_id": config.eos, "pad_token_id": config.pad });
+    let value = serde_json::json!({ "bos_token_id": config.bos, "eos_token_id": config.eos, "pad_token_id": config.pad });
     format!("{value:#}\n")
 }
 
@@ -206,12 +218,18 @@ struct Partial {
 
 impl Partial {
     fn beside(target: &Path) -> Result<Self> {
-        let name =
-            target.file_name().ok_or_else(|| asked("the folder", "a name", target.display(), "Name a folder"))?;
-        let folder = target.with_file_name(format!(".{}.partial-{}", name.to_string_lossy(), std::process::id()));
+        let name = target
+            .file_name()
+            .ok_or_else(|| asked("the folder", "a name", target.display(), "Name a folder"))?;
+        let folder = target.with_file_name(format!(
+            ".{}.partial-{}",
+            name.to_string_lossy(),
+            std::process::id()
+        ));
         if folder.exists() {
             // Left behind by a killed process that had our number.
-            fs::remove_dir_all(&folder).map_err(|e| CheckpointError::io(&folder, "clear it", 0, e))?;
+            fs::remove_dir_all(&folder)
+                .map_err(|e| CheckpointError::io(&folder, "clear it", 0, e))?;
         }
         fs::create_dir_all(&folder).map_err(|e| CheckpointError::io(&folder, "make it", 0, e))?;
         Ok(Partial { folder })
@@ -223,7 +241,8 @@ impl Partial {
     }
 
     fn commit(&self, target: &Path) -> Result<()> {
-        fs::rename(&self.folder, target).map_err(|e| CheckpointError::io(target, "put it in its place", 0, e))
+        fs::rename(&self.folder, target)
+            .map_err(|e| CheckpointError::io(target, "put it in its place", 0, e))
     }
 }
 

@@ -67,7 +67,8 @@ pub(super) struct Random(u64);
 
 impl Random {
     pub fn new(parts: &[u64]) -> Self {
-        let mix = |state: u64, part: &u64| mix(state ^ mix(part.wrapping_add(0x9E37_79B9_7F4A_7C15)));
+        let mix =
+            |state: u64, part: &u64| mix(state ^ mix(part.wrapping_add(0x9E37_79B9_7F4A_7C15)));
         Random(parts.iter().fold(0, mix))
     }
 

@@ -22,6 +22,8 @@ pub const PRESETS: [(&str, &str); 14] = [
 /// The `config.json` of a model by its name here, an alias, or its name on the hub.
 pub fn preset(name: &str) -> Option<&'static str> {
     let wanted = hub_name(name);
-    let same = |known: &str| known.eq_ignore_ascii_case(name) || hub_name(known).eq_ignore_ascii_case(wanted);
+    let same = |known: &str| {
+        known.eq_ignore_ascii_case(name) || hub_name(known).eq_ignore_ascii_case(wanted)
+    };
     PRESETS.iter().find(|(known, _)| same(known)).map(|(_, config)| *config)
 }

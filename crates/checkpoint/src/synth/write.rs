@@ -30,8 +30,10 @@ pub(super) fn create<'a>(folder: &Path, shards: &'a [PlannedShard]) -> Result<Ve
         let path = folder.join(&shard.name);
         let header = header(shard);
         let data_start = header.len() as u64;
-        let file = File::create_new(&path).map_err(|e| CheckpointError::io(&path, "make it", 0, e))?;
-        file.write_all_at(&header, 0).map_err(|e| CheckpointError::io(&path, "write its header", 0, e))?;
+        let file =
+            File::create_new(&path).map_err(|e| CheckpointError::io(&path, "make it", 0, e))?;
+        file.write_all_at(&header, 0)
+            .map_err(|e| CheckpointError::io(&path, "write its header", 0, e))?;
         file.set_len(data_start + shard.bytes)
             .map_err(|e| CheckpointError::io(&path, "set its size", data_start, e))?;
         Ok(ShardFile { path, file, data_start, shard })
@@ -49,7 +51,11 @@ struct Piece {
 }
 
 /// Fills the files with noise. `progress` hears of bytes written, and says whether to go on.
-pub(super) fn fill(files: &[ShardFile], seed: u64, progress: &(dyn Fn(u64) -> bool + Sync)) -> Result<()> {
+pub(super) fn fill(
+    files: &[ShardFile],
+    seed: u64,
+    progress: &(dyn Fn(u64) -> bool + Sync),
+) -> Result<()> {
     let tables = Tables::new(seed, files);
     let pieces = pieces(files);
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -58,7 +64,8 @@ pub(super) fn fill(files: &[ShardFile], seed: u64, progress: &(dyn Fn(u64) -> bo
         let mut buffer = vec![0; PIECE_BYTES];
         while !stop.load(Ordering::Relaxed) {
             let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-            let result = write_piece(&files[piece.file], piece, &tables, &mut buffer[..piece.bytes]);
+            let result =
+                write_piece(&files[piece.file], piece, &tables, &mut buffer[..piece.bytes]);
             if let Err(error) = result {
                 stop.store(true, Ordering::Relaxed);
                 if let Ok(mut failure) = failure.lock() {
@@ -78,7 +85,9 @@ pub(super) fn fill(files: &[ShardFile], seed: u64, progress: &(dyn Fn(u64) -> bo
         let interrupted = std::io::Error::from(std::io::ErrorKind::Interrupted);
         return Err(CheckpointError::io(&files[0].path, "fill it", 0, interrupted));
     }
-    let sync = |f: &ShardFile| f.file.sync_data().map_err(|e| CheckpointError::io(&f.path, "flush it", 0, e));
+    let sync = |f: &ShardFile| {
+        f.file.sync_data().map_err(|e| CheckpointError::io(&f.path, "flush it", 0, e))
+    };
     files.iter().try_for_each(sync)
 }
 
@@ -105,12 +114,16 @@ fn write_piece(file: &ShardFile, piece: &Piece, tables: &Tables, buffer: &mut [u
         table.fill(stream, tables.seed, tensor, first + i as u64);
     }
     let at = file.data_start + planned.begin + piece.begin;
-    file.file.write_all_at(buffer, at).map_err(|e| CheckpointError::io(&file.path, "write it", at, e))
+    file.file
+        .write_all_at(buffer, at)
+        .map_err(|e| CheckpointError::io(&file.path, "write it", at, e))
 }
 
 /// FNV-1a over the name, mixed by the generator.
 fn name_seed(name: &str) -> u64 {
-    let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
+    let hash = name
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
     Random::new(&[hash]).next()
 }
 

@@ -31,8 +31,12 @@ impl Model {
         let (file, folder) = (temp.path().join("like.json"), temp.path().join("model"));
         fs::write(&file, config.to_string()).unwrap();
         let like = SynthSource::Config(file);
-        let request =
-            SynthRequest { like, shards: Some(shards), fill: Fill::Random { seed: 7 }, folder: folder.clone() };
+        let request = SynthRequest {
+            like,
+            shards: Some(shards),
+            fill: Fill::Random { seed: 7 },
+            folder: folder.clone(),
+        };
         synth(&request, &|_| true).unwrap_or_else(|e| panic!("{e}"));
         Model { temp, folder }
     }
@@ -155,8 +159,15 @@ impl Gguf {
 
     /// Hyper-parameters of the same Llama under another architecture's keys, and no tensors.
     pub fn empty(arch: &str) -> Self {
-        let mut gguf =
-            Gguf { magic: *b"GGUF", version: 3, values: vec![], tensors: vec![], alignment: 32, cut: 0, extra: 0 };
+        let mut gguf = Gguf {
+            magic: *b"GGUF",
+            version: 3,
+            values: vec![],
+            tensors: vec![],
+            alignment: 32,
+            cut: 0,
+            extra: 0,
+        };
         gguf.string("general.architecture", arch);
         for (key, value) in [
             ("embedding_length", 32),
@@ -199,7 +210,14 @@ impl Gguf {
             _ => elements,
         } as usize;
         self.tensors.retain(|t| t.name != name);
-        self.tensors.push(GgufPart { name: name.into(), dims: dims.into(), kind, bytes, shift: 0, data: None });
+        self.tensors.push(GgufPart {
+            name: name.into(),
+            dims: dims.into(),
+            kind,
+            bytes,
+            shift: 0,
+            data: None,
+        });
         self.tensors.last_mut().unwrap()
     }
 

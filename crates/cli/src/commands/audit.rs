@@ -18,7 +18,11 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     ))?;
     for dead in &report.dead {
         let levels: Vec<String> = dead.levels.iter().map(ToString::to_string).collect();
-        output::line(&format!("dead: {} changes nothing between {}", dead.factor, levels.join(", ")))?;
+        output::line(&format!(
+            "dead: {} changes nothing between {}",
+            dead.factor,
+            levels.join(", ")
+        ))?;
     }
     Ok(report.exit_code())
 }

@@ -2,7 +2,9 @@ use crate::args::BenchArgs;
 use crate::failure::Failure;
 use crate::output;
 use crate::session;
-use engine::bench::{BenchOptions, BenchReport, Figure, StepsOptions, StepsReport, bench, bench_steps};
+use engine::bench::{
+    BenchOptions, BenchReport, Figure, StepsOptions, StepsReport, bench, bench_steps,
+};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use watch::{Stage, Watch};
@@ -46,18 +48,25 @@ struct Compared {
 /// `vendomini bench`: how fast a model is on this machine.
 pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
     let earlier = args.compare.as_deref().map(read).transpose()?;
-    if args.prompt_tokens == 0 || args.new_tokens < 2 || args.rounds == 0 || args.batches.contains(&0) {
+    if args.prompt_tokens == 0
+        || args.new_tokens < 2
+        || args.rounds == 0
+        || args.batches.contains(&0)
+    {
         return Err(Failure::usage(
             "bench: expected --prompt-tokens, --rounds and --batches of 1 or more and --new-tokens of 2 or more",
         ));
     }
     if args.steps > 0 && args.step_tokens < 4 {
-        return Err(Failure::usage("bench: expected --step-tokens of 4 or more, of which a quarter is decoded"));
+        return Err(Failure::usage(
+            "bench: expected --step-tokens of 4 or more, of which a quarter is decoded",
+        ));
     }
     let placement = &mut args.bring_up.placement;
     let tokens = (args.prompt_tokens + args.new_tokens).max(args.steps * args.step_tokens);
     placement.context = placement.context.or(Some(tokens));
-    placement.concurrency = placement.concurrency.max(args.batches.iter().copied().max().unwrap_or(1));
+    placement.concurrency =
+        placement.concurrency.max(args.batches.iter().copied().max().unwrap_or(1));
     let mut session = session::bring_up(&args.bring_up, watch)?;
     let _stage = watch.enter(Stage::Bench);
     let options = BenchOptions {
@@ -69,8 +78,10 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
     };
     let report = bench(&mut session.loaded, &session.checkpoint.inventory, &options, watch)?;
     let load = &session.loaded.report;
-    let load_s = load.stages.iter().filter(|s| s.stage != Stage::SmokeTest).map(|s| s.seconds).sum();
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let load_s =
+        load.stages.iter().filter(|s| s.stage != Stage::SmokeTest).map(|s| s.seconds).sum();
+    let host =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
     let mut document = Document {
         schema_version: output::SCHEMA_VERSION,
         model: session.checkpoint.root.display().to_string(),
@@ -88,10 +99,15 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
     };
     if args.steps > 0 {
         let reply_tokens = args.step_tokens / 4;
-        let options = StepsOptions { steps: args.steps, prompt_tokens: args.step_tokens - reply_tokens, reply_tokens };
+        let options = StepsOptions {
+            steps: args.steps,
+            prompt_tokens: args.step_tokens - reply_tokens,
+            reply_tokens,
+        };
         document.steps = Some(bench_steps(session.loaded, &options, watch)?);
     }
-    let text = serde_json::to_string_pretty(&document).map_err(|e| Failure::software(format!("JSON: {e}")))?;
+    let text = serde_json::to_string_pretty(&document)
+        .map_err(|e| Failure::software(format!("JSON: {e}")))?;
     if let Some(file) = &args.save {
         std::fs::write(file, format!("{text}\n"))
             .map_err(|e| Failure::io(&format!("cannot write {}", file.display()), &e))?;
@@ -106,10 +122,12 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
 
 fn read(file: &Path) -> Result<Document, Failure> {
     let name = file.display();
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| Failure::new(crate::failure::exit::NO_INPUT, format!("--compare {name}: {e}")))?;
-    serde_json::from_str(&text)
-        .map_err(|e| Failure::usage(format!("--compare {name}: expected a document of bench --save, found: {e}")))
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        Failure::new(crate::failure::exit::NO_INPUT, format!("--compare {name}: {e}"))
+    })?;
+    serde_json::from_str(&text).map_err(|e| {
+        Failure::usage(format!("--compare {name}: expected a document of bench --save, found: {e}"))
+    })
 }
 
 fn compare(earlier: &BenchReport, now: &BenchReport) -> Vec<Compared> {
@@ -139,8 +157,16 @@ fn tell(d: &Document) -> Result<(), Failure> {
         r.dot_ops_per_s / 1e9,
         r.weights_read_bytes / 1e9
     ))?;
-    output::line(&format!("{:<14} {:>10.3} s {:>23.2} GB/s", "load", d.load_s, d.load_bytes_per_s / 1e9))?;
-    output::line(&format!("{:<14} {:>12} {:>12} {:>12} {:>7}  bound by", "", "tok/s", "best", "limit", "share"))?;
+    output::line(&format!(
+        "{:<14} {:>10.3} s {:>23.2} GB/s",
+        "load",
+        d.load_s,
+        d.load_bytes_per_s / 1e9
+    ))?;
+    output::line(&format!(
+        "{:<14} {:>12} {:>12} {:>12} {:>7}  bound by",
+        "", "tok/s", "best", "limit", "share"
+    ))?;
     for f in &r.figures {
         output::line(&format!(
             "{:<14} {:>12.1} {:>12.1} {:>12.1} {:>6.0}%  {}",

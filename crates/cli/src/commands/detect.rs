@@ -13,7 +13,9 @@ struct Document {
 pub fn run(args: &DetectArgs) -> Result<u8, Failure> {
     let found = experiment::redetect(&Store::open(&args.dir)?, &args.set)?;
     if args.json {
-        output::json(&Document { runs: found.iter().map(experiment::Redetected::to_json).collect() })?;
+        output::json(&Document {
+            runs: found.iter().map(experiment::Redetected::to_json).collect(),
+        })?;
         return Ok(0);
     }
     for run in &found {
@@ -21,12 +23,22 @@ pub fn run(args: &DetectArgs) -> Result<u8, Failure> {
             let all: Vec<String> = crashes
                 .iter()
                 .map(|c| {
-                    format!("{} @ {} ({})", c.kind, c.onset_step, c.severity.as_deref().unwrap_or("not known yet"))
+                    format!(
+                        "{} @ {} ({})",
+                        c.kind,
+                        c.onset_step,
+                        c.severity.as_deref().unwrap_or("not known yet")
+                    )
                 })
                 .collect();
             if all.is_empty() { "none".to_owned() } else { all.join(", ") }
         };
-        output::line(&format!("{}: {} (recorded: {})", run.run_id, words(&run.crashes), words(&run.recorded)))?;
+        output::line(&format!(
+            "{}: {} (recorded: {})",
+            run.run_id,
+            words(&run.crashes),
+            words(&run.recorded)
+        ))?;
     }
     Ok(0)
 }

@@ -60,7 +60,12 @@ pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
         host_limited_by,
         kernel_set: KernelSet::best()?.name().to_owned(),
         cards: cards_seen(Path::new("/proc"), &|name| std::env::var(name).ok(), usable),
-        search: search.hub_caches.iter().chain(&search.model_folders).map(|p| p.display().to_string()).collect(),
+        search: search
+            .hub_caches
+            .iter()
+            .chain(&search.model_folders)
+            .map(|p| p.display().to_string())
+            .collect(),
         model: args.model.clone(),
         problem: problem.as_ref().map(|p| p.text.clone()),
         needs,
@@ -99,7 +104,9 @@ fn print(d: &Document) -> Result<(), Failure> {
             bytes_text(limit.used_bytes)
         ))?;
     }
-    let rate = |rate: Option<u64>| rate.map_or(String::new(), |rate| format!(", reads {:.2} GB/s", rate as f64 / 1e9));
+    let rate = |rate: Option<u64>| {
+        rate.map_or(String::new(), |rate| format!(", reads {:.2} GB/s", rate as f64 / 1e9))
+    };
     output::line(&format!(
         "cores         {} of {}, {} kernels{}",
         host.cores,
@@ -108,14 +115,22 @@ fn print(d: &Document) -> Result<(), Failure> {
         rate(host.read_bytes_per_s)
     ))?;
     for node in host.numa_nodes.iter().filter(|_| host.numa_nodes.len() > 1) {
-        output::line(&format!("  NUMA node   {}: {} cores, {}", node.node, node.cores, bytes_text(node.total_bytes)))?;
+        output::line(&format!(
+            "  NUMA node   {}: {} cores, {}",
+            node.node,
+            node.cores,
+            bytes_text(node.total_bytes)
+        ))?;
     }
     let huge = &host.huge_pages;
     let reserved = match huge.reserved_free {
         0 => String::new(),
         free => format!(", {free} of {} reserved and free", bytes_text(huge.page_bytes)),
     };
-    output::line(&format!("huge pages    transparent: {}{reserved}", or_unknown(&huge.transparent)))?;
+    output::line(&format!(
+        "huge pages    transparent: {}{reserved}",
+        or_unknown(&huge.transparent)
+    ))?;
     let disk = &d.machine.disk;
     output::line(&format!(
         "disk          {} on {}{}{}{}",
@@ -138,7 +153,9 @@ fn print(d: &Document) -> Result<(), Failure> {
     print_needs(d.needs.as_deref())?;
     match (&d.model, &d.problem) {
         (Some(model), Some(problem)) => output::line(&format!("problem       {model}: {problem}")),
-        (Some(model), None) => output::line(&format!("model         {model}: its headers are good")),
+        (Some(model), None) => {
+            output::line(&format!("model         {model}: its headers are good"))
+        }
         (None, _) => Ok(()),
     }
 }

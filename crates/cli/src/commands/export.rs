@@ -18,6 +18,9 @@ pub fn run(args: &ExportArgs) -> Result<u8, Failure> {
     };
     let summary = export(&store, table, format, &mut out, name)?;
     out.flush().map_err(broken)?;
-    eprintln!("{} rows of {} runs written, {} unfinished runs left out", summary.rows, summary.runs, summary.left_out);
+    eprintln!(
+        "{} rows of {} runs written, {} unfinished runs left out",
+        summary.rows, summary.runs, summary.left_out
+    );
     Ok(0)
 }

@@ -32,14 +32,21 @@ pub fn run(args: &FetchArgs, watch: &Watch) -> Result<u8, Failure> {
         None => bring(&args.model, source, args.file.as_deref(), &search, watch)?,
     };
     let files = if args.verify { Some(verify(&path, watch)?) } else { None };
-    let document =
-        Document { model: checkpoint::hub_name(&args.model).to_owned(), path: path.display().to_string(), files };
+    let document = Document {
+        model: checkpoint::hub_name(&args.model).to_owned(),
+        path: path.display().to_string(),
+        files,
+    };
     if args.json {
         output::json(&document)?;
         return Ok(0);
     }
     output::line(&document.path)?;
-    document.files.iter().flatten().try_for_each(|file| output::line(&format!("{}  {}", file.id, file.name)))?;
+    document
+        .files
+        .iter()
+        .flatten()
+        .try_for_each(|file| output::line(&format!("{}  {}", file.id, file.name)))?;
     Ok(0)
 }
 
@@ -88,15 +95,22 @@ fn bring(
 ) -> Result<PathBuf, Failure> {
     let name = checkpoint::hub_name(model);
     if !is_hub_name(name) {
-        return Err(Failure::usage(format!("fetch: expected a hub name (org/name) or an alias, found {model}")));
+        return Err(Failure::usage(format!(
+            "fetch: expected a hub name (org/name) or an alias, found {model}"
+        )));
     }
-    let no_cache = || Failure::usage("fetch: expected a cache folder, found none. Set HF_HOME or HOME");
+    let no_cache =
+        || Failure::usage("fetch: expected a cache folder, found none. Set HF_HOME or HOME");
     let models = search.fetch_into().ok_or_else(no_cache)?;
     let hub_cache = search.hub_caches.first().map_or(models, PathBuf::as_path);
-    let (name, revision) = name.split_once('@').map_or((name, None), |(name, revision)| (name, Some(revision)));
+    let (name, revision) =
+        name.split_once('@').map_or((name, None), |(name, revision)| (name, Some(revision)));
     let _stage = watch.enter(Stage::Fetch);
     let hub = Hub::from_env();
-    Ok(fetch::fetch(&Order { model: name, revision, source, hub: &hub, file, hub_cache, models }, watch)?)
+    Ok(fetch::fetch(
+        &Order { model: name, revision, source, hub: &hub, file, hub_cache, models },
+        watch,
+    )?)
 }
 
 /// The SHA-256 of every file; a file of the hub's cache is named by its hash, and must be what its name says.
@@ -109,7 +123,9 @@ fn verify(path: &Path, watch: &Watch) -> Result<Vec<FileDigest>, Failure> {
     seat.at(Stage::Verify, &path.display().to_string(), 0);
     let identity = checkpoint.full_identity(&mut |bytes| seat.advance(bytes))?;
     for (shard, found) in shards.iter().zip(&identity.files) {
-        if let Some(expected) = shard.blob_id.as_ref().filter(|id| id.len() == 64 && **id != found.id) {
+        if let Some(expected) =
+            shard.blob_id.as_ref().filter(|id| id.len() == 64 && **id != found.id)
+        {
             return Err(FetchError::Damaged {
                 file: shard.path.clone(),
                 expected: format!("SHA-256 {expected} (its name in the hub's cache)"),

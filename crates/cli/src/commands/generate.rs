@@ -4,7 +4,9 @@ use crate::output;
 use crate::session::{self, Session};
 use engine::constrain::{ConstrainSettings, Constraint};
 use engine::sample::Sampling;
-use engine::schedule::{Drafts, Engine, EngineOptions, Event, FinishReason, Finished, Request, Ticket, WaitError};
+use engine::schedule::{
+    Drafts, Engine, EngineOptions, Event, FinishReason, Finished, Request, Ticket, WaitError,
+};
 use serde::Serialize;
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -44,7 +46,10 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
     let session = session::bring_up(&args.bring_up, watch)?;
     let request = request(args, &session, schema)?;
     let tokenizer = session.tokenizer()?.clone();
-    let constrain = ConstrainSettings { canonical_tokens: args.canonical_tokens, ..ConstrainSettings::default() };
+    let constrain = ConstrainSettings {
+        canonical_tokens: args.canonical_tokens,
+        ..ConstrainSettings::default()
+    };
     let options = EngineOptions {
         tokenizer: Some(tokenizer.clone()),
         eos: session.checkpoint.generation.eos.clone(),
@@ -73,14 +78,20 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
     let decode_tok_s = end.reply.tokens.len().saturating_sub(1) as f64 / decode_s.max(1e-9);
     output::json(&Document {
         // A stop string cuts the text in the middle of a token.
-        text: if args.stop.is_empty() { tokenizer.decode(&end.reply.tokens, true)? } else { end.reply.text },
+        text: if args.stop.is_empty() {
+            tokenizer.decode(&end.reply.tokens, true)?
+        } else {
+            end.reply.text
+        },
         tokens: end.reply.tokens,
         prompt_tokens: end.prompt_tokens,
         finish_reason,
         decode_tok_s,
         drafts: args.prompt_lookup.then_some(end.drafts),
-        constrained: is_constrained
-            .then(|| Constrained { settings: engine.constrain_settings(), forced_tokens: end.forced_tokens }),
+        constrained: is_constrained.then(|| Constrained {
+            settings: engine.constrain_settings(),
+            forced_tokens: end.forced_tokens,
+        }),
     })?;
     Ok(0)
 }
@@ -102,18 +113,27 @@ fn listen(ticket: &Ticket, watch: &Watch, wanted: bool) -> Result<Finished, Fail
 
 fn write(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Failure::io("cannot write to stdout", &e))
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|e| Failure::io("cannot write to stdout", &e))
 }
 
-fn request(args: &GenerateArgs, session: &Session, schema: Option<serde_json::Value>) -> Result<Request, Failure> {
+fn request(
+    args: &GenerateArgs,
+    session: &Session,
+    schema: Option<serde_json::Value>,
+) -> Result<Request, Failure> {
     let tokenizer = session.tokenizer()?;
     let mut text = args.prompt.clone();
     if text == "-" {
         text.clear();
-        std::io::stdin().read_to_string(&mut text).map_err(|e| Failure::io("cannot read stdin", &e))?;
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .map_err(|e| Failure::io("cannot read stdin", &e))?;
     }
     let prompt = if args.chat {
-        let mut messages: Vec<Message> = args.system.iter().map(|s| Message::new("system", s)).collect();
+        let mut messages: Vec<Message> =
+            args.system.iter().map(|s| Message::new("system", s)).collect();
         messages.push(Message::new("user", text));
         tokenizer.encode(&session.template()?.render(&messages, None, true)?, false)?
     } else {
@@ -137,6 +157,7 @@ fn read_schema(file: &std::path::Path) -> Result<serde_json::Value, Failure> {
     let name = file.display();
     let text = std::fs::read_to_string(file)
         .map_err(|e| Failure::new(exit::NO_INPUT, format!("--json-schema {name}: {e}")))?;
-    serde_json::from_str(&text)
-        .map_err(|e| Failure::usage(format!("--json-schema {name}: expected a JSON schema, found: {e}")))
+    serde_json::from_str(&text).map_err(|e| {
+        Failure::usage(format!("--json-schema {name}: expected a JSON schema, found: {e}"))
+    })
 }

@@ -22,7 +22,8 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     config.check().map_err(experiment::ExperimentError::from)?;
     let (c, estimate) = (config.counts(), experiment::estimate(&config, &Rates::default())?);
     if args.json {
-        let (combinations, nominal_runs, cells, runs) = (c.combinations, c.nominal_runs, c.cells, c.runs);
+        let (combinations, nominal_runs, cells, runs) =
+            (c.combinations, c.nominal_runs, c.cells, c.runs);
         output::json(&Document {
             combinations,
             nominal_runs,
@@ -35,7 +36,10 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
         return Ok(0);
     }
     output::line(&format!("{} combinations, {} nominal runs", c.combinations, c.nominal_runs))?;
-    output::line(&format!("{} cells that differ, {} runs, at most {} steps", c.cells, c.runs, c.steps_max))?;
+    output::line(&format!(
+        "{} cells that differ, {} runs, at most {} steps",
+        c.cells, c.runs, c.steps_max
+    ))?;
     for (model, runs) in &c.models {
         output::line(&format!("  {model}: {runs} runs{}", costs(&estimate, model)))?;
     }
@@ -55,7 +59,10 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
         r.runs_in_flight
     ))?;
     if !estimate.unknown.is_empty() {
-        output::line(&format!("  without hours: the names do not say the size of {}", estimate.unknown.join(", ")))?;
+        output::line(&format!(
+            "  without hours: the names do not say the size of {}",
+            estimate.unknown.join(", ")
+        ))?;
     }
     Ok(0)
 }
@@ -65,7 +72,9 @@ fn costs(estimate: &Estimate, model: &str) -> String {
     let Some(cost) = estimate.models.get(model) else { return String::new() };
     let tokens = (cost.prompt_tokens + cost.reply_tokens) / 1e6;
     let hours = match (cost.hours, cost.gpus) {
-        (Some(hours), Some(gpus)) => format!(", {hours:.1} hours on {gpus} GPU{}", if gpus == 1 { "" } else { "s" }),
+        (Some(hours), Some(gpus)) => {
+            format!(", {hours:.1} hours on {gpus} GPU{}", if gpus == 1 { "" } else { "s" })
+        }
         _ => String::new(),
     };
     format!(", about {tokens:.1} million tokens{hours}")

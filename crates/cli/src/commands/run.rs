@@ -36,7 +36,10 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         provenance: provenance(),
     };
     let teller = Teller::new(watch, &options.folder);
-    let ended = run_experiment(&config, &models, &options, &|event: &Event| teller.tell(event), &|| watch.cancelled());
+    let ended =
+        run_experiment(&config, &models, &options, &|event: &Event| teller.tell(event), &|| {
+            watch.cancelled()
+        });
     teller.finish();
     let summary = ended?;
     close(&summary, &options, watch);
@@ -48,7 +51,11 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
 
 pub(crate) fn provenance() -> Provenance {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    Provenance { version: env!("CARGO_PKG_VERSION").into(), host: host.trim().into(), ..Provenance::default() }
+    Provenance {
+        version: env!("CARGO_PKG_VERSION").into(),
+        host: host.trim().into(),
+        ..Provenance::default()
+    }
 }
 
 fn close(summary: &Summary, options: &RunOptions, watch: &Watch) {
@@ -112,7 +119,9 @@ impl<'a> Teller<'a> {
                 let begun = Journal::begin(self.folder, state.steps_total, state.runs_total as u64);
                 begun.map(|journal| state.journal = Some(journal))
             }
-            (Event::RunStarted { run_id, replayed, .. }, Some(journal)) => journal.started(run_id, *replayed),
+            (Event::RunStarted { run_id, replayed, .. }, Some(journal)) => {
+                journal.started(run_id, *replayed)
+            }
             (Event::StepDone(step), Some(journal)) => journal.step(&step.run_id, step.reply_tokens),
             (Event::RunFinished { record }, Some(journal)) => journal.finished(&record.run_id),
             (Event::RunFailed { run_id, .. }, Some(journal)) => journal.failed(run_id),
@@ -140,23 +149,30 @@ impl<'a> Teller<'a> {
             Event::Planned { counts, done, left } => {
                 state.runs_total = *left;
                 state.steps_total = counts.steps_max * *left as u64 / counts.runs.max(1) as u64;
-                self.watch
-                    .note(format!("{} runs of {} cells: {done} done before, {left} left", counts.runs, counts.cells));
+                self.watch.note(format!(
+                    "{} runs of {} cells: {done} done before, {left} left",
+                    counts.runs, counts.cells
+                ));
             }
             Event::ModelOpening { name, runs } => {
                 state.running = None;
                 self.watch.note(format!("model {name} for {runs} runs"));
             }
             Event::ModelOpened { info, .. } => {
-                self.watch.note(format!("model identity {}, kernels {}", info.identity, info.kernel_set));
+                self.watch
+                    .note(format!("model identity {}, kernels {}", info.identity, info.kernel_set));
                 self.begin(state);
             }
             Event::StepDone(step) => {
                 state.steps_done += 1;
                 state.reply_tokens += step.reply_tokens;
-                let seconds = state.replies_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+                let seconds =
+                    state.replies_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
                 let rate = state.reply_tokens as f64 / seconds.max(1e-9);
-                self.watch.detail(format!("runs {}/{} · {rate:.0} tok/s", state.runs_done, state.runs_total));
+                self.watch.detail(format!(
+                    "runs {}/{} · {rate:.0} tok/s",
+                    state.runs_done, state.runs_total
+                ));
                 match &state.running {
                     Some((seat, _)) => seat.item_done(),
                     None => self.watch.beat(),
@@ -167,14 +183,18 @@ impl<'a> Teller<'a> {
                 let then = if *again { "; it will be tried again" } else { "" };
                 self.watch.note(format!("run {run_id} failed: {reason}{then}"));
             }
-            Event::RunHeld { run_id, owner } => self.watch.note(format!("run {run_id} is held by {owner}")),
+            Event::RunHeld { run_id, owner } => {
+                self.watch.note(format!("run {run_id} is held by {owner}"))
+            }
             Event::RunStarted { run_id, attempt, replayed, .. } => {
                 // Scripted operators need no model, whose opening would have begun the stage.
                 if state.running.is_none() {
                     self.begin(state);
                 }
                 if *attempt > 1 {
-                    self.watch.note(format!("run {run_id} goes on after {replayed} steps (attempt {attempt})"));
+                    self.watch.note(format!(
+                        "run {run_id} goes on after {replayed} steps (attempt {attempt})"
+                    ));
                 }
             }
             Event::Waiting => self.watch.beat(),
@@ -214,7 +234,8 @@ fn show(figures: &mut Figures, event: &Event) {
             figures.tiers.clear();
         }
         Event::RunStarted { run_id, replayed, steps_max, .. } => {
-            let run = RunFigures { step: *replayed, steps_max: *steps_max, ..RunFigures::default() };
+            let run =
+                RunFigures { step: *replayed, steps_max: *steps_max, ..RunFigures::default() };
             figures.steps_spared += replayed;
             figures.runs.insert(run_id.clone(), run);
         }

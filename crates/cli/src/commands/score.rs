@@ -21,7 +21,9 @@ pub fn run(args: &ScoreArgs, watch: &Watch) -> Result<u8, Failure> {
         return Ok(0);
     }
     for (token, logprob) in score.tokens.iter().zip(&score.logprobs) {
-        output::line(&logprob.map_or_else(|| format!("{token}\t-"), |l| format!("{token}\t{l:.6}")))?;
+        output::line(
+            &logprob.map_or_else(|| format!("{token}\t-"), |l| format!("{token}\t{l:.6}")),
+        )?;
     }
     for (token, logprob) in &score.last_top {
         output::line(&format!("next\t{token}\t{logprob:.6}"))?;
@@ -31,7 +33,9 @@ pub fn run(args: &ScoreArgs, watch: &Watch) -> Result<u8, Failure> {
 
 fn parse_ids(text: &str) -> Result<Vec<u32>, Failure> {
     let id = |word: &str| {
-        word.trim().parse().map_err(|_| Failure::usage(format!("--tokens: expected ids such as 1,2,3, found {word:?}")))
+        word.trim().parse().map_err(|_| {
+            Failure::usage(format!("--tokens: expected ids such as 1,2,3, found {word:?}"))
+        })
     };
     text.split(',').map(id).collect()
 }

@@ -94,7 +94,8 @@ pub fn run(args: &SelftestArgs, watch: &Watch) -> Result<u8, Failure> {
 
     let checks = all_checks(&card, &cpu, &seat, watch)?;
     let (copies, benches) = measured(&card, args.quick, &seat, watch)?;
-    let passed = checks.iter().all(|check| check.passed) && benches.iter().all(|bench| bench.problem.is_none());
+    let passed = checks.iter().all(|check| check.passed)
+        && benches.iter().all(|bench| bench.problem.is_none());
     let document = Document {
         device: device(card.info()),
         driver: format!("CUDA {}.{}", driver.version().0, driver.version().1),
@@ -117,7 +118,9 @@ pub fn run(args: &SelftestArgs, watch: &Watch) -> Result<u8, Failure> {
 /// The number in `cuda:N`.
 fn ordinal(device: &str) -> Result<usize, Failure> {
     let number = device.strip_prefix("cuda:").and_then(|number| number.parse().ok());
-    number.ok_or_else(|| Failure::usage(format!("--device: expected cuda:0, cuda:1, ..., found {device:?}")))
+    number.ok_or_else(|| {
+        Failure::usage(format!("--device: expected cuda:0, cuda:1, ..., found {device:?}"))
+    })
 }
 
 fn device(info: &CardInfo) -> Device {
@@ -132,7 +135,12 @@ fn device(info: &CardInfo) -> Device {
     }
 }
 
-fn all_checks(card: &Card, cpu: &Cpu, seat: &Seat, watch: &Watch) -> Result<Vec<CheckFigure>, Failure> {
+fn all_checks(
+    card: &Card,
+    cpu: &Cpu,
+    seat: &Seat,
+    watch: &Watch,
+) -> Result<Vec<CheckFigure>, Failure> {
     let checks = checks();
     watch.total(Stage::SelfTest, 0, checks.len() as u64);
     let mut figures = Vec::new();
@@ -219,7 +227,12 @@ fn measured(
 }
 
 /// A benchmark's figure, beside `read` bytes a second.
-fn one_bench(bench: &Bench, card: &Card, sizes: &BenchSizes, read: Option<f64>) -> (BenchFigure, Option<BenchReport>) {
+fn one_bench(
+    bench: &Bench,
+    card: &Card,
+    sizes: &BenchSizes,
+    read: Option<f64>,
+) -> (BenchFigure, Option<BenchReport>) {
     let (report, problem) = match bench.run(card, sizes) {
         Ok(report) => (Some(report), None),
         Err(error) => (None, Some(error.to_string())),
@@ -243,17 +256,27 @@ fn tell(d: &Document) -> Result<(), Failure> {
         card.ordinal, card.name, card.compute, card.multiprocessors, d.driver, d.kernel_set
     ))?;
     let width = d.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
-    output::line(&format!("{:<width$} {:>10} {:>14} {:>12}", "check", "compared", "largest error", "of tolerance"))?;
+    output::line(&format!(
+        "{:<width$} {:>10} {:>14} {:>12}",
+        "check", "compared", "largest error", "of tolerance"
+    ))?;
     for check in &d.checks {
-        let number = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |number| format!("{number:.2e}"));
-        let share = check.share_of_tolerance.map_or_else(|| "-".to_owned(), |share| format!("{:.0}%", 100.0 * share));
+        let number = |number: Option<f64>| {
+            number.map_or_else(|| "-".to_owned(), |number| format!("{number:.2e}"))
+        };
+        let share = check
+            .share_of_tolerance
+            .map_or_else(|| "-".to_owned(), |share| format!("{:.0}%", 100.0 * share));
         let verdict = match (&check.problem, check.passed) {
             (Some(problem), _) => format!("FAILED: {problem}"),
             (None, false) => "FAILED: the card computes something else".to_owned(),
             (None, true) => "ok".to_owned(),
         };
         let error = number(check.max_abs_error);
-        output::line(&format!("{:<width$} {:>10} {error:>14} {share:>12}  {verdict}", check.name, check.compared))?;
+        output::line(&format!(
+            "{:<width$} {:>10} {error:>14} {share:>12}  {verdict}",
+            check.name, check.compared
+        ))?;
     }
     if d.quick {
         output::line("rates of --quick only show that the benchmarks run:")?;
@@ -283,8 +306,11 @@ fn bench_line(bench: &BenchFigure) -> String {
         return format!("{:<38} FAILED: {problem}", bench.name);
     }
     let rate = bench.bytes_per_s.map_or(0.0, |rate| rate / 1e9);
-    let share = bench.share_of_read.map_or(String::new(), |share| format!(" = {:.0}% of reading", 100.0 * share));
-    let operations =
-        bench.operations_per_s.map_or(String::new(), |rate| format!(", {:.2} T operations/s", rate / 1e12));
+    let share = bench
+        .share_of_read
+        .map_or(String::new(), |share| format!(" = {:.0}% of reading", 100.0 * share));
+    let operations = bench
+        .operations_per_s
+        .map_or(String::new(), |rate| format!(", {:.2} T operations/s", rate / 1e12));
     format!("{:<38} {rate:>10.1} GB/s{share}{operations}", bench.name)
 }

@@ -20,14 +20,19 @@ pub fn run(args: &ServeArgs, watch: &Watch) -> Result<u8, Failure> {
     let served = served(args, session, watch)?;
     let _stage = watch.enter(Stage::Serve);
     warn(args, watch);
-    watch.note(format!("serving {} at http://{address}/v1, context {}", served.name, served.engine.context()));
+    watch.note(format!(
+        "serving {} at http://{address}/v1, context {}",
+        served.name,
+        served.engine.context()
+    ));
     output::line(&format!("http://{address}"))?;
     server.run(served, || !watch.cancelled())?;
     Ok(0)
 }
 
 fn options(args: &ServeArgs) -> Result<ServeOptions, Failure> {
-    let body = ByteSize::parse(&args.body_limit).map_err(|why| Failure::usage(format!("--body-limit: {why}")))?;
+    let body = ByteSize::parse(&args.body_limit)
+        .map_err(|why| Failure::usage(format!("--body-limit: {why}")))?;
     let reply_timeout = Duration::try_from_secs_f64(args.reply_timeout)
         .ok()
         .filter(|limit| !limit.is_zero() && limit.as_secs() <= DAYS_30_S)
@@ -56,9 +61,9 @@ const DAYS_30_S: u64 = 30 * 24 * 3600;
 fn api_key(name: &str) -> Result<String, Failure> {
     match std::env::var(name) {
         Ok(key) if !key.trim().is_empty() => Ok(key.trim().to_owned()),
-        _ => {
-            Err(Failure::usage(format!("--api-key-env: expected a key in the environment variable {name}, found none")))
-        }
+        _ => Err(Failure::usage(format!(
+            "--api-key-env: expected a key in the environment variable {name}, found none"
+        ))),
     }
 }
 
@@ -66,7 +71,8 @@ fn served(args: &ServeArgs, session: Session, watch: &Watch) -> Result<Served, F
     let tokenizer = session.tokenizer()?.clone();
     let report = &session.loaded.report;
     let kernels = provenance(&report.kernel_set);
-    let fingerprint = format!("vendomini-{}-{}-{kernels}", env!("CARGO_PKG_VERSION"), report.precision);
+    let fingerprint =
+        format!("vendomini-{}-{}-{kernels}", env!("CARGO_PKG_VERSION"), report.precision);
     let typed = &args.bring_up.placement.model;
     let name = args.model_name.clone().unwrap_or_else(|| short_name(typed));
     let options = EngineOptions {

@@ -47,7 +47,8 @@ fn pace(status: &Status) -> String {
     };
     let tokens = status.pace.reply_tokens_per_s.filter(|rate| *rate > 0.0);
     let tokens = tokens.map_or(String::new(), |rate| format!(", {rate:.1} tokens/s"));
-    let eta = status.eta_s.map_or(String::new(), |eta_s| format!(", about {} to go", duration(eta_s)));
+    let eta =
+        status.eta_s.map_or(String::new(), |eta_s| format!(", about {} to go", duration(eta_s)));
     format!("{} processes, {steps:.2} steps/s{tokens}{eta}", status.pace.processes)
 }
 
@@ -108,7 +109,8 @@ fn tell(submitted: &Submitted) -> Result<(), Failure> {
         output::line("  Slurm: none of its jobs is queued or running")?;
     }
     for ((state, reason), count) in states {
-        let why = if matches!(reason, "None" | "") { String::new() } else { format!(" ({reason})") };
+        let why =
+            if matches!(reason, "None" | "") { String::new() } else { format!(" ({reason})") };
         output::line(&format!("  Slurm: {count} {}{why}", state.to_lowercase()))?;
     }
     Ok(())

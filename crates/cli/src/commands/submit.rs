@@ -77,7 +77,8 @@ pub fn run(args: &SubmitArgs) -> Result<u8, Failure> {
 /// MaxArraySize and MaxSubmitJobs: what the cluster says, and what the site's file says, whichever is less.
 fn limits(site: &Site) -> Result<(usize, Option<usize>), Failure> {
     let cluster = slurm::limits(site.account.as_deref(), site.qos.as_deref())?;
-    let array_size = site.array_size_max.map_or(cluster.array_size, |most| most.min(cluster.array_size));
+    let array_size =
+        site.array_size_max.map_or(cluster.array_size, |most| most.min(cluster.array_size));
     let submit_jobs = [cluster.submit_jobs, site.submit_jobs_max].into_iter().flatten().min();
     Ok((array_size, submit_jobs))
 }
@@ -95,7 +96,13 @@ fn plan(
     let mut arrays = Vec::new();
     for need in needs {
         let (name, runs) = (&need.model, counts.models.get(&need.model).copied().unwrap_or(0));
-        arrays.push(model_tasks((name, runs), need.fit, estimate.models.get(name), (asked, jobs), site));
+        arrays.push(model_tasks(
+            (name, runs),
+            need.fit,
+            estimate.models.get(name),
+            (asked, jobs),
+            site,
+        ));
     }
     let scripted = counts.runs - arrays.iter().map(|tasks| tasks.runs).sum::<usize>();
     if scripted > 0 {
@@ -105,11 +112,19 @@ fn plan(
 }
 
 fn words(tasks: &ModelTasks) -> String {
-    let estimated =
-        tasks.hours_estimated.map_or("unknown hours".into(), |hours| format!("about {hours:.1} hours in all"));
+    let estimated = tasks
+        .hours_estimated
+        .map_or("unknown hours".into(), |hours| format!("about {hours:.1} hours in all"));
     format!(
         "{}: {} runs in {} tasks of {} at a time; each task: {} GPUs, {} cores, {} MiB, at most {} min; {estimated}",
-        tasks.model, tasks.runs, tasks.tasks, tasks.jobs, tasks.gpus, tasks.cpus, tasks.memory_mib, tasks.minutes
+        tasks.model,
+        tasks.runs,
+        tasks.tasks,
+        tasks.jobs,
+        tasks.gpus,
+        tasks.cpus,
+        tasks.memory_mib,
+        tasks.minutes
     )
 }
 
@@ -122,12 +137,16 @@ fn scripts(
     folder: &Path,
 ) -> Result<Vec<(PathBuf, String)>, Failure> {
     let program = std::env::current_exe().map_err(|e| Failure::io("where is this program", &e))?;
-    let (config_file, jobs, submissions) = (absolute(&args.config)?, folder.join("slurm"), folder.join(SUBMISSIONS));
+    let (config_file, jobs, submissions) =
+        (absolute(&args.config)?, folder.join("slurm"), folder.join(SUBMISSIONS));
     // `run` puts the experiment's folder into it again.
     let out = folder.parent().unwrap_or(folder).to_path_buf();
     let one = |(at, tasks): (usize, &ModelTasks)| {
-        let model: String =
-            tasks.model.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+        let model: String = tasks
+            .model
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+            .collect();
         let path = jobs.join(format!("{at}-{}.sbatch", model.trim_start_matches(['.', '-'])));
         let places = Places {
             program: &program,
@@ -193,8 +212,14 @@ fn submit(folder: &Path, model: &str, script: &Path, chunk: Chunk) -> Result<(),
         ],
     )?;
     let job = said.trim().split(';').next().and_then(|id| id.parse().ok());
-    let job = job.ok_or_else(|| Failure::new(exit::UNAVAILABLE, format!("sbatch names no job: {}", said.trim())))?;
-    output::line(&format!("{model}: tasks {}-{} are job {job}", chunk.offset, chunk.offset + chunk.count - 1))?;
+    let job = job.ok_or_else(|| {
+        Failure::new(exit::UNAVAILABLE, format!("sbatch names no job: {}", said.trim()))
+    })?;
+    output::line(&format!(
+        "{model}: tasks {}-{} are job {job}",
+        chunk.offset,
+        chunk.offset + chunk.count - 1
+    ))?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     record(
         folder,
@@ -211,10 +236,12 @@ fn submit(folder: &Path, model: &str, script: &Path, chunk: Chunk) -> Result<(),
 
 fn record(folder: &Path, submission: &Submission) -> Result<(), Failure> {
     let path = folder.join(SUBMISSIONS);
-    let mut line = serde_json::to_string(submission).map_err(|e| Failure::software(format!("JSON: {e}")))?;
+    let mut line =
+        serde_json::to_string(submission).map_err(|e| Failure::software(format!("JSON: {e}")))?;
     line.push('\n');
     let file = OpenOptions::new().create(true).append(true).open(&path);
-    file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|e| Failure::io(&path.display().to_string(), &e))
+    file.and_then(|mut file| file.write_all(line.as_bytes()))
+        .map_err(|e| Failure::io(&path.display().to_string(), &e))
 }
 
 /// What was submitted for an experiment so far; nothing where it was not.

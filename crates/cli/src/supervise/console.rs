@@ -55,7 +55,9 @@ impl Console {
                 self.close(*stage, *bytes_done, *items_done);
                 self.line(&format!("{stage}: done in {}", duration(*seconds)));
             }
-            Event::Total { stage, bytes_total, items_total } => self.open(*stage, *bytes_total, *items_total),
+            Event::Total { stage, bytes_total, items_total } => {
+                self.open(*stage, *bytes_total, *items_total)
+            }
             Event::Rung { .. } | Event::Mapped { .. } => {}
         }
     }
@@ -80,8 +82,10 @@ impl Console {
 
     /// Whether the dashboard is what shows this.
     fn draw_dashboard(&mut self, seen: &Snapshot) -> bool {
-        let size = Pane::terminal_size().filter(|(columns, rows)| *columns >= COLUMNS_MIN && *rows >= ROWS_MIN);
-        let runs = seen.stages.contains(&Stage::Run) && self.terminal && self.voice == Voice::Stages;
+        let size = Pane::terminal_size()
+            .filter(|(columns, rows)| *columns >= COLUMNS_MIN && *rows >= ROWS_MIN);
+        let runs =
+            seen.stages.contains(&Stage::Run) && self.terminal && self.voice == Voice::Stages;
         let (Some(figures), Some(size), true) = (&seen.figures, size, runs) else {
             self.dashboard = None;
             return false;
@@ -90,7 +94,8 @@ impl Console {
         if let Some(drawn) = self.bar.as_mut().and_then(|bar| bar.drawn.take()) {
             drawn.finish_and_clear();
         }
-        let (view, pane, due) = self.dashboard.get_or_insert_with(|| (Dashboard::new(), Pane::open(), now));
+        let (view, pane, due) =
+            self.dashboard.get_or_insert_with(|| (Dashboard::new(), Pane::open(), now));
         view.see(figures, now);
         if *due <= now {
             pane.draw(&view.rows(figures, size, now));
@@ -112,7 +117,8 @@ impl Console {
     fn open(&mut self, stage: Stage, bytes_total: u64, items_total: u64) {
         self.finish();
         let drawn = self.terminal.then(|| {
-            let style = ProgressStyle::with_template("{bar:24} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = ProgressStyle::with_template("{bar:24} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr()).with_style(style)
         });
         let now = Instant::now();

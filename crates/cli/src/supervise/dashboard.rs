@@ -47,7 +47,9 @@ impl Dashboard {
         if due {
             self.points.push_back(Point { at, steps: figures.steps, tokens: figures.reply_tokens });
         }
-        while self.points.len() > 1 && self.points.get(1).is_some_and(|second| at - second.at >= WINDOW) {
+        while self.points.len() > 1
+            && self.points.get(1).is_some_and(|second| at - second.at >= WINDOW)
+        {
             self.points.pop_front();
         }
     }
@@ -55,10 +57,13 @@ impl Dashboard {
     /// The rows for a terminal of this size, `at` that time.
     pub fn rows(&self, figures: &Figures, (columns, rows): (u16, u16), at: Instant) -> Buffer {
         let runs = (figures.runs.len() as u16).min((rows / 2).saturating_sub(HEAD_ROWS)).min(16);
-        let height = HEAD_ROWS + figures.tiers.len().min(4) as u16 + if runs > 0 { runs + 1 } else { 0 };
+        let height =
+            HEAD_ROWS + figures.tiers.len().min(4) as u16 + if runs > 0 { runs + 1 } else { 0 };
         let area = Rect::new(0, 0, columns, height);
         let mut buffer = Buffer::empty(area);
-        let block = Block::new().borders(Borders::ALL).title(Line::from(format!(" {} ", figures.model)).style(bold()));
+        let block = Block::new()
+            .borders(Borders::ALL)
+            .title(Line::from(format!(" {} ", figures.model)).style(bold()));
         let inside = block.inner(area);
         block.render(area, &mut buffer);
         let mut lines = self.head(figures, inside.width, at);
@@ -77,9 +82,14 @@ impl Dashboard {
             Some(rate) if left > 0 => format!("at most {}", duration(left as f64 / rate)),
             _ => "-".to_owned(),
         };
-        let pe = if f.pe_steps == 0 { "-".to_owned() } else { format!("{:.3}", f.pe_sum / f.pe_steps as f64) };
+        let pe = if f.pe_steps == 0 {
+            "-".to_owned()
+        } else {
+            format!("{:.3}", f.pe_sum / f.pe_steps as f64)
+        };
         let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.1}"));
-        let crashes: Vec<String> = f.crashes.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        let crashes: Vec<String> =
+            f.crashes.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         let crashes = if crashes.is_empty() { "none".to_owned() } else { crashes.join(", ") };
         let failed = match f.failures {
             0 => Span::raw("0"),
@@ -111,7 +121,10 @@ impl Dashboard {
                 name("  cached "),
                 Span::raw(share(f.cached_prompt_tokens, f.prompt_tokens)),
             ]),
-            Line::from(vec![name("crashes "), Span::styled(crashes, Style::new().fg(Color::Yellow))]),
+            Line::from(vec![
+                name("crashes "),
+                Span::styled(crashes, Style::new().fg(Color::Yellow)),
+            ]),
         ]
     }
 
@@ -119,7 +132,9 @@ impl Dashboard {
     fn rates(&self, f: &Figures, at: Instant) -> (Option<f64>, Option<f64>) {
         let Some(first) = self.points.front() else { return (None, None) };
         let seconds = (at - first.at).as_secs_f64();
-        let rate = |now: u64, then: u64| (now > then && seconds > 0.0).then(|| (now - then) as f64 / seconds);
+        let rate = |now: u64, then: u64| {
+            (now > then && seconds > 0.0).then(|| (now - then) as f64 / seconds)
+        };
         (rate(f.steps, first.steps), rate(f.reply_tokens, first.tokens))
     }
 }
@@ -139,7 +154,8 @@ fn share(part: u64, whole: u64) -> String {
 /// Runs that are done, and beside them the part that steps of the others have done.
 fn bar(f: &Figures, width: u16) -> Line<'static> {
     let share = 1.0 - f.steps_left() as f64 / f.steps_max.max(1) as f64;
-    let share = if f.steps_max == 0 { f.runs_done as f64 / f.runs_total.max(1) as f64 } else { share };
+    let share =
+        if f.steps_max == 0 { f.runs_done as f64 / f.runs_total.max(1) as f64 } else { share };
     let cells = usize::from(width.saturating_sub(6));
     let full = ((cells as f64 * share.clamp(0.0, 1.0)) as usize).min(cells);
     Line::from(vec![
@@ -168,10 +184,17 @@ fn table(f: &Figures, runs: usize) -> Table<'static> {
         let crashed = Style::new().fg(if run.crashes > 0 { Color::Yellow } else { Color::Reset });
         let pe = run.pe.map_or("-".to_owned(), |pe| format!("{pe:.3}"));
         let id: String = id.chars().take(12).collect();
-        Row::new([id, format!("{}/{}", run.step, run.steps_max), pe, run.crashes.to_string()]).style(crashed)
+        Row::new([id, format!("{}/{}", run.step, run.steps_max), pe, run.crashes.to_string()])
+            .style(crashed)
     });
-    let widths = [Constraint::Length(14), Constraint::Length(16), Constraint::Length(10), Constraint::Min(8)];
-    let head = Row::new(["run", "step", "PE", "crashes"]).style(Style::new().add_modifier(Modifier::DIM));
+    let widths = [
+        Constraint::Length(14),
+        Constraint::Length(16),
+        Constraint::Length(10),
+        Constraint::Min(8),
+    ];
+    let head =
+        Row::new(["run", "step", "PE", "crashes"]).style(Style::new().add_modifier(Modifier::DIM));
     Table::new(rows, widths).header(head)
 }
 
@@ -192,16 +215,27 @@ mod tests {
             pe_sum: 1.5,
             pe_steps: 10,
             crashes: [("looping".to_owned(), 2)].into(),
-            tiers: vec![TierFigures { tier: "CPU".into(), weights_bytes: 3 << 29, ..TierFigures::default() }],
-            runs: [("abc".to_owned(), RunFigures { step: 7, steps_max: 50, pe: Some(0.25), crashes: 1 })].into(),
+            tiers: vec![TierFigures {
+                tier: "CPU".into(),
+                weights_bytes: 3 << 29,
+                ..TierFigures::default()
+            }],
+            runs: [(
+                "abc".to_owned(),
+                RunFigures { step: 7, steps_max: 50, pe: Some(0.25), crashes: 1 },
+            )]
+            .into(),
             ..Figures::default()
         }
     }
 
     fn text(rows: &Buffer) -> String {
         let width = usize::from(rows.area.width);
-        let rows: Vec<String> =
-            rows.content().chunks(width).map(|row| row.iter().map(|cell| cell.symbol()).collect()).collect();
+        let rows: Vec<String> = rows
+            .content()
+            .chunks(width)
+            .map(|row| row.iter().map(|cell| cell.symbol()).collect())
+            .collect();
         rows.join("\n")
     }
 
@@ -241,7 +275,10 @@ mod tests {
     fn old_points_are_forgotten() {
         let (mut dashboard, begin) = (Dashboard::new(), Instant::now());
         for second in 0..300 {
-            dashboard.see(&Figures { steps: 10 * second, ..Figures::default() }, begin + Duration::from_secs(second));
+            dashboard.see(
+                &Figures { steps: 10 * second, ..Figures::default() },
+                begin + Duration::from_secs(second),
+            );
         }
         assert!(dashboard.points.len() <= POINTS_MAX);
         let now = Figures { steps: 2990, ..Figures::default() };

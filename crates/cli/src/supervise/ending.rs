@@ -38,8 +38,16 @@ pub fn killed(
     let (code, why) = match signal {
         9 => (exit::MEMORY, killed_for_memory(oom_kills_before)),
         7 => (exit::IO, lost_map(mapped)),
-        2 | 15 => return (if signal == 2 { 130 } else { 143 }, "interrupted; what was done is kept".to_owned()),
-        _ => (exit::SOFTWARE, format!("the worker was ended by signal {signal}: a defect of ours, or of a driver")),
+        2 | 15 => {
+            return (
+                if signal == 2 { 130 } else { 143 },
+                "interrupted; what was done is kept".to_owned(),
+            );
+        }
+        _ => (
+            exit::SOFTWARE,
+            format!("the worker was ended by signal {signal}: a defect of ours, or of a driver"),
+        ),
     };
     (code, format!("{why}{}", doing(seen)))
 }
@@ -54,11 +62,15 @@ fn lost_map(mapped: &[(String, u64)]) -> String {
     let asked = mapped.to_vec();
     let ask = move || {
         let now = |path: &String| std::fs::metadata(path).map(|file| file.len());
-        let shrank = asked.iter().find(|(path, bytes)| now(path).is_ok_and(|now| now < *bytes)).cloned();
-        let gone = |(path, bytes): &(String, u64)| now(path).is_err().then(|| (path.clone(), *bytes));
+        let shrank =
+            asked.iter().find(|(path, bytes)| now(path).is_ok_and(|now| now < *bytes)).cloned();
+        let gone =
+            |(path, bytes): &(String, u64)| now(path).is_err().then(|| (path.clone(), *bytes));
         let found = shrank.or_else(|| asked.iter().find_map(gone));
         let words = found.map(|(path, bytes)| match now(&path) {
-            Ok(now) => format!("{path}: {bytes} bytes were mapped, {now} are left: it was truncated"),
+            Ok(now) => {
+                format!("{path}: {bytes} bytes were mapped, {now} are left: it was truncated")
+            }
             Err(error) => format!("{path}: {bytes} bytes were mapped, and now: {error}"),
         });
         // Nobody listens past the limit.
@@ -66,8 +78,11 @@ fn lost_map(mapped: &[(String, u64)]) -> String {
     };
     let started = std::thread::Builder::new().name("sizes".into()).spawn(ask);
     let found = started.ok().and_then(|_| sizes.recv_timeout(SIZES_LIMIT).ok().flatten());
-    let files = || mapped.iter().map(|(path, _)| path.as_str()).take(8).collect::<Vec<_>>().join(", ");
-    let what = found.unwrap_or_else(|| format!("a page of a mapped file could not be read; mapped were {}", files()));
+    let files =
+        || mapped.iter().map(|(path, _)| path.as_str()).take(8).collect::<Vec<_>>().join(", ");
+    let what = found.unwrap_or_else(|| {
+        format!("a page of a mapped file could not be read; mapped were {}", files())
+    });
     format!(
         "{what} (SIGBUS while the worker used it). Load again when nobody writes to the checkpoint, or check its disk"
     )
@@ -79,7 +94,9 @@ fn killed_for_memory(oom_kills_before: Option<u64>) -> String {
         (Some(before), Some(after)) if after > before => {
             format!("the worker was killed for memory by the kernel (OOM). {remedy}")
         }
-        _ => format!("the worker was killed (SIGKILL): for memory, unless somebody sent the signal. {remedy}"),
+        _ => format!(
+            "the worker was killed (SIGKILL): for memory, unless somebody sent the signal. {remedy}"
+        ),
     }
 }
 
@@ -110,7 +127,9 @@ pub fn held_files(pid: u32) -> String {
     let mut files: Vec<String> = links
         .filter_map(|link| std::fs::read_link(link.path()).ok())
         .map(|file| file.display().to_string())
-        .filter(|file| file.starts_with('/') && !file.starts_with("/dev/") && !file.starts_with("/proc/"))
+        .filter(|file| {
+            file.starts_with('/') && !file.starts_with("/dev/") && !file.starts_with("/proc/")
+        })
         .collect();
     files.sort();
     files.dedup();
@@ -121,7 +140,8 @@ pub fn held_files(pid: u32) -> String {
 fn doing(seen: &Snapshot) -> String {
     let mut text = String::new();
     if let Some(stage) = seen.stages.last() {
-        let _infallible = write!(text, "\n  stage {stage}: {} of {} bytes", seen.bytes_done, seen.bytes_total);
+        let _infallible =
+            write!(text, "\n  stage {stage}: {} of {} bytes", seen.bytes_done, seen.bytes_total);
     }
     for seat in &seen.seats {
         let _infallible = write!(text, "\n  {seat}");

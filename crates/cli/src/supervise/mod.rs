@@ -228,7 +228,11 @@ impl Supervisor {
         match self.child.try_wait() {
             Ok(Some(status)) => return self.ended(status, happenings),
             Ok(None) => {}
-            Err(error) => return Some(self.say(exit::SOFTWARE, &format!("cannot wait for the worker: {error}"))),
+            Err(error) => {
+                return Some(
+                    self.say(exit::SOFTWARE, &format!("cannot wait for the worker: {error}")),
+                );
+            }
         }
         if let Some(stopping) = &self.stopping {
             if stopping.since.elapsed() > GRACE {
@@ -238,7 +242,9 @@ impl Supervisor {
             if failed.since.elapsed() > FAREWELL {
                 return Some(self.kill(happenings));
             }
-        } else if let Some(verdict) = self.judge.observe(self.began.elapsed().as_secs_f64(), &self.seen) {
+        } else if let Some(verdict) =
+            self.judge.observe(self.began.elapsed().as_secs_f64(), &self.seen)
+        {
             let text = ending::verdict(&verdict, &self.seen) + &ending::held_files(self.child.id());
             self.stopping = Some(Stopping { exit: exit::STALLED, text, since: Instant::now() });
             return Some(self.kill(happenings));
@@ -302,7 +308,8 @@ impl Supervisor {
             (Some(failed), _) => self.say(failed.exit, &failed.text),
             (None, Some(code)) => u8::try_from(code).unwrap_or(exit::SOFTWARE),
             (None, None) => {
-                let (code, text) = ending::killed(status, &self.seen, self.oom_kills_before, &self.mapped);
+                let (code, text) =
+                    ending::killed(status, &self.seen, self.oom_kills_before, &self.mapped);
                 if code == exit::MEMORY && self.next_rung(&text) {
                     return None;
                 }
@@ -322,8 +329,10 @@ impl Supervisor {
         if !(heard_all && known_cause && self.failed_rungs.add(&model, failed)) {
             return false;
         }
-        let words =
-            format!("{why}\nin mid-load, on the rung {}: the next is planned from what is free now", rung.name());
+        let words = format!(
+            "{why}\nin mid-load, on the rung {}: the next is planned from what is free now",
+            rung.name()
+        );
         self.console.event(&Event::Note { text: words });
         match start(&self.failed_rungs, &self.send) {
             Ok(child) => {

@@ -79,7 +79,8 @@ fn ansi(rows: &Buffer) -> String {
             let of_cell = (cell.fg, cell.modifier);
             if style != Some(of_cell) {
                 style = Some(of_cell);
-                let _infallible = write!(text, "\x1b[0{}{}m", modifiers(cell.modifier), colour(cell.fg));
+                let _infallible =
+                    write!(text, "\x1b[0{}{}m", modifiers(cell.modifier), colour(cell.fg));
             }
             text.push_str(cell.symbol());
         }
@@ -118,7 +119,8 @@ mod tests {
         let mut rows = Buffer::empty(Rect::new(0, 0, 3, 2));
         rows.set_string(0, 0, "ab", Style::new().fg(Color::Green));
         rows.set_string(1, 1, "c", Style::new().add_modifier(Modifier::BOLD));
-        let expected = "\x1b[?25l\x1b[0;32mab\x1b[0m \x1b[0m\r\n\x1b[0m \x1b[0;1mc\x1b[0m \x1b[0m\r";
+        let expected =
+            "\x1b[?25l\x1b[0;32mab\x1b[0m \x1b[0m\r\n\x1b[0m \x1b[0;1mc\x1b[0m \x1b[0m\r";
         assert_eq!(ansi(&rows), expected);
     }
 

@@ -101,7 +101,8 @@ fn obey(watch: Watch) -> std::io::Result<()> {
 fn report_panics(line: Line) {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
-        let text = format!("a defect of vendomini's own, please report it: thread {thread}: {panic}");
+        let text =
+            format!("a defect of vendomini's own, please report it: thread {thread}: {panic}");
         line.failed(&Failure::software(text));
     }));
 }

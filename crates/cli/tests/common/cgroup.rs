@@ -17,7 +17,11 @@ struct Files {
     kills: &'static str,
 }
 
-const V1: Files = Files { limit: "memory.limit_in_bytes", used: "memory.usage_in_bytes", kills: "memory.oom_control" };
+const V1: Files = Files {
+    limit: "memory.limit_in_bytes",
+    used: "memory.usage_in_bytes",
+    kills: "memory.oom_control",
+};
 const V2: Files = Files { limit: "memory.max", used: "memory.current", kills: "memory.events" };
 
 impl Cgroup {
@@ -32,7 +36,9 @@ impl Cgroup {
                 return Some(group);
             }
         }
-        eprintln!("NOT TESTED: no control group with a limit on memory can be made here (this needs root)");
+        eprintln!(
+            "NOT TESTED: no control group with a limit on memory can be made here (this needs root)"
+        );
         None
     }
 
@@ -44,13 +50,21 @@ impl Cgroup {
 
     /// What its processes use.
     pub fn used_bytes(&self) -> u64 {
-        fs::read_to_string(self.folder.join(self.files.used)).expect("a group").trim().parse().expect("a number")
+        fs::read_to_string(self.folder.join(self.files.used))
+            .expect("a group")
+            .trim()
+            .parse()
+            .expect("a number")
     }
 
     /// How many processes of it the kernel has killed for memory.
     pub fn oom_kills(&self) -> u64 {
         let text = fs::read_to_string(self.folder.join(self.files.kills)).expect("a group");
-        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).expect("a counter").parse().expect("a number")
+        text.lines()
+            .find_map(|line| line.strip_prefix("oom_kill "))
+            .expect("a counter")
+            .parse()
+            .expect("a number")
     }
 
     /// Starts a command inside.
@@ -107,12 +121,17 @@ impl Running {
                 break status;
             }
             if since.elapsed() > limit {
-                drop(Command::new("kill").args(["-KILL", &format!("-{}", self.child.id())]).status());
+                drop(
+                    Command::new("kill").args(["-KILL", &format!("-{}", self.child.id())]).status(),
+                );
                 panic!("still running after {limit:?}");
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        let mut read = self.outputs.drain(..).map(|output| output.recv_timeout(limit).expect("the end of its output"));
+        let mut read = self
+            .outputs
+            .drain(..)
+            .map(|output| output.recv_timeout(limit).expect("the end of its output"));
         let (stdout, stderr) = (read.next().unwrap_or_default(), read.next().unwrap_or_default());
         Output { status, stdout, stderr }
     }

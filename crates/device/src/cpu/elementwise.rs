@@ -99,7 +99,11 @@ impl Cpu {
         })
     }
 
-    fn unary(&self, x: &mut [f32], kernel: unsafe fn(KernelSet, &mut [f32])) -> Result<(), DeviceError> {
+    fn unary(
+        &self,
+        x: &mut [f32],
+        kernel: unsafe fn(KernelSet, &mut [f32]),
+    ) -> Result<(), DeviceError> {
         let len = x.len();
         let out = SharedMut::new(x);
         self.over_rows(len.div_ceil(CHUNK), CHUNK, &|chunks| {
@@ -116,7 +120,8 @@ macro_rules! binary {
         unsafe fn $body<$S: Simd>(x: &mut [f32], y: &[f32]) {
             for at in (0..x.len()).step_by(LANES) {
                 let n = (x.len() - at).min(LANES);
-                let ($a, $b) = ($S::load_part(x.as_ptr().add(at), n), $S::load_part(y.as_ptr().add(at), n));
+                let ($a, $b) =
+                    ($S::load_part(x.as_ptr().add(at), n), $S::load_part(y.as_ptr().add(at), n));
                 $S::store_part(x.as_mut_ptr().add(at), $value, n);
             }
         }

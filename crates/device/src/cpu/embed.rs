@@ -16,7 +16,11 @@ impl Cpu {
         table.check()?;
         expect("embed: out is [tokens, cols]", ids.len() * table.cols, out.len())?;
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= table.rows) {
-            return Err(DeviceError::Index { what: "token id", index: id as usize, len: table.rows });
+            return Err(DeviceError::Index {
+                what: "token id",
+                index: id as usize,
+                len: table.rows,
+            });
         }
         let out = SharedMut::new(out);
         self.over_rows(ids.len(), table.cols, &|tokens| {
@@ -46,10 +50,15 @@ impl Cpu {
         let bytes = &matrix.data[row * matrix.row_bytes()..(row + 1) * matrix.row_bytes()];
         let halves = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
         match matrix.dtype {
-            Dtype::BF16 => out.iter_mut().zip(halves).for_each(|(o, h)| *o = half::bf16::from_bits(h).to_f32()),
-            Dtype::F16 => out.iter_mut().zip(halves).for_each(|(o, h)| *o = half::f16::from_bits(h).to_f32()),
+            Dtype::BF16 => {
+                out.iter_mut().zip(halves).for_each(|(o, h)| *o = half::bf16::from_bits(h).to_f32())
+            }
+            Dtype::F16 => {
+                out.iter_mut().zip(halves).for_each(|(o, h)| *o = half::f16::from_bits(h).to_f32())
+            }
             Dtype::F32 => {
-                let words = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+                let words =
+                    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
                 out.iter_mut().zip(words).for_each(|(o, w)| *o = w);
             }
             dtype => {

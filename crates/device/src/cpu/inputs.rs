@@ -68,7 +68,8 @@ impl Inputs {
             cpu.over_rows(layout.tiles(), cols * layout.widest(), &|tiles| {
                 for tokens in tiles.map(|tile| layout.tile(tile)) {
                     // SAFETY: a tile's tokens lie together, and nobody else has them.
-                    let to = unsafe { out.slice(tokens.start * token_bytes..tokens.end * token_bytes) };
+                    let to =
+                        unsafe { out.slice(tokens.start * token_bytes..tokens.end * token_bytes) };
                     let x = Rows { x: &x[tokens.start * cols..tokens.end * cols], cols };
                     // SAFETY: the set was checked by Cpu; `to` has whole chunks of all tokens.
                     unsafe { lay(cpu.set, stored, layout.order(), x, to) };
@@ -119,7 +120,11 @@ impl Inputs {
 
     pub(super) fn float(&self, set: KernelSet, form: Form) -> Activations {
         let room = if form == Form::Bf16 { &self.bf16 } else { &self.f32 };
-        Activations { start: room.as_ptr(), token_bytes: stored(set, form, self.cols).1, layout: self.layout }
+        Activations {
+            start: room.as_ptr(),
+            token_bytes: stored(set, form, self.cols).1,
+            layout: self.layout,
+        }
     }
 
     pub(super) fn codes(&self) -> CodeView<'_> {
@@ -165,7 +170,10 @@ unsafe fn lay_body<S: Simd>(stored: Stored, order: Order, rows: Rows, to: &mut [
     for chunk in 0..chunks {
         if order == Order::Chunks {
             for token in 0..tokens {
-                S::store(to.add((chunk * tokens + token) * LANES), numbers::<S>(stored, rows, token, chunk));
+                S::store(
+                    to.add((chunk * tokens + token) * LANES),
+                    numbers::<S>(stored, rows, token, chunk),
+                );
             }
         } else {
             let mut all = [S::splat(0.0); LANES];
@@ -174,7 +182,11 @@ unsafe fn lay_body<S: Simd>(stored: Stored, order: Order, rows: Rows, to: &mut [
             }
             S::transpose(&mut all);
             for (lane, numbers) in all.into_iter().enumerate() {
-                S::store_part(to.add((LANE_ORDER[lane] * chunks + chunk) * tokens), numbers, tokens);
+                S::store_part(
+                    to.add((LANE_ORDER[lane] * chunks + chunk) * tokens),
+                    numbers,
+                    tokens,
+                );
             }
         }
     }

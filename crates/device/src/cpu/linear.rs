@@ -63,13 +63,17 @@ impl Cpu {
     /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::FormMissing`] (before anything is computed).
     pub fn linear(&self, inputs: &Inputs, products: &mut [Product<'_>]) -> Result<(), DeviceError> {
         let total_bytes: usize = products.iter().map(|p| p.weight.bytes()).sum();
-        let most_bytes = if inputs.tokens() < SHARED_TOKENS { CHUNK_BYTES } else { CHUNK_BYTES_SHARED };
-        let chunk_bytes = (total_bytes / (8 * self.pool.threads())).clamp(CHUNK_BYTES_MIN, most_bytes);
+        let most_bytes =
+            if inputs.tokens() < SHARED_TOKENS { CHUNK_BYTES } else { CHUNK_BYTES_SHARED };
+        let chunk_bytes =
+            (total_bytes / (8 * self.pool.threads())).clamp(CHUNK_BYTES_MIN, most_bytes);
         let mut chunks = 0;
         let mut jobs = Vec::with_capacity(products.len());
         for product in products {
             let form = checked(inputs, product)?;
-            let rows_per_chunk = (chunk_bytes / product.weight.row_bytes().max(1)).max(1).next_multiple_of(GROUP_ROWS);
+            let rows_per_chunk = (chunk_bytes / product.weight.row_bytes().max(1))
+                .max(1)
+                .next_multiple_of(GROUP_ROWS);
             let all_tiles = inputs.float(self.set, form).layout.tiles();
             let tiles = if is_quantised(product.weight.dtype) {
                 all_tiles.max(1)
@@ -130,7 +134,13 @@ impl Job<'_> {
     fn rows(&self, set: KernelSet, inputs: &Inputs, rows: Range<usize>, tiles: Range<usize>) {
         if matches!(self.form, Form::Int8 | Form::Int16) {
             let ahead = self.threads * self.rows_per_chunk;
-            let job = QuantJob { weight: self.weight, bias: self.bias, x: inputs.codes(), out: self.out, ahead };
+            let job = QuantJob {
+                weight: self.weight,
+                bias: self.bias,
+                x: inputs.codes(),
+                out: self.out,
+                ahead,
+            };
             // SAFETY: the shapes were checked; these rows' outputs are this call's alone.
             unsafe { quant::multiply(set, &job, rows) };
         } else if is_quantised(self.weight.dtype) {
@@ -150,7 +160,13 @@ impl Job<'_> {
     }
 
     /// Quantised weights times f32 activations: a few rows at a time are expanded in the cache.
-    fn dequantised_rows(&self, set: KernelSet, inputs: &Inputs, rows: Range<usize>, tiles: Range<usize>) {
+    fn dequantised_rows(
+        &self,
+        set: KernelSet,
+        inputs: &Inputs,
+        rows: Range<usize>,
+        tiles: Range<usize>,
+    ) {
         const ROWS: usize = 32;
         thread_local! {
             static EXPANDED: RefCell<Scratch<f32>> = const { RefCell::new(Scratch::new()) };
@@ -165,7 +181,8 @@ impl Job<'_> {
                     // SAFETY: the matrix was checked, so a whole row lies at `from`.
                     unsafe { quant::dequantise(set, self.weight.dtype, from, out) };
                 }
-                let block = self.block(set, inputs, few, tiles.clone(), expanded.as_ptr().cast(), cols * 4);
+                let block =
+                    self.block(set, inputs, few, tiles.clone(), expanded.as_ptr().cast(), cols * 4);
                 // SAFETY: as above, with the expanded rows for the weights.
                 unsafe { dense::multiply(set, DenseKind::F32(Dtype::F32), &block) };
             }

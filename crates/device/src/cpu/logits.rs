@@ -21,14 +21,20 @@ impl Cpu {
     ///
     /// # Errors
     /// [`DeviceError::Shape`].
-    pub fn log_sum_exp(&self, logits: &[f32], vocab: usize, out: &mut [f32]) -> Result<(), DeviceError> {
+    pub fn log_sum_exp(
+        &self,
+        logits: &[f32],
+        vocab: usize,
+        out: &mut [f32],
+    ) -> Result<(), DeviceError> {
         expect("log_sum_exp: logits", out.len() * vocab, logits.len())?;
         let (rows, out) = (out.len(), SharedMut::new(out));
         self.over_rows(rows, vocab, &|range| {
             for row in range {
                 // SAFETY: each row's sum is written once; the set was checked by Cpu.
                 unsafe {
-                    out.slice(row..row + 1)[0] = row_log_sum_exp(self.set, &logits[row * vocab..(row + 1) * vocab])
+                    out.slice(row..row + 1)[0] =
+                        row_log_sum_exp(self.set, &logits[row * vocab..(row + 1) * vocab])
                 };
             }
         })

@@ -45,7 +45,9 @@ impl Matrix {
     /// [`DeviceError::OutOfRange`].
     pub fn rows_from(&self, first: usize, count: usize) -> Result<Self, DeviceError> {
         let row = self.row_bytes();
-        let data = self.data.slice(first.saturating_mul(row)..first.saturating_add(count).saturating_mul(row))?;
+        let data = self
+            .data
+            .slice(first.saturating_mul(row)..first.saturating_add(count).saturating_mul(row))?;
         Ok(Self { rows: count, data, ..self.clone() })
     }
 
@@ -56,7 +58,12 @@ impl Matrix {
 }
 
 /// Fails unless kernels read the dtype, rows are whole blocks, and `bytes` are as many as the shape needs.
-pub(crate) fn check_matrix(dtype: Dtype, rows: usize, cols: usize, bytes: usize) -> Result<(), DeviceError> {
+pub(crate) fn check_matrix(
+    dtype: Dtype,
+    rows: usize,
+    cols: usize,
+    bytes: usize,
+) -> Result<(), DeviceError> {
     if !readable(dtype) {
         return Err(DeviceError::DtypeUnsupported { dtype: dtype.name() });
     }

@@ -13,7 +13,13 @@ impl Cpu {
     ///
     /// # Errors
     /// [`DeviceError::Shape`].
-    pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), DeviceError> {
+    pub fn rms_norm(
+        &self,
+        x: &[f32],
+        weight: &[f32],
+        eps: f32,
+        out: &mut [f32],
+    ) -> Result<(), DeviceError> {
         let cols = weight.len().max(1);
         expect("rms_norm: x is whole rows", x.len().next_multiple_of(cols), x.len())?;
         expect("rms_norm: out", x.len(), out.len())?;
@@ -29,14 +35,21 @@ impl Cpu {
     ///
     /// # Errors
     /// [`DeviceError::Shape`].
-    pub fn rms_norm_inplace(&self, x: &mut [f32], weight: &[f32], eps: f32) -> Result<(), DeviceError> {
+    pub fn rms_norm_inplace(
+        &self,
+        x: &mut [f32],
+        weight: &[f32],
+        eps: f32,
+    ) -> Result<(), DeviceError> {
         let cols = weight.len().max(1);
         expect("rms_norm: x is whole rows", x.len().next_multiple_of(cols), x.len())?;
         let rows = x.len() / cols;
         let out = SharedMut::new(x);
         self.over_rows(rows, cols, &|rows| {
             // SAFETY: as above; the kernel reads each element before it writes it.
-            unsafe { rms_inplace(self.set, out.slice(rows.start * cols..rows.end * cols), weight, eps) }
+            unsafe {
+                rms_inplace(self.set, out.slice(rows.start * cols..rows.end * cols), weight, eps)
+            }
         })
     }
 
@@ -103,7 +116,13 @@ unsafe fn rms_row<S: Simd>(x: *const f32, weight: &[f32], eps: f32, out: *mut f3
 }
 
 #[inline(always)]
-unsafe fn layer_body<S: Simd>(x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, out: &mut [f32]) {
+unsafe fn layer_body<S: Simd>(
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    eps: f32,
+    out: &mut [f32],
+) {
     let cols = weight.len();
     for row in 0..x.len() / cols.max(1) {
         let (x, out) = (&x[row * cols..(row + 1) * cols], &mut out[row * cols..(row + 1) * cols]);
@@ -127,7 +146,11 @@ unsafe fn layer_body<S: Simd>(x: &[f32], weight: &[f32], bias: Option<&[f32]>, e
             let n = (cols - at).min(LANES);
             let d = S::mul(S::sub(S::load_part(x.as_ptr().add(at), n), mean), scale);
             let shift = bias.map_or(S::splat(0.0), |b| S::load_part(b.as_ptr().add(at), n));
-            S::store_part(out.as_mut_ptr().add(at), S::fma(d, S::load_part(weight.as_ptr().add(at), n), shift), n);
+            S::store_part(
+                out.as_mut_ptr().add(at),
+                S::fma(d, S::load_part(weight.as_ptr().add(at), n), shift),
+                n,
+            );
         }
     }
 }

@@ -11,21 +11,28 @@ pub fn decode_row(dtype: Dtype, bytes: &[u8], cols: usize) -> Option<Vec<f64>> {
     let mut out = Vec::with_capacity(cols);
     for block in bytes.chunks_exact(dtype.block_bytes()).take(cols / dtype.block_elements()) {
         match dtype {
-            Dtype::F32 => out.push(f64::from(f32::from_le_bytes([block[0], block[1], block[2], block[3]]))),
+            Dtype::F32 => {
+                out.push(f64::from(f32::from_le_bytes([block[0], block[1], block[2], block[3]])))
+            }
             Dtype::F16 => out.push(f16_at(block, 0)),
             Dtype::BF16 => out.push(bf16::from_le_bytes([block[0], block[1]]).to_f64()),
-            Dtype::Q8_0 => out.extend(block[2..34].iter().map(|&c| f16_at(block, 0) * f64::from(c as i8))),
-            Dtype::Q4_0 => out.extend((0..32).map(|i| f16_at(block, 0) * (nibble(&block[2..], i) - 8.0))),
-            Dtype::Q4_1 => out.extend((0..32).map(|i| f16_at(block, 0) * nibble(&block[4..], i) + f16_at(block, 2))),
-            Dtype::Q5_0 => {
-                out.extend((0..32).map(|i| f16_at(block, 0) * (nibble(&block[6..], i) + fifth(&block[2..], i) - 16.0)))
+            Dtype::Q8_0 => {
+                out.extend(block[2..34].iter().map(|&c| f16_at(block, 0) * f64::from(c as i8)))
             }
+            Dtype::Q4_0 => {
+                out.extend((0..32).map(|i| f16_at(block, 0) * (nibble(&block[2..], i) - 8.0)))
+            }
+            Dtype::Q4_1 => out.extend(
+                (0..32).map(|i| f16_at(block, 0) * nibble(&block[4..], i) + f16_at(block, 2)),
+            ),
+            Dtype::Q5_0 => out.extend((0..32).map(|i| {
+                f16_at(block, 0) * (nibble(&block[6..], i) + fifth(&block[2..], i) - 16.0)
+            })),
             Dtype::Q5_1 => {
-                out.extend(
-                    (0..32).map(|i| {
-                        f16_at(block, 0) * (nibble(&block[8..], i) + fifth(&block[4..], i)) + f16_at(block, 2)
-                    }),
-                );
+                out.extend((0..32).map(|i| {
+                    f16_at(block, 0) * (nibble(&block[8..], i) + fifth(&block[4..], i))
+                        + f16_at(block, 2)
+                }));
             }
             Dtype::Q4K | Dtype::Q5K => out.extend((0..256).map(|i| {
                 let sub = i / 32;
@@ -43,7 +50,9 @@ pub fn decode_row(dtype: Dtype, bytes: &[u8], cols: usize) -> Option<Vec<f64>> {
                 let byte = block[64 * half + 32 * (quarter % 2) + place];
                 let low = if quarter < 2 { byte & 15 } else { byte >> 4 };
                 let high = block[128 + 32 * half + place] >> (2 * quarter) & 3;
-                f16_at(block, 208) * f64::from(block[192 + i / 16] as i8) * (f64::from(low | high << 4) - 32.0)
+                f16_at(block, 208)
+                    * f64::from(block[192 + i / 16] as i8)
+                    * (f64::from(low | high << 4) - 32.0)
             })),
             _ => return None,
         }
@@ -90,7 +99,9 @@ pub fn round_int8_kv(x: &[f32]) -> Vec<f64> {
         let down = f32::from_bits((most / 127.0).to_bits() & 0xffff_0000);
         let up = f32::from_bits(down.to_bits() + 0x1_0000);
         let factor = if down == most / 127.0 { down } else { up };
-        let whole = |x: &f32| if most == 0.0 { 0.0 } else { f64::from((x * (1.0 / factor)).round_ties_even()) };
+        let whole = |x: &f32| {
+            if most == 0.0 { 0.0 } else { f64::from((x * (1.0 / factor)).round_ties_even()) }
+        };
         group.iter().map(|x| f64::from(factor) * whole(x).clamp(-127.0, 127.0)).collect::<Vec<_>>()
     };
     x.chunks(32).flat_map(group).collect()
@@ -101,7 +112,9 @@ pub fn round_int8_kv(x: &[f32]) -> Vec<f64> {
 pub fn round_blocks(x: &[f32], most_code: f32) -> Vec<f64> {
     let block = |block: &[f32]| {
         let most = block.iter().fold(0f32, |m, x| m.max(x.abs()));
-        let code = move |x: f32| if most > 0.0 { f64::from(x * (most_code / most)).round_ties_even() } else { 0.0 };
+        let code = move |x: f32| {
+            if most > 0.0 { f64::from(x * (most_code / most)).round_ties_even() } else { 0.0 }
+        };
         block.iter().map(|&x| code(x) * f64::from(most / most_code)).collect::<Vec<_>>()
     };
     x.chunks(32).flat_map(block).collect()
@@ -126,11 +139,20 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f64) -> Vec<f64>
 }
 
 /// Attention of one query over keys and values: softmax(q . k * scale) v, with an optional sink in the denominator.
-pub fn attend(q: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>], scale: f64, sink: Option<f64>) -> Vec<f64> {
-    let scores: Vec<f64> = keys.iter().map(|k| k.iter().zip(q).map(|(k, q)| k * q).sum::<f64>() * scale).collect();
+pub fn attend(
+    q: &[f64],
+    keys: &[Vec<f64>],
+    values: &[Vec<f64>],
+    scale: f64,
+    sink: Option<f64>,
+) -> Vec<f64> {
+    let scores: Vec<f64> =
+        keys.iter().map(|k| k.iter().zip(q).map(|(k, q)| k * q).sum::<f64>() * scale).collect();
     let max = scores.iter().copied().chain(sink).fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
     let total = weights.iter().sum::<f64>() + sink.map_or(0.0, |s| (s - max).exp());
     let dim = values.first().map_or(0, Vec::len);
-    (0..dim).map(|d| weights.iter().zip(values).map(|(w, v)| w * v[d]).sum::<f64>() / total).collect()
+    (0..dim)
+        .map(|d| weights.iter().zip(values).map(|(w, v)| w * v[d]).sum::<f64>() / total)
+        .collect()
 }

@@ -44,7 +44,11 @@ impl Cpu {
     ) -> Result<(), DeviceError> {
         let (tokens, half) = (positions.len(), table.rotary_dim / 2);
         expect("rope: rotary_dim is even", half * 2, table.rotary_dim)?;
-        expect("rope: rotary_dim within the head", table.rotary_dim.min(head_dim), table.rotary_dim)?;
+        expect(
+            "rope: rotary_dim within the head",
+            table.rotary_dim.min(head_dim),
+            table.rotary_dim,
+        )?;
         expect("rope: sines", table.cos.len(), table.sin.len())?;
         let token_elements = x.len() / tokens.max(1);
         let heads = token_elements / head_dim.max(1);
@@ -54,7 +58,11 @@ impl Cpu {
         }
         let len = table.cos.len() / half;
         if let Some(&position) = positions.iter().find(|&&p| p as usize >= len) {
-            return Err(DeviceError::Index { what: "rope position", index: position as usize, len });
+            return Err(DeviceError::Index {
+                what: "rope position",
+                index: position as usize,
+                len,
+            });
         }
         let rotation = Rotation { table: *table, positions, heads, head_dim };
         let out = SharedMut::new(x);

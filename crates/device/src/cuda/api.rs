@@ -2,7 +2,9 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use std::ptr::NonNull;
 
-use cudarc::driver::sys::{CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUmodule, CUstream, CUuuid};
+use cudarc::driver::sys::{
+    CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUmodule, CUstream, CUuuid,
+};
 
 use super::CudaError;
 
@@ -26,7 +28,10 @@ pub(super) mod code {
     /// After these, every later call in the context fails: the card fell off the bus, its memory or a link broke, or a kernel did what it
     /// must not.
     pub fn is_final(code: Code) -> bool {
-        matches!(code, 46 | 214 | 220 | 226 | 700 | 702 | 709 | 710 | 714..=719 | 721 | 810 | 911 | 999)
+        matches!(
+            code,
+            46 | 214 | 220 | 226 | 700 | 702 | 709 | 710 | 714..=719 | 721 | 810 | 911 | 999
+        )
     }
 }
 
@@ -68,12 +73,16 @@ fn open_library() -> Result<NonNull<c_void>, String> {
     for name in super::driver::LIBRARIES {
         // SAFETY: loading the driver's library runs its initialisers, which is what using it takes; dlerror's text is copied before the next call.
         unsafe {
-            if let Some(library) = NonNull::new(libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL)) {
+            if let Some(library) =
+                NonNull::new(libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL))
+            {
                 return Ok(library);
             }
             let error = libc::dlerror();
             if !error.is_null() {
-                said.get_or_insert_with(|| std::ffi::CStr::from_ptr(error).to_string_lossy().into_owned());
+                said.get_or_insert_with(|| {
+                    std::ffi::CStr::from_ptr(error).to_string_lossy().into_owned()
+                });
             }
         }
     }

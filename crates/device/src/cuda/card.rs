@@ -75,7 +75,11 @@ impl Card {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn for_copies(driver: &Driver, ordinal: usize, quota_bytes: u64) -> Result<Card, CudaError> {
+    pub fn for_copies(
+        driver: &Driver,
+        ordinal: usize,
+        quota_bytes: u64,
+    ) -> Result<Card, CudaError> {
         let info = driver.card(ordinal)?;
         if let Some(why) = info.unusable {
             return Err(CudaError::Unusable { card: ordinal, name: info.name, why });
@@ -112,7 +116,14 @@ impl Card {
         let account = &self.inner.context.account;
         let (reserved_bytes, allocated_bytes) = account.bytes();
         let (peak_reserved_bytes, quota_bytes) = (account.peak_bytes(), account.quota_bytes);
-        Ok(CardMemory { total_bytes, free_bytes, reserved_bytes, peak_reserved_bytes, allocated_bytes, quota_bytes })
+        Ok(CardMemory {
+            total_bytes,
+            free_bytes,
+            reserved_bytes,
+            peak_reserved_bytes,
+            allocated_bytes,
+            quota_bytes,
+        })
     }
 
     /// Waits until everything that was queued, kernels and copies, is done.
@@ -136,17 +147,30 @@ impl Card {
     }
 
     /// Waits for the copies that were queued until now.
-    pub(super) fn await_copies(&self, doing: &'static str, deadline: Instant) -> Result<(), CudaError> {
+    pub(super) fn await_copies(
+        &self,
+        doing: &'static str,
+        deadline: Instant,
+    ) -> Result<(), CudaError> {
         self.await_stream(&self.inner.copies, doing, deadline)
     }
 
     /// Waits for the kernels that were queued until now.
-    pub(super) fn await_kernels(&self, doing: &'static str, deadline: Instant) -> Result<(), CudaError> {
+    pub(super) fn await_kernels(
+        &self,
+        doing: &'static str,
+        deadline: Instant,
+    ) -> Result<(), CudaError> {
         self.await_stream(&self.inner.compute, doing, deadline)
     }
 
     /// Unlike [`Stream::synchronise`], not for what others queue meanwhile.
-    fn await_stream(&self, stream: &Stream, doing: &'static str, deadline: Instant) -> Result<(), CudaError> {
+    fn await_stream(
+        &self,
+        stream: &Stream,
+        doing: &'static str,
+        deadline: Instant,
+    ) -> Result<(), CudaError> {
         let event = Event::new(&self.inner.context)?;
         event.record(stream)?;
         event.wait(doing, deadline)

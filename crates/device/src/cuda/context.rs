@@ -48,7 +48,12 @@ pub(super) use call;
 
 impl Context {
     /// The primary context of a card, with at most `quota_bytes` of its memory.
-    pub(super) fn open(driver: &Driver, device: CUdevice, card: usize, quota_bytes: u64) -> Result<Context, CudaError> {
+    pub(super) fn open(
+        driver: &Driver,
+        device: CUdevice,
+        card: usize,
+        quota_bytes: u64,
+    ) -> Result<Context, CudaError> {
         let mut handle = std::ptr::null_mut();
         // SAFETY: the pointer is to a local; the device is one that the driver gave.
         let retained = unsafe { (driver.api.cuDevicePrimaryCtxRetain)(&raw mut handle, device) };
@@ -93,7 +98,10 @@ impl Context {
             return Err(self.api.failed(Some(self.card), call, code));
         }
         let (name, meaning) = self.api.words(code);
-        Err(self.lost.get_or_init(|| CudaError::Lost { card: self.card, call, code, name, meaning }).clone())
+        Err(self
+            .lost
+            .get_or_init(|| CudaError::Lost { card: self.card, call, code, name, meaning })
+            .clone())
     }
 
     /// Whether what was asked about is done: the result of a query.
@@ -150,7 +158,8 @@ pub(super) struct Account {
 impl Account {
     /// Counts `bytes` as taken from the driver, unless that would pass the quota; then what is taken is the error.
     pub(super) fn reserve(&self, bytes: u64) -> Result<(), u64> {
-        let more = |reserved: u64| reserved.checked_add(bytes).filter(|sum| *sum <= self.quota_bytes);
+        let more =
+            |reserved: u64| reserved.checked_add(bytes).filter(|sum| *sum <= self.quota_bytes);
         let before = self.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)?;
         self.peak.fetch_max(before + bytes, Ordering::Relaxed);
         Ok(())

@@ -73,7 +73,12 @@ impl Driver {
     }
 
     /// The error of a call that concerns no context.
-    pub(super) fn checked(&self, card: Option<usize>, call: &'static str, code: u32) -> Result<(), CudaError> {
+    pub(super) fn checked(
+        &self,
+        card: Option<usize>,
+        call: &'static str,
+        code: u32,
+    ) -> Result<(), CudaError> {
         if code == code::SUCCESS { Ok(()) } else { Err(self.api.failed(card, call, code)) }
     }
 }
@@ -116,7 +121,9 @@ fn nothing_to_see() -> CudaError {
 /// What hides the cards where the variable is set: itself, or something else if it names some. Slurm sets it for every job with cards.
 fn why_hidden(value: &str) -> &'static str {
     match value.trim() {
-        "" | "-1" | "NoDevFiles" => "hides every card; unset it, or name cards that are there (0,1,...)",
+        "" | "-1" | "NoDevFiles" => {
+            "hides every card; unset it, or name cards that are there (0,1,...)"
+        }
         _ => {
             "is set, and the driver shows none of these cards: they are not there, or their device files (/dev/nvidia*) may not be opened here"
         }

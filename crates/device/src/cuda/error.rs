@@ -202,7 +202,9 @@ pub enum CudaError {
     },
 
     /// A range lies outside of what it is taken from.
-    #[error("{start}..{end} was asked of {what}, which has {len}; this is a defect, please report it")]
+    #[error(
+        "{start}..{end} was asked of {what}, which has {len}; this is a defect, please report it"
+    )]
     OutOfRange {
         /// What the range is taken from, and its unit.
         what: &'static str,
@@ -215,7 +217,9 @@ pub enum CudaError {
     },
 
     /// Memory of one card was given to another.
-    #[error("{what} belongs to card {found}, and card {expected} was to use it; this is a defect, please report it")]
+    #[error(
+        "{what} belongs to card {found}, and card {expected} was to use it; this is a defect, please report it"
+    )]
     WrongCard {
         /// Which memory.
         what: &'static str,
@@ -264,9 +268,10 @@ impl CudaError {
                 _ => 69,
             },
             Self::Unfilled { .. } | Self::OutOfRange { .. } | Self::WrongCard { .. } => 70,
-            Self::OutOfMemory { .. } | Self::QuotaPassed { .. } | Self::ArenaFull { .. } | Self::HostMemory { .. } => {
-                71
-            }
+            Self::OutOfMemory { .. }
+            | Self::QuotaPassed { .. }
+            | Self::ArenaFull { .. }
+            | Self::HostMemory { .. } => 71,
             Self::Timeout { .. } | Self::RingEmpty { .. } => 75,
         }
     }
@@ -285,14 +290,18 @@ fn at(card: Option<usize>) -> String {
 fn lost_advice(code: u32) -> &'static str {
     match code {
         code if code::is_ours(code) => "; this is a defect, please report it",
-        _ => "; start again, and without it if that happens again (nvidia-smi -q and dmesg say more)",
+        _ => {
+            "; start again, and without it if that happens again (nvidia-smi -q and dmesg say more)"
+        }
     }
 }
 
 /// What to do about results that a machine's state leads to.
 fn advice(code: u32) -> &'static str {
     match code {
-        code::OUT_OF_MEMORY => "; end what else runs on the card (nvidia-smi), or leave it out (CUDA_VISIBLE_DEVICES)",
+        code::OUT_OF_MEMORY => {
+            "; end what else runs on the card (nvidia-smi), or leave it out (CUDA_VISIBLE_DEVICES)"
+        }
         code if code::is_ours(code) => "; this is a defect, please report it",
         34 => {
             "; the toolkit's stub was found in place of the driver: take its folder (.../stubs) out of LD_LIBRARY_PATH"
@@ -303,7 +312,9 @@ fn advice(code: u32) -> &'static str {
         803 => {
             "; the driver's library and the kernel's module are of different versions: restart the machine, or the container"
         }
-        804 => "; a compatibility library of the toolkit is in front of the driver: take it out of LD_LIBRARY_PATH",
+        804 => {
+            "; a compatibility library of the toolkit is in front of the driver: take it out of LD_LIBRARY_PATH"
+        }
         999 => "; try nvidia-smi: the kernel's module may need to be loaded again",
         _ => "",
     }
@@ -328,14 +339,26 @@ mod tests {
         let codes = [2, 1, 400, 34, 46, 802, 803, 999, 12_345].map(|code| failed(code).exit_code());
         assert_eq!(codes, [71, 70, 70, 69, 69, 69, 69, 69, 69]);
         assert!(failed(2).is_memory() && !failed(1).is_memory());
-        let lost = |code| CudaError::Lost { card: 0, call: "c", code, name: String::new(), meaning: String::new() };
-        assert_eq!([700, 716, 214, 719, 999].map(|code| lost(code).exit_code()), [70, 70, 69, 69, 69]);
+        let lost = |code| CudaError::Lost {
+            card: 0,
+            call: "c",
+            code,
+            name: String::new(),
+            meaning: String::new(),
+        };
+        assert_eq!(
+            [700, 716, 214, 719, 999].map(|code| lost(code).exit_code()),
+            [70, 70, 69, 69, 69]
+        );
     }
 
     #[test]
     fn errors_say_what_to_do() {
         assert_eq!(failed(12_345).to_string(), "card 1: cuThing failed: CUDA_ERROR_X (12345), x");
-        assert!(failed(34).to_string().contains("LD_LIBRARY_PATH") && failed(1).to_string().contains("report it"));
+        assert!(
+            failed(34).to_string().contains("LD_LIBRARY_PATH")
+                && failed(1).to_string().contains("report it")
+        );
         let driver = |module: Option<&str>| CudaError::NoDriver {
             looked_for: "l",
             module: module.map(str::to_owned),

@@ -44,7 +44,8 @@ impl Event {
     pub(super) fn is_done(&self) -> Result<bool, CudaError> {
         self.context.enter()?;
         // SAFETY: the event is alive.
-        self.context.is_done("cuEventQuery", unsafe { (self.context.api.cuEventQuery)(self.handle) })
+        self.context
+            .is_done("cuEventQuery", unsafe { (self.context.api.cuEventQuery)(self.handle) })
     }
 
     /// Waits until it has happened.

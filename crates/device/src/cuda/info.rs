@@ -46,7 +46,8 @@ impl Driver {
     /// What the driver says where it does not even count them.
     pub fn cards(&self) -> Result<Vec<CardInfo>, CudaError> {
         let count = self.count()?;
-        let describe = |ordinal| self.card(ordinal).unwrap_or_else(|error| unknown(ordinal, &error));
+        let describe =
+            |ordinal| self.card(ordinal).unwrap_or_else(|error| unknown(ordinal, &error));
         let mut cards: Vec<CardInfo> = (0..count).map(describe).collect();
         for card in cards.iter_mut().filter(|card| card.unusable.is_none()) {
             match self.free(card.ordinal) {
@@ -74,15 +75,24 @@ impl Driver {
             total_bytes: self.total(ordinal, device)?,
             free_bytes: None,
             compute,
-            multiprocessors: positive(attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?),
-            shared_bytes_max: positive(attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?),
+            multiprocessors: positive(attribute(
+                Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+            )?),
+            shared_bytes_max: positive(attribute(
+                Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+            )?),
             pci_bus_id: self.pci_bus_id(device),
             peers: self.peers(ordinal, device)?,
             unusable: (compute < COMPUTE_NEEDED).then(|| too_old(compute)),
         })
     }
 
-    fn attribute(&self, ordinal: usize, device: CUdevice, which: Attribute) -> Result<c_int, CudaError> {
+    fn attribute(
+        &self,
+        ordinal: usize,
+        device: CUdevice,
+        which: Attribute,
+    ) -> Result<c_int, CudaError> {
         let mut value = 0;
         // SAFETY: the pointer is to a local.
         let got = unsafe { (self.api.cuDeviceGetAttribute)(&raw mut value, which as u32, device) };
@@ -124,7 +134,9 @@ impl Driver {
         for other in (0..self.count()?).filter(|other| *other != ordinal) {
             let mut reached = 0;
             // SAFETY: the pointer is to a local.
-            let got = unsafe { (self.api.cuDeviceCanAccessPeer)(&raw mut reached, device, self.device(other)?) };
+            let got = unsafe {
+                (self.api.cuDeviceCanAccessPeer)(&raw mut reached, device, self.device(other)?)
+            };
             // A card that cannot say so is not reached, and is a card all the same.
             peers.extend((got == code::SUCCESS && reached != 0).then_some(other));
         }
@@ -164,7 +176,8 @@ fn too_old(compute: (i32, i32)) -> String {
 /// The text up to its NUL.
 fn string(text: &[c_char]) -> String {
     let bytes: Vec<u8> = text.iter().map(|c| *c as u8).collect();
-    CStr::from_bytes_until_nul(&bytes).map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned())
+    CStr::from_bytes_until_nul(&bytes)
+        .map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned())
 }
 
 /// As nvidia-smi writes it: a part of a card (MIG) has one of its own.

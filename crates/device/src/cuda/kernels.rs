@@ -105,8 +105,9 @@ mod tests {
     #[test]
     fn the_image_has_these_kernels() {
         let image = std::str::from_utf8(IMAGE).expect("text");
-        let entry =
-            |line: &str| line.strip_prefix(".visible .entry ").map(|rest| rest.trim_end_matches('(').to_owned());
+        let entry = |line: &str| {
+            line.strip_prefix(".visible .entry ").map(|rest| rest.trim_end_matches('(').to_owned())
+        };
         let mut there: Vec<String> = image.lines().filter_map(entry).collect();
         let mut named: Vec<String> =
             Kernel::ALL.iter().map(|kernel| kernel.name().to_string_lossy().into_owned()).collect();

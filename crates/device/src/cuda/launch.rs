@@ -48,7 +48,12 @@ impl Card {
     /// # Safety
     /// `args` must be the struct that the kernel takes, and every address in it memory of this card that is as long as the kernel reads and
     /// writes for these arguments and this grid. Nothing that runs beside it may use what it writes.
-    pub(crate) unsafe fn launch<A: KernelArgs>(&self, kernel: Kernel, grid: Grid, args: &A) -> Result<(), CudaError> {
+    pub(crate) unsafe fn launch<A: KernelArgs>(
+        &self,
+        kernel: Kernel,
+        grid: Grid,
+        args: &A,
+    ) -> Result<(), CudaError> {
         if grid.is_empty() {
             return Ok(());
         }
@@ -69,7 +74,19 @@ impl Card {
             let extra = extra.as_mut_ptr();
             call!(
                 self.context(),
-                cuLaunchKernel(function, bx, by, bz, tx, ty, tz, shared, stream, ptr::null_mut(), extra)
+                cuLaunchKernel(
+                    function,
+                    bx,
+                    by,
+                    bz,
+                    tx,
+                    ty,
+                    tz,
+                    shared,
+                    stream,
+                    ptr::null_mut(),
+                    extra
+                )
             )
         }
     }

@@ -60,7 +60,10 @@ impl CardLink {
         }
         // SAFETY: both contexts are alive.
         match unsafe { call!(from.context(), cuCtxEnablePeerAccess(to.context().handle, 0)) } {
-            Ok(()) | Err(CudaError::Failed { code: super::api::code::PEER_ACCESS_ALREADY_ENABLED, .. }) => {}
+            Ok(())
+            | Err(CudaError::Failed {
+                code: super::api::code::PEER_ACCESS_ALREADY_ENABLED, ..
+            }) => {}
             Err(refused @ CudaError::Failed { .. }) => return Ok(Some(refused.to_string())),
             Err(lost) => return Err(lost),
         }
@@ -123,7 +126,13 @@ impl CardLink {
     ///
     /// # Safety
     /// As for [`Self::direct`].
-    unsafe fn staged(&self, to: u64, from: u64, bytes: usize, deadline: Instant) -> Result<(), CudaError> {
+    unsafe fn staged(
+        &self,
+        to: u64,
+        from: u64,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<(), CudaError> {
         // SAFETY: the caller's promise; the buffer has at least `len` bytes.
         let mut pass_on = |at: usize, len: usize, buffer: PinnedBuffer| unsafe {
             buffer.filled().copy_to_kernels(&self.to, to + at as u64, 0..len)
@@ -148,13 +157,24 @@ unsafe fn send(
     let (source, destination) = (from.context(), to.context());
     // SAFETY: the caller's promise; both contexts are alive.
     unsafe {
-        call!(source, cuMemcpyPeerAsync(target, destination.handle, address, source.handle, bytes, stream.handle))
+        call!(
+            source,
+            cuMemcpyPeerAsync(
+                target,
+                destination.handle,
+                address,
+                source.handle,
+                bytes,
+                stream.handle
+            )
+        )
     }
 }
 
 /// Sends a pattern on a stream of its own, and looks whether it arrives; else says what happened.
 fn canary(from: &Card, to: &Card, deadline: Instant) -> Result<Option<String>, CudaError> {
-    let pattern: Vec<u8> = (0..CANARY_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let pattern: Vec<u8> =
+        (0..CANARY_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let source = Arc::new(Block::beside_quota(from.context(), CANARY_BYTES)?);
     let target = Arc::new(Block::beside_quota(to.context(), CANARY_BYTES)?);
     let stream = Stream::new(from.context())?;
@@ -172,7 +192,10 @@ fn canary(from: &Card, to: &Card, deadline: Instant) -> Result<Option<String>, C
         Err(CudaError::Timeout { waited, .. }) => {
             // It may still arrive: nobody else must get this memory, and giving it back would wait for the copy.
             std::mem::forget(target);
-            return Ok(Some(format!("a copy between them was not done after {:.1} s", waited.as_secs_f64())));
+            return Ok(Some(format!(
+                "a copy between them was not done after {:.1} s",
+                waited.as_secs_f64()
+            )));
         }
         done => done?,
     }
@@ -180,5 +203,7 @@ fn canary(from: &Card, to: &Card, deadline: Instant) -> Result<Option<String>, C
     // SAFETY: the block is of that size and alive.
     unsafe { to.download_bytes(target.address(), &mut arrived, deadline) }?;
     let changed = pattern.iter().zip(&arrived).position(|(sent, arrived)| sent != arrived);
-    Ok(changed.map(|at| format!("a copy between them brought other bytes (from byte {at} of {CANARY_BYTES} on)")))
+    Ok(changed.map(|at| {
+        format!("a copy between them brought other bytes (from byte {at} of {CANARY_BYTES} on)")
+    }))
 }

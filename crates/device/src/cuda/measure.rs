@@ -21,7 +21,11 @@ const PIECE_BYTES: usize = 16 << 20;
 ///
 /// # Errors
 /// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], [`CudaError::Timeout`], or what the driver says.
-pub fn measure_copies(card: &Card, bytes: usize, deadline: Instant) -> Result<CopyRates, CudaError> {
+pub fn measure_copies(
+    card: &Card,
+    bytes: usize,
+    deadline: Instant,
+) -> Result<CopyRates, CudaError> {
     let pieces = bytes.div_ceil(PIECE_BYTES).max(1);
     let ring = PinnedRing::new(card, 1, PIECE_BYTES)?;
     let from = CardBuffer::<u8>::new(card, PIECE_BYTES)?;
@@ -36,7 +40,8 @@ pub fn measure_copies(card: &Card, bytes: usize, deadline: Instant) -> Result<Co
     };
     let mut buffer = ring.acquire(deadline)?;
     // SAFETY: the buffers on the card and in pinned memory are of that size and outlive the copies, which are waited for.
-    let from_card = timed(&mut || unsafe { buffer.copy_from_kernels(card, from.address(), PIECE_BYTES) })?;
+    let from_card =
+        timed(&mut || unsafe { buffer.copy_from_kernels(card, from.address(), PIECE_BYTES) })?;
     let mut bytes = buffer.filled();
     let to_card = timed(&mut || bytes.copy_for_kernels(0..PIECE_BYTES, &mut to, 0))?;
     let on_card = 2.0 * timed(&mut || to.copy_from(0, &from, 0..PIECE_BYTES))?;

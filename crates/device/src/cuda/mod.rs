@@ -45,8 +45,8 @@ pub use link::{CardLink, LinkPath};
 pub use measure::{CopyRates, measure_copies};
 pub use memory::{CardArena, CardBuffer, CardBytes, CardPart, CardRegion, CardSpan};
 pub use ops::{
-    CardAttentionOptions, CardFeed, CardForms, CardIndices, CardInputs, CardMatrix, CardPass, CardProduct,
-    CardRopeTable, KvLayer, PassShape,
+    CardAttentionOptions, CardFeed, CardForms, CardIndices, CardInputs, CardMatrix, CardPass,
+    CardProduct, CardRopeTable, KvLayer, PassShape,
 };
 pub use pinned::{PinnedBuffer, PinnedBytes, PinnedRing};
 

@@ -14,7 +14,8 @@ const ERROR_LOG: [CUjit_option; 2] =
     [CUjit_option::CU_JIT_ERROR_LOG_BUFFER, CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
 
 /// An attribute of a function: how much dynamic shared memory a launch may ask for.
-const MAX_SHARED: u32 = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as u32;
+const MAX_SHARED: u32 =
+    CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as u32;
 
 /// What a launch may ask for without saying so before.
 const SHARED_BYTES_FREE: u32 = 48 << 10;
@@ -44,20 +45,34 @@ impl Module {
     /// # Errors
     /// [`CudaError::Image`] with the compiler's log.
     pub(super) fn load(context: &Arc<Context>) -> Result<Module, CudaError> {
-        let mut module = Module { context: context.clone(), handle: compile(context, IMAGE)?, functions: Vec::new() };
+        let mut module = Module {
+            context: context.clone(),
+            handle: compile(context, IMAGE)?,
+            functions: Vec::new(),
+        };
         for kernel in Kernel::ALL {
             let mut handle = ptr::null_mut();
             // SAFETY: the module is loaded, and the name ends with a NUL.
-            let found =
-                unsafe { call!(context, cuModuleGetFunction(&raw mut handle, module.handle, kernel.name().as_ptr())) };
+            let found = unsafe {
+                call!(
+                    context,
+                    cuModuleGetFunction(&raw mut handle, module.handle, kernel.name().as_ptr())
+                )
+            };
             found.map_err(|error| refused(error, format!("; it lacks {:?}", kernel.name())))?;
-            module.functions.push(Function { handle, shared_bytes: AtomicU32::new(SHARED_BYTES_FREE) });
+            module
+                .functions
+                .push(Function { handle, shared_bytes: AtomicU32::new(SHARED_BYTES_FREE) });
         }
         Ok(module)
     }
 
     /// The kernel's handle, allowed to use so much dynamic shared memory.
-    pub(super) fn function(&self, kernel: Kernel, shared_bytes: u32) -> Result<CUfunction, CudaError> {
+    pub(super) fn function(
+        &self,
+        kernel: Kernel,
+        shared_bytes: u32,
+    ) -> Result<CUfunction, CudaError> {
         let function = &self.functions[kernel as usize];
         if shared_bytes > function.shared_bytes.load(Ordering::Relaxed) {
             let bytes = i32::try_from(shared_bytes).unwrap_or(i32::MAX);
@@ -88,12 +103,16 @@ fn compile(context: &Arc<Context>, image: &[u8]) -> Result<CUmodule, CudaError> 
     })?;
     let mut log = vec![0u8; 16 << 10];
     let mut options = ERROR_LOG.map(|option| option as u32);
-    let mut values: [*mut c_void; 2] = [log.as_mut_ptr().cast(), ptr::without_provenance_mut(log.len())];
+    let mut values: [*mut c_void; 2] =
+        [log.as_mut_ptr().cast(), ptr::without_provenance_mut(log.len())];
     let (mut handle, count) = (ptr::null_mut(), options.len() as u32);
     // SAFETY: the image is text with a NUL at its end; log, options and values are alive during the call, and of the sizes given.
     let loaded = unsafe {
         let (options, values) = (options.as_mut_ptr(), values.as_mut_ptr());
-        call!(context, cuModuleLoadDataEx(&raw mut handle, text.as_ptr().cast(), count, options, values))
+        call!(
+            context,
+            cuModuleLoadDataEx(&raw mut handle, text.as_ptr().cast(), count, options, values)
+        )
     };
     loaded.map_err(|error| refused(error, said(&log)))?;
     Ok(handle)
@@ -103,12 +122,18 @@ fn compile(context: &Arc<Context>, image: &[u8]) -> Result<CUmodule, CudaError> 
 fn said(log: &[u8]) -> String {
     let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
     let text = String::from_utf8_lossy(&log[..end]);
-    if text.trim().is_empty() { String::new() } else { format!("; its compiler says: {}", text.trim()) }
+    if text.trim().is_empty() {
+        String::new()
+    } else {
+        format!("; its compiler says: {}", text.trim())
+    }
 }
 
 fn refused(error: CudaError, log: String) -> CudaError {
     match error {
-        CudaError::Failed { card: Some(card), code, name, meaning, .. } if code != api::code::OUT_OF_MEMORY => {
+        CudaError::Failed { card: Some(card), code, name, meaning, .. }
+            if code != api::code::OUT_OF_MEMORY =>
+        {
             CudaError::Image { card, code, name, meaning, log }
         }
         other => other,

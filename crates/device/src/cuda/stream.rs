@@ -33,11 +33,16 @@ impl Stream {
     ///
     /// # Errors
     /// [`CudaError::Timeout`], or what the work failed with.
-    pub(super) fn synchronise(&self, doing: &'static str, deadline: Instant) -> Result<(), CudaError> {
+    pub(super) fn synchronise(
+        &self,
+        doing: &'static str,
+        deadline: Instant,
+    ) -> Result<(), CudaError> {
         wait::until(&self.context, doing, deadline, || {
             self.context.enter()?;
             // SAFETY: the stream is alive.
-            self.context.is_done("cuStreamQuery", unsafe { (self.context.api.cuStreamQuery)(self.handle) })
+            self.context
+                .is_done("cuStreamQuery", unsafe { (self.context.api.cuStreamQuery)(self.handle) })
         })
     }
 
@@ -63,7 +68,12 @@ impl Stream {
     ///
     /// # Safety
     /// Both ranges must be alive, and unused by others, until it is done.
-    pub(super) unsafe fn copy_in(&self, to: u64, from: *const u8, bytes: usize) -> Result<(), CudaError> {
+    pub(super) unsafe fn copy_in(
+        &self,
+        to: u64,
+        from: *const u8,
+        bytes: usize,
+    ) -> Result<(), CudaError> {
         if bytes == 0 {
             return Ok(());
         }
@@ -75,7 +85,12 @@ impl Stream {
     ///
     /// # Safety
     /// As for [`Self::copy_in`].
-    pub(super) unsafe fn copy_out(&self, to: *mut u8, from: u64, bytes: usize) -> Result<(), CudaError> {
+    pub(super) unsafe fn copy_out(
+        &self,
+        to: *mut u8,
+        from: u64,
+        bytes: usize,
+    ) -> Result<(), CudaError> {
         if bytes == 0 {
             return Ok(());
         }
@@ -87,7 +102,12 @@ impl Stream {
     ///
     /// # Safety
     /// As for [`Self::copy_in`].
-    pub(super) unsafe fn copy_on_card(&self, to: u64, from: u64, bytes: usize) -> Result<(), CudaError> {
+    pub(super) unsafe fn copy_on_card(
+        &self,
+        to: u64,
+        from: u64,
+        bytes: usize,
+    ) -> Result<(), CudaError> {
         if bytes == 0 {
             return Ok(());
         }

@@ -22,7 +22,12 @@ impl Card {
     ///
     /// # Safety
     /// `to` and as many bytes as `from` has must be memory of this card that only its queued work uses.
-    pub(super) unsafe fn upload_bytes(&self, to: u64, from: &[u8], deadline: Instant) -> Result<(), CudaError> {
+    pub(super) unsafe fn upload_bytes(
+        &self,
+        to: u64,
+        from: &[u8],
+        deadline: Instant,
+    ) -> Result<(), CudaError> {
         for (piece, at) in from.chunks(STAGING.1).zip((0u64..).step_by(STAGING.1)) {
             let mut buffer = self.staging().acquire(deadline)?;
             buffer[..piece.len()].copy_from_slice(piece);
@@ -36,7 +41,12 @@ impl Card {
     ///
     /// # Safety
     /// `from` and as many bytes as `to` has must be memory of this card, alive during the call.
-    pub(super) unsafe fn download_bytes(&self, from: u64, to: &mut [u8], deadline: Instant) -> Result<(), CudaError> {
+    pub(super) unsafe fn download_bytes(
+        &self,
+        from: u64,
+        to: &mut [u8],
+        deadline: Instant,
+    ) -> Result<(), CudaError> {
         let bytes = to.len();
         let mut arrive = |at: usize, len: usize, buffer: PinnedBuffer| {
             to[at..at + len].copy_from_slice(&buffer[..len]);

@@ -91,7 +91,12 @@ impl Arena {
         Ok(region.finish()?)
     }
 
-    fn region_aligned(&self, len: usize, alignment: usize, phase: usize) -> Result<Region, DeviceError> {
+    fn region_aligned(
+        &self,
+        len: usize,
+        alignment: usize,
+        phase: usize,
+    ) -> Result<Region, DeviceError> {
         let offset = self.cut(len, alignment, phase)?;
         Ok(Region::new(self.mapping.clone(), offset, len))
     }
@@ -107,7 +112,11 @@ impl Arena {
         };
         let mut used = self.used.load(Ordering::Relaxed);
         loop {
-            let full = DeviceError::ArenaFull { requested_bytes: len, used_bytes: used, limit_bytes: self.limit_bytes };
+            let full = DeviceError::ArenaFull {
+                requested_bytes: len,
+                used_bytes: used,
+                limit_bytes: self.limit_bytes,
+            };
             let (offset, end) = place(used).ok_or(full)?;
             match self.used.compare_exchange_weak(used, end, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Ok(offset),

@@ -35,7 +35,8 @@ impl DirectFile {
     /// # Errors
     /// [`DeviceError::Io`].
     pub fn open(path: &Path, mode: ReadMode) -> Result<Self, DeviceError> {
-        let failed = |source| DeviceError::Io { path: path.to_owned(), action: "open", offset: 0, source };
+        let failed =
+            |source| DeviceError::Io { path: path.to_owned(), action: "open", offset: 0, source };
         let buffered = File::open(path).map_err(failed)?;
         let bytes = buffered.metadata().map_err(failed)?.len();
         let direct = if mode == ReadMode::Direct { open_direct(path) } else { None };
@@ -70,7 +71,9 @@ impl DirectFile {
         let mut done = 0;
         while done < buffer.len() {
             let at = offset + done as u64;
-            let read = self.read_some(&mut buffer[done..], at, &mut bounce).map_err(|e| self.failed(at, e))?;
+            let read = self
+                .read_some(&mut buffer[done..], at, &mut bounce)
+                .map_err(|e| self.failed(at, e))?;
             if read == 0 {
                 return Err(DeviceError::FileEnded {
                     path: self.path.clone(),
@@ -103,7 +106,9 @@ impl DirectFile {
             return retry(|| direct.read_at(&mut buffer[..whole], at));
         }
         // Reads a whole number of blocks round what is wanted; near the file's end the kernel returns fewer bytes.
-        let until_aligned = if (buffer.as_ptr() as usize + DIRECT_BYTES - head).is_multiple_of(DIRECT_BYTES) && head > 0
+        let until_aligned = if (buffer.as_ptr() as usize + DIRECT_BYTES - head)
+            .is_multiple_of(DIRECT_BYTES)
+            && head > 0
         {
             DIRECT_BYTES - head // the rest can then be read in place
         } else {

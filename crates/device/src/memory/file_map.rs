@@ -32,7 +32,9 @@ impl FileMap {
     /// # Errors
     /// [`DeviceError::Io`].
     pub fn open(path: &Path) -> Result<Self, DeviceError> {
-        let failed = |action| move |source| DeviceError::Io { path: path.to_owned(), action, offset: 0, source };
+        let failed = |action| {
+            move |source| DeviceError::Io { path: path.to_owned(), action, offset: 0, source }
+        };
         let file = File::open(path).map_err(failed("open"))?;
         let len = file.metadata().map_err(failed("stat"))?.len();
         let len = usize::try_from(len).map_err(|e| failed("map")(std::io::Error::other(e)))?;

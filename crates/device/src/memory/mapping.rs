@@ -32,7 +32,8 @@ impl Mapping {
             return Ok(Self { start: std::ptr::dangling_mut::<Aligned>().cast(), len });
         }
         // SAFETY: the caller's promise.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, descriptor, 0) };
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, descriptor, 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }

@@ -108,7 +108,9 @@ impl Part {
     pub fn fill<E>(self, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<(), E> {
         // SAFETY: the range lies in the mapping, which is kept alive here; parts never overlap (Region::part only moves
         // forward) and Bytes for it exist only after this function has consumed the part. Fresh pages are zero.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(self.mapping.start().add(self.offset), self.len) };
+        let bytes = unsafe {
+            std::slice::from_raw_parts_mut(self.mapping.start().add(self.offset), self.len)
+        };
         fill(bytes)?;
         self.filled.fetch_add(self.len, Ordering::Release);
         Ok(())

@@ -79,7 +79,8 @@ impl Shared {
     /// The caller's side: opens the gate, works, closes it, waits for those inside.
     pub(super) fn run(&self, parts: usize, job: &Job<'_>) -> Result<(), DeviceError> {
         // SAFETY: only the lifetime is erased; the pointer is not used after this function returns (see `retire`).
-        let erased: *const Job<'static> = unsafe { std::mem::transmute::<&Job<'_>, &'static Job<'static>>(job) };
+        let erased: *const Job<'static> =
+            unsafe { std::mem::transmute::<&Job<'_>, &'static Job<'static>>(job) };
         // SAFETY: the gate is closed and nobody is inside (the last run ended so), hence nobody reads the cell.
         unsafe { *self.job.get() = Some((erased, parts)) };
         self.next.store(0, Ordering::Relaxed);
@@ -98,7 +99,10 @@ impl Shared {
     /// Wakes up to `wanted` parked helpers.
     fn wake_parked(&self, wanted: usize) {
         let helpers = self.helpers.get().map_or(&[][..], Vec::as_slice);
-        let asleep = helpers.iter().zip(&self.parked[1..]).filter(|(_, parked)| parked.load(Ordering::SeqCst));
+        let asleep = helpers
+            .iter()
+            .zip(&self.parked[1..])
+            .filter(|(_, parked)| parked.load(Ordering::SeqCst));
         for (helper, _) in asleep.take(wanted) {
             helper.unpark();
         }
@@ -171,7 +175,9 @@ impl Shared {
                 self.parked[index].store(true, Ordering::SeqCst);
                 // The caller publishes a job before it reads the flag, and we set the flag before we look for a job: one of
                 // the two sees the other.
-                if self.gate.load(Ordering::SeqCst) >> 32 == seen && !self.closing.load(Ordering::SeqCst) {
+                if self.gate.load(Ordering::SeqCst) >> 32 == seen
+                    && !self.closing.load(Ordering::SeqCst)
+                {
                     thread::park_timeout(PARK);
                 }
                 self.parked[index].store(false, Ordering::SeqCst);
@@ -182,7 +188,12 @@ impl Shared {
     fn enter(&self, number: u64) -> bool {
         let mut gate = self.gate.load(Ordering::Relaxed);
         while gate >> 32 == number && gate & OPEN != 0 {
-            match self.gate.compare_exchange_weak(gate, gate + 1, Ordering::Acquire, Ordering::Relaxed) {
+            match self.gate.compare_exchange_weak(
+                gate,
+                gate + 1,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return true,
                 Err(now) => gate = now,
             }

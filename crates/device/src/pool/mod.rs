@@ -59,7 +59,11 @@ impl Pool {
     /// [`DeviceError::ThreadRefused`].
     pub fn with(options: &PoolOptions) -> Result<Self, DeviceError> {
         let threads = options.threads.unwrap_or_else(usable_cores).max(1);
-        let mut pool = Self { shared: Arc::new(Shared::new(threads)), turn: Mutex::new(()), helpers: Vec::new() };
+        let mut pool = Self {
+            shared: Arc::new(Shared::new(threads)),
+            turn: Mutex::new(()),
+            helpers: Vec::new(),
+        };
         for index in 1..threads {
             let core = options.cores.get(index - 1).copied();
             let helper = worker::spawn(pool.shared.clone(), index, core);
@@ -79,7 +83,11 @@ impl Pool {
     ///
     /// # Errors
     /// [`DeviceError::WorkerPanicked`] if a call panicked; the others were still made.
-    pub fn run(&self, parts: usize, job: &(dyn Fn(usize, usize) + Sync)) -> Result<(), DeviceError> {
+    pub fn run(
+        &self,
+        parts: usize,
+        job: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<(), DeviceError> {
         if parts <= 1 || self.helpers.is_empty() || IN_JOB.get() {
             return alone(parts, job);
         }
@@ -101,7 +109,9 @@ impl Pool {
         job: &(dyn Fn(Range<usize>) + Sync),
     ) -> Result<(), DeviceError> {
         let chunk = chunk.max(1);
-        self.run(items.div_ceil(chunk), &|part, _| job(part * chunk..((part + 1) * chunk).min(items)))
+        self.run(items.div_ceil(chunk), &|part, _| {
+            job(part * chunk..((part + 1) * chunk).min(items))
+        })
     }
 }
 
@@ -130,11 +140,16 @@ fn alone(parts: usize, job: &(dyn Fn(usize, usize) + Sync)) -> Result<(), Device
 }
 
 /// One part; a panic becomes an error.
-fn guarded(part: usize, parts: usize, job: &(dyn Fn(usize, usize) + Sync)) -> Result<(), DeviceError> {
+fn guarded(
+    part: usize,
+    parts: usize,
+    job: &(dyn Fn(usize, usize) + Sync),
+) -> Result<(), DeviceError> {
     catch_unwind(AssertUnwindSafe(|| job(part, parts))).map_err(|payload| {
         let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
-        let message =
-            text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "(no message)".into());
+        let message = text
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "(no message)".into());
         DeviceError::WorkerPanicked { message }
     })
 }

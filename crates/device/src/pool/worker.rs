@@ -6,7 +6,11 @@ use super::gate::Shared;
 use super::{IN_JOB, pin};
 
 /// Starts helper `index`, pinned to `core` if one is given and the system agrees.
-pub(super) fn spawn(shared: Arc<Shared>, index: usize, core: Option<usize>) -> io::Result<JoinHandle<()>> {
+pub(super) fn spawn(
+    shared: Arc<Shared>,
+    index: usize,
+    core: Option<usize>,
+) -> io::Result<JoinHandle<()>> {
     Builder::new().name(format!("kernel-{index}")).spawn(move || {
         if let Some(core) = core {
             // Refused pinning (a container, a core that went away) costs speed alone.

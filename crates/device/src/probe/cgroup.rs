@@ -39,13 +39,19 @@ impl Cgroups {
         let mut groups = Cgroups::default();
         for line in text.lines() {
             let mut parts = line.splitn(3, ':');
-            let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
+            let (Some(_), Some(controllers), Some(path)) =
+                (parts.next(), parts.next(), parts.next())
+            else {
+                continue;
+            };
             let has = |name: &str| controllers.split(',').any(|controller| controller == name);
             if controllers.is_empty() {
                 groups.unified = group(roots, &mounts, path, |mount| mount.kind == "cgroup2");
             }
             let of = |name: &'static str| {
-                group(roots, &mounts, path, move |mount| mount.kind == "cgroup" && mount.has_option(name))
+                group(roots, &mounts, path, move |mount| {
+                    mount.kind == "cgroup" && mount.has_option(name)
+                })
             };
             if has("memory") {
                 groups.memory = of("memory");
@@ -59,7 +65,12 @@ impl Cgroups {
 }
 
 /// The group's folder: the mount shows the hierarchy from its own root on, which in a container is the group itself.
-fn group(roots: &Roots, mounts: &[Mount], path: &str, is: impl Fn(&Mount) -> bool) -> Option<Group> {
+fn group(
+    roots: &Roots,
+    mounts: &[Mount],
+    path: &str,
+    is: impl Fn(&Mount) -> bool,
+) -> Option<Group> {
     let mount = mounts.iter().rfind(|mount| is(mount))?;
     let top = roots.resolve(&mount.point);
     let below = Path::new(path).strip_prefix(&mount.root).unwrap_or(Path::new(""));
@@ -85,7 +96,11 @@ fn limits_v2(roots: &Roots, group: &Group) -> Vec<LimitFound> {
             if let Some(bytes) = number(&folder.join(name)) {
                 let cache = ["inactive_file", "active_file", "slab_reclaimable"];
                 let used_bytes = used(folder, "memory.current", &cache);
-                limits.push(LimitFound { what: what(roots, name, folder, group), bytes, used_bytes });
+                limits.push(LimitFound {
+                    what: what(roots, name, folder, group),
+                    bytes,
+                    used_bytes,
+                });
             }
         }
     }
@@ -108,7 +123,11 @@ fn limits_v1(roots: &Roots, group: &Group) -> Vec<LimitFound> {
     let hidden = field(&stat, "hierarchical_memory_limit").filter(|bytes| *bytes < UNLIMITED_V1);
     if let Some(bytes) = hidden.filter(|bytes| least.is_none_or(|least| *bytes < least)) {
         let used_bytes = used(&group.folder, "memory.usage_in_bytes", &cache);
-        limits.push(LimitFound { what: "the memory limit of a cgroup above".to_owned(), bytes, used_bytes });
+        limits.push(LimitFound {
+            what: "the memory limit of a cgroup above".to_owned(),
+            bytes,
+            used_bytes,
+        });
     }
     limits
 }
@@ -123,8 +142,10 @@ fn used(folder: &Path, name: &str, cache: &[&str]) -> u64 {
 
 fn what(roots: &Roots, name: &str, folder: &Path, group: &Group) -> String {
     let below = folder.strip_prefix(&group.top).unwrap_or(folder);
-    let top =
-        group.top.strip_prefix(&roots.sys).map_or_else(|_| group.top.clone(), |rest| Path::new("/sys").join(rest));
+    let top = group
+        .top
+        .strip_prefix(&roots.sys)
+        .map_or_else(|_| group.top.clone(), |rest| Path::new("/sys").join(rest));
     format!("{name} of {}", top.join(below).display().to_string().trim_end_matches('/'))
 }
 
@@ -149,6 +170,7 @@ fn quota_v2(folder: &Path) -> Option<f64> {
 
 fn quota_v1(folder: &Path) -> Option<f64> {
     // -1 is no quota, and no u64.
-    let (quota, period) = (number(&folder.join("cpu.cfs_quota_us"))?, number(&folder.join("cpu.cfs_period_us"))?);
+    let (quota, period) =
+        (number(&folder.join("cpu.cfs_quota_us"))?, number(&folder.join("cpu.cfs_period_us"))?);
     (period > 0).then_some(quota as f64 / period as f64)
 }

@@ -30,9 +30,13 @@ impl DeviceSpec {
         if text == "none" {
             return Ok(DeviceSpec::None);
         }
-        let sizes = text.strip_prefix("virtual:").ok_or_else(|| wrong("no such kind of device".to_owned()))?;
+        let sizes = text
+            .strip_prefix("virtual:")
+            .ok_or_else(|| wrong("no such kind of device".to_owned()))?;
         let size = |size: &str| match ByteSize::parse(size) {
-            Ok(size) if size.bytes == 0 => Err(wrong("a device of no bytes holds nothing".to_owned())),
+            Ok(size) if size.bytes == 0 => {
+                Err(wrong("a device of no bytes holds nothing".to_owned()))
+            }
             Ok(size) => Ok(size.bytes),
             Err(why) => Err(wrong(why)),
         };
@@ -41,7 +45,8 @@ impl DeviceSpec {
 
     /// The devices that were typed, in place of those that are there; `None`: nothing was typed.
     pub fn typed(&self) -> Option<Vec<Gpu>> {
-        let device = |(bytes, i): (&u64, usize)| Gpu::virtual_device(format!("virtual:{i}"), *bytes);
+        let device =
+            |(bytes, i): (&u64, usize)| Gpu::virtual_device(format!("virtual:{i}"), *bytes);
         match self {
             DeviceSpec::Found => None,
             DeviceSpec::None => Some(Vec::new()),
@@ -57,12 +62,17 @@ impl DeviceSpec {
 }
 
 /// The cards that the driver shows and that can be used.
-pub(super) fn found(roots: &Roots, cards: Result<Vec<CardInfo>, CudaError>, notes: &mut Vec<String>) -> Vec<Gpu> {
+pub(super) fn found(
+    roots: &Roots,
+    cards: Result<Vec<CardInfo>, CudaError>,
+    notes: &mut Vec<String>,
+) -> Vec<Gpu> {
     let cards = cards.unwrap_or_else(|error| {
         notes.push(format!("no card is used: {error}"));
         Vec::new()
     });
-    let (usable, others): (Vec<_>, Vec<_>) = cards.into_iter().partition(|card| card.unusable.is_none());
+    let (usable, others): (Vec<_>, Vec<_>) =
+        cards.into_iter().partition(|card| card.unusable.is_none());
     notes.extend(others.iter().map(|card| {
         let why = card.unusable.as_deref().unwrap_or_default();
         format!("card {} ({}) is not used: {why}", card.ordinal, card.name)
@@ -78,13 +88,17 @@ pub fn measure_links(machine: &mut Machine, limit: Duration) {
     for gpu in &mut machine.gpus {
         let Some(ordinal) = gpu.ordinal else { continue };
         if started.elapsed() > limit {
-            machine.notes.push(format!("the link of card {ordinal} was not measured: others took {limit:?}"));
+            machine.notes.push(format!(
+                "the link of card {ordinal} was not measured: others took {limit:?}"
+            ));
             continue;
         }
         let card = Driver::open().and_then(|driver| Card::for_copies(&driver, ordinal, u64::MAX));
         match card.and_then(|card| measure_copies(&card, BYTES, Instant::now() + limit)) {
             Ok(rates) => gpu.link_bytes_per_s = Some(rates.to_card as u64).filter(|rate| *rate > 0),
-            Err(error) => machine.notes.push(format!("the link of card {ordinal} was not measured: {error}")),
+            Err(error) => {
+                machine.notes.push(format!("the link of card {ordinal} was not measured: {error}"))
+            }
         }
     }
 }

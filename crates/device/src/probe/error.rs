@@ -14,7 +14,9 @@ pub enum ProbeError {
         found: String,
     },
     /// `--devices` cannot be understood.
-    #[error("--devices: expected virtual:SIZE,SIZE,... (such as virtual:4GiB,4GiB) or none, found {found:?}: {why}")]
+    #[error(
+        "--devices: expected virtual:SIZE,SIZE,... (such as virtual:4GiB,4GiB) or none, found {found:?}: {why}"
+    )]
     Devices {
         /// What was typed.
         found: String,

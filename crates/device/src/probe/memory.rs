@@ -19,8 +19,16 @@ pub(super) fn read(roots: &Roots) -> Result<Memory, ProbeError> {
     let text = roots.proc("meminfo").unwrap_or_default();
     let kib = |key: &str| field(&text, key).and_then(|kib| kib.checked_mul(1024));
     let Some(total_bytes) = kib("MemTotal").filter(|bytes| *bytes > 0) else {
-        let found = if text.is_empty() { "a file that cannot be read".to_owned() } else { format!("{:.80}", text) };
-        return Err(ProbeError::Memory { path: roots.proc.join("meminfo"), expected: "a line MemTotal: N kB", found });
+        let found = if text.is_empty() {
+            "a file that cannot be read".to_owned()
+        } else {
+            format!("{:.80}", text)
+        };
+        return Err(ProbeError::Memory {
+            path: roots.proc.join("meminfo"),
+            expected: "a line MemTotal: N kB",
+            found,
+        });
     };
     Ok(Memory {
         total_bytes,

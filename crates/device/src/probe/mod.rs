@@ -31,7 +31,11 @@ use placement::{Host, Machine};
 ///
 /// # Errors
 /// [`ProbeError`]: only where nothing can be said about memory. What is merely unknown becomes a note.
-pub fn probe(roots: &Roots, checkpoint: &Path, devices: &DeviceSpec) -> Result<Machine, ProbeError> {
+pub fn probe(
+    roots: &Roots,
+    checkpoint: &Path,
+    devices: &DeviceSpec,
+) -> Result<Machine, ProbeError> {
     let mut notes = Vec::new();
     let memory = memory::read(roots)?;
     let cgroups = cgroup::Cgroups::find(roots);

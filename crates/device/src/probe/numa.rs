@@ -8,16 +8,22 @@ use super::roots::{Roots, field, list_len};
 pub(super) fn nodes(roots: &Roots) -> Vec<NumaNode> {
     let folder = roots.sys.join("devices/system/node");
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.strip_prefix("node")?.parse::<usize>().ok();
-    let mut nodes: Vec<NumaNode> = entries.filter_map(number).filter_map(|number| node(roots, number)).collect();
+    let number = |entry: std::fs::DirEntry| {
+        entry.file_name().to_str()?.strip_prefix("node")?.parse::<usize>().ok()
+    };
+    let mut nodes: Vec<NumaNode> =
+        entries.filter_map(number).filter_map(|number| node(roots, number)).collect();
     nodes.sort_by_key(|node| node.node);
     nodes
 }
 
 fn node(roots: &Roots, node: usize) -> Option<NumaNode> {
     let text = roots.sys(&format!("devices/system/node/node{node}/meminfo"))?;
-    let bytes = |key: &str| field(&text, &format!("Node {node} {key}")).map(|kib| kib.saturating_mul(1024));
-    let cores = roots.sys(&format!("devices/system/node/node{node}/cpulist")).map_or(0, |list| list_len(&list));
+    let bytes =
+        |key: &str| field(&text, &format!("Node {node} {key}")).map(|kib| kib.saturating_mul(1024));
+    let cores = roots
+        .sys(&format!("devices/system/node/node{node}/cpulist"))
+        .map_or(0, |list| list_len(&list));
     let total_bytes = bytes("MemTotal").filter(|bytes| *bytes > 0)?;
     Some(NumaNode { node, total_bytes, free_bytes: bytes("MemFree").unwrap_or(0), cores })
 }

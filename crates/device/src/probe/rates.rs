@@ -40,7 +40,12 @@ impl ReadRate {
 ///
 /// # Errors
 /// [`DeviceError::Io`].
-pub fn measure_disk(file: &Path, bytes: u64, limit: Duration, progress: &dyn Fn(u64)) -> Result<ReadRate, DeviceError> {
+pub fn measure_disk(
+    file: &Path,
+    bytes: u64,
+    limit: Duration,
+    progress: &dyn Fn(u64),
+) -> Result<ReadRate, DeviceError> {
     let file = DirectFile::open(file, ReadMode::Direct)?;
     let wanted = file.bytes().min(bytes);
     let mut room = Scratch::<u8>::new();
@@ -56,7 +61,11 @@ pub fn measure_disk(file: &Path, bytes: u64, limit: Duration, progress: &dyn Fn(
         piece = READ_BYTES.min(piece * 2);
         progress(len as u64);
     }
-    Ok(ReadRate { bytes: done, seconds: start.elapsed().as_secs_f64(), direct: file.mode() == ReadMode::Direct })
+    Ok(ReadRate {
+        bytes: done,
+        seconds: start.elapsed().as_secs_f64(),
+        direct: file.mode() == ReadMode::Direct,
+    })
 }
 
 /// Reads memory with `threads` threads for about `limit`, of which half goes into touching it first; takes at most `bytes_max` of memory.
@@ -64,7 +73,8 @@ pub fn measure_memory(threads: usize, bytes_max: u64, limit: Duration) -> ReadRa
     let threads = threads.max(1);
     let each = (bytes_max / threads as u64).clamp(THREAD_BYTES_MIN, THREAD_BYTES_MAX) as usize / 8;
     let parts: Vec<(u64, f64)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(move || read_memory(each, limit))).collect();
+        let workers: Vec<_> =
+            (0..threads).map(|_| scope.spawn(move || read_memory(each, limit))).collect();
         // Each ends by its own clock.
         #[allow(clippy::disallowed_methods)]
         workers.into_iter().filter_map(|worker| worker.join().ok()).collect()

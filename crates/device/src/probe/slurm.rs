@@ -7,7 +7,8 @@ use super::roots::Roots;
 /// The job's memory on this node, from whichever variable it was asked with.
 pub(super) fn memory(roots: &Roots, notes: &mut Vec<String>) -> Option<LimitFound> {
     let times = |each: Option<u64>, count: Option<u64>| each?.checked_mul(count?);
-    let cpus = || count(roots, "SLURM_CPUS_ON_NODE").or_else(|| count(roots, "SLURM_CPUS_PER_TASK"));
+    let cpus =
+        || count(roots, "SLURM_CPUS_ON_NODE").or_else(|| count(roots, "SLURM_CPUS_PER_TASK"));
     let gpus = || count(roots, "SLURM_GPUS_ON_NODE");
     let ways = [
         ("SLURM_MEM_PER_NODE", size(roots, "SLURM_MEM_PER_NODE", notes)),

@@ -21,8 +21,14 @@ impl Fake {
         let (proc, sys) = (folder.path().join("proc"), folder.path().join("sys"));
         let fake = Fake { roots: Roots { proc, sys, environment: BTreeMap::new() }, folder };
         fake.put("proc/meminfo", "MemTotal:       32768000 kB\nMemFree: 1 kB\nMemAvailable:   24576000 kB\nHugePages_Free:        3\nHugepagesize:       2048 kB\n");
-        fake.put("proc/self/status", "Name:\tx\nVmSize:\t  2048 kB\nVmData:\t 1024 kB\nCpus_allowed_list:\t0-3,8\n");
-        fake.put("proc/cpuinfo", "processor : 0\nmodel name\t: Fake 9000\nflags\t\t: fpu avx2 avx512f\n");
+        fake.put(
+            "proc/self/status",
+            "Name:\tx\nVmSize:\t  2048 kB\nVmData:\t 1024 kB\nCpus_allowed_list:\t0-3,8\n",
+        );
+        fake.put(
+            "proc/cpuinfo",
+            "processor : 0\nmodel name\t: Fake 9000\nflags\t\t: fpu avx2 avx512f\n",
+        );
         fake.put("proc/sys/kernel/hostname", "node17\n");
         fake.put("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
         fake
@@ -68,7 +74,10 @@ fn a_plain_host() {
     assert_eq!(machine.host.cpu_model, "Fake 9000");
     assert_eq!(machine.host.cpu_flags, ["avx2", "avx512f", "fpu"]);
     assert_eq!(machine.host.huge_pages.transparent, "madvise");
-    assert_eq!((machine.host.huge_pages.reserved_free, machine.host.huge_pages.page_bytes), (3, 2 << 20));
+    assert_eq!(
+        (machine.host.huge_pages.reserved_free, machine.host.huge_pages.page_bytes),
+        (3, 2 << 20)
+    );
     assert_eq!(machine.host.limits, []);
     assert_eq!(machine.host.really_available(), (24_576_000 * 1024, "available memory".to_owned()));
 }
@@ -79,7 +88,10 @@ fn no_memory_file_is_69() {
     std::fs::remove_file(fake.roots.proc.join("meminfo")).expect("gone");
     let error = probe(&fake.roots, fake.folder.path(), &DeviceSpec::None).expect_err("no memory");
     assert_eq!(error.exit_code(), 69);
-    assert!(error.to_string().contains("MemTotal") && error.to_string().contains("--machine"), "{error}");
+    assert!(
+        error.to_string().contains("MemTotal") && error.to_string().contains("--machine"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -112,7 +124,10 @@ fn cgroup_v1_counts_hidden_ancestors_too() {
     fake.put("sys/fs/cgroup/memory/jobs/a/memory.limit_in_bytes", "9223372036854771712\n");
     fake.put("sys/fs/cgroup/memory/jobs/memory.limit_in_bytes", "10000000000\n");
     fake.put("sys/fs/cgroup/memory/jobs/memory.usage_in_bytes", "4000000000\n");
-    fake.put("sys/fs/cgroup/memory/jobs/memory.stat", "total_inactive_file 1000000000\ntotal_active_file 500000000\n");
+    fake.put(
+        "sys/fs/cgroup/memory/jobs/memory.stat",
+        "total_inactive_file 1000000000\ntotal_active_file 500000000\n",
+    );
     fake.put("sys/fs/cgroup/memory/jobs/a/memory.stat", "hierarchical_memory_limit 6000000000\n");
     fake.put("sys/fs/cgroup/memory/jobs/a/memory.usage_in_bytes", "1000000000\n");
     let expected = [
@@ -128,7 +143,10 @@ fn in_a_container_the_mount_begins_at_the_group() {
     fake.mounts(&["35 31 0:32 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory"]);
     fake.put("proc/self/cgroup", "4:memory:/docker/abc\n");
     fake.put("sys/fs/cgroup/memory/memory.limit_in_bytes", "1000000000\n");
-    assert_eq!(fake.limits(), [limit("memory.limit_in_bytes of /sys/fs/cgroup/memory", 1_000_000_000, 0)]);
+    assert_eq!(
+        fake.limits(),
+        [limit("memory.limit_in_bytes of /sys/fs/cgroup/memory", 1_000_000_000, 0)]
+    );
     // A path of another namespace is not there; its mount still is.
     fake.put("proc/self/cgroup", "4:memory:/../../elsewhere\n");
     assert_eq!(fake.limits().len(), 1);
@@ -160,17 +178,27 @@ fn slurm_counts_in_mib() {
     let mut fake = Fake::new();
     fake.set("SLURM_JOB_ID", "42");
     fake.set("SLURM_MEM_PER_NODE", "16384");
-    assert_eq!(fake.limits(), [limit("the Slurm allocation of job 42 (SLURM_MEM_PER_NODE)", 16 << 30, 0)]);
+    assert_eq!(
+        fake.limits(),
+        [limit("the Slurm allocation of job 42 (SLURM_MEM_PER_NODE)", 16 << 30, 0)]
+    );
     fake.set("SLURM_MEM_PER_NODE", "0");
     assert_eq!(fake.limits(), []);
     fake.set("SLURM_MEM_PER_CPU", "2G");
     fake.set("SLURM_CPUS_ON_NODE", "8");
-    assert_eq!(fake.limits(), [limit("the Slurm allocation of job 42 (SLURM_MEM_PER_CPU)", 16 << 30, 0)]);
+    assert_eq!(
+        fake.limits(),
+        [limit("the Slurm allocation of job 42 (SLURM_MEM_PER_CPU)", 16 << 30, 0)]
+    );
     fake.set("SLURM_MEM_PER_NODE", "lots");
     fake.set("SLURM_CPUS_ON_NODE", "");
     let machine = fake.probe();
     assert_eq!(machine.host.limits, []);
-    assert!(machine.notes.iter().any(|note| note.contains("SLURM_MEM_PER_NODE=lots")), "{:?}", machine.notes);
+    assert!(
+        machine.notes.iter().any(|note| note.contains("SLURM_MEM_PER_NODE=lots")),
+        "{:?}",
+        machine.notes
+    );
 }
 
 #[test]
@@ -201,7 +229,8 @@ fn numa_nodes_in_order() {
     }
     fake.put("sys/devices/system/node/possible", "0-10");
     let nodes = fake.probe().host.numa_nodes;
-    let found: Vec<(usize, u64, usize)> = nodes.iter().map(|node| (node.node, node.total_bytes, node.cores)).collect();
+    let found: Vec<(usize, u64, usize)> =
+        nodes.iter().map(|node| (node.node, node.total_bytes, node.cores)).collect();
     assert_eq!(found, [(2, 2000 * 1024, 4), (10, 1000 * 1024, 4)]);
 }
 
@@ -219,7 +248,8 @@ fn the_checkpoints_own_mount_is_found_through_links() {
         &format!("2 1 0:5 / {escaped} rw - xfs /dev/sdb rw"),
         &format!("3 1 0:6 / {escaped} rw - lustre mds:/fs rw"),
     ]);
-    let disk_of = |path: PathBuf| probe(&fake.roots, &path, &DeviceSpec::None).expect("a machine").disk;
+    let disk_of =
+        |path: PathBuf| probe(&fake.roots, &path, &DeviceSpec::None).expect("a machine").disk;
     let disk = disk_of(real.join("model.safetensors"));
     assert_eq!(
         (disk.file_system.as_str(), disk.network, disk.mount.as_str()),
@@ -228,8 +258,12 @@ fn the_checkpoints_own_mount_is_found_through_links() {
     assert!(disk.free_bytes.is_some_and(|bytes| bytes > 0));
     let disk = disk_of(real.join("proc"));
     assert_eq!((disk.file_system.as_str(), disk.network), ("ext4", false));
-    let machine = probe(&fake.roots, Path::new("/nowhere/at/all"), &DeviceSpec::None).expect("a machine");
-    assert!(machine.notes.iter().any(|note| note.contains("/nowhere/at/all")) && machine.disk.free_bytes.is_none());
+    let machine =
+        probe(&fake.roots, Path::new("/nowhere/at/all"), &DeviceSpec::None).expect("a machine");
+    assert!(
+        machine.notes.iter().any(|note| note.contains("/nowhere/at/all"))
+            && machine.disk.free_bytes.is_none()
+    );
 }
 
 #[test]
@@ -258,13 +292,20 @@ fn virtual_devices_are_as_typed() {
     let spec = DeviceSpec::parse("virtual:4GiB,512MiB").expect("two devices");
     let fake = Fake::new();
     let machine = probe(&fake.roots, fake.folder.path(), &spec).expect("a machine");
-    let sizes: Vec<(u64, bool)> = machine.gpus.iter().map(|gpu| (gpu.total_bytes, gpu.is_virtual)).collect();
+    let sizes: Vec<(u64, bool)> =
+        machine.gpus.iter().map(|gpu| (gpu.total_bytes, gpu.is_virtual)).collect();
     assert_eq!(sizes, [(4 << 30, true), (512 << 20, true)]);
-    assert_eq!((machine.gpus[0].name.as_str(), machine.gpus[1].name.as_str()), ("virtual:0", "virtual:1"));
+    assert_eq!(
+        (machine.gpus[0].name.as_str(), machine.gpus[1].name.as_str()),
+        ("virtual:0", "virtual:1")
+    );
     assert_eq!((DeviceSpec::Found.typed(), DeviceSpec::None.typed()), (None, Some(Vec::new())));
     for text in ["virtual:", "virtual:4Gb", "cuda:0", "virtual:0", "virtual:1GiB,,1GiB", ""] {
         let error = DeviceSpec::parse(text).expect_err(text);
-        assert!(error.exit_code() == 2 && error.to_string().contains("virtual:4GiB,4GiB"), "{error}");
+        assert!(
+            error.exit_code() == 2 && error.to_string().contains("virtual:4GiB,4GiB"),
+            "{error}"
+        );
     }
 }
 
@@ -287,8 +328,11 @@ fn card(ordinal: usize) -> CardInfo {
 #[test]
 fn cards_are_listed_with_their_links() {
     let fake = Fake::new();
-    for (file, text) in [("max_link_speed", "16.0 GT/s PCIe\n"), ("current_link_width", "16\n"), ("numa_node", "-1\n")]
-    {
+    for (file, text) in [
+        ("max_link_speed", "16.0 GT/s PCIe\n"),
+        ("current_link_width", "16\n"),
+        ("numa_node", "-1\n"),
+    ] {
         fake.put(&format!("sys/bus/pci/devices/0000:10:00.0/{file}"), text);
     }
     let mut notes = Vec::new();
@@ -296,7 +340,10 @@ fn cards_are_listed_with_their_links() {
     assert_eq!((gpus.len(), &notes), (2, &vec![]));
     let first = &gpus[0];
     assert_eq!((first.total_bytes, first.free(), first.ordinal), (80 << 30, 79 << 30, Some(0)));
-    assert_eq!((first.compute.as_str(), first.uuid.as_str(), first.peers.as_slice()), ("8.0", "GPU-0", &[1][..]));
+    assert_eq!(
+        (first.compute.as_str(), first.uuid.as_str(), first.peers.as_slice()),
+        ("8.0", "GPU-0", &[1][..])
+    );
     assert_eq!(first.pcie, Some(Pcie { generation: 4, lanes: 16, numa_node: None }));
     assert_eq!((gpus[1].pcie, gpus[1].bus.as_str()), (None, "0000:11:00.0"));
 }
@@ -317,8 +364,14 @@ fn cards_that_cannot_be_used_and_drivers_that_fail_are_notes() {
             },
             "580.1",
         ),
-        (CudaError::NoDriver { looked_for: "libcuda.so.1", module: None, said: None }, "install NVIDIA's driver"),
-        (CudaError::Hidden { value: "-1".to_owned(), why: "hides every card" }, "CUDA_VISIBLE_DEVICES"),
+        (
+            CudaError::NoDriver { looked_for: "libcuda.so.1", module: None, said: None },
+            "install NVIDIA's driver",
+        ),
+        (
+            CudaError::Hidden { value: "-1".to_owned(), why: "hides every card" },
+            "CUDA_VISIBLE_DEVICES",
+        ),
     ] {
         notes.clear();
         assert_eq!(devices::found(&fake.roots, Err(error), &mut notes), []);
@@ -330,25 +383,43 @@ fn cards_that_cannot_be_used_and_drivers_that_fail_are_notes() {
 fn links_of_all_kinds() {
     let fake = Fake::new();
     let link = |speed: &str, width: &str, node: &str| {
-        for (file, text) in [("max_link_speed", speed), ("current_link_width", width), ("numa_node", node)] {
+        for (file, text) in
+            [("max_link_speed", speed), ("current_link_width", width), ("numa_node", node)]
+        {
             fake.put(&format!("sys/bus/pci/devices/0000:3b:00.0/{file}"), text);
         }
         pcie::link(&fake.roots.sys, "0000:3B:00.0")
     };
-    assert_eq!(link("32.0 GT/s PCIe\n", "8\n", "1\n"), Some(Pcie { generation: 5, lanes: 8, numa_node: Some(1) }));
-    assert_eq!(link("2.5 GT/s PCIe", "1", ""), Some(Pcie { generation: 1, lanes: 1, numa_node: None }));
+    assert_eq!(
+        link("32.0 GT/s PCIe\n", "8\n", "1\n"),
+        Some(Pcie { generation: 5, lanes: 8, numa_node: Some(1) })
+    );
+    assert_eq!(
+        link("2.5 GT/s PCIe", "1", ""),
+        Some(Pcie { generation: 1, lanes: 1, numa_node: None })
+    );
     assert_eq!((link("Unknown", "16", "0"), link("16.0 GT/s", "0", "0")), (None, None));
-    assert_eq!((pcie::link(&fake.roots.sys, ""), pcie::link(&fake.roots.sys, "../x")), (None, None));
+    assert_eq!(
+        (pcie::link(&fake.roots.sys, ""), pcie::link(&fake.roots.sys, "../x")),
+        (None, None)
+    );
 }
 
 #[test]
 fn this_machine() {
     let machine = probe(&Roots::system(), Path::new("."), &DeviceSpec::Found).expect("a machine");
     let (available, limit) = machine.host.really_available();
-    assert!(available > 100 << 20 && available <= machine.host.total_bytes, "{available} under {limit}");
+    assert!(
+        available > 100 << 20 && available <= machine.host.total_bytes,
+        "{available} under {limit}"
+    );
     assert!((1..=4096).contains(&machine.host.cores));
     assert!(!machine.disk.file_system.is_empty() && machine.disk.free_bytes.is_some());
-    assert!(!machine.gpus.is_empty() || machine.notes.iter().any(|note| note.contains("card")), "{:?}", machine.notes);
+    assert!(
+        !machine.gpus.is_empty() || machine.notes.iter().any(|note| note.contains("card")),
+        "{:?}",
+        machine.notes
+    );
     assert_eq!(Tier::parse("cpu"), Some(Tier::Cpu));
 }
 

@@ -49,7 +49,12 @@ impl Host {
 
 impl Machine {
     /// Every card of the model is measured.
-    pub fn of(loaded: &Loaded, threads: Option<usize>, work: &Work, watch: &Watch) -> Result<Self, BenchError> {
+    pub fn of(
+        loaded: &Loaded,
+        threads: Option<usize>,
+        work: &Work,
+        watch: &Watch,
+    ) -> Result<Self, BenchError> {
         let seat = watch.seat("bench");
         let mut cards = Vec::new();
         let mut on_cards = 0;
@@ -58,8 +63,16 @@ impl Machine {
             seat.at(Stage::Bench, &format!("what GPU {gpu} reads and multiplies"), 0);
             let site = loaded.model.sites().cards.iter().find(|site| site.gpu == gpu);
             if let Some(site) = site {
-                let dtype = loaded.model.dtypes().iter().max_by_key(|(_, bytes)| **bytes).map(|(name, _)| *name);
-                cards.push((tier.weights_bytes, of_card(site.card.ordinal(), dtype, &sizes(loaded.model.config()))?));
+                let dtype = loaded
+                    .model
+                    .dtypes()
+                    .iter()
+                    .max_by_key(|(_, bytes)| **bytes)
+                    .map(|(name, _)| *name);
+                cards.push((
+                    tier.weights_bytes,
+                    of_card(site.card.ordinal(), dtype, &sizes(loaded.model.config()))?,
+                ));
                 on_cards += tier.weights_bytes;
             }
             seat.item_done();
@@ -69,7 +82,12 @@ impl Machine {
         if all > on_cards {
             seat.at(Stage::Bench, "memory bandwidth and dot product", 0);
             let cpu = Cpu::new(&PoolOptions { threads, ..PoolOptions::default() })?;
-            host = Some(Host { weights_bytes: all - on_cards, cpu, memory: ReadMemory::new()?, dot: work.dot });
+            host = Some(Host {
+                weights_bytes: all - on_cards,
+                cpu,
+                memory: ReadMemory::new()?,
+                dot: work.dot,
+            });
         }
         Ok(Self { cards, host })
     }
@@ -159,6 +177,10 @@ mod tests {
         assert_eq!(together(&[(7, limits(50.0, 3.0))]), limits(50.0, 3.0));
         // Half at 100 and half at 50: a whole takes 0.005 + 0.01.
         let both = together(&[(10, limits(100.0, 8.0)), (10, limits(50.0, 8.0))]);
-        assert!((both.read_bytes_per_s - 66.666).abs() < 0.01 && (both.dot_ops_per_s - 8.0).abs() < 1e-9, "{both:?}");
+        assert!(
+            (both.read_bytes_per_s - 66.666).abs() < 0.01
+                && (both.dot_ops_per_s - 8.0).abs() < 1e-9,
+            "{both:?}"
+        );
     }
 }

@@ -203,7 +203,13 @@ impl Run<'_> {
         let passes = tokens.div_ceil(self.loaded.scratch.rows_max());
         let bytes = passes as f64 * self.work.weights_bytes;
         let ops = self.work.prefill_ops(tokens);
-        Ok(figure(format!("prefill {tokens}"), tokens as f64, &seconds, (bytes, ops), &self.seen[first..]))
+        Ok(figure(
+            format!("prefill {tokens}"),
+            tokens as f64,
+            &seconds,
+            (bytes, ops),
+            &self.seen[first..],
+        ))
     }
 
     fn measure_machine(&mut self) -> Result<(), BenchError> {
@@ -214,16 +220,19 @@ impl Run<'_> {
     }
 
     fn decode(&mut self, sequences: usize) -> Result<Figure, BenchError> {
-        let (prompt, new, first) = (self.options.prompt_tokens, self.options.new_tokens, self.seen.len());
+        let (prompt, new, first) =
+            (self.options.prompt_tokens, self.options.new_tokens, self.seen.len());
         let each = (prompt + new).div_ceil(BLOCK_TOKENS);
         let blocks = self.blocks(sequences, prompt + new)?;
         let tables: Vec<Vec<BlockId>> = blocks.chunks(each).map(<[BlockId]>::to_vec).collect();
         let outcome = self.decode_in(&tables);
         self.release(blocks);
         let seconds = outcome?;
-        let name = if sequences == 1 { "decode".to_owned() } else { format!("decode x{sequences}") };
+        let name =
+            if sequences == 1 { "decode".to_owned() } else { format!("decode x{sequences}") };
         let positions = prompt + new / 2;
-        let kv_bytes = (positions / BLOCK_TOKENS) as f64 * self.loaded.kv.layout().block_bytes() as f64;
+        let kv_bytes =
+            (positions / BLOCK_TOKENS) as f64 * self.loaded.kv.layout().block_bytes() as f64;
         let bytes = self.work.weights_bytes + sequences as f64 * kv_bytes;
         let ops = self.work.step_ops(sequences, positions);
         Ok(figure(name, sequences as f64, &seconds, (bytes, ops), &self.seen[first..]))
@@ -248,7 +257,11 @@ impl Run<'_> {
             let spans: Vec<SequenceSpan> = tables
                 .iter()
                 .enumerate()
-                .map(|(i, table)| SequenceSpan { rows: i..i + 1, first_position: prompt + step, block_table: table })
+                .map(|(i, table)| SequenceSpan {
+                    rows: i..i + 1,
+                    first_position: prompt + step,
+                    block_table: table,
+                })
                 .collect();
             let rows: Vec<usize> = (0..tables.len()).collect();
             next = self.pass(&next, &spans, &rows)?;
@@ -261,10 +274,15 @@ impl Run<'_> {
 
     fn prompt(&mut self, table: &[BlockId]) -> Result<(), BenchError> {
         let vocab = self.loaded.model.config().vocab_size as u32;
-        let ids: Vec<u32> = (0..self.options.prompt_tokens as u32).map(|i| i.wrapping_mul(7919) % vocab).collect();
+        let ids: Vec<u32> =
+            (0..self.options.prompt_tokens as u32).map(|i| i.wrapping_mul(7919) % vocab).collect();
         let most = self.loaded.scratch.rows_max();
         for (chunk, ids) in ids.chunks(most).enumerate() {
-            let span = SequenceSpan { rows: 0..ids.len(), first_position: chunk * most, block_table: table };
+            let span = SequenceSpan {
+                rows: 0..ids.len(),
+                first_position: chunk * most,
+                block_table: table,
+            };
             let last = (chunk + 1) * most >= self.options.prompt_tokens;
             let rows = if last { vec![ids.len() - 1] } else { Vec::new() };
             self.pass(ids, &[span], &rows)?;
@@ -273,7 +291,12 @@ impl Run<'_> {
     }
 
     /// One pass; the likeliest ids of the rows asked for.
-    fn pass(&mut self, tokens: &[u32], spans: &[SequenceSpan], rows: &[usize]) -> Result<Vec<u32>, BenchError> {
+    fn pass(
+        &mut self,
+        tokens: &[u32],
+        spans: &[SequenceSpan],
+        rows: &[usize],
+    ) -> Result<Vec<u32>, BenchError> {
         if self.watch.cancelled() {
             return Err(BenchError::Cancelled);
         }
@@ -291,7 +314,8 @@ impl Run<'_> {
     }
 
     fn blocks(&mut self, sequences: usize, tokens: usize) -> Result<Vec<BlockId>, BenchError> {
-        let (wanted, free) = (sequences * tokens.div_ceil(BLOCK_TOKENS), self.loaded.kv.free_blocks());
+        let (wanted, free) =
+            (sequences * tokens.div_ceil(BLOCK_TOKENS), self.loaded.kv.free_blocks());
         if wanted > free || sequences > self.loaded.scratch.logits_rows_max() {
             return Err(BenchError::Blocks { sequences, tokens, wanted, free });
         }
@@ -306,7 +330,13 @@ impl Run<'_> {
 }
 
 /// From the seconds of each turn, of which one gives so many tokens and takes (bytes, operations), and what the machine could do meanwhile.
-fn figure(name: String, tokens: f64, seconds: &[f64], (bytes, ops): (f64, f64), seen: &[Limits]) -> Figure {
+fn figure(
+    name: String,
+    tokens: f64,
+    seconds: &[f64],
+    (bytes, ops): (f64, f64),
+    seen: &[Limits],
+) -> Figure {
     let limits = Limits::median(seen);
     let (memory_s, arithmetic_s) = (bytes / limits.read_bytes_per_s, ops / limits.dot_ops_per_s);
     let tok_s = tokens / median(seconds);
@@ -336,9 +366,13 @@ mod tests {
     #[test]
     fn a_figure_is_beside_what_was_measured_meanwhile() {
         let limits = |read| Limits { read_bytes_per_s: read, dot_ops_per_s: 1000.0 };
-        let of = |seen: &[Limits]| figure("decode".to_owned(), 1.0, &[0.5, 0.2, 0.4], (10.0, 1.0), seen);
+        let of =
+            |seen: &[Limits]| figure("decode".to_owned(), 1.0, &[0.5, 0.2, 0.4], (10.0, 1.0), seen);
         let slow = of(&[limits(50.0), limits(49.0), limits(80.0)]);
-        assert_eq!((slow.tok_s, slow.best_tok_s, slow.limit_tok_s, slow.share), (2.5, 5.0, 5.0, 0.5));
+        assert_eq!(
+            (slow.tok_s, slow.best_tok_s, slow.limit_tok_s, slow.share),
+            (2.5, 5.0, 5.0, 0.5)
+        );
         assert_eq!((slow.bound_by.as_str(), slow.read_bytes_per_s), ("memory", 50.0));
         assert_eq!(of(&[limits(100.0)]).share, 0.25);
         assert_eq!(of(&[limits(1e9)]).bound_by, "arithmetic");

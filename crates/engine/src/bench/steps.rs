@@ -62,7 +62,11 @@ const POINTS: usize = 20;
 ///
 /// # Errors
 /// [`BenchError::Blocks`] where the load was planned for fewer tokens; [`BenchError::Step`] for a step that failed.
-pub fn bench_steps(loaded: Loaded, options: &StepsOptions, watch: &Watch) -> Result<StepsReport, BenchError> {
+pub fn bench_steps(
+    loaded: Loaded,
+    options: &StepsOptions,
+    watch: &Watch,
+) -> Result<StepsReport, BenchError> {
     let seat = watch.seat("bench");
     seat.at(Stage::Bench, "steps of a long run", 0);
     let each = options.prompt_tokens + options.reply_tokens;
@@ -73,9 +77,15 @@ pub fn bench_steps(loaded: Loaded, options: &StepsOptions, watch: &Watch) -> Res
     let vocab = loaded.model.config().vocab_size as u32;
     let failed = |step: usize, cause: String| BenchError::Step { step, cause };
     // Each token takes a pass here: what is measured does not depend on how well random tokens can be guessed.
-    let engine_options = EngineOptions { mask_threads: 0, prompt_lookup: false, ..EngineOptions::new(watch.clone()) };
-    let engine = Engine::start_loaded(loaded, engine_options).map_err(|error| failed(0, error.to_string()))?;
-    let (mut history, mut seconds) = (Vec::with_capacity(tokens), Vec::with_capacity(options.steps));
+    let engine_options = EngineOptions {
+        mask_threads: 0,
+        prompt_lookup: false,
+        ..EngineOptions::new(watch.clone())
+    };
+    let engine = Engine::start_loaded(loaded, engine_options)
+        .map_err(|error| failed(0, error.to_string()))?;
+    let (mut history, mut seconds) =
+        (Vec::with_capacity(tokens), Vec::with_capacity(options.steps));
     let before = engine.stats();
     let mut submitted_tokens = 0;
     for step in 0..options.steps {
@@ -83,9 +93,12 @@ pub fn bench_steps(loaded: Loaded, options: &StepsOptions, watch: &Watch) -> Res
             return Err(BenchError::Cancelled);
         }
         let from = history.len() as u32;
-        history.extend((from..from + options.prompt_tokens as u32).map(|i| i.wrapping_mul(7919) % vocab));
+        history.extend(
+            (from..from + options.prompt_tokens as u32).map(|i| i.wrapping_mul(7919) % vocab),
+        );
         submitted_tokens += history.len() as u64;
-        let request = Request { ignore_eos: true, ..Request::new(history.clone(), options.reply_tokens) };
+        let request =
+            Request { ignore_eos: true, ..Request::new(history.clone(), options.reply_tokens) };
         let began = Instant::now();
         let ticket = engine.submit(request).map_err(|error| failed(step, error.to_string()))?;
         let finished = ticket.wait(STEP_LIMIT).map_err(|error| failed(step, error.to_string()))?;

@@ -28,7 +28,9 @@ impl Work {
             dot: DotKind::F32,
         };
         let mut bytes_of = [0.0; 3];
-        for tensor in expected_tensors(config).iter().filter(|t| t.requirement == Requirement::Required) {
+        for tensor in
+            expected_tensors(config).iter().filter(|t| t.requirement == Requirement::Required)
+        {
             let Some(entry) = inventory.get(&tensor.name) else { continue };
             let numbers: usize = tensor.shape.iter().product();
             let kind = &kinds[tensor.module].kind;
@@ -39,7 +41,8 @@ impl Work {
                 continue;
             }
             let int8 = dtype == "int8" && matrix && !entry.dtype.is_quantised();
-            let bytes = if int8 && !embedding { numbers as f64 * 34.0 / 32.0 } else { entry.bytes as f64 };
+            let bytes =
+                if int8 && !embedding { numbers as f64 * 34.0 / 32.0 } else { entry.bytes as f64 };
             work.weights_bytes += bytes;
             match (matrix, tied_head || *kind == ModuleKind::Head) {
                 (true, true) => work.head_ops += 2.0 * numbers as f64,

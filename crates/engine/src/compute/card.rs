@@ -7,8 +7,8 @@ use checkpoint::{Activation, Dtype};
 use device::DeviceError;
 use device::cpu::Precision;
 use device::cuda::{
-    Card, CardAttentionOptions, CardBuffer, CardBytes, CardFeed, CardForms, CardIndices, CardInputs, CardMatrix,
-    CardPass, CardProduct, CardRopeTable, KvLayer, PassShape,
+    Card, CardAttentionOptions, CardBuffer, CardBytes, CardFeed, CardForms, CardIndices,
+    CardInputs, CardMatrix, CardPass, CardProduct, CardRopeTable, KvLayer, PassShape,
 };
 
 use super::{Compute, Feed, Heads, HostRows, Product, card_deadline};
@@ -33,7 +33,8 @@ pub(crate) struct CardRows {
 impl CardRows {
     /// Room for passes of this shape.
     pub fn new(card: &Card, shape: PassShape) -> Result<Self, DeviceError> {
-        let (tokens, wanted) = (CardIndices::new(card, shape.tokens)?, CardIndices::new(card, shape.tokens)?);
+        let (tokens, wanted) =
+            (CardIndices::new(card, shape.tokens)?, CardIndices::new(card, shape.tokens)?);
         Ok(CardRows { tokens, wanted, pass: CardPass::new(card, shape)? })
     }
 
@@ -63,9 +64,17 @@ impl Compute for Card {
     type Rope = CardRopeTable;
     type Rows<'a> = &'a mut CardRows;
 
-    fn matrix(stored: &Stored<Self>, cols: usize, part: Range<usize>) -> Result<CardMatrix, DeviceError> {
+    fn matrix(
+        stored: &Stored<Self>,
+        cols: usize,
+        part: Range<usize>,
+    ) -> Result<CardMatrix, DeviceError> {
         let CardData::Matrix(data) = &stored.data else {
-            return Err(DeviceError::Shape { what: "dimensions of a matrix on a card", expected: 2, found: 1 });
+            return Err(DeviceError::Shape {
+                what: "dimensions of a matrix on a card",
+                expected: 2,
+                found: 1,
+            });
         };
         let rows = stored.shape.first().copied().unwrap_or(0);
         CardMatrix::new(stored.dtype, rows, cols, data.clone())?.rows_from(part.start, part.len())
@@ -74,9 +83,11 @@ impl Compute for Card {
     fn vector(stored: &Stored<Self>) -> Result<Arc<CardBuffer<f32>>, DeviceError> {
         match &stored.data {
             CardData::Vector(numbers) => Ok(numbers.clone()),
-            CardData::Matrix(_) => {
-                Err(DeviceError::Shape { what: "dimensions of a vector on a card", expected: 1, found: 2 })
-            }
+            CardData::Matrix(_) => Err(DeviceError::Shape {
+                what: "dimensions of a vector on a card",
+                expected: 1,
+                found: 2,
+            }),
         }
     }
 
@@ -88,7 +99,12 @@ impl Compute for Card {
         CardForms::for_weights(precision, dtypes)
     }
 
-    fn inputs(&self, rows_max: usize, cols_max: usize, forms: CardForms) -> Result<CardInputs, DeviceError> {
+    fn inputs(
+        &self,
+        rows_max: usize,
+        cols_max: usize,
+        forms: CardForms,
+    ) -> Result<CardInputs, DeviceError> {
         let numbers = CardInputs::numbers(rows_max, cols_max);
         let room = |wanted: bool| if wanted { numbers } else { 0 };
         CardInputs::new(self, room(forms.is_exact()), room(forms.is_rounded()))
@@ -218,7 +234,12 @@ impl Compute for Card {
         }
     }
 
-    fn add(&self, x: &mut CardBuffer<f32>, y: &CardBuffer<f32>, _: usize) -> Result<(), DeviceError> {
+    fn add(
+        &self,
+        x: &mut CardBuffer<f32>,
+        y: &CardBuffer<f32>,
+        _: usize,
+    ) -> Result<(), DeviceError> {
         Card::add(self, x, y)
     }
 
@@ -233,7 +254,12 @@ impl Compute for Card {
         self.gather_rows(x, width, &rows.wanted, out)
     }
 
-    fn embed(&self, table: &CardMatrix, rows: &&mut CardRows, out: &mut CardBuffer<f32>) -> Result<(), DeviceError> {
+    fn embed(
+        &self,
+        table: &CardMatrix,
+        rows: &&mut CardRows,
+        out: &mut CardBuffer<f32>,
+    ) -> Result<(), DeviceError> {
         out.resize(rows.tokens.len() * table.cols)?;
         Card::embed(self, table, &rows.tokens, out)
     }

@@ -36,7 +36,11 @@ impl Compute for Cpu {
     type Rope = Rope;
     type Rows<'a> = HostRows<'a>;
 
-    fn matrix(stored: &Stored<Self>, cols: usize, part: Range<usize>) -> Result<Matrix, DeviceError> {
+    fn matrix(
+        stored: &Stored<Self>,
+        cols: usize,
+        part: Range<usize>,
+    ) -> Result<Matrix, DeviceError> {
         let rows = stored.shape.first().copied().unwrap_or(0);
         let whole = Matrix::new(stored.dtype, rows, cols, stored.data.clone())?;
         whole.rows_from(part.start, part.len())
@@ -80,7 +84,11 @@ impl Compute for Cpu {
         inputs.prepare(self, &x[..rows * cols], rows, cols, forms)
     }
 
-    fn linear<const N: usize>(&self, inputs: &Inputs, products: [Product<'_, Self>; N]) -> Result<(), DeviceError> {
+    fn linear<const N: usize>(
+        &self,
+        inputs: &Inputs,
+        products: [Product<'_, Self>; N],
+    ) -> Result<(), DeviceError> {
         let mut products = products.map(|Product { weight, bias, out }| {
             let out = &mut out[..inputs.tokens() * weight.rows];
             cpu::Product { weight, bias: bias.map(Vec::as_slice), out }
@@ -120,7 +128,14 @@ impl Compute for Cpu {
         out: &mut Vec<f32>,
         feed: Option<Feed<Self>>,
     ) -> Result<(), DeviceError> {
-        Cpu::layer_norm(self, &x[..numbers], weight, bias.map(Vec::as_slice), eps, &mut out[..numbers])?;
+        Cpu::layer_norm(
+            self,
+            &x[..numbers],
+            weight,
+            bias.map(Vec::as_slice),
+            eps,
+            &mut out[..numbers],
+        )?;
         feed.map_or(Ok(()), |feed| feed.prepare(self, out))
     }
 
@@ -132,7 +147,13 @@ impl Compute for Cpu {
         table: &Rope,
     ) -> Result<(), DeviceError> {
         x.into_iter().try_for_each(|(x, width)| {
-            Cpu::rope(self, &mut x[..rows.positions.len() * width], head_dim, rows.positions, &table.table())
+            Cpu::rope(
+                self,
+                &mut x[..rows.positions.len() * width],
+                head_dim,
+                rows.positions,
+                &table.table(),
+            )
         })
     }
 
@@ -173,20 +194,38 @@ impl Compute for Cpu {
         Cpu::add(self, &mut x[..numbers], &y[..numbers])
     }
 
-    fn gather(&self, x: &Vec<f32>, width: usize, rows: &HostRows, out: &mut Vec<f32>) -> Result<(), DeviceError> {
+    fn gather(
+        &self,
+        x: &Vec<f32>,
+        width: usize,
+        rows: &HostRows,
+        out: &mut Vec<f32>,
+    ) -> Result<(), DeviceError> {
         for (out, row) in out.chunks_exact_mut(width).zip(rows.wanted) {
             out.copy_from_slice(&x[row * width..][..width]);
         }
         Ok(())
     }
 
-    fn embed(&self, table: &Matrix, rows: &HostRows, out: &mut Vec<f32>) -> Result<(), DeviceError> {
+    fn embed(
+        &self,
+        table: &Matrix,
+        rows: &HostRows,
+        out: &mut Vec<f32>,
+    ) -> Result<(), DeviceError> {
         Cpu::embed(self, table, rows.tokens, &mut out[..rows.tokens.len() * table.cols])
     }
 
-    fn write_kv(&self, kv: &mut KvLayer, rows: &HostRows, k: &Vec<f32>, v: &Vec<f32>) -> Result<(), DeviceError> {
+    fn write_kv(
+        &self,
+        kv: &mut KvLayer,
+        rows: &HostRows,
+        k: &Vec<f32>,
+        v: &Vec<f32>,
+    ) -> Result<(), DeviceError> {
         let (shape, count) = (*kv.shape(), rows.positions.len());
-        let (keys, values) = (count * shape.kv_heads * shape.key_dim, count * shape.kv_heads * shape.value_dim);
+        let (keys, values) =
+            (count * shape.kv_heads * shape.key_dim, count * shape.kv_heads * shape.value_dim);
         Cpu::write_kv(self, kv, rows.sequences, &k[..keys], &v[..values])
     }
 

@@ -42,7 +42,11 @@ pub(crate) trait Compute: Sized {
     type Rows<'a>;
 
     /// Rows `part` of a stored matrix of `cols` columns, on the same memory.
-    fn matrix(stored: &Stored<Self>, cols: usize, part: Range<usize>) -> Result<Self::Matrix, DeviceError>;
+    fn matrix(
+        stored: &Stored<Self>,
+        cols: usize,
+        part: Range<usize>,
+    ) -> Result<Self::Matrix, DeviceError>;
 
     /// A stored vector as f32. Its dtype is a plain one.
     fn vector(stored: &Stored<Self>) -> Result<Self::Vector, DeviceError>;
@@ -54,7 +58,12 @@ pub(crate) trait Compute: Sized {
     fn forms(precision: Precision, dtypes: impl IntoIterator<Item = Dtype>) -> Self::Forms;
 
     /// Room for the inputs of products, `[rows_max, cols_max]`.
-    fn inputs(&self, rows_max: usize, cols_max: usize, forms: Self::Forms) -> Result<Self::Inputs, DeviceError>;
+    fn inputs(
+        &self,
+        rows_max: usize,
+        cols_max: usize,
+        forms: Self::Forms,
+    ) -> Result<Self::Inputs, DeviceError>;
 
     /// Bytes of a buffer.
     fn buffer_bytes(buffer: &Self::Buffer) -> u64;
@@ -153,7 +162,12 @@ pub(crate) trait Compute: Sized {
     ) -> Result<(), DeviceError>;
 
     /// `x += y`.
-    fn add(&self, x: &mut Self::Buffer, y: &Self::Buffer, numbers: usize) -> Result<(), DeviceError>;
+    fn add(
+        &self,
+        x: &mut Self::Buffer,
+        y: &Self::Buffer,
+        numbers: usize,
+    ) -> Result<(), DeviceError>;
 
     /// The rows of `x` whose logits are wanted, one after the other; all of `width` numbers.
     fn gather(
@@ -165,7 +179,12 @@ pub(crate) trait Compute: Sized {
     ) -> Result<(), DeviceError>;
 
     /// Row `i` of `out` is the row of token `i` in `table`, as f32.
-    fn embed(&self, table: &Self::Matrix, rows: &Self::Rows<'_>, out: &mut Self::Buffer) -> Result<(), DeviceError>;
+    fn embed(
+        &self,
+        table: &Self::Matrix,
+        rows: &Self::Rows<'_>,
+        out: &mut Self::Buffer,
+    ) -> Result<(), DeviceError>;
 
     /// Stores the rows' keys and values, both `[rows, kv_heads, head_dim]`.
     fn write_kv(

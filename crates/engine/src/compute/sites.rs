@@ -59,7 +59,11 @@ impl Route {
     /// How wide buffers have to be there, for a model of these widths.
     pub fn widths(&self, site: Site, of_model: Widths) -> Widths {
         let hidden = if self.steps().contains(&site) { of_model.hidden } else { 0 };
-        if self.has_blocks(site) { of_model } else { Widths { hidden, q: 0, kv: 0, intermediate: 0 } }
+        if self.has_blocks(site) {
+            of_model
+        } else {
+            Widths { hidden, q: 0, kv: 0, intermediate: 0 }
+        }
     }
 }
 
@@ -127,7 +131,9 @@ impl Sites {
             let (from, to) = (self.cards[*from].gpu, self.cards[*to].gpu);
             match link.path() {
                 LinkPath::Direct => format!("from GPU {from} to GPU {to} directly"),
-                LinkPath::Staged { why } => format!("from GPU {from} to GPU {to} through the host: {why}"),
+                LinkPath::Staged { why } => {
+                    format!("from GPU {from} to GPU {to} through the host: {why}")
+                }
             }
         })
     }
@@ -158,14 +164,18 @@ fn named(cards: &[String], cpu: &str, route: &Route) -> String {
     let kinds: BTreeSet<&String> = computed().filter_map(kind).collect();
     let alone = kinds.len() == 1 && computed().all(|site| kind(site).is_some());
     let modules = |of: &String| {
-        let blocks: Vec<usize> =
-            (0..route.blocks.len()).filter(|&block| kind(&route.blocks[block]) == Some(of)).collect();
+        let blocks: Vec<usize> = (0..route.blocks.len())
+            .filter(|&block| kind(&route.blocks[block]) == Some(of))
+            .collect();
         let runs = blocks.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
             [one] => one.to_string(),
             run => format!("{}-{}", run[0], run[run.len() - 1]),
         });
         let ends = [(&route.norm, "norm"), (&route.head, "head")];
-        let ends = ends.into_iter().filter(|(site, _)| kind(site) == Some(of)).map(|(_, name)| name.to_owned());
+        let ends = ends
+            .into_iter()
+            .filter(|(site, _)| kind(site) == Some(of))
+            .map(|(_, name)| name.to_owned());
         runs.chain(ends).collect::<Vec<_>>().join(",")
     };
     let name = |of: &String| if alone { of.clone() } else { format!("{of}@{}", modules(of)) };
@@ -191,6 +201,9 @@ mod tests {
         assert_eq!(named(&[Some(0), Some(1), Some(1), Some(0)]), "cuda-sm90+avx2");
         assert_eq!(named(&[Some(0), Some(1), None, None, None]), "cuda-sm90@0-1+avx2");
         assert_eq!(named(&[Some(0), None, Some(0), Some(0), None]), "cuda-sm90@0,2,norm+avx2");
-        assert_eq!(named(&[Some(0), Some(2), Some(2), Some(2)]), "cuda-sm80@1,norm,head+cuda-sm90@0+avx2");
+        assert_eq!(
+            named(&[Some(0), Some(2), Some(2), Some(2)]),
+            "cuda-sm80@1,norm,head+cuda-sm90@0+avx2"
+        );
     }
 }

@@ -10,7 +10,9 @@ pub enum ConstrainError {
         cause: String,
     },
     /// An end token that the tokenizer does not have.
-    #[error("end token {token} is outside the tokenizer's {vocab} ids; check eos_token_id in the generation config")]
+    #[error(
+        "end token {token} is outside the tokenizer's {vocab} ids; check eos_token_id in the generation config"
+    )]
     End {
         /// The id.
         token: u32,
@@ -35,13 +37,17 @@ pub enum ConstrainError {
         cause: String,
     },
     /// A mask did not come in time.
-    #[error("the tokens that the schema allows were not found within {limit_s} s; simplify the schema")]
+    #[error(
+        "the tokens that the schema allows were not found within {limit_s} s; simplify the schema"
+    )]
     Slow {
         /// The limit, in seconds.
         limit_s: u64,
     },
     /// A helper thread is gone or cannot be had.
-    #[error("a thread that computes masks {what}; this is a defect or the machine is out of threads")]
+    #[error(
+        "a thread that computes masks {what}; this is a defect or the machine is out of threads"
+    )]
     Thread {
         /// What happened.
         what: String,

@@ -27,9 +27,15 @@ impl Grammars {
     ///
     /// # Errors
     /// [`ConstrainError::Tokenizer`] or [`ConstrainError::End`] for a tokenizer that cannot be used so.
-    pub fn new(tokenizer: &Tokenizer, end: &[u32], settings: ConstrainSettings) -> Result<Self, ConstrainError> {
-        let vocabulary: TokEnv = Arc::new(Vocabulary::new(tokenizer, end, settings.canonical_tokens)?);
-        let abilities = InferenceCapabilities { ff_tokens: settings.canonical_tokens, ..Default::default() };
+    pub fn new(
+        tokenizer: &Tokenizer,
+        end: &[u32],
+        settings: ConstrainSettings,
+    ) -> Result<Self, ConstrainError> {
+        let vocabulary: TokEnv =
+            Arc::new(Vocabulary::new(tokenizer, end, settings.canonical_tokens)?);
+        let abilities =
+            InferenceCapabilities { ff_tokens: settings.canonical_tokens, ..Default::default() };
         let slices = SlicedBiasComputer::general_slices();
         let mut factory = ParserFactory::new(&vocabulary, abilities, &slices)
             .map_err(|cause| ConstrainError::Tokenizer { cause: cause.to_string() })?;

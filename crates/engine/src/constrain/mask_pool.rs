@@ -63,7 +63,9 @@ impl MaskPool {
             std::thread::Builder::new()
                 .name(format!("mask {index}"))
                 .spawn(move || help(&jobs, &results))
-                .map_err(|cause| ConstrainError::Thread { what: format!("could not start: {cause}") })?;
+                .map_err(|cause| ConstrainError::Thread {
+                    what: format!("could not start: {cause}"),
+                })?;
             helpers.push(jobs_sender);
         }
         Ok(MaskPool { helpers, next: 0, results, ready: VecDeque::new() })
@@ -73,7 +75,12 @@ impl MaskPool {
     ///
     /// # Errors
     /// [`ConstrainError::Thread`] if the helper is gone or has too much to do; the guide is lost.
-    pub fn start(&mut self, owner: u64, guide: Box<Guide>, path: Option<Path>) -> Result<(), ConstrainError> {
+    pub fn start(
+        &mut self,
+        owner: u64,
+        guide: Box<Guide>,
+        path: Option<Path>,
+    ) -> Result<(), ConstrainError> {
         let job = Job { owner, guide, path };
         if self.helpers.is_empty() {
             self.ready.push_back(job.run());
@@ -81,7 +88,9 @@ impl MaskPool {
         }
         self.next = (self.next + 1) % self.helpers.len();
         let sent = self.helpers[self.next].try_send(job);
-        sent.map_err(|cause| ConstrainError::Thread { what: format!("takes no more work: {cause}") })
+        sent.map_err(|cause| ConstrainError::Thread {
+            what: format!("takes no more work: {cause}"),
+        })
     }
 
     /// The next job that is done; `None` if none is within `limit`.
@@ -93,8 +102,9 @@ impl MaskPool {
 impl Job {
     fn run(self) -> Done {
         let Job { owner, mut guide, path } = self;
-        let masks =
-            guide.mask().map(|mask| std::iter::once(mask).chain(path.into_iter().flat_map(Path::masks)).collect());
+        let masks = guide.mask().map(|mask| {
+            std::iter::once(mask).chain(path.into_iter().flat_map(Path::masks)).collect()
+        });
         Done { owner, guide, masks }
     }
 }

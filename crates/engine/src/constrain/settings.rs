@@ -38,7 +38,11 @@ impl std::fmt::Display for ConstrainSettings {
             Whitespace::Spaced => "spaced",
             Whitespace::Flexible => "flexible",
         };
-        write!(f, "canonical_tokens {}, whitespace {whitespace}", if self.canonical_tokens { "on" } else { "off" })
+        write!(
+            f,
+            "canonical_tokens {}, whitespace {whitespace}",
+            if self.canonical_tokens { "on" } else { "off" }
+        )
     }
 }
 
@@ -69,7 +73,9 @@ impl Constraint {
         };
         let options = match whitespace {
             Whitespace::Compact => json!({"whitespace_flexible": false}),
-            Whitespace::Spaced => json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}),
+            Whitespace::Spaced => {
+                json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "})
+            }
             Whitespace::Flexible => json!({}),
         };
         if let Some(schema) = schema.as_object_mut() {

@@ -22,18 +22,24 @@ struct Before {
 
 impl Vocabulary {
     /// Builds the trie; takes a fraction of a second. `end` are the tokens that end a reply.
-    pub fn new(tokenizer: &Tokenizer, end: &[u32], canonical: bool) -> Result<Self, ConstrainError> {
+    pub fn new(
+        tokenizer: &Tokenizer,
+        end: &[u32],
+        canonical: bool,
+    ) -> Result<Self, ConstrainError> {
         let vocab = tokenizer.vocab_size();
         if let Some(&token) = end.iter().find(|&&token| token as usize >= vocab) {
             return Err(ConstrainError::End { token, vocab });
         }
-        let words: Vec<Vec<u8>> = (0..vocab as u32).map(|id| word(tokenizer, id, end.contains(&id))).collect();
+        let words: Vec<Vec<u8>> =
+            (0..vocab as u32).map(|id| word(tokenizer, id, end.contains(&id))).collect();
         let first = end.first().copied().unwrap_or(toktrie::INVALID_TOKEN);
         let mut trie = TokTrie::from(&TokRxInfo::new(vocab as u32, first), &words);
         if end.len() > 1 {
             trie = trie.with_eos_tokens(end);
         }
-        let mut vocabulary = Vocabulary { tokenizer: tokenizer.clone(), trie, canonical, before: None };
+        let mut vocabulary =
+            Vocabulary { tokenizer: tokenizer.clone(), trie, canonical, before: None };
         vocabulary.before = vocabulary.find_before()?;
         Ok(vocabulary)
     }
@@ -55,7 +61,9 @@ impl Vocabulary {
     }
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, ConstrainError> {
-        self.tokenizer.encode(text, false).map_err(|cause| ConstrainError::Tokenizer { cause: cause.to_string() })
+        self.tokenizer
+            .encode(text, false)
+            .map_err(|cause| ConstrainError::Tokenizer { cause: cause.to_string() })
     }
 
     fn cut_after(&self, before: &Before, text: &str) -> Option<Vec<u32>> {

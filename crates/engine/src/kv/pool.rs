@@ -32,7 +32,12 @@ pub struct KvLayout {
 impl KvLayout {
     /// The layout of a model whose cache is kept in `dtype`.
     pub fn new(config: &ModelConfig, dtype: KvDtype) -> Self {
-        KvLayout { layers: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim, dtype }
+        KvLayout {
+            layers: config.layers,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            dtype,
+        }
     }
 
     /// Bytes of one block over all layers, keys, values and padding.
@@ -59,7 +64,9 @@ impl KvLayout {
 #[derive(Debug, thiserror::Error)]
 pub enum KvError {
     /// The system gave no memory.
-    #[error("no memory for a KV cache of {blocks} blocks: {cause}; lower --context or --concurrency")]
+    #[error(
+        "no memory for a KV cache of {blocks} blocks: {cause}; lower --context or --concurrency"
+    )]
     Memory {
         /// Blocks asked for.
         blocks: usize,
@@ -75,7 +82,9 @@ pub enum KvError {
         cause: DeviceError,
     },
     /// All blocks are in use.
-    #[error("{wanted} KV blocks wanted, {free} of {blocks} are free; raise --context or --concurrency, or wait")]
+    #[error(
+        "{wanted} KV blocks wanted, {free} of {blocks} are free; raise --context or --concurrency, or wait"
+    )]
     Full {
         /// Blocks asked for.
         wanted: usize,
@@ -136,7 +145,12 @@ impl KvPool {
     }
 
     /// Takes the memory of `blocks` blocks, each layer's where `sites` says; `cards` are those of the model.
-    pub(crate) fn placed(layout: KvLayout, blocks: usize, sites: &[Site], cards: &[CardSite]) -> Result<Self, KvError> {
+    pub(crate) fn placed(
+        layout: KvLayout,
+        blocks: usize,
+        sites: &[Site],
+        cards: &[CardSite],
+    ) -> Result<Self, KvError> {
         let memory = |cause| KvError::Memory { blocks, cause };
         let shape = layout.shape();
         let on = |site| sites.iter().filter(|at| **at == site).count();
@@ -145,11 +159,17 @@ impl KvPool {
             let layer = card_layer_bytes(&shape, blocks);
             CardArena::new(&site.card, layer * on(Site::Card(place)))
         };
-        let arenas: Vec<CardArena> =
-            cards.iter().enumerate().map(card_arena).collect::<Result<_, _>>().map_err(|cause| memory(cause.into()))?;
+        let arenas: Vec<CardArena> = cards
+            .iter()
+            .enumerate()
+            .map(card_arena)
+            .collect::<Result<_, _>>()
+            .map_err(|cause| memory(cause.into()))?;
         let layer = |site: &Site| match *site {
             Site::Host => KvLayer::new(&host, shape, blocks).map(Placed::Host),
-            Site::Card(card) => cuda::KvLayer::new(&arenas[card], shape, blocks).map(|kv| Placed::Card(card, kv)),
+            Site::Card(card) => {
+                cuda::KvLayer::new(&arenas[card], shape, blocks).map(|kv| Placed::Card(card, kv))
+            }
         };
         let layers = sites.iter().map(layer).collect::<Result<_, _>>().map_err(memory)?;
         let free = (0..blocks as BlockId).rev().collect();
@@ -178,7 +198,11 @@ impl KvPool {
 
     /// Bytes taken on one device.
     pub(crate) fn bytes_on(&self, site: Site) -> u64 {
-        self.layers.iter().filter(|layer| layer.site() == site).map(|layer| self.layer_bytes(layer)).sum()
+        self.layers
+            .iter()
+            .filter(|layer| layer.site() == site)
+            .map(|layer| self.layer_bytes(layer))
+            .sum()
     }
 
     fn layer_bytes(&self, layer: &LayerKv) -> u64 {
@@ -238,7 +262,10 @@ impl KvPool {
             Placed::Host(kv) => kv.copy_block(from, to),
             Placed::Card(_, kv) => kv.copy_block(from, to),
         };
-        self.layers.iter_mut().try_for_each(copy).map_err(|cause| KvError::Copy { block: to, cause })
+        self.layers
+            .iter_mut()
+            .try_for_each(copy)
+            .map_err(|cause| KvError::Copy { block: to, cause })
     }
 
     /// How many hold the block.
@@ -252,7 +279,9 @@ impl KvPool {
         for &block in &self.free {
             listed[block as usize] += 1;
         }
-        let bad = |&block: &usize| (self.references[block] == 0) != (listed[block] == 1) || listed[block] > 1;
+        let bad = |&block: &usize| {
+            (self.references[block] == 0) != (listed[block] == 1) || listed[block] > 1
+        };
         match (0..self.blocks()).find(bad) {
             None => Ok(()),
             Some(block) => Err(KvError::Integrity {

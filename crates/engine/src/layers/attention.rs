@@ -24,7 +24,12 @@ pub(crate) struct Attention<C: Compute> {
 
 impl<C: Compute> Attention<C> {
     /// `q_proj`, `k_proj`, `v_proj` and the output projection called `out`.
-    pub fn separate(tensors: &Under<C>, config: &ModelConfig, layer: usize, out: &str) -> Result<Self, LoadError> {
+    pub fn separate(
+        tensors: &Under<C>,
+        config: &ModelConfig,
+        layer: usize,
+        out: &str,
+    ) -> Result<Self, LoadError> {
         let (hidden, bias) = (config.hidden_size, config.attention_bias);
         let (wide, narrow) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let q = Linear::new(tensors, "q_proj", wide, hidden, bias)?;
@@ -34,9 +39,15 @@ impl<C: Compute> Attention<C> {
     }
 
     /// `qkv_proj`, rows of q, then k, then v.
-    pub fn fused(tensors: &Under<C>, config: &ModelConfig, layer: usize, out: &str) -> Result<Self, LoadError> {
+    pub fn fused(
+        tensors: &Under<C>,
+        config: &ModelConfig,
+        layer: usize,
+        out: &str,
+    ) -> Result<Self, LoadError> {
         let (wide, narrow) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        let part = |rows| Linear::part(tensors, "qkv_proj", wide + 2 * narrow, config.hidden_size, rows);
+        let part =
+            |rows| Linear::part(tensors, "qkv_proj", wide + 2 * narrow, config.hidden_size, rows);
         let (q, k) = (part(0..wide)?, part(wide..wide + narrow)?);
         let v = part(wide + narrow..wide + 2 * narrow)?;
         Self::with(tensors, config, layer, out, [q, k, v])
@@ -55,9 +66,12 @@ impl<C: Compute> Attention<C> {
         let (q_norm, k_norm) = match config.qk_norm {
             QkNorm::None => (None, None),
             QkNorm::PerHead => (norm("q_norm", head_dim)?, norm("k_norm", head_dim)?),
-            QkNorm::Full => (norm("q_norm", heads * head_dim)?, norm("k_norm", kv_heads * head_dim)?),
+            QkNorm::Full => {
+                (norm("q_norm", heads * head_dim)?, norm("k_norm", kv_heads * head_dim)?)
+            }
         };
-        let out = Linear::new(tensors, out, hidden_size, heads * head_dim, config.attention_out_bias)?;
+        let out =
+            Linear::new(tensors, out, hidden_size, heads * head_dim, config.attention_out_bias)?;
         let slides = config.sliding_layers.get(layer).copied().unwrap_or(false);
         let window = if slides { config.sliding_window } else { None };
         Ok(Attention { q, k, v, out, q_norm, k_norm, heads, head_dim, window })
@@ -93,7 +107,12 @@ impl<C: Compute> Attention<C> {
             q_norm.run_in_place(compute, &mut buffers.q, pass.count * wide)?;
             k_norm.run_in_place(compute, &mut buffers.k, pass.count * narrow)?;
         }
-        compute.rope([(&mut buffers.q, wide), (&mut buffers.k, narrow)], head_dim, &pass.rows, pass.rope)
+        compute.rope(
+            [(&mut buffers.q, wide), (&mut buffers.k, narrow)],
+            head_dim,
+            &pass.rows,
+            pass.rope,
+        )
     }
 }
 

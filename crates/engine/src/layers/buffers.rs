@@ -52,7 +52,12 @@ impl Widths {
 
 impl<C: Compute> Buffers<C> {
     /// Buffers for passes of at most `rows` rows, with inputs in these forms.
-    pub fn new(compute: &C, widths: Widths, rows: usize, forms: C::Forms) -> Result<Self, DeviceError> {
+    pub fn new(
+        compute: &C,
+        widths: Widths,
+        rows: usize,
+        forms: C::Forms,
+    ) -> Result<Self, DeviceError> {
         let zeros = |width: usize| compute.buffer(rows * width);
         let Widths { hidden, q, kv, intermediate } = widths;
         Ok(Buffers {

@@ -21,7 +21,13 @@ pub(crate) struct Linear<C: Compute> {
 
 impl<C: Compute> Linear<C> {
     /// The tensors `name.weight` and, where `bias` says so, `name.bias`.
-    pub fn new(tensors: &Under<C>, name: &str, out: usize, input: usize, bias: bool) -> Result<Self, LoadError> {
+    pub fn new(
+        tensors: &Under<C>,
+        name: &str,
+        out: usize,
+        input: usize,
+        bias: bool,
+    ) -> Result<Self, LoadError> {
         let part = tensors.under(&format!("{name}."));
         let (weight, dtype) = part.rows_of("weight", out, input, 0..out)?;
         let bias = if bias { Some(part.vector("bias", out)?) } else { None };
@@ -37,7 +43,8 @@ impl<C: Compute> Linear<C> {
         part: Range<usize>,
     ) -> Result<Self, LoadError> {
         let out = part.len();
-        let (weight, dtype) = tensors.under(&format!("{name}.")).rows_of("weight", outs, input, part)?;
+        let (weight, dtype) =
+            tensors.under(&format!("{name}.")).rows_of("weight", outs, input, part)?;
         Ok(Linear { weight, bias: None, dtype, out, input })
     }
 
@@ -87,7 +94,8 @@ impl<C: Compute> Arithmetic<'_, C> {
         rows: usize,
         products: [(&Linear<C>, &mut C::Buffer); N],
     ) -> Result<(), DeviceError> {
-        self.feed(inputs, rows, products.each_ref().map(|(linear, _)| *linear)).prepare(self.compute, x)?;
+        self.feed(inputs, rows, products.each_ref().map(|(linear, _)| *linear))
+            .prepare(self.compute, x)?;
         self.multiply_fed(inputs, products)
     }
 }

@@ -73,7 +73,9 @@ impl<C: Compute> Mlp<C> {
         let Buffers { inputs, gate, up, mixed, .. } = buffers;
         match &self.gate {
             None => pass.arithmetic.multiply_fed(inputs, [(&self.up, &mut *up)])?,
-            Some(linear) => pass.arithmetic.multiply_fed(inputs, [(linear, &mut *gate), (&self.up, &mut *up)])?,
+            Some(linear) => pass
+                .arithmetic
+                .multiply_fed(inputs, [(linear, &mut *gate), (&self.up, &mut *up)])?,
         }
         let feed = pass.arithmetic.feed(inputs, pass.count, [&self.down]);
         match &self.gate {

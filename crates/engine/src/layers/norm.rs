@@ -17,7 +17,12 @@ pub(crate) struct Norm<C: Compute> {
 
 impl<C: Compute> Norm<C> {
     /// The norm `name` of `width` features.
-    pub fn new(tensors: &Under<C>, name: &str, width: usize, kind: Kind) -> Result<Self, LoadError> {
+    pub fn new(
+        tensors: &Under<C>,
+        name: &str,
+        width: usize,
+        kind: Kind,
+    ) -> Result<Self, LoadError> {
         let part = tensors.under(&format!("{name}."));
         let weight = part.vector("weight", width)?;
         let bias = match kind {
@@ -38,7 +43,9 @@ impl<C: Compute> Norm<C> {
     ) -> Result<(), DeviceError> {
         match self.kind {
             Kind::Rms { eps } => compute.rms_norm(x, numbers, &self.weight, eps, out, feed),
-            Kind::Layer { eps } => compute.layer_norm(x, numbers, (&self.weight, self.bias.as_ref()), eps, out, feed),
+            Kind::Layer { eps } => {
+                compute.layer_norm(x, numbers, (&self.weight, self.bias.as_ref()), eps, out, feed)
+            }
         }
     }
 
@@ -60,7 +67,12 @@ impl<C: Compute> Norm<C> {
     }
 
     /// `x = norm(x)` for root-mean-square norms, rows of `width`: with the width of a head, each head by itself.
-    pub fn run_in_place(&self, compute: &C, x: &mut C::Buffer, numbers: usize) -> Result<(), DeviceError> {
+    pub fn run_in_place(
+        &self,
+        compute: &C,
+        x: &mut C::Buffer,
+        numbers: usize,
+    ) -> Result<(), DeviceError> {
         let (Kind::Rms { eps } | Kind::Layer { eps }) = self.kind;
         compute.rms_norm_inplace(x, numbers, &self.weight, eps)
     }

@@ -24,13 +24,20 @@ impl Rope {
             // Angles in f32, as transformers has them: at large positions the rounding is part of the model.
             frequencies.iter().map(move |frequency| f64::from(position as f32 * frequency))
         });
-        let (sin, cos) = angles.map(|angle| (angle.sin() as f32 * scaling, angle.cos() as f32 * scaling)).unzip();
+        let (sin, cos) = angles
+            .map(|angle| (angle.sin() as f32 * scaling, angle.cos() as f32 * scaling))
+            .unzip();
         Rope { cos, sin, rotary_dim: config.rotary_dim, pairing: config.pairing }
     }
 
     /// The table in the form that the kernel reads.
     pub fn table(&self) -> RopeTable<'_> {
-        RopeTable { cos: &self.cos, sin: &self.sin, rotary_dim: self.rotary_dim, pairing: self.pairing }
+        RopeTable {
+            cos: &self.cos,
+            sin: &self.sin,
+            rotary_dim: self.rotary_dim,
+            pairing: self.pairing,
+        }
     }
 
     /// Bytes of the table.

@@ -30,7 +30,12 @@ pub(crate) fn open(request: &LoadRequest, layout: &Layout) -> Result<Vec<CardSit
 }
 
 /// The devices of the model together, once the ways between the cards were tried.
-pub(crate) fn join(cpu: Cpu, cards: Vec<CardSite>, layout: &Layout, watch: &Watch) -> Result<Sites, LoadError> {
+pub(crate) fn join(
+    cpu: Cpu,
+    cards: Vec<CardSite>,
+    layout: &Layout,
+    watch: &Watch,
+) -> Result<Sites, LoadError> {
     let seat = watch.seat("cards");
     seat.at(Stage::Allocate, "the ways between the cards, over which a copy is tried", 0);
     let failed = |cause| LoadError::Device { what: "the ways between the cards".to_owned(), cause };
@@ -48,7 +53,12 @@ fn start(watch: &Watch) -> Result<Driver, CudaError> {
     Ok(driver)
 }
 
-fn open_one(driver: &Driver, request: &LoadRequest, gpu: usize, rope: &Rope) -> Result<CardSite, LoadError> {
+fn open_one(
+    driver: &Driver,
+    request: &LoadRequest,
+    gpu: usize,
+    rope: &Rope,
+) -> Result<CardSite, LoadError> {
     let LoadRequest { plan, watch, .. } = *request;
     let ordinal = request.card_ordinals.get(gpu).copied().unwrap_or(gpu);
     let seat = watch.seat(&format!("GPU {gpu}"));
@@ -63,9 +73,14 @@ fn open_one(driver: &Driver, request: &LoadRequest, gpu: usize, rope: &Rope) -> 
     card.load_kernels().map_err(refused)?;
     seat.item_done();
     seat.at(Stage::Allocate, "the table of positions", 0);
-    let failed = |cause| LoadError::Device { what: format!("the table of positions on GPU {gpu}"), cause };
+    let failed =
+        |cause| LoadError::Device { what: format!("the table of positions on GPU {gpu}"), cause };
     let rope = CardRopeTable::new(&card, &rope.table(), card_deadline()).map_err(failed)?;
-    watch.note(format!("GPU {gpu}: card {ordinal} of the driver, {}, {}", card.info().name, card.info().uuid));
+    watch.note(format!(
+        "GPU {gpu}: card {ordinal} of the driver, {}, {}",
+        card.info().name,
+        card.info().uuid
+    ));
     Ok(CardSite { gpu, card, rope, watch: watch.clone() })
 }
 
@@ -79,7 +94,11 @@ fn quota_bytes(plan: &Plan, gpu: usize) -> u64 {
 
 fn no_gpu(plan: &Plan, gpu: usize, cause: CudaError) -> LoadError {
     let module = plan.device_map.iter().find(|(_, tier)| *tier == Tier::Gpu(gpu));
-    LoadError::NoGpu { module: module.map_or_else(String::new, |(module, _)| module.clone()), gpu, cause }
+    LoadError::NoGpu {
+        module: module.map_or_else(String::new, |(module, _)| module.clone()),
+        gpu,
+        cause,
+    }
 }
 
 fn defect() -> LoadError {

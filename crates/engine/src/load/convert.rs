@@ -27,7 +27,13 @@ impl Conversion {
     ///
     /// # Errors
     /// Those of the kernel: lengths that do not go together.
-    pub fn run(self, cpu: &Cpu, source: &[u8], numbers: &mut [f32], target: &mut [u8]) -> Result<(), DeviceError> {
+    pub fn run(
+        self,
+        cpu: &Cpu,
+        source: &[u8],
+        numbers: &mut [f32],
+        target: &mut [u8],
+    ) -> Result<(), DeviceError> {
         if self.to == Dtype::Q8_0 && self.from != Dtype::F64 {
             return cpu.quantise_int8(self.from, source, target);
         }
@@ -48,7 +54,9 @@ impl Conversion {
 /// Numbers of a plain dtype as f32.
 pub(crate) fn widen(from: Dtype, source: &[u8], numbers: &mut [f32]) {
     match from {
-        Dtype::BF16 => each(source, numbers, |b: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
+        Dtype::BF16 => each(source, numbers, |b: [u8; 2]| {
+            f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)
+        }),
         Dtype::F16 => widen_f16(source, numbers),
         Dtype::F64 => each(source, numbers, |b: [u8; 8]| f64::from_le_bytes(b) as f32),
         _ => each(source, numbers, f32::from_le_bytes),
@@ -90,7 +98,9 @@ mod tests {
         let bytes = to.bytes_for(elements as u64).expect("whole blocks") as usize;
         let (mut numbers, mut target) = (vec![0.0; elements], vec![0; bytes]);
         let cpu = Cpu::new(&PoolOptions { threads: Some(1), cores: Vec::new() }).expect("a pool");
-        Conversion { from, to }.run(&cpu, source, &mut numbers, &mut target).expect("lengths that go together");
+        Conversion { from, to }
+            .run(&cpu, source, &mut numbers, &mut target)
+            .expect("lengths that go together");
         target
     }
 
@@ -138,6 +148,9 @@ mod tests {
         let values: Vec<f64> = (0..64).map(|i| f64::from(i) * 0.37 - 9.0).collect();
         let wide: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         let narrow: Vec<u8> = values.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect();
-        assert_eq!(convert(Dtype::F64, Dtype::Q8_0, &wide, 64), convert(Dtype::F32, Dtype::Q8_0, &narrow, 64));
+        assert_eq!(
+            convert(Dtype::F64, Dtype::Q8_0, &wide, 64),
+            convert(Dtype::F32, Dtype::Q8_0, &narrow, 64)
+        );
     }
 }

@@ -31,7 +31,8 @@ pub(crate) fn tiers(
             tier.card = memory(of, tier);
         } else {
             let mapped = |resident: &&Resident| resident.tier == tier.tier && maps.has(resident);
-            let mapped_bytes: u64 = layout.resident.iter().filter(mapped).map(|resident| resident.entry.bytes).sum();
+            let mapped_bytes: u64 =
+                layout.resident.iter().filter(mapped).map(|resident| resident.entry.bytes).sum();
             let arena_bytes = host.get(&tier.tier).map_or(0, |arena| arena.used_bytes() as u64);
             let left_bytes = if tier.tier == Tier::Disk { layout.bytes_on_disk() } else { 0 };
             tier.weights_bytes = mapped_bytes + arena_bytes + left_bytes;
@@ -54,7 +55,9 @@ fn memory(of: &CardSite, tier: &TierUse) -> Option<CardUse> {
         uuid: of.card.info().uuid.clone(),
         total_bytes: memory.total_bytes,
         free_bytes: memory.free_bytes,
-        planned_bytes: tier.weights_planned_bytes + tier.kv_planned_bytes + tier.activations_planned_bytes,
+        planned_bytes: tier.weights_planned_bytes
+            + tier.kv_planned_bytes
+            + tier.activations_planned_bytes,
         reserved_bytes: memory.reserved_bytes,
         peak_reserved_bytes: memory.peak_reserved_bytes,
         allocated_bytes: memory.allocated_bytes,

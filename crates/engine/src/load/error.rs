@@ -44,7 +44,9 @@ pub enum LoadError {
         what: &'static str,
     },
     /// A weight that the architecture needs is not there.
-    #[error("tensor {tensor} is not in the checkpoint; expected it because the configuration asks for it")]
+    #[error(
+        "tensor {tensor} is not in the checkpoint; expected it because the configuration asks for it"
+    )]
     Missing {
         /// The tensor.
         tensor: String,
@@ -154,7 +156,9 @@ pub enum LoadError {
         step_s: f64,
     },
     /// A thread could not be started.
-    #[error("a thread for {what} could not be started: {cause}; raise the limit on threads (ulimit -u)")]
+    #[error(
+        "a thread for {what} could not be started: {cause}; raise the limit on threads (ulimit -u)"
+    )]
     Thread {
         /// What for.
         what: &'static str,
@@ -206,7 +210,12 @@ impl LoadError {
         }
     }
 
-    pub(crate) fn io(path: &Path, doing: impl Into<String>, offset: u64, cause: std::io::Error) -> Self {
+    pub(crate) fn io(
+        path: &Path,
+        doing: impl Into<String>,
+        offset: u64,
+        cause: std::io::Error,
+    ) -> Self {
         LoadError::Io { path: path.to_owned(), doing: doing.into(), offset, cause }
     }
 }

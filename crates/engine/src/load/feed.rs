@@ -42,7 +42,8 @@ impl Feed {
             move |cause: device::cuda::CudaError| LoadError::Device { what, cause: cause.into() }
         };
         let Some(first) = cards.first() else { return Ok(None) };
-        let ring = PinnedRing::new(&first.card, BUFFERS, BUFFER_BYTES).map_err(failed("pinned memory for weights"))?;
+        let ring = PinnedRing::new(&first.card, BUFFERS, BUFFER_BYTES)
+            .map_err(failed("pinned memory for weights"))?;
         let raw = |site: &CardSite| {
             let what = format!("a buffer for conversions on GPU {}", site.gpu);
             CardBuffer::new(&site.card, BUFFER_BYTES).map(Mutex::new).map_err(failed(&what))

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use checkpoint::{Checkpoint, Dtype, ModuleKind, Requirement, TensorEntry, expected_tensors, modules};
+use checkpoint::{
+    Checkpoint, Dtype, ModuleKind, Requirement, TensorEntry, expected_tensors, modules,
+};
 use device::cpu::{Precision, readable};
 use placement::{DtypeChoice, KvDtype, Plan, Tier};
 
@@ -46,22 +48,36 @@ impl<'a> Layout<'a> {
     /// Shards with tensors that are read again when they are used.
     pub fn shards_on_disk(&self) -> BTreeSet<usize> {
         let streamed = self.streamed.values().flatten().map(|(entry, _)| entry);
-        streamed.chain(self.embedding_on_disk.map(|(entry, _)| entry)).map(|entry| entry.shard).collect()
+        streamed
+            .chain(self.embedding_on_disk.map(|(entry, _)| entry))
+            .map(|entry| entry.shard)
+            .collect()
     }
 
     /// Bytes, as what they are computed with, that stay in the checkpoint's files.
     pub fn bytes_on_disk(&self) -> u64 {
-        let left = self.streamed.values().flatten().map(|(entry, dtype)| (entry, *dtype)).chain(self.embedding_on_disk);
+        let left = self
+            .streamed
+            .values()
+            .flatten()
+            .map(|(entry, dtype)| (entry, *dtype))
+            .chain(self.embedding_on_disk);
         let elements = |entry: &TensorEntry| entry.shape.iter().map(|&d| d as u64).product();
         // A tied embedding on disk is there twice, as rows and as the head, and is one.
         let distinct: BTreeMap<&str, u64> = left
-            .map(|(entry, dtype)| (entry.name.as_str(), dtype.bytes_for(elements(entry)).unwrap_or(entry.bytes)))
+            .map(|(entry, dtype)| {
+                (entry.name.as_str(), dtype.bytes_for(elements(entry)).unwrap_or(entry.bytes))
+            })
             .collect();
         distinct.values().sum()
     }
 
     /// The layout of a checkpoint under a plan.
-    pub fn of(checkpoint: &'a Checkpoint, plan: &Plan, virtual_devices: bool) -> Result<Self, LoadError> {
+    pub fn of(
+        checkpoint: &'a Checkpoint,
+        plan: &Plan,
+        virtual_devices: bool,
+    ) -> Result<Self, LoadError> {
         let config = &checkpoint.config;
         check_supported(config)?;
         let tiers = tiers(checkpoint, plan)?;
@@ -86,7 +102,13 @@ impl<'a> Layout<'a> {
         Ok(layout)
     }
 
-    fn place(&mut self, entry: &'a TensorEntry, kind: ModuleKind, tier: Tier, tied: bool) -> Result<(), LoadError> {
+    fn place(
+        &mut self,
+        entry: &'a TensorEntry,
+        kind: ModuleKind,
+        tier: Tier,
+        tied: bool,
+    ) -> Result<(), LoadError> {
         let dtype = kept(self.numbers.choice, entry)?;
         if tier != Tier::Disk {
             self.resident.push(Resident { entry, dtype, tier });
@@ -144,7 +166,8 @@ fn kept(choice: DtypeChoice, entry: &TensorEntry) -> Result<Dtype, LoadError> {
 
 /// The tier of each module, in the modules' order.
 fn tiers(checkpoint: &Checkpoint, plan: &Plan) -> Result<Vec<(ModuleKind, Tier)>, LoadError> {
-    let map: BTreeMap<&str, Tier> = plan.device_map.iter().map(|(module, tier)| (module.as_str(), *tier)).collect();
+    let map: BTreeMap<&str, Tier> =
+        plan.device_map.iter().map(|(module, tier)| (module.as_str(), *tier)).collect();
     let tier = |module: checkpoint::Module| match map.get(module.name.as_str()) {
         None => Err(LoadError::Unplanned { module: module.name }),
         Some(tier) => Ok((module.kind, *tier)),

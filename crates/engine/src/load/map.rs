@@ -26,8 +26,10 @@ pub(crate) fn map(
     for resident in mapped {
         let entry = resident.entry;
         let shard = &inventory.shards[entry.shard];
-        let failed =
-            |cause| LoadError::Device { what: format!("mapping {} for {}", shard.path.display(), entry.name), cause };
+        let failed = |cause| LoadError::Device {
+            what: format!("mapping {} for {}", shard.path.display(), entry.name),
+            cause,
+        };
         let map = match &mut maps[entry.shard] {
             Some(map) => map,
             empty => {
@@ -37,7 +39,10 @@ pub(crate) fn map(
             }
         };
         let data = map.bytes(entry.offset, entry.bytes).map_err(failed)?;
-        tensors.insert(entry.name.clone(), Stored { dtype: resident.dtype, shape: entry.shape.clone(), data });
+        tensors.insert(
+            entry.name.clone(),
+            Stored { dtype: resident.dtype, shape: entry.shape.clone(), data },
+        );
     }
     for (map, shard) in maps.iter().zip(&inventory.shards) {
         if let Some(map) = map {

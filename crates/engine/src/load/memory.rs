@@ -29,7 +29,12 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// Takes all of it; cards first, which are what is short.
-    pub fn take(request: &LoadRequest, layout: &Layout, maps: &Maps, sites: &Sites) -> Result<Self, LoadError> {
+    pub fn take(
+        request: &LoadRequest,
+        layout: &Layout,
+        maps: &Maps,
+        sites: &Sites,
+    ) -> Result<Self, LoadError> {
         let (config, plan) = (&request.checkpoint.config, request.plan);
         let seat = request.watch.seat("memory");
         let mut cards = Vec::new();
@@ -40,10 +45,13 @@ impl Memory {
             cards.push(arena.map_err(|cause| LoadError::Device { what, cause: cause.into() })?);
             seat.item_done();
         }
-        let host = host_bytes(layout, maps).into_iter().map(|(tier, bytes)| match Arena::new(bytes) {
-            Ok(arena) => Ok((tier, arena)),
-            Err(cause) => Err(LoadError::Device { what: format!("memory for weights on {tier}"), cause }),
-        });
+        let host =
+            host_bytes(layout, maps).into_iter().map(|(tier, bytes)| match Arena::new(bytes) {
+                Ok(arena) => Ok((tier, arena)),
+                Err(cause) => {
+                    Err(LoadError::Device { what: format!("memory for weights on {tier}"), cause })
+                }
+            });
         let host = host.collect::<Result<_, _>>()?;
         seat.at(Stage::Allocate, "memory for keys and values", 0);
         let kv_layout = KvLayout::new(config, layout.numbers.kv_dtype);
@@ -51,7 +59,8 @@ impl Memory {
         seat.item_done();
         seat.at(Stage::Allocate, "the buffers of a pass", 0);
         let buffers = |cause| LoadError::Device { what: "the buffers of a pass".to_owned(), cause };
-        let (positions, kv_blocks, precision) = (plan.context, plan.kv_blocks, layout.numbers.precision);
+        let (positions, kv_blocks, precision) =
+            (plan.context, plan.kv_blocks, layout.numbers.precision);
         let capacity = Capacity { positions, kv_blocks, precision };
         let scratch = Scratch::new(sites, &layout.route, config, capacity).map_err(buffers)?;
         seat.item_done();
@@ -72,7 +81,8 @@ impl Memory {
 
 fn host_bytes(layout: &Layout, maps: &Maps) -> BTreeMap<Tier, usize> {
     let mut sizes: BTreeMap<Tier, usize> = BTreeMap::new();
-    let on_host = |resident: &&Resident| layout.site(resident.tier) == Site::Host && !maps.has(resident);
+    let on_host =
+        |resident: &&Resident| layout.site(resident.tier) == Site::Host && !maps.has(resident);
     for resident in layout.resident.iter().filter(on_host) {
         *sizes.entry(resident.tier).or_default() += room(resident.entry, resident.dtype);
     }

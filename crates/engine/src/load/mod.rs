@@ -130,7 +130,8 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
     stages.leave(Stage::Place, stage);
 
     let stage = stages.enter(Stage::SmokeTest)?;
-    let smoke_test = smoke::smoke_test(&model, &mut kv, &mut scratch, watch, request.smoke_limit_s)?;
+    let smoke_test =
+        smoke::smoke_test(&model, &mut kv, &mut scratch, watch, request.smoke_limit_s)?;
     source.recheck()?;
     stages.leave(Stage::SmokeTest, stage);
 
@@ -175,7 +176,9 @@ fn cpu(request: &LoadRequest) -> Result<Cpu, LoadError> {
     let options = PoolOptions { threads: request.threads, cores: Vec::new() };
     match request.kernel_set {
         None => Cpu::new(&options).map_err(failed),
-        Some(set) => Cpu::with(set, Arc::new(Pool::with(&options).map_err(failed)?)).map_err(failed),
+        Some(set) => {
+            Cpu::with(set, Arc::new(Pool::with(&options).map_err(failed)?)).map_err(failed)
+        }
     }
 }
 
@@ -186,7 +189,9 @@ struct Maps(Vec<bool>);
 impl Maps {
     fn of(request: &LoadRequest, layout: &Layout) -> Self {
         let mut whole = vec![request.file_maps; request.checkpoint.inventory.shards.len()];
-        for resident in layout.resident.iter().filter(|r| r.tier != Tier::Cpu || r.entry.dtype != r.dtype) {
+        for resident in
+            layout.resident.iter().filter(|r| r.tier != Tier::Cpu || r.entry.dtype != r.dtype)
+        {
             whole[resident.entry.shard] = false;
         }
         for shard in layout.shards_on_disk() {
@@ -211,7 +216,8 @@ fn open_source(request: &LoadRequest, layout: &Layout, maps: &Maps) -> Result<So
     }
     let host = request.plan.tiers.iter().find(|tier| tier.tier == Tier::Cpu);
     let too_large = host.is_some_and(|host| inventory.weights_bytes() > host.available_bytes / 2);
-    let mode = if request.direct.unwrap_or(too_large) { ReadMode::Direct } else { ReadMode::Buffered };
+    let mode =
+        if request.direct.unwrap_or(too_large) { ReadMode::Direct } else { ReadMode::Buffered };
     Source::open(inventory, &used, mode)
 }
 
@@ -249,8 +255,9 @@ fn readers(request: &LoadRequest) -> usize {
 /// Tells the watch how much there is to read. Shards all of whose tensors stay on disk are open and checked by now: they are done.
 fn announce(request: &LoadRequest, layout: &Layout, mapped: &[&Resident], copied: &[&Resident]) {
     let shards = &request.checkpoint.inventory.shards;
-    let distinct =
-        |list: &[&Resident]| -> BTreeSet<usize> { list.iter().map(|resident| resident.entry.shard).collect() };
+    let distinct = |list: &[&Resident]| -> BTreeSet<usize> {
+        list.iter().map(|resident| resident.entry.shard).collect()
+    };
     let (of_maps, of_reads) = (distinct(mapped), distinct(copied));
     // A map is touched as a whole; of a file that is read, only the tensors count.
     let mapped_bytes: u64 = of_maps.iter().map(|&shard| shards[shard].bytes).sum();
@@ -265,9 +272,10 @@ fn announce(request: &LoadRequest, layout: &Layout, mapped: &[&Resident], copied
     if left.is_empty() {
         return;
     }
-    request
-        .watch
-        .note(format!("{} of {items} shards stay on disk as a whole and are read when they are used", left.len()));
+    request.watch.note(format!(
+        "{} of {items} shards stay on disk as a whole and are read when they are used",
+        left.len()
+    ));
     let seat = request.watch.seat("disk tier");
     for shard in left {
         seat.at(Stage::Read, &source::file_name(&shards[shard].path), 0);

@@ -52,7 +52,8 @@ impl Wanted<'_> {
     }
 
     fn conversion(&self) -> Option<Conversion> {
-        (self.entry.dtype != self.dtype).then_some(Conversion { from: self.entry.dtype, to: self.dtype })
+        (self.entry.dtype != self.dtype)
+            .then_some(Conversion { from: self.entry.dtype, to: self.dtype })
     }
 }
 
@@ -63,12 +64,17 @@ pub(crate) type Regions = Vec<Placed<Region, CardRegion>>;
 /// change to f32 on their way on.
 pub(crate) fn cut<'a>(wanted: &[Wanted<'a>]) -> Result<(Regions, Vec<Piece<'a>>), LoadError> {
     let (mut regions, mut pieces) = (Vec::new(), Vec::new());
-    let vectors = Arena::new(wanted.iter().filter(|tensor| tensor.is_vector_on_card()).map(vector_room).sum());
-    let vectors =
-        vectors.map_err(|cause| LoadError::Device { what: "memory for vectors on their way".into(), cause })?;
+    let vectors = Arena::new(
+        wanted.iter().filter(|tensor| tensor.is_vector_on_card()).map(vector_room).sum(),
+    );
+    let vectors = vectors.map_err(|cause| LoadError::Device {
+        what: "memory for vectors on their way".into(),
+        cause,
+    })?;
     for tensor in wanted {
         let entry = tensor.entry;
-        let failed = |cause| LoadError::Device { what: format!("memory for tensor {}", entry.name), cause };
+        let failed =
+            |cause| LoadError::Device { what: format!("memory for tensor {}", entry.name), cause };
         let unknown = || LoadError::Conversion {
             tensor: entry.name.clone(),
             found: entry.dtype.name(),
@@ -89,7 +95,11 @@ fn vector_room(tensor: &Wanted) -> usize {
     room(tensor.entry, tensor.dtype)
 }
 
-fn region(tensor: &Wanted, bytes: usize, vectors: &Arena) -> Result<Placed<Region, CardRegion>, DeviceError> {
+fn region(
+    tensor: &Wanted,
+    bytes: usize,
+    vectors: &Arena,
+) -> Result<Placed<Region, CardRegion>, DeviceError> {
     Ok(match tensor.arena {
         _ if tensor.is_vector_on_card() => Placed::Host(vectors.region(bytes)?),
         // Reading directly needs file offset and address to agree modulo the page size; else the phase does no harm.
@@ -110,7 +120,11 @@ pub(crate) fn room(entry: &TensorEntry, dtype: Dtype) -> usize {
 
 /// The same on a card, where vectors are f32.
 pub(crate) fn card_room(entry: &TensorEntry, dtype: Dtype) -> usize {
-    let bytes = if entry.shape.len() < 2 { kept_bytes(entry, Dtype::F32) } else { kept_bytes(entry, dtype) };
+    let bytes = if entry.shape.len() < 2 {
+        kept_bytes(entry, Dtype::F32)
+    } else {
+        kept_bytes(entry, dtype)
+    };
     bytes.next_multiple_of(CardArena::ALIGNMENT_BYTES)
 }
 
@@ -128,7 +142,9 @@ fn cut_one<'a>(
     // Whole 32-blocks of the target, so that every piece can be converted by itself.
     let unit = conversion.map_or(1, |_| Dtype::Q8_0.block_elements() * entry.dtype.block_bytes());
     let (limit, target_bytes) = match region {
-        Placed::Host(region) => (if conversion.is_none() { PIECE_BYTES } else { STAGED_BYTES }, region.len()),
+        Placed::Host(region) => {
+            (if conversion.is_none() { PIECE_BYTES } else { STAGED_BYTES }, region.len())
+        }
         Placed::Card(_, region) if entry.dtype == Dtype::F64 => (STAGED_BYTES, region.len()),
         Placed::Card(_, region) => (FED_BYTES, region.len()),
     };
@@ -140,7 +156,9 @@ fn cut_one<'a>(
         // Source and target stand in a fixed proportion; the last piece takes what is left.
         let target = match conversion {
             None => bytes,
-            Some(_) if done + bytes == total => target_bytes - proportional(done, total, target_bytes),
+            Some(_) if done + bytes == total => {
+                target_bytes - proportional(done, total, target_bytes)
+            }
             Some(_) => proportional(bytes, total, target_bytes),
         };
         let target = match region {

@@ -36,14 +36,15 @@ pub(crate) fn parts(
     };
     let layer = |(layer, site): (usize, &Site)| match *site {
         Site::Host => on_host(layer).map(Placed::Host),
-        Site::Card(card) => {
-            Block::new(&filled.cards[card], config, layer).map(|block| Placed::Card(card, Box::new(block)))
-        }
+        Site::Card(card) => Block::new(&filled.cards[card], config, layer)
+            .map(|block| Placed::Card(card, Box::new(block))),
     };
     let layers = route.blocks.iter().enumerate().map(layer).collect::<Result<_, _>>()?;
     let head = match (route.head, &streamer) {
         (Site::Card(card), _) => Placed::Card(card, head(&filled.cards[card], config)?),
-        (Site::Host, Some(streamer)) if layout.head_streamed => Placed::Host(HostHead::Streamed(streamer.clone())),
+        (Site::Host, Some(streamer)) if layout.head_streamed => {
+            Placed::Host(HostHead::Streamed(streamer.clone()))
+        }
         (Site::Host, _) => Placed::Host(HostHead::Resident(head(&filled.host, config)?)),
     };
     let (positions, kv_blocks) = (request.plan.context, request.plan.kv_blocks);
@@ -98,7 +99,9 @@ fn embedding(
     }
     match layout.route.embedding {
         Site::Host => table(&filled.host, config).map(Embedding::Resident).map(Placed::Host),
-        Site::Card(card) => table(&filled.cards[card], config).map(|table| Placed::Card(card, table)),
+        Site::Card(card) => {
+            table(&filled.cards[card], config).map(|table| Placed::Card(card, table))
+        }
     }
 }
 
@@ -106,7 +109,10 @@ fn table<C: Compute>(tensors: &Tensors<C>, config: &ModelConfig) -> Result<C::Ma
     tensors.under("").matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size)
 }
 
-fn final_norm<C: Compute>(tensors: &Tensors<C>, config: &ModelConfig) -> Result<Norm<C>, LoadError> {
+fn final_norm<C: Compute>(
+    tensors: &Tensors<C>,
+    config: &ModelConfig,
+) -> Result<Norm<C>, LoadError> {
     let module = modules(config).into_iter().find(|module| module.kind == ModuleKind::FinalNorm);
     let name = module.map_or_else(|| "model.norm".to_owned(), |module| module.name);
     Norm::new(&tensors.under(""), &name, config.hidden_size, config.norm)

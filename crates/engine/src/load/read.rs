@@ -63,16 +63,24 @@ pub(crate) fn read(readers: &Readers, wanted: &[Wanted]) -> Result<Filled, LoadE
     finish(readers, wanted, regions)
 }
 
-fn finish(readers: &Readers, wanted: &[Wanted], regions: Vec<Placed<Region, CardRegion>>) -> Result<Filled, LoadError> {
+fn finish(
+    readers: &Readers,
+    wanted: &[Wanted],
+    regions: Vec<Placed<Region, CardRegion>>,
+) -> Result<Filled, LoadError> {
     let gpus = readers.cards.map_or(&[][..], |cards| cards.gpus);
-    let mut filled = Filled { cards: gpus.iter().map(|_| Tensors::default()).collect(), ..Filled::default() };
+    let mut filled =
+        Filled { cards: gpus.iter().map(|_| Tensors::default()).collect(), ..Filled::default() };
     let seat = readers.cards.map(|cards| {
         let seat = readers.watch.seat("cards");
         seat.at(Stage::Read, &format!("the last copies to GPU {:?}", cards.gpus), 0);
         seat
     });
     if let Some(cards) = readers.cards {
-        cards.feed.drain().map_err(|cause| LoadError::Device { what: "the last copies to the cards".into(), cause })?;
+        cards.feed.drain().map_err(|cause| LoadError::Device {
+            what: "the last copies to the cards".into(),
+            cause,
+        })?;
     }
     for (tensor, region) in wanted.iter().zip(regions) {
         let entry = tensor.entry;
@@ -85,7 +93,11 @@ fn finish(readers: &Readers, wanted: &[Wanted], regions: Vec<Placed<Region, Card
 
 impl Filled {
     /// Takes a tensor whose bytes are all there.
-    fn take(&mut self, tensor: &Wanted, region: Placed<Region, CardRegion>) -> Result<(), DeviceError> {
+    fn take(
+        &mut self,
+        tensor: &Wanted,
+        region: Placed<Region, CardRegion>,
+    ) -> Result<(), DeviceError> {
         let Wanted { entry, dtype, .. } = *tensor;
         let (name, shape) = (entry.name.clone(), entry.shape.clone());
         match (&tensor.arena, region) {
@@ -136,8 +148,15 @@ impl<'a> Work<'a> {
         for piece in &pieces {
             left[piece.entry.shard].fetch_add(1, Ordering::Relaxed);
         }
-        let queues = by_site(pieces).into_iter().map(|queue| Mutex::new(queue.into_iter())).collect();
-        Work { readers, queues, left, failed: AtomicBool::new(false), first_error: Mutex::new(None) }
+        let queues =
+            by_site(pieces).into_iter().map(|queue| Mutex::new(queue.into_iter())).collect();
+        Work {
+            readers,
+            queues,
+            left,
+            failed: AtomicBool::new(false),
+            first_error: Mutex::new(None),
+        }
     }
 
     /// One thread's share.
@@ -174,21 +193,35 @@ impl<'a> Work<'a> {
         let reading = Reading { entry, offset, bytes, conversion, shard, seat };
         match (target, self.readers.cards) {
             (Placed::Host(part), _) => self.to_host(&reading, part, staging)?,
-            (Placed::Card(card, part), Some(cards)) => self.to_card(&reading, cards, card, part, staging)?,
-            (Placed::Card(..), None) => return Err(LoadError::Defect { what: "the way to the cards".to_owned() }),
+            (Placed::Card(card, part), Some(cards)) => {
+                self.to_card(&reading, cards, card, part, staging)?
+            }
+            (Placed::Card(..), None) => {
+                return Err(LoadError::Defect { what: "the way to the cards".to_owned() });
+            }
         }
         self.shard_progress(entry, seat)
     }
 
-    fn to_host(&self, reading: &Reading, part: Part, staging: &mut Staging) -> Result<(), LoadError> {
+    fn to_host(
+        &self,
+        reading: &Reading,
+        part: Part,
+        staging: &mut Staging,
+    ) -> Result<(), LoadError> {
         let Reading { entry, offset, shard, seat, .. } = *reading;
         seat.at(Stage::Read, &shard.name, offset);
         match reading.conversion {
             None => part.fill(|buffer| self.read(reading, buffer)),
             Some(conversion) => {
                 let Staging { bytes, numbers } = self.stage(reading, staging)?;
-                let failed = |cause| LoadError::Device { what: format!("converting tensor {}", entry.name), cause };
-                part.fill(|buffer| conversion.run(self.readers.cpu, bytes, numbers, buffer).map_err(failed))
+                let failed = |cause| LoadError::Device {
+                    what: format!("converting tensor {}", entry.name),
+                    cause,
+                };
+                part.fill(|buffer| {
+                    conversion.run(self.readers.cpu, bytes, numbers, buffer).map_err(failed)
+                })
             }
         }
     }
@@ -203,12 +236,20 @@ impl<'a> Work<'a> {
     ) -> Result<(), LoadError> {
         let Reading { entry, offset, bytes, conversion, shard, seat } = *reading;
         let gpu = cards.gpus[card];
-        let failed = |cause| LoadError::Device { what: format!("tensor {} to GPU {gpu}", entry.name), cause };
+        let failed = |cause| LoadError::Device {
+            what: format!("tensor {} to GPU {gpu}", entry.name),
+            cause,
+        };
         let name = &entry.name;
-        seat.at(Stage::Read, &format!("{}, {name}: a pinned buffer for GPU {gpu}", shard.name), offset);
+        seat.at(
+            Stage::Read,
+            &format!("{}, {name}: a pinned buffer for GPU {gpu}", shard.name),
+            offset,
+        );
         // Cards know nothing of f64, which is rare: it is converted here.
         let here = conversion.filter(|conversion| conversion.from == Dtype::F64);
-        let mut fed = cards.feed.take(here.map_or(bytes, |_| part.len()), offset).map_err(failed)?;
+        let mut fed =
+            cards.feed.take(here.map_or(bytes, |_| part.len()), offset).map_err(failed)?;
         seat.at(Stage::Read, &format!("{}, {name} for GPU {gpu}", shard.name), offset);
         match here {
             None => self.read(reading, fed.bytes())?,
@@ -223,7 +264,11 @@ impl<'a> Work<'a> {
     }
 
     /// The file's bytes in the staging buffer, and room for their numbers.
-    fn stage<'s>(&self, reading: &Reading, staging: &'s mut Staging) -> Result<&'s mut Staging, LoadError> {
+    fn stage<'s>(
+        &self,
+        reading: &Reading,
+        staging: &'s mut Staging,
+    ) -> Result<&'s mut Staging, LoadError> {
         staging.bytes.resize(reading.bytes, 0);
         self.read(reading, &mut staging.bytes)?;
         staging.numbers.resize(reading.bytes / reading.entry.dtype.block_bytes(), 0.0);

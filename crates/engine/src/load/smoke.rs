@@ -30,7 +30,8 @@ pub(crate) fn smoke_test(
     let prompt_tokens = PROMPT_TOKENS.min(positions);
     let decode_tokens = DECODE_TOKENS.min(positions - prompt_tokens);
     let table = kv.alloc_many((prompt_tokens + decode_tokens).div_ceil(BLOCK_TOKENS))?;
-    let mut test = Test { model, kv, scratch, watch, limit_s, table: &table, since: Instant::now() };
+    let mut test =
+        Test { model, kv, scratch, watch, limit_s, table: &table, since: Instant::now() };
     let outcome = test.run(prompt_tokens, decode_tokens);
     for block in table {
         kv.release(block);
@@ -66,8 +67,10 @@ impl Test<'_> {
             seat.item_done();
             tokens += 1;
         }
-        let (seconds, decode_s) = (self.since.elapsed().as_secs_f64(), decoding.elapsed().as_secs_f64());
-        let tok_s = if tokens > 0 { tokens as f64 / decode_s } else { prompt_tokens as f64 / seconds };
+        let (seconds, decode_s) =
+            (self.since.elapsed().as_secs_f64(), decoding.elapsed().as_secs_f64());
+        let tok_s =
+            if tokens > 0 { tokens as f64 / decode_s } else { prompt_tokens as f64 / seconds };
         let step_s = STEP_TOKENS / tok_s;
         if step_s > SLOW_STEP_S {
             self.watch

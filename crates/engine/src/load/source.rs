@@ -40,7 +40,10 @@ impl Source {
 
     /// Checks all files once more. What was read before a file changed cannot be told from what was read after.
     pub fn recheck(&self) -> Result<(), LoadError> {
-        self.shards.iter().flatten().try_for_each(|open| check_identity(&open.shard, "all tensors", 0))
+        self.shards
+            .iter()
+            .flatten()
+            .try_for_each(|open| check_identity(&open.shard, "all tensors", 0))
     }
 }
 
@@ -48,7 +51,8 @@ impl OpenShard {
     fn open(shard: &Shard, mode: ReadMode) -> Result<Self, LoadError> {
         // Looked at before it is opened: opening a pipe that took the shard's place would wait for a writer.
         check_identity(shard, "its header", 0)?;
-        let file = DirectFile::open(&shard.path, mode).map_err(|e| from_device(e, shard, "opening"))?;
+        let file =
+            DirectFile::open(&shard.path, mode).map_err(|e| from_device(e, shard, "opening"))?;
         Ok(OpenShard { shard: shard.clone(), name: file_name(&shard.path), file })
     }
 
@@ -60,31 +64,42 @@ impl OpenShard {
         offset: u64,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<(), LoadError> {
-        self.file.read_exact_at(buffer, offset, progress).map_err(|error| from_device(error, &self.shard, tensor))
+        self.file
+            .read_exact_at(buffer, offset, progress)
+            .map_err(|error| from_device(error, &self.shard, tensor))
     }
 }
 
 /// The last part of a path, for people.
 pub(crate) fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+    path.file_name()
+        .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Checks that the path still names the file whose header was read, unchanged.
 pub(crate) fn check_identity(shard: &Shard, tensor: &str, offset: u64) -> Result<(), LoadError> {
-    let metadata =
-        std::fs::metadata(&shard.path).map_err(|e| LoadError::io(&shard.path, "looking at it again", offset, e))?;
+    let metadata = std::fs::metadata(&shard.path)
+        .map_err(|e| LoadError::io(&shard.path, "looking at it again", offset, e))?;
     let found = FileIdentity {
         device: metadata.dev(),
         inode: metadata.ino(),
-        modified_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+        modified_ns: i128::from(metadata.mtime()) * 1_000_000_000
+            + i128::from(metadata.mtime_nsec()),
     };
     let same_file = (found.device, found.inode) == (shard.identity.device, shard.identity.inode);
     if same_file && metadata.len() < shard.bytes {
         let (path, tensor) = (shard.path.clone(), tensor.to_owned());
-        return Err(LoadError::Truncated { path, tensor, offset, expected: shard.bytes, found: metadata.len() });
+        return Err(LoadError::Truncated {
+            path,
+            tensor,
+            offset,
+            expected: shard.bytes,
+            found: metadata.len(),
+        });
     }
     if found != shard.identity || metadata.len() != shard.bytes {
-        let (expected, found) = (describe(&shard.identity, shard.bytes), describe(&found, metadata.len()));
+        let (expected, found) =
+            (describe(&shard.identity, shard.bytes), describe(&found, metadata.len()));
         return Err(LoadError::Replaced { path: shard.path.clone(), expected, found });
     }
     Ok(())
@@ -102,7 +117,9 @@ fn from_device(error: DeviceError, shard: &Shard, tensor: &str) -> LoadError {
             let (path, tensor) = (shard.path.clone(), tensor.to_owned());
             LoadError::Truncated { path, tensor, offset, expected: shard.bytes, found: end }
         }
-        DeviceError::Io { source, .. } if source.kind() == std::io::ErrorKind::Interrupted => LoadError::Cancelled,
+        DeviceError::Io { source, .. } if source.kind() == std::io::ErrorKind::Interrupted => {
+            LoadError::Cancelled
+        }
         DeviceError::Io { action, offset, source, .. } => {
             LoadError::io(&shard.path, format!("{action} of {tensor}"), offset, source)
         }

@@ -63,7 +63,8 @@ impl Streamer {
     pub fn start(stream: Stream) -> Result<Self, LoadError> {
         // No room in the channel: one module waits in the thread's hands, one is in use. That is what the plan counts.
         let (sender, receiver) = sync_channel(0);
-        let started = std::thread::Builder::new().name("disk tier".into()).spawn(move || stream.run(&sender));
+        let started =
+            std::thread::Builder::new().name("disk tier".into()).spawn(move || stream.run(&sender));
         // The thread is not waited for: it ends when this side is dropped, and one that is stuck in a read must not hold us.
         started.map_err(|cause| LoadError::Thread { what: "disk tier", cause })?;
         Ok(Streamer { arrivals: Mutex::new(receiver) })
@@ -98,7 +99,9 @@ impl Streamer {
                 Err(ForwardError::DiskTimeout { item: item.to_owned(), limit_s: ARRIVAL_LIMIT_S })
             }
             Err(RecvTimeoutError::Disconnected) => {
-                Err(ForwardError::Disk(Box::new(LoadError::Defect { what: "the disk tier's reader".to_owned() })))
+                Err(ForwardError::Disk(Box::new(LoadError::Defect {
+                    what: "the disk tier's reader".to_owned(),
+                })))
             }
         }
     }
@@ -119,8 +122,10 @@ impl Stream {
     fn bring(&self, recipe: &Recipe) -> Result<Arrived, LoadError> {
         let wanted_bytes = |(entry, dtype): &(TensorEntry, Dtype)| room(entry, *dtype);
         let bytes: usize = recipe.tensors.iter().map(wanted_bytes).sum();
-        let arena =
-            Arena::new(bytes).map_err(|cause| LoadError::Device { what: "a buffer of the disk tier".into(), cause })?;
+        let arena = Arena::new(bytes).map_err(|cause| LoadError::Device {
+            what: "a buffer of the disk tier".into(),
+            cause,
+        })?;
         let wanted: Vec<Wanted> = recipe
             .tensors
             .iter()
@@ -136,16 +141,27 @@ impl Stream {
         };
         let Filled { host: tensors, .. } = read(&readers, &wanted)?;
         match recipe.item {
-            Item::Block(layer) => Ok(Arrived::Block(layer, Box::new(Block::new(&tensors, &self.config, layer)?))),
+            Item::Block(layer) => {
+                Ok(Arrived::Block(layer, Box::new(Block::new(&tensors, &self.config, layer)?)))
+            }
             Item::Head => Ok(Arrived::Head(head(&tensors, &self.config)?)),
         }
     }
 }
 
 /// The product that makes logits; a tied head is the embedding itself.
-pub(crate) fn head<C: Compute>(tensors: &Tensors<C>, config: &ModelConfig) -> Result<Linear<C>, LoadError> {
+pub(crate) fn head<C: Compute>(
+    tensors: &Tensors<C>,
+    config: &ModelConfig,
+) -> Result<Linear<C>, LoadError> {
     let name = if config.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
-    Linear::new(&tensors.under(""), name, config.vocab_size, config.hidden_size, config.lm_head_bias)
+    Linear::new(
+        &tensors.under(""),
+        name,
+        config.vocab_size,
+        config.hidden_size,
+        config.lm_head_bias,
+    )
 }
 
 /// Recipes by the modules' order in a pass.

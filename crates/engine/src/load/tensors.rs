@@ -57,9 +57,11 @@ impl<C: Compute> Under<'_, C> {
         let tensor = format!("{}{name}", self.prefix);
         match self.tensors.0.get(&tensor) {
             None => Err(LoadError::Missing { tensor }),
-            Some(stored) if stored.shape != shape => {
-                Err(LoadError::Shape { tensor, expected: shape.to_vec(), found: stored.shape.clone() })
-            }
+            Some(stored) if stored.shape != shape => Err(LoadError::Shape {
+                tensor,
+                expected: shape.to_vec(),
+                found: stored.shape.clone(),
+            }),
             Some(stored) => Ok(stored),
         }
     }
@@ -78,7 +80,8 @@ impl<C: Compute> Under<'_, C> {
         part: Range<usize>,
     ) -> Result<(C::Matrix, Dtype), LoadError> {
         let stored = self.get(name, &[rows, cols])?;
-        let failed = |cause| LoadError::Device { what: format!("tensor {}{name}", self.prefix), cause };
+        let failed =
+            |cause| LoadError::Device { what: format!("tensor {}{name}", self.prefix), cause };
         Ok((C::matrix(stored, cols, part).map_err(failed)?, stored.dtype))
     }
 
@@ -89,6 +92,7 @@ impl<C: Compute> Under<'_, C> {
         if !is_plain(stored.dtype) {
             return Err(LoadError::Dtype { tensor: tensor(), found: stored.dtype.name() });
         }
-        C::vector(stored).map_err(|cause| LoadError::Device { what: format!("tensor {}", tensor()), cause })
+        C::vector(stored)
+            .map_err(|cause| LoadError::Device { what: format!("tensor {}", tensor()), cause })
     }
 }

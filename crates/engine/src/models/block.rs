@@ -21,7 +21,11 @@ pub(crate) enum Block<C: Compute> {
 
 impl<C: Compute> Block<C> {
     /// Block `layer` of a model of this shape.
-    pub fn new(tensors: &Tensors<C>, config: &ModelConfig, layer: usize) -> Result<Self, LoadError> {
+    pub fn new(
+        tensors: &Tensors<C>,
+        config: &ModelConfig,
+        layer: usize,
+    ) -> Result<Self, LoadError> {
         let tensors = tensors.under(format!("model.layers.{layer}."));
         match config.family {
             Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => {
@@ -47,7 +51,11 @@ impl<C: Compute> Block<C> {
 /// Refuses, before a byte is read, architectures that have no composition.
 pub(crate) fn check_supported(config: &ModelConfig) -> Result<(), LoadError> {
     let composed = !matches!(config.family, Family::Qwen3Moe | Family::GptOss | Family::DeepseekV2);
-    if composed && config.moe.is_none() && config.mla.is_none() { Ok(()) } else { Err(unsupported(config)) }
+    if composed && config.moe.is_none() && config.mla.is_none() {
+        Ok(())
+    } else {
+        Err(unsupported(config))
+    }
 }
 
 fn unsupported(config: &ModelConfig) -> LoadError {
@@ -68,6 +76,9 @@ pub(crate) fn mlp_shape(config: &ModelConfig) -> MlpShape {
 }
 
 /// `buffers.x += buffers.mixed`.
-pub(crate) fn add_to_residual<C: Compute>(pass: &Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
+pub(crate) fn add_to_residual<C: Compute>(
+    pass: &Pass<C>,
+    buffers: &mut Buffers<C>,
+) -> Result<(), DeviceError> {
     pass.compute().add(&mut buffers.x, &buffers.mixed, pass.numbers())
 }

@@ -34,7 +34,9 @@ impl Embedding {
         match self {
             Embedding::Resident(table) => Ok(Compute::embed(cpu, table, rows, out)?),
             Embedding::OnDisk(disk) => {
-                let table = disk.gather(cpu, rows.tokens).map_err(|cause| ForwardError::Disk(Box::new(cause)))?;
+                let table = disk
+                    .gather(cpu, rows.tokens)
+                    .map_err(|cause| ForwardError::Disk(Box::new(cause)))?;
                 let ids: Vec<u32> = (0..rows.tokens.len() as u32).collect();
                 Ok(Compute::embed(cpu, &table, &HostRows { tokens: &ids, ..*rows }, out)?)
             }
@@ -45,7 +47,8 @@ impl Embedding {
 impl DiskRows {
     /// The rows of `tokens` as a small matrix.
     fn gather(&self, cpu: &Cpu, tokens: &[u32]) -> Result<Matrix, LoadError> {
-        let failed = |cause| LoadError::Device { what: format!("rows of {}", self.entry.name), cause };
+        let failed =
+            |cause| LoadError::Device { what: format!("rows of {}", self.entry.name), cause };
         let cols = self.entry.shape.last().copied().unwrap_or(0);
         let row_bytes = row_bytes(self.dtype, cols);
         let arena = Arena::new((row_bytes * tokens.len()).next_multiple_of(64)).map_err(failed)?;
@@ -55,20 +58,29 @@ impl DiskRows {
         Matrix::new(self.dtype, tokens.len(), cols, data).map_err(failed)
     }
 
-    fn read_rows(&self, cpu: &Cpu, tokens: &[u32], cols: usize, buffer: &mut [u8]) -> Result<(), LoadError> {
+    fn read_rows(
+        &self,
+        cpu: &Cpu,
+        tokens: &[u32],
+        cols: usize,
+        buffer: &mut [u8],
+    ) -> Result<(), LoadError> {
         let stored_bytes = row_bytes(self.entry.dtype, cols);
         let (mut stored, mut numbers) = (vec![0; stored_bytes], vec![0.0; cols]);
         let conversion = Conversion { from: self.entry.dtype, to: self.dtype };
         let shard = self.source.shard(self.entry.shard);
         let shard = shard.ok_or_else(|| LoadError::Missing { tensor: self.entry.name.clone() })?;
-        for (&token, row) in tokens.iter().zip(buffer.chunks_exact_mut(row_bytes(self.dtype, cols))) {
+        for (&token, row) in tokens.iter().zip(buffer.chunks_exact_mut(row_bytes(self.dtype, cols)))
+        {
             let offset = self.entry.offset + u64::from(token) * stored_bytes as u64;
             if conversion.from == conversion.to {
                 shard.read(&self.entry.name, row, offset, &mut |_| true)?;
             } else {
                 shard.read(&self.entry.name, &mut stored, offset, &mut |_| true)?;
-                let failed =
-                    |cause| LoadError::Device { what: format!("converting a row of {}", self.entry.name), cause };
+                let failed = |cause| LoadError::Device {
+                    what: format!("converting a row of {}", self.entry.name),
+                    cause,
+                };
                 conversion.run(cpu, &stored, &mut numbers, row).map_err(failed)?;
             }
         }

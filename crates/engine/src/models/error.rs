@@ -14,7 +14,9 @@ pub enum ForwardError {
     #[error(transparent)]
     Batch(#[from] BatchError),
     /// The pool was made for another model.
-    #[error("the KV pool is {found:?}, but this model keeps {expected:?}; use the pool that came with it")]
+    #[error(
+        "the KV pool is {found:?}, but this model keeps {expected:?}; use the pool that came with it"
+    )]
     Pool {
         /// What the model keeps.
         expected: KvLayout,
@@ -22,7 +24,9 @@ pub enum ForwardError {
         found: KvLayout,
     },
     /// The pool keeps a layer elsewhere than where it is computed.
-    #[error("the KV pool keeps layer {layer} on another device than the model; use the pool that came with it")]
+    #[error(
+        "the KV pool keeps layer {layer} on another device than the model; use the pool that came with it"
+    )]
     Cache {
         /// The layer.
         layer: usize,
@@ -34,7 +38,9 @@ pub enum ForwardError {
     #[error("the disk tier: {0}")]
     Disk(#[source] Box<LoadError>),
     /// A block that lives on the disk did not come in time.
-    #[error("the disk tier: {item} did not arrive within {limit_s} s; the disk or the mount does not answer")]
+    #[error(
+        "the disk tier: {item} did not arrive within {limit_s} s; the disk or the mount does not answer"
+    )]
     DiskTimeout {
         /// What was waited for.
         item: String,
@@ -53,7 +59,9 @@ impl ForwardError {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            ForwardError::Batch(BatchError::Position { .. } | BatchError::Token { .. } | BatchError::Empty) => 2,
+            ForwardError::Batch(
+                BatchError::Position { .. } | BatchError::Token { .. } | BatchError::Empty,
+            ) => 2,
             ForwardError::Batch(_) | ForwardError::Pool { .. } | ForwardError::Cache { .. } => 70,
             ForwardError::Device(cause) => cause.exit_code(),
             ForwardError::Disk(cause) => cause.exit_code(),

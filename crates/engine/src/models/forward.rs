@@ -34,7 +34,9 @@ impl<'a> BatchRows<'a> {
     fn new(batch: &'a Batch, positions: &'a mut Vec<u32>) -> Self {
         positions.clear();
         for span in batch.sequences {
-            positions.extend((span.first_position..=span.last_position()).map(|position| position as u32));
+            positions.extend(
+                (span.first_position..=span.last_position()).map(|position| position as u32),
+            );
         }
         let sequence = |span: &'a SequenceSpan| Sequence {
             // A table may be longer: nobody reads what comes after the last position.
@@ -63,8 +65,13 @@ impl<'a> Way<'a> {
         work: &'a mut Work,
         positions: &'a mut Vec<u32>,
     ) -> Result<Self, ForwardError> {
-        let mut way =
-            Way { parts, work, rows: BatchRows::new(batch, positions), at: parts.embedding.site(), behind: Vec::new() };
+        let mut way = Way {
+            parts,
+            work,
+            rows: BatchRows::new(batch, positions),
+            at: parts.embedding.site(),
+            behind: Vec::new(),
+        };
         for work in &mut way.work.cards {
             work.rows.set(&way.rows.view())?;
         }
@@ -74,7 +81,9 @@ impl<'a> Way<'a> {
 
     fn embed(&mut self) -> Result<(), ForwardError> {
         match &self.parts.embedding {
-            Placed::Host(embedding) => embedding.run(&self.parts.sites.cpu, &self.rows.view(), &mut self.work.host.x),
+            Placed::Host(embedding) => {
+                embedding.run(&self.parts.sites.cpu, &self.rows.view(), &mut self.work.host.x)
+            }
             Placed::Card(card, table) => {
                 let work = &mut self.work.cards[*card];
                 let card = &self.parts.sites.cards[*card].card;
@@ -103,11 +112,18 @@ impl<'a> Way<'a> {
                     }
                 };
                 let (cpu, rows) = (&sites.cpu, self.rows.view());
-                block.run(&mut self.parts.pass(cpu, &self.parts.rope, (rows, count), kv), &mut self.work.host)?;
+                block.run(
+                    &mut self.parts.pass(cpu, &self.parts.rope, (rows, count), kv),
+                    &mut self.work.host,
+                )?;
             }
             (Placed::Card(card, block), Placed::Card(of, kv)) if card == of => {
-                let (site, CardWork { buffers, rows, .. }) = (&sites.cards[*card], &mut self.work.cards[*card]);
-                block.run(&mut self.parts.pass(&site.card, &site.rope, (rows, count), kv), buffers)?;
+                let (site, CardWork { buffers, rows, .. }) =
+                    (&sites.cards[*card], &mut self.work.cards[*card]);
+                block.run(
+                    &mut self.parts.pass(&site.card, &site.rope, (rows, count), kv),
+                    buffers,
+                )?;
             }
             _ => return Err(ForwardError::Cache { layer }),
         }
@@ -136,7 +152,13 @@ impl<'a> Way<'a> {
             }
             Placed::Card(card, norm) => {
                 let buffers = &mut self.work.cards[*card].buffers;
-                norm.run(&sites.cards[*card].card, &buffers.mixed, wanted * hidden, &mut buffers.normed, None)?;
+                norm.run(
+                    &sites.cards[*card].card,
+                    &buffers.mixed,
+                    wanted * hidden,
+                    &mut buffers.normed,
+                    None,
+                )?;
             }
         }
         Ok(())
@@ -159,15 +181,22 @@ impl<'a> Way<'a> {
                     }
                 };
                 let Buffers { inputs, normed, .. } = &mut self.work.host;
-                self.parts.arithmetic(&sites.cpu).multiply(inputs, normed, wanted, [(head, logits)])?;
+                self.parts.arithmetic(&sites.cpu).multiply(
+                    inputs,
+                    normed,
+                    wanted,
+                    [(head, logits)],
+                )?;
             }
             Placed::Card(card, head) => {
-                let CardWork { buffers: Buffers { inputs, normed, .. }, logits: out, .. } = &mut self.work.cards[*card];
+                let CardWork { buffers: Buffers { inputs, normed, .. }, logits: out, .. } =
+                    &mut self.work.cards[*card];
                 let arithmetic = self.parts.arithmetic(&sites.cards[*card].card);
                 arithmetic.multiply(inputs, normed, wanted, [(head, &mut *out)])?;
                 let numbers = wanted * config.vocab_size;
                 let _waits = sites.cards[*card].waiting("logits");
-                out.download(0..numbers, &mut logits[..numbers], card_deadline()).map_err(DeviceError::from)?;
+                out.download(0..numbers, &mut logits[..numbers], card_deadline())
+                    .map_err(DeviceError::from)?;
             }
         }
         Ok(())
@@ -183,7 +212,12 @@ impl<'a> Way<'a> {
         if site == Site::Host {
             self.await_behind()?;
         }
-        self.work.carry(&self.parts.sites, stream, (self.at, site), rows * self.parts.config.hidden_size)?;
+        self.work.carry(
+            &self.parts.sites,
+            stream,
+            (self.at, site),
+            rows * self.parts.config.hidden_size,
+        )?;
         if let (Site::Card(from), Site::Card(to)) = (self.at, site)
             && from != to
         {
@@ -217,6 +251,13 @@ impl Parts {
         (rows, count): (C::Rows<'a>, usize),
         kv: &'a mut C::Kv,
     ) -> Pass<'a, C> {
-        Pass { arithmetic: self.arithmetic(compute), rope, rows, count, kv, hidden: self.config.hidden_size }
+        Pass {
+            arithmetic: self.arithmetic(compute),
+            rope,
+            rows,
+            count,
+            kv,
+            hidden: self.config.hidden_size,
+        }
     }
 }

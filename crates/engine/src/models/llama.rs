@@ -34,7 +34,8 @@ impl<C: Compute> LlamaBlock<C> {
         mlp: Mlp<C>,
     ) -> Result<Self, LoadError> {
         let norm = |name| Norm::new(tensors, name, config.hidden_size, config.norm);
-        let (attention_norm, mlp_norm) = (norm("input_layernorm")?, norm("post_attention_layernorm")?);
+        let (attention_norm, mlp_norm) =
+            (norm("input_layernorm")?, norm("post_attention_layernorm")?);
         Ok(LlamaBlock { attention_norm, attention, mlp_norm, mlp })
     }
 

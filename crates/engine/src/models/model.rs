@@ -64,7 +64,12 @@ impl Model {
             rows: placement::CHUNK_TOKENS,
             logits_rows: LOGITS_ROWS,
         };
-        Model { kv_layout: parts.kv_layout, kernel_set: parts.sites.kernel_set(&parts.route), limits, parts }
+        Model {
+            kv_layout: parts.kv_layout,
+            kernel_set: parts.sites.kernel_set(&parts.route),
+            limits,
+            parts,
+        }
     }
 
     /// The shape of the model.
@@ -180,7 +185,11 @@ impl Model {
         if *kv.layout() != self.kv_layout {
             return Err(ForwardError::Pool { expected: self.kv_layout, found: *kv.layout() });
         }
-        let limits = BatchLimits { rows: scratch.rows_max(), logits_rows: scratch.logits_rows_max(), ..self.limits };
+        let limits = BatchLimits {
+            rows: scratch.rows_max(),
+            logits_rows: scratch.logits_rows_max(),
+            ..self.limits
+        };
         Ok(batch.check(&limits, kv.blocks(), |block| kv.references(block) > 0)?)
     }
 }

@@ -40,7 +40,12 @@ impl<C: Compute> Olmo2Block<C> {
         self.add_normed(&self.mlp_norm, pass, buffers)
     }
 
-    fn add_normed(&self, norm: &Norm<C>, pass: &Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
+    fn add_normed(
+        &self,
+        norm: &Norm<C>,
+        pass: &Pass<C>,
+        buffers: &mut Buffers<C>,
+    ) -> Result<(), DeviceError> {
         norm.run_in_place(pass.compute(), &mut buffers.mixed, pass.numbers())?;
         add_to_residual(pass, buffers)
     }

@@ -52,7 +52,8 @@ impl Scratch {
             block_tokens: BLOCK_TOKENS,
             blocks: capacity.kv_blocks,
         };
-        let sizes = WorkSizes { widths: Widths::of(config), rows, logits, precision: capacity.precision };
+        let sizes =
+            WorkSizes { widths: Widths::of(config), rows, logits, precision: capacity.precision };
         Ok(Scratch {
             work: Work::new(sites, route, &sizes)?,
             logits: vec![0.0; logits],

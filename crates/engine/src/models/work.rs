@@ -44,7 +44,12 @@ pub(crate) struct WorkSizes {
 }
 
 impl CardWork {
-    fn new(site: &CardSite, route: &Route, place: usize, sizes: &WorkSizes) -> Result<Self, DeviceError> {
+    fn new(
+        site: &CardSite,
+        route: &Route,
+        place: usize,
+        sizes: &WorkSizes,
+    ) -> Result<Self, DeviceError> {
         let at = Site::Card(place);
         let widths = route.widths(at, sizes.widths);
         let logits = if route.head == at { sizes.logits } else { 0 };
@@ -77,7 +82,8 @@ impl Work {
     /// Buffers on each device for what it computes.
     pub fn new(sites: &Sites, route: &Route, sizes: &WorkSizes) -> Result<Self, DeviceError> {
         let card = |(place, site)| CardWork::new(site, route, place, sizes);
-        let (widths, forms) = (route.widths(Site::Host, sizes.widths), Cpu::forms(sizes.precision, []));
+        let (widths, forms) =
+            (route.widths(Site::Host, sizes.widths), Cpu::forms(sizes.precision, []));
         Ok(Work {
             host: Buffers::new(&sites.cpu, widths, sizes.rows.tokens, forms)?,
             cards: sites.cards.iter().enumerate().map(card).collect::<Result<_, _>>()?,
@@ -94,20 +100,24 @@ impl Work {
     ) -> Result<(), DeviceError> {
         match (from, to) {
             (Site::Host, Site::Card(to)) => {
-                let (host, card) = (self.host.stream(stream), self.cards[to].buffers.stream(stream));
+                let (host, card) =
+                    (self.host.stream(stream), self.cards[to].buffers.stream(stream));
                 let _waits = sites.cards[to].waiting("hidden states from the host");
                 card.resize(numbers)?;
                 card.upload(0, &host[..numbers], card_deadline())?;
             }
             (Site::Card(from), Site::Host) => {
-                let (card, host) = (self.cards[from].buffers.stream(stream), self.host.stream(stream));
+                let (card, host) =
+                    (self.cards[from].buffers.stream(stream), self.host.stream(stream));
                 if host.len() < numbers {
                     host.resize(numbers, 0.0);
                 }
                 let _waits = sites.cards[from].waiting("hidden states to the host");
                 card.download(0..numbers, &mut host[..numbers], card_deadline())?;
             }
-            (Site::Card(a), Site::Card(b)) if a != b => self.cross(sites, stream, (a, b), numbers)?,
+            (Site::Card(a), Site::Card(b)) if a != b => {
+                self.cross(sites, stream, (a, b), numbers)?
+            }
             _ => {}
         }
         Ok(())
@@ -120,11 +130,18 @@ impl Work {
         (from, to): (usize, usize),
         numbers: usize,
     ) -> Result<(), DeviceError> {
-        let (Some(link), Ok([source, target])) = (sites.link(from, to), self.cards.get_disjoint_mut([from, to])) else {
-            return Err(DeviceError::Index { what: "card of a model", index: from.max(to), len: sites.cards.len() });
+        let (Some(link), Ok([source, target])) =
+            (sites.link(from, to), self.cards.get_disjoint_mut([from, to]))
+        else {
+            return Err(DeviceError::Index {
+                what: "card of a model",
+                index: from.max(to),
+                len: sites.cards.len(),
+            });
         };
         let (source, target) = (source.buffers.stream(stream), target.buffers.stream(stream));
-        let _waits = sites.cards[to].waiting(&format!("hidden states from GPU {}", sites.cards[from].gpu));
+        let _waits =
+            sites.cards[to].waiting(&format!("hidden states from GPU {}", sites.cards[from].gpu));
         target.resize(numbers)?;
         Ok(link.copy(source, 0..numbers, target, 0, card_deadline())?)
     }

@@ -40,7 +40,11 @@ pub struct SampleBuffers {
 ///
 /// # Errors
 /// A logit that is no finite number, or a mask that allows nothing.
-pub fn choose(logits: &mut [f32], draw: &Draw, buffers: &mut SampleBuffers) -> Result<Choice, SampleError> {
+pub fn choose(
+    logits: &mut [f32],
+    draw: &Draw,
+    buffers: &mut SampleBuffers,
+) -> Result<Choice, SampleError> {
     check_finite(logits, draw.position)?;
     let normaliser = draw.logprob.then(|| {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -50,7 +54,8 @@ pub fn choose(logits: &mut [f32], draw: &Draw, buffers: &mut SampleBuffers) -> R
     let nothing = SampleError::NothingAllowed { position: draw.position };
     let best = likeliest(logits, draw.allowed).ok_or(nothing)?;
     let token = if draw.sampling.is_greedy() { best } else { random(logits, best, draw, buffers) };
-    let logprob = normaliser.map(|(raw, log_sum)| (f64::from(raw[token as usize]) - log_sum) as f32);
+    let logprob =
+        normaliser.map(|(raw, log_sum)| (f64::from(raw[token as usize]) - log_sum) as f32);
     Ok(Choice { token, logprob })
 }
 
@@ -60,7 +65,9 @@ fn check_finite(logits: &[f32], position: usize) -> Result<(), SampleError> {
         return Ok(());
     }
     let found = logits.iter().enumerate().find(|(_, logit)| !logit.is_finite());
-    found.map_or(Ok(()), |(token, &value)| Err(SampleError::NotFinite { token: token as u32, position, value }))
+    found.map_or(Ok(()), |(token, &value)| {
+        Err(SampleError::NotFinite { token: token as u32, position, value })
+    })
 }
 
 fn penalise(logits: &mut [f32], draw: &Draw) {
@@ -80,8 +87,15 @@ fn likeliest(logits: &[f32], allowed: Option<Allowed>) -> Option<u32> {
         _ => Some((token, logit)),
     };
     let best = match allowed {
-        None => logits.iter().enumerate().map(|(token, &logit)| (token as u32, logit)).fold(None, higher),
-        Some(mask) => mask.tokens(logits.len()).map(|token| (token, logits[token as usize])).fold(None, higher),
+        None => logits
+            .iter()
+            .enumerate()
+            .map(|(token, &logit)| (token as u32, logit))
+            .fold(None, higher),
+        Some(mask) => mask
+            .tokens(logits.len())
+            .map(|token| (token, logits[token as usize]))
+            .fold(None, higher),
     };
     best.map(|(token, _)| token)
 }

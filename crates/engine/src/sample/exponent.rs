@@ -19,7 +19,8 @@ pub(super) fn exp(x: f32) -> f32 {
         sum = sum * r + coefficient;
     }
     // The last bits of `rounded` are n.
-    let power = f32::from_bits(rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
+    let power =
+        f32::from_bits(rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
     if x < -87.0 { 0.0 } else { sum * power }
 }
 

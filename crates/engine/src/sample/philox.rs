@@ -22,7 +22,10 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 
 /// A number in [0, 1), of 53 random bits, that depends on the seed and the position alone.
 pub fn uniform(seed: u64, position: u64) -> f64 {
-    let random = philox([position as u32, (position >> 32) as u32, 0, 0], [seed as u32, (seed >> 32) as u32]);
+    let random = philox(
+        [position as u32, (position >> 32) as u32, 0, 0],
+        [seed as u32, (seed >> 32) as u32],
+    );
     let bits = (u64::from(random[0]) << 32 | u64::from(random[1])) >> 11;
     bits as f64 / (1u64 << 53) as f64
 }
@@ -38,7 +41,10 @@ mod tests {
         assert_eq!(zeros, [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
         let ones = philox([u32::MAX; 4], [u32::MAX; 2]);
         assert_eq!(ones, [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
-        let pi = philox([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]);
+        let pi = philox(
+            [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+            [0xa409_3822, 0x299f_31d0],
+        );
         assert_eq!(pi, [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
     }
 

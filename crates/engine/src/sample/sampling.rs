@@ -25,7 +25,14 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Sampling { temperature: 0.0, top_k: None, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0, seed: 0 }
+        Sampling {
+            temperature: 0.0,
+            top_k: None,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            seed: 0,
+        }
     }
 }
 
@@ -50,7 +57,8 @@ impl Sampling {
     /// # Errors
     /// [`SampleError::Setting`] names the setting, what it may be and what it is.
     pub fn check(&self) -> Result<(), SampleError> {
-        let wrong = |name, expected, found: f32| Err(SampleError::Setting { name, expected, found });
+        let wrong =
+            |name, expected, found: f32| Err(SampleError::Setting { name, expected, found });
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
             return wrong("temperature", "0 or more", self.temperature);
         }

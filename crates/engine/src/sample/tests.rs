@@ -13,7 +13,9 @@ fn token(logits: &[f32], draw: &Draw) -> u32 {
 /// Counts of each token over many positions.
 fn histogram(logits: &[f32], sampling: &Sampling, draws: usize) -> Vec<f64> {
     let mut counts = vec![0.0; logits.len()];
-    (0..draws).for_each(|position| counts[token(logits, &draw(sampling, position)) as usize] += 1.0 / draws as f64);
+    (0..draws).for_each(|position| {
+        counts[token(logits, &draw(sampling, position)) as usize] += 1.0 / draws as f64
+    });
     counts
 }
 
@@ -74,7 +76,10 @@ fn repetition_penalty_pushes_seen_tokens_down() {
     let sampling = Sampling { repetition_penalty: 2.0, ..Sampling::greedy() };
     let with = Draw { seen: Some(&seen), ..draw(&sampling, 0) };
     let mut logits = [-9.0, 3.0, 2.0, -3.0];
-    assert_eq!(choose(&mut logits, &with, &mut SampleBuffers::default()).expect("a choice").token, 2);
+    assert_eq!(
+        choose(&mut logits, &with, &mut SampleBuffers::default()).expect("a choice").token,
+        2
+    );
     assert_eq!(logits, [-9.0, 1.5, 2.0, -6.0]);
 }
 
@@ -85,7 +90,8 @@ fn logprob_is_the_models_own() {
     let mut seen = Seen::default();
     seen.extend(&[3]);
     let draw = Draw { logprob: true, seen: Some(&seen), ..draw(&sampling, 5) };
-    let choice = choose(&mut logits.to_vec(), &draw, &mut SampleBuffers::default()).expect("a choice");
+    let choice =
+        choose(&mut logits.to_vec(), &draw, &mut SampleBuffers::default()).expect("a choice");
     let expected = softmax(&logits, 1.0)[choice.token as usize].ln();
     assert!((f64::from(choice.logprob.expect("asked for")) - expected).abs() < 1e-5);
 }
@@ -95,7 +101,8 @@ fn bad_rows_are_errors() {
     let sampling = Sampling::at(1.0, 0);
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let error =
-            choose(&mut [0.0, bad, 0.0], &draw(&sampling, 4), &mut SampleBuffers::default()).expect_err("no number");
+            choose(&mut [0.0, bad, 0.0], &draw(&sampling, 4), &mut SampleBuffers::default())
+                .expect_err("no number");
         assert!(matches!(error, SampleError::NotFinite { token: 1, position: 4, .. }), "{error}");
     }
     let none = Draw { allowed: Some(Allowed::new(&[0, 2])), ..draw(&sampling, 4) };
@@ -135,7 +142,9 @@ fn plain_filter(logits: &[f32], sampling: &Sampling) -> Vec<u32> {
             break;
         }
     }
-    kept.retain(|&token| probabilities[token as usize] >= f64::from(sampling.min_p) * probabilities[order[0]]);
+    kept.retain(|&token| {
+        probabilities[token as usize] >= f64::from(sampling.min_p) * probabilities[order[0]]
+    });
     kept
 }
 

@@ -52,7 +52,8 @@ impl<F: Forward> Scheduler<F> {
             let sequence = self.running_index(share.arrival).map(|index| &self.running[index]);
             sequence.is_some_and(|sequence| sequence.remaining() == share.rows)
         };
-        let mut picks: Vec<Pick> = shares.iter().filter(complete).map(|share| Pick::new(share.arrival)).collect();
+        let mut picks: Vec<Pick> =
+            shares.iter().filter(complete).map(|share| Pick::new(share.arrival)).collect();
         if self.prompt_lookup {
             let mut room = Room {
                 rows: self.step_tokens - shares.iter().map(|share| share.rows).sum::<usize>(),
@@ -72,11 +73,16 @@ impl<F: Forward> Scheduler<F> {
     /// A draft for a running reply, with blocks for its rows. No other sequence loses its blocks to a guess.
     fn draft(&mut self, arrival: u64, room: Room) -> Draft {
         let Some(index) = self.running_index(arrival) else { return Draft::default() };
-        let Sequence { tokens, work: Work::Reply(reply), table, .. } = &mut self.running[index] else {
+        let Sequence { tokens, work: Work::Reply(reply), table, .. } = &mut self.running[index]
+        else {
             return Draft::default();
         };
         let draft = Draft::of(reply, tokens, room);
-        if self.memory.reserve(table, tokens.len() + draft.rows()) { draft } else { Draft::default() }
+        if self.memory.reserve(table, tokens.len() + draft.rows()) {
+            draft
+        } else {
+            Draft::default()
+        }
     }
 }
 
@@ -84,11 +90,13 @@ impl Draft {
     /// A draft for a reply that is at the end of `tokens`; empty where nothing is worth a guess.
     fn of(reply: &Reply, tokens: &[u32], room: Room) -> Draft {
         // What is chosen behind the draft is a token of the reply too.
-        let (mut rows, guesses) = (room.rows.min(reply.room().saturating_sub(1)), room.guesses.min(reply.ahead.0));
+        let (mut rows, guesses) =
+            (room.rows.min(reply.room().saturating_sub(1)), room.guesses.min(reply.ahead.0));
         let place = if rows.min(guesses) > 0 { likeness(tokens) } else { None };
         let Some(mut at) = place else { return Draft::default() };
         let mut text = tokens.to_vec();
-        let mut way = reply.guide.as_ref().map(|guide| Way { guide: Box::new(guide.fork()), tokens: 0 });
+        let mut way =
+            reply.guide.as_ref().map(|guide| Way { guide: Box::new(guide.fork()), tokens: 0 });
         let mut parts = Vec::new();
         while parts.len() < guesses {
             let mut part = vec![text[at]];
@@ -104,7 +112,8 @@ impl Draft {
             }
             rows -= part.len();
             text.extend(&part);
-            let next = if text[at..].starts_with(&part) { Some(at + part.len()) } else { likeness(&text) };
+            let next =
+                if text[at..].starts_with(&part) { Some(at + part.len()) } else { likeness(&text) };
             parts.push(part);
             let Some(next) = next else { break };
             at = next;

@@ -11,7 +11,9 @@ use crate::sample::SampleError;
 impl<F: Forward> Scheduler<F> {
     /// Computes the next rows of the oldest text to embed; false if there is none or no room for it now.
     pub fn embed(&mut self) -> bool {
-        let Some(index) = self.running.iter().position(|sequence| matches!(sequence.work, Work::Embed(_))) else {
+        let Some(index) =
+            self.running.iter().position(|sequence| matches!(sequence.work, Work::Embed(_)))
+        else {
             return false;
         };
         let sequence = &self.running[index];
@@ -23,7 +25,9 @@ impl<F: Forward> Scheduler<F> {
         let Some(index) = self.running_index(share.arrival) else { return false };
         match self.add_hidden(index, rows) {
             Err(cause) => self.end(index, FinishReason::Error(cause)),
-            Ok(()) if self.running[index].remaining() == 0 => self.end(index, FinishReason::Embedded),
+            Ok(()) if self.running[index].remaining() == 0 => {
+                self.end(index, FinishReason::Embedded)
+            }
             Ok(()) => {}
         }
         true
@@ -33,17 +37,27 @@ impl<F: Forward> Scheduler<F> {
         let sequence = &mut self.running[index];
         let position = sequence.computed;
         let tokens = &sequence.tokens[position..][..rows];
-        let span = SequenceSpan { rows: 0..rows, first_position: position, block_table: &sequence.table.blocks };
+        let span = SequenceSpan {
+            rows: 0..rows,
+            first_position: position,
+            block_table: &sequence.table.blocks,
+        };
         let wanted: Vec<usize> = (0..rows).collect();
         let batch = Batch { tokens, sequences: &[span], logits_for: &wanted };
         let hidden = self.model.hidden(&batch, &mut self.memory.pool);
-        let hidden = hidden.inspect_err(|cause| self.death = self.death.take().or(Death::of(cause)))?;
+        let hidden =
+            hidden.inspect_err(|cause| self.death = self.death.take().or(Death::of(cause)))?;
         let Work::Embed(sum) = &mut sequence.work else { return Ok(()) };
         let size = hidden.len() / rows;
         sum.resize(size, 0.0);
         for (offset, row) in hidden.chunks_exact(size).enumerate() {
             if let Some(&value) = row.iter().find(|value| !value.is_finite()) {
-                return Err(SampleError::NotFinite { token: tokens[offset], position: position + offset, value }.into());
+                return Err(SampleError::NotFinite {
+                    token: tokens[offset],
+                    position: position + offset,
+                    value,
+                }
+                .into());
             }
             // In order of position and in f64: the same sum however the text was cut.
             sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));

@@ -20,7 +20,8 @@ use super::sequence::{Sequence, Work};
 use super::text_out::TextOut;
 use super::worker::{Command, work};
 use super::{
-    Drafts, EmbedError, EmbedRequest, EngineError, EngineOptions, FinishReason, Finished, Notify, Piece, Refused,
+    Drafts, EmbedError, EmbedRequest, EngineError, EngineOptions, FinishReason, Finished, Notify,
+    Piece, Refused,
 };
 use super::{Request, RequestError, Stats, Ticket, WaitError};
 use crate::constrain::{Compiled, ConstrainError, ConstrainSettings, Constraint, Grammars};
@@ -54,7 +55,11 @@ impl Engine {
     ///
     /// # Errors
     /// If the system gives no threads, or the cache no room.
-    pub fn start<F: Forward>(model: F, kv: KvPool, options: EngineOptions) -> Result<Engine, EngineError> {
+    pub fn start<F: Forward>(
+        model: F,
+        kv: KvPool,
+        options: EngineOptions,
+    ) -> Result<Engine, EngineError> {
         let limits = model.limits();
         if kv.free_blocks() == 0 || limits.rows_max == 0 || limits.logits_rows_max == 0 {
             return Err(EngineError::NoRoom {
@@ -103,7 +108,8 @@ impl Engine {
     /// A wrong request, a full queue, an engine that is ending or dead: see [`Refused`].
     pub fn submit(&self, request: Request) -> Result<Ticket, Refused> {
         self.check(&request)?;
-        let form = request.constraint.as_ref().map(|constraint| self.compile(constraint)).transpose()?;
+        let form =
+            request.constraint.as_ref().map(|constraint| self.compile(constraint)).transpose()?;
         let mut seen = Seen::default();
         if request.sampling.repetition_penalty != 1.0 {
             seen.extend(&request.prompt);
@@ -150,7 +156,8 @@ impl Engine {
     /// [`EmbedError`]: a wrong text, a full queue, NaN in the hidden states, the limit.
     pub fn embed(&self, tokens: Vec<u32>, limit: Duration) -> Result<Vec<f32>, EmbedError> {
         let late = EmbedError::Late { limit_s: limit.as_secs_f64() };
-        let ticket = self.submit_embedding(EmbedRequest { tokens, deadline: None, notify: None })?;
+        let ticket =
+            self.submit_embedding(EmbedRequest { tokens, deadline: None, notify: None })?;
         // Dropped at the limit, the ticket takes the request with it.
         match ticket.wait(limit) {
             Err(WaitError::Timeout { .. }) => Err(late),
@@ -246,7 +253,8 @@ impl Engine {
     /// Compiles on the caller's thread: the engine's has better things to do.
     fn compile(&self, constraint: &Constraint) -> Result<Compiled, RequestError> {
         let tokenizer = self.tokenizer.as_ref().ok_or(ConstrainError::NoTokenizer)?;
-        let grammars = self.grammars.get_or_init(|| Grammars::new(tokenizer, &self.eos, self.constrain));
+        let grammars =
+            self.grammars.get_or_init(|| Grammars::new(tokenizer, &self.eos, self.constrain));
         Ok(grammars.as_ref().map_err(Clone::clone)?.compile(constraint)?)
     }
 

@@ -35,7 +35,9 @@ impl std::fmt::Display for Death {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RequestError {
     /// Nothing to continue.
-    #[error("the prompt is empty; expected at least one token (a text begins with the model's bos token)")]
+    #[error(
+        "the prompt is empty; expected at least one token (a text begins with the model's bos token)"
+    )]
     EmptyPrompt,
     /// Too long.
     #[error(
@@ -154,7 +156,9 @@ impl Refused {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum WaitError {
     /// Nothing came in time; the request goes on.
-    #[error("nothing came from the engine within {limit_s} s; wait longer, or drop the ticket to cancel")]
+    #[error(
+        "nothing came from the engine within {limit_s} s; wait longer, or drop the ticket to cancel"
+    )]
     Timeout {
         /// The limit, in seconds.
         limit_s: f64,
@@ -218,7 +222,9 @@ impl EmbedError {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EngineError {
     /// No thread.
-    #[error("the engine's thread could not start: {cause}; the machine is out of threads or memory")]
+    #[error(
+        "the engine's thread could not start: {cause}; the machine is out of threads or memory"
+    )]
     Thread {
         /// The system's words.
         cause: String,
@@ -227,7 +233,9 @@ pub enum EngineError {
     #[error(transparent)]
     Masks(#[from] ConstrainError),
     /// No room for a single block.
-    #[error("the KV cache has {blocks} blocks and a pass {rows} rows; expected at least one of each; raise --context")]
+    #[error(
+        "the KV cache has {blocks} blocks and a pass {rows} rows; expected at least one of each; raise --context"
+    )]
     NoRoom {
         /// Blocks found.
         blocks: usize,
@@ -235,7 +243,9 @@ pub enum EngineError {
         rows: usize,
     },
     /// It does not end.
-    #[error("the engine's thread did not end within {limit_s} s; it is in a forward pass that does not come back")]
+    #[error(
+        "the engine's thread did not end within {limit_s} s; it is in a forward pass that does not come back"
+    )]
     NotEnding {
         /// The limit, in seconds.
         limit_s: f64,

@@ -103,7 +103,8 @@ impl Ticket {
             if left.is_zero() {
                 return Err(WaitError::Timeout { limit_s: limit.as_secs_f64() });
             }
-            state = self.0.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state =
+                self.0.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -125,7 +126,9 @@ impl Ticket {
             match self.next(until.saturating_duration_since(Instant::now())) {
                 Ok(Event::Finished(finished)) => return Ok(finished),
                 Ok(Event::Piece(_)) => {}
-                Err(WaitError::Timeout { .. }) => return Err(WaitError::Timeout { limit_s: limit.as_secs_f64() }),
+                Err(WaitError::Timeout { .. }) => {
+                    return Err(WaitError::Timeout { limit_s: limit.as_secs_f64() });
+                }
                 Err(other) => return Err(other),
             }
         }

@@ -41,7 +41,9 @@ impl Memory {
     /// Takes the cached blocks that continue a sequence, which is computed up to `computed`; gives how far it is then.
     /// The last token is never taken: somebody wants its logits.
     pub fn adopt(&mut self, table: &mut BlockTable, tokens: &[u32], computed: usize) -> usize {
-        while let Some((node, tokens)) = self.claim(table, tokens, table.blocks.len() * BLOCK_TOKENS) {
+        while let Some((node, tokens)) =
+            self.claim(table, tokens, table.blocks.len() * BLOCK_TOKENS)
+        {
             let Some((node, block)) = self.cache.find(node, &tokens) else { break };
             self.pool.retain(block);
             self.cache.touch(node);
@@ -150,9 +152,13 @@ impl Memory {
                 expected[block as usize] += 1;
             }
             for index in (0..table.shared).rev() {
-                let (above, block) = self.cache.above(node).ok_or("a shared block without a node")?;
+                let (above, block) =
+                    self.cache.above(node).ok_or("a shared block without a node")?;
                 if block != table.blocks[index] {
-                    return Err(format!("block {} of a table, {block} of its node", table.blocks[index]));
+                    return Err(format!(
+                        "block {} of a table, {block} of its node",
+                        table.blocks[index]
+                    ));
                 }
                 node = above;
             }
@@ -160,7 +166,8 @@ impl Memory {
         for block in self.cache.blocks() {
             expected[block as usize] += 1;
         }
-        let wrong = (0..expected.len()).find(|&block| self.pool.references(block as BlockId) != expected[block]);
+        let wrong = (0..expected.len())
+            .find(|&block| self.pool.references(block as BlockId) != expected[block]);
         match wrong {
             None => Ok(()),
             Some(block) => {

@@ -64,9 +64,11 @@ impl<F: Forward> Scheduler<F> {
 
     /// Replies first, those that waited longest before the others. An eighth is left for prompts, if there are any.
     fn plan_decoding(&mut self, budget: &mut Budget) {
-        let prompts = self.running.iter().any(|sequence| !sequence.decoding) || !self.queue.is_empty();
+        let prompts =
+            self.running.iter().any(|sequence| !sequence.decoding) || !self.queue.is_empty();
         let reserved = if prompts { self.step_tokens / 8 } else { 0 };
-        let mut order: Vec<&Sequence> = self.running.iter().filter(|sequence| sequence.decoding).collect();
+        let mut order: Vec<&Sequence> =
+            self.running.iter().filter(|sequence| sequence.decoding).collect();
         order.sort_unstable_by_key(|sequence| (sequence.last_step, sequence.arrival));
         for sequence in order {
             budget.give(sequence, budget.rows - reserved.min(budget.rows));
@@ -110,7 +112,8 @@ impl<F: Forward> Scheduler<F> {
                 continue;
             }
             let replies = first.reply().is_some();
-            let found = if replies { self.memory.adopt(&mut first.table, &first.tokens, 0) } else { 0 };
+            let found =
+                if replies { self.memory.adopt(&mut first.table, &first.tokens, 0) } else { 0 };
             let wanted = first.tokens.len().div_ceil(BLOCK_TOKENS) - first.table.blocks.len();
             // A block for each that runs: it would be a waste to let one in and take its blocks away again at once.
             if !self.running.is_empty() && !self.memory.has(wanted + self.running.len()) {

@@ -56,7 +56,13 @@ impl PrefixCache {
     }
 
     /// Adds a full block after `parent`, with a reference of the cache's own. The same tokens must not be there yet.
-    pub fn insert(&mut self, parent: Option<NodeId>, tokens: Tokens, block: BlockId, pool: &mut KvPool) -> NodeId {
+    pub fn insert(
+        &mut self,
+        parent: Option<NodeId>,
+        tokens: Tokens,
+        block: BlockId,
+        pool: &mut KvPool,
+    ) -> NodeId {
         debug_assert!(self.find(parent, &tokens).is_none(), "a prefix that is there already");
         self.clock += 1;
         pool.retain(block);
@@ -86,13 +92,16 @@ impl PrefixCache {
 
     /// Gives up the longest unused block that nobody else holds; false if there is none.
     pub fn evict(&mut self, pool: &mut KvPool) -> bool {
-        let lonely = |&&(_, id): &&(u64, NodeId)| self.node(id).is_some_and(|node| pool.references(node.block) == 1);
+        let lonely = |&&(_, id): &&(u64, NodeId)| {
+            self.node(id).is_some_and(|node| pool.references(node.block) == 1)
+        };
         let Some(&(used, id)) = self.leaves.iter().find(lonely) else { return false };
         self.leaves.remove(&(used, id));
         let Some(node) = self.nodes[id].take() else { return false };
         self.vacant.push(id);
         pool.release(node.block);
-        match node.parent.and_then(|parent| self.nodes[parent].as_mut().map(|node| (parent, node))) {
+        match node.parent.and_then(|parent| self.nodes[parent].as_mut().map(|node| (parent, node)))
+        {
             Some((parent, above)) => {
                 above.children.remove(&node.tokens);
                 if above.children.is_empty() {
@@ -139,18 +148,27 @@ impl PrefixCache {
     #[cfg(test)]
     pub fn check(&self, pool: &KvPool) -> Result<(), String> {
         let mut blocks = BTreeSet::new();
-        for (id, node) in self.nodes.iter().enumerate().filter_map(|(id, node)| Some((id, node.as_ref()?))) {
+        for (id, node) in
+            self.nodes.iter().enumerate().filter_map(|(id, node)| Some((id, node.as_ref()?)))
+        {
             if pool.references(node.block) == 0 || !blocks.insert(node.block) {
                 return Err(format!("block {} of node {id} is free or there twice", node.block));
             }
-            if self.children(node.parent).and_then(|children| children.get(&node.tokens)) != Some(&id) {
+            if self.children(node.parent).and_then(|children| children.get(&node.tokens))
+                != Some(&id)
+            {
                 return Err(format!("node {id} is not below its parent"));
             }
             if self.leaves.contains(&(node.used, id)) != node.children.is_empty() {
-                return Err(format!("node {id} with {} children among the leaves or not", node.children.len()));
+                return Err(format!(
+                    "node {id} with {} children among the leaves or not",
+                    node.children.len()
+                ));
             }
             let above = node.parent.and_then(|parent| self.node(parent));
-            if above.is_some_and(|above| pool.references(above.block) == 1) && pool.references(node.block) > 1 {
+            if above.is_some_and(|above| pool.references(above.block) == 1)
+                && pool.references(node.block) > 1
+            {
                 return Err(format!("node {id} is in use, its parent is not"));
             }
         }

@@ -29,7 +29,10 @@ impl Queue {
     }
 
     /// Takes those out for which `ends` gives a reason.
-    pub fn take_if<R>(&mut self, mut ends: impl FnMut(&Sequence) -> Option<R>) -> Vec<(Sequence, R)> {
+    pub fn take_if<R>(
+        &mut self,
+        mut ends: impl FnMut(&Sequence) -> Option<R>,
+    ) -> Vec<(Sequence, R)> {
         let mut taken = Vec::new();
         let reasons: Vec<Option<R>> = self.waiting.iter().map(&mut ends).collect();
         if reasons.iter().all(Option::is_none) {

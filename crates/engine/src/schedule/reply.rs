@@ -76,7 +76,12 @@ impl Reply {
 
     /// Takes a token that was chosen and those that are forced after it: they are added to `tokens`. Gives the reason
     /// if that ends the reply.
-    fn accept(&mut self, token: u32, logprob: Option<f32>, tokens: &mut Vec<u32>) -> Option<FinishReason> {
+    fn accept(
+        &mut self,
+        token: u32,
+        logprob: Option<f32>,
+        tokens: &mut Vec<u32>,
+    ) -> Option<FinishReason> {
         if let Some(reason) = self.push(token, logprob, tokens) {
             return Some(reason);
         }
@@ -89,7 +94,8 @@ impl Reply {
 
     /// Takes the tokens that must come next. A form that is complete ends the reply, also with its last token.
     fn force(&mut self, tokens: &mut Vec<u32>) -> Option<FinishReason> {
-        let finished = |guide: &Option<Box<Guide>>| guide.as_ref().is_some_and(|guide| guide.finished());
+        let finished =
+            |guide: &Option<Box<Guide>>| guide.as_ref().is_some_and(|guide| guide.finished());
         if finished(&self.guide) {
             return Some(FinishReason::Grammar);
         }
@@ -135,7 +141,12 @@ impl Reply {
         self.news.text.push_str(&rest);
     }
 
-    fn push(&mut self, token: u32, logprob: Option<f32>, tokens: &mut Vec<u32>) -> Option<FinishReason> {
+    fn push(
+        &mut self,
+        token: u32,
+        logprob: Option<f32>,
+        tokens: &mut Vec<u32>,
+    ) -> Option<FinishReason> {
         if let Some(reason) = self.end(token) {
             self.stop_token = Some(token);
             return Some(reason);
@@ -146,7 +157,12 @@ impl Reply {
         }
         let added = match self.text.push(token) {
             Ok(added) => added,
-            Err(cause) => return Some(FinishReason::Error(RequestError::Text { token, cause: cause.to_string() })),
+            Err(cause) => {
+                return Some(FinishReason::Error(RequestError::Text {
+                    token,
+                    cause: cause.to_string(),
+                }));
+            }
         };
         for piece in [&mut self.whole, &mut self.news] {
             piece.tokens.push(token);

@@ -51,7 +51,9 @@ impl Sampler {
             let (job, choices) = &mut *locked(&slots[index]);
             *choices = Some(self.choose_for(job));
         })?;
-        let choices = slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner).1);
+        let choices = slots
+            .into_iter()
+            .map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner).1);
         // The pool calls once for every slot or says that it did not.
         Ok(choices.flatten().collect())
     }
@@ -68,7 +70,8 @@ impl Job<'_> {
     fn choose(&mut self, buffers: &mut SampleBuffers) -> Choices {
         let Job { rows, reply, position, masks, parts } = self;
         let (sampling, logprob) = (&reply.sampling, reply.limits.logprobs);
-        let (mut position, mut seen, mut choices) = (*position, Cow::Borrowed(&reply.seen), Vec::new());
+        let (mut position, mut seen, mut choices) =
+            (*position, Cow::Borrowed(&reply.seen), Vec::new());
         let known = masks.map_or(rows.len(), <[Mask]>::len);
         for (place, row) in rows.iter_mut().take(known).enumerate() {
             let allowed = masks.map(|masks| masks[place].allowed());

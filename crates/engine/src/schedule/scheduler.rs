@@ -43,7 +43,12 @@ pub(super) struct Scheduler<F> {
 }
 
 impl<F: Forward> Scheduler<F> {
-    pub fn new(model: F, pool: KvPool, options: &EngineOptions, life: Arc<Life>) -> Result<Self, ConstrainError> {
+    pub fn new(
+        model: F,
+        pool: KvPool,
+        options: &EngineOptions,
+        life: Arc<Life>,
+    ) -> Result<Self, ConstrainError> {
         let (limits, sampler) = (model.limits(), Sampler::new(model.pool()));
         let stats = Stats { kv_blocks: pool.blocks(), kv_bytes: pool.bytes(), ..Stats::default() };
         Ok(Scheduler {
@@ -168,7 +173,8 @@ impl<F: Forward> Scheduler<F> {
     /// Puts the figures where everyone can read them, from time to time or `now`.
     pub fn publish(&mut self, now: bool) {
         let time = Instant::now();
-        if !now && self.published.is_some_and(|published| time.duration_since(published) < PUBLISH) {
+        if !now && self.published.is_some_and(|published| time.duration_since(published) < PUBLISH)
+        {
             return;
         }
         self.published = Some(time);
@@ -176,7 +182,8 @@ impl<F: Forward> Scheduler<F> {
         let stats = &mut self.stats;
         (stats.kv_blocks_free, stats.kv_blocks_cached) = (usage.free, usage.cached);
         stats.kv_blocks_used = usage.blocks - usage.free - usage.cached;
-        (stats.running, stats.queued) = (self.running.len(), self.life.queued.load(Ordering::SeqCst));
+        (stats.running, stats.queued) =
+            (self.running.len(), self.life.queued.load(Ordering::SeqCst));
         stats.evictions = self.memory.evictions;
         (stats.prefill_tok_s, stats.reply_tok_s) = self.rates.rates(time);
         self.life.publish(stats.clone());

@@ -58,7 +58,8 @@ impl Sequence {
     pub fn found(&mut self, computed: usize) -> u64 {
         let saved = computed - self.computed;
         if !self.preempted {
-            self.cached_prompt_tokens += computed.min(self.prompt_tokens) - self.computed.min(self.prompt_tokens);
+            self.cached_prompt_tokens +=
+                computed.min(self.prompt_tokens) - self.computed.min(self.prompt_tokens);
         }
         self.computed = computed;
         saved as u64
@@ -109,8 +110,12 @@ impl Sequence {
         let (seconds, queued_s) = (since(now), since(self.started.unwrap_or(now)));
         let first_token_s = self.first_token.map(since);
         let (reply, stop_token, forced_tokens, drafts, embedding) = match self.work {
-            Work::Reply(reply) => (reply.whole, reply.stop_token, reply.forced_tokens, reply.drafts, None),
-            Work::Embed(sum) => (Piece::default(), None, 0, Drafts::default(), mean(&sum, prompt_tokens, &reason)),
+            Work::Reply(reply) => {
+                (reply.whole, reply.stop_token, reply.forced_tokens, reply.drafts, None)
+            }
+            Work::Embed(sum) => {
+                (Piece::default(), None, 0, Drafts::default(), mean(&sum, prompt_tokens, &reason))
+            }
         };
         self.outbox.finish(Finished {
             reason,
@@ -129,5 +134,6 @@ impl Sequence {
 }
 
 fn mean(sum: &[f64], tokens: usize, reason: &FinishReason) -> Option<Vec<f32>> {
-    (*reason == FinishReason::Embedded).then(|| sum.iter().map(|&x| (x / tokens as f64) as f32).collect())
+    (*reason == FinishReason::Embedded)
+        .then(|| sum.iter().map(|&x| (x / tokens as f64) as f32).collect())
 }

@@ -49,7 +49,11 @@ impl<F: Forward> Scheduler<F> {
         let (prefill, reply) = (self.stats.prefill_tokens, self.stats.reply_tokens);
         self.advance(shares);
         self.accept(picks);
-        self.rates.add(Instant::now(), self.stats.prefill_tokens - prefill, self.stats.reply_tokens - reply);
+        self.rates.add(
+            Instant::now(),
+            self.stats.prefill_tokens - prefill,
+            self.stats.reply_tokens - reply,
+        );
     }
 
     /// Sends the guides of those that will choose to the mask threads.
@@ -59,17 +63,25 @@ impl<F: Forward> Scheduler<F> {
             let Work::Reply(reply) = &mut self.running[index].work else { continue };
             if let Some(guide) = reply.guide.take() {
                 reply.cancellation = guide.cancellation();
-                pick.masks = self.masks.start(pick.arrival, guide, pick.draft.path.take()).err().map(Err);
+                pick.masks =
+                    self.masks.start(pick.arrival, guide, pick.draft.path.take()).err().map(Err);
             }
         }
     }
 
-    fn forward_and_choose(&mut self, shares: &[Share], picks: &mut [Pick]) -> Result<(), ForwardError> {
+    fn forward_and_choose(
+        &mut self,
+        shares: &[Share],
+        picks: &mut [Pick],
+    ) -> Result<(), ForwardError> {
         let mut tokens = Vec::with_capacity(self.step_tokens);
-        let (mut spans, mut logits_for) = (Vec::with_capacity(shares.len()), Vec::with_capacity(picks.len()));
+        let (mut spans, mut logits_for) =
+            (Vec::with_capacity(shares.len()), Vec::with_capacity(picks.len()));
         let mut choosing = picks.iter().peekable();
         for share in shares {
-            let Ok(index) = self.running.binary_search_by_key(&share.arrival, |sequence| sequence.arrival) else {
+            let Ok(index) =
+                self.running.binary_search_by_key(&share.arrival, |sequence| sequence.arrival)
+            else {
                 continue;
             };
             let sequence = &self.running[index];
@@ -158,7 +170,8 @@ impl<F: Forward> Scheduler<F> {
 fn collect(masks: &mut crate::constrain::MaskPool, running: &mut [Sequence], picks: &mut [Pick]) {
     let until = Instant::now() + MASK_LIMIT;
     let away = |running: &[Sequence], pick: &Pick| {
-        let index = running.binary_search_by_key(&pick.arrival, |sequence| sequence.arrival).ok()?;
+        let index =
+            running.binary_search_by_key(&pick.arrival, |sequence| sequence.arrival).ok()?;
         let reply = running[index].reply()?;
         (reply.constrained && reply.guide.is_none() && pick.masks.is_none()).then_some(index)
     };
@@ -173,7 +186,9 @@ fn collect(masks: &mut crate::constrain::MaskPool, running: &mut [Sequence], pic
     }
     for pick in picks {
         if let Some(index) = away(running, pick) {
-            if let Some(cancellation) = running[index].reply().and_then(|reply| reply.cancellation.as_ref()) {
+            if let Some(cancellation) =
+                running[index].reply().and_then(|reply| reply.cancellation.as_ref())
+            {
                 cancellation.cancel();
             }
             pick.masks = Some(Err(ConstrainError::Slow { limit_s: MASK_LIMIT.as_secs() }));
@@ -192,7 +207,10 @@ fn pick_all(
     let (mut chosen, mut jobs) = (Vec::with_capacity(picks.len()), Vec::with_capacity(picks.len()));
     for (place, pick) in picks.iter().enumerate() {
         let rows: Vec<&mut [f32]> = rows.by_ref().take(1 + pick.draft.parts.len()).collect();
-        let Ok(index) = running.binary_search_by_key(&pick.arrival, |sequence| sequence.arrival) else { continue };
+        let Ok(index) = running.binary_search_by_key(&pick.arrival, |sequence| sequence.arrival)
+        else {
+            continue;
+        };
         let sequence = &running[index];
         let Some(reply) = sequence.reply() else { continue };
         let masks = match &pick.masks {
@@ -201,11 +219,18 @@ fn pick_all(
             None => None,
         };
         chosen.push(place);
-        jobs.push(Job { rows, reply, position: sequence.tokens.len(), masks, parts: &pick.draft.parts });
+        jobs.push(Job {
+            rows,
+            reply,
+            position: sequence.tokens.len(),
+            masks,
+            parts: &pick.draft.parts,
+        });
     }
     let choices = sampler.choose(jobs)?;
     for (place, choices) in chosen.into_iter().zip(choices) {
-        picks[place].choices = choices.into_iter().map(|choice| choice.map_err(RequestError::from)).collect();
+        picks[place].choices =
+            choices.into_iter().map(|choice| choice.map_err(RequestError::from)).collect();
     }
     for pick in picks {
         if let Some(Err(cause)) = &pick.masks {

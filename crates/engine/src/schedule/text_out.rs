@@ -86,13 +86,19 @@ mod tests {
 
     #[test]
     fn a_stop_string_ends_the_text_across_tokens() {
-        assert_eq!(parts(&["END"], &["one E", "N", "D two"]), (vec!["one ".into(), "".into(), "".into()], true));
+        assert_eq!(
+            parts(&["END"], &["one E", "N", "D two"]),
+            (vec!["one ".into(), "".into(), "".into()], true)
+        );
         assert_eq!(parts(&["\n\n", "b"], &["a\n", "\nb"]), (vec!["a".into(), "".into()], true));
     }
 
     #[test]
     fn what_did_not_become_one_comes_late() {
-        assert_eq!(parts(&["END"], &["xE", "Ny"]), (vec!["x".into(), "ENy".into(), "".into()], false));
+        assert_eq!(
+            parts(&["END"], &["xE", "Ny"]),
+            (vec!["x".into(), "ENy".into(), "".into()], false)
+        );
         assert_eq!(parts(&["END"], &["xEN"]), (vec!["x".into(), "EN".into()], false));
         assert_eq!(parts(&["aab"], &["aa", "ab!"]), (vec!["".into(), "a".into()], true));
         assert_eq!(parts(&["é!"], &["é", "?"]), (vec!["".into(), "é?".into(), "".into()], false));

@@ -24,7 +24,11 @@ pub(super) enum Command {
 }
 
 /// Runs until it is asked to end or nobody can ask any more. Tickets hear of a panic, and of a device that nothing comes back from.
-pub(super) fn work<F: Forward>(mut scheduler: Scheduler<F>, commands: Receiver<Command>, watch: Watch) {
+pub(super) fn work<F: Forward>(
+    mut scheduler: Scheduler<F>,
+    commands: Receiver<Command>,
+    watch: Watch,
+) {
     let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut scheduler, &commands, &watch)));
     let death = match outcome {
         Ok(None) => return,
@@ -41,7 +45,11 @@ pub(super) fn work<F: Forward>(mut scheduler: Scheduler<F>, commands: Receiver<C
 }
 
 /// `Some` where it cannot go on though it is wanted.
-fn run<F: Forward>(scheduler: &mut Scheduler<F>, commands: &Receiver<Command>, watch: &Watch) -> Option<Death> {
+fn run<F: Forward>(
+    scheduler: &mut Scheduler<F>,
+    commands: &Receiver<Command>,
+    watch: &Watch,
+) -> Option<Death> {
     let mut seat: Option<Seat> = None;
     loop {
         let open = take_commands(scheduler, commands);

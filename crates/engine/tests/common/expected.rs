@@ -51,7 +51,11 @@ impl Expected {
         let low = self.part.get("low_precision").filter(|low| low.is_object())?;
         let number = |key: &str| low[key].as_f64().expect("a number");
         let dtype = low["dtype"].as_str().expect("a dtype").to_owned();
-        Some(LowPrecision { dtype, mean_kl: number("mean_kl_rows"), max_abs_error: number("max_abs_error") })
+        Some(LowPrecision {
+            dtype,
+            mean_kl: number("mean_kl_rows"),
+            max_abs_error: number("max_abs_error"),
+        })
     }
 
     /// Computes the text and compares.

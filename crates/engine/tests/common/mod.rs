@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use checkpoint::{Checkpoint, Fill, SynthRequest, SynthSource, synth};
 use engine::{BLOCK_TOKENS, Batch, BlockId, LoadError, LoadRequest, Loaded, SequenceSpan, load};
-use placement::{DeviceMapMode, DtypeChoice, Host, KvDtype, Limits, Machine, MaxMemory, Plan, plan};
+use placement::{
+    DeviceMapMode, DtypeChoice, Host, KvDtype, Limits, Machine, MaxMemory, Plan, plan,
+};
 use tempfile::TempDir;
 use watch::Watch;
 
@@ -73,7 +75,10 @@ impl Default for Wish {
             context: 512,
             concurrency: 4,
             threads: 2,
-            machine: Machine { host: Host { total_bytes: 8 << 30, ..Host::default() }, ..Machine::default() },
+            machine: Machine {
+                host: Host { total_bytes: 8 << 30, ..Host::default() },
+                ..Machine::default()
+            },
         }
     }
 }
@@ -99,11 +104,18 @@ impl Wish {
     }
 
     /// The same, with changes to the request.
-    pub fn load_with(&self, path: &Path, change: impl FnOnce(&mut LoadRequest)) -> Result<Loaded, LoadError> {
+    pub fn load_with(
+        &self,
+        path: &Path,
+        change: impl FnOnce(&mut LoadRequest),
+    ) -> Result<Loaded, LoadError> {
         let checkpoint = Checkpoint::open(path).expect("a good checkpoint");
         let plan = self.plan(&checkpoint);
         let watch = Watch::silent();
-        let mut request = LoadRequest { threads: Some(self.threads), ..LoadRequest::new(&checkpoint, &plan, &watch) };
+        let mut request = LoadRequest {
+            threads: Some(self.threads),
+            ..LoadRequest::new(&checkpoint, &plan, &watch)
+        };
         change(&mut request);
         load(request)
     }
@@ -138,7 +150,12 @@ pub fn logits_in_chunks(loaded: &mut Loaded, tokens: &[u32], chunks: &[usize]) -
 }
 
 /// One pass of one sequence, all its logits; in parts where the scratch gives logits of fewer rows.
-pub fn chunk(loaded: &mut Loaded, tokens: &[u32], first_position: usize, table: &[BlockId]) -> Vec<f32> {
+pub fn chunk(
+    loaded: &mut Loaded,
+    tokens: &[u32],
+    first_position: usize,
+    table: &[BlockId],
+) -> Vec<f32> {
     let mut all = Vec::new();
     let most = loaded.scratch.logits_rows_max();
     for part in 0..tokens.len().div_ceil(most) {
@@ -146,7 +163,8 @@ pub fn chunk(loaded: &mut Loaded, tokens: &[u32], first_position: usize, table: 
         let rows: Vec<usize> = (part * most..tokens.len().min((part + 1) * most)).collect();
         let span = SequenceSpan { rows: 0..tokens.len(), first_position, block_table: table };
         let batch = Batch { tokens, sequences: &[span], logits_for: &rows };
-        let logits = loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch).expect("a pass");
+        let logits =
+            loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch).expect("a pass");
         (0..logits.rows()).for_each(|index| all.extend_from_slice(logits.row(index)));
     }
     all

@@ -57,7 +57,11 @@ pub fn sharded(gguf: &Path, folder: &Path) {
     let metadata = checkpoint.gguf.as_ref().expect("GGUF metadata");
     let number = |key: &str| metadata.get_f64(key).expect("a number");
     let whole = |key: &str| metadata.get_u64(key).expect("a whole number");
-    write(folder, "model.safetensors.index.json", &json!({"metadata": {}, "weight_map": weight_map}));
+    write(
+        folder,
+        "model.safetensors.index.json",
+        &json!({"metadata": {}, "weight_map": weight_map}),
+    );
     write(
         folder,
         "config.json",

@@ -34,14 +34,25 @@ pub(crate) struct Room<'a> {
 }
 
 impl Conversation {
-    pub fn new(system: String, market: String, observation: &str, history: History, keeps_past: bool) -> Self {
-        let messages = vec![message("system", system), message("user", market.clone() + observation)];
+    pub fn new(
+        system: String,
+        market: String,
+        observation: &str,
+        history: History,
+        keeps_past: bool,
+    ) -> Self {
+        let messages =
+            vec![message("system", system), message("user", market.clone() + observation)];
         Conversation { messages, market, keeps_past, news_from: 0, dropped: 0, history }
     }
 
     /// What was added since the last reply. Where the past is never sent again, it goes.
     pub fn take_news(&mut self) -> Vec<PromptMessage> {
-        if self.keeps_past { self.messages[self.news_from..].to_vec() } else { std::mem::take(&mut self.messages) }
+        if self.keeps_past {
+            self.messages[self.news_from..].to_vec()
+        } else {
+            std::mem::take(&mut self.messages)
+        }
     }
 
     /// Exchanges before the present observation.

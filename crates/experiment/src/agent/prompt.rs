@@ -7,7 +7,9 @@ use warehouse::{PredictionMode, ToolSpec, WorldConfig, card_schema, tool_specs};
 /// The system prompt: the world's rules and tools, and the form of a reply.
 pub fn system_prompt(config: &WorldConfig, mode: ReplyMode) -> String {
     let form = match mode {
-        ReplyMode::Json => "Reply with one JSON object: {\"tool\": ..., \"arguments\": {...}, \"card\": {...}}.",
+        ReplyMode::Json => {
+            "Reply with one JSON object: {\"tool\": ..., \"arguments\": {...}, \"card\": {...}}."
+        }
         // The card is among the arguments, as in the tools that chat templates are given: a model is asked for one form only.
         ReplyMode::Text => {
             "You may think in a few words first. Then make exactly one call of a tool, with the card among its arguments. If you \
@@ -48,7 +50,9 @@ pub fn template_tools(config: &WorldConfig) -> Value {
         if let Some(properties) = parameters.get_mut("properties").and_then(Value::as_object_mut) {
             properties.insert("card".into(), card.clone());
         }
-        if let (true, Some(names)) = (required, parameters.get_mut("required").and_then(Value::as_array_mut)) {
+        if let (true, Some(names)) =
+            (required, parameters.get_mut("required").and_then(Value::as_array_mut))
+        {
             names.push("card".into());
         }
         let function: Map<String, Value> = Map::from_iter([

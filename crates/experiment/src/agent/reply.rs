@@ -37,9 +37,10 @@ pub fn read_reply(text: &str, finish: Finish, mode: ReplyMode) -> Result<Call, P
 fn read_json(text: &str, finish: Finish) -> Result<Call, ParseFailure> {
     match serde_json::from_str::<Value>(text.trim()) {
         Ok(Value::Object(object)) => call(object),
-        Ok(other) => {
-            Err(failure("schema_mismatch", format!("expected one JSON object, found {}", short(&other.to_string()))))
-        }
+        Ok(other) => Err(failure(
+            "schema_mismatch",
+            format!("expected one JSON object, found {}", short(&other.to_string())),
+        )),
         Err(_) if finish == Finish::Length => Err(cut_off()),
         // Where nothing holds the reply to its form, as with some servers.
         Err(_) if !text.contains('{') && refuses(text) => {
@@ -53,21 +54,36 @@ fn read_text(text: &str, finish: Finish) -> Result<Call, ParseFailure> {
     let said = without_thoughts(text);
     let found = json_scan::scan(said).into_iter();
     let named =
-        found.map(|(at, _, object)| if names_a_tool(&object) { object } else { named_before(&said[..at], object) });
+        found.map(
+            |(at, _, object)| {
+                if names_a_tool(&object) { object } else { named_before(&said[..at], object) }
+            },
+        );
     let candidates: Vec<_> = named.filter(names_a_tool).collect();
     match candidates.as_slice() {
         [one] => call(one.clone()),
         // Small models say the same call twice; that is one call.
         [one, rest @ ..] if rest.iter().all(|other| other == one) => call(one.clone()),
         [_, ..] => {
-            let detail = format!("expected one tool call, found {} different ones; none was made", candidates.len());
+            let detail = format!(
+                "expected one tool call, found {} different ones; none was made",
+                candidates.len()
+            );
             Err(failure("several_calls", detail))
         }
         [] if finish == Finish::Length => Err(cut_off()),
-        [] if json_scan::unfinished(said) || said.contains("<tool_call>") || said.contains("```json") => {
-            Err(failure("invalid_json", "a tool call was begun, but it is no valid JSON object".into()))
+        [] if json_scan::unfinished(said)
+            || said.contains("<tool_call>")
+            || said.contains("```json") =>
+        {
+            Err(failure(
+                "invalid_json",
+                "a tool call was begun, but it is no valid JSON object".into(),
+            ))
         }
-        [] if refuses(said) => Err(failure("refusal", "expected a tool call, found a refusal".into())),
+        [] if refuses(said) => {
+            Err(failure("refusal", "expected a tool call, found a refusal".into()))
+        }
         [] => Err(failure("no_call", "expected a tool call as a JSON object, found none".into())),
     }
 }
@@ -88,16 +104,19 @@ fn named_before(before: &str, arguments: Map<String, Value>) -> Map<String, Valu
     let line = line.rsplit('\n').next().unwrap_or(line);
     let name = ["<function=", "functions.", "function"].iter().find_map(|mark| {
         let after = &line[line.rfind(mark)? + mark.len()..];
-        let length =
-            after.trim_start().find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(after.trim_start().len());
+        let length = after
+            .trim_start()
+            .find(|c: char| !c.is_alphanumeric() && c != '_')
+            .unwrap_or(after.trim_start().len());
         let (name, rest) = after.trim_start().split_at(length);
         let ends = ["", ">", "json", "<|constrain|>json", ">json"].contains(&rest.trim());
         (!name.is_empty() && ends).then(|| name.to_string())
     });
     match name {
-        Some(name) => {
-            Map::from_iter([("name".into(), Value::from(name)), ("arguments".into(), Value::Object(arguments))])
-        }
+        Some(name) => Map::from_iter([
+            ("name".into(), Value::from(name)),
+            ("arguments".into(), Value::Object(arguments)),
+        ]),
         None => arguments,
     }
 }
@@ -113,26 +132,37 @@ fn call(mut object: Map<String, Value>) -> Result<Call, ParseFailure> {
         Some(Value::Object(inner)) => (inner, None),
         other => (Map::new(), other),
     };
-    let mut first =
-        |keys: &[&str]| keys.iter().find_map(|key| object.shift_remove(*key).or_else(|| inner.shift_remove(*key)));
+    let mut first = |keys: &[&str]| {
+        keys.iter().find_map(|key| object.shift_remove(*key).or_else(|| inner.shift_remove(*key)))
+    };
     let tool = match first(&["tool", "name"]).or(function) {
         Some(Value::String(tool)) => tool.trim().to_lowercase(),
-        Some(other) => return Err(mismatch(format!("tool: expected a name, found {}", short(&other.to_string())))),
+        Some(other) => {
+            return Err(mismatch(format!(
+                "tool: expected a name, found {}",
+                short(&other.to_string())
+            )));
+        }
         None => return Err(mismatch("expected a member \"tool\", found none".into())),
     };
     let mut arguments = match first(&["arguments", "parameters", "args"]) {
         Some(Value::Object(arguments)) => arguments,
         None | Some(Value::Null) => Map::new(),
         // The form of the OpenAI protocol: arguments as JSON in a string.
-        Some(Value::String(text)) => serde_json::from_str(&text)
-            .map_err(|_| mismatch(format!("arguments: expected an object, found the text {}", short(&text))))?,
+        Some(Value::String(text)) => serde_json::from_str(&text).map_err(|_| {
+            mismatch(format!("arguments: expected an object, found the text {}", short(&text)))
+        })?,
         Some(other) => {
-            return Err(mismatch(format!("arguments: expected an object, found {}", short(&other.to_string()))));
+            return Err(mismatch(format!(
+                "arguments: expected an object, found {}",
+                short(&other.to_string())
+            )));
         }
     };
     // Models with a tool template of their own know only arguments, and put the card among them.
     let inside = arguments.shift_remove("card");
-    let card = first(&["card", "prediction_card", "prediction"]).or(inside).filter(|card| !card.is_null());
+    let card =
+        first(&["card", "prediction_card", "prediction"]).or(inside).filter(|card| !card.is_null());
     Ok(Call { tool, arguments, card })
 }
 
@@ -146,7 +176,16 @@ fn failure(kind: &str, detail: String) -> ParseFailure {
 
 fn refuses(text: &str) -> bool {
     let text = text.to_lowercase().replace('\u{2019}', "'");
-    let words = ["i can't", "i cannot", "i'm sorry", "i am sorry", "i'm unable", "i am unable", "i won't", "as an ai"];
+    let words = [
+        "i can't",
+        "i cannot",
+        "i'm sorry",
+        "i am sorry",
+        "i'm unable",
+        "i am unable",
+        "i won't",
+        "as an ai",
+    ];
     words.iter().any(|words| text.contains(words))
 }
 

@@ -8,7 +8,9 @@ use serde_json::Value;
 /// nothing.
 pub(crate) fn words(text: &str, call: Option<&Call>, mode: ReplyMode) -> Option<String> {
     let card = call.and_then(|call| call.card.as_ref());
-    let said = |key: &str| card.and_then(|card| card.get(key)).and_then(Value::as_str).unwrap_or("").trim().to_string();
+    let said = |key: &str| {
+        card.and_then(|card| card.get(key)).and_then(Value::as_str).unwrap_or("").trim().to_string()
+    };
     let parts = [said("reasoning"), said("based_on"), said("uncertain_about")];
     let mut words = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     if words.is_empty() && mode == ReplyMode::Text {
@@ -34,7 +36,8 @@ pub(crate) fn plan(words: &str, tools: &[&'static str]) -> Option<String> {
 fn names(words: &str, tool: &str) -> bool {
     let inside = |c: char| c.is_alphanumeric() || c == '_';
     words.match_indices(tool).any(|(at, _)| {
-        let (before, after) = (words[..at].chars().next_back(), words[at + tool.len()..].chars().next());
+        let (before, after) =
+            (words[..at].chars().next_back(), words[at + tool.len()..].chars().next());
         let whole = !before.is_some_and(inside) && !after.is_some_and(inside);
         let quoted = before.is_some_and(|c| "`\"'".contains(c)) && before == after;
         whole && (tool.contains('_') || after == Some('(') || quoted)
@@ -58,7 +61,8 @@ mod tests {
         let json = r#"{"tool":"wait","arguments":{},"card":{"reasoning":"stock is  low","based_on":"inbox"}}"#;
         assert_eq!(said(json, ReplyMode::Json).as_deref(), Some("stock is low inbox"));
         assert_eq!(said(r#"{"tool":"wait","card":{"reasoning":null}}"#, ReplyMode::Json), None);
-        let text = "Stock is low.\n<tool_call>{\"tool\":\"wait\",\"card\":null}</tool_call> So be it.";
+        let text =
+            "Stock is low.\n<tool_call>{\"tool\":\"wait\",\"card\":null}</tool_call> So be it.";
         assert_eq!(said(text, ReplyMode::Text).as_deref(), Some("Stock is low. So be it."));
         assert_eq!(said("<think>hm</think>{\"tool\":\"wait\"}", ReplyMode::Text), None);
     }

@@ -42,7 +42,9 @@ macro_rules! keys {
     };
 }
 
-use Kind::{ByLevel, Choice, Flag, Number, OptionalNumber, OptionalText, OptionalWhole, Text, Whole};
+use Kind::{
+    ByLevel, Choice, Flag, Number, OptionalNumber, OptionalText, OptionalWhole, Text, Whole,
+};
 
 /// All keys, in the order in which they are shown.
 pub(crate) const KEYS: &[Key] = keys! {

@@ -28,7 +28,9 @@ impl Kind {
     pub fn check(self, value: &Value) -> Result<Value, String> {
         let refused = || Err(self.expected());
         match self {
-            Kind::OptionalText | Kind::OptionalWhole(..) | Kind::OptionalNumber(..) if value.is_null() => {
+            Kind::OptionalText | Kind::OptionalWhole(..) | Kind::OptionalNumber(..)
+                if value.is_null() =>
+            {
                 Ok(Value::Null)
             }
             Kind::Text | Kind::OptionalText if value.is_string() => Ok(value.clone()),
@@ -56,11 +58,16 @@ impl Kind {
         }
     }
 
-    fn check_map(self, value: &Value, keep: impl Fn(&str, &Value) -> Option<Value>) -> Result<Value, String> {
+    fn check_map(
+        self,
+        value: &Value,
+        keep: impl Fn(&str, &Value) -> Option<Value>,
+    ) -> Result<Value, String> {
         let map = value.as_object().ok_or_else(|| self.expected())?;
         let mut kept: Vec<(String, Value)> = Vec::new();
         for (key, value) in map {
-            let value = keep(key, value).ok_or_else(|| format!("{} (not {key}: {value})", self.expected()))?;
+            let value = keep(key, value)
+                .ok_or_else(|| format!("{} (not {key}: {value})", self.expected()))?;
             kept.push((key.clone(), value));
         }
         kept.sort_by(|a, b| a.0.cmp(&b.0));
@@ -79,17 +86,24 @@ impl Kind {
             Kind::OptionalText => "a text or null".into(),
             Kind::Choice(words) => format!("one of {}", words.join(", ")),
             Kind::Whole(least, most) => format!("a whole number from {least} to {most}"),
-            Kind::OptionalWhole(least, most) => format!("a whole number from {least} to {most}, or null"),
+            Kind::OptionalWhole(least, most) => {
+                format!("a whole number from {least} to {most}, or null")
+            }
             Kind::Number(least, most) => format!("a number from {least} to {most}"),
-            Kind::OptionalNumber(least, most) => format!("a number from {least} to {most}, or null"),
+            Kind::OptionalNumber(least, most) => {
+                format!("a number from {least} to {most}, or null")
+            }
             Kind::Flag => "true or false".into(),
-            Kind::ByLevel(least, most) => format!("a mapping of level (0-4) to a whole number from {least} to {most}"),
+            Kind::ByLevel(least, most) => {
+                format!("a mapping of level (0-4) to a whole number from {least} to {most}")
+            }
         }
     }
 }
 
 fn whole(value: &Value) -> Option<i64> {
-    let from_float = || value.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9e15).map(|f| f as i64);
+    let from_float =
+        || value.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9e15).map(|f| f as i64);
     value.as_i64().or_else(from_float)
 }
 

@@ -72,9 +72,10 @@ impl Layer {
     /// One `key=value` of the command line.
     pub fn set(&mut self, text: &str) -> Result<(), ConfigProblem> {
         let place = || Place { file: format!("--set {text}"), line: 0 };
-        let (name, value) = text.split_once('=').ok_or_else(|| ConfigProblem::BadSet { text: text.to_string() })?;
-        let value =
-            super::yaml::parse(value).map_err(|error| ConfigProblem::NotYaml { place: place(), words: error.words })?;
+        let (name, value) =
+            text.split_once('=').ok_or_else(|| ConfigProblem::BadSet { text: text.to_string() })?;
+        let value = super::yaml::parse(value)
+            .map_err(|error| ConfigProblem::NotYaml { place: place(), words: error.words })?;
         let (name, section) = match name.trim().strip_prefix("grid.") {
             Some(name) => (name, Section::Grid),
             None => (name.trim(), Section::Plain),
@@ -82,10 +83,20 @@ impl Layer {
         self.one(name, &value, section, place())
     }
 
-    fn section(&mut self, entries: &[Entry], prefix: &str, section: Section, file: &str) -> Result<(), ConfigProblem> {
+    fn section(
+        &mut self,
+        entries: &[Entry],
+        prefix: &str,
+        section: Section,
+        file: &str,
+    ) -> Result<(), ConfigProblem> {
         for entry in entries {
             let place = Place { file: file.to_string(), line: entry.line };
-            let name = if prefix.is_empty() { entry.key.clone() } else { format!("{prefix}.{}", entry.key) };
+            let name = if prefix.is_empty() {
+                entry.key.clone()
+            } else {
+                format!("{prefix}.{}", entry.key)
+            };
             let inner = match (prefix, entry.key.as_str()) {
                 ("", "inherit") if section == Section::Plain => {
                     self.inherit = Some((text_of(&entry.value, &place)?, place));
@@ -94,23 +105,30 @@ impl Layer {
                 ("", "grid") if section == Section::Plain => Some(("", Section::Grid)),
                 ("", "fixed") if section == Section::Plain => Some(("", Section::Fixed)),
                 // Of what has no effect, a list or a value is answered as it stands.
-                _ if (matches!(entry.value.tree, Tree::Map(_)) || !is_answered(&name)) && is_section(&name) => {
+                _ if (matches!(entry.value.tree, Tree::Map(_)) || !is_answered(&name))
+                    && is_section(&name) =>
+                {
                     Some((name.as_str(), section))
                 }
                 _ => None,
             };
             match (inner, &entry.value.tree) {
-                (Some((prefix, section)), Tree::Map(entries)) => self.section(entries, prefix, section, file)?,
+                (Some((prefix, section)), Tree::Map(entries)) => {
+                    self.section(entries, prefix, section, file)?
+                }
                 (Some(_), Tree::Scalar(Value::Null)) => {}
                 // The predecessor allows `model: NAME`.
                 (Some(("model" | "agent.model", section)), Tree::Scalar(Value::String(_))) => {
                     self.one("model.name", &entry.value, section, place)?;
                 }
-                (Some((prefix, Section::Grid)), Tree::List(_)) if prefix == "model" || prefix == "agent.model" => {
+                (Some((prefix, Section::Grid)), Tree::List(_))
+                    if prefix == "model" || prefix == "agent.model" =>
+                {
                     self.one("model.name", &entry.value, Section::Grid, place)?;
                 }
                 (Some(_), _) => {
-                    let (expected, found) = ("a mapping of keys".into(), found(&entry.value.value()));
+                    let (expected, found) =
+                        ("a mapping of keys".into(), found(&entry.value.value()));
                     return Err(ConfigProblem::WrongType { place, key: name, expected, found });
                 }
                 (None, _) => self.one(&name, &entry.value, section, place)?,
@@ -119,7 +137,13 @@ impl Layer {
         Ok(())
     }
 
-    fn one(&mut self, name: &str, node: &Node, section: Section, place: Place) -> Result<(), ConfigProblem> {
+    fn one(
+        &mut self,
+        name: &str,
+        node: &Node,
+        section: Section,
+        place: Place,
+    ) -> Result<(), ConfigProblem> {
         let ours = match predecessor::fate(name) {
             Fate::Answered(instead) => {
                 self.notes.push(format!("{place}: {name} has no effect: {instead}"));
@@ -138,13 +162,15 @@ impl Layer {
         }
         // `seed: null` was "no seed"; a run always has one.
         if key.name == "experiment.seed" && node.value().is_null() {
-            self.notes.push(format!("{place}: {name} is null: a run always has a seed, 0 is taken"));
+            self.notes
+                .push(format!("{place}: {name} is null: a run always has a seed, 0 is taken"));
             return Ok(());
         }
         match section {
             Section::Plain | Section::Fixed => {
                 let value = check(key, &node.value(), &place)?;
-                let target = if section == Section::Plain { &mut self.plain } else { &mut self.fixed };
+                let target =
+                    if section == Section::Plain { &mut self.plain } else { &mut self.fixed };
                 match target.insert(key.name, value) {
                     Some(_) => Err(ConfigProblem::Twice { place, key: key.name.into() }),
                     None => Ok(()),
@@ -154,7 +180,12 @@ impl Layer {
         }
     }
 
-    fn factor(&mut self, key: &'static Key, node: &Node, place: Place) -> Result<(), ConfigProblem> {
+    fn factor(
+        &mut self,
+        key: &'static Key,
+        node: &Node,
+        place: Place,
+    ) -> Result<(), ConfigProblem> {
         if key.name == "experiment.replications" {
             self.plain.insert(key.name, check(key, &node.value(), &place)?);
             return Ok(());
@@ -164,14 +195,26 @@ impl Layer {
         }
         let Tree::List(levels) = &node.tree else {
             let (expected, found) = ("a list of levels".into(), found(&node.value()));
-            return Err(ConfigProblem::WrongType { place, key: format!("grid: {}", key.name), expected, found });
+            return Err(ConfigProblem::WrongType {
+                place,
+                key: format!("grid: {}", key.name),
+                expected,
+                found,
+            });
         };
         let mut values: Vec<Value> = Vec::new();
         for level in levels {
-            let place = Place { file: place.file.clone(), line: if place.line == 0 { 0 } else { level.line } };
+            let place = Place {
+                file: place.file.clone(),
+                line: if place.line == 0 { 0 } else { level.line },
+            };
             let value = check(key, &level.value(), &place)?;
             if values.contains(&value) {
-                return Err(ConfigProblem::LevelTwice { place, key: key.name.into(), level: value.to_string() });
+                return Err(ConfigProblem::LevelTwice {
+                    place,
+                    key: key.name.into(),
+                    level: value.to_string(),
+                });
             }
             values.push(value);
         }
@@ -219,7 +262,8 @@ fn text_of(node: &Node, place: &Place) -> Result<String, ConfigProblem> {
 /// Whether keys lie under this name, ours or the predecessor's.
 fn is_section(name: &str) -> bool {
     let is_map = keys::find(name).is_some_and(|key| key.kind.is_map());
-    if is_map || matches!(predecessor::fate(name), Fate::Ours(ours) if keys::find(&ours).is_some()) {
+    if is_map || matches!(predecessor::fate(name), Fate::Ours(ours) if keys::find(&ours).is_some())
+    {
         return false;
     }
     let prefix = format!("{name}.");
@@ -240,14 +284,21 @@ fn known() -> BTreeSet<&'static str> {
     let names = KEYS.iter().map(|key| key.name);
     let renamed = predecessor::RENAMED.iter().map(|renamed| renamed.old);
     let answered = predecessor::ANSWERED.iter().map(|answered| answered.old);
-    names.chain(renamed).chain(answered).chain(["env.shock_config.enabled", "inherit", "grid", "fixed"]).collect()
+    names
+        .chain(renamed)
+        .chain(answered)
+        .chain(["env.shock_config.enabled", "inherit", "grid", "fixed"])
+        .collect()
 }
 
 fn unknown(name: &str, place: &Place) -> ConfigProblem {
     let leaf = |name: &'static str| name.rsplit('.').next().unwrap_or(name);
     let near = |candidate: &'static str| {
         let whole = strsim::normalized_damerau_levenshtein(name, candidate);
-        let last = strsim::normalized_damerau_levenshtein(name.rsplit('.').next().unwrap_or(name), leaf(candidate));
+        let last = strsim::normalized_damerau_levenshtein(
+            name.rsplit('.').next().unwrap_or(name),
+            leaf(candidate),
+        );
         (whole.max(last * 0.95), candidate)
     };
     let candidates = known().into_iter().filter(|candidate| !candidate.ends_with('.')).map(near);

@@ -43,11 +43,16 @@ impl Config {
             let same = path.canonicalize().unwrap_or_else(|_| path.clone());
             if chain.contains(&same) || chain.len() >= INHERITANCE_MAX {
                 let chain = chain.iter().map(|path: &PathBuf| path.display().to_string()).collect();
-                return Err(ConfigProblem::Circle { file: path.display().to_string(), chain }.into());
+                return Err(
+                    ConfigProblem::Circle { file: path.display().to_string(), chain }.into()
+                );
             }
             chain.push(same);
             let layer = read(&path)?;
-            next = layer.inherit.as_ref().map(|(file, _)| path.parent().unwrap_or(Path::new(".")).join(file));
+            next = layer
+                .inherit
+                .as_ref()
+                .map(|(file, _)| path.parent().unwrap_or(Path::new(".")).join(file));
             layers.push((path.display().to_string(), layer));
         }
         layers.reverse();
@@ -66,9 +71,14 @@ impl Config {
 
     /// What decides which results these are: dotted key -> value, `grid.<key>` -> levels. Leaves out how it is carried out.
     pub fn identity(&self) -> BTreeMap<String, Value> {
-        let study = |key: &&keys::Key| key.scope != Scope::Execution && key.name != "experiment.description";
-        let mut identity: BTreeMap<String, Value> =
-            KEYS.iter().filter(study).map(|key| (key.name.to_string(), self.values[key.name].clone())).collect();
+        let study = |key: &&keys::Key| {
+            key.scope != Scope::Execution && key.name != "experiment.description"
+        };
+        let mut identity: BTreeMap<String, Value> = KEYS
+            .iter()
+            .filter(study)
+            .map(|key| (key.name.to_string(), self.values[key.name].clone()))
+            .collect();
         for (key, levels) in &self.grid {
             identity.remove(*key);
             identity.insert(format!("grid.{key}"), Value::Array(levels.clone()));
@@ -118,13 +128,18 @@ impl Config {
 
 /// One line of help for every key: name, what may stand there, default, what it is about.
 pub fn describe_keys() -> Vec<[String; 4]> {
-    let words = |key: &keys::Key| [key.name.into(), key.kind.expected(), key.default.into(), key.about.into()];
+    let words = |key: &keys::Key| {
+        [key.name.into(), key.kind.expected(), key.default.into(), key.about.into()]
+    };
     KEYS.iter().map(words).collect()
 }
 
 fn read(path: &Path) -> Result<Layer, ExperimentError> {
-    let unreadable =
-        |source| ExperimentError::Unreadable { what: "the configuration", path: path.to_path_buf(), source };
+    let unreadable = |source| ExperimentError::Unreadable {
+        what: "the configuration",
+        path: path.to_path_buf(),
+        source,
+    };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     Ok(parse_layer(&text, &path.display().to_string())?)
 }
@@ -140,10 +155,16 @@ fn parse_layer(text: &str, file: &str) -> Result<Layer, ConfigProblem> {
     Layer::read(&root, file)
 }
 
-fn resolve(file: String, layers: Vec<(String, Layer)>, sets: &[String]) -> Result<Config, ConfigProblem> {
-    let mut values: BTreeMap<&'static str, Value> = KEYS.iter().map(|key| (key.name, key.default_value())).collect();
+fn resolve(
+    file: String,
+    layers: Vec<(String, Layer)>,
+    sets: &[String],
+) -> Result<Config, ConfigProblem> {
+    let mut values: BTreeMap<&'static str, Value> =
+        KEYS.iter().map(|key| (key.name, key.default_value())).collect();
     let mut fixed: BTreeMap<&'static str, Value> = BTreeMap::new();
-    let (mut grid, mut notes): (Vec<(&'static str, Vec<Value>)>, Vec<String>) = (Vec::new(), Vec::new());
+    let (mut grid, mut notes): (Vec<(&'static str, Vec<Value>)>, Vec<String>) =
+        (Vec::new(), Vec::new());
     for (file, layer) in layers {
         if let Some((key, _)) = layer.grid.iter().find(|(key, _)| layer.fixed.contains_key(key)) {
             return Err(ConfigProblem::VariedAndFixed { file, key: key.to_string() });
@@ -186,7 +207,8 @@ fn check_name(values: &BTreeMap<&'static str, Value>) -> Result<(), ConfigProble
     if name.chars().all(harmless) && !name.starts_with('.') && name.len() <= 200 {
         return Ok(());
     }
-    let why =
-        format!("{name:?} names a folder: expected letters, digits, '.', '_', '-' and spaces, not beginning with '.'");
+    let why = format!(
+        "{name:?} names a folder: expected letters, digits, '.', '_', '-' and spaces, not beginning with '.'"
+    );
     Err(ConfigProblem::Contradiction { key: "experiment.name".into(), why })
 }

@@ -36,7 +36,10 @@ pub(crate) const ANSWERED: &[Answered] = &[
         old: "model.offload_state_dict",
         instead: "there is no second copy of the weights to offload: each tensor is read straight into its place",
     },
-    Answered { old: "model.low_cpu_mem_usage", instead: "always so: each tensor is read straight into its place" },
+    Answered {
+        old: "model.low_cpu_mem_usage",
+        instead: "always so: each tensor is read straight into its place",
+    },
     Answered {
         old: "offload_folder",
         instead: "nothing is copied to a folder: weights that fit no faster tier are read from the checkpoint itself, as the plan says",
@@ -49,14 +52,26 @@ pub(crate) const ANSWERED: &[Answered] = &[
         old: "experiment.run_id",
         instead: "a run's id is the hash of its effective configuration, model and seed",
     },
-    Answered { old: "env.shock_config.types", instead: "the types of shocks come from pe_induction.pe_type_mix" },
-    Answered { old: "env.shock_config.types.", instead: "the types of shocks come from pe_induction.pe_type_mix" },
+    Answered {
+        old: "env.shock_config.types",
+        instead: "the types of shocks come from pe_induction.pe_type_mix",
+    },
+    Answered {
+        old: "env.shock_config.types.",
+        instead: "the types of shocks come from pe_induction.pe_type_mix",
+    },
     Answered {
         old: "env.shock_config.intensity_range",
         instead: "the strength of shocks comes from pe_induction.pe_mag",
     },
-    Answered { old: "env.initial_storage", instead: "every SKU begins with env.initial_storage_per_sku units" },
-    Answered { old: "env.initial_storage.", instead: "every SKU begins with env.initial_storage_per_sku units" },
+    Answered {
+        old: "env.initial_storage",
+        instead: "every SKU begins with env.initial_storage_per_sku units",
+    },
+    Answered {
+        old: "env.initial_storage.",
+        instead: "every SKU begins with env.initial_storage_per_sku units",
+    },
     Answered { old: "env.tool_costs", instead: "calls cost what they buy; looking costs a step" },
     Answered { old: "env.tool_costs.", instead: "calls cost what they buy; looking costs a step" },
     Answered { old: "env.delivery_delay", instead: "lead times come from env.complexity_level" },
@@ -68,16 +83,25 @@ pub(crate) const ANSWERED: &[Answered] = &[
         old: "pe_tracking.",
         instead: "all four types are always tracked, at EWMA alphas .3, .1, .01 and windows of 10, 100, 500 steps",
     },
-    Answered { old: "measurement.crash_threshold", instead: "the threshold is crash_detector.threshold" },
+    Answered {
+        old: "measurement.crash_threshold",
+        instead: "the threshold is crash_detector.threshold",
+    },
     Answered { old: "measurement.pe_windows", instead: "windows are always 10, 100 and 500 steps" },
-    Answered { old: "measurement.success_metric", instead: "orders shipped, net worth and ending are always recorded" },
+    Answered {
+        old: "measurement.success_metric",
+        instead: "orders shipped, net worth and ending are always recorded",
+    },
     Answered { old: "measurement.log_every_n_steps", instead: "every step is a row" },
     Answered {
         old: "measurement.checkpoint_every_n_steps",
         instead: "every step is a row, from which a killed run goes on",
     },
     Answered { old: "logging.", instead: "every step is a row, and every run has its summary" },
-    Answered { old: "paths.", instead: "all of an experiment lies in <experiment.output_dir>/<experiment.name>" },
+    Answered {
+        old: "paths.",
+        instead: "all of an experiment lies in <experiment.output_dir>/<experiment.name>",
+    },
 ];
 
 /// What became of a name: our spelling of it, or an answer.

@@ -51,7 +51,9 @@ impl Node {
         match &self.tree {
             Tree::Scalar(value) => value.clone(),
             Tree::List(nodes) => Value::Array(nodes.iter().map(Node::value).collect()),
-            Tree::Map(entries) => Value::Object(entries.iter().map(|e| (e.key.clone(), e.value.value())).collect()),
+            Tree::Map(entries) => {
+                Value::Object(entries.iter().map(|e| (e.key.clone(), e.value.value())).collect())
+            }
         }
     }
 }
@@ -91,7 +93,8 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Tree, E> {
-        let number = Number::from_f64(value).ok_or_else(|| E::custom("expected a finite number"))?;
+        let number =
+            Number::from_f64(value).ok_or_else(|| E::custom("expected a finite number"))?;
         Ok(Tree::Scalar(Value::Number(number)))
     }
 
@@ -140,7 +143,10 @@ mod tests {
             entries.iter().map(|e| (e.key.as_str(), e.line)).collect::<Vec<_>>(),
             [("a", 1), ("e", 4), ("0", 5)]
         );
-        assert_eq!(root.value().to_string(), r#"{"a":{"b":1,"c.d":[1,2.5,"x"]},"e":null,"0":true}"#);
+        assert_eq!(
+            root.value().to_string(),
+            r#"{"a":{"b":1,"c.d":[1,2.5,"x"]},"e":null,"0":true}"#
+        );
         assert!(parse("a: [1").is_err());
         assert!(parse("a: 1\na: 2").unwrap_err().words.contains("uplicate"));
     }

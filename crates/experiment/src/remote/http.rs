@@ -39,7 +39,11 @@ impl Line {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_connect(Some(Duration::from_secs_f64(settings.connect_timeout_s)))
-            .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
+            .tls_config(
+                ureq::tls::TlsConfig::builder()
+                    .root_certs(ureq::tls::RootCerts::PlatformVerifier)
+                    .build(),
+            )
             .user_agent(concat!("vendomini/", env!("CARGO_PKG_VERSION")));
         if is_local(&settings.base_url) {
             agent = agent.proxy(None);
@@ -63,8 +67,10 @@ impl Line {
         limit: Duration,
         patience: &Patience<'_>,
     ) -> Result<Result<Answer, String>, ProviderError> {
-        let mut request =
-            self.agent.post(format!("{}/{path}", self.base_url)).header("content-type", "application/json");
+        let mut request = self
+            .agent
+            .post(format!("{}/{path}", self.base_url))
+            .header("content-type", "application/json");
         if let Some(key) = &self.authorization {
             request = request.header("authorization", key);
         }
@@ -75,13 +81,19 @@ impl Line {
             let _ = tell.send(exchange(request, &bytes));
         };
         let thread = std::thread::Builder::new().name("http".into()).spawn(work);
-        thread.map_err(|error| ProviderError::Unavailable(format!("no thread for a request: {error}")))?;
+        thread.map_err(|error| {
+            ProviderError::Unavailable(format!("no thread for a request: {error}"))
+        })?;
         let until = Instant::now() + limit + GRACE;
         loop {
             match hear.recv_timeout(LOOK_EVERY) {
                 Ok(answer) => return Ok(answer),
-                Err(RecvTimeoutError::Disconnected) => return Ok(Err("the request's thread died".into())),
-                Err(RecvTimeoutError::Timeout) if patience.cancelled() => return Err(ProviderError::Cancelled),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Ok(Err("the request's thread died".into()));
+                }
+                Err(RecvTimeoutError::Timeout) if patience.cancelled() => {
+                    return Err(ProviderError::Cancelled);
+                }
                 Err(RecvTimeoutError::Timeout) if Instant::now() > until => {
                     return Ok(Err(format!("no answer within {} s", limit.as_secs_f64())));
                 }
@@ -91,7 +103,10 @@ impl Line {
     }
 }
 
-fn exchange(request: ureq::RequestBuilder<ureq::typestate::WithBody>, body: &str) -> Result<Answer, String> {
+fn exchange(
+    request: ureq::RequestBuilder<ureq::typestate::WithBody>,
+    body: &str,
+) -> Result<Answer, String> {
     let mut response = request.send(body).map_err(|error| error.to_string())?;
     let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
     let (status, retry_after) = (response.status().as_u16(), header.map(str::to_string));
@@ -105,11 +120,13 @@ fn exchange(request: ureq::RequestBuilder<ureq::typestate::WithBody>, body: &str
 fn authorization(variable: &str) -> Result<Option<String>, ProviderError> {
     match std::env::var(variable) {
         Ok(key) if key.trim().is_empty() => Ok(None),
-        Ok(key) if key.trim().bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(format!("Bearer {}", key.trim()))),
-        // The key itself is never shown.
-        Ok(_) | Err(std::env::VarError::NotUnicode(_)) => {
-            Err(ProviderError::Unavailable(format!("the key in ${variable} holds characters that no header can carry")))
+        Ok(key) if key.trim().bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(Some(format!("Bearer {}", key.trim())))
         }
+        // The key itself is never shown.
+        Ok(_) | Err(std::env::VarError::NotUnicode(_)) => Err(ProviderError::Unavailable(format!(
+            "the key in ${variable} holds characters that no header can carry"
+        ))),
         Err(std::env::VarError::NotPresent) => Ok(None),
     }
 }

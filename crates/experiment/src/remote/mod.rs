@@ -92,7 +92,11 @@ impl RemoteProvider {
     }
 
     /// Asks until there is an answer, the attempts are used up, or time is.
-    fn ask(&self, body: &Value, patience: &Patience<'_>) -> Result<wire::Completion, ProviderError> {
+    fn ask(
+        &self,
+        body: &Value,
+        patience: &Patience<'_>,
+    ) -> Result<wire::Completion, ProviderError> {
         let mut tries = 0;
         loop {
             self.pace.turn(patience)?;
@@ -103,7 +107,9 @@ impl RemoteProvider {
                         self.pace.spend(completion.prompt_tokens + completion.reply_tokens);
                         return Ok(completion);
                     }
-                    Ok(Err(why)) => Trouble::again(format!("the server's answer is no completion: {why}")),
+                    Ok(Err(why)) => {
+                        Trouble::again(format!("the server's answer is no completion: {why}"))
+                    }
                     Err(trouble) => trouble,
                 },
                 Err(why) => Trouble::again(why),
@@ -130,7 +136,11 @@ impl Provider for RemoteProvider {
     }
 
     /// An estimate from above, since a server's tokenizer is not to be had: two bytes a token, where text has three to four.
-    fn count_tokens(&self, messages: &[PromptMessage], tools: Option<&Value>) -> Result<u64, ProviderError> {
+    fn count_tokens(
+        &self,
+        messages: &[PromptMessage],
+        tools: Option<&Value>,
+    ) -> Result<u64, ProviderError> {
         let tools = tools.filter(|_| self.offers.tools).map_or(0, |tools| tools.to_string().len());
         let bytes: usize = messages.iter().map(|message| message.content.len() + 16).sum();
         Ok((bytes + tools).div_ceil(2) as u64)
@@ -138,7 +148,8 @@ impl Provider for RemoteProvider {
 
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError> {
         let begun = Instant::now();
-        let patience = Patience::new(request.deadline_s, request.session, request.seed, request.cancelled);
+        let patience =
+            Patience::new(request.deadline_s, request.session, request.seed, request.cancelled);
         let completion = self.ask(&wire::body(&self.model, request, &self.offers), &patience)?;
         Ok(Reply {
             text: completion.text,

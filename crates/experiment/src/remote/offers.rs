@@ -73,7 +73,11 @@ struct Asks<'a> {
 
 impl Asks<'_> {
     /// Inner error: the server refuses this request, in its words. Outer: no request can be made.
-    fn granted(&self, offers: &Offers, with_tools: bool) -> Result<Result<(), String>, ProviderError> {
+    fn granted(
+        &self,
+        offers: &Offers,
+        with_tools: bool,
+    ) -> Result<Result<(), String>, ProviderError> {
         let (schema, tools) = (schema(), tools());
         let content = "Reply with {\"tool\": \"wait\"} as JSON.".to_string();
         let request = ReplyRequest {
@@ -109,6 +113,7 @@ fn schema() -> Value {
 }
 
 fn tools() -> Value {
-    let parameters = json!({"type": "object", "properties": {}, "required": [], "additionalProperties": false});
+    let parameters =
+        json!({"type": "object", "properties": {}, "required": [], "additionalProperties": false});
     json!([{"type": "function", "function": {"name": "wait", "description": "end the day", "parameters": parameters}}])
 }

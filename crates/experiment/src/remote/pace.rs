@@ -35,7 +35,9 @@ impl Pace {
             let wait = self.lock().admit(Instant::now(), self.requests_max, self.tokens_max);
             match wait {
                 None => return Ok(()),
-                Some(wait) => patience.rest(wait, "the limit of requests or tokens a minute is reached")?,
+                Some(wait) => {
+                    patience.rest(wait, "the limit of requests or tokens a minute is reached")?
+                }
             }
         }
     }
@@ -61,7 +63,12 @@ impl Pace {
 
 impl Past {
     /// `None`: the request begins now. Else how long until it is worth asking again.
-    fn admit(&mut self, now: Instant, requests_max: Option<u64>, tokens_max: Option<u64>) -> Option<Duration> {
+    fn admit(
+        &mut self,
+        now: Instant,
+        requests_max: Option<u64>,
+        tokens_max: Option<u64>,
+    ) -> Option<Duration> {
         let gone = |at: &Instant| now.duration_since(*at) >= WINDOW;
         while self.requests.front().is_some_and(gone) {
             self.requests.pop_front();
@@ -71,8 +78,11 @@ impl Past {
         }
         let held = self.hold.and_then(|until| until.checked_duration_since(now));
         let busy = requests_max.is_some_and(|most| self.requests.len() as u64 >= most);
-        let spent = tokens_max.is_some_and(|most| self.tokens.iter().map(|(_, tokens)| tokens).sum::<u64>() >= most);
-        let until_free = |oldest: Option<Instant>| oldest.map(|at| WINDOW.saturating_sub(now.duration_since(at)));
+        let spent = tokens_max
+            .is_some_and(|most| self.tokens.iter().map(|(_, tokens)| tokens).sum::<u64>() >= most);
+        let until_free = |oldest: Option<Instant>| {
+            oldest.map(|at| WINDOW.saturating_sub(now.duration_since(at)))
+        };
         let busy = until_free(self.requests.front().copied()).filter(|_| busy);
         let spent = until_free(self.tokens.front().map(|(at, _)| *at)).filter(|_| spent);
         let wait = held.max(busy).max(spent).filter(|wait| !wait.is_zero());
@@ -93,12 +103,20 @@ mod tests {
         let at = |seconds| begun + Duration::from_secs(seconds);
         assert_eq!(past.admit(at(0), Some(2), Some(100)), None);
         assert_eq!(past.admit(at(10), Some(2), Some(100)), None);
-        assert_eq!(past.admit(at(20), Some(2), Some(100)), Some(Duration::from_secs(40)), "two a minute");
+        assert_eq!(
+            past.admit(at(20), Some(2), Some(100)),
+            Some(Duration::from_secs(40)),
+            "two a minute"
+        );
         assert_eq!(past.admit(at(60), Some(2), Some(100)), None, "the first is a minute old");
         past.tokens.push_back((at(65), 120));
         assert_eq!(past.admit(at(80), Some(9), Some(100)), Some(Duration::from_secs(45)));
         past.hold = Some(at(200));
-        assert_eq!(past.admit(at(130), Some(9), Some(100)), Some(Duration::from_secs(70)), "the server said so");
+        assert_eq!(
+            past.admit(at(130), Some(9), Some(100)),
+            Some(Duration::from_secs(70)),
+            "the server said so"
+        );
         assert_eq!(past.admit(at(200), Some(9), Some(100)), None);
     }
 }

@@ -39,7 +39,12 @@ pub(super) struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     /// `session` and `seed` part the pauses of runs that failed at the same instant.
-    pub fn new(deadline_s: f64, session: &str, seed: u64, cancelled: &'a (dyn Fn() -> bool + Sync)) -> Self {
+    pub fn new(
+        deadline_s: f64,
+        session: &str,
+        seed: u64,
+        cancelled: &'a (dyn Fn() -> bool + Sync),
+    ) -> Self {
         let until = Instant::now() + Duration::from_secs_f64(deadline_s);
         Patience { until, deadline_s, jitter: Stream::new(seed, session), cancelled }
     }
@@ -89,15 +94,26 @@ pub(super) fn judge(answer: &Answer) -> Result<(), Trouble> {
     let why = || format!("HTTP {}: {}", answer.status, words(&answer.body));
     match answer.status {
         200..=299 => Ok(()),
-        408 | 409 | 425 | 429 | 500..=599 => {
-            Err(Trouble::Again { why: why(), after: answer.retry_after.as_deref().and_then(retry_after) })
-        }
-        401 | 403 => Err(Trouble::Never(ProviderError::Unavailable(format!("the server refuses the key: {}", why())))),
-        404 => Err(Trouble::Never(ProviderError::Unavailable(format!("no such model or path: {}", why())))),
-        300..=399 => {
-            Err(Trouble::Never(ProviderError::Unavailable(format!("the server sends us elsewhere: {}", why()))))
-        }
-        _ => Err(Trouble::Never(ProviderError::Refused(format!("the server refuses the request: {}", why())))),
+        408 | 409 | 425 | 429 | 500..=599 => Err(Trouble::Again {
+            why: why(),
+            after: answer.retry_after.as_deref().and_then(retry_after),
+        }),
+        401 | 403 => Err(Trouble::Never(ProviderError::Unavailable(format!(
+            "the server refuses the key: {}",
+            why()
+        )))),
+        404 => Err(Trouble::Never(ProviderError::Unavailable(format!(
+            "no such model or path: {}",
+            why()
+        )))),
+        300..=399 => Err(Trouble::Never(ProviderError::Unavailable(format!(
+            "the server sends us elsewhere: {}",
+            why()
+        )))),
+        _ => Err(Trouble::Never(ProviderError::Refused(format!(
+            "the server refuses the request: {}",
+            why()
+        )))),
     }
 }
 
@@ -133,13 +149,20 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, retry_after: Option<&str>, body: &str) -> Answer {
-        Answer { status, retry_after: retry_after.map(str::to_string), body: body.as_bytes().to_vec() }
+        Answer {
+            status,
+            retry_after: retry_after.map(str::to_string),
+            body: body.as_bytes().to_vec(),
+        }
     }
 
     #[test]
     fn statuses_part_what_may_go_better_from_what_will_not() {
         for status in [408, 425, 429, 500, 502, 503, 529] {
-            assert!(matches!(judge(&answer(status, None, "")), Err(Trouble::Again { after: None, .. })), "{status}");
+            assert!(
+                matches!(judge(&answer(status, None, "")), Err(Trouble::Again { after: None, .. })),
+                "{status}"
+            );
         }
         for status in [301, 400, 401, 403, 404, 422] {
             assert!(matches!(judge(&answer(status, None, "")), Err(Trouble::Never(_))), "{status}");
@@ -151,7 +174,10 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
         assert_eq!(retry_after("0.5"), Some(Duration::from_millis(500)));
-        assert_eq!((retry_after("-1"), retry_after("soon"), retry_after("inf")), (None, None, None));
+        assert_eq!(
+            (retry_after("-1"), retry_after("soon"), retry_after("inf")),
+            (None, None, None)
+        );
         let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
         let wait = retry_after(&date).unwrap().as_secs();
         assert!((58..=60).contains(&wait), "{wait}");
@@ -161,11 +187,15 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_limit_and_differ_between_runs() {
         let never = || false;
-        let (one, two) = (Patience::new(1.0, "one", 7, &never), Patience::new(1.0, "two", 7, &never));
+        let (one, two) =
+            (Patience::new(1.0, "one", 7, &never), Patience::new(1.0, "two", 7, &never));
         let mut last = Duration::ZERO;
         for tries in 1..=20 {
             let wait = pause(tries, None, &one);
-            assert!(wait <= PAUSE_MAX && (tries > 6 || wait > last.mul_f64(0.9)), "{tries}: {wait:?} after {last:?}");
+            assert!(
+                wait <= PAUSE_MAX && (tries > 6 || wait > last.mul_f64(0.9)),
+                "{tries}: {wait:?} after {last:?}"
+            );
             assert_ne!(wait, pause(tries, None, &two));
             last = wait;
         }

@@ -47,12 +47,19 @@ pub(super) fn json_schema(schema: &Value) -> Value {
 
 /// Reads a completion; in words what is wrong with it.
 pub(super) fn read(body: &[u8]) -> Result<Completion, String> {
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| format!("{error}: {}", super::retry::words(body)))?;
-    let choice = value.pointer("/choices/0").ok_or_else(|| format!("no choices: {}", super::retry::words(body)))?;
-    let message = choice.get("message").filter(|message| message.is_object()).ok_or("a choice without a message")?;
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|error| format!("{error}: {}", super::retry::words(body)))?;
+    let choice = value
+        .pointer("/choices/0")
+        .ok_or_else(|| format!("no choices: {}", super::retry::words(body)))?;
+    let message = choice
+        .get("message")
+        .filter(|message| message.is_object())
+        .ok_or("a choice without a message")?;
     let usage = |key: &str| value.pointer(key).and_then(Value::as_u64);
-    let tokens = |key: &str| usage(key).ok_or_else(|| format!("{key}: expected a count of tokens, found none"));
+    let tokens = |key: &str| {
+        usage(key).ok_or_else(|| format!("{key}: expected a count of tokens, found none"))
+    };
     Ok(Completion {
         text: text(message)?,
         finish: finish(choice.get("finish_reason").unwrap_or(&Value::Null))?,
@@ -65,7 +72,9 @@ pub(super) fn read(body: &[u8]) -> Result<Completion, String> {
 fn finish(reason: &Value) -> Result<Finish, String> {
     match reason.as_str() {
         // What a filter keeps back is the service's reply: it is read, and will be no call.
-        Some("stop" | "tool_calls" | "function_call" | "eos_token" | "content_filter") => Ok(Finish::Stop),
+        Some("stop" | "tool_calls" | "function_call" | "eos_token" | "content_filter") => {
+            Ok(Finish::Stop)
+        }
         Some("length") => Ok(Finish::Length),
         _ => Err(format!("finish_reason: expected stop, length or tool_calls, found {reason}")),
     }
@@ -75,7 +84,9 @@ fn finish(reason: &Value) -> Result<Finish, String> {
 fn text(message: &Value) -> Result<String, String> {
     let said = match message.get("content") {
         Some(Value::String(text)) => text.clone(),
-        None | Some(Value::Null) => message.get("refusal").and_then(Value::as_str).unwrap_or("").to_string(),
+        None | Some(Value::Null) => {
+            message.get("refusal").and_then(Value::as_str).unwrap_or("").to_string()
+        }
         Some(other) => return Err(format!("message.content: expected a text, found {other}")),
     };
     let calls = match message.get("tool_calls") {
@@ -94,7 +105,9 @@ fn text(message: &Value) -> Result<String, String> {
 /// Arguments that are no JSON stay the text that they are: a failed call of the model, and no failure of the server.
 fn tool_call(function: &Value) -> Value {
     let arguments = match function.get("arguments") {
-        Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str())),
+        Some(Value::String(text)) => {
+            serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()))
+        }
         Some(other) => other.clone(),
         None => Value::Null,
     };
@@ -107,22 +120,29 @@ mod tests {
 
     fn completion(message: Value, reason: &str) -> Result<Completion, String> {
         let usage = json!({"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 8}});
-        let body = json!({"choices": [{"message": message, "finish_reason": reason}], "usage": usage});
+        let body =
+            json!({"choices": [{"message": message, "finish_reason": reason}], "usage": usage});
         read(body.to_string().as_bytes())
     }
 
     #[test]
     fn tool_calls_become_text_that_is_read_as_a_call() {
         let call = |arguments: &str| json!({"type": "function", "function": {"name": "wait", "arguments": arguments}});
-        let one = completion(json!({"content": null, "tool_calls": [call("{\"card\": null}")]}), "tool_calls").unwrap();
+        let one = completion(
+            json!({"content": null, "tool_calls": [call("{\"card\": null}")]}),
+            "tool_calls",
+        )
+        .unwrap();
         assert_eq!(one.text, r#"<tool_call>{"name":"wait","arguments":{"card":null}}</tool_call>"#);
         assert_eq!((one.prompt_tokens, one.reply_tokens, one.cached_prompt_tokens), (9, 4, 8));
         let read = |text: &str| crate::read_reply(text, Finish::Stop, crate::ReplyMode::Text);
         assert_eq!(read(&one.text).unwrap().tool, "wait");
-        let broken = completion(json!({"tool_calls": [call("{\"card\": ")]}), "tool_calls").unwrap();
+        let broken =
+            completion(json!({"tool_calls": [call("{\"card\": ")]}), "tool_calls").unwrap();
         assert_eq!(read(&broken.text).unwrap_err().kind, "schema_mismatch");
         let ten: Vec<Value> = (0..10).map(|n| call(&format!("{{\"n\": {n}}}"))).collect();
-        let ten = completion(json!({"content": "all at once", "tool_calls": ten}), "tool_calls").unwrap();
+        let ten =
+            completion(json!({"content": "all at once", "tool_calls": ten}), "tool_calls").unwrap();
         assert_eq!(read(&ten.text).unwrap_err().kind, "several_calls");
     }
 
@@ -136,14 +156,23 @@ mod tests {
             (r#"{"choices": []}"#, "no choices"),
             (r#"{"choices": [{"message": "hi", "finish_reason": "stop"}]}"#, "without a message"),
             (r#"{"choices": [{"message": {"content": "hi"}, "finish_reason": "abort"}]}"#, "abort"),
-            (r#"{"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}"#, "prompt_tokens"),
+            (
+                r#"{"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}"#,
+                "prompt_tokens",
+            ),
             (r#"{"choices": [{"message": {"content": 5}, "finish_reason": "stop"}]}"#, "content"),
-            (r#"{"choices": [{"message": {"tool_calls": 5}, "finish_reason": "stop"}]}"#, "tool_calls"),
+            (
+                r#"{"choices": [{"message": {"tool_calls": 5}, "finish_reason": "stop"}]}"#,
+                "tool_calls",
+            ),
         ] {
             let error = read(body.as_bytes()).unwrap_err();
             assert!(error.contains(words), "{body}: {error}");
         }
         assert_eq!(completion(json!({"content": "x"}), "length").unwrap().finish, Finish::Length);
-        assert_eq!(completion(json!({"content": null, "refusal": "I can't."}), "stop").unwrap().text, "I can't.");
+        assert_eq!(
+            completion(json!({"content": null, "refusal": "I can't."}), "stop").unwrap().text,
+            "I can't."
+        );
     }
 }

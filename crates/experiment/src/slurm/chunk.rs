@@ -12,7 +12,10 @@ pub struct Chunk {
 /// tasks do the same work later.
 pub fn chunks(tasks: usize, array_size_max: usize, room: usize) -> Vec<Chunk> {
     let (tasks, size) = (tasks.min(room), array_size_max.max(1));
-    (0..tasks).step_by(size).map(|offset| Chunk { offset, count: size.min(tasks - offset) }).collect()
+    (0..tasks)
+        .step_by(size)
+        .map(|offset| Chunk { offset, count: size.min(tasks - offset) })
+        .collect()
 }
 
 #[cfg(test)]

@@ -30,7 +30,10 @@ pub fn script(name: &str, tasks: &ModelTasks, site: &Site, places: &Places<'_>) 
         tasks.model, tasks.gpus
     );
     if !site.modules.is_empty() {
-        text += &format!("module load {}\n", site.modules.iter().map(|m| quoted(m)).collect::<Vec<_>>().join(" "));
+        text += &format!(
+            "module load {}\n",
+            site.modules.iter().map(|m| quoted(m)).collect::<Vec<_>>().join(" ")
+        );
     }
     if let Some(home) = &site.hf_home {
         text += &format!("export HF_HOME={}\n", quoted(home));
@@ -86,7 +89,12 @@ fn options(name: &str, tasks: &ModelTasks, site: &Site, places: &Places<'_>) -> 
         options.push(format!("--gres=gpu:{kind}{}", tasks.gpus));
     }
     let minutes = tasks.minutes;
-    options.push(format!("--time={}-{:02}:{:02}:00", minutes / 1440, minutes / 60 % 24, minutes % 60));
+    options.push(format!(
+        "--time={}-{:02}:{:02}:00",
+        minutes / 1440,
+        minutes / 60 % 24,
+        minutes % 60
+    ));
     options.push(format!("--signal=B:USR1@{}", site.signal_lead_s));
     options.push(if site.requeue { "--requeue" } else { "--no-requeue" }.into());
     options.push("--open-mode=append".into());
@@ -167,7 +175,9 @@ fn quoted(word: &str) -> String {
 
 /// A job's or file's name.
 fn plain(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .collect()
 }
 
 #[cfg(test)]

@@ -72,23 +72,40 @@ impl Site {
         let site: Site = serde_saphyr::from_str(text).map_err(|error| refused(file, &error))?;
         let wrong = |key: &str, expected: &str, found: String| {
             let place = Place { file: file.to_string(), line: 0 };
-            Err(ConfigProblem::WrongType { place, key: key.into(), expected: expected.into(), found })
+            Err(ConfigProblem::WrongType {
+                place,
+                key: key.into(),
+                expected: expected.into(),
+                found,
+            })
         };
         if !(site.hours_max > 0.0 && site.hours_max <= 8760.0) {
-            return wrong("hours_max", "hours, more than 0 and at most 8760", site.hours_max.to_string());
+            return wrong(
+                "hours_max",
+                "hours, more than 0 and at most 8760",
+                site.hours_max.to_string(),
+            );
         }
-        for (key, number) in [("cpus_per_task", site.cpus_per_task), ("tasks_max", site.tasks_max as u64)] {
+        for (key, number) in
+            [("cpus_per_task", site.cpus_per_task), ("tasks_max", site.tasks_max as u64)]
+        {
             if number == 0 {
                 return wrong(key, "1 or more", "0".into());
             }
         }
-        for (key, number) in [("submit_jobs_max", site.submit_jobs_max), ("array_size_max", site.array_size_max)] {
+        for (key, number) in
+            [("submit_jobs_max", site.submit_jobs_max), ("array_size_max", site.array_size_max)]
+        {
             if number == Some(0) {
                 return wrong(key, "1 or more", "0".into());
             }
         }
         if site.memory_per_node_gb.is_some_and(|gb| gb.is_nan() || gb <= 0.0) {
-            return wrong("memory_per_node_gb", "more than 0", format!("{:?}", site.memory_per_node_gb));
+            return wrong(
+                "memory_per_node_gb",
+                "more than 0",
+                format!("{:?}", site.memory_per_node_gb),
+            );
         }
         for (key, value) in site.words() {
             if value.is_empty() || value.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -116,7 +133,10 @@ fn refused(file: &str, error: &serde_saphyr::Error) -> ConfigProblem {
     match error.without_snippet() {
         serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
             let near = |known: &&&str| strsim::jaro_winkler(known, field);
-            let nearest = expected.iter().max_by(|a, b| near(a).total_cmp(&near(b))).filter(|k| near(k) > 0.7);
+            let nearest = expected
+                .iter()
+                .max_by(|a, b| near(a).total_cmp(&near(b)))
+                .filter(|k| near(k) > 0.7);
             let suggestion = nearest.map(|key| (*key).to_string());
             ConfigProblem::UnknownKey { place, key: field.to_string(), suggestion }
         }
@@ -130,15 +150,24 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_with_its_line_and_its_neighbour() {
-        let error = Site::from_yaml("site.yaml", "account: a\npartitoin: b\n").expect_err("unknown").to_string();
-        assert!(error.contains("site.yaml line 2") && error.contains("did you mean partition"), "{error}");
+        let error = Site::from_yaml("site.yaml", "account: a\npartitoin: b\n")
+            .expect_err("unknown")
+            .to_string();
+        assert!(
+            error.contains("site.yaml line 2") && error.contains("did you mean partition"),
+            "{error}"
+        );
     }
 
     #[test]
     fn what_would_break_the_script_is_refused() {
-        for text in
-            ["hours_max: 0", "account: \"a\\nrm\"", "cpus_per_task: 0", "modules: [\"a; b\"]", "hours_max: .nan"]
-        {
+        for text in [
+            "hours_max: 0",
+            "account: \"a\\nrm\"",
+            "cpus_per_task: 0",
+            "modules: [\"a; b\"]",
+            "hours_max: .nan",
+        ] {
             assert!(Site::from_yaml("site.yaml", text).is_err(), "{text}");
         }
         assert!(!Site::from_yaml("site.yaml", "requeue: false").expect("good").requeue);

@@ -55,7 +55,8 @@ pub fn model_tasks(
     let suggested = with_margin.map_or(1, |hours| (hours / site.hours_max).ceil() as usize);
     // More tasks than runs would stand idle.
     let tasks = tasks.unwrap_or(suggested.min(site.tasks_max)).clamp(1, runs.max(1));
-    let hours = with_margin.map_or(site.hours_max, |hours| (hours / tasks as f64).clamp(HOURS_MIN, f64::INFINITY));
+    let hours = with_margin
+        .map_or(site.hours_max, |hours| (hours / tasks as f64).clamp(HOURS_MIN, f64::INFINITY));
     let needed = fit.host_bytes + PROGRAM_BYTES;
     let bytes = site.memory_per_node_gb.map_or(needed, |gb| needed.min((gb * 1e9) as u64));
     ModelTasks {
@@ -82,10 +83,16 @@ mod tests {
     #[test]
     fn hours_are_spread_over_tasks_within_the_sites_limits() {
         let site = Site { hours_max: 10.0, tasks_max: 4, ..Site::default() };
-        let sized = |hours: f64| model_tasks(("m", 500), Fit::default(), Some(&cost(hours)), (None, 16), &site);
+        let sized = |hours: f64| {
+            model_tasks(("m", 500), Fit::default(), Some(&cost(hours)), (None, 16), &site)
+        };
         assert_eq!((sized(0.01).tasks, sized(0.01).minutes), (1, 30));
         assert_eq!((sized(12.0).tasks, sized(12.0).minutes), (2, 540));
-        assert_eq!((sized(900.0).tasks, sized(900.0).minutes), (4, 600), "requeued until all is done");
+        assert_eq!(
+            (sized(900.0).tasks, sized(900.0).minutes),
+            (4, 600),
+            "requeued until all is done"
+        );
     }
 
     #[test]
@@ -93,6 +100,9 @@ mod tests {
         let site = Site { memory_per_node_gb: Some(64.0), ..Site::default() };
         let fit = Fit { gpus: 2, host_bytes: 1 << 40 };
         let sized = model_tasks(("m", 3), fit, None, (Some(12), 4), &site);
-        assert_eq!((sized.tasks, sized.gpus, sized.memory_mib), (3, 2, 64_000_000_000u64.div_ceil(MIB)));
+        assert_eq!(
+            (sized.tasks, sized.gpus, sized.memory_mib),
+            (3, 2, 64_000_000_000u64.div_ceil(MIB))
+        );
     }
 }

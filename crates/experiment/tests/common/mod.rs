@@ -25,8 +25,8 @@ pub fn folder_options(_config: &Config, folder: &Path, jobs: usize) -> RunOption
 /// Runs all that is left with scripted operators.
 pub fn run_to_end(config: &Config, folder: &Path, jobs: usize) -> Summary {
     let options = folder_options(config, folder, jobs);
-    let summary =
-        run_experiment(config, &NoModels, &options, &quiet, &|| false).unwrap_or_else(|error| panic!("{error}"));
+    let summary = run_experiment(config, &NoModels, &options, &quiet, &|| false)
+        .unwrap_or_else(|error| panic!("{error}"));
     assert!(summary.all_done(), "{summary:?}");
     summary
 }

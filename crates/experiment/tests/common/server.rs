@@ -74,7 +74,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address.trim_start_matches("http://").trim_end_matches("/v1"));
+        let _ =
+            TcpStream::connect(self.address.trim_start_matches("http://").trim_end_matches("/v1"));
     }
 }
 
@@ -86,7 +87,10 @@ fn serve(stream: TcpStream, act: &Act, log: &Mutex<Vec<Asked>>, counts: &[Atomic
         let stream = reader.get_mut();
         let sent = match act(&asked, before) {
             Does::Answers(status, headers, body) => {
-                let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
+                let head = format!(
+                    "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n{headers}\r\n",
+                    body.len()
+                );
                 stream.write_all((head + &body).as_bytes())
             }
             Does::Hangs(time) => {
@@ -94,7 +98,9 @@ fn serve(stream: TcpStream, act: &Act, log: &Mutex<Vec<Asked>>, counts: &[Atomic
                 return;
             }
             Does::CutsOff => {
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{\"choices\": [{\"mess");
+                let _ = stream.write_all(
+                    b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{\"choices\": [{\"mess",
+                );
                 return;
             }
             Does::Closes => return,

@@ -1,13 +1,17 @@
 //! A provider for tests: it answers from a function of the request, and can be told to fail.
 
-use experiment::{Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply, ReplyRequest};
+use experiment::{
+    Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply,
+    ReplyRequest,
+};
 use results::PromptMessage;
 use serde_json::Value;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 type Embed = dyn Fn(&str) -> Vec<f32> + Send + Sync;
-type Say = dyn Fn(&ReplyRequest<'_>, usize) -> Result<(String, Finish), ProviderError> + Send + Sync;
+type Say =
+    dyn Fn(&ReplyRequest<'_>, usize) -> Result<(String, Finish), ProviderError> + Send + Sync;
 
 /// What was asked, as far as tests look at it.
 #[derive(Clone)]
@@ -34,7 +38,10 @@ pub struct Speaker {
 impl Speaker {
     /// `say` gets the request and how many came before it.
     pub fn new(
-        say: impl Fn(&ReplyRequest<'_>, usize) -> Result<(String, Finish), ProviderError> + Send + Sync + 'static,
+        say: impl Fn(&ReplyRequest<'_>, usize) -> Result<(String, Finish), ProviderError>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         Speaker {
             say: Arc::new(say),
@@ -64,7 +71,11 @@ impl Provider for Speaker {
         }
     }
 
-    fn count_tokens(&self, messages: &[PromptMessage], _: Option<&Value>) -> Result<u64, ProviderError> {
+    fn count_tokens(
+        &self,
+        messages: &[PromptMessage],
+        _: Option<&Value>,
+    ) -> Result<u64, ProviderError> {
         Ok(tokens(messages))
     }
 
@@ -88,7 +99,14 @@ impl Provider for Speaker {
         let (text, finish) = (self.say)(request, before)?;
         let reply_tokens = text.split_whitespace().count() as u64;
         let prompt_tokens = tokens(request.messages);
-        Ok(Reply { text, finish, prompt_tokens, reply_tokens, cached_prompt_tokens: before as u64, seconds: 0.001 })
+        Ok(Reply {
+            text,
+            finish,
+            prompt_tokens,
+            reply_tokens,
+            cached_prompt_tokens: before as u64,
+            seconds: 0.001,
+        })
     }
 }
 

@@ -28,7 +28,11 @@ impl Client {
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .timeout_recv_body(Some(BODY_TIMEOUT))
             .user_agent(concat!("vendomini/", env!("CARGO_PKG_VERSION")))
-            .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
+            .tls_config(
+                ureq::tls::TlsConfig::builder()
+                    .root_certs(ureq::tls::RootCerts::PlatformVerifier)
+                    .build(),
+            )
             .build();
         Client {
             agent: config.new_agent(),
@@ -46,7 +50,11 @@ impl Client {
     }
 
     /// What a repository holds at a revision.
-    pub(super) fn listing(&self, model: &str, revision: Option<&str>) -> Result<Listing, FetchError> {
+    pub(super) fn listing(
+        &self,
+        model: &str,
+        revision: Option<&str>,
+    ) -> Result<Listing, FetchError> {
         let revision = revision.unwrap_or("main");
         let url = format!("{}/api/models/{model}/revision/{revision}?blobs=true", self.endpoint);
         let answer = self.get(&url, 0).map_err(|e| self.unreachable(&e.to_string()))?;
@@ -60,9 +68,12 @@ impl Client {
             500.. => return Err(self.unreachable(&format!("it answers {status}"))),
             _ => return Err(self.refused(&url, status)),
         }
-        let text = answer.into_body().read_to_string().map_err(|e| self.unreachable(&e.to_string()))?;
-        let odd =
-            |what: String| FetchError::Refused { url, why: format!("expected a repository's listing, found {what}") };
+        let text =
+            answer.into_body().read_to_string().map_err(|e| self.unreachable(&e.to_string()))?;
+        let odd = |what: String| FetchError::Refused {
+            url,
+            why: format!("expected a repository's listing, found {what}"),
+        };
         match serde_json::from_str::<Listing>(&text) {
             Ok(listing) if listing.commit.bytes().all(|b| b.is_ascii_alphanumeric()) => Ok(listing),
             Ok(listing) => Err(odd(format!("the commit {:?}", listing.commit))),
@@ -87,10 +98,12 @@ impl Client {
     pub(super) fn refused(&self, url: &str, status: u16) -> FetchError {
         let why = match (status, &self.token) {
             (401 | 403, None) => {
-                "the model is gated or private: accept its licence on the hub and set HF_TOKEN".to_owned()
+                "the model is gated or private: accept its licence on the hub and set HF_TOKEN"
+                    .to_owned()
             }
             (401 | 403, Some(_)) => {
-                "the token may not read it: accept the model's licence with the token's account".to_owned()
+                "the token may not read it: accept the model's licence with the token's account"
+                    .to_owned()
             }
             (404 | 410, _) => "the file is gone".to_owned(),
             _ => "expected the file, found a refusal".to_owned(),

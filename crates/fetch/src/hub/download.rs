@@ -70,7 +70,9 @@ pub(super) fn bring(
 /// Waits for another process that brings the same file, as long as that file grows.
 fn lock(file: &File, part: &Path, watch: &Watch) -> Result<(), FetchError> {
     let (mut size_bytes, mut grew) = (0, Instant::now());
-    while let Err(error) = rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+    while let Err(error) =
+        rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+    {
         if error != rustix::io::Errno::WOULDBLOCK {
             return Err(FetchError::io(part, "lock", error.into()));
         }
@@ -130,7 +132,9 @@ fn attempt(
         // A server that knows no ranges sends all of it again.
         200 => {
             *end = 0;
-            file.set_len(0).and_then(|()| file.rewind()).map_err(|e| FetchError::io(part, "empty", e))?;
+            file.set_len(0)
+                .and_then(|()| file.rewind())
+                .map_err(|e| FetchError::io(part, "empty", e))?;
         }
         status @ (408 | 429 | 500..) => return Ok(Attempt::Broke(format!("HTTP {status}"))),
         status => return Err(client.refused(url, status)),

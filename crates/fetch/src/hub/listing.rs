@@ -42,16 +42,23 @@ const SMALL: [&str; 5] = [".json", ".jinja", "merges.txt", "vocab.txt", "tokeniz
 
 impl Listing {
     /// The safetensors weights with what stands beside them, or one GGUF file where there are none.
-    pub(super) fn wanted(&self, model: &str, file: Option<&str>) -> Result<Vec<Wanted>, FetchError> {
-        let there =
-            |wanted: fn(&str) -> bool| self.siblings.iter().filter(move |s| wanted(&s.path)).collect::<Vec<_>>();
+    pub(super) fn wanted(
+        &self,
+        model: &str,
+        file: Option<&str>,
+    ) -> Result<Vec<Wanted>, FetchError> {
+        let there = |wanted: fn(&str) -> bool| {
+            self.siblings.iter().filter(move |s| wanted(&s.path)).collect::<Vec<_>>()
+        };
         let weights = there(|path| !path.contains('/') && path.ends_with(".safetensors"));
         let ggufs = there(|path| path.ends_with(".gguf"));
         let not_there = |why: String| FetchError::NotThere { model: model.to_owned(), why };
         let chosen = match (file, weights.as_slice(), ggufs.as_slice()) {
             (Some(name), ..) => {
                 let found = ggufs.iter().find(|s| s.path == name).copied();
-                vec![found.ok_or_else(|| not_there(format!("expected a GGUF file {name}, found {}", names(&ggufs))))?]
+                vec![found.ok_or_else(|| {
+                    not_there(format!("expected a GGUF file {name}, found {}", names(&ggufs)))
+                })?]
             }
             (None, [_, ..], _) => {
                 let beside = there(|path| {
@@ -63,7 +70,10 @@ impl Listing {
             }
             (None, [], [one]) => vec![*one],
             (None, [], [_, ..]) => {
-                return Err(not_there(format!("holds several GGUF files; name one with --file: {}", names(&ggufs))));
+                return Err(not_there(format!(
+                    "holds several GGUF files; name one with --file: {}",
+                    names(&ggufs)
+                )));
             }
             (None, [], []) => {
                 return Err(not_there(format!(
@@ -76,7 +86,10 @@ impl Listing {
             .into_iter()
             .map(|sibling| {
                 sibling.wanted().ok_or_else(|| {
-                    not_there(format!("the hub gives no usable path, size and hash of {:?}", sibling.path))
+                    not_there(format!(
+                        "the hub gives no usable path, size and hash of {:?}",
+                        sibling.path
+                    ))
                 })
             })
             .collect()
@@ -86,14 +99,26 @@ impl Listing {
 impl Sibling {
     /// `None` if the hub does not say enough, or says what could leave the cache's folder.
     fn wanted(&self) -> Option<Wanted> {
-        let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0']);
-        let hex = |text: &str, digits: usize| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let plain = |part: &str| {
+            !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0'])
+        };
+        let hex = |text: &str, digits: usize| {
+            text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit())
+        };
         let (size_bytes, promise) = match (&self.lfs, &self.blob_id, self.size) {
-            (Some(lfs), ..) if hex(&lfs.sha256, 64) => (lfs.size, Promise::Sha256(lfs.sha256.clone())),
-            (None, Some(blob), Some(size)) if hex(blob, 40) => (size, Promise::GitBlob(blob.clone())),
+            (Some(lfs), ..) if hex(&lfs.sha256, 64) => {
+                (lfs.size, Promise::Sha256(lfs.sha256.clone()))
+            }
+            (None, Some(blob), Some(size)) if hex(blob, 40) => {
+                (size, Promise::GitBlob(blob.clone()))
+            }
             _ => return None,
         };
-        self.path.split('/').all(plain).then(|| Wanted { path: self.path.clone(), size_bytes, promise })
+        self.path.split('/').all(plain).then(|| Wanted {
+            path: self.path.clone(),
+            size_bytes,
+            promise,
+        })
     }
 }
 

@@ -31,7 +31,9 @@ impl Hub {
     pub fn from_env() -> Self {
         let var = |key: &str| std::env::var(key).ok().filter(|value| !value.trim().is_empty());
         let home = var("HF_HOME").or_else(|| Some(format!("{}/.cache/huggingface", var("HOME")?)));
-        let token_file = var("HF_TOKEN_PATH").map(PathBuf::from).or(home.map(|h| PathBuf::from(h).join("token")));
+        let token_file = var("HF_TOKEN_PATH")
+            .map(PathBuf::from)
+            .or(home.map(|h| PathBuf::from(h).join("token")));
         let token = var("HF_TOKEN").or_else(|| std::fs::read_to_string(token_file?).ok());
         Hub {
             endpoint: var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()),
@@ -56,9 +58,14 @@ pub(crate) fn fetch(order: &Order, watch: &Watch) -> Result<PathBuf, FetchError>
     let repository = Repository::new(order.hub_cache, order.model)?;
     let missing: Vec<&Wanted> = wanted.iter().filter(|file| !repository.has(file)).collect();
     repository.check_space(&missing)?;
-    watch.total(Stage::Fetch, missing.iter().map(|file| file.size_bytes).sum(), missing.len() as u64);
+    watch.total(
+        Stage::Fetch,
+        missing.iter().map(|file| file.size_bytes).sum(),
+        missing.len() as u64,
+    );
     bring_all(&client, &repository, order, &listing.commit, &missing, watch)?;
-    let snapshot = repository.publish(&listing.commit, order.revision.unwrap_or("main"), &wanted)?;
+    let snapshot =
+        repository.publish(&listing.commit, order.revision.unwrap_or("main"), &wanted)?;
     Ok(match wanted.iter().find(|file| file.path.ends_with(".gguf")) {
         Some(gguf) => snapshot.join(&gguf.path),
         None => snapshot,

@@ -16,7 +16,8 @@ impl Repository {
     pub(super) fn new(hub_cache: &Path, model: &str) -> Result<Self, FetchError> {
         let folder = hub_cache.join(format!("models--{}", model.replace('/', "--")));
         let blobs = folder.join("blobs");
-        std::fs::create_dir_all(&blobs).map_err(|e| FetchError::io(&blobs, "make the folder", e))?;
+        std::fs::create_dir_all(&blobs)
+            .map_err(|e| FetchError::io(&blobs, "make the folder", e))?;
         Ok(Repository { folder })
     }
 
@@ -28,7 +29,8 @@ impl Repository {
     /// Refuses what the disk cannot hold before a byte is brought.
     pub(super) fn check_space(&self, missing: &[&Wanted]) -> Result<(), FetchError> {
         let begun = |file: &&&Wanted| self.incomplete(file).metadata().map_or(0, |m| m.len());
-        let needed: u64 = missing.iter().map(|file| file.size_bytes.saturating_sub(begun(&file))).sum();
+        let needed: u64 =
+            missing.iter().map(|file| file.size_bytes.saturating_sub(begun(&file))).sum();
         let disk = rustix::fs::statvfs(&self.folder)
             .map_err(|e| FetchError::io(&self.folder, "ask for its free space", e.into()))?;
         let free_bytes = disk.f_bavail * disk.f_frsize;
@@ -50,30 +52,40 @@ impl Repository {
     /// Gives a checked file its name.
     pub(super) fn keep(&self, file: &Wanted, part: &Path) -> Result<(), FetchError> {
         let blob = self.blob(file);
-        std::fs::rename(part, &blob).map_err(|e| FetchError::io(&blob, "rename the finished file to", e))
+        std::fs::rename(part, &blob)
+            .map_err(|e| FetchError::io(&blob, "rename the finished file to", e))
     }
 
     /// Makes the snapshot of a commit, all of whose files are there, and points the revision at it.
-    pub(super) fn publish(&self, commit: &str, revision: &str, files: &[Wanted]) -> Result<PathBuf, FetchError> {
+    pub(super) fn publish(
+        &self,
+        commit: &str,
+        revision: &str,
+        files: &[Wanted],
+    ) -> Result<PathBuf, FetchError> {
         let snapshot = self.folder.join("snapshots").join(commit);
         for file in files {
             let link = snapshot.join(&file.path);
             let parent = link.parent().unwrap_or(&snapshot);
-            std::fs::create_dir_all(parent).map_err(|e| FetchError::io(parent, "make the folder", e))?;
+            std::fs::create_dir_all(parent)
+                .map_err(|e| FetchError::io(parent, "make the folder", e))?;
             let up = "../".repeat(2 + file.path.matches('/').count());
             let target = format!("{up}blobs/{}", file.promise.blob_name());
             // Made beside and renamed, so that a link is there whole or not at all, also where another process does the same.
             let beside = parent.join(unique_name());
-            std::os::unix::fs::symlink(&target, &beside).map_err(|e| FetchError::io(&beside, "link", e))?;
+            std::os::unix::fs::symlink(&target, &beside)
+                .map_err(|e| FetchError::io(&beside, "link", e))?;
             std::fs::rename(&beside, &link).map_err(|e| FetchError::io(&link, "link", e))?;
         }
         let reference = self.folder.join("refs").join(revision);
         let folder = reference.parent().unwrap_or(&self.folder);
-        std::fs::create_dir_all(folder).map_err(|e| FetchError::io(folder, "make the folder", e))?;
+        std::fs::create_dir_all(folder)
+            .map_err(|e| FetchError::io(folder, "make the folder", e))?;
         if revision != commit {
             let beside = folder.join(unique_name());
             std::fs::write(&beside, commit).map_err(|e| FetchError::io(&beside, "write", e))?;
-            std::fs::rename(&beside, &reference).map_err(|e| FetchError::io(&reference, "write", e))?;
+            std::fs::rename(&beside, &reference)
+                .map_err(|e| FetchError::io(&reference, "write", e))?;
         }
         Ok(snapshot)
     }

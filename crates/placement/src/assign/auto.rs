@@ -61,7 +61,12 @@ pub(super) fn best(problem: &Problem) -> Result<Assigned, Box<Shortage>> {
     Err(Box::new(split::shortage(problem, &nearest)))
 }
 
-fn best_of(problem: &Problem, sums: &Sums, singles: &[Single], group: &[Candidate]) -> Option<(Score, Vec<Tier>)> {
+fn best_of(
+    problem: &Problem,
+    sums: &Sums,
+    singles: &[Single],
+    group: &[Candidate],
+) -> Option<(Score, Vec<Tier>)> {
     let bound = if group[0].off_bytes == 0 { lower_bound(problem) } else { None };
     let mut best: Option<(Score, Vec<Tier>)> = None;
     for candidate in group {
@@ -108,7 +113,9 @@ fn singles(problem: &Problem) -> Vec<Single> {
 
 fn has_untouched_twin_before(problem: &Problem, choice: &[(usize, usize)], card: usize) -> bool {
     let touched = |card: usize| choice.iter().any(|(_, at)| *at == card);
-    !touched(card) && (0..card).any(|other| !touched(other) && problem.cards[other].is_twin(&problem.cards[card]))
+    !touched(card)
+        && (0..card)
+            .any(|other| !touched(other) && problem.cards[other].is_twin(&problem.cards[card]))
 }
 
 /// The smallest run off the cards for each set of cards before it.
@@ -116,17 +123,27 @@ fn candidates_of(problem: &Problem, sums: &Sums, single: &Single, index: usize) 
     let kinds = &single.kinds;
     let (mut ahead, mut behind) = (vec![0; kinds.sets()], vec![sums.blocks(); kinds.sets()]);
     for set in 1..kinds.sets() {
-        for (kind, of) in kinds.kinds.iter().enumerate().filter(|(kind, _)| kinds.count(set, *kind) > 0) {
+        for (kind, of) in
+            kinds.kinds.iter().enumerate().filter(|(kind, _)| kinds.count(set, *kind) > 0)
+        {
             let less = kinds.without(set, kind);
             ahead[set] = sums.reach(of, ahead[less]).max(ahead[set]);
             behind[set] = sums.reach_back(of, behind[less]).min(behind[set]);
         }
     }
     let is_off = |item: &usize| !single.placed.iter().any(|(placed, _)| placed == item);
-    let single_bytes: u64 =
-        [0, problem.norm(), problem.head()].into_iter().filter(is_off).map(|i| problem.items[i].weights).sum();
+    let single_bytes: u64 = [0, problem.norm(), problem.head()]
+        .into_iter()
+        .filter(is_off)
+        .map(|i| problem.items[i].weights)
+        .sum();
     if (0..kinds.sets()).any(|set| ahead[set] >= behind[kinds.all() - set]) {
-        return vec![Candidate { single: index, front: kinds.all(), off: 0..0, off_bytes: single_bytes }];
+        return vec![Candidate {
+            single: index,
+            front: kinds.all(),
+            off: 0..0,
+            off_bytes: single_bytes,
+        }];
     }
     let candidate = |front: usize| {
         let off = ahead[front]..behind[kinds.all() - front];
@@ -137,9 +154,16 @@ fn candidates_of(problem: &Problem, sums: &Sums, single: &Single, index: usize) 
 }
 
 /// The best runs of a candidate.
-fn on_cards(problem: &Problem, sums: &Sums, singles: &[Single], candidate: &Candidate) -> Option<OnCards> {
+fn on_cards(
+    problem: &Problem,
+    sums: &Sums,
+    singles: &[Single],
+    candidate: &Candidate,
+) -> Option<OnCards> {
     let Single { placed, kinds } = &singles[candidate.single];
-    let kind_at = |item: usize| placed.iter().find(|(at, _)| *at == item).and_then(|(_, card)| kinds.of_card(*card));
+    let kind_at = |item: usize| {
+        placed.iter().find(|(at, _)| *at == item).and_then(|(_, card)| kinds.of_card(*card))
+    };
     let cover = |range: Range<usize>, set: usize, before: Option<usize>, after: Option<usize>| {
         Cover { problem, kinds, sums, range, set, before, after }.best()
     };
@@ -148,13 +172,23 @@ fn on_cards(problem: &Problem, sums: &Sums, singles: &[Single], candidate: &Cand
         cover(0..sums.blocks(), kinds.all(), embedding, norm)?
     } else {
         let mut runs = cover(0..candidate.off.start, candidate.front, embedding, None)?;
-        runs.extend(cover(candidate.off.end..sums.blocks(), kinds.all() - candidate.front, None, norm)?);
+        runs.extend(cover(
+            candidate.off.end..sums.blocks(),
+            kinds.all() - candidate.front,
+            None,
+            norm,
+        )?);
         runs
     };
     Some(placed_runs(problem, placed, kinds, &runs))
 }
 
-fn placed_runs(problem: &Problem, placed: &[(usize, usize)], kinds: &Kinds, runs: &[Run]) -> OnCards {
+fn placed_runs(
+    problem: &Problem,
+    placed: &[(usize, usize)],
+    kinds: &Kinds,
+    runs: &[Run],
+) -> OnCards {
     let mut on_cards = vec![None; problem.items.len()];
     for (item, card) in placed {
         on_cards[*item] = Some(*card);
@@ -183,8 +217,9 @@ fn in_cards_order(problem: &Problem, mut tiers: Vec<Tier>) -> Vec<Tier> {
     }
     let mut renamed: Vec<Option<usize>> = vec![None; problem.cards.len()];
     for &card in &seen {
-        let twin =
-            |other: &usize| problem.cards[*other].is_twin(&problem.cards[card]) && !renamed.contains(&Some(*other));
+        let twin = |other: &usize| {
+            problem.cards[*other].is_twin(&problem.cards[card]) && !renamed.contains(&Some(*other))
+        };
         renamed[card] = (0..problem.cards.len()).find(twin);
     }
     for tier in &mut tiers {
@@ -198,8 +233,10 @@ fn in_cards_order(problem: &Problem, mut tiers: Vec<Tier>) -> Vec<Tier> {
 /// No placement without a spill is better than this: every module on the fastest card, and no more cards than bytes ask for.
 fn lower_bound(problem: &Problem) -> Option<Score> {
     let fastest = (0..problem.cards.len()).max_by_key(|card| problem.cards[*card].rate)?;
-    let time: u64 = (0..problem.items.len()).map(|item| item_ns(problem, item, Tier::Gpu(fastest))).sum();
-    let mut rooms: Vec<u64> = problem.cards.iter().map(|card| card.budget.min(card.space())).collect();
+    let time: u64 =
+        (0..problem.items.len()).map(|item| item_ns(problem, item, Tier::Gpu(fastest))).sum();
+    let mut rooms: Vec<u64> =
+        problem.cards.iter().map(|card| card.budget.min(card.space())).collect();
     rooms.sort_unstable_by(|a, b| b.cmp(a));
     let mut left: u64 = problem.items.iter().map(|item| item.weights).sum();
     let mut cards = 0;

@@ -41,7 +41,8 @@ impl Cover<'_> {
     pub fn best(&self) -> Option<Vec<Run>> {
         let times = self.times();
         let start = Place { set: 0, at: self.range.start, last: self.before };
-        let mut reached: BTreeMap<Place, (Cost, Option<(Place, Run)>)> = BTreeMap::from([(start, ((0, 0, 0), None))]);
+        let mut reached: BTreeMap<Place, (Cost, Option<(Place, Run)>)> =
+            BTreeMap::from([(start, ((0, 0, 0), None))]);
         let mut best: Option<(Cost, Place)> = None;
         // A larger set has a larger number: every place is final when it comes up.
         let mut next = Some(start);
@@ -61,8 +62,10 @@ impl Cover<'_> {
                     }
                 }
             }
-            next =
-                reached.range((std::ops::Bound::Excluded(place), std::ops::Bound::Unbounded)).next().map(|(at, _)| *at);
+            next = reached
+                .range((std::ops::Bound::Excluded(place), std::ops::Bound::Unbounded))
+                .next()
+                .map(|(at, _)| *at);
         }
         let mut runs = Vec::new();
         let mut place = best?.1;
@@ -86,10 +89,13 @@ impl Cover<'_> {
             for to in shortest.max(place.at + 1)..=reach {
                 // A second run of one kind is on a twin; only the module before the range can be on the very same card.
                 let hop = u64::from(place.set != 0 || place.last != Some(kind));
-                let back = u64::from(place.last.is_some_and(|last| self.first_card(last) > self.first_card(kind)));
+                let back = u64::from(
+                    place.last.is_some_and(|last| self.first_card(last) > self.first_card(kind)),
+                );
                 let time = cost.0 + times[kind][to] - times[kind][place.at] + hop * HOP_NS;
                 let run = Run { kind, from: place.at, to };
-                let place = Place { set: self.kinds.with(place.set, kind), at: to, last: Some(kind) };
+                let place =
+                    Place { set: self.kinds.with(place.set, kind), at: to, last: Some(kind) };
                 steps.push((place, (time, cost.1 + hop, cost.2 + back), run));
             }
         }

@@ -5,7 +5,11 @@ use crate::problem::Problem;
 use crate::{PlanError, Shortage, Tier, suggest};
 
 /// Follows the map, and checks that it fits.
-pub(super) fn explicit(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Result<Assigned, Refusal> {
+pub(super) fn explicit(
+    problem: &Problem,
+    map: &[(String, Tier)],
+    names: &[&str],
+) -> Result<Assigned, Refusal> {
     check_keys(problem, map, names).map_err(Refusal::Wrong)?;
     let mut assigned = Assigned { tiers: Vec::new(), notes: Vec::new() };
     for (index, name) in names.iter().enumerate() {
@@ -29,7 +33,10 @@ pub(super) fn explicit(problem: &Problem, map: &[(String, Tier)], names: &[&str]
     let norm = problem.norm();
     if assigned.tiers[norm] == Tier::Disk {
         assigned.tiers[norm] = Tier::Cpu;
-        assigned.notes.push(format!("{} is a few kilobytes and is kept in host memory, not on disk", names[norm]));
+        assigned.notes.push(format!(
+            "{} is a few kilobytes and is kept in host memory, not on disk",
+            names[norm]
+        ));
     }
     match shortage(problem, &assigned.tiers) {
         Some(shortage) => Err(Refusal::Short(Box::new(shortage))),
@@ -47,11 +54,16 @@ fn missing(name: &str) -> PlanError {
 
 /// Whether `key` is the module or stands above it.
 fn covers(key: &str, name: &str) -> bool {
-    key.is_empty() || name == key || name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'))
+    key.is_empty()
+        || name == key
+        || name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn tier_of(map: &[(String, Tier)], name: &str) -> Option<Tier> {
-    map.iter().filter(|(key, _)| covers(key, name)).max_by_key(|(key, _)| key.len()).map(|(_, tier)| *tier)
+    map.iter()
+        .filter(|(key, _)| covers(key, name))
+        .max_by_key(|(key, _)| key.len())
+        .map(|(_, tier)| *tier)
 }
 
 fn check_keys(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Result<(), PlanError> {
@@ -68,7 +80,10 @@ fn check_keys(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Resu
         if let Tier::Gpu(card) = tier
             && *card >= problem.cards.len()
         {
-            return wrong("a card that is there", format!("{card}, of {} cards", problem.cards.len()));
+            return wrong(
+                "a card that is there",
+                format!("{card}, of {} cards", problem.cards.len()),
+            );
         }
     }
     Ok(())

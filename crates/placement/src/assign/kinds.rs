@@ -27,10 +27,18 @@ impl Kinds {
     pub fn new(problem: &Problem, placed: &[(usize, usize)]) -> Option<Kinds> {
         let mut kinds: Vec<Kind> = Vec::new();
         for (index, card) in problem.cards.iter().enumerate() {
-            let on = || placed.iter().filter(|(_, at)| *at == index).map(|(item, _)| problem.items[*item].weights);
+            let on = || {
+                placed
+                    .iter()
+                    .filter(|(_, at)| *at == index)
+                    .map(|(item, _)| problem.items[*item].weights)
+            };
             let (used, special): (u64, bool) = (on().sum(), on().next().is_some());
-            let (weights, space) = (card.budget.checked_sub(used)?, card.space().checked_sub(used)?);
-            let twin = |kind: &Kind| problem.cards[kind.cards[0]].is_twin(card) && !is_special(placed, kind.cards[0]);
+            let (weights, space) =
+                (card.budget.checked_sub(used)?, card.space().checked_sub(used)?);
+            let twin = |kind: &Kind| {
+                problem.cards[kind.cards[0]].is_twin(card) && !is_special(placed, kind.cards[0])
+            };
             match kinds.iter_mut().find(|kind| !special && twin(kind)) {
                 Some(kind) => kind.cards.push(index),
                 None => kinds.push(Kind { cards: vec![index], weights, space }),

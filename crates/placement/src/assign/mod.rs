@@ -42,17 +42,28 @@ pub(crate) enum Refusal {
 type OnCards = Vec<Option<usize>>;
 
 /// Puts every module on a tier. Names are those of the modules, for messages.
-pub(crate) fn assign(problem: &Problem, mode: &DeviceMapMode, names: &[&str]) -> Result<Assigned, Refusal> {
+pub(crate) fn assign(
+    problem: &Problem,
+    mode: &DeviceMapMode,
+    names: &[&str],
+) -> Result<Assigned, Refusal> {
     let off = || vec![None; problem.items.len()];
-    let short =
-        |on_cards: OnCards| split::least(problem, &on_cards, false).map_err(Refusal::Short).map(Assigned::plain);
+    let short = |on_cards: OnCards| {
+        split::least(problem, &on_cards, false).map_err(Refusal::Short).map(Assigned::plain)
+    };
     match mode {
         DeviceMapMode::Auto => auto::best(problem).map_err(Refusal::Short),
         DeviceMapMode::Sequential => short(sequence::sequential(problem)),
-        DeviceMapMode::Balanced => unless_auto_keeps_more(problem, short(sequence::balanced(problem, 0)), mode),
-        DeviceMapMode::BalancedLow0 => unless_auto_keeps_more(problem, short(sequence::balanced(problem, 1)), mode),
+        DeviceMapMode::Balanced => {
+            unless_auto_keeps_more(problem, short(sequence::balanced(problem, 0)), mode)
+        }
+        DeviceMapMode::BalancedLow0 => {
+            unless_auto_keeps_more(problem, short(sequence::balanced(problem, 1)), mode)
+        }
         DeviceMapMode::Cpu => short(off()),
-        DeviceMapMode::Disk => split::least(problem, &off(), true).map_err(Refusal::Short).map(Assigned::plain),
+        DeviceMapMode::Disk => {
+            split::least(problem, &off(), true).map_err(Refusal::Short).map(Assigned::plain)
+        }
         DeviceMapMode::Explicit(map) => explicit::explicit(problem, map, names),
     }
 }

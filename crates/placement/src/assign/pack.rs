@@ -8,8 +8,7 @@ use crate::problem::Problem;
 use std::collections::BTreeMap;
 
 /// What people are told.
-pub(super) const NOTE: &str =
-    "blocks differ in size, and an order with several runs a card keeps more of them on the cards than one run a card";
+pub(super) const NOTE: &str = "blocks differ in size, and an order with several runs a card keeps more of them on the cards than one run a card";
 
 /// Fillings of a card that are looked at before giving up. Models have two or three sizes of blocks and need a few thousand.
 const FILLINGS_MAX: usize = 200_000;
@@ -35,15 +34,19 @@ struct Search<'a> {
 /// A card for as many bytes as cards can hold, if that leaves fewer than `off_bytes` off them.
 pub(super) fn pack(problem: &Problem, off_bytes: u64) -> Option<OnCards> {
     let blocks = &problem.items[1..=problem.layers()];
-    let alike = blocks.windows(2).all(|pair| (pair[0].weights, pair[0].kv) == (pair[1].weights, pair[1].kv));
+    let alike = blocks
+        .windows(2)
+        .all(|pair| (pair[0].weights, pair[0].kv) == (pair[1].weights, pair[1].kv));
     let total: u64 = problem.items.iter().map(|item| item.weights).sum();
-    let room: u64 = problem.cards.iter().map(|card| card.budget.min(card.space())).fold(0, u64::saturating_add);
+    let room: u64 =
+        problem.cards.iter().map(|card| card.budget.min(card.space())).fold(0, u64::saturating_add);
     if (alike && off_bytes < u64::MAX) || total.saturating_sub(room) >= off_bytes {
         return None;
     }
     let classes = classes(problem);
     let left: Vec<usize> = classes.iter().map(|class| class.items.len()).collect();
-    let mut search = Search { problem, classes, known: BTreeMap::new(), fillings_left: FILLINGS_MAX };
+    let mut search =
+        Search { problem, classes, known: BTreeMap::new(), fillings_left: FILLINGS_MAX };
     let held = search.most(0, &left);
     (total - held < off_bytes).then(|| search.laid_out(left))
 }
@@ -78,8 +81,13 @@ impl Search<'_> {
         self.fillings(left, 0, room, &mut vec![0; left.len()], &mut fillings);
         let mut best: Best = (0, vec![0; left.len()]);
         for filling in fillings {
-            let rest: Vec<usize> = left.iter().zip(&filling).map(|(left, taken)| left - taken).collect();
-            let here: u64 = filling.iter().zip(&self.classes).map(|(count, class)| *count as u64 * class.weights).sum();
+            let rest: Vec<usize> =
+                left.iter().zip(&filling).map(|(left, taken)| left - taken).collect();
+            let here: u64 = filling
+                .iter()
+                .zip(&self.classes)
+                .map(|(count, class)| *count as u64 * class.weights)
+                .sum();
             let held = here + self.most(card + 1, &rest);
             if held > best.0 {
                 best = (held, filling);
@@ -104,7 +112,9 @@ impl Search<'_> {
         }
         let Some(of) = self.classes.get(class) else {
             self.fillings_left -= 1;
-            let more = |(at, of): (usize, &Class)| taken[at] < left[at] && of.weights <= room.0 && of.all <= room.1;
+            let more = |(at, of): (usize, &Class)| {
+                taken[at] < left[at] && of.weights <= room.0 && of.all <= room.1
+            };
             if !self.classes.iter().enumerate().any(more) {
                 found.push(taken.clone());
             }
@@ -118,7 +128,13 @@ impl Search<'_> {
         for count in (0..=most).rev() {
             taken[class] = count;
             let used = count as u64;
-            self.fillings(left, class + 1, (room.0 - used * weights, room.1 - used * all), taken, found);
+            self.fillings(
+                left,
+                class + 1,
+                (room.0 - used * weights, room.1 - used * all),
+                taken,
+                found,
+            );
         }
         taken[class] = 0;
     }

@@ -16,7 +16,10 @@ fn every_placement(problem: &Problem) -> Vec<Vec<Tier>> {
     let free = if problem.tied { problem.items.len() - 1 } else { problem.items.len() };
     let mut all: Vec<Vec<Tier>> = vec![Vec::new()];
     for _ in 0..free {
-        all = all.into_iter().flat_map(|p| tiers.iter().map(move |t| [p.as_slice(), &[*t]].concat())).collect();
+        all = all
+            .into_iter()
+            .flat_map(|p| tiers.iter().map(move |t| [p.as_slice(), &[*t]].concat()))
+            .collect();
     }
     if problem.tied {
         all.iter_mut().for_each(|placement| placement.push(placement[0]));
@@ -34,8 +37,10 @@ fn fits(problem: &Problem, tiers: &[Tier]) -> bool {
         w <= card.budget && w + k + card.fixed.total() <= card.free.max(card.fixed.total())
     });
     let norm = problem.items.len() - 2;
-    let multiplied = |i: &usize| *i != norm && (*i != 0 || problem.tied) && problem.items[*i].weights > 0;
-    let streamed = on(Tier::Disk).filter(multiplied).map(|i| problem.items[i].weights).max().unwrap_or(0);
+    let multiplied =
+        |i: &usize| *i != norm && (*i != 0 || problem.tied) && problem.items[*i].weights > 0;
+    let streamed =
+        on(Tier::Disk).filter(multiplied).map(|i| problem.items[i].weights).max().unwrap_or(0);
     let computes = on(Tier::Cpu).chain(on(Tier::Disk)).any(|i| multiplied(&i));
     let host = &problem.host;
     let fixed = host.fixed.staging + host.fixed.reserve + host.activations(computes);
@@ -51,11 +56,18 @@ fn fits(problem: &Problem, tiers: &[Tier]) -> bool {
 fn in_runs(problem: &Problem, tiers: &[Tier]) -> bool {
     let blocks = &tiers[1..=problem.layers()];
     let one_run = |is: &dyn Fn(&Tier) -> bool| {
-        let starts = blocks.iter().enumerate().filter(|(i, t)| is(t) && (*i == 0 || !is(&blocks[i - 1]))).count();
+        let starts = blocks
+            .iter()
+            .enumerate()
+            .filter(|(i, t)| is(t) && (*i == 0 || !is(&blocks[i - 1])))
+            .count();
         starts <= 1
     };
     let cards = (0..problem.cards.len()).all(|card| one_run(&|t| *t == Tier::Gpu(card)));
-    cards && one_run(&|t| *t == Tier::Cpu) && one_run(&|t| *t == Tier::Disk) && one_run(&|t| !t.is_gpu())
+    cards
+        && one_run(&|t| *t == Tier::Cpu)
+        && one_run(&|t| *t == Tier::Disk)
+        && one_run(&|t| !t.is_gpu())
 }
 
 fn item(kind: ModuleKind, weights: u64, kv: u64) -> Item {
@@ -77,7 +89,9 @@ struct Case {
 fn problem(case: &Case) -> Problem {
     let (embedding, norm, head) = case.singles;
     let mut items = vec![item(ModuleKind::Embedding, embedding, 0)];
-    items.extend(case.blocks.iter().enumerate().map(|(i, w)| item(ModuleKind::Block(i), *w, case.kv)));
+    items.extend(
+        case.blocks.iter().enumerate().map(|(i, w)| item(ModuleKind::Block(i), *w, case.kv)),
+    );
     items.push(item(ModuleKind::FinalNorm, norm, 0));
     items.push(item(ModuleKind::Head, if case.tied { 0 } else { head }, 0));
     if !case.tied {
@@ -271,7 +285,8 @@ fn a_score_is_bytes_then_time_then_cuts() {
     let tiers = [Tier::Cpu, Tier::Gpu(0), Tier::Disk, Tier::Cpu, Tier::Gpu(1)];
     // A row of the embedding and the norm at 200 kB/s, 10 bytes at 1 MB/s, 20 at 10 kB/s, 8 at 2 MB/s.
     let reads_ns = 5_000 + 10_000 + 2_000_000 + 5_000 + 4_000;
-    let expected = Score { off_bytes: 4 + 20 + 1, time_ns: reads_ns + 4 * crate::score::HOP_NS, cuts: 4 };
+    let expected =
+        Score { off_bytes: 4 + 20 + 1, time_ns: reads_ns + 4 * crate::score::HOP_NS, cuts: 4 };
     assert_eq!(score(&problem, &tiers), expected);
     let mut scores = [
         Score { off_bytes: 1, time_ns: 1, cuts: 1 },
@@ -280,7 +295,8 @@ fn a_score_is_bytes_then_time_then_cuts() {
         Score { off_bytes: 0, time_ns: 1, cuts: 1 },
     ];
     scores.sort();
-    let ordered: Vec<(u64, u64, u64)> = scores.iter().map(|s| (s.off_bytes, s.time_ns, s.cuts)).collect();
+    let ordered: Vec<(u64, u64, u64)> =
+        scores.iter().map(|s| (s.off_bytes, s.time_ns, s.cuts)).collect();
     assert_eq!(ordered, [(0, 1, 1), (0, 1, 2), (0, 2, 1), (1, 1, 1)]);
 }
 
@@ -299,7 +315,12 @@ fn max_memory_bounds_weights_and_the_rest_of_the_card_bounds_all() {
         };
         let problem = problem(&case);
         let tiers = assign(&problem, &DeviceMapMode::Auto, &[]).expect("fits").tiers;
-        tiers.iter().zip(&problem.items).filter(|(tier, _)| tier.is_gpu()).map(|(_, item)| item.weights).sum::<u64>()
+        tiers
+            .iter()
+            .zip(&problem.items)
+            .filter(|(tier, _)| tier.is_gpu())
+            .map(|(_, item)| item.weights)
+            .sum::<u64>()
     };
     // Weights of 45 pass a budget of 45 while their keys and values, 12 more, come from the rest of the card.
     assert_eq!(on_card(45, 12), 45);
@@ -344,7 +365,8 @@ fn balanced_spreads_and_low_0_spares_the_first() {
     let problem = problem(&case);
     let weights = |mode: DeviceMapMode| -> Vec<u64> {
         let assigned = assign(&problem, &mode, &[]).expect("fits");
-        let on = |card| (0..problem.items.len()).filter(move |i| assigned.tiers[*i] == Tier::Gpu(card));
+        let on =
+            |card| (0..problem.items.len()).filter(move |i| assigned.tiers[*i] == Tier::Gpu(card));
         let on: Vec<Vec<usize>> = (0..3).map(|card| on.clone()(card).collect()).collect();
         on.iter().map(|items| items.iter().map(|i| problem.items[*i].weights).sum()).collect()
     };

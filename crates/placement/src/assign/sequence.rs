@@ -46,7 +46,12 @@ fn least(high: u64, enough: impl Fn(u64) -> bool) -> u64 {
 }
 
 fn off_bytes(problem: &Problem, on_cards: &OnCards) -> u64 {
-    on_cards.iter().zip(&problem.items).filter(|(on, _)| on.is_none()).map(|(_, item)| item.weights).sum()
+    on_cards
+        .iter()
+        .zip(&problem.items)
+        .filter(|(on, _)| on.is_none())
+        .map(|(_, item)| item.weights)
+        .sum()
 }
 
 fn filled(problem: &Problem, shares: &[u64]) -> OnCards {

@@ -18,10 +18,12 @@ struct Way {
 
 /// All divisions worth a look, for a placement on cards: `(tiers)` of each that fits. The tiers of modules on cards are kept.
 pub(super) fn ways(problem: &Problem, on_cards: &OnCards, all_on_disk: bool) -> Vec<Vec<Tier>> {
-    let off_blocks: Vec<usize> = (1..=problem.layers()).filter(|i| on_cards[*i].is_none()).collect();
+    let off_blocks: Vec<usize> =
+        (1..=problem.layers()).filter(|i| on_cards[*i].is_none()).collect();
     let mut found: Vec<Vec<Tier>> = Vec::new();
     for way in candidates(problem, on_cards) {
-        let counts = if all_on_disk { off_blocks.len()..=off_blocks.len() } else { 0..=off_blocks.len() };
+        let counts =
+            if all_on_disk { off_blocks.len()..=off_blocks.len() } else { 0..=off_blocks.len() };
         if let Some(tiers) = fewest_on_disk(problem, on_cards, &off_blocks, way, counts)
             && !found.contains(&tiers)
         {
@@ -35,9 +37,15 @@ pub(super) fn ways(problem: &Problem, on_cards: &OnCards, all_on_disk: bool) -> 
 ///
 /// # Errors
 /// What the host lacks in the division that needs the least of it.
-pub(super) fn least(problem: &Problem, on_cards: &OnCards, all_on_disk: bool) -> Result<Vec<Tier>, Box<Shortage>> {
+pub(super) fn least(
+    problem: &Problem,
+    on_cards: &OnCards,
+    all_on_disk: bool,
+) -> Result<Vec<Tier>, Box<Shortage>> {
     let ways = ways(problem, on_cards, all_on_disk);
-    ways.into_iter().min_by_key(|tiers| score(problem, tiers)).ok_or_else(|| Box::new(shortage(problem, on_cards)))
+    ways.into_iter()
+        .min_by_key(|tiers| score(problem, tiers))
+        .ok_or_else(|| Box::new(shortage(problem, on_cards)))
 }
 
 fn candidates(problem: &Problem, on_cards: &OnCards) -> Vec<Way> {
@@ -69,11 +77,16 @@ fn fewest_on_disk(
     for count in 0..=off_blocks.len() {
         if counts.contains(&count) && need.fits(problem) && enough_disk(&need) {
             let mut tiers = base;
-            let on_disk = if way.from_front { &off_blocks[..count] } else { &off_blocks[off_blocks.len() - count..] };
+            let on_disk = if way.from_front {
+                &off_blocks[..count]
+            } else {
+                &off_blocks[off_blocks.len() - count..]
+            };
             on_disk.iter().for_each(|&block| tiers[block] = Tier::Disk);
             return Some(tiers);
         }
-        let next = if way.from_front { off_blocks.get(count) } else { off_blocks.iter().rev().nth(count) };
+        let next =
+            if way.from_front { off_blocks.get(count) } else { off_blocks.iter().rev().nth(count) };
         if !problem.may_stream(1) {
             return None;
         }
@@ -86,10 +99,15 @@ fn fewest_on_disk(
 fn tiers(problem: &Problem, on_cards: &OnCards, way: Way) -> Vec<Tier> {
     let off = |index: usize| {
         let disk = (index == 0 && way.embedding_on_disk)
-            || (index == problem.head() && (way.head_on_disk || (problem.tied && way.embedding_on_disk)));
+            || (index == problem.head()
+                && (way.head_on_disk || (problem.tied && way.embedding_on_disk)));
         if disk { Tier::Disk } else { Tier::Cpu }
     };
-    on_cards.iter().enumerate().map(|(index, on)| on.map_or_else(|| off(index), Tier::Gpu)).collect()
+    on_cards
+        .iter()
+        .enumerate()
+        .map(|(index, on)| on.map_or_else(|| off(index), Tier::Gpu))
+        .collect()
 }
 
 /// What a placement asks of the host.
@@ -154,19 +172,34 @@ impl HostNeed {
         let limits = [
             ("the weights", self.weights, host.budget, host.budget_name.clone(), Tier::Cpu),
             ("all", self.total(problem), host.usable, format!("90% of {}", host.limit), Tier::Cpu),
-            ("the weights", self.disk_weights, problem.disk_budget, "max_memory of disk".to_owned(), Tier::Disk),
+            (
+                "the weights",
+                self.disk_weights,
+                problem.disk_budget,
+                "max_memory of disk".to_owned(),
+                Tier::Disk,
+            ),
         ];
-        let worst = limits.into_iter().max_by_key(|(_, need, have, ..)| need.saturating_sub(*have))?;
+        let worst =
+            limits.into_iter().max_by_key(|(_, need, have, ..)| need.saturating_sub(*have))?;
         let (part, need_bytes, have_bytes, limit, tier) = worst;
         let short_bytes = need_bytes.saturating_sub(have_bytes);
         let what = format!("{part} of {what}");
-        (short_bytes > 0).then_some(Shortage { what, tier, limit, need_bytes, have_bytes, short_bytes })
+        (short_bytes > 0).then_some(Shortage {
+            what,
+            tier,
+            limit,
+            need_bytes,
+            have_bytes,
+            short_bytes,
+        })
     }
 }
 
 /// What the host lacks in the division that needs the least of it.
 pub(super) fn shortage(problem: &Problem, on_cards: &OnCards) -> Shortage {
-    let off_blocks: Vec<usize> = (1..=problem.layers()).filter(|i| on_cards[*i].is_none()).collect();
+    let off_blocks: Vec<usize> =
+        (1..=problem.layers()).filter(|i| on_cards[*i].is_none()).collect();
     let mut least: Option<Shortage> = None;
     for way in candidates(problem, on_cards) {
         for all in [false, true] {
@@ -174,7 +207,11 @@ pub(super) fn shortage(problem: &Problem, on_cards: &OnCards) -> Shortage {
             if all && problem.may_stream(1) {
                 off_blocks.iter().for_each(|&block| tiers[block] = Tier::Disk);
             }
-            let what = if on_cards.iter().any(Option::is_some) { "what the cards do not hold" } else { "the model" };
+            let what = if on_cards.iter().any(Option::is_some) {
+                "what the cards do not hold"
+            } else {
+                "the model"
+            };
             let found = HostNeed::of(problem, &tiers).shortage(problem, what);
             if let Some(found) = found
                 && least.as_ref().is_none_or(|least| found.short_bytes < least.short_bytes)

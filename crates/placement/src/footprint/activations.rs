@@ -32,11 +32,14 @@ impl ActivationWidths {
         let (queries, keys_values, attended) = match c.mla {
             // Queries also once in the latent space, and the latents that attention gathers.
             Some(mla) => (
-                heads(c.head_dim + mla.kv_lora_rank + mla.qk_rope_head_dim) + mla.q_lora_rank.unwrap_or(0),
+                heads(c.head_dim + mla.kv_lora_rank + mla.qk_rope_head_dim)
+                    + mla.q_lora_rank.unwrap_or(0),
                 2 * (mla.kv_lora_rank + mla.qk_rope_head_dim),
                 heads(mla.kv_lora_rank + mla.v_head_dim),
             ),
-            None => (heads(c.head_dim), c.kv_heads * (c.head_dim + c.value_dim()), heads(c.value_dim())),
+            None => {
+                (heads(c.head_dim), c.kv_heads * (c.head_dim + c.value_dim()), heads(c.value_dim()))
+            }
         };
         let wide = mlp_width(c);
         ActivationWidths {
@@ -52,7 +55,8 @@ impl ActivationWidths {
 
     /// All of them.
     pub fn numbers(&self) -> usize {
-        let ActivationWidths { hidden, queries, keys_values, attended, mlp, experts, inputs } = self;
+        let ActivationWidths { hidden, queries, keys_values, attended, mlp, experts, inputs } =
+            self;
         hidden + queries + keys_values + attended + mlp + experts + inputs
     }
 }

@@ -3,7 +3,9 @@ mod activations;
 mod kv;
 mod weights;
 
-pub use activations::{ActivationWidths, activation_bytes, card_pass_bytes, crossing_bytes, logits_bytes};
+pub use activations::{
+    ActivationWidths, activation_bytes, card_pass_bytes, crossing_bytes, logits_bytes,
+};
 pub use kv::kv_layer_bytes;
 pub use weights::{ModuleWeights, Weights};
 
@@ -52,7 +54,8 @@ pub struct Footprint {
 impl Footprint {
     /// The footprint of a model under limits.
     pub fn of(config: &ModelConfig, limits: &Limits) -> Footprint {
-        let kv_blocks = limits.context.div_ceil(KV_BLOCK_TOKENS).saturating_mul(limits.concurrency.max(1));
+        let kv_blocks =
+            limits.context.div_ceil(KV_BLOCK_TOKENS).saturating_mul(limits.concurrency.max(1));
         Footprint {
             kv_per_layer_bytes: kv_layer_bytes(config, limits.kv_kept(config), kv_blocks),
             kv_blocks,

@@ -1,6 +1,8 @@
 //! Bytes of weights, module by module, as they are kept once loaded.
 use crate::DtypeChoice;
-use checkpoint::{Dtype, Inventory, ModelConfig, ModuleKind, Requirement, expected_tensors, modules};
+use checkpoint::{
+    Dtype, Inventory, ModelConfig, ModuleKind, Requirement, expected_tensors, modules,
+};
 
 /// The weights of one module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +42,8 @@ impl Weights {
         let mut modules: Vec<ModuleWeights> = modules(config).into_iter().map(named).collect();
         let mut expert_bytes = vec![0u64; modules.len()];
         let (mut stored_bytes, mut can_be_int8) = (0u64, false);
-        let needed = expected_tensors(config).into_iter().filter(|t| t.requirement == Requirement::Required);
+        let needed =
+            expected_tensors(config).into_iter().filter(|t| t.requirement == Requirement::Required);
         for expected in needed {
             let Some(tensor) = inventory.get(&expected.name) else { continue };
             let kept = choice.kept(tensor.dtype, &tensor.shape);
@@ -50,19 +53,26 @@ impl Weights {
                 expert_bytes[expected.module] += bytes;
             }
             stored_bytes += tensor.bytes;
-            can_be_int8 |= DtypeChoice::Int8.kept(kept, &tensor.shape) == Dtype::Q8_0 && kept != Dtype::Q8_0;
+            can_be_int8 |=
+                DtypeChoice::Int8.kept(kept, &tensor.shape) == Dtype::Q8_0 && kept != Dtype::Q8_0;
         }
-        let mut weights = Weights { modules, tied: config.tie_word_embeddings, stored_bytes, can_be_int8 };
+        let mut weights =
+            Weights { modules, tied: config.tie_word_embeddings, stored_bytes, can_be_int8 };
         weights.count_active(config, &expert_bytes);
         weights
     }
 
     fn count_active(&mut self, config: &ModelConfig, expert_bytes: &[u64]) {
-        let share = config.moe.as_ref().map_or((1, 1), |moe| (moe.experts_per_token as u64, moe.experts.max(1) as u64));
+        let share = config
+            .moe
+            .as_ref()
+            .map_or((1, 1), |moe| (moe.experts_per_token as u64, moe.experts.max(1) as u64));
         for (module, experts) in self.modules.iter_mut().zip(expert_bytes) {
             let visited = experts / share.1 * share.0;
             module.active_bytes = match module.kind {
-                ModuleKind::Embedding if !self.tied => module.bytes / config.vocab_size.max(1) as u64,
+                ModuleKind::Embedding if !self.tied => {
+                    module.bytes / config.vocab_size.max(1) as u64
+                }
                 _ => module.bytes - experts + visited,
             };
         }

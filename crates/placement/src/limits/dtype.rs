@@ -19,8 +19,13 @@ pub enum DtypeChoice {
 }
 
 impl DtypeChoice {
-    const ALL: [DtypeChoice; 5] =
-        [DtypeChoice::Auto, DtypeChoice::Bf16, DtypeChoice::F16, DtypeChoice::F32, DtypeChoice::Int8];
+    const ALL: [DtypeChoice; 5] = [
+        DtypeChoice::Auto,
+        DtypeChoice::Bf16,
+        DtypeChoice::F16,
+        DtypeChoice::F32,
+        DtypeChoice::Int8,
+    ];
 
     /// Reads `auto`, `bf16`, `f16`, `f32`, `int8`, and PyTorch's names.
     ///
@@ -33,10 +38,12 @@ impl DtypeChoice {
             "float32" => "f32",
             other => other,
         };
-        DtypeChoice::ALL.into_iter().find(|choice| choice.name() == name).ok_or_else(|| PlanError::Setting {
-            key: "--dtype",
-            expected: "auto, bf16, f16, f32 or int8".to_owned(),
-            found: text.to_owned(),
+        DtypeChoice::ALL.into_iter().find(|choice| choice.name() == name).ok_or_else(|| {
+            PlanError::Setting {
+                key: "--dtype",
+                expected: "auto, bf16, f16, f32 or int8".to_owned(),
+                found: text.to_owned(),
+            }
         })
     }
 
@@ -57,7 +64,10 @@ impl DtypeChoice {
             return self.name().to_owned();
         }
         let mut bytes: BTreeMap<&'static str, u64> = BTreeMap::new();
-        inventory.tensors.iter().for_each(|tensor| *bytes.entry(tensor.dtype.name()).or_default() += tensor.bytes);
+        inventory
+            .tensors
+            .iter()
+            .for_each(|tensor| *bytes.entry(tensor.dtype.name()).or_default() += tensor.bytes);
         let most = bytes.into_iter().max_by_key(|(_, bytes)| *bytes);
         most.map_or_else(|| self.name().to_owned(), |(name, _)| name.to_lowercase())
     }

@@ -44,7 +44,8 @@ impl KvDtype {
 
     /// What is taken unless told: f32 where all is computed in f32 (the oracle mode, and models stored in f32), else bf16.
     pub fn for_model(dtype: DtypeChoice, config: &ModelConfig) -> KvDtype {
-        let oracle = dtype == DtypeChoice::F32 || (dtype == DtypeChoice::Auto && config.dtype == Some(Dtype::F32));
+        let oracle = dtype == DtypeChoice::F32
+            || (dtype == DtypeChoice::Auto && config.dtype == Some(Dtype::F32));
         if oracle { KvDtype::F32 } else { KvDtype::Bf16 }
     }
 }

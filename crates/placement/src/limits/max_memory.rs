@@ -13,7 +13,10 @@ impl MaxMemory {
     pub fn parse(text: &str) -> Result<MaxMemory, PlanError> {
         let mut pairs = Vec::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let no_pair = || PlanError::MaxMemory { part: part.to_owned(), why: "expected TIER=SIZE".to_owned() };
+            let no_pair = || PlanError::MaxMemory {
+                part: part.to_owned(),
+                why: "expected TIER=SIZE".to_owned(),
+            };
             pairs.push(part.split_once(['=', ':']).ok_or_else(no_pair)?);
         }
         MaxMemory::from_pairs(pairs)
@@ -23,7 +26,9 @@ impl MaxMemory {
     ///
     /// # Errors
     /// As [`MaxMemory::parse`].
-    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<MaxMemory, PlanError> {
+    pub fn from_pairs<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<MaxMemory, PlanError> {
         let mut budgets = BTreeMap::new();
         for (tier, size) in pairs {
             let wrong = |why| PlanError::MaxMemory { part: format!("{tier}={size}"), why };
@@ -60,9 +65,11 @@ impl MaxMemory {
 
     /// The same with every number in binary units, if any was typed in decimal ones.
     pub(crate) fn binary_twin(&self) -> Option<MaxMemory> {
-        let twin = |size: &ByteSize| size.binary_twin().and_then(|(typed, _)| ByteSize::parse(typed).ok());
+        let twin =
+            |size: &ByteSize| size.binary_twin().and_then(|(typed, _)| ByteSize::parse(typed).ok());
         let any = self.0.iter().any(|(tier, size)| tier.is_gpu() && twin(size).is_some());
-        let all = self.0.iter().map(|(tier, size)| (*tier, twin(size).unwrap_or_else(|| size.clone())));
+        let all =
+            self.0.iter().map(|(tier, size)| (*tier, twin(size).unwrap_or_else(|| size.clone())));
         any.then(|| MaxMemory(all.collect()))
     }
 
@@ -80,7 +87,8 @@ impl MaxMemory {
 
 impl std::fmt::Display for MaxMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let parts: Vec<String> = self.0.iter().map(|(tier, size)| format!("{tier}={}", size.typed)).collect();
+        let parts: Vec<String> =
+            self.0.iter().map(|(tier, size)| format!("{tier}={}", size.typed)).collect();
         f.write_str(&parts.join(","))
     }
 }
@@ -103,13 +111,19 @@ mod tests {
 
     #[test]
     fn mistakes_name_the_part_and_the_forms() {
-        for (text, words) in
-            [("0", "TIER=SIZE"), ("gpu0=1GB", "\"gpu0\" is no tier"), ("0=1GB,0=2GB", "twice"), ("0=71Gb", "bits")]
-        {
+        for (text, words) in [
+            ("0", "TIER=SIZE"),
+            ("gpu0=1GB", "\"gpu0\" is no tier"),
+            ("0=1GB,0=2GB", "twice"),
+            ("0=71Gb", "bits"),
+        ] {
             let error = MaxMemory::parse(text).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             let message = error.to_string();
-            assert!(message.contains(words) && message.contains("0=71GiB,1=71GB,cpu=64GiB,disk=1TB"), "{message}");
+            assert!(
+                message.contains(words) && message.contains("0=71GiB,1=71GB,cpu=64GiB,disk=1TB"),
+                "{message}"
+            );
         }
     }
 }

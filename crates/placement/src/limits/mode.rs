@@ -52,7 +52,9 @@ impl DeviceMapMode {
     ///
     /// # Errors
     /// [`PlanError::DeviceMap`] for a tier that is none.
-    pub fn explicit<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<DeviceMapMode, PlanError> {
+    pub fn explicit<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<DeviceMapMode, PlanError> {
         let pair = |(module, tier): (&str, &str)| match Tier::parse(tier) {
             Some(tier) => Ok((module.to_owned(), tier)),
             None => Err(PlanError::DeviceMap {

@@ -18,8 +18,13 @@ impl Machine {
     /// # Errors
     /// [`PlanError::MachineFile`] with the line, what was expected there, and for an unknown key the one that was probably meant.
     pub fn from_yaml(file: &str, text: &str) -> Result<Machine, PlanError> {
-        let mut machine: Machine = serde_saphyr::from_str(text).map_err(|error| refused(file, &error))?;
-        machine.check().map_err(|why| PlanError::MachineFile { file: file.to_owned(), line: 0, why })?;
+        let mut machine: Machine =
+            serde_saphyr::from_str(text).map_err(|error| refused(file, &error))?;
+        machine.check().map_err(|why| PlanError::MachineFile {
+            file: file.to_owned(),
+            line: 0,
+            why,
+        })?;
         machine.described = true;
         if machine.name.is_empty() {
             file.clone_into(&mut machine.name);
@@ -31,7 +36,8 @@ impl Machine {
         if self.host.total_bytes == 0 {
             return Err("host.memory: expected more than 0 bytes".to_owned());
         }
-        let rates = [("host.read", self.host.read_bytes_per_s), ("disk.read", self.disk.read_bytes_per_s)];
+        let rates =
+            [("host.read", self.host.read_bytes_per_s), ("disk.read", self.disk.read_bytes_per_s)];
         if let Some((key, _)) = rates.iter().find(|(_, rate)| *rate == Some(0)) {
             return Err(format!("{key}: expected more than 0 bytes a second"));
         }
@@ -56,7 +62,9 @@ fn refused(file: &str, error: &serde_saphyr::Error) -> PlanError {
             let hint = hint.map_or_else(String::new, |key| format!(" Did you mean {key}?"));
             format!("unknown key {field}.{hint} The keys here are {}", expected.join(", "))
         }
-        serde_saphyr::Error::SerdeMissingField { field, .. } => format!("the key {field} is missing"),
+        serde_saphyr::Error::SerdeMissingField { field, .. } => {
+            format!("the key {field} is missing")
+        }
         other => other.to_string(),
     };
     PlanError::MachineFile { file: file.to_owned(), line, why }
@@ -74,7 +82,9 @@ impl NumberOrText {
     fn bytes<E: serde::de::Error>(self) -> Result<u64, E> {
         match self {
             NumberOrText::Number(bytes) => Ok(bytes),
-            NumberOrText::Text(text) => ByteSize::parse(&text).map(|size| size.bytes).map_err(E::custom),
+            NumberOrText::Text(text) => {
+                ByteSize::parse(&text).map(|size| size.bytes).map_err(E::custom)
+            }
         }
     }
 
@@ -82,7 +92,8 @@ impl NumberOrText {
     fn bytes_per_s<E: serde::de::Error>(self) -> Result<u64, E> {
         let NumberOrText::Text(text) = &self else { return self.bytes() };
         let size = text.trim().strip_suffix("/s").unwrap_or(text.trim());
-        let wrong = |why| E::custom(format!("expected a rate such as 2GB/s, found {text:?}: {why}"));
+        let wrong =
+            |why| E::custom(format!("expected a rate such as 2GB/s, found {text:?}: {why}"));
         ByteSize::parse(size).map(|size| size.bytes).map_err(wrong)
     }
 }
@@ -141,7 +152,11 @@ mod tests {
     #[test]
     fn what_was_probed_can_be_read_as_a_file() {
         let mut probed = Machine::from_yaml("a.yaml", GOOD).unwrap();
-        probed.host.limits.push(super::super::LimitFound { what: "cgroup".to_owned(), bytes: 7 << 30, used_bytes: 1 });
+        probed.host.limits.push(super::super::LimitFound {
+            what: "cgroup".to_owned(),
+            bytes: 7 << 30,
+            used_bytes: 1,
+        });
         probed.host.cpu_flags = vec!["avx2".to_owned()];
         probed.notes.push("a note".to_owned());
         let json = serde_json::to_string(&probed).unwrap();

@@ -197,10 +197,14 @@ impl Host {
     /// What is really available under the strictest of all limits, in bytes, and the name of that limit.
     pub fn really_available(&self) -> (u64, String) {
         let available = self.available_bytes.unwrap_or(self.total_bytes).min(self.total_bytes);
-        let name = if self.available_bytes.is_some() { "available memory" } else { "the host's memory" };
+        let name =
+            if self.available_bytes.is_some() { "available memory" } else { "the host's memory" };
         let mut least = (available, name.to_owned());
         let described = self.limit_bytes.map(|bytes| (bytes, "the host's limit".to_owned()));
-        let found = self.limits.iter().map(|limit| (limit.bytes.saturating_sub(limit.used_bytes), limit.what.clone()));
+        let found = self
+            .limits
+            .iter()
+            .map(|limit| (limit.bytes.saturating_sub(limit.used_bytes), limit.what.clone()));
         for limit in described.into_iter().chain(found) {
             if limit.0 < least.0 {
                 least = limit;

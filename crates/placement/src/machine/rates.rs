@@ -94,7 +94,8 @@ impl Machine {
 
 impl Gpu {
     fn default_rate(&self) -> Option<Rate> {
-        described_gpu(&self.name).map(|bytes_per_s| Rate { bytes_per_s, source: RateSource::Default })
+        described_gpu(&self.name)
+            .map(|bytes_per_s| Rate { bytes_per_s, source: RateSource::Default })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Models of known shape, without files.
 #![allow(dead_code)]
 use checkpoint::{
-    Content, Dtype, FileIdentity, Inventory, ModelConfig, Requirement, Shard, TensorEntry, expected_tensors,
-    parse_config, preset,
+    Content, Dtype, FileIdentity, Inventory, ModelConfig, Requirement, Shard, TensorEntry,
+    expected_tensors, parse_config, preset,
 };
 use std::path::{Path, PathBuf};
 
@@ -17,15 +17,32 @@ pub fn inventory(config: &ModelConfig) -> Inventory {
     let identity = FileIdentity { device: 0, inode: 0, modified_ns: 0 };
     let mut offset = 0;
     let mut tensors = Vec::new();
-    for expected in expected_tensors(config).into_iter().filter(|t| t.requirement == Requirement::Required) {
-        let dtype =
-            if matches!(expected.content, Content::Fp4Blocks | Content::Fp4Scales) { Dtype::U8 } else { Dtype::BF16 };
+    for expected in
+        expected_tensors(config).into_iter().filter(|t| t.requirement == Requirement::Required)
+    {
+        let dtype = if matches!(expected.content, Content::Fp4Blocks | Content::Fp4Scales) {
+            Dtype::U8
+        } else {
+            Dtype::BF16
+        };
         let elements: u64 = expected.shape.iter().map(|d| *d as u64).product();
         let bytes = dtype.bytes_for(elements).expect("whole elements");
-        tensors.push(TensorEntry { name: expected.name, dtype, shape: expected.shape, shard: 0, offset, bytes });
+        tensors.push(TensorEntry {
+            name: expected.name,
+            dtype,
+            shape: expected.shape,
+            shard: 0,
+            offset,
+            bytes,
+        });
         offset += bytes;
     }
-    let shard = Shard { path: PathBuf::from("/nowhere/model.safetensors"), bytes: offset, identity, blob_id: None };
+    let shard = Shard {
+        path: PathBuf::from("/nowhere/model.safetensors"),
+        bytes: offset,
+        identity,
+        blob_id: None,
+    };
     Inventory::new(vec![shard], tensors)
 }
 
@@ -36,7 +53,8 @@ pub fn machine(text: &str) -> placement::Machine {
 
 /// The machine files that are shipped.
 pub fn shipped(name: &str) -> placement::Machine {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../machines").join(format!("{name}.yaml"));
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../machines").join(format!("{name}.yaml"));
     let text = std::fs::read_to_string(&path).expect("a shipped machine file");
     placement::Machine::from_yaml(name, &text).expect("a valid machine")
 }

@@ -70,7 +70,8 @@ impl Running {
         let address = server.address().expect("an address");
         let stop = Arc::new(AtomicBool::new(false));
         let wanted = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || server.run(served, || !wanted.load(Ordering::SeqCst)));
+        let thread =
+            std::thread::spawn(move || server.run(served, || !wanted.load(Ordering::SeqCst)));
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(120)))
@@ -89,7 +90,8 @@ impl Running {
 
     pub fn post_with(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> (u16, Value) {
         let request = self.agent.post(self.url(path)).header("content-type", "application/json");
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let mut response = request.send(body.to_string()).expect("an answer");
         let text = response.body_mut().read_to_string().expect("a body");
         (response.status().as_u16(), serde_json::from_str(&text).expect("JSON"))
@@ -164,9 +166,15 @@ fn served(template: &str) -> (TempDir, Served) {
     let model = folder.path().join("model");
     write(folder.path(), "wanted.json", CONFIG);
     let like = SynthSource::Config(folder.path().join("wanted.json"));
-    let request = SynthRequest { like, shards: Some(1), fill: Fill::Random { seed: 7 }, folder: model.clone() };
+    let request = SynthRequest {
+        like,
+        shards: Some(1),
+        fill: Fill::Random { seed: 7 },
+        folder: model.clone(),
+    };
     synth(&request, &|_| true).expect("a synthetic checkpoint");
-    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/text/tokenizer.json");
+    let tokenizer =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/text/tokenizer.json");
     std::fs::copy(tokenizer, model.join("tokenizer.json")).expect("a tokenizer");
     write(&model, "chat_template.jinja", template);
     let served = load_served(&model);
@@ -184,12 +192,14 @@ fn load_served(model: &Path) -> Served {
         kv_dtype: None,
         disk: false,
     };
-    let machine = Machine { host: Host { total_bytes: 8 << 30, ..Host::default() }, ..Machine::default() };
+    let machine =
+        Machine { host: Host { total_bytes: 8 << 30, ..Host::default() }, ..Machine::default() };
     let plan = plan(&checkpoint.config, &checkpoint.inventory, &machine, &limits).expect("a plan");
     let watch = Watch::silent();
     let request = LoadRequest { threads: Some(1), ..LoadRequest::new(&checkpoint, &plan, &watch) };
     let loaded = load(request).expect("it loads");
-    let tokenizer = Tokenizer::from_checkpoint(&checkpoint).expect("a good tokenizer").expect("a tokenizer");
+    let tokenizer =
+        Tokenizer::from_checkpoint(&checkpoint).expect("a good tokenizer").expect("a tokenizer");
     let template = ChatTemplate::from_checkpoint(&checkpoint).expect("a good template");
     let options = EngineOptions {
         tokenizer: Some(tokenizer.clone()),
@@ -207,8 +217,7 @@ fn write(folder: &Path, name: &str, text: &str) {
 
 /// A chat of one message.
 pub fn chat(more: Value) -> Value {
-    let mut body =
-        json!({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "seed": 7, "max_tokens": 24});
+    let mut body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "seed": 7, "max_tokens": 24});
     for (key, value) in more.as_object().expect("an object") {
         body[key] = value.clone();
     }
@@ -217,6 +226,8 @@ pub fn chat(more: Value) -> Value {
 
 /// All text of a stream's chunks.
 pub fn content(chunks: &[Value]) -> String {
-    let text = |chunk: &Value| chunk.pointer("/choices/0/delta/content").and_then(Value::as_str).map(str::to_owned);
+    let text = |chunk: &Value| {
+        chunk.pointer("/choices/0/delta/content").and_then(Value::as_str).map(str::to_owned)
+    };
     chunks.iter().filter_map(text).collect()
 }

@@ -53,10 +53,17 @@ pub(super) fn added(text: &str, special: bool) -> AddedToken {
 }
 
 /// The pairs of merges that are written as two tokens with a space between.
-pub(super) fn pairs<'a>(file: &Path, lines: impl Iterator<Item = &'a str>) -> Result<Merges, TextError> {
+pub(super) fn pairs<'a>(
+    file: &Path,
+    lines: impl Iterator<Item = &'a str>,
+) -> Result<Merges, TextError> {
     let pair = |line: &str| match line.split_once(' ') {
-        Some((a, b)) if !a.is_empty() && !b.is_empty() && !b.contains(' ') => Ok((a.to_owned(), b.to_owned())),
-        _ => Err(TextError::tokenizer(file, format!("the merge {line:?}, which is not two tokens"))),
+        Some((a, b)) if !a.is_empty() && !b.is_empty() && !b.contains(' ') => {
+            Ok((a.to_owned(), b.to_owned()))
+        }
+        _ => {
+            Err(TextError::tokenizer(file, format!("the merge {line:?}, which is not two tokens")))
+        }
     };
     lines.map(pair).collect()
 }

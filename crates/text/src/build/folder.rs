@@ -21,12 +21,17 @@ pub(crate) fn from_folder(root: &Path, family: Family) -> Result<Option<Built>, 
         return Ok(Some(Built { tokenizer, file, before: Vec::new(), after: Vec::new() }));
     }
     let (vocab_file, merges_file) = (root.join("vocab.json"), root.join("merges.txt"));
-    let (vocab, merges) = match (read_text(&vocab_file, BYTES_MAX)?, read_text(&merges_file, BYTES_MAX)?) {
-        (None, None) => return Ok(None),
-        (Some(vocab), Some(merges)) => (vocab, merges),
-        (Some(_), None) => return Err(TextError::tokenizer(&vocab_file, "it without merges.txt beside it")),
-        (None, Some(_)) => return Err(TextError::tokenizer(&merges_file, "it without vocab.json beside it")),
-    };
+    let (vocab, merges) =
+        match (read_text(&vocab_file, BYTES_MAX)?, read_text(&merges_file, BYTES_MAX)?) {
+            (None, None) => return Ok(None),
+            (Some(vocab), Some(merges)) => (vocab, merges),
+            (Some(_), None) => {
+                return Err(TextError::tokenizer(&vocab_file, "it without merges.txt beside it"));
+            }
+            (None, Some(_)) => {
+                return Err(TextError::tokenizer(&merges_file, "it without vocab.json beside it"));
+            }
+        };
     let vocab: BTreeMap<String, u32> =
         serde_json::from_str(&vocab).map_err(|e| TextError::tokenizer(&vocab_file, e))?;
     let merges = merges.lines().filter(|line| !line.starts_with("#version") && !line.is_empty());
@@ -72,7 +77,8 @@ fn cut(family: Family) -> Cut {
 /// Tokens like `<|im_end|>` that no merge makes: they are in the vocabulary to be found whole.
 fn unmade(vocab: &BTreeMap<String, u32>, merges: &[(String, String)]) -> Vec<AddedToken> {
     let made: BTreeSet<String> = merges.iter().map(|(a, b)| format!("{a}{b}")).collect();
-    let mut found: Vec<_> = vocab.iter().filter(|(token, _)| looks_special(token) && !made.contains(*token)).collect();
+    let mut found: Vec<_> =
+        vocab.iter().filter(|(token, _)| looks_special(token) && !made.contains(*token)).collect();
     found.sort_by_key(|(_, id)| **id);
     found.into_iter().map(|(token, _)| added(token, true)).collect()
 }
@@ -86,19 +92,27 @@ fn looks_special(token: &str) -> bool {
 fn declared(root: &Path, vocab: &BTreeMap<String, u32>) -> Result<Vec<AddedToken>, TextError> {
     let file = root.join("tokenizer_config.json");
     let settings = json::read(&file)?;
-    let Some(Value::Object(list)) = settings.get("added_tokens_decoder") else { return Ok(Vec::new()) };
+    let Some(Value::Object(list)) = settings.get("added_tokens_decoder") else {
+        return Ok(Vec::new());
+    };
     let mut tokens = BTreeMap::new();
     for (id, value) in list {
         let wrong = || TextError::tokenizer(&file, format!("added_tokens_decoder: {id}: {value}"));
         let number: u32 = id.parse().map_err(|_| wrong())?;
-        tokens.insert(number, serde_json::from_value::<AddedToken>(value.clone()).map_err(|_| wrong())?);
+        tokens.insert(
+            number,
+            serde_json::from_value::<AddedToken>(value.clone()).map_err(|_| wrong())?,
+        );
     }
     let mut next = vocab.len() as u32;
     for (id, token) in &tokens {
         // The library gives ids in order: one that is declared elsewhere would silently become another.
         let given = vocab.get(&token.content).copied().unwrap_or(next);
         if given != *id {
-            let why = format!("added_tokens_decoder: id {id} of {:?}, where {given} was expected", token.content);
+            let why = format!(
+                "added_tokens_decoder: id {id} of {:?}, where {given} was expected",
+                token.content
+            );
             return Err(TextError::tokenizer(&file, why));
         }
         next += u32::from(!vocab.contains_key(&token.content));

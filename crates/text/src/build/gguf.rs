@@ -43,15 +43,24 @@ pub(crate) fn from_gguf(file: &Path, metadata: &GgufMetadata) -> Result<Option<B
     }
 }
 
-fn wrong(file: &Path, key: &str, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> TextError {
-    TextError::tokenizer(file, format!("tokenizer.ggml.{key}: {found} where {expected} was expected"))
+fn wrong(
+    file: &Path,
+    key: &str,
+    expected: impl std::fmt::Display,
+    found: impl std::fmt::Display,
+) -> TextError {
+    TextError::tokenizer(
+        file,
+        format!("tokenizer.ggml.{key}: {found} where {expected} was expected"),
+    )
 }
 
 fn byte_level(fields: &Fields) -> Result<Built, TextError> {
     let file = fields.file;
     let pre = fields.text("pre")?.unwrap_or("default");
-    let cut = Cut::of_gguf(pre)
-        .ok_or_else(|| wrong(file, "pre", "gpt-2, smollm, llama-bpe, qwen2 or one that cuts as they do", pre))?;
+    let cut = Cut::of_gguf(pre).ok_or_else(|| {
+        wrong(file, "pre", "gpt-2, smollm, llama-bpe, qwen2 or one that cuts as they do", pre)
+    })?;
     let merges = fields.metadata.get_str_array("tokenizer.ggml.merges");
     let merges = merges.ok_or_else(|| fields.not_a_list("merges", "a list of strings"))?;
     let is_llama3 = matches!(pre, "llama-bpe" | "llama3" | "llama-v3");
@@ -76,7 +85,8 @@ impl<'a> Fields<'a> {
             None => vec![TokenType::Normal; fields.tokens.len()],
             Some(_) => {
                 let types = metadata.get_i32_array("tokenizer.ggml.token_type");
-                let types = types.ok_or_else(|| fields.not_a_list("token_type", "a list of whole numbers"))?;
+                let types = types
+                    .ok_or_else(|| fields.not_a_list("token_type", "a list of whole numbers"))?;
                 types.into_iter().map(|t| TokenType::of(file, t)).collect::<Result<_, _>>()?
             }
         };
@@ -123,7 +133,11 @@ impl<'a> Fields<'a> {
         let scores = self.metadata.get_f32_array("tokenizer.ggml.scores");
         let scores = scores.ok_or_else(|| self.not_a_list("scores", "a list of floats"))?;
         if scores.len() != self.tokens.len() || scores.iter().any(|s| s.is_nan()) {
-            let found = format!("{} scores for {} tokens, or NaN among them", scores.len(), self.tokens.len());
+            let found = format!(
+                "{} scores for {} tokens, or NaN among them",
+                scores.len(),
+                self.tokens.len()
+            );
             return Err(wrong(self.file, "scores", "one number for each token", found));
         }
         Ok(scores)
@@ -152,7 +166,9 @@ impl<'a> Fields<'a> {
             (Some(id), _) => Ok(vec![id]),
             // Only llama.cpp's default asks for it.
             (None, None) => Ok(Vec::new()),
-            (None, Some(_)) => Err(wrong(self.file, &key, "an id, because it is to be added", "nothing")),
+            (None, Some(_)) => {
+                Err(wrong(self.file, &key, "an id, because it is to be added", "nothing"))
+            }
         }
     }
 

@@ -19,7 +19,8 @@ pub(super) fn build(fields: &Fields) -> Result<Built, TextError> {
     let with_prefix = fields.flag("add_space_prefix", true)?;
     let unknown = fields.id("unknown_token_id")?.or(fields.first_unknown());
     let merges = merges(fields, fields.scores()?);
-    let mut model = BPE::builder().vocab_and_merges(fields.vocab().into_iter().collect::<Vocab>(), merges);
+    let mut model =
+        BPE::builder().vocab_and_merges(fields.vocab().into_iter().collect::<Vocab>(), merges);
     model = model.byte_fallback(fields.types.contains(&TokenType::Byte)).fuse_unk(true);
     if let Some(unknown) = unknown {
         model = model.unk_token(fields.tokens[unknown as usize].clone());
@@ -40,16 +41,19 @@ impl Fields<'_> {
 
 /// Pieces by score, the highest first; equal ones by id. Of the ways to put one together, the longest left part first.
 fn merges(fields: &Fields, scores: &[f32]) -> Merges {
-    let is_piece = |id: usize| matches!(fields.types[id], TokenType::Normal | TokenType::UserDefined);
+    let is_piece =
+        |id: usize| matches!(fields.types[id], TokenType::Normal | TokenType::UserDefined);
     let pieces = fields.tokens.iter().enumerate().filter(|(id, _)| is_piece(*id));
     let ids: BTreeMap<&str, usize> = pieces.map(|(id, piece)| (piece.as_str(), id)).collect();
-    let mut order: Vec<usize> = (0..fields.tokens.len()).filter(|id| fields.types[*id] == TokenType::Normal).collect();
+    let mut order: Vec<usize> =
+        (0..fields.tokens.len()).filter(|id| fields.types[*id] == TokenType::Normal).collect();
     order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
     let mut merges = Vec::new();
     for id in order {
         let piece = fields.tokens[id].as_str();
         let cuts = piece.char_indices().skip(1).map(|(at, _)| piece.split_at(at));
-        let mut ways: Vec<_> = cuts.filter(|(a, b)| ids.contains_key(a) && ids.contains_key(b)).collect();
+        let mut ways: Vec<_> =
+            cuts.filter(|(a, b)| ids.contains_key(a) && ids.contains_key(b)).collect();
         ways.sort_by_key(|(a, _)| Reverse(a.len()));
         merges.extend(ways.into_iter().map(|(a, b)| (a.to_owned(), b.to_owned())));
     }

@@ -17,7 +17,9 @@ pub(super) fn strftime(format: &str) -> Result<String, String> {
             Some('-') => (true, letters.next()),
             other => (false, other),
         };
-        let text = letter.and_then(field).ok_or_else(|| format!("strftime_now: {format:?} has an unknown letter"))?;
+        let text = letter
+            .and_then(field)
+            .ok_or_else(|| format!("strftime_now: {format:?} has an unknown letter"))?;
         out.push_str(match text.trim_start_matches('0') {
             _ if !plain => text,
             "" => "0",

@@ -22,7 +22,8 @@ pub(super) fn build(source: &TemplateSource) -> Result<Environment<'static>, Err
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.set_formatter(|out, _state, value| {
-        out.write_str(&python::text(value)).map_err(|e| Error::new(ErrorKind::WriteFailure, e.to_string()))
+        out.write_str(&python::text(value))
+            .map_err(|e| Error::new(ErrorKind::WriteFailure, e.to_string()))
     });
     environment.add_filter("tojson", to_json);
     environment.add_filter("string", |value: Value| python::text(&value));
@@ -49,7 +50,8 @@ fn to_json(_state: &State, value: Value, options: Kwargs) -> Result<String, Erro
     if value.is_undefined() {
         return Err(Error::new(ErrorKind::UndefinedError, "tojson of a value that is not defined"));
     }
-    let json = serde_json::to_value(&value).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
+    let json = serde_json::to_value(&value)
+        .map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
     let default = [if indent.is_some() { "," } else { ", " }, ": "].map(str::to_owned);
     let [item, key] = match separators {
         None => default,

@@ -57,7 +57,8 @@ impl ChatTemplate {
     /// # Errors
     /// 65 if it is no valid template.
     pub fn new(file: &Path, source: TemplateSource) -> Result<ChatTemplate, TextError> {
-        let environment = environment::build(&source).map_err(|e| TextError::template(file, words(&e)))?;
+        let environment =
+            environment::build(&source).map_err(|e| TextError::template(file, words(&e)))?;
         Ok(ChatTemplate { environment, file: file.to_owned(), special: source.special })
     }
 
@@ -73,7 +74,8 @@ impl ChatTemplate {
         add_generation_prompt: bool,
     ) -> Result<String, TextError> {
         let bad = |e: Error| TextError::template(&self.file, words(&e));
-        let tool_use = tools.and_then(|_| self.environment.get_template(environment::TOOL_USE).ok());
+        let tool_use =
+            tools.and_then(|_| self.environment.get_template(environment::TOOL_USE).ok());
         let template = match tool_use {
             Some(template) => template,
             None => self.environment.get_template(environment::DEFAULT).map_err(bad)?,

@@ -24,7 +24,8 @@ fn repr(value: &Value) -> String {
         ValueKind::Seq => format!("[{}]", items().iter().map(repr).collect::<Vec<_>>().join(", ")),
         ValueKind::Map => {
             let inner = |key: &Value| value.get_item(key).unwrap_or_default();
-            let pairs = items().into_iter().map(|key| format!("{}: {}", repr(&key), repr(&inner(&key))));
+            let pairs =
+                items().into_iter().map(|key| format!("{}: {}", repr(&key), repr(&inner(&key))));
             format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
         }
         _ => value.to_string(),
@@ -42,7 +43,9 @@ fn quoted(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\\' => out.push_str("\\\\"),
             c if c == quote => out.extend(['\\', c]),
-            c if (c as u32) < 0x20 || c as u32 == 0x7F => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c if (c as u32) < 0x20 || c as u32 == 0x7F => {
+                out.push_str(&format!("\\x{:02x}", c as u32))
+            }
             c => out.push(c),
         }
     }
@@ -158,7 +161,9 @@ impl Dumps {
         for c in quoted.chars() {
             match c.is_ascii() {
                 true => out.push(c),
-                false => out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+                false => out.extend(
+                    c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")),
+                ),
             }
         }
     }

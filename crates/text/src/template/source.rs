@@ -24,8 +24,12 @@ pub(super) fn of_gguf(metadata: &GgufMetadata) -> Option<TemplateSource> {
     let tool_use = metadata.get_str("tokenizer.chat_template.tool_use").map(str::to_owned);
     let tokens = metadata.get_str_array("tokenizer.ggml.tokens").unwrap_or_default();
     let mut special = BTreeMap::new();
-    for (name, key) in [("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")]
-    {
+    for (name, key) in [
+        ("bos_token", "bos"),
+        ("eos_token", "eos"),
+        ("unk_token", "unknown"),
+        ("pad_token", "padding"),
+    ] {
         let id = metadata.get_u32(&format!("tokenizer.ggml.{key}_token_id"));
         if let Some(token) = id.and_then(|id| tokens.get(id as usize)) {
             special.insert(name.to_owned(), token.clone());
@@ -41,7 +45,8 @@ pub(super) fn of_folder(root: &Path) -> Result<Option<(PathBuf, TemplateSource)>
     let special = special(&json::read(&root.join("special_tokens_map.json"))?, &settings);
     let file = root.join("chat_template.jinja");
     if let Some(default) = read_text(&file, BYTES_MAX)? {
-        let tool_use = read_text(&root.join("additional_chat_templates/tool_use.jinja"), BYTES_MAX)?;
+        let tool_use =
+            read_text(&root.join("additional_chat_templates/tool_use.jinja"), BYTES_MAX)?;
         return Ok(Some((file, TemplateSource { default, tool_use, special })));
     }
     let (default, tool_use) = match settings.get("chat_template") {

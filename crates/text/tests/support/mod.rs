@@ -9,7 +9,8 @@ pub fn golden(name: &str) -> PathBuf {
 }
 
 pub fn golden_json(name: &str) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(golden(name)).expect("golden data")).expect("JSON")
+    serde_json::from_str(&std::fs::read_to_string(golden(name)).expect("golden data"))
+        .expect("JSON")
 }
 
 /// SmolLM2, fetched if it is not there yet. `None`, said aloud, only where the tests are told that there is no network.
@@ -69,7 +70,8 @@ pub fn set(metadata: &mut GgufMetadata, changes: &[(&str, GgufValue)]) {
 
 /// The metadata of a GGUF file with the SentencePiece tokenizer of `text/spm.json`.
 pub fn spm_metadata(golden: &Value) -> GgufMetadata {
-    let scores = list(golden, "scores").iter().map(|s| s.as_f64().expect("a score") as f32).collect();
+    let scores =
+        list(golden, "scores").iter().map(|s| s.as_f64().expect("a score") as f32).collect();
     let types = list(golden, "token_type").iter().map(|t| t.as_i64().expect("a type")).collect();
     let mut metadata = GgufMetadata::default();
     let changes = [
@@ -93,11 +95,17 @@ pub fn bpe_metadata(pre: &str) -> GgufMetadata {
         vocab.iter().map(|(token, id)| (id.as_u64().expect("an id"), token.as_str(), 1)).collect();
     for added in list(&json, "added_tokens") {
         let kind = if added["special"] == true { 3 } else { 4 };
-        tokens.push((added["id"].as_u64().expect("an id"), text(added, "content").expect("text"), kind));
+        tokens.push((
+            added["id"].as_u64().expect("an id"),
+            text(added, "content").expect("text"),
+            kind,
+        ));
     }
     tokens.sort_unstable();
     let merges = list(&json["model"], "merges");
-    let merge = |pair: &Value| format!("{} {}", pair[0].as_str().expect("text"), pair[1].as_str().expect("text"));
+    let merge = |pair: &Value| {
+        format!("{} {}", pair[0].as_str().expect("text"), pair[1].as_str().expect("text"))
+    };
     let mut metadata = GgufMetadata::default();
     let changes = [
         ("model", string("gpt2")),

@@ -107,7 +107,12 @@ impl KvShape {
 
     /// Bytes of one head of one block: keys, values, keys' scales, values' scales.
     fn parts(&self) -> [usize; 4] {
-        [self.key_head_bytes(), self.value_head_bytes(), self.key_scales_head_bytes(), self.value_scales_head_bytes()]
+        [
+            self.key_head_bytes(),
+            self.value_head_bytes(),
+            self.key_scales_head_bytes(),
+            self.value_scales_head_bytes(),
+        ]
     }
 
     pub(crate) fn check(&self) -> Result<(), DeviceError> {
@@ -139,7 +144,8 @@ pub struct KvLayer {
 impl KvLayer {
     /// Bytes that [`Self::new`] takes from its arena, padding included.
     pub fn bytes(shape: &KvShape, blocks: usize) -> usize {
-        let aligned = |part: usize| (blocks * shape.kv_heads * part).next_multiple_of(Arena::ALIGNMENT_BYTES);
+        let aligned =
+            |part: usize| (blocks * shape.kv_heads * part).next_multiple_of(Arena::ALIGNMENT_BYTES);
         shape.parts().into_iter().map(aligned).sum()
     }
 
@@ -254,7 +260,11 @@ impl Writer<'_> {
                     for (d, x) in key.iter().enumerate() {
                         keys.add(d * shape.block_tokens).write(x.to_bits());
                     }
-                    std::ptr::copy_nonoverlapping(value.as_ptr(), values.cast::<f32>(), value.len());
+                    std::ptr::copy_nonoverlapping(
+                        value.as_ptr(),
+                        values.cast::<f32>(),
+                        value.len(),
+                    );
                 }
                 KvDtype::Bf16 => {
                     for (d, pair) in key.chunks(2).enumerate() {
@@ -270,7 +280,9 @@ impl Writer<'_> {
                     for (g, group) in key.chunks(GROUP).enumerate() {
                         let (scale, codes) = Codes::of(group);
                         scales.add(g * shape.block_tokens).write(scale.to_bits());
-                        for (w, four) in codes.words(KEY_OFFSET).take(group.len().div_ceil(4)).enumerate() {
+                        for (w, four) in
+                            codes.words(KEY_OFFSET).take(group.len().div_ceil(4)).enumerate()
+                        {
                             keys.add((g * GROUP / 4 + w) * shape.block_tokens).write(four);
                         }
                     }
@@ -327,8 +339,8 @@ impl Codes {
 
     /// Fours of codes plus `offset` as words, the first in the lowest byte.
     pub(super) fn words(&self, offset: i32) -> impl Iterator<Item = u32> {
-        self.0
-            .chunks_exact(4)
-            .map(move |four| u32::from_le_bytes(std::array::from_fn(|i| (i32::from(four[i]) + offset) as u8)))
+        self.0.chunks_exact(4).map(move |four| {
+            u32::from_le_bytes(std::array::from_fn(|i| (i32::from(four[i]) + offset) as u8))
+        })
     }
 }

@@ -177,7 +177,11 @@ unsafe fn merge_item_body<S: Ints>(call: &Call, item: &Item, partials: &[Partial
 }
 
 #[inline(always)]
-unsafe fn run_stored<S: Ints, K: Stored>(call: &Call, item: &Item, split: Option<(usize, &mut Partial)>) {
+unsafe fn run_stored<S: Ints, K: Stored>(
+    call: &Call,
+    item: &Item,
+    split: Option<(usize, &mut Partial)>,
+) {
     let shape = call.layer.shape();
     let stride = shape.value_stride();
     let mut buffers = BUFFERS.take(); // the thread's buffers; given back below, lost (and rebuilt) only by a panic
@@ -212,7 +216,10 @@ fn query_rows(call: &Call, item: &Item, rows: &mut Vec<QueryRow>) {
     for member in item.members {
         for token in 0..member.tokens {
             let first = (member.row + token) * call.options.heads + item.kv_head * call.group;
-            rows.extend((first..first + call.group).map(|at| QueryRow { at, position: member.position + token }));
+            rows.extend(
+                (first..first + call.group)
+                    .map(|at| QueryRow { at, position: member.position + token }),
+            );
         }
     }
 }
@@ -293,7 +300,11 @@ fn plan_way(call: &Call, item: &Item, split: usize, way: &mut Vec<Stop>) {
             others.iter().all(|member| member.slots(*tile, block_tokens) == slots)
         };
         for tile in tiles.clone().take_while(shared) {
-            way.push(Stop { tile, rows: 0..item.rows(call.group), slots: first.slots(tile, block_tokens) });
+            way.push(Stop {
+                tile,
+                rows: 0..item.rows(call.group),
+                slots: first.slots(tile, block_tokens),
+            });
             tiles.start = tile + 1;
         }
     }

@@ -67,8 +67,16 @@ impl Cpu {
     ) -> Result<(), DeviceError> {
         let shape = *layer.shape();
         let tokens = check_sequences(layer.shape().block_tokens, layer.blocks(), sequences)?;
-        expect("write_kv: k is [tokens, kv_heads, key_dim]", tokens * shape.kv_heads * shape.key_dim, k.len())?;
-        expect("write_kv: v is [tokens, kv_heads, value_dim]", tokens * shape.kv_heads * shape.value_dim, v.len())?;
+        expect(
+            "write_kv: k is [tokens, kv_heads, key_dim]",
+            tokens * shape.kv_heads * shape.key_dim,
+            k.len(),
+        )?;
+        expect(
+            "write_kv: v is [tokens, kv_heads, value_dim]",
+            tokens * shape.kv_heads * shape.value_dim,
+            v.len(),
+        )?;
         let mut slots = vec![0usize; tokens]; // block * block_tokens + place in the block
         for sequence in sequences {
             for (i, row) in sequence.rows.clone().enumerate() {
@@ -105,17 +113,35 @@ impl Cpu {
         let shape = layer.shape();
         let tokens = check_sequences(layer.shape().block_tokens, layer.blocks(), sequences)?;
         let group = options.heads / shape.kv_heads.max(1);
-        expect("attention: heads are a multiple of kv_heads", group * shape.kv_heads, options.heads)?;
-        expect("attention: q is [tokens, heads, key_dim]", tokens * options.heads * shape.key_dim, q.len())?;
-        expect("attention: out is [tokens, heads, value_dim]", tokens * options.heads * shape.value_dim, out.len())?;
-        expect("attention: sinks", options.heads, options.sinks.map_or(options.heads, <[f32]>::len))?;
+        expect(
+            "attention: heads are a multiple of kv_heads",
+            group * shape.kv_heads,
+            options.heads,
+        )?;
+        expect(
+            "attention: q is [tokens, heads, key_dim]",
+            tokens * options.heads * shape.key_dim,
+            q.len(),
+        )?;
+        expect(
+            "attention: out is [tokens, heads, value_dim]",
+            tokens * options.heads * shape.value_dim,
+            out.len(),
+        )?;
+        expect(
+            "attention: sinks",
+            options.heads,
+            options.sinks.map_or(options.heads, <[f32]>::len),
+        )?;
         if group == 0 || tokens == 0 {
             return Ok(());
         }
         let members = Member::all(sequences, group);
         let items = items_of(&members, shape.kv_heads, group, options.window);
         let call = Call { layer, options, q, group, out: SharedMut::new(out), set: self.set };
-        if items.len() < 4 * self.pool.threads() && items.iter().any(|item| item.splits(options.window).len() > 1) {
+        if items.len() < 4 * self.pool.threads()
+            && items.iter().any(|item| item.splits(options.window).len() > 1)
+        {
             return self.split_attention(&call, &items);
         }
         self.pool.run(items.len(), &|i, _| {
@@ -126,8 +152,10 @@ impl Cpu {
 
     /// Few items, long sequences: splits are computed in parallel, then merged in order, which gives the same bits.
     fn split_attention(&self, call: &Call, items: &[Item]) -> Result<(), DeviceError> {
-        let work: Vec<(&Item, usize)> =
-            items.iter().flat_map(|item| item.splits(call.options.window).map(move |split| (item, split))).collect();
+        let work: Vec<(&Item, usize)> = items
+            .iter()
+            .flat_map(|item| item.splits(call.options.window).map(move |split| (item, split)))
+            .collect();
         let mut partials: Vec<Partial> = work.iter().map(|_| Partial::default()).collect();
         let slots = SharedMut::new(&mut partials);
         self.pool.run(work.len(), &|i, _| {
@@ -167,8 +195,11 @@ pub(crate) fn check_sequences(
     let mut seen = vec![false; tokens];
     for sequence in sequences {
         let rows = seen.get_mut(sequence.rows.clone());
-        let rows =
-            rows.ok_or(DeviceError::Index { what: "row of a sequence", index: sequence.rows.end, len: tokens })?;
+        let rows = rows.ok_or(DeviceError::Index {
+            what: "row of a sequence",
+            index: sequence.rows.end,
+            len: tokens,
+        })?;
         if rows.contains(&true) {
             return Err(DeviceError::Shape {
                 what: "sequences: rows that no other sequence has",
@@ -179,10 +210,18 @@ pub(crate) fn check_sequences(
         rows.fill(true);
         let needed = (sequence.first_position + sequence.rows.len()).div_ceil(block_tokens);
         if sequence.blocks.len() < needed {
-            return Err(DeviceError::Index { what: "block table entry", index: needed, len: sequence.blocks.len() });
+            return Err(DeviceError::Index {
+                what: "block table entry",
+                index: needed,
+                len: sequence.blocks.len(),
+            });
         }
         if let Some(&block) = sequence.blocks[..needed].iter().find(|&&b| b as usize >= blocks) {
-            return Err(DeviceError::Index { what: "KV block", index: block as usize, len: blocks });
+            return Err(DeviceError::Index {
+                what: "KV block",
+                index: block as usize,
+                len: blocks,
+            });
         }
     }
     Ok(tokens)

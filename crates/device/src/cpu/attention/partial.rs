@@ -38,9 +38,19 @@ impl Partial {
             let mine = math::exp::<S>(S::sub(S::splat(self.max[row]), base));
             let theirs = math::exp::<S>(S::sub(S::splat(part.max[row]), base));
             self.max[row] = max;
-            add_vector::<S>(self.sums.as_mut_ptr().add(row * LANES), mine, part.sums.as_ptr().add(row * LANES), theirs);
+            add_vector::<S>(
+                self.sums.as_mut_ptr().add(row * LANES),
+                mine,
+                part.sums.as_ptr().add(row * LANES),
+                theirs,
+            );
             for at in (row * stride..(row + 1) * stride).step_by(LANES) {
-                add_vector::<S>(self.values.as_mut_ptr().add(at), mine, part.values.as_ptr().add(at), theirs);
+                add_vector::<S>(
+                    self.values.as_mut_ptr().add(at),
+                    mine,
+                    part.values.as_ptr().add(at),
+                    theirs,
+                );
             }
         }
     }

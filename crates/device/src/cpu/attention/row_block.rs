@@ -65,7 +65,10 @@ unsafe fn scores<S: Ints, K: Stored, const R: usize, const W: usize>(block: &Row
         let dots = K::dots::<S, R, W>(block.shape, here, next, block.queries, block.query_stride);
         for r in 0..R {
             for w in 0..W {
-                S::store(block.weights.add(r * TILE + (from + w) * LANES), S::mul(dots[r][w], scale));
+                S::store(
+                    block.weights.add(r * TILE + (from + w) * LANES),
+                    S::mul(dots[r][w], scale),
+                );
             }
         }
     }
@@ -81,7 +84,8 @@ unsafe fn scores<S: Ints, K: Stored, const R: usize, const W: usize>(block: &Row
 /// -inf for keys outside of first..=last. Positions are exact in f32 up to 2^24.
 #[inline(always)]
 unsafe fn mask<S: Simd>(scores: *mut f32, start: usize, first: usize, last: usize) {
-    const RAMP: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
+    const RAMP: [f32; LANES] =
+        [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
     let hidden = S::splat(f32::NEG_INFINITY);
     // relative to the tile, so that the numbers stay small
     let first = S::splat(first.saturating_sub(start) as f32);
@@ -193,9 +197,13 @@ unsafe fn some_values<S: Ints, K: Stored, const R: usize, const N: usize>(
         let end = (keys.end - sixteen * LANES).min(LANES);
         while place < end {
             let after = place + K::POSITIONS;
-            ask::<S>(next, half.start + half.len() * place / LANES..half.start + half.len() * after / LANES);
+            ask::<S>(
+                next,
+                half.start + half.len() * place / LANES..half.start + half.len() * after / LANES,
+            );
             let at = (place * stride + first * LANES * K::POSITIONS) * K::VALUE_BYTES;
-            let (from, scales) = (here.values.add(at), here.value_scales.wrapping_add(place * groups));
+            let (from, scales) =
+                (here.values.add(at), here.value_scales.wrapping_add(place * groups));
             // Either way is compiled by itself.
             if after <= end {
                 let values = Values { from, first, scales, alone: false };

@@ -285,7 +285,8 @@ impl Stored for InInt8 {
     ) {
         let mut v = [S::splat(0.0); N];
         for n in 0..N {
-            let scale = bf16::from_bits(*values.scales.add((values.first + n) * LANES / GROUP)).to_f32();
+            let scale =
+                bf16::from_bits(*values.scales.add((values.first + n) * LANES / GROUP)).to_f32();
             v[n] = S::mul(S::load_i8(values.from.add(n * LANES).cast()), S::splat(scale));
         }
         add_weighted::<S, R, N>(acc, &v, weights.add(key));
@@ -309,7 +310,12 @@ unsafe fn add_weighted<S: Simd, const R: usize, const N: usize>(
 
 /// Where word `word` of the keys of `here` is; that of `next` is asked for.
 #[inline(always)]
-unsafe fn word_of<S: Simd>(shape: &KvShape, here: &Sixteen, next: &Sixteen, word: usize) -> *const f32 {
+unsafe fn word_of<S: Simd>(
+    shape: &KvShape,
+    here: &Sixteen,
+    next: &Sixteen,
+    word: usize,
+) -> *const f32 {
     let at = word * shape.block_tokens * 4;
     S::prefetch_far(next.keys.wrapping_add(at));
     here.keys.add(at).cast()

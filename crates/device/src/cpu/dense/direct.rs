@@ -47,7 +47,12 @@ unsafe fn rows<D: Dot, const R: usize>(block: &Block) {
 unsafe fn tiles<D: Dot, const R: usize>(block: &Block, row: usize) {
     for tile in block.tiles.clone() {
         let tokens = block.x.layout.tile(tile);
-        let place = Place { row, token: tokens.start, x: block.x.tile(tile), tile: tile - block.tiles.start };
+        let place = Place {
+            row,
+            token: tokens.start,
+            x: block.x.tile(tile),
+            tile: tile - block.tiles.start,
+        };
         match tokens.len() {
             1 => rows_and_tokens::<D, R, 1>(block, place),
             2 => rows_and_tokens::<D, R, 2>(block, place),
@@ -68,14 +73,16 @@ struct Place {
 
 #[inline(always)]
 unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(block: &Block, place: Place) {
-    let weights: [*const u8; R] = std::array::from_fn(|r| block.weights.add((place.row + r) * block.row_bytes));
+    let weights: [*const u8; R] =
+        std::array::from_fn(|r| block.weights.add((place.row + r) * block.row_bytes));
     let mut acc = [[D::S::splat(0.0); T]; R];
     let whole = block.cols / D::CHUNK;
     whole_chunks::<D, R, T>(&mut acc, &weights, block, place, whole);
     if whole * D::CHUNK < block.cols {
         let at = whole * D::CHUNK;
-        let w: [F<D>; R] =
-            std::array::from_fn(|r| D::weights_part(weights[r].add(at * D::WEIGHT_BYTES), block.cols - at));
+        let w: [F<D>; R] = std::array::from_fn(|r| {
+            D::weights_part(weights[r].add(at * D::WEIGHT_BYTES), block.cols - at)
+        });
         multiply::<D, R, T>(&mut acc, &w, place.x.add(whole * T * CHUNK_BYTES));
     }
     finish::<D, R, T>(block, place, &acc);
@@ -118,7 +125,11 @@ unsafe fn whole_chunks<D: Dot, const R: usize, const T: usize>(
 
 /// One token at a time: with all of them in registers, accumulators would have to leave.
 #[inline(always)]
-unsafe fn multiply<D: Dot, const R: usize, const T: usize>(acc: &mut [[F<D>; T]; R], w: &[F<D>; R], x: *const u8) {
+unsafe fn multiply<D: Dot, const R: usize, const T: usize>(
+    acc: &mut [[F<D>; T]; R],
+    w: &[F<D>; R],
+    x: *const u8,
+) {
     for t in 0..T {
         let x = D::S::load(x.add(t * CHUNK_BYTES).cast());
         for r in 0..R {
@@ -129,7 +140,11 @@ unsafe fn multiply<D: Dot, const R: usize, const T: usize>(acc: &mut [[F<D>; T];
 
 /// Adds up the accumulators, four at a time, adds the bias, and writes the sums.
 #[inline(always)]
-unsafe fn finish<D: Dot, const R: usize, const T: usize>(block: &Block, place: Place, acc: &[[F<D>; T]; R]) {
+unsafe fn finish<D: Dot, const R: usize, const T: usize>(
+    block: &Block,
+    place: Place,
+    acc: &[[F<D>; T]; R],
+) {
     // Through memory: an array that is indexed by a number would be kept there from the start.
     let mut all = MaybeUninit::<[[[f32; LANES]; T]; R]>::uninit();
     let all = all.as_mut_ptr().cast::<f32>();

@@ -126,7 +126,11 @@ impl<S: Simd, W: Weight> Dot for F32Dot<S, W> {
         S::fma(weights, x, acc)
     }
     #[inline(always)]
-    unsafe fn accumulate_register(acc: S::Register, weights: S::Register, x: S::Register) -> S::Register {
+    unsafe fn accumulate_register(
+        acc: S::Register,
+        weights: S::Register,
+        x: S::Register,
+    ) -> S::Register {
         S::fma_register(weights, x, acc)
     }
 }

@@ -60,7 +60,8 @@ pub(in crate::cpu) fn token_bytes(cols: usize, chunk: usize) -> usize {
 /// its place, a binary number, has ones at its end. It is the tree of [`Simd::sum`].
 ///
 /// [`Simd::sum`]: super::super::simd::Simd::sum
-pub(in crate::cpu) const LANE_ORDER: [usize; LANES] = [0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15];
+pub(in crate::cpu) const LANE_ORDER: [usize; LANES] =
+    [0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15];
 
 #[cfg(test)]
 mod tests {
@@ -71,12 +72,15 @@ mod tests {
         for tokens in 1..200 {
             for widest in 1..13 {
                 let layout = Layout::new(tokens, widest, Order::Lanes);
-                let all: Vec<usize> = (0..layout.tiles()).flat_map(|tile| layout.tile(tile)).collect();
+                let all: Vec<usize> =
+                    (0..layout.tiles()).flat_map(|tile| layout.tile(tile)).collect();
                 assert!(all.into_iter().eq(0..tokens));
                 let widths = (0..layout.tiles()).map(|tile| layout.tile(tile).len());
                 assert!(
                     layout.widest() <= widest
-                        && widths.into_iter().all(|w| w == layout.widest() || w + 1 == layout.widest())
+                        && widths
+                            .into_iter()
+                            .all(|w| w == layout.widest() || w + 1 == layout.widest())
                 );
             }
         }

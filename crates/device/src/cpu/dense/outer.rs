@@ -110,7 +110,8 @@ pub(super) unsafe fn all<D: Dot>(block: &Block, cut: &Cut) {
 /// Copies some columns of some rows, zeros for rows that there are not.
 #[inline(always)]
 unsafe fn copy<D: Dot>(block: &Block, cut: &Cut, rows: &Range<usize>, columns: &Range<usize>) {
-    let (row_bytes, piece) = (block.cols * D::WEIGHT_BYTES, D::RAW_CHUNKS * D::CHUNK * D::WEIGHT_BYTES);
+    let (row_bytes, piece) =
+        (block.cols * D::WEIGHT_BYTES, D::RAW_CHUNKS * D::CHUNK * D::WEIGHT_BYTES);
     for first in (0..cut.rows).step_by(LANES) {
         let there = rows.len().saturating_sub(first).min(LANES);
         let from = block.weights.wrapping_add((rows.start + first) * block.row_bytes);
@@ -125,7 +126,8 @@ unsafe fn copy<D: Dot>(block: &Block, cut: &Cut, rows: &Range<usize>, columns: &
                 for (row, raw) in raw.iter_mut().enumerate().take(there) {
                     let mut some = [0u8; CHUNK_BYTES];
                     let bytes = piece.min(row_bytes - at);
-                    from.add(row * block.row_bytes + at).copy_to_nonoverlapping(some.as_mut_ptr(), bytes);
+                    from.add(row * block.row_bytes + at)
+                        .copy_to_nonoverlapping(some.as_mut_ptr(), bytes);
                     *raw = D::raw(some.as_ptr());
                 }
             }
@@ -135,7 +137,10 @@ unsafe fn copy<D: Dot>(block: &Block, cut: &Cut, rows: &Range<usize>, columns: &
                 let columns = D::columns(raw);
                 for j in 0..D::RAW_CHUNKS {
                     let at = i * D::RAW_CHUNKS + j;
-                    D::S::store(to.add(LANE_ORDER[at % LANES] * cut.lane_stride + at / LANES * cut.rows), columns[j]);
+                    D::S::store(
+                        to.add(LANE_ORDER[at % LANES] * cut.lane_stride + at / LANES * cut.rows),
+                        columns[j],
+                    );
                 }
             }
         }
@@ -154,9 +159,19 @@ struct NextWeights {
 
 impl NextWeights {
     #[inline(always)]
-    fn after<D: Dot>(block: &Block, cut: &Cut, rows: &Range<usize>, columns: &Range<usize>) -> Self {
-        let (row, column) = if columns.end < cut.chunks { (rows.start, columns.end) } else { (rows.end, 0) };
-        let start = if row < block.rows { block.weights.wrapping_add(row * block.row_bytes) } else { block.next };
+    fn after<D: Dot>(
+        block: &Block,
+        cut: &Cut,
+        rows: &Range<usize>,
+        columns: &Range<usize>,
+    ) -> Self {
+        let (row, column) =
+            if columns.end < cut.chunks { (rows.start, columns.end) } else { (rows.end, 0) };
+        let start = if row < block.rows {
+            block.weights.wrapping_add(row * block.row_bytes)
+        } else {
+            block.next
+        };
         let from = start.wrapping_add(column * D::CHUNK * D::WEIGHT_BYTES);
         let row_lines = (cut.columns * D::CHUNK * D::WEIGHT_BYTES).div_ceil(LINE);
         let turns = (block.tiles.len() * LANES / cut.rows).clamp(1, row_lines.max(1));
@@ -165,7 +180,8 @@ impl NextWeights {
 
     #[inline(always)]
     fn next(&mut self) -> Ask {
-        let ask = Ask { from: self.from.wrapping_add(self.turn * self.lines * LINE), lines: self.lines };
+        let ask =
+            Ask { from: self.from.wrapping_add(self.turn * self.lines * LINE), lines: self.lines };
         self.turn += 1;
         if self.turn == self.turns {
             self.turn = 0;
@@ -189,7 +205,10 @@ impl Ask {
         for line in 0..now {
             S::prefetch_far(self.from.wrapping_add(line * LINE));
         }
-        Asking { from: self.from.wrapping_add(now * LINE), step: if self.lines > 0 { LINE } else { 0 } }
+        Asking {
+            from: self.from.wrapping_add(now * LINE),
+            step: if self.lines > 0 { LINE } else { 0 },
+        }
     }
 }
 
@@ -240,15 +259,23 @@ unsafe fn tile_of<D: Dot>(block: &Block, cut: &Cut, place: &Place, next: &mut Ne
 type Sums<D, const T: usize> = [[R<D>; T]; REGISTERS];
 
 #[inline(always)]
-unsafe fn tile<D: Dot, const T: usize>(block: &Block, cut: &Cut, place: &Place, next: &mut NextWeights) {
+unsafe fn tile<D: Dot, const T: usize>(
+    block: &Block,
+    cut: &Cut,
+    place: &Place,
+    next: &mut NextWeights,
+) {
     let x = block.x.tile(place.tile);
     let waits = place.tile - block.tiles.start;
     for lane in 0..LANES {
         let x = x.add((lane * cut.chunks + place.columns.start) * T * 4);
         // The next tile's numbers of this lane.
-        let next_x =
-            Ask { from: x.wrapping_add(T * block.x.token_bytes), lines: (place.columns.len() * T * 4).div_ceil(LINE) };
-        let waiting = if place.columns.start > 0 { cut.waiting(waits, lane) } else { std::ptr::null_mut() };
+        let next_x = Ask {
+            from: x.wrapping_add(T * block.x.token_bytes),
+            lines: (place.columns.len() * T * 4).div_ceil(LINE),
+        };
+        let waiting =
+            if place.columns.start > 0 { cut.waiting(waits, lane) } else { std::ptr::null_mut() };
         let w = cut.lane(lane).cast();
         let mut sums = multiply::<D, T>(waiting, w, x, place.columns.len(), next_x, next.next());
         if place.columns.end < cut.chunks {
@@ -286,7 +313,8 @@ unsafe fn store<D: Dot, const T: usize>(sums: &Sums<D, T>, to: *mut f32) {
 unsafe fn add<D: Dot, const T: usize>(sums: &mut Sums<D, T>, others: *const f32) {
     for t in 0..T {
         for r in 0..REGISTERS {
-            sums[r][t] = D::S::add_register(D::S::load_register(others.add(offset::<D>(r, t))), sums[r][t]);
+            sums[r][t] =
+                D::S::add_register(D::S::load_register(others.add(offset::<D>(r, t))), sums[r][t]);
         }
     }
 }
@@ -316,7 +344,11 @@ unsafe fn multiply<D: Dot, const T: usize>(
         next_weights.one::<D::S>();
         for i in 0..UNROLL {
             next_x.one::<D::S>();
-            multiply_chunk::<D, T>(&mut sums, w.add(i * REGISTERS * register_bytes), x.add(i * T * 4));
+            multiply_chunk::<D, T>(
+                &mut sums,
+                w.add(i * REGISTERS * register_bytes),
+                x.add(i * T * 4),
+            );
         }
         w = w.add(UNROLL * REGISTERS * register_bytes);
         x = x.add(UNROLL * T * 4);
@@ -330,7 +362,11 @@ unsafe fn multiply<D: Dot, const T: usize>(
 }
 
 #[inline(always)]
-unsafe fn multiply_chunk<D: Dot, const T: usize>(sums: &mut Sums<D, T>, w: *const u8, x: *const u8) {
+unsafe fn multiply_chunk<D: Dot, const T: usize>(
+    sums: &mut Sums<D, T>,
+    w: *const u8,
+    x: *const u8,
+) {
     let mut rows = [D::S::load_register(w.cast()); REGISTERS];
     for (r, rows) in rows.iter_mut().enumerate().skip(1) {
         *rows = D::S::load_register(w.cast::<f32>().add(r * D::S::REGISTER_LANES));
@@ -353,8 +389,11 @@ unsafe fn finish<D: Dot, const T: usize>(block: &Block, place: &Place, sums: &Su
             let there = rows.end.saturating_sub(row);
             let out = block.out.wrapping_add((token + t) * block.out_stride + row);
             if there >= D::S::REGISTER_LANES {
-                let bias =
-                    if block.bias.is_null() { D::S::zero_register() } else { D::S::load_register(block.bias.add(row)) };
+                let bias = if block.bias.is_null() {
+                    D::S::zero_register()
+                } else {
+                    D::S::load_register(block.bias.add(row))
+                };
                 D::S::store_register(out, D::S::add_register(sums[r][t], bias));
             } else {
                 let mut all = [0f32; LANES];

@@ -81,7 +81,11 @@ impl CodeRows {
                         scaled_sums: scaled_sums.pointer().add(row * blocks),
                     };
                     let x = &x[row * cols..(row + 1) * cols];
-                    if wide { quantise_row_wide(cpu.set, x, &out) } else { quantise_row(cpu.set, x, &out) }
+                    if wide {
+                        quantise_row_wide(cpu.set, x, &out)
+                    } else {
+                        quantise_row(cpu.set, x, &out)
+                    }
                 }
             }
         })
@@ -90,7 +94,10 @@ impl CodeRows {
     /// Bytes held for reuse.
     pub(in crate::cpu) fn capacity_bytes(&self) -> usize {
         let floats = self.scales.capacity_bytes() + self.scaled_sums.capacity_bytes();
-        self.codes.capacity_bytes() + self.sums.capacity_bytes() + self.half_sums.capacity_bytes() + floats
+        self.codes.capacity_bytes()
+            + self.sums.capacity_bytes()
+            + self.half_sums.capacity_bytes()
+            + floats
     }
 
     pub(in crate::cpu) fn view(&self) -> CodeView<'_> {

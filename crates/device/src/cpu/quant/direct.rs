@@ -75,13 +75,21 @@ unsafe fn of_format<S: Ints, F: Format, const BYTES: usize, const T: usize>(job:
                         let mut sum = S::splat_i(0);
                         if BYTES == 2 {
                             for part in first..end {
-                                sum = S::dot(sum, codes[part], S::splat_quarter(at.add(part * LANES)));
+                                sum = S::dot(
+                                    sum,
+                                    codes[part],
+                                    S::splat_quarter(at.add(part * LANES)),
+                                );
                             }
                             sum = S::shift_left(sum, 8);
                         }
                         let lowest = at.add((BYTES - 1) * group.blocks * BLOCK);
                         for part in first..end {
-                            sum = S::dot(sum, codes[part], S::splat_quarter(lowest.add(part * LANES)));
+                            sum = S::dot(
+                                sum,
+                                codes[part],
+                                S::splat_quarter(lowest.add(part * LANES)),
+                            );
                         }
                         sums[t][half][q] = sum;
                     }

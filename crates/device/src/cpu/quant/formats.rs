@@ -100,7 +100,8 @@ impl Format for Q5_0 {
 
     #[inline(always)]
     unsafe fn codes<S: Ints>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
-        let ([low, high], [first, last]) = (nibbles::<S>(block.add(6), stride), fifth_bits(block.add(2), stride));
+        let ([low, high], [first, last]) =
+            (nibbles::<S>(block.add(6), stride), fifth_bits(block.add(2), stride));
         [S::or(low, S::where_bits(first, 16)), S::or(high, S::where_bits(last, 16))]
     }
     #[inline(always)]
@@ -119,7 +120,8 @@ impl Format for Q5_1 {
 
     #[inline(always)]
     unsafe fn codes<S: Ints>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
-        let ([low, high], [first, last]) = (nibbles::<S>(block.add(8), stride), fifth_bits(block.add(4), stride));
+        let ([low, high], [first, last]) =
+            (nibbles::<S>(block.add(8), stride), fifth_bits(block.add(4), stride));
         [S::or(low, S::where_bits(first, 16)), S::or(high, S::where_bits(last, 16))]
     }
     #[inline(always)]
@@ -179,8 +181,14 @@ impl Format for Q5K {
         let fifth = bytes::<S>(block.add(16), stride);
         let nibble = 4 * (sub as u32 % 2);
         [
-            S::or(bits::<S>(first, nibble, 0xf), S::shift_left(bits::<S>(fifth[0], sub as u32, 1), 4)),
-            S::or(bits::<S>(last, nibble, 0xf), S::shift_left(bits::<S>(fifth[1], sub as u32, 1), 4)),
+            S::or(
+                bits::<S>(first, nibble, 0xf),
+                S::shift_left(bits::<S>(fifth[0], sub as u32, 1), 4),
+            ),
+            S::or(
+                bits::<S>(last, nibble, 0xf),
+                S::shift_left(bits::<S>(fifth[1], sub as u32, 1), 4),
+            ),
         ]
     }
     #[inline(always)]

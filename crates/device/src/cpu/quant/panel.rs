@@ -53,7 +53,11 @@ impl Panel {
     }
 
     pub(super) fn pointers(&self) -> PanelPointers {
-        PanelPointers { codes: self.codes.as_ptr(), scales: self.scales.as_ptr(), minima: self.minima.as_ptr() }
+        PanelPointers {
+            codes: self.codes.as_ptr(),
+            scales: self.scales.as_ptr(),
+            minima: self.minima.as_ptr(),
+        }
     }
 
     fn pointers_mut(&mut self) -> (*mut u8, *mut f32, *mut f32) {
@@ -114,12 +118,16 @@ unsafe fn fill_format<S: Ints, F: Format>(group: &GroupRows, panel: &mut Panel) 
             let mut halves = [[S::splat_i(0); 4]; 2];
             // Rows q, 4 + q, 8 + q and 12 + q: side by side, words of the same quarter are in the rows' order.
             for q in 0..4 {
-                [halves[0][q], halves[1][q]] = F::codes::<S>(block.add(q * stride), 4 * stride, sub);
+                [halves[0][q], halves[1][q]] =
+                    F::codes::<S>(block.add(q * stride), 4 * stride, sub);
             }
             for half in 0..2 {
                 let steps = S::transpose_quarters(halves[half]);
                 for step in 0..4 {
-                    S::store_i(codes.add((((at + sub) * 2 + half) * 4 + step) * 4 * LANES), steps[step]);
+                    S::store_i(
+                        codes.add((((at + sub) * 2 + half) * 4 + step) * 4 * LANES),
+                        steps[step],
+                    );
                 }
             }
         }

@@ -22,7 +22,12 @@ impl Cpu {
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`] or [`DeviceError::Shape`].
-    pub fn quantise_int8(&self, dtype: Dtype, weights: &[u8], out: &mut [u8]) -> Result<(), DeviceError> {
+    pub fn quantise_int8(
+        &self,
+        dtype: Dtype,
+        weights: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), DeviceError> {
         if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
             return Err(DeviceError::DtypeUnsupported { dtype: dtype.name() });
         }

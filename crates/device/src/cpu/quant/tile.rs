@@ -67,7 +67,13 @@ pub(in crate::cpu) unsafe fn multiply(set: KernelSet, job: &QuantJob, rows: Rang
     });
 }
 
-unsafe fn directly(set: KernelSet, job: &QuantJob, shape: PanelShape, rows: Range<usize>, buffers: &mut Buffers) {
+unsafe fn directly(
+    set: KernelSet,
+    job: &QuantJob,
+    shape: PanelShape,
+    rows: Range<usize>,
+    buffers: &mut Buffers,
+) {
     for first in rows.clone().step_by(LANES) {
         let count = (rows.end - first).min(LANES);
         let next = job.next(&rows, first + LANES);
@@ -85,7 +91,13 @@ unsafe fn directly(set: KernelSet, job: &QuantJob, shape: PanelShape, rows: Rang
     }
 }
 
-unsafe fn by_panels(set: KernelSet, job: &QuantJob, shape: PanelShape, rows: Range<usize>, buffers: &mut Buffers) {
+unsafe fn by_panels(
+    set: KernelSet,
+    job: &QuantJob,
+    shape: PanelShape,
+    rows: Range<usize>,
+    buffers: &mut Buffers,
+) {
     let Buffers { panels, padded } = buffers;
     panels.iter_mut().for_each(|panel| panel.make_room(shape));
     for first in rows.clone().step_by(GROUP_ROWS) {
@@ -169,7 +181,15 @@ unsafe fn of_bytes<S: Ints, const BYTES: usize>(tile: &Tile) {
 }
 
 #[inline(always)]
-unsafe fn all_tokens<S: Ints, const BYTES: usize, const P: usize, const SCALES: usize, const MIN: bool>(tile: &Tile) {
+unsafe fn all_tokens<
+    S: Ints,
+    const BYTES: usize,
+    const P: usize,
+    const SCALES: usize,
+    const MIN: bool,
+>(
+    tile: &Tile,
+) {
     let mut tile = *tile;
     while tile.first_token < tile.x.tokens {
         let left = tile.x.tokens - tile.first_token;
@@ -208,7 +228,8 @@ unsafe fn one_tile<
 ) {
     let x = &tile.x;
     let mut acc = [[S::splat(0.0); P]; T];
-    let codes_x: [*const i8; T] = std::array::from_fn(|t| x.codes.as_ptr().add((tile.first_token + t) * x.code_stride));
+    let codes_x: [*const i8; T] =
+        std::array::from_fn(|t| x.codes.as_ptr().add((tile.first_token + t) * x.code_stride));
     let block_of = |t: usize| (tile.first_token + t) * x.blocks;
     for block in 0..tile.shape.blocks {
         for half in 0..SCALES {
@@ -245,7 +266,8 @@ unsafe fn one_tile<
                         codes[p] = S::load_i(tile.panels[p].codes.add(at));
                     }
                     for t in 0..T {
-                        let at = codes_x[t].add((byte * tile.shape.blocks + block) * BLOCK + 4 * step);
+                        let at =
+                            codes_x[t].add((byte * tile.shape.blocks + block) * BLOCK + 4 * step);
                         let four = S::splat_i(at.cast::<i32>().read_unaligned());
                         for p in 0..P {
                             dot[t][p] = S::dot(dot[t][p], codes[p], four);
@@ -253,8 +275,9 @@ unsafe fn one_tile<
                     }
                 }
             }
-            let scales: [S::F; P] =
-                std::array::from_fn(|p| S::load(tile.panels[p].scales.add((block * SCALES + half) * LANES)));
+            let scales: [S::F; P] = std::array::from_fn(|p| {
+                S::load(tile.panels[p].scales.add((block * SCALES + half) * LANES))
+            });
             for t in 0..T {
                 let dx = S::splat(*x.scales.get_unchecked(block_of(t) + block));
                 for p in 0..P {
@@ -263,7 +286,8 @@ unsafe fn one_tile<
             }
         }
         if MIN {
-            let minima: [S::F; P] = std::array::from_fn(|p| S::load(tile.panels[p].minima.add(block * LANES)));
+            let minima: [S::F; P] =
+                std::array::from_fn(|p| S::load(tile.panels[p].minima.add(block * LANES)));
             for t in 0..T {
                 let sum = S::splat(*x.scaled_sums.get_unchecked(block_of(t) + block));
                 for p in 0..P {
@@ -279,7 +303,11 @@ unsafe fn one_tile<
             if !tile.bias.is_null() {
                 y = S::add(y, S::load_part(tile.bias.add(p * LANES), rows));
             }
-            S::store_part(tile.out.add((tile.first_token + t) * tile.out_stride + p * LANES), y, rows);
+            S::store_part(
+                tile.out.add((tile.first_token + t) * tile.out_stride + p * LANES),
+                y,
+                rows,
+            );
         }
     }
 }

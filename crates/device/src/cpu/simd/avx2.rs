@@ -193,7 +193,8 @@ impl Simd for Avx2 {
         let split = |x: Lanes| {
             let even = _mm256_shuffle_ps::<0b10_00_10_00>(x[0], x[1]);
             let odd = _mm256_shuffle_ps::<0b11_01_11_01>(x[0], x[1]);
-            let order = |v| _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v)));
+            let order =
+                |v| _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v)));
             (order(even), order(odd))
         };
         let ((a_even, a_odd), (b_even, b_odd)) = (split(a), split(b));

@@ -163,8 +163,10 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         }
         for i in 0..4 {
             let [a, b, c, d] = [fours[i], fours[4 + i], fours[8 + i], fours[12 + i]];
-            let (ab_low, ab_high) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
-            let (cd_low, cd_high) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
+            let (ab_low, ab_high) =
+                (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+            let (cd_low, cd_high) =
+                (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
             vectors[i] = _mm512_shuffle_f32x4::<0x88>(ab_low, cd_low);
             vectors[8 + i] = _mm512_shuffle_f32x4::<0xdd>(ab_low, cd_low);
             vectors[4 + i] = _mm512_shuffle_f32x4::<0x88>(ab_high, cd_high);
@@ -196,9 +198,14 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     unsafe fn sum4(a: __m512, b: __m512, c: __m512, d: __m512) -> [f32; 4] {
         // Halves of 8, then of 4, for two vectors at a time; the pairs of lanes added are those of `sum`.
-        let halves = |a, b| _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+        let halves = |a, b| {
+            _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b))
+        };
         let (ab, cd) = (halves(a, b), halves(c, d));
-        let four = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd));
+        let four = _mm512_add_ps(
+            _mm512_shuffle_f32x4::<0x88>(ab, cd),
+            _mm512_shuffle_f32x4::<0xdd>(ab, cd),
+        );
         let two = _mm512_add_ps(four, _mm512_permute_ps::<0b01_00_11_10>(four));
         let one = _mm512_add_ps(two, _mm512_permute_ps::<0b10_11_00_01>(two));
         let firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
@@ -221,7 +228,10 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     unsafe fn store_pairs(to: *mut u16, value: __m512) {
         if BF16 {
             // SAFETY: 16 numbers of 16 bits without invalid patterns; the instruction is there by the trait's contract.
-            _mm256_storeu_si256(to.cast(), std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value)));
+            _mm256_storeu_si256(
+                to.cast(),
+                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value)),
+            );
         } else {
             Self::store_bf16(to, value);
         }
@@ -247,5 +257,9 @@ unsafe fn widen_bf16(half: __m256i) -> __m512 {
 #[inline(always)]
 pub(in crate::cpu) unsafe fn dot_bf16(acc: __m512, a: __m512i, b: __m512i) -> __m512 {
     // SAFETY: both are 512 bits without invalid patterns; the instruction is there by the trait's contract.
-    _mm512_dpbf16_ps(acc, std::mem::transmute::<__m512i, __m512bh>(a), std::mem::transmute::<__m512i, __m512bh>(b))
+    _mm512_dpbf16_ps(
+        acc,
+        std::mem::transmute::<__m512i, __m512bh>(a),
+        std::mem::transmute::<__m512i, __m512bh>(b),
+    )
 }

@@ -188,7 +188,8 @@ impl Ints for Avx2 {
     unsafe fn transpose_quarters(vectors: [[__m256i; 2]; 4]) -> [[__m256i; 2]; 4] {
         let mut out = [[_mm256_setzero_si256(); 2]; 4];
         for half in 0..2 {
-            let [a, b, c, d] = [vectors[0][half], vectors[1][half], vectors[2][half], vectors[3][half]];
+            let [a, b, c, d] =
+                [vectors[0][half], vectors[1][half], vectors[2][half], vectors[3][half]];
             let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
             let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
             out[0][half] = _mm256_unpacklo_epi64(ab_low, cd_low);
@@ -206,7 +207,8 @@ impl Ints for Avx2 {
         for i in 0..2 {
             let x_even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x[i]));
             let even = _mm256_madd_epi16(_mm256_and_si256(codes[i], low), x_even);
-            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(codes[i]), _mm256_srai_epi16::<8>(x[i]));
+            let odd =
+                _mm256_madd_epi16(_mm256_srli_epi16::<8>(codes[i]), _mm256_srai_epi16::<8>(x[i]));
             out[i] = _mm256_add_epi32(acc[i], _mm256_add_epi32(even, odd));
         }
         out
@@ -222,17 +224,22 @@ impl Ints for Avx2 {
     #[inline(always)]
     unsafe fn load_i8(from: *const i8) -> [__m256; 2] {
         let sixteen = _mm_loadu_si128(from.cast());
-        let (low, high) = (_mm256_cvtepi8_epi32(sixteen), _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(sixteen, sixteen)));
+        let (low, high) = (
+            _mm256_cvtepi8_epi32(sixteen),
+            _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(sixteen, sixteen)),
+        );
         [_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)]
     }
     #[inline(always)]
     unsafe fn store_i8(to: *mut i8, value: [__m256; 2]) -> i32 {
         let (a, b) = (_mm256_cvtps_epi32(value[0]), _mm256_cvtps_epi32(value[1]));
         let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b));
-        let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+        let bytes =
+            _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
         _mm_storeu_si128(to.cast(), bytes);
         let eight = _mm256_add_epi32(a, b);
-        let four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
+        let four =
+            _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
         let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
         _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))
     }
@@ -278,13 +285,21 @@ impl Ints for Avx2 {
     unsafe fn low_f16(a: [__m256i; 2]) -> [__m256; 2] {
         let [a, b] = Self::and(a, 0xffff);
         let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(a, b));
-        [_mm256_cvtph_ps(_mm256_castsi256_si128(words)), _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(words))]
+        [
+            _mm256_cvtph_ps(_mm256_castsi256_si128(words)),
+            _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(words)),
+        ]
     }
 
     #[inline(always)]
     unsafe fn where_bits(bits: u64, value: u8) -> [__m256i; 2] {
         // Byte i takes byte i / 8 of the bits and keeps its bit i % 8.
-        let spread = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
+        let spread = _mm256_setr_epi64x(
+            0,
+            0x0101_0101_0101_0101,
+            0x0202_0202_0202_0202,
+            0x0303_0303_0303_0303,
+        );
         let one = _mm256_set1_epi64x(0x8040_2010_0804_0201u64 as i64);
         let mut out = [_mm256_set1_epi8(value as i8); 2];
         for (out, bits) in out.iter_mut().zip([bits as u32, (bits >> 32) as u32]) {
@@ -360,7 +375,12 @@ impl<const BF16: bool> Ints for Avx512<BF16> {
     #[inline(always)]
     unsafe fn load_words(from: *const u8, stride: usize) -> __m512i {
         let quarter = |first: *const u8| {
-            _mm_setr_epi32(word(first, 0), word(first, stride), word(first, 2 * stride), word(first, 3 * stride))
+            _mm_setr_epi32(
+                word(first, 0),
+                word(first, stride),
+                word(first, 2 * stride),
+                word(first, 3 * stride),
+            )
         };
         let pair = |a, b| _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(a), b);
         let low = pair(quarter(from), quarter(from.add(4 * stride)));

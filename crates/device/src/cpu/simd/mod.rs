@@ -64,7 +64,11 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn store_register(to: *mut f32, value: Self::Register);
     unsafe fn add_register(a: Self::Register, b: Self::Register) -> Self::Register;
     /// As `fma`.
-    unsafe fn fma_register(a: Self::Register, b: Self::Register, c: Self::Register) -> Self::Register;
+    unsafe fn fma_register(
+        a: Self::Register,
+        b: Self::Register,
+        c: Self::Register,
+    ) -> Self::Register;
 
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;

@@ -47,7 +47,9 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     unsafe fn load_bf16_part(from: *const u16, n: usize) -> Lanes {
-        each(|i| if i < n { f32::from_bits(u32::from(from.add(i).read_unaligned()) << 16) } else { 0.0 })
+        each(|i| {
+            if i < n { f32::from_bits(u32::from(from.add(i).read_unaligned()) << 16) } else { 0.0 }
+        })
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const u16) -> Lanes {
@@ -59,7 +61,10 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     unsafe fn widen_pairs(raw: Lanes) -> [Lanes; 2] {
-        [each(|i| f32::from_bits(raw[i].to_bits() << 16)), each(|i| f32::from_bits(raw[i].to_bits() & 0xffff_0000))]
+        [
+            each(|i| f32::from_bits(raw[i].to_bits() << 16)),
+            each(|i| f32::from_bits(raw[i].to_bits() & 0xffff_0000)),
+        ]
     }
     #[inline(always)]
     unsafe fn even_alone(raw: Lanes) -> Lanes {

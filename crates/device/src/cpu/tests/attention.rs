@@ -25,8 +25,9 @@ impl Setup {
     fn new(random: &mut Random, shape: KvShape, heads: usize, lengths: &[usize]) -> Self {
         let mut free: Vec<u32> = (0..total_blocks(lengths, shape.block_tokens) as u32).collect();
         let histories = lengths.iter().map(|&tokens| {
-            let blocks =
-                (0..tokens.div_ceil(shape.block_tokens)).map(|_| free.swap_remove(random.below(free.len()))).collect();
+            let blocks = (0..tokens.div_ceil(shape.block_tokens))
+                .map(|_| free.swap_remove(random.below(free.len())))
+                .collect();
             let q = random.normals(tokens * heads * shape.key_dim);
             let k = random.normals(tokens * shape.kv_heads * shape.key_dim);
             let v = random.normals(tokens * shape.kv_heads * shape.value_dim);
@@ -38,13 +39,20 @@ impl Setup {
 
     fn options(&self) -> AttentionOptions<'_> {
         let scale = 1.0 / (self.shape.key_dim as f32).sqrt();
-        AttentionOptions { heads: self.heads, scale, window: self.window, sinks: self.sinks.as_deref() }
+        AttentionOptions {
+            heads: self.heads,
+            scale,
+            window: self.window,
+            sinks: self.sinks.as_deref(),
+        }
     }
 
     /// Feeds all sequences in steps: `chunk(step, sequence)` new tokens each. Returns the outputs by sequence.
     fn run(&self, cpu: &Cpu, chunk: &dyn Fn(usize, usize) -> usize) -> Vec<Vec<f32>> {
-        let blocks =
-            total_blocks(&self.histories.iter().map(|h| h.tokens).collect::<Vec<_>>(), self.shape.block_tokens);
+        let blocks = total_blocks(
+            &self.histories.iter().map(|h| h.tokens).collect::<Vec<_>>(),
+            self.shape.block_tokens,
+        );
         let arena = Arena::new(KvLayer::bytes(&self.shape, blocks)).unwrap();
         let mut layer = KvLayer::new(&arena, self.shape, blocks).unwrap();
         let widths = [
@@ -60,11 +68,16 @@ impl Setup {
             let mut rows = 0;
             for (s, h) in self.histories.iter().enumerate() {
                 let now = chunk(step, s).min(h.tokens - done[s]);
-                let part = |x: &[f32], width: usize| x[done[s] * width..(done[s] + now) * width].to_vec();
+                let part =
+                    |x: &[f32], width: usize| x[done[s] * width..(done[s] + now) * width].to_vec();
                 q.extend(part(&h.q, widths[0]));
                 k.extend(part(&h.k, widths[1]));
                 v.extend(part(&h.v, widths[2]));
-                sequences.push(Sequence { blocks: &h.blocks, rows: rows..rows + now, first_position: done[s] });
+                sequences.push(Sequence {
+                    blocks: &h.blocks,
+                    rows: rows..rows + now,
+                    first_position: done[s],
+                });
                 rows += now;
             }
             if rows == 0 {
@@ -74,7 +87,8 @@ impl Setup {
             cpu.write_kv(&mut layer, &sequences, &k, &v).unwrap();
             cpu.attention(&layer, &sequences, &self.options(), &q, &mut out).unwrap();
             for (s, sequence) in sequences.iter().enumerate() {
-                outputs[s].extend(&out[sequence.rows.start * out_width..sequence.rows.end * out_width]);
+                outputs[s]
+                    .extend(&out[sequence.rows.start * out_width..sequence.rows.end * out_width]);
                 done[s] += sequence.rows.len();
             }
         }
@@ -90,7 +104,10 @@ impl Setup {
     fn tolerances(&self, set: KernelSet, sequence: usize, token: usize) -> Vec<f64> {
         let rounded = set == KernelSet::Avx512Bf16 && self.shape.dtype == KvDtype::Bf16;
         let share = if rounded { 1.0 / 256.0 } else { 0.0 };
-        self.plain_row_of(sequence, token, f64::abs).iter().map(|sum| 2e-5 + 1.01 * share * sum).collect()
+        self.plain_row_of(sequence, token, f64::abs)
+            .iter()
+            .map(|sum| 2e-5 + 1.01 * share * sum)
+            .collect()
     }
 
     /// The same with something else made of each number of a value.
@@ -107,8 +124,12 @@ impl Setup {
         let first = self.window.map_or(0, |w| (token + 1).saturating_sub(w));
         let head = |head: usize| {
             let kv = head / (self.heads / shape.kv_heads);
-            let keys: Vec<_> = (first..=token).map(|t| row(&h.k, t * shape.kv_heads + kv, shape.key_dim)).collect();
-            let value = |t| row(&h.v, t * shape.kv_heads + kv, shape.value_dim).into_iter().map(&of).collect();
+            let keys: Vec<_> = (first..=token)
+                .map(|t| row(&h.k, t * shape.kv_heads + kv, shape.key_dim))
+                .collect();
+            let value = |t| {
+                row(&h.v, t * shape.kv_heads + kv, shape.value_dim).into_iter().map(&of).collect()
+            };
             let values: Vec<_> = (first..=token).map(value).collect();
             let q = row(&h.q, token * self.heads + head, shape.key_dim);
             plain::attend(
@@ -167,7 +188,8 @@ proptest! {
 /// Longer than two splits; prefill, decode, chunks, one or several threads: the same bits.
 #[test]
 fn long_sequences_are_the_same_bits_in_any_split() {
-    for (dtype, window) in [(KvDtype::Bf16, None), (KvDtype::F32, Some(700)), (KvDtype::Int8, None)] {
+    for (dtype, window) in [(KvDtype::Bf16, None), (KvDtype::F32, Some(700)), (KvDtype::Int8, None)]
+    {
         let shape = KvShape { kv_heads: 1, key_dim: 16, value_dim: 16, block_tokens: 32, dtype };
         let mut setup = Setup::new(&mut Random(3), shape, 2, &[2500, 1100]);
         setup.window = window;
@@ -200,7 +222,8 @@ fn long_sequences_are_the_same_bits_in_any_split() {
 #[test]
 fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
     // Tokens after the shared ones, and how many of them are new.
-    const TAILS: [(usize, usize); 7] = [(1, 1), (9, 1), (40, 3), (16, 1), (130, 30), (70, 1), (2, 2)];
+    const TAILS: [(usize, usize); 7] =
+        [(1, 1), (9, 1), (40, 3), (16, 1), (130, 30), (70, 1), (2, 2)];
     const BLOCK: usize = 16;
     for (dtype, kv_heads, group, shared_blocks, window) in [
         (KvDtype::Bf16, 2, 3, 5, None),
@@ -215,14 +238,26 @@ fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
         let arena = Arena::new(KvLayer::bytes(&shape, own + shared_blocks)).unwrap();
         let mut layer = KvLayer::new(&arena, shape, own + shared_blocks).unwrap();
         let mut free = shared_blocks as u32..;
-        let tables = tail_blocks.map(|blocks| (0..shared_blocks as u32).chain(free.by_ref().take(blocks)).collect());
+        let tables = tail_blocks
+            .map(|blocks| (0..shared_blocks as u32).chain(free.by_ref().take(blocks)).collect());
         let tables: [Vec<u32>; 7] = tables;
         let prompt = shared_blocks * BLOCK;
         let first = &cpus()[0];
-        let write = |layer: &mut KvLayer, random: &mut Random, blocks: &[u32], from: usize, tokens: usize| {
+        let write = |layer: &mut KvLayer,
+                     random: &mut Random,
+                     blocks: &[u32],
+                     from: usize,
+                     tokens: usize| {
             let k = random.normals(tokens * kv_heads * shape.key_dim);
             let v = random.normals(tokens * kv_heads * shape.value_dim);
-            first.write_kv(layer, &[Sequence { blocks, rows: 0..tokens, first_position: from }], &k, &v).unwrap();
+            first
+                .write_kv(
+                    layer,
+                    &[Sequence { blocks, rows: 0..tokens, first_position: from }],
+                    &k,
+                    &v,
+                )
+                .unwrap();
         };
         write(&mut layer, &mut random, &tables[0], 0, prompt);
         for (table, (tail, _)) in tables.iter().zip(TAILS) {
@@ -235,7 +270,11 @@ fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
         let mut rows = 0;
         let mut sequences = Vec::new();
         for (blocks, (tail, new)) in tables.iter().zip(TAILS) {
-            sequences.push(Sequence { blocks, rows: rows..rows + new, first_position: prompt + tail - new });
+            sequences.push(Sequence {
+                blocks,
+                rows: rows..rows + new,
+                first_position: prompt + tail - new,
+            });
             rows += new;
         }
         let heads = kv_heads * group;
@@ -247,12 +286,16 @@ fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
             let mut together = vec![0.0; rows * width];
             cpu.attention(&layer, &sequences, &options, &q, &mut together).unwrap();
             for (s, sequence) in sequences.iter().enumerate() {
-                let queries =
-                    &q[sequence.rows.start * heads * shape.key_dim..][..sequence.rows.len() * heads * shape.key_dim];
+                let queries = &q[sequence.rows.start * heads * shape.key_dim..]
+                    [..sequence.rows.len() * heads * shape.key_dim];
                 let expected = &together[sequence.rows.start * width..sequence.rows.end * width];
                 let mut table = sequence.blocks.to_vec();
                 for what in ["alone", "with blocks of its own"] {
-                    let alone = Sequence { blocks: &table, rows: 0..sequence.rows.len(), ..sequence.clone() };
+                    let alone = Sequence {
+                        blocks: &table,
+                        rows: 0..sequence.rows.len(),
+                        ..sequence.clone()
+                    };
                     let mut out = vec![0.0; expected.len()];
                     cpu.attention(&layer, &[alone], &options, queries, &mut out).unwrap();
                     same_bits(expected, &out, what);
@@ -288,8 +331,13 @@ fn a_nan_that_was_left_in_a_block_is_not_met() {
             let arena = Arena::new(KvLayer::bytes(&shape, 1)).unwrap();
             let mut layer = KvLayer::new(&arena, shape, 1).unwrap();
             let before = [f32::NAN; 16 * 8];
-            cpu.write_kv(&mut layer, &[Sequence { blocks: &[0], rows: 0..16, first_position: 0 }], &before, &before)
-                .unwrap();
+            cpu.write_kv(
+                &mut layer,
+                &[Sequence { blocks: &[0], rows: 0..16, first_position: 0 }],
+                &before,
+                &before,
+            )
+            .unwrap();
             let x = Random(8).normals(16 * 8);
             for position in 0..16 {
                 let row = &x[position * 8..][..8];
@@ -297,7 +345,11 @@ fn a_nan_that_was_left_in_a_block_is_not_met() {
                 let mut out = [0.0; 8];
                 cpu.write_kv(&mut layer, &sequences, row, row).unwrap();
                 cpu.attention(&layer, &sequences, &options, row, &mut out).unwrap();
-                assert!(out.iter().all(|x| x.is_finite()), "{dtype:?} {}: position {position}", cpu.kernel_set());
+                assert!(
+                    out.iter().all(|x| x.is_finite()),
+                    "{dtype:?} {}: position {position}",
+                    cpu.kernel_set()
+                );
             }
         }
     }
@@ -307,14 +359,19 @@ fn a_nan_that_was_left_in_a_block_is_not_met() {
 /// being a bf16.
 #[test]
 fn int8_loses_little() {
-    let shape = KvShape { kv_heads: 2, key_dim: 64, value_dim: 96, block_tokens: 32, dtype: KvDtype::Int8 };
+    let shape =
+        KvShape { kv_heads: 2, key_dim: 64, value_dim: 96, block_tokens: 32, dtype: KvDtype::Int8 };
     let setup = Setup::new(&mut Random(5), shape, 6, &[300]);
-    let exact =
-        Setup { shape: KvShape { dtype: KvDtype::F32, ..shape }, ..Setup::new(&mut Random(5), shape, 6, &[300]) };
+    let exact = Setup {
+        shape: KvShape { dtype: KvDtype::F32, ..shape },
+        ..Setup::new(&mut Random(5), shape, 6, &[300])
+    };
     let numbers = &setup.histories[0].v[..96];
     for (group, kept) in numbers.chunks(32).zip(plain::round_int8_kv(numbers).chunks(32)) {
         let most = group.iter().fold(0f64, |m, &x| m.max(f64::from(x.abs())));
-        assert!(group.iter().zip(kept).all(|(&x, k)| (f64::from(x) - k).abs() <= 0.51 * most / 127.0));
+        assert!(
+            group.iter().zip(kept).all(|(&x, k)| (f64::from(x) - k).abs() <= 0.51 * most / 127.0)
+        );
     }
     let cpu = cpus().last().expect("a CPU");
     let (int8, f32) = (setup.run(cpu, &|_, _| usize::MAX), exact.run(cpu, &|_, _| usize::MAX));
@@ -324,15 +381,26 @@ fn int8_loses_little() {
 
 #[test]
 fn wrong_tables_are_refused() {
-    let shape = KvShape { kv_heads: 1, key_dim: 8, value_dim: 8, block_tokens: 16, dtype: KvDtype::Bf16 };
+    let shape =
+        KvShape { kv_heads: 1, key_dim: 8, value_dim: 8, block_tokens: 16, dtype: KvDtype::Bf16 };
     let arena = Arena::new(1 << 20).unwrap();
     let mut layer = KvLayer::new(&arena, shape, 4).unwrap();
     let cpu = &cpus()[0];
     let x = vec![0.0; 20 * 8];
-    let mut write = |sequences: &[Sequence], x: &[f32]| cpu.write_kv(&mut layer, sequences, x, x).is_err();
-    assert!(write(&[Sequence { blocks: &[0], rows: 0..20, first_position: 0 }], &x), "too few blocks");
-    assert!(write(&[Sequence { blocks: &[0, 4], rows: 0..20, first_position: 0 }], &x), "no such block");
-    assert!(write(&[Sequence { blocks: &[0, 1], rows: 0..20, first_position: 0 }], &x[8..]), "too few numbers");
+    let mut write =
+        |sequences: &[Sequence], x: &[f32]| cpu.write_kv(&mut layer, sequences, x, x).is_err();
+    assert!(
+        write(&[Sequence { blocks: &[0], rows: 0..20, first_position: 0 }], &x),
+        "too few blocks"
+    );
+    assert!(
+        write(&[Sequence { blocks: &[0, 4], rows: 0..20, first_position: 0 }], &x),
+        "no such block"
+    );
+    assert!(
+        write(&[Sequence { blocks: &[0, 1], rows: 0..20, first_position: 0 }], &x[8..]),
+        "too few numbers"
+    );
     let twice = [0..10, 5..15].map(|rows| Sequence { blocks: &[2], rows, first_position: 0 });
     assert!(write(&twice, &x), "shared rows");
     assert!(!write(&[Sequence { blocks: &[0, 1], rows: 0..20, first_position: 0 }], &x));

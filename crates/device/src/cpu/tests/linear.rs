@@ -19,16 +19,27 @@ fn multiply(
 }
 
 /// What the product should be, and how far rounding may take it from there, element by element.
-fn expected(precision: Precision, weight: &Matrix, bias: Option<&[f32]>, x: &[f32]) -> Vec<(f64, f64)> {
+fn expected(
+    precision: Precision,
+    weight: &Matrix,
+    bias: Option<&[f32]>,
+    x: &[f32],
+) -> Vec<(f64, f64)> {
     let round = |x: &[f32]| match (precision, weight.dtype) {
-        (Precision::Native | Precision::Int8, Dtype::BF16) => x.iter().map(|&x| plain::round_bf16(x)).collect(),
-        (Precision::F32, _) | (_, Dtype::F16 | Dtype::F32) => x.iter().map(|&x| f64::from(x)).collect(),
+        (Precision::Native | Precision::Int8, Dtype::BF16) => {
+            x.iter().map(|&x| plain::round_bf16(x)).collect()
+        }
+        (Precision::F32, _) | (_, Dtype::F16 | Dtype::F32) => {
+            x.iter().map(|&x| f64::from(x)).collect()
+        }
         (Precision::Native, _) => plain::round_blocks(x, 32512.0),
         (Precision::Int8, _) => plain::round_blocks(x, 127.0),
     };
     let rows: Vec<Vec<f64>> = x.chunks_exact(weight.cols).map(round).collect();
     let w = decoded(weight);
-    let abs = |m: &[Vec<f64>]| m.iter().map(|r| r.iter().map(|x| x.abs()).collect()).collect::<Vec<Vec<f64>>>();
+    let abs = |m: &[Vec<f64>]| {
+        m.iter().map(|r| r.iter().map(|x| x.abs()).collect()).collect::<Vec<Vec<f64>>>()
+    };
     let (y, size) = (plain::linear(&rows, &w), plain::linear(&abs(&rows), &abs(&w)));
     let bias = |r: usize| bias.map_or(0.0, |b| f64::from(b[r]));
     let pair = |(y, size): (Vec<f64>, Vec<f64>)| {
@@ -102,10 +113,18 @@ fn bits_do_not_depend_on_the_batch() {
                         (20, 32),
                         (1, 99),
                     ] {
-                        let some =
-                            multiply(cpu, precision, &weight, None, &x[first * cols..(first + tokens) * cols], tokens);
-                        let what =
-                            format!("{dtype:?} {precision:?} {} {rows}x{cols} {tokens} tokens", cpu.kernel_set());
+                        let some = multiply(
+                            cpu,
+                            precision,
+                            &weight,
+                            None,
+                            &x[first * cols..(first + tokens) * cols],
+                            tokens,
+                        );
+                        let what = format!(
+                            "{dtype:?} {precision:?} {} {rows}x{cols} {tokens} tokens",
+                            cpu.kernel_set()
+                        );
                         same_bits(&some, &all[first * rows..(first + tokens) * rows], &what);
                     }
                 }
@@ -126,8 +145,16 @@ fn bits_do_not_depend_on_the_batch_where_rows_are_long() {
             for precision in [Precision::F32, Precision::Native] {
                 let all = multiply(cpu, precision, &weight, None, &x, tokens);
                 for (first, count) in [(0, 1), (7, 4), (30, 9), (1, 44), (340, 5)] {
-                    let some = multiply(cpu, precision, &weight, None, &x[first * cols..][..count * cols], count);
-                    let what = format!("{dtype:?} {precision:?} {} {count} tokens", cpu.kernel_set());
+                    let some = multiply(
+                        cpu,
+                        precision,
+                        &weight,
+                        None,
+                        &x[first * cols..][..count * cols],
+                        count,
+                    );
+                    let what =
+                        format!("{dtype:?} {precision:?} {} {count} tokens", cpu.kernel_set());
                     same_bits(&some, &all[first * rows..][..count * rows], &what);
                 }
             }
@@ -144,7 +171,14 @@ fn bits_do_not_depend_on_the_place_of_the_rows() {
         for cpu in cpus() {
             let all = multiply(cpu, Precision::Native, &weight, None, &x, 9);
             for (first, count) in [(0, 1), (5, 3), (17, 16), (30, 45), (74, 1)] {
-                let some = multiply(cpu, Precision::Native, &weight.rows_from(first, count).unwrap(), None, &x, 9);
+                let some = multiply(
+                    cpu,
+                    Precision::Native,
+                    &weight.rows_from(first, count).unwrap(),
+                    None,
+                    &x,
+                    9,
+                );
                 for token in 0..9 {
                     let expected = &all[token * 75 + first..token * 75 + first + count];
                     same_bits(
@@ -163,7 +197,11 @@ fn no_tokens_are_no_work() {
     for dtype in DTYPES {
         let weight = matrix(&mut Random(2), dtype, 40, 256);
         for cpu in cpus() {
-            assert_eq!(multiply(cpu, Precision::Native, &weight, None, &[], 0), [0.0f32; 0], "{dtype:?}");
+            assert_eq!(
+                multiply(cpu, Precision::Native, &weight, None, &[], 0),
+                [0.0f32; 0],
+                "{dtype:?}"
+            );
         }
     }
 }
@@ -179,7 +217,8 @@ fn several_products_of_one_input() {
         let forms = Forms::for_weights(Precision::Native, weights.iter().map(|w| w.dtype));
         inputs.prepare(cpu, &x, 3, 256, forms).unwrap();
         let mut outs = weights.each_ref().map(|w| vec![0f32; 3 * w.rows]);
-        let products = weights.iter().zip(&mut outs).map(|(weight, out)| Product { weight, bias: None, out });
+        let products =
+            weights.iter().zip(&mut outs).map(|(weight, out)| Product { weight, bias: None, out });
         cpu.linear(&inputs, &mut products.collect::<Vec<_>>()).unwrap();
         for (weight, out) in weights.iter().zip(&outs) {
             same_bits(out, &multiply(cpu, Precision::Native, weight, None, &x, 3), "alone");
@@ -199,7 +238,11 @@ fn a_nan_stays_in_its_row_and_is_not_lost() {
                 for cpu in cpus() {
                     let y = multiply(cpu, Precision::Native, &weight, None, &x, tokens);
                     assert!(y[..20].iter().chain(&y[40..]).all(|y| y.is_finite()), "{dtype:?}");
-                    assert!(y[20..40].iter().all(|y| !y.is_finite()), "{dtype:?} {}", cpu.kernel_set());
+                    assert!(
+                        y[20..40].iter().all(|y| !y.is_finite()),
+                        "{dtype:?} {}",
+                        cpu.kernel_set()
+                    );
                 }
             }
         }
@@ -216,13 +259,17 @@ fn what_does_not_fit_is_refused() {
     assert!(inputs.prepare(cpu, &x, 3, 64, Forms::new(Precision::F32)).is_err());
     inputs.prepare(cpu, &x, 2, 64, Forms::new(Precision::Native).and(Dtype::F32)).unwrap();
     let mut out = vec![0.0; 8];
-    let missing = cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out }]);
+    let missing =
+        cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out }]);
     assert!(matches!(missing, Err(DeviceError::FormMissing { .. })));
     inputs.prepare(cpu, &x, 2, 64, Forms::new(Precision::Native).and(Dtype::BF16)).unwrap();
-    let short = cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out[..7] }]);
+    let short =
+        cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out[..7] }]);
     assert!(matches!(short, Err(DeviceError::Shape { .. })));
     let other = matrix(&mut random, Dtype::BF16, 4, 32);
-    assert!(cpu.linear(&inputs, &mut [Product { weight: &other, bias: None, out: &mut out }]).is_err());
+    assert!(
+        cpu.linear(&inputs, &mut [Product { weight: &other, bias: None, out: &mut out }]).is_err()
+    );
     assert!(Matrix::new(Dtype::BF16, 4, 64, weight.data.slice(0..100).unwrap()).is_err());
     assert!(Matrix::new(Dtype::Q4K, 1, 128, weight.data.slice(0..72).unwrap()).is_err());
     assert!(Matrix::new(Dtype::I32, 1, 16, weight.data.slice(0..64).unwrap()).is_err());

@@ -68,7 +68,8 @@ pub(super) fn matrix(random: &mut Random, dtype: Dtype, rows: usize, cols: usize
     let mut bytes = vec![0u8; rows * cols / dtype.block_elements() * dtype.block_bytes()];
     for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
         block.iter_mut().for_each(|b| *b = random.bits() as u8);
-        let small = |random: &mut Random| f16::from_f32(0.02 + 0.02 * random.normal()).to_le_bytes();
+        let small =
+            |random: &mut Random| f16::from_f32(0.02 + 0.02 * random.normal()).to_le_bytes();
         match dtype {
             Dtype::F32 => block.copy_from_slice(&random.normal().to_le_bytes()),
             Dtype::F16 => block.copy_from_slice(&f16::from_f32(random.normal()).to_le_bytes()),

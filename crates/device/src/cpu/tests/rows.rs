@@ -15,7 +15,11 @@ fn check(expected: &[f64], tolerance: f64, what: &str, op: impl Fn(&Cpu) -> Vec<
             let close = (f64::from(*y) - e).abs() <= tolerance * (1.0 + e.abs());
             assert!(close, "{what} {} element {i}: {y}, expected {e}", cpu.kernel_set());
         }
-        same_bits(first.get_or_insert_with(|| y.clone()), &y, &format!("{what} {}", cpu.kernel_set()));
+        same_bits(
+            first.get_or_insert_with(|| y.clone()),
+            &y,
+            &format!("{what} {}", cpu.kernel_set()),
+        );
     }
 }
 

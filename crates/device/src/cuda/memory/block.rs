@@ -48,9 +48,18 @@ impl Block {
     ///
     /// # Errors
     /// [`CudaError::OutOfMemory`], or what the driver says.
-    pub(in crate::cuda) fn beside_quota(context: &Arc<Context>, bytes: usize) -> Result<Block, CudaError> {
+    pub(in crate::cuda) fn beside_quota(
+        context: &Arc<Context>,
+        bytes: usize,
+    ) -> Result<Block, CudaError> {
         let address = allocate(context, bytes)?;
-        Ok(Block { context: context.clone(), address, bytes, used: AtomicUsize::new(0), counted: 0 })
+        Ok(Block {
+            context: context.clone(),
+            address,
+            bytes,
+            used: AtomicUsize::new(0),
+            counted: 0,
+        })
     }
 
     /// Its first byte on the card.
@@ -111,7 +120,12 @@ fn allocate(context: &Arc<Context>, bytes: usize) -> Result<u64, CudaError> {
     match unsafe { call!(context, cuMemAlloc_v2(&raw mut address, bytes)) } {
         Err(CudaError::Failed { code: code::OUT_OF_MEMORY, .. }) => {
             let (free_bytes, total_bytes) = context.memory()?;
-            Err(CudaError::OutOfMemory { card: context.card, asked_bytes: bytes as u64, free_bytes, total_bytes })
+            Err(CudaError::OutOfMemory {
+                card: context.card,
+                asked_bytes: bytes as u64,
+                free_bytes,
+                total_bytes,
+            })
         }
         done => done.map(|()| address),
     }

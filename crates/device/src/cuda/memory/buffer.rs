@@ -31,7 +31,12 @@ impl<T: Plain> CardBuffer<T> {
     }
 
     /// The caller promises that the bytes of `block` from `offset` on belong to nobody else.
-    pub(super) fn zeroed(card: Card, block: Arc<Block>, offset: usize, len: usize) -> Result<Self, CudaError> {
+    pub(super) fn zeroed(
+        card: Card,
+        block: Arc<Block>,
+        offset: usize,
+        len: usize,
+    ) -> Result<Self, CudaError> {
         let buffer = Self { card, block, offset, len, capacity: len, kind: PhantomData };
         // SAFETY: the bytes are the buffer's own. It may be dropped before they are written, but its memory is not given to others
         // before: the driver waits for queued work when it frees, and an arena never gives bytes twice.
@@ -117,19 +122,31 @@ impl<T: Plain> CardBuffer<T> {
     /// # Errors
     /// [`CudaError::OutOfRange`] where `to` is not as long as the range or the range is outside; [`CudaError::Timeout`]; or what the work
     /// queued before failed with.
-    pub fn download(&self, range: Range<usize>, to: &mut [T], deadline: Instant) -> Result<(), CudaError> {
+    pub fn download(
+        &self,
+        range: Range<usize>,
+        to: &mut [T],
+        deadline: Instant,
+    ) -> Result<(), CudaError> {
         super::inside("a card's buffer", &range, self.len)?;
         super::inside("the place for a download", &(0..range.len()), to.len())?;
         super::inside("a download", &(0..to.len()), range.len())?;
         // SAFETY: T is plain numbers for which any bits are a value; the range lies inside.
-        unsafe { self.card.download_bytes(self.address_of(range.start)?, as_bytes_mut(to), deadline) }
+        unsafe {
+            self.card.download_bytes(self.address_of(range.start)?, as_bytes_mut(to), deadline)
+        }
     }
 
     /// Copies the numbers of `range` of `from`, which is on the same card, to those from `at` on.
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`], [`CudaError::WrongCard`], or what the driver says.
-    pub fn copy_from(&mut self, at: usize, from: &CardBuffer<T>, range: Range<usize>) -> Result<(), CudaError> {
+    pub fn copy_from(
+        &mut self,
+        at: usize,
+        from: &CardBuffer<T>,
+        range: Range<usize>,
+    ) -> Result<(), CudaError> {
         super::inside("a card's buffer", &range, from.len)?;
         super::inside("a card's buffer", &(at..at.saturating_add(range.len())), self.len)?;
         self.card.same("the source of a copy", &from.card)?;
@@ -141,7 +158,13 @@ impl<T: Plain> CardBuffer<T> {
 
 impl<T: Plain> std::fmt::Debug for CardBuffer<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "CardBuffer({} {} on card {})", self.len, std::any::type_name::<T>(), self.card.ordinal())
+        write!(
+            f,
+            "CardBuffer({} {} on card {})",
+            self.len,
+            std::any::type_name::<T>(),
+            self.card.ordinal()
+        )
     }
 }
 

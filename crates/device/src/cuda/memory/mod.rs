@@ -17,9 +17,18 @@ use super::CudaError;
 use std::ops::Range;
 
 /// Fails unless `range` lies in `0..len`.
-pub(in crate::cuda) fn inside(what: &'static str, range: &Range<usize>, len: usize) -> Result<(), CudaError> {
+pub(in crate::cuda) fn inside(
+    what: &'static str,
+    range: &Range<usize>,
+    len: usize,
+) -> Result<(), CudaError> {
     if range.start <= range.end && range.end <= len {
         return Ok(());
     }
-    Err(CudaError::OutOfRange { what, start: range.start as u64, end: range.end as u64, len: len as u64 })
+    Err(CudaError::OutOfRange {
+        what,
+        start: range.start as u64,
+        end: range.end as u64,
+        len: len as u64,
+    })
 }

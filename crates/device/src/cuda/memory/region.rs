@@ -54,7 +54,8 @@ impl CardRegion {
         super::inside("a region of a card's arena, in bytes,", &range, self.len)?;
         let offset = self.offset + self.cut;
         self.cut += len;
-        let (card, block, arrivals) = (self.card.clone(), self.block.clone(), self.arrivals.clone());
+        let (card, block, arrivals) =
+            (self.card.clone(), self.block.clone(), self.arrivals.clone());
         Ok(CardPart { card, block, offset, len, arrivals })
     }
 
@@ -84,7 +85,11 @@ impl CardRegion {
         let filled = self.arrivals.queued.load(Ordering::Acquire);
         if filled != self.len {
             let (filled_bytes, expected_bytes) = (filled as u64, self.len as u64);
-            return Err(CudaError::Unfilled { card: self.card.ordinal(), filled_bytes, expected_bytes });
+            return Err(CudaError::Unfilled {
+                card: self.card.ordinal(),
+                filled_bytes,
+                expected_bytes,
+            });
         }
         if self.arrivals.copied.load(Ordering::Acquire) {
             self.card.await_copies("the copy of weights to it", deadline)?;
@@ -127,7 +132,12 @@ impl CardPart {
     /// # Errors
     /// What `fill` returned.
     pub fn fill<E>(self, fill: impl FnOnce(&mut CardSpan<'_>) -> Result<(), E>) -> Result<(), E> {
-        let mut span = CardSpan { card: &self.card, address: self.address(), len: self.len, region: PhantomData };
+        let mut span = CardSpan {
+            card: &self.card,
+            address: self.address(),
+            len: self.len,
+            region: PhantomData,
+        };
         fill(&mut span)?;
         self.arrivals.computed.store(true, Ordering::Release);
         self.arrivals.queued.fetch_add(self.len, Ordering::Release);

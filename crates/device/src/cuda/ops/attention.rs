@@ -76,7 +76,9 @@ impl Card {
     ) -> Result<(), DeviceError> {
         let args = self.attention_args(layer, pass, options, q, out)?;
         let (shape, heads) = (layer.shape(), options.heads);
-        CardFeed::fill(feed, self, out, |fed| self.attend(shape, pass, heads, splits, AttentionArgs { fed, ..args }))
+        CardFeed::fill(feed, self, out, |fed| {
+            self.attend(shape, pass, heads, splits, AttentionArgs { fed, ..args })
+        })
     }
 
     fn attend(
@@ -128,9 +130,21 @@ impl Card {
         let (shape, tokens, heads) = (layer.shape(), pass.tokens(), options.heads);
         let group = pass.shape().group;
         pass.check(layer)?;
-        expect("attention: heads are the pass's group times kv_heads", group * shape.kv_heads, heads)?;
-        expect("attention: q is [tokens, heads, key_dim]", tokens * heads * shape.key_dim, q.len())?;
-        expect("attention: out is [tokens, heads, value_dim]", tokens * heads * shape.value_dim, out.len())?;
+        expect(
+            "attention: heads are the pass's group times kv_heads",
+            group * shape.kv_heads,
+            heads,
+        )?;
+        expect(
+            "attention: q is [tokens, heads, key_dim]",
+            tokens * heads * shape.key_dim,
+            q.len(),
+        )?;
+        expect(
+            "attention: out is [tokens, heads, value_dim]",
+            tokens * heads * shape.value_dim,
+            out.len(),
+        )?;
         expect("attention: sinks", heads, options.sinks.map_or(heads, CardBuffer::len))?;
         expect(
             "attention: window is not 0",
@@ -156,7 +170,10 @@ impl Card {
             splits: 0,
             group: size("attention: group", group)?,
             // A window past all positions hides nothing.
-            window: options.window.filter(|&window| window < pass.positions()).map_or(Ok(0), |w| size("window", w))?,
+            window: options
+                .window
+                .filter(|&window| window < pass.positions())
+                .map_or(Ok(0), |w| size("window", w))?,
             scale: options.scale,
             slices: 1,
             first_round: 0,

@@ -26,7 +26,11 @@ impl Card {
         expect("convert: whole numbers", count * from_dtype.block_bytes(), from.len())?;
         expect("convert: whole blocks", count.next_multiple_of(dtype.block_elements()), count)?;
         expect("convert: to", count / dtype.block_elements() * dtype.block_bytes(), to.len())?;
-        expect("convert: the place on the card, in numbers' sizes", 0, (to.address() % unit(dtype)) as usize)?;
+        expect(
+            "convert: the place on the card, in numbers' sizes",
+            0,
+            (to.address() % unit(dtype)) as usize,
+        )?;
         on(self, from)?;
         self.same("the place of converted weights", to.card())?;
         let (kernel, to_stored) = match dtype {
@@ -58,7 +62,11 @@ impl Card {
     ) -> Result<(), DeviceError> {
         let count = to.len() / dtype.block_bytes();
         expect("fill_random: whole blocks", count * dtype.block_bytes(), to.len())?;
-        expect("fill_random: the place on the card, in numbers' sizes", 0, (to.address() % unit(dtype)) as usize)?;
+        expect(
+            "fill_random: the place on the card, in numbers' sizes",
+            0,
+            (to.address() % unit(dtype)) as usize,
+        )?;
         self.same("the place of random weights", to.card())?;
         let numbers = dtype.block_elements() == 1;
         // What numbers of evenly spread codes come to, in the mean of squares, with scales of 1.
@@ -93,7 +101,12 @@ impl Card {
     ///
     /// # Errors
     /// What the driver says.
-    pub fn fill_activations(&self, to: &mut CardBuffer<f32>, deviation: f32, seed: u64) -> Result<(), CudaError> {
+    pub fn fill_activations(
+        &self,
+        to: &mut CardBuffer<f32>,
+        deviation: f32,
+        seed: u64,
+    ) -> Result<(), CudaError> {
         self.same("the place of random numbers", to.card())?;
         let args = FillArgs {
             to: to.address(),

@@ -74,7 +74,11 @@ impl Card {
     ///
     /// # Errors
     /// What the driver says.
-    pub fn gelu_tanh(&self, x: &mut CardBuffer<f32>, feed: Option<CardFeed>) -> Result<(), DeviceError> {
+    pub fn gelu_tanh(
+        &self,
+        x: &mut CardBuffer<f32>,
+        feed: Option<CardFeed>,
+    ) -> Result<(), DeviceError> {
         self.elementwise("gelu_tanh", Kernel::GeluTanh, x, None, feed)
     }
 

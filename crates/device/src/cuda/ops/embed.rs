@@ -13,7 +13,12 @@ impl Card {
     ///
     /// # Errors
     /// [`DeviceError::Index`] for an id past the table, [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], or what the driver says.
-    pub fn embed(&self, table: &CardMatrix, ids: &CardIndices, out: &mut CardBuffer<f32>) -> Result<(), DeviceError> {
+    pub fn embed(
+        &self,
+        table: &CardMatrix,
+        ids: &CardIndices,
+        out: &mut CardBuffer<f32>,
+    ) -> Result<(), DeviceError> {
         table.check()?;
         expect("embed: out is [tokens, cols]", ids.len() * table.cols, out.len())?;
         let numbers = ids.below("token id", table.rows)?;
@@ -29,7 +34,9 @@ impl Card {
             count: ids.len() as i64,
         };
         // SAFETY: the table was checked, ids are below its rows, out has a row for each.
-        Ok(unsafe { self.launch(kernel(table.dtype)?, over(ids.len() * table.cols.div_ceil(8)), &args) }?)
+        Ok(unsafe {
+            self.launch(kernel(table.dtype)?, over(ids.len() * table.cols.div_ceil(8)), &args)
+        }?)
     }
 }
 

@@ -113,7 +113,13 @@ impl CardInputs {
     }
 
     /// Becomes `[tokens, cols]` in the given forms, all of which somebody is about to write: where they are.
-    fn begin(&mut self, card: &Card, tokens: usize, cols: usize, forms: CardForms) -> Result<FedArgs, DeviceError> {
+    fn begin(
+        &mut self,
+        card: &Card,
+        tokens: usize,
+        cols: usize,
+        forms: CardForms,
+    ) -> Result<FedArgs, DeviceError> {
         on(card, &self.exact)?;
         (self.forms, self.tokens, self.cols) = (forms, tokens, cols);
         let to = |wanted: bool| if wanted { tokens * stride_for(cols) } else { 0 };
@@ -125,7 +131,10 @@ impl CardInputs {
     }
 
     /// What they hold, on the host: exact, and rounded.
-    pub(in crate::cuda) fn downloaded(&self, deadline: Instant) -> Result<(Vec<f32>, Vec<u16>), DeviceError> {
+    pub(in crate::cuda) fn downloaded(
+        &self,
+        deadline: Instant,
+    ) -> Result<(Vec<f32>, Vec<u16>), DeviceError> {
         let (mut exact, mut rounded) = (vec![0.0; self.exact.len()], vec![0; self.rounded.len()]);
         self.exact.download(0..exact.len(), &mut exact, deadline)?;
         self.rounded.download(0..rounded.len(), &mut rounded, deadline)?;
@@ -161,7 +170,8 @@ impl CardInputs {
     pub(super) fn address(&self, card: &Card, dtype: Dtype) -> Result<u64, DeviceError> {
         on(card, &self.exact)?;
         let rounds = self.forms.rounds(dtype);
-        let (there, form) = if rounds { (self.forms.rounded, "bf16") } else { (self.forms.exact, "f32") };
+        let (there, form) =
+            if rounds { (self.forms.rounded, "bf16") } else { (self.forms.exact, "f32") };
         if !there {
             return Err(DeviceError::FormMissing { form, dtype: dtype.name() });
         }
@@ -189,7 +199,9 @@ impl CardFeed<'_> {
         out: &CardBuffer<f32>,
         launch: impl FnOnce(FedArgs) -> Result<(), DeviceError>,
     ) -> Result<(), DeviceError> {
-        let Some(Self { inputs, tokens, cols, forms }) = feed else { return launch(FedArgs::default()) };
+        let Some(Self { inputs, tokens, cols, forms }) = feed else {
+            return launch(FedArgs::default());
+        };
         expect("a result that is multiplied next: [tokens, cols]", tokens * cols, out.len())?;
         if stride_for(cols) == cols {
             return launch(inputs.begin(card, tokens, cols, forms)?);

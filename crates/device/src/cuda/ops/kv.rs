@@ -72,7 +72,8 @@ impl KvLayer {
     /// As kernels know it.
     pub(super) fn args(&self, card: &Card) -> Result<CacheArgs, DeviceError> {
         on(card, &self.data)?;
-        let [keys, values, key_scales, value_scales] = self.parts.map(|at| self.data.address() + at as u64);
+        let [keys, values, key_scales, value_scales] =
+            self.parts.map(|at| self.data.address() + at as u64);
         Ok(CacheArgs {
             keys,
             values,
@@ -132,8 +133,16 @@ impl Card {
     ) -> Result<(), DeviceError> {
         let (shape, tokens) = (layer.shape, pass.tokens());
         pass.check(layer)?;
-        expect("write_kv: k is [tokens, kv_heads, key_dim]", tokens * shape.kv_heads * shape.key_dim, k.len())?;
-        expect("write_kv: v is [tokens, kv_heads, value_dim]", tokens * shape.kv_heads * shape.value_dim, v.len())?;
+        expect(
+            "write_kv: k is [tokens, kv_heads, key_dim]",
+            tokens * shape.kv_heads * shape.key_dim,
+            k.len(),
+        )?;
+        expect(
+            "write_kv: v is [tokens, kv_heads, value_dim]",
+            tokens * shape.kv_heads * shape.value_dim,
+            v.len(),
+        )?;
         size("write_kv: heads of tokens", tokens * shape.kv_heads)?;
         on(self, k)?;
         on(self, v)?;
@@ -150,7 +159,9 @@ impl Card {
         // SAFETY: operands are as long as was checked; the pass's slots lie in the cache, for it has as many blocks as the pass was
         // checked for. Two tokens have one slot only if a block table has a block twice, or two of them share one for writing, which
         // must not be: then values mix, memory stays valid.
-        Ok(unsafe { self.launch(Kernel::WriteKv, over(tokens * shape.kv_heads * groups * 32), &args) }?)
+        Ok(unsafe {
+            self.launch(Kernel::WriteKv, over(tokens * shape.kv_heads * groups * 32), &args)
+        }?)
     }
 }
 
@@ -164,11 +175,15 @@ mod tests {
     #[test]
     fn a_layer_takes_what_is_planned_or_less() {
         for dtype in [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8] {
-            for (dim, kv_heads, blocks) in [(64, 3, 7), (128, 8, 100), (80, 1, 1), (40, 5, 3), (24, 2, 11)] {
+            for (dim, kv_heads, blocks) in
+                [(64, 3, 7), (128, 8, 100), (80, 1, 1), (40, 5, 3), (24, 2, 11)]
+            {
                 let block_tokens = placement::KV_BLOCK_TOKENS;
                 let shape = KvShape { kv_heads, key_dim: dim, value_dim: dim, block_tokens, dtype };
-                let (taken, planned) =
-                    (KvLayer::bytes(&shape, blocks), crate::cpu::attention::KvLayer::bytes(&shape, blocks));
+                let (taken, planned) = (
+                    KvLayer::bytes(&shape, blocks),
+                    crate::cpu::attention::KvLayer::bytes(&shape, blocks),
+                );
                 assert!(taken <= planned, "{dtype:?} {dim} {blocks}: {taken} of {planned}");
             }
         }
@@ -176,12 +191,22 @@ mod tests {
 
     #[test]
     fn parts_follow_each_other() {
-        let shape = KvShape { kv_heads: 2, key_dim: 40, value_dim: 24, block_tokens: 16, dtype: KvDtype::Int8 };
+        let shape = KvShape {
+            kv_heads: 2,
+            key_dim: 40,
+            value_dim: 24,
+            block_tokens: 16,
+            dtype: KvDtype::Int8,
+        };
         let (starts, end) = places(&shape, 3);
         let parts: Vec<Range<usize>> =
             starts.iter().zip(starts.iter().skip(1).chain([&end])).map(|(a, b)| *a..*b).collect();
         for (part, bytes) in parts.iter().zip(block_bytes(&shape)) {
-            assert!(part.start % ALIGNMENT_BYTES == 0 && part.len() >= 3 * bytes && part.len() < 3 * bytes + 64);
+            assert!(
+                part.start % ALIGNMENT_BYTES == 0
+                    && part.len() >= 3 * bytes
+                    && part.len() < 3 * bytes + 64
+            );
         }
         assert_eq!(block_bytes(&shape), [32 * 40, 32 * 24, 32 * 2 * 2, 32 * 2]);
     }

@@ -38,15 +38,24 @@ impl Card {
     /// # Errors
     /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::FormMissing`] (before anything is queued), or what the
     /// driver says.
-    pub fn linear(&self, inputs: &CardInputs, products: &mut [CardProduct<'_>]) -> Result<(), DeviceError> {
-        let plans = products.iter().map(|product| self.planned(inputs, product)).collect::<Result<Vec<_>, _>>()?;
+    pub fn linear(
+        &self,
+        inputs: &CardInputs,
+        products: &mut [CardProduct<'_>],
+    ) -> Result<(), DeviceError> {
+        let plans = products
+            .iter()
+            .map(|product| self.planned(inputs, product))
+            .collect::<Result<Vec<_>, _>>()?;
         if inputs.tokens() == 0 {
             return Ok(());
         }
         let mut done = vec![false; products.len()];
         while let Some(first) = done.iter().position(|done| !done) {
-            let alike: Vec<usize> =
-                (first..products.len()).filter(|&i| !done[i] && plans[i] == plans[first]).take(MOST_PRODUCTS).collect();
+            let alike: Vec<usize> = (first..products.len())
+                .filter(|&i| !done[i] && plans[i] == plans[first])
+                .take(MOST_PRODUCTS)
+                .collect();
             self.launch_alike(inputs, plans[first], &alike, products)?;
             alike.iter().for_each(|&i| done[i] = true);
         }
@@ -71,7 +80,15 @@ impl Card {
             (kernel, rows, per_block, false)
         };
         let x = inputs.address(self, weight.dtype)?;
-        Ok(Plan { kernel, rows, tokens: per_block, tokens_first, row_bytes: weight.row_bytes(), aligned, x })
+        Ok(Plan {
+            kernel,
+            rows,
+            tokens: per_block,
+            tokens_first,
+            row_bytes: weight.row_bytes(),
+            aligned,
+            x,
+        })
     }
 
     /// One launch for products that have a plan in common.
@@ -128,7 +145,11 @@ fn by_tensor_cores(tokens: usize, aligned: bool) -> (Kernel, usize, usize, bool)
 }
 
 /// f32 activations: the kernel, and its rows and tokens a block.
-fn plain(dtype: Dtype, tokens: usize, aligned: bool) -> Result<(Kernel, usize, usize), DeviceError> {
+fn plain(
+    dtype: Dtype,
+    tokens: usize,
+    aligned: bool,
+) -> Result<(Kernel, usize, usize), DeviceError> {
     use Kernel::*;
     let (one, several) = match dtype {
         Dtype::F32 => (LinearF32Tokens1, LinearF32Tokens8),

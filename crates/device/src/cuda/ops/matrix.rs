@@ -25,7 +25,12 @@ impl CardMatrix {
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype, [`DeviceError::Shape`] unless `data` has as many bytes as the shape
     /// needs, at an address that is a multiple of a number's size, and rows are whole blocks.
-    pub fn new(dtype: Dtype, rows: usize, cols: usize, data: CardBytes) -> Result<Self, DeviceError> {
+    pub fn new(
+        dtype: Dtype,
+        rows: usize,
+        cols: usize,
+        data: CardBytes,
+    ) -> Result<Self, DeviceError> {
         let matrix = Self { dtype, rows, cols, data };
         matrix.check()?;
         Ok(matrix)
@@ -47,7 +52,9 @@ impl CardMatrix {
     /// [`DeviceError::Cuda`] where there are fewer rows.
     pub fn rows_from(&self, first: usize, count: usize) -> Result<Self, DeviceError> {
         let row = self.row_bytes();
-        let data = self.data.slice(first.saturating_mul(row)..first.saturating_add(count).saturating_mul(row))?;
+        let data = self
+            .data
+            .slice(first.saturating_mul(row)..first.saturating_add(count).saturating_mul(row))?;
         Ok(Self { rows: count, data, ..self.clone() })
     }
 
@@ -55,7 +62,11 @@ impl CardMatrix {
     pub(super) fn check(&self) -> Result<(), DeviceError> {
         check_matrix(self.dtype, self.rows, self.cols, self.data.len())?;
         let unit = if self.dtype == Dtype::F32 { 4 } else { 2 };
-        expect("a matrix's address on a card, in its numbers' sizes", 0, (self.data.address() % unit) as usize)
+        expect(
+            "a matrix's address on a card, in its numbers' sizes",
+            0,
+            (self.data.address() % unit) as usize,
+        )
     }
 
     /// Whether every row starts at a multiple of 16 bytes, and has whole eights of numbers.
@@ -106,7 +117,11 @@ impl CardIndices {
     }
 
     /// The numbers on the card, if all are below `len`.
-    pub(super) fn below(&self, what: &'static str, len: usize) -> Result<&CardBuffer<u32>, DeviceError> {
+    pub(super) fn below(
+        &self,
+        what: &'static str,
+        len: usize,
+    ) -> Result<&CardBuffer<u32>, DeviceError> {
         if !self.is_empty() && self.largest as usize >= len {
             return Err(DeviceError::Index { what, index: self.largest as usize, len });
         }

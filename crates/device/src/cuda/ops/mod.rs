@@ -54,7 +54,11 @@ fn blocks(x: usize, y: usize, z: usize) -> Result<Grid, DeviceError> {
 
 /// A size as kernels take it.
 fn size(what: &'static str, found: usize) -> Result<i32, DeviceError> {
-    i32::try_from(found).map_err(|_| DeviceError::Shape { what, expected: i32::MAX as usize, found })
+    i32::try_from(found).map_err(|_| DeviceError::Shape {
+        what,
+        expected: i32::MAX as usize,
+        found,
+    })
 }
 
 /// Fails unless a buffer is on the card.

@@ -123,7 +123,8 @@ impl Card {
             eps,
             unused: 0,
         };
-        let (kernel, rows_a_block) = if cols <= SHORT { (short, THREADS as usize / 32) } else { (long, 1) };
+        let (kernel, rows_a_block) =
+            if cols <= SHORT { (short, THREADS as usize / 32) } else { (long, 1) };
         // SAFETY: x, y, out and what is fed are [rows, cols], weight and bias [cols], on this card, as was checked; the callers have borrowed
         // exclusively what is written.
         Ok(unsafe { self.launch(kernel, blocks(rows.div_ceil(rows_a_block), 1, 1)?, &args) }?)

@@ -77,7 +77,8 @@ impl Places {
             start
         };
         let (positions, slots, span_of_row) = (take(tokens), take(tokens), take(tokens));
-        let (spans, tiles, blocks) = (take(4 * sequences), tiles.map(|count| take(2 * count)), take(entries));
+        let (spans, tiles, blocks) =
+            (take(4 * sequences), tiles.map(|count| take(2 * count)), take(entries));
         Self { positions, slots, span_of_row, spans, tiles, blocks, end }
     }
 }
@@ -90,7 +91,11 @@ impl PassShape {
     }
 
     fn check(&self) -> Result<(), DeviceError> {
-        expect("PassShape: block_tokens is a power of two", self.block_tokens.next_power_of_two(), self.block_tokens)?;
+        expect(
+            "PassShape: block_tokens is a power of two",
+            self.block_tokens.next_power_of_two(),
+            self.block_tokens,
+        )?;
         expect("PassShape: group is not 0", self.group.max(1), self.group)?;
         size("PassShape: places of a layer", self.blocks.saturating_mul(self.block_tokens))?;
         size("PassShape: query rows", self.tokens.saturating_mul(self.group))?;
@@ -131,12 +136,26 @@ impl CardPass {
         let tokens = check_sequences(shape.block_tokens, shape.blocks, sequences)?;
         let entries = sequences.iter().map(|s| s.blocks.len()).sum();
         expect("CardPass: tokens that there is room for", shape.tokens.min(tokens), tokens)?;
-        expect("CardPass: sequences that there is room for", shape.sequences.min(sequences.len()), sequences.len())?;
-        expect("CardPass: block table entries that there is room for", shape.entries.min(entries), entries)?;
-        let positions = sequences.iter().map(|s| s.first_position + s.rows.len()).max().unwrap_or(0);
+        expect(
+            "CardPass: sequences that there is room for",
+            shape.sequences.min(sequences.len()),
+            sequences.len(),
+        )?;
+        expect(
+            "CardPass: block table entries that there is room for",
+            shape.entries.min(entries),
+            entries,
+        )?;
+        let positions =
+            sequences.iter().map(|s| s.first_position + s.rows.len()).max().unwrap_or(0);
         size("CardPass: positions", positions)?;
         self.tiles = tiles(sequences, shape.group);
-        self.places = Places::new(tokens, sequences.len(), [self.tiles[0].len(), self.tiles[1].len()], entries);
+        self.places = Places::new(
+            tokens,
+            sequences.len(),
+            [self.tiles[0].len(), self.tiles[1].len()],
+            entries,
+        );
         (self.tokens, self.positions) = (tokens, positions);
         self.write(sequences);
         self.numbers.resize(self.host.len())?;
@@ -152,7 +171,8 @@ impl CardPass {
         for (index, sequence) in sequences.iter().enumerate() {
             for (i, row) in sequence.rows.clone().enumerate() {
                 let position = sequence.first_position + i;
-                let slot = sequence.blocks[position / block_tokens] as usize * block_tokens + position % block_tokens;
+                let slot = sequence.blocks[position / block_tokens] as usize * block_tokens
+                    + position % block_tokens;
                 host[at.positions + row] = position as u32;
                 host[at.slots + row] = slot as u32;
                 host[at.span_of_row + row] = index as u32;
@@ -186,7 +206,11 @@ impl CardPass {
 
     /// Fails unless `layer` has the blocks that the pass was checked for.
     pub(super) fn check(&self, layer: &KvLayer) -> Result<(), DeviceError> {
-        expect("CardPass: tokens of the layer's blocks", self.shape.block_tokens, layer.shape().block_tokens)?;
+        expect(
+            "CardPass: tokens of the layer's blocks",
+            self.shape.block_tokens,
+            layer.shape().block_tokens,
+        )?;
         expect("CardPass: blocks of the layer", self.shape.blocks, layer.blocks())
     }
 
@@ -262,14 +286,26 @@ mod tests {
                 let mut of_span: Vec<(usize, usize, usize)> = Vec::new();
                 for (kind, tiles) in tiles.iter().enumerate() {
                     let rows = |tile: &Tile| (tile.first_row + TILE_ROWS[kind]).min(tokens * group);
-                    of_span.extend(tiles.iter().filter(|t| t.span == span).map(|t| (t.first_row, rows(t), t.last)));
+                    of_span.extend(
+                        tiles
+                            .iter()
+                            .filter(|t| t.span == span)
+                            .map(|t| (t.first_row, rows(t), t.last)),
+                    );
                 }
                 of_span.sort_unstable();
                 assert_eq!((of_span[0].0, of_span[of_span.len() - 1].1), (0, tokens * group));
                 assert!(of_span.windows(2).all(|pair| pair[0].1 == pair[1].0));
                 assert_eq!(of_span[of_span.len() - 1].2, 1000 + tokens - 1);
             }
-            let shape = PassShape { tokens: row, sequences: 6, entries: 7, group, block_tokens: 32, blocks: 100 };
+            let shape = PassShape {
+                tokens: row,
+                sequences: 6,
+                entries: 7,
+                group,
+                block_tokens: 32,
+                blocks: 100,
+            };
             let found = Places::new(row, 6, [tiles[0].len(), tiles[1].len()], 7).end;
             assert!(found <= shape.numbers(), "{group}: {found} of {}", shape.numbers());
         }

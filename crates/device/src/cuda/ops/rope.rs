@@ -54,7 +54,11 @@ impl Card {
         table: &CardRopeTable,
     ) -> Result<(), DeviceError> {
         let (tokens, half) = (pass.tokens(), table.rotary_dim / 2);
-        expect("rope: rotary_dim within the head", table.rotary_dim.min(head_dim), table.rotary_dim)?;
+        expect(
+            "rope: rotary_dim within the head",
+            table.rotary_dim.min(head_dim),
+            table.rotary_dim,
+        )?;
         let heads = x.each_ref().map(|x| x.len() / tokens.max(1) / head_dim.max(1));
         for (x, heads) in x.iter().zip(heads) {
             expect("rope: x is [tokens, heads, head_dim]", tokens * heads * head_dim, x.len())?;
@@ -66,7 +70,11 @@ impl Card {
         }
         let len = table.cos.len() / half;
         if pass.positions() > len {
-            return Err(DeviceError::Index { what: "rope position", index: pass.positions() - 1, len });
+            return Err(DeviceError::Index {
+                what: "rope position",
+                index: pass.positions() - 1,
+                len,
+            });
         }
         let args = RopeArgs {
             x: x.each_ref().map(|x| x.address()),
@@ -81,6 +89,8 @@ impl Card {
             unused: 0,
         };
         // SAFETY: x and the table are as long as was checked; the pass has a position for each token, all within the table.
-        Ok(unsafe { self.launch(Kernel::Rope, over(tokens * (heads[0] + heads[1]) * half), &args) }?)
+        Ok(unsafe {
+            self.launch(Kernel::Rope, over(tokens * (heads[0] + heads[1]) * half), &args)
+        }?)
     }
 }

@@ -61,13 +61,22 @@ impl HostMemory {
     }
 
     /// A copy with these bytes was queued on `stream`; they are nobody's until it is done.
-    pub(super) fn used_by(&mut self, context: &Arc<Context>, stream: &Stream) -> Result<(), CudaError> {
+    pub(super) fn used_by(
+        &mut self,
+        context: &Arc<Context>,
+        stream: &Stream,
+    ) -> Result<(), CudaError> {
         let key = stream.handle.addr();
-        let same = |copy: &Copying| copy.stream == key && Arc::ptr_eq(copy.event.context(), context);
+        let same =
+            |copy: &Copying| copy.stream == key && Arc::ptr_eq(copy.event.context(), context);
         let at = match self.copies.iter().position(same) {
             Some(at) => at,
             None => {
-                self.copies.push(Copying { stream: key, event: Event::new(context)?, pending: false });
+                self.copies.push(Copying {
+                    stream: key,
+                    event: Event::new(context)?,
+                    pending: false,
+                });
                 self.copies.len() - 1
             }
         };
@@ -117,7 +126,8 @@ impl Drop for HostMemory {
         let started = Instant::now();
         while let Ok(false) = self.is_idle() {
             let waited = started.elapsed();
-            let hopeless = self.copies.iter().any(|copy| copy.pending && !copy.event.context().may_free());
+            let hopeless =
+                self.copies.iter().any(|copy| copy.pending && !copy.event.context().may_free());
             if hopeless || waited > PATIENCE {
                 return; // A copy may still come: nobody else must get these bytes.
             }

@@ -48,7 +48,8 @@ impl PinnedRing {
         buffers: usize,
         bytes: usize,
     ) -> Result<PinnedRing, CudaError> {
-        let back = (0..buffers).map(|_| HostMemory::new(context, bytes)).collect::<Result<_, _>>()?;
+        let back =
+            (0..buffers).map(|_| HostMemory::new(context, bytes)).collect::<Result<_, _>>()?;
         let shared = Shared { buffers, bytes, back: Mutex::new(back), returned: Condvar::new() };
         Ok(PinnedRing { shared: Arc::new(shared) })
     }
@@ -74,14 +75,18 @@ impl PinnedRing {
     }
 
     /// As [`Self::acquire`], but `None` where readers have all of them now.
-    pub(in crate::cuda) fn acquire_spare(&self, deadline: Instant) -> Result<Option<PinnedBuffer>, CudaError> {
+    pub(in crate::cuda) fn acquire_spare(
+        &self,
+        deadline: Instant,
+    ) -> Result<Option<PinnedBuffer>, CudaError> {
         let memory = take(&mut self.shared.back());
         memory.map(|memory| self.ready(memory, deadline)).transpose()
     }
 
     /// Waits for the copies; a failure gives the buffer back.
     fn ready(&self, memory: HostMemory, deadline: Instant) -> Result<PinnedBuffer, CudaError> {
-        let mut buffer = PinnedBuffer { memory: ManuallyDrop::new(memory), ring: self.shared.clone() };
+        let mut buffer =
+            PinnedBuffer { memory: ManuallyDrop::new(memory), ring: self.shared.clone() };
         buffer.wait("a copy from a pinned buffer", deadline)?;
         Ok(buffer)
     }
@@ -95,7 +100,10 @@ impl PinnedRing {
             }
             let now = Instant::now();
             if now >= deadline {
-                return Err(CudaError::RingEmpty { buffers: self.shared.buffers, waited: now - started });
+                return Err(CudaError::RingEmpty {
+                    buffers: self.shared.buffers,
+                    waited: now - started,
+                });
             }
             let waited = self.shared.returned.wait_timeout(back, deadline - now);
             back = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -152,7 +160,11 @@ impl PinnedBuffer {
     ///
     /// # Errors
     /// [`CudaError::Timeout`], or what a copy failed with.
-    pub(in crate::cuda) fn wait(&mut self, doing: &'static str, deadline: Instant) -> Result<(), CudaError> {
+    pub(in crate::cuda) fn wait(
+        &mut self,
+        doing: &'static str,
+        deadline: Instant,
+    ) -> Result<(), CudaError> {
         self.memory.wait(doing, deadline)
     }
 }
@@ -194,12 +206,19 @@ impl PinnedBytes {
         inside("a pinned buffer, in bytes,", &range, self.0.len())?;
         if range.len() != part.len() {
             let (start, end) = (range.start as u64, range.end as u64);
-            return Err(CudaError::OutOfRange { what: "a part of a region", start, end, len: part.len() as u64 });
+            return Err(CudaError::OutOfRange {
+                what: "a part of a region",
+                start,
+                end,
+                len: part.len() as u64,
+            });
         }
         let (card, memory) = (part.card(), &mut self.0.memory);
         // SAFETY: the range lies inside; the buffer is written to by nobody before the event after the copy (`used_by`), and the part's
         // bytes are its own until the region is finished, which waits for the copy.
-        unsafe { card.copies().copy_in(part.address(), memory.start().add(range.start), range.len()) }?;
+        unsafe {
+            card.copies().copy_in(part.address(), memory.start().add(range.start), range.len())
+        }?;
         memory.used_by(card.context(), card.copies())?;
         part.copied();
         Ok(())

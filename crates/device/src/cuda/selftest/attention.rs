@@ -36,9 +36,33 @@ const CASES: [Case; 6] = [
     PLAIN,
     Case { name: "long", kv_heads: 1, group: 4, lengths: &[600, 257], block_tokens: 16, ..PLAIN },
     Case { name: "window", kv_heads: 1, group: 2, lengths: &[560], window: Some(200), ..PLAIN },
-    Case { name: "sinks", group: 8, key_dim: 40, value_dim: 24, block_tokens: 64, sinks: true, ..PLAIN },
-    Case { name: "wide heads", kv_heads: 1, group: 1, key_dim: 192, value_dim: 256, lengths: &[150], ..PLAIN },
-    Case { name: "odd heads", group: 1, key_dim: 35, value_dim: 21, window: Some(5), sinks: true, ..PLAIN },
+    Case {
+        name: "sinks",
+        group: 8,
+        key_dim: 40,
+        value_dim: 24,
+        block_tokens: 64,
+        sinks: true,
+        ..PLAIN
+    },
+    Case {
+        name: "wide heads",
+        kv_heads: 1,
+        group: 1,
+        key_dim: 192,
+        value_dim: 256,
+        lengths: &[150],
+        ..PLAIN
+    },
+    Case {
+        name: "odd heads",
+        group: 1,
+        key_dim: 35,
+        value_dim: 21,
+        window: Some(5),
+        sinks: true,
+        ..PLAIN
+    },
 ];
 
 pub(super) fn checks() -> Vec<Check> {
@@ -48,11 +72,14 @@ pub(super) fn checks() -> Vec<Check> {
             checks.push(Check::new(format!("attention {name}, {}", case.name), move |card, _| {
                 Setup::new(case, dtype).agrees(card)
             }));
-            checks.push(Check::new(format!("attention {name}, {}, in pieces", case.name), move |card, _| {
-                Setup::new(case, dtype).is_the_same_in_pieces(card)
-            }));
+            checks.push(Check::new(
+                format!("attention {name}, {}, in pieces", case.name),
+                move |card, _| Setup::new(case, dtype).is_the_same_in_pieces(card),
+            ));
         }
-        checks.push(Check::new(format!("attention {name}, blocks"), move |card, _| blocks_are_paged(card, dtype)));
+        checks.push(Check::new(format!("attention {name}, blocks"), move |card, _| {
+            blocks_are_paged(card, dtype)
+        }));
     }
     checks
 }
@@ -82,13 +109,16 @@ impl Setup {
         let mut random = Random(case.key_dim as u64);
         let Case { kv_heads, group, key_dim, value_dim, block_tokens, .. } = case;
         let shape = KvShape { kv_heads, key_dim, value_dim, block_tokens, dtype };
-        let blocks = case.lengths.iter().map(|length| length.div_ceil(block_tokens)).sum::<usize>() + 2;
+        let blocks =
+            case.lengths.iter().map(|length| length.div_ceil(block_tokens)).sum::<usize>() + 2;
         let mut free: Vec<u32> = (0..blocks as u32).collect();
         let history = |&tokens: &usize| History {
             q: random.normals(tokens * kv_heads * group * key_dim),
             k: random.normals(tokens * kv_heads * key_dim),
             v: random.normals(tokens * kv_heads * value_dim),
-            blocks: (0..tokens.div_ceil(block_tokens)).map(|_| free.swap_remove(random.below(free.len()))).collect(),
+            blocks: (0..tokens.div_ceil(block_tokens))
+                .map(|_| free.swap_remove(random.below(free.len())))
+                .collect(),
             tokens,
         };
         let histories = case.lengths.iter().map(history).collect();
@@ -117,13 +147,18 @@ impl Setup {
         let mut layer = self.dirty_layer(card)?;
         let sinks = uploaded(card, &self.sinks)?;
         let sinks = self.case.sinks.then_some(&sinks);
-        let options =
-            CardAttentionOptions { heads: self.heads(), scale: self.scale(), window: self.case.window, sinks };
+        let options = CardAttentionOptions {
+            heads: self.heads(),
+            scale: self.scale(),
+            window: self.case.window,
+            sinks,
+        };
         let mut pass = CardPass::new(card, self.pass_shape())?;
         let mut done = vec![0; which.len()];
         let mut outputs = vec![Vec::new(); which.len()];
         for step in 0.. {
-            let (mut q, mut k, mut v, mut sequences, mut rows) = (vec![], vec![], vec![], vec![], 0);
+            let (mut q, mut k, mut v, mut sequences, mut rows) =
+                (vec![], vec![], vec![], vec![], 0);
             for (s, &index) in which.iter().enumerate() {
                 let history = &self.histories[index];
                 let now = chunk(step, index).min(history.tokens - done[s]);
@@ -134,7 +169,11 @@ impl Setup {
                 q.extend(part(&history.q));
                 k.extend(part(&history.k));
                 v.extend(part(&history.v));
-                sequences.push(Sequence { blocks: &history.blocks, rows: rows..rows + now, first_position: done[s] });
+                sequences.push(Sequence {
+                    blocks: &history.blocks,
+                    rows: rows..rows + now,
+                    first_position: done[s],
+                });
                 rows += now;
             }
             if rows == 0 {
@@ -146,10 +185,17 @@ impl Setup {
             let (q, mut out) = (uploaded(card, &q)?, unwritten(card, rows * width)?);
             let mut fed = Fed::new(card)?;
             match how {
-                How::Plainly => card.attention_by_plain_kernel(&layer, &pass, &options, &q, &mut out),
-                How::With(splits) => {
-                    card.attention_with(&layer, &mut pass, &options, splits, &q, (&mut out, fed.feed(rows, width)))
+                How::Plainly => {
+                    card.attention_by_plain_kernel(&layer, &pass, &options, &q, &mut out)
                 }
+                How::With(splits) => card.attention_with(
+                    &layer,
+                    &mut pass,
+                    &options,
+                    splits,
+                    &q,
+                    (&mut out, fed.feed(rows, width)),
+                ),
             }?;
             let out = downloaded(&out)?;
             if let How::With(_) = how {
@@ -168,7 +214,8 @@ impl Setup {
         let arena = CardArena::new(card, KvLayer::bytes(&self.shape, self.blocks))?;
         let mut layer = KvLayer::new(&arena, self.shape, self.blocks)?;
         let tokens = self.blocks * self.shape.block_tokens;
-        let mut pass = CardPass::new(card, PassShape { tokens, sequences: 1, ..self.pass_shape() })?;
+        let mut pass =
+            CardPass::new(card, PassShape { tokens, sequences: 1, ..self.pass_shape() })?;
         let blocks: Vec<u32> = (0..self.blocks as u32).collect();
         pass.begin(&[Sequence { blocks: &blocks, rows: 0..tokens, first_position: 0 }], soon())?;
         let bad = |dim: usize| uploaded(card, &vec![f32::NAN; tokens * self.shape.kv_heads * dim]);
@@ -201,8 +248,10 @@ impl Setup {
         let first = self.case.window.map_or(0, |window| (token + 1).saturating_sub(window));
         let head = |head: usize| {
             let at = |token: usize| token * shape.kv_heads + head / self.case.group;
-            let keys: Vec<_> = (first..=token).map(|t| row(&history.k, at(t), shape.key_dim)).collect();
-            let values: Vec<_> = (first..=token).map(|t| row(&history.v, at(t), shape.value_dim)).collect();
+            let keys: Vec<_> =
+                (first..=token).map(|t| row(&history.k, at(t), shape.key_dim)).collect();
+            let values: Vec<_> =
+                (first..=token).map(|t| row(&history.v, at(t), shape.value_dim)).collect();
             let q = row(&history.q, token * self.heads() + head, shape.key_dim);
             let sink = self.case.sinks.then(|| f64::from(self.sinks[head]));
             plain::attend(&q, &keys, &values, f64::from(self.scale()), sink)
@@ -214,7 +263,11 @@ impl Setup {
         for (s, out) in outputs.iter().enumerate() {
             let (width, tokens) = (self.heads() * self.shape.value_dim, self.histories[s].tokens);
             for token in [0, tokens / 2, tokens - 1] {
-                report.numbers(&out[token * width..(token + 1) * width], &self.plain_row(s, token), 5e-5);
+                report.numbers(
+                    &out[token * width..(token + 1) * width],
+                    &self.plain_row(s, token),
+                    5e-5,
+                );
             }
         }
     }
@@ -234,9 +287,12 @@ impl Setup {
     fn is_the_same_in_pieces(&self, card: &Card) -> Result<CheckReport, DeviceError> {
         let mut report = CheckReport::new();
         let all: Vec<usize> = (0..self.histories.len()).collect();
-        let whole = self.run(card, &mut report, &all, How::With(Splits::InOrder), &|_, _| usize::MAX)?;
+        let whole =
+            self.run(card, &mut report, &all, How::With(Splits::InOrder), &|_, _| usize::MAX)?;
         let chunks = |step: usize, s: usize| (37 * (step + 3 * s + 1)) % 61 + 1;
-        let decode = |step: usize, s: usize| if step == 0 { self.histories[s].tokens.saturating_sub(3) } else { 1 };
+        let decode = |step: usize, s: usize| {
+            if step == 0 { self.histories[s].tokens.saturating_sub(3) } else { 1 }
+        };
         let runs: [(Splits, &Chunk); 4] = [
             (Splits::SideBySide(2), &|_, _| usize::MAX),
             (Splits::Auto, &chunks),
@@ -249,7 +305,10 @@ impl Setup {
                 report.same_bits(found, expected);
             }
         }
-        let alone = self.run(card, &mut report, &[all.len() - 1], How::With(Splits::Auto), &|_, _| usize::MAX)?;
+        let alone =
+            self.run(card, &mut report, &[all.len() - 1], How::With(Splits::Auto), &|_, _| {
+                usize::MAX
+            })?;
         report.same_bits(&alone[0], &whole[all.len() - 1]);
         Ok(report)
     }
@@ -268,14 +327,24 @@ fn blocks_are_paged(card: &Card, dtype: KvDtype) -> Result<CheckReport, DeviceEr
     let mut layer = setup.dirty_layer(card)?;
     let mut pass = CardPass::new(card, setup.pass_shape())?;
     let history = &setup.histories[0];
-    let options = CardAttentionOptions { heads: setup.heads(), scale: setup.scale(), window: None, sinks: None };
+    let options = CardAttentionOptions {
+        heads: setup.heads(),
+        scale: setup.scale(),
+        window: None,
+        sinks: None,
+    };
     let width = setup.heads() * setup.shape.value_dim;
     let q = uploaded(card, &history.q)?;
     let mut outs = Vec::new();
     for block in [0, 2] {
         pass.begin(&[Sequence { blocks: &[block], rows: 0..30, first_position: 0 }], soon())?;
         if block == 0 {
-            card.write_kv(&mut layer, &pass, &uploaded(card, &history.k)?, &uploaded(card, &history.v)?)?;
+            card.write_kv(
+                &mut layer,
+                &pass,
+                &uploaded(card, &history.k)?,
+                &uploaded(card, &history.v)?,
+            )?;
             layer.copy_block(0, 2)?;
         }
         let mut out = unwritten(card, 30 * width)?;

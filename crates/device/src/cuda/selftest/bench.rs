@@ -8,8 +8,8 @@ use crate::cpu::Precision;
 use crate::cpu::attention::{KvDtype, KvShape, Sequence};
 use crate::cuda::args::ReadArgs;
 use crate::cuda::{
-    Card, CardArena, CardAttentionOptions, CardBuffer, CardForms, CardInputs, CardMatrix, CardPass, CardProduct, Grid,
-    Kernel, KvLayer, PassShape,
+    Card, CardArena, CardAttentionOptions, CardBuffer, CardForms, CardInputs, CardMatrix, CardPass,
+    CardProduct, Grid, Kernel, KvLayer, PassShape,
 };
 
 /// What a benchmark runs.
@@ -134,24 +134,36 @@ pub fn benches() -> Vec<Bench> {
     for dtype in [Dtype::BF16, Dtype::Q8_0, Dtype::Q4K] {
         for tokens in [1, 8] {
             let name = format!("decode {}, {tokens} tokens", dtype.name().to_lowercase());
-            benches.push(Bench::new(name, move |card, sizes| layer_products(card, sizes, dtype, tokens)));
+            benches.push(Bench::new(name, move |card, sizes| {
+                layer_products(card, sizes, dtype, tokens)
+            }));
         }
         let name = format!("prefill {}", dtype.name().to_lowercase());
-        benches.push(Bench::new(name, move |card, sizes| layer_products(card, sizes, dtype, sizes.tokens)));
+        benches.push(Bench::new(name, move |card, sizes| {
+            layer_products(card, sizes, dtype, sizes.tokens)
+        }));
     }
     for (dtype, name) in [(KvDtype::Bf16, "bf16"), (KvDtype::Int8, "int8")] {
         for sequences in [1, 16] {
             let name = format!("attention {name}, {sequences} sequences decode");
-            benches.push(Bench::new(name, move |card, sizes| attention(card, sizes, dtype, sequences, 1)));
+            benches.push(Bench::new(name, move |card, sizes| {
+                attention(card, sizes, dtype, sequences, 1)
+            }));
         }
         let name = format!("attention {name}, prefill");
-        benches.push(Bench::new(name, move |card, sizes| attention(card, sizes, dtype, 1, sizes.tokens)));
+        benches.push(Bench::new(name, move |card, sizes| {
+            attention(card, sizes, dtype, 1, sizes.tokens)
+        }));
     }
     benches
 }
 
 /// Seconds of one `job`, of so many that they take at least `least`.
-fn seconds(card: &Card, least: Duration, mut job: impl FnMut() -> Result<(), DeviceError>) -> Result<f64, DeviceError> {
+fn seconds(
+    card: &Card,
+    least: Duration,
+    mut job: impl FnMut() -> Result<(), DeviceError>,
+) -> Result<f64, DeviceError> {
     job()?;
     card.synchronise(soon())?;
     let mut jobs = 1;
@@ -173,7 +185,8 @@ fn read(card: &Card, sizes: &BenchSizes) -> Result<BenchReport, DeviceError> {
     let mut from = CardBuffer::<f32>::new(card, sizes.read_bytes / 4)?;
     card.fill_activations(&mut from, 1.0, 1)?;
     let sums = CardBuffer::<u32>::new(card, blocks as usize)?;
-    let args = ReadArgs { from: from.address(), sums: sums.address(), words: (from.bytes() / 16) as i64 };
+    let args =
+        ReadArgs { from: from.address(), sums: sums.address(), words: (from.bytes() / 16) as i64 };
     // SAFETY: the buffer has so many words of 16 bytes, and there is a sum for each block.
     let job = || Ok(unsafe { card.launch(Kernel::ReadAll, Grid::line(blocks, 256), &args) }?);
     let seconds = seconds(card, sizes.least, job)?;
@@ -181,7 +194,12 @@ fn read(card: &Card, sizes: &BenchSizes) -> Result<BenchReport, DeviceError> {
 }
 
 /// All products of one layer.
-fn layer_products(card: &Card, sizes: &BenchSizes, dtype: Dtype, tokens: usize) -> Result<BenchReport, DeviceError> {
+fn layer_products(
+    card: &Card,
+    sizes: &BenchSizes,
+    dtype: Dtype,
+    tokens: usize,
+) -> Result<BenchReport, DeviceError> {
     let forms = CardForms::for_weights(Precision::Native, [dtype]);
     let (mut bytes, mut numbers) = (0, 0);
     let mut steps = Vec::new();
@@ -202,14 +220,20 @@ fn layer_products(card: &Card, sizes: &BenchSizes, dtype: Dtype, tokens: usize) 
     let seconds = seconds(card, sizes.least, || {
         steps.iter_mut().try_for_each(|(inputs, matrices)| {
             let product = |(weight, out)| CardProduct { weight, bias: None, out };
-            let mut products: Vec<_> = matrices.iter_mut().map(|(weight, out)| product((&*weight, out))).collect();
+            let mut products: Vec<_> =
+                matrices.iter_mut().map(|(weight, out)| product((&*weight, out))).collect();
             card.linear(inputs, &mut products)
         })
     })?;
     Ok(BenchReport { seconds, bytes, operations: 2 * numbers * tokens as u64 })
 }
 
-fn random_matrix(card: &Card, dtype: Dtype, rows: usize, cols: usize) -> Result<CardMatrix, DeviceError> {
+fn random_matrix(
+    card: &Card,
+    dtype: Dtype,
+    rows: usize,
+    cols: usize,
+) -> Result<CardMatrix, DeviceError> {
     let bytes = rows * cols / dtype.block_elements() * dtype.block_bytes();
     let mut region = CardArena::new(card, bytes)?.region(bytes)?;
     region.whole()?.fill(|to| card.fill_random(dtype, to, 0.02, rows as u64))?;
@@ -232,15 +256,28 @@ fn attention(
     let arena = CardArena::new(card, KvLayer::bytes(&shape, blocks))?;
     let mut layer = KvLayer::new(&arena, shape, blocks)?;
     let most = tokens.max(sizes.tokens) * sequences;
-    let pass_shape =
-        PassShape { tokens: most, sequences, entries: blocks, group: sizes.group, block_tokens: BLOCK, blocks };
+    let pass_shape = PassShape {
+        tokens: most,
+        sequences,
+        entries: blocks,
+        group: sizes.group,
+        block_tokens: BLOCK,
+        blocks,
+    };
     let mut pass = CardPass::new(card, pass_shape)?;
     // Blocks of all sequences in turn, as they come to lie when several run.
-    let tables: Vec<Vec<u32>> =
-        (0..sequences).map(|s| (0..a_sequence).map(|block| (block * sequences + s) as u32).collect()).collect();
+    let tables: Vec<Vec<u32>> = (0..sequences)
+        .map(|s| (0..a_sequence).map(|block| (block * sequences + s) as u32).collect())
+        .collect();
     let step = |first: usize, count: usize| -> Vec<Sequence> {
         let tables = tables.iter().enumerate();
-        tables.map(|(s, blocks)| Sequence { blocks, rows: s * count..(s + 1) * count, first_position: first }).collect()
+        tables
+            .map(|(s, blocks)| Sequence {
+                blocks,
+                rows: s * count..(s + 1) * count,
+                first_position: first,
+            })
+            .collect()
     };
     for first in (0..context).step_by(sizes.tokens) {
         let count = sizes.tokens.min(context - first);
@@ -253,9 +290,12 @@ fn attention(
     let mut q = CardBuffer::new(card, sequences * tokens * heads * dim)?;
     card.fill_activations(&mut q, 1.0, 1)?;
     let mut out = CardBuffer::new(card, q.len())?;
-    let options = CardAttentionOptions { heads, scale: 1.0 / (dim as f32).sqrt(), window: None, sinks: None };
+    let options =
+        CardAttentionOptions { heads, scale: 1.0 / (dim as f32).sqrt(), window: None, sinks: None };
     pass.begin(&step(context - tokens, tokens), soon())?;
-    let seconds = seconds(card, sizes.least, || card.attention(&layer, &mut pass, &options, &q, &mut out, None))?;
+    let seconds = seconds(card, sizes.least, || {
+        card.attention(&layer, &mut pass, &options, &q, &mut out, None)
+    })?;
     let seen = sequences as u64 * (tokens * (context - tokens) + tokens * (tokens + 1) / 2) as u64;
     let bytes = KvLayer::bytes(&shape, blocks) as u64;
     Ok(BenchReport { seconds, bytes, operations: 4 * seen * (heads * dim) as u64 })

@@ -8,7 +8,9 @@ use half::{bf16, f16};
 use super::CheckReport;
 use crate::DeviceError;
 use crate::cpu::{Precision, plain};
-use crate::cuda::{Card, CardArena, CardBuffer, CardBytes, CardFeed, CardForms, CardInputs, CardMatrix, PinnedRing};
+use crate::cuda::{
+    Card, CardArena, CardBuffer, CardBytes, CardFeed, CardForms, CardInputs, CardMatrix, PinnedRing,
+};
 use crate::memory::Plain;
 
 /// All dtypes of weights.
@@ -63,7 +65,8 @@ pub(super) fn weights(random: &mut Random, dtype: Dtype, count: usize) -> Vec<u8
     let mut bytes = vec![0u8; count / dtype.block_elements() * dtype.block_bytes()];
     for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
         block.iter_mut().for_each(|byte| *byte = random.bits() as u8);
-        let small = |random: &mut Random| f16::from_f32(0.02 + 0.02 * random.normal()).to_le_bytes();
+        let small =
+            |random: &mut Random| f16::from_f32(0.02 + 0.02 * random.normal()).to_le_bytes();
         match dtype {
             Dtype::F32 => block.copy_from_slice(&random.normal().to_le_bytes()),
             Dtype::F16 => block.copy_from_slice(&f16::from_f32(random.normal()).to_le_bytes()),
@@ -150,7 +153,12 @@ impl Fed {
     }
 
     /// They are the result, bit for bit, and the result rounded.
-    pub fn compare(&self, report: &mut CheckReport, result: &[f32], cols: usize) -> Result<(), DeviceError> {
+    pub fn compare(
+        &self,
+        report: &mut CheckReport,
+        result: &[f32],
+        cols: usize,
+    ) -> Result<(), DeviceError> {
         let (exact, rounded) = self.0.downloaded(soon())?;
         let padded = |row: &[f32]| -> Vec<f32> {
             let zeros = std::iter::repeat_n(0.0, cols.next_multiple_of(8) - cols);
@@ -158,7 +166,8 @@ impl Fed {
         };
         let expected: Vec<f32> = result.chunks_exact(cols).flat_map(padded).collect();
         report.same_bits(&exact, &expected);
-        let bytes = |halves: &[u16]| halves.iter().flat_map(|half| half.to_le_bytes()).collect::<Vec<u8>>();
+        let bytes =
+            |halves: &[u16]| halves.iter().flat_map(|half| half.to_le_bytes()).collect::<Vec<u8>>();
         let nearest: Vec<u16> = expected.iter().map(|x| bf16::from_f32(*x).to_bits()).collect();
         report.same_bytes(&bytes(&rounded), &bytes(&nearest));
         Ok(())

@@ -4,17 +4,22 @@ use crate::DeviceError;
 use crate::cpu::Cpu;
 use crate::cuda::{Card, CardBuffer, CardFeed};
 
-type OnCard2 = fn(&Card, &mut CardBuffer<f32>, &CardBuffer<f32>, Option<CardFeed>) -> Result<(), DeviceError>;
+type OnCard2 =
+    fn(&Card, &mut CardBuffer<f32>, &CardBuffer<f32>, Option<CardFeed>) -> Result<(), DeviceError>;
 type OnCpu2 = fn(&Cpu, &mut [f32], &[f32]) -> Result<(), DeviceError>;
 type OnCard1 = fn(&Card, &mut CardBuffer<f32>, Option<CardFeed>) -> Result<(), DeviceError>;
 type OnCpu1 = fn(&Cpu, &mut [f32]) -> Result<(), DeviceError>;
 
 pub(super) fn checks() -> Vec<Check> {
     let two = |name: &str, on_card: OnCard2, on_cpu: OnCpu2| {
-        Check::new(name, move |card, cpu| check(card, |x, y, fed| on_card(card, x, y, fed), |x, y| on_cpu(cpu, x, y)))
+        Check::new(name, move |card, cpu| {
+            check(card, |x, y, fed| on_card(card, x, y, fed), |x, y| on_cpu(cpu, x, y))
+        })
     };
     let one = |name: &str, on_card: OnCard1, on_cpu: OnCpu1| {
-        Check::new(name, move |card, cpu| check(card, |x, _, fed| on_card(card, x, fed), |x, _| on_cpu(cpu, x)))
+        Check::new(name, move |card, cpu| {
+            check(card, |x, _, fed| on_card(card, x, fed), |x, _| on_cpu(cpu, x))
+        })
     };
     vec![
         two("silu_mul", Card::silu_mul, Cpu::silu_mul),
@@ -30,7 +35,11 @@ pub(super) fn checks() -> Vec<Check> {
 /// Small and large numbers give the CPU's bits, and feed them: the functions are the same, step by step.
 fn check(
     card: &Card,
-    on_card: impl Fn(&mut CardBuffer<f32>, &CardBuffer<f32>, Option<CardFeed>) -> Result<(), DeviceError>,
+    on_card: impl Fn(
+        &mut CardBuffer<f32>,
+        &CardBuffer<f32>,
+        Option<CardFeed>,
+    ) -> Result<(), DeviceError>,
     on_cpu: impl Fn(&mut [f32], &[f32]) -> Result<(), DeviceError>,
 ) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(8));

@@ -18,13 +18,17 @@ pub(super) fn checks() -> Vec<Check> {
         let name = dtype.name().to_lowercase();
         for precision in precisions(dtype) {
             let form = if *precision == Precision::F32 { "exact" } else { "native" };
-            checks.push(Check::new(format!("linear {name} {form}"), move |card, _| agrees(card, dtype, *precision)));
+            checks.push(Check::new(format!("linear {name} {form}"), move |card, _| {
+                agrees(card, dtype, *precision)
+            }));
             checks.push(Check::new(format!("linear {name} {form}, batches"), move |card, _| {
                 is_batch_invariant(card, dtype, *precision)
             }));
         }
     }
-    checks.push(Check::new("linear, products of several dtypes at once", |card, _| several_at_once(card)));
+    checks.push(Check::new("linear, products of several dtypes at once", |card, _| {
+        several_at_once(card)
+    }));
     checks
 }
 
@@ -35,7 +39,8 @@ fn precisions(dtype: Dtype) -> &'static [Precision] {
 
 fn cols_of(dtype: Dtype, blocks: usize, ragged: usize) -> usize {
     let block = dtype.block_elements().max(32);
-    blocks * block.min(64) * block.div_ceil(64) + if dtype.block_elements() == 1 { ragged } else { 0 }
+    blocks * block.min(64) * block.div_ceil(64)
+        + if dtype.block_elements() == 1 { ragged } else { 0 }
 }
 
 fn multiply(
@@ -49,24 +54,40 @@ fn multiply(
     let tokens = x.len() / cols;
     let x = uploaded(card, x)?;
     let mut inputs = CardInputs::new(card, 0, 0)?;
-    inputs.prepare(card, &x, tokens, cols, CardForms::for_weights(precision, [weight.card.dtype]))?;
+    inputs.prepare(
+        card,
+        &x,
+        tokens,
+        cols,
+        CardForms::for_weights(precision, [weight.card.dtype]),
+    )?;
     let mut out = unwritten(card, tokens * rows)?;
     card.linear(&inputs, &mut [CardProduct { weight: &weight.card, bias, out: &mut out }])?;
     downloaded(&out)
 }
 
 /// What the product should be, and what rounding may do, element by element.
-fn expected(precision: Precision, weight: &Weights, bias: Option<&[f32]>, x: &[f32]) -> Vec<(f64, f64)> {
+fn expected(
+    precision: Precision,
+    weight: &Weights,
+    bias: Option<&[f32]>,
+    x: &[f32],
+) -> Vec<(f64, f64)> {
     let rounds = precision != Precision::F32 && weight.card.dtype == Dtype::BF16;
     let round = |x: &f32| if rounds { plain::round_bf16(*x) } else { f64::from(*x) };
-    let x: Vec<Vec<f64>> = x.chunks_exact(weight.card.cols).map(|x| x.iter().map(round).collect()).collect();
+    let x: Vec<Vec<f64>> =
+        x.chunks_exact(weight.card.cols).map(|x| x.iter().map(round).collect()).collect();
     let w = weight.decoded();
-    let sizes = |rows: &[Vec<f64>]| rows.iter().map(|row| row.iter().map(|x| x.abs()).collect()).collect::<Vec<_>>();
+    let sizes = |rows: &[Vec<f64>]| {
+        rows.iter().map(|row| row.iter().map(|x| x.abs()).collect()).collect::<Vec<_>>()
+    };
     let (y, size) = (plain::linear(&x, &w), plain::linear(&sizes(&x), &sizes(&w)));
     let of_row = |row: usize| bias.map_or(0.0, |bias| f64::from(bias[row]));
     let token = |(y, size): (Vec<f64>, Vec<f64>)| {
         let numbers = y.into_iter().zip(size).enumerate();
-        numbers.map(|(row, (y, size))| (y + of_row(row), 1e-5 * (size + of_row(row).abs()) + 1e-6)).collect::<Vec<_>>()
+        numbers
+            .map(|(row, (y, size))| (y + of_row(row), 1e-5 * (size + of_row(row).abs()) + 1e-6))
+            .collect::<Vec<_>>()
     };
     y.into_iter().zip(size).flat_map(token).collect()
 }
@@ -81,21 +102,30 @@ fn compare(report: &mut CheckReport, found: &[f32], expected: &[(f64, f64)]) {
 fn agrees(card: &Card, dtype: Dtype, precision: Precision) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(dtype as u64));
     for (index, (rows, blocks, ragged)) in SHAPES.into_iter().enumerate() {
-        let weight = Weights::random(card, &mut random, dtype, rows, cols_of(dtype, blocks, ragged))?;
+        let weight =
+            Weights::random(card, &mut random, dtype, rows, cols_of(dtype, blocks, ragged))?;
         let bias = random.normals(rows);
         let bias_on_card = uploaded(card, &bias)?;
         for tokens in [1, [3, 12, 70, 20][index]] {
             let x = random.normals(tokens * weight.card.cols);
             let with_bias = tokens > 1;
             let found = multiply(card, precision, &weight, with_bias.then_some(&bias_on_card), &x)?;
-            compare(&mut report, &found, &expected(precision, &weight, with_bias.then_some(&bias), &x));
+            compare(
+                &mut report,
+                &found,
+                &expected(precision, &weight, with_bias.then_some(&bias), &x),
+            );
         }
     }
     Ok(report)
 }
 
 /// A token's bits alone, and in batches of every size.
-fn is_batch_invariant(card: &Card, dtype: Dtype, precision: Precision) -> Result<CheckReport, DeviceError> {
+fn is_batch_invariant(
+    card: &Card,
+    dtype: Dtype,
+    precision: Precision,
+) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(99));
     for (rows, blocks) in [(35, 5), (20, 37)] {
         let weight = Weights::random(card, &mut random, dtype, rows, cols_of(dtype, blocks, 8))?;
@@ -116,21 +146,32 @@ fn is_batch_invariant(card: &Card, dtype: Dtype, precision: Precision) -> Result
 /// Products of one input in one call, in any mixture of dtypes, are those of calls of their own.
 fn several_at_once(card: &Card) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random, cols) = (CheckReport::new(), Random(7), 512);
-    let dtypes = [Dtype::BF16, Dtype::Q8_0, Dtype::BF16, Dtype::F16, Dtype::BF16, Dtype::BF16, Dtype::BF16];
+    let dtypes =
+        [Dtype::BF16, Dtype::Q8_0, Dtype::BF16, Dtype::F16, Dtype::BF16, Dtype::BF16, Dtype::BF16];
     let rows = [40, 8, 16, 33, 1, 300, 5];
-    let weights = dtypes.iter().zip(rows).map(|(dtype, rows)| Weights::random(card, &mut random, *dtype, rows, cols));
+    let weights = dtypes
+        .iter()
+        .zip(rows)
+        .map(|(dtype, rows)| Weights::random(card, &mut random, *dtype, rows, cols));
     let weights = weights.collect::<Result<Vec<_>, _>>()?;
     for tokens in [1, 100] {
         let x = random.normals(tokens * cols);
         let mut inputs = CardInputs::new(card, 0, 0)?;
         let forms = CardForms::for_weights(Precision::Native, dtypes);
         inputs.prepare(card, &uploaded(card, &x)?, tokens, cols, forms)?;
-        let mut outs = rows.iter().map(|rows| unwritten(card, tokens * rows)).collect::<Result<Vec<_>, _>>()?;
+        let mut outs = rows
+            .iter()
+            .map(|rows| unwritten(card, tokens * rows))
+            .collect::<Result<Vec<_>, _>>()?;
         let product = |(weight, out)| CardProduct { weight, bias: None, out };
-        let mut products: Vec<_> = weights.iter().map(|w| &w.card).zip(&mut outs).map(product).collect();
+        let mut products: Vec<_> =
+            weights.iter().map(|w| &w.card).zip(&mut outs).map(product).collect();
         card.linear(&inputs, &mut products)?;
         for (weight, out) in weights.iter().zip(&outs) {
-            report.same_bits(&downloaded(out)?, &multiply(card, Precision::Native, weight, None, &x)?);
+            report.same_bits(
+                &downloaded(out)?,
+                &multiply(card, Precision::Native, weight, None, &x)?,
+            );
         }
     }
     Ok(report)

@@ -47,5 +47,8 @@ impl Check {
 
 /// All checks.
 pub fn checks() -> Vec<Check> {
-    [linear::checks(), rows::checks(), elementwise::checks(), attention::checks()].into_iter().flatten().collect()
+    [linear::checks(), rows::checks(), elementwise::checks(), attention::checks()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -68,7 +68,8 @@ fn norm_of_sum(card: &Card) -> Result<CheckReport, DeviceError> {
     for (rows, cols) in [(19, 64), (3, 513), (5, 4096)] {
         let [x, y] = [(); 2].map(|()| random.normals(rows * cols));
         let weight = uploaded(card, &random.normals(cols))?;
-        let ([mut sum, mut expected], y) = ([uploaded(card, &x)?, uploaded(card, &x)?], uploaded(card, &y)?);
+        let ([mut sum, mut expected], y) =
+            ([uploaded(card, &x)?, uploaded(card, &x)?], uploaded(card, &y)?);
         let (mut out, mut fed) = (unwritten(card, x.len())?, Fed::new(card)?);
         card.add_rms_norm(&mut sum, &y, &weight, 1e-5, &mut out, fed.feed(rows, cols))?;
         card.add(&mut expected, &y)?;
@@ -84,7 +85,9 @@ fn norm_of_sum(card: &Card) -> Result<CheckReport, DeviceError> {
 /// Both pairings, whole and partial, as the CPU turns them.
 fn rope(card: &Card, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(2));
-    for (pairing, half, rest) in [(Pairing::Halves, 32, 0), (Pairing::Interleaved, 20, 24), (Pairing::Halves, 3, 2)] {
+    for (pairing, half, rest) in
+        [(Pairing::Halves, 32, 0), (Pairing::Interleaved, 20, 24), (Pairing::Halves, 3, 2)]
+    {
         let (tokens, heads, head_dim, first) = (13, [6, 1], 2 * half + rest, 5);
         let angles: Vec<f32> = (0..40 * half).map(|_| random.normal() * 3.0).collect();
         let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
@@ -104,9 +107,13 @@ fn rope(card: &Card, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
 
 /// A pass of one sequence.
 fn pass_of(card: &Card, tokens: usize, first_position: usize) -> Result<CardPass, DeviceError> {
-    let shape = PassShape { tokens, sequences: 1, entries: 8, group: 1, block_tokens: 16, blocks: 8 };
+    let shape =
+        PassShape { tokens, sequences: 1, entries: 8, group: 1, block_tokens: 16, blocks: 8 };
     let mut pass = CardPass::new(card, shape)?;
-    pass.begin(&[Sequence { blocks: &[0, 1, 2, 3, 4, 5, 6, 7], rows: 0..tokens, first_position }], soon())?;
+    pass.begin(
+        &[Sequence { blocks: &[0, 1, 2, 3, 4, 5, 6, 7], rows: 0..tokens, first_position }],
+        soon(),
+    )?;
     Ok(pass)
 }
 
@@ -117,7 +124,8 @@ fn gather(card: &Card) -> Result<CheckReport, DeviceError> {
     rows.set(&[8, 0, 3, 3], soon())?;
     let mut out = unwritten(card, 4 * cols)?;
     card.gather_rows(&uploaded(card, &x)?, cols, &rows, &mut out)?;
-    let expected: Vec<f32> = [8, 0, 3, 3].iter().flat_map(|row| x[row * cols..][..cols].to_vec()).collect();
+    let expected: Vec<f32> =
+        [8, 0, 3, 3].iter().flat_map(|row| x[row * cols..][..cols].to_vec()).collect();
     report.same_bits(&downloaded(&out)?, &expected);
     Ok(report)
 }
@@ -125,7 +133,8 @@ fn gather(card: &Card) -> Result<CheckReport, DeviceError> {
 /// Rows of an embedding are the CPU's, bit for bit.
 fn embed(card: &Card, cpu: &Cpu, dtype: Dtype) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(4));
-    let (rows, cols) = (11, dtype.block_elements().max(32) * 3 + if dtype.block_elements() == 1 { 5 } else { 0 });
+    let (rows, cols) =
+        (11, dtype.block_elements().max(32) * 3 + if dtype.block_elements() == 1 { 5 } else { 0 });
     let table = Weights::random(card, &mut random, dtype, rows, cols)?;
     let arena = Arena::new(table.bytes.len() + 4096)?;
     let data = arena.fill::<DeviceError>(table.bytes.len(), |to| {
@@ -136,7 +145,8 @@ fn embed(card: &Card, cpu: &Cpu, dtype: Dtype) -> Result<CheckReport, DeviceErro
     let ids = [10, 0, 7, 7, 3];
     let mut on_card = CardIndices::new(card, 5)?;
     on_card.set(&ids, soon())?;
-    let (mut found, mut expected) = (unwritten(card, ids.len() * cols)?, vec![0.0; ids.len() * cols]);
+    let (mut found, mut expected) =
+        (unwritten(card, ids.len() * cols)?, vec![0.0; ids.len() * cols]);
     card.embed(&table.card, &on_card, &mut found)?;
     cpu.embed(&on_host, &ids, &mut expected)?;
     report.same_bits(&downloaded(&found)?, &expected);
@@ -157,19 +167,43 @@ fn converted(card: &Card, from: Dtype, bytes: &[u8], to: Dtype) -> Result<Vec<u8
 /// Every pair of number formats, with numbers that are large, tiny, and none.
 fn convert(card: &Card) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(5));
-    let mut numbers: Vec<f32> = (0..1000).map(|i| random.normal() * 10f32.powi(i % 60 - 30)).collect();
-    numbers.extend([0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, 65504.0, 65520.0, 1e-7, 6e-8, 2f32.powi(-24)]);
+    let mut numbers: Vec<f32> =
+        (0..1000).map(|i| random.normal() * 10f32.powi(i % 60 - 30)).collect();
+    numbers.extend([
+        0.0,
+        -0.0,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        65504.0,
+        65520.0,
+        1e-7,
+        6e-8,
+        2f32.powi(-24),
+    ]);
     type Bytes = fn(f32) -> Vec<u8>;
     type Number = fn(&[u8]) -> f32;
     let formats: [(Dtype, Bytes, Number); 3] = [
-        (Dtype::F32, |x| x.to_le_bytes().to_vec(), |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-        (Dtype::F16, |x| f16::from_f32(x).to_le_bytes().to_vec(), |b| f16::from_le_bytes([b[0], b[1]]).to_f32()),
-        (Dtype::BF16, |x| bf16::from_f32(x).to_le_bytes().to_vec(), |b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+        (
+            Dtype::F32,
+            |x| x.to_le_bytes().to_vec(),
+            |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+        ),
+        (
+            Dtype::F16,
+            |x| f16::from_f32(x).to_le_bytes().to_vec(),
+            |b| f16::from_le_bytes([b[0], b[1]]).to_f32(),
+        ),
+        (
+            Dtype::BF16,
+            |x| bf16::from_f32(x).to_le_bytes().to_vec(),
+            |b| bf16::from_le_bytes([b[0], b[1]]).to_f32(),
+        ),
     ];
     for (from, from_number, number) in formats {
         let bytes: Vec<u8> = numbers.iter().flat_map(|x| from_number(*x)).collect();
         for (to, to_bytes, _) in formats {
-            let expected: Vec<u8> = bytes.chunks(from.block_bytes()).flat_map(|b| to_bytes(number(b))).collect();
+            let expected: Vec<u8> =
+                bytes.chunks(from.block_bytes()).flat_map(|b| to_bytes(number(b))).collect();
             report.same_bytes(&converted(card, from, &bytes, to)?, &expected);
         }
     }

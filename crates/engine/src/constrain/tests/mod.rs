@@ -40,8 +40,9 @@ fn reply(tokenizer: &Tokenizer, guide: &mut Guide, seed: u64) -> (Vec<u32>, Vec<
             return (tokens, all_forced);
         }
         let mask = guide.mask().expect("a mask");
-        let mut logits: Vec<f32> =
-            (0..tokenizer.vocab_size() as u64).map(|id| uniform(seed, position << 20 | id) as f32 * 4.0).collect();
+        let mut logits: Vec<f32> = (0..tokenizer.vocab_size() as u64)
+            .map(|id| uniform(seed, position << 20 | id) as f32 * 4.0)
+            .collect();
         let draw = Draw {
             sampling: &sampling,
             allowed: Some(mask.allowed()),
@@ -49,7 +50,8 @@ fn reply(tokenizer: &Tokenizer, guide: &mut Guide, seed: u64) -> (Vec<u32>, Vec<
             position: position as usize,
             logprob: false,
         };
-        let token = choose(&mut logits, &draw, &mut SampleBuffers::default()).expect("a token").token;
+        let token =
+            choose(&mut logits, &draw, &mut SampleBuffers::default()).expect("a token").token;
         if token == END {
             return (tokens, all_forced);
         }
@@ -60,17 +62,24 @@ fn reply(tokenizer: &Tokenizer, guide: &mut Guide, seed: u64) -> (Vec<u32>, Vec<
 }
 
 fn text_of(tokenizer: &Tokenizer, tokens: &[u32]) -> String {
-    let bytes = tokens.iter().flat_map(|&id| tokenizer.token_bytes(id).expect("no special token in a reply")).collect();
+    let bytes = tokens
+        .iter()
+        .flat_map(|&id| tokenizer.token_bytes(id).expect("no special token in a reply"))
+        .collect();
     String::from_utf8(bytes).expect("whole characters")
 }
 
 fn check_card(text: &str) {
-    let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+    let value: Value =
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
     let keys: Vec<&String> = value.as_object().expect("an object").keys().collect();
     assert_eq!(keys, ["tool", "arguments", "success"]);
     assert!(["order", "wait"].contains(&value["tool"].as_str().expect("a tool")));
     assert!(value["success"].is_boolean());
-    assert!((1..=500).contains(&value["arguments"]["quantity"].as_i64().expect("a whole number")), "{text}");
+    assert!(
+        (1..=500).contains(&value["arguments"]["quantity"].as_i64().expect("a whole number")),
+        "{text}"
+    );
     assert!(value["arguments"]["sku"].as_str().expect("a text").chars().count() <= 6);
     assert_eq!(value["arguments"].as_object().expect("an object").len(), 2);
 }
@@ -85,11 +94,16 @@ fn every_reply_is_under_the_schema() {
         ] {
             let grammars = Grammars::new(&tokenizer, &[END], settings).expect("grammars");
             for seed in 0..100 {
-                let mut guide = grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide();
+                let mut guide =
+                    grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide();
                 let (tokens, forced) = reply(&tokenizer, &mut guide, seed);
                 let text = text_of(&tokenizer, &tokens);
                 check_card(&text);
-                assert_eq!(text.starts_with("{\"tool\": \""), settings.whitespace == Whitespace::Spaced, "{text}");
+                assert_eq!(
+                    text.starts_with("{\"tool\": \""),
+                    settings.whitespace == Whitespace::Spaced,
+                    "{text}"
+                );
                 assert_eq!(forced.is_empty(), !settings.canonical_tokens);
             }
         }
@@ -99,9 +113,11 @@ fn every_reply_is_under_the_schema() {
 #[test]
 fn forced_tokens_are_those_of_the_tokenizer() {
     for tokenizer in [bytes(), pieces()] {
-        let grammars = Grammars::new(&tokenizer, &[END], ConstrainSettings::default()).expect("grammars");
+        let grammars =
+            Grammars::new(&tokenizer, &[END], ConstrainSettings::default()).expect("grammars");
         let constant = json!({"const": {"tool": "order", "true": [true, "a b"]}});
-        let mut guide = grammars.compile(&Constraint::JsonSchema(constant)).expect("a schema").guide();
+        let mut guide =
+            grammars.compile(&Constraint::JsonSchema(constant)).expect("a schema").guide();
         let forced = guide.forced().expect("forced tokens");
         assert!(guide.finished());
         let text = r#"{"tool":"order","true":[true,"a b"]}"#;
@@ -139,7 +155,8 @@ fn a_schema_that_cannot_be_met_says_so() {
 #[test]
 fn special_tokens_cannot_be_spelled() {
     let tokenizer = bytes();
-    let grammars = Grammars::new(&tokenizer, &[END], ConstrainSettings::default()).expect("grammars");
+    let grammars =
+        Grammars::new(&tokenizer, &[END], ConstrainSettings::default()).expect("grammars");
     // The text of a special token inside a constant is text, never the token.
     let schema = json!({"const": "<|end|>"});
     let mut guide = grammars.compile(&Constraint::JsonSchema(schema)).expect("a schema").guide();
@@ -151,7 +168,8 @@ fn special_tokens_cannot_be_spelled() {
 #[test]
 fn a_guide_refuses_what_its_mask_does_not_allow() {
     let tokenizer = bytes();
-    let grammars = Grammars::new(&tokenizer, &[END], ConstrainSettings::default()).expect("grammars");
+    let grammars =
+        Grammars::new(&tokenizer, &[END], ConstrainSettings::default()).expect("grammars");
     let mut guide = grammars.compile(&Constraint::JsonObject).expect("a schema").guide();
     let mask = guide.mask().expect("a mask");
     let wrong = tokenizer.token_to_id("x").expect("a byte");
@@ -163,14 +181,16 @@ fn a_guide_refuses_what_its_mask_does_not_allow() {
 
 #[test]
 fn end_tokens_must_exist() {
-    let error = Grammars::new(&bytes(), &[9999], ConstrainSettings::default()).expect_err("no such token");
+    let error =
+        Grammars::new(&bytes(), &[9999], ConstrainSettings::default()).expect_err("no such token");
     assert!(matches!(error, ConstrainError::End { token: 9999, .. }));
 }
 
 #[test]
 fn masks_come_from_threads_as_they_come_without() {
     let grammars = Grammars::new(&bytes(), &[END], ConstrainSettings::default()).expect("grammars");
-    let guide = || Box::new(grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide());
+    let guide =
+        || Box::new(grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide());
     let expected: Vec<u32> = guide().mask().expect("a mask").allowed().tokens(1000).collect();
     for threads in [0, 1, 3] {
         let mut pool = MaskPool::new(threads).expect("threads");
@@ -178,7 +198,10 @@ fn masks_come_from_threads_as_they_come_without() {
         let mut owners: Vec<u64> = (0..20)
             .map(|_| {
                 let done = pool.next(std::time::Duration::from_secs(60)).expect("a mask in time");
-                assert_eq!(done.masks.expect("a mask")[0].allowed().tokens(1000).collect::<Vec<_>>(), expected);
+                assert_eq!(
+                    done.masks.expect("a mask")[0].allowed().tokens(1000).collect::<Vec<_>>(),
+                    expected
+                );
                 done.owner
             })
             .collect();
@@ -191,7 +214,8 @@ fn masks_come_from_threads_as_they_come_without() {
 #[test]
 fn masks_along_a_path_are_those_of_the_guide_that_goes_it() {
     let tokenizer = bytes();
-    let grammars = Grammars::new(&tokenizer, &[END], ConstrainSettings::default()).expect("grammars");
+    let grammars =
+        Grammars::new(&tokenizer, &[END], ConstrainSettings::default()).expect("grammars");
     let guide = || grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide();
     let ids = |mask: &Mask| mask.allowed().tokens(1000).collect::<Vec<u32>>();
     for seed in 0..20 {
@@ -213,7 +237,12 @@ fn masks_along_a_path_are_those_of_the_guide_that_goes_it() {
         pool.start(3, Box::new(guide()), Some(path)).expect("work taken");
         let done = pool.next(std::time::Duration::from_secs(60)).expect("masks in time");
         let found: Vec<_> = done.masks.expect("masks").iter().map(ids).collect();
-        assert!(!found.is_empty() && masks.starts_with(&found), "{} of {} masks", found.len(), masks.len());
+        assert!(
+            !found.is_empty() && masks.starts_with(&found),
+            "{} of {} masks",
+            found.len(),
+            masks.len()
+        );
     }
 }
 

@@ -54,7 +54,9 @@ pub(crate) fn pieces() -> Tokenizer {
 fn tokenizer(json: &Value) -> Tokenizer {
     let folder = tempfile::tempdir().expect("a folder");
     let checkpoint = tiny_checkpoint(folder.path(), json);
-    Tokenizer::from_checkpoint(&checkpoint).expect("a tokenizer that can be read").expect("a tokenizer")
+    Tokenizer::from_checkpoint(&checkpoint)
+        .expect("a tokenizer that can be read")
+        .expect("a tokenizer")
 }
 
 /// A Llama of two layers with random weights and the byte-level tokenizer.
@@ -73,7 +75,8 @@ fn tiny_checkpoint(folder: &Path, tokenizer: &Value) -> Checkpoint {
     std::fs::write(&like, config.to_string()).expect("a config");
     let made = folder.join("model");
     let (like, fill) = (SynthSource::Config(like), Fill::Random { seed: 5 });
-    synth(&SynthRequest { like, shards: Some(1), fill, folder: made.clone() }, &|_| true).expect("a checkpoint");
+    synth(&SynthRequest { like, shards: Some(1), fill, folder: made.clone() }, &|_| true)
+        .expect("a checkpoint");
     std::fs::write(made.join("tokenizer.json"), tokenizer.to_string()).expect("a tokenizer");
     Checkpoint::open(&made).expect("a checkpoint that opens")
 }
@@ -81,7 +84,8 @@ fn tiny_checkpoint(folder: &Path, tokenizer: &Value) -> Checkpoint {
 /// Special tokens first, then the alphabet, then what merges make.
 fn vocab(alphabet: impl Iterator<Item = String>, merges: &[(String, String)]) -> Value {
     let merged = merges.iter().map(|(left, right)| format!("{left}{right}"));
-    let tokens = ["<|end|>".to_owned(), "<|start|>".to_owned()].into_iter().chain(alphabet).chain(merged);
+    let tokens =
+        ["<|end|>".to_owned(), "<|start|>".to_owned()].into_iter().chain(alphabet).chain(merged);
     let mut vocab = serde_json::Map::new();
     for token in tokens {
         let id = vocab.len();
@@ -121,7 +125,8 @@ fn shown_space(text: &str) -> String {
 
 fn sentence_pieces() -> Value {
     let fallback = (0..=255u32).map(|byte| format!("<0x{byte:02X}>"));
-    let letters = (0x21..0x7Fu32).filter_map(char::from_u32).map(String::from).chain(["\u{2581}".to_owned()]);
+    let letters =
+        (0x21..0x7Fu32).filter_map(char::from_u32).map(String::from).chain(["\u{2581}".to_owned()]);
     let merges: Vec<(String, String)> =
         MERGES[..21].iter().map(|&(left, right)| (left.to_owned(), right.to_owned())).collect();
     json!({

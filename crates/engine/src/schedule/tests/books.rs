@@ -45,7 +45,11 @@ impl Holder {
         memory.commit(&mut self.table, &self.tokens, end);
         for position in 0..end {
             let block = self.table.blocks[position / BLOCK_TOKENS];
-            assert_eq!(written[block as usize][position % BLOCK_TOKENS], self.tokens[position], "position {position}");
+            assert_eq!(
+                written[block as usize][position % BLOCK_TOKENS],
+                self.tokens[position],
+                "position {position}"
+            );
         }
     }
 }

@@ -11,20 +11,38 @@ use crate::sample::Sampling;
 use crate::schedule::{EmbedRequest, Engine, EngineOptions, Request};
 
 /// An engine over a checkpoint, with a KV cache for `concurrency` texts of `context` tokens.
-pub fn engine(checkpoint: &Checkpoint, context: usize, concurrency: usize, options: EngineOptions) -> Engine {
-    let machine = Machine { host: Host { total_bytes: 8 << 30, ..Host::default() }, ..Machine::default() };
+pub fn engine(
+    checkpoint: &Checkpoint,
+    context: usize,
+    concurrency: usize,
+    options: EngineOptions,
+) -> Engine {
+    let machine =
+        Machine { host: Host { total_bytes: 8 << 30, ..Host::default() }, ..Machine::default() };
     let (max_memory, mode) = (MaxMemory::default(), DeviceMapMode::Cpu);
-    let limits =
-        Limits { max_memory, mode, context, concurrency, dtype: DtypeChoice::Auto, kv_dtype: None, disk: false };
+    let limits = Limits {
+        max_memory,
+        mode,
+        context,
+        concurrency,
+        dtype: DtypeChoice::Auto,
+        kv_dtype: None,
+        disk: false,
+    };
     let plan = plan(&checkpoint.config, &checkpoint.inventory, &machine, &limits).expect("a plan");
     let watch = Watch::silent();
     let loaded =
-        load(LoadRequest { threads: Some(2), ..LoadRequest::new(checkpoint, &plan, &watch) }).expect("a model");
+        load(LoadRequest { threads: Some(2), ..LoadRequest::new(checkpoint, &plan, &watch) })
+            .expect("a model");
     Engine::start_loaded(loaded, options).expect("an engine")
 }
 
 pub fn options() -> EngineOptions {
-    EngineOptions { tokenizer: Some(bytes()), eos: vec![END], ..EngineOptions::new(Watch::silent()) }
+    EngineOptions {
+        tokenizer: Some(bytes()),
+        eos: vec![END],
+        ..EngineOptions::new(Watch::silent())
+    }
 }
 
 /// Requests that share beginnings, with log-probabilities: a wrong bit in the logits shows in them.
@@ -35,9 +53,12 @@ fn requests() -> Vec<Request> {
     (0..32usize)
         .map(|number| {
             let own = (0..1 + number * 5 % 60).map(|_| token());
-            let mut request =
-                Request::new(shared[..number * 37 % 131].iter().copied().chain(own).collect(), 12 + number * 7 % 90);
-            request.sampling = if number % 2 == 0 { Sampling::greedy() } else { Sampling::at(1.0, number as u64) };
+            let mut request = Request::new(
+                shared[..number * 37 % 131].iter().copied().chain(own).collect(),
+                12 + number * 7 % 90,
+            );
+            request.sampling =
+                if number % 2 == 0 { Sampling::greedy() } else { Sampling::at(1.0, number as u64) };
             (request.logprobs, request.ignore_eos) = (true, true);
             request
         })
@@ -48,12 +69,17 @@ type Bits = Vec<(Vec<u32>, Vec<u32>)>;
 
 /// Tokens, and the bits of their log-probabilities.
 fn run(engine: &Engine, requests: &[Request]) -> Bits {
-    let tickets: Vec<_> = requests.iter().map(|request| engine.submit(request.clone()).expect("taken")).collect();
+    let tickets: Vec<_> =
+        requests.iter().map(|request| engine.submit(request.clone()).expect("taken")).collect();
     tickets
         .iter()
         .map(|ticket| {
             let reply = ticket.wait(WAIT).expect("a reply").reply;
-            let bits = reply.logprobs.iter().map(|logprob| logprob.expect("not forced").to_bits()).collect();
+            let bits = reply
+                .logprobs
+                .iter()
+                .map(|logprob| logprob.expect("not forced").to_bits())
+                .collect();
             (reply.tokens, bits)
         })
         .collect()
@@ -64,12 +90,24 @@ fn every_bit_is_the_same_in_any_company() {
     let folder = tempfile::tempdir().expect("a folder");
     let checkpoint = tiny_model(folder.path());
     let requests = requests();
-    let alone = EngineOptions { running_max: 1, prefix_cache: false, prompt_lookup: false, ..options() };
+    let alone =
+        EngineOptions { running_max: 1, prefix_cache: false, prompt_lookup: false, ..options() };
     let expected = run(&engine(&checkpoint, 512, 2, alone), &requests);
     assert!(expected.iter().all(|(tokens, _)| tokens.len() >= 12));
-    for (running_max, step_tokens, concurrency) in [(1, 512, 32), (2, 50, 32), (7, 33, 1), (32, 512, 32), (32, 19, 1)] {
-        let engine = engine(&checkpoint, 512, concurrency, EngineOptions { running_max, step_tokens, ..options() });
-        assert_eq!(run(&engine, &requests), expected, "{running_max} at a time, {step_tokens} tokens a step");
+    for (running_max, step_tokens, concurrency) in
+        [(1, 512, 32), (2, 50, 32), (7, 33, 1), (32, 512, 32), (32, 19, 1)]
+    {
+        let engine = engine(
+            &checkpoint,
+            512,
+            concurrency,
+            EngineOptions { running_max, step_tokens, ..options() },
+        );
+        assert_eq!(
+            run(&engine, &requests),
+            expected,
+            "{running_max} at a time, {step_tokens} tokens a step"
+        );
         // Again, now with everything in the cache.
         assert_eq!(run(&engine, &requests), expected, "with prefix hits");
         let stats = engine.stats();
@@ -93,7 +131,8 @@ fn embeddings_do_not_depend_on_company_either() {
     assert_eq!(expected.len(), 64);
     assert!(expected.iter().any(|&x| x != 0.0) && expected.iter().all(|x| x.is_finite()));
     let busy = engine(&checkpoint, 512, 4, EngineOptions { step_tokens: 23, ..options() });
-    let others: Vec<_> = requests().into_iter().map(|request| busy.submit(request).expect("taken")).collect();
+    let others: Vec<_> =
+        requests().into_iter().map(|request| busy.submit(request).expect("taken")).collect();
     assert_eq!(embed(&busy), expected);
     others.iter().for_each(|ticket| drop(ticket.wait(WAIT).expect("a reply")));
 }

@@ -10,7 +10,9 @@ use crate::batch::{Batch, BatchLimits, Logits};
 use crate::kv::{BLOCK_TOKENS, KvLayout, KvPool};
 use crate::models::ForwardError;
 use crate::sample::{Draw, SampleBuffers, Sampling, Seen, choose};
-use crate::schedule::{Engine, EngineOptions, FinishReason, Finished, Forward, ForwardLimits, Request};
+use crate::schedule::{
+    Engine, EngineOptions, FinishReason, Finished, Forward, ForwardLimits, Request,
+};
 
 pub const VOCAB: usize = 61;
 /// A token after which the logits are no numbers.
@@ -41,7 +43,8 @@ pub struct Toy {
 
 impl Toy {
     pub fn new(blocks: usize) -> Self {
-        let limits = ForwardLimits { vocab: VOCAB, context: 400, rows_max: 512, logits_rows_max: 64 };
+        let limits =
+            ForwardLimits { vocab: VOCAB, context: 400, rows_max: 512, logits_rows_max: 64 };
         Toy {
             limits,
             cells: vec![[0; BLOCK_TOKENS]; blocks],
@@ -54,33 +57,54 @@ impl Toy {
     /// Writes all rows' cells, then gives what each of the wanted rows reads.
     fn run(&mut self, batch: &Batch, kv: &KvPool) -> Result<Vec<u64>, ForwardError> {
         let ForwardLimits { vocab, context, rows_max, logits_rows_max } = self.limits;
-        let limits = BatchLimits { vocab, positions: context, rows: rows_max, logits_rows: logits_rows_max };
+        let limits =
+            BatchLimits { vocab, positions: context, rows: rows_max, logits_rows: logits_rows_max };
         batch.check(&limits, kv.blocks(), |block| kv.references(block) > 0)?;
         std::thread::sleep(self.pass);
         assert!(!batch.tokens.contains(&PANIC), "the toy broke");
         if batch.tokens.contains(&FAILURE) {
-            return Err(ForwardError::DiskTimeout { item: "the toy's block".to_owned(), limit_s: 1 });
+            return Err(ForwardError::DiskTimeout {
+                item: "the toy's block".to_owned(),
+                limit_s: 1,
+            });
         }
         if batch.tokens.contains(&LOST) {
-            let hangs = CudaError::Timeout { card: 3, doing: "the toy's pass", waited: Duration::from_secs(9) };
+            let hangs = CudaError::Timeout {
+                card: 3,
+                doing: "the toy's pass",
+                waited: Duration::from_secs(9),
+            };
             return Err(DeviceError::Cuda(hangs).into());
         }
         let mut read = vec![0; batch.tokens.len()];
         for span in batch.sequences {
-            let cell = |position: usize| (span.block_table[position / BLOCK_TOKENS] as usize, position % BLOCK_TOKENS);
+            let cell = |position: usize| {
+                (span.block_table[position / BLOCK_TOKENS] as usize, position % BLOCK_TOKENS)
+            };
             for (offset, row) in span.rows.clone().enumerate() {
                 let position = span.first_position + offset;
                 let (block, at) = cell(position);
-                assert_eq!(kv.references(block as u32), 1, "block {block} is written to while it is shared");
-                let before = position.checked_sub(1).map_or(START, |before| self.cells[cell(before).0][cell(before).1]);
+                assert_eq!(
+                    kv.references(block as u32),
+                    1,
+                    "block {block} is written to while it is shared"
+                );
+                let before = position
+                    .checked_sub(1)
+                    .map_or(START, |before| self.cells[cell(before).0][cell(before).1]);
                 self.cells[block][at] = next_cell(before, batch.tokens[row]);
                 if batch.logits_for.contains(&row) {
-                    read[row] = (0..=position)
-                        .fold(11, |sum, position| look_at(sum, self.cells[cell(position).0][cell(position).1]));
+                    read[row] = (0..=position).fold(11, |sum, position| {
+                        look_at(sum, self.cells[cell(position).0][cell(position).1])
+                    });
                 }
             }
         }
-        Ok(batch.logits_for.iter().map(|&row| if batch.tokens[row] == POISON { u64::MAX } else { read[row] }).collect())
+        Ok(batch
+            .logits_for
+            .iter()
+            .map(|&row| if batch.tokens[row] == POISON { u64::MAX } else { read[row] })
+            .collect())
     }
 }
 
@@ -97,7 +121,10 @@ impl Forward for Toy {
 
     fn hidden(&mut self, batch: &Batch, kv: &mut KvPool) -> Result<&[f32], ForwardError> {
         let read = self.run(batch, kv)?;
-        self.hidden = read.iter().flat_map(|&sum| [(sum % 1000) as f32, (sum / 1000 % 1000) as f32]).collect();
+        self.hidden = read
+            .iter()
+            .flat_map(|&sum| [(sum % 1000) as f32, (sum / 1000 % 1000) as f32])
+            .collect();
         Ok(&self.hidden)
     }
 }
@@ -132,7 +159,9 @@ fn logits_of(sum: u64) -> Vec<f32> {
     if sum == u64::MAX {
         return vec![f32::NAN; VOCAB];
     }
-    let logit = |id: u64| if id >= u64::from(SAFE) { -50.0 } else { (mix(sum, id) >> 40) as f32 / (1 << 22) as f32 };
+    let logit = |id: u64| {
+        if id >= u64::from(SAFE) { -50.0 } else { (mix(sum, id) >> 40) as f32 / (1 << 22) as f32 }
+    };
     (0..VOCAB as u64).map(logit).collect()
 }
 
@@ -162,7 +191,9 @@ pub fn expected(request: &Request) -> (Vec<u32>, FinishReason) {
         done = tokens.len();
         let (sampling, position) = (&request.sampling, tokens.len());
         let draw = Draw { sampling, allowed: None, seen: Some(&seen), position, logprob: false };
-        let token = choose(&mut logits_of(sum), &draw, &mut SampleBuffers::default()).expect("a token").token;
+        let token = choose(&mut logits_of(sum), &draw, &mut SampleBuffers::default())
+            .expect("a token")
+            .token;
         if token == EOS && !request.ignore_eos {
             return (reply, FinishReason::Eos);
         }
@@ -178,8 +209,11 @@ pub fn expected(request: &Request) -> (Vec<u32>, FinishReason) {
 }
 
 pub fn pool(blocks: usize) -> KvPool {
-    KvPool::new(KvLayout { layers: 1, kv_heads: 1, head_dim: 4, dtype: placement::KvDtype::F32 }, blocks)
-        .expect("a small pool")
+    KvPool::new(
+        KvLayout { layers: 1, kv_heads: 1, head_dim: 4, dtype: placement::KvDtype::F32 },
+        blocks,
+    )
+    .expect("a small pool")
 }
 
 pub fn options() -> EngineOptions {
@@ -234,6 +268,7 @@ fn one_of(numbers: &mut Numbers, shared: &[u32]) -> Request {
     let mut request = Request::new(prompt, 1 + numbers.below(90));
     request.sampling = sampling;
     request.ignore_eos = numbers.below(2) == 0;
-    request.stop_tokens = (0..numbers.below(2)).map(|_| 1 + numbers.below(SAFE as usize - 1) as u32).collect();
+    request.stop_tokens =
+        (0..numbers.below(2)).map(|_| 1 + numbers.below(SAFE as usize - 1) as u32).collect();
     request
 }

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::toy::{FAILURE, LOST, Numbers, PANIC, POISON, Toy, WAIT, check, engine, options, pool, workload};
+use super::toy::{
+    FAILURE, LOST, Numbers, PANIC, POISON, Toy, WAIT, check, engine, options, pool, workload,
+};
 use crate::constrain::{ConstrainError, Constraint};
 use crate::sample::{SampleError, Sampling};
-use crate::schedule::{EmbedRequest, Engine, EngineOptions, FinishReason, Refused, Request, RequestError, WaitError};
+use crate::schedule::{
+    EmbedRequest, Engine, EngineOptions, FinishReason, Refused, Request, RequestError, WaitError,
+};
 
 fn refusal(engine: &Engine, request: Request) -> RequestError {
     match engine.submit(request) {
@@ -19,17 +23,24 @@ fn wrong_requests_are_refused_with_a_reason() {
     let engine = engine(20, options());
     assert_eq!(engine.context(), 400);
     assert_eq!(refusal(&engine, Request::new(Vec::new(), 5)), RequestError::EmptyPrompt);
-    assert_eq!(refusal(&engine, Request::new(vec![1; 400], 5)), RequestError::PromptTooLong { tokens: 400, room: 399 });
+    assert_eq!(
+        refusal(&engine, Request::new(vec![1; 400], 5)),
+        RequestError::PromptTooLong { tokens: 400, room: 399 }
+    );
     let outside = refusal(&engine, Request::new(vec![1, 2, 61], 5));
     assert_eq!(outside, RequestError::Token { token: 61, position: 2, vocab: 61 });
     assert_eq!(refusal(&engine, Request::new(vec![1], 0)), RequestError::NoTokens);
     let wrong = Request { sampling: Sampling::at(f32::NAN, 1), ..Request::new(vec![1], 5) };
-    assert!(matches!(refusal(&engine, wrong), RequestError::Sample(SampleError::Setting { name: "temperature", .. })));
+    assert!(matches!(
+        refusal(&engine, wrong),
+        RequestError::Sample(SampleError::Setting { name: "temperature", .. })
+    ));
     let stop = Request { stop_strings: vec!["x".to_owned()], ..Request::new(vec![1], 5) };
     assert_eq!(refusal(&engine, stop), RequestError::NoTokenizer);
     let form = Request { constraint: Some(Constraint::JsonObject), ..Request::new(vec![1], 5) };
     assert_eq!(refusal(&engine, form), RequestError::Constrain(ConstrainError::NoTokenizer));
-    let empty = engine.submit_embedding(EmbedRequest { tokens: Vec::new(), deadline: None, notify: None });
+    let empty =
+        engine.submit_embedding(EmbedRequest { tokens: Vec::new(), deadline: None, notify: None });
     assert_eq!(empty.expect_err("nothing to embed"), Refused::Request(RequestError::EmptyPrompt));
     assert_eq!(engine.stats().queued, 0);
 }
@@ -56,7 +67,9 @@ fn a_nan_and_a_failed_pass_end_their_own_requests() {
     let better: Vec<_> = requests.iter().map(submit).collect();
     for ticket in bad {
         let finished = ticket.wait(WAIT).expect("an end");
-        let FinishReason::Error(RequestError::Sample(SampleError::NotFinite { position: 2, .. })) = finished.reason
+        let FinishReason::Error(RequestError::Sample(SampleError::NotFinite {
+            position: 2, ..
+        })) = finished.reason
         else {
             panic!("{:?}", finished.reason)
         };
@@ -84,15 +97,21 @@ fn two_at_a_time() -> Engine {
 #[test]
 fn an_engine_whose_card_is_gone_ends_by_its_name() {
     let engine = two_at_a_time();
-    let submit = |prompt| engine.submit(Request { ignore_eos: true, ..Request::new(prompt, 60) }).expect("taken");
+    let submit = |prompt| {
+        engine.submit(Request { ignore_eos: true, ..Request::new(prompt, 60) }).expect("taken")
+    };
     let (lost, waiting) = (submit(vec![1, LOST]), submit(vec![4]));
     let finished = lost.wait(WAIT).expect("an end");
     let FinishReason::Error(cause) = finished.reason else { panic!("{:?}", finished.reason) };
     assert!(cause.exit_code() == 75 && cause.to_string().contains("card 3"), "{cause}");
     // Whatever else was asked of it hears of it too: in the same pass, or afterwards.
     match waiting.wait(WAIT) {
-        Ok(finished) => assert!(matches!(finished.reason, FinishReason::Error(RequestError::Forward { .. }))),
-        Err(died) => assert!(died.exit_code() == 75 && died.to_string().contains("card 3"), "{died}"),
+        Ok(finished) => {
+            assert!(matches!(finished.reason, FinishReason::Error(RequestError::Forward { .. })))
+        }
+        Err(died) => {
+            assert!(died.exit_code() == 75 && died.to_string().contains("card 3"), "{died}")
+        }
     }
     let until = std::time::Instant::now() + WAIT;
     while engine.died().is_none() && std::time::Instant::now() < until {
@@ -107,7 +126,9 @@ fn an_engine_whose_card_is_gone_ends_by_its_name() {
 #[test]
 fn a_dead_engine_says_so_to_everyone() {
     let engine = two_at_a_time();
-    let submit = |prompt| engine.submit(Request { ignore_eos: true, ..Request::new(prompt, 60) }).expect("taken");
+    let submit = |prompt| {
+        engine.submit(Request { ignore_eos: true, ..Request::new(prompt, 60) }).expect("taken")
+    };
     let tickets = [submit(vec![1, 2]), submit(vec![1, PANIC]), submit(vec![4]), submit(vec![5])];
     for ticket in &tickets {
         let died = loop {
@@ -120,7 +141,10 @@ fn a_dead_engine_says_so_to_everyone() {
         assert!(death.cause.contains("the toy broke"), "{death}");
     }
     let refused = engine.submit(Request::new(vec![1], 1)).expect_err("dead");
-    assert!(matches!(&refused, Refused::Died(death) if death.cause.contains("the toy broke")), "{refused}");
+    assert!(
+        matches!(&refused, Refused::Died(death) if death.cause.contains("the toy broke")),
+        "{refused}"
+    );
     assert_eq!((refused.exit_code(), engine.died().is_some()), (70, true));
     assert!(engine.shutdown(WAIT).is_err());
 }
@@ -129,7 +153,8 @@ fn a_dead_engine_says_so_to_everyone() {
 fn deadlines_end_the_running_and_the_waiting() {
     let mut toy = Toy::new(100);
     toy.pass = Duration::from_millis(5);
-    let engine = Engine::start(toy, pool(100), EngineOptions { running_max: 1, ..options() }).expect("an engine");
+    let engine = Engine::start(toy, pool(100), EngineOptions { running_max: 1, ..options() })
+        .expect("an engine");
     let deadline = Some(Instant::now() + Duration::from_millis(150));
     let request = |deadline| Request { deadline, ignore_eos: true, ..Request::new(vec![1], 300) };
     let running = engine.submit(request(deadline)).expect("taken");
@@ -164,8 +189,16 @@ fn a_full_queue_refuses() {
     let outcomes: Vec<_> = (0..40).map(|_| engine.submit(Request::new(vec![1, 2], 2))).collect();
     let (taken, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
     assert!((5..10).contains(&taken.len()), "{}", taken.len());
-    assert!(refused.into_iter().flat_map(Result::err).all(|cause| cause == Refused::QueueFull { limit: 5 }));
-    taken.into_iter().flatten().for_each(|ticket| assert!(ticket.wait(WAIT).expect("a reply").is_complete()));
+    assert!(
+        refused
+            .into_iter()
+            .flat_map(Result::err)
+            .all(|cause| cause == Refused::QueueFull { limit: 5 })
+    );
+    taken
+        .into_iter()
+        .flatten()
+        .for_each(|ticket| assert!(ticket.wait(WAIT).expect("a reply").is_complete()));
     assert!(engine.submit(Request::new(vec![1, 2], 2)).is_ok(), "there is room again");
 }
 
@@ -173,7 +206,8 @@ fn a_full_queue_refuses() {
 fn shutdown_finishes_what_it_can() {
     let requests = workload(12, 20);
     let first = engine(200, options());
-    let tickets: Vec<_> = requests.iter().map(|request| first.submit(request.clone()).expect("taken")).collect();
+    let tickets: Vec<_> =
+        requests.iter().map(|request| first.submit(request.clone()).expect("taken")).collect();
     first.shutdown(WAIT).expect("an orderly end");
     for (request, ticket) in requests.iter().zip(tickets) {
         check(request, &ticket.wait(Duration::ZERO).expect("a reply that is there already"));
@@ -181,7 +215,8 @@ fn shutdown_finishes_what_it_can() {
     let mut toy = Toy::new(100);
     toy.pass = Duration::from_millis(5);
     let second = Engine::start(toy, pool(100), options()).expect("an engine");
-    let ticket = second.submit(Request { ignore_eos: true, ..Request::new(vec![1], 300) }).expect("taken");
+    let ticket =
+        second.submit(Request { ignore_eos: true, ..Request::new(vec![1], 300) }).expect("taken");
     second.shutdown(Duration::from_millis(50)).expect("an end all the same");
     assert_eq!(ticket.wait(Duration::ZERO).expect("an end").reason, FinishReason::Cancelled);
 }
@@ -191,7 +226,8 @@ fn a_watch_can_stop_it() {
     let options = options();
     let watch = options.watch.clone();
     let engine = engine(20, options);
-    let ticket = engine.submit(Request { ignore_eos: true, ..Request::new(vec![1], 390) }).expect("taken");
+    let ticket =
+        engine.submit(Request { ignore_eos: true, ..Request::new(vec![1], 390) }).expect("taken");
     watch.cancel();
     let finished = ticket.wait(WAIT).expect("an end");
     assert!(matches!(finished.reason, FinishReason::Cancelled | FinishReason::Length));
@@ -240,11 +276,16 @@ fn ten_thousand_requests_at_once_and_flat_memory() {
         let tickets: Vec<_> = (0..count)
             .map(|number| {
                 engine
-                    .submit(Request::new(vec![1 + number as u32 % 50, 1 + number as u32 / 50 % 50, 7], 6))
+                    .submit(Request::new(
+                        vec![1 + number as u32 % 50, 1 + number as u32 / 50 % 50, 7],
+                        6,
+                    ))
                     .expect("taken")
             })
             .collect();
-        tickets.iter().for_each(|ticket| assert!(ticket.wait(WAIT).expect("a reply").is_complete()));
+        tickets
+            .iter()
+            .for_each(|ticket| assert!(ticket.wait(WAIT).expect("a reply").is_complete()));
     };
     wave(10_000);
     let before = resident_bytes();
