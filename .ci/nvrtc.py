@@ -1,4 +1,4 @@
-"""Kernels to PTX by NVRTC, and PTX to each card's own code by ptxas: neither needs a card or a driver.
+"""Kernels to PTX by NVRTC, and PTX to each GPU's own code by ptxas: neither needs a GPU or a driver.
 
     nvrtc.py ptx TOOLS KERNELS OUT      compiles KERNELS/kernels.cu to the PTX file OUT
     nvrtc.py code TOOLS PTX ARCH...     assembles PTX for each ARCH (sm_80 ..), prints what kernels take; fails where one spills
@@ -14,9 +14,9 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# The oldest cards that have bf16 products and asynchronous copies. Newer ones compile the same PTX further.
+# The oldest GPUs that have bf16 products and asynchronous copies. Newer ones compile the same PTX further.
 ARCHITECTURE = "compute_80"
-# No contraction: kernels ask for fused additions where they want them, so that the virtual card adds as a real one does.
+# No contraction: kernels ask for fused additions where they want them, so that the fake GPU adds as a real one does.
 OPTIONS = [f"--gpu-architecture={ARCHITECTURE}", "--std=c++17", "--fmad=false"]
 
 

@@ -3,7 +3,7 @@
 
 usage: smollm2_sharded.py GGUF OUT_DIR [--dtype bf16|f32]        needs: pip install gguf numpy
 
-The quantised weights become numbers (bf16: rounded to nearest even; f32: exactly what the file stands for). Shards hold
+The quantized weights become numbers (bf16: rounded to nearest even; f32: exactly what the file stands for). Shards hold
 about 60 MB each. The tokenizer becomes vocab.json and merges.txt: byte-level BPE that splits single digits first.
 """
 import argparse, json, os, struct

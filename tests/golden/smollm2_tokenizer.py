@@ -1,7 +1,7 @@
 """SmolLM2's tokenizer as transformers has it, out of vocab.json and merges.txt.
 
 The model's own tokenizer.json (on the hub) names: BPE; single digits apart, then byte-level with GPT-2's pattern;
-no normaliser, no post-processor; the first 17 ids are special.
+no normalizer, no post-processor; the first 17 ids are special.
 """
 import json, os
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers

@@ -36,9 +36,9 @@ response_format = {"type": "json_schema", "json_schema": {"name": "capital", "sc
 reply = client.chat.completions.create(
     model=model, messages=messages, temperature=0, max_tokens=60, response_format=response_format
 )
-card = json.loads(reply.choices[0].message.content)
-assert set(card) == {"city", "in_europe"}
-print("json_schema:", card)
+gpu = json.loads(reply.choices[0].message.content)
+assert set(gpu) == {"city", "in_europe"}
+print("json_schema:", gpu)
 
 parameters = {
     "type": "object",

@@ -18,7 +18,7 @@ pub enum Family {
     DeepseekV2,
 }
 
-/// How hidden states are normalised.
+/// How hidden states are normalized.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub enum Norm {
@@ -35,7 +35,7 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// Normalisation of queries and keys before they rotate: over each head, or over all of them at once (OLMo-2).
+/// Normalization of queries and keys before they rotate: over each head, or over all of them at once (OLMo-2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub enum QkNorm {
@@ -79,7 +79,7 @@ pub struct Routing {
     /// The softmax goes over the chosen experts only (gpt-oss), not over all.
     pub softmax_after_choice: bool,
     /// The weights of the chosen experts are divided by their sum.
-    pub normalise: bool,
+    pub normalize: bool,
     /// The weights are multiplied with this.
     pub scale: f64,
     /// `(groups, kept)`: the best experts are sought in the `kept` groups that hold the best single experts.

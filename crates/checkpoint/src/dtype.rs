@@ -117,11 +117,11 @@ impl Dtype {
     /// Whether weights stored so can be computed with.
     pub const fn is_weight(self) -> bool {
         use Dtype::*;
-        matches!(self, F32 | F16 | BF16) || self.is_quantised()
+        matches!(self, F32 | F16 | BF16) || self.is_quantized()
     }
 
     /// Whether it is one of GGUF's block formats.
-    pub const fn is_quantised(self) -> bool {
+    pub const fn is_quantized(self) -> bool {
         self.block_elements() >= 32
     }
 }

@@ -45,7 +45,7 @@ pub enum Kind {
     ConfigMissing,
     UnknownArchitecture,
     UnknownRope,
-    Quantised,
+    Quantized,
     Unsupported,
     // configuration against tensors
     TensorMissing,
@@ -97,7 +97,7 @@ impl Kind {
             ConfigMissing => "configuration incomplete",
             UnknownArchitecture => "unknown architecture",
             UnknownRope => "unknown rotary embedding",
-            Quantised => "quantised in a form that is not read",
+            Quantized => "quantized in a form that is not read",
             Unsupported => "not supported",
             TensorMissing => "tensor missing",
             TensorUnexpected => "unexpected tensor",
@@ -141,8 +141,8 @@ impl Kind {
             GgufArchitecture | UnknownArchitecture => "Use a model of a known architecture",
             ConfigValue | ConfigMissing => "Fetch config.json again, or correct it",
             UnknownRope => "Use a model whose rotary embedding is known",
-            Quantised => {
-                "Use the unquantised checkpoint with `--dtype int8`, or a GGUF file of the model"
+            Quantized => {
+                "Use the unquantized checkpoint with `--dtype int8`, or a GGUF file of the model"
             }
             Unsupported => "Use another model or another form of it",
             TensorMissing | TensorUnexpected | ShapeMismatch => {

@@ -75,7 +75,7 @@ fn missing(
     expected: &[ExpectedTensor],
     tensor: &ExpectedTensor,
 ) -> CheckpointError {
-    if let Some(marker) = inventory.tensors.iter().find(|t| quantised_by(&t.name).is_some()) {
+    if let Some(marker) = inventory.tensors.iter().find(|t| quantized_by(&t.name).is_some()) {
         return unexpected(inventory, marker);
     }
     let required = expected.iter().filter(|t| t.requirement == Requirement::Required);
@@ -109,10 +109,10 @@ fn refuse_unexpected(inventory: &Inventory, expected: &[ExpectedTensor]) -> Resu
 fn unexpected(inventory: &Inventory, entry: &TensorEntry) -> CheckpointError {
     let file = file_of(inventory, entry);
     let found = format!("{} {:?}", entry.dtype, entry.shape);
-    match quantised_by(&entry.name) {
+    match quantized_by(&entry.name) {
         Some(method) => {
             let expected = "weights in bf16, f16 or f32";
-            Defect::new(Kind::Quantised, file, expected, format!("{method}: {found}"))
+            Defect::new(Kind::Quantized, file, expected, format!("{method}: {found}"))
                 .tensor(&entry.name)
                 .into()
         }
@@ -134,8 +134,8 @@ fn is_buffer(name: &str) -> bool {
     BUFFERS.iter().any(|buffer| name.ends_with(buffer))
 }
 
-/// The quantisation that a tensor's name gives away, for checkpoints whose configuration does not say.
-fn quantised_by(name: &str) -> Option<&'static str> {
+/// The quantization that a tensor's name gives away, for checkpoints whose configuration does not say.
+fn quantized_by(name: &str) -> Option<&'static str> {
     const MARKERS: [(&str, &str); 11] = [
         (".SCB", "bitsandbytes int8"),
         (".weight_format", "bitsandbytes int8"),

@@ -43,7 +43,7 @@ fn no_output_means_tied() {
 }
 
 #[test]
-fn quantised_tensors_have_their_bytes() {
+fn quantized_tensors_have_their_bytes() {
     let mut gguf = Gguf::llama();
     gguf.tensor("token_embd.weight", &[32, 64], 8);
     gguf.tensor("blk.0.ffn_gate.weight", &[32, 48], 3);

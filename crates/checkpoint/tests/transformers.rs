@@ -57,7 +57,7 @@ fn rotary_frequencies_are_those_of_transformers() {
             let ours = rope.inverse_frequencies(context);
             assert_eq!(ours.len(), theirs.len(), "{name}");
             for (a, b) in ours.iter().zip(&theirs) {
-                // Torch's vectorised pow is off by a last place now and then, and scalings pass that on.
+                // Torch's vectorized pow is off by a last place now and then, and scalings pass that on.
                 assert!(
                     (a - b).abs() <= 4.0 * f32::EPSILON * b.abs(),
                     "{name} at {context}: {a:e} is not {b:e}"

@@ -43,7 +43,7 @@ pub enum Command {
     Export(ExportArgs),
     /// Devices, limits, caches, and what would stop a load
     Doctor(DoctorArgs),
-    /// Check every kernel on a card against the CPU, and measure the card
+    /// Check every kernel on a GPU against the CPU, and measure the GPU
     Selftest(SelftestArgs),
     /// Bring a model into the cache
     Fetch(FetchArgs),
@@ -293,7 +293,7 @@ pub struct FetchArgs {
 /// `selftest`.
 #[derive(Debug, Args)]
 pub struct SelftestArgs {
-    /// The card: cuda:0, cuda:1, ..., as the driver counts those that CUDA_VISIBLE_DEVICES shows
+    /// The GPU: cuda:0, cuda:1, ..., as the driver counts those that CUDA_VISIBLE_DEVICES shows
     #[arg(long, value_name = "DEVICE", default_value = "cuda:0")]
     pub device: String,
     /// Benchmarks as small as can be: that they run is shown, and no rate

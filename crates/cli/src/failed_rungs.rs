@@ -46,7 +46,7 @@ impl FailedRungs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use placement::{CardLeft, Rung};
+    use placement::{GpuLeft, Rung};
 
     #[test]
     fn each_models_rungs_are_its_own_and_survive_the_environment() {
@@ -54,7 +54,7 @@ mod tests {
             rung,
             why: "killed, \"for memory\"".to_owned(),
             next_host_bytes: 1 << 40,
-            card: Some(CardLeft { card: 1, next_bytes: 7 }),
+            gpu: Some(GpuLeft { gpu: 1, next_bytes: 7 }),
         };
         let mut rungs = FailedRungs::default();
         assert!(

@@ -16,7 +16,7 @@ pub mod exit {
     pub const IO: u8 = 74;
     /// Stalled, too slow, or past the deadline.
     pub const STALLED: u8 = 75;
-    /// What was loaded, or a card, computes something else than it should.
+    /// What was loaded, or a GPU, computes something else than it should.
     pub const SMOKE_TEST: u8 = 76;
     /// Somebody asked to stop.
     pub const INTERRUPTED: u8 = 130;

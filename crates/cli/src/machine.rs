@@ -20,7 +20,7 @@ pub fn find(
 ) -> Result<Machine, Failure> {
     let _stage = watch.enter(Stage::Probe);
     let seat = watch.seat("probe");
-    seat.at(Stage::Probe, "memory, limits, and cards (for which the CUDA driver is started)", 0);
+    seat.at(Stage::Probe, "memory, limits, and GPUs (for which the CUDA driver is started)", 0);
     let devices = args.devices.as_deref().map_or(Ok(DeviceSpec::Found), DeviceSpec::parse)?;
     let mut machine = match &args.machine {
         Some(file) => described(file)?,
@@ -64,7 +64,7 @@ pub fn measured(checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failu
     Ok(machine)
 }
 
-/// What the memory, the disk and the cards' links can do, measured in a tenth of a second and some for each card: nothing is placed by it,
+/// What the memory, the disk and the GPUs' links can do, measured in a tenth of a second and some for each GPU: nothing is placed by it,
 /// predictions are made of it.
 ///
 /// # Errors

@@ -2,10 +2,10 @@
 //! VendoMini experiment on it.
 
 mod args;
-mod cards;
 mod commands;
 mod failed_rungs;
 mod failure;
+mod gpus;
 mod machine;
 mod needs;
 mod output;

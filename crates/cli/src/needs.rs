@@ -110,7 +110,7 @@ fn key_is_there(variable: &str) -> Result<(), Failure> {
     Err(Failure::new(exit::UNAVAILABLE, format!("the server's key is not in {variable}: {remedy}")))
 }
 
-/// The fewest cards of the site's node that hold the model, and the host memory that goes with them.
+/// The fewest GPUs of the site's node that hold the model, and the host memory that goes with them.
 fn fit(
     config: &Config,
     name: &str,
@@ -135,10 +135,10 @@ fn fit(
         devices: None,
         fallback: "keep".into(),
     };
-    let cards = std::mem::take(&mut machine.gpus);
+    let all = std::mem::take(&mut machine.gpus);
     let mut last = None;
-    for gpus in usize::from(!cards.is_empty())..=cards.len() {
-        machine.gpus = cards[..gpus].to_vec();
+    for gpus in usize::from(!all.is_empty())..=all.len() {
+        machine.gpus = all[..gpus].to_vec();
         let planned = session::plan_on(&args, checkpoint, &machine);
         let fits = planned.as_ref().is_ok_and(|ladder| ladder.plan.spill.is_none());
         last = Some((gpus, planned));

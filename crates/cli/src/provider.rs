@@ -234,11 +234,11 @@ impl Provider for EngineProvider {
             ..Request::new(prompt, request.max_tokens as usize)
         });
         let ticket = ticket.map_err(|refused| self.refused(refused))?;
-        let end = wait(&ticket, request.cancelled)?;
+        let end = wait(&ticket, request.canceled)?;
         let finish = match end.reason {
             FinishReason::Eos | FinishReason::Stop | FinishReason::Grammar => Finish::Stop,
             FinishReason::Length => Finish::Length,
-            FinishReason::Cancelled => return Err(ProviderError::Cancelled),
+            FinishReason::Canceled => return Err(ProviderError::Canceled),
             FinishReason::Deadline => {
                 let what = format!("{} tokens of a reply were done", end.reply.tokens.len());
                 return Err(ProviderError::Late { seconds: request.deadline_s.to_string(), what });
@@ -311,11 +311,11 @@ fn deadline(seconds: f64) -> Option<Instant> {
 }
 
 /// Waits for the end; the engine ends a reply at its deadline, and this at a wish of the caller's.
-fn wait(ticket: &Ticket, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<Finished, ProviderError> {
+fn wait(ticket: &Ticket, canceled: &(dyn Fn() -> bool + Sync)) -> Result<Finished, ProviderError> {
     loop {
         match ticket.wait(POLL) {
             Ok(finished) => return Ok(finished),
-            Err(WaitError::Timeout { .. }) if cancelled() => return Err(ProviderError::Cancelled),
+            Err(WaitError::Timeout { .. }) if canceled() => return Err(ProviderError::Canceled),
             Err(WaitError::Timeout { .. }) => {}
             Err(other) => return Err(ProviderError::Unavailable(other.to_string())),
         }

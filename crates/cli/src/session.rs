@@ -8,7 +8,7 @@ use crate::machine;
 use checkpoint::{Checkpoint, SearchPaths};
 use engine::load::{LoadReport, LoadRequest, Loaded};
 use placement::{
-    CardLeft, DeviceMapMode, DtypeChoice, FailedRung, Fallback, KvDtype, Ladder, Limits, Machine,
+    DeviceMapMode, DtypeChoice, FailedRung, Fallback, GpuLeft, KvDtype, Ladder, Limits, Machine,
     MaxMemory, Planner, ladder_below,
 };
 use std::path::Path;
@@ -226,9 +226,9 @@ fn climb_down(
             .gpus
             .iter()
             .enumerate()
-            .map(|(gpu, card)| card.ordinal.unwrap_or(gpu))
+            .map(|(index, gpu)| gpu.ordinal.unwrap_or(index))
             .collect();
-        request.card_ordinals.clone_from(&ordinals);
+        request.gpu_ordinals.clone_from(&ordinals);
         let error = match engine::load(request) {
             Ok(loaded) => {
                 let resident_bytes = ladder.plan.resident_bytes(&machine);
@@ -237,13 +237,13 @@ fn climb_down(
             Err(error) => error,
         };
         let (rung, why) = (ladder.rung, error.to_string());
-        let left = |card| CardLeft { card, next_bytes: ladder.plan.card_bytes_if_too_much(card) };
+        let left = |gpu| GpuLeft { gpu, next_bytes: ladder.plan.gpu_bytes_if_too_much(gpu) };
         let ran_out = error
-            .card_out_of_memory()
+            .gpu_out_of_memory()
             .and_then(|ordinal| ordinals.iter().position(|of| *of == ordinal));
-        let card = ran_out.map(left);
+        let gpu = ran_out.map(left);
         if error.exit_code() != exit::MEMORY
-            || !failed.add(model, FailedRung { rung, why: why.clone(), next_host_bytes, card })
+            || !failed.add(model, FailedRung { rung, why: why.clone(), next_host_bytes, gpu })
         {
             return Err(error.into());
         }
@@ -277,19 +277,18 @@ fn describe(report: &LoadReport) -> Vec<String> {
             tier.activations_planned_bytes
         ));
     }
-    for (tier, card) in
-        report.tiers.iter().filter_map(|tier| Some((tier.tier, tier.card.as_ref()?)))
+    for (tier, gpu) in report.tiers.iter().filter_map(|tier| Some((tier.tier, tier.gpu.as_ref()?)))
     {
         lines.push(format!(
             "  {tier} ({}): {} bytes allocated, {:.1}% of {} planned; {} reserved, {} at most so far; {} of {} free",
-            card.name,
-            card.allocated_bytes,
-            100.0 * card.allocated_bytes as f64 / card.planned_bytes.max(1) as f64,
-            card.planned_bytes,
-            card.reserved_bytes,
-            card.peak_reserved_bytes,
-            card.free_bytes,
-            card.total_bytes
+            gpu.name,
+            gpu.allocated_bytes,
+            100.0 * gpu.allocated_bytes as f64 / gpu.planned_bytes.max(1) as f64,
+            gpu.planned_bytes,
+            gpu.reserved_bytes,
+            gpu.peak_reserved_bytes,
+            gpu.free_bytes,
+            gpu.total_bytes
         ));
     }
     let smoke = &report.smoke_test;

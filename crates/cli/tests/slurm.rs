@@ -227,7 +227,7 @@ fn a_task_told_to_stop_requeues_itself_and_one_killed_in_the_middle_goes_on() {
 
 #[test]
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
-fn what_was_cancelled_stays_so_until_it_is_submitted_again() {
+fn what_was_canceled_stays_so_until_it_is_submitted_again() {
     let Some(cluster) = Cluster::start("scancel", 1001) else { return };
     let config = cluster.experiment(4, 20_000);
     let ids = cluster.submitted(&config, "", &[]);
@@ -236,7 +236,7 @@ fn what_was_cancelled_stays_so_until_it_is_submitted_again() {
     cluster.until_empty();
     // Longer than a requeued job waits.
     std::thread::sleep(Duration::from_secs(8));
-    assert!(cluster.said("squeue", &["-h"]).trim().is_empty(), "a cancelled job came back");
+    assert!(cluster.said("squeue", &["-h"]).trim().is_empty(), "a canceled job came back");
     assert_eq!(cluster.status()["slurm"]["jobs"].as_array().map(Vec::len), Some(0));
     assert!(cluster.status()["done"].as_u64() < Some(8), "{}", cluster.logs());
     cluster.submitted(&config, "", &[]);
@@ -318,8 +318,8 @@ fn a_refused_submission_passes_on_slurms_words() {
 
 #[test]
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
-fn doctor_sees_the_cards_that_slurm_gives() {
-    let Some(cluster) = Cluster::start("cards", 1001) else { return };
+fn doctor_sees_the_gpus_that_slurm_gives() {
+    let Some(cluster) = Cluster::start("gpus", 1001) else { return };
     let seen = cluster.path("doctor.json");
     let doctor = format!("{} doctor --json > {}", env!("CARGO_BIN_EXE_vendomini"), seen.display());
     cluster
@@ -327,13 +327,13 @@ fn doctor_sees_the_cards_that_slurm_gives() {
     cluster.until_empty();
     let said: Value =
         serde_json::from_slice(&std::fs::read(seen).expect("doctor's words")).expect("JSON");
-    let cards = &said["cards"];
-    assert_eq!(cards["cuda_visible_devices"], "0,1", "{cards}");
-    assert_eq!(cards["allotted"][1], "0,1", "{cards}");
+    let gpus = &said["gpus"];
+    assert_eq!(gpus["cuda_visible_devices"], "0,1", "{gpus}");
+    assert_eq!(gpus["allotted"][1], "0,1", "{gpus}");
     if !Path::new("/proc/driver/nvidia").exists() {
-        let problem = cards["problems"][0].as_str().expect("a problem");
+        let problem = gpus["problems"][0].as_str().expect("a problem");
         assert!(
-            problem.starts_with("2 cards were allotted, and this node has no NVIDIA driver"),
+            problem.starts_with("2 GPUs were allotted, and this node has no NVIDIA driver"),
             "{problem}"
         );
     }

@@ -1,6 +1,6 @@
 //! Prints what the kernels reach and what this machine could: `cargo run --release -p device --example kernels [filter]`.
 //!
-//! `PRECISION=native` multiplies quantised weights with activations of two bytes, as GGUF's own formats are, else of one; `LAYERS=1` decodes
+//! `PRECISION=native` multiplies quantized weights with activations of two bytes, as GGUF's own formats are, else of one; `LAYERS=1` decodes
 //! so few layers of the small model that the last cache holds them. `THREADS=1` measures one thread by its time on its core: meaningful on a busy machine too. Every figure is the best of many, beside the limit measured in the same minute: other processes cost both alike.
 
 use checkpoint::Dtype;
@@ -53,8 +53,8 @@ fn main() -> Result<(), DeviceError> {
     if "attention of runs".contains(&filter) {
         attention_of_runs(&cpu, &mut memory)?;
     }
-    if "quantise".contains(&filter) {
-        quantise(&cpu)?;
+    if "quantize".contains(&filter) {
+        quantize(&cpu)?;
     }
     Ok(())
 }
@@ -394,11 +394,11 @@ fn attention_of_runs(cpu: &Cpu, memory: &mut ReadMemory) -> Result<(), DeviceErr
     Ok(())
 }
 
-fn quantise(cpu: &Cpu) -> Result<(), DeviceError> {
+fn quantize(cpu: &Cpu) -> Result<(), DeviceError> {
     let arena = Arena::new(1 << 30)?;
     let source = weights(&arena, Dtype::BF16, 8192, 8192)?;
     let mut out = vec![0u8; 8192 * 8192 / 32 * 34];
-    let seconds = best(cpu, 10, || cpu.quantise_int8(Dtype::BF16, &source.data, &mut out))?;
+    let seconds = best(cpu, 10, || cpu.quantize_int8(Dtype::BF16, &source.data, &mut out))?;
     println!("bf16 to int8: {:.1} GB/s read", source.bytes() as f64 / seconds / 1e9);
     Ok(())
 }

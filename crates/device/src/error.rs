@@ -145,7 +145,7 @@ pub enum DeviceError {
         dtype: &'static str,
     },
 
-    /// Something about a card or its driver.
+    /// Something about a GPU or its driver.
     #[error(transparent)]
     Cuda(#[from] crate::cuda::CudaError),
 

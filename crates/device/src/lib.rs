@@ -4,7 +4,7 @@
 //! - [`pool`]: fork and join in microseconds.
 //! - [`cpu`]: kernels whose results depend on the kernel set and the operands alone, never on the number of
 //!   threads, the size of the batch or its other members.
-//! - [`cuda`]: cards, through a driver that is opened at run time where there is one.
+//! - [`cuda`]: GPUs, through a driver that is opened at run time where there is one.
 
 pub mod cpu;
 pub mod cuda;

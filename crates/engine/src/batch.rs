@@ -271,7 +271,7 @@ impl<'a> Logits<'a> {
 
     /// Whether the `index`-th row has no NaN and no infinity. The pass does not end on one bad row: the others go on.
     pub fn is_finite(&self, index: usize) -> bool {
-        // A sum of zeros times each value is zero exactly when all are finite, and vectorises.
+        // A sum of zeros times each value is zero exactly when all are finite, and vectorizes.
         self.row(index).iter().map(|value| value * 0.0).sum::<f32>() == 0.0
     }
 }

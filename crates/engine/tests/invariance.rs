@@ -60,7 +60,7 @@ fn chunks_do_not_change_a_bit() {
 }
 
 #[test]
-fn neighbours_do_not_change_a_bit() {
+fn neighbors_do_not_change_a_bit() {
     let model = Tiny::new(TINY_LLAMA, 2);
     for (dtype, kv_dtype) in dtypes() {
         let mut loaded = Wish { dtype, kv_dtype, concurrency: 40, ..Wish::default() }

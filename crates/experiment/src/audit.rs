@@ -86,7 +86,7 @@ fn contexts(config: &Config, factor: &str) -> Vec<Vec<(&'static str, Value)>> {
             .flat_map(|context| levels.iter().map(move |level| with(context, level)))
             .collect();
     }
-    // An odd stride, so that no level of a neighbour is always skipped.
+    // An odd stride, so that no level of a neighbor is always skipped.
     let stride = contexts.len().div_ceil(CONTEXTS_MAX) | 1;
     contexts.into_iter().step_by(stride).collect()
 }

@@ -66,8 +66,8 @@ pub struct ReplyRequest<'a> {
     pub max_tokens: u64,
     /// The most seconds; past it the provider gives [`ProviderError::Late`].
     pub deadline_s: f64,
-    /// Whether somebody asked to stop: to be looked at several times a second; then [`ProviderError::Cancelled`].
-    pub cancelled: &'a (dyn Fn() -> bool + Sync),
+    /// Whether somebody asked to stop: to be looked at several times a second; then [`ProviderError::Canceled`].
+    pub canceled: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// How a reply ended.
@@ -122,7 +122,7 @@ pub enum ProviderError {
     },
     /// Somebody asked to stop.
     #[error("interrupted")]
-    Cancelled,
+    Canceled,
     /// The prompt does not fit, whatever is left out.
     #[error("a prompt of {tokens} tokens and a reply do not fit a context of {limit}: {remedy}")]
     Context {
@@ -160,7 +160,7 @@ impl ProviderError {
         match self {
             Self::Unavailable(_) => 69,
             Self::Late { .. } => 75,
-            Self::Cancelled => 130,
+            Self::Canceled => 130,
             Self::Context { .. } | Self::Refused(_) => 2,
             Self::NotRecorded { .. } => 65,
             Self::Other { exit, .. } => *exit,

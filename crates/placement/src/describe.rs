@@ -1,7 +1,7 @@
 //! The plan as people read it: a table of devices, who is where and why, what to expect, what to change.
 use crate::{Plan, RateSource, Spill, Tier, TierPlan, both_units, bytes_text, short_text};
 
-/// Neighbouring blocks, or one other module.
+/// Neighboring blocks, or one other module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Run {
     stem: String,
@@ -58,7 +58,7 @@ impl Plan {
         lines.extend(self.expectation());
         lines.extend(self.warnings.iter().map(|line| format!("warning: {line}")));
         if let Some(spill) = &self.spill {
-            lines.extend(spill_lines(spill, "off the cards", "keeps all on the cards"));
+            lines.extend(spill_lines(spill, "off the GPUs", "keeps all on the GPUs"));
         }
         if let Some(spill) = &self.disk_spill {
             lines.extend(spill_lines(
@@ -71,7 +71,7 @@ impl Plan {
         lines.join("\n")
     }
 
-    /// The device map with equal neighbours joined: `model.layers.0-39 -> 0`.
+    /// The device map with equal neighbors joined: `model.layers.0-39 -> 0`.
     pub fn runs(&self) -> String {
         let mut parts: Vec<String> = Vec::new();
         let mut modules = self.device_map.iter().peekable();
@@ -102,7 +102,7 @@ impl Plan {
     /// A row a device, in GiB.
     fn table(&self) -> Vec<String> {
         let name = |tier: &TierPlan| match tier.tier {
-            Tier::Gpu(card) => format!("{card} {}", tier.name),
+            Tier::Gpu(gpu) => format!("{gpu} {}", tier.name),
             Tier::Cpu => "cpu".to_owned(),
             Tier::Disk => "disk".to_owned(),
         };
@@ -259,7 +259,7 @@ fn spill_lines(spill: &Spill, place: &str, goal: &str) -> Vec<String> {
     }
     match spill.changes.as_slice() {
         [] => {
-            lines.push(format!("  no single change of limits, dtype, host memory or cards {goal}"))
+            lines.push(format!("  no single change of limits, dtype, host memory or GPUs {goal}"))
         }
         [first, rest @ ..] => {
             lines.push(format!("  the smallest change that {goal}: {}", first.text));

@@ -62,7 +62,7 @@ pub enum Rung {
     AsConfigured,
     /// From what is really free.
     WithoutMaxMemory,
-    /// Each card filled before the next.
+    /// Each GPU filled before the next.
     Sequential,
     /// Weights as 32-blocks of int8.
     Int8,
@@ -180,26 +180,26 @@ pub struct FailedRung {
     pub why: String,
     /// Host memory that the next plan may take: see [`Plan::host_bytes_if_too_much`].
     pub next_host_bytes: u64,
-    /// Where it was a card that ran out, and not the host.
+    /// Where it was a GPU that ran out, and not the host.
     #[serde(default)]
-    pub card: Option<CardLeft>,
+    pub gpu: Option<GpuLeft>,
 }
 
-/// A card that ran out of memory.
+/// A GPU that ran out of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CardLeft {
+pub struct GpuLeft {
     /// Which.
-    pub card: usize,
-    /// Its memory that the next plan may take: see [`Plan::card_bytes_if_too_much`].
+    pub gpu: usize,
+    /// Its memory that the next plan may take: see [`Plan::gpu_bytes_if_too_much`].
     pub next_bytes: u64,
 }
 
 impl FailedRung {
     /// What the failure says of the machine: there is less than what was planned.
     fn take_from(&self, machine: &mut Machine) {
-        match self.card {
-            Some(CardLeft { card, next_bytes }) => {
-                if let Some(gpu) = machine.gpus.get_mut(card) {
+        match self.gpu {
+            Some(GpuLeft { gpu, next_bytes }) => {
+                if let Some(gpu) = machine.gpus.get_mut(gpu) {
                     gpu.free_bytes = Some(gpu.free().min(next_bytes));
                 }
             }
@@ -351,7 +351,7 @@ fn step(
         }
         Rung::WithoutMaxMemory => Ok(free),
         Rung::Sequential if machine.gpus.is_empty() => {
-            skipped("there is no card to fill in sequence")
+            skipped("there is no GPU to fill in sequence")
         }
         Rung::Sequential => match limits.mode {
             DeviceMapMode::Sequential => skipped("the device map is sequential already"),

@@ -26,15 +26,15 @@ pub use bytes::{ByteSize, SIZE_FORMS, both_units, bytes_text, short_text};
 pub use change::{Change, ChangeKind};
 pub use error::{PlanError, Shortage};
 pub use footprint::{
-    CARD_STAGING_BYTES, CHUNK_TOKENS, Footprint, KV_BLOCK_TOKENS, LOGITS_ROWS, ModuleWeights,
+    CHUNK_TOKENS, Footprint, GPU_STAGING_BYTES, KV_BLOCK_TOKENS, LOGITS_ROWS, ModuleWeights,
     PINNED_RING_BYTES, READERS_MAX, Weights,
 };
 pub use ladder::{
-    CardLeft, FailedRung, Fallback, Ladder, Rung, RungOutcome, RungState, ladder, ladder_below,
+    FailedRung, Fallback, GpuLeft, Ladder, Rung, RungOutcome, RungState, ladder, ladder_below,
 };
 pub use limits::{CONTEXT_DEFAULT_MAX, DeviceMapMode, DtypeChoice, KvDtype, Limits, MaxMemory};
 pub use machine::{
-    DefaultRates, Disk, Gpu, Host, HugePages, LimitFound, Machine, NumaNode, Pcie, Rate,
+    DefaultRates, Disk, GpuSpec, Host, HugePages, LimitFound, Machine, NumaNode, Pcie, Rate,
     RateSource, described_gpu,
 };
 pub use plan::{ModulePlan, Plan, Reason, Spill, TierPlan, TierRate, TypedLimit};

@@ -24,11 +24,11 @@ pub struct Plan {
     pub weights_bytes: u64,
     /// Weights in all, as stored in the files.
     pub stored_bytes: u64,
-    /// Each tier with what it holds: the cards, the host, the disk.
+    /// Each tier with what it holds: the GPUs, the host, the disk.
     pub tiers: Vec<TierPlan>,
     /// Each module with its bytes and the reason for its tier.
     pub modules: Vec<ModulePlan>,
-    /// What does not live on the cards though there are some.
+    /// What does not live on the GPUs though there are some.
     pub spill: Option<Spill>,
     /// What lives in no memory though it was not asked to stay in the files.
     pub disk_spill: Option<Spill>,
@@ -122,7 +122,7 @@ impl Plan {
     pub fn resident_bytes(&self, machine: &Machine) -> u64 {
         let in_memory = |tier: &&TierPlan| match tier.tier {
             Tier::Cpu => true,
-            Tier::Gpu(card) => machine.gpus.get(card).is_some_and(|gpu| gpu.is_virtual),
+            Tier::Gpu(gpu) => machine.gpus.get(gpu).is_some_and(|gpu| gpu.is_virtual),
             Tier::Disk => false,
         };
         self.tiers.iter().filter(in_memory).map(TierPlan::total_bytes).sum()
@@ -134,9 +134,9 @@ impl Plan {
         self.bytes_if_too_much(Tier::Cpu)
     }
 
-    /// The same of a card's memory.
-    pub fn card_bytes_if_too_much(&self, card: usize) -> u64 {
-        self.bytes_if_too_much(Tier::Gpu(card))
+    /// The same of a GPU's memory.
+    pub fn gpu_bytes_if_too_much(&self, gpu: usize) -> u64 {
+        self.bytes_if_too_much(Tier::Gpu(gpu))
     }
 
     fn bytes_if_too_much(&self, of: Tier) -> u64 {
@@ -152,7 +152,7 @@ pub struct TierRate {
     pub tier: Tier,
     /// Bytes a second.
     pub bytes_per_s: u64,
-    /// Measured, described, or a default for a card's name.
+    /// Measured, described, or a default for a GPU's name.
     pub source: RateSource,
 }
 
@@ -169,14 +169,14 @@ pub struct TypedLimit {
     pub text: String,
 }
 
-/// What does not live where it would be faster: off the cards, or on disk.
+/// What does not live where it would be faster: off the GPUs, or on disk.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Spill {
     /// Weights there.
     pub bytes: u64,
     /// Modules there.
     pub modules: usize,
-    /// What is short: on the cards for one module more, in host memory for all of them.
+    /// What is short: on the GPUs for one module more, in host memory for all of them.
     pub shortage: Option<Shortage>,
     /// What would leave nothing there, the smallest first. Each was planned and does.
     pub changes: Vec<Change>,

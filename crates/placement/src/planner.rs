@@ -38,7 +38,7 @@ pub(crate) struct Solution<'p> {
 }
 
 impl Solution<'_> {
-    /// Bytes off the cards.
+    /// Bytes off the GPUs.
     pub fn off_bytes(&self) -> u64 {
         let off = |(tier, item): (&Tier, &crate::problem::Item)| {
             if tier.is_gpu() { 0 } else { item.weights }
@@ -172,8 +172,8 @@ impl<'a> Planner<'a> {
             return None;
         }
         let in_memory = |tier: &Tier| if *tier == Tier::Disk { Tier::Cpu } else { *tier };
-        let on_cards = assigned.tiers.iter().any(|tier| tier.is_gpu());
-        let what = if on_cards { "what the cards do not hold" } else { "the model" };
+        let on_gpus = assigned.tiers.iter().any(|tier| tier.is_gpu());
+        let what = if on_gpus { "what the GPUs do not hold" } else { "the model" };
         let wanted: Vec<Tier> = assigned.tiers.iter().map(in_memory).collect();
         let shortage = HostNeed::of(problem, &wanted).shortage(problem, what);
         let bytes = HostNeed::of(problem, &assigned.tiers).disk_weights;
@@ -202,16 +202,15 @@ fn check(limits: &Limits) -> Result<(), PlanError> {
 
 /// Virtual devices are host memory: together with the host's own share they must be there.
 fn virtual_shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
-    let is_virtual =
-        |tier: &Tier| matches!(tier, Tier::Gpu(card) if problem.cards[*card].is_virtual);
+    let is_virtual = |tier: &Tier| matches!(tier, Tier::Gpu(gpu) if problem.gpus[*gpu].is_virtual);
     if !tiers.iter().any(is_virtual) {
         return None;
     }
-    let on_cards: u64 = (0..problem.cards.len())
-        .filter(|card| problem.cards[*card].is_virtual && tiers.contains(&Tier::Gpu(*card)))
-        .map(|card| card_total(problem, tiers, card))
+    let on_gpus: u64 = (0..problem.gpus.len())
+        .filter(|gpu| problem.gpus[*gpu].is_virtual && tiers.contains(&Tier::Gpu(*gpu)))
+        .map(|gpu| gpu_total(problem, tiers, gpu))
         .sum();
-    let need_bytes = on_cards.saturating_add(HostNeed::of(problem, tiers).total(problem));
+    let need_bytes = on_gpus.saturating_add(HostNeed::of(problem, tiers).total(problem));
     let short_bytes = need_bytes.saturating_sub(problem.host.usable);
     (short_bytes > 0).then(|| Shortage {
         what: "the virtual devices and the host's own share together".to_owned(),
@@ -223,9 +222,9 @@ fn virtual_shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
     })
 }
 
-fn card_total(problem: &Problem, tiers: &[Tier], card: usize) -> u64 {
-    let on = tiers.iter().zip(&problem.items).filter(|(tier, _)| **tier == Tier::Gpu(card));
-    on.map(|(_, item)| item.weights + item.kv).sum::<u64>() + problem.cards[card].fixed.total()
+fn gpu_total(problem: &Problem, tiers: &[Tier], gpu: usize) -> u64 {
+    let on = tiers.iter().zip(&problem.items).filter(|(tier, _)| **tier == Tier::Gpu(gpu));
+    on.map(|(_, item)| item.weights + item.kv).sum::<u64>() + problem.gpus[gpu].fixed.total()
 }
 
 fn tiers(solution: &Solution) -> Vec<TierPlan> {
@@ -234,24 +233,24 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
         let on = assigned.tiers.iter().zip(&problem.items).filter(|(at, _)| **at == tier);
         on.map(|(_, item)| bytes(item)).sum()
     };
-    // Where a module may go is decided as if each card had the head's logits; what is told, and taken, is what comes to be there.
+    // Where a module may go is decided as if each GPU had the head's logits; what is told, and taken, is what comes to be there.
     let has_head = |tier: Tier| assigned.tiers[problem.head()] == tier;
     let unused = |tier: Tier| if has_head(tier) { 0 } else { problem.logits };
     let mut tiers = Vec::new();
-    for (index, card) in problem.cards.iter().enumerate() {
+    for (index, gpu) in problem.gpus.iter().enumerate() {
         let tier = Tier::Gpu(index);
         let in_use = |bytes: u64| if assigned.tiers.contains(&tier) { bytes } else { 0 };
         tiers.push(TierPlan {
             tier,
-            name: card.name.clone(),
-            available_bytes: card.free,
-            budget_bytes: card.budget,
-            budget_name: card.budget_name.clone(),
+            name: gpu.name.clone(),
+            available_bytes: gpu.free,
+            budget_bytes: gpu.budget,
+            budget_name: gpu.budget_name.clone(),
             weights_bytes: sum(tier, |item| item.weights),
             kv_bytes: sum(tier, |item| item.kv),
-            activations_bytes: in_use(card.fixed.activations.saturating_sub(unused(tier))),
-            staging_bytes: in_use(card.fixed.staging),
-            reserve_bytes: in_use(card.fixed.reserve),
+            activations_bytes: in_use(gpu.fixed.activations.saturating_sub(unused(tier))),
+            staging_bytes: in_use(gpu.fixed.staging),
+            reserve_bytes: in_use(gpu.fixed.reserve),
         });
     }
     let (host, need) = (&problem.host, HostNeed::of(problem, &assigned.tiers));

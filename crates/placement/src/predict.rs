@@ -1,4 +1,4 @@
-//! How long a load should take, and how fast tokens should come, from rates that were measured, described, or known of a card.
+//! How long a load should take, and how fast tokens should come, from rates that were measured, described, or known of a GPU.
 use crate::problem::Problem;
 use crate::score::{DISK_ROW_NS, HOP_NS};
 use crate::{Machine, Rate, Tier, TierRate, short_text};
@@ -9,7 +9,7 @@ pub(crate) struct Prediction {
     pub decode_tok_s: Option<f64>,
     pub decode_tok_s_full: Option<f64>,
     pub rates: Vec<TierRate>,
-    /// Which rates are missing, and what becomes of what is off the cards.
+    /// Which rates are missing, and what becomes of what is off the GPUs.
     pub notes: Vec<String>,
 }
 
@@ -23,7 +23,7 @@ pub(crate) fn predict(
     let kv_share = 1.0 / concurrency.max(1) as f64;
     let per_second = |seconds: Option<f64>| seconds.filter(|s| *s > 0.0).map(|s| 1.0 / s);
     let (rates, mut notes) = rates(problem, machine, tiers);
-    notes.extend(off_the_cards(problem, machine, tiers));
+    notes.extend(off_the_gpus(problem, machine, tiers));
     Prediction {
         load_s: load_s(problem, machine, tiers, stored_bytes),
         decode_tok_s: per_second(token_s(problem, machine, tiers, 0.0)),
@@ -56,18 +56,18 @@ fn rates(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> (Vec<TierRate>
                         .to_owned(),
                 );
             }
-            (None, Tier::Gpu(card)) => notes.push(format!(
-                "the memory rate of {card} ({}) is not known, so no tokens a second are predicted",
-                machine.gpus[card].name
+            (None, Tier::Gpu(gpu)) => notes.push(format!(
+                "the memory rate of {gpu} ({}) is not known, so no tokens a second are predicted",
+                machine.gpus[gpu].name
             )),
         }
     }
     (known, notes)
 }
 
-/// Where cards compute only a part of the model: where the rest is computed, and what the other way would take.
-fn off_the_cards(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<String> {
-    let real = |tier: &Tier| matches!(tier, Tier::Gpu(card) if !machine.gpus[*card].is_virtual);
+/// Where GPUs compute only a part of the model: where the rest is computed, and what the other way would take.
+fn off_the_gpus(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<String> {
+    let real = |tier: &Tier| matches!(tier, Tier::Gpu(gpu) if !machine.gpus[*gpu].is_virtual);
     let bytes_on = |tier: Tier| -> u64 {
         let read = |at: &usize| tiers[*at] == tier && problem.is_computed(*at);
         (0..tiers.len()).filter(read).map(|at| problem.items[at].active).sum()
@@ -89,18 +89,18 @@ fn off_the_cards(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option
     };
     let there =
         there.map_or_else(String::new, |(seconds, at)| format!(": {seconds:.3} s a token {at}"));
-    let links = (0..machine.gpus.len()).filter(|card| tiers.contains(&Tier::Gpu(*card)));
-    let link = links.filter_map(|card| machine.link_rate(card)).max_by_key(|rate| rate.bytes_per_s);
+    let links = (0..machine.gpus.len()).filter(|gpu| tiers.contains(&Tier::Gpu(*gpu)));
+    let link = links.filter_map(|gpu| machine.link_rate(gpu)).max_by_key(|rate| rate.bytes_per_s);
     let sent = link.map_or_else(String::new, |link| {
         format!(
-            "; sent to a card at {} they would take {:.3} s",
+            "; sent to a GPU at {} they would take {:.3} s",
             text(link),
             seconds(on_cpu + on_disk, link)
         )
     });
     let bytes = short_text(on_cpu + on_disk);
     Some(format!(
-        "{bytes} of weights off the cards are computed on the CPU{there}{sent}. Prompts too: sent to a card for these alone, they \
+        "{bytes} of weights off the GPUs are computed on the CPU{there}{sent}. Prompts too: sent to a GPU for these alone, they \
          would give a prompt other bits than a reply"
     ))
 }
@@ -120,8 +120,8 @@ fn load_s(problem: &Problem, machine: &Machine, tiers: &[Tier], stored_bytes: u6
     let read_share = 1.0 - sum(Tier::Disk) as f64 / kept.max(1) as f64;
     let disk_s = stored_bytes as f64 * read_share / rate;
     let links = machine.gpus.iter().enumerate();
-    let link_s = links.filter_map(|(card, gpu)| {
-        gpu.link_bytes_per_s.map(|rate| sum(Tier::Gpu(card)) as f64 / rate as f64)
+    let link_s = links.filter_map(|(index, gpu)| {
+        gpu.link_bytes_per_s.map(|rate| sum(Tier::Gpu(index)) as f64 / rate as f64)
     });
     Some(link_s.fold(disk_s, f64::max))
 }
@@ -188,7 +188,7 @@ mod tests {
             kv_per_layer_bytes: 1_000_000_000,
             kv_blocks: 1,
             activations_bytes: 0,
-            card_pass_bytes: 0,
+            gpu_pass_bytes: 0,
             logits_bytes: 0,
             crossing_bytes: 0,
         };
@@ -206,61 +206,60 @@ mod tests {
 
     #[test]
     fn bytes_over_rates() {
-        let text = "gpus: [{name: card, memory: 20GiB, read: 1TB/s, link: 2GB/s}]\n\
+        let text = "gpus: [{name: gpu, memory: 20GiB, read: 1TB/s, link: 2GB/s}]\n\
                     host: {memory: 64GiB, read: 100GB/s}\ndisk: {read: 1GB/s}\n";
         let machine = Machine::from_yaml("m", text).unwrap();
         let problem = problem(&machine);
-        let (card, cpu, disk) = (Tier::Gpu(0), Tier::Cpu, Tier::Disk);
-        let predicted =
-            predict(&problem, &machine, &[cpu, card, disk, cpu, cpu], 22_000_000_000, 2);
+        let (gpu, cpu, disk) = (Tier::Gpu(0), Tier::Cpu, Tier::Disk);
+        let predicted = predict(&problem, &machine, &[cpu, gpu, disk, cpu, cpu], 22_000_000_000, 2);
         // The embedding, a block and the head come from the disk; the block on disk stays there.
         assert!((predicted.load_s.unwrap() - 12.0).abs() < 1e-9);
         let hops = 3.0 * HOP_NS as f64 / 1e9;
         let token_s = 0.01 + 10.0 + 0.01 + hops;
         assert!((1.0 / predicted.decode_tok_s.unwrap() - token_s).abs() < 1e-9);
-        // Of two sequences' keys and values, one reads half: 0.5 GB on the card and on the CPU.
+        // Of two sequences' keys and values, one reads half: 0.5 GB on the GPU and on the CPU.
         let full_s = token_s + 0.0005 + 0.005;
         assert!((1.0 / predicted.decode_tok_s_full.unwrap() - full_s).abs() < 1e-9);
         assert_eq!(predicted.rates.len(), 3);
-        // All on the card: its link is slower than the disk would be twice over.
+        // All on the GPU: its link is slower than the disk would be twice over.
         let fast_disk = Machine {
             disk: crate::Disk { read_bytes_per_s: Some(1 << 40), ..machine.disk.clone() },
             ..machine
         };
-        let predicted = predict(&problem, &fast_disk, &[card; 5], 22_000_000_000, 1);
+        let predicted = predict(&problem, &fast_disk, &[gpu; 5], 22_000_000_000, 1);
         assert!((predicted.load_s.unwrap() - 11.0).abs() < 1e-9);
     }
 
     #[test]
-    fn what_is_off_the_cards_is_told_beside_the_other_way() {
+    fn what_is_off_the_gpus_is_told_beside_the_other_way() {
         let notes = |text: &str, tiers: &[Tier]| {
             let machine = Machine::from_yaml("m", text).unwrap();
             predict(&problem(&machine), &machine, tiers, 22_000_000_000, 1).notes
         };
-        let (card, cpu, disk) = (Tier::Gpu(0), Tier::Cpu, Tier::Disk);
+        let (gpu, cpu, disk) = (Tier::Gpu(0), Tier::Cpu, Tier::Disk);
         let text = "gpus: [{name: c, memory: 20GiB, read: 1TB/s, link: 2GB/s}]\nhost: {memory: 64GiB, read: 100GB/s}\ndisk: {read: 1GB/s}\n";
         // A block and the head: 11 GB. The embedding is only looked up.
-        let told = notes(text, &[cpu, card, cpu, cpu, cpu]);
+        let told = notes(text, &[cpu, gpu, cpu, cpu, cpu]);
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("0.110 s a token at 100.0 GB/s (described)"), "{told:?}");
         assert!(told[0].contains("at 2.0 GB/s (described) they would take 5.500 s"), "{told:?}");
-        let told = notes(text, &[cpu, card, disk, cpu, cpu]);
+        let told = notes(text, &[cpu, gpu, disk, cpu, cpu]);
         assert!(told[0].contains("10.010 s a token from memory at 100.0 GB/s"), "{told:?}");
-        assert!(notes(text, &[cpu, card, card, card, card]).is_empty());
+        assert!(notes(text, &[cpu, gpu, gpu, gpu, gpu]).is_empty());
         assert!(notes(text, &[cpu; 5]).is_empty());
         // Nothing is known: what is done is told all the same.
         let told = notes(
             "gpus: [{name: c, memory: 20GiB}]\nhost: {memory: 64GiB}\n",
-            &[cpu, card, card, cpu, cpu],
+            &[cpu, gpu, gpu, cpu, cpu],
         );
         assert!(
             told.iter()
-                .any(|note| note.contains("off the cards are computed on the CPU. Prompts too")),
+                .any(|note| note.contains("off the GPUs are computed on the CPU. Prompts too")),
             "{told:?}"
         );
         // Virtual devices are host memory.
         let text = text.replace("link: 2GB/s", "virtual: true");
-        assert!(notes(&text, &[cpu, card, cpu, cpu, cpu]).is_empty());
+        assert!(notes(&text, &[cpu, gpu, cpu, cpu, cpu]).is_empty());
     }
 
     #[test]

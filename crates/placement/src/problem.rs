@@ -1,10 +1,10 @@
 //! The question in numbers: modules with their bytes, tiers with their room.
 use crate::footprint::{
-    CARD_PINNED_BYTES, CARD_STAGING_BYTES, DRIVER_BYTES, Footprint, PINNED_RING_BYTES,
-    PROGRAM_BYTES, READERS_MAX, STAGING_PER_READER_BYTES, Weights,
+    DRIVER_BYTES, Footprint, GPU_PINNED_BYTES, GPU_STAGING_BYTES, PINNED_RING_BYTES, PROGRAM_BYTES,
+    READERS_MAX, STAGING_PER_READER_BYTES, Weights,
 };
 use crate::machine::DefaultRates;
-use crate::{Gpu, Limits, Machine, Tier};
+use crate::{GpuSpec, Limits, Machine, Tier};
 use checkpoint::ModuleKind;
 
 /// A module as placement sees it.
@@ -19,9 +19,9 @@ pub(crate) struct Item {
     pub active: u64,
 }
 
-/// A card and what may be put there.
+/// A GPU and what may be put there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Card {
+pub(crate) struct GpuBudget {
     pub name: String,
     /// Weights allowed.
     pub budget: u64,
@@ -50,7 +50,7 @@ impl Fixed {
     }
 }
 
-impl Card {
+impl GpuBudget {
     /// Room for weights, keys and values together.
     pub fn space(&self) -> u64 {
         self.free.saturating_sub(self.fixed.total())
@@ -61,7 +61,7 @@ impl Card {
     }
 
     /// Whether swapping it with `other` changes nothing.
-    pub fn is_twin(&self, other: &Card) -> bool {
+    pub fn is_twin(&self, other: &GpuBudget) -> bool {
         (self.budget, self.space(), self.rate) == (other.budget, other.space(), other.rate)
     }
 }
@@ -80,7 +80,7 @@ pub(crate) struct HostRoom {
     pub budget_name: String,
     /// `activations` count only where the CPU computes; elsewhere it is `crossing`.
     pub fixed: Fixed,
-    /// What a pass on the cards alone has in host memory.
+    /// What a pass on the GPUs alone has in host memory.
     pub crossing: u64,
     pub rate: u64,
 }
@@ -98,9 +98,9 @@ pub(crate) struct Problem {
     /// Embedding, blocks, norm, head.
     pub items: Vec<Item>,
     pub tied: bool,
-    pub cards: Vec<Card>,
+    pub gpus: Vec<GpuBudget>,
     pub host: HostRoom,
-    /// Of `activations`, what a card without the head does not take.
+    /// Of `activations`, what a GPU without the head does not take.
     pub logits: u64,
     /// Bytes that may stay on disk; 0: nothing may.
     pub disk_budget: u64,
@@ -128,8 +128,8 @@ impl Problem {
         Problem {
             items: weights.modules.iter().map(item).collect(),
             tied: weights.tied,
-            cards: (0..machine.gpus.len())
-                .map(|index| card(index, machine, footprint, limits))
+            gpus: (0..machine.gpus.len())
+                .map(|index| gpu(index, machine, footprint, limits))
                 .collect(),
             host: host(machine, footprint, limits),
             logits: footprint.logits_bytes,
@@ -161,7 +161,7 @@ impl Problem {
         self.disk_budget > 0 && index != self.norm()
     }
 
-    /// Whether the CPU multiplies with it where it is off the cards: an untied embedding is only looked up.
+    /// Whether the CPU multiplies with it where it is off the GPUs: an untied embedding is only looked up.
     pub fn is_computed(&self, index: usize) -> bool {
         index != 0 || self.tied
     }
@@ -172,13 +172,13 @@ fn most(bytes: u64) -> u64 {
     bytes / 10 * 9
 }
 
-fn card(index: usize, machine: &Machine, footprint: &Footprint, limits: &Limits) -> Card {
+fn gpu(index: usize, machine: &Machine, footprint: &Footprint, limits: &Limits) -> GpuBudget {
     let gpu = &machine.gpus[index];
     let rate = machine.rate(Tier::Gpu(index)).map(|rate| rate.bytes_per_s);
     let real = |bytes| if gpu.is_virtual { 0 } else { bytes };
     let fixed = Fixed {
-        activations: footprint.activations_bytes + real(footprint.card_pass_bytes),
-        staging: real(CARD_STAGING_BYTES),
+        activations: footprint.activations_bytes + real(footprint.gpu_pass_bytes),
+        staging: real(GPU_STAGING_BYTES),
         reserve: real(DRIVER_BYTES),
     };
     let ordinary = if gpu.is_virtual {
@@ -190,7 +190,7 @@ fn card(index: usize, machine: &Machine, footprint: &Footprint, limits: &Limits)
         Some(typed) => (typed, format!("max_memory of {index}")),
         None => (most(gpu.total_bytes), format!("90% of {index} ({})", gpu.name)),
     };
-    Card {
+    GpuBudget {
         name: gpu.name.clone(),
         budget: budget.min(gpu.free().saturating_sub(fixed.total())),
         budget_name: if budget > gpu.free().saturating_sub(fixed.total()) {
@@ -205,7 +205,7 @@ fn card(index: usize, machine: &Machine, footprint: &Footprint, limits: &Limits)
     }
 }
 
-fn free_name(index: usize, gpu: &Gpu) -> String {
+fn free_name(index: usize, gpu: &GpuSpec) -> String {
     format!("free memory of {index} ({}) beside activations, staging and driver", gpu.name)
 }
 
@@ -217,8 +217,8 @@ fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostRoom {
         _ => (usable, format!("90% of {limit}")),
     };
     let readers = machine.host.cores.clamp(2, READERS_MAX) as u64;
-    let cards = machine.gpus.iter().filter(|gpu| !gpu.is_virtual).count() as u64;
-    let pinned = if cards > 0 { PINNED_RING_BYTES + cards * CARD_PINNED_BYTES } else { 0 };
+    let gpus = machine.gpus.iter().filter(|gpu| !gpu.is_virtual).count() as u64;
+    let pinned = if gpus > 0 { PINNED_RING_BYTES + gpus * GPU_PINNED_BYTES } else { 0 };
     HostRoom {
         limit,
         available,
@@ -239,7 +239,7 @@ fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostRoom {
     }
 }
 
-/// What a placement is ordered by. A rate that was measured just now is not: a load should not go elsewhere because a neighbour was busy.
+/// What a placement is ordered by. A rate that was measured just now is not: a load should not go elsewhere because a neighbor was busy.
 fn ordering_rate(machine: &Machine, rate: Option<u64>, ordinary: u64) -> u64 {
     rate.filter(|_| machine.described).unwrap_or(ordinary).max(1)
 }

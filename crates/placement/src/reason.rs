@@ -2,7 +2,7 @@
 use crate::problem::Problem;
 use crate::{DeviceMapMode, Reason, Shortage, Tier, short_text};
 
-/// What a placement leaves free on a card.
+/// What a placement leaves free on a GPU.
 struct Left {
     weights: u64,
     space: u64,
@@ -10,7 +10,7 @@ struct Left {
 
 /// A reason for each module.
 pub(crate) fn reasons(problem: &Problem, tiers: &[Tier], mode: &DeviceMapMode) -> Vec<Reason> {
-    let left: Vec<Left> = (0..problem.cards.len()).map(|card| left(problem, tiers, card)).collect();
+    let left: Vec<Left> = (0..problem.gpus.len()).map(|gpu| left(problem, tiers, gpu)).collect();
     tiers
         .iter()
         .enumerate()
@@ -18,9 +18,9 @@ pub(crate) fn reasons(problem: &Problem, tiers: &[Tier], mode: &DeviceMapMode) -
         .collect()
 }
 
-/// What the card that comes nearest lacks to take one more module of those that are off the cards.
+/// What the GPU that comes nearest lacks to take one more module of those that are off the GPUs.
 pub(crate) fn nearest_shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
-    let left: Vec<Left> = (0..problem.cards.len()).map(|card| left(problem, tiers, card)).collect();
+    let left: Vec<Left> = (0..problem.gpus.len()).map(|gpu| left(problem, tiers, gpu)).collect();
     let off = tiers
         .iter()
         .enumerate()
@@ -29,18 +29,18 @@ pub(crate) fn nearest_shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shor
         .min_by_key(|shortage| shortage.short_bytes)
 }
 
-fn left(problem: &Problem, tiers: &[Tier], card: usize) -> Left {
-    let on = || tiers.iter().zip(&problem.items).filter(|(tier, _)| **tier == Tier::Gpu(card));
+fn left(problem: &Problem, tiers: &[Tier], gpu: usize) -> Left {
+    let on = || tiers.iter().zip(&problem.items).filter(|(tier, _)| **tier == Tier::Gpu(gpu));
     let weights: u64 = on().map(|(_, item)| item.weights).sum();
     let all: u64 = weights + on().map(|(_, item)| item.kv).sum::<u64>();
-    let of = &problem.cards[card];
+    let of = &problem.gpus[gpu];
     Left { weights: of.budget.saturating_sub(weights), space: of.space().saturating_sub(all) }
 }
 
-/// What a card lacks to take a module, by the limit that is further from it.
-fn short(problem: &Problem, left: &Left, card: usize, index: usize) -> Shortage {
+/// What a GPU lacks to take a module, by the limit that is further from it.
+fn short(problem: &Problem, left: &Left, gpu: usize, index: usize) -> Shortage {
     let item = &problem.items[index];
-    let of = &problem.cards[card];
+    let of = &problem.gpus[gpu];
     let (weights_short, all) =
         (item.weights.saturating_sub(left.weights), item.weights.saturating_add(item.kv));
     let space_short = all.saturating_sub(left.space);
@@ -48,14 +48,14 @@ fn short(problem: &Problem, left: &Left, card: usize, index: usize) -> Shortage 
         (of.budget_name.clone(), item.weights, left.weights, weights_short)
     } else {
         let limit = format!(
-            "memory of {card} ({}) beside KV cache, activations, staging and driver",
+            "memory of {gpu} ({}) beside KV cache, activations, staging and driver",
             of.name
         );
         (limit, all, left.space, space_short)
     };
     Shortage {
         what: "one module more".to_owned(),
-        tier: Tier::Gpu(card),
+        tier: Tier::Gpu(gpu),
         limit,
         need_bytes,
         have_bytes,
@@ -64,7 +64,7 @@ fn short(problem: &Problem, left: &Left, card: usize, index: usize) -> Shortage 
 }
 
 fn nearest(problem: &Problem, left: &[Left], index: usize) -> Option<Shortage> {
-    let shorts = left.iter().enumerate().map(|(card, left)| short(problem, left, card, index));
+    let shorts = left.iter().enumerate().map(|(gpu, left)| short(problem, left, gpu, index));
     shorts.min_by_key(|shortage| shortage.short_bytes)
 }
 
@@ -82,7 +82,7 @@ fn reason(
         return plain("shares the embedding's weights and is where they are".to_owned());
     }
     match tier {
-        Tier::Gpu(card) => on_card(problem, left, index, card),
+        Tier::Gpu(gpu) => on_gpu(problem, left, index, gpu),
         Tier::Cpu => in_memory(problem, left, index, mode),
         Tier::Disk => on_disk(problem, index, mode),
     }
@@ -92,20 +92,20 @@ fn plain(text: String) -> Reason {
     Reason { text, bound_by: None, short_bytes: 0, alternative: None }
 }
 
-fn on_card(problem: &Problem, left: &[Left], index: usize, card: usize) -> Reason {
-    let free = match &left[card] {
+fn on_gpu(problem: &Problem, left: &[Left], index: usize, gpu: usize) -> Reason {
+    let free = match &left[gpu] {
         Left { weights, space } if weights <= space => {
             format!(
-                "{card} has {} left under {}",
+                "{gpu} has {} left under {}",
                 short_text(*weights),
-                problem.cards[card].budget_name
+                problem.gpus[gpu].budget_name
             )
         }
         Left { space, .. } => {
-            format!("{card} has {} left beside all else on it", short_text(*space))
+            format!("{gpu} has {} left beside all else on it", short_text(*space))
         }
     };
-    let others = || left.iter().enumerate().filter(|(other, _)| *other != card);
+    let others = || left.iter().enumerate().filter(|(other, _)| *other != gpu);
     let shorts: Vec<Shortage> =
         others().map(|(other, left)| short(problem, left, other, index)).collect();
     let alternative =
@@ -113,7 +113,7 @@ fn on_card(problem: &Problem, left: &[Left], index: usize, card: usize) -> Reaso
     let alternative = alternative.map_or_else(|| "cpu".to_owned(), |tier| tier.to_string());
     let before = shorts
         .into_iter()
-        .rfind(|shortage| shortage.tier < Tier::Gpu(card) && shortage.short_bytes > 0);
+        .rfind(|shortage| shortage.tier < Tier::Gpu(gpu) && shortage.short_bytes > 0);
     let text = match &before {
         Some(full) => format!("{} is {} short; {free}", full.tier, short_text(full.short_bytes)),
         None => format!("fits; {free}"),
@@ -136,7 +136,7 @@ fn in_memory(problem: &Problem, left: &[Left], index: usize, mode: &DeviceMapMod
     match nearest(problem, left, index) {
         None => Reason {
             alternative: below,
-            ..plain("there is no card; host memory has room".to_owned())
+            ..plain("there is no GPU; host memory has room".to_owned())
         },
         Some(full) if full.short_bytes == 0 => {
             let text = format!("there is room on {}, but not in this order of modules", full.tier);
@@ -149,7 +149,7 @@ fn in_memory(problem: &Problem, left: &[Left], index: usize, mode: &DeviceMapMod
         }
         Some(full) => {
             let text = format!(
-                "no card has room: {} is the nearest and {} short under {}",
+                "no GPU has room: {} is the nearest and {} short under {}",
                 full.tier,
                 short_text(full.short_bytes),
                 full.limit
@@ -172,10 +172,10 @@ fn on_disk(problem: &Problem, index: usize, mode: &DeviceMapMode) -> Reason {
         };
     }
     let short_bytes = problem.items[index].weights;
-    let full = if problem.cards.is_empty() {
+    let full = if problem.gpus.is_empty() {
         "host memory is full"
     } else {
-        "the cards and host memory are full"
+        "the GPUs and host memory are full"
     };
     let text = format!("{full}; {} more host memory would take one", short_text(short_bytes));
     let bound_by = Some(format!("90% of {}", problem.host.limit));

@@ -10,7 +10,7 @@ pub(crate) const DISK_ROW_NS: u64 = 200_000;
 /// Smaller is better, from the first field to the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Score {
-    /// Bytes of weights off the cards.
+    /// Bytes of weights off the GPUs.
     pub off_bytes: u64,
     /// Time of a token, hops included.
     pub time_ns: u64,
@@ -28,7 +28,7 @@ pub(crate) fn read_ns(bytes: u64, rate: u64) -> u64 {
 pub(crate) fn item_ns(problem: &Problem, index: usize, tier: Tier) -> u64 {
     let item = &problem.items[index];
     match tier {
-        Tier::Gpu(card) => read_ns(item.active, problem.cards[card].rate),
+        Tier::Gpu(gpu) => read_ns(item.active, problem.gpus[gpu].rate),
         Tier::Cpu => read_ns(item.active, problem.host.rate),
         // A block is read as a whole, all experts.
         Tier::Disk if problem.is_computed(index) => read_ns(item.weights, problem.disk_rate),

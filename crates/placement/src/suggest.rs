@@ -35,7 +35,7 @@ mod tests {
     use super::nearest;
 
     #[test]
-    fn slips_are_recognised_and_strangers_are_not() {
+    fn slips_are_recognized_and_strangers_are_not() {
         let known = ["memory", "free", "bandwidth", "name"];
         assert_eq!(nearest("memroy", known), Some("memory"));
         assert_eq!(nearest("band", known), Some("bandwidth"));

@@ -3,7 +3,7 @@ use serde::{Serialize, Serializer};
 /// Where a module lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
-    /// A card, or a virtual device, by its index in [`Machine::gpus`](crate::Machine::gpus).
+    /// A GPU, or a virtual device, by its index in [`Machine::gpus`](crate::Machine::gpus).
     Gpu(usize),
     /// Host memory, computed on the CPU.
     Cpu,
@@ -22,7 +22,7 @@ impl Tier {
         }
     }
 
-    /// Whether it is a card or a virtual device.
+    /// Whether it is a GPU or a virtual device.
     pub fn is_gpu(self) -> bool {
         matches!(self, Tier::Gpu(_))
     }
@@ -38,7 +38,7 @@ impl std::fmt::Display for Tier {
     }
 }
 
-/// As accelerate writes it: a number for a card, a word for the rest.
+/// As accelerate writes it: a number for a GPU, a word for the rest.
 impl Serialize for Tier {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self {

@@ -15,7 +15,7 @@ pub(crate) fn warnings(
     warnings
 }
 
-/// The unit alone causes a spill: `67GB` was typed, and with `67GiB` nothing would leave the cards.
+/// The unit alone causes a spill: `67GB` was typed, and with `67GiB` nothing would leave the GPUs.
 fn unit(
     planner: &Planner,
     solution: &Solution,
@@ -29,7 +29,7 @@ fn unit(
     fits.then(|| {
         let typed: Vec<String> = limits.max_memory.echo().into_iter().map(|limit| limit.text).collect();
         format!(
-            "the unit alone pushes {} off the cards: {}. With --max-memory {twin} nothing would leave them (GB is 10^9 bytes, GiB is 2^30)",
+            "the unit alone pushes {} off the GPUs: {}. With --max-memory {twin} nothing would leave them (GB is 10^9 bytes, GiB is 2^30)",
             short_text(spilled),
             typed.join("; ")
         )
@@ -42,13 +42,13 @@ fn typed_too_much(solution: &Solution, machine: &Machine, limits: &Limits) -> Ve
     let mut warnings = Vec::new();
     for (tier, size) in limits.max_memory.iter() {
         let there = match tier {
-            Tier::Gpu(card) => match solution.problem.cards.get(card) {
+            Tier::Gpu(gpu) => match solution.problem.gpus.get(gpu) {
                 Some(room) => {
-                    (room.space(), format!("beside activations, staging and driver on {card}"))
+                    (room.space(), format!("beside activations, staging and driver on {gpu}"))
                 }
                 None => {
                     warnings.push(format!(
-                        "--max-memory names {tier}, but there are {} cards",
+                        "--max-memory names {tier}, but there are {} gpus",
                         machine.gpus.len()
                     ));
                     continue;

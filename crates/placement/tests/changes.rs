@@ -19,7 +19,7 @@ fn changed(change: &Change, machine: &Machine, limits: &Limits) -> (Question, Op
         machine.host.limit_bytes = machine.host.limit_bytes.map(|bytes| bytes + more_bytes);
         (machine, limits.clone())
     };
-    let cards = |count: usize| {
+    let gpus = |count: usize| {
         let mut machine = machine.clone();
         machine.gpus.extend(vec![machine.gpus[0].clone(); count]);
         (machine, limits.clone())
@@ -69,10 +69,10 @@ fn changed(change: &Change, machine: &Machine, limits: &Limits) -> (Question, Op
         ChangeKind::Disk => {
             (with_limits(Limits { disk: true, ..limits.clone() }), Some(nothing_less))
         }
-        ChangeKind::CardBudgets { more_bytes } => {
+        ChangeKind::GpuBudgets { more_bytes } => {
             (budgets(more_bytes), Some(budgets(more_bytes - (1 << 30))))
         }
-        ChangeKind::Card { count, .. } => (cards(count), Some(cards(count - 1))),
+        ChangeKind::Gpu { count, .. } => (gpus(count), Some(gpus(count - 1))),
     }
 }
 
@@ -137,35 +137,35 @@ fn word(kind: &ChangeKind) -> &'static str {
         ChangeKind::KvInt8 => "kv int8",
         ChangeKind::HostMemory { .. } => "host",
         ChangeKind::Disk => "disk",
-        ChangeKind::CardBudgets { .. } => "budgets",
-        ChangeKind::Card { .. } => "card",
+        ChangeKind::GpuBudgets { .. } => "budgets",
+        ChangeKind::Gpu { .. } => "gpu",
     }
 }
 
-const CARD: &str = "{name: A100-80GB, memory: 79.25GiB}";
+const GPU: &str = "{name: A100-80GB, memory: 79.25GiB}";
 
 #[test]
 fn a_spill_under_typed_limits() {
-    let two = format!("gpus: [{CARD}, {CARD}]\nhost: {{memory: 128GiB}}\n");
+    let two = format!("gpus: [{GPU}, {GPU}]\nhost: {{memory: 128GiB}}\n");
     let kinds = checked("llama-3.3-70b", &two, |limits| {
         limits.max_memory = MaxMemory::parse("0=67GB,1=67GB").unwrap()
     });
-    assert_eq!(kinds, ["units", "budgets", "without", "int8", "card"]);
+    assert_eq!(kinds, ["units", "budgets", "without", "int8", "gpu"]);
 }
 
 #[test]
 fn a_spill_for_the_sake_of_keys_and_values() {
-    let two = format!("gpus: [{CARD}, {CARD}]\nhost: {{memory: 128GiB}}\n");
+    let two = format!("gpus: [{GPU}, {GPU}]\nhost: {{memory: 128GiB}}\n");
     let kinds =
         checked("llama-3.3-70b", &two, |limits| (limits.context, limits.concurrency) = (16_384, 8));
-    assert_eq!(kinds, ["context", "sequences", "kv int8", "int8", "card"]);
+    assert_eq!(kinds, ["context", "sequences", "kv int8", "int8", "gpu"]);
 }
 
 #[test]
-fn a_spill_that_needs_several_cards() {
-    let one = format!("gpus: [{CARD}]\nhost: {{memory: 512GiB}}\n");
+fn a_spill_that_needs_several_gpus() {
+    let one = format!("gpus: [{GPU}]\nhost: {{memory: 512GiB}}\n");
     let kinds = checked("deepseek-v2.5", &one, |_| {});
-    assert_eq!(kinds, ["card"]);
+    assert_eq!(kinds, ["gpu"]);
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn what_fits_nowhere() {
 fn what_stays_on_disk() {
     let disk = |limits: &mut Limits| limits.disk = true;
     assert_eq!(checked("llama-3.3-70b", "host: {memory: 24GiB}\n", disk), ["host"]);
-    let card = format!("gpus: [{CARD}]\nhost: {{memory: 32GiB}}\n");
-    // Off the cards: int8 or a card. Off the disk: int8, host memory, a card.
-    assert_eq!(checked("llama-3.3-70b", &card, disk), ["int8", "card", "int8", "host", "card"]);
+    let gpu = format!("gpus: [{GPU}]\nhost: {{memory: 32GiB}}\n");
+    // Off the GPUs: int8 or a GPU. Off the disk: int8, host memory, a GPU.
+    assert_eq!(checked("llama-3.3-70b", &gpu, disk), ["int8", "gpu", "int8", "host", "gpu"]);
 }

@@ -3,7 +3,7 @@ mod common;
 
 use common::{config, inventory, machine, shipped};
 use placement::{
-    CardLeft, DeviceMapMode, DtypeChoice, FailedRung, Fallback, Ladder, Limits, Machine, MaxMemory,
+    DeviceMapMode, DtypeChoice, FailedRung, Fallback, GpuLeft, Ladder, Limits, Machine, MaxMemory,
     PlanError, Planner, Rung, RungState, Tier, ladder, ladder_below,
 };
 
@@ -143,12 +143,12 @@ fn refusal_lists_every_rung() {
 
 #[test]
 fn sequential_is_another_try_for_balanced_but_not_for_auto() {
-    let card = |mode: DeviceMapMode| move |limits: &mut Limits| limits.mode = mode.clone();
+    let gpu = |mode: DeviceMapMode| move |limits: &mut Limits| limits.mode = mode.clone();
     let small = machine("gpus: [{name: L4, memory: 4GiB}]\nhost: {memory: 4GiB}\n");
     for (mode, state) in
         [(DeviceMapMode::Auto, RungState::Skipped), (DeviceMapMode::Balanced, RungState::TooSmall)]
     {
-        let error = climb("llama-3.3-70b", &small, card(mode), "auto").unwrap_err();
+        let error = climb("llama-3.3-70b", &small, gpu(mode), "auto").unwrap_err();
         let PlanError::NoRungFits { rungs, .. } = error else { panic!("{error}") };
         assert_eq!(rungs[2].state, state, "{rungs:?}");
     }
@@ -164,7 +164,7 @@ fn after_a_failure_in_mid_load_the_next_rung_is_planned_from_what_is_free_now() 
         rung,
         why: why.to_owned(),
         next_host_bytes: 13 << 30,
-        card: None,
+        gpu: None,
     };
     let below = |fallback, failed: &[FailedRung]| {
         ladder_below(&planner, &host(14), &limits, fallback, failed)
@@ -200,7 +200,7 @@ fn after_a_failure_in_mid_load_the_next_rung_is_planned_from_what_is_free_now() 
 }
 
 #[test]
-fn a_card_that_ran_out_gets_less_and_the_host_is_not_blamed() {
+fn a_gpu_that_ran_out_gets_less_and_the_host_is_not_blamed() {
     let config = config("llama-3.1-8b");
     let inventory = inventory(&config);
     let planner = Planner::new(&config, &inventory);
@@ -208,10 +208,10 @@ fn a_card_that_ran_out_gets_less_and_the_host_is_not_blamed() {
     let machine = machine("gpus: [{name: L40S, memory: 44GiB}]\nhost: {memory: 64GiB, cores: 8}\n");
     let first = planner.plan(&machine, &limits).unwrap();
     assert!(first.spill.is_none(), "{}", first.describe());
-    let next_bytes = first.card_bytes_if_too_much(0);
-    let card = Some(CardLeft { card: 0, next_bytes });
-    let why = "card 0 is out of memory".to_owned();
-    let failed = FailedRung { rung: Rung::AsConfigured, why, next_host_bytes: 0, card };
+    let next_bytes = first.gpu_bytes_if_too_much(0);
+    let gpu = Some(GpuLeft { gpu: 0, next_bytes });
+    let why = "CUDA device 0 is out of memory".to_owned();
+    let failed = FailedRung { rung: Rung::AsConfigured, why, next_host_bytes: 0, gpu };
     let ladder = ladder_below(&planner, &machine, &limits, Fallback::KEEP, &[failed]).unwrap();
     assert_eq!((ladder.rung, ladder.tried[0].state), (Rung::DiskTier, RungState::Failed));
     let on = |tier| ladder.plan.tiers.iter().find(|of| of.tier == tier).unwrap();

@@ -119,13 +119,13 @@ fn nothing_is_kept_for_offloading_where_nothing_is_offloaded() {
 }
 
 #[test]
-fn a_model_that_fits_one_card_stays_on_it() {
+fn a_model_that_fits_one_gpu_stays_on_it() {
     let plan = planned("qwen3-32b", "a100-80gb-x4", |_| {}).unwrap();
     assert!(plan.device_map.iter().all(|(_, tier)| *tier == Tier::Gpu(0)), "{}", plan.runs());
     let balanced =
         planned("qwen3-32b", "a100-80gb-x4", |limits| limits.mode = DeviceMapMode::Balanced)
             .unwrap();
-    let weights: Vec<u64> = (0..4).map(|card| balanced.weights_on(Tier::Gpu(card))).collect();
+    let weights: Vec<u64> = (0..4).map(|gpu| balanced.weights_on(Tier::Gpu(gpu))).collect();
     assert!(weights.iter().all(|bytes| (12..21).contains(&(bytes >> 30))), "{weights:?}");
 }
 
@@ -156,7 +156,7 @@ fn a_map_in_accelerates_names_is_followed_or_refused() {
         (vec![("model.layers", "0")], "tier for every module"),
         (vec![("", "0"), ("model.layer.3", "1")], "did you mean model.layers.3?"),
         (vec![("", "0"), ("model.layers.3.mlp", "1")], "blocks as wholes"),
-        (vec![("", "2")], "of 2 cards"),
+        (vec![("", "2")], "of 2 GPUs"),
     ] {
         let error = map(&pairs).unwrap_err();
         assert_eq!(error.exit_code(), 2);
@@ -178,7 +178,7 @@ fn a_map_that_does_not_fit_is_71() {
 }
 
 #[test]
-fn cpu_and_disk_modes_leave_the_cards_alone() {
+fn cpu_and_disk_modes_leave_the_gpus_alone() {
     let cpu =
         planned("llama-3.1-8b", "a100-80gb-x2", |limits| limits.mode = DeviceMapMode::Cpu).unwrap();
     assert!(cpu.device_map.iter().all(|(_, tier)| *tier == Tier::Cpu));
@@ -239,7 +239,7 @@ fn the_document_has_a_device_map_of_numbers_and_words() {
     );
 }
 
-/// Loose, for unoptimised builds on busy machines: the optimised planner is more than ten times faster.
+/// Loose, for unoptimized builds on busy machines: the optimized planner is more than ten times faster.
 #[test]
 fn planning_takes_no_time() {
     for (model, limit_ms) in [("llama-3.3-70b", 500), ("deepseek-v2.5", 5000)] {
@@ -268,7 +268,7 @@ fn the_70b_on_each_shipped_machine() {
     let limits = Limits::for_model(&config);
     let on =
         |name: &str| ladder(&config, &inventory, &shipped(name), &limits, Fallback::AUTO).unwrap();
-    for (name, rung, cards, cpu, disk) in [
+    for (name, rung, gpus, cpu, disk) in [
         ("a100-80gb-x2", Rung::AsConfigured, 2, false, false),
         ("a100-80gb-x4", Rung::AsConfigured, 2, false, false),
         ("h100", Rung::AsConfigured, 1, true, false),
@@ -278,15 +278,15 @@ fn the_70b_on_each_shipped_machine() {
     ] {
         let ladder = on(name);
         let plan = &ladder.plan;
-        let used = (0..8).filter(|card| plan.uses(Tier::Gpu(*card))).count();
+        let used = (0..8).filter(|gpu| plan.uses(Tier::Gpu(*gpu))).count();
         let found = (name, ladder.rung, used, plan.uses(Tier::Cpu), plan.uses(Tier::Disk));
-        assert_eq!(found, (name, rung, cards, cpu, disk), "{}", plan.describe());
+        assert_eq!(found, (name, rung, gpus, cpu, disk), "{}", plan.describe());
         assert!(
             plan.predicted_load_s.is_some() && plan.predicted_decode_tok_s.is_some(),
             "{}",
             plan.describe()
         );
-        assert_eq!(plan.spill.is_some(), cpu && cards > 0, "{}", plan.describe());
+        assert_eq!(plan.spill.is_some(), cpu && gpus > 0, "{}", plan.describe());
         assert_eq!(plan.disk_spill.is_some(), disk);
     }
     let spill = |name: &str| on(name).plan.spill.map(|spill| spill.bytes).unwrap();
@@ -296,7 +296,7 @@ fn the_70b_on_each_shipped_machine() {
     );
 }
 
-/// Every card that is shipped has a rate of its own, or the default of its name, which is then said to be one.
+/// Every GPU that is shipped has a rate of its own, or the default of its name, which is then said to be one.
 #[test]
 fn a_default_rate_is_said_to_be_a_default() {
     let config = config("llama-3.1-8b");
@@ -307,7 +307,7 @@ fn a_default_rate_is_said_to_be_a_default() {
         let machine =
             machine(&format!("gpus: [{{name: {name}, memory: 44GiB}}]\nhost: {{memory: 32GiB}}\n"));
         let plan = plan(&config, &inventory, &machine, &Limits::for_model(&config)).unwrap();
-        let words = format!("0 at {gb_per_s:.1} GB/s (default for the card's name)");
+        let words = format!("0 at {gb_per_s:.1} GB/s (default for the GPU's name)");
         assert!(plan.describe().contains(&words), "{}", plan.describe());
         let json = serde_json::to_value(&plan).unwrap();
         assert_eq!(json["rates"][0]["source"], "default");
@@ -320,11 +320,11 @@ fn a_default_rate_is_said_to_be_a_default() {
 }
 
 #[test]
-fn balanced_low_0_spares_the_first_card() {
+fn balanced_low_0_spares_the_first_gpu() {
     let plan =
         planned("qwen3-32b", "a100-80gb-x4", |limits| limits.mode = DeviceMapMode::BalancedLow0)
             .unwrap();
-    let weights: Vec<u64> = (0..4).map(|card| plan.weights_on(Tier::Gpu(card)) >> 30).collect();
+    let weights: Vec<u64> = (0..4).map(|gpu| plan.weights_on(Tier::Gpu(gpu)) >> 30).collect();
     assert!(
         weights[0] == 0 && weights[1..].iter().all(|gib| (18..24).contains(gib)),
         "{weights:?}"
@@ -379,11 +379,11 @@ fn the_text_is_a_table_with_ranges_and_reasons() {
         "weights      KV activations  staging  reserve    total     free  weights may take",
         "0 A100-80GB    62.16    1.22        0.27     0.00     0.75    64.40    14.85  62.40: max_memory of 0",
         "model.layers.2-40 (39 modules, 62.16 GiB): fits; 0 has 247.0 MiB left under max_memory of 0",
-        "model.embed_tokens, lm_head (2 modules, 3.91 GiB): no card has room: 0 is the nearest and 1.72 GiB short",
+        "model.embed_tokens, lm_head (2 modules, 3.91 GiB): no GPU has room: 0 is the nearest and 1.72 GiB short",
         "predicted: loads in 70.6 s",
         "0, 1 at 2039.0 GB/s (described); cpu at 200.0 GB/s (described); disk at 2.0 GB/s (described)",
         "or: no --max-memory",
-        "note: 5.14 GiB of weights off the cards are computed on the CPU: 0.028 s a token at 200.0 GB/s (described)",
+        "note: 5.14 GiB of weights off the GPUs are computed on the CPU: 0.028 s a token at 200.0 GB/s (described)",
     ] {
         assert!(text.contains(words), "{words}:\n{text}");
     }

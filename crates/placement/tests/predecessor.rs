@@ -1,8 +1,8 @@
-//! The predecessor's case: Llama-70B on two cards of 79.25 GiB, where the unit decided whether the load ever came back.
+//! The predecessor's case: Llama-70B on two GPUs of 79.25 GiB, where the unit decided whether the load ever came back.
 //!
-//! accelerate 1.15's map of the same model on the same cards, for comparison:
+//! accelerate 1.15's map of the same model on the same GPUs, for comparison:
 //!
-//! | a card | accelerate leaves off the cards | here |
+//! | a GPU | accelerate leaves off the GPUs | here |
 //! |---|---|---|
 //! | 67GB | layers 75-79, norm, head: 10 657 906 688 bytes | two layers, embedding, head: 7 625 310 208 bytes |
 //! | 67GiB | the head | nothing |
@@ -13,7 +13,7 @@ mod common;
 use common::{config, inventory, machine};
 use placement::{ChangeKind, DeviceMapMode, Limits, MaxMemory, Plan, PlanError, Tier, plan};
 
-const TWO_CARDS: &str = "gpus: [{name: A100-80GB, memory: 79.25GiB}, {name: A100-80GB, memory: 79.25GiB}]\n\
+const TWO_GPUS: &str = "gpus: [{name: A100-80GB, memory: 79.25GiB}, {name: A100-80GB, memory: 79.25GiB}]\n\
                          host: {memory: 128GB, cores: 16, read: 150GB/s}\ndisk: {free: 1TB, read: 2GB/s}\n";
 
 fn planned(max_memory: &str, mode: DeviceMapMode) -> Result<Plan, PlanError> {
@@ -23,7 +23,7 @@ fn planned(max_memory: &str, mode: DeviceMapMode) -> Result<Plan, PlanError> {
         mode,
         ..Limits::for_model(&config)
     };
-    plan(&config, &inventory(&config), &machine(TWO_CARDS), &limits)
+    plan(&config, &inventory(&config), &machine(TWO_GPUS), &limits)
 }
 
 fn off(plan: &Plan) -> Vec<&str> {
@@ -43,7 +43,7 @@ fn the_model_is_the_one_that_died() {
 }
 
 #[test]
-fn at_67_gb_a_card_it_spills_and_says_that_the_unit_does_it() {
+fn at_67_gb_a_gpu_it_spills_and_says_that_the_unit_does_it() {
     let plan = planned("0=67GB,1=67GB", DeviceMapMode::Auto).unwrap();
     let spill = plan.spill.as_ref().expect("a spill");
     // The least that can be off two times 67e9 bytes: two blocks, the embedding and the head.
@@ -52,7 +52,7 @@ fn at_67_gb_a_card_it_spills_and_says_that_the_unit_does_it() {
     // accelerate: five layers, the norm and the head.
     assert!(spill.bytes < 5 * 1_711_308_800 + 16_384 + 2_101_346_304);
     assert_eq!(spill.changes[0].kind, ChangeKind::BinaryUnits);
-    assert_eq!(spill.changes[1].kind, ChangeKind::CardBudgets { more_bytes: 4 << 30 });
+    assert_eq!(spill.changes[1].kind, ChangeKind::GpuBudgets { more_bytes: 4 << 30 });
     assert_eq!(spill.changes[2].kind, ChangeKind::WithoutMaxMemory);
     let warning = plan.warnings.iter().find(|w| w.contains("unit alone")).expect("a warning");
     for words in ["0=67GB is 67000000000 bytes (67.00 GB, 62.40 GiB)", "0=67GiB,1=67GiB"] {
@@ -61,8 +61,8 @@ fn at_67_gb_a_card_it_spills_and_says_that_the_unit_does_it() {
     let text = plan.describe();
     for words in [
         "CPU: used for 4 modules, 7.63 GB, 7.10 GiB",
-        "4 modules are off the cards with 7625310208 bytes",
-        "the smallest change that keeps all on the cards: --max-memory 0=67GiB,1=67GiB",
+        "4 modules are off the GPUs with 7625310208 bytes",
+        "the smallest change that keeps all on the GPUs: --max-memory 0=67GiB,1=67GiB",
         "max_memory of 0",
         "warning: the unit alone",
         "max_memory: 0=67GB is 67000000000 bytes",
@@ -72,7 +72,7 @@ fn at_67_gb_a_card_it_spills_and_says_that_the_unit_does_it() {
 }
 
 #[test]
-fn at_67_gib_71_gb_and_71_gib_nothing_leaves_the_cards() {
+fn at_67_gib_71_gb_and_71_gib_nothing_leaves_the_gpus() {
     for limit in ["67GiB", "71GB", "71GiB"] {
         let plan = planned(&format!("0={limit},1={limit}"), DeviceMapMode::Auto).unwrap();
         assert_eq!(off(&plan), [""; 0], "{limit}");
@@ -89,18 +89,18 @@ fn at_67_gib_71_gb_and_71_gib_nothing_leaves_the_cards() {
 
 #[test]
 fn the_limit_is_where_arithmetic_puts_it() {
-    // Embedding and 40 blocks on one card, 40 blocks, norm and head on the other.
+    // Embedding and 40 blocks on one GPU, 40 blocks, norm and head on the other.
     let half = 40 * 1_711_308_800u64 + 2_101_346_304;
     let fits = planned(&format!("0={},1={}", half, half + 16384), DeviceMapMode::Auto).unwrap();
     assert!(fits.spill.is_none(), "{}", fits.runs());
     let spills = planned(&format!("0={},1={}", half, half + 16383), DeviceMapMode::Auto).unwrap();
     assert_eq!(spills.spill.map(|spill| spill.bytes), Some(16384));
-    // 70.6e9 bytes a card are enough, as the mission says.
+    // 70.6e9 bytes a GPU are enough, as the mission says.
     assert!(planned("0=70.6GB,1=70.6GB", DeviceMapMode::Auto).unwrap().spill.is_none());
 }
 
 #[test]
-fn sequential_fills_the_first_card_first() {
+fn sequential_fills_the_first_gpu_first() {
     let plan = planned("0=71GiB,1=71GiB", DeviceMapMode::Sequential).unwrap();
     assert_eq!(
         plan.runs(),
@@ -135,7 +135,7 @@ fn every_byte_has_a_tier_and_stays_within_it() {
 #[test]
 fn a_promise_of_host_memory_that_is_not_there_is_told() {
     let config = config("llama-3.3-70b");
-    let job = machine(&TWO_CARDS.replace("memory: 128GB", "memory: 128GB, limit: 8GiB"));
+    let job = machine(&TWO_GPUS.replace("memory: 128GB", "memory: 128GB, limit: 8GiB"));
     let max_memory = MaxMemory::parse("0=67GB,1=67GB,cpu=120GB").unwrap();
     let limits = Limits { max_memory, ..Limits::for_model(&config) };
     let error = plan(&config, &inventory(&config), &job, &limits).unwrap_err();
@@ -144,7 +144,7 @@ fn a_promise_of_host_memory_that_is_not_there_is_told() {
     for words in ["cpu", "the host's limit", "short", "smallest change that fits"] {
         assert!(text.contains(words), "{text}");
     }
-    let job = machine(&TWO_CARDS.replace("memory: 128GB", "memory: 128GB, limit: 64GiB"));
+    let job = machine(&TWO_GPUS.replace("memory: 128GB", "memory: 128GB, limit: 64GiB"));
     let plan = plan(&config, &inventory(&config), &job, &limits).unwrap();
     assert!(
         plan.warnings.iter().any(|w| w.contains("cpu=120GB") && w.contains("the host's limit")),

@@ -123,7 +123,7 @@ impl Generation {
         match &finished.reason {
             FinishReason::Error(cause) => Err(cause.clone().into()),
             FinishReason::Deadline => Err(Refusal::late(self.limit_s)),
-            FinishReason::Cancelled => Err(Refusal::ending()),
+            FinishReason::Canceled => Err(Refusal::ending()),
             _ => Ok(event),
         }
     }

@@ -144,7 +144,7 @@ fn a_client_that_goes_away_takes_its_request_with_it() {
         server.await_metric("vendomini_requests_running", 0.0);
         server.await_metric("vendomini_requests_in_flight", 0.0);
     }
-    assert_eq!(server.metric("vendomini_replies_total{reason=\"cancelled\"}"), 2.0);
+    assert_eq!(server.metric("vendomini_replies_total{reason=\"canceled\"}"), 2.0);
     assert!(server.metric("vendomini_reply_tokens_total") < LONG as f64);
 }
 

@@ -78,7 +78,7 @@ impl Tokenizer {
         Ok(Tokenizer(Arc::new(Inner { built, spelling, tokens, rows })))
     }
 
-    /// The ids of a text. Special tokens in it are recognised, as transformers does; `add_special` adds those that the
+    /// The ids of a text. Special tokens in it are recognized, as transformers does; `add_special` adds those that the
     /// model wants round every text.
     ///
     /// # Errors

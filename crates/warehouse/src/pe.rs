@@ -188,7 +188,7 @@ impl PeTracker {
     }
 
     /// An order will never come: its errors are missing.
-    pub fn cancelled(&mut self, order: u64) {
+    pub fn canceled(&mut self, order: u64) {
         self.waiting.remove(&order);
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
-/// The share of what was paid that cancelling costs, in percent.
+/// The share of what was paid that canceling costs, in percent.
 const CANCEL_FEE_PERCENT: i64 = 10;
 /// The share of what was paid that expediting costs, in percent.
 const EXPEDITE_FEE_PERCENT: i64 = 50;
@@ -360,9 +360,9 @@ fn cancel(world: &mut World, call: &ToolCall) -> Done {
     let order = world.inbound.remove(at);
     let fee = order.paid_cents * CANCEL_FEE_PERCENT / 100;
     world.book(order.paid_cents - fee);
-    world.pe.cancelled(order.id);
+    world.pe.canceled(order.id);
     let result =
-        json!({"cancelled": format!("O{}", order.id), "refund": money(order.paid_cents - fee)});
+        json!({"canceled": format!("O{}", order.id), "refund": money(order.paid_cents - fee)});
     Ok(Outcome { cost_cents: fee, ..Outcome::done(result) })
 }
 

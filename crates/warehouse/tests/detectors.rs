@@ -53,7 +53,7 @@ fn least(kind: &str, change: impl Fn(&mut DetectorStep) + Copy) -> Vec<usize> {
     Strictness::ALL.iter().map(|threshold| first(*threshold)).collect()
 }
 
-/// Defect 5: two detectors cannot fire, one is unimplemented, one is normalised so that it never fires; severity is never
+/// Defect 5: two detectors cannot fire, one is unimplemented, one is normalized so that it never fires; severity is never
 /// computed.
 #[test]
 fn defect_05_all_six_detectors_fire_at_their_thresholds() {

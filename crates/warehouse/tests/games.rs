@@ -163,11 +163,11 @@ fn ten_thousand_random_games_conserve_money_stock_and_orders() {
 
 use std::ops::AddAssign;
 
-/// Orders placed, cancelled and arrived so far.
+/// Orders placed, canceled and arrived so far.
 #[derive(Default)]
 struct Ledger {
     placed: u64,
-    cancelled: u64,
+    canceled: u64,
     arrived: u64,
 }
 
@@ -190,7 +190,7 @@ impl Ledger {
                 (cash, self.placed) = (cash - cents(&result["paid"]), self.placed + 1)
             }
             (true, "cancel_order") => {
-                (cash, self.cancelled) = (cash + cents(&result["refund"]), self.cancelled + 1)
+                (cash, self.canceled) = (cash + cents(&result["refund"]), self.canceled + 1)
             }
             (true, "expedite") => cash -= cents(&result["fee"]),
             (true, "ship_customer_order") => {
@@ -223,7 +223,7 @@ impl Ledger {
             );
         }
         let (totals, coming) = (after.totals(), after.supplier_orders().len() as u64);
-        assert_eq!(self.placed, self.cancelled + self.arrived + coming, "{}", case());
+        assert_eq!(self.placed, self.canceled + self.arrived + coming, "{}", case());
         let shipped = u64::from(record.success && tool == "ship_customer_order");
         assert_eq!(totals.orders_shipped, before.totals().orders_shipped + shipped, "{}", case());
         let lost = record.observation.matches(" expired\n").count() as u64;

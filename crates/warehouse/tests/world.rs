@@ -446,7 +446,7 @@ fn truths(config: &WorldConfig, then: impl Fn(&mut World)) -> Vec<(&'static str,
 }
 
 #[test]
-fn late_short_cancelled_and_never_are_what_they_are() {
+fn late_short_canceled_and_never_are_what_they_are() {
     let quiet = |mix, p_shock| {
         let mut config = config(1, p_shock);
         (config.shocks.pe_type_mix, config.shocks.pe_mag) = (mix, Magnitude::High);
@@ -471,7 +471,7 @@ fn late_short_cancelled_and_never_are_what_they_are() {
     let odd = truths(&quiet(TypeMix::QuantityOnly, 1.0), |_| ());
     assert!(odd[0].2 == lead && odd[1].2 != 20.0, "on time, and another quantity: {odd:?}");
     let cancel = ToolCall::new("cancel_order", json!({"order_id": "nothing yet"}));
-    let cancelled = truths(&quiet(TypeMix::Realistic, 0.0), |world| {
+    let canceled = truths(&quiet(TypeMix::Realistic, 0.0), |world| {
         let id = world.supplier_orders()[0].id;
         let call = ToolCall {
             arguments: json!({"order_id": format!("O{id}")}).as_object().unwrap().clone(),
@@ -479,7 +479,7 @@ fn late_short_cancelled_and_never_are_what_they_are() {
         };
         assert!(world.step(&Turn::new(Ok(call), Err(CardProblem::Absent))).success);
     });
-    assert_eq!(cancelled, [], "what never comes has no error");
+    assert_eq!(canceled, [], "what never comes has no error");
     let mut short = quiet(TypeMix::Realistic, 0.0);
     short.max_steps = 4 + lead as u64 - 1;
     assert_eq!(truths(&short, |_| ()), [], "the game ends first");

@@ -42,7 +42,7 @@ pub struct Watch(Arc<Inner>);
 
 pub(crate) struct Inner {
     sink: Sink,
-    cancelled: AtomicBool,
+    canceled: AtomicBool,
     /// Bumped by everything that counts as progress, seats included.
     pub(crate) beats: AtomicU64,
     board: Mutex<Board>,
@@ -66,7 +66,7 @@ impl Watch {
     pub fn new(sink: Sink) -> Self {
         Watch(Arc::new(Inner {
             sink,
-            cancelled: AtomicBool::new(false),
+            canceled: AtomicBool::new(false),
             beats: AtomicU64::new(0),
             board: Mutex::default(),
         }))
@@ -160,14 +160,14 @@ impl Watch {
         self.0.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Asks all work to stop soon; those who work look at [`Watch::cancelled`].
+    /// Asks all work to stop soon; those who work look at [`Watch::canceled`].
     pub fn cancel(&self) {
-        self.0.cancelled.store(true, Ordering::SeqCst);
+        self.0.canceled.store(true, Ordering::SeqCst);
     }
 
     /// Whether somebody asked to stop.
-    pub fn cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::SeqCst)
+    pub fn canceled(&self) -> bool {
+        self.0.canceled.load(Ordering::SeqCst)
     }
 
     /// What everybody is doing now.

@@ -24,7 +24,7 @@ pub enum Stage {
     Allocate,
     /// Reading weights.
     Read,
-    /// Converting or quantising weights.
+    /// Converting or quantizing weights.
     Convert,
     /// Putting weights in their final place.
     Place,
@@ -38,7 +38,7 @@ pub enum Stage {
     Generate,
     /// Scoring a text.
     Score,
-    /// Checking and measuring a card.
+    /// Checking and measuring a GPU.
     SelfTest,
     /// Measuring speed.
     Bench,

@@ -419,8 +419,8 @@ impl Reader<'_> {
             storage: ExpertStorage::Separate,
             routing: Routing {
                 softmax_after_choice: false,
-                // llama.cpp normalises for every model of this architecture.
-                normalise: qwen
+                // llama.cpp normalizes for every model of this architecture.
+                normalize: qwen
                     || self.metadata.get_bool(&self.key("expert_weights_norm")).unwrap_or(false),
                 scale: self.number("expert_weights_scale")?.filter(|s| *s != 0.0).unwrap_or(1.0),
                 groups: self.groups()?,

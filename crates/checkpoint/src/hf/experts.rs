@@ -1,6 +1,6 @@
 //! Mixtures of experts and latent attention.
 use super::keys::Keys;
-use super::{Result, quantised};
+use super::{Result, quantized};
 use crate::config::{ClampedSwiglu, ExpertStorage, Family, Mla, Moe, Routing};
 
 pub(super) fn mla(keys: &Keys) -> Result<Mla> {
@@ -63,7 +63,7 @@ fn qwen3(keys: &Keys) -> Result<Moe> {
         storage: ExpertStorage::Separate,
         routing: Routing {
             softmax_after_choice: false,
-            normalise: keys.flag("norm_topk_prob", false)?,
+            normalize: keys.flag("norm_topk_prob", false)?,
             scale: 1.0,
             groups: None,
         },
@@ -80,12 +80,12 @@ fn gpt_oss(keys: &Keys, intermediate_size: usize) -> Result<Moe> {
             .unwrap_or(4),
         intermediate_size,
         shared_experts: 0,
-        storage: if quantised::is_mxfp4(keys) {
+        storage: if quantized::is_mxfp4(keys) {
             ExpertStorage::Mxfp4
         } else {
             ExpertStorage::Fused
         },
-        routing: Routing { softmax_after_choice: true, normalise: false, scale: 1.0, groups: None },
+        routing: Routing { softmax_after_choice: true, normalize: false, scale: 1.0, groups: None },
         clamped: Some(ClampedSwiglu {
             alpha: keys.number("swiglu_alpha")?.unwrap_or(1.702),
             limit: keys.positive("swiglu_limit")?.unwrap_or(7.0),
@@ -129,7 +129,7 @@ fn deepseek_routing(keys: &Keys) -> Result<Routing> {
     };
     Ok(Routing {
         softmax_after_choice: false,
-        normalise: keys.flag("norm_topk_prob", false)?,
+        normalize: keys.flag("norm_topk_prob", false)?,
         scale: keys.number("routed_scaling_factor")?.unwrap_or(1.0),
         groups,
     })

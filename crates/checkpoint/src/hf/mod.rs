@@ -3,7 +3,7 @@ mod check;
 mod defaults;
 mod experts;
 pub(crate) mod keys;
-mod quantised;
+mod quantized;
 mod rotary;
 mod sliding;
 
@@ -38,7 +38,7 @@ pub fn parse_config(file: &Path, text: &str, notes: &mut Vec<String>) -> Result<
     let map = json::object(file, text)?;
     let keys = Keys { file, map: &map, within: "" };
     let (class_name, family) = class(&keys)?;
-    quantised::refuse(&keys, family)?;
+    quantized::refuse(&keys, family)?;
     let mut reader = Reader { keys, family, defaults: defaults::of(family), notes };
     let config = reader.config(class_name)?;
     check::check(&reader.keys, &config, reader.notes)?;

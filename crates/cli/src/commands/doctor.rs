@@ -1,7 +1,7 @@
 use super::run::JOBS_DEFAULT;
 use crate::args::DoctorArgs;
-use crate::cards::{CardsSeen, cards_seen};
 use crate::failure::Failure;
+use crate::gpus::{GpusSeen, gpus_seen};
 use crate::machine;
 use crate::needs::{self, Need};
 use crate::output;
@@ -9,13 +9,13 @@ use checkpoint::{Checkpoint, SearchPaths};
 use device::cpu::KernelSet;
 use device::probe::{DeviceSpec, Roots, probe};
 use experiment::Config;
-use placement::{Gpu, Machine, bytes_text};
+use placement::{GpuSpec, Machine, bytes_text};
 use serde::Serialize;
 use std::path::Path;
 use watch::{Stage, Watch};
 
-/// What has not run on a card, for those who have one.
-const UNTRIED: &str = "nothing of the computation on cards has run on a real card yet, only on virtual ones: let `vendomini selftest \
+/// What has not run on a GPU, for those who have one.
+const UNTRIED: &str = "nothing of the computation on GPUs has run on a real GPU yet, only on virtual ones: let `vendomini selftest \
                        --device cuda:0` check every kernel first, and trust no result where it exits with 76";
 
 #[derive(Serialize)]
@@ -24,7 +24,7 @@ struct Document {
     host_available_bytes: u64,
     host_limited_by: String,
     kernel_set: String,
-    cards: CardsSeen,
+    gpus: GpusSeen,
     search: Vec<String>,
     model: Option<String>,
     problem: Option<String>,
@@ -59,7 +59,7 @@ pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
         host_available_bytes,
         host_limited_by,
         kernel_set: KernelSet::best()?.name().to_owned(),
-        cards: cards_seen(Path::new("/proc"), &|name| std::env::var(name).ok(), usable),
+        gpus: gpus_seen(Path::new("/proc"), &|name| std::env::var(name).ok(), usable),
         search: search
             .hub_caches
             .iter()
@@ -141,9 +141,9 @@ fn print(d: &Document) -> Result<(), Failure> {
         rate(disk.read_bytes_per_s)
     ))?;
     for gpu in &d.machine.gpus {
-        output::line(&format!("GPU           {}", card_line(gpu)))?;
+        output::line(&format!("GPU           {}", gpu_line(gpu)))?;
     }
-    print_cards(&d.cards)?;
+    print_gpus(&d.gpus)?;
     for note in &d.machine.notes {
         output::line(&format!("note          {note}"))?;
     }
@@ -164,8 +164,8 @@ fn or_unknown(word: &str) -> &str {
     if word.is_empty() { "unknown" } else { word }
 }
 
-/// A card in one line; what is unknown is left out.
-fn card_line(gpu: &Gpu) -> String {
+/// A GPU in one line; what is unknown is left out.
+fn gpu_line(gpu: &GpuSpec) -> String {
     let mut line = format!("{}: {}", gpu.name, bytes_text(gpu.total_bytes));
     if let Some(free) = gpu.free_bytes {
         line += &format!(", {} free", bytes_text(free));
@@ -183,18 +183,18 @@ fn card_line(gpu: &Gpu) -> String {
     line
 }
 
-/// What a job was given: said apart from the cards that can be opened.
-fn print_cards(cards: &CardsSeen) -> Result<(), Failure> {
-    if let Some((by, given)) = &cards.allotted {
+/// What a job was given: said apart from the GPUs that can be opened.
+fn print_gpus(gpus: &GpusSeen) -> Result<(), Failure> {
+    if let Some((by, given)) = &gpus.allotted {
         output::line(&format!("  allotted    {given} ({by})"))?;
     }
-    if let Some(visible) = &cards.cuda_visible_devices {
+    if let Some(visible) = &gpus.cuda_visible_devices {
         output::line(&format!("  visible     CUDA_VISIBLE_DEVICES={visible}"))?;
     }
-    for card in &cards.driver {
-        output::line(&format!("  in the node {} {} {}", card.bus, card.name, card.uuid))?;
+    for gpu in &gpus.driver {
+        output::line(&format!("  in the node {} {} {}", gpu.bus, gpu.name, gpu.uuid))?;
     }
-    cards.problems.iter().try_for_each(|problem| output::line(&format!("problem       {problem}")))
+    gpus.problems.iter().try_for_each(|problem| output::line(&format!("problem       {problem}")))
 }
 
 fn print_needs(needs: Option<&[Need]>) -> Result<(), Failure> {

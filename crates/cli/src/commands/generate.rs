@@ -66,7 +66,7 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
     let finish_reason = match end.reason {
         FinishReason::Length => "length",
         FinishReason::Error(cause) => return Err(cause.into()),
-        FinishReason::Cancelled => return Err(Failure::new(130, "interrupted")),
+        FinishReason::Canceled => return Err(Failure::new(130, "interrupted")),
         _ => "stop",
     };
     if !args.json {
@@ -99,7 +99,7 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
 /// Waits for the end; writes the text to stdout as it comes, if it is wanted there.
 fn listen(ticket: &Ticket, watch: &Watch, wanted: bool) -> Result<Finished, Failure> {
     loop {
-        if watch.cancelled() {
+        if watch.canceled() {
             return Err(Failure::new(130, "interrupted"));
         }
         match ticket.next(POLL) {

@@ -38,7 +38,7 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
     let teller = Teller::new(watch, &options.folder);
     let ended =
         run_experiment(&config, &models, &options, &|event: &Event| teller.tell(event), &|| {
-            watch.cancelled()
+            watch.canceled()
         });
     teller.finish();
     let summary = ended?;

@@ -1,11 +1,11 @@
-//! `vendomini selftest`: every kernel on a card against the CPU, and how fast the card is.
+//! `vendomini selftest`: every kernel on a GPU against the CPU, and how fast the GPU is.
 
 use crate::args::SelftestArgs;
 use crate::failure::{Failure, exit};
 use crate::output;
 use device::cpu::Cpu;
 use device::cuda::selftest::{Bench, BenchReport, BenchSizes, Check, benches, checks};
-use device::cuda::{Card, CardInfo, CopyRates, CudaError, Driver, measure_copies};
+use device::cuda::{CopyRates, CudaError, Driver, Gpu, GpuInfo, measure_copies};
 use device::pool::PoolOptions;
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -60,9 +60,9 @@ struct CheckFigure {
 /// Bytes a second.
 #[derive(Serialize)]
 struct Copies {
-    to_card_bytes_per_s: f64,
-    from_card_bytes_per_s: f64,
-    on_card_bytes_per_s: f64,
+    to_gpu_bytes_per_s: f64,
+    from_gpu_bytes_per_s: f64,
+    on_gpu_bytes_per_s: f64,
 }
 
 #[derive(Serialize)]
@@ -79,25 +79,25 @@ struct BenchFigure {
 /// Runs the command.
 ///
 /// # Errors
-/// 2 for a device that is none, 69 where the card or the driver is not available. What fails on the card is in the document, with exit
+/// 2 for a device that is none, 69 where the GPU or the driver is not available. What fails on the GPU is in the document, with exit
 /// code 76.
 pub fn run(args: &SelftestArgs, watch: &Watch) -> Result<u8, Failure> {
     let started = Instant::now();
     let ordinal = ordinal(&args.device)?;
     let _stage = watch.enter(Stage::SelfTest);
-    let seat = watch.seat("card");
+    let seat = watch.seat("gpu");
     seat.at(Stage::SelfTest, "starting the driver", 0);
     let driver = Driver::open()?;
     seat.at(Stage::SelfTest, "loading the kernels", 0);
-    let card = Card::open(&driver, ordinal, u64::MAX)?;
+    let gpu = Gpu::open(&driver, ordinal, u64::MAX)?;
     let cpu = Cpu::new(&PoolOptions::default())?;
 
-    let checks = all_checks(&card, &cpu, &seat, watch)?;
-    let (copies, benches) = measured(&card, args.quick, &seat, watch)?;
+    let checks = all_checks(&gpu, &cpu, &seat, watch)?;
+    let (copies, benches) = measured(&gpu, args.quick, &seat, watch)?;
     let passed = checks.iter().all(|check| check.passed)
         && benches.iter().all(|bench| bench.problem.is_none());
     let document = Document {
-        device: device(card.info()),
+        device: device(gpu.info()),
         driver: format!("CUDA {}.{}", driver.version().0, driver.version().1),
         kernel_set: cpu.kernel_set().name(),
         quick: args.quick,
@@ -123,7 +123,7 @@ fn ordinal(device: &str) -> Result<usize, Failure> {
     })
 }
 
-fn device(info: &CardInfo) -> Device {
+fn device(info: &GpuInfo) -> Device {
     Device {
         ordinal: info.ordinal,
         name: info.name.clone(),
@@ -136,7 +136,7 @@ fn device(info: &CardInfo) -> Device {
 }
 
 fn all_checks(
-    card: &Card,
+    gpu: &Gpu,
     cpu: &Cpu,
     seat: &Seat,
     watch: &Watch,
@@ -145,24 +145,24 @@ fn all_checks(
     watch.total(Stage::SelfTest, 0, checks.len() as u64);
     let mut figures = Vec::new();
     for check in &checks {
-        if watch.cancelled() {
+        if watch.canceled() {
             return Err(Failure::new(exit::INTERRUPTED, "interrupted"));
         }
         seat.at(Stage::SelfTest, &check.name, 0);
-        let figure = one_check(check, card, cpu);
+        let figure = one_check(check, gpu, cpu);
         seat.item_done();
-        let lost = figure.problem.is_some() && card.memory().is_err();
+        let lost = figure.problem.is_some() && gpu.memory().is_err();
         figures.push(figure);
         if lost {
-            break; // the card gives nothing any more
+            break; // the GPU gives nothing any more
         }
     }
     Ok(figures)
 }
 
-fn one_check(check: &Check, card: &Card, cpu: &Cpu) -> CheckFigure {
+fn one_check(check: &Check, gpu: &Gpu, cpu: &Cpu) -> CheckFigure {
     let started = Instant::now();
-    let found = check.run(card, cpu);
+    let found = check.run(gpu, cpu);
     let seconds = started.elapsed().as_secs_f64();
     let finite = |number: f64| Some(number).filter(|number| number.is_finite());
     match found {
@@ -188,21 +188,21 @@ fn one_check(check: &Check, card: &Card, cpu: &Cpu) -> CheckFigure {
 }
 
 fn measured(
-    card: &Card,
+    gpu: &Gpu,
     quick: bool,
     seat: &Seat,
     watch: &Watch,
 ) -> Result<(Option<Copies>, Vec<BenchFigure>), Failure> {
-    if card.memory().is_err() {
+    if gpu.memory().is_err() {
         return Ok((None, Vec::new()));
     }
     seat.at(Stage::SelfTest, "copies", 0);
     let bytes = if quick { COPY_BYTES_QUICK } else { COPY_BYTES };
-    let copies = match measure_copies(card, bytes, Instant::now() + COPY_LIMIT) {
-        Ok(CopyRates { to_card, from_card, on_card }) => Some(Copies {
-            to_card_bytes_per_s: to_card,
-            from_card_bytes_per_s: from_card,
-            on_card_bytes_per_s: on_card,
+    let copies = match measure_copies(gpu, bytes, Instant::now() + COPY_LIMIT) {
+        Ok(CopyRates { to_gpu, from_gpu, on_gpu }) => Some(Copies {
+            to_gpu_bytes_per_s: to_gpu,
+            from_gpu_bytes_per_s: from_gpu,
+            on_gpu_bytes_per_s: on_gpu,
         }),
         Err(error @ CudaError::Lost { .. }) => return Err(error.into()),
         Err(error) => {
@@ -214,11 +214,11 @@ fn measured(
     let mut figures: Vec<BenchFigure> = Vec::new();
     let mut read = None;
     for bench in &benches() {
-        if watch.cancelled() {
+        if watch.canceled() {
             return Err(Failure::new(exit::INTERRUPTED, "interrupted"));
         }
         seat.at(Stage::SelfTest, &bench.name, 0);
-        let (figure, report) = one_bench(bench, card, &sizes, read);
+        let (figure, report) = one_bench(bench, gpu, &sizes, read);
         read = read.or(report.map(|report| report.bytes_per_s()));
         figures.push(figure);
         seat.advance(1);
@@ -229,11 +229,11 @@ fn measured(
 /// A benchmark's figure, beside `read` bytes a second.
 fn one_bench(
     bench: &Bench,
-    card: &Card,
+    gpu: &Gpu,
     sizes: &BenchSizes,
     read: Option<f64>,
 ) -> (BenchFigure, Option<BenchReport>) {
-    let (report, problem) = match bench.run(card, sizes) {
+    let (report, problem) = match bench.run(gpu, sizes) {
         Ok(report) => (Some(report), None),
         Err(error) => (None, Some(error.to_string())),
     };
@@ -250,10 +250,10 @@ fn one_bench(
 }
 
 fn tell(d: &Document) -> Result<(), Failure> {
-    let card = &d.device;
+    let gpu = &d.device;
     output::line(&format!(
-        "card {} {}, compute {}, {} multiprocessors, {}, beside {} kernels of the CPU",
-        card.ordinal, card.name, card.compute, card.multiprocessors, d.driver, d.kernel_set
+        "CUDA device {} {}, compute {}, {} multiprocessors, {}, beside {} kernels of the CPU",
+        gpu.ordinal, gpu.name, gpu.compute, gpu.multiprocessors, d.driver, d.kernel_set
     ))?;
     let width = d.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     output::line(&format!(
@@ -269,7 +269,7 @@ fn tell(d: &Document) -> Result<(), Failure> {
             .map_or_else(|| "-".to_owned(), |share| format!("{:.0}%", 100.0 * share));
         let verdict = match (&check.problem, check.passed) {
             (Some(problem), _) => format!("FAILED: {problem}"),
-            (None, false) => "FAILED: the card computes something else".to_owned(),
+            (None, false) => "FAILED: the GPU computes something else".to_owned(),
             (None, true) => "ok".to_owned(),
         };
         let error = number(check.max_abs_error);
@@ -283,10 +283,10 @@ fn tell(d: &Document) -> Result<(), Failure> {
     }
     if let Some(copies) = &d.copies {
         output::line(&format!(
-            "copies: {:.2} GB/s to the card, {:.2} GB/s from it, {:.2} GB/s on it",
-            copies.to_card_bytes_per_s / 1e9,
-            copies.from_card_bytes_per_s / 1e9,
-            copies.on_card_bytes_per_s / 1e9
+            "copies: {:.2} GB/s to the GPU, {:.2} GB/s from it, {:.2} GB/s on it",
+            copies.to_gpu_bytes_per_s / 1e9,
+            copies.from_gpu_bytes_per_s / 1e9,
+            copies.on_gpu_bytes_per_s / 1e9
         ))?;
     }
     for bench in &d.benches {

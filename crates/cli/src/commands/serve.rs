@@ -26,7 +26,7 @@ pub fn run(args: &ServeArgs, watch: &Watch) -> Result<u8, Failure> {
         served.engine.context()
     ));
     output::line(&format!("http://{address}"))?;
-    server.run(served, || !watch.cancelled())?;
+    server.run(served, || !watch.canceled())?;
     Ok(0)
 }
 

@@ -15,7 +15,7 @@ pub fn run(args: &SynthArgs, watch: &Watch) -> Result<u8, Failure> {
     let _stage = watch.enter(Stage::Store);
     let report = synth(&request, &|_bytes| {
         watch.beat();
-        !watch.cancelled()
+        !watch.canceled()
     })?;
     output::line(&format!(
         "{}: {}, {} tensors in {} shards, {} bytes, {:.2} s",

@@ -28,7 +28,7 @@ use watch::{Event, Judge, Limits, Message, Snapshot, Stage};
 const TICK: Duration = Duration::from_millis(20);
 /// How long a worker may take to stop after it was asked to.
 const GRACE: Duration = Duration::from_millis(700);
-/// How long a worker may take to end once it has said why: drivers and their exit handlers can wait for a card for ever.
+/// How long a worker may take to end once it has said why: drivers and their exit handlers can wait for a GPU for ever.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How long the kernel may take to reap a killed worker.
 const REAP: Duration = Duration::from_secs(1);
@@ -325,7 +325,7 @@ impl Supervisor {
         let why = why.lines().next().unwrap_or_default().to_owned();
         let heard_all = !self.pipe_open && self.outputs_open == 0;
         let known_cause = ending::oom_kills() > self.oom_kills_before;
-        let failed = FailedRung { rung, why: why.clone(), next_host_bytes, card: None };
+        let failed = FailedRung { rung, why: why.clone(), next_host_bytes, gpu: None };
         if !(heard_all && known_cause && self.failed_rungs.add(&model, failed)) {
             return false;
         }

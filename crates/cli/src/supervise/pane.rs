@@ -68,7 +68,7 @@ fn put(text: &str) {
     let _gone = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
-/// Rows as the terminal takes them: colours, then symbols; the cursor ends at the begin of the last.
+/// Rows as the terminal takes them: colors, then symbols; the cursor ends at the begin of the last.
 fn ansi(rows: &Buffer) -> String {
     let Rect { width, height, .. } = rows.area;
     let mut text = String::from("\x1b[?25l");
@@ -80,7 +80,7 @@ fn ansi(rows: &Buffer) -> String {
             if style != Some(of_cell) {
                 style = Some(of_cell);
                 let _infallible =
-                    write!(text, "\x1b[0{}{}m", modifiers(cell.modifier), colour(cell.fg));
+                    write!(text, "\x1b[0{}{}m", modifiers(cell.modifier), color(cell.fg));
             }
             text.push_str(cell.symbol());
         }
@@ -99,8 +99,8 @@ fn modifiers(modifier: Modifier) -> String {
     known.iter().filter(|(flag, _)| modifier.contains(*flag)).map(|(_, code)| *code).collect()
 }
 
-fn colour(colour: Color) -> &'static str {
-    match colour {
+fn color(color: Color) -> &'static str {
+    match color {
         Color::Red => ";31",
         Color::Green => ";32",
         Color::Yellow => ";33",
@@ -115,7 +115,7 @@ mod tests {
     use ratatui_core::style::Style;
 
     #[test]
-    fn rows_become_colours_and_symbols() {
+    fn rows_become_colors_and_symbols() {
         let mut rows = Buffer::empty(Rect::new(0, 0, 3, 2));
         rows.set_string(0, 0, "ab", Style::new().fg(Color::Green));
         rows.set_string(1, 1, "c", Style::new().add_modifier(Modifier::BOLD));

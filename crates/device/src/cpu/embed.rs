@@ -1,7 +1,7 @@
 //! Rows of an embedding.
 use checkpoint::Dtype;
 
-use super::matrix::is_quantised;
+use super::matrix::is_quantized;
 use super::quant;
 use super::shared::SharedMut;
 use super::{Cpu, Matrix, expect};
@@ -62,9 +62,9 @@ impl Cpu {
                 out.iter_mut().zip(words).for_each(|(o, w)| *o = w);
             }
             dtype => {
-                debug_assert!(is_quantised(dtype));
+                debug_assert!(is_quantized(dtype));
                 // SAFETY: the bytes are a whole row of the checked matrix.
-                unsafe { quant::dequantise(self.set, dtype, bytes.as_ptr(), out) }
+                unsafe { quant::dequantize(self.set, dtype, bytes.as_ptr(), out) }
             }
         }
     }

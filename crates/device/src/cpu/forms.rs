@@ -1,6 +1,6 @@
 use checkpoint::Dtype;
 
-use super::matrix::is_quantised;
+use super::matrix::is_quantized;
 
 /// How exactly activations enter a product. Sums are in f32 either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,9 +8,9 @@ pub enum Precision {
     /// Activations stay f32: the oracle mode.
     F32,
     /// Activations are rounded at the input of a product: to bf16 for bf16 weights, to blocks of 32 whole numbers of 16 bits for
-    /// quantised ones, not at all for f16 and f32.
+    /// quantized ones, not at all for f16 and f32.
     Native,
-    /// As `Native`, but 8 bits for quantised weights: half the multiplications, and an error of its own that a model's
+    /// As `Native`, but 8 bits for quantized weights: half the multiplications, and an error of its own that a model's
     /// log-probabilities show.
     Int8,
 }
@@ -76,8 +76,8 @@ impl Forms {
     pub(super) fn of(precision: Precision, dtype: Dtype) -> Form {
         match (precision, dtype) {
             (Precision::Native | Precision::Int8, Dtype::BF16) => Form::Bf16,
-            (Precision::Native, dtype) if is_quantised(dtype) => Form::Int16,
-            (Precision::Int8, dtype) if is_quantised(dtype) => Form::Int8,
+            (Precision::Native, dtype) if is_quantized(dtype) => Form::Int16,
+            (Precision::Int8, dtype) if is_quantized(dtype) => Form::Int8,
             _ => Form::F32,
         }
     }

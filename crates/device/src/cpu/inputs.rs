@@ -83,7 +83,7 @@ impl Inputs {
             lay_out(Form::Bf16, &mut self.bf16)?;
         }
         if forms.int8 || forms.int16 {
-            expect("inputs: columns of quantised weights", cols.next_multiple_of(BLOCK), cols)?;
+            expect("inputs: columns of quantized weights", cols.next_multiple_of(BLOCK), cols)?;
             self.codes.fill(cpu, x, tokens, cols, forms.int16)?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use checkpoint::Dtype;
 
 use super::dense::{self, Block, DenseKind};
 use super::forms::Form;
-use super::matrix::is_quantised;
+use super::matrix::is_quantized;
 use super::quant::{self, GROUP_ROWS, QuantJob};
 use super::{Cpu, Forms, Inputs, KernelSet, Matrix, expect};
 use crate::DeviceError;
@@ -75,7 +75,7 @@ impl Cpu {
                 .max(1)
                 .next_multiple_of(GROUP_ROWS);
             let all_tiles = inputs.float(self.set, form).layout.tiles();
-            let tiles = if is_quantised(product.weight.dtype) {
+            let tiles = if is_quantized(product.weight.dtype) {
                 all_tiles.max(1)
             } else {
                 tiles_at_once(self.set, inputs, form)
@@ -143,8 +143,8 @@ impl Job<'_> {
             };
             // SAFETY: the shapes were checked; these rows' outputs are this call's alone.
             unsafe { quant::multiply(set, &job, rows) };
-        } else if is_quantised(self.weight.dtype) {
-            self.dequantised_rows(set, inputs, rows, tiles);
+        } else if is_quantized(self.weight.dtype) {
+            self.dequantized_rows(set, inputs, rows, tiles);
         } else {
             let dtype = self.weight.dtype;
             let kind = if self.form == Form::Bf16 && set == KernelSet::Avx512Bf16 {
@@ -159,8 +159,8 @@ impl Job<'_> {
         }
     }
 
-    /// Quantised weights times f32 activations: a few rows at a time are expanded in the cache.
-    fn dequantised_rows(
+    /// Quantized weights times f32 activations: a few rows at a time are expanded in the cache.
+    fn dequantized_rows(
         &self,
         set: KernelSet,
         inputs: &Inputs,
@@ -179,7 +179,7 @@ impl Job<'_> {
                 for (row, out) in few.clone().zip(expanded.chunks_exact_mut(cols.max(1))) {
                     let from = self.weight.data[row * self.weight.row_bytes()..].as_ptr();
                     // SAFETY: the matrix was checked, so a whole row lies at `from`.
-                    unsafe { quant::dequantise(set, self.weight.dtype, from, out) };
+                    unsafe { quant::dequantize(set, self.weight.dtype, from, out) };
                 }
                 let block =
                     self.block(set, inputs, few, tiles.clone(), expanded.as_ptr().cast(), cols * 4);

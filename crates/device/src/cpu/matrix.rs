@@ -68,17 +68,17 @@ pub(crate) fn check_matrix(
         return Err(DeviceError::DtypeUnsupported { dtype: dtype.name() });
     }
     let block = dtype.block_elements();
-    expect("a quantised matrix's columns", cols.next_multiple_of(block), cols)?;
+    expect("a quantized matrix's columns", cols.next_multiple_of(block), cols)?;
     expect("a matrix's bytes", rows.saturating_mul(cols / block * dtype.block_bytes()), bytes)
 }
 
 /// Whether kernels read weights of this dtype.
 pub fn readable(dtype: Dtype) -> bool {
-    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) || is_quantised(dtype)
+    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) || is_quantized(dtype)
 }
 
 /// Whether numbers come in blocks of integer codes with scales.
-pub(crate) fn is_quantised(dtype: Dtype) -> bool {
+pub(crate) fn is_quantized(dtype: Dtype) -> bool {
     use Dtype::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
     matches!(dtype, Q8_0 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q4K | Q5K | Q6K)
 }

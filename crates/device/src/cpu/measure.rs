@@ -96,7 +96,7 @@ pub enum DotKind {
     F32,
     /// What bf16 products use: the bf16 instruction, or f32 where there is none.
     Bf16,
-    /// What quantised products use: 8-bit dot products, their scaling not counted.
+    /// What quantized products use: 8-bit dot products, their scaling not counted.
     Int8,
 }
 

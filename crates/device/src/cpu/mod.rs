@@ -37,7 +37,7 @@ pub use kernel_set::{KERNELS_VARIABLE, KernelSet, provenance};
 pub use linear::Product;
 pub use logits::Best;
 pub use matrix::{Matrix, readable};
-pub(crate) use matrix::{check_matrix, is_quantised};
+pub(crate) use matrix::{check_matrix, is_quantized};
 pub use rope::RopeTable;
 
 /// A kernel set that this machine runs, and the threads to run it on. Cheap to clone.

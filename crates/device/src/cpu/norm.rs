@@ -1,4 +1,4 @@
-//! Normalisation of rows.
+//! Normalization of rows.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::dispatch::kernel;

@@ -20,12 +20,12 @@ pub(super) mod code {
     pub const NOT_READY: Code = 600;
     pub const PEER_ACCESS_ALREADY_ENABLED: Code = 704;
 
-    /// A call or a kernel of ours did what it must not. (714 and 719 may be the card's fault as well.)
+    /// A call or a kernel of ours did what it must not. (714 and 719 may be the GPU's fault as well.)
     pub fn is_ours(code: Code) -> bool {
         matches!(code, 1 | 201 | 400 | 500 | 700 | 701 | 710 | 715..=718)
     }
 
-    /// After these, every later call in the context fails: the card fell off the bus, its memory or a link broke, or a kernel did what it
+    /// After these, every later call in the context fails: the GPU fell off the bus, its memory or a link broke, or a kernel did what it
     /// must not.
     pub fn is_final(code: Code) -> bool {
         matches!(
@@ -71,7 +71,7 @@ macro_rules! functions {
 fn open_library() -> Result<NonNull<c_void>, String> {
     let mut said = None;
     for name in super::driver::LIBRARIES {
-        // SAFETY: loading the driver's library runs its initialisers, which is what using it takes; dlerror's text is copied before the next call.
+        // SAFETY: loading the driver's library runs its initializers, which is what using it takes; dlerror's text is copied before the next call.
         unsafe {
             if let Some(library) =
                 NonNull::new(libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL))
@@ -152,9 +152,9 @@ impl Api {
         (name, text(self.cuGetErrorString).unwrap_or_else(|| "of a newer driver".to_owned()))
     }
 
-    /// The error of a call that concerns no card's context.
-    pub(super) fn failed(&self, card: Option<usize>, call: &'static str, code: Code) -> CudaError {
+    /// The error of a call that concerns no GPU's context.
+    pub(super) fn failed(&self, gpu: Option<usize>, call: &'static str, code: Code) -> CudaError {
         let (name, meaning) = self.words(code);
-        CudaError::Failed { card, call, code, name, meaning }
+        CudaError::Failed { gpu, call, code, name, meaning }
     }
 }

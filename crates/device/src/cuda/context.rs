@@ -7,19 +7,19 @@ use cudarc::driver::sys::{CUcontext, CUdevice};
 use super::api::{Api, Code, code};
 use super::{CudaError, Driver};
 
-/// One card's primary context, and what this process knows of the card: whether it is lost, and what memory was taken.
+/// One GPU's primary context, and what this process knows of the GPU: whether it is lost, and what memory was taken.
 ///
 /// Everything that has a handle of the driver's holds its context in an `Arc`.
 pub(super) struct Context {
     pub(super) api: &'static Api,
     pub(super) handle: CUcontext,
-    /// Of this context alone: a card's context that was given up and taken again may have the handle of before.
+    /// Of this context alone: a GPU's context that was given up and taken again may have the handle of before.
     number: u64,
     device: CUdevice,
-    /// The card's number.
-    pub(super) card: usize,
+    /// The GPU's number.
+    pub(super) gpu: usize,
     lost: OnceLock<CudaError>,
-    /// A deadline has passed: the card may hang, and nothing that waits for it may be called any more.
+    /// A deadline has passed: the GPU may hang, and nothing that waits for it may be called any more.
     late: AtomicBool,
     pub(super) account: Account,
 }
@@ -47,17 +47,17 @@ macro_rules! call {
 pub(super) use call;
 
 impl Context {
-    /// The primary context of a card, with at most `quota_bytes` of its memory.
+    /// The primary context of a GPU, with at most `quota_bytes` of its memory.
     pub(super) fn open(
         driver: &Driver,
         device: CUdevice,
-        card: usize,
+        gpu: usize,
         quota_bytes: u64,
     ) -> Result<Context, CudaError> {
         let mut handle = std::ptr::null_mut();
         // SAFETY: the pointer is to a local; the device is one that the driver gave.
         let retained = unsafe { (driver.api.cuDevicePrimaryCtxRetain)(&raw mut handle, device) };
-        driver.checked(Some(card), "cuDevicePrimaryCtxRetain", retained)?;
+        driver.checked(Some(gpu), "cuDevicePrimaryCtxRetain", retained)?;
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let account = Account { quota_bytes, ..Account::default() };
         Ok(Context {
@@ -65,7 +65,7 @@ impl Context {
             handle,
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             device,
-            card,
+            gpu,
             lost: OnceLock::new(),
             late: AtomicBool::new(false),
             account,
@@ -89,18 +89,18 @@ impl Context {
         Ok(())
     }
 
-    /// A call's result; what ends the card is kept and given from now on.
+    /// A call's result; what ends the GPU is kept and given from now on.
     pub(super) fn checked(&self, call: &'static str, code: Code) -> Result<(), CudaError> {
         if code == code::SUCCESS {
             return Ok(());
         }
         if !code::is_final(code) {
-            return Err(self.api.failed(Some(self.card), call, code));
+            return Err(self.api.failed(Some(self.gpu), call, code));
         }
         let (name, meaning) = self.api.words(code);
         Err(self
             .lost
-            .get_or_init(|| CudaError::Lost { card: self.card, call, code, name, meaning })
+            .get_or_init(|| CudaError::Lost { gpu: self.gpu, call, code, name, meaning })
             .clone())
     }
 
@@ -117,7 +117,7 @@ impl Context {
         self.late.store(true, Ordering::Relaxed);
     }
 
-    /// Whether freeing, which waits for the card, may be tried. A card that is lost or hangs keeps its memory until the process ends.
+    /// Whether freeing, which waits for the GPU, may be tried. A GPU that is lost or hangs keeps its memory until the process ends.
     pub(super) fn may_free(&self) -> bool {
         self.lost.get().is_none() && !self.late.load(Ordering::Relaxed)
     }
@@ -145,7 +145,7 @@ impl Drop for Context {
     }
 }
 
-/// Bytes of one card.
+/// Bytes of one GPU.
 #[derive(Default)]
 pub(super) struct Account {
     pub(super) quota_bytes: u64,

@@ -18,7 +18,7 @@ impl Driver {
     /// Finds the driver's library and starts it. Only the first call does the work; an error is not kept.
     ///
     /// It is looked for as every program's libraries are (`LD_LIBRARY_PATH`, then the system's), and it is the driver that obeys
-    /// `CUDA_VISIBLE_DEVICES`, which Slurm sets to the cards of a job. Starting it may take seconds, and where the kernel's module hangs, for
+    /// `CUDA_VISIBLE_DEVICES`, which Slurm sets to the GPUs of a job. Starting it may take seconds, and where the kernel's module hangs, for
     /// ever: call this where something watches.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl Driver {
     }
 
     fn start(api: &'static Api) -> Result<Driver, CudaError> {
-        // The version first: a driver that is too old for its cards may not start.
+        // The version first: a driver that is too old for its GPUs may not start.
         let mut version: c_int = 0;
         // SAFETY: the pointer is to a local.
         let read = unsafe { (api.cuDriverGetVersion)(&raw mut version) };
@@ -63,7 +63,7 @@ impl Driver {
         self.version
     }
 
-    /// How many cards the driver shows.
+    /// How many GPUs the driver shows.
     pub(super) fn count(&self) -> Result<usize, CudaError> {
         let mut count: c_int = 0;
         // SAFETY: the pointer is to a local.
@@ -75,11 +75,11 @@ impl Driver {
     /// The error of a call that concerns no context.
     pub(super) fn checked(
         &self,
-        card: Option<usize>,
+        gpu: Option<usize>,
         call: &'static str,
         code: u32,
     ) -> Result<(), CudaError> {
-        if code == code::SUCCESS { Ok(()) } else { Err(self.api.failed(card, call, code)) }
+        if code == code::SUCCESS { Ok(()) } else { Err(self.api.failed(gpu, call, code)) }
     }
 }
 
@@ -118,14 +118,14 @@ fn nothing_to_see() -> CudaError {
     }
 }
 
-/// What hides the cards where the variable is set: itself, or something else if it names some. Slurm sets it for every job with cards.
+/// What hides the GPUs where the variable is set: itself, or something else if it names some. Slurm sets it for every job with GPUs.
 fn why_hidden(value: &str) -> &'static str {
     match value.trim() {
         "" | "-1" | "NoDevFiles" => {
-            "hides every card; unset it, or name cards that are there (0,1,...)"
+            "hides every GPU; unset it, or name GPUs that are there (0,1,...)"
         }
         _ => {
-            "is set, and the driver shows none of these cards: they are not there, or their device files (/dev/nvidia*) may not be opened here"
+            "is set, and the driver shows none of these GPUs: they are not there, or their device files (/dev/nvidia*) may not be opened here"
         }
     }
 }
@@ -135,7 +135,7 @@ mod tests {
     use super::why_hidden;
 
     #[test]
-    fn a_job_whose_cards_cannot_be_opened_is_not_told_to_unset_its_variable() {
+    fn a_job_whose_gpus_cannot_be_opened_is_not_told_to_unset_its_variable() {
         assert!(why_hidden("").contains("unset it") && why_hidden("-1").contains("unset it"));
         assert!(why_hidden("0,1").contains("/dev/nvidia*"));
     }

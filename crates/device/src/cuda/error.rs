@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::api::code;
 
-/// What can go wrong with the driver and the cards.
+/// What can go wrong with the driver and the GPUs.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CudaError {
     /// There is no driver library.
@@ -47,13 +47,13 @@ pub enum CudaError {
         needed: (i32, i32),
     },
 
-    /// The driver sees no card.
+    /// The driver sees no GPU.
     #[error(
-        "the CUDA driver sees no card; nvidia-smi shows whether the machine does, and a container or a job must be given cards"
+        "the CUDA driver sees no GPU; nvidia-smi shows whether the machine does, and a container or a job must be given gpus"
     )]
     NoDevice,
 
-    /// There may be cards, but none is to be seen.
+    /// There may be GPUs, but none is to be seen.
     #[error("CUDA_VISIBLE_DEVICES={value:?} {why}")]
     Hidden {
         /// The variable's value.
@@ -62,20 +62,20 @@ pub enum CudaError {
         why: &'static str,
     },
 
-    /// No such card.
-    #[error("there is no card {ordinal}: the driver shows {cards}, counted from 0")]
-    NoSuchCard {
-        /// The card asked for.
+    /// No such GPU.
+    #[error("there is no CUDA device {ordinal}: the driver shows {gpus}, counted from 0")]
+    NoSuchGpu {
+        /// The GPU asked for.
         ordinal: usize,
         /// How many there are.
-        cards: usize,
+        gpus: usize,
     },
 
-    /// A card that cannot be used.
-    #[error("card {card} ({name}) cannot be used: {why}")]
+    /// A GPU that cannot be used.
+    #[error("CUDA device {gpu} ({name}) cannot be used: {why}")]
     Unusable {
         /// Its number.
-        card: usize,
+        gpu: usize,
         /// Its name.
         name: String,
         /// Why not.
@@ -83,10 +83,10 @@ pub enum CudaError {
     },
 
     /// A call failed, and the next may succeed.
-    #[error("{}{call} failed: {name} ({code}), {meaning}{}", at(*card), advice(*code))]
+    #[error("{}{call} failed: {name} ({code}), {meaning}{}", at(*gpu), advice(*code))]
     Failed {
-        /// The card, where it concerns one.
-        card: Option<usize>,
+        /// The GPU, where it concerns one.
+        gpu: Option<usize>,
         /// The driver's function.
         call: &'static str,
         /// Its result.
@@ -97,13 +97,13 @@ pub enum CudaError {
         meaning: String,
     },
 
-    /// A card failed for good. Nothing on it can be used any more by this process.
+    /// A GPU failed for good. Nothing on it can be used any more by this process.
     #[error(
-        "card {card} is lost: {call} gave {name} ({code}), {meaning}{}", lost_advice(*code)
+        "CUDA device {gpu} is lost: {call} gave {name} ({code}), {meaning}{}", lost_advice(*code)
     )]
     Lost {
-        /// The card.
-        card: usize,
+        /// The GPU.
+        gpu: usize,
         /// The call that found it.
         call: &'static str,
         /// Its result.
@@ -115,10 +115,12 @@ pub enum CudaError {
     },
 
     /// The kernels could not be loaded.
-    #[error("card {card}: the driver cannot load the kernels: {name} ({code}), {meaning}{log}")]
+    #[error(
+        "CUDA device {gpu}: the driver cannot load the kernels: {name} ({code}), {meaning}{log}"
+    )]
     Image {
-        /// The card.
-        card: usize,
+        /// The GPU.
+        gpu: usize,
         /// The driver's result.
         code: u32,
         /// The result's name.
@@ -129,30 +131,30 @@ pub enum CudaError {
         log: String,
     },
 
-    /// The card has too little free memory.
+    /// The GPU has too little free memory.
     #[error(
-        "card {card} is out of memory: {asked_bytes} bytes were asked for, {free_bytes} of {total_bytes} are free; place fewer layers on it \
+        "CUDA device {gpu} is out of memory: {asked_bytes} bytes were asked for, {free_bytes} of {total_bytes} are free; place fewer layers on it \
          (--max-memory), or end what else runs there (nvidia-smi)"
     )]
     OutOfMemory {
-        /// The card.
-        card: usize,
+        /// The GPU.
+        gpu: usize,
         /// Bytes asked for.
         asked_bytes: u64,
         /// Bytes free.
         free_bytes: u64,
-        /// All of the card's bytes.
+        /// All of the GPU's bytes.
         total_bytes: u64,
     },
 
-    /// More than what was planned for the card.
+    /// More than what was planned for the GPU.
     #[error(
-        "card {card}: {asked_bytes} bytes were asked for beside {reserved_bytes} of the planned {quota_bytes}; raise its budget \
+        "CUDA device {gpu}: {asked_bytes} bytes were asked for beside {reserved_bytes} of the planned {quota_bytes}; raise its budget \
          (--max-memory) or place fewer layers on it"
     )]
     QuotaPassed {
-        /// The card.
-        card: usize,
+        /// The GPU.
+        gpu: usize,
         /// Bytes asked for.
         asked_bytes: u64,
         /// Bytes taken from the driver so far.
@@ -163,12 +165,12 @@ pub enum CudaError {
 
     /// An arena's hard limit would be passed.
     #[error(
-        "card {card}: its arena holds {used_bytes} of at most {limit_bytes} bytes and cannot take {requested_bytes} more; raise the card's \
+        "CUDA device {gpu}: its arena holds {used_bytes} of at most {limit_bytes} bytes and cannot take {requested_bytes} more; raise the GPU's \
          budget or place fewer layers on it"
     )]
     ArenaFull {
-        /// The card.
-        card: usize,
+        /// The GPU.
+        gpu: usize,
         /// Bytes asked for.
         requested_bytes: u64,
         /// Bytes handed out so far.
@@ -190,11 +192,11 @@ pub enum CudaError {
 
     /// A region was finished before every part of it was filled.
     #[error(
-        "card {card}: {filled_bytes} of {expected_bytes} bytes were filled; fill every part before finishing the region"
+        "CUDA device {gpu}: {filled_bytes} of {expected_bytes} bytes were filled; fill every part before finishing the region"
     )]
     Unfilled {
-        /// The card.
-        card: usize,
+        /// The GPU.
+        gpu: usize,
         /// Bytes whose copy or kernel was queued.
         filled_bytes: u64,
         /// Bytes of the region.
@@ -216,24 +218,24 @@ pub enum CudaError {
         len: u64,
     },
 
-    /// Memory of one card was given to another.
+    /// Memory of one GPU was given to another.
     #[error(
-        "{what} belongs to card {found}, and card {expected} was to use it; this is a defect, please report it"
+        "{what} belongs to CUDA device {found}, and CUDA device {expected} was to use it; this is a defect, please report it"
     )]
-    WrongCard {
+    WrongGpu {
         /// Which memory.
         what: &'static str,
-        /// The card that works.
+        /// The GPU that works.
         expected: usize,
-        /// The card that it belongs to.
+        /// The GPU that it belongs to.
         found: usize,
     },
 
-    /// Work on a card was not done by its deadline.
-    #[error("card {card}: {doing} was not done after {:.1} s; the card may hang (nvidia-smi, dmesg)", waited.as_secs_f64())]
+    /// Work on a GPU was not done by its deadline.
+    #[error("CUDA device {gpu}: {doing} was not done after {:.1} s; the GPU may hang (nvidia-smi, dmesg)", waited.as_secs_f64())]
     Timeout {
-        /// The card.
-        card: usize,
+        /// The GPU.
+        gpu: usize,
         /// What was waited for.
         doing: &'static str,
         /// For how long.
@@ -259,7 +261,7 @@ impl CudaError {
             | Self::DriverTooOld { .. }
             | Self::NoDevice
             | Self::Hidden { .. }
-            | Self::NoSuchCard { .. }
+            | Self::NoSuchGpu { .. }
             | Self::Unusable { .. }
             | Self::Image { .. } => 69,
             Self::Failed { code, .. } | Self::Lost { code, .. } => match *code {
@@ -267,7 +269,7 @@ impl CudaError {
                 code if code::is_ours(code) => 70,
                 _ => 69,
             },
-            Self::Unfilled { .. } | Self::OutOfRange { .. } | Self::WrongCard { .. } => 70,
+            Self::Unfilled { .. } | Self::OutOfRange { .. } | Self::WrongGpu { .. } => 70,
             Self::OutOfMemory { .. }
             | Self::QuotaPassed { .. }
             | Self::ArenaFull { .. }
@@ -276,17 +278,17 @@ impl CudaError {
         }
     }
 
-    /// Whether less memory on the card would have helped.
+    /// Whether less memory on the GPU would have helped.
     pub fn is_memory(&self) -> bool {
         self.exit_code() == 71
     }
 }
 
-fn at(card: Option<usize>) -> String {
-    card.map_or_else(String::new, |card| format!("card {card}: "))
+fn at(gpu: Option<usize>) -> String {
+    gpu.map_or_else(String::new, |gpu| format!("CUDA device {gpu}: "))
 }
 
-/// What to do about a card that is lost.
+/// What to do about a GPU that is lost.
 fn lost_advice(code: u32) -> &'static str {
     match code {
         code if code::is_ours(code) => "; this is a defect, please report it",
@@ -300,15 +302,15 @@ fn lost_advice(code: u32) -> &'static str {
 fn advice(code: u32) -> &'static str {
     match code {
         code::OUT_OF_MEMORY => {
-            "; end what else runs on the card (nvidia-smi), or leave it out (CUDA_VISIBLE_DEVICES)"
+            "; end what else runs on the GPU (nvidia-smi), or leave it out (CUDA_VISIBLE_DEVICES)"
         }
         code if code::is_ours(code) => "; this is a defect, please report it",
         34 => {
             "; the toolkit's stub was found in place of the driver: take its folder (.../stubs) out of LD_LIBRARY_PATH"
         }
-        46 => "; another process may hold the card alone (compute mode exclusive)",
+        46 => "; another process may hold the GPU alone (compute mode exclusive)",
         304 => "; the device files may not be open to this user or container (/dev/nvidia*)",
-        802 => "; cards joined by NVSwitch need nvidia-fabricmanager running",
+        802 => "; GPUs joined by NVSwitch need nvidia-fabricmanager running",
         803 => {
             "; the driver's library and the kernel's module are of different versions: restart the machine, or the container"
         }
@@ -326,7 +328,7 @@ mod tests {
 
     fn failed(code: u32) -> CudaError {
         CudaError::Failed {
-            card: Some(1),
+            gpu: Some(1),
             call: "cuThing",
             code,
             name: "CUDA_ERROR_X".to_owned(),
@@ -340,7 +342,7 @@ mod tests {
         assert_eq!(codes, [71, 70, 70, 69, 69, 69, 69, 69, 69]);
         assert!(failed(2).is_memory() && !failed(1).is_memory());
         let lost = |code| CudaError::Lost {
-            card: 0,
+            gpu: 0,
             call: "c",
             code,
             name: String::new(),
@@ -354,7 +356,10 @@ mod tests {
 
     #[test]
     fn errors_say_what_to_do() {
-        assert_eq!(failed(12_345).to_string(), "card 1: cuThing failed: CUDA_ERROR_X (12345), x");
+        assert_eq!(
+            failed(12_345).to_string(),
+            "CUDA device 1: cuThing failed: CUDA_ERROR_X (12345), x"
+        );
         assert!(
             failed(34).to_string().contains("LD_LIBRARY_PATH")
                 && failed(1).to_string().contains("report it")

@@ -29,12 +29,12 @@ impl Event {
         Ok(Event { context: context.clone(), handle })
     }
 
-    /// The card's context.
+    /// The GPU's context.
     pub(super) fn context(&self) -> &Arc<Context> {
         &self.context
     }
 
-    /// Moves it to what is queued last on a stream of the same card.
+    /// Moves it to what is queued last on a stream of the same GPU.
     pub(super) fn record(&self, stream: &Stream) -> Result<(), CudaError> {
         // SAFETY: both are alive and of one context.
         unsafe { call!(self.context, cuEventRecord(self.handle, stream.handle)) }

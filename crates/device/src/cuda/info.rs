@@ -9,14 +9,14 @@ use super::{CudaError, Driver};
 /// The least compute capability that the kernels are for.
 const COMPUTE_NEEDED: (i32, i32) = (8, 0);
 
-/// What a card is.
+/// What a GPU is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CardInfo {
+pub struct GpuInfo {
     /// Its number, as the driver counts those that `CUDA_VISIBLE_DEVICES` shows.
     pub ordinal: usize,
     /// The maker's name for it.
     pub name: String,
-    /// The same card under every number: `GPU-...`.
+    /// The same GPU under every number: `GPU-...`.
     pub uuid: String,
     /// All of its memory, in bytes.
     pub total_bytes: u64,
@@ -30,36 +30,35 @@ pub struct CardInfo {
     pub shared_bytes_max: u32,
     /// Its place on the bus, such as `0000:17:00.0`; empty: unknown.
     pub pci_bus_id: String,
-    /// Numbers of the cards whose memory it reaches.
+    /// Numbers of the GPUs whose memory it reaches.
     pub peers: Vec<usize>,
     /// Why it cannot be used, if so.
     pub unusable: Option<String>,
 }
 
 impl Driver {
-    /// Every card that the driver shows. A card of which something cannot be found out is listed all the same, as unusable.
+    /// Every GPU that the driver shows. A GPU of which something cannot be found out is listed all the same, as unusable.
     ///
-    /// Free memory is only to be had in a context, which takes some tenths of a second and some hundred MiB of each card; it is given up
+    /// Free memory is only to be had in a context, which takes some tenths of a second and some hundred MiB of each GPU; it is given up
     /// again.
     ///
     /// # Errors
     /// What the driver says where it does not even count them.
-    pub fn cards(&self) -> Result<Vec<CardInfo>, CudaError> {
+    pub fn gpus(&self) -> Result<Vec<GpuInfo>, CudaError> {
         let count = self.count()?;
-        let describe =
-            |ordinal| self.card(ordinal).unwrap_or_else(|error| unknown(ordinal, &error));
-        let mut cards: Vec<CardInfo> = (0..count).map(describe).collect();
-        for card in cards.iter_mut().filter(|card| card.unusable.is_none()) {
-            match self.free(card.ordinal) {
-                Ok(free_bytes) => card.free_bytes = Some(free_bytes),
-                Err(error) => card.unusable = Some(error.to_string()),
+        let describe = |ordinal| self.gpu(ordinal).unwrap_or_else(|error| unknown(ordinal, &error));
+        let mut gpus: Vec<GpuInfo> = (0..count).map(describe).collect();
+        for gpu in gpus.iter_mut().filter(|gpu| gpu.unusable.is_none()) {
+            match self.free(gpu.ordinal) {
+                Ok(free_bytes) => gpu.free_bytes = Some(free_bytes),
+                Err(error) => gpu.unusable = Some(error.to_string()),
             }
         }
-        Ok(cards)
+        Ok(gpus)
     }
 
-    /// One card, its free memory left out.
-    pub(super) fn card(&self, ordinal: usize) -> Result<CardInfo, CudaError> {
+    /// One GPU, its free memory left out.
+    pub(super) fn gpu(&self, ordinal: usize) -> Result<GpuInfo, CudaError> {
         let device = self.device(ordinal)?;
         let attribute = |which| self.attribute(ordinal, device, which);
         let compute = (
@@ -68,7 +67,7 @@ impl Driver {
         );
         let positive = |number: c_int| u32::try_from(number).unwrap_or(0);
         let name = self.name(ordinal, device)?;
-        Ok(CardInfo {
+        Ok(GpuInfo {
             ordinal,
             uuid: self.uuid(ordinal, device, &name)?,
             name,
@@ -121,7 +120,7 @@ impl Driver {
         self.checked(Some(ordinal), "cuDeviceTotalMem_v2", got).map(|()| bytes as u64)
     }
 
-    /// Unknown is no reason not to use the card.
+    /// Unknown is no reason not to use the GPU.
     fn pci_bus_id(&self, device: CUdevice) -> String {
         let mut text = [0 as c_char; 64];
         // SAFETY: the array is of the size given.
@@ -137,7 +136,7 @@ impl Driver {
             let got = unsafe {
                 (self.api.cuDeviceCanAccessPeer)(&raw mut reached, device, self.device(other)?)
             };
-            // A card that cannot say so is not reached, and is a card all the same.
+            // A GPU that cannot say so is not reached, and is a GPU all the same.
             peers.extend((got == code::SUCCESS && reached != 0).then_some(other));
         }
         Ok(peers)
@@ -149,9 +148,9 @@ impl Driver {
     }
 }
 
-/// A card that answers with an error.
-fn unknown(ordinal: usize, error: &CudaError) -> CardInfo {
-    CardInfo {
+/// A GPU that answers with an error.
+fn unknown(ordinal: usize, error: &CudaError) -> GpuInfo {
+    GpuInfo {
         ordinal,
         name: "unknown".to_owned(),
         uuid: String::new(),
@@ -180,7 +179,7 @@ fn string(text: &[c_char]) -> String {
         .map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned())
 }
 
-/// As nvidia-smi writes it: a part of a card (MIG) has one of its own.
+/// As nvidia-smi writes it: a part of a GPU (MIG) has one of its own.
 fn uuid_text(name: &str, bytes: [u8; 16]) -> String {
     let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let part = |range: std::ops::Range<usize>| hex[range].concat();

@@ -87,7 +87,7 @@ kernels! {
     MergeSplits8 = c"merge_splits_8",
     MergeSplits32 = c"merge_splits_32",
     Prepare = c"prepare",
-    QuantiseQ8_0 = c"quantise_q8_0",
+    QuantizeQ8_0 = c"quantize_q8_0",
     ReadAll = c"read_all",
     RmsNormLong = c"rms_norm_long",
     RmsNormShort = c"rms_norm_short",

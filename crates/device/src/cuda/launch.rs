@@ -4,14 +4,14 @@ use std::ptr;
 use cudarc::driver::sys;
 
 use super::context::call;
-use super::{Card, CudaError, Kernel};
+use super::{CudaError, Gpu, Kernel};
 
 /// Names of the driver's for what follows in the list of extras of a launch.
 const BUFFER_POINTER: usize = sys::CU_LAUNCH_PARAM_BUFFER_POINTER_AS_INT as usize;
 const BUFFER_SIZE: usize = sys::CU_LAUNCH_PARAM_BUFFER_SIZE_AS_INT as usize;
 const END: usize = sys::CU_LAUNCH_PARAM_END_AS_INT as usize;
 
-/// The one argument of a kernel: a struct that is copied to the card as it lies in memory.
+/// The one argument of a kernel: a struct that is copied to the GPU as it lies in memory.
 ///
 /// # Safety
 /// The struct must be `#[repr(C)]`, of the same layout as the one that the kernels' sources declare, without padding.
@@ -39,14 +39,14 @@ impl Grid {
     }
 }
 
-impl Card {
+impl Gpu {
     /// Queues a kernel. It returns before the kernel runs; what goes wrong in it is found by a later call.
     ///
     /// # Errors
     /// What the driver says of the launch, or found of earlier work.
     ///
     /// # Safety
-    /// `args` must be the struct that the kernel takes, and every address in it memory of this card that is as long as the kernel reads and
+    /// `args` must be the struct that the kernel takes, and every address in it memory of this GPU that is as long as the kernel reads and
     /// writes for these arguments and this grid. Nothing that runs beside it may use what it writes.
     pub(crate) unsafe fn launch<A: KernelArgs>(
         &self,

@@ -6,7 +6,7 @@ use super::context::call;
 use super::event::Event;
 use super::memory::{Block, inside};
 use super::stream::Stream;
-use super::{Card, CardBuffer, CudaError, PinnedBuffer};
+use super::{Buffer, CudaError, Gpu, PinnedBuffer};
 use crate::memory::Plain;
 
 /// Bytes that are sent to see whether they arrive.
@@ -15,10 +15,10 @@ const CANARY_BYTES: usize = 1 << 20;
 /// How long they may take: a thousand times as long as over the slowest link.
 const CANARY_LIMIT: Duration = Duration::from_secs(2);
 
-/// How bytes go from one card to another.
+/// How bytes go from one GPU to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkPath {
-    /// From card to card.
+    /// From GPU to GPU.
     Direct,
     /// Through pinned host memory.
     Staged {
@@ -27,36 +27,36 @@ pub enum LinkPath {
     },
 }
 
-/// A way from one card to another. Whoever copies need not know which.
+/// A way from one GPU to another. Whoever copies need not know which.
 #[derive(Debug)]
-pub struct CardLink {
-    from: Card,
-    to: Card,
+pub struct PeerLink {
+    from: Gpu,
+    to: Gpu,
     path: LinkPath,
 }
 
-impl CardLink {
-    /// Finds the way: direct where the driver says that the cards reach each other and a copy between them arrives, unchanged and soon.
+impl PeerLink {
+    /// Finds the way: direct where the driver says that the GPUs reach each other and a copy between them arrives, unchanged and soon.
     /// On some machines it says so and copies never end, or bring something else.
     ///
     /// # Errors
-    /// [`CudaError::OutOfMemory`] where a MiB on each card is not to be had, [`CudaError::Timeout`] where even copies to and from the host do
+    /// [`CudaError::OutOfMemory`] where a MiB on each GPU is not to be had, [`CudaError::Timeout`] where even copies to and from the host do
     /// not end, or what the driver says.
-    pub fn open(from: &Card, to: &Card, deadline: Instant) -> Result<CardLink, CudaError> {
+    pub fn open(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<PeerLink, CudaError> {
         let path = match Self::doubt(from, to, deadline)? {
             None => LinkPath::Direct,
             Some(why) => LinkPath::Staged { why },
         };
-        Ok(CardLink { from: from.clone(), to: to.clone(), path })
+        Ok(PeerLink { from: from.clone(), to: to.clone(), path })
     }
 
     /// What speaks against the direct way.
-    fn doubt(from: &Card, to: &Card, deadline: Instant) -> Result<Option<String>, CudaError> {
-        if from.same("the card", to).is_ok() {
+    fn doubt(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<Option<String>, CudaError> {
+        if from.same("the gpu", to).is_ok() {
             return Ok(None);
         }
         if !from.info().peers.contains(&to.ordinal()) {
-            return Ok(Some("the driver says that the cards do not reach each other".to_owned()));
+            return Ok(Some("the driver says that the GPUs do not reach each other".to_owned()));
         }
         // SAFETY: both contexts are alive.
         match unsafe { call!(from.context(), cuCtxEnablePeerAccess(to.context().handle, 0)) } {
@@ -75,26 +75,26 @@ impl CardLink {
         &self.path
     }
 
-    /// Copies the numbers of `range` of `from` to those of `to` from `at` on, in order with both cards' kernels. Where it is staged, it waits for
-    /// what was queued on the first card before.
+    /// Copies the numbers of `range` of `from` to those of `to` from `at` on, in order with both GPUs' kernels. Where it is staged, it waits for
+    /// what was queued on the first GPU before.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`], [`CudaError::WrongCard`], [`CudaError::Timeout`], or what the driver says.
+    /// [`CudaError::OutOfRange`], [`CudaError::WrongGpu`], [`CudaError::Timeout`], or what the driver says.
     pub fn copy<T: Plain>(
         &self,
-        from: &CardBuffer<T>,
+        from: &Buffer<T>,
         range: Range<usize>,
-        to: &mut CardBuffer<T>,
+        to: &mut Buffer<T>,
         at: usize,
         deadline: Instant,
     ) -> Result<(), CudaError> {
-        self.from.same("the source of a copy", from.card())?;
-        self.to.same("the target of a copy", to.card())?;
-        inside("a card's buffer", &range, from.len())?;
-        inside("a card's buffer", &(at..at.saturating_add(range.len())), to.len())?;
+        self.from.same("the source of a copy", from.gpu())?;
+        self.to.same("the target of a copy", to.gpu())?;
+        inside("a GPU's buffer", &range, from.len())?;
+        inside("a GPU's buffer", &(at..at.saturating_add(range.len())), to.len())?;
         let bytes = range.len() * size_of::<T>();
         let (source, target) = (from.address_of(range.start)?, to.address_of(at)?);
-        // SAFETY: both ranges lie inside of buffers that are alive, `to` borrowed exclusively; all uses of them are in the cards' streams of
+        // SAFETY: both ranges lie inside of buffers that are alive, `to` borrowed exclusively; all uses of them are in the GPUs' streams of
         // kernels, which both ways keep in order.
         unsafe {
             match self.path {
@@ -104,10 +104,10 @@ impl CardLink {
         }
     }
 
-    /// The second card's earlier work, then the copy, then the second card's later work.
+    /// The second GPU's earlier work, then the copy, then the second GPU's later work.
     ///
     /// # Safety
-    /// The ranges must be memory of the two cards that only their queued work uses.
+    /// The ranges must be memory of the two GPUs that only their queued work uses.
     unsafe fn direct(&self, to: u64, from: u64, bytes: usize) -> Result<(), CudaError> {
         if bytes == 0 {
             return Ok(());
@@ -122,7 +122,7 @@ impl CardLink {
         self.to.compute().wait_for(&sent)
     }
 
-    /// Piece by piece through the first card's pinned buffers; while one goes up, the next come down.
+    /// Piece by piece through the first GPU's pinned buffers; while one goes up, the next come down.
     ///
     /// # Safety
     /// As for [`Self::direct`].
@@ -142,15 +142,15 @@ impl CardLink {
     }
 }
 
-/// Queues a copy between two cards.
+/// Queues a copy between two GPUs.
 ///
 /// # Safety
-/// The ranges must be memory of the two cards that nobody else uses until the copy is done.
+/// The ranges must be memory of the two GPUs that nobody else uses until the copy is done.
 unsafe fn send(
-    from: &Card,
+    from: &Gpu,
     stream: &Stream,
     address: u64,
-    to: &Card,
+    to: &Gpu,
     target: u64,
     bytes: usize,
 ) -> Result<(), CudaError> {
@@ -172,7 +172,7 @@ unsafe fn send(
 }
 
 /// Sends a pattern on a stream of its own, and looks whether it arrives; else says what happened.
-fn canary(from: &Card, to: &Card, deadline: Instant) -> Result<Option<String>, CudaError> {
+fn canary(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<Option<String>, CudaError> {
     let pattern: Vec<u8> =
         (0..CANARY_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let source = Arc::new(Block::beside_quota(from.context(), CANARY_BYTES)?);
@@ -188,7 +188,7 @@ fn canary(from: &Card, to: &Card, deadline: Instant) -> Result<Option<String>, C
         send(from, &stream, source.address(), to, target.address(), CANARY_BYTES)?;
     }
     sent.record(&stream)?;
-    match sent.wait("a copy to another card", deadline.min(Instant::now() + CANARY_LIMIT)) {
+    match sent.wait("a copy to another GPU", deadline.min(Instant::now() + CANARY_LIMIT)) {
         Err(CudaError::Timeout { waited, .. }) => {
             // It may still arrive: nobody else must get this memory, and giving it back would wait for the copy.
             std::mem::forget(target);

@@ -20,7 +20,7 @@ const MAX_SHARED: u32 =
 /// What a launch may ask for without saying so before.
 const SHARED_BYTES_FREE: u32 = 48 << 10;
 
-/// The kernels on one card.
+/// The kernels on one GPU.
 pub(super) struct Module {
     context: Arc<Context>,
     handle: CUmodule,
@@ -40,7 +40,7 @@ unsafe impl Send for Module {}
 unsafe impl Sync for Module {}
 
 impl Module {
-    /// Has the driver compile the image for the card, and finds every kernel in it.
+    /// Has the driver compile the image for the GPU, and finds every kernel in it.
     ///
     /// # Errors
     /// [`CudaError::Image`] with the compiler's log.
@@ -95,7 +95,7 @@ impl Drop for Module {
 
 fn compile(context: &Arc<Context>, image: &[u8]) -> Result<CUmodule, CudaError> {
     let text = CString::new(image).map_err(|_| CudaError::Image {
-        card: context.card,
+        gpu: context.gpu,
         code: 0,
         name: "no text".to_owned(),
         meaning: "the image holds a NUL; this is a defect, please report it".to_owned(),
@@ -131,10 +131,10 @@ fn said(log: &[u8]) -> String {
 
 fn refused(error: CudaError, log: String) -> CudaError {
     match error {
-        CudaError::Failed { card: Some(card), code, name, meaning, .. }
+        CudaError::Failed { gpu: Some(gpu), code, name, meaning, .. }
             if code != api::code::OUT_OF_MEMORY =>
         {
-            CudaError::Image { card, code, name, meaning, log }
+            CudaError::Image { gpu, code, name, meaning, log }
         }
         other => other,
     }

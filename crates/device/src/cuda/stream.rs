@@ -10,7 +10,7 @@ use super::{CudaError, wait};
 /// Does not wait for the default stream, which nobody uses here.
 const NON_BLOCKING: u32 = CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
 
-/// A queue of a card's work, done in order.
+/// A queue of a GPU's work, done in order.
 pub(super) struct Stream {
     context: Arc<Context>,
     pub(super) handle: CUstream,
@@ -33,7 +33,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`CudaError::Timeout`], or what the work failed with.
-    pub(super) fn synchronise(
+    pub(super) fn synchronize(
         &self,
         doing: &'static str,
         deadline: Instant,
@@ -46,7 +46,7 @@ impl Stream {
         })
     }
 
-    /// What is queued from now on waits, on the card, until `event` has happened.
+    /// What is queued from now on waits, on the GPU, until `event` has happened.
     pub(super) fn wait_for(&self, event: &Event) -> Result<(), CudaError> {
         // SAFETY: both are alive; the driver keeps what it needs of the event.
         unsafe { call!(self.context, cuStreamWaitEvent(self.handle, event.handle, 0)) }
@@ -55,7 +55,7 @@ impl Stream {
     /// Fills `bytes` bytes from `address` with zeros.
     ///
     /// # Safety
-    /// They must be memory of this card that nobody else uses, and stay until that is done.
+    /// They must be memory of this GPU that nobody else uses, and stay until that is done.
     pub(super) unsafe fn zero(&self, address: u64, bytes: usize) -> Result<(), CudaError> {
         if bytes == 0 {
             return Ok(());
@@ -64,7 +64,7 @@ impl Stream {
         unsafe { call!(self.context, cuMemsetD8Async(address, 0, bytes, self.handle)) }
     }
 
-    /// Copies from pinned host memory to the card.
+    /// Copies from pinned host memory to the GPU.
     ///
     /// # Safety
     /// Both ranges must be alive, and unused by others, until it is done.
@@ -81,7 +81,7 @@ impl Stream {
         unsafe { call!(self.context, cuMemcpyHtoDAsync_v2(to, from.cast(), bytes, self.handle)) }
     }
 
-    /// Copies from the card to pinned host memory.
+    /// Copies from the GPU to pinned host memory.
     ///
     /// # Safety
     /// As for [`Self::copy_in`].
@@ -98,11 +98,11 @@ impl Stream {
         unsafe { call!(self.context, cuMemcpyDtoHAsync_v2(to.cast(), from, bytes, self.handle)) }
     }
 
-    /// Copies on the card; the ranges must not overlap.
+    /// Copies on the GPU; the ranges must not overlap.
     ///
     /// # Safety
     /// As for [`Self::copy_in`].
-    pub(super) unsafe fn copy_on_card(
+    pub(super) unsafe fn copy_on_gpu(
         &self,
         to: u64,
         from: u64,

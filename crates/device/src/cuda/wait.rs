@@ -1,4 +1,4 @@
-//! Waiting for a card: asking again and again, never longer than a deadline.
+//! Waiting for a GPU: asking again and again, never longer than a deadline.
 
 use std::hint::spin_loop;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub(super) fn until(
         let now = Instant::now();
         if now >= deadline {
             context.set_late();
-            return Err(CudaError::Timeout { card: context.card, doing, waited: now - started });
+            return Err(CudaError::Timeout { gpu: context.gpu, doing, waited: now - started });
         }
         match pause(now - started) {
             None => (0..32).for_each(|_| spin_loop()),
@@ -47,7 +47,7 @@ pub(super) fn pause(waited: Duration) -> Option<Duration> {
 }
 
 /// Lets this thread's sleeps end when they are over. The kernel may add 50 microseconds, so that it wakes several threads at a time: a hundredth
-/// of a pass of a large model on a card, and a twentieth of one of a small model.
+/// of a pass of a large model on a GPU, and a twentieth of one of a small model.
 #[cfg(target_os = "linux")]
 fn wake_in_time() {
     thread_local! {

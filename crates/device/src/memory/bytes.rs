@@ -45,7 +45,7 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: the range lies in the mapping (checked when the handle was made), which `owner` keeps alive; it is
-        // initialised and nobody writes to it any more: regions are consumed when they turn into bytes.
+        // initialized and nobody writes to it any more: regions are consumed when they turn into bytes.
         unsafe { std::slice::from_raw_parts(self.owner.start().add(self.offset), self.len) }
     }
 }

@@ -85,7 +85,7 @@ impl FileMap {
         let end = offset.saturating_add(len).min(self.len());
         let mut pages = 0;
         for at in (offset.min(end)..end).step_by(page_bytes()) {
-            // SAFETY: `at` lies inside the mapping; the volatile read only keeps the access from being optimised away.
+            // SAFETY: `at` lies inside the mapping; the volatile read only keeps the access from being optimized away.
             unsafe { std::ptr::read_volatile(self.mapping.start().add(at)) };
             pages += 1;
         }

@@ -135,7 +135,7 @@ impl Deref for Zeroed {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: in range, alive, initialised (zero pages), and borrowed from the only owner.
+        // SAFETY: in range, alive, initialized (zero pages), and borrowed from the only owner.
         unsafe { std::slice::from_raw_parts(self.mapping.start().add(self.offset), self.len) }
     }
 }

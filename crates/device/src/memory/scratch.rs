@@ -58,7 +58,7 @@ impl<T: Plain> Deref for Scratch<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: `lines` holds at least len * size_of::<T>() initialised bytes (resize), aligned to 64, and every bit
+        // SAFETY: `lines` holds at least len * size_of::<T>() initialized bytes (resize), aligned to 64, and every bit
         // pattern is a valid T (Plain is sealed to such types).
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }

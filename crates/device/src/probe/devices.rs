@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use placement::{ByteSize, Gpu, Machine};
+use placement::{ByteSize, GpuSpec, Machine};
 
 use super::roots::Roots;
 use super::{ProbeError, pcie};
-use crate::cuda::{Card, CardInfo, CudaError, Driver, measure_copies};
+use crate::cuda::{CudaError, Driver, Gpu, GpuInfo, measure_copies};
 
 /// What `--devices` asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,9 +44,9 @@ impl DeviceSpec {
     }
 
     /// The devices that were typed, in place of those that are there; `None`: nothing was typed.
-    pub fn typed(&self) -> Option<Vec<Gpu>> {
+    pub fn typed(&self) -> Option<Vec<GpuSpec>> {
         let device =
-            |(bytes, i): (&u64, usize)| Gpu::virtual_device(format!("virtual:{i}"), *bytes);
+            |(bytes, i): (&u64, usize)| GpuSpec::virtual_device(format!("virtual:{i}"), *bytes);
         match self {
             DeviceSpec::Found => None,
             DeviceSpec::None => Some(Vec::new()),
@@ -55,32 +55,32 @@ impl DeviceSpec {
     }
 
     /// The devices; what is missing becomes a note.
-    pub(super) fn gpus(&self, roots: &Roots, notes: &mut Vec<String>) -> Vec<Gpu> {
-        let found = || found(roots, Driver::open().and_then(|driver| driver.cards()), notes);
+    pub(super) fn gpus(&self, roots: &Roots, notes: &mut Vec<String>) -> Vec<GpuSpec> {
+        let found = || found(roots, Driver::open().and_then(|driver| driver.gpus()), notes);
         self.typed().unwrap_or_else(found)
     }
 }
 
-/// The cards that the driver shows and that can be used.
+/// The GPUs that the driver shows and that can be used.
 pub(super) fn found(
     roots: &Roots,
-    cards: Result<Vec<CardInfo>, CudaError>,
+    gpus: Result<Vec<GpuInfo>, CudaError>,
     notes: &mut Vec<String>,
-) -> Vec<Gpu> {
-    let cards = cards.unwrap_or_else(|error| {
-        notes.push(format!("no card is used: {error}"));
+) -> Vec<GpuSpec> {
+    let gpus = gpus.unwrap_or_else(|error| {
+        notes.push(format!("no GPU is used: {error}"));
         Vec::new()
     });
     let (usable, others): (Vec<_>, Vec<_>) =
-        cards.into_iter().partition(|card| card.unusable.is_none());
-    notes.extend(others.iter().map(|card| {
-        let why = card.unusable.as_deref().unwrap_or_default();
-        format!("card {} ({}) is not used: {why}", card.ordinal, card.name)
+        gpus.into_iter().partition(|gpu| gpu.unusable.is_none());
+    notes.extend(others.iter().map(|gpu| {
+        let why = gpu.unusable.as_deref().unwrap_or_default();
+        format!("CUDA device {} ({}) is not used: {why}", gpu.ordinal, gpu.name)
     }));
-    usable.into_iter().map(|card| gpu(roots, card)).collect()
+    usable.into_iter().map(|gpu| gpu_spec(roots, gpu)).collect()
 }
 
-/// Measures how fast host memory goes to each card that was found, for some hundredths of a second each. No card is begun with after `limit`, and
+/// Measures how fast host memory goes to each GPU that was found, for some hundredths of a second each. No GPU is begun with after `limit`, and
 /// none takes longer than that. What cannot be measured becomes a note.
 pub fn measure_links(machine: &mut Machine, limit: Duration) {
     const BYTES: usize = 256 << 20;
@@ -89,31 +89,31 @@ pub fn measure_links(machine: &mut Machine, limit: Duration) {
         let Some(ordinal) = gpu.ordinal else { continue };
         if started.elapsed() > limit {
             machine.notes.push(format!(
-                "the link of card {ordinal} was not measured: others took {limit:?}"
+                "the link of CUDA device {ordinal} was not measured: others took {limit:?}"
             ));
             continue;
         }
-        let card = Driver::open().and_then(|driver| Card::for_copies(&driver, ordinal, u64::MAX));
-        match card.and_then(|card| measure_copies(&card, BYTES, Instant::now() + limit)) {
-            Ok(rates) => gpu.link_bytes_per_s = Some(rates.to_card as u64).filter(|rate| *rate > 0),
-            Err(error) => {
-                machine.notes.push(format!("the link of card {ordinal} was not measured: {error}"))
-            }
+        let opened = Driver::open().and_then(|driver| Gpu::for_copies(&driver, ordinal, u64::MAX));
+        match opened.and_then(|opened| measure_copies(&opened, BYTES, Instant::now() + limit)) {
+            Ok(rates) => gpu.link_bytes_per_s = Some(rates.to_gpu as u64).filter(|rate| *rate > 0),
+            Err(error) => machine
+                .notes
+                .push(format!("the link of CUDA device {ordinal} was not measured: {error}")),
         }
     }
 }
 
-fn gpu(roots: &Roots, card: CardInfo) -> Gpu {
-    Gpu {
-        total_bytes: card.total_bytes,
-        free_bytes: card.free_bytes,
-        ordinal: Some(card.ordinal),
-        uuid: card.uuid,
-        compute: format!("{}.{}", card.compute.0, card.compute.1),
-        pcie: pcie::link(&roots.sys, &card.pci_bus_id),
-        bus: card.pci_bus_id,
-        peers: card.peers,
-        name: card.name,
-        ..Gpu::default()
+fn gpu_spec(roots: &Roots, gpu: GpuInfo) -> GpuSpec {
+    GpuSpec {
+        total_bytes: gpu.total_bytes,
+        free_bytes: gpu.free_bytes,
+        ordinal: Some(gpu.ordinal),
+        uuid: gpu.uuid,
+        compute: format!("{}.{}", gpu.compute.0, gpu.compute.1),
+        pcie: pcie::link(&roots.sys, &gpu.pci_bus_id),
+        bus: gpu.pci_bus_id,
+        peers: gpu.peers,
+        name: gpu.name,
+        ..GpuSpec::default()
     }
 }

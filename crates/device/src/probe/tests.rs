@@ -8,7 +8,7 @@ use placement::{LimitFound, Pcie, Tier};
 use tempfile::TempDir;
 
 use super::*;
-use crate::cuda::{CardInfo, CudaError};
+use crate::cuda::{CudaError, GpuInfo};
 
 struct Fake {
     folder: TempDir,
@@ -309,8 +309,8 @@ fn virtual_devices_are_as_typed() {
     }
 }
 
-fn card(ordinal: usize) -> CardInfo {
-    CardInfo {
+fn gpu(ordinal: usize) -> GpuInfo {
+    GpuInfo {
         ordinal,
         name: "NVIDIA A100-SXM4-80GB".to_owned(),
         uuid: format!("GPU-{ordinal}"),
@@ -326,7 +326,7 @@ fn card(ordinal: usize) -> CardInfo {
 }
 
 #[test]
-fn cards_are_listed_with_their_links() {
+fn gpus_are_listed_with_their_links() {
     let fake = Fake::new();
     for (file, text) in [
         ("max_link_speed", "16.0 GT/s PCIe\n"),
@@ -336,7 +336,7 @@ fn cards_are_listed_with_their_links() {
         fake.put(&format!("sys/bus/pci/devices/0000:10:00.0/{file}"), text);
     }
     let mut notes = Vec::new();
-    let gpus = devices::found(&fake.roots, Ok(vec![card(0), card(1)]), &mut notes);
+    let gpus = devices::found(&fake.roots, Ok(vec![gpu(0), gpu(1)]), &mut notes);
     assert_eq!((gpus.len(), &notes), (2, &vec![]));
     let first = &gpus[0];
     assert_eq!((first.total_bytes, first.free(), first.ordinal), (80 << 30, 79 << 30, Some(0)));
@@ -349,12 +349,15 @@ fn cards_are_listed_with_their_links() {
 }
 
 #[test]
-fn cards_that_cannot_be_used_and_drivers_that_fail_are_notes() {
+fn gpus_that_cannot_be_used_and_drivers_that_fail_are_notes() {
     let (fake, mut notes) = (Fake::new(), Vec::new());
-    let broken = CardInfo { unusable: Some("its memory is broken".to_owned()), ..card(0) };
-    let gpus = devices::found(&fake.roots, Ok(vec![broken, card(1)]), &mut notes);
+    let broken = GpuInfo { unusable: Some("its memory is broken".to_owned()), ..gpu(0) };
+    let gpus = devices::found(&fake.roots, Ok(vec![broken, gpu(1)]), &mut notes);
     assert_eq!((gpus.len(), gpus[0].ordinal), (1, Some(1)));
-    assert!(notes[0].contains("card 0") && notes[0].contains("its memory is broken"), "{notes:?}");
+    assert!(
+        notes[0].contains("CUDA device 0") && notes[0].contains("its memory is broken"),
+        "{notes:?}"
+    );
     for (error, words) in [
         (
             CudaError::NoDriver {
@@ -369,7 +372,7 @@ fn cards_that_cannot_be_used_and_drivers_that_fail_are_notes() {
             "install NVIDIA's driver",
         ),
         (
-            CudaError::Hidden { value: "-1".to_owned(), why: "hides every card" },
+            CudaError::Hidden { value: "-1".to_owned(), why: "hides every gpu" },
             "CUDA_VISIBLE_DEVICES",
         ),
     ] {
@@ -416,7 +419,7 @@ fn this_machine() {
     assert!((1..=4096).contains(&machine.host.cores));
     assert!(!machine.disk.file_system.is_empty() && machine.disk.free_bytes.is_some());
     assert!(
-        !machine.gpus.is_empty() || machine.notes.iter().any(|note| note.contains("card")),
+        !machine.gpus.is_empty() || machine.notes.iter().any(|note| note.contains("gpu")),
         "{:?}",
         machine.notes
     );

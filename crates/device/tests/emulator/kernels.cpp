@@ -1,5 +1,5 @@
 // Small kernels that are wrong on purpose, and right ones beside them: what the emulator must find. Run as `program CASE`.
-#include "../../virtual_card/crew.hpp"
+#include "../../fake_driver/crew.hpp"
 
 #include <string>
 
@@ -14,7 +14,7 @@ struct Args {
     u32 unused;
 };
 
-// Every thread passes its number to its neighbour; `bad`: without waiting for it.
+// Every thread passes its number to its neighbor; `bad`: without waiting for it.
 KERNEL(pass_on, Args, 64, 1) {
     SHARED(u32, numbers, [64]);
     numbers[threadIdx.x] = threadIdx.x;

@@ -4,7 +4,7 @@ use checkpoint::{Dtype, ModelConfig};
 use device::cpu::Cpu;
 use device::cpu::measure::{DotKind, ReadMemory, measure_dot_peak};
 use device::cuda::selftest::{BenchSizes, benches};
-use device::cuda::{Card, CudaError, Driver};
+use device::cuda::{CudaError, Driver, Gpu};
 use device::pool::PoolOptions;
 use placement::Tier;
 use watch::{Stage, Watch};
@@ -22,8 +22,8 @@ pub(super) struct Limits {
 
 /// The devices of a model, to be measured again while the model is: other processes come and go, and what memory gives with them.
 pub(super) struct Machine {
-    /// The bytes of weights that are on each card. Cards are measured once.
-    cards: Vec<(u64, Limits)>,
+    /// The bytes of weights that are on each GPU. GPUs are measured once.
+    gpus: Vec<(u64, Limits)>,
     host: Option<Host>,
 }
 
@@ -48,7 +48,7 @@ impl Host {
 }
 
 impl Machine {
-    /// Every card of the model is measured.
+    /// Every GPU of the model is measured.
     pub fn of(
         loaded: &Loaded,
         threads: Option<usize>,
@@ -56,12 +56,12 @@ impl Machine {
         watch: &Watch,
     ) -> Result<Self, BenchError> {
         let seat = watch.seat("bench");
-        let mut cards = Vec::new();
-        let mut on_cards = 0;
+        let mut gpus = Vec::new();
+        let mut on_gpus = 0;
         for tier in &loaded.report.tiers {
-            let (Tier::Gpu(gpu), true) = (tier.tier, tier.card.is_some()) else { continue };
-            seat.at(Stage::Bench, &format!("what GPU {gpu} reads and multiplies"), 0);
-            let site = loaded.model.sites().cards.iter().find(|site| site.gpu == gpu);
+            let (Tier::Gpu(gpu_index), true) = (tier.tier, tier.gpu.is_some()) else { continue };
+            seat.at(Stage::Bench, &format!("what GPU {gpu_index} reads and multiplies"), 0);
+            let site = loaded.model.sites().gpus.iter().find(|site| site.gpu_index == gpu_index);
             if let Some(site) = site {
                 let dtype = loaded
                     .model
@@ -69,32 +69,32 @@ impl Machine {
                     .iter()
                     .max_by_key(|(_, bytes)| **bytes)
                     .map(|(name, _)| *name);
-                cards.push((
+                gpus.push((
                     tier.weights_bytes,
-                    of_card(site.card.ordinal(), dtype, &sizes(loaded.model.config()))?,
+                    of_gpu(site.gpu.ordinal(), dtype, &sizes(loaded.model.config()))?,
                 ));
-                on_cards += tier.weights_bytes;
+                on_gpus += tier.weights_bytes;
             }
             seat.item_done();
         }
         let all: u64 = loaded.report.tiers.iter().map(|tier| tier.weights_bytes).sum();
         let mut host = None;
-        if all > on_cards {
+        if all > on_gpus {
             seat.at(Stage::Bench, "memory bandwidth and dot product", 0);
             let cpu = Cpu::new(&PoolOptions { threads, ..PoolOptions::default() })?;
             host = Some(Host {
-                weights_bytes: all - on_cards,
+                weights_bytes: all - on_gpus,
                 cpu,
                 memory: ReadMemory::new()?,
                 dot: work.dot,
             });
         }
-        Ok(Self { cards, host })
+        Ok(Self { gpus, host })
     }
 
     /// What the model's passes could reach now.
     pub fn limits(&mut self) -> Result<Limits, BenchError> {
-        let mut parts = self.cards.clone();
+        let mut parts = self.gpus.clone();
         if let Some(host) = &mut self.host {
             parts.push((host.weights_bytes, host.limits()?));
         }
@@ -113,13 +113,13 @@ impl Limits {
     }
 }
 
-/// A card, apart from the model's own budget on it.
-fn of_card(ordinal: usize, dtype: Option<&str>, sizes: &BenchSizes) -> Result<Limits, BenchError> {
+/// A GPU, apart from the model's own budget on it.
+fn of_gpu(ordinal: usize, dtype: Option<&str>, sizes: &BenchSizes) -> Result<Limits, BenchError> {
     let failed = |cause: CudaError| BenchError::Device(cause.into());
-    let card = Card::open(&Driver::open().map_err(failed)?, ordinal, u64::MAX).map_err(failed)?;
+    let gpu = Gpu::open(&Driver::open().map_err(failed)?, ordinal, u64::MAX).map_err(failed)?;
     let benches = benches();
     let run = |name: &str| match benches.iter().find(|bench| bench.name == name) {
-        Some(bench) => Ok(Some(bench.run(&card, sizes)?)),
+        Some(bench) => Ok(Some(bench.run(&gpu, sizes)?)),
         None => Ok::<_, BenchError>(None),
     };
     let read = run("read memory")?;
@@ -132,7 +132,7 @@ fn of_card(ordinal: usize, dtype: Option<&str>, sizes: &BenchSizes) -> Result<Li
     })
 }
 
-/// A layer of the model. A quarter of a GiB is read: more than a card's cache, less than a full card has left.
+/// A layer of the model. A quarter of a GiB is read: more than a GPU's cache, less than a full GPU has left.
 fn sizes(config: &ModelConfig) -> BenchSizes {
     BenchSizes {
         read_bytes: 256 << 20,

@@ -36,10 +36,10 @@ pub struct BenchOptions {
 /// What was measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BenchReport {
-    /// Bytes a second that all threads read from memory, the median of all measurements; with cards, that each byte of weights is read with
+    /// Bytes a second that all threads read from memory, the median of all measurements; with GPUs, that each byte of weights is read with
     /// where it is, on the whole.
     pub read_bytes_per_s: f64,
-    /// Multiply-adds a second in registers, times 2, of the kind that the weights need, the median likewise; of cards, what large products
+    /// Multiply-adds a second in registers, times 2, of the kind that the weights need, the median likewise; of GPUs, what large products
     /// reach on them.
     pub dot_ops_per_s: f64,
     /// That kind.
@@ -122,7 +122,7 @@ pub enum BenchError {
     },
     /// Somebody asked to stop.
     #[error("interrupted")]
-    Cancelled,
+    Canceled,
 }
 
 impl BenchError {
@@ -134,7 +134,7 @@ impl BenchError {
             BenchError::Forward(error) => error.exit_code(),
             BenchError::Kv(error) => error.exit_code(),
             BenchError::Device(_) => 71,
-            BenchError::Cancelled => 130,
+            BenchError::Canceled => 130,
         }
     }
 }
@@ -297,8 +297,8 @@ impl Run<'_> {
         spans: &[SequenceSpan],
         rows: &[usize],
     ) -> Result<Vec<u32>, BenchError> {
-        if self.watch.cancelled() {
-            return Err(BenchError::Cancelled);
+        if self.watch.canceled() {
+            return Err(BenchError::Canceled);
         }
         self.watch.beat();
         let mut ids = Vec::new();

@@ -89,8 +89,8 @@ pub fn bench_steps(
     let before = engine.stats();
     let mut submitted_tokens = 0;
     for step in 0..options.steps {
-        if watch.cancelled() {
-            return Err(BenchError::Cancelled);
+        if watch.canceled() {
+            return Err(BenchError::Canceled);
         }
         let from = history.len() as u32;
         history.extend(

@@ -40,7 +40,7 @@ impl Work {
             if embedding && !tied_head {
                 continue;
             }
-            let int8 = dtype == "int8" && matrix && !entry.dtype.is_quantised();
+            let int8 = dtype == "int8" && matrix && !entry.dtype.is_quantized();
             let bytes =
                 if int8 && !embedding { numbers as f64 * 34.0 / 32.0 } else { entry.bytes as f64 };
             work.weights_bytes += bytes;
@@ -51,7 +51,7 @@ impl Work {
             }
             let class = match entry.dtype {
                 _ if dtype == "f32" => 0,
-                quantised if quantised.is_quantised() || int8 => 2,
+                quantized if quantized.is_quantized() || int8 => 2,
                 checkpoint::Dtype::BF16 => 1,
                 _ => 0,
             };

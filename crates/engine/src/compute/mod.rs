@@ -1,8 +1,8 @@
 //! Where a model computes. Layers and families are written once, over [`Compute`], and compiled for each kind of device: no call is
 //! decided while a token waits.
 
-mod card;
 mod cpu;
+mod gpu;
 mod sites;
 
 use std::fmt::Debug;
@@ -12,9 +12,9 @@ use checkpoint::{Activation, Dtype};
 use device::DeviceError;
 use device::cpu::Precision;
 
-pub(crate) use card::{CardData, CardRows};
 pub(crate) use cpu::HostRows;
-pub(crate) use sites::{CardSite, Placed, Route, Site, Sites, card_deadline};
+pub(crate) use gpu::{GpuData, GpuRows};
+pub(crate) use sites::{GpuSlot, Placed, Route, Site, Sites, gpu_deadline};
 
 use crate::load::tensors::Stored;
 
@@ -207,7 +207,7 @@ pub(crate) trait Compute: Sized {
     ) -> Result<(), DeviceError>;
 }
 
-/// Inputs of the next products, which an operation makes of its result, `[rows, cols]`: as [`Compute::prepare`] would, and on a card in
+/// Inputs of the next products, which an operation makes of its result, `[rows, cols]`: as [`Compute::prepare`] would, and on a GPU in
 /// the same kernel.
 pub(crate) struct Feed<'a, C: Compute> {
     pub inputs: &'a mut C::Inputs,

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 use checkpoint::Dtype;
 use device::DeviceError;
 use device::cpu::Cpu;
-use device::cuda::{Card, CardLink, CardRopeTable, LinkPath};
+use device::cuda::{Gpu, GpuRopeTable, LinkPath, PeerLink};
 use watch::{Seat, Stage, Watch};
 
 use crate::layers::Widths;
 
-/// The longest that anything waits for a card. A supervisor's stall limit is shorter: this one is for callers without a supervisor.
-const CARD_LIMIT: Duration = Duration::from_secs(600);
+/// The longest that anything waits for a GPU. A supervisor's stall limit is shorter: this one is for callers without a supervisor.
+const GPU_LIMIT: Duration = Duration::from_secs(600);
 
-/// When a wait for a card that begins now has to end.
-pub(crate) fn card_deadline() -> Instant {
-    Instant::now() + CARD_LIMIT
+/// When a wait for a GPU that begins now has to end.
+pub(crate) fn gpu_deadline() -> Instant {
+    Instant::now() + GPU_LIMIT
 }
 
 /// A device that computes.
@@ -24,8 +24,8 @@ pub(crate) fn card_deadline() -> Instant {
 pub(crate) enum Site {
     /// The CPU.
     Host,
-    /// One of the model's cards, by its place in [`Sites::cards`].
-    Card(usize),
+    /// One of the model's GPUs, by its place in [`Sites::gpus`].
+    Gpu(usize),
 }
 
 /// Where each module of a model is.
@@ -67,10 +67,10 @@ impl Route {
     }
 }
 
-/// Something that is in host memory, or on one of the model's cards.
+/// Something that is in host memory, or on one of the model's GPUs.
 pub(crate) enum Placed<H, D> {
     Host(H),
-    Card(usize, D),
+    Gpu(usize, D),
 }
 
 impl<H, D> Placed<H, D> {
@@ -78,7 +78,7 @@ impl<H, D> Placed<H, D> {
     pub fn site(&self) -> Site {
         match self {
             Placed::Host(_) => Site::Host,
-            Placed::Card(card, _) => Site::Card(*card),
+            Placed::Gpu(gpu, _) => Site::Gpu(*gpu),
         }
     }
 }
@@ -86,49 +86,49 @@ impl<H, D> Placed<H, D> {
 /// Every device that parts of a model are on.
 pub(crate) struct Sites {
     pub cpu: Cpu,
-    pub cards: Vec<CardSite>,
-    /// The ways between cards, by the places of both.
-    links: BTreeMap<(usize, usize), CardLink>,
+    pub gpus: Vec<GpuSlot>,
+    /// The ways between GPUs, by the places of both.
+    links: BTreeMap<(usize, usize), PeerLink>,
 }
 
-/// A card that parts of a model are on.
-pub(crate) struct CardSite {
+/// A GPU that parts of a model are on.
+pub(crate) struct GpuSlot {
     /// Its number in the plan.
-    pub gpu: usize,
-    pub card: Card,
-    pub rope: CardRopeTable,
+    pub gpu_index: usize,
+    pub gpu: Gpu,
+    pub rope: GpuRopeTable,
     pub watch: Watch,
 }
 
-impl CardSite {
-    /// Tells the watch that somebody waits for the card, until what it gives is dropped.
+impl GpuSlot {
+    /// Tells the watch that somebody waits for the GPU, until what it gives is dropped.
     pub fn waiting(&self, what: &str) -> Seat {
-        let seat = self.watch.seat(&format!("GPU {}", self.gpu));
+        let seat = self.watch.seat(&format!("GPU {}", self.gpu_index));
         seat.at(Stage::Generate, what, 0);
         seat
     }
 }
 
 impl Sites {
-    /// The CPU, and these cards; finds the ways between those that follow each other on the route.
-    pub fn new(cpu: Cpu, cards: Vec<CardSite>, route: &Route) -> Result<Self, DeviceError> {
+    /// The CPU, and these GPUs; finds the ways between those that follow each other on the route.
+    pub fn new(cpu: Cpu, gpus: Vec<GpuSlot>, route: &Route) -> Result<Self, DeviceError> {
         let mut links = BTreeMap::new();
         for step in route.steps().windows(2) {
-            if let [Site::Card(from), Site::Card(to)] = *step
+            if let [Site::Gpu(from), Site::Gpu(to)] = *step
                 && from != to
                 && !links.contains_key(&(from, to))
             {
-                let link = CardLink::open(&cards[from].card, &cards[to].card, card_deadline())?;
+                let link = PeerLink::open(&gpus[from].gpu, &gpus[to].gpu, gpu_deadline())?;
                 links.insert((from, to), link);
             }
         }
-        Ok(Sites { cpu, cards, links })
+        Ok(Sites { cpu, gpus, links })
     }
 
-    /// In words, how hidden states go from card to card.
+    /// In words, how hidden states go from GPU to GPU.
     pub fn ways(&self) -> impl Iterator<Item = String> {
         self.links.iter().map(|((from, to), link)| {
-            let (from, to) = (self.cards[*from].gpu, self.cards[*to].gpu);
+            let (from, to) = (self.gpus[*from].gpu_index, self.gpus[*to].gpu_index);
             match link.path() {
                 LinkPath::Direct => format!("from GPU {from} to GPU {to} directly"),
                 LinkPath::Staged { why } => {
@@ -138,29 +138,29 @@ impl Sites {
         })
     }
 
-    /// The way from one card to another that follows it.
-    pub fn link(&self, from: usize, to: usize) -> Option<&CardLink> {
+    /// The way from one GPU to another that follows it.
+    pub fn link(&self, from: usize, to: usize) -> Option<&PeerLink> {
         self.links.get(&(from, to))
     }
 
-    /// The kernels that compute, as in provenance: those of the cards, then the CPU's. A module's numbers depend on where it is
-    /// computed, so that unless one kind of card computes all of them, each kind's modules are named: `cuda-sm90@0-59,norm+avx512bf16`.
+    /// The kernels that compute, as in provenance: those of the GPUs, then the CPU's. A module's numbers depend on where it is
+    /// computed, so that unless one kind of GPU computes all of them, each kind's modules are named: `cuda-sm90@0-59,norm+avx512bf16`.
     pub fn kernel_set(&self, route: &Route) -> String {
-        let kinds: Vec<String> = self.cards.iter().map(|site| card_kernels(&site.card)).collect();
+        let kinds: Vec<String> = self.gpus.iter().map(|site| gpu_kernels(&site.gpu)).collect();
         named(&kinds, self.cpu.kernel_set().name(), route)
     }
 }
 
-/// A card's kernels by name: the same code is other instructions, and may be other bits, on another architecture.
-fn card_kernels(card: &Card) -> String {
-    let (major, minor) = card.info().compute;
+/// A GPU's kernels by name: the same code is other instructions, and may be other bits, on another architecture.
+fn gpu_kernels(gpu: &Gpu) -> String {
+    let (major, minor) = gpu.info().compute;
     format!("cuda-sm{major}{minor}")
 }
 
-/// The name of a set of kernels, given that of each card's.
-fn named(cards: &[String], cpu: &str, route: &Route) -> String {
+/// The name of a set of kernels, given that of each GPU's.
+fn named(gpus: &[String], cpu: &str, route: &Route) -> String {
     let computed = || route.blocks.iter().chain([&route.norm, &route.head]);
-    let kind = |site: &Site| if let Site::Card(card) = site { cards.get(*card) } else { None };
+    let kind = |site: &Site| if let Site::Gpu(gpu) = site { gpus.get(*gpu) } else { None };
     let kinds: BTreeSet<&String> = computed().filter_map(kind).collect();
     let alone = kinds.len() == 1 && computed().all(|site| kind(site).is_some());
     let modules = |of: &String| {
@@ -189,14 +189,14 @@ mod tests {
     #[test]
     fn kernels_are_named_with_what_they_compute() {
         let on = |sites: &[Option<usize>]| {
-            let site = |at: &Option<usize>| at.map_or(Site::Host, Site::Card);
+            let site = |at: &Option<usize>| at.map_or(Site::Host, Site::Gpu);
             let [blocks @ .., norm, head] = sites else { panic!("blocks, norm and head") };
             let blocks = blocks.iter().map(site).collect();
             let (norm, head) = (site(norm), site(head));
             Route { embedding: Site::Host, blocks, norm, head, dtypes: BTreeSet::new() }
         };
-        let cards = ["cuda-sm90".to_owned(), "cuda-sm90".to_owned(), "cuda-sm80".to_owned()];
-        let named = |sites: &[Option<usize>]| named(&cards, "avx2", &on(sites));
+        let gpus = ["cuda-sm90".to_owned(), "cuda-sm90".to_owned(), "cuda-sm80".to_owned()];
+        let named = |sites: &[Option<usize>]| named(&gpus, "avx2", &on(sites));
         assert_eq!(named(&[None; 4]), "avx2");
         assert_eq!(named(&[Some(0), Some(1), Some(1), Some(0)]), "cuda-sm90+avx2");
         assert_eq!(named(&[Some(0), Some(1), None, None, None]), "cuda-sm90@0-1+avx2");

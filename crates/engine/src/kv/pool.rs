@@ -3,12 +3,12 @@
 use checkpoint::ModelConfig;
 use device::DeviceError;
 use device::cpu::attention::{self, KvLayer, KvShape};
-use device::cuda::{self, CardArena};
+use device::cuda::{self, GpuArena};
 use device::memory::Arena;
 use placement::KvDtype;
 use serde::Serialize;
 
-use crate::compute::{CardSite, Placed, Site};
+use crate::compute::{GpuSlot, Placed, Site};
 
 /// Index of a block in the pool.
 pub type BlockId = u32;
@@ -118,9 +118,9 @@ impl KvError {
 /// One layer's keys and values, on the device that computes the layer.
 pub(crate) type LayerKv = Placed<KvLayer, cuda::KvLayer>;
 
-/// What a layer takes of a card's arena.
-fn card_layer_bytes(shape: &KvShape, blocks: usize) -> usize {
-    cuda::KvLayer::bytes(shape, blocks).next_multiple_of(CardArena::ALIGNMENT_BYTES)
+/// What a layer takes of a GPU's arena.
+fn gpu_layer_bytes(shape: &KvShape, blocks: usize) -> usize {
+    cuda::KvLayer::bytes(shape, blocks).next_multiple_of(GpuArena::ALIGNMENT_BYTES)
 }
 
 /// Blocks of keys and values, `[layer][block][kv_head]`, with a reference count for each block.
@@ -144,31 +144,31 @@ impl KvPool {
         Self::placed(layout, blocks, &vec![Site::Host; layout.layers], &[])
     }
 
-    /// Takes the memory of `blocks` blocks, each layer's where `sites` says; `cards` are those of the model.
+    /// Takes the memory of `blocks` blocks, each layer's where `sites` says; `gpus` are those of the model.
     pub(crate) fn placed(
         layout: KvLayout,
         blocks: usize,
         sites: &[Site],
-        cards: &[CardSite],
+        gpus: &[GpuSlot],
     ) -> Result<Self, KvError> {
         let memory = |cause| KvError::Memory { blocks, cause };
         let shape = layout.shape();
         let on = |site| sites.iter().filter(|at| **at == site).count();
         let host = Arena::new(KvLayer::bytes(&shape, blocks) * on(Site::Host)).map_err(memory)?;
-        let card_arena = |(place, site): (usize, &CardSite)| {
-            let layer = card_layer_bytes(&shape, blocks);
-            CardArena::new(&site.card, layer * on(Site::Card(place)))
+        let gpu_arena = |(place, site): (usize, &GpuSlot)| {
+            let layer = gpu_layer_bytes(&shape, blocks);
+            GpuArena::new(&site.gpu, layer * on(Site::Gpu(place)))
         };
-        let arenas: Vec<CardArena> = cards
+        let arenas: Vec<GpuArena> = gpus
             .iter()
             .enumerate()
-            .map(card_arena)
+            .map(gpu_arena)
             .collect::<Result<_, _>>()
             .map_err(|cause| memory(cause.into()))?;
         let layer = |site: &Site| match *site {
             Site::Host => KvLayer::new(&host, shape, blocks).map(Placed::Host),
-            Site::Card(card) => {
-                cuda::KvLayer::new(&arenas[card], shape, blocks).map(|kv| Placed::Card(card, kv))
+            Site::Gpu(gpu) => {
+                cuda::KvLayer::new(&arenas[gpu], shape, blocks).map(|kv| Placed::Gpu(gpu, kv))
             }
         };
         let layers = sites.iter().map(layer).collect::<Result<_, _>>().map_err(memory)?;
@@ -209,7 +209,7 @@ impl KvPool {
         let (shape, blocks) = (self.layout.shape(), self.blocks());
         let bytes = match layer {
             Placed::Host(_) => KvLayer::bytes(&shape, blocks),
-            Placed::Card(..) => card_layer_bytes(&shape, blocks),
+            Placed::Gpu(..) => gpu_layer_bytes(&shape, blocks),
         };
         bytes as u64
     }
@@ -260,7 +260,7 @@ impl KvPool {
     pub fn copy_block(&mut self, from: BlockId, to: BlockId) -> Result<(), KvError> {
         let copy = |layer: &mut LayerKv| match layer {
             Placed::Host(kv) => kv.copy_block(from, to),
-            Placed::Card(_, kv) => kv.copy_block(from, to),
+            Placed::Gpu(_, kv) => kv.copy_block(from, to),
         };
         self.layers
             .iter_mut()

@@ -1,4 +1,4 @@
-//! Normalisation of hidden states, queries and keys.
+//! Normalization of hidden states, queries and keys.
 
 use checkpoint::Norm as Kind;
 use device::DeviceError;

@@ -35,7 +35,7 @@ impl Conversion {
         target: &mut [u8],
     ) -> Result<(), DeviceError> {
         if self.to == Dtype::Q8_0 && self.from != Dtype::F64 {
-            return cpu.quantise_int8(self.from, source, target);
+            return cpu.quantize_int8(self.from, source, target);
         }
         widen(self.from, source, numbers);
         match self.to {
@@ -43,7 +43,7 @@ impl Conversion {
             Dtype::F16 => narrow(numbers, target, |x| f16::from_f32(x).to_le_bytes()),
             Dtype::Q8_0 => {
                 let narrowed: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-                cpu.quantise_int8(Dtype::F32, &narrowed, target)?;
+                cpu.quantize_int8(Dtype::F32, &narrowed, target)?;
             }
             _ => narrow(numbers, target, f32::to_le_bytes),
         }
@@ -72,7 +72,7 @@ fn each<const N: usize>(source: &[u8], numbers: &mut [f32], value: impl Fn([u8; 
 }
 
 fn widen_f16(source: &[u8], numbers: &mut [f32]) {
-    // A small aligned window, so that the vectorised conversion of `half` can be used on bytes of any alignment.
+    // A small aligned window, so that the vectorized conversion of `half` can be used on bytes of any alignment.
     let mut window = [f16::ZERO; 256];
     for (bytes, numbers) in source.chunks(512).zip(numbers.chunks_mut(256)) {
         for (half, &pair) in window.iter_mut().zip(bytes.as_chunks::<2>().0) {

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use device::cuda::CardArena;
+use device::cuda::GpuArena;
 use device::memory::Arena;
 use placement::{Plan, Tier};
 
 use super::Maps;
 use super::layout::{Layout, Resident};
-use super::report::{self, CardUse, TierUse};
-use crate::compute::{CardSite, Site};
+use super::report::{self, GpuUse, TierUse};
+use crate::compute::{GpuSlot, Site};
 use crate::kv::KvPool;
 use crate::models::{Model, Scratch};
 
@@ -18,17 +18,17 @@ pub(crate) fn tiers(
     plan: &Plan,
     layout: &Layout,
     maps: &Maps,
-    (host, cards): (&BTreeMap<Tier, Arena>, &[CardArena]),
+    (host, gpus): (&BTreeMap<Tier, Arena>, &[GpuArena]),
     (model, kv, scratch): (&Model, &KvPool, &Scratch),
 ) -> Vec<TierUse> {
     let mut tiers = report::planned(plan);
     for tier in &mut tiers {
         let site = layout.site(tier.tier);
-        if let Site::Card(card) = site {
-            let of = &model.sites().cards[card];
-            tier.weights_bytes = cards[card].used_bytes() as u64;
-            tier.activations_bytes = scratch.card_bytes(card) + of.rope.bytes() as u64;
-            tier.card = memory(of, tier);
+        if let Site::Gpu(gpu) = site {
+            let of = &model.sites().gpus[gpu];
+            tier.weights_bytes = gpus[gpu].used_bytes() as u64;
+            tier.activations_bytes = scratch.gpu_bytes(gpu) + of.rope.bytes() as u64;
+            tier.gpu = memory(of, tier);
         } else {
             let mapped = |resident: &&Resident| resident.tier == tier.tier && maps.has(resident);
             let mapped_bytes: u64 =
@@ -48,11 +48,11 @@ pub(crate) fn tiers(
 }
 
 /// A report without these figures is no reason to give up a model that computed its first tokens.
-fn memory(of: &CardSite, tier: &TierUse) -> Option<CardUse> {
-    let memory = of.card.memory().ok()?;
-    Some(CardUse {
-        name: of.card.info().name.clone(),
-        uuid: of.card.info().uuid.clone(),
+fn memory(of: &GpuSlot, tier: &TierUse) -> Option<GpuUse> {
+    let memory = of.gpu.memory().ok()?;
+    Some(GpuUse {
+        name: of.gpu.info().name.clone(),
+        uuid: of.gpu.info().uuid.clone(),
         total_bytes: memory.total_bytes,
         free_bytes: memory.free_bytes,
         planned_bytes: tier.weights_planned_bytes

@@ -13,17 +13,17 @@ use crate::models::ForwardError;
 pub enum LoadError {
     /// Somebody asked to stop.
     #[error("interrupted while loading; nothing was kept")]
-    Cancelled,
-    /// The plan puts a module on a card, and the driver gives none.
+    Canceled,
+    /// The plan puts a module on a GPU, and the driver gives none.
     #[error(
-        "{module} is planned for GPU {gpu}, but no GPU can be used here: {cause}. To go on without, plan with --device-map cpu, or describe \
+        "{module} is planned for GPU {gpu_index}, but no GPU can be used here: {cause}. To go on without, plan with --device-map cpu, or describe \
          the machine without GPUs"
     )]
     NoGpu {
         /// The module.
         module: String,
         /// The GPU's number in the plan.
-        gpu: usize,
+        gpu_index: usize,
         /// What the driver said, or that there is none.
         cause: CudaError,
     },
@@ -177,7 +177,7 @@ impl LoadError {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            LoadError::Cancelled => 130,
+            LoadError::Canceled => 130,
             LoadError::NoGpu { .. } | LoadError::Thread { .. } => 69,
             LoadError::Unplanned { .. } | LoadError::Defect { .. } => 70,
             LoadError::Conversion { .. } => 2,
@@ -187,14 +187,14 @@ impl LoadError {
             LoadError::Io { .. } => 74,
             LoadError::Device { cause, .. } => cause.exit_code(),
             LoadError::Kv(cause) => cause.exit_code(),
-            // A card that is lost or full is that, whenever it is found.
+            // A GPU that is lost or full is that, whenever it is found.
             LoadError::Smoke(ForwardError::Device(DeviceError::Cuda(cause))) => cause.exit_code(),
             LoadError::Smoke(_) | LoadError::NotFinite { .. } | LoadError::TooSlow { .. } => 76,
         }
     }
 
-    /// The driver's number of the card whose memory ran out, if that is why.
-    pub fn card_out_of_memory(&self) -> Option<usize> {
+    /// The driver's number of the GPU whose memory ran out, if that is why.
+    pub fn gpu_out_of_memory(&self) -> Option<usize> {
         let cause = match self {
             LoadError::Device { cause, .. } | LoadError::Kv(KvError::Memory { cause, .. }) => cause,
             LoadError::Smoke(ForwardError::Device(cause)) => cause,
@@ -202,10 +202,10 @@ impl LoadError {
         };
         match cause {
             DeviceError::Cuda(
-                CudaError::OutOfMemory { card, .. }
-                | CudaError::QuotaPassed { card, .. }
-                | CudaError::ArenaFull { card, .. },
-            ) => Some(*card),
+                CudaError::OutOfMemory { gpu, .. }
+                | CudaError::QuotaPassed { gpu, .. }
+                | CudaError::ArenaFull { gpu, .. },
+            ) => Some(*gpu),
             _ => None,
         }
     }

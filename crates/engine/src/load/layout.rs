@@ -34,8 +34,8 @@ pub(crate) struct Layout<'a> {
     pub numbers: Numbers,
     /// Where modules are computed.
     pub route: Route,
-    /// The plan's numbers of the cards in use, in order. Virtual devices are none: they are host memory.
-    pub cards: Vec<usize>,
+    /// The plan's numbers of the GPUs in use, in order. Virtual devices are none: they are host memory.
+    pub gpus: Vec<usize>,
     pub resident: Vec<Resident<'a>>,
     /// Modules that are read for every pass, with their tensors.
     pub streamed: BTreeMap<Item, Vec<(TensorEntry, Dtype)>>,
@@ -81,11 +81,11 @@ impl<'a> Layout<'a> {
         let config = &checkpoint.config;
         check_supported(config)?;
         let tiers = tiers(checkpoint, plan)?;
-        let cards = if virtual_devices { Vec::new() } else { cards(&tiers) };
+        let gpus = if virtual_devices { Vec::new() } else { gpus(&tiers) };
         let mut layout = Layout {
             numbers: Numbers::of(plan),
-            route: route(&tiers, &cards, config.tie_word_embeddings),
-            cards,
+            route: route(&tiers, &gpus, config.tie_word_embeddings),
+            gpus,
             resident: Vec::new(),
             streamed: BTreeMap::new(),
             embedding_on_disk: None,
@@ -136,7 +136,7 @@ impl<'a> Layout<'a> {
 
     /// The device that computes what is on a tier.
     pub fn site(&self, tier: Tier) -> Site {
-        site(tier, &self.cards)
+        site(tier, &self.gpus)
     }
 }
 
@@ -175,21 +175,27 @@ fn tiers(checkpoint: &Checkpoint, plan: &Plan) -> Result<Vec<(ModuleKind, Tier)>
     modules(&checkpoint.config).into_iter().map(tier).collect()
 }
 
-fn cards(tiers: &[(ModuleKind, Tier)]) -> Vec<usize> {
-    let gpu = |(_, tier): &(_, Tier)| if let Tier::Gpu(gpu) = tier { Some(*gpu) } else { None };
-    tiers.iter().filter_map(gpu).collect::<BTreeSet<_>>().into_iter().collect()
+fn gpus(tiers: &[(ModuleKind, Tier)]) -> Vec<usize> {
+    let gpu_index = |(_, tier): &(_, Tier)| {
+        if let Tier::Gpu(gpu_index) = tier { Some(*gpu_index) } else { None }
+    };
+    tiers.iter().filter_map(gpu_index).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn site(tier: Tier, cards: &[usize]) -> Site {
-    let place = |gpu| cards.iter().position(|card| *card == gpu);
-    if let Tier::Gpu(gpu) = tier { place(gpu).map_or(Site::Host, Site::Card) } else { Site::Host }
+fn site(tier: Tier, gpus: &[usize]) -> Site {
+    let place = |gpu_index| gpus.iter().position(|gpu| *gpu == gpu_index);
+    if let Tier::Gpu(gpu_index) = tier {
+        place(gpu_index).map_or(Site::Host, Site::Gpu)
+    } else {
+        Site::Host
+    }
 }
 
-fn route(tiers: &[(ModuleKind, Tier)], cards: &[usize], tied: bool) -> Route {
+fn route(tiers: &[(ModuleKind, Tier)], gpus: &[usize], tied: bool) -> Route {
     let (host, blocks, dtypes) = (Site::Host, Vec::new(), BTreeSet::new());
     let mut route = Route { embedding: host, blocks, norm: host, head: host, dtypes };
     for (kind, tier) in tiers {
-        let site = site(*tier, cards);
+        let site = site(*tier, gpus);
         match kind {
             ModuleKind::Embedding => route.embedding = site,
             ModuleKind::Block(_) => route.blocks.push(site),

@@ -61,7 +61,7 @@ fn touch(map: &FileMap, name: &str, threads: usize, watch: &Watch) -> Result<(),
         let seat = watch.seat(&format!("map reader {thread}"));
         loop {
             let first = next.fetch_add(STEP_BYTES, std::sync::atomic::Ordering::Relaxed);
-            if first >= map.len() || watch.cancelled() {
+            if first >= map.len() || watch.canceled() {
                 break;
             }
             let bytes = STEP_BYTES.min(map.len() - first);
@@ -80,5 +80,5 @@ fn touch(map: &FileMap, name: &str, threads: usize, watch: &Watch) -> Result<(),
         }
         work(0);
     });
-    if watch.cancelled() { Err(LoadError::Cancelled) } else { Ok(()) }
+    if watch.canceled() { Err(LoadError::Canceled) } else { Ok(()) }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use device::cuda::CardArena;
+use device::cuda::GpuArena;
 use device::memory::Arena;
 use placement::Tier;
 use watch::Stage;
 
 use super::feed::Feed;
 use super::layout::{Layout, Resident};
-use super::pieces::{card_room, room};
+use super::pieces::{gpu_room, room};
 use super::{LoadError, LoadRequest, Maps};
 use crate::compute::{Placed, Site, Sites};
 use crate::kv::{KvLayout, KvPool};
@@ -19,16 +19,16 @@ use crate::models::{Capacity, Scratch};
 pub(crate) struct Memory {
     /// One arena for each tier of host memory, exactly as large as what goes there.
     pub host: BTreeMap<Tier, Arena>,
-    /// One a card.
-    pub cards: Vec<CardArena>,
+    /// One a GPU.
+    pub gpus: Vec<GpuArena>,
     pub kv: KvPool,
     pub scratch: Scratch,
-    /// The way to the cards, if there are any.
+    /// The way to the GPUs, if there are any.
     pub feed: Option<Feed>,
 }
 
 impl Memory {
-    /// Takes all of it; cards first, which are what is short.
+    /// Takes all of it; GPUs first, which are what is short.
     pub fn take(
         request: &LoadRequest,
         layout: &Layout,
@@ -37,12 +37,12 @@ impl Memory {
     ) -> Result<Self, LoadError> {
         let (config, plan) = (&request.checkpoint.config, request.plan);
         let seat = request.watch.seat("memory");
-        let mut cards = Vec::new();
-        for (site, bytes) in sites.cards.iter().zip(card_bytes(layout)) {
-            let what = format!("memory for weights on GPU {}", site.gpu);
+        let mut gpus = Vec::new();
+        for (site, bytes) in sites.gpus.iter().zip(gpu_bytes(layout)) {
+            let what = format!("memory for weights on GPU {}", site.gpu_index);
             seat.at(Stage::Allocate, &what, 0);
-            let arena = CardArena::new(&site.card, bytes);
-            cards.push(arena.map_err(|cause| LoadError::Device { what, cause: cause.into() })?);
+            let arena = GpuArena::new(&site.gpu, bytes);
+            gpus.push(arena.map_err(|cause| LoadError::Device { what, cause: cause.into() })?);
             seat.item_done();
         }
         let host =
@@ -55,7 +55,7 @@ impl Memory {
         let host = host.collect::<Result<_, _>>()?;
         seat.at(Stage::Allocate, "memory for keys and values", 0);
         let kv_layout = KvLayout::new(config, layout.numbers.kv_dtype);
-        let kv = KvPool::placed(kv_layout, plan.kv_blocks, &layout.route.blocks, &sites.cards)?;
+        let kv = KvPool::placed(kv_layout, plan.kv_blocks, &layout.route.blocks, &sites.gpus)?;
         seat.item_done();
         seat.at(Stage::Allocate, "the buffers of a pass", 0);
         let buffers = |cause| LoadError::Device { what: "the buffers of a pass".to_owned(), cause };
@@ -65,16 +65,16 @@ impl Memory {
         let scratch = Scratch::new(sites, &layout.route, config, capacity).map_err(buffers)?;
         seat.item_done();
         seat.at(Stage::Allocate, "pinned memory", 0);
-        let feed = Feed::new(&sites.cards)?;
+        let feed = Feed::new(&sites.gpus)?;
         seat.item_done();
-        Ok(Memory { host, cards, kv, scratch, feed })
+        Ok(Memory { host, gpus, kv, scratch, feed })
     }
 
     /// Where weights of a tier go.
-    pub fn arena(&self, tier: Tier, layout: &Layout) -> Option<Placed<&Arena, &CardArena>> {
+    pub fn arena(&self, tier: Tier, layout: &Layout) -> Option<Placed<&Arena, &GpuArena>> {
         match layout.site(tier) {
             Site::Host => self.host.get(&tier).map(Placed::Host),
-            Site::Card(card) => self.cards.get(card).map(|arena| Placed::Card(card, arena)),
+            Site::Gpu(gpu) => self.gpus.get(gpu).map(|arena| Placed::Gpu(gpu, arena)),
         }
     }
 }
@@ -89,12 +89,12 @@ fn host_bytes(layout: &Layout, maps: &Maps) -> BTreeMap<Tier, usize> {
     sizes
 }
 
-/// One sum a card.
-fn card_bytes(layout: &Layout) -> Vec<usize> {
-    let mut sizes = vec![0; layout.cards.len()];
+/// One sum a GPU.
+fn gpu_bytes(layout: &Layout) -> Vec<usize> {
+    let mut sizes = vec![0; layout.gpus.len()];
     for resident in &layout.resident {
-        if let Site::Card(card) = layout.site(resident.tier) {
-            sizes[card] += card_room(resident.entry, resident.dtype);
+        if let Site::Gpu(gpu) = layout.site(resident.tier) {
+            sizes[gpu] += gpu_room(resident.entry, resident.dtype);
         }
     }
     sizes

@@ -5,11 +5,11 @@
 //! [`Watch`], and every thread that can be stuck has a seat on it. There is no half-loaded state: weights are made of
 //! [`device::memory::Bytes`], which exist only once they were filled.
 
-mod cards;
 pub(crate) mod convert;
 mod count;
 mod error;
 mod feed;
+mod gpus;
 mod layout;
 mod map;
 mod memory;
@@ -37,11 +37,11 @@ use crate::models::{Model, Scratch};
 use layout::{Layout, Resident};
 use memory::Memory;
 use pieces::Wanted;
-use read::{Cards, Filled, Readers};
+use read::{Filled, Gpus, Readers};
 use source::Source;
 
 pub use error::LoadError;
-pub use report::{CardUse, LoadReport, SmokeTest, StageSeconds, TierUse};
+pub use report::{GpuUse, LoadReport, SmokeTest, StageSeconds, TierUse};
 
 /// What to load, and how.
 pub struct LoadRequest<'a> {
@@ -62,7 +62,7 @@ pub struct LoadRequest<'a> {
     /// Whether GPUs of the plan are virtual devices: host arenas with hard limits.
     pub virtual_devices: bool,
     /// The driver's number of each GPU of the plan; those that are not named have the plan's.
-    pub card_ordinals: Vec<usize>,
+    pub gpu_ordinals: Vec<usize>,
     /// The longest time for the smoke test, in seconds.
     pub smoke_limit_s: f64,
 }
@@ -79,7 +79,7 @@ impl<'a> LoadRequest<'a> {
             file_maps: false,
             direct: None,
             virtual_devices: false,
-            card_ordinals: Vec::new(),
+            gpu_ordinals: Vec::new(),
             smoke_limit_s: 120.0,
         }
     }
@@ -111,8 +111,8 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
 
     // Everything is taken before anything is read: what does not fit is known at once.
     let stage = stages.enter(Stage::Allocate)?;
-    let cards = cards::open(&request, &layout)?;
-    let sites = cards::join(cpu, cards, &layout, watch)?;
+    let gpus = gpus::open(&request, &layout)?;
+    let sites = gpus::join(cpu, gpus, &layout, watch)?;
     let memory = Memory::take(&request, &layout, &maps, &sites)?;
     let source = Arc::new(open_source(&request, &layout, &maps)?);
     stages.leave(Stage::Allocate, stage);
@@ -124,8 +124,8 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
 
     let stage = stages.enter(Stage::Place)?;
     let model = Model::new(place::parts(&request, &layout, &filled, &source, sites)?);
-    let Memory { host, cards, mut kv, mut scratch, feed } = memory;
-    // Its buffers are of no more use, on the host and on the cards.
+    let Memory { host, gpus, mut kv, mut scratch, feed } = memory;
+    // Its buffers are of no more use, on the host and on the GPUs.
     drop((filled, feed));
     stages.leave(Stage::Place, stage);
 
@@ -146,7 +146,7 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
         bytes_read,
         read_bytes_per_s: bytes_read as f64 / read_s.max(1e-9),
         stages: stages.done,
-        tiers: count::tiers(plan, &layout, &maps, (&host, &cards), (&model, &kv, &scratch)),
+        tiers: count::tiers(plan, &layout, &maps, (&host, &gpus), (&model, &kv, &scratch)),
         device_map: plan.device_map.clone(),
         smoke_test,
     };
@@ -161,7 +161,7 @@ struct Stages<'a> {
 
 impl Stages<'_> {
     fn enter(&self, stage: Stage) -> Result<StageGuard, LoadError> {
-        if self.watch.cancelled() { Err(LoadError::Cancelled) } else { Ok(self.watch.enter(stage)) }
+        if self.watch.canceled() { Err(LoadError::Canceled) } else { Ok(self.watch.enter(stage)) }
     }
 
     fn leave(&mut self, stage: Stage, guard: StageGuard) -> f64 {
@@ -241,8 +241,8 @@ fn fill(
             Some(Wanted { entry: resident.entry, dtype: resident.dtype, arena })
         })
         .collect();
-    let cards = memory.feed.as_ref().map(|feed| Cards { feed, gpus: &layout.cards });
-    let readers = Readers { cpu, source, watch: request.watch, threads, name: "reader", cards };
+    let gpus = memory.feed.as_ref().map(|feed| Gpus { feed, gpu_indices: &layout.gpus });
+    let readers = Readers { cpu, source, watch: request.watch, threads, name: "reader", gpus };
     let mut filled = read::read(&readers, &wanted)?;
     filled.host.extend(map::map(&request.checkpoint.inventory, &mapped, threads, request.watch)?);
     Ok(filled)

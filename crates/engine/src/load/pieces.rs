@@ -2,7 +2,7 @@
 
 use checkpoint::{Dtype, TensorEntry};
 use device::DeviceError;
-use device::cuda::{CardArena, CardPart, CardRegion};
+use device::cuda::{GpuArena, GpuPart, GpuRegion};
 use device::memory::{Arena, Part, Region};
 
 use super::LoadError;
@@ -26,7 +26,7 @@ pub(crate) struct Wanted<'a> {
     /// As what it is kept.
     pub dtype: Dtype,
     /// Where it goes.
-    pub arena: Placed<&'a Arena, &'a CardArena>,
+    pub arena: Placed<&'a Arena, &'a GpuArena>,
 }
 
 /// A consecutive part of a tensor.
@@ -36,7 +36,7 @@ pub(crate) struct Piece<'a> {
     pub offset: u64,
     /// Bytes in the file.
     pub bytes: usize,
-    pub target: Placed<Part, CardPart>,
+    pub target: Placed<Part, GpuPart>,
     pub conversion: Option<Conversion>,
 }
 
@@ -47,8 +47,8 @@ impl Wanted<'_> {
         usize::try_from(self.dtype.bytes_for(elements)?).ok()
     }
 
-    fn is_vector_on_card(&self) -> bool {
-        matches!(self.arena, Placed::Card(..)) && self.entry.shape.len() < 2
+    fn is_vector_on_gpu(&self) -> bool {
+        matches!(self.arena, Placed::Gpu(..)) && self.entry.shape.len() < 2
     }
 
     fn conversion(&self) -> Option<Conversion> {
@@ -58,15 +58,14 @@ impl Wanted<'_> {
 }
 
 /// Where tensors go, each as a whole.
-pub(crate) type Regions = Vec<Placed<Region, CardRegion>>;
+pub(crate) type Regions = Vec<Placed<Region, GpuRegion>>;
 
-/// Cuts a region for each tensor, and pieces that fill it. Vectors for cards (norms, biases) arrive in host memory: they are small, and
+/// Cuts a region for each tensor, and pieces that fill it. Vectors for GPUs (norms, biases) arrive in host memory: they are small, and
 /// change to f32 on their way on.
 pub(crate) fn cut<'a>(wanted: &[Wanted<'a>]) -> Result<(Regions, Vec<Piece<'a>>), LoadError> {
     let (mut regions, mut pieces) = (Vec::new(), Vec::new());
-    let vectors = Arena::new(
-        wanted.iter().filter(|tensor| tensor.is_vector_on_card()).map(vector_room).sum(),
-    );
+    let vectors =
+        Arena::new(wanted.iter().filter(|tensor| tensor.is_vector_on_gpu()).map(vector_room).sum());
     let vectors = vectors.map_err(|cause| LoadError::Device {
         what: "memory for vectors on their way".into(),
         cause,
@@ -99,15 +98,15 @@ fn region(
     tensor: &Wanted,
     bytes: usize,
     vectors: &Arena,
-) -> Result<Placed<Region, CardRegion>, DeviceError> {
+) -> Result<Placed<Region, GpuRegion>, DeviceError> {
     Ok(match tensor.arena {
-        _ if tensor.is_vector_on_card() => Placed::Host(vectors.region(bytes)?),
+        _ if tensor.is_vector_on_gpu() => Placed::Host(vectors.region(bytes)?),
         // Reading directly needs file offset and address to agree modulo the page size; else the phase does no harm.
         Placed::Host(arena) if bytes >= PHASED_BYTES_MIN && tensor.conversion().is_none() => {
             Placed::Host(arena.region_at_phase(bytes, tensor.entry.offset as usize)?)
         }
         Placed::Host(arena) => Placed::Host(arena.region(bytes)?),
-        Placed::Card(card, arena) => Placed::Card(card, arena.region(bytes)?),
+        Placed::Gpu(gpu, arena) => Placed::Gpu(gpu, arena.region(bytes)?),
     })
 }
 
@@ -118,14 +117,14 @@ pub(crate) fn room(entry: &TensorEntry, dtype: Dtype) -> usize {
     bytes + if phased { PHASE_BYTES_MAX + Arena::ALIGNMENT_BYTES } else { Arena::ALIGNMENT_BYTES }
 }
 
-/// The same on a card, where vectors are f32.
-pub(crate) fn card_room(entry: &TensorEntry, dtype: Dtype) -> usize {
+/// The same on a GPU, where vectors are f32.
+pub(crate) fn gpu_room(entry: &TensorEntry, dtype: Dtype) -> usize {
     let bytes = if entry.shape.len() < 2 {
         kept_bytes(entry, Dtype::F32)
     } else {
         kept_bytes(entry, dtype)
     };
-    bytes.next_multiple_of(CardArena::ALIGNMENT_BYTES)
+    bytes.next_multiple_of(GpuArena::ALIGNMENT_BYTES)
 }
 
 fn kept_bytes(entry: &TensorEntry, dtype: Dtype) -> usize {
@@ -135,7 +134,7 @@ fn kept_bytes(entry: &TensorEntry, dtype: Dtype) -> usize {
 
 fn cut_one<'a>(
     tensor: &Wanted<'a>,
-    region: &mut Placed<Region, CardRegion>,
+    region: &mut Placed<Region, GpuRegion>,
     pieces: &mut Vec<Piece<'a>>,
 ) -> Result<(), DeviceError> {
     let (entry, conversion) = (tensor.entry, tensor.conversion());
@@ -145,8 +144,8 @@ fn cut_one<'a>(
         Placed::Host(region) => {
             (if conversion.is_none() { PIECE_BYTES } else { STAGED_BYTES }, region.len())
         }
-        Placed::Card(_, region) if entry.dtype == Dtype::F64 => (STAGED_BYTES, region.len()),
-        Placed::Card(_, region) => (FED_BYTES, region.len()),
+        Placed::Gpu(_, region) if entry.dtype == Dtype::F64 => (STAGED_BYTES, region.len()),
+        Placed::Gpu(_, region) => (FED_BYTES, region.len()),
     };
     let total = entry.bytes as usize;
     let step = (limit / unit * unit).max(unit);
@@ -163,7 +162,7 @@ fn cut_one<'a>(
         };
         let target = match region {
             Placed::Host(region) => Placed::Host(region.part(target)?),
-            Placed::Card(card, region) => Placed::Card(*card, region.part(target)?),
+            Placed::Gpu(gpu, region) => Placed::Gpu(*gpu, region.part(target)?),
         };
         pieces.push(Piece { entry, offset: entry.offset + done as u64, bytes, target, conversion });
         done += bytes;

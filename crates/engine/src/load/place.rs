@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use checkpoint::{ModelConfig, ModuleKind, modules};
 use device::cpu::Cpu;
-use device::cuda::Card;
+use device::cuda::Gpu;
 
 use super::layout::Layout;
 use super::read::Filled;
@@ -36,12 +36,12 @@ pub(crate) fn parts(
     };
     let layer = |(layer, site): (usize, &Site)| match *site {
         Site::Host => on_host(layer).map(Placed::Host),
-        Site::Card(card) => Block::new(&filled.cards[card], config, layer)
-            .map(|block| Placed::Card(card, Box::new(block))),
+        Site::Gpu(gpu) => Block::new(&filled.gpus[gpu], config, layer)
+            .map(|block| Placed::Gpu(gpu, Box::new(block))),
     };
     let layers = route.blocks.iter().enumerate().map(layer).collect::<Result<_, _>>()?;
     let head = match (route.head, &streamer) {
-        (Site::Card(card), _) => Placed::Card(card, head(&filled.cards[card], config)?),
+        (Site::Gpu(gpu), _) => Placed::Gpu(gpu, head(&filled.gpus[gpu], config)?),
         (Site::Host, Some(streamer)) if layout.head_streamed => {
             Placed::Host(HostHead::Streamed(streamer.clone()))
         }
@@ -57,7 +57,7 @@ pub(crate) fn parts(
         layers,
         norm: match route.norm {
             Site::Host => Placed::Host(final_norm(&filled.host, config)?),
-            Site::Card(card) => Placed::Card(card, final_norm(&filled.cards[card], config)?),
+            Site::Gpu(gpu) => Placed::Gpu(gpu, final_norm(&filled.gpus[gpu], config)?),
         },
         head,
         dtypes: dtypes(layout),
@@ -92,16 +92,14 @@ fn embedding(
     filled: &Filled,
     source: &Arc<Source>,
     config: &ModelConfig,
-) -> Result<Placed<Embedding, <Card as Compute>::Matrix>, LoadError> {
+) -> Result<Placed<Embedding, <Gpu as Compute>::Matrix>, LoadError> {
     if let Some((entry, dtype)) = layout.embedding_on_disk {
         let rows = DiskRows { source: source.clone(), entry: entry.clone(), dtype };
         return Ok(Placed::Host(Embedding::OnDisk(rows)));
     }
     match layout.route.embedding {
         Site::Host => table(&filled.host, config).map(Embedding::Resident).map(Placed::Host),
-        Site::Card(card) => {
-            table(&filled.cards[card], config).map(|table| Placed::Card(card, table))
-        }
+        Site::Gpu(gpu) => table(&filled.gpus[gpu], config).map(|table| Placed::Gpu(gpu, table)),
     }
 }
 

@@ -1,5 +1,5 @@
 //! Parallel large reads: from the shards straight into their final place in host memory, through a bounded buffer where numbers change
-//! their form, and through pinned buffers to the cards.
+//! their form, and through pinned buffers to the GPUs.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use checkpoint::{Dtype, TensorEntry};
 use device::DeviceError;
 use device::cpu::Cpu;
-use device::cuda::{Card, CardPart, CardRegion};
+use device::cuda::{Gpu, GpuPart, GpuRegion};
 use device::memory::{Part, Region};
 use watch::{Seat, Stage, Watch};
 
@@ -17,7 +17,7 @@ use super::feed::Feed;
 use super::pieces::{Piece, Wanted, cut};
 use super::source::{OpenShard, Source, check_identity};
 use super::tensors::{Stored, Tensors};
-use crate::compute::{CardData, Placed, Site, card_deadline};
+use crate::compute::{GpuData, Placed, Site, gpu_deadline};
 
 /// Who reads, and who is told.
 pub(crate) struct Readers<'a> {
@@ -28,24 +28,24 @@ pub(crate) struct Readers<'a> {
     pub threads: usize,
     /// The seats' names begin with this.
     pub name: &'static str,
-    /// The way to the cards, where there are any.
-    pub cards: Option<Cards<'a>>,
+    /// The way to the GPUs, where there are any.
+    pub gpus: Option<Gpus<'a>>,
 }
 
-/// The cards that are fed.
+/// The GPUs that are fed.
 #[derive(Clone, Copy)]
-pub(crate) struct Cards<'a> {
+pub(crate) struct Gpus<'a> {
     pub feed: &'a Feed,
     /// The plan's numbers of them.
-    pub gpus: &'a [usize],
+    pub gpu_indices: &'a [usize],
 }
 
 /// Tensors by where they are.
 #[derive(Default)]
 pub(crate) struct Filled {
     pub host: Tensors<Cpu>,
-    /// One a card.
-    pub cards: Vec<Tensors<Card>>,
+    /// One a GPU.
+    pub gpus: Vec<Tensors<Gpu>>,
 }
 
 /// Reads all of `wanted`, and checks each shard's identity when its last byte has been read.
@@ -66,19 +66,21 @@ pub(crate) fn read(readers: &Readers, wanted: &[Wanted]) -> Result<Filled, LoadE
 fn finish(
     readers: &Readers,
     wanted: &[Wanted],
-    regions: Vec<Placed<Region, CardRegion>>,
+    regions: Vec<Placed<Region, GpuRegion>>,
 ) -> Result<Filled, LoadError> {
-    let gpus = readers.cards.map_or(&[][..], |cards| cards.gpus);
-    let mut filled =
-        Filled { cards: gpus.iter().map(|_| Tensors::default()).collect(), ..Filled::default() };
-    let seat = readers.cards.map(|cards| {
-        let seat = readers.watch.seat("cards");
-        seat.at(Stage::Read, &format!("the last copies to GPU {:?}", cards.gpus), 0);
+    let gpu_indices = readers.gpus.map_or(&[][..], |gpus| gpus.gpu_indices);
+    let mut filled = Filled {
+        gpus: gpu_indices.iter().map(|_| Tensors::default()).collect(),
+        ..Filled::default()
+    };
+    let seat = readers.gpus.map(|gpus| {
+        let seat = readers.watch.seat("gpus");
+        seat.at(Stage::Read, &format!("the last copies to GPU {:?}", gpus.gpu_indices), 0);
         seat
     });
-    if let Some(cards) = readers.cards {
-        cards.feed.drain().map_err(|cause| LoadError::Device {
-            what: "the last copies to the cards".into(),
+    if let Some(gpus) = readers.gpus {
+        gpus.feed.drain().map_err(|cause| LoadError::Device {
+            what: "the last copies to the GPUs".into(),
             cause,
         })?;
     }
@@ -96,7 +98,7 @@ impl Filled {
     fn take(
         &mut self,
         tensor: &Wanted,
-        region: Placed<Region, CardRegion>,
+        region: Placed<Region, GpuRegion>,
     ) -> Result<(), DeviceError> {
         let Wanted { entry, dtype, .. } = *tensor;
         let (name, shape) = (entry.name.clone(), entry.shape.clone());
@@ -105,17 +107,17 @@ impl Filled {
                 let data = region.finish()?;
                 self.host.insert(name, Stored { dtype, shape, data });
             }
-            (Placed::Card(card, arena), Placed::Host(region)) => {
+            (Placed::Gpu(gpu, arena), Placed::Host(region)) => {
                 let mut numbers = vec![0.0; shape.iter().product()];
                 widen(dtype, &region.finish()?, &mut numbers);
                 let mut vector = arena.zeroed(numbers.len())?;
-                vector.upload(0, &numbers, card_deadline())?;
-                let data = CardData::Vector(Arc::new(vector));
-                self.cards[*card].insert(name, Stored { dtype: Dtype::F32, shape, data });
+                vector.upload(0, &numbers, gpu_deadline())?;
+                let data = GpuData::Vector(Arc::new(vector));
+                self.gpus[*gpu].insert(name, Stored { dtype: Dtype::F32, shape, data });
             }
-            (_, Placed::Card(card, region)) => {
-                let data = CardData::Matrix(region.finish(card_deadline())?);
-                self.cards[card].insert(name, Stored { dtype, shape, data });
+            (_, Placed::Gpu(gpu, region)) => {
+                let data = GpuData::Matrix(region.finish(gpu_deadline())?);
+                self.gpus[gpu].insert(name, Stored { dtype, shape, data });
             }
         }
         Ok(())
@@ -176,8 +178,8 @@ impl<'a> Work<'a> {
         if self.failed.load(Ordering::Acquire) {
             return None;
         }
-        if self.readers.watch.cancelled() {
-            lock(&self.first_error).get_or_insert(LoadError::Cancelled);
+        if self.readers.watch.canceled() {
+            lock(&self.first_error).get_or_insert(LoadError::Canceled);
             self.failed.store(true, Ordering::Release);
             return None;
         }
@@ -191,13 +193,13 @@ impl<'a> Work<'a> {
             return Err(LoadError::Missing { tensor: entry.name.clone() });
         };
         let reading = Reading { entry, offset, bytes, conversion, shard, seat };
-        match (target, self.readers.cards) {
+        match (target, self.readers.gpus) {
             (Placed::Host(part), _) => self.to_host(&reading, part, staging)?,
-            (Placed::Card(card, part), Some(cards)) => {
-                self.to_card(&reading, cards, card, part, staging)?
+            (Placed::Gpu(gpu, part), Some(gpus)) => {
+                self.to_gpu(&reading, gpus, gpu, part, staging)?
             }
-            (Placed::Card(..), None) => {
-                return Err(LoadError::Defect { what: "the way to the cards".to_owned() });
+            (Placed::Gpu(..), None) => {
+                return Err(LoadError::Defect { what: "the way to the GPUs".to_owned() });
             }
         }
         self.shard_progress(entry, seat)
@@ -226,31 +228,30 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn to_card(
+    fn to_gpu(
         &self,
         reading: &Reading,
-        cards: Cards,
-        card: usize,
-        part: CardPart,
+        gpus: Gpus,
+        gpu: usize,
+        part: GpuPart,
         staging: &mut Staging,
     ) -> Result<(), LoadError> {
         let Reading { entry, offset, bytes, conversion, shard, seat } = *reading;
-        let gpu = cards.gpus[card];
+        let gpu_index = gpus.gpu_indices[gpu];
         let failed = |cause| LoadError::Device {
-            what: format!("tensor {} to GPU {gpu}", entry.name),
+            what: format!("tensor {} to GPU {gpu_index}", entry.name),
             cause,
         };
         let name = &entry.name;
         seat.at(
             Stage::Read,
-            &format!("{}, {name}: a pinned buffer for GPU {gpu}", shard.name),
+            &format!("{}, {name}: a pinned buffer for GPU {gpu_index}", shard.name),
             offset,
         );
-        // Cards know nothing of f64, which is rare: it is converted here.
+        // GPUs know nothing of f64, which is rare: it is converted here.
         let here = conversion.filter(|conversion| conversion.from == Dtype::F64);
-        let mut fed =
-            cards.feed.take(here.map_or(bytes, |_| part.len()), offset).map_err(failed)?;
-        seat.at(Stage::Read, &format!("{}, {name} for GPU {gpu}", shard.name), offset);
+        let mut fed = gpus.feed.take(here.map_or(bytes, |_| part.len()), offset).map_err(failed)?;
+        seat.at(Stage::Read, &format!("{}, {name} for GPU {gpu_index}", shard.name), offset);
         match here {
             None => self.read(reading, fed.bytes())?,
             Some(conversion) => {
@@ -258,9 +259,9 @@ impl<'a> Work<'a> {
                 conversion.run(self.readers.cpu, bytes, numbers, fed.bytes()).map_err(failed)?;
             }
         }
-        seat.at(Stage::Read, &format!("{}, {name}: to GPU {gpu}", shard.name), offset);
-        let on_card = if here.is_some() { None } else { conversion };
-        cards.feed.send(fed, on_card, card, part).map_err(failed)
+        seat.at(Stage::Read, &format!("{}, {name}: to GPU {gpu_index}", shard.name), offset);
+        let on_gpu = if here.is_some() { None } else { conversion };
+        gpus.feed.send(fed, on_gpu, gpu, part).map_err(failed)
     }
 
     /// The file's bytes in the staging buffer, and room for their numbers.
@@ -278,7 +279,7 @@ impl<'a> Work<'a> {
     fn read(&self, reading: &Reading, buffer: &mut [u8]) -> Result<(), LoadError> {
         let mut progress = |bytes: usize| {
             reading.seat.advance(bytes as u64);
-            !self.failed.load(Ordering::Acquire) && !self.readers.watch.cancelled()
+            !self.failed.load(Ordering::Acquire) && !self.readers.watch.canceled()
         };
         reading.shard.read(&reading.entry.name, buffer, reading.offset, &mut progress)
     }

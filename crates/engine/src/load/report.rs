@@ -62,17 +62,17 @@ pub struct TierUse {
     pub activations_planned_bytes: u64,
     /// Buffers of a pass as allocated.
     pub activations_bytes: u64,
-    /// Of a card that the driver gave: its memory once everything was loaded.
+    /// Of a GPU that the driver gave: its memory once everything was loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub card: Option<CardUse>,
+    pub gpu: Option<GpuUse>,
 }
 
-/// Memory of a card.
+/// Memory of a GPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct CardUse {
+pub struct GpuUse {
     /// The maker's name for it.
     pub name: String,
-    /// The same card under every number.
+    /// The same GPU under every number.
     pub uuid: String,
     /// All of it.
     pub total_bytes: u64,
@@ -119,7 +119,7 @@ pub(crate) fn planned(plan: &Plan) -> Vec<TierUse> {
         kv_bytes: 0,
         activations_planned_bytes: tier.activations_bytes,
         activations_bytes: 0,
-        card: None,
+        gpu: None,
     };
     plan.tiers.iter().map(of).collect()
 }

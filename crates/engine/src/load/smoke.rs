@@ -92,8 +92,8 @@ impl Test<'_> {
 
     /// One pass; gives the most likely next id.
     fn pass(&mut self, tokens: &[u32], first_position: usize) -> Result<u32, LoadError> {
-        if self.watch.cancelled() {
-            return Err(LoadError::Cancelled);
+        if self.watch.canceled() {
+            return Err(LoadError::Canceled);
         }
         let span = SequenceSpan { rows: 0..tokens.len(), first_position, block_table: self.table };
         let batch = Batch { tokens, sequences: &[span], logits_for: &[tokens.len() - 1] };

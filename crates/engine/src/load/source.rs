@@ -118,7 +118,7 @@ fn from_device(error: DeviceError, shard: &Shard, tensor: &str) -> LoadError {
             LoadError::Truncated { path, tensor, offset, expected: shard.bytes, found: end }
         }
         DeviceError::Io { source, .. } if source.kind() == std::io::ErrorKind::Interrupted => {
-            LoadError::Cancelled
+            LoadError::Canceled
         }
         DeviceError::Io { action, offset, source, .. } => {
             LoadError::io(&shard.path, format!("{action} of {tensor}"), offset, source)

@@ -137,7 +137,7 @@ impl Stream {
             watch: &self.watch,
             threads: self.threads,
             name: "disk tier",
-            cards: None,
+            gpus: None,
         };
         let Filled { host: tensors, .. } = read(&readers, &wanted)?;
         match recipe.item {

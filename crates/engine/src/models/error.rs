@@ -31,7 +31,7 @@ pub enum ForwardError {
         /// The layer.
         layer: usize,
     },
-    /// A kernel or a card said no.
+    /// A kernel or a GPU said no.
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// A block that lives on the disk could not be read.
@@ -50,7 +50,7 @@ pub enum ForwardError {
 }
 
 impl ForwardError {
-    /// Whether every later pass would fail as well: a card that is lost, or that hangs, comes back with another process at best.
+    /// Whether every later pass would fail as well: a GPU that is lost, or that hangs, comes back with another process at best.
     pub fn is_final(&self) -> bool {
         let ForwardError::Device(DeviceError::Cuda(cause)) = self else { return false };
         matches!(cause, CudaError::Lost { .. } | CudaError::Timeout { .. })

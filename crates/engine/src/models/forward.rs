@@ -5,9 +5,9 @@ use device::cpu::attention::Sequence;
 
 use super::ForwardError;
 use super::model::{HostBlock, HostHead, Parts};
-use super::work::{CardWork, Stream, Work};
+use super::work::{GpuBuffers, Stream, Work};
 use crate::batch::{Batch, SequenceSpan};
-use crate::compute::{Compute, HostRows, Placed, Site, card_deadline};
+use crate::compute::{Compute, HostRows, Placed, Site, gpu_deadline};
 use crate::kv::{KvPool, LayerKv};
 use crate::layers::{Arithmetic, Buffers, Pass};
 
@@ -18,7 +18,7 @@ pub(super) struct Way<'a> {
     rows: BatchRows<'a>,
     /// Where the residual stream is.
     at: Site,
-    /// Cards that it has left since it was last on the host. What is waited for on the host is the work of the last one alone: an earlier one
+    /// GPUs that it has left since it was last on the host. What is waited for on the host is the work of the last one alone: an earlier one
     /// that failed or hangs might never be seen, or be taken for the last.
     behind: Vec<usize>,
 }
@@ -58,7 +58,7 @@ impl<'a> BatchRows<'a> {
 }
 
 impl<'a> Way<'a> {
-    /// Tells every card what the rows of a batch are, and looks their tokens up.
+    /// Tells every GPU what the rows of a batch are, and looks their tokens up.
     pub fn start(
         parts: &'a Parts,
         batch: &'a Batch,
@@ -72,7 +72,7 @@ impl<'a> Way<'a> {
             at: parts.embedding.site(),
             behind: Vec::new(),
         };
-        for work in &mut way.work.cards {
+        for work in &mut way.work.gpus {
             work.rows.set(&way.rows.view())?;
         }
         way.embed()?;
@@ -84,10 +84,10 @@ impl<'a> Way<'a> {
             Placed::Host(embedding) => {
                 embedding.run(&self.parts.sites.cpu, &self.rows.view(), &mut self.work.host.x)
             }
-            Placed::Card(card, table) => {
-                let work = &mut self.work.cards[*card];
-                let card = &self.parts.sites.cards[*card].card;
-                Ok(Compute::embed(card, table, &&mut work.rows, &mut work.buffers.x)?)
+            Placed::Gpu(gpu, table) => {
+                let work = &mut self.work.gpus[*gpu];
+                let gpu = &self.parts.sites.gpus[*gpu].gpu;
+                Ok(Compute::embed(gpu, table, &&mut work.rows, &mut work.buffers.x)?)
             }
         }
     }
@@ -117,13 +117,11 @@ impl<'a> Way<'a> {
                     &mut self.work.host,
                 )?;
             }
-            (Placed::Card(card, block), Placed::Card(of, kv)) if card == of => {
-                let (site, CardWork { buffers, rows, .. }) =
-                    (&sites.cards[*card], &mut self.work.cards[*card]);
-                block.run(
-                    &mut self.parts.pass(&site.card, &site.rope, (rows, count), kv),
-                    buffers,
-                )?;
+            (Placed::Gpu(gpu, block), Placed::Gpu(of, kv)) if gpu == of => {
+                let (site, GpuBuffers { buffers, rows, .. }) =
+                    (&sites.gpus[*gpu], &mut self.work.gpus[*gpu]);
+                block
+                    .run(&mut self.parts.pass(&site.gpu, &site.rope, (rows, count), kv), buffers)?;
             }
             _ => return Err(ForwardError::Cache { layer }),
         }
@@ -131,7 +129,7 @@ impl<'a> Way<'a> {
     }
 
     /// The final norm of the rows that are wanted.
-    pub fn normalise(&mut self) -> Result<(), ForwardError> {
+    pub fn normalize(&mut self) -> Result<(), ForwardError> {
         let Parts { sites, norm, config, .. } = self.parts;
         let (wanted, hidden) = (self.rows.batch.logits_for.len(), config.hidden_size);
         match self.at {
@@ -139,9 +137,9 @@ impl<'a> Way<'a> {
                 let buffers = &mut self.work.host;
                 sites.cpu.gather(&buffers.x, hidden, &self.rows.view(), &mut buffers.mixed)?;
             }
-            Site::Card(card) => {
-                let CardWork { buffers, rows, .. } = &mut self.work.cards[card];
-                sites.cards[card].card.gather(&buffers.x, hidden, &rows, &mut buffers.mixed)?;
+            Site::Gpu(gpu) => {
+                let GpuBuffers { buffers, rows, .. } = &mut self.work.gpus[gpu];
+                sites.gpus[gpu].gpu.gather(&buffers.x, hidden, &rows, &mut buffers.mixed)?;
             }
         }
         self.go(norm.site(), Stream::Gathered, wanted)?;
@@ -150,10 +148,10 @@ impl<'a> Way<'a> {
                 let buffers = &mut self.work.host;
                 norm.run(&sites.cpu, &buffers.mixed, wanted * hidden, &mut buffers.normed, None)?;
             }
-            Placed::Card(card, norm) => {
-                let buffers = &mut self.work.cards[*card].buffers;
+            Placed::Gpu(gpu, norm) => {
+                let buffers = &mut self.work.gpus[*gpu].buffers;
                 norm.run(
-                    &sites.cards[*card].card,
+                    &sites.gpus[*gpu].gpu,
                     &buffers.mixed,
                     wanted * hidden,
                     &mut buffers.normed,
@@ -188,14 +186,14 @@ impl<'a> Way<'a> {
                     [(head, logits)],
                 )?;
             }
-            Placed::Card(card, head) => {
-                let CardWork { buffers: Buffers { inputs, normed, .. }, logits: out, .. } =
-                    &mut self.work.cards[*card];
-                let arithmetic = self.parts.arithmetic(&sites.cards[*card].card);
+            Placed::Gpu(gpu, head) => {
+                let GpuBuffers { buffers: Buffers { inputs, normed, .. }, logits: out, .. } =
+                    &mut self.work.gpus[*gpu];
+                let arithmetic = self.parts.arithmetic(&sites.gpus[*gpu].gpu);
                 arithmetic.multiply(inputs, normed, wanted, [(head, &mut *out)])?;
                 let numbers = wanted * config.vocab_size;
-                let _waits = sites.cards[*card].waiting("logits");
-                out.download(0..numbers, &mut logits[..numbers], card_deadline())
+                let _waits = sites.gpus[*gpu].waiting("logits");
+                out.download(0..numbers, &mut logits[..numbers], gpu_deadline())
                     .map_err(DeviceError::from)?;
             }
         }
@@ -218,7 +216,7 @@ impl<'a> Way<'a> {
             (self.at, site),
             rows * self.parts.config.hidden_size,
         )?;
-        if let (Site::Card(from), Site::Card(to)) = (self.at, site)
+        if let (Site::Gpu(from), Site::Gpu(to)) = (self.at, site)
             && from != to
         {
             self.behind.push(from);
@@ -227,12 +225,12 @@ impl<'a> Way<'a> {
         Ok(())
     }
 
-    /// Waits for the cards that the stream has left, in its order.
+    /// Waits for the GPUs that the stream has left, in its order.
     fn await_behind(&mut self) -> Result<(), DeviceError> {
-        for card in self.behind.drain(..) {
-            let site = &self.parts.sites.cards[card];
+        for gpu in self.behind.drain(..) {
+            let site = &self.parts.sites.gpus[gpu];
             let _waits = site.waiting("its part of a pass");
-            site.card.synchronise(card_deadline())?;
+            site.gpu.synchronize(gpu_deadline())?;
         }
         Ok(())
     }

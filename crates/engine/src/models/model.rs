@@ -6,7 +6,7 @@ use std::sync::Arc;
 use checkpoint::ModelConfig;
 use device::DeviceError;
 use device::cpu::{Cpu, Precision};
-use device::cuda::Card;
+use device::cuda::Gpu;
 use device::pool::Pool;
 use placement::LOGITS_ROWS;
 
@@ -36,10 +36,10 @@ pub(crate) struct Parts {
     pub kv_layout: KvLayout,
     /// The CPU's table.
     pub rope: Rope,
-    pub embedding: Placed<Embedding, <Card as Compute>::Matrix>,
-    pub layers: Vec<Placed<HostBlock, Box<Block<Card>>>>,
-    pub norm: Placed<Norm<Cpu>, Norm<Card>>,
-    pub head: Placed<HostHead, Linear<Card>>,
+    pub embedding: Placed<Embedding, <Gpu as Compute>::Matrix>,
+    pub layers: Vec<Placed<HostBlock, Box<Block<Gpu>>>>,
+    pub norm: Placed<Norm<Cpu>, Norm<Gpu>>,
+    pub head: Placed<HostHead, Linear<Gpu>>,
     /// Bytes of matrices by the name of their dtype.
     pub dtypes: BTreeMap<&'static str, u64>,
 }
@@ -82,7 +82,7 @@ impl Model {
         self.parts.capacity.positions
     }
 
-    /// The kernels that compute, as in provenance: `avx512bf16`, or with cards `cuda-sm90+avx512bf16`.
+    /// The kernels that compute, as in provenance: `avx512bf16`, or with GPUs `cuda-sm90+avx512bf16`.
     pub fn kernel_set(&self) -> &str {
         &self.kernel_set
     }
@@ -108,7 +108,7 @@ impl Model {
     }
 
     /// `f32` where activations stay exact (the oracle mode), `native` where they are rounded at the input of a product, `int8`
-    /// where they are rounded to 8 bits for quantised weights.
+    /// where they are rounded to 8 bits for quantized weights.
     pub fn precision(&self) -> &'static str {
         match self.parts.capacity.precision {
             Precision::F32 => "f32",
@@ -155,7 +155,7 @@ impl Model {
         let mut way = Way::start(&self.parts, batch, work, positions)?;
         way.blocks(kv)?;
         if rows > 0 {
-            way.normalise()?;
+            way.normalize()?;
             way.head(logits)?;
         }
         Ok(Logits::new(&mut logits[..rows * vocab], vocab))
@@ -176,7 +176,7 @@ impl Model {
         let Scratch { work, positions, .. } = scratch;
         let mut way = Way::start(&self.parts, batch, work, positions)?;
         way.blocks(kv)?;
-        way.normalise()?;
+        way.normalize()?;
         way.bring_home()?;
         Ok(&work.host.normed[..batch.logits_for.len() * self.parts.config.hidden_size])
     }

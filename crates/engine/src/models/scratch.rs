@@ -6,7 +6,7 @@ use device::cpu::Precision;
 use device::cuda::PassShape;
 use placement::{CHUNK_TOKENS, LOGITS_ROWS};
 
-use super::work::{CardWork, Work, WorkSizes};
+use super::work::{GpuBuffers, Work, WorkSizes};
 use crate::compute::{Route, Sites};
 use crate::kv::BLOCK_TOKENS;
 use crate::layers::Widths;
@@ -78,9 +78,9 @@ impl Scratch {
         4 * (self.logits.len() + self.positions.capacity()) as u64 + self.work.host.bytes()
     }
 
-    /// Bytes taken of the memory of a card, by its place among the model's.
-    pub(crate) fn card_bytes(&self, card: usize) -> u64 {
-        self.work.cards.get(card).map_or(0, CardWork::bytes)
+    /// Bytes taken of the memory of a GPU, by its place among the model's.
+    pub(crate) fn gpu_bytes(&self, gpu: usize) -> u64 {
+        self.work.gpus.get(gpu).map_or(0, GpuBuffers::bytes)
     }
 }
 

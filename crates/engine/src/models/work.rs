@@ -2,24 +2,24 @@
 
 use device::DeviceError;
 use device::cpu::{Cpu, Precision};
-use device::cuda::{Card, CardBuffer, PassShape};
+use device::cuda::{Buffer, Gpu, PassShape};
 
-use crate::compute::{CardRows, CardSite, Compute, Route, Site, Sites, card_deadline};
+use crate::compute::{Compute, GpuRows, GpuSlot, Route, Site, Sites, gpu_deadline};
 use crate::layers::{Buffers, Widths};
 
 /// Buffers of all devices of a model.
 pub(crate) struct Work {
     pub host: Buffers<Cpu>,
-    /// As [`Sites::cards`].
-    pub cards: Vec<CardWork>,
+    /// As [`Sites::gpus`].
+    pub gpus: Vec<GpuBuffers>,
 }
 
-/// Buffers on one card.
-pub(crate) struct CardWork {
-    pub buffers: Buffers<Card>,
-    /// `[logits_rows_max, vocab]` on the card of the head; empty on others.
-    pub logits: CardBuffer<f32>,
-    pub rows: CardRows,
+/// Buffers on one GPU.
+pub(crate) struct GpuBuffers {
+    pub buffers: Buffers<Gpu>,
+    /// `[logits_rows_max, vocab]` on the GPU of the head; empty on others.
+    pub logits: Buffer<f32>,
+    pub rows: GpuRows,
 }
 
 /// What crosses from device to device.
@@ -43,28 +43,28 @@ pub(crate) struct WorkSizes {
     pub precision: Precision,
 }
 
-impl CardWork {
+impl GpuBuffers {
     fn new(
-        site: &CardSite,
+        site: &GpuSlot,
         route: &Route,
         place: usize,
         sizes: &WorkSizes,
     ) -> Result<Self, DeviceError> {
-        let at = Site::Card(place);
+        let at = Site::Gpu(place);
         let widths = route.widths(at, sizes.widths);
         let logits = if route.head == at { sizes.logits } else { 0 };
-        let forms = Card::forms(sizes.precision, route.dtypes(at));
-        Ok(CardWork {
-            buffers: Buffers::new(&site.card, widths, sizes.rows.tokens, forms)?,
-            logits: site.card.buffer(logits)?,
-            rows: CardRows::new(&site.card, sizes.rows)?,
+        let forms = Gpu::forms(sizes.precision, route.dtypes(at));
+        Ok(GpuBuffers {
+            buffers: Buffers::new(&site.gpu, widths, sizes.rows.tokens, forms)?,
+            logits: site.gpu.buffer(logits)?,
+            rows: GpuRows::new(&site.gpu, sizes.rows)?,
         })
     }
 
     /// Bytes of all of them.
     pub fn bytes(&self) -> u64 {
-        let CardWork { buffers, logits, rows } = self;
-        buffers.bytes() + Card::buffer_bytes(logits) + rows.bytes()
+        let GpuBuffers { buffers, logits, rows } = self;
+        buffers.bytes() + Gpu::buffer_bytes(logits) + rows.bytes()
     }
 }
 
@@ -81,12 +81,12 @@ impl<C: Compute> Buffers<C> {
 impl Work {
     /// Buffers on each device for what it computes.
     pub fn new(sites: &Sites, route: &Route, sizes: &WorkSizes) -> Result<Self, DeviceError> {
-        let card = |(place, site)| CardWork::new(site, route, place, sizes);
+        let gpu = |(place, site)| GpuBuffers::new(site, route, place, sizes);
         let (widths, forms) =
             (route.widths(Site::Host, sizes.widths), Cpu::forms(sizes.precision, []));
         Ok(Work {
             host: Buffers::new(&sites.cpu, widths, sizes.rows.tokens, forms)?,
-            cards: sites.cards.iter().enumerate().map(card).collect::<Result<_, _>>()?,
+            gpus: sites.gpus.iter().enumerate().map(gpu).collect::<Result<_, _>>()?,
         })
     }
 
@@ -99,25 +99,22 @@ impl Work {
         numbers: usize,
     ) -> Result<(), DeviceError> {
         match (from, to) {
-            (Site::Host, Site::Card(to)) => {
-                let (host, card) =
-                    (self.host.stream(stream), self.cards[to].buffers.stream(stream));
-                let _waits = sites.cards[to].waiting("hidden states from the host");
-                card.resize(numbers)?;
-                card.upload(0, &host[..numbers], card_deadline())?;
+            (Site::Host, Site::Gpu(to)) => {
+                let (host, gpu) = (self.host.stream(stream), self.gpus[to].buffers.stream(stream));
+                let _waits = sites.gpus[to].waiting("hidden states from the host");
+                gpu.resize(numbers)?;
+                gpu.upload(0, &host[..numbers], gpu_deadline())?;
             }
-            (Site::Card(from), Site::Host) => {
-                let (card, host) =
-                    (self.cards[from].buffers.stream(stream), self.host.stream(stream));
+            (Site::Gpu(from), Site::Host) => {
+                let (gpu, host) =
+                    (self.gpus[from].buffers.stream(stream), self.host.stream(stream));
                 if host.len() < numbers {
                     host.resize(numbers, 0.0);
                 }
-                let _waits = sites.cards[from].waiting("hidden states to the host");
-                card.download(0..numbers, &mut host[..numbers], card_deadline())?;
+                let _waits = sites.gpus[from].waiting("hidden states to the host");
+                gpu.download(0..numbers, &mut host[..numbers], gpu_deadline())?;
             }
-            (Site::Card(a), Site::Card(b)) if a != b => {
-                self.cross(sites, stream, (a, b), numbers)?
-            }
+            (Site::Gpu(a), Site::Gpu(b)) if a != b => self.cross(sites, stream, (a, b), numbers)?,
             _ => {}
         }
         Ok(())
@@ -131,18 +128,18 @@ impl Work {
         numbers: usize,
     ) -> Result<(), DeviceError> {
         let (Some(link), Ok([source, target])) =
-            (sites.link(from, to), self.cards.get_disjoint_mut([from, to]))
+            (sites.link(from, to), self.gpus.get_disjoint_mut([from, to]))
         else {
             return Err(DeviceError::Index {
-                what: "card of a model",
+                what: "gpu of a model",
                 index: from.max(to),
-                len: sites.cards.len(),
+                len: sites.gpus.len(),
             });
         };
         let (source, target) = (source.buffers.stream(stream), target.buffers.stream(stream));
-        let _waits =
-            sites.cards[to].waiting(&format!("hidden states from GPU {}", sites.cards[from].gpu));
+        let _waits = sites.gpus[to]
+            .waiting(&format!("hidden states from GPU {}", sites.gpus[from].gpu_index));
         target.resize(numbers)?;
-        Ok(link.copy(source, 0..numbers, target, 0, card_deadline())?)
+        Ok(link.copy(source, 0..numbers, target, 0, gpu_deadline())?)
     }
 }

@@ -46,21 +46,21 @@ pub fn choose(
     buffers: &mut SampleBuffers,
 ) -> Result<Choice, SampleError> {
     check_finite(logits, draw.position)?;
-    let normaliser = draw.logprob.then(|| {
+    let normalizer = draw.logprob.then(|| {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         (logits.to_vec(), log_sum_exp(logits, max))
     });
-    penalise(logits, draw);
+    penalize(logits, draw);
     let nothing = SampleError::NothingAllowed { position: draw.position };
     let best = likeliest(logits, draw.allowed).ok_or(nothing)?;
     let token = if draw.sampling.is_greedy() { best } else { random(logits, best, draw, buffers) };
     let logprob =
-        normaliser.map(|(raw, log_sum)| (f64::from(raw[token as usize]) - log_sum) as f32);
+        normalizer.map(|(raw, log_sum)| (f64::from(raw[token as usize]) - log_sum) as f32);
     Ok(Choice { token, logprob })
 }
 
 fn check_finite(logits: &[f32], position: usize) -> Result<(), SampleError> {
-    // Zero times a finite number is zero; the sum vectorises, the search does not.
+    // Zero times a finite number is zero; the sum vectorizes, the search does not.
     if logits.iter().map(|logit| logit * 0.0).sum::<f32>() == 0.0 {
         return Ok(());
     }
@@ -70,7 +70,7 @@ fn check_finite(logits: &[f32], position: usize) -> Result<(), SampleError> {
     })
 }
 
-fn penalise(logits: &mut [f32], draw: &Draw) {
+fn penalize(logits: &mut [f32], draw: &Draw) {
     let penalty = draw.sampling.repetition_penalty;
     let Some(seen) = draw.seen.filter(|_| penalty != 1.0) else { return };
     for &token in seen.ids() {

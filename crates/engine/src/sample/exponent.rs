@@ -3,7 +3,7 @@
 /// e^x in f32 for x <= 0; 0 below -87. Within 2 units in the last place.
 ///
 /// x = n ln 2 + r with |r| <= ln 2 / 2 (ln 2 in two parts, Cody and Waite 1980), e^r by its Taylor series to r^7.
-/// Only additions and multiplications that the compiler may not reorder, so it vectorises and stays exact.
+/// Only additions and multiplications that the compiler may not reorder, so it vectorizes and stays exact.
 #[inline]
 pub(super) fn exp(x: f32) -> f32 {
     /// Adding and taking away 1.5 * 2^23 rounds to a whole number.

@@ -1,7 +1,7 @@
 //! Drafts: how a reply may go on, guessed from what its sequence holds already, so that one pass checks many tokens.
 //!
 //! Prompt lookup (Saxena 2023): what followed the last few tokens where they stood before will follow them again. Agents repeat
-//! themselves: names, JSON, whole cards of the step before. A pass computes the drafted tokens as further rows of their
+//! themselves: names, JSON, whole GPUs of the step before. A pass computes the drafted tokens as further rows of their
 //! sequence; a token is chosen from each row as if there were no draft, and the rows behind the first wrong guess are
 //! forgotten. Rows are batch-invariant and a draw depends on (seed, position), so a reply has the same bits with drafts and
 //! without.

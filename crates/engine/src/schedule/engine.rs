@@ -164,7 +164,7 @@ impl Engine {
             Err(gone) => Err(gone.into()),
             Ok(Finished { embedding: Some(embedding), .. }) => Ok(embedding),
             Ok(Finished { reason: FinishReason::Error(cause), .. }) => Err(cause.into()),
-            Ok(_) => Err(EmbedError::Cancelled),
+            Ok(_) => Err(EmbedError::Canceled),
         }
     }
 
@@ -188,7 +188,7 @@ impl Engine {
         self.life.died()
     }
 
-    /// Takes no more requests and finishes those it has; after `limit` the rest are cancelled.
+    /// Takes no more requests and finishes those it has; after `limit` the rest are canceled.
     ///
     /// # Errors
     /// [`EngineError::NotEnding`] if the thread does not end in a further ten seconds, [`EngineError::Died`] if it had died.

@@ -202,7 +202,7 @@ pub enum EmbedError {
     },
     /// The engine shut down.
     #[error("the engine shut down before the text was embedded")]
-    Cancelled,
+    Canceled,
 }
 
 impl EmbedError {
@@ -213,7 +213,7 @@ impl EmbedError {
             EmbedError::Request(cause) => cause.exit_code(),
             EmbedError::Wait(cause) => cause.exit_code(),
             EmbedError::Late { .. } => 75,
-            EmbedError::Cancelled => 69,
+            EmbedError::Canceled => 69,
         }
     }
 }
@@ -250,7 +250,7 @@ pub enum EngineError {
         /// The limit, in seconds.
         limit_s: f64,
     },
-    /// It ended by a panic, or with a card.
+    /// It ended by a panic, or with a GPU.
     #[error("the engine's thread ended: {0}")]
     Died(Death),
 }

@@ -86,7 +86,7 @@ pub enum FinishReason {
     /// Its time is up.
     Deadline,
     /// The ticket was dropped, or the engine shut down.
-    Cancelled,
+    Canceled,
     /// An embedding was computed.
     Embedded,
     /// It failed.
@@ -102,7 +102,7 @@ impl FinishReason {
             FinishReason::Grammar => "grammar",
             FinishReason::Length => "length",
             FinishReason::Deadline => "deadline",
-            FinishReason::Cancelled => "cancelled",
+            FinishReason::Canceled => "canceled",
             FinishReason::Embedded => "embedded",
             FinishReason::Error(_) => "error",
         }

@@ -19,7 +19,7 @@ struct State {
 struct Mailbox {
     state: Mutex<State>,
     arrived: Condvar,
-    cancelled: AtomicBool,
+    canceled: AtomicBool,
     notify: Option<Notify>,
 }
 
@@ -45,15 +45,15 @@ pub struct Ticket(Arc<Mailbox>);
 
 /// Both ends of a mailbox.
 pub(super) fn mailbox(notify: Option<Notify>) -> (Outbox, Ticket) {
-    let (state, arrived, cancelled) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
-    let mailbox = Arc::new(Mailbox { state, arrived, cancelled, notify });
+    let (state, arrived, canceled) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
+    let mailbox = Arc::new(Mailbox { state, arrived, canceled, notify });
     (Outbox(Arc::clone(&mailbox)), Ticket(mailbox))
 }
 
 impl Outbox {
     /// Whether the ticket is gone.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::Relaxed)
+    pub fn is_canceled(&self) -> bool {
+        self.0.canceled.load(Ordering::Relaxed)
     }
 
     /// Adds a part of the reply.
@@ -134,9 +134,9 @@ impl Ticket {
         }
     }
 
-    /// Asks the engine to end the reply; its last event still comes, with [`FinishReason::Cancelled`].
+    /// Asks the engine to end the reply; its last event still comes, with [`FinishReason::Canceled`].
     pub fn cancel(&self) {
-        self.0.cancelled.store(true, Ordering::Relaxed);
+        self.0.canceled.store(true, Ordering::Relaxed);
     }
 }
 

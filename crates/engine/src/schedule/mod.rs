@@ -6,8 +6,8 @@
 //! gives it rows, [`memory`] gives it blocks (equal prefixes share theirs), a [`draft`] guesses how it goes on, the [`step`]
 //! computes all rows in one pass and chooses tokens, the [`mailbox`] brings them to the ticket.
 //!
-//! What a reply holds never depends on its neighbours: the model is batch-invariant, a draw depends on (seed, position),
-//! a constraint on the reply's own tokens. Neighbours change only how long it takes.
+//! What a reply holds never depends on its neighbors: the model is batch-invariant, a draw depends on (seed, position),
+//! a constraint on the reply's own tokens. Neighbors change only how long it takes.
 
 mod draft;
 mod embed;

@@ -99,7 +99,7 @@ impl<F: Forward> Scheduler<F> {
         self.publish(false);
     }
 
-    /// Ends what is cancelled or out of time.
+    /// Ends what is canceled or out of time.
     fn sweep(&mut self) {
         let now = Instant::now();
         for index in (0..self.running.len()).rev() {

@@ -82,8 +82,8 @@ impl Sequence {
 
     /// Why it has to end now, if it has.
     pub fn must_end(&self, now: Instant) -> Option<FinishReason> {
-        if self.outbox.is_cancelled() {
-            return Some(FinishReason::Cancelled);
+        if self.outbox.is_canceled() {
+            return Some(FinishReason::Canceled);
         }
         self.deadline.is_some_and(|deadline| now >= deadline).then_some(FinishReason::Deadline)
     }

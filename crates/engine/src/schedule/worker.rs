@@ -54,11 +54,11 @@ fn run<F: Forward>(
     loop {
         let open = take_commands(scheduler, commands);
         let wish = scheduler.life.wish();
-        if wish == Wish::Stop || watch.cancelled() {
+        if wish == Wish::Stop || watch.canceled() {
             scheduler.life.ask(Wish::Stop);
             // Those that were taken while this was decided, too.
             take_commands(scheduler, commands);
-            scheduler.end_all(&FinishReason::Cancelled);
+            scheduler.end_all(&FinishReason::Canceled);
             scheduler.publish(true);
             return None;
         }

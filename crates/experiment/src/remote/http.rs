@@ -11,7 +11,7 @@ use ureq::Agent;
 
 /// Bytes of an answer that are read. A completion is kilobytes.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
-/// How often a waiting request looks whether it was cancelled.
+/// How often a waiting request looks whether it was canceled.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Beyond the client's own limit: then it hangs where no time limit of its own reaches, as in a resolver.
 const GRACE: Duration = Duration::from_secs(2);
@@ -91,8 +91,8 @@ impl Line {
                 Err(RecvTimeoutError::Disconnected) => {
                     return Ok(Err("the request's thread died".into()));
                 }
-                Err(RecvTimeoutError::Timeout) if patience.cancelled() => {
-                    return Err(ProviderError::Cancelled);
+                Err(RecvTimeoutError::Timeout) if patience.canceled() => {
+                    return Err(ProviderError::Canceled);
                 }
                 Err(RecvTimeoutError::Timeout) if Instant::now() > until => {
                     return Ok(Err(format!("no answer within {} s", limit.as_secs_f64())));

@@ -76,7 +76,7 @@ impl RemoteProvider {
         dtype: &str,
         settings: &ServerSettings,
         deadline_s: f64,
-        cancelled: &(dyn Fn() -> bool + Sync),
+        canceled: &(dyn Fn() -> bool + Sync),
     ) -> Result<RemoteProvider, ProviderError> {
         let mut provider = RemoteProvider {
             model: model.to_string(),
@@ -87,7 +87,7 @@ impl RemoteProvider {
             attempt_timeout: Duration::from_secs_f64(settings.attempt_timeout_s),
             offers: Offers::default(),
         };
-        provider.offers = offers::find(&provider, deadline_s, cancelled)?;
+        provider.offers = offers::find(&provider, deadline_s, canceled)?;
         Ok(provider)
     }
 
@@ -149,7 +149,7 @@ impl Provider for RemoteProvider {
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError> {
         let begun = Instant::now();
         let patience =
-            Patience::new(request.deadline_s, request.session, request.seed, request.cancelled);
+            Patience::new(request.deadline_s, request.session, request.seed, request.canceled);
         let completion = self.ask(&wire::body(&self.model, request, &self.offers), &patience)?;
         Ok(Reply {
             text: completion.text,

@@ -43,9 +43,9 @@ impl Offers {
 pub(super) fn find(
     provider: &RemoteProvider,
     deadline_s: f64,
-    cancelled: &(dyn Fn() -> bool + Sync),
+    canceled: &(dyn Fn() -> bool + Sync),
 ) -> Result<Offers, ProviderError> {
-    let asks = Asks { provider, deadline_s, cancelled };
+    let asks = Asks { provider, deadline_s, canceled };
     let mut offers = Offers::default();
     if let Err(why) = asks.granted(&offers, false)? {
         offers.max_completion_tokens = true;
@@ -68,7 +68,7 @@ pub(super) fn find(
 struct Asks<'a> {
     provider: &'a RemoteProvider,
     deadline_s: f64,
-    cancelled: &'a (dyn Fn() -> bool + Sync),
+    canceled: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl Asks<'_> {
@@ -90,9 +90,9 @@ impl Asks<'_> {
             seed: 0,
             max_tokens: 16,
             deadline_s: self.deadline_s,
-            cancelled: self.cancelled,
+            canceled: self.canceled,
         };
-        let patience = Patience::new(self.deadline_s, request.session, 0, self.cancelled);
+        let patience = Patience::new(self.deadline_s, request.session, 0, self.canceled);
         match self.provider.ask(&wire::body(&self.provider.model, &request, offers), &patience) {
             Ok(_) => Ok(Ok(())),
             Err(ProviderError::Refused(why)) => Ok(Err(why)),

@@ -9,7 +9,7 @@ use warehouse::Stream;
 /// The pause after the first failure; each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How often a pause looks whether it was cancelled.
+/// How often a pause looks whether it was canceled.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Of a server's words.
 const WORDS_MAX: usize = 300;
@@ -34,7 +34,7 @@ pub(super) struct Patience<'a> {
     until: Instant,
     deadline_s: f64,
     jitter: Stream,
-    cancelled: &'a (dyn Fn() -> bool + Sync),
+    canceled: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl<'a> Patience<'a> {
@@ -43,14 +43,14 @@ impl<'a> Patience<'a> {
         deadline_s: f64,
         session: &str,
         seed: u64,
-        cancelled: &'a (dyn Fn() -> bool + Sync),
+        canceled: &'a (dyn Fn() -> bool + Sync),
     ) -> Self {
         let until = Instant::now() + Duration::from_secs_f64(deadline_s);
-        Patience { until, deadline_s, jitter: Stream::new(seed, session), cancelled }
+        Patience { until, deadline_s, jitter: Stream::new(seed, session), canceled }
     }
 
-    pub fn cancelled(&self) -> bool {
-        (self.cancelled)()
+    pub fn canceled(&self) -> bool {
+        (self.canceled)()
     }
 
     /// Time that is left.
@@ -68,8 +68,8 @@ impl<'a> Patience<'a> {
         }
         let until = Instant::now() + pause;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
-            if self.cancelled() {
-                return Err(ProviderError::Cancelled);
+            if self.canceled() {
+                return Err(ProviderError::Canceled);
             }
             std::thread::sleep(left.min(LOOK_EVERY));
         }

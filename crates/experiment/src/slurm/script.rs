@@ -142,7 +142,7 @@ case $about in
   *JobState=RUNNING*) ;;
   # Preempted or requeued by Slurm itself.
   *JobState=PENDING* | *JobState=REQUEUED*) exit "$code" ;;
-  # Slurm is ending the job, and COMPLETING hides why: preempted, out of time, or else cancelled by somebody who wants no more of it.
+  # Slurm is ending the job, and COMPLETING hides why: preempted, out of time, or else canceled by somebody who wants no more of it.
   *)
     preempted=$(sed -n 's/.*PreemptTime=\([0-9][^ ]*\).*/\1/p' <<<"$about" | head -n 1)
     [ -n "$preempted" ] || [ "$(date +%s)" -ge "$end_s" ] || exit "$code"

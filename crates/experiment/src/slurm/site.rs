@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_key_is_named_with_its_line_and_its_neighbour() {
+    fn an_unknown_key_is_named_with_its_line_and_its_neighbor() {
         let error = Site::from_yaml("site.yaml", "account: a\npartitoin: b\n")
             .expect_err("unknown")
             .to_string();

@@ -98,11 +98,11 @@ impl Client {
     pub(super) fn refused(&self, url: &str, status: u16) -> FetchError {
         let why = match (status, &self.token) {
             (401 | 403, None) => {
-                "the model is gated or private: accept its licence on the hub and set HF_TOKEN"
+                "the model is gated or private: accept its license on the hub and set HF_TOKEN"
                     .to_owned()
             }
             (401 | 403, Some(_)) => {
-                "the token may not read it: accept the model's licence with the token's account"
+                "the token may not read it: accept the model's license with the token's account"
                     .to_owned()
             }
             (404 | 410, _) => "the file is gone".to_owned(),

@@ -142,8 +142,8 @@ fn attempt(
     let mut body = answer.into_body().into_reader();
     let mut buffer = vec![0u8; 256 << 10];
     loop {
-        if watch.cancelled() {
-            return Err(FetchError::Cancelled);
+        if watch.canceled() {
+            return Err(FetchError::Canceled);
         }
         let count = match body.read(&mut buffer) {
             Ok(0) if *end == before => return Ok(Attempt::Broke("an empty body".to_owned())),
@@ -163,8 +163,8 @@ fn attempt(
 fn wait(time: Duration, watch: &Watch) -> Result<(), FetchError> {
     let until = Instant::now() + time;
     while Instant::now() < until {
-        if watch.cancelled() {
-            return Err(FetchError::Cancelled);
+        if watch.canceled() {
+            return Err(FetchError::Canceled);
         }
         watch.beat();
         std::thread::sleep(Duration::from_millis(50));

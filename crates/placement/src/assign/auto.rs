@@ -1,24 +1,24 @@
-//! The best placement: the fewest bytes off the cards, then the least time a token, then the fewest cuts.
+//! The best placement: the fewest bytes off the GPUs, then the least time a token, then the fewest cuts.
 //!
-//! Embedding, norm and head go anywhere; blocks form one contiguous run a card, in any order of cards, and at most one run off the cards.
-//! Within that the search is exact. For each place of the three single modules, and each set of cards that stands before the run off the
-//! cards (the others stand behind it), the furthest reach from both ends leaves the smallest run between. Where blocks differ in size and
-//! another order leaves fewer bytes off the cards, that one is taken.
+//! Embedding, norm and head go anywhere; blocks form one contiguous run a GPU, in any order of GPUs, and at most one run off the GPUs.
+//! Within that the search is exact. For each place of the three single modules, and each set of GPUs that stands before the run off the
+//! GPUs (the others stand behind it), the furthest reach from both ends leaves the smallest run between. Where blocks differ in size and
+//! another order leaves fewer bytes off the GPUs, that one is taken.
 use super::cover::{Cover, Run};
 use super::kinds::{Kinds, Sums};
-use super::{Assigned, OnCards, pack, sequence, split};
+use super::{Assigned, OnGpus, pack, sequence, split};
 use crate::problem::Problem;
 use crate::score::{HOP_NS, Score, item_ns, score};
 use crate::{Shortage, Tier};
 use std::ops::Range;
 
-/// Above so many sets of cards, only the cards' own order is looked at. Eight different cards make 256 sets.
+/// Above so many sets of GPUs, only the GPUs' own order is looked at. Eight different GPUs make 256 sets.
 const SETS_MAX: usize = 1024;
 
-/// Where the single modules are, and the blocks that stay off the cards.
+/// Where the single modules are, and the blocks that stay off the GPUs.
 struct Candidate {
     single: usize,
-    /// Cards before the run off the cards.
+    /// GPUs before the run off the GPUs.
     front: usize,
     off: Range<usize>,
     off_bytes: u64,
@@ -26,7 +26,7 @@ struct Candidate {
 
 /// One choice of places for embedding, norm and head.
 struct Single {
-    /// Item and card.
+    /// Item and GPU.
     placed: Vec<(usize, usize)>,
     kinds: Kinds,
 }
@@ -53,10 +53,10 @@ pub(super) fn best(problem: &Problem) -> Result<Assigned, Box<Shortage>> {
     }
     for group in candidates.chunk_by(|a, b| a.off_bytes == b.off_bytes) {
         if let Some((_, tiers)) = best_of(problem, &sums, &singles, group) {
-            return Ok(Assigned::plain(in_cards_order(problem, tiers)));
+            return Ok(Assigned::plain(in_gpus_order(problem, tiers)));
         }
     }
-    let nearest = candidates.first().map(|candidate| on_cards(problem, &sums, &singles, candidate));
+    let nearest = candidates.first().map(|candidate| on_gpus(problem, &sums, &singles, candidate));
     let nearest = nearest.flatten().unwrap_or_else(|| vec![None; problem.items.len()]);
     Err(Box::new(split::shortage(problem, &nearest)))
 }
@@ -70,8 +70,8 @@ fn best_of(
     let bound = if group[0].off_bytes == 0 { lower_bound(problem) } else { None };
     let mut best: Option<(Score, Vec<Tier>)> = None;
     for candidate in group {
-        let Some(on_cards) = on_cards(problem, sums, singles, candidate) else { continue };
-        for tiers in split::ways(problem, &on_cards, false) {
+        let Some(on_gpus) = on_gpus(problem, sums, singles, candidate) else { continue };
+        for tiers in split::ways(problem, &on_gpus, false) {
             let found = score(problem, &tiers);
             if best.as_ref().is_none_or(|(known, _)| found < *known) {
                 best = Some((found, tiers));
@@ -84,7 +84,7 @@ fn best_of(
     best
 }
 
-/// All places of embedding, norm and head on cards or off them, the most natural first. Of cards that are alike only the first that is
+/// All places of embedding, norm and head on GPUs or off them, the most natural first. Of GPUs that are alike only the first that is
 /// still untouched is tried.
 fn singles(problem: &Problem) -> Vec<Single> {
     let mut items = vec![0, problem.norm(), problem.head()];
@@ -95,9 +95,9 @@ fn singles(problem: &Problem) -> Vec<Single> {
     for item in items {
         let mut next = Vec::new();
         for choice in &choices {
-            for card in 0..problem.cards.len() {
-                if !has_untouched_twin_before(problem, choice, card) {
-                    next.push([choice.as_slice(), &[(item, card)]].concat());
+            for gpu in 0..problem.gpus.len() {
+                if !has_untouched_twin_before(problem, choice, gpu) {
+                    next.push([choice.as_slice(), &[(item, gpu)]].concat());
                 }
             }
             next.push(choice.clone());
@@ -111,14 +111,13 @@ fn singles(problem: &Problem) -> Vec<Single> {
         .collect()
 }
 
-fn has_untouched_twin_before(problem: &Problem, choice: &[(usize, usize)], card: usize) -> bool {
-    let touched = |card: usize| choice.iter().any(|(_, at)| *at == card);
-    !touched(card)
-        && (0..card)
-            .any(|other| !touched(other) && problem.cards[other].is_twin(&problem.cards[card]))
+fn has_untouched_twin_before(problem: &Problem, choice: &[(usize, usize)], gpu: usize) -> bool {
+    let touched = |gpu: usize| choice.iter().any(|(_, at)| *at == gpu);
+    !touched(gpu)
+        && (0..gpu).any(|other| !touched(other) && problem.gpus[other].is_twin(&problem.gpus[gpu]))
 }
 
-/// The smallest run off the cards for each set of cards before it.
+/// The smallest run off the GPUs for each set of GPUs before it.
 fn candidates_of(problem: &Problem, sums: &Sums, single: &Single, index: usize) -> Vec<Candidate> {
     let kinds = &single.kinds;
     let (mut ahead, mut behind) = (vec![0; kinds.sets()], vec![sums.blocks(); kinds.sets()]);
@@ -154,15 +153,15 @@ fn candidates_of(problem: &Problem, sums: &Sums, single: &Single, index: usize) 
 }
 
 /// The best runs of a candidate.
-fn on_cards(
+fn on_gpus(
     problem: &Problem,
     sums: &Sums,
     singles: &[Single],
     candidate: &Candidate,
-) -> Option<OnCards> {
+) -> Option<OnGpus> {
     let Single { placed, kinds } = &singles[candidate.single];
     let kind_at = |item: usize| {
-        placed.iter().find(|(at, _)| *at == item).and_then(|(_, card)| kinds.of_card(*card))
+        placed.iter().find(|(at, _)| *at == item).and_then(|(_, gpu)| kinds.of_gpu(*gpu))
     };
     let cover = |range: Range<usize>, set: usize, before: Option<usize>, after: Option<usize>| {
         Cover { problem, kinds, sums, range, set, before, after }.best()
@@ -188,65 +187,64 @@ fn placed_runs(
     placed: &[(usize, usize)],
     kinds: &Kinds,
     runs: &[Run],
-) -> OnCards {
-    let mut on_cards = vec![None; problem.items.len()];
-    for (item, card) in placed {
-        on_cards[*item] = Some(*card);
+) -> OnGpus {
+    let mut on_gpus = vec![None; problem.items.len()];
+    for (item, gpu) in placed {
+        on_gpus[*item] = Some(*gpu);
     }
     if problem.tied {
-        on_cards[problem.head()] = on_cards[0];
+        on_gpus[problem.head()] = on_gpus[0];
     }
     let mut taken = vec![0; kinds.kinds.len()];
     for run in runs {
-        let card = kinds.kinds[run.kind].cards[taken[run.kind]];
+        let gpu = kinds.kinds[run.kind].gpus[taken[run.kind]];
         taken[run.kind] += 1;
-        on_cards[1 + run.from..1 + run.to].fill(Some(card));
+        on_gpus[1 + run.from..1 + run.to].fill(Some(gpu));
     }
-    on_cards
+    on_gpus
 }
 
-/// Cards that are alike are numbered in the order in which a token visits them.
-fn in_cards_order(problem: &Problem, mut tiers: Vec<Tier>) -> Vec<Tier> {
+/// GPUs that are alike are numbered in the order in which a token visits them.
+fn in_gpus_order(problem: &Problem, mut tiers: Vec<Tier>) -> Vec<Tier> {
     let mut seen: Vec<usize> = Vec::new();
     for tier in &tiers {
-        if let Tier::Gpu(card) = tier
-            && !seen.contains(card)
+        if let Tier::Gpu(gpu) = tier
+            && !seen.contains(gpu)
         {
-            seen.push(*card);
+            seen.push(*gpu);
         }
     }
-    let mut renamed: Vec<Option<usize>> = vec![None; problem.cards.len()];
-    for &card in &seen {
+    let mut renamed: Vec<Option<usize>> = vec![None; problem.gpus.len()];
+    for &gpu in &seen {
         let twin = |other: &usize| {
-            problem.cards[*other].is_twin(&problem.cards[card]) && !renamed.contains(&Some(*other))
+            problem.gpus[*other].is_twin(&problem.gpus[gpu]) && !renamed.contains(&Some(*other))
         };
-        renamed[card] = (0..problem.cards.len()).find(twin);
+        renamed[gpu] = (0..problem.gpus.len()).find(twin);
     }
     for tier in &mut tiers {
-        if let Tier::Gpu(card) = tier {
-            *card = renamed[*card].unwrap_or(*card);
+        if let Tier::Gpu(gpu) = tier {
+            *gpu = renamed[*gpu].unwrap_or(*gpu);
         }
     }
     tiers
 }
 
-/// No placement without a spill is better than this: every module on the fastest card, and no more cards than bytes ask for.
+/// No placement without a spill is better than this: every module on the fastest GPU, and no more GPUs than bytes ask for.
 fn lower_bound(problem: &Problem) -> Option<Score> {
-    let fastest = (0..problem.cards.len()).max_by_key(|card| problem.cards[*card].rate)?;
+    let fastest = (0..problem.gpus.len()).max_by_key(|gpu| problem.gpus[*gpu].rate)?;
     let time: u64 =
         (0..problem.items.len()).map(|item| item_ns(problem, item, Tier::Gpu(fastest))).sum();
-    let mut rooms: Vec<u64> =
-        problem.cards.iter().map(|card| card.budget.min(card.space())).collect();
+    let mut rooms: Vec<u64> = problem.gpus.iter().map(|gpu| gpu.budget.min(gpu.space())).collect();
     rooms.sort_unstable_by(|a, b| b.cmp(a));
     let mut left: u64 = problem.items.iter().map(|item| item.weights).sum();
-    let mut cards = 0;
+    let mut gpus = 0;
     for room in rooms {
         if left == 0 {
             break;
         }
         left = left.saturating_sub(room);
-        cards += 1u64;
+        gpus += 1u64;
     }
-    let cuts = cards.saturating_sub(1);
+    let cuts = gpus.saturating_sub(1);
     Some(Score { off_bytes: 0, time_ns: time + cuts * HOP_NS, cuts })
 }

@@ -1,11 +1,11 @@
-//! Covers a range of blocks with cards, each a contiguous run: the least time, then the fewest cuts, then in the cards' order.
+//! Covers a range of blocks with GPUs, each a contiguous run: the least time, then the fewest cuts, then in the GPUs' order.
 use super::kinds::{Kinds, Sums};
 use crate::problem::Problem;
 use crate::score::{HOP_NS, read_ns};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// A run of blocks and the kind of card that takes it.
+/// A run of blocks and the kind of GPU that takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Run {
     pub kind: usize,
@@ -19,14 +19,14 @@ pub(super) struct Cover<'a> {
     pub kinds: &'a Kinds,
     pub sums: &'a Sums,
     pub range: Range<usize>,
-    /// The cards that may be used.
+    /// The GPUs that may be used.
     pub set: usize,
-    /// The kind of card before the range and after it, where one is.
+    /// The kind of GPU before the range and after it, where one is.
     pub before: Option<usize>,
     pub after: Option<usize>,
 }
 
-/// Time with hops, cuts, and steps back in the cards' order.
+/// Time with hops, cuts, and steps back in the GPUs' order.
 type Cost = (u64, u64, u64);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +37,7 @@ struct Place {
 }
 
 impl Cover<'_> {
-    /// The runs, in order; `None` if the cards do not reach.
+    /// The runs, in order; `None` if the GPUs do not reach.
     pub fn best(&self) -> Option<Vec<Run>> {
         let times = self.times();
         let start = Place { set: 0, at: self.range.start, last: self.before };
@@ -84,13 +84,13 @@ impl Cover<'_> {
                 continue;
             }
             let reach = self.sums.reach(of, place.at).min(self.range.end);
-            // Where all cards are equally fast, a shorter run is never better.
+            // Where all GPUs are equally fast, a shorter run is never better.
             let shortest = if self.one_rate() { reach } else { place.at + 1 };
             for to in shortest.max(place.at + 1)..=reach {
-                // A second run of one kind is on a twin; only the module before the range can be on the very same card.
+                // A second run of one kind is on a twin; only the module before the range can be on the very same GPU.
                 let hop = u64::from(place.set != 0 || place.last != Some(kind));
                 let back = u64::from(
-                    place.last.is_some_and(|last| self.first_card(last) > self.first_card(kind)),
+                    place.last.is_some_and(|last| self.first_gpu(last) > self.first_gpu(kind)),
                 );
                 let time = cost.0 + times[kind][to] - times[kind][place.at] + hop * HOP_NS;
                 let run = Run { kind, from: place.at, to };
@@ -103,17 +103,17 @@ impl Cover<'_> {
     }
 
     fn one_rate(&self) -> bool {
-        self.problem.cards.windows(2).all(|pair| pair[0].rate == pair[1].rate)
+        self.problem.gpus.windows(2).all(|pair| pair[0].rate == pair[1].rate)
     }
 
-    fn first_card(&self, kind: usize) -> usize {
-        self.kinds.kinds[kind].cards[0]
+    fn first_gpu(&self, kind: usize) -> usize {
+        self.kinds.kinds[kind].gpus[0]
     }
 
     /// For each kind the time of the first `i` blocks.
     fn times(&self) -> Vec<Vec<u64>> {
         let times = |kind: usize| {
-            let rate = self.problem.cards[self.first_card(kind)].rate;
+            let rate = self.problem.gpus[self.first_gpu(kind)].rate;
             let blocks = &self.problem.items[1..=self.problem.layers()];
             let sums = blocks.iter().scan(0u64, |sum, item| {
                 *sum += read_ns(item.active, rate);

@@ -77,13 +77,10 @@ fn check_keys(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Resu
         if !names.iter().any(|name| covers(key, name)) {
             return wrong("a module of the model", format!("no such module; {}", hint(key, names)));
         }
-        if let Tier::Gpu(card) = tier
-            && *card >= problem.cards.len()
+        if let Tier::Gpu(gpu) = tier
+            && *gpu >= problem.gpus.len()
         {
-            return wrong(
-                "a card that is there",
-                format!("{card}, of {} cards", problem.cards.len()),
-            );
+            return wrong("a GPU that is there", format!("{gpu}, of {} gpus", problem.gpus.len()));
         }
     }
     Ok(())
@@ -105,7 +102,7 @@ fn hint(key: &str, names: &[&str]) -> String {
 }
 
 fn shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
-    for (index, card) in problem.cards.iter().enumerate() {
+    for (index, gpu) in problem.gpus.iter().enumerate() {
         let on = || tiers.iter().zip(&problem.items).filter(|(tier, _)| **tier == Tier::Gpu(index));
         let weights: u64 = on().map(|(_, item)| item.weights).sum();
         let all = weights + on().map(|(_, item)| item.kv).sum::<u64>();
@@ -117,12 +114,12 @@ fn shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
             have_bytes,
             short_bytes: need_bytes - have_bytes,
         };
-        if all > card.space() {
+        if all > gpu.space() {
             let limit = format!("free memory of {index} beside activations, staging and driver");
-            return Some(short("weights, keys and values", limit, all, card.space()));
+            return Some(short("weights, keys and values", limit, all, gpu.space()));
         }
-        if weights > card.budget {
-            return Some(short("weights", card.budget_name.clone(), weights, card.budget));
+        if weights > gpu.budget {
+            return Some(short("weights", gpu.budget_name.clone(), weights, gpu.budget));
         }
     }
     HostNeed::of(problem, tiers).shortage(problem, "the modules that the map puts there")

@@ -1,20 +1,20 @@
-//! Cards of one kind are interchangeable: what is asked of one can be asked of its twin. Counting kinds instead of cards keeps the search
+//! GPUs of one kind are interchangeable: what is asked of one can be asked of its twin. Counting kinds instead of GPUs keeps the search
 //! small, and exact.
 use crate::problem::Problem;
 
-/// Cards that nothing tells apart, once embedding, norm and head have their places.
+/// GPUs that nothing tells apart, once embedding, norm and head have their places.
 #[derive(Debug, Clone)]
 pub(super) struct Kind {
-    pub cards: Vec<usize>,
+    pub gpus: Vec<usize>,
     /// Room for the weights of blocks.
     pub weights: u64,
     /// Room for weights, keys and values of blocks.
     pub space: u64,
 }
 
-/// The kinds of cards of a problem with some modules placed, and the sets that can be made of them.
+/// The kinds of GPUs of a problem with some modules placed, and the sets that can be made of them.
 ///
-/// A set is a number of cards of each kind, written as one mixed-radix number, so that a larger set has a larger number.
+/// A set is a number of GPUs of each kind, written as one mixed-radix number, so that a larger set has a larger number.
 #[derive(Debug, Clone)]
 pub(super) struct Kinds {
     pub kinds: Vec<Kind>,
@@ -23,10 +23,10 @@ pub(super) struct Kinds {
 }
 
 impl Kinds {
-    /// `None` if a card cannot hold what `placed` puts there: pairs of item and card.
+    /// `None` if a GPU cannot hold what `placed` puts there: pairs of item and GPU.
     pub fn new(problem: &Problem, placed: &[(usize, usize)]) -> Option<Kinds> {
         let mut kinds: Vec<Kind> = Vec::new();
-        for (index, card) in problem.cards.iter().enumerate() {
+        for (index, gpu) in problem.gpus.iter().enumerate() {
             let on = || {
                 placed
                     .iter()
@@ -34,26 +34,25 @@ impl Kinds {
                     .map(|(item, _)| problem.items[*item].weights)
             };
             let (used, special): (u64, bool) = (on().sum(), on().next().is_some());
-            let (weights, space) =
-                (card.budget.checked_sub(used)?, card.space().checked_sub(used)?);
+            let (weights, space) = (gpu.budget.checked_sub(used)?, gpu.space().checked_sub(used)?);
             let twin = |kind: &Kind| {
-                problem.cards[kind.cards[0]].is_twin(card) && !is_special(placed, kind.cards[0])
+                problem.gpus[kind.gpus[0]].is_twin(gpu) && !is_special(placed, kind.gpus[0])
             };
             match kinds.iter_mut().find(|kind| !special && twin(kind)) {
-                Some(kind) => kind.cards.push(index),
-                None => kinds.push(Kind { cards: vec![index], weights, space }),
+                Some(kind) => kind.gpus.push(index),
+                None => kinds.push(Kind { gpus: vec![index], weights, space }),
             }
         }
         let mut strides = Vec::new();
         let mut sets = 1usize;
         for kind in &kinds {
             strides.push(sets);
-            sets = sets.checked_mul(kind.cards.len() + 1)?;
+            sets = sets.checked_mul(kind.gpus.len() + 1)?;
         }
         Some(Kinds { kinds, strides, sets })
     }
 
-    /// How many sets there are; the last is that of all cards.
+    /// How many sets there are; the last is that of all GPUs.
     pub fn sets(&self) -> usize {
         self.sets
     }
@@ -62,29 +61,29 @@ impl Kinds {
         self.sets - 1
     }
 
-    /// Cards of a kind in a set.
+    /// GPUs of a kind in a set.
     pub fn count(&self, set: usize, kind: usize) -> usize {
-        set / self.strides[kind] % (self.kinds[kind].cards.len() + 1)
+        set / self.strides[kind] % (self.kinds[kind].gpus.len() + 1)
     }
 
-    /// A set with one card of a kind more.
+    /// A set with one GPU of a kind more.
     pub fn with(&self, set: usize, kind: usize) -> usize {
         set + self.strides[kind]
     }
 
-    /// A set with one card of a kind less.
+    /// A set with one GPU of a kind less.
     pub fn without(&self, set: usize, kind: usize) -> usize {
         set - self.strides[kind]
     }
 
-    /// The kind of a card.
-    pub fn of_card(&self, card: usize) -> Option<usize> {
-        self.kinds.iter().position(|kind| kind.cards.contains(&card))
+    /// The kind of a GPU.
+    pub fn of_gpu(&self, gpu: usize) -> Option<usize> {
+        self.kinds.iter().position(|kind| kind.gpus.contains(&gpu))
     }
 }
 
-fn is_special(placed: &[(usize, usize)], card: usize) -> bool {
-    placed.iter().any(|(_, at)| *at == card)
+fn is_special(placed: &[(usize, usize)], gpu: usize) -> bool {
+    placed.iter().any(|(_, at)| *at == gpu)
 }
 
 /// Sums over blocks: `weights[i]` and `all[i]` are of the first `i`.
@@ -105,7 +104,7 @@ impl Sums {
         Sums { weights, all }
     }
 
-    /// How far a card of this kind reaches from block `from` on.
+    /// How far a GPU of this kind reaches from block `from` on.
     pub fn reach(&self, kind: &Kind, from: usize) -> usize {
         let within = |sums: &[u64], room: u64| {
             let limit = sums[from].saturating_add(room);
@@ -114,7 +113,7 @@ impl Sums {
         within(&self.weights, kind.weights).min(within(&self.all, kind.space))
     }
 
-    /// How far a card of this kind reaches back from block `to` (excluded).
+    /// How far a GPU of this kind reaches back from block `to` (excluded).
     pub fn reach_back(&self, kind: &Kind, to: usize) -> usize {
         let within = |sums: &[u64], room: u64| {
             let limit = sums[to].saturating_sub(room);

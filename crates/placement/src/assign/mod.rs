@@ -38,8 +38,8 @@ pub(crate) enum Refusal {
     Wrong(PlanError),
 }
 
-/// Where each module is among the cards; `None`: off them.
-type OnCards = Vec<Option<usize>>;
+/// Where each module is among the GPUs; `None`: off them.
+type OnGpus = Vec<Option<usize>>;
 
 /// Puts every module on a tier. Names are those of the modules, for messages.
 pub(crate) fn assign(
@@ -48,8 +48,8 @@ pub(crate) fn assign(
     names: &[&str],
 ) -> Result<Assigned, Refusal> {
     let off = || vec![None; problem.items.len()];
-    let short = |on_cards: OnCards| {
-        split::least(problem, &on_cards, false).map_err(Refusal::Short).map(Assigned::plain)
+    let short = |on_gpus: OnGpus| {
+        split::least(problem, &on_gpus, false).map_err(Refusal::Short).map(Assigned::plain)
     };
     match mode {
         DeviceMapMode::Auto => auto::best(problem).map_err(Refusal::Short),
@@ -68,7 +68,7 @@ pub(crate) fn assign(
     }
 }
 
-/// A balanced placement keeps modules and cards in their order; where that order alone spills, what `auto` found is taken.
+/// A balanced placement keeps modules and GPUs in their order; where that order alone spills, what `auto` found is taken.
 fn unless_auto_keeps_more(
     problem: &Problem,
     balanced: Result<Assigned, Refusal>,
@@ -82,7 +82,7 @@ fn unless_auto_keeps_more(
     match auto::best(problem) {
         Ok(mut best) if off(&best) < balanced_off => {
             best.notes.push(format!(
-                "device map {} would leave more off the cards than auto does: auto is taken",
+                "device map {} would leave more off the GPUs than auto does: auto is taken",
                 mode.name()
             ));
             Ok(best)

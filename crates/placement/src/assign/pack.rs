@@ -1,16 +1,16 @@
-//! Blocks of different sizes packed onto cards in any order.
+//! Blocks of different sizes packed onto GPUs in any order.
 //!
-//! Where all blocks are alike, runs lose nothing: how many blocks a card holds is all that counts. Where they differ (a dense first block, mixed
-//! quantisation), an order with several runs a card may keep more bytes on the cards; a copy of one hidden state more is far cheaper than a
-//! module that is off the cards.
-use super::OnCards;
+//! Where all blocks are alike, runs lose nothing: how many blocks a GPU holds is all that counts. Where they differ (a dense first block, mixed
+//! quantization), an order with several runs a GPU may keep more bytes on the GPUs; a copy of one hidden state more is far cheaper than a
+//! module that is off the GPUs.
+use super::OnGpus;
 use crate::problem::Problem;
 use std::collections::BTreeMap;
 
 /// What people are told.
-pub(super) const NOTE: &str = "blocks differ in size, and an order with several runs a card keeps more of them on the cards than one run a card";
+pub(super) const NOTE: &str = "blocks differ in size, and an order with several runs a GPU keeps more of them on the GPUs than one run a GPU";
 
-/// Fillings of a card that are looked at before giving up. Models have two or three sizes of blocks and need a few thousand.
+/// Fillings of a GPU that are looked at before giving up. Models have two or three sizes of blocks and need a few thousand.
 const FILLINGS_MAX: usize = 200_000;
 
 /// Modules that nothing tells apart.
@@ -20,26 +20,26 @@ struct Class {
     items: Vec<usize>,
 }
 
-/// The most bytes that cards from one on can hold of what is left, and how the first of them is filled for that.
+/// The most bytes that GPUs from one on can hold of what is left, and how the first of them is filled for that.
 type Best = (u64, Vec<usize>);
 
 struct Search<'a> {
     problem: &'a Problem,
     classes: Vec<Class>,
-    /// By card and by what is left of each class.
+    /// By GPU and by what is left of each class.
     known: BTreeMap<(usize, Vec<usize>), Best>,
     fillings_left: usize,
 }
 
-/// A card for as many bytes as cards can hold, if that leaves fewer than `off_bytes` off them.
-pub(super) fn pack(problem: &Problem, off_bytes: u64) -> Option<OnCards> {
+/// A GPU for as many bytes as GPUs can hold, if that leaves fewer than `off_bytes` off them.
+pub(super) fn pack(problem: &Problem, off_bytes: u64) -> Option<OnGpus> {
     let blocks = &problem.items[1..=problem.layers()];
     let alike = blocks
         .windows(2)
         .all(|pair| (pair[0].weights, pair[0].kv) == (pair[1].weights, pair[1].kv));
     let total: u64 = problem.items.iter().map(|item| item.weights).sum();
     let room: u64 =
-        problem.cards.iter().map(|card| card.budget.min(card.space())).fold(0, u64::saturating_add);
+        problem.gpus.iter().map(|gpu| gpu.budget.min(gpu.space())).fold(0, u64::saturating_add);
     if (alike && off_bytes < u64::MAX) || total.saturating_sub(room) >= off_bytes {
         return None;
     }
@@ -68,15 +68,15 @@ fn classes(problem: &Problem) -> Vec<Class> {
 }
 
 impl Search<'_> {
-    /// The most bytes that the cards from `card` on hold of what is left.
-    fn most(&mut self, card: usize, left: &[usize]) -> u64 {
-        if card == self.problem.cards.len() || left.iter().all(|count| *count == 0) {
+    /// The most bytes that the GPUs from `gpu` on hold of what is left.
+    fn most(&mut self, gpu: usize, left: &[usize]) -> u64 {
+        if gpu == self.problem.gpus.len() || left.iter().all(|count| *count == 0) {
             return 0;
         }
-        if let Some((held, _)) = self.known.get(&(card, left.to_vec())) {
+        if let Some((held, _)) = self.known.get(&(gpu, left.to_vec())) {
             return *held;
         }
-        let room = (self.problem.cards[card].budget, self.problem.cards[card].space());
+        let room = (self.problem.gpus[gpu].budget, self.problem.gpus[gpu].space());
         let mut fillings = Vec::new();
         self.fillings(left, 0, room, &mut vec![0; left.len()], &mut fillings);
         let mut best: Best = (0, vec![0; left.len()]);
@@ -88,17 +88,17 @@ impl Search<'_> {
                 .zip(&self.classes)
                 .map(|(count, class)| *count as u64 * class.weights)
                 .sum();
-            let held = here + self.most(card + 1, &rest);
+            let held = here + self.most(gpu + 1, &rest);
             if held > best.0 {
                 best = (held, filling);
             }
         }
         let held = best.0;
-        self.known.insert((card, left.to_vec()), best);
+        self.known.insert((gpu, left.to_vec()), best);
         held
     }
 
-    /// All fillings of one card to which nothing can be added.
+    /// All fillings of one GPU to which nothing can be added.
     fn fillings(
         &mut self,
         left: &[usize],
@@ -139,22 +139,22 @@ impl Search<'_> {
         taken[class] = 0;
     }
 
-    /// Items in their order to cards in their order.
-    fn laid_out(&self, mut left: Vec<usize>) -> OnCards {
-        let mut on_cards = vec![None; self.problem.items.len()];
+    /// Items in their order to GPUs in their order.
+    fn laid_out(&self, mut left: Vec<usize>) -> OnGpus {
+        let mut on_gpus = vec![None; self.problem.items.len()];
         let mut items: Vec<_> = self.classes.iter().map(|class| class.items.iter()).collect();
-        for card in 0..self.problem.cards.len() {
-            let Some((_, filling)) = self.known.get(&(card, left.clone())) else { break };
+        for gpu in 0..self.problem.gpus.len() {
+            let Some((_, filling)) = self.known.get(&(gpu, left.clone())) else { break };
             for (class, count) in filling.iter().enumerate() {
                 for item in items[class].by_ref().take(*count) {
-                    on_cards[*item] = Some(card);
+                    on_gpus[*item] = Some(gpu);
                 }
                 left[class] -= count;
             }
         }
         if self.problem.tied {
-            on_cards[self.problem.head()] = on_cards[0];
+            on_gpus[self.problem.head()] = on_gpus[0];
         }
-        on_cards
+        on_gpus
     }
 }

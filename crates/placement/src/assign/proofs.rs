@@ -1,6 +1,6 @@
 //! `auto` against brute force: every placement of small models on small machines is looked at.
 use super::{Assigned, assign};
-use crate::problem::{Card, Fixed, HostRoom, Item, Problem};
+use crate::problem::{Fixed, GpuBudget, HostRoom, Item, Problem};
 use crate::score::{Score, score};
 use crate::{DeviceMapMode, Tier};
 use checkpoint::ModuleKind;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 /// Every way of putting each module on a tier.
 fn every_placement(problem: &Problem) -> Vec<Vec<Tier>> {
-    let mut tiers: Vec<Tier> = (0..problem.cards.len()).map(Tier::Gpu).collect();
+    let mut tiers: Vec<Tier> = (0..problem.gpus.len()).map(Tier::Gpu).collect();
     tiers.push(Tier::Cpu);
     if problem.disk_budget > 0 {
         tiers.push(Tier::Disk);
@@ -32,9 +32,9 @@ fn fits(problem: &Problem, tiers: &[Tier]) -> bool {
     let on = |tier: Tier| (0..tiers.len()).filter(move |i| tiers[*i] == tier);
     let weights = |tier: Tier| on(tier).map(|i| problem.items[i].weights).sum::<u64>();
     let kv = |tier: Tier| on(tier).map(|i| problem.items[i].kv).sum::<u64>();
-    let cards = problem.cards.iter().enumerate().all(|(i, card)| {
+    let gpus = problem.gpus.iter().enumerate().all(|(i, gpu)| {
         let (w, k) = (weights(Tier::Gpu(i)), kv(Tier::Gpu(i)));
-        w <= card.budget && w + k + card.fixed.total() <= card.free.max(card.fixed.total())
+        w <= gpu.budget && w + k + gpu.fixed.total() <= gpu.free.max(gpu.fixed.total())
     });
     let norm = problem.items.len() - 2;
     let multiplied =
@@ -45,14 +45,13 @@ fn fits(problem: &Problem, tiers: &[Tier]) -> bool {
     let host = &problem.host;
     let fixed = host.fixed.staging + host.fixed.reserve + host.activations(computes);
     let total = weights(Tier::Cpu) + kv(Tier::Cpu) + kv(Tier::Disk) + 2 * streamed + fixed;
-    cards
-        && tiers[norm] != Tier::Disk
+    gpus && tiers[norm] != Tier::Disk
         && weights(Tier::Disk) <= problem.disk_budget
         && weights(Tier::Cpu) <= host.budget
         && total <= host.usable
 }
 
-/// Blocks of each tier, and those off the cards together, are one run.
+/// Blocks of each tier, and those off the GPUs together, are one run.
 fn in_runs(problem: &Problem, tiers: &[Tier]) -> bool {
     let blocks = &tiers[1..=problem.layers()];
     let one_run = |is: &dyn Fn(&Tier) -> bool| {
@@ -63,9 +62,8 @@ fn in_runs(problem: &Problem, tiers: &[Tier]) -> bool {
             .count();
         starts <= 1
     };
-    let cards = (0..problem.cards.len()).all(|card| one_run(&|t| *t == Tier::Gpu(card)));
-    cards
-        && one_run(&|t| *t == Tier::Cpu)
+    let gpus = (0..problem.gpus.len()).all(|gpu| one_run(&|t| *t == Tier::Gpu(gpu)));
+    gpus && one_run(&|t| *t == Tier::Cpu)
         && one_run(&|t| *t == Tier::Disk)
         && one_run(&|t| !t.is_gpu())
 }
@@ -80,8 +78,8 @@ struct Case {
     kv: u64,
     singles: (u64, u64, u64),
     tied: bool,
-    /// Budget, room above it, fixed, and whether the card is twice as fast.
-    cards: Vec<(u64, u64, u64, bool)>,
+    /// Budget, room above it, fixed, and whether the GPU is twice as fast.
+    gpus: Vec<(u64, u64, u64, bool)>,
     host: (u64, u64),
     disk: u64,
 }
@@ -97,8 +95,8 @@ fn problem(case: &Case) -> Problem {
     if !case.tied {
         items[0].active = 1;
     }
-    let card = |(budget, above, fixed, fast): &(u64, u64, u64, bool)| Card {
-        name: "card".to_owned(),
+    let gpu = |(budget, above, fixed, fast): &(u64, u64, u64, bool)| GpuBudget {
+        name: "gpu".to_owned(),
         budget: *budget,
         budget_name: "a budget".to_owned(),
         free: budget + above + fixed,
@@ -111,7 +109,7 @@ fn problem(case: &Case) -> Problem {
         logits: 0,
         items,
         tied: case.tied,
-        cards: case.cards.iter().map(card).collect(),
+        gpus: case.gpus.iter().map(gpu).collect(),
         host: HostRoom {
             limit: "a limit".to_owned(),
             available: usable,
@@ -146,11 +144,11 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     };
     prop_assert!(fits(&problem, &tiers), "does not fit: {tiers:?}");
     let found = score(&problem, &tiers);
-    // With room for anything on the host, no placement at all leaves fewer bytes off the cards; with none left off, never mind the host.
+    // With room for anything on the host, no placement at all leaves fewer bytes off the GPUs; with none left off, never mind the host.
     if case.host == PLENTY || least_off == Some(0) {
         prop_assert_eq!(Some(found.off_bytes), least_off, "{:?}", tiers);
     }
-    // Where only blocks in any order leave so few bytes off the cards, that is what counts.
+    // Where only blocks in any order leave so few bytes off the GPUs, that is what counts.
     if best.is_none_or(|best| found.off_bytes < best.off_bytes) {
         return Ok(());
     }
@@ -163,15 +161,15 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
 const PLENTY: (u64, u64) = (10_000, 10_000);
 
 fn case(
-    cards: std::ops::RangeInclusive<usize>,
+    gpus: std::ops::RangeInclusive<usize>,
     blocks: std::ops::RangeInclusive<usize>,
     disk: bool,
 ) -> impl Strategy<Value = Case> {
     let equal = (1u64..12, blocks.clone()).prop_map(|(w, n)| vec![w; n]);
     let unequal = prop::collection::vec(1u64..12, blocks);
-    let cards = prop_oneof![
-        (prop::collection::vec((0u64..40, 0u64..12, 0u64..3, any::<bool>()), cards.clone())),
-        ((0u64..40, 0u64..12, 0u64..3), cards).prop_map(|((b, a, f), n)| vec![(b, a, f, false); n]),
+    let gpus = prop_oneof![
+        (prop::collection::vec((0u64..40, 0u64..12, 0u64..3, any::<bool>()), gpus.clone())),
+        ((0u64..40, 0u64..12, 0u64..3), gpus).prop_map(|((b, a, f), n)| vec![(b, a, f, false); n]),
     ];
     let disk = if disk { prop_oneof![Just(u64::MAX), 1u64..40].boxed() } else { Just(0).boxed() };
     (
@@ -179,16 +177,16 @@ fn case(
         0u64..4,
         (1u64..15, 1u64..3, 1u64..15),
         any::<bool>(),
-        cards,
+        gpus,
         prop_oneof![Just(PLENTY), (0u64..80, 0u64..80)],
         disk,
     )
-        .prop_map(|(blocks, kv, singles, tied, cards, host, disk)| Case {
+        .prop_map(|(blocks, kv, singles, tied, gpus, host, disk)| Case {
             blocks,
             kv,
             singles,
             tied,
-            cards,
+            gpus,
             host,
             disk,
         })
@@ -198,17 +196,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
-    fn two_cards_and_the_host(case in case(0..=2, 1..=5, false)) {
+    fn two_gpus_and_the_host(case in case(0..=2, 1..=5, false)) {
         check(&case)?;
     }
 
     #[test]
-    fn two_cards_host_and_disk(case in case(0..=2, 1..=3, true)) {
+    fn two_gpus_host_and_disk(case in case(0..=2, 1..=3, true)) {
         check(&case)?;
     }
 
     #[test]
-    fn three_cards_and_the_host(case in case(3..=3, 1..=4, false)) {
+    fn three_gpus_and_the_host(case in case(3..=3, 1..=4, false)) {
         check(&case)?;
     }
 
@@ -236,13 +234,13 @@ proptest! {
 
 #[test]
 fn a_scattered_order_avoids_a_spill() {
-    // 7 + 3 and 6 + 4 fill two cards of 10 exactly; in contiguous runs nothing does.
+    // 7 + 3 and 6 + 4 fill two GPUs of 10 exactly; in contiguous runs nothing does.
     let case = Case {
         blocks: vec![7, 6, 3, 4],
         kv: 0,
         singles: (1, 1, 1),
         tied: false,
-        cards: vec![(10, 0, 0, false), (10, 0, 0, false), (3, 0, 0, false)],
+        gpus: vec![(10, 0, 0, false), (10, 0, 0, false), (3, 0, 0, false)],
         host: (80, 80),
         disk: 0,
     };
@@ -254,20 +252,20 @@ fn a_scattered_order_avoids_a_spill() {
 
 #[test]
 fn a_scattered_order_leaves_fewer_bytes_off() {
-    // One run on a card of 9 holds 7 and the norm; 6 + 3 fill it.
+    // One run on a GPU of 9 holds 7 and the norm; 6 + 3 fill it.
     let case = Case {
         blocks: vec![6, 7, 3],
         kv: 0,
         singles: (20, 1, 20),
         tied: false,
-        cards: vec![(9, 0, 0, false)],
+        gpus: vec![(9, 0, 0, false)],
         host: PLENTY,
         disk: 0,
     };
     let problem = problem(&case);
     let assigned = assign(&problem, &DeviceMapMode::Auto, &[]).expect("fits");
-    let (card, cpu) = (Tier::Gpu(0), Tier::Cpu);
-    assert_eq!(assigned.tiers, [cpu, card, cpu, card, cpu, cpu]);
+    let (gpu, cpu) = (Tier::Gpu(0), Tier::Cpu);
+    assert_eq!(assigned.tiers, [cpu, gpu, cpu, gpu, cpu, cpu]);
 }
 
 #[test]
@@ -277,7 +275,7 @@ fn a_score_is_bytes_then_time_then_cuts() {
         kv: 5,
         singles: (4, 1, 8),
         tied: false,
-        cards: vec![(100, 0, 0, false), (100, 0, 0, true)],
+        gpus: vec![(100, 0, 0, false), (100, 0, 0, true)],
         host: PLENTY,
         disk: 100,
     };
@@ -301,15 +299,15 @@ fn a_score_is_bytes_then_time_then_cuts() {
 }
 
 #[test]
-fn max_memory_bounds_weights_and_the_rest_of_the_card_bounds_all() {
-    let on_card = |budget: u64, above: u64| {
+fn max_memory_bounds_weights_and_the_rest_of_the_gpu_bounds_all() {
+    let on_gpu = |budget: u64, above: u64| {
         // Embedding 2, four blocks of 10 with 3 of keys and values each, norm 1, head 2; 4 for activations.
         let case = Case {
             blocks: vec![10; 4],
             kv: 3,
             singles: (2, 1, 2),
             tied: false,
-            cards: vec![(budget, above, 4, false)],
+            gpus: vec![(budget, above, 4, false)],
             host: PLENTY,
             disk: 0,
         };
@@ -322,22 +320,22 @@ fn max_memory_bounds_weights_and_the_rest_of_the_card_bounds_all() {
             .map(|(_, item)| item.weights)
             .sum::<u64>()
     };
-    // Weights of 45 pass a budget of 45 while their keys and values, 12 more, come from the rest of the card.
-    assert_eq!(on_card(45, 12), 45);
-    assert_eq!(on_card(44, 13), 44, "the budget is one short: the norm is off");
-    assert_eq!(on_card(45, 11), 44, "the card is one short");
-    assert_eq!(on_card(60, 0), 45, "a larger budget takes from the same card");
+    // Weights of 45 pass a budget of 45 while their keys and values, 12 more, come from the rest of the GPU.
+    assert_eq!(on_gpu(45, 12), 45);
+    assert_eq!(on_gpu(44, 13), 44, "the budget is one short: the norm is off");
+    assert_eq!(on_gpu(45, 11), 44, "the GPU is one short");
+    assert_eq!(on_gpu(60, 0), 45, "a larger budget takes from the same GPU");
 }
 
 #[test]
 fn balanced_that_would_spill_in_its_order_takes_what_auto_found() {
-    // In order the head finds no room behind the norm; auto puts it on the first card.
+    // In order the head finds no room behind the norm; auto puts it on the first GPU.
     let case = Case {
         blocks: vec![10; 4],
         kv: 0,
         singles: (1, 1, 9),
         tied: false,
-        cards: vec![(30, 0, 0, false), (21, 0, 0, false)],
+        gpus: vec![(30, 0, 0, false), (21, 0, 0, false)],
         host: PLENTY,
         disk: 0,
     };
@@ -358,7 +356,7 @@ fn balanced_spreads_and_low_0_spares_the_first() {
         kv: 1,
         singles: (4, 1, 4),
         tied: false,
-        cards: vec![(70, 20, 0, false); 3],
+        gpus: vec![(70, 20, 0, false); 3],
         host: (10, 10),
         disk: 0,
     };
@@ -366,8 +364,8 @@ fn balanced_spreads_and_low_0_spares_the_first() {
     let weights = |mode: DeviceMapMode| -> Vec<u64> {
         let assigned = assign(&problem, &mode, &[]).expect("fits");
         let on =
-            |card| (0..problem.items.len()).filter(move |i| assigned.tiers[*i] == Tier::Gpu(card));
-        let on: Vec<Vec<usize>> = (0..3).map(|card| on.clone()(card).collect()).collect();
+            |gpu| (0..problem.items.len()).filter(move |i| assigned.tiers[*i] == Tier::Gpu(gpu));
+        let on: Vec<Vec<usize>> = (0..3).map(|gpu| on.clone()(gpu).collect()).collect();
         on.iter().map(|items| items.iter().map(|i| problem.items[*i].weights).sum()).collect()
     };
     assert_eq!(weights(DeviceMapMode::Balanced), [34, 30, 25]);

@@ -1,17 +1,17 @@
-//! Modules in their order to cards in theirs: sequential and balanced.
-use super::OnCards;
+//! Modules in their order to GPUs in theirs: sequential and balanced.
+use super::OnGpus;
 use crate::problem::Problem;
 
-/// Fills each card before the next; what is left after the last is off the cards.
-pub(super) fn sequential(problem: &Problem) -> OnCards {
-    filled(problem, &vec![u64::MAX; problem.cards.len()])
+/// Fills each GPU before the next; what is left after the last is off the GPUs.
+pub(super) fn sequential(problem: &Problem) -> OnGpus {
+    filled(problem, &vec![u64::MAX; problem.gpus.len()])
 }
 
-/// The same share of weights on each card, as small as everything allows that fits in sequence. The first `spare` cards get only what the
+/// The same share of weights on each GPU, as small as everything allows that fits in sequence. The first `spare` GPUs get only what the
 /// others cannot hold.
-pub(super) fn balanced(problem: &Problem, spare: usize) -> OnCards {
-    let spare = spare.min(problem.cards.len().saturating_sub(1));
-    let all = vec![u64::MAX; problem.cards.len()];
+pub(super) fn balanced(problem: &Problem, spare: usize) -> OnGpus {
+    let spare = spare.min(problem.gpus.len().saturating_sub(1));
+    let all = vec![u64::MAX; problem.gpus.len()];
     let least_off = off_bytes(problem, &filled(problem, &all));
     let total: u64 = problem.items.iter().map(|item| item.weights).sum();
     let enough = |shares: &[u64]| off_bytes(problem, &filled(problem, shares)) <= least_off;
@@ -45,8 +45,8 @@ fn least(high: u64, enough: impl Fn(u64) -> bool) -> u64 {
     low
 }
 
-fn off_bytes(problem: &Problem, on_cards: &OnCards) -> u64 {
-    on_cards
+fn off_bytes(problem: &Problem, on_gpus: &OnGpus) -> u64 {
+    on_gpus
         .iter()
         .zip(&problem.items)
         .filter(|(on, _)| on.is_none())
@@ -54,23 +54,23 @@ fn off_bytes(problem: &Problem, on_cards: &OnCards) -> u64 {
         .sum()
 }
 
-fn filled(problem: &Problem, shares: &[u64]) -> OnCards {
-    let (mut card, mut weights, mut kv) = (0, 0u64, 0u64);
-    let mut on_cards = Vec::new();
+fn filled(problem: &Problem, shares: &[u64]) -> OnGpus {
+    let (mut gpu, mut weights, mut kv) = (0, 0u64, 0u64);
+    let mut on_gpus = Vec::new();
     for (index, item) in problem.items.iter().enumerate() {
         if problem.tied && index == problem.head() {
-            on_cards.push(on_cards[0]);
+            on_gpus.push(on_gpus[0]);
             continue;
         }
-        while let Some(room) = problem.cards.get(card) {
+        while let Some(room) = problem.gpus.get(gpu) {
             let more = weights + item.weights;
-            if more <= shares[card] && room.holds(more, kv + item.kv) {
+            if more <= shares[gpu] && room.holds(more, kv + item.kv) {
                 break;
             }
-            (card, weights, kv) = (card + 1, 0, 0);
+            (gpu, weights, kv) = (gpu + 1, 0, 0);
         }
         (weights, kv) = (weights + item.weights, kv + item.kv);
-        on_cards.push((card < problem.cards.len()).then_some(card));
+        on_gpus.push((gpu < problem.gpus.len()).then_some(gpu));
     }
-    on_cards
+    on_gpus
 }

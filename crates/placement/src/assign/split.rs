@@ -1,8 +1,8 @@
-//! What is off the cards is divided between host memory and disk.
+//! What is off the GPUs is divided between host memory and disk.
 //!
-//! The blocks on disk are the first or the last of the run that is off the cards, as few as the host needs; embedding and head may stay on
+//! The blocks on disk are the first or the last of the run that is off the GPUs, as few as the host needs; embedding and head may stay on
 //! disk too. Keys and values of blocks on disk are in host memory, and so are two buffers of the largest module that is streamed.
-use super::OnCards;
+use super::OnGpus;
 use crate::problem::Problem;
 use crate::score::score;
 use crate::{Shortage, Tier};
@@ -12,19 +12,18 @@ use crate::{Shortage, Tier};
 struct Way {
     embedding_on_disk: bool,
     head_on_disk: bool,
-    /// Blocks on disk are the first ones of those off the cards.
+    /// Blocks on disk are the first ones of those off the GPUs.
     from_front: bool,
 }
 
-/// All divisions worth a look, for a placement on cards: `(tiers)` of each that fits. The tiers of modules on cards are kept.
-pub(super) fn ways(problem: &Problem, on_cards: &OnCards, all_on_disk: bool) -> Vec<Vec<Tier>> {
-    let off_blocks: Vec<usize> =
-        (1..=problem.layers()).filter(|i| on_cards[*i].is_none()).collect();
+/// All divisions worth a look, for a placement on GPUs: `(tiers)` of each that fits. The tiers of modules on GPUs are kept.
+pub(super) fn ways(problem: &Problem, on_gpus: &OnGpus, all_on_disk: bool) -> Vec<Vec<Tier>> {
+    let off_blocks: Vec<usize> = (1..=problem.layers()).filter(|i| on_gpus[*i].is_none()).collect();
     let mut found: Vec<Vec<Tier>> = Vec::new();
-    for way in candidates(problem, on_cards) {
+    for way in candidates(problem, on_gpus) {
         let counts =
             if all_on_disk { off_blocks.len()..=off_blocks.len() } else { 0..=off_blocks.len() };
-        if let Some(tiers) = fewest_on_disk(problem, on_cards, &off_blocks, way, counts)
+        if let Some(tiers) = fewest_on_disk(problem, on_gpus, &off_blocks, way, counts)
             && !found.contains(&tiers)
         {
             found.push(tiers);
@@ -39,17 +38,17 @@ pub(super) fn ways(problem: &Problem, on_cards: &OnCards, all_on_disk: bool) -> 
 /// What the host lacks in the division that needs the least of it.
 pub(super) fn least(
     problem: &Problem,
-    on_cards: &OnCards,
+    on_gpus: &OnGpus,
     all_on_disk: bool,
 ) -> Result<Vec<Tier>, Box<Shortage>> {
-    let ways = ways(problem, on_cards, all_on_disk);
+    let ways = ways(problem, on_gpus, all_on_disk);
     ways.into_iter()
         .min_by_key(|tiers| score(problem, tiers))
-        .ok_or_else(|| Box::new(shortage(problem, on_cards)))
+        .ok_or_else(|| Box::new(shortage(problem, on_gpus)))
 }
 
-fn candidates(problem: &Problem, on_cards: &OnCards) -> Vec<Way> {
-    let may = |index: usize| problem.may_stream(index) && on_cards[index].is_none();
+fn candidates(problem: &Problem, on_gpus: &OnGpus) -> Vec<Way> {
+    let may = |index: usize| problem.may_stream(index) && on_gpus[index].is_none();
     let (embedding, head) = (may(0), may(problem.head()) && !problem.tied);
     let mut ways = Vec::new();
     for embedding_on_disk in [false, true] {
@@ -66,12 +65,12 @@ fn candidates(problem: &Problem, on_cards: &OnCards) -> Vec<Way> {
 
 fn fewest_on_disk(
     problem: &Problem,
-    on_cards: &OnCards,
+    on_gpus: &OnGpus,
     off_blocks: &[usize],
     way: Way,
     counts: std::ops::RangeInclusive<usize>,
 ) -> Option<Vec<Tier>> {
-    let base = tiers(problem, on_cards, way);
+    let base = tiers(problem, on_gpus, way);
     let mut need = HostNeed::of(problem, &base);
     let enough_disk = |need: &HostNeed| need.disk_weights <= problem.disk_budget;
     for count in 0..=off_blocks.len() {
@@ -96,18 +95,14 @@ fn fewest_on_disk(
 }
 
 /// The tiers with all off blocks in host memory.
-fn tiers(problem: &Problem, on_cards: &OnCards, way: Way) -> Vec<Tier> {
+fn tiers(problem: &Problem, on_gpus: &OnGpus, way: Way) -> Vec<Tier> {
     let off = |index: usize| {
         let disk = (index == 0 && way.embedding_on_disk)
             || (index == problem.head()
                 && (way.head_on_disk || (problem.tied && way.embedding_on_disk)));
         if disk { Tier::Disk } else { Tier::Cpu }
     };
-    on_cards
-        .iter()
-        .enumerate()
-        .map(|(index, on)| on.map_or_else(|| off(index), Tier::Gpu))
-        .collect()
+    on_gpus.iter().enumerate().map(|(index, on)| on.map_or_else(|| off(index), Tier::Gpu)).collect()
 }
 
 /// What a placement asks of the host.
@@ -197,18 +192,17 @@ impl HostNeed {
 }
 
 /// What the host lacks in the division that needs the least of it.
-pub(super) fn shortage(problem: &Problem, on_cards: &OnCards) -> Shortage {
-    let off_blocks: Vec<usize> =
-        (1..=problem.layers()).filter(|i| on_cards[*i].is_none()).collect();
+pub(super) fn shortage(problem: &Problem, on_gpus: &OnGpus) -> Shortage {
+    let off_blocks: Vec<usize> = (1..=problem.layers()).filter(|i| on_gpus[*i].is_none()).collect();
     let mut least: Option<Shortage> = None;
-    for way in candidates(problem, on_cards) {
+    for way in candidates(problem, on_gpus) {
         for all in [false, true] {
-            let mut tiers = tiers(problem, on_cards, way);
+            let mut tiers = tiers(problem, on_gpus, way);
             if all && problem.may_stream(1) {
                 off_blocks.iter().for_each(|&block| tiers[block] = Tier::Disk);
             }
-            let what = if on_cards.iter().any(Option::is_some) {
-                "what the cards do not hold"
+            let what = if on_gpus.iter().any(Option::is_some) {
+                "what the GPUs do not hold"
             } else {
                 "the model"
             };

@@ -87,16 +87,16 @@ pub fn logits_bytes(config: &ModelConfig) -> u64 {
     4 * (LOGITS_ROWS * config.vocab_size) as u64
 }
 
-/// Bytes of what a card has of a pass besides [`activation_bytes`]: where its tokens stand, the block tables of its sequences (each row may be
+/// Bytes of what a GPU has of a pass besides [`activation_bytes`]: where its tokens stand, the block tables of its sequences (each row may be
 /// one), and the states of attention's splits.
-pub fn card_pass_bytes(config: &ModelConfig, context: usize) -> u64 {
+pub fn gpu_pass_bytes(config: &ModelConfig, context: usize) -> u64 {
     let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));
     let tiles = rows * (config.heads / config.kv_heads.max(1)) / ATTENTION_TILE_ROWS + 2 * rows;
     let entries = rows.saturating_mul(context.div_ceil(KV_BLOCK_TOKENS));
     4 * (5 * rows + 4 * rows + 2 * tiles).saturating_add(entries) as u64 + ATTENTION_STATES_BYTES
 }
 
-/// Bytes of what a pass has in host memory where only cards compute: the rows of the residual stream where it is looked up, and the
+/// Bytes of what a pass has in host memory where only GPUs compute: the rows of the residual stream where it is looked up, and the
 /// logits of [`LOGITS_ROWS`] rows, among which the next token is chosen.
 pub fn crossing_bytes(config: &ModelConfig, context: usize) -> u64 {
     let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));

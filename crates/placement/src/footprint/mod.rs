@@ -4,7 +4,7 @@ mod kv;
 mod weights;
 
 pub use activations::{
-    ActivationWidths, activation_bytes, card_pass_bytes, crossing_bytes, logits_bytes,
+    ActivationWidths, activation_bytes, crossing_bytes, gpu_pass_bytes, logits_bytes,
 };
 pub use kv::kv_layer_bytes;
 pub use weights::{ModuleWeights, Weights};
@@ -18,18 +18,18 @@ pub const CHUNK_TOKENS: usize = 512;
 pub const KV_BLOCK_TOKENS: usize = 32;
 /// Most rows whose logits one pass computes.
 pub const LOGITS_ROWS: usize = 64;
-/// Most threads that read at a time. What is in the page cache, a core copies at 5 to 10 GB/s, and a card takes 50; each may hold a staging
+/// Most threads that read at a time. What is in the page cache, a core copies at 5 to 10 GB/s, and a GPU takes 50; each may hold a staging
 /// buffer.
 pub const READERS_MAX: usize = 16;
 /// What one reader holds of a tensor that is converted on its way: 4 MiB as stored, and those numbers as f32.
 pub const STAGING_PER_READER_BYTES: u64 = 12 << 20;
-/// The buffer on a card in which weights wait for their conversion, and each of the pinned ones from which they come.
-pub const CARD_STAGING_BYTES: u64 = 4 << 20;
-/// Pinned host memory through which weights go to the cards.
+/// The buffer on a GPU in which weights wait for their conversion, and each of the pinned ones from which they come.
+pub const GPU_STAGING_BYTES: u64 = 4 << 20;
+/// Pinned host memory through which weights go to the GPUs.
 pub const PINNED_RING_BYTES: u64 = 128 << 20;
-/// Pinned host memory of each card, through which a pass's small copies go.
-pub const CARD_PINNED_BYTES: u64 = 4 << 20;
-/// What a driver, its libraries and their kernels keep on a card.
+/// Pinned host memory of each GPU, through which a pass's small copies go.
+pub const GPU_PINNED_BYTES: u64 = 4 << 20;
+/// What a driver, its libraries and their kernels keep on a GPU.
 pub const DRIVER_BYTES: u64 = 768 << 20;
 /// What the program itself takes on the host: code, stacks, tokenizer, headers.
 pub const PROGRAM_BYTES: u64 = 128 << 20;
@@ -43,11 +43,11 @@ pub struct Footprint {
     pub kv_blocks: usize,
     /// Buffers of one forward pass, on each tier that computes.
     pub activations_bytes: u64,
-    /// What a card has of a pass besides these.
-    pub card_pass_bytes: u64,
+    /// What a GPU has of a pass besides these.
+    pub gpu_pass_bytes: u64,
     /// What of them is for logits.
     pub logits_bytes: u64,
-    /// Buffers of a pass on the host where only cards compute.
+    /// Buffers of a pass on the host where only GPUs compute.
     pub crossing_bytes: u64,
 }
 
@@ -60,7 +60,7 @@ impl Footprint {
             kv_per_layer_bytes: kv_layer_bytes(config, limits.kv_kept(config), kv_blocks),
             kv_blocks,
             activations_bytes: activation_bytes(config, limits.context),
-            card_pass_bytes: card_pass_bytes(config, limits.context),
+            gpu_pass_bytes: gpu_pass_bytes(config, limits.context),
             logits_bytes: logits_bytes(config),
             crossing_bytes: crossing_bytes(config, limits.context),
         }

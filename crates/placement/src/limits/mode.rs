@@ -3,14 +3,14 @@ use crate::{PlanError, Tier, suggest};
 /// How modules are spread over the tiers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum DeviceMapMode {
-    /// As few bytes off the cards as possible, then the least time a token, then the fewest cuts.
+    /// As few bytes off the GPUs as possible, then the least time a token, then the fewest cuts.
     #[default]
     Auto,
-    /// The same weights on each card.
+    /// The same weights on each GPU.
     Balanced,
-    /// As balanced, with the first card left as empty as can be.
+    /// As balanced, with the first GPU left as empty as can be.
     BalancedLow0,
-    /// Each card filled before the next.
+    /// Each GPU filled before the next.
     Sequential,
     /// Everything in host memory.
     Cpu,

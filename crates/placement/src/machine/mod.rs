@@ -16,9 +16,9 @@ pub struct Machine {
     /// What it is called.
     #[serde(default)]
     pub name: String,
-    /// Cards, or virtual devices.
+    /// GPUs, or virtual devices.
     #[serde(default)]
-    pub gpus: Vec<Gpu>,
+    pub gpus: Vec<GpuSpec>,
     /// The host.
     pub host: Host,
     /// The disk that holds the checkpoint.
@@ -32,10 +32,10 @@ pub struct Machine {
     pub described: bool,
 }
 
-/// One card.
+/// One GPU.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Gpu {
+pub struct GpuSpec {
     /// The maker's name for it.
     pub name: String,
     /// All of its memory.
@@ -53,10 +53,10 @@ pub struct Gpu {
     /// A host arena that behaves as a device: its bytes are host memory.
     #[serde(default, rename = "virtual")]
     pub is_virtual: bool,
-    /// Its number for the driver, where one was asked; its place among the cards may differ, since those that cannot be used are left out.
+    /// Its number for the driver, where one was asked; its place among the GPUs may differ, since those that cannot be used are left out.
     #[serde(default)]
     pub ordinal: Option<usize>,
-    /// The same card under every number; empty: unknown.
+    /// The same GPU under every number; empty: unknown.
     #[serde(default)]
     pub uuid: String,
     /// Compute capability, such as `9.0`; empty: unknown.
@@ -68,12 +68,12 @@ pub struct Gpu {
     /// Its link to the host.
     #[serde(default)]
     pub pcie: Option<Pcie>,
-    /// Numbers for the driver of the cards whose memory it reaches.
+    /// Numbers for the driver of the GPUs whose memory it reaches.
     #[serde(default)]
     pub peers: Vec<usize>,
 }
 
-/// A card's link to the host.
+/// A GPU's link to the host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pcie {
@@ -86,10 +86,10 @@ pub struct Pcie {
     pub numa_node: Option<usize>,
 }
 
-impl Gpu {
+impl GpuSpec {
     /// A host arena of so many bytes that behaves as a device.
-    pub fn virtual_device(name: String, bytes: u64) -> Gpu {
-        Gpu { name, total_bytes: bytes, is_virtual: true, ..Gpu::default() }
+    pub fn virtual_device(name: String, bytes: u64) -> GpuSpec {
+        GpuSpec { name, total_bytes: bytes, is_virtual: true, ..GpuSpec::default() }
     }
 
     /// What is free of it.

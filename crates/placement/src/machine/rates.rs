@@ -1,9 +1,9 @@
-//! How fast memory is read: measured, described in a machine file, or known of a card by its name.
-use super::{Gpu, Machine};
+//! How fast memory is read: measured, described in a machine file, or known of a GPU by its name.
+use super::{GpuSpec, Machine};
 use crate::Tier;
 use serde::Serialize;
 
-/// Part of a card's name, and bytes a second of its memory in its maker's data sheet. The first that matches counts.
+/// Part of a GPU's name, and bytes a second of its memory in its maker's data sheet. The first that matches counts.
 const GPUS: [(&str, u64); 20] = [
     ("B200", 8_000_000_000_000),
     ("GH200", 4_900_000_000_000),
@@ -27,7 +27,7 @@ const GPUS: [(&str, u64); 20] = [
     ("T4", 320_000_000_000),
 ];
 
-/// The data sheet's memory rate of a card, bytes a second, by its name.
+/// The data sheet's memory rate of a GPU, bytes a second, by its name.
 pub fn described_gpu(name: &str) -> Option<u64> {
     let name = name.to_ascii_uppercase();
     GPUS.iter().find(|(part, _)| name.contains(part)).map(|(_, rate)| *rate)
@@ -50,7 +50,7 @@ pub enum RateSource {
     Measured,
     /// In a machine file.
     Described,
-    /// The data sheet of a card of this name: nobody measured it here.
+    /// The data sheet of a GPU of this name: nobody measured it here.
     Default,
 }
 
@@ -60,7 +60,7 @@ impl RateSource {
         match self {
             RateSource::Measured => "measured",
             RateSource::Described => "described",
-            RateSource::Default => "default for the card's name",
+            RateSource::Default => "default for the GPU's name",
         }
     }
 }
@@ -71,8 +71,8 @@ impl Machine {
         match tier {
             Tier::Cpu => self.found(self.host.read_bytes_per_s),
             Tier::Disk => self.found(self.disk.read_bytes_per_s),
-            Tier::Gpu(card) => {
-                let gpu = self.gpus.get(card)?;
+            Tier::Gpu(gpu) => {
+                let gpu = self.gpus.get(gpu)?;
                 self.found(gpu.read_bytes_per_s).or_else(|| match gpu.is_virtual {
                     true => self.rate(Tier::Cpu),
                     false => gpu.default_rate(),
@@ -81,9 +81,9 @@ impl Machine {
         }
     }
 
-    /// How fast bytes go from the host to a card, if that is known.
-    pub fn link_rate(&self, card: usize) -> Option<Rate> {
-        self.found(self.gpus.get(card)?.link_bytes_per_s)
+    /// How fast bytes go from the host to a GPU, if that is known.
+    pub fn link_rate(&self, gpu: usize) -> Option<Rate> {
+        self.found(self.gpus.get(gpu)?.link_bytes_per_s)
     }
 
     fn found(&self, rate: Option<u64>) -> Option<Rate> {
@@ -92,7 +92,7 @@ impl Machine {
     }
 }
 
-impl Gpu {
+impl GpuSpec {
     fn default_rate(&self) -> Option<Rate> {
         described_gpu(&self.name)
             .map(|bytes_per_s| Rate { bytes_per_s, source: RateSource::Default })
@@ -102,7 +102,7 @@ impl Gpu {
 /// What orders placements where a rate is unknown. Nothing is predicted from these.
 #[derive(Debug, Clone, Copy)]
 pub struct DefaultRates {
-    /// A card.
+    /// A GPU.
     pub gpu_bytes_per_s: u64,
     /// Host memory.
     pub host_bytes_per_s: u64,
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drivers_names_are_recognised() {
+    fn drivers_names_are_recognized() {
         assert_eq!(described_gpu("NVIDIA A100-SXM4-80GB"), Some(2_039_000_000_000));
         assert_eq!(described_gpu("NVIDIA A100 80GB PCIe"), Some(1_935_000_000_000));
         assert_eq!(described_gpu("NVIDIA H100 PCIe"), Some(2_000_000_000_000));

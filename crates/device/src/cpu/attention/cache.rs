@@ -131,7 +131,7 @@ impl KvShape {
 /// One layer's keys and values, in blocks.
 ///
 /// Inside a block, values are `[kv_head][token][value_dim]`, in bf16 `[kv_head][token pair][value_dim][2]`, and keys are transposed,
-/// `[kv_head][dim][token]`, in bf16 by pairs and in int8 by fours of neighbouring dimensions: sixteen keys' scores, and sixteen numbers
+/// `[kv_head][dim][token]`, in bf16 by pairs and in int8 by fours of neighboring dimensions: sixteen keys' scores, and sixteen numbers
 /// of a value, are then sixteen lanes, and what an instruction multiplies by pairs lies in pairs. Scales are `[kv_head][group][token]`
 /// for keys and `[kv_head][token][group]` for values.
 pub struct KvLayer {
@@ -252,7 +252,7 @@ impl Writer<'_> {
             let [keys, values, key_scales, value_scales] =
                 std::array::from_fn(|part| self.parts[part].add(at * shape.parts()[part]));
             let keys = keys.cast::<u32>().add(place);
-            // Of two neighbours' bytes, which begin with the first one's, in bf16.
+            // Of two neighbors' bytes, which begin with the first one's, in bf16.
             let first = if shape.dtype == KvDtype::Bf16 { place / 2 * 2 } else { place };
             let values = values.add(first * shape.value_stride() * shape.number_bytes());
             match shape.dtype {

@@ -1,7 +1,7 @@
 //! Float weights times activations.
 //!
 //! An output element is one vector of 16 accumulators over chunks of k in order, added up by a fixed tree at the end, in every tile
-//! shape. With the bf16 instruction a chunk has 32 elements (a lane takes two neighbours), otherwise 16.
+//! shape. With the bf16 instruction a chunk has 32 elements (a lane takes two neighbors), otherwise 16.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 mod direct;

@@ -52,7 +52,7 @@ struct RowOut {
 }
 
 impl CodeRows {
-    /// Quantises `x`, [tokens, cols], cols a multiple of 32, to 8 bits or (`wide`) 16.
+    /// Quantizes `x`, [tokens, cols], cols a multiple of 32, to 8 bits or (`wide`) 16.
     pub(in crate::cpu) fn fill(
         &mut self,
         cpu: &Cpu,
@@ -82,9 +82,9 @@ impl CodeRows {
                     };
                     let x = &x[row * cols..(row + 1) * cols];
                     if wide {
-                        quantise_row_wide(cpu.set, x, &out)
+                        quantize_row_wide(cpu.set, x, &out)
                     } else {
-                        quantise_row(cpu.set, x, &out)
+                        quantize_row(cpu.set, x, &out)
                     }
                 }
             }
@@ -119,12 +119,12 @@ fn code_stride(blocks: usize, wide: bool) -> usize {
     blocks * BLOCK * if wide { 2 } else { 1 }
 }
 
-kernel! { unsafe fn quantise_row(x: &[f32], out: &RowOut) = quantise_row_body }
+kernel! { unsafe fn quantize_row(x: &[f32], out: &RowOut) = quantize_row_body }
 
 /// scale = max |x| / 127, code = nearest whole number to x * (127 / max |x|). A NaN or an infinity makes the scale NaN, so that it
 /// is not lost.
 #[inline(always)]
-unsafe fn quantise_row_body<S: Ints>(x: &[f32], out: &RowOut) {
+unsafe fn quantize_row_body<S: Ints>(x: &[f32], out: &RowOut) {
     for block in 0..x.len() / BLOCK {
         let (scale, [a, b]) = scaled::<S>(x.as_ptr().add(block * BLOCK), 127.0);
         let codes = out.codes.add(block * BLOCK);
@@ -134,11 +134,11 @@ unsafe fn quantise_row_body<S: Ints>(x: &[f32], out: &RowOut) {
     }
 }
 
-kernel! { unsafe fn quantise_row_wide(x: &[f32], out: &RowOut) = quantise_row_wide_body }
+kernel! { unsafe fn quantize_row_wide(x: &[f32], out: &RowOut) = quantize_row_wide_body }
 
 /// The same with 32512 = 127 * 256 for 127.
 #[inline(always)]
-unsafe fn quantise_row_wide_body<S: Ints>(x: &[f32], out: &RowOut) {
+unsafe fn quantize_row_wide_body<S: Ints>(x: &[f32], out: &RowOut) {
     for block in 0..x.len() / BLOCK {
         let (scale, halves) = scaled::<S>(x.as_ptr().add(block * BLOCK), 32512.0);
         let mut sums = [0i32; 2];

@@ -1,4 +1,4 @@
-//! A few tokens times quantised weights: the weights are used as they come, without panels.
+//! A few tokens times quantized weights: the weights are used as they come, without panels.
 //!
 //! Decoding reads every weight for few multiplications. Moving the codes about so that a lane is a row, which pays when many tokens
 //! share the work, would cost more than the products. Here the sums are moved instead: 16 rows' partial sums become one vector. The

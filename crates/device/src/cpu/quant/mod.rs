@@ -14,7 +14,7 @@
 //! specification and the layout comments of ggml's block types.
 
 mod activations;
-mod dequantise;
+mod dequantize;
 mod direct;
 mod formats;
 mod panel;
@@ -22,7 +22,7 @@ mod q8;
 mod tile;
 
 pub(super) use activations::{CodeRows, CodeView};
-pub(super) use dequantise::dequantise;
+pub(super) use dequantize::dequantize;
 pub(super) use panel::{Panel, PanelShape};
 pub(super) use tile::{GROUP_ROWS, QuantJob, multiply};
 

@@ -9,7 +9,7 @@ use super::BLOCK;
 use super::formats::{Format, with_format};
 use crate::memory::Scratch;
 
-/// 16 rows of a quantised matrix, interleaved so that a lane is a row.
+/// 16 rows of a quantized matrix, interleaved so that a lane is a row.
 #[derive(Default)]
 pub(in crate::cpu) struct Panel {
     /// [blocks][8][16 rows][4 codes]

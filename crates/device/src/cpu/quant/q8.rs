@@ -22,7 +22,7 @@ impl Cpu {
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`] or [`DeviceError::Shape`].
-    pub fn quantise_int8(
+    pub fn quantize_int8(
         &self,
         dtype: Dtype,
         weights: &[u8],
@@ -33,18 +33,18 @@ impl Cpu {
         }
         let block_bytes = BLOCK * dtype.block_bytes();
         let blocks = weights.len() / block_bytes;
-        expect("quantise_int8: weights are whole blocks", blocks * block_bytes, weights.len())?;
-        expect("quantise_int8: out", blocks * Q8_BYTES, out.len())?;
+        expect("quantize_int8: weights are whole blocks", blocks * block_bytes, weights.len())?;
+        expect("quantize_int8: out", blocks * Q8_BYTES, out.len())?;
         // SAFETY: lengths were checked above, the set by Cpu.
-        unsafe { quantise(self.set, dtype, weights, out) };
+        unsafe { quantize(self.set, dtype, weights, out) };
         Ok(())
     }
 }
 
-kernel! { unsafe fn quantise(dtype: Dtype, from: &[u8], out: &mut [u8]) = quantise_body }
+kernel! { unsafe fn quantize(dtype: Dtype, from: &[u8], out: &mut [u8]) = quantize_body }
 
 #[inline(always)]
-unsafe fn quantise_body<S: Ints>(dtype: Dtype, from: &[u8], out: &mut [u8]) {
+unsafe fn quantize_body<S: Ints>(dtype: Dtype, from: &[u8], out: &mut [u8]) {
     let step = LANES * dtype.block_bytes();
     for (block, out) in out.chunks_exact_mut(Q8_BYTES).enumerate() {
         let at = from.as_ptr().add(block * 2 * step);

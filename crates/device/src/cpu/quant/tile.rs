@@ -54,7 +54,7 @@ thread_local! {
 /// Computes `rows` (a range that starts at a multiple of [`GROUP_ROWS`]) of the product for all tokens.
 ///
 /// # Safety
-/// The matrix was checked and is quantised; `out` is writable for [tokens, weight.rows] and nobody else touches these rows' elements.
+/// The matrix was checked and is quantized; `out` is writable for [tokens, weight.rows] and nobody else touches these rows' elements.
 pub(in crate::cpu) unsafe fn multiply(set: KernelSet, job: &QuantJob, rows: Range<usize>) {
     let Some(shape) = PanelShape::of(job.weight.dtype, job.weight.cols) else { return };
     if job.x.tokens == 0 {

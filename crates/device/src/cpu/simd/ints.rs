@@ -1,4 +1,4 @@
-//! Whole numbers: the codes of quantised weights and their exact dot products.
+//! Whole numbers: the codes of quantized weights and their exact dot products.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 #[cfg(target_arch = "x86_64")]

@@ -279,7 +279,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn dequantised_rows_are_those_of_the_plain_decoder(seed: u64, rows in 1usize..9, blocks in 1usize..4) {
+    fn dequantized_rows_are_those_of_the_plain_decoder(seed: u64, rows in 1usize..9, blocks in 1usize..4) {
         for dtype in DTYPES {
             let table = matrix(&mut Random(seed), dtype, rows, blocks * dtype.block_elements().max(8));
             let ids: Vec<u32> = (0..rows as u32).rev().collect();
@@ -303,7 +303,7 @@ proptest! {
             let mut first: Option<Vec<u8>> = None;
             for cpu in cpus() {
                 let mut out = vec![0u8; blocks * 34];
-                cpu.quantise_int8(dtype, &source.data, &mut out).unwrap();
+                cpu.quantize_int8(dtype, &source.data, &mut out).unwrap();
                 let back = plain::decode_row(Dtype::Q8_0, &out, blocks * 32).unwrap();
                 for (block, (a, b)) in exact.chunks(32).zip(back.chunks(32)).enumerate() {
                     let most = a.iter().fold(0f64, |m, x| m.max(x.abs()));

@@ -33,7 +33,7 @@ template <i32 eights, bool int8> struct Attention {
           place(i32(lane_id() % 4)),
           first_dim(slice * SLICE + 16 * i32(warp_id())) {}
 
-    // Queries into shared memory, rounded as the keys are. Four neighbouring lanes have the 32 numbers of a run.
+    // Queries into shared memory, rounded as the keys are. Four neighboring lanes have the 32 numbers of a run.
     DEVICE_MEMBER void take_queries() {
         const i32 runs = i32(parts_of(args.cache.key_dim, RUN));
         UNROLL_BY(1) for (i32 index = i32(threadIdx.x); index < runs * ROWS * 4; index += i32(THREADS)) {

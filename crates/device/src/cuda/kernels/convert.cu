@@ -45,7 +45,7 @@ KERNEL(convert, ConvertArgs, THREADS, 1) {
 }
 
 // Blocks of 32 numbers (`count` of them all) to Q8_0, as crates/device/src/cpu/quant/q8.rs rounds them: the same bytes. A warp a block.
-KERNEL(quantise_q8_0, ConvertArgs, THREADS, 1) {
+KERNEL(quantize_q8_0, ConvertArgs, THREADS, 1) {
     constexpr i32 BYTES = InQ8_0::BYTES;
     const i64 warps = grid_threads() / WARP;
     for (i64 block = grid_thread() / WARP; block < args.count / WARP; block += warps) {

@@ -15,7 +15,7 @@ template <class Format> struct Rows {
     DEVICE_MEMBER static Eight eight(const u8* row, i64 k, i64 cols) { return Format::template eight<false>(row, k, cols); }
 };
 
-// The same for quantised ones: `lane` is the place within the unit.
+// The same for quantized ones: `lane` is the place within the unit.
 template <class Format> struct BlockRows {
     DEVICE_MEMBER static Eight eight(const u8* row, i64 k, i64) {
         return Format::eight(row + k / UNIT * unit_bytes<Format>(), u32(k % UNIT / 8));

@@ -1,7 +1,7 @@
-// The stored forms of weights, each as 8 neighbouring numbers in f32.
+// The stored forms of weights, each as 8 neighboring numbers in f32.
 //
 // Layouts are those of crates/device/src/cpu/quant/formats.rs, and so are the numbers: (code - zero) * scale, then + minimum, each step
-// rounded. Bytes of quantised weights are read in pairs: blocks have even sizes, and tensors start at even addresses.
+// rounded. Bytes of quantized weights are read in pairs: blocks have even sizes, and tensors start at even addresses.
 #pragma once
 #include "memory.cuh"
 #include "numbers.cuh"

@@ -1,4 +1,4 @@
-// The language of the kernels: CUDA, or C++17 on the virtual card (see virtual_card/emulator.hpp).
+// The language of the kernels: CUDA, or C++17 on the fake GPU (see fake_driver/emulator.hpp).
 //
 // A kernel takes one struct by value, which crates/device/src/cuda/kernels.rs repeats field by field: pointers and 64-bit numbers
 // first, then 32-bit ones, an even number of them. It is launched with as many threads a block as it is declared with. Sizes that can
@@ -32,7 +32,7 @@ using f32 = float;
 #define UNROLL_BY(count) UNROLL_TEXT(unroll count)
 
 #else
-#include "../../../virtual_card/emulator.hpp"
+#include "../../../fake_driver/emulator.hpp"
 #endif
 
 // Threads of a warp; all of them take part in every warp-wide operation.

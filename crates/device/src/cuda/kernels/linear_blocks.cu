@@ -1,4 +1,4 @@
-// Quantised weights, in their own bytes, times f32 activations.
+// Quantized weights, in their own bytes, times f32 activations.
 //
 // Blocks have odd sizes (34, 18, 210 bytes ..) that no wide load fits. So a warp copies the 16-byte words around its rows' next units (256
 // numbers) to shared memory, a few units ahead of what it multiplies, and takes them apart there. Sums are those of linear_plain.cu: a

@@ -1,4 +1,4 @@
-// What benchmarks need: random numbers made on the card, and a buffer read at full rate.
+// What benchmarks need: random numbers made on the GPU, and a buffer read at full rate.
 #include "memory.cuh"
 #include "numbers.cuh"
 

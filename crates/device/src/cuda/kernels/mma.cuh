@@ -1,7 +1,7 @@
 // Products by the tensor cores: 16 rows times 8 columns over 32 of the summed dimension k, with bf16 factors and f32 sums.
 //
-// The hardware wants each lane to hold pairs of neighbours of k, in an order of its own. Since a sum does not care how k is numbered as
-// long as both factors agree, each lane here holds the 8 neighbours that one load of 16 bytes brings, from row lane / 4 and k = 8 *
+// The hardware wants each lane to hold pairs of neighbors of k, in an order of its own. Since a sum does not care how k is numbered as
+// long as both factors agree, each lane here holds the 8 neighbors that one load of 16 bytes brings, from row lane / 4 and k = 8 *
 // (lane % 4), and pair i of them stands where the hardware expects pair i % 2 of step i / 2. No factor has to be moved between lanes.
 // Every kernel numbers k in this way, so that they all add in the same order.
 #pragma once

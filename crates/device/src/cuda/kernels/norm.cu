@@ -1,4 +1,4 @@
-// Normalisation of rows. A row belongs to a warp where it is short (a head), to a block where it is long; which, follows from its length
+// Normalization of rows. A row belongs to a warp where it is short (a head), to a block where it is long; which, follows from its length
 // alone, and so do all orders of additions.
 #include "fed.cuh"
 #include "sums.cuh"

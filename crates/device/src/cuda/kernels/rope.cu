@@ -10,7 +10,7 @@ struct RopeArgs {
     i32 heads[2];
     i32 head_dim;
     i32 half;         // half of the numbers that rotate, which are a head's first ones
-    i32 interleaved;  // whether neighbours pair up, and not numbers `half` apart
+    i32 interleaved;  // whether neighbors pair up, and not numbers `half` apart
     u32 unused;
 };
 

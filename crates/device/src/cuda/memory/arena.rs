@@ -1,21 +1,21 @@
 use std::sync::Arc;
 
 use super::block::{ALIGNMENT_BYTES, Block};
-use super::{CardBuffer, CardRegion};
-use crate::cuda::{Card, CudaError};
+use super::{Buffer, GpuRegion};
+use crate::cuda::{CudaError, Gpu};
 use crate::memory::Plain;
 
-/// One allocation on a card, from which aligned regions are cut until a hard limit is reached.
+/// One allocation on a GPU, from which aligned regions are cut until a hard limit is reached.
 ///
 /// All of it is taken from the driver at once, so that what was planned either fits before anything is loaded or never. Regions and
 /// buffers keep the memory alive, so an arena may be dropped before them; memory is given back when the last handle goes.
 #[derive(Clone)]
-pub struct CardArena {
-    card: Card,
+pub struct GpuArena {
+    gpu: Gpu,
     block: Arc<Block>,
 }
 
-impl CardArena {
+impl GpuArena {
     /// Every region and buffer starts at a multiple of this many bytes.
     pub const ALIGNMENT_BYTES: usize = ALIGNMENT_BYTES;
 
@@ -23,14 +23,14 @@ impl CardArena {
     ///
     /// # Errors
     /// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], or what the driver says.
-    pub fn new(card: &Card, limit_bytes: usize) -> Result<Self, CudaError> {
-        let block = Arc::new(Block::new(card.context(), limit_bytes)?);
-        Ok(Self { card: card.clone(), block })
+    pub fn new(gpu: &Gpu, limit_bytes: usize) -> Result<Self, CudaError> {
+        let block = Arc::new(Block::new(gpu.context(), limit_bytes)?);
+        Ok(Self { gpu: gpu.clone(), block })
     }
 
-    /// The card.
-    pub fn card(&self) -> &Card {
-        &self.card
+    /// The GPU.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
     }
 
     /// Bytes handed out so far, padding included.
@@ -47,18 +47,18 @@ impl CardArena {
     ///
     /// # Errors
     /// [`CudaError::ArenaFull`].
-    pub fn region(&self, len: usize) -> Result<CardRegion, CudaError> {
+    pub fn region(&self, len: usize) -> Result<GpuRegion, CudaError> {
         let offset = self.block.cut(len)?;
-        Ok(CardRegion::new(self.card.clone(), self.block.clone(), offset, len))
+        Ok(GpuRegion::new(self.gpu.clone(), self.block.clone(), offset, len))
     }
 
     /// `len` zeros that stay writable, for caches and activations. The zeros are queued before whatever is queued next.
     ///
     /// # Errors
     /// [`CudaError::ArenaFull`], or what the driver says.
-    pub fn zeroed<T: Plain>(&self, len: usize) -> Result<CardBuffer<T>, CudaError> {
+    pub fn zeroed<T: Plain>(&self, len: usize) -> Result<Buffer<T>, CudaError> {
         let bytes = super::buffer::bytes_of::<T>(len)?;
         let offset = self.block.cut(bytes)?;
-        CardBuffer::zeroed(self.card.clone(), self.block.clone(), offset, len)
+        Buffer::zeroed(self.gpu.clone(), self.block.clone(), offset, len)
     }
 }

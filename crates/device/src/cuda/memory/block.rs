@@ -26,7 +26,7 @@ impl Block {
     pub(in crate::cuda) fn new(context: &Arc<Context>, bytes: usize) -> Result<Block, CudaError> {
         let asked_bytes = bytes as u64;
         context.account.reserve(asked_bytes).map_err(|reserved_bytes| CudaError::QuotaPassed {
-            card: context.card,
+            gpu: context.gpu,
             asked_bytes,
             reserved_bytes,
             quota_bytes: context.account.quota_bytes,
@@ -62,7 +62,7 @@ impl Block {
         })
     }
 
-    /// Its first byte on the card.
+    /// Its first byte on the GPU.
     pub(in crate::cuda) fn address(&self) -> u64 {
         self.address
     }
@@ -83,7 +83,7 @@ impl Block {
         let mut used = self.used();
         loop {
             let (offset, end) = place(used, len, self.bytes).ok_or(CudaError::ArenaFull {
-                card: self.context.card,
+                gpu: self.context.gpu,
                 requested_bytes: len as u64,
                 used_bytes: used as u64,
                 limit_bytes: self.bytes as u64,
@@ -121,7 +121,7 @@ fn allocate(context: &Arc<Context>, bytes: usize) -> Result<u64, CudaError> {
         Err(CudaError::Failed { code: code::OUT_OF_MEMORY, .. }) => {
             let (free_bytes, total_bytes) = context.memory()?;
             Err(CudaError::OutOfMemory {
-                card: context.card,
+                gpu: context.gpu,
                 asked_bytes: bytes as u64,
                 free_bytes,
                 total_bytes,

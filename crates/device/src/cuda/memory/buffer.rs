@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::block::Block;
-use crate::cuda::{Card, CudaError};
+use crate::cuda::{CudaError, Gpu};
 use crate::memory::Plain;
 
-/// Numbers on a card that kernels read and write: activations, `[rows, width]` row-major, and caches.
+/// Numbers on a GPU that kernels read and write: activations, `[rows, width]` row-major, and caches.
 ///
-/// Everything that is done to it is queued in order on the card's stream of kernels. Only [`Self::download`] waits.
-pub struct CardBuffer<T: Plain> {
-    card: Card,
+/// Everything that is done to it is queued in order on the GPU's stream of kernels. Only [`Self::download`] waits.
+pub struct Buffer<T: Plain> {
+    gpu: Gpu,
     block: Arc<Block>,
     offset: usize,
     len: usize,
@@ -19,34 +19,34 @@ pub struct CardBuffer<T: Plain> {
     kind: PhantomData<T>,
 }
 
-impl<T: Plain> CardBuffer<T> {
-    /// `len` zeros in memory of their own. Taking it from the driver waits for the card: take buffers once and use them again.
+impl<T: Plain> Buffer<T> {
+    /// `len` zeros in memory of their own. Taking it from the driver waits for the GPU: take buffers once and use them again.
     ///
     /// # Errors
     /// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], or what the driver says.
-    pub fn new(card: &Card, len: usize) -> Result<Self, CudaError> {
-        let block = Arc::new(Block::new(card.context(), bytes_of::<T>(len)?)?);
+    pub fn new(gpu: &Gpu, len: usize) -> Result<Self, CudaError> {
+        let block = Arc::new(Block::new(gpu.context(), bytes_of::<T>(len)?)?);
         let offset = block.cut(bytes_of::<T>(len)?)?;
-        Self::zeroed(card.clone(), block, offset, len)
+        Self::zeroed(gpu.clone(), block, offset, len)
     }
 
     /// The caller promises that the bytes of `block` from `offset` on belong to nobody else.
     pub(super) fn zeroed(
-        card: Card,
+        gpu: Gpu,
         block: Arc<Block>,
         offset: usize,
         len: usize,
     ) -> Result<Self, CudaError> {
-        let buffer = Self { card, block, offset, len, capacity: len, kind: PhantomData };
+        let buffer = Self { gpu, block, offset, len, capacity: len, kind: PhantomData };
         // SAFETY: the bytes are the buffer's own. It may be dropped before they are written, but its memory is not given to others
         // before: the driver waits for queued work when it frees, and an arena never gives bytes twice.
-        unsafe { buffer.card.compute().zero(buffer.address(), buffer.bytes()) }?;
+        unsafe { buffer.gpu.compute().zero(buffer.address(), buffer.bytes()) }?;
         Ok(buffer)
     }
 
-    /// The card.
-    pub fn card(&self) -> &Card {
-        &self.card
+    /// The GPU.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
     }
 
     /// How many numbers.
@@ -69,28 +69,28 @@ impl<T: Plain> CardBuffer<T> {
         self.len * size_of::<T>()
     }
 
-    /// The first number on the card.
+    /// The first number on the GPU.
     pub fn address(&self) -> u64 {
         self.block.address() + self.offset as u64
     }
 
-    /// The number at `at` on the card, which may be one past the last.
+    /// The number at `at` on the GPU, which may be one past the last.
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`].
     pub fn address_of(&self, at: usize) -> Result<u64, CudaError> {
-        super::inside("a card's buffer", &(at..at), self.len)?;
+        super::inside("a GPU's buffer", &(at..at), self.len)?;
         Ok(self.address() + (at * size_of::<T>()) as u64)
     }
 
     /// Makes it `len` numbers long. What they hold is unspecified (what was there, or zeros). Growing past the capacity takes new memory,
-    /// and waits for the card.
+    /// and waits for the GPU.
     ///
     /// # Errors
     /// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], or what the driver says; the buffer is then as it was.
     pub fn resize(&mut self, len: usize) -> Result<(), CudaError> {
         if len > self.capacity {
-            *self = Self::new(&self.card, len)?;
+            *self = Self::new(&self.gpu, len)?;
         }
         self.len = len;
         Ok(())
@@ -102,19 +102,19 @@ impl<T: Plain> CardBuffer<T> {
     /// What the driver says.
     pub fn clear(&mut self) -> Result<(), CudaError> {
         // SAFETY: as in `zeroed`, and the borrow is exclusive.
-        unsafe { self.card.compute().zero(self.address(), self.bytes()) }
+        unsafe { self.gpu.compute().zero(self.address(), self.bytes()) }
     }
 
     /// Copies `from` to the numbers from `at` on. `from` may be changed as soon as this returns; the deadline is for a place among the
-    /// card's pinned buffers.
+    /// GPU's pinned buffers.
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`], [`CudaError::Timeout`], or what the driver says.
     pub fn upload(&mut self, at: usize, from: &[T], deadline: Instant) -> Result<(), CudaError> {
-        super::inside("a card's buffer", &(at..at.saturating_add(from.len())), self.len)?;
+        super::inside("a GPU's buffer", &(at..at.saturating_add(from.len())), self.len)?;
         let to = self.address_of(at)?;
         // SAFETY: T is plain numbers without padding; the range lies inside and is the buffer's own.
-        unsafe { self.card.upload_bytes(to, as_bytes(from), deadline) }
+        unsafe { self.gpu.upload_bytes(to, as_bytes(from), deadline) }
     }
 
     /// Copies the numbers of `range` to the host, once everything queued before is done.
@@ -128,42 +128,42 @@ impl<T: Plain> CardBuffer<T> {
         to: &mut [T],
         deadline: Instant,
     ) -> Result<(), CudaError> {
-        super::inside("a card's buffer", &range, self.len)?;
+        super::inside("a GPU's buffer", &range, self.len)?;
         super::inside("the place for a download", &(0..range.len()), to.len())?;
         super::inside("a download", &(0..to.len()), range.len())?;
         // SAFETY: T is plain numbers for which any bits are a value; the range lies inside.
         unsafe {
-            self.card.download_bytes(self.address_of(range.start)?, as_bytes_mut(to), deadline)
+            self.gpu.download_bytes(self.address_of(range.start)?, as_bytes_mut(to), deadline)
         }
     }
 
-    /// Copies the numbers of `range` of `from`, which is on the same card, to those from `at` on.
+    /// Copies the numbers of `range` of `from`, which is on the same GPU, to those from `at` on.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`], [`CudaError::WrongCard`], or what the driver says.
+    /// [`CudaError::OutOfRange`], [`CudaError::WrongGpu`], or what the driver says.
     pub fn copy_from(
         &mut self,
         at: usize,
-        from: &CardBuffer<T>,
+        from: &Buffer<T>,
         range: Range<usize>,
     ) -> Result<(), CudaError> {
-        super::inside("a card's buffer", &range, from.len)?;
-        super::inside("a card's buffer", &(at..at.saturating_add(range.len())), self.len)?;
-        self.card.same("the source of a copy", &from.card)?;
+        super::inside("a GPU's buffer", &range, from.len)?;
+        super::inside("a GPU's buffer", &(at..at.saturating_add(range.len())), self.len)?;
+        self.gpu.same("the source of a copy", &from.gpu)?;
         let (to, source) = (self.address_of(at)?, from.address_of(range.start)?);
         // SAFETY: both ranges lie inside their buffers, which do not overlap; see `zeroed` for how long they live.
-        unsafe { self.card.compute().copy_on_card(to, source, range.len() * size_of::<T>()) }
+        unsafe { self.gpu.compute().copy_on_gpu(to, source, range.len() * size_of::<T>()) }
     }
 }
 
-impl<T: Plain> std::fmt::Debug for CardBuffer<T> {
+impl<T: Plain> std::fmt::Debug for Buffer<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "CardBuffer({} {} on card {})",
+            "Buffer({} {} on CUDA device {})",
             self.len,
             std::any::type_name::<T>(),
-            self.card.ordinal()
+            self.gpu.ordinal()
         )
     }
 }

@@ -4,31 +4,31 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::block::Block;
-use crate::cuda::{Card, CudaError};
+use crate::cuda::{CudaError, Gpu};
 
-/// Read-only bytes on a card that were filled before this handle existed. Cheap to clone; keeps its memory alive.
+/// Read-only bytes on a GPU that were filled before this handle existed. Cheap to clone; keeps its memory alive.
 ///
-/// There is no public constructor: a handle comes from [`super::CardRegion::finish`], or is a slice of another handle.
+/// There is no public constructor: a handle comes from [`super::GpuRegion::finish`], or is a slice of another handle.
 #[derive(Clone)]
-pub struct CardBytes {
-    card: Card,
+pub struct GpuBytes {
+    gpu: Gpu,
     block: Arc<Block>,
     offset: usize,
     len: usize,
 }
 
-impl CardBytes {
+impl GpuBytes {
     /// The caller promises that `offset..offset + len` of `block` was filled, and is never written again.
-    pub(super) fn filled(card: Card, block: Arc<Block>, offset: usize, len: usize) -> Self {
-        Self { card, block, offset, len }
+    pub(super) fn filled(gpu: Gpu, block: Arc<Block>, offset: usize, len: usize) -> Self {
+        Self { gpu, block, offset, len }
     }
 
-    /// The card.
-    pub fn card(&self) -> &Card {
-        &self.card
+    /// The GPU.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
     }
 
-    /// The first byte on the card.
+    /// The first byte on the GPU.
     pub fn address(&self) -> u64 {
         self.block.address() + self.offset as u64
     }
@@ -48,9 +48,9 @@ impl CardBytes {
     /// # Errors
     /// [`CudaError::OutOfRange`] where the range does not lie inside.
     pub fn slice(&self, range: Range<usize>) -> Result<Self, CudaError> {
-        super::inside("a tensor on a card, in bytes,", &range, self.len)?;
-        let (card, block) = (self.card.clone(), self.block.clone());
-        Ok(Self { card, block, offset: self.offset + range.start, len: range.len() })
+        super::inside("a tensor on a GPU, in bytes,", &range, self.len)?;
+        let (gpu, block) = (self.gpu.clone(), self.block.clone());
+        Ok(Self { gpu, block, offset: self.offset + range.start, len: range.len() })
     }
 
     /// Copies all bytes to the host.
@@ -60,19 +60,19 @@ impl CardBytes {
     pub fn download(&self, to: &mut [u8], deadline: Instant) -> Result<(), CudaError> {
         if to.len() != self.len {
             return Err(CudaError::OutOfRange {
-                what: "a tensor on a card, in bytes,",
+                what: "a tensor on a GPU, in bytes,",
                 start: 0,
                 end: to.len() as u64,
                 len: self.len as u64,
             });
         }
         // SAFETY: the bytes are alive as long as this handle, and filled.
-        unsafe { self.card.download_bytes(self.address(), to, deadline) }
+        unsafe { self.gpu.download_bytes(self.address(), to, deadline) }
     }
 }
 
-impl fmt::Debug for CardBytes {
+impl fmt::Debug for GpuBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CardBytes({} bytes on card {})", self.len, self.card.ordinal())
+        write!(f, "GpuBytes({} bytes on CUDA device {})", self.len, self.gpu.ordinal())
     }
 }

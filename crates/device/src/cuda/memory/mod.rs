@@ -1,4 +1,4 @@
-//! Card memory: one allocation of the driver's each, cut into what is used.
+//! GPU memory: one allocation of the driver's each, cut into what is used.
 
 mod arena;
 mod block;
@@ -6,10 +6,10 @@ mod buffer;
 mod bytes;
 mod region;
 
-pub use arena::CardArena;
-pub use buffer::CardBuffer;
-pub use bytes::CardBytes;
-pub use region::{CardPart, CardRegion, CardSpan};
+pub use arena::GpuArena;
+pub use buffer::Buffer;
+pub use bytes::GpuBytes;
+pub use region::{GpuPart, GpuRegion, GpuSpan};
 
 pub(super) use block::Block;
 

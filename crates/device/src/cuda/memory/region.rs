@@ -3,13 +3,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use super::CardBytes;
+use super::GpuBytes;
 use super::block::Block;
-use crate::cuda::{Card, CudaError};
+use crate::cuda::{CudaError, Gpu};
 
-/// Card memory on its way to become [`CardBytes`]: cut into [`CardPart`]s that threads fill independently.
-pub struct CardRegion {
-    card: Card,
+/// GPU memory on its way to become [`GpuBytes`]: cut into [`GpuPart`]s that threads fill independently.
+pub struct GpuRegion {
+    gpu: Gpu,
     block: Arc<Block>,
     offset: usize,
     len: usize,
@@ -29,10 +29,10 @@ struct Arrivals {
     computed: AtomicBool,
 }
 
-impl CardRegion {
+impl GpuRegion {
     /// The caller promises that `offset..offset + len` of `block` belongs to nobody else.
-    pub(super) fn new(card: Card, block: Arc<Block>, offset: usize, len: usize) -> Self {
-        Self { card, block, offset, len, cut: 0, arrivals: Arc::default() }
+    pub(super) fn new(gpu: Gpu, block: Arc<Block>, offset: usize, len: usize) -> Self {
+        Self { gpu, block, offset, len, cut: 0, arrivals: Arc::default() }
     }
 
     /// Bytes of the region.
@@ -49,21 +49,20 @@ impl CardRegion {
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`] where fewer are left.
-    pub fn part(&mut self, len: usize) -> Result<CardPart, CudaError> {
+    pub fn part(&mut self, len: usize) -> Result<GpuPart, CudaError> {
         let range = self.cut..self.cut.saturating_add(len);
-        super::inside("a region of a card's arena, in bytes,", &range, self.len)?;
+        super::inside("a region of a GPU's arena, in bytes,", &range, self.len)?;
         let offset = self.offset + self.cut;
         self.cut += len;
-        let (card, block, arrivals) =
-            (self.card.clone(), self.block.clone(), self.arrivals.clone());
-        Ok(CardPart { card, block, offset, len, arrivals })
+        let (gpu, block, arrivals) = (self.gpu.clone(), self.block.clone(), self.arrivals.clone());
+        Ok(GpuPart { gpu, block, offset, len, arrivals })
     }
 
     /// All bytes that were not cut yet, as one part.
     ///
     /// # Errors
     /// None at present; fallible like [`Self::part`].
-    pub fn whole(&mut self) -> Result<CardPart, CudaError> {
+    pub fn whole(&mut self) -> Result<GpuPart, CudaError> {
         self.part(self.len - self.cut)
     }
 
@@ -71,47 +70,47 @@ impl CardRegion {
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`] where they are longer than what is left.
-    pub fn parts(&mut self, lens: &[usize]) -> Result<Vec<CardPart>, CudaError> {
+    pub fn parts(&mut self, lens: &[usize]) -> Result<Vec<GpuPart>, CudaError> {
         lens.iter().map(|&len| self.part(len)).collect()
     }
 
-    /// The filled region, once every copy and kernel that fills it is done. What was queued on the card in between is waited for too:
+    /// The filled region, once every copy and kernel that fills it is done. What was queued on the GPU in between is waited for too:
     /// finish regions late, not one by one.
     ///
     /// # Errors
-    /// [`CudaError::Unfilled`] unless every byte was part of a successful [`CardPart::fill`] or was copied to; [`CudaError::Timeout`]; or
+    /// [`CudaError::Unfilled`] unless every byte was part of a successful [`GpuPart::fill`] or was copied to; [`CudaError::Timeout`]; or
     /// what the work failed with.
-    pub fn finish(self, deadline: Instant) -> Result<CardBytes, CudaError> {
+    pub fn finish(self, deadline: Instant) -> Result<GpuBytes, CudaError> {
         let filled = self.arrivals.queued.load(Ordering::Acquire);
         if filled != self.len {
             let (filled_bytes, expected_bytes) = (filled as u64, self.len as u64);
             return Err(CudaError::Unfilled {
-                card: self.card.ordinal(),
+                gpu: self.gpu.ordinal(),
                 filled_bytes,
                 expected_bytes,
             });
         }
         if self.arrivals.copied.load(Ordering::Acquire) {
-            self.card.await_copies("the copy of weights to it", deadline)?;
+            self.gpu.await_copies("the copy of weights to it", deadline)?;
         }
         if self.arrivals.computed.load(Ordering::Acquire) {
-            self.card.await_kernels("the making of weights on it", deadline)?;
+            self.gpu.await_kernels("the making of weights on it", deadline)?;
         }
-        Ok(CardBytes::filled(self.card, self.block, self.offset, self.len))
+        Ok(GpuBytes::filled(self.gpu, self.block, self.offset, self.len))
     }
 }
 
-/// Exclusive, owned access to some bytes of a [`CardRegion`] until they are filled: by [`Self::fill`], or by a
+/// Exclusive, owned access to some bytes of a [`GpuRegion`] until they are filled: by [`Self::fill`], or by a
 /// [`PinnedBytes`](crate::cuda::PinnedBytes), which copies to it.
-pub struct CardPart {
-    card: Card,
+pub struct GpuPart {
+    gpu: Gpu,
     block: Arc<Block>,
     offset: usize,
     len: usize,
     arrivals: Arc<Arrivals>,
 }
 
-impl CardPart {
+impl GpuPart {
     /// Bytes of the part.
     pub fn len(&self) -> usize {
         self.len
@@ -122,22 +121,18 @@ impl CardPart {
         self.len == 0
     }
 
-    /// The card.
-    pub fn card(&self) -> &Card {
-        &self.card
+    /// The GPU.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
     }
 
     /// Lets `fill` queue kernels that write every byte. The bytes count as filled if it returns `Ok`.
     ///
     /// # Errors
     /// What `fill` returned.
-    pub fn fill<E>(self, fill: impl FnOnce(&mut CardSpan<'_>) -> Result<(), E>) -> Result<(), E> {
-        let mut span = CardSpan {
-            card: &self.card,
-            address: self.address(),
-            len: self.len,
-            region: PhantomData,
-        };
+    pub fn fill<E>(self, fill: impl FnOnce(&mut GpuSpan<'_>) -> Result<(), E>) -> Result<(), E> {
+        let mut span =
+            GpuSpan { gpu: &self.gpu, address: self.address(), len: self.len, region: PhantomData };
         fill(&mut span)?;
         self.arrivals.computed.store(true, Ordering::Release);
         self.arrivals.queued.fetch_add(self.len, Ordering::Release);
@@ -155,21 +150,21 @@ impl CardPart {
     }
 }
 
-/// Card memory that a kernel is about to write, all of it.
-pub struct CardSpan<'a> {
-    card: &'a Card,
+/// GPU memory that a kernel is about to write, all of it.
+pub struct GpuSpan<'a> {
+    gpu: &'a Gpu,
     address: u64,
     len: usize,
     region: PhantomData<&'a mut ()>,
 }
 
-impl CardSpan<'_> {
-    /// The card.
-    pub fn card(&self) -> &Card {
-        self.card
+impl GpuSpan<'_> {
+    /// The GPU.
+    pub fn gpu(&self) -> &Gpu {
+        self.gpu
     }
 
-    /// The first byte on the card.
+    /// The first byte on the GPU.
     pub fn address(&self) -> u64 {
         self.address
     }

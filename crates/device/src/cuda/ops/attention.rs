@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use super::kv::{KvLayer, stored};
-use super::pass::{CardPass, TILE_ROWS, Tile};
-use super::{CardFeed, blocks, on, size};
+use super::pass::{GpuPass, TILE_ROWS, Tile};
+use super::{GpuEpilogue, blocks, on, size};
 use crate::DeviceError;
 use crate::cpu::attention::{KvDtype, KvShape};
 use crate::cpu::expect;
 use crate::cuda::args::{AttentionArgs, FedArgs, Stored};
-use crate::cuda::{Card, CardBuffer, Grid, Kernel};
+use crate::cuda::{Buffer, Gpu, Grid, Kernel};
 
 /// Positions of a split, and dimensions of a slice of values, as `attention.cuh` and `attention.cu` have them.
 const SPLIT: usize = 256;
@@ -24,7 +24,7 @@ const PLAIN_THREADS: u32 = 128;
 
 /// What attention computes besides its operands.
 #[derive(Debug, Clone, Copy)]
-pub struct CardAttentionOptions<'a> {
+pub struct GpuAttentionOptions<'a> {
     /// Query heads; a multiple of the cache's kv heads.
     pub heads: usize,
     /// Factor of the scores, usually 1 / sqrt(head_dim).
@@ -32,13 +32,13 @@ pub struct CardAttentionOptions<'a> {
     /// A token sees itself and the `window - 1` tokens before it; all of them if `None`.
     pub window: Option<usize>,
     /// One logit a head that takes part in the softmax without a value (gpt-oss).
-    pub sinks: Option<&'a CardBuffer<f32>>,
+    pub sinks: Option<&'a Buffer<f32>>,
 }
 
 /// Whether splits are computed side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Splits {
-    /// Where that keeps the card busier.
+    /// Where that keeps the GPU busier.
     Auto,
     /// One after the other.
     InOrder,
@@ -46,7 +46,7 @@ pub(crate) enum Splits {
     SideBySide(usize),
 }
 
-impl Card {
+impl Gpu {
     /// out[t, h, :] = softmax(q[t, h] . keys * scale) values, causal. `q` is [tokens, heads, key_dim] after rope, `out`
     /// [tokens, heads, value_dim]. The new tokens' keys and values were written before.
     ///
@@ -55,11 +55,11 @@ impl Card {
     pub fn attention(
         &self,
         layer: &KvLayer,
-        pass: &mut CardPass,
-        options: &CardAttentionOptions,
-        q: &CardBuffer<f32>,
-        out: &mut CardBuffer<f32>,
-        feed: Option<CardFeed>,
+        pass: &mut GpuPass,
+        options: &GpuAttentionOptions,
+        q: &Buffer<f32>,
+        out: &mut Buffer<f32>,
+        feed: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
         self.attention_with(layer, pass, options, Splits::Auto, q, (out, feed))
     }
@@ -68,15 +68,15 @@ impl Card {
     pub(crate) fn attention_with(
         &self,
         layer: &KvLayer,
-        pass: &mut CardPass,
-        options: &CardAttentionOptions,
+        pass: &mut GpuPass,
+        options: &GpuAttentionOptions,
         splits: Splits,
-        q: &CardBuffer<f32>,
-        (out, feed): (&mut CardBuffer<f32>, Option<CardFeed>),
+        q: &Buffer<f32>,
+        (out, feed): (&mut Buffer<f32>, Option<GpuEpilogue>),
     ) -> Result<(), DeviceError> {
         let args = self.attention_args(layer, pass, options, q, out)?;
         let (shape, heads) = (layer.shape(), options.heads);
-        CardFeed::fill(feed, self, out, |fed| {
+        GpuEpilogue::fill(feed, self, out, |fed| {
             self.attend(shape, pass, heads, splits, AttentionArgs { fed, ..args })
         })
     }
@@ -84,7 +84,7 @@ impl Card {
     fn attend(
         &self,
         shape: &KvShape,
-        pass: &mut CardPass,
+        pass: &mut GpuPass,
         heads: usize,
         splits: Splits,
         mut args: AttentionArgs,
@@ -109,10 +109,10 @@ impl Card {
     pub(crate) fn attention_by_plain_kernel(
         &self,
         layer: &KvLayer,
-        pass: &CardPass,
-        options: &CardAttentionOptions,
-        q: &CardBuffer<f32>,
-        out: &mut CardBuffer<f32>,
+        pass: &GpuPass,
+        options: &GpuAttentionOptions,
+        q: &Buffer<f32>,
+        out: &mut Buffer<f32>,
     ) -> Result<(), DeviceError> {
         let args = self.attention_args(layer, pass, options, q, out)?;
         self.attention_plain(layer.shape(), pass.tokens(), options.heads, &args)
@@ -122,10 +122,10 @@ impl Card {
     fn attention_args(
         &self,
         layer: &KvLayer,
-        pass: &CardPass,
-        options: &CardAttentionOptions,
-        q: &CardBuffer<f32>,
-        out: &CardBuffer<f32>,
+        pass: &GpuPass,
+        options: &GpuAttentionOptions,
+        q: &Buffer<f32>,
+        out: &Buffer<f32>,
     ) -> Result<AttentionArgs, DeviceError> {
         let (shape, tokens, heads) = (layer.shape(), pass.tokens(), options.heads);
         let group = pass.shape().group;
@@ -145,7 +145,7 @@ impl Card {
             tokens * heads * shape.value_dim,
             out.len(),
         )?;
-        expect("attention: sinks", heads, options.sinks.map_or(heads, CardBuffer::len))?;
+        expect("attention: sinks", heads, options.sinks.map_or(heads, Buffer::len))?;
         expect(
             "attention: window is not 0",
             options.window.map_or(1, |window| window.max(1)),
@@ -159,7 +159,7 @@ impl Card {
             q: q.address(),
             out: out.address(),
             fed: FedArgs::default(),
-            sinks: options.sinks.map_or(0, CardBuffer::address),
+            sinks: options.sinks.map_or(0, Buffer::address),
             spans: pass.spans(self)?,
             blocks: pass.block_numbers(self)?,
             tiles: 0,
@@ -206,7 +206,7 @@ impl Card {
     fn attention_tiles(
         &self,
         shape: &KvShape,
-        pass: &mut CardPass,
+        pass: &mut GpuPass,
         (kind, kernel): (usize, Kernel),
         splits: Splits,
         mut args: AttentionArgs,

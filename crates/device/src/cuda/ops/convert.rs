@@ -6,20 +6,20 @@ use super::{on, over};
 use crate::DeviceError;
 use crate::cpu::expect;
 use crate::cuda::args::{ConvertArgs, FillArgs, Stored};
-use crate::cuda::{Card, CardBuffer, CardSpan, CudaError, Kernel};
+use crate::cuda::{Buffer, CudaError, Gpu, GpuSpan, Kernel};
 
-impl Card {
+impl Gpu {
     /// Converts weights while they are loaded: `from`, bytes of F32, F16 or BF16 numbers, into `to`, which takes as many numbers of `dtype`:
-    /// one of these, or Q8_0 (a whole number of blocks of 32; the same bytes as the CPU's `quantise_int8`).
+    /// one of these, or Q8_0 (a whole number of blocks of 32; the same bytes as the CPU's `quantize_int8`).
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`], [`DeviceError::Shape`], or what the driver says.
     pub fn convert(
         &self,
         from_dtype: Dtype,
-        from: &CardBuffer<u8>,
+        from: &Buffer<u8>,
         dtype: Dtype,
-        to: &mut CardSpan<'_>,
+        to: &mut GpuSpan<'_>,
     ) -> Result<(), DeviceError> {
         let from_stored = stored(from_dtype)?;
         let count = from.len() / from_dtype.block_bytes();
@@ -27,14 +27,14 @@ impl Card {
         expect("convert: whole blocks", count.next_multiple_of(dtype.block_elements()), count)?;
         expect("convert: to", count / dtype.block_elements() * dtype.block_bytes(), to.len())?;
         expect(
-            "convert: the place on the card, in numbers' sizes",
+            "convert: the place on the GPU, in numbers' sizes",
             0,
             (to.address() % unit(dtype)) as usize,
         )?;
         on(self, from)?;
-        self.same("the place of converted weights", to.card())?;
+        self.same("the place of converted weights", to.gpu())?;
         let (kernel, to_stored) = match dtype {
-            Dtype::Q8_0 => (Kernel::QuantiseQ8_0, Stored::Int8),
+            Dtype::Q8_0 => (Kernel::QuantizeQ8_0, Stored::Int8),
             dtype => (Kernel::Convert, stored(dtype)?),
         };
         let args = ConvertArgs {
@@ -44,11 +44,11 @@ impl Card {
             from_stored: from_stored as i32,
             to_stored: to_stored as i32,
         };
-        // SAFETY: both sides are `count` numbers long in their dtypes, on this card.
+        // SAFETY: both sides are `count` numbers long in their dtypes, on this GPU.
         Ok(unsafe { self.launch(kernel, over(count), &args) }?)
     }
 
-    /// Fills `to` with weights of any dtype that kernels read, about normal with the given deviation, the same for the same seed. Quantised
+    /// Fills `to` with weights of any dtype that kernels read, about normal with the given deviation, the same for the same seed. Quantized
     /// ones are of random codes.
     ///
     /// # Errors
@@ -56,18 +56,18 @@ impl Card {
     pub fn fill_random(
         &self,
         dtype: Dtype,
-        to: &mut CardSpan<'_>,
+        to: &mut GpuSpan<'_>,
         deviation: f32,
         seed: u64,
     ) -> Result<(), DeviceError> {
         let count = to.len() / dtype.block_bytes();
         expect("fill_random: whole blocks", count * dtype.block_bytes(), to.len())?;
         expect(
-            "fill_random: the place on the card, in numbers' sizes",
+            "fill_random: the place on the GPU, in numbers' sizes",
             0,
             (to.address() % unit(dtype)) as usize,
         )?;
-        self.same("the place of random weights", to.card())?;
+        self.same("the place of random weights", to.gpu())?;
         let numbers = dtype.block_elements() == 1;
         // What numbers of evenly spread codes come to, in the mean of squares, with scales of 1.
         let (scales_at, scales, spread) = match dtype {
@@ -93,7 +93,7 @@ impl Card {
             unused: 0,
         };
         let kernel = if numbers { Kernel::FillNormal } else { Kernel::FillBlocks };
-        // SAFETY: `to` is `count` whole blocks, on this card.
+        // SAFETY: `to` is `count` whole blocks, on this GPU.
         Ok(unsafe { self.launch(kernel, over(if numbers { count } else { to.len() }), &args) }?)
     }
 
@@ -103,11 +103,11 @@ impl Card {
     /// What the driver says.
     pub fn fill_activations(
         &self,
-        to: &mut CardBuffer<f32>,
+        to: &mut Buffer<f32>,
         deviation: f32,
         seed: u64,
     ) -> Result<(), CudaError> {
-        self.same("the place of random numbers", to.card())?;
+        self.same("the place of random numbers", to.gpu())?;
         let args = FillArgs {
             to: to.address(),
             count: to.len() as i64,
@@ -119,7 +119,7 @@ impl Card {
             scales: 0,
             unused: 0,
         };
-        // SAFETY: `to` is that long, and on this card.
+        // SAFETY: `to` is that long, and on this GPU.
         unsafe { self.launch(Kernel::FillNormal, over(to.len()), &args) }
     }
 }

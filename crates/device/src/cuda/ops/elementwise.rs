@@ -1,21 +1,21 @@
 //! Operations on every element, and rows by their numbers.
 
-use super::{CardFeed, CardIndices, on, over};
+use super::{GpuEpilogue, GpuIndices, on, over};
 use crate::DeviceError;
 use crate::cpu::expect;
 use crate::cuda::args::{ElementwiseArgs, GatherArgs};
-use crate::cuda::{Card, CardBuffer, Kernel};
+use crate::cuda::{Buffer, Gpu, Kernel};
 
-impl Card {
+impl Gpu {
     /// gate = silu(gate) * up, elementwise. Both have the same length.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or what the driver says.
     pub fn silu_mul(
         &self,
-        gate: &mut CardBuffer<f32>,
-        up: &CardBuffer<f32>,
-        feed: Option<CardFeed>,
+        gate: &mut Buffer<f32>,
+        up: &Buffer<f32>,
+        feed: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
         self.elementwise("silu_mul: up", Kernel::SiluMul, gate, Some(up), feed)
     }
@@ -26,9 +26,9 @@ impl Card {
     /// [`DeviceError::Shape`], or what the driver says.
     pub fn gelu_mul(
         &self,
-        gate: &mut CardBuffer<f32>,
-        up: &CardBuffer<f32>,
-        feed: Option<CardFeed>,
+        gate: &mut Buffer<f32>,
+        up: &Buffer<f32>,
+        feed: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
         self.elementwise("gelu_mul: up", Kernel::GeluMul, gate, Some(up), feed)
     }
@@ -39,9 +39,9 @@ impl Card {
     /// [`DeviceError::Shape`], or what the driver says.
     pub fn gelu_tanh_mul(
         &self,
-        gate: &mut CardBuffer<f32>,
-        up: &CardBuffer<f32>,
-        feed: Option<CardFeed>,
+        gate: &mut Buffer<f32>,
+        up: &Buffer<f32>,
+        feed: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
         self.elementwise("gelu_tanh_mul: up", Kernel::GeluTanhMul, gate, Some(up), feed)
     }
@@ -50,7 +50,7 @@ impl Card {
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or what the driver says.
-    pub fn add(&self, x: &mut CardBuffer<f32>, y: &CardBuffer<f32>) -> Result<(), DeviceError> {
+    pub fn add(&self, x: &mut Buffer<f32>, y: &Buffer<f32>) -> Result<(), DeviceError> {
         self.elementwise("add: y", Kernel::Add, x, Some(y), None)
     }
 
@@ -58,7 +58,7 @@ impl Card {
     ///
     /// # Errors
     /// What the driver says.
-    pub fn silu(&self, x: &mut CardBuffer<f32>, feed: Option<CardFeed>) -> Result<(), DeviceError> {
+    pub fn silu(&self, x: &mut Buffer<f32>, feed: Option<GpuEpilogue>) -> Result<(), DeviceError> {
         self.elementwise("silu", Kernel::Silu, x, None, feed)
     }
 
@@ -66,7 +66,7 @@ impl Card {
     ///
     /// # Errors
     /// What the driver says.
-    pub fn gelu(&self, x: &mut CardBuffer<f32>, feed: Option<CardFeed>) -> Result<(), DeviceError> {
+    pub fn gelu(&self, x: &mut Buffer<f32>, feed: Option<GpuEpilogue>) -> Result<(), DeviceError> {
         self.elementwise("gelu", Kernel::Gelu, x, None, feed)
     }
 
@@ -76,8 +76,8 @@ impl Card {
     /// What the driver says.
     pub fn gelu_tanh(
         &self,
-        x: &mut CardBuffer<f32>,
-        feed: Option<CardFeed>,
+        x: &mut Buffer<f32>,
+        feed: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
         self.elementwise("gelu_tanh", Kernel::GeluTanh, x, None, feed)
     }
@@ -88,10 +88,10 @@ impl Card {
     /// [`DeviceError::Shape`], [`DeviceError::Index`], or what the driver says.
     pub fn gather_rows(
         &self,
-        x: &CardBuffer<f32>,
+        x: &Buffer<f32>,
         cols: usize,
-        rows: &CardIndices,
-        out: &mut CardBuffer<f32>,
+        rows: &GpuIndices,
+        out: &mut Buffer<f32>,
     ) -> Result<(), DeviceError> {
         let there = x.len() / cols.max(1);
         expect("gather_rows: x is whole rows", there * cols, x.len())?;
@@ -115,17 +115,17 @@ impl Card {
         &self,
         what: &'static str,
         kernel: Kernel,
-        x: &mut CardBuffer<f32>,
-        y: Option<&CardBuffer<f32>>,
-        feed: Option<CardFeed>,
+        x: &mut Buffer<f32>,
+        y: Option<&Buffer<f32>>,
+        feed: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
-        expect(what, x.len(), y.map_or(x.len(), CardBuffer::len))?;
+        expect(what, x.len(), y.map_or(x.len(), Buffer::len))?;
         on(self, x)?;
         y.map_or(Ok(()), |y| on(self, y))?;
-        let (y, count) = (y.map_or(0, CardBuffer::address), x.len());
-        CardFeed::fill(feed, self, x, |fed| {
+        let (y, count) = (y.map_or(0, Buffer::address), x.len());
+        GpuEpilogue::fill(feed, self, x, |fed| {
             let args = ElementwiseArgs { x: x.address(), y, fed, count: count as i64 };
-            // SAFETY: operands and what is fed have `count` numbers, on this card; x is borrowed exclusively.
+            // SAFETY: operands and what is fed have `count` numbers, on this GPU; x is borrowed exclusively.
             Ok(unsafe { self.launch(kernel, over(count), &args) }?)
         })
     }

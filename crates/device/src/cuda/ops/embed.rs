@@ -2,27 +2,27 @@
 
 use checkpoint::Dtype;
 
-use super::{CardIndices, CardMatrix, on, over};
+use super::{GpuIndices, GpuMatrix, on, over};
 use crate::DeviceError;
 use crate::cpu::expect;
 use crate::cuda::args::EmbedArgs;
-use crate::cuda::{Card, CardBuffer, Kernel};
+use crate::cuda::{Buffer, Gpu, Kernel};
 
-impl Card {
+impl Gpu {
     /// out[t, :] = row `ids[t]` of `table` as f32, whatever its dtype.
     ///
     /// # Errors
     /// [`DeviceError::Index`] for an id past the table, [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], or what the driver says.
     pub fn embed(
         &self,
-        table: &CardMatrix,
-        ids: &CardIndices,
-        out: &mut CardBuffer<f32>,
+        table: &GpuMatrix,
+        ids: &GpuIndices,
+        out: &mut Buffer<f32>,
     ) -> Result<(), DeviceError> {
         table.check()?;
         expect("embed: out is [tokens, cols]", ids.len() * table.cols, out.len())?;
         let numbers = ids.below("token id", table.rows)?;
-        self.same("an embedding", table.data.card())?;
+        self.same("an embedding", table.data.gpu())?;
         on(self, numbers)?;
         on(self, out)?;
         let args = EmbedArgs {

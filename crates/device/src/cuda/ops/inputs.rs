@@ -6,20 +6,20 @@ use super::{on, over};
 use crate::DeviceError;
 use crate::cpu::{Precision, expect};
 use crate::cuda::args::{FedArgs, PrepareArgs};
-use crate::cuda::{Card, CardBuffer, Kernel};
+use crate::cuda::{Buffer, Gpu, Kernel};
 
-/// The forms of the activations that products on a card need: f32, or rounded to bf16.
+/// The forms of the activations that products on a GPU need: f32, or rounded to bf16.
 ///
-/// [`Precision::Native`] rounds to bf16 for bf16 weights and keeps f32 for all others, quantised ones too, which the CPU meets with whole
+/// [`Precision::Native`] rounds to bf16 for bf16 weights and keeps f32 for all others, quantized ones too, which the CPU meets with whole
 /// numbers. [`Precision::Int8`] is as `Native` here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CardForms {
+pub struct GpuActivationDtypes {
     precision: Precision,
     exact: bool,
     rounded: bool,
 }
 
-impl CardForms {
+impl GpuActivationDtypes {
     /// Those that weights of these dtypes need.
     pub fn for_weights(precision: Precision, dtypes: impl IntoIterator<Item = Dtype>) -> Self {
         dtypes.into_iter().fold(Self { precision, exact: false, rounded: false }, Self::and)
@@ -60,23 +60,23 @@ impl CardForms {
 /// Activations, `[tokens, cols]`, in the forms that weights need: prepared once, multiplied several times.
 ///
 /// Keeps its buffers from one `prepare` to the next.
-pub struct CardInputs {
-    forms: CardForms,
+pub struct GpuPackedActivations {
+    forms: GpuActivationDtypes,
     tokens: usize,
     cols: usize,
     /// `[tokens, stride]` each, zeros from `cols` on.
-    exact: CardBuffer<f32>,
-    rounded: CardBuffer<u16>,
+    exact: Buffer<f32>,
+    rounded: Buffer<u16>,
 }
 
-impl CardInputs {
+impl GpuPackedActivations {
     /// No activations yet, and room for `exact` numbers in f32 and `rounded` in bf16: more take memory when they come.
     ///
     /// # Errors
-    /// Those of [`CardBuffer::new`].
-    pub fn new(card: &Card, exact: usize, rounded: usize) -> Result<Self, DeviceError> {
-        let forms = CardForms::for_weights(Precision::F32, []);
-        let (exact, rounded) = (CardBuffer::new(card, exact)?, CardBuffer::new(card, rounded)?);
+    /// Those of [`Buffer::new`].
+    pub fn new(gpu: &Gpu, exact: usize, rounded: usize) -> Result<Self, DeviceError> {
+        let forms = GpuActivationDtypes::for_weights(Precision::F32, []);
+        let (exact, rounded) = (Buffer::new(gpu, exact)?, Buffer::new(gpu, rounded)?);
         Ok(Self { forms, tokens: 0, cols: 0, exact, rounded })
     }
 
@@ -88,18 +88,18 @@ impl CardInputs {
     /// Takes `x`, [tokens, cols], in the given forms.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], or those of [`CardBuffer::resize`].
+    /// [`DeviceError::Shape`], or those of [`Buffer::resize`].
     pub fn prepare(
         &mut self,
-        card: &Card,
-        x: &CardBuffer<f32>,
+        gpu: &Gpu,
+        x: &Buffer<f32>,
         tokens: usize,
         cols: usize,
-        forms: CardForms,
+        forms: GpuActivationDtypes,
     ) -> Result<(), DeviceError> {
         expect("inputs: x is [tokens, cols]", tokens * cols, x.len())?;
-        on(card, x)?;
-        let (to, stride) = (self.begin(card, tokens, cols, forms)?, stride_for(cols));
+        on(gpu, x)?;
+        let (to, stride) = (self.begin(gpu, tokens, cols, forms)?, stride_for(cols));
         let args = PrepareArgs {
             x: x.address(),
             rounded: to.rounded,
@@ -108,19 +108,19 @@ impl CardInputs {
             cols: cols as i64,
             stride: stride as i64,
         };
-        // SAFETY: x is [tokens, cols] and the forms [tokens, stride], on this card, as was checked and made so.
-        Ok(unsafe { card.launch(Kernel::Prepare, over(tokens * stride / 8), &args) }?)
+        // SAFETY: x is [tokens, cols] and the forms [tokens, stride], on this GPU, as was checked and made so.
+        Ok(unsafe { gpu.launch(Kernel::Prepare, over(tokens * stride / 8), &args) }?)
     }
 
     /// Becomes `[tokens, cols]` in the given forms, all of which somebody is about to write: where they are.
     fn begin(
         &mut self,
-        card: &Card,
+        gpu: &Gpu,
         tokens: usize,
         cols: usize,
-        forms: CardForms,
+        forms: GpuActivationDtypes,
     ) -> Result<FedArgs, DeviceError> {
-        on(card, &self.exact)?;
+        on(gpu, &self.exact)?;
         (self.forms, self.tokens, self.cols) = (forms, tokens, cols);
         let to = |wanted: bool| if wanted { tokens * stride_for(cols) } else { 0 };
         self.exact.resize(to(forms.exact))?;
@@ -152,7 +152,7 @@ impl CardInputs {
     }
 
     /// The forms prepared.
-    pub fn forms(&self) -> CardForms {
+    pub fn forms(&self) -> GpuActivationDtypes {
         self.forms
     }
 
@@ -167,8 +167,8 @@ impl CardInputs {
     }
 
     /// Where the form for weights of `dtype` starts.
-    pub(super) fn address(&self, card: &Card, dtype: Dtype) -> Result<u64, DeviceError> {
-        on(card, &self.exact)?;
+    pub(super) fn address(&self, gpu: &Gpu, dtype: Dtype) -> Result<u64, DeviceError> {
+        on(gpu, &self.exact)?;
         let rounds = self.forms.rounds(dtype);
         let (there, form) =
             if rounds { (self.forms.rounded, "bf16") } else { (self.forms.exact, "f32") };
@@ -179,24 +179,24 @@ impl CardInputs {
     }
 }
 
-/// Inputs of products that the kernel which makes them writes as well: what comes out is as after [`CardInputs::prepare`] of its result.
-pub struct CardFeed<'a> {
+/// Inputs of products that the kernel which makes them writes as well: what comes out is as after [`GpuPackedActivations::prepare`] of its result.
+pub struct GpuEpilogue<'a> {
     /// What is written.
-    pub inputs: &'a mut CardInputs,
+    pub inputs: &'a mut GpuPackedActivations,
     /// Rows of the result.
     pub tokens: usize,
     /// Their features.
     pub cols: usize,
     /// The forms wanted.
-    pub forms: CardForms,
+    pub forms: GpuActivationDtypes,
 }
 
-impl CardFeed<'_> {
+impl GpuEpilogue<'_> {
     /// Has `launch` queue the kernel that makes `out`, and the inputs with it. Inputs whose rows are padded are prepared afterwards.
     pub(super) fn fill(
         feed: Option<Self>,
-        card: &Card,
-        out: &CardBuffer<f32>,
+        gpu: &Gpu,
+        out: &Buffer<f32>,
         launch: impl FnOnce(FedArgs) -> Result<(), DeviceError>,
     ) -> Result<(), DeviceError> {
         let Some(Self { inputs, tokens, cols, forms }) = feed else {
@@ -204,10 +204,10 @@ impl CardFeed<'_> {
         };
         expect("a result that is multiplied next: [tokens, cols]", tokens * cols, out.len())?;
         if stride_for(cols) == cols {
-            return launch(inputs.begin(card, tokens, cols, forms)?);
+            return launch(inputs.begin(gpu, tokens, cols, forms)?);
         }
         launch(FedArgs::default())?;
-        inputs.prepare(card, out, tokens, cols, forms)
+        inputs.prepare(gpu, out, tokens, cols, forms)
     }
 }
 

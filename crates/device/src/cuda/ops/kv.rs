@@ -1,11 +1,11 @@
-use super::{CardPass, on, over, size};
+use super::{GpuPass, on, over, size};
 use crate::DeviceError;
 use crate::cpu::attention::{KvDtype, KvShape};
 use crate::cpu::expect;
 use crate::cuda::args::{CacheArgs, CopyBlockArgs, Stored, WriteKvArgs};
-use crate::cuda::{Card, CardArena, CardBuffer, Kernel};
+use crate::cuda::{Buffer, Gpu, GpuArena, Kernel};
 
-/// One layer's keys and values on a card, in blocks.
+/// One layer's keys and values on a GPU, in blocks.
 ///
 /// Inside a block, keys are `[kv_head][token][key_dim]`. Values are transposed, `[kv_head][value_dim][token]`, in bf16 and int8, and
 /// `[kv_head][token][value_dim]` in f32. int8 has scales as the CPU has, keys' `[kv_head][token][group]`, values'
@@ -13,7 +13,7 @@ use crate::cuda::{Card, CardArena, CardBuffer, Kernel};
 pub struct KvLayer {
     shape: KvShape,
     blocks: usize,
-    data: CardBuffer<u8>,
+    data: Buffer<u8>,
     /// Where keys, values, keys' scales and values' scales start, in bytes.
     parts: [usize; 4],
 }
@@ -30,8 +30,8 @@ impl KvLayer {
     /// Room for `blocks` blocks in `arena`.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], or those of [`CardArena::zeroed`].
-    pub fn new(arena: &CardArena, shape: KvShape, blocks: usize) -> Result<Self, DeviceError> {
+    /// [`DeviceError::Shape`], or those of [`GpuArena::zeroed`].
+    pub fn new(arena: &GpuArena, shape: KvShape, blocks: usize) -> Result<Self, DeviceError> {
         shape.check()?;
         let (parts, bytes) = places(&shape, blocks);
         Ok(Self { shape, blocks, data: arena.zeroed(bytes)?, parts })
@@ -66,12 +66,12 @@ impl KvLayer {
         let mut grid = over(bytes[0].max(bytes[1]) / 2);
         grid.blocks[1] = 4;
         // SAFETY: both blocks lie in every part; a part without bytes is not touched.
-        Ok(unsafe { self.data.card().launch(Kernel::CopyBlock, grid, &args) }?)
+        Ok(unsafe { self.data.gpu().launch(Kernel::CopyBlock, grid, &args) }?)
     }
 
     /// As kernels know it.
-    pub(super) fn args(&self, card: &Card) -> Result<CacheArgs, DeviceError> {
-        on(card, &self.data)?;
+    pub(super) fn args(&self, gpu: &Gpu) -> Result<CacheArgs, DeviceError> {
+        on(gpu, &self.data)?;
         let [keys, values, key_scales, value_scales] =
             self.parts.map(|at| self.data.address() + at as u64);
         Ok(CacheArgs {
@@ -119,7 +119,7 @@ pub(super) fn stored(dtype: KvDtype) -> Stored {
     }
 }
 
-impl Card {
+impl Gpu {
     /// Stores the new tokens' keys and values, both [tokens, kv_heads, dim], rounded to the cache's dtype. Tokens and places are the pass's.
     ///
     /// # Errors
@@ -127,9 +127,9 @@ impl Card {
     pub fn write_kv(
         &self,
         layer: &mut KvLayer,
-        pass: &CardPass,
-        k: &CardBuffer<f32>,
-        v: &CardBuffer<f32>,
+        pass: &GpuPass,
+        k: &Buffer<f32>,
+        v: &Buffer<f32>,
     ) -> Result<(), DeviceError> {
         let (shape, tokens) = (layer.shape, pass.tokens());
         pass.check(layer)?;

@@ -2,20 +2,20 @@
 
 use checkpoint::Dtype;
 
-use super::{CardInputs, CardMatrix, blocks, on, size};
+use super::{GpuMatrix, GpuPackedActivations, blocks, on, size};
 use crate::DeviceError;
 use crate::cpu::expect;
 use crate::cuda::args::{LinearArgs, MOST_PRODUCTS, ProductArgs};
-use crate::cuda::{Card, CardBuffer, Kernel};
+use crate::cuda::{Buffer, Gpu, Kernel};
 
 /// One product: out = inputs weight^T + bias.
-pub struct CardProduct<'a> {
+pub struct GpuProduct<'a> {
     /// [rows, cols]
-    pub weight: &'a CardMatrix,
+    pub weight: &'a GpuMatrix,
     /// `[rows]`
-    pub bias: Option<&'a CardBuffer<f32>>,
+    pub bias: Option<&'a Buffer<f32>>,
     /// [tokens, rows]
-    pub out: &'a mut CardBuffer<f32>,
+    pub out: &'a mut Buffer<f32>,
 }
 
 /// How a product is computed.
@@ -32,7 +32,7 @@ struct Plan {
     x: u64,
 }
 
-impl Card {
+impl Gpu {
     /// Queues all products of the same inputs, those alike in one launch.
     ///
     /// # Errors
@@ -40,8 +40,8 @@ impl Card {
     /// driver says.
     pub fn linear(
         &self,
-        inputs: &CardInputs,
-        products: &mut [CardProduct<'_>],
+        inputs: &GpuPackedActivations,
+        products: &mut [GpuProduct<'_>],
     ) -> Result<(), DeviceError> {
         let plans = products
             .iter()
@@ -63,13 +63,17 @@ impl Card {
     }
 
     /// How the product is computed, if everything fits.
-    fn planned(&self, inputs: &CardInputs, product: &CardProduct) -> Result<Plan, DeviceError> {
+    fn planned(
+        &self,
+        inputs: &GpuPackedActivations,
+        product: &GpuProduct,
+    ) -> Result<Plan, DeviceError> {
         let weight = product.weight;
         weight.check()?;
         expect("linear: the weight's columns", inputs.cols(), weight.cols)?;
         expect("linear: out is [tokens, rows]", inputs.tokens() * weight.rows, product.out.len())?;
-        expect("linear: bias", weight.rows, product.bias.map_or(weight.rows, CardBuffer::len))?;
-        self.same("a weight", weight.data.card())?;
+        expect("linear: bias", weight.rows, product.bias.map_or(weight.rows, Buffer::len))?;
+        self.same("a weight", weight.data.gpu())?;
         on(self, product.out)?;
         product.bias.map_or(Ok(()), |bias| on(self, bias))?;
         let (aligned, tokens) = (weight.is_aligned(), inputs.tokens());
@@ -94,10 +98,10 @@ impl Card {
     /// One launch for products that have a plan in common.
     fn launch_alike(
         &self,
-        inputs: &CardInputs,
+        inputs: &GpuPackedActivations,
         plan: Plan,
         alike: &[usize],
-        products: &mut [CardProduct],
+        products: &mut [GpuProduct],
     ) -> Result<(), DeviceError> {
         let mut args = LinearArgs {
             products: [ProductArgs::default(); MOST_PRODUCTS],
@@ -111,10 +115,10 @@ impl Card {
         };
         let mut rows_blocks = 0;
         for (to, &index) in args.products.iter_mut().zip(alike) {
-            let CardProduct { weight, bias, out } = &mut products[index];
+            let GpuProduct { weight, bias, out } = &mut products[index];
             *to = ProductArgs {
                 weight: weight.data.address(),
-                bias: bias.map_or(0, CardBuffer::address),
+                bias: bias.map_or(0, Buffer::address),
                 out: out.address(),
                 rows: weight.rows as i64,
                 first_block: rows_blocks as i64,
@@ -127,7 +131,7 @@ impl Card {
         } else {
             blocks(rows_blocks, token_blocks, 1)
         }?;
-        // SAFETY: `planned` has checked every operand's size against the shape that the arguments tell, and that all is on this card.
+        // SAFETY: `planned` has checked every operand's size against the shape that the arguments tell, and that all is on this GPU.
         Ok(unsafe { self.launch(plan.kernel, grid, &args) }?)
     }
 }

@@ -3,12 +3,12 @@ use std::time::Instant;
 use checkpoint::Dtype;
 
 use crate::DeviceError;
-use crate::cpu::{check_matrix, expect, is_quantised};
-use crate::cuda::{Card, CardBuffer, CardBytes};
+use crate::cpu::{check_matrix, expect, is_quantized};
+use crate::cuda::{Buffer, Gpu, GpuBytes};
 
-/// A weight matrix on a card, row-major as in its file. Tensors start at multiples of 256 bytes, rows where they come to lie.
+/// A weight matrix on a GPU, row-major as in its file. Tensors start at multiples of 256 bytes, rows where they come to lie.
 #[derive(Debug, Clone)]
-pub struct CardMatrix {
+pub struct GpuMatrix {
     /// How its numbers are stored.
     pub dtype: Dtype,
     /// Output features.
@@ -16,10 +16,10 @@ pub struct CardMatrix {
     /// Input features; a whole number of blocks.
     pub cols: usize,
     /// `rows` times [`Self::row_bytes`] bytes.
-    pub data: CardBytes,
+    pub data: GpuBytes,
 }
 
-impl CardMatrix {
+impl GpuMatrix {
     /// A matrix over `data`.
     ///
     /// # Errors
@@ -29,7 +29,7 @@ impl CardMatrix {
         dtype: Dtype,
         rows: usize,
         cols: usize,
-        data: CardBytes,
+        data: GpuBytes,
     ) -> Result<Self, DeviceError> {
         let matrix = Self { dtype, rows, cols, data };
         matrix.check()?;
@@ -63,7 +63,7 @@ impl CardMatrix {
         check_matrix(self.dtype, self.rows, self.cols, self.data.len())?;
         let unit = if self.dtype == Dtype::F32 { 4 } else { 2 };
         expect(
-            "a matrix's address on a card, in its numbers' sizes",
+            "a matrix's address on a GPU, in its numbers' sizes",
             0,
             (self.data.address() % unit) as usize,
         )
@@ -71,26 +71,26 @@ impl CardMatrix {
 
     /// Whether every row starts at a multiple of 16 bytes, and has whole eights of numbers.
     pub(super) fn is_aligned(&self) -> bool {
-        !is_quantised(self.dtype)
+        !is_quantized(self.dtype)
             && self.cols.is_multiple_of(8)
             && self.row_bytes().is_multiple_of(16)
             && self.data.address().is_multiple_of(16)
     }
 }
 
-/// Token ids or row numbers on a card, whose largest the host knows.
-pub struct CardIndices {
-    numbers: CardBuffer<u32>,
+/// Token ids or row numbers on a GPU, whose largest the host knows.
+pub struct GpuIndices {
+    numbers: Buffer<u32>,
     largest: u32,
 }
 
-impl CardIndices {
+impl GpuIndices {
     /// None, with room for `capacity`.
     ///
     /// # Errors
-    /// Those of [`CardBuffer::new`].
-    pub fn new(card: &Card, capacity: usize) -> Result<Self, DeviceError> {
-        let mut numbers = CardBuffer::new(card, capacity)?;
+    /// Those of [`Buffer::new`].
+    pub fn new(gpu: &Gpu, capacity: usize) -> Result<Self, DeviceError> {
+        let mut numbers = Buffer::new(gpu, capacity)?;
         numbers.resize(0)?;
         Ok(Self { numbers, largest: 0 })
     }
@@ -98,7 +98,7 @@ impl CardIndices {
     /// Takes these numbers in place of those before.
     ///
     /// # Errors
-    /// Those of [`CardBuffer::upload`] and [`CardBuffer::resize`].
+    /// Those of [`Buffer::upload`] and [`Buffer::resize`].
     pub fn set(&mut self, numbers: &[u32], deadline: Instant) -> Result<(), DeviceError> {
         self.numbers.resize(numbers.len())?;
         self.numbers.upload(0, numbers, deadline)?;
@@ -116,12 +116,12 @@ impl CardIndices {
         self.numbers.is_empty()
     }
 
-    /// The numbers on the card, if all are below `len`.
+    /// The numbers on the GPU, if all are below `len`.
     pub(super) fn below(
         &self,
         what: &'static str,
         len: usize,
-    ) -> Result<&CardBuffer<u32>, DeviceError> {
+    ) -> Result<&Buffer<u32>, DeviceError> {
         if !self.is_empty() && self.largest as usize >= len {
             return Err(DeviceError::Index { what, index: self.largest as usize, len });
         }

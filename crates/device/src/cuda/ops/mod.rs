@@ -1,6 +1,6 @@
-//! Kernels on a card, called as those of [`crate::cpu`] are: methods of [`super::Card`] that check shapes, and queue.
+//! Kernels on a GPU, called as those of [`crate::cpu`] are: methods of [`super::Gpu`] that check shapes, and queue.
 //!
-//! Everything runs on the card's stream of kernels, in the order of the calls, and has not yet run when a call returns. Activations are
+//! Everything runs on the GPU's stream of kernels, in the order of the calls, and has not yet run when a call returns. Activations are
 //! row-major f32, `[tokens, features]`. A row's bits depend on its own operands and the shape alone: not on the batch, nor on how a
 //! sequence was cut into passes.
 
@@ -16,16 +16,16 @@ mod norm;
 mod pass;
 mod rope;
 
-pub use attention::CardAttentionOptions;
+pub use attention::GpuAttentionOptions;
 pub(super) use attention::Splits;
-pub use inputs::{CardFeed, CardForms, CardInputs};
+pub use inputs::{GpuActivationDtypes, GpuEpilogue, GpuPackedActivations};
 pub use kv::KvLayer;
-pub use linear::CardProduct;
-pub use matrix::{CardIndices, CardMatrix};
-pub use pass::{CardPass, PassShape};
-pub use rope::CardRopeTable;
+pub use linear::GpuProduct;
+pub use matrix::{GpuIndices, GpuMatrix};
+pub use pass::{GpuPass, PassShape};
+pub use rope::GpuRopeTable;
 
-use super::{CardBuffer, CudaError, Grid};
+use super::{Buffer, CudaError, Grid};
 use crate::DeviceError;
 use crate::memory::Plain;
 
@@ -61,7 +61,7 @@ fn size(what: &'static str, found: usize) -> Result<i32, DeviceError> {
     })
 }
 
-/// Fails unless a buffer is on the card.
-fn on<T: Plain>(card: &super::Card, buffer: &CardBuffer<T>) -> Result<(), CudaError> {
-    card.same("an operand of a kernel", buffer.card())
+/// Fails unless a buffer is on the GPU.
+fn on<T: Plain>(gpu: &super::Gpu, buffer: &Buffer<T>) -> Result<(), CudaError> {
+    gpu.same("an operand of a kernel", buffer.gpu())
 }

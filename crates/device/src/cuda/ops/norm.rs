@@ -1,10 +1,10 @@
-//! Normalisation of rows.
+//! Normalization of rows.
 
-use super::{CardFeed, THREADS, blocks, on};
+use super::{GpuEpilogue, THREADS, blocks, on};
 use crate::DeviceError;
 use crate::cpu::expect;
 use crate::cuda::args::{FedArgs, NormArgs};
-use crate::cuda::{Card, CardBuffer, Kernel};
+use crate::cuda::{Buffer, Gpu, Kernel};
 
 /// Rows up to this long, such as heads, are a warp's; longer ones a block's.
 const SHORT: usize = 512;
@@ -13,16 +13,16 @@ const SHORT: usize = 512;
 const RMS: [Kernel; 2] = [Kernel::RmsNormShort, Kernel::RmsNormLong];
 const LAYER: [Kernel; 2] = [Kernel::LayerNormShort, Kernel::LayerNormLong];
 
-/// What is normalised, and how. `y` is added before; 0: nothing is.
+/// What is normalized, and how. `y` is added before; 0: nothing is.
 struct Rows<'a> {
     x: u64,
     y: u64,
-    weight: &'a CardBuffer<f32>,
-    bias: Option<&'a CardBuffer<f32>>,
+    weight: &'a Buffer<f32>,
+    bias: Option<&'a Buffer<f32>>,
     eps: f32,
 }
 
-impl Card {
+impl Gpu {
     /// out[t, :] = x[t, :] / sqrt(mean(x[t, :]^2) + eps) * weight, rows as long as `weight`. With rows of one head this is the
     /// per-head q/k norm.
     ///
@@ -30,16 +30,16 @@ impl Card {
     /// [`DeviceError::Shape`], or what the driver says.
     pub fn rms_norm(
         &self,
-        x: &CardBuffer<f32>,
-        weight: &CardBuffer<f32>,
+        x: &Buffer<f32>,
+        weight: &Buffer<f32>,
         eps: f32,
-        out: &mut CardBuffer<f32>,
-        feed: Option<CardFeed>,
+        out: &mut Buffer<f32>,
+        feed: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
         expect("rms_norm: out", x.len(), out.len())?;
         on(self, x)?;
         let rows = Rows { x: x.address(), y: 0, weight, bias: None, eps };
-        CardFeed::fill(feed, self, out, |fed| self.norm(RMS, rows, out, fed))
+        GpuEpilogue::fill(feed, self, out, |fed| self.norm(RMS, rows, out, fed))
     }
 
     /// x = x + y; out = [`Self::rms_norm`] of it.
@@ -48,19 +48,19 @@ impl Card {
     /// [`DeviceError::Shape`], or what the driver says.
     pub fn add_rms_norm(
         &self,
-        x: &mut CardBuffer<f32>,
-        y: &CardBuffer<f32>,
-        weight: &CardBuffer<f32>,
+        x: &mut Buffer<f32>,
+        y: &Buffer<f32>,
+        weight: &Buffer<f32>,
         eps: f32,
-        out: &mut CardBuffer<f32>,
-        feed: Option<CardFeed>,
+        out: &mut Buffer<f32>,
+        feed: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
         expect("add_rms_norm: y", x.len(), y.len())?;
         expect("add_rms_norm: out", x.len(), out.len())?;
         on(self, x)?;
         on(self, y)?;
         let rows = Rows { x: x.address(), y: y.address(), weight, bias: None, eps };
-        CardFeed::fill(feed, self, out, |fed| self.norm(RMS, rows, out, fed))
+        GpuEpilogue::fill(feed, self, out, |fed| self.norm(RMS, rows, out, fed))
     }
 
     /// [`Self::rms_norm`] in place.
@@ -69,8 +69,8 @@ impl Card {
     /// [`DeviceError::Shape`], or what the driver says.
     pub fn rms_norm_inplace(
         &self,
-        x: &mut CardBuffer<f32>,
-        weight: &CardBuffer<f32>,
+        x: &mut Buffer<f32>,
+        weight: &Buffer<f32>,
         eps: f32,
     ) -> Result<(), DeviceError> {
         let rows = Rows { x: x.address(), y: 0, weight, bias: None, eps };
@@ -83,19 +83,19 @@ impl Card {
     /// [`DeviceError::Shape`], or what the driver says.
     pub fn layer_norm(
         &self,
-        x: &CardBuffer<f32>,
-        weight: &CardBuffer<f32>,
-        bias: Option<&CardBuffer<f32>>,
+        x: &Buffer<f32>,
+        weight: &Buffer<f32>,
+        bias: Option<&Buffer<f32>>,
         eps: f32,
-        out: &mut CardBuffer<f32>,
-        feed: Option<CardFeed>,
+        out: &mut Buffer<f32>,
+        feed: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
         expect("layer_norm: out", x.len(), out.len())?;
-        expect("layer_norm: bias", weight.len(), bias.map_or(weight.len(), CardBuffer::len))?;
+        expect("layer_norm: bias", weight.len(), bias.map_or(weight.len(), Buffer::len))?;
         on(self, x)?;
         bias.map_or(Ok(()), |bias| on(self, bias))?;
         let rows = Rows { x: x.address(), y: 0, weight, bias, eps };
-        CardFeed::fill(feed, self, out, |fed| self.norm(LAYER, rows, out, fed))
+        GpuEpilogue::fill(feed, self, out, |fed| self.norm(LAYER, rows, out, fed))
     }
 
     /// x and y are as long as `out`, and x may be it.
@@ -103,7 +103,7 @@ impl Card {
         &self,
         [short, long]: [Kernel; 2],
         Rows { x, y, weight, bias, eps }: Rows,
-        out: &CardBuffer<f32>,
+        out: &Buffer<f32>,
         fed: FedArgs,
     ) -> Result<(), DeviceError> {
         let cols = weight.len().max(1);
@@ -115,7 +115,7 @@ impl Card {
             x,
             y,
             weight: weight.address(),
-            bias: bias.map_or(0, CardBuffer::address),
+            bias: bias.map_or(0, Buffer::address),
             out: out.address(),
             fed,
             rows: rows as i64,
@@ -125,7 +125,7 @@ impl Card {
         };
         let (kernel, rows_a_block) =
             if cols <= SHORT { (short, THREADS as usize / 32) } else { (long, 1) };
-        // SAFETY: x, y, out and what is fed are [rows, cols], weight and bias [cols], on this card, as was checked; the callers have borrowed
+        // SAFETY: x, y, out and what is fed are [rows, cols], weight and bias [cols], on this GPU, as was checked; the callers have borrowed
         // exclusively what is written.
         Ok(unsafe { self.launch(kernel, blocks(rows.div_ceil(rows_a_block), 1, 1)?, &args) }?)
     }

@@ -5,7 +5,7 @@ use super::{on, size};
 use crate::DeviceError;
 use crate::cpu::attention::{Sequence, check_sequences};
 use crate::cpu::expect;
-use crate::cuda::{Card, CardBuffer};
+use crate::cuda::{Buffer, Gpu};
 
 /// What the passes of a model have in common, and the most that one may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +27,11 @@ pub struct PassShape {
 /// What all layers of a pass share: where its tokens stand and where their keys and values go. Uploaded once, in one piece.
 ///
 /// It also has the memory in which attention keeps the states of splits that are computed side by side.
-pub struct CardPass {
+pub struct GpuPass {
     shape: PassShape,
-    numbers: CardBuffer<u32>,
+    numbers: Buffer<u32>,
     host: Vec<u32>,
-    pub(super) states: CardBuffer<f32>,
+    pub(super) states: Buffer<f32>,
     places: Places,
     tokens: usize,
     positions: usize,
@@ -103,18 +103,18 @@ impl PassShape {
     }
 }
 
-impl CardPass {
-    /// Memory for passes of this shape on `card`.
+impl GpuPass {
+    /// Memory for passes of this shape on `gpu`.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], or those of [`CardBuffer::new`].
-    pub fn new(card: &Card, shape: PassShape) -> Result<Self, DeviceError> {
+    /// [`DeviceError::Shape`], or those of [`Buffer::new`].
+    pub fn new(gpu: &Gpu, shape: PassShape) -> Result<Self, DeviceError> {
         shape.check()?;
         Ok(Self {
             shape,
-            numbers: CardBuffer::new(card, shape.numbers())?,
+            numbers: Buffer::new(gpu, shape.numbers())?,
             host: Vec::new(),
-            states: CardBuffer::new(card, STATES_BYTES / 4)?,
+            states: Buffer::new(gpu, STATES_BYTES / 4)?,
             places: Places::default(),
             tokens: 0,
             positions: 0,
@@ -122,7 +122,7 @@ impl CardPass {
         })
     }
 
-    /// Bytes that [`Self::new`] takes on the card.
+    /// Bytes that [`Self::new`] takes on the GPU.
     pub fn bytes(shape: &PassShape) -> usize {
         shape.numbers() * 4 + STATES_BYTES
     }
@@ -130,25 +130,25 @@ impl CardPass {
     /// Begins a pass of these sequences.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`] and [`DeviceError::Index`], also for more than the shape allows; those of [`CardBuffer::upload`].
+    /// [`DeviceError::Shape`] and [`DeviceError::Index`], also for more than the shape allows; those of [`Buffer::upload`].
     pub fn begin(&mut self, sequences: &[Sequence], deadline: Instant) -> Result<(), DeviceError> {
         let shape = self.shape;
         let tokens = check_sequences(shape.block_tokens, shape.blocks, sequences)?;
         let entries = sequences.iter().map(|s| s.blocks.len()).sum();
-        expect("CardPass: tokens that there is room for", shape.tokens.min(tokens), tokens)?;
+        expect("GpuPass: tokens that there is room for", shape.tokens.min(tokens), tokens)?;
         expect(
-            "CardPass: sequences that there is room for",
+            "GpuPass: sequences that there is room for",
             shape.sequences.min(sequences.len()),
             sequences.len(),
         )?;
         expect(
-            "CardPass: block table entries that there is room for",
+            "GpuPass: block table entries that there is room for",
             shape.entries.min(entries),
             entries,
         )?;
         let positions =
             sequences.iter().map(|s| s.first_position + s.rows.len()).max().unwrap_or(0);
-        size("CardPass: positions", positions)?;
+        size("GpuPass: positions", positions)?;
         self.tiles = tiles(sequences, shape.group);
         self.places = Places::new(
             tokens,
@@ -207,50 +207,50 @@ impl CardPass {
     /// Fails unless `layer` has the blocks that the pass was checked for.
     pub(super) fn check(&self, layer: &KvLayer) -> Result<(), DeviceError> {
         expect(
-            "CardPass: tokens of the layer's blocks",
+            "GpuPass: tokens of the layer's blocks",
             self.shape.block_tokens,
             layer.shape().block_tokens,
         )?;
-        expect("CardPass: blocks of the layer", self.shape.blocks, layer.blocks())
+        expect("GpuPass: blocks of the layer", self.shape.blocks, layer.blocks())
     }
 
     /// The position of each token, `[tokens]`.
-    pub(super) fn position_numbers(&self, card: &Card) -> Result<u64, DeviceError> {
-        self.number(card, self.places.positions)
+    pub(super) fn position_numbers(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
+        self.number(gpu, self.places.positions)
     }
 
     /// Where each token's key goes, `[tokens]`.
-    pub(super) fn slots(&self, card: &Card) -> Result<u64, DeviceError> {
-        self.number(card, self.places.slots)
+    pub(super) fn slots(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
+        self.number(gpu, self.places.slots)
     }
 
     /// Which sequence each token belongs to, `[tokens]`.
-    pub(super) fn span_of_row(&self, card: &Card) -> Result<u64, DeviceError> {
-        self.number(card, self.places.span_of_row)
+    pub(super) fn span_of_row(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
+        self.number(gpu, self.places.span_of_row)
     }
 
     /// The sequences.
-    pub(super) fn spans(&self, card: &Card) -> Result<u64, DeviceError> {
-        self.number(card, self.places.spans)
+    pub(super) fn spans(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
+        self.number(gpu, self.places.spans)
     }
 
     /// Tiles of one kind.
-    pub(super) fn tile_numbers(&self, card: &Card, kind: usize) -> Result<u64, DeviceError> {
-        self.number(card, self.places.tiles[kind])
+    pub(super) fn tile_numbers(&self, gpu: &Gpu, kind: usize) -> Result<u64, DeviceError> {
+        self.number(gpu, self.places.tiles[kind])
     }
 
     /// Block tables.
-    pub(super) fn block_numbers(&self, card: &Card) -> Result<u64, DeviceError> {
-        self.number(card, self.places.blocks)
+    pub(super) fn block_numbers(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
+        self.number(gpu, self.places.blocks)
     }
 
-    fn number(&self, card: &Card, place: usize) -> Result<u64, DeviceError> {
-        on(card, &self.numbers)?;
+    fn number(&self, gpu: &Gpu, place: usize) -> Result<u64, DeviceError> {
+        on(gpu, &self.numbers)?;
         Ok(self.numbers.address_of(place)?)
     }
 }
 
-/// Cuts the pass into tiles of the two kinds. A sequence's last ones, which see most, come first: the card starts with them.
+/// Cuts the pass into tiles of the two kinds. A sequence's last ones, which see most, come first: the GPU starts with them.
 fn tiles(sequences: &[Sequence], group: usize) -> [Vec<Tile>; 2] {
     let mut tiles = [Vec::new(), Vec::new()];
     for (span, sequence) in sequences.iter().enumerate() {

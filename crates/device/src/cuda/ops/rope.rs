@@ -4,30 +4,30 @@ use std::time::Instant;
 
 use checkpoint::Pairing;
 
-use super::{CardPass, on, over, size};
+use super::{GpuPass, on, over, size};
 use crate::DeviceError;
 use crate::cpu::{RopeTable, expect};
 use crate::cuda::args::RopeArgs;
-use crate::cuda::{Card, CardBuffer, Kernel};
+use crate::cuda::{Buffer, Gpu, Kernel};
 
-/// Cosines and sines by position, each [positions, rotary_dim / 2], on a card.
-pub struct CardRopeTable {
-    cos: CardBuffer<f32>,
-    sin: CardBuffer<f32>,
+/// Cosines and sines by position, each [positions, rotary_dim / 2], on a GPU.
+pub struct GpuRopeTable {
+    cos: Buffer<f32>,
+    sin: Buffer<f32>,
     rotary_dim: usize,
     pairing: Pairing,
 }
 
-impl CardRopeTable {
-    /// The CPU's table on `card`.
+impl GpuRopeTable {
+    /// The CPU's table on `gpu`.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], or those of [`CardBuffer::new`] and [`CardBuffer::upload`].
-    pub fn new(card: &Card, table: &RopeTable, deadline: Instant) -> Result<Self, DeviceError> {
+    /// [`DeviceError::Shape`], or those of [`Buffer::new`] and [`Buffer::upload`].
+    pub fn new(gpu: &Gpu, table: &RopeTable, deadline: Instant) -> Result<Self, DeviceError> {
         expect("rope: rotary_dim is even", table.rotary_dim / 2 * 2, table.rotary_dim)?;
         expect("rope: sines", table.cos.len(), table.sin.len())?;
-        let upload = |numbers: &[f32]| -> Result<CardBuffer<f32>, DeviceError> {
-            let mut buffer = CardBuffer::new(card, numbers.len())?;
+        let upload = |numbers: &[f32]| -> Result<Buffer<f32>, DeviceError> {
+            let mut buffer = Buffer::new(gpu, numbers.len())?;
             buffer.upload(0, numbers, deadline)?;
             Ok(buffer)
         };
@@ -35,23 +35,23 @@ impl CardRopeTable {
         Ok(Self { cos, sin, rotary_dim: table.rotary_dim, pairing: table.pairing })
     }
 
-    /// Bytes on the card.
+    /// Bytes on the GPU.
     pub fn bytes(&self) -> usize {
         self.cos.bytes() + self.sin.bytes()
     }
 }
 
-impl Card {
+impl Gpu {
     /// Rotates queries and keys, [tokens, heads, head_dim] each, in place; rows stand at the positions of the pass.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], [`DeviceError::Index`] for a position past the table, or what the driver says.
     pub fn rope(
         &self,
-        x: [&mut CardBuffer<f32>; 2],
+        x: [&mut Buffer<f32>; 2],
         head_dim: usize,
-        pass: &CardPass,
-        table: &CardRopeTable,
+        pass: &GpuPass,
+        table: &GpuRopeTable,
     ) -> Result<(), DeviceError> {
         let (tokens, half) = (pass.tokens(), table.rotary_dim / 2);
         expect(

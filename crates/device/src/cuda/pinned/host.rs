@@ -35,7 +35,7 @@ unsafe impl Send for HostMemory {}
 unsafe impl Sync for HostMemory {}
 
 impl HostMemory {
-    /// `bytes` zeros, which no card uses yet.
+    /// `bytes` zeros, which no GPU uses yet.
     ///
     /// # Errors
     /// [`CudaError::HostMemory`], or what the driver says.
@@ -109,7 +109,7 @@ impl Deref for HostMemory {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: initialised when allocated; whoever has a borrow has waited for the copies (`wait`).
+        // SAFETY: initialized when allocated; whoever has a borrow has waited for the copies (`wait`).
         unsafe { std::slice::from_raw_parts(self.start, self.bytes) }
     }
 }

@@ -7,12 +7,12 @@ use std::time::Instant;
 use super::host::HostMemory;
 use crate::cuda::context::Context;
 use crate::cuda::memory::inside;
-use crate::cuda::{Card, CardBuffer, CardPart, CudaError};
+use crate::cuda::{Buffer, CudaError, Gpu, GpuPart};
 
-/// A fixed number of pinned host buffers that readers fill and cards copy from, at the same time.
+/// A fixed number of pinned host buffers that readers fill and GPUs copy from, at the same time.
 ///
 /// Any number of threads may use a ring. A reader takes a buffer ([`Self::acquire`]), writes to it, queues copies of it
-/// to any cards ([`PinnedBytes::copy`]) and drops it; it comes back to the ring at once, and is given out again when its copies are done. Of
+/// to any GPUs ([`PinnedBytes::copy`]) and drops it; it comes back to the ring at once, and is given out again when its copies are done. Of
 /// those the last one is given first: its bytes are still in the processor's cache, where they are written, and copied from, at twice the
 /// rate of memory. A reader that is stuck in the kernel keeps its buffer for ever, and the ring has one less.
 #[derive(Clone)]
@@ -35,12 +35,12 @@ impl Shared {
 }
 
 impl PinnedRing {
-    /// `buffers` buffers of `bytes` bytes each, usable with every card of the process. Pinning takes about a second for 2 GiB.
+    /// `buffers` buffers of `bytes` bytes each, usable with every GPU of the process. Pinning takes about a second for 2 GiB.
     ///
     /// # Errors
     /// [`CudaError::HostMemory`], or what the driver says.
-    pub fn new(card: &Card, buffers: usize, bytes: usize) -> Result<PinnedRing, CudaError> {
-        PinnedRing::in_context(card.context(), buffers, bytes)
+    pub fn new(gpu: &Gpu, buffers: usize, bytes: usize) -> Result<PinnedRing, CudaError> {
+        PinnedRing::in_context(gpu.context(), buffers, bytes)
     }
 
     pub(in crate::cuda) fn in_context(
@@ -110,7 +110,7 @@ impl PinnedRing {
         }
     }
 
-    /// Waits until all buffers are back and no copy uses any: every byte that was handed to [`PinnedBytes::copy`] is on its card.
+    /// Waits until all buffers are back and no copy uses any: every byte that was handed to [`PinnedBytes::copy`] is on its GPU.
     /// One thread may do so at a time, after the last reader.
     ///
     /// # Errors
@@ -136,24 +136,24 @@ pub struct PinnedBuffer {
 }
 
 impl PinnedBuffer {
-    /// What was written is all: from here on cards copy from it.
+    /// What was written is all: from here on GPUs copy from it.
     pub fn filled(self) -> PinnedBytes {
         PinnedBytes(self)
     }
 
-    /// Queues a copy of card memory to the first `bytes` bytes, in order with the card's kernels. They may be read after [`Self::wait`].
+    /// Queues a copy of GPU memory to the first `bytes` bytes, in order with the GPU's kernels. They may be read after [`Self::wait`].
     ///
     /// # Safety
-    /// The card's memory must be alive until then; `bytes` at most the buffer's.
+    /// The GPU's memory must be alive until then; `bytes` at most the buffer's.
     pub(in crate::cuda) unsafe fn copy_from_kernels(
         &mut self,
-        card: &Card,
+        gpu: &Gpu,
         address: u64,
         bytes: usize,
     ) -> Result<(), CudaError> {
         // SAFETY: the caller's promise, and `used_by`.
-        unsafe { card.compute().copy_out(self.memory.start(), address, bytes) }?;
-        self.memory.used_by(card.context(), card.compute())
+        unsafe { gpu.compute().copy_out(self.memory.start(), address, bytes) }?;
+        self.memory.used_by(gpu.context(), gpu.compute())
     }
 
     /// Waits until no copy uses the buffer.
@@ -192,17 +192,17 @@ impl Drop for PinnedBuffer {
     }
 }
 
-/// A pinned buffer that was filled: cards copy from it, and nobody writes to it any more. Dropping it gives it back to its ring, which waits for
+/// A pinned buffer that was filled: GPUs copy from it, and nobody writes to it any more. Dropping it gives it back to its ring, which waits for
 /// the copies before it gives it to somebody else.
 pub struct PinnedBytes(PinnedBuffer);
 
 impl PinnedBytes {
-    /// Queues a copy of the bytes of `range` to `part`, on its card's stream of copies, which fills the part. Any number of copies may be made,
-    /// to any cards.
+    /// Queues a copy of the bytes of `range` to `part`, on its GPU's stream of copies, which fills the part. Any number of copies may be made,
+    /// to any GPUs.
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`] where the range lies outside or the part is of another length; or what the driver says.
-    pub fn copy(&mut self, range: Range<usize>, part: CardPart) -> Result<(), CudaError> {
+    pub fn copy(&mut self, range: Range<usize>, part: GpuPart) -> Result<(), CudaError> {
         inside("a pinned buffer, in bytes,", &range, self.0.len())?;
         if range.len() != part.len() {
             let (start, end) = (range.start as u64, range.end as u64);
@@ -213,49 +213,49 @@ impl PinnedBytes {
                 len: part.len() as u64,
             });
         }
-        let (card, memory) = (part.card(), &mut self.0.memory);
+        let (gpu, memory) = (part.gpu(), &mut self.0.memory);
         // SAFETY: the range lies inside; the buffer is written to by nobody before the event after the copy (`used_by`), and the part's
         // bytes are its own until the region is finished, which waits for the copy.
         unsafe {
-            card.copies().copy_in(part.address(), memory.start().add(range.start), range.len())
+            gpu.copies().copy_in(part.address(), memory.start().add(range.start), range.len())
         }?;
-        memory.used_by(card.context(), card.copies())?;
+        memory.used_by(gpu.context(), gpu.copies())?;
         part.copied();
         Ok(())
     }
 
-    /// Queues a copy of the bytes of `range` to those of `to` from `at` on, in order with the card's kernels: for what a kernel then converts
-    /// into its last place ([`CardPart::fill`]).
+    /// Queues a copy of the bytes of `range` to those of `to` from `at` on, in order with the GPU's kernels: for what a kernel then converts
+    /// into its last place ([`GpuPart::fill`]).
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`], or what the driver says.
     pub fn copy_for_kernels(
         &mut self,
         range: Range<usize>,
-        to: &mut CardBuffer<u8>,
+        to: &mut Buffer<u8>,
         at: usize,
     ) -> Result<(), CudaError> {
         inside("a pinned buffer, in bytes,", &range, self.0.len())?;
-        inside("a card's buffer", &(at..at.saturating_add(range.len())), to.len())?;
-        let (card, address) = (to.card().clone(), to.address_of(at)?);
-        // SAFETY: as above; the buffer on the card is borrowed exclusively, and its uses are in the same stream.
-        unsafe { self.copy_to_kernels(&card, address, range) }
+        inside("a GPU's buffer", &(at..at.saturating_add(range.len())), to.len())?;
+        let (gpu, address) = (to.gpu().clone(), to.address_of(at)?);
+        // SAFETY: as above; the buffer on the GPU is borrowed exclusively, and its uses are in the same stream.
+        unsafe { self.copy_to_kernels(&gpu, address, range) }
     }
 
     /// As [`Self::copy_for_kernels`], to an address.
     ///
     /// # Safety
-    /// `range` must lie in the buffer; the card's memory must be alive and used by this card's kernels only, until the copy is done.
+    /// `range` must lie in the buffer; the GPU's memory must be alive and used by this GPU's kernels only, until the copy is done.
     pub(in crate::cuda) unsafe fn copy_to_kernels(
         &mut self,
-        card: &Card,
+        gpu: &Gpu,
         address: u64,
         range: Range<usize>,
     ) -> Result<(), CudaError> {
         let memory = &mut self.0.memory;
         // SAFETY: the caller's promise, and `used_by`.
-        unsafe { card.compute().copy_in(address, memory.start().add(range.start), range.len()) }?;
-        memory.used_by(card.context(), card.compute())
+        unsafe { gpu.compute().copy_in(address, memory.start().add(range.start), range.len()) }?;
+        memory.used_by(gpu.context(), gpu.compute())
     }
 }
 

@@ -4,7 +4,7 @@ use crate::DeviceError;
 use crate::cpu::attention::{KvDtype, KvShape, Sequence};
 use crate::cpu::plain;
 use crate::cuda::ops::Splits;
-use crate::cuda::{Card, CardArena, CardAttentionOptions, CardPass, KvLayer, PassShape};
+use crate::cuda::{Gpu, GpuArena, GpuAttentionOptions, GpuPass, KvLayer, PassShape};
 
 /// Shapes that every dtype is checked with.
 #[derive(Clone, Copy)]
@@ -69,16 +69,16 @@ pub(super) fn checks() -> Vec<Check> {
     let mut checks = Vec::new();
     for (dtype, name) in [(KvDtype::Bf16, "bf16"), (KvDtype::Int8, "int8"), (KvDtype::F32, "f32")] {
         for case in CASES {
-            checks.push(Check::new(format!("attention {name}, {}", case.name), move |card, _| {
-                Setup::new(case, dtype).agrees(card)
+            checks.push(Check::new(format!("attention {name}, {}", case.name), move |gpu, _| {
+                Setup::new(case, dtype).agrees(gpu)
             }));
             checks.push(Check::new(
                 format!("attention {name}, {}, in pieces", case.name),
-                move |card, _| Setup::new(case, dtype).is_the_same_in_pieces(card),
+                move |gpu, _| Setup::new(case, dtype).is_the_same_in_pieces(gpu),
             ));
         }
-        checks.push(Check::new(format!("attention {name}, blocks"), move |card, _| {
-            blocks_are_paged(card, dtype)
+        checks.push(Check::new(format!("attention {name}, blocks"), move |gpu, _| {
+            blocks_are_paged(gpu, dtype)
         }));
     }
     checks
@@ -138,22 +138,22 @@ impl Setup {
     /// beside them is compared with them.
     fn run(
         &self,
-        card: &Card,
+        gpu: &Gpu,
         report: &mut CheckReport,
         which: &[usize],
         how: How,
         chunk: &Chunk,
     ) -> Result<Vec<Vec<f32>>, DeviceError> {
-        let mut layer = self.dirty_layer(card)?;
-        let sinks = uploaded(card, &self.sinks)?;
+        let mut layer = self.dirty_layer(gpu)?;
+        let sinks = uploaded(gpu, &self.sinks)?;
         let sinks = self.case.sinks.then_some(&sinks);
-        let options = CardAttentionOptions {
+        let options = GpuAttentionOptions {
             heads: self.heads(),
             scale: self.scale(),
             window: self.case.window,
             sinks,
         };
-        let mut pass = CardPass::new(card, self.pass_shape())?;
+        let mut pass = GpuPass::new(gpu, self.pass_shape())?;
         let mut done = vec![0; which.len()];
         let mut outputs = vec![Vec::new(); which.len()];
         for step in 0.. {
@@ -180,15 +180,15 @@ impl Setup {
                 break;
             }
             pass.begin(&sequences, soon())?;
-            card.write_kv(&mut layer, &pass, &uploaded(card, &k)?, &uploaded(card, &v)?)?;
+            gpu.write_kv(&mut layer, &pass, &uploaded(gpu, &k)?, &uploaded(gpu, &v)?)?;
             let width = self.heads() * self.shape.value_dim;
-            let (q, mut out) = (uploaded(card, &q)?, unwritten(card, rows * width)?);
-            let mut fed = Fed::new(card)?;
+            let (q, mut out) = (uploaded(gpu, &q)?, unwritten(gpu, rows * width)?);
+            let mut fed = Fed::new(gpu)?;
             match how {
                 How::Plainly => {
-                    card.attention_by_plain_kernel(&layer, &pass, &options, &q, &mut out)
+                    gpu.attention_by_plain_kernel(&layer, &pass, &options, &q, &mut out)
                 }
-                How::With(splits) => card.attention_with(
+                How::With(splits) => gpu.attention_with(
                     &layer,
                     &mut pass,
                     &options,
@@ -210,16 +210,15 @@ impl Setup {
     }
 
     /// A layer whose every place holds what no sequence may see: infinities and NaNs.
-    fn dirty_layer(&self, card: &Card) -> Result<KvLayer, DeviceError> {
-        let arena = CardArena::new(card, KvLayer::bytes(&self.shape, self.blocks))?;
+    fn dirty_layer(&self, gpu: &Gpu) -> Result<KvLayer, DeviceError> {
+        let arena = GpuArena::new(gpu, KvLayer::bytes(&self.shape, self.blocks))?;
         let mut layer = KvLayer::new(&arena, self.shape, self.blocks)?;
         let tokens = self.blocks * self.shape.block_tokens;
-        let mut pass =
-            CardPass::new(card, PassShape { tokens, sequences: 1, ..self.pass_shape() })?;
+        let mut pass = GpuPass::new(gpu, PassShape { tokens, sequences: 1, ..self.pass_shape() })?;
         let blocks: Vec<u32> = (0..self.blocks as u32).collect();
         pass.begin(&[Sequence { blocks: &blocks, rows: 0..tokens, first_position: 0 }], soon())?;
-        let bad = |dim: usize| uploaded(card, &vec![f32::NAN; tokens * self.shape.kv_heads * dim]);
-        card.write_kv(&mut layer, &pass, &bad(self.shape.key_dim)?, &bad(self.shape.value_dim)?)?;
+        let bad = |dim: usize| uploaded(gpu, &vec![f32::NAN; tokens * self.shape.kv_heads * dim]);
+        gpu.write_kv(&mut layer, &pass, &bad(self.shape.key_dim)?, &bad(self.shape.value_dim)?)?;
         Ok(layer)
     }
 
@@ -273,22 +272,22 @@ impl Setup {
     }
 
     /// The kernel that the shape calls for, and the plain kernel, against the plain arithmetic.
-    fn agrees(&self, card: &Card) -> Result<CheckReport, DeviceError> {
+    fn agrees(&self, gpu: &Gpu) -> Result<CheckReport, DeviceError> {
         let mut report = CheckReport::new();
         let all: Vec<usize> = (0..self.histories.len()).collect();
         for how in [How::With(Splits::Auto), How::Plainly] {
-            let outputs = self.run(card, &mut report, &all, how, &|_, _| usize::MAX)?;
+            let outputs = self.run(gpu, &mut report, &all, how, &|_, _| usize::MAX)?;
             self.compare_with_plain(&mut report, &outputs);
         }
         Ok(report)
     }
 
     /// The same bits in one pass, in chunks, token by token, alone and among others, with splits in order and side by side.
-    fn is_the_same_in_pieces(&self, card: &Card) -> Result<CheckReport, DeviceError> {
+    fn is_the_same_in_pieces(&self, gpu: &Gpu) -> Result<CheckReport, DeviceError> {
         let mut report = CheckReport::new();
         let all: Vec<usize> = (0..self.histories.len()).collect();
         let whole =
-            self.run(card, &mut report, &all, How::With(Splits::InOrder), &|_, _| usize::MAX)?;
+            self.run(gpu, &mut report, &all, How::With(Splits::InOrder), &|_, _| usize::MAX)?;
         let chunks = |step: usize, s: usize| (37 * (step + 3 * s + 1)) % 61 + 1;
         let decode = |step: usize, s: usize| {
             if step == 0 { self.histories[s].tokens.saturating_sub(3) } else { 1 }
@@ -300,13 +299,13 @@ impl Setup {
             (Splits::InOrder, &decode),
         ];
         for (splits, chunk) in runs {
-            let outputs = self.run(card, &mut report, &all, How::With(splits), chunk)?;
+            let outputs = self.run(gpu, &mut report, &all, How::With(splits), chunk)?;
             for (found, expected) in outputs.iter().zip(&whole) {
                 report.same_bits(found, expected);
             }
         }
         let alone =
-            self.run(card, &mut report, &[all.len() - 1], How::With(Splits::Auto), &|_, _| {
+            self.run(gpu, &mut report, &[all.len() - 1], How::With(Splits::Auto), &|_, _| {
                 usize::MAX
             })?;
         report.same_bits(&alone[0], &whole[all.len() - 1]);
@@ -322,33 +321,33 @@ enum How {
 }
 
 /// A copied block holds what the first one did.
-fn blocks_are_paged(card: &Card, dtype: KvDtype) -> Result<CheckReport, DeviceError> {
+fn blocks_are_paged(gpu: &Gpu, dtype: KvDtype) -> Result<CheckReport, DeviceError> {
     let setup = Setup::new(Case { lengths: &[30], ..PLAIN }, dtype);
-    let mut layer = setup.dirty_layer(card)?;
-    let mut pass = CardPass::new(card, setup.pass_shape())?;
+    let mut layer = setup.dirty_layer(gpu)?;
+    let mut pass = GpuPass::new(gpu, setup.pass_shape())?;
     let history = &setup.histories[0];
-    let options = CardAttentionOptions {
+    let options = GpuAttentionOptions {
         heads: setup.heads(),
         scale: setup.scale(),
         window: None,
         sinks: None,
     };
     let width = setup.heads() * setup.shape.value_dim;
-    let q = uploaded(card, &history.q)?;
+    let q = uploaded(gpu, &history.q)?;
     let mut outs = Vec::new();
     for block in [0, 2] {
         pass.begin(&[Sequence { blocks: &[block], rows: 0..30, first_position: 0 }], soon())?;
         if block == 0 {
-            card.write_kv(
+            gpu.write_kv(
                 &mut layer,
                 &pass,
-                &uploaded(card, &history.k)?,
-                &uploaded(card, &history.v)?,
+                &uploaded(gpu, &history.k)?,
+                &uploaded(gpu, &history.v)?,
             )?;
             layer.copy_block(0, 2)?;
         }
-        let mut out = unwritten(card, 30 * width)?;
-        card.attention(&layer, &mut pass, &options, &q, &mut out, None)?;
+        let mut out = unwritten(gpu, 30 * width)?;
+        gpu.attention(&layer, &mut pass, &options, &q, &mut out, None)?;
         outs.push(downloaded(&out)?);
     }
     let mut report = CheckReport::new();

@@ -8,12 +8,12 @@ use crate::cpu::Precision;
 use crate::cpu::attention::{KvDtype, KvShape, Sequence};
 use crate::cuda::args::ReadArgs;
 use crate::cuda::{
-    Card, CardArena, CardAttentionOptions, CardBuffer, CardForms, CardInputs, CardMatrix, CardPass,
-    CardProduct, Grid, Kernel, KvLayer, PassShape,
+    Buffer, Gpu, GpuActivationDtypes, GpuArena, GpuAttentionOptions, GpuMatrix,
+    GpuPackedActivations, GpuPass, GpuProduct, Grid, Kernel, KvLayer, PassShape,
 };
 
 /// What a benchmark runs.
-type Run = Box<dyn Fn(&Card, &BenchSizes) -> Result<BenchReport, DeviceError> + Send + Sync>;
+type Run = Box<dyn Fn(&Gpu, &BenchSizes) -> Result<BenchReport, DeviceError> + Send + Sync>;
 
 /// One benchmark.
 pub struct Bench {
@@ -56,7 +56,7 @@ impl BenchSizes {
         least: Duration::from_millis(200),
     };
 
-    /// As little as shows that they run: for cards that are none.
+    /// As little as shows that they run: for GPUs that are none.
     pub const LEAST: BenchSizes = BenchSizes {
         read_bytes: 1 << 16,
         hidden: 256,
@@ -114,7 +114,7 @@ impl BenchReport {
 impl Bench {
     fn new(
         name: String,
-        run: impl Fn(&Card, &BenchSizes) -> Result<BenchReport, DeviceError> + Send + Sync + 'static,
+        run: impl Fn(&Gpu, &BenchSizes) -> Result<BenchReport, DeviceError> + Send + Sync + 'static,
     ) -> Self {
         Self { name, run: Box::new(run) }
     }
@@ -122,9 +122,9 @@ impl Bench {
     /// Runs it.
     ///
     /// # Errors
-    /// What the driver says; [`crate::cuda::CudaError::OutOfMemory`] where the card is too small.
-    pub fn run(&self, card: &Card, sizes: &BenchSizes) -> Result<BenchReport, DeviceError> {
-        (self.run)(card, sizes)
+    /// What the driver says; [`crate::cuda::CudaError::OutOfMemory`] where the GPU is too small.
+    pub fn run(&self, gpu: &Gpu, sizes: &BenchSizes) -> Result<BenchReport, DeviceError> {
+        (self.run)(gpu, sizes)
     }
 }
 
@@ -134,25 +134,25 @@ pub fn benches() -> Vec<Bench> {
     for dtype in [Dtype::BF16, Dtype::Q8_0, Dtype::Q4K] {
         for tokens in [1, 8] {
             let name = format!("decode {}, {tokens} tokens", dtype.name().to_lowercase());
-            benches.push(Bench::new(name, move |card, sizes| {
-                layer_products(card, sizes, dtype, tokens)
+            benches.push(Bench::new(name, move |gpu, sizes| {
+                layer_products(gpu, sizes, dtype, tokens)
             }));
         }
         let name = format!("prefill {}", dtype.name().to_lowercase());
-        benches.push(Bench::new(name, move |card, sizes| {
-            layer_products(card, sizes, dtype, sizes.tokens)
+        benches.push(Bench::new(name, move |gpu, sizes| {
+            layer_products(gpu, sizes, dtype, sizes.tokens)
         }));
     }
     for (dtype, name) in [(KvDtype::Bf16, "bf16"), (KvDtype::Int8, "int8")] {
         for sequences in [1, 16] {
             let name = format!("attention {name}, {sequences} sequences decode");
-            benches.push(Bench::new(name, move |card, sizes| {
-                attention(card, sizes, dtype, sequences, 1)
+            benches.push(Bench::new(name, move |gpu, sizes| {
+                attention(gpu, sizes, dtype, sequences, 1)
             }));
         }
         let name = format!("attention {name}, prefill");
-        benches.push(Bench::new(name, move |card, sizes| {
-            attention(card, sizes, dtype, 1, sizes.tokens)
+        benches.push(Bench::new(name, move |gpu, sizes| {
+            attention(gpu, sizes, dtype, 1, sizes.tokens)
         }));
     }
     benches
@@ -160,17 +160,17 @@ pub fn benches() -> Vec<Bench> {
 
 /// Seconds of one `job`, of so many that they take at least `least`.
 fn seconds(
-    card: &Card,
+    gpu: &Gpu,
     least: Duration,
     mut job: impl FnMut() -> Result<(), DeviceError>,
 ) -> Result<f64, DeviceError> {
     job()?;
-    card.synchronise(soon())?;
+    gpu.synchronize(soon())?;
     let mut jobs = 1;
     loop {
         let started = Instant::now();
         (0..jobs).try_for_each(|_| job())?;
-        card.synchronise(soon())?;
+        gpu.synchronize(soon())?;
         let taken = started.elapsed();
         if taken >= least {
             return Ok(taken.as_secs_f64() / f64::from(jobs));
@@ -180,69 +180,69 @@ fn seconds(
     }
 }
 
-fn read(card: &Card, sizes: &BenchSizes) -> Result<BenchReport, DeviceError> {
-    let blocks = 8 * card.info().multiprocessors.max(1);
-    let mut from = CardBuffer::<f32>::new(card, sizes.read_bytes / 4)?;
-    card.fill_activations(&mut from, 1.0, 1)?;
-    let sums = CardBuffer::<u32>::new(card, blocks as usize)?;
+fn read(gpu: &Gpu, sizes: &BenchSizes) -> Result<BenchReport, DeviceError> {
+    let blocks = 8 * gpu.info().multiprocessors.max(1);
+    let mut from = Buffer::<f32>::new(gpu, sizes.read_bytes / 4)?;
+    gpu.fill_activations(&mut from, 1.0, 1)?;
+    let sums = Buffer::<u32>::new(gpu, blocks as usize)?;
     let args =
         ReadArgs { from: from.address(), sums: sums.address(), words: (from.bytes() / 16) as i64 };
     // SAFETY: the buffer has so many words of 16 bytes, and there is a sum for each block.
-    let job = || Ok(unsafe { card.launch(Kernel::ReadAll, Grid::line(blocks, 256), &args) }?);
-    let seconds = seconds(card, sizes.least, job)?;
+    let job = || Ok(unsafe { gpu.launch(Kernel::ReadAll, Grid::line(blocks, 256), &args) }?);
+    let seconds = seconds(gpu, sizes.least, job)?;
     Ok(BenchReport { seconds, bytes: from.bytes() as u64, operations: 0 })
 }
 
 /// All products of one layer.
 fn layer_products(
-    card: &Card,
+    gpu: &Gpu,
     sizes: &BenchSizes,
     dtype: Dtype,
     tokens: usize,
 ) -> Result<BenchReport, DeviceError> {
-    let forms = CardForms::for_weights(Precision::Native, [dtype]);
+    let forms = GpuActivationDtypes::for_weights(Precision::Native, [dtype]);
     let (mut bytes, mut numbers) = (0, 0);
     let mut steps = Vec::new();
     for (index, (cols, rows)) in sizes.products().into_iter().enumerate() {
-        let mut x = CardBuffer::new(card, tokens * cols)?;
-        card.fill_activations(&mut x, 1.0, index as u64)?;
-        let mut inputs = CardInputs::new(card, 0, 0)?;
-        inputs.prepare(card, &x, tokens, cols, forms)?;
+        let mut x = Buffer::new(gpu, tokens * cols)?;
+        gpu.fill_activations(&mut x, 1.0, index as u64)?;
+        let mut inputs = GpuPackedActivations::new(gpu, 0, 0)?;
+        inputs.prepare(gpu, &x, tokens, cols, forms)?;
         let mut matrices = Vec::new();
         for rows in rows {
-            let matrix = random_matrix(card, dtype, rows, cols)?;
+            let matrix = random_matrix(gpu, dtype, rows, cols)?;
             bytes += matrix.bytes() as u64;
             numbers += (rows * cols) as u64;
-            matrices.push((matrix, CardBuffer::new(card, tokens * rows)?));
+            matrices.push((matrix, Buffer::new(gpu, tokens * rows)?));
         }
         steps.push((inputs, matrices));
     }
-    let seconds = seconds(card, sizes.least, || {
+    let seconds = seconds(gpu, sizes.least, || {
         steps.iter_mut().try_for_each(|(inputs, matrices)| {
-            let product = |(weight, out)| CardProduct { weight, bias: None, out };
+            let product = |(weight, out)| GpuProduct { weight, bias: None, out };
             let mut products: Vec<_> =
                 matrices.iter_mut().map(|(weight, out)| product((&*weight, out))).collect();
-            card.linear(inputs, &mut products)
+            gpu.linear(inputs, &mut products)
         })
     })?;
     Ok(BenchReport { seconds, bytes, operations: 2 * numbers * tokens as u64 })
 }
 
 fn random_matrix(
-    card: &Card,
+    gpu: &Gpu,
     dtype: Dtype,
     rows: usize,
     cols: usize,
-) -> Result<CardMatrix, DeviceError> {
+) -> Result<GpuMatrix, DeviceError> {
     let bytes = rows * cols / dtype.block_elements() * dtype.block_bytes();
-    let mut region = CardArena::new(card, bytes)?.region(bytes)?;
-    region.whole()?.fill(|to| card.fill_random(dtype, to, 0.02, rows as u64))?;
-    CardMatrix::new(dtype, rows, cols, region.finish(soon())?)
+    let mut region = GpuArena::new(gpu, bytes)?.region(bytes)?;
+    region.whole()?.fill(|to| gpu.fill_random(dtype, to, 0.02, rows as u64))?;
+    GpuMatrix::new(dtype, rows, cols, region.finish(soon())?)
 }
 
 /// Attention of one layer: `tokens` new ones of each sequence, the last of its context.
 fn attention(
-    card: &Card,
+    gpu: &Gpu,
     sizes: &BenchSizes,
     dtype: KvDtype,
     sequences: usize,
@@ -253,7 +253,7 @@ fn attention(
     let shape = KvShape { kv_heads, key_dim: dim, value_dim: dim, block_tokens: BLOCK, dtype };
     let a_sequence = context.div_ceil(BLOCK);
     let blocks = sequences * a_sequence;
-    let arena = CardArena::new(card, KvLayer::bytes(&shape, blocks))?;
+    let arena = GpuArena::new(gpu, KvLayer::bytes(&shape, blocks))?;
     let mut layer = KvLayer::new(&arena, shape, blocks)?;
     let most = tokens.max(sizes.tokens) * sequences;
     let pass_shape = PassShape {
@@ -264,7 +264,7 @@ fn attention(
         block_tokens: BLOCK,
         blocks,
     };
-    let mut pass = CardPass::new(card, pass_shape)?;
+    let mut pass = GpuPass::new(gpu, pass_shape)?;
     // Blocks of all sequences in turn, as they come to lie when several run.
     let tables: Vec<Vec<u32>> = (0..sequences)
         .map(|s| (0..a_sequence).map(|block| (block * sequences + s) as u32).collect())
@@ -281,20 +281,20 @@ fn attention(
     };
     for first in (0..context).step_by(sizes.tokens) {
         let count = sizes.tokens.min(context - first);
-        let mut kv = CardBuffer::new(card, sequences * count * kv_heads * dim)?;
-        card.fill_activations(&mut kv, 1.0, first as u64)?;
+        let mut kv = Buffer::new(gpu, sequences * count * kv_heads * dim)?;
+        gpu.fill_activations(&mut kv, 1.0, first as u64)?;
         pass.begin(&step(first, count), soon())?;
-        card.write_kv(&mut layer, &pass, &kv, &kv)?;
+        gpu.write_kv(&mut layer, &pass, &kv, &kv)?;
     }
     let heads = sizes.heads();
-    let mut q = CardBuffer::new(card, sequences * tokens * heads * dim)?;
-    card.fill_activations(&mut q, 1.0, 1)?;
-    let mut out = CardBuffer::new(card, q.len())?;
+    let mut q = Buffer::new(gpu, sequences * tokens * heads * dim)?;
+    gpu.fill_activations(&mut q, 1.0, 1)?;
+    let mut out = Buffer::new(gpu, q.len())?;
     let options =
-        CardAttentionOptions { heads, scale: 1.0 / (dim as f32).sqrt(), window: None, sinks: None };
+        GpuAttentionOptions { heads, scale: 1.0 / (dim as f32).sqrt(), window: None, sinks: None };
     pass.begin(&step(context - tokens, tokens), soon())?;
-    let seconds = seconds(card, sizes.least, || {
-        card.attention(&layer, &mut pass, &options, &q, &mut out, None)
+    let seconds = seconds(gpu, sizes.least, || {
+        gpu.attention(&layer, &mut pass, &options, &q, &mut out, None)
     })?;
     let seen = sequences as u64 * (tokens * (context - tokens) + tokens * (tokens + 1) / 2) as u64;
     let bytes = KvLayer::bytes(&shape, blocks) as u64;

@@ -1,4 +1,4 @@
-//! Random operands, on the host and on a card.
+//! Random operands, on the host and on a GPU.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,8 @@ use super::CheckReport;
 use crate::DeviceError;
 use crate::cpu::{Precision, plain};
 use crate::cuda::{
-    Card, CardArena, CardBuffer, CardBytes, CardFeed, CardForms, CardInputs, CardMatrix, PinnedRing,
+    Buffer, Gpu, GpuActivationDtypes, GpuArena, GpuBytes, GpuEpilogue, GpuMatrix,
+    GpuPackedActivations, PinnedRing,
 };
 use crate::memory::Plain;
 
@@ -28,7 +29,7 @@ pub(super) const DTYPES: [Dtype; 11] = [
     Dtype::Q6K,
 ];
 
-/// How long anything on a card may take here.
+/// How long anything on a GPU may take here.
 pub(super) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
@@ -82,74 +83,74 @@ pub(super) fn weights(random: &mut Random, dtype: Dtype, count: usize) -> Vec<u8
     bytes
 }
 
-/// A matrix on the host and on a card. On the card its last byte is the last of its memory.
+/// A matrix on the host and on a GPU. On the GPU its last byte is the last of its memory.
 pub(super) struct Weights {
-    pub card: CardMatrix,
+    pub gpu: GpuMatrix,
     pub bytes: Vec<u8>,
 }
 
 impl Weights {
     pub fn random(
-        card: &Card,
+        gpu: &Gpu,
         random: &mut Random,
         dtype: Dtype,
         rows: usize,
         cols: usize,
     ) -> Result<Self, DeviceError> {
         let bytes = weights(random, dtype, rows * cols);
-        let data = bytes_on_card(card, &bytes)?;
-        Ok(Self { card: CardMatrix::new(dtype, rows, cols, data)?, bytes })
+        let data = bytes_on_gpu(gpu, &bytes)?;
+        Ok(Self { gpu: GpuMatrix::new(dtype, rows, cols, data)?, bytes })
     }
 
     /// Its numbers, row by row, by the plain decoder.
     pub fn decoded(&self) -> Vec<Vec<f64>> {
-        let CardMatrix { dtype, cols, .. } = self.card;
-        let rows = self.bytes.chunks_exact(self.card.row_bytes().max(1));
+        let GpuMatrix { dtype, cols, .. } = self.gpu;
+        let rows = self.bytes.chunks_exact(self.gpu.row_bytes().max(1));
         rows.filter_map(|row| plain::decode_row(dtype, row, cols)).collect()
     }
 }
 
-/// `bytes` on the card, in memory of their own, by way of a pinned buffer.
-pub(super) fn bytes_on_card(card: &Card, bytes: &[u8]) -> Result<CardBytes, DeviceError> {
-    let ring = PinnedRing::new(card, 1, bytes.len())?;
+/// `bytes` on the GPU, in memory of their own, by way of a pinned buffer.
+pub(super) fn bytes_on_gpu(gpu: &Gpu, bytes: &[u8]) -> Result<GpuBytes, DeviceError> {
+    let ring = PinnedRing::new(gpu, 1, bytes.len())?;
     let mut buffer = ring.acquire(soon())?;
     buffer.copy_from_slice(bytes);
-    let mut region = CardArena::new(card, bytes.len())?.region(bytes.len())?;
+    let mut region = GpuArena::new(gpu, bytes.len())?.region(bytes.len())?;
     buffer.filled().copy(0..bytes.len(), region.whole()?)?;
     Ok(region.finish(soon())?)
 }
 
 /// A buffer with these numbers.
-pub(super) fn uploaded<T: Plain>(card: &Card, numbers: &[T]) -> Result<CardBuffer<T>, DeviceError> {
-    let mut buffer = CardBuffer::new(card, numbers.len())?;
+pub(super) fn uploaded<T: Plain>(gpu: &Gpu, numbers: &[T]) -> Result<Buffer<T>, DeviceError> {
+    let mut buffer = Buffer::new(gpu, numbers.len())?;
     buffer.upload(0, numbers, soon())?;
     Ok(buffer)
 }
 
 /// All numbers of a buffer.
-pub(super) fn downloaded(buffer: &CardBuffer<f32>) -> Result<Vec<f32>, DeviceError> {
+pub(super) fn downloaded(buffer: &Buffer<f32>) -> Result<Vec<f32>, DeviceError> {
     let mut numbers = vec![0.0; buffer.len()];
     buffer.download(0..numbers.len(), &mut numbers, soon())?;
     Ok(numbers)
 }
 
 /// A buffer for results, full of NaNs: a number that no kernel writes is found.
-pub(super) fn unwritten(card: &Card, len: usize) -> Result<CardBuffer<f32>, DeviceError> {
-    uploaded(card, &vec![f32::NAN; len])
+pub(super) fn unwritten(gpu: &Gpu, len: usize) -> Result<Buffer<f32>, DeviceError> {
+    uploaded(gpu, &vec![f32::NAN; len])
 }
 
 /// Inputs of products, in both forms, that an operation writes beside its result.
-pub(super) struct Fed(CardInputs);
+pub(super) struct Fed(GpuPackedActivations);
 
 impl Fed {
-    pub fn new(card: &Card) -> Result<Self, DeviceError> {
-        Ok(Self(CardInputs::new(card, 0, 0)?))
+    pub fn new(gpu: &Gpu) -> Result<Self, DeviceError> {
+        Ok(Self(GpuPackedActivations::new(gpu, 0, 0)?))
     }
 
     /// For a result of rows of `cols` numbers.
-    pub fn feed(&mut self, tokens: usize, cols: usize) -> Option<CardFeed<'_>> {
-        let forms = CardForms::for_weights(Precision::Native, [Dtype::F32, Dtype::BF16]);
-        Some(CardFeed { inputs: &mut self.0, tokens, cols, forms })
+    pub fn feed(&mut self, tokens: usize, cols: usize) -> Option<GpuEpilogue<'_>> {
+        let forms = GpuActivationDtypes::for_weights(Precision::Native, [Dtype::F32, Dtype::BF16]);
+        Some(GpuEpilogue { inputs: &mut self.0, tokens, cols, forms })
     }
 
     /// They are the result, bit for bit, and the result rounded.

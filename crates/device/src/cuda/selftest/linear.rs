@@ -4,7 +4,7 @@ use super::data::{DTYPES, Random, Weights, downloaded, unwritten, uploaded};
 use super::{Check, CheckReport};
 use crate::DeviceError;
 use crate::cpu::{Precision, plain};
-use crate::cuda::{Card, CardBuffer, CardForms, CardInputs, CardProduct};
+use crate::cuda::{Buffer, Gpu, GpuActivationDtypes, GpuPackedActivations, GpuProduct};
 
 /// Rows, blocks of columns, and columns beside them where rows need not be whole blocks.
 const SHAPES: [(usize, usize, usize); 4] = [(1, 1, 0), (17, 5, 8), (70, 9, 20), (33, 36, 0)];
@@ -18,16 +18,16 @@ pub(super) fn checks() -> Vec<Check> {
         let name = dtype.name().to_lowercase();
         for precision in precisions(dtype) {
             let form = if *precision == Precision::F32 { "exact" } else { "native" };
-            checks.push(Check::new(format!("linear {name} {form}"), move |card, _| {
-                agrees(card, dtype, *precision)
+            checks.push(Check::new(format!("linear {name} {form}"), move |gpu, _| {
+                agrees(gpu, dtype, *precision)
             }));
-            checks.push(Check::new(format!("linear {name} {form}, batches"), move |card, _| {
-                is_batch_invariant(card, dtype, *precision)
+            checks.push(Check::new(format!("linear {name} {form}, batches"), move |gpu, _| {
+                is_batch_invariant(gpu, dtype, *precision)
             }));
         }
     }
-    checks.push(Check::new("linear, products of several dtypes at once", |card, _| {
-        several_at_once(card)
+    checks.push(Check::new("linear, products of several dtypes at once", |gpu, _| {
+        several_at_once(gpu)
     }));
     checks
 }
@@ -44,25 +44,25 @@ fn cols_of(dtype: Dtype, blocks: usize, ragged: usize) -> usize {
 }
 
 fn multiply(
-    card: &Card,
+    gpu: &Gpu,
     precision: Precision,
     weight: &Weights,
-    bias: Option<&CardBuffer<f32>>,
+    bias: Option<&Buffer<f32>>,
     x: &[f32],
 ) -> Result<Vec<f32>, DeviceError> {
-    let (cols, rows) = (weight.card.cols, weight.card.rows);
+    let (cols, rows) = (weight.gpu.cols, weight.gpu.rows);
     let tokens = x.len() / cols;
-    let x = uploaded(card, x)?;
-    let mut inputs = CardInputs::new(card, 0, 0)?;
+    let x = uploaded(gpu, x)?;
+    let mut inputs = GpuPackedActivations::new(gpu, 0, 0)?;
     inputs.prepare(
-        card,
+        gpu,
         &x,
         tokens,
         cols,
-        CardForms::for_weights(precision, [weight.card.dtype]),
+        GpuActivationDtypes::for_weights(precision, [weight.gpu.dtype]),
     )?;
-    let mut out = unwritten(card, tokens * rows)?;
-    card.linear(&inputs, &mut [CardProduct { weight: &weight.card, bias, out: &mut out }])?;
+    let mut out = unwritten(gpu, tokens * rows)?;
+    gpu.linear(&inputs, &mut [GpuProduct { weight: &weight.gpu, bias, out: &mut out }])?;
     downloaded(&out)
 }
 
@@ -73,10 +73,10 @@ fn expected(
     bias: Option<&[f32]>,
     x: &[f32],
 ) -> Vec<(f64, f64)> {
-    let rounds = precision != Precision::F32 && weight.card.dtype == Dtype::BF16;
+    let rounds = precision != Precision::F32 && weight.gpu.dtype == Dtype::BF16;
     let round = |x: &f32| if rounds { plain::round_bf16(*x) } else { f64::from(*x) };
     let x: Vec<Vec<f64>> =
-        x.chunks_exact(weight.card.cols).map(|x| x.iter().map(round).collect()).collect();
+        x.chunks_exact(weight.gpu.cols).map(|x| x.iter().map(round).collect()).collect();
     let w = weight.decoded();
     let sizes = |rows: &[Vec<f64>]| {
         rows.iter().map(|row| row.iter().map(|x| x.abs()).collect()).collect::<Vec<_>>()
@@ -99,17 +99,17 @@ fn compare(report: &mut CheckReport, found: &[f32], expected: &[(f64, f64)]) {
 }
 
 /// Against the plain product, for all shapes, with and without a bias.
-fn agrees(card: &Card, dtype: Dtype, precision: Precision) -> Result<CheckReport, DeviceError> {
+fn agrees(gpu: &Gpu, dtype: Dtype, precision: Precision) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(dtype as u64));
     for (index, (rows, blocks, ragged)) in SHAPES.into_iter().enumerate() {
         let weight =
-            Weights::random(card, &mut random, dtype, rows, cols_of(dtype, blocks, ragged))?;
+            Weights::random(gpu, &mut random, dtype, rows, cols_of(dtype, blocks, ragged))?;
         let bias = random.normals(rows);
-        let bias_on_card = uploaded(card, &bias)?;
+        let bias_on_gpu = uploaded(gpu, &bias)?;
         for tokens in [1, [3, 12, 70, 20][index]] {
-            let x = random.normals(tokens * weight.card.cols);
+            let x = random.normals(tokens * weight.gpu.cols);
             let with_bias = tokens > 1;
-            let found = multiply(card, precision, &weight, with_bias.then_some(&bias_on_card), &x)?;
+            let found = multiply(gpu, precision, &weight, with_bias.then_some(&bias_on_gpu), &x)?;
             compare(
                 &mut report,
                 &found,
@@ -122,21 +122,21 @@ fn agrees(card: &Card, dtype: Dtype, precision: Precision) -> Result<CheckReport
 
 /// A token's bits alone, and in batches of every size.
 fn is_batch_invariant(
-    card: &Card,
+    gpu: &Gpu,
     dtype: Dtype,
     precision: Precision,
 ) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(99));
     for (rows, blocks) in [(35, 5), (20, 37)] {
-        let weight = Weights::random(card, &mut random, dtype, rows, cols_of(dtype, blocks, 8))?;
-        let cols = weight.card.cols;
+        let weight = Weights::random(gpu, &mut random, dtype, rows, cols_of(dtype, blocks, 8))?;
+        let cols = weight.gpu.cols;
         let most = TOKENS[TOKENS.len() - 1];
         let x = random.normals(most * cols);
-        let all = multiply(card, precision, &weight, None, &x)?;
+        let all = multiply(gpu, precision, &weight, None, &x)?;
         for tokens in TOKENS {
             // The last ones, so that a token stands in another place than before.
             let first = most - tokens;
-            let found = multiply(card, precision, &weight, None, &x[first * cols..])?;
+            let found = multiply(gpu, precision, &weight, None, &x[first * cols..])?;
             report.same_bits(&found, &all[first * rows..]);
         }
     }
@@ -144,7 +144,7 @@ fn is_batch_invariant(
 }
 
 /// Products of one input in one call, in any mixture of dtypes, are those of calls of their own.
-fn several_at_once(card: &Card) -> Result<CheckReport, DeviceError> {
+fn several_at_once(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random, cols) = (CheckReport::new(), Random(7), 512);
     let dtypes =
         [Dtype::BF16, Dtype::Q8_0, Dtype::BF16, Dtype::F16, Dtype::BF16, Dtype::BF16, Dtype::BF16];
@@ -152,26 +152,22 @@ fn several_at_once(card: &Card) -> Result<CheckReport, DeviceError> {
     let weights = dtypes
         .iter()
         .zip(rows)
-        .map(|(dtype, rows)| Weights::random(card, &mut random, *dtype, rows, cols));
+        .map(|(dtype, rows)| Weights::random(gpu, &mut random, *dtype, rows, cols));
     let weights = weights.collect::<Result<Vec<_>, _>>()?;
     for tokens in [1, 100] {
         let x = random.normals(tokens * cols);
-        let mut inputs = CardInputs::new(card, 0, 0)?;
-        let forms = CardForms::for_weights(Precision::Native, dtypes);
-        inputs.prepare(card, &uploaded(card, &x)?, tokens, cols, forms)?;
-        let mut outs = rows
-            .iter()
-            .map(|rows| unwritten(card, tokens * rows))
-            .collect::<Result<Vec<_>, _>>()?;
-        let product = |(weight, out)| CardProduct { weight, bias: None, out };
+        let mut inputs = GpuPackedActivations::new(gpu, 0, 0)?;
+        let forms = GpuActivationDtypes::for_weights(Precision::Native, dtypes);
+        inputs.prepare(gpu, &uploaded(gpu, &x)?, tokens, cols, forms)?;
+        let mut outs =
+            rows.iter().map(|rows| unwritten(gpu, tokens * rows)).collect::<Result<Vec<_>, _>>()?;
+        let product = |(weight, out)| GpuProduct { weight, bias: None, out };
         let mut products: Vec<_> =
-            weights.iter().map(|w| &w.card).zip(&mut outs).map(product).collect();
-        card.linear(&inputs, &mut products)?;
+            weights.iter().map(|w| &w.gpu).zip(&mut outs).map(product).collect();
+        gpu.linear(&inputs, &mut products)?;
         for (weight, out) in weights.iter().zip(&outs) {
-            report.same_bits(
-                &downloaded(out)?,
-                &multiply(card, Precision::Native, weight, None, &x)?,
-            );
+            report
+                .same_bits(&downloaded(out)?, &multiply(gpu, Precision::Native, weight, None, &x)?);
         }
     }
     Ok(report)

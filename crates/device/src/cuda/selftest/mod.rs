@@ -1,7 +1,7 @@
-//! Checks of every kernel on a card, and how fast the card is: for `vendomini selftest`, and for the tests on virtual cards.
+//! Checks of every kernel on a GPU, and how fast the GPU is: for `vendomini selftest`, and for the tests on fake GPUs.
 //!
-//! Each check computes on the card what [`crate::cpu::plain`] computes in f64, or what the card itself computes in other batches, in
-//! other pieces, with other kernels. It takes seconds on a card and needs some ten MiB of it.
+//! Each check computes on the GPU what [`crate::cpu::plain`] computes in f64, or what the GPU itself computes in other batches, in
+//! other pieces, with other kernels. It takes seconds on a GPU and needs some ten MiB of it.
 
 mod attention;
 mod bench;
@@ -11,7 +11,7 @@ mod linear;
 mod report;
 mod rows;
 
-use super::Card;
+use super::Gpu;
 use crate::DeviceError;
 use crate::cpu::Cpu;
 
@@ -19,7 +19,7 @@ pub use bench::{Bench, BenchReport, BenchSizes, benches};
 pub use report::CheckReport;
 
 /// What a check runs.
-type Run = Box<dyn Fn(&Card, &Cpu) -> Result<CheckReport, DeviceError> + Send + Sync>;
+type Run = Box<dyn Fn(&Gpu, &Cpu) -> Result<CheckReport, DeviceError> + Send + Sync>;
 
 /// One check.
 pub struct Check {
@@ -31,7 +31,7 @@ pub struct Check {
 impl Check {
     fn new(
         name: impl Into<String>,
-        run: impl Fn(&Card, &Cpu) -> Result<CheckReport, DeviceError> + Send + Sync + 'static,
+        run: impl Fn(&Gpu, &Cpu) -> Result<CheckReport, DeviceError> + Send + Sync + 'static,
     ) -> Self {
         Self { name: name.into(), run: Box::new(run) }
     }
@@ -40,8 +40,8 @@ impl Check {
     ///
     /// # Errors
     /// What stops it from comparing anything: [`DeviceError::Cuda`]. A difference is in the report.
-    pub fn run(&self, card: &Card, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
-        (self.run)(card, cpu)
+    pub fn run(&self, gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
+        (self.run)(gpu, cpu)
     }
 }
 

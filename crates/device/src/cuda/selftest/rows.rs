@@ -8,41 +8,41 @@ use super::{Check, CheckReport};
 use crate::DeviceError;
 use crate::cpu::attention::Sequence;
 use crate::cpu::{Cpu, Matrix, RopeTable, plain};
-use crate::cuda::{Card, CardArena, CardIndices, CardPass, CardRopeTable, PassShape};
+use crate::cuda::{Gpu, GpuArena, GpuIndices, GpuPass, GpuRopeTable, PassShape};
 use crate::memory::Arena;
 
 pub(super) fn checks() -> Vec<Check> {
     let mut checks = vec![
-        Check::new("rms_norm", |card, _| norms(card, false)),
-        Check::new("rms_norm of a sum", |card, _| norm_of_sum(card)),
-        Check::new("layer_norm", |card, _| norms(card, true)),
+        Check::new("rms_norm", |gpu, _| norms(gpu, false)),
+        Check::new("rms_norm of a sum", |gpu, _| norm_of_sum(gpu)),
+        Check::new("layer_norm", |gpu, _| norms(gpu, true)),
         Check::new("rope", rope),
-        Check::new("gather_rows", |card, _| gather(card)),
-        Check::new("convert", |card, _| convert(card)),
-        Check::new("convert to q8_0", quantise),
-        Check::new("fill_random", |card, _| fill(card)),
+        Check::new("gather_rows", |gpu, _| gather(gpu)),
+        Check::new("convert", |gpu, _| convert(gpu)),
+        Check::new("convert to q8_0", quantize),
+        Check::new("fill_random", |gpu, _| fill(gpu)),
     ];
     for dtype in DTYPES {
         let name = format!("embed {}", dtype.name().to_lowercase());
-        checks.push(Check::new(name, move |card, cpu| embed(card, cpu, dtype)));
+        checks.push(Check::new(name, move |gpu, cpu| embed(gpu, cpu, dtype)));
     }
     checks
 }
 
 /// Rows of heads and of hidden states, alone and among others.
-fn norms(card: &Card, layer: bool) -> Result<CheckReport, DeviceError> {
+fn norms(gpu: &Gpu, layer: bool) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(1));
     for (rows, cols) in [(1, 1), (19, 64), (9, 100), (3, 513), (5, 4096)] {
         let x: Vec<f32> = random.normals(rows * cols).iter().map(|x| x + 0.5).collect();
         let (weight, bias) = (random.normals(cols), random.normals(cols));
-        let on_card = (uploaded(card, &x)?, uploaded(card, &weight)?, uploaded(card, &bias)?);
-        let (mut out, mut fed) = (unwritten(card, x.len())?, Fed::new(card)?);
+        let on_gpu = (uploaded(gpu, &x)?, uploaded(gpu, &weight)?, uploaded(gpu, &bias)?);
+        let (mut out, mut fed) = (unwritten(gpu, x.len())?, Fed::new(gpu)?);
         let feed = fed.feed(rows, cols);
         let expected: Vec<f64> = if layer {
-            card.layer_norm(&on_card.0, &on_card.1, Some(&on_card.2), 1e-2, &mut out, feed)?;
+            gpu.layer_norm(&on_gpu.0, &on_gpu.1, Some(&on_gpu.2), 1e-2, &mut out, feed)?;
             x.chunks(cols).flat_map(|x| plain::layer_norm(x, &weight, &bias, 1e-2)).collect()
         } else {
-            card.rms_norm(&on_card.0, &on_card.1, 1e-5, &mut out, feed)?;
+            gpu.rms_norm(&on_gpu.0, &on_gpu.1, 1e-5, &mut out, feed)?;
             x.chunks(cols).flat_map(|x| plain::rms_norm(x, &weight, 1e-5)).collect()
         };
         let found = downloaded(&out)?;
@@ -50,12 +50,12 @@ fn norms(card: &Card, layer: bool) -> Result<CheckReport, DeviceError> {
         fed.compare(&mut report, &found, cols)?;
         // The last row alone, and in place.
         let last = (rows - 1) * cols;
-        let (mut alone, mut out) = (uploaded(card, &x[last..])?, unwritten(card, cols)?);
+        let (mut alone, mut out) = (uploaded(gpu, &x[last..])?, unwritten(gpu, cols)?);
         if layer {
-            card.layer_norm(&alone, &on_card.1, Some(&on_card.2), 1e-2, &mut out, None)?;
+            gpu.layer_norm(&alone, &on_gpu.1, Some(&on_gpu.2), 1e-2, &mut out, None)?;
             report.same_bits(&downloaded(&out)?, &found[last..]);
         } else {
-            card.rms_norm_inplace(&mut alone, &on_card.1, 1e-5)?;
+            gpu.rms_norm_inplace(&mut alone, &on_gpu.1, 1e-5)?;
             report.same_bits(&downloaded(&alone)?, &found[last..]);
         }
     }
@@ -63,18 +63,18 @@ fn norms(card: &Card, layer: bool) -> Result<CheckReport, DeviceError> {
 }
 
 /// The sum, its norm and what is fed, bit for bit as by one operation after the other.
-fn norm_of_sum(card: &Card) -> Result<CheckReport, DeviceError> {
+fn norm_of_sum(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(9));
     for (rows, cols) in [(19, 64), (3, 513), (5, 4096)] {
         let [x, y] = [(); 2].map(|()| random.normals(rows * cols));
-        let weight = uploaded(card, &random.normals(cols))?;
+        let weight = uploaded(gpu, &random.normals(cols))?;
         let ([mut sum, mut expected], y) =
-            ([uploaded(card, &x)?, uploaded(card, &x)?], uploaded(card, &y)?);
-        let (mut out, mut fed) = (unwritten(card, x.len())?, Fed::new(card)?);
-        card.add_rms_norm(&mut sum, &y, &weight, 1e-5, &mut out, fed.feed(rows, cols))?;
-        card.add(&mut expected, &y)?;
+            ([uploaded(gpu, &x)?, uploaded(gpu, &x)?], uploaded(gpu, &y)?);
+        let (mut out, mut fed) = (unwritten(gpu, x.len())?, Fed::new(gpu)?);
+        gpu.add_rms_norm(&mut sum, &y, &weight, 1e-5, &mut out, fed.feed(rows, cols))?;
+        gpu.add(&mut expected, &y)?;
         report.same_bits(&downloaded(&sum)?, &downloaded(&expected)?);
-        card.rms_norm_inplace(&mut expected, &weight, 1e-5)?;
+        gpu.rms_norm_inplace(&mut expected, &weight, 1e-5)?;
         let found = downloaded(&out)?;
         report.same_bits(&found, &downloaded(&expected)?);
         fed.compare(&mut report, &found, cols)?;
@@ -83,7 +83,7 @@ fn norm_of_sum(card: &Card) -> Result<CheckReport, DeviceError> {
 }
 
 /// Both pairings, whole and partial, as the CPU turns them.
-fn rope(card: &Card, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
+fn rope(gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(2));
     for (pairing, half, rest) in
         [(Pairing::Halves, 32, 0), (Pairing::Interleaved, 20, 24), (Pairing::Halves, 3, 2)]
@@ -93,23 +93,23 @@ fn rope(card: &Card, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
         let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
         let table = RopeTable { cos: &cos, sin: &sin, rotary_dim: 2 * half, pairing };
         let mut x = heads.map(|heads| random.normals(tokens * heads * head_dim));
-        let [mut q, mut k] = [uploaded(card, &x[0])?, uploaded(card, &x[1])?];
-        let pass = pass_of(card, tokens, first)?;
-        card.rope([&mut q, &mut k], head_dim, &pass, &CardRopeTable::new(card, &table, soon())?)?;
+        let [mut q, mut k] = [uploaded(gpu, &x[0])?, uploaded(gpu, &x[1])?];
+        let pass = pass_of(gpu, tokens, first)?;
+        gpu.rope([&mut q, &mut k], head_dim, &pass, &GpuRopeTable::new(gpu, &table, soon())?)?;
         let positions: Vec<u32> = (first..first + tokens).map(|position| position as u32).collect();
-        for (x, on_card) in x.iter_mut().zip([q, k]) {
+        for (x, on_gpu) in x.iter_mut().zip([q, k]) {
             cpu.rope(x, head_dim, &positions, &table)?;
-            report.same_bits(&downloaded(&on_card)?, x);
+            report.same_bits(&downloaded(&on_gpu)?, x);
         }
     }
     Ok(report)
 }
 
 /// A pass of one sequence.
-fn pass_of(card: &Card, tokens: usize, first_position: usize) -> Result<CardPass, DeviceError> {
+fn pass_of(gpu: &Gpu, tokens: usize, first_position: usize) -> Result<GpuPass, DeviceError> {
     let shape =
         PassShape { tokens, sequences: 1, entries: 8, group: 1, block_tokens: 16, blocks: 8 };
-    let mut pass = CardPass::new(card, shape)?;
+    let mut pass = GpuPass::new(gpu, shape)?;
     pass.begin(
         &[Sequence { blocks: &[0, 1, 2, 3, 4, 5, 6, 7], rows: 0..tokens, first_position }],
         soon(),
@@ -117,13 +117,13 @@ fn pass_of(card: &Card, tokens: usize, first_position: usize) -> Result<CardPass
     Ok(pass)
 }
 
-fn gather(card: &Card) -> Result<CheckReport, DeviceError> {
+fn gather(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     let (mut report, cols) = (CheckReport::new(), 77);
     let x = Random(3).normals(9 * cols);
-    let mut rows = CardIndices::new(card, 0)?;
+    let mut rows = GpuIndices::new(gpu, 0)?;
     rows.set(&[8, 0, 3, 3], soon())?;
-    let mut out = unwritten(card, 4 * cols)?;
-    card.gather_rows(&uploaded(card, &x)?, cols, &rows, &mut out)?;
+    let mut out = unwritten(gpu, 4 * cols)?;
+    gpu.gather_rows(&uploaded(gpu, &x)?, cols, &rows, &mut out)?;
     let expected: Vec<f32> =
         [8, 0, 3, 3].iter().flat_map(|row| x[row * cols..][..cols].to_vec()).collect();
     report.same_bits(&downloaded(&out)?, &expected);
@@ -131,11 +131,11 @@ fn gather(card: &Card) -> Result<CheckReport, DeviceError> {
 }
 
 /// Rows of an embedding are the CPU's, bit for bit.
-fn embed(card: &Card, cpu: &Cpu, dtype: Dtype) -> Result<CheckReport, DeviceError> {
+fn embed(gpu: &Gpu, cpu: &Cpu, dtype: Dtype) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(4));
     let (rows, cols) =
         (11, dtype.block_elements().max(32) * 3 + if dtype.block_elements() == 1 { 5 } else { 0 });
-    let table = Weights::random(card, &mut random, dtype, rows, cols)?;
+    let table = Weights::random(gpu, &mut random, dtype, rows, cols)?;
     let arena = Arena::new(table.bytes.len() + 4096)?;
     let data = arena.fill::<DeviceError>(table.bytes.len(), |to| {
         to.copy_from_slice(&table.bytes);
@@ -143,29 +143,29 @@ fn embed(card: &Card, cpu: &Cpu, dtype: Dtype) -> Result<CheckReport, DeviceErro
     })?;
     let on_host = Matrix::new(dtype, rows, cols, data)?;
     let ids = [10, 0, 7, 7, 3];
-    let mut on_card = CardIndices::new(card, 5)?;
-    on_card.set(&ids, soon())?;
+    let mut on_gpu = GpuIndices::new(gpu, 5)?;
+    on_gpu.set(&ids, soon())?;
     let (mut found, mut expected) =
-        (unwritten(card, ids.len() * cols)?, vec![0.0; ids.len() * cols]);
-    card.embed(&table.card, &on_card, &mut found)?;
+        (unwritten(gpu, ids.len() * cols)?, vec![0.0; ids.len() * cols]);
+    gpu.embed(&table.gpu, &on_gpu, &mut found)?;
     cpu.embed(&on_host, &ids, &mut expected)?;
     report.same_bits(&downloaded(&found)?, &expected);
     Ok(report)
 }
 
-/// What `dtype` weights become on the card.
-fn converted(card: &Card, from: Dtype, bytes: &[u8], to: Dtype) -> Result<Vec<u8>, DeviceError> {
+/// What `dtype` weights become on the GPU.
+fn converted(gpu: &Gpu, from: Dtype, bytes: &[u8], to: Dtype) -> Result<Vec<u8>, DeviceError> {
     let numbers = bytes.len() / from.block_bytes();
     let mut out = vec![0; numbers / to.block_elements() * to.block_bytes()];
-    let from_card = uploaded(card, bytes)?;
-    let mut region = CardArena::new(card, out.len())?.region(out.len())?;
-    region.whole()?.fill(|span| card.convert(from, &from_card, to, span))?;
+    let from_gpu = uploaded(gpu, bytes)?;
+    let mut region = GpuArena::new(gpu, out.len())?.region(out.len())?;
+    region.whole()?.fill(|span| gpu.convert(from, &from_gpu, to, span))?;
     region.finish(soon())?.download(&mut out, soon())?;
     Ok(out)
 }
 
 /// Every pair of number formats, with numbers that are large, tiny, and none.
-fn convert(card: &Card) -> Result<CheckReport, DeviceError> {
+fn convert(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(5));
     let mut numbers: Vec<f32> =
         (0..1000).map(|i| random.normal() * 10f32.powi(i % 60 - 30)).collect();
@@ -204,34 +204,34 @@ fn convert(card: &Card) -> Result<CheckReport, DeviceError> {
         for (to, to_bytes, _) in formats {
             let expected: Vec<u8> =
                 bytes.chunks(from.block_bytes()).flat_map(|b| to_bytes(number(b))).collect();
-            report.same_bytes(&converted(card, from, &bytes, to)?, &expected);
+            report.same_bytes(&converted(gpu, from, &bytes, to)?, &expected);
         }
     }
     Ok(report)
 }
 
 /// The CPU's bytes.
-fn quantise(card: &Card, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
+fn quantize(gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
     let (mut report, mut random) = (CheckReport::new(), Random(6));
     for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
         let mut bytes = weights(&mut random, dtype, 70 * 32);
         bytes[..32 * dtype.block_bytes()].fill(0);
         let mut expected = vec![0; 70 * 34];
-        cpu.quantise_int8(dtype, &bytes, &mut expected)?;
-        report.same_bytes(&converted(card, dtype, &bytes, Dtype::Q8_0)?, &expected);
+        cpu.quantize_int8(dtype, &bytes, &mut expected)?;
+        report.same_bytes(&converted(gpu, dtype, &bytes, Dtype::Q8_0)?, &expected);
     }
     Ok(report)
 }
 
 /// Random weights are about normal with the deviation asked for, and no two seeds give the same.
-fn fill(card: &Card) -> Result<CheckReport, DeviceError> {
+fn fill(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     let mut report = CheckReport::new();
     for dtype in DTYPES {
         let cols = 4096;
         let mut bytes = vec![vec![0; cols / dtype.block_elements() * dtype.block_bytes()]; 2];
         for (seed, bytes) in bytes.iter_mut().enumerate() {
-            let mut region = CardArena::new(card, bytes.len())?.region(bytes.len())?;
-            region.whole()?.fill(|to| card.fill_random(dtype, to, 0.02, seed as u64))?;
+            let mut region = GpuArena::new(gpu, bytes.len())?.region(bytes.len())?;
+            region.whole()?.fill(|to| gpu.fill_random(dtype, to, 0.02, seed as u64))?;
             region.finish(soon())?.download(bytes, soon())?;
             let numbers = plain::decode_row(dtype, bytes, cols).unwrap_or_default();
             let square = numbers.iter().map(|x| x * x).sum::<f64>() / cols as f64;

@@ -10,7 +10,7 @@ use crate::sample::{Draw, SampleBuffers, Sampling, choose, uniform};
 use text::Tokenizer;
 use tokenizers::{END, bytes, pieces};
 
-fn card() -> Value {
+fn gpu() -> Value {
     json!({
         "type": "object",
         "properties": {
@@ -69,7 +69,7 @@ fn text_of(tokenizer: &Tokenizer, tokens: &[u32]) -> String {
     String::from_utf8(bytes).expect("whole characters")
 }
 
-fn check_card(text: &str) {
+fn check_gpu(text: &str) {
     let value: Value =
         serde_json::from_str(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
     let keys: Vec<&String> = value.as_object().expect("an object").keys().collect();
@@ -95,10 +95,10 @@ fn every_reply_is_under_the_schema() {
             let grammars = Grammars::new(&tokenizer, &[END], settings).expect("grammars");
             for seed in 0..100 {
                 let mut guide =
-                    grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide();
+                    grammars.compile(&Constraint::JsonSchema(gpu())).expect("a schema").guide();
                 let (tokens, forced) = reply(&tokenizer, &mut guide, seed);
                 let text = text_of(&tokenizer, &tokens);
-                check_card(&text);
+                check_gpu(&text);
                 assert_eq!(
                     text.starts_with("{\"tool\": \""),
                     settings.whitespace == Whitespace::Spaced,
@@ -190,7 +190,7 @@ fn end_tokens_must_exist() {
 fn masks_come_from_threads_as_they_come_without() {
     let grammars = Grammars::new(&bytes(), &[END], ConstrainSettings::default()).expect("grammars");
     let guide =
-        || Box::new(grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide());
+        || Box::new(grammars.compile(&Constraint::JsonSchema(gpu())).expect("a schema").guide());
     let expected: Vec<u32> = guide().mask().expect("a mask").allowed().tokens(1000).collect();
     for threads in [0, 1, 3] {
         let mut pool = MaskPool::new(threads).expect("threads");
@@ -216,7 +216,7 @@ fn masks_along_a_path_are_those_of_the_guide_that_goes_it() {
     let tokenizer = bytes();
     let grammars =
         Grammars::new(&tokenizer, &[END], ConstrainSettings::default()).expect("grammars");
-    let guide = || grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide();
+    let guide = || grammars.compile(&Constraint::JsonSchema(gpu())).expect("a schema").guide();
     let ids = |mask: &Mask| mask.allowed().tokens(1000).collect::<Vec<u32>>();
     for seed in 0..20 {
         // The way of a reply, token by token, and the mask before each.
@@ -249,7 +249,7 @@ fn masks_along_a_path_are_those_of_the_guide_that_goes_it() {
 #[test]
 fn a_fork_goes_its_own_way() {
     let grammars = Grammars::new(&bytes(), &[END], ConstrainSettings::default()).expect("grammars");
-    let mut guide = grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide();
+    let mut guide = grammars.compile(&Constraint::JsonSchema(gpu())).expect("a schema").guide();
     guide.forced().expect("forced tokens");
     let before: Vec<u32> = guide.mask().expect("a mask").allowed().tokens(1000).collect();
     let mut fork = guide.fork();
@@ -269,7 +269,7 @@ proptest! {
         let settings = ConstrainSettings::default();
         let fresh = Grammars::new(&tokenizer, &[END], settings).expect("grammars");
         let used = Grammars::new(&tokenizer, &[END], settings).expect("grammars");
-        let guide = |grammars: &Grammars| grammars.compile(&Constraint::JsonSchema(card())).expect("a schema").guide();
+        let guide = |grammars: &Grammars| grammars.compile(&Constraint::JsonSchema(gpu())).expect("a schema").guide();
         for other in others {
             reply(&tokenizer, &mut guide(&used), other);
         }

@@ -96,7 +96,7 @@ proptest! {
     #[test]
     fn the_schedulers_books_agree(
         seed: u64, running_max in 1usize..12, step_tokens in 1usize..200, logits_rows_max in 1usize..9, spare in 0usize..12,
-        cancelled in proptest::collection::vec((0usize..20, 0usize..60), 0..8),
+        canceled in proptest::collection::vec((0usize..20, 0usize..60), 0..8),
     ) {
         let requests = workload(seed, 20);
         let mut toy = Toy::new(12 + spare);
@@ -113,7 +113,7 @@ proptest! {
                 scheduler.take_in(sequence);
                 tickets.push(Some(ticket));
             }
-            for &(number, _) in cancelled.iter().filter(|&&(_, at)| at == step) {
+            for &(number, _) in canceled.iter().filter(|&&(_, at)| at == step) {
                 tickets.get_mut(number).map(Option::take);
             }
             scheduler.step();

@@ -21,7 +21,7 @@ pub const POISON: u32 = 60;
 pub const FAILURE: u32 = 59;
 /// A token at which the thread panics.
 pub const PANIC: u32 = 58;
-/// A token at which the card hangs.
+/// A token at which the GPU hangs.
 pub const LOST: u32 = 56;
 /// Tokens below this are harmless.
 pub const SAFE: u32 = 56;
@@ -70,7 +70,7 @@ impl Toy {
         }
         if batch.tokens.contains(&LOST) {
             let hangs = CudaError::Timeout {
-                card: 3,
+                gpu: 3,
                 doing: "the toy's pass",
                 waited: Duration::from_secs(9),
             };

@@ -95,7 +95,7 @@ fn two_at_a_time() -> Engine {
 }
 
 #[test]
-fn an_engine_whose_card_is_gone_ends_by_its_name() {
+fn an_engine_whose_gpu_is_gone_ends_by_its_name() {
     let engine = two_at_a_time();
     let submit = |prompt| {
         engine.submit(Request { ignore_eos: true, ..Request::new(prompt, 60) }).expect("taken")
@@ -103,14 +103,14 @@ fn an_engine_whose_card_is_gone_ends_by_its_name() {
     let (lost, waiting) = (submit(vec![1, LOST]), submit(vec![4]));
     let finished = lost.wait(WAIT).expect("an end");
     let FinishReason::Error(cause) = finished.reason else { panic!("{:?}", finished.reason) };
-    assert!(cause.exit_code() == 75 && cause.to_string().contains("card 3"), "{cause}");
+    assert!(cause.exit_code() == 75 && cause.to_string().contains("CUDA device 3"), "{cause}");
     // Whatever else was asked of it hears of it too: in the same pass, or afterwards.
     match waiting.wait(WAIT) {
         Ok(finished) => {
             assert!(matches!(finished.reason, FinishReason::Error(RequestError::Forward { .. })))
         }
         Err(died) => {
-            assert!(died.exit_code() == 75 && died.to_string().contains("card 3"), "{died}")
+            assert!(died.exit_code() == 75 && died.to_string().contains("CUDA device 3"), "{died}")
         }
     }
     let until = std::time::Instant::now() + WAIT;
@@ -118,7 +118,10 @@ fn an_engine_whose_card_is_gone_ends_by_its_name() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let refused = engine.submit(Request::new(vec![1], 1)).expect_err("dead");
-    assert!(refused.exit_code() == 75 && refused.to_string().contains("card 3"), "{refused}");
+    assert!(
+        refused.exit_code() == 75 && refused.to_string().contains("CUDA device 3"),
+        "{refused}"
+    );
     let ended = engine.shutdown(WAIT).expect_err("it died");
     assert!(ended.exit_code() == 75 && !ended.to_string().contains("defect"), "{ended}");
 }
@@ -218,7 +221,7 @@ fn shutdown_finishes_what_it_can() {
     let ticket =
         second.submit(Request { ignore_eos: true, ..Request::new(vec![1], 300) }).expect("taken");
     second.shutdown(Duration::from_millis(50)).expect("an end all the same");
-    assert_eq!(ticket.wait(Duration::ZERO).expect("an end").reason, FinishReason::Cancelled);
+    assert_eq!(ticket.wait(Duration::ZERO).expect("an end").reason, FinishReason::Canceled);
 }
 
 #[test]
@@ -230,7 +233,7 @@ fn a_watch_can_stop_it() {
         engine.submit(Request { ignore_eos: true, ..Request::new(vec![1], 390) }).expect("taken");
     watch.cancel();
     let finished = ticket.wait(WAIT).expect("an end");
-    assert!(matches!(finished.reason, FinishReason::Cancelled | FinishReason::Length));
+    assert!(matches!(finished.reason, FinishReason::Canceled | FinishReason::Length));
 }
 
 #[test]
@@ -260,7 +263,7 @@ fn a_storm_of_cancellations_leaks_nothing() {
     let stats = engine.stats();
     assert_eq!((stats.running, stats.queued, stats.kv_blocks_used), (0, 0, 0));
     assert_eq!(stats.finished.values().sum::<u64>(), 600);
-    assert!(stats.finished["cancelled"] > 100, "{:?}", stats.finished);
+    assert!(stats.finished["canceled"] > 100, "{:?}", stats.finished);
 }
 
 /// Bytes of this process in memory.

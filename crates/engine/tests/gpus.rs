@@ -1,7 +1,7 @@
-//! Models on cards: the virtual ones of `crates/device/virtual_card`, which run the kernels' own sources. No real card takes part.
+//! Models on GPUs: the virtual ones of `crates/device/fake_gpu`, which run the kernels' own sources. No real GPU takes part.
 
 mod common;
-#[path = "../../../tests/virtual_card/library.rs"]
+#[path = "../../../tests/fake_driver/library.rs"]
 mod library;
 
 use std::path::{Path, PathBuf};
@@ -10,21 +10,22 @@ use common::expected::Expected;
 use common::{TINY_LLAMA, Tiny, Wish, bits, logits_in_chunks, tokens};
 use engine::schedule::{Engine, EngineOptions, Request};
 use engine::{BLOCK_TOKENS, Batch, Loaded, SequenceSpan};
-use library::{on_virtual_cards, without_a_driver};
-use placement::{DeviceMapMode, DtypeChoice, Gpu, KvDtype, Machine, Tier};
+use library::{on_fake_gpus, without_a_driver};
+use placement::{DeviceMapMode, DtypeChoice, GpuSpec, KvDtype, Machine, Tier};
 use std::time::Duration;
 use watch::Watch;
 
-/// Two cards that hold what these tests put there.
-const CARDS: [(&str, &str); 1] = [("VIRTUAL_CARDS", "2GiB,2GiB")];
+/// Two GPUs that hold what these tests put there.
+const GPUS: [(&str, &str); 1] = [("FAKE_GPUS", "2GiB,2GiB")];
 
 /// The longest that a reply may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A wish for modules on tiers, on a machine with two cards.
+/// A wish for modules on tiers, on a machine with two GPUs.
 fn wish(map: &[(&str, &str)]) -> Wish {
     let of = Wish::default();
-    let gpu = || Gpu { name: "Virtual card".to_owned(), total_bytes: 2 << 30, ..Gpu::default() };
+    let gpu =
+        || GpuSpec { name: "Fake GPU".to_owned(), total_bytes: 2 << 30, ..GpuSpec::default() };
     let machine = Machine { gpus: vec![gpu(), gpu()], ..of.machine.clone() };
     Wish { mode: DeviceMapMode::explicit(map.iter().copied()).expect("a map"), machine, ..of }
 }
@@ -50,8 +51,8 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[test]
-fn every_family_is_right_on_a_card() {
-    on_virtual_cards("every_family_is_right_on_a_card", &CARDS, || {
+fn every_family_is_right_on_a_gpu() {
+    on_fake_gpus("every_family_is_right_on_a_gpu", &GPUS, || {
         let names = golden_models();
         assert!(names.len() >= 20, "{names:?}");
         for name in names {
@@ -81,7 +82,7 @@ fn every_family_is_right_on_a_card() {
 
 #[test]
 fn a_model_over_all_tiers_is_the_same_model() {
-    on_virtual_cards("a_model_over_all_tiers_is_the_same_model", &CARDS, || {
+    on_fake_gpus("a_model_over_all_tiers_is_the_same_model", &GPUS, || {
         let six = TINY_LLAMA.replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 6");
         let model = Tiny::new(&six, 2);
         let text = tokens(90, 3);
@@ -115,7 +116,7 @@ fn a_model_over_all_tiers_is_the_same_model() {
                 for tier in
                     loaded.report.tiers.iter().filter(|tier| matches!(tier.tier, Tier::Gpu(_)))
                 {
-                    assert_eq!(tier.card.is_some(), tier.weights_bytes > 0, "{tier:?}");
+                    assert_eq!(tier.gpu.is_some(), tier.weights_bytes > 0, "{tier:?}");
                 }
             }
         }
@@ -132,8 +133,8 @@ const KEPT: [(DtypeChoice, Option<KvDtype>); 5] = [
 ];
 
 #[test]
-fn company_and_cuts_do_not_change_a_bit_on_a_card() {
-    on_virtual_cards("company_and_cuts_do_not_change_a_bit_on_a_card", &CARDS, || {
+fn company_and_cuts_do_not_change_a_bit_on_a_gpu() {
+    on_fake_gpus("company_and_cuts_do_not_change_a_bit_on_a_gpu", &GPUS, || {
         let model = Tiny::new(TINY_LLAMA, 1);
         for (dtype, kv_dtype) in KEPT {
             let half = [("", "0"), ("model.layers.2", "1"), ("model.norm", "1"), ("lm_head", "1")];
@@ -197,8 +198,8 @@ fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
 #[test]
 fn a_pass_that_fails_is_told_and_the_next_one_works() {
     // The driver refuses one launch, long after the load.
-    let variables = [CARDS[0], ("VIRTUAL_CARD_FAULT", "cuLaunchKernel:700:2")];
-    on_virtual_cards("a_pass_that_fails_is_told_and_the_next_one_works", &variables, || {
+    let variables = [GPUS[0], ("FAKE_GPU_FAULT", "cuLaunchKernel:700:2")];
+    on_fake_gpus("a_pass_that_fails_is_told_and_the_next_one_works", &variables, || {
         let model = Tiny::new(TINY_LLAMA, 1);
         let mut loaded = wish(&[("", "0")]).load(&model.path()).expect("it loads");
         let text = tokens(20, 3);
@@ -220,7 +221,7 @@ fn a_pass_that_fails_is_told_and_the_next_one_works() {
 
 #[test]
 fn texts_are_embedded_and_answered_over_a_split_model() {
-    on_virtual_cards("texts_are_embedded_and_answered_over_a_split_model", &CARDS, || {
+    on_fake_gpus("texts_are_embedded_and_answered_over_a_split_model", &GPUS, || {
         let model = Tiny::new(TINY_LLAMA, 1);
         let split =
             [("", "0"), ("model.layers.1", "cpu"), ("model.layers.2", "1"), ("model.norm", "1")];
@@ -229,9 +230,9 @@ fn texts_are_embedded_and_answered_over_a_split_model() {
             let loaded = wish.load(&model.path()).expect("it loads");
             Engine::start_loaded(loaded, EngineOptions::new(Watch::silent())).expect("an engine")
         };
-        let (on_cards, on_cpu) = (engine(wish(&split)), engine(Wish::default()));
+        let (on_gpus, on_cpu) = (engine(wish(&split)), engine(Wish::default()));
         let embedded = |engine: &Engine| engine.embed(tokens(70, 5), LIMIT).expect("an embedding");
-        assert!(difference(&embedded(&on_cards), &embedded(&on_cpu)) < 1e-5);
+        assert!(difference(&embedded(&on_gpus), &embedded(&on_cpu)) < 1e-5);
         let requests = || {
             (0..6).map(|seed| Request {
                 ignore_eos: true,
@@ -243,11 +244,11 @@ fn texts_are_embedded_and_answered_over_a_split_model() {
                 requests().map(|request| engine.submit(request).expect("taken")).collect();
             tickets.iter().map(|ticket| ticket.wait(LIMIT).expect("a reply").reply.tokens).collect()
         };
-        let together = replies(&on_cards);
+        let together = replies(&on_gpus);
         assert_eq!(together, replies(&on_cpu), "in f32 both choose the same tokens");
         for (request, tokens) in requests().zip(together) {
             let alone =
-                on_cards.submit(request).expect("taken").wait(LIMIT).expect("a reply").reply.tokens;
+                on_gpus.submit(request).expect("taken").wait(LIMIT).expect("a reply").reply.tokens;
             assert_eq!(alone, tokens);
         }
     });

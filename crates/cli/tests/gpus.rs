@@ -1,6 +1,6 @@
-//! The program on virtual cards (`crates/device/virtual_card`): what it says of them, and how it ends when they fail. No real card takes part.
+//! The program on fake GPUs (`crates/device/fake_gpu`): what it says of them, and how it ends when they fail. No real GPU takes part.
 
-#[path = "../../../tests/virtual_card/library.rs"]
+#[path = "../../../tests/fake_driver/library.rs"]
 mod library;
 #[path = "../../../tests/faults/table.rs"]
 mod table;
@@ -17,7 +17,7 @@ const CONFIG: &str = r#"{
     "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
 }"#;
 
-/// A checkpoint, and the way to run the program beside virtual cards.
+/// A checkpoint, and the way to run the program beside fake GPUs.
 struct Bench {
     folder: tempfile::TempDir,
     library: PathBuf,
@@ -43,13 +43,13 @@ impl Bench {
         self.folder.path().join("model")
     }
 
-    /// `vendomini COMMAND MODEL OPTIONS`, with two cards and a fault.
+    /// `vendomini COMMAND MODEL OPTIONS`, with two GPUs and a fault.
     fn run(&self, command: &str, options: &[&str], fault: &str) -> Output {
         let mut run = Command::new(env!("CARGO_BIN_EXE_vendomini"));
         run.arg(command).arg(self.model()).args(["--context", "256", "--json"]).args(options);
         run.env("LD_LIBRARY_PATH", &self.library)
-            .env("VIRTUAL_CARDS", "1GiB,1GiB")
-            .env("VIRTUAL_CARD_FAULT", fault);
+            .env("FAKE_GPUS", "1GiB,1GiB")
+            .env("FAKE_GPU_FAULT", fault);
         run.env_remove("CUDA_VISIBLE_DEVICES").output().expect("the program starts")
     }
 }
@@ -73,7 +73,7 @@ fn number(value: &Value) -> u64 {
 }
 
 #[test]
-fn a_load_reports_each_card_within_a_hundredth() {
+fn a_load_reports_each_gpu_within_a_hundredth() {
     let bench = Bench::new();
     for dtype in ["auto", "f32", "int8"] {
         let load =
@@ -81,32 +81,32 @@ fn a_load_reports_each_card_within_a_hundredth() {
         assert_eq!(load["smoke_test"]["ok"], true);
         assert!(load["kernel_set"].as_str().expect("words").starts_with("cuda-sm80+"), "{load}");
         for name in ["0", "1"] {
-            let card = tier(&load, name);
+            let gpu = tier(&load, name);
             let (planned, used) =
-                (number(&card["weights_planned_bytes"]), number(&card["weights_bytes"]));
+                (number(&gpu["weights_planned_bytes"]), number(&gpu["weights_bytes"]));
             assert!(
                 planned > 10 << 20 && used.abs_diff(planned) <= planned / 100,
-                "{dtype}: {card}"
+                "{dtype}: {gpu}"
             );
-            assert_eq!(card["kv_bytes"], card["kv_planned_bytes"], "{dtype}: {card}");
+            assert_eq!(gpu["kv_bytes"], gpu["kv_planned_bytes"], "{dtype}: {gpu}");
             let (planned, activations) =
-                (number(&card["activations_planned_bytes"]), number(&card["activations_bytes"]));
-            assert!(activations <= planned && activations >= planned / 2, "{dtype}: {card}");
-            let memory = &card["card"];
-            let parts = used + number(&card["kv_bytes"]) + activations;
+                (number(&gpu["activations_planned_bytes"]), number(&gpu["activations_bytes"]));
+            assert!(activations <= planned && activations >= planned / 2, "{dtype}: {gpu}");
+            let memory = &gpu["gpu"];
+            let parts = used + number(&gpu["kv_bytes"]) + activations;
             assert!(
                 number(&memory["allocated_bytes"]).abs_diff(parts) <= parts / 100,
-                "{dtype}: {card}"
+                "{dtype}: {gpu}"
             );
             let (reserved, peak) =
                 (number(&memory["reserved_bytes"]), number(&memory["peak_reserved_bytes"]));
-            assert!(reserved <= peak && peak <= number(&memory["quota_bytes"]), "{dtype}: {card}");
+            assert!(reserved <= peak && peak <= number(&memory["quota_bytes"]), "{dtype}: {gpu}");
             let planned = ["weights", "kv", "activations"]
-                .map(|kind| number(&card[format!("{kind}_planned_bytes")]));
+                .map(|kind| number(&gpu[format!("{kind}_planned_bytes")]));
             assert_eq!(
                 number(&memory["planned_bytes"]),
                 planned.iter().sum::<u64>(),
-                "{dtype}: {card}"
+                "{dtype}: {gpu}"
             );
         }
     }
@@ -138,30 +138,26 @@ fn the_same_text_scores_alike_wherever_it_is_computed() {
     }
 }
 
-/// What befalls the cards: the row of `docs/faults.md`, options, and the virtual card's words for it.
+/// What befalls the GPUs: the row of `docs/faults.md`, options, and the fake GPU's words for it.
 const FAULTS: [(&str, &[&str], &str); 14] = [
-    ("two cards that work", &[], ""),
+    ("two GPUs that work", &[], ""),
     ("a driver that is too old", &[], "cuDriverGetVersion:1:olddriver"),
     ("a driver that never starts", STALL, "cuInit:1:hang"),
     ("a context that never comes", STALL, "cuDevicePrimaryCtxRetain:3:hang"),
     ("kernels that are never compiled", STALL, "cuModuleLoadDataEx:1:hang"),
     ("an allocation that never returns", STALL, "cuMemAlloc_v2:7:hang"),
     ("pinned memory that never comes", STALL, "cuMemHostAlloc:20:hang"),
-    (
-        "a copy between cards that never ends",
-        &["--stall-timeout", "20"],
-        "cuMemcpyPeerAsync:1:hang",
-    ),
+    ("a copy between GPUs that never ends", &["--stall-timeout", "20"], "cuMemcpyPeerAsync:1:hang"),
     ("a copy of weights that never ends", STALL, "cuMemcpyHtoDAsync_v2:12:hang"),
     ("a kernel that never ends", STALL, "cuLaunchKernel:40:hang"),
-    ("a card that refuses its weights", &["--fallback", "keep"], "cuMemAlloc_v2:7:oom"),
+    ("a GPU that refuses its weights", &["--fallback", "keep"], "cuMemAlloc_v2:7:oom"),
     ("the same, and no fallback", &["--fallback", "none"], "cuMemAlloc_v2:7:oom"),
     (
-        "a card that is lost while weights arrive",
+        "a GPU that is lost while weights arrive",
         &["--stall-timeout", "20"],
         "cuMemcpyHtoDAsync_v2:12:lost",
     ),
-    ("a card that is lost in the smoke test", &["--stall-timeout", "20"], "cuLaunchKernel:40:lost"),
+    ("a GPU that is lost in the smoke test", &["--stall-timeout", "20"], "cuLaunchKernel:40:lost"),
 ];
 
 const STALL: &[&str] = &["--stall-timeout", "2"];
@@ -169,7 +165,7 @@ const STALL: &[&str] = &["--stall-timeout", "2"];
 #[test]
 fn every_fault_ends_as_the_table_says() {
     let bench = Bench::new();
-    let rows = table::rows("On cards");
+    let rows = table::rows("On gpus");
     assert_eq!(rows.len(), FAULTS.len(), "docs/faults.md has another number of faults");
     let mut wrong = Vec::new();
     for (name, options, fault) in FAULTS {
@@ -195,7 +191,7 @@ fn every_fault_ends_as_the_table_says() {
 }
 
 #[test]
-fn a_card_that_refused_its_weights_gets_less_of_them() {
+fn a_gpu_that_refused_its_weights_gets_less_of_them() {
     let bench = Bench::new();
     let load = document(&bench.run("load", &["--fallback", "keep"], "cuMemAlloc_v2:3:oom"));
     assert_eq!(
@@ -205,18 +201,19 @@ fn a_card_that_refused_its_weights_gets_less_of_them() {
     );
     let why = load["rungs"][0]["why"].as_str().expect("words");
     assert!(
-        why.contains("memory for weights on GPU 0") && why.contains("card 0 is out of memory"),
+        why.contains("memory for weights on GPU 0")
+            && why.contains("CUDA device 0 is out of memory"),
         "{why}"
     );
-    // The same dtype, less on that card, the rest where there is room.
+    // The same dtype, less on that GPU, the rest where there is room.
     assert_eq!(load["dtype"], "auto");
     assert_eq!(number(&tier(&load, "disk")["weights_bytes"]), 0, "{load}");
 }
 
 #[test]
-fn doctor_says_what_has_not_run_on_a_card() {
+fn doctor_says_what_has_not_run_on_a_gpu() {
     let mut run = Command::new(env!("CARGO_BIN_EXE_vendomini"));
-    run.arg("doctor").env("LD_LIBRARY_PATH", library::folder()).env("VIRTUAL_CARDS", "64MiB");
+    run.arg("doctor").env("LD_LIBRARY_PATH", library::folder()).env("FAKE_GPUS", "64MiB");
     let output = run.env_remove("CUDA_VISIBLE_DEVICES").output().expect("the program starts");
     assert!(output.status.success(), "{}", said(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("vendomini selftest --device cuda:0"));

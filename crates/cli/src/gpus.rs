@@ -1,25 +1,25 @@
-//! Which cards a process was given, as the environment and the driver's files say it, so that it also answers where opening the driver
-//! fails; and whether that goes together with the cards that were found.
+//! Which GPUs a process was given, as the environment and the driver's files say it, so that it also answers where opening the driver
+//! fails; and whether that goes together with the GPUs that were found.
 
 use serde::Serialize;
 use std::path::Path;
 
-/// What is said of cards. Nothing here proves that one can be used.
+/// What is said of GPUs. Nothing here proves that one can be used.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct CardsSeen {
+pub struct GpusSeen {
     /// What a job was given, and which variable says so: `("SLURM_JOB_GPUS", "0,1")`.
     pub allotted: Option<(String, String)>,
     /// `CUDA_VISIBLE_DEVICES`: what the driver will show. Empty: nothing.
     pub cuda_visible_devices: Option<String>,
     /// What the driver lists, by bus: the whole node, whatever was allotted.
-    pub driver: Vec<DriverCard>,
+    pub driver: Vec<DriverGpu>,
     /// What does not go together.
     pub problems: Vec<String>,
 }
 
-/// A card in `/proc/driver/nvidia/gpus`.
+/// A GPU in `/proc/driver/nvidia/gpus`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct DriverCard {
+pub struct DriverGpu {
     /// Its bus address.
     pub bus: String,
     /// Its model.
@@ -30,29 +30,29 @@ pub struct DriverCard {
     pub minor: Option<u32>,
 }
 
-/// Variables that Slurm's versions name a job's cards by, the most exact first.
+/// Variables that Slurm's versions name a job's GPUs by, the most exact first.
 const ALLOTTED: [&str; 4] =
     ["SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "GPU_DEVICE_ORDINAL", "SLURM_GPUS_ON_NODE"];
 
-/// Looks at `proc` (that is, `/proc`) and the environment; `usable` cards were found by opening the driver.
-pub fn cards_seen(
+/// Looks at `proc` (that is, `/proc`) and the environment; `usable` GPUs were found by opening the driver.
+pub fn gpus_seen(
     proc: &Path,
     variable: &dyn Fn(&str) -> Option<String>,
     usable: usize,
-) -> CardsSeen {
+) -> GpusSeen {
     let said = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-    let mut seen = CardsSeen {
+    let mut seen = GpusSeen {
         allotted: ALLOTTED.iter().find_map(|name| Some(((*name).to_owned(), said(name)?))),
         cuda_visible_devices: variable("CUDA_VISIBLE_DEVICES"),
-        driver: driver_cards(proc),
+        driver: driver_gpus(proc),
         problems: Vec::new(),
     };
     seen.problems = problems(&seen, usable);
     seen
 }
 
-impl CardsSeen {
-    /// How many cards a process may expect, where anything says so.
+impl GpusSeen {
+    /// How many GPUs a process may expect, where anything says so.
     pub fn expected(&self) -> Option<usize> {
         let listed = |list: &str| {
             list.split(',').filter(|word| !word.trim().is_empty() && word.trim() != "-1").count()
@@ -69,10 +69,10 @@ impl CardsSeen {
     }
 }
 
-fn driver_cards(proc: &Path) -> Vec<DriverCard> {
+fn driver_gpus(proc: &Path) -> Vec<DriverGpu> {
     let folders =
         std::fs::read_dir(proc.join("driver/nvidia/gpus")).into_iter().flatten().flatten();
-    let mut cards: Vec<DriverCard> = folders
+    let mut gpus: Vec<DriverGpu> = folders
         .map(|folder| {
             let text =
                 std::fs::read_to_string(folder.path().join("information")).unwrap_or_default();
@@ -82,7 +82,7 @@ fn driver_cards(proc: &Path) -> Vec<DriverCard> {
                     .find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':'));
                 line.map_or_else(String::new, |value| value.trim().to_owned())
             };
-            DriverCard {
+            DriverGpu {
                 bus: folder.file_name().to_string_lossy().into_owned(),
                 name: field("Model"),
                 uuid: field("GPU UUID"),
@@ -90,17 +90,17 @@ fn driver_cards(proc: &Path) -> Vec<DriverCard> {
             }
         })
         .collect();
-    cards.sort_by(|a, b| a.bus.cmp(&b.bus));
-    cards
+    gpus.sort_by(|a, b| a.bus.cmp(&b.bus));
+    gpus
 }
 
-fn problems(seen: &CardsSeen, usable: usize) -> Vec<String> {
+fn problems(seen: &GpusSeen, usable: usize) -> Vec<String> {
     let mut problems = Vec::new();
     if let (Some((by, list)), Some(0)) = (&seen.allotted, seen.expected()) {
-        problems.push(format!("{by} says {list}, and CUDA_VISIBLE_DEVICES hides every card"));
+        problems.push(format!("{by} says {list}, and CUDA_VISIBLE_DEVICES hides every gpu"));
     }
     if let (Some(expected @ 1..), 0, 0) = (seen.expected(), seen.driver.len(), usable) {
-        let plural = if expected == 1 { "card was" } else { "cards were" };
+        let plural = if expected == 1 { "gpu was" } else { "gpus were" };
         problems.push(format!(
             "{expected} {plural} allotted, and this node has no NVIDIA driver (/proc/driver/nvidia is not there)"
         ));
@@ -109,13 +109,13 @@ fn problems(seen: &CardsSeen, usable: usize) -> Vec<String> {
         seen.expected().filter(|n| *n > seen.driver.len() && !seen.driver.is_empty())
     {
         problems.push(format!(
-            "{expected} cards were allotted, and the driver lists {}",
+            "{expected} GPUs were allotted, and the driver lists {}",
             seen.driver.len()
         ));
     }
     let allotted = seen.allotted.is_some() || seen.cuda_visible_devices.is_some();
     if let Some(expected) = seen.expected().filter(|n| *n > usable && usable > 0 && allotted) {
-        problems.push(format!("{expected} cards were allotted, and {usable} can be used"));
+        problems.push(format!("{expected} GPUs were allotted, and {usable} can be used"));
     }
     problems
 }
@@ -124,9 +124,9 @@ fn problems(seen: &CardsSeen, usable: usize) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn node(cards: u32) -> tempfile::TempDir {
+    fn node(gpus: u32) -> tempfile::TempDir {
         let proc = tempfile::tempdir().expect("a folder");
-        for minor in 0..cards {
+        for minor in 0..gpus {
             let folder =
                 proc.path().join(format!("driver/nvidia/gpus/0000:{:02x}:00.0", 0x17 + minor));
             std::fs::create_dir_all(&folder).expect("a folder");
@@ -138,10 +138,10 @@ mod tests {
         proc
     }
 
-    fn seen(proc: &tempfile::TempDir, variables: &[(&str, &str)], usable: usize) -> CardsSeen {
+    fn seen(proc: &tempfile::TempDir, variables: &[(&str, &str)], usable: usize) -> GpusSeen {
         let variable =
             |name: &str| variables.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned());
-        cards_seen(proc.path(), &variable, usable)
+        gpus_seen(proc.path(), &variable, usable)
     }
 
     #[test]
@@ -158,16 +158,15 @@ mod tests {
 
     #[test]
     fn contradictions_are_told() {
-        let told = |cards, variables: &[(&str, &str)]| {
-            seen(&node(cards), variables, 0).problems.join("; ")
-        };
+        let told =
+            |gpus, variables: &[(&str, &str)]| seen(&node(gpus), variables, 0).problems.join("; ");
         assert!(
             told(0, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "0")])
                 .contains("no NVIDIA driver")
         );
         assert!(
             told(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "")])
-                .contains("hides every card")
+                .contains("hides every gpu")
         );
         assert!(
             told(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "NoDevFiles")])
@@ -179,15 +178,15 @@ mod tests {
     }
 
     #[test]
-    fn cards_that_were_found_count_more_than_files() {
-        let told = |cards, variables: &[(&str, &str)], usable| {
-            seen(&node(cards), variables, usable).problems.join("; ")
+    fn gpus_that_were_found_count_more_than_files() {
+        let told = |gpus, variables: &[(&str, &str)], usable| {
+            seen(&node(gpus), variables, usable).problems.join("; ")
         };
         // A system without /proc/driver/nvidia, such as WSL.
         assert_eq!(told(0, &[("CUDA_VISIBLE_DEVICES", "0")], 1), "");
         assert!(
             told(4, &[("CUDA_VISIBLE_DEVICES", "0,1")], 1)
-                .contains("2 cards were allotted, and 1 can be used")
+                .contains("2 GPUs were allotted, and 1 can be used")
         );
         assert_eq!(
             (told(4, &[("SLURM_JOB_GPUS", "0,1")], 2), told(4, &[], 2)),

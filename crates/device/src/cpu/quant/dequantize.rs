@@ -1,4 +1,4 @@
-//! Rows of quantised weights as f32: for the oracle mode and for embeddings.
+//! Rows of quantized weights as f32: for the oracle mode and for embeddings.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use checkpoint::Dtype;
@@ -13,17 +13,17 @@ kernel! {
     ///
     /// # Safety
     /// `row` is readable for `out.len()` elements of `dtype`, a whole number of its blocks.
-    pub(in crate::cpu) unsafe fn dequantise(dtype: Dtype, row: *const u8, out: &mut [f32]) = dequantise_body
+    pub(in crate::cpu) unsafe fn dequantize(dtype: Dtype, row: *const u8, out: &mut [f32]) = dequantize_body
 }
 
 #[inline(always)]
-unsafe fn dequantise_body<S: Ints>(dtype: Dtype, row: *const u8, out: &mut [f32]) {
-    with_format!(dtype, F => dequantise_format::<S, F>(row, out), _ => ())
+unsafe fn dequantize_body<S: Ints>(dtype: Dtype, row: *const u8, out: &mut [f32]) {
+    with_format!(dtype, F => dequantize_format::<S, F>(row, out), _ => ())
 }
 
 /// scale * (code - zero) + minimum, each step rounded.
 #[inline(always)]
-unsafe fn dequantise_format<S: Ints, F: Format>(row: *const u8, out: &mut [f32]) {
+unsafe fn dequantize_format<S: Ints, F: Format>(row: *const u8, out: &mut [f32]) {
     // Of 16 equal rows: stride 0.
     let (mut scales, mut minima) = ([0f32; 16 * LANES], [0f32; 8 * LANES]);
     let mut codes = [0u8; 5 * BLOCK / 2];

@@ -1,6 +1,6 @@
-//! The program on hosts whose CUDA driver is the virtual card: what is found, planned and said.
+//! The program on hosts whose CUDA driver is the fake GPU: what is found, planned and said.
 
-#[path = "../../../tests/virtual_card/library.rs"]
+#[path = "../../../tests/fake_driver/library.rs"]
 mod library;
 
 use serde_json::Value;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// Runs the program with virtual cards.
+/// Runs the program with fake GPUs.
 fn vendomini(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vendomini"));
     command.env("LD_LIBRARY_PATH", library::folder()).env_remove("CUDA_VISIBLE_DEVICES");
@@ -29,19 +29,19 @@ fn model() -> String {
 }
 
 #[test]
-fn doctor_lists_cards_and_says_why_others_are_not_used() {
-    let variables = [("VIRTUAL_CARDS", "2GiB,1GiB@7.0,3GiB")];
+fn doctor_lists_gpus_and_says_why_others_are_not_used() {
+    let variables = [("FAKE_GPUS", "2GiB,1GiB@7.0,3GiB")];
     let output = vendomini(&variables, &["doctor"]);
     let words = said(&output);
     assert_eq!(output.status.code(), Some(0), "{words}");
     let lines: Vec<&str> = words.lines().filter(|line| line.starts_with("GPU ")).collect();
     assert_eq!(lines.len(), 2, "{words}");
     assert!(
-        lines[0].contains("Virtual card: ") && lines[0].contains("compute 8.0, reaches 1 2"),
+        lines[0].contains("Fake GPU: ") && lines[0].contains("compute 8.0, reaches 1 2"),
         "{words}"
     );
     assert!(
-        words.contains("card 1 (Virtual card) is not used: its compute capability is 7.0"),
+        words.contains("CUDA device 1 (Fake GPU) is not used: its compute capability is 7.0"),
         "{words}"
     );
     let document: Value =
@@ -61,47 +61,41 @@ fn doctor_lists_cards_and_says_why_others_are_not_used() {
 
 #[test]
 fn what_a_job_was_given_is_compared_with_what_is_found() {
-    let job = [
-        ("VIRTUAL_CARDS", "2GiB,2GiB"),
-        ("SLURM_JOB_GPUS", "0,1"),
-        ("CUDA_VISIBLE_DEVICES", "0,1"),
-    ];
+    let job =
+        [("FAKE_GPUS", "2GiB,2GiB"), ("SLURM_JOB_GPUS", "0,1"), ("CUDA_VISIBLE_DEVICES", "0,1")];
     let words = said(&vendomini(&job, &["doctor"]));
     assert!(words.contains("allotted    0,1") && !words.contains("problem"), "{words}");
-    let less = [("VIRTUAL_CARDS", "2GiB"), job[1], job[2]];
+    let less = [("FAKE_GPUS", "2GiB"), job[1], job[2]];
     let words = said(&vendomini(&less, &["doctor"]));
-    assert!(words.contains("2 cards were allotted, and 1 can be used"), "{words}");
-    let hidden = [
-        ("VIRTUAL_CARDS", "2GiB"),
-        ("SLURM_JOB_GPUS", "0"),
-        ("CUDA_VISIBLE_DEVICES", "NoDevFiles"),
-    ];
+    assert!(words.contains("2 GPUs were allotted, and 1 can be used"), "{words}");
+    let hidden =
+        [("FAKE_GPUS", "2GiB"), ("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "NoDevFiles")];
     let words = said(&vendomini(&hidden, &["doctor"]));
-    assert!(words.contains("hides every card") && !words.contains("GPU  "), "{words}");
+    assert!(words.contains("hides every gpu") && !words.contains("GPU  "), "{words}");
 }
 
 #[test]
 fn a_driver_that_cannot_be_used_is_a_note_and_the_cpu_goes_on() {
     for (fault, word) in [
         ("cuDriverGetVersion:1:olddriver", "for CUDA 12.2, and 12.4 is needed"),
-        ("cuInit:1:nodevice", "the CUDA driver sees no card"),
+        ("cuInit:1:nodevice", "the CUDA driver sees no GPU"),
         ("cuInit:1:803", "of different versions"),
     ] {
-        let output = vendomini(&[("VIRTUAL_CARD_FAULT", fault)], &["plan", &model(), "--json"]);
+        let output = vendomini(&[("FAKE_GPU_FAULT", fault)], &["plan", &model(), "--json"]);
         let plan: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(
             (output.status.code(), &plan["device_map"]["lm_head"]),
             (Some(0), &Value::from("cpu")),
             "{plan}"
         );
-        let words = said(&vendomini(&[("VIRTUAL_CARD_FAULT", fault)], &["doctor"]));
-        assert!(words.contains("no card is used") && words.contains(word), "{fault}: {words}");
+        let words = said(&vendomini(&[("FAKE_GPU_FAULT", fault)], &["doctor"]));
+        assert!(words.contains("no GPU is used") && words.contains(word), "{fault}: {words}");
     }
 }
 
 #[test]
-fn plans_are_made_for_the_cards_that_are_found() {
-    let output = vendomini(&[("VIRTUAL_CARDS", "2GiB")], &["plan", &model(), "--json"]);
+fn plans_are_made_for_the_gpus_that_are_found() {
+    let output = vendomini(&[("FAKE_GPUS", "2GiB")], &["plan", &model(), "--json"]);
     let plan: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(plan["device_map"]["lm_head"], 0, "{plan}");
 }
@@ -110,7 +104,7 @@ fn plans_are_made_for_the_cards_that_are_found() {
 fn a_driver_that_never_starts_is_ended_by_name() {
     let started = Instant::now();
     let arguments = ["load", &model(), "--stall-timeout", "2"];
-    let output = vendomini(&[("VIRTUAL_CARD_FAULT", "cuInit:1:hang")], &arguments);
+    let output = vendomini(&[("FAKE_GPU_FAULT", "cuInit:1:hang")], &arguments);
     let words = said(&output);
     assert_eq!(output.status.code(), Some(75), "{words}");
     assert!(words.contains("probe") && started.elapsed() < Duration::from_secs(30), "{words}");

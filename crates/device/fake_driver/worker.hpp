@@ -16,9 +16,9 @@ struct Index3 {
 
 constexpr unsigned LANES = 32;
 
-// Says why and ends the process: a defect of a kernel, as a card would trap or give nonsense.
+// Says why and ends the process: a defect of a kernel, as a GPU would trap or give nonsense.
 [[noreturn]] inline void fail(const char* what) {
-    std::fprintf(stderr, "virtual card: %s\n", what);
+    std::fprintf(stderr, "fake GPU: %s\n", what);
     std::fflush(stderr);
     std::abort();
 }
@@ -118,7 +118,7 @@ public:
     // Waits until `needed` threads have come to `at`; calls `last` on the thread that is the last.
     template <class Last> void meet(Barrier& at, Wait kind, unsigned needed, Last last) {
         if (at.arrived > 0 && at.kind != kind) {
-            std::fprintf(stderr, "virtual card: thread %u waits for %s, others of its warp for %s\n", current->number, name(kind),
+            std::fprintf(stderr, "fake GPU: thread %u waits for %s, others of its warp for %s\n", current->number, name(kind),
                          name(at.kind));
             report();
         }
@@ -143,7 +143,7 @@ public:
 
     // Tells who waits where, and ends the process.
     [[noreturn]] void report() {
-        std::fprintf(stderr, "virtual card: block (%u, %u, %u) of (%u, %u, %u), %u threads: not every thread comes to a barrier\n",
+        std::fprintf(stderr, "fake GPU: block (%u, %u, %u) of (%u, %u, %u), %u threads: not every thread comes to a barrier\n",
                      block_index.x, block_index.y, block_index.z, launch->grid.x, launch->grid.y, launch->grid.z, threads);
         for (unsigned first = 0; first < threads;) {
             unsigned last = first;

@@ -1,10 +1,10 @@
-//! Quantised checkpoints: MXFP4 experts of gpt-oss are read; the others are refused by name.
+//! Quantized checkpoints: MXFP4 experts of gpt-oss are read; the others are refused by name.
 use super::keys::Keys;
 use crate::config::Family;
 use crate::error::{CheckpointError, Defect, Kind};
 use serde_json::Value;
 
-/// Refuses a quantisation that is not read.
+/// Refuses a quantization that is not read.
 pub(super) fn refuse(keys: &Keys, family: Family) -> Result<(), CheckpointError> {
     for key in ["quantization_config", "compression_config"] {
         let Some(settings) = keys.get(key) else { continue };
@@ -13,7 +13,7 @@ pub(super) fn refuse(keys: &Keys, family: Family) -> Result<(), CheckpointError>
             continue;
         }
         let expected = "weights in bf16, f16 or f32 (or gpt-oss's MXFP4 experts)";
-        return Err(Defect::new(Kind::Quantised, keys.file, expected, words(&method, settings))
+        return Err(Defect::new(Kind::Quantized, keys.file, expected, words(&method, settings))
             .key(key)
             .into());
     }
@@ -50,6 +50,6 @@ fn words(method: &str, settings: &Value) -> String {
         "awq" => "AWQ".to_owned(),
         "compressed-tensors" => "compressed-tensors".to_owned(),
         "mxfp4" => "MXFP4 in an architecture other than gpt-oss".to_owned(),
-        other => format!("quantisation method {other}"),
+        other => format!("quantization method {other}"),
     }
 }

@@ -1,20 +1,20 @@
-// The part of the CUDA driver that `device::cuda` calls, on host memory: a virtual card. For tests; never part of the product.
+// The part of the CUDA driver that `device::cuda` calls, on host memory: a fake GPU. For tests; never part of the product.
 //
-// Built with the kernels into a libcuda.so.1 (see `build`), it lets the real program, unchanged, find cards on any host. Streams are threads,
-// so that work is done later than it is queued, as on a card. It is a checker as well: every copy must lie in a live allocation and pinned
-// memory, or the card ends with CUDA_ERROR_ILLEGAL_ADDRESS; allocations lie before a page that may not be touched, and hold NaNs at first.
+// Built with the kernels into a libcuda.so.1 (see `build`), it lets the real program, unchanged, find GPUs on any host. Streams are threads,
+// so that work is done later than it is queued, as on a GPU. It is a checker as well: every copy must lie in a live allocation and pinned
+// memory, or the GPU ends with CUDA_ERROR_ILLEGAL_ADDRESS; allocations lie before a page that may not be touched, and hold NaNs at first.
 //
-//   VIRTUAL_CARDS=64MiB,64MiB@7.5      the cards' memory, and compute capability where it is not 8.0 (default: one of 1GiB)
-//   VIRTUAL_CARD_DELAY_US=50           every piece of queued work takes so much longer
-//   VIRTUAL_CARD_FAULT=CALL:N:KIND,... what happens at the N-th call of a function:
+//   FAKE_GPUS=64MiB,64MiB@7.5      the GPUs' memory, and compute capability where it is not 8.0 (default: one of 1GiB)
+//   FAKE_GPU_DELAY_US=50           every piece of queued work takes so much longer
+//   FAKE_GPU_FAULT=CALL:N:KIND,... what happens at the N-th call of a function:
 //       oom        it fails with CUDA_ERROR_OUT_OF_MEMORY
 //       hang       it never returns; where it queues work, that is never done
-//       lost       it and every later call for that card fail, as when a card fell off the bus
+//       lost       it and every later call for that GPU fail, as when a GPU fell off the bus
 //       illegal    the work that it queues touches memory that it must not
 //       corrupt    the copy that it queues brings other bytes
 //       nodevice   it fails with CUDA_ERROR_NO_DEVICE
 //       olddriver  it tells an old version, from then on
-//       nopeer     it tells that cards do not reach each other, from then on
+//       nopeer     it tells that GPUs do not reach each other, from then on
 //       NUMBER     it fails with that result
 #include <dlfcn.h>
 #include <sys/mman.h>
@@ -108,7 +108,7 @@ struct Fault {
 const std::vector<Fault>& faults() {
     static const std::vector<Fault>& all = *[] {
         auto* faults = new std::vector<Fault>;
-        const char* asked = std::getenv("VIRTUAL_CARD_FAULT");
+        const char* asked = std::getenv("FAKE_GPU_FAULT");
         std::string text = asked ? asked : "";
         while (!text.empty()) {
             const std::string one = text.substr(0, text.find(','));
@@ -116,7 +116,7 @@ const std::vector<Fault>& faults() {
             const std::size_t first = one.find(':'), second = one.find(':', first + 1);
             const int at = first == std::string::npos ? 0 : std::atoi(one.c_str() + first + 1);
             if (second == std::string::npos || at < 1) {
-                std::fprintf(stderr, "virtual card: VIRTUAL_CARD_FAULT: expected CALL:N:KIND, found %s\n", one.c_str());
+                std::fprintf(stderr, "fake GPU: FAKE_GPU_FAULT: expected CALL:N:KIND, found %s\n", one.c_str());
                 std::abort();
             }
             faults->push_back({one.substr(0, first), one.substr(second + 1), static_cast<unsigned>(at)});
@@ -144,7 +144,7 @@ std::string fault(const char* call) {
     for (;;) pause();
 }
 
-// ---- cards ----------------------------------------------------------------------------------------------------------------------
+// ---- GPUs ----------------------------------------------------------------------------------------------------------------------
 
 struct Stream;
 
@@ -154,24 +154,24 @@ struct Allocation {
     std::size_t mapped;
 };
 
-// A card, which is its primary context as well.
-struct Card {
-    int place;  // among all cards, hidden ones too
+// A GPU, which is its primary context as well.
+struct Gpu {
+    int place;  // among all GPUs, hidden ones too
     std::size_t total;
     int major, minor;
     std::size_t used = 0;
     unsigned retained = 0;
-    Result ended = SUCCESS;  // what every call gives once the card is lost
+    Result ended = SUCCESS;  // what every call gives once the GPU is lost
     std::map<std::uintptr_t, Allocation> allocations;
     std::set<Stream*> streams;
-    std::set<Card*> peers;
+    std::set<Gpu*> peers;
 };
 
-// Guards everything of all cards but what streams do on their own.
+// Guards everything of all GPUs but what streams do on their own.
 std::mutex& state = *new std::mutex;
 auto& pinned = *new std::map<std::uintptr_t, std::size_t>;
 bool started = false;
-thread_local Card* current = nullptr;
+thread_local Gpu* current = nullptr;
 
 std::size_t size_of_text(const std::string& text) {
     char* end = nullptr;
@@ -179,7 +179,7 @@ std::size_t size_of_text(const std::string& text) {
     const std::string unit = end;
     const double factor = unit == "GiB" ? 1 << 30 : unit == "MiB" ? 1 << 20 : unit == "KiB" ? 1 << 10 : unit.empty() ? 1 : 0;
     if (number * factor < 2 * CONTEXT_BYTES) {
-        std::fprintf(stderr, "virtual card: VIRTUAL_CARDS: expected sizes from 2MiB such as 64MiB,1GiB, found %s\n", text.c_str());
+        std::fprintf(stderr, "fake GPU: FAKE_GPUS: expected sizes from 2MiB such as 64MiB,1GiB, found %s\n", text.c_str());
         std::abort();
     }
     return static_cast<std::size_t>(number * factor);
@@ -187,7 +187,7 @@ std::size_t size_of_text(const std::string& text) {
 
 std::string uuid_text(int place) {
     char text[64];
-    std::snprintf(text, sizeof text, "GPU-76697274-7561-6c20-6361-7264000000%02x", place);
+    std::snprintf(text, sizeof text, "GPU-76697274-7561-6c20-4750-5573000000%02x", place);
     return text;
 }
 
@@ -201,25 +201,25 @@ std::vector<std::string> parts(const std::string& list) {
     return parts;
 }
 
-// The cards that are shown, in the order of CUDA_VISIBLE_DEVICES: those before its first word that names none.
-const std::vector<Card*>& cards() {
-    static const std::vector<Card*>& shown = *[] {
-        const char* asked = std::getenv("VIRTUAL_CARDS");
-        std::vector<Card*> all;
+// The GPUs that are shown, in the order of CUDA_VISIBLE_DEVICES: those before its first word that names none.
+const std::vector<Gpu*>& gpus() {
+    static const std::vector<Gpu*>& shown = *[] {
+        const char* asked = std::getenv("FAKE_GPUS");
+        std::vector<Gpu*> all;
         for (const std::string& part : parts(asked ? asked : "1GiB")) {
             const std::size_t at = std::min(part.find('@'), part.size());
-            auto* card = new Card{static_cast<int>(all.size()), size_of_text(part.substr(0, at)), 8, 0, 0, 0, SUCCESS, {}, {}, {}};
-            if (at < part.size()) std::sscanf(part.c_str() + at, "@%d.%d", &card->major, &card->minor);
-            all.push_back(card);
+            auto* gpu = new Gpu{static_cast<int>(all.size()), size_of_text(part.substr(0, at)), 8, 0, 0, 0, SUCCESS, {}, {}, {}};
+            if (at < part.size()) std::sscanf(part.c_str() + at, "@%d.%d", &gpu->major, &gpu->minor);
+            all.push_back(gpu);
         }
         const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
-        if (visible == nullptr) return new std::vector<Card*>(all);
-        auto* shown = new std::vector<Card*>;
+        if (visible == nullptr) return new std::vector<Gpu*>(all);
+        auto* shown = new std::vector<Gpu*>;
         for (const std::string& word : parts(visible)) {
-            Card* named = nullptr;
-            for (Card* card : all) {
-                const bool by_uuid = word.rfind("GPU-", 0) == 0 && uuid_text(card->place).rfind(word, 0) == 0;
-                if (by_uuid || word == std::to_string(card->place)) named = card;
+            Gpu* named = nullptr;
+            for (Gpu* gpu : all) {
+                const bool by_uuid = word.rfind("GPU-", 0) == 0 && uuid_text(gpu->place).rfind(word, 0) == 0;
+                if (by_uuid || word == std::to_string(gpu->place)) named = gpu;
             }
             if (named == nullptr) break;
             shown->push_back(named);
@@ -229,14 +229,14 @@ const std::vector<Card*>& cards() {
     return shown;
 }
 
-Card* card_of(int device) {
-    return device >= 0 && static_cast<std::size_t>(device) < cards().size() ? cards()[static_cast<std::size_t>(device)] : nullptr;
+Gpu* gpu_of(int device) {
+    return device >= 0 && static_cast<std::size_t>(device) < gpus().size() ? gpus()[static_cast<std::size_t>(device)] : nullptr;
 }
 
-// Whether bytes lie in one live allocation of the card. Under `state`.
-bool on_card(const Card& card, std::uintptr_t address, std::size_t bytes) {
-    auto after = card.allocations.upper_bound(address);
-    if (after == card.allocations.begin()) return false;
+// Whether bytes lie in one live allocation of the GPU. Under `state`.
+bool on_gpu(const Gpu& gpu, std::uintptr_t address, std::size_t bytes) {
+    auto after = gpu.allocations.upper_bound(address);
+    if (after == gpu.allocations.begin()) return false;
     const auto& [start, allocation] = *--after;
     return bytes <= allocation.bytes && address - start <= allocation.bytes - bytes;
 }
@@ -269,9 +269,9 @@ struct Event {
 using SharedEvent = std::shared_ptr<Event>;
 
 struct Stream {
-    explicit Stream(Card* card) : card(card) { std::thread([this] { work(); }).detach(); }
+    explicit Stream(Gpu* gpu) : gpu(gpu) { std::thread([this] { work(); }).detach(); }
 
-    Card* const card;
+    Gpu* const gpu;
 
     void push(std::function<void()> work) {
         const std::lock_guard lock(mutex);
@@ -298,7 +298,7 @@ private:
     std::deque<std::function<void()>> queue;
 
     void work() {
-        const char* asked = std::getenv("VIRTUAL_CARD_DELAY_US");
+        const char* asked = std::getenv("FAKE_GPU_DELAY_US");
         const unsigned delay_us = asked ? static_cast<unsigned>(std::atoi(asked)) : 0;
         for (;;) {
             std::function<void()> next;
@@ -322,31 +322,31 @@ private:
 
 // ---- calls ----------------------------------------------------------------------------------------------------------------------
 
-// The card is lost; every later call says so. Under no lock.
-Result end_card(Card* card, Result result) {
+// The GPU is lost; every later call says so. Under no lock.
+Result end_gpu(Gpu* gpu, Result result) {
     const std::lock_guard lock(state);
-    if (card->ended == SUCCESS) card->ended = result;
-    return card->ended;
+    if (gpu->ended == SUCCESS) gpu->ended = result;
+    return gpu->ended;
 }
 
-// What a call gives after work was found done: the work may have ended the card. Under no lock.
-Result ended(Card* card) {
+// What a call gives after work was found done: the work may have ended the GPU. Under no lock.
+Result ended(Gpu* gpu) {
     const std::lock_guard lock(state);
-    return card->ended;
+    return gpu->ended;
 }
 
-// What a call begins with: its fault, and for a call in a context (`card` is the current one) whether there is one and it lives.
-Result begin(const char* call, Card* card, bool in_context, std::string* kind = nullptr) {
+// What a call begins with: its fault, and for a call in a context (`gpu` is the current one) whether there is one and it lives.
+Result begin(const char* call, Gpu* gpu, bool in_context, std::string* kind = nullptr) {
     if (!started) return NOT_INITIALIZED;
-    if (in_context && card == nullptr) return INVALID_CONTEXT;
-    if (card != nullptr) {
-        if (const Result result = ended(card)) return result;
+    if (in_context && gpu == nullptr) return INVALID_CONTEXT;
+    if (gpu != nullptr) {
+        if (const Result result = ended(gpu)) return result;
     }
     const std::string found = fault(call);
     if (kind != nullptr) *kind = found;
     if (found == "oom") return OUT_OF_MEMORY;
     if (found == "nodevice") return NO_DEVICE;
-    if (found == "lost") return card ? end_card(card, UNKNOWN) : UNKNOWN;
+    if (found == "lost") return gpu ? end_gpu(gpu, UNKNOWN) : UNKNOWN;
     if (found == "hang" && kind == nullptr) hang();
     if (!found.empty() && found.find_first_not_of("0123456789") == std::string::npos) {
         return static_cast<Result>(std::atoi(found.c_str()));
@@ -354,24 +354,24 @@ Result begin(const char* call, Card* card, bool in_context, std::string* kind = 
     return SUCCESS;
 }
 
-#define BEGIN(card, in_context)                                          \
-    if (const Result result = begin(__func__, card, in_context)) return result
+#define BEGIN(gpu, in_context)                                          \
+    if (const Result result = begin(__func__, gpu, in_context)) return result
 
 // A copy's or a fill's range, looked at when it is queued and again when it is done.
 struct Range {
-    Card* card;  // none: pinned memory
+    Gpu* gpu;  // none: pinned memory
     std::uintptr_t address;
     std::size_t bytes;
 
-    bool is_live() const { return card ? on_card(*card, address, bytes) : is_pinned(address, bytes); }
+    bool is_live() const { return gpu ? on_gpu(*gpu, address, bytes) : is_pinned(address, bytes); }
 };
 
 // Queues `work` on ranges.
 Result queue(const char* call, Stream* stream, std::vector<Range> ranges, std::function<void()> work) {
     std::string kind;
     if (const Result result = begin(call, current, true, &kind)) return result;
-    if (stream == nullptr || stream->card != current) return INVALID_HANDLE;
-    Card* card = stream->card;
+    if (stream == nullptr || stream->gpu != current) return INVALID_HANDLE;
+    Gpu* gpu = stream->gpu;
     const auto all_live = [ranges] {
         const std::lock_guard lock(state);
         for (const Range& range : ranges) {
@@ -379,16 +379,16 @@ Result queue(const char* call, Stream* stream, std::vector<Range> ranges, std::f
         }
         return true;
     };
-    if (!all_live()) return end_card(card, ILLEGAL_ADDRESS);
+    if (!all_live()) return end_gpu(gpu, ILLEGAL_ADDRESS);
     stream->push([=] {
         if (kind == "hang") hang();
         if (kind == "illegal" || !all_live()) {
-            end_card(card, ILLEGAL_ADDRESS);
+            end_gpu(gpu, ILLEGAL_ADDRESS);
             return;
         }
         {
             const std::lock_guard lock(state);
-            if (card->ended != SUCCESS) return;
+            if (gpu->ended != SUCCESS) return;
         }
         work();
         if (kind == "corrupt" && !ranges.empty()) *reinterpret_cast<unsigned char*>(ranges[0].address + ranges[0].bytes / 2) ^= 0x10;
@@ -410,7 +410,7 @@ EXPORT Result cuInit(unsigned flags) {
     started = true;
     BEGIN(nullptr, false);
     if (flags != 0) return INVALID_VALUE;
-    return cards().empty() ? NO_DEVICE : SUCCESS;
+    return gpus().empty() ? NO_DEVICE : SUCCESS;
 }
 
 EXPORT Result cuDriverGetVersion(int* version) {
@@ -436,57 +436,57 @@ EXPORT Result cuGetErrorString(Result code, const char** text) {
 
 EXPORT Result cuDeviceGetCount(int* count) {
     BEGIN(nullptr, false);
-    *count = static_cast<int>(cards().size());
+    *count = static_cast<int>(gpus().size());
     return SUCCESS;
 }
 
 EXPORT Result cuDeviceGet(int* device, int ordinal) {
     BEGIN(nullptr, false);
-    if (card_of(ordinal) == nullptr) return INVALID_DEVICE;
+    if (gpu_of(ordinal) == nullptr) return INVALID_DEVICE;
     *device = ordinal;
     return SUCCESS;
 }
 
 EXPORT Result cuDeviceGetName(char* name, int bytes, int device) {
     BEGIN(nullptr, false);
-    if (card_of(device) == nullptr) return INVALID_DEVICE;
-    std::snprintf(name, static_cast<std::size_t>(bytes), "Virtual card");
+    if (gpu_of(device) == nullptr) return INVALID_DEVICE;
+    std::snprintf(name, static_cast<std::size_t>(bytes), "Fake GPU");
     return SUCCESS;
 }
 
 EXPORT Result cuDeviceGetUuid_v2(unsigned char* uuid, int device) {
     BEGIN(nullptr, false);
-    const Card* card = card_of(device);
-    if (card == nullptr) return INVALID_DEVICE;
-    std::memcpy(uuid, "virtual card\0\0\0", 16);
-    uuid[15] = static_cast<unsigned char>(card->place);
+    const Gpu* gpu = gpu_of(device);
+    if (gpu == nullptr) return INVALID_DEVICE;
+    std::memcpy(uuid, "virtual GPUs\0\0\0", 16);
+    uuid[15] = static_cast<unsigned char>(gpu->place);
     return SUCCESS;
 }
 
 EXPORT Result cuDeviceGetPCIBusId(char* text, int bytes, int device) {
     BEGIN(nullptr, false);
-    const Card* card = card_of(device);
-    if (card == nullptr) return INVALID_DEVICE;
-    std::snprintf(text, static_cast<std::size_t>(bytes), "FFFF:%02X:00.0", card->place);
+    const Gpu* gpu = gpu_of(device);
+    if (gpu == nullptr) return INVALID_DEVICE;
+    std::snprintf(text, static_cast<std::size_t>(bytes), "FFFF:%02X:00.0", gpu->place);
     return SUCCESS;
 }
 
 EXPORT Result cuDeviceTotalMem_v2(std::size_t* bytes, int device) {
     BEGIN(nullptr, false);
-    const Card* card = card_of(device);
-    if (card == nullptr) return INVALID_DEVICE;
-    *bytes = card->total;
+    const Gpu* gpu = gpu_of(device);
+    if (gpu == nullptr) return INVALID_DEVICE;
+    *bytes = gpu->total;
     return SUCCESS;
 }
 
 EXPORT Result cuDeviceGetAttribute(int* value, unsigned attribute, int device) {
     BEGIN(nullptr, false);
-    const Card* card = card_of(device);
-    if (card == nullptr) return INVALID_DEVICE;
+    const Gpu* gpu = gpu_of(device);
+    if (gpu == nullptr) return INVALID_DEVICE;
     switch (attribute) {
         case 16: *value = 4; return SUCCESS;  // multiprocessors
-        case 75: *value = card->major; return SUCCESS;
-        case 76: *value = card->minor; return SUCCESS;
+        case 75: *value = gpu->major; return SUCCESS;
+        case 76: *value = gpu->minor; return SUCCESS;
         case 97: *value = SHARED_BYTES_MAX; return SUCCESS;
         default: return INVALID_VALUE;
     }
@@ -495,53 +495,53 @@ EXPORT Result cuDeviceGetAttribute(int* value, unsigned attribute, int device) {
 EXPORT Result cuDeviceCanAccessPeer(int* can, int device, int peer) {
     std::string kind;
     if (const Result result = begin(__func__, nullptr, false, &kind)) return result;
-    if (card_of(device) == nullptr || card_of(peer) == nullptr) return INVALID_DEVICE;
+    if (gpu_of(device) == nullptr || gpu_of(peer) == nullptr) return INVALID_DEVICE;
     *can = device != peer && kind != "nopeer";
     return SUCCESS;
 }
 
 // ---- contexts -------------------------------------------------------------------------------------------------------------------
 
-EXPORT Result cuDevicePrimaryCtxRetain(Card** context, int device) {
-    Card* card = card_of(device);
-    if (card == nullptr) return INVALID_DEVICE;
-    BEGIN(card, false);
+EXPORT Result cuDevicePrimaryCtxRetain(Gpu** context, int device) {
+    Gpu* gpu = gpu_of(device);
+    if (gpu == nullptr) return INVALID_DEVICE;
+    BEGIN(gpu, false);
     const std::lock_guard lock(state);
-    if (card->retained == 0) {
-        if (card->used + CONTEXT_BYTES > card->total) return OUT_OF_MEMORY;
-        card->used += CONTEXT_BYTES;
+    if (gpu->retained == 0) {
+        if (gpu->used + CONTEXT_BYTES > gpu->total) return OUT_OF_MEMORY;
+        gpu->used += CONTEXT_BYTES;
     }
-    card->retained++;
-    *context = card;
+    gpu->retained++;
+    *context = gpu;
     return SUCCESS;
 }
 
 EXPORT Result cuDevicePrimaryCtxRelease_v2(int device) {
-    Card* card = card_of(device);
-    if (card == nullptr) return INVALID_DEVICE;
-    BEGIN(card, false);
+    Gpu* gpu = gpu_of(device);
+    if (gpu == nullptr) return INVALID_DEVICE;
+    BEGIN(gpu, false);
     const std::lock_guard lock(state);
-    if (card->retained == 0) return INVALID_CONTEXT;
-    if (--card->retained == 0) {
-        if (!card->allocations.empty() || !card->streams.empty()) {
-            std::fprintf(stderr, "virtual card: a context is given up with %zu allocations and %zu streams left in it\n",
-                         card->allocations.size(), card->streams.size());
+    if (gpu->retained == 0) return INVALID_CONTEXT;
+    if (--gpu->retained == 0) {
+        if (!gpu->allocations.empty() || !gpu->streams.empty()) {
+            std::fprintf(stderr, "fake GPU: a context is given up with %zu allocations and %zu streams left in it\n",
+                         gpu->allocations.size(), gpu->streams.size());
             std::abort();
         }
-        card->used -= CONTEXT_BYTES;
-        card->peers.clear();
+        gpu->used -= CONTEXT_BYTES;
+        gpu->peers.clear();
     }
     return SUCCESS;
 }
 
-EXPORT Result cuCtxSetCurrent(Card* context) {
+EXPORT Result cuCtxSetCurrent(Gpu* context) {
     BEGIN(context, false);
     if (context != nullptr && context->retained == 0) return INVALID_CONTEXT;
     current = context;
     return SUCCESS;
 }
 
-EXPORT Result cuCtxEnablePeerAccess(Card* peer, unsigned flags) {
+EXPORT Result cuCtxEnablePeerAccess(Gpu* peer, unsigned flags) {
     BEGIN(current, true);
     if (peer == nullptr || peer == current || flags != 0) return INVALID_VALUE;
     const std::lock_guard lock(state);
@@ -580,7 +580,7 @@ EXPORT Result cuMemAlloc_v2(std::uintptr_t* address, std::size_t bytes) {
 EXPORT Result cuMemFree_v2(std::uintptr_t address) {
     BEGIN(current, true);
     if (address == 0) return SUCCESS;
-    // As on a card: what was queued before is waited for.
+    // As on a GPU: what was queued before is waited for.
     std::vector<Stream*> streams;
     {
         const std::lock_guard lock(state);
@@ -627,9 +627,9 @@ EXPORT Result cuMemcpyDtoDAsync_v2(std::uintptr_t to, std::uintptr_t from, std::
     return copy(__func__, stream, {current, to, bytes}, {current, from, bytes});
 }
 
-EXPORT Result cuMemcpyPeerAsync(std::uintptr_t to, Card* to_card, std::uintptr_t from, Card* from_card, std::size_t bytes, Stream* stream) {
-    if (to_card == nullptr || from_card == nullptr) return INVALID_CONTEXT;
-    return copy(__func__, stream, {to_card, to, bytes}, {from_card, from, bytes});
+EXPORT Result cuMemcpyPeerAsync(std::uintptr_t to, Gpu* to_gpu, std::uintptr_t from, Gpu* from_gpu, std::size_t bytes, Stream* stream) {
+    if (to_gpu == nullptr || from_gpu == nullptr) return INVALID_CONTEXT;
+    return copy(__func__, stream, {to_gpu, to, bytes}, {from_gpu, from, bytes});
 }
 
 EXPORT Result cuMemsetD8Async(std::uintptr_t to, unsigned char value, std::size_t bytes, Stream* stream) {
@@ -663,7 +663,7 @@ EXPORT Result cuStreamQuery(Stream* stream) {
 
 EXPORT Result cuStreamWaitEvent(Stream* stream, SharedEvent* event, unsigned) {
     BEGIN(current, true);
-    if (stream->card != current) return INVALID_HANDLE;
+    if (stream->gpu != current) return INVALID_HANDLE;
     const SharedEvent shared = *event;
     unsigned long number;
     {
@@ -688,7 +688,7 @@ EXPORT Result cuEventDestroy_v2(SharedEvent* event) {
 
 EXPORT Result cuEventRecord(SharedEvent* event, Stream* stream) {
     BEGIN(current, true);
-    if (stream->card != current) return INVALID_HANDLE;
+    if (stream->gpu != current) return INVALID_HANDLE;
     const SharedEvent shared = *event;
     unsigned long number;
     {
@@ -768,7 +768,7 @@ EXPORT Result cuModuleLoadDataEx(Module** module, const char* image, unsigned co
         if (options[i] == 5) log = static_cast<char*>(values[i]);
         if (options[i] == 6) bytes = reinterpret_cast<std::uintptr_t>(values[i]);
     }
-    if (log != nullptr) std::snprintf(log, bytes, "ptxas fatal: the image does not begin with .version (virtual card)\n");
+    if (log != nullptr) std::snprintf(log, bytes, "ptxas fatal: the image does not begin with .version (fake GPU)\n");
     return INVALID_PTX;
 }
 

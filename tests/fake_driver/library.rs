@@ -1,4 +1,4 @@
-//! Virtual cards for tests: builds `crates/device/virtual_card` once, and runs a test again in a process of its own that finds it as the CUDA
+//! Fake GPUs for tests: builds `crates/device/fake_gpu` once, and runs a test again in a process of its own that finds it as the CUDA
 //! driver (a process cannot change where its own libraries come from).
 #![allow(dead_code)] // each test takes what it needs
 
@@ -8,15 +8,15 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// Names the test that a process is for.
-const TEST: &str = "VENDOMINI_VIRTUAL_CARD_TEST";
+const TEST: &str = "VENDOMINI_FAKE_GPU_TEST";
 
 /// How long building may take, and a test.
 const BUILD_LIMIT: Duration = Duration::from_secs(500);
 const TEST_LIMIT: Duration = Duration::from_secs(500);
 
-/// Runs `body` in a process of its own, with virtual cards and these variables (`VIRTUAL_CARDS` and the like: see `driver.cpp`). `test` is the
+/// Runs `body` in a process of its own, with fake GPUs and these variables (`FAKE_GPUS` and the like: see `driver.cpp`). `test` is the
 /// calling test's name, with its modules.
-pub fn on_virtual_cards(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
+pub fn on_fake_gpus(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
     if std::env::var(TEST).is_ok_and(|found| found == test) {
         return body();
     }
@@ -42,9 +42,7 @@ fn run_again(test: &str, library: &Path, variables: &[(&str, &str)]) {
         || std::fs::OpenOptions::new().create(true).append(true).open(&output).expect("a file");
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.args([test, "--exact", "--nocapture"]).env(TEST, test).env("LD_LIBRARY_PATH", library);
-    for cleared in
-        ["CUDA_VISIBLE_DEVICES", "VIRTUAL_CARDS", "VIRTUAL_CARD_FAULT", "VIRTUAL_CARD_DELAY_US"]
-    {
+    for cleared in ["CUDA_VISIBLE_DEVICES", "FAKE_GPUS", "FAKE_GPU_FAULT", "FAKE_GPU_DELAY_US"] {
         command.env_remove(cleared);
     }
     command.envs(variables.iter().copied()).stdout(file()).stderr(file());
@@ -62,29 +60,29 @@ pub fn folder() -> PathBuf {
     let device = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/device");
     let program = std::env::current_exe().expect("this program");
     let target = program.parent().and_then(Path::parent).expect("target/debug/deps");
-    let all = target.join("virtual_card");
+    let all = target.join("fake_driver");
     std::fs::create_dir_all(&all).expect("a folder");
     let folder = all.join(sources(&device));
     // Tests that run at the same time build once.
     let lock = std::fs::File::create(all.join("lock")).expect("a file");
     lock.lock().expect("a lock");
     if !folder.join("libcuda.so.1").exists() {
-        let build = Command::new(device.join("virtual_card/build"))
+        let build = Command::new(device.join("fake_driver/build"))
             .arg(&folder)
             .spawn()
-            .expect("virtual_card/build");
+            .expect("fake_driver/build");
         let status = ended(build, BUILD_LIMIT);
         assert!(
             status.is_some_and(|status| status.success()),
-            "the virtual card was not built ({status:?}): it needs g++ (apt-get install g++), see above"
+            "the fake GPU was not built ({status:?}): it needs g++ (apt-get install g++), see above"
         );
     }
     folder
 }
 
-/// A name for what the virtual card is made of.
+/// A name for what the fake GPU is made of.
 fn sources(device: &Path) -> String {
-    let folders = [device.join("virtual_card"), device.join("src/cuda/kernels")];
+    let folders = [device.join("fake_driver"), device.join("src/cuda/kernels")];
     let entries =
         folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
     let mut files: Vec<PathBuf> =

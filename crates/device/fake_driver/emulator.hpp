@@ -6,8 +6,8 @@
 // process ends, as it does where an address is not aligned to what is loaded. Nothing comes right by luck: shared memory is NaNs when a
 // block begins, and bytes that were copied asynchronously arrive at the wait and not before.
 //
-// VIRTUAL_CARD_ORDER=reversed runs threads and blocks from the last to the first: results that change show a missing barrier.
-// VIRTUAL_CARD_THREADS sets the threads of the system.
+// FAKE_GPU_ORDER=reversed runs threads and blocks from the last to the first: results that change show a missing barrier.
+// FAKE_GPU_THREADS sets the threads of the system.
 //
 // Not shown: how real hardware rounds inside of a matrix multiplication (here: one fused addition after another), races between
 // blocks, and speed.

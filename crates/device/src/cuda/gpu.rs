@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::context::Context;
 use super::event::Event;
-use super::info::CardInfo;
+use super::info::GpuInfo;
 use super::module::Module;
 use super::pinned::PinnedRing;
 use super::stream::Stream;
@@ -14,12 +14,12 @@ use super::{CudaError, Driver};
 /// Small pinned buffers for uploads and downloads in the course of a pass: how many, and bytes of each.
 pub(super) const STAGING: (usize, usize) = (8, 512 << 10);
 
-/// One card, ready to work: its primary context, its kernels, and two streams. Cheap to clone; any number of threads may use it.
+/// One GPU, ready to work: its primary context, its kernels, and two streams. Cheap to clone; any number of threads may use it.
 ///
 /// Kernels, uploads, downloads and copies between buffers are done in the order in which they are queued, on the stream of kernels. Copies
 /// from a [`PinnedRing`] to regions have a stream of their own, so that loading goes on beside them.
 #[derive(Clone)]
-pub struct Card {
+pub struct Gpu {
     inner: Arc<Inner>,
 }
 
@@ -30,18 +30,18 @@ struct Inner {
     /// Loaded when it is first needed.
     module: OnceLock<Module>,
     staging: PinnedRing,
-    info: CardInfo,
+    info: GpuInfo,
     context: Arc<Context>,
 }
 
-/// Bytes of a card's memory.
+/// Bytes of a GPU's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CardMemory {
-    /// All of the card's.
+pub struct GpuMemory {
+    /// All of the GPU's.
     pub total_bytes: u64,
     /// Free for anybody.
     pub free_bytes: u64,
-    /// Taken from the driver through this [`Card`]: arenas and buffers. The driver's own memory (context, kernels) is not in it.
+    /// Taken from the driver through this [`Gpu`]: arenas and buffers. The driver's own memory (context, kernels) is not in it.
     pub reserved_bytes: u64,
     /// The most that was taken so at a time.
     pub peak_reserved_bytes: u64,
@@ -51,16 +51,16 @@ pub struct CardMemory {
     pub quota_bytes: u64,
 }
 
-impl Card {
-    /// Opens a card: makes its context, loads the kernels (the first time on a machine the driver compiles them, for seconds) and pins
+impl Gpu {
+    /// Opens a GPU: makes its context, loads the kernels (the first time on a machine the driver compiles them, for seconds) and pins
     /// 4 MiB for small copies. At most `quota_bytes` will be taken of its memory.
     ///
     /// # Errors
-    /// [`CudaError::NoSuchCard`], [`CudaError::Unusable`], [`CudaError::Image`], or what the driver says.
-    pub fn open(driver: &Driver, ordinal: usize, quota_bytes: u64) -> Result<Card, CudaError> {
-        let card = Card::for_copies(driver, ordinal, quota_bytes)?;
-        card.load_kernels()?;
-        Ok(card)
+    /// [`CudaError::NoSuchGpu`], [`CudaError::Unusable`], [`CudaError::Image`], or what the driver says.
+    pub fn open(driver: &Driver, ordinal: usize, quota_bytes: u64) -> Result<Gpu, CudaError> {
+        let gpu = Gpu::for_copies(driver, ordinal, quota_bytes)?;
+        gpu.load_kernels()?;
+        Ok(gpu)
     }
 
     /// Loads the kernels now, where they are not yet loaded.
@@ -71,18 +71,14 @@ impl Card {
         self.module().map(|_| ())
     }
 
-    /// Opens a card as [`Self::open`] does, but loads the kernels only when one is launched, or by [`Self::load_kernels`].
+    /// Opens a GPU as [`Self::open`] does, but loads the kernels only when one is launched, or by [`Self::load_kernels`].
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn for_copies(
-        driver: &Driver,
-        ordinal: usize,
-        quota_bytes: u64,
-    ) -> Result<Card, CudaError> {
-        let info = driver.card(ordinal)?;
+    pub fn for_copies(driver: &Driver, ordinal: usize, quota_bytes: u64) -> Result<Gpu, CudaError> {
+        let info = driver.gpu(ordinal)?;
         if let Some(why) = info.unusable {
-            return Err(CudaError::Unusable { card: ordinal, name: info.name, why });
+            return Err(CudaError::Unusable { gpu: ordinal, name: info.name, why });
         }
         let device = driver.device(ordinal)?;
         let context = Arc::new(Context::open(driver, device, ordinal, quota_bytes)?);
@@ -94,16 +90,16 @@ impl Card {
             info,
             context,
         };
-        Ok(Card { inner: Arc::new(inner) })
+        Ok(Gpu { inner: Arc::new(inner) })
     }
 
     /// Its number, as the driver counts.
     pub fn ordinal(&self) -> usize {
-        self.inner.context.card
+        self.inner.context.gpu
     }
 
     /// What it is, as found when it was opened.
-    pub fn info(&self) -> &CardInfo {
+    pub fn info(&self) -> &GpuInfo {
         &self.inner.info
     }
 
@@ -111,12 +107,12 @@ impl Card {
     ///
     /// # Errors
     /// What the driver says.
-    pub fn memory(&self) -> Result<CardMemory, CudaError> {
+    pub fn memory(&self) -> Result<GpuMemory, CudaError> {
         let (free_bytes, total_bytes) = self.inner.context.memory()?;
         let account = &self.inner.context.account;
         let (reserved_bytes, allocated_bytes) = account.bytes();
         let (peak_reserved_bytes, quota_bytes) = (account.peak_bytes(), account.quota_bytes);
-        Ok(CardMemory {
+        Ok(GpuMemory {
             total_bytes,
             free_bytes,
             reserved_bytes,
@@ -130,20 +126,20 @@ impl Card {
     ///
     /// # Errors
     /// [`CudaError::Timeout`], or what the work failed with.
-    pub fn synchronise(&self, deadline: Instant) -> Result<(), CudaError> {
-        self.inner.copies.synchronise("the copies to it", deadline)?;
-        self.inner.compute.synchronise("its kernels", deadline)
+    pub fn synchronize(&self, deadline: Instant) -> Result<(), CudaError> {
+        self.inner.copies.synchronize("the copies to it", deadline)?;
+        self.inner.compute.synchronize("its kernels", deadline)
     }
 
-    /// Whether `other` is this card.
+    /// Whether `other` is this GPU.
     ///
     /// # Errors
-    /// [`CudaError::WrongCard`] where it is not.
-    pub fn same(&self, what: &'static str, other: &Card) -> Result<(), CudaError> {
+    /// [`CudaError::WrongGpu`] where it is not.
+    pub fn same(&self, what: &'static str, other: &Gpu) -> Result<(), CudaError> {
         if Arc::ptr_eq(&self.inner.context, &other.inner.context) {
             return Ok(());
         }
-        Err(CudaError::WrongCard { what, expected: self.ordinal(), found: other.ordinal() })
+        Err(CudaError::WrongGpu { what, expected: self.ordinal(), found: other.ordinal() })
     }
 
     /// Waits for the copies that were queued until now.
@@ -164,7 +160,7 @@ impl Card {
         self.await_stream(&self.inner.compute, doing, deadline)
     }
 
-    /// Unlike [`Stream::synchronise`], not for what others queue meanwhile.
+    /// Unlike [`Stream::synchronize`], not for what others queue meanwhile.
     fn await_stream(
         &self,
         stream: &Stream,
@@ -205,18 +201,18 @@ impl Card {
     }
 }
 
-impl fmt::Debug for Card {
+impl fmt::Debug for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Card({}: {})", self.ordinal(), self.inner.info.name)
+        write!(f, "Gpu({}: {})", self.ordinal(), self.inner.info.name)
     }
 }
 
 impl Driver {
-    /// The driver's handle of a card.
+    /// The driver's handle of a GPU.
     pub(super) fn device(&self, ordinal: usize) -> Result<c_int, CudaError> {
-        let cards = self.count()?;
-        let number = c_int::try_from(ordinal).ok().filter(|_| ordinal < cards);
-        let number = number.ok_or(CudaError::NoSuchCard { ordinal, cards })?;
+        let gpus = self.count()?;
+        let number = c_int::try_from(ordinal).ok().filter(|_| ordinal < gpus);
+        let number = number.ok_or(CudaError::NoSuchGpu { ordinal, gpus })?;
         let mut device = 0;
         // SAFETY: the pointer is to a local.
         let got = unsafe { (self.api.cuDeviceGet)(&raw mut device, number) };

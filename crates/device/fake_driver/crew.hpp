@@ -42,7 +42,7 @@ private:
     unsigned long next = 0, count = 0, done = 0;
 
     Crew() {
-        const char* asked = std::getenv("VIRTUAL_CARD_THREADS");
+        const char* asked = std::getenv("FAKE_GPU_THREADS");
         const unsigned threads = asked ? std::atoi(asked) : std::thread::hardware_concurrency();
         for (unsigned i = 1; i < threads && i < 16; i++) std::thread([this] { serve(); }).detach();
     }

@@ -1,17 +1,17 @@
-//! `device::cuda` on virtual cards: what happens with drivers, memory, copies and faults. No real card takes part.
+//! `device::cuda` on fake GPUs: what happens with drivers, memory, copies and faults. No real GPU takes part.
 #![allow(unsafe_code)] // one test calls the driver itself
 
-#[path = "../../../tests/virtual_card/library.rs"]
+#[path = "../../../tests/fake_driver/library.rs"]
 mod library;
 
 use std::time::{Duration, Instant};
 
 use device::cuda::{
-    Card, CardArena, CardBuffer, CardLink, CardMemory, CudaError, Driver, LinkPath, PinnedRing,
+    Buffer, CudaError, Driver, Gpu, GpuArena, GpuMemory, LinkPath, PeerLink, PinnedRing,
     measure_copies,
 };
 use device::probe::{DeviceSpec, Roots, measure_links, probe};
-use library::{on_virtual_cards, without_a_driver};
+use library::{on_fake_gpus, without_a_driver};
 
 const MIB: usize = 1 << 20;
 
@@ -19,8 +19,8 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
-fn card(ordinal: usize) -> Card {
-    Card::open(&Driver::open().expect("a driver"), ordinal, u64::MAX).expect("a card")
+fn gpu(ordinal: usize) -> Gpu {
+    Gpu::open(&Driver::open().expect("a driver"), ordinal, u64::MAX).expect("a gpu")
 }
 
 /// Bytes that differ from place to place.
@@ -54,33 +54,33 @@ fn without_a_driver_there_is_a_named_error() {
 
 #[test]
 fn an_old_driver_is_refused() {
-    let variables = [("VIRTUAL_CARD_FAULT", "cuDriverGetVersion:1:olddriver")];
-    on_virtual_cards("an_old_driver_is_refused", &variables, || {
+    let variables = [("FAKE_GPU_FAULT", "cuDriverGetVersion:1:olddriver")];
+    on_fake_gpus("an_old_driver_is_refused", &variables, || {
         assert_eq!(opening(), CudaError::DriverTooOld { found: (12, 2), needed: (12, 4) });
     });
 }
 
 #[test]
-fn no_card_at_all() {
-    on_virtual_cards("no_card_at_all", &[("VIRTUAL_CARD_FAULT", "cuInit:1:nodevice")], || {
+fn no_gpu_at_all() {
+    on_fake_gpus("no_gpu_at_all", &[("FAKE_GPU_FAULT", "cuInit:1:nodevice")], || {
         assert_eq!(opening(), CudaError::NoDevice);
     });
 }
 
 #[test]
-fn every_card_is_hidden() {
-    on_virtual_cards("every_card_is_hidden", &[("CUDA_VISIBLE_DEVICES", "NoDevFiles")], || {
+fn every_gpu_is_hidden() {
+    on_fake_gpus("every_gpu_is_hidden", &[("CUDA_VISIBLE_DEVICES", "NoDevFiles")], || {
         let error = opening();
         assert!(matches!(error, CudaError::Hidden { .. }), "{error}");
-        assert!(error.to_string().contains("hides every card"), "{error}");
+        assert!(error.to_string().contains("hides every gpu"), "{error}");
     });
 }
 
 #[test]
 fn a_driver_that_does_not_start_says_why() {
-    on_virtual_cards(
+    on_fake_gpus(
         "a_driver_that_does_not_start_says_why",
-        &[("VIRTUAL_CARD_FAULT", "cuInit:1:802")],
+        &[("FAKE_GPU_FAULT", "cuInit:1:802")],
         || {
             let error = opening();
             assert!(
@@ -95,45 +95,45 @@ fn a_driver_that_does_not_start_says_why() {
 }
 
 #[test]
-fn cards_are_listed() {
-    let variables = [("VIRTUAL_CARDS", "64MiB,32MiB@7.5,16MiB")];
-    on_virtual_cards("cards_are_listed", &variables, || {
+fn gpus_are_listed() {
+    let variables = [("FAKE_GPUS", "64MiB,32MiB@7.5,16MiB")];
+    on_fake_gpus("gpus_are_listed", &variables, || {
         let driver = Driver::open().expect("a driver");
         assert_eq!(driver.version(), (12, 4));
-        let cards = driver.cards().expect("cards");
-        let totals: Vec<u64> = cards.iter().map(|card| card.total_bytes).collect();
+        let gpus = driver.gpus().expect("gpus");
+        let totals: Vec<u64> = gpus.iter().map(|gpu| gpu.total_bytes).collect();
         assert_eq!(totals, [64 << 20, 32 << 20, 16 << 20]);
-        let first = &cards[0];
+        let first = &gpus[0];
         assert_eq!(
             (first.name.as_str(), first.compute, first.peers.as_slice()),
-            ("Virtual card", (8, 0), &[1, 2][..])
+            ("Fake GPU", (8, 0), &[1, 2][..])
         );
-        assert_eq!(first.uuid, "GPU-76697274-7561-6c20-6361-726400000000");
+        assert_eq!(first.uuid, "GPU-76697274-7561-6c20-4750-557300000000");
         assert_eq!(first.pci_bus_id, "ffff:00:00.0");
         assert_eq!(first.free_bytes, Some(63 << 20));
-        let why = cards[1].unusable.as_deref().expect("too old");
+        let why = gpus[1].unusable.as_deref().expect("too old");
         assert!(why.contains("7.5") && why.contains("8.0"), "{why}");
-        let error = Card::open(&driver, 1, u64::MAX).expect_err("too old");
+        let error = Gpu::open(&driver, 1, u64::MAX).expect_err("too old");
         assert_eq!((error.exit_code(), error.to_string().contains(why)), (69, true), "{error}");
         assert_eq!(
-            Card::open(&driver, 3, 0).expect_err("none"),
-            CudaError::NoSuchCard { ordinal: 3, cards: 3 }
+            Gpu::open(&driver, 3, 0).expect_err("none"),
+            CudaError::NoSuchGpu { ordinal: 3, gpus: 3 }
         );
         // Contexts that were made to look at free memory are given up again.
-        assert_eq!(driver.cards().expect("cards"), cards);
+        assert_eq!(driver.gpus().expect("gpus"), gpus);
     });
 }
 
 #[test]
-fn a_job_sees_its_own_cards() {
+fn a_job_sees_its_own_gpus() {
     let variables = [
-        ("VIRTUAL_CARDS", "64MiB,32MiB,16MiB"),
-        ("CUDA_VISIBLE_DEVICES", "2,GPU-76697274-7561-6c20-6361-726400000000"),
+        ("FAKE_GPUS", "64MiB,32MiB,16MiB"),
+        ("CUDA_VISIBLE_DEVICES", "2,GPU-76697274-7561-6c20-4750-557300000000"),
     ];
-    on_virtual_cards("a_job_sees_its_own_cards", &variables, || {
-        let cards = Driver::open().expect("a driver").cards().expect("cards");
+    on_fake_gpus("a_job_sees_its_own_gpus", &variables, || {
+        let gpus = Driver::open().expect("a driver").gpus().expect("gpus");
         let seen: Vec<(usize, u64)> =
-            cards.iter().map(|card| (card.ordinal, card.total_bytes >> 20)).collect();
+            gpus.iter().map(|gpu| (gpu.ordinal, gpu.total_bytes >> 20)).collect();
         assert_eq!(seen, [(0, 16), (1, 64)]);
     });
 }
@@ -141,12 +141,12 @@ fn a_job_sees_its_own_cards() {
 #[test]
 fn a_probe_lists_what_can_be_used_and_notes_the_rest() {
     let name = "a_probe_lists_what_can_be_used_and_notes_the_rest";
-    // The second context is refused: another process has the card alone.
+    // The second context is refused: another process has the GPU alone.
     let variables = [
-        ("VIRTUAL_CARDS", "64MiB,32MiB,16MiB@6.1,8MiB"),
-        ("VIRTUAL_CARD_FAULT", "cuDevicePrimaryCtxRetain:2:46"),
+        ("FAKE_GPUS", "64MiB,32MiB,16MiB@6.1,8MiB"),
+        ("FAKE_GPU_FAULT", "cuDevicePrimaryCtxRetain:2:46"),
     ];
-    on_virtual_cards(name, &variables, || {
+    on_fake_gpus(name, &variables, || {
         let machine = probe(&Roots::system(), std::path::Path::new("."), &DeviceSpec::Found)
             .expect("a machine");
         let gpus: Vec<(Option<usize>, u64)> =
@@ -154,12 +154,12 @@ fn a_probe_lists_what_can_be_used_and_notes_the_rest() {
         assert_eq!(gpus, [(Some(0), 63), (Some(3), 7)]);
         let notes = machine.notes.join("; ");
         assert!(
-            notes.contains("card 1 (Virtual card) is not used")
+            notes.contains("CUDA device 1 (Fake GPU) is not used")
                 && notes.contains("compute mode exclusive"),
             "{notes}"
         );
         assert!(
-            notes.contains("card 2 (Virtual card) is not used") && notes.contains("6.1"),
+            notes.contains("CUDA device 2 (Fake GPU) is not used") && notes.contains("6.1"),
             "{notes}"
         );
         let mut machine = machine;
@@ -172,75 +172,75 @@ fn a_probe_lists_what_can_be_used_and_notes_the_rest() {
         );
         assert_eq!(machine.gpus[1].link_bytes_per_s, None);
         let note = machine.notes.last().expect("a note");
-        assert!(note.contains("link of card 3") && note.contains("out of memory"), "{note}");
+        assert!(note.contains("link of CUDA device 3") && note.contains("out of memory"), "{note}");
     });
 }
 
 #[test]
 fn memory_is_counted_and_given_back() {
-    on_virtual_cards("memory_is_counted_and_given_back", &[("VIRTUAL_CARDS", "64MiB")], || {
-        let card = Card::open(&Driver::open().expect("a driver"), 0, 40 << 20).expect("a card");
-        let before = card.memory().expect("memory");
+    on_fake_gpus("memory_is_counted_and_given_back", &[("FAKE_GPUS", "64MiB")], || {
+        let gpu = Gpu::open(&Driver::open().expect("a driver"), 0, 40 << 20).expect("a gpu");
+        let before = gpu.memory().expect("memory");
         assert_eq!((before.total_bytes, before.quota_bytes), (64 << 20, 40 << 20));
         assert_eq!((before.reserved_bytes, before.allocated_bytes), (0, 0));
-        let arena = CardArena::new(&card, 16 * MIB).expect("an arena");
+        let arena = GpuArena::new(&gpu, 16 * MIB).expect("an arena");
         let (_a, _b) = (
             arena.zeroed::<u8>(100).expect("a buffer"),
             arena.zeroed::<f32>(100).expect("a buffer"),
         );
-        let own = CardBuffer::<f32>::new(&card, MIB).expect("a buffer");
-        let now = card.memory().expect("memory");
+        let own = Buffer::<f32>::new(&gpu, MIB).expect("a buffer");
+        let now = gpu.memory().expect("memory");
         assert_eq!(now.reserved_bytes, 20 << 20);
         assert_eq!(now.allocated_bytes, (4 << 20) + 256 + 400);
         assert_eq!((arena.used_bytes(), arena.limit_bytes()), (656, 16 * MIB));
         assert_eq!(now.free_bytes, before.free_bytes - (20 << 20));
-        let error = CardArena::new(&card, 20 * MIB + 1).map(drop).expect_err("past the quota");
+        let error = GpuArena::new(&gpu, 20 * MIB + 1).map(drop).expect_err("past the quota");
         let (asked_bytes, reserved_bytes, quota_bytes) = ((20 << 20) + 1, 20 << 20, 40 << 20);
         assert_eq!(
             error,
-            CudaError::QuotaPassed { card: 0, asked_bytes, reserved_bytes, quota_bytes }
+            CudaError::QuotaPassed { gpu: 0, asked_bytes, reserved_bytes, quota_bytes }
         );
         drop((own, arena));
         // The buffers keep the arena's memory.
-        assert_eq!(card.memory().expect("memory").reserved_bytes, 16 << 20);
+        assert_eq!(gpu.memory().expect("memory").reserved_bytes, 16 << 20);
         drop((_a, _b));
         assert_eq!(
-            card.memory().expect("memory"),
-            CardMemory { peak_reserved_bytes: 20 << 20, ..before }
+            gpu.memory().expect("memory"),
+            GpuMemory { peak_reserved_bytes: 20 << 20, ..before }
         );
     });
 }
 
 #[test]
-fn the_cards_limit_is_out_of_memory() {
-    on_virtual_cards("the_cards_limit_is_out_of_memory", &[("VIRTUAL_CARDS", "64MiB")], || {
-        let card = card(0);
-        let error = CardArena::new(&card, 64 * MIB).map(drop).expect_err("too much");
+fn the_gpus_limit_is_out_of_memory() {
+    on_fake_gpus("the_gpus_limit_is_out_of_memory", &[("FAKE_GPUS", "64MiB")], || {
+        let gpu = gpu(0);
+        let error = GpuArena::new(&gpu, 64 * MIB).map(drop).expect_err("too much");
         let (free_bytes, total_bytes) = (63 << 20, 64 << 20);
         assert_eq!(
             error,
-            CudaError::OutOfMemory { card: 0, asked_bytes: 64 << 20, free_bytes, total_bytes }
+            CudaError::OutOfMemory { gpu: 0, asked_bytes: 64 << 20, free_bytes, total_bytes }
         );
         assert_eq!((error.exit_code(), error.is_memory()), (71, true));
         // Nothing of it stays, and what fits still does.
-        assert_eq!(card.memory().expect("memory").reserved_bytes, 0);
-        let arena = CardArena::new(&card, 63 * MIB).expect("all that is free");
+        assert_eq!(gpu.memory().expect("memory").reserved_bytes, 0);
+        let arena = GpuArena::new(&gpu, 63 * MIB).expect("all that is free");
         assert!(arena.region(63 * MIB).is_ok());
-        assert_eq!(card.memory().expect("memory").free_bytes, 0);
+        assert_eq!(gpu.memory().expect("memory").free_bytes, 0);
     });
 }
 
 #[test]
 fn memory_that_the_driver_refuses_in_mid_work() {
-    let variables = [("VIRTUAL_CARD_FAULT", "cuMemAlloc_v2:2:oom,cuMemHostAlloc:20:oom")];
-    on_virtual_cards("memory_that_the_driver_refuses_in_mid_work", &variables, || {
-        let card = card(0);
-        let mut buffer = CardBuffer::<f32>::new(&card, 10).expect("the first");
+    let variables = [("FAKE_GPU_FAULT", "cuMemAlloc_v2:2:oom,cuMemHostAlloc:20:oom")];
+    on_fake_gpus("memory_that_the_driver_refuses_in_mid_work", &variables, || {
+        let gpu = gpu(0);
+        let mut buffer = Buffer::<f32>::new(&gpu, 10).expect("the first");
         let error = buffer.resize(20).expect_err("the second");
         assert!(matches!(error, CudaError::OutOfMemory { asked_bytes: 80, .. }), "{error}");
-        assert_eq!((buffer.len(), card.memory().expect("memory").reserved_bytes), (10, 40));
+        assert_eq!((buffer.len(), gpu.memory().expect("memory").reserved_bytes), (10, 40));
         buffer.resize(20).expect("the third");
-        let error = PinnedRing::new(&card, 64, 4096).map(drop).expect_err("no pinned memory");
+        let error = PinnedRing::new(&gpu, 64, 4096).map(drop).expect_err("no pinned memory");
         assert!(
             matches!(error, CudaError::HostMemory { bytes: 4096, .. }) && error.exit_code() == 71,
             "{error}"
@@ -250,22 +250,22 @@ fn memory_that_the_driver_refuses_in_mid_work() {
 
 #[test]
 fn an_arena_never_passes_its_limit() {
-    on_virtual_cards("an_arena_never_passes_its_limit", &[], || {
-        let card = card(0);
-        let arena = CardArena::new(&card, 1000).expect("an arena");
+    on_fake_gpus("an_arena_never_passes_its_limit", &[], || {
+        let gpu = gpu(0);
+        let arena = GpuArena::new(&gpu, 1000).expect("an arena");
         assert_eq!(arena.region(300).expect("fits").len(), 300);
         assert_eq!(arena.used_bytes(), 300);
         let error = arena.region(489).map(drop).expect_err("one too many");
         let (requested_bytes, used_bytes, limit_bytes) = (489, 300, 1000);
         assert_eq!(
             error,
-            CudaError::ArenaFull { card: 0, requested_bytes, used_bytes, limit_bytes }
+            CudaError::ArenaFull { gpu: 0, requested_bytes, used_bytes, limit_bytes }
         );
         assert!(
             arena.zeroed::<u8>(usize::MAX).is_err() && arena.zeroed::<f32>(usize::MAX / 2).is_err()
         );
         assert!(arena.region(488).is_ok() && arena.region(0).is_err());
-        let empty = CardArena::new(&card, 0).expect("an empty arena");
+        let empty = GpuArena::new(&gpu, 0).expect("an empty arena");
         let region = empty.region(0).expect("nothing");
         assert!(region.is_empty() && region.finish(soon()).expect("nothing").is_empty());
     });
@@ -273,9 +273,9 @@ fn an_arena_never_passes_its_limit() {
 
 #[test]
 fn buffers_go_up_and_come_down() {
-    on_virtual_cards("buffers_go_up_and_come_down", &[("VIRTUAL_CARD_DELAY_US", "200")], || {
-        let card = card(0);
-        let mut buffer = CardBuffer::<u16>::new(&card, 3 * MIB + 5).expect("a buffer");
+    on_fake_gpus("buffers_go_up_and_come_down", &[("FAKE_GPU_DELAY_US", "200")], || {
+        let gpu = gpu(0);
+        let mut buffer = Buffer::<u16>::new(&gpu, 3 * MIB + 5).expect("a buffer");
         let mut zeros = vec![1u16; 1000];
         buffer.download(2 * MIB..2 * MIB + 1000, &mut zeros, soon()).expect("zeros");
         assert_eq!(zeros, vec![0; 1000]);
@@ -286,7 +286,7 @@ fn buffers_go_up_and_come_down() {
         let mut back = vec![0; numbers.len()];
         buffer.download(5..buffer.len(), &mut back, soon()).expect("down");
         assert!(back == numbers, "the numbers are others");
-        let mut other = CardBuffer::<u16>::new(&card, 100).expect("a buffer");
+        let mut other = Buffer::<u16>::new(&gpu, 100).expect("a buffer");
         other.copy_from(40, &buffer, 1005..1065).expect("a copy");
         other.resize(90).expect("smaller");
         let mut end = vec![0; 50];
@@ -298,17 +298,17 @@ fn buffers_go_up_and_come_down() {
     });
 }
 
-/// More threads than the card has pinned buffers: nobody may keep some while waiting for others.
+/// More threads than the GPU has pinned buffers: nobody may keep some while waiting for others.
 #[test]
 fn many_threads_copy_at_once() {
-    on_virtual_cards("many_threads_copy_at_once", &[("VIRTUAL_CARD_DELAY_US", "100")], || {
-        let card = card(0);
+    on_fake_gpus("many_threads_copy_at_once", &[("FAKE_GPU_DELAY_US", "100")], || {
+        let gpu = gpu(0);
         std::thread::scope(|scope| {
             for seed in 0..12 {
-                let card = &card;
+                let gpu = &gpu;
                 scope.spawn(move || {
                     let numbers = pattern(4 * MIB, seed);
-                    let mut buffer = CardBuffer::<u8>::new(card, numbers.len()).expect("a buffer");
+                    let mut buffer = Buffer::<u8>::new(gpu, numbers.len()).expect("a buffer");
                     for _ in 0..3 {
                         let mut back = vec![0; numbers.len()];
                         buffer.upload(0, &numbers, soon()).expect("up");
@@ -324,10 +324,10 @@ fn many_threads_copy_at_once() {
 
 #[test]
 fn ranges_outside_are_refused() {
-    on_virtual_cards("ranges_outside_are_refused", &[], || {
-        let card = card(0);
-        let mut buffer = CardBuffer::<f32>::new(&card, 100).expect("a buffer");
-        let other = CardBuffer::<f32>::new(&card, 10).expect("a buffer");
+    on_fake_gpus("ranges_outside_are_refused", &[], || {
+        let gpu = gpu(0);
+        let mut buffer = Buffer::<f32>::new(&gpu, 100).expect("a buffer");
+        let other = Buffer::<f32>::new(&gpu, 10).expect("a buffer");
         let outside = |result: Result<(), CudaError>| {
             let error = result.expect_err("outside");
             assert!(
@@ -343,28 +343,28 @@ fn ranges_outside_are_refused() {
         outside(buffer.copy_from(95, &other, 0..10));
         outside(buffer.copy_from(0, &other, 5..11));
         outside(buffer.address_of(101).map(drop));
-        let arena = CardArena::new(&card, 1000).expect("an arena");
+        let arena = GpuArena::new(&gpu, 1000).expect("an arena");
         let mut region = arena.region(100).expect("a region");
         outside(region.part(101).map(drop));
-        let ring = PinnedRing::new(&card, 2, 64).expect("a ring");
+        let ring = PinnedRing::new(&gpu, 2, 64).expect("a ring");
         let mut bytes = ring.acquire(soon()).expect("a buffer").filled();
         outside(bytes.copy(10..65, region.part(55).expect("a part")));
         outside(bytes.copy(0..10, region.part(11).expect("a part")));
-        let mut staging = CardBuffer::<u8>::new(&card, 64).expect("a buffer");
+        let mut staging = Buffer::<u8>::new(&gpu, 64).expect("a buffer");
         outside(bytes.copy_for_kernels(0..64, &mut staging, 1));
-        card.synchronise(soon()).expect("nothing happened");
+        gpu.synchronize(soon()).expect("nothing happened");
     });
 }
 
 #[test]
 fn a_region_is_bytes_only_when_every_part_arrived() {
-    on_virtual_cards(
+    on_fake_gpus(
         "a_region_is_bytes_only_when_every_part_arrived",
-        &[("VIRTUAL_CARD_DELAY_US", "2000")],
+        &[("FAKE_GPU_DELAY_US", "2000")],
         || {
-            let card = card(0);
-            let arena = CardArena::new(&card, MIB).expect("an arena");
-            let ring = PinnedRing::new(&card, 2, 1000).expect("a ring");
+            let gpu = gpu(0);
+            let arena = GpuArena::new(&gpu, MIB).expect("an arena");
+            let ring = PinnedRing::new(&gpu, 2, 1000).expect("a ring");
             let fill = |seed| {
                 let mut buffer = ring.acquire(soon()).expect("a buffer");
                 buffer.copy_from_slice(&pattern(1000, seed));
@@ -377,13 +377,13 @@ fn a_region_is_bytes_only_when_every_part_arrived() {
             let error = region.finish(soon()).expect_err("half");
             assert_eq!(
                 error,
-                CudaError::Unfilled { card: 0, filled_bytes: 1000, expected_bytes: 2000 }
+                CudaError::Unfilled { gpu: 0, filled_bytes: 1000, expected_bytes: 2000 }
             );
 
             let mut region = arena.region(1500).expect("a region");
             fill(2).copy(500..1000, region.part(500).expect("a part")).expect("queued");
             // A kernel's part; here what it writes was there before.
-            let mut words = CardBuffer::<u8>::new(&card, 1000).expect("a buffer");
+            let mut words = Buffer::<u8>::new(&gpu, 1000).expect("a buffer");
             fill(3).copy_for_kernels(0..1000, &mut words, 0).expect("queued");
             let failed = region.part(0).expect("a part").fill(|span| {
                 assert!(span.is_empty());
@@ -411,18 +411,18 @@ fn a_region_is_bytes_only_when_every_part_arrived() {
 }
 
 #[test]
-fn a_ring_feeds_two_cards_from_many_readers() {
-    let variables = [("VIRTUAL_CARDS", "64MiB,64MiB"), ("VIRTUAL_CARD_DELAY_US", "300")];
-    on_virtual_cards("a_ring_feeds_two_cards_from_many_readers", &variables, || {
+fn a_ring_feeds_two_gpus_from_many_readers() {
+    let variables = [("FAKE_GPUS", "64MiB,64MiB"), ("FAKE_GPU_DELAY_US", "300")];
+    on_fake_gpus("a_ring_feeds_two_gpus_from_many_readers", &variables, || {
         const PIECE: usize = 10_000;
         const PIECES: usize = 120;
-        let cards = [card(0), card(1)];
-        let ring = PinnedRing::new(&cards[0], 3, PIECE).expect("a ring");
-        let mut regions = cards.each_ref().map(|card| {
-            let arena = CardArena::new(card, PIECE * PIECES).expect("an arena");
+        let gpus = [gpu(0), gpu(1)];
+        let ring = PinnedRing::new(&gpus[0], 3, PIECE).expect("a ring");
+        let mut regions = gpus.each_ref().map(|gpu| {
+            let arena = GpuArena::new(gpu, PIECE * PIECES).expect("an arena");
             arena.region(PIECE * PIECES).expect("a region")
         });
-        // Each piece of the file goes to both cards.
+        // Each piece of the file goes to both GPUs.
         let mut parts: Vec<_> = (0..PIECES)
             .map(|_| regions.each_mut().map(|region| region.part(PIECE).expect("a part")))
             .collect();
@@ -459,13 +459,12 @@ fn a_ring_feeds_two_cards_from_many_readers() {
 
 #[test]
 fn a_ring_gives_the_last_buffer_that_no_copy_uses() {
-    let variables = [("VIRTUAL_CARD_DELAY_US", "100000")];
-    on_virtual_cards("a_ring_gives_the_last_buffer_that_no_copy_uses", &variables, || {
-        let card =
-            Card::for_copies(&Driver::open().expect("a driver"), 0, u64::MAX).expect("a card");
-        let arena = CardArena::new(&card, 1000).expect("an arena");
+    let variables = [("FAKE_GPU_DELAY_US", "100000")];
+    on_fake_gpus("a_ring_gives_the_last_buffer_that_no_copy_uses", &variables, || {
+        let gpu = Gpu::for_copies(&Driver::open().expect("a driver"), 0, u64::MAX).expect("a gpu");
+        let arena = GpuArena::new(&gpu, 1000).expect("an arena");
         let mut region = arena.region(300).expect("a region");
-        let ring = PinnedRing::new(&card, 3, 100).expect("a ring");
+        let ring = PinnedRing::new(&gpu, 3, 100).expect("a ring");
         let [one, two, three] = [(); 3].map(|()| ring.acquire(soon()).expect("a buffer"));
         let [a, b, c] = [&one, &two, &three].map(|buffer| buffer.as_ptr());
         drop((two, three, one));
@@ -489,9 +488,9 @@ fn a_ring_gives_the_last_buffer_that_no_copy_uses() {
 
 #[test]
 fn readers_that_keep_every_buffer_are_named() {
-    on_virtual_cards("readers_that_keep_every_buffer_are_named", &[], || {
-        let card = card(0);
-        let ring = PinnedRing::new(&card, 2, 100).expect("a ring");
+    on_fake_gpus("readers_that_keep_every_buffer_are_named", &[], || {
+        let gpu = gpu(0);
+        let ring = PinnedRing::new(&gpu, 2, 100).expect("a ring");
         let (first, _second) =
             (ring.acquire(soon()).expect("one"), ring.acquire(soon()).expect("two"));
         let started = Instant::now();
@@ -517,7 +516,7 @@ fn times_out(what: impl FnOnce(Instant) -> Result<(), CudaError>) -> CudaError {
     let error = what(started + Duration::from_millis(100)).expect_err("it never ends");
     assert!((100..5000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     assert!(
-        matches!(error, CudaError::Timeout { card: 0, .. }) && error.exit_code() == 75,
+        matches!(error, CudaError::Timeout { gpu: 0, .. }) && error.exit_code() == 75,
         "{error}"
     );
     error
@@ -525,29 +524,29 @@ fn times_out(what: impl FnOnce(Instant) -> Result<(), CudaError>) -> CudaError {
 
 #[test]
 fn a_download_that_hangs_is_a_timeout() {
-    let variables = [("VIRTUAL_CARD_FAULT", "cuMemcpyDtoHAsync_v2:2:hang")];
-    on_virtual_cards("a_download_that_hangs_is_a_timeout", &variables, || {
-        let card = card(0);
-        let buffer = CardBuffer::<f32>::new(&card, 100).expect("a buffer");
+    let variables = [("FAKE_GPU_FAULT", "cuMemcpyDtoHAsync_v2:2:hang")];
+    on_fake_gpus("a_download_that_hangs_is_a_timeout", &variables, || {
+        let gpu = gpu(0);
+        let buffer = Buffer::<f32>::new(&gpu, 100).expect("a buffer");
         let mut numbers = [1.0; 100];
         buffer.download(0..100, &mut numbers, soon()).expect("the first");
         assert_eq!(numbers, [0.0; 100]);
         times_out(|deadline| buffer.download(0..100, &mut [0.0; 100], deadline));
-        times_out(|deadline| card.synchronise(deadline));
+        times_out(|deadline| gpu.synchronize(deadline));
         // Giving back memory that hung work uses would wait for ever.
         let started = Instant::now();
-        drop((buffer, card));
+        drop((buffer, gpu));
         assert!(started.elapsed() < Duration::from_secs(10));
     });
 }
 
 #[test]
 fn a_copy_of_weights_that_hangs_is_a_timeout() {
-    let variables = [("VIRTUAL_CARD_FAULT", "cuMemcpyHtoDAsync_v2:1:hang")];
-    on_virtual_cards("a_copy_of_weights_that_hangs_is_a_timeout", &variables, || {
-        let card = card(0);
-        let arena = CardArena::new(&card, MIB).expect("an arena");
-        let ring = PinnedRing::new(&card, 1, 1000).expect("a ring");
+    let variables = [("FAKE_GPU_FAULT", "cuMemcpyHtoDAsync_v2:1:hang")];
+    on_fake_gpus("a_copy_of_weights_that_hangs_is_a_timeout", &variables, || {
+        let gpu = gpu(0);
+        let arena = GpuArena::new(&gpu, MIB).expect("an arena");
+        let ring = PinnedRing::new(&gpu, 1, 1000).expect("a ring");
         let mut region = arena.region(1000).expect("a region");
         let part = region.whole().expect("a part");
         ring.acquire(soon()).expect("a buffer").filled().copy(0..1000, part).expect("queued");
@@ -557,82 +556,85 @@ fn a_copy_of_weights_that_hangs_is_a_timeout() {
         let error = times_out(|deadline| region.finish(deadline).map(drop));
         assert!(error.to_string().contains("copy of weights"), "{error}");
         // The kernels' stream goes on.
-        let buffer = CardBuffer::<u8>::new(&card, 10).expect("a buffer");
+        let buffer = Buffer::<u8>::new(&gpu, 10).expect("a buffer");
         buffer.download(0..10, &mut [0; 10], soon()).expect("zeros");
     });
 }
 
 #[test]
-fn a_lost_card_says_so_for_ever() {
+fn a_lost_gpu_says_so_for_ever() {
     let variables =
-        [("VIRTUAL_CARDS", "64MiB,64MiB"), ("VIRTUAL_CARD_FAULT", "cuMemcpyHtoDAsync_v2:2:lost")];
-    on_virtual_cards("a_lost_card_says_so_for_ever", &variables, || {
-        let (card, other) = (card(0), card(1));
-        let mut buffer = CardBuffer::<f32>::new(&card, 100).expect("a buffer");
+        [("FAKE_GPUS", "64MiB,64MiB"), ("FAKE_GPU_FAULT", "cuMemcpyHtoDAsync_v2:2:lost")];
+    on_fake_gpus("a_lost_gpu_says_so_for_ever", &variables, || {
+        let (gpu, other) = (gpu(0), gpu(1));
+        let mut buffer = Buffer::<f32>::new(&gpu, 100).expect("a buffer");
         buffer.upload(0, &[1.0; 100], soon()).expect("the first");
         let error = buffer.upload(0, &[1.0; 100], soon()).expect_err("lost");
         assert!(
             matches!(
                 error,
-                CudaError::Lost { card: 0, call: "cuMemcpyHtoDAsync_v2", code: 999, .. }
+                CudaError::Lost { gpu: 0, call: "cuMemcpyHtoDAsync_v2", code: 999, .. }
             ),
             "{error}"
         );
-        assert!(error.exit_code() == 69 && error.to_string().contains("card 0 is lost"), "{error}");
+        assert!(
+            error.exit_code() == 69 && error.to_string().contains("CUDA device 0 is lost"),
+            "{error}"
+        );
         assert_eq!(buffer.download(0..100, &mut [0.0; 100], soon()).expect_err("lost"), error);
-        assert_eq!(card.memory().expect_err("lost"), error);
-        assert_eq!(card.synchronise(soon()).expect_err("lost"), error);
-        assert_eq!(CardArena::new(&card, 1).map(drop).expect_err("lost"), error);
+        assert_eq!(gpu.memory().expect_err("lost"), error);
+        assert_eq!(gpu.synchronize(soon()).expect_err("lost"), error);
+        assert_eq!(GpuArena::new(&gpu, 1).map(drop).expect_err("lost"), error);
         // The other one is not.
-        let mut buffer = CardBuffer::<f32>::new(&other, 100).expect("a buffer");
+        let mut buffer = Buffer::<f32>::new(&other, 100).expect("a buffer");
         buffer.upload(0, &[1.0; 100], soon()).expect("fine");
-        other.synchronise(soon()).expect("fine");
+        other.synchronize(soon()).expect("fine");
     });
 }
 
 #[test]
 fn work_that_fails_later_is_found() {
-    let variables = [("VIRTUAL_CARD_FAULT", "cuMemsetD8Async:2:illegal")];
-    on_virtual_cards("work_that_fails_later_is_found", &variables, || {
-        let card = card(0);
-        let mut buffer = CardBuffer::<f32>::new(&card, 100).expect("a buffer");
+    let variables = [("FAKE_GPU_FAULT", "cuMemsetD8Async:2:illegal")];
+    on_fake_gpus("work_that_fails_later_is_found", &variables, || {
+        let gpu = gpu(0);
+        let mut buffer = Buffer::<f32>::new(&gpu, 100).expect("a buffer");
         buffer.clear().expect("queued");
-        let error = card.synchronise(soon()).expect_err("an illegal address");
-        assert!(matches!(error, CudaError::Lost { card: 0, code: 700, .. }), "{error}");
+        let error = gpu.synchronize(soon()).expect_err("an illegal address");
+        assert!(matches!(error, CudaError::Lost { gpu: 0, code: 700, .. }), "{error}");
         assert!(error.to_string().contains("CUDA_ERROR_ILLEGAL_ADDRESS"), "{error}");
     });
 }
 
 #[test]
 fn kernels_that_the_driver_refuses() {
-    on_virtual_cards(
+    on_fake_gpus(
         "kernels_that_the_driver_refuses",
-        &[("VIRTUAL_CARD_FAULT", "cuModuleLoadDataEx:1:218")],
+        &[("FAKE_GPU_FAULT", "cuModuleLoadDataEx:1:218")],
         || {
             let driver = Driver::open().expect("a driver");
-            let error = Card::open(&driver, 0, u64::MAX).expect_err("refused");
+            let error = Gpu::open(&driver, 0, u64::MAX).expect_err("refused");
             assert!(
-                matches!(error, CudaError::Image { card: 0, code: 218, .. })
+                matches!(error, CudaError::Image { gpu: 0, code: 218, .. })
                     && error.exit_code() == 69,
                 "{error}"
             );
-            Card::open(&driver, 0, u64::MAX).expect("the next time");
+            Gpu::open(&driver, 0, u64::MAX).expect("the next time");
         },
     );
 }
 
-/// Opens a link between two cards, copies over it, and says which way it goes.
+/// Opens a link between two GPUs, copies over it, and says which way it goes.
 fn linked() -> LinkPath {
-    let cards = [card(0), card(1)];
-    let link = CardLink::open(&cards[0], &cards[1], soon()).expect("a link");
-    let mut from = CardBuffer::<u8>::new(&cards[0], 6 * MIB).expect("a buffer");
-    let mut to = CardBuffer::<u8>::new(&cards[1], 6 * MIB).expect("a buffer");
-    let mut kept = CardBuffer::<u8>::new(&cards[1], 100).expect("a buffer");
+    let gpus = [gpu(0), gpu(1)];
+    let link = PeerLink::open(&gpus[0], &gpus[1], soon()).expect("a link");
+    let mut from = Buffer::<u8>::new(&gpus[0], 6 * MIB).expect("a buffer");
+    let mut to = Buffer::<u8>::new(&gpus[1], 6 * MIB).expect("a buffer");
+    let mut kept = Buffer::<u8>::new(&gpus[1], 100).expect("a buffer");
     let mut last = vec![0; 100];
     for seed in [5, 9] {
         from.upload(0, &pattern(6 * MIB, seed), soon()).expect("up");
-        from.card().synchronise(soon()).expect("up");
-        // The second card is still busy, and will then read what was there before.
+        from.gpu().synchronize(soon()).expect("up");
+        // The second GPU is still busy, and will then read what was there before.
         (0..100).for_each(|_| kept.clear().expect("queued"));
         kept.copy_from(0, &to, 100..200).expect("queued");
         link.copy(&from, 1..5 * MIB, &mut to, 100, soon()).expect("copied");
@@ -643,30 +645,30 @@ fn linked() -> LinkPath {
         assert!(back == pattern(6 * MIB, seed)[1..5 * MIB], "other bytes arrived");
         let mut before = vec![0; 100];
         kept.download(0..100, &mut before, soon()).expect("down");
-        assert_eq!(before, last, "the copy did not wait for earlier work on the second card");
+        assert_eq!(before, last, "the copy did not wait for earlier work on the second GPU");
         last.copy_from_slice(&back[..100]);
     }
     let error = link.copy(&from, 0..10, &mut to, 6 * MIB - 9, soon()).expect_err("outside");
     assert!(matches!(error, CudaError::OutOfRange { .. }), "{error}");
-    let mut wrong = CardBuffer::<u8>::new(&cards[0], 10).expect("a buffer");
-    let error = link.copy(&from, 0..10, &mut wrong, 0, soon()).expect_err("the wrong card");
-    assert!(matches!(error, CudaError::WrongCard { expected: 1, found: 0, .. }), "{error}");
+    let mut wrong = Buffer::<u8>::new(&gpus[0], 10).expect("a buffer");
+    let error = link.copy(&from, 0..10, &mut wrong, 0, soon()).expect_err("the wrong gpu");
+    assert!(matches!(error, CudaError::WrongGpu { expected: 1, found: 0, .. }), "{error}");
     link.path().clone()
 }
 
-const TWO: (&str, &str) = ("VIRTUAL_CARDS", "64MiB,64MiB");
+const TWO: (&str, &str) = ("FAKE_GPUS", "64MiB,64MiB");
 
 #[test]
-fn cards_that_reach_each_other_copy_directly() {
-    let variables = [TWO, ("VIRTUAL_CARD_DELAY_US", "500")];
-    on_virtual_cards("cards_that_reach_each_other_copy_directly", &variables, || {
+fn gpus_that_reach_each_other_copy_directly() {
+    let variables = [TWO, ("FAKE_GPU_DELAY_US", "500")];
+    on_fake_gpus("gpus_that_reach_each_other_copy_directly", &variables, || {
         assert_eq!(linked(), LinkPath::Direct);
-        let alone = card(1);
-        let link = CardLink::open(&alone, &alone, soon()).expect("a link to itself");
-        let mut buffer = CardBuffer::<u8>::new(&alone, 10).expect("a buffer");
-        let from = CardBuffer::<u8>::new(&alone, 10).expect("a buffer");
+        let alone = gpu(1);
+        let link = PeerLink::open(&alone, &alone, soon()).expect("a link to itself");
+        let mut buffer = Buffer::<u8>::new(&alone, 10).expect("a buffer");
+        let from = Buffer::<u8>::new(&alone, 10).expect("a buffer");
         link.copy(&from, 0..10, &mut buffer, 0, soon()).expect("copied");
-        alone.synchronise(soon()).expect("done");
+        alone.synchronize(soon()).expect("done");
     });
 }
 
@@ -678,71 +680,60 @@ fn staged_because(word: &str) {
 }
 
 #[test]
-fn cards_without_peer_access_copy_through_the_host() {
-    let variables = [
-        TWO,
-        ("VIRTUAL_CARD_FAULT", "cuDeviceCanAccessPeer:1:nopeer"),
-        ("VIRTUAL_CARD_DELAY_US", "500"),
-    ];
-    on_virtual_cards("cards_without_peer_access_copy_through_the_host", &variables, || {
+fn gpus_without_peer_access_copy_through_the_host() {
+    let variables =
+        [TWO, ("FAKE_GPU_FAULT", "cuDeviceCanAccessPeer:1:nopeer"), ("FAKE_GPU_DELAY_US", "500")];
+    on_fake_gpus("gpus_without_peer_access_copy_through_the_host", &variables, || {
         staged_because("do not reach each other");
     });
 }
 
 #[test]
 fn peer_access_that_is_refused_goes_through_the_host() {
-    let variables = [TWO, ("VIRTUAL_CARD_FAULT", "cuCtxEnablePeerAccess:1:217")];
-    on_virtual_cards("peer_access_that_is_refused_goes_through_the_host", &variables, || {
+    let variables = [TWO, ("FAKE_GPU_FAULT", "cuCtxEnablePeerAccess:1:217")];
+    on_fake_gpus("peer_access_that_is_refused_goes_through_the_host", &variables, || {
         staged_because("CUDA_ERROR_PEER_ACCESS_UNSUPPORTED");
     });
 }
 
 #[test]
 fn a_canary_that_arrives_changed_sends_copies_through_the_host() {
-    let variables = [TWO, ("VIRTUAL_CARD_FAULT", "cuMemcpyPeerAsync:1:corrupt")];
-    on_virtual_cards(
-        "a_canary_that_arrives_changed_sends_copies_through_the_host",
-        &variables,
-        || {
-            staged_because("other bytes");
-        },
-    );
+    let variables = [TWO, ("FAKE_GPU_FAULT", "cuMemcpyPeerAsync:1:corrupt")];
+    on_fake_gpus("a_canary_that_arrives_changed_sends_copies_through_the_host", &variables, || {
+        staged_because("other bytes");
+    });
 }
 
 #[test]
 fn a_canary_that_never_arrives_sends_copies_through_the_host() {
-    let variables = [TWO, ("VIRTUAL_CARD_FAULT", "cuMemcpyPeerAsync:1:hang")];
-    on_virtual_cards(
-        "a_canary_that_never_arrives_sends_copies_through_the_host",
-        &variables,
-        || {
-            let started = Instant::now();
-            staged_because("not done after 2.0 s");
-            assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
-        },
-    );
+    let variables = [TWO, ("FAKE_GPU_FAULT", "cuMemcpyPeerAsync:1:hang")];
+    on_fake_gpus("a_canary_that_never_arrives_sends_copies_through_the_host", &variables, || {
+        let started = Instant::now();
+        staged_because("not done after 2.0 s");
+        assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    });
 }
 
 #[test]
 fn rates_of_copies() {
-    on_virtual_cards("rates_of_copies", &[("VIRTUAL_CARDS", "64MiB")], || {
-        let card = card(0);
-        let before = card.memory().expect("memory");
-        let rates = measure_copies(&card, 32 * MIB, soon()).expect("rates");
-        for rate in [rates.to_card, rates.from_card, rates.on_card] {
+    on_fake_gpus("rates_of_copies", &[("FAKE_GPUS", "64MiB")], || {
+        let gpu = gpu(0);
+        let before = gpu.memory().expect("memory");
+        let rates = measure_copies(&gpu, 32 * MIB, soon()).expect("rates");
+        for rate in [rates.to_gpu, rates.from_gpu, rates.on_gpu] {
             assert!((1e7..1e13).contains(&rate), "{rates:?}");
         }
         assert_eq!(
-            card.memory().expect("memory"),
-            CardMemory { peak_reserved_bytes: 32 << 20, ..before }
+            gpu.memory().expect("memory"),
+            GpuMemory { peak_reserved_bytes: 32 << 20, ..before }
         );
     });
 }
 
-/// The virtual card itself: what makes it a checker. Each copy is made in a process of its own, since the card ends with the first bad one.
+/// The fake GPU itself: what makes it a checker. Each copy is made in a process of its own, since the GPU ends with the first bad one.
 #[test]
-fn the_virtual_card_refuses_copies_outside_of_live_memory() {
-    const NAME: &str = "the_virtual_card_refuses_copies_outside_of_live_memory";
+fn the_fake_gpu_refuses_copies_outside_of_live_memory() {
+    const NAME: &str = "the_fake_gpu_refuses_copies_outside_of_live_memory";
     /// Of a copy to an allocation of 1000 bytes: where, how many bytes, from pinned memory, and what it gives.
     const COPIES: [(i64, usize, bool, u32); 8] = [
         (0, 1000, true, 0),
@@ -756,8 +747,9 @@ fn the_virtual_card_refuses_copies_outside_of_live_memory() {
     ];
     match std::env::var("COPY") {
         Ok(at) => raw_copy(COPIES[at.parse::<usize>().expect("a number")]),
-        Err(_) => (0..COPIES.len())
-            .for_each(|at| on_virtual_cards(NAME, &[("COPY", &at.to_string())], || {})),
+        Err(_) => {
+            (0..COPIES.len()).for_each(|at| on_fake_gpus(NAME, &[("COPY", &at.to_string())], || {}))
+        }
     }
 }
 
@@ -796,7 +788,7 @@ fn raw_copy((at, len, from_pinned, expected): (i64, usize, bool, u32)) {
 /// Finds the functions of a library.
 fn library(name: &str) -> impl Fn(&str) -> *mut std::ffi::c_void {
     let text = |name: &str| std::ffi::CString::new(name).expect("a name");
-    // SAFETY: the name ends with a NUL; the library is the virtual card.
+    // SAFETY: the name ends with a NUL; the library is the fake GPU.
     let library = unsafe { libc::dlopen(text(name).as_ptr(), libc::RTLD_NOW) };
     assert!(!library.is_null(), "{name}");
     move |name| {
