@@ -1,5 +1,6 @@
-//! Fake GPUs for tests: builds `crates/device/fake_gpu` once, and runs a test again in a process of its own that finds it as the CUDA
-//! driver (a process cannot change where its own libraries come from).
+//! Fake GPUs for tests: builds `crates/device/fake_gpu` once, and runs a test again in a process of
+//! its own that finds it as the CUDA driver (a process cannot change where its own libraries come
+//! from).
 #![allow(dead_code)] // each test takes what it needs
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,8 +15,8 @@ const TEST: &str = "VENDOMINI_FAKE_GPU_TEST";
 const BUILD_LIMIT: Duration = Duration::from_secs(500);
 const TEST_LIMIT: Duration = Duration::from_secs(500);
 
-/// Runs `body` in a process of its own, with fake GPUs and these variables (`FAKE_GPUS` and the like: see `driver.cpp`). `test` is the
-/// calling test's name, with its modules.
+/// Runs `body` in a process of its own, with fake GPUs and these variables (`FAKE_GPUS` and the
+/// like: see `driver.cpp`). `test` is the calling test's name, with its modules.
 pub fn on_fake_gpus(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
     if std::env::var(TEST).is_ok_and(|found| found == test) {
         return body();

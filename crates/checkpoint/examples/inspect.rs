@@ -1,4 +1,5 @@
-//! Opens checkpoints and says what they are: `cargo run -p checkpoint --example inspect -- MODEL...`
+//! Opens checkpoints and says what they are: `cargo run -p checkpoint --example inspect --
+//! MODEL...`
 use checkpoint::{Checkpoint, SearchPaths, locate};
 use std::time::Instant;
 

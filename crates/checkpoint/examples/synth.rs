@@ -1,4 +1,5 @@
-//! Makes a synthetic checkpoint: `cargo run --release -p checkpoint --example synth -- LIKE DIR [SHARDS|-] [SEED]`
+//! Makes a synthetic checkpoint: `cargo run --release -p checkpoint --example synth -- LIKE DIR
+//! [SHARDS|-] [SEED]`
 use checkpoint::{Fill, SynthRequest, SynthSource, synth};
 
 fn main() -> std::process::ExitCode {

@@ -35,7 +35,8 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// Normalization of queries and keys before they rotate: over each head, or over all of them at once (OLMo-2).
+/// Normalization of queries and keys before they rotate: over each head, or over all of them at
+/// once (OLMo-2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub enum QkNorm {
@@ -44,8 +45,8 @@ pub enum QkNorm {
     Full,
 }
 
-/// How attention, MLP and norms are put together: norms before each half, norms after each half (OLMo-2), or both halves
-/// from one norm (Phi-2).
+/// How attention, MLP and norms are put together: norms before each half, norms after each half
+/// (OLMo-2), or both halves from one norm (Phi-2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub enum BlockShape {
@@ -67,9 +68,11 @@ pub enum Pairing {
 pub enum ExpertStorage {
     /// `experts.{j}.gate_proj.weight [i, h]`, `up_proj [i, h]`, `down_proj [h, i]`.
     Separate,
-    /// gpt-oss: `experts.gate_up_proj [e, h, 2i]` with gate and up in turns, `down_proj [e, i, h]`, each with a bias.
+    /// gpt-oss: `experts.gate_up_proj [e, h, 2i]` with gate and up in turns, `down_proj [e, i, h]`,
+    /// each with a bias.
     Fused,
-    /// gpt-oss: as `Fused`, transposed and in MXFP4: `gate_up_proj_blocks [e, 2i, h/32, 16]` and `_scales [e, 2i, h/32]`.
+    /// gpt-oss: as `Fused`, transposed and in MXFP4: `gate_up_proj_blocks [e, 2i, h/32, 16]` and
+    /// `_scales [e, 2i, h/32]`.
     Mxfp4,
 }
 
@@ -82,11 +85,13 @@ pub struct Routing {
     pub normalize: bool,
     /// The weights are multiplied with this.
     pub scale: f64,
-    /// `(groups, kept)`: the best experts are sought in the `kept` groups that hold the best single experts.
+    /// `(groups, kept)`: the best experts are sought in the `kept` groups that hold the best
+    /// single experts.
     pub groups: Option<(usize, usize)>,
 }
 
-/// gpt-oss: `gate = min(gate, limit)`, `up = clamp(up, -limit, limit)`, `out = (up + 1) * gate * sigmoid(alpha * gate)`.
+/// gpt-oss: `gate = min(gate, limit)`, `up = clamp(up, -limit, limit)`, `out = (up + 1) * gate *
+/// sigmoid(alpha * gate)`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct ClampedSwiglu {
@@ -113,7 +118,8 @@ pub struct Moe {
     pub clamped: Option<ClampedSwiglu>,
 }
 
-/// Latent attention (DeepSeek-V2). The norms over the latents have an eps of 1e-6 whatever the model's own.
+/// Latent attention (DeepSeek-V2). The norms over the latents have an eps of 1e-6 whatever the
+/// model's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct Mla {
@@ -150,7 +156,8 @@ pub struct ModelConfig {
     pub attention_out_bias: bool,
     pub mlp_bias: bool,
     pub lm_head_bias: bool,
-    /// gpt-oss: a learnt logit for each head that takes part in the softmax and is dropped (`self_attn.sinks [heads]`).
+    /// gpt-oss: a learnt logit for each head that takes part in the softmax and is dropped
+    /// (`self_attn.sinks [heads]`).
     pub attention_sinks: bool,
     pub qk_norm: QkNorm,
     pub block: BlockShape,
@@ -169,8 +176,8 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// What the products of queries and keys are multiplied with: `head_dim^-0.5`, and for latent attention under yarn
-    /// the square of its `mscale` besides.
+    /// What the products of queries and keys are multiplied with: `head_dim^-0.5`, and for latent
+    /// attention under yarn the square of its `mscale` besides.
     pub fn softmax_scale(&self) -> f64 {
         let plain = (self.head_dim as f64).powf(-0.5);
         match (&self.mla, &self.rope.scaling) {

@@ -1,4 +1,5 @@
-/// How numbers are stored in a checkpoint. Block formats are GGUF's; [`Dtype::Q8_0`] is also what `--dtype int8` makes.
+/// How numbers are stored in a checkpoint. Block formats are GGUF's; [`Dtype::Q8_0`] is also what
+/// `--dtype int8` makes.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -103,8 +104,8 @@ impl Dtype {
         }
     }
 
-    /// The dtype that a safetensors header means (`safetensors` 0.8's `Dtype`; the types of it that no model stores
-    /// weights in are unknown here).
+    /// The dtype that a safetensors header means (`safetensors` 0.8's `Dtype`; the types of it that
+    /// no model stores weights in are unknown here).
     pub fn from_safetensors(name: &str) -> Option<Self> {
         use Dtype::*;
         const KNOWN: [Dtype; 17] = [

@@ -1,5 +1,5 @@
-//! Why a checkpoint cannot be used. One [`Kind`] for each invariant; every message says where, what was expected, what was
-//! found and what to do.
+//! Why a checkpoint cannot be used. One [`Kind`] for each invariant; every message says where, what
+//! was expected, what was found and what to do.
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -122,7 +122,8 @@ impl From<Defect> for CheckpointError {
 }
 
 impl CheckpointError {
-    /// The process's exit code: 65 for bad data, 66 for what is not there, 74 for I/O, 2 for what was asked.
+    /// The process's exit code: 65 for bad data, 66 for what is not there, 74 for I/O, 2 for what
+    /// was asked.
     pub fn exit_code(&self) -> u8 {
         match self {
             CheckpointError::NotFound { .. } => 66,

@@ -12,8 +12,8 @@ pub(crate) struct Opened {
     pub identity: FileIdentity,
 }
 
-/// Opens a regular file. A FIFO that nobody writes would block an ordinary open for ever: it is refused by its type, and
-/// opened without blocking in case it takes the file's place in between.
+/// Opens a regular file. A FIFO that nobody writes would block an ordinary open for ever: it is
+/// refused by its type, and opened without blocking in case it takes the file's place in between.
 pub(crate) fn open_regular(path: &Path) -> Result<Opened, CheckpointError> {
     let io = |source| CheckpointError::io(path, "open it", 0, source);
     require_regular(path, &std::fs::metadata(path).map_err(io)?)?;
@@ -64,8 +64,8 @@ pub(crate) fn read_at(
 /// The text of a small file; `None` if there is none. A dangling link is an error, not an absence.
 ///
 /// # Errors
-/// 65 for what is no regular file, has more than `bytes_max` bytes, is no UTF-8 or stands for a file that git-lfs has; 66
-/// for a dangling link; 74 where it cannot be read.
+/// 65 for what is no regular file, has more than `bytes_max` bytes, is no UTF-8 or stands for a
+/// file that git-lfs has; 66 for a dangling link; 74 where it cannot be read.
 pub fn read_text(path: &Path, bytes_max: u64) -> Result<Option<String>, CheckpointError> {
     if let Err(error) = std::fs::symlink_metadata(path)
         && error.kind() == std::io::ErrorKind::NotFound

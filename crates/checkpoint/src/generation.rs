@@ -12,7 +12,8 @@ pub struct GenerationConfig {
     pub eos: Vec<u32>,
     /// The first token of a prompt, where the model wants one.
     pub bos: Option<u32>,
-    /// The padding token: what the file says, else the configuration's, else the first of `eos`. Never one without a row.
+    /// The padding token: what the file says, else the configuration's, else the first of `eos`.
+    /// Never one without a row.
     pub pad: Option<u32>,
     /// The makers' sampling advice. Nothing uses it unless asked.
     pub temperature: Option<f64>,
@@ -24,7 +25,8 @@ pub struct GenerationConfig {
     pub repetition_penalty: Option<f64>,
 }
 
-/// A token id, or a list of them; `None` if it is neither. Null, and -1 in some files, stand for "none".
+/// A token id, or a list of them; `None` if it is neither. Null, and -1 in some files, stand for
+/// "none".
 pub(crate) fn ids(value: &Value) -> Option<Vec<u32>> {
     let id = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
     match value {

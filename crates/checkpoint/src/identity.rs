@@ -27,7 +27,8 @@ const SMALL_FILES: [&str; 9] = [
 pub enum Basis {
     /// The hub's blob id.
     Blob,
-    /// The header's SHA-256 and the file's size: tells models apart, but not two trainings of one shape.
+    /// The header's SHA-256 and the file's size: tells models apart, but not two trainings of one
+    /// shape.
     Header,
     /// The SHA-256 of all bytes.
     Content,

@@ -84,7 +84,8 @@ impl Inventory {
         self.tensors.iter().map(|t| t.bytes).sum()
     }
 
-    /// Bytes of each of the configuration's [`modules`](crate::modules()). A tied head counts nothing: it is the embedding.
+    /// Bytes of each of the configuration's [`modules`](crate::modules()). A tied head counts
+    /// nothing: it is the embedding.
     pub fn bytes_by_module(&self, config: &ModelConfig) -> Vec<u64> {
         let expected = expected_tensors(config);
         let module_of: HashMap<&str, usize> = expected

@@ -1,5 +1,5 @@
-//! JSON that must mean one thing: duplicate keys are refused (most readers let the last one win), depth and size are
-//! bounded.
+//! JSON that must mean one thing: duplicate keys are refused (most readers let the last one win),
+//! depth and size are bounded.
 use crate::error::{CheckpointError, Defect, Kind};
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};

@@ -1,8 +1,9 @@
-//! What is on disk before a weight moves: index, shard headers, configuration, GGUF, hub cache; and writing synthetic
-//! checkpoints. Headers only, no device.
+//! What is on disk before a weight moves: index, shard headers, configuration, GGUF, hub cache; and
+//! writing synthetic checkpoints. Headers only, no device.
 //!
-//! [`locate()`] finds a model, [`Checkpoint::open`] reads and checks everything but the weights. What it returns can be
-//! trusted: each tensor that the configuration asks for is there, in its shape, at a place within its file.
+//! [`locate()`] finds a model, [`Checkpoint::open`] reads and checks everything but the weights.
+//! What it returns can be trusted: each tensor that the configuration asks for is there, in its
+//! shape, at a place within its file.
 
 mod config;
 mod dtype;

@@ -33,7 +33,8 @@ impl ModuleKind {
     }
 }
 
-/// The modules of a model in the order in which data flows through them: `layers + 3`. A tied head is there, without bytes.
+/// The modules of a model in the order in which data flows through them: `layers + 3`. A tied head
+/// is there, without bytes.
 pub fn modules(config: &ModelConfig) -> Vec<Module> {
     let named = |name: &str, kind| Module { name: name.to_owned(), kind };
     let block = |i| named(&format!("model.layers.{i}"), ModuleKind::Block(i));

@@ -26,7 +26,8 @@ pub struct Checkpoint {
     pub format: Format,
     /// The model's shape.
     pub config: ModelConfig,
-    /// All tensors, each one of [`expected_tensors`](crate::expected_tensors), in Hugging Face's names.
+    /// All tensors, each one of [`expected_tensors`](crate::expected_tensors), in Hugging Face's
+    /// names.
     pub inventory: Inventory,
     /// When a reply ends, and what pads it.
     pub generation: GenerationConfig,
@@ -40,7 +41,8 @@ impl Checkpoint {
     /// Opens a folder or a `.gguf` file (or a folder that holds nothing but one).
     ///
     /// # Errors
-    /// 65 where a file breaks a rule or contradicts another, 66 where one is not there, 74 where one cannot be read.
+    /// 65 where a file breaks a rule or contradicts another, 66 where one is not there, 74 where
+    /// one cannot be read.
     pub fn open(path: &Path) -> Result<Checkpoint> {
         let metadata = std::fs::metadata(path)
             .map_err(|source| CheckpointError::io(path, "look at it", 0, source))?;

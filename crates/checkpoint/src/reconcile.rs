@@ -1,4 +1,5 @@
-//! Configuration against tensors: everything that the model needs is there, in its shape, and nothing else.
+//! Configuration against tensors: everything that the model needs is there, in its shape, and
+//! nothing else.
 use crate::error::{CheckpointError, Defect, Kind};
 use crate::expected::{Content, ExpectedTensor, Requirement};
 use crate::{Dtype, Inventory, ModelConfig, TensorEntry, expected_tensors};
@@ -7,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// Checks the inventory and takes away what the model does not use (buffers that old versions stored).
+/// Checks the inventory and takes away what the model does not use (buffers that old versions
+/// stored).
 pub(crate) fn reconcile(
     root: &Path,
     config: &ModelConfig,
@@ -134,7 +136,8 @@ fn is_buffer(name: &str) -> bool {
     BUFFERS.iter().any(|buffer| name.ends_with(buffer))
 }
 
-/// The quantization that a tensor's name gives away, for checkpoints whose configuration does not say.
+/// The quantization that a tensor's name gives away, for checkpoints whose configuration does not
+/// say.
 fn quantized_by(name: &str) -> Option<&'static str> {
     const MARKERS: [(&str, &str); 11] = [
         (".SCB", "bitsandbytes int8"),
@@ -168,8 +171,9 @@ fn note_dtypes(config: &ModelConfig, inventory: &Inventory, notes: &mut Vec<Stri
     }
 }
 
-/// A head stored beside a tied embedding, and the other way round. As transformers: equal ones are tied; different ones
-/// are not, whatever the configuration says; where only the head is stored, it is the embedding.
+/// A head stored beside a tied embedding, and the other way round. As transformers: equal ones are
+/// tied; different ones are not, whatever the configuration says; where only the head is stored, it
+/// is the embedding.
 pub(crate) fn settle_tied_head(
     config: &mut ModelConfig,
     inventory: &mut Inventory,

@@ -1,5 +1,6 @@
-//! Rotary position embedding: the frequencies of every scaling that the models use, with the roundings of transformers
-//! (`modeling_rope_utils.py`): powers and products in f32, what Python computes with plain numbers in f64.
+//! Rotary position embedding: the frequencies of every scaling that the models use, with the
+//! roundings of transformers (`modeling_rope_utils.py`): powers and products in f32, what Python
+//! computes with plain numbers in f64.
 use crate::Pairing;
 use serde::Serialize;
 use std::f64::consts::PI;
@@ -46,8 +47,9 @@ pub enum RopeScaling {
         mscale_all_dim: Option<f64>,
         truncate: bool,
     },
-    /// Each frequency has its own divisor (`rotary_dim / 2` of them), other ones past the original context. What
-    /// `attention_factor` follows from is known to the reader of the configuration, which always fills it in.
+    /// Each frequency has its own divisor (`rotary_dim / 2` of them), other ones past the original
+    /// context. What `attention_factor` follows from is known to the reader of the
+    /// configuration, which always fills it in.
     LongRope {
         short_factor: Vec<f64>,
         long_factor: Vec<f64>,
@@ -120,7 +122,8 @@ impl Rope {
         self.theta * ((factor * length / original) - (factor - 1.0)).powf(dim / (dim - 2.0))
     }
 
-    /// One frequency under Llama 3.1's scaling: long waves are slowed, short ones kept, those between blended.
+    /// One frequency under Llama 3.1's scaling: long waves are slowed, short ones kept, those
+    /// between blended.
     fn llama3(&self, f: f32) -> f32 {
         let RopeScaling::Llama3 {
             factor,

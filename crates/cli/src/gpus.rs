@@ -1,5 +1,6 @@
-//! Which GPUs a process was given, as the environment and the driver's files say it, so that it also answers where opening the driver
-//! fails; and whether that goes together with the GPUs that were found.
+//! Which GPUs a process was given, as the environment and the driver's files say it, so that it
+//! also answers where opening the driver fails; and whether that goes together with the GPUs that
+//! were found.
 
 use serde::Serialize;
 use std::path::Path;
@@ -34,7 +35,8 @@ pub struct DriverGpu {
 const ALLOTTED: [&str; 4] =
     ["SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "GPU_DEVICE_ORDINAL", "SLURM_GPUS_ON_NODE"];
 
-/// Looks at `proc` (that is, `/proc`) and the environment; `usable` GPUs were found by opening the driver.
+/// Looks at `proc` (that is, `/proc`) and the environment; `usable` GPUs were found by opening the
+/// driver.
 pub fn gpus_seen(
     proc: &Path,
     variable: &dyn Fn(&str) -> Option<String>,

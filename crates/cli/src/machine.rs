@@ -64,8 +64,8 @@ pub fn measured(checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failu
     Ok(machine)
 }
 
-/// What the memory, the disk and the GPUs' links can do, measured in a tenth of a second and some for each GPU: nothing is placed by it,
-/// predictions are made of it.
+/// What the memory, the disk and the GPUs' links can do, measured in a tenth of a second and some
+/// for each GPU: nothing is placed by it, predictions are made of it.
 ///
 /// # Errors
 /// 74.

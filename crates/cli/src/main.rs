@@ -1,5 +1,5 @@
-//! `vendomini`: plans where every byte of a language model will live, loads it and always comes back, and runs the
-//! VendoMini experiment on it.
+//! `vendomini`: plans where every byte of a language model will live, loads it and always comes
+//! back, and runs the VendoMini experiment on it.
 
 mod args;
 mod commands;

@@ -1,4 +1,5 @@
-//! What an experiment needs of the machines that do its runs, looked for before it starts: compute nodes have no internet.
+//! What an experiment needs of the machines that do its runs, looked for before it starts: compute
+//! nodes have no internet.
 
 use crate::args::PlacementArgs;
 use crate::failure::{Failure, exit};
@@ -37,7 +38,8 @@ pub fn needs(config: &Config, jobs: usize, site: &Site) -> Vec<Need> {
 /// The first thing that is missing, with all of them in its words.
 ///
 /// # Errors
-/// 66 for what is not there, 65 for what is damaged, 69 for a server's key, 71 for what does not fit.
+/// 66 for what is not there, 65 for what is damaged, 69 for a server's key, 71 for what does not
+/// fit.
 pub fn all_there(needs: &[Need]) -> Result<(), Failure> {
     let missing: Vec<&Need> = needs.iter().filter(|need| need.problem.is_some()).collect();
     let Some(first) = missing.first() else { return Ok(()) };

@@ -65,7 +65,8 @@ impl Engines<'_> {
         }
     }
 
-    /// What it will compute in. The machine has no say, unless a fallback to another dtype is allowed: then its plan says it.
+    /// What it will compute in. The machine has no say, unless a fallback to another dtype is
+    /// allowed: then its plan says it.
     fn dtype_of(&self, model: &ModelSettings, checkpoint: &Checkpoint) -> Result<String, Failure> {
         let args = self.bring_up_args(model).placement;
         let ladder = match Fallback::parse(&self.fallback)?.int8 {
@@ -131,7 +132,8 @@ fn info(checkpoint: &Checkpoint, dtype: String, kernel_set: &str) -> Result<Prov
     })
 }
 
-/// What a model's results are kept under: its dtype, and that of keys and values where it is not what the dtype brings along.
+/// What a model's results are kept under: its dtype, and that of keys and values where it is not
+/// what the dtype brings along.
 fn dtype_words(dtype: &str, kv_dtype: &str, checkpoint: &Checkpoint) -> Result<String, Failure> {
     let dtype = DtypeChoice::parse(dtype)?;
     let name = dtype.name_for(&checkpoint.inventory);

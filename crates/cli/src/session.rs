@@ -1,5 +1,5 @@
-//! From a model's name to a model that computes: locate, open, probe, plan, load; and down the ladder where memory runs out all the
-//! same.
+//! From a model's name to a model that computes: locate, open, probe, plan, load; and down the
+//! ladder where memory runs out all the same.
 
 use crate::args::{BringUpArgs, PlacementArgs};
 use crate::failed_rungs::FailedRungs;
@@ -31,7 +31,8 @@ pub struct Session {
     pub ladder: Ladder,
     /// The model with its buffers.
     pub loaded: Loaded,
-    /// The most memory that this process has had, file maps included; 0 where the system does not say.
+    /// The most memory that this process has had, file maps included; 0 where the system does not
+    /// say.
     pub peak_resident_bytes: u64,
     /// What the plan said it would be.
     pub planned_resident_bytes: u64,
@@ -170,7 +171,8 @@ fn mode(word: &str) -> Result<DeviceMapMode, Failure> {
     )?)
 }
 
-/// Brings a model up to its first tokens. Where memory runs out although the plan fitted, the next rung is planned from what is free then.
+/// Brings a model up to its first tokens. Where memory runs out although the plan fitted, the next
+/// rung is planned from what is free then.
 ///
 /// # Errors
 /// What stopped it, with the exit code of the design's table.

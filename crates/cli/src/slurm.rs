@@ -76,7 +76,8 @@ fn listen(
 pub struct Limits {
     /// MaxArraySize, which bounds the index.
     pub array_size: usize,
-    /// MaxSubmitJobs of this user's associations and their QOS, the least; none where accounting does not say.
+    /// MaxSubmitJobs of this user's associations and their QOS, the least; none where accounting
+    /// does not say.
     pub submit_jobs: Option<usize>,
 }
 
@@ -118,7 +119,8 @@ fn submit_jobs_max(account: Option<&str>, qos: Option<&str>) -> Result<Option<us
     Ok(least(&said))
 }
 
-/// The least number in sacctmgr's fields; an empty one is no limit, and -1 is what an older Slurm calls none.
+/// The least number in sacctmgr's fields; an empty one is no limit, and -1 is what an older Slurm
+/// calls none.
 fn least(said: &str) -> Option<usize> {
     said.split(['|', '\n']).filter_map(|field| field.trim().parse().ok()).min()
 }

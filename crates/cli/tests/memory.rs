@@ -1,6 +1,8 @@
-//! Limits on memory that the kernel enforces: a control group below the checkpoint's size, and one that is lowered in mid-load.
+//! Limits on memory that the kernel enforces: a control group below the checkpoint's size, and one
+//! that is lowered in mid-load.
 //!
-//! Needs the right to make a control group (root on most machines). Where it is not, the tests say loudly that they did nothing.
+//! Needs the right to make a control group (root on most machines). Where it is not, the tests say
+//! loudly that they did nothing.
 
 mod common;
 

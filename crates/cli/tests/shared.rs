@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 /// How long all processes together may take.
 const ALL_MAX: Duration = Duration::from_secs(540);
-/// What a process may take from one run to the next, for each process of the machine: they share its cores.
+/// What a process may take from one run to the next, for each process of the machine: they share
+/// its cores.
 const BETWEEN_RUNS_S: f64 = 0.5;
 
 /// What a process did, from its journal.

@@ -1,4 +1,5 @@
-//! Submission to a real Slurm of one node on loopback. Without root or Debian's packages the tests that need it say SKIPPED.
+//! Submission to a real Slurm of one node on loopback. Without root or Debian's packages the tests
+//! that need it say SKIPPED.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,9 @@
-//! A read that never returns and cannot be killed: a FUSE file system with direct I/O that does not answer. The worker stays in
-//! the kernel even after SIGKILL; the supervisor must come back all the same, with words and code.
+//! A read that never returns and cannot be killed: a FUSE file system with direct I/O that does not
+//! answer. The worker stays in the kernel even after SIGKILL; the supervisor must come back all the
+//! same, with words and code.
 //!
-//! Needs `/dev/fuse` and the right to mount (root, or `fusermount3`). Where they are not, the test says loudly that it did nothing.
+//! Needs `/dev/fuse` and the right to mount (root, or `fusermount3`). Where they are not, the test
+//! says loudly that it did nothing.
 
 use fuser::{
     Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
@@ -165,7 +167,8 @@ fn a_read_that_cannot_be_killed_is_named_and_left_behind() {
         .output()
         .expect("the program starts");
     let (took, said) = (since.elapsed(), String::from_utf8_lossy(&output.stderr).into_owned());
-    // The worker, which cannot go before its read returns, keeps the mount busy: it is detached first.
+    // The worker, which cannot go before its read returns, keeps the mount busy: it is detached
+    // first.
     drop(Command::new("umount").arg("-l").arg(folder.path()).status());
     drop(session);
     assert_eq!(output.status.code(), Some(75), "{said}");

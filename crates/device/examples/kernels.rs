@@ -1,7 +1,11 @@
-//! Prints what the kernels reach and what this machine could: `cargo run --release -p device --example kernels [filter]`.
+//! Prints what the kernels reach and what this machine could: `cargo run --release -p device
+//! --example kernels [filter]`.
 //!
-//! `PRECISION=native` multiplies quantized weights with activations of two bytes, as GGUF's own formats are, else of one; `LAYERS=1` decodes
-//! so few layers of the small model that the last cache holds them. `THREADS=1` measures one thread by its time on its core: meaningful on a busy machine too. Every figure is the best of many, beside the limit measured in the same minute: other processes cost both alike.
+//! `PRECISION=native` multiplies quantized weights with activations of two bytes, as GGUF's own
+//! formats are, else of one; `LAYERS=1` decodes so few layers of the small model that the last
+//! cache holds them. `THREADS=1` measures one thread by its time on its core: meaningful on a busy
+//! machine too. Every figure is the best of many, beside the limit measured in the same minute:
+//! other processes cost both alike.
 
 use checkpoint::Dtype;
 use device::DeviceError;
@@ -59,7 +63,8 @@ fn main() -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// Bytes that are never zero, so that scales and numbers are ordinary. They begin as a file's weights may: past a multiple of 64 bytes.
+/// Bytes that are never zero, so that scales and numbers are ordinary. They begin as a file's
+/// weights may: past a multiple of 64 bytes.
 fn weights(arena: &Arena, dtype: Dtype, rows: usize, cols: usize) -> Result<Matrix, DeviceError> {
     let bytes = rows * cols / dtype.block_elements() * dtype.block_bytes();
     let data = arena.fill::<DeviceError>(bytes + PHASE_BYTES, |to| {
@@ -74,7 +79,8 @@ fn weights(arena: &Arena, dtype: Dtype, rows: usize, cols: usize) -> Result<Matr
     Matrix::new(dtype, rows, cols, data.slice(PHASE_BYTES..PHASE_BYTES + bytes)?)
 }
 
-/// The best time of each piece of work over many rounds, added up: an interruption spoils one piece of one round.
+/// The best time of each piece of work over many rounds, added up: an interruption spoils one piece
+/// of one round.
 struct Best<'a> {
     cpu: &'a Cpu,
     seconds: Vec<f64>,
@@ -328,8 +334,8 @@ fn attention(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// A token of each of 16 sequences of 2048, which share their first 512: what runs of an experiment ask for. In so many layers that caches do not
-/// hold them.
+/// A token of each of 16 sequences of 2048, which share their first 512: what runs of an experiment
+/// ask for. In so many layers that caches do not hold them.
 fn attention_of_runs(cpu: &Cpu, memory: &mut ReadMemory) -> Result<(), DeviceError> {
     const LAYERS: usize = 20;
     const RUNS: usize = 16;

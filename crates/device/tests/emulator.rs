@@ -1,4 +1,5 @@
-//! The emulator behind the fake GPU finds what it is there to find: kernels that are wrong on purpose (`emulator/kernels.cpp`).
+//! The emulator behind the fake GPU finds what it is there to find: kernels that are wrong on
+//! purpose (`emulator/kernels.cpp`).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

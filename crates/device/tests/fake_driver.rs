@@ -1,4 +1,5 @@
-//! `device::cuda` on fake GPUs: what happens with drivers, memory, copies and faults. No real GPU takes part.
+//! `device::cuda` on fake GPUs: what happens with drivers, memory, copies and faults. No real GPU
+//! takes part.
 #![allow(unsafe_code)] // one test calls the driver itself
 
 #[path = "../../../tests/fake_driver/library.rs"]
@@ -730,11 +731,13 @@ fn rates_of_copies() {
     });
 }
 
-/// The fake GPU itself: what makes it a checker. Each copy is made in a process of its own, since the GPU ends with the first bad one.
+/// The fake GPU itself: what makes it a checker. Each copy is made in a process of its own, since
+/// the GPU ends with the first bad one.
 #[test]
 fn the_fake_gpu_refuses_copies_outside_of_live_memory() {
     const NAME: &str = "the_fake_gpu_refuses_copies_outside_of_live_memory";
-    /// Of a copy to an allocation of 1000 bytes: where, how many bytes, from pinned memory, and what it gives.
+    /// Of a copy to an allocation of 1000 bytes: where, how many bytes, from pinned memory, and
+    /// what it gives.
     const COPIES: [(i64, usize, bool, u32); 8] = [
         (0, 1000, true, 0),
         (10, 990, true, 0),
@@ -758,7 +761,8 @@ fn raw_copy((at, len, from_pinned, expected): (i64, usize, bool, u32)) {
     use std::ptr::null_mut;
     type Handle = *mut c_void;
     let library = library("libcuda.so.1");
-    // SAFETY: the types are those of the driver's functions; pointers are to locals; what a copy names is there, or refused.
+    // SAFETY: the types are those of the driver's functions; pointers are to locals; what a copy
+    // names is there, or refused.
     unsafe {
         let init: unsafe extern "C" fn(u32) -> u32 = std::mem::transmute(library("cuInit"));
         let retain: unsafe extern "C" fn(*mut Handle, i32) -> u32 =

@@ -1,5 +1,6 @@
-//! Every kernel on a fake GPU: the checks that `vendomini selftest` runs on a real one. What cannot be seen here: how real hardware
-//! rounds inside of a matrix multiplication, races between blocks, and speed.
+//! Every kernel on a fake GPU: the checks that `vendomini selftest` runs on a real one. What cannot
+//! be seen here: how real hardware rounds inside of a matrix multiplication, races between blocks,
+//! and speed.
 
 #[path = "../../../tests/fake_driver/library.rs"]
 mod library;
@@ -24,8 +25,8 @@ fn gpu() -> Gpu {
     Gpu::open(&Driver::open().expect("a driver"), 0, u64::MAX).expect("a gpu")
 }
 
-/// Runs the checks whose names begin so, with threads and blocks in order or from the last to the first: that shows a barrier which is
-/// missing.
+/// Runs the checks whose names begin so, with threads and blocks in order or from the last to the
+/// first: that shows a barrier which is missing.
 fn run(test: &str, beginning: &str, order: &str) {
     let variables = [("FAKE_GPUS", "256MiB"), ("FAKE_GPU_ORDER", order)];
     on_fake_gpus(test, &variables, || {

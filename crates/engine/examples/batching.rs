@@ -1,6 +1,8 @@
-//! Prints what continuous batching gives here: constrained replies that share a prompt's beginning, 1 at a time and 16.
+//! Prints what continuous batching gives here: constrained replies that share a prompt's beginning,
+//! 1 at a time and 16.
 //!
-//! usage: `cargo run -p engine --release --example batching -- MODEL [REPLIES] [MASK_THREADS] [AT_A_TIME]`
+//! usage: `cargo run -p engine --release --example batching -- MODEL [REPLIES] [MASK_THREADS]
+//! [AT_A_TIME]`
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -69,7 +71,8 @@ fn start(checkpoint: &Checkpoint, options: EngineOptions) -> Outcome<Engine> {
     Ok(Engine::start_loaded(load(LoadRequest::new(checkpoint, &plan, &watch))?, options)?)
 }
 
-/// One request first, so that the beginning is in the cache and the schema is compiled; then all together.
+/// One request first, so that the beginning is in the cache and the schema is compiled; then all
+/// together.
 fn measure(
     engine: &Engine,
     tokenizer: &Tokenizer,

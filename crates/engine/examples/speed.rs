@@ -1,6 +1,7 @@
 //! Prints how fast a model loads, prefills and decodes here.
 //!
-//! usage: `cargo run -p engine --release --example speed -- MODEL [auto|bf16|f16|f32|int8] [copy|map] [THREADS]`
+//! usage: `cargo run -p engine --release --example speed -- MODEL [auto|bf16|f16|f32|int8]
+//! [copy|map] [THREADS]`
 
 use std::path::Path;
 use std::time::Instant;

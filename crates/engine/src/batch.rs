@@ -9,7 +9,8 @@ use crate::kv::{BLOCK_TOKENS, BlockId};
 pub struct SequenceSpan<'a> {
     /// Rows of [`Batch::tokens`], not empty.
     pub rows: Range<usize>,
-    /// Position in its sequence of the first of these rows; all earlier positions are already in the pool.
+    /// Position in its sequence of the first of these rows; all earlier positions are already in
+    /// the pool.
     pub first_position: usize,
     /// Block `i` holds positions `i * BLOCK_TOKENS ..`; it must reach past the last of these rows.
     pub block_table: &'a [BlockId],
@@ -17,7 +18,8 @@ pub struct SequenceSpan<'a> {
 
 /// Tokens of any number of sequences, computed in one pass.
 ///
-/// Spans must cover `tokens` in order and without holes, and no two spans may write to the same block.
+/// Spans must cover `tokens` in order and without holes, and no two spans may write to the same
+/// block.
 #[derive(Clone, Debug)]
 pub struct Batch<'a> {
     /// Token ids, span after span.
@@ -130,7 +132,8 @@ pub(crate) struct BatchLimits {
 }
 
 impl Batch<'_> {
-    /// Checks rows, ids, positions and tables; `held` says whether a block is in use, `blocks` how many there are.
+    /// Checks rows, ids, positions and tables; `held` says whether a block is in use, `blocks` how
+    /// many there are.
     pub(crate) fn check(
         &self,
         limits: &BatchLimits,
@@ -231,7 +234,8 @@ fn check_positions(
     Ok(())
 }
 
-/// Logits of the rows asked for, `[rows, vocab]`; borrowed from the scratch until the next pass. A sampler may write to them.
+/// Logits of the rows asked for, `[rows, vocab]`; borrowed from the scratch until the next pass. A
+/// sampler may write to them.
 #[derive(Debug)]
 pub struct Logits<'a> {
     values: &'a mut [f32],
@@ -269,7 +273,8 @@ impl<'a> Logits<'a> {
         self.values.chunks_exact_mut(self.vocab)
     }
 
-    /// Whether the `index`-th row has no NaN and no infinity. The pass does not end on one bad row: the others go on.
+    /// Whether the `index`-th row has no NaN and no infinity. The pass does not end on one bad row:
+    /// the others go on.
     pub fn is_finite(&self, index: usize) -> bool {
         // A sum of zeros times each value is zero exactly when all are finite, and vectorizes.
         self.row(index).iter().map(|value| value * 0.0).sum::<f32>() == 0.0

@@ -1,7 +1,9 @@
 //! Loads a model and turns requests into tokens.
 //!
-//! - [`load()`]: a checkpoint and a plan become a [`Model`] and its [`KvPool`], watched and bounded.
-//! - [`Model::forward`]: a [`Batch`] of tokens becomes [`Logits`]; the same bits whatever else is in the batch.
+//! - [`load()`]: a checkpoint and a plan become a [`Model`] and its [`KvPool`], watched and
+//!   bounded.
+//! - [`Model::forward`]: a [`Batch`] of tokens becomes [`Logits`]; the same bits whatever else is
+//!   in the batch.
 //! - [`score`]: log-probabilities of a given text.
 //! - [`sample`]: a row of logits becomes a token; [`constrain`]: only tokens that fit a schema.
 //! - [`mod@bench`]: how fast it is, beside what the machine allows.

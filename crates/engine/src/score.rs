@@ -54,7 +54,8 @@ impl ScoreError {
     }
 }
 
-/// Scores `tokens` in chunks of what `scratch` holds; takes blocks from `kv` and gives them back, also on an error.
+/// Scores `tokens` in chunks of what `scratch` holds; takes blocks from `kv` and gives them back,
+/// also on an error.
 pub fn score(
     model: &Model,
     kv: &mut KvPool,

@@ -1,5 +1,6 @@
-//! Through the scheduler, a request's tokens and the bits of their log-probabilities are the same alone and in any company,
-//! wherever its chunks end, whatever the prefix cache holds, and however often it loses its blocks and starts again.
+//! Through the scheduler, a request's tokens and the bits of their log-probabilities are the same
+//! alone and in any company, wherever its chunks end, whatever the prefix cache holds, and however
+//! often it loses its blocks and starts again.
 
 mod common;
 

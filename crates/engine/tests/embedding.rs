@@ -1,4 +1,5 @@
-//! A text's embedding is the mean of the hidden states that transformers gives: `tests/golden/embeddings.json`.
+//! A text's embedding is the mean of the hidden states that transformers gives:
+//! `tests/golden/embeddings.json`.
 
 mod common;
 
@@ -48,7 +49,8 @@ fn embeddings_are_those_of_transformers() {
         let found = embed(DtypeChoice::F32, 512);
         let error = worst(&found, &exact);
         assert!(error < 2e-5, "{name}: {error} from transformers in float32");
-        // About as far off as transformers' own run in bf16: the worst of 50 roundings is a matter of luck.
+        // About as far off as transformers' own run in bf16: the worst of 50 roundings is a matter
+        // of luck.
         let (ours, theirs) = (
             worst(&embed(DtypeChoice::Auto, 512), &exact),
             worst(&numbers(&expected["bf16"]), &exact),

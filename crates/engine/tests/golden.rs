@@ -1,4 +1,5 @@
-//! What transformers computed on tiny checkpoints of every family and rope, committed under `tests/golden`.
+//! What transformers computed on tiny checkpoints of every family and rope, committed under
+//! `tests/golden`.
 
 mod common;
 
@@ -44,7 +45,8 @@ fn fast_mode_is_no_further_off_than_transformers_in_bf16() {
         let expected = Expected::read(&folder.join("expected.json"), None);
         let found = distance(&folder, &expected, DtypeChoice::Auto);
         assert!(found.mean_kl < 5e-4, "{}: {found:?}", folder.display());
-        // Where weights are f16, transformers keeps f16 keys and values; ours are bf16, three bits shorter.
+        // Where weights are f16, transformers keeps f16 keys and values; ours are bf16, three bits
+        // shorter.
         let Some(theirs) = expected.low_precision().filter(|theirs| theirs.dtype == "bf16") else {
             continue;
         };

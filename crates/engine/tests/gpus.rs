@@ -1,4 +1,5 @@
-//! Models on GPUs: the virtual ones of `crates/device/fake_gpu`, which run the kernels' own sources. No real GPU takes part.
+//! Models on GPUs: the virtual ones of `crates/device/fake_gpu`, which run the kernels' own
+//! sources. No real GPU takes part.
 
 mod common;
 #[path = "../../../tests/fake_driver/library.rs"]

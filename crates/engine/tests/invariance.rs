@@ -1,5 +1,5 @@
-//! A token's logits are the same bits whatever else is in the batch, however its sequence was cut into passes, whichever tier its
-//! weights are in, and on any number of threads.
+//! A token's logits are the same bits whatever else is in the batch, however its sequence was cut
+//! into passes, whichever tier its weights are in, and on any number of threads.
 
 mod common;
 
@@ -86,7 +86,8 @@ fn neighbors_do_not_change_a_bit() {
     }
 }
 
-/// Sequences computed together, all decoding or prefilling pieces of changing lengths; each one's logits.
+/// Sequences computed together, all decoding or prefilling pieces of changing lengths; each one's
+/// logits.
 fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let table =
         |text: &Vec<u32>| loaded.kv.alloc_many(text.len().div_ceil(BLOCK_TOKENS)).expect("blocks");

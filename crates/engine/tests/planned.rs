@@ -1,4 +1,5 @@
-//! What was planned is what a load takes: weights, keys and values, and the buffers of the largest pass.
+//! What was planned is what a load takes: weights, keys and values, and the buffers of the largest
+//! pass.
 mod common;
 
 use checkpoint::Checkpoint;
@@ -10,7 +11,8 @@ fn golden(model: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(model)
 }
 
-/// Loads a model and computes a whole chunk with it: `(planned, used)` bytes of weights, KV cache and activations.
+/// Loads a model and computes a whole chunk with it: `(planned, used)` bytes of weights, KV cache
+/// and activations.
 fn planned_and_used(model: &str, dtype: DtypeChoice, kv_dtype: Option<KvDtype>) -> [(u64, u64); 3] {
     let context = Checkpoint::open(&golden(model))
         .expect("a good model")
@@ -57,14 +59,16 @@ fn every_family_takes_what_was_planned() {
                 "{model} {dtype:?}: {weights:?}"
             );
             assert_eq!(kv.0, kv.1, "{model} {dtype:?}: KV cache");
-            // Tiny models have matrices that are no whole blocks and stay as stored: inputs are then held in two forms.
+            // Tiny models have matrices that are no whole blocks and stay as stored: inputs are
+            // then held in two forms.
             let most = if dtype == DtypeChoice::Int8 {
                 activations.0 + activations.0 / 20
             } else {
                 activations.0
             };
             assert!(activations.1 <= most, "{model} {dtype:?}: activations {activations:?}");
-            // The copy of a product's inputs is as wide as f32 only where products are computed in f32.
+            // The copy of a product's inputs is as wide as f32 only where products are computed in
+            // f32.
             let share = if dtype == DtypeChoice::F32 { 0.99 } else { 0.8 };
             let used = activations.1 as f64 / activations.0 as f64;
             assert!(used >= share, "{model} {dtype:?}: activations {activations:?}, {used:.3}");

@@ -1,5 +1,5 @@
-//! The real model against transformers: a committed text's log-probabilities and the first greedy ids, from the sharded
-//! form and from the GGUF file (`tests/golden/smollm2_expected.py`).
+//! The real model against transformers: a committed text's log-probabilities and the first greedy
+//! ids, from the sharded form and from the GGUF file (`tests/golden/smollm2_expected.py`).
 
 mod common;
 
@@ -33,7 +33,8 @@ fn ids(value: &Value) -> Vec<u32> {
     value.as_array().expect("ids").iter().map(|id| id.as_u64().expect("an id") as u32).collect()
 }
 
-/// Checks one form in both modes. `low` says whether the fast mode is held against transformers' own bf16 run.
+/// Checks one form in both modes. `low` says whether the fast mode is held against transformers'
+/// own bf16 run.
 fn check(folder: &Path, form: &str, low: bool) {
     let golden: Value =
         serde_json::from_slice(&std::fs::read(committed()).expect("smollm2.json")).expect("JSON");

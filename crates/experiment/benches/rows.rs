@@ -1,5 +1,6 @@
-//! Steps a second of scripted runs with rows written, and of replaying them: by the clock, and by the time that the process was
-//! on a core, which others do not change. Logs are not compressed afterwards here. `cargo bench -p experiment`.
+//! Steps a second of scripted runs with rows written, and of replaying them: by the clock, and by
+//! the time that the process was on a core, which others do not change. Logs are not compressed
+//! afterwards here. `cargo bench -p experiment`.
 #![allow(missing_docs)]
 
 use experiment::{Config, Event, NoModels, RunOptions, replay_all, run_experiment};
@@ -41,8 +42,8 @@ fn main() {
     }
 }
 
-/// Seconds that the process was on a core, in user and system mode, from ticks of a hundredth; NaN where the system does not
-/// say.
+/// Seconds that the process was on a core, in user and system mode, from ticks of a hundredth; NaN
+/// where the system does not say.
 fn on_core_s() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = text.rsplit(')').next().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Dead factors: those whose levels change nothing in prompts, schemas, requests or the world's traces.
+//! Dead factors: those whose levels change nothing in prompts, schemas, requests or the world's
+//! traces.
 
 use crate::agent::{History, ReplyMode, prompt};
 use crate::config::Config;
@@ -109,7 +110,8 @@ fn same_levels(factor: &str, levels: &[Value], effects: &[Vec<String>]) -> Vec<D
     .collect()
 }
 
-/// Everything that a cell does, as one hash: prompt, schema, tools, what requests carry, and what the world answers.
+/// Everything that a cell does, as one hash: prompt, schema, tools, what requests carry, and what
+/// the world answers.
 fn fingerprint(config: &Config, cell: &Cell) -> Result<String, ExperimentError> {
     let world = world_config(cell);
     let mode =

@@ -1,5 +1,5 @@
-//! One run as a pure machine: replies in, rows out. Living, resuming and replaying are the same machine, fed from a
-//! provider or from a log.
+//! One run as a pure machine: replies in, rows out. Living, resuming and replaying are the same
+//! machine, fed from a provider or from a log.
 
 use crate::agent::conversation::{Conversation, Room};
 use crate::agent::words::{plan, words};
@@ -110,7 +110,8 @@ impl Episode {
         self.world.crashes()
     }
 
-    /// The scripted operator's reply, in the form in which a model would give it. `None` where a model acts.
+    /// The scripted operator's reply, in the form in which a model would give it. `None` where a
+    /// model acts.
     pub fn scripted_answer(&mut self) -> Option<Answer> {
         let turn = self.operator.as_mut()?.act(&self.world);
         let left_out = self.conversation.left_out_by_policy();

@@ -2,7 +2,8 @@ use crate::provider::ProviderError;
 use results::ResultsError;
 use std::path::PathBuf;
 
-/// What is wrong with a configuration. Each variant names the key, the place, what was expected and what was found.
+/// What is wrong with a configuration. Each variant names the key, the place, what was expected and
+/// what was found.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigProblem {
     /// The text is no YAML.

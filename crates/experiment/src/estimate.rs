@@ -1,5 +1,6 @@
-//! What a grid will cost, before anyone submits it: tokens from short scripted games and the forms of replies, hours from a
-//! model's size and a GPU's rates. Estimates, with what they assume beside them.
+//! What a grid will cost, before anyone submits it: tokens from short scripted games and the forms
+//! of replies, hours from a model's size and a GPU's rates. Estimates, with what they assume beside
+//! them.
 
 use crate::agent::{ReplyMode, prompt};
 use crate::config::Config;
@@ -174,7 +175,8 @@ fn of_run(run: &PlannedRun) -> Result<RunTokens, ExperimentError> {
     for step in 0..cell.steps_max() {
         let window = cell.whole("agent.history_window").unwrap_or(0) as f64;
         let most = match cell.text("agent.history") {
-            // Prices stay when the past goes: the first observation is as long as what then begins a prompt.
+            // Prices stay when the past goes: the first observation is as long as what then begins
+            // a prompt.
             "none" => system + first,
             "window" => (system + first + window * exchange).min(room),
             _ => room,
@@ -200,7 +202,8 @@ fn of_run(run: &PlannedRun) -> Result<RunTokens, ExperimentError> {
     Ok(tokens)
 }
 
-/// Tokens of the system prompt, of the first and of a later observation, and of a call without its card.
+/// Tokens of the system prompt, of the first and of a later observation, and of a call without its
+/// card.
 fn lengths(run: &PlannedRun) -> Result<(f64, f64, f64, f64), ExperimentError> {
     let mode =
         if run.cell.text("agent.reply_mode") == "text" { ReplyMode::Text } else { ReplyMode::Json };

@@ -10,8 +10,9 @@ use crate::world_config::world_config;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One combination of the factors' levels, reduced to what has an effect: its *effective* configuration. A key that
-/// changes nothing here is null, so that cells which do the same are the same.
+/// One combination of the factors' levels, reduced to what has an effect: its *effective*
+/// configuration. A key that changes nothing here is null, so that cells which do the same are the
+/// same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cell {
     /// Dotted key -> value.
@@ -150,7 +151,8 @@ fn drop_dead(values: &mut BTreeMap<&'static str, Value>) {
 }
 
 impl Config {
-    /// All combinations of the factors' levels, the last factor changing fastest; cells that do the same appear again.
+    /// All combinations of the factors' levels, the last factor changing fastest; cells that do the
+    /// same appear again.
     pub fn cells(&self) -> Vec<Cell> {
         let mut combinations = vec![self.cell_values()];
         for (key, levels) in &self.grid {
@@ -180,8 +182,9 @@ impl Config {
         Cell::new(values)
     }
 
-    /// All runs, each once, model by model in the order of first use, and within a model replicate by replicate: an
-    /// interrupted study has whole replicates rather than whole cells. `identify` says what a model is.
+    /// All runs, each once, model by model in the order of first use, and within a model replicate
+    /// by replicate: an interrupted study has whole replicates rather than whole cells.
+    /// `identify` says what a model is.
     pub fn runs<E>(
         &self,
         mut identify: impl FnMut(&str) -> Result<ProviderInfo, E>,

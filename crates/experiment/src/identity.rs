@@ -13,8 +13,8 @@ pub(crate) fn hash_of(map: &BTreeMap<impl AsRef<str>, Value>) -> String {
     hash.hex(32)
 }
 
-/// Id of a run: its effective cell, what the model is, the dtype, the seed. 80 bits: among 10^6 runs two are the same
-/// with a chance of 10^-12.
+/// Id of a run: its effective cell, what the model is, the dtype, the seed. 80 bits: among 10^6
+/// runs two are the same with a chance of 10^-12.
 pub(crate) fn run_id(
     cell: &BTreeMap<&'static str, Value>,
     model_identity: &str,

@@ -9,8 +9,8 @@
 //! replay, redetect, audit                               over what is stored
 //! ```
 //!
-//! A reply that cannot be read is an outcome of its own. A provider's failure makes a run failed, to be tried again, and is
-//! never data.
+//! A reply that cannot be read is an outcome of its own. A provider's failure makes a run failed,
+//! to be tried again, and is never data.
 
 mod agent;
 mod audit;

@@ -23,8 +23,8 @@ impl Likeness {
         }
     }
 
-    /// Cosine of a summary's embedding and the mean of the first eight. `None` for these themselves, and where embeddings
-    /// are not to be had.
+    /// Cosine of a summary's embedding and the mean of the first eight. `None` for these
+    /// themselves, and where embeddings are not to be had.
     pub fn of(
         &mut self,
         summary: &str,

@@ -5,7 +5,8 @@ use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// What may be used; none: without limit. Tokens are those of prompts, cached or not, and of replies.
+/// What may be used; none: without limit. Tokens are those of prompts, cached or not, and of
+/// replies.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Limits {
     pub tokens: Option<u64>,

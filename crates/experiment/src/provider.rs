@@ -1,5 +1,5 @@
-//! What turns a conversation into a reply. The engine implements this in the program, `remote` for servers; here are no
-//! models.
+//! What turns a conversation into a reply. The engine implements this in the program, `remote` for
+//! servers; here are no models.
 
 use crate::remote::ServerSettings;
 use results::{PromptMessage, StepRow};
@@ -13,7 +13,8 @@ pub struct ProviderInfo {
     pub identity: String,
     /// What it computes in.
     pub dtype: String,
-    /// The rung of the ladder of fallbacks by which it was loaded; empty where it was not, or not yet.
+    /// The rung of the ladder of fallbacks by which it was loaded; empty where it was not, or not
+    /// yet.
     pub rung: String,
     /// The kernels; "none" where replies do not depend on any.
     pub kernel_set: String,
@@ -44,15 +45,15 @@ pub struct ModelSettings {
     pub server: Option<ServerSettings>,
 }
 
-/// One request. The conversation is whole each time; its beginning repeats that of the session's last request, so that a
-/// prefix cache makes it cost its new tokens only.
+/// One request. The conversation is whole each time; its beginning repeats that of the session's
+/// last request, so that a prefix cache makes it cost its new tokens only.
 pub struct ReplyRequest<'a> {
     /// Tells the provider which requests share a prefix: the run's id.
     pub session: &'a str,
     /// System prompt, observations and replies; the last is the user's.
     pub messages: &'a [PromptMessage],
-    /// Tools in the form of the chat templates (`[{"type":"function","function":{...}}]`), for models that have a template
-    /// for them. `None` where the system prompt says it all.
+    /// Tools in the form of the chat templates (`[{"type":"function","function":{...}}]`), for
+    /// models that have a template for them. `None` where the system prompt says it all.
     pub tools: Option<&'a Value>,
     /// The reply must satisfy this JSON schema. `None`: free text.
     pub schema: Option<&'a Value>,
@@ -66,7 +67,8 @@ pub struct ReplyRequest<'a> {
     pub max_tokens: u64,
     /// The most seconds; past it the provider gives [`ProviderError::Late`].
     pub deadline_s: f64,
-    /// Whether somebody asked to stop: to be looked at several times a second; then [`ProviderError::Canceled`].
+    /// Whether somebody asked to stop: to be looked at several times a second; then
+    /// [`ProviderError::Canceled`].
     pub canceled: &'a (dyn Fn() -> bool + Sync),
 }
 
@@ -100,7 +102,8 @@ pub struct Reply {
     pub prompt_tokens: u64,
     /// Tokens of the reply.
     pub reply_tokens: u64,
-    /// Of the prompt, from the prefix cache. Depends on the machine's load: goes into timing, never into a row.
+    /// Of the prompt, from the prefix cache. Depends on the machine's load: goes into timing,
+    /// never into a row.
     pub cached_prompt_tokens: u64,
     /// Wall time.
     pub seconds: f64,
@@ -133,7 +136,8 @@ pub enum ProviderError {
         /// What to change.
         remedy: String,
     },
-    /// The request cannot be served as it is (a schema that cannot be compiled, a template that fails).
+    /// The request cannot be served as it is (a schema that cannot be compiled, a template that
+    /// fails).
     #[error("{0}")]
     Refused(String),
     /// A recorded provider has no reply for this request.
@@ -183,8 +187,8 @@ pub trait Provider: Send + Sync {
     /// One reply.
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError>;
 
-    /// The text's embedding under the model, for similarities between an agent's own summaries. `None` where there is none to
-    /// be had.
+    /// The text's embedding under the model, for similarities between an agent's own summaries.
+    /// `None` where there is none to be had.
     ///
     /// # Errors
     /// Infrastructure, as with [`Provider::reply`].

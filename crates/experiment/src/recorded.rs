@@ -9,8 +9,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Replies of recorded runs, found by run and step. Asked for anything else than what was recorded, it fails: a recording is
-/// no model.
+/// Replies of recorded runs, found by run and step. Asked for anything else than what was recorded,
+/// it fails: a recording is no model.
 #[derive(Debug, Clone)]
 pub struct Recorded {
     info: ProviderInfo,

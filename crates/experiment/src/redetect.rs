@@ -21,8 +21,8 @@ pub struct Redetected {
     pub recorded: Vec<CrashRecord>,
 }
 
-/// Runs the detectors again over every committed run; `sets` may change `crash_detector.*`. Without changes the result is
-/// what was recorded live.
+/// Runs the detectors again over every committed run; `sets` may change `crash_detector.*`. Without
+/// changes the result is what was recorded live.
 pub fn redetect(store: &Store, sets: &[String]) -> Result<Vec<Redetected>, ExperimentError> {
     if let Some(text) = sets.iter().find(|text| !text.trim_start().starts_with("crash_detector.")) {
         let why =

@@ -70,7 +70,8 @@ pub(crate) fn planned(run_dir: &Path, record: &RunRecord) -> Result<PlannedRun, 
     })
 }
 
-/// One step again. A scripted operator acts again: its own state moves on, and its reply is derived too.
+/// One step again. A scripted operator acts again: its own state moves on, and its reply is derived
+/// too.
 pub(crate) fn retrace(episode: &mut Episode, recorded: &StepRow) -> StepRow {
     let answer = episode.scripted_answer().unwrap_or_else(|| Answer::of(recorded));
     episode.take(answer)
@@ -114,7 +115,8 @@ fn compare<T: serde::Serialize>(
     })
 }
 
-/// Fields as they are written: compared to the last digit, and what was read back is written again first.
+/// Fields as they are written: compared to the last digit, and what was read back is written again
+/// first.
 fn fields<T: serde::Serialize>(row: &T) -> BTreeMap<String, String> {
     match serde_json::to_value(row) {
         Ok(Value::Object(map)) => {

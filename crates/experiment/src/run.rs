@@ -42,7 +42,8 @@ pub(crate) enum RunEnd {
     Held(Owner),
     /// Infrastructure failed; the rows are kept.
     Failed(String),
-    /// A limit for one run was reached; the rows are kept, and trying again within the command is in vain.
+    /// A limit for one run was reached; the rows are kept, and trying again within the command is
+    /// in vain.
     Limited(String),
     /// Somebody asked to stop; the rows are kept.
     Interrupted,

@@ -1,4 +1,5 @@
-//! An experiment: all runs of a configuration, some of them in flight at a time, models one after the other.
+//! An experiment: all runs of a configuration, some of them in flight at a time, models one after
+//! the other.
 
 use crate::config::Config;
 use crate::error::{ConfigProblem, ExperimentError};
@@ -21,7 +22,8 @@ use std::time::{Duration, Instant};
 /// Stands for a model where runs need none.
 pub const SCRIPTED: &str = "scripted";
 
-/// Attempts that fail one after the other, none succeeding, before the command gives up on all runs.
+/// Attempts that fail one after the other, none succeeding, before the command gives up on all
+/// runs.
 const FAILURES_IN_A_ROW_MAX: usize = 24;
 /// Between two looks for a run that can be taken.
 const IDLE: Duration = Duration::from_millis(200);
@@ -40,8 +42,9 @@ pub struct RunOptions {
     pub model: Option<String>,
     /// Take no further step after this instant: what is left is for another command.
     pub end: Option<Instant>,
-    /// When nothing but runs of other processes is left: how long these are watched, to take over from one that is lost. A claim
-    /// of another host counts as given up after 120 s without a sign of life.
+    /// When nothing but runs of other processes is left: how long these are watched, to take over
+    /// from one that is lost. A claim of another host counts as given up after 120 s without a
+    /// sign of life.
     pub held_wait: Duration,
     /// Version, git commit and host; the rest is filled in.
     pub provenance: Provenance,
@@ -80,7 +83,8 @@ impl Summary {
         self.left == 0
     }
 
-    /// The process's exit code: 124 out of time, 130 interrupted, 1 where runs failed, 69 where other processes hold what is left.
+    /// The process's exit code: 124 out of time, 130 interrupted, 1 where runs failed, 69 where
+    /// other processes hold what is left.
     pub fn exit_code(&self) -> u8 {
         match self {
             _ if self.time_up => 124,
@@ -95,8 +99,9 @@ impl Summary {
 /// Does what is left of an experiment. The same call again goes on where this one ended.
 ///
 /// # Errors
-/// A configuration that contradicts itself, a model that cannot be had, a folder that cannot be written. What was done is
-/// kept. A provider's failure within a run is no error: the run is `failed` in the summary.
+/// A configuration that contradicts itself, a model that cannot be had, a folder that cannot be
+/// written. What was done is kept. A provider's failure within a run is no error: the run is
+/// `failed` in the summary.
 pub fn run_experiment(
     config: &Config,
     models: &dyn ProviderFactory,
@@ -227,7 +232,8 @@ fn experiment_record(
     }
 }
 
-/// Runs of one model each, in the order of first use. Scripted ones need none, and are a group of their own.
+/// Runs of one model each, in the order of first use. Scripted ones need none, and are a group of
+/// their own.
 fn by_model(runs: Vec<PlannedRun>) -> Vec<(Option<String>, Vec<PlannedRun>)> {
     let mut groups: Vec<(Option<String>, Vec<PlannedRun>)> = Vec::new();
     for run in runs {

@@ -311,7 +311,8 @@ fn defect_09_tokens_and_provenance_are_recorded() {
     assert!(record.cell.contains_key("demand.due_days"), "with every default");
 }
 
-/// Defect 10: an echoed placeholder is accepted as an action; lower case, markdown and apostrophes break the parser.
+/// Defect 10: an echoed placeholder is accepted as an action; lower case, markdown and apostrophes
+/// break the parser.
 #[test]
 fn defect_10_replies_are_read_for_what_they_are() {
     let read = |text: &str| read_reply(text, Finish::Stop, ReplyMode::Text);
@@ -355,7 +356,8 @@ fn defect_10_replies_are_read_for_what_they_are() {
     );
     let carded = read("{\"name\":\"wait\",\"arguments\":{\"card\":{\"success\":true}}}").unwrap();
     assert_eq!((carded.card, carded.arguments.len()), (Some(json!({"success": true})), 0));
-    // An echoed placeholder names no tool: the world refuses it, and nothing else is done in its place.
+    // An echoed placeholder names no tool: the world refuses it, and nothing else is done in its
+    // place.
     let echo = r#"{"tool": "<tool name>", "arguments": {}, "card": null}"#;
     let rows = one_run(
         &["env.max_steps=3"],
@@ -496,7 +498,8 @@ fn history_policies_show_what_they_say() {
     }
 }
 
-/// Resetting leaves out what was said before, from then on, live and in the replay that each run here ends with.
+/// Resetting leaves out what was said before, from then on, live and in the replay that each run
+/// here ends with.
 #[test]
 fn resetting_beliefs_begins_the_conversation_anew() {
     let speaker = Speaker::new(|_, before| match before {
@@ -556,8 +559,9 @@ fn confidence_is_scored_for_calibration() {
     assert_eq!(calibration["reliability"][9]["right"], json!(0.0));
 }
 
-/// An agent whose talk drifts away from how it began: the similarities are in the rows with their embedder, the detector
-/// fires on them, and nothing of it depends on stopping, replaying or playing a recording.
+/// An agent whose talk drifts away from how it began: the similarities are in the rows with their
+/// embedder, the detector fires on them, and nothing of it depends on stopping, replaying or
+/// playing a recording.
 #[test]
 fn slow_divergence_is_seen_in_the_embeddings_of_the_agents_own_words() {
     let drifting = |request: &experiment::ReplyRequest<'_>, _: usize| {
@@ -710,7 +714,8 @@ fn a_model_that_cannot_be_had_says_which() {
     assert!(error.to_string().contains("speaker"), "{error}");
 }
 
-/// Seeds of sampling differ from step to step and between replicates, and are the same on a resumed run.
+/// Seeds of sampling differ from step to step and between replicates, and are the same on a resumed
+/// run.
 #[test]
 fn each_step_samples_with_a_seed_of_its_own() {
     let folder = tempfile::tempdir().unwrap();

@@ -197,7 +197,8 @@ fn the_predecessors_keys_are_understood_with_a_note() {
     assert_eq!(parse("model: some/model\n").values["model.name"], json!("some/model"));
 }
 
-/// Defect 4: `fixed` is never applied; the horizon key is never read; `env` is written where `simulation` is read.
+/// Defect 4: `fixed` is never applied; the horizon key is never read; `env` is written where
+/// `simulation` is read.
 #[test]
 fn defect_04_fixed_horizon_and_sections_reach_the_cells() {
     let config = parse(

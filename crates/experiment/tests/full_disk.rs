@@ -1,4 +1,5 @@
-//! A disk that fills up in the middle: a clear error, nothing lost, and the same bytes once there is room.
+//! A disk that fills up in the middle: a clear error, nothing lost, and the same bytes once there
+//! is room.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! kill -9 at random instants: what is committed in the end are the bytes of a run that nobody disturbed.
+//! kill -9 at random instants: what is committed in the end are the bytes of a run that nobody
+//! disturbed.
 
 mod common;
 
@@ -41,7 +42,8 @@ fn killed_a_hundred_times_the_bytes_are_the_same() {
     while kills < KILLS {
         let folder = tempfile::tempdir().unwrap();
         studies += 1;
-        // A study that is killed too early each time would never end; after thirty kills it may finish.
+        // A study that is killed too early each time would never end; after thirty kills it may
+        // finish.
         let mut here = 0;
         loop {
             random ^= random << 13;
@@ -57,7 +59,8 @@ fn killed_a_hundred_times_the_bytes_are_the_same() {
             }
             (kills, here) = (kills + 1, here + 1);
         }
-        // Whatever is left is done by a process that nobody kills; finished ones are only looked at.
+        // Whatever is left is done by a process that nobody kills; finished ones are only looked
+        // at.
         run_to_end(&study(), folder.path(), 2);
         assert_eq!(steps_of(folder.path()), expected, "after {kills} kills");
     }
@@ -82,7 +85,8 @@ fn run_and_kill(folder: &Path, patience: Duration) -> bool {
         std::thread::sleep(Duration::from_micros(200));
     }
     child.kill().unwrap();
-    // A killed process is a zombie until it is waited for; its claims count as given up at once all the same.
+    // A killed process is a zombie until it is waited for; its claims count as given up at once all
+    // the same.
     while child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_micros(200));
     }

@@ -1,4 +1,5 @@
-//! What a long run with a model's conversation holds in memory. Alone in its file: the peak is the process's.
+//! What a long run with a model's conversation holds in memory. Alone in its file: the peak is the
+//! process's.
 #![allow(missing_docs)]
 
 mod common;

@@ -1,4 +1,5 @@
-//! An OpenAI-compatible server as the provider, over real sockets: what it does wrong is never data and never a crash.
+//! An OpenAI-compatible server as the provider, over real sockets: what it does wrong is never data
+//! and never a crash.
 
 mod common;
 #[path = "common/server.rs"]

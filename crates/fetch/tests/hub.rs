@@ -1,4 +1,5 @@
-//! Fetching from a hub that behaves, and from hubs that do not: a small HTTP server in the test's own process.
+//! Fetching from a hub that behaves, and from hubs that do not: a small HTTP server in the test's
+//! own process.
 use fetch::{FetchError, Hub, Order, Source, fetch};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};

@@ -32,7 +32,8 @@ pub struct ByteSize {
     pub bytes: u64,
     /// What was typed, without spaces: `71GB`.
     pub typed: String,
-    /// The same number in the binary unit of the same letter, if a decimal one was typed: `71GB` -> `71GiB`.
+    /// The same number in the binary unit of the same letter, if a decimal one was typed: `71GB`
+    /// -> `71GiB`.
     binary_twin: Option<(String, u64)>,
 }
 

@@ -75,7 +75,8 @@ const HOST_GIB_MAX: u64 = 4096;
 /// The most GPUs that are worth asking for: no node has more.
 const GPUS_MAX: usize = 8;
 
-/// All single changes that reach the goal: first those that cost nothing, then context, then the model's dtype, then hardware.
+/// All single changes that reach the goal: first those that cost nothing, then context, then the
+/// model's dtype, then hardware.
 pub(crate) fn that_fit(
     planner: &Planner,
     machine: &Machine,
@@ -117,7 +118,8 @@ impl Search<'_> {
         })
     }
 
-    /// The smallest number of GiB on each GPU's typed budget; one more makes no difference where the GPU itself is full.
+    /// The smallest number of GiB on each GPU's typed budget; one more makes no difference where
+    /// the GPU itself is full.
     fn larger_gpu_budgets(&self) -> Option<Change> {
         let typed: Vec<Tier> = self
             .limits

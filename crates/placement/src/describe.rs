@@ -1,4 +1,5 @@
-//! The plan as people read it: a table of devices, who is where and why, what to expect, what to change.
+//! The plan as people read it: a table of devices, who is where and why, what to expect, what to
+//! change.
 use crate::{Plan, RateSource, Spill, Tier, TierPlan, both_units, bytes_text, short_text};
 
 /// Neighboring blocks, or one other module.

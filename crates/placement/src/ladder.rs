@@ -1,4 +1,5 @@
-//! The ladder of fallbacks: as configured -> without `max_memory` -> sequential -> int8 -> the disk tier -> refuse.
+//! The ladder of fallbacks: as configured -> without `max_memory` -> sequential -> int8 -> the disk
+//! tier -> refuse.
 use crate::planner::Planner;
 use crate::{
     Change, ChangeKind, DeviceMapMode, DtypeChoice, LimitFound, Limits, Machine, MaxMemory, Plan,
@@ -22,7 +23,8 @@ pub struct Fallback {
 impl Fallback {
     /// Every rung: what `load` and `generate` do.
     pub const AUTO: Fallback = Fallback { any: true, over_limit: true, int8: true };
-    /// Only rungs that keep the model's dtype and the limits that were typed: what `run` and `submit` do.
+    /// Only rungs that keep the model's dtype and the limits that were typed: what `run` and
+    /// `submit` do.
     pub const KEEP: Fallback = Fallback { any: true, over_limit: false, int8: false };
     /// As configured, or not at all.
     pub const NONE: Fallback = Fallback { any: false, over_limit: false, int8: false };
@@ -159,7 +161,8 @@ pub struct Ladder {
 /// Climbs down until a plan fits.
 ///
 /// # Errors
-/// [`PlanError::NoRungFits`] with what is short as configured, the smallest change that fits, and each rung's words.
+/// [`PlanError::NoRungFits`] with what is short as configured, the smallest change that fits, and
+/// each rung's words.
 pub fn ladder(
     config: &ModelConfig,
     inventory: &Inventory,
@@ -213,7 +216,8 @@ impl FailedRung {
     }
 }
 
-/// Goes on below the rungs that failed in mid-load: `machine` is what is really free now. Without any, this is [`ladder()`].
+/// Goes on below the rungs that failed in mid-load: `machine` is what is really free now. Without
+/// any, this is [`ladder()`].
 ///
 /// # Errors
 /// As [`ladder()`].
@@ -272,7 +276,8 @@ struct Short {
     changes: Vec<Change>,
 }
 
-/// The words of the first rung, and the changes that would make any rung fit: the lowest asks for least and comes first.
+/// The words of the first rung, and the changes that would make any rung fit: the lowest asks for
+/// least and comes first.
 fn refusal(
     planner: &Planner,
     machine: &Machine,
@@ -281,7 +286,8 @@ fn refusal(
     rungs: Vec<RungOutcome>,
 ) -> PlanError {
     if short.is_empty() {
-        // After a failure in mid-load no rung may be left to plan: the words are then those of what was configured.
+        // After a failure in mid-load no rung may be left to plan: the words are then those of what
+        // was configured.
         match planner.plan(machine, limits) {
             Err(PlanError::DoesNotFit { shortage, changes }) => {
                 short.push(Short { rung: Rung::AsConfigured, shortage, changes });

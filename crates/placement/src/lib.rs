@@ -1,7 +1,8 @@
-//! Pure planning: inventory x machine x limits -> [`Plan`], with reasons, and the [`ladder()`] of fallbacks. No I/O, no hardware.
+//! Pure planning: inventory x machine x limits -> [`Plan`], with reasons, and the [`ladder()`] of
+//! fallbacks. No I/O, no hardware.
 //!
-//! A [`Machine`] is a value: probed by `device`, or read from a file with [`Machine::from_yaml`]. What everything takes is in
-//! [`footprint`], where the engine finds the same constants.
+//! A [`Machine`] is a value: probed by `device`, or read from a file with [`Machine::from_yaml`].
+//! What everything takes is in [`footprint`], where the engine finds the same constants.
 
 mod assign;
 mod bytes;

@@ -34,7 +34,8 @@ pub struct Plan {
     pub disk_spill: Option<Spill>,
     /// Seconds that the load should take, if the disk's rate is known.
     pub predicted_load_s: Option<f64>,
-    /// Tokens a second of one sequence with a short text, if the rates of all tiers in use are known.
+    /// Tokens a second of one sequence with a short text, if the rates of all tiers in use are
+    /// known.
     pub predicted_decode_tok_s: Option<f64>,
     /// The same where the text fills the context: keys and values are read too.
     pub predicted_decode_tok_s_full: Option<f64>,
@@ -118,7 +119,8 @@ impl TierPlan {
 }
 
 impl Plan {
-    /// Host memory that the program will have at its peak on the machine of this plan: that of the CPU and of virtual devices.
+    /// Host memory that the program will have at its peak on the machine of this plan: that of the
+    /// CPU and of virtual devices.
     pub fn resident_bytes(&self, machine: &Machine) -> u64 {
         let in_memory = |tier: &&TierPlan| match tier.tier {
             Tier::Cpu => true,
@@ -128,8 +130,8 @@ impl Plan {
         self.tiers.iter().filter(in_memory).map(TierPlan::total_bytes).sum()
     }
 
-    /// What the next plan may take of host memory after this one ran out of it: nobody knows how much there really was, so a quarter of this
-    /// plan's weights there is given up.
+    /// What the next plan may take of host memory after this one ran out of it: nobody knows how
+    /// much there really was, so a quarter of this plan's weights there is given up.
     pub fn host_bytes_if_too_much(&self) -> u64 {
         self.bytes_if_too_much(Tier::Cpu)
     }

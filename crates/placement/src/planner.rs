@@ -12,7 +12,8 @@ use std::cell::OnceCell;
 /// Plans where each module of a model goes. Asks nothing of the hardware.
 ///
 /// # Errors
-/// [`PlanError::DoesNotFit`] with what is short and the smallest change that fits; [`PlanError::DeviceMap`] for a map that is wrong.
+/// [`PlanError::DoesNotFit`] with what is short and the smallest change that fits;
+/// [`PlanError::DeviceMap`] for a map that is wrong.
 pub fn plan(
     config: &ModelConfig,
     inventory: &Inventory,
@@ -233,7 +234,8 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
         let on = assigned.tiers.iter().zip(&problem.items).filter(|(at, _)| **at == tier);
         on.map(|(_, item)| bytes(item)).sum()
     };
-    // Where a module may go is decided as if each GPU had the head's logits; what is told, and taken, is what comes to be there.
+    // Where a module may go is decided as if each GPU had the head's logits; what is told, and
+    // taken, is what comes to be there.
     let has_head = |tier: Tier| assigned.tiers[problem.head()] == tier;
     let unused = |tier: Tier| if has_head(tier) { 0 } else { problem.logits };
     let mut tiers = Vec::new();

@@ -1,4 +1,5 @@
-//! How long a load should take, and how fast tokens should come, from rates that were measured, described, or known of a GPU.
+//! How long a load should take, and how fast tokens should come, from rates that were measured,
+//! described, or known of a GPU.
 use crate::problem::Problem;
 use crate::score::{DISK_ROW_NS, HOP_NS};
 use crate::{Machine, Rate, Tier, TierRate, short_text};
@@ -65,7 +66,8 @@ fn rates(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> (Vec<TierRate>
     (known, notes)
 }
 
-/// Where GPUs compute only a part of the model: where the rest is computed, and what the other way would take.
+/// Where GPUs compute only a part of the model: where the rest is computed, and what the other way
+/// would take.
 fn off_the_gpus(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<String> {
     let real = |tier: &Tier| matches!(tier, Tier::Gpu(gpu) if !machine.gpus[*gpu].is_virtual);
     let bytes_on = |tier: Tier| -> u64 {

@@ -156,12 +156,14 @@ impl Problem {
         self.items.len() - 1
     }
 
-    /// Whether a module's weights can be read for each pass. The norm cannot: it is a few kilobytes.
+    /// Whether a module's weights can be read for each pass. The norm cannot: it is a few
+    /// kilobytes.
     pub fn may_stream(&self, index: usize) -> bool {
         self.disk_budget > 0 && index != self.norm()
     }
 
-    /// Whether the CPU multiplies with it where it is off the GPUs: an untied embedding is only looked up.
+    /// Whether the CPU multiplies with it where it is off the GPUs: an untied embedding is only
+    /// looked up.
     pub fn is_computed(&self, index: usize) -> bool {
         index != 0 || self.tied
     }
@@ -239,7 +241,8 @@ fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostRoom {
     }
 }
 
-/// What a placement is ordered by. A rate that was measured just now is not: a load should not go elsewhere because a neighbor was busy.
+/// What a placement is ordered by. A rate that was measured just now is not: a load should not go
+/// elsewhere because a neighbor was busy.
 fn ordering_rate(machine: &Machine, rate: Option<u64>, ordinary: u64) -> u64 {
     rate.filter(|_| machine.described).unwrap_or(ordinary).max(1)
 }

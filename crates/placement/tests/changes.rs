@@ -1,4 +1,5 @@
-//! Every change that is suggested is made, and the plan is made again: it fits. With a slightly smaller one it does not.
+//! Every change that is suggested is made, and the plan is made again: it fits. With a slightly
+//! smaller one it does not.
 mod common;
 
 use common::{config, inventory, machine};

@@ -54,7 +54,8 @@ fn seventy_billion_on_24_gib_end_on_the_disk_tier() {
     assert_eq!(host.weights_bytes + plan.weights_on(Tier::Disk), plan.weights_bytes);
     let rate = plan.predicted_decode_tok_s.unwrap();
     assert!((0.01..0.02).contains(&rate), "{rate}");
-    // Norm and head cannot be looked up row by row; the embedding can, and is the first to stay on disk.
+    // Norm and head cannot be looked up row by row; the embedding can, and is the first to stay on
+    // disk.
     assert_eq!(plan.device_map[0], ("model.embed_tokens".to_owned(), Tier::Disk));
 }
 
@@ -180,7 +181,8 @@ fn after_a_failure_in_mid_load_the_next_rung_is_planned_from_what_is_free_now() 
     let two = [one[0].clone(), failed(Rung::Int8, "again")];
     let ladder = below(Fallback::AUTO, &two).unwrap();
     assert_eq!((ladder.rung, ladder.tried[3].state), (Rung::DiskTier, RungState::Failed));
-    // Where nothing but the failure says that there is too little, the next plan takes less all the same.
+    // Where nothing but the failure says that there is too little, the next plan takes less all the
+    // same.
     let ladder = ladder_below(&planner, &host(60), &limits, Fallback::KEEP, &one).unwrap();
     assert!(
         ladder.rung == Rung::DiskTier && ladder.plan.uses(Tier::Disk),

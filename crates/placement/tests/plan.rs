@@ -239,7 +239,8 @@ fn the_document_has_a_device_map_of_numbers_and_words() {
     );
 }
 
-/// Loose, for unoptimized builds on busy machines: the optimized planner is more than ten times faster.
+/// Loose, for unoptimized builds on busy machines: the optimized planner is more than ten times
+/// faster.
 #[test]
 fn planning_takes_no_time() {
     for (model, limit_ms) in [("llama-3.3-70b", 500), ("deepseek-v2.5", 5000)] {
@@ -296,7 +297,8 @@ fn the_70b_on_each_shipped_machine() {
     );
 }
 
-/// Every GPU that is shipped has a rate of its own, or the default of its name, which is then said to be one.
+/// Every GPU that is shipped has a rate of its own, or the default of its name, which is then said
+/// to be one.
 #[test]
 fn a_default_rate_is_said_to_be_a_default() {
     let config = config("llama-3.1-8b");

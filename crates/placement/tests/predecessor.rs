@@ -1,4 +1,5 @@
-//! The predecessor's case: Llama-70B on two GPUs of 79.25 GiB, where the unit decided whether the load ever came back.
+//! The predecessor's case: Llama-70B on two GPUs of 79.25 GiB, where the unit decided whether the
+//! load ever came back.
 //!
 //! accelerate 1.15's map of the same model on the same GPUs, for comparison:
 //!

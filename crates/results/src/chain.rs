@@ -3,8 +3,8 @@
 use twox_hash::XxHash3_64;
 
 const MARK: &str = ",\"chain\":\"";
-/// Hexadecimal digits of the value: 64 bits, against accidents and edits. Whoever wants to forge a log can seal it again, under
-/// any hash without a key: replaying finds that.
+/// Hexadecimal digits of the value: 64 bits, against accidents and edits. Whoever wants to forge a
+/// log can seal it again, under any hash without a key: replaying finds that.
 const DIGITS: usize = 16;
 
 /// The chain's state after some rows.
@@ -12,7 +12,8 @@ const DIGITS: usize = 16;
 pub struct Chain(u64);
 
 impl Chain {
-    /// Seals one JSON object (text ending in `}`): appends the value as its last member, and moves on.
+    /// Seals one JSON object (text ending in `}`): appends the value as its last member, and moves
+    /// on.
     pub(crate) fn seal(&mut self, line: &mut Vec<u8>) {
         debug_assert!(line.ends_with(b"}"));
         line.pop();
@@ -22,7 +23,8 @@ impl Chain {
         line.extend_from_slice(b"\"}");
     }
 
-    /// Checks one sealed line and moves on; the object without its chain value. `None` if the line does not follow.
+    /// Checks one sealed line and moves on; the object without its chain value. `None` if the line
+    /// does not follow.
     pub(crate) fn open(&mut self, line: &str) -> Option<String> {
         let end = line.strip_suffix("\"}")?;
         let at = end.len().checked_sub(DIGITS)?;

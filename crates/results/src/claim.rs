@@ -61,7 +61,8 @@ impl std::fmt::Display for Owner {
     }
 }
 
-/// Field 22 of /proc/<pid>/stat, counted after the command name, which may hold anything. A zombie counts as gone.
+/// Field 22 of /proc/<pid>/stat, counted after the command name, which may hold anything. A zombie
+/// counts as gone.
 fn started_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
@@ -92,11 +93,13 @@ impl Claim {
     /// Asks for the run in `folder`, which must exist.
     pub(crate) fn take(folder: &Path, owner: &Owner) -> Result<ClaimOutcome, ResultsError> {
         let path = folder.join("claim");
-        // A look costs one read; asking in vain costs four changes to the folder, and many processes ask for the same runs.
+        // A look costs one read; asking in vain costs four changes to the folder, and many
+        // processes ask for the same runs.
         if let Some(who) = Claim::holder(folder, owner)? {
             return Ok(ClaimOutcome::Held(who));
         }
-        // Each turn either takes the claim or removes a dead one; a third turn means that others are doing the same.
+        // Each turn either takes the claim or removes a dead one; a third turn means that others
+        // are doing the same.
         for _ in 0..3 {
             if create(&path, owner)? {
                 return Ok(ClaimOutcome::Ours(Claim { path, owner: owner.clone() }));

@@ -39,7 +39,8 @@ pub(crate) fn read_document<T: DeserializeOwned>(path: &Path) -> Result<Option<T
     serde_json::from_value(value).map(Some).map_err(bad)
 }
 
-/// Puts a document in place, once and whole: written beside, synced, linked. `false` if somebody's was there already.
+/// Puts a document in place, once and whole: written beside, synced, linked. `false` if somebody's
+/// was there already.
 pub(crate) fn link_document<T: Serialize>(
     path: &Path,
     tag: &str,

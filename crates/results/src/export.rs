@@ -68,7 +68,8 @@ pub struct ExportSummary {
     pub left_out: usize,
 }
 
-/// Writes a table of all committed runs, in the order of their ids; each log is checked on the way. `out_name` is for errors.
+/// Writes a table of all committed runs, in the order of their ids; each log is checked on the way.
+/// `out_name` is for errors.
 pub fn export(
     store: &Store,
     table: Table,
@@ -203,7 +204,8 @@ fn object<T: serde::Serialize>(value: &T) -> Result<Map<String, Value>, ResultsE
     }
 }
 
-/// A run's record as one level of names: `cell.<key>`, `mean_pe.<type>`, `crash.<field>`, `timing.<field>`.
+/// A run's record as one level of names: `cell.<key>`, `mean_pe.<type>`, `crash.<field>`,
+/// `timing.<field>`.
 fn flat(record: &RunRecord) -> Result<Map<String, Value>, ResultsError> {
     let mut row = Map::new();
     for (name, value) in object(record)? {

@@ -46,7 +46,8 @@ impl RunTotals {
         }
     }
 
-    /// Mean of the steps in which an error of the type became known; null where none did: missing is missing, not 0.
+    /// Mean of the steps in which an error of the type became known; null where none did: missing
+    /// is missing, not 0.
     pub fn mean_pe(&self) -> BTreeMap<String, Option<f64>> {
         let mean = |&(sum, count): &(f64, u64)| (count > 0).then(|| sum / count as f64);
         self.pe.iter().map(|(kind, parts)| (kind.to_string(), mean(parts))).collect()

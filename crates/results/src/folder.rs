@@ -104,7 +104,8 @@ impl RunFolder {
         Ok(numbers)
     }
 
-    /// The attempt from which to go on: the one with the most good rows. `None` where no row was written.
+    /// The attempt from which to go on: the one with the most good rows. `None` where no row was
+    /// written.
     pub fn longest_attempt(&self) -> Result<Option<Attempt>, ResultsError> {
         let mut best: Option<Attempt> = None;
         for number in self.attempts()? {
@@ -116,7 +117,8 @@ impl RunFolder {
         Ok(best)
     }
 
-    /// The committed rows, each checked: an edited, cut or damaged log is an error that names the line.
+    /// The committed rows, each checked: an edited, cut or damaged log is an error that names the
+    /// line.
     pub fn rows(&self) -> Result<Vec<StepRow>, ResultsError> {
         Ok(self.committed_attempt()?.rows)
     }
@@ -141,7 +143,8 @@ impl RunFolder {
         Ok(scan.attempt)
     }
 
-    /// The good rows of an attempt that was not committed; a torn or damaged end is left out and noted.
+    /// The good rows of an attempt that was not committed; a torn or damaged end is left out and
+    /// noted.
     pub fn read_attempt(&self, number: u64) -> Result<Attempt, ResultsError> {
         let log = self.log(number);
         let (path, bytes) = packed::read(&log)?.unwrap_or((log, Vec::new()));
@@ -151,7 +154,8 @@ impl RunFolder {
         Ok(attempt)
     }
 
-    /// Compresses the log of a committed run, if it is long. Readers find the same rows before, meanwhile and after.
+    /// Compresses the log of a committed run, if it is long. Readers find the same rows before,
+    /// meanwhile and after.
     pub fn pack(&self) -> Result<bool, ResultsError> {
         match self.committed()? {
             Some(record) => packed::pack(&self.log(record.timing.attempt)),

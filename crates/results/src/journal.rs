@@ -13,7 +13,8 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 /// Only the end of a long journal is read: some 500 entries.
 const TAIL_BYTES: u64 = 128 << 10;
 
-/// What one process does on an experiment, and when. It tells `status` how fast things go; no result is made from it.
+/// What one process does on an experiment, and when. It tells `status` how fast things go; no
+/// result is made from it.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
@@ -183,8 +184,8 @@ pub(crate) fn unix_s(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// The entries of every journal that was written to within `within`, process by process in the order of their names. Of a long
-/// one the first entry and the last few hundred.
+/// The entries of every journal that was written to within `within`, process by process in the
+/// order of their names. Of a long one the first entry and the last few hundred.
 ///
 /// # Errors
 /// A journal cannot be read. A line that is none, as a kill leaves it, is left out.

@@ -12,10 +12,12 @@
 //!     run.json                             the commit: synced, then linked into place once
 //! ```
 //!
-//! A lease cannot fence a writer that was only paused, so nothing here trusts one: an attempt never writes into another's
-//! file, and of all attempts the first to `link()` its `run.json` is the run. The claim only saves work.
+//! A lease cannot fence a writer that was only paused, so nothing here trusts one: an attempt never
+//! writes into another's file, and of all attempts the first to `link()` its `run.json` is the run.
+//! The claim only saves work.
 //!
-//! Each row carries a chain value over itself and all rows before it, so a log that was edited or cut says at which line.
+//! Each row carries a chain value over itself and all rows before it, so a log that was edited or
+//! cut says at which line.
 
 mod chain;
 mod claim;

@@ -20,8 +20,8 @@ pub struct Pace {
     pub reply_tokens_per_s: Option<f64>,
 }
 
-/// The pace that journals (see [`crate::journals`]) tell at `now_unix_s`. A process that was killed slows down in it, and is
-/// forgotten when its journal is older than the window.
+/// The pace that journals (see [`crate::journals`]) tell at `now_unix_s`. A process that was killed
+/// slows down in it, and is forgotten when its journal is older than the window.
 pub(crate) fn pace(journals: &[Vec<Entry>], now_unix_s: f64) -> Pace {
     let mut pace = Pace::default();
     for entries in journals {
@@ -43,7 +43,8 @@ pub(crate) fn pace(journals: &[Vec<Entry>], now_unix_s: f64) -> Pace {
     pace
 }
 
-/// From when on a process is measured, and what it had done then: the last entry before the window, or its first run.
+/// From when on a process is measured, and what it had done then: the last entry before the window,
+/// or its first run.
 fn baseline(entries: &[Entry], window_unix_s: f64) -> Option<(f64, crate::Counts)> {
     let before = entries
         .iter()

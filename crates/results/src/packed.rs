@@ -1,4 +1,5 @@
-//! Logs of done runs, compressed: `steps.<attempt>.jsonl.zst` in place of `steps.<attempt>.jsonl`. Any tool for zstd reads them.
+//! Logs of done runs, compressed: `steps.<attempt>.jsonl.zst` in place of `steps.<attempt>.jsonl`.
+//! Any tool for zstd reads them.
 
 use crate::{ResultsError, disk};
 use ruzstd::decoding::StreamingDecoder;
@@ -18,8 +19,8 @@ pub(crate) fn packed_path(log: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Compresses a log that nobody writes to any more, if that is worth it. The plain one goes when the other is on disk and was
-/// read back the same; a kill at any instant leaves one of them whole.
+/// Compresses a log that nobody writes to any more, if that is worth it. The plain one goes when
+/// the other is on disk and was read back the same; a kill at any instant leaves one of them whole.
 pub(crate) fn pack(log: &Path) -> Result<bool, ResultsError> {
     let fail = |what: &'static str| move |source| ResultsError::from_io(what, log, None, source);
     let long = match fs::metadata(log) {
@@ -54,8 +55,9 @@ pub(crate) fn pack(log: &Path) -> Result<bool, ResultsError> {
     }
 }
 
-/// A log's bytes and the file that they are from: the plain one where there is one. `None` where there is neither. Of a
-/// damaged compressed log what can still be read, which ends within a line or in the wrong one.
+/// A log's bytes and the file that they are from: the plain one where there is one. `None` where
+/// there is neither. Of a damaged compressed log what can still be read, which ends within a line
+/// or in the wrong one.
 pub(crate) fn read(log: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, ResultsError> {
     if let Some(bytes) = disk::read(log)? {
         return Ok(Some((log.to_path_buf(), bytes)));
@@ -71,7 +73,8 @@ pub(crate) fn read(log: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, ResultsErro
 }
 
 fn compressed(source: File) -> io::Result<Vec<u8>> {
-    // The compressor takes errors of its source for defects of the program; here they end the source, and are looked at after.
+    // The compressor takes errors of its source for defects of the program; here they end the
+    // source, and are looked at after.
     let mut failed = None;
     let mut packed = Vec::new();
     let mut compressor = FrameCompressor::new(CompressionLevel::Fastest);

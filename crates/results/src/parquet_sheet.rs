@@ -1,4 +1,5 @@
-//! A table as Parquet: one optional column a name, row groups of bounded size. Structured values are JSON texts, as in CSV.
+//! A table as Parquet: one optional column a name, row groups of bounded size. Structured values
+//! are JSON texts, as in CSV.
 
 use crate::ResultsError;
 use parquet::basic::{LogicalType, Repetition, Type as Physical};
@@ -48,7 +49,8 @@ impl ColumnKind {
     }
 }
 
-/// What the file's writer fills and we hand on: it must own something that can be sent between threads.
+/// What the file's writer fills and we hand on: it must own something that can be sent between
+/// threads.
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
 

@@ -3,13 +3,14 @@ use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-/// A part of a row that is written and read as the JSON text it is: rows are written a hundred thousand a second, and trees
-/// of values would cost most of that.
+/// A part of a row that is written and read as the JSON text it is: rows are written a hundred
+/// thousand a second, and trees of values would cost most of that.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Raw(Box<str>);
 
-/// How serde_json knows a text that goes out as it is. Its own `RawValue` does the same, but can only be made by growing a new
-/// text step by step, or by reading it again; a test below fails should the name ever change.
+/// How serde_json knows a text that goes out as it is. Its own `RawValue` does the same, but can
+/// only be made by growing a new text step by step, or by reading it again; a test below fails
+/// should the name ever change.
 const VERBATIM: &str = "$serde_json::private::RawValue";
 
 thread_local! {

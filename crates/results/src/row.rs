@@ -13,7 +13,8 @@ pub struct PromptMessage {
     pub content: String,
 }
 
-/// A reply that is no action. An outcome of its own: it is counted, shown to the agent, and replaced by nothing.
+/// A reply that is no action. An outcome of its own: it is counted, shown to the agent, and
+/// replaced by nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParseFailure {
     /// cut_off, invalid_json, schema_mismatch, refusal, no_call, several_calls.
@@ -70,7 +71,8 @@ pub struct SimilarityRow {
     pub cosine: f64,
 }
 
-/// One step of a run. Everything in it follows from the run's seed and the replies: no clock, no host, no cache.
+/// One step of a run. Everything in it follows from the run's seed and the replies: no clock, no
+/// host, no cache.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRow {
     /// The run.
@@ -79,9 +81,10 @@ pub struct StepRow {
     pub step: u64,
     /// The world's day on which the step was taken.
     pub day: u64,
-    /// What was added to the conversation since the last reply. Prompts are the sum of these, the replies and the
-    /// history policy: nothing else was ever sent. Where exchanges are left out, the prices at the head of the first
-    /// observation and a line that says so stand before the first message that is left.
+    /// What was added to the conversation since the last reply. Prompts are the sum of these, the
+    /// replies and the history policy: nothing else was ever sent. Where exchanges are left
+    /// out, the prices at the head of the first observation and a line that says so stand
+    /// before the first message that is left.
     pub prompt: Vec<PromptMessage>,
     /// How many of the oldest exchanges were left out of this request.
     #[serde(default)]
@@ -105,7 +108,8 @@ pub struct StepRow {
     pub result: ResultRow,
     /// Prediction errors that became known in this step: type -> mean, or null where none did.
     pub pe: BTreeMap<Cow<'static, str>, Option<f64>>,
-    /// Each scored field with predicted and actual value, the step of its card, and the error in both forms.
+    /// Each scored field with predicted and actual value, the step of its card, and the error in
+    /// both forms.
     #[serde(default)]
     pub pe_pairs: Vec<PairRow>,
     /// EWMA and windows after this step.
@@ -118,7 +122,8 @@ pub struct StepRow {
     /// What the detectors need to run again on this log.
     #[serde(default)]
     pub detector: Raw,
-    /// How like its first summaries the agent's summary of the state is, where embeddings are to be had.
+    /// How like its first summaries the agent's summary of the state is, where embeddings are to
+    /// be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub similarity: Option<SimilarityRow>,
     /// The world after the step: a few figures (cash, stock, orders shipped, ...).
@@ -131,7 +136,8 @@ pub struct StepRow {
     pub prompt_tokens: u64,
     /// Tokens of the reply.
     pub reply_tokens: u64,
-    /// Set where the row was computed with another kernel set than the folder was begun with (--accept-mixed).
+    /// Set where the row was computed with another kernel set than the folder was begun with
+    /// (--accept-mixed).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixed_kernels: Option<String>,
 }

@@ -54,7 +54,8 @@ pub struct RunRecord {
     pub extra: Value,
     /// The log that holds the rows, and what it must be.
     pub rows: RowsRecord,
-    /// All that depends on the machine, apart from the rest: two records of one run may differ here and nowhere else.
+    /// All that depends on the machine, apart from the rest: two records of one run may differ
+    /// here and nowhere else.
     pub timing: Timing,
 }
 

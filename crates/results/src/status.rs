@@ -45,8 +45,9 @@ pub struct Status {
     pub seconds: f64,
     /// What the processes that work now have done over the last minutes.
     pub pace: Pace,
-    /// Seconds until all is done at that pace, if runs are as long as the committed ones, or, before there are any, as long as
-    /// they may be. None where nothing was done in the last minutes.
+    /// Seconds until all is done at that pace, if runs are as long as the committed ones, or,
+    /// before there are any, as long as they may be. None where nothing was done in the last
+    /// minutes.
     pub eta_s: Option<f64>,
     /// Outcome -> committed runs.
     pub outcomes: BTreeMap<String, usize>,

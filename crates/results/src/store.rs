@@ -18,7 +18,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the folder for `record`, or makes it. A folder of another configuration is refused, key by key.
+    /// Opens the folder for `record`, or makes it. A folder of another configuration is refused,
+    /// key by key.
     pub fn create(root: &Path, record: &ExperimentRecord) -> Result<Store, ResultsError> {
         disk::make_folder(root)?;
         let owner = Owner::here();
@@ -59,8 +60,9 @@ impl Store {
         disk::read_document(&self.model_path(name))
     }
 
-    /// Records the model behind a name, or checks it against what the folder was begun with. Returns the kernel set to mark
-    /// rows with: `Some` only if it differs and `accept_mixed` allows that.
+    /// Records the model behind a name, or checks it against what the folder was begun with.
+    /// Returns the kernel set to mark rows with: `Some` only if it differs and `accept_mixed`
+    /// allows that.
     pub fn admit_model(
         &self,
         model: &ModelRecord,
@@ -163,7 +165,8 @@ impl Heart {
     fn start() -> Heart {
         let shared: Arc<(Mutex<Beating>, Condvar)> = Arc::default();
         let theirs = shared.clone();
-        // Without the thread claims only grow stale for other hosts, which costs double work and nothing else.
+        // Without the thread claims only grow stale for other hosts, which costs double work and
+        // nothing else.
         let _ = std::thread::Builder::new().name("claims".into()).spawn(move || beat(&theirs));
         Heart { shared }
     }

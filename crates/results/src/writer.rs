@@ -84,7 +84,8 @@ impl AttemptWriter {
         RowsRecord { lines: self.lines, bytes: self.bytes, chain: self.chain.to_string() }
     }
 
-    /// Syncs the rows, then commits the run: `rows`, and the attempt in `timing`, are filled in here.
+    /// Syncs the rows, then commits the run: `rows`, and the attempt in `timing`, are filled in
+    /// here.
     pub fn commit(self, mut record: RunRecord) -> Result<(Committed, RunRecord), ResultsError> {
         record.rows = self.rows();
         record.timing.attempt = self.attempt;

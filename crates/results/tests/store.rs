@@ -211,7 +211,8 @@ fn a_claim_holds_while_its_owner_lives() {
     let gone = Owner { started_ticks: 1, ..Owner::here() };
     std::fs::write(&path, serde_json::to_vec(&gone).unwrap()).unwrap();
     drop(claimed(&one, "aa11"));
-    // A claim of another host is believed while it is fresh, and taken over when nobody refreshed it for long.
+    // A claim of another host is believed while it is fresh, and taken over when nobody refreshed
+    // it for long.
     let elsewhere = Owner { world: "another boot".into(), ..Owner::here() };
     std::fs::write(&path, serde_json::to_vec(&elsewhere).unwrap()).unwrap();
     assert!(matches!(one.claim("aa11").unwrap(), ClaimOutcome::Held(_)));

@@ -174,7 +174,8 @@ pub(crate) async fn take<T: DeserializeOwned>(
 ) -> Result<(Place, T), Refusal> {
     let place = app.take_place()?;
     let (parts, body) = request.into_parts();
-    // Browsers send no JSON to other sites without asking first: a page cannot use a server on the loopback behind our back.
+    // Browsers send no JSON to other sites without asking first: a page cannot use a server on the
+    // loopback behind our back.
     let kind = parts
         .headers
         .get(header::CONTENT_TYPE)
@@ -209,7 +210,8 @@ async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<axum::body::
     let limit_s = app.options.body_timeout.as_secs_f64();
     match tokio::time::timeout(app.options.body_timeout, to_bytes(body, limit)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        // A body without a told length that is too long, or a connection that broke: nobody reads the latter's answer.
+        // A body without a told length that is too long, or a connection that broke: nobody reads
+        // the latter's answer.
         Ok(Err(_)) => Err(too_large()),
         Err(_) => Err(Refusal::new(
             StatusCode::REQUEST_TIMEOUT,

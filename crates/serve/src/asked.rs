@@ -1,5 +1,5 @@
-//! The fields that chat and text completions share. Unknown ones are ignored, as OpenAI does; known ones that are not
-//! supported are refused, so that nobody believes they did something.
+//! The fields that chat and text completions share. Unknown ones are ignored, as OpenAI does; known
+//! ones that are not supported are refused, so that nobody believes they did something.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

@@ -1,9 +1,11 @@
 //! Calls in a reply that was free to hold some: what models' own templates teach them to write.
 //!
-//! - `<tool_call>{"name", "arguments"}</tool_call>`, or a list of calls within (Qwen, Hermes, SmolLM2),
+//! - `<tool_call>{"name", "arguments"}</tool_call>`, or a list of calls within (Qwen, Hermes,
+//!   SmolLM2),
 //! - `<function=NAME>{arguments}</function>` (Llama),
-//! - a reply that is nothing but calls, as an object, a list, or several one after the other, in a fence or not, by the
-//!   names of tools that there are (Llama, Mistral, whose special tokens are no text).
+//! - a reply that is nothing but calls, as an object, a list, or several one after the other, in a
+//!   fence or not, by the names of tools that there are (Llama, Mistral, whose special tokens are
+//!   no text).
 
 use serde_json::{Deserializer, Map, Value};
 

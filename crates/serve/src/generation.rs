@@ -129,7 +129,8 @@ impl Generation {
     }
 }
 
-/// Runs what takes a while (a template, a tokenizer, a schema's compilation) beside the threads that serve.
+/// Runs what takes a while (a template, a tokenizer, a schema's compilation) beside the threads
+/// that serve.
 pub(crate) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {

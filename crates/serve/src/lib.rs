@@ -1,10 +1,11 @@
 //! An OpenAI-compatible server over the engine's scheduler.
 //!
-//! [`Server::bind`] takes an address before a model is loaded; [`Server::run`] answers with a [`Served`] model until it is
-//! told to end. The way of a request: `app` checks its key, gives it a place and reads its body; `chat`, `completions` or
-//! `embeddings` turn it into tokens, with `messages` and `tools`; `generation` hands it to the engine and waits for what comes;
-//! `parts` and `calls` read the reply, and `stream` tells it as it grows. A client that goes away drops its generation, and so
-//! its request in the engine.
+//! [`Server::bind`] takes an address before a model is loaded; [`Server::run`] answers with a
+//! [`Served`] model until it is told to end. The way of a request: `app` checks its key, gives it a
+//! place and reads its body; `chat`, `completions` or `embeddings` turn it into tokens, with
+//! `messages` and `tools`; `generation` hands it to the engine and waits for what comes;
+//! `parts` and `calls` read the reply, and `stream` tells it as it grows. A client that goes away
+//! drops its generation, and so its request in the engine.
 //!
 //! All errors have OpenAI's form (`refusal`).
 

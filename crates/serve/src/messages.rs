@@ -30,7 +30,8 @@ struct ContentPart {
     text: Option<String>,
 }
 
-/// Messages for a template. One that does not tell of tools gets them, and calls made before, in words.
+/// Messages for a template. One that does not tell of tools gets them, and calls made before, in
+/// words.
 pub(crate) fn for_template(
     messages: &[Message],
     tools: &Tools,

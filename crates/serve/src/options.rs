@@ -14,7 +14,8 @@ pub struct ServeOptions {
     pub body_bytes_max: usize,
     /// Requests that may be in work or waiting at a time; more are refused with 429.
     pub requests_max: usize,
-    /// Tokens that a reply may have at most; a request for more is refused. `None`: the context bounds it.
+    /// Tokens that a reply may have at most; a request for more is refused. `None`: the context
+    /// bounds it.
     pub reply_tokens_max: Option<usize>,
     /// The longest that a body may take to arrive.
     pub body_timeout: Duration,

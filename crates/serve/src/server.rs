@@ -51,8 +51,8 @@ impl Server {
             .map_err(|cause| ServeError::Listen { address: self.options.address, cause })
     }
 
-    /// Serves until `wanted` says no more, or the engine dies. Requests in work then have 0.2 s to end, and as long again to be
-    /// told that they did not.
+    /// Serves until `wanted` says no more, or the engine dies. Requests in work then have 0.2 s to
+    /// end, and as long again to be told that they did not.
     ///
     /// # Errors
     /// [`ServeError`].

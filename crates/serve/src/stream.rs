@@ -26,8 +26,8 @@ pub(crate) trait Chunks: Send + 'static {
     fn end(&mut self, finished: &Finished) -> Vec<Value>;
 }
 
-/// A response that goes on while the reply is made. Its first event is waited for, so that a reply that fails at once still gets
-/// its status.
+/// A response that goes on while the reply is made. Its first event is waited for, so that a reply
+/// that fails at once still gets its status.
 pub(crate) async fn respond(
     mut generation: Generation,
     chunks: impl Chunks,
@@ -94,7 +94,8 @@ impl<C: Chunks> Flow<C> {
         self.waiting.extend(chunks.iter().map(|chunk| Bytes::from(format!("data: {chunk}\n\n"))));
     }
 
-    /// The status is long gone: the error comes as an event, as OpenAI's clients expect, and no end follows.
+    /// The status is long gone: the error comes as an event, as OpenAI's clients expect, and no end
+    /// follows.
     fn fail(&mut self, refusal: &Refusal) {
         self.say(vec![refusal.body()]);
         self.over = true;

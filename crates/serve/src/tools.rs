@@ -82,7 +82,8 @@ impl Tools {
         )
     }
 
-    /// The schema of one call, `{"name": ..., "arguments": {...}}`, of the tool that is named, or of any.
+    /// The schema of one call, `{"name": ..., "arguments": {...}}`, of the tool that is named, or
+    /// of any.
     pub fn schema(&self, only: Option<&str>) -> Value {
         let wanted = self.0.iter().filter(|(name, ..)| only.is_none_or(|only| only == name));
         let calls: Vec<(&String, &Value)> =
@@ -170,7 +171,8 @@ fn checked(tool: Tool) -> Result<(String, Option<String>, Value), Refusal> {
 }
 
 impl Choice {
-    /// Reads `tool_choice`: "none", "auto", "required", or `{"type": "function", "function": {"name"}}`.
+    /// Reads `tool_choice`: "none", "auto", "required", or `{"type": "function", "function":
+    /// {"name"}}`.
     pub fn new(choice: Option<&Value>, tools: &Tools) -> Result<Choice, Refusal> {
         let wrong = |text: String| Refusal::field("tool_choice", text);
         let choice = match choice {

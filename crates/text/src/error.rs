@@ -34,7 +34,8 @@ pub enum TextError {
 }
 
 impl TextError {
-    /// The process's exit code: 65 for a bad file, 66 for one that is not there, 74 for I/O, 2 for bad input.
+    /// The process's exit code: 65 for a bad file, 66 for one that is not there, 74 for I/O, 2 for
+    /// bad input.
     pub fn exit_code(&self) -> u8 {
         match self {
             TextError::Tokenizer { .. } | TextError::Template { .. } => 65,

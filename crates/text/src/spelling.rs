@@ -20,8 +20,8 @@ pub(crate) enum Spelling {
 }
 
 impl Spelling {
-    /// What the library's decoder does. The rest of the program needs the bytes of single tokens, which other kinds of
-    /// decoder (WordPiece, CTC) do not have.
+    /// What the library's decoder does. The rest of the program needs the bytes of single tokens,
+    /// which other kinds of decoder (WordPiece, CTC) do not have.
     ///
     /// # Errors
     /// The decoder in words, if it is of another kind.
@@ -78,8 +78,8 @@ impl Spelling {
         }
     }
 
-    /// Bytes as text. What is no character becomes U+FFFD: once for each byte in SentencePiece, once for each broken
-    /// character elsewhere.
+    /// Bytes as text. What is no character becomes U+FFFD: once for each byte in SentencePiece,
+    /// once for each broken character elsewhere.
     pub fn text(self, bytes: &[u8]) -> String {
         if self == Spelling::ByteLevel {
             return String::from_utf8_lossy(bytes).into_owned();

@@ -1,8 +1,9 @@
 use crate::spelling::certain;
 use crate::{TextError, Tokenizer};
 
-/// Turns a stream of tokens into text that never breaks a character in two. All pieces together, with what
-/// [`finish`](StreamDecoder::finish) gives, are what [`Tokenizer::decode`] makes of the tokens without special ones.
+/// Turns a stream of tokens into text that never breaks a character in two. All pieces together,
+/// with what [`finish`](StreamDecoder::finish) gives, are what [`Tokenizer::decode`] makes of the
+/// tokens without special ones.
 #[derive(Debug)]
 pub struct StreamDecoder {
     tokenizer: Tokenizer,

@@ -28,8 +28,8 @@ struct Token {
 }
 
 impl Tokenizer {
-    /// The tokenizer of a checkpoint: `tokenizer.json`, `vocab.json` with `merges.txt`, or the one inside a GGUF file.
-    /// `None` if there is none.
+    /// The tokenizer of a checkpoint: `tokenizer.json`, `vocab.json` with `merges.txt`, or the one
+    /// inside a GGUF file. `None` if there is none.
     ///
     /// # Errors
     /// 65 if it is malformed, 66 for a link to nothing, 74 if it cannot be read.
@@ -41,8 +41,8 @@ impl Tokenizer {
         built.map(|built| Self::new(built, Some(checkpoint.config.vocab_size))).transpose()
     }
 
-    /// The tokenizer of a folder: `tokenizer.json`, or `vocab.json` with `merges.txt`, which leave it to the model's family
-    /// how text is cut. `None` if there is none.
+    /// The tokenizer of a folder: `tokenizer.json`, or `vocab.json` with `merges.txt`, which leave
+    /// it to the model's family how text is cut. `None` if there is none.
     ///
     /// # Errors
     /// As [`from_checkpoint`](Tokenizer::from_checkpoint).
@@ -50,8 +50,8 @@ impl Tokenizer {
         build::from_folder(root, family)?.map(|built| Self::new(built, None)).transpose()
     }
 
-    /// The tokenizer in a GGUF file's metadata: `gpt2` (byte-level) or `llama` (SentencePiece). `None` if there is none.
-    /// `file` is for errors.
+    /// The tokenizer in a GGUF file's metadata: `gpt2` (byte-level) or `llama` (SentencePiece).
+    /// `None` if there is none. `file` is for errors.
     ///
     /// # Errors
     /// 65 if it is malformed, or of another kind.
@@ -78,8 +78,8 @@ impl Tokenizer {
         Ok(Tokenizer(Arc::new(Inner { built, spelling, tokens, rows })))
     }
 
-    /// The ids of a text. Special tokens in it are recognized, as transformers does; `add_special` adds those that the
-    /// model wants round every text.
+    /// The ids of a text. Special tokens in it are recognized, as transformers does; `add_special`
+    /// adds those that the model wants round every text.
     ///
     /// # Errors
     /// 2 if the tokenizer refuses the text; 65 if it gives a token that the model has no row for.

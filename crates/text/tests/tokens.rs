@@ -1,4 +1,5 @@
-//! Tokens and texts against the tokenizers library of Python and sentencepiece, see tests/golden/make_texts.py.
+//! Tokens and texts against the tokenizers library of Python and sentencepiece, see
+//! tests/golden/make_texts.py.
 mod support;
 
 use checkpoint::{Family, GgufValue};
@@ -12,7 +13,8 @@ use support::{
 };
 use text::{StreamDecoder, Tokenizer};
 
-/// Compares one text; says what differs. What a golden leaves out equals the text itself, or the ids alone.
+/// Compares one text; says what differs. What a golden leaves out equals the text itself, or the
+/// ids alone.
 fn check(tokenizer: &Tokenizer, case: &Value) -> Result<(), String> {
     let given = text(case, "text").expect("a text");
     let expected = ids(&case["ids"]);

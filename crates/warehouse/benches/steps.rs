@@ -1,5 +1,5 @@
-//! Steps a second of the world alone, on one core: `cargo bench -p warehouse`. By the clock, and by the time that this thread
-//! was on a core, which other processes do not change.
+//! Steps a second of the world alone, on one core: `cargo bench -p warehouse`. By the clock, and by
+//! the time that this thread was on a core, which other processes do not change.
 #![allow(missing_docs)]
 
 use std::time::{Duration, Instant};

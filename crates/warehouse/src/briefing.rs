@@ -1,4 +1,5 @@
-//! Everything that an agent reads: rules, observations, and the answers of the tools that only look.
+//! Everything that an agent reads: rules, observations, and the answers of the tools that only
+//! look.
 use crate::catalog::{money, sku_name, supplier_name};
 use crate::tools::Outcome;
 use crate::world::World;
@@ -19,8 +20,8 @@ pub(crate) struct PastCard {
     pub truths: Vec<crate::Pair>,
 }
 
-/// The system prompt: role, rules, tools and the card; the form of a reply is for others to say. It is the same for all runs of a cell, so that they
-/// share it in a prefix cache.
+/// The system prompt: role, rules, tools and the card; the form of a reply is for others to say. It
+/// is the same for all runs of a cell, so that they share it in a prefix cache.
 pub fn system_prompt(config: &WorldConfig) -> String {
     let d = &config.demand;
     let mut text = format!(
@@ -122,8 +123,8 @@ fn list<T>(text: &mut String, items: impl Iterator<Item = T>, one: impl Fn(&mut 
     }
 }
 
-/// Words and numbers in turn. Each step writes a hundred of them, which takes the formatting machinery longer than all the
-/// rest of the world.
+/// Words and numbers in turn. Each step writes a hundred of them, which takes the formatting
+/// machinery longer than all the rest of the world.
 fn put<const N: usize>(text: &mut String, parts: [(&str, u64); N]) {
     for (word, number) in parts {
         text.push_str(word);
@@ -145,7 +146,8 @@ fn digits(text: &mut String, mut number: u64) {
 }
 
 impl World {
-    /// Who sells what, as agents are told on the first morning: they may need it as long as the game lasts.
+    /// Who sells what, as agents are told on the first morning: they may need it as long as the
+    /// game lasts.
     pub fn market(&self) -> String {
         let mut text = String::from(
             "SKUs: what customers pay a unit; suppliers with price and days to delivery, as of day 1:\n",
@@ -241,8 +243,8 @@ impl World {
         json!({"cash": money(self.ledger_cents()), "storage_fee_today": fee, "daily_fee": money(self.config.daily_fee_cents())})
     }
 
-    /// The latest cards, youngest first: what was expected, what was true so far, and the error of each type. Truths that are
-    /// not known yet are absent, and their errors null.
+    /// The latest cards, youngest first: what was expected, what was true so far, and the error of
+    /// each type. Truths that are not known yet are absent, and their errors null.
     pub(crate) fn past_cards(&self) -> Value {
         let card = |past: &PastCard| {
             let truth = |pair: &crate::Pair| (pair.field.to_owned(), json!(pair.actual));
@@ -262,7 +264,8 @@ impl World {
         json!({"cards": self.cards.iter().map(card).collect::<Vec<_>>(), "mean_error": means})
     }
 
-    /// The most urgent thing, by fixed rules: ship what can be shipped, restock what the oldest order waits for, else wait.
+    /// The most urgent thing, by fixed rules: ship what can be shipped, restock what the oldest
+    /// order waits for, else wait.
     pub(crate) fn advice(&self) -> Value {
         let advice = match self.customers.iter().find(|o| self.stock[o.sku] >= o.quantity) {
             Some(o) => format!("ship C{}: you have its {} {}", o.id, o.quantity, sku_name(o.sku)),
@@ -273,8 +276,8 @@ impl World {
         json!({"advice": advice})
     }
 
-    /// The oldest customer order that neither stock nor goods on their way will serve, and the quickest supplier that can be
-    /// paid, as far as the agent was told.
+    /// The oldest customer order that neither stock nor goods on their way will serve, and the
+    /// quickest supplier that can be paid, as far as the agent was told.
     fn restock_advice(&self) -> Option<String> {
         let coming = |sku: usize| {
             self.inbound.iter().filter(|o| o.sku == sku).map(|o| o.quantity).sum::<u32>()

@@ -109,8 +109,8 @@ impl CardForm {
         }
     }
 
-    /// What is missing, of another type or out of range in a card that was given; `None` for a whole one. Such fields are not
-    /// scored, and the rest is.
+    /// What is missing, of another type or out of range in a card that was given; `None` for a
+    /// whole one. Such fields are not scored, and the rest is.
     pub fn problem(&self, card: &Value) -> Option<String> {
         let found = |(name, types): &(String, Vec<String>)| {
             let given = card.get(name).unwrap_or(&Value::Null);
@@ -179,7 +179,8 @@ pub fn card_schema(config: &WorldConfig) -> Value {
             add(name, json!({"type": "integer", "minimum": 0, "maximum": 9_999_999}));
         }
     }
-    // What the mode asks for must be given; a rich card has the same fields, but may leave them null.
+    // What the mode asks for must be given; a rich card has the same fields, but may leave them
+    // null.
     let rich = format == PredictionFormat::Rich;
     let mut extra = |name: &str, asked: bool, mut schema: Value| {
         if !asked {

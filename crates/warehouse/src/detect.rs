@@ -1,4 +1,5 @@
-//! Crash detectors: pure functions over what each step left behind, so that they can run again on old logs.
+//! Crash detectors: pure functions over what each step left behind, so that they can run again on
+//! old logs.
 use crate::{CrashDetector, Strictness};
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,8 @@ pub struct DetectorStep {
     pub contradicts: Option<bool>,
     /// How many tools there were to choose from.
     pub tools_available: usize,
-    /// Similarity of the agent's own summary to its earlier ones, from the model's embeddings, where they are taken.
+    /// Similarity of the agent's own summary to its earlier ones, from the model's embeddings,
+    /// where they are taken.
     pub similarity: Option<f64>,
 }
 
@@ -35,14 +37,15 @@ pub struct Crash {
     pub onset_step: u64,
     /// The step in which it fired.
     pub detected_step: u64,
-    /// soft (over within 20 steps), hard, abandoned (nothing was changed afterwards); none where the run ended before that was
-    /// known.
+    /// soft (over within 20 steps), hard, abandoned (nothing was changed afterwards); none where
+    /// the run ended before that was known.
     pub severity: Option<String>,
 }
 
 type Rule = fn(&[DetectorStep], &CrashDetector) -> Option<usize>;
 
-/// The detectors, by name. Each takes the last steps and gives the offset of the onset in them if it fires.
+/// The detectors, by name. Each takes the last steps and gives the offset of the onset in them if
+/// it fires.
 const RULES: [(&str, Rule); 6] = [
     ("looping", looping),
     ("invalid_burst", invalid_burst),
@@ -99,7 +102,8 @@ pub fn detect(steps: &[DetectorStep], config: &CrashDetector) -> Vec<Crash> {
 fn severity(steps: &[DetectorStep], config: &CrashDetector, crash: &Crash) -> Option<&'static str> {
     let (_, rule) = RULES.iter().find(|(kind, _)| *kind == crash.kind)?;
     let detected = crash.detected_step as usize;
-    // What follows is looked at for as long as a soft crash may last; a run that ends sooner leaves it open.
+    // What follows is looked at for as long as a soft crash may last; a run that ends sooner leaves
+    // it open.
     let known = steps.len() >= detected + SOFT_STEPS;
     if steps[detected..].iter().all(|s| s.failed || !s.changed) {
         return known.then_some("abandoned");
@@ -144,8 +148,9 @@ fn decoupling(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> 
     share(window, pick(config.threshold, [0.4, 0.5, 0.6]), |s| s.contradicts)
 }
 
-/// Few tools, and little done with them. Entropy alone would not do: whoever has twenty orders to ship rightly ships twenty
-/// times, and the three tools that the trade needs have less than half the entropy that a dozen allow.
+/// Few tools, and little done with them. Entropy alone would not do: whoever has twenty orders to
+/// ship rightly ships twenty times, and the three tools that the trade needs have less than half
+/// the entropy that a dozen allow.
 fn exploration_collapse(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
     let available = window.last()?.tools_available;
     if window.len() < config.window_size || available < 2 {

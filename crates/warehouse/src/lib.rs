@@ -1,8 +1,9 @@
-//! The simulated warehouse: world, tools, shocks, prediction cards, prediction error, crash detection. Pure step functions:
-//! no I/O, no clock, no model. The same seed and the same calls give the same bytes.
+//! The simulated warehouse: world, tools, shocks, prediction cards, prediction error, crash
+//! detection. Pure step functions: no I/O, no clock, no model. The same seed and the same calls
+//! give the same bytes.
 //!
-//! The order within a day is fixed: deliveries, demand, then the agent's actions (each preceded by its shock), and after the
-//! last action fees, expiry, the day's end.
+//! The order within a day is fixed: deliveries, demand, then the agent's actions (each preceded by
+//! its shock), and after the last action fees, expiry, the day's end.
 
 mod briefing;
 mod card;

@@ -74,7 +74,8 @@ fn ship_oldest(world: &World) -> Option<Turn> {
     ))
 }
 
-/// Orders the SKU that is furthest below its target from the supplier that is cheapest for its speed.
+/// Orders the SKU that is furthest below its target from the supplier that is cheapest for its
+/// speed.
 fn restock(world: &World) -> Option<Turn> {
     let config = world.config();
     let coming: u64 = world.supplier_orders().iter().map(|o| u64::from(o.quantity)).sum();
@@ -109,7 +110,8 @@ fn restock(world: &World) -> Option<Turn> {
     ))
 }
 
-/// Ships when it can, else buys as much as it can pay of what is wanted, however much is on its way.
+/// Ships when it can, else buys as much as it can pay of what is wanted, however much is on its
+/// way.
 struct Greedy;
 
 impl Operator for Greedy {

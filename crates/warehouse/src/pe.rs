@@ -1,4 +1,5 @@
-//! Prediction error: forecast against outcome, scored when the truth is known. What is missing is missing, never 0.
+//! Prediction error: forecast against outcome, scored when the truth is known. What is missing is
+//! missing, never 0.
 use crate::card::Card;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -105,7 +106,8 @@ impl Pair {
 pub struct PeScales {
     /// EWMA with alpha .3, .1, .01, over the steps in which an error became known.
     pub ewma: [Option<f64>; 3],
-    /// Means of the errors that became known within the last 10, 100, 500 steps; none where none did.
+    /// Means of the errors that became known within the last 10, 100, 500 steps; none where none
+    /// did.
     pub windows: [Option<f64>; 3],
 }
 

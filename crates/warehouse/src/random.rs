@@ -1,11 +1,12 @@
-//! Named streams of randomness. A draw depends on the run's seed, the stream's name and the draw's own coordinates, and on
-//! nothing else: one factor's change leaves the draws of all others alone.
+//! Named streams of randomness. A draw depends on the run's seed, the stream's name and the draw's
+//! own coordinates, and on nothing else: one factor's change leaves the draws of all others alone.
 
 /// One named stream of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stream(u64);
 
-/// SplitMix64's finalizer (Steele, Lea, Flood 2014): every bit of the input changes half of the output's.
+/// SplitMix64's finalizer (Steele, Lea, Flood 2014): every bit of the input changes half of the
+/// output's.
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -15,7 +15,8 @@ pub struct Turn {
     pub card: Result<Card, CardProblem>,
     /// The tool that the agent's own words announced, if they announced one.
     pub plan: Option<String>,
-    /// Similarity of the agent's summary of the state to its earlier ones, from embeddings, where they are taken.
+    /// Similarity of the agent's summary of the state to its earlier ones, from embeddings, where
+    /// they are taken.
     pub similarity: Option<f64>,
 }
 
@@ -29,8 +30,9 @@ impl Turn {
         Turn { call, card, plan: None, similarity: None }
     }
 
-    /// Whether the action contradicts the card or the plan; none where neither says anything about it. A card contradicts an
-    /// action that it expects to fail, an order that it expects to cost or bring nothing, and a look that it expects to cost.
+    /// Whether the action contradicts the card or the plan; none where neither says anything about
+    /// it. A card contradicts an action that it expects to fail, an order that it expects to
+    /// cost or bring nothing, and a look that it expects to cost.
     pub fn contradicts(&self) -> Option<bool> {
         let call = self.call.as_ref().ok()?;
         let planned = self.plan.as_ref().map(|plan| *plan != call.tool);

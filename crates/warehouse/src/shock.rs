@@ -1,4 +1,5 @@
-//! Shocks: with chance `p_shock` a step, the world breaks a prediction. Each is recorded with what it changed.
+//! Shocks: with chance `p_shock` a step, the world breaks a prediction. Each is recorded with what
+//! it changed.
 use crate::catalog::{money, supplier_name};
 use crate::world::World;
 use crate::{Magnitude, Observability, TypeMix};
@@ -8,8 +9,8 @@ use serde::Serialize;
 const NOTICE_DELAY_DAYS: u64 = 3;
 /// Days for which one supplier's orders hold up another's, or the ledger posts late.
 const CAUSAL_DAYS: u64 = 10;
-/// How often a lasting change of the same thing can be made anew: beyond, no operator could win, and the world would measure
-/// itself.
+/// How often a lasting change of the same thing can be made anew: beyond, no operator could win,
+/// and the world would measure itself.
 const LASTING_CHANGES_MAX: u64 = 3;
 
 /// Orders to one supplier hold up what is on its way from another.
@@ -142,7 +143,8 @@ impl World {
         }
     }
 
-    /// What happens here shows elsewhere: in another supplier's deliveries, or in the ledger some days later.
+    /// What happens here shows elsewhere: in another supplier's deliveries, or in the ledger some
+    /// days later.
     fn entangle(&mut self) -> Effect {
         let (days, until_day) = (self.magnitude_days(), self.day + CAUSAL_DAYS);
         if self.draw(7, 0, 1) == 0 {

@@ -1,4 +1,5 @@
-//! The tools: what they are called, what they take, and what they do. A bad argument is a failed call with a reason.
+//! The tools: what they are called, what they take, and what they do. A bad argument is a failed
+//! call with a reason.
 use crate::catalog::{money, sku_name, supplier_name};
 use crate::orders::SupplierOrder;
 use crate::world::World;

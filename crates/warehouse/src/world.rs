@@ -146,7 +146,8 @@ impl World {
         }
     }
 
-    /// The same step without a record: nothing is written down, and what there is to tell the agent is forgotten.
+    /// The same step without a record: nothing is written down, and what there is to tell the agent
+    /// is forgotten.
     pub fn advance(&mut self, turn: &Turn) -> Option<Ending> {
         let _unread = self.go(turn);
         self.news.clear();

@@ -1,4 +1,5 @@
-//! Each detector at each strictness: it fires at its threshold, not below it, and knows onset and severity.
+//! Each detector at each strictness: it fires at its threshold, not below it, and knows onset and
+//! severity.
 #![allow(missing_docs)]
 
 use serde_json::json;
@@ -30,7 +31,8 @@ fn steps(count: usize, change: impl Fn(usize, &mut DetectorStep)) -> Vec<Detecto
         .collect()
 }
 
-/// The detector's record in twenty fine steps with `count` of them changed at the end, and then twenty fine ones.
+/// The detector's record in twenty fine steps with `count` of them changed at the end, and then
+/// twenty fine ones.
 fn fired(
     kind: &str,
     threshold: Strictness,
@@ -53,8 +55,8 @@ fn least(kind: &str, change: impl Fn(&mut DetectorStep) + Copy) -> Vec<usize> {
     Strictness::ALL.iter().map(|threshold| first(*threshold)).collect()
 }
 
-/// Defect 5: two detectors cannot fire, one is unimplemented, one is normalized so that it never fires; severity is never
-/// computed.
+/// Defect 5: two detectors cannot fire, one is unimplemented, one is normalized so that it never
+/// fires; severity is never computed.
 #[test]
 fn defect_05_all_six_detectors_fire_at_their_thresholds() {
     let looping =

@@ -1,5 +1,6 @@
-//! Ten thousand seeded games of calls that make sense and calls that make none: money, stock and orders are conserved, every
-//! failed call has a reason and changes nothing, nothing panics, and the same seed gives the same bytes.
+//! Ten thousand seeded games of calls that make sense and calls that make none: money, stock and
+//! orders are conserved, every failed call has a reason and changes nothing, nothing panics, and
+//! the same seed gives the same bytes.
 #![allow(missing_docs)]
 
 use serde_json::{Map, Value, json};
@@ -124,7 +125,8 @@ fn config(seed: u64) -> WorldConfig {
     config.initial_budget = [10_000.0, 600.0][seed as usize / 5 % 2];
     config.crash_detector.continue_after_crash = 1000;
     (config.shocks.p_shock, config.shocks.pe_mag) = (0.4, Magnitude::High);
-    // Rule shocks change the storage fee; every second game has none, so that each cent can be followed.
+    // Rule shocks change the storage fee; every second game has none, so that each cent can be
+    // followed.
     config.shocks.pe_type_mix =
         if seed.is_multiple_of(2) { TypeMix::Uniform } else { TypeMix::QuantityOnly };
     config

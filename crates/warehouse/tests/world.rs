@@ -171,7 +171,8 @@ fn order_from(world: &World, units: u32) -> (Turn, f64) {
     (Turn::new(Ok(call), Card::parse(&card)), cost)
 }
 
-/// What is paid is gone at once; what is seen, and what cards are scored against, follows days later.
+/// What is paid is gone at once; what is seen, and what cards are scored against, follows days
+/// later.
 #[test]
 fn a_late_ledger_breaks_predictions_of_cash_and_nothing_else() {
     let (mut world, event) = late_ledger(Observability::Full);
@@ -416,7 +417,8 @@ fn a_value_out_of_range_is_refused_with_the_range() {
     assert_eq!(error.to_string(), "complexity_level: expected 0 to 4, found 9");
 }
 
-/// The pairs of an order's card that became known, by field: (predicted, actual, the day it was known).
+/// The pairs of an order's card that became known, by field: (predicted, actual, the day it was
+/// known).
 fn truths(config: &WorldConfig, then: impl Fn(&mut World)) -> Vec<(&'static str, f64, f64, u64)> {
     let mut world = World::new(config, 11).expect("valid");
     // Not on the first day: days count from the order, not from the calendar.

@@ -1,7 +1,8 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// An experiment in figures: all that a view of it needs. Counts only grow; who looks twice knows the rates.
+/// An experiment in figures: all that a view of it needs. Counts only grow; who looks twice knows
+/// the rates.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// The model that acts, or the operators that stand in for one.

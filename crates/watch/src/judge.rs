@@ -14,8 +14,8 @@ const TOO_SLOW_FOR_S: f64 = 60.0;
 pub struct Limits {
     /// The longest time without any progress, in seconds.
     pub stall_timeout_s: f64,
-    /// The longest time for the load as a whole, in seconds. `None`: 4 x bytes over the rate of the first 2 GiB, and at
-    /// least ten minutes.
+    /// The longest time for the load as a whole, in seconds. `None`: 4 x bytes over the rate of
+    /// the first 2 GiB, and at least ten minutes.
     pub deadline_s: Option<f64>,
 }
 
@@ -57,7 +57,8 @@ pub enum Verdict {
     },
 }
 
-/// Decides from snapshots and a clock whether a process is stalled, late or too slow. Pure: it is told the time.
+/// Decides from snapshots and a clock whether a process is stalled, late or too slow. Pure: it is
+/// told the time.
 #[derive(Debug)]
 pub struct Judge {
     limits: Limits,
@@ -86,8 +87,9 @@ impl Judge {
 
     /// Looks at the process `now_s` seconds after its start.
     ///
-    /// The deadline is for getting ready: once a process is in [`Stage::Run`], [`Stage::Serve`] or [`Stage::Bench`] only
-    /// stalls count (and a server that waits for requests does not stall).
+    /// The deadline is for getting ready: once a process is in [`Stage::Run`], [`Stage::Serve`] or
+    /// [`Stage::Bench`] only stalls count (and a server that waits for requests does not
+    /// stall).
     pub fn observe(&mut self, now_s: f64, seen: &Snapshot) -> Option<Verdict> {
         let stage = seen.stages.last().copied();
         if let Some(stalled) = self.stalled(now_s, seen, stage) {

@@ -1,9 +1,10 @@
 //! Named stages, progress and deadlines of everything that can take time.
 //!
-//! Library code *reports*: it enters a [`Stage`], takes a [`Seat`] for each thread that works, says where the seat is
-//! (file, offset, device) and advances it. It never decides that something takes too long. The deciding is done by a
-//! [`Judge`], which sees nothing but [`Snapshot`]s and a clock given from outside, in another process if need be: a
-//! thread that is stuck in the kernel cannot be trusted to notice that it is stuck.
+//! Library code *reports*: it enters a [`Stage`], takes a [`Seat`] for each thread that works, says
+//! where the seat is (file, offset, device) and advances it. It never decides that something takes
+//! too long. The deciding is done by a [`Judge`], which sees nothing but [`Snapshot`]s and a clock
+//! given from outside, in another process if need be: a thread that is stuck in the kernel cannot
+//! be trusted to notice that it is stuck.
 //!
 //! ```
 //! use watch::{Stage, Watch};
@@ -62,7 +63,8 @@ struct Board {
 }
 
 impl Watch {
-    /// A watch whose events go to `sink`. The sink is called on the reporting thread and must be quick.
+    /// A watch whose events go to `sink`. The sink is called on the reporting thread and must be
+    /// quick.
     pub fn new(sink: Sink) -> Self {
         Watch(Arc::new(Inner {
             sink,
@@ -100,7 +102,8 @@ impl Watch {
         self.send(Event::Left { stage, seconds, bytes_done, items_done });
     }
 
-    /// Says how much a stage has before it: bytes and items (shards, steps). Seats that are `at` this stage count.
+    /// Says how much a stage has before it: bytes and items (shards, steps). Seats that are `at`
+    /// this stage count.
     pub fn total(&self, stage: Stage, bytes_total: u64, items_total: u64) {
         let mut board = self.board();
         (board.bar, board.bytes_total, board.items_total) = (Some(stage), bytes_total, items_total);
@@ -115,7 +118,8 @@ impl Watch {
         self.send(Event::Note { text: text.into() });
     }
 
-    /// Says by which rung of the ladder a model is being brought up, and what host memory a plan may take after this one ran out of it.
+    /// Says by which rung of the ladder a model is being brought up, and what host memory a plan
+    /// may take after this one ran out of it.
     pub fn rung(&self, model: &str, rung: &str, next_host_bytes: u64) {
         self.beat();
         self.send(Event::Rung { model: model.to_owned(), rung: rung.to_owned(), next_host_bytes });
@@ -192,7 +196,8 @@ impl Watch {
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
-        // A thread that panicked while it held the board left counters behind, not broken invariants.
+        // A thread that panicked while it held the board left counters behind, not broken
+        // invariants.
         self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

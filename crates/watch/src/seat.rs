@@ -15,8 +15,8 @@ impl Seat {
         Seat { watch, slot }
     }
 
-    /// Says what the thread does next: the stage, the file or device, and the offset in it in bytes. Call it *before*
-    /// anything that can block, so that a stall names the right place.
+    /// Says what the thread does next: the stage, the file or device, and the offset in it in
+    /// bytes. Call it *before* anything that can block, so that a stall names the right place.
     pub fn at(&self, stage: Stage, what: &str, offset: u64) {
         let mut place = self.slot.place();
         place.stage = Some(stage);

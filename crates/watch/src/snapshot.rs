@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 /// What a process is doing at one instant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Grows with every piece of progress; two snapshots with the same value have no progress between them.
+    /// Grows with every piece of progress; two snapshots with the same value have no progress
+    /// between them.
     pub beats: u64,
     /// The stages entered and not yet left, outermost first.
     pub stages: Vec<Stage>,

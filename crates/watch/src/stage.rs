@@ -2,7 +2,8 @@ use crate::Watch;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
-/// What a process can be busy with. A closed list: each has a name that people read in a stall report.
+/// What a process can be busy with. A closed list: each has a name that people read in a stall
+/// report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {

@@ -9,7 +9,8 @@ use std::path::Path;
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// The architectures that are known, as `general.architecture` names them, and the classes that they are.
+/// The architectures that are known, as `general.architecture` names them, and the classes that
+/// they are.
 pub const ARCHITECTURES: [(&str, Family, &str); 8] = [
     ("llama", Family::Llama, "LlamaForCausalLM"),
     ("qwen2", Family::Qwen2, "Qwen2ForCausalLM"),
@@ -361,7 +362,8 @@ impl Reader<'_> {
     }
 
     fn yarn(&self, factor: f64, original: usize) -> Result<RopeScaling> {
-        // DeepSeek-V2: the key holds 0.1 * mscale_all_dim, and mscale equals mscale_all_dim in its files.
+        // DeepSeek-V2: the key holds 0.1 * mscale_all_dim, and mscale equals mscale_all_dim in its
+        // files.
         let mscale = self.number("rope.scaling.yarn_log_multiplier")?.map(|m| m * 10.0);
         Ok(RopeScaling::Yarn {
             factor,

@@ -1,4 +1,5 @@
-//! GGUF's tensor names -> Hugging Face's. Fused tensors become several entries over parts of the same bytes.
+//! GGUF's tensor names -> Hugging Face's. Fused tensors become several entries over parts of the
+//! same bytes.
 use super::reader::GgufTensor;
 use crate::TensorEntry;
 use crate::config::{Family, ModelConfig};

@@ -306,7 +306,8 @@ struct Extent {
     file_bytes: u64,
 }
 
-/// Turns offsets into places in the file, and checks that tensors follow each other with nothing but padding between.
+/// Turns offsets into places in the file, and checks that tensors follow each other with nothing
+/// but padding between.
 fn place(file: &Path, tensors: &mut [GgufTensor], extent: Extent) -> Result<()> {
     let mut order: Vec<usize> = (0..tensors.len()).collect();
     order.sort_by(|a, b| tensors[*a].name.cmp(&tensors[*b].name));

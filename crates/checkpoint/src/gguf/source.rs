@@ -1,4 +1,5 @@
-//! Reading little-endian values off a stream of known length, so that no length in a hostile file is believed.
+//! Reading little-endian values off a stream of known length, so that no length in a hostile file
+//! is believed.
 use crate::error::{CheckpointError, Defect, Kind};
 use std::io::Read;
 use std::path::Path;

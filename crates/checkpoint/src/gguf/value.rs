@@ -33,7 +33,8 @@ impl GgufValue {
     }
 }
 
-/// The metadata of a GGUF file: hyper-parameters (`llama.block_count`) and the tokenizer (`tokenizer.ggml.tokens`).
+/// The metadata of a GGUF file: hyper-parameters (`llama.block_count`) and the tokenizer
+/// (`tokenizer.ggml.tokens`).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct GgufMetadata {
     /// The format's version, 2 or 3.
@@ -96,7 +97,8 @@ impl GgufMetadata {
         }
     }
 
-    /// A list of whole numbers as i32, whatever their width: `tokenizer.ggml.token_type`. `None` if one does not fit.
+    /// A list of whole numbers as i32, whatever their width: `tokenizer.ggml.token_type`. `None` if
+    /// one does not fit.
     pub fn get_i32_array(&self, key: &str) -> Option<Vec<i32>> {
         match self.get(key)? {
             GgufValue::SignedArray(list) => list.iter().map(|n| i32::try_from(*n).ok()).collect(),

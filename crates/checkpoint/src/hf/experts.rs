@@ -49,7 +49,8 @@ pub(super) fn sparse_layers(keys: &Keys, family: Family, layers: usize) -> Resul
     }
 }
 
-/// The number of experts under the family's own key or under the other one that transformers maps to it.
+/// The number of experts under the family's own key or under the other one that transformers maps
+/// to it.
 fn experts(keys: &Keys, own: &str, other: &str, default: usize) -> Result<usize> {
     Ok(keys.count(own)?.or(keys.count(other)?).unwrap_or(default))
 }

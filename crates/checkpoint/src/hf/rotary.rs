@@ -158,7 +158,8 @@ impl Scaling<'_> {
         self.inner.missing(key, "a number above 0, since rope_type asks for it")
     }
 
-    /// The context of the first training. The key beside the object goes before the one within it, as in transformers.
+    /// The context of the first training. The key beside the object goes before the one within it,
+    /// as in transformers.
     fn original(&self) -> Result<usize> {
         let key = "original_max_position_embeddings";
         if let Some(n) = self.outer.count(key)? {

@@ -1,4 +1,5 @@
-//! The hub client's cache: `models--org--name/refs/main` names a folder of `snapshots/`, whose files are links into `blobs/`.
+//! The hub client's cache: `models--org--name/refs/main` names a folder of `snapshots/`, whose
+//! files are links into `blobs/`.
 use std::path::{Path, PathBuf};
 
 /// The snapshot of a repository folder: of a revision, of `main`, or the only one.

@@ -1,4 +1,5 @@
-//! Finding a model: a path, a hub name in the caches, an `org--name` folder, an alias. Nothing here contacts a network.
+//! Finding a model: a path, a hub name in the caches, an `org--name` folder, an alias. Nothing here
+//! contacts a network.
 mod aliases;
 mod hub;
 mod paths;
@@ -8,7 +9,8 @@ pub use aliases::{ALIASES, hub_name, resolve_alias};
 pub use paths::SearchPaths;
 use std::path::{Path, PathBuf};
 
-/// Finds a model: the folder or `.gguf` file that [`Checkpoint::open`](crate::Checkpoint::open) takes.
+/// Finds a model: the folder or `.gguf` file that [`Checkpoint::open`](crate::Checkpoint::open)
+/// takes.
 ///
 /// `model` is a path, a hub name (`org/name`, with `@revision` if wanted), or an alias.
 ///
@@ -130,7 +132,8 @@ fn first_model(folders: impl Iterator<Item = PathBuf>, tried: &mut Vec<String>) 
     None
 }
 
-/// Whether a folder has a configuration or a GGUF file; whether they are sound is for opening to say.
+/// Whether a folder has a configuration or a GGUF file; whether they are sound is for opening to
+/// say.
 fn holds_model(folder: &Path) -> bool {
     let config = std::fs::symlink_metadata(folder.join("config.json")).is_ok();
     config || crate::gguf::files_in(folder).is_ok_and(|files| !files.is_empty())

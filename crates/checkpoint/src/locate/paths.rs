@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 /// Where models may be: a value, so that tests and machine descriptions can make their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SearchPaths {
-    /// Folders with `org--name` folders and `.gguf` files in them; the first, `models` in our own cache, is where
-    /// `vendomini fetch` writes.
+    /// Folders with `org--name` folders and `.gguf` files in them; the first, `models` in our own
+    /// cache, is where `vendomini fetch` writes.
     pub model_folders: Vec<PathBuf>,
     /// Hub caches: folders with `models--org--name` folders in them.
     pub hub_caches: Vec<PathBuf>,
 }
 
 impl SearchPaths {
-    /// The places that the environment names: `VENDOMINI_CACHE`, `HF_HUB_CACHE`, `HF_HOME`, then the defaults below the home
-    /// folder, then the working folder.
+    /// The places that the environment names: `VENDOMINI_CACHE`, `HF_HUB_CACHE`, `HF_HOME`, then
+    /// the defaults below the home folder, then the working folder.
     pub fn from_env() -> Self {
         SearchPaths::from_variables(&|key| env::var_os(key))
     }

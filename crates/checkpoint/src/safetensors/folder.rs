@@ -24,7 +24,8 @@ pub(crate) fn has_weights(root: &Path) -> Result<bool> {
     Ok(!listing.indexes.is_empty() || !listing.weights.is_empty())
 }
 
-/// Reads index and headers of a folder. `original/` and `consolidated*` are other forms of the same model: not looked at.
+/// Reads index and headers of a folder. `original/` and `consolidated*` are other forms of the same
+/// model: not looked at.
 pub(crate) fn read_folder(root: &Path, notes: &mut Vec<String>) -> Result<Inventory> {
     let listing = list(root)?;
     let index = choose_index(root, &listing)?;
@@ -89,7 +90,8 @@ fn choose_index<'a>(root: &Path, listing: &'a Listing) -> Result<Option<&'a str>
     }
 }
 
-/// Every shard that the index names is there. Where none is but a single file, the index is a leftover.
+/// Every shard that the index names is there. Where none is but a single file, the index is a
+/// leftover.
 fn check_present(
     root: &Path,
     index: &Index,
@@ -208,7 +210,8 @@ fn check_agreement(file: &Path, index: &Index, shards: &[ReadShard]) -> Result<(
         let expected = format!("it in {}", index.shards[*shard]);
         return Err(Defect::new(kind.0, file, expected, kind.1).tensor(name).into());
     }
-    // What is left, the index does not name. The smallest name, so that the message is always the same.
+    // What is left, the index does not name. The smallest name, so that the message is always the
+    // same.
     if let Some((name, at)) = held.into_iter().min() {
         let found = format!("it in {}", index.shards[at]);
         return Err(Defect::new(

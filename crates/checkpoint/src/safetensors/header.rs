@@ -1,4 +1,5 @@
-//! A shard's header: JSON that says where each tensor lies. Every byte of data belongs to one tensor, or the file is refused.
+//! A shard's header: JSON that says where each tensor lies. Every byte of data belongs to one
+//! tensor, or the file is refused.
 use crate::Dtype;
 use crate::error::{CheckpointError, Defect, Kind};
 use crate::json::{self, DUPLICATE};
@@ -7,7 +8,8 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The largest header that is read. Real ones pass the reference's 100 MB, at which its reader gives up.
+/// The largest header that is read. Real ones pass the reference's 100 MB, at which its reader
+/// gives up.
 pub const HEADER_BYTES_MAX: u64 = 512 << 20;
 const TENSORS_MAX: usize = 4 << 20;
 const DIMENSIONS_MAX: usize = 16;
@@ -28,12 +30,14 @@ pub struct HeaderTensor {
     pub bytes: u64,
 }
 
-/// Reads the JSON of a header. `data_start` is where the header ends in the file, `file_bytes` the file's size.
+/// Reads the JSON of a header. `data_start` is where the header ends in the file, `file_bytes` the
+/// file's size.
 ///
 /// Tensors come sorted by offset and cover the file exactly.
 ///
 /// # Errors
-/// 65: not JSON, duplicate names, unknown dtype, overflow, sizes that disagree, overlaps, holes, truncation, trailing bytes.
+/// 65: not JSON, duplicate names, unknown dtype, overflow, sizes that disagree, overlaps, holes,
+/// truncation, trailing bytes.
 pub fn parse_header(
     file: &Path,
     json: &[u8],

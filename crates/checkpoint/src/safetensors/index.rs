@@ -24,7 +24,8 @@ pub struct Index {
 /// Reads the text of an index.
 ///
 /// # Errors
-/// 65: not JSON, no `weight_map`, duplicate tensors, a shard's name that is not the plain name of a safetensors file.
+/// 65: not JSON, no `weight_map`, duplicate tensors, a shard's name that is not the plain name of a
+/// safetensors file.
 pub fn parse_index(file: &Path, text: &str) -> Result<Index, CheckpointError> {
     let raw: RawIndex =
         serde_json::from_str(text).map_err(|error| json::refusal(file, Kind::NotJson, &error))?;

@@ -1,5 +1,5 @@
-//! Whole checkpoints out of nothing: of any known shape, as holes in seconds or as noise at disk speed. They let people
-//! try a load before they have the weights.
+//! Whole checkpoints out of nothing: of any known shape, as holes in seconds or as noise at disk
+//! speed. They let people try a load before they have the weights.
 mod layout;
 mod noise;
 mod presets;
@@ -80,12 +80,14 @@ pub struct SynthReport {
     pub seconds: f64,
 }
 
-/// Makes a checkpoint: all of it, or nothing. It grows in a folder beside the wanted one and is renamed when complete.
+/// Makes a checkpoint: all of it, or nothing. It grows in a folder beside the wanted one and is
+/// renamed when complete.
 ///
 /// `progress` hears of bytes written, and says whether to go on.
 ///
 /// # Errors
-/// 2 for a name or a folder that cannot be, 65 and 66 for a bad configuration, 74 where the disk fails or is full.
+/// 2 for a name or a folder that cannot be, 65 and 66 for a bad configuration, 74 where the disk
+/// fails or is full.
 pub fn synth(
     request: &SynthRequest,
     progress: &(dyn Fn(u64) -> bool + Sync),
@@ -248,7 +250,8 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // After a commit there is nothing under this name; after a failure there is nothing more to say.
+        // After a commit there is nothing under this name; after a failure there is nothing more to
+        // say.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

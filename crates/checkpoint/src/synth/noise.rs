@@ -2,7 +2,8 @@
 use crate::Dtype;
 use crate::expected::Content;
 
-/// Bytes that one stream of random numbers fills. Each has its own seed, so that any part can be made alone.
+/// Bytes that one stream of random numbers fills. Each has its own seed, so that any part can be
+/// made alone.
 pub(super) const STREAM_BYTES: usize = 240 << 10;
 const TABLE_BITS: u32 = 12;
 
@@ -14,7 +15,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// 4096 numbers that are near-normal: weights round 0 and norms round 1, both with a deviation of 0.02.
+    /// 4096 numbers that are near-normal: weights round 0 and norms round 1, both with a deviation
+    /// of 0.02.
     pub fn new(dtype: Dtype, content: Content, seed: u64) -> Self {
         let mean = if content == Content::NormWeight { 1.0 } else { 0.0 };
         let mut random = Random::new(&[seed, 0x7AB1E]);

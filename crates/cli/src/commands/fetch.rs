@@ -65,7 +65,8 @@ pub fn find_or_bring(model: &str, search: &SearchPaths, watch: &Watch) -> Result
     }
 }
 
-/// A model that is in a cache and whose headers are sound. One that was left half brought by some tool is brought again.
+/// A model that is in a cache and whose headers are sound. One that was left half brought by some
+/// tool is brought again.
 fn whole(model: &str, search: &SearchPaths, watch: &Watch) -> Option<PathBuf> {
     let path = checkpoint::locate(model, search).ok()?;
     match Checkpoint::open(&path) {
@@ -113,7 +114,8 @@ fn bring(
     )?)
 }
 
-/// The SHA-256 of every file; a file of the hub's cache is named by its hash, and must be what its name says.
+/// The SHA-256 of every file; a file of the hub's cache is named by its hash, and must be what its
+/// name says.
 fn verify(path: &Path, watch: &Watch) -> Result<Vec<FileDigest>, Failure> {
     let checkpoint = Checkpoint::open(path)?;
     let _stage = watch.enter(Stage::Verify);

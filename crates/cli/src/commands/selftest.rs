@@ -51,7 +51,8 @@ struct CheckFigure {
     passed: bool,
     compared: usize,
     max_abs_error: Option<f64>,
-    /// The largest difference as a share of what rounding may cause; null: infinite, or nothing could be compared.
+    /// The largest difference as a share of what rounding may cause; null: infinite, or nothing
+    /// could be compared.
     share_of_tolerance: Option<f64>,
     seconds: f64,
     problem: Option<String>,
@@ -79,8 +80,8 @@ struct BenchFigure {
 /// Runs the command.
 ///
 /// # Errors
-/// 2 for a device that is none, 69 where the GPU or the driver is not available. What fails on the GPU is in the document, with exit
-/// code 76.
+/// 2 for a device that is none, 69 where the GPU or the driver is not available. What fails on the
+/// GPU is in the document, with exit code 76.
 pub fn run(args: &SelftestArgs, watch: &Watch) -> Result<u8, Failure> {
     let started = Instant::now();
     let ordinal = ordinal(&args.device)?;

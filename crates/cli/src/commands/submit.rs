@@ -74,7 +74,8 @@ pub fn run(args: &SubmitArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// MaxArraySize and MaxSubmitJobs: what the cluster says, and what the site's file says, whichever is less.
+/// MaxArraySize and MaxSubmitJobs: what the cluster says, and what the site's file says, whichever
+/// is less.
 fn limits(site: &Site) -> Result<(usize, Option<usize>), Failure> {
     let cluster = slurm::limits(site.account.as_deref(), site.qos.as_deref())?;
     let array_size =
@@ -195,7 +196,8 @@ fn prepare(config: &Config, args: &SubmitArgs, folder: &Path, jobs: usize) -> Re
 }
 
 fn write_script(path: &Path, text: &str) -> Result<(), Failure> {
-    // Slurm keeps its own copy of a submitted script, but a successor is made from the file: never half of one.
+    // Slurm keeps its own copy of a submitted script, but a successor is made from the file: never
+    // half of one.
     let beside = path.with_extension(format!("{}.new", std::process::id()));
     let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
     written.map_err(|e| Failure::io(&path.display().to_string(), &e))

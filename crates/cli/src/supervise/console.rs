@@ -21,7 +21,8 @@ pub enum Voice {
     Stages,
 }
 
-/// What people see on stderr: stages, notes, and one bar, or the dashboard of an experiment that runs.
+/// What people see on stderr: stages, notes, and one bar, or the dashboard of an experiment that
+/// runs.
 pub struct Console {
     voice: Voice,
     began: Instant,

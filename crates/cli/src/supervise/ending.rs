@@ -120,8 +120,8 @@ fn name(stage: Option<Stage>) -> &'static str {
     stage.map_or("start", Stage::words)
 }
 
-/// The regular files that a process holds open: what a read that does not return is likely to be about. Asks nothing of
-/// their file systems.
+/// The regular files that a process holds open: what a read that does not return is likely to be
+/// about. Asks nothing of their file systems.
 pub fn held_files(pid: u32) -> String {
     let links = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let mut files: Vec<String> = links

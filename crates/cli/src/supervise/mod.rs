@@ -1,9 +1,9 @@
 //! The supervisor: a small process that owns the terminal, the signals and the exit code.
 //!
-//! No thread can end a process whose other thread is stuck in the kernel, and a process killed for memory says nothing.
-//! So every command that moves weights runs in a *worker*, the same program executed again, which reports over a pipe.
-//! The supervisor holds no memory and no device; whatever happens to the worker, it says what the worker was doing and
-//! comes back.
+//! No thread can end a process whose other thread is stuck in the kernel, and a process killed for
+//! memory says nothing. So every command that moves weights runs in a *worker*, the same program
+//! executed again, which reports over a pipe. The supervisor holds no memory and no device;
+//! whatever happens to the worker, it says what the worker was doing and comes back.
 
 mod console;
 mod dashboard;
@@ -28,7 +28,8 @@ use watch::{Event, Judge, Limits, Message, Snapshot, Stage};
 const TICK: Duration = Duration::from_millis(20);
 /// How long a worker may take to stop after it was asked to.
 const GRACE: Duration = Duration::from_millis(700);
-/// How long a worker may take to end once it has said why: drivers and their exit handlers can wait for a GPU for ever.
+/// How long a worker may take to end once it has said why: drivers and their exit handlers can wait
+/// for a GPU for ever.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How long the kernel may take to reap a killed worker.
 const REAP: Duration = Duration::from_secs(1);
@@ -131,7 +132,8 @@ struct Supervisor {
     outputs_open: usize,
     stopping: Option<Stopping>,
     limits: Limits,
-    /// The model that is being brought up, by which rung, and what the next may take of host memory.
+    /// The model that is being brought up, by which rung, and what the next may take of host
+    /// memory.
     rung: Option<(String, Rung, u64)>,
     failed_rungs: FailedRungs,
     /// Files that the worker uses from a map, and their sizes.
@@ -291,7 +293,8 @@ impl Supervisor {
     /// The worker is gone: hears its last words, and says why it ended; `None`: another goes on.
     fn ended(&mut self, status: ExitStatus, happenings: &Receiver<Happening>) -> Option<u8> {
         let since = Instant::now();
-        // What it wrote is passed on to the last byte, at the pace of who reads it, unless it was ended.
+        // What it wrote is passed on to the last byte, at the pace of who reads it, unless it was
+        // ended.
         let ended_itself = status.code().is_some();
         let waits = |this: &Self| this.outputs_open > 0 && ended_itself && this.stopping.is_none();
         while waits(self) || ((self.pipe_open || self.outputs_open > 0) && since.elapsed() < REAP) {
@@ -318,8 +321,9 @@ impl Supervisor {
         })
     }
 
-    /// After a kill for memory in mid-load: another worker, which plans the next rung from what is free now. `false`: there is
-    /// no more to try, or nothing of the dead one's is left to wait for.
+    /// After a kill for memory in mid-load: another worker, which plans the next rung from what is
+    /// free now. `false`: there is no more to try, or nothing of the dead one's is left to wait
+    /// for.
     fn next_rung(&mut self, why: &str) -> bool {
         let Some((model, rung, next_host_bytes)) = self.rung.take() else { return false };
         let why = why.lines().next().unwrap_or_default().to_owned();

@@ -4,9 +4,9 @@ use ratatui_core::style::{Color, Modifier};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-/// Rows at the bottom of the terminal that are drawn again and again; lines scroll away above them. The terminal stays in its
-/// own screen and in its own mode: nothing has to be undone but the cursor, which is hidden, so even a supervisor that is
-/// killed leaves it usable.
+/// Rows at the bottom of the terminal that are drawn again and again; lines scroll away above them.
+/// The terminal stays in its own screen and in its own mode: nothing has to be undone but the
+/// cursor, which is hidden, so even a supervisor that is killed leaves it usable.
 pub struct Pane {
     /// Rows that are on the screen.
     drawn: u16,
@@ -89,7 +89,8 @@ fn ansi(rows: &Buffer) -> String {
             text.push_str("\r\n");
         }
     }
-    // The terminal itself writes ^C where the cursor stands: within the pane, not beyond its last column.
+    // The terminal itself writes ^C where the cursor stands: within the pane, not beyond its last
+    // column.
     text.push('\r');
     text
 }

@@ -19,8 +19,9 @@ pub fn is_worker() -> bool {
     std::env::var_os(PIPE_VARIABLE).is_some()
 }
 
-/// Starts this program again with the same arguments and a pipe to report on. Its output comes to us, who pass it on: a worker
-/// that is stuck in the kernel for ever would keep the terminal's or a pipe's end open, and whoever reads there waiting.
+/// Starts this program again with the same arguments and a pipe to report on. Its output comes to
+/// us, who pass it on: a worker that is stuck in the kernel for ever would keep the terminal's or a
+/// pipe's end open, and whoever reads there waiting.
 pub(super) fn spawn(failed: &FailedRungs) -> std::io::Result<(Child, PipeReader)> {
     let (reader, writer) = std::io::pipe()?;
     // The writing end has to survive the exec; everything else that Rust opens is closed by it.
@@ -56,8 +57,8 @@ impl Line {
     }
 }
 
-/// Connects a worker to its supervisor: events and heartbeats go up the pipe, SIGTERM cancels the watch, and the end of
-/// the supervisor ends the worker.
+/// Connects a worker to its supervisor: events and heartbeats go up the pipe, SIGTERM cancels the
+/// watch, and the end of the supervisor ends the worker.
 ///
 /// # Errors
 /// If the pipe cannot be opened or a thread not be started.
@@ -86,7 +87,8 @@ fn beat(watch: Watch, line: Line) -> std::io::Result<()> {
 
 fn obey(watch: Watch) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-    // A terminal sends SIGINT to both processes; the supervisor turns it into SIGTERM for the worker.
+    // A terminal sends SIGINT to both processes; the supervisor turns it into SIGTERM for the
+    // worker.
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
     let run = move || {
         for signal in signals.forever() {

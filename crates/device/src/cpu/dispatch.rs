@@ -1,5 +1,5 @@
-/// Defines `$name(set, args..)`, which runs the generic `$body::<S>(args..)` with the implementation of `set`, inside a function that
-/// enables its instructions.
+/// Defines `$name(set, args..)`, which runs the generic `$body::<S>(args..)` with the
+/// implementation of `set`, inside a function that enables its instructions.
 ///
 /// `set` must be one that this CPU runs; [`super::Cpu`] holds no other.
 macro_rules! kernel {

@@ -11,7 +11,8 @@ impl Cpu {
     /// out[t, :] = row `ids[t]` of `table` as f32, whatever its dtype.
     ///
     /// # Errors
-    /// [`DeviceError::Index`] for an id past the table, [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`].
+    /// [`DeviceError::Index`] for an id past the table, [`DeviceError::Shape`],
+    /// [`DeviceError::DtypeUnsupported`].
     pub fn embed(&self, table: &Matrix, ids: &[u32], out: &mut [f32]) -> Result<(), DeviceError> {
         table.check()?;
         expect("embed: out is [tokens, cols]", ids.len() * table.cols, out.len())?;

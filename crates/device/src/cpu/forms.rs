@@ -7,11 +7,11 @@ use super::matrix::is_quantized;
 pub enum Precision {
     /// Activations stay f32: the oracle mode.
     F32,
-    /// Activations are rounded at the input of a product: to bf16 for bf16 weights, to blocks of 32 whole numbers of 16 bits for
-    /// quantized ones, not at all for f16 and f32.
+    /// Activations are rounded at the input of a product: to bf16 for bf16 weights, to blocks of 32
+    /// whole numbers of 16 bits for quantized ones, not at all for f16 and f32.
     Native,
-    /// As `Native`, but 8 bits for quantized weights: half the multiplications, and an error of its own that a model's
-    /// log-probabilities show.
+    /// As `Native`, but 8 bits for quantized weights: half the multiplications, and an error of its
+    /// own that a model's log-probabilities show.
     Int8,
 }
 

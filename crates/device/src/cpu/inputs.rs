@@ -10,7 +10,8 @@ use super::{Cpu, Forms, KernelSet, Precision, expect};
 use crate::DeviceError;
 use crate::memory::Scratch;
 
-/// Activations, `[tokens, cols]`, in the forms that weights need: prepared once, multiplied several times.
+/// Activations, `[tokens, cols]`, in the forms that weights need: prepared once, multiplied several
+/// times.
 ///
 /// Keeps its buffers from one `prepare` to the next.
 pub struct Inputs {

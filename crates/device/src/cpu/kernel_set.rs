@@ -2,7 +2,8 @@ use std::fmt;
 
 use crate::DeviceError;
 
-/// The instructions that kernels use. Results depend on it: it belongs into the provenance of a run.
+/// The instructions that kernels use. Results depend on it: it belongs into the provenance of a
+/// run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KernelSet {
     /// Portable code.
@@ -15,12 +16,14 @@ pub enum KernelSet {
     Avx512Bf16,
 }
 
-/// The revision of the kernels' arithmetic, raised whenever one of the sets gives other bits than before: rows of two revisions are no
-/// more to be mixed than those of two sets. (1: until attention added up its weights lane by lane. 2: until weights of bf16 values
-/// were multiplied by pairs.)
+/// The revision of the kernels' arithmetic, raised whenever one of the sets gives other bits than
+/// before: rows of two revisions are no more to be mixed than those of two sets. (1: until
+/// attention added up its weights lane by lane. 2: until weights of bf16 values were multiplied by
+/// pairs.)
 const ARITHMETIC: u32 = 3;
 
-/// A kernel set, or several of a model on several devices, with the revision: what rows are told apart by, such as `avx512/3`.
+/// A kernel set, or several of a model on several devices, with the revision: what rows are told
+/// apart by, such as `avx512/3`.
 pub fn provenance(kernel_set: &str) -> String {
     format!("{kernel_set}/{ARITHMETIC}")
 }
@@ -35,7 +38,8 @@ impl KernelSet {
     /// The set that `VENDOMINI_KERNELS` names, else the fastest that this CPU runs.
     ///
     /// # Errors
-    /// [`DeviceError::KernelSetUnknown`] or [`DeviceError::KernelSetUnavailable`] for what the variable asks.
+    /// [`DeviceError::KernelSetUnknown`] or [`DeviceError::KernelSetUnavailable`] for what the
+    /// variable asks.
     pub fn best() -> Result<Self, DeviceError> {
         match std::env::var(KERNELS_VARIABLE) {
             Ok(name) if !name.is_empty() => Self::named(&name)?.checked(),

@@ -33,12 +33,14 @@ struct Job<'a> {
     threads: usize,
     /// The number of its first chunk among all products' chunks.
     first_chunk: usize,
-    /// Chunks of its rows, which parts of the tokens meet one after the other, and the most tiles of a part.
+    /// Chunks of its rows, which parts of the tokens meet one after the other, and the most tiles
+    /// of a part.
     chunks: usize,
     tiles: usize,
 }
 
-// SAFETY: `out` is written by whole rows' columns, and each row belongs to one chunk, which one thread computes.
+// SAFETY: `out` is written by whole rows' columns, and each row belongs to one chunk, which one
+// thread computes.
 unsafe impl Sync for Job<'_> {}
 
 /// Bytes of weights that one thread works through before it asks for more.
@@ -50,7 +52,8 @@ const CHUNK_BYTES_SHARED: usize = 512 << 10;
 /// Tokens from which on that counts.
 const SHARED_TOKENS: usize = 64;
 
-/// Bytes of activations that all rows meet before they meet the others: they stay in the last cache.
+/// Bytes of activations that all rows meet before they meet the others: they stay in the last
+/// cache.
 const ACTIVATIONS_BYTES: usize = 8 << 20;
 
 /// Fewer bytes than this are not worth the claim of a chunk.
@@ -60,7 +63,8 @@ impl Cpu {
     /// Computes all products of the same inputs in one fork and join.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::FormMissing`] (before anything is computed).
+    /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::FormMissing`]
+    /// (before anything is computed).
     pub fn linear(&self, inputs: &Inputs, products: &mut [Product<'_>]) -> Result<(), DeviceError> {
         let total_bytes: usize = products.iter().map(|p| p.weight.bytes()).sum();
         let most_bytes =
@@ -204,7 +208,8 @@ impl Job<'_> {
             row_bytes,
             rows: rows.len(),
             cols: self.weight.cols,
-            // Chunks are claimed in order: the next one of this thread is about as many further as there are threads.
+            // Chunks are claimed in order: the next one of this thread is about as many further as
+            // there are threads.
             next: weights.wrapping_add(self.threads * self.rows_per_chunk * row_bytes),
             x,
             tiles: tiles.start..tiles.end.min(x.layout.tiles()),

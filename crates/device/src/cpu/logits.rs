@@ -59,7 +59,8 @@ impl Cpu {
         })
     }
 
-    /// softmax of every row of [rows, cols], in place (the router of a mixture of experts, and the like).
+    /// softmax of every row of [rows, cols], in place (the router of a mixture of experts, and the
+    /// like).
     ///
     /// # Errors
     /// [`DeviceError::Shape`].

@@ -21,8 +21,8 @@ impl Matrix {
     /// A matrix over `data`.
     ///
     /// # Errors
-    /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype, [`DeviceError::Shape`] unless `data` has as many bytes as the shape
-    /// needs and rows are whole blocks.
+    /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype, [`DeviceError::Shape`]
+    /// unless `data` has as many bytes as the shape needs and rows are whole blocks.
     pub fn new(dtype: Dtype, rows: usize, cols: usize, data: Bytes) -> Result<Self, DeviceError> {
         let matrix = Self { dtype, rows, cols, data };
         matrix.check()?;
@@ -57,7 +57,8 @@ impl Matrix {
     }
 }
 
-/// Fails unless kernels read the dtype, rows are whole blocks, and `bytes` are as many as the shape needs.
+/// Fails unless kernels read the dtype, rows are whole blocks, and `bytes` are as many as the shape
+/// needs.
 pub(crate) fn check_matrix(
     dtype: Dtype,
     rows: usize,

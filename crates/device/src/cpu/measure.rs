@@ -11,7 +11,8 @@ use crate::DeviceError;
 use crate::memory::{Arena, Zeroed};
 use crate::pool::Pool;
 
-/// A clock for `cpu`'s work: wall time, or with one thread that thread's time on its core, which other processes do not lengthen.
+/// A clock for `cpu`'s work: wall time, or with one thread that thread's time on its core, which
+/// other processes do not lengthen.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch {
     started: Instant,
@@ -52,7 +53,8 @@ pub struct ReadMemory {
 }
 
 impl ReadMemory {
-    /// Bytes that are timed at once: few, so that other processes, which come and go, spoil some pieces and not the result.
+    /// Bytes that are timed at once: few, so that other processes, which come and go, spoil some
+    /// pieces and not the result.
     const PIECE_BYTES: usize = 32 << 20;
 
     /// 1 GiB of it.
@@ -67,7 +69,8 @@ impl ReadMemory {
         Ok(Self { bytes, next: 0 })
     }
 
-    /// The best rate of the next `pieces`, in bytes a second. They go round, so that none is still in a cache.
+    /// The best rate of the next `pieces`, in bytes a second. They go round, so that none is still
+    /// in a cache.
     ///
     /// # Errors
     /// Those of the pool.
@@ -100,7 +103,8 @@ pub enum DotKind {
     Int8,
 }
 
-/// The rate of multiply-adds in registers with all threads, in operations a second (2 for each multiply-add): the best of `rounds`.
+/// The rate of multiply-adds in registers with all threads, in operations a second (2 for each
+/// multiply-add): the best of `rounds`.
 ///
 /// # Errors
 /// Those of the pool.
@@ -162,7 +166,8 @@ unsafe fn read_all_body<S: Simd>(bytes: &[u8]) -> f32 {
     S::max_lane(S::max(S::max(acc[0], acc[1]), S::max(acc[2], acc[3])))
 }
 
-/// Independent chains: enough to hide the latency of any of the instructions, few enough to stay in registers.
+/// Independent chains: enough to hide the latency of any of the instructions, few enough to stay in
+/// registers.
 const CHAINS: usize = 16;
 
 #[inline(always)]
@@ -189,7 +194,8 @@ unsafe fn turns_int8_body<S: Ints>(count: usize) -> usize {
     let one = S::splat_i(black_box(1));
     let mut acc = [S::splat_i(0); CHAINS];
     for _ in 0..count {
-        // Other codes each turn: where a dot product is several instructions, all but the last would else be made once and for all.
+        // Other codes each turn: where a dot product is several instructions, all but the last
+        // would else be made once and for all.
         codes = S::add_i(codes, one);
         for acc in &mut acc[..chains] {
             *acc = S::dot(*acc, codes, x);

@@ -1,8 +1,8 @@
 //! Kernels on the CPU.
 //!
-//! Activations are row-major f32, `[tokens, features]`. Every result depends on the kernel set and on the operands of its own row
-//! alone: the order of additions never follows the batch, the threads or the position of a row in memory (`docs`: batch-invariant
-//! arithmetic).
+//! Activations are row-major f32, `[tokens, features]`. Every result depends on the kernel set and
+//! on the operands of its own row alone: the order of additions never follows the batch, the
+//! threads or the position of a row in memory (`docs`: batch-invariant arithmetic).
 #![allow(unsafe_code)]
 
 pub mod attention;
@@ -74,7 +74,8 @@ impl Cpu {
         &self.pool
     }
 
-    /// Runs `job` on ranges of rows: on this thread where the work is too small to be worth a fork, else in chunks.
+    /// Runs `job` on ranges of rows: on this thread where the work is too small to be worth a fork,
+    /// else in chunks.
     fn over_rows(
         &self,
         rows: usize,

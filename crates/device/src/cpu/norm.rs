@@ -8,8 +8,8 @@ use super::{Cpu, expect};
 use crate::DeviceError;
 
 impl Cpu {
-    /// out[t, :] = x[t, :] / sqrt(mean(x[t, :]^2) + eps) * weight, rows as long as `weight`. With rows of one head this is the
-    /// per-head q/k norm.
+    /// out[t, :] = x[t, :] / sqrt(mean(x[t, :]^2) + eps) * weight, rows as long as `weight`. With
+    /// rows of one head this is the per-head q/k norm.
     ///
     /// # Errors
     /// [`DeviceError::Shape`].
@@ -26,7 +26,8 @@ impl Cpu {
         let out = SharedMut::new(out);
         self.over_rows(x.len() / cols, cols, &|rows| {
             let range = rows.start * cols..rows.end * cols;
-            // SAFETY: ranges of different calls are disjoint; the set was checked by Cpu; rows are `cols` long.
+            // SAFETY: ranges of different calls are disjoint; the set was checked by Cpu; rows are
+            // `cols` long.
             unsafe { rms(self.set, &x[range.clone()], weight, eps, out.slice(range)) }
         })
     }

@@ -1,4 +1,5 @@
-//! The slow plain arithmetic that the kernels are tested against: one loop after another, in f64, from the formats' definitions.
+//! The slow plain arithmetic that the kernels are tested against: one loop after another, in f64,
+//! from the formats' definitions.
 //!
 //! Nothing here shares code with the kernels.
 
@@ -91,8 +92,9 @@ pub fn round_bf16(x: f32) -> f64 {
     bf16::from_f32(x).to_f64()
 }
 
-/// x as an int8 cache keeps it: each 32 numbers (or what is left at the end) as whole numbers of at most 127 times a factor that is
-/// the smallest bf16 not below max |x| / 127. The quotient is an f32, for the reason below.
+/// x as an int8 cache keeps it: each 32 numbers (or what is left at the end) as whole numbers of at
+/// most 127 times a factor that is the smallest bf16 not below max |x| / 127. The quotient is an
+/// f32, for the reason below.
 pub fn round_int8_kv(x: &[f32]) -> Vec<f64> {
     let group = |group: &[f32]| {
         let most = group.iter().fold(0f32, |m, x| m.max(x.abs()));
@@ -107,8 +109,9 @@ pub fn round_int8_kv(x: &[f32]) -> Vec<f64> {
     x.chunks(32).flat_map(group).collect()
 }
 
-/// x rounded to blocks of 32 whole numbers of at most `most_code`: max |x| becomes that, the others the nearest in proportion.
-/// The factor is an f32, for it decides which way what lies midway between two whole numbers is rounded.
+/// x rounded to blocks of 32 whole numbers of at most `most_code`: max |x| becomes that, the others
+/// the nearest in proportion. The factor is an f32, for it decides which way what lies midway
+/// between two whole numbers is rounded.
 pub fn round_blocks(x: &[f32], most_code: f32) -> Vec<f64> {
     let block = |block: &[f32]| {
         let most = block.iter().fold(0f32, |m, x| m.max(x.abs()));
@@ -138,7 +141,8 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f64) -> Vec<f64>
     x.iter().zip(weight).zip(bias).map(one).collect()
 }
 
-/// Attention of one query over keys and values: softmax(q . k * scale) v, with an optional sink in the denominator.
+/// Attention of one query over keys and values: softmax(q . k * scale) v, with an optional sink in
+/// the denominator.
 pub fn attend(
     q: &[f64],
     keys: &[Vec<f64>],

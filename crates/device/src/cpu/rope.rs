@@ -67,7 +67,8 @@ impl Cpu {
         let rotation = Rotation { table: *table, positions, heads, head_dim };
         let out = SharedMut::new(x);
         self.over_rows(tokens, token_elements, &|rows| {
-            // SAFETY: tokens of different calls are disjoint; positions, heads and halves were checked above.
+            // SAFETY: tokens of different calls are disjoint; positions, heads and halves were
+            // checked above.
             unsafe {
                 let x = out.slice(rows.start * token_elements..rows.end * token_elements);
                 rotate(self.set, x, &rotation, rows.start);

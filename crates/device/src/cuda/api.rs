@@ -20,13 +20,14 @@ pub(super) mod code {
     pub const NOT_READY: Code = 600;
     pub const PEER_ACCESS_ALREADY_ENABLED: Code = 704;
 
-    /// A call or a kernel of ours did what it must not. (714 and 719 may be the GPU's fault as well.)
+    /// A call or a kernel of ours did what it must not. (714 and 719 may be the GPU's fault as
+    /// well.)
     pub fn is_ours(code: Code) -> bool {
         matches!(code, 1 | 201 | 400 | 500 | 700 | 701 | 710 | 715..=718)
     }
 
-    /// After these, every later call in the context fails: the GPU fell off the bus, its memory or a link broke, or a kernel did what it
-    /// must not.
+    /// After these, every later call in the context fails: the GPU fell off the bus, its memory or
+    /// a link broke, or a kernel did what it must not.
     pub fn is_final(code: Code) -> bool {
         matches!(
             code,
@@ -35,7 +36,8 @@ pub(super) mod code {
     }
 }
 
-/// Declares the functions that we call and finds all of them at once, so that a missing one is an error and not a panic in mid-work.
+/// Declares the functions that we call and finds all of them at once, so that a missing one is an
+/// error and not a panic in mid-work.
 macro_rules! functions {
     ($($name:ident($($argument:ty),*);)+) => {
         /// The driver's functions.
@@ -66,12 +68,14 @@ macro_rules! functions {
     };
 }
 
-/// Opens the driver's library for the life of the process; else what the loader said of the first name. The name with a version comes first: a
-/// toolkit has a `libcuda.so` to link with, which is no driver.
+/// Opens the driver's library for the life of the process; else what the loader said of the first
+/// name. The name with a version comes first: a toolkit has a `libcuda.so` to link with, which is
+/// no driver.
 fn open_library() -> Result<NonNull<c_void>, String> {
     let mut said = None;
     for name in super::driver::LIBRARIES {
-        // SAFETY: loading the driver's library runs its initializers, which is what using it takes; dlerror's text is copied before the next call.
+        // SAFETY: loading the driver's library runs its initializers, which is what using it takes;
+        // dlerror's text is copied before the next call.
         unsafe {
             if let Some(library) =
                 NonNull::new(libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL))
@@ -142,7 +146,8 @@ impl Api {
     pub(super) fn words(&self, code: Code) -> (String, String) {
         let text = |function: unsafe extern "C" fn(Code, *mut *const c_char) -> Code| {
             let mut text = std::ptr::null();
-            // SAFETY: the pointer is to a local; the driver's texts are constants of its own, ended by a NUL.
+            // SAFETY: the pointer is to a local; the driver's texts are constants of its own, ended
+            // by a NUL.
             unsafe {
                 let known = function(code, &raw mut text) == code::SUCCESS && !text.is_null();
                 known.then(|| std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned())

@@ -1,4 +1,5 @@
-//! The kernels' arguments: each struct is that of its `.cu` file, field by field. Addresses are the GPU's.
+//! The kernels' arguments: each struct is that of its `.cu` file, field by field. Addresses are the
+//! GPU's.
 
 use super::launch::KernelArgs;
 

@@ -7,24 +7,28 @@ use cudarc::driver::sys::{CUcontext, CUdevice};
 use super::api::{Api, Code, code};
 use super::{CudaError, Driver};
 
-/// One GPU's primary context, and what this process knows of the GPU: whether it is lost, and what memory was taken.
+/// One GPU's primary context, and what this process knows of the GPU: whether it is lost, and what
+/// memory was taken.
 ///
 /// Everything that has a handle of the driver's holds its context in an `Arc`.
 pub(super) struct Context {
     pub(super) api: &'static Api,
     pub(super) handle: CUcontext,
-    /// Of this context alone: a GPU's context that was given up and taken again may have the handle of before.
+    /// Of this context alone: a GPU's context that was given up and taken again may have the
+    /// handle of before.
     number: u64,
     device: CUdevice,
     /// The GPU's number.
     pub(super) gpu: usize,
     lost: OnceLock<CudaError>,
-    /// A deadline has passed: the GPU may hang, and nothing that waits for it may be called any more.
+    /// A deadline has passed: the GPU may hang, and nothing that waits for it may be called any
+    /// more.
     late: AtomicBool,
     pub(super) account: Account,
 }
 
-// SAFETY: the driver's functions may be called from any thread with any handle; the context is made current in each (`enter`).
+// SAFETY: the driver's functions may be called from any thread with any handle; the context is made
+// current in each (`enter`).
 unsafe impl Send for Context {}
 // SAFETY: as above.
 unsafe impl Sync for Context {}
@@ -34,7 +38,8 @@ thread_local! {
     static CURRENT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Calls a function of the driver in a context: `call!(context, cuStreamCreate(&mut stream, 1))`. It needs an unsafe block around it.
+/// Calls a function of the driver in a context: `call!(context, cuStreamCreate(&mut stream, 1))`.
+/// It needs an unsafe block around it.
 macro_rules! call {
     ($context:expr, $function:ident($($argument:expr),* $(,)?)) => {{
         let context = &*$context;
@@ -117,7 +122,8 @@ impl Context {
         self.late.store(true, Ordering::Relaxed);
     }
 
-    /// Whether freeing, which waits for the GPU, may be tried. A GPU that is lost or hangs keeps its memory until the process ends.
+    /// Whether freeing, which waits for the GPU, may be tried. A GPU that is lost or hangs keeps
+    /// its memory until the process ends.
     pub(super) fn may_free(&self) -> bool {
         self.lost.get().is_none() && !self.late.load(Ordering::Relaxed)
     }
@@ -135,8 +141,8 @@ impl Drop for Context {
     fn drop(&mut self) {
         if self.may_free() {
             CURRENT.set(0);
-            // SAFETY: retained once, in `open`; nothing of the context is left, since everything holds it. A failure leaves it to the
-            // process's end.
+            // SAFETY: retained once, in `open`; nothing of the context is left, since everything
+            // holds it. A failure leaves it to the process's end.
             unsafe {
                 (self.api.cuCtxSetCurrent)(std::ptr::null_mut());
                 (self.api.cuDevicePrimaryCtxRelease_v2)(self.device);
@@ -156,7 +162,8 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Counts `bytes` as taken from the driver, unless that would pass the quota; then what is taken is the error.
+    /// Counts `bytes` as taken from the driver, unless that would pass the quota; then what is
+    /// taken is the error.
     pub(super) fn reserve(&self, bytes: u64) -> Result<(), u64> {
         let more =
             |reserved: u64| reserved.checked_add(bytes).filter(|sum| *sum <= self.quota_bytes);

@@ -15,15 +15,18 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Finds the driver's library and starts it. Only the first call does the work; an error is not kept.
+    /// Finds the driver's library and starts it. Only the first call does the work; an error is not
+    /// kept.
     ///
-    /// It is looked for as every program's libraries are (`LD_LIBRARY_PATH`, then the system's), and it is the driver that obeys
-    /// `CUDA_VISIBLE_DEVICES`, which Slurm sets to the GPUs of a job. Starting it may take seconds, and where the kernel's module hangs, for
-    /// ever: call this where something watches.
+    /// It is looked for as every program's libraries are (`LD_LIBRARY_PATH`, then the system's),
+    /// and it is the driver that obeys `CUDA_VISIBLE_DEVICES`, which Slurm sets to the GPUs of
+    /// a job. Starting it may take seconds, and where the kernel's module hangs, for ever: call
+    /// this where something watches.
     ///
     /// # Errors
-    /// All with exit code 69: [`CudaError::NoDriver`], [`CudaError::DriverIncomplete`], [`CudaError::DriverTooOld`], [`CudaError::NoDevice`],
-    /// [`CudaError::Hidden`], or [`CudaError::Failed`] with what the driver said.
+    /// All with exit code 69: [`CudaError::NoDriver`], [`CudaError::DriverIncomplete`],
+    /// [`CudaError::DriverTooOld`], [`CudaError::NoDevice`], [`CudaError::Hidden`], or
+    /// [`CudaError::Failed`] with what the driver said.
     pub fn open() -> Result<Driver, CudaError> {
         static OPEN: OnceLock<Driver> = OnceLock::new();
         if let Some(driver) = OPEN.get() {
@@ -118,7 +121,8 @@ fn nothing_to_see() -> CudaError {
     }
 }
 
-/// What hides the GPUs where the variable is set: itself, or something else if it names some. Slurm sets it for every job with GPUs.
+/// What hides the GPUs where the variable is set: itself, or something else if it names some. Slurm
+/// sets it for every job with GPUs.
 fn why_hidden(value: &str) -> &'static str {
     match value.trim() {
         "" | "-1" | "NoDevFiles" => {

@@ -60,7 +60,8 @@ impl Event {
 impl Drop for Event {
     fn drop(&mut self) {
         if self.context.may_free() && self.context.enter().is_ok() {
-            // SAFETY: made by `new`, destroyed once; the driver keeps it for work that still waits for it.
+            // SAFETY: made by `new`, destroyed once; the driver keeps it for work that still waits
+            // for it.
             unsafe { (self.context.api.cuEventDestroy_v2)(self.handle) };
         }
     }

@@ -11,13 +11,16 @@ use super::pinned::PinnedRing;
 use super::stream::Stream;
 use super::{CudaError, Driver};
 
-/// Small pinned buffers for uploads and downloads in the course of a pass: how many, and bytes of each.
+/// Small pinned buffers for uploads and downloads in the course of a pass: how many, and bytes of
+/// each.
 pub(super) const STAGING: (usize, usize) = (8, 512 << 10);
 
-/// One GPU, ready to work: its primary context, its kernels, and two streams. Cheap to clone; any number of threads may use it.
+/// One GPU, ready to work: its primary context, its kernels, and two streams. Cheap to clone; any
+/// number of threads may use it.
 ///
-/// Kernels, uploads, downloads and copies between buffers are done in the order in which they are queued, on the stream of kernels. Copies
-/// from a [`PinnedRing`] to regions have a stream of their own, so that loading goes on beside them.
+/// Kernels, uploads, downloads and copies between buffers are done in the order in which they are
+/// queued, on the stream of kernels. Copies from a [`PinnedRing`] to regions have a stream of their
+/// own, so that loading goes on beside them.
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
@@ -41,7 +44,8 @@ pub struct GpuMemory {
     pub total_bytes: u64,
     /// Free for anybody.
     pub free_bytes: u64,
-    /// Taken from the driver through this [`Gpu`]: arenas and buffers. The driver's own memory (context, kernels) is not in it.
+    /// Taken from the driver through this [`Gpu`]: arenas and buffers. The driver's own memory
+    /// (context, kernels) is not in it.
     pub reserved_bytes: u64,
     /// The most that was taken so at a time.
     pub peak_reserved_bytes: u64,
@@ -52,11 +56,13 @@ pub struct GpuMemory {
 }
 
 impl Gpu {
-    /// Opens a GPU: makes its context, loads the kernels (the first time on a machine the driver compiles them, for seconds) and pins
-    /// 4 MiB for small copies. At most `quota_bytes` will be taken of its memory.
+    /// Opens a GPU: makes its context, loads the kernels (the first time on a machine the driver
+    /// compiles them, for seconds) and pins 4 MiB for small copies. At most `quota_bytes` will
+    /// be taken of its memory.
     ///
     /// # Errors
-    /// [`CudaError::NoSuchGpu`], [`CudaError::Unusable`], [`CudaError::Image`], or what the driver says.
+    /// [`CudaError::NoSuchGpu`], [`CudaError::Unusable`], [`CudaError::Image`], or what the driver
+    /// says.
     pub fn open(driver: &Driver, ordinal: usize, quota_bytes: u64) -> Result<Gpu, CudaError> {
         let gpu = Gpu::for_copies(driver, ordinal, quota_bytes)?;
         gpu.load_kernels()?;
@@ -71,7 +77,8 @@ impl Gpu {
         self.module().map(|_| ())
     }
 
-    /// Opens a GPU as [`Self::open`] does, but loads the kernels only when one is launched, or by [`Self::load_kernels`].
+    /// Opens a GPU as [`Self::open`] does, but loads the kernels only when one is launched, or by
+    /// [`Self::load_kernels`].
     ///
     /// # Errors
     /// As [`Self::open`].

@@ -37,10 +37,11 @@ pub struct GpuInfo {
 }
 
 impl Driver {
-    /// Every GPU that the driver shows. A GPU of which something cannot be found out is listed all the same, as unusable.
+    /// Every GPU that the driver shows. A GPU of which something cannot be found out is listed all
+    /// the same, as unusable.
     ///
-    /// Free memory is only to be had in a context, which takes some tenths of a second and some hundred MiB of each GPU; it is given up
-    /// again.
+    /// Free memory is only to be had in a context, which takes some tenths of a second and some
+    /// hundred MiB of each GPU; it is given up again.
     ///
     /// # Errors
     /// What the driver says where it does not even count them.

@@ -14,7 +14,8 @@ const END: usize = sys::CU_LAUNCH_PARAM_END_AS_INT as usize;
 /// The one argument of a kernel: a struct that is copied to the GPU as it lies in memory.
 ///
 /// # Safety
-/// The struct must be `#[repr(C)]`, of the same layout as the one that the kernels' sources declare, without padding.
+/// The struct must be `#[repr(C)]`, of the same layout as the one that the kernels' sources
+/// declare, without padding.
 pub(crate) unsafe trait KernelArgs: Copy {}
 
 /// How many threads run a kernel.
@@ -40,14 +41,16 @@ impl Grid {
 }
 
 impl Gpu {
-    /// Queues a kernel. It returns before the kernel runs; what goes wrong in it is found by a later call.
+    /// Queues a kernel. It returns before the kernel runs; what goes wrong in it is found by a
+    /// later call.
     ///
     /// # Errors
     /// What the driver says of the launch, or found of earlier work.
     ///
     /// # Safety
-    /// `args` must be the struct that the kernel takes, and every address in it memory of this GPU that is as long as the kernel reads and
-    /// writes for these arguments and this grid. Nothing that runs beside it may use what it writes.
+    /// `args` must be the struct that the kernel takes, and every address in it memory of this GPU
+    /// that is as long as the kernel reads and writes for these arguments and this grid.
+    /// Nothing that runs beside it may use what it writes.
     pub(crate) unsafe fn launch<A: KernelArgs>(
         &self,
         kernel: Kernel,
@@ -69,7 +72,8 @@ impl Gpu {
         ];
         let ([bx, by, bz], [tx, ty, tz]) = (grid.blocks, grid.threads);
         let (stream, shared) = (self.compute().handle, grid.shared_bytes);
-        // SAFETY: the driver copies the arguments before it returns; the rest is the caller's promise and that of KernelArgs.
+        // SAFETY: the driver copies the arguments before it returns; the rest is the caller's
+        // promise and that of KernelArgs.
         unsafe {
             let extra = extra.as_mut_ptr();
             call!(

@@ -36,12 +36,13 @@ pub struct PeerLink {
 }
 
 impl PeerLink {
-    /// Finds the way: direct where the driver says that the GPUs reach each other and a copy between them arrives, unchanged and soon.
-    /// On some machines it says so and copies never end, or bring something else.
+    /// Finds the way: direct where the driver says that the GPUs reach each other and a copy
+    /// between them arrives, unchanged and soon. On some machines it says so and copies never
+    /// end, or bring something else.
     ///
     /// # Errors
-    /// [`CudaError::OutOfMemory`] where a MiB on each GPU is not to be had, [`CudaError::Timeout`] where even copies to and from the host do
-    /// not end, or what the driver says.
+    /// [`CudaError::OutOfMemory`] where a MiB on each GPU is not to be had, [`CudaError::Timeout`]
+    /// where even copies to and from the host do not end, or what the driver says.
     pub fn open(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<PeerLink, CudaError> {
         let path = match Self::doubt(from, to, deadline)? {
             None => LinkPath::Direct,
@@ -75,11 +76,12 @@ impl PeerLink {
         &self.path
     }
 
-    /// Copies the numbers of `range` of `from` to those of `to` from `at` on, in order with both GPUs' kernels. Where it is staged, it waits for
-    /// what was queued on the first GPU before.
+    /// Copies the numbers of `range` of `from` to those of `to` from `at` on, in order with both
+    /// GPUs' kernels. Where it is staged, it waits for what was queued on the first GPU before.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`], [`CudaError::WrongGpu`], [`CudaError::Timeout`], or what the driver says.
+    /// [`CudaError::OutOfRange`], [`CudaError::WrongGpu`], [`CudaError::Timeout`], or what the
+    /// driver says.
     pub fn copy<T: Plain>(
         &self,
         from: &Buffer<T>,
@@ -94,8 +96,8 @@ impl PeerLink {
         inside("a GPU's buffer", &(at..at.saturating_add(range.len())), to.len())?;
         let bytes = range.len() * size_of::<T>();
         let (source, target) = (from.address_of(range.start)?, to.address_of(at)?);
-        // SAFETY: both ranges lie inside of buffers that are alive, `to` borrowed exclusively; all uses of them are in the GPUs' streams of
-        // kernels, which both ways keep in order.
+        // SAFETY: both ranges lie inside of buffers that are alive, `to` borrowed exclusively; all
+        // uses of them are in the GPUs' streams of kernels, which both ways keep in order.
         unsafe {
             match self.path {
                 LinkPath::Direct => self.direct(target, source, bytes),
@@ -122,7 +124,8 @@ impl PeerLink {
         self.to.compute().wait_for(&sent)
     }
 
-    /// Piece by piece through the first GPU's pinned buffers; while one goes up, the next come down.
+    /// Piece by piece through the first GPU's pinned buffers; while one goes up, the next come
+    /// down.
     ///
     /// # Safety
     /// As for [`Self::direct`].
@@ -179,7 +182,8 @@ fn canary(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<Option<String>, Cud
     let target = Arc::new(Block::beside_quota(to.context(), CANARY_BYTES)?);
     let stream = Stream::new(from.context())?;
     let sent = Event::new(from.context())?;
-    // SAFETY: both blocks are of that size and nobody else's; each step is waited for before the next.
+    // SAFETY: both blocks are of that size and nobody else's; each step is waited for before the
+    // next.
     unsafe {
         from.upload_bytes(source.address(), &pattern, deadline)?;
         from.await_kernels("an upload to it", deadline)?;
@@ -190,7 +194,8 @@ fn canary(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<Option<String>, Cud
     sent.record(&stream)?;
     match sent.wait("a copy to another GPU", deadline.min(Instant::now() + CANARY_LIMIT)) {
         Err(CudaError::Timeout { waited, .. }) => {
-            // It may still arrive: nobody else must get this memory, and giving it back would wait for the copy.
+            // It may still arrive: nobody else must get this memory, and giving it back would wait
+            // for the copy.
             std::mem::forget(target);
             return Ok(Some(format!(
                 "a copy between them was not done after {:.1} s",

@@ -16,11 +16,13 @@ pub struct CopyRates {
 /// Bytes of one copy: large enough that its start does not show.
 const PIECE_BYTES: usize = 16 << 20;
 
-/// Measures copies with nothing beside them: at least `bytes` bytes each way, in pieces of 16 MiB, after one that does not count. It takes 32 MiB of
-/// the GPU's memory and 16 MiB of pinned memory for as long as it lasts.
+/// Measures copies with nothing beside them: at least `bytes` bytes each way, in pieces of 16 MiB,
+/// after one that does not count. It takes 32 MiB of the GPU's memory and 16 MiB of pinned memory
+/// for as long as it lasts.
 ///
 /// # Errors
-/// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], [`CudaError::Timeout`], or what the driver says.
+/// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], [`CudaError::Timeout`], or what the
+/// driver says.
 pub fn measure_copies(gpu: &Gpu, bytes: usize, deadline: Instant) -> Result<CopyRates, CudaError> {
     let pieces = bytes.div_ceil(PIECE_BYTES).max(1);
     let ring = PinnedRing::new(gpu, 1, PIECE_BYTES)?;
@@ -35,7 +37,8 @@ pub fn measure_copies(gpu: &Gpu, bytes: usize, deadline: Instant) -> Result<Copy
         Ok((pieces * PIECE_BYTES) as f64 / started.elapsed().as_secs_f64())
     };
     let mut buffer = ring.acquire(deadline)?;
-    // SAFETY: the buffers on the GPU and in pinned memory are of that size and outlive the copies, which are waited for.
+    // SAFETY: the buffers on the GPU and in pinned memory are of that size and outlive the copies,
+    // which are waited for.
     let from_gpu =
         timed(&mut || unsafe { buffer.copy_from_kernels(gpu, from.address(), PIECE_BYTES) })?;
     let mut bytes = buffer.filled();

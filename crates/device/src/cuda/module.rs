@@ -106,7 +106,8 @@ fn compile(context: &Arc<Context>, image: &[u8]) -> Result<CUmodule, CudaError> 
     let mut values: [*mut c_void; 2] =
         [log.as_mut_ptr().cast(), ptr::without_provenance_mut(log.len())];
     let (mut handle, count) = (ptr::null_mut(), options.len() as u32);
-    // SAFETY: the image is text with a NUL at its end; log, options and values are alive during the call, and of the sizes given.
+    // SAFETY: the image is text with a NUL at its end; log, options and values are alive during the
+    // call, and of the sizes given.
     let loaded = unsafe {
         let (options, values) = (options.as_mut_ptr(), values.as_mut_ptr());
         call!(

@@ -16,7 +16,8 @@ pub(super) struct Stream {
     pub(super) handle: CUstream,
 }
 
-// SAFETY: the driver takes a stream's handle from any thread; calls on one stream are ordered by the driver.
+// SAFETY: the driver takes a stream's handle from any thread; calls on one stream are ordered by
+// the driver.
 unsafe impl Send for Stream {}
 // SAFETY: as above.
 unsafe impl Sync for Stream {}

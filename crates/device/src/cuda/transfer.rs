@@ -1,5 +1,5 @@
-//! Small copies between host and GPU in the course of a pass, through the GPU's own pinned buffers: no copy ever reads or writes memory of the
-//! caller's, so that one which never ends harms nobody.
+//! Small copies between host and GPU in the course of a pass, through the GPU's own pinned buffers:
+//! no copy ever reads or writes memory of the caller's, so that one which never ends harms nobody.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -10,7 +10,8 @@ use super::{CudaError, Gpu, PinnedBuffer};
 /// Most pinned buffers that one copy from the GPU has on their way at once.
 const COMING_MAX: usize = STAGING.0 / 2;
 
-/// A piece of GPU memory on its way to a pinned buffer: where it begins among all bytes, and how many it has.
+/// A piece of GPU memory on its way to a pinned buffer: where it begins among all bytes, and how
+/// many it has.
 struct Coming {
     buffer: PinnedBuffer,
     at: usize,
@@ -18,10 +19,12 @@ struct Coming {
 }
 
 impl Gpu {
-    /// Queues a copy of `from` to the GPU, in order with its kernels. `from` may be changed as soon as this returns.
+    /// Queues a copy of `from` to the GPU, in order with its kernels. `from` may be changed as soon
+    /// as this returns.
     ///
     /// # Safety
-    /// `to` and as many bytes as `from` has must be memory of this GPU that only its queued work uses.
+    /// `to` and as many bytes as `from` has must be memory of this GPU that only its queued work
+    /// uses.
     pub(super) unsafe fn upload_bytes(
         &self,
         to: u64,
@@ -56,8 +59,9 @@ impl Gpu {
         unsafe { self.bring_down(from, bytes, deadline, &mut arrive) }
     }
 
-    /// Copies `bytes` bytes from the GPU piece by piece, once everything that was queued before is done, and gives each piece to `arrive`, in
-    /// order: where it begins, how many bytes it has, and the buffer that holds them. While one is handled, the next are on their way.
+    /// Copies `bytes` bytes from the GPU piece by piece, once everything that was queued before is
+    /// done, and gives each piece to `arrive`, in order: where it begins, how many bytes it
+    /// has, and the buffer that holds them. While one is handled, the next are on their way.
     ///
     /// # Safety
     /// `from` and that many bytes must be memory of this GPU, alive during the call.

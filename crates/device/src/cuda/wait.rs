@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use super::CudaError;
 use super::context::Context;
 
-/// How long a wait spins before it sleeps: longer than a small copy takes, shorter than anybody misses a core.
+/// How long a wait spins before it sleeps: longer than a small copy takes, shorter than anybody
+/// misses a core.
 const SPIN: Duration = Duration::from_micros(100);
 
-/// A sleep is a hundredth of what was waited so far, within these: what ends is found soon, and a long wait costs no core.
+/// A sleep is a hundredth of what was waited so far, within these: what ends is found soon, and a
+/// long wait costs no core.
 const SLEEP_MIN: Duration = Duration::from_micros(20);
 const SLEEP_MAX: Duration = Duration::from_millis(2);
 
@@ -46,8 +48,9 @@ pub(super) fn pause(waited: Duration) -> Option<Duration> {
     (waited >= SPIN).then(|| (waited / 100).clamp(SLEEP_MIN, SLEEP_MAX))
 }
 
-/// Lets this thread's sleeps end when they are over. The kernel may add 50 microseconds, so that it wakes several threads at a time: a hundredth
-/// of a pass of a large model on a GPU, and a twentieth of one of a small model.
+/// Lets this thread's sleeps end when they are over. The kernel may add 50 microseconds, so that it
+/// wakes several threads at a time: a hundredth of a pass of a large model on a GPU, and a
+/// twentieth of one of a small model.
 #[cfg(target_os = "linux")]
 fn wake_in_time() {
     thread_local! {
@@ -66,7 +69,8 @@ fn wake_in_time() {}
 mod tests {
     use super::*;
 
-    /// A sleep is asked for in microseconds, and the slack is in nanoseconds: 1, and not the default of 50,000.
+    /// A sleep is asked for in microseconds, and the slack is in nanoseconds: 1, and not the
+    /// default of 50,000.
     #[cfg(target_os = "linux")]
     #[test]
     fn sleeps_have_no_slack() {

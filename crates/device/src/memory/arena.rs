@@ -10,8 +10,9 @@ pub const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// One anonymous mapping from which aligned regions are cut until a hard limit is reached.
 ///
-/// The limit is address space; memory is taken from the system when it is touched. Regions keep the mapping alive, so an
-/// arena may be dropped before them; memory is given back when the last handle goes.
+/// The limit is address space; memory is taken from the system when it is touched. Regions keep the
+/// mapping alive, so an arena may be dropped before them; memory is given back when the last handle
+/// goes.
 #[derive(Clone)]
 pub struct Arena {
     mapping: Arc<Mapping>,
@@ -58,8 +59,8 @@ impl Arena {
         self.region_aligned(len, Self::ALIGNMENT_BYTES, 0)
     }
 
-    /// Like [`Self::region`], placed so that its address is `phase` past a multiple of the page size. With
-    /// `phase = file offset % page size` direct reads go straight into the region.
+    /// Like [`Self::region`], placed so that its address is `phase` past a multiple of the page
+    /// size. With `phase = file offset % page size` direct reads go straight into the region.
     ///
     /// # Errors
     /// [`DeviceError::ArenaFull`].
@@ -101,7 +102,8 @@ impl Arena {
         Ok(Region::new(self.mapping.clone(), offset, len))
     }
 
-    /// Reserves `len` bytes whose address is `phase` past a multiple of `alignment` and returns their offset.
+    /// Reserves `len` bytes whose address is `phase` past a multiple of `alignment` and returns
+    /// their offset.
     fn cut(&self, len: usize, alignment: usize, phase: usize) -> Result<usize, DeviceError> {
         let place = |used: usize| {
             let address = self.mapping.start() as usize;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::mapping::Mapping;
 use crate::DeviceError;
 
-/// Read-only bytes that were filled before this handle existed. Cheap to clone; keeps its memory alive.
+/// Read-only bytes that were filled before this handle existed. Cheap to clone; keeps its memory
+/// alive.
 ///
-/// There is no public constructor: a handle comes from [`super::Arena::fill`], [`super::Region::finish`] or
-/// [`super::FileMap::bytes`], or is a slice of another handle.
+/// There is no public constructor: a handle comes from [`super::Arena::fill`],
+/// [`super::Region::finish`] or [`super::FileMap::bytes`], or is a slice of another handle.
 #[derive(Clone)]
 pub struct Bytes {
     owner: Arc<Mapping>,
@@ -17,7 +18,8 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// The caller promises that `offset..offset + len` lies in `owner`, was filled, and is never written again.
+    /// The caller promises that `offset..offset + len` lies in `owner`, was filled, and is never
+    /// written again.
     pub(super) fn filled(owner: Arc<Mapping>, offset: usize, len: usize) -> Self {
         debug_assert!(offset + len <= owner.len());
         Self { owner, offset, len }
@@ -44,8 +46,9 @@ impl Deref for Bytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the range lies in the mapping (checked when the handle was made), which `owner` keeps alive; it is
-        // initialized and nobody writes to it any more: regions are consumed when they turn into bytes.
+        // SAFETY: the range lies in the mapping (checked when the handle was made), which `owner`
+        // keeps alive; it is initialized and nobody writes to it any more: regions are
+        // consumed when they turn into bytes.
         unsafe { std::slice::from_raw_parts(self.owner.start().add(self.offset), self.len) }
     }
 }

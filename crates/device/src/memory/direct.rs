@@ -9,7 +9,8 @@ use crate::DeviceError;
 /// Offsets, lengths and addresses of direct reads are multiples of this many bytes.
 const DIRECT_BYTES: usize = 4096;
 
-/// Most bytes of one system call: large enough for a disk's full rate, small enough for a progress bar and a deadline.
+/// Most bytes of one system call: large enough for a disk's full rate, small enough for a progress
+/// bar and a deadline.
 const CALL_BYTES: usize = 8 << 20;
 
 /// How a file is read.
@@ -30,7 +31,8 @@ pub struct DirectFile {
 }
 
 impl DirectFile {
-    /// Opens `path`. With [`ReadMode::Direct`], a file system that refuses `O_DIRECT` is read through its cache.
+    /// Opens `path`. With [`ReadMode::Direct`], a file system that refuses `O_DIRECT` is read
+    /// through its cache.
     ///
     /// # Errors
     /// [`DeviceError::Io`].
@@ -53,14 +55,15 @@ impl DirectFile {
         self.bytes
     }
 
-    /// Fills `buffer` from byte `offset` of the file. `progress` is told the bytes of each system call and may end the read by
-    /// returning false.
+    /// Fills `buffer` from byte `offset` of the file. `progress` is told the bytes of each system
+    /// call and may end the read by returning false.
     ///
-    /// Whole blocks go straight into the buffer where its address and the offset agree modulo 4096 (see
-    /// [`super::Arena::region_at_phase`]), and through a bounce buffer otherwise.
+    /// Whole blocks go straight into the buffer where its address and the offset agree modulo 4096
+    /// (see [`super::Arena::region_at_phase`]), and through a bounce buffer otherwise.
     ///
     /// # Errors
-    /// [`DeviceError::Io`] (kind `Interrupted` if `progress` ended it) and [`DeviceError::FileEnded`].
+    /// [`DeviceError::Io`] (kind `Interrupted` if `progress` ended it) and
+    /// [`DeviceError::FileEnded`].
     pub fn read_exact_at(
         &self,
         buffer: &mut [u8],
@@ -105,7 +108,8 @@ impl DirectFile {
         if head == 0 && whole > 0 && (buffer.as_ptr() as usize).is_multiple_of(DIRECT_BYTES) {
             return retry(|| direct.read_at(&mut buffer[..whole], at));
         }
-        // Reads a whole number of blocks round what is wanted; near the file's end the kernel returns fewer bytes.
+        // Reads a whole number of blocks round what is wanted; near the file's end the kernel
+        // returns fewer bytes.
         let until_aligned = if (buffer.as_ptr() as usize + DIRECT_BYTES - head)
             .is_multiple_of(DIRECT_BYTES)
             && head > 0
@@ -135,7 +139,8 @@ fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// Opens `path` with `O_DIRECT` if a first aligned read of it works: some file systems accept the flag and refuse the read.
+/// Opens `path` with `O_DIRECT` if a first aligned read of it works: some file systems accept the
+/// flag and refuse the read.
 #[cfg(target_os = "linux")]
 fn open_direct(path: &Path) -> Option<File> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path).ok()?;

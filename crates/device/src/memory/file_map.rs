@@ -19,7 +19,8 @@ pub enum Access {
 
 /// A file mapped read-only.
 ///
-/// The kernel delivers SIGBUS if the file is cut short while it is mapped; the supervisor turns that into words.
+/// The kernel delivers SIGBUS if the file is cut short while it is mapped; the supervisor turns
+/// that into words.
 #[derive(Clone)]
 pub struct FileMap {
     path: PathBuf,
@@ -80,12 +81,14 @@ impl FileMap {
         self.mapping.advise(offset, len, advice)
     }
 
-    /// Reads a byte of every page of a range, so that later reads fault no more. Returns how many pages it touched.
+    /// Reads a byte of every page of a range, so that later reads fault no more. Returns how many
+    /// pages it touched.
     pub fn touch(&self, offset: usize, len: usize) -> usize {
         let end = offset.saturating_add(len).min(self.len());
         let mut pages = 0;
         for at in (offset.min(end)..end).step_by(page_bytes()) {
-            // SAFETY: `at` lies inside the mapping; the volatile read only keeps the access from being optimized away.
+            // SAFETY: `at` lies inside the mapping; the volatile read only keeps the access from
+            // being optimized away.
             unsafe { std::ptr::read_volatile(self.mapping.start().add(at)) };
             pages += 1;
         }

@@ -8,7 +8,8 @@ pub(super) struct Mapping {
     len: usize,
 }
 
-// SAFETY: the mapping is plain memory; who may read or write which part is settled by Region, Zeroed and Bytes.
+// SAFETY: the mapping is plain memory; who may read or write which part is settled by Region,
+// Zeroed and Bytes.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
@@ -23,7 +24,8 @@ impl Mapping {
 
     /// The first `len` bytes of `file`, read-only.
     pub(super) fn of_file(file: &File, len: usize) -> io::Result<Self> {
-        // SAFETY: as above; the descriptor is open for the length of the call, and the mapping outlives it by design.
+        // SAFETY: as above; the descriptor is open for the length of the call, and the mapping
+        // outlives it by design.
         unsafe { Self::map(len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd()) }
     }
 
@@ -48,8 +50,9 @@ impl Mapping {
         self.len
     }
 
-    /// Gives the kernel a hint about `len` bytes from `offset`. Hints may be refused (an old kernel, a container): that
-    /// changes speed alone, so the refusal is returned and not raised.
+    /// Gives the kernel a hint about `len` bytes from `offset`. Hints may be refused (an old
+    /// kernel, a container): that changes speed alone, so the refusal is returned and not
+    /// raised.
     pub(super) fn advise(&self, offset: usize, len: usize, advice: i32) -> bool {
         let page = page_bytes();
         let first = offset / page * page;
@@ -65,7 +68,8 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if self.len > 0 {
-            // SAFETY: start and len are those of a mapping that nothing refers to any more (this is the last owner).
+            // SAFETY: start and len are those of a mapping that nothing refers to any more (this is
+            // the last owner).
             unsafe { libc::munmap(self.start.cast(), self.len) };
         }
     }

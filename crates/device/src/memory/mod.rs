@@ -1,8 +1,8 @@
 //! Memory for weights and caches.
 //!
-//! An [`Arena`] is one anonymous mapping with a hard limit. A part of it becomes readable, as [`Bytes`], only
-//! once every byte was filled; so does a range of a [`FileMap`], which the file itself fills. What is written again and
-//! again, such as a KV cache, is a [`Zeroed`] region.
+//! An [`Arena`] is one anonymous mapping with a hard limit. A part of it becomes readable, as
+//! [`Bytes`], only once every byte was filled; so does a range of a [`FileMap`], which the file
+//! itself fills. What is written again and again, such as a KV cache, is a [`Zeroed`] region.
 #![allow(unsafe_code)]
 
 mod arena;

@@ -8,8 +8,8 @@ use crate::DeviceError;
 
 /// Arena memory on its way to become [`Bytes`]: cut into [`Part`]s that threads fill independently.
 ///
-/// Parts own their memory. A reader that is stuck in the kernel may keep its part for ever: the region then never
-/// finishes, but nothing it might still write to is ever given to somebody else.
+/// Parts own their memory. A reader that is stuck in the kernel may keep its part for ever: the
+/// region then never finishes, but nothing it might still write to is ever given to somebody else.
 pub struct Region {
     mapping: Arc<Mapping>,
     offset: usize,
@@ -106,8 +106,9 @@ impl Part {
     /// # Errors
     /// What `fill` returned.
     pub fn fill<E>(self, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<(), E> {
-        // SAFETY: the range lies in the mapping, which is kept alive here; parts never overlap (Region::part only moves
-        // forward) and Bytes for it exist only after this function has consumed the part. Fresh pages are zero.
+        // SAFETY: the range lies in the mapping, which is kept alive here; parts never overlap
+        // (Region::part only moves forward) and Bytes for it exist only after this function
+        // has consumed the part. Fresh pages are zero.
         let bytes = unsafe {
             std::slice::from_raw_parts_mut(self.mapping.start().add(self.offset), self.len)
         };
@@ -117,7 +118,8 @@ impl Part {
     }
 }
 
-/// Arena memory that starts as zeros and stays writable, exclusively, for as long as its owner likes.
+/// Arena memory that starts as zeros and stays writable, exclusively, for as long as its owner
+/// likes.
 pub struct Zeroed {
     mapping: Arc<Mapping>,
     offset: usize,

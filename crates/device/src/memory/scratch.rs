@@ -13,7 +13,8 @@ macro_rules! plain {
 }
 plain!(u8, i8, u16, i16, u32, i32, u64, i64, f32, f64, half::f16, half::bf16);
 
-/// A growable buffer of numbers that starts at a cache line, kept from call to call so that kernels do not allocate.
+/// A growable buffer of numbers that starts at a cache line, kept from call to call so that kernels
+/// do not allocate.
 pub struct Scratch<T: Plain> {
     lines: Vec<Line>,
     len: usize,
@@ -58,8 +59,8 @@ impl<T: Plain> Deref for Scratch<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: `lines` holds at least len * size_of::<T>() initialized bytes (resize), aligned to 64, and every bit
-        // pattern is a valid T (Plain is sealed to such types).
+        // SAFETY: `lines` holds at least len * size_of::<T>() initialized bytes (resize), aligned
+        // to 64, and every bit pattern is a valid T (Plain is sealed to such types).
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }

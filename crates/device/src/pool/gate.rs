@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::guarded;
 use crate::DeviceError;
 
-/// How long an idle thread looks for work before it parks. Longer than the gaps between a model's layers; short
-/// enough to leave the core to others when there is nothing to do.
+/// How long an idle thread looks for work before it parks. Longer than the gaps between a model's
+/// layers; short enough to leave the core to others when there is nothing to do.
 const SPIN: Duration = Duration::from_micros(60);
 
 /// Turns of the spin loop between looks at the clock.
@@ -22,9 +22,10 @@ type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
 /// What the threads of a pool share.
 ///
-/// `gate` holds the whole protocol in one word: the job's number (upper 32 bits), whether helpers may still
-/// enter (bit 31), and how many are inside (the rest). A helper enters by compare-and-swap, so it can only be inside a
-/// job that is still open; the caller closes the gate and waits for those inside, never for those who did not come.
+/// `gate` holds the whole protocol in one word: the job's number (upper 32 bits), whether helpers
+/// may still enter (bit 31), and how many are inside (the rest). A helper enters by
+/// compare-and-swap, so it can only be inside a job that is still open; the caller closes the gate
+/// and waits for those inside, never for those who did not come.
 pub(super) struct Shared {
     gate: AtomicU64,
     job: UnsafeCell<Option<(*const Job<'static>, usize)>>,
@@ -43,10 +44,12 @@ pub(super) struct Shared {
 const OPEN: u64 = 1 << 31;
 const INSIDE: u64 = OPEN - 1;
 
-// SAFETY: `job` is the only field that is not Sync by itself. It is written by the caller (who holds the pool's turn) while the
-// gate is closed and nobody is inside, and read only by helpers that are inside.
+// SAFETY: `job` is the only field that is not Sync by itself. It is written by the caller (who
+// holds the pool's turn) while the gate is closed and nobody is inside, and read only by helpers
+// that are inside.
 unsafe impl Sync for Shared {}
-// SAFETY: the pointer in `job` is used only while the closure it points to is borrowed by `run`, and the closure is Sync.
+// SAFETY: the pointer in `job` is used only while the closure it points to is borrowed by `run`,
+// and the closure is Sync.
 unsafe impl Send for Shared {}
 
 impl Shared {
@@ -78,10 +81,12 @@ impl Shared {
 
     /// The caller's side: opens the gate, works, closes it, waits for those inside.
     pub(super) fn run(&self, parts: usize, job: &Job<'_>) -> Result<(), DeviceError> {
-        // SAFETY: only the lifetime is erased; the pointer is not used after this function returns (see `retire`).
+        // SAFETY: only the lifetime is erased; the pointer is not used after this function returns
+        // (see `retire`).
         let erased: *const Job<'static> =
             unsafe { std::mem::transmute::<&Job<'_>, &'static Job<'static>>(job) };
-        // SAFETY: the gate is closed and nobody is inside (the last run ended so), hence nobody reads the cell.
+        // SAFETY: the gate is closed and nobody is inside (the last run ended so), hence nobody
+        // reads the cell.
         unsafe { *self.job.get() = Some((erased, parts)) };
         self.next.store(0, Ordering::Relaxed);
         let number = (self.gate.load(Ordering::Relaxed) >> 32).wrapping_add(1) & 0xffff_ffff;
@@ -149,7 +154,8 @@ impl Shared {
         while let Some(number) = self.wait_for_job(index, seen) {
             seen = number;
             if self.enter(number) {
-                // SAFETY: inside an open gate the cell is not written, and the closure is alive until we leave.
+                // SAFETY: inside an open gate the cell is not written, and the closure is alive
+                // until we leave.
                 let job = unsafe { *self.job.get() };
                 if let Some((job, parts)) = job {
                     // SAFETY: as above.
@@ -173,8 +179,8 @@ impl Shared {
             }
             if idle.spin() {
                 self.parked[index].store(true, Ordering::SeqCst);
-                // The caller publishes a job before it reads the flag, and we set the flag before we look for a job: one of
-                // the two sees the other.
+                // The caller publishes a job before it reads the flag, and we set the flag before
+                // we look for a job: one of the two sees the other.
                 if self.gate.load(Ordering::SeqCst) >> 32 == seen
                     && !self.closing.load(Ordering::SeqCst)
                 {

@@ -1,8 +1,9 @@
 //! A fork-join pool for work that lasts microseconds.
 //!
-//! A job is a function of a part number; parts are claimed from a counter, so a thread that the system has taken off its core
-//! delays only the part it holds. Idle threads spin for a bounded time, then park. Which thread computes which part is
-//! never the same twice: kernels must (and do) give the same bits for any assignment.
+//! A job is a function of a part number; parts are claimed from a counter, so a thread that the
+//! system has taken off its core delays only the part it holds. Idle threads spin for a bounded
+//! time, then park. Which thread computes which part is never the same twice: kernels must (and do)
+//! give the same bits for any assignment.
 #![allow(unsafe_code)]
 
 mod gate;
@@ -22,9 +23,11 @@ use gate::Shared;
 /// How to build a [`Pool`].
 #[derive(Debug, Clone, Default)]
 pub struct PoolOptions {
-    /// Threads that compute, the caller's included; `None` takes the cores that this process may use.
+    /// Threads that compute, the caller's included; `None` takes the cores that this process may
+    /// use.
     pub threads: Option<usize>,
-    /// Cores to pin the helper threads to, one each, in order (on a NUMA machine: the cores of one node). Empty: unpinned.
+    /// Cores to pin the helper threads to, one each, in order (on a NUMA machine: the cores of one
+    /// node). Empty: unpinned.
     pub cores: Vec<usize>,
 }
 
@@ -79,7 +82,8 @@ impl Pool {
         self.helpers.len() + 1
     }
 
-    /// Calls `job(part, parts)` once for every part, on whichever threads are free, and returns when all calls have returned.
+    /// Calls `job(part, parts)` once for every part, on whichever threads are free, and returns
+    /// when all calls have returned.
     ///
     /// # Errors
     /// [`DeviceError::WorkerPanicked`] if a call panicked; the others were still made.
@@ -124,7 +128,8 @@ impl Drop for Pool {
             while !helper.is_finished() && Instant::now() < until {
                 std::thread::yield_now();
             }
-            // Past the deadline the thread is left to end by itself: it holds nothing but the shared counters.
+            // Past the deadline the thread is left to end by itself: it holds nothing but the
+            // shared counters.
         }
     }
 }

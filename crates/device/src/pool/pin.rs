@@ -6,7 +6,8 @@ pub(super) fn this_thread(core: usize) -> io::Result<()> {
     if core >= libc::CPU_SETSIZE as usize {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
-    // SAFETY: an all-zero cpu_set_t is an empty set, and CPU_SET stays inside it for core < CPU_SETSIZE.
+    // SAFETY: an all-zero cpu_set_t is an empty set, and CPU_SET stays inside it for core <
+    // CPU_SETSIZE.
     let set = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         libc::CPU_SET(core, &mut set);

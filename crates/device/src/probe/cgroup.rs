@@ -1,4 +1,5 @@
-//! Control groups, versions 1 and 2: limits on memory and on the CPU of this process's group and of all groups above it.
+//! Control groups, versions 1 and 2: limits on memory and on the CPU of this process's group and of
+//! all groups above it.
 
 use std::path::{Path, PathBuf};
 
@@ -64,7 +65,8 @@ impl Cgroups {
     }
 }
 
-/// The group's folder: the mount shows the hierarchy from its own root on, which in a container is the group itself.
+/// The group's folder: the mount shows the hierarchy from its own root on, which in a container is
+/// the group itself.
 fn group(
     roots: &Roots,
     mounts: &[Mount],
@@ -91,7 +93,8 @@ pub(super) fn memory_limits(roots: &Roots, groups: &Cgroups, total_bytes: u64) -
 fn limits_v2(roots: &Roots, group: &Group) -> Vec<LimitFound> {
     let mut limits = Vec::new();
     for folder in group.ancestors() {
-        // Past `high` a group is throttled and its pages are taken away: for us the same as a limit.
+        // Past `high` a group is throttled and its pages are taken away: for us the same as a
+        // limit.
         for name in ["memory.max", "memory.high"] {
             if let Some(bytes) = number(&folder.join(name)) {
                 let cache = ["inactive_file", "active_file", "slab_reclaimable"];

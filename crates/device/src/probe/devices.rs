@@ -80,8 +80,9 @@ pub(super) fn found(
     usable.into_iter().map(|gpu| gpu_spec(roots, gpu)).collect()
 }
 
-/// Measures how fast host memory goes to each GPU that was found, for some hundredths of a second each. No GPU is begun with after `limit`, and
-/// none takes longer than that. What cannot be measured becomes a note.
+/// Measures how fast host memory goes to each GPU that was found, for some hundredths of a second
+/// each. No GPU is begun with after `limit`, and none takes longer than that. What cannot be
+/// measured becomes a note.
 pub fn measure_links(machine: &mut Machine, limit: Duration) {
     const BYTES: usize = 256 << 20;
     let started = Instant::now();

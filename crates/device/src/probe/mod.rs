@@ -1,7 +1,10 @@
-//! What this machine has, as a [`placement::Machine`]: memory under all its limits, cores, NUMA, huge pages, the checkpoint's disk.
+//! What this machine has, as a [`placement::Machine`]: memory under all its limits, cores, NUMA,
+//! huge pages, the checkpoint's disk.
 //!
-//! Everything is read from files (`/proc`, `/sys`) and variables whose places are in [`Roots`], so that tests probe a fabricated machine.
-//! Nothing here measures anything but [`measure_disk`], [`measure_memory`] and [`measure_links`], which a caller asks for who wants to know what to expect.
+//! Everything is read from files (`/proc`, `/sys`) and variables whose places are in [`Roots`], so
+//! that tests probe a fabricated machine. Nothing here measures anything but [`measure_disk`],
+//! [`measure_memory`] and [`measure_links`], which a caller asks for who wants to know what to
+//! expect.
 
 mod cgroup;
 mod cpu;
@@ -27,7 +30,8 @@ use std::path::Path;
 
 use placement::{Host, Machine};
 
-/// Probes this machine for a checkpoint: its folder, or better one of its shards, which may be linked to another disk.
+/// Probes this machine for a checkpoint: its folder, or better one of its shards, which may be
+/// linked to another disk.
 ///
 /// # Errors
 /// [`ProbeError`]: only where nothing can be said about memory. What is merely unknown becomes a note.

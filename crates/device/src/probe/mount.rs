@@ -9,7 +9,8 @@ use placement::Disk;
 
 use super::roots::Roots;
 
-/// File systems behind a network, by how their type begins. What FUSE hides is unknown and counts as far away.
+/// File systems behind a network, by how their type begins. What FUSE hides is unknown and counts
+/// as far away.
 const NETWORK: [&str; 22] = [
     "nfs",
     "lustre",

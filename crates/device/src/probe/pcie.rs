@@ -2,8 +2,9 @@ use std::path::Path;
 
 use placement::Pcie;
 
-/// What the system says, under `sys`, of the link of the GPU at `bus_id` (`0000:17:00.0`); `None` where it says nothing, as in many
-/// containers. The generation is the one that the GPU can do: at rest it runs at a lower one.
+/// What the system says, under `sys`, of the link of the GPU at `bus_id` (`0000:17:00.0`); `None`
+/// where it says nothing, as in many containers. The generation is the one that the GPU can do: at
+/// rest it runs at a lower one.
 pub(super) fn link(sys: &Path, bus_id: &str) -> Option<Pcie> {
     if bus_id.is_empty() || bus_id.contains('/') {
         return None;

@@ -33,10 +33,11 @@ impl ReadRate {
     }
 }
 
-/// Reads `file` from its start, past the page cache where the file system allows it, until `bytes` or `limit` are reached.
+/// Reads `file` from its start, past the page cache where the file system allows it, until `bytes`
+/// or `limit` are reached.
 ///
-/// The limit is looked at between reads of at most 8 MiB; `progress` is told each one's bytes. A read that never returns is its caller's
-/// watchdog's business.
+/// The limit is looked at between reads of at most 8 MiB; `progress` is told each one's bytes. A
+/// read that never returns is its caller's watchdog's business.
 ///
 /// # Errors
 /// [`DeviceError::Io`].
@@ -68,7 +69,8 @@ pub fn measure_disk(
     })
 }
 
-/// Reads memory with `threads` threads for about `limit`, of which half goes into touching it first; takes at most `bytes_max` of memory.
+/// Reads memory with `threads` threads for about `limit`, of which half goes into touching it
+/// first; takes at most `bytes_max` of memory.
 pub fn measure_memory(threads: usize, bytes_max: u64, limit: Duration) -> ReadRate {
     let threads = threads.max(1);
     let each = (bytes_max / threads as u64).clamp(THREAD_BYTES_MIN, THREAD_BYTES_MAX) as usize / 8;

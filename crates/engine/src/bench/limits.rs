@@ -13,14 +13,16 @@ use super::work::Work;
 use super::{BenchError, median};
 use crate::load::Loaded;
 
-/// Rates with which a pass could go through the model: each part at the rate of the device that it is on, one after the other.
+/// Rates with which a pass could go through the model: each part at the rate of the device that it
+/// is on, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Limits {
     pub read_bytes_per_s: f64,
     pub dot_ops_per_s: f64,
 }
 
-/// The devices of a model, to be measured again while the model is: other processes come and go, and what memory gives with them.
+/// The devices of a model, to be measured again while the model is: other processes come and go,
+/// and what memory gives with them.
 pub(super) struct Machine {
     /// The bytes of weights that are on each GPU. GPUs are measured once.
     gpus: Vec<(u64, Limits)>,
@@ -132,7 +134,8 @@ fn of_gpu(ordinal: usize, dtype: Option<&str>, sizes: &BenchSizes) -> Result<Lim
     })
 }
 
-/// A layer of the model. A quarter of a GiB is read: more than a GPU's cache, less than a full GPU has left.
+/// A layer of the model. A quarter of a GiB is read: more than a GPU's cache, less than a full GPU
+/// has left.
 fn sizes(config: &ModelConfig) -> BenchSizes {
     BenchSizes {
         read_bytes: 256 << 20,

@@ -36,11 +36,11 @@ pub struct BenchOptions {
 /// What was measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BenchReport {
-    /// Bytes a second that all threads read from memory, the median of all measurements; with GPUs, that each byte of weights is read with
-    /// where it is, on the whole.
+    /// Bytes a second that all threads read from memory, the median of all measurements; with
+    /// GPUs, that each byte of weights is read with where it is, on the whole.
     pub read_bytes_per_s: f64,
-    /// Multiply-adds a second in registers, times 2, of the kind that the weights need, the median likewise; of GPUs, what large products
-    /// reach on them.
+    /// Multiply-adds a second in registers, times 2, of the kind that the weights need, the median
+    /// likewise; of GPUs, what large products reach on them.
     pub dot_ops_per_s: f64,
     /// That kind.
     pub dot: String,
@@ -329,7 +329,8 @@ impl Run<'_> {
     }
 }
 
-/// From the seconds of each turn, of which one gives so many tokens and takes (bytes, operations), and what the machine could do meanwhile.
+/// From the seconds of each turn, of which one gives so many tokens and takes (bytes, operations),
+/// and what the machine could do meanwhile.
 fn figure(
     name: String,
     tokens: f64,

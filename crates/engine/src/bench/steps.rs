@@ -61,7 +61,8 @@ const POINTS: usize = 20;
 /// Runs the steps one after the other on the scheduler, as a run of an experiment does.
 ///
 /// # Errors
-/// [`BenchError::Blocks`] where the load was planned for fewer tokens; [`BenchError::Step`] for a step that failed.
+/// [`BenchError::Blocks`] where the load was planned for fewer tokens; [`BenchError::Step`] for a
+/// step that failed.
 pub fn bench_steps(
     loaded: Loaded,
     options: &StepsOptions,
@@ -76,7 +77,8 @@ pub fn bench_steps(
     }
     let vocab = loaded.model.config().vocab_size as u32;
     let failed = |step: usize, cause: String| BenchError::Step { step, cause };
-    // Each token takes a pass here: what is measured does not depend on how well random tokens can be guessed.
+    // Each token takes a pass here: what is measured does not depend on how well random tokens can
+    // be guessed.
     let engine_options = EngineOptions {
         mask_threads: 0,
         prompt_lookup: false,

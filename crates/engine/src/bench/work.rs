@@ -4,7 +4,8 @@ use device::cpu::measure::DotKind;
 /// What a pass has to do at least, whatever the kernels: bytes to read and multiplications to make.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Work {
-    /// Bytes of all weights that every pass reads: blocks, norms and head, not the embedding's other rows.
+    /// Bytes of all weights that every pass reads: blocks, norms and head, not the embedding's
+    /// other rows.
     pub weights_bytes: f64,
     /// Operations (2 for each multiply-add) of the blocks' matrices, for each token.
     pub block_ops: f64,

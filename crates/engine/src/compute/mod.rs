@@ -1,5 +1,5 @@
-//! Where a model computes. Layers and families are written once, over [`Compute`], and compiled for each kind of device: no call is
-//! decided while a token waits.
+//! Where a model computes. Layers and families are written once, over [`Compute`], and compiled for
+//! each kind of device: no call is decided while a token waits.
 
 mod cpu;
 mod gpu;
@@ -18,9 +18,11 @@ pub(crate) use sites::{GpuSlot, Placed, Route, Site, Sites, gpu_deadline};
 
 use crate::load::tensors::Stored;
 
-/// A device's memory and kernels. Buffers are row-major f32, `[rows_max, width]`; a pass uses their first numbers.
+/// A device's memory and kernels. Buffers are row-major f32, `[rows_max, width]`; a pass uses their
+/// first numbers.
 ///
-/// Results obey the same rules everywhere: a row's numbers depend on its own operands, on the device's kernels and on nothing else.
+/// Results obey the same rules everywhere: a row's numbers depend on its own operands, on the
+/// device's kernels and on nothing else.
 pub(crate) trait Compute: Sized {
     /// A weight's bytes, all of them there.
     type Bytes: Clone + Debug;
@@ -38,7 +40,8 @@ pub(crate) trait Compute: Sized {
     type Kv;
     /// Cosines and sines of all positions.
     type Rope;
-    /// What a pass's rows are: their tokens, positions, sequences' blocks, and which of them are wanted.
+    /// What a pass's rows are: their tokens, positions, sequences' blocks, and which of them are
+    /// wanted.
     type Rows<'a>;
 
     /// Rows `part` of a stored matrix of `cols` columns, on the same memory.
@@ -207,8 +210,8 @@ pub(crate) trait Compute: Sized {
     ) -> Result<(), DeviceError>;
 }
 
-/// Inputs of the next products, which an operation makes of its result, `[rows, cols]`: as [`Compute::prepare`] would, and on a GPU in
-/// the same kernel.
+/// Inputs of the next products, which an operation makes of its result, `[rows, cols]`: as
+/// [`Compute::prepare`] would, and on a GPU in the same kernel.
 pub(crate) struct Feed<'a, C: Compute> {
     pub inputs: &'a mut C::Inputs,
     pub rows: usize,

@@ -11,7 +11,8 @@ use watch::{Seat, Stage, Watch};
 
 use crate::layers::Widths;
 
-/// The longest that anything waits for a GPU. A supervisor's stall limit is shorter: this one is for callers without a supervisor.
+/// The longest that anything waits for a GPU. A supervisor's stall limit is shorter: this one is
+/// for callers without a supervisor.
 const GPU_LIMIT: Duration = Duration::from_secs(600);
 
 /// When a wait for a GPU that begins now has to end.
@@ -143,15 +144,17 @@ impl Sites {
         self.links.get(&(from, to))
     }
 
-    /// The kernels that compute, as in provenance: those of the GPUs, then the CPU's. A module's numbers depend on where it is
-    /// computed, so that unless one kind of GPU computes all of them, each kind's modules are named: `cuda-sm90@0-59,norm+avx512bf16`.
+    /// The kernels that compute, as in provenance: those of the GPUs, then the CPU's. A module's
+    /// numbers depend on where it is computed, so that unless one kind of GPU computes all of
+    /// them, each kind's modules are named: `cuda-sm90@0-59,norm+avx512bf16`.
     pub fn kernel_set(&self, route: &Route) -> String {
         let kinds: Vec<String> = self.gpus.iter().map(|site| gpu_kernels(&site.gpu)).collect();
         named(&kinds, self.cpu.kernel_set().name(), route)
     }
 }
 
-/// A GPU's kernels by name: the same code is other instructions, and may be other bits, on another architecture.
+/// A GPU's kernels by name: the same code is other instructions, and may be other bits, on another
+/// architecture.
 fn gpu_kernels(gpu: &Gpu) -> String {
     let (major, minor) = gpu.info().compute;
     format!("cuda-sm{major}{minor}")

@@ -26,7 +26,8 @@ impl Grammars {
     /// Grammars over a tokenizer whose replies end with any of `end`. Takes a fraction of a second.
     ///
     /// # Errors
-    /// [`ConstrainError::Tokenizer`] or [`ConstrainError::End`] for a tokenizer that cannot be used so.
+    /// [`ConstrainError::Tokenizer`] or [`ConstrainError::End`] for a tokenizer that cannot be used
+    /// so.
     pub fn new(
         tokenizer: &Tokenizer,
         end: &[u32],
@@ -64,7 +65,8 @@ impl Grammars {
         if let Some(cause) = matcher.get_error() {
             return Err(ConstrainError::Schema { cause });
         }
-        // What llguidance would not enforce must not pass for enforced, unless the schema asks for leniency itself.
+        // What llguidance would not enforce must not pass for enforced, unless the schema asks for
+        // leniency itself.
         let warning = matcher.grammar_warnings().into_iter().next();
         if let Some(cause) = warning.filter(|_| !constraint.is_lenient()) {
             return Err(ConstrainError::Schema { cause });
@@ -92,12 +94,14 @@ impl Grammars {
     }
 }
 
-/// A constraint at the beginning of a reply. Clones share it and take no memory; a guide takes tens of kilobytes.
+/// A constraint at the beginning of a reply. Clones share it and take no memory; a guide takes tens
+/// of kilobytes.
 #[derive(Clone)]
 pub struct Compiled(Arc<Mutex<Matcher>>);
 
 impl Compiled {
-    /// A guide for a new reply. It shares no caches: a reply does not depend on what the schema was used for before.
+    /// A guide for a new reply. It shares no caches: a reply does not depend on what the schema was
+    /// used for before.
     pub fn guide(&self) -> Guide {
         Guide::new(self.0.lock().unwrap_or_else(PoisonError::into_inner).deep_clone())
     }

@@ -58,8 +58,8 @@ impl Guide {
         self.matcher.rollback(tokens).map_err(step)
     }
 
-    /// Takes and gives the tokens that must come next, as many as are certain; none if the model has to choose or if
-    /// canonical tokens are switched off.
+    /// Takes and gives the tokens that must come next, as many as are certain; none if the model
+    /// has to choose or if canonical tokens are switched off.
     ///
     /// # Errors
     /// [`ConstrainError::Step`] if the parser gave up.

@@ -8,7 +8,8 @@ use super::{ConstrainError, Guide, Mask};
 
 /// Jobs that one helper may have before it: more than the replies of one pass.
 const JOBS_MAX: usize = 1024;
-/// How often an idle helper looks whether it is still wanted, should the end of its channel go unnoticed.
+/// How often an idle helper looks whether it is still wanted, should the end of its channel go
+/// unnoticed.
 const IDLE: Duration = Duration::from_secs(60);
 /// A path that has taken this long is left: the guide's own mask is waited for.
 const PATH_LIMIT: Duration = Duration::from_millis(50);
@@ -29,7 +30,8 @@ pub struct Done {
     pub owner: u64,
     /// The guide.
     pub guide: Box<Guide>,
-    /// Its mask, and those along its path as far as the grammar goes: nothing that befalls the path is an error.
+    /// Its mask, and those along its path as far as the grammar goes: nothing that befalls the
+    /// path is an error.
     pub masks: Result<Vec<Mask>, ConstrainError>,
 }
 

@@ -1,9 +1,9 @@
 //! Constrained decoding: only tokens that can still become a text of the wanted form are chosen.
 //!
-//! The parser is llguidance's, over a trie of the tokenizer's tokens that is built once. [`Grammars`] belongs to a
-//! tokenizer and compiles a [`Constraint`]; from that each reply has its own [`Guide`]. A guide tells which tokens may come next
-//! (a [`Mask`], computed by [`MaskPool`] while the model computes the logits) and which must: those go into the next pass
-//! as one chunk.
+//! The parser is llguidance's, over a trie of the tokenizer's tokens that is built once.
+//! [`Grammars`] belongs to a tokenizer and compiles a [`Constraint`]; from that each reply has its
+//! own [`Guide`]. A guide tells which tokens may come next (a [`Mask`], computed by [`MaskPool`]
+//! while the model computes the logits) and which must: those go into the next pass as one chunk.
 
 mod error;
 mod grammars;

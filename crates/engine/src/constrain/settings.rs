@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Constraint {
-    /// JSON under a JSON schema, as far as llguidance knows it; what it does not know is an error, never ignored.
-    /// Keys come in the schema's order. An `x-guidance` object in it overrides [`ConstrainSettings::whitespace`].
+    /// JSON under a JSON schema, as far as llguidance knows it; what it does not know is an error,
+    /// never ignored. Keys come in the schema's order. An `x-guidance` object in it overrides
+    /// [`ConstrainSettings::whitespace`].
     JsonSchema(Value),
     /// Any JSON object.
     JsonObject,
@@ -18,8 +19,8 @@ pub enum Constraint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConstrainSettings {
-    /// Whether text that the form forces is given as the tokenizer would cut it, without asking the model. Off: the
-    /// model chooses among all ways to cut it, one pass for each token.
+    /// Whether text that the form forces is given as the tokenizer would cut it, without asking
+    /// the model. Off: the model chooses among all ways to cut it, one pass for each token.
     pub canonical_tokens: bool,
     /// Where JSON may hold whitespace.
     pub whitespace: Whitespace,

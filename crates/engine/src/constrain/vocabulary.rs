@@ -10,8 +10,8 @@ pub(super) struct Vocabulary {
     tokenizer: Tokenizer,
     trie: TokTrie,
     canonical: bool,
-    /// Put before a text that is cut, and taken away again: tokenizers of the SentencePiece kind add a space to the
-    /// beginning of a text, which the middle of a reply does not have.
+    /// Put before a text that is cut, and taken away again: tokenizers of the SentencePiece kind
+    /// add a space to the beginning of a text, which the middle of a reply does not have.
     before: Option<Before>,
 }
 
@@ -76,8 +76,8 @@ impl Vocabulary {
         ids.iter().flat_map(|&id| self.trie.token(id).iter().copied()).collect()
     }
 
-    /// Cuts a text as the tokenizer does. Where that changes its bytes (the name of a special token in it), by the
-    /// longest tokens.
+    /// Cuts a text as the tokenizer does. Where that changes its bytes (the name of a special token
+    /// in it), by the longest tokens.
     fn cut(&self, text: &str) -> Vec<u32> {
         let ids = match &self.before {
             Some(before) => self.cut_after(before, text),

@@ -125,8 +125,9 @@ fn gpu_layer_bytes(shape: &KvShape, blocks: usize) -> usize {
 
 /// Blocks of keys and values, `[layer][block][kv_head]`, with a reference count for each block.
 ///
-/// Who holds a block may read it; who holds the only reference may write to it. Blocks are not cleared between uses:
-/// a pass reads only positions that it or an earlier pass of the same sequence wrote.
+/// Who holds a block may read it; who holds the only reference may write to it. Blocks are not
+/// cleared between uses: a pass reads only positions that it or an earlier pass of the same
+/// sequence wrote.
 pub struct KvPool {
     layout: KvLayout,
     layers: Vec<LayerKv>,
@@ -144,7 +145,8 @@ impl KvPool {
         Self::placed(layout, blocks, &vec![Site::Host; layout.layers], &[])
     }
 
-    /// Takes the memory of `blocks` blocks, each layer's where `sites` says; `gpus` are those of the model.
+    /// Takes the memory of `blocks` blocks, each layer's where `sites` says; `gpus` are those of
+    /// the model.
     pub(crate) fn placed(
         layout: KvLayout,
         blocks: usize,
@@ -232,7 +234,8 @@ impl KvPool {
     /// Adds a reference to a held block.
     ///
     /// # Panics
-    /// If nobody holds it: a caller that counts wrongly would otherwise read another sequence's tokens.
+    /// If nobody holds it: a caller that counts wrongly would otherwise read another sequence's
+    /// tokens.
     pub fn retain(&mut self, block: BlockId) {
         let count = &mut self.references[block as usize];
         assert!(*count > 0, "block {block} retained while free");
@@ -253,7 +256,8 @@ impl KvPool {
         self.references[block as usize] == 0
     }
 
-    /// Copies a block's keys and values over another's, in all layers: for a shared block that is about to be written to.
+    /// Copies a block's keys and values over another's, in all layers: for a shared block that is
+    /// about to be written to.
     ///
     /// # Errors
     /// [`KvError::Copy`] for a block that is not in the pool.
@@ -273,7 +277,8 @@ impl KvPool {
         self.references.get(block as usize).copied().unwrap_or(0)
     }
 
-    /// Checks that every block is either held or listed as free exactly once. For quiet moments and tests.
+    /// Checks that every block is either held or listed as free exactly once. For quiet moments and
+    /// tests.
     pub fn check(&self) -> Result<(), KvError> {
         let mut listed = vec![0u32; self.blocks()];
         for &block in &self.free {

@@ -1,4 +1,5 @@
-//! Attention over the paged cache, with grouped queries, rotary positions and, where the family has them, q/k norms and a window.
+//! Attention over the paged cache, with grouped queries, rotary positions and, where the family has
+//! them, q/k norms and a window.
 
 use checkpoint::{ModelConfig, Norm as NormKind, QkNorm};
 use device::DeviceError;
@@ -82,7 +83,8 @@ impl<C: Compute> Attention<C> {
         pass.arithmetic.feed(inputs, pass.count, [&self.q, &self.k, &self.v])
     }
 
-    /// `buffers.mixed = attention(buffers.inputs)`, `[rows, hidden]`; writes this layer's keys and values of the rows.
+    /// `buffers.mixed = attention(buffers.inputs)`, `[rows, hidden]`; writes this layer's keys and
+    /// values of the rows.
     pub fn run(&self, pass: &mut Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
         self.project(pass, buffers)?;
         self.turn(pass, buffers)?;

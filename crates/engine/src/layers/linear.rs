@@ -86,7 +86,8 @@ impl<C: Compute> Arithmetic<'_, C> {
         self.compute.linear(inputs, products.map(|(linear, out)| linear.product(out)))
     }
 
-    /// Computes products of the same `x`, `[rows, in]`, in one go: `inputs` holds it in the forms that their weights need.
+    /// Computes products of the same `x`, `[rows, in]`, in one go: `inputs` holds it in the forms
+    /// that their weights need.
     pub fn multiply<const N: usize>(
         &self,
         inputs: &mut C::Inputs,

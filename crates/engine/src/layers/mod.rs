@@ -1,4 +1,5 @@
-//! The parts that model families are composed of. Activations are row-major f32, `[rows, features]`.
+//! The parts that model families are composed of. Activations are row-major f32, `[rows,
+//! features]`.
 
 mod attention;
 mod buffers;

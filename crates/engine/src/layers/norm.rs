@@ -66,7 +66,8 @@ impl<C: Compute> Norm<C> {
         self.run(compute, x, numbers, out, Some(feed))
     }
 
-    /// `x = norm(x)` for root-mean-square norms, rows of `width`: with the width of a head, each head by itself.
+    /// `x = norm(x)` for root-mean-square norms, rows of `width`: with the width of a head, each
+    /// head by itself.
     pub fn run_in_place(
         &self,
         compute: &C,

@@ -15,13 +15,15 @@ pub(crate) struct Rope {
 impl Rope {
     /// The table for `positions` positions.
     ///
-    /// Dynamic and long RoPE choose their frequencies by the length of the text, which would change keys that are in the cache already.
-    /// Here they follow the context that was loaded for, so that a token's bits do not depend on what comes after it.
+    /// Dynamic and long RoPE choose their frequencies by the length of the text, which would change
+    /// keys that are in the cache already. Here they follow the context that was loaded for, so
+    /// that a token's bits do not depend on what comes after it.
     pub fn new(config: &Config, positions: usize) -> Self {
         let frequencies = config.inverse_frequencies(positions);
         let scaling = config.attention_scaling();
         let angles = (0..positions).flat_map(|position| {
-            // Angles in f32, as transformers has them: at large positions the rounding is part of the model.
+            // Angles in f32, as transformers has them: at large positions the rounding is part of
+            // the model.
             frequencies.iter().map(move |frequency| f64::from(position as f32 * frequency))
         });
         let (sin, cos) = angles

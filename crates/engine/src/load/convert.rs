@@ -22,8 +22,8 @@ impl Conversion {
         from && matches!(self.to, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::Q8_0)
     }
 
-    /// Converts whole rows on the calling thread: `source` holds `numbers.len()` numbers as `from`, `target` room for as many as `to`.
-    /// `numbers` is scratch space.
+    /// Converts whole rows on the calling thread: `source` holds `numbers.len()` numbers as `from`,
+    /// `target` room for as many as `to`. `numbers` is scratch space.
     ///
     /// # Errors
     /// Those of the kernel: lengths that do not go together.
@@ -72,7 +72,8 @@ fn each<const N: usize>(source: &[u8], numbers: &mut [f32], value: impl Fn([u8; 
 }
 
 fn widen_f16(source: &[u8], numbers: &mut [f32]) {
-    // A small aligned window, so that the vectorized conversion of `half` can be used on bytes of any alignment.
+    // A small aligned window, so that the vectorized conversion of `half` can be used on bytes of
+    // any alignment.
     let mut window = [f16::ZERO; 256];
     for (bytes, numbers) in source.chunks(512).zip(numbers.chunks_mut(256)) {
         for (half, &pair) in window.iter_mut().zip(bytes.as_chunks::<2>().0) {

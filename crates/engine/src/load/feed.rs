@@ -1,5 +1,5 @@
-//! The way of weights to the GPUs: readers fill pinned buffers, GPUs copy from them on their own, and numbers that change their form do so
-//! on the GPU.
+//! The way of weights to the GPUs: readers fill pinned buffers, GPUs copy from them on their own,
+//! and numbers that change their form do so on the GPU.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -11,11 +11,13 @@ use super::LoadError;
 use super::convert::Conversion;
 use crate::compute::{GpuSlot, gpu_deadline};
 
-/// Bytes of a pinned buffer, and how many there are: what the plan counts, whatever the number of GPUs.
+/// Bytes of a pinned buffer, and how many there are: what the plan counts, whatever the number of
+/// GPUs.
 const BUFFER_BYTES: usize = placement::GPU_STAGING_BYTES as usize;
 const BUFFERS: usize = placement::PINNED_RING_BYTES as usize / BUFFER_BYTES;
 
-/// A direct read wants address and offset to agree modulo the page size, which is 16 KiB on some machines.
+/// A direct read wants address and offset to agree modulo the page size, which is 16 KiB on some
+/// machines.
 const PAGE_BYTES: usize = 16 << 10;
 
 /// Most bytes of a file that go through a pinned buffer at a time.
@@ -70,7 +72,8 @@ impl Feed {
         let Some(Conversion { from, to }) = conversion else {
             return Ok(buffer.filled().copy(range, part)?);
         };
-        // Held until the copy and the kernel are queued, in this order; the next copy to the same place is queued after them.
+        // Held until the copy and the kernel are queued, in this order; the next copy to the same
+        // place is queued after them.
         let mut raw = self.raw[gpu].lock().unwrap_or_else(PoisonError::into_inner);
         raw.resize(range.len())?;
         buffer.filled().copy_for_kernels(range, &mut raw, 0)?;

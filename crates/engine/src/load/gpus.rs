@@ -1,4 +1,5 @@
-//! The GPUs of a plan: the driver is started, then all are opened at the same time, each by a thread with a seat on the watch.
+//! The GPUs of a plan: the driver is started, then all are opened at the same time, each by a
+//! thread with a seat on the watch.
 
 use std::sync::OnceLock;
 
@@ -88,8 +89,8 @@ fn open_one(
     Ok(GpuSlot { gpu_index, gpu, rope, watch: watch.clone() })
 }
 
-/// What the plan takes of a GPU but for what the driver keeps for itself, and a hundredth and 4 MiB more: tensors start at multiples of 256
-/// bytes, and vectors are f32.
+/// What the plan takes of a GPU but for what the driver keeps for itself, and a hundredth and 4 MiB
+/// more: tensors start at multiples of 256 bytes, and vectors are f32.
 fn quota_bytes(plan: &Plan, gpu_index: usize) -> u64 {
     let tier = plan.tiers.iter().find(|tier| tier.tier == Tier::Gpu(gpu_index));
     let planned = tier.map_or(0, |tier| tier.total_bytes().saturating_sub(tier.reserve_bytes));

@@ -34,7 +34,8 @@ pub(crate) struct Layout<'a> {
     pub numbers: Numbers,
     /// Where modules are computed.
     pub route: Route,
-    /// The plan's numbers of the GPUs in use, in order. Virtual devices are none: they are host memory.
+    /// The plan's numbers of the GPUs in use, in order. Virtual devices are none: they are host
+    /// memory.
     pub gpus: Vec<usize>,
     pub resident: Vec<Resident<'a>>,
     /// Modules that are read for every pass, with their tensors.
@@ -142,7 +143,8 @@ impl<'a> Layout<'a> {
 
 impl Numbers {
     fn of(plan: &Plan) -> Self {
-        // The plan's words come from the same enumerations; anything else would be a plan of a newer version.
+        // The plan's words come from the same enumerations; anything else would be a plan of a
+        // newer version.
         let choice = DtypeChoice::parse(plan.dtype).unwrap_or_default();
         let kv_dtype = KvDtype::parse(plan.kv_dtype).ok().flatten().unwrap_or(KvDtype::Bf16);
         let precision = match choice {
@@ -154,7 +156,8 @@ impl Numbers {
     }
 }
 
-/// As what a tensor is kept: matrices follow the dtype asked for, vectors stay as they are until they are placed.
+/// As what a tensor is kept: matrices follow the dtype asked for, vectors stay as they are until
+/// they are placed.
 fn kept(choice: DtypeChoice, entry: &TensorEntry) -> Result<Dtype, LoadError> {
     let refused = || LoadError::Dtype { tensor: entry.name.clone(), found: entry.dtype.name() };
     if entry.shape.len() < 2 {

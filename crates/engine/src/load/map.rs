@@ -1,4 +1,5 @@
-//! File maps: weights used straight from the page cache. Only for local files that fit into memory with ease.
+//! File maps: weights used straight from the page cache. Only for local files that fit into memory
+//! with ease.
 
 use checkpoint::Inventory;
 use device::cpu::Cpu;
@@ -13,8 +14,8 @@ use super::tensors::{Stored, Tensors};
 /// Bytes that are touched between two words of progress.
 const STEP_BYTES: usize = 16 << 20;
 
-/// Maps the shards of `mapped` and gives its tensors. Every page is touched once, in parallel and watched, so that no pass waits for the
-/// disk later.
+/// Maps the shards of `mapped` and gives its tensors. Every page is touched once, in parallel and
+/// watched, so that no pass waits for the disk later.
 pub(crate) fn map(
     inventory: &Inventory,
     mapped: &[&Resident],

@@ -1,8 +1,9 @@
 //! A checkpoint and a plan become a model, or an error that names file, tensor, device and remedy.
 //!
-//! The way of a load: decide what goes where (`layout`), take memory, read in parallel (`read`) or map (`map`), convert on the way
-//! (`convert`), compose the blocks, take the KV pool, compute a few tokens (`smoke`). Every stage is entered and left on the
-//! [`Watch`], and every thread that can be stuck has a seat on it. There is no half-loaded state: weights are made of
+//! The way of a load: decide what goes where (`layout`), take memory, read in parallel (`read`) or
+//! map (`map`), convert on the way (`convert`), compose the blocks, take the KV pool, compute a few
+//! tokens (`smoke`). Every stage is entered and left on the [`Watch`], and every thread that can be
+//! stuck has a seat on it. There is no half-loaded state: weights are made of
 //! [`device::memory::Bytes`], which exist only once they were filled.
 
 pub(crate) mod convert;
@@ -53,11 +54,14 @@ pub struct LoadRequest<'a> {
     pub watch: &'a Watch,
     /// Threads that compute; `None`: the cores that this process may use.
     pub threads: Option<usize>,
-    /// Kernels that compute; `None`: the best that this CPU has, or what `VENDOMINI_KERNELS` names.
+    /// Kernels that compute; `None`: the best that this CPU has, or what `VENDOMINI_KERNELS`
+    /// names.
     pub kernel_set: Option<KernelSet>,
-    /// Whether weights that need no conversion may be used straight from a map of their file. For local file systems and ample memory only.
+    /// Whether weights that need no conversion may be used straight from a map of their file. For
+    /// local file systems and ample memory only.
     pub file_maps: bool,
-    /// Whether reads go past the page cache; `None`: where the checkpoint is larger than half of the host's memory.
+    /// Whether reads go past the page cache; `None`: where the checkpoint is larger than half of
+    /// the host's memory.
     pub direct: Option<bool>,
     /// Whether GPUs of the plan are virtual devices: host arenas with hard limits.
     pub virtual_devices: bool,
@@ -68,7 +72,8 @@ pub struct LoadRequest<'a> {
 }
 
 impl<'a> LoadRequest<'a> {
-    /// A request with everything else as it is by default: copied into memory, all cores, no virtual devices.
+    /// A request with everything else as it is by default: copied into memory, all cores, no
+    /// virtual devices.
     pub fn new(checkpoint: &'a Checkpoint, plan: &'a Plan, watch: &'a Watch) -> Self {
         LoadRequest {
             checkpoint,
@@ -182,8 +187,8 @@ fn cpu(request: &LoadRequest) -> Result<Cpu, LoadError> {
     }
 }
 
-/// The shards that are used from a map, one flag each: those all of whose tensors stay on the host as they are stored. A shard
-/// that is read anyway is not mapped besides.
+/// The shards that are used from a map, one flag each: those all of whose tensors stay on the host
+/// as they are stored. A shard that is read anyway is not mapped besides.
 struct Maps(Vec<bool>);
 
 impl Maps {
@@ -252,7 +257,8 @@ fn readers(request: &LoadRequest) -> usize {
     request.threads.unwrap_or_else(usable_cores).clamp(2, READERS_MAX)
 }
 
-/// Tells the watch how much there is to read. Shards all of whose tensors stay on disk are open and checked by now: they are done.
+/// Tells the watch how much there is to read. Shards all of whose tensors stay on disk are open and
+/// checked by now: they are done.
 fn announce(request: &LoadRequest, layout: &Layout, mapped: &[&Resident], copied: &[&Resident]) {
     let shards = &request.checkpoint.inventory.shards;
     let distinct = |list: &[&Resident]| -> BTreeSet<usize> {

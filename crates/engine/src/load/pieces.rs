@@ -10,7 +10,8 @@ use super::convert::Conversion;
 use super::feed::FED_BYTES;
 use crate::compute::Placed;
 
-/// Most bytes that one thread reads as one piece: large enough for a disk's full rate, small enough to share a big tensor.
+/// Most bytes that one thread reads as one piece: large enough for a disk's full rate, small enough
+/// to share a big tensor.
 const PIECE_BYTES: usize = 32 << 20;
 /// Most bytes of a piece that is converted, and so of each thread's staging buffer.
 const STAGED_BYTES: usize = 4 << 20;
@@ -60,8 +61,8 @@ impl Wanted<'_> {
 /// Where tensors go, each as a whole.
 pub(crate) type Regions = Vec<Placed<Region, GpuRegion>>;
 
-/// Cuts a region for each tensor, and pieces that fill it. Vectors for GPUs (norms, biases) arrive in host memory: they are small, and
-/// change to f32 on their way on.
+/// Cuts a region for each tensor, and pieces that fill it. Vectors for GPUs (norms, biases) arrive
+/// in host memory: they are small, and change to f32 on their way on.
 pub(crate) fn cut<'a>(wanted: &[Wanted<'a>]) -> Result<(Regions, Vec<Piece<'a>>), LoadError> {
     let (mut regions, mut pieces) = (Vec::new(), Vec::new());
     let vectors =
@@ -101,7 +102,8 @@ fn region(
 ) -> Result<Placed<Region, GpuRegion>, DeviceError> {
     Ok(match tensor.arena {
         _ if tensor.is_vector_on_gpu() => Placed::Host(vectors.region(bytes)?),
-        // Reading directly needs file offset and address to agree modulo the page size; else the phase does no harm.
+        // Reading directly needs file offset and address to agree modulo the page size; else the
+        // phase does no harm.
         Placed::Host(arena) if bytes >= PHASED_BYTES_MIN && tensor.conversion().is_none() => {
             Placed::Host(arena.region_at_phase(bytes, tensor.entry.offset as usize)?)
         }

@@ -1,5 +1,5 @@
-//! Parallel large reads: from the shards straight into their final place in host memory, through a bounded buffer where numbers change
-//! their form, and through pinned buffers to the GPUs.
+//! Parallel large reads: from the shards straight into their final place in host memory, through a
+//! bounded buffer where numbers change their form, and through pinned buffers to the GPUs.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -127,7 +127,8 @@ impl Filled {
 /// Pieces that threads take one after the other.
 struct Work<'a> {
     readers: &'a Readers<'a>,
-    /// For each device, in the order of the files: every device is fed from the beginning, by its own readers first.
+    /// For each device, in the order of the files: every device is fed from the beginning, by its
+    /// own readers first.
     queues: Vec<Mutex<std::vec::IntoIter<Piece<'a>>>>,
     /// Pieces of each shard that are not done.
     left: Vec<AtomicUsize>,
@@ -167,7 +168,8 @@ impl<'a> Work<'a> {
         let mut staging = Staging::default();
         while let Some(piece) = self.next(index) {
             if let Err(error) = self.piece(piece, &seat, &mut staging) {
-                // The error first: others that stop because of the flag report that they were interrupted.
+                // The error first: others that stop because of the flag report that they were
+                // interrupted.
                 lock(&self.first_error).get_or_insert(error);
                 self.failed.store(true, Ordering::Release);
             }

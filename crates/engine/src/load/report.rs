@@ -78,11 +78,13 @@ pub struct GpuUse {
     pub total_bytes: u64,
     /// Free for anybody.
     pub free_bytes: u64,
-    /// Weights, KV cache and the buffers of a pass, as planned: what `allocated_bytes` is to be compared with.
+    /// Weights, KV cache and the buffers of a pass, as planned: what `allocated_bytes` is to be
+    /// compared with.
     pub planned_bytes: u64,
     /// Taken from the driver by this program.
     pub reserved_bytes: u64,
-    /// The most that it took at a time: while loading, the buffer in which weights change their form comes to it.
+    /// The most that it took at a time: while loading, the buffer in which weights change their
+    /// form comes to it.
     pub peak_reserved_bytes: u64,
     /// Handed out of that, padding included.
     pub allocated_bytes: u64,

@@ -18,7 +18,8 @@ const STEP_TOKENS: f64 = 200.0;
 /// A step that takes longer is worth a word, in seconds.
 const SLOW_STEP_S: f64 = 120.0;
 
-/// Computes a few tokens. `limit_s` bounds the whole; a pass that has begun is not broken off (the supervisor does that).
+/// Computes a few tokens. `limit_s` bounds the whole; a pass that has begun is not broken off (the
+/// supervisor does that).
 pub(crate) fn smoke_test(
     model: &Model,
     kv: &mut KvPool,
@@ -86,7 +87,8 @@ impl Test<'_> {
             let step_s = seconds / tokens as f64 * STEP_TOKENS;
             return Err(LoadError::TooSlow { tokens, seconds, limit_s: self.limit_s, step_s });
         }
-        // Half of the limit is enough to know the speed: a slow machine does not have to finish all tokens.
+        // Half of the limit is enough to know the speed: a slow machine does not have to finish all
+        // tokens.
         Ok(tokens <= PROMPT_TOKENS || seconds < self.limit_s / 2.0)
     }
 

@@ -23,7 +23,8 @@ pub(crate) struct OpenShard {
 }
 
 impl Source {
-    /// Opens those shards that `used` names (one flag a shard), and checks that they are the files whose headers were read.
+    /// Opens those shards that `used` names (one flag a shard), and checks that they are the files
+    /// whose headers were read.
     pub fn open(inventory: &Inventory, used: &[bool], mode: ReadMode) -> Result<Self, LoadError> {
         let open = |(shard, &used): (&Shard, &bool)| match used {
             true => OpenShard::open(shard, mode).map(Some),
@@ -38,7 +39,8 @@ impl Source {
         self.shards.get(index).and_then(Option::as_ref)
     }
 
-    /// Checks all files once more. What was read before a file changed cannot be told from what was read after.
+    /// Checks all files once more. What was read before a file changed cannot be told from what was
+    /// read after.
     pub fn recheck(&self) -> Result<(), LoadError> {
         self.shards
             .iter()
@@ -49,14 +51,16 @@ impl Source {
 
 impl OpenShard {
     fn open(shard: &Shard, mode: ReadMode) -> Result<Self, LoadError> {
-        // Looked at before it is opened: opening a pipe that took the shard's place would wait for a writer.
+        // Looked at before it is opened: opening a pipe that took the shard's place would wait for
+        // a writer.
         check_identity(shard, "its header", 0)?;
         let file =
             DirectFile::open(&shard.path, mode).map_err(|e| from_device(e, shard, "opening"))?;
         Ok(OpenShard { shard: shard.clone(), name: file_name(&shard.path), file })
     }
 
-    /// Fills `buffer` from `offset`; `progress` is told the bytes of each call and ends the read by returning false.
+    /// Fills `buffer` from `offset`; `progress` is told the bytes of each call and ends the read by
+    /// returning false.
     pub fn read(
         &self,
         tensor: &str,

@@ -1,4 +1,5 @@
-//! The disk tier: blocks stay in the checkpoint's own files and are read ahead of use, two buffers at a time.
+//! The disk tier: blocks stay in the checkpoint's own files and are read ahead of use, two buffers
+//! at a time.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -19,7 +20,8 @@ use crate::compute::{Compute, Placed};
 use crate::layers::Linear;
 use crate::models::{Block, ForwardError};
 
-/// How long a pass waits for one block. The supervisor's stall limit is shorter: this one is for callers without a supervisor.
+/// How long a pass waits for one block. The supervisor's stall limit is shorter: this one is for
+/// callers without a supervisor.
 const ARRIVAL_LIMIT_S: u64 = 600;
 
 /// A module that is read for every pass.
@@ -59,13 +61,16 @@ pub(crate) struct Streamer {
 }
 
 impl Streamer {
-    /// Starts the thread that reads. It reads one module while another is in use, and the next pass's first after the last.
+    /// Starts the thread that reads. It reads one module while another is in use, and the next
+    /// pass's first after the last.
     pub fn start(stream: Stream) -> Result<Self, LoadError> {
-        // No room in the channel: one module waits in the thread's hands, one is in use. That is what the plan counts.
+        // No room in the channel: one module waits in the thread's hands, one is in use. That is
+        // what the plan counts.
         let (sender, receiver) = sync_channel(0);
         let started =
             std::thread::Builder::new().name("disk tier".into()).spawn(move || stream.run(&sender));
-        // The thread is not waited for: it ends when this side is dropped, and one that is stuck in a read must not hold us.
+        // The thread is not waited for: it ends when this side is dropped, and one that is stuck in
+        // a read must not hold us.
         started.map_err(|cause| LoadError::Thread { what: "disk tier", cause })?;
         Ok(Streamer { arrivals: Mutex::new(receiver) })
     }
@@ -73,7 +78,8 @@ impl Streamer {
     /// The weights of block `layer`.
     pub fn block(&self, layer: usize) -> Result<Box<Block<Cpu>>, ForwardError> {
         loop {
-            // Modules that an earlier pass did not use (it failed, or wanted no logits) are passed over.
+            // Modules that an earlier pass did not use (it failed, or wanted no logits) are passed
+            // over.
             if let Arrived::Block(arrived, block) = self.next(&format!("block {layer}"))?
                 && arrived == layer
             {

@@ -8,7 +8,8 @@ use checkpoint::Dtype;
 use super::LoadError;
 use crate::compute::{Compute, is_plain};
 
-/// A tensor in memory. There is no way to make one without its bytes, and no way to make those unfilled.
+/// A tensor in memory. There is no way to make one without its bytes, and no way to make those
+/// unfilled.
 pub(crate) struct Stored<C: Compute> {
     pub dtype: Dtype,
     /// Row-major.
@@ -71,7 +72,8 @@ impl<C: Compute> Under<'_, C> {
         self.rows_of(name, rows, cols, 0..rows).map(|(matrix, _)| matrix)
     }
 
-    /// Rows `part` of a matrix of `rows` output and `cols` input features, on the same memory, and what it is stored as.
+    /// Rows `part` of a matrix of `rows` output and `cols` input features, on the same memory, and
+    /// what it is stored as.
     pub fn rows_of(
         &self,
         name: &str,

@@ -7,7 +7,8 @@ use crate::batch::BatchError;
 use crate::kv::KvLayout;
 use crate::load::LoadError;
 
-/// A pass that failed. The pool's blocks of the batch may be half written; other sequences are untouched.
+/// A pass that failed. The pool's blocks of the batch may be half written; other sequences are
+/// untouched.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
     /// The batch cannot be computed; nothing was.
@@ -50,7 +51,8 @@ pub enum ForwardError {
 }
 
 impl ForwardError {
-    /// Whether every later pass would fail as well: a GPU that is lost, or that hangs, comes back with another process at best.
+    /// Whether every later pass would fail as well: a GPU that is lost, or that hangs, comes back
+    /// with another process at best.
     pub fn is_final(&self) -> bool {
         let ForwardError::Device(DeviceError::Cuda(cause)) = self else { return false };
         matches!(cause, CudaError::Lost { .. } | CudaError::Timeout { .. })

@@ -1,4 +1,5 @@
-//! One pass: the residual stream visits the modules in their order, and crosses to another device where the next one is there.
+//! One pass: the residual stream visits the modules in their order, and crosses to another device
+//! where the next one is there.
 
 use device::DeviceError;
 use device::cpu::attention::Sequence;
@@ -18,8 +19,9 @@ pub(super) struct Way<'a> {
     rows: BatchRows<'a>,
     /// Where the residual stream is.
     at: Site,
-    /// GPUs that it has left since it was last on the host. What is waited for on the host is the work of the last one alone: an earlier one
-    /// that failed or hangs might never be seen, or be taken for the last.
+    /// GPUs that it has left since it was last on the host. What is waited for on the host is the
+    /// work of the last one alone: an earlier one that failed or hangs might never be seen, or
+    /// be taken for the last.
     behind: Vec<usize>,
 }
 
@@ -200,7 +202,8 @@ impl<'a> Way<'a> {
         Ok(())
     }
 
-    /// Brings the hidden states after the final norm of the rows that are wanted, `[wanted, hidden]`, to the host's buffer for them.
+    /// Brings the hidden states after the final norm of the rows that are wanted, `[wanted,
+    /// hidden]`, to the host's buffer for them.
     pub fn bring_home(&mut self) -> Result<(), ForwardError> {
         Ok(self.go(Site::Host, Stream::Normed, self.rows.batch.logits_for.len())?)
     }

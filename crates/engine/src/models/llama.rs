@@ -1,5 +1,5 @@
-//! Llama, Mistral, Qwen2 and Qwen3: `x += attention(norm(x)); x += mlp(norm(x))`. They differ in biases, q/k norms and windows,
-//! which [`Attention`] takes from the configuration.
+//! Llama, Mistral, Qwen2 and Qwen3: `x += attention(norm(x)); x += mlp(norm(x))`. They differ in
+//! biases, q/k norms and windows, which [`Attention`] takes from the configuration.
 
 use checkpoint::ModelConfig;
 use device::DeviceError;

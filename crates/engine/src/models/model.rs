@@ -82,7 +82,8 @@ impl Model {
         self.parts.capacity.positions
     }
 
-    /// The kernels that compute, as in provenance: `avx512bf16`, or with GPUs `cuda-sm90+avx512bf16`.
+    /// The kernels that compute, as in provenance: `avx512bf16`, or with GPUs
+    /// `cuda-sm90+avx512bf16`.
     pub fn kernel_set(&self) -> &str {
         &self.kernel_set
     }
@@ -107,8 +108,8 @@ impl Model {
         &self.parts.dtypes
     }
 
-    /// `f32` where activations stay exact (the oracle mode), `native` where they are rounded at the input of a product, `int8`
-    /// where they are rounded to 8 bits for quantized weights.
+    /// `f32` where activations stay exact (the oracle mode), `native` where they are rounded at the
+    /// input of a product, `int8` where they are rounded to 8 bits for quantized weights.
     pub fn precision(&self) -> &'static str {
         match self.parts.capacity.precision {
             Precision::F32 => "f32",
@@ -122,12 +123,14 @@ impl Model {
         &self.kv_layout
     }
 
-    /// Bytes of tables that all passes read, in host memory: the cosines and sines of all positions.
+    /// Bytes of tables that all passes read, in host memory: the cosines and sines of all
+    /// positions.
     pub fn tables_bytes(&self) -> u64 {
         self.parts.rope.bytes()
     }
 
-    /// Buffers for passes of as many rows as the plan counts. One is enough for any number of sequences.
+    /// Buffers for passes of as many rows as the plan counts. One is enough for any number of
+    /// sequences.
     ///
     /// # Errors
     /// Those of the devices' memory.
@@ -136,10 +139,12 @@ impl Model {
         Scratch::new(sites, route, config, *capacity)
     }
 
-    /// Computes `batch`: writes keys and values of its rows to `kv`, and gives the logits of the rows asked for.
+    /// Computes `batch`: writes keys and values of its rows to `kv`, and gives the logits of the
+    /// rows asked for.
     ///
-    /// A row's logits are the same bits whatever else is in the batch, however its sequence was cut into passes, and on any number of
-    /// threads. They may be NaN where weights are: [`Logits::is_finite`].
+    /// A row's logits are the same bits whatever else is in the batch, however its sequence was cut
+    /// into passes, and on any number of threads. They may be NaN where weights are:
+    /// [`Logits::is_finite`].
     ///
     /// # Errors
     /// A batch that breaks a rule is refused before anything is computed.
@@ -161,8 +166,8 @@ impl Model {
         Ok(Logits::new(&mut logits[..rows * vocab], vocab))
     }
 
-    /// Computes `batch` like [`Model::forward`], but gives the hidden states after the final norm of the rows in `logits_for`,
-    /// `[rows, hidden]`: the embedding of a text is made of these.
+    /// Computes `batch` like [`Model::forward`], but gives the hidden states after the final norm
+    /// of the rows in `logits_for`, `[rows, hidden]`: the embedding of a text is made of these.
     ///
     /// # Errors
     /// As [`Model::forward`].

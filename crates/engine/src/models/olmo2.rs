@@ -1,4 +1,5 @@
-//! OLMo-2: norms after attention and MLP, before their results are added: `x += norm(attention(x)); x += norm(mlp(x))`.
+//! OLMo-2: norms after attention and MLP, before their results are added: `x += norm(attention(x));
+//! x += norm(mlp(x))`.
 
 use checkpoint::ModelConfig;
 use device::DeviceError;

@@ -11,7 +11,8 @@ use crate::compute::{Route, Sites};
 use crate::kv::BLOCK_TOKENS;
 use crate::layers::Widths;
 
-/// Buffers for passes of a bounded size, on every device of a model. Made by [`crate::Model::scratch`].
+/// Buffers for passes of a bounded size, on every device of a model. Made by
+/// [`crate::Model::scratch`].
 pub struct Scratch {
     pub(crate) work: Work,
     /// `[logits_rows_max, vocab]`

@@ -1,6 +1,7 @@
 //! Which tokens a constraint allows, as bits.
 
-/// A borrowed mask: bit `id % 32` of word `id / 32` is set where the token is allowed. Ids past the end are not.
+/// A borrowed mask: bit `id % 32` of word `id / 32` is set where the token is allowed. Ids past the
+/// end are not.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed<'a> {
     words: &'a [u32],

@@ -13,7 +13,8 @@ pub struct Draw<'a> {
     pub allowed: Option<Allowed<'a>>,
     /// The tokens so far; needed where the repetition penalty is not 1.
     pub seen: Option<&'a Seen>,
-    /// Position of the token to choose in its sequence, prompt included: the counter of the random numbers.
+    /// Position of the token to choose in its sequence, prompt included: the counter of the random
+    /// numbers.
     pub position: usize,
     /// Whether its log-probability is wanted.
     pub logprob: bool,
@@ -104,11 +105,12 @@ fn likeliest(logits: &[f32], allowed: Option<Allowed>) -> Option<u32> {
 fn random(logits: &[f32], best: u32, draw: &Draw, buffers: &mut SampleBuffers) -> u32 {
     let SampleBuffers { candidates, weights } = buffers;
     let (max, temperature) = (logits[best as usize], draw.sampling.temperature);
-    // All of them, also those that are not allowed: a loop without a question in it takes eight at a time.
+    // All of them, also those that are not allowed: a loop without a question in it takes eight at
+    // a time.
     weights.clear();
     weights.extend(logits.iter().map(|&logit| {
-        // A difference of zero stays zero at any temperature, also at one that is too small to divide by. What is not
-        // allowed may lie above.
+        // A difference of zero stays zero at any temperature, also at one that is too small to
+        // divide by. What is not allowed may lie above.
         exp((logit - max).min(0.0) / temperature)
     }));
     candidates.clear();

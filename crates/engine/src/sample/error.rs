@@ -1,6 +1,7 @@
 //! Why no token could be chosen.
 
-/// A row that gives no token, or settings that mean nothing. It concerns one request; the others go on.
+/// A row that gives no token, or settings that mean nothing. It concerns one request; the others go
+/// on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SampleError {
     /// A setting out of range.

@@ -1,9 +1,11 @@
-//! The exponential function, the same bits on every machine: the C library's may change from one version to the next.
+//! The exponential function, the same bits on every machine: the C library's may change from one
+//! version to the next.
 
 /// e^x in f32 for x <= 0; 0 below -87. Within 2 units in the last place.
 ///
-/// x = n ln 2 + r with |r| <= ln 2 / 2 (ln 2 in two parts, Cody and Waite 1980), e^r by its Taylor series to r^7.
-/// Only additions and multiplications that the compiler may not reorder, so it vectorizes and stays exact.
+/// x = n ln 2 + r with |r| <= ln 2 / 2 (ln 2 in two parts, Cody and Waite 1980), e^r by its Taylor
+/// series to r^7. Only additions and multiplications that the compiler may not reorder, so it
+/// vectorizes and stays exact.
 #[inline]
 pub(super) fn exp(x: f32) -> f32 {
     /// Adding and taking away 1.5 * 2^23 rounds to a whole number.
@@ -24,7 +26,8 @@ pub(super) fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { sum * power }
 }
 
-/// The logarithm of the sum of e^x over a row, with its maximum taken out; sums in f64, in eight fixed lanes.
+/// The logarithm of the sum of e^x over a row, with its maximum taken out; sums in f64, in eight
+/// fixed lanes.
 pub(super) fn log_sum_exp(row: &[f32], max: f32) -> f64 {
     let mut lanes = [0.0f64; 8];
     let chunks = row.chunks_exact(8);

@@ -18,8 +18,8 @@ impl Candidate {
     }
 }
 
-/// Leaves the candidates that the settings allow. In order of id if there is nothing to filter by, else the likeliest
-/// first: a fixed order either way.
+/// Leaves the candidates that the settings allow. In order of id if there is nothing to filter by,
+/// else the likeliest first: a fixed order either way.
 pub(super) fn filter(sampling: &Sampling, candidates: &mut Vec<Candidate>) {
     let mut sorted = false;
     if let Some(k) = sampling.top_k.filter(|&k| k > 0 && k < candidates.len()) {
@@ -53,7 +53,8 @@ fn top_p(p: f64, sorted: bool, candidates: &mut Vec<Candidate>) {
     }
 }
 
-/// Drops light candidates that cannot be among those that reach `wanted`, so that few are left to sort.
+/// Drops light candidates that cannot be among those that reach `wanted`, so that few are left to
+/// sort.
 fn keep_heavy(wanted: f64, candidates: &mut Vec<Candidate>) {
     // Sums by power of two; weights are at most 1, whose exponent is 127.
     let mut sums = [0.0f64; 128];

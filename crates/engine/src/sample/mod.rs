@@ -1,7 +1,8 @@
 //! One row of logits becomes one token: masked, penalized, filtered and drawn.
 //!
-//! A choice depends on the row, the settings, the tokens so far and on (seed, position) alone: never on what else is in
-//! the batch or on when the row was computed. So a request gives the same tokens however it was scheduled.
+//! A choice depends on the row, the settings, the tokens so far and on (seed, position) alone:
+//! never on what else is in the batch or on when the row was computed. So a request gives the same
+//! tokens however it was scheduled.
 
 mod allowed;
 mod choose;

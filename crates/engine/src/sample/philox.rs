@@ -1,4 +1,5 @@
-//! Randomness as a function: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+//! Randomness as a function: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1,
+//! 2, 3", SC 2011).
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];

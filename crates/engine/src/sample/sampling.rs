@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::SampleError;
 
-/// Sampling settings. They apply in transformers' order: repetition penalty, temperature, top-k, top-p, min-p.
+/// Sampling settings. They apply in transformers' order: repetition penalty, temperature, top-k,
+/// top-p, min-p.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
@@ -16,8 +17,8 @@ pub struct Sampling {
     pub top_p: f32,
     /// Only tokens at least this many times as likely as the most likely one; 0: all.
     pub min_p: f32,
-    /// Logits of tokens seen so far, prompt included, are divided by this where positive and multiplied where
-    /// negative (CTRL, Keskar et al. 2019); 1: unchanged.
+    /// Logits of tokens seen so far, prompt included, are divided by this where positive and
+    /// multiplied where negative (CTRL, Keskar et al. 2019); 1: unchanged.
     pub repetition_penalty: f32,
     /// Names the stream of random numbers.
     pub seed: u64,

@@ -1,10 +1,12 @@
-//! Drafts: how a reply may go on, guessed from what its sequence holds already, so that one pass checks many tokens.
+//! Drafts: how a reply may go on, guessed from what its sequence holds already, so that one pass
+//! checks many tokens.
 //!
-//! Prompt lookup (Saxena 2023): what followed the last few tokens where they stood before will follow them again. Agents repeat
-//! themselves: names, JSON, whole GPUs of the step before. A pass computes the drafted tokens as further rows of their
-//! sequence; a token is chosen from each row as if there were no draft, and the rows behind the first wrong guess are
-//! forgotten. Rows are batch-invariant and a draw depends on (seed, position), so a reply has the same bits with drafts and
-//! without.
+//! Prompt lookup (Saxena 2023): what followed the last few tokens where they stood before will
+//! follow them again. Agents repeat themselves: names, JSON, whole GPUs of the step before. A pass
+//! computes the drafted tokens as further rows of their sequence; a token is chosen from each row
+//! as if there were no draft, and the rows behind the first wrong guess are forgotten. Rows are
+//! batch-invariant and a draw depends on (seed, position), so a reply has the same bits with drafts
+//! and without.
 
 use super::forward::Forward;
 use super::plan::Share;
@@ -41,7 +43,8 @@ struct Room {
     guesses: usize,
 }
 
-/// How many choices a reply's drafts guess: more after those that were right, fewer after those that were not.
+/// How many choices a reply's drafts guess: more after those that were right, fewer after those
+/// that were not.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead(usize);
 
@@ -70,7 +73,8 @@ impl<F: Forward> Scheduler<F> {
         picks
     }
 
-    /// A draft for a running reply, with blocks for its rows. No other sequence loses its blocks to a guess.
+    /// A draft for a running reply, with blocks for its rows. No other sequence loses its blocks to
+    /// a guess.
     fn draft(&mut self, arrival: u64, room: Room) -> Draft {
         let Some(index) = self.running_index(arrival) else { return Draft::default() };
         let Sequence { tokens, work: Work::Reply(reply), table, .. } = &mut self.running[index]
@@ -161,8 +165,8 @@ struct Way {
 }
 
 impl Way {
-    /// Takes a guess, and gives what is forced after it. `None` if the form does not have it there or ends with it: then
-    /// there is no row behind it that would be asked.
+    /// Takes a guess, and gives what is forced after it. `None` if the form does not have it there
+    /// or ends with it: then there is no row behind it that would be asked.
     fn go(&mut self, guess: u32) -> Option<Vec<u32>> {
         if !self.guide.advance_if_allowed(guess).ok()? {
             return None;
@@ -180,7 +184,8 @@ impl Way {
     }
 }
 
-/// The place in a text before which it is most like its end, the last of equals: what stands there may follow the end.
+/// The place in a text before which it is most like its end, the last of equals: what stands there
+/// may follow the end.
 fn likeness(text: &[u32]) -> Option<usize> {
     let last = *text.last()?;
     let (mut place, mut longest) = (None, MATCH_MIN - 1);

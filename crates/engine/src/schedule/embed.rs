@@ -9,7 +9,8 @@ use crate::batch::{Batch, SequenceSpan};
 use crate::sample::SampleError;
 
 impl<F: Forward> Scheduler<F> {
-    /// Computes the next rows of the oldest text to embed; false if there is none or no room for it now.
+    /// Computes the next rows of the oldest text to embed; false if there is none or no room for it
+    /// now.
     pub fn embed(&mut self) -> bool {
         let Some(index) =
             self.running.iter().position(|sequence| matches!(sequence.work, Work::Embed(_)))

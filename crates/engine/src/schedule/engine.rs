@@ -34,7 +34,8 @@ const DROP_LIMIT: Duration = Duration::from_secs(10);
 /// How often an ending thread is looked at.
 const POLL: Duration = Duration::from_millis(2);
 
-/// A model at work on its own thread. Share it by reference or in an `Arc`; dropping it ends all requests.
+/// A model at work on its own thread. Share it by reference or in an `Arc`; dropping it ends all
+/// requests.
 pub struct Engine {
     commands: SyncSender<Command>,
     thread: JoinHandle<()>,
@@ -140,7 +141,8 @@ impl Engine {
         self.send(request.prompt, Work::Reply(Box::new(reply)), request.deadline, request.notify)
     }
 
-    /// Asks for the embedding of a text, through the same queue: the mean of its last hidden states.
+    /// Asks for the embedding of a text, through the same queue: the mean of its last hidden
+    /// states.
     ///
     /// # Errors
     /// As [`Engine::submit`].
@@ -149,8 +151,9 @@ impl Engine {
         self.send(request.tokens, Work::Embed(Vec::new()), request.deadline, request.notify)
     }
 
-    /// The embedding of a text, `[hidden_size]`: the mean over all its positions of the hidden states after the final norm,
-    /// not scaled to a length. Waits for at most `limit`; the bits do not depend on what else the engine does.
+    /// The embedding of a text, `[hidden_size]`: the mean over all its positions of the hidden
+    /// states after the final norm, not scaled to a length. Waits for at most `limit`; the bits
+    /// do not depend on what else the engine does.
     ///
     /// # Errors
     /// [`EmbedError`]: a wrong text, a full queue, NaN in the hidden states, the limit.
@@ -191,7 +194,8 @@ impl Engine {
     /// Takes no more requests and finishes those it has; after `limit` the rest are canceled.
     ///
     /// # Errors
-    /// [`EngineError::NotEnding`] if the thread does not end in a further ten seconds, [`EngineError::Died`] if it had died.
+    /// [`EngineError::NotEnding`] if the thread does not end in a further ten seconds,
+    /// [`EngineError::Died`] if it had died.
     pub fn shutdown(self, limit: Duration) -> Result<(), EngineError> {
         self.ask(Wish::Drain);
         if !self.ended_within(limit) {
@@ -324,7 +328,8 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.ask(Wish::Stop);
-        // Memory should be free again when this returns; a pass that does not come back is the supervisor's to judge.
+        // Memory should be free again when this returns; a pass that does not come back is the
+        // supervisor's to judge.
         self.ended_within(DROP_LIMIT);
     }
 }

@@ -1,4 +1,5 @@
-//! What can go wrong, by whose trouble it is: one request's, a submission's, a wait's, the engine's.
+//! What can go wrong, by whose trouble it is: one request's, a submission's, a wait's, the
+//! engine's.
 
 use crate::constrain::ConstrainError;
 use crate::models::ForwardError;

@@ -18,9 +18,11 @@ pub enum Event {
 pub struct Piece {
     /// New tokens.
     pub tokens: Vec<u32>,
-    /// Their log-probabilities where wanted, else empty; `None` for a token that the form forced: the model was not asked.
+    /// Their log-probabilities where wanted, else empty; `None` for a token that the form forced:
+    /// the model was not asked.
     pub logprobs: Vec<Option<f32>>,
-    /// New text: what is certain. A character in the making, or what may become a stop string, waits for later tokens.
+    /// New text: what is certain. A character in the making, or what may become a stop string,
+    /// waits for later tokens.
     pub text: String,
 }
 

@@ -1,5 +1,5 @@
-//! From the engine's thread to whoever waits. The engine never waits for a slow reader: what was not taken yet is
-//! joined, and a reply's length bounds it.
+//! From the engine's thread to whoever waits. The engine never waits for a slow reader: what was
+//! not taken yet is joined, and a reply's length bounds it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -134,7 +134,8 @@ impl Ticket {
         }
     }
 
-    /// Asks the engine to end the reply; its last event still comes, with [`FinishReason::Canceled`].
+    /// Asks the engine to end the reply; its last event still comes, with
+    /// [`FinishReason::Canceled`].
     pub fn cancel(&self) {
         self.0.canceled.store(true, Ordering::Relaxed);
     }

@@ -1,9 +1,11 @@
-//! Blocks for sequences: shared where prefixes are equal, evicted from the cache when needed, never more than the pool has.
+//! Blocks for sequences: shared where prefixes are equal, evicted from the cache when needed, never
+//! more than the pool has.
 
 use super::prefix::{NodeId, PrefixCache};
 use crate::kv::{BLOCK_TOKENS, BlockId, KvPool};
 
-/// A sequence's blocks. The first `shared` of them are nodes of the prefix cache, the last of these is `node`.
+/// A sequence's blocks. The first `shared` of them are nodes of the prefix cache, the last of these
+/// is `node`.
 #[derive(Debug, Default)]
 pub(super) struct BlockTable {
     pub blocks: Vec<BlockId>,
@@ -11,8 +13,8 @@ pub(super) struct BlockTable {
     node: Option<NodeId>,
 }
 
-/// What a sequence would compute next where it is at the end of its shared blocks: two that agree in this would compute
-/// the same block.
+/// What a sequence would compute next where it is at the end of its shared blocks: two that agree
+/// in this would compute the same block.
 pub(super) type Claim = (Option<NodeId>, [u32; BLOCK_TOKENS]);
 
 /// The pool and what is known of its blocks.
@@ -38,8 +40,8 @@ impl Memory {
         Memory { pool, cache: PrefixCache::default(), sharing, evictions: 0 }
     }
 
-    /// Takes the cached blocks that continue a sequence, which is computed up to `computed`; gives how far it is then.
-    /// The last token is never taken: somebody wants its logits.
+    /// Takes the cached blocks that continue a sequence, which is computed up to `computed`; gives
+    /// how far it is then. The last token is never taken: somebody wants its logits.
     pub fn adopt(&mut self, table: &mut BlockTable, tokens: &[u32], computed: usize) -> usize {
         while let Some((node, tokens)) =
             self.claim(table, tokens, table.blocks.len() * BLOCK_TOKENS)
@@ -53,7 +55,8 @@ impl Memory {
         computed.max(table.shared * BLOCK_TOKENS)
     }
 
-    /// What a sequence that is computed up to `computed` would put into the cache next; `None` where it cannot share.
+    /// What a sequence that is computed up to `computed` would put into the cache next; `None`
+    /// where it cannot share.
     pub fn claim(&self, table: &BlockTable, tokens: &[u32], computed: usize) -> Option<Claim> {
         let at_end = computed == table.shared * BLOCK_TOKENS && table.blocks.len() == table.shared;
         if !self.sharing || !at_end || computed + BLOCK_TOKENS >= tokens.len() {
@@ -105,8 +108,8 @@ impl Memory {
         free >= blocks || free + self.cache.lonely(&self.pool) >= blocks
     }
 
-    /// Puts the blocks that are full now into the cache. Where another sequence was quicker, its block is used from
-    /// here on: the bits in it are the same.
+    /// Puts the blocks that are full now into the cache. Where another sequence was quicker, its
+    /// block is used from here on: the bits in it are the same.
     pub fn commit(&mut self, table: &mut BlockTable, tokens: &[u32], computed: usize) {
         while self.sharing && table.shared < computed / BLOCK_TOKENS {
             let Some(tokens) = block_of(tokens, table.shared) else { return };

@@ -18,13 +18,16 @@ pub struct EngineOptions {
     pub queue_limit: usize,
     /// Requests that may run at a time.
     pub running_max: usize,
-    /// Rows of one pass: a long prompt is cut into chunks of this, so that others go on beside it. Bounded by the model's.
+    /// Rows of one pass: a long prompt is cut into chunks of this, so that others go on beside it.
+    /// Bounded by the model's.
     pub step_tokens: usize,
     /// Threads that compute masks beside the forward pass; 0: none, they are computed before it.
     pub mask_threads: usize,
-    /// Whether equal prefixes share their blocks, and a finished reply's blocks are kept for the next request.
+    /// Whether equal prefixes share their blocks, and a finished reply's blocks are kept for the
+    /// next request.
     pub prefix_cache: bool,
-    /// Whether replies are drafted from what their sequences hold already, and drafts checked many tokens in a pass.
+    /// Whether replies are drafted from what their sequences hold already, and drafts checked many
+    /// tokens in a pass.
     pub prompt_lookup: bool,
     /// Who is told of progress, and who may ask to stop.
     pub watch: Watch,

@@ -62,7 +62,8 @@ impl<F: Forward> Scheduler<F> {
         self.reserve(shares)
     }
 
-    /// Replies first, those that waited longest before the others. An eighth is left for prompts, if there are any.
+    /// Replies first, those that waited longest before the others. An eighth is left for prompts,
+    /// if there are any.
     fn plan_decoding(&mut self, budget: &mut Budget) {
         let prompts =
             self.running.iter().any(|sequence| !sequence.decoding) || !self.queue.is_empty();
@@ -102,8 +103,8 @@ impl<F: Forward> Scheduler<F> {
         self.stats.prefix_hit_tokens += sequence.found(found);
     }
 
-    /// Lets the next requests in while there are rows, seats and blocks for all their tokens. The first in line waits for
-    /// blocks with everyone behind it: first come, first served.
+    /// Lets the next requests in while there are rows, seats and blocks for all their tokens. The
+    /// first in line waits for blocks with everyone behind it: first come, first served.
     fn admit(&mut self, budget: &mut Budget) {
         while budget.rows > 0 && self.running.len() < self.running_max {
             let Some(first) = self.queue.first() else { return };
@@ -115,7 +116,8 @@ impl<F: Forward> Scheduler<F> {
             let found =
                 if replies { self.memory.adopt(&mut first.table, &first.tokens, 0) } else { 0 };
             let wanted = first.tokens.len().div_ceil(BLOCK_TOKENS) - first.table.blocks.len();
-            // A block for each that runs: it would be a waste to let one in and take its blocks away again at once.
+            // A block for each that runs: it would be a waste to let one in and take its blocks
+            // away again at once.
             if !self.running.is_empty() && !self.memory.has(wanted + self.running.len()) {
                 self.memory.release(&mut first.table);
                 return;
@@ -135,8 +137,8 @@ impl<F: Forward> Scheduler<F> {
         }
     }
 
-    /// Gets the blocks for all shares, the oldest first; takes them from the youngest where there are too few. Those who
-    /// lose theirs, lose their share.
+    /// Gets the blocks for all shares, the oldest first; takes them from the youngest where there
+    /// are too few. Those who lose theirs, lose their share.
     fn reserve(&mut self, shares: Vec<Share>) -> Vec<Share> {
         let mut given = Vec::with_capacity(shares.len());
         for share in shares {

@@ -1,9 +1,10 @@
 //! The prefix cache: full blocks by the tokens that lead to them.
 //!
-//! A tree. A node is a block; the way from the root to it spells all tokens up to its end, so two nodes are equal
-//! exactly when their prefixes are: tokens are compared, not hashes. The cache holds one reference to each of its
-//! blocks. Who uses a node's block uses those of all its ancestors too (see [`super::memory`]), so a block that only
-//! the cache holds has only such blocks below it, and leaves can go one after the other until it goes itself.
+//! A tree. A node is a block; the way from the root to it spells all tokens up to its end, so two
+//! nodes are equal exactly when their prefixes are: tokens are compared, not hashes. The cache
+//! holds one reference to each of its blocks. Who uses a node's block uses those of all its
+//! ancestors too (see [`super::memory`]), so a block that only the cache holds has only such blocks
+//! below it, and leaves can go one after the other until it goes itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,7 +56,8 @@ impl PrefixCache {
         node.used = clock;
     }
 
-    /// Adds a full block after `parent`, with a reference of the cache's own. The same tokens must not be there yet.
+    /// Adds a full block after `parent`, with a reference of the cache's own. The same tokens must
+    /// not be there yet.
     pub fn insert(
         &mut self,
         parent: Option<NodeId>,

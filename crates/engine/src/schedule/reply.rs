@@ -40,15 +40,16 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// Begins under its form: what that forces before the first choice is computed with the prompt. Gives the reason if that
-    /// is all there is.
+    /// Begins under its form: what that forces before the first choice is computed with the prompt.
+    /// Gives the reason if that is all there is.
     pub fn begin(&mut self, tokens: &mut Vec<u32>) -> Option<FinishReason> {
         self.guide = Some(Box::new(self.form.take()?.guide()));
         self.force(tokens)
     }
 
-    /// Takes what was chosen behind its end and behind the parts of a draft, as far as they came true: a choice stands
-    /// behind all that was guessed before it. Gives the reason if that ends the reply.
+    /// Takes what was chosen behind its end and behind the parts of a draft, as far as they came
+    /// true: a choice stands behind all that was guessed before it. Gives the reason if that
+    /// ends the reply.
     pub fn accept_all(
         &mut self,
         choices: Vec<Result<Choice, RequestError>>,
@@ -74,8 +75,8 @@ impl Reply {
         None
     }
 
-    /// Takes a token that was chosen and those that are forced after it: they are added to `tokens`. Gives the reason
-    /// if that ends the reply.
+    /// Takes a token that was chosen and those that are forced after it: they are added to
+    /// `tokens`. Gives the reason if that ends the reply.
     fn accept(
         &mut self,
         token: u32,
@@ -92,7 +93,8 @@ impl Reply {
         }
     }
 
-    /// Takes the tokens that must come next. A form that is complete ends the reply, also with its last token.
+    /// Takes the tokens that must come next. A form that is complete ends the reply, also with its
+    /// last token.
     fn force(&mut self, tokens: &mut Vec<u32>) -> Option<FinishReason> {
         let finished =
             |guide: &Option<Box<Guide>>| guide.as_ref().is_some_and(|guide| guide.finished());
@@ -132,7 +134,8 @@ impl Reply {
 
     /// The last of the text, once the reason is known.
     pub fn finish(&mut self, reason: &FinishReason) {
-        // A stop string took its text out already; what is held back after an error is still the model's.
+        // A stop string took its text out already; what is held back after an error is still the
+        // model's.
         if *reason == FinishReason::Stop && self.stop_token.is_none() {
             return;
         }

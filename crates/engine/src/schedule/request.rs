@@ -6,8 +6,8 @@ use std::time::Instant;
 use crate::constrain::Constraint;
 use crate::sample::Sampling;
 
-/// Called on the engine's thread whenever there is something new in a ticket; must be quick. An asynchronous server
-/// wakes its task with it.
+/// Called on the engine's thread whenever there is something new in a ticket; must be quick. An
+/// asynchronous server wakes its task with it.
 pub type Notify = Arc<dyn Fn() + Send + Sync>;
 
 /// A prompt to be continued.

@@ -37,8 +37,9 @@ impl Sampler {
         Sampler { pool, buffers: Mutex::default() }
     }
 
-    /// Choices for each job, in their order: one from its first row, and one from each further row while all guesses before
-    /// it were right. They depend on their own job alone, not on the thread.
+    /// Choices for each job, in their order: one from its first row, and one from each further row
+    /// while all guesses before it were right. They depend on their own job alone, not on the
+    /// thread.
     ///
     /// # Errors
     /// If a thread panicked.

@@ -91,7 +91,8 @@ impl<F: Forward> Scheduler<F> {
             self.compute(&shares);
         }
         if !self.embed() && !computed && !self.running.is_empty() {
-            // Cannot be: the oldest gets the blocks of all others. A clear end is better than a thread that spins.
+            // Cannot be: the oldest gets the blocks of all others. A clear end is better than a
+            // thread that spins.
             let blocks = self.memory.pool.blocks();
             self.end(0, FinishReason::Error(RequestError::Stuck { blocks }));
         }

@@ -54,7 +54,8 @@ impl Sequence {
         }
     }
 
-    /// It is computed up to `computed`, because blocks were there already; gives how many tokens that saved.
+    /// It is computed up to `computed`, because blocks were there already; gives how many tokens
+    /// that saved.
     pub fn found(&mut self, computed: usize) -> u64 {
         let saved = computed - self.computed;
         if !self.preempted {

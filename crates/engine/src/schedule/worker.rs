@@ -23,7 +23,8 @@ pub(super) enum Command {
     Wake,
 }
 
-/// Runs until it is asked to end or nobody can ask any more. Tickets hear of a panic, and of a device that nothing comes back from.
+/// Runs until it is asked to end or nobody can ask any more. Tickets hear of a panic, and of a
+/// device that nothing comes back from.
 pub(super) fn work<F: Forward>(
     mut scheduler: Scheduler<F>,
     commands: Receiver<Command>,

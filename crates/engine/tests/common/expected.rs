@@ -1,4 +1,5 @@
-//! Reads an `expected.json` (its keys are described in `tests/golden/README.md`) and measures how far a model is from it.
+//! Reads an `expected.json` (its keys are described in `tests/golden/README.md`) and measures how
+//! far a model is from it.
 
 use std::path::Path;
 
@@ -18,7 +19,8 @@ pub struct Expected {
 pub struct Distance {
     /// Over all log-probabilities that are committed.
     pub max_abs_error: f64,
-    /// Mean over the committed rows of sum p (ln p - ln q); where a row has its likeliest tokens only, all others count as one.
+    /// Mean over the committed rows of sum p (ln p - ln q); where a row has its likeliest tokens
+    /// only, all others count as one.
     pub mean_kl: f64,
 }
 

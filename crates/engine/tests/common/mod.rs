@@ -133,7 +133,8 @@ pub fn tokens(count: usize, seed: u64) -> Vec<u32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// A sequence's logits, `[tokens, vocab]`, computed in chunks of the given sizes (the last is repeated).
+/// A sequence's logits, `[tokens, vocab]`, computed in chunks of the given sizes (the last is
+/// repeated).
 pub fn logits_in_chunks(loaded: &mut Loaded, tokens: &[u32], chunks: &[usize]) -> Vec<f32> {
     let table = loaded.kv.alloc_many(tokens.len().div_ceil(BLOCK_TOKENS)).expect("blocks");
     let mut all = Vec::new();

@@ -1,5 +1,6 @@
-//! SmolLM2-135M-Instruct, the real model: as the GGUF file that the pip package carries, and as a sharded Hugging Face
-//! checkpoint of the same weights rounded to bf16 (the counterpart of `tests/golden/smollm2_sharded.py`).
+//! SmolLM2-135M-Instruct, the real model: as the GGUF file that the pip package carries, and as a
+//! sharded Hugging Face checkpoint of the same weights rounded to bf16 (the counterpart of
+//! `tests/golden/smollm2_sharded.py`).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,8 +19,8 @@ use watch::Watch;
 
 const SHARD_BYTES: usize = 60_000_000;
 
-/// The GGUF file, fetched if it is in no cache. Where it cannot be had the test fails, unless `VENDOMINI_OFFLINE_TESTS=1`
-/// says that it may be left out: then `None`, told loudly.
+/// The GGUF file, fetched if it is in no cache. Where it cannot be had the test fails, unless
+/// `VENDOMINI_OFFLINE_TESTS=1` says that it may be left out: then `None`, told loudly.
 pub fn gguf(test: &str) -> Option<PathBuf> {
     let search = SearchPaths::from_env();
     let models = search.fetch_into().expect("a cache folder");
@@ -80,8 +81,8 @@ pub fn sharded(gguf: &Path, folder: &Path) {
     );
 }
 
-/// A tensor's numbers, rounded to bf16. GGUF puts the rows of a head that rotate together next to each other; Hugging Face
-/// has them half a head apart.
+/// A tensor's numbers, rounded to bf16. GGUF puts the rows of a head that rotate together next to
+/// each other; Hugging Face has them half a head apart.
 fn as_bf16(checkpoint: &Checkpoint, file: &File, cpu: &Cpu, tensor: &TensorEntry) -> Vec<u8> {
     let mut bytes = vec![0; tensor.bytes as usize];
     file.read_exact_at(&mut bytes, tensor.offset).expect("the tensor's bytes");

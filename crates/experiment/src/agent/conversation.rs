@@ -7,12 +7,13 @@ use std::borrow::Cow;
 /// What stands between the market and an observation where others came before it.
 const LEFT_OUT: &str = "(What was said before is left out.)\n";
 
-/// What was said: the system prompt, then observations and replies in turn; the last is an observation.
+/// What was said: the system prompt, then observations and replies in turn; the last is an
+/// observation.
 #[derive(Debug, Clone)]
 pub(crate) struct Conversation {
     messages: Vec<PromptMessage>,
-    /// Stands at the head of the first observation, and of whichever is the first that is still sent: what an agent needs to
-    /// trade at all does not leave with the past.
+    /// Stands at the head of the first observation, and of whichever is the first that is still
+    /// sent: what an agent needs to trade at all does not leave with the past.
     market: String,
     /// Whether the past is ever sent again; scripted operators need none.
     keeps_past: bool,
@@ -65,13 +66,15 @@ impl Conversation {
         self.history.leave_out(self.past(), self.dropped)
     }
 
-    /// Decides what to leave out so that the prompt fits. Depends on the conversation and the model alone, not on the machine.
+    /// Decides what to leave out so that the prompt fits. Depends on the conversation and the model
+    /// alone, not on the machine.
     pub fn fit(&self, room: &Room<'_>) -> Result<u64, ProviderError> {
         let mut dropped = self.left_out_by_policy();
         let mut limit = room.context.saturating_sub(room.reply);
         loop {
             let messages = self.request(dropped);
-            // No token of a byte-level vocabulary holds less than a byte: short prompts need no counting.
+            // No token of a byte-level vocabulary holds less than a byte: short prompts need no
+            // counting.
             let bytes: usize = messages.iter().map(|message| message.content.len() + 32).sum();
             if room.tools.is_none() && bytes as u64 <= limit {
                 return Ok(dropped);
@@ -80,7 +83,8 @@ impl Conversation {
             if tokens <= limit {
                 return Ok(dropped);
             }
-            // Once something must go, enough goes that the next steps fit too, and their prompts share a beginning.
+            // Once something must go, enough goes that the next steps fit too, and their prompts
+            // share a beginning.
             limit = limit.min(room.context.saturating_sub(room.reply) * 3 / 4).max(1);
             dropped = match History::leave_out_more(self.past(), dropped) {
                 Some(more) => more,

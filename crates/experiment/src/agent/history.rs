@@ -1,5 +1,5 @@
-//! What of the conversation the agent sees. Messages leave in jumps, never one by one: between two jumps each prompt
-//! begins with the last one, which is what a prefix cache lives on.
+//! What of the conversation the agent sees. Messages leave in jumps, never one by one: between two
+//! jumps each prompt begins with the last one, which is what a prefix cache lives on.
 
 /// A policy for the conversation's past. An *exchange* is an observation and the reply to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,8 @@ pub enum History {
 }
 
 impl History {
-    /// How many exchanges to leave out, of `past` that there are, where `dropped` were left out before.
+    /// How many exchanges to leave out, of `past` that there are, where `dropped` were left out
+    /// before.
     pub fn leave_out(self, past: u64, dropped: u64) -> u64 {
         let dropped = dropped.min(past);
         match self {

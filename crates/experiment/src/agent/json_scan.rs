@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// Braces that open nothing valid and are passed over before a text is given up: bounds the time for a broken text.
+/// Braces that open nothing valid and are passed over before a text is given up: bounds the time
+/// for a broken text.
 const DEAD_ENDS_MAX: usize = 64;
 
 /// The text without its outermost JSON objects.
@@ -16,8 +17,8 @@ pub(crate) fn without_objects(text: &str) -> String {
     rest + &text[from..]
 }
 
-/// All outermost JSON objects in a text, in order: begin, end and value of each. Braces that open nothing valid are passed
-/// over.
+/// All outermost JSON objects in a text, in order: begin, end and value of each. Braces that open
+/// nothing valid are passed over.
 pub(crate) fn scan(text: &str) -> Vec<(usize, usize, Map<String, Value>)> {
     let mut found = Vec::new();
     let (mut at, mut dead_ends) = (0, 0);

@@ -1,4 +1,5 @@
-//! What an agent is told once, and the schema of its replies. Mode, format and the set of tools change both.
+//! What an agent is told once, and the schema of its replies. Mode, format and the set of tools
+//! change both.
 
 use super::reply::ReplyMode;
 use serde_json::{Map, Value, json};
@@ -10,7 +11,8 @@ pub fn system_prompt(config: &WorldConfig, mode: ReplyMode) -> String {
         ReplyMode::Json => {
             "Reply with one JSON object: {\"tool\": ..., \"arguments\": {...}, \"card\": {...}}."
         }
-        // The card is among the arguments, as in the tools that chat templates are given: a model is asked for one form only.
+        // The card is among the arguments, as in the tools that chat templates are given: a model
+        // is asked for one form only.
         ReplyMode::Text => {
             "You may think in a few words first. Then make exactly one call of a tool, with the card among its arguments. If you \
              know no other form for calls, write:\n\
@@ -20,7 +22,8 @@ pub fn system_prompt(config: &WorldConfig, mode: ReplyMode) -> String {
     format!("{}\n{form}", warehouse::system_prompt(config))
 }
 
-/// The schema that a reply is decoded under: one object that holds the tool, its arguments and the card.
+/// The schema that a reply is decoded under: one object that holds the tool, its arguments and the
+/// card.
 pub fn reply_schema(config: &WorldConfig) -> Value {
     let card = json!({"$ref": "#/$defs/card"});
     let card = match config.prediction_mode {

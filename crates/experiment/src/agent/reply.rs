@@ -5,8 +5,8 @@ use crate::provider::Finish;
 use results::ParseFailure;
 use serde_json::{Map, Value};
 
-/// What the agent wants to do: checked for its form only. Whether the tool exists and takes such arguments is the world's
-/// to say, and a wrong call is a failed call.
+/// What the agent wants to do: checked for its form only. Whether the tool exists and takes such
+/// arguments is the world's to say, and a wrong call is a failed call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
     /// The tool's name, as written but for case and space around it.
@@ -97,8 +97,9 @@ pub(crate) fn without_thoughts(text: &str) -> &str {
     }
 }
 
-/// The templates of some models put the tool's name before its arguments: `<function=NAME>{...}` (Llama),
-/// `to=functions.NAME json{...}` (gpt-oss), `function NAME` and a fence (DeepSeek; without its special tokens).
+/// The templates of some models put the tool's name before its arguments: `<function=NAME>{...}`
+/// (Llama), `to=functions.NAME json{...}` (gpt-oss), `function NAME` and a fence (DeepSeek; without
+/// its special tokens).
 fn named_before(before: &str, arguments: Map<String, Value>) -> Map<String, Value> {
     let line = before.trim_end().trim_end_matches("```json").trim_end();
     let line = line.rsplit('\n').next().unwrap_or(line);
@@ -125,7 +126,8 @@ fn names_a_tool(object: &Map<String, Value>) -> bool {
     ["tool", "name", "function"].iter().any(|key| object.contains_key(*key))
 }
 
-/// The envelope: `{"tool": ..., "arguments": {...}, "card": {...}}`, or the names that models' own templates use.
+/// The envelope: `{"tool": ..., "arguments": {...}, "card": {...}}`, or the names that models' own
+/// templates use.
 fn call(mut object: Map<String, Value>) -> Result<Call, ParseFailure> {
     let mismatch = |detail: String| failure("schema_mismatch", detail);
     let (mut inner, function) = match object.shift_remove("function") {

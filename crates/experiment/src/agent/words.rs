@@ -4,8 +4,8 @@ use super::json_scan;
 use super::reply::{Call, ReplyMode, without_thoughts};
 use serde_json::Value;
 
-/// The agent's own words: the reasoning of its card, else what stands round its call in free text. `None` where it says
-/// nothing.
+/// The agent's own words: the reasoning of its card, else what stands round its call in free text.
+/// `None` where it says nothing.
 pub(crate) fn words(text: &str, call: Option<&Call>, mode: ReplyMode) -> Option<String> {
     let card = call.and_then(|call| call.card.as_ref());
     let said = |key: &str| {
@@ -23,8 +23,9 @@ pub(crate) fn words(text: &str, call: Option<&Call>, mode: ReplyMode) -> Option<
     (!words.is_empty()).then_some(words)
 }
 
-/// The one tool that words announce; `None` where they name none or several. A tool's name counts where it cannot be an
-/// ordinary word: it has an underscore, is called (`order(`), or stands in quotes.
+/// The one tool that words announce; `None` where they name none or several. A tool's name counts
+/// where it cannot be an ordinary word: it has an underscore, is called (`order(`), or stands in
+/// quotes.
 pub(crate) fn plan(words: &str, tools: &[&'static str]) -> Option<String> {
     let mut named = tools.iter().filter(|tool| names(words, tool));
     match (named.next(), named.next()) {

@@ -36,7 +36,8 @@ impl Kind {
             Kind::Text | Kind::OptionalText if value.is_string() => Ok(value.clone()),
             Kind::Choice(words) => match value.as_str() {
                 Some(text) if words.contains(&text) => Ok(value.clone()),
-                // `none` and `off` are words here, but a YAML reader may have made something else of them.
+                // `none` and `off` are words here, but a YAML reader may have made something else
+                // of them.
                 None if value.is_null() && words.contains(&"none") => Ok(Value::from("none")),
                 _ => refused(),
             },

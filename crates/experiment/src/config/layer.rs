@@ -1,4 +1,5 @@
-//! One source of settings (a file, the `fixed` section, `--set`), flattened to dotted keys and checked against the table.
+//! One source of settings (a file, the `fixed` section, `--set`), flattened to dotted keys and
+//! checked against the table.
 
 use super::keys::{self, KEYS, Key, Scope};
 use super::kind::{Kind, found};

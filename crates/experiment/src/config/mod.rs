@@ -1,7 +1,8 @@
-//! A configuration, resolved once and strictly: unknown keys are errors, every value has its type and range.
+//! A configuration, resolved once and strictly: unknown keys are errors, every value has its type
+//! and range.
 //!
-//! A file may `inherit` another; sources override each other in this order: the inherited file, the file, its `fixed`
-//! section, `--set`. `grid` makes factors of keys: dotted name -> list of levels.
+//! A file may `inherit` another; sources override each other in this order: the inherited file, the
+//! file, its `fixed` section, `--set`. `grid` makes factors of keys: dotted name -> list of levels.
 
 mod keys;
 mod kind;
@@ -69,7 +70,8 @@ impl Config {
         Ok(resolve(file.to_string(), vec![(file.to_string(), layer)], sets)?)
     }
 
-    /// What decides which results these are: dotted key -> value, `grid.<key>` -> levels. Leaves out how it is carried out.
+    /// What decides which results these are: dotted key -> value, `grid.<key>` -> levels. Leaves
+    /// out how it is carried out.
     pub fn identity(&self) -> BTreeMap<String, Value> {
         let study = |key: &&keys::Key| {
             key.scope != Scope::Execution && key.name != "experiment.description"

@@ -115,7 +115,8 @@ pub(crate) enum Fate {
 /// Follows the renamings.
 pub(crate) fn fate(name: &str) -> Fate {
     let mut ours = name.to_string();
-    // Two renamings can follow each other (simulation.shock_config.frequency); none goes in circles.
+    // Two renamings can follow each other (simulation.shock_config.frequency); none goes in
+    // circles.
     for _ in 0..3 {
         match RENAMED.iter().find_map(|renamed| rename(&ours, renamed)) {
             Some(next) => ours = next,

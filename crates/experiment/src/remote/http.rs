@@ -1,5 +1,5 @@
-//! One exchange with a server: an answer, or why there is none, within its time. No exchange outlives its limit for us, even
-//! if the system call underneath does.
+//! One exchange with a server: an answer, or why there is none, within its time. No exchange
+//! outlives its limit for us, even if the system call underneath does.
 
 use super::ServerSettings;
 use super::retry::Patience;
@@ -13,7 +13,8 @@ use ureq::Agent;
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 /// How often a waiting request looks whether it was canceled.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Beyond the client's own limit: then it hangs where no time limit of its own reaches, as in a resolver.
+/// Beyond the client's own limit: then it hangs where no time limit of its own reaches, as in a
+/// resolver.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// What a server said.
@@ -59,7 +60,8 @@ impl Line {
         &self.base_url
     }
 
-    /// Outer error: the request was given up by us. Inner: the exchange failed, and may go better another time.
+    /// Outer error: the request was given up by us. Inner: the exchange failed, and may go better
+    /// another time.
     pub fn post(
         &self,
         path: &str,

@@ -1,4 +1,5 @@
-//! A provider that asks an OpenAI-compatible server (vLLM, SGLang, llama.cpp, hosted ones): `POST /chat/completions`.
+//! A provider that asks an OpenAI-compatible server (vLLM, SGLang, llama.cpp, hosted ones): `POST
+//! /chat/completions`.
 //!
 //! ```text
 //! open    asks twice what the server offers                  offers
@@ -55,8 +56,8 @@ pub struct RemoteProvider {
 }
 
 impl RemoteProvider {
-    /// What a served model is, without asking the server. The address is no part of it: a server that moved to another
-    /// node serves the same model.
+    /// What a served model is, without asking the server. The address is no part of it: a server
+    /// that moved to another node serves the same model.
     pub fn identity(model: &str, dtype: &str) -> ProviderInfo {
         ProviderInfo {
             identity: format!("openai-compatible {model}"),
@@ -135,7 +136,8 @@ impl Provider for RemoteProvider {
         ProviderInfo { kernel_set: self.offers.words(), ..Self::identity(&self.model, &self.dtype) }
     }
 
-    /// An estimate from above, since a server's tokenizer is not to be had: two bytes a token, where text has three to four.
+    /// An estimate from above, since a server's tokenizer is not to be had: two bytes a token,
+    /// where text has three to four.
     fn count_tokens(
         &self,
         messages: &[PromptMessage],

@@ -1,5 +1,5 @@
-//! Rate limits, over all runs that share a server: so many requests and tokens in any minute, and the pauses that the server
-//! itself asked for.
+//! Rate limits, over all runs that share a server: so many requests and tokens in any minute, and
+//! the pauses that the server itself asked for.
 
 use super::retry::Patience;
 use crate::provider::ProviderError;
@@ -19,7 +19,8 @@ pub(super) struct Pace {
 #[derive(Default)]
 struct Past {
     requests: VecDeque<Instant>,
-    /// Tokens are known once a reply is there; so that a minute's limit can be passed by what is in flight.
+    /// Tokens are known once a reply is there; so that a minute's limit can be passed by what is
+    /// in flight.
     tokens: VecDeque<(Instant, u64)>,
     hold: Option<Instant>,
 }

@@ -81,7 +81,8 @@ impl<'a> Patience<'a> {
     }
 }
 
-/// The pause after so many failures: exponential, half of it drawn, and never before the server wants to be asked again.
+/// The pause after so many failures: exponential, half of it drawn, and never before the server
+/// wants to be asked again.
 pub(super) fn pause(tries: u64, after: Option<Duration>, patience: &Patience<'_>) -> Duration {
     let doublings = u32::try_from(tries.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
     let longest = PAUSE_MIN.saturating_mul(1 << doublings).min(PAUSE_MAX);

@@ -14,7 +14,8 @@ pub(super) struct Completion {
     pub cached_prompt_tokens: u64,
 }
 
-/// The body of a request: what the server does not offer is left out, and what it gives instead is read for what it is.
+/// The body of a request: what the server does not offer is left out, and what it gives instead is
+/// read for what it is.
 pub(super) fn body(model: &str, request: &ReplyRequest<'_>, offers: &Offers) -> Value {
     let limit = if offers.max_completion_tokens { "max_completion_tokens" } else { "max_tokens" };
     let mut body = json!({
@@ -102,7 +103,8 @@ fn text(message: &Value) -> Result<String, String> {
     Ok(parts.join("\n"))
 }
 
-/// Arguments that are no JSON stay the text that they are: a failed call of the model, and no failure of the server.
+/// Arguments that are no JSON stay the text that they are: a failed call of the model, and no
+/// failure of the server.
 fn tool_call(function: &Value) -> Value {
     let arguments = match function.get("arguments") {
         Some(Value::String(text)) => {

@@ -1,4 +1,5 @@
-/// Part of a model's tasks, as one array: indices 0..count, which stand for tasks offset..offset + count.
+/// Part of a model's tasks, as one array: indices 0..count, which stand for tasks offset..offset +
+/// count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
     /// The first task.
@@ -7,9 +8,9 @@ pub struct Chunk {
     pub count: usize,
 }
 
-/// Cuts tasks into arrays. `array_size_max` is Slurm's MaxArraySize, which bounds the index rather than the count; `room` is
-/// how many jobs may still be submitted. Tasks beyond it are left out: each task takes runs until none is left, so fewer
-/// tasks do the same work later.
+/// Cuts tasks into arrays. `array_size_max` is Slurm's MaxArraySize, which bounds the index rather
+/// than the count; `room` is how many jobs may still be submitted. Tasks beyond it are left out:
+/// each task takes runs until none is left, so fewer tasks do the same work later.
 pub fn chunks(tasks: usize, array_size_max: usize, room: usize) -> Vec<Chunk> {
     let (tasks, size) = (tasks.min(room), array_size_max.max(1));
     (0..tasks)

@@ -1,4 +1,5 @@
-//! An experiment as Slurm jobs: what to ask for and the script that says it. Pure; who submits it is elsewhere.
+//! An experiment as Slurm jobs: what to ask for and the script that says it. Pure; who submits it
+//! is elsewhere.
 
 mod chunk;
 mod script;

@@ -20,7 +20,8 @@ pub struct Site {
     pub hf_home: Option<String>,
     /// Slurm's name for the cards, as in `--gres=gpu:a100:2`.
     pub gpu_type: Option<String>,
-    /// A machine file that describes a node; models are planned for it. None: for the machine that submits.
+    /// A machine file that describes a node; models are planned for it. None: for the machine that
+    /// submits.
     pub machine: Option<String>,
     /// Cores of a task.
     pub cpus_per_task: u64,
@@ -30,7 +31,8 @@ pub struct Site {
     pub hours_max: f64,
     /// The most tasks of a model.
     pub tasks_max: usize,
-    /// Jobs that a user may have submitted, where accounting does not say (MaxSubmitJobs), or fewer than it says.
+    /// Jobs that a user may have submitted, where accounting does not say (MaxSubmitJobs), or
+    /// fewer than it says.
     pub submit_jobs_max: Option<usize>,
     /// The largest array, where it is to be smaller than MaxArraySize.
     pub array_size_max: Option<usize>,
@@ -67,7 +69,8 @@ impl Site {
     /// Reads a site's settings; `file` is their name, for messages.
     ///
     /// # Errors
-    /// A key that nothing reads, a value out of range, or words that would end up as another line of the script.
+    /// A key that nothing reads, a value out of range, or words that would end up as another line
+    /// of the script.
     pub fn from_yaml(file: &str, text: &str) -> Result<Site, ConfigProblem> {
         let site: Site = serde_saphyr::from_str(text).map_err(|error| refused(file, &error))?;
         let wrong = |key: &str, expected: &str, found: String| {

@@ -38,11 +38,13 @@ pub struct ModelTasks {
     pub memory_mib: u64,
     /// The job's limit.
     pub minutes: u64,
-    /// Hours that all runs are estimated to take on one task; none where the model's size is unknown.
+    /// Hours that all runs are estimated to take on one task; none where the model's size is
+    /// unknown.
     pub hours_estimated: Option<f64>,
 }
 
-/// Sizes the tasks of a model with so many `runs`. `tasks` overrides the count that the estimate suggests.
+/// Sizes the tasks of a model with so many `runs`. `tasks` overrides the count that the estimate
+/// suggests.
 pub fn model_tasks(
     (model, runs): (&str, usize),
     fit: Fit,

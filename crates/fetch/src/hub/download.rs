@@ -16,7 +16,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(90);
 /// The wait after the first of them; it doubles.
 const BACKOFF: Duration = Duration::from_millis(500);
 
-/// Brings a file into the repository's blobs. What an earlier attempt (or an earlier process) left is continued.
+/// Brings a file into the repository's blobs. What an earlier attempt (or an earlier process) left
+/// is continued.
 pub(super) fn bring(
     client: &Client,
     url: &str,

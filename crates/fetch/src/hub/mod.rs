@@ -26,8 +26,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// What the hub client's variables say: `HF_ENDPOINT`; `HF_TOKEN`, `HF_TOKEN_PATH` or `token` in `HF_HOME`;
-    /// `HF_HUB_OFFLINE`.
+    /// What the hub client's variables say: `HF_ENDPOINT`; `HF_TOKEN`, `HF_TOKEN_PATH` or `token`
+    /// in `HF_HOME`; `HF_HUB_OFFLINE`.
     pub fn from_env() -> Self {
         let var = |key: &str| std::env::var(key).ok().filter(|value| !value.trim().is_empty());
         let home = var("HF_HOME").or_else(|| Some(format!("{}/.cache/huggingface", var("HOME")?)));
@@ -46,7 +46,8 @@ impl Hub {
 /// Files brought at a time: one stream seldom fills a wide link, many get refused.
 const STREAMS: usize = 4;
 
-/// Brings a repository's model into the hub client's cache, and gives its snapshot (or the GGUF file in it).
+/// Brings a repository's model into the hub client's cache, and gives its snapshot (or the GGUF
+/// file in it).
 pub(crate) fn fetch(order: &Order, watch: &Watch) -> Result<PathBuf, FetchError> {
     if order.source == Source::Auto && order.hub.offline {
         return Err(FetchError::Offline { model: order.model.to_owned() });

@@ -1,4 +1,5 @@
-//! The hub client's cache: `blobs/` by hash, `snapshots/<commit>/` of links into them, `refs/` that name commits.
+//! The hub client's cache: `blobs/` by hash, `snapshots/<commit>/` of links into them, `refs/` that
+//! name commits.
 use super::listing::Wanted;
 use crate::error::FetchError;
 use std::path::{Path, PathBuf};
@@ -71,7 +72,8 @@ impl Repository {
                 .map_err(|e| FetchError::io(parent, "make the folder", e))?;
             let up = "../".repeat(2 + file.path.matches('/').count());
             let target = format!("{up}blobs/{}", file.promise.blob_name());
-            // Made beside and renamed, so that a link is there whole or not at all, also where another process does the same.
+            // Made beside and renamed, so that a link is there whole or not at all, also where
+            // another process does the same.
             let beside = parent.join(unique_name());
             std::os::unix::fs::symlink(&target, &beside)
                 .map_err(|e| FetchError::io(&beside, "link", e))?;

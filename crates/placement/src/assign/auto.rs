@@ -1,9 +1,11 @@
-//! The best placement: the fewest bytes off the GPUs, then the least time a token, then the fewest cuts.
+//! The best placement: the fewest bytes off the GPUs, then the least time a token, then the fewest
+//! cuts.
 //!
-//! Embedding, norm and head go anywhere; blocks form one contiguous run a GPU, in any order of GPUs, and at most one run off the GPUs.
-//! Within that the search is exact. For each place of the three single modules, and each set of GPUs that stands before the run off the
-//! GPUs (the others stand behind it), the furthest reach from both ends leaves the smallest run between. Where blocks differ in size and
-//! another order leaves fewer bytes off the GPUs, that one is taken.
+//! Embedding, norm and head go anywhere; blocks form one contiguous run a GPU, in any order of
+//! GPUs, and at most one run off the GPUs. Within that the search is exact. For each place of the
+//! three single modules, and each set of GPUs that stands before the run off the GPUs (the others
+//! stand behind it), the furthest reach from both ends leaves the smallest run between. Where
+//! blocks differ in size and another order leaves fewer bytes off the GPUs, that one is taken.
 use super::cover::{Cover, Run};
 use super::kinds::{Kinds, Sums};
 use super::{Assigned, OnGpus, pack, sequence, split};
@@ -12,7 +14,8 @@ use crate::score::{HOP_NS, Score, item_ns, score};
 use crate::{Shortage, Tier};
 use std::ops::Range;
 
-/// Above so many sets of GPUs, only the GPUs' own order is looked at. Eight different GPUs make 256 sets.
+/// Above so many sets of GPUs, only the GPUs' own order is looked at. Eight different GPUs make 256
+/// sets.
 const SETS_MAX: usize = 1024;
 
 /// Where the single modules are, and the blocks that stay off the GPUs.
@@ -84,8 +87,8 @@ fn best_of(
     best
 }
 
-/// All places of embedding, norm and head on GPUs or off them, the most natural first. Of GPUs that are alike only the first that is
-/// still untouched is tried.
+/// All places of embedding, norm and head on GPUs or off them, the most natural first. Of GPUs that
+/// are alike only the first that is still untouched is tried.
 fn singles(problem: &Problem) -> Vec<Single> {
     let mut items = vec![0, problem.norm(), problem.head()];
     if problem.tied {
@@ -229,7 +232,8 @@ fn in_gpus_order(problem: &Problem, mut tiers: Vec<Tier>) -> Vec<Tier> {
     tiers
 }
 
-/// No placement without a spill is better than this: every module on the fastest GPU, and no more GPUs than bytes ask for.
+/// No placement without a spill is better than this: every module on the fastest GPU, and no more
+/// GPUs than bytes ask for.
 fn lower_bound(problem: &Problem) -> Option<Score> {
     let fastest = (0..problem.gpus.len()).max_by_key(|gpu| problem.gpus[*gpu].rate)?;
     let time: u64 =

@@ -1,4 +1,5 @@
-//! Covers a range of blocks with GPUs, each a contiguous run: the least time, then the fewest cuts, then in the GPUs' order.
+//! Covers a range of blocks with GPUs, each a contiguous run: the least time, then the fewest cuts,
+//! then in the GPUs' order.
 use super::kinds::{Kinds, Sums};
 use crate::problem::Problem;
 use crate::score::{HOP_NS, read_ns};
@@ -87,7 +88,8 @@ impl Cover<'_> {
             // Where all GPUs are equally fast, a shorter run is never better.
             let shortest = if self.one_rate() { reach } else { place.at + 1 };
             for to in shortest.max(place.at + 1)..=reach {
-                // A second run of one kind is on a twin; only the module before the range can be on the very same GPU.
+                // A second run of one kind is on a twin; only the module before the range can be on
+                // the very same GPU.
                 let hop = u64::from(place.set != 0 || place.last != Some(kind));
                 let back = u64::from(
                     place.last.is_some_and(|last| self.first_gpu(last) > self.first_gpu(kind)),

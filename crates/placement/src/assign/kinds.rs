@@ -1,5 +1,5 @@
-//! GPUs of one kind are interchangeable: what is asked of one can be asked of its twin. Counting kinds instead of GPUs keeps the search
-//! small, and exact.
+//! GPUs of one kind are interchangeable: what is asked of one can be asked of its twin. Counting
+//! kinds instead of GPUs keeps the search small, and exact.
 use crate::problem::Problem;
 
 /// GPUs that nothing tells apart, once embedding, norm and head have their places.
@@ -14,7 +14,8 @@ pub(super) struct Kind {
 
 /// The kinds of GPUs of a problem with some modules placed, and the sets that can be made of them.
 ///
-/// A set is a number of GPUs of each kind, written as one mixed-radix number, so that a larger set has a larger number.
+/// A set is a number of GPUs of each kind, written as one mixed-radix number, so that a larger set
+/// has a larger number.
 #[derive(Debug, Clone)]
 pub(super) struct Kinds {
     pub kinds: Vec<Kind>,

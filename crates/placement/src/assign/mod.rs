@@ -68,7 +68,8 @@ pub(crate) fn assign(
     }
 }
 
-/// A balanced placement keeps modules and GPUs in their order; where that order alone spills, what `auto` found is taken.
+/// A balanced placement keeps modules and GPUs in their order; where that order alone spills, what
+/// `auto` found is taken.
 fn unless_auto_keeps_more(
     problem: &Problem,
     balanced: Result<Assigned, Refusal>,

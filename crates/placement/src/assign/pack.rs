@@ -1,7 +1,8 @@
 //! Blocks of different sizes packed onto GPUs in any order.
 //!
-//! Where all blocks are alike, runs lose nothing: how many blocks a GPU holds is all that counts. Where they differ (a dense first block, mixed
-//! quantization), an order with several runs a GPU may keep more bytes on the GPUs; a copy of one hidden state more is far cheaper than a
+//! Where all blocks are alike, runs lose nothing: how many blocks a GPU holds is all that counts.
+//! Where they differ (a dense first block, mixed quantization), an order with several runs a GPU
+//! may keep more bytes on the GPUs; a copy of one hidden state more is far cheaper than a
 //! module that is off the GPUs.
 use super::OnGpus;
 use crate::problem::Problem;
@@ -10,7 +11,8 @@ use std::collections::BTreeMap;
 /// What people are told.
 pub(super) const NOTE: &str = "blocks differ in size, and an order with several runs a GPU keeps more of them on the GPUs than one run a GPU";
 
-/// Fillings of a GPU that are looked at before giving up. Models have two or three sizes of blocks and need a few thousand.
+/// Fillings of a GPU that are looked at before giving up. Models have two or three sizes of blocks
+/// and need a few thousand.
 const FILLINGS_MAX: usize = 200_000;
 
 /// Modules that nothing tells apart.
@@ -20,7 +22,8 @@ struct Class {
     items: Vec<usize>,
 }
 
-/// The most bytes that GPUs from one on can hold of what is left, and how the first of them is filled for that.
+/// The most bytes that GPUs from one on can hold of what is left, and how the first of them is
+/// filled for that.
 type Best = (u64, Vec<usize>);
 
 struct Search<'a> {

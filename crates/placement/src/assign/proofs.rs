@@ -144,7 +144,8 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     };
     prop_assert!(fits(&problem, &tiers), "does not fit: {tiers:?}");
     let found = score(&problem, &tiers);
-    // With room for anything on the host, no placement at all leaves fewer bytes off the GPUs; with none left off, never mind the host.
+    // With room for anything on the host, no placement at all leaves fewer bytes off the GPUs; with
+    // none left off, never mind the host.
     if case.host == PLENTY || least_off == Some(0) {
         prop_assert_eq!(Some(found.off_bytes), least_off, "{:?}", tiers);
     }
@@ -281,7 +282,8 @@ fn a_score_is_bytes_then_time_then_cuts() {
     };
     let problem = problem(&case);
     let tiers = [Tier::Cpu, Tier::Gpu(0), Tier::Disk, Tier::Cpu, Tier::Gpu(1)];
-    // A row of the embedding and the norm at 200 kB/s, 10 bytes at 1 MB/s, 20 at 10 kB/s, 8 at 2 MB/s.
+    // A row of the embedding and the norm at 200 kB/s, 10 bytes at 1 MB/s, 20 at 10 kB/s, 8 at 2
+    // MB/s.
     let reads_ns = 5_000 + 10_000 + 2_000_000 + 5_000 + 4_000;
     let expected =
         Score { off_bytes: 4 + 20 + 1, time_ns: reads_ns + 4 * crate::score::HOP_NS, cuts: 4 };
@@ -301,7 +303,8 @@ fn a_score_is_bytes_then_time_then_cuts() {
 #[test]
 fn max_memory_bounds_weights_and_the_rest_of_the_gpu_bounds_all() {
     let on_gpu = |budget: u64, above: u64| {
-        // Embedding 2, four blocks of 10 with 3 of keys and values each, norm 1, head 2; 4 for activations.
+        // Embedding 2, four blocks of 10 with 3 of keys and values each, norm 1, head 2; 4 for
+        // activations.
         let case = Case {
             blocks: vec![10; 4],
             kv: 3,
@@ -320,7 +323,8 @@ fn max_memory_bounds_weights_and_the_rest_of_the_gpu_bounds_all() {
             .map(|(_, item)| item.weights)
             .sum::<u64>()
     };
-    // Weights of 45 pass a budget of 45 while their keys and values, 12 more, come from the rest of the GPU.
+    // Weights of 45 pass a budget of 45 while their keys and values, 12 more, come from the rest of
+    // the GPU.
     assert_eq!(on_gpu(45, 12), 45);
     assert_eq!(on_gpu(44, 13), 44, "the budget is one short: the norm is off");
     assert_eq!(on_gpu(45, 11), 44, "the GPU is one short");

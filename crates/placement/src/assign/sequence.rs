@@ -7,8 +7,8 @@ pub(super) fn sequential(problem: &Problem) -> OnGpus {
     filled(problem, &vec![u64::MAX; problem.gpus.len()])
 }
 
-/// The same share of weights on each GPU, as small as everything allows that fits in sequence. The first `spare` GPUs get only what the
-/// others cannot hold.
+/// The same share of weights on each GPU, as small as everything allows that fits in sequence. The
+/// first `spare` GPUs get only what the others cannot hold.
 pub(super) fn balanced(problem: &Problem, spare: usize) -> OnGpus {
     let spare = spare.min(problem.gpus.len().saturating_sub(1));
     let all = vec![u64::MAX; problem.gpus.len()];

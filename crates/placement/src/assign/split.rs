@@ -1,7 +1,8 @@
 //! What is off the GPUs is divided between host memory and disk.
 //!
-//! The blocks on disk are the first or the last of the run that is off the GPUs, as few as the host needs; embedding and head may stay on
-//! disk too. Keys and values of blocks on disk are in host memory, and so are two buffers of the largest module that is streamed.
+//! The blocks on disk are the first or the last of the run that is off the GPUs, as few as the host
+//! needs; embedding and head may stay on disk too. Keys and values of blocks on disk are in host
+//! memory, and so are two buffers of the largest module that is streamed.
 use super::OnGpus;
 use crate::problem::Problem;
 use crate::score::score;
@@ -16,7 +17,8 @@ struct Way {
     from_front: bool,
 }
 
-/// All divisions worth a look, for a placement on GPUs: `(tiers)` of each that fits. The tiers of modules on GPUs are kept.
+/// All divisions worth a look, for a placement on GPUs: `(tiers)` of each that fits. The tiers of
+/// modules on GPUs are kept.
 pub(super) fn ways(problem: &Problem, on_gpus: &OnGpus, all_on_disk: bool) -> Vec<Vec<Tier>> {
     let off_blocks: Vec<usize> = (1..=problem.layers()).filter(|i| on_gpus[*i].is_none()).collect();
     let mut found: Vec<Vec<Tier>> = Vec::new();

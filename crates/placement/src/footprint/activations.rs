@@ -2,11 +2,13 @@
 use super::{CHUNK_TOKENS, KV_BLOCK_TOKENS, LOGITS_ROWS};
 use checkpoint::ModelConfig;
 
-/// As `device::cuda` has them: query rows that share a pass over the keys, and memory for splits of keys that are computed side by side.
+/// As `device::cuda` has them: query rows that share a pass over the keys, and memory for splits of
+/// keys that are computed side by side.
 const ATTENTION_TILE_ROWS: usize = 32;
 const ATTENTION_STATES_BYTES: u64 = 16 << 20;
 
-/// How wide the buffers of a pass are, in f32 numbers a row. Blocks use them in turn: there is one set a tier.
+/// How wide the buffers of a pass are, in f32 numbers a row. Blocks use them in turn: there is one
+/// set a tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ActivationWidths {
     /// Residual stream, its norm, and what a part of a block gives back: three of `hidden`.
@@ -21,7 +23,8 @@ pub struct ActivationWidths {
     pub mlp: usize,
     /// Routing: scores of all experts, and a gathered row in and out of one.
     pub experts: usize,
-    /// The copy of a product's inputs in the form that the weights need: as wide as the widest input.
+    /// The copy of a product's inputs in the form that the weights need: as wide as the widest
+    /// input.
     pub inputs: usize,
 }
 
@@ -73,8 +76,8 @@ fn padded(width: usize) -> usize {
     width.next_multiple_of(16)
 }
 
-/// Bytes of the buffers of one forward pass: at most [`CHUNK_TOKENS`] rows, the logits of [`LOGITS_ROWS`], and the rotary table of
-/// all positions of the context.
+/// Bytes of the buffers of one forward pass: at most [`CHUNK_TOKENS`] rows, the logits of
+/// [`LOGITS_ROWS`], and the rotary table of all positions of the context.
 pub fn activation_bytes(config: &ModelConfig, context: usize) -> u64 {
     let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));
     let pass = rows * (ActivationWidths::of(config).numbers() + 1);
@@ -87,8 +90,8 @@ pub fn logits_bytes(config: &ModelConfig) -> u64 {
     4 * (LOGITS_ROWS * config.vocab_size) as u64
 }
 
-/// Bytes of what a GPU has of a pass besides [`activation_bytes`]: where its tokens stand, the block tables of its sequences (each row may be
-/// one), and the states of attention's splits.
+/// Bytes of what a GPU has of a pass besides [`activation_bytes`]: where its tokens stand, the
+/// block tables of its sequences (each row may be one), and the states of attention's splits.
 pub fn gpu_pass_bytes(config: &ModelConfig, context: usize) -> u64 {
     let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));
     let tiles = rows * (config.heads / config.kv_heads.max(1)) / ATTENTION_TILE_ROWS + 2 * rows;
@@ -96,8 +99,9 @@ pub fn gpu_pass_bytes(config: &ModelConfig, context: usize) -> u64 {
     4 * (5 * rows + 4 * rows + 2 * tiles).saturating_add(entries) as u64 + ATTENTION_STATES_BYTES
 }
 
-/// Bytes of what a pass has in host memory where only GPUs compute: the rows of the residual stream where it is looked up, and the
-/// logits of [`LOGITS_ROWS`] rows, among which the next token is chosen.
+/// Bytes of what a pass has in host memory where only GPUs compute: the rows of the residual stream
+/// where it is looked up, and the logits of [`LOGITS_ROWS`] rows, among which the next token is
+/// chosen.
 pub fn crossing_bytes(config: &ModelConfig, context: usize) -> u64 {
     let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));
     4 * (rows * (config.hidden_size + 1)) as u64 + logits_bytes(config)

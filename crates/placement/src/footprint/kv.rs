@@ -8,10 +8,12 @@ const VALUE_LANES: usize = 16;
 /// Keys, values and the scales of each start at a cache line.
 const ALIGNMENT_BYTES: u64 = 64;
 
-/// Bytes of the keys and values of one layer in `blocks` KV blocks, as `device` stores them, padding included.
+/// Bytes of the keys and values of one layer in `blocks` KV blocks, as `device` stores them,
+/// padding included.
 ///
-/// With grouped queries a position takes `kv_heads` keys and values. With latent attention it takes one latent, `kv_lora_rank` numbers,
-/// and one rotated key, `qk_rope_head_dim` numbers, whatever the number of heads.
+/// With grouped queries a position takes `kv_heads` keys and values. With latent attention it takes
+/// one latent, `kv_lora_rank` numbers, and one rotated key, `qk_rope_head_dim` numbers, whatever
+/// the number of heads.
 pub fn kv_layer_bytes(config: &ModelConfig, dtype: KvDtype, blocks: usize) -> u64 {
     let (heads, key_dim, value_dim) = match config.mla {
         Some(mla) => (1, mla.kv_lora_rank + mla.qk_rope_head_dim, 0),

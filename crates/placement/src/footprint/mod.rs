@@ -1,4 +1,5 @@
-//! How many bytes everything takes. The engine sizes its buffers with the same constants, so that what was planned is what is used.
+//! How many bytes everything takes. The engine sizes its buffers with the same constants, so that
+//! what was planned is what is used.
 mod activations;
 mod kv;
 mod weights;
@@ -18,12 +19,14 @@ pub const CHUNK_TOKENS: usize = 512;
 pub const KV_BLOCK_TOKENS: usize = 32;
 /// Most rows whose logits one pass computes.
 pub const LOGITS_ROWS: usize = 64;
-/// Most threads that read at a time. What is in the page cache, a core copies at 5 to 10 GB/s, and a GPU takes 50; each may hold a staging
-/// buffer.
+/// Most threads that read at a time. What is in the page cache, a core copies at 5 to 10 GB/s, and
+/// a GPU takes 50; each may hold a staging buffer.
 pub const READERS_MAX: usize = 16;
-/// What one reader holds of a tensor that is converted on its way: 4 MiB as stored, and those numbers as f32.
+/// What one reader holds of a tensor that is converted on its way: 4 MiB as stored, and those
+/// numbers as f32.
 pub const STAGING_PER_READER_BYTES: u64 = 12 << 20;
-/// The buffer on a GPU in which weights wait for their conversion, and each of the pinned ones from which they come.
+/// The buffer on a GPU in which weights wait for their conversion, and each of the pinned ones from
+/// which they come.
 pub const GPU_STAGING_BYTES: u64 = 4 << 20;
 /// Pinned host memory through which weights go to the GPUs.
 pub const PINNED_RING_BYTES: u64 = 128 << 20;

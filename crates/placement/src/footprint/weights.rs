@@ -22,7 +22,8 @@ pub struct ModuleWeights {
 pub struct Weights {
     /// In the order of [`checkpoint::modules`]. A tied head has no bytes of its own.
     pub modules: Vec<ModuleWeights>,
-    /// Whether the head is the embedding: counted once, on the embedding, which a token then reads as a whole.
+    /// Whether the head is the embedding: counted once, on the embedding, which a token then reads
+    /// as a whole.
     pub tied: bool,
     /// Bytes of all that is read from the files.
     pub stored_bytes: u64,

@@ -58,7 +58,8 @@ impl DtypeChoice {
         }
     }
 
-    /// What a model is computed as under this choice, whatever the machine: `auto` is the dtype that most of its bytes are stored in.
+    /// What a model is computed as under this choice, whatever the machine: `auto` is the dtype
+    /// that most of its bytes are stored in.
     pub fn name_for(self, inventory: &Inventory) -> String {
         if self != DtypeChoice::Auto {
             return self.name().to_owned();
@@ -72,8 +73,8 @@ impl DtypeChoice {
         most.map_or_else(|| self.name().to_owned(), |(name, _)| name.to_lowercase())
     }
 
-    /// The dtype in which a tensor is kept once it is loaded: matrices follow the choice, vectors and block formats stay as stored.
-    /// f64 is kept as f32. Loader and planner both ask here.
+    /// The dtype in which a tensor is kept once it is loaded: matrices follow the choice, vectors
+    /// and block formats stay as stored. f64 is kept as f32. Loader and planner both ask here.
     pub fn kept(self, stored: Dtype, shape: &[usize]) -> Dtype {
         let plain = matches!(stored, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
         let columns = shape.last().copied().unwrap_or(0);

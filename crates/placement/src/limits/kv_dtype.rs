@@ -20,7 +20,8 @@ impl KvDtype {
 
     const ALL: [KvDtype; 3] = [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8];
 
-    /// Reads `bf16`, `f32` or `int8`; `None` for `auto`, which leaves it to the model and its dtype: [`KvDtype::for_model`].
+    /// Reads `bf16`, `f32` or `int8`; `None` for `auto`, which leaves it to the model and its
+    /// dtype: [`KvDtype::for_model`].
     ///
     /// # Errors
     /// [`PlanError::Setting`] with the choices.
@@ -42,7 +43,8 @@ impl KvDtype {
         }
     }
 
-    /// What is taken unless told: f32 where all is computed in f32 (the oracle mode, and models stored in f32), else bf16.
+    /// What is taken unless told: f32 where all is computed in f32 (the oracle mode, and models
+    /// stored in f32), else bf16.
     pub fn for_model(dtype: DtypeChoice, config: &ModelConfig) -> KvDtype {
         let oracle = dtype == DtypeChoice::F32
             || (dtype == DtypeChoice::Auto && config.dtype == Some(Dtype::F32));

@@ -29,13 +29,14 @@ pub struct Limits {
     pub dtype: DtypeChoice,
     /// What to keep keys and values in; `None`: as the model is computed.
     pub kv_dtype: Option<KvDtype>,
-    /// Whether modules that fit in no memory may stay in the checkpoint's files. A typed `disk=` and the modes `disk` and explicit allow
-    /// it too; see [`Limits::allows_disk`].
+    /// Whether modules that fit in no memory may stay in the checkpoint's files. A typed `disk=`
+    /// and the modes `disk` and explicit allow it too; see [`Limits::allows_disk`].
     pub disk: bool,
 }
 
 impl Limits {
-    /// What `plan`, `load` and `bench` take unless told: a context of min(the model's, 8192), one sequence, no disk.
+    /// What `plan`, `load` and `bench` take unless told: a context of min(the model's, 8192), one
+    /// sequence, no disk.
     pub fn for_model(config: &ModelConfig) -> Limits {
         Limits {
             max_memory: MaxMemory::default(),

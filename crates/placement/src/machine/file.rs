@@ -16,7 +16,8 @@ impl Machine {
     /// Reads a machine file; `file` is its name, for messages.
     ///
     /// # Errors
-    /// [`PlanError::MachineFile`] with the line, what was expected there, and for an unknown key the one that was probably meant.
+    /// [`PlanError::MachineFile`] with the line, what was expected there, and for an unknown key
+    /// the one that was probably meant.
     pub fn from_yaml(file: &str, text: &str) -> Result<Machine, PlanError> {
         let mut machine: Machine =
             serde_saphyr::from_str(text).map_err(|error| refused(file, &error))?;

@@ -53,7 +53,8 @@ pub struct GpuSpec {
     /// A host arena that behaves as a device: its bytes are host memory.
     #[serde(default, rename = "virtual")]
     pub is_virtual: bool,
-    /// Its number for the driver, where one was asked; its place among the GPUs may differ, since those that cannot be used are left out.
+    /// Its number for the driver, where one was asked; its place among the GPUs may differ, since
+    /// those that cannot be used are left out.
     #[serde(default)]
     pub ordinal: Option<usize>,
     /// The same GPU under every number; empty: unknown.
@@ -194,7 +195,8 @@ pub struct Disk {
 }
 
 impl Host {
-    /// What is really available under the strictest of all limits, in bytes, and the name of that limit.
+    /// What is really available under the strictest of all limits, in bytes, and the name of that
+    /// limit.
     pub fn really_available(&self) -> (u64, String) {
         let available = self.available_bytes.unwrap_or(self.total_bytes).min(self.total_bytes);
         let name =

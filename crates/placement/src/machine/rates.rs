@@ -3,7 +3,8 @@ use super::{GpuSpec, Machine};
 use crate::Tier;
 use serde::Serialize;
 
-/// Part of a GPU's name, and bytes a second of its memory in its maker's data sheet. The first that matches counts.
+/// Part of a GPU's name, and bytes a second of its memory in its maker's data sheet. The first that
+/// matches counts.
 const GPUS: [(&str, u64); 20] = [
     ("B200", 8_000_000_000_000),
     ("GH200", 4_900_000_000_000),

@@ -1,4 +1,5 @@
-//! A server in this process, over a tiny Llama of random weights with a real tokenizer and a chat template.
+//! A server in this process, over a tiny Llama of random weights with a real tokenizer and a chat
+//! template.
 #![allow(dead_code)] // each test file uses its own part
 
 use std::io::{BufRead, BufReader};

@@ -50,8 +50,9 @@ pub(crate) fn from_folder(root: &Path, family: Family) -> Result<Option<Built>, 
     Ok(Some(Built { tokenizer, file: vocab_file, before: Vec::new(), after: Vec::new() }))
 }
 
-/// The library panics where it meets broken JSON within some of its objects, and later where a post-processor names a
-/// token that it does not define: so the JSON is read on its own first, and one text is tried.
+/// The library panics where it meets broken JSON within some of its objects, and later where a
+/// post-processor names a token that it does not define: so the JSON is read on its own first, and
+/// one text is tried.
 fn from_json(file: &Path, text: &str) -> Result<Tokenizer, TextError> {
     serde_json::from_str::<IgnoredAny>(text).map_err(|e| TextError::tokenizer(file, e))?;
     let read = || {
@@ -106,7 +107,8 @@ fn declared(root: &Path, vocab: &BTreeMap<String, u32>) -> Result<Vec<AddedToken
     }
     let mut next = vocab.len() as u32;
     for (id, token) in &tokens {
-        // The library gives ids in order: one that is declared elsewhere would silently become another.
+        // The library gives ids in order: one that is declared elsewhere would silently become
+        // another.
         let given = vocab.get(&token.content).copied().unwrap_or(next);
         if given != *id {
             let why = format!(

@@ -1,4 +1,5 @@
-//! SentencePiece's BPE, as the library can do it: each way to put a piece together is a merge, the best pieces first.
+//! SentencePiece's BPE, as the library can do it: each way to put a piece together is a merge, the
+//! best pieces first.
 use super::Built;
 use super::bpe::add;
 use super::gguf::{Fields, TokenType};
@@ -39,7 +40,8 @@ impl Fields<'_> {
     }
 }
 
-/// Pieces by score, the highest first; equal ones by id. Of the ways to put one together, the longest left part first.
+/// Pieces by score, the highest first; equal ones by id. Of the ways to put one together, the
+/// longest left part first.
 fn merges(fields: &Fields, scores: &[f32]) -> Merges {
     let is_piece =
         |id: usize| matches!(fields.types[id], TokenType::Normal | TokenType::UserDefined);

@@ -1,5 +1,6 @@
-//! `strftime_now` of templates. The day is not ours to tell: a rendering that changes at midnight would change every
-//! result. All renderings are of Friday, 26 July 2024, 00:00:00, the day that Llama 3's template names by itself.
+//! `strftime_now` of templates. The day is not ours to tell: a rendering that changes at midnight
+//! would change every result. All renderings are of Friday, 26 July 2024, 00:00:00, the day that
+//! Llama 3's template names by itself.
 
 /// Python's `strftime` of that day.
 ///

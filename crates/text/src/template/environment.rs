@@ -8,8 +8,8 @@ pub(super) const DEFAULT: &str = "chat";
 /// The name of the one for conversations with tools.
 pub(super) const TOOL_USE: &str = "tool_use";
 
-/// Instructions that one rendering may take: some 10,000 messages need a tenth of it. A template that never ends fails
-/// within seconds.
+/// Instructions that one rendering may take: some 10,000 messages need a tenth of it. A template
+/// that never ends fails within seconds.
 const FUEL: u64 = 10_000_000;
 /// Calls of macros in each other. Each costs stack.
 const RECURSION_MAX: usize = 50;
@@ -61,8 +61,8 @@ fn to_json(_state: &State, value: Value, options: Kwargs) -> Result<String, Erro
     Ok(python::Dumps { indent, item, key, sort_keys, ensure_ascii }.of(&json))
 }
 
-/// transformers marks what the assistant said with `{% generation %}` and `{% endgeneration %}`; to the text they do
-/// nothing, so a block that is always taken stands for them.
+/// transformers marks what the assistant said with `{% generation %}` and `{% endgeneration %}`; to
+/// the text they do nothing, so a block that is always taken stands for them.
 fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;

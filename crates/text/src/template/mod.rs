@@ -38,8 +38,8 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The template of a checkpoint: `chat_template.jinja`, `tokenizer_config.json` (a string, or a named list), or the
-    /// one inside a GGUF file. `None` if there is none.
+    /// The template of a checkpoint: `chat_template.jinja`, `tokenizer_config.json` (a string, or a
+    /// named list), or the one inside a GGUF file. `None` if there is none.
     ///
     /// # Errors
     /// 65 if it is no valid template, 66 for a link to nothing, 74 if a file cannot be read.
@@ -62,11 +62,12 @@ impl ChatTemplate {
         Ok(ChatTemplate { environment, file: file.to_owned(), special: source.special })
     }
 
-    /// A conversation as one text. A message is whatever the template reads: a [`Message`], or an object with more members
-    /// (`tool_calls`, `tool_call_id`, `name`).
+    /// A conversation as one text. A message is whatever the template reads: a [`Message`], or an
+    /// object with more members (`tool_calls`, `tool_call_id`, `name`).
     ///
     /// # Errors
-    /// 65 with the template's own words, when it refuses a role or an order, uses what there is not, or does not end.
+    /// 65 with the template's own words, when it refuses a role or an order, uses what there is
+    /// not, or does not end.
     pub fn render<M: Serialize>(
         &self,
         messages: &[M],

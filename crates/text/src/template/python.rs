@@ -1,4 +1,5 @@
-//! How Python writes values: `str`, `repr` and `json.dumps`. Tuples are lists to minijinja and are written so.
+//! How Python writes values: `str`, `repr` and `json.dumps`. Tuples are lists to minijinja and are
+//! written so.
 use minijinja::Value;
 use minijinja::value::ValueKind;
 

@@ -14,7 +14,8 @@ pub struct TemplateSource {
     pub default: String,
     /// The one for conversations with tools, where that is another.
     pub tool_use: Option<String>,
-    /// The model's special tokens by name: `bos_token`, `eos_token`. Those that it has not are not defined.
+    /// The model's special tokens by name: `bos_token`, `eos_token`. Those that it has not are not
+    /// defined.
     pub special: BTreeMap<String, String>,
 }
 

@@ -13,7 +13,8 @@ pub fn golden_json(name: &str) -> Value {
         .expect("JSON")
 }
 
-/// SmolLM2, fetched if it is not there yet. `None`, said aloud, only where the tests are told that there is no network.
+/// SmolLM2, fetched if it is not there yet. `None`, said aloud, only where the tests are told that
+/// there is no network.
 pub fn smollm2(test: &str) -> Option<Checkpoint> {
     let search = SearchPaths::from_env();
     let models = search.model_folders.first().expect("a folder for models");

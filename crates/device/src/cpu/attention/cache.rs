@@ -12,14 +12,16 @@ pub enum KvDtype {
     F32,
     /// 2 bytes a number.
     Bf16,
-    /// 1 byte a number, and a bf16 scale for each 32 of a head's: 34 bytes for 32 numbers. Scores are taken with the query in int8 too.
+    /// 1 byte a number, and a bf16 scale for each 32 of a head's: 34 bytes for 32 numbers. Scores
+    /// are taken with the query in int8 too.
     Int8,
 }
 
 /// Numbers of a head that share a scale.
 pub(super) const GROUP: usize = 32;
 
-/// What is added to an int8 key's code so that it is an unsigned byte, as the instructions for products want one side to be.
+/// What is added to an int8 key's code so that it is an unsigned byte, as the instructions for
+/// products want one side to be.
 pub(super) const KEY_OFFSET: i32 = 128;
 
 /// The shape of one layer's cache.
@@ -100,7 +102,8 @@ impl KvShape {
         self.value_groups() * Self::SCALE * self.block_tokens
     }
 
-    /// Bytes of one block, keys and values of all heads, as they are really stored (padding included): what a plan counts.
+    /// Bytes of one block, keys and values of all heads, as they are really stored (padding
+    /// included): what a plan counts.
     pub fn block_bytes(&self) -> usize {
         self.parts().into_iter().sum::<usize>() * self.kv_heads
     }
@@ -130,10 +133,11 @@ impl KvShape {
 
 /// One layer's keys and values, in blocks.
 ///
-/// Inside a block, values are `[kv_head][token][value_dim]`, in bf16 `[kv_head][token pair][value_dim][2]`, and keys are transposed,
-/// `[kv_head][dim][token]`, in bf16 by pairs and in int8 by fours of neighboring dimensions: sixteen keys' scores, and sixteen numbers
-/// of a value, are then sixteen lanes, and what an instruction multiplies by pairs lies in pairs. Scales are `[kv_head][group][token]`
-/// for keys and `[kv_head][token][group]` for values.
+/// Inside a block, values are `[kv_head][token][value_dim]`, in bf16 `[kv_head][token
+/// pair][value_dim][2]`, and keys are transposed, `[kv_head][dim][token]`, in bf16 by pairs and in
+/// int8 by fours of neighboring dimensions: sixteen keys' scores, and sixteen numbers of a value,
+/// are then sixteen lanes, and what an instruction multiplies by pairs lies in pairs. Scales are
+/// `[kv_head][group][token]` for keys and `[kv_head][token][group]` for values.
 pub struct KvLayer {
     shape: KvShape,
     blocks: usize,
@@ -234,7 +238,8 @@ pub(super) struct Writer<'a> {
     shape: &'a KvShape,
 }
 
-// SAFETY: `write` touches only the bytes of its slot, and every slot is written by one thread (a promise of its callers).
+// SAFETY: `write` touches only the bytes of its slot, and every slot is written by one thread (a
+// promise of its callers).
 unsafe impl Sync for Writer<'_> {}
 
 impl Writer<'_> {
@@ -309,15 +314,16 @@ pub(super) fn bf16_pair(pair: &[f32]) -> u32 {
     low | high << 16
 }
 
-/// 1.5 * 2^23: a small number plus it is rounded to a whole one (ties to even), which then stands in the lowest bits.
+/// 1.5 * 2^23: a small number plus it is rounded to a whole one (ties to even), which then stands
+/// in the lowest bits.
 const TO_WHOLE: f32 = 12_582_912.0;
 
 /// A group's codes, zeros after its end.
 pub(super) struct Codes(pub [i8; GROUP]);
 
 impl Codes {
-    /// The nearest codes of at most 32 numbers, x = scale * code, |code| <= 127. The scale is NaN where a number is not finite: so is
-    /// then everything that is computed with it.
+    /// The nearest codes of at most 32 numbers, x = scale * code, |code| <= 127. The scale is NaN
+    /// where a number is not finite: so is then everything that is computed with it.
     #[inline(always)] // into the kernels, whose instructions it then uses
     pub(super) fn of(numbers: &[f32]) -> (bf16, Codes) {
         let most = numbers.iter().fold(0f32, |most, x| most.max(x.abs()));

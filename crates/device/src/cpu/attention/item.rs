@@ -11,10 +11,12 @@ use super::stored::{InBf16, InF32, InInt8, Stored};
 use super::{Call, SPLIT, Sequence, TILE};
 use crate::memory::Scratch;
 
-/// Query rows (tokens x heads of a group) of one sequence that share one pass over its keys: whole row blocks of twelve.
+/// Query rows (tokens x heads of a group) of one sequence that share one pass over its keys: whole
+/// row blocks of twelve.
 const MEMBER_ROWS: usize = 60;
 
-/// The same of several sequences together, so few that their tiles stay in the second-level cache and that all threads have work.
+/// The same of several sequences together, so few that their tiles stay in the second-level cache
+/// and that all threads have work.
 const JOINED_ROWS: usize = 24;
 
 /// Some new tokens of one sequence.
@@ -27,7 +29,8 @@ pub(super) struct Member<'a> {
     pub tokens: usize,
 }
 
-/// What one thread computes: the queries of one kv head's group for some tokens, of one sequence or of several that begin alike.
+/// What one thread computes: the queries of one kv head's group for some tokens, of one sequence or
+/// of several that begin alike.
 pub(super) struct Item<'a> {
     pub kv_head: usize,
     pub members: &'a [Member<'a>],
@@ -54,7 +57,8 @@ impl<'a> Member<'a> {
         self.position + self.tokens - 1
     }
 
-    /// Where each 16 positions of `tile` begin in the cache. Those past the last position repeat the last one's: their scores are masked.
+    /// Where each 16 positions of `tile` begin in the cache. Those past the last position repeat
+    /// the last one's: their scores are masked.
     #[inline(always)]
     fn slots(&self, tile: usize, block_tokens: usize) -> [Slot; SIXTEENS] {
         let last = self.last_position() / LANES * LANES;
@@ -285,8 +289,9 @@ unsafe fn one_split<S: Ints, K: Stored>(
     }
 }
 
-/// The way through the tiles of a split: all members meet those that they share, and then each meets its own from first to last, so that
-/// memory is read in longer pieces. A row meets its tiles in their order either way.
+/// The way through the tiles of a split: all members meet those that they share, and then each
+/// meets its own from first to last, so that memory is read in longer pieces. A row meets its tiles
+/// in their order either way.
 fn plan_way(call: &Call, item: &Item, split: usize, way: &mut Vec<Stop>) {
     way.clear();
     let (window, block_tokens) = (call.options.window, call.layer.shape().block_tokens);

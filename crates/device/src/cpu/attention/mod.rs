@@ -1,10 +1,12 @@
 //! Attention over a paged cache of keys and values.
 //!
-//! For every (token, head) the keys are visited in tiles of 64 positions with a running maximum (online softmax), and tiles are
-//! grouped into splits of 1024 positions whose results are merged in order. Tiles and splits stand at fixed positions, so the bits
-//! depend on the sequence alone: not on how its tokens were chunked, on the batch or on the threads. Keys and values are read
-//! back from the cache in stored precision, also those that the same step wrote. Sequences whose tables name the same blocks (runs
-//! behind one system prompt) meet these together: they are read once for all of them.
+//! For every (token, head) the keys are visited in tiles of 64 positions with a running maximum
+//! (online softmax), and tiles are grouped into splits of 1024 positions whose results are merged
+//! in order. Tiles and splits stand at fixed positions, so the bits depend on the sequence alone:
+//! not on how its tokens were chunked, on the batch or on the threads. Keys and values are read
+//! back from the cache in stored precision, also those that the same step wrote. Sequences whose
+//! tables name the same blocks (runs behind one system prompt) meet these together: they are read
+//! once for all of them.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 mod cache;
@@ -54,7 +56,8 @@ pub struct AttentionOptions<'a> {
 }
 
 impl Cpu {
-    /// Stores the new tokens' keys and values, both [tokens, kv_heads, dim], rounded to the cache's dtype.
+    /// Stores the new tokens' keys and values, both [tokens, kv_heads, dim], rounded to the cache's
+    /// dtype.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or [`DeviceError::Index`] for a block that is not there.
@@ -89,16 +92,19 @@ impl Cpu {
         let row_elements = shape.kv_heads * (shape.key_dim + shape.value_dim);
         self.over_rows(tokens, row_elements, &|rows| {
             for row in rows {
-                // SAFETY: a slot lies in the cache (blocks were checked), and each row has its own, or the caller wrote one slot twice
-                // in one step, which `check_sequences` refuses by refusing shared rows; equal slots of different sequences
-                // would be a block shared for writing, which a block table must not have (then values mix, memory stays valid).
+                // SAFETY: a slot lies in the cache (blocks were checked), and each row has its own,
+                // or the caller wrote one slot twice in one step, which
+                // `check_sequences` refuses by refusing shared rows; equal slots of different
+                // sequences would be a block shared for writing, which a block
+                // table must not have (then values mix, memory stays valid).
                 unsafe { writer.write(slots[row], row, k, v) };
             }
         })
     }
 
-    /// out[t, h, :] = softmax(q[t, h] . keys * scale) values, causal. `q` is [tokens, heads, key_dim] after rope, `out`
-    /// [tokens, heads, value_dim]. The new tokens' keys and values were written before.
+    /// out[t, h, :] = softmax(q[t, h] . keys * scale) values, causal. `q` is [tokens, heads,
+    /// key_dim] after rope, `out` [tokens, heads, value_dim]. The new tokens' keys and values
+    /// were written before.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or [`DeviceError::Index`] for a block that is not there.
@@ -150,7 +156,8 @@ impl Cpu {
         })
     }
 
-    /// Few items, long sequences: splits are computed in parallel, then merged in order, which gives the same bits.
+    /// Few items, long sequences: splits are computed in parallel, then merged in order, which
+    /// gives the same bits.
     fn split_attention(&self, call: &Call, items: &[Item]) -> Result<(), DeviceError> {
         let work: Vec<(&Item, usize)> = items
             .iter()
@@ -185,7 +192,8 @@ struct Call<'a> {
     set: super::KernelSet,
 }
 
-/// Fails unless rows are disjoint and complete, and every block of `blocks`, which hold so many tokens, is there. Returns the number of rows.
+/// Fails unless rows are disjoint and complete, and every block of `blocks`, which hold so many
+/// tokens, is there. Returns the number of rows.
 pub(crate) fn check_sequences(
     block_tokens: usize,
     blocks: usize,

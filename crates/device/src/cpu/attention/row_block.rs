@@ -38,7 +38,8 @@ pub(super) struct RowBlock<'a> {
 /// Groups of 16 positions in a tile.
 pub(super) const SIXTEENS: usize = TILE / LANES;
 
-/// Adds one tile of keys to the state of R rows, W times 16 keys, then W times 16 numbers of the values at a time.
+/// Adds one tile of keys to the state of R rows, W times 16 keys, then W times 16 numbers of the
+/// values at a time.
 #[inline(always)]
 pub(super) unsafe fn visit<S: Ints, K: Stored, const R: usize, const W: usize>(block: &RowBlock) {
     let start = block.tile * TILE;
@@ -97,7 +98,8 @@ unsafe fn mask<S: Simd>(scores: *mut f32, start: usize, first: usize, last: usiz
     }
 }
 
-/// Turns scores into weights, updates maxima and sums, and returns what each row's values so far are multiplied with.
+/// Turns scores into weights, updates maxima and sums, and returns what each row's values so far
+/// are multiplied with.
 #[inline(always)]
 unsafe fn softmax<S: Simd, K: Stored, const R: usize>(block: &RowBlock) -> [f32; LANES] {
     let mut most = [f32::NEG_INFINITY; LANES];
@@ -131,8 +133,9 @@ unsafe fn softmax<S: Simd, K: Stored, const R: usize>(block: &RowBlock) -> [f32;
     factors
 }
 
-/// Cache lines of the values of sixteen positions. The next tile's keys are asked for while scores are computed, half of its values with their
-/// softmax, the other half while values are added up: memory answers only so many at a time, and should never wait.
+/// Cache lines of the values of sixteen positions. The next tile's keys are asked for while scores
+/// are computed, half of its values with their softmax, the other half while values are added up:
+/// memory answers only so many at a time, and should never wait.
 fn value_lines<K: Stored>(shape: &KvShape) -> usize {
     shape.value_stride() * LANES * K::VALUE_BYTES / LINE
 }

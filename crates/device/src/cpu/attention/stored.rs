@@ -16,7 +16,8 @@ pub(super) trait Stored {
     fn query_words<S: Simd>(shape: &KvShape) -> usize;
     /// Writes the words of a query to `words[0]`, `words[stride]` and so on.
     unsafe fn query<S: Simd>(q: &[f32], words: *mut u32, stride: usize);
-    /// The dot products of R queries, word w of query r at `queries[w * stride + r]`, with W times 16 keys. What `next` holds is asked for.
+    /// The dot products of R queries, word w of query r at `queries[w * stride + r]`, with W times
+    /// 16 keys. What `next` holds is asked for.
     unsafe fn dots<S: Ints, const R: usize, const W: usize>(
         shape: &KvShape,
         here: &[Sixteen],
@@ -24,13 +25,15 @@ pub(super) trait Stored {
         queries: *const u32,
         stride: usize,
     ) -> [[S::F; W]; R];
-    /// Stores the weights of the keys of sixteen positions, the first of which is `key`, for [`Self::add`]; `row` is where the row's begin.
+    /// Stores the weights of the keys of sixteen positions, the first of which is `key`, for
+    /// [`Self::add`]; `row` is where the row's begin.
     #[inline(always)]
     unsafe fn weigh<S: Simd>(row: *mut f32, key: usize, weights: S::F) {
         S::store(row.add(key), weights);
     }
-    /// Adds N vectors of the values of a step's positions, from vector `first`, to R rows, times the weights of `key` and, unless it stands
-    /// alone, of those beside it: a row's weights begin [`TILE`] after another's.
+    /// Adds N vectors of the values of a step's positions, from vector `first`, to R rows, times
+    /// the weights of `key` and, unless it stands alone, of those beside it: a row's weights
+    /// begin [`TILE`] after another's.
     unsafe fn add<S: Ints, const R: usize, const N: usize>(
         acc: &mut [[S::F; N]; R],
         values: Values,
@@ -187,7 +190,8 @@ impl Stored for InBf16 {
         let mut pairs = [S::splat(0.0); N];
         for n in 0..N {
             pairs[n] = S::load(values.from.add(n * LANES * 4).cast());
-            // What was left behind its end by others is no number to multiply a weight of zero with: it may be none.
+            // What was left behind its end by others is no number to multiply a weight of zero
+            // with: it may be none.
             if values.alone {
                 pairs[n] = S::even_alone(pairs[n]);
             }
@@ -210,7 +214,8 @@ impl Stored for InBf16 {
     }
 }
 
-/// A query for int8 keys: for each group its scale, what undoes the keys' offset, and eight words of codes.
+/// A query for int8 keys: for each group its scale, what undoes the keys' offset, and eight words
+/// of codes.
 const GROUP_WORDS: usize = 2 + GROUP / 4;
 
 impl Stored for InInt8 {

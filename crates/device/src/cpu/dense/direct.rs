@@ -6,8 +6,8 @@ use super::super::simd::{LANES, LINE, Simd};
 use super::Block;
 use super::dot::{CHUNK_BYTES, Dot, F};
 
-/// Tokens of a tile. Few tokens leave registers for many rows, and a tile of them leaves room for these in the first-level cache: eight tokens of
-/// 2048 numbers would fill it.
+/// Tokens of a tile. Few tokens leave registers for many rows, and a tile of them leaves room for
+/// these in the first-level cache: eight tokens of 2048 numbers would fill it.
 pub(super) const MOST_TOKENS: usize = 4;
 
 /// Bytes that are asked for ahead of several rows side by side, at least.
@@ -42,7 +42,8 @@ unsafe fn rows<D: Dot, const R: usize>(block: &Block) {
     }
 }
 
-/// A few rows and all tokens: weights come from memory for the first tile, and from the first-level cache for the others.
+/// A few rows and all tokens: weights come from memory for the first tile, and from the first-level
+/// cache for the others.
 #[inline(always)]
 unsafe fn tiles<D: Dot, const R: usize>(block: &Block, row: usize) {
     for tile in block.tiles.clone() {
@@ -88,8 +89,9 @@ unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(block: &Block,
     finish::<D, R, T>(block, place, &acc);
 }
 
-/// All whole chunks, of all rows side by side. Meanwhile the rows that come after these are asked for, a share with each tile, so that memory
-/// never waits; and in the order in which they lie, which is how it gives most. They wait in the second-level cache: activations need the first.
+/// All whole chunks, of all rows side by side. Meanwhile the rows that come after these are asked
+/// for, a share with each tile, so that memory never waits; and in the order in which they lie,
+/// which is how it gives most. They wait in the second-level cache: activations need the first.
 #[inline(always)]
 unsafe fn whole_chunks<D: Dot, const R: usize, const T: usize>(
     acc: &mut [[F<D>; T]; R],

@@ -9,8 +9,8 @@ use super::super::simd::{LANES, Simd};
 /// Bytes of a chunk of activations, and of weights that were copied.
 pub(in crate::cpu) const CHUNK_BYTES: usize = 64;
 
-/// How a chunk of weights meets a chunk of activations. A chunk is 16 numbers of 4 bytes: f32, or pairs of bf16, whose bits a vector of f32
-/// holds.
+/// How a chunk of weights meets a chunk of activations. A chunk is 16 numbers of 4 bytes: f32, or
+/// pairs of bf16, whose bits a vector of f32 holds.
 pub(super) trait Dot {
     type S: Simd;
     /// Elements of a chunk.
@@ -21,7 +21,8 @@ pub(super) trait Dot {
     unsafe fn weights(from: *const u8) -> F<Self>;
     /// The first `n` weights, zeros after them.
     unsafe fn weights_part(from: *const u8, n: usize) -> F<Self>;
-    /// So many chunks of weights as 16 numbers of 4 bytes, whatever they are: what is copied at a time.
+    /// So many chunks of weights as 16 numbers of 4 bytes, whatever they are: what is copied at a
+    /// time.
     const RAW_CHUNKS: usize;
     unsafe fn raw(from: *const u8) -> F<Self>;
     /// Such a number of 16 rows as the columns that it is.

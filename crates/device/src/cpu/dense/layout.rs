@@ -3,8 +3,9 @@ use std::ops::Range;
 use super::super::simd::LANES;
 use super::dot::CHUNK_BYTES;
 
-/// Where activations of dense products lie, so that a kernel reads them in order: in tiles of tokens that are multiplied together, as numbers
-/// of 4 bytes (one f32, or two bf16), 16 of them a chunk.
+/// Where activations of dense products lie, so that a kernel reads them in order: in tiles of
+/// tokens that are multiplied together, as numbers of 4 bytes (one f32, or two bf16), 16 of them a
+/// chunk.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::cpu) struct Layout {
     tokens: usize,
@@ -56,8 +57,9 @@ pub(in crate::cpu) fn token_bytes(cols: usize, chunk: usize) -> usize {
     cols.div_ceil(chunk) * CHUNK_BYTES
 }
 
-/// The order of lanes, and a lane's place in it (it is its own inverse). Sums of lanes are added up in it: each takes as many sums that wait as
-/// its place, a binary number, has ones at its end. It is the tree of [`Simd::sum`].
+/// The order of lanes, and a lane's place in it (it is its own inverse). Sums of lanes are added up
+/// in it: each takes as many sums that wait as its place, a binary number, has ones at its end. It
+/// is the tree of [`Simd::sum`].
 ///
 /// [`Simd::sum`]: super::super::simd::Simd::sum
 pub(in crate::cpu) const LANE_ORDER: [usize; LANES] =

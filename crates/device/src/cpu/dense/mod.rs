@@ -1,7 +1,8 @@
 //! Float weights times activations.
 //!
-//! An output element is one vector of 16 accumulators over chunks of k in order, added up by a fixed tree at the end, in every tile
-//! shape. With the bf16 instruction a chunk has 32 elements (a lane takes two neighbors), otherwise 16.
+//! An output element is one vector of 16 accumulators over chunks of k in order, added up by a
+//! fixed tree at the end, in every tile shape. With the bf16 instruction a chunk has 32 elements (a
+//! lane takes two neighbors), otherwise 16.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 mod direct;
@@ -23,12 +24,14 @@ use outer::Cut;
 
 /// Rows of a weight matrix times tokens.
 pub(super) struct Block {
-    /// The first row, readable for `rows` rows of `cols` weights, `row_bytes` apart, at any alignment.
+    /// The first row, readable for `rows` rows of `cols` weights, `row_bytes` apart, at any
+    /// alignment.
     pub weights: *const u8,
     pub row_bytes: usize,
     pub rows: usize,
     pub cols: usize,
-    /// Where the weights begin that this thread probably takes next: asked for meanwhile, never read.
+    /// Where the weights begin that this thread probably takes next: asked for meanwhile, never
+    /// read.
     pub next: *const u8,
     pub x: Activations,
     /// The tiles of tokens to multiply.

@@ -1,8 +1,10 @@
 //! Many tokens: outer products.
 //!
-//! A row's 16 sums of [`super::direct`] are independent until they are added up. So each is computed by itself for many rows at a time: a
-//! register holds one column of 16 rows, and meets one number of each token. That asks for few loads, and gives the same bits. Weights are
-//! copied for it, [lane][chunk][row], and stay in the second-level cache while all tiles of tokens pass.
+//! A row's 16 sums of [`super::direct`] are independent until they are added up. So each is
+//! computed by itself for many rows at a time: a register holds one column of 16 rows, and meets
+//! one number of each token. That asks for few loads, and gives the same bits. Weights are
+//! copied for it, [lane][chunk][row], and stay in the second-level cache while all tiles of tokens
+//! pass.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -13,7 +15,8 @@ use super::dot::{CHUNK_BYTES, Dot, R};
 use super::layout::LANE_ORDER;
 use crate::memory::Scratch;
 
-/// Most chunks of columns that are copied at a time: copies of a block of rows then stay in the second-level cache.
+/// Most chunks of columns that are copied at a time: copies of a block of rows then stay in the
+/// second-level cache.
 const COLUMNS_MOST: usize = 128;
 
 /// Chunks that are multiplied in a turn of the innermost loop.
@@ -36,7 +39,8 @@ pub(super) struct Cut {
     /// Chunks of all columns, and of those that are copied at a time.
     chunks: usize,
     columns: usize,
-    /// Numbers from a lane of the copies to the next: not a power of two, or they would compete for the same sets of a cache.
+    /// Numbers from a lane of the copies to the next: not a power of two, or they would compete
+    /// for the same sets of a cache.
     lane_stride: usize,
     /// Numbers of a tile's sums.
     sums: usize,

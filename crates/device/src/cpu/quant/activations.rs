@@ -71,7 +71,8 @@ impl CodeRows {
         let scaled_sums = SharedMut::new(self.scaled_sums.resize(tokens * blocks));
         cpu.over_rows(tokens, cols, &|rows| {
             for row in rows {
-                // SAFETY: all pointers are to this row's part of buffers that were sized above; rows are disjoint.
+                // SAFETY: all pointers are to this row's part of buffers that were sized above;
+                // rows are disjoint.
                 unsafe {
                     let out = RowOut {
                         codes: codes.pointer().add(row * stride),
@@ -121,8 +122,8 @@ fn code_stride(blocks: usize, wide: bool) -> usize {
 
 kernel! { unsafe fn quantize_row(x: &[f32], out: &RowOut) = quantize_row_body }
 
-/// scale = max |x| / 127, code = nearest whole number to x * (127 / max |x|). A NaN or an infinity makes the scale NaN, so that it
-/// is not lost.
+/// scale = max |x| / 127, code = nearest whole number to x * (127 / max |x|). A NaN or an infinity
+/// makes the scale NaN, so that it is not lost.
 #[inline(always)]
 unsafe fn quantize_row_body<S: Ints>(x: &[f32], out: &RowOut) {
     for block in 0..x.len() / BLOCK {

@@ -1,8 +1,9 @@
 //! A few tokens times quantized weights: the weights are used as they come, without panels.
 //!
-//! Decoding reads every weight for few multiplications. Moving the codes about so that a lane is a row, which pays when many tokens
-//! share the work, would cost more than the products. Here the sums are moved instead: 16 rows' partial sums become one vector. The
-//! whole numbers are exact either way, so the bits are those of [`super::tile`].
+//! Decoding reads every weight for few multiplications. Moving the codes about so that a lane is a
+//! row, which pays when many tokens share the work, would cost more than the products. Here the
+//! sums are moved instead: 16 rows' partial sums become one vector. The whole numbers are exact
+//! either way, so the bits are those of [`super::tile`].
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::super::dispatch::kernel;
@@ -63,9 +64,11 @@ unsafe fn of_format<S: Ints, F: Format, const BYTES: usize, const T: usize>(job:
         F::scales::<S>(from, stride, scales.as_mut_ptr(), minima.as_mut_ptr());
         for sub in 0..F::SUBS {
             let block = stored * F::SUBS + sub;
-            // Four partial sums of four rows in each, [token][half][..]; of both halves together where they have one scale.
+            // Four partial sums of four rows in each, [token][half][..]; of both halves together
+            // where they have one scale.
             let mut sums = [[[S::splat_i(0); 4]; 2]; T];
-            // Rows q, 4 + q, 8 + q and 12 + q: side by side, sums over the words of a quarter are in the rows' order.
+            // Rows q, 4 + q, 8 + q and 12 + q: side by side, sums over the words of a quarter are
+            // in the rows' order.
             for q in 0..4 {
                 let codes = F::codes::<S>(from.add(q * stride), 4 * stride, sub);
                 for t in 0..T {

@@ -3,8 +3,8 @@
 
 use super::super::simd::Ints;
 
-/// One way to store blocks. `block` points at the first row's stored block (of 32 or 256 elements), that of
-/// the next row is `stride` bytes further, `sub` numbers the 32-blocks in it.
+/// One way to store blocks. `block` points at the first row's stored block (of 32 or 256 elements),
+/// that of the next row is `stride` bytes further, `sub` numbers the 32-blocks in it.
 pub(super) trait Format {
     /// Bytes of a stored block.
     const BYTES: usize;
@@ -20,7 +20,8 @@ pub(super) trait Format {
     /// The codes of a 32-block of four rows, its first 16 and its last: a row's in each quarter.
     unsafe fn codes<S: Ints>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2];
 
-    /// Writes the scales and minima of the stored blocks of 16 rows: scales[sub][which][row], minima[sub][row].
+    /// Writes the scales and minima of the stored blocks of 16 rows: scales[sub][which][row],
+    /// minima[sub][row].
     unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, minima: *mut f32);
 }
 
@@ -130,8 +131,8 @@ impl Format for Q5_1 {
     }
 }
 
-/// f16 d, f16 dmin, 8 six-bit scales and minima in 12 bytes, nibbles[128]; the low nibbles of each 32 bytes are one 32-block, the
-/// high ones the next.
+/// f16 d, f16 dmin, 8 six-bit scales and minima in 12 bytes, nibbles[128]; the low nibbles of each
+/// 32 bytes are one 32-block, the high ones the next.
 impl Format for Q4K {
     const BYTES: usize = 144;
     const SUBS: usize = 8;
@@ -167,7 +168,8 @@ impl Format for Q4K {
     }
 }
 
-/// As Q4_K, with fifth bits[32] before the nibbles: bit s of byte i belongs to element i of 32-block s.
+/// As Q4_K, with fifth bits[32] before the nibbles: bit s of byte i belongs to element i of
+/// 32-block s.
 impl Format for Q5K {
     const BYTES: usize = 176;
     const SUBS: usize = 8;
@@ -197,8 +199,9 @@ impl Format for Q5K {
     }
 }
 
-/// Low nibbles[128], upper two bits[64], i8 scales[16], f16 d. Each half of 128 elements has 64 nibble bytes (the low nibbles are
-/// 32-blocks 0 and 1, the high ones 2 and 3) and 32 bytes of upper bits (two for each of the four 32-blocks).
+/// Low nibbles[128], upper two bits[64], i8 scales[16], f16 d. Each half of 128 elements has 64
+/// nibble bytes (the low nibbles are 32-blocks 0 and 1, the high ones 2 and 3) and 32 bytes of
+/// upper bits (two for each of the four 32-blocks).
 impl Format for Q6K {
     const BYTES: usize = 210;
     const SUBS: usize = 8;

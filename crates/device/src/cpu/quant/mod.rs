@@ -1,8 +1,9 @@
 //! Weights in blocks of integer codes, multiplied in their own form.
 //!
-//! Every format is a sequence of 32-blocks: 32 unsigned codes `c` with a zero point `z`, a scale (two, of 16 codes each, in Q6_K) and
-//! perhaps a minimum `m`; the weight is `scale * (c - z) + m`. Activations are whole numbers of 8 or 16 bits in blocks of 32 with
-//! an f32 scale `dx`. The 16 bits are two bytes, each multiplied as the 8 are: twice the multiplications on the same weights.
+//! Every format is a sequence of 32-blocks: 32 unsigned codes `c` with a zero point `z`, a scale
+//! (two, of 16 codes each, in Q6_K) and perhaps a minimum `m`; the weight is `scale * (c - z) + m`.
+//! Activations are whole numbers of 8 or 16 bits in blocks of 32 with an f32 scale `dx`. The 16
+//! bits are two bytes, each multiplied as the 8 are: twice the multiplications on the same weights.
 //! An output element is one chain over the blocks in order,
 //!
 //! ```text
@@ -10,8 +11,8 @@
 //! acc = fma(m, dx * sum(x), acc)                           where the format has minima
 //! ```
 //!
-//! whatever the kernel set, the number of tokens and the way the codes are moved about. Formats: the GGUF
-//! specification and the layout comments of ggml's block types.
+//! whatever the kernel set, the number of tokens and the way the codes are moved about. Formats:
+//! the GGUF specification and the layout comments of ggml's block types.
 
 mod activations;
 mod dequantize;

@@ -77,8 +77,8 @@ pub(super) struct GroupRows {
 }
 
 impl GroupRows {
-    /// Asks for as much of the next rows as stored block `stored` of 16 rows has: they lie in one piece and are asked for in their order,
-    /// which memory answers fastest.
+    /// Asks for as much of the next rows as stored block `stored` of 16 rows has: they lie in one
+    /// piece and are asked for in their order, which memory answers fastest.
     #[inline(always)]
     pub(super) unsafe fn ask<S: Simd, F: Format>(&self, stored: usize) {
         for line in (stored * LANES * F::BYTES..(stored + 1) * LANES * F::BYTES).step_by(LINE) {
@@ -116,7 +116,8 @@ unsafe fn fill_format<S: Ints, F: Format>(group: &GroupRows, panel: &mut Panel) 
         );
         for sub in 0..F::SUBS {
             let mut halves = [[S::splat_i(0); 4]; 2];
-            // Rows q, 4 + q, 8 + q and 12 + q: side by side, words of the same quarter are in the rows' order.
+            // Rows q, 4 + q, 8 + q and 12 + q: side by side, words of the same quarter are in the
+            // rows' order.
             for q in 0..4 {
                 [halves[0][q], halves[1][q]] =
                     F::codes::<S>(block.add(q * stride), 4 * stride, sub);

@@ -14,11 +14,11 @@ use crate::DeviceError;
 const Q8_BYTES: usize = 34;
 
 impl Cpu {
-    /// Rounds `weights` (F32, F16 or BF16 numbers, any alignment) to Q8_0 blocks of 32: 34 bytes for every 32 numbers. On the calling
-    /// thread alone: those who load have several.
+    /// Rounds `weights` (F32, F16 or BF16 numbers, any alignment) to Q8_0 blocks of 32: 34 bytes
+    /// for every 32 numbers. On the calling thread alone: those who load have several.
     ///
-    /// A block's scale is the f16 nearest to max |w| / 127. The number of weights must be a multiple of 32; rows must be too, for the result
-    /// to be a matrix.
+    /// A block's scale is the f16 nearest to max |w| / 127. The number of weights must be a
+    /// multiple of 32; rows must be too, for the result to be a matrix.
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`] or [`DeviceError::Shape`].

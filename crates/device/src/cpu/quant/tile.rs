@@ -51,10 +51,12 @@ thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::default();
 }
 
-/// Computes `rows` (a range that starts at a multiple of [`GROUP_ROWS`]) of the product for all tokens.
+/// Computes `rows` (a range that starts at a multiple of [`GROUP_ROWS`]) of the product for all
+/// tokens.
 ///
 /// # Safety
-/// The matrix was checked and is quantized; `out` is writable for [tokens, weight.rows] and nobody else touches these rows' elements.
+/// The matrix was checked and is quantized; `out` is writable for [tokens, weight.rows] and nobody
+/// else touches these rows' elements.
 pub(in crate::cpu) unsafe fn multiply(set: KernelSet, job: &QuantJob, rows: Range<usize>) {
     let Some(shape) = PanelShape::of(job.weight.dtype, job.weight.cols) else { return };
     if job.x.tokens == 0 {
@@ -136,8 +138,8 @@ impl QuantJob<'_> {
     }
 }
 
-/// `rows` of the job's weights where they are, or, if they are fewer than 16, where they are copied to, before rows of anything. Row `next`
-/// need not be there.
+/// `rows` of the job's weights where they are, or, if they are fewer than 16, where they are copied
+/// to, before rows of anything. Row `next` need not be there.
 fn sixteen_rows(
     job: &QuantJob,
     shape: PanelShape,
@@ -249,7 +251,8 @@ unsafe fn one_tile<
             for byte in 0..BYTES {
                 for t in 0..T {
                     for p in 0..P {
-                        // Upper bytes count 256 times. At most 32 * 255 * 32512 < 2^31 in all: still exact.
+                        // Upper bytes count 256 times. At most 32 * 255 * 32512 < 2^31 in all:
+                        // still exact.
                         if byte == 1 {
                             dot[t][p] = S::shift_left(dot[t][p], 8);
                         }

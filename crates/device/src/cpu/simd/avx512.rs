@@ -197,7 +197,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     unsafe fn sum4(a: __m512, b: __m512, c: __m512, d: __m512) -> [f32; 4] {
-        // Halves of 8, then of 4, for two vectors at a time; the pairs of lanes added are those of `sum`.
+        // Halves of 8, then of 4, for two vectors at a time; the pairs of lanes added are those of
+        // `sum`.
         let halves = |a, b| {
             _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b))
         };
@@ -227,7 +228,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     unsafe fn store_pairs(to: *mut u16, value: __m512) {
         if BF16 {
-            // SAFETY: 16 numbers of 16 bits without invalid patterns; the instruction is there by the trait's contract.
+            // SAFETY: 16 numbers of 16 bits without invalid patterns; the instruction is there by
+            // the trait's contract.
             _mm256_storeu_si256(
                 to.cast(),
                 std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value)),
@@ -256,7 +258,8 @@ unsafe fn widen_bf16(half: __m256i) -> __m512 {
 /// acc + the products of 16 pairs of bf16 (`vdpbf16ps`).
 #[inline(always)]
 pub(in crate::cpu) unsafe fn dot_bf16(acc: __m512, a: __m512i, b: __m512i) -> __m512 {
-    // SAFETY: both are 512 bits without invalid patterns; the instruction is there by the trait's contract.
+    // SAFETY: both are 512 bits without invalid patterns; the instruction is there by the trait's
+    // contract.
     _mm512_dpbf16_ps(
         acc,
         std::mem::transmute::<__m512i, __m512bh>(a),

@@ -10,8 +10,8 @@ use half::f16;
 use super::{Avx2, Avx512};
 use super::{LANES, Scalar, Simd};
 
-/// Sixteen lanes of i32 that are also 64 bytes: four codes in each lane, or sixteen in each quarter. All results are exact, hence the
-/// same in every set.
+/// Sixteen lanes of i32 that are also 64 bytes: four codes in each lane, or sixteen in each
+/// quarter. All results are exact, hence the same in every set.
 pub(in crate::cpu) trait Ints: Simd {
     type I: Copy;
 
@@ -24,7 +24,8 @@ pub(in crate::cpu) trait Ints: Simd {
     unsafe fn splat_quarter(from: *const i8) -> Self::I;
     /// Word k of quarter q of vector w becomes word w of quarter q of vector k.
     unsafe fn transpose_quarters(vectors: [Self::I; 4]) -> [Self::I; 4];
-    /// acc + the four products of each lane's unsigned code bytes with its signed bytes of `x`, exactly.
+    /// acc + the four products of each lane's unsigned code bytes with its signed bytes of `x`,
+    /// exactly.
     unsafe fn dot(acc: Self::I, codes: Self::I, x: Self::I) -> Self::I;
     /// a + b, wrapping.
     unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
@@ -34,8 +35,8 @@ pub(in crate::cpu) trait Ints: Simd {
     /// Nearest i8 (ties to even) of values in -127..=127, and their sum.
     unsafe fn store_i8(to: *mut i8, value: Self::F) -> i32;
 
-    /// Lane l is the unaligned word at `from + l * stride`. By sixteen loads: where it was measured (a virtual Cascade Lake), they cost
-    /// less than half of a gather instruction.
+    /// Lane l is the unaligned word at `from + l * stride`. By sixteen loads: where it was measured
+    /// (a virtual Cascade Lake), they cost less than half of a gather instruction.
     unsafe fn load_words(from: *const u8, stride: usize) -> Self::I;
     unsafe fn and(a: Self::I, mask: u32) -> Self::I;
     unsafe fn or(a: Self::I, b: Self::I) -> Self::I;
@@ -201,7 +202,8 @@ impl Ints for Avx2 {
     }
     #[inline(always)]
     unsafe fn dot(acc: [__m256i; 2], codes: [__m256i; 2], x: [__m256i; 2]) -> [__m256i; 2] {
-        // maddubs would saturate for codes above 128: even and odd bytes are multiplied as 16-bit numbers instead.
+        // maddubs would saturate for codes above 128: even and odd bytes are multiplied as 16-bit
+        // numbers instead.
         let low = _mm256_set1_epi16(0xff);
         let mut out = acc;
         for i in 0..2 {

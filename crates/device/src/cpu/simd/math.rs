@@ -2,7 +2,8 @@
 
 use super::Simd;
 
-/// e^x within 2 units in the last place; 0 below -87.3 (where results would be denormal), at most e^88.3 above; NaN stays NaN.
+/// e^x within 2 units in the last place; 0 below -87.3 (where results would be denormal), at most
+/// e^88.3 above; NaN stays NaN.
 ///
 /// x = n ln 2 + r with |r| <= ln 2 / 2, and the Taylor series of e^r to the 7th power.
 #[inline(always)]
@@ -30,8 +31,8 @@ pub(in crate::cpu) unsafe fn silu<S: Simd>(x: S::F) -> S::F {
 
 /// x Phi(x) by the error function.
 ///
-/// erfc(z) = t exp(-z^2 + P(t)), t = 1 / (1 + z/2): the Chebyshev fit with a relative error below 1.2e-7 for z >= 0
-/// (Numerical Recipes, section "Incomplete gamma function, error function").
+/// erfc(z) = t exp(-z^2 + P(t)), t = 1 / (1 + z/2): the Chebyshev fit with a relative error below
+/// 1.2e-7 for z >= 0 (Numerical Recipes, section "Incomplete gamma function, error function").
 #[inline(always)]
 pub(in crate::cpu) unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
     const P: [f32; 10] = [

@@ -1,12 +1,14 @@
 //! Sixteen f32 lanes on every machine.
 //!
-//! Kernels are written once over [`Simd`] and instantiated inside functions that enable the instructions of one kernel set.
-//! Every method does the same IEEE operations lane by lane in each implementation (fused multiply-add included), so the
-//! sets agree bit for bit, except where [`Simd::pair_dot`] uses the AVX-512 BF16 instruction.
+//! Kernels are written once over [`Simd`] and instantiated inside functions that enable the
+//! instructions of one kernel set. Every method does the same IEEE operations lane by lane in each
+//! implementation (fused multiply-add included), so the sets agree bit for bit, except where
+//! [`Simd::pair_dot`] uses the AVX-512 BF16 instruction.
 //!
 //! # Safety
-//! All methods are `unsafe`: the caller is inside a function whose `target_feature`s cover the implementation's (that is what
-//! `dispatch::kernel!` writes), and pointers are readable or writable for the lanes named. Pointers need no alignment.
+//! All methods are `unsafe`: the caller is inside a function whose `target_feature`s cover the
+//! implementation's (that is what `dispatch::kernel!` writes), and pointers are readable or
+//! writable for the lanes named. Pointers need no alignment.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 #[cfg(target_arch = "x86_64")]
@@ -106,7 +108,8 @@ pub(super) trait Simd: Copy + 'static {
         Self::store_bf16(to, value);
     }
 
-    /// acc + k.even * q.even + k.odd * q.odd per lane; k is 16 pairs of bf16, q one pair for all lanes (low half even).
+    /// acc + k.even * q.even + k.odd * q.odd per lane; k is 16 pairs of bf16, q one pair for all
+    /// lanes (low half even).
     #[inline(always)]
     unsafe fn pair_dot(acc: Self::F, k: Self::F, q: u32) -> Self::F {
         let [even, odd] = Self::widen_pairs(k);
@@ -114,6 +117,7 @@ pub(super) trait Simd: Copy + 'static {
         Self::fma(odd, Self::splat(f32::from_bits(q & 0xffff_0000)), first)
     }
 
-    /// Asks for the cache line at `at` (which may be any address). It waits in the second-level cache: the first is for what is needed at once.
+    /// Asks for the cache line at `at` (which may be any address). It waits in the second-level
+    /// cache: the first is for what is needed at once.
     unsafe fn prefetch_far(at: *const u8);
 }

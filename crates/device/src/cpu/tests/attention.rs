@@ -47,7 +47,8 @@ impl Setup {
         }
     }
 
-    /// Feeds all sequences in steps: `chunk(step, sequence)` new tokens each. Returns the outputs by sequence.
+    /// Feeds all sequences in steps: `chunk(step, sequence)` new tokens each. Returns the outputs
+    /// by sequence.
     fn run(&self, cpu: &Cpu, chunk: &dyn Fn(usize, usize) -> usize) -> Vec<Vec<f32>> {
         let blocks = total_blocks(
             &self.histories.iter().map(|h| h.tokens).collect::<Vec<_>>(),
@@ -100,7 +101,8 @@ impl Setup {
         self.plain_row_of(sequence, token, |value| value)
     }
 
-    /// How far a kernel set's result may be from it: where weights are rounded to bf16, each by up to 2^-8 of it, else next to nothing.
+    /// How far a kernel set's result may be from it: where weights are rounded to bf16, each by up
+    /// to 2^-8 of it, else next to nothing.
     fn tolerances(&self, set: KernelSet, sequence: usize, token: usize) -> Vec<f64> {
         let rounded = set == KernelSet::Avx512Bf16 && self.shape.dtype == KvDtype::Bf16;
         let share = if rounded { 1.0 / 256.0 } else { 0.0 };
@@ -207,7 +209,8 @@ fn long_sequences_are_the_same_bits_in_any_split() {
             for ((y, e), tolerance) in last.iter().zip(setup.plain_row(0, 2499)).zip(tolerances) {
                 assert!((f64::from(*y) - e).abs() < tolerance);
             }
-            // The bf16 instruction sums a pair at once, of rounded weights too; everything else agrees among the sets.
+            // The bf16 instruction sums a pair at once, of rounded weights too; everything else
+            // agrees among the sets.
             if let Some((set, before)) = before.replace((cpu.kernel_set(), whole.clone()))
                 && (dtype != KvDtype::Bf16 || set == cpu.kernel_set())
             {
@@ -217,8 +220,8 @@ fn long_sequences_are_the_same_bits_in_any_split() {
     }
 }
 
-/// Sequences whose tables begin with the same blocks meet these together: the bits are those of each alone, and of each with blocks of its
-/// own. A NaN of one of them stays with it.
+/// Sequences whose tables begin with the same blocks meet these together: the bits are those of
+/// each alone, and of each with blocks of its own. A NaN of one of them stays with it.
 #[test]
 fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
     // Tokens after the shared ones, and how many of them are new.
@@ -321,7 +324,8 @@ fn a_nan_stays_in_its_sequence() {
     }
 }
 
-/// A block that was another's holds its numbers behind the end of whoever has it now; they may be none.
+/// A block that was another's holds its numbers behind the end of whoever has it now; they may be
+/// none.
 #[test]
 fn a_nan_that_was_left_in_a_block_is_not_met() {
     for dtype in [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8] {
@@ -355,8 +359,8 @@ fn a_nan_that_was_left_in_a_block_is_not_met() {
     }
 }
 
-/// An int8 cache is close to the numbers it was given: within half a step of 1/127 of a group's largest, and a little for the step
-/// being a bf16.
+/// An int8 cache is close to the numbers it was given: within half a step of 1/127 of a group's
+/// largest, and a little for the step being a bf16.
 #[test]
 fn int8_loses_little() {
     let shape =

@@ -133,7 +133,8 @@ fn bits_do_not_depend_on_the_batch() {
     }
 }
 
-/// Rows so long that they are copied in parts, more of them than a copy has, and so many tokens that rows meet some of them first.
+/// Rows so long that they are copied in parts, more of them than a copy has, and so many tokens
+/// that rows meet some of them first.
 #[test]
 fn bits_do_not_depend_on_the_batch_where_rows_are_long() {
     let (rows, cols, tokens) = (35, 6413, 345);

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::cpu::{RopeTable, plain};
 
-/// Runs `op` on every cpu; the results must be within `tolerance` of `expected` and the same bits everywhere.
+/// Runs `op` on every cpu; the results must be within `tolerance` of `expected` and the same bits
+/// everywhere.
 #[track_caller]
 fn check(expected: &[f64], tolerance: f64, what: &str, op: impl Fn(&Cpu) -> Vec<f32>) {
     let mut first: Option<Vec<f32>> = None;

@@ -7,8 +7,9 @@ use crate::memory::Plain;
 
 /// One allocation on a GPU, from which aligned regions are cut until a hard limit is reached.
 ///
-/// All of it is taken from the driver at once, so that what was planned either fits before anything is loaded or never. Regions and
-/// buffers keep the memory alive, so an arena may be dropped before them; memory is given back when the last handle goes.
+/// All of it is taken from the driver at once, so that what was planned either fits before anything
+/// is loaded or never. Regions and buffers keep the memory alive, so an arena may be dropped before
+/// them; memory is given back when the last handle goes.
 #[derive(Clone)]
 pub struct GpuArena {
     gpu: Gpu,
@@ -52,7 +53,8 @@ impl GpuArena {
         Ok(GpuRegion::new(self.gpu.clone(), self.block.clone(), offset, len))
     }
 
-    /// `len` zeros that stay writable, for caches and activations. The zeros are queued before whatever is queued next.
+    /// `len` zeros that stay writable, for caches and activations. The zeros are queued before
+    /// whatever is queued next.
     ///
     /// # Errors
     /// [`CudaError::ArenaFull`], or what the driver says.

@@ -5,10 +5,12 @@ use crate::cuda::CudaError;
 use crate::cuda::api::code;
 use crate::cuda::context::{Context, call};
 
-/// Everything handed out starts at a multiple of this: what the widest loads of kernels want, and the driver's own promise.
+/// Everything handed out starts at a multiple of this: what the widest loads of kernels want, and
+/// the driver's own promise.
 pub(super) const ALIGNMENT_BYTES: usize = 256;
 
-/// One allocation of the driver's, freed with its last owner; handed out from its beginning to its end.
+/// One allocation of the driver's, freed with its last owner; handed out from its beginning to its
+/// end.
 pub(in crate::cuda) struct Block {
     context: Arc<Context>,
     address: u64,
@@ -104,8 +106,9 @@ impl Drop for Block {
         self.context.account.free(*self.used.get_mut() as u64);
         self.context.account.release(self.counted);
         if self.bytes > 0 && self.context.may_free() && self.context.enter().is_ok() {
-            // SAFETY: allocated by `new`, freed once, by the last owner; the driver waits for queued work that uses it. A result that
-            // is no success is that work's, and the next call gives it again.
+            // SAFETY: allocated by `new`, freed once, by the last owner; the driver waits for
+            // queued work that uses it. A result that is no success is that work's, and
+            // the next call gives it again.
             unsafe { (self.context.api.cuMemFree_v2)(self.address) };
         }
     }

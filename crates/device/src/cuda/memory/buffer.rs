@@ -7,9 +7,11 @@ use super::block::Block;
 use crate::cuda::{CudaError, Gpu};
 use crate::memory::Plain;
 
-/// Numbers on a GPU that kernels read and write: activations, `[rows, width]` row-major, and caches.
+/// Numbers on a GPU that kernels read and write: activations, `[rows, width]` row-major, and
+/// caches.
 ///
-/// Everything that is done to it is queued in order on the GPU's stream of kernels. Only [`Self::download`] waits.
+/// Everything that is done to it is queued in order on the GPU's stream of kernels. Only
+/// [`Self::download`] waits.
 pub struct Buffer<T: Plain> {
     gpu: Gpu,
     block: Arc<Block>,
@@ -20,7 +22,8 @@ pub struct Buffer<T: Plain> {
 }
 
 impl<T: Plain> Buffer<T> {
-    /// `len` zeros in memory of their own. Taking it from the driver waits for the GPU: take buffers once and use them again.
+    /// `len` zeros in memory of their own. Taking it from the driver waits for the GPU: take
+    /// buffers once and use them again.
     ///
     /// # Errors
     /// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], or what the driver says.
@@ -38,8 +41,9 @@ impl<T: Plain> Buffer<T> {
         len: usize,
     ) -> Result<Self, CudaError> {
         let buffer = Self { gpu, block, offset, len, capacity: len, kind: PhantomData };
-        // SAFETY: the bytes are the buffer's own. It may be dropped before they are written, but its memory is not given to others
-        // before: the driver waits for queued work when it frees, and an arena never gives bytes twice.
+        // SAFETY: the bytes are the buffer's own. It may be dropped before they are written, but
+        // its memory is not given to others before: the driver waits for queued work when
+        // it frees, and an arena never gives bytes twice.
         unsafe { buffer.gpu.compute().zero(buffer.address(), buffer.bytes()) }?;
         Ok(buffer)
     }
@@ -83,11 +87,12 @@ impl<T: Plain> Buffer<T> {
         Ok(self.address() + (at * size_of::<T>()) as u64)
     }
 
-    /// Makes it `len` numbers long. What they hold is unspecified (what was there, or zeros). Growing past the capacity takes new memory,
-    /// and waits for the GPU.
+    /// Makes it `len` numbers long. What they hold is unspecified (what was there, or zeros).
+    /// Growing past the capacity takes new memory, and waits for the GPU.
     ///
     /// # Errors
-    /// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], or what the driver says; the buffer is then as it was.
+    /// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], or what the driver says; the buffer
+    /// is then as it was.
     pub fn resize(&mut self, len: usize) -> Result<(), CudaError> {
         if len > self.capacity {
             *self = Self::new(&self.gpu, len)?;
@@ -105,23 +110,24 @@ impl<T: Plain> Buffer<T> {
         unsafe { self.gpu.compute().zero(self.address(), self.bytes()) }
     }
 
-    /// Copies `from` to the numbers from `at` on. `from` may be changed as soon as this returns; the deadline is for a place among the
-    /// GPU's pinned buffers.
+    /// Copies `from` to the numbers from `at` on. `from` may be changed as soon as this returns;
+    /// the deadline is for a place among the GPU's pinned buffers.
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`], [`CudaError::Timeout`], or what the driver says.
     pub fn upload(&mut self, at: usize, from: &[T], deadline: Instant) -> Result<(), CudaError> {
         super::inside("a GPU's buffer", &(at..at.saturating_add(from.len())), self.len)?;
         let to = self.address_of(at)?;
-        // SAFETY: T is plain numbers without padding; the range lies inside and is the buffer's own.
+        // SAFETY: T is plain numbers without padding; the range lies inside and is the buffer's
+        // own.
         unsafe { self.gpu.upload_bytes(to, as_bytes(from), deadline) }
     }
 
     /// Copies the numbers of `range` to the host, once everything queued before is done.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`] where `to` is not as long as the range or the range is outside; [`CudaError::Timeout`]; or what the work
-    /// queued before failed with.
+    /// [`CudaError::OutOfRange`] where `to` is not as long as the range or the range is outside;
+    /// [`CudaError::Timeout`]; or what the work queued before failed with.
     pub fn download(
         &self,
         range: Range<usize>,
@@ -151,7 +157,8 @@ impl<T: Plain> Buffer<T> {
         super::inside("a GPU's buffer", &(at..at.saturating_add(range.len())), self.len)?;
         self.gpu.same("the source of a copy", &from.gpu)?;
         let (to, source) = (self.address_of(at)?, from.address_of(range.start)?);
-        // SAFETY: both ranges lie inside their buffers, which do not overlap; see `zeroed` for how long they live.
+        // SAFETY: both ranges lie inside their buffers, which do not overlap; see `zeroed` for how
+        // long they live.
         unsafe { self.gpu.compute().copy_on_gpu(to, source, range.len() * size_of::<T>()) }
     }
 }

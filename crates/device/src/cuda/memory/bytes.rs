@@ -6,9 +6,11 @@ use std::time::Instant;
 use super::block::Block;
 use crate::cuda::{CudaError, Gpu};
 
-/// Read-only bytes on a GPU that were filled before this handle existed. Cheap to clone; keeps its memory alive.
+/// Read-only bytes on a GPU that were filled before this handle existed. Cheap to clone; keeps its
+/// memory alive.
 ///
-/// There is no public constructor: a handle comes from [`super::GpuRegion::finish`], or is a slice of another handle.
+/// There is no public constructor: a handle comes from [`super::GpuRegion::finish`], or is a slice
+/// of another handle.
 #[derive(Clone)]
 pub struct GpuBytes {
     gpu: Gpu,
@@ -18,7 +20,8 @@ pub struct GpuBytes {
 }
 
 impl GpuBytes {
-    /// The caller promises that `offset..offset + len` of `block` was filled, and is never written again.
+    /// The caller promises that `offset..offset + len` of `block` was filled, and is never written
+    /// again.
     pub(super) fn filled(gpu: Gpu, block: Arc<Block>, offset: usize, len: usize) -> Self {
         Self { gpu, block, offset, len }
     }
@@ -56,7 +59,8 @@ impl GpuBytes {
     /// Copies all bytes to the host.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`] where `to` is of another length; [`CudaError::Timeout`]; or what the driver says.
+    /// [`CudaError::OutOfRange`] where `to` is of another length; [`CudaError::Timeout`]; or what
+    /// the driver says.
     pub fn download(&self, to: &mut [u8], deadline: Instant) -> Result<(), CudaError> {
         if to.len() != self.len {
             return Err(CudaError::OutOfRange {

@@ -7,7 +7,8 @@ use super::GpuBytes;
 use super::block::Block;
 use crate::cuda::{CudaError, Gpu};
 
-/// GPU memory on its way to become [`GpuBytes`]: cut into [`GpuPart`]s that threads fill independently.
+/// GPU memory on its way to become [`GpuBytes`]: cut into [`GpuPart`]s that threads fill
+/// independently.
 pub struct GpuRegion {
     gpu: Gpu,
     block: Arc<Block>,
@@ -74,12 +75,12 @@ impl GpuRegion {
         lens.iter().map(|&len| self.part(len)).collect()
     }
 
-    /// The filled region, once every copy and kernel that fills it is done. What was queued on the GPU in between is waited for too:
-    /// finish regions late, not one by one.
+    /// The filled region, once every copy and kernel that fills it is done. What was queued on the
+    /// GPU in between is waited for too: finish regions late, not one by one.
     ///
     /// # Errors
-    /// [`CudaError::Unfilled`] unless every byte was part of a successful [`GpuPart::fill`] or was copied to; [`CudaError::Timeout`]; or
-    /// what the work failed with.
+    /// [`CudaError::Unfilled`] unless every byte was part of a successful [`GpuPart::fill`] or was
+    /// copied to; [`CudaError::Timeout`]; or what the work failed with.
     pub fn finish(self, deadline: Instant) -> Result<GpuBytes, CudaError> {
         let filled = self.arrivals.queued.load(Ordering::Acquire);
         if filled != self.len {
@@ -100,8 +101,8 @@ impl GpuRegion {
     }
 }
 
-/// Exclusive, owned access to some bytes of a [`GpuRegion`] until they are filled: by [`Self::fill`], or by a
-/// [`PinnedBytes`](crate::cuda::PinnedBytes), which copies to it.
+/// Exclusive, owned access to some bytes of a [`GpuRegion`] until they are filled: by
+/// [`Self::fill`], or by a [`PinnedBytes`](crate::cuda::PinnedBytes), which copies to it.
 pub struct GpuPart {
     gpu: Gpu,
     block: Arc<Block>,
@@ -126,7 +127,8 @@ impl GpuPart {
         &self.gpu
     }
 
-    /// Lets `fill` queue kernels that write every byte. The bytes count as filled if it returns `Ok`.
+    /// Lets `fill` queue kernels that write every byte. The bytes count as filled if it returns
+    /// `Ok`.
     ///
     /// # Errors
     /// What `fill` returned.

@@ -11,7 +11,8 @@ use crate::cpu::expect;
 use crate::cuda::args::{AttentionArgs, FedArgs, Stored};
 use crate::cuda::{Buffer, Gpu, Grid, Kernel};
 
-/// Positions of a split, and dimensions of a slice of values, as `attention.cuh` and `attention.cu` have them.
+/// Positions of a split, and dimensions of a slice of values, as `attention.cuh` and `attention.cu`
+/// have them.
 const SPLIT: usize = 256;
 const SLICE: usize = 128;
 
@@ -47,11 +48,13 @@ pub(crate) enum Splits {
 }
 
 impl Gpu {
-    /// out[t, h, :] = softmax(q[t, h] . keys * scale) values, causal. `q` is [tokens, heads, key_dim] after rope, `out`
-    /// [tokens, heads, value_dim]. The new tokens' keys and values were written before.
+    /// out[t, h, :] = softmax(q[t, h] . keys * scale) values, causal. `q` is [tokens, heads,
+    /// key_dim] after rope, `out` [tokens, heads, value_dim]. The new tokens' keys and values
+    /// were written before.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::Index`] for a block that is not there, or what the driver says.
+    /// [`DeviceError::Shape`], [`DeviceError::Index`] for a block that is not there, or what the
+    /// driver says.
     pub fn attention(
         &self,
         layer: &KvLayer,
@@ -197,8 +200,8 @@ impl Gpu {
             Stored::F16 | Stored::Bf16 => Kernel::AttentionPlainBf16,
         };
         let grid = Grid { threads: [PLAIN_THREADS, 1, 1], ..blocks(tokens, heads, 1)? };
-        // SAFETY: `attention_args` has checked all sizes; heads fit the kernel's shared memory; block tables cover all positions, as
-        // the pass has checked.
+        // SAFETY: `attention_args` has checked all sizes; heads fit the kernel's shared memory;
+        // block tables cover all positions, as the pass has checked.
         Ok(unsafe { self.launch(kernel, grid, args) }?)
     }
 
@@ -232,8 +235,9 @@ impl Gpu {
             args.first_round = i32::from(first == begin);
             args.last_round = i32::from(first + together >= end);
             let merging = AttentionArgs { slices: 1, ..args };
-            // SAFETY: as above; the states of `together` splits and the totals fit the pass's memory, and are used by this call alone:
-            // it has borrowed the pass, and the stream keeps its order.
+            // SAFETY: as above; the states of `together` splits and the totals fit the pass's
+            // memory, and are used by this call alone: it has borrowed the pass, and
+            // the stream keeps its order.
             unsafe {
                 self.launch(kernel, blocks(count, heads, args.splits as usize)?, &args)?;
                 self.launch(merge, blocks(count, shape.kv_heads, 1)?, &merging)?;
@@ -242,8 +246,9 @@ impl Gpu {
         Ok(())
     }
 
-    /// How many splits of each tile are computed side by side; 0: one after the other, by one block. `busy` blocks come without splitting,
-    /// and there is memory for `room` times a state of every tile.
+    /// How many splits of each tile are computed side by side; 0: one after the other, by one
+    /// block. `busy` blocks come without splitting, and there is memory for `room` times a
+    /// state of every tile.
     fn together(&self, splits: Splits, most: usize, busy: usize, room: usize) -> usize {
         // One is for the totals.
         let room = room.saturating_sub(1);

@@ -9,8 +9,9 @@ use crate::cuda::args::{ConvertArgs, FillArgs, Stored};
 use crate::cuda::{Buffer, CudaError, Gpu, GpuSpan, Kernel};
 
 impl Gpu {
-    /// Converts weights while they are loaded: `from`, bytes of F32, F16 or BF16 numbers, into `to`, which takes as many numbers of `dtype`:
-    /// one of these, or Q8_0 (a whole number of blocks of 32; the same bytes as the CPU's `quantize_int8`).
+    /// Converts weights while they are loaded: `from`, bytes of F32, F16 or BF16 numbers, into
+    /// `to`, which takes as many numbers of `dtype`: one of these, or Q8_0 (a whole number of
+    /// blocks of 32; the same bytes as the CPU's `quantize_int8`).
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`], [`DeviceError::Shape`], or what the driver says.
@@ -48,8 +49,8 @@ impl Gpu {
         Ok(unsafe { self.launch(kernel, over(count), &args) }?)
     }
 
-    /// Fills `to` with weights of any dtype that kernels read, about normal with the given deviation, the same for the same seed. Quantized
-    /// ones are of random codes.
+    /// Fills `to` with weights of any dtype that kernels read, about normal with the given
+    /// deviation, the same for the same seed. Quantized ones are of random codes.
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`], [`DeviceError::Shape`], or what the driver says.

@@ -125,7 +125,8 @@ impl Gpu {
         let (y, count) = (y.map_or(0, Buffer::address), x.len());
         GpuEpilogue::fill(feed, self, x, |fed| {
             let args = ElementwiseArgs { x: x.address(), y, fed, count: count as i64 };
-            // SAFETY: operands and what is fed have `count` numbers, on this GPU; x is borrowed exclusively.
+            // SAFETY: operands and what is fed have `count` numbers, on this GPU; x is borrowed
+            // exclusively.
             Ok(unsafe { self.launch(kernel, over(count), &args) }?)
         })
     }

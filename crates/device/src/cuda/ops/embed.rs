@@ -12,7 +12,8 @@ impl Gpu {
     /// out[t, :] = row `ids[t]` of `table` as f32, whatever its dtype.
     ///
     /// # Errors
-    /// [`DeviceError::Index`] for an id past the table, [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], or what the driver says.
+    /// [`DeviceError::Index`] for an id past the table, [`DeviceError::Shape`],
+    /// [`DeviceError::DtypeUnsupported`], or what the driver says.
     pub fn embed(
         &self,
         table: &GpuMatrix,

@@ -10,8 +10,8 @@ use crate::cuda::{Buffer, Gpu, Kernel};
 
 /// The forms of the activations that products on a GPU need: f32, or rounded to bf16.
 ///
-/// [`Precision::Native`] rounds to bf16 for bf16 weights and keeps f32 for all others, quantized ones too, which the CPU meets with whole
-/// numbers. [`Precision::Int8`] is as `Native` here.
+/// [`Precision::Native`] rounds to bf16 for bf16 weights and keeps f32 for all others, quantized
+/// ones too, which the CPU meets with whole numbers. [`Precision::Int8`] is as `Native` here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GpuActivationDtypes {
     precision: Precision,
@@ -57,7 +57,8 @@ impl GpuActivationDtypes {
     }
 }
 
-/// Activations, `[tokens, cols]`, in the forms that weights need: prepared once, multiplied several times.
+/// Activations, `[tokens, cols]`, in the forms that weights need: prepared once, multiplied several
+/// times.
 ///
 /// Keeps its buffers from one `prepare` to the next.
 pub struct GpuPackedActivations {
@@ -70,7 +71,8 @@ pub struct GpuPackedActivations {
 }
 
 impl GpuPackedActivations {
-    /// No activations yet, and room for `exact` numbers in f32 and `rounded` in bf16: more take memory when they come.
+    /// No activations yet, and room for `exact` numbers in f32 and `rounded` in bf16: more take
+    /// memory when they come.
     ///
     /// # Errors
     /// Those of [`Buffer::new`].
@@ -108,11 +110,13 @@ impl GpuPackedActivations {
             cols: cols as i64,
             stride: stride as i64,
         };
-        // SAFETY: x is [tokens, cols] and the forms [tokens, stride], on this GPU, as was checked and made so.
+        // SAFETY: x is [tokens, cols] and the forms [tokens, stride], on this GPU, as was checked
+        // and made so.
         Ok(unsafe { gpu.launch(Kernel::Prepare, over(tokens * stride / 8), &args) }?)
     }
 
-    /// Becomes `[tokens, cols]` in the given forms, all of which somebody is about to write: where they are.
+    /// Becomes `[tokens, cols]` in the given forms, all of which somebody is about to write: where
+    /// they are.
     fn begin(
         &mut self,
         gpu: &Gpu,
@@ -179,7 +183,8 @@ impl GpuPackedActivations {
     }
 }
 
-/// Inputs of products that the kernel which makes them writes as well: what comes out is as after [`GpuPackedActivations::prepare`] of its result.
+/// Inputs of products that the kernel which makes them writes as well: what comes out is as after
+/// [`GpuPackedActivations::prepare`] of its result.
 pub struct GpuEpilogue<'a> {
     /// What is written.
     pub inputs: &'a mut GpuPackedActivations,
@@ -192,7 +197,8 @@ pub struct GpuEpilogue<'a> {
 }
 
 impl GpuEpilogue<'_> {
-    /// Has `launch` queue the kernel that makes `out`, and the inputs with it. Inputs whose rows are padded are prepared afterwards.
+    /// Has `launch` queue the kernel that makes `out`, and the inputs with it. Inputs whose rows
+    /// are padded are prepared afterwards.
     pub(super) fn fill(
         feed: Option<Self>,
         gpu: &Gpu,

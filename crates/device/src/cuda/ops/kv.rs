@@ -7,9 +7,10 @@ use crate::cuda::{Buffer, Gpu, GpuArena, Kernel};
 
 /// One layer's keys and values on a GPU, in blocks.
 ///
-/// Inside a block, keys are `[kv_head][token][key_dim]`. Values are transposed, `[kv_head][value_dim][token]`, in bf16 and int8, and
-/// `[kv_head][token][value_dim]` in f32. int8 has scales as the CPU has, keys' `[kv_head][token][group]`, values'
-/// `[kv_head][group][token]`. There is no padding: it takes what `placement` plans for a layer, or less.
+/// Inside a block, keys are `[kv_head][token][key_dim]`. Values are transposed,
+/// `[kv_head][value_dim][token]`, in bf16 and int8, and `[kv_head][token][value_dim]` in f32. int8
+/// has scales as the CPU has, keys' `[kv_head][token][group]`, values' `[kv_head][group][token]`.
+/// There is no padding: it takes what `placement` plans for a layer, or less.
 pub struct KvLayer {
     shape: KvShape,
     blocks: usize,
@@ -87,7 +88,8 @@ impl KvLayer {
     }
 }
 
-/// Bytes of one block in each part: whole pairs, since every size is a multiple of the tokens of a block.
+/// Bytes of one block in each part: whole pairs, since every size is a multiple of the tokens of a
+/// block.
 fn block_bytes(shape: &KvShape) -> [usize; 4] {
     let slots = shape.kv_heads * shape.block_tokens;
     let (number, scale) = (shape.number_bytes(), 2);
@@ -120,10 +122,12 @@ pub(super) fn stored(dtype: KvDtype) -> Stored {
 }
 
 impl Gpu {
-    /// Stores the new tokens' keys and values, both [tokens, kv_heads, dim], rounded to the cache's dtype. Tokens and places are the pass's.
+    /// Stores the new tokens' keys and values, both [tokens, kv_heads, dim], rounded to the cache's
+    /// dtype. Tokens and places are the pass's.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::Index`] for a block that is not there, or what the driver says.
+    /// [`DeviceError::Shape`], [`DeviceError::Index`] for a block that is not there, or what the
+    /// driver says.
     pub fn write_kv(
         &self,
         layer: &mut KvLayer,
@@ -156,9 +160,10 @@ impl Gpu {
             unused: 0,
         };
         let groups = shape.key_dim.div_ceil(32) + shape.value_dim.div_ceil(32);
-        // SAFETY: operands are as long as was checked; the pass's slots lie in the cache, for it has as many blocks as the pass was
-        // checked for. Two tokens have one slot only if a block table has a block twice, or two of them share one for writing, which
-        // must not be: then values mix, memory stays valid.
+        // SAFETY: operands are as long as was checked; the pass's slots lie in the cache, for it
+        // has as many blocks as the pass was checked for. Two tokens have one slot only if
+        // a block table has a block twice, or two of them share one for writing, which must
+        // not be: then values mix, memory stays valid.
         Ok(unsafe {
             self.launch(Kernel::WriteKv, over(tokens * shape.kv_heads * groups * 32), &args)
         }?)

@@ -36,8 +36,8 @@ impl Gpu {
     /// Queues all products of the same inputs, those alike in one launch.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::FormMissing`] (before anything is queued), or what the
-    /// driver says.
+    /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::FormMissing`]
+    /// (before anything is queued), or what the driver says.
     pub fn linear(
         &self,
         inputs: &GpuPackedActivations,
@@ -131,12 +131,14 @@ impl Gpu {
         } else {
             blocks(rows_blocks, token_blocks, 1)
         }?;
-        // SAFETY: `planned` has checked every operand's size against the shape that the arguments tell, and that all is on this GPU.
+        // SAFETY: `planned` has checked every operand's size against the shape that the arguments
+        // tell, and that all is on this GPU.
         Ok(unsafe { self.launch(plan.kernel, grid, &args) }?)
     }
 }
 
-/// bf16 weights and activations: the kernel, its rows and tokens a block, and whether tokens are the grid's x.
+/// bf16 weights and activations: the kernel, its rows and tokens a block, and whether tokens are
+/// the grid's x.
 fn by_tensor_cores(tokens: usize, aligned: bool) -> (Kernel, usize, usize, bool) {
     match tokens {
         _ if !aligned => (Kernel::LinearMmaAnywhere, 16, 16, false),

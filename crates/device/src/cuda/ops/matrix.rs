@@ -6,7 +6,8 @@ use crate::DeviceError;
 use crate::cpu::{check_matrix, expect, is_quantized};
 use crate::cuda::{Buffer, Gpu, GpuBytes};
 
-/// A weight matrix on a GPU, row-major as in its file. Tensors start at multiples of 256 bytes, rows where they come to lie.
+/// A weight matrix on a GPU, row-major as in its file. Tensors start at multiples of 256 bytes,
+/// rows where they come to lie.
 #[derive(Debug, Clone)]
 pub struct GpuMatrix {
     /// How its numbers are stored.
@@ -23,8 +24,9 @@ impl GpuMatrix {
     /// A matrix over `data`.
     ///
     /// # Errors
-    /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype, [`DeviceError::Shape`] unless `data` has as many bytes as the shape
-    /// needs, at an address that is a multiple of a number's size, and rows are whole blocks.
+    /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype, [`DeviceError::Shape`]
+    /// unless `data` has as many bytes as the shape needs, at an address that is a multiple of
+    /// a number's size, and rows are whole blocks.
     pub fn new(
         dtype: Dtype,
         rows: usize,

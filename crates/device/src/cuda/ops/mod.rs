@@ -1,8 +1,10 @@
-//! Kernels on a GPU, called as those of [`crate::cpu`] are: methods of [`super::Gpu`] that check shapes, and queue.
+//! Kernels on a GPU, called as those of [`crate::cpu`] are: methods of [`super::Gpu`] that check
+//! shapes, and queue.
 //!
-//! Everything runs on the GPU's stream of kernels, in the order of the calls, and has not yet run when a call returns. Activations are
-//! row-major f32, `[tokens, features]`. A row's bits depend on its own operands and the shape alone: not on the batch, nor on how a
-//! sequence was cut into passes.
+//! Everything runs on the GPU's stream of kernels, in the order of the calls, and has not yet run
+//! when a call returns. Activations are row-major f32, `[tokens, features]`. A row's bits depend on
+//! its own operands and the shape alone: not on the batch, nor on how a sequence was cut into
+//! passes.
 
 mod attention;
 mod convert;
@@ -32,7 +34,8 @@ use crate::memory::Plain;
 /// Threads of a block of most kernels.
 const THREADS: u32 = 256;
 
-/// A grid with a thread for each of `count` elements, or, where they are very many, one for several.
+/// A grid with a thread for each of `count` elements, or, where they are very many, one for
+/// several.
 fn over(count: usize) -> Grid {
     const MOST_BLOCKS: usize = 1 << 16;
     Grid::line(count.div_ceil(THREADS as usize).min(MOST_BLOCKS) as u32, THREADS)

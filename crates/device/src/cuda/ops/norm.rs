@@ -23,8 +23,8 @@ struct Rows<'a> {
 }
 
 impl Gpu {
-    /// out[t, :] = x[t, :] / sqrt(mean(x[t, :]^2) + eps) * weight, rows as long as `weight`. With rows of one head this is the
-    /// per-head q/k norm.
+    /// out[t, :] = x[t, :] / sqrt(mean(x[t, :]^2) + eps) * weight, rows as long as `weight`. With
+    /// rows of one head this is the per-head q/k norm.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or what the driver says.
@@ -125,8 +125,8 @@ impl Gpu {
         };
         let (kernel, rows_a_block) =
             if cols <= SHORT { (short, THREADS as usize / 32) } else { (long, 1) };
-        // SAFETY: x, y, out and what is fed are [rows, cols], weight and bias [cols], on this GPU, as was checked; the callers have borrowed
-        // exclusively what is written.
+        // SAFETY: x, y, out and what is fed are [rows, cols], weight and bias [cols], on this GPU,
+        // as was checked; the callers have borrowed exclusively what is written.
         Ok(unsafe { self.launch(kernel, blocks(rows.div_ceil(rows_a_block), 1, 1)?, &args) }?)
     }
 }

@@ -24,9 +24,11 @@ pub struct PassShape {
     pub blocks: usize,
 }
 
-/// What all layers of a pass share: where its tokens stand and where their keys and values go. Uploaded once, in one piece.
+/// What all layers of a pass share: where its tokens stand and where their keys and values go.
+/// Uploaded once, in one piece.
 ///
-/// It also has the memory in which attention keeps the states of splits that are computed side by side.
+/// It also has the memory in which attention keeps the states of splits that are computed side by
+/// side.
 pub struct GpuPass {
     shape: PassShape,
     numbers: Buffer<u32>,
@@ -49,7 +51,8 @@ pub(super) struct Tile {
     pub last: usize,
 }
 
-/// Rows of the two kinds of tiles. Sequences of few rows, such as those that decode, have the small one.
+/// Rows of the two kinds of tiles. Sequences of few rows, such as those that decode, have the small
+/// one.
 pub(super) const TILE_ROWS: [usize; 2] = [8, 32];
 
 /// Bytes for states of splits: with fewer there are more rounds.
@@ -130,7 +133,8 @@ impl GpuPass {
     /// Begins a pass of these sequences.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`] and [`DeviceError::Index`], also for more than the shape allows; those of [`Buffer::upload`].
+    /// [`DeviceError::Shape`] and [`DeviceError::Index`], also for more than the shape allows;
+    /// those of [`Buffer::upload`].
     pub fn begin(&mut self, sequences: &[Sequence], deadline: Instant) -> Result<(), DeviceError> {
         let shape = self.shape;
         let tokens = check_sequences(shape.block_tokens, shape.blocks, sequences)?;
@@ -250,7 +254,8 @@ impl GpuPass {
     }
 }
 
-/// Cuts the pass into tiles of the two kinds. A sequence's last ones, which see most, come first: the GPU starts with them.
+/// Cuts the pass into tiles of the two kinds. A sequence's last ones, which see most, come first:
+/// the GPU starts with them.
 fn tiles(sequences: &[Sequence], group: usize) -> [Vec<Tile>; 2] {
     let mut tiles = [Vec::new(), Vec::new()];
     for (span, sequence) in sequences.iter().enumerate() {

@@ -42,10 +42,12 @@ impl GpuRopeTable {
 }
 
 impl Gpu {
-    /// Rotates queries and keys, [tokens, heads, head_dim] each, in place; rows stand at the positions of the pass.
+    /// Rotates queries and keys, [tokens, heads, head_dim] each, in place; rows stand at the
+    /// positions of the pass.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::Index`] for a position past the table, or what the driver says.
+    /// [`DeviceError::Shape`], [`DeviceError::Index`] for a position past the table, or what the
+    /// driver says.
     pub fn rope(
         &self,
         x: [&mut Buffer<f32>; 2],
@@ -88,7 +90,8 @@ impl Gpu {
             interleaved: i32::from(table.pairing == Pairing::Interleaved),
             unused: 0,
         };
-        // SAFETY: x and the table are as long as was checked; the pass has a position for each token, all within the table.
+        // SAFETY: x and the table are as long as was checked; the pass has a position for each
+        // token, all within the table.
         Ok(unsafe {
             self.launch(Kernel::Rope, over(tokens * (heads[0] + heads[1]) * half), &args)
         }?)

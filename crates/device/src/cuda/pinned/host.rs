@@ -10,7 +10,8 @@ use crate::cuda::event::Event;
 use crate::cuda::stream::Stream;
 use crate::cuda::{CudaError, wait};
 
-/// How long memory that is no longer wanted waits for copies that still use it. After that it stays until the process ends.
+/// How long memory that is no longer wanted waits for copies that still use it. After that it stays
+/// until the process ends.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Pinned memory, and the copies that still use it. While there are any, its bytes are nobody's.
@@ -109,7 +110,8 @@ impl Deref for HostMemory {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: initialized when allocated; whoever has a borrow has waited for the copies (`wait`).
+        // SAFETY: initialized when allocated; whoever has a borrow has waited for the copies
+        // (`wait`).
         unsafe { std::slice::from_raw_parts(self.start, self.bytes) }
     }
 }

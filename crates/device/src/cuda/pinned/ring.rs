@@ -11,10 +11,12 @@ use crate::cuda::{Buffer, CudaError, Gpu, GpuPart};
 
 /// A fixed number of pinned host buffers that readers fill and GPUs copy from, at the same time.
 ///
-/// Any number of threads may use a ring. A reader takes a buffer ([`Self::acquire`]), writes to it, queues copies of it
-/// to any GPUs ([`PinnedBytes::copy`]) and drops it; it comes back to the ring at once, and is given out again when its copies are done. Of
-/// those the last one is given first: its bytes are still in the processor's cache, where they are written, and copied from, at twice the
-/// rate of memory. A reader that is stuck in the kernel keeps its buffer for ever, and the ring has one less.
+/// Any number of threads may use a ring. A reader takes a buffer ([`Self::acquire`]), writes to it,
+/// queues copies of it to any GPUs ([`PinnedBytes::copy`]) and drops it; it comes back to the ring
+/// at once, and is given out again when its copies are done. Of those the last one is given first:
+/// its bytes are still in the processor's cache, where they are written, and copied from, at twice
+/// the rate of memory. A reader that is stuck in the kernel keeps its buffer for ever, and the ring
+/// has one less.
 #[derive(Clone)]
 pub struct PinnedRing {
     shared: Arc<Shared>,
@@ -35,7 +37,8 @@ impl Shared {
 }
 
 impl PinnedRing {
-    /// `buffers` buffers of `bytes` bytes each, usable with every GPU of the process. Pinning takes about a second for 2 GiB.
+    /// `buffers` buffers of `bytes` bytes each, usable with every GPU of the process. Pinning takes
+    /// about a second for 2 GiB.
     ///
     /// # Errors
     /// [`CudaError::HostMemory`], or what the driver says.
@@ -64,11 +67,12 @@ impl PinnedRing {
         self.shared.bytes
     }
 
-    /// A buffer that no copy uses, once there is one. It begins at a page, as direct reads want it; what it holds is unspecified.
+    /// A buffer that no copy uses, once there is one. It begins at a page, as direct reads want it;
+    /// what it holds is unspecified.
     ///
     /// # Errors
-    /// [`CudaError::RingEmpty`] where readers have all of them until the deadline, [`CudaError::Timeout`] where the copies from one do not
-    /// end, or what a copy failed with.
+    /// [`CudaError::RingEmpty`] where readers have all of them until the deadline,
+    /// [`CudaError::Timeout`] where the copies from one do not end, or what a copy failed with.
     pub fn acquire(&self, deadline: Instant) -> Result<PinnedBuffer, CudaError> {
         let memory = self.next(deadline)?;
         self.ready(memory, deadline)
@@ -110,8 +114,9 @@ impl PinnedRing {
         }
     }
 
-    /// Waits until all buffers are back and no copy uses any: every byte that was handed to [`PinnedBytes::copy`] is on its GPU.
-    /// One thread may do so at a time, after the last reader.
+    /// Waits until all buffers are back and no copy uses any: every byte that was handed to
+    /// [`PinnedBytes::copy`] is on its GPU. One thread may do so at a time, after the last
+    /// reader.
     ///
     /// # Errors
     /// As [`Self::acquire`].
@@ -121,14 +126,16 @@ impl PinnedRing {
     }
 }
 
-/// The buffer that came back last among those that no copy uses; where copies use all of them, the first, whose copies end first. One whose
-/// copies failed counts as unused: whoever takes it is told.
+/// The buffer that came back last among those that no copy uses; where copies use all of them, the
+/// first, whose copies end first. One whose copies failed counts as unused: whoever takes it is
+/// told.
 fn take(back: &mut VecDeque<HostMemory>) -> Option<HostMemory> {
     let unused = (0..back.len()).rev().find(|&at| back[at].is_idle().unwrap_or(true));
     back.remove(unused.unwrap_or(0))
 }
 
-/// A pinned buffer in the hands of one thread, which may write to it. Dropping it gives it back to its ring.
+/// A pinned buffer in the hands of one thread, which may write to it. Dropping it gives it back to
+/// its ring.
 pub struct PinnedBuffer {
     /// Taken when it is dropped.
     memory: ManuallyDrop<HostMemory>,
@@ -141,7 +148,8 @@ impl PinnedBuffer {
         PinnedBytes(self)
     }
 
-    /// Queues a copy of GPU memory to the first `bytes` bytes, in order with the GPU's kernels. They may be read after [`Self::wait`].
+    /// Queues a copy of GPU memory to the first `bytes` bytes, in order with the GPU's kernels.
+    /// They may be read after [`Self::wait`].
     ///
     /// # Safety
     /// The GPU's memory must be alive until then; `bytes` at most the buffer's.
@@ -192,16 +200,17 @@ impl Drop for PinnedBuffer {
     }
 }
 
-/// A pinned buffer that was filled: GPUs copy from it, and nobody writes to it any more. Dropping it gives it back to its ring, which waits for
-/// the copies before it gives it to somebody else.
+/// A pinned buffer that was filled: GPUs copy from it, and nobody writes to it any more. Dropping
+/// it gives it back to its ring, which waits for the copies before it gives it to somebody else.
 pub struct PinnedBytes(PinnedBuffer);
 
 impl PinnedBytes {
-    /// Queues a copy of the bytes of `range` to `part`, on its GPU's stream of copies, which fills the part. Any number of copies may be made,
-    /// to any GPUs.
+    /// Queues a copy of the bytes of `range` to `part`, on its GPU's stream of copies, which fills
+    /// the part. Any number of copies may be made, to any GPUs.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`] where the range lies outside or the part is of another length; or what the driver says.
+    /// [`CudaError::OutOfRange`] where the range lies outside or the part is of another length; or
+    /// what the driver says.
     pub fn copy(&mut self, range: Range<usize>, part: GpuPart) -> Result<(), CudaError> {
         inside("a pinned buffer, in bytes,", &range, self.0.len())?;
         if range.len() != part.len() {
@@ -214,8 +223,9 @@ impl PinnedBytes {
             });
         }
         let (gpu, memory) = (part.gpu(), &mut self.0.memory);
-        // SAFETY: the range lies inside; the buffer is written to by nobody before the event after the copy (`used_by`), and the part's
-        // bytes are its own until the region is finished, which waits for the copy.
+        // SAFETY: the range lies inside; the buffer is written to by nobody before the event after
+        // the copy (`used_by`), and the part's bytes are its own until the region is
+        // finished, which waits for the copy.
         unsafe {
             gpu.copies().copy_in(part.address(), memory.start().add(range.start), range.len())
         }?;
@@ -224,8 +234,8 @@ impl PinnedBytes {
         Ok(())
     }
 
-    /// Queues a copy of the bytes of `range` to those of `to` from `at` on, in order with the GPU's kernels: for what a kernel then converts
-    /// into its last place ([`GpuPart::fill`]).
+    /// Queues a copy of the bytes of `range` to those of `to` from `at` on, in order with the GPU's
+    /// kernels: for what a kernel then converts into its last place ([`GpuPart::fill`]).
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`], or what the driver says.
@@ -238,14 +248,16 @@ impl PinnedBytes {
         inside("a pinned buffer, in bytes,", &range, self.0.len())?;
         inside("a GPU's buffer", &(at..at.saturating_add(range.len())), to.len())?;
         let (gpu, address) = (to.gpu().clone(), to.address_of(at)?);
-        // SAFETY: as above; the buffer on the GPU is borrowed exclusively, and its uses are in the same stream.
+        // SAFETY: as above; the buffer on the GPU is borrowed exclusively, and its uses are in the
+        // same stream.
         unsafe { self.copy_to_kernels(&gpu, address, range) }
     }
 
     /// As [`Self::copy_for_kernels`], to an address.
     ///
     /// # Safety
-    /// `range` must lie in the buffer; the GPU's memory must be alive and used by this GPU's kernels only, until the copy is done.
+    /// `range` must lie in the buffer; the GPU's memory must be alive and used by this GPU's
+    /// kernels only, until the copy is done.
     pub(in crate::cuda) unsafe fn copy_to_kernels(
         &mut self,
         gpu: &Gpu,

@@ -134,8 +134,8 @@ impl Setup {
         1.0 / (self.shape.key_dim as f32).sqrt()
     }
 
-    /// Runs the sequences `which` in steps of `chunk(step, sequence)` new tokens each. Returns the outputs by sequence; what is fed
-    /// beside them is compared with them.
+    /// Runs the sequences `which` in steps of `chunk(step, sequence)` new tokens each. Returns the
+    /// outputs by sequence; what is fed beside them is compared with them.
     fn run(
         &self,
         gpu: &Gpu,
@@ -282,7 +282,8 @@ impl Setup {
         Ok(report)
     }
 
-    /// The same bits in one pass, in chunks, token by token, alone and among others, with splits in order and side by side.
+    /// The same bits in one pass, in chunks, token by token, alone and among others, with splits in
+    /// order and side by side.
     fn is_the_same_in_pieces(&self, gpu: &Gpu) -> Result<CheckReport, DeviceError> {
         let mut report = CheckReport::new();
         let all: Vec<usize> = (0..self.histories.len()).collect();

@@ -128,7 +128,8 @@ impl Bench {
     }
 }
 
-/// All benchmarks. The first reads memory and nothing else: the others' rates are to be seen beside it.
+/// All benchmarks. The first reads memory and nothing else: the others' rates are to be seen beside
+/// it.
 pub fn benches() -> Vec<Bench> {
     let mut benches = vec![Bench::new("read memory".to_owned(), read)];
     for dtype in [Dtype::BF16, Dtype::Q8_0, Dtype::Q4K] {

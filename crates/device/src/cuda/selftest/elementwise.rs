@@ -32,7 +32,8 @@ pub(super) fn checks() -> Vec<Check> {
     ]
 }
 
-/// Small and large numbers give the CPU's bits, and feed them: the functions are the same, step by step.
+/// Small and large numbers give the CPU's bits, and feed them: the functions are the same, step by
+/// step.
 fn check(
     gpu: &Gpu,
     on_gpu: impl Fn(&mut Buffer<f32>, &Buffer<f32>, Option<GpuEpilogue>) -> Result<(), DeviceError>,

@@ -1,7 +1,9 @@
-//! Checks of every kernel on a GPU, and how fast the GPU is: for `vendomini selftest`, and for the tests on fake GPUs.
+//! Checks of every kernel on a GPU, and how fast the GPU is: for `vendomini selftest`, and for the
+//! tests on fake GPUs.
 //!
-//! Each check computes on the GPU what [`crate::cpu::plain`] computes in f64, or what the GPU itself computes in other batches, in
-//! other pieces, with other kernels. It takes seconds on a GPU and needs some ten MiB of it.
+//! Each check computes on the GPU what [`crate::cpu::plain`] computes in f64, or what the GPU
+//! itself computes in other batches, in other pieces, with other kernels. It takes seconds on a GPU
+//! and needs some ten MiB of it.
 
 mod attention;
 mod bench;

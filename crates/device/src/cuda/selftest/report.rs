@@ -5,7 +5,8 @@ pub struct CheckReport {
     pub compared: usize,
     /// The largest difference.
     pub max_abs_error: f64,
-    /// The largest difference as a share of what rounding may cause there. Where bits must agree, any difference is infinite.
+    /// The largest difference as a share of what rounding may cause there. Where bits must agree,
+    /// any difference is infinite.
     pub worst_share: f64,
 }
 

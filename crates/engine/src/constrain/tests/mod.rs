@@ -1,4 +1,5 @@
-//! Constraints over two small tokenizers: bytes with merges (as GPT-2) and SentencePiece with byte fallback (as Llama 2).
+//! Constraints over two small tokenizers: bytes with merges (as GPT-2) and SentencePiece with byte
+//! fallback (as Llama 2).
 
 pub(crate) mod tokenizers;
 

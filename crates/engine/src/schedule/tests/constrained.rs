@@ -1,4 +1,5 @@
-//! Constrained replies, stop strings and text, of a tiny Llama with random weights and a small tokenizer.
+//! Constrained replies, stop strings and text, of a tiny Llama with random weights and a small
+//! tokenizer.
 
 use std::time::Duration;
 

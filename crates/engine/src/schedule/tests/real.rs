@@ -1,4 +1,5 @@
-//! The real forward pass, of a tiny Llama with random weights: every bit of a reply, alone and among others.
+//! The real forward pass, of a tiny Llama with random weights: every bit of a reply, alone and
+//! among others.
 
 use checkpoint::Checkpoint;
 use placement::{DeviceMapMode, DtypeChoice, Host, Limits, Machine, MaxMemory, plan};

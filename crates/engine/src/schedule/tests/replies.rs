@@ -114,7 +114,8 @@ fn a_creature_of_habit_is_told_many_tokens_a_pass() {
     let engine = engine(100, options());
     let finished = engine.submit(request.clone()).expect("taken").wait(WAIT).expect("a reply");
     check(&request, &finished);
-    // It walks a circle of at most 58 tokens; then every draft is right, and drafts grow to sixteen.
+    // It walks a circle of at most 58 tokens; then every draft is right, and drafts grow to
+    // sixteen.
     assert!(
         finished.drafts.accepted > 60 && finished.drafts.accepted < 150,
         "{:?}",

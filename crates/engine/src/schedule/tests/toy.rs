@@ -27,13 +27,15 @@ pub const LOST: u32 = 56;
 pub const SAFE: u32 = 56;
 /// The token that ends a reply.
 pub const EOS: u32 = 0;
-/// A sequence that begins with this goes by habit: what comes next depends on the last token alone, so it repeats itself.
+/// A sequence that begins with this goes by habit: what comes next depends on the last token alone,
+/// so it repeats itself.
 pub const HABIT: u32 = 57;
 pub const WAIT: Duration = Duration::from_secs(120);
 
 pub struct Toy {
     pub limits: ForwardLimits,
-    /// One number a position: it stands for keys and values of all tokens up to it. `[block][position]`
+    /// One number a position: it stands for keys and values of all tokens up to it.
+    /// `[block][position]`
     cells: Vec<[u64; BLOCK_TOKENS]>,
     logits: Vec<f32>,
     hidden: Vec<f32>,
