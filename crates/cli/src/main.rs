@@ -18,19 +18,19 @@ use args::{Cli, Command};
 use clap::Parser;
 use failure::Failure;
 use std::process::ExitCode;
-use supervise::{Console, Voice};
+use supervise::{Console, Verbosity};
 use watch::Watch;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.supervision() {
         Some(limits) if !supervise::is_worker() => {
-            let voice = match (cli.quiet, &cli.command) {
-                (true, _) => Voice::Quiet,
-                (_, Command::Plan(_) | Command::Doctor(_)) => Voice::Notes,
-                _ => Voice::Stages,
+            let verbosity = match (cli.quiet, &cli.command) {
+                (true, _) => Verbosity::Quiet,
+                (_, Command::Plan(_) | Command::Doctor(_)) => Verbosity::Notes,
+                _ => Verbosity::Stages,
             };
-            ExitCode::from(supervise::supervise(limits, Console::new(voice, cli.plain)))
+            ExitCode::from(supervise::supervise(limits, Console::new(verbosity, cli.plain)))
         }
         Some(_) => work(cli.command),
         None => answer(cli.command),

@@ -16,7 +16,7 @@ use text::{ChatTemplate, Tokenizer};
 use watch::{Stage, Watch};
 
 /// A checkpoint with a plan that fits.
-pub struct Planned {
+pub struct PlannedModel {
     /// Headers, checked.
     pub checkpoint: Checkpoint,
     /// The rung that fits, and those above it.
@@ -46,14 +46,14 @@ pub struct Session {
 ///
 /// # Errors
 /// 2, 65, 66, 71 or 74: see the design's table.
-pub fn plan(args: &PlacementArgs, watch: &Watch) -> Result<Planned, Failure> {
+pub fn plan(args: &PlacementArgs, watch: &Watch) -> Result<PlannedModel, Failure> {
     let checkpoint = open(&args.model, watch)?;
     let mut machine = machine::find(args, &checkpoint, watch)?;
     if args.machine.is_none() {
         machine::measure(&mut machine, &checkpoint, watch)?;
     }
     let ladder = find_rung(args, &checkpoint, &machine, &FailedRungs::default(), watch)?;
-    Ok(Planned { checkpoint, ladder })
+    Ok(PlannedModel { checkpoint, ladder })
 }
 
 /// Finds a model and reads its headers.

@@ -73,7 +73,7 @@ fn listen(
 
 /// What the cluster says of its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ClusterLimits {
     /// MaxArraySize, which bounds the index.
     pub array_size: usize,
     /// MaxSubmitJobs of this user's associations and their QOS, the least; none where accounting
@@ -85,7 +85,7 @@ pub struct Limits {
 ///
 /// # Errors
 /// 69.
-pub fn limits(account: Option<&str>, qos: Option<&str>) -> Result<Limits, Failure> {
+pub fn limits(account: Option<&str>, qos: Option<&str>) -> Result<ClusterLimits, Failure> {
     let settings = call("scontrol", &["show".into(), "config".into()])?;
     let array_size = setting(&settings, "MaxArraySize").and_then(|number| number.parse().ok());
     let array_size = array_size.ok_or_else(|| {
@@ -94,7 +94,7 @@ pub fn limits(account: Option<&str>, qos: Option<&str>) -> Result<Limits, Failur
     let accounting =
         setting(&settings, "AccountingStorageType").is_some_and(|kind| kind.ends_with("slurmdbd"));
     let submit_jobs = if accounting { submit_jobs_max(account, qos)? } else { None };
-    Ok(Limits { array_size, submit_jobs })
+    Ok(ClusterLimits { array_size, submit_jobs })
 }
 
 /// The value of a line `Key = value`.
@@ -127,7 +127,7 @@ fn least(said: &str) -> Option<usize> {
 
 /// A job of ours that Slurm knows: one task of an array.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Job {
+pub struct SlurmJob {
     /// The array's id.
     pub array: u64,
     /// `<array>_<index>`.
@@ -142,12 +142,12 @@ pub struct Job {
 ///
 /// # Errors
 /// 69.
-pub fn queue() -> Result<Vec<Job>, Failure> {
+pub fn queue() -> Result<Vec<SlurmJob>, Failure> {
     let said = call("squeue", &["--me", "-h", "-r", "-o", "%F|%i|%T|%r"].map(String::from))?;
     let job = |line: &str| {
         let mut fields = line.splitn(4, '|').map(|field| field.trim().to_string());
         let (array, id, state) = (fields.next()?.parse().ok()?, fields.next()?, fields.next()?);
-        Some(Job { array, id, state, reason: fields.next()? })
+        Some(SlurmJob { array, id, state, reason: fields.next()? })
     };
     said.lines()
         .map(|line| {

@@ -4,15 +4,15 @@ use crate::{Plan, RateSource, Spill, Tier, TierPlan, both_units, bytes_text, sho
 
 /// Neighboring blocks, or one other module.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Run {
+struct ModuleRange {
     stem: String,
     /// First and last.
     numbers: Option<(usize, usize)>,
 }
 
-impl std::fmt::Display for Run {
+impl std::fmt::Display for ModuleRange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Run { stem, numbers } = self;
+        let ModuleRange { stem, numbers } = self;
         match numbers {
             Some((first, last)) if first == last => write!(f, "{stem}.{first}"),
             Some((first, last)) => write!(f, "{stem}.{first}-{last}"),
@@ -22,10 +22,10 @@ impl std::fmt::Display for Run {
 }
 
 /// Modules that are in one place for one reason.
-struct Group<'a> {
+struct ModuleGroup<'a> {
     tier: Tier,
     reason: &'a str,
-    runs: Vec<Run>,
+    runs: Vec<ModuleRange>,
     modules: usize,
     bytes: u64,
 }
@@ -140,14 +140,15 @@ impl Plan {
         lines
     }
 
-    fn groups(&self) -> Vec<Group<'_>> {
-        let mut groups: Vec<Group<'_>> = Vec::new();
+    fn groups(&self) -> Vec<ModuleGroup<'_>> {
+        let mut groups: Vec<ModuleGroup<'_>> = Vec::new();
         for module in &self.modules {
-            let same =
-                |group: &Group<'_>| group.tier == module.tier && group.reason == module.reason.text;
+            let same = |group: &ModuleGroup<'_>| {
+                group.tier == module.tier && group.reason == module.reason.text
+            };
             let at = groups.iter().position(same).unwrap_or_else(|| {
                 let (tier, reason) = (module.tier, module.reason.text.as_str());
-                groups.push(Group { tier, reason, runs: Vec::new(), modules: 0, bytes: 0 });
+                groups.push(ModuleGroup { tier, reason, runs: Vec::new(), modules: 0, bytes: 0 });
                 groups.len() - 1
             });
             join(&mut groups[at].runs, &module.name);
@@ -207,23 +208,25 @@ impl Plan {
     }
 }
 
-fn run_of(name: &str) -> Run {
+fn run_of(name: &str) -> ModuleRange {
     match name
         .rsplit_once('.')
         .and_then(|(stem, number)| Some((stem, number.parse::<usize>().ok()?)))
     {
-        Some((stem, number)) => Run { stem: stem.to_owned(), numbers: Some((number, number)) },
-        None => Run { stem: name.to_owned(), numbers: None },
+        Some((stem, number)) => {
+            ModuleRange { stem: stem.to_owned(), numbers: Some((number, number)) }
+        }
+        None => ModuleRange { stem: name.to_owned(), numbers: None },
     }
 }
 
 /// Whether a module is the next block of a run.
-fn joins(run: &Run, name: &str) -> bool {
+fn joins(run: &ModuleRange, name: &str) -> bool {
     let next = run_of(name);
     matches!((run.numbers, next.numbers), (Some((_, last)), Some((first, _))) if run.stem == next.stem && first == last + 1)
 }
 
-fn join(runs: &mut Vec<Run>, name: &str) {
+fn join(runs: &mut Vec<ModuleRange>, name: &str) {
     match runs.last_mut() {
         Some(run) if joins(run, name) => {
             run.numbers = run.numbers.map(|(first, last)| (first, last + 1))
@@ -232,8 +235,8 @@ fn join(runs: &mut Vec<Run>, name: &str) {
     }
 }
 
-fn group_line(group: &Group) -> String {
-    let runs: Vec<String> = group.runs.iter().map(Run::to_string).collect();
+fn group_line(group: &ModuleGroup) -> String {
+    let runs: Vec<String> = group.runs.iter().map(ModuleRange::to_string).collect();
     let count = if group.modules == 1 {
         "1 module".to_owned()
     } else {

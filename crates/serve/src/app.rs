@@ -13,27 +13,27 @@ use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use crate::api_error::ApiError;
 use crate::metrics::Counters;
-use crate::refusal::Refusal;
-use crate::{ServeOptions, Served};
+use crate::{ServeOptions, ServedModel};
 use crate::{chat, completions, embeddings, metrics, models};
 
 /// What all requests share.
 pub(crate) struct App {
-    pub served: Served,
+    pub served: ServedModel,
     pub options: ServeOptions,
     pub tells_tools: bool,
     pub counters: Counters,
     /// When the server began, in seconds since 1970.
     pub began_s: u64,
-    pub ending: watch::Sender<Ending>,
+    pub ending: watch::Sender<ServerPhase>,
     in_flight: AtomicUsize,
     numbers: AtomicU64,
 }
 
 /// How far the server's end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Ending {
+pub(crate) enum ServerPhase {
     /// Everybody is welcome.
     Open,
     /// New requests are refused.
@@ -43,14 +43,14 @@ pub(crate) enum Ending {
 }
 
 impl App {
-    pub fn new(served: Served, options: ServeOptions) -> Self {
+    pub fn new(served: ServedModel, options: ServeOptions) -> Self {
         App {
             tells_tools: served.tells_tools(),
             served,
             options,
             counters: Counters::default(),
-            began_s: crate::served::now_s(),
-            ending: watch::Sender::new(Ending::Open),
+            began_s: crate::served_model::now_s(),
+            ending: watch::Sender::new(ServerPhase::Open),
             in_flight: AtomicUsize::new(0),
             numbers: AtomicU64::new(0),
         }
@@ -67,36 +67,36 @@ impl App {
     }
 
     /// A place for a request until it is dropped.
-    fn take_place(self: &Arc<Self>) -> Result<Place, Refusal> {
-        if *self.ending.borrow() != Ending::Open {
-            return Err(Refusal::ending());
+    fn take_place(self: &Arc<Self>) -> Result<Permit, ApiError> {
+        if *self.ending.borrow() != ServerPhase::Open {
+            return Err(ApiError::ending());
         }
-        let place = Place(Arc::clone(self));
+        let place = Permit(Arc::clone(self));
         let limit = self.options.requests_max;
         if self.in_flight.fetch_add(1, Ordering::SeqCst) >= limit {
             let text = format!(
                 "{limit} requests are in work or waiting, which is the limit; try again later"
             );
-            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, text).code("queue_full"));
+            return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, text).code("queue_full"));
         }
         Ok(place)
     }
 
     /// Whether a model of this name is here; a request without a name takes what there is.
-    pub fn check_model(&self, name: Option<&str>) -> Result<(), Refusal> {
+    pub fn check_model(&self, name: Option<&str>) -> Result<(), ApiError> {
         match name {
             Some(name) if !self.served.answers_to(name) => {
                 let text = format!(
                     "the model '{name}' is not here; this server has '{}'",
                     self.served.name
                 );
-                Err(Refusal::new(StatusCode::NOT_FOUND, text).code("model_not_found"))
+                Err(ApiError::new(StatusCode::NOT_FOUND, text).code("model_not_found"))
             }
             _ => Ok(()),
         }
     }
 
-    fn check_key(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check_key(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let Some(key) = &self.options.api_key else { return Ok(()) };
         let given = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
         let given = given.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
@@ -107,14 +107,14 @@ impl App {
         }
         let text =
             "expected the server's API key as 'Authorization: Bearer KEY', found another or none";
-        Err(Refusal::new(StatusCode::UNAUTHORIZED, text).code("invalid_api_key"))
+        Err(ApiError::new(StatusCode::UNAUTHORIZED, text).code("invalid_api_key"))
     }
 }
 
 /// A request's place among those in work.
-pub(crate) struct Place(Arc<App>);
+pub(crate) struct Permit(Arc<App>);
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
@@ -156,22 +156,22 @@ async fn counted(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     response
 }
 
-async fn nowhere(method: Method, uri: axum::http::Uri) -> Refusal {
-    Refusal::new(
+async fn nowhere(method: Method, uri: axum::http::Uri) -> ApiError {
+    ApiError::new(
         StatusCode::NOT_FOUND,
         format!("there is no {method} {}; see /v1/models", uri.path()),
     )
 }
 
-async fn wrong_method(method: Method, uri: axum::http::Uri) -> Refusal {
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))
+async fn wrong_method(method: Method, uri: axum::http::Uri) -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))
 }
 
 /// Takes a place and reads a request's JSON body.
 pub(crate) async fn take<T: DeserializeOwned>(
     app: &Arc<App>,
     request: Request,
-) -> Result<(Place, T), Refusal> {
+) -> Result<(Permit, T), ApiError> {
     let place = app.take_place()?;
     let (parts, body) = request.into_parts();
     // Browsers send no JSON to other sites without asking first: a page cannot use a server on the
@@ -187,19 +187,19 @@ pub(crate) async fn take<T: DeserializeOwned>(
         .is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json"))
     {
         let text = format!("expected 'Content-Type: application/json', found '{kind}'");
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
     let bytes = read(app, &parts.headers, body).await?;
     let body = serde_json::from_slice(&bytes)
-        .map_err(|e| Refusal::bad(format!("the body is no request: {e}")))?;
+        .map_err(|e| ApiError::bad(format!("the body is no request: {e}")))?;
     Ok((place, body))
 }
 
-async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<axum::body::Bytes, Refusal> {
+async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<axum::body::Bytes, ApiError> {
     let limit = app.options.body_bytes_max;
     let too_large = || {
         let text = format!("the body has more than {limit} bytes, which is the limit");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text)
     };
     let told = headers
         .get(header::CONTENT_LENGTH)
@@ -213,7 +213,7 @@ async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<axum::body::
         // A body without a told length that is too long, or a connection that broke: nobody reads
         // the latter's answer.
         Ok(Err(_)) => Err(too_large()),
-        Err(_) => Err(Refusal::new(
+        Err(_) => Err(ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
             format!("the body did not arrive within {limit_s} s"),
         )),

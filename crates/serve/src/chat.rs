@@ -10,20 +10,20 @@ use engine::schedule::{FinishReason, Finished};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api_error::ApiError;
 use crate::app::{App, take};
-use crate::asked::Common;
-use crate::generation::{Asked, Generation, aside};
-use crate::messages::{self, Message};
-use crate::parts::{Part, Reader};
-use crate::refusal::Refusal;
+use crate::generation::{GenerateParams, Generation, aside};
+use crate::messages::{self, ChatMessage};
+use crate::params::CommonParams;
+use crate::reply_parts::{ReplyPart, ReplyReader};
 use crate::stream::{self, Chunks};
-use crate::tools::{Choice, Tool, Tools};
+use crate::tools::{Tool, ToolChoice, Tools};
 
 #[derive(Debug, Deserialize)]
 struct ChatRequest {
     #[serde(flatten)]
-    common: Common,
-    messages: Vec<Message>,
+    common: CommonParams,
+    messages: Vec<ChatMessage>,
     tools: Option<Vec<Tool>>,
     tool_choice: Option<Value>,
 }
@@ -31,12 +31,12 @@ struct ChatRequest {
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let (place, request): (_, ChatRequest) = take(&app, request).await?;
     app.check_model(request.common.model.as_deref())?;
     request.common.check()?;
     let (is_stream, include_usage) = (request.common.is_stream(), request.common.include_usage());
-    let mut said = Said::new(&app);
+    let mut said = ChatResponse::new(&app);
     let preparing = Arc::clone(&app);
     let (generation, reader) = aside(move || {
         let (asked, reader) = prepare(&preparing, request)?;
@@ -51,26 +51,28 @@ pub(crate) async fn handle(
     Ok(Json(said.whole(&finished)).into_response())
 }
 
-fn prepare(app: &App, request: ChatRequest) -> Result<(Asked, Reader), Refusal> {
+fn prepare(app: &App, request: ChatRequest) -> Result<(GenerateParams, ReplyReader), ApiError> {
     let common = &request.common;
     let tools = Tools::new(request.tools)?;
-    let choice = Choice::new(request.tool_choice.as_ref(), &tools)?;
+    let choice = ToolChoice::new(request.tool_choice.as_ref(), &tools)?;
     let constraint = common.constraint()?;
     let (constraint, reader) = match &choice {
-        Choice::None => (constraint, Reader::Plain),
-        Choice::Auto if constraint.is_some() => {
+        ToolChoice::None => (constraint, ReplyReader::Plain),
+        ToolChoice::Auto if constraint.is_some() => {
             let text = "a form for the reply leaves no room for a call: expected tool_choice none or required with it";
-            return Err(Refusal::field("response_format", text));
+            return Err(ApiError::field("response_format", text));
         }
-        Choice::Auto => (None, Reader::auto(tools.clone())),
-        Choice::Required => (Some(Constraint::JsonSchema(tools.schema(None))), Reader::forced()),
-        Choice::Named(name) => {
-            (Some(Constraint::JsonSchema(tools.schema(Some(name)))), Reader::forced())
+        ToolChoice::Auto => (None, ReplyReader::auto(tools.clone())),
+        ToolChoice::Required => {
+            (Some(Constraint::JsonSchema(tools.schema(None))), ReplyReader::forced())
+        }
+        ToolChoice::Named(name) => {
+            (Some(Constraint::JsonSchema(tools.schema(Some(name)))), ReplyReader::forced())
         }
     };
-    let told = if choice == Choice::None { Tools::default() } else { tools };
+    let told = if choice == ToolChoice::None { Tools::default() } else { tools };
     let prompt = prompt(app, &request.messages, &told)?;
-    let asked = Asked {
+    let asked = GenerateParams {
         prompt,
         sampling: common.sampling()?,
         constraint,
@@ -80,34 +82,34 @@ fn prepare(app: &App, request: ChatRequest) -> Result<(Asked, Reader), Refusal> 
     Ok((asked, reader))
 }
 
-fn prompt(app: &App, messages: &[Message], tools: &Tools) -> Result<Vec<u32>, Refusal> {
-    let no_template = || Refusal::bad("this model has no chat template; use /v1/completions");
+fn prompt(app: &App, messages: &[ChatMessage], tools: &Tools) -> Result<Vec<u32>, ApiError> {
+    let no_template = || ApiError::bad("this model has no chat template; use /v1/completions");
     let template = app.served.template.as_ref().ok_or_else(no_template)?;
     let messages = messages::for_template(messages, tools, app.tells_tools)?;
     let tools = Some(tools.for_template()).filter(|_| app.tells_tools && !tools.is_empty());
-    let refused = |e: text::TextError| Refusal::field("messages", e.to_string());
+    let refused = |e: text::TextError| ApiError::field("messages", e.to_string());
     let text = template.render(&messages, tools.as_ref(), true).map_err(refused)?;
     app.served.tokenizer.encode(&text, false).map_err(refused)
 }
 
 /// A reply as it is told.
-struct Said {
+struct ChatResponse {
     id: String,
     created_s: u64,
     model: String,
     fingerprint: String,
-    reader: Reader,
+    reader: ReplyReader,
     has_calls: bool,
 }
 
-impl Said {
+impl ChatResponse {
     fn new(app: &App) -> Self {
-        Said {
+        ChatResponse {
             id: app.id("chatcmpl"),
-            created_s: crate::served::now_s(),
+            created_s: crate::served_model::now_s(),
             model: app.served.name.clone(),
             fingerprint: app.served.fingerprint.clone(),
-            reader: Reader::Plain,
+            reader: ReplyReader::Plain,
             has_calls: false,
         }
     }
@@ -130,9 +132,9 @@ impl Said {
         let (mut content, mut calls) = (String::new(), Vec::<(String, String)>::new());
         for part in parts {
             match part {
-                Part::Content(text) => content.push_str(&text),
-                Part::Call { name, .. } => calls.push((name, String::new())),
-                Part::Arguments { index, text } => calls[index].1.push_str(&text),
+                ReplyPart::Content(text) => content.push_str(&text),
+                ReplyPart::Call { name, .. } => calls.push((name, String::new())),
+                ReplyPart::Arguments { index, text } => calls[index].1.push_str(&text),
             }
         }
         self.has_calls = !calls.is_empty();
@@ -172,16 +174,16 @@ impl Said {
         self.document("chat.completion.chunk", choices, Value::Null)
     }
 
-    fn part(&mut self, part: Part) -> Value {
+    fn part(&mut self, part: ReplyPart) -> Value {
         let delta = match part {
-            Part::Content(text) => json!({"content": text}),
-            Part::Call { index, name } => {
+            ReplyPart::Content(text) => json!({"content": text}),
+            ReplyPart::Call { index, name } => {
                 self.has_calls = true;
                 let function = json!({"name": name, "arguments": ""});
                 let call = json!({"index": index, "id": self.call_id(index), "type": "function", "function": function});
                 json!({"tool_calls": [call]})
             }
-            Part::Arguments { index, text } => {
+            ReplyPart::Arguments { index, text } => {
                 json!({"tool_calls": [{"index": index, "function": {"arguments": text}}]})
             }
         };
@@ -201,7 +203,7 @@ pub(crate) fn usage(finished: &Finished) -> Value {
 }
 
 struct ChatChunks {
-    said: Said,
+    said: ChatResponse,
     include_usage: bool,
 }
 

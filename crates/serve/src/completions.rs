@@ -9,11 +9,11 @@ use engine::schedule::{FinishReason, Finished};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api_error::ApiError;
 use crate::app::{App, take};
-use crate::asked::Common;
 use crate::chat::usage;
-use crate::generation::{Asked, Generation, aside};
-use crate::refusal::Refusal;
+use crate::generation::{GenerateParams, Generation, aside};
+use crate::params::CommonParams;
 use crate::stream::{self, Chunks};
 
 /// Tokens of a reply where the request does not say, as with OpenAI.
@@ -22,7 +22,7 @@ const REPLY_TOKENS_DEFAULT: usize = 16;
 #[derive(Debug, Deserialize)]
 struct CompletionRequest {
     #[serde(flatten)]
-    common: Common,
+    common: CommonParams,
     prompt: Input,
     echo: Option<bool>,
     suffix: Option<String>,
@@ -40,9 +40,9 @@ pub(crate) enum Input {
 
 impl Input {
     /// The tokens of each text.
-    pub fn tokens(self, app: &App) -> Result<Vec<Vec<u32>>, Refusal> {
+    pub fn tokens(self, app: &App) -> Result<Vec<Vec<u32>>, ApiError> {
         let encode = |text: &String| {
-            app.served.tokenizer.encode(text, true).map_err(|e| Refusal::bad(e.to_string()))
+            app.served.tokenizer.encode(text, true).map_err(|e| ApiError::bad(e.to_string()))
         };
         match self {
             Input::Text(text) => Ok(vec![encode(&text)?]),
@@ -56,18 +56,18 @@ impl Input {
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let (place, request): (_, CompletionRequest) = take(&app, request).await?;
     app.check_model(request.common.model.as_deref())?;
     request.common.check()?;
     if request.echo == Some(true)
         || request.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty())
     {
-        return Err(Refusal::bad("this server has neither echo nor suffix; leave them out"));
+        return Err(ApiError::bad("this server has neither echo nor suffix; leave them out"));
     }
-    let said = Said {
+    let said = CompletionResponse {
         id: app.id("cmpl"),
-        created_s: crate::served::now_s(),
+        created_s: crate::served_model::now_s(),
         model: app.served.name.clone(),
         fingerprint: app.served.fingerprint.clone(),
         include_usage: request.common.include_usage(),
@@ -87,19 +87,19 @@ pub(crate) async fn handle(
     Ok(Json(document).into_response())
 }
 
-fn prepare(app: &App, request: CompletionRequest) -> Result<Asked, Refusal> {
+fn prepare(app: &App, request: CompletionRequest) -> Result<GenerateParams, ApiError> {
     let common = &request.common;
     let mut prompts = request.prompt.tokens(app)?;
     let prompt = match (prompts.pop(), prompts.len()) {
         (Some(prompt), 0) => prompt,
         (_, others) => {
-            return Err(Refusal::field(
+            return Err(ApiError::field(
                 "prompt",
                 format!("expected one prompt, found {}", others + 1),
             ));
         }
     };
-    Ok(Asked {
+    Ok(GenerateParams {
         prompt,
         sampling: common.sampling()?,
         constraint: common.constraint()?,
@@ -112,7 +112,7 @@ fn reason(finished: &Finished) -> &'static str {
     if finished.reason == FinishReason::Length { "length" } else { "stop" }
 }
 
-struct Said {
+struct CompletionResponse {
     id: String,
     created_s: u64,
     model: String,
@@ -120,7 +120,7 @@ struct Said {
     include_usage: bool,
 }
 
-impl Said {
+impl CompletionResponse {
     fn document(&self, text: &str, reason: Option<&str>, usage: Value) -> Value {
         self.with_choices(
             json!([{"index": 0, "text": text, "logprobs": null, "finish_reason": reason}]),
@@ -141,7 +141,7 @@ impl Said {
     }
 }
 
-impl Chunks for Said {
+impl Chunks for CompletionResponse {
     fn begin(&mut self) -> Vec<Value> {
         Vec::new()
     }

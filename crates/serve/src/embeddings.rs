@@ -7,10 +7,10 @@ use axum::extract::{Request, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api_error::ApiError;
 use crate::app::{App, take};
 use crate::completions::Input;
 use crate::generation::{Generation, aside};
-use crate::refusal::Refusal;
 
 /// Texts of a request at most.
 const TEXTS_MAX: usize = 2048;
@@ -34,11 +34,11 @@ enum Encoding {
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     request: Request,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, ApiError> {
     let (place, request): (_, EmbeddingsRequest) = take(&app, request).await?;
     app.check_model(request.model.as_deref())?;
     if request.dimensions.is_some() {
-        return Err(Refusal::field(
+        return Err(ApiError::field(
             "dimensions",
             "the model's embeddings have one size; leave dimensions out",
         ));
@@ -47,7 +47,7 @@ pub(crate) async fn handle(
     let encoding_app = Arc::clone(&app);
     let texts = aside(move || request.input.tokens(&encoding_app)).await?;
     if texts.is_empty() || texts.len() > TEXTS_MAX {
-        return Err(Refusal::field(
+        return Err(ApiError::field(
             "input",
             format!("expected 1 to {TEXTS_MAX} texts, found {}", texts.len()),
         ));

@@ -11,14 +11,14 @@ use engine::schedule::{
 use tokio::sync::{Notify as Bell, watch};
 use tokio::time::{Instant as Moment, timeout_at};
 
-use crate::app::{App, Ending, Place};
-use crate::refusal::Refusal;
+use crate::api_error::ApiError;
+use crate::app::{App, Permit, ServerPhase};
 
 /// How long after a reply's deadline the engine may take to say so.
 const ENGINE_GRACE: Duration = Duration::from_secs(30);
 
 /// What is asked of the engine.
-pub(crate) struct Asked {
+pub(crate) struct GenerateParams {
     pub prompt: Vec<u32>,
     pub sampling: Sampling,
     pub constraint: Option<Constraint>,
@@ -30,19 +30,19 @@ pub(crate) struct Asked {
 pub(crate) struct Generation {
     ticket: Ticket,
     bell: Arc<Bell>,
-    ending: watch::Receiver<Ending>,
+    ending: watch::Receiver<ServerPhase>,
     until: Moment,
     limit_s: f64,
-    _place: Arc<Place>,
+    _place: Arc<Permit>,
 }
 
 impl Generation {
     /// Hands a request in. Compiles its constraint: not for a thread that serves others.
     pub fn start(
         app: &App,
-        place: impl Into<Arc<Place>>,
-        asked: Asked,
-    ) -> Result<Generation, Refusal> {
+        place: impl Into<Arc<Permit>>,
+        asked: GenerateParams,
+    ) -> Result<Generation, ApiError> {
         Self::submit(app, place, |deadline, notify| {
             app.served.engine.submit(Request {
                 sampling: asked.sampling,
@@ -58,9 +58,9 @@ impl Generation {
     /// Asks for an embedding.
     pub fn start_embedding(
         app: &App,
-        place: impl Into<Arc<Place>>,
+        place: impl Into<Arc<Permit>>,
         tokens: Vec<u32>,
-    ) -> Result<Generation, Refusal> {
+    ) -> Result<Generation, ApiError> {
         Self::submit(app, place, |deadline, notify| {
             app.served.engine.submit_embedding(EmbedRequest {
                 tokens,
@@ -72,9 +72,9 @@ impl Generation {
 
     fn submit(
         app: &App,
-        place: impl Into<Arc<Place>>,
+        place: impl Into<Arc<Permit>>,
         submit: impl FnOnce(Option<Instant>, Notify) -> Result<Ticket, Refused>,
-    ) -> Result<Generation, Refusal> {
+    ) -> Result<Generation, ApiError> {
         let bell = Arc::new(Bell::new());
         let ring = Arc::clone(&bell);
         let deadline = Instant::now() + app.options.reply_timeout;
@@ -90,27 +90,27 @@ impl Generation {
     }
 
     /// The next event; errors, deadlines and cancellations are refusals.
-    pub async fn next(&mut self) -> Result<Event, Refusal> {
+    pub async fn next(&mut self) -> Result<Event, ApiError> {
         loop {
             if let Some(event) = self.ticket.try_next()? {
                 return self.judged(event);
             }
             let stopped = async {
                 // The sender lives as long as the server.
-                let _closed = self.ending.wait_for(|ending| *ending == Ending::Stopped).await;
+                let _closed = self.ending.wait_for(|ending| *ending == ServerPhase::Stopped).await;
             };
             let news = std::pin::pin!(self.bell.notified());
             let stopped = std::pin::pin!(stopped);
             match timeout_at(self.until, futures_util::future::select(news, stopped)).await {
                 Ok(futures_util::future::Either::Left(_)) => {}
-                Ok(futures_util::future::Either::Right(_)) => return Err(Refusal::ending()),
-                Err(_) => return Err(Refusal::late(self.limit_s)),
+                Ok(futures_util::future::Either::Right(_)) => return Err(ApiError::ending()),
+                Err(_) => return Err(ApiError::late(self.limit_s)),
             }
         }
     }
 
     /// The whole reply.
-    pub async fn finish(mut self) -> Result<Finished, Refusal> {
+    pub async fn finish(mut self) -> Result<Finished, ApiError> {
         loop {
             if let Event::Finished(finished) = self.next().await? {
                 return Ok(finished);
@@ -118,12 +118,12 @@ impl Generation {
         }
     }
 
-    fn judged(&self, event: Event) -> Result<Event, Refusal> {
+    fn judged(&self, event: Event) -> Result<Event, ApiError> {
         let Event::Finished(finished) = &event else { return Ok(event) };
         match &finished.reason {
             FinishReason::Error(cause) => Err(cause.clone().into()),
-            FinishReason::Deadline => Err(Refusal::late(self.limit_s)),
-            FinishReason::Canceled => Err(Refusal::ending()),
+            FinishReason::Deadline => Err(ApiError::late(self.limit_s)),
+            FinishReason::Canceled => Err(ApiError::ending()),
             _ => Ok(event),
         }
     }
@@ -132,10 +132,10 @@ impl Generation {
 /// Runs what takes a while (a template, a tokenizer, a schema's compilation) beside the threads
 /// that serve.
 pub(crate) async fn aside<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
     let defect = |e: tokio::task::JoinError| {
-        Refusal::new(
+        ApiError::new(
             axum::http::StatusCode::INTERNAL_SERVER_ERROR,
             format!("a defect of ours: {e}"),
         )

@@ -3,14 +3,14 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::refusal::Refusal;
+use crate::api_error::ApiError;
 use crate::tools::Tools;
 
 /// A message; what else is in it is ignored.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Message {
+pub(crate) struct ChatMessage {
     role: String,
-    content: Option<Content>,
+    content: Option<MessageContent>,
     name: Option<String>,
     tool_calls: Option<Vec<Value>>,
     tool_call_id: Option<String>,
@@ -18,7 +18,7 @@ pub(crate) struct Message {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-enum Content {
+enum MessageContent {
     Text(String),
     Parts(Vec<ContentPart>),
 }
@@ -33,12 +33,12 @@ struct ContentPart {
 /// Messages for a template. One that does not tell of tools gets them, and calls made before, in
 /// words.
 pub(crate) fn for_template(
-    messages: &[Message],
+    messages: &[ChatMessage],
     tools: &Tools,
     tells_tools: bool,
-) -> Result<Vec<Value>, Refusal> {
+) -> Result<Vec<Value>, ApiError> {
     if messages.is_empty() {
-        return Err(Refusal::field("messages", "expected at least one message, found none"));
+        return Err(ApiError::field("messages", "expected at least one message, found none"));
     }
     let mut values: Vec<Value> = messages
         .iter()
@@ -60,8 +60,8 @@ fn add_to_system(messages: &mut Vec<Value>, words: &str) {
     }
 }
 
-impl Message {
-    fn for_template(&self, tells_tools: bool) -> Result<Value, Refusal> {
+impl ChatMessage {
+    fn for_template(&self, tells_tools: bool) -> Result<Value, ApiError> {
         let role = match self.role.as_str() {
             // The newer word for the same.
             "developer" => "system",
@@ -70,7 +70,7 @@ impl Message {
                 let text = format!(
                     "expected a role of system, developer, user, assistant or tool, found \"{other}\""
                 );
-                return Err(Refusal::field("messages", text));
+                return Err(ApiError::field("messages", text));
             }
         };
         let mut content = self.text()?;
@@ -99,33 +99,33 @@ impl Message {
         Ok(Value::Object(value))
     }
 
-    fn text(&self) -> Result<String, Refusal> {
+    fn text(&self) -> Result<String, ApiError> {
         match &self.content {
             None => Ok(String::new()),
-            Some(Content::Text(text)) => Ok(text.clone()),
-            Some(Content::Parts(parts)) => parts.iter().map(ContentPart::text).collect(),
+            Some(MessageContent::Text(text)) => Ok(text.clone()),
+            Some(MessageContent::Parts(parts)) => parts.iter().map(ContentPart::text).collect(),
         }
     }
 }
 
 impl ContentPart {
-    fn text(&self) -> Result<&str, Refusal> {
+    fn text(&self) -> Result<&str, ApiError> {
         match (&self.text, self.kind.as_str()) {
             (Some(text), "text") => Ok(text),
             (_, kind) => {
                 let text = format!(
                     "this server reads text only; expected parts of type \"text\", found \"{kind}\""
                 );
-                Err(Refusal::field("messages", text))
+                Err(ApiError::field("messages", text))
             }
         }
     }
 }
 
 /// Clients send a call's arguments as a text; templates take an object.
-fn with_object(call: &Value) -> Result<Value, Refusal> {
+fn with_object(call: &Value) -> Result<Value, ApiError> {
     let mut call = call.clone();
-    let wrong = |text: String| Refusal::field("messages", format!("tool_calls: {text}"));
+    let wrong = |text: String| ApiError::field("messages", format!("tool_calls: {text}"));
     let Some(function) = call.get_mut("function").and_then(Value::as_object_mut) else {
         return Err(wrong(format!("expected a member \"function\", found {call}")));
     };

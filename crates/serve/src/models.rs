@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::app::{App, Ending};
-use crate::refusal::Refusal;
+use crate::api_error::ApiError;
+use crate::app::{App, ServerPhase};
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<Value> {
     Json(json!({"object": "list", "data": [card(&app)]}))
@@ -18,7 +18,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<Value> {
 pub(crate) async fn one(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, ApiError> {
     app.check_model(Some(&name))?;
     Ok(Json(card(&app)))
 }
@@ -35,7 +35,7 @@ fn card(app: &App) -> Value {
 
 /// Whether requests are answered: 200, or 503 with the reason.
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
-    let ending = *app.ending.borrow() != Ending::Open;
+    let ending = *app.ending.borrow() != ServerPhase::Open;
     match app.served.engine.died() {
         Some(death) => {
             (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "dead", "cause": death.cause})))

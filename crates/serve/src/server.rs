@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::app::{App, Ending, router};
-use crate::{ServeError, ServeOptions, Served};
+use crate::app::{App, ServerPhase, router};
+use crate::{ServeError, ServeOptions, ServedModel};
 
 /// How often it is looked whether the server should end.
 const POLL: Duration = Duration::from_millis(20);
@@ -56,7 +56,7 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError`].
-    pub fn run(self, served: Served, wanted: impl Fn() -> bool) -> Result<(), ServeError> {
+    pub fn run(self, served: ServedModel, wanted: impl Fn() -> bool) -> Result<(), ServeError> {
         let runtime = runtime().map_err(|cause| ServeError::Runtime { cause })?;
         let app = Arc::new(App::new(served, self.options.clone()));
         let outcome =
@@ -87,7 +87,7 @@ async fn serve(
     let mut ending = app.ending.subscribe();
     let ended = async move {
         // The sender lives in the app, which outlives this.
-        let _closed = ending.wait_for(|ending| *ending == Ending::Stopped).await;
+        let _closed = ending.wait_for(|ending| *ending == ServerPhase::Stopped).await;
     };
     let serving = axum::serve(listener, router(Arc::clone(&app))).with_graceful_shutdown(ended);
     let serving = tokio::spawn(async move { serving.await });
@@ -109,10 +109,10 @@ async fn serve(
 }
 
 async fn drain(app: &App) {
-    app.ending.send_replace(Ending::Draining);
+    app.ending.send_replace(ServerPhase::Draining);
     let until = Instant::now() + DRAIN;
     while app.in_flight() > 0 && Instant::now() < until {
         tokio::time::sleep(POLL).await;
     }
-    app.ending.send_replace(Ending::Stopped);
+    app.ending.send_replace(ServerPhase::Stopped);
 }

@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use engine::schedule::{Event, Finished};
 use serde_json::Value;
 
+use crate::api_error::ApiError;
 use crate::generation::Generation;
-use crate::refusal::Refusal;
 
 /// How often a waiting client is told that the connection lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ pub(crate) trait Chunks: Send + 'static {
 pub(crate) async fn respond(
     mut generation: Generation,
     chunks: impl Chunks,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let first = match tokio::time::timeout(KEEP_ALIVE, generation.next()).await {
         Ok(event) => Some(event?),
         Err(_) => None,
@@ -96,7 +96,7 @@ impl<C: Chunks> Flow<C> {
 
     /// The status is long gone: the error comes as an event, as OpenAI's clients expect, and no end
     /// follows.
-    fn fail(&mut self, refusal: &Refusal) {
+    fn fail(&mut self, refusal: &ApiError) {
         self.say(vec![refusal.body()]);
         self.over = true;
     }

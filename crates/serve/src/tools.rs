@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::refusal::Refusal;
+use crate::api_error::ApiError;
 
 /// Tools at most.
 const TOOLS_MAX: usize = 128;
@@ -15,11 +15,11 @@ const NAME_BYTES_MAX: usize = 64;
 pub(crate) struct Tool {
     #[serde(rename = "type")]
     kind: String,
-    function: Option<Function>,
+    function: Option<ToolFunction>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-struct Function {
+struct ToolFunction {
     name: String,
     description: Option<String>,
     parameters: Option<Value>,
@@ -27,7 +27,7 @@ struct Function {
 
 /// Who decides on a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Choice {
+pub(crate) enum ToolChoice {
     /// No call.
     None,
     /// The model.
@@ -43,10 +43,10 @@ pub(crate) enum Choice {
 pub(crate) struct Tools(Vec<(String, Option<String>, Value)>);
 
 impl Tools {
-    pub fn new(tools: Option<Vec<Tool>>) -> Result<Tools, Refusal> {
+    pub fn new(tools: Option<Vec<Tool>>) -> Result<Tools, ApiError> {
         let tools = tools.unwrap_or_default();
         if tools.len() > TOOLS_MAX {
-            return Err(Refusal::field(
+            return Err(ApiError::field(
                 "tools",
                 format!("expected at most {TOOLS_MAX}, found {}", tools.len()),
             ));
@@ -130,14 +130,14 @@ fn move_references(schema: &mut Value, place: &str) {
     }
 }
 
-fn checked(tool: Tool) -> Result<(String, Option<String>, Value), Refusal> {
+fn checked(tool: Tool) -> Result<(String, Option<String>, Value), ApiError> {
     let function = match (tool.kind.as_str(), tool.function) {
         ("function", Some(function)) => function,
         (kind, _) => {
             let text = format!(
                 "expected tools of type \"function\" with a member \"function\", found \"{kind}\""
             );
-            return Err(Refusal::field("tools", text));
+            return Err(ApiError::field("tools", text));
         }
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -149,7 +149,7 @@ fn checked(tool: Tool) -> Result<(String, Option<String>, Value), Refusal> {
             "expected a name of 1 to {NAME_BYTES_MAX} letters, digits, _ - or ., found {:?}",
             function.name
         );
-        return Err(Refusal::field("tools", text));
+        return Err(ApiError::field("tools", text));
     }
     let nothing = || json!({"type": "object", "properties": {}, "additionalProperties": false});
     let parameters = match function.parameters.unwrap_or_else(nothing) {
@@ -161,7 +161,7 @@ fn checked(tool: Tool) -> Result<(String, Option<String>, Value), Refusal> {
             Value::Object(parameters)
         }
         other => {
-            return Err(Refusal::field(
+            return Err(ApiError::field(
                 "tools",
                 format!("parameters: expected a JSON schema, found {other}"),
             ));
@@ -170,17 +170,17 @@ fn checked(tool: Tool) -> Result<(String, Option<String>, Value), Refusal> {
     Ok((function.name, function.description, parameters))
 }
 
-impl Choice {
+impl ToolChoice {
     /// Reads `tool_choice`: "none", "auto", "required", or `{"type": "function", "function":
     /// {"name"}}`.
-    pub fn new(choice: Option<&Value>, tools: &Tools) -> Result<Choice, Refusal> {
-        let wrong = |text: String| Refusal::field("tool_choice", text);
+    pub fn new(choice: Option<&Value>, tools: &Tools) -> Result<ToolChoice, ApiError> {
+        let wrong = |text: String| ApiError::field("tool_choice", text);
         let choice = match choice {
-            None | Some(Value::Null) => Choice::Auto,
+            None | Some(Value::Null) => ToolChoice::Auto,
             Some(Value::String(word)) => match word.as_str() {
-                "none" => Choice::None,
-                "auto" => Choice::Auto,
-                "required" => Choice::Required,
+                "none" => ToolChoice::None,
+                "auto" => ToolChoice::Auto,
+                "required" => ToolChoice::Required,
                 other => {
                     return Err(wrong(format!(
                         "expected none, auto, required or a function, found \"{other}\""
@@ -188,7 +188,7 @@ impl Choice {
                 }
             },
             Some(object) => match object.pointer("/function/name").and_then(Value::as_str) {
-                Some(name) if tools.has(name) => Choice::Named(name.to_owned()),
+                Some(name) if tools.has(name) => ToolChoice::Named(name.to_owned()),
                 Some(name) => {
                     return Err(wrong(format!("the function '{name}' is none of the tools")));
                 }
@@ -200,10 +200,10 @@ impl Choice {
             },
         };
         match choice {
-            Choice::Required if tools.is_empty() => {
+            ToolChoice::Required if tools.is_empty() => {
                 Err(wrong("a call is required, but there are no tools".into()))
             }
-            Choice::Auto if tools.is_empty() => Ok(Choice::None),
+            ToolChoice::Auto if tools.is_empty() => Ok(ToolChoice::None),
             choice => Ok(choice),
         }
     }
@@ -211,7 +211,7 @@ impl Choice {
 
 /// A call that was read.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Call {
+pub(crate) struct FunctionCall {
     pub name: String,
     pub arguments: Map<String, Value>,
 }

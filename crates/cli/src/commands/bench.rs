@@ -11,7 +11,7 @@ use watch::{Stage, Watch};
 
 /// What `bench --json` prints and `--save` keeps.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Document {
+struct BenchDocument {
     schema_version: u32,
     model: String,
     model_class: String,
@@ -82,7 +82,7 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
         load.stages.iter().filter(|s| s.stage != Stage::SmokeTest).map(|s| s.seconds).sum();
     let host =
         std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
-    let mut document = Document {
+    let mut document = BenchDocument {
         schema_version: output::SCHEMA_VERSION,
         model: session.checkpoint.root.display().to_string(),
         model_class: load.model_class.clone(),
@@ -120,7 +120,7 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn read(file: &Path) -> Result<Document, Failure> {
+fn read(file: &Path) -> Result<BenchDocument, Failure> {
     let name = file.display();
     let text = std::fs::read_to_string(file).map_err(|e| {
         Failure::new(crate::failure::exit::NO_INPUT, format!("--compare {name}: {e}"))
@@ -144,7 +144,7 @@ fn compare(earlier: &BenchReport, now: &BenchReport) -> Vec<Compared> {
     now.figures.iter().filter_map(pair).collect()
 }
 
-fn tell(d: &Document) -> Result<(), Failure> {
+fn tell(d: &BenchDocument) -> Result<(), Failure> {
     let r = &d.report;
     output::line(&format!(
         "{} {}, {} kernels on {} threads: reads {:.1} GB/s, {} products {:.0} G operations/s, {:.3} GB of weights a pass",

@@ -5,7 +5,7 @@ use results::Store;
 use serde::Serialize;
 
 #[derive(Serialize)]
-struct Document {
+struct DetectDocument {
     runs: Vec<serde_json::Value>,
 }
 
@@ -13,7 +13,7 @@ struct Document {
 pub fn run(args: &DetectArgs) -> Result<u8, Failure> {
     let found = experiment::redetect(&Store::open(&args.dir)?, &args.set)?;
     if args.json {
-        output::json(&Document {
+        output::json(&DetectDocument {
             runs: found.iter().map(experiment::Redetected::to_json).collect(),
         })?;
         return Ok(0);

@@ -19,7 +19,7 @@ const UNTRIED: &str = "nothing of the computation on GPUs has run on a real GPU 
                        --device cuda:0` check every kernel first, and trust no result where it exits with 76";
 
 #[derive(Serialize)]
-struct Document {
+struct DoctorDocument {
     machine: Machine,
     host_available_bytes: u64,
     host_limited_by: String,
@@ -54,7 +54,7 @@ pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
     if usable > 0 {
         machine.notes.push(UNTRIED.to_owned());
     }
-    let document = Document {
+    let document = DoctorDocument {
         machine,
         host_available_bytes,
         host_limited_by,
@@ -88,7 +88,7 @@ fn needed(args: &DoctorArgs) -> Result<Option<Vec<Need>>, Failure> {
     Ok(Some(needs::needs(&config, args.jobs.unwrap_or(JOBS_DEFAULT).max(1), &site)))
 }
 
-fn print(d: &Document) -> Result<(), Failure> {
+fn print(d: &DoctorDocument) -> Result<(), Failure> {
     let host = &d.machine.host;
     output::line(&format!(
         "host memory   {} in all, {} available, limited by {}",

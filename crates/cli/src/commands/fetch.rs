@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use watch::{Stage, Watch};
 
 #[derive(Serialize)]
-struct Document {
+struct FetchDocument {
     model: String,
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,7 @@ pub fn run(args: &FetchArgs, watch: &Watch) -> Result<u8, Failure> {
         None => bring(&args.model, source, args.file.as_deref(), &search, watch)?,
     };
     let files = if args.verify { Some(verify(&path, watch)?) } else { None };
-    let document = Document {
+    let document = FetchDocument {
         model: checkpoint::hub_name(&args.model).to_owned(),
         path: path.display().to_string(),
         files,

@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// What `generate --json` prints.
 #[derive(Serialize)]
-struct Document {
+struct GenerateDocument {
     text: String,
     tokens: Vec<u32>,
     prompt_tokens: usize,
@@ -76,7 +76,7 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
     // The first token comes with the prompt; the rest are decoded.
     let decode_s = end.first_token_s.map_or(0.0, |first_s| end.seconds - first_s);
     let decode_tok_s = end.reply.tokens.len().saturating_sub(1) as f64 / decode_s.max(1e-9);
-    output::json(&Document {
+    output::json(&GenerateDocument {
         // A stop string cuts the text in the middle of a token.
         text: if args.stop.is_empty() {
             tokenizer.decode(&end.reply.tokens, true)?

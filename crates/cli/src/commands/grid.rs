@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 #[derive(Serialize)]
-struct Document {
+struct GridDocument {
     combinations: usize,
     nominal_runs: usize,
     cells: usize,
@@ -24,7 +24,7 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     if args.json {
         let (combinations, nominal_runs, cells, runs) =
             (c.combinations, c.nominal_runs, c.cells, c.runs);
-        output::json(&Document {
+        output::json(&GridDocument {
             combinations,
             nominal_runs,
             cells,

@@ -9,7 +9,7 @@ use watch::Watch;
 
 /// What `load --json` prints.
 #[derive(Serialize)]
-struct Document<'a> {
+struct LoadDocument<'a> {
     model: String,
     rung: Rung,
     rungs: &'a [RungOutcome],
@@ -25,7 +25,7 @@ struct Document<'a> {
 pub fn run(args: &LoadArgs, watch: &Watch) -> Result<u8, Failure> {
     let session = session::bring_up(&args.bring_up, watch)?;
     if args.json {
-        output::json(&Document {
+        output::json(&LoadDocument {
             model: session.checkpoint.root.display().to_string(),
             rung: session.ladder.rung,
             rungs: &session.ladder.tried,

@@ -1,7 +1,7 @@
 use crate::args::PlanArgs;
 use crate::failure::Failure;
 use crate::output;
-use crate::session::{self, Planned};
+use crate::session::{self, PlannedModel};
 use placement::{Plan, Rung, RungOutcome};
 use serde::Serialize;
 use std::io::IsTerminal;
@@ -9,7 +9,7 @@ use watch::Watch;
 
 /// What `plan --json` prints.
 #[derive(Serialize)]
-struct Document<'a> {
+struct PlanDocument<'a> {
     model: String,
     model_class: &'a str,
     rung: Rung,
@@ -20,9 +20,9 @@ struct Document<'a> {
 
 /// `vendomini plan`: says where every byte would go. Reads headers alone.
 pub fn run(args: &PlanArgs, watch: &Watch) -> Result<u8, Failure> {
-    let Planned { checkpoint, ladder, .. } = session::plan(&args.placement, watch)?;
+    let PlannedModel { checkpoint, ladder, .. } = session::plan(&args.placement, watch)?;
     if args.json {
-        output::json(&Document {
+        output::json(&PlanDocument {
             model: checkpoint.root.display().to_string(),
             model_class: &checkpoint.config.class_name,
             rung: ladder.rung,

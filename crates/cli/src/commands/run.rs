@@ -35,12 +35,12 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         held_wait: if args.shared { HELD_WAIT } else { Duration::ZERO },
         provenance: provenance(),
     };
-    let teller = Teller::new(watch, &options.folder);
+    let reporter = RunReporter::new(watch, &options.folder);
     let ended =
-        run_experiment(&config, &models, &options, &|event: &Event| teller.tell(event), &|| {
+        run_experiment(&config, &models, &options, &|event: &Event| reporter.tell(event), &|| {
             watch.canceled()
         });
-    teller.finish();
+    reporter.finish();
     let summary = ended?;
     close(&summary, &options, watch);
     Ok(match summary.exit_code() {
@@ -89,14 +89,14 @@ fn close(summary: &Summary, options: &RunOptions, watch: &Watch) {
 }
 
 /// Turns what happens into stages, a bar and lines, and into the process's journal.
-struct Teller<'a> {
+struct RunReporter<'a> {
     watch: &'a Watch,
     folder: &'a Path,
-    state: Mutex<State>,
+    state: Mutex<RunProgress>,
 }
 
 #[derive(Default)]
-struct State {
+struct RunProgress {
     running: Option<(Seat, watch::StageGuard)>,
     steps_total: u64,
     steps_done: u64,
@@ -107,13 +107,13 @@ struct State {
     journal: Option<Journal>,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> RunReporter<'a> {
     fn new(watch: &'a Watch, folder: &'a Path) -> Self {
-        Teller { watch, folder, state: Mutex::default() }
+        RunReporter { watch, folder, state: Mutex::default() }
     }
 
     /// Nothing rests on the journal: where it cannot be written, that is told once, and runs go on.
-    fn write_down(&self, state: &mut State, event: &Event) {
+    fn write_down(&self, state: &mut RunProgress, event: &Event) {
         let written = match (event, state.journal.as_mut()) {
             (Event::Planned { .. }, None) => {
                 let begun = Journal::begin(self.folder, state.steps_total, state.runs_total as u64);
@@ -130,7 +130,7 @@ impl<'a> Teller<'a> {
         self.keep_journal(state, written);
     }
 
-    fn keep_journal(&self, state: &mut State, written: Result<(), ResultsError>) {
+    fn keep_journal(&self, state: &mut RunProgress, written: Result<(), ResultsError>) {
         if let Err(error) = written {
             state.journal = None;
             self.watch.note(format!("status will not know how fast this process is: {error}"));
@@ -144,7 +144,7 @@ impl<'a> Teller<'a> {
         self.write_down(&mut state, event);
     }
 
-    fn count(&self, state: &mut State, event: &Event) {
+    fn count(&self, state: &mut RunProgress, event: &Event) {
         match event {
             Event::Planned { counts, done, left } => {
                 state.runs_total = *left;
@@ -202,7 +202,7 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn begin(&self, state: &mut State) {
+    fn begin(&self, state: &mut RunProgress) {
         let stage = self.watch.enter(Stage::Run);
         self.watch.total(Stage::Run, 0, state.steps_total.saturating_sub(state.steps_done));
         let seat = self.watch.seat("runs");

@@ -19,7 +19,7 @@ const COPY_BYTES_QUICK: usize = 16 << 20;
 const COPY_LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Serialize)]
-struct Document {
+struct SelftestDocument {
     device: Device,
     /// CUDA that the driver is for.
     driver: String,
@@ -97,7 +97,7 @@ pub fn run(args: &SelftestArgs, watch: &Watch) -> Result<u8, Failure> {
     let (copies, benches) = measured(&gpu, args.quick, &seat, watch)?;
     let passed = checks.iter().all(|check| check.passed)
         && benches.iter().all(|bench| bench.problem.is_none());
-    let document = Document {
+    let document = SelftestDocument {
         device: device(gpu.info()),
         driver: format!("CUDA {}.{}", driver.version().0, driver.version().1),
         kernel_set: cpu.kernel_set().name(),
@@ -250,7 +250,7 @@ fn one_bench(
     (figure, report)
 }
 
-fn tell(d: &Document) -> Result<(), Failure> {
+fn tell(d: &SelftestDocument) -> Result<(), Failure> {
     let gpu = &d.device;
     output::line(&format!(
         "CUDA device {} {}, compute {}, {} multiprocessors, {}, beside {} kernels of the CPU",

@@ -5,7 +5,7 @@ use crate::session::{self, Session};
 use device::cpu::provenance;
 use engine::schedule::{Engine, EngineOptions};
 use placement::ByteSize;
-use serve::{ServeOptions, Served, Server};
+use serve::{ServeOptions, ServedModel, Server};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -67,7 +67,7 @@ fn api_key(name: &str) -> Result<String, Failure> {
     }
 }
 
-fn served(args: &ServeArgs, session: Session, watch: &Watch) -> Result<Served, Failure> {
+fn served(args: &ServeArgs, session: Session, watch: &Watch) -> Result<ServedModel, Failure> {
     let tokenizer = session.tokenizer()?.clone();
     let report = &session.loaded.report;
     let kernels = provenance(&report.kernel_set);
@@ -88,7 +88,7 @@ fn served(args: &ServeArgs, session: Session, watch: &Watch) -> Result<Served, F
     }
     let engine = Engine::start_loaded(loaded, options)?;
     watch.note(format!("constrained decoding: {}", engine.constrain_settings()));
-    Ok(Served { name, aliases: vec![typed.clone()], engine, tokenizer, template, fingerprint })
+    Ok(ServedModel { name, aliases: vec![typed.clone()], engine, tokenizer, template, fingerprint })
 }
 
 /// A path's last part; a hub's name as it is.

@@ -2,7 +2,7 @@ use super::submit;
 use crate::args::StatusArgs;
 use crate::failure::Failure;
 use crate::output;
-use crate::slurm::{self, Job};
+use crate::slurm::{self, SlurmJob};
 use results::{Status, Store, status};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
     let store = Store::open(&args.dir)?;
     let status = status(&store)?;
     if args.json {
-        output::json(&Document { status, slurm: submitted(&args.dir)? })?;
+        output::json(&StatusDocument { status, slurm: submitted(&args.dir)? })?;
         return Ok(0);
     }
     output::line(&format!(
@@ -63,7 +63,7 @@ fn duration(seconds: f64) -> String {
 }
 
 #[derive(Serialize)]
-struct Document {
+struct StatusDocument {
     #[serde(flatten)]
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,7 +76,7 @@ struct Submitted {
     /// Array ids.
     arrays: Vec<u64>,
     /// Those that are queued or running.
-    jobs: Vec<Job>,
+    jobs: Vec<SlurmJob>,
     /// Why Slurm could not be asked.
     problem: Option<String>,
 }

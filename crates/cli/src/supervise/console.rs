@@ -12,7 +12,7 @@ const DRAWN_EVERY: Duration = Duration::from_millis(250);
 
 /// How much people are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Voice {
+pub enum Verbosity {
     /// Errors alone.
     Quiet,
     /// What a command has to say, as it stands.
@@ -24,14 +24,14 @@ pub enum Voice {
 /// What people see on stderr: stages, notes, and one bar, or the dashboard of an experiment that
 /// runs.
 pub struct Console {
-    voice: Voice,
+    verbosity: Verbosity,
     began: Instant,
     terminal: bool,
-    bar: Option<Bar>,
+    bar: Option<StageBar>,
     dashboard: Option<(Dashboard, Pane, Instant)>,
 }
 
-struct Bar {
+struct StageBar {
     stage: Stage,
     began: Instant,
     drawn: Option<ProgressBar>,
@@ -41,16 +41,16 @@ struct Bar {
 
 impl Console {
     /// A console; a plain one draws nothing.
-    pub fn new(voice: Voice, plain: bool) -> Self {
+    pub fn new(verbosity: Verbosity, plain: bool) -> Self {
         let terminal = !plain && std::io::stderr().is_terminal();
-        Console { voice, began: Instant::now(), terminal, bar: None, dashboard: None }
+        Console { verbosity, began: Instant::now(), terminal, bar: None, dashboard: None }
     }
 
     /// Tells what happened.
     pub fn event(&mut self, event: &Event) {
         match event {
             Event::Note { text } => text.lines().for_each(|line| self.line(line)),
-            _ if self.voice != Voice::Stages => {}
+            _ if self.verbosity != Verbosity::Stages => {}
             Event::Entered { stage } => self.line(&format!("{stage} ...")),
             Event::Left { stage, seconds, bytes_done, items_done } => {
                 self.close(*stage, *bytes_done, *items_done);
@@ -85,8 +85,9 @@ impl Console {
     fn draw_dashboard(&mut self, seen: &Snapshot) -> bool {
         let size = Pane::terminal_size()
             .filter(|(columns, rows)| *columns >= COLUMNS_MIN && *rows >= ROWS_MIN);
-        let runs =
-            seen.stages.contains(&Stage::Run) && self.terminal && self.voice == Voice::Stages;
+        let runs = seen.stages.contains(&Stage::Run)
+            && self.terminal
+            && self.verbosity == Verbosity::Stages;
         let (Some(figures), Some(size), true) = (&seen.figures, size, runs) else {
             self.dashboard = None;
             return false;
@@ -124,7 +125,7 @@ impl Console {
         });
         let now = Instant::now();
         let last = Snapshot { bytes_total, items_total, ..Snapshot::default() };
-        self.bar = Some(Bar { stage, began: now, drawn, written: now, last });
+        self.bar = Some(StageBar { stage, began: now, drawn, written: now, last });
     }
 
     /// The bar of a stage that is over becomes a line that stays.
@@ -137,10 +138,10 @@ impl Console {
     }
 
     fn line(&mut self, text: &str) {
-        let text = match self.voice {
-            Voice::Quiet => return,
-            Voice::Notes => text.to_owned(),
-            Voice::Stages => format!("[{:8.2} s] {text}", self.began.elapsed().as_secs_f64()),
+        let text = match self.verbosity {
+            Verbosity::Quiet => return,
+            Verbosity::Notes => text.to_owned(),
+            Verbosity::Stages => format!("[{:8.2} s] {text}", self.began.elapsed().as_secs_f64()),
         };
         if let Some((_, pane, due)) = self.dashboard.as_mut() {
             *due = Instant::now();
@@ -153,7 +154,7 @@ impl Console {
     }
 }
 
-impl Bar {
+impl StageBar {
     fn words(&self) -> String {
         let (seen, seconds) = (&self.last, self.began.elapsed().as_secs_f64().max(1e-6));
         let what = match self.stage {

@@ -11,7 +11,7 @@ mod ending;
 mod pane;
 mod worker;
 
-pub use console::{Console, Voice};
+pub use console::{Console, Verbosity};
 pub use worker::{connect, is_worker};
 
 use crate::failed_rungs::FailedRungs;
@@ -37,7 +37,7 @@ const REAP: Duration = Duration::from_secs(1);
 const QUEUE_MESSAGES: usize = 1024;
 
 /// Everything that can happen to a supervisor.
-enum Happening {
+enum SupervisorEvent {
     Said(Message),
     PipeClosed,
     /// The worker's stdout or stderr.
@@ -47,11 +47,11 @@ enum Happening {
 
 /// Runs this program again as a worker with the same arguments, and returns its exit code.
 pub fn supervise(limits: Limits, console: Console) -> u8 {
-    let (send, happenings) = sync_channel(QUEUE_MESSAGES);
+    let (send, events) = sync_channel(QUEUE_MESSAGES);
     let failed_rungs = FailedRungs::default();
     let started = listen_for_signals(send.clone()).and_then(|()| start(&failed_rungs, &send));
     match started {
-        Ok(child) => Supervisor::new(child, limits, console, send).run(&happenings),
+        Ok(child) => Supervisor::new(child, limits, console, send).run(&events),
         Err(error) => {
             eprintln!("vendomini: {}", cannot_start(&error));
             exit::SOFTWARE
@@ -64,7 +64,7 @@ fn cannot_start(error: &std::io::Error) -> String {
 }
 
 /// A worker, all of whose words come to `send`.
-fn start(failed: &FailedRungs, send: &SyncSender<Happening>) -> std::io::Result<Child> {
+fn start(failed: &FailedRungs, send: &SyncSender<SupervisorEvent>) -> std::io::Result<Child> {
     let (mut child, pipe) = worker::spawn(failed)?;
     pass_on(child.stdout.take(), std::io::stdout(), "worker-stdout", send.clone())?;
     pass_on(child.stderr.take(), std::io::stderr(), "worker-stderr", send.clone())?;
@@ -72,17 +72,20 @@ fn start(failed: &FailedRungs, send: &SyncSender<Happening>) -> std::io::Result<
     Ok(child)
 }
 
-fn listen_to_worker(pipe: std::io::PipeReader, send: SyncSender<Happening>) -> std::io::Result<()> {
+fn listen_to_worker(
+    pipe: std::io::PipeReader,
+    send: SyncSender<SupervisorEvent>,
+) -> std::io::Result<()> {
     let read = move || {
         for line in BufReader::new(pipe).lines() {
             let Ok(line) = line else { break };
             // A torn line is the last word of a worker that was killed while it spoke.
             let Ok(message) = serde_json::from_str(&line) else { continue };
-            if send.send(Happening::Said(message)).is_err() {
+            if send.send(SupervisorEvent::Said(message)).is_err() {
                 return;
             }
         }
-        let _closed_already = send.send(Happening::PipeClosed);
+        let _closed_already = send.send(SupervisorEvent::PipeClosed);
     };
     std::thread::Builder::new().name("worker-pipe".into()).spawn(read).map(drop)
 }
@@ -92,7 +95,7 @@ fn pass_on(
     from: Option<impl Read + Send + 'static>,
     mut to: impl Write + Send + 'static,
     name: &str,
-    send: SyncSender<Happening>,
+    send: SyncSender<SupervisorEvent>,
 ) -> std::io::Result<()> {
     let Some(mut from) = from else { return Ok(()) };
     let relay = move || {
@@ -103,17 +106,17 @@ fn pass_on(
                 break;
             }
         }
-        let _closed_already = send.send(Happening::OutputClosed);
+        let _closed_already = send.send(SupervisorEvent::OutputClosed);
     };
     std::thread::Builder::new().name(name.into()).spawn(relay).map(drop)
 }
 
-fn listen_for_signals(send: SyncSender<Happening>) -> std::io::Result<()> {
+fn listen_for_signals(send: SyncSender<SupervisorEvent>) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
     let relay = move || {
         for signal in signals.forever() {
-            if send.send(Happening::Signalled(signal)).is_err() {
+            if send.send(SupervisorEvent::Signalled(signal)).is_err() {
                 return;
             }
         }
@@ -140,7 +143,7 @@ struct Supervisor {
     mapped: Vec<(String, u64)>,
     oom_kills_before: Option<u64>,
     /// For the threads that listen to the next worker.
-    send: SyncSender<Happening>,
+    send: SyncSender<SupervisorEvent>,
 }
 
 /// Why the worker stops, and since when.
@@ -151,7 +154,12 @@ struct Stopping {
 }
 
 impl Supervisor {
-    fn new(child: Child, limits: Limits, console: Console, send: SyncSender<Happening>) -> Self {
+    fn new(
+        child: Child,
+        limits: Limits,
+        console: Console,
+        send: SyncSender<SupervisorEvent>,
+    ) -> Self {
         Supervisor {
             child,
             judge: Judge::new(limits),
@@ -171,35 +179,37 @@ impl Supervisor {
         }
     }
 
-    fn run(mut self, happenings: &Receiver<Happening>) -> u8 {
+    fn run(mut self, events: &Receiver<SupervisorEvent>) -> u8 {
         loop {
-            match happenings.recv_timeout(TICK) {
-                Ok(happening) => self.hear(happening),
+            match events.recv_timeout(TICK) {
+                Ok(event) => self.hear(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TICK),
             }
-            if let Some(code) = self.look(happenings) {
+            if let Some(code) = self.look(events) {
                 return code;
             }
         }
     }
 
-    fn hear(&mut self, happening: Happening) {
-        match happening {
-            Happening::Said(Message::Event(event)) => {
+    fn hear(&mut self, event: SupervisorEvent) {
+        match event {
+            SupervisorEvent::Said(Message::Event(event)) => {
                 self.console.event(&event);
                 self.follow(&event);
             }
-            Happening::Said(Message::Heartbeat(seen)) => {
+            SupervisorEvent::Said(Message::Heartbeat(seen)) => {
                 self.console.progress(&seen);
                 self.seen = *seen;
             }
-            Happening::Said(Message::Failed { exit, text }) => {
+            SupervisorEvent::Said(Message::Failed { exit, text }) => {
                 self.failed = Some(Stopping { exit, text, since: Instant::now() });
             }
-            Happening::PipeClosed => self.pipe_open = false,
-            Happening::OutputClosed => self.outputs_open = self.outputs_open.saturating_sub(1),
-            Happening::Signalled(signal) => self.interrupted(signal),
+            SupervisorEvent::PipeClosed => self.pipe_open = false,
+            SupervisorEvent::OutputClosed => {
+                self.outputs_open = self.outputs_open.saturating_sub(1)
+            }
+            SupervisorEvent::Signalled(signal) => self.interrupted(signal),
         }
     }
 
@@ -226,9 +236,9 @@ impl Supervisor {
     }
 
     /// Looks at worker and clock; `Some` is the end.
-    fn look(&mut self, happenings: &Receiver<Happening>) -> Option<u8> {
+    fn look(&mut self, events: &Receiver<SupervisorEvent>) -> Option<u8> {
         match self.child.try_wait() {
-            Ok(Some(status)) => return self.ended(status, happenings),
+            Ok(Some(status)) => return self.ended(status, events),
             Ok(None) => {}
             Err(error) => {
                 return Some(
@@ -238,18 +248,18 @@ impl Supervisor {
         }
         if let Some(stopping) = &self.stopping {
             if stopping.since.elapsed() > GRACE {
-                return Some(self.kill(happenings));
+                return Some(self.kill(events));
             }
         } else if let Some(failed) = &self.failed {
             if failed.since.elapsed() > FAREWELL {
-                return Some(self.kill(happenings));
+                return Some(self.kill(events));
             }
         } else if let Some(verdict) =
             self.judge.observe(self.began.elapsed().as_secs_f64(), &self.seen)
         {
             let text = ending::verdict(&verdict, &self.seen) + &ending::held_files(self.child.id());
             self.stopping = Some(Stopping { exit: exit::STALLED, text, since: Instant::now() });
-            return Some(self.kill(happenings));
+            return Some(self.kill(events));
         }
         None
     }
@@ -270,12 +280,12 @@ impl Supervisor {
         }
     }
 
-    fn kill(&mut self, happenings: &Receiver<Happening>) -> u8 {
+    fn kill(&mut self, events: &Receiver<SupervisorEvent>) -> u8 {
         self.signal(Signal::KILL);
         let since = Instant::now();
         while since.elapsed() < REAP {
             if let Ok(Some(status)) = self.child.try_wait()
-                && let Some(code) = self.ended(status, happenings)
+                && let Some(code) = self.ended(status, events)
             {
                 return code;
             }
@@ -291,15 +301,15 @@ impl Supervisor {
     }
 
     /// The worker is gone: hears its last words, and says why it ended; `None`: another goes on.
-    fn ended(&mut self, status: ExitStatus, happenings: &Receiver<Happening>) -> Option<u8> {
+    fn ended(&mut self, status: ExitStatus, events: &Receiver<SupervisorEvent>) -> Option<u8> {
         let since = Instant::now();
         // What it wrote is passed on to the last byte, at the pace of who reads it, unless it was
         // ended.
         let ended_itself = status.code().is_some();
         let waits = |this: &Self| this.outputs_open > 0 && ended_itself && this.stopping.is_none();
         while waits(self) || ((self.pipe_open || self.outputs_open > 0) && since.elapsed() < REAP) {
-            if let Ok(happening) = happenings.recv_timeout(TICK) {
-                self.hear(happening);
+            if let Ok(event) = events.recv_timeout(TICK) {
+                self.hear(event);
             }
         }
         self.console.finish();

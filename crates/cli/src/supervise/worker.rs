@@ -38,9 +38,9 @@ pub(super) fn spawn(failed: &FailedRungs) -> std::io::Result<(Child, PipeReader)
 
 /// A worker's line to its supervisor.
 #[derive(Clone)]
-pub struct Line(Arc<Mutex<File>>);
+pub struct SupervisorPipe(Arc<Mutex<File>>);
 
-impl Line {
+impl SupervisorPipe {
     fn say(&self, message: &Message) -> std::io::Result<()> {
         let mut text = serde_json::to_string(message)?;
         text.push('\n');
@@ -62,10 +62,10 @@ impl Line {
 ///
 /// # Errors
 /// If the pipe cannot be opened or a thread not be started.
-pub fn connect() -> std::io::Result<(Watch, Line)> {
+pub fn connect() -> std::io::Result<(Watch, SupervisorPipe)> {
     let number = std::env::var(PIPE_VARIABLE).map_err(std::io::Error::other)?;
     let pipe = OpenOptions::new().write(true).open(format!("/dev/fd/{number}"))?;
-    let line = Line(Arc::new(Mutex::new(pipe)));
+    let line = SupervisorPipe(Arc::new(Mutex::new(pipe)));
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let events = line.clone();
     // Nobody is left to tell when the supervisor is gone.
@@ -76,7 +76,7 @@ pub fn connect() -> std::io::Result<(Watch, Line)> {
     Ok((watch, line))
 }
 
-fn beat(watch: Watch, line: Line) -> std::io::Result<()> {
+fn beat(watch: Watch, line: SupervisorPipe) -> std::io::Result<()> {
     let run = move || {
         while line.say(&Message::Heartbeat(Box::new(watch.snapshot()))).is_ok() {
             std::thread::sleep(HEARTBEAT);
@@ -100,7 +100,7 @@ fn obey(watch: Watch) -> std::io::Result<()> {
     std::thread::Builder::new().name("signals".into()).spawn(run).map(drop)
 }
 
-fn report_panics(line: Line) {
+fn report_panics(line: SupervisorPipe) {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
         let text =

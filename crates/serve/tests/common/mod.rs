@@ -15,7 +15,7 @@ use engine::schedule::{Engine, EngineOptions};
 use engine::{LoadRequest, load};
 use placement::{DeviceMapMode, DtypeChoice, Host, Limits, Machine, MaxMemory, plan};
 use serde_json::{Value, json};
-use serve::{ServeError, ServeOptions, Served, Server};
+use serve::{ServeError, ServeOptions, ServedModel, Server};
 use tempfile::TempDir;
 use text::{ChatTemplate, Tokenizer};
 use watch::Watch;
@@ -64,7 +64,7 @@ impl Running {
         Running::of(folder, served, |_| ())
     }
 
-    fn of(folder: TempDir, served: Served, change: impl FnOnce(&mut ServeOptions)) -> Self {
+    fn of(folder: TempDir, served: ServedModel, change: impl FnOnce(&mut ServeOptions)) -> Self {
         let mut options = ServeOptions::new("127.0.0.1:0".parse().expect("an address"));
         change(&mut options);
         let server = Server::bind(options).expect("a free port");
@@ -162,7 +162,7 @@ impl Drop for Running {
     }
 }
 
-fn served(template: &str) -> (TempDir, Served) {
+fn served(template: &str) -> (TempDir, ServedModel) {
     let folder = TempDir::new().expect("a temporary folder");
     let model = folder.path().join("model");
     write(folder.path(), "wanted.json", CONFIG);
@@ -182,7 +182,7 @@ fn served(template: &str) -> (TempDir, Served) {
     (folder, served)
 }
 
-fn load_served(model: &Path) -> Served {
+fn load_served(model: &Path) -> ServedModel {
     let checkpoint = Checkpoint::open(model).expect("a good checkpoint");
     let limits = Limits {
         max_memory: MaxMemory::default(),
@@ -209,7 +209,7 @@ fn load_served(model: &Path) -> Served {
     };
     let engine = Engine::start_loaded(loaded, options).expect("an engine");
     let (name, fingerprint) = (MODEL.to_owned(), "test".to_owned());
-    Served { name, aliases: Vec::new(), engine, tokenizer, template, fingerprint }
+    ServedModel { name, aliases: Vec::new(), engine, tokenizer, template, fingerprint }
 }
 
 fn write(folder: &Path, name: &str, text: &str) {

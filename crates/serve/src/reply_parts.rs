@@ -1,11 +1,11 @@
 //! A reply's text as the parts of a chat message: content, and calls with their arguments.
 
-use crate::calls;
+use crate::tool_calls;
 use crate::tools::Tools;
 
 /// A part; all parts in their order are the message.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Part {
+pub(crate) enum ReplyPart {
     Content(String),
     /// A call begins.
     Call {
@@ -21,7 +21,7 @@ pub(crate) enum Part {
 
 /// Reads a growing reply.
 #[derive(Debug)]
-pub(crate) enum Reader {
+pub(crate) enum ReplyReader {
     /// All is content.
     Plain,
     /// It is one call, `{"name":"...","arguments":{...}}`, by its form.
@@ -34,66 +34,66 @@ pub(crate) enum Reader {
 const ARGUMENTS: &str = "\",\"arguments\":";
 const NAME: &str = "{\"name\":\"";
 
-impl Reader {
+impl ReplyReader {
     pub fn forced() -> Self {
-        Reader::Forced { text: String::new(), sent: None }
+        ReplyReader::Forced { text: String::new(), sent: None }
     }
 
     pub fn auto(tools: Tools) -> Self {
-        Reader::Auto { tools, text: String::new(), sent: 0 }
+        ReplyReader::Auto { tools, text: String::new(), sent: 0 }
     }
 
     /// Parts that are certain after more text.
-    pub fn push(&mut self, more: &str) -> Vec<Part> {
+    pub fn push(&mut self, more: &str) -> Vec<ReplyPart> {
         match self {
-            Reader::Plain => vec![Part::Content(more.to_owned())],
-            Reader::Forced { text, sent } => {
+            ReplyReader::Plain => vec![ReplyPart::Content(more.to_owned())],
+            ReplyReader::Forced { text, sent } => {
                 text.push_str(more);
                 forced(text, sent)
             }
-            Reader::Auto { text, sent, .. } => {
+            ReplyReader::Auto { text, sent, .. } => {
                 text.push_str(more);
-                let certain = calls::certain_text(text);
+                let certain = tool_calls::certain_text(text);
                 if certain <= *sent {
                     return Vec::new();
                 }
                 let news = text[*sent..certain].to_owned();
                 *sent = certain;
-                vec![Part::Content(news)]
+                vec![ReplyPart::Content(news)]
             }
         }
     }
 
     /// What is left at the end.
-    pub fn finish(&mut self) -> Vec<Part> {
-        let Reader::Auto { tools, text, sent } = self else { return Vec::new() };
-        let (content, calls) = calls::read(text, tools);
+    pub fn finish(&mut self) -> Vec<ReplyPart> {
+        let ReplyReader::Auto { tools, text, sent } = self else { return Vec::new() };
+        let (content, calls) = tool_calls::read(text, tools);
         let mut parts = Vec::new();
         if let Some(rest) = content.get(*sent..).filter(|rest| !rest.is_empty()) {
-            parts.push(Part::Content(rest.to_owned()));
+            parts.push(ReplyPart::Content(rest.to_owned()));
         }
         for (index, call) in calls.into_iter().enumerate() {
-            parts.push(Part::Call { index, name: call.name });
+            parts.push(ReplyPart::Call { index, name: call.name });
             let text = serde_json::Value::Object(call.arguments).to_string();
-            parts.push(Part::Arguments { index, text });
+            parts.push(ReplyPart::Arguments { index, text });
         }
         parts
     }
 }
 
 /// Parts of a forced call. The last brace closes the call, not its arguments: the last byte waits.
-fn forced(text: &str, sent: &mut Option<usize>) -> Vec<Part> {
+fn forced(text: &str, sent: &mut Option<usize>) -> Vec<ReplyPart> {
     let mut parts = Vec::new();
     if sent.is_none() {
         let Some(at) = text.find(ARGUMENTS) else { return parts };
         let name = text[..at].trim_start_matches(NAME).to_owned();
-        parts.push(Part::Call { index: 0, name });
+        parts.push(ReplyPart::Call { index: 0, name });
         *sent = Some(at + ARGUMENTS.len());
     }
     let from = sent.unwrap_or(text.len());
     let to = if text.ends_with('}') { text.len() - 1 } else { text.len() };
     if to > from {
-        parts.push(Part::Arguments { index: 0, text: text[from..to].to_owned() });
+        parts.push(ReplyPart::Arguments { index: 0, text: text[from..to].to_owned() });
         *sent = Some(to);
     }
     parts
@@ -105,19 +105,19 @@ mod tests {
     use serde_json::{Value, json};
 
     /// Content, and calls with their arguments, of a reply that comes in pieces of `size` bytes.
-    fn read(mut reader: Reader, reply: &str, size: usize) -> (String, Vec<(String, String)>) {
+    fn read(mut reader: ReplyReader, reply: &str, size: usize) -> (String, Vec<(String, String)>) {
         let (mut content, mut calls) = (String::new(), Vec::<(String, String)>::new());
         let pieces = reply.as_bytes().chunks(size).map(|piece| std::str::from_utf8(piece).unwrap());
-        let mut parts: Vec<Part> = pieces.flat_map(|piece| reader.push(piece)).collect();
+        let mut parts: Vec<ReplyPart> = pieces.flat_map(|piece| reader.push(piece)).collect();
         parts.extend(reader.finish());
         for part in parts {
             match part {
-                Part::Content(text) => content.push_str(&text),
-                Part::Call { index, name } => {
+                ReplyPart::Content(text) => content.push_str(&text),
+                ReplyPart::Call { index, name } => {
                     assert_eq!(index, calls.len());
                     calls.push((name, String::new()));
                 }
-                Part::Arguments { index, text } => calls[index].1.push_str(&text),
+                ReplyPart::Arguments { index, text } => calls[index].1.push_str(&text),
             }
         }
         (content, calls)
@@ -133,7 +133,7 @@ mod tests {
         let arguments = r#"{"a":{"b":"}"},"c":[{}]}"#;
         let reply = format!(r#"{{"name":"ship","arguments":{arguments}}}"#);
         for size in 1..reply.len() + 1 {
-            let (content, calls) = read(Reader::forced(), &reply, size);
+            let (content, calls) = read(ReplyReader::forced(), &reply, size);
             assert_eq!(
                 (content.as_str(), calls),
                 ("", vec![("ship".to_owned(), arguments.to_owned())]),
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_forced_call_that_is_cut_off_keeps_what_was_said() {
-        let (_, calls) = read(Reader::forced(), r#"{"name":"ship","arguments":{"a":"b"#, 5);
+        let (_, calls) = read(ReplyReader::forced(), r#"{"name":"ship","arguments":{"a":"b"#, 5);
         assert_eq!(calls, vec![("ship".to_owned(), r#"{"a":"b"#.to_owned())]);
     }
 
@@ -162,7 +162,7 @@ mod tests {
             ("{\"name\": \"ship\"}", "", 1),
         ] {
             for size in 1..reply.len() + 1 {
-                let (content, calls) = read(Reader::auto(tools()), reply, size);
+                let (content, calls) = read(ReplyReader::auto(tools()), reply, size);
                 assert_eq!(
                     (content.as_str(), calls.len()),
                     (expected, count),

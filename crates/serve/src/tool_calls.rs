@@ -9,14 +9,14 @@
 
 use serde_json::{Deserializer, Map, Value};
 
-use crate::tools::{Call, Tools};
+use crate::tools::{FunctionCall, Tools};
 
 /// Marks that begin a call.
 const MARKS: [&str; 2] = ["<tool_call>", "<function="];
 const THOUGHT_END: &str = "</think>";
 
 /// Text before the calls, and the calls. Without any, all is text.
-pub(crate) fn read(reply: &str, tools: &Tools) -> (String, Vec<Call>) {
+pub(crate) fn read(reply: &str, tools: &Tools) -> (String, Vec<FunctionCall>) {
     // A call that was only considered is none.
     let spoken_at = reply.rfind(THOUGHT_END).map_or(0, |at| at + THOUGHT_END.len());
     let (thought, spoken) = reply.split_at(spoken_at);
@@ -55,7 +55,7 @@ fn partial(text: &str, mark: &str) -> Option<usize> {
 }
 
 /// A reply that is calls from beginning to end.
-fn only_calls(text: &str, tools: &Tools) -> Option<Vec<Call>> {
+fn only_calls(text: &str, tools: &Tools) -> Option<Vec<FunctionCall>> {
     let text = without_fence(text.trim());
     let mut calls = Vec::new();
     let mut rest = text;
@@ -77,7 +77,7 @@ fn without_fence(text: &str) -> &str {
 }
 
 /// Calls between marks, and the text before the first.
-fn marked(text: &str) -> (String, Vec<Call>) {
+fn marked(text: &str) -> (String, Vec<FunctionCall>) {
     let mut calls = Vec::new();
     let mut before = text.len();
     let mut at = 0;
@@ -94,7 +94,7 @@ fn marked(text: &str) -> (String, Vec<Call>) {
 }
 
 /// Calls behind a mark, and the bytes they take.
-fn after_mark(text: &str, mark: &str) -> Option<(Vec<Call>, usize)> {
+fn after_mark(text: &str, mark: &str) -> Option<(Vec<FunctionCall>, usize)> {
     let (name, begin) = match mark {
         "<function=" => {
             let end = text.find('>')?;
@@ -106,14 +106,16 @@ fn after_mark(text: &str, mark: &str) -> Option<(Vec<Call>, usize)> {
     let value = values.next()?.ok()?;
     let used = begin + values.byte_offset();
     let calls = match (name, value) {
-        (Some(name), Value::Object(arguments)) => vec![Call { name: name.to_owned(), arguments }],
+        (Some(name), Value::Object(arguments)) => {
+            vec![FunctionCall { name: name.to_owned(), arguments }]
+        }
         (Some(_), _) => return None,
         (None, value) => of_value(&value)?,
     };
     Some((calls, used))
 }
 
-fn of_value(value: &Value) -> Option<Vec<Call>> {
+fn of_value(value: &Value) -> Option<Vec<FunctionCall>> {
     match value {
         Value::Array(items) => {
             let calls: Option<Vec<_>> = items.iter().map(of_value).collect();
@@ -124,7 +126,7 @@ fn of_value(value: &Value) -> Option<Vec<Call>> {
     }
 }
 
-fn of_object(object: &Map<String, Value>) -> Option<Call> {
+fn of_object(object: &Map<String, Value>) -> Option<FunctionCall> {
     let inner = object.get("function").and_then(Value::as_object).unwrap_or(object);
     let name = inner.get("name").and_then(Value::as_str)?.trim().to_owned();
     let arguments = match inner.get("arguments").or_else(|| inner.get("parameters")) {
@@ -134,7 +136,7 @@ fn of_object(object: &Map<String, Value>) -> Option<Call> {
         Some(Value::String(text)) => serde_json::from_str(text).ok()?,
         Some(_) => return None,
     };
-    Some(Call { name, arguments })
+    Some(FunctionCall { name, arguments })
 }
 
 #[cfg(test)]

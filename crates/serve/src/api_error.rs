@@ -8,31 +8,31 @@ use serde_json::{Value, json};
 
 /// A request that is not answered: a status, and `{"error": {"message", "type", "param", "code"}}`.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Refusal {
+pub(crate) struct ApiError {
     pub status: StatusCode,
     message: String,
     code: Option<&'static str>,
     param: Option<&'static str>,
 }
 
-impl Refusal {
+impl ApiError {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Refusal { status, message: message.into(), code: None, param: None }
+        ApiError { status, message: message.into(), code: None, param: None }
     }
 
     /// 400: a field says what cannot be done.
     pub fn field(param: &'static str, message: impl Into<String>) -> Self {
-        Refusal { param: Some(param), ..Refusal::bad(message) }
+        ApiError { param: Some(param), ..ApiError::bad(message) }
     }
 
     /// 400.
     pub fn bad(message: impl Into<String>) -> Self {
-        Refusal::new(StatusCode::BAD_REQUEST, message)
+        ApiError::new(StatusCode::BAD_REQUEST, message)
     }
 
     /// 503: the server is ending.
     pub fn ending() -> Self {
-        Refusal::new(
+        ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "the server is shutting down; send the request to another",
         )
@@ -44,11 +44,11 @@ impl Refusal {
         let message = format!(
             "the reply was not done within {limit_s} s; ask for fewer tokens, or raise the server's limit"
         );
-        Refusal::new(StatusCode::GATEWAY_TIMEOUT, message).code("timeout")
+        ApiError::new(StatusCode::GATEWAY_TIMEOUT, message).code("timeout")
     }
 
     pub fn code(self, code: &'static str) -> Self {
-        Refusal { code: Some(code), ..self }
+        ApiError { code: Some(code), ..self }
     }
 
     /// The document.
@@ -63,7 +63,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
         if self.status == StatusCode::TOO_MANY_REQUESTS {
@@ -73,35 +73,35 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl From<Refused> for Refusal {
+impl From<Refused> for ApiError {
     fn from(cause: Refused) -> Self {
         let text = cause.to_string();
         match cause {
             Refused::QueueFull { .. } => {
-                Refusal::new(StatusCode::TOO_MANY_REQUESTS, text).code("queue_full")
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, text).code("queue_full")
             }
-            Refused::Closed => Refusal::ending(),
-            Refused::Died(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+            Refused::Closed => ApiError::ending(),
+            Refused::Died(_) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text),
             Refused::Request(cause) => cause.into(),
         }
     }
 }
 
-impl From<RequestError> for Refusal {
+impl From<RequestError> for ApiError {
     fn from(cause: RequestError) -> Self {
         let text = cause.to_string();
         match (&cause, cause.exit_code()) {
             (RequestError::PromptTooLong { .. }, _) => {
-                Refusal::bad(text).code("context_length_exceeded")
+                ApiError::bad(text).code("context_length_exceeded")
             }
-            (_, 2) => Refusal::bad(text),
-            _ => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+            (_, 2) => ApiError::bad(text),
+            _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text),
         }
     }
 }
 
-impl From<WaitError> for Refusal {
+impl From<WaitError> for ApiError {
     fn from(cause: WaitError) -> Self {
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, cause.to_string())
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, cause.to_string())
     }
 }

@@ -9,14 +9,14 @@ use engine::sample::Sampling;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::api_error::ApiError;
 use crate::app::App;
-use crate::refusal::Refusal;
 
 /// Stop strings at most.
 const STOPS_MAX: usize = 16;
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Common {
+pub(crate) struct CommonParams {
     pub model: Option<String>,
     #[serde(default)]
     pub stream: Option<bool>,
@@ -66,12 +66,12 @@ pub(crate) struct NamedSchema {
     schema: Option<Value>,
 }
 
-impl Common {
+impl CommonParams {
     /// Refuses what this server does not do.
-    pub fn check(&self) -> Result<(), Refusal> {
+    pub fn check(&self) -> Result<(), ApiError> {
         let one = |count: Option<u64>| count.is_none_or(|count| count == 1);
         if !one(self.n) || !one(self.best_of) {
-            return Err(Refusal::field(
+            return Err(ApiError::field(
                 "n",
                 "this server gives one choice a request; expected n = 1",
             ));
@@ -81,7 +81,7 @@ impl Common {
             .as_ref()
             .is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)));
         if wanted || self.top_logprobs.is_some_and(|count| count > 0) {
-            return Err(Refusal::field(
+            return Err(ApiError::field(
                 "logprobs",
                 "this server gives no log-probabilities; leave logprobs out",
             ));
@@ -89,10 +89,10 @@ impl Common {
         let set = |penalty: Option<f32>| penalty.is_some_and(|penalty| penalty != 0.0);
         if set(self.presence_penalty) || set(self.frequency_penalty) {
             let text = "this server has neither presence_penalty nor frequency_penalty; it has repetition_penalty";
-            return Err(Refusal::field("presence_penalty", text));
+            return Err(ApiError::field("presence_penalty", text));
         }
         if self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty()) {
-            return Err(Refusal::field(
+            return Err(ApiError::field(
                 "logit_bias",
                 "this server has no logit_bias; leave it out",
             ));
@@ -100,12 +100,12 @@ impl Common {
         Ok(())
     }
 
-    pub fn sampling(&self) -> Result<Sampling, Refusal> {
+    pub fn sampling(&self) -> Result<Sampling, ApiError> {
         let top_k = match self.top_k {
             None | Some(-1 | 0) => None,
             Some(k) => Some(
                 usize::try_from(k)
-                    .map_err(|_| Refusal::field("top_k", "expected 1 or more, or 0 for all"))?,
+                    .map_err(|_| ApiError::field("top_k", "expected 1 or more, or 0 for all"))?,
             ),
         };
         Ok(Sampling {
@@ -120,17 +120,17 @@ impl Common {
     }
 
     /// Tokens of the reply at most; `default` where the request does not say.
-    pub fn reply_tokens_max(&self, app: &App, default: usize) -> Result<usize, Refusal> {
+    pub fn reply_tokens_max(&self, app: &App, default: usize) -> Result<usize, ApiError> {
         let limit = app.options.reply_tokens_max.unwrap_or(usize::MAX);
         let Some(asked) = self.max_completion_tokens.or(self.max_tokens) else {
             return Ok(default.min(limit));
         };
         let asked = usize::try_from(asked).unwrap_or(usize::MAX);
         if asked == 0 {
-            return Err(Refusal::field("max_tokens", "expected at least 1, found 0"));
+            return Err(ApiError::field("max_tokens", "expected at least 1, found 0"));
         }
         if asked > limit {
-            return Err(Refusal::field(
+            return Err(ApiError::field(
                 "max_tokens",
                 format!("expected at most {limit}, the server's limit, found {asked}"),
             ));
@@ -138,14 +138,14 @@ impl Common {
         Ok(asked)
     }
 
-    pub fn stop_strings(&self) -> Result<Vec<String>, Refusal> {
+    pub fn stop_strings(&self) -> Result<Vec<String>, ApiError> {
         let stops = match self.stop.clone() {
             None => Vec::new(),
             Some(OneOrMany::One(stop)) => vec![stop],
             Some(OneOrMany::Many(stops)) => stops,
         };
         if stops.len() > STOPS_MAX {
-            return Err(Refusal::field(
+            return Err(ApiError::field(
                 "stop",
                 format!("expected at most {STOPS_MAX} strings, found {}", stops.len()),
             ));
@@ -153,14 +153,14 @@ impl Common {
         Ok(stops)
     }
 
-    pub fn constraint(&self) -> Result<Option<Constraint>, Refusal> {
+    pub fn constraint(&self) -> Result<Option<Constraint>, ApiError> {
         match &self.response_format {
             None | Some(ResponseFormat::Text) => Ok(None),
             Some(ResponseFormat::JsonObject) => Ok(Some(Constraint::JsonObject)),
             Some(ResponseFormat::JsonSchema {
                 json_schema: NamedSchema { schema: Some(schema) },
             }) => Ok(Some(Constraint::JsonSchema(schema.clone()))),
-            Some(ResponseFormat::JsonSchema { .. }) => Err(Refusal::field(
+            Some(ResponseFormat::JsonSchema { .. }) => Err(ApiError::field(
                 "response_format",
                 "json_schema: expected a member \"schema\", found none",
             )),

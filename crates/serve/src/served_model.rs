@@ -8,7 +8,7 @@ use text::{ChatTemplate, Message, Tokenizer};
 
 /// A model at work, with all that turns a conversation into its tokens.
 #[derive(Debug)]
-pub struct Served {
+pub struct ServedModel {
     /// The name that clients use.
     pub name: String,
     /// Other names that it answers to.
@@ -23,7 +23,7 @@ pub struct Served {
     pub fingerprint: String,
 }
 
-impl Served {
+impl ServedModel {
     pub(crate) fn answers_to(&self, name: &str) -> bool {
         self.name == name || self.aliases.iter().any(|alias| alias == name)
     }
