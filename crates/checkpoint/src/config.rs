@@ -1,5 +1,5 @@
 //! The model's shape, in one form for all families.
-use crate::{Dtype, Rope, RopeScaling};
+use crate::{Dtype, RopeConfig, RopeScaling};
 use serde::Serialize;
 
 /// A family of architectures.
@@ -21,7 +21,7 @@ pub enum Family {
 /// How hidden states are normalized.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[allow(missing_docs)]
-pub enum Norm {
+pub enum NormKind {
     Rms { eps: f32 },
     Layer { eps: f32 },
 }
@@ -49,7 +49,7 @@ pub enum QkNorm {
 /// (OLMo-2), or both halves from one norm (Phi-2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
-pub enum BlockShape {
+pub enum LayerLayout {
     Sequential,
     PostNorm,
     Parallel,
@@ -148,9 +148,9 @@ pub struct ModelConfig {
     /// Width of a query or key head. With latent attention: nope + rope.
     pub head_dim: usize,
     pub max_positions: usize,
-    pub norm: Norm,
+    pub norm: NormKind,
     pub activation: Activation,
-    pub rope: Rope,
+    pub rope: RopeConfig,
     /// Biases of q, k and v.
     pub attention_bias: bool,
     pub attention_out_bias: bool,
@@ -160,7 +160,7 @@ pub struct ModelConfig {
     /// (`self_attn.sinks [heads]`).
     pub attention_sinks: bool,
     pub qk_norm: QkNorm,
-    pub block: BlockShape,
+    pub layer_layout: LayerLayout,
     pub tie_word_embeddings: bool,
     pub sliding_window: Option<usize>,
     /// For each layer whether it looks through the window only.

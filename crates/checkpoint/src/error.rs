@@ -1,9 +1,9 @@
-//! Why a checkpoint cannot be used. One [`Kind`] for each invariant; every message says where, what
+//! Why a checkpoint cannot be used. One [`DefectKind`] for each invariant; every message says where, what
 //! was expected, what was found and what to do.
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use crate::kind::Kind;
+pub use crate::defect_kind::DefectKind;
 
 /// Why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum CheckpointError {
     },
     /// What was asked for makes no sense (exit 2).
     #[error("{what}: expected {expected}, found {found}. {remedy}")]
-    Asked {
+    InvalidArgument {
         /// The argument.
         what: String,
         /// What it may be.
@@ -53,7 +53,7 @@ pub enum CheckpointError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defect {
     /// Which invariant.
-    pub kind: Kind,
+    pub kind: DefectKind,
     /// The file that breaks it.
     pub file: PathBuf,
     /// The part of it: `tensor model.norm.weight`, `key rope_theta`, `header`.
@@ -82,7 +82,7 @@ impl std::error::Error for Defect {}
 impl Defect {
     /// A defect with its kind's own remedy.
     pub fn new(
-        kind: Kind,
+        kind: DefectKind,
         file: &Path,
         expected: impl Into<String>,
         found: impl fmt::Display,
@@ -129,12 +129,12 @@ impl CheckpointError {
             CheckpointError::NotFound { .. } => 66,
             CheckpointError::Bad(_) => 65,
             CheckpointError::Io { .. } => 74,
-            CheckpointError::Asked { .. } => 2,
+            CheckpointError::InvalidArgument { .. } => 2,
         }
     }
 
     /// Which invariant is broken, where one is.
-    pub fn kind(&self) -> Option<Kind> {
+    pub fn kind(&self) -> Option<DefectKind> {
         match self {
             CheckpointError::Bad(defect) => Some(defect.kind),
             _ => None,

@@ -1,5 +1,5 @@
 //! Which tensors a configuration asks for, in Hugging Face's names and row-major shapes.
-use crate::config::{BlockShape, ExpertStorage, Family, Mla, ModelConfig, Moe, Norm, QkNorm};
+use crate::config::{ExpertStorage, Family, LayerLayout, Mla, ModelConfig, Moe, NormKind, QkNorm};
 use crate::modules::{ModuleKind, final_norm};
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ pub struct ExpectedTensor {
     /// Whether it has to be there.
     pub requirement: Requirement,
     /// What its numbers are.
-    pub content: Content,
+    pub content: TensorContent,
 }
 
 /// Whether a tensor has to be there.
@@ -29,7 +29,7 @@ pub enum Requirement {
 
 /// What a tensor's numbers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Content {
+pub enum TensorContent {
     /// Factors of a product.
     Weight,
     /// Scales round one.
@@ -44,13 +44,13 @@ pub enum Content {
 
 /// All tensors of a model, in the order of [`modules`](crate::modules()).
 pub fn expected_tensors(config: &ModelConfig) -> Vec<ExpectedTensor> {
-    let mut list = List { config, module: 0, prefix: String::new(), tensors: Vec::new() };
+    let mut list = TensorList { config, module: 0, prefix: String::new(), tensors: Vec::new() };
     list.matrix("model.embed_tokens", config.vocab_size, config.hidden_size);
     for layer in 0..config.layers {
-        list.enter(ModuleKind::Block(layer), format!("model.layers.{layer}."));
+        list.enter(ModuleKind::Layer(layer), format!("model.layers.{layer}."));
         attention(&mut list);
         mlp(&mut list, layer);
-        block_norms(&mut list);
+        layer_norms(&mut list);
     }
     list.enter(ModuleKind::FinalNorm, String::new());
     list.norm(final_norm(config), config.hidden_size);
@@ -59,20 +59,20 @@ pub fn expected_tensors(config: &ModelConfig) -> Vec<ExpectedTensor> {
     list.tensors
 }
 
-struct List<'a> {
+struct TensorList<'a> {
     config: &'a ModelConfig,
     module: usize,
     prefix: String,
     tensors: Vec<ExpectedTensor>,
 }
 
-impl List<'_> {
+impl TensorList<'_> {
     fn enter(&mut self, kind: ModuleKind, prefix: String) {
         self.module = kind.index(self.config.layers);
         self.prefix = prefix;
     }
 
-    fn push(&mut self, name: &str, shape: &[usize], content: Content) {
+    fn push(&mut self, name: &str, shape: &[usize], content: TensorContent) {
         let name = format!("{}{name}", self.prefix);
         let requirement = Requirement::Required;
         self.tensors.push(ExpectedTensor {
@@ -85,25 +85,25 @@ impl List<'_> {
     }
 
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) {
-        self.push(&format!("{name}.weight"), &[rows, cols], Content::Weight);
+        self.push(&format!("{name}.weight"), &[rows, cols], TensorContent::Weight);
     }
 
     fn linear(&mut self, name: &str, rows: usize, cols: usize, bias: bool) {
         self.matrix(name, rows, cols);
         if bias {
-            self.push(&format!("{name}.bias"), &[rows], Content::Bias);
+            self.push(&format!("{name}.bias"), &[rows], TensorContent::Bias);
         }
     }
 
     fn norm(&mut self, name: &str, width: usize) {
-        self.push(&format!("{name}.weight"), &[width], Content::NormWeight);
-        if matches!(self.config.norm, Norm::Layer { .. }) {
-            self.push(&format!("{name}.bias"), &[width], Content::Bias);
+        self.push(&format!("{name}.weight"), &[width], TensorContent::NormWeight);
+        if matches!(self.config.norm, NormKind::Layer { .. }) {
+            self.push(&format!("{name}.bias"), &[width], TensorContent::Bias);
         }
     }
 }
 
-fn attention(list: &mut List) {
+fn attention(list: &mut TensorList) {
     let c = list.config;
     if let Some(mla) = c.mla {
         return latent_attention(list, mla);
@@ -124,16 +124,16 @@ fn attention(list: &mut List) {
         QkNorm::Full => qk_norms(list, queries, keys),
     }
     if c.attention_sinks {
-        list.push("self_attn.sinks", &[c.heads], Content::Bias);
+        list.push("self_attn.sinks", &[c.heads], TensorContent::Bias);
     }
 }
 
-fn qk_norms(list: &mut List, query_width: usize, key_width: usize) {
+fn qk_norms(list: &mut TensorList, query_width: usize, key_width: usize) {
     list.norm("self_attn.q_norm", query_width);
     list.norm("self_attn.k_norm", key_width);
 }
 
-fn latent_attention(list: &mut List, mla: Mla) {
+fn latent_attention(list: &mut TensorList, mla: Mla) {
     let c = list.config;
     let queries = c.heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
     match mla.q_lora_rank {
@@ -155,7 +155,7 @@ fn latent_attention(list: &mut List, mla: Mla) {
     list.linear("self_attn.o_proj", c.hidden_size, c.heads * mla.v_head_dim, c.attention_out_bias);
 }
 
-fn mlp(list: &mut List, layer: usize) {
+fn mlp(list: &mut TensorList, layer: usize) {
     let c = list.config;
     match (&c.moe, c.family) {
         (Some(moe), _) if c.is_sparse(layer) => experts(list, moe),
@@ -171,14 +171,14 @@ fn mlp(list: &mut List, layer: usize) {
     }
 }
 
-fn gated(list: &mut List, name: &str, width: usize) {
+fn gated(list: &mut TensorList, name: &str, width: usize) {
     let (hidden, bias) = (list.config.hidden_size, list.config.mlp_bias);
     list.linear(&format!("{name}.gate_proj"), width, hidden, bias);
     list.linear(&format!("{name}.up_proj"), width, hidden, bias);
     list.linear(&format!("{name}.down_proj"), hidden, width, bias);
 }
 
-fn experts(list: &mut List, moe: &Moe) {
+fn experts(list: &mut TensorList, moe: &Moe) {
     let hidden = list.config.hidden_size;
     if moe.storage == ExpertStorage::Separate {
         list.matrix("mlp.gate", moe.experts, hidden);
@@ -193,30 +193,34 @@ fn experts(list: &mut List, moe: &Moe) {
     list.linear("mlp.router", moe.experts, hidden, true);
     let (e, h, i) = (moe.experts, hidden, moe.intermediate_size);
     if moe.storage == ExpertStorage::Fused {
-        list.push("mlp.experts.gate_up_proj", &[e, h, 2 * i], Content::Weight);
-        list.push("mlp.experts.down_proj", &[e, i, h], Content::Weight);
+        list.push("mlp.experts.gate_up_proj", &[e, h, 2 * i], TensorContent::Weight);
+        list.push("mlp.experts.down_proj", &[e, i, h], TensorContent::Weight);
     } else {
-        list.push("mlp.experts.gate_up_proj_blocks", &[e, 2 * i, h / 32, 16], Content::Fp4Blocks);
-        list.push("mlp.experts.gate_up_proj_scales", &[e, 2 * i, h / 32], Content::Fp4Scales);
-        list.push("mlp.experts.down_proj_blocks", &[e, h, i / 32, 16], Content::Fp4Blocks);
-        list.push("mlp.experts.down_proj_scales", &[e, h, i / 32], Content::Fp4Scales);
+        list.push(
+            "mlp.experts.gate_up_proj_blocks",
+            &[e, 2 * i, h / 32, 16],
+            TensorContent::Fp4Blocks,
+        );
+        list.push("mlp.experts.gate_up_proj_scales", &[e, 2 * i, h / 32], TensorContent::Fp4Scales);
+        list.push("mlp.experts.down_proj_blocks", &[e, h, i / 32, 16], TensorContent::Fp4Blocks);
+        list.push("mlp.experts.down_proj_scales", &[e, h, i / 32], TensorContent::Fp4Scales);
     }
-    list.push("mlp.experts.gate_up_proj_bias", &[e, 2 * i], Content::Bias);
-    list.push("mlp.experts.down_proj_bias", &[e, h], Content::Bias);
+    list.push("mlp.experts.gate_up_proj_bias", &[e, 2 * i], TensorContent::Bias);
+    list.push("mlp.experts.down_proj_bias", &[e, h], TensorContent::Bias);
 }
 
-fn block_norms(list: &mut List) {
-    let names: &[&str] = match list.config.block {
-        BlockShape::Sequential => &["input_layernorm", "post_attention_layernorm"],
-        BlockShape::PostNorm => &["post_attention_layernorm", "post_feedforward_layernorm"],
-        BlockShape::Parallel => &["input_layernorm"],
+fn layer_norms(list: &mut TensorList) {
+    let names: &[&str] = match list.config.layer_layout {
+        LayerLayout::Sequential => &["input_layernorm", "post_attention_layernorm"],
+        LayerLayout::PostNorm => &["post_attention_layernorm", "post_feedforward_layernorm"],
+        LayerLayout::Parallel => &["input_layernorm"],
     };
     for name in names {
         list.norm(name, list.config.hidden_size);
     }
 }
 
-fn head(list: &mut List) {
+fn head(list: &mut TensorList) {
     let c = list.config;
     let at = list.tensors.len();
     list.linear("lm_head", c.vocab_size, c.hidden_size, c.lm_head_bias);

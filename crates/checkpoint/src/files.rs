@@ -1,12 +1,12 @@
 //! Opening files so that nothing blocks and nothing odd is taken for data.
 use crate::FileIdentity;
-use crate::error::{CheckpointError, Defect, Kind};
+use crate::error::{CheckpointError, Defect, DefectKind};
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 /// A regular file, open for reading.
-pub(crate) struct Opened {
+pub(crate) struct RegularFile {
     pub file: File,
     pub bytes: u64,
     pub identity: FileIdentity,
@@ -14,7 +14,7 @@ pub(crate) struct Opened {
 
 /// Opens a regular file. A FIFO that nobody writes would block an ordinary open for ever: it is
 /// refused by its type, and opened without blocking in case it takes the file's place in between.
-pub(crate) fn open_regular(path: &Path) -> Result<Opened, CheckpointError> {
+pub(crate) fn open_regular(path: &Path) -> Result<RegularFile, CheckpointError> {
     let io = |source| CheckpointError::io(path, "open it", 0, source);
     require_regular(path, &std::fs::metadata(path).map_err(io)?)?;
     let file = OpenOptions::new()
@@ -24,18 +24,23 @@ pub(crate) fn open_regular(path: &Path) -> Result<Opened, CheckpointError> {
         .map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
     require_regular(path, &metadata)?;
-    Ok(Opened { file, bytes: metadata.len(), identity: FileIdentity::of(&metadata) })
+    Ok(RegularFile { file, bytes: metadata.len(), identity: FileIdentity::of(&metadata) })
 }
 
 fn require_regular(path: &Path, metadata: &Metadata) -> Result<(), CheckpointError> {
     if metadata.is_file() {
         return Ok(());
     }
-    Err(Defect::new(Kind::NotRegularFile, path, "a regular file", type_words(metadata.file_type()))
-        .into())
+    Err(Defect::new(
+        DefectKind::NotRegularFile,
+        path,
+        "a regular file",
+        type_label(metadata.file_type()),
+    )
+    .into())
 }
 
-fn type_words(kind: FileType) -> &'static str {
+fn type_label(kind: FileType) -> &'static str {
     match () {
         () if kind.is_dir() => "a folder",
         () if kind.is_fifo() => "a FIFO",
@@ -55,7 +60,7 @@ pub(crate) fn read_at(
     file.read_exact_at(into, offset).map_err(|source| match source.kind() {
         std::io::ErrorKind::UnexpectedEof => {
             let expected = format!("{} bytes from offset {offset}", into.len());
-            Defect::new(Kind::Truncated, path, expected, "the end of the file").into()
+            Defect::new(DefectKind::Truncated, path, expected, "the end of the file").into()
         }
         _ => CheckpointError::io(path, "read it", offset, source),
     })
@@ -75,9 +80,13 @@ pub fn read_text(path: &Path, bytes_max: u64) -> Result<Option<String>, Checkpoi
     let opened = open_regular(path)?;
     if opened.bytes > bytes_max {
         let found = format!("{} bytes", opened.bytes);
-        return Err(
-            Defect::new(Kind::TooLarge, path, format!("at most {bytes_max} bytes"), found).into()
-        );
+        return Err(Defect::new(
+            DefectKind::TooLarge,
+            path,
+            format!("at most {bytes_max} bytes"),
+            found,
+        )
+        .into());
     }
     let mut bytes = vec![0; opened.bytes as usize];
     read_at(path, &opened.file, &mut bytes, 0)?;
@@ -86,7 +95,7 @@ pub fn read_text(path: &Path, bytes_max: u64) -> Result<Option<String>, Checkpoi
         Ok(text) => Ok(Some(text)),
         Err(error) => {
             let found = format!("an invalid byte at {}", error.utf8_error().valid_up_to());
-            Err(Defect::new(Kind::NotJson, path, "UTF-8 text", found).into())
+            Err(Defect::new(DefectKind::NotJson, path, "UTF-8 text", found).into())
         }
     }
 }
@@ -101,8 +110,13 @@ pub(crate) fn refuse_lfs_pointer(path: &Path, start: &[u8]) -> Result<(), Checkp
         .lines()
         .find_map(|line| line.strip_prefix("size "))
         .map_or("of unknown size".to_owned(), |n| format!("of {n} bytes"));
-    Err(Defect::new(Kind::LfsPointer, path, format!("a file {size}"), "a text that stands for it")
-        .into())
+    Err(Defect::new(
+        DefectKind::LfsPointer,
+        path,
+        format!("a file {size}"),
+        "a text that stands for it",
+    )
+    .into())
 }
 
 /// The hub's blob id: where the file is a link into a cache's `blobs` folder, the name there.

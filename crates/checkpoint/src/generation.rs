@@ -1,5 +1,5 @@
 //! `generation_config.json`, as data.
-use crate::error::{CheckpointError, Defect, Kind};
+use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::{ModelConfig, json};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -65,7 +65,7 @@ impl GenerationConfig {
             Some(value) => ids(value).ok_or_else(|| {
                 let expected = "a token id, a list of them, or null";
                 CheckpointError::from(
-                    Defect::new(Kind::ConfigValue, file, expected, value).key(key),
+                    Defect::new(DefectKind::ConfigValue, file, expected, value).key(key),
                 )
             }),
         };

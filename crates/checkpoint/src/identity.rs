@@ -1,7 +1,7 @@
 //! Which model this is, for provenance: blob ids, or hashes of headers and sizes, or of everything.
 use crate::error::CheckpointError;
 use crate::safetensors::HEADER_BYTES_MAX;
-use crate::{Checkpoint, Format, Shard, files};
+use crate::{Checkpoint, CheckpointFormat, Shard, files};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -24,7 +24,7 @@ const SMALL_FILES: [&str; 9] = [
 /// What the identity of a shard is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Basis {
+pub enum DigestBasis {
     /// The hub's blob id.
     Blob,
     /// The header's SHA-256 and the file's size: tells models apart, but not two trainings of one
@@ -42,7 +42,7 @@ pub struct FileDigest {
     /// Its size.
     pub bytes: u64,
     /// What `id` is made from.
-    pub basis: Basis,
+    pub basis: DigestBasis,
     /// A blob id, or a SHA-256 in hex.
     pub id: String,
 }
@@ -51,7 +51,7 @@ pub struct FileDigest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModelIdentity {
     /// The weakest basis among the shards.
-    pub basis: Basis,
+    pub basis: DigestBasis,
     /// SHA-256 in hex over the names, sizes and ids of all files: one string for run ids.
     pub digest: String,
     /// Shards first, then the small files that are there.
@@ -65,8 +65,10 @@ impl Checkpoint {
     /// 74 where a file cannot be read.
     pub fn identity(&self) -> Result<ModelIdentity> {
         self.identified(|shard| match &shard.blob_id {
-            Some(id) => Ok((Basis::Blob, id.clone())),
-            None => Ok((Basis::Header, header_hash(shard, self.format, self.data_start(shard))?)),
+            Some(id) => Ok((DigestBasis::Blob, id.clone())),
+            None => {
+                Ok((DigestBasis::Header, header_hash(shard, self.format, self.data_start(shard))?))
+            }
         })
     }
 
@@ -76,13 +78,13 @@ impl Checkpoint {
     /// 74 where a file cannot be read.
     pub fn full_identity(&self, progress: &mut dyn FnMut(u64)) -> Result<ModelIdentity> {
         self.identified(|shard| {
-            Ok((Basis::Content, hash_range(&shard.path, shard.bytes, progress)?))
+            Ok((DigestBasis::Content, hash_range(&shard.path, shard.bytes, progress)?))
         })
     }
 
     fn identified(
         &self,
-        mut of: impl FnMut(&Shard) -> Result<(Basis, String)>,
+        mut of: impl FnMut(&Shard) -> Result<(DigestBasis, String)>,
     ) -> Result<ModelIdentity> {
         let mut digests = Vec::new();
         for shard in &self.inventory.shards {
@@ -94,12 +96,12 @@ impl Checkpoint {
                 id,
             });
         }
-        let basis = if digests.iter().any(|d| d.basis == Basis::Header) {
-            Basis::Header
+        let basis = if digests.iter().any(|d| d.basis == DigestBasis::Header) {
+            DigestBasis::Header
         } else {
-            digests.iter().map(|d| d.basis).max().unwrap_or(Basis::Header)
+            digests.iter().map(|d| d.basis).max().unwrap_or(DigestBasis::Header)
         };
-        if self.format == Format::Safetensors {
+        if self.format == CheckpointFormat::Safetensors {
             for name in SMALL_FILES {
                 digests.extend(small_file(&self.root.join(name))?);
             }
@@ -128,10 +130,10 @@ fn plain_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn header_hash(shard: &Shard, format: Format, data_start: u64) -> Result<String> {
+fn header_hash(shard: &Shard, format: CheckpointFormat, data_start: u64) -> Result<String> {
     let end = match format {
-        Format::Gguf => data_start,
-        Format::Safetensors => {
+        CheckpointFormat::Gguf => data_start,
+        CheckpointFormat::Safetensors => {
             let opened = files::open_regular(&shard.path)?;
             let mut length = [0; 8];
             files::read_at(&shard.path, &opened.file, &mut length, 0)?;
@@ -147,8 +149,8 @@ fn small_file(path: &Path) -> Result<Option<FileDigest>> {
     }
     let bytes = files::open_regular(path)?.bytes;
     let (basis, id) = match files::blob_id(path) {
-        Some(id) => (Basis::Blob, id),
-        None => (Basis::Content, hash_range(path, bytes, &mut |_| {})?),
+        Some(id) => (DigestBasis::Blob, id),
+        None => (DigestBasis::Content, hash_range(path, bytes, &mut |_| {})?),
     };
     Ok(Some(FileDigest { name: plain_name(path), bytes, basis, id }))
 }

@@ -1,6 +1,6 @@
 //! JSON that must mean one thing: duplicate keys are refused (most readers let the last one win),
 //! depth and size are bounded.
-use crate::error::{CheckpointError, Defect, Kind};
+use crate::error::{CheckpointError, Defect, DefectKind};
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -19,18 +19,23 @@ pub fn object(file: &Path, text: &str) -> Result<Map<String, Value>, CheckpointE
     match value(text) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(other) => {
-            Err(Defect::new(Kind::WrongType, file, "a JSON object", kind_of(&other)).into())
+            Err(Defect::new(DefectKind::WrongType, file, "a JSON object", kind_of(&other)).into())
         }
-        Err(error) => Err(refusal(file, Kind::NotJson, &error)),
+        Err(error) => Err(refusal(file, DefectKind::NotJson, &error)),
     }
 }
 
 /// What serde says, as the defect that it is.
-pub(crate) fn refusal(file: &Path, kind: Kind, error: &serde_json::Error) -> CheckpointError {
+pub(crate) fn refusal(file: &Path, kind: DefectKind, error: &serde_json::Error) -> CheckpointError {
     let words = error.to_string();
     if let Some((_, rest)) = words.split_once(DUPLICATE) {
-        return Defect::new(Kind::DuplicateKey, file, "each key once", format!("key {rest} again"))
-            .into();
+        return Defect::new(
+            DefectKind::DuplicateKey,
+            file,
+            "each key once",
+            format!("key {rest} again"),
+        )
+        .into();
     }
     Defect::new(kind, file, "JSON", words).into()
 }
@@ -48,15 +53,15 @@ pub(crate) fn kind_of(value: &Value) -> &'static str {
 
 fn value(text: &str) -> serde_json::Result<Value> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    let value = Strict.deserialize(&mut reader)?;
+    let value = StrictJson.deserialize(&mut reader)?;
     reader.end()?;
     Ok(value)
 }
 
 #[derive(Clone, Copy)]
-struct Strict;
+struct StrictJson;
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for StrictJson {
     type Value = Value;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -64,7 +69,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for StrictJson {
     type Value = Value;
 
     fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
@@ -97,7 +102,7 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = seq.next_element_seed(Strict)? {
+        while let Some(item) = seq.next_element_seed(StrictJson)? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -109,7 +114,7 @@ impl<'de> Visitor<'de> for Strict {
             if map.contains_key(&key) {
                 return Err(A::Error::custom(format!("{DUPLICATE}{key}")));
             }
-            map.insert(key, access.next_value_seed(Strict)?);
+            map.insert(key, access.next_value_seed(StrictJson)?);
         }
         Ok(Value::Object(map))
     }

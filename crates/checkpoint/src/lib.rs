@@ -6,6 +6,7 @@
 //! shape, at a place within its file.
 
 mod config;
+mod defect_kind;
 mod dtype;
 mod error;
 mod expected;
@@ -16,7 +17,6 @@ mod hf;
 mod identity;
 mod inventory;
 mod json;
-mod kind;
 mod locate;
 mod modules;
 mod open;
@@ -26,23 +26,23 @@ mod safetensors;
 mod synth;
 
 pub use config::{
-    Activation, BlockShape, ClampedSwiglu, ExpertStorage, Family, Mla, ModelConfig, Moe, Norm,
+    Activation, ClampedSwiglu, ExpertStorage, Family, LayerLayout, Mla, ModelConfig, Moe, NormKind,
     Pairing, QkNorm, Routing,
 };
 pub use dtype::Dtype;
-pub use error::{CheckpointError, Defect, Kind};
-pub use expected::{Content, ExpectedTensor, Requirement, expected_tensors};
+pub use error::{CheckpointError, Defect, DefectKind};
+pub use expected::{ExpectedTensor, Requirement, TensorContent, expected_tensors};
 pub use files::read_text;
 pub use generation::GenerationConfig;
 pub use gguf::{ARCHITECTURES, GgufFile, GgufMetadata, GgufTensor, GgufValue, read_gguf};
 pub use hf::{CLASSES, parse_config};
-pub use identity::{Basis, FileDigest, ModelIdentity};
+pub use identity::{DigestBasis, FileDigest, ModelIdentity};
 pub use inventory::{FileIdentity, Inventory, Shard, TensorEntry};
 pub use locate::{ALIASES, SearchPaths, hub_name, locate, resolve_alias};
 pub use modules::{Module, ModuleKind, modules};
-pub use open::{Checkpoint, Format};
-pub use rope::{Rope, RopeScaling};
+pub use open::{Checkpoint, CheckpointFormat};
+pub use rope::{RopeConfig, RopeScaling};
 pub use safetensors::{
-    HEADER_BYTES_MAX, HeaderTensor, INDEX_BYTES_MAX, Index, parse_header, parse_index,
+    HEADER_BYTES_MAX, HeaderTensor, INDEX_BYTES_MAX, ShardIndex, parse_header, parse_index,
 };
 pub use synth::{Fill, PRESETS, SynthReport, SynthRequest, SynthSource, preset, synth};

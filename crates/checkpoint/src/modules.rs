@@ -16,7 +16,7 @@ pub struct Module {
 #[allow(missing_docs)]
 pub enum ModuleKind {
     Embedding,
-    Block(usize),
+    Layer(usize),
     FinalNorm,
     Head,
 }
@@ -26,7 +26,7 @@ impl ModuleKind {
     pub fn index(self, layers: usize) -> usize {
         match self {
             ModuleKind::Embedding => 0,
-            ModuleKind::Block(i) => 1 + i,
+            ModuleKind::Layer(i) => 1 + i,
             ModuleKind::FinalNorm => layers + 1,
             ModuleKind::Head => layers + 2,
         }
@@ -37,7 +37,7 @@ impl ModuleKind {
 /// is there, without bytes.
 pub fn modules(config: &ModelConfig) -> Vec<Module> {
     let named = |name: &str, kind| Module { name: name.to_owned(), kind };
-    let block = |i| named(&format!("model.layers.{i}"), ModuleKind::Block(i));
+    let block = |i| named(&format!("model.layers.{i}"), ModuleKind::Layer(i));
     let mut all = vec![named("model.embed_tokens", ModuleKind::Embedding)];
     all.extend((0..config.layers).map(block));
     all.push(named(final_norm(config), ModuleKind::FinalNorm));

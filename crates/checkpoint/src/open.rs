@@ -1,5 +1,5 @@
 //! Opening a checkpoint: every header of every file is read and checked, no weight is.
-use crate::error::{CheckpointError, Defect, Kind};
+use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::{
     GenerationConfig, GgufMetadata, Inventory, ModelConfig, files, gguf, hf, json, reconcile,
     safetensors,
@@ -12,7 +12,7 @@ type Result<T> = std::result::Result<T, CheckpointError>;
 /// The form of a checkpoint's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
-pub enum Format {
+pub enum CheckpointFormat {
     Safetensors,
     Gguf,
 }
@@ -23,7 +23,7 @@ pub struct Checkpoint {
     /// The folder, or the GGUF file.
     pub root: PathBuf,
     /// The form of its files.
-    pub format: Format,
+    pub format: CheckpointFormat,
     /// The model's shape.
     pub config: ModelConfig,
     /// All tensors, each one of [`expected_tensors`](crate::expected_tensors), in Hugging Face's
@@ -59,7 +59,7 @@ impl Checkpoint {
 fn open_file(path: &Path) -> Result<Checkpoint> {
     if path.extension().is_some_and(|e| e == "safetensors") {
         let defect = Defect::new(
-            Kind::NotAModel,
+            DefectKind::NotAModel,
             path,
             "a folder with config.json, or a .gguf file",
             "one shard",
@@ -81,7 +81,7 @@ fn only_gguf(root: &Path) -> Result<Option<PathBuf>> {
             let names: Vec<String> =
                 found.iter().filter_map(|p| p.file_name()?.to_str().map(str::to_owned)).collect();
             let defect = Defect::new(
-                Kind::NotAModel,
+                DefectKind::NotAModel,
                 root,
                 "one GGUF file",
                 format!("{n}: {}", names.join(", ")),
@@ -104,7 +104,7 @@ fn open_folder(root: &Path) -> Result<Checkpoint> {
     let root = root.to_owned();
     Ok(Checkpoint {
         root,
-        format: Format::Safetensors,
+        format: CheckpointFormat::Safetensors,
         config,
         inventory,
         generation,

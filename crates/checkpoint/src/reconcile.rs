@@ -1,7 +1,7 @@
 //! Configuration against tensors: everything that the model needs is there, in its shape, and
 //! nothing else.
-use crate::error::{CheckpointError, Defect, Kind};
-use crate::expected::{Content, ExpectedTensor, Requirement};
+use crate::error::{CheckpointError, Defect, DefectKind};
+use crate::expected::{ExpectedTensor, Requirement, TensorContent};
 use crate::{Dtype, Inventory, ModelConfig, TensorEntry, expected_tensors};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -44,26 +44,26 @@ fn check_entry(
     let file = file_of(inventory, entry);
     if entry.shape != tensor.shape {
         let tied = tensor.requirement == Requirement::Tied;
-        let kind = if tied { Kind::TiedContradiction } else { Kind::ShapeMismatch };
+        let kind = if tied { DefectKind::TiedContradiction } else { DefectKind::ShapeMismatch };
         let expected = format!("{:?}, from the {:?} configuration", tensor.shape, config.family);
         return Err(Defect::new(kind, file, expected, format!("{:?}", entry.shape))
             .tensor(&tensor.name)
             .into());
     }
     let usable = match tensor.content {
-        Content::Fp4Blocks | Content::Fp4Scales => entry.dtype == Dtype::U8,
-        Content::NormWeight | Content::Bias => {
+        TensorContent::Fp4Blocks | TensorContent::Fp4Scales => entry.dtype == Dtype::U8,
+        TensorContent::NormWeight | TensorContent::Bias => {
             matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
         }
-        Content::Weight => entry.dtype.is_weight(),
+        TensorContent::Weight => entry.dtype.is_weight(),
     };
     if !usable {
         let expected = match tensor.content {
-            Content::Fp4Blocks | Content::Fp4Scales => "U8",
-            Content::NormWeight | Content::Bias => "F32, F16 or BF16",
-            Content::Weight => "F32, F16, BF16, or a block type of GGUF",
+            TensorContent::Fp4Blocks | TensorContent::Fp4Scales => "U8",
+            TensorContent::NormWeight | TensorContent::Bias => "F32, F16 or BF16",
+            TensorContent::Weight => "F32, F16, BF16, or a block type of GGUF",
         };
-        return Err(Defect::new(Kind::DtypeUnusable, file, expected, entry.dtype)
+        return Err(Defect::new(DefectKind::DtypeUnusable, file, expected, entry.dtype)
             .tensor(&tensor.name)
             .into());
     }
@@ -90,7 +90,7 @@ fn missing(
     );
     let found =
         format!("{} tensors without it; {absent} are missing in all", inventory.tensors.len());
-    let defect = Defect::new(Kind::TensorMissing, root, words, found).tensor(&tensor.name);
+    let defect = Defect::new(DefectKind::TensorMissing, root, words, found).tensor(&tensor.name);
     let tied_head = tensor.name == "lm_head.weight" && absent == 1;
     CheckpointError::from(match tied_head {
         true => defect
@@ -114,12 +114,12 @@ fn unexpected(inventory: &Inventory, entry: &TensorEntry) -> CheckpointError {
     match quantized_by(&entry.name) {
         Some(method) => {
             let expected = "weights in bf16, f16 or f32";
-            Defect::new(Kind::Quantized, file, expected, format!("{method}: {found}"))
+            Defect::new(DefectKind::Quantized, file, expected, format!("{method}: {found}"))
                 .tensor(&entry.name)
                 .into()
         }
         None => Defect::new(
-            Kind::TensorUnexpected,
+            DefectKind::TensorUnexpected,
             file,
             "only the tensors of the configuration",
             found,
@@ -214,7 +214,7 @@ pub(crate) fn settle_tied_head(
 fn samples_agree(inventory: &Inventory, a: &TensorEntry, b: &TensorEntry) -> Result<bool> {
     const SAMPLES: u64 = 64;
     const SAMPLE_BYTES: u64 = 4096;
-    let open = |entry: &TensorEntry| -> Result<(PathBuf, crate::files::Opened)> {
+    let open = |entry: &TensorEntry| -> Result<(PathBuf, crate::files::RegularFile)> {
         let path = file_of(inventory, entry).to_owned();
         let opened = crate::files::open_regular(&path)?;
         Ok((path, opened))

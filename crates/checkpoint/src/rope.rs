@@ -7,7 +7,7 @@ use std::f64::consts::PI;
 
 /// How positions rotate queries and keys.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Rope {
+pub struct RopeConfig {
     /// The base of the frequencies.
     pub theta: f64,
     /// How many dimensions of a head rotate; even.
@@ -58,7 +58,7 @@ pub enum RopeScaling {
     },
 }
 
-impl Rope {
+impl RopeConfig {
     /// The angle that each rotating pair turns in one position: `rotary_dim / 2` numbers.
     ///
     /// `context` is the number of positions in use; it matters to dynamic and long RoPE alone.

@@ -4,7 +4,7 @@ mod support;
 #[path = "../../../tests/faults/table.rs"]
 mod table;
 
-use checkpoint::{CheckpointError, Kind};
+use checkpoint::{CheckpointError, DefectKind};
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::symlink;
@@ -16,10 +16,10 @@ struct Fault {
     name: &'static str,
     shards: usize,
     break_it: fn(&Model),
-    kind: Option<Kind>,
+    kind: Option<DefectKind>,
 }
 
-const fn bad(name: &'static str, break_it: fn(&Model), kind: Kind) -> Fault {
+const fn bad(name: &'static str, break_it: fn(&Model), kind: DefectKind) -> Fault {
     Fault { name, shards: 3, break_it, kind: Some(kind) }
 }
 
@@ -119,59 +119,59 @@ const FAULTS: &[Fault] = &[
         symlink("model-00002-of-00003.safetensors", second(m)).unwrap();
     }, kind: None },
     bad("a shard's name is too long", |m| m.index(|map| map[NORM] = format!("{}.safetensors", "n".repeat(5000)).into()),
-        Kind::ShardNameEscapes),
-    bad("a shard is a FIFO that nobody writes", |m| fifo(&second(m)), Kind::NotRegularFile),
-    bad("config.json is a FIFO", |m| fifo(&m.path("config.json")), Kind::NotRegularFile),
-    bad("the index is a FIFO", |m| fifo(&m.path(INDEX)), Kind::NotRegularFile),
+        DefectKind::ShardNameEscapes),
+    bad("a shard is a FIFO that nobody writes", |m| fifo(&second(m)), DefectKind::NotRegularFile),
+    bad("config.json is a FIFO", |m| fifo(&m.path("config.json")), DefectKind::NotRegularFile),
+    bad("the index is a FIFO", |m| fifo(&m.path(INDEX)), DefectKind::NotRegularFile),
     bad("a shard is a folder", |m| {
         fs::remove_file(second(m)).unwrap();
         fs::create_dir(second(m)).unwrap();
-    }, Kind::NotRegularFile),
+    }, DefectKind::NotRegularFile),
     bad("a shard is a device", |m| {
         fs::remove_file(second(m)).unwrap();
         symlink("/dev/zero", second(m)).unwrap();
-    }, Kind::NotRegularFile),
+    }, DefectKind::NotRegularFile),
     bad("a shard is an LFS pointer", |m| write(&second(m),
         b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 4976698672\n"),
-        Kind::LfsPointer),
+        DefectKind::LfsPointer),
     bad("config.json is an LFS pointer", |m| write(&m.path("config.json"), b"version https://git-lfs.github.com/spec/v1\n"),
-        Kind::LfsPointer),
+        DefectKind::LfsPointer),
     bad("weights are pickles", |m| {
         for n in 1..=3 {
             fs::remove_file(m.shard(n, 3)).unwrap();
         }
         fs::rename(m.path(INDEX), m.path("pytorch_model.bin")).unwrap();
-    }, Kind::Pickle),
+    }, DefectKind::Pickle),
     // index
-    bad("no index over several shards", |m| fs::remove_file(m.path(INDEX)).unwrap(), Kind::IndexMissing),
+    bad("no index over several shards", |m| fs::remove_file(m.path(INDEX)).unwrap(), DefectKind::IndexMissing),
     bad("two indexes", |m| assert!(fs::copy(m.path(INDEX), m.path("model.fp16.safetensors.index.json")).is_ok()),
-        Kind::SeveralIndexes),
+        DefectKind::SeveralIndexes),
     bad("an index of shards that went, beside a single file", |m| {
         for n in 1..=3 {
             fs::remove_file(m.shard(n, 3)).unwrap();
         }
         let single = Model::new(1);
         fs::copy(single.path("model.safetensors"), m.path("model.safetensors")).unwrap();
-    }, Kind::IndexStale),
-    bad("the index is no JSON", |m| write(&m.path(INDEX), b"{\"weight_map\": {"), Kind::NotJson),
-    bad("the index is a list", |m| write(&m.path(INDEX), b"[]"), Kind::NotJson),
-    bad("no weight_map", |m| write(&m.path(INDEX), b"{\"metadata\": {}}"), Kind::WrongType),
-    bad("weight_map is empty", |m| write(&m.path(INDEX), b"{\"weight_map\": {}}"), Kind::IndexStale),
-    bad("weight_map has numbers", |m| write(&m.path(INDEX), b"{\"weight_map\": {\"a\": 1}}"), Kind::NotJson),
+    }, DefectKind::IndexStale),
+    bad("the index is no JSON", |m| write(&m.path(INDEX), b"{\"weight_map\": {"), DefectKind::NotJson),
+    bad("the index is a list", |m| write(&m.path(INDEX), b"[]"), DefectKind::NotJson),
+    bad("no weight_map", |m| write(&m.path(INDEX), b"{\"metadata\": {}}"), DefectKind::WrongType),
+    bad("weight_map is empty", |m| write(&m.path(INDEX), b"{\"weight_map\": {}}"), DefectKind::IndexStale),
+    bad("weight_map has numbers", |m| write(&m.path(INDEX), b"{\"weight_map\": {\"a\": 1}}"), DefectKind::NotJson),
     bad("a tensor twice in weight_map", |m| write(&m.path(INDEX),
-        b"{\"weight_map\": {\"a\": \"x.safetensors\", \"a\": \"y.safetensors\"}}"), Kind::DuplicateKey),
-    bad("weight_map twice", |m| write(&m.path(INDEX), b"{\"weight_map\": {}, \"weight_map\": {}}"), Kind::DuplicateKey),
-    bad("a shard's name climbs out", |m| m.index(|map| map[NORM] = "../secret.safetensors".into()), Kind::ShardNameEscapes),
-    bad("a shard's name is absolute", |m| m.index(|map| map[NORM] = "/etc/passwd.safetensors".into()), Kind::ShardNameEscapes),
-    bad("a shard's name has a folder", |m| m.index(|map| map[NORM] = "original/x.safetensors".into()), Kind::ShardNameEscapes),
-    bad("a shard's name holds a NUL", |m| m.index(|map| map[NORM] = "x\0.safetensors".into()), Kind::ShardNameEscapes),
-    bad("the index names a pickle", |m| m.index(|map| map[NORM] = "pytorch_model.bin".into()), Kind::Pickle),
-    bad("the index names something else", |m| m.index(|map| map[NORM] = "config.json".into()), Kind::WrongType),
+        b"{\"weight_map\": {\"a\": \"x.safetensors\", \"a\": \"y.safetensors\"}}"), DefectKind::DuplicateKey),
+    bad("weight_map twice", |m| write(&m.path(INDEX), b"{\"weight_map\": {}, \"weight_map\": {}}"), DefectKind::DuplicateKey),
+    bad("a shard's name climbs out", |m| m.index(|map| map[NORM] = "../secret.safetensors".into()), DefectKind::ShardNameEscapes),
+    bad("a shard's name is absolute", |m| m.index(|map| map[NORM] = "/etc/passwd.safetensors".into()), DefectKind::ShardNameEscapes),
+    bad("a shard's name has a folder", |m| m.index(|map| map[NORM] = "original/x.safetensors".into()), DefectKind::ShardNameEscapes),
+    bad("a shard's name holds a NUL", |m| m.index(|map| map[NORM] = "x\0.safetensors".into()), DefectKind::ShardNameEscapes),
+    bad("the index names a pickle", |m| m.index(|map| map[NORM] = "pytorch_model.bin".into()), DefectKind::Pickle),
+    bad("the index names something else", |m| m.index(|map| map[NORM] = "config.json".into()), DefectKind::WrongType),
     bad("a tensor is mapped to the wrong shard", |m| m.index(|map| map[NORM] = "model-00001-of-00003.safetensors".into()),
-        Kind::IndexContradicted),
+        DefectKind::IndexContradicted),
     bad("the index names a tensor that no shard has", |m| m.index(|map| drop(map.insert("ghost".into(), "model-00001-of-00003.safetensors".into()))),
-        Kind::IndexStale),
-    bad("the index forgets a tensor", |m| m.index(|map| drop(map.remove(NORM))), Kind::IndexStale),
+        DefectKind::IndexStale),
+    bad("the index forgets a tensor", |m| m.index(|map| drop(map.remove(NORM))), DefectKind::IndexStale),
     bad("a tensor in two shards", |m| {
         let path = second(m);
         let (mut header, mut data) = support::read_shard(&path);
@@ -179,59 +179,59 @@ const FAULTS: &[Fault] = &[
         header[NORM] = json!({ "dtype": "BF16", "shape": [32], "data_offsets": [at, at + 64] });
         data.resize(at + 64, 0);
         write(&path, &shard_bytes(&header.to_string(), &data));
-    }, Kind::TensorInTwoShards),
+    }, DefectKind::TensorInTwoShards),
     // shard: length and JSON of the header
-    bad("an empty shard", |m| write(&second(m), b""), Kind::HeaderTruncated),
-    bad("a shard of seven bytes", |m| write(&second(m), b"1234567"), Kind::HeaderTruncated),
-    bad("header length 0", |m| length(m, 0), Kind::HeaderLength),
-    bad("header length 1", |m| length(m, 1), Kind::HeaderLength),
-    bad("header length 2^63", |m| length(m, 1 << 63), Kind::HeaderLength),
-    bad("header length 2^64 - 1", |m| length(m, u64::MAX), Kind::HeaderLength),
-    bad("header length 2^64 - 8", |m| length(m, u64::MAX - 7), Kind::HeaderLength),
-    bad("header length 101 MB in a small file", |m| length(m, 101_000_000), Kind::HeaderTruncated),
+    bad("an empty shard", |m| write(&second(m), b""), DefectKind::HeaderTruncated),
+    bad("a shard of seven bytes", |m| write(&second(m), b"1234567"), DefectKind::HeaderTruncated),
+    bad("header length 0", |m| length(m, 0), DefectKind::HeaderLength),
+    bad("header length 1", |m| length(m, 1), DefectKind::HeaderLength),
+    bad("header length 2^63", |m| length(m, 1 << 63), DefectKind::HeaderLength),
+    bad("header length 2^64 - 1", |m| length(m, u64::MAX), DefectKind::HeaderLength),
+    bad("header length 2^64 - 8", |m| length(m, u64::MAX - 7), DefectKind::HeaderLength),
+    bad("header length 101 MB in a small file", |m| length(m, 101_000_000), DefectKind::HeaderTruncated),
     bad("a header of zeros, 101 MB", |m| {
         write(&second(m), &101_000_000u64.to_le_bytes());
         resize(&second(m), 101_000_000);
-    }, Kind::HeaderNotJson),
-    bad("a header that is cut", |m| resize(&second(m), -(fs::metadata(second(m)).unwrap().len() as i64) + 50), Kind::HeaderTruncated),
-    bad("a header that is text", |m| m.header_text(&second(m), "hello there"), Kind::HeaderNotJson),
-    bad("a header with half an object", |m| m.header_text(&second(m), "{\"a\": {\"dtype\""), Kind::HeaderNotJson),
-    bad("a header with text behind the object", |m| m.header_text(&second(m), "{} x"), Kind::HeaderNotJson),
+    }, DefectKind::HeaderNotJson),
+    bad("a header that is cut", |m| resize(&second(m), -(fs::metadata(second(m)).unwrap().len() as i64) + 50), DefectKind::HeaderTruncated),
+    bad("a header that is text", |m| m.header_text(&second(m), "hello there"), DefectKind::HeaderNotJson),
+    bad("a header with half an object", |m| m.header_text(&second(m), "{\"a\": {\"dtype\""), DefectKind::HeaderNotJson),
+    bad("a header with text behind the object", |m| m.header_text(&second(m), "{} x"), DefectKind::HeaderNotJson),
     bad("a header with invalid UTF-8", |m| {
         let path = second(m);
         let mut bytes = fs::read(&path).unwrap();
         bytes[10] = 0xff;
         write(&path, &bytes);
-    }, Kind::HeaderNotJson),
-    bad("a header of a million brackets", |m| m.header_text(&second(m), &format!("{{\"a\": {}", "[".repeat(1_000_000))), Kind::HeaderNotJson),
+    }, DefectKind::HeaderNotJson),
+    bad("a header of a million brackets", |m| m.header_text(&second(m), &format!("{{\"a\": {}", "[".repeat(1_000_000))), DefectKind::HeaderNotJson),
     bad("a metadata bomb of nested lists", |m| m.header_text(&second(m), &format!("{{\"__metadata__\": {}", "[".repeat(1_000_000))),
-        Kind::HeaderNotJson),
+        DefectKind::HeaderNotJson),
     bad("a shape of a million dimensions", |m| m.header_text(&second(m), &format!("{{\"a\": {{\"dtype\": \"U8\", \"shape\": [{}1], \"data_offsets\": [0, 1]}}}}", "1,".repeat(1_000_000))),
-        Kind::HeaderNotJson),
-    bad("a name of a megabyte", |m| m.header_text(&second(m), &format!("{{\"{}\": {{}}}}", "n".repeat(1_000_000))), Kind::HeaderNotJson),
+        DefectKind::HeaderNotJson),
+    bad("a name of a megabyte", |m| m.header_text(&second(m), &format!("{{\"{}\": {{}}}}", "n".repeat(1_000_000))), DefectKind::HeaderNotJson),
     bad("a tensor twice", |m| {
         let (name, entry) = first_entry(m);
         let (header, _) = support::read_shard(&second(m));
         let text = header.to_string();
         m.header_text(&second(m), &format!("{{\"{name}\":{entry},{}", &text[1..]));
-    }, Kind::DuplicateKey),
+    }, DefectKind::DuplicateKey),
     bad("a key of a tensor twice", |m| m.header_text(&second(m), r#"{"a":{"dtype":"U8","dtype":"F32","shape":[1],"data_offsets":[0,1]}}"#),
-        Kind::DuplicateKey),
-    bad("metadata twice", |m| m.header_text(&second(m), r#"{"__metadata__":{},"__metadata__":{}}"#), Kind::DuplicateKey),
-    bad("a tensor without a shape", |m| edit_first(m, |e| drop(e.as_object_mut().unwrap().remove("shape"))), Kind::HeaderNotJson),
-    bad("a negative dimension", |m| edit_first(m, |e| e["shape"] = json!([-1, 4])), Kind::HeaderNotJson),
-    bad("a broken dimension", |m| edit_first(m, |e| e["shape"] = json!([1.5])), Kind::HeaderNotJson),
-    bad("three offsets", |m| edit_first(m, |e| e["data_offsets"] = json!([0, 1, 2])), Kind::HeaderNotJson),
+        DefectKind::DuplicateKey),
+    bad("metadata twice", |m| m.header_text(&second(m), r#"{"__metadata__":{},"__metadata__":{}}"#), DefectKind::DuplicateKey),
+    bad("a tensor without a shape", |m| edit_first(m, |e| drop(e.as_object_mut().unwrap().remove("shape"))), DefectKind::HeaderNotJson),
+    bad("a negative dimension", |m| edit_first(m, |e| e["shape"] = json!([-1, 4])), DefectKind::HeaderNotJson),
+    bad("a broken dimension", |m| edit_first(m, |e| e["shape"] = json!([1.5])), DefectKind::HeaderNotJson),
+    bad("three offsets", |m| edit_first(m, |e| e["data_offsets"] = json!([0, 1, 2])), DefectKind::HeaderNotJson),
     // shard: tensors against the file
-    bad("an unknown dtype", |m| edit_first(m, |e| e["dtype"] = json!("F7_E3M3")), Kind::UnknownDtype),
-    bad("a shape that overflows", |m| edit_first(m, |e| e["shape"] = json!([u64::MAX, 2])), Kind::ShapeOverflow),
-    bad("a size that overflows", |m| edit_first(m, |e| e["shape"] = json!([1u64 << 63, 1])), Kind::ShapeOverflow),
-    bad("an end before the beginning", |m| edit_first(m, |e| e["data_offsets"] = json!([64, 0])), Kind::OffsetsInvalid),
+    bad("an unknown dtype", |m| edit_first(m, |e| e["dtype"] = json!("F7_E3M3")), DefectKind::UnknownDtype),
+    bad("a shape that overflows", |m| edit_first(m, |e| e["shape"] = json!([u64::MAX, 2])), DefectKind::ShapeOverflow),
+    bad("a size that overflows", |m| edit_first(m, |e| e["shape"] = json!([1u64 << 63, 1])), DefectKind::ShapeOverflow),
+    bad("an end before the beginning", |m| edit_first(m, |e| e["data_offsets"] = json!([64, 0])), DefectKind::OffsetsInvalid),
     bad("offsets past 2^64", |m| edit_first(m, |e| {
         e["shape"] = json!([0]);
         e["data_offsets"] = json!([u64::MAX, u64::MAX]);
-    }), Kind::OffsetsInvalid),
-    bad("a shape that disagrees with the size", |m| edit_first(m, |e| e["shape"] = json!([1, 1])), Kind::SizeMismatch),
+    }), DefectKind::OffsetsInvalid),
+    bad("a shape that disagrees with the size", |m| edit_first(m, |e| e["shape"] = json!([1, 1])), DefectKind::SizeMismatch),
     bad("tensors that overlap", |m| {
         let end = first_entry(m).1["data_offsets"][1].as_u64().unwrap();
         m.header(&second(m), |h| {
@@ -239,82 +239,82 @@ const FAULTS: &[Fault] = &[
             let last = next["data_offsets"][1].as_u64().unwrap();
             next["data_offsets"] = json!([end - 2, last - 2]);
         });
-    }, Kind::Overlap),
+    }, DefectKind::Overlap),
     bad("a hole", |m| {
         let (name, _) = first_entry(m);
         m.header(&second(m), |h| drop(h.remove(&name)));
-    }, Kind::Hole),
-    bad("a truncated shard", |m| resize(&second(m), -1), Kind::Truncated),
+    }, DefectKind::Hole),
+    bad("a truncated shard", |m| resize(&second(m), -1), DefectKind::Truncated),
     bad("a shard that lost its data", |m| {
         let (header, _) = support::read_shard(&second(m));
         write(&second(m), &shard_bytes(&header.to_string(), b""));
-    }, Kind::Truncated),
-    bad("trailing bytes", |m| resize(&second(m), 1), Kind::TrailingBytes),
+    }, DefectKind::Truncated),
+    bad("trailing bytes", |m| resize(&second(m), 1), DefectKind::TrailingBytes),
     bad("two shards joined", |m| {
         let mut bytes = fs::read(second(m)).unwrap();
         bytes.extend(fs::read(m.shard(1, 3)).unwrap());
         write(&second(m), &bytes);
-    }, Kind::TrailingBytes),
+    }, DefectKind::TrailingBytes),
     // configuration
-    bad("config.json is empty", |m| write(&m.path("config.json"), b""), Kind::NotJson),
-    bad("config.json is a list", |m| write(&m.path("config.json"), b"[1]"), Kind::WrongType),
-    bad("config.json is not UTF-8", |m| write(&m.path("config.json"), b"\xff\xfe{}"), Kind::NotJson),
-    bad("config.json is a bomb", |m| write(&m.path("config.json"), "[".repeat(1_000_000).as_bytes()), Kind::NotJson),
-    bad("config.json is huge", |m| resize(&m.path("config.json"), 17 << 20), Kind::TooLarge),
-    bad("a key twice", |m| write(&m.path("config.json"), br#"{"hidden_size": 1, "hidden_size": 2}"#), Kind::DuplicateKey),
-    bad("an unknown architecture", |m| config(m, "architectures", json!(["MambaForCausalLM"])), Kind::UnknownArchitecture),
+    bad("config.json is empty", |m| write(&m.path("config.json"), b""), DefectKind::NotJson),
+    bad("config.json is a list", |m| write(&m.path("config.json"), b"[1]"), DefectKind::WrongType),
+    bad("config.json is not UTF-8", |m| write(&m.path("config.json"), b"\xff\xfe{}"), DefectKind::NotJson),
+    bad("config.json is a bomb", |m| write(&m.path("config.json"), "[".repeat(1_000_000).as_bytes()), DefectKind::NotJson),
+    bad("config.json is huge", |m| resize(&m.path("config.json"), 17 << 20), DefectKind::TooLarge),
+    bad("a key twice", |m| write(&m.path("config.json"), br#"{"hidden_size": 1, "hidden_size": 2}"#), DefectKind::DuplicateKey),
+    bad("an unknown architecture", |m| config(m, "architectures", json!(["MambaForCausalLM"])), DefectKind::UnknownArchitecture),
     bad("no architecture", |m| m.config(|c| {
         c.remove("architectures");
         c.remove("model_type");
-    }), Kind::ConfigMissing),
-    bad("a hidden size in words", |m| config(m, "hidden_size", json!("32")), Kind::ConfigValue),
-    bad("no layers", |m| config(m, "num_hidden_layers", json!(0)), Kind::ConfigValue),
-    bad("a billion layers", |m| config(m, "num_hidden_layers", json!(1_000_000_000)), Kind::ConfigValue),
-    bad("a negative vocabulary", |m| config(m, "vocab_size", json!(-5)), Kind::ConfigValue),
-    bad("a broken hidden size", |m| config(m, "hidden_size", json!(32.5)), Kind::ConfigValue),
-    bad("key heads that do not divide", |m| config(m, "num_key_value_heads", json!(3)), Kind::ConfigValue),
-    bad("heads that do not divide", |m| config(m, "num_attention_heads", json!(5)), Kind::ConfigValue),
-    bad("an odd head", |m| config(m, "head_dim", json!(7)), Kind::ConfigValue),
-    bad("an unknown activation", |m| config(m, "hidden_act", json!("relu6")), Kind::ConfigValue),
-    bad("an eos in words", |m| config(m, "eos_token_id", json!("</s>")), Kind::ConfigValue),
-    bad("an unknown rotary embedding", |m| config(m, "rope_scaling", json!({ "rope_type": "hyper", "factor": 2.0 })), Kind::UnknownRope),
-    bad("a rotary embedding that lacks its factor", |m| config(m, "rope_scaling", json!({ "type": "linear" })), Kind::ConfigMissing),
-    bad("a rotary embedding in words", |m| config(m, "rope_scaling", json!("linear")), Kind::ConfigValue),
-    bad("a factor of 0", |m| config(m, "rope_scaling", json!({ "type": "linear", "factor": 0 })), Kind::ConfigValue),
+    }), DefectKind::ConfigMissing),
+    bad("a hidden size in words", |m| config(m, "hidden_size", json!("32")), DefectKind::ConfigValue),
+    bad("no layers", |m| config(m, "num_hidden_layers", json!(0)), DefectKind::ConfigValue),
+    bad("a billion layers", |m| config(m, "num_hidden_layers", json!(1_000_000_000)), DefectKind::ConfigValue),
+    bad("a negative vocabulary", |m| config(m, "vocab_size", json!(-5)), DefectKind::ConfigValue),
+    bad("a broken hidden size", |m| config(m, "hidden_size", json!(32.5)), DefectKind::ConfigValue),
+    bad("key heads that do not divide", |m| config(m, "num_key_value_heads", json!(3)), DefectKind::ConfigValue),
+    bad("heads that do not divide", |m| config(m, "num_attention_heads", json!(5)), DefectKind::ConfigValue),
+    bad("an odd head", |m| config(m, "head_dim", json!(7)), DefectKind::ConfigValue),
+    bad("an unknown activation", |m| config(m, "hidden_act", json!("relu6")), DefectKind::ConfigValue),
+    bad("an eos in words", |m| config(m, "eos_token_id", json!("</s>")), DefectKind::ConfigValue),
+    bad("an unknown rotary embedding", |m| config(m, "rope_scaling", json!({ "rope_type": "hyper", "factor": 2.0 })), DefectKind::UnknownRope),
+    bad("a rotary embedding that lacks its factor", |m| config(m, "rope_scaling", json!({ "type": "linear" })), DefectKind::ConfigMissing),
+    bad("a rotary embedding in words", |m| config(m, "rope_scaling", json!("linear")), DefectKind::ConfigValue),
+    bad("a factor of 0", |m| config(m, "rope_scaling", json!({ "type": "linear", "factor": 0 })), DefectKind::ConfigValue),
     bad("long factors of the wrong number", |m| config(m, "rope_scaling", json!({ "type": "longrope", "long_factor": [1.0], "short_factor": [1.0] })),
-        Kind::ConfigValue),
-    bad("block FP8", |m| config(m, "quantization_config", json!({ "quant_method": "fp8", "weight_block_size": [128, 128] })), Kind::Quantized),
-    bad("bitsandbytes", |m| config(m, "quantization_config", json!({ "load_in_8bit": true })), Kind::Quantized),
-    bad("nf4", |m| config(m, "quantization_config", json!({ "quant_method": "bitsandbytes", "load_in_4bit": true })), Kind::Quantized),
-    bad("GPTQ", |m| config(m, "quantization_config", json!({ "quant_method": "gptq", "bits": 4 })), Kind::Quantized),
-    bad("AWQ", |m| config(m, "quantization_config", json!({ "quant_method": "awq" })), Kind::Quantized),
-    bad("compressed-tensors", |m| config(m, "quantization_config", json!({ "quant_method": "compressed-tensors" })), Kind::Quantized),
-    bad("MXFP4 in a Llama", |m| config(m, "quantization_config", json!({ "quant_method": "mxfp4" })), Kind::Quantized),
+        DefectKind::ConfigValue),
+    bad("block FP8", |m| config(m, "quantization_config", json!({ "quant_method": "fp8", "weight_block_size": [128, 128] })), DefectKind::Quantized),
+    bad("bitsandbytes", |m| config(m, "quantization_config", json!({ "load_in_8bit": true })), DefectKind::Quantized),
+    bad("nf4", |m| config(m, "quantization_config", json!({ "quant_method": "bitsandbytes", "load_in_4bit": true })), DefectKind::Quantized),
+    bad("GPTQ", |m| config(m, "quantization_config", json!({ "quant_method": "gptq", "bits": 4 })), DefectKind::Quantized),
+    bad("AWQ", |m| config(m, "quantization_config", json!({ "quant_method": "awq" })), DefectKind::Quantized),
+    bad("compressed-tensors", |m| config(m, "quantization_config", json!({ "quant_method": "compressed-tensors" })), DefectKind::Quantized),
+    bad("MXFP4 in a Llama", |m| config(m, "quantization_config", json!({ "quant_method": "mxfp4" })), DefectKind::Quantized),
     bad("an eos list with a word in the generation config", |m| m.set_json("generation_config.json", &json!({ "eos_token_id": [2, "x"] })),
-        Kind::ConfigValue),
-    bad("a generation config that is no JSON", |m| write(&m.path("generation_config.json"), b"{"), Kind::NotJson),
+        DefectKind::ConfigValue),
+    bad("a generation config that is no JSON", |m| write(&m.path("generation_config.json"), b"{"), DefectKind::NotJson),
     // configuration against tensors
-    bad("a layer too few", |m| config(m, "num_hidden_layers", json!(3)), Kind::TensorMissing),
-    bad("a layer too many", |m| config(m, "num_hidden_layers", json!(1)), Kind::TensorUnexpected),
-    bad("another vocabulary", |m| config(m, "vocab_size", json!(65)), Kind::ShapeMismatch),
+    bad("a layer too few", |m| config(m, "num_hidden_layers", json!(3)), DefectKind::TensorMissing),
+    bad("a layer too many", |m| config(m, "num_hidden_layers", json!(1)), DefectKind::TensorUnexpected),
+    bad("another vocabulary", |m| config(m, "vocab_size", json!(65)), DefectKind::ShapeMismatch),
     bad("an untied head is missing", |m| {
         config(m, "tie_word_embeddings", json!(true));
         let tied = Model::of(&m.json("config.json"), 3);
         fs::remove_dir_all(&m.folder).unwrap();
         fs::rename(&tied.folder, &m.folder).unwrap();
         config(m, "tie_word_embeddings", json!(false));
-    }, Kind::TensorMissing),
+    }, DefectKind::TensorMissing),
     bad("biases that the configuration does not know", |m| add_tensor(m, "model.layers.0.self_attn.q_proj.bias", "BF16", &[32], 64),
-        Kind::TensorUnexpected),
-    bad("bitsandbytes without saying so", |m| add_tensor(m, "model.layers.0.self_attn.q_proj.SCB", "F32", &[32], 128), Kind::Quantized),
-    bad("block FP8 without saying so", |m| add_tensor(m, "model.layers.0.mlp.up_proj.weight_scale_inv", "F32", &[1], 4), Kind::Quantized),
+        DefectKind::TensorUnexpected),
+    bad("bitsandbytes without saying so", |m| add_tensor(m, "model.layers.0.self_attn.q_proj.SCB", "F32", &[32], 128), DefectKind::Quantized),
+    bad("block FP8 without saying so", |m| add_tensor(m, "model.layers.0.mlp.up_proj.weight_scale_inv", "F32", &[1], 4), DefectKind::Quantized),
     bad("weights of integers", |m| {
         let (name, entry) = first_entry(m);
         m.header(&second(m), |h| {
             h[&name]["dtype"] = json!("U16");
             h[&name]["shape"] = entry["shape"].clone();
         });
-    }, Kind::DtypeUnusable),
+    }, DefectKind::DtypeUnusable),
     bad("weights of F8", |m| {
         let (name, entry) = first_entry(m);
         let mut shape: Vec<u64> = serde_json::from_value(entry["shape"].clone()).unwrap();
@@ -324,11 +324,11 @@ const FAULTS: &[Fault] = &[
             h[&name]["dtype"] = json!("F8_E4M3");
             h[&name]["shape"] = json!(shape);
         });
-    }, Kind::ShapeMismatch),
+    }, DefectKind::ShapeMismatch),
     bad("a tied head of another shape", |m| {
         config(m, "tie_word_embeddings", json!(true));
         m.header(&m.shard(3, 3), |h| h["lm_head.weight"]["shape"] = json!([32, 64]));
-    }, Kind::TiedContradiction),
+    }, DefectKind::TiedContradiction),
 ];
 
 #[test]

@@ -176,7 +176,7 @@ fn identities_tell_models_apart() {
     let (a, b) = (Model::new(3), Model::new(3));
     let identity = |m: &Model| m.open().unwrap().identity().unwrap();
     assert_eq!(identity(&a), identity(&b));
-    assert_eq!(identity(&a).basis, Basis::Header);
+    assert_eq!(identity(&a).basis, DigestBasis::Header);
     let full = |m: &Model| {
         let (checkpoint, mut bytes) = (m.open().unwrap(), 0);
         let identity = checkpoint.full_identity(&mut |n| bytes += n).unwrap();

@@ -62,7 +62,7 @@ fn a_single_shard_of_one_needs_no_index() {
         model.path("model-00001-of-00002.safetensors"),
     )
     .unwrap();
-    assert_eq!(model.open().unwrap_err().kind(), Some(Kind::IndexMissing));
+    assert_eq!(model.open().unwrap_err().kind(), Some(DefectKind::IndexMissing));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn links_into_a_hub_cache_give_blob_ids() {
             .all(|s| s.blob_id.as_ref().is_some_and(|id| id.starts_with("blob")))
     );
     let identity = checkpoint.identity().unwrap();
-    assert_eq!(identity.basis, Basis::Blob);
+    assert_eq!(identity.basis, DigestBasis::Blob);
     assert_eq!(identity.files.len(), 5);
 }
 
@@ -243,7 +243,7 @@ fn a_folder_with_nothing_but_a_gguf_file() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("tiny.gguf"), support::Gguf::llama().bytes()).unwrap();
     let checkpoint = Checkpoint::open(temp.path()).unwrap();
-    assert_eq!(checkpoint.format, Format::Gguf);
+    assert_eq!(checkpoint.format, CheckpointFormat::Gguf);
     fs::write(temp.path().join("other.gguf"), b"").unwrap();
     let error = Checkpoint::open(temp.path()).unwrap_err().to_string();
     assert!(error.contains("other.gguf, tiny.gguf"), "{error}");
@@ -253,6 +253,6 @@ fn a_folder_with_nothing_but_a_gguf_file() {
 fn a_shard_given_as_the_model_is_refused_with_a_hint() {
     let model = Model::new(1);
     let error = Checkpoint::open(&model.path("model.safetensors")).unwrap_err();
-    assert_eq!((error.exit_code(), error.kind()), (65, Some(Kind::NotAModel)));
+    assert_eq!((error.exit_code(), error.kind()), (65, Some(DefectKind::NotAModel)));
     assert!(error.to_string().contains("Give the folder"));
 }

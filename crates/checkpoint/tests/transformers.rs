@@ -111,7 +111,7 @@ fn defaults_are_those_of_the_configuration_classes() {
         let eps =
             theirs["rms_norm_eps"].as_f64().or(theirs["layer_norm_eps"].as_f64()).unwrap() as f32;
         assert!(
-            matches!(config.norm, Norm::Rms { eps: e } | Norm::Layer { eps: e } if e == eps),
+            matches!(config.norm, NormKind::Rms { eps: e } | NormKind::Layer { eps: e } if e == eps),
             "{kind}"
         );
         if config.mla.is_none() {

@@ -1,14 +1,14 @@
 //! Text to tokens and back: tokenizers, chat templates, and streams of tokens as text.
 
 mod build;
+mod codec;
 mod error;
 mod json;
-mod spelling;
 mod stream;
 mod template;
 mod tokenizer;
 
 pub use error::TextError;
 pub use stream::StreamDecoder;
-pub use template::{ChatTemplate, Message, TemplateSource};
+pub use template::{ChatMessage, ChatTemplate, TemplateSource};
 pub use tokenizer::Tokenizer;

@@ -1,4 +1,4 @@
-use crate::spelling::certain;
+use crate::codec::certain;
 use crate::{TextError, Tokenizer};
 
 /// Turns a stream of tokens into text that never breaks a character in two. All pieces together,
@@ -30,7 +30,7 @@ impl StreamDecoder {
         self.pending.extend(bytes);
         // Bytes that can still become a character wait for the next token.
         let rest = self.pending.split_off(certain(&self.pending));
-        let text = self.tokenizer.spelling().text(&self.pending);
+        let text = self.tokenizer.codec().text(&self.pending);
         self.pending = rest;
         Ok(text)
     }
@@ -38,6 +38,6 @@ impl StreamDecoder {
     /// What is left at the end, with U+FFFD for a broken character.
     pub fn finish(&mut self) -> String {
         self.started = false;
-        self.tokenizer.spelling().text(&std::mem::take(&mut self.pending))
+        self.tokenizer.codec().text(&std::mem::take(&mut self.pending))
     }
 }

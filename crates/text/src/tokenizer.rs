@@ -1,6 +1,6 @@
 use crate::TextError;
-use crate::build::{self, Built};
-use crate::spelling::Spelling;
+use crate::build::{self, BuiltTokenizer};
+use crate::codec::TokenByteCodec;
 use checkpoint::{Checkpoint, Family, GgufMetadata};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,18 +11,18 @@ const IDS_MAX: u32 = 1 << 22;
 
 /// Turns text into token ids and back. Clones share it.
 #[derive(Clone)]
-pub struct Tokenizer(Arc<Inner>);
+pub struct Tokenizer(Arc<TokenizerInner>);
 
-struct Inner {
-    built: Built,
-    spelling: Spelling,
+struct TokenizerInner {
+    built: BuiltTokenizer,
+    codec: TokenByteCodec,
     /// One for each id; none for ids without a token.
-    tokens: Vec<Option<Token>>,
+    tokens: Vec<Option<TokenEntry>>,
     /// How many rows the model's embedding has; an id beyond has no meaning to it.
     rows: Option<usize>,
 }
 
-struct Token {
+struct TokenEntry {
     bytes: Vec<u8>,
     is_special: bool,
 }
@@ -59,9 +59,9 @@ impl Tokenizer {
         build::from_gguf(file, metadata)?.map(|built| Self::new(built, None)).transpose()
     }
 
-    fn new(built: Built, rows: Option<usize>) -> Result<Tokenizer, TextError> {
+    fn new(built: BuiltTokenizer, rows: Option<usize>) -> Result<Tokenizer, TextError> {
         let bad = |why: String| TextError::tokenizer(&built.file, why);
-        let spelling = Spelling::of(built.tokenizer.get_decoder()).map_err(bad)?;
+        let codec = TokenByteCodec::of(built.tokenizer.get_decoder()).map_err(bad)?;
         let added = built.tokenizer.get_added_tokens_decoder();
         let mut by_id: BTreeMap<u32, String> =
             built.tokenizer.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect();
@@ -70,12 +70,12 @@ impl Tokenizer {
         if *last >= IDS_MAX {
             return Err(bad(format!("the id {last}, where at most {} was expected", IDS_MAX - 1)));
         }
-        let mut tokens: Vec<Option<Token>> = (0..=*last).map(|_| None).collect();
+        let mut tokens: Vec<Option<TokenEntry>> = (0..=*last).map(|_| None).collect();
         for (id, token) in by_id {
             let is_special = added.get(&id).is_some_and(|t| t.special);
-            tokens[id as usize] = Some(Token { bytes: spelling.bytes(&token), is_special });
+            tokens[id as usize] = Some(TokenEntry { bytes: codec.bytes(&token), is_special });
         }
-        Ok(Tokenizer(Arc::new(Inner { built, spelling, tokens, rows })))
+        Ok(Tokenizer(Arc::new(TokenizerInner { built, codec, tokens, rows })))
     }
 
     /// The ids of a text. Special tokens in it are recognized, as transformers does; `add_special`
@@ -84,7 +84,7 @@ impl Tokenizer {
     /// # Errors
     /// 2 if the tokenizer refuses the text; 65 if it gives a token that the model has no row for.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
-        let Built { tokenizer, before, after, .. } = &self.0.built;
+        let BuiltTokenizer { tokenizer, before, after, .. } = &self.0.built;
         let encoding = tokenizer.encode_fast(text, add_special);
         let encoding = encoding
             .map_err(|e| TextError::Input { doing: "tokenize the text", why: e.to_string() })?;
@@ -118,7 +118,7 @@ impl Tokenizer {
             .filter(|token| !(skip_special && token.is_special));
         let mut bytes: Vec<u8> = tokens.flat_map(|token| token.bytes.iter().copied()).collect();
         self.strip_space(&mut bytes);
-        Ok(self.0.spelling.text(&bytes))
+        Ok(self.0.codec.text(&bytes))
     }
 
     /// How many ids there are, added ones and holes included.
@@ -151,17 +151,17 @@ impl Tokenizer {
         &self.0.built.file
     }
 
-    fn token(&self, id: u32) -> Option<&Token> {
+    fn token(&self, id: u32) -> Option<&TokenEntry> {
         self.0.tokens.get(id as usize)?.as_ref()
     }
 
-    pub(crate) fn spelling(&self) -> Spelling {
-        self.0.spelling
+    pub(crate) fn codec(&self) -> TokenByteCodec {
+        self.0.codec
     }
 
     /// Takes the space away that SentencePiece put before the first word.
     pub(crate) fn strip_space(&self, bytes: &mut Vec<u8>) {
-        if self.0.spelling.strips_space() && bytes.first() == Some(&b' ') {
+        if self.0.codec.strips_space() && bytes.first() == Some(&b' ') {
             bytes.remove(0);
         }
     }

@@ -2,8 +2,8 @@
 use super::reader::{GgufFile, GgufTensor};
 use super::value::GgufMetadata;
 use crate::config::*;
-use crate::error::{CheckpointError, Defect, Kind};
-use crate::{Dtype, Rope, RopeScaling};
+use crate::error::{CheckpointError, Defect, DefectKind};
+use crate::{Dtype, RopeConfig, RopeScaling};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -38,14 +38,19 @@ pub(super) fn config(file: &Path, gguf: &GgufFile, factors: RopeFactors) -> Resu
     let arch = metadata.get_str("general.architecture").unwrap_or("none");
     let Some((arch, family, class)) = ARCHITECTURES.iter().find(|(name, ..)| *name == arch) else {
         let known: Vec<&str> = ARCHITECTURES.iter().map(|(name, ..)| *name).collect();
-        let defect =
-            Defect::new(Kind::GgufArchitecture, file, format!("one of {}", known.join(", ")), arch);
+        let defect = Defect::new(
+            DefectKind::GgufArchitecture,
+            file,
+            format!("one of {}", known.join(", ")),
+            arch,
+        );
         return Err(defect.key("general.architecture").into());
     };
-    Reader { file, metadata, tensors: &gguf.tensors, arch, family: *family }.config(class, factors)
+    GgufConfigReader { file, metadata, tensors: &gguf.tensors, arch, family: *family }
+        .config(class, factors)
 }
 
-struct Reader<'a> {
+struct GgufConfigReader<'a> {
     file: &'a Path,
     metadata: &'a GgufMetadata,
     tensors: &'a [GgufTensor],
@@ -53,7 +58,7 @@ struct Reader<'a> {
     family: Family,
 }
 
-impl Reader<'_> {
+impl GgufConfigReader<'_> {
     fn config(&self, class: &str, factors: RopeFactors) -> Result<ModelConfig> {
         use Family::*;
         let family = self.family;
@@ -98,10 +103,10 @@ impl Reader<'_> {
                 Olmo2 => QkNorm::Full,
                 _ => QkNorm::None,
             },
-            block: match family {
-                Olmo2 => BlockShape::PostNorm,
-                Phi => BlockShape::Parallel,
-                _ => BlockShape::Sequential,
+            layer_layout: match family {
+                Olmo2 => LayerLayout::PostNorm,
+                Phi => LayerLayout::Parallel,
+                _ => LayerLayout::Sequential,
             },
             tie_word_embeddings: !self.has("output.weight"),
             sliding_window,
@@ -132,7 +137,7 @@ impl Reader<'_> {
         expected: impl Into<String>,
         found: impl std::fmt::Display,
     ) -> CheckpointError {
-        Defect::new(Kind::ConfigValue, self.file, expected, found).key(&self.key(name)).into()
+        Defect::new(DefectKind::ConfigValue, self.file, expected, found).key(&self.key(name)).into()
     }
 
     fn unsupported(
@@ -141,7 +146,7 @@ impl Reader<'_> {
         expected: &str,
         found: impl std::fmt::Display,
     ) -> CheckpointError {
-        Defect::new(Kind::Unsupported, self.file, expected, found).key(key).into()
+        Defect::new(DefectKind::Unsupported, self.file, expected, found).key(key).into()
     }
 
     /// A positive count; a list with one entry a layer counts if all entries agree.
@@ -159,7 +164,7 @@ impl Reader<'_> {
             }
             None => match self.metadata.get_u64(&key) {
                 Some(n) => n,
-                None => return Err(self.bad(name, "a whole number", value.type_words())),
+                None => return Err(self.bad(name, "a whole number", value.type_label())),
             },
         };
         if number == 0 || number >= 1 << 32 {
@@ -171,7 +176,7 @@ impl Reader<'_> {
     fn required(&self, name: &str) -> Result<usize> {
         self.count(name)?.ok_or_else(|| {
             let defect =
-                Defect::new(Kind::ConfigMissing, self.file, "a whole number", "no such key");
+                Defect::new(DefectKind::ConfigMissing, self.file, "a whole number", "no such key");
             defect.key(&self.key(name)).into()
         })
     }
@@ -181,7 +186,7 @@ impl Reader<'_> {
         let Some(value) = self.metadata.get(&key) else { return Ok(None) };
         match self.metadata.get_f64(&key).filter(|x| x.is_finite()) {
             Some(x) => Ok(Some(x)),
-            None => Err(self.bad(name, "a number", value.type_words())),
+            None => Err(self.bad(name, "a number", value.type_label())),
         }
     }
 
@@ -202,7 +207,7 @@ impl Reader<'_> {
             let fused_here = matches!(self.family, Family::Phi | Family::Phi3);
             if self.has(tensor) && !(fused_here && tensor.contains("qkv")) {
                 let defect = Defect::new(
-                    Kind::Unsupported,
+                    DefectKind::Unsupported,
                     self.file,
                     "the tensors of the architecture",
                     words,
@@ -216,7 +221,7 @@ impl Reader<'_> {
         let split = self.metadata.get_u64("split.count").unwrap_or(1);
         if split > 1 {
             let defect = Defect::new(
-                Kind::Unsupported,
+                DefectKind::Unsupported,
                 self.file,
                 "one file",
                 format!("one of {split} parts"),
@@ -238,7 +243,7 @@ impl Reader<'_> {
             .and_then(|t| t.shape.first().copied());
         match rows {
             Some(rows) if rows > 0 => Ok(rows),
-            _ => Err(Defect::new(Kind::TensorMissing, self.file, "the embedding", "none")
+            _ => Err(Defect::new(DefectKind::TensorMissing, self.file, "the embedding", "none")
                 .tensor("token_embd.weight")
                 .into()),
         }
@@ -253,13 +258,13 @@ impl Reader<'_> {
         bytes.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(dtype, _)| dtype)
     }
 
-    fn norm(&self) -> Result<Norm> {
+    fn norm(&self) -> Result<NormKind> {
         match self.family {
-            Family::Phi => Ok(Norm::Layer {
+            Family::Phi => Ok(NormKind::Layer {
                 eps: self.number("attention.layer_norm_epsilon")?.unwrap_or(1e-5) as f32,
             }),
             _ => match self.number("attention.layer_norm_rms_epsilon")? {
-                Some(eps) if eps > 0.0 => Ok(Norm::Rms { eps: eps as f32 }),
+                Some(eps) if eps > 0.0 => Ok(NormKind::Rms { eps: eps as f32 }),
                 other => Err(self.bad(
                     "attention.layer_norm_rms_epsilon",
                     "a number above 0",
@@ -288,7 +293,7 @@ impl Reader<'_> {
         max_positions: usize,
         mla: Option<Mla>,
         factors: RopeFactors,
-    ) -> Result<Rope> {
+    ) -> Result<RopeConfig> {
         let rotary_dim = match mla {
             Some(mla) => mla.qk_rope_head_dim,
             None => self.count("rope.dimension_count")?.unwrap_or(head_dim),
@@ -299,7 +304,7 @@ impl Reader<'_> {
         };
         let theta = self.number("rope.freq_base")?.unwrap_or(10_000.0);
         let scaling = self.scaling(max_positions, rotary_dim, factors)?;
-        Ok(Rope { theta, rotary_dim, pairing, scaling })
+        Ok(RopeConfig { theta, rotary_dim, pairing, scaling })
     }
 
     fn scaling(
@@ -350,7 +355,7 @@ impl Reader<'_> {
             (Some(other), _) => {
                 let key = self.key("rope.scaling.type");
                 Err(Defect::new(
-                    Kind::UnknownRope,
+                    DefectKind::UnknownRope,
                     self.file,
                     "none, linear, or yarn with a factor",
                     other,

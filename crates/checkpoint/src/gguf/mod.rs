@@ -5,9 +5,9 @@ mod reader;
 mod source;
 mod value;
 
-use crate::error::{CheckpointError, Defect, Kind};
+use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::{
-    Checkpoint, Format, GenerationConfig, Inventory, Shard, TensorEntry, files, reconcile,
+    Checkpoint, CheckpointFormat, GenerationConfig, Inventory, Shard, TensorEntry, files, reconcile,
 };
 pub use config::ARCHITECTURES;
 use config::RopeFactors;
@@ -38,7 +38,7 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint> {
             None => {
                 let expected = format!("only the tensors of {:?}", config.family);
                 let found = format!("{} {:?}", tensor.dtype, tensor.shape);
-                return Err(Defect::new(Kind::TensorUnexpected, path, expected, found)
+                return Err(Defect::new(DefectKind::TensorUnexpected, path, expected, found)
                     .tensor(&tensor.name)
                     .into());
             }
@@ -54,7 +54,7 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint> {
     let gguf = Some(gguf.metadata);
     Ok(Checkpoint {
         root: path.to_owned(),
-        format: Format::Gguf,
+        format: CheckpointFormat::Gguf,
         config,
         inventory,
         generation,
@@ -94,7 +94,7 @@ fn factors(
         && tensor.shape[0] <= FACTORS_MAX;
     if !plain {
         let found = format!("{} {:?}", tensor.dtype, tensor.shape);
-        return Err(Defect::new(Kind::ShapeMismatch, path, "a short list of F32", found)
+        return Err(Defect::new(DefectKind::ShapeMismatch, path, "a short list of F32", found)
             .tensor(name)
             .into());
     }

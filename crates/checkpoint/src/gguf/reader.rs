@@ -1,9 +1,9 @@
 //! The GGUF container, versions 2 and 3: metadata, tensor table, and where the data begin.
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>
-use super::source::Source;
+use super::source::GgufSource;
 use super::value::{GgufMetadata, GgufValue};
 use crate::Dtype;
-use crate::error::{CheckpointError, Defect, Kind};
+use crate::error::{CheckpointError, Defect, DefectKind};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -46,7 +46,7 @@ pub struct GgufTensor {
 /// # Errors
 /// 65 where it breaks the format or has a tensor type that is not read; 74 where it cannot be read.
 pub fn read_gguf(file: &Path, reader: impl Read, file_bytes: u64) -> Result<GgufFile> {
-    let mut source = Source::new(file, reader, file_bytes);
+    let mut source = GgufSource::new(file, reader, file_bytes);
     let version = version(&mut source)?;
     let tensor_count = source.count("tensors", 24)?;
     let value_count = source.count("values", 13)?;
@@ -57,11 +57,11 @@ pub fn read_gguf(file: &Path, reader: impl Read, file_bytes: u64) -> Result<Gguf
         tensors.push(tensor(&mut source, alignment)?);
     }
     let data_start = source.at().next_multiple_of(alignment);
-    place(file, &mut tensors, Extent { data_start, alignment, file_bytes })?;
+    place(file, &mut tensors, DataExtent { data_start, alignment, file_bytes })?;
     Ok(GgufFile { metadata, tensors, data_start })
 }
 
-fn version(source: &mut Source<impl Read>) -> Result<u32> {
+fn version(source: &mut GgufSource<impl Read>) -> Result<u32> {
     let magic = if source.left() < 4 { [0; 4] } else { source.array::<4>()? };
     if &magic != b"GGUF" {
         let found = match &magic {
@@ -69,35 +69,36 @@ fn version(source: &mut Source<impl Read>) -> Result<u32> {
             b"ggml" | b"ggjt" | b"ggla" | b"lmgg" | b"tjgg" => "an older format of ggml".to_owned(),
             other => format!("{:?}", String::from_utf8_lossy(other)),
         };
-        return Err(source.defect(Kind::GgufMagic, "the letters GGUF", found).into());
+        return Err(source.defect(DefectKind::GgufMagic, "the letters GGUF", found).into());
     }
     match source.u32()? {
         version @ 2..=3 => Ok(version),
-        swapped if matches!(swapped.swap_bytes(), 1..=3) => {
-            Err(source.defect(Kind::GgufVersion, "a little-endian file", "a big-endian one").into())
-        }
-        other => Err(source.defect(Kind::GgufVersion, "version 2 or 3", other).into()),
+        swapped if matches!(swapped.swap_bytes(), 1..=3) => Err(source
+            .defect(DefectKind::GgufVersion, "a little-endian file", "a big-endian one")
+            .into()),
+        other => Err(source.defect(DefectKind::GgufVersion, "version 2 or 3", other).into()),
     }
 }
 
 fn lfs(file: &Path) -> CheckpointError {
-    Defect::new(Kind::LfsPointer, file, "a GGUF file", "a text that begins with \"vers\"").into()
+    Defect::new(DefectKind::LfsPointer, file, "a GGUF file", "a text that begins with \"vers\"")
+        .into()
 }
 
-fn values(source: &mut Source<impl Read>, count: usize) -> Result<BTreeMap<String, GgufValue>> {
+fn values(source: &mut GgufSource<impl Read>, count: usize) -> Result<BTreeMap<String, GgufValue>> {
     let mut values = BTreeMap::new();
     for _ in 0..count {
         let key = source.string()?;
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Err(source
-                .defect(Kind::GgufValue, "a key of 1 to 65536 bytes", key.len())
+                .defect(DefectKind::GgufValue, "a key of 1 to 65536 bytes", key.len())
                 .into());
         }
         let kind = source.u32()?;
         let value = value(source, &key, kind)?;
         if values.contains_key(&key) {
             return Err(source
-                .defect(Kind::DuplicateKey, "each key once", format!("{key} again"))
+                .defect(DefectKind::DuplicateKey, "each key once", format!("{key} again"))
                 .into());
         }
         values.insert(key, value);
@@ -105,7 +106,7 @@ fn values(source: &mut Source<impl Read>, count: usize) -> Result<BTreeMap<Strin
     Ok(values)
 }
 
-fn value(source: &mut Source<impl Read>, key: &str, kind: u32) -> Result<GgufValue> {
+fn value(source: &mut GgufSource<impl Read>, key: &str, kind: u32) -> Result<GgufValue> {
     Ok(match kind {
         0 | 2 | 4 | 10 => GgufValue::Unsigned(unsigned(source, kind)?),
         1 | 3 | 5 | 11 => GgufValue::Signed(signed(source, kind)?),
@@ -116,14 +117,14 @@ fn value(source: &mut Source<impl Read>, key: &str, kind: u32) -> Result<GgufVal
         12 => GgufValue::Float(f64::from_le_bytes(source.array()?)),
         other => {
             return Err(source
-                .defect(Kind::GgufValue, "a value type from 0 to 12", other)
+                .defect(DefectKind::GgufValue, "a value type from 0 to 12", other)
                 .key(key)
                 .into());
         }
     })
 }
 
-fn unsigned(source: &mut Source<impl Read>, kind: u32) -> Result<u64> {
+fn unsigned(source: &mut GgufSource<impl Read>, kind: u32) -> Result<u64> {
     Ok(match kind {
         0 => source.array::<1>()?[0].into(),
         2 => u16::from_le_bytes(source.array()?).into(),
@@ -132,7 +133,7 @@ fn unsigned(source: &mut Source<impl Read>, kind: u32) -> Result<u64> {
     })
 }
 
-fn signed(source: &mut Source<impl Read>, kind: u32) -> Result<i64> {
+fn signed(source: &mut GgufSource<impl Read>, kind: u32) -> Result<i64> {
     Ok(match kind {
         1 => i8::from_le_bytes(source.array()?).into(),
         3 => i16::from_le_bytes(source.array()?).into(),
@@ -141,15 +142,15 @@ fn signed(source: &mut Source<impl Read>, kind: u32) -> Result<i64> {
     })
 }
 
-fn boolean(source: &mut Source<impl Read>) -> Result<bool> {
+fn boolean(source: &mut GgufSource<impl Read>) -> Result<bool> {
     match source.array::<1>()?[0] {
         0 => Ok(false),
         1 => Ok(true),
-        other => Err(source.defect(Kind::GgufValue, "a bool of 0 or 1", other).into()),
+        other => Err(source.defect(DefectKind::GgufValue, "a bool of 0 or 1", other).into()),
     }
 }
 
-fn list(source: &mut Source<impl Read>, key: &str) -> Result<GgufValue> {
+fn list(source: &mut GgufSource<impl Read>, key: &str) -> Result<GgufValue> {
     let kind = source.u32()?;
     let bytes_each = match kind {
         0 | 1 | 7 => 1,
@@ -158,13 +159,13 @@ fn list(source: &mut Source<impl Read>, key: &str) -> Result<GgufValue> {
         8 | 10..=12 => 8,
         9 => {
             return Err(source
-                .defect(Kind::GgufValue, "a list of plain values", "a list of lists")
+                .defect(DefectKind::GgufValue, "a list of plain values", "a list of lists")
                 .key(key)
                 .into());
         }
         other => {
             return Err(source
-                .defect(Kind::GgufValue, "a value type from 0 to 12", other)
+                .defect(DefectKind::GgufValue, "a value type from 0 to 12", other)
                 .key(key)
                 .into());
         }
@@ -198,7 +199,7 @@ fn alignment(file: &Path, metadata: &GgufMetadata) -> Result<u64> {
         Some(n) if n.is_power_of_two() && (8..=ALIGNMENT_MAX).contains(&n) => Ok(n),
         _ => {
             let expected = format!("a power of two from 8 to {ALIGNMENT_MAX}");
-            Err(Defect::new(Kind::GgufAlignment, file, expected, format!("{value:?}"))
+            Err(Defect::new(DefectKind::GgufAlignment, file, expected, format!("{value:?}"))
                 .key(KEY)
                 .into())
         }
@@ -206,12 +207,12 @@ fn alignment(file: &Path, metadata: &GgufMetadata) -> Result<u64> {
 }
 
 /// A tensor whose offset still counts from the start of the data.
-fn tensor(source: &mut Source<impl Read>, alignment: u64) -> Result<GgufTensor> {
+fn tensor(source: &mut GgufSource<impl Read>, alignment: u64) -> Result<GgufTensor> {
     let name = source.string()?;
     let dimensions = source.u32()?;
     if !(1..=DIMENSIONS_MAX).contains(&dimensions) {
         return Err(source
-            .defect(Kind::GgufValue, "1 to 4 dimensions", dimensions)
+            .defect(DefectKind::GgufValue, "1 to 4 dimensions", dimensions)
             .tensor(&name)
             .into());
     }
@@ -224,13 +225,17 @@ fn tensor(source: &mut Source<impl Read>, alignment: u64) -> Result<GgufTensor> 
     let Some(dtype) = dtype(kind) else {
         let expected = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K";
         return Err(source
-            .defect(Kind::GgufTensorType, expected, type_words(kind))
+            .defect(DefectKind::GgufTensorType, expected, type_label(kind))
             .tensor(&name)
             .into());
     };
     if !offset.is_multiple_of(alignment) {
         return Err(source
-            .defect(Kind::GgufAlignment, format!("an offset that {alignment} divides"), offset)
+            .defect(
+                DefectKind::GgufAlignment,
+                format!("an offset that {alignment} divides"),
+                offset,
+            )
             .tensor(&name)
             .into());
     }
@@ -243,7 +248,7 @@ fn tensor(source: &mut Source<impl Read>, alignment: u64) -> Result<GgufTensor> 
         _ => {
             let expected = format!("rows of whole {dtype} blocks and a size below 2^64 bytes");
             Err(source
-                .defect(Kind::ShapeOverflow, expected, format!("{reversed:?}"))
+                .defect(DefectKind::ShapeOverflow, expected, format!("{reversed:?}"))
                 .tensor(&name)
                 .into())
         }
@@ -268,7 +273,7 @@ fn dtype(kind: u32) -> Option<Dtype> {
 }
 
 /// The names of ggml's other tensor types (`ggml.h`, `enum ggml_type`).
-fn type_words(kind: u32) -> String {
+fn type_label(kind: u32) -> String {
     const NAMES: [(u32, &str); 23] = [
         (9, "Q8_1"),
         (10, "Q2_K"),
@@ -300,7 +305,7 @@ fn type_words(kind: u32) -> String {
     }
 }
 
-struct Extent {
+struct DataExtent {
     data_start: u64,
     alignment: u64,
     file_bytes: u64,
@@ -308,13 +313,13 @@ struct Extent {
 
 /// Turns offsets into places in the file, and checks that tensors follow each other with nothing
 /// but padding between.
-fn place(file: &Path, tensors: &mut [GgufTensor], extent: Extent) -> Result<()> {
+fn place(file: &Path, tensors: &mut [GgufTensor], extent: DataExtent) -> Result<()> {
     let mut order: Vec<usize> = (0..tensors.len()).collect();
     order.sort_by(|a, b| tensors[*a].name.cmp(&tensors[*b].name));
     if let Some(pair) = order.windows(2).find(|pair| tensors[pair[0]].name == tensors[pair[1]].name)
     {
         let name = &tensors[pair[0]].name;
-        return Err(Defect::new(Kind::DuplicateKey, file, "each tensor once", "two of them")
+        return Err(Defect::new(DefectKind::DuplicateKey, file, "each tensor once", "two of them")
             .tensor(name)
             .into());
     }
@@ -324,7 +329,7 @@ fn place(file: &Path, tensors: &mut [GgufTensor], extent: Extent) -> Result<()> 
         let tensor = &mut tensors[at];
         let next = end.checked_next_multiple_of(extent.alignment).unwrap_or(u64::MAX);
         if tensor.offset != next {
-            let kind = if tensor.offset < next { Kind::Overlap } else { Kind::Hole };
+            let kind = if tensor.offset < next { DefectKind::Overlap } else { DefectKind::Hole };
             let expected = format!("its data at {next}, right behind the tensor before");
             return Err(Defect::new(kind, file, expected, tensor.offset)
                 .tensor(&tensor.name)
@@ -343,7 +348,7 @@ fn place(file: &Path, tensors: &mut [GgufTensor], extent: Extent) -> Result<()> 
                     extent.data_start.saturating_add(tensor.offset)
                 );
                 let found = format!("a file of {} bytes", extent.file_bytes);
-                return Err(Defect::new(Kind::Truncated, file, expected, found)
+                return Err(Defect::new(DefectKind::Truncated, file, expected, found)
                     .tensor(&tensor.name)
                     .into());
             }
@@ -353,7 +358,7 @@ fn place(file: &Path, tensors: &mut [GgufTensor], extent: Extent) -> Result<()> 
     let padded = (extent.data_start + end).next_multiple_of(extent.alignment);
     if extent.file_bytes > padded {
         let found = format!("{} bytes", extent.file_bytes);
-        return Err(Defect::new(Kind::TrailingBytes, file, format!("{padded} bytes"), found)
+        return Err(Defect::new(DefectKind::TrailingBytes, file, format!("{padded} bytes"), found)
             .part("data")
             .into());
     }

@@ -1,6 +1,6 @@
 //! Reading little-endian values off a stream of known length, so that no length in a hostile file
 //! is believed.
-use crate::error::{CheckpointError, Defect, Kind};
+use crate::error::{CheckpointError, Defect, DefectKind};
 use std::io::Read;
 use std::path::Path;
 
@@ -9,16 +9,16 @@ type Result<T> = std::result::Result<T, CheckpointError>;
 const STRING_BYTES_MAX: u64 = 64 << 20;
 
 /// A position in the stream, and how much is left.
-pub(super) struct Source<'a, R> {
+pub(super) struct GgufSource<'a, R> {
     pub file: &'a Path,
     inner: R,
     at: u64,
     bytes: u64,
 }
 
-impl<'a, R: Read> Source<'a, R> {
+impl<'a, R: Read> GgufSource<'a, R> {
     pub fn new(file: &'a Path, inner: R, bytes: u64) -> Self {
-        Source { file, inner, at: 0, bytes }
+        GgufSource { file, inner, at: 0, bytes }
     }
 
     /// Bytes read so far.
@@ -32,7 +32,7 @@ impl<'a, R: Read> Source<'a, R> {
 
     pub fn defect(
         &self,
-        kind: Kind,
+        kind: DefectKind,
         expected: impl Into<String>,
         found: impl std::fmt::Display,
     ) -> Defect {
@@ -43,12 +43,12 @@ impl<'a, R: Read> Source<'a, R> {
         if into.len() as u64 > self.left() {
             let found = format!("{} left", self.left());
             return Err(self
-                .defect(Kind::Truncated, format!("{} bytes more", into.len()), found)
+                .defect(DefectKind::Truncated, format!("{} bytes more", into.len()), found)
                 .into());
         }
         self.inner.read_exact(into).map_err(|source| match source.kind() {
             std::io::ErrorKind::UnexpectedEof => {
-                self.defect(Kind::Changed, "more bytes", "the end of the file").into()
+                self.defect(DefectKind::Changed, "more bytes", "the end of the file").into()
             }
             _ => CheckpointError::io(self.file, "read it", self.at, source),
         })?;
@@ -76,7 +76,7 @@ impl<'a, R: Read> Source<'a, R> {
         let possible = self.left() / bytes_each;
         if count > possible {
             let expected = format!("at most {possible} {what} in what is left of the file");
-            return Err(self.defect(Kind::GgufValue, expected, count).into());
+            return Err(self.defect(DefectKind::GgufValue, expected, count).into());
         }
         Ok(count as usize)
     }
@@ -84,7 +84,9 @@ impl<'a, R: Read> Source<'a, R> {
     pub fn bytes(&mut self, count: usize) -> Result<Vec<u8>> {
         if count as u64 > self.left() {
             let found = format!("{} left", self.left());
-            return Err(self.defect(Kind::Truncated, format!("{count} bytes more"), found).into());
+            return Err(self
+                .defect(DefectKind::Truncated, format!("{count} bytes more"), found)
+                .into());
         }
         let mut bytes = vec![0; count];
         self.fill(&mut bytes)?;
@@ -96,12 +98,14 @@ impl<'a, R: Read> Source<'a, R> {
         if length > STRING_BYTES_MAX || length > self.left() {
             let expected =
                 format!("a string of at most {} bytes", STRING_BYTES_MAX.min(self.left()));
-            return Err(self.defect(Kind::GgufValue, expected, format!("length {length}")).into());
+            return Err(self
+                .defect(DefectKind::GgufValue, expected, format!("length {length}"))
+                .into());
         }
         let bytes = self.bytes(length as usize)?;
         String::from_utf8(bytes).map_err(|e| {
             let found = format!("an invalid byte at {} of it", e.utf8_error().valid_up_to());
-            self.defect(Kind::GgufValue, "a string in UTF-8", found).into()
+            self.defect(DefectKind::GgufValue, "a string in UTF-8", found).into()
         })
     }
 }

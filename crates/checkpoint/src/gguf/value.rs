@@ -19,7 +19,7 @@ pub enum GgufValue {
 
 impl GgufValue {
     /// Its type in words.
-    pub fn type_words(&self) -> &'static str {
+    pub fn type_label(&self) -> &'static str {
         match self {
             GgufValue::Unsigned(_) | GgufValue::Signed(_) => "a whole number",
             GgufValue::Float(_) => "a float",

@@ -1,8 +1,8 @@
 //! Bounds and relations that hold in every model, so that nothing later has to doubt a number.
 use super::Result;
-use super::keys::Keys;
+use super::keys::ConfigKeys;
 use crate::config::{ExpertStorage, Family, ModelConfig};
-use crate::error::{CheckpointError, Defect, Kind};
+use crate::error::{CheckpointError, Defect, DefectKind};
 
 pub(super) const LAYERS_MAX: usize = 1 << 12;
 const WIDTH_MAX: usize = 1 << 20;
@@ -11,7 +11,11 @@ const HEADS_MAX: usize = 1 << 14;
 /// Expert matrices of all layers together.
 const EXPERTS_MAX: usize = 1 << 22;
 
-pub(super) fn check(keys: &Keys, config: &ModelConfig, notes: &mut Vec<String>) -> Result<()> {
+pub(super) fn check(
+    keys: &ConfigKeys,
+    config: &ModelConfig,
+    notes: &mut Vec<String>,
+) -> Result<()> {
     bounds(keys, config)?;
     relations(keys, config)?;
     experts(keys, config)?;
@@ -32,7 +36,7 @@ pub(super) fn check(keys: &Keys, config: &ModelConfig, notes: &mut Vec<String>) 
     Ok(())
 }
 
-fn bounds(keys: &Keys, c: &ModelConfig) -> Result<()> {
+fn bounds(keys: &ConfigKeys, c: &ModelConfig) -> Result<()> {
     let limits = [
         ("num_hidden_layers", c.layers, LAYERS_MAX),
         ("hidden_size", c.hidden_size, WIDTH_MAX),
@@ -48,7 +52,7 @@ fn bounds(keys: &Keys, c: &ModelConfig) -> Result<()> {
     }
 }
 
-fn relations(keys: &Keys, c: &ModelConfig) -> Result<()> {
+fn relations(keys: &ConfigKeys, c: &ModelConfig) -> Result<()> {
     if !c.heads.is_multiple_of(c.kv_heads) {
         return Err(keys
             .defect("num_key_value_heads", format!("a divisor of {} heads", c.heads), c.kv_heads)
@@ -72,7 +76,7 @@ fn relations(keys: &Keys, c: &ModelConfig) -> Result<()> {
     Ok(())
 }
 
-fn experts(keys: &Keys, c: &ModelConfig) -> Result<()> {
+fn experts(keys: &ConfigKeys, c: &ModelConfig) -> Result<()> {
     let Some(moe) = &c.moe else { return Ok(()) };
     if moe.experts.saturating_mul(c.layers) > EXPERTS_MAX
         || moe.intermediate_size > WIDTH_MAX
@@ -115,10 +119,10 @@ fn experts(keys: &Keys, c: &ModelConfig) -> Result<()> {
 }
 
 fn unsupported(
-    keys: &Keys,
+    keys: &ConfigKeys,
     key: &str,
     expected: &str,
     found: impl std::fmt::Display,
 ) -> CheckpointError {
-    Defect { kind: Kind::Unsupported, ..keys.defect(key, expected, found) }.into()
+    Defect { kind: DefectKind::Unsupported, ..keys.defect(key, expected, found) }.into()
 }

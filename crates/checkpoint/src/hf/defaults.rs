@@ -2,7 +2,7 @@
 use crate::config::Family;
 
 /// The defaults of one configuration class.
-pub(crate) struct Defaults {
+pub(crate) struct ConfigDefaults {
     pub vocab_size: usize,
     pub hidden_size: usize,
     pub intermediate_size: usize,
@@ -22,7 +22,7 @@ pub(crate) struct Defaults {
     pub pad: &'static [u32],
 }
 
-const LLAMA: Defaults = Defaults {
+const LLAMA: ConfigDefaults = ConfigDefaults {
     vocab_size: 32000,
     hidden_size: 4096,
     intermediate_size: 11008,
@@ -40,7 +40,7 @@ const LLAMA: Defaults = Defaults {
     pad: &[],
 };
 
-const QWEN2: Defaults = Defaults {
+const QWEN2: ConfigDefaults = ConfigDefaults {
     vocab_size: 151_936,
     intermediate_size: 22016,
     kv_heads: Some(32),
@@ -52,10 +52,10 @@ const QWEN2: Defaults = Defaults {
 };
 
 /// The defaults of a family's class.
-pub(crate) fn of(family: Family) -> Defaults {
+pub(crate) fn of(family: Family) -> ConfigDefaults {
     match family {
         Family::Llama => LLAMA,
-        Family::Mistral => Defaults {
+        Family::Mistral => ConfigDefaults {
             intermediate_size: 14336,
             kv_heads: Some(8),
             max_positions: 131_072,
@@ -63,15 +63,15 @@ pub(crate) fn of(family: Family) -> Defaults {
             ..LLAMA
         },
         Family::Qwen2 => QWEN2,
-        Family::Qwen3 => Defaults { head_dim: Some(128), ..QWEN2 },
-        Family::Qwen3Moe => Defaults {
+        Family::Qwen3 => ConfigDefaults { head_dim: Some(128), ..QWEN2 },
+        Family::Qwen3Moe => ConfigDefaults {
             hidden_size: 2048,
             intermediate_size: 6144,
             layers: 24,
             kv_heads: Some(4),
             ..QWEN2
         },
-        Family::Olmo2 => Defaults {
+        Family::Olmo2 => ConfigDefaults {
             vocab_size: 50304,
             norm_eps: 1e-5,
             bos: &[],
@@ -79,7 +79,7 @@ pub(crate) fn of(family: Family) -> Defaults {
             pad: &[1],
             ..LLAMA
         },
-        Family::Phi => Defaults {
+        Family::Phi => ConfigDefaults {
             vocab_size: 51200,
             hidden_size: 2048,
             intermediate_size: 8192,
@@ -88,7 +88,7 @@ pub(crate) fn of(family: Family) -> Defaults {
             activation: "gelu_new",
             ..LLAMA
         },
-        Family::Phi3 => Defaults {
+        Family::Phi3 => ConfigDefaults {
             vocab_size: 32064,
             hidden_size: 3072,
             intermediate_size: 8192,
@@ -98,7 +98,7 @@ pub(crate) fn of(family: Family) -> Defaults {
             pad: &[32000],
             ..LLAMA
         },
-        Family::GptOss => Defaults {
+        Family::GptOss => ConfigDefaults {
             vocab_size: 201_088,
             hidden_size: 2880,
             intermediate_size: 2880,
@@ -114,6 +114,6 @@ pub(crate) fn of(family: Family) -> Defaults {
             eos: &[],
             ..LLAMA
         },
-        Family::DeepseekV2 => Defaults { vocab_size: 102_400, ..LLAMA },
+        Family::DeepseekV2 => ConfigDefaults { vocab_size: 102_400, ..LLAMA },
     }
 }

@@ -1,9 +1,9 @@
 //! Mixtures of experts and latent attention.
-use super::keys::Keys;
+use super::keys::ConfigKeys;
 use super::{Result, quantized};
 use crate::config::{ClampedSwiglu, ExpertStorage, Family, Mla, Moe, Routing};
 
-pub(super) fn mla(keys: &Keys) -> Result<Mla> {
+pub(super) fn mla(keys: &ConfigKeys) -> Result<Mla> {
     // Absent means the class's rank, null means none.
     let q_lora_rank = if keys.has("q_lora_rank") { keys.count("q_lora_rank")? } else { Some(1536) };
     Ok(Mla {
@@ -15,7 +15,11 @@ pub(super) fn mla(keys: &Keys) -> Result<Mla> {
     })
 }
 
-pub(super) fn moe(keys: &Keys, family: Family, intermediate_size: usize) -> Result<Option<Moe>> {
+pub(super) fn moe(
+    keys: &ConfigKeys,
+    family: Family,
+    intermediate_size: usize,
+) -> Result<Option<Moe>> {
     match family {
         Family::Qwen3Moe => qwen3(keys).map(Some),
         Family::GptOss => gpt_oss(keys, intermediate_size).map(Some),
@@ -25,7 +29,7 @@ pub(super) fn moe(keys: &Keys, family: Family, intermediate_size: usize) -> Resu
 }
 
 /// For each layer whether it has experts.
-pub(super) fn sparse_layers(keys: &Keys, family: Family, layers: usize) -> Result<Vec<bool>> {
+pub(super) fn sparse_layers(keys: &ConfigKeys, family: Family, layers: usize) -> Result<Vec<bool>> {
     let layers = 0..layers.min(super::check::LAYERS_MAX);
     match family {
         Family::Qwen3Moe => {
@@ -51,11 +55,11 @@ pub(super) fn sparse_layers(keys: &Keys, family: Family, layers: usize) -> Resul
 
 /// The number of experts under the family's own key or under the other one that transformers maps
 /// to it.
-fn experts(keys: &Keys, own: &str, other: &str, default: usize) -> Result<usize> {
+fn experts(keys: &ConfigKeys, own: &str, other: &str, default: usize) -> Result<usize> {
     Ok(keys.count(own)?.or(keys.count(other)?).unwrap_or(default))
 }
 
-fn qwen3(keys: &Keys) -> Result<Moe> {
+fn qwen3(keys: &ConfigKeys) -> Result<Moe> {
     Ok(Moe {
         experts: experts(keys, "num_experts", "num_local_experts", 128)?,
         experts_per_token: keys.count("num_experts_per_tok")?.unwrap_or(8),
@@ -72,7 +76,7 @@ fn qwen3(keys: &Keys) -> Result<Moe> {
     })
 }
 
-fn gpt_oss(keys: &Keys, intermediate_size: usize) -> Result<Moe> {
+fn gpt_oss(keys: &ConfigKeys, intermediate_size: usize) -> Result<Moe> {
     Ok(Moe {
         experts: experts(keys, "num_local_experts", "num_experts", 128)?,
         experts_per_token: keys
@@ -94,7 +98,7 @@ fn gpt_oss(keys: &Keys, intermediate_size: usize) -> Result<Moe> {
     })
 }
 
-fn deepseek(keys: &Keys) -> Result<Moe> {
+fn deepseek(keys: &ConfigKeys) -> Result<Moe> {
     let shared_default = if keys.has("n_shared_experts") { 0 } else { 2 };
     let Some(experts_per_token) = keys.count("num_experts_per_tok")? else {
         return Err(keys.missing("num_experts_per_tok", "how many experts compute a token"));
@@ -110,7 +114,7 @@ fn deepseek(keys: &Keys) -> Result<Moe> {
     })
 }
 
-fn deepseek_routing(keys: &Keys) -> Result<Routing> {
+fn deepseek_routing(keys: &ConfigKeys) -> Result<Routing> {
     if let Some(scoring) = keys.word("scoring_func")?.filter(|s| *s != "softmax") {
         return Err(keys.defect("scoring_func", "softmax", scoring).into());
     }

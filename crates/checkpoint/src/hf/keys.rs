@@ -1,5 +1,5 @@
 //! Typed access to the keys of `config.json`, with errors that name key, expected and found.
-use crate::error::{CheckpointError, Defect, Kind};
+use crate::error::{CheckpointError, Defect, DefectKind};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -10,13 +10,13 @@ const NUMBER_MAX: u64 = 1 << 32;
 
 /// The keys of one JSON object of `file`; `within` is the object's own key with a dot, or nothing.
 #[derive(Clone, Copy)]
-pub(crate) struct Keys<'a> {
+pub(crate) struct ConfigKeys<'a> {
     pub file: &'a Path,
     pub map: &'a Map<String, Value>,
     pub within: &'a str,
 }
 
-impl<'a> Keys<'a> {
+impl<'a> ConfigKeys<'a> {
     /// The value, unless absent or null.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|v| !v.is_null())
@@ -33,12 +33,12 @@ impl<'a> Keys<'a> {
         expected: impl Into<String>,
         found: impl std::fmt::Display,
     ) -> Defect {
-        Defect::new(Kind::ConfigValue, self.file, expected, found)
+        Defect::new(DefectKind::ConfigValue, self.file, expected, found)
             .key(&format!("{}{key}", self.within))
     }
 
     pub fn missing(&self, key: &str, expected: &str) -> CheckpointError {
-        let defect = Defect::new(Kind::ConfigMissing, self.file, expected, "no such key");
+        let defect = Defect::new(DefectKind::ConfigMissing, self.file, expected, "no such key");
         defect.key(&format!("{}{key}", self.within)).into()
     }
 

@@ -8,10 +8,10 @@ mod rotary;
 mod sliding;
 
 use crate::config::*;
-use crate::error::{CheckpointError, Defect, Kind};
+use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::{Dtype, json};
-use defaults::Defaults;
-use keys::Keys;
+use defaults::ConfigDefaults;
+use keys::ConfigKeys;
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, CheckpointError>;
@@ -36,23 +36,23 @@ pub const CLASSES: [(&str, Family); 10] = [
 /// 65 with the key, what it should be and what it is.
 pub fn parse_config(file: &Path, text: &str, notes: &mut Vec<String>) -> Result<ModelConfig> {
     let map = json::object(file, text)?;
-    let keys = Keys { file, map: &map, within: "" };
+    let keys = ConfigKeys { file, map: &map, within: "" };
     let (class_name, family) = class(&keys)?;
     quantized::refuse(&keys, family)?;
-    let mut reader = Reader { keys, family, defaults: defaults::of(family), notes };
+    let mut reader = HfConfigReader { keys, family, defaults: defaults::of(family), notes };
     let config = reader.config(class_name)?;
     check::check(&reader.keys, &config, reader.notes)?;
     Ok(config)
 }
 
-pub(crate) struct Reader<'a> {
-    keys: Keys<'a>,
+pub(crate) struct HfConfigReader<'a> {
+    keys: ConfigKeys<'a>,
     family: Family,
-    defaults: Defaults,
+    defaults: ConfigDefaults,
     notes: &'a mut Vec<String>,
 }
 
-fn class(keys: &Keys) -> Result<(String, Family)> {
+fn class(keys: &ConfigKeys) -> Result<(String, Family)> {
     let listed = keys.list("architectures")?.and_then(|a| a.first()).and_then(|name| name.as_str());
     let name = match (listed, keys.word("model_type")?) {
         (Some(name), _) => name.to_owned(),
@@ -66,7 +66,7 @@ fn class(keys: &Keys) -> Result<(String, Family)> {
         None => {
             let known: Vec<&str> = CLASSES.iter().map(|(class, _)| *class).collect();
             let expected = format!("one of {}", known.join(", "));
-            Err(Defect::new(Kind::UnknownArchitecture, keys.file, expected, name)
+            Err(Defect::new(DefectKind::UnknownArchitecture, keys.file, expected, name)
                 .key("architectures")
                 .into())
         }
@@ -85,7 +85,7 @@ fn class_of_type(kind: &str) -> String {
         .map_or_else(|| kind.to_owned(), |(class, _)| (*class).to_owned())
 }
 
-impl Reader<'_> {
+impl HfConfigReader<'_> {
     fn config(&mut self, class_name: String) -> Result<ModelConfig> {
         use Family::*;
         let family = self.family;
@@ -118,7 +118,7 @@ impl Reader<'_> {
             max_positions,
             norm: self.norm()?,
             activation: self.activation()?,
-            rope: rotary::read(self, rotary::Shape { head_dim, max_positions, mla })?,
+            rope: rotary::read(self, rotary::RopeShape { head_dim, max_positions, mla })?,
             attention_bias: declared_bias || matches!(family, Qwen2 | Phi),
             attention_out_bias: declared_bias || family == Phi,
             mlp_bias: family == Phi
@@ -130,10 +130,10 @@ impl Reader<'_> {
                 Olmo2 => QkNorm::Full,
                 _ => QkNorm::None,
             },
-            block: match family {
-                Olmo2 => BlockShape::PostNorm,
-                Phi => BlockShape::Parallel,
-                _ => BlockShape::Sequential,
+            layer_layout: match family {
+                Olmo2 => LayerLayout::PostNorm,
+                Phi => LayerLayout::Parallel,
+                _ => LayerLayout::Sequential,
             },
             tie_word_embeddings: self.keys.flag("tie_word_embeddings", false)?,
             sliding_window,
@@ -178,15 +178,15 @@ impl Reader<'_> {
         Ok(self.keys.count("num_key_value_heads")?.or(default).unwrap_or(heads))
     }
 
-    fn norm(&self) -> Result<Norm> {
+    fn norm(&self) -> Result<NormKind> {
         let eps = |key: &str| {
             Ok::<_, CheckpointError>(
                 self.keys.positive(key)?.unwrap_or(self.defaults.norm_eps) as f32
             )
         };
         match self.family {
-            Family::Phi => Ok(Norm::Layer { eps: eps("layer_norm_eps")? }),
-            _ => Ok(Norm::Rms { eps: eps("rms_norm_eps")? }),
+            Family::Phi => Ok(NormKind::Layer { eps: eps("layer_norm_eps")? }),
+            _ => Ok(NormKind::Rms { eps: eps("rms_norm_eps")? }),
         }
     }
 

@@ -1,11 +1,11 @@
 //! Quantized checkpoints: MXFP4 experts of gpt-oss are read; the others are refused by name.
-use super::keys::Keys;
+use super::keys::ConfigKeys;
 use crate::config::Family;
-use crate::error::{CheckpointError, Defect, Kind};
+use crate::error::{CheckpointError, Defect, DefectKind};
 use serde_json::Value;
 
 /// Refuses a quantization that is not read.
-pub(super) fn refuse(keys: &Keys, family: Family) -> Result<(), CheckpointError> {
+pub(super) fn refuse(keys: &ConfigKeys, family: Family) -> Result<(), CheckpointError> {
     for key in ["quantization_config", "compression_config"] {
         let Some(settings) = keys.get(key) else { continue };
         let method = method(key, settings);
@@ -13,15 +13,20 @@ pub(super) fn refuse(keys: &Keys, family: Family) -> Result<(), CheckpointError>
             continue;
         }
         let expected = "weights in bf16, f16 or f32 (or gpt-oss's MXFP4 experts)";
-        return Err(Defect::new(Kind::Quantized, keys.file, expected, words(&method, settings))
-            .key(key)
-            .into());
+        return Err(Defect::new(
+            DefectKind::Quantized,
+            keys.file,
+            expected,
+            words(&method, settings),
+        )
+        .key(key)
+        .into());
     }
     Ok(())
 }
 
 /// Whether the experts are stored in MXFP4.
-pub(super) fn is_mxfp4(keys: &Keys) -> bool {
+pub(super) fn is_mxfp4(keys: &ConfigKeys) -> bool {
     keys.get("quantization_config")
         .is_some_and(|settings| method("quantization_config", settings) == "mxfp4")
 }

@@ -1,22 +1,22 @@
 //! Rotary embedding: `rope_parameters`, or `rope_scaling` with `rope_theta` beside it.
-use super::keys::Keys;
-use super::{Reader, Result};
+use super::keys::ConfigKeys;
+use super::{HfConfigReader, Result};
 use crate::config::{Family, Mla, Pairing};
-use crate::error::{CheckpointError, Defect, Kind};
-use crate::{Rope, RopeScaling};
+use crate::error::{CheckpointError, Defect, DefectKind};
+use crate::{RopeConfig, RopeScaling};
 use serde_json::{Map, Value, json};
 
 /// What the rotary embedding needs to know of the model.
 #[derive(Clone, Copy)]
-pub(super) struct Shape {
+pub(super) struct RopeShape {
     pub head_dim: usize,
     pub max_positions: usize,
     pub mla: Option<Mla>,
 }
 
-pub(super) fn read(reader: &mut Reader, shape: Shape) -> Result<Rope> {
+pub(super) fn read(reader: &mut HfConfigReader, shape: RopeShape) -> Result<RopeConfig> {
     let map = parameters(reader)?;
-    let inner = Keys { file: reader.keys.file, map: &map, within: "rope_scaling." };
+    let inner = ConfigKeys { file: reader.keys.file, map: &map, within: "rope_scaling." };
     let theta = match inner.positive("rope_theta")? {
         Some(theta) => theta,
         None => reader.keys.positive("rope_theta")?.unwrap_or(reader.defaults.rope_theta),
@@ -26,15 +26,16 @@ pub(super) fn read(reader: &mut Reader, shape: Shape) -> Result<Rope> {
     }
     let kind = kind(&inner, reader.family)?;
     let rotary_dim = rotary_dim(reader, &inner, shape, kind)?;
-    let scaling = Scaling { outer: reader.keys, inner, family: reader.family, shape, rotary_dim }
-        .read(kind)?;
+    let scaling =
+        ScalingReader { outer: reader.keys, inner, family: reader.family, shape, rotary_dim }
+            .read(kind)?;
     let pairing =
         if reader.family == Family::DeepseekV2 { Pairing::Interleaved } else { Pairing::Halves };
-    Ok(Rope { theta, rotary_dim, pairing, scaling })
+    Ok(RopeConfig { theta, rotary_dim, pairing, scaling })
 }
 
 /// `rope_scaling` goes before `rope_parameters`, as in transformers; an empty one counts as none.
-fn parameters(reader: &Reader) -> Result<Map<String, Value>> {
+fn parameters(reader: &HfConfigReader) -> Result<Map<String, Value>> {
     for key in ["rope_scaling", "rope_parameters"] {
         match reader.keys.get(key) {
             None => {}
@@ -46,7 +47,7 @@ fn parameters(reader: &Reader) -> Result<Map<String, Value>> {
                         "one set of parameters for all layers",
                         "one for each kind of layer",
                     );
-                    return Err(Defect { kind: Kind::Unsupported, ..defect }.into());
+                    return Err(Defect { kind: DefectKind::Unsupported, ..defect }.into());
                 }
                 return Ok(map.clone());
             }
@@ -66,7 +67,7 @@ fn gpt_oss_default() -> Map<String, Value> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Type {
+enum RopeType {
     Default,
     Linear,
     Dynamic,
@@ -75,32 +76,37 @@ enum Type {
     LongRope,
 }
 
-fn kind(inner: &Keys, family: Family) -> Result<Type> {
+fn kind(inner: &ConfigKeys, family: Family) -> Result<RopeType> {
     let word = inner.word("rope_type")?.or(inner.word("type")?).unwrap_or("default");
     // Phi-3 once called its own scaling "su" or "yarn".
     let phi3 = family == Family::Phi3;
     match word {
-        "default" => Ok(Type::Default),
-        "longrope" => Ok(Type::LongRope),
-        "su" | "yarn" if phi3 => Ok(Type::LongRope),
-        "linear" if !phi3 => Ok(Type::Linear),
-        "dynamic" if !phi3 => Ok(Type::Dynamic),
-        "llama3" if !phi3 => Ok(Type::Llama3),
-        "yarn" => Ok(Type::Yarn),
+        "default" => Ok(RopeType::Default),
+        "longrope" => Ok(RopeType::LongRope),
+        "su" | "yarn" if phi3 => Ok(RopeType::LongRope),
+        "linear" if !phi3 => Ok(RopeType::Linear),
+        "dynamic" if !phi3 => Ok(RopeType::Dynamic),
+        "llama3" if !phi3 => Ok(RopeType::Llama3),
+        "yarn" => Ok(RopeType::Yarn),
         other => {
             let known = if phi3 {
                 "default or longrope"
             } else {
                 "default, linear, dynamic, llama3, yarn or longrope"
             };
-            Err(Defect::new(Kind::UnknownRope, inner.file, known, other)
+            Err(Defect::new(DefectKind::UnknownRope, inner.file, known, other)
                 .key("rope_scaling.rope_type")
                 .into())
         }
     }
 }
 
-fn rotary_dim(reader: &mut Reader, inner: &Keys, shape: Shape, kind: Type) -> Result<usize> {
+fn rotary_dim(
+    reader: &mut HfConfigReader,
+    inner: &ConfigKeys,
+    shape: RopeShape,
+    kind: RopeType,
+) -> Result<usize> {
     if let Some(mla) = shape.mla {
         return Ok(mla.qk_rope_head_dim);
     }
@@ -108,10 +114,10 @@ fn rotary_dim(reader: &mut Reader, inner: &Keys, shape: Shape, kind: Type) -> Re
     let key = "partial_rotary_factor";
     let partial = inner.positive(key)?.or(reader.keys.positive(key)?).unwrap_or(default);
     if !matches!(reader.family, Family::Phi | Family::Phi3) && partial != 1.0 {
-        if kind != Type::Default {
+        if kind != RopeType::Default {
             let defect =
                 reader.keys.defect(key, "1, since this family rotates whole heads", partial);
-            return Err(Defect { kind: Kind::Unsupported, ..defect }.into());
+            return Err(Defect { kind: DefectKind::Unsupported, ..defect }.into());
         }
         let file = reader.keys.file.display();
         reader
@@ -122,31 +128,31 @@ fn rotary_dim(reader: &mut Reader, inner: &Keys, shape: Shape, kind: Type) -> Re
     Ok((shape.head_dim as f64 * partial) as usize)
 }
 
-struct Scaling<'a> {
-    outer: Keys<'a>,
-    inner: Keys<'a>,
+struct ScalingReader<'a> {
+    outer: ConfigKeys<'a>,
+    inner: ConfigKeys<'a>,
     family: Family,
-    shape: Shape,
+    shape: RopeShape,
     rotary_dim: usize,
 }
 
-impl Scaling<'_> {
-    fn read(&self, kind: Type) -> Result<RopeScaling> {
+impl ScalingReader<'_> {
+    fn read(&self, kind: RopeType) -> Result<RopeScaling> {
         Ok(match kind {
-            Type::Default => RopeScaling::None,
-            Type::Linear => RopeScaling::Linear { factor: self.required("factor")? },
-            Type::Dynamic => RopeScaling::Dynamic {
+            RopeType::Default => RopeScaling::None,
+            RopeType::Linear => RopeScaling::Linear { factor: self.required("factor")? },
+            RopeType::Dynamic => RopeScaling::Dynamic {
                 factor: self.required("factor")?,
                 original_max_positions: self.shape.max_positions,
             },
-            Type::Llama3 => RopeScaling::Llama3 {
+            RopeType::Llama3 => RopeScaling::Llama3 {
                 factor: self.required("factor")?,
                 low_freq_factor: self.required("low_freq_factor")?,
                 high_freq_factor: self.required("high_freq_factor")?,
                 original_max_positions: self.original()?,
             },
-            Type::Yarn => self.yarn()?,
-            Type::LongRope => self.long_rope()?,
+            RopeType::Yarn => self.yarn()?,
+            RopeType::LongRope => self.long_rope()?,
         })
     }
 

@@ -1,9 +1,12 @@
 //! Which layers look through a window.
-use super::{Reader, Result};
+use super::{HfConfigReader, Result};
 use crate::config::Family;
 
 /// The window and, for each layer, whether it is used.
-pub(super) fn read(reader: &mut Reader, layers: usize) -> Result<(Option<usize>, Vec<bool>)> {
+pub(super) fn read(
+    reader: &mut HfConfigReader,
+    layers: usize,
+) -> Result<(Option<usize>, Vec<bool>)> {
     use Family::*;
     let keys = reader.keys;
     let switched = matches!(reader.family, Qwen2 | Qwen3 | Qwen3Moe);
@@ -32,7 +35,7 @@ pub(super) fn read(reader: &mut Reader, layers: usize) -> Result<(Option<usize>,
     Ok((Some(window), slides))
 }
 
-fn listed(reader: &Reader, layers: usize) -> Result<Vec<bool>> {
+fn listed(reader: &HfConfigReader, layers: usize) -> Result<Vec<bool>> {
     let keys = reader.keys;
     let list = keys.list("layer_types")?.map(Vec::as_slice).unwrap_or_default();
     if list.len() != layers {

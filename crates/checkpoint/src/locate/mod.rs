@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Finds a model: the folder or `.gguf` file that [`Checkpoint::open`](crate::Checkpoint::open)
 /// takes.
 ///
-/// `model` is a path, a hub name (`org/name`, with `@revision` if wanted), or an alias.
+/// `model` is a path, a hub name (`org/name`, optionally with `@revision`), or an alias.
 ///
 /// # Errors
 /// 66 with every place that was looked at, and what was there.
@@ -24,8 +24,8 @@ pub fn locate(model: &str, search: &SearchPaths) -> Result<PathBuf, CheckpointEr
     }
     tried.push(format!("{model} (no such path)"));
     let name = hub_name(model);
-    let found = match Wanted::parse(name) {
-        Some(wanted) => named(&wanted, search, &mut tried),
+    let found = match HubName::parse(name) {
+        Some(hub_name) => named(&hub_name, search, &mut tried),
         None => plain(name, search, &mut tried),
     };
     found.ok_or_else(|| CheckpointError::NotFound {
@@ -38,13 +38,13 @@ pub fn locate(model: &str, search: &SearchPaths) -> Result<PathBuf, CheckpointEr
 }
 
 /// A hub name.
-pub(crate) struct Wanted<'a> {
+pub(crate) struct HubName<'a> {
     pub org: &'a str,
     pub name: &'a str,
     pub revision: Option<&'a str>,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> HubName<'a> {
     /// `org/name` or `org/name@revision`; `None` for anything else.
     fn parse(text: &'a str) -> Option<Self> {
         let (name, revision) = match text.split_once('@') {
@@ -56,7 +56,7 @@ impl<'a> Wanted<'a> {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             !part.is_empty() && part.chars().all(allowed) && part != "." && part != ".."
         };
-        (plain(org) && plain(name) && revision.is_none_or(plain)).then_some(Wanted {
+        (plain(org) && plain(name) && revision.is_none_or(plain)).then_some(HubName {
             org,
             name,
             revision,
@@ -78,25 +78,25 @@ fn as_given(path: &Path) -> Result<PathBuf, CheckpointError> {
     Ok(path.to_owned())
 }
 
-fn named(wanted: &Wanted, search: &SearchPaths, tried: &mut Vec<String>) -> Option<PathBuf> {
-    let flat = format!("{}--{}", wanted.org, wanted.name);
+fn named(hub_name: &HubName, search: &SearchPaths, tried: &mut Vec<String>) -> Option<PathBuf> {
+    let flat = format!("{}--{}", hub_name.org, hub_name.name);
     let folders = search
         .model_folders
         .iter()
-        .flat_map(|cache| [cache.join(&flat), cache.join(wanted.org).join(wanted.name)]);
-    if wanted.revision.is_none()
+        .flat_map(|cache| [cache.join(&flat), cache.join(hub_name.org).join(hub_name.name)]);
+    if hub_name.revision.is_none()
         && let Some(found) = first_model(folders, tried)
     {
         return Some(found);
     }
     for hub in search.hub_caches.iter().chain(&search.model_folders) {
         let repository = hub.join(format!("models--{flat}"));
-        match hub::snapshot(&repository, wanted.revision) {
+        match hub::snapshot(&repository, hub_name.revision) {
             Ok(found) => return Some(found),
             Err(why) => tried.push(format!("{} ({why})", repository.display())),
         }
     }
-    if wanted.revision.is_some() {
+    if hub_name.revision.is_some() {
         return None;
     }
     first_model(search.hub_caches.iter().map(|hub| hub.join(&flat)), tried)

@@ -1,7 +1,7 @@
 //! Which files of a folder are the checkpoint, and whether index and headers agree.
-use super::index::{INDEX_BYTES_MAX, Index, parse_index};
+use super::index::{INDEX_BYTES_MAX, ShardIndex, parse_index};
 use super::shard::{ReadShard, read_shards};
-use crate::error::{CheckpointError, Defect, Kind};
+use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::{Inventory, TensorEntry, files};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
 
 /// The files of a folder that matter here, by plain name, sorted.
-struct Listing {
+struct FolderListing {
     indexes: Vec<String>,
     weights: Vec<String>,
     pickles: Vec<String>,
@@ -56,7 +56,7 @@ pub(crate) fn read_folder(root: &Path, notes: &mut Vec<String>) -> Result<Invent
     Ok(inventory(shards))
 }
 
-fn list(root: &Path) -> Result<Listing> {
+fn list(root: &Path) -> Result<FolderListing> {
     let io = |source| CheckpointError::io(root, "list the folder", 0, source);
     let mut names = Vec::new();
     for entry in std::fs::read_dir(root).map_err(io)? {
@@ -73,19 +73,20 @@ fn list(root: &Path) -> Result<Listing> {
     let pickles = names
         .iter()
         .filter(|n| n.ends_with(".bin") && n.starts_with("pytorch_model") || n.ends_with(".pth"));
-    Ok(Listing {
+    Ok(FolderListing {
         indexes: with(".safetensors.index.json"),
         weights: with(".safetensors"),
         pickles: pickles.cloned().collect(),
     })
 }
 
-fn choose_index<'a>(root: &Path, listing: &'a Listing) -> Result<Option<&'a str>> {
+fn choose_index<'a>(root: &Path, listing: &'a FolderListing) -> Result<Option<&'a str>> {
     match listing.indexes.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one)),
         several => {
-            Err(Defect::new(Kind::SeveralIndexes, root, "one index", several.join(", ")).into())
+            Err(Defect::new(DefectKind::SeveralIndexes, root, "one index", several.join(", "))
+                .into())
         }
     }
 }
@@ -94,8 +95,8 @@ fn choose_index<'a>(root: &Path, listing: &'a Listing) -> Result<Option<&'a str>
 /// leftover.
 fn check_present(
     root: &Path,
-    index: &Index,
-    listing: &Listing,
+    index: &ShardIndex,
+    listing: &FolderListing,
     notes: &mut Vec<String>,
 ) -> Result<()> {
     let absent: Vec<&String> =
@@ -104,8 +105,12 @@ fn check_present(
         && !index.shards.iter().any(|name| name == SINGLE);
     if single && absent.len() == index.shards.len() {
         let found = format!("none of its {} shards, but {SINGLE}", absent.len());
-        let defect =
-            Defect::new(Kind::IndexStale, &root.join(INDEX), "the shards that it names", found);
+        let defect = Defect::new(
+            DefectKind::IndexStale,
+            &root.join(INDEX),
+            "the shards that it names",
+            found,
+        );
         return Err(defect
             .remedy(format!("Move the index away to use {SINGLE}, or fetch the shards"))
             .into());
@@ -133,7 +138,7 @@ fn check_present(
     Ok(())
 }
 
-fn choose_single(root: &Path, listing: &Listing, notes: &mut Vec<String>) -> Result<String> {
+fn choose_single(root: &Path, listing: &FolderListing, notes: &mut Vec<String>) -> Result<String> {
     if listing.weights.iter().any(|name| name == SINGLE) {
         for extra in listing.weights.iter().filter(|name| *name != SINGLE) {
             notes.push(format!(
@@ -152,7 +157,7 @@ fn choose_single(root: &Path, listing: &Listing, notes: &mut Vec<String>) -> Res
         several => {
             let found = format!("no index, but {}", several.join(", "));
             let expected = format!("{INDEX}, or {SINGLE} alone");
-            Err(Defect::new(Kind::IndexMissing, root, expected, found).into())
+            Err(Defect::new(DefectKind::IndexMissing, root, expected, found).into())
         }
     }
 }
@@ -163,10 +168,12 @@ fn shards_of(name: &str) -> Option<usize> {
     count.parse().ok()
 }
 
-fn no_weights(root: &Path, listing: &Listing) -> CheckpointError {
+fn no_weights(root: &Path, listing: &FolderListing) -> CheckpointError {
     let expected = format!("{INDEX} with its shards, or {SINGLE}");
     match listing.pickles.first() {
-        Some(pickle) => Defect::new(Kind::Pickle, &root.join(pickle), expected, "a pickle").into(),
+        Some(pickle) => {
+            Defect::new(DefectKind::Pickle, &root.join(pickle), expected, "a pickle").into()
+        }
         None => CheckpointError::NotFound {
             what: format!("weights ({expected})"),
             looked_in: vec![root.display().to_string()],
@@ -183,7 +190,7 @@ fn refuse_twice(shards: &[ReadShard]) -> Result<()> {
             if let Some(first) = seen.insert(&tensor.name, at) {
                 let found = format!("it in {} too", shards[first].shard.path.display());
                 let defect = Defect::new(
-                    Kind::TensorInTwoShards,
+                    DefectKind::TensorInTwoShards,
                     &read.shard.path,
                     "each tensor in one shard",
                     found,
@@ -196,7 +203,7 @@ fn refuse_twice(shards: &[ReadShard]) -> Result<()> {
 }
 
 /// Every tensor is where the index says, and the index knows every tensor.
-fn check_agreement(file: &Path, index: &Index, shards: &[ReadShard]) -> Result<()> {
+fn check_agreement(file: &Path, index: &ShardIndex, shards: &[ReadShard]) -> Result<()> {
     let mut held: HashMap<&str, usize> = HashMap::new();
     for (at, read) in shards.iter().enumerate() {
         held.extend(read.tensors.iter().map(|tensor| (tensor.name.as_str(), at)));
@@ -204,8 +211,8 @@ fn check_agreement(file: &Path, index: &Index, shards: &[ReadShard]) -> Result<(
     for (name, shard) in &index.weight_map {
         let kind = match held.remove(name.as_str()) {
             Some(at) if at == *shard => continue,
-            Some(at) => (Kind::IndexContradicted, format!("it in {}", index.shards[at])),
-            None => (Kind::IndexStale, "it in no shard".to_owned()),
+            Some(at) => (DefectKind::IndexContradicted, format!("it in {}", index.shards[at])),
+            None => (DefectKind::IndexStale, "it in no shard".to_owned()),
         };
         let expected = format!("it in {}", index.shards[*shard]);
         return Err(Defect::new(kind.0, file, expected, kind.1).tensor(name).into());
@@ -215,7 +222,7 @@ fn check_agreement(file: &Path, index: &Index, shards: &[ReadShard]) -> Result<(
     if let Some((name, at)) = held.into_iter().min() {
         let found = format!("it in {}", index.shards[at]);
         return Err(Defect::new(
-            Kind::IndexStale,
+            DefectKind::IndexStale,
             file,
             "every tensor of its shards in weight_map",
             found,
@@ -226,7 +233,7 @@ fn check_agreement(file: &Path, index: &Index, shards: &[ReadShard]) -> Result<(
     Ok(())
 }
 
-fn compare_total(file: &Path, index: &Index, shards: &[ReadShard], notes: &mut Vec<String>) {
+fn compare_total(file: &Path, index: &ShardIndex, shards: &[ReadShard], notes: &mut Vec<String>) {
     let bytes: u64 = shards.iter().flat_map(|s| &s.tensors).map(|t| t.bytes).sum();
     if let Some(total) = index.total_bytes.filter(|total| *total != bytes) {
         notes.push(format!(

@@ -1,7 +1,7 @@
 //! A shard's header: JSON that says where each tensor lies. Every byte of data belongs to one
 //! tensor, or the file is refused.
 use crate::Dtype;
-use crate::error::{CheckpointError, Defect, Kind};
+use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::json::{self, DUPLICATE};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -47,10 +47,10 @@ pub fn parse_header(
     let raw: RawHeader = serde_json::from_slice(json).map_err(|error| {
         let words = error.to_string();
         if words.contains("duplicate field") {
-            return Defect::new(Kind::DuplicateKey, file, "each key of a tensor once", words)
+            return Defect::new(DefectKind::DuplicateKey, file, "each key of a tensor once", words)
                 .into();
         }
-        json::refusal(file, Kind::HeaderNotJson, &error)
+        json::refusal(file, DefectKind::HeaderNotJson, &error)
     })?;
     let mut tensors = Vec::with_capacity(raw.0.len());
     for (name, info) in raw.0 {
@@ -72,7 +72,7 @@ fn check_tensor(
     };
     let Some(dtype) = Dtype::from_safetensors(&info.dtype) else {
         return Err(defect(
-            Kind::UnknownDtype,
+            DefectKind::UnknownDtype,
             "a dtype of the safetensors format".into(),
             info.dtype.clone(),
         ));
@@ -80,12 +80,16 @@ fn check_tensor(
     let elements = info.shape.0.iter().try_fold(1u64, |product, d| product.checked_mul(*d));
     let Some(bytes) = elements.and_then(|n| dtype.bytes_for(n)) else {
         let expected = format!("a size below 2^64 bytes and whole bytes of {dtype}");
-        return Err(defect(Kind::ShapeOverflow, expected, format!("shape {:?}", info.shape.0)));
+        return Err(defect(
+            DefectKind::ShapeOverflow,
+            expected,
+            format!("shape {:?}", info.shape.0),
+        ));
     };
     let [begin, end] = info.data_offsets;
     if end < begin {
         return Err(defect(
-            Kind::OffsetsInvalid,
+            DefectKind::OffsetsInvalid,
             "an end behind the beginning".into(),
             format!("{begin}..{end}"),
         ));
@@ -93,7 +97,7 @@ fn check_tensor(
     if end - begin != bytes {
         let expected = format!("{bytes} bytes for {dtype} {:?}", info.shape.0);
         return Err(defect(
-            Kind::SizeMismatch,
+            DefectKind::SizeMismatch,
             expected,
             format!("{} bytes ({begin}..{end})", end - begin),
         ));
@@ -101,7 +105,7 @@ fn check_tensor(
     let (Some(offset), Some(_)) = (data_start.checked_add(begin), data_start.checked_add(end))
     else {
         return Err(defect(
-            Kind::OffsetsInvalid,
+            DefectKind::OffsetsInvalid,
             "offsets below 2^64".into(),
             format!("{begin}..{end}"),
         ));
@@ -109,7 +113,7 @@ fn check_tensor(
     let shape = info.shape.0.iter().map(|d| usize::try_from(*d)).collect::<Result<Vec<_>, _>>();
     let shape = shape.map_err(|_| {
         defect(
-            Kind::ShapeOverflow,
+            DefectKind::ShapeOverflow,
             "dimensions of this machine".into(),
             format!("{:?}", info.shape.0),
         )
@@ -123,7 +127,7 @@ fn refuse_duplicates(file: &Path, tensors: &mut [HeaderTensor]) -> Result<(), Ch
     match tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
         Some(pair) => {
             let found = format!("entries at offsets {} and {}", pair[0].offset, pair[1].offset);
-            Err(Defect::new(Kind::DuplicateKey, file, "each tensor once", found)
+            Err(Defect::new(DefectKind::DuplicateKey, file, "each tensor once", found)
                 .tensor(&pair[0].name)
                 .into())
         }
@@ -142,8 +146,8 @@ fn check_coverage(
     let mut before = "the header";
     for tensor in tensors.iter() {
         let kind = match tensor.offset {
-            begin if begin < at => Kind::Overlap,
-            begin if begin > at => Kind::Hole,
+            begin if begin < at => DefectKind::Overlap,
+            begin if begin > at => DefectKind::Hole,
             _ => {
                 at += tensor.bytes;
                 before = &tensor.name;
@@ -161,13 +165,13 @@ fn check_coverage(
             .find(|t| t.offset + t.bytes > file_bytes)
             .map_or("", |t| t.name.as_str());
         let found = format!("{file_bytes} bytes, {} short", at - file_bytes);
-        return Err(Defect::new(Kind::Truncated, file, format!("{at} bytes"), found)
+        return Err(Defect::new(DefectKind::Truncated, file, format!("{at} bytes"), found)
             .tensor(last)
             .into());
     }
     if at < file_bytes {
         let found = format!("{file_bytes} bytes, {} too many", file_bytes - at);
-        return Err(Defect::new(Kind::TrailingBytes, file, format!("{at} bytes"), found)
+        return Err(Defect::new(DefectKind::TrailingBytes, file, format!("{at} bytes"), found)
             .part("data")
             .into());
     }

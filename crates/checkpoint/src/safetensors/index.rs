@@ -1,5 +1,5 @@
 //! `model.safetensors.index.json`: which tensor is in which shard.
-use crate::error::{CheckpointError, Defect, Kind};
+use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::json::{self, DUPLICATE};
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, de};
@@ -12,7 +12,7 @@ const TENSORS_MAX: usize = 4 << 20;
 
 /// An index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Index {
+pub struct ShardIndex {
     /// Shard files, sorted, each once.
     pub shards: Vec<String>,
     /// Tensor and index into `shards`, sorted by tensor.
@@ -26,16 +26,16 @@ pub struct Index {
 /// # Errors
 /// 65: not JSON, no `weight_map`, duplicate tensors, a shard's name that is not the plain name of a
 /// safetensors file.
-pub fn parse_index(file: &Path, text: &str) -> Result<Index, CheckpointError> {
-    let raw: RawIndex =
-        serde_json::from_str(text).map_err(|error| json::refusal(file, Kind::NotJson, &error))?;
+pub fn parse_index(file: &Path, text: &str) -> Result<ShardIndex, CheckpointError> {
+    let raw: RawIndex = serde_json::from_str(text)
+        .map_err(|error| json::refusal(file, DefectKind::NotJson, &error))?;
     let Some(WeightMap(mut map)) = raw.weight_map else {
-        return Err(Defect::new(Kind::WrongType, file, "a key weight_map", "none").into());
+        return Err(Defect::new(DefectKind::WrongType, file, "a key weight_map", "none").into());
     };
     map.sort_unstable();
     if let Some(pair) = map.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         let found = format!("it in {} and in {}", pair[0].1, pair[1].1);
-        return Err(Defect::new(Kind::DuplicateKey, file, "each tensor once", found)
+        return Err(Defect::new(DefectKind::DuplicateKey, file, "each tensor once", found)
             .tensor(&pair[0].0)
             .into());
     }
@@ -46,7 +46,7 @@ pub fn parse_index(file: &Path, text: &str) -> Result<Index, CheckpointError> {
     }
     if shards.is_empty() {
         return Err(Defect::new(
-            Kind::IndexStale,
+            DefectKind::IndexStale,
             file,
             "at least one tensor",
             "an empty weight_map",
@@ -57,7 +57,7 @@ pub fn parse_index(file: &Path, text: &str) -> Result<Index, CheckpointError> {
         .into_iter()
         .map(|(name, shard)| (name, shards.binary_search(&shard).unwrap_or(0)))
         .collect();
-    Ok(Index { shards, weight_map, total_bytes: raw.total_bytes })
+    Ok(ShardIndex { shards, weight_map, total_bytes: raw.total_bytes })
 }
 
 /// A shard lies beside its index and is a safetensors file: no folders, no `..`, no root.
@@ -66,12 +66,17 @@ fn check_name(file: &Path, shard: &str) -> Result<(), CheckpointError> {
         !shard.contains(['/', '\\', '\0']) && shard != "." && shard != ".." && shard.len() <= 255;
     let expected = "the plain name of a .safetensors file, of at most 255 bytes";
     if !plain {
-        return Err(Defect::new(Kind::ShardNameEscapes, file, expected, format!("{shard:?}"))
-            .part("weight_map")
-            .into());
+        return Err(Defect::new(
+            DefectKind::ShardNameEscapes,
+            file,
+            expected,
+            format!("{shard:?}"),
+        )
+        .part("weight_map")
+        .into());
     }
     if !shard.ends_with(".safetensors") {
-        let kind = if shard.ends_with(".bin") { Kind::Pickle } else { Kind::WrongType };
+        let kind = if shard.ends_with(".bin") { DefectKind::Pickle } else { DefectKind::WrongType };
         return Err(Defect::new(kind, file, expected, format!("{shard:?}"))
             .part("weight_map")
             .into());

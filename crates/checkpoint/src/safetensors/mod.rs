@@ -6,4 +6,4 @@ mod shard;
 
 pub(crate) use folder::{has_weights, read_folder};
 pub use header::{HEADER_BYTES_MAX, HeaderTensor, parse_header};
-pub use index::{INDEX_BYTES_MAX, Index, parse_index};
+pub use index::{INDEX_BYTES_MAX, ShardIndex, parse_index};

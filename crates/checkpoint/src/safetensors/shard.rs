@@ -1,8 +1,8 @@
 //! Reading the headers of many shards at a time.
 use super::header::{HEADER_BYTES_MAX, HeaderTensor, parse_header};
 use crate::Shard;
-use crate::error::{CheckpointError, Defect, Kind};
-use crate::files::{self, Opened};
+use crate::error::{CheckpointError, Defect, DefectKind};
+use crate::files::{self, RegularFile};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,14 +61,14 @@ fn read_shard(path: &Path) -> Result<ReadShard, CheckpointError> {
 }
 
 /// The header's JSON, and where it ends.
-fn read_header(path: &Path, opened: &Opened) -> Result<(Vec<u8>, u64), CheckpointError> {
+fn read_header(path: &Path, opened: &RegularFile) -> Result<(Vec<u8>, u64), CheckpointError> {
     let mut first = vec![0; FIRST_READ_BYTES.min(opened.bytes as usize)];
     files::read_at(path, &opened.file, &mut first, 0)?;
     files::refuse_lfs_pointer(path, &first)?;
     let Some(length) = first.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes)) else {
         let expected = "8 bytes of header length and a header";
         return Err(Defect::new(
-            Kind::HeaderTruncated,
+            DefectKind::HeaderTruncated,
             path,
             expected,
             format!("{} bytes", opened.bytes),
@@ -82,7 +82,7 @@ fn read_header(path: &Path, opened: &Opened) -> Result<(Vec<u8>, u64), Checkpoin
             let found =
                 other.map_or("the end of the file".to_owned(), |b| format!("byte {b:#04x}"));
             return Err(Defect::new(
-                Kind::HeaderNotJson,
+                DefectKind::HeaderNotJson,
                 path,
                 "a header that begins with {",
                 found,
@@ -108,7 +108,7 @@ fn check_length(path: &Path, length: u64, file_bytes: u64) -> Result<(), Checkpo
     };
     if length < 2 {
         return defect(
-            Kind::HeaderLength,
+            DefectKind::HeaderLength,
             "a header of 2 bytes or more".to_owned(),
             format!("length {length}"),
         );
@@ -116,7 +116,7 @@ fn check_length(path: &Path, length: u64, file_bytes: u64) -> Result<(), Checkpo
     if length > HEADER_BYTES_MAX {
         let expected = format!("a header of at most {HEADER_BYTES_MAX} bytes");
         return defect(
-            Kind::HeaderLength,
+            DefectKind::HeaderLength,
             expected,
             format!("length {length} in a file of {file_bytes} bytes"),
         );
@@ -124,7 +124,7 @@ fn check_length(path: &Path, length: u64, file_bytes: u64) -> Result<(), Checkpo
     if 8 + length > file_bytes {
         let expected = format!("a header of {length} bytes");
         return defect(
-            Kind::HeaderTruncated,
+            DefectKind::HeaderTruncated,
             expected,
             format!("a file of {file_bytes} bytes in all"),
         );

@@ -1,10 +1,10 @@
 //! Which tensor goes into which shard, and the shards' headers.
-use crate::expected::{Content, ExpectedTensor, Requirement};
+use crate::expected::{ExpectedTensor, Requirement, TensorContent};
 use crate::{Dtype, ModelConfig, expected_tensors};
 use serde_json::{Map, Value, json};
 
 /// A tensor and where it goes.
-pub(super) struct Planned {
+pub(super) struct PlannedTensor {
     pub tensor: ExpectedTensor,
     pub dtype: Dtype,
     pub bytes: u64,
@@ -15,7 +15,7 @@ pub(super) struct Planned {
 /// One file: its name and its tensors in order.
 pub(super) struct PlannedShard {
     pub name: String,
-    pub tensors: Vec<Planned>,
+    pub tensors: Vec<PlannedTensor>,
     pub bytes: u64,
 }
 
@@ -51,18 +51,18 @@ pub(super) fn total_bytes(config: &ModelConfig) -> u64 {
     tensors(config).iter().map(|t| t.bytes).sum()
 }
 
-fn tensors(config: &ModelConfig) -> Vec<Planned> {
+fn tensors(config: &ModelConfig) -> Vec<PlannedTensor> {
     let float = config
         .dtype
         .filter(|d| matches!(d, Dtype::F32 | Dtype::F16 | Dtype::BF16))
         .unwrap_or(Dtype::BF16);
     let plan = |tensor: ExpectedTensor| {
         let dtype = match tensor.content {
-            Content::Fp4Blocks | Content::Fp4Scales => Dtype::U8,
+            TensorContent::Fp4Blocks | TensorContent::Fp4Scales => Dtype::U8,
             _ => float,
         };
         let elements: u64 = tensor.shape.iter().map(|d| *d as u64).product();
-        Planned { bytes: elements * dtype.block_bytes() as u64, tensor, dtype, begin: 0 }
+        PlannedTensor { bytes: elements * dtype.block_bytes() as u64, tensor, dtype, begin: 0 }
     };
     let stored = |t: &ExpectedTensor| t.requirement == Requirement::Required;
     expected_tensors(config).into_iter().filter(stored).map(plan).collect()

@@ -98,7 +98,7 @@ pub fn synth(
     let weights_bytes = layout::total_bytes(&config);
     let count = shard_count(request.shards, weights_bytes)?;
     let shards = layout::shards(&config, count);
-    let partial = Partial::beside(&request.folder)?;
+    let partial = PartialFolder::beside(&request.folder)?;
     if let Fill::Random { .. } = request.fill {
         require_space(&partial.folder, weights_bytes)?;
     }
@@ -129,7 +129,7 @@ fn configuration(like: &SynthSource) -> Result<(String, ModelConfig)> {
             Some(text) => (PathBuf::from(name), text.to_owned()),
             None => {
                 let known: Vec<&str> = PRESETS.iter().map(|(known, _)| *known).collect();
-                return Err(asked(
+                return Err(invalid_argument(
                     "--like",
                     &format!("a config.json, or one of {}", known.join(", ")),
                     name,
@@ -148,21 +148,26 @@ fn configuration(like: &SynthSource) -> Result<(String, ModelConfig)> {
     Ok((text, config))
 }
 
-fn asked(
+fn invalid_argument(
     what: &str,
     expected: &str,
     found: impl std::fmt::Display,
     remedy: &str,
 ) -> CheckpointError {
     let (what, expected, remedy) = (what.to_owned(), expected.to_owned(), remedy.to_owned());
-    CheckpointError::Asked { what, expected, found: found.to_string(), remedy }
+    CheckpointError::InvalidArgument { what, expected, found: found.to_string(), remedy }
 }
 
 fn shard_count(asked_for: Option<usize>, weights_bytes: u64) -> Result<usize> {
     match asked_for {
         None => Ok(weights_bytes.div_ceil(SHARD_BYTES).clamp(1, SHARDS_MAX as u64) as usize),
         Some(n @ 1..=SHARDS_MAX) => Ok(n),
-        Some(n) => Err(asked("--shards", &format!("1 to {SHARDS_MAX}"), n, "Name another number")),
+        Some(n) => Err(invalid_argument(
+            "--shards",
+            &format!("1 to {SHARDS_MAX}"),
+            n,
+            "Name another number",
+        )),
     }
 }
 
@@ -173,14 +178,14 @@ fn require_free(folder: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(CheckpointError::io(folder, "look at it", 0, error)),
         Ok(metadata) if !metadata.is_dir() => {
-            Err(asked(&folder.display().to_string(), "a new folder", "a file", words))
+            Err(invalid_argument(&folder.display().to_string(), "a new folder", "a file", words))
         }
         Ok(_) => {
             let mut entries =
                 fs::read_dir(folder).map_err(|e| CheckpointError::io(folder, "list it", 0, e))?;
             match entries.next() {
                 None => Ok(()),
-                Some(_) => Err(asked(
+                Some(_) => Err(invalid_argument(
                     &folder.display().to_string(),
                     "a new or empty folder",
                     "one with files in it",
@@ -214,15 +219,15 @@ fn generation(config: &ModelConfig) -> String {
 }
 
 /// A folder that is not yet what it will be: gone unless committed.
-struct Partial {
+struct PartialFolder {
     folder: PathBuf,
 }
 
-impl Partial {
+impl PartialFolder {
     fn beside(target: &Path) -> Result<Self> {
-        let name = target
-            .file_name()
-            .ok_or_else(|| asked("the folder", "a name", target.display(), "Name a folder"))?;
+        let name = target.file_name().ok_or_else(|| {
+            invalid_argument("the folder", "a name", target.display(), "Name a folder")
+        })?;
         let folder = target.with_file_name(format!(
             ".{}.partial-{}",
             name.to_string_lossy(),
@@ -234,7 +239,7 @@ impl Partial {
                 .map_err(|e| CheckpointError::io(&folder, "clear it", 0, e))?;
         }
         fs::create_dir_all(&folder).map_err(|e| CheckpointError::io(&folder, "make it", 0, e))?;
-        Ok(Partial { folder })
+        Ok(PartialFolder { folder })
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
@@ -248,7 +253,7 @@ impl Partial {
     }
 }
 
-impl Drop for Partial {
+impl Drop for PartialFolder {
     fn drop(&mut self) {
         // After a commit there is nothing under this name; after a failure there is nothing more to
         // say.

@@ -1,6 +1,6 @@
 //! Plausible weights out of nothing: seeded, the same whatever the number of threads.
 use crate::Dtype;
-use crate::expected::Content;
+use crate::expected::TensorContent;
 
 /// Bytes that one stream of random numbers fills. Each has its own seed, so that any part can be
 /// made alone.
@@ -8,30 +8,30 @@ pub(super) const STREAM_BYTES: usize = 240 << 10;
 const TABLE_BITS: u32 = 12;
 
 /// A table of numbers in one dtype: drawing from it costs a nanosecond or so.
-pub(super) struct Table {
+pub(super) struct NoiseTable {
     /// Little-endian, `width` bytes an entry.
     entries: Vec<u8>,
     width: usize,
 }
 
-impl Table {
+impl NoiseTable {
     /// 4096 numbers that are near-normal: weights round 0 and norms round 1, both with a deviation
     /// of 0.02.
-    pub fn new(dtype: Dtype, content: Content, seed: u64) -> Self {
-        let mean = if content == Content::NormWeight { 1.0 } else { 0.0 };
-        let mut random = Random::new(&[seed, 0x7AB1E]);
+    pub fn new(dtype: Dtype, content: TensorContent, seed: u64) -> Self {
+        let mean = if content == TensorContent::NormWeight { 1.0 } else { 0.0 };
+        let mut random = NoiseRng::new(&[seed, 0x7AB1E]);
         let mut entries = Vec::new();
         for _ in 0..1usize << TABLE_BITS {
             let normal = (0..12).map(|_| random.unit()).sum::<f64>() - 6.0;
             push(&mut entries, dtype, content, &mut random, mean + 0.02 * normal);
         }
         let width = entries.len() >> TABLE_BITS;
-        Table { entries, width }
+        NoiseTable { entries, width }
     }
 
     /// Fills one stream: `out` is at most [`STREAM_BYTES`] long.
     pub fn fill(&self, out: &mut [u8], seed: u64, tensor: u64, stream: u64) {
-        let mut random = Random::new(&[seed, tensor, stream]);
+        let mut random = NoiseRng::new(&[seed, tensor, stream]);
         match self.width {
             1 => self.fill_width::<1>(out, &mut random),
             2 => self.fill_width::<2>(out, &mut random),
@@ -39,7 +39,7 @@ impl Table {
         }
     }
 
-    fn fill_width<const W: usize>(&self, out: &mut [u8], random: &mut Random) {
+    fn fill_width<const W: usize>(&self, out: &mut [u8], random: &mut NoiseRng) {
         let (entries, _) = self.entries.as_chunks::<W>();
         let (numbers, _) = out.as_chunks_mut::<W>();
         let mask = (1u64 << TABLE_BITS) - 1;
@@ -53,11 +53,17 @@ impl Table {
     }
 }
 
-fn push(entries: &mut Vec<u8>, dtype: Dtype, content: Content, random: &mut Random, number: f64) {
+fn push(
+    entries: &mut Vec<u8>,
+    dtype: Dtype,
+    content: TensorContent,
+    random: &mut NoiseRng,
+    number: f64,
+) {
     match (content, dtype) {
-        (Content::Fp4Blocks, _) => entries.push(random.next() as u8),
+        (TensorContent::Fp4Blocks, _) => entries.push(random.next() as u8),
         // 2^-8 .. 2^-6, times numbers up to 6.
-        (Content::Fp4Scales, _) => entries.push(119 + (random.next() % 3) as u8),
+        (TensorContent::Fp4Scales, _) => entries.push(119 + (random.next() % 3) as u8),
         (_, Dtype::F32) => entries.extend((number as f32).to_le_bytes()),
         (_, Dtype::F16) => entries.extend(half::f16::from_f64(number).to_le_bytes()),
         _ => entries.extend(half::bf16::from_f64(number).to_le_bytes()),
@@ -65,13 +71,13 @@ fn push(entries: &mut Vec<u8>, dtype: Dtype, content: Content, random: &mut Rand
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): a counter through a mixer.
-pub(super) struct Random(u64);
+pub(super) struct NoiseRng(u64);
 
-impl Random {
+impl NoiseRng {
     pub fn new(parts: &[u64]) -> Self {
         let mix =
             |state: u64, part: &u64| mix(state ^ mix(part.wrapping_add(0x9E37_79B9_7F4A_7C15)));
-        Random(parts.iter().fold(0, mix))
+        NoiseRng(parts.iter().fold(0, mix))
     }
 
     pub fn next(&mut self) -> u64 {

@@ -1,9 +1,9 @@
-//! Writing the shards: holes, or noise by all cores in large pieces.
+//! Writing the shards: holes, or noise by all cores in large chunks.
 use super::layout::{PlannedShard, header};
-use super::noise::{Random, STREAM_BYTES, Table};
+use super::noise::{NoiseRng, NoiseTable, STREAM_BYTES};
 use crate::Dtype;
 use crate::error::CheckpointError;
-use crate::expected::Content;
+use crate::expected::TensorContent;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 type Result<T> = std::result::Result<T, CheckpointError>;
 
 /// What one thread makes and writes at a time: 35 streams, 8.2 MiB.
-const PIECE_BYTES: usize = 35 * STREAM_BYTES;
+const CHUNK_BYTES: usize = 35 * STREAM_BYTES;
 const WRITERS_MAX: usize = 32;
 
 /// A shard's file, its header written and its size set.
@@ -41,8 +41,8 @@ pub(super) fn create<'a>(folder: &Path, shards: &'a [PlannedShard]) -> Result<Ve
     shards.iter().map(create).collect()
 }
 
-/// One piece of one tensor.
-struct Piece {
+/// One chunk of one tensor.
+struct NoiseChunk {
     file: usize,
     tensor: usize,
     /// From the start of the tensor.
@@ -56,22 +56,22 @@ pub(super) fn fill(
     seed: u64,
     progress: &(dyn Fn(u64) -> bool + Sync),
 ) -> Result<()> {
-    let tables = Tables::new(seed, files);
-    let pieces = pieces(files);
+    let tables = NoiseTables::new(seed, files);
+    let chunks = chunks(files);
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let failure: Mutex<Option<CheckpointError>> = Mutex::new(None);
     let work = || {
-        let mut buffer = vec![0; PIECE_BYTES];
+        let mut buffer = vec![0; CHUNK_BYTES];
         while !stop.load(Ordering::Relaxed) {
-            let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+            let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
             let result =
-                write_piece(&files[piece.file], piece, &tables, &mut buffer[..piece.bytes]);
+                write_chunk(&files[chunk.file], chunk, &tables, &mut buffer[..chunk.bytes]);
             if let Err(error) = result {
                 stop.store(true, Ordering::Relaxed);
                 if let Ok(mut failure) = failure.lock() {
                     failure.get_or_insert(error);
                 }
-            } else if !progress(piece.bytes as u64) {
+            } else if !progress(chunk.bytes as u64) {
                 stop.store(true, Ordering::Relaxed);
             }
         }
@@ -91,29 +91,34 @@ pub(super) fn fill(
     files.iter().try_for_each(sync)
 }
 
-fn pieces(files: &[ShardFile]) -> Vec<Piece> {
-    let mut pieces = Vec::new();
+fn chunks(files: &[ShardFile]) -> Vec<NoiseChunk> {
+    let mut chunks = Vec::new();
     for (file, shard) in files.iter().enumerate() {
         for (tensor, planned) in shard.shard.tensors.iter().enumerate() {
-            let begins = (0..planned.bytes).step_by(PIECE_BYTES);
-            pieces.extend(begins.map(|begin| {
-                let bytes = (planned.bytes - begin).min(PIECE_BYTES as u64) as usize;
-                Piece { file, tensor, begin, bytes }
+            let begins = (0..planned.bytes).step_by(CHUNK_BYTES);
+            chunks.extend(begins.map(|begin| {
+                let bytes = (planned.bytes - begin).min(CHUNK_BYTES as u64) as usize;
+                NoiseChunk { file, tensor, begin, bytes }
             }));
         }
     }
-    pieces
+    chunks
 }
 
-fn write_piece(file: &ShardFile, piece: &Piece, tables: &Tables, buffer: &mut [u8]) -> Result<()> {
-    let planned = &file.shard.tensors[piece.tensor];
+fn write_chunk(
+    file: &ShardFile,
+    chunk: &NoiseChunk,
+    tables: &NoiseTables,
+    buffer: &mut [u8],
+) -> Result<()> {
+    let planned = &file.shard.tensors[chunk.tensor];
     let table = tables.of(planned.dtype, planned.tensor.content);
     let tensor = name_seed(&planned.tensor.name);
-    let first = piece.begin / STREAM_BYTES as u64;
+    let first = chunk.begin / STREAM_BYTES as u64;
     for (i, stream) in buffer.chunks_mut(STREAM_BYTES).enumerate() {
         table.fill(stream, tables.seed, tensor, first + i as u64);
     }
-    let at = file.data_start + planned.begin + piece.begin;
+    let at = file.data_start + planned.begin + chunk.begin;
     file.file
         .write_all_at(buffer, at)
         .map_err(|e| CheckpointError::io(&file.path, "write it", at, e))
@@ -124,27 +129,27 @@ fn name_seed(name: &str) -> u64 {
     let hash = name
         .bytes()
         .fold(0xCBF2_9CE4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
-    Random::new(&[hash]).next()
+    NoiseRng::new(&[hash]).next()
 }
 
-struct Tables {
+struct NoiseTables {
     seed: u64,
-    all: Vec<(Dtype, Content, Table)>,
+    all: Vec<(Dtype, TensorContent, NoiseTable)>,
 }
 
-impl Tables {
+impl NoiseTables {
     fn new(seed: u64, files: &[ShardFile]) -> Self {
-        let mut all: Vec<(Dtype, Content, Table)> = Vec::new();
+        let mut all: Vec<(Dtype, TensorContent, NoiseTable)> = Vec::new();
         for planned in files.iter().flat_map(|f| &f.shard.tensors) {
             let (dtype, content) = (planned.dtype, planned.tensor.content);
             if !all.iter().any(|(d, c, _)| *d == dtype && *c == content) {
-                all.push((dtype, content, Table::new(dtype, content, seed)));
+                all.push((dtype, content, NoiseTable::new(dtype, content, seed)));
             }
         }
-        Tables { seed, all }
+        NoiseTables { seed, all }
     }
 
-    fn of(&self, dtype: Dtype, content: Content) -> &Table {
+    fn of(&self, dtype: Dtype, content: TensorContent) -> &NoiseTable {
         let found = self.all.iter().find(|(d, c, _)| *d == dtype && *c == content);
         &found.unwrap_or(&self.all[0]).2
     }

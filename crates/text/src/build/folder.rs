@@ -1,6 +1,6 @@
-use super::Built;
+use super::BuiltTokenizer;
 use super::bpe::{ByteLevelBpe, added, pairs};
-use super::cut::Cut;
+use super::pre_tokenizer::PreTokenizer;
 use crate::{TextError, json};
 use checkpoint::{Family, read_text};
 use serde::de::IgnoredAny;
@@ -14,11 +14,14 @@ use tokenizers::{AddedToken, Tokenizer};
 const BYTES_MAX: u64 = 256 << 20;
 
 /// The tokenizer of a folder, if it has one: `tokenizer.json`, or `vocab.json` with `merges.txt`.
-pub(crate) fn from_folder(root: &Path, family: Family) -> Result<Option<Built>, TextError> {
+pub(crate) fn from_folder(
+    root: &Path,
+    family: Family,
+) -> Result<Option<BuiltTokenizer>, TextError> {
     let file = root.join("tokenizer.json");
     if let Some(text) = read_text(&file, BYTES_MAX)? {
         let tokenizer = from_json(&file, &text)?;
-        return Ok(Some(Built { tokenizer, file, before: Vec::new(), after: Vec::new() }));
+        return Ok(Some(BuiltTokenizer { tokenizer, file, before: Vec::new(), after: Vec::new() }));
     }
     let (vocab_file, merges_file) = (root.join("vocab.json"), root.join("merges.txt"));
     let (vocab, merges) =
@@ -47,7 +50,7 @@ pub(crate) fn from_folder(root: &Path, family: Family) -> Result<Option<Built>, 
         added: tokens,
     };
     let tokenizer = tokenizer.build()?;
-    Ok(Some(Built { tokenizer, file: vocab_file, before: Vec::new(), after: Vec::new() }))
+    Ok(Some(BuiltTokenizer { tokenizer, file: vocab_file, before: Vec::new(), after: Vec::new() }))
 }
 
 /// The library panics where it meets broken JSON within some of its objects, and later where a
@@ -67,11 +70,11 @@ fn from_json(file: &Path, text: &str) -> Result<Tokenizer, TextError> {
 }
 
 /// `vocab.json` and `merges.txt` do not say how text is cut: the family does. SmolLM2 is a Llama.
-fn cut(family: Family) -> Cut {
+fn cut(family: Family) -> PreTokenizer {
     match family {
-        Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe => Cut::Qwen2,
-        Family::Phi => Cut::Gpt2,
-        _ => Cut::Digits,
+        Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe => PreTokenizer::Qwen2,
+        Family::Phi => PreTokenizer::Gpt2,
+        _ => PreTokenizer::Digits,
     }
 }
 

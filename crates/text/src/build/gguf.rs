@@ -1,6 +1,6 @@
 use super::bpe::{ByteLevelBpe, added, pairs};
-use super::cut::Cut;
-use super::{Built, pieces};
+use super::pre_tokenizer::PreTokenizer;
+use super::{BuiltTokenizer, sentencepiece};
 use crate::TextError;
 use checkpoint::{GgufMetadata, GgufValue};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ pub(super) enum TokenType {
 }
 
 /// The tokenizer's part of a GGUF file's metadata.
-pub(super) struct Fields<'a> {
+pub(super) struct GgufTokenizerFields<'a> {
     pub file: &'a Path,
     metadata: &'a GgufMetadata,
     /// One for each id.
@@ -29,16 +29,19 @@ pub(super) struct Fields<'a> {
 }
 
 /// The tokenizer of a GGUF file, if it has one.
-pub(crate) fn from_gguf(file: &Path, metadata: &GgufMetadata) -> Result<Option<Built>, TextError> {
+pub(crate) fn from_gguf(
+    file: &Path,
+    metadata: &GgufMetadata,
+) -> Result<Option<BuiltTokenizer>, TextError> {
     let model = match metadata.get("tokenizer.ggml.model") {
         None => return Ok(None),
         Some(GgufValue::String(model)) => model.as_str(),
-        Some(other) => return Err(wrong(file, "model", "a name", other.type_words())),
+        Some(other) => return Err(wrong(file, "model", "a name", other.type_label())),
     };
     match model {
         "none" | "no_vocab" => Ok(None),
-        "gpt2" => byte_level(&Fields::read(file, metadata)?).map(Some),
-        "llama" => pieces::build(&Fields::read(file, metadata)?).map(Some),
+        "gpt2" => byte_level(&GgufTokenizerFields::read(file, metadata)?).map(Some),
+        "llama" => sentencepiece::build(&GgufTokenizerFields::read(file, metadata)?).map(Some),
         _ => Err(wrong(file, "model", "gpt2 or llama", model)),
     }
 }
@@ -55,10 +58,10 @@ fn wrong(
     )
 }
 
-fn byte_level(fields: &Fields) -> Result<Built, TextError> {
+fn byte_level(fields: &GgufTokenizerFields) -> Result<BuiltTokenizer, TextError> {
     let file = fields.file;
     let pre = fields.text("pre")?.unwrap_or("default");
-    let cut = Cut::of_gguf(pre).ok_or_else(|| {
+    let cut = PreTokenizer::of_gguf(pre).ok_or_else(|| {
         wrong(file, "pre", "gpt-2, smollm, llama-bpe, qwen2 or one that cuts as they do", pre)
     })?;
     let merges = fields.metadata.get_str_array("tokenizer.ggml.merges");
@@ -73,12 +76,12 @@ fn byte_level(fields: &Fields) -> Result<Built, TextError> {
         added: fields.added(),
     };
     let (before, after) = (fields.wrap("bos", is_llama3)?, fields.wrap("eos", false)?);
-    Ok(Built { tokenizer: tokenizer.build()?, file: file.to_owned(), before, after })
+    Ok(BuiltTokenizer { tokenizer: tokenizer.build()?, file: file.to_owned(), before, after })
 }
 
-impl<'a> Fields<'a> {
+impl<'a> GgufTokenizerFields<'a> {
     fn read(file: &'a Path, metadata: &'a GgufMetadata) -> Result<Self, TextError> {
-        let mut fields = Fields { file, metadata, tokens: &[], types: Vec::new() };
+        let mut fields = GgufTokenizerFields { file, metadata, tokens: &[], types: Vec::new() };
         let tokens = metadata.get_str_array("tokenizer.ggml.tokens");
         fields.tokens = tokens.ok_or_else(|| fields.not_a_list("tokens", "a list of strings"))?;
         fields.types = match fields.get("token_type") {
@@ -108,14 +111,14 @@ impl<'a> Fields<'a> {
     }
 
     fn not_a_list(&self, key: &str, expected: &str) -> TextError {
-        wrong(self.file, key, expected, self.get(key).map_or("nothing", GgufValue::type_words))
+        wrong(self.file, key, expected, self.get(key).map_or("nothing", GgufValue::type_label))
     }
 
     fn text(&self, key: &str) -> Result<Option<&'a str>, TextError> {
         match self.get(key) {
             None => Ok(None),
             Some(GgufValue::String(text)) => Ok(Some(text)),
-            Some(other) => Err(wrong(self.file, key, "a string", other.type_words())),
+            Some(other) => Err(wrong(self.file, key, "a string", other.type_label())),
         }
     }
 
@@ -124,7 +127,7 @@ impl<'a> Fields<'a> {
         match self.get(key) {
             None => Ok(default),
             Some(GgufValue::Bool(yes)) => Ok(*yes),
-            Some(other) => Err(wrong(self.file, key, "true or false", other.type_words())),
+            Some(other) => Err(wrong(self.file, key, "true or false", other.type_label())),
         }
     }
 

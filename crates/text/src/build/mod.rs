@@ -1,9 +1,9 @@
 //! Builds a tokenizer from what a checkpoint carries.
 mod bpe;
-mod cut;
 mod folder;
 mod gguf;
-mod pieces;
+mod pre_tokenizer;
+mod sentencepiece;
 
 pub(crate) use folder::from_folder;
 pub(crate) use gguf::from_gguf;
@@ -11,7 +11,7 @@ pub(crate) use gguf::from_gguf;
 use std::path::PathBuf;
 
 /// A tokenizer of the library, and what it does not hold itself.
-pub(crate) struct Built {
+pub(crate) struct BuiltTokenizer {
     /// The library's part.
     pub tokenizer: tokenizers::Tokenizer,
     /// Where it is from.

@@ -58,7 +58,7 @@ fn to_json(_state: &State, value: Value, options: Kwargs) -> Result<String, Erro
         Some(two) => <[String; 2]>::try_from(two)
             .map_err(|_| Error::new(ErrorKind::InvalidOperation, "tojson: separators are two"))?,
     };
-    Ok(python::Dumps { indent, item, key, sort_keys, ensure_ascii }.of(&json))
+    Ok(python::JsonDumps { indent, item, key, sort_keys, ensure_ascii }.of(&json))
 }
 
 /// transformers marks what the assistant said with `{% generation %}` and `{% endgeneration %}`; to

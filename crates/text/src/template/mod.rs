@@ -15,17 +15,17 @@ use std::path::{Path, PathBuf};
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Message {
+pub struct ChatMessage {
     /// system, user, assistant, tool.
     pub role: String,
     /// Its text.
     pub content: String,
 }
 
-impl Message {
+impl ChatMessage {
     /// A message.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Message { role: role.into(), content: content.into() }
+        ChatMessage { role: role.into(), content: content.into() }
     }
 }
 
@@ -62,7 +62,7 @@ impl ChatTemplate {
         Ok(ChatTemplate { environment, file: file.to_owned(), special: source.special })
     }
 
-    /// A conversation as one text. A message is whatever the template reads: a [`Message`], or an
+    /// A conversation as one text. A message is whatever the template reads: a [`ChatMessage`], or an
     /// object with more members (`tool_calls`, `tool_call_id`, `name`).
     ///
     /// # Errors

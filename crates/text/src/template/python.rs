@@ -77,7 +77,7 @@ fn float(number: f64) -> String {
 }
 
 /// `json.dumps` with its options.
-pub(super) struct Dumps {
+pub(super) struct JsonDumps {
     /// Spaces for each level; on one line without.
     pub indent: Option<usize>,
     /// Between two items.
@@ -90,7 +90,7 @@ pub(super) struct Dumps {
     pub ensure_ascii: bool,
 }
 
-impl Dumps {
+impl JsonDumps {
     /// The text of a value.
     pub fn of(&self, value: &serde_json::Value) -> String {
         let mut out = String::new();

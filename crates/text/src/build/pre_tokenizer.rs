@@ -9,7 +9,7 @@ const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N
 
 /// How text is cut before merging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(super) enum PreTokenizer {
     /// GPT-2's pattern.
     Gpt2,
     /// Digits one by one, then GPT-2's pattern.
@@ -20,14 +20,14 @@ pub(super) enum Cut {
     Qwen2,
 }
 
-impl Cut {
+impl PreTokenizer {
     /// By llama.cpp's name for it (`tokenizer.ggml.pre`, `llama-vocab.cpp`).
-    pub fn of_gguf(name: &str) -> Option<Cut> {
+    pub fn of_gguf(name: &str) -> Option<PreTokenizer> {
         Some(match name {
-            "gpt-2" | "gpt2" | "default" | "olmo" | "phi-2" => Cut::Gpt2,
-            "smollm" | "starcoder" | "refact" | "command-r" => Cut::Digits,
-            "llama-bpe" | "llama3" | "llama-v3" | "dbrx" | "smaug-bpe" => Cut::Llama3,
-            "qwen2" | "deepseek-r1-qwen" => Cut::Qwen2,
+            "gpt-2" | "gpt2" | "default" | "olmo" | "phi-2" => PreTokenizer::Gpt2,
+            "smollm" | "starcoder" | "refact" | "command-r" => PreTokenizer::Digits,
+            "llama-bpe" | "llama3" | "llama-v3" | "dbrx" | "smaug-bpe" => PreTokenizer::Llama3,
+            "qwen2" | "deepseek-r1-qwen" => PreTokenizer::Qwen2,
             _ => return None,
         })
     }
@@ -41,10 +41,12 @@ impl Cut {
         };
         let bytes = |regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, regex));
         let steps = match self {
-            Cut::Gpt2 => return Ok(bytes(true)),
-            Cut::Digits => vec![PreTokenizerWrapper::Digits(Digits::new(true)), bytes(true)],
-            Cut::Llama3 => vec![split(LLAMA3)?, bytes(false)],
-            Cut::Qwen2 => vec![split(QWEN2)?, bytes(false)],
+            PreTokenizer::Gpt2 => return Ok(bytes(true)),
+            PreTokenizer::Digits => {
+                vec![PreTokenizerWrapper::Digits(Digits::new(true)), bytes(true)]
+            }
+            PreTokenizer::Llama3 => vec![split(LLAMA3)?, bytes(false)],
+            PreTokenizer::Qwen2 => vec![split(QWEN2)?, bytes(false)],
         };
         Ok(PreTokenizerWrapper::Sequence(Sequence::new(steps)))
     }

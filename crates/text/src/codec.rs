@@ -7,7 +7,7 @@ pub(crate) const SPACE: char = '\u{2581}';
 
 /// How a tokenizer's tokens spell bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Spelling {
+pub(crate) enum TokenByteCodec {
     /// Each byte as one printable character (GPT-2's `bytes_to_unicode`).
     ByteLevel,
     /// A space as U+2581, and bytes that have no piece as `<0x0A>`.
@@ -19,13 +19,13 @@ pub(crate) enum Spelling {
     },
 }
 
-impl Spelling {
+impl TokenByteCodec {
     /// What the library's decoder does. The rest of the program needs the bytes of single tokens,
     /// which other kinds of decoder (WordPiece, CTC) do not have.
     ///
     /// # Errors
     /// The decoder in words, if it is of another kind.
-    pub fn of(decoder: Option<&DecoderWrapper>) -> Result<Spelling, String> {
+    pub fn of(decoder: Option<&DecoderWrapper>) -> Result<TokenByteCodec, String> {
         let value = serde_json::to_value(decoder).map_err(|e| e.to_string())?;
         let steps = match value.get("decoders") {
             Some(Value::Array(steps)) => steps.clone(),
@@ -36,7 +36,7 @@ impl Spelling {
         if let [only] = steps.as_slice()
             && kind(only) == "ByteLevel"
         {
-            return Ok(Spelling::ByteLevel);
+            return Ok(TokenByteCodec::ByteLevel);
         }
         let (mut replaces, mut byte_fallback, mut strip_space) = (false, false, false);
         let replace = json!({"type": "Replace", "pattern": {"String": SPACE}, "content": " "});
@@ -55,7 +55,7 @@ impl Spelling {
             }
         }
         match replaces {
-            true => Ok(Spelling::Pieces { byte_fallback, strip_space }),
+            true => Ok(TokenByteCodec::Pieces { byte_fallback, strip_space }),
             false => {
                 Err(format!("a decoder that is neither byte-level nor SentencePiece's: {value}"))
             }
@@ -65,11 +65,11 @@ impl Spelling {
     /// The bytes that a token stands for.
     pub fn bytes(self, token: &str) -> Vec<u8> {
         match self {
-            Spelling::ByteLevel => {
+            TokenByteCodec::ByteLevel => {
                 let bytes: Option<Vec<u8>> = token.chars().map(byte_of).collect();
                 bytes.unwrap_or_else(|| token.as_bytes().to_vec())
             }
-            Spelling::Pieces { byte_fallback, .. } => {
+            TokenByteCodec::Pieces { byte_fallback, .. } => {
                 match fallback(token).filter(|_| byte_fallback) {
                     Some(byte) => vec![byte],
                     None => token.replace(SPACE, " ").into_bytes(),
@@ -81,7 +81,7 @@ impl Spelling {
     /// Bytes as text. What is no character becomes U+FFFD: once for each byte in SentencePiece,
     /// once for each broken character elsewhere.
     pub fn text(self, bytes: &[u8]) -> String {
-        if self == Spelling::ByteLevel {
+        if self == TokenByteCodec::ByteLevel {
             return String::from_utf8_lossy(bytes).into_owned();
         }
         let mut text = String::with_capacity(bytes.len());
@@ -94,7 +94,7 @@ impl Spelling {
 
     /// Whether one space before the first token is no part of the text.
     pub fn strips_space(self) -> bool {
-        matches!(self, Spelling::Pieces { strip_space: true, .. })
+        matches!(self, TokenByteCodec::Pieces { strip_space: true, .. })
     }
 }
 

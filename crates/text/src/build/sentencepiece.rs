@@ -1,10 +1,10 @@
 //! SentencePiece's BPE, as the library can do it: each way to put a piece together is a merge, the
 //! best pieces first.
-use super::Built;
+use super::BuiltTokenizer;
 use super::bpe::add;
-use super::gguf::{Fields, TokenType};
+use super::gguf::{GgufTokenizerFields, TokenType};
 use crate::TextError;
-use crate::spelling::SPACE;
+use crate::codec::SPACE;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use tokenizers::decoders::byte_fallback::ByteFallback;
@@ -15,7 +15,7 @@ use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::{Prepend, Replace, Sequence as Normalizers};
 use tokenizers::{DecoderWrapper, Error, NormalizerWrapper, Tokenizer};
 
-pub(super) fn build(fields: &Fields) -> Result<Built, TextError> {
+pub(super) fn build(fields: &GgufTokenizerFields) -> Result<BuiltTokenizer, TextError> {
     let bad = |e: Error| TextError::tokenizer(fields.file, e);
     let with_prefix = fields.flag("add_space_prefix", true)?;
     let unknown = fields.id("unknown_token_id")?.or(fields.first_unknown());
@@ -31,10 +31,10 @@ pub(super) fn build(fields: &Fields) -> Result<Built, TextError> {
     tokenizer.with_decoder(Some(decoder(with_prefix).map_err(bad)?));
     add(&mut tokenizer, &fields.added());
     let (before, after) = (fields.wrap("bos", true)?, fields.wrap("eos", false)?);
-    Ok(Built { tokenizer, file: fields.file.to_owned(), before, after })
+    Ok(BuiltTokenizer { tokenizer, file: fields.file.to_owned(), before, after })
 }
 
-impl Fields<'_> {
+impl GgufTokenizerFields<'_> {
     fn first_unknown(&self) -> Option<u32> {
         self.types.iter().position(|t| *t == TokenType::Unknown).map(|id| id as u32)
     }
@@ -42,7 +42,7 @@ impl Fields<'_> {
 
 /// Pieces by score, the highest first; equal ones by id. Of the ways to put one together, the
 /// longest left part first.
-fn merges(fields: &Fields, scores: &[f32]) -> Merges {
+fn merges(fields: &GgufTokenizerFields, scores: &[f32]) -> Merges {
     let is_piece =
         |id: usize| matches!(fields.types[id], TokenType::Normal | TokenType::UserDefined);
     let pieces = fields.tokens.iter().enumerate().filter(|(id, _)| is_piece(*id));

@@ -1,7 +1,7 @@
 /// The invariants of a checkpoint: one variant each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
-pub enum Kind {
+pub enum DefectKind {
     // files
     NotRegularFile,
     LfsPointer,
@@ -55,10 +55,10 @@ pub enum Kind {
     TiedContradiction,
 }
 
-impl Kind {
+impl DefectKind {
     /// The invariant in a few words.
     pub fn title(self) -> &'static str {
-        use Kind::*;
+        use DefectKind::*;
         match self {
             NotRegularFile => "not a regular file",
             LfsPointer => "a Git LFS pointer, not the file itself",
@@ -109,7 +109,7 @@ impl Kind {
 
     /// What to do where nothing better is known.
     pub fn remedy(self) -> &'static str {
-        use Kind::*;
+        use DefectKind::*;
         match self {
             NotRegularFile => "Put the file itself there",
             LfsPointer => "Run `git lfs pull` in the clone, or `vendomini fetch` for the model",
