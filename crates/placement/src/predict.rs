@@ -177,8 +177,8 @@ mod tests {
         let weights = Weights {
             modules: vec![
                 module(ModuleKind::Embedding, 1_000_000_000, 0),
-                module(ModuleKind::Block(0), 10_000_000_000, 10_000_000_000),
-                module(ModuleKind::Block(1), 10_000_000_000, 10_000_000_000),
+                module(ModuleKind::Layer(0), 10_000_000_000, 10_000_000_000),
+                module(ModuleKind::Layer(1), 10_000_000_000, 10_000_000_000),
                 module(ModuleKind::FinalNorm, 0, 0),
                 module(ModuleKind::Head, 1_000_000_000, 1_000_000_000),
             ],

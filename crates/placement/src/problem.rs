@@ -117,7 +117,7 @@ impl Problem {
         let item = |module: &crate::ModuleWeights| Item {
             kind: module.kind,
             weights: module.bytes,
-            kv: if matches!(module.kind, ModuleKind::Block(_)) {
+            kv: if matches!(module.kind, ModuleKind::Layer(_)) {
                 footprint.kv_per_layer_bytes
             } else {
                 0

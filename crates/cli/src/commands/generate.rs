@@ -10,7 +10,7 @@ use engine::schedule::{
 use serde::Serialize;
 use std::io::{Read, Write};
 use std::time::Duration;
-use text::Message;
+use text::ChatMessage;
 use watch::{Stage, Watch};
 
 /// How often it is looked whether somebody asked to stop.
@@ -132,9 +132,9 @@ fn request(
             .map_err(|e| Failure::io("cannot read stdin", &e))?;
     }
     let prompt = if args.chat {
-        let mut messages: Vec<Message> =
-            args.system.iter().map(|s| Message::new("system", s)).collect();
-        messages.push(Message::new("user", text));
+        let mut messages: Vec<ChatMessage> =
+            args.system.iter().map(|s| ChatMessage::new("system", s)).collect();
+        messages.push(ChatMessage::new("user", text));
         tokenizer.encode(&session.template()?.render(&messages, None, true)?, false)?
     } else {
         tokenizer.encode(&text, true)?

@@ -1,7 +1,7 @@
 //! Attention over the paged cache, with grouped queries, rotary positions and, where the family has
 //! them, q/k norms and a window.
 
-use checkpoint::{ModelConfig, Norm as NormKind, QkNorm};
+use checkpoint::{ModelConfig, NormKind, QkNorm};
 use device::DeviceError;
 
 use super::{Buffers, Linear, Norm, Pass};

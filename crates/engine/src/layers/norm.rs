@@ -1,6 +1,6 @@
 //! Normalization of hidden states, queries and keys.
 
-use checkpoint::Norm as Kind;
+use checkpoint::NormKind;
 use device::DeviceError;
 
 use crate::compute::{Compute, Feed};
@@ -9,7 +9,7 @@ use crate::load::tensors::Under;
 
 /// A norm over the last dimension.
 pub(crate) struct Norm<C: Compute> {
-    kind: Kind,
+    kind: NormKind,
     weight: C::Vector,
     /// Layer norms have one.
     bias: Option<C::Vector>,
@@ -21,13 +21,13 @@ impl<C: Compute> Norm<C> {
         tensors: &Under<C>,
         name: &str,
         width: usize,
-        kind: Kind,
+        kind: NormKind,
     ) -> Result<Self, LoadError> {
         let part = tensors.under(&format!("{name}."));
         let weight = part.vector("weight", width)?;
         let bias = match kind {
-            Kind::Layer { .. } => Some(part.vector("bias", width)?),
-            Kind::Rms { .. } => None,
+            NormKind::Layer { .. } => Some(part.vector("bias", width)?),
+            NormKind::Rms { .. } => None,
         };
         Ok(Norm { kind, weight, bias })
     }
@@ -42,8 +42,8 @@ impl<C: Compute> Norm<C> {
         feed: Option<Feed<C>>,
     ) -> Result<(), DeviceError> {
         match self.kind {
-            Kind::Rms { eps } => compute.rms_norm(x, numbers, &self.weight, eps, out, feed),
-            Kind::Layer { eps } => {
+            NormKind::Rms { eps } => compute.rms_norm(x, numbers, &self.weight, eps, out, feed),
+            NormKind::Layer { eps } => {
                 compute.layer_norm(x, numbers, (&self.weight, self.bias.as_ref()), eps, out, feed)
             }
         }
@@ -59,7 +59,7 @@ impl<C: Compute> Norm<C> {
         out: &mut C::Buffer,
         feed: Feed<C>,
     ) -> Result<(), DeviceError> {
-        if let Kind::Rms { eps } = self.kind {
+        if let NormKind::Rms { eps } = self.kind {
             return compute.add_rms_norm((x, y), numbers, &self.weight, eps, out, Some(feed));
         }
         compute.add(x, y, numbers)?;
@@ -74,7 +74,7 @@ impl<C: Compute> Norm<C> {
         x: &mut C::Buffer,
         numbers: usize,
     ) -> Result<(), DeviceError> {
-        let (Kind::Rms { eps } | Kind::Layer { eps }) = self.kind;
+        let (NormKind::Rms { eps } | NormKind::Layer { eps }) = self.kind;
         compute.rms_norm_inplace(x, numbers, &self.weight, eps)
     }
 }

@@ -1,6 +1,6 @@
 //! Rotary position embedding: the table of all positions that a load can hold, computed once.
 
-use checkpoint::{Pairing, Rope as Config};
+use checkpoint::{Pairing, RopeConfig};
 use device::cpu::RopeTable;
 
 /// Cosines and sines, each `[positions, rotary_dim / 2]`.
@@ -18,7 +18,7 @@ impl Rope {
     /// Dynamic and long RoPE choose their frequencies by the length of the text, which would change
     /// keys that are in the cache already. Here they follow the context that was loaded for, so
     /// that a token's bits do not depend on what comes after it.
-    pub fn new(config: &Config, positions: usize) -> Self {
+    pub fn new(config: &RopeConfig, positions: usize) -> Self {
         let frequencies = config.inverse_frequencies(positions);
         let scaling = config.attention_scaling();
         let angles = (0..positions).flat_map(|position| {

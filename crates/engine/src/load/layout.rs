@@ -120,7 +120,7 @@ impl<'a> Layout<'a> {
         }
         let mut stream = |item| self.streamed.entry(item).or_default().push((entry.clone(), dtype));
         match kind {
-            ModuleKind::Block(layer) => stream(Item::Block(layer)),
+            ModuleKind::Layer(layer) => stream(Item::Block(layer)),
             ModuleKind::Head => stream(Item::Head),
             ModuleKind::Embedding => {
                 if tied {
@@ -201,7 +201,7 @@ fn route(tiers: &[(ModuleKind, Tier)], gpus: &[usize], tied: bool) -> Route {
         let site = site(*tier, gpus);
         match kind {
             ModuleKind::Embedding => route.embedding = site,
-            ModuleKind::Block(_) => route.blocks.push(site),
+            ModuleKind::Layer(_) => route.blocks.push(site),
             ModuleKind::FinalNorm => route.norm = site,
             // A tied head is the embedding's memory, wherever a map says that it is.
             ModuleKind::Head => route.head = if tied { route.embedding } else { site },

@@ -88,7 +88,7 @@ fn problem(case: &Case) -> Problem {
     let (embedding, norm, head) = case.singles;
     let mut items = vec![item(ModuleKind::Embedding, embedding, 0)];
     items.extend(
-        case.blocks.iter().enumerate().map(|(i, w)| item(ModuleKind::Block(i), *w, case.kv)),
+        case.blocks.iter().enumerate().map(|(i, w)| item(ModuleKind::Layer(i), *w, case.kv)),
     );
     items.push(item(ModuleKind::FinalNorm, norm, 0));
     items.push(item(ModuleKind::Head, if case.tied { 0 } else { head }, 0));

@@ -1,7 +1,7 @@
 //! Models of known shape, without files.
 #![allow(dead_code)]
 use checkpoint::{
-    Content, Dtype, FileIdentity, Inventory, ModelConfig, Requirement, Shard, TensorEntry,
+    Dtype, FileIdentity, Inventory, ModelConfig, Requirement, Shard, TensorContent, TensorEntry,
     expected_tensors, parse_config, preset,
 };
 use std::path::{Path, PathBuf};
@@ -20,11 +20,12 @@ pub fn inventory(config: &ModelConfig) -> Inventory {
     for expected in
         expected_tensors(config).into_iter().filter(|t| t.requirement == Requirement::Required)
     {
-        let dtype = if matches!(expected.content, Content::Fp4Blocks | Content::Fp4Scales) {
-            Dtype::U8
-        } else {
-            Dtype::BF16
-        };
+        let dtype =
+            if matches!(expected.content, TensorContent::Fp4Blocks | TensorContent::Fp4Scales) {
+                Dtype::U8
+            } else {
+                Dtype::BF16
+            };
         let elements: u64 = expected.shape.iter().map(|d| *d as u64).product();
         let bytes = dtype.bytes_for(elements).expect("whole elements");
         tensors.push(TensorEntry {
