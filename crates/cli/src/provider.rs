@@ -6,11 +6,11 @@ use crate::failure::Failure;
 use crate::session::{self, Session};
 use checkpoint::{Checkpoint, SearchPaths};
 use device::cpu::{KernelSet, provenance};
-use engine::constrain::Constraint;
-use engine::sample::Sampling;
-use engine::schedule::{
-    EmbedError, Engine, EngineOptions, FinishReason, Finished, Refused, Request, RequestError,
-    Ticket, WaitError,
+use engine::grammar::Constraint;
+use engine::sampling::SamplingParams;
+use engine::{
+    Completion, EmbedError, Engine, EngineOptions, FinishReason, Request, RequestError,
+    ResponseHandle, SubmitError, WaitError,
 };
 use experiment::{
     Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply,
@@ -191,7 +191,7 @@ impl EngineProvider {
         let template =
             template.ok_or_else(|| Failure::software("the template was there a moment ago"))?;
         let engine = Engine::start_loaded(loaded, options)?;
-        watch.note(format!("constrained decoding: {}", engine.constrain_settings()));
+        watch.note(format!("constrained decoding: {}", engine.grammar_settings()));
         Ok(EngineProvider { engine, tokenizer, template, info, watch: watch.clone() })
     }
 
@@ -223,11 +223,11 @@ impl Provider for EngineProvider {
 
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError> {
         let prompt = self.prompt(request.messages, request.tools)?;
-        let sampling = Sampling {
+        let sampling = SamplingParams {
             temperature: request.temperature as f32,
             top_p: request.top_p as f32,
             seed: request.seed,
-            ..Sampling::default()
+            ..SamplingParams::default()
         };
         let ticket = self.engine.submit(Request {
             sampling,
@@ -278,15 +278,15 @@ impl EngineProvider {
         let tokens =
             self.tokenizer.encode(text, true).map_err(|e| ProviderError::Refused(e.to_string()))?;
         self.engine.embed(tokens, EMBED_LIMIT).map_err(|cause| match cause {
-            EmbedError::Refused(refused) => self.refused(refused),
+            EmbedError::Submit(refused) => self.refused(refused),
             EmbedError::Request(cause) => self.failed(cause),
             other => ProviderError::Unavailable(other.to_string()),
         })
     }
 
-    fn refused(&self, refused: Refused) -> ProviderError {
+    fn refused(&self, refused: SubmitError) -> ProviderError {
         match refused {
-            Refused::Request(cause) => self.failed(cause),
+            SubmitError::Request(cause) => self.failed(cause),
             other => ProviderError::Unavailable(other.to_string()),
         }
     }
@@ -313,7 +313,10 @@ fn deadline(seconds: f64) -> Option<Instant> {
 }
 
 /// Waits for the end; the engine ends a reply at its deadline, and this at a wish of the caller's.
-fn wait(ticket: &Ticket, canceled: &(dyn Fn() -> bool + Sync)) -> Result<Finished, ProviderError> {
+fn wait(
+    ticket: &ResponseHandle,
+    canceled: &(dyn Fn() -> bool + Sync),
+) -> Result<Completion, ProviderError> {
     loop {
         match ticket.wait(POLL) {
             Ok(finished) => return Ok(finished),

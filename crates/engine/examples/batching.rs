@@ -8,9 +8,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use checkpoint::Checkpoint;
-use engine::constrain::Constraint;
-use engine::sample::Sampling;
-use engine::schedule::{Engine, EngineOptions, Request, Stats};
+use engine::grammar::Constraint;
+use engine::sampling::SamplingParams;
+use engine::{Engine, EngineOptions, EngineStats, Request};
 use engine::{LoadRequest, load};
 use placement::{DeviceMapMode, DtypeChoice, Host, Limits, Machine, MaxMemory, plan};
 use serde_json::{Value, json};
@@ -95,8 +95,10 @@ fn measure(
     }
     let (seconds, after) = (since.elapsed().as_secs_f64(), engine.stats());
     let tokens = after.reply_tokens - before.reply_tokens;
-    let share = |part: &dyn Fn(&Stats) -> f64| 100.0 * (part(&after) - part(&before)) / seconds;
-    let rest = |stats: &Stats| stats.step_s - stats.forward_s - stats.mask_wait_s - stats.sample_s;
+    let share =
+        |part: &dyn Fn(&EngineStats) -> f64| 100.0 * (part(&after) - part(&before)) / seconds;
+    let rest =
+        |stats: &EngineStats| stats.step_s - stats.forward_s - stats.mask_wait_s - stats.sample_s;
     println!(
         "{running_max} at a time: {replies} replies, {tokens} tokens ({} forced) in {} passes, {seconds:.2} s: {:.1} tok/s; \
          forward {:.1}%, waiting for masks {:.1}%, sampling {:.1}%, the rest of the step {:.1}%",
@@ -120,7 +122,7 @@ fn request(tokenizer: &Tokenizer, number: usize) -> Outcome<Request> {
         number * 7 % 40,
         number * 131
     );
-    let sampling = Sampling { top_p: 0.95, ..Sampling::at(0.7, number as u64) };
+    let sampling = SamplingParams { top_p: 0.95, ..SamplingParams::at(0.7, number as u64) };
     let constraint = Some(Constraint::JsonSchema(card()));
     Ok(Request {
         sampling,

@@ -5,23 +5,29 @@
 //! - [`Model::forward`]: a [`Batch`] of tokens becomes [`Logits`]; the same bits whatever else is
 //!   in the batch.
 //! - [`score`]: log-probabilities of a given text.
-//! - [`sample`]: a row of logits becomes a token; [`constrain`]: only tokens that fit a schema.
+//! - [`Engine`]: continuous batching of requests from many threads over one model.
+//! - [`sampling`]: samples a token from a row of logits; [`grammar`]: masks the tokens that a JSON
+//!   schema does not allow.
 //! - [`mod@bench`]: how fast it is, beside what the machine allows.
-//! - [`schedule`]: requests from many threads become replies, batched over one model.
 
 pub mod batch;
 pub mod bench;
 mod compute;
-pub mod constrain;
+mod engine;
+pub mod grammar;
 pub mod kv;
 mod layers;
 pub mod load;
 pub mod models;
-pub mod sample;
-pub mod schedule;
+pub mod sampling;
 mod score;
 
 pub use batch::{Batch, BatchError, Logits, SequenceSpan};
+pub use engine::{
+    Completion, Delta, DraftStats, EmbedError, EmbedRequest, Engine, EngineError, EngineOptions,
+    EngineStats, FatalError, FinishReason, Forward, ForwardLimits, ModelRunner, Notify, Request,
+    RequestError, ResponseEvent, ResponseHandle, SubmitError, WaitError,
+};
 pub use kv::{BLOCK_TOKENS, BlockId, KvError, KvLayout, KvPool};
 pub use load::{LoadError, LoadReport, LoadRequest, Loaded, load};
 pub use models::{ForwardError, Model, Scratch};

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use common::{Wish, tokens};
 use engine::Loaded;
-use engine::sample::Sampling;
-use engine::schedule::{Engine, EngineOptions, Request, Stats};
+use engine::sampling::SamplingParams;
+use engine::{Engine, EngineOptions, EngineStats, Request};
 use placement::{DtypeChoice, KvDtype};
 use watch::Watch;
 
@@ -45,11 +45,13 @@ fn workload() -> Vec<Request> {
         let own = tokens(1 + number * 7 % 50, number as u64 + 10).into_iter().map(id);
         let prompt = shared[..common].iter().copied().chain(own).collect();
         let sampling = match number % 3 {
-            0 => Sampling::greedy(),
-            1 => Sampling::at(1.0, number as u64),
-            _ => {
-                Sampling { top_p: 0.9, repetition_penalty: 1.2, ..Sampling::at(0.7, number as u64) }
-            }
+            0 => SamplingParams::greedy(),
+            1 => SamplingParams::at(1.0, number as u64),
+            _ => SamplingParams {
+                top_p: 0.9,
+                repetition_penalty: 1.2,
+                ..SamplingParams::at(0.7, number as u64)
+            },
         };
         Request { sampling, logprobs: true, ..Request::new(prompt, 10 + number * 11 % 71) }
     };
@@ -62,7 +64,7 @@ type Reply = (Vec<u32>, Vec<u32>);
 fn replies(engine: &Engine, requests: &[Request]) -> Vec<Reply> {
     let submit = |request: &Request| engine.submit(request.clone()).expect("taken");
     let tickets: Vec<_> = requests.iter().map(submit).collect();
-    let reply = |ticket: &engine::schedule::Ticket| {
+    let reply = |ticket: &engine::ResponseHandle| {
         let finished = ticket.wait(WAIT).expect("an end");
         assert!(finished.is_complete(), "{:?}", finished.reason);
         let bits = finished
@@ -109,7 +111,13 @@ struct Company {
 
 impl Company {
     /// Runs everything twice, the second time over what the first left in the cache.
-    fn check(&self, name: &str, kept: Kept, requests: &[Request], expected: &[Reply]) -> Stats {
+    fn check(
+        &self,
+        name: &str,
+        kept: Kept,
+        requests: &[Request],
+        expected: &[Reply],
+    ) -> EngineStats {
         let Company { threads, running_max, step_tokens, concurrency } = *self;
         let engine = start(load(name, kept, threads, concurrency), running_max, step_tokens, true);
         for round in ["first", "again"] {

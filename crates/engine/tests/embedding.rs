@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::Wish;
-use engine::schedule::{EmbedError, Engine, EngineOptions, Refused, RequestError};
+use engine::{EmbedError, Engine, EngineOptions, RequestError, SubmitError};
 use placement::DtypeChoice;
 use serde_json::Value;
 use watch::Watch;
@@ -67,7 +67,7 @@ fn embeddings_are_those_of_transformers() {
 fn a_text_that_cannot_be_embedded_says_why() {
     let engine = engine("llama-gqa", DtypeChoice::F32, 512);
     let refused = |tokens| match engine.embed(tokens, WAIT) {
-        Err(EmbedError::Refused(Refused::Request(cause))) => cause,
+        Err(EmbedError::Submit(SubmitError::Request(cause))) => cause,
         other => panic!("expected a refusal, found {other:?}"),
     };
     assert_eq!(refused(Vec::new()), RequestError::EmptyPrompt);

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use common::expected::Expected;
 use common::{TINY_LLAMA, Tiny, Wish, bits, logits_in_chunks, tokens};
-use engine::schedule::{Engine, EngineOptions, Request};
 use engine::{BLOCK_TOKENS, Batch, Loaded, SequenceSpan};
+use engine::{Engine, EngineOptions, Request};
 use library::{on_fake_gpus, without_a_driver};
 use placement::{DeviceMapMode, DtypeChoice, GpuSpec, KvDtype, Machine, Tier};
 use std::time::Duration;

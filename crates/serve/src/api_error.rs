@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use engine::schedule::{Refused, RequestError, WaitError};
+use engine::{RequestError, SubmitError, WaitError};
 use serde_json::{Value, json};
 
 /// A request that is not answered: a status, and `{"error": {"message", "type", "param", "code"}}`.
@@ -73,16 +73,16 @@ impl IntoResponse for ApiError {
     }
 }
 
-impl From<Refused> for ApiError {
-    fn from(cause: Refused) -> Self {
+impl From<SubmitError> for ApiError {
+    fn from(cause: SubmitError) -> Self {
         let text = cause.to_string();
         match cause {
-            Refused::QueueFull { .. } => {
+            SubmitError::QueueFull { .. } => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, text).code("queue_full")
             }
-            Refused::Closed => ApiError::ending(),
-            Refused::Died(_) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text),
-            Refused::Request(cause) => cause.into(),
+            SubmitError::Closed => ApiError::ending(),
+            SubmitError::Died(_) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+            SubmitError::Request(cause) => cause.into(),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use engine::constrain::Constraint;
-use engine::schedule::{FinishReason, Finished};
+use engine::grammar::Constraint;
+use engine::{Completion, FinishReason};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -126,7 +126,7 @@ impl ChatResponse {
         })
     }
 
-    fn whole(mut self, finished: &Finished) -> Value {
+    fn whole(mut self, finished: &Completion) -> Value {
         let mut parts = self.reader.push(&finished.reply.text);
         parts.extend(self.reader.finish());
         let (mut content, mut calls) = (String::new(), Vec::<(String, String)>::new());
@@ -160,7 +160,7 @@ impl ChatResponse {
         format!("call_{}_{index}", self.id.trim_start_matches("chatcmpl-"))
     }
 
-    fn reason(&self, finished: &Finished) -> &'static str {
+    fn reason(&self, finished: &Completion) -> &'static str {
         match finished.reason {
             FinishReason::Length => "length",
             _ if self.has_calls => "tool_calls",
@@ -192,7 +192,7 @@ impl ChatResponse {
 }
 
 /// Tokens counted, as all endpoints tell them.
-pub(crate) fn usage(finished: &Finished) -> Value {
+pub(crate) fn usage(finished: &Completion) -> Value {
     let (prompt, reply) = (finished.prompt_tokens, finished.reply.tokens.len());
     json!({
         "prompt_tokens": prompt,
@@ -217,7 +217,7 @@ impl Chunks for ChatChunks {
         parts.into_iter().map(|part| self.said.part(part)).collect()
     }
 
-    fn end(&mut self, finished: &Finished) -> Vec<Value> {
+    fn end(&mut self, finished: &Completion) -> Vec<Value> {
         let parts = self.said.reader.finish();
         let mut chunks: Vec<Value> = parts.into_iter().map(|part| self.said.part(part)).collect();
         chunks.push(self.said.chunk(json!({}), Some(self.said.reason(finished))));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use engine::schedule::{FinishReason, Finished};
+use engine::{Completion, FinishReason};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -108,7 +108,7 @@ fn prepare(app: &App, request: CompletionRequest) -> Result<GenerateParams, ApiE
     })
 }
 
-fn reason(finished: &Finished) -> &'static str {
+fn reason(finished: &Completion) -> &'static str {
     if finished.reason == FinishReason::Length { "length" } else { "stop" }
 }
 
@@ -150,7 +150,7 @@ impl Chunks for CompletionResponse {
         vec![self.document(text, None, Value::Null)]
     }
 
-    fn end(&mut self, finished: &Finished) -> Vec<Value> {
+    fn end(&mut self, finished: &Completion) -> Vec<Value> {
         let mut chunks = vec![self.document("", Some(reason(finished)), Value::Null)];
         if self.include_usage {
             chunks.push(self.with_choices(json!([]), usage(finished)));

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use engine::schedule::Death;
+use engine::FatalError;
 
 /// A server that cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum ServeError {
     },
     /// The engine is gone.
     #[error("the engine's thread ended: {0}")]
-    Died(Death),
+    Died(FatalError),
 }
 
 impl ServeError {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::constrain::Constraint;
-use engine::sample::Sampling;
-use engine::schedule::{
-    EmbedRequest, Event, FinishReason, Finished, Notify, Refused, Request, Ticket,
+use engine::grammar::Constraint;
+use engine::sampling::SamplingParams;
+use engine::{
+    Completion, EmbedRequest, FinishReason, Notify, Request, ResponseEvent, ResponseHandle,
+    SubmitError,
 };
 use tokio::sync::{Notify as Bell, watch};
 use tokio::time::{Instant as Moment, timeout_at};
@@ -20,7 +21,7 @@ const ENGINE_GRACE: Duration = Duration::from_secs(30);
 /// What is asked of the engine.
 pub(crate) struct GenerateParams {
     pub prompt: Vec<u32>,
-    pub sampling: Sampling,
+    pub sampling: SamplingParams,
     pub constraint: Option<Constraint>,
     pub reply_tokens_max: usize,
     pub stop_strings: Vec<String>,
@@ -28,7 +29,7 @@ pub(crate) struct GenerateParams {
 
 /// A request in the engine. Dropping it, as happens when its client is gone, cancels it.
 pub(crate) struct Generation {
-    ticket: Ticket,
+    ticket: ResponseHandle,
     bell: Arc<Bell>,
     ending: watch::Receiver<ServerPhase>,
     until: Moment,
@@ -73,7 +74,7 @@ impl Generation {
     fn submit(
         app: &App,
         place: impl Into<Arc<Permit>>,
-        submit: impl FnOnce(Option<Instant>, Notify) -> Result<Ticket, Refused>,
+        submit: impl FnOnce(Option<Instant>, Notify) -> Result<ResponseHandle, SubmitError>,
     ) -> Result<Generation, ApiError> {
         let bell = Arc::new(Bell::new());
         let ring = Arc::clone(&bell);
@@ -90,7 +91,7 @@ impl Generation {
     }
 
     /// The next event; errors, deadlines and cancellations are refusals.
-    pub async fn next(&mut self) -> Result<Event, ApiError> {
+    pub async fn next(&mut self) -> Result<ResponseEvent, ApiError> {
         loop {
             if let Some(event) = self.ticket.try_next()? {
                 return self.judged(event);
@@ -110,16 +111,16 @@ impl Generation {
     }
 
     /// The whole reply.
-    pub async fn finish(mut self) -> Result<Finished, ApiError> {
+    pub async fn finish(mut self) -> Result<Completion, ApiError> {
         loop {
-            if let Event::Finished(finished) = self.next().await? {
+            if let ResponseEvent::Completion(finished) = self.next().await? {
                 return Ok(finished);
             }
         }
     }
 
-    fn judged(&self, event: Event) -> Result<Event, ApiError> {
-        let Event::Finished(finished) = &event else { return Ok(event) };
+    fn judged(&self, event: ResponseEvent) -> Result<ResponseEvent, ApiError> {
+        let ResponseEvent::Completion(finished) = &event else { return Ok(event) };
         match &finished.reason {
             FinishReason::Error(cause) => Err(cause.clone().into()),
             FinishReason::Deadline => Err(ApiError::late(self.limit_s)),

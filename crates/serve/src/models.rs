@@ -36,7 +36,7 @@ fn card(app: &App) -> Value {
 /// Whether requests are answered: 200, or 503 with the reason.
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     let ending = *app.ending.borrow() != ServerPhase::Open;
-    match app.served.engine.died() {
+    match app.served.engine.fatal_error() {
         Some(death) => {
             (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "dead", "cause": death.cause})))
                 .into_response()

@@ -4,8 +4,8 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
-use engine::constrain::Constraint;
-use engine::sample::Sampling;
+use engine::grammar::Constraint;
+use engine::sampling::SamplingParams;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -100,7 +100,7 @@ impl CommonParams {
         Ok(())
     }
 
-    pub fn sampling(&self) -> Result<Sampling, ApiError> {
+    pub fn sampling(&self) -> Result<SamplingParams, ApiError> {
         let top_k = match self.top_k {
             None | Some(-1 | 0) => None,
             Some(k) => Some(
@@ -108,7 +108,7 @@ impl CommonParams {
                     .map_err(|_| ApiError::field("top_k", "expected 1 or more, or 0 for all"))?,
             ),
         };
-        Ok(Sampling {
+        Ok(SamplingParams {
             temperature: self.temperature.unwrap_or(1.0),
             top_p: self.top_p.unwrap_or(1.0),
             min_p: self.min_p.unwrap_or(0.0),

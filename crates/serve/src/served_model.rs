@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::schedule::Engine;
+use engine::Engine;
 use serde_json::{Value, json};
 use text::{ChatMessage, ChatTemplate, Tokenizer};
 

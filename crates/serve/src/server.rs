@@ -94,7 +94,7 @@ async fn serve(
     let mut died = None;
     while wanted() && died.is_none() && !serving.is_finished() {
         tokio::time::sleep(POLL).await;
-        died = app.served.engine.died();
+        died = app.served.engine.fatal_error();
     }
     drain(&app).await;
     if let Some(death) = died {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use engine::schedule::{Event, Finished};
+use engine::{Completion, ResponseEvent};
 use serde_json::Value;
 
 use crate::api_error::ApiError;
@@ -23,7 +23,7 @@ pub(crate) trait Chunks: Send + 'static {
     /// New text.
     fn text(&mut self, text: &str) -> Vec<Value>;
     /// What is left at the end.
-    fn end(&mut self, finished: &Finished) -> Vec<Value>;
+    fn end(&mut self, finished: &Completion) -> Vec<Value>;
 }
 
 /// A response that goes on while the reply is made. Its first event is waited for, so that a reply
@@ -74,14 +74,14 @@ impl<C: Chunks> Flow<C> {
         }
     }
 
-    fn hear(&mut self, event: Event) {
+    fn hear(&mut self, event: ResponseEvent) {
         match event {
-            Event::Piece(piece) if piece.text.is_empty() => {}
-            Event::Piece(piece) => {
+            ResponseEvent::Delta(piece) if piece.text.is_empty() => {}
+            ResponseEvent::Delta(piece) => {
                 let chunks = self.chunks.text(&piece.text);
                 self.say(chunks);
             }
-            Event::Finished(finished) => {
+            ResponseEvent::Completion(finished) => {
                 let chunks = self.chunks.end(&finished);
                 self.say(chunks);
                 self.waiting.push_back(Bytes::from_static(b"data: [DONE]\n\n"));

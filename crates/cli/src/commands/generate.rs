@@ -2,10 +2,11 @@ use crate::args::GenerateArgs;
 use crate::failure::{Failure, exit};
 use crate::output;
 use crate::session::{self, Session};
-use engine::constrain::{ConstrainSettings, Constraint};
-use engine::sample::Sampling;
-use engine::schedule::{
-    Drafts, Engine, EngineOptions, Event, FinishReason, Finished, Request, Ticket, WaitError,
+use engine::grammar::{Constraint, GrammarSettings};
+use engine::sampling::SamplingParams;
+use engine::{
+    Completion, DraftStats, Engine, EngineOptions, FinishReason, Request, ResponseEvent,
+    ResponseHandle, WaitError,
 };
 use serde::Serialize;
 use std::io::{Read, Write};
@@ -26,7 +27,7 @@ struct GenerateDocument {
     decode_tok_s: f64,
     /// Only with prompt lookup.
     #[serde(skip_serializing_if = "Option::is_none")]
-    drafts: Option<Drafts>,
+    drafts: Option<DraftStats>,
     /// Only under a schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     constrained: Option<Constrained>,
@@ -36,7 +37,7 @@ struct GenerateDocument {
 #[derive(Serialize)]
 struct Constrained {
     #[serde(flatten)]
-    settings: ConstrainSettings,
+    settings: GrammarSettings,
     forced_tokens: usize,
 }
 
@@ -46,14 +47,12 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
     let session = session::bring_up(&args.bring_up, watch)?;
     let request = request(args, &session, schema)?;
     let tokenizer = session.tokenizer()?.clone();
-    let constrain = ConstrainSettings {
-        canonical_tokens: args.canonical_tokens,
-        ..ConstrainSettings::default()
-    };
+    let grammar =
+        GrammarSettings { canonical_tokens: args.canonical_tokens, ..GrammarSettings::default() };
     let options = EngineOptions {
         tokenizer: Some(tokenizer.clone()),
         eos: session.checkpoint.generation.eos.clone(),
-        constrain,
+        grammar,
         running_max: 1,
         prompt_lookup: args.prompt_lookup,
         ..EngineOptions::new(watch.clone())
@@ -89,7 +88,7 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
         decode_tok_s,
         drafts: args.prompt_lookup.then_some(end.drafts),
         constrained: is_constrained.then(|| Constrained {
-            settings: engine.constrain_settings(),
+            settings: engine.grammar_settings(),
             forced_tokens: end.forced_tokens,
         }),
     })?;
@@ -97,15 +96,15 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
 }
 
 /// Waits for the end; writes the text to stdout as it comes, if it is wanted there.
-fn listen(ticket: &Ticket, watch: &Watch, wanted: bool) -> Result<Finished, Failure> {
+fn listen(ticket: &ResponseHandle, watch: &Watch, wanted: bool) -> Result<Completion, Failure> {
     loop {
         if watch.canceled() {
             return Err(Failure::new(130, "interrupted"));
         }
         match ticket.next(POLL) {
-            Ok(Event::Finished(end)) => return Ok(end),
-            Ok(Event::Piece(piece)) if wanted => write(&piece.text)?,
-            Ok(Event::Piece(_)) | Err(WaitError::Timeout { .. }) => {}
+            Ok(ResponseEvent::Completion(end)) => return Ok(end),
+            Ok(ResponseEvent::Delta(piece)) if wanted => write(&piece.text)?,
+            Ok(ResponseEvent::Delta(_)) | Err(WaitError::Timeout { .. }) => {}
             Err(other) => return Err(other.into()),
         }
     }
@@ -140,12 +139,12 @@ fn request(
         tokenizer.encode(&text, true)?
     };
     Ok(Request {
-        sampling: Sampling {
+        sampling: SamplingParams {
             temperature: args.temperature,
             top_p: args.top_p,
             top_k: Some(args.top_k).filter(|k| *k > 0),
             seed: args.seed,
-            ..Sampling::default()
+            ..SamplingParams::default()
         },
         constraint: schema.map(Constraint::JsonSchema),
         stop_strings: args.stop.clone(),

@@ -3,7 +3,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::session::{self, Session};
 use device::cpu::provenance;
-use engine::schedule::{Engine, EngineOptions};
+use engine::{Engine, EngineOptions};
 use placement::ByteSize;
 use serve::{ServeOptions, ServedModel, Server};
 use std::net::SocketAddr;
@@ -87,7 +87,7 @@ fn served(args: &ServeArgs, session: Session, watch: &Watch) -> Result<ServedMod
         watch.note("note: this model has no chat template; /v1/chat/completions will be refused");
     }
     let engine = Engine::start_loaded(loaded, options)?;
-    watch.note(format!("constrained decoding: {}", engine.constrain_settings()));
+    watch.note(format!("constrained decoding: {}", engine.grammar_settings()));
     Ok(ServedModel { name, aliases: vec![typed.clone()], engine, tokenizer, template, fingerprint })
 }
 

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use watch::{Stage, Watch};
 
 use super::{BenchError, median};
+use crate::engine::{Engine, EngineOptions, EngineStats, Request};
 use crate::load::Loaded;
-use crate::schedule::{Engine, EngineOptions, Request, Stats};
 
 /// A run to measure: each step's prompt is all that came before and some new tokens.
 #[derive(Debug, Clone, Copy)]
@@ -118,8 +118,8 @@ fn report(
     options: &StepsOptions,
     seconds: &[f64],
     submitted_tokens: u64,
-    before: &Stats,
-    after: &Stats,
+    before: &EngineStats,
+    after: &EngineStats,
 ) -> StepsReport {
     let tenth = seconds.len().div_ceil(10);
     let width = seconds.len().div_ceil(POINTS).max(1);

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use checkpoint::{Checkpoint, Fill, SynthRequest, SynthSource, synth};
-use engine::schedule::{Engine, EngineOptions};
+use engine::{Engine, EngineOptions};
 use engine::{LoadRequest, load};
 use placement::{DeviceMapMode, DtypeChoice, Host, Limits, Machine, MaxMemory, plan};
 use serde_json::{Value, json};

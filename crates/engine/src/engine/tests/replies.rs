@@ -1,0 +1,280 @@
+//! What a reply holds does not depend on anything but its request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::toy::{HABIT, Toy, VOCAB, WAIT, check, engine, expected, options, pool, sums, workload};
+use crate::engine::{
+    EmbedRequest, Engine, EngineOptions, EngineStats, FinishReason, Request, ResponseEvent,
+};
+use crate::kv::BLOCK_TOKENS;
+use crate::sampling::SamplingParams;
+
+/// All requests at once; the figures at the end.
+fn run(engine: Engine, requests: &[Request]) -> EngineStats {
+    let tickets: Vec<_> =
+        requests.iter().map(|request| engine.submit(request.clone()).expect("taken")).collect();
+    for (request, ticket) in requests.iter().zip(&tickets) {
+        check(request, &ticket.wait(WAIT).expect("a reply"));
+    }
+    while engine.stats().running > 0 || engine.stats().queued > 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(250));
+    let stats = engine.stats();
+    engine.shutdown(WAIT).expect("an orderly end");
+    stats
+}
+
+/// Blocks that the longest request of a workload takes.
+fn fewest_blocks(requests: &[Request]) -> usize {
+    let tokens = |request: &Request| request.prompt.len() + request.max_new_tokens + 1;
+    requests.iter().map(tokens).max().unwrap_or(1).div_ceil(BLOCK_TOKENS)
+}
+
+#[test]
+fn alone_or_among_others_the_tokens_are_the_same() {
+    let requests = workload(1, 60);
+    for running_max in [1, 2, 7, 32] {
+        for step_tokens in [1, 13, 32, 100, 512] {
+            let stats = run(
+                engine(400, EngineOptions { running_max, step_tokens, ..options() }),
+                &requests,
+            );
+            assert_eq!(stats.finished.values().sum::<u64>(), 60);
+            assert_eq!((stats.kv_blocks_used, stats.preemptions), (0, 0), "there was room for all");
+        }
+    }
+}
+
+#[test]
+fn evictions_and_preemptions_change_nothing() {
+    let requests = workload(2, 60);
+    let fewest = fewest_blocks(&requests);
+    let (mut evictions, mut preemptions) = (0, 0);
+    for blocks in [fewest, fewest + 1, fewest + 5, 3 * fewest] {
+        for (running_max, step_tokens) in [(2, 17), (7, 64), (32, 200)] {
+            let stats = run(
+                engine(blocks, EngineOptions { running_max, step_tokens, ..options() }),
+                &requests,
+            );
+            assert_eq!(stats.kv_blocks_free + stats.kv_blocks_cached, blocks);
+            (evictions, preemptions) =
+                (evictions + stats.evictions, preemptions + stats.preemptions);
+        }
+    }
+    assert!(
+        evictions > 100 && preemptions > 20,
+        "{evictions} evictions, {preemptions} preemptions: too easy a test"
+    );
+}
+
+#[test]
+fn without_a_prefix_cache_too() {
+    let requests = workload(3, 40);
+    let stats = run(
+        engine(30, EngineOptions { prefix_cache: false, running_max: 7, ..options() }),
+        &requests,
+    );
+    assert_eq!((stats.prefix_hit_tokens, stats.kv_blocks_free), (0, 30));
+}
+
+#[test]
+fn more_replies_than_logits_of_a_pass() {
+    let requests = workload(4, 100);
+    let mut toy = Toy::new(800);
+    toy.limits.logits_rows_max = 3;
+    run(Engine::start(toy, pool(800), options()).expect("an engine"), &requests);
+}
+
+#[test]
+fn drafts_save_passes_and_change_nothing() {
+    let requests = workload(5, 60);
+    let passes = |prompt_lookup, running_max| {
+        let stats =
+            run(engine(400, EngineOptions { prompt_lookup, running_max, ..options() }), &requests);
+        assert_eq!(stats.draft_tokens > 0, prompt_lookup);
+        assert!(stats.reply_tok_s > 0.0 && stats.prefill_tok_s > 0.0, "{stats:?}");
+        assert!(stats.accepted_draft_tokens <= stats.draft_tokens.min(stats.reply_tokens));
+        (stats.steps, stats.accepted_draft_tokens)
+    };
+    for running_max in [1, 7] {
+        let ((without, _), (with, accepted)) =
+            (passes(false, running_max), passes(true, running_max));
+        assert!(accepted > 100, "those that go by habit are easy to guess: {accepted}");
+        assert!(with < without, "{with} passes with drafts, {without} without");
+    }
+}
+
+#[test]
+fn a_creature_of_habit_is_told_many_tokens_a_pass() {
+    let mut request = Request::new(vec![HABIT, 1, 2, 3], 150);
+    request.ignore_eos = true;
+    let engine = engine(100, options());
+    let finished = engine.submit(request.clone()).expect("taken").wait(WAIT).expect("a reply");
+    check(&request, &finished);
+    // It walks a circle of at most 58 tokens; then every draft is right, and drafts grow to
+    // sixteen.
+    assert!(
+        finished.drafts.accepted > 60 && finished.drafts.accepted < 150,
+        "{:?}",
+        finished.drafts
+    );
+    assert!(engine.stats().steps < 90, "{} passes", engine.stats().steps);
+}
+
+#[test]
+fn a_shared_prompt_is_computed_once() {
+    let shared: Vec<u32> = (0..320).map(|i| 1 + i * 7 % 50).collect();
+    let requests: Vec<Request> = (0..16)
+        .map(|run| Request::new(shared.iter().copied().chain([1 + run, 2]).collect(), 4))
+        .collect();
+    let stats = run(engine(400, options()), &requests);
+    // 320 tokens once, then 2 for each and what is not a whole block.
+    assert_eq!(stats.prefill_tokens, 320 + 16 * 2);
+    assert_eq!(stats.prefix_hit_tokens, 15 * 320);
+}
+
+#[test]
+fn a_runs_blocks_stay_for_its_next_step() {
+    let engine = engine(100, options());
+    let mut history: Vec<u32> = (1..40).collect();
+    let (mut computed, mut before) = (0, 0);
+    for step in 0..8 {
+        let mut request = Request::new(history.clone(), 30);
+        request.ignore_eos = true;
+        request.sampling = SamplingParams::at(1.0, step);
+        let finished = engine.submit(request.clone()).expect("taken").wait(WAIT).expect("a reply");
+        check(&request, &finished);
+        computed = finished.prompt_tokens - finished.cached_prompt_tokens;
+        // Its last token was never computed, and of the rest only whole blocks are kept.
+        assert!(
+            computed <= history.len() - before + BLOCK_TOKENS + 1,
+            "step {step} computed {computed} of {}",
+            history.len()
+        );
+        before = history.len() + 30;
+        history.extend(&finished.reply.tokens);
+        history.extend([3, 1, 4, 1, 5]);
+    }
+    assert!(
+        computed < 5 + 1 + BLOCK_TOKENS,
+        "a step costs its new tokens, not its history: {computed}"
+    );
+}
+
+#[test]
+fn first_come_first_served() {
+    let engine = engine(40, EngineOptions { running_max: 1, ..options() });
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tickets: Vec<_> = (0..20)
+        .map(|number| {
+            let mut request = Request::new(vec![5, 1 + number], 3);
+            let (order, news) = (Arc::clone(&order), AtomicUsize::new(0));
+            request.notify = Some(Arc::new(move || {
+                if news.fetch_add(1, Ordering::SeqCst) == 0 {
+                    order.lock().expect("a list").push(number);
+                }
+            }));
+            engine.submit(request).expect("taken")
+        })
+        .collect();
+    tickets.iter().for_each(|ticket| drop(ticket.wait(WAIT).expect("a reply")));
+    assert_eq!(*order.lock().expect("a list"), (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_long_prompt_does_not_hold_up_the_others() {
+    let mut toy = Toy::new(100);
+    (toy.limits.context, toy.pass) = (3000, Duration::from_millis(1));
+    let engine = Engine::start(toy, pool(100), EngineOptions { step_tokens: 16, ..options() })
+        .expect("an engine");
+    let mut short = Request::new(vec![1, 2, 3], 40);
+    short.ignore_eos = true;
+    let talking = engine.submit(short).expect("taken");
+    let reading =
+        engine.submit(Request::new((0..1500).map(|i| 1 + i % 50).collect(), 1)).expect("taken");
+    let talked = talking.wait(WAIT).expect("a reply");
+    assert_eq!(talked.reply.tokens.len(), 40);
+    assert!(
+        reading.try_next().expect("alive").is_none(),
+        "a hundred chunks take longer than 40 tokens"
+    );
+    reading.wait(WAIT).expect("a reply");
+}
+
+#[test]
+fn pieces_make_up_the_reply() {
+    let engine = engine(40, options());
+    let mut request = Request::new(vec![9, 8, 7], 25);
+    (request.ignore_eos, request.logprobs) = (true, true);
+    let ticket = engine.submit(request.clone()).expect("taken");
+    let (mut tokens, mut logprobs) = (Vec::new(), Vec::new());
+    let finished = loop {
+        match ticket.next(WAIT).expect("an event") {
+            ResponseEvent::Delta(piece) => {
+                tokens.extend(piece.tokens);
+                logprobs.extend(piece.logprobs);
+            }
+            ResponseEvent::Completion(finished) => break finished,
+        }
+    };
+    check(&request, &finished);
+    assert_eq!((&tokens, &logprobs), (&finished.reply.tokens, &finished.reply.logprobs));
+    assert!(logprobs.iter().all(|logprob| logprob.is_some_and(|x| x <= 0.0)));
+    assert!(finished.first_token_s.expect("a first token") <= finished.seconds);
+    assert!(ticket.next(WAIT).is_err(), "nothing comes after the end");
+}
+
+#[test]
+fn embeddings_are_means_however_they_are_cut() {
+    let tokens: Vec<u32> = (0..150).map(|i| 1 + i * 11 % 50).collect();
+    let sums = sums(&tokens);
+    let mean = |part: &dyn Fn(u64) -> u64| {
+        (sums.iter().map(|&sum| part(sum) as f64).sum::<f64>() / 150.0) as f32
+    };
+    let expected = vec![mean(&|sum| sum % 1000), mean(&|sum| sum / 1000 % 1000)];
+    for step_tokens in [1, 7, 64, 512] {
+        let engine = engine(12, EngineOptions { step_tokens, ..options() });
+        let others: Vec<_> =
+            workload(5, 10).into_iter().map(|request| engine.submit(request)).collect();
+        let request = EmbedRequest { tokens: tokens.clone(), deadline: None, notify: None };
+        let tickets: Vec<_> =
+            (0..3).map(|_| engine.submit_embedding(request.clone()).expect("taken")).collect();
+        for ticket in tickets {
+            let finished = ticket.wait(WAIT).expect("an embedding");
+            assert_eq!(finished.reason, FinishReason::Embedded);
+            assert_eq!(finished.embedding.as_ref(), Some(&expected));
+        }
+        others.into_iter().flatten().for_each(|ticket| drop(ticket.wait(WAIT).expect("a reply")));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    /// Any workload, any sizes: each reply is what it would be alone.
+    #[test]
+    fn replies_are_their_own(
+        seed: u64, count in 1usize..25, running_max in 1usize..33, step_tokens in 1usize..513, spare in 0usize..40, sharing: bool,
+    ) {
+        let requests = workload(seed, count);
+        let options = EngineOptions { running_max, step_tokens, prefix_cache: sharing, ..options() };
+        let engine = engine(fewest_blocks(&requests) + spare, options);
+        let tickets: Vec<_> = requests.iter().map(|request| engine.submit(request.clone()).expect("taken")).collect();
+        for (request, ticket) in requests.iter().zip(&tickets) {
+            let finished = ticket.wait(WAIT).expect("a reply");
+            prop_assert_eq!((finished.reply.tokens, finished.reason), expected(request));
+        }
+    }
+}
+
+#[test]
+fn the_toy_has_something_to_choose_from() {
+    let requests = workload(6, 50);
+    let all: std::collections::BTreeSet<u32> =
+        requests.iter().flat_map(|request| expected(request).0).collect();
+    assert!(all.len() > VOCAB / 2, "{all:?}");
+}

@@ -1,0 +1,277 @@
+//! A model of whole numbers, with a memory of its own beside the pool's books.
+
+use std::time::Duration;
+
+use device::DeviceError;
+use device::cuda::CudaError;
+use watch::Watch;
+
+use crate::batch::{Batch, BatchLimits, Logits};
+use crate::engine::{
+    Completion, Engine, EngineOptions, FinishReason, Forward, ForwardLimits, Request,
+};
+use crate::kv::{BLOCK_TOKENS, KvLayout, KvPool};
+use crate::models::ForwardError;
+use crate::sampling::{SampleBuffers, SampleInput, SamplingParams, SeenTokens, sample};
+
+pub const VOCAB: usize = 61;
+/// A token after which the logits are no numbers.
+pub const POISON: u32 = 60;
+/// A token at which the pass fails.
+pub const FAILURE: u32 = 59;
+/// A token at which the thread panics.
+pub const PANIC: u32 = 58;
+/// A token at which the GPU hangs.
+pub const LOST: u32 = 56;
+/// Tokens below this are harmless.
+pub const SAFE: u32 = 56;
+/// The token that ends a reply.
+pub const EOS: u32 = 0;
+/// A sequence that begins with this goes by habit: what comes next depends on the last token alone,
+/// so it repeats itself.
+pub const HABIT: u32 = 57;
+pub const WAIT: Duration = Duration::from_secs(120);
+
+pub struct Toy {
+    pub limits: ForwardLimits,
+    /// One number a position: it stands for keys and values of all tokens up to it.
+    /// `[block][position]`
+    cells: Vec<[u64; BLOCK_TOKENS]>,
+    logits: Vec<f32>,
+    hidden: Vec<f32>,
+    /// Takes this long for a pass.
+    pub pass: Duration,
+}
+
+impl Toy {
+    pub fn new(blocks: usize) -> Self {
+        let limits =
+            ForwardLimits { vocab: VOCAB, context: 400, rows_max: 512, logits_rows_max: 64 };
+        Toy {
+            limits,
+            cells: vec![[0; BLOCK_TOKENS]; blocks],
+            logits: Vec::new(),
+            hidden: Vec::new(),
+            pass: Duration::ZERO,
+        }
+    }
+
+    /// Writes all rows' cells, then gives what each of the wanted rows reads.
+    fn run(&mut self, batch: &Batch, kv: &KvPool) -> Result<Vec<u64>, ForwardError> {
+        let ForwardLimits { vocab, context, rows_max, logits_rows_max } = self.limits;
+        let limits =
+            BatchLimits { vocab, positions: context, rows: rows_max, logits_rows: logits_rows_max };
+        batch.check(&limits, kv.blocks(), |block| kv.references(block) > 0)?;
+        std::thread::sleep(self.pass);
+        assert!(!batch.tokens.contains(&PANIC), "the toy broke");
+        if batch.tokens.contains(&FAILURE) {
+            return Err(ForwardError::DiskTimeout {
+                item: "the toy's block".to_owned(),
+                limit_s: 1,
+            });
+        }
+        if batch.tokens.contains(&LOST) {
+            let hangs = CudaError::Timeout {
+                gpu: 3,
+                doing: "the toy's pass",
+                waited: Duration::from_secs(9),
+            };
+            return Err(DeviceError::Cuda(hangs).into());
+        }
+        let mut read = vec![0; batch.tokens.len()];
+        for span in batch.sequences {
+            let cell = |position: usize| {
+                (span.block_table[position / BLOCK_TOKENS] as usize, position % BLOCK_TOKENS)
+            };
+            for (offset, row) in span.rows.clone().enumerate() {
+                let position = span.first_position + offset;
+                let (block, at) = cell(position);
+                assert_eq!(
+                    kv.references(block as u32),
+                    1,
+                    "block {block} is written to while it is shared"
+                );
+                let before = position
+                    .checked_sub(1)
+                    .map_or(START, |before| self.cells[cell(before).0][cell(before).1]);
+                self.cells[block][at] = next_cell(before, batch.tokens[row]);
+                if batch.logits_for.contains(&row) {
+                    read[row] = (0..=position).fold(11, |sum, position| {
+                        look_at(sum, self.cells[cell(position).0][cell(position).1])
+                    });
+                }
+            }
+        }
+        Ok(batch
+            .logits_for
+            .iter()
+            .map(|&row| if batch.tokens[row] == POISON { u64::MAX } else { read[row] })
+            .collect())
+    }
+}
+
+impl Forward for Toy {
+    fn limits(&self) -> ForwardLimits {
+        self.limits
+    }
+
+    fn forward(&mut self, batch: &Batch, kv: &mut KvPool) -> Result<Logits<'_>, ForwardError> {
+        let read = self.run(batch, kv)?;
+        self.logits = read.iter().flat_map(|&sum| logits_of(sum)).collect();
+        Ok(Logits::new(&mut self.logits, VOCAB))
+    }
+
+    fn hidden(&mut self, batch: &Batch, kv: &mut KvPool) -> Result<&[f32], ForwardError> {
+        let read = self.run(batch, kv)?;
+        self.hidden = read
+            .iter()
+            .flat_map(|&sum| [(sum % 1000) as f32, (sum / 1000 % 1000) as f32])
+            .collect();
+        Ok(&self.hidden)
+    }
+}
+
+fn mix(a: u64, b: u64) -> u64 {
+    let mut x = (a ^ b.wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_add(0xD1B5_4A32_D192_ED03);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+/// What stands before the first position.
+const START: u64 = 7;
+/// In the cells of a sequence that goes by habit.
+const BY_HABIT: u64 = 1 << 63;
+
+/// The cell of a token behind another cell.
+fn next_cell(before: u64, token: u32) -> u64 {
+    if before & BY_HABIT != 0 || (before == START && token == HABIT) {
+        BY_HABIT | u64::from(token)
+    } else {
+        mix(before, u64::from(token)) & !BY_HABIT
+    }
+}
+
+/// What is read at a cell by one who read `sum` at those before it.
+fn look_at(sum: u64, cell: u64) -> u64 {
+    mix(if cell & BY_HABIT == 0 { sum } else { 0 }, cell)
+}
+
+fn logits_of(sum: u64) -> Vec<f32> {
+    if sum == u64::MAX {
+        return vec![f32::NAN; VOCAB];
+    }
+    let logit = |id: u64| {
+        if id >= u64::from(SAFE) { -50.0 } else { (mix(sum, id) >> 40) as f32 / (1 << 22) as f32 }
+    };
+    (0..VOCAB as u64).map(logit).collect()
+}
+
+/// What the toy reads at the last of these tokens: without blocks, without an engine.
+pub fn sums(tokens: &[u32]) -> Vec<u64> {
+    let (mut cell, mut sum) = (START, 11);
+    let mut all = Vec::new();
+    for &token in tokens {
+        cell = next_cell(cell, token);
+        sum = look_at(sum, cell);
+        all.push(sum);
+    }
+    all
+}
+
+/// The reply that a request must get, whatever goes on beside it.
+pub fn expected(request: &Request) -> (Vec<u32>, FinishReason) {
+    let (mut tokens, mut seen) = (request.prompt.clone(), SeenTokens::default());
+    let (mut cell, mut sum, mut reply) = (START, 11, Vec::new());
+    let mut done = 0;
+    loop {
+        for &token in &tokens[done..] {
+            cell = next_cell(cell, token);
+            sum = look_at(sum, cell);
+        }
+        seen.extend(&tokens[done..]);
+        done = tokens.len();
+        let (sampling, position) = (&request.sampling, tokens.len());
+        let draw =
+            SampleInput { sampling, allowed: None, seen: Some(&seen), position, logprob: false };
+        let token = sample(&mut logits_of(sum), &draw, &mut SampleBuffers::default())
+            .expect("a token")
+            .token;
+        if token == EOS && !request.ignore_eos {
+            return (reply, FinishReason::Eos);
+        }
+        if request.stop_tokens.contains(&token) {
+            return (reply, FinishReason::Stop);
+        }
+        tokens.push(token);
+        reply.push(token);
+        if reply.len() == request.max_new_tokens {
+            return (reply, FinishReason::Length);
+        }
+    }
+}
+
+pub fn pool(blocks: usize) -> KvPool {
+    KvPool::new(
+        KvLayout { layers: 1, kv_heads: 1, head_dim: 4, dtype: placement::KvDtype::F32 },
+        blocks,
+    )
+    .expect("a small pool")
+}
+
+pub fn options() -> EngineOptions {
+    EngineOptions { eos: vec![EOS], ..EngineOptions::new(Watch::silent()) }
+}
+
+pub fn engine(blocks: usize, options: EngineOptions) -> Engine {
+    Engine::start(Toy::new(blocks), pool(blocks), options).expect("an engine")
+}
+
+pub fn check(request: &Request, finished: &Completion) {
+    let (tokens, reason) = expected(request);
+    assert_eq!(finished.reason, reason);
+    assert_eq!(finished.reply.tokens, tokens);
+    assert_eq!(finished.prompt_tokens, request.prompt.len());
+}
+
+/// Numbers from a seed: the tests' own, so that a failure can be run again.
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 = mix(self.0, 1);
+        (self.0 >> 33) as usize % limit
+    }
+}
+
+/// Requests of all kinds; half of them share a beginning of 0 to 6 blocks, a third goes by habit.
+pub fn workload(seed: u64, count: usize) -> Vec<Request> {
+    let mut numbers = Numbers(seed);
+    let shared: Vec<u32> = (0..200).map(|_| 1 + numbers.below(SAFE as usize - 1) as u32).collect();
+    (0..count).map(|_| one_of(&mut numbers, &shared)).collect()
+}
+
+fn one_of(numbers: &mut Numbers, shared: &[u32]) -> Request {
+    let mut prompt = shared[..numbers.below(2) * numbers.below(shared.len())].to_vec();
+    prompt.extend((0..1 + numbers.below(70)).map(|_| 1 + numbers.below(SAFE as usize - 1) as u32));
+    if numbers.below(3) == 0 {
+        prompt[0] = HABIT;
+    }
+    let sampling = match numbers.below(3) {
+        0 => SamplingParams::greedy(),
+        1 => SamplingParams::at(1.0, numbers.0),
+        _ => SamplingParams {
+            top_k: Some(9),
+            top_p: 0.9,
+            min_p: 0.02,
+            repetition_penalty: 1.3,
+            ..SamplingParams::at(0.7, numbers.0)
+        },
+    };
+    let mut request = Request::new(prompt, 1 + numbers.below(90));
+    request.sampling = sampling;
+    request.ignore_eos = numbers.below(2) == 0;
+    request.stop_tokens =
+        (0..numbers.below(2)).map(|_| 1 + numbers.below(SAFE as usize - 1) as u32).collect();
+    request
+}

@@ -1,0 +1,48 @@
+//! Which tokens a constraint allows, as bits.
+
+/// A borrowed mask: bit `id % 32` of word `id / 32` is set where the token is allowed. Ids past the
+/// end are not.
+#[derive(Clone, Copy, Debug)]
+pub struct AllowedTokens<'a> {
+    words: &'a [u32],
+}
+
+impl<'a> AllowedTokens<'a> {
+    /// A mask of 32 tokens a word.
+    pub fn new(words: &'a [u32]) -> Self {
+        AllowedTokens { words }
+    }
+
+    /// Whether a token is allowed.
+    pub fn has(&self, token: u32) -> bool {
+        let word = self.words.get(token as usize / 32);
+        word.is_some_and(|word| word >> (token % 32) & 1 == 1)
+    }
+
+    /// The allowed tokens below `vocab`, in order.
+    pub fn tokens(&self, vocab: usize) -> impl Iterator<Item = u32> + 'a {
+        let words = self.words.iter().enumerate();
+        words
+            .flat_map(|(index, &word)| Bits { word, base: index as u32 * 32 })
+            .take_while(move |&id| (id as usize) < vocab)
+    }
+}
+
+/// The set bits of a word, from the lowest.
+struct Bits {
+    word: u32,
+    base: u32,
+}
+
+impl Iterator for Bits {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        if self.word == 0 {
+            return None;
+        }
+        let bit = self.word.trailing_zeros();
+        self.word &= self.word - 1;
+        Some(self.base + bit)
+    }
+}
