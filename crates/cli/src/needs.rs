@@ -6,7 +6,7 @@ use crate::failure::{Failure, exit};
 use crate::{machine, session};
 use checkpoint::{Checkpoint, SearchPaths};
 use experiment::Config;
-use experiment::slurm::{Fit, Site};
+use experiment::slurm::{Site, TaskResources};
 use placement::{Tier, bytes_text};
 use serde::Serialize;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub struct Need {
     pub place: Option<String>,
     /// What one task needs; zeros for a model of a server.
     #[serde(flatten)]
-    pub fit: Fit,
+    pub fit: TaskResources,
     /// What is missing, and what to do about it.
     pub problem: Option<String>,
     /// The exit code that goes with it.
@@ -62,7 +62,8 @@ fn search(site: &Site) -> SearchPaths {
 }
 
 fn need(config: &Config, model: String, jobs: usize, site: &Site, search: &SearchPaths) -> Need {
-    let mut need = Need { model, place: None, fit: Fit::default(), problem: None, exit: 0 };
+    let mut need =
+        Need { model, place: None, fit: TaskResources::default(), problem: None, exit: 0 };
     if let Err(failure) = look(config, &mut need, jobs, site, search) {
         (need.exit, need.problem) = (failure.exit, Some(failure.text));
     }
@@ -119,7 +120,7 @@ fn fit(
     checkpoint: &Checkpoint,
     jobs: usize,
     site: &Site,
-) -> Result<Fit, Failure> {
+) -> Result<TaskResources, Failure> {
     let mut machine = match &site.machine {
         Some(file) => machine::described(Path::new(file))?,
         None => machine::probed(checkpoint)?,
@@ -152,7 +153,7 @@ fn fit(
     let plan =
         ladder.map_err(|f| Failure::new(f.exit, format!("on {gpus} GPUs: {}", f.text)))?.plan;
     let host = plan.tiers.iter().filter(|tier| tier.tier == Tier::Cpu);
-    Ok(Fit { gpus: gpus as u64, host_bytes: host.map(|tier| tier.total_bytes()).sum() })
+    Ok(TaskResources { gpus: gpus as u64, host_bytes: host.map(|tier| tier.total_bytes()).sum() })
 }
 
 /// Reads a site's file; without one, the defaults.

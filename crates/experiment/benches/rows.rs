@@ -3,7 +3,7 @@
 //! afterwards here. `cargo bench -p experiment`.
 #![allow(missing_docs)]
 
-use experiment::{Config, Event, NoModels, RunOptions, replay_all, run_experiment};
+use experiment::{Config, NoModels, RunEvent, RunOptions, replay_all, run_experiment};
 use std::time::Instant;
 
 fn main() {
@@ -21,12 +21,12 @@ fn main() {
             accept_mixed: false,
             model: None,
             end: None,
-            held_wait: std::time::Duration::ZERO,
+            claim_patience: std::time::Duration::ZERO,
             provenance: results::Provenance::default(),
         };
         let (begun, on_core) = (Instant::now(), on_core_s());
         let summary =
-            run_experiment(&config, &NoModels, &options, &|_: &Event| (), &|| false).unwrap();
+            run_experiment(&config, &NoModels, &options, &|_: &RunEvent| (), &|| false).unwrap();
         let steps = summary.closing.iter().map(|row| row.steps).sum::<u64>();
         let tell = |what: &str, begun: Instant, on_core: f64| {
             let rate = |seconds: f64| steps as f64 / seconds;

@@ -2,6 +2,24 @@ use crate::provider::ProviderError;
 use results::ResultsError;
 use std::path::PathBuf;
 
+/// Where a setting came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceLocation {
+    /// The file, or "--set".
+    pub file: String,
+    /// 0 where there is no line.
+    pub line: u64,
+}
+
+impl std::fmt::Display for SourceLocation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.file),
+            line => write!(f, "{} line {line}", self.file),
+        }
+    }
+}
+
 /// What is wrong with a configuration. Each variant names the key, the place, what was expected and
 /// what was found.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -10,7 +28,7 @@ pub enum ConfigProblem {
     #[error("{place}: not YAML: {words}")]
     NotYaml {
         /// Where.
-        place: crate::config::Place,
+        place: SourceLocation,
         /// The parser's words.
         words: String,
     },
@@ -18,7 +36,7 @@ pub enum ConfigProblem {
     #[error("{place}: unknown key {key}{}", suggest(suggestion))]
     UnknownKey {
         /// Where.
-        place: crate::config::Place,
+        place: SourceLocation,
         /// The key as written.
         key: String,
         /// The nearest key there is.
@@ -28,7 +46,7 @@ pub enum ConfigProblem {
     #[error("{place}: {key}: expected {expected}, found {found}")]
     WrongType {
         /// Where.
-        place: crate::config::Place,
+        place: SourceLocation,
         /// The key.
         key: String,
         /// What may stand there.
@@ -40,7 +58,7 @@ pub enum ConfigProblem {
     #[error("{place}: {key} is given twice, perhaps in two spellings: keep one")]
     Twice {
         /// Where.
-        place: crate::config::Place,
+        place: SourceLocation,
         /// The key.
         key: String,
     },
@@ -48,7 +66,7 @@ pub enum ConfigProblem {
     #[error("{place}: grid: {key} lists the level {level} twice: keep one")]
     LevelTwice {
         /// Where.
-        place: crate::config::Place,
+        place: SourceLocation,
         /// The factor.
         key: String,
         /// The level, as JSON.
@@ -58,7 +76,7 @@ pub enum ConfigProblem {
     #[error("{place}: grid: {key} has no levels: expected a list of at least one, or no such line")]
     NoLevels {
         /// Where.
-        place: crate::config::Place,
+        place: SourceLocation,
         /// The factor.
         key: String,
     },
@@ -68,7 +86,7 @@ pub enum ConfigProblem {
     )]
     NoFactor {
         /// Where.
-        place: crate::config::Place,
+        place: SourceLocation,
         /// The key.
         key: String,
     },

@@ -1,56 +1,45 @@
 //! Configuration -> cells -> runs, and the agent's side of each run.
 //!
 //! ```text
-//! Config::load          strict, resolved once           config/
-//! Config::runs          cells, replicates, run ids      grid, identity
-//! run_experiment        threads, retries, resume        runner, run
-//!   Episode             replies in, rows out; pure      episode, agent/
-//!   Provider            turns a prompt into a reply     provider; `remote` asks a server, `cli` has the engine
-//! replay, redetect, audit                               over what is stored
+//! error, identity   what everything imports: errors; run ids and seeds by content hash
+//! provider/         turns a prompt into a reply: a server (`remote`), a log (`replay`); `cli` has the engine
+//! agent/            prompts, the conversation, parsing of replies
+//! config/           strict keys, resolved once: `Config::load` -> `Cell`s -> `PlannedRun`s
+//! measures/         figures over an agent's replies: calibration, similarity of summaries
+//! run/              `run_experiment`: the queue of runs, attempts, and the pure `Episode`
+//! checks/           over configurations and stored runs: audit, cost estimate, replay, crash detection
+//! slurm/            an experiment as Slurm jobs
 //! ```
 //!
-//! A reply that cannot be read is an outcome of its own. A provider's failure makes a run failed,
-//! to be tried again, and is never data.
+//! Each row imports only rows above it. A reply that cannot be parsed is an outcome of the study. A
+//! provider's failure makes a run failed, to be retried, and is never data.
 
 mod agent;
-mod audit;
-mod calibration;
+mod checks;
 mod config;
-mod episode;
 mod error;
-mod estimate;
-mod events;
-mod grid;
-mod held;
 mod identity;
-mod likeness;
-mod limits;
+mod measures;
 mod provider;
-mod record;
-mod recorded;
-mod redetect;
-mod remote;
-mod replay;
 mod run;
-mod runner;
 pub mod slurm;
-mod world_config;
 
 pub use agent::prompt::{reply_schema, system_prompt, template_tools};
-pub use agent::{Call, History, ReplyMode, read_reply};
-pub use audit::{AuditReport, DeadFactor, audit};
-pub use calibration::{Bin, Calibration};
-pub use config::{Config, Place, describe_keys};
-pub use error::{ConfigProblem, ExperimentError};
-pub use estimate::{Estimate, ModelEstimate, Rates, estimate};
-pub use events::{Event, EventSink, StepFigures};
-pub use grid::{Cell, GridCounts, PlannedRun};
+pub use agent::{AgentAction, HistoryPolicy, ReplyMode, read_reply};
+pub use checks::{
+    AuditReport, CostRates, DeadFactor, DetectionReport, Estimate, ModelEstimate, ReplayReport,
+    audit, estimate, replay, replay_all, rerun_detectors,
+};
+pub use config::{Cell, Config, GridCounts, PlannedRun, describe_keys};
+pub use error::{ConfigProblem, ExperimentError, SourceLocation};
+pub use measures::{Calibration, CalibrationBin};
+pub use provider::remote::RemoteProvider;
+pub use provider::replay::ReplayProvider;
 pub use provider::{
     Finish, ModelSettings, NoModels, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply,
-    ReplyRequest,
+    ReplyRequest, ServerSettings,
 };
-pub use recorded::Recorded;
-pub use redetect::{Redetected, redetect};
-pub use remote::{RemoteProvider, ServerSettings};
-pub use replay::{Replayed, replay, replay_all};
-pub use runner::{RunOptions, SCRIPTED, Summary, prepare_experiment, run_experiment};
+pub use run::{
+    EventSink, ExperimentSummary, RunEvent, RunOptions, SCRIPTED, StepFigures, prepare_experiment,
+    run_experiment,
+};

@@ -6,8 +6,8 @@ mod speaker;
 
 use common::{folder_options, quiet, steps_of};
 use experiment::{
-    Config, Event, ExperimentError, Finish, NoModels, ProviderError, Recorded, ReplyMode, Summary,
-    read_reply, replay_all, run_experiment,
+    Config, ExperimentError, ExperimentSummary, Finish, NoModels, ProviderError, ReplayProvider,
+    ReplyMode, RunEvent, read_reply, replay_all, run_experiment,
 };
 use results::{StepRow, Store};
 use serde_json::json;
@@ -31,7 +31,7 @@ fn run(
     speaker: &Speaker,
     folder: &Path,
     jobs: usize,
-) -> Result<Summary, ExperimentError> {
+) -> Result<ExperimentSummary, ExperimentError> {
     run_experiment(config, speaker, &folder_options(config, folder, jobs), &quiet, &|| false)
 }
 
@@ -77,8 +77,8 @@ fn replies_of_every_kind_are_recorded_resumed_and_replayed() {
         rows(whole.path()).iter().all(|row| row.parse_failure.is_some() == row.action.is_none())
     );
     let steps = AtomicUsize::new(0);
-    let count = |event: &Event| {
-        if matches!(event, Event::StepDone(_)) {
+    let count = |event: &RunEvent| {
+        if matches!(event, RunEvent::StepDone(_)) {
             steps.fetch_add(1, Ordering::SeqCst);
         }
     };
@@ -92,7 +92,7 @@ fn replies_of_every_kind_are_recorded_resumed_and_replayed() {
     assert_eq!(replay_all(&Store::open(whole.path()).unwrap()).unwrap().len(), 4);
     // The recording gives the same rows without the model.
     let played = tempfile::tempdir().unwrap();
-    let recorded = Recorded::open(&Store::open(whole.path()).unwrap()).unwrap();
+    let recorded = ReplayProvider::open(&Store::open(whole.path()).unwrap()).unwrap();
     let options = folder_options(&config, played.path(), 2);
     let summary = run_experiment(&config, &recorded, &options, &quiet, &|| false).unwrap();
     assert_eq!((summary.done_now, summary.failed), (4, vec![]));
@@ -600,13 +600,13 @@ fn slow_divergence_is_seen_in_the_embeddings_of_the_agents_own_words() {
     assert!(kinds.contains(&"slow_divergence"), "{kinds:?}");
     let store = Store::open(whole.path()).unwrap();
     assert_eq!(replay_all(&store).unwrap().len(), 2);
-    for run in experiment::redetect(&store, &[]).unwrap() {
+    for run in experiment::rerun_detectors(&store, &[]).unwrap() {
         assert_eq!(run.crashes, run.recorded);
     }
-    // Stopped every few steps, within the first eight and after them.
+    // StopReason every few steps, within the first eight and after them.
     let steps = AtomicUsize::new(0);
-    let count = |event: &Event| {
-        if matches!(event, Event::StepDone(_)) {
+    let count = |event: &RunEvent| {
+        if matches!(event, RunEvent::StepDone(_)) {
             steps.fetch_add(1, Ordering::SeqCst);
         }
     };
@@ -618,7 +618,7 @@ fn slow_divergence_is_seen_in_the_embeddings_of_the_agents_own_words() {
     }
     assert_eq!(steps_of(whole.path()), steps_of(parts.path()));
     let played = tempfile::tempdir().unwrap();
-    let recorded = Recorded::open(&store).unwrap();
+    let recorded = ReplayProvider::open(&store).unwrap();
     run_experiment(&config, &recorded, &folder_options(&config, played.path(), 1), &quiet, &|| {
         false
     })

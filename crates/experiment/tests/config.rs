@@ -369,7 +369,7 @@ fn defect_11_what_is_counted_is_what_is_run() {
 fn an_estimate_is_of_the_right_size_and_moves_the_right_way() {
     let of = |sets: &[&str]| {
         let text = "env: {max_steps: 100, complexity_level: 1}\nmodel: {name: some/model-8B}\n";
-        experiment::estimate(&set(text, sets), &experiment::Rates::default()).unwrap()
+        experiment::estimate(&set(text, sets), &experiment::CostRates::default()).unwrap()
     };
     let plain = of(&[]);
     let (prompt, reply) = (plain.prompt_tokens / 100.0, plain.reply_tokens / 100.0);

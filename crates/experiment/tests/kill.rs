@@ -4,7 +4,7 @@
 mod common;
 
 use common::{folder_options, run_to_end, steps_of};
-use experiment::{Config, Event, NoModels, run_experiment};
+use experiment::{Config, NoModels, RunEvent, run_experiment};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -23,8 +23,8 @@ fn study() -> Config {
 fn child() {
     let Ok(folder) = std::env::var(CHILD) else { return };
     let config = study();
-    let slowly = |event: &Event| {
-        if matches!(event, Event::StepDone(_)) {
+    let slowly = |event: &RunEvent| {
+        if matches!(event, RunEvent::StepDone(_)) {
             std::thread::sleep(Duration::from_micros(300));
         }
     };

@@ -6,7 +6,7 @@ mod common;
 mod server;
 
 use common::{folder_options, quiet, steps_of};
-use experiment::{Config, Event, NoModels, Summary, replay_all, run_experiment};
+use experiment::{Config, ExperimentSummary, NoModels, RunEvent, replay_all, run_experiment};
 use results::{StepRow, Store};
 use serde_json::{Value, json};
 use server::{Asked, Does, Server, answers, fails, says};
@@ -25,7 +25,7 @@ fn study(server: &Server, sets: &[&str]) -> Config {
     Config::parse(STUDY, "study.yaml", &sets).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn run(config: &Config, folder: &Path) -> Summary {
+fn run(config: &Config, folder: &Path) -> ExperimentSummary {
     let options = folder_options(config, folder, 2);
     run_experiment(config, &NoModels, &options, &quiet, &|| false)
         .unwrap_or_else(|error| panic!("{error}"))
@@ -250,8 +250,8 @@ fn a_request_in_flight_is_given_up_when_somebody_asks_to_stop() {
     let config = study(&server, &[]);
     let (folder, begun) = (tempfile::tempdir().unwrap(), Instant::now());
     let started = std::sync::OnceLock::new();
-    let note = |event: &Event| {
-        if matches!(event, Event::RunStarted { .. }) {
+    let note = |event: &RunEvent| {
+        if matches!(event, RunEvent::RunStarted { .. }) {
             let _ = started.set(Instant::now());
         }
     };

@@ -4,7 +4,8 @@ mod common;
 
 use common::{folder_options, quiet, run_to_end, steps_of};
 use experiment::{
-    Config, Event, ExperimentError, NoModels, redetect, replay, replay_all, run_experiment,
+    Config, ExperimentError, NoModels, RunEvent, replay, replay_all, rerun_detectors,
+    run_experiment,
 };
 use results::Store;
 use std::sync::Mutex;
@@ -28,7 +29,7 @@ fn a_study_runs_and_the_same_line_again_does_nothing() {
         summary.closing.iter().all(|row| row.orders_shipped > 0 && row.mean_pe["cost"].is_some())
     );
     let events = Mutex::new(Vec::new());
-    let listen = |event: &Event| events.lock().unwrap().push(event.clone());
+    let listen = |event: &RunEvent| events.lock().unwrap().push(event.clone());
     let again = run_experiment(
         &config,
         &NoModels,
@@ -116,8 +117,8 @@ fn defect_09_an_interrupted_study_goes_on_with_the_same_bytes() {
     run_to_end(&config, whole.path(), 2);
     for stop_after in [1, 7, 30, 61, 100] {
         let steps = AtomicUsize::new(0);
-        let count = |event: &Event| {
-            if matches!(event, Event::StepDone(_)) {
+        let count = |event: &RunEvent| {
+            if matches!(event, RunEvent::StepDone(_)) {
                 steps.fetch_add(1, Ordering::SeqCst);
             }
         };
@@ -165,7 +166,7 @@ fn detectors_run_again_give_what_was_recorded_live() {
     let config = study(&["agent.policy=looping", "crash_detector.threshold=lenient"]);
     run_to_end(&config, out.path(), 2);
     let store = Store::open(out.path()).unwrap();
-    let same = redetect(&store, &[]).unwrap();
+    let same = rerun_detectors(&store, &[]).unwrap();
     assert_eq!(same.len(), 4);
     assert!(
         same.iter().all(|run| run.crashes == run.recorded && !run.crashes.is_empty()),
@@ -178,7 +179,7 @@ fn detectors_run_again_give_what_was_recorded_live() {
         2,
     );
     let live = Store::open(live.path()).unwrap();
-    let strict = redetect(&store, &["crash_detector.threshold=strict".to_string()]).unwrap();
+    let strict = rerun_detectors(&store, &["crash_detector.threshold=strict".to_string()]).unwrap();
     let looping = |crashes: &[results::CrashRecord]| {
         crashes
             .iter()
@@ -187,9 +188,9 @@ fn detectors_run_again_give_what_was_recorded_live() {
             .unwrap()
     };
     let recorded: Vec<_> =
-        redetect(&live, &[]).unwrap().iter().map(|run| looping(&run.recorded)).collect();
+        rerun_detectors(&live, &[]).unwrap().iter().map(|run| looping(&run.recorded)).collect();
     assert_eq!(strict.iter().map(|run| looping(&run.crashes)).collect::<Vec<_>>(), recorded);
-    let error = redetect(&store, &["env.max_steps=5".to_string()]).unwrap_err();
+    let error = rerun_detectors(&store, &["env.max_steps=5".to_string()]).unwrap_err();
     assert_eq!(error.exit_code(), 2);
 }
 
@@ -311,7 +312,7 @@ fn detecting_again_with_any_threshold_is_what_live_gives() {
         };
         let folders = ["strict", "moderate", "lenient"].map(of);
         let crashes = |folder: &tempfile::TempDir, sets: &[String]| {
-            let found = redetect(&Store::open(folder.path()).unwrap(), sets).unwrap();
+            let found = rerun_detectors(&Store::open(folder.path()).unwrap(), sets).unwrap();
             let mut found: Vec<_> =
                 found.into_iter().map(|run| (run.crashes, run.recorded)).collect();
             found.sort_by_key(|pair| format!("{pair:?}"));

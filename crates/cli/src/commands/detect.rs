@@ -11,10 +11,10 @@ struct DetectDocument {
 
 /// `vendomini detect`: runs the crash detectors again over stored rows.
 pub fn run(args: &DetectArgs) -> Result<u8, Failure> {
-    let found = experiment::redetect(&Store::open(&args.dir)?, &args.set)?;
+    let found = experiment::rerun_detectors(&Store::open(&args.dir)?, &args.set)?;
     if args.json {
         output::json(&DetectDocument {
-            runs: found.iter().map(experiment::Redetected::to_json).collect(),
+            runs: found.iter().map(experiment::DetectionReport::to_json).collect(),
         })?;
         return Ok(0);
     }

@@ -1,7 +1,7 @@
 use crate::args::AuditArgs;
 use crate::failure::Failure;
 use crate::output;
-use experiment::{Config, Estimate, Rates};
+use experiment::{Config, CostRates, Estimate};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ struct GridDocument {
 pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     let config = Config::load(&args.config, &args.set)?;
     config.check().map_err(experiment::ExperimentError::from)?;
-    let (c, estimate) = (config.counts(), experiment::estimate(&config, &Rates::default())?);
+    let (c, estimate) = (config.counts(), experiment::estimate(&config, &CostRates::default())?);
     if args.json {
         let (combinations, nominal_runs, cells, runs) =
             (c.combinations, c.nominal_runs, c.cells, c.runs);

@@ -1,7 +1,7 @@
 use crate::args::RunArgs;
 use crate::failure::Failure;
 use crate::provider::Engines;
-use experiment::{Config, Event, RunOptions, StepFigures, Summary, run_experiment};
+use experiment::{Config, ExperimentSummary, RunEvent, RunOptions, StepFigures, run_experiment};
 use results::{Journal, Provenance, ResultsError};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -32,14 +32,17 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         accept_mixed: false,
         model: args.model.clone(),
         end: args.time_left_s.map(|s| std::time::Instant::now() + Duration::from_secs(s)),
-        held_wait: if args.shared { HELD_WAIT } else { Duration::ZERO },
+        claim_patience: if args.shared { HELD_WAIT } else { Duration::ZERO },
         provenance: provenance(),
     };
     let reporter = RunReporter::new(watch, &options.folder);
-    let ended =
-        run_experiment(&config, &models, &options, &|event: &Event| reporter.tell(event), &|| {
-            watch.canceled()
-        });
+    let ended = run_experiment(
+        &config,
+        &models,
+        &options,
+        &|event: &RunEvent| reporter.tell(event),
+        &|| watch.canceled(),
+    );
     reporter.finish();
     let summary = ended?;
     close(&summary, &options, watch);
@@ -58,7 +61,7 @@ pub(crate) fn provenance() -> Provenance {
     }
 }
 
-fn close(summary: &Summary, options: &RunOptions, watch: &Watch) {
+fn close(summary: &ExperimentSummary, options: &RunOptions, watch: &Watch) {
     if !summary.closing.is_empty() {
         watch.note(results::closing_table(&summary.closing));
     }
@@ -113,18 +116,20 @@ impl<'a> RunReporter<'a> {
     }
 
     /// Nothing rests on the journal: where it cannot be written, that is told once, and runs go on.
-    fn write_down(&self, state: &mut RunProgress, event: &Event) {
+    fn write_down(&self, state: &mut RunProgress, event: &RunEvent) {
         let written = match (event, state.journal.as_mut()) {
-            (Event::Planned { .. }, None) => {
+            (RunEvent::Planned { .. }, None) => {
                 let begun = Journal::begin(self.folder, state.steps_total, state.runs_total as u64);
                 begun.map(|journal| state.journal = Some(journal))
             }
-            (Event::RunStarted { run_id, replayed, .. }, Some(journal)) => {
+            (RunEvent::RunStarted { run_id, replayed, .. }, Some(journal)) => {
                 journal.started(run_id, *replayed)
             }
-            (Event::StepDone(step), Some(journal)) => journal.step(&step.run_id, step.reply_tokens),
-            (Event::RunFinished { record }, Some(journal)) => journal.finished(&record.run_id),
-            (Event::RunFailed { run_id, .. }, Some(journal)) => journal.failed(run_id),
+            (RunEvent::StepDone(step), Some(journal)) => {
+                journal.step(&step.run_id, step.reply_tokens)
+            }
+            (RunEvent::RunFinished { record }, Some(journal)) => journal.finished(&record.run_id),
+            (RunEvent::RunFailed { run_id, .. }, Some(journal)) => journal.failed(run_id),
             _ => Ok(()),
         };
         self.keep_journal(state, written);
@@ -137,16 +142,16 @@ impl<'a> RunReporter<'a> {
         }
     }
 
-    fn tell(&self, event: &Event) {
+    fn tell(&self, event: &RunEvent) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.count(&mut state, event);
         self.watch.figures(|figures| show(figures, event));
         self.write_down(&mut state, event);
     }
 
-    fn count(&self, state: &mut RunProgress, event: &Event) {
+    fn count(&self, state: &mut RunProgress, event: &RunEvent) {
         match event {
-            Event::Planned { counts, done, left } => {
+            RunEvent::Planned { counts, done, left } => {
                 state.runs_total = *left;
                 state.steps_total = counts.steps_max * *left as u64 / counts.runs.max(1) as u64;
                 self.watch.note(format!(
@@ -154,16 +159,16 @@ impl<'a> RunReporter<'a> {
                     counts.runs, counts.cells
                 ));
             }
-            Event::ModelOpening { name, runs } => {
+            RunEvent::ModelOpening { name, runs } => {
                 state.running = None;
                 self.watch.note(format!("model {name} for {runs} runs"));
             }
-            Event::ModelOpened { info, .. } => {
+            RunEvent::ModelOpened { info, .. } => {
                 self.watch
                     .note(format!("model identity {}, kernels {}", info.identity, info.kernel_set));
                 self.begin(state);
             }
-            Event::StepDone(step) => {
+            RunEvent::StepDone(step) => {
                 state.steps_done += 1;
                 state.reply_tokens += step.reply_tokens;
                 let seconds =
@@ -178,15 +183,15 @@ impl<'a> RunReporter<'a> {
                     None => self.watch.beat(),
                 }
             }
-            Event::RunFinished { .. } => state.runs_done += 1,
-            Event::RunFailed { run_id, reason, again } => {
+            RunEvent::RunFinished { .. } => state.runs_done += 1,
+            RunEvent::RunFailed { run_id, reason, again } => {
                 let then = if *again { "; it will be tried again" } else { "" };
                 self.watch.note(format!("run {run_id} failed: {reason}{then}"));
             }
-            Event::RunHeld { run_id, owner } => {
+            RunEvent::RunClaimedElsewhere { run_id, owner } => {
                 self.watch.note(format!("run {run_id} is held by {owner}"))
             }
-            Event::RunStarted { run_id, attempt, replayed, .. } => {
+            RunEvent::RunStarted { run_id, attempt, replayed, .. } => {
                 // Scripted operators need no model, whose opening would have begun the stage.
                 if state.running.is_none() {
                     self.begin(state);
@@ -197,8 +202,8 @@ impl<'a> RunReporter<'a> {
                     ));
                 }
             }
-            Event::Waiting => self.watch.beat(),
-            Event::Note { text } => self.watch.note(text.clone()),
+            RunEvent::Waiting => self.watch.beat(),
+            RunEvent::Note { text } => self.watch.note(text.clone()),
         }
     }
 
@@ -222,37 +227,37 @@ impl<'a> RunReporter<'a> {
 }
 
 /// What an event changes in the view of the experiment.
-fn show(figures: &mut Figures, event: &Event) {
+fn show(figures: &mut Figures, event: &RunEvent) {
     match event {
-        Event::Planned { counts, done, left } => {
+        RunEvent::Planned { counts, done, left } => {
             (figures.runs_total, figures.runs_done) = (counts.runs as u64, *done as u64);
             figures.steps_max = counts.steps_max * *left as u64 / counts.runs.max(1) as u64;
             figures.model = "scripted operators".to_owned();
         }
-        Event::ModelOpening { name, .. } => {
+        RunEvent::ModelOpening { name, .. } => {
             figures.model.clone_from(name);
             figures.tiers.clear();
         }
-        Event::RunStarted { run_id, replayed, steps_max, .. } => {
+        RunEvent::RunStarted { run_id, replayed, steps_max, .. } => {
             let run =
                 RunFigures { step: *replayed, steps_max: *steps_max, ..RunFigures::default() };
             figures.steps_spared += replayed;
             figures.runs.insert(run_id.clone(), run);
         }
-        Event::StepDone(step) => show_step(figures, step),
-        Event::RunFinished { record } => {
+        RunEvent::StepDone(step) => show_step(figures, step),
+        RunEvent::RunFinished { record } => {
             figures.runs_done += 1;
             if let Some(run) = figures.runs.remove(&record.run_id) {
                 figures.steps_spared += run.steps_max.saturating_sub(run.step);
             }
         }
-        Event::RunFailed { run_id, .. } => {
+        RunEvent::RunFailed { run_id, .. } => {
             figures.failures += 1;
             // The next attempt takes its steps from the record: they count once.
             figures.steps_max += figures.runs.remove(run_id).map_or(0, |run| run.step);
         }
-        Event::RunHeld { .. } => figures.held += 1,
-        Event::ModelOpened { .. } | Event::Waiting | Event::Note { .. } => {}
+        RunEvent::RunClaimedElsewhere { .. } => figures.held += 1,
+        RunEvent::ModelOpened { .. } | RunEvent::Waiting | RunEvent::Note { .. } => {}
     }
 }
 

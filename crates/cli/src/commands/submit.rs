@@ -5,8 +5,10 @@ use crate::needs::{self, Need};
 use crate::output;
 use crate::provider::Engines;
 use crate::slurm;
-use experiment::slurm::{Chunk, Fit, ModelTasks, Places, Site, chunks, model_tasks, script};
-use experiment::{Config, Rates, RunOptions, SCRIPTED};
+use experiment::slurm::{
+    ModelTasks, ScriptPaths, Site, TaskArray, TaskResources, model_tasks, script, split_into_arrays,
+};
+use experiment::{Config, CostRates, RunOptions, SCRIPTED};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -58,7 +60,7 @@ pub fn run(args: &SubmitArgs) -> Result<u8, Failure> {
     let mut room = submit_jobs_max.map_or(usize::MAX, |most| most.saturating_sub(queued));
     for (tasks, (path, text)) in arrays.iter().zip(&scripts) {
         write_script(path, text)?;
-        let cut = chunks(tasks.tasks, array_size_max, room);
+        let cut = split_into_arrays(tasks.tasks, array_size_max, room);
         let submitted: usize = cut.iter().map(|chunk| chunk.count).sum();
         room -= submitted;
         cut.into_iter().try_for_each(|chunk| submit(&folder, &tasks.model, path, chunk))?;
@@ -91,7 +93,7 @@ fn plan(
     jobs: usize,
     site: &Site,
 ) -> Result<Vec<ModelTasks>, Failure> {
-    let rates = Rates { runs_in_flight: jobs as f64, ..Rates::default() };
+    let rates = CostRates { runs_in_flight: jobs as f64, ..CostRates::default() };
     let estimate = experiment::estimate(config, &rates)?;
     let (counts, asked) = (config.counts(), args.tasks.map(|n| n as usize));
     let mut arrays = Vec::new();
@@ -107,7 +109,13 @@ fn plan(
     }
     let scripted = counts.runs - arrays.iter().map(|tasks| tasks.runs).sum::<usize>();
     if scripted > 0 {
-        arrays.push(model_tasks((SCRIPTED, scripted), Fit::default(), None, (asked, jobs), site));
+        arrays.push(model_tasks(
+            (SCRIPTED, scripted),
+            TaskResources::default(),
+            None,
+            (asked, jobs),
+            site,
+        ));
     }
     Ok(arrays)
 }
@@ -149,7 +157,7 @@ fn scripts(
             .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
             .collect();
         let path = jobs.join(format!("{at}-{}.sbatch", model.trim_start_matches(['.', '-'])));
-        let places = Places {
+        let places = ScriptPaths {
             program: &program,
             config: &config_file,
             out: &out,
@@ -187,7 +195,7 @@ fn prepare(config: &Config, args: &SubmitArgs, folder: &Path, jobs: usize) -> Re
         accept_mixed: false,
         model: None,
         end: None,
-        held_wait: std::time::Duration::ZERO,
+        claim_patience: std::time::Duration::ZERO,
         provenance: provenance(),
     };
     experiment::prepare_experiment(config, &models, &options)?;
@@ -203,7 +211,7 @@ fn write_script(path: &Path, text: &str) -> Result<(), Failure> {
     written.map_err(|e| Failure::io(&path.display().to_string(), &e))
 }
 
-fn submit(folder: &Path, model: &str, script: &Path, chunk: Chunk) -> Result<(), Failure> {
+fn submit(folder: &Path, model: &str, script: &Path, chunk: TaskArray) -> Result<(), Failure> {
     let said = slurm::call(
         "sbatch",
         &[

@@ -1,4 +1,4 @@
-use super::history::History;
+use super::history::HistoryPolicy;
 use crate::provider::{Provider, ProviderError};
 use results::PromptMessage;
 use serde_json::Value;
@@ -21,11 +21,11 @@ pub(crate) struct Conversation {
     news_from: usize,
     /// Exchanges that the history policy has left out so far.
     dropped: u64,
-    history: History,
+    history: HistoryPolicy,
 }
 
 /// How much a prompt may hold.
-pub(crate) struct Room<'a> {
+pub(crate) struct PromptBudget<'a> {
     pub provider: &'a dyn Provider,
     pub tools: Option<&'a Value>,
     /// Tokens of prompt and reply together.
@@ -39,7 +39,7 @@ impl Conversation {
         system: String,
         market: String,
         observation: &str,
-        history: History,
+        history: HistoryPolicy,
         keeps_past: bool,
     ) -> Self {
         let messages =
@@ -68,7 +68,7 @@ impl Conversation {
 
     /// Decides what to leave out so that the prompt fits. Depends on the conversation and the model
     /// alone, not on the machine.
-    pub fn fit(&self, room: &Room<'_>) -> Result<u64, ProviderError> {
+    pub fn fit(&self, room: &PromptBudget<'_>) -> Result<u64, ProviderError> {
         let mut dropped = self.left_out_by_policy();
         let mut limit = room.context.saturating_sub(room.reply);
         loop {
@@ -86,7 +86,7 @@ impl Conversation {
             // Once something must go, enough goes that the next steps fit too, and their prompts
             // share a beginning.
             limit = limit.min(room.context.saturating_sub(room.reply) * 3 / 4).max(1);
-            dropped = match History::leave_out_more(self.past(), dropped) {
+            dropped = match HistoryPolicy::leave_out_more(self.past(), dropped) {
                 Some(more) => more,
                 None if tokens <= room.context.saturating_sub(room.reply) => return Ok(dropped),
                 None => return Err(no_room(tokens, room)),
@@ -128,7 +128,7 @@ impl Conversation {
     }
 }
 
-fn no_room(tokens: u64, room: &Room<'_>) -> ProviderError {
+fn no_room(tokens: u64, room: &PromptBudget<'_>) -> ProviderError {
     let remedy = format!(
         "the system prompt and one observation must fit beside a reply of {} tokens: raise model.context_length, lower \
          model.max_tokens_per_call, or take a model with a longer context",

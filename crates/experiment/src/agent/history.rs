@@ -3,7 +3,7 @@
 
 /// A policy for the conversation's past. An *exchange* is an observation and the reply to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum History {
+pub enum HistoryPolicy {
     /// All of it, as far as the context holds it.
     Full,
     /// At most so many exchanges before the present observation.
@@ -12,17 +12,17 @@ pub enum History {
     None,
 }
 
-impl History {
+impl HistoryPolicy {
     /// How many exchanges to leave out, of `past` that there are, where `dropped` were left out
     /// before.
     pub fn leave_out(self, past: u64, dropped: u64) -> u64 {
         let dropped = dropped.min(past);
         match self {
-            History::Full => dropped,
-            History::None => past,
-            History::Window(most) if past - dropped <= most => dropped,
+            HistoryPolicy::Full => dropped,
+            HistoryPolicy::None => past,
+            HistoryPolicy::Window(most) if past - dropped <= most => dropped,
             // Back to half a window: the next jump is half a window of steps away.
-            History::Window(most) => (past - most.div_ceil(2)).max(dropped),
+            HistoryPolicy::Window(most) => (past - most.div_ceil(2)).max(dropped),
         }
     }
 
@@ -34,22 +34,22 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::History;
+    use super::HistoryPolicy;
 
     #[test]
     fn a_window_slides_in_jumps_and_never_shows_more() {
         let (mut dropped, mut jumps) = (0, 0);
         for past in 0..100 {
-            let next = History::Window(10).leave_out(past, dropped);
+            let next = HistoryPolicy::Window(10).leave_out(past, dropped);
             jumps += u64::from(next != dropped);
             assert!(next >= dropped && past - next <= 10, "{past} {next}");
             dropped = next;
         }
         assert!((15..=18).contains(&jumps), "{jumps} jumps: one in six steps");
-        assert_eq!(History::Window(1).leave_out(5, 3), 4);
-        assert_eq!(History::None.leave_out(5, 0), 5);
-        assert_eq!(History::Full.leave_out(5, 2), 2);
-        assert_eq!(History::leave_out_more(5, 5), None);
-        assert_eq!(History::leave_out_more(5, 4), Some(5));
+        assert_eq!(HistoryPolicy::Window(1).leave_out(5, 3), 4);
+        assert_eq!(HistoryPolicy::None.leave_out(5, 0), 5);
+        assert_eq!(HistoryPolicy::Full.leave_out(5, 2), 2);
+        assert_eq!(HistoryPolicy::leave_out_more(5, 5), None);
+        assert_eq!(HistoryPolicy::leave_out_more(5, 4), Some(5));
     }
 }

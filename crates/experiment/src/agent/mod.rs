@@ -5,7 +5,7 @@ pub(crate) mod history;
 mod json_scan;
 pub(crate) mod prompt;
 pub(crate) mod reply;
-pub(crate) mod words;
+pub(crate) mod summary;
 
-pub use history::History;
-pub use reply::{Call, ReplyMode, read_reply};
+pub use history::HistoryPolicy;
+pub use reply::{AgentAction, ReplyMode, read_reply};

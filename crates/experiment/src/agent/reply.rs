@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 /// What the agent wants to do: checked for its form only. Whether the tool exists and takes such
 /// arguments is the world's to say, and a wrong call is a failed call.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Call {
+pub struct AgentAction {
     /// The tool's name, as written but for case and space around it.
     pub tool: String,
     /// Its arguments.
@@ -27,14 +27,18 @@ pub enum ReplyMode {
 }
 
 /// Reads a reply.
-pub fn read_reply(text: &str, finish: Finish, mode: ReplyMode) -> Result<Call, ParseFailure> {
+pub fn read_reply(
+    text: &str,
+    finish: Finish,
+    mode: ReplyMode,
+) -> Result<AgentAction, ParseFailure> {
     match mode {
         ReplyMode::Json => read_json(text, finish),
         ReplyMode::Text => read_text(text, finish),
     }
 }
 
-fn read_json(text: &str, finish: Finish) -> Result<Call, ParseFailure> {
+fn read_json(text: &str, finish: Finish) -> Result<AgentAction, ParseFailure> {
     match serde_json::from_str::<Value>(text.trim()) {
         Ok(Value::Object(object)) => call(object),
         Ok(other) => Err(failure(
@@ -50,7 +54,7 @@ fn read_json(text: &str, finish: Finish) -> Result<Call, ParseFailure> {
     }
 }
 
-fn read_text(text: &str, finish: Finish) -> Result<Call, ParseFailure> {
+fn read_text(text: &str, finish: Finish) -> Result<AgentAction, ParseFailure> {
     let said = without_thoughts(text);
     let found = json_scan::scan(said).into_iter();
     let named =
@@ -128,7 +132,7 @@ fn names_a_tool(object: &Map<String, Value>) -> bool {
 
 /// The envelope: `{"tool": ..., "arguments": {...}, "card": {...}}`, or the names that models' own
 /// templates use.
-fn call(mut object: Map<String, Value>) -> Result<Call, ParseFailure> {
+fn call(mut object: Map<String, Value>) -> Result<AgentAction, ParseFailure> {
     let mismatch = |detail: String| failure("schema_mismatch", detail);
     let (mut inner, function) = match object.shift_remove("function") {
         Some(Value::Object(inner)) => (inner, None),
@@ -165,7 +169,7 @@ fn call(mut object: Map<String, Value>) -> Result<Call, ParseFailure> {
     let inside = arguments.shift_remove("card");
     let card =
         first(&["card", "prediction_card", "prediction"]).or(inside).filter(|card| !card.is_null());
-    Ok(Call { tool, arguments, card })
+    Ok(AgentAction { tool, arguments, card })
 }
 
 fn cut_off() -> ParseFailure {

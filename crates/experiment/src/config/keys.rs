@@ -1,6 +1,6 @@
 //! Every key that a configuration can have. Nothing else reads names of keys out of files.
 
-use super::kind::Kind;
+use super::value_kind::ValueKind;
 use serde_json::Value;
 
 /// What a key is about.
@@ -19,7 +19,7 @@ pub(crate) enum Scope {
 pub(crate) struct Key {
     /// Dotted name.
     pub name: &'static str,
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// JSON.
     pub default: &'static str,
     pub scope: Scope,
@@ -42,7 +42,7 @@ macro_rules! keys {
     };
 }
 
-use Kind::{
+use ValueKind::{
     ByLevel, Choice, Flag, Number, OptionalNumber, OptionalText, OptionalWhole, Text, Whole,
 };
 

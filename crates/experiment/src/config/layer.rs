@@ -2,35 +2,17 @@
 //! checked against the table.
 
 use super::keys::{self, KEYS, Key, Scope};
-use super::kind::{Kind, found};
-use super::predecessor::{self, Fate};
-use super::yaml::{Entry, Node, Tree};
-use crate::error::ConfigProblem;
+use super::predecessor::{self, KeyMapping};
+use super::value_kind::{ValueKind, found};
+use super::yaml::{YamlEntry, YamlNode, YamlValue};
+use crate::error::{ConfigProblem, SourceLocation};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Where a setting came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The file, or "--set".
-    pub file: String,
-    /// 0 where there is no line.
-    pub line: u64,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.line {
-            0 => f.write_str(&self.file),
-            line => write!(f, "{} line {line}", self.file),
-        }
-    }
-}
 
 /// Settings of one source. Values are checked and of their key's type.
 #[derive(Debug, Default)]
 pub(crate) struct Layer {
-    pub inherit: Option<(String, Place)>,
+    pub inherit: Option<(String, SourceLocation)>,
     pub plain: BTreeMap<&'static str, Value>,
     pub fixed: BTreeMap<&'static str, Value>,
     /// Factors and their levels, in the file's order.
@@ -49,13 +31,13 @@ enum Section {
 
 impl Layer {
     /// Reads a file's tree.
-    pub fn read(root: &Node, file: &str) -> Result<Layer, ConfigProblem> {
+    pub fn read(root: &YamlNode, file: &str) -> Result<Layer, ConfigProblem> {
         let mut layer = Layer::default();
         match &root.tree {
-            Tree::Map(entries) => layer.section(entries, "", Section::Plain, file)?,
-            Tree::Scalar(Value::Null) => {}
+            YamlValue::Map(entries) => layer.section(entries, "", Section::Plain, file)?,
+            YamlValue::Scalar(Value::Null) => {}
             _ => {
-                let place = Place { file: file.into(), line: root.line };
+                let place = SourceLocation { file: file.into(), line: root.line };
                 return Err(ConfigProblem::WrongType {
                     place,
                     key: "the document".into(),
@@ -72,7 +54,7 @@ impl Layer {
 
     /// One `key=value` of the command line.
     pub fn set(&mut self, text: &str) -> Result<(), ConfigProblem> {
-        let place = || Place { file: format!("--set {text}"), line: 0 };
+        let place = || SourceLocation { file: format!("--set {text}"), line: 0 };
         let (name, value) =
             text.split_once('=').ok_or_else(|| ConfigProblem::BadSet { text: text.to_string() })?;
         let value = super::yaml::parse(value)
@@ -86,13 +68,13 @@ impl Layer {
 
     fn section(
         &mut self,
-        entries: &[Entry],
+        entries: &[YamlEntry],
         prefix: &str,
         section: Section,
         file: &str,
     ) -> Result<(), ConfigProblem> {
         for entry in entries {
-            let place = Place { file: file.to_string(), line: entry.line };
+            let place = SourceLocation { file: file.to_string(), line: entry.line };
             let name = if prefix.is_empty() {
                 entry.key.clone()
             } else {
@@ -106,7 +88,7 @@ impl Layer {
                 ("", "grid") if section == Section::Plain => Some(("", Section::Grid)),
                 ("", "fixed") if section == Section::Plain => Some(("", Section::Fixed)),
                 // Of what has no effect, a list or a value is answered as it stands.
-                _ if (matches!(entry.value.tree, Tree::Map(_)) || !is_answered(&name))
+                _ if (matches!(entry.value.tree, YamlValue::Map(_)) || !is_answered(&name))
                     && is_section(&name) =>
                 {
                     Some((name.as_str(), section))
@@ -114,15 +96,15 @@ impl Layer {
                 _ => None,
             };
             match (inner, &entry.value.tree) {
-                (Some((prefix, section)), Tree::Map(entries)) => {
+                (Some((prefix, section)), YamlValue::Map(entries)) => {
                     self.section(entries, prefix, section, file)?
                 }
-                (Some(_), Tree::Scalar(Value::Null)) => {}
+                (Some(_), YamlValue::Scalar(Value::Null)) => {}
                 // The predecessor allows `model: NAME`.
-                (Some(("model" | "agent.model", section)), Tree::Scalar(Value::String(_))) => {
+                (Some(("model" | "agent.model", section)), YamlValue::Scalar(Value::String(_))) => {
                     self.one("model.name", &entry.value, section, place)?;
                 }
-                (Some((prefix, Section::Grid)), Tree::List(_))
+                (Some((prefix, Section::Grid)), YamlValue::List(_))
                     if prefix == "model" || prefix == "agent.model" =>
                 {
                     self.one("model.name", &entry.value, Section::Grid, place)?;
@@ -141,16 +123,16 @@ impl Layer {
     fn one(
         &mut self,
         name: &str,
-        node: &Node,
+        node: &YamlNode,
         section: Section,
-        place: Place,
+        place: SourceLocation,
     ) -> Result<(), ConfigProblem> {
         let ours = match predecessor::fate(name) {
-            Fate::Answered(instead) => {
+            KeyMapping::Ignored(instead) => {
                 self.notes.push(format!("{place}: {name} has no effect: {instead}"));
                 return Ok(());
             }
-            Fate::Ours(ours) => ours,
+            KeyMapping::Key(ours) => ours,
         };
         if ours == "env.shock_config.enabled" {
             self.shocks_off |= node.value() == Value::Bool(false);
@@ -184,8 +166,8 @@ impl Layer {
     fn factor(
         &mut self,
         key: &'static Key,
-        node: &Node,
-        place: Place,
+        node: &YamlNode,
+        place: SourceLocation,
     ) -> Result<(), ConfigProblem> {
         if key.name == "experiment.replications" {
             self.plain.insert(key.name, check(key, &node.value(), &place)?);
@@ -194,7 +176,7 @@ impl Layer {
         if key.scope != Scope::Cell || key.kind.is_map() {
             return Err(ConfigProblem::NoFactor { place, key: key.name.into() });
         }
-        let Tree::List(levels) = &node.tree else {
+        let YamlValue::List(levels) = &node.tree else {
             let (expected, found) = ("a list of levels".into(), found(&node.value()));
             return Err(ConfigProblem::WrongType {
                 place,
@@ -205,7 +187,7 @@ impl Layer {
         };
         let mut values: Vec<Value> = Vec::new();
         for level in levels {
-            let place = Place {
+            let place = SourceLocation {
                 file: place.file.clone(),
                 line: if place.line == 0 { 0 } else { level.line },
             };
@@ -230,7 +212,7 @@ impl Layer {
     }
 }
 
-fn check(key: &Key, value: &Value, place: &Place) -> Result<Value, ConfigProblem> {
+fn check(key: &Key, value: &Value, place: &SourceLocation) -> Result<Value, ConfigProblem> {
     // A path or model of digits alone is read as a number by YAML.
     let wrong = |expected| ConfigProblem::WrongType {
         place: place.clone(),
@@ -239,7 +221,7 @@ fn check(key: &Key, value: &Value, place: &Place) -> Result<Value, ConfigProblem
         found: found(value),
     };
     let kept = key.kind.check(value).map_err(wrong)?;
-    if matches!(key.kind, Kind::Text)
+    if matches!(key.kind, ValueKind::Text)
         && kept.as_str().is_some_and(|text| text.trim().is_empty())
         && key.default != "\"\""
     {
@@ -248,7 +230,7 @@ fn check(key: &Key, value: &Value, place: &Place) -> Result<Value, ConfigProblem
     Ok(kept)
 }
 
-fn text_of(node: &Node, place: &Place) -> Result<String, ConfigProblem> {
+fn text_of(node: &YamlNode, place: &SourceLocation) -> Result<String, ConfigProblem> {
     match node.value() {
         Value::String(text) => Ok(text),
         other => Err(ConfigProblem::WrongType {
@@ -263,28 +245,29 @@ fn text_of(node: &Node, place: &Place) -> Result<String, ConfigProblem> {
 /// Whether keys lie under this name, ours or the predecessor's.
 fn is_section(name: &str) -> bool {
     let is_map = keys::find(name).is_some_and(|key| key.kind.is_map());
-    if is_map || matches!(predecessor::fate(name), Fate::Ours(ours) if keys::find(&ours).is_some())
+    if is_map
+        || matches!(predecessor::fate(name), KeyMapping::Key(ours) if keys::find(&ours).is_some())
     {
         return false;
     }
     let prefix = format!("{name}.");
     let ours = match predecessor::fate(&prefix) {
-        Fate::Ours(ours) => ours,
+        KeyMapping::Key(ours) => ours,
         // A whole section that has no effect is still read, so that each key gets its answer.
-        Fate::Answered(_) => return true,
+        KeyMapping::Ignored(_) => return true,
     };
     known().iter().any(|known| known.starts_with(&ours) || known.starts_with(&prefix))
 }
 
 fn is_answered(name: &str) -> bool {
-    matches!(predecessor::fate(name), Fate::Answered(_))
+    matches!(predecessor::fate(name), KeyMapping::Ignored(_))
 }
 
 /// All names that are understood.
 fn known() -> BTreeSet<&'static str> {
     let names = KEYS.iter().map(|key| key.name);
     let renamed = predecessor::RENAMED.iter().map(|renamed| renamed.old);
-    let answered = predecessor::ANSWERED.iter().map(|answered| answered.old);
+    let answered = predecessor::IGNORED.iter().map(|answered| answered.old);
     names
         .chain(renamed)
         .chain(answered)
@@ -292,7 +275,7 @@ fn known() -> BTreeSet<&'static str> {
         .collect()
 }
 
-fn unknown(name: &str, place: &Place) -> ConfigProblem {
+fn unknown(name: &str, place: &SourceLocation) -> ConfigProblem {
     let leaf = |name: &'static str| name.rsplit('.').next().unwrap_or(name);
     let near = |candidate: &'static str| {
         let whole = strsim::normalized_damerau_levenshtein(name, candidate);

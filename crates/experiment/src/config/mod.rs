@@ -4,15 +4,19 @@
 //! A file may `inherit` another; sources override each other in this order: the inherited file, the
 //! file, its `fixed` section, `--set`. `grid` makes factors of keys: dotted name -> list of levels.
 
+mod grid;
 mod keys;
-mod kind;
 mod layer;
 mod predecessor;
+mod value_kind;
+mod world;
 mod yaml;
 
-pub use layer::Place;
+pub use grid::{Cell, GridCounts, PlannedRun};
+pub(crate) use grid::{name_info, scripted_info};
+pub(crate) use world::world_config;
 
-use crate::error::{ConfigProblem, ExperimentError};
+use crate::error::{ConfigProblem, ExperimentError, SourceLocation};
 use keys::{KEYS, Scope};
 use layer::Layer;
 use serde_json::Value;
@@ -151,7 +155,7 @@ fn parse_layer(text: &str, file: &str) -> Result<Layer, ConfigProblem> {
         return Ok(Layer::default());
     }
     let root = yaml::parse(text).map_err(|error| ConfigProblem::NotYaml {
-        place: Place { file: file.to_string(), line: error.line.unwrap_or(0) },
+        place: SourceLocation { file: file.to_string(), line: error.line.unwrap_or(0) },
         words: error.words,
     })?;
     Layer::read(&root, file)

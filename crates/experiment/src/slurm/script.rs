@@ -2,7 +2,7 @@ use super::{ModelTasks, Site};
 use std::path::Path;
 
 /// Where things are, on every node.
-pub struct Places<'a> {
+pub struct ScriptPaths<'a> {
     /// The program.
     pub program: &'a Path,
     /// The experiment's configuration.
@@ -20,7 +20,7 @@ pub struct Places<'a> {
 }
 
 /// The sbatch script of one model's tasks.
-pub fn script(name: &str, tasks: &ModelTasks, site: &Site, places: &Places<'_>) -> String {
+pub fn script(name: &str, tasks: &ModelTasks, site: &Site, places: &ScriptPaths<'_>) -> String {
     let mut text = String::from("#!/bin/bash\n");
     for option in options(name, tasks, site, places) {
         text += &format!("#SBATCH {option}\n");
@@ -60,7 +60,7 @@ pub fn script(name: &str, tasks: &ModelTasks, site: &Site, places: &Places<'_>) 
 }
 
 /// The end of a script where requeueing is forbidden: another job of the same kind goes on.
-fn successor(tasks: &ModelTasks, places: &Places<'_>) -> String {
+fn successor(tasks: &ModelTasks, places: &ScriptPaths<'_>) -> String {
     let json = |text: &str| quoted(&serde_json::Value::from(text).to_string());
     format!(
         "model_json={}\nscript_json={}\nsubmissions={}\n{SUCCESSOR}",
@@ -70,7 +70,7 @@ fn successor(tasks: &ModelTasks, places: &Places<'_>) -> String {
     )
 }
 
-fn options(name: &str, tasks: &ModelTasks, site: &Site, places: &Places<'_>) -> Vec<String> {
+fn options(name: &str, tasks: &ModelTasks, site: &Site, places: &ScriptPaths<'_>) -> Vec<String> {
     let mut options = vec![format!("--job-name={}", plain(name))];
     for (option, value) in [
         ("account", &site.account),

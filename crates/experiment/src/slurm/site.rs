@@ -1,5 +1,4 @@
-use crate::config::Place;
-use crate::error::ConfigProblem;
+use crate::error::{ConfigProblem, SourceLocation};
 use serde::Deserialize;
 
 /// What differs from cluster to cluster. Read from YAML; an unknown key is an error.
@@ -74,7 +73,7 @@ impl Site {
     pub fn from_yaml(file: &str, text: &str) -> Result<Site, ConfigProblem> {
         let site: Site = serde_saphyr::from_str(text).map_err(|error| refused(file, &error))?;
         let wrong = |key: &str, expected: &str, found: String| {
-            let place = Place { file: file.to_string(), line: 0 };
+            let place = SourceLocation { file: file.to_string(), line: 0 };
             Err(ConfigProblem::WrongType {
                 place,
                 key: key.into(),
@@ -132,7 +131,8 @@ impl Site {
 }
 
 fn refused(file: &str, error: &serde_saphyr::Error) -> ConfigProblem {
-    let place = Place { file: file.to_string(), line: error.location().map_or(0, |at| at.line()) };
+    let place =
+        SourceLocation { file: file.to_string(), line: error.location().map_or(0, |at| at.line()) };
     match error.without_snippet() {
         serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
             let near = |known: &&&str| strsim::jaro_winkler(known, field);

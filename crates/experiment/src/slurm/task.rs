@@ -1,5 +1,5 @@
 use super::Site;
-use crate::estimate::ModelEstimate;
+use crate::checks::ModelEstimate;
 use serde::Serialize;
 
 /// The least and the share more than estimated that a job asks for, in hours.
@@ -12,7 +12,7 @@ const MIB: u64 = 1 << 20;
 
 /// What a plan says that one task needs; nothing for scripted operators.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Fit {
+pub struct TaskResources {
     /// Cards.
     pub gpus: u64,
     /// Bytes of host memory.
@@ -47,7 +47,7 @@ pub struct ModelTasks {
 /// suggests.
 pub fn model_tasks(
     (model, runs): (&str, usize),
-    fit: Fit,
+    fit: TaskResources,
     estimate: Option<&ModelEstimate>,
     (tasks, jobs): (Option<usize>, usize),
     site: &Site,
@@ -86,7 +86,7 @@ mod tests {
     fn hours_are_spread_over_tasks_within_the_sites_limits() {
         let site = Site { hours_max: 10.0, tasks_max: 4, ..Site::default() };
         let sized = |hours: f64| {
-            model_tasks(("m", 500), Fit::default(), Some(&cost(hours)), (None, 16), &site)
+            model_tasks(("m", 500), TaskResources::default(), Some(&cost(hours)), (None, 16), &site)
         };
         assert_eq!((sized(0.01).tasks, sized(0.01).minutes), (1, 30));
         assert_eq!((sized(12.0).tasks, sized(12.0).minutes), (2, 540));
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn no_task_without_a_run_and_no_more_memory_than_a_node_has() {
         let site = Site { memory_per_node_gb: Some(64.0), ..Site::default() };
-        let fit = Fit { gpus: 2, host_bytes: 1 << 40 };
+        let fit = TaskResources { gpus: 2, host_bytes: 1 << 40 };
         let sized = model_tasks(("m", 3), fit, None, (Some(12), 4), &site);
         assert_eq!(
             (sized.tasks, sized.gpus, sized.memory_mib),

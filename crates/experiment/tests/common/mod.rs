@@ -1,12 +1,12 @@
 //! What the tests of whole experiments share.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use experiment::{Config, Event, NoModels, RunOptions, Summary, run_experiment};
+use experiment::{Config, ExperimentSummary, NoModels, RunEvent, RunOptions, run_experiment};
 use results::{Provenance, Store};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub fn quiet(_: &Event) {}
+pub fn quiet(_: &RunEvent) {}
 
 pub fn folder_options(_config: &Config, folder: &Path, jobs: usize) -> RunOptions {
     let provenance = Provenance { version: "test".into(), ..Provenance::default() };
@@ -17,13 +17,13 @@ pub fn folder_options(_config: &Config, folder: &Path, jobs: usize) -> RunOption
         accept_mixed: false,
         model: None,
         end: None,
-        held_wait: std::time::Duration::ZERO,
+        claim_patience: std::time::Duration::ZERO,
         provenance,
     }
 }
 
 /// Runs all that is left with scripted operators.
-pub fn run_to_end(config: &Config, folder: &Path, jobs: usize) -> Summary {
+pub fn run_to_end(config: &Config, folder: &Path, jobs: usize) -> ExperimentSummary {
     let options = folder_options(config, folder, jobs);
     let summary = run_experiment(config, &NoModels, &options, &quiet, &|| false)
         .unwrap_or_else(|error| panic!("{error}"));

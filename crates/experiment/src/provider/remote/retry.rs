@@ -1,6 +1,6 @@
 //! What to do about a failure: try again, when, or not at all.
 
-use super::http::Answer;
+use super::http::HttpResponse;
 use crate::provider::ProviderError;
 use serde_json::Value;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,28 +16,28 @@ const WORDS_MAX: usize = 300;
 
 /// A failed attempt.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum AttemptError {
     /// It may go better later; the server may have said when.
     Again { why: String, after: Option<Duration> },
     /// It will not.
     Never(ProviderError),
 }
 
-impl Trouble {
-    pub fn again(why: String) -> Trouble {
-        Trouble::Again { why, after: None }
+impl AttemptError {
+    pub fn again(why: String) -> AttemptError {
+        AttemptError::Again { why, after: None }
     }
 }
 
 /// How long one reply may still take, and who may stop it.
-pub(super) struct Patience<'a> {
+pub(super) struct RequestDeadline<'a> {
     until: Instant,
     deadline_s: f64,
     jitter: Stream,
     canceled: &'a (dyn Fn() -> bool + Sync),
 }
 
-impl<'a> Patience<'a> {
+impl<'a> RequestDeadline<'a> {
     /// `session` and `seed` part the pauses of runs that failed at the same instant.
     pub fn new(
         deadline_s: f64,
@@ -46,7 +46,7 @@ impl<'a> Patience<'a> {
         canceled: &'a (dyn Fn() -> bool + Sync),
     ) -> Self {
         let until = Instant::now() + Duration::from_secs_f64(deadline_s);
-        Patience { until, deadline_s, jitter: Stream::new(seed, session), canceled }
+        RequestDeadline { until, deadline_s, jitter: Stream::new(seed, session), canceled }
     }
 
     pub fn canceled(&self) -> bool {
@@ -83,7 +83,11 @@ impl<'a> Patience<'a> {
 
 /// The pause after so many failures: exponential, half of it drawn, and never before the server
 /// wants to be asked again.
-pub(super) fn pause(tries: u64, after: Option<Duration>, patience: &Patience<'_>) -> Duration {
+pub(super) fn pause(
+    tries: u64,
+    after: Option<Duration>,
+    patience: &RequestDeadline<'_>,
+) -> Duration {
     let doublings = u32::try_from(tries.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
     let longest = PAUSE_MIN.saturating_mul(1 << doublings).min(PAUSE_MAX);
     let drawn = longest.mul_f64(0.5 + 0.5 * patience.jitter.unit(&[tries]));
@@ -91,27 +95,27 @@ pub(super) fn pause(tries: u64, after: Option<Duration>, patience: &Patience<'_>
 }
 
 /// Whether an answer is one, by its status.
-pub(super) fn judge(answer: &Answer) -> Result<(), Trouble> {
+pub(super) fn judge(answer: &HttpResponse) -> Result<(), AttemptError> {
     let why = || format!("HTTP {}: {}", answer.status, words(&answer.body));
     match answer.status {
         200..=299 => Ok(()),
-        408 | 409 | 425 | 429 | 500..=599 => Err(Trouble::Again {
+        408 | 409 | 425 | 429 | 500..=599 => Err(AttemptError::Again {
             why: why(),
             after: answer.retry_after.as_deref().and_then(retry_after),
         }),
-        401 | 403 => Err(Trouble::Never(ProviderError::Unavailable(format!(
+        401 | 403 => Err(AttemptError::Never(ProviderError::Unavailable(format!(
             "the server refuses the key: {}",
             why()
         )))),
-        404 => Err(Trouble::Never(ProviderError::Unavailable(format!(
+        404 => Err(AttemptError::Never(ProviderError::Unavailable(format!(
             "no such model or path: {}",
             why()
         )))),
-        300..=399 => Err(Trouble::Never(ProviderError::Unavailable(format!(
+        300..=399 => Err(AttemptError::Never(ProviderError::Unavailable(format!(
             "the server sends us elsewhere: {}",
             why()
         )))),
-        _ => Err(Trouble::Never(ProviderError::Refused(format!(
+        _ => Err(AttemptError::Never(ProviderError::Refused(format!(
             "the server refuses the request: {}",
             why()
         )))),
@@ -149,8 +153,8 @@ pub(super) fn words(body: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, retry_after: Option<&str>, body: &str) -> Answer {
-        Answer {
+    fn answer(status: u16, retry_after: Option<&str>, body: &str) -> HttpResponse {
+        HttpResponse {
             status,
             retry_after: retry_after.map(str::to_string),
             body: body.as_bytes().to_vec(),
@@ -161,12 +165,18 @@ mod tests {
     fn statuses_part_what_may_go_better_from_what_will_not() {
         for status in [408, 425, 429, 500, 502, 503, 529] {
             assert!(
-                matches!(judge(&answer(status, None, "")), Err(Trouble::Again { after: None, .. })),
+                matches!(
+                    judge(&answer(status, None, "")),
+                    Err(AttemptError::Again { after: None, .. })
+                ),
                 "{status}"
             );
         }
         for status in [301, 400, 401, 403, 404, 422] {
-            assert!(matches!(judge(&answer(status, None, "")), Err(Trouble::Never(_))), "{status}");
+            assert!(
+                matches!(judge(&answer(status, None, "")), Err(AttemptError::Never(_))),
+                "{status}"
+            );
         }
         assert!(judge(&answer(200, None, "")).is_ok());
     }
@@ -188,8 +198,10 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_limit_and_differ_between_runs() {
         let never = || false;
-        let (one, two) =
-            (Patience::new(1.0, "one", 7, &never), Patience::new(1.0, "two", 7, &never));
+        let (one, two) = (
+            RequestDeadline::new(1.0, "one", 7, &never),
+            RequestDeadline::new(1.0, "two", 7, &never),
+        );
         let mut last = Duration::ZERO;
         for tries in 1..=20 {
             let wait = pause(tries, None, &one);

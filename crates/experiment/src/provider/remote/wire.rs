@@ -1,6 +1,6 @@
 //! The OpenAI protocol's JSON, out and in.
 
-use super::offers::{Form, Offers};
+use super::capabilities::{ReplyConstraint, ServerCapabilities};
 use crate::provider::{Finish, ReplyRequest};
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ pub(super) struct Completion {
 
 /// The body of a request: what the server does not offer is left out, and what it gives instead is
 /// read for what it is.
-pub(super) fn body(model: &str, request: &ReplyRequest<'_>, offers: &Offers) -> Value {
+pub(super) fn body(model: &str, request: &ReplyRequest<'_>, offers: &ServerCapabilities) -> Value {
     let limit = if offers.max_completion_tokens { "max_completion_tokens" } else { "max_tokens" };
     let mut body = json!({
         "model": model,
@@ -30,9 +30,9 @@ pub(super) fn body(model: &str, request: &ReplyRequest<'_>, offers: &Offers) -> 
     });
     if let Some(schema) = request.schema {
         match offers.form {
-            Form::Schema => body["response_format"] = json_schema(schema),
-            Form::Object => body["response_format"] = json!({"type": "json_object"}),
-            Form::Free => {}
+            ReplyConstraint::JsonSchema => body["response_format"] = json_schema(schema),
+            ReplyConstraint::JsonObject => body["response_format"] = json!({"type": "json_object"}),
+            ReplyConstraint::Unconstrained => {}
         }
     }
     if let Some(tools) = request.tools.filter(|_| offers.tools) {

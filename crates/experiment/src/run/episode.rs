@@ -1,15 +1,15 @@
 //! One run as a pure machine: replies in, rows out. Living, resuming and replaying are the same
 //! machine, fed from a provider or from a log.
 
-use crate::agent::conversation::{Conversation, Room};
-use crate::agent::words::{plan, words};
-use crate::agent::{Call, History, ReplyMode, prompt, read_reply};
+use crate::agent::conversation::{Conversation, PromptBudget};
+use crate::agent::summary::{announced_tool, summary};
+use crate::agent::{AgentAction, HistoryPolicy, ReplyMode, prompt, read_reply};
+use crate::config::Cell;
+use crate::config::world_config;
 use crate::error::{ConfigProblem, ExperimentError};
-use crate::grid::Cell;
 use crate::identity::sampling_seed;
 use crate::provider::{Finish, ProviderError, Reply};
-use crate::record::crash_record;
-use crate::world_config::world_config;
+use crate::run::record::crash_record;
 use results::{
     ActionRow, PairRow, ParseFailure, PromptMessage, Raw, ResultRow, SimilarityRow, StepRow,
 };
@@ -22,7 +22,7 @@ use warehouse::{
 
 /// All that comes from outside in one step.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct StepInput {
     pub text: String,
     pub finish: Finish,
     pub prompt_tokens: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Answer {
     /// Of the agent's summary to its first ones.
     pub similarity: Option<SimilarityRow>,
     /// The call that a scripted operator made; reading its text would give the same.
-    pub made: Option<Call>,
+    pub made: Option<AgentAction>,
 }
 
 /// A run between two steps.
@@ -65,7 +65,7 @@ impl Episode {
             if cell.text("agent.reply_mode") == "text" { ReplyMode::Text } else { ReplyMode::Json };
         let operator = warehouse::operator(cell.text("agent.policy"), seed);
         let scripted = operator.is_some();
-        let history = if scripted { History::None } else { cell.history() };
+        let history = if scripted { HistoryPolicy::None } else { cell.history() };
         let (market, observation) = (world.market(), world.first_observation());
         let system = prompt::system_prompt(&config, mode);
         let asks = |wanted| !scripted && mode == wanted;
@@ -112,11 +112,11 @@ impl Episode {
 
     /// The scripted operator's reply, in the form in which a model would give it. `None` where a
     /// model acts.
-    pub fn scripted_answer(&mut self) -> Option<Answer> {
+    pub fn scripted_answer(&mut self) -> Option<StepInput> {
         let turn = self.operator.as_mut()?.act(&self.world);
         let left_out = self.conversation.left_out_by_policy();
         let spoken = |text, made| {
-            Some(Answer {
+            Some(StepInput {
                 text,
                 finish: Finish::Stop,
                 prompt_tokens: 0,
@@ -128,7 +128,7 @@ impl Episode {
         };
         let call = match turn.call {
             Ok(ToolCall { tool, arguments }) => {
-                Call { tool, arguments, card: turn.card.ok().map(|card| card.to_json()) }
+                AgentAction { tool, arguments, card: turn.card.ok().map(|card| card.to_json()) }
             }
             Err(kind) => return spoken(kind, None),
         };
@@ -138,7 +138,7 @@ impl Episode {
     }
 
     /// What to leave out of the next prompt so that it fits.
-    pub fn fit(&self, room: &Room<'_>) -> Result<u64, ProviderError> {
+    pub fn fit(&self, room: &PromptBudget<'_>) -> Result<u64, ProviderError> {
         self.conversation.fit(room)
     }
 
@@ -149,12 +149,12 @@ impl Episode {
 
     /// What the agent says of the state in a reply, beside its call.
     pub fn summary(&self, text: &str, finish: Finish) -> Option<String> {
-        words(text, read_reply(text, finish, self.mode).ok().as_ref(), self.mode)
+        summary(text, read_reply(text, finish, self.mode).ok().as_ref(), self.mode)
     }
 
     /// The same of a recorded reply; `None` where a scripted operator acts.
     pub fn summary_of(&self, row: &StepRow) -> Option<String> {
-        let answer = Answer::of(row);
+        let answer = StepInput::of(row);
         if self.operator.is_some() { None } else { self.summary(&answer.text, answer.finish) }
     }
 
@@ -164,7 +164,7 @@ impl Episode {
     }
 
     /// Takes a reply: the world moves on by one step, and this is its row.
-    pub fn take(&mut self, answer: Answer) -> StepRow {
+    pub fn take(&mut self, answer: StepInput) -> StepRow {
         let sampling_seed = self.sampling_seed();
         self.step += 1;
         let read = match answer.made {
@@ -173,8 +173,8 @@ impl Episode {
         };
         let plan = match self.operator {
             Some(_) => None,
-            None => words(&answer.text, read.as_ref().ok(), self.mode)
-                .and_then(|said| plan(&said, &self.tool_names)),
+            None => summary(&answer.text, read.as_ref().ok(), self.mode)
+                .and_then(|said| announced_tool(&said, &self.tool_names)),
         };
         let (mut turn, given) = turn(read);
         (turn.plan, turn.similarity) =
@@ -228,9 +228,9 @@ struct Given {
 }
 
 /// The world's turn of a reply.
-fn turn(read: Result<Call, ParseFailure>) -> (Turn, Given) {
+fn turn(read: Result<AgentAction, ParseFailure>) -> (Turn, Given) {
     match read {
-        Ok(Call { tool, arguments, card }) => {
+        Ok(AgentAction { tool, arguments, card }) => {
             let odd_card = card.as_ref().filter(|card| !card.is_object()).cloned();
             let turn = Turn::new(
                 Ok(ToolCall { tool, arguments }),
@@ -246,7 +246,7 @@ fn turn(read: Result<Call, ParseFailure>) -> (Turn, Given) {
 }
 
 /// A call in the form in which a model would write it.
-fn scripted_text(call: &Call) -> String {
+fn scripted_text(call: &AgentAction) -> String {
     #[derive(serde::Serialize)]
     struct Written<'a> {
         tool: &'a str,
@@ -320,10 +320,10 @@ fn pair_row(pair: &warehouse::Pair) -> PairRow {
     }
 }
 
-impl Answer {
+impl StepInput {
     /// What came from outside in a recorded step.
-    pub fn of(row: &StepRow) -> Answer {
-        Answer {
+    pub fn of(row: &StepRow) -> StepInput {
+        StepInput {
             text: row.reply.clone(),
             finish: if row.finish == Finish::Length.word() { Finish::Length } else { Finish::Stop },
             prompt_tokens: row.prompt_tokens,
@@ -334,8 +334,8 @@ impl Answer {
         }
     }
 
-    pub fn new(reply: &Reply, left_out: u64) -> Answer {
-        Answer {
+    pub fn new(reply: &Reply, left_out: u64) -> StepInput {
+        StepInput {
             text: reply.text.clone(),
             finish: reply.finish,
             prompt_tokens: reply.prompt_tokens,

@@ -1,7 +1,9 @@
 //! What turns a conversation into a reply. The engine implements this in the program, `remote` for
 //! servers; here are no models.
 
-use crate::remote::ServerSettings;
+pub(crate) mod remote;
+pub(crate) mod replay;
+
 use results::{PromptMessage, StepRow};
 use serde_json::Value;
 use std::sync::Arc;
@@ -43,6 +45,25 @@ pub struct ModelSettings {
     pub concurrency: usize,
     /// The server that has it; none: it is loaded in this process.
     pub server: Option<ServerSettings>,
+}
+
+/// Where a server is and how much may be asked of it. Changes no reply.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerSettings {
+    /// Up to and with the version: `http://localhost:8000/v1`.
+    pub base_url: String,
+    /// The environment variable that holds the key. One that is not set: no key is sent.
+    pub api_key_env: String,
+    /// Further attempts at one reply.
+    pub retries: u64,
+    /// Requests begun in any minute, over all runs in flight.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens of prompts and replies in any minute, over all runs in flight.
+    pub tokens_per_minute: Option<u64>,
+    /// Until a connection stands.
+    pub connect_timeout_s: f64,
+    /// For one attempt; the reply's own deadline holds over all attempts.
+    pub attempt_timeout_s: f64,
 }
 
 /// One request. The conversation is whole each time; its beginning repeats that of the session's

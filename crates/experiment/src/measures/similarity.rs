@@ -7,7 +7,7 @@ const REFERENCE: usize = 8;
 
 /// Embeddings of a run's first summaries.
 #[derive(Debug, Default)]
-pub(crate) struct Likeness {
+pub(crate) struct SummarySimilarity {
     reference: Vec<Vec<f32>>,
     /// First summaries of a resumed run, whose embeddings are not there yet.
     pending: Vec<String>,
@@ -15,7 +15,7 @@ pub(crate) struct Likeness {
     none_here: bool,
 }
 
-impl Likeness {
+impl SummarySimilarity {
     /// A summary of a step that was done before.
     pub fn recall(&mut self, summary: String) {
         if self.pending.len() < REFERENCE {

@@ -1,10 +1,10 @@
-use crate::grid::GridCounts;
+use crate::config::GridCounts;
 use crate::provider::ProviderInfo;
 use results::RunRecord;
 
 /// What happens while an experiment runs. A closed list.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
+pub enum RunEvent {
     /// The runs are known.
     Planned {
         /// What the configuration asks for.
@@ -56,7 +56,7 @@ pub enum Event {
         again: bool,
     },
     /// Another process works on a run.
-    RunHeld {
+    RunClaimedElsewhere {
         /// The run.
         run_id: String,
         /// Who.
@@ -99,11 +99,11 @@ pub struct StepFigures {
 /// Who is told.
 pub trait EventSink: Sync {
     /// Called on the thread on which it happens; must be quick.
-    fn event(&self, event: &Event);
+    fn event(&self, event: &RunEvent);
 }
 
-impl<F: Fn(&Event) + Sync> EventSink for F {
-    fn event(&self, event: &Event) {
+impl<F: Fn(&RunEvent) + Sync> EventSink for F {
+    fn event(&self, event: &RunEvent) {
         self(event);
     }
 }

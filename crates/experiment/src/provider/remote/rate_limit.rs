@@ -1,7 +1,7 @@
 //! Rate limits, over all runs that share a server: so many requests and tokens in any minute, and
 //! the pauses that the server itself asked for.
 
-use super::retry::Patience;
+use super::retry::RequestDeadline;
 use crate::provider::ProviderError;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// What was asked of a server within the last minute.
-pub(super) struct Pace {
+pub(super) struct RateLimiter {
     requests_max: Option<u64>,
     tokens_max: Option<u64>,
-    past: Mutex<Past>,
+    past: Mutex<RequestWindow>,
 }
 
 #[derive(Default)]
-struct Past {
+struct RequestWindow {
     requests: VecDeque<Instant>,
     /// Tokens are known once a reply is there; so that a minute's limit can be passed by what is
     /// in flight.
@@ -25,13 +25,13 @@ struct Past {
     hold: Option<Instant>,
 }
 
-impl Pace {
-    pub fn new(requests_max: Option<u64>, tokens_max: Option<u64>) -> Pace {
-        Pace { requests_max, tokens_max, past: Mutex::default() }
+impl RateLimiter {
+    pub fn new(requests_max: Option<u64>, tokens_max: Option<u64>) -> RateLimiter {
+        RateLimiter { requests_max, tokens_max, past: Mutex::default() }
     }
 
     /// Waits until a request may begin, and counts it.
-    pub fn turn(&self, patience: &Patience<'_>) -> Result<(), ProviderError> {
+    pub fn turn(&self, patience: &RequestDeadline<'_>) -> Result<(), ProviderError> {
         loop {
             let wait = self.lock().admit(Instant::now(), self.requests_max, self.tokens_max);
             match wait {
@@ -57,12 +57,12 @@ impl Pace {
         past.hold = Some(past.hold.map_or(until, |held| held.max(until)));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Past> {
+    fn lock(&self) -> MutexGuard<'_, RequestWindow> {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Past {
+impl RequestWindow {
     /// `None`: the request begins now. Else how long until it is worth asking again.
     fn admit(
         &mut self,
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_minute_holds_so_many_requests_and_tokens() {
-        let (mut past, begun) = (Past::default(), Instant::now());
+        let (mut past, begun) = (RequestWindow::default(), Instant::now());
         let at = |seconds| begun + Duration::from_secs(seconds);
         assert_eq!(past.admit(at(0), Some(2), Some(100)), None);
         assert_eq!(past.admit(at(10), Some(2), Some(100)), None);

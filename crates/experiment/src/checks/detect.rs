@@ -1,10 +1,10 @@
 //! Crash detectors, run again over stored logs.
 
+use super::replay::planned;
 use crate::config::Config;
+use crate::config::world_config;
 use crate::error::{ConfigProblem, ExperimentError};
-use crate::record::crash_record;
-use crate::replay::planned;
-use crate::world_config::world_config;
+use crate::run::record::crash_record;
 use results::{CrashRecord, RunFolder, RunRecord, Store};
 use serde::Serialize;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use warehouse::DetectorStep;
 
 /// What detectors find in a run now, beside what was recorded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Redetected {
+pub struct DetectionReport {
     /// The run.
     pub run_id: String,
     /// With the settings given now.
@@ -23,7 +23,10 @@ pub struct Redetected {
 
 /// Runs the detectors again over every committed run; `sets` may change `crash_detector.*`. Without
 /// changes the result is what was recorded live.
-pub fn redetect(store: &Store, sets: &[String]) -> Result<Vec<Redetected>, ExperimentError> {
+pub fn rerun_detectors(
+    store: &Store,
+    sets: &[String],
+) -> Result<Vec<DetectionReport>, ExperimentError> {
     if let Some(text) = sets.iter().find(|text| !text.trim_start().starts_with("crash_detector.")) {
         let why =
             format!("only crash_detector.* can change on a stored log, and {text:?} was given");
@@ -44,7 +47,7 @@ fn one(
     record: RunRecord,
     changes: &Config,
     sets: &[String],
-) -> Result<Redetected, ExperimentError> {
+) -> Result<DetectionReport, ExperimentError> {
     let mut run = planned(folder.path(), &record)?;
     for text in sets {
         let key = text.split('=').next().unwrap_or("").trim();
@@ -62,7 +65,7 @@ fn one(
         steps.push(step);
     }
     let crashes = warehouse::detect(&steps, &world_config(&run.cell).crash_detector);
-    Ok(Redetected {
+    Ok(DetectionReport {
         run_id: record.run_id,
         crashes: crashes.into_iter().map(crash_record).collect(),
         recorded: record.crashes,
@@ -70,7 +73,7 @@ fn one(
 }
 
 /// A document of what was found, for `--json`.
-impl Redetected {
+impl DetectionReport {
     /// As JSON.
     pub fn to_json(&self) -> Value {
         serde_json::to_value(self).unwrap_or(Value::Null)

@@ -4,11 +4,11 @@
 
 use crate::agent::{ReplyMode, prompt};
 use crate::config::Config;
-use crate::episode::Episode;
+use crate::config::world_config;
+use crate::config::{Cell, PlannedRun, name_info};
 use crate::error::ExperimentError;
-use crate::grid::{Cell, PlannedRun, name_info};
 use crate::identity::hash_of;
-use crate::world_config::world_config;
+use crate::run::episode::Episode;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ const TEMPLATE_TOKENS: f64 = 5.0;
 
 /// What hours are reckoned with.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Rates {
+pub struct CostRates {
     /// Of a GPU.
     pub gpu_memory_gb: f64,
     /// Of a GPU, in GB/s.
@@ -38,10 +38,10 @@ pub struct Rates {
     pub parameter_bytes: f64,
 }
 
-impl Default for Rates {
+impl Default for CostRates {
     /// An 80 GB A100.
     fn default() -> Self {
-        Rates {
+        CostRates {
             gpu_memory_gb: 80.0,
             gpu_bandwidth_gb_s: 2000.0,
             gpu_tflops: 312.0,
@@ -91,7 +91,7 @@ pub struct Estimate {
     /// Models whose names do not say their size, and whose hours are missing.
     pub unknown: Vec<String>,
     /// What hours were reckoned with.
-    pub rates: Rates,
+    pub rates: CostRates,
 }
 
 /// Tokens of one run.
@@ -106,7 +106,7 @@ struct RunTokens {
 ///
 /// # Errors
 /// A configuration that contradicts itself.
-pub fn estimate(config: &Config, rates: &Rates) -> Result<Estimate, ExperimentError> {
+pub fn estimate(config: &Config, rates: &CostRates) -> Result<Estimate, ExperimentError> {
     config.check()?;
     let runs = match config.runs(|name| Ok::<_, std::convert::Infallible>(name_info(name))) {
         Ok(runs) => runs,
@@ -254,7 +254,7 @@ fn card_tokens(cell: &Cell) -> f64 {
 }
 
 impl ModelEstimate {
-    fn reckon(&mut self, name: &str, rates: &Rates) {
+    fn reckon(&mut self, name: &str, rates: &CostRates) {
         let Some((total_b, active_b)) = parameters_b(name) else { return };
         let bytes = total_b * 1e9 * rates.parameter_bytes;
         // Weights and a third of their size for keys, values and activations.

@@ -2,7 +2,7 @@ use serde_json::Value;
 
 /// What a key may hold.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Kind {
+pub(crate) enum ValueKind {
     /// Any text.
     Text,
     /// Text or nothing.
@@ -23,37 +23,43 @@ pub(crate) enum Kind {
     ByLevel(i64, i64),
 }
 
-impl Kind {
+impl ValueKind {
     /// The value as it is kept: numbers of the right type, or what was expected instead.
     pub fn check(self, value: &Value) -> Result<Value, String> {
         let refused = || Err(self.expected());
         match self {
-            Kind::OptionalText | Kind::OptionalWhole(..) | Kind::OptionalNumber(..)
+            ValueKind::OptionalText
+            | ValueKind::OptionalWhole(..)
+            | ValueKind::OptionalNumber(..)
                 if value.is_null() =>
             {
                 Ok(Value::Null)
             }
-            Kind::Text | Kind::OptionalText if value.is_string() => Ok(value.clone()),
-            Kind::Choice(words) => match value.as_str() {
+            ValueKind::Text | ValueKind::OptionalText if value.is_string() => Ok(value.clone()),
+            ValueKind::Choice(words) => match value.as_str() {
                 Some(text) if words.contains(&text) => Ok(value.clone()),
                 // `none` and `off` are words here, but a YAML reader may have made something else
                 // of them.
                 None if value.is_null() && words.contains(&"none") => Ok(Value::from("none")),
                 _ => refused(),
             },
-            Kind::Whole(least, most) | Kind::OptionalWhole(least, most) => match whole(value) {
-                Some(number) if (least..=most).contains(&number) => Ok(Value::from(number)),
-                _ => refused(),
-            },
+            ValueKind::Whole(least, most) | ValueKind::OptionalWhole(least, most) => {
+                match whole(value) {
+                    Some(number) if (least..=most).contains(&number) => Ok(Value::from(number)),
+                    _ => refused(),
+                }
+            }
             // Always kept as a float, so that 0 and 0.0 are one level.
-            Kind::Number(least, most) | Kind::OptionalNumber(least, most) => match value.as_f64() {
+            ValueKind::Number(least, most) | ValueKind::OptionalNumber(least, most) => match value
+                .as_f64()
+            {
                 Some(number) if (least..=most).contains(&number) => Ok(Value::from(number + 0.0)),
                 _ => refused(),
             },
-            Kind::Flag if value.is_boolean() => Ok(value.clone()),
-            Kind::ByLevel(least, most) => self.check_map(value, |key, value| {
+            ValueKind::Flag if value.is_boolean() => Ok(value.clone()),
+            ValueKind::ByLevel(least, most) => self.check_map(value, |key, value| {
                 let level = matches!(key, "0" | "1" | "2" | "3" | "4");
-                level.then(|| Kind::Whole(least, most).check(value).ok()).flatten()
+                level.then(|| ValueKind::Whole(least, most).check(value).ok()).flatten()
             }),
             _ => refused(),
         }
@@ -77,25 +83,25 @@ impl Kind {
 
     /// Whether it holds a mapping: its value is not a section of keys.
     pub fn is_map(self) -> bool {
-        matches!(self, Kind::ByLevel(..))
+        matches!(self, ValueKind::ByLevel(..))
     }
 
     /// What may stand there, in words.
     pub fn expected(self) -> String {
         match self {
-            Kind::Text => "a text".into(),
-            Kind::OptionalText => "a text or null".into(),
-            Kind::Choice(words) => format!("one of {}", words.join(", ")),
-            Kind::Whole(least, most) => format!("a whole number from {least} to {most}"),
-            Kind::OptionalWhole(least, most) => {
+            ValueKind::Text => "a text".into(),
+            ValueKind::OptionalText => "a text or null".into(),
+            ValueKind::Choice(words) => format!("one of {}", words.join(", ")),
+            ValueKind::Whole(least, most) => format!("a whole number from {least} to {most}"),
+            ValueKind::OptionalWhole(least, most) => {
                 format!("a whole number from {least} to {most}, or null")
             }
-            Kind::Number(least, most) => format!("a number from {least} to {most}"),
-            Kind::OptionalNumber(least, most) => {
+            ValueKind::Number(least, most) => format!("a number from {least} to {most}"),
+            ValueKind::OptionalNumber(least, most) => {
                 format!("a number from {least} to {most}, or null")
             }
-            Kind::Flag => "true or false".into(),
-            Kind::ByLevel(least, most) => {
+            ValueKind::Flag => "true or false".into(),
+            ValueKind::ByLevel(least, most) => {
                 format!("a mapping of level (0-4) to a whole number from {least} to {most}")
             }
         }

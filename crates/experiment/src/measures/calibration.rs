@@ -13,12 +13,12 @@ pub struct Calibration {
     /// Mean squared distance of confidence and truth; none without cards.
     pub brier: Option<f64>,
     /// Ten bins of confidence: how many cards, their mean confidence, the share that was right.
-    pub reliability: Vec<Bin>,
+    pub reliability: Vec<CalibrationBin>,
 }
 
 /// One bin.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Bin {
+pub struct CalibrationBin {
     /// Cards in it.
     pub cards: u64,
     /// Their mean confidence.
@@ -27,7 +27,7 @@ pub struct Bin {
     pub right: Option<f64>,
 }
 
-/// Sums while rows come in.
+/// RunAccumulator while rows come in.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CalibrationSums {
     squares: f64,
@@ -54,7 +54,7 @@ impl CalibrationSums {
     pub fn finish(&self) -> Calibration {
         let cards = self.bins.iter().map(|bin| bin.0).sum::<u64>();
         let share = |sum: f64, count: u64| (count > 0).then(|| sum / count as f64);
-        let bin = |&(cards, sum, right): &(u64, f64, u64)| Bin {
+        let bin = |&(cards, sum, right): &(u64, f64, u64)| CalibrationBin {
             cards,
             confidence: share(sum, cards),
             right: share(right as f64, cards),

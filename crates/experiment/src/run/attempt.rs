@@ -1,15 +1,15 @@
 //! One run, from its claim to its commit.
 
-use crate::agent::conversation::Room;
-use crate::episode::{Answer, Episode};
+use crate::agent::conversation::PromptBudget;
+use crate::config::PlannedRun;
 use crate::error::ExperimentError;
-use crate::events::{Event, EventSink, StepFigures};
-use crate::grid::PlannedRun;
-use crate::likeness::Likeness;
-use crate::limits::Meter;
+use crate::measures::SummarySimilarity;
 use crate::provider::{Provider, ProviderError, ProviderInfo, Reply, ReplyRequest};
-use crate::record::Sums;
-use crate::replay::{difference, retrace};
+use crate::run::episode::{Episode, StepInput};
+use crate::run::events::{EventSink, RunEvent, StepFigures};
+use crate::run::limits::UsageMeter;
+use crate::run::record::RunAccumulator;
+use crate::run::retrace::{difference, retrace};
 use results::{
     Attempt, AttemptWriter, ClaimOutcome, Committed, Owner, RunRecord, SimilarityRow, StepRow,
     Store, Timing,
@@ -17,7 +17,7 @@ use results::{
 use std::time::Instant;
 
 /// What all runs of a model share.
-pub(crate) struct Stage<'a> {
+pub(crate) struct RunContext<'a> {
     pub store: &'a Store,
     pub sink: &'a dyn EventSink,
     pub canceled: &'a (dyn Fn() -> bool + Sync),
@@ -26,97 +26,100 @@ pub(crate) struct Stage<'a> {
     pub info: &'a ProviderInfo,
     pub reply_deadline_s: f64,
     pub mixed_kernels: Option<String>,
-    pub meter: &'a Meter,
+    pub meter: &'a UsageMeter,
     /// Whether long logs are compressed when their run is done.
     pub compress_logs: bool,
 }
 
 /// What came of a run.
 #[derive(Debug)]
-pub(crate) enum RunEnd {
+pub(crate) enum RunOutcome {
     /// Committed, by us or by another attempt that was first.
     Done(Box<RunRecord>),
     /// It was done before.
-    Already,
+    AlreadyDone,
     /// Another process works on it.
-    Held(Owner),
+    ClaimedElsewhere(Owner),
     /// Infrastructure failed; the rows are kept.
     Failed(String),
     /// A limit for one run was reached; the rows are kept, and trying again within the command is
     /// in vain.
-    Limited(String),
+    LimitReached(String),
     /// Somebody asked to stop; the rows are kept.
     Interrupted,
 }
 
 /// Does one run, going on from what an earlier attempt left.
-pub(crate) fn perform(stage: &Stage<'_>, run: &PlannedRun) -> Result<RunEnd, ExperimentError> {
+pub(crate) fn execute_run(
+    stage: &RunContext<'_>,
+    run: &PlannedRun,
+) -> Result<RunOutcome, ExperimentError> {
     let folder = stage.store.run(&run.run_id);
     if folder.is_committed() {
-        return Ok(RunEnd::Already);
+        return Ok(RunOutcome::AlreadyDone);
     }
     let claim = match stage.store.claim(&run.run_id)? {
         ClaimOutcome::Ours(claim) => claim,
-        ClaimOutcome::Held(who) => return Ok(RunEnd::Held(who)),
+        ClaimOutcome::Held(who) => return Ok(RunOutcome::ClaimedElsewhere(who)),
     };
     // It may have been done between the look and the claim.
     if folder.is_committed() {
-        return Ok(RunEnd::Already);
+        return Ok(RunOutcome::AlreadyDone);
     }
     let earlier = folder.longest_attempt()?;
-    let mut live = Live::begin(stage, run, folder.begin(claim)?, earlier)?;
+    let mut live = ActiveRun::begin(stage, run, folder.begin(claim)?, earlier)?;
     let outcome = live.run_out();
     if let Some(provider) = stage.provider {
         provider.close(&run.run_id);
     }
     match outcome? {
-        Stopped::Ended => live.commit(),
-        Stopped::Canceled => Ok(RunEnd::Interrupted),
-        Stopped::Failed(reason) => {
+        StopReason::Ended => live.commit(),
+        StopReason::Canceled => Ok(RunOutcome::Interrupted),
+        StopReason::Failed(reason) => {
             live.writer.fail(&reason)?;
-            Ok(RunEnd::Failed(reason))
+            Ok(RunOutcome::Failed(reason))
         }
-        Stopped::Limited(reason) => {
+        StopReason::LimitReached(reason) => {
             live.writer.fail(&reason)?;
-            Ok(RunEnd::Limited(reason))
+            Ok(RunOutcome::LimitReached(reason))
         }
     }
 }
 
-enum Stopped {
+enum StopReason {
     Ended,
     Canceled,
     Failed(String),
-    Limited(String),
+    LimitReached(String),
 }
 
 /// A run in progress.
-struct Live<'a> {
-    stage: &'a Stage<'a>,
+struct ActiveRun<'a> {
+    stage: &'a RunContext<'a>,
     run: &'a PlannedRun,
     episode: Episode,
     writer: AttemptWriter,
-    sums: Sums,
-    likeness: Likeness,
+    sums: RunAccumulator,
+    likeness: SummarySimilarity,
     timing: Timing,
     begun: Instant,
 }
 
-impl<'a> Live<'a> {
+impl<'a> ActiveRun<'a> {
     /// Writes the rows of an earlier attempt again, each derived anew and compared.
     fn begin(
-        stage: &'a Stage<'a>,
+        stage: &'a RunContext<'a>,
         run: &'a PlannedRun,
         mut writer: AttemptWriter,
         earlier: Option<Attempt>,
     ) -> Result<Self, ExperimentError> {
         let begun = Instant::now();
         let mut episode = Episode::new(&run.run_id, &run.cell, run.seed)?;
-        let (mut sums, mut likeness) = (Sums::default(), Likeness::default());
+        let (mut sums, mut likeness) = (RunAccumulator::default(), SummarySimilarity::default());
         let mut timing =
             Timing { host: Owner::here().host, rung: stage.info.rung.clone(), ..Timing::default() };
         if let Some(earlier) = earlier {
-            stage.sink.event(&Event::Note { text: resume_note(run, &earlier) });
+            stage.sink.event(&RunEvent::Note { text: resume_note(run, &earlier) });
             for (at, recorded) in earlier.rows.iter().enumerate() {
                 episode.mark_from_here(recorded.mixed_kernels.clone());
                 let row = retrace(&mut episode, recorded);
@@ -128,28 +131,28 @@ impl<'a> Live<'a> {
             timing.steps_replayed = earlier.rows.len() as u64;
         }
         episode.mark_from_here(stage.mixed_kernels.clone());
-        stage.sink.event(&Event::RunStarted {
+        stage.sink.event(&RunEvent::RunStarted {
             run_id: run.run_id.clone(),
             attempt: writer.attempt(),
             replayed: timing.steps_replayed,
             steps_max: run.cell.steps_max(),
         });
-        Ok(Live { stage, run, episode, writer, sums, likeness, timing, begun })
+        Ok(ActiveRun { stage, run, episode, writer, sums, likeness, timing, begun })
     }
 
-    fn run_out(&mut self) -> Result<Stopped, ExperimentError> {
+    fn run_out(&mut self) -> Result<StopReason, ExperimentError> {
         while self.episode.ending().is_none() {
             if (self.stage.canceled)() || self.stage.meter.reached().is_some() {
-                return Ok(Stopped::Canceled);
+                return Ok(StopReason::Canceled);
             }
             if let Some(limit) = self.stage.meter.run_reached(self.sums.tokens(), self.begun) {
-                return Ok(Stopped::Limited(limit));
+                return Ok(StopReason::LimitReached(limit));
             }
             let mut figures = self.figures();
             let answer = match self.answer(&mut figures) {
                 Ok(answer) => answer,
-                Err(ProviderError::Canceled) => return Ok(Stopped::Canceled),
-                Err(error) => return Ok(Stopped::Failed(error.to_string())),
+                Err(ProviderError::Canceled) => return Ok(StopReason::Canceled),
+                Err(error) => return Ok(StopReason::Failed(error.to_string())),
             };
             let row = self.episode.take(answer);
             self.writer.append(&row)?;
@@ -157,10 +160,10 @@ impl<'a> Live<'a> {
             self.stage.meter.spend(row.prompt_tokens + row.reply_tokens);
             self.tell(&row, figures);
         }
-        Ok(Stopped::Ended)
+        Ok(StopReason::Ended)
     }
 
-    fn answer(&mut self, figures: &mut StepFigures) -> Result<Answer, ProviderError> {
+    fn answer(&mut self, figures: &mut StepFigures) -> Result<StepInput, ProviderError> {
         if let Some(answer) = self.episode.scripted_answer() {
             return Ok(answer);
         }
@@ -176,7 +179,8 @@ impl<'a> Live<'a> {
         // A limit of tokens larger than the model's context is meant for other models of the grid.
         let max_tokens = max_tokens.min(context / 2).max(1);
         let tools = self.episode.tools.as_ref();
-        let left_out = self.episode.fit(&Room { provider, tools, context, reply: max_tokens })?;
+        let left_out =
+            self.episode.fit(&PromptBudget { provider, tools, context, reply: max_tokens })?;
         let reply = provider.reply(&ReplyRequest {
             session: &self.run.run_id,
             messages: &self.episode.prompt(left_out),
@@ -195,7 +199,7 @@ impl<'a> Live<'a> {
         (figures.reply_seconds, figures.cached_prompt_tokens) =
             (reply.seconds, reply.cached_prompt_tokens);
         let similarity = self.similarity(provider, &reply)?;
-        Ok(Answer { similarity, ..Answer::new(&reply, left_out) })
+        Ok(StepInput { similarity, ..StepInput::new(&reply, left_out) })
     }
 
     fn similarity(
@@ -235,10 +239,10 @@ impl<'a> Live<'a> {
         (figures.prompt_tokens, figures.reply_tokens) = (row.prompt_tokens, row.reply_tokens);
         figures.parse_failure = row.parse_failure.as_ref().map(|failure| failure.kind.clone());
         figures.crashes = row.crashes.iter().map(|crash| crash.kind.clone()).collect();
-        self.stage.sink.event(&Event::StepDone(figures));
+        self.stage.sink.event(&RunEvent::StepDone(figures));
     }
 
-    fn commit(mut self) -> Result<RunEnd, ExperimentError> {
+    fn commit(mut self) -> Result<RunOutcome, ExperimentError> {
         self.timing.seconds = self.begun.elapsed().as_secs_f64();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         self.timing.committed_unix_s = now.map_or(0, |since| since.as_secs());
@@ -249,11 +253,11 @@ impl<'a> Live<'a> {
         {
             // The run is done, and its log is whole as it is.
             let text = format!("the log of run {} is not compressed: {error}", self.run.run_id);
-            self.stage.sink.event(&Event::Note { text });
+            self.stage.sink.event(&RunEvent::Note { text });
         }
         match committed {
-            Committed::Ours => Ok(RunEnd::Done(Box::new(record))),
-            Committed::Another => Ok(RunEnd::Already),
+            Committed::Ours => Ok(RunOutcome::Done(Box::new(record))),
+            Committed::Another => Ok(RunOutcome::AlreadyDone),
         }
     }
 }

@@ -2,15 +2,15 @@
 //! the other.
 
 use crate::config::Config;
+use crate::config::{PlannedRun, scripted_info};
 use crate::error::{ConfigProblem, ExperimentError};
-use crate::events::{Event, EventSink};
-use crate::grid::{PlannedRun, scripted_info};
-use crate::held::{Found, Held};
 use crate::identity;
-use crate::limits::{Limits, Meter};
+use crate::provider::remote::RemoteProvider;
 use crate::provider::{ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo};
-use crate::remote::RemoteProvider;
-use crate::run::{RunEnd, Stage, perform};
+use crate::run::attempt::{RunContext, RunOutcome, execute_run};
+use crate::run::claimed_elsewhere::{ClaimCheck, RunsClaimedElsewhere};
+use crate::run::events::{EventSink, RunEvent};
+use crate::run::limits::{UsageLimits, UsageMeter};
 use results::{
     ClosingRow, ExperimentRecord, ModelRecord, Owner, Provenance, SCHEMA_VERSION, Store,
 };
@@ -45,14 +45,14 @@ pub struct RunOptions {
     /// When nothing but runs of other processes is left: how long these are watched, to take over
     /// from one that is lost. A claim of another host counts as given up after 120 s without a
     /// sign of life.
-    pub held_wait: Duration,
+    pub claim_patience: Duration,
     /// Version, git commit and host; the rest is filled in.
     pub provenance: Provenance,
 }
 
 /// What a command did.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Summary {
+pub struct ExperimentSummary {
     /// All runs of the configuration.
     pub total: usize,
     /// Of these, done before the command.
@@ -77,7 +77,7 @@ pub struct Summary {
     pub closing: Vec<ClosingRow>,
 }
 
-impl Summary {
+impl ExperimentSummary {
     /// Whether nothing is left to do.
     pub fn all_done(&self) -> bool {
         self.left == 0
@@ -108,7 +108,7 @@ pub fn run_experiment(
     options: &RunOptions,
     sink: &dyn EventSink,
     canceled: &(dyn Fn() -> bool + Sync),
-) -> Result<Summary, ExperimentError> {
+) -> Result<ExperimentSummary, ExperimentError> {
     let (store, runs, infos) = prepare(config, models, options)?;
     let late = || options.end.is_some_and(|end| Instant::now() >= end);
     let asked = canceled;
@@ -116,15 +116,18 @@ pub fn run_experiment(
     let runs = of_model(runs, options.model.as_deref())?;
     let (done, todo): (Vec<PlannedRun>, Vec<PlannedRun>) =
         runs.into_iter().partition(|run| store.run(&run.run_id).is_committed());
-    let meter = Meter::new(Limits::of(config));
-    let mut summary =
-        Summary { total: done.len() + todo.len(), done_before: done.len(), ..Summary::default() };
-    sink.event(&Event::Planned { counts: config.counts(), done: done.len(), left: todo.len() });
+    let meter = UsageMeter::new(UsageLimits::of(config));
+    let mut summary = ExperimentSummary {
+        total: done.len() + todo.len(),
+        done_before: done.len(),
+        ..ExperimentSummary::default()
+    };
+    sink.event(&RunEvent::Planned { counts: config.counts(), done: done.len(), left: todo.len() });
     for group in by_model(todo) {
         if canceled() || at_limit(&summary, options) || meter.reached().is_some() {
             break;
         }
-        Group {
+        ModelGroup {
             config,
             models,
             options,
@@ -204,7 +207,7 @@ fn identify(
     }
 }
 
-fn at_limit(summary: &Summary, options: &RunOptions) -> bool {
+fn at_limit(summary: &ExperimentSummary, options: &RunOptions) -> bool {
     options.runs_max.is_some_and(|most| summary.done_now >= most)
 }
 
@@ -247,7 +250,7 @@ fn by_model(runs: Vec<PlannedRun>) -> Vec<(Option<String>, Vec<PlannedRun>)> {
 }
 
 /// All that is needed to do the runs of one model.
-struct Group<'a> {
+struct ModelGroup<'a> {
     config: &'a Config,
     models: &'a dyn ProviderFactory,
     options: &'a RunOptions,
@@ -255,27 +258,27 @@ struct Group<'a> {
     canceled: &'a (dyn Fn() -> bool + Sync),
     store: &'a Store,
     infos: &'a BTreeMap<String, ProviderInfo>,
-    meter: &'a Meter,
+    meter: &'a UsageMeter,
 }
 
-impl Group<'_> {
+impl ModelGroup<'_> {
     fn run(
         &self,
         (model, runs): (Option<String>, Vec<PlannedRun>),
-        summary: &mut Summary,
+        summary: &mut ExperimentSummary,
     ) -> Result<(), ExperimentError> {
         let Some(name) = model else {
             let info = scripted_info();
             return self.work(None, &info, None, runs, summary);
         };
         let settings = self.config.model_settings(&name, self.options.jobs);
-        self.sink.event(&Event::ModelOpening { name: name.clone(), runs: runs.len() });
+        self.sink.event(&RunEvent::ModelOpening { name: name.clone(), runs: runs.len() });
         let provider = self.open(&settings)?;
         let info = provider.describe();
         self.agrees(&settings, &info)?;
         let mixed =
             self.store.admit_model(&model_record(&name, &info), self.options.accept_mixed)?;
-        self.sink.event(&Event::ModelOpened { name, info: info.clone() });
+        self.sink.event(&RunEvent::ModelOpened { name, info: info.clone() });
         self.work(Some(&*provider), &info, mixed, runs, summary)
     }
 
@@ -313,9 +316,9 @@ impl Group<'_> {
         info: &ProviderInfo,
         mixed_kernels: Option<String>,
         runs: Vec<PlannedRun>,
-        summary: &mut Summary,
+        summary: &mut ExperimentSummary,
     ) -> Result<(), ExperimentError> {
-        let stage = Stage {
+        let stage = RunContext {
             store: self.store,
             sink: self.sink,
             canceled: self.canceled,
@@ -333,7 +336,8 @@ impl Group<'_> {
         };
         let (threads, factors) =
             (self.options.jobs.clamp(1, runs.len().max(1)), self.config.factors());
-        let desk = Desk::new(runs, self.config.whole("experiment.retries"), self.options, summary);
+        let desk =
+            RunQueue::new(runs, self.config.whole("experiment.retries"), self.options, summary);
         std::thread::scope(|scope| {
             for worker in 0..threads {
                 let (desk, stage, factors) = (&desk, &stage, &factors);
@@ -362,24 +366,24 @@ fn model_record(name: &str, info: &ProviderInfo) -> ModelRecord {
 }
 
 /// Where the threads get their runs and leave what came of them.
-struct Desk {
-    state: Mutex<DeskState>,
+struct RunQueue {
+    state: Mutex<QueueState>,
     retries: u64,
     runs_max: Option<usize>,
     here: Owner,
 }
 
 /// What a thread finds at the desk.
-enum Next {
+enum NextRun {
     Run(PlannedRun, u64),
     Wait,
     Nothing,
 }
 
-struct DeskState {
+struct QueueState {
     queue: VecDeque<(PlannedRun, u64)>,
-    held: Held,
-    summary: Summary,
+    held: RunsClaimedElsewhere,
+    summary: ExperimentSummary,
     /// Runs in flight.
     flying: usize,
     failures_in_a_row: usize,
@@ -388,102 +392,114 @@ struct DeskState {
     error: Option<ExperimentError>,
 }
 
-impl Desk {
-    fn new(runs: Vec<PlannedRun>, retries: u64, options: &RunOptions, summary: &Summary) -> Self {
+impl RunQueue {
+    fn new(
+        runs: Vec<PlannedRun>,
+        retries: u64,
+        options: &RunOptions,
+        summary: &ExperimentSummary,
+    ) -> Self {
         let queue = runs.into_iter().map(|run| (run, 0)).collect();
-        let state = DeskState {
+        let state = QueueState {
             queue,
-            held: Held::new(options.held_wait),
+            held: RunsClaimedElsewhere::new(options.claim_patience),
             summary: summary.clone(),
             flying: 0,
             failures_in_a_row: 0,
             again: BTreeMap::new(),
             error: None,
         };
-        Desk { state: Mutex::new(state), retries, runs_max: options.runs_max, here: Owner::here() }
+        RunQueue {
+            state: Mutex::new(state),
+            retries,
+            runs_max: options.runs_max,
+            here: Owner::here(),
+        }
     }
 
-    fn work(&self, stage: &Stage<'_>, factors: &[String]) {
+    fn work(&self, stage: &RunContext<'_>, factors: &[String]) {
         loop {
             match self.next(stage) {
-                Next::Run(run, tries) => {
-                    let end = perform(stage, &run);
+                NextRun::Run(run, tries) => {
+                    let end = execute_run(stage, &run);
                     self.note(stage, factors, run, tries, end);
                 }
-                Next::Wait => std::thread::sleep(IDLE),
-                Next::Nothing => return,
+                NextRun::Wait => std::thread::sleep(IDLE),
+                NextRun::Nothing => return,
             }
         }
     }
 
-    fn next(&self, stage: &Stage<'_>) -> Next {
+    fn next(&self, stage: &RunContext<'_>) -> NextRun {
         let mut state = self.lock();
         let limited = stage.meter.reached().is_some();
         let enough =
             self.runs_max.is_some_and(|most| state.summary.done_now + state.flying >= most);
         let hopeless = state.failures_in_a_row >= FAILURES_IN_A_ROW_MAX;
         if (stage.canceled)() || state.error.is_some() || enough || hopeless || limited {
-            return Next::Nothing;
+            return NextRun::Nothing;
         }
         let next = match state.queue.pop_front() {
-            Some((run, tries)) => Next::Run(run, tries),
+            Some((run, tries)) => NextRun::Run(run, tries),
             None => self.of_others(stage, &mut state),
         };
-        state.flying += usize::from(matches!(next, Next::Run(..)));
+        state.flying += usize::from(matches!(next, NextRun::Run(..)));
         next
     }
 
     /// Looks whether one of the runs that others hold has become free.
-    fn of_others(&self, stage: &Stage<'_>, state: &mut DeskState) -> Next {
+    fn of_others(&self, stage: &RunContext<'_>, state: &mut QueueState) -> NextRun {
         match state.held.look(stage.store, &self.here) {
-            Ok(Found::Free(run, tries)) => Next::Run(run, tries),
-            Ok(Found::Done) => {
+            Ok(ClaimCheck::Free(run, tries)) => NextRun::Run(run, tries),
+            Ok(ClaimCheck::Done) => {
                 state.summary.done_before += 1;
-                Next::Wait
+                NextRun::Wait
             }
-            Ok(Found::Wait) => {
+            Ok(ClaimCheck::Wait) => {
                 // To wait for other processes is no stall; a run of ours that is stuck is one.
                 if state.flying == 0 {
-                    stage.sink.event(&Event::Waiting);
+                    stage.sink.event(&RunEvent::Waiting);
                 }
-                Next::Wait
+                NextRun::Wait
             }
-            Ok(Found::Nothing) => Next::Nothing,
+            Ok(ClaimCheck::Nothing) => NextRun::Nothing,
             Err(error) => {
                 state.error.get_or_insert(error.into());
-                Next::Nothing
+                NextRun::Nothing
             }
         }
     }
 
     fn note(
         &self,
-        stage: &Stage<'_>,
+        stage: &RunContext<'_>,
         factors: &[String],
         run: PlannedRun,
         tries: u64,
-        end: Result<RunEnd, ExperimentError>,
+        end: Result<RunOutcome, ExperimentError>,
     ) {
         let run_id = run.run_id.clone();
         let mut state = self.lock();
         state.flying -= 1;
         let event = match end {
-            Ok(RunEnd::Done(record)) => {
+            Ok(RunOutcome::Done(record)) => {
                 state.failures_in_a_row = 0;
                 state.summary.done_now += 1;
                 state.summary.closing.push(ClosingRow::of(&record, factors));
-                Event::RunFinished { record }
+                RunEvent::RunFinished { record }
             }
-            Ok(RunEnd::Already) => {
+            Ok(RunOutcome::AlreadyDone) => {
                 state.summary.done_before += 1;
-                Event::Note { text: format!("run {run_id} was done by another process meanwhile") }
+                RunEvent::Note {
+                    text: format!("run {run_id} was done by another process meanwhile"),
+                }
             }
-            Ok(RunEnd::Held(owner)) => {
+            Ok(RunOutcome::ClaimedElsewhere(owner)) => {
                 let who = owner.to_string();
                 state.held.add(run, tries, owner);
-                Event::RunHeld { run_id, owner: who }
+                RunEvent::RunClaimedElsewhere { run_id, owner: who }
             }
-            Ok(RunEnd::Failed(reason)) => {
+            Ok(RunOutcome::Failed(reason)) => {
                 state.failures_in_a_row += 1;
                 stage.meter.fail();
                 let again = tries < self.retries && state.failures_in_a_row < FAILURES_IN_A_ROW_MAX;
@@ -494,18 +510,18 @@ impl Desk {
                     }
                     false => state.summary.failed.push((run_id.clone(), reason.clone())),
                 }
-                Event::RunFailed { run_id, reason, again }
+                RunEvent::RunFailed { run_id, reason, again }
             }
-            Ok(RunEnd::Limited(reason)) => {
+            Ok(RunOutcome::LimitReached(reason)) => {
                 stage.meter.fail();
                 state.summary.failed.push((run_id.clone(), reason.clone()));
-                Event::RunFailed { run_id, reason, again: false }
+                RunEvent::RunFailed { run_id, reason, again: false }
             }
-            Ok(RunEnd::Interrupted) => return,
+            Ok(RunOutcome::Interrupted) => return,
             Err(error) => {
                 let text = format!("run {run_id} stopped: {error}");
                 state.error.get_or_insert(error);
-                Event::Note { text }
+                RunEvent::Note { text }
             }
         };
         drop(state);
@@ -516,7 +532,7 @@ impl Desk {
         self.lock().error.get_or_insert(error);
     }
 
-    fn leave(self, summary: &mut Summary) -> Result<(), ExperimentError> {
+    fn leave(self, summary: &mut ExperimentSummary) -> Result<(), ExperimentError> {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         // What was to be tried again, and was not, has failed.
         let waiting: Vec<String> = state
@@ -529,8 +545,8 @@ impl Desk {
             let reason = state.again.remove(&run_id).unwrap_or_default();
             state.summary.failed.push((run_id, reason));
         }
-        let DeskState { held, summary: ours, .. } = &mut state;
-        let others = std::mem::replace(held, Held::new(Duration::ZERO)).into_runs();
+        let QueueState { held, summary: ours, .. } = &mut state;
+        let others = std::mem::replace(held, RunsClaimedElsewhere::new(Duration::ZERO)).into_runs();
         ours.held.extend(others.map(|held| (held.run.run_id, held.owner.to_string())));
         state.summary.closing.sort_by(|a, b| (&a.cell, &a.run).cmp(&(&b.cell, &b.run)));
         *summary = state.summary;
@@ -540,7 +556,7 @@ impl Desk {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, DeskState> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,9 +1,8 @@
 //! One exchange with a server: an answer, or why there is none, within its time. No exchange
 //! outlives its limit for us, even if the system call underneath does.
 
-use super::ServerSettings;
-use super::retry::Patience;
-use crate::provider::ProviderError;
+use super::retry::RequestDeadline;
+use crate::provider::{ProviderError, ServerSettings};
 use serde_json::Value;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// What a server said.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
+pub(super) struct HttpResponse {
     pub status: u16,
     /// The header, if it is text.
     pub retry_after: Option<String>,
@@ -27,14 +26,14 @@ pub(super) struct Answer {
 }
 
 /// The way to a server.
-pub(super) struct Line {
+pub(super) struct HttpClient {
     agent: Agent,
     base_url: String,
     authorization: Option<String>,
 }
 
-impl Line {
-    pub fn new(settings: &ServerSettings) -> Result<Line, ProviderError> {
+impl HttpClient {
+    pub fn new(settings: &ServerSettings) -> Result<HttpClient, ProviderError> {
         let mut agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -49,7 +48,7 @@ impl Line {
         if is_local(&settings.base_url) {
             agent = agent.proxy(None);
         }
-        Ok(Line {
+        Ok(HttpClient {
             agent: agent.build().new_agent(),
             base_url: settings.base_url.trim_end_matches('/').to_string(),
             authorization: authorization(&settings.api_key_env)?,
@@ -67,8 +66,8 @@ impl Line {
         path: &str,
         body: &Value,
         limit: Duration,
-        patience: &Patience<'_>,
-    ) -> Result<Result<Answer, String>, ProviderError> {
+        patience: &RequestDeadline<'_>,
+    ) -> Result<Result<HttpResponse, String>, ProviderError> {
         let mut request = self
             .agent
             .post(format!("{}/{path}", self.base_url))
@@ -108,13 +107,13 @@ impl Line {
 fn exchange(
     request: ureq::RequestBuilder<ureq::typestate::WithBody>,
     body: &str,
-) -> Result<Answer, String> {
+) -> Result<HttpResponse, String> {
     let mut response = request.send(body).map_err(|error| error.to_string())?;
     let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
     let (status, retry_after) = (response.status().as_u16(), header.map(str::to_string));
     let read = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
     match read {
-        Ok(body) => Ok(Answer { status, retry_after, body }),
+        Ok(body) => Ok(HttpResponse { status, retry_after, body }),
         Err(error) => Err(format!("the answer (HTTP {status}) broke off: {error}")),
     }
 }

@@ -1,6 +1,6 @@
 //! What a server offers, found by asking for it once, before any run.
 
-use super::retry::Patience;
+use super::retry::RequestDeadline;
 use super::{RemoteProvider, wire};
 use crate::provider::{ProviderError, ReplyRequest};
 use results::PromptMessage;
@@ -8,45 +8,45 @@ use serde_json::{Value, json};
 
 /// How far a server can hold a reply to a form.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ReplyConstraint {
     /// To a JSON schema such as ours: a choice at the top, and definitions.
-    Schema,
+    JsonSchema,
     /// To be some JSON object.
-    Object,
+    JsonObject,
     /// Not at all.
     #[default]
-    Free,
+    Unconstrained,
 }
 
 /// What requests to a server may carry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Offers {
-    pub form: Form,
+pub(super) struct ServerCapabilities {
+    pub form: ReplyConstraint,
     pub tools: bool,
     /// The limit of tokens has its newer name.
     pub max_completion_tokens: bool,
 }
 
-impl Offers {
+impl ServerCapabilities {
     /// In the place of a kernel set: rows of a server that offers other things are kept apart.
     pub fn words(&self) -> String {
         let form = match self.form {
-            Form::Schema => "json_schema",
-            Form::Object => "json_object",
-            Form::Free => "free",
+            ReplyConstraint::JsonSchema => "json_schema",
+            ReplyConstraint::JsonObject => "json_object",
+            ReplyConstraint::Unconstrained => "free",
         };
         format!("server {form}{}", if self.tools { " tools" } else { "" })
     }
 }
 
-/// Asks plainly first, which must work; then for each thing, which may be refused.
+/// CapabilityProbe plainly first, which must work; then for each thing, which may be refused.
 pub(super) fn find(
     provider: &RemoteProvider,
     deadline_s: f64,
     canceled: &(dyn Fn() -> bool + Sync),
-) -> Result<Offers, ProviderError> {
-    let asks = Asks { provider, deadline_s, canceled };
-    let mut offers = Offers::default();
+) -> Result<ServerCapabilities, ProviderError> {
+    let asks = CapabilityProbe { provider, deadline_s, canceled };
+    let mut offers = ServerCapabilities::default();
     if let Err(why) = asks.granted(&offers, false)? {
         offers.max_completion_tokens = true;
         if asks.granted(&offers, false)?.is_err() {
@@ -56,26 +56,28 @@ pub(super) fn find(
             )));
         }
     }
-    for form in [Form::Schema, Form::Object] {
-        if offers.form == Form::Free && asks.granted(&Offers { form, ..offers }, false)?.is_ok() {
+    for form in [ReplyConstraint::JsonSchema, ReplyConstraint::JsonObject] {
+        if offers.form == ReplyConstraint::Unconstrained
+            && asks.granted(&ServerCapabilities { form, ..offers }, false)?.is_ok()
+        {
             offers.form = form;
         }
     }
-    offers.tools = asks.granted(&Offers { tools: true, ..offers }, true)?.is_ok();
+    offers.tools = asks.granted(&ServerCapabilities { tools: true, ..offers }, true)?.is_ok();
     Ok(offers)
 }
 
-struct Asks<'a> {
+struct CapabilityProbe<'a> {
     provider: &'a RemoteProvider,
     deadline_s: f64,
     canceled: &'a (dyn Fn() -> bool + Sync),
 }
 
-impl Asks<'_> {
+impl CapabilityProbe<'_> {
     /// Inner error: the server refuses this request, in its words. Outer: no request can be made.
     fn granted(
         &self,
-        offers: &Offers,
+        offers: &ServerCapabilities,
         with_tools: bool,
     ) -> Result<Result<(), String>, ProviderError> {
         let (schema, tools) = (schema(), tools());
@@ -92,7 +94,7 @@ impl Asks<'_> {
             deadline_s: self.deadline_s,
             canceled: self.canceled,
         };
-        let patience = Patience::new(self.deadline_s, request.session, 0, self.canceled);
+        let patience = RequestDeadline::new(self.deadline_s, request.session, 0, self.canceled);
         match self.provider.ask(&wire::body(&self.provider.model, &request, offers), &patience) {
             Ok(_) => Ok(Ok(())),
             Err(ProviderError::Refused(why)) => Ok(Err(why)),

@@ -1,12 +1,12 @@
 //! What an agent says beside its call: its summary of the state, and the tool that it announces.
 
 use super::json_scan;
-use super::reply::{Call, ReplyMode, without_thoughts};
+use super::reply::{AgentAction, ReplyMode, without_thoughts};
 use serde_json::Value;
 
 /// The agent's own words: the reasoning of its card, else what stands round its call in free text.
 /// `None` where it says nothing.
-pub(crate) fn words(text: &str, call: Option<&Call>, mode: ReplyMode) -> Option<String> {
+pub(crate) fn summary(text: &str, call: Option<&AgentAction>, mode: ReplyMode) -> Option<String> {
     let card = call.and_then(|call| call.card.as_ref());
     let said = |key: &str| {
         card.and_then(|card| card.get(key)).and_then(Value::as_str).unwrap_or("").trim().to_string()
@@ -26,7 +26,7 @@ pub(crate) fn words(text: &str, call: Option<&Call>, mode: ReplyMode) -> Option<
 /// The one tool that words announce; `None` where they name none or several. A tool's name counts
 /// where it cannot be an ordinary word: it has an underscore, is called (`order(`), or stands in
 /// quotes.
-pub(crate) fn plan(words: &str, tools: &[&'static str]) -> Option<String> {
+pub(crate) fn announced_tool(words: &str, tools: &[&'static str]) -> Option<String> {
     let mut named = tools.iter().filter(|tool| names(words, tool));
     match (named.next(), named.next()) {
         (Some(one), None) => Some((*one).to_string()),
@@ -54,7 +54,7 @@ mod tests {
     const TOOLS: [&str; 4] = ["order", "wait", "check_inbox", "check_storage"];
 
     fn said(text: &str, mode: ReplyMode) -> Option<String> {
-        words(text, read_reply(text, Finish::Stop, mode).ok().as_ref(), mode)
+        summary(text, read_reply(text, Finish::Stop, mode).ok().as_ref(), mode)
     }
 
     #[test]
@@ -70,11 +70,14 @@ mod tests {
 
     #[test]
     fn a_plan_is_one_tool_that_is_named_as_a_tool() {
-        assert_eq!(plan("I will check_inbox first.", &TOOLS).as_deref(), Some("check_inbox"));
-        assert_eq!(plan("now order(S1, P2)", &TOOLS).as_deref(), Some("order"));
-        assert_eq!(plan("best is `wait` today", &TOOLS).as_deref(), Some("wait"));
-        assert_eq!(plan("the order must wait", &TOOLS), None, "ordinary words");
-        assert_eq!(plan("check_inbox or check_storage", &TOOLS), None, "two");
-        assert_eq!(plan("recheck_inbox check_inboxes", &TOOLS), None);
+        assert_eq!(
+            announced_tool("I will check_inbox first.", &TOOLS).as_deref(),
+            Some("check_inbox")
+        );
+        assert_eq!(announced_tool("now order(S1, P2)", &TOOLS).as_deref(), Some("order"));
+        assert_eq!(announced_tool("best is `wait` today", &TOOLS).as_deref(), Some("wait"));
+        assert_eq!(announced_tool("the order must wait", &TOOLS), None, "ordinary words");
+        assert_eq!(announced_tool("check_inbox or check_storage", &TOOLS), None, "two");
+        assert_eq!(announced_tool("recheck_inbox check_inboxes", &TOOLS), None);
     }
 }

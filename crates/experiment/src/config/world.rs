@@ -1,6 +1,6 @@
 //! The world's configuration of a cell.
 
-use crate::grid::Cell;
+use super::grid::Cell;
 use warehouse::{
     CrashDetector, Demand, Magnitude, MemoryTools, Observability, PredictionFormat, PredictionMode,
     Pressure, RecoveryTools, Shocks, Strictness, TypeMix, WorldConfig,

@@ -1,6 +1,6 @@
 //! Runs that other processes hold: theirs, unless they are gone.
 
-use crate::grid::PlannedRun;
+use crate::config::PlannedRun;
 use results::{Owner, ResultsError, Store};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LOOKS_MAX: usize = 32;
 
 /// A run in other hands.
-pub(crate) struct HeldRun {
+pub(crate) struct ClaimedRun {
     pub run: PlannedRun,
     pub tries: u64,
     pub owner: Owner,
@@ -19,14 +19,14 @@ pub(crate) struct HeldRun {
 }
 
 /// All of them, and when to look again.
-pub(crate) struct Held {
-    runs: VecDeque<HeldRun>,
+pub(crate) struct RunsClaimedElsewhere {
+    runs: VecDeque<ClaimedRun>,
     patience: Duration,
     next_look: Instant,
 }
 
 /// What a look at one of them found.
-pub(crate) enum Found {
+pub(crate) enum ClaimCheck {
     /// Its holder is gone, or gave it back.
     Free(PlannedRun, u64),
     /// It was committed.
@@ -37,32 +37,32 @@ pub(crate) enum Found {
     Nothing,
 }
 
-impl Held {
+impl RunsClaimedElsewhere {
     /// Runs are left to a living holder once they were seen in its hands for so long.
-    pub fn new(patience: Duration) -> Held {
-        Held { runs: VecDeque::new(), patience, next_look: Instant::now() }
+    pub fn new(patience: Duration) -> RunsClaimedElsewhere {
+        RunsClaimedElsewhere { runs: VecDeque::new(), patience, next_look: Instant::now() }
     }
 
     pub fn add(&mut self, run: PlannedRun, tries: u64, owner: Owner) {
-        self.runs.push_back(HeldRun { run, tries, owner, since: Instant::now() });
+        self.runs.push_back(ClaimedRun { run, tries, owner, since: Instant::now() });
     }
 
     /// Looks at some of them, the longest unseen first.
-    pub fn look(&mut self, store: &Store, here: &Owner) -> Result<Found, ResultsError> {
+    pub fn look(&mut self, store: &Store, here: &Owner) -> Result<ClaimCheck, ResultsError> {
         if self.runs.iter().all(|held| held.since.elapsed() >= self.patience) {
-            return Ok(Found::Nothing);
+            return Ok(ClaimCheck::Nothing);
         }
         if self.next_look > Instant::now() {
-            return Ok(Found::Wait);
+            return Ok(ClaimCheck::Wait);
         }
         for _ in 0..self.runs.len().min(LOOKS_MAX) {
             let Some(mut held) = self.runs.pop_front() else { break };
             let folder = store.run(&held.run.run_id);
             if folder.is_committed() {
-                return Ok(Found::Done);
+                return Ok(ClaimCheck::Done);
             }
             match folder.held_by(here)? {
-                None => return Ok(Found::Free(held.run, held.tries)),
+                None => return Ok(ClaimCheck::Free(held.run, held.tries)),
                 Some(owner) if owner != held.owner => {
                     (held.owner, held.since) = (owner, Instant::now())
                 }
@@ -71,11 +71,11 @@ impl Held {
             self.runs.push_back(held);
         }
         self.next_look = Instant::now() + LOOK_EVERY;
-        Ok(Found::Wait)
+        Ok(ClaimCheck::Wait)
     }
 
     /// What stays with others.
-    pub fn into_runs(self) -> impl Iterator<Item = HeldRun> {
+    pub fn into_runs(self) -> impl Iterator<Item = ClaimedRun> {
         self.runs.into_iter()
     }
 }

@@ -1,10 +1,10 @@
 //! A provider that plays a log back.
 
 use crate::provider::{
-    Finish, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply, ReplyRequest,
+    Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply,
+    ReplyRequest,
 };
-use crate::{ExperimentError, ModelSettings};
-use results::{PromptMessage, RunFolder, StepRow, Store};
+use results::{PromptMessage, ResultsError, RunFolder, StepRow, Store};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use std::sync::Arc;
 /// Replies of recorded runs, found by run and step. Asked for anything else than what was recorded,
 /// it fails: a recording is no model.
 #[derive(Debug, Clone)]
-pub struct Recorded {
+pub struct ReplayProvider {
     info: ProviderInfo,
     /// (run, sampling seed) -> row.
     rows: BTreeMap<(String, u64), StepRow>,
 }
 
-impl Recorded {
+impl ReplayProvider {
     /// The replies of all committed runs of an experiment.
-    pub fn open(store: &Store) -> Result<Recorded, ExperimentError> {
-        let mut recorded = Recorded {
+    pub fn open(store: &Store) -> Result<ReplayProvider, ResultsError> {
+        let mut recorded = ReplayProvider {
             info: ProviderInfo {
                 identity: String::new(),
                 dtype: String::new(),
@@ -37,7 +37,7 @@ impl Recorded {
         Ok(recorded)
     }
 
-    fn add(&mut self, folder: &RunFolder) -> Result<(), ExperimentError> {
+    fn add(&mut self, folder: &RunFolder) -> Result<(), ResultsError> {
         if let Some(record) = folder.committed()? {
             (self.info.identity, self.info.dtype) = (record.model_identity, record.dtype);
             self.info.kernel_set = record.kernel_set;
@@ -49,7 +49,7 @@ impl Recorded {
     }
 }
 
-impl Provider for Recorded {
+impl Provider for ReplayProvider {
     fn describe(&self) -> ProviderInfo {
         self.info.clone()
     }
@@ -92,7 +92,7 @@ impl Provider for Recorded {
 }
 
 /// A recording stands for every model that is asked for.
-impl ProviderFactory for Recorded {
+impl ProviderFactory for ReplayProvider {
     fn identify(&self, _model: &ModelSettings) -> Result<ProviderInfo, ProviderError> {
         Ok(self.describe())
     }

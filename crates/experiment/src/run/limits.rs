@@ -1,4 +1,4 @@
-//! Limits on what a command and a run may use: tokens, hours, failures.
+//! UsageLimits on what a command and a run may use: tokens, hours, failures.
 
 use crate::config::Config;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use std::time::Instant;
 /// What may be used; none: without limit. Tokens are those of prompts, cached or not, and of
 /// replies.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Limits {
+pub(crate) struct UsageLimits {
     pub tokens: Option<u64>,
     pub hours: Option<f64>,
     pub failures: Option<u64>,
@@ -16,11 +16,11 @@ pub(crate) struct Limits {
     pub run_hours: Option<f64>,
 }
 
-impl Limits {
-    pub fn of(config: &Config) -> Limits {
+impl UsageLimits {
+    pub fn of(config: &Config) -> UsageLimits {
         let whole = |key: &str| config.values.get(key).and_then(Value::as_u64);
         let number = |key: &str| config.values.get(key).and_then(Value::as_f64);
-        Limits {
+        UsageLimits {
             tokens: whole("limits.tokens"),
             hours: number("limits.hours"),
             failures: whole("limits.failures"),
@@ -32,16 +32,16 @@ impl Limits {
 
 /// What a command has used so far.
 #[derive(Debug)]
-pub(crate) struct Meter {
-    limits: Limits,
+pub(crate) struct UsageMeter {
+    limits: UsageLimits,
     begun: Instant,
     tokens: AtomicU64,
     failures: AtomicU64,
 }
 
-impl Meter {
-    pub fn new(limits: Limits) -> Meter {
-        Meter {
+impl UsageMeter {
+    pub fn new(limits: UsageLimits) -> UsageMeter {
+        UsageMeter {
             limits,
             begun: Instant::now(),
             tokens: AtomicU64::new(0),

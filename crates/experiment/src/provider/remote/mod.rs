@@ -10,49 +10,31 @@
 //!
 //! Whatever a server does wrong is a [`ProviderError`]: its words never become a reply.
 
+mod capabilities;
 mod http;
-mod offers;
-mod pace;
+mod rate_limit;
+
 mod retry;
 mod wire;
 
-use crate::provider::{Provider, ProviderError, ProviderInfo, Reply, ReplyRequest};
-use http::Line;
-use offers::Offers;
-use pace::Pace;
+use crate::provider::{Provider, ProviderError, ProviderInfo, Reply, ReplyRequest, ServerSettings};
+use capabilities::ServerCapabilities;
+use http::HttpClient;
+use rate_limit::RateLimiter;
 use results::PromptMessage;
-use retry::{Patience, Trouble};
+use retry::{AttemptError, RequestDeadline};
 use serde_json::Value;
 use std::time::{Duration, Instant};
-
-/// Where a server is and how much may be asked of it. Changes no reply.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ServerSettings {
-    /// Up to and with the version: `http://localhost:8000/v1`.
-    pub base_url: String,
-    /// The environment variable that holds the key. One that is not set: no key is sent.
-    pub api_key_env: String,
-    /// Further attempts at one reply.
-    pub retries: u64,
-    /// Requests begun in any minute, over all runs in flight.
-    pub requests_per_minute: Option<u64>,
-    /// Tokens of prompts and replies in any minute, over all runs in flight.
-    pub tokens_per_minute: Option<u64>,
-    /// Until a connection stands.
-    pub connect_timeout_s: f64,
-    /// For one attempt; the reply's own deadline holds over all attempts.
-    pub attempt_timeout_s: f64,
-}
 
 /// A model behind a server.
 pub struct RemoteProvider {
     model: String,
     dtype: String,
-    line: Line,
-    pace: Pace,
+    line: HttpClient,
+    pace: RateLimiter,
     retries: u64,
     attempt_timeout: Duration,
-    offers: Offers,
+    offers: ServerCapabilities,
 }
 
 impl RemoteProvider {
@@ -82,21 +64,21 @@ impl RemoteProvider {
         let mut provider = RemoteProvider {
             model: model.to_string(),
             dtype: dtype.to_string(),
-            line: Line::new(settings)?,
-            pace: Pace::new(settings.requests_per_minute, settings.tokens_per_minute),
+            line: HttpClient::new(settings)?,
+            pace: RateLimiter::new(settings.requests_per_minute, settings.tokens_per_minute),
             retries: settings.retries,
             attempt_timeout: Duration::from_secs_f64(settings.attempt_timeout_s),
-            offers: Offers::default(),
+            offers: ServerCapabilities::default(),
         };
-        provider.offers = offers::find(&provider, deadline_s, canceled)?;
+        provider.offers = capabilities::find(&provider, deadline_s, canceled)?;
         Ok(provider)
     }
 
-    /// Asks until there is an answer, the attempts are used up, or time is.
+    /// CapabilityProbe until there is an answer, the attempts are used up, or time is.
     fn ask(
         &self,
         body: &Value,
-        patience: &Patience<'_>,
+        patience: &RequestDeadline<'_>,
     ) -> Result<wire::Completion, ProviderError> {
         let mut tries = 0;
         loop {
@@ -109,16 +91,18 @@ impl RemoteProvider {
                         return Ok(completion);
                     }
                     Ok(Err(why)) => {
-                        Trouble::again(format!("the server's answer is no completion: {why}"))
+                        AttemptError::again(format!("the server's answer is no completion: {why}"))
                     }
                     Err(trouble) => trouble,
                 },
-                Err(why) => Trouble::again(why),
+                Err(why) => AttemptError::again(why),
             };
             tries += 1;
             let (why, after) = match trouble {
-                Trouble::Never(error) => return Err(error),
-                Trouble::Again { why, after } => (format!("{}: {why}", self.line.address()), after),
+                AttemptError::Never(error) => return Err(error),
+                AttemptError::Again { why, after } => {
+                    (format!("{}: {why}", self.line.address()), after)
+                }
             };
             if tries > self.retries {
                 return Err(ProviderError::Unavailable(format!("{why} (after {tries} attempts)")));
@@ -150,8 +134,12 @@ impl Provider for RemoteProvider {
 
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError> {
         let begun = Instant::now();
-        let patience =
-            Patience::new(request.deadline_s, request.session, request.seed, request.canceled);
+        let patience = RequestDeadline::new(
+            request.deadline_s,
+            request.session,
+            request.seed,
+            request.canceled,
+        );
         let completion = self.ask(&wire::body(&self.model, request, &self.offers), &patience)?;
         Ok(Reply {
             text: completion.text,

@@ -1,13 +1,13 @@
 //! Dead factors: those whose levels change nothing in prompts, schemas, requests or the world's
 //! traces.
 
-use crate::agent::{History, ReplyMode, prompt};
+use crate::agent::{HistoryPolicy, ReplyMode, prompt};
+use crate::config::Cell;
 use crate::config::Config;
-use crate::episode::Episode;
+use crate::config::world_config;
 use crate::error::ExperimentError;
-use crate::grid::Cell;
 use crate::identity::{hash_of, world_seed};
-use crate::world_config::world_config;
+use crate::run::episode::Episode;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -144,7 +144,7 @@ fn fingerprint(config: &Config, cell: &Cell) -> Result<String, ExperimentError> 
 }
 
 /// How many exchanges of the past each prompt of a run holds, as far as the history policy decides.
-fn exchanges(history: History, steps: u64) -> Vec<u64> {
+fn exchanges(history: HistoryPolicy, steps: u64) -> Vec<u64> {
     let mut dropped = 0;
     let sent = |past: u64| {
         dropped = history.leave_out(past, dropped);

@@ -1,22 +1,22 @@
 //! A run's record, folded from its rows.
 
-use crate::calibration::CalibrationSums;
-use crate::episode::Episode;
-use crate::grid::PlannedRun;
+use crate::config::PlannedRun;
+use crate::measures::CalibrationSums;
 use crate::provider::ProviderInfo;
+use crate::run::episode::Episode;
 use results::{CrashRecord, RowsRecord, RunRecord, RunTotals, SCHEMA_VERSION, StepRow, Timing};
 use serde_json::json;
 use std::collections::BTreeMap;
 
 /// What is summed up while rows come in.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sums {
+pub(crate) struct RunAccumulator {
     totals: RunTotals,
     calibration: CalibrationSums,
     published: BTreeMap<String, (f64, u64)>,
 }
 
-impl Sums {
+impl RunAccumulator {
     pub fn add(&mut self, row: &StepRow) {
         self.totals.add(row);
         self.calibration.add(row);

@@ -1,12 +1,11 @@
 //! Configuration -> cells -> runs.
 
-use crate::agent::History;
-use crate::config::Config;
+use super::Config;
+use super::world::world_config;
+use crate::agent::HistoryPolicy;
 use crate::error::ConfigProblem;
 use crate::identity;
-use crate::provider::{ModelSettings, ProviderInfo};
-use crate::remote::ServerSettings;
-use crate::world_config::world_config;
+use crate::provider::{ModelSettings, ProviderInfo, ServerSettings};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,11 +85,11 @@ impl Cell {
     }
 
     /// What of the conversation its prompts hold.
-    pub(crate) fn history(&self) -> History {
+    pub(crate) fn history(&self) -> HistoryPolicy {
         match self.text("agent.history") {
-            "none" => History::None,
-            "window" => History::Window(self.whole("agent.history_window").unwrap_or(1)),
-            _ => History::Full,
+            "none" => HistoryPolicy::None,
+            "window" => HistoryPolicy::Window(self.whole("agent.history_window").unwrap_or(1)),
+            _ => HistoryPolicy::Full,
         }
     }
 
