@@ -20,6 +20,9 @@ pub enum Event {
         bytes_done: u64,
         /// Items (shards, steps) done in it, where it had a bar.
         items_done: u64,
+        /// The stage's result in a line, from [`crate::StageGuard::summary`]; further lines are
+        /// details of it.
+        summary: String,
     },
     /// A stage knows its size.
     Total {
@@ -50,7 +53,21 @@ pub enum Event {
     Note {
         /// The line, without its newline.
         text: String,
+        /// At which verbosity it is shown.
+        level: NoteLevel,
     },
+}
+
+/// The verbosity at which a note is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoteLevel {
+    /// Always, unless the program is quiet.
+    Normal,
+    /// Only without `-v`: the short form of verbose notes.
+    Brief,
+    /// Only with `-v`.
+    Verbose,
 }
 
 /// What a worker tells its supervisor, one JSON document a line.

@@ -23,7 +23,7 @@ mod seat;
 mod snapshot;
 mod stage;
 
-pub use event::{Event, Message};
+pub use event::{Event, Message, NoteLevel};
 pub use figures::{Figures, RunFigures, TierFigures};
 pub use judge::{Judge, Limits, Verdict};
 pub use seat::Seat;
@@ -87,7 +87,7 @@ impl Watch {
         StageGuard::new(self.clone(), stage)
     }
 
-    pub(crate) fn left(&self, stage: Stage, seconds: f64) {
+    pub(crate) fn left(&self, stage: Stage, seconds: f64, summary: String) {
         let mut board = self.board();
         if let Some(at) = board.stages.iter().rposition(|s| *s == stage) {
             board.stages.remove(at);
@@ -99,7 +99,7 @@ impl Watch {
         }
         drop(board);
         self.beat();
-        self.send(Event::Left { stage, seconds, bytes_done, items_done });
+        self.send(Event::Left { stage, seconds, bytes_done, items_done, summary });
     }
 
     /// Says how much a stage has before it: bytes and items (shards, steps). Seats that are `at`
@@ -112,10 +112,20 @@ impl Watch {
         self.send(Event::Total { stage, bytes_total, items_total });
     }
 
-    /// A line for people.
+    /// A line for people, shown unless the program is quiet.
     pub fn note(&self, text: impl Into<String>) {
+        self.note_at(NoteLevel::Normal, text);
+    }
+
+    /// A line that is shown with `-v` only.
+    pub fn verbose(&self, text: impl Into<String>) {
+        self.note_at(NoteLevel::Verbose, text);
+    }
+
+    /// A line that is shown at this verbosity.
+    pub fn note_at(&self, level: NoteLevel, text: impl Into<String>) {
         self.beat();
-        self.send(Event::Note { text: text.into() });
+        self.send(Event::Note { text: text.into(), level });
     }
 
     /// Says by which rung of the ladder a model is being brought up, and what host memory a plan

@@ -92,11 +92,18 @@ pub struct StageGuard {
     watch: Watch,
     stage: Stage,
     since: Instant,
+    summary: String,
 }
 
 impl StageGuard {
     pub(crate) fn new(watch: Watch, stage: Stage) -> Self {
-        StageGuard { watch, stage, since: Instant::now() }
+        StageGuard { watch, stage, since: Instant::now(), summary: String::new() }
+    }
+
+    /// Sets the stage's result, which is shown when the stage is left: a line, and indented lines
+    /// below it for each further one.
+    pub fn summary(&mut self, text: impl Into<String>) {
+        self.summary = text.into();
     }
 
     /// Seconds since the stage was entered.
@@ -107,6 +114,7 @@ impl StageGuard {
 
 impl Drop for StageGuard {
     fn drop(&mut self) {
-        self.watch.left(self.stage, self.since.elapsed().as_secs_f64());
+        let summary = std::mem::take(&mut self.summary);
+        self.watch.left(self.stage, self.since.elapsed().as_secs_f64(), summary);
     }
 }

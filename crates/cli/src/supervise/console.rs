@@ -49,10 +49,10 @@ impl Console {
     /// Tells what happened.
     pub fn event(&mut self, event: &Event) {
         match event {
-            Event::Note { text } => text.lines().for_each(|line| self.line(line)),
+            Event::Note { text, .. } => text.lines().for_each(|line| self.line(line)),
             _ if self.verbosity != Verbosity::Stages => {}
             Event::Entered { stage } => self.line(&format!("{stage} ...")),
-            Event::Left { stage, seconds, bytes_done, items_done } => {
+            Event::Left { stage, seconds, bytes_done, items_done, .. } => {
                 self.close(*stage, *bytes_done, *items_done);
                 self.line(&format!("{stage}: done in {}", duration(*seconds)));
             }

@@ -22,7 +22,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
-use watch::{Event, Judge, Limits, Message, Snapshot, Stage};
+use watch::{Event, Judge, Limits, Message, NoteLevel, Snapshot, Stage};
 
 /// How often the supervisor looks at its worker when nothing happens.
 const TICK: Duration = Duration::from_millis(20);
@@ -347,7 +347,7 @@ impl Supervisor {
             "{why}\nin mid-load, on the rung {}: the next is planned from what is free now",
             rung.name()
         );
-        self.console.event(&Event::Note { text: words });
+        self.console.event(&Event::Note { text: words, level: NoteLevel::Normal });
         match start(&self.failed_rungs, &self.send) {
             Ok(child) => {
                 self.child = child;
@@ -358,7 +358,8 @@ impl Supervisor {
                 true
             }
             Err(error) => {
-                self.console.event(&Event::Note { text: cannot_start(&error) });
+                self.console
+                    .event(&Event::Note { text: cannot_start(&error), level: NoteLevel::Normal });
                 false
             }
         }
