@@ -19,8 +19,8 @@ pub fn find(
     watch: &Watch,
 ) -> Result<Machine, Failure> {
     let _stage = watch.enter(Stage::Probe);
-    let seat = watch.seat("probe");
-    seat.at(Stage::Probe, "memory, limits, and GPUs (for which the CUDA driver is started)", 0);
+    let progress = watch.thread("probe");
+    progress.at(Stage::Probe, "memory, limits, and GPUs (for which the CUDA driver is started)", 0);
     let devices = args.devices.as_deref().map_or(Ok(DeviceSpec::Found), DeviceSpec::parse)?;
     let mut machine = match &args.machine {
         Some(file) => described(file)?,
@@ -86,9 +86,9 @@ pub fn measure(
         machine.host.read_bytes_per_s = Some(rate.bytes_per_s());
     }
     let shard = largest_shard(checkpoint);
-    let seat = watch.seat("disk rate");
-    seat.at(Stage::Probe, &shard.display().to_string(), 0);
-    let rate = measure_disk(shard, DISK_BYTES, DISK_LIMIT, &|bytes| seat.advance(bytes))?;
+    let progress = watch.thread("disk rate");
+    progress.at(Stage::Probe, &shard.display().to_string(), 0);
+    let rate = measure_disk(shard, DISK_BYTES, DISK_LIMIT, &|bytes| progress.advance(bytes))?;
     machine.disk.read_bytes_per_s = Some(rate.bytes_per_s()).filter(|rate| *rate > 0);
     measure_links(machine, LINKS_LIMIT);
     Ok(())

@@ -68,8 +68,8 @@ fn answer(command: Command) -> ExitCode {
 
 impl Command {
     /// The limits to supervise this command with; `None` for one that touches no checkpoint.
-    fn supervision(&self) -> Option<watch::Limits> {
-        let of = |time: &args::TimeArgs| watch::Limits {
+    fn supervision(&self) -> Option<watch::WatchLimits> {
+        let of = |time: &args::TimeArgs| watch::WatchLimits {
             stall_timeout_s: time.stall_timeout,
             deadline_s: time.deadline,
         };
@@ -84,7 +84,7 @@ impl Command {
             | Command::Doctor(_)
             | Command::Selftest(_)
             | Command::Fetch(_)
-            | Command::Synth(_) => Some(watch::Limits::default()),
+            | Command::Synth(_) => Some(watch::WatchLimits::default()),
             _ => None,
         }
     }

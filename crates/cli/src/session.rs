@@ -66,10 +66,10 @@ pub fn open(model: &str, watch: &Watch) -> Result<Checkpoint, Failure> {
         checkpoint::locate(model, &SearchPaths::from_env())?
     };
     let stage = watch.enter(Stage::Headers);
-    let seat = watch.seat("headers");
-    seat.at(Stage::Headers, &path.display().to_string(), 0);
+    let progress = watch.thread("headers");
+    progress.at(Stage::Headers, &path.display().to_string(), 0);
     let checkpoint = Checkpoint::open(&path)?;
-    drop((seat, stage));
+    drop((progress, stage));
     watch.note(format!(
         "{}: {}, {} tensors in {} shards, {}",
         path.display(),

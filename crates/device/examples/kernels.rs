@@ -9,11 +9,12 @@
 
 use checkpoint::Dtype;
 use device::DeviceError;
-use device::cpu::attention::{AttentionOptions, KvDtype, KvLayer, KvShape, Sequence};
+use device::cpu::attention::{AttentionOptions, AttentionSequence, KvLayer, KvShape};
 use device::cpu::measure::{DotKind, ReadMemory, Stopwatch, measure_dot_peak, measure_fork_join};
-use device::cpu::{Cpu, Forms, Inputs, Matrix, Precision, Product};
+use device::cpu::{ActivationDtypes, Cpu, Matrix, PackedActivations, Precision, Product};
 use device::memory::Arena;
 use device::pool::PoolOptions;
+use placement::KvDtype;
 
 /// Bytes from a multiple of 64 to a matrix.
 const PHASE_BYTES: usize = 24;
@@ -167,12 +168,12 @@ fn decode(cpu: &Cpu, memory: &mut ReadMemory, only: &str) -> Result<(), DeviceEr
                     vec![0f32; tokens * inter],
                     vec![0f32; tokens * inter],
                 );
-                let forms = Forms::new(precision()).and(dtype);
-                let mut inputs = Inputs::new();
+                let forms = ActivationDtypes::new(precision()).and(dtype);
+                let mut inputs = PackedActivations::new();
                 let seconds = best_pieces(cpu, 60, |best| {
                     for (qkv, o, up, down) in &model {
                         best.piece(|| {
-                            inputs.prepare(cpu, &x[..tokens * hidden], tokens, hidden, forms)
+                            inputs.pack(cpu, &x[..tokens * hidden], tokens, hidden, forms)
                         })?;
                         let [q, k, v] = qkv;
                         best.piece(|| {
@@ -209,7 +210,7 @@ fn decode(cpu: &Cpu, memory: &mut ReadMemory, only: &str) -> Result<(), DeviceEr
                                 ],
                             )
                         })?;
-                        best.piece(|| inputs.prepare(cpu, &x, tokens, inter, forms))?;
+                        best.piece(|| inputs.pack(cpu, &x, tokens, inter, forms))?;
                         best.piece(|| {
                             cpu.linear(
                                 &inputs,
@@ -269,9 +270,15 @@ fn prefill(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
                 let x: Vec<f32> =
                     (0..tokens * cols).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
                 let mut out = vec![0f32; tokens * rows];
-                let mut inputs = Inputs::new();
+                let mut inputs = PackedActivations::new();
                 let seconds = best(cpu, 20, || {
-                    inputs.prepare(cpu, &x, tokens, cols, Forms::new(precision()).and(dtype))?;
+                    inputs.pack(
+                        cpu,
+                        &x,
+                        tokens,
+                        cols,
+                        ActivationDtypes::new(precision()).and(dtype),
+                    )?;
                     cpu.linear(
                         &inputs,
                         &mut [Product { weight: &weight, bias: None, out: &mut out }],
@@ -307,13 +314,16 @@ fn attention(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
                     .collect();
                 cpu.write_kv(
                     &mut layer,
-                    &[Sequence { blocks: &table, rows: 0..context, first_position: 0 }],
+                    &[AttentionSequence { blocks: &table, rows: 0..context, first_position: 0 }],
                     &k,
                     &k,
                 )?;
                 let mut out = vec![0f32; q.len()];
-                let sequence =
-                    Sequence { blocks: &table, rows: 0..tokens, first_position: context - tokens };
+                let sequence = AttentionSequence {
+                    blocks: &table,
+                    rows: 0..tokens,
+                    first_position: context - tokens,
+                };
                 let options = AttentionOptions { heads, scale: 0.125, window: None, sinks: None };
                 let seconds = best(cpu, 20, || {
                     cpu.attention(&layer, std::slice::from_ref(&sequence), &options, &q, &mut out)
@@ -364,7 +374,7 @@ fn attention_of_runs(cpu: &Cpu, memory: &mut ReadMemory) -> Result<(), DeviceErr
             for table in &tables {
                 cpu.write_kv(
                     layer,
-                    &[Sequence { blocks: table, rows: 0..CONTEXT, first_position: 0 }],
+                    &[AttentionSequence { blocks: table, rows: 0..CONTEXT, first_position: 0 }],
                     &k,
                     &k,
                 )?;
@@ -373,10 +383,10 @@ fn attention_of_runs(cpu: &Cpu, memory: &mut ReadMemory) -> Result<(), DeviceErr
         let q: Vec<f32> =
             (0..RUNS * heads * 64).map(|i| ((i * 53 % 103) as f32 - 50.0) / 50.0).collect();
         let mut out = vec![0f32; q.len()];
-        let sequences: Vec<Sequence> = tables
+        let sequences: Vec<AttentionSequence> = tables
             .iter()
             .enumerate()
-            .map(|(run, blocks)| Sequence {
+            .map(|(run, blocks)| AttentionSequence {
                 blocks,
                 rows: run..run + 1,
                 first_position: CONTEXT - 1,

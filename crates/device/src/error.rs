@@ -134,13 +134,14 @@ pub enum DeviceError {
         dtype: &'static str,
     },
 
-    /// `prepare` did not make the form of the activations that a weight needs.
+    /// Activations were not packed in the dtype that a weight needs.
     #[error(
-        "the inputs lack the {form} form that {dtype} weights need: name the dtype when preparing them"
+        "the activations are not packed as {activations}, which {dtype} weights need; \
+         add the dtype to the ActivationDtypes they are packed with"
     )]
-    FormMissing {
-        /// The form.
-        form: &'static str,
+    ActivationDtypeMissing {
+        /// The missing activation dtype.
+        activations: &'static str,
         /// The weights' dtype.
         dtype: &'static str,
     },
@@ -182,7 +183,7 @@ impl DeviceError {
             | Self::WorkerPanicked { .. }
             | Self::Shape { .. }
             | Self::Index { .. }
-            | Self::FormMissing { .. } => 70,
+            | Self::ActivationDtypeMissing { .. } => 70,
         }
     }
 }

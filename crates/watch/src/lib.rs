@@ -1,8 +1,8 @@
 //! Named stages, progress and deadlines of everything that can take time.
 //!
-//! Library code *reports*: it enters a [`Stage`], takes a [`Seat`] for each thread that works, says
+//! Library code *reports*: it enters a [`Stage`], takes a [`ThreadProgress`] for each thread that works, says
 //! where the seat is (file, offset, device) and advances it. It never decides that something takes
-//! too long. The deciding is done by a [`Judge`], which sees nothing but [`Snapshot`]s and a clock
+//! too long. The deciding is done by a [`Watchdog`], which sees nothing but [`Snapshot`]s and a clock
 //! given from outside, in another process if need be: a thread that is stuck in the kernel cannot
 //! be trusted to notice that it is stuck.
 //!
@@ -10,38 +10,38 @@
 //! use watch::{Stage, Watch};
 //! let watch = Watch::silent();
 //! let _reading = watch.enter(Stage::Read);
-//! let seat = watch.seat("reader 0");
-//! seat.at(Stage::Read, "model-00001-of-00030.safetensors", 0);
-//! seat.advance(1 << 20);
-//! assert_eq!(watch.snapshot().seats[0].bytes_done, 1 << 20);
+//! let progress = watch.thread("reader 0");
+//! progress.at(Stage::Read, "model-00001-of-00030.safetensors", 0);
+//! progress.advance(1 << 20);
+//! assert_eq!(watch.snapshot().threads[0].bytes_done, 1 << 20);
 //! ```
 
 mod event;
 mod figures;
-mod judge;
-mod seat;
 mod snapshot;
 mod stage;
+mod thread_progress;
+mod watchdog;
 
-pub use event::{Event, Message, NoteLevel};
+pub use event::{NoteLevel, WatchEvent, WorkerMessage};
 pub use figures::{Figures, RunFigures, TierFigures};
-pub use judge::{Judge, Limits, Verdict};
-pub use seat::Seat;
-pub use snapshot::{SeatView, Snapshot};
+pub use snapshot::{Snapshot, ThreadSnapshot};
 pub use stage::{Stage, StageGuard};
+pub use thread_progress::ThreadProgress;
+pub use watchdog::{Stall, WatchLimits, Watchdog};
 
-use seat::Slot;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use thread_progress::ThreadState;
 
 /// Where events go: a terminal, a pipe to the supervisor, a test's list.
-pub type Sink = Box<dyn Fn(Event) + Send + Sync>;
+pub type Sink = Box<dyn Fn(WatchEvent) + Send + Sync>;
 
 /// The board on which all threads of a process report. Clones share it.
 #[derive(Clone)]
-pub struct Watch(Arc<Inner>);
+pub struct Watch(Arc<WatchState>);
 
-pub(crate) struct Inner {
+pub(crate) struct WatchState {
     sink: Sink,
     canceled: AtomicBool,
     /// Bumped by everything that counts as progress, seats included.
@@ -59,14 +59,14 @@ struct Board {
     items_done: u64,
     detail: String,
     figures: Option<Figures>,
-    seats: Vec<Arc<Slot>>,
+    threads: Vec<Arc<ThreadState>>,
 }
 
 impl Watch {
     /// A watch whose events go to `sink`. The sink is called on the reporting thread and must be
     /// quick.
     pub fn new(sink: Sink) -> Self {
-        Watch(Arc::new(Inner {
+        Watch(Arc::new(WatchState {
             sink,
             canceled: AtomicBool::new(false),
             beats: AtomicU64::new(0),
@@ -83,7 +83,7 @@ impl Watch {
     pub fn enter(&self, stage: Stage) -> StageGuard {
         self.board().stages.push(stage);
         self.beat();
-        self.send(Event::Entered { stage });
+        self.send(WatchEvent::Entered { stage });
         StageGuard::new(self.clone(), stage)
     }
 
@@ -99,7 +99,7 @@ impl Watch {
         }
         drop(board);
         self.beat();
-        self.send(Event::Left { stage, seconds, bytes_done, items_done, summary });
+        self.send(WatchEvent::Left { stage, seconds, bytes_done, items_done, summary });
     }
 
     /// Says how much a stage has before it: bytes and items (shards, steps). Seats that are `at`
@@ -109,7 +109,7 @@ impl Watch {
         (board.bar, board.bytes_total, board.items_total) = (Some(stage), bytes_total, items_total);
         (board.bytes_done, board.items_done) = (0, 0);
         drop(board);
-        self.send(Event::Total { stage, bytes_total, items_total });
+        self.send(WatchEvent::Total { stage, bytes_total, items_total });
     }
 
     /// A line for people, shown unless the program is quiet.
@@ -125,19 +125,23 @@ impl Watch {
     /// A line that is shown at this verbosity.
     pub fn note_at(&self, level: NoteLevel, text: impl Into<String>) {
         self.beat();
-        self.send(Event::Note { text: text.into(), level });
+        self.send(WatchEvent::Note { text: text.into(), level });
     }
 
     /// Says by which rung of the ladder a model is being brought up, and what host memory a plan
     /// may take after this one ran out of it.
     pub fn rung(&self, model: &str, rung: &str, next_host_bytes: u64) {
         self.beat();
-        self.send(Event::Rung { model: model.to_owned(), rung: rung.to_owned(), next_host_bytes });
+        self.send(WatchEvent::Rung {
+            model: model.to_owned(),
+            rung: rung.to_owned(),
+            next_host_bytes,
+        });
     }
 
     /// Says that a file of so many bytes is used from a map.
     pub fn mapped(&self, path: &str, bytes: u64) {
-        self.send(Event::Mapped { path: path.to_owned(), bytes });
+        self.send(WatchEvent::Mapped { path: path.to_owned(), bytes });
     }
 
     /// A few words beside the bar, replaced by the next.
@@ -151,14 +155,14 @@ impl Watch {
     }
 
     /// A seat for a thread that works; it is given back when dropped.
-    pub fn seat(&self, thread: &str) -> Seat {
-        let slot = Arc::new(Slot::new(thread));
-        self.board().seats.push(slot.clone());
-        Seat::new(self.clone(), slot)
+    pub fn thread(&self, thread: &str) -> ThreadProgress {
+        let slot = Arc::new(ThreadState::new(thread));
+        self.board().threads.push(slot.clone());
+        ThreadProgress::new(self.clone(), slot)
     }
 
-    pub(crate) fn stand_up(&self, slot: &Arc<Slot>) {
-        self.board().seats.retain(|s| !Arc::ptr_eq(s, slot));
+    pub(crate) fn remove_thread(&self, slot: &Arc<ThreadState>) {
+        self.board().threads.retain(|s| !Arc::ptr_eq(s, slot));
     }
 
     pub(crate) fn count(&self, stage: Stage, bytes: u64, items: u64) {
@@ -197,11 +201,11 @@ impl Watch {
             items_total: board.items_total,
             detail: board.detail.clone(),
             figures: board.figures.clone().map(Box::new),
-            seats: board.seats.iter().map(|slot| slot.view()).collect(),
+            threads: board.threads.iter().map(|slot| slot.view()).collect(),
         }
     }
 
-    fn send(&self, event: Event) {
+    fn send(&self, event: WatchEvent) {
         (self.0.sink)(event);
     }
 

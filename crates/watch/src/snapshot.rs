@@ -25,12 +25,12 @@ pub struct Snapshot {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<Box<Figures>>,
     /// Every thread that works.
-    pub seats: Vec<SeatView>,
+    pub threads: Vec<ThreadSnapshot>,
 }
 
 /// What one thread is doing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SeatView {
+pub struct ThreadSnapshot {
     /// The thread's name.
     pub thread: String,
     /// What it does, if it has said so.
@@ -45,9 +45,9 @@ pub struct SeatView {
     pub idle_s: f64,
 }
 
-impl std::fmt::Display for SeatView {
+impl std::fmt::Display for ThreadSnapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let stage = self.stage.map_or("starting", Stage::words);
+        let stage = self.stage.map_or("starting", Stage::label);
         let what = if self.what.is_empty() { "-" } else { &self.what };
         write!(
             f,

@@ -53,7 +53,7 @@ pub enum Stage {
 
 impl Stage {
     /// The words people read.
-    pub fn words(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Stage::Fetch => "fetch",
             Stage::Verify => "verify",
@@ -82,7 +82,7 @@ impl Stage {
 
 impl std::fmt::Display for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.words())
+        f.pad(self.label())
     }
 }
 

@@ -119,11 +119,11 @@ fn bring(
 fn verify(path: &Path, watch: &Watch) -> Result<Vec<FileDigest>, Failure> {
     let checkpoint = Checkpoint::open(path)?;
     let _stage = watch.enter(Stage::Verify);
-    let seat = watch.seat("verify");
+    let progress = watch.thread("verify");
     let shards = &checkpoint.inventory.shards;
     watch.total(Stage::Verify, shards.iter().map(|shard| shard.bytes).sum(), 0);
-    seat.at(Stage::Verify, &path.display().to_string(), 0);
-    let identity = checkpoint.full_identity(&mut |bytes| seat.advance(bytes))?;
+    progress.at(Stage::Verify, &path.display().to_string(), 0);
+    let identity = checkpoint.full_identity(&mut |bytes| progress.advance(bytes))?;
     for (shard, found) in shards.iter().zip(&identity.files) {
         if let Some(expected) =
             shard.blob_id.as_ref().filter(|id| id.len() == 64 && **id != found.id)

@@ -6,7 +6,7 @@ use results::{Journal, Provenance, ResultsError};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use watch::{Figures, RunFigures, Seat, Stage, Watch};
+use watch::{Figures, RunFigures, Stage, ThreadProgress, Watch};
 
 /// Runs in flight unless told.
 pub(crate) const JOBS_DEFAULT: usize = 4;
@@ -100,7 +100,7 @@ struct RunReporter<'a> {
 
 #[derive(Default)]
 struct RunProgress {
-    running: Option<(Seat, watch::StageGuard)>,
+    running: Option<(ThreadProgress, watch::StageGuard)>,
     steps_total: u64,
     steps_done: u64,
     runs_total: usize,
@@ -179,7 +179,7 @@ impl<'a> RunReporter<'a> {
                     state.runs_done, state.runs_total
                 ));
                 match &state.running {
-                    Some((seat, _)) => seat.item_done(),
+                    Some((progress, _)) => progress.item_done(),
                     None => self.watch.beat(),
                 }
             }
@@ -210,11 +210,11 @@ impl<'a> RunReporter<'a> {
     fn begin(&self, state: &mut RunProgress) {
         let stage = self.watch.enter(Stage::Run);
         self.watch.total(Stage::Run, 0, state.steps_total.saturating_sub(state.steps_done));
-        let seat = self.watch.seat("runs");
-        seat.at(Stage::Run, "steps", 0);
+        let progress = self.watch.thread("runs");
+        progress.at(Stage::Run, "steps", 0);
         state.replies_since = Some(std::time::Instant::now());
         state.reply_tokens = 0;
-        state.running = Some((seat, stage));
+        state.running = Some((progress, stage));
     }
 
     fn finish(&self) {

@@ -9,7 +9,7 @@ use device::cuda::{CopyRates, CudaError, Driver, Gpu, GpuInfo, measure_copies};
 use device::pool::PoolOptions;
 use serde::Serialize;
 use std::time::{Duration, Instant};
-use watch::{Seat, Stage, Watch};
+use watch::{Stage, ThreadProgress, Watch};
 
 /// Bytes of the copies that are measured.
 const COPY_BYTES: usize = 1 << 30;
@@ -86,15 +86,15 @@ pub fn run(args: &SelftestArgs, watch: &Watch) -> Result<u8, Failure> {
     let started = Instant::now();
     let ordinal = ordinal(&args.device)?;
     let _stage = watch.enter(Stage::SelfTest);
-    let seat = watch.seat("gpu");
-    seat.at(Stage::SelfTest, "starting the driver", 0);
+    let progress = watch.thread("gpu");
+    progress.at(Stage::SelfTest, "starting the driver", 0);
     let driver = Driver::open()?;
-    seat.at(Stage::SelfTest, "loading the kernels", 0);
+    progress.at(Stage::SelfTest, "loading the kernels", 0);
     let gpu = Gpu::open(&driver, ordinal, u64::MAX)?;
     let cpu = Cpu::new(&PoolOptions::default())?;
 
-    let checks = all_checks(&gpu, &cpu, &seat, watch)?;
-    let (copies, benches) = measured(&gpu, args.quick, &seat, watch)?;
+    let checks = all_checks(&gpu, &cpu, &progress, watch)?;
+    let (copies, benches) = measured(&gpu, args.quick, &progress, watch)?;
     let passed = checks.iter().all(|check| check.passed)
         && benches.iter().all(|bench| bench.problem.is_none());
     let document = SelftestDocument {
@@ -139,7 +139,7 @@ fn device(info: &GpuInfo) -> Device {
 fn all_checks(
     gpu: &Gpu,
     cpu: &Cpu,
-    seat: &Seat,
+    progress: &ThreadProgress,
     watch: &Watch,
 ) -> Result<Vec<CheckFigure>, Failure> {
     let checks = checks();
@@ -149,9 +149,9 @@ fn all_checks(
         if watch.canceled() {
             return Err(Failure::new(exit::INTERRUPTED, "interrupted"));
         }
-        seat.at(Stage::SelfTest, &check.name, 0);
+        progress.at(Stage::SelfTest, &check.name, 0);
         let figure = one_check(check, gpu, cpu);
-        seat.item_done();
+        progress.item_done();
         let lost = figure.problem.is_some() && gpu.memory().is_err();
         figures.push(figure);
         if lost {
@@ -191,13 +191,13 @@ fn one_check(check: &Check, gpu: &Gpu, cpu: &Cpu) -> CheckFigure {
 fn measured(
     gpu: &Gpu,
     quick: bool,
-    seat: &Seat,
+    progress: &ThreadProgress,
     watch: &Watch,
 ) -> Result<(Option<Copies>, Vec<BenchFigure>), Failure> {
     if gpu.memory().is_err() {
         return Ok((None, Vec::new()));
     }
-    seat.at(Stage::SelfTest, "copies", 0);
+    progress.at(Stage::SelfTest, "copies", 0);
     let bytes = if quick { COPY_BYTES_QUICK } else { COPY_BYTES };
     let copies = match measure_copies(gpu, bytes, Instant::now() + COPY_LIMIT) {
         Ok(CopyRates { to_gpu, from_gpu, on_gpu }) => Some(Copies {
@@ -218,11 +218,11 @@ fn measured(
         if watch.canceled() {
             return Err(Failure::new(exit::INTERRUPTED, "interrupted"));
         }
-        seat.at(Stage::SelfTest, &bench.name, 0);
+        progress.at(Stage::SelfTest, &bench.name, 0);
         let (figure, report) = one_bench(bench, gpu, &sizes, read);
         read = read.or(report.map(|report| report.bytes_per_s()));
         figures.push(figure);
-        seat.advance(1);
+        progress.advance(1);
     }
     Ok((copies, figures))
 }

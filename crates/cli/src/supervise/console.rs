@@ -3,7 +3,7 @@ use super::pane::Pane;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
-use watch::{Event, Snapshot, Stage};
+use watch::{Snapshot, Stage, WatchEvent};
 
 /// How often a bar is written as a line where there is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
@@ -47,19 +47,19 @@ impl Console {
     }
 
     /// Tells what happened.
-    pub fn event(&mut self, event: &Event) {
+    pub fn event(&mut self, event: &WatchEvent) {
         match event {
-            Event::Note { text, .. } => text.lines().for_each(|line| self.line(line)),
+            WatchEvent::Note { text, .. } => text.lines().for_each(|line| self.line(line)),
             _ if self.verbosity != Verbosity::Stages => {}
-            Event::Entered { stage } => self.line(&format!("{stage} ...")),
-            Event::Left { stage, seconds, bytes_done, items_done, .. } => {
+            WatchEvent::Entered { stage } => self.line(&format!("{stage} ...")),
+            WatchEvent::Left { stage, seconds, bytes_done, items_done, .. } => {
                 self.close(*stage, *bytes_done, *items_done);
                 self.line(&format!("{stage}: done in {}", duration(*seconds)));
             }
-            Event::Total { stage, bytes_total, items_total } => {
+            WatchEvent::Total { stage, bytes_total, items_total } => {
                 self.open(*stage, *bytes_total, *items_total)
             }
-            Event::Rung { .. } | Event::Mapped { .. } => {}
+            WatchEvent::Rung { .. } | WatchEvent::Mapped { .. } => {}
         }
     }
 
@@ -160,7 +160,7 @@ impl StageBar {
         let what = match self.stage {
             Stage::Read => "Loading checkpoint shards",
             Stage::Fetch => "Fetching files",
-            stage => stage.words(),
+            stage => stage.label(),
         };
         let mut text = match seen.items_total {
             0 => what.to_owned(),

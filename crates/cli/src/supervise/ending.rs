@@ -5,19 +5,19 @@ use std::fmt::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
-use watch::{Snapshot, Stage, Verdict};
+use watch::{Snapshot, Stage, Stall};
 
 /// The report of a worker that had to be ended: the verdict, and what each thread was doing.
-pub fn verdict(verdict: &Verdict, seen: &Snapshot) -> String {
+pub fn verdict(verdict: &Stall, seen: &Snapshot) -> String {
     let mut text = match verdict {
-        Verdict::Stalled { stage, idle_s, limit_s } => format!(
+        Stall::NoProgress { stage, idle_s, limit_s } => format!(
             "stalled in stage {}: no progress for {idle_s:.1} s (limit {limit_s} s, --stall-timeout)",
             name(*stage)
         ),
-        Verdict::PastDeadline { stage, deadline_s } => {
+        Stall::PastDeadline { stage, deadline_s } => {
             format!("past the deadline of {deadline_s:.0} s (--deadline) in stage {}", name(*stage))
         }
-        Verdict::TooSlow { stage, bytes_per_s, projected_s, deadline_s } => format!(
+        Stall::TooSlow { stage, bytes_per_s, projected_s, deadline_s } => format!(
             "too slow in stage {stage}: at {:.2} MB/s it would be done {projected_s:.0} s after the start, past the \
              deadline of {deadline_s:.0} s. Copy the checkpoint to a faster disk, or allow more with --deadline",
             bytes_per_s / 1e6
@@ -117,7 +117,7 @@ pub fn signal_exit(signal: i32) -> (u8, &'static str) {
 }
 
 fn name(stage: Option<Stage>) -> &'static str {
-    stage.map_or("start", Stage::words)
+    stage.map_or("start", Stage::label)
 }
 
 /// The regular files that a process holds open: what a read that does not return is likely to be
@@ -143,8 +143,8 @@ fn doing(seen: &Snapshot) -> String {
         let _infallible =
             write!(text, "\n  stage {stage}: {} of {} bytes", seen.bytes_done, seen.bytes_total);
     }
-    for seat in &seen.seats {
-        let _infallible = write!(text, "\n  {seat}");
+    for progress in &seen.threads {
+        let _infallible = write!(text, "\n  {progress}");
     }
     text
 }

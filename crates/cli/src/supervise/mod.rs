@@ -22,7 +22,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
-use watch::{Event, Judge, Limits, Message, NoteLevel, Snapshot, Stage};
+use watch::{NoteLevel, Snapshot, Stage, WatchEvent, WatchLimits, Watchdog, WorkerMessage};
 
 /// How often the supervisor looks at its worker when nothing happens.
 const TICK: Duration = Duration::from_millis(20);
@@ -38,7 +38,7 @@ const QUEUE_MESSAGES: usize = 1024;
 
 /// Everything that can happen to a supervisor.
 enum SupervisorEvent {
-    Said(Message),
+    Said(WorkerMessage),
     PipeClosed,
     /// The worker's stdout or stderr.
     OutputClosed,
@@ -46,7 +46,7 @@ enum SupervisorEvent {
 }
 
 /// Runs this program again as a worker with the same arguments, and returns its exit code.
-pub fn supervise(limits: Limits, console: Console) -> u8 {
+pub fn supervise(limits: WatchLimits, console: Console) -> u8 {
     let (send, events) = sync_channel(QUEUE_MESSAGES);
     let failed_rungs = FailedRungs::default();
     let started = listen_for_signals(send.clone()).and_then(|()| start(&failed_rungs, &send));
@@ -126,7 +126,7 @@ fn listen_for_signals(send: SyncSender<SupervisorEvent>) -> std::io::Result<()> 
 
 struct Supervisor {
     child: Child,
-    judge: Judge,
+    watchdog: Watchdog,
     console: Console,
     began: Instant,
     seen: Snapshot,
@@ -134,7 +134,7 @@ struct Supervisor {
     pipe_open: bool,
     outputs_open: usize,
     stopping: Option<Stopping>,
-    limits: Limits,
+    limits: WatchLimits,
     /// The model that is being brought up, by which rung, and what the next may take of host
     /// memory.
     rung: Option<(String, Rung, u64)>,
@@ -156,13 +156,13 @@ struct Stopping {
 impl Supervisor {
     fn new(
         child: Child,
-        limits: Limits,
+        limits: WatchLimits,
         console: Console,
         send: SyncSender<SupervisorEvent>,
     ) -> Self {
         Supervisor {
             child,
-            judge: Judge::new(limits),
+            watchdog: Watchdog::new(limits),
             console,
             began: Instant::now(),
             seen: Snapshot::default(),
@@ -194,15 +194,15 @@ impl Supervisor {
 
     fn hear(&mut self, event: SupervisorEvent) {
         match event {
-            SupervisorEvent::Said(Message::Event(event)) => {
+            SupervisorEvent::Said(WorkerMessage::Event(event)) => {
                 self.console.event(&event);
                 self.follow(&event);
             }
-            SupervisorEvent::Said(Message::Heartbeat(seen)) => {
+            SupervisorEvent::Said(WorkerMessage::Heartbeat(seen)) => {
                 self.console.progress(&seen);
                 self.seen = *seen;
             }
-            SupervisorEvent::Said(Message::Failed { exit, text }) => {
+            SupervisorEvent::Said(WorkerMessage::Failed { exit, text }) => {
                 self.failed = Some(Stopping { exit, text, since: Instant::now() });
             }
             SupervisorEvent::PipeClosed => self.pipe_open = false,
@@ -214,10 +214,10 @@ impl Supervisor {
     }
 
     /// Keeps the stages up to date between heartbeats: a worker that dies early has sent few.
-    fn follow(&mut self, event: &Event) {
+    fn follow(&mut self, event: &WatchEvent) {
         match event {
-            Event::Entered { stage } => self.seen.stages.push(*stage),
-            Event::Left { stage, .. } => {
+            WatchEvent::Entered { stage } => self.seen.stages.push(*stage),
+            WatchEvent::Left { stage, .. } => {
                 if let Some(at) = self.seen.stages.iter().rposition(|s| s == stage) {
                     self.seen.stages.remove(at);
                 }
@@ -226,12 +226,12 @@ impl Supervisor {
                     self.rung = None;
                 }
             }
-            Event::Rung { model, rung, next_host_bytes } => {
+            WatchEvent::Rung { model, rung, next_host_bytes } => {
                 let rung = Rung::ALL.into_iter().find(|known| known.name() == rung);
                 self.rung = rung.map(|rung| (model.clone(), rung, *next_host_bytes));
             }
-            Event::Mapped { path, bytes } => self.mapped.push((path.clone(), *bytes)),
-            Event::Total { .. } | Event::Note { .. } => {}
+            WatchEvent::Mapped { path, bytes } => self.mapped.push((path.clone(), *bytes)),
+            WatchEvent::Total { .. } | WatchEvent::Note { .. } => {}
         }
     }
 
@@ -255,7 +255,7 @@ impl Supervisor {
                 return Some(self.kill(events));
             }
         } else if let Some(verdict) =
-            self.judge.observe(self.began.elapsed().as_secs_f64(), &self.seen)
+            self.watchdog.observe(self.began.elapsed().as_secs_f64(), &self.seen)
         {
             let text = ending::verdict(&verdict, &self.seen) + &ending::held_files(self.child.id());
             self.stopping = Some(Stopping { exit: exit::STALLED, text, since: Instant::now() });
@@ -347,19 +347,21 @@ impl Supervisor {
             "{why}\nin mid-load, on the rung {}: the next is planned from what is free now",
             rung.name()
         );
-        self.console.event(&Event::Note { text: words, level: NoteLevel::Normal });
+        self.console.event(&WatchEvent::Note { text: words, level: NoteLevel::Normal });
         match start(&self.failed_rungs, &self.send) {
             Ok(child) => {
                 self.child = child;
-                self.judge = Judge::new(self.limits);
+                self.watchdog = Watchdog::new(self.limits);
                 (self.seen, self.mapped) = (Snapshot::default(), Vec::new());
                 (self.pipe_open, self.outputs_open) = (true, 2);
                 self.oom_kills_before = ending::oom_kills();
                 true
             }
             Err(error) => {
-                self.console
-                    .event(&Event::Note { text: cannot_start(&error), level: NoteLevel::Normal });
+                self.console.event(&WatchEvent::Note {
+                    text: cannot_start(&error),
+                    level: NoteLevel::Normal,
+                });
                 false
             }
         }

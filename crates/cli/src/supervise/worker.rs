@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use watch::{Message, Watch};
+use watch::{Watch, WorkerMessage};
 
 /// Holds the number of the pipe's writing end in a worker's environment.
 const PIPE_VARIABLE: &str = "VENDOMINI_WORKER_PIPE";
@@ -41,7 +41,7 @@ pub(super) fn spawn(failed: &FailedRungs) -> std::io::Result<(Child, PipeReader)
 pub struct SupervisorPipe(Arc<Mutex<File>>);
 
 impl SupervisorPipe {
-    fn say(&self, message: &Message) -> std::io::Result<()> {
+    fn say(&self, message: &WorkerMessage) -> std::io::Result<()> {
         let mut text = serde_json::to_string(message)?;
         text.push('\n');
         let mut pipe = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,7 +50,7 @@ impl SupervisorPipe {
 
     /// The last word of a worker that could not do its work.
     pub fn failed(&self, failure: &Failure) {
-        let message = Message::Failed { exit: failure.exit, text: failure.text.clone() };
+        let message = WorkerMessage::Failed { exit: failure.exit, text: failure.text.clone() };
         if self.say(&message).is_err() {
             eprintln!("vendomini: {}", failure.text);
         }
@@ -69,7 +69,7 @@ pub fn connect() -> std::io::Result<(Watch, SupervisorPipe)> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let events = line.clone();
     // Nobody is left to tell when the supervisor is gone.
-    let watch = Watch::new(Box::new(move |event| drop(events.say(&Message::Event(event)))));
+    let watch = Watch::new(Box::new(move |event| drop(events.say(&WorkerMessage::Event(event)))));
     beat(watch.clone(), line.clone())?;
     obey(watch.clone())?;
     report_panics(line.clone());
@@ -78,7 +78,7 @@ pub fn connect() -> std::io::Result<(Watch, SupervisorPipe)> {
 
 fn beat(watch: Watch, line: SupervisorPipe) -> std::io::Result<()> {
     let run = move || {
-        while line.say(&Message::Heartbeat(Box::new(watch.snapshot()))).is_ok() {
+        while line.say(&WorkerMessage::Heartbeat(Box::new(watch.snapshot()))).is_ok() {
             std::thread::sleep(HEARTBEAT);
         }
     };

@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use checkpoint::Dtype;
 
+use super::activation_dtypes::ActivationDtype;
 use super::dense::{self, Block, DenseKind};
-use super::forms::Form;
 use super::matrix::is_quantized;
 use super::quant::{self, GROUP_ROWS, QuantJob};
-use super::{Cpu, Forms, Inputs, KernelSet, Matrix, expect};
+use super::{ActivationDtypes, Cpu, KernelSet, Matrix, PackedActivations, expect};
 use crate::DeviceError;
 use crate::memory::Scratch;
 
@@ -28,7 +28,7 @@ struct Job<'a> {
     weight: &'a Matrix,
     bias: Option<&'a [f32]>,
     out: *mut f32,
-    form: Form,
+    form: ActivationDtype,
     rows_per_chunk: usize,
     threads: usize,
     /// The number of its first chunk among all products' chunks.
@@ -63,9 +63,13 @@ impl Cpu {
     /// Computes all products of the same inputs in one fork and join.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::FormMissing`]
+    /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::ActivationDtypeMissing`]
     /// (before anything is computed).
-    pub fn linear(&self, inputs: &Inputs, products: &mut [Product<'_>]) -> Result<(), DeviceError> {
+    pub fn linear(
+        &self,
+        inputs: &PackedActivations,
+        products: &mut [Product<'_>],
+    ) -> Result<(), DeviceError> {
         let total_bytes: usize = products.iter().map(|p| p.weight.bytes()).sum();
         let most_bytes =
             if inputs.tokens() < SHARED_TOKENS { CHUNK_BYTES } else { CHUNK_BYTES_SHARED };
@@ -106,21 +110,24 @@ impl Cpu {
 }
 
 /// The form of the inputs that the product takes, if everything fits.
-fn checked(inputs: &Inputs, product: &Product) -> Result<Form, DeviceError> {
+fn checked(inputs: &PackedActivations, product: &Product) -> Result<ActivationDtype, DeviceError> {
     let weight = product.weight;
     weight.check()?;
     expect("linear: the weight's columns", inputs.cols(), weight.cols)?;
     expect("linear: out is [tokens, rows]", inputs.tokens() * weight.rows, product.out.len())?;
     expect("linear: bias", weight.rows, product.bias.map_or(weight.rows, <[f32]>::len))?;
-    let form = Forms::of(inputs.forms().precision(), weight.dtype);
+    let form = ActivationDtypes::of(inputs.forms().precision(), weight.dtype);
     if !inputs.has(form) {
-        return Err(DeviceError::FormMissing { form: form.name(), dtype: weight.dtype.name() });
+        return Err(DeviceError::ActivationDtypeMissing {
+            activations: form.name(),
+            dtype: weight.dtype.name(),
+        });
     }
     Ok(form)
 }
 
 /// Tiles of tokens of a float form that all rows meet before they meet others: parts of equal size.
-fn tiles_at_once(set: KernelSet, inputs: &Inputs, form: Form) -> usize {
+fn tiles_at_once(set: KernelSet, inputs: &PackedActivations, form: ActivationDtype) -> usize {
     let x = inputs.float(set, form);
     let tiles = x.layout.tiles().max(1);
     let parts = (inputs.tokens() * x.token_bytes).div_ceil(ACTIVATIONS_BYTES).clamp(1, tiles);
@@ -128,15 +135,21 @@ fn tiles_at_once(set: KernelSet, inputs: &Inputs, form: Form) -> usize {
 }
 
 impl Job<'_> {
-    fn chunk(&self, set: KernelSet, inputs: &Inputs, chunk: usize) {
+    fn chunk(&self, set: KernelSet, inputs: &PackedActivations, chunk: usize) {
         let first = chunk % self.chunks * self.rows_per_chunk;
         let rows = first..(first + self.rows_per_chunk).min(self.weight.rows);
         let tile = chunk / self.chunks * self.tiles;
         self.rows(set, inputs, rows, tile..tile + self.tiles);
     }
 
-    fn rows(&self, set: KernelSet, inputs: &Inputs, rows: Range<usize>, tiles: Range<usize>) {
-        if matches!(self.form, Form::Int8 | Form::Int16) {
+    fn rows(
+        &self,
+        set: KernelSet,
+        inputs: &PackedActivations,
+        rows: Range<usize>,
+        tiles: Range<usize>,
+    ) {
+        if matches!(self.form, ActivationDtype::Int8 | ActivationDtype::Int16) {
             let ahead = self.threads * self.rows_per_chunk;
             let job = QuantJob {
                 weight: self.weight,
@@ -151,7 +164,7 @@ impl Job<'_> {
             self.dequantized_rows(set, inputs, rows, tiles);
         } else {
             let dtype = self.weight.dtype;
-            let kind = if self.form == Form::Bf16 && set == KernelSet::Avx512Bf16 {
+            let kind = if self.form == ActivationDtype::Bf16 && set == KernelSet::Avx512Bf16 {
                 DenseKind::Bf16
             } else {
                 DenseKind::F32(dtype)
@@ -167,7 +180,7 @@ impl Job<'_> {
     fn dequantized_rows(
         &self,
         set: KernelSet,
-        inputs: &Inputs,
+        inputs: &PackedActivations,
         rows: Range<usize>,
         tiles: Range<usize>,
     ) {
@@ -196,7 +209,7 @@ impl Job<'_> {
     fn block(
         &self,
         set: KernelSet,
-        inputs: &Inputs,
+        inputs: &PackedActivations,
         rows: Range<usize>,
         tiles: Range<usize>,
         weights: *const u8,

@@ -9,7 +9,7 @@ use crate::DeviceError;
 
 /// The largest logit of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Best {
+pub struct TopLogit {
     /// The first index that holds it.
     pub index: u32,
     /// Its value.
@@ -77,13 +77,13 @@ impl Cpu {
     }
 
     /// The first largest element; `None` for an empty row or one that holds a NaN.
-    pub fn argmax(&self, logits: &[f32]) -> Option<Best> {
-        let mut best = Best { index: 0, logit: f32::NEG_INFINITY };
+    pub fn argmax(&self, logits: &[f32]) -> Option<TopLogit> {
+        let mut best = TopLogit { index: 0, logit: f32::NEG_INFINITY };
         let mut nan = false;
         for (index, &logit) in logits.iter().enumerate() {
             nan |= logit.is_nan();
             if logit > best.logit {
-                best = Best { index: index as u32, logit };
+                best = TopLogit { index: index as u32, logit };
             }
         }
         (!nan && !logits.is_empty()).then_some(best)

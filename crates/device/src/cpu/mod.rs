@@ -5,19 +5,19 @@
 //! threads or the position of a row in memory (`docs`: batch-invariant arithmetic).
 #![allow(unsafe_code)]
 
+mod activation_dtypes;
 pub mod attention;
 mod dense;
 mod dispatch;
 mod elementwise;
 mod embed;
-mod forms;
-mod inputs;
 mod kernel_set;
 mod linear;
 mod logits;
 mod matrix;
 pub mod measure;
 mod norm;
+mod packed_activations;
 pub mod plain;
 mod quant;
 mod rope;
@@ -31,13 +31,13 @@ use std::sync::Arc;
 use crate::DeviceError;
 use crate::pool::{Pool, PoolOptions};
 
-pub use forms::{Forms, Precision};
-pub use inputs::Inputs;
+pub use activation_dtypes::{ActivationDtypes, Precision};
 pub use kernel_set::{KERNELS_VARIABLE, KernelSet, provenance};
 pub use linear::Product;
-pub use logits::Best;
+pub use logits::TopLogit;
 pub use matrix::{Matrix, readable};
 pub(crate) use matrix::{check_matrix, is_quantized};
+pub use packed_activations::PackedActivations;
 pub use rope::RopeTable;
 
 /// A kernel set that this machine runs, and the threads to run it on. Cheap to clone.

@@ -8,7 +8,7 @@ use crate::DeviceError;
 
 /// How a map's bytes are about to be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum AccessPattern {
     /// Read ahead a lot.
     Sequential,
     /// Wanted soon: start reading now.
@@ -72,11 +72,11 @@ impl FileMap {
     }
 
     /// Tells the kernel what to expect of a range. Whether it listens changes speed alone.
-    pub fn advise(&self, offset: usize, len: usize, access: Access) -> bool {
+    pub fn advise(&self, offset: usize, len: usize, access: AccessPattern) -> bool {
         let advice = match access {
-            Access::Sequential => libc::MADV_SEQUENTIAL,
-            Access::WillNeed => libc::MADV_WILLNEED,
-            Access::Random => libc::MADV_RANDOM,
+            AccessPattern::Sequential => libc::MADV_SEQUENTIAL,
+            AccessPattern::WillNeed => libc::MADV_WILLNEED,
+            AccessPattern::Random => libc::MADV_RANDOM,
         };
         self.mapping.advise(offset, len, advice)
     }

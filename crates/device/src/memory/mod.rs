@@ -16,6 +16,6 @@ mod scratch;
 pub use arena::{Arena, HUGE_PAGE_BYTES};
 pub use bytes::Bytes;
 pub use direct::{DirectFile, ReadMode};
-pub use file_map::{Access, FileMap};
+pub use file_map::{AccessPattern, FileMap};
 pub use region::{Part, Region, Zeroed};
 pub use scratch::{Plain, Scratch};

@@ -57,12 +57,12 @@ impl Machine {
         work: &Work,
         watch: &Watch,
     ) -> Result<Self, BenchError> {
-        let seat = watch.seat("bench");
+        let progress = watch.thread("bench");
         let mut gpus = Vec::new();
         let mut on_gpus = 0;
         for tier in &loaded.report.tiers {
             let (Tier::Gpu(gpu_index), true) = (tier.tier, tier.gpu.is_some()) else { continue };
-            seat.at(Stage::Bench, &format!("what GPU {gpu_index} reads and multiplies"), 0);
+            progress.at(Stage::Bench, &format!("what GPU {gpu_index} reads and multiplies"), 0);
             let site = loaded.model.sites().gpus.iter().find(|site| site.gpu_index == gpu_index);
             if let Some(site) = site {
                 let dtype = loaded
@@ -77,12 +77,12 @@ impl Machine {
                 ));
                 on_gpus += tier.weights_bytes;
             }
-            seat.item_done();
+            progress.item_done();
         }
         let all: u64 = loaded.report.tiers.iter().map(|tier| tier.weights_bytes).sum();
         let mut host = None;
         if all > on_gpus {
-            seat.at(Stage::Bench, "memory bandwidth and dot product", 0);
+            progress.at(Stage::Bench, "memory bandwidth and dot product", 0);
             let cpu = Cpu::new(&PoolOptions { threads, ..PoolOptions::default() })?;
             host = Some(Host {
                 weights_bytes: all - on_gpus,

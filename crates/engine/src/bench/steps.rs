@@ -68,8 +68,8 @@ pub fn bench_steps(
     options: &StepsOptions,
     watch: &Watch,
 ) -> Result<StepsReport, BenchError> {
-    let seat = watch.seat("bench");
-    seat.at(Stage::Bench, "steps of a long run", 0);
+    let progress = watch.thread("bench");
+    progress.at(Stage::Bench, "steps of a long run", 0);
     let each = options.prompt_tokens + options.reply_tokens;
     let (tokens, room) = (options.steps * each, loaded.model.context());
     if tokens > room {

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use checkpoint::{Activation, Dtype};
 use device::DeviceError;
-use device::cpu::attention::{AttentionOptions, KvLayer, Sequence};
-use device::cpu::{self, Cpu, Forms, Inputs, Matrix, Precision};
+use device::cpu::attention::{AttentionOptions, AttentionSequence, KvLayer};
+use device::cpu::{self, ActivationDtypes, Cpu, Matrix, PackedActivations, Precision};
 use device::memory::Bytes;
 
 use super::{Compute, Feed, Heads, Product};
@@ -20,7 +20,7 @@ pub(crate) struct HostRows<'a> {
     pub tokens: &'a [u32],
     /// Position of each row.
     pub positions: &'a [u32],
-    pub sequences: &'a [Sequence<'a>],
+    pub sequences: &'a [AttentionSequence<'a>],
     /// Rows whose logits are wanted.
     pub wanted: &'a [usize],
 }
@@ -30,8 +30,8 @@ impl Compute for Cpu {
     type Matrix = Matrix;
     type Vector = Vec<f32>;
     type Buffer = Vec<f32>;
-    type Forms = Forms;
-    type Inputs = Inputs;
+    type Forms = ActivationDtypes;
+    type Inputs = PackedActivations;
     type Kv = KvLayer;
     type Rope = Rope;
     type Rows<'a> = HostRows<'a>;
@@ -56,37 +56,42 @@ impl Compute for Cpu {
         Ok(vec![0.0; numbers])
     }
 
-    fn forms(precision: Precision, dtypes: impl IntoIterator<Item = Dtype>) -> Forms {
-        Forms::for_weights(precision, dtypes)
+    fn forms(precision: Precision, dtypes: impl IntoIterator<Item = Dtype>) -> ActivationDtypes {
+        ActivationDtypes::for_weights(precision, dtypes)
     }
 
     /// They grow to what the products of a pass need.
-    fn inputs(&self, _: usize, _: usize, _: Forms) -> Result<Inputs, DeviceError> {
-        Ok(Inputs::new())
+    fn inputs(
+        &self,
+        _: usize,
+        _: usize,
+        _: ActivationDtypes,
+    ) -> Result<PackedActivations, DeviceError> {
+        Ok(PackedActivations::new())
     }
 
     fn buffer_bytes(buffer: &Vec<f32>) -> u64 {
         4 * buffer.len() as u64
     }
 
-    fn inputs_bytes(inputs: &Inputs) -> u64 {
+    fn inputs_bytes(inputs: &PackedActivations) -> u64 {
         inputs.capacity_bytes() as u64
     }
 
     fn prepare(
         &self,
-        inputs: &mut Inputs,
+        inputs: &mut PackedActivations,
         x: &Vec<f32>,
         rows: usize,
         cols: usize,
-        forms: Forms,
+        forms: ActivationDtypes,
     ) -> Result<(), DeviceError> {
-        inputs.prepare(self, &x[..rows * cols], rows, cols, forms)
+        inputs.pack(self, &x[..rows * cols], rows, cols, forms)
     }
 
     fn linear<const N: usize>(
         &self,
-        inputs: &Inputs,
+        inputs: &PackedActivations,
         products: [Product<'_, Self>; N],
     ) -> Result<(), DeviceError> {
         let mut products = products.map(|Product { weight, bias, out }| {

@@ -7,7 +7,7 @@ use checkpoint::Dtype;
 use device::DeviceError;
 use device::cpu::Cpu;
 use device::cuda::{Gpu, GpuRopeTable, LinkPath, PeerLink};
-use watch::{Seat, Stage, Watch};
+use watch::{Stage, ThreadProgress, Watch};
 
 use crate::layers::Widths;
 
@@ -103,10 +103,10 @@ pub(crate) struct GpuSlot {
 
 impl GpuSlot {
     /// Tells the watch that somebody waits for the GPU, until what it gives is dropped.
-    pub fn waiting(&self, what: &str) -> Seat {
-        let seat = self.watch.seat(&format!("GPU {}", self.gpu_index));
-        seat.at(Stage::Generate, what, 0);
-        seat
+    pub fn waiting(&self, what: &str) -> ThreadProgress {
+        let progress = self.watch.thread(&format!("GPU {}", self.gpu_index));
+        progress.at(Stage::Generate, what, 0);
+        progress
     }
 }
 

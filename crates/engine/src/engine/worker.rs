@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use watch::{Seat, Stage, Watch};
+use watch::{Stage, ThreadProgress, Watch};
 
 use super::forward::Forward;
 use super::lifecycle::ShutdownMode;
@@ -51,7 +51,7 @@ fn run<F: Forward>(
     commands: &Receiver<Command>,
     watch: &Watch,
 ) -> Option<FatalError> {
-    let mut seat: Option<Seat> = None;
+    let mut progress: Option<ThreadProgress> = None;
     loop {
         let open = take_commands(scheduler, commands);
         let wish = scheduler.life.wish();
@@ -64,7 +64,7 @@ fn run<F: Forward>(
             return None;
         }
         if scheduler.is_idle() {
-            seat = None;
+            progress = None;
             scheduler.publish(true);
             if wish == ShutdownMode::Drain || !open {
                 return None;
@@ -72,11 +72,11 @@ fn run<F: Forward>(
             wait(scheduler, commands);
             continue;
         }
-        // An idle engine has no seat: it is not stalled. A working one tells where it is.
-        let seat = seat.get_or_insert_with(|| watch.seat("engine"));
-        seat.at(Stage::Generate, "step", scheduler.stats.steps);
+        // An idle engine has no progress: it is not stalled. A working one tells where it is.
+        let progress = progress.get_or_insert_with(|| watch.thread("engine"));
+        progress.at(Stage::Generate, "step", scheduler.stats.steps);
         scheduler.step();
-        seat.item_done();
+        progress.item_done();
         if let Some(death) = scheduler.death.take() {
             return Some(death);
         }

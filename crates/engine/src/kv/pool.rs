@@ -2,7 +2,7 @@
 
 use checkpoint::ModelConfig;
 use device::DeviceError;
-use device::cpu::attention::{self, KvLayer, KvShape};
+use device::cpu::attention::{KvLayer, KvShape};
 use device::cuda::{self, GpuArena};
 use device::memory::Arena;
 use placement::KvDtype;
@@ -51,11 +51,7 @@ impl KvLayout {
             key_dim: self.head_dim,
             value_dim: self.head_dim,
             block_tokens: BLOCK_TOKENS,
-            dtype: match self.dtype {
-                KvDtype::F32 => attention::KvDtype::F32,
-                KvDtype::Bf16 => attention::KvDtype::Bf16,
-                KvDtype::Int8 => attention::KvDtype::Int8,
-            },
+            dtype: self.dtype,
         }
     }
 }

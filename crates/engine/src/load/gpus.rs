@@ -1,5 +1,5 @@
 //! The GPUs of a plan: the driver is started, then all are opened at the same time, each by a
-//! thread with a seat on the watch.
+//! thread that reports to the watch.
 
 use std::sync::OnceLock;
 
@@ -37,20 +37,20 @@ pub(crate) fn join(
     layout: &Layout,
     watch: &Watch,
 ) -> Result<Sites, LoadError> {
-    let seat = watch.seat("gpus");
-    seat.at(Stage::Allocate, "the ways between the GPUs, over which a copy is tried", 0);
+    let progress = watch.thread("gpus");
+    progress.at(Stage::Allocate, "the ways between the GPUs, over which a copy is tried", 0);
     let failed = |cause| LoadError::Device { what: "the ways between the GPUs".to_owned(), cause };
     let sites = Sites::new(cpu, gpus, &layout.route).map_err(failed)?;
-    seat.item_done();
+    progress.item_done();
     sites.ways().for_each(|way| watch.note(format!("hidden states go {way}")));
     Ok(sites)
 }
 
 fn start(watch: &Watch) -> Result<Driver, CudaError> {
-    let seat = watch.seat("driver");
-    seat.at(Stage::Allocate, "starting the CUDA driver", 0);
+    let progress = watch.thread("driver");
+    progress.at(Stage::Allocate, "starting the CUDA driver", 0);
     let driver = Driver::open()?;
-    seat.item_done();
+    progress.item_done();
     Ok(driver)
 }
 
@@ -62,20 +62,20 @@ fn open_one(
 ) -> Result<GpuSlot, LoadError> {
     let LoadRequest { plan, watch, .. } = *request;
     let ordinal = request.gpu_ordinals.get(gpu_index).copied().unwrap_or(gpu_index);
-    let seat = watch.seat(&format!("GPU {gpu_index}"));
+    let progress = watch.thread(&format!("GPU {gpu_index}"));
     let refused = |cause| match cause {
         CudaError::NoSuchGpu { .. } | CudaError::Unusable { .. } => no_gpu(plan, gpu_index, cause),
         cause => {
             LoadError::Device { what: format!("opening GPU {gpu_index}"), cause: cause.into() }
         }
     };
-    seat.at(Stage::Allocate, "its context", 0);
+    progress.at(Stage::Allocate, "its context", 0);
     let gpu = Gpu::for_copies(driver, ordinal, quota_bytes(plan, gpu_index)).map_err(refused)?;
-    seat.item_done();
-    seat.at(Stage::Allocate, "its kernels, which the driver compiles the first time", 0);
+    progress.item_done();
+    progress.at(Stage::Allocate, "its kernels, which the driver compiles the first time", 0);
     gpu.load_kernels().map_err(refused)?;
-    seat.item_done();
-    seat.at(Stage::Allocate, "the table of positions", 0);
+    progress.item_done();
+    progress.at(Stage::Allocate, "the table of positions", 0);
     let failed = |cause| LoadError::Device {
         what: format!("the table of positions on GPU {gpu_index}"),
         cause,

@@ -3,7 +3,7 @@
 
 use checkpoint::Inventory;
 use device::cpu::Cpu;
-use device::memory::{Access, FileMap};
+use device::memory::{AccessPattern, FileMap};
 use watch::{Stage, Watch};
 
 use super::LoadError;
@@ -56,22 +56,22 @@ pub(crate) fn map(
 }
 
 fn touch(map: &FileMap, name: &str, threads: usize, watch: &Watch) -> Result<(), LoadError> {
-    map.advise(0, map.len(), Access::WillNeed);
+    map.advise(0, map.len(), AccessPattern::WillNeed);
     let next = std::sync::atomic::AtomicUsize::new(0);
     let work = |thread: usize| {
-        let seat = watch.seat(&format!("map reader {thread}"));
+        let progress = watch.thread(&format!("map reader {thread}"));
         loop {
             let first = next.fetch_add(STEP_BYTES, std::sync::atomic::Ordering::Relaxed);
             if first >= map.len() || watch.canceled() {
                 break;
             }
             let bytes = STEP_BYTES.min(map.len() - first);
-            seat.at(Stage::Read, name, first as u64);
+            progress.at(Stage::Read, name, first as u64);
             map.touch(first, bytes);
-            seat.advance(bytes as u64);
+            progress.advance(bytes as u64);
         }
         if thread == 0 {
-            seat.item_done();
+            progress.item_done();
         }
     };
     std::thread::scope(|scope| {

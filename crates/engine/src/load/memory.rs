@@ -36,14 +36,14 @@ impl Memory {
         sites: &Sites,
     ) -> Result<Self, LoadError> {
         let (config, plan) = (&request.checkpoint.config, request.plan);
-        let seat = request.watch.seat("memory");
+        let progress = request.watch.thread("memory");
         let mut gpus = Vec::new();
         for (site, bytes) in sites.gpus.iter().zip(gpu_bytes(layout)) {
             let what = format!("memory for weights on GPU {}", site.gpu_index);
-            seat.at(Stage::Allocate, &what, 0);
+            progress.at(Stage::Allocate, &what, 0);
             let arena = GpuArena::new(&site.gpu, bytes);
             gpus.push(arena.map_err(|cause| LoadError::Device { what, cause: cause.into() })?);
-            seat.item_done();
+            progress.item_done();
         }
         let host =
             host_bytes(layout, maps).into_iter().map(|(tier, bytes)| match Arena::new(bytes) {
@@ -53,20 +53,20 @@ impl Memory {
                 }
             });
         let host = host.collect::<Result<_, _>>()?;
-        seat.at(Stage::Allocate, "memory for keys and values", 0);
+        progress.at(Stage::Allocate, "memory for keys and values", 0);
         let kv_layout = KvLayout::new(config, layout.numbers.kv_dtype);
         let kv = KvPool::placed(kv_layout, plan.kv_blocks, &layout.route.blocks, &sites.gpus)?;
-        seat.item_done();
-        seat.at(Stage::Allocate, "the buffers of a pass", 0);
+        progress.item_done();
+        progress.at(Stage::Allocate, "the buffers of a pass", 0);
         let buffers = |cause| LoadError::Device { what: "the buffers of a pass".to_owned(), cause };
         let (positions, kv_blocks, precision) =
             (plan.context, plan.kv_blocks, layout.numbers.precision);
         let capacity = Capacity { positions, kv_blocks, precision };
         let scratch = Scratch::new(sites, &layout.route, config, capacity).map_err(buffers)?;
-        seat.item_done();
-        seat.at(Stage::Allocate, "pinned memory", 0);
+        progress.item_done();
+        progress.at(Stage::Allocate, "pinned memory", 0);
         let feed = Feed::new(&sites.gpus)?;
-        seat.item_done();
+        progress.item_done();
         Ok(Memory { host, gpus, kv, scratch, feed })
     }
 

@@ -3,7 +3,7 @@
 //! The way of a load: decide what goes where (`layout`), take memory, read in parallel (`read`) or
 //! map (`map`), convert on the way (`convert`), compose the blocks, take the KV pool, compute a few
 //! tokens (`smoke`). Every stage is entered and left on the [`Watch`], and every thread that can be
-//! stuck has a seat on it. There is no half-loaded state: weights are made of
+//! stuck reports its progress there. There is no half-loaded state: weights are made of
 //! [`device::memory::Bytes`], which exist only once they were filled.
 
 pub(crate) mod convert;
@@ -282,10 +282,10 @@ fn announce(request: &LoadRequest, layout: &Layout, mapped: &[&Resident], copied
         "{} of {items} shards stay on disk as a whole and are read when they are used",
         left.len()
     ));
-    let seat = request.watch.seat("disk tier");
+    let progress = request.watch.thread("disk tier");
     for shard in left {
-        seat.at(Stage::Read, &source::file_name(&shards[shard].path), 0);
-        seat.item_done();
+        progress.at(Stage::Read, &source::file_name(&shards[shard].path), 0);
+        progress.item_done();
     }
 }
 

@@ -9,7 +9,7 @@ use device::DeviceError;
 use device::cpu::Cpu;
 use device::cuda::{Gpu, GpuPart, GpuRegion};
 use device::memory::{Part, Region};
-use watch::{Seat, Stage, Watch};
+use watch::{Stage, ThreadProgress, Watch};
 
 use super::LoadError;
 use super::convert::{Conversion, widen};
@@ -26,7 +26,7 @@ pub(crate) struct Readers<'a> {
     pub source: &'a Source,
     pub watch: &'a Watch,
     pub threads: usize,
-    /// The seats' names begin with this.
+    /// The threads' names begin with this.
     pub name: &'static str,
     /// The way to the GPUs, where there are any.
     pub gpus: Option<Gpus<'a>>,
@@ -73,10 +73,10 @@ fn finish(
         gpus: gpu_indices.iter().map(|_| Tensors::default()).collect(),
         ..Filled::default()
     };
-    let seat = readers.gpus.map(|gpus| {
-        let seat = readers.watch.seat("gpus");
-        seat.at(Stage::Read, &format!("the last copies to GPU {:?}", gpus.gpu_indices), 0);
-        seat
+    let progress = readers.gpus.map(|gpus| {
+        let progress = readers.watch.thread("gpus");
+        progress.at(Stage::Read, &format!("the last copies to GPU {:?}", gpus.gpu_indices), 0);
+        progress
     });
     if let Some(gpus) = readers.gpus {
         gpus.feed.drain().map_err(|cause| LoadError::Device {
@@ -89,7 +89,7 @@ fn finish(
         let failed = |cause| LoadError::Device { what: format!("tensor {}", entry.name), cause };
         filled.take(tensor, region).map_err(failed)?;
     }
-    drop(seat);
+    drop(progress);
     Ok(filled)
 }
 
@@ -164,10 +164,10 @@ impl<'a> Work<'a> {
 
     /// One thread's share.
     fn run(&self, index: usize) {
-        let seat = self.readers.watch.seat(&format!("{} {index}", self.readers.name));
+        let progress = self.readers.watch.thread(&format!("{} {index}", self.readers.name));
         let mut staging = Staging::default();
         while let Some(piece) = self.next(index) {
-            if let Err(error) = self.piece(piece, &seat, &mut staging) {
+            if let Err(error) = self.piece(piece, &progress, &mut staging) {
                 // The error first: others that stop because of the flag report that they were
                 // interrupted.
                 lock(&self.first_error).get_or_insert(error);
@@ -189,12 +189,17 @@ impl<'a> Work<'a> {
         (0..queues).find_map(|turn| lock(&self.queues[(index + turn) % queues]).next())
     }
 
-    fn piece(&self, piece: Piece, seat: &Seat, staging: &mut Staging) -> Result<(), LoadError> {
+    fn piece(
+        &self,
+        piece: Piece,
+        progress: &ThreadProgress,
+        staging: &mut Staging,
+    ) -> Result<(), LoadError> {
         let Piece { entry, offset, bytes, target, conversion } = piece;
         let Some(shard) = self.readers.source.shard(entry.shard) else {
             return Err(LoadError::Missing { tensor: entry.name.clone() });
         };
-        let reading = Reading { entry, offset, bytes, conversion, shard, seat };
+        let reading = Reading { entry, offset, bytes, conversion, shard, progress };
         match (target, self.readers.gpus) {
             (Placed::Host(part), _) => self.to_host(&reading, part, staging)?,
             (Placed::Gpu(gpu, part), Some(gpus)) => {
@@ -204,7 +209,7 @@ impl<'a> Work<'a> {
                 return Err(LoadError::Defect { what: "the way to the GPUs".to_owned() });
             }
         }
-        self.shard_progress(entry, seat)
+        self.shard_progress(entry, progress)
     }
 
     fn to_host(
@@ -213,8 +218,8 @@ impl<'a> Work<'a> {
         part: Part,
         staging: &mut Staging,
     ) -> Result<(), LoadError> {
-        let Reading { entry, offset, shard, seat, .. } = *reading;
-        seat.at(Stage::Read, &shard.name, offset);
+        let Reading { entry, offset, shard, progress, .. } = *reading;
+        progress.at(Stage::Read, &shard.name, offset);
         match reading.conversion {
             None => part.fill(|buffer| self.read(reading, buffer)),
             Some(conversion) => {
@@ -238,14 +243,14 @@ impl<'a> Work<'a> {
         part: GpuPart,
         staging: &mut Staging,
     ) -> Result<(), LoadError> {
-        let Reading { entry, offset, bytes, conversion, shard, seat } = *reading;
+        let Reading { entry, offset, bytes, conversion, shard, progress } = *reading;
         let gpu_index = gpus.gpu_indices[gpu];
         let failed = |cause| LoadError::Device {
             what: format!("tensor {} to GPU {gpu_index}", entry.name),
             cause,
         };
         let name = &entry.name;
-        seat.at(
+        progress.at(
             Stage::Read,
             &format!("{}, {name}: a pinned buffer for GPU {gpu_index}", shard.name),
             offset,
@@ -253,7 +258,7 @@ impl<'a> Work<'a> {
         // GPUs know nothing of f64, which is rare: it is converted here.
         let here = conversion.filter(|conversion| conversion.from == Dtype::F64);
         let mut fed = gpus.feed.take(here.map_or(bytes, |_| part.len()), offset).map_err(failed)?;
-        seat.at(Stage::Read, &format!("{}, {name} for GPU {gpu_index}", shard.name), offset);
+        progress.at(Stage::Read, &format!("{}, {name} for GPU {gpu_index}", shard.name), offset);
         match here {
             None => self.read(reading, fed.bytes())?,
             Some(conversion) => {
@@ -261,7 +266,7 @@ impl<'a> Work<'a> {
                 conversion.run(self.readers.cpu, bytes, numbers, fed.bytes()).map_err(failed)?;
             }
         }
-        seat.at(Stage::Read, &format!("{}, {name}: to GPU {gpu_index}", shard.name), offset);
+        progress.at(Stage::Read, &format!("{}, {name}: to GPU {gpu_index}", shard.name), offset);
         let on_gpu = if here.is_some() { None } else { conversion };
         gpus.feed.send(fed, on_gpu, gpu, part).map_err(failed)
     }
@@ -280,20 +285,24 @@ impl<'a> Work<'a> {
 
     fn read(&self, reading: &Reading, buffer: &mut [u8]) -> Result<(), LoadError> {
         let mut progress = |bytes: usize| {
-            reading.seat.advance(bytes as u64);
+            reading.progress.advance(bytes as u64);
             !self.failed.load(Ordering::Acquire) && !self.readers.watch.canceled()
         };
         reading.shard.read(&reading.entry.name, buffer, reading.offset, &mut progress)
     }
 
-    fn shard_progress(&self, entry: &TensorEntry, seat: &Seat) -> Result<(), LoadError> {
+    fn shard_progress(
+        &self,
+        entry: &TensorEntry,
+        progress: &ThreadProgress,
+    ) -> Result<(), LoadError> {
         if self.left[entry.shard].fetch_sub(1, Ordering::AcqRel) > 1 {
             return Ok(());
         }
         if let Some(shard) = self.readers.source.shard(entry.shard) {
             check_identity(&shard.shard, &entry.name, entry.offset)?;
         }
-        seat.item_done();
+        progress.item_done();
         Ok(())
     }
 
@@ -310,7 +319,7 @@ struct Reading<'a> {
     bytes: usize,
     conversion: Option<Conversion>,
     shard: &'a OpenShard,
-    seat: &'a Seat,
+    progress: &'a ThreadProgress,
 }
 
 /// Cuts sorted pieces where the device changes.

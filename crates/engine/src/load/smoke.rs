@@ -52,20 +52,20 @@ struct Test<'a> {
 
 impl Test<'_> {
     fn run(&mut self, prompt_tokens: usize, decode_tokens: usize) -> Result<SmokeTest, LoadError> {
-        let seat = self.watch.seat("smoke test");
+        let progress = self.watch.thread("smoke test");
         let vocab = self.model.config().vocab_size as u32;
         // Any ids do; the first is the one that texts begin with, where there is one.
         let first = self.model.config().bos.filter(|&id| id < vocab).unwrap_or(0);
         let prompt: Vec<u32> = (0..prompt_tokens as u32).map(|i| (first + i) % vocab).collect();
-        seat.at(Stage::SmokeTest, "prompt", 0);
+        progress.at(Stage::SmokeTest, "prompt", 0);
         let mut next = self.pass(&prompt, 0)?;
-        seat.item_done();
+        progress.item_done();
         let decoding = Instant::now();
         let mut tokens = 0;
         while tokens < decode_tokens && self.in_time(prompt_tokens + tokens)? {
-            seat.at(Stage::SmokeTest, "token", tokens as u64);
+            progress.at(Stage::SmokeTest, "token", tokens as u64);
             next = self.pass(&[next], prompt_tokens + tokens)?;
-            seat.item_done();
+            progress.item_done();
             tokens += 1;
         }
         let (seconds, decode_s) =

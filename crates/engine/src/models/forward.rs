@@ -2,7 +2,7 @@
 //! where the next one is there.
 
 use device::DeviceError;
-use device::cpu::attention::Sequence;
+use device::cpu::attention::AttentionSequence;
 
 use super::ForwardError;
 use super::model::{HostBlock, HostHead, Parts};
@@ -29,7 +29,7 @@ pub(super) struct Way<'a> {
 struct BatchRows<'a> {
     batch: &'a Batch<'a>,
     positions: &'a [u32],
-    sequences: Vec<Sequence<'a>>,
+    sequences: Vec<AttentionSequence<'a>>,
 }
 
 impl<'a> BatchRows<'a> {
@@ -40,7 +40,7 @@ impl<'a> BatchRows<'a> {
                 (span.first_position..=span.last_position()).map(|position| position as u32),
             );
         }
-        let sequence = |span: &'a SequenceSpan| Sequence {
+        let sequence = |span: &'a SequenceSpan| AttentionSequence {
             // A table may be longer: nobody reads what comes after the last position.
             blocks: &span.block_table[..span.blocks()],
             rows: span.rows.clone(),

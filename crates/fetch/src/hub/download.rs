@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use watch::{Seat, Stage, Watch};
+use watch::{Stage, ThreadProgress, Watch};
 
 /// Attempts in a row that bring nothing before giving up.
 const ATTEMPTS: u32 = 5;
@@ -23,13 +23,13 @@ pub(super) fn bring(
     url: &str,
     repository: &Repository,
     wanted: &Wanted,
-    seat: &Seat,
+    progress: &ThreadProgress,
     watch: &Watch,
 ) -> Result<(), FetchError> {
     let part = repository.incomplete(wanted);
     let open = OpenOptions::new().create(true).truncate(false).write(true).open(&part);
     let mut file = open.map_err(|e| FetchError::io(&part, "create", e))?;
-    seat.at(Stage::Fetch, &wanted.path, 0);
+    progress.at(Stage::Fetch, &wanted.path, 0);
     lock(&file, &part, watch)?;
     if repository.has(wanted) {
         // Another process brought it meanwhile; the empty part that opening made is nobody's.
@@ -37,12 +37,12 @@ pub(super) fn bring(
         return Ok(());
     }
     let mut end = file.seek(SeekFrom::End(0)).map_err(|e| FetchError::io(&part, "seek", e))?;
-    seat.at(Stage::Fetch, &wanted.path, end);
-    seat.advance(end.min(wanted.size_bytes));
+    progress.at(Stage::Fetch, &wanted.path, end);
+    progress.advance(end.min(wanted.size_bytes));
     let mut fruitless = 0;
     while end < wanted.size_bytes {
         let before = end;
-        match attempt(client, url, &part, &mut file, &mut end, wanted, seat, watch)? {
+        match attempt(client, url, &part, &mut file, &mut end, wanted, progress, watch)? {
             Attempt::Went => {}
             Attempt::Broke(_) if end > before => fruitless = 0,
             Attempt::Broke(why) => {
@@ -120,7 +120,7 @@ fn attempt(
     file: &mut File,
     end: &mut u64,
     wanted: &Wanted,
-    seat: &Seat,
+    progress: &ThreadProgress,
     watch: &Watch,
 ) -> Result<Attempt, FetchError> {
     let before = *end;
@@ -154,7 +154,7 @@ fn attempt(
         };
         file.write_all(&buffer[..count]).map_err(|e| FetchError::io(part, "write", e))?;
         *end += count as u64;
-        seat.advance(count as u64);
+        progress.advance(count as u64);
         if *end > wanted.size_bytes {
             return Ok(Attempt::Went);
         }

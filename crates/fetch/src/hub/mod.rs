@@ -83,11 +83,11 @@ fn bring_all(
 ) -> Result<(), FetchError> {
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     let work = |stream: usize| {
-        let seat = watch.seat(&format!("stream {stream}"));
+        let progress = watch.thread(&format!("stream {stream}"));
         while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
             let url = client.file_url(order.model, commit, &file.path);
-            let brought = download::bring(client, &url, repository, file, &seat, watch);
-            seat.item_done();
+            let brought = download::bring(client, &url, repository, file, &progress, watch);
+            progress.item_done();
             if let Err(error) = brought {
                 // The others stop at their next file; the first reason is the one that is told.
                 next.store(files.len(), Ordering::Relaxed);

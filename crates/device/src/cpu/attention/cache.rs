@@ -1,24 +1,13 @@
 use half::bf16;
+use placement::KvDtype;
 
 use super::super::simd::LANES;
 use super::expect;
 use crate::DeviceError;
 use crate::memory::{Arena, Zeroed};
 
-/// How keys and values are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KvDtype {
-    /// 4 bytes a number: the oracle mode.
-    F32,
-    /// 2 bytes a number.
-    Bf16,
-    /// 1 byte a number, and a bf16 scale for each 32 of a head's: 34 bytes for 32 numbers. Scores
-    /// are taken with the query in int8 too.
-    Int8,
-}
-
-/// Numbers of a head that share a scale.
-pub(super) const GROUP: usize = 32;
+/// Elements of a head that share a scale in int8.
+pub(super) const GROUP: usize = KvDtype::GROUP;
 
 /// What is added to an int8 key's code so that it is an unsigned byte, as the instructions for
 /// products want one side to be.

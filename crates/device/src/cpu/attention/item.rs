@@ -2,13 +2,15 @@ use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::ops::Range;
 
+use placement::KvDtype;
+
 use super::super::dispatch::kernel;
 use super::super::simd::{Ints, LANES, Simd};
-use super::cache::{KvDtype, Slot};
+use super::cache::Slot;
 use super::partial::Partial;
 use super::row_block::{QueryRow, RowBlock, SIXTEENS, visit};
 use super::stored::{InBf16, InF32, InInt8, Stored};
-use super::{Call, SPLIT, Sequence, TILE};
+use super::{AttentionSequence, Call, SPLIT, TILE};
 use crate::memory::Scratch;
 
 /// Query rows (tokens x heads of a group) of one sequence that share one pass over its keys: whole
@@ -38,7 +40,7 @@ pub(super) struct Item<'a> {
 
 impl<'a> Member<'a> {
     /// The step's tokens, those of sequences that begin with the same block side by side.
-    pub(super) fn all(sequences: &'a [Sequence<'a>], group: usize) -> Vec<Self> {
+    pub(super) fn all(sequences: &'a [AttentionSequence<'a>], group: usize) -> Vec<Self> {
         let most = (MEMBER_ROWS / group).max(1);
         let parts = sequences.iter().flat_map(|sequence| {
             (0..sequence.rows.len()).step_by(most).map(move |first| Member {

@@ -21,7 +21,7 @@ use super::shared::SharedMut;
 use super::{Cpu, expect};
 use crate::DeviceError;
 
-pub use cache::{KvDtype, KvLayer, KvShape};
+pub use cache::{KvLayer, KvShape};
 use item::{Item, Member, items_of, merge_item, run_item};
 use partial::Partial;
 
@@ -33,7 +33,7 @@ const SPLIT: usize = 1024;
 
 /// One sequence's share of a step.
 #[derive(Debug, Clone)]
-pub struct Sequence<'a> {
+pub struct AttentionSequence<'a> {
     /// Its blocks in order of position; they cover all positions up to the last new token.
     pub blocks: &'a [u32],
     /// Its new tokens' rows in q, k, v and out.
@@ -64,7 +64,7 @@ impl Cpu {
     pub fn write_kv(
         &self,
         layer: &mut KvLayer,
-        sequences: &[Sequence],
+        sequences: &[AttentionSequence],
         k: &[f32],
         v: &[f32],
     ) -> Result<(), DeviceError> {
@@ -111,7 +111,7 @@ impl Cpu {
     pub fn attention(
         &self,
         layer: &KvLayer,
-        sequences: &[Sequence],
+        sequences: &[AttentionSequence],
         options: &AttentionOptions,
         q: &[f32],
         out: &mut [f32],
@@ -197,7 +197,7 @@ struct Call<'a> {
 pub(crate) fn check_sequences(
     block_tokens: usize,
     blocks: usize,
-    sequences: &[Sequence],
+    sequences: &[AttentionSequence],
 ) -> Result<usize, DeviceError> {
     let tokens: usize = sequences.iter().map(|s| s.rows.len()).sum();
     let mut seen = vec![false; tokens];

@@ -1,7 +1,8 @@
+use placement::KvDtype;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cpu::attention::{AttentionOptions, KvDtype, KvLayer, KvShape, Sequence};
+use crate::cpu::attention::{AttentionOptions, AttentionSequence, KvLayer, KvShape};
 use crate::cpu::plain;
 
 /// A sequence's whole q, k and v, and the blocks it will live in.
@@ -74,7 +75,7 @@ impl Setup {
                 q.extend(part(&h.q, widths[0]));
                 k.extend(part(&h.k, widths[1]));
                 v.extend(part(&h.v, widths[2]));
-                sequences.push(Sequence {
+                sequences.push(AttentionSequence {
                     blocks: &h.blocks,
                     rows: rows..rows + now,
                     first_position: done[s],
@@ -256,7 +257,7 @@ fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
             first
                 .write_kv(
                     layer,
-                    &[Sequence { blocks, rows: 0..tokens, first_position: from }],
+                    &[AttentionSequence { blocks, rows: 0..tokens, first_position: from }],
                     &k,
                     &v,
                 )
@@ -273,7 +274,7 @@ fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
         let mut rows = 0;
         let mut sequences = Vec::new();
         for (blocks, (tail, new)) in tables.iter().zip(TAILS) {
-            sequences.push(Sequence {
+            sequences.push(AttentionSequence {
                 blocks,
                 rows: rows..rows + new,
                 first_position: prompt + tail - new,
@@ -294,7 +295,7 @@ fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
                 let expected = &together[sequence.rows.start * width..sequence.rows.end * width];
                 let mut table = sequence.blocks.to_vec();
                 for what in ["alone", "with blocks of its own"] {
-                    let alone = Sequence {
+                    let alone = AttentionSequence {
                         blocks: &table,
                         rows: 0..sequence.rows.len(),
                         ..sequence.clone()
@@ -337,7 +338,7 @@ fn a_nan_that_was_left_in_a_block_is_not_met() {
             let before = [f32::NAN; 16 * 8];
             cpu.write_kv(
                 &mut layer,
-                &[Sequence { blocks: &[0], rows: 0..16, first_position: 0 }],
+                &[AttentionSequence { blocks: &[0], rows: 0..16, first_position: 0 }],
                 &before,
                 &before,
             )
@@ -345,7 +346,8 @@ fn a_nan_that_was_left_in_a_block_is_not_met() {
             let x = Random(8).normals(16 * 8);
             for position in 0..16 {
                 let row = &x[position * 8..][..8];
-                let sequences = [Sequence { blocks: &[0], rows: 0..1, first_position: position }];
+                let sequences =
+                    [AttentionSequence { blocks: &[0], rows: 0..1, first_position: position }];
                 let mut out = [0.0; 8];
                 cpu.write_kv(&mut layer, &sequences, row, row).unwrap();
                 cpu.attention(&layer, &sequences, &options, row, &mut out).unwrap();
@@ -391,23 +393,25 @@ fn wrong_tables_are_refused() {
     let mut layer = KvLayer::new(&arena, shape, 4).unwrap();
     let cpu = &cpus()[0];
     let x = vec![0.0; 20 * 8];
-    let mut write =
-        |sequences: &[Sequence], x: &[f32]| cpu.write_kv(&mut layer, sequences, x, x).is_err();
+    let mut write = |sequences: &[AttentionSequence], x: &[f32]| {
+        cpu.write_kv(&mut layer, sequences, x, x).is_err()
+    };
     assert!(
-        write(&[Sequence { blocks: &[0], rows: 0..20, first_position: 0 }], &x),
+        write(&[AttentionSequence { blocks: &[0], rows: 0..20, first_position: 0 }], &x),
         "too few blocks"
     );
     assert!(
-        write(&[Sequence { blocks: &[0, 4], rows: 0..20, first_position: 0 }], &x),
+        write(&[AttentionSequence { blocks: &[0, 4], rows: 0..20, first_position: 0 }], &x),
         "no such block"
     );
     assert!(
-        write(&[Sequence { blocks: &[0, 1], rows: 0..20, first_position: 0 }], &x[8..]),
+        write(&[AttentionSequence { blocks: &[0, 1], rows: 0..20, first_position: 0 }], &x[8..]),
         "too few numbers"
     );
-    let twice = [0..10, 5..15].map(|rows| Sequence { blocks: &[2], rows, first_position: 0 });
+    let twice =
+        [0..10, 5..15].map(|rows| AttentionSequence { blocks: &[2], rows, first_position: 0 });
     assert!(write(&twice, &x), "shared rows");
-    assert!(!write(&[Sequence { blocks: &[0, 1], rows: 0..20, first_position: 0 }], &x));
+    assert!(!write(&[AttentionSequence { blocks: &[0, 1], rows: 0..20, first_position: 0 }], &x));
     assert!(layer.copy_block(0, 4).is_err());
     layer.copy_block(0, 3).unwrap();
     let odd = KvShape { block_tokens: 24, ..shape };

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cpu::{Forms, Inputs, Precision, Product, plain};
+use crate::cpu::{ActivationDtypes, PackedActivations, Precision, Product, plain};
 
 fn multiply(
     cpu: &Cpu,
@@ -11,8 +11,10 @@ fn multiply(
     x: &[f32],
     tokens: usize,
 ) -> Vec<f32> {
-    let mut inputs = Inputs::new();
-    inputs.prepare(cpu, x, tokens, weight.cols, Forms::new(precision).and(weight.dtype)).unwrap();
+    let mut inputs = PackedActivations::new();
+    inputs
+        .pack(cpu, x, tokens, weight.cols, ActivationDtypes::new(precision).and(weight.dtype))
+        .unwrap();
     let mut out = vec![f32::NAN; tokens * weight.rows];
     cpu.linear(&inputs, &mut [Product { weight, bias, out: &mut out }]).unwrap();
     out
@@ -214,9 +216,10 @@ fn several_products_of_one_input() {
         let weights = [(Dtype::BF16, 64), (Dtype::Q4_1, 33), (Dtype::F32, 1), (Dtype::Q6K, 100)];
         let weights = weights.map(|(dtype, rows)| matrix(&mut random, dtype, rows, 256));
         let x = random.normals(3 * 256);
-        let mut inputs = Inputs::new();
-        let forms = Forms::for_weights(Precision::Native, weights.iter().map(|w| w.dtype));
-        inputs.prepare(cpu, &x, 3, 256, forms).unwrap();
+        let mut inputs = PackedActivations::new();
+        let forms =
+            ActivationDtypes::for_weights(Precision::Native, weights.iter().map(|w| w.dtype));
+        inputs.pack(cpu, &x, 3, 256, forms).unwrap();
         let mut outs = weights.each_ref().map(|w| vec![0f32; 3 * w.rows]);
         let products =
             weights.iter().zip(&mut outs).map(|(weight, out)| Product { weight, bias: None, out });
@@ -255,15 +258,15 @@ fn what_does_not_fit_is_refused() {
     let cpu = &cpus()[0];
     let mut random = Random(1);
     let weight = matrix(&mut random, Dtype::BF16, 4, 64);
-    let mut inputs = Inputs::new();
+    let mut inputs = PackedActivations::new();
     let x = random.normals(128);
-    assert!(inputs.prepare(cpu, &x, 3, 64, Forms::new(Precision::F32)).is_err());
-    inputs.prepare(cpu, &x, 2, 64, Forms::new(Precision::Native).and(Dtype::F32)).unwrap();
+    assert!(inputs.pack(cpu, &x, 3, 64, ActivationDtypes::new(Precision::F32)).is_err());
+    inputs.pack(cpu, &x, 2, 64, ActivationDtypes::new(Precision::Native).and(Dtype::F32)).unwrap();
     let mut out = vec![0.0; 8];
     let missing =
         cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out }]);
-    assert!(matches!(missing, Err(DeviceError::FormMissing { .. })));
-    inputs.prepare(cpu, &x, 2, 64, Forms::new(Precision::Native).and(Dtype::BF16)).unwrap();
+    assert!(matches!(missing, Err(DeviceError::ActivationDtypeMissing { .. })));
+    inputs.pack(cpu, &x, 2, 64, ActivationDtypes::new(Precision::Native).and(Dtype::BF16)).unwrap();
     let short =
         cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out[..7] }]);
     assert!(matches!(short, Err(DeviceError::Shape { .. })));

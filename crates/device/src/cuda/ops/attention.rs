@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
+use placement::KvDtype;
+
 use super::kv::{KvLayer, stored};
 use super::pass::{GpuPass, TILE_ROWS, Tile};
 use super::{GpuEpilogue, blocks, on, size};
 use crate::DeviceError;
-use crate::cpu::attention::{KvDtype, KvShape};
+use crate::cpu::attention::KvShape;
 use crate::cpu::expect;
 use crate::cuda::args::{AttentionArgs, FedArgs, Stored};
 use crate::cuda::{Buffer, Gpu, Grid, Kernel};

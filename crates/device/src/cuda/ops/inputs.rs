@@ -177,7 +177,10 @@ impl GpuPackedActivations {
         let (there, form) =
             if rounds { (self.forms.rounded, "bf16") } else { (self.forms.exact, "f32") };
         if !there {
-            return Err(DeviceError::FormMissing { form, dtype: dtype.name() });
+            return Err(DeviceError::ActivationDtypeMissing {
+                activations: form,
+                dtype: dtype.name(),
+            });
         }
         Ok(if rounds { self.rounded.address() } else { self.exact.address() })
     }

@@ -1,6 +1,8 @@
+use placement::KvDtype;
+
 use super::{GpuPass, on, over, size};
 use crate::DeviceError;
-use crate::cpu::attention::{KvDtype, KvShape};
+use crate::cpu::attention::KvShape;
 use crate::cpu::expect;
 use crate::cuda::args::{CacheArgs, CopyBlockArgs, Stored, WriteKvArgs};
 use crate::cuda::{Buffer, Gpu, GpuArena, Kernel};

@@ -36,7 +36,7 @@ impl Gpu {
     /// Queues all products of the same inputs, those alike in one launch.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::FormMissing`]
+    /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::ActivationDtypeMissing`]
     /// (before anything is queued), or what the driver says.
     pub fn linear(
         &self,

@@ -3,7 +3,7 @@ use std::time::Instant;
 use super::kv::KvLayer;
 use super::{on, size};
 use crate::DeviceError;
-use crate::cpu::attention::{Sequence, check_sequences};
+use crate::cpu::attention::{AttentionSequence, check_sequences};
 use crate::cpu::expect;
 use crate::cuda::{Buffer, Gpu};
 
@@ -135,7 +135,11 @@ impl GpuPass {
     /// # Errors
     /// [`DeviceError::Shape`] and [`DeviceError::Index`], also for more than the shape allows;
     /// those of [`Buffer::upload`].
-    pub fn begin(&mut self, sequences: &[Sequence], deadline: Instant) -> Result<(), DeviceError> {
+    pub fn begin(
+        &mut self,
+        sequences: &[AttentionSequence],
+        deadline: Instant,
+    ) -> Result<(), DeviceError> {
         let shape = self.shape;
         let tokens = check_sequences(shape.block_tokens, shape.blocks, sequences)?;
         let entries = sequences.iter().map(|s| s.blocks.len()).sum();
@@ -167,7 +171,7 @@ impl GpuPass {
     }
 
     /// Puts everything that kernels ask for into `host`.
-    fn write(&mut self, sequences: &[Sequence]) {
+    fn write(&mut self, sequences: &[AttentionSequence]) {
         let (at, block_tokens) = (self.places, self.shape.block_tokens);
         self.host.clear();
         self.host.resize(at.end, 0);
@@ -256,7 +260,7 @@ impl GpuPass {
 
 /// Cuts the pass into tiles of the two kinds. A sequence's last ones, which see most, come first:
 /// the GPU starts with them.
-fn tiles(sequences: &[Sequence], group: usize) -> [Vec<Tile>; 2] {
+fn tiles(sequences: &[AttentionSequence], group: usize) -> [Vec<Tile>; 2] {
     let mut tiles = [Vec::new(), Vec::new()];
     for (span, sequence) in sequences.iter().enumerate() {
         let rows = sequence.rows.len() * group;
@@ -279,11 +283,11 @@ mod tests {
         for group in 1..9 {
             let lengths = [1, 2, 9, 33, 100, 1];
             let mut row = 0;
-            let sequences: Vec<Sequence> = lengths
+            let sequences: Vec<AttentionSequence> = lengths
                 .iter()
                 .map(|&tokens| {
                     row += tokens;
-                    Sequence { blocks: &[], rows: row - tokens..row, first_position: 1000 }
+                    AttentionSequence { blocks: &[], rows: row - tokens..row, first_position: 1000 }
                 })
                 .collect();
             let tiles = tiles(&sequences, group);

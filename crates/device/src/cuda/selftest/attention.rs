@@ -1,7 +1,9 @@
+use placement::KvDtype;
+
 use super::data::{Fed, Random, downloaded, soon, unwritten, uploaded};
 use super::{Check, CheckReport};
 use crate::DeviceError;
-use crate::cpu::attention::{KvDtype, KvShape, Sequence};
+use crate::cpu::attention::{AttentionSequence, KvShape};
 use crate::cpu::plain;
 use crate::cuda::ops::Splits;
 use crate::cuda::{Gpu, GpuArena, GpuAttentionOptions, GpuPass, KvLayer, PassShape};
@@ -169,7 +171,7 @@ impl Setup {
                 q.extend(part(&history.q));
                 k.extend(part(&history.k));
                 v.extend(part(&history.v));
-                sequences.push(Sequence {
+                sequences.push(AttentionSequence {
                     blocks: &history.blocks,
                     rows: rows..rows + now,
                     first_position: done[s],
@@ -216,7 +218,10 @@ impl Setup {
         let tokens = self.blocks * self.shape.block_tokens;
         let mut pass = GpuPass::new(gpu, PassShape { tokens, sequences: 1, ..self.pass_shape() })?;
         let blocks: Vec<u32> = (0..self.blocks as u32).collect();
-        pass.begin(&[Sequence { blocks: &blocks, rows: 0..tokens, first_position: 0 }], soon())?;
+        pass.begin(
+            &[AttentionSequence { blocks: &blocks, rows: 0..tokens, first_position: 0 }],
+            soon(),
+        )?;
         let bad = |dim: usize| uploaded(gpu, &vec![f32::NAN; tokens * self.shape.kv_heads * dim]);
         gpu.write_kv(&mut layer, &pass, &bad(self.shape.key_dim)?, &bad(self.shape.value_dim)?)?;
         Ok(layer)
@@ -337,7 +342,10 @@ fn blocks_are_paged(gpu: &Gpu, dtype: KvDtype) -> Result<CheckReport, DeviceErro
     let q = uploaded(gpu, &history.q)?;
     let mut outs = Vec::new();
     for block in [0, 2] {
-        pass.begin(&[Sequence { blocks: &[block], rows: 0..30, first_position: 0 }], soon())?;
+        pass.begin(
+            &[AttentionSequence { blocks: &[block], rows: 0..30, first_position: 0 }],
+            soon(),
+        )?;
         if block == 0 {
             gpu.write_kv(
                 &mut layer,

@@ -1,11 +1,12 @@
 use std::time::{Duration, Instant};
 
 use checkpoint::Dtype;
+use placement::KvDtype;
 
 use super::data::soon;
 use crate::DeviceError;
 use crate::cpu::Precision;
-use crate::cpu::attention::{KvDtype, KvShape, Sequence};
+use crate::cpu::attention::{AttentionSequence, KvShape};
 use crate::cuda::args::ReadArgs;
 use crate::cuda::{
     Buffer, Gpu, GpuActivationDtypes, GpuArena, GpuAttentionOptions, GpuMatrix,
@@ -270,10 +271,10 @@ fn attention(
     let tables: Vec<Vec<u32>> = (0..sequences)
         .map(|s| (0..a_sequence).map(|block| (block * sequences + s) as u32).collect())
         .collect();
-    let step = |first: usize, count: usize| -> Vec<Sequence> {
+    let step = |first: usize, count: usize| -> Vec<AttentionSequence> {
         let tables = tables.iter().enumerate();
         tables
-            .map(|(s, blocks)| Sequence {
+            .map(|(s, blocks)| AttentionSequence {
                 blocks,
                 rows: s * count..(s + 1) * count,
                 first_position: first,

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use super::data::{DTYPES, Fed, Random, Weights, downloaded, soon, unwritten, uploaded, weights};
 use super::{Check, CheckReport};
 use crate::DeviceError;
-use crate::cpu::attention::Sequence;
+use crate::cpu::attention::AttentionSequence;
 use crate::cpu::{Cpu, Matrix, RopeTable, plain};
 use crate::cuda::{Gpu, GpuArena, GpuIndices, GpuPass, GpuRopeTable, PassShape};
 use crate::memory::Arena;
@@ -111,7 +111,7 @@ fn pass_of(gpu: &Gpu, tokens: usize, first_position: usize) -> Result<GpuPass, D
         PassShape { tokens, sequences: 1, entries: 8, group: 1, block_tokens: 16, blocks: 8 };
     let mut pass = GpuPass::new(gpu, shape)?;
     pass.begin(
-        &[Sequence { blocks: &[0, 1, 2, 3, 4, 5, 6, 7], rows: 0..tokens, first_position }],
+        &[AttentionSequence { blocks: &[0, 1, 2, 3, 4, 5, 6, 7], rows: 0..tokens, first_position }],
         soon(),
     )?;
     Ok(pass)

@@ -11,7 +11,7 @@ const TOO_SLOW_FOR_S: f64 = 60.0;
 
 /// What is allowed to take how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
+pub struct WatchLimits {
     /// The longest time without any progress, in seconds.
     pub stall_timeout_s: f64,
     /// The longest time for the load as a whole, in seconds. `None`: 4 x bytes over the rate of
@@ -19,17 +19,17 @@ pub struct Limits {
     pub deadline_s: Option<f64>,
 }
 
-impl Default for Limits {
+impl Default for WatchLimits {
     fn default() -> Self {
-        Limits { stall_timeout_s: 120.0, deadline_s: None }
+        WatchLimits { stall_timeout_s: 120.0, deadline_s: None }
     }
 }
 
 /// Why a process has to be ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
+pub enum Stall {
     /// Nothing moved for too long.
-    Stalled {
+    NoProgress {
         /// The innermost stage.
         stage: Option<Stage>,
         /// Seconds without progress.
@@ -60,8 +60,8 @@ pub enum Verdict {
 /// Decides from snapshots and a clock whether a process is stalled, late or too slow. Pure: it is
 /// told the time.
 #[derive(Debug)]
-pub struct Judge {
-    limits: Limits,
+pub struct Watchdog {
+    limits: WatchLimits,
     last: Option<(u64, f64)>,
     bar: Option<Bar>,
     late_since_s: Option<f64>,
@@ -74,10 +74,10 @@ struct Bar {
     default_deadline_s: Option<f64>,
 }
 
-impl Judge {
+impl Watchdog {
     /// A judge for one process.
-    pub fn new(limits: Limits) -> Self {
-        Judge { limits, last: None, bar: None, late_since_s: None }
+    pub fn new(limits: WatchLimits) -> Self {
+        Watchdog { limits, last: None, bar: None, late_since_s: None }
     }
 
     /// The deadline in force, in seconds from the start, if there is one yet.
@@ -90,7 +90,7 @@ impl Judge {
     /// The deadline is for getting ready: once a process is in [`Stage::Run`], [`Stage::Serve`] or
     /// [`Stage::Bench`] only stalls count (and a server that waits for requests does not
     /// stall).
-    pub fn observe(&mut self, now_s: f64, seen: &Snapshot) -> Option<Verdict> {
+    pub fn observe(&mut self, now_s: f64, seen: &Snapshot) -> Option<Stall> {
         let stage = seen.stages.last().copied();
         if let Some(stalled) = self.stalled(now_s, seen, stage) {
             return Some(stalled);
@@ -103,12 +103,12 @@ impl Judge {
         let slow = self.too_slow(now_s, seen);
         let deadline_s = self.deadline_s()?;
         if now_s > deadline_s {
-            return Some(Verdict::PastDeadline { stage, deadline_s });
+            return Some(Stall::PastDeadline { stage, deadline_s });
         }
         slow
     }
 
-    fn stalled(&mut self, now_s: f64, seen: &Snapshot, stage: Option<Stage>) -> Option<Verdict> {
+    fn stalled(&mut self, now_s: f64, seen: &Snapshot, stage: Option<Stage>) -> Option<Stall> {
         let idle_s = match self.last {
             Some((beats, since_s)) if beats == seen.beats => now_s - since_s,
             _ => {
@@ -118,14 +118,14 @@ impl Judge {
         };
         let waits_for_others = seen.stages.contains(&Stage::Serve);
         let limit_s = self.limits.stall_timeout_s;
-        (idle_s > limit_s && !waits_for_others).then_some(Verdict::Stalled {
+        (idle_s > limit_s && !waits_for_others).then_some(Stall::NoProgress {
             stage,
             idle_s,
             limit_s,
         })
     }
 
-    fn too_slow(&mut self, now_s: f64, seen: &Snapshot) -> Option<Verdict> {
+    fn too_slow(&mut self, now_s: f64, seen: &Snapshot) -> Option<Stall> {
         let stage = seen.bar?;
         let bar = match self.bar {
             Some(bar) if bar.stage == stage => bar,
@@ -156,7 +156,7 @@ impl Judge {
         }
         let late_since_s = *self.late_since_s.get_or_insert(now_s);
         let patience_s = TOO_SLOW_FOR_S.min(deadline_s / 4.0);
-        (now_s - late_since_s > patience_s).then_some(Verdict::TooSlow {
+        (now_s - late_since_s > patience_s).then_some(Stall::TooSlow {
             stage,
             bytes_per_s,
             projected_s,
@@ -174,8 +174,8 @@ mod tests {
         Snapshot { beats, stages, bar, bytes_done, bytes_total, ..Snapshot::default() }
     }
 
-    fn judge(stall_timeout_s: f64, deadline_s: Option<f64>) -> Judge {
-        Judge::new(Limits { stall_timeout_s, deadline_s })
+    fn judge(stall_timeout_s: f64, deadline_s: Option<f64>) -> Watchdog {
+        Watchdog::new(WatchLimits { stall_timeout_s, deadline_s })
     }
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(judge.observe(9.0, &seen(1, 0, 100)), None);
         assert_eq!(judge.observe(9.5, &seen(2, 0, 100)), None);
         assert_eq!(judge.observe(19.0, &seen(2, 0, 100)), None);
-        let stalled = Verdict::Stalled { stage: Some(Stage::Read), idle_s: 10.5, limit_s: 10.0 };
+        let stalled = Stall::NoProgress { stage: Some(Stage::Read), idle_s: 10.5, limit_s: 10.0 };
         assert_eq!(judge.observe(20.0, &seen(2, 0, 100)), Some(stalled));
     }
 
@@ -203,7 +203,7 @@ mod tests {
         let (s, verdict) = ended.expect("a verdict");
         assert!((60..70).contains(&s), "after {s} s");
         assert!(
-            matches!(verdict, Verdict::TooSlow { bytes_per_s, .. } if (bytes_per_s / 1048576.0 - 1.0).abs() < 0.1)
+            matches!(verdict, Stall::TooSlow { bytes_per_s, .. } if (bytes_per_s / 1048576.0 - 1.0).abs() < 0.1)
         );
     }
 
@@ -221,10 +221,7 @@ mod tests {
     fn the_deadline_holds_even_when_bytes_move() {
         let mut judge = judge(120.0, Some(2.0));
         assert_eq!(judge.observe(1.9, &seen(1, 99, 100)), None);
-        assert!(matches!(
-            judge.observe(2.1, &seen(2, 99, 100)),
-            Some(Verdict::PastDeadline { .. })
-        ));
+        assert!(matches!(judge.observe(2.1, &seen(2, 99, 100)), Some(Stall::PastDeadline { .. })));
     }
 
     #[test]
@@ -233,6 +230,6 @@ mod tests {
         let running = |beats| Snapshot { beats, stages: vec![Stage::Run], ..Snapshot::default() };
         assert_eq!(judge.observe(100.0, &running(1)), None);
         assert_eq!(judge.observe(109.0, &running(2)), None);
-        assert!(matches!(judge.observe(120.0, &running(2)), Some(Verdict::Stalled { .. })));
+        assert!(matches!(judge.observe(120.0, &running(2)), Some(Stall::NoProgress { .. })));
     }
 }

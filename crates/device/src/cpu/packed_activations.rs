@@ -1,12 +1,12 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
+use super::activation_dtypes::ActivationDtype;
 use super::dense::{self, Activations, CHUNK_BYTES, LANE_ORDER, Layout, Order, token_bytes};
 use super::dispatch::kernel;
-use super::forms::Form;
 use super::quant::{BLOCK, CodeRows, CodeView};
 use super::shared::SharedMut;
 use super::simd::{LANES, Simd};
-use super::{Cpu, Forms, KernelSet, Precision, expect};
+use super::{ActivationDtypes, Cpu, KernelSet, Precision, expect};
 use crate::DeviceError;
 use crate::memory::Scratch;
 
@@ -14,8 +14,8 @@ use crate::memory::Scratch;
 /// times.
 ///
 /// Keeps its buffers from one `prepare` to the next.
-pub struct Inputs {
-    forms: Forms,
+pub struct PackedActivations {
+    forms: ActivationDtypes,
     tokens: usize,
     cols: usize,
     /// How the float forms lie, which have zeros after `cols` up to whole chunks.
@@ -27,17 +27,17 @@ pub struct Inputs {
     codes: CodeRows,
 }
 
-impl Default for Inputs {
+impl Default for PackedActivations {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Inputs {
+impl PackedActivations {
     /// No activations yet.
     pub fn new() -> Self {
         Self {
-            forms: Forms::new(Precision::F32),
+            forms: ActivationDtypes::new(Precision::F32),
             tokens: 0,
             cols: 0,
             layout: Layout::default(),
@@ -51,19 +51,19 @@ impl Inputs {
     ///
     /// # Errors
     /// [`DeviceError::Shape`]; the int8 and int16 forms need whole blocks of 32 columns.
-    pub fn prepare(
+    pub fn pack(
         &mut self,
         cpu: &Cpu,
         x: &[f32],
         tokens: usize,
         cols: usize,
-        forms: Forms,
+        forms: ActivationDtypes,
     ) -> Result<(), DeviceError> {
         expect("inputs: x is [tokens, cols]", tokens * cols, x.len())?;
         (self.forms, self.tokens, self.cols) = (forms, tokens, cols);
         self.layout = dense::layout(cpu.set, tokens);
         let layout = self.layout;
-        let lay_out = |form: Form, room: &mut Scratch<u8>| {
+        let lay_out = |form: ActivationDtype, room: &mut Scratch<u8>| {
             let (stored, token_bytes) = stored(cpu.set, form, cols);
             let out = SharedMut::new(room.resize(tokens * token_bytes));
             cpu.over_rows(layout.tiles(), cols * layout.widest(), &|tiles| {
@@ -78,10 +78,10 @@ impl Inputs {
             })
         };
         if forms.f32 {
-            lay_out(Form::F32, &mut self.f32)?;
+            lay_out(ActivationDtype::F32, &mut self.f32)?;
         }
         if forms.bf16 {
-            lay_out(Form::Bf16, &mut self.bf16)?;
+            lay_out(ActivationDtype::Bf16, &mut self.bf16)?;
         }
         if forms.int8 || forms.int16 {
             expect("inputs: columns of quantized weights", cols.next_multiple_of(BLOCK), cols)?;
@@ -101,7 +101,7 @@ impl Inputs {
     }
 
     /// The forms prepared.
-    pub fn forms(&self) -> Forms {
+    pub fn forms(&self) -> ActivationDtypes {
         self.forms
     }
 
@@ -110,17 +110,17 @@ impl Inputs {
         self.f32.capacity_bytes() + self.bf16.capacity_bytes() + self.codes.capacity_bytes()
     }
 
-    pub(super) fn has(&self, form: Form) -> bool {
+    pub(super) fn has(&self, form: ActivationDtype) -> bool {
         match form {
-            Form::F32 => self.forms.f32,
-            Form::Bf16 => self.forms.bf16,
-            Form::Int8 => self.forms.int8,
-            Form::Int16 => self.forms.int16,
+            ActivationDtype::F32 => self.forms.f32,
+            ActivationDtype::Bf16 => self.forms.bf16,
+            ActivationDtype::Int8 => self.forms.int8,
+            ActivationDtype::Int16 => self.forms.int16,
         }
     }
 
-    pub(super) fn float(&self, set: KernelSet, form: Form) -> Activations {
-        let room = if form == Form::Bf16 { &self.bf16 } else { &self.f32 };
+    pub(super) fn float(&self, set: KernelSet, form: ActivationDtype) -> Activations {
+        let room = if form == ActivationDtype::Bf16 { &self.bf16 } else { &self.f32 };
         Activations {
             start: room.as_ptr(),
             token_bytes: stored(set, form, self.cols).1,
@@ -143,11 +143,15 @@ enum Stored {
 }
 
 /// How a form is stored, and the bytes of a token of `cols` numbers.
-fn stored(set: KernelSet, form: Form, cols: usize) -> (Stored, usize) {
+fn stored(set: KernelSet, form: ActivationDtype, cols: usize) -> (Stored, usize) {
     match form {
-        Form::Bf16 if set == KernelSet::Avx512Bf16 => (Stored::Bf16, token_bytes(cols, 2 * LANES)),
-        Form::Bf16 => (Stored::Rounded, token_bytes(cols, LANES)),
-        Form::F32 | Form::Int8 | Form::Int16 => (Stored::F32, token_bytes(cols, LANES)),
+        ActivationDtype::Bf16 if set == KernelSet::Avx512Bf16 => {
+            (Stored::Bf16, token_bytes(cols, 2 * LANES))
+        }
+        ActivationDtype::Bf16 => (Stored::Rounded, token_bytes(cols, LANES)),
+        ActivationDtype::F32 | ActivationDtype::Int8 | ActivationDtype::Int16 => {
+            (Stored::F32, token_bytes(cols, LANES))
+        }
     }
 }
 

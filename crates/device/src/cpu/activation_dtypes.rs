@@ -17,7 +17,7 @@ pub enum Precision {
 
 /// The forms of the activations that some products need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Forms {
+pub struct ActivationDtypes {
     precision: Precision,
     pub(super) f32: bool,
     pub(super) bf16: bool,
@@ -27,14 +27,14 @@ pub struct Forms {
 
 /// One form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ActivationDtype {
     F32,
     Bf16,
     Int8,
     Int16,
 }
 
-impl Form {
+impl ActivationDtype {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -45,7 +45,7 @@ impl Form {
     }
 }
 
-impl Forms {
+impl ActivationDtypes {
     /// None yet.
     pub fn new(precision: Precision) -> Self {
         Self { precision, f32: false, bf16: false, int8: false, int16: false }
@@ -55,10 +55,10 @@ impl Forms {
     #[must_use]
     pub fn and(mut self, dtype: Dtype) -> Self {
         match Self::of(self.precision, dtype) {
-            Form::F32 => self.f32 = true,
-            Form::Bf16 => self.bf16 = true,
-            Form::Int8 => self.int8 = true,
-            Form::Int16 => self.int16 = true,
+            ActivationDtype::F32 => self.f32 = true,
+            ActivationDtype::Bf16 => self.bf16 = true,
+            ActivationDtype::Int8 => self.int8 = true,
+            ActivationDtype::Int16 => self.int16 = true,
         }
         self
     }
@@ -73,12 +73,12 @@ impl Forms {
         self.precision
     }
 
-    pub(super) fn of(precision: Precision, dtype: Dtype) -> Form {
+    pub(super) fn of(precision: Precision, dtype: Dtype) -> ActivationDtype {
         match (precision, dtype) {
-            (Precision::Native | Precision::Int8, Dtype::BF16) => Form::Bf16,
-            (Precision::Native, dtype) if is_quantized(dtype) => Form::Int16,
-            (Precision::Int8, dtype) if is_quantized(dtype) => Form::Int8,
-            _ => Form::F32,
+            (Precision::Native | Precision::Int8, Dtype::BF16) => ActivationDtype::Bf16,
+            (Precision::Native, dtype) if is_quantized(dtype) => ActivationDtype::Int16,
+            (Precision::Int8, dtype) if is_quantized(dtype) => ActivationDtype::Int8,
+            _ => ActivationDtype::F32,
         }
     }
 }

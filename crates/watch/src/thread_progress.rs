@@ -1,18 +1,18 @@
-use crate::{SeatView, Stage, Watch};
+use crate::{Stage, ThreadSnapshot, Watch};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// One working thread's place on the board.
 #[derive(Debug)]
-pub struct Seat {
+pub struct ThreadProgress {
     watch: Watch,
-    slot: Arc<Slot>,
+    slot: Arc<ThreadState>,
 }
 
-impl Seat {
-    pub(crate) fn new(watch: Watch, slot: Arc<Slot>) -> Self {
-        Seat { watch, slot }
+impl ThreadProgress {
+    pub(crate) fn new(watch: Watch, slot: Arc<ThreadState>) -> Self {
+        ThreadProgress { watch, slot }
     }
 
     /// Says what the thread does next: the stage, the file or device, and the offset in it in
@@ -51,14 +51,14 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ThreadProgress {
     fn drop(&mut self) {
-        self.watch.stand_up(&self.slot);
+        self.watch.remove_thread(&self.slot);
     }
 }
 
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct ThreadState {
     thread: String,
     bytes_done: AtomicU64,
     place: Mutex<Place>,
@@ -72,19 +72,23 @@ struct Place {
     since: Instant,
 }
 
-impl Slot {
+impl ThreadState {
     pub(crate) fn new(thread: &str) -> Self {
         let place = Place { stage: None, what: String::new(), offset: 0, since: Instant::now() };
-        Slot { thread: thread.to_owned(), bytes_done: AtomicU64::new(0), place: Mutex::new(place) }
+        ThreadState {
+            thread: thread.to_owned(),
+            bytes_done: AtomicU64::new(0),
+            place: Mutex::new(place),
+        }
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn view(&self) -> SeatView {
+    pub(crate) fn view(&self) -> ThreadSnapshot {
         let place = self.place();
-        SeatView {
+        ThreadSnapshot {
             thread: self.thread.clone(),
             stage: place.stage,
             what: place.what.clone(),
