@@ -1,21 +1,27 @@
-// The part of the CUDA driver that `device::cuda` calls, on host memory: a fake GPU. For tests; never part of the product.
+// Fake CUDA driver: the functions of the CUDA driver API that `device::cuda` calls, on host memory.
+// Its GPUs are fake GPUs. For tests; never part of the product.
 //
-// Built with the kernels into a libcuda.so.1 (see `build`), it lets the real program, unchanged, find GPUs on any host. Streams are threads,
-// so that work is done later than it is queued, as on a GPU. It is a checker as well: every copy must lie in a live allocation and pinned
-// memory, or the GPU ends with CUDA_ERROR_ILLEGAL_ADDRESS; allocations lie before a page that may not be touched, and hold NaNs at first.
+// Built with the kernels into a libcuda.so.1 (see `build`), it lets the real, unchanged program
+// find GPUs on any host. Streams are threads, so queued work completes later, as on a GPU. The
+// driver also checks: a copy outside of a live allocation or of pinned memory ends the GPU with
+// CUDA_ERROR_ILLEGAL_ADDRESS, allocations end before an inaccessible page and start filled with
+// NaNs.
 //
-//   FAKE_GPUS=64MiB,64MiB@7.5      the GPUs' memory, and compute capability where it is not 8.0 (default: one of 1GiB)
-//   FAKE_GPU_DELAY_US=50           every piece of queued work takes so much longer
-//   FAKE_GPU_FAULT=CALL:N:KIND,... what happens at the N-th call of a function:
-//       oom        it fails with CUDA_ERROR_OUT_OF_MEMORY
-//       hang       it never returns; where it queues work, that is never done
-//       lost       it and every later call for that GPU fail, as when a GPU fell off the bus
-//       illegal    the work that it queues touches memory that it must not
-//       corrupt    the copy that it queues brings other bytes
-//       nodevice   it fails with CUDA_ERROR_NO_DEVICE
-//       olddriver  it tells an old version, from then on
-//       nopeer     it tells that GPUs do not reach each other, from then on
-//       NUMBER     it fails with that result
+//   FAKE_GPUS=64MiB,64MiB@7.5      memory of each GPU (default: one of 1GiB), and its compute
+//                                  capability (default: 8.0)
+//   FAKE_GPU_DELAY_US=50           delay before each piece of queued work
+//   FAKE_GPU_THREADS=4             system threads that run kernels (default: all cores, at most 16)
+//   FAKE_GPU_ORDER=reversed        order of threads and blocks (see emulator.hpp)
+//   FAKE_GPU_FAULT=CALL:N:KIND,... fault injected into the N-th call of a function:
+//       oom        fails with CUDA_ERROR_OUT_OF_MEMORY
+//       hang       never returns; a call that queues work returns, but the work never completes
+//       lost       this and every later call for the GPU fails, as after it fell off the bus
+//       illegal    the queued work accesses invalid memory
+//       corrupt    the queued copy delivers wrong bytes
+//       nodevice   fails with CUDA_ERROR_NO_DEVICE
+//       olddriver  reports an old version, from this call on
+//       nopeer     reports that GPUs have no peer access, from this call on
+//       NUMBER     fails with this result code
 #include <dlfcn.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -64,12 +70,12 @@ enum : Result {
     UNKNOWN = 999,
 };
 
-struct Words {
+struct ResultText {
     Result code;
     const char* name;
     const char* meaning;
 };
-constexpr Words WORDS[] = {
+constexpr ResultText RESULT_TEXTS[] = {
     {SUCCESS, "CUDA_SUCCESS", "no error"},
     {INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
     {OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
@@ -97,26 +103,26 @@ constexpr unsigned SHARED_BYTES_FREE = 48 << 10, SHARED_BYTES_MAX = 163 << 10, P
 std::size_t round_up(std::size_t size, std::size_t multiple) { return (size + multiple - 1) / multiple * multiple; }
 std::size_t page_bytes() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
 
-// ---- faults ---------------------------------------------------------------------------------------------------------------------
+// ---- faults ----
 
-struct Fault {
+struct InjectedFault {
     std::string call, kind;
     unsigned at;
 };
 
-// What the environment asks for, read once.
-const std::vector<Fault>& faults() {
-    static const std::vector<Fault>& all = *[] {
-        auto* faults = new std::vector<Fault>;
-        const char* asked = std::getenv("FAKE_GPU_FAULT");
-        std::string text = asked ? asked : "";
+// Faults of FAKE_GPU_FAULT, parsed once.
+const std::vector<InjectedFault>& faults() {
+    static const std::vector<InjectedFault>& all = *[] {
+        auto* faults = new std::vector<InjectedFault>;
+        const char* requested = std::getenv("FAKE_GPU_FAULT");
+        std::string text = requested ? requested : "";
         while (!text.empty()) {
             const std::string one = text.substr(0, text.find(','));
             text = one.size() < text.size() ? text.substr(one.size() + 1) : "";
             const std::size_t first = one.find(':'), second = one.find(':', first + 1);
             const int at = first == std::string::npos ? 0 : std::atoi(one.c_str() + first + 1);
             if (second == std::string::npos || at < 1) {
-                std::fprintf(stderr, "fake GPU: FAKE_GPU_FAULT: expected CALL:N:KIND, found %s\n", one.c_str());
+                std::fprintf(stderr, "fake CUDA driver: FAKE_GPU_FAULT: expected CALL:N:KIND, found %s\n", one.c_str());
                 std::abort();
             }
             faults->push_back({one.substr(0, first), one.substr(second + 1), static_cast<unsigned>(at)});
@@ -126,14 +132,15 @@ const std::vector<Fault>& faults() {
     return all;
 }
 
-// The kind of fault that befalls this call; empty: none. `lasting` faults go on after the N-th call.
+// Kind of the fault injected into this call; empty: none. `lasting` faults persist after the N-th
+// call.
 std::string fault(const char* call) {
     static std::mutex& mutex = *new std::mutex;
     static auto& calls = *new std::map<std::string, unsigned>;
     if (faults().empty()) return "";
     const std::lock_guard lock(mutex);
     const unsigned count = ++calls[call];
-    for (const Fault& fault : faults()) {
+    for (const InjectedFault& fault : faults()) {
         const bool lasting = fault.kind == "olddriver" || fault.kind == "nopeer";
         if (fault.call == call && (lasting ? count >= fault.at : count == fault.at)) return fault.kind;
     }
@@ -144,34 +151,34 @@ std::string fault(const char* call) {
     for (;;) pause();
 }
 
-// ---- GPUs ----------------------------------------------------------------------------------------------------------------------
+// ---- GPUs ----
 
-struct Stream;
+struct FakeStream;
 
-struct Allocation {
+struct FakeAllocation {
     std::size_t bytes, counted;
     void* mapping;
     std::size_t mapped;
 };
 
-// A GPU, which is its primary context as well.
-struct Gpu {
-    int place;  // among all GPUs, hidden ones too
+// A GPU together with its primary context.
+struct FakeGpu {
+    int index;  // index among all GPUs, hidden ones included
     std::size_t total;
     int major, minor;
     std::size_t used = 0;
     unsigned retained = 0;
-    Result ended = SUCCESS;  // what every call gives once the GPU is lost
-    std::map<std::uintptr_t, Allocation> allocations;
-    std::set<Stream*> streams;
-    std::set<Gpu*> peers;
+    Result ended = SUCCESS;  // result of every call once the GPU is lost
+    std::map<std::uintptr_t, FakeAllocation> allocations;
+    std::set<FakeStream*> streams;
+    std::set<FakeGpu*> peers;
 };
 
-// Guards everything of all GPUs but what streams do on their own.
+// Protects the state of all GPUs, except what streams do on their own.
 std::mutex& state = *new std::mutex;
 auto& pinned = *new std::map<std::uintptr_t, std::size_t>;
 bool started = false;
-thread_local Gpu* current = nullptr;
+thread_local FakeGpu* current = nullptr;
 
 std::size_t size_of_text(const std::string& text) {
     char* end = nullptr;
@@ -179,15 +186,15 @@ std::size_t size_of_text(const std::string& text) {
     const std::string unit = end;
     const double factor = unit == "GiB" ? 1 << 30 : unit == "MiB" ? 1 << 20 : unit == "KiB" ? 1 << 10 : unit.empty() ? 1 : 0;
     if (number * factor < 2 * CONTEXT_BYTES) {
-        std::fprintf(stderr, "fake GPU: FAKE_GPUS: expected sizes from 2MiB such as 64MiB,1GiB, found %s\n", text.c_str());
+        std::fprintf(stderr, "fake CUDA driver: FAKE_GPUS: expected sizes of at least 2MiB, such as 64MiB,1GiB, found %s\n", text.c_str());
         std::abort();
     }
     return static_cast<std::size_t>(number * factor);
 }
 
-std::string uuid_text(int place) {
+std::string uuid_text(int index) {
     char text[64];
-    std::snprintf(text, sizeof text, "GPU-76697274-7561-6c20-4750-5573000000%02x", place);
+    std::snprintf(text, sizeof text, "GPU-76697274-7561-6c20-4750-5573000000%02x", index);
     return text;
 }
 
@@ -201,25 +208,25 @@ std::vector<std::string> parts(const std::string& list) {
     return parts;
 }
 
-// The GPUs that are shown, in the order of CUDA_VISIBLE_DEVICES: those before its first word that names none.
-const std::vector<Gpu*>& gpus() {
-    static const std::vector<Gpu*>& shown = *[] {
-        const char* asked = std::getenv("FAKE_GPUS");
-        std::vector<Gpu*> all;
-        for (const std::string& part : parts(asked ? asked : "1GiB")) {
+// Visible GPUs in the order of CUDA_VISIBLE_DEVICES, up to its first entry that names no GPU.
+const std::vector<FakeGpu*>& gpus() {
+    static const std::vector<FakeGpu*>& shown = *[] {
+        const char* requested = std::getenv("FAKE_GPUS");
+        std::vector<FakeGpu*> all;
+        for (const std::string& part : parts(requested ? requested : "1GiB")) {
             const std::size_t at = std::min(part.find('@'), part.size());
-            auto* gpu = new Gpu{static_cast<int>(all.size()), size_of_text(part.substr(0, at)), 8, 0, 0, 0, SUCCESS, {}, {}, {}};
+            auto* gpu = new FakeGpu{static_cast<int>(all.size()), size_of_text(part.substr(0, at)), 8, 0, 0, 0, SUCCESS, {}, {}, {}};
             if (at < part.size()) std::sscanf(part.c_str() + at, "@%d.%d", &gpu->major, &gpu->minor);
             all.push_back(gpu);
         }
         const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
-        if (visible == nullptr) return new std::vector<Gpu*>(all);
-        auto* shown = new std::vector<Gpu*>;
+        if (visible == nullptr) return new std::vector<FakeGpu*>(all);
+        auto* shown = new std::vector<FakeGpu*>;
         for (const std::string& word : parts(visible)) {
-            Gpu* named = nullptr;
-            for (Gpu* gpu : all) {
-                const bool by_uuid = word.rfind("GPU-", 0) == 0 && uuid_text(gpu->place).rfind(word, 0) == 0;
-                if (by_uuid || word == std::to_string(gpu->place)) named = gpu;
+            FakeGpu* named = nullptr;
+            for (FakeGpu* gpu : all) {
+                const bool by_uuid = word.rfind("GPU-", 0) == 0 && uuid_text(gpu->index).rfind(word, 0) == 0;
+                if (by_uuid || word == std::to_string(gpu->index)) named = gpu;
             }
             if (named == nullptr) break;
             shown->push_back(named);
@@ -229,19 +236,19 @@ const std::vector<Gpu*>& gpus() {
     return shown;
 }
 
-Gpu* gpu_of(int device) {
+FakeGpu* gpu_of(int device) {
     return device >= 0 && static_cast<std::size_t>(device) < gpus().size() ? gpus()[static_cast<std::size_t>(device)] : nullptr;
 }
 
-// Whether bytes lie in one live allocation of the GPU. Under `state`.
-bool on_gpu(const Gpu& gpu, std::uintptr_t address, std::size_t bytes) {
+// Whether the bytes lie in one live allocation of the GPU. Requires `state`.
+bool on_gpu(const FakeGpu& gpu, std::uintptr_t address, std::size_t bytes) {
     auto after = gpu.allocations.upper_bound(address);
     if (after == gpu.allocations.begin()) return false;
     const auto& [start, allocation] = *--after;
     return bytes <= allocation.bytes && address - start <= allocation.bytes - bytes;
 }
 
-// Whether bytes lie in one live piece of pinned memory. Under `state`.
+// Whether the bytes lie in one live pinned allocation. Requires `state`.
 bool is_pinned(std::uintptr_t address, std::size_t bytes) {
     auto after = pinned.upper_bound(address);
     if (after == pinned.begin()) return false;
@@ -249,9 +256,9 @@ bool is_pinned(std::uintptr_t address, std::size_t bytes) {
     return bytes <= size && address - start <= size - bytes;
 }
 
-// ---- streams and events ---------------------------------------------------------------------------------------------------------
+// ---- streams and events ----
 
-struct Event {
+struct FakeEvent {
     std::mutex mutex;
     std::condition_variable happened;
     unsigned long recorded = 0, done = 0;
@@ -266,12 +273,12 @@ struct Event {
         happened.wait(lock, [&] { return done >= number; });
     }
 };
-using SharedEvent = std::shared_ptr<Event>;
+using SharedEvent = std::shared_ptr<FakeEvent>;
 
-struct Stream {
-    explicit Stream(Gpu* gpu) : gpu(gpu) { std::thread([this] { work(); }).detach(); }
+struct FakeStream {
+    explicit FakeStream(FakeGpu* gpu) : gpu(gpu) { std::thread([this] { work(); }).detach(); }
 
-    Gpu* const gpu;
+    FakeGpu* const gpu;
 
     void push(std::function<void()> work) {
         const std::lock_guard lock(mutex);
@@ -286,7 +293,7 @@ struct Stream {
         std::unique_lock lock(mutex);
         changed.wait(lock, [this] { return queue.empty(); });
     }
-    // Ends when all work is done; then nothing of it is left.
+    // Frees the stream once all queued work is done.
     void destroy() {
         push(nullptr);
     }
@@ -294,12 +301,12 @@ struct Stream {
 private:
     std::mutex mutex;
     std::condition_variable changed;
-    // The first is being done.
+    // The front element is being executed.
     std::deque<std::function<void()>> queue;
 
     void work() {
-        const char* asked = std::getenv("FAKE_GPU_DELAY_US");
-        const unsigned delay_us = asked ? static_cast<unsigned>(std::atoi(asked)) : 0;
+        const char* requested = std::getenv("FAKE_GPU_DELAY_US");
+        const unsigned delay_us = requested ? static_cast<unsigned>(std::atoi(requested)) : 0;
         for (;;) {
             std::function<void()> next;
             {
@@ -320,23 +327,24 @@ private:
     }
 };
 
-// ---- calls ----------------------------------------------------------------------------------------------------------------------
+// ---- calls ----
 
-// The GPU is lost; every later call says so. Under no lock.
-Result end_gpu(Gpu* gpu, Result result) {
+// Marks the GPU as lost: every later call fails with `result`. Call without locks.
+Result end_gpu(FakeGpu* gpu, Result result) {
     const std::lock_guard lock(state);
     if (gpu->ended == SUCCESS) gpu->ended = result;
     return gpu->ended;
 }
 
-// What a call gives after work was found done: the work may have ended the GPU. Under no lock.
-Result ended(Gpu* gpu) {
+// Result of the GPU after work completed: the work may have ended it. Call without locks.
+Result ended(FakeGpu* gpu) {
     const std::lock_guard lock(state);
     return gpu->ended;
 }
 
-// What a call begins with: its fault, and for a call in a context (`gpu` is the current one) whether there is one and it lives.
-Result begin(const char* call, Gpu* gpu, bool in_context, std::string* kind = nullptr) {
+// Common start of every call: injects its fault and, for a call in a context (`gpu` is the current
+// one), checks that a context exists and its GPU is alive.
+Result begin(const char* call, FakeGpu* gpu, bool in_context, std::string* kind = nullptr) {
     if (!started) return NOT_INITIALIZED;
     if (in_context && gpu == nullptr) return INVALID_CONTEXT;
     if (gpu != nullptr) {
@@ -357,24 +365,24 @@ Result begin(const char* call, Gpu* gpu, bool in_context, std::string* kind = nu
 #define BEGIN(gpu, in_context)                                          \
     if (const Result result = begin(__func__, gpu, in_context)) return result
 
-// A copy's or a fill's range, looked at when it is queued and again when it is done.
-struct Range {
-    Gpu* gpu;  // none: pinned memory
+// Range of a copy or fill, checked when it is queued and again when it runs.
+struct MemoryRange {
+    FakeGpu* gpu;  // null: pinned memory
     std::uintptr_t address;
     std::size_t bytes;
 
     bool is_live() const { return gpu ? on_gpu(*gpu, address, bytes) : is_pinned(address, bytes); }
 };
 
-// Queues `work` on ranges.
-Result queue(const char* call, Stream* stream, std::vector<Range> ranges, std::function<void()> work) {
+// Queues `work` that accesses these ranges.
+Result queue(const char* call, FakeStream* stream, std::vector<MemoryRange> ranges, std::function<void()> work) {
     std::string kind;
     if (const Result result = begin(call, current, true, &kind)) return result;
     if (stream == nullptr || stream->gpu != current) return INVALID_HANDLE;
-    Gpu* gpu = stream->gpu;
+    FakeGpu* gpu = stream->gpu;
     const auto all_live = [ranges] {
         const std::lock_guard lock(state);
-        for (const Range& range : ranges) {
+        for (const MemoryRange& range : ranges) {
             if (!range.is_live()) return false;
         }
         return true;
@@ -396,13 +404,13 @@ Result queue(const char* call, Stream* stream, std::vector<Range> ranges, std::f
     return SUCCESS;
 }
 
-Result copy(const char* call, Stream* stream, Range to, Range from) {
+Result copy(const char* call, FakeStream* stream, MemoryRange to, MemoryRange from) {
     return queue(call, stream, {to, from}, [=] {
         std::memmove(reinterpret_cast<void*>(to.address), reinterpret_cast<const void*>(from.address), to.bytes);
     });
 }
 
-Range host(const void* address, std::size_t bytes) { return {nullptr, reinterpret_cast<std::uintptr_t>(address), bytes}; }
+MemoryRange host(const void* address, std::size_t bytes) { return {nullptr, reinterpret_cast<std::uintptr_t>(address), bytes}; }
 
 }  // namespace
 
@@ -419,20 +427,20 @@ EXPORT Result cuDriverGetVersion(int* version) {
 }
 
 EXPORT Result cuGetErrorName(Result code, const char** text) {
-    for (const Words& words : WORDS) {
+    for (const ResultText& words : RESULT_TEXTS) {
         if (words.code == code) return *text = words.name, SUCCESS;
     }
     return *text = nullptr, INVALID_VALUE;
 }
 
 EXPORT Result cuGetErrorString(Result code, const char** text) {
-    for (const Words& words : WORDS) {
+    for (const ResultText& words : RESULT_TEXTS) {
         if (words.code == code) return *text = words.meaning, SUCCESS;
     }
     return *text = nullptr, INVALID_VALUE;
 }
 
-// ---- devices --------------------------------------------------------------------------------------------------------------------
+// ---- devices ----
 
 EXPORT Result cuDeviceGetCount(int* count) {
     BEGIN(nullptr, false);
@@ -456,24 +464,24 @@ EXPORT Result cuDeviceGetName(char* name, int bytes, int device) {
 
 EXPORT Result cuDeviceGetUuid_v2(unsigned char* uuid, int device) {
     BEGIN(nullptr, false);
-    const Gpu* gpu = gpu_of(device);
+    const FakeGpu* gpu = gpu_of(device);
     if (gpu == nullptr) return INVALID_DEVICE;
     std::memcpy(uuid, "virtual GPUs\0\0\0", 16);
-    uuid[15] = static_cast<unsigned char>(gpu->place);
+    uuid[15] = static_cast<unsigned char>(gpu->index);
     return SUCCESS;
 }
 
 EXPORT Result cuDeviceGetPCIBusId(char* text, int bytes, int device) {
     BEGIN(nullptr, false);
-    const Gpu* gpu = gpu_of(device);
+    const FakeGpu* gpu = gpu_of(device);
     if (gpu == nullptr) return INVALID_DEVICE;
-    std::snprintf(text, static_cast<std::size_t>(bytes), "FFFF:%02X:00.0", gpu->place);
+    std::snprintf(text, static_cast<std::size_t>(bytes), "FFFF:%02X:00.0", gpu->index);
     return SUCCESS;
 }
 
 EXPORT Result cuDeviceTotalMem_v2(std::size_t* bytes, int device) {
     BEGIN(nullptr, false);
-    const Gpu* gpu = gpu_of(device);
+    const FakeGpu* gpu = gpu_of(device);
     if (gpu == nullptr) return INVALID_DEVICE;
     *bytes = gpu->total;
     return SUCCESS;
@@ -481,7 +489,7 @@ EXPORT Result cuDeviceTotalMem_v2(std::size_t* bytes, int device) {
 
 EXPORT Result cuDeviceGetAttribute(int* value, unsigned attribute, int device) {
     BEGIN(nullptr, false);
-    const Gpu* gpu = gpu_of(device);
+    const FakeGpu* gpu = gpu_of(device);
     if (gpu == nullptr) return INVALID_DEVICE;
     switch (attribute) {
         case 16: *value = 4; return SUCCESS;  // multiprocessors
@@ -500,10 +508,10 @@ EXPORT Result cuDeviceCanAccessPeer(int* can, int device, int peer) {
     return SUCCESS;
 }
 
-// ---- contexts -------------------------------------------------------------------------------------------------------------------
+// ---- contexts ----
 
-EXPORT Result cuDevicePrimaryCtxRetain(Gpu** context, int device) {
-    Gpu* gpu = gpu_of(device);
+EXPORT Result cuDevicePrimaryCtxRetain(FakeGpu** context, int device) {
+    FakeGpu* gpu = gpu_of(device);
     if (gpu == nullptr) return INVALID_DEVICE;
     BEGIN(gpu, false);
     const std::lock_guard lock(state);
@@ -517,14 +525,14 @@ EXPORT Result cuDevicePrimaryCtxRetain(Gpu** context, int device) {
 }
 
 EXPORT Result cuDevicePrimaryCtxRelease_v2(int device) {
-    Gpu* gpu = gpu_of(device);
+    FakeGpu* gpu = gpu_of(device);
     if (gpu == nullptr) return INVALID_DEVICE;
     BEGIN(gpu, false);
     const std::lock_guard lock(state);
     if (gpu->retained == 0) return INVALID_CONTEXT;
     if (--gpu->retained == 0) {
         if (!gpu->allocations.empty() || !gpu->streams.empty()) {
-            std::fprintf(stderr, "fake GPU: a context is given up with %zu allocations and %zu streams left in it\n",
+            std::fprintf(stderr, "fake CUDA driver: a context is released with %zu allocations and %zu streams alive\n",
                          gpu->allocations.size(), gpu->streams.size());
             std::abort();
         }
@@ -534,21 +542,21 @@ EXPORT Result cuDevicePrimaryCtxRelease_v2(int device) {
     return SUCCESS;
 }
 
-EXPORT Result cuCtxSetCurrent(Gpu* context) {
+EXPORT Result cuCtxSetCurrent(FakeGpu* context) {
     BEGIN(context, false);
     if (context != nullptr && context->retained == 0) return INVALID_CONTEXT;
     current = context;
     return SUCCESS;
 }
 
-EXPORT Result cuCtxEnablePeerAccess(Gpu* peer, unsigned flags) {
+EXPORT Result cuCtxEnablePeerAccess(FakeGpu* peer, unsigned flags) {
     BEGIN(current, true);
     if (peer == nullptr || peer == current || flags != 0) return INVALID_VALUE;
     const std::lock_guard lock(state);
     return current->peers.insert(peer).second ? SUCCESS : PEER_ACCESS_ALREADY_ENABLED;
 }
 
-// ---- memory ---------------------------------------------------------------------------------------------------------------------
+// ---- memory ----
 
 EXPORT Result cuMemGetInfo_v2(std::size_t* free, std::size_t* total) {
     BEGIN(current, true);
@@ -564,7 +572,7 @@ EXPORT Result cuMemAlloc_v2(std::uintptr_t* address, std::size_t bytes) {
     const std::size_t counted = round_up(bytes, GRANULE_BYTES), room = round_up(bytes, page_bytes());
     const std::lock_guard lock(state);
     if (counted > current->total - current->used) return OUT_OF_MEMORY;
-    // The allocation ends where the last page begins, which may not be touched (but for the alignment of its beginning).
+    // The allocation ends (up to the alignment of its start) at an inaccessible page.
     const std::size_t mapped = room + page_bytes();
     void* mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapping == MAP_FAILED) return OUT_OF_MEMORY;
@@ -580,13 +588,13 @@ EXPORT Result cuMemAlloc_v2(std::uintptr_t* address, std::size_t bytes) {
 EXPORT Result cuMemFree_v2(std::uintptr_t address) {
     BEGIN(current, true);
     if (address == 0) return SUCCESS;
-    // As on a GPU: what was queued before is waited for.
-    std::vector<Stream*> streams;
+    // As on a GPU, freeing waits for all queued work.
+    std::vector<FakeStream*> streams;
     {
         const std::lock_guard lock(state);
         streams.assign(current->streams.begin(), current->streams.end());
     }
-    for (Stream* stream : streams) stream->drain();
+    for (FakeStream* stream : streams) stream->drain();
     const std::lock_guard lock(state);
     const auto found = current->allocations.find(address);
     if (found == current->allocations.end()) return INVALID_VALUE;
@@ -615,38 +623,38 @@ EXPORT Result cuMemFreeHost(void* memory) {
     return SUCCESS;
 }
 
-EXPORT Result cuMemcpyHtoDAsync_v2(std::uintptr_t to, const void* from, std::size_t bytes, Stream* stream) {
+EXPORT Result cuMemcpyHtoDAsync_v2(std::uintptr_t to, const void* from, std::size_t bytes, FakeStream* stream) {
     return copy(__func__, stream, {current, to, bytes}, host(from, bytes));
 }
 
-EXPORT Result cuMemcpyDtoHAsync_v2(void* to, std::uintptr_t from, std::size_t bytes, Stream* stream) {
+EXPORT Result cuMemcpyDtoHAsync_v2(void* to, std::uintptr_t from, std::size_t bytes, FakeStream* stream) {
     return copy(__func__, stream, host(to, bytes), {current, from, bytes});
 }
 
-EXPORT Result cuMemcpyDtoDAsync_v2(std::uintptr_t to, std::uintptr_t from, std::size_t bytes, Stream* stream) {
+EXPORT Result cuMemcpyDtoDAsync_v2(std::uintptr_t to, std::uintptr_t from, std::size_t bytes, FakeStream* stream) {
     return copy(__func__, stream, {current, to, bytes}, {current, from, bytes});
 }
 
-EXPORT Result cuMemcpyPeerAsync(std::uintptr_t to, Gpu* to_gpu, std::uintptr_t from, Gpu* from_gpu, std::size_t bytes, Stream* stream) {
+EXPORT Result cuMemcpyPeerAsync(std::uintptr_t to, FakeGpu* to_gpu, std::uintptr_t from, FakeGpu* from_gpu, std::size_t bytes, FakeStream* stream) {
     if (to_gpu == nullptr || from_gpu == nullptr) return INVALID_CONTEXT;
     return copy(__func__, stream, {to_gpu, to, bytes}, {from_gpu, from, bytes});
 }
 
-EXPORT Result cuMemsetD8Async(std::uintptr_t to, unsigned char value, std::size_t bytes, Stream* stream) {
+EXPORT Result cuMemsetD8Async(std::uintptr_t to, unsigned char value, std::size_t bytes, FakeStream* stream) {
     return queue(__func__, stream, {{current, to, bytes}}, [=] { std::memset(reinterpret_cast<void*>(to), value, bytes); });
 }
 
-// ---- streams and events ---------------------------------------------------------------------------------------------------------
+// ---- streams and events ----
 
-EXPORT Result cuStreamCreate(Stream** stream, unsigned) {
+EXPORT Result cuStreamCreate(FakeStream** stream, unsigned) {
     BEGIN(current, true);
-    *stream = new Stream(current);
+    *stream = new FakeStream(current);
     const std::lock_guard lock(state);
     current->streams.insert(*stream);
     return SUCCESS;
 }
 
-EXPORT Result cuStreamDestroy_v2(Stream* stream) {
+EXPORT Result cuStreamDestroy_v2(FakeStream* stream) {
     BEGIN(current, true);
     {
         const std::lock_guard lock(state);
@@ -656,12 +664,12 @@ EXPORT Result cuStreamDestroy_v2(Stream* stream) {
     return SUCCESS;
 }
 
-EXPORT Result cuStreamQuery(Stream* stream) {
+EXPORT Result cuStreamQuery(FakeStream* stream) {
     BEGIN(current, true);
     return stream->is_idle() ? ended(current) : NOT_READY;
 }
 
-EXPORT Result cuStreamWaitEvent(Stream* stream, SharedEvent* event, unsigned) {
+EXPORT Result cuStreamWaitEvent(FakeStream* stream, SharedEvent* event, unsigned) {
     BEGIN(current, true);
     if (stream->gpu != current) return INVALID_HANDLE;
     const SharedEvent shared = *event;
@@ -676,7 +684,7 @@ EXPORT Result cuStreamWaitEvent(Stream* stream, SharedEvent* event, unsigned) {
 
 EXPORT Result cuEventCreate(SharedEvent** event, unsigned) {
     BEGIN(current, true);
-    *event = new SharedEvent(std::make_shared<Event>());
+    *event = new SharedEvent(std::make_shared<FakeEvent>());
     return SUCCESS;
 }
 
@@ -686,7 +694,7 @@ EXPORT Result cuEventDestroy_v2(SharedEvent* event) {
     return SUCCESS;
 }
 
-EXPORT Result cuEventRecord(SharedEvent* event, Stream* stream) {
+EXPORT Result cuEventRecord(SharedEvent* event, FakeStream* stream) {
     BEGIN(current, true);
     if (stream->gpu != current) return INVALID_HANDLE;
     const SharedEvent shared = *event;
@@ -708,23 +716,23 @@ EXPORT Result cuEventQuery(SharedEvent* event) {
     return ended(current);
 }
 
-// ---- kernels --------------------------------------------------------------------------------------------------------------------
+// ---- kernels ----
 
 namespace {
 
-struct Function {
+struct FakeFunction {
     void (*kernel)(const void*);
-    // Of the struct of arguments, as the image has it.
+    // Size of the argument struct, from the PTX.
     std::size_t parameter_bytes;
     std::atomic<unsigned> shared_bytes{SHARED_BYTES_FREE};
 };
 
-struct Module {
+struct FakeModule {
     std::string image;
-    std::map<std::string, std::unique_ptr<Function>> functions;
+    std::map<std::string, std::unique_ptr<FakeFunction>> functions;
 };
 
-// This library, to find the kernels in it.
+// Handle of this library, to look up the kernels.
 void* self() {
     static void* const handle = [] {
         Dl_info info;
@@ -733,7 +741,7 @@ void* self() {
     return handle;
 }
 
-// Whether a text begins like PTX: comments, then its version.
+// Whether a text starts like PTX: comments, then .version.
 bool is_ptx(const std::string& text) {
     std::size_t at = 0;
     while (at < text.size()) {
@@ -745,7 +753,8 @@ bool is_ptx(const std::string& text) {
     return false;
 }
 
-// The size of the one parameter of an entry of the image; 0: there is no such entry, or it takes no struct.
+// Size of the only parameter of an entry of the PTX; 0: no such entry, or its parameter is no
+// struct.
 std::size_t parameter_bytes(const std::string& image, const std::string& name) {
     const std::size_t entry = image.find(".entry " + name + "(");
     if (entry == std::string::npos) return 0;
@@ -756,10 +765,10 @@ std::size_t parameter_bytes(const std::string& image, const std::string& name) {
 
 }  // namespace
 
-EXPORT Result cuModuleLoadDataEx(Module** module, const char* image, unsigned count, const unsigned* options, void** values) {
+EXPORT Result cuModuleLoadDataEx(FakeModule** module, const char* image, unsigned count, const unsigned* options, void** values) {
     BEGIN(current, true);
     if (is_ptx(image)) {
-        *module = new Module{image, {}};
+        *module = new FakeModule{image, {}};
         return SUCCESS;
     }
     char* log = nullptr;
@@ -768,22 +777,22 @@ EXPORT Result cuModuleLoadDataEx(Module** module, const char* image, unsigned co
         if (options[i] == 5) log = static_cast<char*>(values[i]);
         if (options[i] == 6) bytes = reinterpret_cast<std::uintptr_t>(values[i]);
     }
-    if (log != nullptr) std::snprintf(log, bytes, "ptxas fatal: the image does not begin with .version (fake GPU)\n");
+    if (log != nullptr) std::snprintf(log, bytes, "ptxas fatal: the image does not begin with .version (fake CUDA driver)\n");
     return INVALID_PTX;
 }
 
-EXPORT Result cuModuleUnload(Module* module) {
+EXPORT Result cuModuleUnload(FakeModule* module) {
     BEGIN(current, true);
     delete module;
     return SUCCESS;
 }
 
-EXPORT Result cuModuleGetFunction(Function** function, Module* module, const char* name) {
+EXPORT Result cuModuleGetFunction(FakeFunction** function, FakeModule* module, const char* name) {
     BEGIN(current, true);
     void* kernel = self() ? dlsym(self(), name) : nullptr;
     const std::size_t bytes = parameter_bytes(module->image, name);
     if (kernel == nullptr || bytes == 0) return NOT_FOUND;
-    auto made = std::make_unique<Function>();
+    auto made = std::make_unique<FakeFunction>();
     made->kernel = reinterpret_cast<void (*)(const void*)>(kernel);
     made->parameter_bytes = bytes;
     *function = made.get();
@@ -791,15 +800,15 @@ EXPORT Result cuModuleGetFunction(Function** function, Module* module, const cha
     return SUCCESS;
 }
 
-EXPORT Result cuFuncSetAttribute(Function* function, unsigned attribute, int value) {
+EXPORT Result cuFuncSetAttribute(FakeFunction* function, unsigned attribute, int value) {
     BEGIN(current, true);
     if (attribute != 8 || value < 0 || value > static_cast<int>(SHARED_BYTES_MAX)) return INVALID_VALUE;
     function->shared_bytes = static_cast<unsigned>(value);
     return SUCCESS;
 }
 
-EXPORT Result cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                             unsigned shared_bytes, Stream* stream, void** parameters, void** extra) {
+EXPORT Result cuLaunchKernel(FakeFunction* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                             unsigned shared_bytes, FakeStream* stream, void** parameters, void** extra) {
     const bool sized = gx - 1u < 0x7fffffffu && gy - 1u < 65535u && gz - 1u < 65535u && bx - 1u < 1024u && by - 1u < 1024u &&
                        bz - 1u < 64u && bx * by * bz <= 1024u && shared_bytes <= function->shared_bytes.load();
     const char* args = nullptr;

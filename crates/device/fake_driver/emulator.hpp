@@ -1,16 +1,18 @@
-// Runs CUDA kernels on the CPU: the same .cu sources, compiled as C++17. For tests; never part of the product.
+// CUDA emulator: compiles the kernels' .cu sources as C++17 and runs them on the CPU. For tests;
+// never part of the product.
 //
-// A thread of a block is a fiber. Fibers of a block take turns on one thread of the system and give up their turn where threads wait for
-// each other: at __syncthreads, and at operations of a warp, which all 32 lanes must reach. Blocks run one after the other on each of a
-// few threads of the system. Every barrier must be reached by all threads that it waits for: else it is told who waits where, and the
-// process ends, as it does where an address is not aligned to what is loaded. Nothing comes right by luck: shared memory is NaNs when a
-// block begins, and bytes that were copied asynchronously arrive at the wait and not before.
+// A thread of a block is a fiber. The fibers of a block take turns on one system thread and yield
+// where threads wait for each other: at __syncthreads and at warp-wide operations, which all 32
+// lanes must reach. Blocks run on a few system threads. If a thread does not reach a barrier, the
+// emulator reports which threads wait where and aborts; it also aborts on misaligned accesses.
+// Missing synchronization does not go unnoticed: shared memory is NaN when a block starts, and
+// asynchronous copies arrive at the wait, not before.
 //
-// FAKE_GPU_ORDER=reversed runs threads and blocks from the last to the first: results that change show a missing barrier.
-// FAKE_GPU_THREADS sets the threads of the system.
+// FAKE_GPU_ORDER=reversed runs threads and blocks from last to first; a result that changes reveals
+// a missing barrier. FAKE_GPU_THREADS sets the number of system threads.
 //
-// Not shown: how real hardware rounds inside of a matrix multiplication (here: one fused addition after another), races between
-// blocks, and speed.
+// Not reproduced: the rounding inside a tensor-core multiplication (here one fused multiply-add
+// after another), races between blocks, and speed. blocks, and speed.
 #pragma once
 
 #include "operations.hpp"
@@ -28,7 +30,7 @@
 #define KERNEL(name, Args, threads, blocks)                                                                        \
     static void name##_body(const Args& args);                                                                     \
     extern "C" void name(const void* args) {                                                                       \
-        if (blockDim.x != (threads) || blockDim.y != 1 || blockDim.z != 1) emulator::fail(#name ": wrong block"); \
+        if (blockDim.x != (threads) || blockDim.y != 1 || blockDim.z != 1) emulator::fail(#name ": wrong block size"); \
         name##_body(*emulator::aligned<Args>(args));                                                               \
     }                                                                                                              \
     static void name##_body(const Args& args)
@@ -43,7 +45,7 @@ inline void __syncwarp() { emulator::sync_warp(); }
 template <class T> T __shfl_xor_sync(unsigned, T mine, unsigned far) { return emulator::exchange_as(mine, emulator::lane() ^ far); }
 template <class T> T __shfl_sync(unsigned, T mine, unsigned from) { return emulator::exchange_as(mine, from); }
 
-// Four bytes of the eight of two words, by the nibbles of `selector`.
+// Selects four of the eight bytes of two words by the nibbles of `selector`.
 inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
     const std::uint64_t bytes = static_cast<std::uint64_t>(high) << 32 | low;
     unsigned word = 0;

@@ -1,5 +1,5 @@
-// One thread of a kernel's block: a stack of its own, and a place to go on at. On x86-64 a change of stacks is six registers saved and six
-// loaded; elsewhere it is the C library's.
+// Fibers, one per thread of a block: a stack and a saved stack pointer. On x86-64 a switch saves
+// and loads six registers; elsewhere it is swapcontext.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ constexpr std::size_t STACK_BYTES = 64 << 10;
 
 #if defined(__x86_64__)
 
-// Saves the callee-saved registers, puts the stack pointer into *from and continues at the stack `to`.
+// Saves the callee-saved registers, stores the stack pointer in *from, continues on the stack `to`.
 extern "C" void emulator_switch(void** from, void* to);
 asm(R"(
     .text
@@ -51,23 +51,23 @@ emulator_switch:
     .size emulator_switch, . - emulator_switch
 )");
 
-// Where a fiber goes on.
-struct Place {
+// Suspended execution state of a fiber.
+struct SavedStack {
     void* stack_pointer = nullptr;
 
     void begin(unsigned char* stack, void (*entry)()) {
         auto* top = reinterpret_cast<std::uintptr_t*>(stack + STACK_BYTES);
-        *--top = 0;  // alignment: a function begins at 16 n + 8
+        *--top = 0;  // alignment: at function entry the stack pointer is 16 n + 8
         *--top = reinterpret_cast<std::uintptr_t>(entry);
         for (int saved = 0; saved < 6; saved++) *--top = 0;
         stack_pointer = top;
     }
-    static void change(Place& from, Place& to) { emulator_switch(&from.stack_pointer, to.stack_pointer); }
+    static void change(SavedStack& from, SavedStack& to) { emulator_switch(&from.stack_pointer, to.stack_pointer); }
 };
 
 #else
 
-struct Place {
+struct SavedStack {
     ucontext_t context;
 
     void begin(unsigned char* stack, void (*entry)()) {
@@ -77,34 +77,34 @@ struct Place {
         context.uc_link = nullptr;
         makecontext(&context, entry, 0);
     }
-    static void change(Place& from, Place& to) { swapcontext(&from.context, &to.context); }
+    static void change(SavedStack& from, SavedStack& to) { swapcontext(&from.context, &to.context); }
 };
 
 #endif
 
 #if defined(__SANITIZE_ADDRESS__)
 
-// A place, and the stack there: the address sanitizer must be told of every change of stacks.
-struct Context {
-    Place place;
+// A suspended state and its stack: the address sanitizer must be told of every stack switch.
+struct FiberContext {
+    SavedStack saved;
     const void* stack = nullptr;
     std::size_t stack_bytes = STACK_BYTES;
     void* fake_stack = nullptr;
 
     void begin(unsigned char* memory, void (*entry)()) {
         stack = memory;
-        __asan_unpoison_memory_region(memory, STACK_BYTES);  // what an ended fiber left there
-        place.begin(memory, entry);
+        __asan_unpoison_memory_region(memory, STACK_BYTES);  // left by a finished fiber
+        saved.begin(memory, entry);
     }
-    static void change(Context& from, Context& to, bool last) {
+    static void change(FiberContext& from, FiberContext& to, bool last) {
         if (from.stack == nullptr) from.find_own_stack();
         __sanitizer_start_switch_fiber(last ? nullptr : &from.fake_stack, to.stack, to.stack_bytes);
-        Place::change(from.place, to.place);
+        SavedStack::change(from.saved, to.saved);
         arrived(from);
     }
-    static void arrived(Context& here) { __sanitizer_finish_switch_fiber(here.fake_stack, nullptr, nullptr); }
+    static void arrived(FiberContext& here) { __sanitizer_finish_switch_fiber(here.fake_stack, nullptr, nullptr); }
 
-    // Where the system's own thread has its stack.
+    // Stack of the system thread.
     void find_own_stack() {
         pthread_attr_t attributes;
         void* start = nullptr;
@@ -117,12 +117,12 @@ struct Context {
 
 #else
 
-struct Context {
-    Place place;
+struct FiberContext {
+    SavedStack saved;
 
-    void begin(unsigned char* memory, void (*entry)()) { place.begin(memory, entry); }
-    static void change(Context& from, Context& to, bool) { Place::change(from.place, to.place); }
-    static void arrived(Context&) {}
+    void begin(unsigned char* memory, void (*entry)()) { saved.begin(memory, entry); }
+    static void change(FiberContext& from, FiberContext& to, bool) { SavedStack::change(from.saved, to.saved); }
+    static void arrived(FiberContext&) {}
 };
 
 #endif

@@ -1,4 +1,4 @@
-// What a thread of a kernel can do beyond C++: shared memory, shuffles, matrix multiplications, asynchronous copies, f16.
+// Device operations beyond C++: shared memory, shuffles, mma, asynchronous copies, f16 conversion.
 #pragma once
 
 #include "worker.hpp"
@@ -7,13 +7,13 @@
 
 namespace emulator {
 
-// Shared memory of the kernel's block. It holds NaNs when the block begins.
+// Shared memory of the current block, filled with NaNs when the block starts.
 template <class T, int id> T& shared() {
-    struct Holder {
+    struct SharedMemory {
         alignas(16) T value;
         unsigned long block_number;
     };
-    static thread_local Holder& holder = *new Holder{};
+    static thread_local SharedMemory& holder = *new SharedMemory{};
     if (holder.block_number != worker().block_number) {
         holder.block_number = worker().block_number;
         std::memset(static_cast<void*>(&holder.value), 0xff, sizeof holder.value);
@@ -22,17 +22,17 @@ template <class T, int id> T& shared() {
 }
 
 template <class T> const T* aligned(const void* pointer) {
-    if (reinterpret_cast<std::uintptr_t>(pointer) % alignof(T) != 0) fail("an address is not aligned to what is loaded there");
+    if (reinterpret_cast<std::uintptr_t>(pointer) % alignof(T) != 0) fail("an address is not aligned to the loaded type");
     return static_cast<const T*>(pointer);
 }
 
-// A value from every lane to every lane of a warp.
+// Exchanges a value between the lanes of a warp.
 inline std::uint32_t exchange(std::uint32_t mine, unsigned from) {
     Worker& self = worker();
     Warp& warp = self.warp();
     const unsigned turn = warp.barrier.generation % 2, lane = self.current->number % LANES;
     warp.value[turn][lane] = mine;
-    self.meet(warp.barrier, Wait::SHUFFLE, LANES, [] {});
+    self.meet(warp.barrier, WaitReason::SHUFFLE, LANES, [] {});
     return warp.value[turn][from % LANES];
 }
 
@@ -49,10 +49,10 @@ inline unsigned lane() { return worker().current->number % LANES; }
 
 inline void sync_warp() {
     Worker& self = worker();
-    self.meet(self.warp().barrier, Wait::WARP_SYNC, LANES, [] {});
+    self.meet(self.warp().barrier, WaitReason::WARP_SYNC, LANES, [] {});
 }
 
-// The operands of one lane in mma.sync.m16n8k16 with bf16 factors.
+// Operands of one lane in mma.sync.m16n8k16 with bf16 factors.
 struct MatrixOperands {
     const std::uint32_t* a;  // [4]
     const std::uint32_t* b;  // [2]
@@ -66,7 +66,7 @@ inline float from_bf16(std::uint32_t half) {
     return x;
 }
 
-// c += a b for a warp's fragments, laid out as the PTX manual has them.
+// c += a b for the fragments of a warp, in the layout of the PTX ISA.
 inline void multiply(const void* const given[LANES]) {
     float a[16][16], b[16][8], c[16][8];
     const auto operands = [&](unsigned lane) { return static_cast<const MatrixOperands*>(given[lane]); };
@@ -98,16 +98,17 @@ inline void matrix_multiply(float c[4], const std::uint32_t a[4], const std::uin
     const MatrixOperands mine{a, b, c};
     const unsigned turn = warp.barrier.generation % 2;
     warp.given[turn][self.current->number % LANES] = &mine;
-    self.meet(warp.barrier, Wait::MATRIX, LANES, [&] { multiply(warp.given[turn]); });
+    self.meet(warp.barrier, WaitReason::MATRIX, LANES, [&] { multiply(warp.given[turn]); });
 }
 
-// Bytes are read now and stored at the wait: a kernel that reads too early finds what was there before.
+// Reads the bytes now and stores them at the wait: a kernel that reads too early finds the old
+// bytes.
 inline void copy16_async(void* to, const void* from, bool there) {
     Fiber& self = *worker().current;
     if (reinterpret_cast<std::uintptr_t>(to) % 16 != 0 || (there && reinterpret_cast<std::uintptr_t>(from) % 16 != 0)) {
         fail("an asynchronous copy of 16 bytes is not aligned");
     }
-    Copy copy{{}, to, self.copy_group};
+    AsyncCopy copy{{}, to, self.copy_group};
     if (there) std::memcpy(copy.bytes, from, 16);
     self.copies.push_back(copy);
 }

@@ -1,4 +1,4 @@
-// A thread of the system, which runs the blocks of a kernel: their threads as fibers that take turns, and what these wait for.
+// Worker thread of the emulator: runs thread blocks, their threads as fibers that take turns.
 #pragma once
 
 #include "fiber.hpp"
@@ -16,64 +16,65 @@ struct Index3 {
 
 constexpr unsigned LANES = 32;
 
-// Says why and ends the process: a defect of a kernel, as a GPU would trap or give nonsense.
+// Reports a defect of a kernel and aborts, where a GPU would trap or return garbage.
 [[noreturn]] inline void fail(const char* what) {
     std::fprintf(stderr, "fake GPU: %s\n", what);
     std::fflush(stderr);
     std::abort();
 }
 
-// What a thread may wait for.
-enum class Wait : unsigned char { NOTHING, BLOCK, WARP_SYNC, SHUFFLE, MATRIX, ENDED };
+// What a thread waits for.
+enum class WaitReason : unsigned char { NOTHING, BLOCK, WARP_SYNC, SHUFFLE, MATRIX, ENDED };
 
-inline const char* name(Wait wait) {
+inline const char* name(WaitReason wait) {
     switch (wait) {
-        case Wait::NOTHING: return "nothing";
-        case Wait::BLOCK: return "__syncthreads";
-        case Wait::WARP_SYNC: return "__syncwarp";
-        case Wait::SHUFFLE: return "a shuffle";
-        case Wait::MATRIX: return "a matrix multiplication";
-        case Wait::ENDED: return "nothing: it ended";
+        case WaitReason::NOTHING: return "nothing";
+        case WaitReason::BLOCK: return "__syncthreads";
+        case WaitReason::WARP_SYNC: return "__syncwarp";
+        case WaitReason::SHUFFLE: return "a shuffle";
+        case WaitReason::MATRIX: return "a matrix multiplication";
+        case WaitReason::ENDED: return "nothing: it ended";
     }
     return "?";
 }
 
-// A copy on its way from global to shared memory.
-struct Copy {
+// A pending asynchronous copy from global to shared memory.
+struct AsyncCopy {
     unsigned char bytes[16];
     void* to;
     unsigned group;
 };
 
 struct Fiber {
-    Context context;
+    FiberContext context;
     Index3 index{};
     unsigned number = 0;
-    Wait wait = Wait::NOTHING;
-    // The barrier's generation when the wait began: it is over when that has passed.
+    WaitReason wait = WaitReason::NOTHING;
+    // Generation of the barrier when the wait began; the wait ends when it advances.
     const unsigned long* generation = nullptr;
     unsigned long began = 0;
-    std::vector<Copy> copies;
+    std::vector<AsyncCopy> copies;
     unsigned copy_group = 0;
 
-    bool can_run() const { return wait != Wait::ENDED && (wait == Wait::NOTHING || *generation != began); }
+    bool can_run() const { return wait != WaitReason::ENDED && (wait == WaitReason::NOTHING || *generation != began); }
 };
 
-// Threads that wait for each other.
+// Threads waiting for each other.
 struct Barrier {
     unsigned long generation = 0;
     unsigned arrived = 0;
-    Wait kind = Wait::NOTHING;
+    WaitReason kind = WaitReason::NOTHING;
 };
 
 struct Warp {
     Barrier barrier;
-    // What lanes hand to each other, for two generations: the first to go on may arrive again before the last has read.
+    // Values exchanged between lanes, double-buffered: the first lane to continue may arrive again
+    // before the last has read.
     const void* given[2][LANES];
     std::uint32_t value[2][LANES];
 };
 
-struct Launch {
+struct KernelLaunch {
     void (*kernel)(const void*);
     const void* args;
     Index3 grid, block;
@@ -81,16 +82,16 @@ struct Launch {
     bool reversed;
 };
 
-// A thread of the system, which runs blocks.
+// A system thread that runs thread blocks.
 class Worker {
 public:
-    const Launch* launch = nullptr;
+    const KernelLaunch* launch = nullptr;
     Index3 block_index{};
     Fiber* current = nullptr;
     unsigned long block_number = 0;
     std::unique_ptr<unsigned char[]> dynamic;
 
-    void run_block(const Launch& what, Index3 index) {
+    void run_block(const KernelLaunch& what, Index3 index) {
         launch = &what;
         block_index = index;
         block_number++;
@@ -104,7 +105,7 @@ public:
             Fiber& fiber = fibers[i];
             fiber.index = {i % what.block.x, i / what.block.x % what.block.y, i / (what.block.x * what.block.y)};
             fiber.number = i;
-            fiber.wait = Wait::NOTHING;
+            fiber.wait = WaitReason::NOTHING;
             fiber.copies.clear();
             fiber.copy_group = 0;
             fiber.context.begin(stacks + i * STACK_BYTES, &fiber_main);
@@ -112,11 +113,11 @@ public:
         threads = count;
         ended = 0;
         current = &fibers[what.reversed ? count - 1 : 0];
-        Context::change(home, current->context, false);
+        FiberContext::change(home, current->context, false);
     }
 
-    // Waits until `needed` threads have come to `at`; calls `last` on the thread that is the last.
-    template <class Last> void meet(Barrier& at, Wait kind, unsigned needed, Last last) {
+    // Waits until `needed` threads have reached `at`; the last one to arrive calls `last`.
+    template <class Last> void meet(Barrier& at, WaitReason kind, unsigned needed, Last last) {
         if (at.arrived > 0 && at.kind != kind) {
             std::fprintf(stderr, "fake GPU: thread %u waits for %s, others of its warp for %s\n", current->number, name(kind),
                          name(at.kind));
@@ -136,14 +137,14 @@ public:
     }
 
     void sync_block() {
-        meet(barrier, Wait::BLOCK, threads, [] {});
+        meet(barrier, WaitReason::BLOCK, threads, [] {});
     }
 
     Warp& warp() { return warps[current->number / LANES]; }
 
-    // Tells who waits where, and ends the process.
+    // Reports which threads wait where, and aborts.
     [[noreturn]] void report() {
-        std::fprintf(stderr, "fake GPU: block (%u, %u, %u) of (%u, %u, %u), %u threads: not every thread comes to a barrier\n",
+        std::fprintf(stderr, "fake GPU: block (%u, %u, %u) of (%u, %u, %u), %u threads: not every thread reaches a barrier\n",
                      block_index.x, block_index.y, block_index.z, launch->grid.x, launch->grid.y, launch->grid.z, threads);
         for (unsigned first = 0; first < threads;) {
             unsigned last = first;
@@ -155,7 +156,7 @@ public:
     }
 
 private:
-    Context home;
+    FiberContext home;
     Barrier barrier;
     std::vector<Warp> warps;
     std::vector<Fiber> fibers;
@@ -164,9 +165,10 @@ private:
 
     void make_room(unsigned count) {
         if (fibers.size() >= count) return;
-        // Stacks of earlier blocks are not in use between blocks. They are never given back: a worker lives as long as the process.
+        // Smaller stacks are abandoned, not freed: they are idle between blocks, and a worker lives
+        // as long as the process.
         void* memory = mmap(nullptr, count * STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (memory == MAP_FAILED) fail("no memory for the stacks of a block's threads");
+        if (memory == MAP_FAILED) fail("no memory for the stacks of a block");
         stacks = static_cast<unsigned char*>(memory);
         fibers.resize(count);
     }
@@ -174,7 +176,7 @@ private:
     void give_turn(bool end) {
         Fiber* from = current;
         if (ended == threads) {
-            Context::change(from->context, home, end);
+            FiberContext::change(from->context, home, end);
             return;
         }
         const unsigned step = launch->reversed ? threads - 1 : 1;
@@ -184,9 +186,9 @@ private:
             if (next >= threads) next -= threads;
             Fiber& fiber = fibers[next];
             if (!fiber.can_run()) continue;
-            fiber.wait = Wait::NOTHING;
+            fiber.wait = WaitReason::NOTHING;
             current = &fiber;
-            if (&fiber != from) Context::change(from->context, fiber.context, end);
+            if (&fiber != from) FiberContext::change(from->context, fiber.context, end);
             return;
         }
         report();
@@ -202,12 +204,12 @@ inline Worker& worker() {
 
 inline void Worker::fiber_main() {
     Worker& self = worker();
-    Context::arrived(self.current->context);
+    FiberContext::arrived(self.current->context);
     self.launch->kernel(self.launch->args);
-    self.current->wait = Wait::ENDED;
+    self.current->wait = WaitReason::ENDED;
     self.ended++;
     self.give_turn(true);
-    fail("a thread that ended went on");
+    fail("a finished thread continued");
 }
 
 }  // namespace emulator

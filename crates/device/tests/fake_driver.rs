@@ -72,8 +72,8 @@ fn no_gpu_at_all() {
 fn every_gpu_is_hidden() {
     on_fake_gpus("every_gpu_is_hidden", &[("CUDA_VISIBLE_DEVICES", "NoDevFiles")], || {
         let error = opening();
-        assert!(matches!(error, CudaError::Hidden { .. }), "{error}");
-        assert!(error.to_string().contains("hides every gpu"), "{error}");
+        assert!(matches!(error, CudaError::DevicesHidden { .. }), "{error}");
+        assert!(error.to_string().contains("hides every GPU"), "{error}");
     });
 }
 
@@ -118,7 +118,7 @@ fn gpus_are_listed() {
         assert_eq!((error.exit_code(), error.to_string().contains(why)), (69, true), "{error}");
         assert_eq!(
             Gpu::open(&driver, 3, 0).expect_err("none"),
-            CudaError::NoSuchGpu { ordinal: 3, gpus: 3 }
+            CudaError::NoSuchDevice { ordinal: 3, devices: 3 }
         );
         // Contexts that were made to look at free memory are given up again.
         assert_eq!(driver.gpus().expect("gpus"), gpus);
@@ -196,10 +196,10 @@ fn memory_is_counted_and_given_back() {
         assert_eq!((arena.used_bytes(), arena.limit_bytes()), (656, 16 * MIB));
         assert_eq!(now.free_bytes, before.free_bytes - (20 << 20));
         let error = GpuArena::new(&gpu, 20 * MIB + 1).map(drop).expect_err("past the quota");
-        let (asked_bytes, reserved_bytes, quota_bytes) = ((20 << 20) + 1, 20 << 20, 40 << 20);
+        let (requested_bytes, reserved_bytes, quota_bytes) = ((20 << 20) + 1, 20 << 20, 40 << 20);
         assert_eq!(
             error,
-            CudaError::QuotaPassed { gpu: 0, asked_bytes, reserved_bytes, quota_bytes }
+            CudaError::QuotaExceeded { ordinal: 0, requested_bytes, reserved_bytes, quota_bytes }
         );
         drop((own, arena));
         // The buffers keep the arena's memory.
@@ -220,7 +220,12 @@ fn the_gpus_limit_is_out_of_memory() {
         let (free_bytes, total_bytes) = (63 << 20, 64 << 20);
         assert_eq!(
             error,
-            CudaError::OutOfMemory { gpu: 0, asked_bytes: 64 << 20, free_bytes, total_bytes }
+            CudaError::OutOfMemory {
+                ordinal: 0,
+                requested_bytes: 64 << 20,
+                free_bytes,
+                total_bytes
+            }
         );
         assert_eq!((error.exit_code(), error.is_memory()), (71, true));
         // Nothing of it stays, and what fits still does.
@@ -238,7 +243,7 @@ fn memory_that_the_driver_refuses_in_mid_work() {
         let gpu = gpu(0);
         let mut buffer = Buffer::<f32>::new(&gpu, 10).expect("the first");
         let error = buffer.resize(20).expect_err("the second");
-        assert!(matches!(error, CudaError::OutOfMemory { asked_bytes: 80, .. }), "{error}");
+        assert!(matches!(error, CudaError::OutOfMemory { requested_bytes: 80, .. }), "{error}");
         assert_eq!((buffer.len(), gpu.memory().expect("memory").reserved_bytes), (10, 40));
         buffer.resize(20).expect("the third");
         let error = PinnedRing::new(&gpu, 64, 4096).map(drop).expect_err("no pinned memory");
@@ -260,7 +265,7 @@ fn an_arena_never_passes_its_limit() {
         let (requested_bytes, used_bytes, limit_bytes) = (489, 300, 1000);
         assert_eq!(
             error,
-            CudaError::ArenaFull { gpu: 0, requested_bytes, used_bytes, limit_bytes }
+            CudaError::ArenaFull { ordinal: 0, requested_bytes, used_bytes, limit_bytes }
         );
         assert!(
             arena.zeroed::<u8>(usize::MAX).is_err() && arena.zeroed::<f32>(usize::MAX / 2).is_err()
@@ -378,7 +383,7 @@ fn a_region_is_bytes_only_when_every_part_arrived() {
             let error = region.finish(soon()).expect_err("half");
             assert_eq!(
                 error,
-                CudaError::Unfilled { gpu: 0, filled_bytes: 1000, expected_bytes: 2000 }
+                CudaError::Unfilled { ordinal: 0, filled_bytes: 1000, expected_bytes: 2000 }
             );
 
             let mut region = arena.region(1500).expect("a region");
@@ -498,7 +503,7 @@ fn readers_that_keep_every_buffer_are_named() {
         let error =
             ring.acquire(started + Duration::from_millis(50)).map(drop).expect_err("none is left");
         assert!(
-            matches!(error, CudaError::RingEmpty { buffers: 2, .. }) && error.exit_code() == 75,
+            matches!(error, CudaError::RingExhausted { buffers: 2, .. }) && error.exit_code() == 75,
             "{error}"
         );
         assert!((50..5000).contains(&started.elapsed().as_millis()));
@@ -517,7 +522,7 @@ fn times_out(what: impl FnOnce(Instant) -> Result<(), CudaError>) -> CudaError {
     let error = what(started + Duration::from_millis(100)).expect_err("it never ends");
     assert!((100..5000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     assert!(
-        matches!(error, CudaError::Timeout { gpu: 0, .. }) && error.exit_code() == 75,
+        matches!(error, CudaError::Timeout { ordinal: 0, .. }) && error.exit_code() == 75,
         "{error}"
     );
     error
@@ -574,7 +579,7 @@ fn a_lost_gpu_says_so_for_ever() {
         assert!(
             matches!(
                 error,
-                CudaError::Lost { gpu: 0, call: "cuMemcpyHtoDAsync_v2", code: 999, .. }
+                CudaError::Lost { ordinal: 0, call: "cuMemcpyHtoDAsync_v2", code: 999, .. }
             ),
             "{error}"
         );
@@ -601,7 +606,7 @@ fn work_that_fails_later_is_found() {
         let mut buffer = Buffer::<f32>::new(&gpu, 100).expect("a buffer");
         buffer.clear().expect("queued");
         let error = gpu.synchronize(soon()).expect_err("an illegal address");
-        assert!(matches!(error, CudaError::Lost { gpu: 0, code: 700, .. }), "{error}");
+        assert!(matches!(error, CudaError::Lost { ordinal: 0, code: 700, .. }), "{error}");
         assert!(error.to_string().contains("CUDA_ERROR_ILLEGAL_ADDRESS"), "{error}");
     });
 }
@@ -615,7 +620,7 @@ fn kernels_that_the_driver_refuses() {
             let driver = Driver::open().expect("a driver");
             let error = Gpu::open(&driver, 0, u64::MAX).expect_err("refused");
             assert!(
-                matches!(error, CudaError::Image { gpu: 0, code: 218, .. })
+                matches!(error, CudaError::Image { ordinal: 0, code: 218, .. })
                     && error.exit_code() == 69,
                 "{error}"
             );

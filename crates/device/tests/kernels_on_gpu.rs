@@ -14,9 +14,9 @@ use device::cpu::attention::{AttentionSequence, KvShape};
 use device::cpu::{Cpu, KernelSet, Precision, RopeTable};
 use device::cuda::selftest::{BenchSizes, benches, checks};
 use device::cuda::{
-    Buffer, CudaError, Driver, Gpu, GpuActivationDtypes, GpuArena, GpuAttentionOptions,
-    GpuEpilogue, GpuIndices, GpuMatrix, GpuPackedActivations, GpuPass, GpuProduct, GpuRopeTable,
-    KvLayer, PassShape,
+    AttentionMetadata, BatchShape, Buffer, CudaError, Driver, Gpu, GpuActivationDtypes, GpuArena,
+    GpuAttentionOptions, GpuEpilogue, GpuIndices, GpuKvLayer, GpuMatrix, GpuPackedActivations,
+    GpuProduct, GpuRopeTable,
 };
 use device::pool::Pool;
 use library::on_fake_gpus;
@@ -105,7 +105,7 @@ fn benchmarks_run() {
         let gpu = gpu();
         for bench in benches() {
             let report = bench
-                .run(&gpu, &BenchSizes::LEAST)
+                .run(&gpu, &BenchSizes::MINIMAL)
                 .unwrap_or_else(|error| panic!("{}: {error}", bench.name));
             assert!(report.seconds > 0.0 && report.bytes > 0, "{}: {report:?}", bench.name);
         }
@@ -230,7 +230,7 @@ fn passes_that_do_not_fit_are_refused() {
             block_tokens: 16,
             dtype: KvDtype::Bf16,
         };
-        let pass_shape = PassShape {
+        let pass_shape = BatchShape {
             tokens: 20,
             sequences: 2,
             entries: 4,
@@ -239,8 +239,8 @@ fn passes_that_do_not_fit_are_refused() {
             blocks: 4,
         };
         let arena = GpuArena::new(&gpu, 1 << 20).unwrap();
-        let mut layer = KvLayer::new(&arena, kv, 4).unwrap();
-        let mut pass = GpuPass::new(&gpu, pass_shape).unwrap();
+        let mut layer = GpuKvLayer::new(&arena, kv, 4).unwrap();
+        let mut pass = AttentionMetadata::new(&gpu, pass_shape).unwrap();
         fn rows(rows: std::ops::Range<usize>, blocks: &[u32]) -> AttentionSequence<'_> {
             AttentionSequence { blocks, rows, first_position: 0 }
         }
@@ -250,7 +250,7 @@ fn passes_that_do_not_fit_are_refused() {
         index(pass.begin(&[rows(0..20, &[0])], soon()));
         index(pass.begin(&[rows(0..20, &[0, 4])], soon()));
         shape(pass.begin(&[rows(0..10, &[0]), rows(5..15, &[1])], soon()));
-        shape(GpuPass::new(&gpu, PassShape { block_tokens: 24, ..pass_shape }));
+        shape(AttentionMetadata::new(&gpu, BatchShape { block_tokens: 24, ..pass_shape }));
         pass.begin(&[rows(0..20, &[3, 1])], soon()).unwrap();
 
         let (k, q) = (zeros(&gpu, 20 * 16), zeros(&gpu, 20 * 32));
@@ -285,7 +285,7 @@ fn passes_that_do_not_fit_are_refused() {
         shape(gpu.attention(&layer, &mut pass, &options, &k, &mut out, None));
         gpu.attention(&layer, &mut pass, &options, &q, &mut out, None).unwrap();
         // A layer of fewer blocks than the pass was checked for.
-        let small = KvLayer::new(&arena, kv, 3).unwrap();
+        let small = GpuKvLayer::new(&arena, kv, 3).unwrap();
         shape(gpu.attention(&small, &mut pass, &options, &q, &mut out, None));
         index(layer.copy_block(0, 4));
         layer.copy_block(0, 3).unwrap();

@@ -4,7 +4,7 @@ use crate::args::SelftestArgs;
 use crate::failure::{Failure, exit};
 use crate::output;
 use device::cpu::Cpu;
-use device::cuda::selftest::{Bench, BenchReport, BenchSizes, Check, benches, checks};
+use device::cuda::selftest::{BenchSizes, Check, KernelBench, KernelBenchReport, benches, checks};
 use device::cuda::{CopyRates, CudaError, Driver, Gpu, GpuInfo, measure_copies};
 use device::pool::PoolOptions;
 use serde::Serialize;
@@ -211,7 +211,7 @@ fn measured(
             None
         }
     };
-    let sizes = if quick { BenchSizes::LEAST } else { BenchSizes::LLAMA_8B };
+    let sizes = if quick { BenchSizes::MINIMAL } else { BenchSizes::LLAMA_8B };
     let mut figures: Vec<BenchFigure> = Vec::new();
     let mut read = None;
     for bench in &benches() {
@@ -229,11 +229,11 @@ fn measured(
 
 /// A benchmark's figure, beside `read` bytes a second.
 fn one_bench(
-    bench: &Bench,
+    bench: &KernelBench,
     gpu: &Gpu,
     sizes: &BenchSizes,
     read: Option<f64>,
-) -> (BenchFigure, Option<BenchReport>) {
+) -> (BenchFigure, Option<KernelBenchReport>) {
     let (report, problem) = match bench.run(gpu, sizes) {
         Ok(report) => (Some(report), None),
         Err(error) => (None, Some(error.to_string())),

@@ -158,8 +158,13 @@ impl Api {
     }
 
     /// The error of a call that concerns no GPU's context.
-    pub(super) fn failed(&self, gpu: Option<usize>, call: &'static str, code: Code) -> CudaError {
+    pub(super) fn failed(
+        &self,
+        ordinal: Option<usize>,
+        call: &'static str,
+        code: Code,
+    ) -> CudaError {
         let (name, meaning) = self.words(code);
-        CudaError::Failed { gpu, call, code, name, meaning }
+        CudaError::Failed { ordinal, call, code, name, meaning }
     }
 }

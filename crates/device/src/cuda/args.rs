@@ -3,10 +3,10 @@
 
 use super::launch::KernelArgs;
 
-/// Numbers of a stored form, as `numbers.cuh` numbers them.
+/// Numbers of a stored form, as `element_types.cuh` numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
-pub(super) enum Stored {
+pub(super) enum ElementType {
     F32 = 0,
     F16 = 1,
     Bf16 = 2,
@@ -30,7 +30,7 @@ macro_rules! args {
 }
 
 /// Products of one launch.
-pub(super) const MOST_PRODUCTS: usize = 4;
+pub(super) const PRODUCTS_MAX: usize = 4;
 
 /// One of them.
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,10 +44,10 @@ pub(super) struct ProductArgs {
     pub first_block: i64,
 }
 
-/// A layer's cache (`cache.cuh`).
+/// A layer's cache (`kv_cache.cuh`).
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-pub(super) struct CacheArgs {
+pub(super) struct KvCacheArgs {
     pub keys: u64,
     pub values: u64,
     pub key_scales: u64,
@@ -58,18 +58,18 @@ pub(super) struct CacheArgs {
     pub block_shift: i32,
 }
 
-/// Where numbers go that products read next (`fed.cuh`). 0: nowhere.
+/// Where numbers go that products read next (`epilogue.cuh`). 0: nowhere.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
-pub(super) struct FedArgs {
-    pub rounded: u64,
-    pub exact: u64,
+pub(super) struct EpilogueArgs {
+    pub out_bf16: u64,
+    pub out_f32: u64,
 }
 
 args! {
     /// `linear.cuh`
     LinearArgs {
-        products: [ProductArgs; MOST_PRODUCTS],
+        products: [ProductArgs; PRODUCTS_MAX],
         x: u64,
         x_stride: i64,
         row_bytes: i64,
@@ -85,7 +85,7 @@ args! {
         weight: u64,
         bias: u64,
         out: u64,
-        fed: FedArgs,
+        epilogue: EpilogueArgs,
         rows: i64,
         cols: i64,
         eps: f32,
@@ -108,7 +108,7 @@ args! {
     ElementwiseArgs {
         x: u64,
         y: u64,
-        fed: FedArgs,
+        epilogue: EpilogueArgs,
         count: i64,
     }
     /// `elementwise.cu`
@@ -120,10 +120,10 @@ args! {
         cols: i64,
     }
     /// `convert.cu`
-    PrepareArgs {
+    PackArgs {
         x: u64,
-        rounded: u64,
-        exact: u64,
+        out_bf16: u64,
+        out_f32: u64,
         tokens: i64,
         cols: i64,
         stride: i64,
@@ -133,8 +133,8 @@ args! {
         from: u64,
         to: u64,
         count: i64,
-        from_stored: i32,
-        to_stored: i32,
+        from_type: i32,
+        to_type: i32,
     }
     /// `embed.cu`
     EmbedArgs {
@@ -147,16 +147,16 @@ args! {
     }
     /// `write_kv.cu`
     WriteKvArgs {
-        cache: CacheArgs,
+        cache: KvCacheArgs,
         k: u64,
         v: u64,
         slots: u64,
         tokens: i64,
-        stored: i32,
+        element_type: i32,
         unused: u32,
     }
     /// `write_kv.cu`
-    CopyBlockArgs {
+    CopyKvBlockArgs {
         part: [u64; 4],
         bytes: [i64; 4],
         from: i64,
@@ -164,15 +164,15 @@ args! {
     }
     /// `attention.cuh`
     AttentionArgs {
-        cache: CacheArgs,
+        cache: KvCacheArgs,
         q: u64,
         out: u64,
-        fed: FedArgs,
+        epilogue: EpilogueArgs,
         sinks: u64,
-        spans: u64,
+        sequences: u64,
         blocks: u64,
         tiles: u64,
-        span_of_row: u64,
+        sequence_of_row: u64,
         states: u64,
         totals: u64,
         first_split: i32,
@@ -184,19 +184,19 @@ args! {
         first_round: i32,
         last_round: i32,
     }
-    /// `measure.cu`
+    /// `bench.cu`
     FillArgs {
         to: u64,
         count: i64,
         seed: u64,
         deviation: f32,
-        stored: i32,
+        element_type: i32,
         block_bytes: i32,
         scales_at: i32,
         scales: i32,
         unused: u32,
     }
-    /// `measure.cu`
+    /// `bench.cu`
     ReadArgs {
         from: u64,
         sums: u64,
@@ -226,11 +226,11 @@ mod tests {
             (Kernel::Rope, size_of::<RopeArgs>()),
             (Kernel::Add, size_of::<ElementwiseArgs>()),
             (Kernel::GatherRows, size_of::<GatherArgs>()),
-            (Kernel::Prepare, size_of::<PrepareArgs>()),
+            (Kernel::PackActivations, size_of::<PackArgs>()),
             (Kernel::Convert, size_of::<ConvertArgs>()),
             (Kernel::EmbedF32, size_of::<EmbedArgs>()),
             (Kernel::WriteKv, size_of::<WriteKvArgs>()),
-            (Kernel::CopyBlock, size_of::<CopyBlockArgs>()),
+            (Kernel::CopyKvBlock, size_of::<CopyKvBlockArgs>()),
             (Kernel::AttentionBf16Rows8, size_of::<AttentionArgs>()),
             (Kernel::FillNormal, size_of::<FillArgs>()),
             (Kernel::ReadAll, size_of::<ReadArgs>()),

@@ -16,10 +16,10 @@ pub(super) struct Context {
     pub(super) handle: CUcontext,
     /// Of this context alone: a GPU's context that was given up and taken again may have the
     /// handle of before.
-    number: u64,
+    id: u64,
     device: CUdevice,
     /// The GPU's number.
-    pub(super) gpu: usize,
+    pub(super) ordinal: usize,
     lost: OnceLock<CudaError>,
     /// A deadline has passed: the GPU may hang, and nothing that waits for it may be called any
     /// more.
@@ -56,21 +56,21 @@ impl Context {
     pub(super) fn open(
         driver: &Driver,
         device: CUdevice,
-        gpu: usize,
+        ordinal: usize,
         quota_bytes: u64,
     ) -> Result<Context, CudaError> {
         let mut handle = std::ptr::null_mut();
         // SAFETY: the pointer is to a local; the device is one that the driver gave.
         let retained = unsafe { (driver.api.cuDevicePrimaryCtxRetain)(&raw mut handle, device) };
-        driver.checked(Some(gpu), "cuDevicePrimaryCtxRetain", retained)?;
-        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        driver.checked(Some(ordinal), "cuDevicePrimaryCtxRetain", retained)?;
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let account = Account { quota_bytes, ..Account::default() };
         Ok(Context {
             api: driver.api,
             handle,
-            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             device,
-            gpu,
+            ordinal,
             lost: OnceLock::new(),
             late: AtomicBool::new(false),
             account,
@@ -85,12 +85,12 @@ impl Context {
         if let Some(lost) = self.lost.get() {
             return Err(lost.clone());
         }
-        if CURRENT.get() == self.number {
+        if CURRENT.get() == self.id {
             return Ok(());
         }
         // SAFETY: the handle is that of a retained context.
         self.checked("cuCtxSetCurrent", unsafe { (self.api.cuCtxSetCurrent)(self.handle) })?;
-        CURRENT.set(self.number);
+        CURRENT.set(self.id);
         Ok(())
     }
 
@@ -100,12 +100,12 @@ impl Context {
             return Ok(());
         }
         if !code::is_final(code) {
-            return Err(self.api.failed(Some(self.gpu), call, code));
+            return Err(self.api.failed(Some(self.ordinal), call, code));
         }
         let (name, meaning) = self.api.words(code);
         Err(self
             .lost
-            .get_or_init(|| CudaError::Lost { gpu: self.gpu, call, code, name, meaning })
+            .get_or_init(|| CudaError::Lost { ordinal: self.ordinal, call, code, name, meaning })
             .clone())
     }
 

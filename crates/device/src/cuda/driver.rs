@@ -25,8 +25,8 @@ impl Driver {
     ///
     /// # Errors
     /// All with exit code 69: [`CudaError::NoDriver`], [`CudaError::DriverIncomplete`],
-    /// [`CudaError::DriverTooOld`], [`CudaError::NoDevice`], [`CudaError::Hidden`], or
-    /// [`CudaError::Failed`] with what the driver said.
+    /// [`CudaError::DriverTooOld`], [`CudaError::NoDevice`], [`CudaError::DevicesHidden`], or
+    /// [`CudaError::Failed`] with what the driver loader_message.
     pub fn open() -> Result<Driver, CudaError> {
         static OPEN: OnceLock<Driver> = OnceLock::new();
         if let Some(driver) = OPEN.get() {
@@ -78,11 +78,11 @@ impl Driver {
     /// The error of a call that concerns no context.
     pub(super) fn checked(
         &self,
-        gpu: Option<usize>,
+        ordinal: Option<usize>,
         call: &'static str,
         code: u32,
     ) -> Result<(), CudaError> {
-        if code == code::SUCCESS { Ok(()) } else { Err(self.api.failed(gpu, call, code)) }
+        if code == code::SUCCESS { Ok(()) } else { Err(self.api.failed(ordinal, call, code)) }
     }
 }
 
@@ -105,18 +105,20 @@ fn library() -> Result<&'static Api, CudaError> {
 /// The names of the driver's library, in the order in which they are tried.
 pub(super) const LIBRARIES: [&CStr; 2] = [c"libcuda.so.1", c"libcuda.so"];
 
-/// The error of a machine without the driver's library, of which the loader `said` something.
-pub(super) fn none(said: String) -> CudaError {
+/// The error of a machine without the driver's library, of which the loader `loader_message` something.
+pub(super) fn none(loader_message: String) -> CudaError {
     let version = std::fs::read_to_string("/proc/driver/nvidia/version").ok();
     let module = version.and_then(|text| Some(text.lines().next()?.trim().to_owned()));
     // That there is no such file is what the error says anyway.
-    let said = Some(said).filter(|said| !said.is_empty() && !said.contains("No such file"));
-    CudaError::NoDriver { looked_for: "libcuda.so.1 (or libcuda.so)", module, said }
+    let loader_message = Some(loader_message).filter(|loader_message| {
+        !loader_message.is_empty() && !loader_message.contains("No such file")
+    });
+    CudaError::NoDriver { looked_for: "libcuda.so.1 (or libcuda.so)", module, loader_message }
 }
 
 fn nothing_to_see() -> CudaError {
     match std::env::var("CUDA_VISIBLE_DEVICES") {
-        Ok(value) => CudaError::Hidden { why: why_hidden(&value), value },
+        Ok(value) => CudaError::DevicesHidden { why: why_hidden(&value), value },
         Err(_) => CudaError::NoDevice,
     }
 }

@@ -10,7 +10,7 @@ pub enum CudaError {
     /// There is no driver library.
     #[error(
         "no CUDA driver: {looked_for} was found neither by LD_LIBRARY_PATH nor among the system's libraries{}; {}",
-        said.as_ref().map_or_else(String::new, |said| format!(", or could not be opened ({said})")),
+        loader_message.as_ref().map_or_else(String::new, |loader_message| format!(", or could not be opened ({loader_message})")),
         match module {
             Some(version) => format!(
                 "the kernel has the driver's module ({version}), so its library is missing here: in a container, start it with the \
@@ -25,7 +25,7 @@ pub enum CudaError {
         /// The version of the kernel's module, where it is loaded.
         module: Option<String>,
         /// What the loader says where there is a file that it cannot open.
-        said: Option<String>,
+        loader_message: Option<String>,
     },
 
     /// The driver library lacks a function that every driver of our age has.
@@ -55,7 +55,7 @@ pub enum CudaError {
 
     /// There may be GPUs, but none is to be seen.
     #[error("CUDA_VISIBLE_DEVICES={value:?} {why}")]
-    Hidden {
+    DevicesHidden {
         /// The variable's value.
         value: String,
         /// Whether it is what hides them.
@@ -63,19 +63,19 @@ pub enum CudaError {
     },
 
     /// No such GPU.
-    #[error("there is no CUDA device {ordinal}: the driver shows {gpus}, counted from 0")]
-    NoSuchGpu {
+    #[error("there is no CUDA device {ordinal}: the driver shows {devices}, counted from 0")]
+    NoSuchDevice {
         /// The GPU asked for.
         ordinal: usize,
         /// How many there are.
-        gpus: usize,
+        devices: usize,
     },
 
     /// A GPU that cannot be used.
-    #[error("CUDA device {gpu} ({name}) cannot be used: {why}")]
+    #[error("CUDA device {ordinal} ({name}) cannot be used: {why}")]
     Unusable {
         /// Its number.
-        gpu: usize,
+        ordinal: usize,
         /// Its name.
         name: String,
         /// Why not.
@@ -83,10 +83,10 @@ pub enum CudaError {
     },
 
     /// A call failed, and the next may succeed.
-    #[error("{}{call} failed: {name} ({code}), {meaning}{}", at(*gpu), advice(*code))]
+    #[error("{}{call} failed: {name} ({code}), {meaning}{}", at(*ordinal), advice(*code))]
     Failed {
         /// The GPU, where it concerns one.
-        gpu: Option<usize>,
+        ordinal: Option<usize>,
         /// The driver's function.
         call: &'static str,
         /// Its result.
@@ -99,11 +99,11 @@ pub enum CudaError {
 
     /// A GPU failed for good. Nothing on it can be used any more by this process.
     #[error(
-        "CUDA device {gpu} is lost: {call} gave {name} ({code}), {meaning}{}", lost_advice(*code)
+        "CUDA device {ordinal} is lost: {call} gave {name} ({code}), {meaning}{}", lost_advice(*code)
     )]
     Lost {
         /// The GPU.
-        gpu: usize,
+        ordinal: usize,
         /// The call that found it.
         call: &'static str,
         /// Its result.
@@ -116,31 +116,31 @@ pub enum CudaError {
 
     /// The kernels could not be loaded.
     #[error(
-        "CUDA device {gpu}: the driver cannot load the kernels: {name} ({code}), {meaning}{log}"
+        "CUDA device {ordinal}: the driver cannot load the kernels: {name} ({code}), {meaning}{log}"
     )]
     Image {
         /// The GPU.
-        gpu: usize,
+        ordinal: usize,
         /// The driver's result.
         code: u32,
         /// The result's name.
         name: String,
         /// What the driver says that it means.
         meaning: String,
-        /// What its compiler said.
+        /// What its compiler loader_message.
         log: String,
     },
 
     /// The GPU has too little free memory.
     #[error(
-        "CUDA device {gpu} is out of memory: {asked_bytes} bytes were asked for, {free_bytes} of {total_bytes} are free; place fewer layers on it \
+        "CUDA device {ordinal} is out of memory: {requested_bytes} bytes were asked for, {free_bytes} of {total_bytes} are free; place fewer layers on it \
          (--max-memory), or end what else runs there (nvidia-smi)"
     )]
     OutOfMemory {
         /// The GPU.
-        gpu: usize,
+        ordinal: usize,
         /// Bytes asked for.
-        asked_bytes: u64,
+        requested_bytes: u64,
         /// Bytes free.
         free_bytes: u64,
         /// All of the GPU's bytes.
@@ -149,14 +149,14 @@ pub enum CudaError {
 
     /// More than what was planned for the GPU.
     #[error(
-        "CUDA device {gpu}: {asked_bytes} bytes were asked for beside {reserved_bytes} of the planned {quota_bytes}; raise its budget \
+        "CUDA device {ordinal}: {requested_bytes} bytes were asked for beside {reserved_bytes} of the planned {quota_bytes}; raise its budget \
          (--max-memory) or place fewer layers on it"
     )]
-    QuotaPassed {
+    QuotaExceeded {
         /// The GPU.
-        gpu: usize,
+        ordinal: usize,
         /// Bytes asked for.
-        asked_bytes: u64,
+        requested_bytes: u64,
         /// Bytes taken from the driver so far.
         reserved_bytes: u64,
         /// The most that may be taken.
@@ -165,12 +165,12 @@ pub enum CudaError {
 
     /// An arena's hard limit would be passed.
     #[error(
-        "CUDA device {gpu}: its arena holds {used_bytes} of at most {limit_bytes} bytes and cannot take {requested_bytes} more; raise the GPU's \
+        "CUDA device {ordinal}: its arena holds {used_bytes} of at most {limit_bytes} bytes and cannot take {requested_bytes} more; raise the GPU's \
          budget or place fewer layers on it"
     )]
     ArenaFull {
         /// The GPU.
-        gpu: usize,
+        ordinal: usize,
         /// Bytes asked for.
         requested_bytes: u64,
         /// Bytes handed out so far.
@@ -192,11 +192,11 @@ pub enum CudaError {
 
     /// A region was finished before every part of it was filled.
     #[error(
-        "CUDA device {gpu}: {filled_bytes} of {expected_bytes} bytes were filled; fill every part before finishing the region"
+        "CUDA device {ordinal}: {filled_bytes} of {expected_bytes} bytes were filled; fill every part before finishing the region"
     )]
     Unfilled {
         /// The GPU.
-        gpu: usize,
+        ordinal: usize,
         /// Bytes whose copy or kernel was queued.
         filled_bytes: u64,
         /// Bytes of the region.
@@ -232,10 +232,10 @@ pub enum CudaError {
     },
 
     /// Work on a GPU was not done by its deadline.
-    #[error("CUDA device {gpu}: {doing} was not done after {:.1} s; the GPU may hang (nvidia-smi, dmesg)", waited.as_secs_f64())]
+    #[error("CUDA device {ordinal}: {doing} was not done after {:.1} s; the GPU may hang (nvidia-smi, dmesg)", waited.as_secs_f64())]
     Timeout {
         /// The GPU.
-        gpu: usize,
+        ordinal: usize,
         /// What was waited for.
         doing: &'static str,
         /// For how long.
@@ -244,7 +244,7 @@ pub enum CudaError {
 
     /// Every buffer of a pinned ring was with a reader until the deadline.
     #[error("all {buffers} pinned buffers were with readers for {:.1} s: the readers wait for the disk", waited.as_secs_f64())]
-    RingEmpty {
+    RingExhausted {
         /// Buffers of the ring.
         buffers: usize,
         /// How long one was waited for.
@@ -260,8 +260,8 @@ impl CudaError {
             | Self::DriverIncomplete { .. }
             | Self::DriverTooOld { .. }
             | Self::NoDevice
-            | Self::Hidden { .. }
-            | Self::NoSuchGpu { .. }
+            | Self::DevicesHidden { .. }
+            | Self::NoSuchDevice { .. }
             | Self::Unusable { .. }
             | Self::Image { .. } => 69,
             Self::Failed { code, .. } | Self::Lost { code, .. } => match *code {
@@ -271,10 +271,10 @@ impl CudaError {
             },
             Self::Unfilled { .. } | Self::OutOfRange { .. } | Self::WrongGpu { .. } => 70,
             Self::OutOfMemory { .. }
-            | Self::QuotaPassed { .. }
+            | Self::QuotaExceeded { .. }
             | Self::ArenaFull { .. }
             | Self::HostMemory { .. } => 71,
-            Self::Timeout { .. } | Self::RingEmpty { .. } => 75,
+            Self::Timeout { .. } | Self::RingExhausted { .. } => 75,
         }
     }
 
@@ -284,8 +284,8 @@ impl CudaError {
     }
 }
 
-fn at(gpu: Option<usize>) -> String {
-    gpu.map_or_else(String::new, |gpu| format!("CUDA device {gpu}: "))
+fn at(ordinal: Option<usize>) -> String {
+    ordinal.map_or_else(String::new, |ordinal| format!("CUDA device {ordinal}: "))
 }
 
 /// What to do about a GPU that is lost.
@@ -328,7 +328,7 @@ mod tests {
 
     fn failed(code: u32) -> CudaError {
         CudaError::Failed {
-            gpu: Some(1),
+            ordinal: Some(1),
             call: "cuThing",
             code,
             name: "CUDA_ERROR_X".to_owned(),
@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(codes, [71, 70, 70, 69, 69, 69, 69, 69, 69]);
         assert!(failed(2).is_memory() && !failed(1).is_memory());
         let lost = |code| CudaError::Lost {
-            gpu: 0,
+            ordinal: 0,
             call: "c",
             code,
             name: String::new(),
@@ -367,12 +367,12 @@ mod tests {
         let driver = |module: Option<&str>| CudaError::NoDriver {
             looked_for: "l",
             module: module.map(str::to_owned),
-            said: None,
+            loader_message: None,
         };
         assert!(driver(None).to_string().contains("install NVIDIA's driver 550"));
         assert!(driver(Some("580")).to_string().contains("container toolkit"));
-        let said = Some("libcuda.so.1: wrong ELF class".to_owned());
-        let unreadable = CudaError::NoDriver { looked_for: "l", module: None, said };
+        let loader_message = Some("libcuda.so.1: wrong ELF class".to_owned());
+        let unreadable = CudaError::NoDriver { looked_for: "l", module: None, loader_message };
         assert!(unreadable.to_string().contains("(libcuda.so.1: wrong ELF class)"), "{unreadable}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::context::Context;
 use super::event::Event;
 use super::info::GpuInfo;
-use super::module::Module;
+use super::module::KernelModule;
 use super::pinned::PinnedRing;
 use super::stream::Stream;
 use super::{CudaError, Driver};
@@ -23,15 +23,15 @@ pub(super) const STAGING: (usize, usize) = (8, 512 << 10);
 /// own, so that loading goes on beside them.
 #[derive(Clone)]
 pub struct Gpu {
-    inner: Arc<Inner>,
+    resources: Arc<GpuResources>,
 }
 
 /// Dropped in this order: the context, which all others hold, goes last.
-struct Inner {
+struct GpuResources {
     compute: Stream,
     copies: Stream,
     /// Loaded when it is first needed.
-    module: OnceLock<Module>,
+    module: OnceLock<KernelModule>,
     staging: PinnedRing,
     info: GpuInfo,
     context: Arc<Context>,
@@ -61,7 +61,7 @@ impl Gpu {
     /// be taken of its memory.
     ///
     /// # Errors
-    /// [`CudaError::NoSuchGpu`], [`CudaError::Unusable`], [`CudaError::Image`], or what the driver
+    /// [`CudaError::NoSuchDevice`], [`CudaError::Unusable`], [`CudaError::Image`], or what the driver
     /// says.
     pub fn open(driver: &Driver, ordinal: usize, quota_bytes: u64) -> Result<Gpu, CudaError> {
         let gpu = Gpu::for_copies(driver, ordinal, quota_bytes)?;
@@ -85,11 +85,11 @@ impl Gpu {
     pub fn for_copies(driver: &Driver, ordinal: usize, quota_bytes: u64) -> Result<Gpu, CudaError> {
         let info = driver.gpu(ordinal)?;
         if let Some(why) = info.unusable {
-            return Err(CudaError::Unusable { gpu: ordinal, name: info.name, why });
+            return Err(CudaError::Unusable { ordinal, name: info.name, why });
         }
         let device = driver.device(ordinal)?;
         let context = Arc::new(Context::open(driver, device, ordinal, quota_bytes)?);
-        let inner = Inner {
+        let resources = GpuResources {
             compute: Stream::new(&context)?,
             copies: Stream::new(&context)?,
             module: OnceLock::new(),
@@ -97,17 +97,17 @@ impl Gpu {
             info,
             context,
         };
-        Ok(Gpu { inner: Arc::new(inner) })
+        Ok(Gpu { resources: Arc::new(resources) })
     }
 
     /// Its number, as the driver counts.
     pub fn ordinal(&self) -> usize {
-        self.inner.context.gpu
+        self.resources.context.ordinal
     }
 
     /// What it is, as found when it was opened.
     pub fn info(&self) -> &GpuInfo {
-        &self.inner.info
+        &self.resources.info
     }
 
     /// Its memory now.
@@ -115,8 +115,8 @@ impl Gpu {
     /// # Errors
     /// What the driver says.
     pub fn memory(&self) -> Result<GpuMemory, CudaError> {
-        let (free_bytes, total_bytes) = self.inner.context.memory()?;
-        let account = &self.inner.context.account;
+        let (free_bytes, total_bytes) = self.resources.context.memory()?;
+        let account = &self.resources.context.account;
         let (reserved_bytes, allocated_bytes) = account.bytes();
         let (peak_reserved_bytes, quota_bytes) = (account.peak_bytes(), account.quota_bytes);
         Ok(GpuMemory {
@@ -134,8 +134,8 @@ impl Gpu {
     /// # Errors
     /// [`CudaError::Timeout`], or what the work failed with.
     pub fn synchronize(&self, deadline: Instant) -> Result<(), CudaError> {
-        self.inner.copies.synchronize("the copies to it", deadline)?;
-        self.inner.compute.synchronize("its kernels", deadline)
+        self.resources.copies.synchronize("the copies to it", deadline)?;
+        self.resources.compute.synchronize("its kernels", deadline)
     }
 
     /// Whether `other` is this GPU.
@@ -143,7 +143,7 @@ impl Gpu {
     /// # Errors
     /// [`CudaError::WrongGpu`] where it is not.
     pub fn same(&self, what: &'static str, other: &Gpu) -> Result<(), CudaError> {
-        if Arc::ptr_eq(&self.inner.context, &other.inner.context) {
+        if Arc::ptr_eq(&self.resources.context, &other.resources.context) {
             return Ok(());
         }
         Err(CudaError::WrongGpu { what, expected: self.ordinal(), found: other.ordinal() })
@@ -155,7 +155,7 @@ impl Gpu {
         doing: &'static str,
         deadline: Instant,
     ) -> Result<(), CudaError> {
-        self.await_stream(&self.inner.copies, doing, deadline)
+        self.await_stream(&self.resources.copies, doing, deadline)
     }
 
     /// Waits for the kernels that were queued until now.
@@ -164,7 +164,7 @@ impl Gpu {
         doing: &'static str,
         deadline: Instant,
     ) -> Result<(), CudaError> {
-        self.await_stream(&self.inner.compute, doing, deadline)
+        self.await_stream(&self.resources.compute, doing, deadline)
     }
 
     /// Unlike [`Stream::synchronize`], not for what others queue meanwhile.
@@ -174,52 +174,52 @@ impl Gpu {
         doing: &'static str,
         deadline: Instant,
     ) -> Result<(), CudaError> {
-        let event = Event::new(&self.inner.context)?;
+        let event = Event::new(&self.resources.context)?;
         event.record(stream)?;
         event.wait(doing, deadline)
     }
 
     pub(super) fn context(&self) -> &Arc<Context> {
-        &self.inner.context
+        &self.resources.context
     }
 
     /// The stream of kernels.
     pub(super) fn compute(&self) -> &Stream {
-        &self.inner.compute
+        &self.resources.compute
     }
 
     /// The stream of copies from rings to regions.
     pub(super) fn copies(&self) -> &Stream {
-        &self.inner.copies
+        &self.resources.copies
     }
 
     /// The kernels.
-    pub(super) fn module(&self) -> Result<&Module, CudaError> {
-        if let Some(module) = self.inner.module.get() {
+    pub(super) fn module(&self) -> Result<&KernelModule, CudaError> {
+        if let Some(module) = self.resources.module.get() {
             return Ok(module);
         }
-        let module = Module::load(&self.inner.context)?;
-        Ok(self.inner.module.get_or_init(|| module))
+        let module = KernelModule::load(&self.resources.context)?;
+        Ok(self.resources.module.get_or_init(|| module))
     }
 
     /// The pinned buffers of uploads and downloads.
     pub(super) fn staging(&self) -> &PinnedRing {
-        &self.inner.staging
+        &self.resources.staging
     }
 }
 
 impl fmt::Debug for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Gpu({}: {})", self.ordinal(), self.inner.info.name)
+        write!(f, "Gpu({}: {})", self.ordinal(), self.resources.info.name)
     }
 }
 
 impl Driver {
     /// The driver's handle of a GPU.
     pub(super) fn device(&self, ordinal: usize) -> Result<c_int, CudaError> {
-        let gpus = self.count()?;
-        let number = c_int::try_from(ordinal).ok().filter(|_| ordinal < gpus);
-        let number = number.ok_or(CudaError::NoSuchGpu { ordinal, gpus })?;
+        let devices = self.count()?;
+        let number = c_int::try_from(ordinal).ok().filter(|_| ordinal < devices);
+        let number = number.ok_or(CudaError::NoSuchDevice { ordinal, devices })?;
         let mut device = 0;
         // SAFETY: the pointer is to a local.
         let got = unsafe { (self.api.cuDeviceGet)(&raw mut device, number) };

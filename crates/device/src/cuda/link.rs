@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::context::call;
 use super::event::Event;
-use super::memory::{Block, inside};
+use super::memory::{Allocation, inside};
 use super::stream::Stream;
 use super::{Buffer, CudaError, Gpu, PinnedBuffer};
 use crate::memory::Plain;
@@ -178,8 +178,8 @@ unsafe fn send(
 fn canary(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<Option<String>, CudaError> {
     let pattern: Vec<u8> =
         (0..CANARY_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let source = Arc::new(Block::beside_quota(from.context(), CANARY_BYTES)?);
-    let target = Arc::new(Block::beside_quota(to.context(), CANARY_BYTES)?);
+    let source = Arc::new(Allocation::beside_quota(from.context(), CANARY_BYTES)?);
+    let target = Arc::new(Allocation::beside_quota(to.context(), CANARY_BYTES)?);
     let stream = Stream::new(from.context())?;
     let sent = Event::new(from.context())?;
     // SAFETY: both blocks are of that size and nobody else's; each step is waited for before the

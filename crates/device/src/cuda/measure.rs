@@ -21,7 +21,7 @@ const PIECE_BYTES: usize = 16 << 20;
 /// for as long as it lasts.
 ///
 /// # Errors
-/// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], [`CudaError::Timeout`], or what the
+/// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], [`CudaError::Timeout`], or what the
 /// driver says.
 pub fn measure_copies(gpu: &Gpu, bytes: usize, deadline: Instant) -> Result<CopyRates, CudaError> {
     let pieces = bytes.div_ceil(PIECE_BYTES).max(1);

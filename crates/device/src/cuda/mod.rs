@@ -48,8 +48,8 @@ pub use link::{LinkPath, PeerLink};
 pub use measure::{CopyRates, measure_copies};
 pub use memory::{Buffer, GpuArena, GpuBytes, GpuPart, GpuRegion, GpuSpan};
 pub use ops::{
-    GpuActivationDtypes, GpuAttentionOptions, GpuEpilogue, GpuIndices, GpuMatrix,
-    GpuPackedActivations, GpuPass, GpuProduct, GpuRopeTable, KvLayer, PassShape,
+    AttentionMetadata, BatchShape, GpuActivationDtypes, GpuAttentionOptions, GpuEpilogue,
+    GpuIndices, GpuKvLayer, GpuMatrix, GpuPackedActivations, GpuProduct, GpuRopeTable,
 };
 pub use pinned::{PinnedBuffer, PinnedBytes, PinnedRing};
 

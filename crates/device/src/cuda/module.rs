@@ -21,31 +21,31 @@ const MAX_SHARED: u32 =
 const SHARED_BYTES_FREE: u32 = 48 << 10;
 
 /// The kernels on one GPU.
-pub(super) struct Module {
+pub(super) struct KernelModule {
     context: Arc<Context>,
     handle: CUmodule,
     /// By the kernel's number.
-    functions: Vec<Function>,
+    functions: Vec<KernelFunction>,
 }
 
-struct Function {
+struct KernelFunction {
     handle: CUfunction,
     /// Dynamic shared memory that it was allowed so far.
     shared_bytes: AtomicU32,
 }
 
 // SAFETY: the driver takes a module's and a function's handle from any thread.
-unsafe impl Send for Module {}
+unsafe impl Send for KernelModule {}
 // SAFETY: as above.
-unsafe impl Sync for Module {}
+unsafe impl Sync for KernelModule {}
 
-impl Module {
+impl KernelModule {
     /// Has the driver compile the image for the GPU, and finds every kernel in it.
     ///
     /// # Errors
     /// [`CudaError::Image`] with the compiler's log.
-    pub(super) fn load(context: &Arc<Context>) -> Result<Module, CudaError> {
-        let mut module = Module {
+    pub(super) fn load(context: &Arc<Context>) -> Result<KernelModule, CudaError> {
+        let mut module = KernelModule {
             context: context.clone(),
             handle: compile(context, IMAGE)?,
             functions: Vec::new(),
@@ -62,7 +62,7 @@ impl Module {
             found.map_err(|error| refused(error, format!("; it lacks {:?}", kernel.name())))?;
             module
                 .functions
-                .push(Function { handle, shared_bytes: AtomicU32::new(SHARED_BYTES_FREE) });
+                .push(KernelFunction { handle, shared_bytes: AtomicU32::new(SHARED_BYTES_FREE) });
         }
         Ok(module)
     }
@@ -84,7 +84,7 @@ impl Module {
     }
 }
 
-impl Drop for Module {
+impl Drop for KernelModule {
     fn drop(&mut self) {
         if self.context.may_free() && self.context.enter().is_ok() {
             // SAFETY: loaded by `load`, unloaded once.
@@ -95,7 +95,7 @@ impl Drop for Module {
 
 fn compile(context: &Arc<Context>, image: &[u8]) -> Result<CUmodule, CudaError> {
     let text = CString::new(image).map_err(|_| CudaError::Image {
-        gpu: context.gpu,
+        ordinal: context.ordinal,
         code: 0,
         name: "no text".to_owned(),
         meaning: "the image holds a NUL; this is a defect, please report it".to_owned(),
@@ -132,10 +132,10 @@ fn said(log: &[u8]) -> String {
 
 fn refused(error: CudaError, log: String) -> CudaError {
     match error {
-        CudaError::Failed { gpu: Some(gpu), code, name, meaning, .. }
+        CudaError::Failed { ordinal: Some(ordinal), code, name, meaning, .. }
             if code != api::code::OUT_OF_MEMORY =>
         {
-            CudaError::Image { gpu, code, name, meaning, log }
+            CudaError::Image { ordinal, code, name, meaning, log }
         }
         other => other,
     }

@@ -8,11 +8,11 @@ use super::gpu::STAGING;
 use super::{CudaError, Gpu, PinnedBuffer};
 
 /// Most pinned buffers that one copy from the GPU has on their way at once.
-const COMING_MAX: usize = STAGING.0 / 2;
+const PENDING_MAX: usize = STAGING.0 / 2;
 
 /// A piece of GPU memory on its way to a pinned buffer: where it begins among all bytes, and how
 /// many it has.
-struct Coming {
+struct PendingDownload {
     buffer: PinnedBuffer,
     at: usize,
     len: usize,
@@ -72,16 +72,16 @@ impl Gpu {
         deadline: Instant,
         arrive: &mut dyn FnMut(usize, usize, PinnedBuffer) -> Result<(), CudaError>,
     ) -> Result<(), CudaError> {
-        let mut arrived = |mut coming: Coming| {
+        let mut arrived = |mut coming: PendingDownload| {
             coming.buffer.wait("the work before a copy from it", deadline)?;
             arrive(coming.at, coming.len, coming.buffer)
         };
-        let mut all: VecDeque<Coming> = VecDeque::new();
+        let mut all: VecDeque<PendingDownload> = VecDeque::new();
         for at in (0..bytes).step_by(STAGING.1) {
             let len = STAGING.1.min(bytes - at);
             // Nobody waits for a buffer while holding some: two that did could wait for each other.
             let mut buffer = loop {
-                if all.len() < COMING_MAX
+                if all.len() < PENDING_MAX
                     && let Some(buffer) = self.staging().acquire_spare(deadline)?
                 {
                     break buffer;
@@ -93,7 +93,7 @@ impl Gpu {
             };
             // SAFETY: the piece fits, and the caller's promise.
             unsafe { buffer.copy_from_kernels(self, from + at as u64, len) }?;
-            all.push_back(Coming { buffer, at, len });
+            all.push_back(PendingDownload { buffer, at, len });
         }
         all.into_iter().try_for_each(arrived)
     }

@@ -30,7 +30,11 @@ pub(super) fn until(
         let now = Instant::now();
         if now >= deadline {
             context.set_late();
-            return Err(CudaError::Timeout { gpu: context.gpu, doing, waited: now - started });
+            return Err(CudaError::Timeout {
+                ordinal: context.ordinal,
+                doing,
+                waited: now - started,
+            });
         }
         match pause(now - started) {
             None => (0..32).for_each(|_| spin_loop()),

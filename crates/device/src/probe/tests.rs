@@ -363,16 +363,16 @@ fn gpus_that_cannot_be_used_and_drivers_that_fail_are_notes() {
             CudaError::NoDriver {
                 looked_for: "libcuda.so.1",
                 module: Some("NVRM version: 580.1".to_owned()),
-                said: None,
+                loader_message: None,
             },
             "580.1",
         ),
         (
-            CudaError::NoDriver { looked_for: "libcuda.so.1", module: None, said: None },
+            CudaError::NoDriver { looked_for: "libcuda.so.1", module: None, loader_message: None },
             "install NVIDIA's driver",
         ),
         (
-            CudaError::Hidden { value: "-1".to_owned(), why: "hides every gpu" },
+            CudaError::DevicesHidden { value: "-1".to_owned(), why: "hides every GPU" },
             "CUDA_VISIBLE_DEVICES",
         ),
     ] {

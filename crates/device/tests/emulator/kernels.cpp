@@ -1,13 +1,13 @@
 // Small kernels that are wrong on purpose, and right ones beside them: what the emulator must find. Run as `program CASE`.
-#include "../../fake_driver/crew.hpp"
+#include "../../fake_driver/block_scheduler.hpp"
 
 #include <string>
 
 #include "../../src/cuda/kernels/memory.cuh"
 #include "../../src/cuda/kernels/mma.cuh"
-#include "../../src/cuda/kernels/sums.cuh"
+#include "../../src/cuda/kernels/reduce.cuh"
 
-struct Args {
+struct TestArgs {
     u32* out;
     const u32* from;
     i32 bad;
@@ -15,7 +15,7 @@ struct Args {
 };
 
 // Every thread passes its number to its neighbor; `bad`: without waiting for it.
-KERNEL(pass_on, Args, 64, 1) {
+KERNEL(pass_on, TestArgs, 64, 1) {
     SHARED(u32, numbers, [64]);
     numbers[threadIdx.x] = threadIdx.x;
     if (!args.bad) __syncthreads();
@@ -23,21 +23,21 @@ KERNEL(pass_on, Args, 64, 1) {
 }
 
 // `bad`: a warp does not come to the barrier.
-KERNEL(leave_block, Args, 64, 1) {
+KERNEL(leave_block, TestArgs, 64, 1) {
     if (args.bad && threadIdx.x >= 32) return;
     __syncthreads();
     args.out[threadIdx.x] = 1;
 }
 
 // `bad`: a lane does not take part.
-KERNEL(leave_warp, Args, 64, 1) {
+KERNEL(leave_warp, TestArgs, 64, 1) {
     f32 x = 1.0f;
     if (!args.bad || lane_id() != 7) x = warp_sum(x);
     args.out[threadIdx.x] = u32(x);
 }
 
 // `bad`: lanes of a warp wait for different things.
-KERNEL(part_ways, Args, 64, 1) {
+KERNEL(part_ways, TestArgs, 64, 1) {
     if (args.bad && lane_id() == 3) {
         __syncwarp();
     } else {
@@ -47,7 +47,7 @@ KERNEL(part_ways, Args, 64, 1) {
 }
 
 // `bad`: reads what was copied before the copy is there.
-KERNEL(copy_early, Args, 64, 1) {
+KERNEL(copy_early, TestArgs, 64, 1) {
     SHARED(u32, words, [64][4]);
     copy16_async(words[threadIdx.x], args.from + 4 * threadIdx.x, true);
     copies_commit();
@@ -56,27 +56,27 @@ KERNEL(copy_early, Args, 64, 1) {
 }
 
 // `bad`: a load of 16 bytes from an address that is none's multiple.
-KERNEL(load_askew, Args, 64, 1) { args.out[threadIdx.x] = load16(args.from + 4 * threadIdx.x + (args.bad ? 1 : 0)).word[1]; }
+KERNEL(load_askew, TestArgs, 64, 1) { args.out[threadIdx.x] = load16(args.from + 4 * threadIdx.x + (args.bad ? 1 : 0)).word[1]; }
 
 // The product of small whole numbers: exact, so that every element of a tile is known.
-KERNEL(multiply, Args, 64, 1) {
+KERNEL(multiply, TestArgs, 64, 1) {
     const auto number = [](u32 row, u32 k) { return f32((row * 5 + k * 3) % 7) - 3.0f; };
-    const u32 group = lane_id() / 4, place = lane_id() % 4;
+    const u32 group = lane_id() / 4, in_group = lane_id() % 4;
     const auto eight = [&](u32 row) {
         Words4 words;
         for (u32 i = 0; i < 4; i++) {
-            const u32 k = 8 * place + 2 * i;
+            const u32 k = 8 * in_group + 2 * i;
             words.word[i] = __float_as_uint(number(row, k)) >> 16 | (__float_as_uint(number(row, k + 1)) & 0xffff0000u);
         }
         return words;
     };
-    Sums sums = NO_SUMS;
+    Accumulator sums = ZERO_ACCUMULATOR;
     mma_32(sums, eight(group), eight(group + 8), eight(16 + group));
     u32 wrong = 0;
     for (u32 i = 0; i < 4; i++) {
         f32 expected = 0.0f;
-        for (u32 k = 0; k < 32; k++) expected += number(group + 8 * (i / 2), k) * number(16 + 2 * place + i % 2, k);
-        wrong += sums.of[i] != expected;
+        for (u32 k = 0; k < 32; k++) expected += number(group + 8 * (i / 2), k) * number(16 + 2 * in_group + i % 2, k);
+        wrong += sums.value[i] != expected;
     }
     args.out[threadIdx.x] = wrong + (args.bad ? 1 : 0);
 }
@@ -87,7 +87,7 @@ int main(int count, char** words) {
     std::vector<u32> out(64, 9);
     alignas(16) static u32 from[4 * 64 + 4];
     for (u32 i = 0; i < 4 * 64 + 4; i++) from[i] = i;
-    const Args args{out.data(), from, std::string(words[2]) == "bad", 0};
+    const TestArgs args{out.data(), from, std::string(words[2]) == "bad", 0};
     void (*kernel)(const void*) = nullptr;
 #define CASE(kernel_name) if (name == #kernel_name) kernel = kernel_name
     CASE(pass_on);
@@ -99,7 +99,7 @@ int main(int count, char** words) {
     CASE(multiply);
     if (kernel == nullptr) return 2;
     const bool reversed = std::string(words[3]) == "reversed";
-    emulator::Crew::get().run({kernel, &args, {1, 1, 1}, {64, 1, 1}, 0, reversed});
+    emulator::BlockScheduler::get().run({kernel, &args, {1, 1, 1}, {64, 1, 1}, 0, reversed});
     for (u32 number : out) std::printf("%u ", number);
     std::printf("\n");
     return 0;

@@ -7,8 +7,8 @@ use checkpoint::{Activation, Dtype};
 use device::DeviceError;
 use device::cpu::Precision;
 use device::cuda::{
-    Buffer, Gpu, GpuActivationDtypes, GpuAttentionOptions, GpuBytes, GpuEpilogue, GpuIndices,
-    GpuMatrix, GpuPackedActivations, GpuPass, GpuProduct, GpuRopeTable, KvLayer, PassShape,
+    AttentionMetadata, BatchShape, Buffer, Gpu, GpuActivationDtypes, GpuAttentionOptions, GpuBytes,
+    GpuEpilogue, GpuIndices, GpuKvLayer, GpuMatrix, GpuPackedActivations, GpuProduct, GpuRopeTable,
 };
 
 use super::{Compute, Feed, Heads, HostRows, Product, gpu_deadline};
@@ -27,15 +27,15 @@ pub(crate) struct GpuRows {
     tokens: GpuIndices,
     /// Rows whose logits are wanted.
     wanted: GpuIndices,
-    pass: GpuPass,
+    pass: AttentionMetadata,
 }
 
 impl GpuRows {
     /// Room for passes of this shape.
-    pub fn new(gpu: &Gpu, shape: PassShape) -> Result<Self, DeviceError> {
+    pub fn new(gpu: &Gpu, shape: BatchShape) -> Result<Self, DeviceError> {
         let (tokens, wanted) =
             (GpuIndices::new(gpu, shape.tokens)?, GpuIndices::new(gpu, shape.tokens)?);
-        Ok(GpuRows { tokens, wanted, pass: GpuPass::new(gpu, shape)? })
+        Ok(GpuRows { tokens, wanted, pass: AttentionMetadata::new(gpu, shape)? })
     }
 
     /// Copies a pass's rows to the GPU.
@@ -49,7 +49,7 @@ impl GpuRows {
     /// Bytes taken for passes of this shape.
     pub fn bytes(&self) -> u64 {
         let shape = self.pass.shape();
-        (GpuPass::bytes(shape) + 2 * shape.tokens * size_of::<u32>()) as u64
+        (AttentionMetadata::bytes(shape) + 2 * shape.tokens * size_of::<u32>()) as u64
     }
 }
 
@@ -60,7 +60,7 @@ impl Compute for Gpu {
     type Buffer = Buffer<f32>;
     type Forms = GpuActivationDtypes;
     type Inputs = GpuPackedActivations;
-    type Kv = KvLayer;
+    type Kv = GpuKvLayer;
     type Rope = GpuRopeTable;
     type Rows<'a> = &'a mut GpuRows;
 
@@ -261,7 +261,7 @@ impl Compute for Gpu {
 
     fn write_kv(
         &self,
-        kv: &mut KvLayer,
+        kv: &mut GpuKvLayer,
         rows: &&mut GpuRows,
         k: &Buffer<f32>,
         v: &Buffer<f32>,
@@ -271,7 +271,7 @@ impl Compute for Gpu {
 
     fn attention(
         &self,
-        kv: &KvLayer,
+        kv: &GpuKvLayer,
         rows: &mut &mut GpuRows,
         heads: &Heads,
         q: &Buffer<f32>,

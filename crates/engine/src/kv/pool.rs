@@ -112,11 +112,11 @@ impl KvError {
 }
 
 /// One layer's keys and values, on the device that computes the layer.
-pub(crate) type LayerKv = Placed<KvLayer, cuda::KvLayer>;
+pub(crate) type LayerKv = Placed<KvLayer, cuda::GpuKvLayer>;
 
 /// What a layer takes of a GPU's arena.
 fn gpu_layer_bytes(shape: &KvShape, blocks: usize) -> usize {
-    cuda::KvLayer::bytes(shape, blocks).next_multiple_of(GpuArena::ALIGNMENT_BYTES)
+    cuda::GpuKvLayer::bytes(shape, blocks).next_multiple_of(GpuArena::ALIGNMENT_BYTES)
 }
 
 /// Blocks of keys and values, `[layer][block][kv_head]`, with a reference count for each block.
@@ -166,7 +166,7 @@ impl KvPool {
         let layer = |site: &Site| match *site {
             Site::Host => KvLayer::new(&host, shape, blocks).map(Placed::Host),
             Site::Gpu(gpu) => {
-                cuda::KvLayer::new(&arenas[gpu], shape, blocks).map(|kv| Placed::Gpu(gpu, kv))
+                cuda::GpuKvLayer::new(&arenas[gpu], shape, blocks).map(|kv| Placed::Gpu(gpu, kv))
             }
         };
         let layers = sites.iter().map(layer).collect::<Result<_, _>>().map_err(memory)?;

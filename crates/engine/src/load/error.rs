@@ -202,10 +202,10 @@ impl LoadError {
         };
         match cause {
             DeviceError::Cuda(
-                CudaError::OutOfMemory { gpu, .. }
-                | CudaError::QuotaPassed { gpu, .. }
-                | CudaError::ArenaFull { gpu, .. },
-            ) => Some(*gpu),
+                CudaError::OutOfMemory { ordinal, .. }
+                | CudaError::QuotaExceeded { ordinal, .. }
+                | CudaError::ArenaFull { ordinal, .. },
+            ) => Some(*ordinal),
             _ => None,
         }
     }

@@ -64,7 +64,9 @@ fn open_one(
     let ordinal = request.gpu_ordinals.get(gpu_index).copied().unwrap_or(gpu_index);
     let progress = watch.thread(&format!("GPU {gpu_index}"));
     let refused = |cause| match cause {
-        CudaError::NoSuchGpu { .. } | CudaError::Unusable { .. } => no_gpu(plan, gpu_index, cause),
+        CudaError::NoSuchDevice { .. } | CudaError::Unusable { .. } => {
+            no_gpu(plan, gpu_index, cause)
+        }
         cause => {
             LoadError::Device { what: format!("opening GPU {gpu_index}"), cause: cause.into() }
         }

@@ -3,7 +3,7 @@
 use checkpoint::ModelConfig;
 use device::DeviceError;
 use device::cpu::Precision;
-use device::cuda::PassShape;
+use device::cuda::BatchShape;
 use placement::{CHUNK_TOKENS, LOGITS_ROWS};
 
 use super::work::{GpuBuffers, Work, WorkSizes};
@@ -45,7 +45,7 @@ impl Scratch {
         let rows_max = CHUNK_TOKENS.min(capacity.positions.max(LOGITS_ROWS));
         let logits_rows_max = LOGITS_ROWS.min(rows_max);
         let logits = logits_rows_max * config.vocab_size;
-        let rows = PassShape {
+        let rows = BatchShape {
             tokens: rows_max,
             sequences: rows_max,
             entries: rows_max * capacity.positions.div_ceil(BLOCK_TOKENS),

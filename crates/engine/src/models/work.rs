@@ -2,7 +2,7 @@
 
 use device::DeviceError;
 use device::cpu::{Cpu, Precision};
-use device::cuda::{Buffer, Gpu, PassShape};
+use device::cuda::{BatchShape, Buffer, Gpu};
 
 use crate::compute::{Compute, GpuRows, GpuSlot, Route, Site, Sites, gpu_deadline};
 use crate::layers::{Buffers, Widths};
@@ -37,7 +37,7 @@ pub(crate) enum Stream {
 pub(crate) struct WorkSizes {
     pub widths: Widths,
     /// The largest pass.
-    pub rows: PassShape,
+    pub rows: BatchShape,
     /// Numbers of its logits.
     pub logits: usize,
     pub precision: Precision,

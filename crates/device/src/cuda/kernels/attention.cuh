@@ -1,94 +1,98 @@
-// What both kernels of attention share.
+// Split-KV attention (flash-decoding, Dao et al. 2023): arguments, state merging and query tiles
+// that the attention kernels share.
 //
-// Positions are visited in tiles of 128 with a running maximum (online softmax), and tiles are grouped into splits of 256 whose results
-// are merged in order. Tiles and splits stand at fixed positions: a query's bits depend on its sequence alone, not on how that was cut
-// into passes, on the batch, or on whether splits were computed side by side.
+// Positions are visited in tiles of 128 with an online softmax (Milakov & Gimelshein 2018). Tiles
+// are grouped into splits of 256 positions whose states are merged in order. Tiles and splits start
+// at fixed positions, so the bits of a query's result depend on its sequence alone: not on how it
+// was cut into passes, on the batch, or on whether splits were computed in parallel.
 #pragma once
-#include "cache.cuh"
-#include "fed.cuh"
+#include "kv_cache.cuh"
+#include "epilogue.cuh"
 
 constexpr i32 KEY_TILE = 128;
 constexpr i32 SPLIT = 256;
 constexpr i32 SPLIT_TILES = SPLIT / KEY_TILE;
 
-// Some query rows of one kv head: rows `first ..` of a sequence's, numbered token * group + head of the group.
-struct QueryTile {
-    u32 span;
+// Query rows of one KV head, from row `first` of the sequence; a row is token * group + head in the
+// group.
+struct QueryTileArgs {
+    u32 sequence;
     u32 first;
 };
 
 struct AttentionArgs {
-    Cache cache;
-    const f32* q;             // [tokens, heads, key_dim]
-    f32* out;                 // [tokens, heads, value_dim]
-    Fed fed;
+    KvCacheArgs cache;
+    const f32* q;  // [tokens, heads, key_dim]
+    f32* out;      // [tokens, heads, value_dim]
+    EpilogueArgs epilogue;
     const f32* sinks;         // [heads], or null
-    const Span* spans;
-    const u32* blocks;        // block tables, one after the other
-    const QueryTile* tiles;   // of the grid's x; its y are kv heads times slices of values
-    const u32* span_of_row;   // [tokens]
-    // Splits that are computed side by side (the grid's z, from `first_split`), each into a state of its own; null: one after the other
-    // by the block itself. A state is maxima, sums and values: `[tile][kv_head][split]` of `[rows * (2 + value_dim)]`.
+    const SequenceArgs* sequences;
+    const u32* blocks;           // concatenated block tables
+    const QueryTileArgs* tiles;  // grid x; grid y is KV heads times value slices
+    const u32* sequence_of_row;  // [tokens]
+    // States of splits computed in parallel (grid z, from `first_split`); null: the block computes
+    // all splits in order. A state is maxima, sums and values, `[rows * (2 + value_dim)]`, indexed
+    // `[tile][kv_head][split]`.
     f32* states;
-    f32* totals;  // the same, `[tile][kv_head]`: what splits before `first_split` gave
+    f32* totals;  // merged state of the splits before `first_split`, `[tile][kv_head]`
     i32 first_split;
-    i32 splits;  // of this round
-    i32 group;   // query heads of a kv head
-    i32 window;  // positions that a token sees, itself included; 0: all before it
+    i32 splits;  // in this round
+    i32 group;   // query heads per KV head
+    i32 window;  // positions visible to a token, itself included; 0: all earlier ones
     f32 scale;
-    i32 slices;       // of values; 1 for `merge_splits`
-    i32 first_round;  // whether `merge_splits` begins, and does not go on from the totals
-    i32 last_round;   // whether it finishes
+    i32 slices;       // of values; 1 in merge_splits
+    i32 first_round;  // merge_splits starts a new total
+    i32 last_round;   // merge_splits writes the output
 };
 
-// The first position that the token at `position` sees.
+// First position visible to the token at `position`.
 DEVICE i32 first_visible(i32 position, i32 window) { return window > 0 && position >= window ? position + 1 - window : 0; }
 
-// The maximum of no scores.
-DEVICE f32 nothing_yet() { return __uint_as_float(0xff800000u); }
+// Maximum of an empty set of scores.
+DEVICE f32 negative_infinity() { return __uint_as_float(0xff800000u); }
 
-// What the maximum is taken off as: rows that have seen nothing have none.
-DEVICE f32 base_of(f32 max) { return max == nothing_yet() ? 0.0f : max; }
+// Offset that is subtracted from scores: the maximum, or 0 for a row that has seen no key.
+DEVICE f32 softmax_base(f32 max) { return max == negative_infinity() ? 0.0f : max; }
 
-// How much a value counts whose maximum was `before`, now that it is `max`.
-DEVICE f32 rescale(f32 before, f32 max) { return before == max && max != nothing_yet() ? 1.0f : exponential(before - base_of(max)); }
+// Factor for values accumulated under the maximum `before` when the maximum becomes `max`.
+DEVICE f32 rescale(f32 before, f32 max) { return before == max && max != negative_infinity() ? 1.0f : exponential(before - softmax_base(max)); }
 
-// Two states of a query become one; values are merged as v = fmaf(later, b, earlier * a).
-struct Merge {
+// Merges two states of a query; values are merged as v = fmaf(later, b, earlier * a).
+struct SplitMerge {
     f32 max, sum, a, b;
-    DEVICE_MEMBER Merge(f32 max_before, f32 sum_before, f32 max_later, f32 sum_later)
+    DEVICE_MEMBER SplitMerge(f32 max_before, f32 sum_before, f32 max_later, f32 sum_later)
         : max(larger(max_before, max_later)),
-          a(exponential(max_before - base_of(max))),
-          b(exponential(max_later - base_of(max))) {
+          a(exponential(max_before - softmax_base(max))),
+          b(exponential(max_later - softmax_base(max))) {
         sum = fmaf(sum_later, b, sum_before * a);
     }
 };
 
-// A query's value at the end. + 0.0: a key that was masked may have turned a -0 into +0.
-DEVICE f32 finished(f32 value, f32 sum) { return fmaf(value, 1.0f / sum, 0.0f); }
+// Final value of a query. The + 0.0f normalizes -0, which a masked key may have turned into +0.
+DEVICE f32 normalized(f32 value, f32 sum) { return fmaf(value, 1.0f / sum, 0.0f); }
 
-// A block's query rows, and what they see.
-struct Item {
-    Span span;
-    i32 first;     // row of the span
-    i32 rows;      // at most as many as a tile has
+// The query rows of a thread block and the positions they see.
+struct QueryTile {
+    SequenceArgs sequence;
+    i32 first;  // row of the sequence
+    i32 rows;   // at most the rows of a tile
     i32 kv_head;
     i32 position;  // of the first row
     i32 last;      // position of the last row
 
-    DEVICE_MEMBER Item(const AttentionArgs& args, i32 most_rows) {
-        const QueryTile tile = args.tiles[blockIdx.x];
-        span = args.spans[tile.span];
-        first = i32(tile.first);
+    DEVICE_MEMBER QueryTile(const AttentionArgs& args, i32 max_rows) {
+        const QueryTileArgs of_tile = args.tiles[blockIdx.x];
+        sequence = args.sequences[of_tile.sequence];
+        first = i32(of_tile.first);
         kv_head = i32(blockIdx.y) / args.slices;
-        rows = least(most_rows, span.tokens * args.group - first);
+        rows = min_of(max_rows, sequence.tokens * args.group - first);
         position = position_of(args, 0);
         last = position_of(args, rows - 1);
     }
-    DEVICE_MEMBER i32 position_of(const AttentionArgs& args, i32 row) const { return span.first_position + (first + row) / args.group; }
-    // The row's query in q, its value in out, its sink: [token, head].
+    DEVICE_MEMBER i32 position_of(const AttentionArgs& args, i32 row) const { return sequence.first_position + (first + row) / args.group; }
+    // Index of the row's [token, head] in q, out and sinks.
     DEVICE_MEMBER i64 head_row(const AttentionArgs& args, i32 row) const {
-        const i64 token = span.first_row + (first + row) / args.group;
+        const i64 token = sequence.first_row + (first + row) / args.group;
         return (token * args.cache.kv_heads + kv_head) * args.group + (first + row) % args.group;
     }
     DEVICE_MEMBER i32 first_tile(const AttentionArgs& args) const { return first_visible(position, args.window) / KEY_TILE; }
@@ -96,17 +100,17 @@ struct Item {
     DEVICE_MEMBER i32 end_split() const { return last / SPLIT + 1; }
 };
 
-// The sink of a row, if there are any: a score whose value is zero.
+// Attention sink of a row: an extra score whose value is zero.
 DEVICE f32 sink_of(const AttentionArgs& args, i64 head_row) {
-    return args.sinks == nullptr ? nothing_yet() : args.sinks[head_row % (args.cache.kv_heads * args.group)];
+    return args.sinks == nullptr ? negative_infinity() : args.sinks[head_row % (args.cache.kv_heads * args.group)];
 }
 
-// Where a position is kept.
-struct Place {
+// KV block of a position and the token within it.
+struct KvSlot {
     i64 block;
     i32 token;
 };
 
-DEVICE Place place_of(const AttentionArgs& args, const Span& span, i32 position) {
-    return {i64(args.blocks[span.first_block + (position >> args.cache.block_shift)]), position & (args.cache.block_tokens() - 1)};
+DEVICE KvSlot slot_of(const AttentionArgs& args, const SequenceArgs& sequence, i32 position) {
+    return {i64(args.blocks[sequence.first_block + (position >> args.cache.block_shift)]), position & (args.cache.block_tokens() - 1)};
 }

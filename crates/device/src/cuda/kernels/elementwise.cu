@@ -1,17 +1,17 @@
-// Operations on every element: activations of the feed-forward layer, residual additions, rows by their numbers.
-#include "fed.cuh"
-#include "functions.cuh"
+// Elementwise operations (SwiGLU and GeGLU activations, residual additions) and row gathering.
+#include "epilogue.cuh"
+#include "math.cuh"
 
 struct ElementwiseArgs {
     f32* x;        // [count], in place
-    const f32* y;  // [count], or null where the operation takes one operand
-    Fed fed;
+    const f32* y;  // [count], or null for unary operations
+    EpilogueArgs epilogue;
     i64 count;
 };
 
 #define ELEMENTWISE(name, value)                                                                              \
     KERNEL(name, ElementwiseArgs, THREADS, 1) {                                                               \
-        for (i64 i = grid_thread(); i < args.count; i += grid_threads()) keep(args.x, args.fed, i, value);    \
+        for (i64 i = grid_thread(); i < args.count; i += grid_threads()) store_with_epilogue(args.x, args.epilogue, i, value);    \
     }
 
 ELEMENTWISE(silu_all, silu(args.x[i]))

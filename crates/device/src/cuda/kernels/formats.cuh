@@ -1,40 +1,43 @@
-// The stored forms of weights, each as 8 neighboring numbers in f32.
+// Weight formats (f32, f16, bf16 and GGUF quantization blocks), each decoded 8 adjacent elements at
+// a time to f32.
 //
-// Layouts are those of crates/device/src/cpu/quant/formats.rs, and so are the numbers: (code - zero) * scale, then + minimum, each step
-// rounded. Bytes of quantized weights are read in pairs: blocks have even sizes, and tensors start at even addresses.
+// Layouts and rounding are those of crates/device/src/cpu/quant/formats.rs: (code - zero) * scale,
+// then + minimum, each step rounded. Quantized bytes are read in pairs: blocks have even sizes, and
+// tensors start at even addresses.
 #pragma once
 #include "memory.cuh"
-#include "numbers.cuh"
+#include "element_types.cuh"
 
-// 8 numbers of a row.
-struct Eight {
-    f32 of[8];
+// 8 adjacent elements of a row.
+struct F32x8 {
+    f32 value[8];
 };
 
-constexpr Eight NO_NUMBERS{{0, 0, 0, 0, 0, 0, 0, 0}};
+constexpr F32x8 ZERO_F32X8{{0, 0, 0, 0, 0, 0, 0, 0}};
 
 DEVICE u32 pair_at(const u8* at) { return *reinterpret_cast<const u16*>(at); }
 DEVICE f32 f16_at(const u8* at) { return f16_to_f32(u16(pair_at(at))); }
 DEVICE f32 low_bf16(u32 word) { return __uint_as_float(word << 16); }
 DEVICE f32 high_bf16(u32 word) { return __uint_as_float(word & 0xffff0000u); }
 
-// Weights that are numbers by themselves. `row` is 16-aligned and k and cols are multiples of 8, or `aligned` is false.
-template <bool aligned> DEVICE Eight eight_f32(const u8* row, i64 k, i64 cols) {
+// Unquantized formats. Either `row` is 16-byte aligned and k and cols are multiples of 8, or
+// `aligned` is false.
+template <bool aligned> DEVICE F32x8 load_f32_x8(const u8* row, i64 k, i64 cols) {
     const f32* from = reinterpret_cast<const f32*>(row) + k;
-    Eight x = NO_NUMBERS;
+    F32x8 x = ZERO_F32X8;
     if (aligned) {
         const Words4 low = load_streamed(from), high = load_streamed(from + 4);
         UNROLL for (i32 i = 0; i < 4; i++) {
-            x.of[i] = __uint_as_float(low.word[i]);
-            x.of[4 + i] = __uint_as_float(high.word[i]);
+            x.value[i] = __uint_as_float(low.word[i]);
+            x.value[4 + i] = __uint_as_float(high.word[i]);
         }
     } else {
-        UNROLL for (i32 i = 0; i < 8; i++) if (k + i < cols) x.of[i] = from[i];
+        UNROLL for (i32 i = 0; i < 8; i++) if (k + i < cols) x.value[i] = from[i];
     }
     return x;
 }
 
-template <bool aligned> DEVICE Words4 eight_halves(const u8* row, i64 k, i64 cols) {
+template <bool aligned> DEVICE Words4 load_16bit_x8(const u8* row, i64 k, i64 cols) {
     const u16* from = reinterpret_cast<const u16*>(row) + k;
     if (aligned) return load_streamed(from);
     Words4 words = ZEROS;
@@ -42,63 +45,65 @@ template <bool aligned> DEVICE Words4 eight_halves(const u8* row, i64 k, i64 col
     return words;
 }
 
-struct InF32 {
-    template <bool aligned> DEVICE_MEMBER static Eight eight(const u8* row, i64 k, i64 cols) { return eight_f32<aligned>(row, k, cols); }
+struct F32Format {
+    template <bool aligned> DEVICE_MEMBER static F32x8 decode8(const u8* row, i64 k, i64 cols) { return load_f32_x8<aligned>(row, k, cols); }
 };
 
-struct InF16 {
-    template <bool aligned> DEVICE_MEMBER static Eight eight(const u8* row, i64 k, i64 cols) {
-        const Words4 words = eight_halves<aligned>(row, k, cols);
-        Eight x;
-        UNROLL for (i32 i = 0; i < 8; i++) x.of[i] = f16_to_f32(u16(words.word[i / 2] >> (16 * (i % 2))));
+struct F16Format {
+    template <bool aligned> DEVICE_MEMBER static F32x8 decode8(const u8* row, i64 k, i64 cols) {
+        const Words4 words = load_16bit_x8<aligned>(row, k, cols);
+        F32x8 x;
+        UNROLL for (i32 i = 0; i < 8; i++) x.value[i] = f16_to_f32(u16(words.word[i / 2] >> (16 * (i % 2))));
         return x;
     }
 };
 
-struct InBf16 {
-    template <bool aligned> DEVICE_MEMBER static Eight eight(const u8* row, i64 k, i64 cols) {
-        const Words4 words = eight_halves<aligned>(row, k, cols);
-        Eight x;
-        UNROLL for (i32 i = 0; i < 8; i++) x.of[i] = i % 2 ? high_bf16(words.word[i / 2]) : low_bf16(words.word[i / 2]);
+struct Bf16Format {
+    template <bool aligned> DEVICE_MEMBER static F32x8 decode8(const u8* row, i64 k, i64 cols) {
+        const Words4 words = load_16bit_x8<aligned>(row, k, cols);
+        F32x8 x;
+        UNROLL for (i32 i = 0; i < 8; i++) x.value[i] = i % 2 ? high_bf16(words.word[i / 2]) : low_bf16(words.word[i / 2]);
         return x;
     }
 };
 
-// Numbers of a unit: what a warp takes at once, 8 numbers a lane. One block of a k-quant, or eight of 32 numbers.
+// Elements of a unit, which a warp decodes at once, 8 per lane: one block of a k-quant, or eight
+// blocks of 32 elements.
 constexpr i32 UNIT = 256;
 
 // (code - zero) * scale for 8 codes.
-template <class Code> DEVICE Eight scaled(f32 scale, i32 zero, Code code) {
-    Eight x;
-    UNROLL for (i32 i = 0; i < 8; i++) x.of[i] = f32(code(i) - zero) * scale;
+template <class Code> DEVICE F32x8 dequantize(f32 scale, i32 zero, Code code) {
+    F32x8 x;
+    UNROLL for (i32 i = 0; i < 8; i++) x.value[i] = f32(code(i) - zero) * scale;
     return x;
 }
 
-DEVICE Eight raised(Eight x, f32 minimum) {
-    UNROLL for (i32 i = 0; i < 8; i++) x.of[i] += minimum;
+DEVICE F32x8 add_minimum(F32x8 x, f32 minimum) {
+    UNROLL for (i32 i = 0; i < 8; i++) x.value[i] += minimum;
     return x;
 }
 
-// Byte i of the 8 bytes at `at`, as four pairs.
+// 8 bytes, loaded as four pairs.
 struct Bytes8 {
     u32 pair[4];
     DEVICE_MEMBER explicit Bytes8(const u8* at) { UNROLL for (i32 i = 0; i < 4; i++) pair[i] = pair_at(at + 2 * i); }
     DEVICE_MEMBER i32 at(i32 i) const { return i32(pair[i / 2] >> (8 * (i % 2)) & 0xff); }
 };
 
-// Formats give `eight(unit, lane)`: numbers 8 lane to 8 lane + 7 of the unit that starts at `unit`.
+// Quantized formats have `decode8(unit, lane)`: elements 8 lane .. 8 lane + 7 of the unit at
+// `unit`.
 
 // f16 scale, i8 codes[32]
-struct InQ8_0 {
-    static constexpr i32 NUMBERS = 32, BYTES = 34;
-    DEVICE_MEMBER static Eight eight(const u8* unit, u32 lane) {
+struct Q8_0Format {
+    static constexpr i32 ELEMENTS = 32, BYTES = 34;
+    DEVICE_MEMBER static F32x8 decode8(const u8* unit, u32 lane) {
         const u8* block = unit + lane / 4 * BYTES;
         const Bytes8 codes(block + 2 + lane % 4 * 8);
-        return scaled(f16_at(block), 0, [&](i32 i) { return i32(i8(codes.at(i))); });
+        return dequantize(f16_at(block), 0, [&](i32 i) { return i32(i8(codes.at(i))); });
     }
 };
 
-// 8 nibbles of the 16 bytes at `nibbles`: the low ones are numbers 0 to 15 of the block.
+// 8 nibbles of the 16 bytes at `nibbles`; the low nibbles are elements 0 to 15 of the block.
 struct Nibbles8 {
     Bytes8 bytes;
     i32 shift;
@@ -107,51 +112,52 @@ struct Nibbles8 {
 };
 
 // f16 scale, nibbles[16]
-struct InQ4_0 {
-    static constexpr i32 NUMBERS = 32, BYTES = 18;
-    DEVICE_MEMBER static Eight eight(const u8* unit, u32 lane) {
+struct Q4_0Format {
+    static constexpr i32 ELEMENTS = 32, BYTES = 18;
+    DEVICE_MEMBER static F32x8 decode8(const u8* unit, u32 lane) {
         const u8* block = unit + lane / 4 * BYTES;
         const Nibbles8 codes(block + 2, lane);
-        return scaled(f16_at(block), 8, [&](i32 i) { return codes.at(i); });
+        return dequantize(f16_at(block), 8, [&](i32 i) { return codes.at(i); });
     }
 };
 
 // f16 scale, f16 minimum, nibbles[16]
-struct InQ4_1 {
-    static constexpr i32 NUMBERS = 32, BYTES = 20;
-    DEVICE_MEMBER static Eight eight(const u8* unit, u32 lane) {
+struct Q4_1Format {
+    static constexpr i32 ELEMENTS = 32, BYTES = 20;
+    DEVICE_MEMBER static F32x8 decode8(const u8* unit, u32 lane) {
         const u8* block = unit + lane / 4 * BYTES;
         const Nibbles8 codes(block + 4, lane);
-        return raised(scaled(f16_at(block), 0, [&](i32 i) { return codes.at(i); }), f16_at(block + 2));
+        return add_minimum(dequantize(f16_at(block), 0, [&](i32 i) { return codes.at(i); }), f16_at(block + 2));
     }
 };
 
-// The fifth bits of this lane's 8 codes, of four bytes with one for each code of a block.
+// Fifth bits of this lane's 8 codes, from the four bytes with one bit per code of a block.
 DEVICE u32 fifth_bits(const u8* at, u32 lane) { return pair_at(at + lane % 4 / 2 * 2) >> (8 * (lane % 2)); }
 
 // f16 scale, fifth bits[4], nibbles[16]
-struct InQ5_0 {
-    static constexpr i32 NUMBERS = 32, BYTES = 22;
-    DEVICE_MEMBER static Eight eight(const u8* unit, u32 lane) {
+struct Q5_0Format {
+    static constexpr i32 ELEMENTS = 32, BYTES = 22;
+    DEVICE_MEMBER static F32x8 decode8(const u8* unit, u32 lane) {
         const u8* block = unit + lane / 4 * BYTES;
         const Nibbles8 codes(block + 6, lane);
         const u32 fifth = fifth_bits(block + 2, lane);
-        return scaled(f16_at(block), 16, [&](i32 i) { return codes.at(i) | i32(fifth >> i & 1) << 4; });
+        return dequantize(f16_at(block), 16, [&](i32 i) { return codes.at(i) | i32(fifth >> i & 1) << 4; });
     }
 };
 
 // f16 scale, f16 minimum, fifth bits[4], nibbles[16]
-struct InQ5_1 {
-    static constexpr i32 NUMBERS = 32, BYTES = 24;
-    DEVICE_MEMBER static Eight eight(const u8* unit, u32 lane) {
+struct Q5_1Format {
+    static constexpr i32 ELEMENTS = 32, BYTES = 24;
+    DEVICE_MEMBER static F32x8 decode8(const u8* unit, u32 lane) {
         const u8* block = unit + lane / 4 * BYTES;
         const Nibbles8 codes(block + 8, lane);
         const u32 fifth = fifth_bits(block + 4, lane);
-        return raised(scaled(f16_at(block), 0, [&](i32 i) { return codes.at(i) | i32(fifth >> i & 1) << 4; }), f16_at(block + 2));
+        return add_minimum(dequantize(f16_at(block), 0, [&](i32 i) { return codes.at(i) | i32(fifth >> i & 1) << 4; }), f16_at(block + 2));
     }
 };
 
-// Scale and minimum of 32 numbers of a k-quant, from its head: f16 d, f16 dmin, 8 six-bit scales and minima in 12 bytes.
+// Scale and minimum of 32 elements of a k-quant, from the block header: f16 d, f16 dmin, and 8
+// six-bit scales and minima in 12 bytes.
 struct SixBits {
     f32 scale, minimum;
     DEVICE_MEMBER SixBits(const u8* block, u32 sub) {
@@ -169,41 +175,42 @@ struct SixBits {
     }
 };
 
-// Head, nibbles[128]: the low nibbles of each 32 bytes are one 32, the high ones the next.
-struct InQ4K {
-    static constexpr i32 NUMBERS = 256, BYTES = 144;
-    DEVICE_MEMBER static Eight eight(const u8* block, u32 lane) {
+// Header, nibbles[128]: in each 32 bytes the low nibbles are 32 elements, the high ones the next
+// 32.
+struct Q4KFormat {
+    static constexpr i32 ELEMENTS = 256, BYTES = 144;
+    DEVICE_MEMBER static F32x8 decode8(const u8* block, u32 lane) {
         const u32 sub = lane / 4;
         const SixBits of(block, sub);
         const Bytes8 bytes(block + 16 + sub / 2 * 32 + lane % 4 * 8);
-        return raised(scaled(of.scale, 0, [&](i32 i) { return bytes.at(i) >> (sub % 2 * 4) & 15; }), of.minimum);
+        return add_minimum(dequantize(of.scale, 0, [&](i32 i) { return bytes.at(i) >> (sub % 2 * 4) & 15; }), of.minimum);
     }
 };
 
-// As Q4_K, with fifth bits[32] before the nibbles: bit s of byte i belongs to number i of the s-th 32.
-struct InQ5K {
-    static constexpr i32 NUMBERS = 256, BYTES = 176;
-    DEVICE_MEMBER static Eight eight(const u8* block, u32 lane) {
+// Q4_K with fifth bits[32] before the nibbles: bit s of byte i belongs to element i of the s-th 32.
+struct Q5KFormat {
+    static constexpr i32 ELEMENTS = 256, BYTES = 176;
+    DEVICE_MEMBER static F32x8 decode8(const u8* block, u32 lane) {
         const u32 sub = lane / 4;
         const SixBits of(block, sub);
         const Bytes8 fifth(block + 16 + lane % 4 * 8), bytes(block + 48 + sub / 2 * 32 + lane % 4 * 8);
         const auto code = [&](i32 i) { return (bytes.at(i) >> (sub % 2 * 4) & 15) | (fifth.at(i) >> sub & 1) << 4; };
-        return raised(scaled(of.scale, 0, code), of.minimum);
+        return add_minimum(dequantize(of.scale, 0, code), of.minimum);
     }
 };
 
-// Low nibbles[128], upper two bits[64], i8 scales[16], f16 d. Each half of 128 numbers has 64 nibble bytes (the low nibbles are the
-// first two 32s, the high ones the others) and 32 bytes of upper bits (two for each of the four 32s).
-struct InQ6K {
-    static constexpr i32 NUMBERS = 256, BYTES = 210;
-    DEVICE_MEMBER static Eight eight(const u8* block, u32 lane) {
-        const u32 half = lane / 16, quarter = lane / 4 % 4, place = lane % 4 * 8;
+// Low nibbles[128], upper two bits[64], i8 scales[16], f16 d. Each half of 128 elements has 64
+// nibble bytes (low nibbles: the first two 32s, high nibbles: the other two) and 32 bytes of upper
+// bits (two bits for each of the four 32s).
+struct Q6KFormat {
+    static constexpr i32 ELEMENTS = 256, BYTES = 210;
+    DEVICE_MEMBER static F32x8 decode8(const u8* block, u32 lane) {
+        const u32 half = lane / 16, quarter = lane / 4 % 4, offset = lane % 4 * 8;
         const f32 scale = f16_at(block + 208) * f32(i8(block[192 + lane / 2]));
-        const Bytes8 low(block + 64 * half + 32 * (quarter % 2) + place), upper(block + 128 + 32 * half + place);
+        const Bytes8 low(block + 64 * half + 32 * (quarter % 2) + offset), upper(block + 128 + 32 * half + offset);
         const auto code = [&](i32 i) { return (low.at(i) >> (quarter / 2 * 4) & 15) | (upper.at(i) >> (2 * quarter) & 3) << 4; };
-        return scaled(scale, 32, code);
+        return dequantize(scale, 32, code);
     }
 };
 
-// Bytes of a unit.
-template <class Format> DEVICE constexpr i32 unit_bytes() { return UNIT / Format::NUMBERS * Format::BYTES; }
+template <class Format> DEVICE constexpr i32 unit_bytes() { return UNIT / Format::ELEMENTS * Format::BYTES; }

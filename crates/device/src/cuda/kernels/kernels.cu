@@ -1,14 +1,14 @@
-// All kernels: one translation unit, one image (../kernels.ptx, made by .ci/ptx).
+// All kernels in one translation unit, compiled to ../kernels.ptx by .ci/ptx.
 #include "attention.cu"
 #include "attention_plain.cu"
 #include "convert.cu"
 #include "elementwise.cu"
 #include "embed.cu"
-#include "linear_blocks.cu"
+#include "linear_quantized.cu"
 #include "linear_mma.cu"
-#include "linear_plain.cu"
+#include "linear_dense.cu"
 #include "linear_tiles.cu"
-#include "measure.cu"
+#include "bench.cu"
 #include "merge_splits.cu"
 #include "norm.cu"
 #include "rope.cu"

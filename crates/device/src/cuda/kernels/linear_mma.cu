@@ -1,11 +1,13 @@
-// bf16 weights times activations rounded to bf16, by the tensor cores, for few tokens: a warp for each segment of k, all on the same 16 (or
-// 32) rows of weights. Weights go from memory straight to the tensor cores, each byte once.
+// Matrix product of bf16 weights with bf16 activations on tensor cores, for few tokens: a split-k
+// GEMM in which each warp sums one segment of k for the same 16 (or 32) weight rows. Weights go
+// from memory straight to the tensor cores, each byte once.
 #include "linear.cuh"
-#include "spans.cuh"
+#include "k_segments.cuh"
 
-static_assert(SEGMENTS == WARPS, "a warp for each segment");
+static_assert(SEGMENTS == WARPS, "one warp per segment");
 
-// 8 numbers of a row, from k on, zeros from `cols` on; element by element, for rows at any even address.
+// Loads 8 elements of a row from k on, zeros from `cols` on, element by element: for rows at any
+// even address.
 DEVICE Words4 load_8_anywhere(const u8* row, i32 k, i32 cols) {
     const u16* from = reinterpret_cast<const u16*>(row) + k;
     Words4 words = ZEROS;
@@ -15,12 +17,12 @@ DEVICE Words4 load_8_anywhere(const u8* row, i32 k, i32 cols) {
     return words;
 }
 
-// The same, at once: rows start at multiples of 16 bytes and `cols` is a multiple of 8.
+// The same as one load: rows start at multiples of 16 bytes and `cols` is a multiple of 8.
 DEVICE Words4 load_8_aligned(const u8* row, i32 k, i32 cols) { return k < cols ? load_streamed(row + i64(k) * 2) : ZEROS; }
 
-// This lane's weights of one span, for `tiles` times 16 rows: [tile][row half][step].
+// This lane's weights of one span for `tiles` times 16 rows: [tile][row half][step].
 template <i32 tiles> struct SpanWeights {
-    Words4 of[tiles][2][SPAN_STEPS];
+    Words4 value[tiles][2][SPAN_STEPS];
 };
 
 template <i32 tiles, bool aligned>
@@ -29,25 +31,26 @@ DEVICE void load_span(SpanWeights<tiles>& span, const u8* const (&rows)[tiles][2
         UNROLL for (i32 half = 0; half < 2; half++) {
             UNROLL for (i32 step = 0; step < SPAN_STEPS; step++) {
                 const i32 at = k + step * MMA_K;
-                span.of[tile][half][step] =
+                span.value[tile][half][step] =
                     aligned ? load_8_aligned(rows[tile][half], at, cols) : load_8_anywhere(rows[tile][half], at, cols);
             }
         }
     }
 }
 
-// A block: 16 * tiles rows, 8 * eights tokens. Where registers allow it (`ahead`) the next span is on its way while one is multiplied.
+// One thread block: 16 * tiles rows, 8 * eights tokens. With `ahead`, where registers allow it, the
+// next span is loaded while the current one is multiplied.
 template <i32 tiles, i32 eights, bool aligned, bool ahead> DEVICE void linear_mma(const LinearArgs& args) {
-    const Product& product = product_of(args, blockIdx.x);
+    const ProductArgs& product = product_of(args, blockIdx.x);
     const i64 first_row = (i64(blockIdx.x) - product.first_block) * (16 * tiles);
     const i32 first_token = i32(blockIdx.y) * (8 * eights);
-    const i32 group = i32(lane_id() / 4), place = i32(lane_id() % 4), cols = args.cols;
+    const i32 group = i32(lane_id() / 4), in_group = i32(lane_id() % 4), cols = args.cols;
 
     const u8* rows[tiles][2];
     UNROLL for (i32 tile = 0; tile < tiles; tile++) {
         UNROLL for (i32 half = 0; half < 2; half++) {
-            // Rows past the end repeat the last one; nobody reads their sums.
-            const i64 row = least(first_row + 16 * tile + 8 * half + group, product.rows - 1);
+            // Rows past the end repeat the last one; their sums are not stored.
+            const i64 row = min_of(first_row + 16 * tile + 8 * half + group, product.rows - 1);
             rows[tile][half] = product.weight + row * args.row_bytes;
         }
     }
@@ -57,11 +60,11 @@ template <i32 tiles, i32 eights, bool aligned, bool ahead> DEVICE void linear_mm
         x[n] = token < args.tokens ? reinterpret_cast<const u16*>(args.x) + token * args.x_stride : nullptr;
     }
 
-    Sums sums[tiles][eights];
-    UNROLL for (i32 tile = 0; tile < tiles; tile++) UNROLL for (i32 n = 0; n < eights; n++) sums[tile][n] = NO_SUMS;
+    Accumulator sums[tiles][eights];
+    UNROLL for (i32 tile = 0; tile < tiles; tile++) UNROLL for (i32 n = 0; n < eights; n++) sums[tile][n] = ZERO_ACCUMULATOR;
 
-    i32 k = i32(warp_id()) * SPAN + 8 * place;
-    const i32 first_of_lane = 8 * place;
+    i32 k = i32(warp_id()) * SPAN + 8 * in_group;
+    const i32 first_of_lane = 8 * in_group;
     SpanWeights<tiles> weights;
     if (ahead) load_span<tiles, aligned>(weights, rows, k, cols);
     for (; k - first_of_lane < cols; k += SEGMENTS * SPAN) {
@@ -74,19 +77,19 @@ template <i32 tiles, i32 eights, bool aligned, bool ahead> DEVICE void linear_mm
             UNROLL for (i32 n = 0; n < eights; n++) {
                 const Words4 b = x[n] != nullptr && at < args.x_stride ? load16(x[n] + at) : ZEROS;
                 UNROLL for (i32 tile = 0; tile < tiles; tile++) {
-                    mma_32(sums[tile][n], weights.of[tile][0][step], weights.of[tile][1][step], b);
+                    mma_32(sums[tile][n], weights.value[tile][0][step], weights.value[tile][1][step], b);
                 }
             }
         }
         if (ahead) weights = next;
     }
 
-    // The segments' sums, eight tokens at a time.
+    // Adds the sums of the segments in order, eight tokens at a time.
     SHARED(f32, of_segment, [SEGMENTS][8][16 * tiles]);
     UNROLL for (i32 n = 0; n < eights; n++) {
         UNROLL for (i32 tile = 0; tile < tiles; tile++) {
             UNROLL for (i32 i = 0; i < 4; i++) {
-                of_segment[warp_id()][2 * place + i % 2][16 * tile + 8 * (i / 2) + group] = sums[tile][n].of[i];
+                of_segment[warp_id()][2 * in_group + i % 2][16 * tile + 8 * (i / 2) + group] = sums[tile][n].value[i];
             }
         }
         __syncthreads();
@@ -107,5 +110,5 @@ KERNEL(linear_mma_8, LinearArgs, THREADS, 2) { linear_mma<1, 1, true, true>(args
 KERNEL(linear_mma_16, LinearArgs, THREADS, 2) { linear_mma<1, 2, true, true>(args); }
 KERNEL(linear_mma_32, LinearArgs, THREADS, 2) { linear_mma<1, 4, true, true>(args); }
 KERNEL(linear_mma_64, LinearArgs, THREADS, 1) { linear_mma<2, 8, true, false>(args); }
-// Rows of weights at any even address.
+// For weight rows at any even address.
 KERNEL(linear_mma_anywhere, LinearArgs, THREADS, 2) { linear_mma<1, 2, false, false>(args); }

@@ -1,13 +1,14 @@
-// bf16 weights times activations rounded to bf16, by the tensor cores, for many tokens: 128 rows by 128 tokens a block, weights and
-// activations by asynchronous copies through shared memory. The sums are those of linear_mma.cu, bit for bit.
+// Matrix product of bf16 weights with bf16 activations on tensor cores, for many tokens: a
+// multi-stage GEMM (as in CUTLASS) with 128 x 128 tiles in shared memory, filled by cp.async. The
+// order of additions is that of linear_mma.cu, so the results are bit-identical.
 #include "linear.cuh"
-#include "spans.cuh"
+#include "k_segments.cuh"
 
-// The steps of k in the order of all sums: by segment, span, step.
-struct Walk {
+// Iterates over the steps of k in the order of summation: by segment, span, step.
+struct KIterator {
     i32 segment, span, step, cols;
 
-    DEVICE_MEMBER explicit Walk(i32 cols) : segment(0), span(0), step(0), cols(cols) {}
+    DEVICE_MEMBER explicit KIterator(i32 cols) : segment(0), span(0), step(0), cols(cols) {}
     DEVICE_MEMBER i32 k() const { return span * SPAN + step * MMA_K; }
     DEVICE_MEMBER bool ended() const { return k() >= cols; }
     DEVICE_MEMBER void advance() {
@@ -23,20 +24,21 @@ struct Walk {
 
 constexpr i32 TILE_ROWS = 128, TILE_TOKENS = 128, STAGES = 3;
 
-// Stages of a step's weights and activations, each row's 64 bytes together.
+// Weights and activations of one step, 64 bytes per row.
 struct TileStage {
     u8 weights[TILE_ROWS][2 * MMA_K];
     u8 x[TILE_TOKENS][2 * MMA_K];
 };
 
-// Where this thread copies from: two pieces of 16 bytes of the weights and two of the activations, each step.
+// Sources of the copies of this thread: each step, two pieces of 16 bytes of the weights and two of
+// the activations.
 struct TileSource {
     const u8* weights[2];
     const u8* x[2];
     bool has_x[2];
 };
 
-DEVICE void copy_step(TileStage& stage, const TileSource& from, const Walk& walk, i64 x_stride) {
+DEVICE void copy_step(TileStage& stage, const TileSource& from, const KIterator& walk, i64 x_stride) {
     const i32 piece = i32(threadIdx.x) % 4, k = walk.k() + 8 * piece;
     UNROLL for (i32 i = 0; i < 2; i++) {
         const i32 row = i32(threadIdx.x) / 4 + i * (i32(THREADS) / 4);
@@ -46,29 +48,29 @@ DEVICE void copy_step(TileStage& stage, const TileSource& from, const Walk& walk
     }
 }
 
-// Warps stand 4 (rows) by 2 (tokens); each has 32 rows by 64 tokens.
+// Warps are arranged 4 (rows) by 2 (tokens); each has 32 rows by 64 tokens.
 KERNEL(linear_tiles, LinearArgs, THREADS, 1) {
     constexpr i32 TILES = 2, EIGHTS = 8;
-    const Product& product = product_of(args, blockIdx.y);
+    const ProductArgs& product = product_of(args, blockIdx.y);
     const i64 first_row = (i64(blockIdx.y) - product.first_block) * TILE_ROWS;
     const i32 first_token = i32(blockIdx.x) * TILE_TOKENS;
     const i32 warp_row = i32(warp_id() % 4) * 32, warp_token = i32(warp_id() / 4) * 64;
-    const i32 group = i32(lane_id() / 4), place = i32(lane_id() % 4);
+    const i32 group = i32(lane_id() / 4), in_group = i32(lane_id() % 4);
     SHARED(TileStage, stages, [STAGES]);
 
     TileSource from;
     UNROLL for (i32 i = 0; i < 2; i++) {
         const i32 at = i32(threadIdx.x) / 4 + i * (i32(THREADS) / 4);
-        from.weights[i] = product.weight + least(first_row + at, product.rows - 1) * args.row_bytes;
+        from.weights[i] = product.weight + min_of(first_row + at, product.rows - 1) * args.row_bytes;
         from.has_x[i] = first_token + at < args.tokens;
         from.x[i] = args.x + (from.has_x[i] ? (first_token + at) * args.x_stride * 2 : 0);
     }
 
-    Sums sums[TILES][EIGHTS], total[TILES][EIGHTS];
+    Accumulator sums[TILES][EIGHTS], total[TILES][EIGHTS];
     UNROLL for (i32 tile = 0; tile < TILES; tile++) {
-        UNROLL for (i32 n = 0; n < EIGHTS; n++) sums[tile][n] = total[tile][n] = NO_SUMS;
+        UNROLL for (i32 n = 0; n < EIGHTS; n++) sums[tile][n] = total[tile][n] = ZERO_ACCUMULATOR;
     }
-    Walk ahead(args.cols), now(args.cols);
+    KIterator ahead(args.cols), now(args.cols);
     i32 filling = 0, reading = 0;
     UNROLL for (i32 i = 0; i < STAGES - 1; i++) {
         if (!ahead.ended()) {
@@ -80,7 +82,7 @@ KERNEL(linear_tiles, LinearArgs, THREADS, 1) {
     }
     while (!now.ended()) {
         copies_wait<STAGES - 2>();
-        __syncthreads();  // the step is there for all, and all are done with the stage that is filled next
+        __syncthreads();  // the step has arrived, and the stage filled next is free
         if (!ahead.ended()) {
             copy_step(stages[filling], from, ahead, args.x_stride);
             ahead.advance();
@@ -93,11 +95,11 @@ KERNEL(linear_tiles, LinearArgs, THREADS, 1) {
         Words4 weights[TILES][2];
         UNROLL for (i32 tile = 0; tile < TILES; tile++) {
             UNROLL for (i32 half = 0; half < 2; half++) {
-                weights[tile][half] = load16(&stage.weights[warp_row + 16 * tile + 8 * half + group][16 * place]);
+                weights[tile][half] = load16(&stage.weights[warp_row + 16 * tile + 8 * half + group][16 * in_group]);
             }
         }
         UNROLL for (i32 n = 0; n < EIGHTS; n++) {
-            const Words4 b = load16(&stage.x[warp_token + 8 * n + group][16 * place]);
+            const Words4 b = load16(&stage.x[warp_token + 8 * n + group][16 * in_group]);
             UNROLL for (i32 tile = 0; tile < TILES; tile++) mma_32(sums[tile][n], weights[tile][0], weights[tile][1], b);
         }
         const i32 segment = now.segment;
@@ -105,8 +107,8 @@ KERNEL(linear_tiles, LinearArgs, THREADS, 1) {
         if (now.ended() || now.segment != segment) {
             UNROLL for (i32 tile = 0; tile < TILES; tile++) {
                 UNROLL for (i32 n = 0; n < EIGHTS; n++) {
-                    UNROLL for (i32 i = 0; i < 4; i++) total[tile][n].of[i] += sums[tile][n].of[i];
-                    sums[tile][n] = NO_SUMS;
+                    UNROLL for (i32 i = 0; i < 4; i++) total[tile][n].value[i] += sums[tile][n].value[i];
+                    sums[tile][n] = ZERO_ACCUMULATOR;
                 }
             }
         }
@@ -116,9 +118,9 @@ KERNEL(linear_tiles, LinearArgs, THREADS, 1) {
         UNROLL for (i32 n = 0; n < EIGHTS; n++) {
             UNROLL for (i32 i = 0; i < 4; i++) {
                 const i64 row = first_row + warp_row + 16 * tile + 8 * (i / 2) + group;
-                const i32 token = first_token + warp_token + 8 * n + 2 * place + i % 2;
+                const i32 token = first_token + warp_token + 8 * n + 2 * in_group + i % 2;
                 if (row < product.rows && token < args.tokens) {
-                    f32 value = total[tile][n].of[i];
+                    f32 value = total[tile][n].value[i];
                     if (product.bias != nullptr) value += product.bias[row];
                     product.out[token * product.rows + row] = value;
                 }

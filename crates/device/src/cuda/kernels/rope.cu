@@ -1,20 +1,20 @@
-// Rotary position embedding.
-#include "language.cuh"
+// Rotary position embedding (RoFormer, Su et al. 2021) of queries and keys, in place.
+#include "platform.cuh"
 
 struct RopeArgs {
-    f32* x[2];             // queries and keys, [tokens, heads, head_dim] each, in place
+    f32* x[2];             // queries and keys, [tokens, heads, head_dim] each
     const u32* positions;  // [tokens]
     const f32* cos;        // [positions, half]
     const f32* sin;
     i64 tokens;
     i32 heads[2];
     i32 head_dim;
-    i32 half;         // half of the numbers that rotate, which are a head's first ones
-    i32 interleaved;  // whether neighbors pair up, and not numbers `half` apart
+    i32 half;         // pairs per head; they come first in a head
+    i32 interleaved;  // pairs are adjacent elements, otherwise elements `half` apart
     u32 unused;
 };
 
-// A thread for each pair: (a cos - b sin, b cos + a sin).
+// One thread per pair: (a cos - b sin, b cos + a sin).
 KERNEL(rope, RopeArgs, THREADS, 1) {
     const i32 heads = args.heads[0] + args.heads[1];
     const i64 pairs = args.tokens * heads * args.half;

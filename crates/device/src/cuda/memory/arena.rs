@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::block::{ALIGNMENT_BYTES, Block};
+use super::allocation::{ALIGNMENT_BYTES, Allocation};
 use super::{Buffer, GpuRegion};
 use crate::cuda::{CudaError, Gpu};
 use crate::memory::Plain;
@@ -13,7 +13,7 @@ use crate::memory::Plain;
 #[derive(Clone)]
 pub struct GpuArena {
     gpu: Gpu,
-    block: Arc<Block>,
+    allocation: Arc<Allocation>,
 }
 
 impl GpuArena {
@@ -23,10 +23,10 @@ impl GpuArena {
     /// An arena of `limit_bytes`, which it never passes. It may be empty.
     ///
     /// # Errors
-    /// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], or what the driver says.
+    /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], or what the driver says.
     pub fn new(gpu: &Gpu, limit_bytes: usize) -> Result<Self, CudaError> {
-        let block = Arc::new(Block::new(gpu.context(), limit_bytes)?);
-        Ok(Self { gpu: gpu.clone(), block })
+        let allocation = Arc::new(Allocation::new(gpu.context(), limit_bytes)?);
+        Ok(Self { gpu: gpu.clone(), allocation })
     }
 
     /// The GPU.
@@ -36,12 +36,12 @@ impl GpuArena {
 
     /// Bytes handed out so far, padding included.
     pub fn used_bytes(&self) -> usize {
-        self.block.used()
+        self.allocation.used()
     }
 
     /// The hard limit in bytes.
     pub fn limit_bytes(&self) -> usize {
-        self.block.bytes()
+        self.allocation.bytes()
     }
 
     /// `len` bytes to be filled, perhaps by several threads.
@@ -49,8 +49,8 @@ impl GpuArena {
     /// # Errors
     /// [`CudaError::ArenaFull`].
     pub fn region(&self, len: usize) -> Result<GpuRegion, CudaError> {
-        let offset = self.block.cut(len)?;
-        Ok(GpuRegion::new(self.gpu.clone(), self.block.clone(), offset, len))
+        let offset = self.allocation.cut(len)?;
+        Ok(GpuRegion::new(self.gpu.clone(), self.allocation.clone(), offset, len))
     }
 
     /// `len` zeros that stay writable, for caches and activations. The zeros are queued before
@@ -60,7 +60,7 @@ impl GpuArena {
     /// [`CudaError::ArenaFull`], or what the driver says.
     pub fn zeroed<T: Plain>(&self, len: usize) -> Result<Buffer<T>, CudaError> {
         let bytes = super::buffer::bytes_of::<T>(len)?;
-        let offset = self.block.cut(bytes)?;
-        Buffer::zeroed(self.gpu.clone(), self.block.clone(), offset, len)
+        let offset = self.allocation.cut(bytes)?;
+        Buffer::zeroed(self.gpu.clone(), self.allocation.clone(), offset, len)
     }
 }

@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::block::Block;
+use super::allocation::Allocation;
 use crate::cuda::{CudaError, Gpu};
 use crate::memory::Plain;
 
@@ -14,7 +14,7 @@ use crate::memory::Plain;
 /// [`Self::download`] waits.
 pub struct Buffer<T: Plain> {
     gpu: Gpu,
-    block: Arc<Block>,
+    allocation: Arc<Allocation>,
     offset: usize,
     len: usize,
     capacity: usize,
@@ -26,21 +26,21 @@ impl<T: Plain> Buffer<T> {
     /// buffers once and use them again.
     ///
     /// # Errors
-    /// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], or what the driver says.
+    /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], or what the driver says.
     pub fn new(gpu: &Gpu, len: usize) -> Result<Self, CudaError> {
-        let block = Arc::new(Block::new(gpu.context(), bytes_of::<T>(len)?)?);
-        let offset = block.cut(bytes_of::<T>(len)?)?;
-        Self::zeroed(gpu.clone(), block, offset, len)
+        let allocation = Arc::new(Allocation::new(gpu.context(), bytes_of::<T>(len)?)?);
+        let offset = allocation.cut(bytes_of::<T>(len)?)?;
+        Self::zeroed(gpu.clone(), allocation, offset, len)
     }
 
-    /// The caller promises that the bytes of `block` from `offset` on belong to nobody else.
+    /// The caller promises that the bytes of `allocation` from `offset` on belong to nobody else.
     pub(super) fn zeroed(
         gpu: Gpu,
-        block: Arc<Block>,
+        allocation: Arc<Allocation>,
         offset: usize,
         len: usize,
     ) -> Result<Self, CudaError> {
-        let buffer = Self { gpu, block, offset, len, capacity: len, kind: PhantomData };
+        let buffer = Self { gpu, allocation, offset, len, capacity: len, kind: PhantomData };
         // SAFETY: the bytes are the buffer's own. It may be dropped before they are written, but
         // its memory is not given to others before: the driver waits for queued work when
         // it frees, and an arena never gives bytes twice.
@@ -75,7 +75,7 @@ impl<T: Plain> Buffer<T> {
 
     /// The first number on the GPU.
     pub fn address(&self) -> u64 {
-        self.block.address() + self.offset as u64
+        self.allocation.address() + self.offset as u64
     }
 
     /// The number at `at` on the GPU, which may be one past the last.
@@ -91,7 +91,7 @@ impl<T: Plain> Buffer<T> {
     /// Growing past the capacity takes new memory, and waits for the GPU.
     ///
     /// # Errors
-    /// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], or what the driver says; the buffer
+    /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], or what the driver says; the buffer
     /// is then as it was.
     pub fn resize(&mut self, len: usize) -> Result<(), CudaError> {
         if len > self.capacity {

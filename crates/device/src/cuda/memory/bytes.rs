@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::block::Block;
+use super::allocation::Allocation;
 use crate::cuda::{CudaError, Gpu};
 
 /// Read-only bytes on a GPU that were filled before this handle existed. Cheap to clone; keeps its
@@ -14,16 +14,16 @@ use crate::cuda::{CudaError, Gpu};
 #[derive(Clone)]
 pub struct GpuBytes {
     gpu: Gpu,
-    block: Arc<Block>,
+    allocation: Arc<Allocation>,
     offset: usize,
     len: usize,
 }
 
 impl GpuBytes {
-    /// The caller promises that `offset..offset + len` of `block` was filled, and is never written
+    /// The caller promises that `offset..offset + len` of `allocation` was filled, and is never written
     /// again.
-    pub(super) fn filled(gpu: Gpu, block: Arc<Block>, offset: usize, len: usize) -> Self {
-        Self { gpu, block, offset, len }
+    pub(super) fn filled(gpu: Gpu, allocation: Arc<Allocation>, offset: usize, len: usize) -> Self {
+        Self { gpu, allocation, offset, len }
     }
 
     /// The GPU.
@@ -33,7 +33,7 @@ impl GpuBytes {
 
     /// The first byte on the GPU.
     pub fn address(&self) -> u64 {
-        self.block.address() + self.offset as u64
+        self.allocation.address() + self.offset as u64
     }
 
     /// How many bytes.
@@ -52,8 +52,8 @@ impl GpuBytes {
     /// [`CudaError::OutOfRange`] where the range does not lie inside.
     pub fn slice(&self, range: Range<usize>) -> Result<Self, CudaError> {
         super::inside("a tensor on a GPU, in bytes,", &range, self.len)?;
-        let (gpu, block) = (self.gpu.clone(), self.block.clone());
-        Ok(Self { gpu, block, offset: self.offset + range.start, len: range.len() })
+        let (gpu, allocation) = (self.gpu.clone(), self.allocation.clone());
+        Ok(Self { gpu, allocation, offset: self.offset + range.start, len: range.len() })
     }
 
     /// Copies all bytes to the host.

@@ -1,7 +1,7 @@
 //! GPU memory: one allocation of the driver's each, cut into what is used.
 
+mod allocation;
 mod arena;
-mod block;
 mod buffer;
 mod bytes;
 mod region;
@@ -11,7 +11,7 @@ pub use buffer::Buffer;
 pub use bytes::GpuBytes;
 pub use region::{GpuPart, GpuRegion, GpuSpan};
 
-pub(super) use block::Block;
+pub(super) use allocation::Allocation;
 
 use super::CudaError;
 use std::ops::Range;

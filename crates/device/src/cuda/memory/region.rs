@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::GpuBytes;
-use super::block::Block;
+use super::allocation::Allocation;
 use crate::cuda::{CudaError, Gpu};
 
 /// GPU memory on its way to become [`GpuBytes`]: cut into [`GpuPart`]s that threads fill
 /// independently.
 pub struct GpuRegion {
     gpu: Gpu,
-    block: Arc<Block>,
+    allocation: Arc<Allocation>,
     offset: usize,
     len: usize,
     /// Bytes given out as parts so far.
@@ -31,9 +31,9 @@ struct Arrivals {
 }
 
 impl GpuRegion {
-    /// The caller promises that `offset..offset + len` of `block` belongs to nobody else.
-    pub(super) fn new(gpu: Gpu, block: Arc<Block>, offset: usize, len: usize) -> Self {
-        Self { gpu, block, offset, len, cut: 0, arrivals: Arc::default() }
+    /// The caller promises that `offset..offset + len` of `allocation` belongs to nobody else.
+    pub(super) fn new(gpu: Gpu, allocation: Arc<Allocation>, offset: usize, len: usize) -> Self {
+        Self { gpu, allocation, offset, len, cut: 0, arrivals: Arc::default() }
     }
 
     /// Bytes of the region.
@@ -55,8 +55,9 @@ impl GpuRegion {
         super::inside("a region of a GPU's arena, in bytes,", &range, self.len)?;
         let offset = self.offset + self.cut;
         self.cut += len;
-        let (gpu, block, arrivals) = (self.gpu.clone(), self.block.clone(), self.arrivals.clone());
-        Ok(GpuPart { gpu, block, offset, len, arrivals })
+        let (gpu, allocation, arrivals) =
+            (self.gpu.clone(), self.allocation.clone(), self.arrivals.clone());
+        Ok(GpuPart { gpu, allocation, offset, len, arrivals })
     }
 
     /// All bytes that were not cut yet, as one part.
@@ -86,7 +87,7 @@ impl GpuRegion {
         if filled != self.len {
             let (filled_bytes, expected_bytes) = (filled as u64, self.len as u64);
             return Err(CudaError::Unfilled {
-                gpu: self.gpu.ordinal(),
+                ordinal: self.gpu.ordinal(),
                 filled_bytes,
                 expected_bytes,
             });
@@ -97,7 +98,7 @@ impl GpuRegion {
         if self.arrivals.computed.load(Ordering::Acquire) {
             self.gpu.await_kernels("the making of weights on it", deadline)?;
         }
-        Ok(GpuBytes::filled(self.gpu, self.block, self.offset, self.len))
+        Ok(GpuBytes::filled(self.gpu, self.allocation, self.offset, self.len))
     }
 }
 
@@ -105,7 +106,7 @@ impl GpuRegion {
 /// [`Self::fill`], or by a [`PinnedBytes`](crate::cuda::PinnedBytes), which copies to it.
 pub struct GpuPart {
     gpu: Gpu,
-    block: Arc<Block>,
+    allocation: Arc<Allocation>,
     offset: usize,
     len: usize,
     arrivals: Arc<Arrivals>,
@@ -142,7 +143,7 @@ impl GpuPart {
     }
 
     pub(in crate::cuda) fn address(&self) -> u64 {
-        self.block.address() + self.offset as u64
+        self.allocation.address() + self.offset as u64
     }
 
     /// All bytes' copies were queued on the stream of copies.

@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use placement::KvDtype;
 
-use super::kv::{KvLayer, stored};
-use super::pass::{GpuPass, TILE_ROWS, Tile};
+use super::kv::{GpuKvLayer, element_type};
+use super::metadata::{AttentionMetadata, TILE_ROWS, TileExtent};
 use super::{GpuEpilogue, blocks, on, size};
 use crate::DeviceError;
 use crate::cpu::attention::KvShape;
 use crate::cpu::expect;
-use crate::cuda::args::{AttentionArgs, FedArgs, Stored};
+use crate::cuda::args::{AttentionArgs, ElementType, EpilogueArgs};
 use crate::cuda::{Buffer, Gpu, Grid, Kernel};
 
 /// Positions of a split, and dimensions of a slice of values, as `attention.cuh` and `attention.cu`
@@ -19,8 +19,8 @@ const SPLIT: usize = 256;
 const SLICE: usize = 128;
 
 /// Most dimensions of the fast kernels, and of the plain one.
-const MOST_DIM: usize = 256;
-const MOST_DIM_PLAIN: usize = 1024;
+const DIM_MAX: usize = 256;
+const PLAIN_DIM_MAX: usize = 1024;
 
 /// Threads of a block of the plain kernel.
 const PLAIN_THREADS: u32 = 128;
@@ -44,9 +44,9 @@ pub(crate) enum Splits {
     /// Where that keeps the GPU busier.
     Auto,
     /// One after the other.
-    InOrder,
+    Sequential,
     /// At most so many of each tile at a time.
-    SideBySide(usize),
+    Parallel(usize),
 }
 
 impl Gpu {
@@ -59,37 +59,37 @@ impl Gpu {
     /// driver says.
     pub fn attention(
         &self,
-        layer: &KvLayer,
-        pass: &mut GpuPass,
+        layer: &GpuKvLayer,
+        pass: &mut AttentionMetadata,
         options: &GpuAttentionOptions,
         q: &Buffer<f32>,
         out: &mut Buffer<f32>,
-        feed: Option<GpuEpilogue>,
+        epilogue: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
-        self.attention_with(layer, pass, options, Splits::Auto, q, (out, feed))
+        self.attention_with(layer, pass, options, Splits::Auto, q, (out, epilogue))
     }
 
     /// [`Self::attention`], with a choice that changes no bit.
     pub(crate) fn attention_with(
         &self,
-        layer: &KvLayer,
-        pass: &mut GpuPass,
+        layer: &GpuKvLayer,
+        pass: &mut AttentionMetadata,
         options: &GpuAttentionOptions,
         splits: Splits,
         q: &Buffer<f32>,
-        (out, feed): (&mut Buffer<f32>, Option<GpuEpilogue>),
+        (out, epilogue): (&mut Buffer<f32>, Option<GpuEpilogue>),
     ) -> Result<(), DeviceError> {
         let args = self.attention_args(layer, pass, options, q, out)?;
         let (shape, heads) = (layer.shape(), options.heads);
-        GpuEpilogue::fill(feed, self, out, |fed| {
-            self.attend(shape, pass, heads, splits, AttentionArgs { fed, ..args })
+        GpuEpilogue::fill(epilogue, self, out, |epilogue| {
+            self.attend(shape, pass, heads, splits, AttentionArgs { epilogue, ..args })
         })
     }
 
     fn attend(
         &self,
         shape: &KvShape,
-        pass: &mut GpuPass,
+        pass: &mut AttentionMetadata,
         heads: usize,
         splits: Splits,
         mut args: AttentionArgs,
@@ -113,8 +113,8 @@ impl Gpu {
     /// [`Self::attention`] by the plain kernel, whatever the shape.
     pub(crate) fn attention_by_plain_kernel(
         &self,
-        layer: &KvLayer,
-        pass: &GpuPass,
+        layer: &GpuKvLayer,
+        pass: &AttentionMetadata,
         options: &GpuAttentionOptions,
         q: &Buffer<f32>,
         out: &mut Buffer<f32>,
@@ -126,8 +126,8 @@ impl Gpu {
     /// The arguments, tiles and splits aside, if everything fits.
     fn attention_args(
         &self,
-        layer: &KvLayer,
-        pass: &GpuPass,
+        layer: &GpuKvLayer,
+        pass: &AttentionMetadata,
         options: &GpuAttentionOptions,
         q: &Buffer<f32>,
         out: &Buffer<f32>,
@@ -163,12 +163,12 @@ impl Gpu {
             cache: layer.args(self)?,
             q: q.address(),
             out: out.address(),
-            fed: FedArgs::default(),
+            epilogue: EpilogueArgs::default(),
             sinks: options.sinks.map_or(0, Buffer::address),
-            spans: pass.spans(self)?,
+            sequences: pass.spans(self)?,
             blocks: pass.block_numbers(self)?,
             tiles: 0,
-            span_of_row: pass.span_of_row(self)?,
+            sequence_of_row: pass.span_of_row(self)?,
             states: 0,
             totals: 0,
             first_split: 0,
@@ -194,12 +194,12 @@ impl Gpu {
         args: &AttentionArgs,
     ) -> Result<(), DeviceError> {
         for dim in [shape.key_dim, shape.value_dim] {
-            expect("attention: numbers of a head", dim.min(MOST_DIM_PLAIN), dim)?;
+            expect("attention: numbers of a head", dim.min(PLAIN_DIM_MAX), dim)?;
         }
-        let kernel = match stored(shape.dtype) {
-            Stored::F32 => Kernel::AttentionPlainF32,
-            Stored::Int8 => Kernel::AttentionPlainInt8,
-            Stored::F16 | Stored::Bf16 => Kernel::AttentionPlainBf16,
+        let kernel = match element_type(shape.dtype) {
+            ElementType::F32 => Kernel::AttentionPlainF32,
+            ElementType::Int8 => Kernel::AttentionPlainInt8,
+            ElementType::F16 | ElementType::Bf16 => Kernel::AttentionPlainBf16,
         };
         let grid = Grid { threads: [PLAIN_THREADS, 1, 1], ..blocks(tokens, heads, 1)? };
         // SAFETY: `attention_args` has checked all sizes; heads fit the kernel's shared memory;
@@ -211,14 +211,14 @@ impl Gpu {
     fn attention_tiles(
         &self,
         shape: &KvShape,
-        pass: &mut GpuPass,
+        pass: &mut AttentionMetadata,
         (kind, kernel): (usize, Kernel),
         splits: Splits,
         mut args: AttentionArgs,
     ) -> Result<(), DeviceError> {
         let tiles = &pass.tiles[kind];
         let (count, heads) = (tiles.len(), shape.kv_heads * args.slices as usize);
-        let seen = |tile: &Tile| splits_of(tile, args.window as usize);
+        let seen = |tile: &TileExtent| splits_of(tile, args.window as usize);
         let most = tiles.iter().map(|tile| seen(tile).len()).max().unwrap_or(0);
         let state = TILE_ROWS[kind] * (2 + shape.value_dim) * shape.kv_heads * count;
         let together = self.together(splits, most, count * heads, pass.states.len() / state.max(1));
@@ -255,8 +255,8 @@ impl Gpu {
         // One is for the totals.
         let room = room.saturating_sub(1);
         match splits {
-            Splits::InOrder => 0,
-            Splits::SideBySide(wanted) => wanted.min(room),
+            Splits::Sequential => 0,
+            Splits::Parallel(wanted) => wanted.min(room),
             Splits::Auto if most <= 1 || busy >= 2 * self.info().multiprocessors as usize => 0,
             Splits::Auto => room.min(most),
         }
@@ -265,7 +265,7 @@ impl Gpu {
 
 /// The kernels for tiles of each kind, where the heads suit them.
 fn fast(shape: &KvShape) -> Option<[Kernel; 2]> {
-    let suits = |dim: usize| dim.is_multiple_of(8) && dim <= MOST_DIM;
+    let suits = |dim: usize| dim.is_multiple_of(8) && dim <= DIM_MAX;
     if !suits(shape.key_dim) || !suits(shape.value_dim) {
         return None;
     }
@@ -277,7 +277,7 @@ fn fast(shape: &KvShape) -> Option<[Kernel; 2]> {
 }
 
 /// Splits that a tile's rows see.
-fn splits_of(tile: &Tile, window: usize) -> Range<usize> {
+fn splits_of(tile: &TileExtent, window: usize) -> Range<usize> {
     let first = if window == 0 { 0 } else { (tile.first + 1).saturating_sub(window) };
     first / SPLIT..tile.last / SPLIT + 1
 }

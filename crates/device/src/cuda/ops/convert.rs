@@ -5,7 +5,7 @@ use checkpoint::Dtype;
 use super::{on, over};
 use crate::DeviceError;
 use crate::cpu::expect;
-use crate::cuda::args::{ConvertArgs, FillArgs, Stored};
+use crate::cuda::args::{ConvertArgs, ElementType, FillArgs};
 use crate::cuda::{Buffer, CudaError, Gpu, GpuSpan, Kernel};
 
 impl Gpu {
@@ -22,7 +22,7 @@ impl Gpu {
         dtype: Dtype,
         to: &mut GpuSpan<'_>,
     ) -> Result<(), DeviceError> {
-        let from_stored = stored(from_dtype)?;
+        let from_type = element_type(from_dtype)?;
         let count = from.len() / from_dtype.block_bytes();
         expect("convert: whole numbers", count * from_dtype.block_bytes(), from.len())?;
         expect("convert: whole blocks", count.next_multiple_of(dtype.block_elements()), count)?;
@@ -34,16 +34,16 @@ impl Gpu {
         )?;
         on(self, from)?;
         self.same("the place of converted weights", to.gpu())?;
-        let (kernel, to_stored) = match dtype {
-            Dtype::Q8_0 => (Kernel::QuantizeQ8_0, Stored::Int8),
-            dtype => (Kernel::Convert, stored(dtype)?),
+        let (kernel, to_type) = match dtype {
+            Dtype::Q8_0 => (Kernel::QuantizeQ8_0, ElementType::Int8),
+            dtype => (Kernel::Convert, element_type(dtype)?),
         };
         let args = ConvertArgs {
             from: from.address(),
             to: to.address(),
             count: count as i64,
-            from_stored: from_stored as i32,
-            to_stored: to_stored as i32,
+            from_type: from_type as i32,
+            to_type: to_type as i32,
         };
         // SAFETY: both sides are `count` numbers long in their dtypes, on this GPU.
         Ok(unsafe { self.launch(kernel, over(count), &args) }?)
@@ -87,7 +87,7 @@ impl Gpu {
             count: count as i64,
             seed,
             deviation: deviation / spread,
-            stored: if numbers { stored(dtype)? } else { Stored::Int8 } as i32,
+            element_type: if numbers { element_type(dtype)? } else { ElementType::Int8 } as i32,
             block_bytes: dtype.block_bytes() as i32,
             scales_at,
             scales,
@@ -114,7 +114,7 @@ impl Gpu {
             count: to.len() as i64,
             seed,
             deviation,
-            stored: Stored::F32 as i32,
+            element_type: ElementType::F32 as i32,
             block_bytes: 4,
             scales_at: 0,
             scales: 0,
@@ -125,11 +125,11 @@ impl Gpu {
     }
 }
 
-fn stored(dtype: Dtype) -> Result<Stored, DeviceError> {
+fn element_type(dtype: Dtype) -> Result<ElementType, DeviceError> {
     match dtype {
-        Dtype::F32 => Ok(Stored::F32),
-        Dtype::F16 => Ok(Stored::F16),
-        Dtype::BF16 => Ok(Stored::Bf16),
+        Dtype::F32 => Ok(ElementType::F32),
+        Dtype::F16 => Ok(ElementType::F16),
+        Dtype::BF16 => Ok(ElementType::Bf16),
         dtype => Err(DeviceError::DtypeUnsupported { dtype: dtype.name() }),
     }
 }

@@ -15,9 +15,9 @@ impl Gpu {
         &self,
         gate: &mut Buffer<f32>,
         up: &Buffer<f32>,
-        feed: Option<GpuEpilogue>,
+        epilogue: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
-        self.elementwise("silu_mul: up", Kernel::SiluMul, gate, Some(up), feed)
+        self.elementwise("silu_mul: up", Kernel::SiluMul, gate, Some(up), epilogue)
     }
 
     /// gate = gelu(gate) * up (erf), elementwise.
@@ -28,9 +28,9 @@ impl Gpu {
         &self,
         gate: &mut Buffer<f32>,
         up: &Buffer<f32>,
-        feed: Option<GpuEpilogue>,
+        epilogue: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
-        self.elementwise("gelu_mul: up", Kernel::GeluMul, gate, Some(up), feed)
+        self.elementwise("gelu_mul: up", Kernel::GeluMul, gate, Some(up), epilogue)
     }
 
     /// gate = gelu(gate) * up (tanh), elementwise.
@@ -41,9 +41,9 @@ impl Gpu {
         &self,
         gate: &mut Buffer<f32>,
         up: &Buffer<f32>,
-        feed: Option<GpuEpilogue>,
+        epilogue: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
-        self.elementwise("gelu_tanh_mul: up", Kernel::GeluTanhMul, gate, Some(up), feed)
+        self.elementwise("gelu_tanh_mul: up", Kernel::GeluTanhMul, gate, Some(up), epilogue)
     }
 
     /// x = x + y, elementwise.
@@ -58,16 +58,24 @@ impl Gpu {
     ///
     /// # Errors
     /// What the driver says.
-    pub fn silu(&self, x: &mut Buffer<f32>, feed: Option<GpuEpilogue>) -> Result<(), DeviceError> {
-        self.elementwise("silu", Kernel::Silu, x, None, feed)
+    pub fn silu(
+        &self,
+        x: &mut Buffer<f32>,
+        epilogue: Option<GpuEpilogue>,
+    ) -> Result<(), DeviceError> {
+        self.elementwise("silu", Kernel::Silu, x, None, epilogue)
     }
 
     /// x = x Phi(x), by the error function.
     ///
     /// # Errors
     /// What the driver says.
-    pub fn gelu(&self, x: &mut Buffer<f32>, feed: Option<GpuEpilogue>) -> Result<(), DeviceError> {
-        self.elementwise("gelu", Kernel::Gelu, x, None, feed)
+    pub fn gelu(
+        &self,
+        x: &mut Buffer<f32>,
+        epilogue: Option<GpuEpilogue>,
+    ) -> Result<(), DeviceError> {
+        self.elementwise("gelu", Kernel::Gelu, x, None, epilogue)
     }
 
     /// The tanh approximation of gelu.
@@ -77,9 +85,9 @@ impl Gpu {
     pub fn gelu_tanh(
         &self,
         x: &mut Buffer<f32>,
-        feed: Option<GpuEpilogue>,
+        epilogue: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
-        self.elementwise("gelu_tanh", Kernel::GeluTanh, x, None, feed)
+        self.elementwise("gelu_tanh", Kernel::GeluTanh, x, None, epilogue)
     }
 
     /// `out[i, :] = x[rows[i], :]`, rows of `cols` numbers.
@@ -117,15 +125,15 @@ impl Gpu {
         kernel: Kernel,
         x: &mut Buffer<f32>,
         y: Option<&Buffer<f32>>,
-        feed: Option<GpuEpilogue>,
+        epilogue: Option<GpuEpilogue>,
     ) -> Result<(), DeviceError> {
         expect(what, x.len(), y.map_or(x.len(), Buffer::len))?;
         on(self, x)?;
         y.map_or(Ok(()), |y| on(self, y))?;
         let (y, count) = (y.map_or(0, Buffer::address), x.len());
-        GpuEpilogue::fill(feed, self, x, |fed| {
-            let args = ElementwiseArgs { x: x.address(), y, fed, count: count as i64 };
-            // SAFETY: operands and what is fed have `count` numbers, on this GPU; x is borrowed
+        GpuEpilogue::fill(epilogue, self, x, |epilogue| {
+            let args = ElementwiseArgs { x: x.address(), y, epilogue, count: count as i64 };
+            // SAFETY: operands and what is epilogue have `count` numbers, on this GPU; x is borrowed
             // exclusively.
             Ok(unsafe { self.launch(kernel, over(count), &args) }?)
         })

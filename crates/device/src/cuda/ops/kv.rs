@@ -1,10 +1,10 @@
 use placement::KvDtype;
 
-use super::{GpuPass, on, over, size};
+use super::{AttentionMetadata, on, over, size};
 use crate::DeviceError;
 use crate::cpu::attention::KvShape;
 use crate::cpu::expect;
-use crate::cuda::args::{CacheArgs, CopyBlockArgs, Stored, WriteKvArgs};
+use crate::cuda::args::{CopyKvBlockArgs, ElementType, KvCacheArgs, WriteKvArgs};
 use crate::cuda::{Buffer, Gpu, GpuArena, Kernel};
 
 /// One layer's keys and values on a GPU, in blocks.
@@ -13,7 +13,7 @@ use crate::cuda::{Buffer, Gpu, GpuArena, Kernel};
 /// `[kv_head][value_dim][token]`, in bf16 and int8, and `[kv_head][token][value_dim]` in f32. int8
 /// has scales as the CPU has, keys' `[kv_head][token][group]`, values' `[kv_head][group][token]`.
 /// There is no padding: it takes what `placement` plans for a layer, or less.
-pub struct KvLayer {
+pub struct GpuKvLayer {
     shape: KvShape,
     blocks: usize,
     data: Buffer<u8>,
@@ -24,7 +24,7 @@ pub struct KvLayer {
 /// What parts start at a multiple of.
 const ALIGNMENT_BYTES: usize = 64;
 
-impl KvLayer {
+impl GpuKvLayer {
     /// Bytes that [`Self::new`] takes from its arena.
     pub fn bytes(shape: &KvShape, blocks: usize) -> usize {
         places(shape, blocks).1
@@ -60,7 +60,7 @@ impl KvLayer {
             return Err(DeviceError::Index { what: "KV block", index, len: self.blocks });
         }
         let bytes = block_bytes(&self.shape);
-        let args = CopyBlockArgs {
+        let args = CopyKvBlockArgs {
             part: self.parts.map(|at| self.data.address() + at as u64),
             bytes: bytes.map(|bytes| bytes as i64),
             from: i64::from(from),
@@ -69,15 +69,15 @@ impl KvLayer {
         let mut grid = over(bytes[0].max(bytes[1]) / 2);
         grid.blocks[1] = 4;
         // SAFETY: both blocks lie in every part; a part without bytes is not touched.
-        Ok(unsafe { self.data.gpu().launch(Kernel::CopyBlock, grid, &args) }?)
+        Ok(unsafe { self.data.gpu().launch(Kernel::CopyKvBlock, grid, &args) }?)
     }
 
     /// As kernels know it.
-    pub(super) fn args(&self, gpu: &Gpu) -> Result<CacheArgs, DeviceError> {
+    pub(super) fn args(&self, gpu: &Gpu) -> Result<KvCacheArgs, DeviceError> {
         on(gpu, &self.data)?;
         let [keys, values, key_scales, value_scales] =
             self.parts.map(|at| self.data.address() + at as u64);
-        Ok(CacheArgs {
+        Ok(KvCacheArgs {
             keys,
             values,
             key_scales,
@@ -115,11 +115,11 @@ fn places(shape: &KvShape, blocks: usize) -> ([usize; 4], usize) {
 }
 
 /// How a cache's dtype is numbered.
-pub(super) fn stored(dtype: KvDtype) -> Stored {
+pub(super) fn element_type(dtype: KvDtype) -> ElementType {
     match dtype {
-        KvDtype::F32 => Stored::F32,
-        KvDtype::Bf16 => Stored::Bf16,
-        KvDtype::Int8 => Stored::Int8,
+        KvDtype::F32 => ElementType::F32,
+        KvDtype::Bf16 => ElementType::Bf16,
+        KvDtype::Int8 => ElementType::Int8,
     }
 }
 
@@ -132,8 +132,8 @@ impl Gpu {
     /// driver says.
     pub fn write_kv(
         &self,
-        layer: &mut KvLayer,
-        pass: &GpuPass,
+        layer: &mut GpuKvLayer,
+        pass: &AttentionMetadata,
         k: &Buffer<f32>,
         v: &Buffer<f32>,
     ) -> Result<(), DeviceError> {
@@ -158,7 +158,7 @@ impl Gpu {
             v: v.address(),
             slots: pass.slots(self)?,
             tokens: tokens as i64,
-            stored: stored(shape.dtype) as i32,
+            element_type: element_type(shape.dtype) as i32,
             unused: 0,
         };
         let groups = shape.key_dim.div_ceil(32) + shape.value_dim.div_ceil(32);
@@ -188,7 +188,7 @@ mod tests {
                 let block_tokens = placement::KV_BLOCK_TOKENS;
                 let shape = KvShape { kv_heads, key_dim: dim, value_dim: dim, block_tokens, dtype };
                 let (taken, planned) = (
-                    KvLayer::bytes(&shape, blocks),
+                    GpuKvLayer::bytes(&shape, blocks),
                     crate::cpu::attention::KvLayer::bytes(&shape, blocks),
                 );
                 assert!(taken <= planned, "{dtype:?} {dim} {blocks}: {taken} of {planned}");

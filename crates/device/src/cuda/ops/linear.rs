@@ -5,7 +5,7 @@ use checkpoint::Dtype;
 use super::{GpuMatrix, GpuPackedActivations, blocks, on, size};
 use crate::DeviceError;
 use crate::cpu::expect;
-use crate::cuda::args::{LinearArgs, MOST_PRODUCTS, ProductArgs};
+use crate::cuda::args::{LinearArgs, PRODUCTS_MAX, ProductArgs};
 use crate::cuda::{Buffer, Gpu, Kernel};
 
 /// One product: out = inputs weight^T + bias.
@@ -20,7 +20,7 @@ pub struct GpuProduct<'a> {
 
 /// How a product is computed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Plan {
+struct LinearLaunch {
     kernel: Kernel,
     /// Rows of weights and tokens that a block has.
     rows: usize,
@@ -43,9 +43,9 @@ impl Gpu {
         inputs: &GpuPackedActivations,
         products: &mut [GpuProduct<'_>],
     ) -> Result<(), DeviceError> {
-        let plans = products
+        let launches = products
             .iter()
-            .map(|product| self.planned(inputs, product))
+            .map(|product| self.choose_launch(inputs, product))
             .collect::<Result<Vec<_>, _>>()?;
         if inputs.tokens() == 0 {
             return Ok(());
@@ -53,21 +53,21 @@ impl Gpu {
         let mut done = vec![false; products.len()];
         while let Some(first) = done.iter().position(|done| !done) {
             let alike: Vec<usize> = (first..products.len())
-                .filter(|&i| !done[i] && plans[i] == plans[first])
-                .take(MOST_PRODUCTS)
+                .filter(|&i| !done[i] && launches[i] == launches[first])
+                .take(PRODUCTS_MAX)
                 .collect();
-            self.launch_alike(inputs, plans[first], &alike, products)?;
+            self.launch_group(inputs, launches[first], &alike, products)?;
             alike.iter().for_each(|&i| done[i] = true);
         }
         Ok(())
     }
 
     /// How the product is computed, if everything fits.
-    fn planned(
+    fn choose_launch(
         &self,
         inputs: &GpuPackedActivations,
         product: &GpuProduct,
-    ) -> Result<Plan, DeviceError> {
+    ) -> Result<LinearLaunch, DeviceError> {
         let weight = product.weight;
         weight.check()?;
         expect("linear: the weight's columns", inputs.cols(), weight.cols)?;
@@ -84,7 +84,7 @@ impl Gpu {
             (kernel, rows, per_block, false)
         };
         let x = inputs.address(self, weight.dtype)?;
-        Ok(Plan {
+        Ok(LinearLaunch {
             kernel,
             rows,
             tokens: per_block,
@@ -96,15 +96,15 @@ impl Gpu {
     }
 
     /// One launch for products that have a plan in common.
-    fn launch_alike(
+    fn launch_group(
         &self,
         inputs: &GpuPackedActivations,
-        plan: Plan,
+        plan: LinearLaunch,
         alike: &[usize],
         products: &mut [GpuProduct],
     ) -> Result<(), DeviceError> {
         let mut args = LinearArgs {
-            products: [ProductArgs::default(); MOST_PRODUCTS],
+            products: [ProductArgs::default(); PRODUCTS_MAX],
             x: plan.x,
             x_stride: inputs.stride() as i64,
             row_bytes: plan.row_bytes as i64,
@@ -131,7 +131,7 @@ impl Gpu {
         } else {
             blocks(rows_blocks, token_blocks, 1)
         }?;
-        // SAFETY: `planned` has checked every operand's size against the shape that the arguments
+        // SAFETY: `choose_launch` has checked every operand's size against the shape that the arguments
         // tell, and that all is on this GPU.
         Ok(unsafe { self.launch(plan.kernel, grid, &args) }?)
     }

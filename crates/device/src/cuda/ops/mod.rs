@@ -6,25 +6,25 @@
 //! its own operands and the shape alone: not on the batch, nor on how a sequence was cut into
 //! passes.
 
+mod activations;
 mod attention;
 mod convert;
 mod elementwise;
 mod embed;
-mod inputs;
 mod kv;
 mod linear;
 mod matrix;
+mod metadata;
 mod norm;
-mod pass;
 mod rope;
 
+pub use activations::{GpuActivationDtypes, GpuEpilogue, GpuPackedActivations};
 pub use attention::GpuAttentionOptions;
 pub(super) use attention::Splits;
-pub use inputs::{GpuActivationDtypes, GpuEpilogue, GpuPackedActivations};
-pub use kv::KvLayer;
+pub use kv::GpuKvLayer;
 pub use linear::GpuProduct;
 pub use matrix::{GpuIndices, GpuMatrix};
-pub use pass::{GpuPass, PassShape};
+pub use metadata::{AttentionMetadata, BatchShape};
 pub use rope::GpuRopeTable;
 
 use super::{Buffer, CudaError, Grid};
@@ -37,8 +37,8 @@ const THREADS: u32 = 256;
 /// A grid with a thread for each of `count` elements, or, where they are very many, one for
 /// several.
 fn over(count: usize) -> Grid {
-    const MOST_BLOCKS: usize = 1 << 16;
-    Grid::line(count.div_ceil(THREADS as usize).min(MOST_BLOCKS) as u32, THREADS)
+    const BLOCKS_MAX: usize = 1 << 16;
+    Grid::line(count.div_ceil(THREADS as usize).min(BLOCKS_MAX) as u32, THREADS)
 }
 
 /// A grid of `x` by `y` by `z` blocks.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use checkpoint::Pairing;
 
-use super::{GpuPass, on, over, size};
+use super::{AttentionMetadata, on, over, size};
 use crate::DeviceError;
 use crate::cpu::{RopeTable, expect};
 use crate::cuda::args::RopeArgs;
@@ -52,7 +52,7 @@ impl Gpu {
         &self,
         x: [&mut Buffer<f32>; 2],
         head_dim: usize,
-        pass: &GpuPass,
+        pass: &AttentionMetadata,
         table: &GpuRopeTable,
     ) -> Result<(), DeviceError> {
         let (tokens, half) = (pass.tokens(), table.rotary_dim / 2);

@@ -15,15 +15,15 @@ use crate::cuda::{CudaError, wait};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Pinned memory, and the copies that still use it. While there are any, its bytes are nobody's.
-pub(super) struct HostMemory {
+pub(super) struct PinnedMemory {
     context: Arc<Context>,
     start: *mut u8,
     bytes: usize,
     /// The last copy on each stream that took part.
-    copies: Vec<Copying>,
+    copies: Vec<PendingCopy>,
 }
 
-struct Copying {
+struct PendingCopy {
     /// The stream's handle, which tells streams of a context apart.
     stream: usize,
     event: Event,
@@ -31,16 +31,16 @@ struct Copying {
 }
 
 // SAFETY: plain memory with one owner; the contexts and events may be used from any thread.
-unsafe impl Send for HostMemory {}
+unsafe impl Send for PinnedMemory {}
 // SAFETY: as above; a shared borrow reads only.
-unsafe impl Sync for HostMemory {}
+unsafe impl Sync for PinnedMemory {}
 
-impl HostMemory {
+impl PinnedMemory {
     /// `bytes` zeros, which no GPU uses yet.
     ///
     /// # Errors
     /// [`CudaError::HostMemory`], or what the driver says.
-    pub(super) fn new(context: &Arc<Context>, bytes: usize) -> Result<HostMemory, CudaError> {
+    pub(super) fn new(context: &Arc<Context>, bytes: usize) -> Result<PinnedMemory, CudaError> {
         let mut start = std::ptr::null_mut();
         // Every context of the process may use it. A mapping of no bytes is refused by the driver.
         let asked = bytes.max(1);
@@ -54,7 +54,7 @@ impl HostMemory {
         let start = start.cast::<u8>();
         // SAFETY: just allocated, and of that size.
         unsafe { start.write_bytes(0, asked) };
-        Ok(HostMemory { context: context.clone(), start, bytes, copies: Vec::new() })
+        Ok(PinnedMemory { context: context.clone(), start, bytes, copies: Vec::new() })
     }
 
     pub(super) fn start(&self) -> *mut u8 {
@@ -69,11 +69,11 @@ impl HostMemory {
     ) -> Result<(), CudaError> {
         let key = stream.handle.addr();
         let same =
-            |copy: &Copying| copy.stream == key && Arc::ptr_eq(copy.event.context(), context);
+            |copy: &PendingCopy| copy.stream == key && Arc::ptr_eq(copy.event.context(), context);
         let at = match self.copies.iter().position(same) {
             Some(at) => at,
             None => {
-                self.copies.push(Copying {
+                self.copies.push(PendingCopy {
                     stream: key,
                     event: Event::new(context)?,
                     pending: false,
@@ -106,7 +106,7 @@ impl HostMemory {
     }
 }
 
-impl Deref for HostMemory {
+impl Deref for PinnedMemory {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -116,14 +116,14 @@ impl Deref for HostMemory {
     }
 }
 
-impl DerefMut for HostMemory {
+impl DerefMut for PinnedMemory {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) }
     }
 }
 
-impl Drop for HostMemory {
+impl Drop for PinnedMemory {
     fn drop(&mut self) {
         let started = Instant::now();
         while let Ok(false) = self.is_idle() {

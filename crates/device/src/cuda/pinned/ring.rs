@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::host::HostMemory;
+use super::host::PinnedMemory;
 use crate::cuda::context::Context;
 use crate::cuda::memory::inside;
 use crate::cuda::{Buffer, CudaError, Gpu, GpuPart};
@@ -12,27 +12,27 @@ use crate::cuda::{Buffer, CudaError, Gpu, GpuPart};
 /// A fixed number of pinned host buffers that readers fill and GPUs copy from, at the same time.
 ///
 /// Any number of threads may use a ring. A reader takes a buffer ([`Self::acquire`]), writes to it,
-/// queues copies of it to any GPUs ([`PinnedBytes::copy`]) and drops it; it comes back to the ring
+/// queues copies of it to any GPUs ([`PinnedBytes::copy`]) and drops it; it comes available to the ring
 /// at once, and is given out again when its copies are done. Of those the last one is given first:
 /// its bytes are still in the processor's cache, where they are written, and copied from, at twice
 /// the rate of memory. A reader that is stuck in the kernel keeps its buffer for ever, and the ring
 /// has one less.
 #[derive(Clone)]
 pub struct PinnedRing {
-    shared: Arc<Shared>,
+    state: Arc<RingState>,
 }
 
-struct Shared {
+struct RingState {
     buffers: usize,
     bytes: usize,
     /// Those that no reader has; copies may still use them.
-    back: Mutex<VecDeque<HostMemory>>,
+    available: Mutex<VecDeque<PinnedMemory>>,
     returned: Condvar,
 }
 
-impl Shared {
-    fn back(&self) -> MutexGuard<'_, VecDeque<HostMemory>> {
-        self.back.lock().unwrap_or_else(PoisonError::into_inner)
+impl RingState {
+    fn available(&self) -> MutexGuard<'_, VecDeque<PinnedMemory>> {
+        self.available.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -51,27 +51,32 @@ impl PinnedRing {
         buffers: usize,
         bytes: usize,
     ) -> Result<PinnedRing, CudaError> {
-        let back =
-            (0..buffers).map(|_| HostMemory::new(context, bytes)).collect::<Result<_, _>>()?;
-        let shared = Shared { buffers, bytes, back: Mutex::new(back), returned: Condvar::new() };
-        Ok(PinnedRing { shared: Arc::new(shared) })
+        let available =
+            (0..buffers).map(|_| PinnedMemory::new(context, bytes)).collect::<Result<_, _>>()?;
+        let state = RingState {
+            buffers,
+            bytes,
+            available: Mutex::new(available),
+            returned: Condvar::new(),
+        };
+        Ok(PinnedRing { state: Arc::new(state) })
     }
 
     /// How many buffers there are.
     pub fn buffers(&self) -> usize {
-        self.shared.buffers
+        self.state.buffers
     }
 
     /// Bytes of each.
     pub fn buffer_bytes(&self) -> usize {
-        self.shared.bytes
+        self.state.bytes
     }
 
     /// A buffer that no copy uses, once there is one. It begins at a page, as direct reads want it;
     /// what it holds is unspecified.
     ///
     /// # Errors
-    /// [`CudaError::RingEmpty`] where readers have all of them until the deadline,
+    /// [`CudaError::RingExhausted`] where readers have all of them until the deadline,
     /// [`CudaError::Timeout`] where the copies from one do not end, or what a copy failed with.
     pub fn acquire(&self, deadline: Instant) -> Result<PinnedBuffer, CudaError> {
         let memory = self.next(deadline)?;
@@ -83,63 +88,63 @@ impl PinnedRing {
         &self,
         deadline: Instant,
     ) -> Result<Option<PinnedBuffer>, CudaError> {
-        let memory = take(&mut self.shared.back());
+        let memory = take(&mut self.state.available());
         memory.map(|memory| self.ready(memory, deadline)).transpose()
     }
 
-    /// Waits for the copies; a failure gives the buffer back.
-    fn ready(&self, memory: HostMemory, deadline: Instant) -> Result<PinnedBuffer, CudaError> {
+    /// Waits for the copies; a failure gives the buffer available.
+    fn ready(&self, memory: PinnedMemory, deadline: Instant) -> Result<PinnedBuffer, CudaError> {
         let mut buffer =
-            PinnedBuffer { memory: ManuallyDrop::new(memory), ring: self.shared.clone() };
+            PinnedBuffer { memory: ManuallyDrop::new(memory), ring: self.state.clone() };
         buffer.wait("a copy from a pinned buffer", deadline)?;
         Ok(buffer)
     }
 
-    fn next(&self, deadline: Instant) -> Result<HostMemory, CudaError> {
+    fn next(&self, deadline: Instant) -> Result<PinnedMemory, CudaError> {
         let started = Instant::now();
-        let mut back = self.shared.back();
+        let mut available = self.state.available();
         loop {
-            if let Some(memory) = take(&mut back) {
+            if let Some(memory) = take(&mut available) {
                 return Ok(memory);
             }
             let now = Instant::now();
             if now >= deadline {
-                return Err(CudaError::RingEmpty {
-                    buffers: self.shared.buffers,
+                return Err(CudaError::RingExhausted {
+                    buffers: self.state.buffers,
                     waited: now - started,
                 });
             }
-            let waited = self.shared.returned.wait_timeout(back, deadline - now);
-            back = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.state.returned.wait_timeout(available, deadline - now);
+            available = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Waits until all buffers are back and no copy uses any: every byte that was handed to
+    /// Waits until all buffers are available and no copy uses any: every byte that was handed to
     /// [`PinnedBytes::copy`] is on its GPU. One thread may do so at a time, after the last
     /// reader.
     ///
     /// # Errors
     /// As [`Self::acquire`].
     pub fn drain(&self, deadline: Instant) -> Result<(), CudaError> {
-        let all = (0..self.shared.buffers).map(|_| self.acquire(deadline));
+        let all = (0..self.state.buffers).map(|_| self.acquire(deadline));
         all.collect::<Result<Vec<_>, _>>().map(drop)
     }
 }
 
-/// The buffer that came back last among those that no copy uses; where copies use all of them, the
+/// The buffer that came available last among those that no copy uses; where copies use all of them, the
 /// first, whose copies end first. One whose copies failed counts as unused: whoever takes it is
 /// told.
-fn take(back: &mut VecDeque<HostMemory>) -> Option<HostMemory> {
-    let unused = (0..back.len()).rev().find(|&at| back[at].is_idle().unwrap_or(true));
-    back.remove(unused.unwrap_or(0))
+fn take(available: &mut VecDeque<PinnedMemory>) -> Option<PinnedMemory> {
+    let unused = (0..available.len()).rev().find(|&at| available[at].is_idle().unwrap_or(true));
+    available.remove(unused.unwrap_or(0))
 }
 
-/// A pinned buffer in the hands of one thread, which may write to it. Dropping it gives it back to
+/// A pinned buffer in the hands of one thread, which may write to it. Dropping it gives it available to
 /// its ring.
 pub struct PinnedBuffer {
     /// Taken when it is dropped.
-    memory: ManuallyDrop<HostMemory>,
-    ring: Arc<Shared>,
+    memory: ManuallyDrop<PinnedMemory>,
+    ring: Arc<RingState>,
 }
 
 impl PinnedBuffer {
@@ -195,13 +200,13 @@ impl Drop for PinnedBuffer {
     fn drop(&mut self) {
         // SAFETY: taken once, here, and not used after.
         let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
-        self.ring.back().push_back(memory);
+        self.ring.available().push_back(memory);
         self.ring.returned.notify_one();
     }
 }
 
 /// A pinned buffer that was filled: GPUs copy from it, and nobody writes to it any more. Dropping
-/// it gives it back to its ring, which waits for the copies before it gives it to somebody else.
+/// it gives it available to its ring, which waits for the copies before it gives it to somebody else.
 pub struct PinnedBytes(PinnedBuffer);
 
 impl PinnedBytes {

@@ -1,16 +1,16 @@
 use placement::KvDtype;
 
-use super::data::{Fed, Random, downloaded, soon, unwritten, uploaded};
+use super::operands::{EpilogueCheck, OperandRng, downloaded, soon, unwritten, uploaded};
 use super::{Check, CheckReport};
 use crate::DeviceError;
 use crate::cpu::attention::{AttentionSequence, KvShape};
 use crate::cpu::plain;
 use crate::cuda::ops::Splits;
-use crate::cuda::{Gpu, GpuArena, GpuAttentionOptions, GpuPass, KvLayer, PassShape};
+use crate::cuda::{AttentionMetadata, BatchShape, Gpu, GpuArena, GpuAttentionOptions, GpuKvLayer};
 
 /// Shapes that every dtype is checked with.
 #[derive(Clone, Copy)]
-struct Case {
+struct AttentionCase {
     name: &'static str,
     kv_heads: usize,
     group: usize,
@@ -22,7 +22,7 @@ struct Case {
     sinks: bool,
 }
 
-const PLAIN: Case = Case {
+const PLAIN: AttentionCase = AttentionCase {
     name: "several sequences",
     kv_heads: 2,
     group: 3,
@@ -34,11 +34,25 @@ const PLAIN: Case = Case {
     sinks: false,
 };
 
-const CASES: [Case; 6] = [
+const CASES: [AttentionCase; 6] = [
     PLAIN,
-    Case { name: "long", kv_heads: 1, group: 4, lengths: &[600, 257], block_tokens: 16, ..PLAIN },
-    Case { name: "window", kv_heads: 1, group: 2, lengths: &[560], window: Some(200), ..PLAIN },
-    Case {
+    AttentionCase {
+        name: "long",
+        kv_heads: 1,
+        group: 4,
+        lengths: &[600, 257],
+        block_tokens: 16,
+        ..PLAIN
+    },
+    AttentionCase {
+        name: "window",
+        kv_heads: 1,
+        group: 2,
+        lengths: &[560],
+        window: Some(200),
+        ..PLAIN
+    },
+    AttentionCase {
         name: "sinks",
         group: 8,
         key_dim: 40,
@@ -47,7 +61,7 @@ const CASES: [Case; 6] = [
         sinks: true,
         ..PLAIN
     },
-    Case {
+    AttentionCase {
         name: "wide heads",
         kv_heads: 1,
         group: 1,
@@ -56,7 +70,7 @@ const CASES: [Case; 6] = [
         lengths: &[150],
         ..PLAIN
     },
-    Case {
+    AttentionCase {
         name: "odd heads",
         group: 1,
         key_dim: 35,
@@ -72,11 +86,11 @@ pub(super) fn checks() -> Vec<Check> {
     for (dtype, name) in [(KvDtype::Bf16, "bf16"), (KvDtype::Int8, "int8"), (KvDtype::F32, "f32")] {
         for case in CASES {
             checks.push(Check::new(format!("attention {name}, {}", case.name), move |gpu, _| {
-                Setup::new(case, dtype).agrees(gpu)
+                AttentionCheck::new(case, dtype).agrees(gpu)
             }));
             checks.push(Check::new(
                 format!("attention {name}, {}, in pieces", case.name),
-                move |gpu, _| Setup::new(case, dtype).is_the_same_in_pieces(gpu),
+                move |gpu, _| AttentionCheck::new(case, dtype).is_the_same_in_pieces(gpu),
             ));
         }
         checks.push(Check::new(format!("attention {name}, blocks"), move |gpu, _| {
@@ -87,7 +101,7 @@ pub(super) fn checks() -> Vec<Check> {
 }
 
 /// A sequence's whole q, k and v, and the blocks it lives in.
-struct History {
+struct CheckSequence {
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
@@ -95,26 +109,26 @@ struct History {
     tokens: usize,
 }
 
-/// How many new tokens a step has of a sequence.
+/// KernelPath many new tokens a step has of a sequence.
 type Chunk<'a> = dyn Fn(usize, usize) -> usize + 'a;
 
-struct Setup {
-    case: Case,
+struct AttentionCheck {
+    case: AttentionCase,
     shape: KvShape,
-    histories: Vec<History>,
+    sequences_of_case: Vec<CheckSequence>,
     sinks: Vec<f32>,
     blocks: usize,
 }
 
-impl Setup {
-    fn new(case: Case, dtype: KvDtype) -> Self {
-        let mut random = Random(case.key_dim as u64);
-        let Case { kv_heads, group, key_dim, value_dim, block_tokens, .. } = case;
+impl AttentionCheck {
+    fn new(case: AttentionCase, dtype: KvDtype) -> Self {
+        let mut random = OperandRng(case.key_dim as u64);
+        let AttentionCase { kv_heads, group, key_dim, value_dim, block_tokens, .. } = case;
         let shape = KvShape { kv_heads, key_dim, value_dim, block_tokens, dtype };
         let blocks =
             case.lengths.iter().map(|length| length.div_ceil(block_tokens)).sum::<usize>() + 2;
         let mut free: Vec<u32> = (0..blocks as u32).collect();
-        let history = |&tokens: &usize| History {
+        let history = |&tokens: &usize| CheckSequence {
             q: random.normals(tokens * kv_heads * group * key_dim),
             k: random.normals(tokens * kv_heads * key_dim),
             v: random.normals(tokens * kv_heads * value_dim),
@@ -123,9 +137,9 @@ impl Setup {
                 .collect(),
             tokens,
         };
-        let histories = case.lengths.iter().map(history).collect();
+        let sequences_of_case = case.lengths.iter().map(history).collect();
         let sinks = random.normals(kv_heads * group);
-        Self { case, shape, histories, sinks, blocks }
+        Self { case, shape, sequences_of_case, sinks, blocks }
     }
 
     fn heads(&self) -> usize {
@@ -137,13 +151,13 @@ impl Setup {
     }
 
     /// Runs the sequences `which` in steps of `chunk(step, sequence)` new tokens each. Returns the
-    /// outputs by sequence; what is fed beside them is compared with them.
+    /// outputs by sequence; what is epilogue beside them is compared with them.
     fn run(
         &self,
         gpu: &Gpu,
         report: &mut CheckReport,
         which: &[usize],
-        how: How,
+        how: KernelPath,
         chunk: &Chunk,
     ) -> Result<Vec<Vec<f32>>, DeviceError> {
         let mut layer = self.dirty_layer(gpu)?;
@@ -155,14 +169,14 @@ impl Setup {
             window: self.case.window,
             sinks,
         };
-        let mut pass = GpuPass::new(gpu, self.pass_shape())?;
+        let mut pass = AttentionMetadata::new(gpu, self.pass_shape())?;
         let mut done = vec![0; which.len()];
         let mut outputs = vec![Vec::new(); which.len()];
         for step in 0.. {
             let (mut q, mut k, mut v, mut sequences, mut rows) =
                 (vec![], vec![], vec![], vec![], 0);
             for (s, &index) in which.iter().enumerate() {
-                let history = &self.histories[index];
+                let history = &self.sequences_of_case[index];
                 let now = chunk(step, index).min(history.tokens - done[s]);
                 let part = |x: &[f32]| {
                     let width = x.len() / history.tokens;
@@ -185,23 +199,23 @@ impl Setup {
             gpu.write_kv(&mut layer, &pass, &uploaded(gpu, &k)?, &uploaded(gpu, &v)?)?;
             let width = self.heads() * self.shape.value_dim;
             let (q, mut out) = (uploaded(gpu, &q)?, unwritten(gpu, rows * width)?);
-            let mut fed = Fed::new(gpu)?;
+            let mut epilogue = EpilogueCheck::new(gpu)?;
             match how {
-                How::Plainly => {
+                KernelPath::Plainly => {
                     gpu.attention_by_plain_kernel(&layer, &pass, &options, &q, &mut out)
                 }
-                How::With(splits) => gpu.attention_with(
+                KernelPath::With(splits) => gpu.attention_with(
                     &layer,
                     &mut pass,
                     &options,
                     splits,
                     &q,
-                    (&mut out, fed.feed(rows, width)),
+                    (&mut out, epilogue.epilogue(rows, width)),
                 ),
             }?;
             let out = downloaded(&out)?;
-            if let How::With(_) = how {
-                fed.compare(report, &out, width)?;
+            if let KernelPath::With(_) = how {
+                epilogue.compare(report, &out, width)?;
             }
             for (s, sequence) in sequences.iter().enumerate() {
                 outputs[s].extend(&out[sequence.rows.start * width..sequence.rows.end * width]);
@@ -212,11 +226,12 @@ impl Setup {
     }
 
     /// A layer whose every place holds what no sequence may see: infinities and NaNs.
-    fn dirty_layer(&self, gpu: &Gpu) -> Result<KvLayer, DeviceError> {
-        let arena = GpuArena::new(gpu, KvLayer::bytes(&self.shape, self.blocks))?;
-        let mut layer = KvLayer::new(&arena, self.shape, self.blocks)?;
+    fn dirty_layer(&self, gpu: &Gpu) -> Result<GpuKvLayer, DeviceError> {
+        let arena = GpuArena::new(gpu, GpuKvLayer::bytes(&self.shape, self.blocks))?;
+        let mut layer = GpuKvLayer::new(&arena, self.shape, self.blocks)?;
         let tokens = self.blocks * self.shape.block_tokens;
-        let mut pass = GpuPass::new(gpu, PassShape { tokens, sequences: 1, ..self.pass_shape() })?;
+        let mut pass =
+            AttentionMetadata::new(gpu, BatchShape { tokens, sequences: 1, ..self.pass_shape() })?;
         let blocks: Vec<u32> = (0..self.blocks as u32).collect();
         pass.begin(
             &[AttentionSequence { blocks: &blocks, rows: 0..tokens, first_position: 0 }],
@@ -227,8 +242,8 @@ impl Setup {
         Ok(layer)
     }
 
-    fn pass_shape(&self) -> PassShape {
-        PassShape {
+    fn pass_shape(&self) -> BatchShape {
+        BatchShape {
             tokens: self.case.lengths.iter().sum(),
             sequences: self.case.lengths.len(),
             entries: self.blocks,
@@ -240,7 +255,7 @@ impl Setup {
 
     /// The plain result of one token of a sequence.
     fn plain_row(&self, sequence: usize, token: usize) -> Vec<f64> {
-        let (history, shape) = (&self.histories[sequence], &self.shape);
+        let (history, shape) = (&self.sequences_of_case[sequence], &self.shape);
         let row = |x: &[f32], index: usize, dim: usize| -> Vec<f64> {
             let x = &x[index * dim..(index + 1) * dim];
             match shape.dtype {
@@ -265,7 +280,8 @@ impl Setup {
 
     fn compare_with_plain(&self, report: &mut CheckReport, outputs: &[Vec<f32>]) {
         for (s, out) in outputs.iter().enumerate() {
-            let (width, tokens) = (self.heads() * self.shape.value_dim, self.histories[s].tokens);
+            let (width, tokens) =
+                (self.heads() * self.shape.value_dim, self.sequences_of_case[s].tokens);
             for token in [0, tokens / 2, tokens - 1] {
                 report.numbers(
                     &out[token * width..(token + 1) * width],
@@ -279,8 +295,8 @@ impl Setup {
     /// The kernel that the shape calls for, and the plain kernel, against the plain arithmetic.
     fn agrees(&self, gpu: &Gpu) -> Result<CheckReport, DeviceError> {
         let mut report = CheckReport::new();
-        let all: Vec<usize> = (0..self.histories.len()).collect();
-        for how in [How::With(Splits::Auto), How::Plainly] {
+        let all: Vec<usize> = (0..self.sequences_of_case.len()).collect();
+        for how in [KernelPath::With(Splits::Auto), KernelPath::Plainly] {
             let outputs = self.run(gpu, &mut report, &all, how, &|_, _| usize::MAX)?;
             self.compare_with_plain(&mut report, &outputs);
         }
@@ -291,29 +307,34 @@ impl Setup {
     /// order and side by side.
     fn is_the_same_in_pieces(&self, gpu: &Gpu) -> Result<CheckReport, DeviceError> {
         let mut report = CheckReport::new();
-        let all: Vec<usize> = (0..self.histories.len()).collect();
+        let all: Vec<usize> = (0..self.sequences_of_case.len()).collect();
         let whole =
-            self.run(gpu, &mut report, &all, How::With(Splits::InOrder), &|_, _| usize::MAX)?;
+            self.run(gpu, &mut report, &all, KernelPath::With(Splits::Sequential), &|_, _| {
+                usize::MAX
+            })?;
         let chunks = |step: usize, s: usize| (37 * (step + 3 * s + 1)) % 61 + 1;
         let decode = |step: usize, s: usize| {
-            if step == 0 { self.histories[s].tokens.saturating_sub(3) } else { 1 }
+            if step == 0 { self.sequences_of_case[s].tokens.saturating_sub(3) } else { 1 }
         };
         let runs: [(Splits, &Chunk); 4] = [
-            (Splits::SideBySide(2), &|_, _| usize::MAX),
+            (Splits::Parallel(2), &|_, _| usize::MAX),
             (Splits::Auto, &chunks),
-            (Splits::SideBySide(1), &decode),
-            (Splits::InOrder, &decode),
+            (Splits::Parallel(1), &decode),
+            (Splits::Sequential, &decode),
         ];
         for (splits, chunk) in runs {
-            let outputs = self.run(gpu, &mut report, &all, How::With(splits), chunk)?;
+            let outputs = self.run(gpu, &mut report, &all, KernelPath::With(splits), chunk)?;
             for (found, expected) in outputs.iter().zip(&whole) {
                 report.same_bits(found, expected);
             }
         }
-        let alone =
-            self.run(gpu, &mut report, &[all.len() - 1], How::With(Splits::Auto), &|_, _| {
-                usize::MAX
-            })?;
+        let alone = self.run(
+            gpu,
+            &mut report,
+            &[all.len() - 1],
+            KernelPath::With(Splits::Auto),
+            &|_, _| usize::MAX,
+        )?;
         report.same_bits(&alone[0], &whole[all.len() - 1]);
         Ok(report)
     }
@@ -321,17 +342,17 @@ impl Setup {
 
 /// Which kernel.
 #[derive(Clone, Copy)]
-enum How {
+enum KernelPath {
     Plainly,
     With(Splits),
 }
 
 /// A copied block holds what the first one did.
 fn blocks_are_paged(gpu: &Gpu, dtype: KvDtype) -> Result<CheckReport, DeviceError> {
-    let setup = Setup::new(Case { lengths: &[30], ..PLAIN }, dtype);
+    let setup = AttentionCheck::new(AttentionCase { lengths: &[30], ..PLAIN }, dtype);
     let mut layer = setup.dirty_layer(gpu)?;
-    let mut pass = GpuPass::new(gpu, setup.pass_shape())?;
-    let history = &setup.histories[0];
+    let mut pass = AttentionMetadata::new(gpu, setup.pass_shape())?;
+    let history = &setup.sequences_of_case[0];
     let options = GpuAttentionOptions {
         heads: setup.heads(),
         scale: setup.scale(),

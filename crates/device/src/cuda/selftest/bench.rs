@@ -3,21 +3,21 @@ use std::time::{Duration, Instant};
 use checkpoint::Dtype;
 use placement::KvDtype;
 
-use super::data::soon;
+use super::operands::soon;
 use crate::DeviceError;
 use crate::cpu::Precision;
 use crate::cpu::attention::{AttentionSequence, KvShape};
 use crate::cuda::args::ReadArgs;
 use crate::cuda::{
-    Buffer, Gpu, GpuActivationDtypes, GpuArena, GpuAttentionOptions, GpuMatrix,
-    GpuPackedActivations, GpuPass, GpuProduct, Grid, Kernel, KvLayer, PassShape,
+    AttentionMetadata, BatchShape, Buffer, Gpu, GpuActivationDtypes, GpuArena, GpuAttentionOptions,
+    GpuKvLayer, GpuMatrix, GpuPackedActivations, GpuProduct, Grid, Kernel,
 };
 
 /// What a benchmark runs.
-type Run = Box<dyn Fn(&Gpu, &BenchSizes) -> Result<BenchReport, DeviceError> + Send + Sync>;
+type Run = Box<dyn Fn(&Gpu, &BenchSizes) -> Result<KernelBenchReport, DeviceError> + Send + Sync>;
 
 /// One benchmark.
-pub struct Bench {
+pub struct KernelBench {
     /// Its name, such as `decode bf16, 1 token`.
     pub name: String,
     run: Run,
@@ -58,7 +58,7 @@ impl BenchSizes {
     };
 
     /// As little as shows that they run: for GPUs that are none.
-    pub const LEAST: BenchSizes = BenchSizes {
+    pub const MINIMAL: BenchSizes = BenchSizes {
         read_bytes: 1 << 16,
         hidden: 256,
         head_dim: 64,
@@ -91,7 +91,7 @@ impl BenchSizes {
 
 /// What a benchmark found.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct BenchReport {
+pub struct KernelBenchReport {
     /// Of one run.
     pub seconds: f64,
     /// Bytes that one run has to read at least.
@@ -100,7 +100,7 @@ pub struct BenchReport {
     pub operations: u64,
 }
 
-impl BenchReport {
+impl KernelBenchReport {
     /// Bytes a second.
     pub fn bytes_per_s(&self) -> f64 {
         self.bytes as f64 / self.seconds
@@ -112,10 +112,13 @@ impl BenchReport {
     }
 }
 
-impl Bench {
+impl KernelBench {
     fn new(
         name: String,
-        run: impl Fn(&Gpu, &BenchSizes) -> Result<BenchReport, DeviceError> + Send + Sync + 'static,
+        run: impl Fn(&Gpu, &BenchSizes) -> Result<KernelBenchReport, DeviceError>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         Self { name, run: Box::new(run) }
     }
@@ -124,36 +127,36 @@ impl Bench {
     ///
     /// # Errors
     /// What the driver says; [`crate::cuda::CudaError::OutOfMemory`] where the GPU is too small.
-    pub fn run(&self, gpu: &Gpu, sizes: &BenchSizes) -> Result<BenchReport, DeviceError> {
+    pub fn run(&self, gpu: &Gpu, sizes: &BenchSizes) -> Result<KernelBenchReport, DeviceError> {
         (self.run)(gpu, sizes)
     }
 }
 
 /// All benchmarks. The first reads memory and nothing else: the others' rates are to be seen beside
 /// it.
-pub fn benches() -> Vec<Bench> {
-    let mut benches = vec![Bench::new("read memory".to_owned(), read)];
+pub fn benches() -> Vec<KernelBench> {
+    let mut benches = vec![KernelBench::new("read memory".to_owned(), read)];
     for dtype in [Dtype::BF16, Dtype::Q8_0, Dtype::Q4K] {
         for tokens in [1, 8] {
             let name = format!("decode {}, {tokens} tokens", dtype.name().to_lowercase());
-            benches.push(Bench::new(name, move |gpu, sizes| {
+            benches.push(KernelBench::new(name, move |gpu, sizes| {
                 layer_products(gpu, sizes, dtype, tokens)
             }));
         }
         let name = format!("prefill {}", dtype.name().to_lowercase());
-        benches.push(Bench::new(name, move |gpu, sizes| {
+        benches.push(KernelBench::new(name, move |gpu, sizes| {
             layer_products(gpu, sizes, dtype, sizes.tokens)
         }));
     }
     for (dtype, name) in [(KvDtype::Bf16, "bf16"), (KvDtype::Int8, "int8")] {
         for sequences in [1, 16] {
             let name = format!("attention {name}, {sequences} sequences decode");
-            benches.push(Bench::new(name, move |gpu, sizes| {
+            benches.push(KernelBench::new(name, move |gpu, sizes| {
                 attention(gpu, sizes, dtype, sequences, 1)
             }));
         }
         let name = format!("attention {name}, prefill");
-        benches.push(Bench::new(name, move |gpu, sizes| {
+        benches.push(KernelBench::new(name, move |gpu, sizes| {
             attention(gpu, sizes, dtype, 1, sizes.tokens)
         }));
     }
@@ -182,7 +185,7 @@ fn seconds(
     }
 }
 
-fn read(gpu: &Gpu, sizes: &BenchSizes) -> Result<BenchReport, DeviceError> {
+fn read(gpu: &Gpu, sizes: &BenchSizes) -> Result<KernelBenchReport, DeviceError> {
     let blocks = 8 * gpu.info().multiprocessors.max(1);
     let mut from = Buffer::<f32>::new(gpu, sizes.read_bytes / 4)?;
     gpu.fill_activations(&mut from, 1.0, 1)?;
@@ -192,7 +195,7 @@ fn read(gpu: &Gpu, sizes: &BenchSizes) -> Result<BenchReport, DeviceError> {
     // SAFETY: the buffer has so many words of 16 bytes, and there is a sum for each block.
     let job = || Ok(unsafe { gpu.launch(Kernel::ReadAll, Grid::line(blocks, 256), &args) }?);
     let seconds = seconds(gpu, sizes.least, job)?;
-    Ok(BenchReport { seconds, bytes: from.bytes() as u64, operations: 0 })
+    Ok(KernelBenchReport { seconds, bytes: from.bytes() as u64, operations: 0 })
 }
 
 /// All products of one layer.
@@ -201,7 +204,7 @@ fn layer_products(
     sizes: &BenchSizes,
     dtype: Dtype,
     tokens: usize,
-) -> Result<BenchReport, DeviceError> {
+) -> Result<KernelBenchReport, DeviceError> {
     let forms = GpuActivationDtypes::for_weights(Precision::Native, [dtype]);
     let (mut bytes, mut numbers) = (0, 0);
     let mut steps = Vec::new();
@@ -227,7 +230,7 @@ fn layer_products(
             gpu.linear(inputs, &mut products)
         })
     })?;
-    Ok(BenchReport { seconds, bytes, operations: 2 * numbers * tokens as u64 })
+    Ok(KernelBenchReport { seconds, bytes, operations: 2 * numbers * tokens as u64 })
 }
 
 fn random_matrix(
@@ -249,16 +252,16 @@ fn attention(
     dtype: KvDtype,
     sequences: usize,
     tokens: usize,
-) -> Result<BenchReport, DeviceError> {
+) -> Result<KernelBenchReport, DeviceError> {
     const BLOCK: usize = 32;
     let (kv_heads, dim, context) = (sizes.kv_heads(), sizes.head_dim, sizes.context);
     let shape = KvShape { kv_heads, key_dim: dim, value_dim: dim, block_tokens: BLOCK, dtype };
     let a_sequence = context.div_ceil(BLOCK);
     let blocks = sequences * a_sequence;
-    let arena = GpuArena::new(gpu, KvLayer::bytes(&shape, blocks))?;
-    let mut layer = KvLayer::new(&arena, shape, blocks)?;
+    let arena = GpuArena::new(gpu, GpuKvLayer::bytes(&shape, blocks))?;
+    let mut layer = GpuKvLayer::new(&arena, shape, blocks)?;
     let most = tokens.max(sizes.tokens) * sequences;
-    let pass_shape = PassShape {
+    let pass_shape = BatchShape {
         tokens: most,
         sequences,
         entries: blocks,
@@ -266,7 +269,7 @@ fn attention(
         block_tokens: BLOCK,
         blocks,
     };
-    let mut pass = GpuPass::new(gpu, pass_shape)?;
+    let mut pass = AttentionMetadata::new(gpu, pass_shape)?;
     // Blocks of all sequences in turn, as they come to lie when several run.
     let tables: Vec<Vec<u32>> = (0..sequences)
         .map(|s| (0..a_sequence).map(|block| (block * sequences + s) as u32).collect())
@@ -299,6 +302,6 @@ fn attention(
         gpu.attention(&layer, &mut pass, &options, &q, &mut out, None)
     })?;
     let seen = sequences as u64 * (tokens * (context - tokens) + tokens * (tokens + 1) / 2) as u64;
-    let bytes = KvLayer::bytes(&shape, blocks) as u64;
-    Ok(BenchReport { seconds, bytes, operations: 4 * seen * (heads * dim) as u64 })
+    let bytes = GpuKvLayer::bytes(&shape, blocks) as u64;
+    Ok(KernelBenchReport { seconds, bytes, operations: 4 * seen * (heads * dim) as u64 })
 }

@@ -1,4 +1,4 @@
-use super::data::{Fed, Random, downloaded, uploaded};
+use super::operands::{EpilogueCheck, OperandRng, downloaded, uploaded};
 use super::{Check, CheckReport};
 use crate::DeviceError;
 use crate::cpu::Cpu;
@@ -13,12 +13,12 @@ type OnCpu1 = fn(&Cpu, &mut [f32]) -> Result<(), DeviceError>;
 pub(super) fn checks() -> Vec<Check> {
     let two = |name: &str, on_gpu: OnGpu2, on_cpu: OnCpu2| {
         Check::new(name, move |gpu, cpu| {
-            check(gpu, |x, y, fed| on_gpu(gpu, x, y, fed), |x, y| on_cpu(cpu, x, y))
+            check(gpu, |x, y, epilogue| on_gpu(gpu, x, y, epilogue), |x, y| on_cpu(cpu, x, y))
         })
     };
     let one = |name: &str, on_gpu: OnGpu1, on_cpu: OnCpu1| {
         Check::new(name, move |gpu, cpu| {
-            check(gpu, |x, _, fed| on_gpu(gpu, x, fed), |x, _| on_cpu(cpu, x))
+            check(gpu, |x, _, epilogue| on_gpu(gpu, x, epilogue), |x, _| on_cpu(cpu, x))
         })
     };
     vec![
@@ -32,28 +32,28 @@ pub(super) fn checks() -> Vec<Check> {
     ]
 }
 
-/// Small and large numbers give the CPU's bits, and feed them: the functions are the same, step by
+/// Small and large numbers give the CPU's bits, and gpu_epilogue them: the functions are the same, step by
 /// step.
 fn check(
     gpu: &Gpu,
     on_gpu: impl Fn(&mut Buffer<f32>, &Buffer<f32>, Option<GpuEpilogue>) -> Result<(), DeviceError>,
     on_cpu: impl Fn(&mut [f32], &[f32]) -> Result<(), DeviceError>,
 ) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random) = (CheckReport::new(), Random(8));
+    let (mut report, mut random) = (CheckReport::new(), OperandRng(8));
     for (len, size) in [(1, 1.0), (1000, 0.3), (5001, 3.0), (700, 80.0)] {
         let mut x: Vec<f32> = random.normals(len).iter().map(|x| x * size).collect();
         let y = random.normals(len);
-        let (mut found, mut fed) = (uploaded(gpu, &x)?, Fed::new(gpu)?);
-        on_gpu(&mut found, &uploaded(gpu, &y)?, fed.feed(1, len))?;
+        let (mut found, mut epilogue) = (uploaded(gpu, &x)?, EpilogueCheck::new(gpu)?);
+        on_gpu(&mut found, &uploaded(gpu, &y)?, epilogue.epilogue(1, len))?;
         on_cpu(&mut x, &y)?;
         report.same_bits(&downloaded(&found)?, &x);
-        fed.compare(&mut report, &x, len)?;
+        epilogue.compare(&mut report, &x, len)?;
     }
     Ok(report)
 }
 
 fn add(gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random) = (CheckReport::new(), Random(10));
+    let (mut report, mut random) = (CheckReport::new(), OperandRng(10));
     for len in [1, 5001] {
         let [mut x, y] = [(); 2].map(|()| random.normals(len));
         let mut found = uploaded(gpu, &x)?;

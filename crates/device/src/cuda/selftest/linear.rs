@@ -1,6 +1,6 @@
 use checkpoint::Dtype;
 
-use super::data::{DTYPES, Random, Weights, downloaded, unwritten, uploaded};
+use super::operands::{DTYPES, OperandRng, TestMatrix, downloaded, unwritten, uploaded};
 use super::{Check, CheckReport};
 use crate::DeviceError;
 use crate::cpu::{Precision, plain};
@@ -46,7 +46,7 @@ fn cols_of(dtype: Dtype, blocks: usize, ragged: usize) -> usize {
 fn multiply(
     gpu: &Gpu,
     precision: Precision,
-    weight: &Weights,
+    weight: &TestMatrix,
     bias: Option<&Buffer<f32>>,
     x: &[f32],
 ) -> Result<Vec<f32>, DeviceError> {
@@ -69,7 +69,7 @@ fn multiply(
 /// What the product should be, and what rounding may do, element by element.
 fn expected(
     precision: Precision,
-    weight: &Weights,
+    weight: &TestMatrix,
     bias: Option<&[f32]>,
     x: &[f32],
 ) -> Vec<(f64, f64)> {
@@ -100,10 +100,10 @@ fn compare(report: &mut CheckReport, found: &[f32], expected: &[(f64, f64)]) {
 
 /// Against the plain product, for all shapes, with and without a bias.
 fn agrees(gpu: &Gpu, dtype: Dtype, precision: Precision) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random) = (CheckReport::new(), Random(dtype as u64));
+    let (mut report, mut random) = (CheckReport::new(), OperandRng(dtype as u64));
     for (index, (rows, blocks, ragged)) in SHAPES.into_iter().enumerate() {
         let weight =
-            Weights::random(gpu, &mut random, dtype, rows, cols_of(dtype, blocks, ragged))?;
+            TestMatrix::random(gpu, &mut random, dtype, rows, cols_of(dtype, blocks, ragged))?;
         let bias = random.normals(rows);
         let bias_on_gpu = uploaded(gpu, &bias)?;
         for tokens in [1, [3, 12, 70, 20][index]] {
@@ -126,9 +126,9 @@ fn is_batch_invariant(
     dtype: Dtype,
     precision: Precision,
 ) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random) = (CheckReport::new(), Random(99));
+    let (mut report, mut random) = (CheckReport::new(), OperandRng(99));
     for (rows, blocks) in [(35, 5), (20, 37)] {
-        let weight = Weights::random(gpu, &mut random, dtype, rows, cols_of(dtype, blocks, 8))?;
+        let weight = TestMatrix::random(gpu, &mut random, dtype, rows, cols_of(dtype, blocks, 8))?;
         let cols = weight.gpu.cols;
         let most = TOKENS[TOKENS.len() - 1];
         let x = random.normals(most * cols);
@@ -145,14 +145,14 @@ fn is_batch_invariant(
 
 /// Products of one input in one call, in any mixture of dtypes, are those of calls of their own.
 fn several_at_once(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random, cols) = (CheckReport::new(), Random(7), 512);
+    let (mut report, mut random, cols) = (CheckReport::new(), OperandRng(7), 512);
     let dtypes =
         [Dtype::BF16, Dtype::Q8_0, Dtype::BF16, Dtype::F16, Dtype::BF16, Dtype::BF16, Dtype::BF16];
     let rows = [40, 8, 16, 33, 1, 300, 5];
     let weights = dtypes
         .iter()
         .zip(rows)
-        .map(|(dtype, rows)| Weights::random(gpu, &mut random, *dtype, rows, cols));
+        .map(|(dtype, rows)| TestMatrix::random(gpu, &mut random, *dtype, rows, cols));
     let weights = weights.collect::<Result<Vec<_>, _>>()?;
     for tokens in [1, 100] {
         let x = random.normals(tokens * cols);

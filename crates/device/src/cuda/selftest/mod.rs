@@ -7,9 +7,9 @@
 
 mod attention;
 mod bench;
-mod data;
 mod elementwise;
 mod linear;
+mod operands;
 mod report;
 mod rows;
 
@@ -17,7 +17,7 @@ use super::Gpu;
 use crate::DeviceError;
 use crate::cpu::Cpu;
 
-pub use bench::{Bench, BenchReport, BenchSizes, benches};
+pub use bench::{BenchSizes, KernelBench, KernelBenchReport, benches};
 pub use report::CheckReport;
 
 /// What a check runs.

@@ -3,12 +3,14 @@
 use checkpoint::{Dtype, Pairing};
 use half::{bf16, f16};
 
-use super::data::{DTYPES, Fed, Random, Weights, downloaded, soon, unwritten, uploaded, weights};
+use super::operands::{
+    DTYPES, EpilogueCheck, OperandRng, TestMatrix, downloaded, soon, unwritten, uploaded, weights,
+};
 use super::{Check, CheckReport};
 use crate::DeviceError;
 use crate::cpu::attention::AttentionSequence;
 use crate::cpu::{Cpu, Matrix, RopeTable, plain};
-use crate::cuda::{Gpu, GpuArena, GpuIndices, GpuPass, GpuRopeTable, PassShape};
+use crate::cuda::{AttentionMetadata, BatchShape, Gpu, GpuArena, GpuIndices, GpuRopeTable};
 use crate::memory::Arena;
 
 pub(super) fn checks() -> Vec<Check> {
@@ -31,23 +33,23 @@ pub(super) fn checks() -> Vec<Check> {
 
 /// Rows of heads and of hidden states, alone and among others.
 fn norms(gpu: &Gpu, layer: bool) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random) = (CheckReport::new(), Random(1));
+    let (mut report, mut random) = (CheckReport::new(), OperandRng(1));
     for (rows, cols) in [(1, 1), (19, 64), (9, 100), (3, 513), (5, 4096)] {
         let x: Vec<f32> = random.normals(rows * cols).iter().map(|x| x + 0.5).collect();
         let (weight, bias) = (random.normals(cols), random.normals(cols));
         let on_gpu = (uploaded(gpu, &x)?, uploaded(gpu, &weight)?, uploaded(gpu, &bias)?);
-        let (mut out, mut fed) = (unwritten(gpu, x.len())?, Fed::new(gpu)?);
-        let feed = fed.feed(rows, cols);
+        let (mut out, mut epilogue) = (unwritten(gpu, x.len())?, EpilogueCheck::new(gpu)?);
+        let gpu_epilogue = epilogue.epilogue(rows, cols);
         let expected: Vec<f64> = if layer {
-            gpu.layer_norm(&on_gpu.0, &on_gpu.1, Some(&on_gpu.2), 1e-2, &mut out, feed)?;
+            gpu.layer_norm(&on_gpu.0, &on_gpu.1, Some(&on_gpu.2), 1e-2, &mut out, gpu_epilogue)?;
             x.chunks(cols).flat_map(|x| plain::layer_norm(x, &weight, &bias, 1e-2)).collect()
         } else {
-            gpu.rms_norm(&on_gpu.0, &on_gpu.1, 1e-5, &mut out, feed)?;
+            gpu.rms_norm(&on_gpu.0, &on_gpu.1, 1e-5, &mut out, gpu_epilogue)?;
             x.chunks(cols).flat_map(|x| plain::rms_norm(x, &weight, 1e-5)).collect()
         };
         let found = downloaded(&out)?;
         report.numbers(&found, &expected, if layer { 1e-4 } else { 1e-5 });
-        fed.compare(&mut report, &found, cols)?;
+        epilogue.compare(&mut report, &found, cols)?;
         // The last row alone, and in place.
         let last = (rows - 1) * cols;
         let (mut alone, mut out) = (uploaded(gpu, &x[last..])?, unwritten(gpu, cols)?);
@@ -62,29 +64,29 @@ fn norms(gpu: &Gpu, layer: bool) -> Result<CheckReport, DeviceError> {
     Ok(report)
 }
 
-/// The sum, its norm and what is fed, bit for bit as by one operation after the other.
+/// The sum, its norm and what is epilogue, bit for bit as by one operation after the other.
 fn norm_of_sum(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random) = (CheckReport::new(), Random(9));
+    let (mut report, mut random) = (CheckReport::new(), OperandRng(9));
     for (rows, cols) in [(19, 64), (3, 513), (5, 4096)] {
         let [x, y] = [(); 2].map(|()| random.normals(rows * cols));
         let weight = uploaded(gpu, &random.normals(cols))?;
         let ([mut sum, mut expected], y) =
             ([uploaded(gpu, &x)?, uploaded(gpu, &x)?], uploaded(gpu, &y)?);
-        let (mut out, mut fed) = (unwritten(gpu, x.len())?, Fed::new(gpu)?);
-        gpu.add_rms_norm(&mut sum, &y, &weight, 1e-5, &mut out, fed.feed(rows, cols))?;
+        let (mut out, mut epilogue) = (unwritten(gpu, x.len())?, EpilogueCheck::new(gpu)?);
+        gpu.add_rms_norm(&mut sum, &y, &weight, 1e-5, &mut out, epilogue.epilogue(rows, cols))?;
         gpu.add(&mut expected, &y)?;
         report.same_bits(&downloaded(&sum)?, &downloaded(&expected)?);
         gpu.rms_norm_inplace(&mut expected, &weight, 1e-5)?;
         let found = downloaded(&out)?;
         report.same_bits(&found, &downloaded(&expected)?);
-        fed.compare(&mut report, &found, cols)?;
+        epilogue.compare(&mut report, &found, cols)?;
     }
     Ok(report)
 }
 
 /// Both pairings, whole and partial, as the CPU turns them.
 fn rope(gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random) = (CheckReport::new(), Random(2));
+    let (mut report, mut random) = (CheckReport::new(), OperandRng(2));
     for (pairing, half, rest) in
         [(Pairing::Halves, 32, 0), (Pairing::Interleaved, 20, 24), (Pairing::Halves, 3, 2)]
     {
@@ -106,10 +108,14 @@ fn rope(gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
 }
 
 /// A pass of one sequence.
-fn pass_of(gpu: &Gpu, tokens: usize, first_position: usize) -> Result<GpuPass, DeviceError> {
+fn pass_of(
+    gpu: &Gpu,
+    tokens: usize,
+    first_position: usize,
+) -> Result<AttentionMetadata, DeviceError> {
     let shape =
-        PassShape { tokens, sequences: 1, entries: 8, group: 1, block_tokens: 16, blocks: 8 };
-    let mut pass = GpuPass::new(gpu, shape)?;
+        BatchShape { tokens, sequences: 1, entries: 8, group: 1, block_tokens: 16, blocks: 8 };
+    let mut pass = AttentionMetadata::new(gpu, shape)?;
     pass.begin(
         &[AttentionSequence { blocks: &[0, 1, 2, 3, 4, 5, 6, 7], rows: 0..tokens, first_position }],
         soon(),
@@ -119,7 +125,7 @@ fn pass_of(gpu: &Gpu, tokens: usize, first_position: usize) -> Result<GpuPass, D
 
 fn gather(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     let (mut report, cols) = (CheckReport::new(), 77);
-    let x = Random(3).normals(9 * cols);
+    let x = OperandRng(3).normals(9 * cols);
     let mut rows = GpuIndices::new(gpu, 0)?;
     rows.set(&[8, 0, 3, 3], soon())?;
     let mut out = unwritten(gpu, 4 * cols)?;
@@ -132,10 +138,10 @@ fn gather(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
 
 /// Rows of an embedding are the CPU's, bit for bit.
 fn embed(gpu: &Gpu, cpu: &Cpu, dtype: Dtype) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random) = (CheckReport::new(), Random(4));
+    let (mut report, mut random) = (CheckReport::new(), OperandRng(4));
     let (rows, cols) =
         (11, dtype.block_elements().max(32) * 3 + if dtype.block_elements() == 1 { 5 } else { 0 });
-    let table = Weights::random(gpu, &mut random, dtype, rows, cols)?;
+    let table = TestMatrix::random(gpu, &mut random, dtype, rows, cols)?;
     let arena = Arena::new(table.bytes.len() + 4096)?;
     let data = arena.fill::<DeviceError>(table.bytes.len(), |to| {
         to.copy_from_slice(&table.bytes);
@@ -166,7 +172,7 @@ fn converted(gpu: &Gpu, from: Dtype, bytes: &[u8], to: Dtype) -> Result<Vec<u8>,
 
 /// Every pair of number formats, with numbers that are large, tiny, and none.
 fn convert(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random) = (CheckReport::new(), Random(5));
+    let (mut report, mut random) = (CheckReport::new(), OperandRng(5));
     let mut numbers: Vec<f32> =
         (0..1000).map(|i| random.normal() * 10f32.powi(i % 60 - 30)).collect();
     numbers.extend([
@@ -212,7 +218,7 @@ fn convert(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
 
 /// The CPU's bytes.
 fn quantize(gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random) = (CheckReport::new(), Random(6));
+    let (mut report, mut random) = (CheckReport::new(), OperandRng(6));
     for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
         let mut bytes = weights(&mut random, dtype, 70 * 32);
         bytes[..32 * dtype.block_bytes()].fill(0);
@@ -223,7 +229,7 @@ fn quantize(gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
     Ok(report)
 }
 
-/// Random weights are about normal with the deviation asked for, and no two seeds give the same.
+/// OperandRng weights are about normal with the deviation asked for, and no two seeds give the same.
 fn fill(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     let mut report = CheckReport::new();
     for dtype in DTYPES {

@@ -72,7 +72,7 @@ impl Toy {
         }
         if batch.tokens.contains(&LOST) {
             let hangs = CudaError::Timeout {
-                gpu: 3,
+                ordinal: 3,
                 doing: "the toy's pass",
                 waited: Duration::from_secs(9),
             };

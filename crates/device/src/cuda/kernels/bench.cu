@@ -1,20 +1,20 @@
-// What benchmarks need: random numbers made on the GPU, and a buffer read at full rate.
+// Benchmark helpers: random elements generated on the GPU, and a streaming read at full bandwidth.
 #include "memory.cuh"
-#include "numbers.cuh"
+#include "element_types.cuh"
 
 struct FillArgs {
     void* to;
-    i64 count;  // of numbers, or of blocks
+    i64 count;  // elements, or quantization blocks
     u64 seed;
     f32 deviation;
-    i32 stored;       // for numbers
-    i32 block_bytes;  // for blocks
-    i32 scales_at;    // the byte of a block where its f16 scales are
-    i32 scales;       // how many
+    i32 element_type;  // unquantized formats
+    i32 block_bytes;   // quantized formats
+    i32 scales_at;     // byte offset of the f16 scales in a block
+    i32 scales;        // number of scales
     u32 unused;
 };
 
-// SplitMix64 of a counter.
+// SplitMix64 (Steele et al. 2014), counter-based.
 DEVICE u64 random_bits(u64 seed, u64 index) {
     u64 z = seed + (index + 1) * 0x9e3779b97f4a7c15ull;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
@@ -22,7 +22,7 @@ DEVICE u64 random_bits(u64 seed, u64 index) {
     return z ^ z >> 31;
 }
 
-// About normal: four sums of 16 bits each.
+// Approximately normal: the sum of four uniform 16-bit numbers.
 DEVICE f32 random_normal(u64 seed, u64 index) {
     const u64 bits = random_bits(seed, index);
     f32 sum = -2.0f;
@@ -30,14 +30,14 @@ DEVICE f32 random_normal(u64 seed, u64 index) {
     return sum * 1.732f;
 }
 
-// Number i is the same whatever the grid.
+// Element i does not depend on the grid.
 KERNEL(fill_normal, FillArgs, THREADS, 1) {
     for (i64 i = grid_thread(); i < args.count; i += grid_threads()) {
-        store_number(args.to, i, args.stored, random_normal(args.seed, u64(i)) * args.deviation);
+        store_element(args.to, i, args.element_type, random_normal(args.seed, u64(i)) * args.deviation);
     }
 }
 
-// Random codes, scales of `deviation`.
+// Random codes; every scale is `deviation`.
 KERNEL(fill_blocks, FillArgs, THREADS, 1) {
     u8* const to = static_cast<u8*>(args.to);
     const u16 scale = f32_to_f16(args.deviation);
@@ -54,7 +54,7 @@ struct ReadArgs {
     i64 words;  // of 16 bytes
 };
 
-// Reads all bytes once; the sum keeps the compiler from leaving it out.
+// Reads all bytes once; the sum prevents the compiler from removing the loads.
 KERNEL(read_all, ReadArgs, THREADS, 1) {
     constexpr i64 AHEAD = 8;
     u32 sum = 0;

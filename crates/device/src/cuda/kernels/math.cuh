@@ -1,12 +1,13 @@
-// Elementary functions: step by step those of crates/device/src/cpu/simd/math.rs, so that their bits agree with the CPU's.
+// exp, SiLU and GELU by polynomial approximation, step by step as in
+// crates/device/src/cpu/simd/math.rs, so that the bits agree with the CPU.
 #pragma once
-#include "language.cuh"
-#include "numbers.cuh"
+#include "platform.cuh"
+#include "element_types.cuh"
 
-// e^x within 2 units in the last place; 0 below -87.3, at most e^88.3 above; NaN stays NaN.
+// e^x within 2 ulp; 0 below -87.3, at most e^88.3 above; NaN stays NaN.
 DEVICE f32 exponential(f32 x) {
     constexpr f32 LOW = -87.3f, HIGH = 88.3f;
-    const f32 above = LOW > x ? LOW : x;  // these orders of operands let a NaN through
+    const f32 above = LOW > x ? LOW : x;  // this operand order lets a NaN through
     const f32 bounded = HIGH < above ? HIGH : above;
     const f32 n = rintf(bounded * 1.44269504088896340736f);
     f32 r = fmaf(n, -0.6933594f, bounded);
@@ -19,14 +20,14 @@ DEVICE f32 exponential(f32 x) {
     p = fmaf(p, r, 0.5f);
     p = fmaf(p, r, 1.0f);
     p = fmaf(p, r, 1.0f);
-    const f32 scaled = __uint_as_float(__float_as_uint(p) + (u32(to_whole(n)) << 23));
+    const f32 scaled = __uint_as_float(__float_as_uint(p) + (u32(round_to_int(n)) << 23));
     return x < LOW ? 0.0f : scaled;
 }
 
 // x / (1 + e^-x)
 DEVICE f32 silu(f32 x) { return x / (1.0f + exponential(0.0f - x)); }
 
-// x Phi(x) by the error function (the Chebyshev fit of Numerical Recipes).
+// x Phi(x) with the error function (the Chebyshev fit of Numerical Recipes).
 DEVICE f32 gelu(f32 x) {
     const f32 z = fabsf(x) * 0.70710678118654752440f;
     const f32 t = 1.0f / fmaf(z, 0.5f, 1.0f);

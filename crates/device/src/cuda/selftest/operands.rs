@@ -1,4 +1,4 @@
-//! Random operands, on the host and on a GPU.
+//! OperandRng operands, on the host and on a GPU.
 
 use std::time::{Duration, Instant};
 
@@ -35,9 +35,9 @@ pub(super) fn soon() -> Instant {
 }
 
 /// SplitMix64: the same numbers in every run.
-pub(super) struct Random(pub u64);
+pub(super) struct OperandRng(pub u64);
 
-impl Random {
+impl OperandRng {
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -62,12 +62,12 @@ impl Random {
 }
 
 /// The bytes of random weights: every code is possible, scales are small.
-pub(super) fn weights(random: &mut Random, dtype: Dtype, count: usize) -> Vec<u8> {
+pub(super) fn weights(random: &mut OperandRng, dtype: Dtype, count: usize) -> Vec<u8> {
     let mut bytes = vec![0u8; count / dtype.block_elements() * dtype.block_bytes()];
     for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
         block.iter_mut().for_each(|byte| *byte = random.bits() as u8);
         let small =
-            |random: &mut Random| f16::from_f32(0.02 + 0.02 * random.normal()).to_le_bytes();
+            |random: &mut OperandRng| f16::from_f32(0.02 + 0.02 * random.normal()).to_le_bytes();
         match dtype {
             Dtype::F32 => block.copy_from_slice(&random.normal().to_le_bytes()),
             Dtype::F16 => block.copy_from_slice(&f16::from_f32(random.normal()).to_le_bytes()),
@@ -84,15 +84,15 @@ pub(super) fn weights(random: &mut Random, dtype: Dtype, count: usize) -> Vec<u8
 }
 
 /// A matrix on the host and on a GPU. On the GPU its last byte is the last of its memory.
-pub(super) struct Weights {
+pub(super) struct TestMatrix {
     pub gpu: GpuMatrix,
     pub bytes: Vec<u8>,
 }
 
-impl Weights {
+impl TestMatrix {
     pub fn random(
         gpu: &Gpu,
-        random: &mut Random,
+        random: &mut OperandRng,
         dtype: Dtype,
         rows: usize,
         cols: usize,
@@ -140,15 +140,15 @@ pub(super) fn unwritten(gpu: &Gpu, len: usize) -> Result<Buffer<f32>, DeviceErro
 }
 
 /// Inputs of products, in both forms, that an operation writes beside its result.
-pub(super) struct Fed(GpuPackedActivations);
+pub(super) struct EpilogueCheck(GpuPackedActivations);
 
-impl Fed {
+impl EpilogueCheck {
     pub fn new(gpu: &Gpu) -> Result<Self, DeviceError> {
         Ok(Self(GpuPackedActivations::new(gpu, 0, 0)?))
     }
 
     /// For a result of rows of `cols` numbers.
-    pub fn feed(&mut self, tokens: usize, cols: usize) -> Option<GpuEpilogue<'_>> {
+    pub fn epilogue(&mut self, tokens: usize, cols: usize) -> Option<GpuEpilogue<'_>> {
         let forms = GpuActivationDtypes::for_weights(Precision::Native, [Dtype::F32, Dtype::BF16]);
         Some(GpuEpilogue { inputs: &mut self.0, tokens, cols, forms })
     }

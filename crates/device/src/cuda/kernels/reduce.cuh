@@ -1,16 +1,17 @@
-// Sums and maxima over threads, in an order that never changes.
+// Warp and block reductions in a fixed order (butterfly shuffles).
 #pragma once
-#include "language.cuh"
+#include "platform.cuh"
 
-// The sum over a warp's lanes, the same bits in each of them.
+// Sum over the lanes of a warp, the same bits in every lane.
 DEVICE f32 warp_sum(f32 x) {
     UNROLL for (u32 far = WARP / 2; far > 0; far /= 2) x += __shfl_xor_sync(ALL_LANES, x, far);
     return x;
 }
 
-// Folds each of `count` numbers (a power of two) over the lanes that differ in the bits far, far / 2 .. last of their number. At every step
-// lanes share the numbers out, as long as there are several: so lane l ends with number (l % (2 * far)) / (2 * far / count), and that is
-// the same bits as a butterfly of its own would have given.
+// Reduces `count` (a power of two) values over the lanes that differ in bits far, far / 2 .. last
+// of their index. Each step divides the values among the lanes while there are several, so lane l
+// ends with value (l % (2 * far)) / (2 * far / count), with the bits of a separate butterfly per
+// value.
 template <i32 count, u32 far, u32 last, class Fold> DEVICE f32 fold_lanes(f32 (&x)[count], Fold fold) {
     if constexpr (count == 1) {
         x[0] = fold(x[0], __shfl_xor_sync(ALL_LANES, x[0], far));
@@ -30,15 +31,15 @@ template <i32 count, u32 far, u32 last, class Fold> DEVICE f32 fold_lanes(f32 (&
 
 DEVICE f32 larger(f32 a, f32 b) { return b > a ? b : a; }
 
-struct Adds {
+struct AddFold {
     DEVICE_MEMBER f32 operator()(f32 a, f32 b) const { return a + b; }
 };
 
-struct TakesLarger {
+struct MaxFold {
     DEVICE_MEMBER f32 operator()(f32 a, f32 b) const { return larger(a, b); }
 };
 
-// The largest of a warp's lanes. NaNs lose.
+// Maximum over the lanes of a warp. NaNs are ignored.
 DEVICE f32 warp_max(f32 x) {
     UNROLL for (u32 far = WARP / 2; far > 0; far /= 2) {
         const f32 other = __shfl_xor_sync(ALL_LANES, x, far);
@@ -47,7 +48,8 @@ DEVICE f32 warp_max(f32 x) {
     return x;
 }
 
-// The sum over a block's warps, in their order. `sums` is shared, and free again after the block's next barrier.
+// Sum over the warps of a block, in order. `sums` is shared memory, free again after the next
+// barrier of the block.
 template <u32 warps> DEVICE f32 block_sum(f32 x, f32* sums) {
     x = warp_sum(x);
     if (lane_id() == 0) sums[warp_id()] = x;

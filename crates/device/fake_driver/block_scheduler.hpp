@@ -1,4 +1,4 @@
-// Launches: all blocks of a grid, by a few threads of the system.
+// Kernel launches: runs all thread blocks of a grid on a few system threads.
 #pragma once
 
 #include "worker.hpp"
@@ -9,16 +9,16 @@
 
 namespace emulator {
 
-// The threads of the system that run blocks. They live as long as the process.
-class Crew {
+// The system threads that run thread blocks. They live as long as the process.
+class BlockScheduler {
 public:
-    static Crew& get() {
-        static Crew& crew = *new Crew;
+    static BlockScheduler& get() {
+        static BlockScheduler& crew = *new BlockScheduler;
         return crew;
     }
 
-    // Runs all blocks; returns when they are done. Launches of several callers follow each other.
-    void run(const Launch& launch) {
+    // Runs all blocks and returns when they are done. Concurrent launches run one after the other.
+    void run(const KernelLaunch& launch) {
         const std::lock_guard one_at_a_time(launches);
         const unsigned long blocks = static_cast<unsigned long>(launch.grid.x) * launch.grid.y * launch.grid.z;
         {
@@ -38,12 +38,12 @@ public:
 private:
     std::mutex launches, mutex;
     std::condition_variable wake, finished;
-    const Launch* work = nullptr;
+    const KernelLaunch* work = nullptr;
     unsigned long next = 0, count = 0, done = 0;
 
-    Crew() {
-        const char* asked = std::getenv("FAKE_GPU_THREADS");
-        const unsigned threads = asked ? std::atoi(asked) : std::thread::hardware_concurrency();
+    BlockScheduler() {
+        const char* requested = std::getenv("FAKE_GPU_THREADS");
+        const unsigned threads = requested ? std::atoi(requested) : std::thread::hardware_concurrency();
         for (unsigned i = 1; i < threads && i < 16; i++) std::thread([this] { serve(); }).detach();
     }
 
@@ -59,7 +59,7 @@ private:
 
     void take_blocks() {
         for (;;) {
-            const Launch* launch;
+            const KernelLaunch* launch;
             unsigned long first, last;
             {
                 const std::lock_guard lock(mutex);

@@ -1,8 +1,11 @@
-// The language of the kernels: CUDA, or C++17 on the fake GPU (see fake_driver/emulator.hpp).
+// Portability layer of the kernels: CUDA, or C++17 in the fake CUDA driver
+// (crates/device/fake_driver/emulator.hpp).
 //
-// A kernel takes one struct by value, which crates/device/src/cuda/kernels.rs repeats field by field: pointers and 64-bit numbers
-// first, then 32-bit ones, an even number of them. It is launched with as many threads a block as it is declared with. Sizes that can
-// pass 2^31 are i64. Products and sums are written as such: the compiler contracts nothing (--fmad=false), fmaf is asked for.
+// A kernel takes one struct by value. crates/device/src/cuda/args.rs repeats it field by field
+// under the same name: pointers and 64-bit fields first, then an even number of 32-bit fields. A
+// kernel is launched with the number of threads per block that it declares. Sizes that can exceed
+// 2^31 are i64. The compiler does not contract a * b + c (--fmad=false); kernels call fmaf where
+// they fuse.
 #pragma once
 
 using u8 = unsigned char;
@@ -16,15 +19,15 @@ using f32 = float;
 
 #ifdef __CUDACC__
 
-// A kernel of `threads` threads a block, at least `blocks` of which should fit a multiprocessor.
+// A kernel of `threads` threads per block; at least `blocks` blocks should fit on a multiprocessor.
 #define KERNEL(name, Args, threads, blocks) \
     extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Args args)
 
-// A function of the device.
+// A device function.
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER __device__ __forceinline__
 
-// Memory that a block's threads share: SHARED(f32, sums, [8][32]).
+// Shared memory of a thread block: SHARED(f32, sums, [8][32]).
 #define SHARED(type, name, extent) __shared__ __align__(16) type name extent
 
 #define UNROLL _Pragma("unroll")
@@ -39,11 +42,11 @@ using f32 = float;
 constexpr u32 WARP = 32;
 constexpr u32 ALL_LANES = 0xffffffffu;
 
-// Threads of the usual block, and its warps.
+// Threads and warps of the usual thread block.
 constexpr u32 THREADS = 256;
 constexpr u32 WARPS = THREADS / WARP;
 
-// 16 bytes, as one load brings them.
+// 16 bytes, the size of the widest load.
 struct alignas(16) Words4 {
     u32 word[4];
 };
@@ -56,10 +59,10 @@ struct alignas(8) Words2 {
 DEVICE u32 lane_id() { return threadIdx.x % WARP; }
 DEVICE u32 warp_id() { return threadIdx.x / WARP; }
 
-// The first of this thread's elements, and the step to the next, where a grid of one dimension shares `count` of them.
+// Grid-stride loop over a one-dimensional grid: this thread's first element, and the stride.
 DEVICE i64 grid_thread() { return i64(blockIdx.x) * blockDim.x + threadIdx.x; }
 DEVICE i64 grid_threads() { return i64(gridDim.x) * blockDim.x; }
 
-template <class T> DEVICE T least(T a, T b) { return a < b ? a : b; }
-template <class T> DEVICE T most(T a, T b) { return a > b ? a : b; }
-DEVICE i64 parts_of(i64 count, i64 part) { return (count + part - 1) / part; }
+template <class T> DEVICE T min_of(T a, T b) { return a < b ? a : b; }
+template <class T> DEVICE T max_of(T a, T b) { return a > b ? a : b; }
+DEVICE i64 div_ceil(i64 count, i64 part) { return (count + part - 1) / part; }

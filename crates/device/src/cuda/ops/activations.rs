@@ -5,7 +5,7 @@ use checkpoint::Dtype;
 use super::{on, over};
 use crate::DeviceError;
 use crate::cpu::{Precision, expect};
-use crate::cuda::args::{FedArgs, PrepareArgs};
+use crate::cuda::args::{EpilogueArgs, PackArgs};
 use crate::cuda::{Buffer, Gpu, Kernel};
 
 /// The forms of the activations that products on a GPU need: f32, or rounded to bf16.
@@ -102,17 +102,17 @@ impl GpuPackedActivations {
         expect("inputs: x is [tokens, cols]", tokens * cols, x.len())?;
         on(gpu, x)?;
         let (to, stride) = (self.begin(gpu, tokens, cols, forms)?, stride_for(cols));
-        let args = PrepareArgs {
+        let args = PackArgs {
             x: x.address(),
-            rounded: to.rounded,
-            exact: to.exact,
+            out_bf16: to.out_bf16,
+            out_f32: to.out_f32,
             tokens: tokens as i64,
             cols: cols as i64,
             stride: stride as i64,
         };
         // SAFETY: x is [tokens, cols] and the forms [tokens, stride], on this GPU, as was checked
         // and made so.
-        Ok(unsafe { gpu.launch(Kernel::Prepare, over(tokens * stride / 8), &args) }?)
+        Ok(unsafe { gpu.launch(Kernel::PackActivations, over(tokens * stride / 8), &args) }?)
     }
 
     /// Becomes `[tokens, cols]` in the given forms, all of which somebody is about to write: where
@@ -123,7 +123,7 @@ impl GpuPackedActivations {
         tokens: usize,
         cols: usize,
         forms: GpuActivationDtypes,
-    ) -> Result<FedArgs, DeviceError> {
+    ) -> Result<EpilogueArgs, DeviceError> {
         on(gpu, &self.exact)?;
         (self.forms, self.tokens, self.cols) = (forms, tokens, cols);
         let to = |wanted: bool| if wanted { tokens * stride_for(cols) } else { 0 };
@@ -131,7 +131,10 @@ impl GpuPackedActivations {
         self.rounded.resize(to(forms.rounded))?;
         let address = |wanted: bool, address: u64| if wanted { address } else { 0 };
         let (rounded, exact) = (self.rounded.address(), self.exact.address());
-        Ok(FedArgs { rounded: address(forms.rounded, rounded), exact: address(forms.exact, exact) })
+        Ok(EpilogueArgs {
+            out_bf16: address(forms.rounded, rounded),
+            out_f32: address(forms.exact, exact),
+        })
     }
 
     /// What they hold, on the host: exact, and rounded.
@@ -203,19 +206,19 @@ impl GpuEpilogue<'_> {
     /// Has `launch` queue the kernel that makes `out`, and the inputs with it. Inputs whose rows
     /// are padded are prepared afterwards.
     pub(super) fn fill(
-        feed: Option<Self>,
+        epilogue: Option<Self>,
         gpu: &Gpu,
         out: &Buffer<f32>,
-        launch: impl FnOnce(FedArgs) -> Result<(), DeviceError>,
+        launch: impl FnOnce(EpilogueArgs) -> Result<(), DeviceError>,
     ) -> Result<(), DeviceError> {
-        let Some(Self { inputs, tokens, cols, forms }) = feed else {
-            return launch(FedArgs::default());
+        let Some(Self { inputs, tokens, cols, forms }) = epilogue else {
+            return launch(EpilogueArgs::default());
         };
         expect("a result that is multiplied next: [tokens, cols]", tokens * cols, out.len())?;
         if stride_for(cols) == cols {
             return launch(inputs.begin(gpu, tokens, cols, forms)?);
         }
-        launch(FedArgs::default())?;
+        launch(EpilogueArgs::default())?;
         inputs.prepare(gpu, out, tokens, cols, forms)
     }
 }

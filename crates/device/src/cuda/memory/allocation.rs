@@ -11,7 +11,7 @@ pub(super) const ALIGNMENT_BYTES: usize = 256;
 
 /// One allocation of the driver's, freed with its last owner; handed out from its beginning to its
 /// end.
-pub(in crate::cuda) struct Block {
+pub(in crate::cuda) struct Allocation {
     context: Arc<Context>,
     address: u64,
     bytes: usize,
@@ -20,29 +20,34 @@ pub(in crate::cuda) struct Block {
     counted: u64,
 }
 
-impl Block {
+impl Allocation {
     /// Takes memory from the driver.
     ///
     /// # Errors
-    /// [`CudaError::QuotaPassed`], [`CudaError::OutOfMemory`], or what the driver says.
-    pub(in crate::cuda) fn new(context: &Arc<Context>, bytes: usize) -> Result<Block, CudaError> {
-        let asked_bytes = bytes as u64;
-        context.account.reserve(asked_bytes).map_err(|reserved_bytes| CudaError::QuotaPassed {
-            gpu: context.gpu,
-            asked_bytes,
-            reserved_bytes,
-            quota_bytes: context.account.quota_bytes,
+    /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], or what the driver says.
+    pub(in crate::cuda) fn new(
+        context: &Arc<Context>,
+        bytes: usize,
+    ) -> Result<Allocation, CudaError> {
+        let requested_bytes = bytes as u64;
+        context.account.reserve(requested_bytes).map_err(|reserved_bytes| {
+            CudaError::QuotaExceeded {
+                ordinal: context.ordinal,
+                requested_bytes,
+                reserved_bytes,
+                quota_bytes: context.account.quota_bytes,
+            }
         })?;
         let allocated = allocate(context, bytes);
         if allocated.is_err() {
-            context.account.release(asked_bytes);
+            context.account.release(requested_bytes);
         }
-        Ok(Block {
+        Ok(Allocation {
             context: context.clone(),
             address: allocated?,
             bytes,
             used: AtomicUsize::new(0),
-            counted: asked_bytes,
+            counted: requested_bytes,
         })
     }
 
@@ -53,9 +58,9 @@ impl Block {
     pub(in crate::cuda) fn beside_quota(
         context: &Arc<Context>,
         bytes: usize,
-    ) -> Result<Block, CudaError> {
+    ) -> Result<Allocation, CudaError> {
         let address = allocate(context, bytes)?;
-        Ok(Block {
+        Ok(Allocation {
             context: context.clone(),
             address,
             bytes,
@@ -85,7 +90,7 @@ impl Block {
         let mut used = self.used();
         loop {
             let (offset, end) = place(used, len, self.bytes).ok_or(CudaError::ArenaFull {
-                gpu: self.context.gpu,
+                ordinal: self.context.ordinal,
                 requested_bytes: len as u64,
                 used_bytes: used as u64,
                 limit_bytes: self.bytes as u64,
@@ -101,7 +106,7 @@ impl Block {
     }
 }
 
-impl Drop for Block {
+impl Drop for Allocation {
     fn drop(&mut self) {
         self.context.account.free(*self.used.get_mut() as u64);
         self.context.account.release(self.counted);
@@ -124,8 +129,8 @@ fn allocate(context: &Arc<Context>, bytes: usize) -> Result<u64, CudaError> {
         Err(CudaError::Failed { code: code::OUT_OF_MEMORY, .. }) => {
             let (free_bytes, total_bytes) = context.memory()?;
             Err(CudaError::OutOfMemory {
-                gpu: context.gpu,
-                asked_bytes: bytes as u64,
+                ordinal: context.ordinal,
+                requested_bytes: bytes as u64,
                 free_bytes,
                 total_bytes,
             })

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use super::kv::KvLayer;
+use super::kv::GpuKvLayer;
 use super::{on, size};
 use crate::DeviceError;
 use crate::cpu::attention::{AttentionSequence, check_sequences};
@@ -9,7 +9,7 @@ use crate::cuda::{Buffer, Gpu};
 
 /// What the passes of a model have in common, and the most that one may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PassShape {
+pub struct BatchShape {
     /// Most new tokens.
     pub tokens: usize,
     /// Most sequences.
@@ -29,21 +29,21 @@ pub struct PassShape {
 ///
 /// It also has the memory in which attention keeps the states of splits that are computed side by
 /// side.
-pub struct GpuPass {
-    shape: PassShape,
+pub struct AttentionMetadata {
+    shape: BatchShape,
     numbers: Buffer<u32>,
     host: Vec<u32>,
     pub(super) states: Buffer<f32>,
-    places: Places,
+    places: MetadataLayout,
     tokens: usize,
     positions: usize,
     /// Of the two kinds.
-    pub(super) tiles: [Vec<Tile>; 2],
+    pub(super) tiles: [Vec<TileExtent>; 2],
 }
 
 /// Query rows of one kv head that share a pass over the keys.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tile {
+pub(super) struct TileExtent {
     span: usize,
     first_row: usize,
     /// Positions of its first and last token.
@@ -60,7 +60,7 @@ const STATES_BYTES: usize = 16 << 20;
 
 /// Where things are in `numbers`.
 #[derive(Debug, Clone, Copy, Default)]
-struct Places {
+struct MetadataLayout {
     positions: usize,
     slots: usize,
     span_of_row: usize,
@@ -70,7 +70,7 @@ struct Places {
     end: usize,
 }
 
-impl Places {
+impl MetadataLayout {
     /// For so many tokens, sequences, tiles of each kind, and block table entries.
     fn new(tokens: usize, sequences: usize, tiles: [usize; 2], entries: usize) -> Self {
         let mut end = 0;
@@ -86,39 +86,39 @@ impl Places {
     }
 }
 
-impl PassShape {
+impl BatchShape {
     /// Numbers that the largest pass uploads.
     fn numbers(&self) -> usize {
         let large = self.tokens * self.group / TILE_ROWS[1] + self.sequences;
-        Places::new(self.tokens, self.sequences, [self.sequences, large], self.entries).end
+        MetadataLayout::new(self.tokens, self.sequences, [self.sequences, large], self.entries).end
     }
 
     fn check(&self) -> Result<(), DeviceError> {
         expect(
-            "PassShape: block_tokens is a power of two",
+            "BatchShape: block_tokens is a power of two",
             self.block_tokens.next_power_of_two(),
             self.block_tokens,
         )?;
-        expect("PassShape: group is not 0", self.group.max(1), self.group)?;
-        size("PassShape: places of a layer", self.blocks.saturating_mul(self.block_tokens))?;
-        size("PassShape: query rows", self.tokens.saturating_mul(self.group))?;
+        expect("BatchShape: group is not 0", self.group.max(1), self.group)?;
+        size("BatchShape: places of a layer", self.blocks.saturating_mul(self.block_tokens))?;
+        size("BatchShape: query rows", self.tokens.saturating_mul(self.group))?;
         Ok(())
     }
 }
 
-impl GpuPass {
+impl AttentionMetadata {
     /// Memory for passes of this shape on `gpu`.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or those of [`Buffer::new`].
-    pub fn new(gpu: &Gpu, shape: PassShape) -> Result<Self, DeviceError> {
+    pub fn new(gpu: &Gpu, shape: BatchShape) -> Result<Self, DeviceError> {
         shape.check()?;
         Ok(Self {
             shape,
             numbers: Buffer::new(gpu, shape.numbers())?,
             host: Vec::new(),
             states: Buffer::new(gpu, STATES_BYTES / 4)?,
-            places: Places::default(),
+            places: MetadataLayout::default(),
             tokens: 0,
             positions: 0,
             tiles: [Vec::new(), Vec::new()],
@@ -126,7 +126,7 @@ impl GpuPass {
     }
 
     /// Bytes that [`Self::new`] takes on the GPU.
-    pub fn bytes(shape: &PassShape) -> usize {
+    pub fn bytes(shape: &BatchShape) -> usize {
         shape.numbers() * 4 + STATES_BYTES
     }
 
@@ -143,22 +143,26 @@ impl GpuPass {
         let shape = self.shape;
         let tokens = check_sequences(shape.block_tokens, shape.blocks, sequences)?;
         let entries = sequences.iter().map(|s| s.blocks.len()).sum();
-        expect("GpuPass: tokens that there is room for", shape.tokens.min(tokens), tokens)?;
         expect(
-            "GpuPass: sequences that there is room for",
+            "AttentionMetadata: tokens that there is room for",
+            shape.tokens.min(tokens),
+            tokens,
+        )?;
+        expect(
+            "AttentionMetadata: sequences that there is room for",
             shape.sequences.min(sequences.len()),
             sequences.len(),
         )?;
         expect(
-            "GpuPass: block table entries that there is room for",
+            "AttentionMetadata: block table entries that there is room for",
             shape.entries.min(entries),
             entries,
         )?;
         let positions =
             sequences.iter().map(|s| s.first_position + s.rows.len()).max().unwrap_or(0);
-        size("GpuPass: positions", positions)?;
+        size("AttentionMetadata: positions", positions)?;
         self.tiles = tiles(sequences, shape.group);
-        self.places = Places::new(
+        self.places = MetadataLayout::new(
             tokens,
             sequences.len(),
             [self.tiles[0].len(), self.tiles[1].len()],
@@ -208,18 +212,18 @@ impl GpuPass {
     }
 
     /// What passes have in common.
-    pub fn shape(&self) -> &PassShape {
+    pub fn shape(&self) -> &BatchShape {
         &self.shape
     }
 
     /// Fails unless `layer` has the blocks that the pass was checked for.
-    pub(super) fn check(&self, layer: &KvLayer) -> Result<(), DeviceError> {
+    pub(super) fn check(&self, layer: &GpuKvLayer) -> Result<(), DeviceError> {
         expect(
-            "GpuPass: tokens of the layer's blocks",
+            "AttentionMetadata: tokens of the layer's blocks",
             self.shape.block_tokens,
             layer.shape().block_tokens,
         )?;
-        expect("GpuPass: blocks of the layer", self.shape.blocks, layer.blocks())
+        expect("AttentionMetadata: blocks of the layer", self.shape.blocks, layer.blocks())
     }
 
     /// The position of each token, `[tokens]`.
@@ -260,7 +264,7 @@ impl GpuPass {
 
 /// Cuts the pass into tiles of the two kinds. A sequence's last ones, which see most, come first:
 /// the GPU starts with them.
-fn tiles(sequences: &[AttentionSequence], group: usize) -> [Vec<Tile>; 2] {
+fn tiles(sequences: &[AttentionSequence], group: usize) -> [Vec<TileExtent>; 2] {
     let mut tiles = [Vec::new(), Vec::new()];
     for (span, sequence) in sequences.iter().enumerate() {
         let rows = sequence.rows.len() * group;
@@ -268,7 +272,7 @@ fn tiles(sequences: &[AttentionSequence], group: usize) -> [Vec<Tile>; 2] {
         let position = |row: usize| sequence.first_position + row / group;
         for first_row in (0..rows).step_by(TILE_ROWS[kind]).rev() {
             let last = position((first_row + TILE_ROWS[kind]).min(rows) - 1);
-            tiles[kind].push(Tile { span, first_row, first: position(first_row), last });
+            tiles[kind].push(TileExtent { span, first_row, first: position(first_row), last });
         }
     }
     tiles
@@ -294,7 +298,8 @@ mod tests {
             for (span, &tokens) in lengths.iter().enumerate() {
                 let mut of_span: Vec<(usize, usize, usize)> = Vec::new();
                 for (kind, tiles) in tiles.iter().enumerate() {
-                    let rows = |tile: &Tile| (tile.first_row + TILE_ROWS[kind]).min(tokens * group);
+                    let rows =
+                        |tile: &TileExtent| (tile.first_row + TILE_ROWS[kind]).min(tokens * group);
                     of_span.extend(
                         tiles
                             .iter()
@@ -307,7 +312,7 @@ mod tests {
                 assert!(of_span.windows(2).all(|pair| pair[0].1 == pair[1].0));
                 assert_eq!(of_span[of_span.len() - 1].2, 1000 + tokens - 1);
             }
-            let shape = PassShape {
+            let shape = BatchShape {
                 tokens: row,
                 sequences: 6,
                 entries: 7,
@@ -315,7 +320,7 @@ mod tests {
                 block_tokens: 32,
                 blocks: 100,
             };
-            let found = Places::new(row, 6, [tiles[0].len(), tiles[1].len()], 7).end;
+            let found = MetadataLayout::new(row, 6, [tiles[0].len(), tiles[1].len()], 7).end;
             assert!(found <= shape.numbers(), "{group}: {found} of {}", shape.numbers());
         }
     }

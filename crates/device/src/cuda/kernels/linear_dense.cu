@@ -1,0 +1,38 @@
+// Matrix product of unquantized weights (f32, f16, bf16) with f32 activations on the CUDA cores:
+// f32 precision, and weights that the tensor-core kernels do not take.
+//
+// A warp computes a tile of rows and tokens. A lane takes the 8 elements at k = 256 i + 8 lane, for
+// i in order, in one chain of fused multiply-adds per sum; a fixed butterfly adds the sums of the
+// lanes. The order of additions depends on the number of columns alone.
+#include "warp_tile.cuh"
+
+template <class Format, i32 max_rows, i32 max_tokens, bool aligned> DEVICE void plain_rows(const LinearArgs& args) {
+    WarpTile<max_rows, max_tokens> tile(args);
+    if (!tile.has_rows()) return;
+    UNROLL_BY(max_tokens == 1 ? 2 : 1) for (i64 k = lane_id() * 8; k < args.cols; k += UNIT) {
+        F32x8 weights[max_rows];
+        UNROLL for (i32 r = 0; r < max_rows; r++) {
+            weights[r] = Format::template decode8<aligned>(tile.rows[r], k, args.cols);
+        }
+        tile.add(weights, k);
+    }
+    tile.finish(args);
+}
+
+// One token per warp; also used for several tokens where weight rows are not 16-byte aligned.
+template <class Format> DEVICE void plain_1(const LinearArgs& args) {
+    if (args.aligned) {
+        plain_rows<Format, 2, 1, true>(args);
+    } else {
+        plain_rows<Format, 2, 1, false>(args);
+    }
+}
+
+KERNEL(linear_f32_1, LinearArgs, THREADS, 2) { plain_1<F32Format>(args); }
+KERNEL(linear_f16_1, LinearArgs, THREADS, 2) { plain_1<F16Format>(args); }
+KERNEL(linear_bf16_1, LinearArgs, THREADS, 2) { plain_1<Bf16Format>(args); }
+
+// Eight tokens per warp.
+KERNEL(linear_f32_8, LinearArgs, THREADS, 1) { plain_rows<F32Format, 4, 8, true>(args); }
+KERNEL(linear_f16_8, LinearArgs, THREADS, 1) { plain_rows<F16Format, 4, 8, true>(args); }
+KERNEL(linear_bf16_8, LinearArgs, THREADS, 1) { plain_rows<Bf16Format, 4, 8, true>(args); }
