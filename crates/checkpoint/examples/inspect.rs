@@ -13,7 +13,7 @@ fn main() -> std::process::ExitCode {
             Ok(checkpoint) => describe(&checkpoint, ms),
             Err(error) => {
                 eprintln!("{error}");
-                return error.exit_code().into();
+                return std::process::ExitCode::FAILURE;
             }
         }
     }

@@ -23,7 +23,7 @@ fn main() -> std::process::ExitCode {
         }
         Err(error) => {
             eprintln!("{error}");
-            return error.exit_code().into();
+            return std::process::ExitCode::FAILURE;
         }
     }
     std::process::ExitCode::SUCCESS

@@ -1,5 +1,6 @@
 //! Why a checkpoint cannot be used. One [`DefectKind`] for each invariant; every message says where, what
 //! was expected, what was found and what to do.
+use error_kind::{ErrorKind, HasKind};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -122,19 +123,8 @@ impl From<Defect> for CheckpointError {
 }
 
 impl CheckpointError {
-    /// The process's exit code: 65 for bad data, 66 for what is not there, 74 for I/O, 2 for what
-    /// was asked.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            CheckpointError::NotFound { .. } => 66,
-            CheckpointError::Bad(_) => 65,
-            CheckpointError::Io { .. } => 74,
-            CheckpointError::InvalidArgument { .. } => 2,
-        }
-    }
-
     /// Which invariant is broken, where one is.
-    pub fn kind(&self) -> Option<DefectKind> {
+    pub fn defect_kind(&self) -> Option<DefectKind> {
         match self {
             CheckpointError::Bad(defect) => Some(defect.kind),
             _ => None,
@@ -179,6 +169,17 @@ impl CheckpointError {
             what: format!("file {}", file.display()),
             looked_in: vec![place],
             remedy,
+        }
+    }
+}
+
+impl HasKind for CheckpointError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            CheckpointError::NotFound { .. } => ErrorKind::NotFound,
+            CheckpointError::Bad(_) => ErrorKind::BadInput,
+            CheckpointError::Io { .. } => ErrorKind::Io,
+            CheckpointError::InvalidArgument { .. } => ErrorKind::Usage,
         }
     }
 }

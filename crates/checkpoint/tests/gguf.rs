@@ -2,6 +2,7 @@
 mod support;
 
 use checkpoint::*;
+use error_kind::{ErrorKind, HasKind};
 use support::{Gguf, text};
 
 fn open(gguf: &Gguf) -> Checkpoint {
@@ -250,11 +251,14 @@ fn every_fault_ends_as_the_table_says() {
         let message = error.to_string();
         let lacking: Vec<_> =
             fault.words.iter().filter(|words| !message.contains(**words)).collect();
-        if error.exit_code() != 65 || error.kind() != Some(fault.kind) || !lacking.is_empty() {
+        if error.kind() != ErrorKind::BadInput
+            || error.defect_kind() != Some(fault.kind)
+            || !lacking.is_empty()
+        {
             wrong.push(format!(
                 "{}: {:?}, lacking {lacking:?}: {message}",
                 fault.name,
-                error.kind()
+                error.defect_kind()
             ));
         }
     }

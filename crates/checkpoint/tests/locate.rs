@@ -1,5 +1,6 @@
 //! Finding models.
 use checkpoint::{SearchPaths, locate};
+use error_kind::{ErrorKind, HasKind};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -69,7 +70,7 @@ fn a_ref_that_climbs_out_is_not_followed() {
     snapshot(&p, "models--org--tiny", "aaa111");
     snapshot(&p, "models--org--tiny", "bbb222");
     file(p.root.join("hub/models--org--tiny/refs/main"), "../../../../etc");
-    assert_eq!(locate("org/tiny", &p.search).unwrap_err().exit_code(), 66);
+    assert_eq!(locate("org/tiny", &p.search).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn what_is_nowhere_lists_every_place() {
     snapshot(&p, "models--org--none", "aaa111");
     fs::remove_dir_all(p.root.join("hub/models--org--none/snapshots/aaa111")).unwrap();
     let error = locate("org/none", &p.search).unwrap_err();
-    assert_eq!(error.exit_code(), 66);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     let words = error.to_string();
     for part in [
         "org--none (holds no model)",
@@ -111,7 +112,7 @@ fn what_is_nowhere_lists_every_place() {
     for hostile in ["", "..", "../..", "a/../b", "/", "x\0y", "org/..", "org/name@../x"] {
         match locate(hostile, &p.search) {
             Ok(path) => assert!(Path::new(hostile).exists(), "{hostile:?} gave {}", path.display()),
-            Err(error) => assert_eq!(error.exit_code(), 66, "{hostile:?}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{hostile:?}"),
         }
     }
 }
@@ -122,6 +123,6 @@ fn a_dangling_link_is_said_to_be_one() {
     let link = p.root.join("link");
     std::os::unix::fs::symlink("nowhere", &link).unwrap();
     let error = locate(link.to_str().unwrap(), &p.search).unwrap_err();
-    assert_eq!(error.exit_code(), 66);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("dangling link"), "{error}");
 }

@@ -59,7 +59,7 @@ proptest! {
         let Some(size) = (start + data).checked_add_signed(change) else { return Ok(()) };
         let error = parse_header(Path::new(FILE), json.as_bytes(), start, size).unwrap_err();
         let kind = if change < 0 { DefectKind::Truncated } else { DefectKind::TrailingBytes };
-        prop_assert_eq!(error.kind(), Some(kind));
+        prop_assert_eq!(error.defect_kind(), Some(kind));
     }
 
     #[test]

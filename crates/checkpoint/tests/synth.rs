@@ -2,6 +2,7 @@
 mod support;
 
 use checkpoint::*;
+use error_kind::{ErrorKind, HasKind};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -132,7 +133,7 @@ fn what_is_there_is_never_touched() {
     let before = fs::read(model.path("model.safetensors")).unwrap();
     let error = synth(&request("smollm2", None, Fill::Sparse, model.folder.clone()), &|_| true)
         .unwrap_err();
-    assert_eq!(error.exit_code(), 2);
+    assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("one with files in it"), "{error}");
     assert_eq!(fs::read(model.path("model.safetensors")).unwrap(), before);
     let empty = model.temp.path().join("empty");
@@ -162,10 +163,10 @@ fn what_cannot_be_is_refused() {
         synth(&request(like, shards, Fill::Sparse, temp.path().join("m")), &|_| true).unwrap_err()
     };
     let unknown = ask("gpt-5", None);
-    assert_eq!(unknown.exit_code(), 2);
+    assert_eq!(unknown.kind(), ErrorKind::Usage);
     assert!(unknown.to_string().contains("llama-3.3-70b"), "{unknown}");
-    assert_eq!(ask("smollm2", Some(0)).exit_code(), 2);
-    assert_eq!(ask("/no/such/config.json", None).exit_code(), 66);
+    assert_eq!(ask("smollm2", Some(0)).kind(), ErrorKind::Usage);
+    assert_eq!(ask("/no/such/config.json", None).kind(), ErrorKind::NotFound);
     // More shards than tensors: each shard still holds one.
     let many = make("smollm2", Some(9999), &temp.path().join("many"));
     assert_eq!(many.shards, 272);

@@ -2,6 +2,7 @@
 mod support;
 
 use checkpoint::*;
+use error_kind::{ErrorKind, HasKind};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -62,7 +63,7 @@ fn a_single_shard_of_one_needs_no_index() {
         model.path("model-00001-of-00002.safetensors"),
     )
     .unwrap();
-    assert_eq!(model.open().unwrap_err().kind(), Some(DefectKind::IndexMissing));
+    assert_eq!(model.open().unwrap_err().defect_kind(), Some(DefectKind::IndexMissing));
 }
 
 #[test]
@@ -253,6 +254,9 @@ fn a_folder_with_nothing_but_a_gguf_file() {
 fn a_shard_given_as_the_model_is_refused_with_a_hint() {
     let model = Model::new(1);
     let error = Checkpoint::open(&model.path("model.safetensors")).unwrap_err();
-    assert_eq!((error.exit_code(), error.kind()), (65, Some(DefectKind::NotAModel)));
+    assert_eq!(
+        (error.kind(), error.defect_kind()),
+        (ErrorKind::BadInput, Some(DefectKind::NotAModel))
+    );
     assert!(error.to_string().contains("Give the folder"));
 }

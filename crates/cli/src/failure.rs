@@ -1,9 +1,13 @@
 //! One kind of error at the top: an exit code, and what people read.
 
+use error_kind::{ErrorKind, HasKind};
+
 /// Exit codes, after sysexits.h where it has them. They are relied on from outside.
 pub mod exit {
     /// The command line or configuration is wrong.
     pub const USAGE: u8 = 2;
+    /// The contents of a file are wrong.
+    pub const BAD_INPUT: u8 = 65;
     /// A file or model is not there.
     pub const NO_INPUT: u8 = 66;
     /// Something outside is not available.
@@ -17,7 +21,7 @@ pub mod exit {
     /// Stalled, too slow, or past the deadline.
     pub const STALLED: u8 = 75;
     /// What was loaded, or a GPU, computes something else than it should.
-    pub const SMOKE_TEST: u8 = 76;
+    pub const WRONG_RESULT: u8 = 76;
     /// Somebody asked to stop.
     pub const INTERRUPTED: u8 = 130;
 }
@@ -25,40 +29,58 @@ pub mod exit {
 /// Why a command could not do its work.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
-    /// The process's exit code.
-    pub exit: u8,
+    pub kind: ErrorKind,
     /// What was expected, what was found, what to do.
     pub text: String,
 }
 
 impl Failure {
-    /// A failure with its exit code.
-    pub fn new(exit: u8, text: impl Into<String>) -> Self {
-        Failure { exit, text: text.into() }
+    pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+        Failure { kind, text: text.into() }
+    }
+
+    /// The process's exit code.
+    pub fn exit(&self) -> u8 {
+        exit_code(self.kind)
     }
 
     /// A wrong command line or configuration.
     pub fn usage(text: impl Into<String>) -> Self {
-        Failure::new(exit::USAGE, text)
+        Failure::new(ErrorKind::Usage, text)
     }
 
     /// A defect of ours.
     pub fn software(text: impl Into<String>) -> Self {
-        Failure::new(exit::SOFTWARE, text)
+        Failure::new(ErrorKind::Bug, text)
     }
 
     /// An I/O error.
     pub fn io(doing: &str, error: &std::io::Error) -> Self {
-        Failure::new(exit::IO, format!("{doing}: {error}"))
+        Failure::new(ErrorKind::Io, format!("{doing}: {error}"))
     }
 }
 
-/// Each crate's error knows its exit code.
+/// The exit code of each kind of error: the only place that maps one to the other.
+pub fn exit_code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Usage => exit::USAGE,
+        ErrorKind::BadInput => exit::BAD_INPUT,
+        ErrorKind::NotFound => exit::NO_INPUT,
+        ErrorKind::Unavailable => exit::UNAVAILABLE,
+        ErrorKind::OutOfMemory => exit::MEMORY,
+        ErrorKind::Io => exit::IO,
+        ErrorKind::Timeout => exit::STALLED,
+        ErrorKind::WrongResult => exit::WRONG_RESULT,
+        ErrorKind::Interrupted => exit::INTERRUPTED,
+        ErrorKind::Bug => exit::SOFTWARE,
+    }
+}
+
 macro_rules! from_errors {
     ($($error:ty),+ $(,)?) => {$(
         impl From<$error> for Failure {
             fn from(error: $error) -> Self {
-                Failure::new(error.exit_code(), error.to_string())
+                Failure::new(error.kind(), error.to_string())
             }
         }
     )+};

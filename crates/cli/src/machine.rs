@@ -4,6 +4,7 @@ use crate::args::PlacementArgs;
 use crate::failure::{Failure, exit};
 use checkpoint::Checkpoint;
 use device::probe::{DeviceSpec, Roots, measure_disk, measure_links, measure_memory, probe};
+use error_kind::ErrorKind;
 use placement::Machine;
 use std::path::Path;
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub fn find(
 pub fn described(file: &Path) -> Result<Machine, Failure> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file)
-        .map_err(|e| Failure::new(exit::NO_INPUT, format!("machine file {name}: {e}")))?;
+        .map_err(|e| Failure::new(ErrorKind::NotFound, format!("machine file {name}: {e}")))?;
     Ok(Machine::from_yaml(&name, &text)?)
 }
 

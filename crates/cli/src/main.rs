@@ -50,7 +50,7 @@ fn work(command: Command) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             line.failed(&failure);
-            ExitCode::from(failure.exit)
+            ExitCode::from(failure.exit())
         }
     }
 }
@@ -59,9 +59,9 @@ fn work(command: Command) -> ExitCode {
 fn answer(command: Command) -> ExitCode {
     match commands::run(command, &Watch::silent()) {
         Ok(code) => ExitCode::from(code),
-        Err(Failure { exit, text }) => {
-            eprintln!("vendomini: {text}");
-            ExitCode::from(exit)
+        Err(failure) => {
+            eprintln!("vendomini: {}", failure.text);
+            ExitCode::from(failure.exit())
         }
     }
 }

@@ -2,9 +2,10 @@
 //! nodes have no internet.
 
 use crate::args::PlacementArgs;
-use crate::failure::{Failure, exit};
+use crate::failure::Failure;
 use crate::{machine, session};
 use checkpoint::{Checkpoint, SearchPaths};
+use error_kind::ErrorKind;
 use experiment::Config;
 use experiment::slurm::{Site, TaskResources};
 use placement::{Tier, bytes_text};
@@ -24,9 +25,9 @@ pub struct Need {
     pub fit: TaskResources,
     /// What is missing, and what to do about it.
     pub problem: Option<String>,
-    /// The exit code that goes with it.
+    /// What kind of problem it is.
     #[serde(skip)]
-    pub exit: u8,
+    pub kind: ErrorKind,
 }
 
 /// Looks for everything; a thing that is missing does not hide the next.
@@ -48,7 +49,7 @@ pub fn all_there(needs: &[Need]) -> Result<(), Failure> {
         .filter_map(|need| Some(format!("{}: {}", need.model, need.problem.as_ref()?)));
     let words = words.collect::<Vec<_>>().join("\n  ");
     Err(Failure::new(
-        first.exit,
+        first.kind,
         format!("the experiment cannot run on nodes without internet:\n  {words}"),
     ))
 }
@@ -62,10 +63,15 @@ fn search(site: &Site) -> SearchPaths {
 }
 
 fn need(config: &Config, model: String, jobs: usize, site: &Site, search: &SearchPaths) -> Need {
-    let mut need =
-        Need { model, place: None, fit: TaskResources::default(), problem: None, exit: 0 };
+    let mut need = Need {
+        model,
+        place: None,
+        fit: TaskResources::default(),
+        problem: None,
+        kind: ErrorKind::Bug,
+    };
     if let Err(failure) = look(config, &mut need, jobs, site, search) {
-        (need.exit, need.problem) = (failure.exit, Some(failure.text));
+        (need.kind, need.problem) = (failure.kind, Some(failure.text));
     }
     need
 }
@@ -86,7 +92,7 @@ fn look(
         let model = &need.model;
         let remedy = format!("On a machine with internet: {home}vendomini fetch {model}");
         Failure::new(
-            failure.exit,
+            failure.kind,
             format!("{}. {remedy}", failure.text.trim_end_matches(['.', '\n'])),
         )
     };
@@ -95,7 +101,7 @@ fn look(
     let checkpoint = Checkpoint::open(&path).map_err(|e| fetch(e.into()))?;
     let nothing = |what: &str| {
         let text = format!("{}: expected a {what}, found none", path.display());
-        fetch(Failure::new(exit::NO_INPUT, text))
+        fetch(Failure::new(ErrorKind::NotFound, text))
     };
     Tokenizer::from_checkpoint(&checkpoint)?.ok_or_else(|| nothing("tokenizer"))?;
     ChatTemplate::from_checkpoint(&checkpoint)?.ok_or_else(|| nothing("chat template"))?;
@@ -110,7 +116,10 @@ fn key_is_there(variable: &str) -> Result<(), Failure> {
     let remedy = format!(
         "export {variable}, or set provider.api_key_env to another name, or to \"\" for a server without keys"
     );
-    Err(Failure::new(exit::UNAVAILABLE, format!("the server's key is not in {variable}: {remedy}")))
+    Err(Failure::new(
+        ErrorKind::Unavailable,
+        format!("the server's key is not in {variable}: {remedy}"),
+    ))
 }
 
 /// The fewest GPUs of the site's node that hold the model, and the host memory that goes with them.
@@ -151,7 +160,7 @@ fn fit(
     }
     let (gpus, ladder) = last.ok_or_else(|| Failure::software("no plan was tried"))?;
     let plan =
-        ladder.map_err(|f| Failure::new(f.exit, format!("on {gpus} GPUs: {}", f.text)))?.plan;
+        ladder.map_err(|f| Failure::new(f.kind, format!("on {gpus} GPUs: {}", f.text)))?.plan;
     let host = plan.tiers.iter().filter(|tier| tier.tier == Tier::Cpu);
     Ok(TaskResources { gpus: gpus as u64, host_bytes: host.map(|tier| tier.total_bytes()).sum() })
 }
@@ -164,7 +173,7 @@ pub fn read_site(file: Option<&Path>) -> Result<Site, Failure> {
     let Some(file) = file else { return Ok(Site::default()) };
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file)
-        .map_err(|e| Failure::new(exit::NO_INPUT, format!("site file {name}: {e}")))?;
+        .map_err(|e| Failure::new(ErrorKind::NotFound, format!("site file {name}: {e}")))?;
     Ok(Site::from_yaml(&name, &text).map_err(experiment::ExperimentError::from)?)
 }
 

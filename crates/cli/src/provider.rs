@@ -116,7 +116,7 @@ fn tiers(session: &Session) -> Vec<TierFigures> {
 }
 
 fn other(failure: Failure) -> ProviderError {
-    ProviderError::Other { text: failure.text, exit: failure.exit }
+    ProviderError::Other { text: failure.text, kind: failure.kind }
 }
 
 fn info(checkpoint: &Checkpoint, dtype: String, kernel_set: &str) -> Result<ProviderInfo, Failure> {

@@ -7,6 +7,7 @@ use crate::failure::{Failure, exit};
 use crate::machine;
 use checkpoint::{Checkpoint, SearchPaths};
 use engine::load::{LoadReport, LoadRequest, Loaded};
+use error_kind::{ErrorKind, HasKind};
 use placement::{
     DeviceMapMode, DtypeChoice, FailedRung, Fallback, GpuLeft, KvDtype, Ladder, Limits, Machine,
     MaxMemory, Planner, ladder_below,
@@ -244,7 +245,7 @@ fn climb_down(
             .gpu_out_of_memory()
             .and_then(|ordinal| ordinals.iter().position(|of| *of == ordinal));
         let gpu = ran_out.map(left);
-        if error.exit_code() != exit::MEMORY
+        if error.kind() != ErrorKind::OutOfMemory
             || !failed.add(model, FailedRung { rung, why: why.clone(), next_host_bytes, gpu })
         {
             return Err(error.into());
@@ -331,7 +332,7 @@ impl Session {
 
 fn missing(root: &Path, what: &str) -> Failure {
     Failure::new(
-        exit::NO_INPUT,
+        ErrorKind::NotFound,
         format!("{}: expected a {what}, found none. Fetch the whole model", root.display()),
     )
 }

@@ -1,7 +1,8 @@
 //! Slurm's programs, each called with a deadline.
 
-use crate::failure::{Failure, exit};
-use std::io::{ErrorKind, Read};
+use crate::failure::Failure;
+use error_kind::ErrorKind;
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
@@ -15,9 +16,9 @@ const POLL: Duration = Duration::from_millis(10);
 /// # Errors
 /// 69 where it is not installed, does not answer in time, or refuses: its own words are passed on.
 pub fn call(program: &str, arguments: &[String]) -> Result<String, Failure> {
-    let unavailable = |text: String| Failure::new(exit::UNAVAILABLE, text);
+    let unavailable = |text: String| Failure::new(ErrorKind::Unavailable, text);
     let cannot = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => unavailable(format!(
+        std::io::ErrorKind::NotFound => unavailable(format!(
             "{program} is not there: this machine has no Slurm, or it is not in PATH. Use a login node, --dry-run, or vendomini run"
         )),
         _ => unavailable(format!("cannot start {program}: {error}")),
@@ -89,7 +90,7 @@ pub fn limits(account: Option<&str>, qos: Option<&str>) -> Result<ClusterLimits,
     let settings = call("scontrol", &["show".into(), "config".into()])?;
     let array_size = setting(&settings, "MaxArraySize").and_then(|number| number.parse().ok());
     let array_size = array_size.ok_or_else(|| {
-        Failure::new(exit::UNAVAILABLE, "scontrol show config names no MaxArraySize")
+        Failure::new(ErrorKind::Unavailable, "scontrol show config names no MaxArraySize")
     })?;
     let accounting =
         setting(&settings, "AccountingStorageType").is_some_and(|kind| kind.ends_with("slurmdbd"));
@@ -152,7 +153,10 @@ pub fn queue() -> Result<Vec<SlurmJob>, Failure> {
     said.lines()
         .map(|line| {
             job(line).ok_or_else(|| {
-                Failure::new(exit::UNAVAILABLE, format!("squeue says what we cannot read: {line}"))
+                Failure::new(
+                    ErrorKind::Unavailable,
+                    format!("squeue says what we cannot read: {line}"),
+                )
             })
         })
         .collect()

@@ -1,3 +1,4 @@
+use error_kind::{ErrorKind, HasKind};
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -169,21 +170,24 @@ pub enum DeviceError {
     },
 }
 
-impl DeviceError {
-    /// The program's exit code for this error (the table in `design.md`).
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for DeviceError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Self::Cuda(error) => error.exit_code(),
-            Self::KernelSetUnknown { .. } => 2,
-            Self::DtypeUnsupported { .. } | Self::FileEnded { .. } | Self::OutOfRange { .. } => 65,
-            Self::KernelSetUnavailable { .. } | Self::ThreadRefused { .. } => 69,
-            Self::ArenaFull { .. } | Self::MemoryRefused { .. } => 71,
-            Self::Io { .. } => 74,
+            Self::Cuda(error) => error.kind(),
+            Self::KernelSetUnknown { .. } => ErrorKind::Usage,
+            Self::DtypeUnsupported { .. } | Self::FileEnded { .. } | Self::OutOfRange { .. } => {
+                ErrorKind::BadInput
+            }
+            Self::KernelSetUnavailable { .. } | Self::ThreadRefused { .. } => {
+                ErrorKind::Unavailable
+            }
+            Self::ArenaFull { .. } | Self::MemoryRefused { .. } => ErrorKind::OutOfMemory,
+            Self::Io { .. } => ErrorKind::Io,
             Self::Unfilled { .. }
             | Self::WorkerPanicked { .. }
             | Self::Shape { .. }
             | Self::Index { .. }
-            | Self::ActivationDtypeMissing { .. } => 70,
+            | Self::ActivationDtypeMissing { .. } => ErrorKind::Bug,
         }
     }
 }

@@ -5,6 +5,7 @@
 #[path = "../../../tests/fake_driver/library.rs"]
 mod library;
 
+use error_kind::{ErrorKind, HasKind};
 use std::time::{Duration, Instant};
 
 use device::cuda::{
@@ -33,7 +34,7 @@ fn pattern(len: usize, seed: u32) -> Vec<u8> {
 
 fn opening() -> CudaError {
     let error = Driver::open().expect_err("no driver");
-    assert_eq!(error.exit_code(), 69, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     error
 }
 
@@ -115,7 +116,11 @@ fn gpus_are_listed() {
         let why = gpus[1].unusable.as_deref().expect("too old");
         assert!(why.contains("7.5") && why.contains("8.0"), "{why}");
         let error = Gpu::open(&driver, 1, u64::MAX).expect_err("too old");
-        assert_eq!((error.exit_code(), error.to_string().contains(why)), (69, true), "{error}");
+        assert_eq!(
+            (error.kind(), error.to_string().contains(why)),
+            (ErrorKind::Unavailable, true),
+            "{error}"
+        );
         assert_eq!(
             Gpu::open(&driver, 3, 0).expect_err("none"),
             CudaError::NoSuchDevice { ordinal: 3, devices: 3 }
@@ -227,7 +232,7 @@ fn the_gpus_limit_is_out_of_memory() {
                 total_bytes
             }
         );
-        assert_eq!((error.exit_code(), error.is_memory()), (71, true));
+        assert_eq!((error.kind(), error.is_memory()), (ErrorKind::OutOfMemory, true));
         // Nothing of it stays, and what fits still does.
         assert_eq!(gpu.memory().expect("memory").reserved_bytes, 0);
         let arena = GpuArena::new(&gpu, 63 * MIB).expect("all that is free");
@@ -248,7 +253,8 @@ fn memory_that_the_driver_refuses_in_mid_work() {
         buffer.resize(20).expect("the third");
         let error = PinnedRing::new(&gpu, 64, 4096).map(drop).expect_err("no pinned memory");
         assert!(
-            matches!(error, CudaError::HostMemory { bytes: 4096, .. }) && error.exit_code() == 71,
+            matches!(error, CudaError::HostMemory { bytes: 4096, .. })
+                && error.kind() == ErrorKind::OutOfMemory,
             "{error}"
         );
     });
@@ -337,7 +343,7 @@ fn ranges_outside_are_refused() {
         let outside = |result: Result<(), CudaError>| {
             let error = result.expect_err("outside");
             assert!(
-                matches!(error, CudaError::OutOfRange { .. }) && error.exit_code() == 70,
+                matches!(error, CudaError::OutOfRange { .. }) && error.kind() == ErrorKind::Bug,
                 "{error}"
             );
         };
@@ -503,7 +509,8 @@ fn readers_that_keep_every_buffer_are_named() {
         let error =
             ring.acquire(started + Duration::from_millis(50)).map(drop).expect_err("none is left");
         assert!(
-            matches!(error, CudaError::RingExhausted { buffers: 2, .. }) && error.exit_code() == 75,
+            matches!(error, CudaError::RingExhausted { buffers: 2, .. })
+                && error.kind() == ErrorKind::Timeout,
             "{error}"
         );
         assert!((50..5000).contains(&started.elapsed().as_millis()));
@@ -522,7 +529,8 @@ fn times_out(what: impl FnOnce(Instant) -> Result<(), CudaError>) -> CudaError {
     let error = what(started + Duration::from_millis(100)).expect_err("it never ends");
     assert!((100..5000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     assert!(
-        matches!(error, CudaError::Timeout { ordinal: 0, .. }) && error.exit_code() == 75,
+        matches!(error, CudaError::Timeout { ordinal: 0, .. })
+            && error.kind() == ErrorKind::Timeout,
         "{error}"
     );
     error
@@ -584,7 +592,8 @@ fn a_lost_gpu_says_so_for_ever() {
             "{error}"
         );
         assert!(
-            error.exit_code() == 69 && error.to_string().contains("CUDA device 0 is lost"),
+            error.kind() == ErrorKind::Unavailable
+                && error.to_string().contains("CUDA device 0 is lost"),
             "{error}"
         );
         assert_eq!(buffer.download(0..100, &mut [0.0; 100], soon()).expect_err("lost"), error);
@@ -621,7 +630,7 @@ fn kernels_that_the_driver_refuses() {
             let error = Gpu::open(&driver, 0, u64::MAX).expect_err("refused");
             assert!(
                 matches!(error, CudaError::Image { ordinal: 0, code: 218, .. })
-                    && error.exit_code() == 69,
+                    && error.kind() == ErrorKind::Unavailable,
                 "{error}"
             );
             Gpu::open(&driver, 0, u64::MAX).expect("the next time");

@@ -1,5 +1,6 @@
 //! Log-probabilities of a given text under the model.
 
+use error_kind::{ErrorKind, HasKind};
 use serde::Serialize;
 
 use crate::batch::{Batch, SequenceSpan};
@@ -42,14 +43,13 @@ pub enum ScoreError {
     },
 }
 
-impl ScoreError {
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for ScoreError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            ScoreError::Empty => 2,
-            ScoreError::Forward(error) => error.exit_code(),
-            ScoreError::Kv(error) => error.exit_code(),
-            ScoreError::NotFinite { .. } => 76,
+            ScoreError::Empty => ErrorKind::Usage,
+            ScoreError::Forward(error) => error.kind(),
+            ScoreError::Kv(error) => error.kind(),
+            ScoreError::NotFinite { .. } => ErrorKind::WrongResult,
         }
     }
 }

@@ -5,6 +5,7 @@ mod common;
 #[path = "../../../tests/fake_driver/library.rs"]
 mod library;
 
+use error_kind::{ErrorKind, HasKind};
 use std::path::{Path, PathBuf};
 
 use common::expected::Expected;
@@ -207,14 +208,14 @@ fn a_pass_that_fails_is_told_and_the_next_one_works() {
         let table = loaded.kv.alloc_many(1).expect("a block");
         let span = SequenceSpan { rows: 0..20, first_position: 0, block_table: &table };
         let batch = Batch { tokens: &text, sequences: &[span], logits_for: &[19] };
-        let mut results: Vec<Result<Vec<u32>, u8>> = Vec::new();
+        let mut results: Vec<Result<Vec<u32>, ErrorKind>> = Vec::new();
         for _ in 0..30 {
             let pass = loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch);
-            results.push(pass.map(|logits| bits(logits.row(0))).map_err(|error| error.exit_code()));
+            results.push(pass.map(|logits| bits(logits.row(0))).map_err(|error| error.kind()));
         }
         let failed: Vec<usize> = (0..30).filter(|&pass| results[pass].is_err()).collect();
         assert!(failed.len() == 1 && failed[0] > 0 && failed[0] < 29, "{failed:?}");
-        assert_eq!(results[failed[0]], Err(71));
+        assert_eq!(results[failed[0]], Err(ErrorKind::OutOfMemory));
         let first = results[0].clone();
         assert!(results.iter().filter(|result| result.is_ok()).all(|result| *result == first));
     });
@@ -260,7 +261,7 @@ fn without_a_driver_the_plan_is_refused_in_its_words() {
     without_a_driver("without_a_driver_the_plan_is_refused_in_its_words", || {
         let model = Tiny::new(TINY_LLAMA, 1);
         let error = wish(&[("", "0")]).load(&model.path()).expect_err("no driver");
-        assert_eq!(error.exit_code(), 69);
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
         let words = error.to_string();
         assert!(
             words.contains("model.embed_tokens is planned for GPU 0")

@@ -1,4 +1,5 @@
 use crate::provider::ProviderError;
+use error_kind::{ErrorKind, HasKind};
 use results::ResultsError;
 use std::path::PathBuf;
 
@@ -172,17 +173,18 @@ pub enum ExperimentError {
     Defect(String),
 }
 
-impl ExperimentError {
-    /// The process's exit code for it.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for ExperimentError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Self::Config(_) => 2,
-            Self::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 66,
-            Self::Unreadable { .. } => 74,
-            Self::Results(error) => error.exit_code(),
-            Self::Provider(error) => error.exit_code(),
-            Self::Diverged { .. } | Self::BadCell { .. } => 65,
-            Self::Defect(_) => 70,
+            Self::Config(_) => ErrorKind::Usage,
+            Self::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                ErrorKind::NotFound
+            }
+            Self::Unreadable { .. } => ErrorKind::Io,
+            Self::Results(error) => error.kind(),
+            Self::Provider(error) => error.kind(),
+            Self::Diverged { .. } | Self::BadCell { .. } => ErrorKind::BadInput,
+            Self::Defect(_) => ErrorKind::Bug,
         }
     }
 }

@@ -5,6 +5,7 @@ mod common;
 mod speaker;
 
 use common::{folder_options, quiet, steps_of};
+use error_kind::{ErrorKind, HasKind};
 use experiment::{
     Config, ExperimentError, ExperimentSummary, Finish, NoModels, ProviderError, ReplayProvider,
     ReplyMode, RunEvent, read_reply, replay_all, run_experiment,
@@ -694,7 +695,10 @@ fn another_kernel_set_is_refused_or_marked() {
     run_experiment(&config, &speaker, &options, &quiet, &|| false).unwrap();
     speaker.kernels = "other".into();
     let error = run_experiment(&config, &speaker, &options, &quiet, &|| false).unwrap_err();
-    assert!(error.exit_code() == 2 && error.to_string().contains("--accept-mixed"), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Usage && error.to_string().contains("--accept-mixed"),
+        "{error}"
+    );
     options.accept_mixed = true;
     run_experiment(&config, &speaker, &options, &quiet, &|| false).unwrap();
     let marked = rows(folder.path())
@@ -710,7 +714,7 @@ fn a_model_that_cannot_be_had_says_which() {
     let (config, folder) = (study(&[]), tempfile::tempdir().unwrap());
     let options = folder_options(&config, folder.path(), 1);
     let error = run_experiment(&config, &NoModels, &options, &quiet, &|| false).unwrap_err();
-    assert_eq!(error.exit_code(), 69);
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("speaker"), "{error}");
 }
 

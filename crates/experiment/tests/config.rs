@@ -1,5 +1,6 @@
 //! Configurations: strict, with places and suggestions; inheritance; the predecessor's keys; grids.
 
+use error_kind::{ErrorKind, HasKind};
 use experiment::{Config, ConfigProblem, ExperimentError, ProviderInfo};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -12,7 +13,7 @@ fn parse(text: &str) -> Config {
 fn refused(text: &str) -> String {
     let error =
         Config::parse(text, "test.yaml", &[]).and_then(|config| Ok(config.check()?)).unwrap_err();
-    assert_eq!(error.exit_code(), 2, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
     error.to_string()
 }
 
@@ -124,7 +125,7 @@ fn the_command_line_overrides_and_is_checked() {
     assert_eq!(config.cells().len(), 2);
     for bad in ["p_shock", "pe_induction.p_shok=1", "pe_induction.p_shock=7"] {
         let error = Config::parse("", "x", &[bad.to_string()]).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.to_string().contains("--set"), "{error}");
     }
 }
@@ -154,7 +155,7 @@ fn files_inherit_and_later_ones_win() {
     let error = Config::load(&folder.path().join("top.yaml"), &[]).unwrap_err();
     assert!(matches!(error, ExperimentError::Config(ConfigProblem::Circle { .. })), "{error}");
     let error = Config::load(&folder.path().join("absent.yaml"), &[]).unwrap_err();
-    assert_eq!(error.exit_code(), 66);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("absent.yaml"), "{error}");
 }
 

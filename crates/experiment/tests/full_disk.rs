@@ -4,6 +4,7 @@
 mod common;
 
 use common::{folder_options, quiet, run_to_end, steps_of};
+use error_kind::{ErrorKind, HasKind};
 use experiment::{Config, NoModels, run_experiment};
 use std::path::Path;
 use std::process::Command;
@@ -55,7 +56,7 @@ fn a_full_disk_stops_cleanly_and_resumes() {
     let error =
         run_experiment(&config, &NoModels, &folder_options(&config, &folder, 1), &quiet, &|| false)
             .unwrap_err();
-    assert_eq!(error.exit_code(), 74, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
     assert!(
         error.to_string().contains("no space left")
             && error.to_string().contains("the same command again"),

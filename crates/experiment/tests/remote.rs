@@ -6,6 +6,7 @@ mod common;
 mod server;
 
 use common::{folder_options, quiet, steps_of};
+use error_kind::{ErrorKind, HasKind};
 use experiment::{Config, ExperimentSummary, NoModels, RunEvent, replay_all, run_experiment};
 use results::{StepRow, Store};
 use serde_json::{Value, json};
@@ -165,7 +166,7 @@ fn refusals_are_passed_on_without_the_key() {
         let options = folder_options(&config, folder.path(), 1);
         let error = run_experiment(&config, &NoModels, &options, &quiet, &|| false).unwrap_err();
         let text = error.to_string();
-        assert_eq!(error.exit_code(), 69, "{text}");
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{text}");
         assert!(text.contains(words) && text.contains("says the server"), "{status}: {text}");
         assert!(!text.contains(env!("CARGO_MANIFEST_DIR")), "the key is in {text}");
         assert!(server.asked.lock().unwrap().len() <= 2, "asked again in vain");

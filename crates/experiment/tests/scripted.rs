@@ -3,6 +3,7 @@
 mod common;
 
 use common::{folder_options, quiet, run_to_end, steps_of};
+use error_kind::{ErrorKind, HasKind};
 use experiment::{
     Config, ExperimentError, NoModels, RunEvent, replay, replay_all, rerun_detectors,
     run_experiment,
@@ -154,7 +155,7 @@ fn a_folder_of_another_configuration_is_refused() {
             false
         })
         .unwrap_err();
-    assert_eq!(error.exit_code(), 2);
+    assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("env.max_steps: 60 there, 61 now"), "{error}");
     // How it is carried out is no part of what it is.
     run_to_end(&study(&["model.reply_deadline_s=5", "experiment.description=else"]), out.path(), 2);
@@ -191,7 +192,7 @@ fn detectors_run_again_give_what_was_recorded_live() {
         rerun_detectors(&live, &[]).unwrap().iter().map(|run| looping(&run.recorded)).collect();
     assert_eq!(strict.iter().map(|run| looping(&run.crashes)).collect::<Vec<_>>(), recorded);
     let error = rerun_detectors(&store, &["env.max_steps=5".to_string()]).unwrap_err();
-    assert_eq!(error.exit_code(), 2);
+    assert_eq!(error.kind(), ErrorKind::Usage);
 }
 
 #[test]

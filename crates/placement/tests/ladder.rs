@@ -2,6 +2,7 @@
 mod common;
 
 use common::{config, inventory, machine, shipped};
+use error_kind::{ErrorKind, HasKind};
 use placement::{
     DeviceMapMode, DtypeChoice, FailedRung, Fallback, GpuLeft, Ladder, Limits, Machine, MaxMemory,
     PlanError, Planner, Rung, RungState, Tier, ladder, ladder_below,
@@ -87,7 +88,7 @@ fn typed_limits_are_passed_only_where_that_is_allowed() {
 #[test]
 fn none_stops_at_the_first_and_names_the_smallest_change() {
     let error = climb("llama-3.1-8b", &host(14), |_| {}, "none").unwrap_err();
-    assert_eq!(error.exit_code(), 71);
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory);
     let text = error.to_string();
     for words in [
         "all of the model on cpu: 17464895488 bytes",
@@ -138,7 +139,7 @@ fn refusal_lists_every_rung() {
             .any(|change| matches!(change.kind, placement::ChangeKind::HostMemory { .. })),
         "{changes:?}"
     );
-    assert_eq!(error.exit_code(), 71);
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory);
     assert!(changes[0].text.contains("disk-tier"), "{changes:?}");
 }
 
@@ -196,9 +197,12 @@ fn after_a_failure_in_mid_load_the_next_rung_is_planned_from_what_is_free_now() 
         &[two[0].clone(), two[1].clone(), failed(Rung::DiskTier, "and again")],
     )
     .unwrap_err();
-    assert_eq!(error.exit_code(), 71);
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory);
     let error = below(Fallback::NONE, &one).unwrap_err();
-    assert!(error.exit_code() == 71 && error.to_string().contains("killed for memory"), "{error}");
+    assert!(
+        error.kind() == ErrorKind::OutOfMemory && error.to_string().contains("killed for memory"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -236,7 +240,7 @@ fn gpt_oss_is_smaller_than_int8_where_it_matters() {
 #[test]
 fn policies_that_are_none_are_refused() {
     for text in ["", "always", "allow=", "allow=int4"] {
-        assert_eq!(Fallback::parse(text).unwrap_err().exit_code(), 2, "{text}");
+        assert_eq!(Fallback::parse(text).unwrap_err().kind(), ErrorKind::Usage, "{text}");
     }
 }
 
@@ -252,7 +256,7 @@ fn a_typed_disk_limit_that_is_too_small_is_passed_where_that_is_allowed() {
     assert!(ladder.plan.uses(Tier::Disk));
     let error = climb("llama-3.1-8b", &host(12), type_it, "keep").unwrap_err();
     let PlanError::NoRungFits { rungs, shortage, .. } = &error else { panic!("{error}") };
-    assert_eq!((error.exit_code(), shortage.tier), (71, Tier::Cpu), "{error}");
+    assert_eq!((error.kind(), shortage.tier), (ErrorKind::OutOfMemory, Tier::Cpu), "{error}");
     let skipped = rungs.iter().find(|rung| rung.rung == Rung::DiskTier).unwrap();
     assert_eq!(skipped.outcome(), "skipped: the disk was allowed from the start");
     assert!(error.to_string().contains("smallest change that fits"), "{error}");

@@ -3,6 +3,7 @@ mod common;
 
 use checkpoint::PRESETS;
 use common::{config, inventory, machine, shipped};
+use error_kind::{ErrorKind, HasKind};
 use placement::{
     DeviceMapMode, DtypeChoice, Fallback, KvDtype, Limits, MaxMemory, Plan, PlanError, Planner,
     Rung, Tier, ladder, plan,
@@ -30,7 +31,7 @@ fn every_model_on_every_machine_is_counted_to_the_byte() {
                 Ok(plan) => plan,
                 // Two of its blocks, 16 GB, are more than a laptop has.
                 Err(error) if (model, name) == ("deepseek-v2.5", "laptop") => {
-                    assert_eq!(error.exit_code(), 71);
+                    assert_eq!(error.kind(), ErrorKind::OutOfMemory);
                     continue;
                 }
                 Err(error) => panic!("{model} on {name}: {error}"),
@@ -159,10 +160,10 @@ fn a_map_in_accelerates_names_is_followed_or_refused() {
         (vec![("", "2")], "of 2 GPUs"),
     ] {
         let error = map(&pairs).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.to_string().contains(words), "{error}");
     }
-    assert_eq!(DeviceMapMode::explicit([("model", "gpu")]).unwrap_err().exit_code(), 2);
+    assert_eq!(DeviceMapMode::explicit([("model", "gpu")]).unwrap_err().kind(), ErrorKind::Usage);
 }
 
 #[test]
@@ -170,7 +171,7 @@ fn a_map_that_does_not_fit_is_71() {
     let mode = DeviceMapMode::explicit([("", "0")]).unwrap();
     let error =
         planned("llama-3.3-70b", "a100-80gb-x2", |limits| limits.mode = mode.clone()).unwrap_err();
-    assert_eq!(error.exit_code(), 71);
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory);
     assert!(
         error.to_string().contains("bytes short") || error.to_string().contains("short"),
         "{error}"
@@ -207,7 +208,10 @@ fn virtual_devices_are_host_memory() {
     );
     let error =
         placement::plan(&config, &inventory, &machine(&text("400MiB")), &limits).unwrap_err();
-    assert!(error.exit_code() == 71 && error.to_string().contains("virtual devices"), "{error}");
+    assert!(
+        error.kind() == ErrorKind::OutOfMemory && error.to_string().contains("virtual devices"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -349,7 +353,7 @@ fn wrong_words_are_answered_with_the_nearest_right_one() {
         [("balance", "balanced"), ("sequental", "sequential"), ("balanced_low_1", "balanced_low_0")]
     {
         let error = DeviceMapMode::parse(word).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.to_string().contains(&format!("did you mean {meant}?")), "{error}");
     }
     for (name, meant) in [
@@ -361,7 +365,7 @@ fn wrong_words_are_answered_with_the_nearest_right_one() {
         let mode = DeviceMapMode::explicit([("", "0"), (name, "cpu")]).unwrap();
         let error =
             planned("llama-3.2-1b", "h100", |limits| limits.mode = mode.clone()).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(
             error.to_string().contains(name)
                 && error.to_string().contains(&format!("did you mean {meant}")),

@@ -12,6 +12,7 @@
 mod common;
 
 use common::{config, inventory, machine};
+use error_kind::{ErrorKind, HasKind};
 use placement::{ChangeKind, DeviceMapMode, Limits, MaxMemory, Plan, PlanError, Tier, plan};
 
 const TWO_GPUS: &str = "gpus: [{name: A100-80GB, memory: 79.25GiB}, {name: A100-80GB, memory: 79.25GiB}]\n\
@@ -140,7 +141,7 @@ fn a_promise_of_host_memory_that_is_not_there_is_told() {
     let max_memory = MaxMemory::parse("0=67GB,1=67GB,cpu=120GB").unwrap();
     let limits = Limits { max_memory, ..Limits::for_model(&config) };
     let error = plan(&config, &inventory(&config), &job, &limits).unwrap_err();
-    assert_eq!(error.exit_code(), 71);
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory);
     let text = error.to_string();
     for words in ["cpu", "the host's limit", "short", "smallest change that fits"] {
         assert!(text.contains(words), "{text}");

@@ -1,3 +1,4 @@
+use error_kind::{ErrorKind, HasKind};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -164,24 +165,6 @@ pub enum ResultsError {
 }
 
 impl ResultsError {
-    /// The process's exit code for it.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 66,
-            Self::Io { .. }
-            | Self::NoSpace { .. }
-            | Self::ReadOnly { .. }
-            | Self::NoLinks { .. } => 74,
-            Self::NotAnExperiment { .. } | Self::NotARun { .. } => 66,
-            Self::OtherConfiguration { .. }
-            | Self::OtherModel { .. }
-            | Self::OtherVersion { .. } => 2,
-            Self::UnknownChoice { .. } => 2,
-            Self::BadLine { .. } | Self::BadDocument { .. } => 65,
-            Self::Unwritable { .. } => 70,
-        }
-    }
-
     /// The error for a failed system call, told apart where the remedy differs.
     pub(crate) fn from_io(
         what: &'static str,
@@ -199,6 +182,27 @@ impl ResultsError {
                 Self::ReadOnly { path, source }
             }
             _ => Self::Io { what, path, offset, source },
+        }
+    }
+}
+
+impl HasKind for ResultsError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                ErrorKind::NotFound
+            }
+            Self::Io { .. }
+            | Self::NoSpace { .. }
+            | Self::ReadOnly { .. }
+            | Self::NoLinks { .. } => ErrorKind::Io,
+            Self::NotAnExperiment { .. } | Self::NotARun { .. } => ErrorKind::NotFound,
+            Self::OtherConfiguration { .. }
+            | Self::OtherModel { .. }
+            | Self::OtherVersion { .. } => ErrorKind::Usage,
+            Self::UnknownChoice { .. } => ErrorKind::Usage,
+            Self::BadLine { .. } | Self::BadDocument { .. } => ErrorKind::BadInput,
+            Self::Unwritable { .. } => ErrorKind::Bug,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The store: torn, edited and cut logs; claims; commits; folders of other configurations.
 
+use error_kind::{ErrorKind, HasKind};
 use results::*;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -162,7 +163,7 @@ fn an_edited_line_is_reported_by_number() {
     let line_of = |text: String| -> usize {
         std::fs::write(&path, text).unwrap();
         let error = folder.rows().unwrap_err();
-        assert_eq!(error.exit_code(), 65);
+        assert_eq!(error.kind(), ErrorKind::BadInput);
         match error {
             ResultsError::BadLine { line, .. } => line,
             other => panic!("{other}"),
@@ -188,7 +189,7 @@ fn a_folder_of_another_configuration_is_refused_key_by_key() {
     drop(Store::create(root.path(), &experiment(0)).unwrap());
     drop(Store::create(root.path(), &experiment(0)).unwrap());
     let error = Store::create(root.path(), &experiment(1)).unwrap_err();
-    assert_eq!(error.exit_code(), 2);
+    assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("experiment.seed: 0 there, 1 now"), "{error}");
     assert!(!error.to_string().contains("max_steps"), "{error}");
 }
@@ -243,14 +244,14 @@ fn a_folder_that_cannot_be_written_says_so() {
     let file = root.path().join("file");
     std::fs::write(&file, "").unwrap();
     let error = Store::create(&file.join("x"), &experiment(0)).unwrap_err();
-    assert_eq!(error.exit_code(), 74, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
     if Path::new("/sys/kernel").exists() {
         let error = Store::create(Path::new("/sys/vendomini/x"), &experiment(0)).unwrap_err();
-        assert_eq!(error.exit_code(), 74);
+        assert_eq!(error.kind(), ErrorKind::Io);
         assert!(error.to_string().contains("--out"), "{error}");
     }
     let error = Store::open(root.path()).unwrap_err();
-    assert_eq!(error.exit_code(), 66);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
 #[test]
@@ -267,7 +268,7 @@ fn another_kernel_set_is_refused_unless_accepted() {
     assert_eq!(store.admit_model(&model("avx2", "bf16"), false).unwrap(), None);
     assert_eq!(store.admit_model(&model("avx2", "bf16"), false).unwrap(), None);
     let error = store.admit_model(&model("avx512", "bf16"), false).unwrap_err();
-    assert_eq!(error.exit_code(), 2);
+    assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("avx2 there, avx512 now"), "{error}");
     assert_eq!(
         store.admit_model(&model("avx512", "bf16"), true).unwrap().as_deref(),

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::{RequestError, SubmitError, WaitError};
+use error_kind::{ErrorKind, HasKind};
 use serde_json::{Value, json};
 
 /// A request that is not answered: a status, and `{"error": {"message", "type", "param", "code"}}`.
@@ -90,11 +91,11 @@ impl From<SubmitError> for ApiError {
 impl From<RequestError> for ApiError {
     fn from(cause: RequestError) -> Self {
         let text = cause.to_string();
-        match (&cause, cause.exit_code()) {
+        match (&cause, cause.kind()) {
             (RequestError::PromptTooLong { .. }, _) => {
                 ApiError::bad(text).code("context_length_exceeded")
             }
-            (_, 2) => ApiError::bad(text),
+            (_, ErrorKind::Usage) => ApiError::bad(text),
             _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text),
         }
     }

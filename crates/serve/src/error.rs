@@ -1,5 +1,6 @@
 //! Why a server ends.
 
+use error_kind::{ErrorKind, HasKind};
 use std::net::SocketAddr;
 
 use engine::FatalError;
@@ -30,13 +31,12 @@ pub enum ServeError {
     Died(FatalError),
 }
 
-impl ServeError {
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for ServeError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            ServeError::Listen { .. } => 69,
-            ServeError::Died(death) => death.exit_code,
-            ServeError::Runtime { .. } => 70,
+            ServeError::Listen { .. } => ErrorKind::Unavailable,
+            ServeError::Died(death) => death.kind,
+            ServeError::Runtime { .. } => ErrorKind::Bug,
         }
     }
 }

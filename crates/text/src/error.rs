@@ -1,4 +1,5 @@
 use checkpoint::CheckpointError;
+use error_kind::{ErrorKind, HasKind};
 use std::path::{Path, PathBuf};
 
 /// Why text cannot be turned into tokens or back.
@@ -34,21 +35,21 @@ pub enum TextError {
 }
 
 impl TextError {
-    /// The process's exit code: 65 for a bad file, 66 for one that is not there, 74 for I/O, 2 for
-    /// bad input.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            TextError::Tokenizer { .. } | TextError::Template { .. } => 65,
-            TextError::File(error) => error.exit_code(),
-            TextError::Input { .. } => 2,
-        }
-    }
-
     pub(crate) fn tokenizer(file: &Path, why: impl std::fmt::Display) -> Self {
         TextError::Tokenizer { file: file.to_owned(), why: why.to_string() }
     }
 
     pub(crate) fn template(file: &Path, why: impl std::fmt::Display) -> Self {
         TextError::Template { file: file.to_owned(), why: why.to_string() }
+    }
+}
+
+impl HasKind for TextError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            TextError::Tokenizer { .. } | TextError::Template { .. } => ErrorKind::BadInput,
+            TextError::File(error) => error.kind(),
+            TextError::Input { .. } => ErrorKind::Usage,
+        }
     }
 }

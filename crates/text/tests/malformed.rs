@@ -2,6 +2,7 @@
 mod support;
 
 use checkpoint::{Family, GgufMetadata, GgufValue};
+use error_kind::{ErrorKind, HasKind};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::path::Path;
@@ -10,7 +11,7 @@ use text::{TextError, Tokenizer};
 
 fn refused(result: Result<Option<Tokenizer>, TextError>, words: &[&str]) {
     let error = result.expect_err(&format!("should be refused: {words:?}"));
-    assert_eq!(error.exit_code(), 65, "{error}");
+    assert_eq!(error.kind(), ErrorKind::BadInput, "{error}");
     for word in words {
         assert!(error.to_string().contains(word), "{word:?} is not in: {error}");
     }
@@ -94,7 +95,8 @@ fn what_would_block_or_fill_the_memory_is_not_read() {
         std::os::unix::fs::symlink("nowhere", dangling.path().join(name)).expect("a link");
         let error = open(dangling.path()).expect_err("a link to nothing");
         assert!(
-            [65, 66, 74].contains(&error.exit_code()) && error.to_string().contains(name),
+            [ErrorKind::BadInput, ErrorKind::NotFound, ErrorKind::Io].contains(&error.kind())
+                && error.to_string().contains(name),
             "{error}"
         );
     }
@@ -197,7 +199,9 @@ fn use_it(tokenizer: &Tokenizer) -> Result<(), TestCaseError> {
             Ok(ids) => drop(
                 tokenizer.decode(&ids, false).map_err(|e| TestCaseError::fail(e.to_string()))?,
             ),
-            Err(error) => prop_assert!([2, 65].contains(&error.exit_code())),
+            Err(error) => {
+                prop_assert!([ErrorKind::Usage, ErrorKind::BadInput].contains(&error.kind()))
+            }
         }
     }
     Ok(())
@@ -214,7 +218,7 @@ proptest! {
         match open(folder.path()) {
             Ok(tokenizer) => use_it(&tokenizer.expect("a tokenizer"))?,
             Err(error) => {
-                prop_assert_eq!(error.exit_code(), 65);
+                prop_assert_eq!(error.kind(), ErrorKind::BadInput);
                 prop_assert!(error.to_string().contains("tokenizer.json"));
             }
         }
@@ -253,7 +257,7 @@ proptest! {
         match Tokenizer::from_gguf(Path::new("x.gguf"), &metadata) {
             Ok(tokenizer) => use_it(&tokenizer.expect("a tokenizer"))?,
             Err(error) => {
-                prop_assert_eq!(error.exit_code(), 65);
+                prop_assert_eq!(error.kind(), ErrorKind::BadInput);
                 prop_assert!(error.to_string().contains("x.gguf"));
             }
         }
@@ -266,7 +270,7 @@ proptest! {
         let cut = (0..=at.index(end)).rev().find(|at| text.is_char_boundary(*at)).expect("0 is one");
         let folder = folder(&[("tokenizer.json", &text[..cut])]);
         let error = open(folder.path()).expect_err("a cut file");
-        prop_assert_eq!(error.exit_code(), 65);
+        prop_assert_eq!(error.kind(), ErrorKind::BadInput);
         prop_assert!(error.to_string().contains("tokenizer.json"));
     }
 }

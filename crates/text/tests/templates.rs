@@ -1,6 +1,7 @@
 //! Renderings against transformers' `apply_chat_template`, see tests/golden/make_texts.py.
 mod support;
 
+use error_kind::{ErrorKind, HasKind};
 use serde_json::Value;
 use std::path::Path;
 use support::{golden, golden_json, list, smollm2, text};
@@ -23,7 +24,7 @@ fn check(template: &ChatTemplate, name: &str, golden: &Value, renderings: &[Valu
             (None, Err(error)) => {
                 let why = text(rendering, "error").expect("an error");
                 assert!(
-                    error.to_string().contains(why) && error.exit_code() == 65,
+                    error.to_string().contains(why) && error.kind() == ErrorKind::BadInput,
                     "{asked}: {error}, not {why}"
                 );
             }
@@ -109,7 +110,7 @@ fn a_folders_template_is_found_where_transformers_finds_it() {
     write("chat_template.jinja", "{% for %}");
     let refused = |words: &str| {
         let error = ChatTemplate::from_checkpoint(&checkpoint).expect_err("malformed");
-        assert_eq!(error.exit_code(), 65, "{error}");
+        assert_eq!(error.kind(), ErrorKind::BadInput, "{error}");
         assert!(error.to_string().contains(words), "{error}");
     };
     refused("chat_template.jinja");
@@ -144,7 +145,7 @@ fn a_template_that_fails_or_does_not_end_is_an_error() {
     ];
     for source in cases {
         let error = render(source).expect_err(source);
-        assert_eq!(error.exit_code(), 65, "{source}: {error}");
+        assert_eq!(error.kind(), ErrorKind::BadInput, "{source}: {error}");
         assert!(error.to_string().contains("chat_template.jinja"), "{error}");
     }
     let deep = [
@@ -153,8 +154,8 @@ fn a_template_that_fails_or_does_not_end_is_an_error() {
     ];
     for source in ["{% if %}", "{{", "{% endfor %}", "{% generation %}", "{%", &deep[0], &deep[1]] {
         assert_eq!(
-            template(source).expect_err("malformed").exit_code(),
-            65,
+            template(source).expect_err("malformed").kind(),
+            ErrorKind::BadInput,
             "{}",
             &source[..source.len().min(20)]
         );

@@ -1,4 +1,5 @@
 use crate::REASONING_MAX_CHARS;
+use error_kind::{ErrorKind, HasKind};
 use serde::{Deserialize, Serialize};
 
 /// A value out of its range.
@@ -13,10 +14,9 @@ pub struct ConfigError {
     pub found: String,
 }
 
-impl ConfigError {
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
-        2
+impl HasKind for ConfigError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Usage
     }
 }
 

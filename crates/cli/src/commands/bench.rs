@@ -5,6 +5,7 @@ use crate::session;
 use engine::bench::{
     BenchOptions, BenchReport, Figure, StepsOptions, StepsReport, bench, bench_steps,
 };
+use error_kind::ErrorKind;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use watch::{Stage, Watch};
@@ -122,9 +123,8 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
 
 fn read(file: &Path) -> Result<BenchDocument, Failure> {
     let name = file.display();
-    let text = std::fs::read_to_string(file).map_err(|e| {
-        Failure::new(crate::failure::exit::NO_INPUT, format!("--compare {name}: {e}"))
-    })?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Failure::new(ErrorKind::NotFound, format!("--compare {name}: {e}")))?;
     serde_json::from_str(&text).map_err(|e| {
         Failure::usage(format!("--compare {name}: expected a document of bench --save, found: {e}"))
     })

@@ -76,7 +76,10 @@ pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
         print(&document)?;
     }
     let missing = document.needs.iter().flatten().find(|need| need.problem.is_some());
-    Ok(problem.map(|p| p.exit).or(missing.map(|need| need.exit)).unwrap_or(0))
+    Ok(problem
+        .map(|p| p.kind)
+        .or(missing.map(|need| need.kind))
+        .map_or(0, crate::failure::exit_code))
 }
 
 /// What the experiment of `--for` needs.

@@ -8,6 +8,7 @@ use engine::{
     Completion, DraftStats, Engine, EngineOptions, FinishReason, Request, ResponseEvent,
     ResponseHandle, WaitError,
 };
+use error_kind::ErrorKind;
 use serde::Serialize;
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -65,7 +66,7 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
     let finish_reason = match end.reason {
         FinishReason::Length => "length",
         FinishReason::Error(cause) => return Err(cause.into()),
-        FinishReason::Canceled => return Err(Failure::new(130, "interrupted")),
+        FinishReason::Canceled => return Err(Failure::new(ErrorKind::Interrupted, "interrupted")),
         _ => "stop",
     };
     if !args.json {
@@ -99,7 +100,7 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
 fn listen(ticket: &ResponseHandle, watch: &Watch, wanted: bool) -> Result<Completion, Failure> {
     loop {
         if watch.canceled() {
-            return Err(Failure::new(130, "interrupted"));
+            return Err(Failure::new(ErrorKind::Interrupted, "interrupted"));
         }
         match ticket.next(POLL) {
             Ok(ResponseEvent::Completion(end)) => return Ok(end),
@@ -155,7 +156,7 @@ fn request(
 fn read_schema(file: &std::path::Path) -> Result<serde_json::Value, Failure> {
     let name = file.display();
     let text = std::fs::read_to_string(file)
-        .map_err(|e| Failure::new(exit::NO_INPUT, format!("--json-schema {name}: {e}")))?;
+        .map_err(|e| Failure::new(ErrorKind::NotFound, format!("--json-schema {name}: {e}")))?;
     serde_json::from_str(&text).map_err(|e| {
         Failure::usage(format!("--json-schema {name}: expected a JSON schema, found: {e}"))
     })

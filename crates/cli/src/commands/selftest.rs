@@ -7,6 +7,7 @@ use device::cpu::Cpu;
 use device::cuda::selftest::{BenchSizes, Check, KernelBench, KernelBenchReport, benches, checks};
 use device::cuda::{CopyRates, CudaError, Driver, Gpu, GpuInfo, measure_copies};
 use device::pool::PoolOptions;
+use error_kind::ErrorKind;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use watch::{Stage, ThreadProgress, Watch};
@@ -113,7 +114,7 @@ pub fn run(args: &SelftestArgs, watch: &Watch) -> Result<u8, Failure> {
     } else {
         tell(&document)?
     }
-    Ok(if passed { 0 } else { exit::SMOKE_TEST })
+    Ok(if passed { 0 } else { exit::WRONG_RESULT })
 }
 
 /// The number in `cuda:N`.
@@ -147,7 +148,7 @@ fn all_checks(
     let mut figures = Vec::new();
     for check in &checks {
         if watch.canceled() {
-            return Err(Failure::new(exit::INTERRUPTED, "interrupted"));
+            return Err(Failure::new(ErrorKind::Interrupted, "interrupted"));
         }
         progress.at(Stage::SelfTest, &check.name, 0);
         let figure = one_check(check, gpu, cpu);
@@ -216,7 +217,7 @@ fn measured(
     let mut read = None;
     for bench in &benches() {
         if watch.canceled() {
-            return Err(Failure::new(exit::INTERRUPTED, "interrupted"));
+            return Err(Failure::new(ErrorKind::Interrupted, "interrupted"));
         }
         progress.at(Stage::SelfTest, &bench.name, 0);
         let (figure, report) = one_bench(bench, gpu, &sizes, read);

@@ -5,6 +5,7 @@ use crate::needs::{self, Need};
 use crate::output;
 use crate::provider::Engines;
 use crate::slurm;
+use error_kind::ErrorKind;
 use experiment::slurm::{
     ModelTasks, ScriptPaths, Site, TaskArray, TaskResources, model_tasks, script, split_into_arrays,
 };
@@ -223,7 +224,7 @@ fn submit(folder: &Path, model: &str, script: &Path, chunk: TaskArray) -> Result
     )?;
     let job = said.trim().split(';').next().and_then(|id| id.parse().ok());
     let job = job.ok_or_else(|| {
-        Failure::new(exit::UNAVAILABLE, format!("sbatch names no job: {}", said.trim()))
+        Failure::new(ErrorKind::Unavailable, format!("sbatch names no job: {}", said.trim()))
     })?;
     output::line(&format!(
         "{model}: tasks {}-{} are job {job}",
@@ -265,6 +266,8 @@ pub fn submissions(folder: &Path) -> Result<Vec<Submission>, Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Failure::io(&path.display().to_string(), &error)),
     };
-    let bad = |error: serde_json::Error| Failure::new(65, format!("{}: {error}", path.display()));
+    let bad = |error: serde_json::Error| {
+        Failure::new(ErrorKind::BadInput, format!("{}: {error}", path.display()))
+    };
     text.lines().map(|line| serde_json::from_str(line).map_err(bad)).collect()
 }

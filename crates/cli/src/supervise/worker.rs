@@ -50,7 +50,7 @@ impl SupervisorPipe {
 
     /// The last word of a worker that could not do its work.
     pub fn failed(&self, failure: &Failure) {
-        let message = WorkerMessage::Failed { exit: failure.exit, text: failure.text.clone() };
+        let message = WorkerMessage::Failed { exit: failure.exit(), text: failure.text.clone() };
         if self.say(&message).is_err() {
             eprintln!("vendomini: {}", failure.text);
         }

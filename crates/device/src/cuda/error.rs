@@ -1,3 +1,4 @@
+use error_kind::{ErrorKind, HasKind};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -253,8 +254,14 @@ pub enum CudaError {
 }
 
 impl CudaError {
-    /// The program's exit code for this error (the table in `design.md`).
-    pub fn exit_code(&self) -> u8 {
+    /// Whether less memory on the GPU would have helped.
+    pub fn is_memory(&self) -> bool {
+        self.kind() == ErrorKind::OutOfMemory
+    }
+}
+
+impl HasKind for CudaError {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::NoDriver { .. }
             | Self::DriverIncomplete { .. }
@@ -263,24 +270,21 @@ impl CudaError {
             | Self::DevicesHidden { .. }
             | Self::NoSuchDevice { .. }
             | Self::Unusable { .. }
-            | Self::Image { .. } => 69,
+            | Self::Image { .. } => ErrorKind::Unavailable,
             Self::Failed { code, .. } | Self::Lost { code, .. } => match *code {
-                code::OUT_OF_MEMORY => 71,
-                code if code::is_ours(code) => 70,
-                _ => 69,
+                code::OUT_OF_MEMORY => ErrorKind::OutOfMemory,
+                code if code::is_ours(code) => ErrorKind::Bug,
+                _ => ErrorKind::Unavailable,
             },
-            Self::Unfilled { .. } | Self::OutOfRange { .. } | Self::WrongGpu { .. } => 70,
+            Self::Unfilled { .. } | Self::OutOfRange { .. } | Self::WrongGpu { .. } => {
+                ErrorKind::Bug
+            }
             Self::OutOfMemory { .. }
             | Self::QuotaExceeded { .. }
             | Self::ArenaFull { .. }
-            | Self::HostMemory { .. } => 71,
-            Self::Timeout { .. } | Self::RingExhausted { .. } => 75,
+            | Self::HostMemory { .. } => ErrorKind::OutOfMemory,
+            Self::Timeout { .. } | Self::RingExhausted { .. } => ErrorKind::Timeout,
         }
-    }
-
-    /// Whether less memory on the GPU would have helped.
-    pub fn is_memory(&self) -> bool {
-        self.exit_code() == 71
     }
 }
 
@@ -337,9 +341,23 @@ mod tests {
     }
 
     #[test]
-    fn results_have_the_exit_codes_of_their_causes() {
-        let codes = [2, 1, 400, 34, 46, 802, 803, 999, 12_345].map(|code| failed(code).exit_code());
-        assert_eq!(codes, [71, 70, 70, 69, 69, 69, 69, 69, 69]);
+    fn results_have_the_kinds_of_their_causes() {
+        use ErrorKind::{Bug, OutOfMemory, Unavailable};
+        let codes = [2, 1, 400, 34, 46, 802, 803, 999, 12_345].map(|code| failed(code).kind());
+        assert_eq!(
+            codes,
+            [
+                OutOfMemory,
+                Bug,
+                Bug,
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Unavailable
+            ]
+        );
         assert!(failed(2).is_memory() && !failed(1).is_memory());
         let lost = |code| CudaError::Lost {
             ordinal: 0,
@@ -349,8 +367,8 @@ mod tests {
             meaning: String::new(),
         };
         assert_eq!(
-            [700, 716, 214, 719, 999].map(|code| lost(code).exit_code()),
-            [70, 70, 69, 69, 69]
+            [700, 716, 214, 719, 999].map(|code| lost(code).kind()),
+            [Bug, Bug, Unavailable, Unavailable, Unavailable]
         );
     }
 

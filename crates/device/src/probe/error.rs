@@ -1,3 +1,4 @@
+use error_kind::{ErrorKind, HasKind};
 use std::path::PathBuf;
 
 /// Why a machine cannot be probed.
@@ -25,12 +26,11 @@ pub enum ProbeError {
     },
 }
 
-impl ProbeError {
-    /// The program's exit code for this error (the table in `design.md`).
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for ProbeError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            ProbeError::Memory { .. } => 69,
-            ProbeError::Devices { .. } => 2,
+            ProbeError::Memory { .. } => ErrorKind::Unavailable,
+            ProbeError::Devices { .. } => ErrorKind::Usage,
         }
     }
 }

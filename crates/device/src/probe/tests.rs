@@ -1,5 +1,6 @@
 //! A fabricated machine.
 
+use error_kind::{ErrorKind, HasKind};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -87,7 +88,7 @@ fn no_memory_file_is_69() {
     let fake = Fake::new();
     std::fs::remove_file(fake.roots.proc.join("meminfo")).expect("gone");
     let error = probe(&fake.roots, fake.folder.path(), &DeviceSpec::None).expect_err("no memory");
-    assert_eq!(error.exit_code(), 69);
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(
         error.to_string().contains("MemTotal") && error.to_string().contains("--machine"),
         "{error}"
@@ -303,7 +304,7 @@ fn virtual_devices_are_as_typed() {
     for text in ["virtual:", "virtual:4Gb", "cuda:0", "virtual:0", "virtual:1GiB,,1GiB", ""] {
         let error = DeviceSpec::parse(text).expect_err(text);
         assert!(
-            error.exit_code() == 2 && error.to_string().contains("virtual:4GiB,4GiB"),
+            error.kind() == ErrorKind::Usage && error.to_string().contains("virtual:4GiB,4GiB"),
             "{error}"
         );
     }

@@ -1,4 +1,5 @@
 //! How fast a loaded model is, beside what the machine could do at most.
+use error_kind::{ErrorKind, HasKind};
 mod limits;
 mod steps;
 mod work;
@@ -125,16 +126,15 @@ pub enum BenchError {
     Canceled,
 }
 
-impl BenchError {
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for BenchError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            BenchError::Blocks { .. } | BenchError::Context { .. } => 2,
-            BenchError::Step { .. } => 70,
-            BenchError::Forward(error) => error.exit_code(),
-            BenchError::Kv(error) => error.exit_code(),
-            BenchError::Device(_) => 71,
-            BenchError::Canceled => 130,
+            BenchError::Blocks { .. } | BenchError::Context { .. } => ErrorKind::Usage,
+            BenchError::Step { .. } => ErrorKind::Bug,
+            BenchError::Forward(error) => error.kind(),
+            BenchError::Kv(error) => error.kind(),
+            BenchError::Device(_) => ErrorKind::OutOfMemory,
+            BenchError::Canceled => ErrorKind::Interrupted,
         }
     }
 }

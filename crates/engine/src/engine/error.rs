@@ -4,6 +4,7 @@
 use crate::grammar::GrammarError;
 use crate::models::ForwardError;
 use crate::sampling::SampleError;
+use error_kind::{ErrorKind, HasKind};
 
 /// Why an engine's thread ended though it was wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,20 +12,18 @@ pub struct FatalError {
     /// What happened.
     pub cause: String,
     /// The exit code that goes with it.
-    pub exit_code: u8,
+    pub kind: ErrorKind,
 }
 
 impl FatalError {
     /// An error after which no pass can succeed.
     pub(super) fn of(cause: &ForwardError) -> Option<Self> {
-        cause
-            .is_final()
-            .then(|| FatalError { cause: cause.to_string(), exit_code: cause.exit_code() })
+        cause.is_final().then(|| FatalError { cause: cause.to_string(), kind: cause.kind() })
     }
 
     /// A defect of ours.
     pub(super) fn defect(cause: String) -> Self {
-        FatalError { cause: format!("{cause}; a defect of ours"), exit_code: 70 }
+        FatalError { cause: format!("{cause}; a defect of ours"), kind: ErrorKind::Bug }
     }
 }
 
@@ -85,7 +84,7 @@ pub enum RequestError {
         /// The model's words.
         cause: String,
         /// The exit code that goes with it.
-        exit_code: u8,
+        kind: ErrorKind,
     },
     /// A text that cannot be decoded.
     #[error("token {token} cannot be turned into text: {cause}")]
@@ -103,24 +102,23 @@ pub enum RequestError {
     },
 }
 
-impl RequestError {
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for RequestError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            RequestError::Sample(cause) => cause.exit_code(),
-            RequestError::Grammar(cause) => cause.exit_code(),
-            RequestError::Forward { exit_code, .. } => *exit_code,
-            RequestError::Stuck { .. } => 70,
-            RequestError::NoTokenizer => 66,
-            RequestError::Text { .. } => 65,
-            _ => 2,
+            RequestError::Sample(cause) => cause.kind(),
+            RequestError::Grammar(cause) => cause.kind(),
+            RequestError::Forward { kind, .. } => *kind,
+            RequestError::Stuck { .. } => ErrorKind::Bug,
+            RequestError::NoTokenizer => ErrorKind::NotFound,
+            RequestError::Text { .. } => ErrorKind::BadInput,
+            _ => ErrorKind::Usage,
         }
     }
 }
 
 impl From<ForwardError> for RequestError {
     fn from(cause: ForwardError) -> Self {
-        RequestError::Forward { exit_code: cause.exit_code(), cause: cause.to_string() }
+        RequestError::Forward { kind: cause.kind(), cause: cause.to_string() }
     }
 }
 
@@ -144,13 +142,12 @@ pub enum SubmitError {
     Request(#[from] RequestError),
 }
 
-impl SubmitError {
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for SubmitError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            SubmitError::QueueFull { .. } | SubmitError::Closed => 69,
-            SubmitError::Died(death) => death.exit_code,
-            SubmitError::Request(cause) => cause.exit_code(),
+            SubmitError::QueueFull { .. } | SubmitError::Closed => ErrorKind::Unavailable,
+            SubmitError::Died(death) => death.kind,
+            SubmitError::Request(cause) => cause.kind(),
         }
     }
 }
@@ -174,13 +171,12 @@ pub enum WaitError {
     Over,
 }
 
-impl WaitError {
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for WaitError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            WaitError::Timeout { .. } => 75,
-            WaitError::Died(death) => death.exit_code,
-            WaitError::Over => 70,
+            WaitError::Timeout { .. } => ErrorKind::Timeout,
+            WaitError::Died(death) => death.kind,
+            WaitError::Over => ErrorKind::Bug,
         }
     }
 }
@@ -208,15 +204,14 @@ pub enum EmbedError {
     Canceled,
 }
 
-impl EmbedError {
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for EmbedError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            EmbedError::Submit(cause) => cause.exit_code(),
-            EmbedError::Request(cause) => cause.exit_code(),
-            EmbedError::Wait(cause) => cause.exit_code(),
-            EmbedError::Late { .. } => 75,
-            EmbedError::Canceled => 69,
+            EmbedError::Submit(cause) => cause.kind(),
+            EmbedError::Request(cause) => cause.kind(),
+            EmbedError::Wait(cause) => cause.kind(),
+            EmbedError::Late { .. } => ErrorKind::Timeout,
+            EmbedError::Canceled => ErrorKind::Unavailable,
         }
     }
 }
@@ -258,15 +253,14 @@ pub enum EngineError {
     Died(FatalError),
 }
 
-impl EngineError {
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for EngineError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            EngineError::NotEnding { .. } => 75,
-            EngineError::NoRoom { .. } => 71,
-            EngineError::Masks(cause) => cause.exit_code(),
-            EngineError::Died(death) => death.exit_code,
-            EngineError::Thread { .. } => 70,
+            EngineError::NotEnding { .. } => ErrorKind::Timeout,
+            EngineError::NoRoom { .. } => ErrorKind::OutOfMemory,
+            EngineError::Masks(cause) => cause.kind(),
+            EngineError::Died(death) => death.kind,
+            EngineError::Thread { .. } => ErrorKind::Bug,
         }
     }
 }

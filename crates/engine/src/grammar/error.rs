@@ -1,5 +1,6 @@
 //! Why a reply cannot be held to its form.
 
+use error_kind::{ErrorKind, HasKind};
 /// A constraint that cannot be met. It concerns one request; the others go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrammarError {
@@ -54,15 +55,14 @@ pub enum GrammarError {
     },
 }
 
-impl GrammarError {
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for GrammarError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            GrammarError::Tokenizer { .. } | GrammarError::End { .. } => 65,
-            GrammarError::NoTokenizer => 66,
-            GrammarError::Schema { .. } | GrammarError::Step { .. } => 2,
-            GrammarError::Slow { .. } => 75,
-            GrammarError::Thread { .. } => 70,
+            GrammarError::Tokenizer { .. } | GrammarError::End { .. } => ErrorKind::BadInput,
+            GrammarError::NoTokenizer => ErrorKind::NotFound,
+            GrammarError::Schema { .. } | GrammarError::Step { .. } => ErrorKind::Usage,
+            GrammarError::Slow { .. } => ErrorKind::Timeout,
+            GrammarError::Thread { .. } => ErrorKind::Bug,
         }
     }
 }

@@ -5,6 +5,7 @@ use device::DeviceError;
 use device::cpu::attention::{KvLayer, KvShape};
 use device::cuda::{self, GpuArena};
 use device::memory::Arena;
+use error_kind::{ErrorKind, HasKind};
 use placement::KvDtype;
 use serde::Serialize;
 
@@ -101,12 +102,11 @@ pub enum KvError {
     },
 }
 
-impl KvError {
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for KvError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            KvError::Memory { .. } | KvError::Full { .. } => 71,
-            KvError::Integrity { .. } | KvError::Copy { .. } => 70,
+            KvError::Memory { .. } | KvError::Full { .. } => ErrorKind::OutOfMemory,
+            KvError::Integrity { .. } | KvError::Copy { .. } => ErrorKind::Bug,
         }
     }
 }
@@ -354,7 +354,7 @@ mod tests {
         let held = pool.alloc_many(3).expect("3 of 4");
         let full = pool.alloc_many(2).expect_err("1 is left");
         assert!(matches!(full, KvError::Full { wanted: 2, free: 1, blocks: 4 }));
-        assert_eq!(full.exit_code(), 71);
+        assert_eq!(full.kind(), ErrorKind::OutOfMemory);
         assert_eq!(pool.free_blocks(), 1);
         held.into_iter().for_each(|block| assert!(pool.release(block)));
         assert!(pool.check().is_ok());

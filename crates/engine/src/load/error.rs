@@ -1,5 +1,6 @@
 //! Why a load ended without a model.
 
+use error_kind::{ErrorKind, HasKind};
 use std::path::{Path, PathBuf};
 
 use device::DeviceError;
@@ -174,25 +175,6 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            LoadError::Canceled => 130,
-            LoadError::NoGpu { .. } | LoadError::Thread { .. } => 69,
-            LoadError::Unplanned { .. } | LoadError::Defect { .. } => 70,
-            LoadError::Conversion { .. } => 2,
-            LoadError::Architecture { .. } | LoadError::Missing { .. } => 65,
-            LoadError::Shape { .. } | LoadError::Dtype { .. } | LoadError::Truncated { .. } => 65,
-            LoadError::Replaced { .. } => 65,
-            LoadError::Io { .. } => 74,
-            LoadError::Device { cause, .. } => cause.exit_code(),
-            LoadError::Kv(cause) => cause.exit_code(),
-            // A GPU that is lost or full is that, whenever it is found.
-            LoadError::Smoke(ForwardError::Device(DeviceError::Cuda(cause))) => cause.exit_code(),
-            LoadError::Smoke(_) | LoadError::NotFinite { .. } | LoadError::TooSlow { .. } => 76,
-        }
-    }
-
     /// The driver's number of the GPU whose memory ran out, if that is why.
     pub fn gpu_out_of_memory(&self) -> Option<usize> {
         let cause = match self {
@@ -217,5 +199,29 @@ impl LoadError {
         cause: std::io::Error,
     ) -> Self {
         LoadError::Io { path: path.to_owned(), doing: doing.into(), offset, cause }
+    }
+}
+
+impl HasKind for LoadError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            LoadError::Canceled => ErrorKind::Interrupted,
+            LoadError::NoGpu { .. } | LoadError::Thread { .. } => ErrorKind::Unavailable,
+            LoadError::Unplanned { .. } | LoadError::Defect { .. } => ErrorKind::Bug,
+            LoadError::Conversion { .. } => ErrorKind::Usage,
+            LoadError::Architecture { .. } | LoadError::Missing { .. } => ErrorKind::BadInput,
+            LoadError::Shape { .. } | LoadError::Dtype { .. } | LoadError::Truncated { .. } => {
+                ErrorKind::BadInput
+            }
+            LoadError::Replaced { .. } => ErrorKind::BadInput,
+            LoadError::Io { .. } => ErrorKind::Io,
+            LoadError::Device { cause, .. } => cause.kind(),
+            LoadError::Kv(cause) => cause.kind(),
+            // A GPU that is lost or full is that, whenever it is found.
+            LoadError::Smoke(ForwardError::Device(DeviceError::Cuda(cause))) => cause.kind(),
+            LoadError::Smoke(_) | LoadError::NotFinite { .. } | LoadError::TooSlow { .. } => {
+                ErrorKind::WrongResult
+            }
+        }
     }
 }

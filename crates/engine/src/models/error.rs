@@ -2,6 +2,7 @@
 
 use device::DeviceError;
 use device::cuda::CudaError;
+use error_kind::{ErrorKind, HasKind};
 
 use crate::batch::BatchError;
 use crate::kv::KvLayout;
@@ -57,17 +58,20 @@ impl ForwardError {
         let ForwardError::Device(DeviceError::Cuda(cause)) = self else { return false };
         matches!(cause, CudaError::Lost { .. } | CudaError::Timeout { .. })
     }
+}
 
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for ForwardError {
+    fn kind(&self) -> ErrorKind {
         match self {
             ForwardError::Batch(
                 BatchError::Position { .. } | BatchError::Token { .. } | BatchError::Empty,
-            ) => 2,
-            ForwardError::Batch(_) | ForwardError::Pool { .. } | ForwardError::Cache { .. } => 70,
-            ForwardError::Device(cause) => cause.exit_code(),
-            ForwardError::Disk(cause) => cause.exit_code(),
-            ForwardError::DiskTimeout { .. } => 75,
+            ) => ErrorKind::Usage,
+            ForwardError::Batch(_) | ForwardError::Pool { .. } | ForwardError::Cache { .. } => {
+                ErrorKind::Bug
+            }
+            ForwardError::Device(cause) => cause.kind(),
+            ForwardError::Disk(cause) => cause.kind(),
+            ForwardError::DiskTimeout { .. } => ErrorKind::Timeout,
         }
     }
 }

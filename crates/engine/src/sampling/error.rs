@@ -1,5 +1,6 @@
 //! Why no token could be chosen.
 
+use error_kind::{ErrorKind, HasKind};
 /// A row that gives no token, or settings that mean nothing. It concerns one request; the others go
 /// on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -37,12 +38,11 @@ pub enum SampleError {
     },
 }
 
-impl SampleError {
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for SampleError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            SampleError::Setting { .. } | SampleError::NothingAllowed { .. } => 2,
-            SampleError::NotFinite { .. } => 65,
+            SampleError::Setting { .. } | SampleError::NothingAllowed { .. } => ErrorKind::Usage,
+            SampleError::NotFinite { .. } => ErrorKind::BadInput,
         }
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod remote;
 pub(crate) mod replay;
 
+use error_kind::{ErrorKind, HasKind};
 use results::{PromptMessage, StepRow};
 use serde_json::Value;
 use std::sync::Arc;
@@ -169,26 +170,24 @@ pub enum ProviderError {
         /// What differs.
         why: String,
     },
-    /// Any failure of the program that joined us to a model, with the exit code it asked for.
+    /// Any failure of the program that joins the experiment to a model.
     #[error("{text}")]
     Other {
         /// Its words.
         text: String,
-        /// Its exit code.
-        exit: u8,
+        kind: ErrorKind,
     },
 }
 
-impl ProviderError {
-    /// The process's exit code, where the failure ends the command and not only a run.
-    pub fn exit_code(&self) -> u8 {
+impl HasKind for ProviderError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unavailable(_) => 69,
-            Self::Late { .. } => 75,
-            Self::Canceled => 130,
-            Self::Context { .. } | Self::Refused(_) => 2,
-            Self::NotRecorded { .. } => 65,
-            Self::Other { exit, .. } => *exit,
+            Self::Unavailable(_) => ErrorKind::Unavailable,
+            Self::Late { .. } => ErrorKind::Timeout,
+            Self::Canceled => ErrorKind::Interrupted,
+            Self::Context { .. } | Self::Refused(_) => ErrorKind::Usage,
+            Self::NotRecorded { .. } => ErrorKind::BadInput,
+            Self::Other { kind, .. } => *kind,
         }
     }
 }

@@ -1,4 +1,5 @@
 use crate::{ByteSize, PlanError, Tier, TypedLimit, bytes_text};
+use error_kind::{ErrorKind, HasKind};
 use std::collections::BTreeMap;
 
 /// Bytes of weights allowed on each tier; a tier that is not named has its default.
@@ -118,7 +119,7 @@ mod tests {
             ("0=71Gb", "bits"),
         ] {
             let error = MaxMemory::parse(text).unwrap_err();
-            assert_eq!(error.exit_code(), 2);
+            assert_eq!(error.kind(), ErrorKind::Usage);
             let message = error.to_string();
             assert!(
                 message.contains(words) && message.contains("0=71GiB,1=71GB,cpu=64GiB,disk=1TB"),

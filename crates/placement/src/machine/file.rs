@@ -10,6 +10,7 @@
 //! ```
 use super::Machine;
 use crate::{ByteSize, PlanError, suggest};
+use error_kind::{ErrorKind, HasKind};
 use serde::{Deserialize, Deserializer};
 
 impl Machine {
@@ -146,7 +147,7 @@ mod tests {
             let PlanError::MachineFile { line: found, why, .. } = &error else { panic!("{error}") };
             assert_eq!(*found, line, "{text}: {why}");
             assert!(why.contains(words), "{text}: {why}");
-            assert_eq!(error.exit_code(), 2);
+            assert_eq!(error.kind(), ErrorKind::Usage);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Bad input, cancellations, deadlines, failures: one request's trouble is nobody else's.
 
+use error_kind::{ErrorKind, HasKind};
 use std::time::{Duration, Instant};
 
 use super::toy::{
@@ -84,7 +85,10 @@ fn a_nan_and_a_failed_pass_end_their_own_requests() {
     // A pass that fails takes those with it that were in it; the engine goes on.
     let failed = submit(&Request::new(vec![3, FAILURE], 9)).wait(WAIT).expect("an end");
     assert!(
-        matches!(failed.reason, FinishReason::Error(RequestError::Forward { exit_code: 75, .. })),
+        matches!(
+            failed.reason,
+            FinishReason::Error(RequestError::Forward { kind: ErrorKind::Timeout, .. })
+        ),
         "{:?}",
         failed.reason
     );
@@ -107,14 +111,20 @@ fn an_engine_whose_gpu_is_gone_ends_by_its_name() {
     let (lost, waiting) = (submit(vec![1, LOST]), submit(vec![4]));
     let finished = lost.wait(WAIT).expect("an end");
     let FinishReason::Error(cause) = finished.reason else { panic!("{:?}", finished.reason) };
-    assert!(cause.exit_code() == 75 && cause.to_string().contains("CUDA device 3"), "{cause}");
+    assert!(
+        cause.kind() == ErrorKind::Timeout && cause.to_string().contains("CUDA device 3"),
+        "{cause}"
+    );
     // Whatever else was asked of it hears of it too: in the same pass, or afterwards.
     match waiting.wait(WAIT) {
         Ok(finished) => {
             assert!(matches!(finished.reason, FinishReason::Error(RequestError::Forward { .. })))
         }
         Err(died) => {
-            assert!(died.exit_code() == 75 && died.to_string().contains("CUDA device 3"), "{died}")
+            assert!(
+                died.kind() == ErrorKind::Timeout && died.to_string().contains("CUDA device 3"),
+                "{died}"
+            )
         }
     }
     let until = std::time::Instant::now() + WAIT;
@@ -123,11 +133,11 @@ fn an_engine_whose_gpu_is_gone_ends_by_its_name() {
     }
     let refused = engine.submit(Request::new(vec![1], 1)).expect_err("dead");
     assert!(
-        refused.exit_code() == 75 && refused.to_string().contains("CUDA device 3"),
+        refused.kind() == ErrorKind::Timeout && refused.to_string().contains("CUDA device 3"),
         "{refused}"
     );
     let ended = engine.shutdown(WAIT).expect_err("it died");
-    assert!(ended.exit_code() == 75 && !ended.to_string().contains("defect"), "{ended}");
+    assert!(ended.kind() == ErrorKind::Timeout && !ended.to_string().contains("defect"), "{ended}");
 }
 
 #[test]
@@ -152,7 +162,7 @@ fn a_dead_engine_says_so_to_everyone() {
         matches!(&refused, SubmitError::Died(death) if death.cause.contains("the toy broke")),
         "{refused}"
     );
-    assert_eq!((refused.exit_code(), engine.fatal_error().is_some()), (70, true));
+    assert_eq!((refused.kind(), engine.fatal_error().is_some()), (ErrorKind::Bug, true));
     assert!(engine.shutdown(WAIT).is_err());
 }
 
@@ -182,7 +192,10 @@ fn waits_end() {
     let engine = Engine::start(toy, pool(10), options()).expect("an engine");
     let ticket = engine.submit(Request::new(vec![1], 1)).expect("taken");
     let timeout = ticket.wait(Duration::from_millis(20)).expect_err("too early");
-    assert_eq!((timeout.clone(), timeout.exit_code()), (WaitError::Timeout { limit_s: 0.02 }, 75));
+    assert_eq!(
+        (timeout.clone(), timeout.kind()),
+        (WaitError::Timeout { limit_s: 0.02 }, ErrorKind::Timeout)
+    );
     assert!(ticket.wait(WAIT).is_ok());
     assert_eq!(ticket.wait(WAIT).expect_err("taken"), WaitError::Over);
 }
