@@ -1,7 +1,7 @@
 //! This machine or a described one, as a value to plan for.
 
 use crate::args::PlacementArgs;
-use crate::failure::{Failure, exit};
+use crate::failure::Failure;
 use checkpoint::Checkpoint;
 use device::probe::{DeviceSpec, Roots, measure_disk, measure_links, measure_memory, probe};
 use error_kind::ErrorKind;

@@ -16,7 +16,6 @@ mod supervise;
 
 use args::{Cli, Command};
 use clap::Parser;
-use failure::Failure;
 use std::process::ExitCode;
 use supervise::{Console, Verbosity};
 use watch::Watch;

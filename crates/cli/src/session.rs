@@ -3,7 +3,7 @@
 
 use crate::args::{BringUpArgs, PlacementArgs};
 use crate::failed_rungs::FailedRungs;
-use crate::failure::{Failure, exit};
+use crate::failure::Failure;
 use crate::machine;
 use checkpoint::{Checkpoint, SearchPaths};
 use engine::load::{LoadReport, LoadRequest, Loaded};

@@ -1,5 +1,5 @@
 use crate::args::GenerateArgs;
-use crate::failure::{Failure, exit};
+use crate::failure::Failure;
 use crate::output;
 use crate::session::{self, Session};
 use engine::grammar::{Constraint, GrammarSettings};

@@ -1,6 +1,6 @@
 use super::run::{JOBS_DEFAULT, provenance};
 use crate::args::{SubmitArgs, TimeArgs};
-use crate::failure::{Failure, exit};
+use crate::failure::Failure;
 use crate::needs::{self, Need};
 use crate::output;
 use crate::provider::Engines;

@@ -1,5 +1,4 @@
 use crate::{ByteSize, PlanError, Tier, TypedLimit, bytes_text};
-use error_kind::{ErrorKind, HasKind};
 use std::collections::BTreeMap;
 
 /// Bytes of weights allowed on each tier; a tier that is not named has its default.
@@ -97,6 +96,7 @@ impl std::fmt::Display for MaxMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use error_kind::{ErrorKind, HasKind};
 
     #[test]
     fn accelerates_strings() {

@@ -10,7 +10,6 @@
 //! ```
 use super::Machine;
 use crate::{ByteSize, PlanError, suggest};
-use error_kind::{ErrorKind, HasKind};
 use serde::{Deserialize, Deserializer};
 
 impl Machine {
@@ -115,6 +114,7 @@ pub(super) fn optional_rate<'de, D: Deserializer<'de>>(from: D) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use error_kind::{ErrorKind, HasKind};
 
     const GOOD: &str = "gpus: [{name: A100-80GB, memory: 79.25GiB}, {name: A100-80GB, memory: 79.25GiB, free: 70GiB}]\n\
                         host: {memory: 128GiB, limit: 64GiB}\ndisk: {free: 1TiB, read: 2GB/s}\n";
