@@ -27,7 +27,7 @@ pub fn find(
         Some(file) => described(file)?,
         None => probe(&Roots::system(), largest_shard(checkpoint), &devices)?,
     };
-    if let Some(typed) = devices.typed() {
+    if let Some(typed) = devices.given() {
         machine.gpus = typed;
     }
     Ok(machine)

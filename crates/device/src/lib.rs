@@ -1,12 +1,11 @@
-//! Memory, threads and arithmetic on one machine. The only crate of the workspace with `unsafe`
-//! code.
+//! Memory, threads and kernels of one machine. The only crate of the workspace with `unsafe` code.
 //!
-//! - [`memory`]: where weights live. A [`memory::Bytes`] can only be had for memory that was
-//!   filled.
-//! - [`pool`]: fork and join in microseconds.
-//! - [`cpu`]: kernels whose results depend on the kernel set and the operands alone, never on the
-//!   number of threads, the size of the batch or its other members.
-//! - [`cuda`]: GPUs, through a driver that is opened at run time where there is one.
+//! - [`memory`]: memory of weights and caches. A [`memory::Bytes`] exists only for filled memory.
+//! - [`pool`]: a fork-join thread pool with latencies of microseconds.
+//! - [`cpu`]: kernels whose results depend on the kernel set and the operands only, not on the
+//!   number of threads, the batch size or the other rows of the batch.
+//! - [`cuda`]: GPUs, through a driver library that is opened at run time.
+//! - [`probe`]: what the machine has, as a [`placement::Machine`].
 
 pub mod cpu;
 pub mod cuda;

@@ -1,68 +1,56 @@
+//! The protocol between a worker process and its supervisor.
+
 use crate::{Snapshot, Stage};
 use serde::{Deserialize, Serialize};
 
-/// Something that people are told when it happens.
+/// Something that the console shows or the supervisor records when it happens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum WatchEvent {
     /// A stage begins.
-    Entered {
-        /// Which.
-        stage: Stage,
-    },
-    /// A stage is over.
+    Entered { stage: Stage },
+    /// A stage ends.
     Left {
-        /// Which.
         stage: Stage,
-        /// How long it took.
+        /// Duration of the stage.
         seconds: f64,
-        /// Bytes done in it, where it had a bar.
+        /// Bytes done in the stage; 0 without a progress bar.
         bytes_done: u64,
-        /// Items (shards, steps) done in it, where it had a bar.
+        /// Items (shards, steps) done in the stage; 0 without a progress bar.
         items_done: u64,
-        /// The stage's result in a line, from [`crate::StageGuard::summary`]; further lines are
+        /// Result of the stage in one line ([`crate::StageGuard::summary`]); further lines are
         /// details of it.
         summary: String,
     },
-    /// A stage knows its size.
-    Total {
-        /// Which.
-        stage: Stage,
-        /// Bytes before it.
-        bytes_total: u64,
-        /// Items (shards, steps) before it.
-        items_total: u64,
-    },
-    /// A model is brought up by a rung of the ladder of fallbacks.
+    /// The size of a stage became known.
+    Total { stage: Stage, bytes_total: u64, items_total: u64 },
+    /// A rung of the fallback ladder is being tried.
     Rung {
-        /// The model, as it was asked for.
+        /// The model as the user named it.
         model: String,
-        /// The rung's name.
         rung: String,
-        /// Host memory that a plan may take after this one ran out of it.
+        /// Host memory that the next plan may use if this rung runs out of it.
         next_host_bytes: u64,
     },
-    /// A file is used from a map: whoever shortens it ends this process.
+    /// A checkpoint file was memory-mapped. The worker dies of SIGBUS if the file is truncated.
     Mapped {
-        /// Its path.
         path: String,
-        /// Its size when it was mapped.
+        /// Size of the file when it was mapped.
         bytes: u64,
     },
-    /// A line for people.
+    /// A line for the user.
     Note {
         /// The line, without its newline.
         text: String,
-        /// At which verbosity it is shown.
         level: NoteLevel,
     },
 }
 
-/// The verbosity at which a note is shown.
+/// Verbosity at which a note is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoteLevel {
-    /// Always, unless the program is quiet.
+    /// Always, except with `--quiet`.
     Normal,
     /// Only without `-v`: the short form of verbose notes.
     Brief,
@@ -70,19 +58,18 @@ pub enum NoteLevel {
     Verbose,
 }
 
-/// What a worker tells its supervisor, one JSON document a line.
+/// A message of a worker to its supervisor: one JSON document a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "message")]
 pub enum WorkerMessage {
-    /// Something happened.
     Event(WatchEvent),
-    /// What all threads are doing; sent several times a second, also when nothing moves.
+    /// State of all threads; sent several times a second, with or without progress.
     Heartbeat(Box<Snapshot>),
-    /// The worker ends with an error; its exit code and what to print.
+    /// The worker ends with an error.
     Failed {
-        /// The process's exit code.
+        /// Exit code of the process.
         exit: u8,
-        /// What people read.
+        /// The error as the user reads it.
         text: String,
     },
 }

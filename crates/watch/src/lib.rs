@@ -1,10 +1,10 @@
-//! Named stages, progress and deadlines of everything that can take time.
+//! Stages, progress and stall detection for everything that can take long.
 //!
-//! Library code *reports*: it enters a [`Stage`], takes a [`ThreadProgress`] for each thread that works, says
-//! where the seat is (file, offset, device) and advances it. It never decides that something takes
-//! too long. The deciding is done by a [`Watchdog`], which sees nothing but [`Snapshot`]s and a clock
-//! given from outside, in another process if need be: a thread that is stuck in the kernel cannot
-//! be trusted to notice that it is stuck.
+//! Library code *reports*: it enters a [`Stage`], registers each working thread
+//! ([`ThreadProgress`]), and records where the thread is (file, offset, device) and how far it has
+//! come. It never decides that something takes too long. That is the [`Watchdog`]'s part, which is
+//! a pure function of [`Snapshot`]s and a clock, and runs in the supervising process: a thread that
+//! is stuck in a system call cannot notice that it is stuck.
 //!
 //! ```
 //! use watch::{Stage, Watch};
@@ -34,18 +34,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thread_progress::ThreadState;
 
-/// Where events go: a terminal, a pipe to the supervisor, a test's list.
+/// Receiver of events: a terminal, a pipe to the supervisor, a test's list.
 pub type Sink = Box<dyn Fn(WatchEvent) + Send + Sync>;
 
-/// The board on which all threads of a process report. Clones share it.
+/// Progress of a process, to which all of its threads report. Clones share the state.
 #[derive(Clone)]
 pub struct Watch(Arc<WatchState>);
 
-pub(crate) struct WatchState {
+struct WatchState {
     sink: Sink,
     canceled: AtomicBool,
-    /// Bumped by everything that counts as progress, seats included.
-    pub(crate) beats: AtomicU64,
+    /// Incremented by every progress report.
+    beats: AtomicU64,
     board: Mutex<Board>,
 }
 
@@ -63,8 +63,8 @@ struct Board {
 }
 
 impl Watch {
-    /// A watch whose events go to `sink`. The sink is called on the reporting thread and must be
-    /// quick.
+    /// A watch that passes events to `sink`. The sink is called on the reporting thread, so it must
+    /// be fast.
     pub fn new(sink: Sink) -> Self {
         Watch(Arc::new(WatchState {
             sink,
@@ -74,12 +74,12 @@ impl Watch {
         }))
     }
 
-    /// A watch that nobody listens to.
+    /// A watch that discards events.
     pub fn silent() -> Self {
         Watch::new(Box::new(|_| ()))
     }
 
-    /// Enters a stage; it is left when the guard is dropped. Stages nest.
+    /// Enters a stage, which ends when the guard is dropped. Stages nest.
     pub fn enter(&self, stage: Stage) -> StageGuard {
         self.board().stages.push(stage);
         self.beat();
@@ -87,10 +87,10 @@ impl Watch {
         StageGuard::new(self.clone(), stage)
     }
 
-    pub(crate) fn left(&self, stage: Stage, seconds: f64, summary: String) {
+    pub(crate) fn leave(&self, stage: Stage, seconds: f64, summary: String) {
         let mut board = self.board();
-        if let Some(at) = board.stages.iter().rposition(|s| *s == stage) {
-            board.stages.remove(at);
+        if let Some(index) = board.stages.iter().rposition(|s| *s == stage) {
+            board.stages.remove(index);
         }
         let (mut bytes_done, mut items_done) = (0, 0);
         if board.bar == Some(stage) {
@@ -102,8 +102,8 @@ impl Watch {
         self.send(WatchEvent::Left { stage, seconds, bytes_done, items_done, summary });
     }
 
-    /// Says how much a stage has before it: bytes and items (shards, steps). Seats that are `at`
-    /// this stage count.
+    /// Starts the progress bar of `stage` with its total of bytes and items (shards, steps).
+    /// Progress of threads that are `at` this stage counts.
     pub fn total(&self, stage: Stage, bytes_total: u64, items_total: u64) {
         let mut board = self.board();
         (board.bar, board.bytes_total, board.items_total) = (Some(stage), bytes_total, items_total);
@@ -112,24 +112,24 @@ impl Watch {
         self.send(WatchEvent::Total { stage, bytes_total, items_total });
     }
 
-    /// A line for people, shown unless the program is quiet.
+    /// Sends a line for the user, shown unless the program is quiet.
     pub fn note(&self, text: impl Into<String>) {
         self.note_at(NoteLevel::Normal, text);
     }
 
-    /// A line that is shown with `-v` only.
+    /// Sends a line that is shown with `-v` only.
     pub fn verbose(&self, text: impl Into<String>) {
         self.note_at(NoteLevel::Verbose, text);
     }
 
-    /// A line that is shown at this verbosity.
+    /// Sends a line that is shown at this verbosity.
     pub fn note_at(&self, level: NoteLevel, text: impl Into<String>) {
         self.beat();
         self.send(WatchEvent::Note { text: text.into(), level });
     }
 
-    /// Says by which rung of the ladder a model is being brought up, and what host memory a plan
-    /// may take after this one ran out of it.
+    /// Reports the rung of the fallback ladder that is being tried, and the host memory that the
+    /// next plan may use if this rung runs out of it.
     pub fn rung(&self, model: &str, rung: &str, next_host_bytes: u64) {
         self.beat();
         self.send(WatchEvent::Rung {
@@ -139,30 +139,30 @@ impl Watch {
         });
     }
 
-    /// Says that a file of so many bytes is used from a map.
+    /// Reports that a file of `bytes` bytes is memory-mapped.
     pub fn mapped(&self, path: &str, bytes: u64) {
         self.send(WatchEvent::Mapped { path: path.to_owned(), bytes });
     }
 
-    /// A few words beside the bar, replaced by the next.
+    /// Replaces the text beside the progress bar.
     pub fn detail(&self, text: impl Into<String>) {
         self.board().detail = text.into();
     }
 
-    /// Changes the figures of the experiment that runs; there are none before the first call.
+    /// Updates the figures of the running experiment, which the first call creates.
     pub fn figures(&self, change: impl FnOnce(&mut Figures)) {
         change(self.board().figures.get_or_insert_default());
     }
 
-    /// A seat for a thread that works; it is given back when dropped.
-    pub fn thread(&self, thread: &str) -> ThreadProgress {
-        let slot = Arc::new(ThreadState::new(thread));
-        self.board().threads.push(slot.clone());
-        ThreadProgress::new(self.clone(), slot)
+    /// Registers a working thread until the handle is dropped.
+    pub fn thread(&self, name: &str) -> ThreadProgress {
+        let state = Arc::new(ThreadState::new(name));
+        self.board().threads.push(state.clone());
+        ThreadProgress::new(self.clone(), state)
     }
 
-    pub(crate) fn remove_thread(&self, slot: &Arc<ThreadState>) {
-        self.board().threads.retain(|s| !Arc::ptr_eq(s, slot));
+    pub(crate) fn remove_thread(&self, state: &Arc<ThreadState>) {
+        self.board().threads.retain(|s| !Arc::ptr_eq(s, state));
     }
 
     pub(crate) fn count(&self, stage: Stage, bytes: u64, items: u64) {
@@ -173,22 +173,22 @@ impl Watch {
         }
     }
 
-    /// Progress of a kind that has neither bytes nor a seat (a token, a step).
+    /// Reports progress that has neither bytes nor a thread of its own (a token, a step).
     pub fn beat(&self) {
         self.0.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Asks all work to stop soon; those who work look at [`Watch::canceled`].
+    /// Requests that all work stop soon. Workers poll [`Watch::canceled`].
     pub fn cancel(&self) {
         self.0.canceled.store(true, Ordering::SeqCst);
     }
 
-    /// Whether somebody asked to stop.
+    /// Whether [`Watch::cancel`] was called.
     pub fn canceled(&self) -> bool {
         self.0.canceled.load(Ordering::SeqCst)
     }
 
-    /// What everybody is doing now.
+    /// The current state of the process.
     pub fn snapshot(&self) -> Snapshot {
         let board = self.board();
         Snapshot {
@@ -201,7 +201,7 @@ impl Watch {
             items_total: board.items_total,
             detail: board.detail.clone(),
             figures: board.figures.clone().map(Box::new),
-            threads: board.threads.iter().map(|slot| slot.view()).collect(),
+            threads: board.threads.iter().map(|thread| thread.snapshot()).collect(),
         }
     }
 
@@ -210,8 +210,7 @@ impl Watch {
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
-        // A thread that panicked while it held the board left counters behind, not broken
-        // invariants.
+        // A poisoned board is still consistent: it holds independent counters.
         self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,47 +1,45 @@
+//! The state of a process at one instant.
+
 use crate::{Figures, Stage};
 use serde::{Deserialize, Serialize};
 
-/// What a process is doing at one instant.
+/// State of a process: its stages, its progress bar and its threads.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Grows with every piece of progress; two snapshots with the same value have no progress
-    /// between them.
+    /// Count of progress reports. Two snapshots with the same count have no progress between them.
     pub beats: u64,
-    /// The stages entered and not yet left, outermost first.
+    /// Stages entered and not left, outermost first.
     pub stages: Vec<Stage>,
-    /// The stage that the totals below belong to.
+    /// The stage that has the progress bar, whose numbers follow.
     pub bar: Option<Stage>,
-    /// Bytes of that stage done, and in all (0: not known).
     pub bytes_done: u64,
-    /// See `bytes_done`.
+    /// 0: unknown.
     pub bytes_total: u64,
-    /// Items (shards, steps) of that stage done, and in all.
+    /// Items (shards, steps) done.
     pub items_done: u64,
-    /// See `items_done`.
     pub items_total: u64,
-    /// A few words beside the bar.
+    /// Short text beside the progress bar.
     pub detail: String,
-    /// The experiment that runs, if one does.
+    /// The running experiment, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<Box<Figures>>,
-    /// Every thread that works.
     pub threads: Vec<ThreadSnapshot>,
 }
 
-/// What one thread is doing.
+/// State of one reporting thread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ThreadSnapshot {
-    /// The thread's name.
+    /// Name of the thread.
     pub thread: String,
-    /// What it does, if it has said so.
+    /// Current stage; `None` before the thread's first report.
     pub stage: Option<Stage>,
-    /// The file or device.
+    /// File or device that the thread works on.
     pub what: String,
-    /// Bytes into it.
+    /// Offset in `what`, in bytes.
     pub offset: u64,
-    /// Bytes it has done since it sat down.
+    /// Bytes done since the thread registered.
     pub bytes_done: u64,
-    /// Seconds since its last progress.
+    /// Seconds since the thread's last progress.
     pub idle_s: f64,
 }
 

@@ -1,58 +1,57 @@
+//! Named stages of a process.
+
 use crate::Watch;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
-/// What a process can be busy with. A closed list: each has a name that people read in a stall
-/// report.
+/// What a process is doing. The list is closed: progress lines and stall reports use these names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// Bringing a model into the cache.
+    /// Downloading a model into the cache.
     Fetch,
-    /// Reading every byte for its hash.
+    /// Hashing every byte of a model.
     Verify,
-    /// Finding the model's folder or file.
+    /// Finding the folder or file of a model.
     Locate,
     /// Opening the checkpoint's files.
     Open,
-    /// Reading and checking headers.
+    /// Reading and checking the headers.
     Headers,
-    /// Probing devices and limits.
+    /// Probing devices and memory limits.
     Probe,
-    /// Planning where each byte goes.
+    /// Planning which device holds which weights.
     Plan,
-    /// Taking memory.
+    /// Allocating memory.
     Allocate,
     /// Reading weights.
     Read,
     /// Converting or quantizing weights.
     Convert,
-    /// Putting weights in their final place.
+    /// Moving weights to their device.
     Place,
     /// Building the tokenizer.
     Tokenizer,
-    /// The first inference.
+    /// Running the first inference.
     SmokeTest,
-    /// Computing a prompt.
     Prefill,
-    /// Producing tokens.
+    /// Generating tokens.
     Generate,
     /// Scoring a text.
     Score,
     /// Checking and measuring a GPU.
     SelfTest,
-    /// Measuring speed.
     Bench,
-    /// Running the experiment.
+    /// Running an experiment.
     Run,
     /// Writing results.
     Store,
-    /// Answering requests.
+    /// Serving requests.
     Serve,
 }
 
 impl Stage {
-    /// The words people read.
+    /// The stage's name for the user.
     pub fn label(self) -> &'static str {
         match self {
             Stage::Fetch => "fetch",
@@ -86,7 +85,7 @@ impl std::fmt::Display for Stage {
     }
 }
 
-/// A stage that was entered; dropping it leaves the stage.
+/// Guard of an entered stage; dropping it leaves the stage.
 #[derive(Debug)]
 pub struct StageGuard {
     watch: Watch,
@@ -100,8 +99,8 @@ impl StageGuard {
         StageGuard { watch, stage, since: Instant::now(), summary: String::new() }
     }
 
-    /// Sets the stage's result, which is shown when the stage is left: a line, and indented lines
-    /// below it for each further one.
+    /// Sets the result of the stage, shown when the stage ends: one line, and further lines with
+    /// its details, which are indented.
     pub fn summary(&mut self, text: impl Into<String>) {
         self.summary = text.into();
     }
@@ -115,6 +114,6 @@ impl StageGuard {
 impl Drop for StageGuard {
     fn drop(&mut self) {
         let summary = std::mem::take(&mut self.summary);
-        self.watch.left(self.stage, self.since.elapsed().as_secs_f64(), summary);
+        self.watch.leave(self.stage, self.since.elapsed().as_secs_f64(), summary);
     }
 }

@@ -1,48 +1,51 @@
+//! Progress of one thread.
+
 use crate::{Stage, ThreadSnapshot, Watch};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// One working thread's place on the board.
+/// Handle through which a thread reports its progress; dropping it unregisters the thread.
 #[derive(Debug)]
 pub struct ThreadProgress {
     watch: Watch,
-    slot: Arc<ThreadState>,
+    state: Arc<ThreadState>,
 }
 
 impl ThreadProgress {
-    pub(crate) fn new(watch: Watch, slot: Arc<ThreadState>) -> Self {
-        ThreadProgress { watch, slot }
+    pub(crate) fn new(watch: Watch, state: Arc<ThreadState>) -> Self {
+        ThreadProgress { watch, state }
     }
 
-    /// Says what the thread does next: the stage, the file or device, and the offset in it in
-    /// bytes. Call it *before* anything that can block, so that a stall names the right place.
+    /// Records what the thread does next: the stage, the file or device, and the offset in it in
+    /// bytes. Call it *before* anything that can block, so that a stall report names the right
+    /// operation.
     pub fn at(&self, stage: Stage, what: &str, offset: u64) {
-        let mut place = self.slot.place();
-        place.stage = Some(stage);
-        if place.what != what {
-            what.clone_into(&mut place.what);
+        let mut position = self.state.position();
+        position.stage = Some(stage);
+        if position.what != what {
+            what.clone_into(&mut position.what);
         }
-        place.offset = offset;
+        position.offset = offset;
     }
 
-    /// Bytes done since the last call.
+    /// Adds `bytes` to the bytes done.
     pub fn advance(&self, bytes: u64) {
         self.progress(bytes, 0);
     }
 
-    /// One item (shard, step) done.
+    /// Adds one item (shard, step) to the items done.
     pub fn item_done(&self) {
         self.progress(0, 1);
     }
 
     fn progress(&self, bytes: u64, items: u64) {
-        self.slot.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+        self.state.bytes_done.fetch_add(bytes, Ordering::Relaxed);
         let stage = {
-            let mut place = self.slot.place();
-            place.offset += bytes;
-            place.since = Instant::now();
-            place.stage
+            let mut position = self.state.position();
+            position.offset += bytes;
+            position.since = Instant::now();
+            position.stage
         };
         if let Some(stage) = stage {
             self.watch.count(stage, bytes, items);
@@ -53,48 +56,51 @@ impl ThreadProgress {
 
 impl Drop for ThreadProgress {
     fn drop(&mut self) {
-        self.watch.remove_thread(&self.slot);
+        self.watch.remove_thread(&self.state);
     }
 }
 
+/// What the [`Watch`] knows of a registered thread.
 #[derive(Debug)]
 pub(crate) struct ThreadState {
     thread: String,
     bytes_done: AtomicU64,
-    place: Mutex<Place>,
+    position: Mutex<ThreadPosition>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct ThreadPosition {
     stage: Option<Stage>,
     what: String,
     offset: u64,
+    /// Time of the last progress.
     since: Instant,
 }
 
 impl ThreadState {
     pub(crate) fn new(thread: &str) -> Self {
-        let place = Place { stage: None, what: String::new(), offset: 0, since: Instant::now() };
+        let position =
+            ThreadPosition { stage: None, what: String::new(), offset: 0, since: Instant::now() };
         ThreadState {
             thread: thread.to_owned(),
             bytes_done: AtomicU64::new(0),
-            place: Mutex::new(place),
+            position: Mutex::new(position),
         }
     }
 
-    fn place(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    fn position(&self) -> MutexGuard<'_, ThreadPosition> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn view(&self) -> ThreadSnapshot {
-        let place = self.place();
+    pub(crate) fn snapshot(&self) -> ThreadSnapshot {
+        let position = self.position();
         ThreadSnapshot {
             thread: self.thread.clone(),
-            stage: place.stage,
-            what: place.what.clone(),
-            offset: place.offset,
+            stage: position.stage,
+            what: position.what.clone(),
+            offset: position.offset,
             bytes_done: self.bytes_done.load(Ordering::Relaxed),
-            idle_s: place.since.elapsed().as_secs_f64(),
+            idle_s: position.since.elapsed().as_secs_f64(),
         }
     }
 }

@@ -1,21 +1,23 @@
+//! Stall and deadline detection.
+
 use crate::{Snapshot, Stage};
 
-/// Bytes after which the first rate is believed.
+/// Bytes after which the measured rate sets the default deadline.
 const FIRST_RATE_BYTES: u64 = 2 << 30;
-/// The least default deadline, in seconds.
+/// Minimum default deadline, in seconds.
 const DEADLINE_MIN_S: f64 = 600.0;
-/// The default deadline is this many times the projected time.
+/// Default deadline as a multiple of the projected time.
 const DEADLINE_FACTOR: f64 = 4.0;
-/// How long a projection past the deadline must hold before it is believed, in seconds.
+/// How long the projection must exceed the deadline before [`Stall::TooSlow`], in seconds.
 const TOO_SLOW_FOR_S: f64 = 60.0;
 
-/// What is allowed to take how long.
+/// Time limits of a process.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WatchLimits {
-    /// The longest time without any progress, in seconds.
+    /// Maximum time without progress, in seconds.
     pub stall_timeout_s: f64,
-    /// The longest time for the load as a whole, in seconds. `None`: 4 x bytes over the rate of
-    /// the first 2 GiB, and at least ten minutes.
+    /// Maximum duration of the load, in seconds. `None`: four times the duration projected from the
+    /// first 2 GiB, but at least ten minutes.
     pub deadline_s: Option<f64>,
 }
 
@@ -25,71 +27,72 @@ impl Default for WatchLimits {
     }
 }
 
-/// Why a process has to be ended.
+/// Why a process has to be terminated.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Stall {
-    /// Nothing moved for too long.
+    /// No progress within the stall timeout.
     NoProgress {
         /// The innermost stage.
         stage: Option<Stage>,
         /// Seconds without progress.
         idle_s: f64,
-        /// The limit that it broke, in seconds.
+        /// The stall timeout, in seconds.
         limit_s: f64,
     },
-    /// The deadline passed.
     PastDeadline {
         /// The innermost stage.
         stage: Option<Stage>,
         /// The deadline, in seconds from the start.
         deadline_s: f64,
     },
-    /// It moves, but cannot be done before the deadline.
+    /// There is progress, but the stage cannot finish before the deadline.
     TooSlow {
-        /// The stage that is too slow.
         stage: Stage,
-        /// Its rate.
+        /// Measured rate of the stage.
         bytes_per_s: f64,
-        /// When it would be done, in seconds from the start.
+        /// Projected end of the stage, in seconds from the start.
         projected_s: f64,
         /// The deadline, in seconds from the start.
         deadline_s: f64,
     },
 }
 
-/// Decides from snapshots and a clock whether a process is stalled, late or too slow. Pure: it is
-/// told the time.
+/// Decides from snapshots and the time whether a process is stalled, late or too slow. Reads no
+/// clock: the caller passes the time.
 #[derive(Debug)]
 pub struct Watchdog {
     limits: WatchLimits,
+    /// Progress count of the last progress, and when it was first observed, in seconds.
     last: Option<(u64, f64)>,
-    bar: Option<Bar>,
+    bar: Option<BarTiming>,
+    /// Since when the projection exceeds the deadline, in seconds.
     late_since_s: Option<f64>,
 }
 
+/// When the current progress bar started, and the default deadline that follows from its rate.
 #[derive(Debug, Clone, Copy)]
-struct Bar {
+struct BarTiming {
     stage: Stage,
     since_s: f64,
     default_deadline_s: Option<f64>,
 }
 
 impl Watchdog {
-    /// A judge for one process.
+    /// A watchdog for one process.
     pub fn new(limits: WatchLimits) -> Self {
         Watchdog { limits, last: None, bar: None, late_since_s: None }
     }
 
-    /// The deadline in force, in seconds from the start, if there is one yet.
+    /// The deadline in effect, in seconds from the start; `None` until the default is known.
     pub fn deadline_s(&self) -> Option<f64> {
         self.limits.deadline_s.or(self.bar.and_then(|bar| bar.default_deadline_s))
     }
 
-    /// Looks at the process `now_s` seconds after its start.
+    /// Checks the state of the process `now_s` seconds after its start.
     ///
-    /// The deadline is for getting ready: once a process is in [`Stage::Run`], [`Stage::Serve`] or
-    /// [`Stage::Bench`] only stalls count (and a server that waits for requests does not
-    /// stall).
+    /// The deadline applies to loading: in [`Stage::Run`], [`Stage::Serve`], [`Stage::Bench`],
+    /// [`Stage::Fetch`] and [`Stage::Verify`] only the stall timeout does, and not even that to a
+    /// server, which may wait for requests.
     pub fn observe(&mut self, now_s: f64, seen: &Snapshot) -> Option<Stall> {
         let stage = seen.stages.last().copied();
         if let Some(stalled) = self.stalled(now_s, seen, stage) {
@@ -116,9 +119,9 @@ impl Watchdog {
                 return None;
             }
         };
-        let waits_for_others = seen.stages.contains(&Stage::Serve);
+        let waits_for_requests = seen.stages.contains(&Stage::Serve);
         let limit_s = self.limits.stall_timeout_s;
-        (idle_s > limit_s && !waits_for_others).then_some(Stall::NoProgress {
+        (idle_s > limit_s && !waits_for_requests).then_some(Stall::NoProgress {
             stage,
             idle_s,
             limit_s,
@@ -129,7 +132,7 @@ impl Watchdog {
         let stage = seen.bar?;
         let bar = match self.bar {
             Some(bar) if bar.stage == stage => bar,
-            _ => Bar { stage, since_s: now_s, default_deadline_s: None },
+            _ => BarTiming { stage, since_s: now_s, default_deadline_s: None },
         };
         self.bar = Some(bar);
         let spent_s = now_s - bar.since_s;
@@ -141,11 +144,13 @@ impl Watchdog {
             && seen.bytes_done >= FIRST_RATE_BYTES.min(seen.bytes_total)
         {
             let whole_s = DEADLINE_FACTOR * seen.bytes_total as f64 / bytes_per_s;
-            self.bar =
-                Some(Bar { default_deadline_s: Some(now_s + whole_s.max(DEADLINE_MIN_S)), ..bar });
+            self.bar = Some(BarTiming {
+                default_deadline_s: Some(now_s + whole_s.max(DEADLINE_MIN_S)),
+                ..bar
+            });
         } else if bar.default_deadline_s.is_none() && spent_s > DEADLINE_MIN_S {
-            // So slow that the first 2 GiB never came: the least deadline from here.
-            self.bar = Some(Bar { default_deadline_s: Some(now_s + DEADLINE_MIN_S), ..bar });
+            // Too slow to read the first 2 GiB: the minimum deadline starts now.
+            self.bar = Some(BarTiming { default_deadline_s: Some(now_s + DEADLINE_MIN_S), ..bar });
         }
         let deadline_s = self.deadline_s()?;
         let projected_s =
@@ -174,62 +179,65 @@ mod tests {
         Snapshot { beats, stages, bar, bytes_done, bytes_total, ..Snapshot::default() }
     }
 
-    fn judge(stall_timeout_s: f64, deadline_s: Option<f64>) -> Watchdog {
+    fn watchdog(stall_timeout_s: f64, deadline_s: Option<f64>) -> Watchdog {
         Watchdog::new(WatchLimits { stall_timeout_s, deadline_s })
     }
 
     #[test]
-    fn no_progress_is_a_stall_and_any_progress_is_not() {
-        let mut judge = judge(10.0, None);
-        assert_eq!(judge.observe(0.0, &seen(1, 0, 100)), None);
-        assert_eq!(judge.observe(9.0, &seen(1, 0, 100)), None);
-        assert_eq!(judge.observe(9.5, &seen(2, 0, 100)), None);
-        assert_eq!(judge.observe(19.0, &seen(2, 0, 100)), None);
-        let stalled = Stall::NoProgress { stage: Some(Stage::Read), idle_s: 10.5, limit_s: 10.0 };
-        assert_eq!(judge.observe(20.0, &seen(2, 0, 100)), Some(stalled));
+    fn only_a_lack_of_progress_is_a_stall() {
+        let mut watchdog = watchdog(10.0, None);
+        assert_eq!(watchdog.observe(0.0, &seen(1, 0, 100)), None);
+        assert_eq!(watchdog.observe(9.0, &seen(1, 0, 100)), None);
+        assert_eq!(watchdog.observe(9.5, &seen(2, 0, 100)), None);
+        assert_eq!(watchdog.observe(19.0, &seen(2, 0, 100)), None);
+        let expected = Stall::NoProgress { stage: Some(Stage::Read), idle_s: 10.5, limit_s: 10.0 };
+        assert_eq!(watchdog.observe(20.0, &seen(2, 0, 100)), Some(expected));
     }
 
     #[test]
-    fn slow_is_told_long_before_the_deadline() {
-        // 1 MiB/s of 100 GiB with an hour's deadline: hopeless, and known after a minute.
-        let mut judge = judge(120.0, Some(3600.0));
+    fn a_hopeless_rate_is_reported_long_before_the_deadline() {
+        // 100 GiB at 1 MiB/s cannot meet a deadline of one hour, which is clear after a minute.
+        let mut watchdog = watchdog(120.0, Some(3600.0));
         let mut ended = None;
         for s in 0..3600u64 {
-            if let Some(verdict) = judge.observe(s as f64, &seen(s, s << 20, 100 << 30)) {
-                ended = Some((s, verdict));
+            if let Some(stall) = watchdog.observe(s as f64, &seen(s, s << 20, 100 << 30)) {
+                ended = Some((s, stall));
                 break;
             }
         }
-        let (s, verdict) = ended.expect("a verdict");
+        let (s, stall) = ended.expect("a stall");
         assert!((60..70).contains(&s), "after {s} s");
         assert!(
-            matches!(verdict, Stall::TooSlow { bytes_per_s, .. } if (bytes_per_s / 1048576.0 - 1.0).abs() < 0.1)
+            matches!(stall, Stall::TooSlow { bytes_per_s, .. } if (bytes_per_s / 1048576.0 - 1.0).abs() < 0.1)
         );
     }
 
     #[test]
-    fn the_default_deadline_follows_the_first_rate() {
-        let mut judge = judge(120.0, None);
+    fn the_default_deadline_follows_from_the_rate_of_the_first_gib() {
+        let mut watchdog = watchdog(120.0, None);
         for s in 0..4u64 {
-            assert_eq!(judge.observe(s as f64, &seen(s, s << 30, 1 << 40)), None);
+            assert_eq!(watchdog.observe(s as f64, &seen(s, s << 30, 1 << 40)), None);
         }
-        let deadline_s = judge.deadline_s().expect("a deadline after 2 GiB");
+        let deadline_s = watchdog.deadline_s().expect("a deadline after 2 GiB");
         assert!((4.0 * 1024.0..4.0 * 1024.0 + 5.0).contains(&deadline_s), "{deadline_s}");
     }
 
     #[test]
-    fn the_deadline_holds_even_when_bytes_move() {
-        let mut judge = judge(120.0, Some(2.0));
-        assert_eq!(judge.observe(1.9, &seen(1, 99, 100)), None);
-        assert!(matches!(judge.observe(2.1, &seen(2, 99, 100)), Some(Stall::PastDeadline { .. })));
+    fn the_deadline_applies_despite_progress() {
+        let mut watchdog = watchdog(120.0, Some(2.0));
+        assert_eq!(watchdog.observe(1.9, &seen(1, 99, 100)), None);
+        assert!(matches!(
+            watchdog.observe(2.1, &seen(2, 99, 100)),
+            Some(Stall::PastDeadline { .. })
+        ));
     }
 
     #[test]
-    fn a_running_experiment_has_no_deadline_but_may_not_stall() {
-        let mut judge = judge(10.0, Some(5.0));
+    fn a_running_experiment_has_a_stall_timeout_but_no_deadline() {
+        let mut watchdog = watchdog(10.0, Some(5.0));
         let running = |beats| Snapshot { beats, stages: vec![Stage::Run], ..Snapshot::default() };
-        assert_eq!(judge.observe(100.0, &running(1)), None);
-        assert_eq!(judge.observe(109.0, &running(2)), None);
-        assert!(matches!(judge.observe(120.0, &running(2)), Some(Stall::NoProgress { .. })));
+        assert_eq!(watchdog.observe(100.0, &running(1)), None);
+        assert_eq!(watchdog.observe(109.0, &running(2)), None);
+        assert!(matches!(watchdog.observe(120.0, &running(2)), Some(Stall::NoProgress { .. })));
     }
 }

@@ -1,21 +1,23 @@
+//! Dtypes in which activations enter products.
+
 use checkpoint::Dtype;
 
 use super::matrix::is_quantized;
 
-/// How exactly activations enter a product. Sums are in f32 either way.
+/// Precision of activations in products. Accumulation is in f32 in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
-    /// Activations stay f32: the oracle mode.
+    /// f32 activations: the reference mode.
     F32,
-    /// Activations are rounded at the input of a product: to bf16 for bf16 weights, to blocks of 32
-    /// whole numbers of 16 bits for quantized ones, not at all for f16 and f32.
+    /// Activations are rounded to bf16 for bf16 weights and quantized to 16 bits in blocks of 32 for
+    /// quantized weights; they stay f32 for f16 and f32 weights.
     Native,
-    /// As `Native`, but 8 bits for quantized weights: half the multiplications, and an error of its
-    /// own that a model's log-probabilities show.
+    /// As `Native`, but quantized to 8 bits for quantized weights: half the multiplications, at the
+    /// cost of a measurable error in log-probabilities.
     Int8,
 }
 
-/// The forms of the activations that some products need.
+/// The set of activation dtypes that some products need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ActivationDtypes {
     precision: Precision,
@@ -25,7 +27,7 @@ pub struct ActivationDtypes {
     pub(super) int16: bool,
 }
 
-/// One form.
+/// Dtype of activations in one product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ActivationDtype {
     F32,
@@ -46,12 +48,12 @@ impl ActivationDtype {
 }
 
 impl ActivationDtypes {
-    /// None yet.
+    /// The empty set.
     pub fn new(precision: Precision) -> Self {
         Self { precision, f32: false, bf16: false, int8: false, int16: false }
     }
 
-    /// Also the one that weights of `dtype` need.
+    /// Adds the activation dtype for weights of `dtype`.
     #[must_use]
     pub fn and(mut self, dtype: Dtype) -> Self {
         match Self::of(self.precision, dtype) {
@@ -63,16 +65,16 @@ impl ActivationDtypes {
         self
     }
 
-    /// Those that weights of these dtypes need.
+    /// The activation dtypes for weights of these dtypes.
     pub fn for_weights(precision: Precision, dtypes: impl IntoIterator<Item = Dtype>) -> Self {
         dtypes.into_iter().fold(Self::new(precision), Self::and)
     }
 
-    /// The precision asked for.
     pub fn precision(self) -> Precision {
         self.precision
     }
 
+    /// The activation dtype for weights of `dtype`.
     pub(super) fn of(precision: Precision, dtype: Dtype) -> ActivationDtype {
         match (precision, dtype) {
             (Precision::Native | Precision::Int8, Dtype::BF16) => ActivationDtype::Bf16,

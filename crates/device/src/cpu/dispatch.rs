@@ -1,7 +1,11 @@
-/// Defines `$name(set, args..)`, which runs the generic `$body::<S>(args..)` with the
-/// implementation of `set`, inside a function that enables its instructions.
+//! Instantiation of kernels for each kernel set.
+
+/// Defines `$name(set, args..)`, which calls the generic `$body::<S>(args..)` with the [`simd::Simd`]
+/// of `set` in a function that enables its instructions.
 ///
-/// `set` must be one that this CPU runs; [`super::Cpu`] holds no other.
+/// The CPU must support `set`, as every set in a [`super::Cpu`] is.
+///
+/// [`simd::Simd`]: super::simd::Simd
 macro_rules! kernel {
     ($(#[$doc:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:ident) => {
         $(#[$doc])*
@@ -10,7 +14,7 @@ macro_rules! kernel {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
             unsafe fn avx2($($arg: $ty),*) $(-> $ret)? {
-                // SAFETY: the features of Avx2 are enabled here; the rest is the caller's promise.
+                // SAFETY: the features of Avx2 are enabled here; the caller guarantees the rest.
                 unsafe { $body::<simd::Avx2>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
@@ -25,7 +29,7 @@ macro_rules! kernel {
                 // SAFETY: as above.
                 unsafe { $body::<simd::Avx512<true>>($($arg),*) }
             }
-            // SAFETY: a KernelSet in use was checked against the CPU; the rest is the caller's promise.
+            // SAFETY: the set was checked against the CPU; the caller guarantees the rest.
             unsafe {
                 match set {
                     KernelSet::Scalar => $body::<simd::Scalar>($($arg),*),

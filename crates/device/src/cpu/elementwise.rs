@@ -1,4 +1,4 @@
-//! Operations on every element: activations of the feed-forward layer and residual additions.
+//! Elementwise operations: activation functions and residual additions.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::dispatch::kernel;
@@ -7,7 +7,7 @@ use super::simd::{LANES, Simd, math};
 use super::{Cpu, KernelSet, expect};
 use crate::DeviceError;
 
-/// Elements a chunk: whole vectors, so that no element's place in a vector depends on the threads.
+/// Elements per chunk: whole vectors, so that the lane of an element does not depend on the threads.
 const CHUNK: usize = 8 << 10;
 
 impl Cpu {
@@ -19,7 +19,7 @@ impl Cpu {
         self.binary("silu_mul: up", gate, up, silu_mul)
     }
 
-    /// gate = gelu(gate) * up (erf), elementwise.
+    /// gate = gelu(gate) * up, elementwise, with the exact GELU.
     ///
     /// # Errors
     /// [`DeviceError::Shape`].
@@ -27,7 +27,7 @@ impl Cpu {
         self.binary("gelu_mul: up", gate, up, gelu_mul)
     }
 
-    /// gate = gelu(gate) * up (tanh), elementwise.
+    /// gate = gelu(gate) * up, elementwise, with the tanh approximation.
     ///
     /// # Errors
     /// [`DeviceError::Shape`].
@@ -43,7 +43,7 @@ impl Cpu {
         self.binary("add: y", x, y, add)
     }
 
-    /// x = x / (1 + e^-x).
+    /// x = silu(x) = x / (1 + e^-x), elementwise.
     ///
     /// # Errors
     /// Those of the pool.
@@ -51,7 +51,7 @@ impl Cpu {
         self.unary(x, silu)
     }
 
-    /// x = x Phi(x), by the error function.
+    /// x = gelu(x) = x Phi(x), elementwise.
     ///
     /// # Errors
     /// Those of the pool.
@@ -59,7 +59,7 @@ impl Cpu {
         self.unary(x, gelu)
     }
 
-    /// The tanh approximation of gelu.
+    /// x = gelu(x), elementwise, with the tanh approximation.
     ///
     /// # Errors
     /// Those of the pool.
@@ -67,7 +67,7 @@ impl Cpu {
         self.unary(x, gelu_tanh)
     }
 
-    /// x`[t, :]` *= scale`[t]`: the weights of experts, and the like. `x` is `[tokens, features]`.
+    /// x`[t, :]` *= scale`[t]`, for the weights of MoE experts. `x` is `[tokens, features]`.
     ///
     /// # Errors
     /// [`DeviceError::Shape`].

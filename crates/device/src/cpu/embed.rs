@@ -1,4 +1,5 @@
-//! Rows of an embedding.
+//! Embedding lookup and conversion of weights to f32.
+
 use checkpoint::Dtype;
 
 use super::matrix::is_quantized;
@@ -8,7 +9,7 @@ use super::{Cpu, Matrix, expect};
 use crate::DeviceError;
 
 impl Cpu {
-    /// out[t, :] = row `ids[t]` of `table` as f32, whatever its dtype.
+    /// out[t, :] = row `ids[t]` of `table` as f32. Supports every readable dtype.
     ///
     /// # Errors
     /// [`DeviceError::Index`] for an id past the table, [`DeviceError::Shape`],
@@ -33,7 +34,7 @@ impl Cpu {
         })
     }
 
-    /// A whole one-row-or-more tensor as f32: norms and biases, which kernels take as f32.
+    /// Converts all rows to f32, which kernels expect of norms and biases.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`].
@@ -46,7 +47,7 @@ impl Cpu {
         Ok(())
     }
 
-    /// `row` exists and `out` is as long as a row.
+    /// Converts one row. The caller has checked `row` and the length of `out`.
     fn row_as_f32(&self, matrix: &Matrix, row: usize, out: &mut [f32]) {
         let bytes = &matrix.data[row * matrix.row_bytes()..(row + 1) * matrix.row_bytes()];
         let halves = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));

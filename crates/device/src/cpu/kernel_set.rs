@@ -1,9 +1,11 @@
+//! Kernel sets: the instructions that kernels use.
+
 use std::fmt;
 
 use crate::DeviceError;
 
-/// The instructions that kernels use. Results depend on it: it belongs into the provenance of a
-/// run.
+/// The instructions that kernels use. Results depend on them, so the set is part of a run's
+/// provenance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KernelSet {
     /// Portable code.
@@ -12,34 +14,33 @@ pub enum KernelSet {
     Avx2,
     /// AVX-512 F, BW, DQ, VL and VNNI.
     Avx512,
-    /// The same and AVX-512 BF16.
+    /// [`Self::Avx512`] and AVX-512 BF16.
     Avx512Bf16,
 }
 
-/// The revision of the kernels' arithmetic, raised whenever one of the sets gives other bits than
-/// before: rows of two revisions are no more to be mixed than those of two sets. (1: until
-/// attention added up its weights lane by lane. 2: until weights of bf16 values were multiplied by
-/// pairs.)
+/// Revision of the kernels' arithmetic, incremented whenever the results of a set change: results of
+/// different revisions, like those of different sets, must not be mixed. (1: before attention summed
+/// its weights lane by lane. 2: before bf16 values were weighted in pairs.)
 const ARITHMETIC: u32 = 3;
 
-/// A kernel set, or several of a model on several devices, with the revision: what rows are told
-/// apart by, such as `avx512/3`.
+/// The kernel set (or sets, of a model on several devices) with the revision, such as `avx512/3`:
+/// identifies the arithmetic of a result row.
 pub fn provenance(kernel_set: &str) -> String {
     format!("{kernel_set}/{ARITHMETIC}")
 }
 
-/// The environment variable that forces a kernel set.
+/// Environment variable that selects a kernel set.
 pub const KERNELS_VARIABLE: &str = "VENDOMINI_KERNELS";
 
 impl KernelSet {
-    /// All sets, from the plainest to the fastest.
+    /// All sets, slowest first.
     pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
 
-    /// The set that `VENDOMINI_KERNELS` names, else the fastest that this CPU runs.
+    /// The set that `VENDOMINI_KERNELS` names, else the fastest that this CPU supports.
     ///
     /// # Errors
-    /// [`DeviceError::KernelSetUnknown`] or [`DeviceError::KernelSetUnavailable`] for what the
-    /// variable asks.
+    /// [`DeviceError::KernelSetUnknown`] or [`DeviceError::KernelSetUnavailable`] for the value of
+    /// the variable.
     pub fn best() -> Result<Self, DeviceError> {
         match std::env::var(KERNELS_VARIABLE) {
             Ok(name) if !name.is_empty() => Self::named(&name)?.checked(),
@@ -48,7 +49,7 @@ impl KernelSet {
         }
     }
 
-    /// The fastest set that this CPU runs.
+    /// The fastest set that this CPU supports.
     pub fn fastest() -> Self {
         Self::ALL.into_iter().rfind(|set| set.missing().is_none()).unwrap_or(Self::Scalar)
     }
@@ -62,7 +63,7 @@ impl KernelSet {
         Self::ALL.into_iter().find(|set| set.name() == name).ok_or_else(unknown)
     }
 
-    /// Its name, as in the environment variable and in provenance.
+    /// Name in the environment variable and in provenance.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
@@ -72,7 +73,7 @@ impl KernelSet {
         }
     }
 
-    /// The set itself if this CPU runs it.
+    /// The set itself if this CPU supports it.
     ///
     /// # Errors
     /// [`DeviceError::KernelSetUnavailable`].

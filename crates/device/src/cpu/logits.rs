@@ -1,4 +1,4 @@
-//! What is asked of a row of logits.
+//! Softmax and arg max over rows of logits.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::dispatch::kernel;
@@ -59,8 +59,7 @@ impl Cpu {
         })
     }
 
-    /// softmax of every row of [rows, cols], in place (the router of a mixture of experts, and the
-    /// like).
+    /// Softmax of every row of [rows, cols], in place.
     ///
     /// # Errors
     /// [`DeviceError::Shape`].
@@ -76,17 +75,17 @@ impl Cpu {
         })
     }
 
-    /// The first largest element; `None` for an empty row or one that holds a NaN.
+    /// The first largest element; `None` for a row that is empty or contains NaN.
     pub fn argmax(&self, logits: &[f32]) -> Option<TopLogit> {
-        let mut best = TopLogit { index: 0, logit: f32::NEG_INFINITY };
+        let mut top = TopLogit { index: 0, logit: f32::NEG_INFINITY };
         let mut nan = false;
         for (index, &logit) in logits.iter().enumerate() {
             nan |= logit.is_nan();
-            if logit > best.logit {
-                best = TopLogit { index: index as u32, logit };
+            if logit > top.logit {
+                top = TopLogit { index: index as u32, logit };
             }
         }
-        (!nan && !logits.is_empty()).then_some(best)
+        (!nan && !logits.is_empty()).then_some(top)
     }
 }
 
@@ -129,7 +128,7 @@ unsafe fn softmax_body<S: Simd>(row: &mut [f32]) {
     row.iter_mut().for_each(|v| *v *= scale);
 }
 
-/// e^(row[at..] - max), zeros past the end.
+/// e^(row[at..] - max), zero-padded.
 #[inline(always)]
 unsafe fn shifted_exp<S: Simd>(row: &[f32], at: usize, max: f32) -> S::F {
     let n = (row.len() - at).min(LANES);

@@ -1,17 +1,18 @@
+//! Weight matrices.
+
 use checkpoint::Dtype;
 
 use super::expect;
 use crate::DeviceError;
 use crate::memory::Bytes;
 
-/// A weight matrix, row-major as in its file, at any byte alignment.
+/// Weight matrix, row-major as in its file, unaligned.
 #[derive(Debug, Clone)]
 pub struct Matrix {
-    /// How its numbers are stored.
     pub dtype: Dtype,
     /// Output features.
     pub rows: usize,
-    /// Input features; a whole number of blocks.
+    /// Input features: a multiple of the quantization block.
     pub cols: usize,
     /// `rows` times [`Self::row_bytes`] bytes.
     pub data: Bytes,
@@ -21,25 +22,23 @@ impl Matrix {
     /// A matrix over `data`.
     ///
     /// # Errors
-    /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype, [`DeviceError::Shape`]
-    /// unless `data` has as many bytes as the shape needs and rows are whole blocks.
+    /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype; [`DeviceError::Shape`] unless
+    /// `data` has the size of the shape and rows are whole quantization blocks.
     pub fn new(dtype: Dtype, rows: usize, cols: usize, data: Bytes) -> Result<Self, DeviceError> {
         let matrix = Self { dtype, rows, cols, data };
         matrix.check()?;
         Ok(matrix)
     }
 
-    /// Bytes of one row.
     pub fn row_bytes(&self) -> usize {
         self.cols / self.dtype.block_elements() * self.dtype.block_bytes()
     }
 
-    /// Bytes of all rows.
     pub fn bytes(&self) -> usize {
         self.data.len()
     }
 
-    /// The matrix of rows `first..first + count`, on the same memory: a part of fused weights.
+    /// Rows `first..first + count`, on the same memory: a part of fused weights.
     ///
     /// # Errors
     /// [`DeviceError::OutOfRange`].
@@ -51,14 +50,14 @@ impl Matrix {
         Ok(Self { rows: count, data, ..self.clone() })
     }
 
-    /// Fails unless kernels can read the matrix. Fields are public, so every kernel asks again.
+    /// Checks that kernels can read the matrix. Every operation does so, since fields are public.
     pub(super) fn check(&self) -> Result<(), DeviceError> {
         check_matrix(self.dtype, self.rows, self.cols, self.data.len())
     }
 }
 
-/// Fails unless kernels read the dtype, rows are whole blocks, and `bytes` are as many as the shape
-/// needs.
+/// Checks that kernels read the dtype, that rows are whole quantization blocks, and that `bytes` is
+/// the size of the shape.
 pub(crate) fn check_matrix(
     dtype: Dtype,
     rows: usize,
@@ -78,7 +77,7 @@ pub fn readable(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) || is_quantized(dtype)
 }
 
-/// Whether numbers come in blocks of integer codes with scales.
+/// Whether the dtype is block-quantized: integer codes with scales.
 pub(crate) fn is_quantized(dtype: Dtype) -> bool {
     use Dtype::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
     matches!(dtype, Q8_0 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q4K | Q5K | Q6K)

@@ -1,76 +1,76 @@
-//! What this machine can do at most: the limits that kernels are compared with.
+//! Measured limits of the machine (roofline), to which kernels are compared.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use super::dispatch::kernel;
-use super::simd::{Ints, LANES, Simd};
+use super::simd::{LANES, Simd, SimdInt};
 use super::{Cpu, KernelSet};
 use crate::DeviceError;
 use crate::memory::{Arena, Zeroed};
 use crate::pool::Pool;
 
-/// A clock for `cpu`'s work: wall time, or with one thread that thread's time on its core, which
-/// other processes do not lengthen.
+/// Clock for the work of a [`Cpu`]: wall time, or with one thread its CPU time, which is independent
+/// of other processes.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch {
     started: Instant,
-    started_on_core_s: Option<f64>,
+    started_cpu_s: Option<f64>,
 }
 
 impl Stopwatch {
     /// Starts now.
     pub fn start(cpu: &Cpu) -> Self {
         let alone = cpu.pool.threads() == 1;
-        Self { started: Instant::now(), started_on_core_s: alone.then(on_core_s).flatten() }
+        Self { started: Instant::now(), started_cpu_s: alone.then(thread_cpu_s).flatten() }
     }
 
     /// Seconds since the start.
     pub fn seconds(&self) -> f64 {
-        match (self.started_on_core_s, on_core_s()) {
+        match (self.started_cpu_s, thread_cpu_s()) {
             (Some(start), Some(now)) => now - start,
             _ => self.started.elapsed().as_secs_f64(),
         }
     }
 }
 
-/// The calling thread's time on a core, in seconds.
-fn on_core_s() -> Option<f64> {
+/// CPU time of the calling thread in seconds.
+fn thread_cpu_s() -> Option<f64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a timespec of ours.
+    // SAFETY: the pointer leads to a local timespec.
     let code = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     (code == 0).then_some(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
 }
 
-/// Bytes that the bandwidth measurement reads: far more than any cache holds.
+/// Bytes that the bandwidth measurement reads: far more than any cache.
 const READ_BYTES: usize = 1 << 30;
 
-/// Memory to measure again and again how fast all threads of a pool read it.
+/// Memory for repeated measurements of the read bandwidth of all threads.
 pub struct ReadMemory {
     bytes: Zeroed,
     next: usize,
 }
 
 impl ReadMemory {
-    /// Bytes that are timed at once: few, so that other processes, which come and go, spoil some
-    /// pieces and not the result.
+    /// Bytes per measurement: few, so that interference by other processes spoils some measurements
+    /// but not the best.
     const PIECE_BYTES: usize = 32 << 20;
 
-    /// 1 GiB of it.
+    /// Allocates 1 GiB.
     ///
     /// # Errors
     /// Those of the arena.
     pub fn new() -> Result<Self, DeviceError> {
         let mut bytes = Arena::new(READ_BYTES)?.zeroed(READ_BYTES)?;
         for page in bytes.chunks_mut(4096) {
-            page[0] = 1; // zero pages would all be the same one
+            page[0] = 1; // untouched pages would all map to the same zero page
         }
         Ok(Self { bytes, next: 0 })
     }
 
-    /// The best rate of the next `pieces`, in bytes a second. They go round, so that none is still
-    /// in a cache.
+    /// The best rate over the next `pieces`, in bytes/s. Pieces are read in turn, so that none is in a
+    /// cache.
     ///
     /// # Errors
     /// Those of the pool.
@@ -92,41 +92,41 @@ impl ReadMemory {
     }
 }
 
-/// Which multiply-add is measured.
+/// Kind of multiply-add to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DotKind {
     /// f32 fused multiply-adds.
     F32,
-    /// What bf16 products use: the bf16 instruction, or f32 where there is none.
+    /// As in bf16 products: the bf16 dot product instruction, or f32 FMA without it.
     Bf16,
-    /// What quantized products use: 8-bit dot products, their scaling not counted.
+    /// As in quantized products: 8-bit dot products, without scaling.
     Int8,
 }
 
-/// The rate of multiply-adds in registers with all threads, in operations a second (2 for each
-/// multiply-add): the best of `rounds`.
+/// Peak rate of multiply-adds in registers on all threads, in operations/s (2 per multiply-add): the
+/// best of `rounds`.
 ///
 /// # Errors
 /// Those of the pool.
 pub fn measure_dot_peak(cpu: &Cpu, kind: DotKind, rounds: usize) -> Result<f64, DeviceError> {
-    const TURNS: usize = 50_000;
+    const ITERATIONS: usize = 50_000;
     let mut best = 0f64;
     for _ in 0..rounds {
         let start = Stopwatch::start(cpu);
         let parts = cpu.pool.threads();
-        let per_turn = std::sync::atomic::AtomicUsize::new(0);
+        let per_iteration = std::sync::atomic::AtomicUsize::new(0);
         cpu.pool.run(parts, &|_, _| {
             // SAFETY: the set was checked by Cpu.
-            let operations = unsafe { turns(cpu.set, kind, TURNS) };
-            per_turn.store(operations, std::sync::atomic::Ordering::Relaxed);
+            let operations = unsafe { iterate(cpu.set, kind, ITERATIONS) };
+            per_iteration.store(operations, std::sync::atomic::Ordering::Relaxed);
         })?;
-        let operations = (per_turn.into_inner() * TURNS * parts) as f64;
+        let operations = (per_iteration.into_inner() * ITERATIONS * parts) as f64;
         best = best.max(operations / start.seconds());
     }
     Ok(best)
 }
 
-/// The mean time of a fork and join of empty parts, one a thread, in seconds.
+/// Mean time of a fork and join of empty parts, one per thread, in seconds.
 ///
 /// # Errors
 /// Those of the pool.
@@ -140,21 +140,21 @@ pub fn measure_fork_join(pool: &Pool, rounds: usize) -> Result<f64, DeviceError>
     Ok(start.elapsed().as_secs_f64() / rounds.max(1) as f64)
 }
 
-unsafe fn turns(set: KernelSet, kind: DotKind, count: usize) -> usize {
+unsafe fn iterate(set: KernelSet, kind: DotKind, count: usize) -> usize {
     match kind {
-        DotKind::F32 => turns_f32(set, count),
-        DotKind::Int8 => turns_int8(set, count),
+        DotKind::F32 => iterate_f32(set, count),
+        DotKind::Int8 => iterate_int8(set, count),
         #[cfg(target_arch = "x86_64")]
-        DotKind::Bf16 if set == KernelSet::Avx512Bf16 => turns_bf16(count),
-        DotKind::Bf16 => turns_f32(set, count),
+        DotKind::Bf16 if set == KernelSet::Avx512Bf16 => iterate_bf16(count),
+        DotKind::Bf16 => iterate_f32(set, count),
     }
 }
 
 kernel! { unsafe fn read_all(bytes: &[u8]) -> f32 = read_all_body }
-kernel! { unsafe fn turns_f32(count: usize) -> usize = turns_f32_body }
-kernel! { unsafe fn turns_int8(count: usize) -> usize = turns_int8_body }
+kernel! { unsafe fn iterate_f32(count: usize) -> usize = iterate_f32_body }
+kernel! { unsafe fn iterate_int8(count: usize) -> usize = iterate_int8_body }
 
-/// Four streams' worth of loads that the compiler must keep.
+/// Reads all bytes. The result depends on all loads, so that the compiler keeps them.
 #[inline(always)]
 unsafe fn read_all_body<S: Simd>(bytes: &[u8]) -> f32 {
     let mut acc = [S::splat(0.0); 4];
@@ -166,12 +166,12 @@ unsafe fn read_all_body<S: Simd>(bytes: &[u8]) -> f32 {
     S::max_lane(S::max(S::max(acc[0], acc[1]), S::max(acc[2], acc[3])))
 }
 
-/// Independent chains: enough to hide the latency of any of the instructions, few enough to stay in
-/// registers.
+/// Independent dependency chains: enough to hide the latency of the instructions, few enough to stay
+/// in registers.
 const CHAINS: usize = 16;
 
 #[inline(always)]
-unsafe fn turns_f32_body<S: Simd>(count: usize) -> usize {
+unsafe fn iterate_f32_body<S: Simd>(count: usize) -> usize {
     let chains = if S::WIDE { CHAINS } else { 5 };
     let (a, b) = (S::splat(black_box(1.0)), S::splat(black_box(1e-9)));
     let mut acc = [S::splat(0.0); CHAINS];
@@ -187,15 +187,15 @@ unsafe fn turns_f32_body<S: Simd>(count: usize) -> usize {
 }
 
 #[inline(always)]
-unsafe fn turns_int8_body<S: Ints>(count: usize) -> usize {
+unsafe fn iterate_int8_body<S: SimdInt>(count: usize) -> usize {
     let chains = if S::WIDE { CHAINS } else { 3 };
     let source = black_box([1u8; 64]);
     let (mut codes, x) = (S::load_i(source.as_ptr()), S::splat_i(black_box(0x0101_0101)));
     let one = S::splat_i(black_box(1));
     let mut acc = [S::splat_i(0); CHAINS];
     for _ in 0..count {
-        // Other codes each turn: where a dot product is several instructions, all but the last
-        // would else be made once and for all.
+        // Codes differ per iteration. Otherwise, where a dot product takes several instructions, the
+        // compiler would hoist all but the last out of the loop.
         codes = S::add_i(codes, one);
         for acc in &mut acc[..chains] {
             *acc = S::dot(*acc, codes, x);
@@ -209,7 +209,7 @@ unsafe fn turns_int8_body<S: Ints>(count: usize) -> usize {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")]
-unsafe fn turns_bf16(count: usize) -> usize {
+unsafe fn iterate_bf16(count: usize) -> usize {
     use super::simd::{Avx512, dot_bf16};
     use std::arch::x86_64::_mm512_set1_epi16;
     let (a, b) = (_mm512_set1_epi16(black_box(0x3f80)), _mm512_set1_epi16(black_box(0x3000)));

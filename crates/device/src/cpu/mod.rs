@@ -1,8 +1,8 @@
-//! Kernels on the CPU.
+//! CPU kernels with batch-invariant arithmetic.
 //!
 //! Activations are row-major f32, `[tokens, features]`. Every result depends on the kernel set and
-//! on the operands of its own row alone: the order of additions never follows the batch, the
-//! threads or the position of a row in memory (`docs`: batch-invariant arithmetic).
+//! the operands of its own row only: the order of additions does not depend on the batch, the
+//! threads or the position of a row in memory.
 #![allow(unsafe_code)]
 
 mod activation_dtypes;
@@ -40,7 +40,7 @@ pub(crate) use matrix::{check_matrix, is_quantized};
 pub use packed_activations::PackedActivations;
 pub use rope::RopeTable;
 
-/// A kernel set that this machine runs, and the threads to run it on. Cheap to clone.
+/// The CPU as a compute device: an available kernel set and a thread pool. Cheap to clone.
 #[derive(Clone)]
 pub struct Cpu {
     set: KernelSet,
@@ -64,18 +64,15 @@ impl Cpu {
         Ok(Self { set: set.checked()?, pool })
     }
 
-    /// The kernel set.
     pub fn kernel_set(&self) -> KernelSet {
         self.set
     }
 
-    /// The threads.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 
-    /// Runs `job` on ranges of rows: on this thread where the work is too small to be worth a fork,
-    /// else in chunks.
+    /// Runs `job` on ranges of rows: in parallel, or on this thread if the work is too small.
     fn over_rows(
         &self,
         rows: usize,
@@ -83,8 +80,8 @@ impl Cpu {
         job: &(dyn Fn(std::ops::Range<usize>) + Sync),
     ) -> Result<(), DeviceError> {
         /// Elements whose elementwise work takes about as long as a fork and join.
-        const WORTH_A_FORK: usize = 32 << 10;
-        if rows * row_elements < WORTH_A_FORK || self.pool.threads() == 1 {
+        const PARALLEL_ELEMENTS_MIN: usize = 32 << 10;
+        if rows * row_elements < PARALLEL_ELEMENTS_MIN || self.pool.threads() == 1 {
             return self.pool.run_chunks(rows, rows, job);
         }
         let chunk = rows.div_ceil(4 * self.pool.threads()).max(1);

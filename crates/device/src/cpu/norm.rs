@@ -1,4 +1,4 @@
-//! Normalization of rows.
+//! RMSNorm (Zhang and Sennrich 2019) and LayerNorm of rows.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::dispatch::kernel;
@@ -8,8 +8,8 @@ use super::{Cpu, expect};
 use crate::DeviceError;
 
 impl Cpu {
-    /// out[t, :] = x[t, :] / sqrt(mean(x[t, :]^2) + eps) * weight, rows as long as `weight`. With
-    /// rows of one head this is the per-head q/k norm.
+    /// out[t, :] = x[t, :] / sqrt(mean(x[t, :]^2) + eps) * weight, for rows of the length of
+    /// `weight`, which is the head dimension for a q/k norm.
     ///
     /// # Errors
     /// [`DeviceError::Shape`].
@@ -135,7 +135,7 @@ unsafe fn layer_body<S: Simd>(
         let mut squares = S::splat(0.0);
         for at in (0..cols).step_by(LANES) {
             let n = (cols - at).min(LANES);
-            // lanes past the end hold the mean, so that they add nothing
+            // Lanes past the end hold the mean, so that they contribute 0.
             let mut padded = [0.0; LANES];
             S::store(padded.as_mut_ptr(), mean);
             S::store_part(padded.as_mut_ptr(), S::load_part(x.as_ptr().add(at), n), n);

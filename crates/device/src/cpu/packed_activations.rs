@@ -1,7 +1,11 @@
+//! Activations packed for the kernels of products.
+
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::activation_dtypes::ActivationDtype;
-use super::dense::{self, Activations, CHUNK_BYTES, LANE_ORDER, Layout, Order, token_bytes};
+use super::dense::{
+    self, ActivationLayout, CHUNK_BYTES, DenseActivations, LANE_ORDER, TileOrder, token_bytes,
+};
 use super::dispatch::kernel;
 use super::quant::{BLOCK, CodeRows, CodeView};
 use super::shared::SharedMut;
@@ -10,20 +14,18 @@ use super::{ActivationDtypes, Cpu, KernelSet, Precision, expect};
 use crate::DeviceError;
 use crate::memory::Scratch;
 
-/// Activations, `[tokens, cols]`, in the forms that weights need: prepared once, multiplied several
-/// times.
-///
-/// Keeps its buffers from one `prepare` to the next.
+/// Activations, `[tokens, cols]`, in the dtypes and layouts that kernels read: packed once and
+/// multiplied with several weights. Reuses its buffers.
 pub struct PackedActivations {
-    forms: ActivationDtypes,
+    dtypes: ActivationDtypes,
     tokens: usize,
     cols: usize,
-    /// How the float forms lie, which have zeros after `cols` up to whole chunks.
-    layout: Layout,
+    /// Layout of `f32` and `bf16`, which are zero-padded to whole chunks.
+    layout: ActivationLayout,
     f32: Scratch<u8>,
-    /// Rounded; stored as f32 for kernel sets that have no bf16 instruction.
+    /// Rounded to bf16; stored as f32 for kernel sets without a bf16 dot product instruction.
     bf16: Scratch<u8>,
-    /// Of 8 or 16 bits: a precision has one of them.
+    /// Quantized to 8 or 16 bits, depending on the precision.
     codes: CodeRows,
 }
 
@@ -34,96 +36,98 @@ impl Default for PackedActivations {
 }
 
 impl PackedActivations {
-    /// No activations yet.
+    /// Empty.
     pub fn new() -> Self {
         Self {
-            forms: ActivationDtypes::new(Precision::F32),
+            dtypes: ActivationDtypes::new(Precision::F32),
             tokens: 0,
             cols: 0,
-            layout: Layout::default(),
+            layout: ActivationLayout::default(),
             f32: Scratch::new(),
             bf16: Scratch::new(),
             codes: CodeRows::default(),
         }
     }
 
-    /// Takes `x`, [tokens, cols], in the given forms.
+    /// Packs `x`, [tokens, cols], in the given dtypes.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`]; the int8 and int16 forms need whole blocks of 32 columns.
+    /// [`DeviceError::Shape`]. Quantization needs a multiple of 32 columns.
     pub fn pack(
         &mut self,
         cpu: &Cpu,
         x: &[f32],
         tokens: usize,
         cols: usize,
-        forms: ActivationDtypes,
+        dtypes: ActivationDtypes,
     ) -> Result<(), DeviceError> {
-        expect("inputs: x is [tokens, cols]", tokens * cols, x.len())?;
-        (self.forms, self.tokens, self.cols) = (forms, tokens, cols);
+        expect("pack: x is [tokens, cols]", tokens * cols, x.len())?;
+        (self.dtypes, self.tokens, self.cols) = (dtypes, tokens, cols);
         self.layout = dense::layout(cpu.set, tokens);
         let layout = self.layout;
-        let lay_out = |form: ActivationDtype, room: &mut Scratch<u8>| {
-            let (stored, token_bytes) = stored(cpu.set, form, cols);
-            let out = SharedMut::new(room.resize(tokens * token_bytes));
+        let pack_floats = |dtype: ActivationDtype, buffer: &mut Scratch<u8>| {
+            let (element, token_bytes) = packed_element(cpu.set, dtype, cols);
+            let out = SharedMut::new(buffer.resize(tokens * token_bytes));
             cpu.over_rows(layout.tiles(), cols * layout.widest(), &|tiles| {
                 for tokens in tiles.map(|tile| layout.tile(tile)) {
-                    // SAFETY: a tile's tokens lie together, and nobody else has them.
+                    // SAFETY: the tokens of a tile are contiguous, and tiles are disjoint.
                     let to =
                         unsafe { out.slice(tokens.start * token_bytes..tokens.end * token_bytes) };
-                    let x = Rows { x: &x[tokens.start * cols..tokens.end * cols], cols };
+                    let rows = TokenRows { x: &x[tokens.start * cols..tokens.end * cols], cols };
                     // SAFETY: the set was checked by Cpu; `to` has whole chunks of all tokens.
-                    unsafe { lay(cpu.set, stored, layout.order(), x, to) };
+                    unsafe { pack_tile(cpu.set, element, layout.order(), rows, to) };
                 }
             })
         };
-        if forms.f32 {
-            lay_out(ActivationDtype::F32, &mut self.f32)?;
+        if dtypes.f32 {
+            pack_floats(ActivationDtype::F32, &mut self.f32)?;
         }
-        if forms.bf16 {
-            lay_out(ActivationDtype::Bf16, &mut self.bf16)?;
+        if dtypes.bf16 {
+            pack_floats(ActivationDtype::Bf16, &mut self.bf16)?;
         }
-        if forms.int8 || forms.int16 {
-            expect("inputs: columns of quantized weights", cols.next_multiple_of(BLOCK), cols)?;
-            self.codes.fill(cpu, x, tokens, cols, forms.int16)?;
+        if dtypes.int8 || dtypes.int16 {
+            expect(
+                "pack: columns are whole quantization blocks",
+                cols.next_multiple_of(BLOCK),
+                cols,
+            )?;
+            self.codes.fill(cpu, x, tokens, cols, dtypes.int16)?;
         }
         Ok(())
     }
 
-    /// Tokens prepared.
     pub fn tokens(&self) -> usize {
         self.tokens
     }
 
-    /// Their features.
     pub fn cols(&self) -> usize {
         self.cols
     }
 
-    /// The forms prepared.
-    pub fn forms(&self) -> ActivationDtypes {
-        self.forms
+    /// The dtypes they are packed in.
+    pub fn dtypes(&self) -> ActivationDtypes {
+        self.dtypes
     }
 
-    /// Bytes held for reuse.
+    /// Bytes allocated.
     pub fn capacity_bytes(&self) -> usize {
         self.f32.capacity_bytes() + self.bf16.capacity_bytes() + self.codes.capacity_bytes()
     }
 
-    pub(super) fn has(&self, form: ActivationDtype) -> bool {
-        match form {
-            ActivationDtype::F32 => self.forms.f32,
-            ActivationDtype::Bf16 => self.forms.bf16,
-            ActivationDtype::Int8 => self.forms.int8,
-            ActivationDtype::Int16 => self.forms.int16,
+    pub(super) fn has(&self, dtype: ActivationDtype) -> bool {
+        match dtype {
+            ActivationDtype::F32 => self.dtypes.f32,
+            ActivationDtype::Bf16 => self.dtypes.bf16,
+            ActivationDtype::Int8 => self.dtypes.int8,
+            ActivationDtype::Int16 => self.dtypes.int16,
         }
     }
 
-    pub(super) fn float(&self, set: KernelSet, form: ActivationDtype) -> Activations {
-        let room = if form == ActivationDtype::Bf16 { &self.bf16 } else { &self.f32 };
-        Activations {
-            start: room.as_ptr(),
-            token_bytes: stored(set, form, self.cols).1,
+    pub(super) fn float(&self, set: KernelSet, dtype: ActivationDtype) -> DenseActivations {
+        let buffer = if dtype == ActivationDtype::Bf16 { &self.bf16 } else { &self.f32 };
+        DenseActivations {
+            start: buffer.as_ptr(),
+            token_bytes: packed_element(set, dtype, self.cols).1,
             layout: self.layout,
         }
     }
@@ -133,87 +137,93 @@ impl PackedActivations {
     }
 }
 
-/// How a float form is stored.
+/// Element of packed f32 or bf16 activations.
 #[derive(Clone, Copy)]
-enum Stored {
+enum PackedElement {
     F32,
-    /// Rounded to bf16, as f32.
+    /// Rounded to bf16, stored as f32.
     Rounded,
     Bf16,
 }
 
-/// How a form is stored, and the bytes of a token of `cols` numbers.
-fn stored(set: KernelSet, form: ActivationDtype, cols: usize) -> (Stored, usize) {
-    match form {
+/// Packed element of a dtype, and the bytes of a token of `cols` elements.
+fn packed_element(set: KernelSet, dtype: ActivationDtype, cols: usize) -> (PackedElement, usize) {
+    match dtype {
         ActivationDtype::Bf16 if set == KernelSet::Avx512Bf16 => {
-            (Stored::Bf16, token_bytes(cols, 2 * LANES))
+            (PackedElement::Bf16, token_bytes(cols, 2 * LANES))
         }
-        ActivationDtype::Bf16 => (Stored::Rounded, token_bytes(cols, LANES)),
+        ActivationDtype::Bf16 => (PackedElement::Rounded, token_bytes(cols, LANES)),
         ActivationDtype::F32 | ActivationDtype::Int8 | ActivationDtype::Int16 => {
-            (Stored::F32, token_bytes(cols, LANES))
+            (PackedElement::F32, token_bytes(cols, LANES))
         }
     }
 }
 
 /// [tokens, cols]
 #[derive(Clone, Copy)]
-struct Rows<'a> {
+struct TokenRows<'a> {
     x: &'a [f32],
     cols: usize,
 }
 
 kernel! {
-    /// Writes a tile.
-    unsafe fn lay(stored: Stored, order: Order, rows: Rows<'_>, to: &mut [u8]) = lay_body
+    /// Packs one tile.
+    unsafe fn pack_tile(element: PackedElement, order: TileOrder, rows: TokenRows<'_>, to: &mut [u8]) = pack_tile_body
 }
 
 #[inline(always)]
-unsafe fn lay_body<S: Simd>(stored: Stored, order: Order, rows: Rows, to: &mut [u8]) {
+unsafe fn pack_tile_body<S: Simd>(
+    element: PackedElement,
+    order: TileOrder,
+    rows: TokenRows,
+    to: &mut [u8],
+) {
     let Some(tokens) = rows.x.len().checked_div(rows.cols) else { return };
     let chunks = to.len() / CHUNK_BYTES / tokens.max(1);
     let to = to.as_mut_ptr().cast::<f32>();
     for chunk in 0..chunks {
-        if order == Order::Chunks {
+        if order == TileOrder::Chunks {
             for token in 0..tokens {
                 S::store(
                     to.add((chunk * tokens + token) * LANES),
-                    numbers::<S>(stored, rows, token, chunk),
+                    chunk_of::<S>(element, rows, token, chunk),
                 );
             }
         } else {
             let mut all = [S::splat(0.0); LANES];
-            for (token, of_token) in all.iter_mut().enumerate().take(tokens) {
-                *of_token = numbers::<S>(stored, rows, token, chunk);
+            for (token, chunk_of_token) in all.iter_mut().enumerate().take(tokens) {
+                *chunk_of_token = chunk_of::<S>(element, rows, token, chunk);
             }
             S::transpose(&mut all);
-            for (lane, numbers) in all.into_iter().enumerate() {
-                S::store_part(
-                    to.add((LANE_ORDER[lane] * chunks + chunk) * tokens),
-                    numbers,
-                    tokens,
-                );
+            for (lane, values) in all.into_iter().enumerate() {
+                S::store_part(to.add((LANE_ORDER[lane] * chunks + chunk) * tokens), values, tokens);
             }
         }
     }
 }
 
-/// A token's chunk: 16 numbers of 4 bytes.
+/// One chunk of a token: 16 words of 4 bytes.
 #[inline(always)]
-unsafe fn numbers<S: Simd>(stored: Stored, rows: Rows, token: usize, chunk: usize) -> S::F {
-    let some = |first: usize| {
+unsafe fn chunk_of<S: Simd>(
+    element: PackedElement,
+    rows: TokenRows,
+    token: usize,
+    chunk: usize,
+) -> S::F {
+    let load = |first: usize| {
         let at = first.min(rows.cols);
         S::load_part(rows.x.as_ptr().add(token * rows.cols + at), (rows.cols - at).min(LANES))
     };
     let mut halves = [0u16; 2 * LANES];
-    match stored {
-        Stored::F32 => some(chunk * LANES),
-        Stored::Rounded => {
-            S::store_bf16(halves.as_mut_ptr(), some(chunk * LANES));
+    match element {
+        PackedElement::F32 => load(chunk * LANES),
+        PackedElement::Rounded => {
+            S::store_bf16(halves.as_mut_ptr(), load(chunk * LANES));
             S::load_bf16(halves.as_ptr())
         }
-        Stored::Bf16 => {
-            S::store_bf16(halves.as_mut_ptr(), some(chunk * 2 * LANES));
-            S::store_bf16(halves.as_mut_ptr().add(LANES), some((chunk * 2 + 1) * LANES));
+        PackedElement::Bf16 => {
+            S::store_bf16(halves.as_mut_ptr(), load(chunk * 2 * LANES));
+            S::store_bf16(halves.as_mut_ptr().add(LANES), load((chunk * 2 + 1) * LANES));
             S::load(halves.as_ptr().cast())
         }
     }

@@ -1,12 +1,10 @@
-//! The slow plain arithmetic that the kernels are tested against: one loop after another, in f64,
-//! from the formats' definitions.
-//!
-//! Nothing here shares code with the kernels.
+//! Reference implementations in f64, to which kernels are compared. They follow the definitions of
+//! the formats and share no code with the kernels.
 
 use checkpoint::Dtype;
 use half::{bf16, f16};
 
-/// The numbers of one stored row of `cols` elements; `None` for a dtype that kernels do not read.
+/// Decodes a stored row of `cols` elements; `None` for a dtype that kernels do not read.
 pub fn decode_row(dtype: Dtype, bytes: &[u8], cols: usize) -> Option<Vec<f64>> {
     let f16_at = |b: &[u8], i: usize| f16::from_le_bytes([b[i], b[i + 1]]).to_f64();
     let mut out = Vec::with_capacity(cols);
@@ -47,10 +45,10 @@ pub fn decode_row(dtype: Dtype, bytes: &[u8], cols: usize) -> Option<Vec<f64>> {
                 f16_at(block, 0) * scale * f64::from(code) - f16_at(block, 2) * min
             })),
             Dtype::Q6K => out.extend((0..256).map(|i| {
-                let (half, quarter, place) = (i / 128, i % 128 / 32, i % 32);
-                let byte = block[64 * half + 32 * (quarter % 2) + place];
+                let (half, quarter, index) = (i / 128, i % 128 / 32, i % 32);
+                let byte = block[64 * half + 32 * (quarter % 2) + index];
                 let low = if quarter < 2 { byte & 15 } else { byte >> 4 };
-                let high = block[128 + 32 * half + place] >> (2 * quarter) & 3;
+                let high = block[128 + 32 * half + index] >> (2 * quarter) & 3;
                 f16_at(block, 208)
                     * f64::from(block[192 + i / 16] as i8)
                     * (f64::from(low | high << 4) - 32.0)
@@ -61,7 +59,7 @@ pub fn decode_row(dtype: Dtype, bytes: &[u8], cols: usize) -> Option<Vec<f64>> {
     Some(out)
 }
 
-/// Element i of 16 bytes of nibbles, low ones first.
+/// Nibble i of 16 bytes: the low nibbles of all bytes precede the high ones.
 fn nibble(bytes: &[u8], i: usize) -> f64 {
     f64::from(if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 })
 }
@@ -71,7 +69,7 @@ fn fifth(bytes: &[u8], i: usize) -> f64 {
     f64::from((bytes[i / 8] >> (i % 8) & 1) * 16)
 }
 
-/// Scale and minimum `j` of the twelve bytes of a k-quant.
+/// Scale and minimum `j` of the twelve bytes of a K-quant.
 fn six_bit(b: &[u8], j: usize) -> (f64, f64) {
     let (scale, min) = if j < 4 {
         (b[j] & 63, b[j + 4] & 63)
@@ -92,33 +90,32 @@ pub fn round_bf16(x: f32) -> f64 {
     bf16::from_f32(x).to_f64()
 }
 
-/// x as an int8 cache keeps it: each 32 numbers (or what is left at the end) as whole numbers of at
-/// most 127 times a factor that is the smallest bf16 not below max |x| / 127. The quotient is an
-/// f32, for the reason below.
+/// x rounded as in an int8 cache: each group of 32 elements (the last may be shorter) is an integer in
+/// -127..=127 times a scale, the smallest bf16 not below max |x| / 127. The quotient is an f32, as in
+/// [`round_blocks`].
 pub fn round_int8_kv(x: &[f32]) -> Vec<f64> {
     let group = |group: &[f32]| {
-        let most = group.iter().fold(0f32, |m, x| m.max(x.abs()));
-        let down = f32::from_bits((most / 127.0).to_bits() & 0xffff_0000);
+        let max_abs = group.iter().fold(0f32, |m, x| m.max(x.abs()));
+        let down = f32::from_bits((max_abs / 127.0).to_bits() & 0xffff_0000);
         let up = f32::from_bits(down.to_bits() + 0x1_0000);
-        let factor = if down == most / 127.0 { down } else { up };
-        let whole = |x: &f32| {
-            if most == 0.0 { 0.0 } else { f64::from((x * (1.0 / factor)).round_ties_even()) }
+        let scale = if down == max_abs / 127.0 { down } else { up };
+        let code = |x: &f32| {
+            if max_abs == 0.0 { 0.0 } else { f64::from((x * (1.0 / scale)).round_ties_even()) }
         };
-        group.iter().map(|x| f64::from(factor) * whole(x).clamp(-127.0, 127.0)).collect::<Vec<_>>()
+        group.iter().map(|x| f64::from(scale) * code(x).clamp(-127.0, 127.0)).collect::<Vec<_>>()
     };
     x.chunks(32).flat_map(group).collect()
 }
 
-/// x rounded to blocks of 32 whole numbers of at most `most_code`: max |x| becomes that, the others
-/// the nearest in proportion. The factor is an f32, for it decides which way what lies midway
-/// between two whole numbers is rounded.
-pub fn round_blocks(x: &[f32], most_code: f32) -> Vec<f64> {
+/// x rounded to blocks of 32 integers in -`code_max`..=`code_max`, scaled so that max |x| becomes
+/// `code_max`. The factor is an f32, since it decides how values near a tie are rounded.
+pub fn round_blocks(x: &[f32], code_max: f32) -> Vec<f64> {
     let block = |block: &[f32]| {
-        let most = block.iter().fold(0f32, |m, x| m.max(x.abs()));
+        let max_abs = block.iter().fold(0f32, |m, x| m.max(x.abs()));
         let code = move |x: f32| {
-            if most > 0.0 { f64::from(x * (most_code / most)).round_ties_even() } else { 0.0 }
+            if max_abs > 0.0 { f64::from(x * (code_max / max_abs)).round_ties_even() } else { 0.0 }
         };
-        block.iter().map(|&x| code(x) * f64::from(most / most_code)).collect::<Vec<_>>()
+        block.iter().map(|&x| code(x) * f64::from(max_abs / code_max)).collect::<Vec<_>>()
     };
     x.chunks(32).flat_map(block).collect()
 }
@@ -141,9 +138,8 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f64) -> Vec<f64>
     x.iter().zip(weight).zip(bias).map(one).collect()
 }
 
-/// Attention of one query over keys and values: softmax(q . k * scale) v, with an optional sink in
-/// the denominator.
-pub fn attend(
+/// Attention of one query: softmax(q . k * scale) v, with an optional sink in the denominator.
+pub fn attention(
     q: &[f64],
     keys: &[Vec<f64>],
     values: &[Vec<f64>],

@@ -1,4 +1,4 @@
-//! Rotary position embedding.
+//! Rotary position embedding (Su et al. 2021).
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use checkpoint::Pairing;
@@ -9,20 +9,19 @@ use super::simd::{LANES, Simd};
 use super::{Cpu, expect};
 use crate::DeviceError;
 
-/// Cosines and sines by position, each [positions, rotary_dim / 2], any attention scaling included.
+/// Cosines and sines by position, each [positions, rotary_dim / 2], multiplied by the attention factor
+/// of the RoPE scaling, if any.
 #[derive(Debug, Clone, Copy)]
 pub struct RopeTable<'a> {
-    /// Cosines.
     pub cos: &'a [f32],
-    /// Sines.
     pub sin: &'a [f32],
-    /// Elements of each head that rotate (the first ones); the rest is left alone. Even.
+    /// Leading elements of each head that are rotated: even.
     pub rotary_dim: usize,
-    /// Which of them pair up.
+    /// Which elements form a pair.
     pub pairing: Pairing,
 }
 
-/// What one call of the kernel needs.
+/// Operands of the kernel.
 struct Rotation<'a> {
     table: RopeTable<'a>,
     positions: &'a [u32],
@@ -31,7 +30,7 @@ struct Rotation<'a> {
 }
 
 impl Cpu {
-    /// Rotates `x`, [tokens, heads, head_dim], in place; token t stands at `positions[t]`.
+    /// Rotates `x`, [tokens, heads, head_dim], in place. `positions[t]` is the position of token t.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or [`DeviceError::Index`] for a position past the table.
@@ -101,7 +100,7 @@ unsafe fn halves<S: Simd>(head: *mut f32, cos: *const f32, sin: *const f32, half
         let n = (half - at).min(LANES);
         let (c, s) = (S::load_part(cos.add(at), n), S::load_part(sin.add(at), n));
         let (a, b) = (S::load_part(head.add(at), n), S::load_part(head.add(half + at), n));
-        let (a, b) = turn::<S>(a, b, c, s);
+        let (a, b) = rotate_pair::<S>(a, b, c, s);
         S::store_part(head.add(at), a, n);
         S::store_part(head.add(half + at), b, n);
     }
@@ -116,7 +115,7 @@ unsafe fn interleaved<S: Simd>(head: *mut f32, cos: *const f32, sin: *const f32,
         let low = S::load_part(head.add(2 * at), first);
         let high = S::load_part(head.add(2 * at + first), second);
         let (even, odd) = S::split_pairs(low, high);
-        let (even, odd) = turn::<S>(even, odd, c, s);
+        let (even, odd) = rotate_pair::<S>(even, odd, c, s);
         let (low, high) = S::join_pairs(even, odd);
         S::store_part(head.add(2 * at), low, first);
         S::store_part(head.add(2 * at + first), high, second);
@@ -125,7 +124,7 @@ unsafe fn interleaved<S: Simd>(head: *mut f32, cos: *const f32, sin: *const f32,
 
 /// (a cos - b sin, b cos + a sin).
 #[inline(always)]
-unsafe fn turn<S: Simd>(a: S::F, b: S::F, cos: S::F, sin: S::F) -> (S::F, S::F) {
+unsafe fn rotate_pair<S: Simd>(a: S::F, b: S::F, cos: S::F, sin: S::F) -> (S::F, S::F) {
     let minus_b = S::sub(S::splat(0.0), b);
     (S::fma(minus_b, sin, S::mul(a, cos)), S::fma(a, sin, S::mul(b, cos)))
 }

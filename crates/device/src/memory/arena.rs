@@ -1,3 +1,5 @@
+//! Bump allocator over one anonymous mapping.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -5,14 +7,14 @@ use super::mapping::{Mapping, page_bytes};
 use super::{Bytes, Region, Zeroed};
 use crate::DeviceError;
 
-/// Size of the pages that arenas ask for, in bytes (x86-64 and most of aarch64).
+/// Size of huge pages, in bytes (x86-64 and most of aarch64).
 pub const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// One anonymous mapping from which aligned regions are cut until a hard limit is reached.
+/// Bump allocator of aligned regions with a hard limit.
 ///
-/// The limit is address space; memory is taken from the system when it is touched. Regions keep the
-/// mapping alive, so an arena may be dropped before them; memory is given back when the last handle
-/// goes.
+/// The limit is reserved as address space; physical memory is allocated when it is first touched.
+/// Regions keep the mapping alive, so an arena may be dropped before them; the memory is freed with
+/// the last handle. There is no way to free a single region.
 #[derive(Clone)]
 pub struct Arena {
     mapping: Arc<Mapping>,
@@ -22,13 +24,13 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Every region starts at a multiple of this many bytes.
+    /// Alignment of regions in bytes.
     pub const ALIGNMENT_BYTES: usize = 64;
 
-    /// An arena that never hands out more than `limit_bytes`.
+    /// An arena that allocates at most `limit_bytes`.
     ///
     /// # Errors
-    /// [`DeviceError::MemoryRefused`] where the system refuses the address space.
+    /// [`DeviceError::MemoryRefused`] if the system refuses the address space.
     pub fn new(limit_bytes: usize) -> Result<Self, DeviceError> {
         let refused = |source| DeviceError::MemoryRefused { bytes: limit_bytes, source };
         let mapping = Mapping::anonymous(limit_bytes).map_err(refused)?;
@@ -36,7 +38,7 @@ impl Arena {
         Ok(Self { mapping: Arc::new(mapping), used: Arc::default(), limit_bytes, huge_pages })
     }
 
-    /// Bytes handed out so far, padding included.
+    /// Bytes allocated so far, padding included.
     pub fn used_bytes(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -46,12 +48,12 @@ impl Arena {
         self.limit_bytes
     }
 
-    /// Whether the kernel agreed to back the arena with huge pages.
+    /// Whether the kernel accepted the advice to use huge pages.
     pub fn huge_pages(&self) -> bool {
         self.huge_pages
     }
 
-    /// `len` bytes to be filled, perhaps by several threads, at a multiple of 64 bytes.
+    /// Allocates `len` bytes to be filled, at [`Self::ALIGNMENT_BYTES`].
     ///
     /// # Errors
     /// [`DeviceError::ArenaFull`].
@@ -59,8 +61,8 @@ impl Arena {
         self.region_aligned(len, Self::ALIGNMENT_BYTES, 0)
     }
 
-    /// Like [`Self::region`], placed so that its address is `phase` past a multiple of the page
-    /// size. With `phase = file offset % page size` direct reads go straight into the region.
+    /// As [`Self::region`], at an address that is `phase` past a multiple of the page size. With
+    /// `phase = file offset % page size`, direct reads need no bounce buffer.
     ///
     /// # Errors
     /// [`DeviceError::ArenaFull`].
@@ -69,19 +71,19 @@ impl Arena {
         self.region_aligned(len, page, phase % page)
     }
 
-    /// `len` zero bytes that stay writable, for caches.
+    /// Allocates `len` zero bytes that stay writable, for caches.
     ///
     /// # Errors
     /// [`DeviceError::ArenaFull`].
     pub fn zeroed(&self, len: usize) -> Result<Zeroed, DeviceError> {
-        let offset = self.cut(len, Self::ALIGNMENT_BYTES, 0)?;
+        let offset = self.allocate(len, Self::ALIGNMENT_BYTES, 0)?;
         Ok(Zeroed::new(self.mapping.clone(), offset, len))
     }
 
-    /// Cuts `len` bytes, lets `fill` write all of them, and yields them once it has succeeded.
+    /// Allocates `len` bytes and fills them with `fill`.
     ///
     /// # Errors
-    /// [`DeviceError::ArenaFull`], or what `fill` returned.
+    /// [`DeviceError::ArenaFull`], or the error of `fill`.
     pub fn fill<E: From<DeviceError>>(
         &self,
         len: usize,
@@ -98,14 +100,14 @@ impl Arena {
         alignment: usize,
         phase: usize,
     ) -> Result<Region, DeviceError> {
-        let offset = self.cut(len, alignment, phase)?;
+        let offset = self.allocate(len, alignment, phase)?;
         Ok(Region::new(self.mapping.clone(), offset, len))
     }
 
-    /// Reserves `len` bytes whose address is `phase` past a multiple of `alignment` and returns
-    /// their offset.
-    fn cut(&self, len: usize, alignment: usize, phase: usize) -> Result<usize, DeviceError> {
-        let place = |used: usize| {
+    /// Allocates `len` bytes at an address that is `phase` past a multiple of `alignment`; returns
+    /// their offset in the mapping.
+    fn allocate(&self, len: usize, alignment: usize, phase: usize) -> Result<usize, DeviceError> {
+        let range = |used: usize| {
             let address = self.mapping.start() as usize;
             let padding = (alignment + phase - (address + used) % alignment) % alignment;
             let offset = used.checked_add(padding)?;
@@ -119,7 +121,7 @@ impl Arena {
                 used_bytes: used,
                 limit_bytes: self.limit_bytes,
             };
-            let (offset, end) = place(used).ok_or(full)?;
+            let (offset, end) = range(used).ok_or(full)?;
             match self.used.compare_exchange_weak(used, end, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Ok(offset),
                 Err(now) => used = now,

@@ -1,3 +1,5 @@
+//! Handles to filled, read-only memory.
+
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -5,8 +7,7 @@ use std::sync::Arc;
 use super::mapping::Mapping;
 use crate::DeviceError;
 
-/// Read-only bytes that were filled before this handle existed. Cheap to clone; keeps its memory
-/// alive.
+/// Reference-counted handle to read-only bytes, all of which have been filled.
 ///
 /// There is no public constructor: a handle comes from [`super::Arena::fill`],
 /// [`super::Region::finish`] or [`super::FileMap::bytes`], or is a slice of another handle.
@@ -18,17 +19,17 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// The caller promises that `offset..offset + len` lies in `owner`, was filled, and is never
+    /// The caller guarantees that `offset..offset + len` lies in `owner`, is filled, and is never
     /// written again.
     pub(super) fn filled(owner: Arc<Mapping>, offset: usize, len: usize) -> Self {
         debug_assert!(offset + len <= owner.len());
         Self { owner, offset, len }
     }
 
-    /// A handle to `range` of these bytes, for instance the q rows of a fused qkv matrix.
+    /// A handle to a sub-range, such as the q rows of a fused qkv matrix.
     ///
     /// # Errors
-    /// [`DeviceError::OutOfRange`] where the range does not lie inside.
+    /// [`DeviceError::OutOfRange`].
     pub fn slice(&self, range: Range<usize>) -> Result<Self, DeviceError> {
         if range.start > range.end || range.end > self.len {
             return Err(DeviceError::OutOfRange {
@@ -46,9 +47,9 @@ impl Deref for Bytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the range lies in the mapping (checked when the handle was made), which `owner`
-        // keeps alive; it is initialized and nobody writes to it any more: regions are
-        // consumed when they turn into bytes.
+        // SAFETY: the range lies in the mapping (a guarantee of `filled` and `slice`), which `owner`
+        // keeps alive. It is initialized and no longer written: a region is consumed when it turns
+        // into bytes.
         unsafe { std::slice::from_raw_parts(self.owner.start().add(self.offset), self.len) }
     }
 }

@@ -1,3 +1,5 @@
+//! Positioned file reads that bypass the page cache.
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -6,23 +8,23 @@ use std::path::{Path, PathBuf};
 use super::Scratch;
 use crate::DeviceError;
 
-/// Offsets, lengths and addresses of direct reads are multiples of this many bytes.
+/// Alignment of offsets, lengths and addresses of direct reads, in bytes.
 const DIRECT_BYTES: usize = 4096;
 
-/// Most bytes of one system call: large enough for a disk's full rate, small enough for a progress
-/// bar and a deadline.
-const CALL_BYTES: usize = 8 << 20;
+/// Maximum bytes of one system call: large enough for the full rate of a disk, small enough for
+/// progress bars and deadlines.
+const CALL_BYTES_MAX: usize = 8 << 20;
 
 /// How a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadMode {
-    /// Past the page cache (`O_DIRECT`).
+    /// Bypassing the page cache (`O_DIRECT`).
     Direct,
     /// Through the page cache.
     Buffered,
 }
 
-/// A file opened for large positioned reads, direct where the file system allows it.
+/// A file for large positioned reads, direct where the file system supports it.
 pub struct DirectFile {
     path: PathBuf,
     buffered: File,
@@ -31,8 +33,8 @@ pub struct DirectFile {
 }
 
 impl DirectFile {
-    /// Opens `path`. With [`ReadMode::Direct`], a file system that refuses `O_DIRECT` is read
-    /// through its cache.
+    /// Opens `path`. [`ReadMode::Direct`] falls back to buffered reads where the file system refuses
+    /// `O_DIRECT`.
     ///
     /// # Errors
     /// [`DeviceError::Io`].
@@ -45,24 +47,24 @@ impl DirectFile {
         Ok(Self { path: path.to_owned(), buffered, direct, bytes })
     }
 
-    /// How the file is really read.
+    /// The mode in effect.
     pub fn mode(&self) -> ReadMode {
         if self.direct.is_some() { ReadMode::Direct } else { ReadMode::Buffered }
     }
 
-    /// Bytes of the file when it was opened.
+    /// Size of the file when it was opened.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Fills `buffer` from byte `offset` of the file. `progress` is told the bytes of each system
-    /// call and may end the read by returning false.
+    /// Fills `buffer` from byte `offset` of the file. `progress` receives the bytes of each system
+    /// call and may cancel the read by returning false.
     ///
-    /// Whole blocks go straight into the buffer where its address and the offset agree modulo 4096
-    /// (see [`super::Arena::region_at_phase`]), and through a bounce buffer otherwise.
+    /// Direct reads need no copy where the buffer's address equals `offset` modulo 4096 (see
+    /// [`super::Arena::region_at_phase`]); otherwise they go through a bounce buffer.
     ///
     /// # Errors
-    /// [`DeviceError::Io`] (kind `Interrupted` if `progress` ended it) and
+    /// [`DeviceError::Io`] (kind `Interrupted` if `progress` canceled) and
     /// [`DeviceError::FileEnded`].
     pub fn read_exact_at(
         &self,
@@ -97,34 +99,34 @@ impl DirectFile {
         DeviceError::Io { path: self.path.clone(), action: "read", offset, source }
     }
 
-    /// One system call's worth of bytes.
+    /// Reads up to one system call's worth of bytes; 0 at the end of the file.
     fn read_some(&self, buffer: &mut [u8], at: u64, bounce: &mut Scratch<u8>) -> io::Result<usize> {
         let Some(direct) = &self.direct else {
-            let len = buffer.len().min(CALL_BYTES);
+            let len = buffer.len().min(CALL_BYTES_MAX);
             return retry(|| self.buffered.read_at(&mut buffer[..len], at));
         };
         let head = (at % DIRECT_BYTES as u64) as usize;
-        let whole = buffer.len().min(CALL_BYTES) / DIRECT_BYTES * DIRECT_BYTES;
+        let whole = buffer.len().min(CALL_BYTES_MAX) / DIRECT_BYTES * DIRECT_BYTES;
         if head == 0 && whole > 0 && (buffer.as_ptr() as usize).is_multiple_of(DIRECT_BYTES) {
             return retry(|| direct.read_at(&mut buffer[..whole], at));
         }
-        // Reads a whole number of blocks round what is wanted; near the file's end the kernel
+        // Read the whole blocks around the requested bytes. Near the end of the file the kernel
         // returns fewer bytes.
         let until_aligned = if (buffer.as_ptr() as usize + DIRECT_BYTES - head)
             .is_multiple_of(DIRECT_BYTES)
             && head > 0
         {
-            DIRECT_BYTES - head // the rest can then be read in place
+            DIRECT_BYTES - head // the rest can be read in place
         } else {
-            CALL_BYTES - head
+            CALL_BYTES_MAX - head
         };
-        let wanted = buffer.len().min(until_aligned);
-        let span = (head + wanted).div_ceil(DIRECT_BYTES) * DIRECT_BYTES;
+        let requested = buffer.len().min(until_aligned);
+        let span = (head + requested).div_ceil(DIRECT_BYTES) * DIRECT_BYTES;
         let space = bounce.resize(span + DIRECT_BYTES);
         let pad = space.as_ptr().align_offset(DIRECT_BYTES);
         let space = &mut space[pad..pad + span];
         let read = retry(|| direct.read_at(space, at - head as u64))?;
-        let got = read.saturating_sub(head).min(wanted);
+        let got = read.saturating_sub(head).min(requested);
         buffer[..got].copy_from_slice(&space[head..head + got]);
         Ok(got)
     }
@@ -139,8 +141,8 @@ fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// Opens `path` with `O_DIRECT` if a first aligned read of it works: some file systems accept the
-/// flag and refuse the read.
+/// Opens `path` with `O_DIRECT` if a first aligned read succeeds: some file systems accept the flag
+/// but refuse the reads.
 #[cfg(target_os = "linux")]
 fn open_direct(path: &Path) -> Option<File> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path).ok()?;

@@ -1,3 +1,5 @@
+//! Memory-mapped files.
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,21 +8,20 @@ use super::Bytes;
 use super::mapping::{Mapping, page_bytes};
 use crate::DeviceError;
 
-/// How a map's bytes are about to be used.
+/// Expected access to a range of a map, as `madvise` takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessPattern {
-    /// Read ahead a lot.
     Sequential,
-    /// Wanted soon: start reading now.
+    /// Starts reading now.
     WillNeed,
-    /// No read-ahead.
+    /// Disables read-ahead.
     Random,
 }
 
 /// A file mapped read-only.
 ///
-/// The kernel delivers SIGBUS if the file is cut short while it is mapped; the supervisor turns
-/// that into words.
+/// Access beyond the end of a file that was truncated while mapped raises SIGBUS, which kills the
+/// process; the supervisor reports the cause.
 #[derive(Clone)]
 pub struct FileMap {
     path: PathBuf,
@@ -28,7 +29,7 @@ pub struct FileMap {
 }
 
 impl FileMap {
-    /// Maps all of the file at `path`.
+    /// Maps the whole file.
     ///
     /// # Errors
     /// [`DeviceError::Io`].
@@ -43,12 +44,11 @@ impl FileMap {
         Ok(Self { path: path.to_owned(), mapping: Arc::new(mapping) })
     }
 
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub fn len(&self) -> usize {
         self.mapping.len()
     }
 
-    /// Whether the file is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -71,7 +71,7 @@ impl FileMap {
         Ok(Bytes::filled(self.mapping.clone(), offset as usize, len as usize))
     }
 
-    /// Tells the kernel what to expect of a range. Whether it listens changes speed alone.
+    /// Advises the kernel about a range; false if it refused. The advice affects speed only.
     pub fn advise(&self, offset: usize, len: usize, access: AccessPattern) -> bool {
         let advice = match access {
             AccessPattern::Sequential => libc::MADV_SEQUENTIAL,
@@ -81,14 +81,13 @@ impl FileMap {
         self.mapping.advise(offset, len, advice)
     }
 
-    /// Reads a byte of every page of a range, so that later reads fault no more. Returns how many
-    /// pages it touched.
+    /// Reads one byte of every page of a range, so that later reads do not fault. Returns the number
+    /// of pages.
     pub fn touch(&self, offset: usize, len: usize) -> usize {
         let end = offset.saturating_add(len).min(self.len());
         let mut pages = 0;
         for at in (offset.min(end)..end).step_by(page_bytes()) {
-            // SAFETY: `at` lies inside the mapping; the volatile read only keeps the access from
-            // being optimized away.
+            // SAFETY: `at` lies inside the mapping. A volatile read is not optimized away.
             unsafe { std::ptr::read_volatile(self.mapping.start().add(at)) };
             pages += 1;
         }

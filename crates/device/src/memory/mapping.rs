@@ -1,31 +1,33 @@
+//! Owner of one `mmap`.
+
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// One `mmap`, unmapped on drop. Everything that points into it holds it in an `Arc`.
+/// One `mmap`, unmapped on drop. Every pointer into it is kept beside an `Arc` of it.
 pub(super) struct Mapping {
     start: *mut u8,
     len: usize,
 }
 
-// SAFETY: the mapping is plain memory; who may read or write which part is settled by Region,
-// Zeroed and Bytes.
+// SAFETY: the mapping is plain memory; Region, Zeroed and Bytes govern which thread may read or
+// write which part.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// `len` bytes of zeros, taken from the system page by page when first touched.
+    /// `len` zero bytes. Pages are allocated when they are first touched.
     pub(super) fn anonymous(len: usize) -> io::Result<Self> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | NO_RESERVE;
-        // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.
+        // SAFETY: a new mapping at an address of the kernel's choice aliases no existing memory.
         unsafe { Self::map(len, libc::PROT_READ | libc::PROT_WRITE, flags, -1) }
     }
 
     /// The first `len` bytes of `file`, read-only.
     pub(super) fn of_file(file: &File, len: usize) -> io::Result<Self> {
-        // SAFETY: as above; the descriptor is open for the length of the call, and the mapping
-        // outlives it by design.
+        // SAFETY: as above. The descriptor is open during the call; the mapping does not need it
+        // afterwards.
         unsafe { Self::map(len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd()) }
     }
 
@@ -33,7 +35,7 @@ impl Mapping {
         if len == 0 {
             return Ok(Self { start: std::ptr::dangling_mut::<Aligned>().cast(), len });
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: as the caller guarantees.
         let start =
             unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, descriptor, 0) };
         if start == libc::MAP_FAILED {
@@ -50,9 +52,8 @@ impl Mapping {
         self.len
     }
 
-    /// Gives the kernel a hint about `len` bytes from `offset`. Hints may be refused (an old
-    /// kernel, a container): that changes speed alone, so the refusal is returned and not
-    /// raised.
+    /// Calls `madvise` for the pages of `len` bytes from `offset`; false if the kernel refused, which
+    /// affects speed only.
     pub(super) fn advise(&self, offset: usize, len: usize, advice: i32) -> bool {
         let page = page_bytes();
         let first = offset / page * page;
@@ -60,7 +61,7 @@ impl Mapping {
         if end <= first {
             return true;
         }
-        // SAFETY: first..end lies inside the mapping; the advices used here never discard data.
+        // SAFETY: first..end lies inside the mapping; no advice used here discards data.
         unsafe { libc::madvise(self.start.add(first).cast(), end - first, advice) == 0 }
     }
 }
@@ -68,14 +69,14 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if self.len > 0 {
-            // SAFETY: start and len are those of a mapping that nothing refers to any more (this is
-            // the last owner).
+            // SAFETY: start and len are those of the mapping; all pointers into it are gone, since
+            // this was the last owner.
             unsafe { libc::munmap(self.start.cast(), self.len) };
         }
     }
 }
 
-/// Gives an empty mapping the alignment that arenas promise.
+/// Alignment of the dangling pointer of an empty mapping.
 #[repr(align(64))]
 struct Aligned;
 
@@ -84,7 +85,7 @@ const NO_RESERVE: i32 = libc::MAP_NORESERVE;
 #[cfg(not(target_os = "linux"))]
 const NO_RESERVE: i32 = 0;
 
-/// The system's page size in bytes.
+/// Page size of the system in bytes.
 pub(super) fn page_bytes() -> usize {
     // SAFETY: sysconf reads a constant.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };

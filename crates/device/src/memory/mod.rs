@@ -1,8 +1,8 @@
-//! Memory for weights and caches.
+//! Memory of weights and caches.
 //!
-//! An [`Arena`] is one anonymous mapping with a hard limit. A part of it becomes readable, as
-//! [`Bytes`], only once every byte was filled; so does a range of a [`FileMap`], which the file
-//! itself fills. What is written again and again, such as a KV cache, is a [`Zeroed`] region.
+//! An [`Arena`] is one anonymous mapping with a hard limit. A [`Region`] of it becomes readable, as
+//! [`Bytes`], once every [`Part`] has been filled. A range of a [`FileMap`] is readable at once: the
+//! file fills it. Memory that stays writable, such as a KV cache, is [`Zeroed`].
 #![allow(unsafe_code)]
 
 mod arena;

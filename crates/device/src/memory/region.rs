@@ -1,3 +1,5 @@
+//! Arena memory while it is filled, and arena memory that stays writable.
+
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,73 +8,72 @@ use super::Bytes;
 use super::mapping::Mapping;
 use crate::DeviceError;
 
-/// Arena memory on its way to become [`Bytes`]: cut into [`Part`]s that threads fill independently.
+/// Arena memory that becomes [`Bytes`] once filled. It is split into [`Part`]s, which threads fill
+/// independently.
 ///
-/// Parts own their memory. A reader that is stuck in the kernel may keep its part for ever: the
-/// region then never finishes, but nothing it might still write to is ever given to somebody else.
+/// Parts own their memory. A reader that hangs in a system call keeps its part forever: the region
+/// then never finishes, but the memory that the reader may still write to is not reused.
 pub struct Region {
     mapping: Arc<Mapping>,
     offset: usize,
     len: usize,
-    /// Bytes given out as parts so far.
-    cut: usize,
+    /// Bytes split off as parts so far.
+    taken: usize,
     filled: Arc<AtomicUsize>,
 }
 
 impl Region {
-    /// The caller promises that `offset..offset + len` of `mapping` belongs to nobody else.
+    /// The caller guarantees that `offset..offset + len` of `mapping` has no other owner.
     pub(super) fn new(mapping: Arc<Mapping>, offset: usize, len: usize) -> Self {
-        Self { mapping, offset, len, cut: 0, filled: Arc::default() }
+        Self { mapping, offset, len, taken: 0, filled: Arc::default() }
     }
 
-    /// Bytes of the region.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The next `len` bytes of the region that were not cut yet.
+    /// Splits off the next `len` bytes.
     ///
     /// # Errors
-    /// [`DeviceError::OutOfRange`] where fewer are left.
+    /// [`DeviceError::OutOfRange`] if fewer are left.
     pub fn part(&mut self, len: usize) -> Result<Part, DeviceError> {
-        if len > self.len - self.cut {
+        if len > self.len - self.taken {
             return Err(DeviceError::OutOfRange {
                 what: "a region of an arena".into(),
-                start: self.cut as u64,
-                end: (self.cut as u64).saturating_add(len as u64),
+                start: self.taken as u64,
+                end: (self.taken as u64).saturating_add(len as u64),
                 bytes: self.len as u64,
             });
         }
-        let offset = self.offset + self.cut;
-        self.cut += len;
+        let offset = self.offset + self.taken;
+        self.taken += len;
         Ok(Part { mapping: self.mapping.clone(), offset, len, filled: self.filled.clone() })
     }
 
-    /// All bytes that were not cut yet, as one part.
+    /// Splits off all remaining bytes.
     ///
     /// # Errors
     /// None at present; fallible like [`Self::part`].
     pub fn whole(&mut self) -> Result<Part, DeviceError> {
-        self.part(self.len - self.cut)
+        self.part(self.len - self.taken)
     }
 
-    /// Consecutive parts of the given lengths.
+    /// Splits off consecutive parts of the given lengths.
     ///
     /// # Errors
-    /// [`DeviceError::OutOfRange`] where they are longer than what is left.
+    /// [`DeviceError::OutOfRange`] if fewer bytes are left.
     pub fn parts(&mut self, lens: &[usize]) -> Result<Vec<Part>, DeviceError> {
         lens.iter().map(|&len| self.part(len)).collect()
     }
 
-    /// The filled region.
+    /// Turns the filled region into readable bytes.
     ///
     /// # Errors
-    /// [`DeviceError::Unfilled`] unless every byte was part of a successful [`Part::fill`].
+    /// [`DeviceError::Unfilled`] unless a successful [`Part::fill`] covers every byte.
     pub fn finish(self) -> Result<Bytes, DeviceError> {
         let filled_bytes = self.filled.load(Ordering::Acquire);
         if filled_bytes != self.len {
@@ -82,7 +83,7 @@ impl Region {
     }
 }
 
-/// Exclusive, owned access to some bytes of a [`Region`] until they are filled.
+/// Exclusive ownership of some bytes of a [`Region`] until they are filled.
 pub struct Part {
     mapping: Arc<Mapping>,
     offset: usize,
@@ -91,24 +92,23 @@ pub struct Part {
 }
 
 impl Part {
-    /// Bytes of the part.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Lets `fill` write every byte. The bytes count as filled if it returns `Ok`.
+    /// Passes the bytes to `fill`, which must write all of them. They count as filled if it
+    /// succeeds.
     ///
     /// # Errors
-    /// What `fill` returned.
+    /// The error of `fill`.
     pub fn fill<E>(self, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<(), E> {
-        // SAFETY: the range lies in the mapping, which is kept alive here; parts never overlap
-        // (Region::part only moves forward) and Bytes for it exist only after this function
-        // has consumed the part. Fresh pages are zero.
+        // SAFETY: the range lies in the mapping, which `self` keeps alive. Parts do not overlap
+        // (Region::part only moves forward), and Bytes of the range exist only after this function
+        // has consumed the part. Untouched pages are zero, hence initialized.
         let bytes = unsafe {
             std::slice::from_raw_parts_mut(self.mapping.start().add(self.offset), self.len)
         };
@@ -118,8 +118,7 @@ impl Part {
     }
 }
 
-/// Arena memory that starts as zeros and stays writable, exclusively, for as long as its owner
-/// likes.
+/// Arena memory that starts as zeros and stays writable for its single owner.
 pub struct Zeroed {
     mapping: Arc<Mapping>,
     offset: usize,
@@ -127,7 +126,7 @@ pub struct Zeroed {
 }
 
 impl Zeroed {
-    /// The caller promises that `offset..offset + len` of `mapping` belongs to nobody else.
+    /// The caller guarantees that `offset..offset + len` of `mapping` has no other owner.
     pub(super) fn new(mapping: Arc<Mapping>, offset: usize, len: usize) -> Self {
         Self { mapping, offset, len }
     }
@@ -137,7 +136,8 @@ impl Deref for Zeroed {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: in range, alive, initialized (zero pages), and borrowed from the only owner.
+        // SAFETY: the range lies in the mapping, which `self` keeps alive; it is initialized (zero
+        // pages); `self` is its only owner.
         unsafe { std::slice::from_raw_parts(self.mapping.start().add(self.offset), self.len) }
     }
 }

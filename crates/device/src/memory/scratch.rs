@@ -1,7 +1,9 @@
+//! Reusable kernel buffers.
+
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-/// Plain numbers for which all-zero bytes are a value and which need no drop.
+/// Number types for which every bit pattern is a value.
 pub trait Plain: Copy + sealed::Sealed {}
 
 mod sealed {
@@ -13,17 +15,17 @@ macro_rules! plain {
 }
 plain!(u8, i8, u16, i16, u32, i32, u64, i64, f32, f64, half::f16, half::bf16);
 
-/// A growable buffer of numbers that starts at a cache line, kept from call to call so that kernels
-/// do not allocate.
+/// Growable buffer, aligned to a cache line. Kernels reuse it from call to call instead of
+/// allocating.
 pub struct Scratch<T: Plain> {
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
     len: usize,
     kind: PhantomData<T>,
 }
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u8; 64]);
+struct CacheLine([u8; 64]);
 
 impl<T: Plain> Scratch<T> {
     /// An empty buffer.
@@ -31,19 +33,19 @@ impl<T: Plain> Scratch<T> {
         Self { lines: Vec::new(), len: 0, kind: PhantomData }
     }
 
-    /// Makes the buffer `len` elements long. What they hold is unspecified (old contents or zeros).
+    /// Sets the length. The contents are unspecified: old values or zeros.
     pub fn resize(&mut self, len: usize) -> &mut [T] {
         let lines = (len * size_of::<T>()).div_ceil(64);
         if lines > self.lines.len() {
-            // Exactly: plans count these bytes.
+            // Exact, because memory plans count these bytes.
             self.lines.reserve_exact(lines - self.lines.len());
-            self.lines.resize(lines, Line([0; 64]));
+            self.lines.resize(lines, CacheLine([0; 64]));
         }
         self.len = len;
         self
     }
 
-    /// Bytes held, used or not.
+    /// Bytes allocated.
     pub fn capacity_bytes(&self) -> usize {
         self.lines.capacity() * 64
     }

@@ -1,3 +1,5 @@
+//! Synchronization between the caller of a job and the helper threads.
+
 use std::cell::UnsafeCell;
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,35 +10,35 @@ use std::time::{Duration, Instant};
 use super::guarded;
 use crate::DeviceError;
 
-/// How long an idle thread looks for work before it parks. Longer than the gaps between a model's
-/// layers; short enough to leave the core to others when there is nothing to do.
+/// Time that an idle thread spins before it parks: longer than the gaps between the operations of a
+/// model, short enough to release the core when the model is idle.
 const SPIN: Duration = Duration::from_micros(60);
 
-/// Turns of the spin loop between looks at the clock.
-const TURNS: u32 = 64;
+/// Iterations of the spin loop between reads of the clock.
+const ITERATIONS: u32 = 64;
 
-/// A park is never longer than this, so that no missed wake-up can become a hang.
+/// Maximum time to park, so that a lost wake-up cannot become a hang.
 const PARK: Duration = Duration::from_millis(50);
 
 type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
-/// What the threads of a pool share.
+/// Shared state of the threads of a pool.
 ///
-/// `gate` holds the whole protocol in one word: the job's number (upper 32 bits), whether helpers
-/// may still enter (bit 31), and how many are inside (the rest). A helper enters by
-/// compare-and-swap, so it can only be inside a job that is still open; the caller closes the gate
-/// and waits for those inside, never for those who did not come.
-pub(super) struct Shared {
+/// `gate` holds the protocol in one word: the job's number (upper 32 bits), whether helpers may
+/// enter the job (bit 31), and the number of helpers inside (lower 31 bits). A helper enters by
+/// compare-and-swap, so it can only enter an open job. The caller closes the gate and waits for the
+/// helpers inside, but not for helpers that have not entered.
+pub(super) struct PoolState {
     gate: AtomicU64,
     job: UnsafeCell<Option<(*const Job<'static>, usize)>>,
     next: AtomicUsize,
     failure: Mutex<Option<DeviceError>>,
     failed: AtomicBool,
     closing: AtomicBool,
-    /// One flag a helper: it is parked, or about to be.
+    /// Whether each thread is parked or about to park.
     parked: Vec<AtomicBool>,
     helpers: OnceLock<Vec<Thread>>,
-    /// The caller, while it is parked in wait for helpers.
+    /// The caller, while it is parked to wait for helpers.
     caller: Mutex<Option<Thread>>,
     caller_parked: AtomicBool,
 }
@@ -44,15 +46,13 @@ pub(super) struct Shared {
 const OPEN: u64 = 1 << 31;
 const INSIDE: u64 = OPEN - 1;
 
-// SAFETY: `job` is the only field that is not Sync by itself. It is written by the caller (who
-// holds the pool's turn) while the gate is closed and nobody is inside, and read only by helpers
-// that are inside.
-unsafe impl Sync for Shared {}
-// SAFETY: the pointer in `job` is used only while the closure it points to is borrowed by `run`,
-// and the closure is Sync.
-unsafe impl Send for Shared {}
+// SAFETY: `job` is the only field that is not Sync itself. The caller, which holds the pool's lock,
+// writes it while the gate is closed and no helper is inside; only helpers inside read it.
+unsafe impl Sync for PoolState {}
+// SAFETY: the pointer in `job` is used only while `run` borrows the closure, which is Sync.
+unsafe impl Send for PoolState {}
 
-impl Shared {
+impl PoolState {
     pub(super) fn new(threads: usize) -> Self {
         Self {
             gate: AtomicU64::new(0),
@@ -68,25 +68,26 @@ impl Shared {
         }
     }
 
-    /// Tells whom to wake.
-    pub(super) fn know(&self, helpers: Vec<Thread>) {
-        // A second call cannot happen: `Pool::with` calls this once.
+    /// Sets the helper threads, for wake-ups.
+    pub(super) fn set_helpers(&self, helpers: Vec<Thread>) {
+        // Cannot fail: `Pool::with` calls this once.
         let _ = self.helpers.set(helpers);
     }
 
-    /// Ends the helpers once they are idle.
+    /// Makes the helpers exit once they are idle.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
     }
 
-    /// The caller's side: opens the gate, works, closes it, waits for those inside.
+    /// Runs a job from its caller: opens the gate, computes parts, closes the gate, waits for the
+    /// helpers inside.
     pub(super) fn run(&self, parts: usize, job: &Job<'_>) -> Result<(), DeviceError> {
-        // SAFETY: only the lifetime is erased; the pointer is not used after this function returns
-        // (see `retire`).
+        // SAFETY: only the lifetime is erased; `retire` guarantees that the pointer is not used after
+        // this function returns.
         let erased: *const Job<'static> =
             unsafe { std::mem::transmute::<&Job<'_>, &'static Job<'static>>(job) };
-        // SAFETY: the gate is closed and nobody is inside (the last run ended so), hence nobody
-        // reads the cell.
+        // SAFETY: since the end of the last run the gate is closed and no helper is inside, so no
+        // thread reads the cell.
         unsafe { *self.job.get() = Some((erased, parts)) };
         self.next.store(0, Ordering::Relaxed);
         let number = (self.gate.load(Ordering::Relaxed) >> 32).wrapping_add(1) & 0xffff_ffff;
@@ -101,19 +102,19 @@ impl Shared {
         Ok(())
     }
 
-    /// Wakes up to `wanted` parked helpers.
-    fn wake_parked(&self, wanted: usize) {
+    /// Wakes at most `count` parked helpers.
+    fn wake_parked(&self, count: usize) {
         let helpers = self.helpers.get().map_or(&[][..], Vec::as_slice);
-        let asleep = helpers
+        let parked = helpers
             .iter()
             .zip(&self.parked[1..])
             .filter(|(_, parked)| parked.load(Ordering::SeqCst));
-        for (helper, _) in asleep.take(wanted) {
+        for (helper, _) in parked.take(count) {
             helper.unpark();
         }
     }
 
-    /// Claims and computes parts until none is left.
+    /// Claims and computes parts until all are claimed.
     fn work(&self, job: &Job<'_>, parts: usize) {
         loop {
             let part = self.next.fetch_add(1, Ordering::Relaxed);
@@ -127,12 +128,13 @@ impl Shared {
         }
     }
 
-    /// Closes the gate and waits until nobody is inside; after that nobody holds the job's pointer.
+    /// Closes the gate and waits until no helper is inside. Afterwards no helper has the pointer to
+    /// the job.
     fn retire(&self) {
         let mut inside = self.gate.fetch_and(!OPEN, Ordering::AcqRel) & INSIDE;
-        let mut idle = Idle::new();
+        let mut wait = SpinWait::new();
         while inside > 0 {
-            if idle.spin() {
+            if wait.spin() {
                 self.park_caller();
             }
             inside = self.gate.load(Ordering::Acquire) & INSIDE;
@@ -148,14 +150,13 @@ impl Shared {
         self.caller_parked.store(false, Ordering::SeqCst);
     }
 
-    /// A helper's life: waits for jobs and takes part in them until the pool closes.
+    /// Main loop of a helper: waits for jobs and computes parts of them until the pool closes.
     pub(super) fn help(&self, index: usize) {
         let mut seen = 0;
         while let Some(number) = self.wait_for_job(index, seen) {
             seen = number;
             if self.enter(number) {
-                // SAFETY: inside an open gate the cell is not written, and the closure is alive
-                // until we leave.
+                // SAFETY: while a helper is inside, the cell is not written and the closure is alive.
                 let job = unsafe { *self.job.get() };
                 if let Some((job, parts)) = job {
                     // SAFETY: as above.
@@ -166,9 +167,9 @@ impl Shared {
         }
     }
 
-    /// The number of a job that is not `seen`, or `None` once the pool closes.
+    /// Waits for a job other than `seen`; `None` when the pool closes.
     fn wait_for_job(&self, index: usize, seen: u64) -> Option<u64> {
-        let mut idle = Idle::new();
+        let mut wait = SpinWait::new();
         loop {
             let number = self.gate.load(Ordering::Acquire) >> 32;
             if number != seen {
@@ -177,10 +178,10 @@ impl Shared {
             if self.closing.load(Ordering::Relaxed) {
                 return None;
             }
-            if idle.spin() {
+            if wait.spin() {
                 self.parked[index].store(true, Ordering::SeqCst);
-                // The caller publishes a job before it reads the flag, and we set the flag before
-                // we look for a job: one of the two sees the other.
+                // The caller publishes a job before it reads the flag; the helper sets the flag before
+                // it checks for a job. So one of them sees the other's write.
                 if self.gate.load(Ordering::SeqCst) >> 32 == seen
                     && !self.closing.load(Ordering::SeqCst)
                 {
@@ -218,22 +219,22 @@ impl Shared {
     }
 }
 
-/// Bounded spinning.
-struct Idle {
-    turns: u32,
+/// Bounded spin loop.
+struct SpinWait {
+    iterations: u32,
     until: Option<Instant>,
 }
 
-impl Idle {
+impl SpinWait {
     fn new() -> Self {
-        Self { turns: 0, until: None }
+        Self { iterations: 0, until: None }
     }
 
-    /// One turn of waiting. True once it is time to park.
+    /// One iteration; true when it is time to park.
     fn spin(&mut self) -> bool {
         spin_loop();
-        self.turns = self.turns.wrapping_add(1);
-        if !self.turns.is_multiple_of(TURNS) {
+        self.iterations = self.iterations.wrapping_add(1);
+        if !self.iterations.is_multiple_of(ITERATIONS) {
             return false;
         }
         let now = Instant::now();

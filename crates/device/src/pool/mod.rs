@@ -1,9 +1,8 @@
-//! A fork-join pool for work that lasts microseconds.
+//! Fork-join thread pool for jobs of microseconds.
 //!
-//! A job is a function of a part number; parts are claimed from a counter, so a thread that the
-//! system has taken off its core delays only the part it holds. Idle threads spin for a bounded
-//! time, then park. Which thread computes which part is never the same twice: kernels must (and do)
-//! give the same bits for any assignment.
+//! A job is a function of a part index. Threads claim parts from a counter, so a preempted thread
+//! delays only the part it has claimed. Idle threads spin for a bounded time, then park. The
+//! assignment of parts to threads varies, so kernels must give the same bits for any assignment.
 #![allow(unsafe_code)]
 
 mod gate;
@@ -18,37 +17,36 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::DeviceError;
-use gate::Shared;
+use gate::PoolState;
 
-/// How to build a [`Pool`].
+/// Options of a [`Pool`].
 #[derive(Debug, Clone, Default)]
 pub struct PoolOptions {
-    /// Threads that compute, the caller's included; `None` takes the cores that this process may
-    /// use.
+    /// Threads, including the caller's. Default: the cores available to the process.
     pub threads: Option<usize>,
-    /// Cores to pin the helper threads to, one each, in order (on a NUMA machine: the cores of one
+    /// Cores to which the helper threads are pinned, in order (on a NUMA machine: the cores of one
     /// node). Empty: unpinned.
     pub cores: Vec<usize>,
 }
 
-/// How long a closing pool waits for its helpers, which are idle by then.
+/// Maximum time that dropping a pool waits for its idle helpers.
 const CLOSE: Duration = Duration::from_secs(2);
 
-/// A fork-join pool. The thread that calls [`Pool::run`] works too.
+/// Fork-join thread pool. The thread that calls [`Pool::run`] computes parts too.
 pub struct Pool {
-    shared: Arc<Shared>,
-    /// Held by the thread whose job is running: jobs of several callers take turns.
-    turn: Mutex<()>,
+    state: Arc<PoolState>,
+    /// Held while a job runs: jobs of several callers are serialized.
+    running: Mutex<()>,
     helpers: Vec<JoinHandle<()>>,
 }
 
 thread_local! {
-    /// Whether this thread is inside a job: a nested job then runs on this thread alone.
+    /// Whether this thread is inside a job. A nested job runs on this thread only.
     static IN_JOB: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Pool {
-    /// A pool of `threads` threads, the caller's included.
+    /// A pool of `threads` threads, including the caller's.
     ///
     /// # Errors
     /// [`DeviceError::ThreadRefused`].
@@ -56,53 +54,53 @@ impl Pool {
         Self::with(&PoolOptions { threads: Some(threads), cores: Vec::new() })
     }
 
-    /// A pool as `options` say.
+    /// A pool with `options`.
     ///
     /// # Errors
     /// [`DeviceError::ThreadRefused`].
     pub fn with(options: &PoolOptions) -> Result<Self, DeviceError> {
         let threads = options.threads.unwrap_or_else(usable_cores).max(1);
         let mut pool = Self {
-            shared: Arc::new(Shared::new(threads)),
-            turn: Mutex::new(()),
+            state: Arc::new(PoolState::new(threads)),
+            running: Mutex::new(()),
             helpers: Vec::new(),
         };
         for index in 1..threads {
             let core = options.cores.get(index - 1).copied();
-            let helper = worker::spawn(pool.shared.clone(), index, core);
+            let helper = worker::spawn(pool.state.clone(), index, core);
             let refused = |source| DeviceError::ThreadRefused { index, threads, source };
-            pool.helpers.push(helper.map_err(refused)?); // on an error the drop below ends those already started
+            pool.helpers.push(helper.map_err(refused)?); // on an error, drop ends the started helpers
         }
-        pool.shared.know(pool.helpers.iter().map(|helper| helper.thread().clone()).collect());
+        pool.state.set_helpers(pool.helpers.iter().map(|helper| helper.thread().clone()).collect());
         Ok(pool)
     }
 
-    /// Threads that compute, the caller's included.
+    /// Number of threads, including the caller's.
     pub fn threads(&self) -> usize {
         self.helpers.len() + 1
     }
 
-    /// Calls `job(part, parts)` once for every part, on whichever threads are free, and returns
-    /// when all calls have returned.
+    /// Calls `job(part, parts)` once for every part, in parallel, and returns after the last call.
     ///
     /// # Errors
-    /// [`DeviceError::WorkerPanicked`] if a call panicked; the others were still made.
+    /// [`DeviceError::WorkerPanicked`] if a call panicked. The remaining calls are made nevertheless.
     pub fn run(
         &self,
         parts: usize,
         job: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<(), DeviceError> {
         if parts <= 1 || self.helpers.is_empty() || IN_JOB.get() {
-            return alone(parts, job);
+            return run_serially(parts, job);
         }
-        let _turn: MutexGuard<'_, ()> = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _running: MutexGuard<'_, ()> =
+            self.running.lock().unwrap_or_else(PoisonError::into_inner);
         IN_JOB.set(true);
-        let result = self.shared.run(parts, job);
+        let result = self.state.run(parts, job);
         IN_JOB.set(false);
         result
     }
 
-    /// Calls `job` with consecutive ranges of at most `chunk` items that together are `0..items`.
+    /// Divides `0..items` into ranges of at most `chunk` items and calls `job` once for each.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -121,21 +119,20 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.close();
+        self.state.close();
         let until = Instant::now() + CLOSE;
         for helper in self.helpers.drain(..) {
             helper.thread().unpark();
             while !helper.is_finished() && Instant::now() < until {
                 std::thread::yield_now();
             }
-            // Past the deadline the thread is left to end by itself: it holds nothing but the
-            // shared counters.
+            // After the deadline the thread is detached. It holds only the shared counters.
         }
     }
 }
 
 /// Runs every part on this thread.
-fn alone(parts: usize, job: &(dyn Fn(usize, usize) + Sync)) -> Result<(), DeviceError> {
+fn run_serially(parts: usize, job: &(dyn Fn(usize, usize) + Sync)) -> Result<(), DeviceError> {
     let mut first = Ok(());
     for part in 0..parts {
         let result = guarded(part, parts, job);
@@ -144,7 +141,7 @@ fn alone(parts: usize, job: &(dyn Fn(usize, usize) + Sync)) -> Result<(), Device
     first
 }
 
-/// One part; a panic becomes an error.
+/// Runs one part and converts a panic to an error.
 fn guarded(
     part: usize,
     parts: usize,
@@ -159,7 +156,7 @@ fn guarded(
     })
 }
 
-/// Cores that this process may use (affinity and CPU quota counted).
+/// Cores available to the process, by affinity and CPU quota.
 pub fn usable_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

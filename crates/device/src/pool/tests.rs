@@ -1,3 +1,5 @@
+//! Tests of the thread pool.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
@@ -22,7 +24,7 @@ fn every_part_runs_once() {
 }
 
 #[test]
-fn what_the_job_wrote_is_seen_after_the_join() {
+fn writes_of_a_job_are_visible_after_the_join() {
     let pool = Pool::new(3).unwrap();
     for round in 0..ROUNDS {
         let cells: Vec<AtomicUsize> = (0..4).map(|_| AtomicUsize::new(0)).collect();
@@ -32,7 +34,7 @@ fn what_the_job_wrote_is_seen_after_the_join() {
 }
 
 #[test]
-fn chunks_tile_the_items() {
+fn chunks_cover_every_item_once() {
     let pool = Pool::new(2).unwrap();
     for (items, chunk) in [(0, 3), (1, 3), (7, 3), (9, 3), (100, 0), (5, 9)] {
         let counts: Vec<AtomicUsize> = (0..items).map(|_| AtomicUsize::new(0)).collect();
@@ -47,7 +49,7 @@ fn chunks_tile_the_items() {
 }
 
 #[test]
-fn a_panic_is_an_error_and_the_pool_goes_on() {
+fn a_panic_is_an_error_and_the_pool_stays_usable() {
     for threads in [1, 2, 4] {
         let pool = Pool::new(threads).unwrap();
         let made = AtomicUsize::new(0);
@@ -64,7 +66,7 @@ fn a_panic_is_an_error_and_the_pool_goes_on() {
 }
 
 #[test]
-fn several_callers_take_turns_and_nested_jobs_run_alone() {
+fn callers_are_serialized_and_nested_jobs_run_serially() {
     let pool = Pool::new(3).unwrap();
     let total = AtomicUsize::new(0);
     let rounds = ROUNDS / 20;
@@ -87,7 +89,7 @@ fn several_callers_take_turns_and_nested_jobs_run_alone() {
 }
 
 #[test]
-fn wakes_up_after_parking() {
+fn parked_helpers_wake_up() {
     let pool = Pool::new(2).unwrap();
     for _ in 0..if cfg!(miri) { 2 } else { 30 } {
         std::thread::sleep(Duration::from_millis(2));
@@ -101,7 +103,7 @@ fn wakes_up_after_parking() {
 }
 
 #[test]
-fn more_threads_than_cores_still_finish_soon() {
+fn more_threads_than_cores_finish_in_time() {
     let pool = Pool::new(16).unwrap();
     let start = Instant::now();
     for _ in 0..ROUNDS / 20 {

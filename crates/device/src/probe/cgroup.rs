@@ -1,5 +1,5 @@
-//! Control groups, versions 1 and 2: limits on memory and on the CPU of this process's group and of
-//! all groups above it.
+//! Memory limits and CPU quotas of the process's control groups (versions 1 and 2) and their
+//! ancestors.
 
 use std::path::{Path, PathBuf};
 
@@ -8,29 +8,29 @@ use placement::LimitFound;
 use super::mount::{Mount, mounts};
 use super::roots::{Roots, field};
 
-/// Version 1 writes "no limit" as the largest multiple of a page.
+/// Version 1 reports "no limit" as the largest multiple of the page size.
 const UNLIMITED_V1: u64 = 1 << 62;
 
-/// A group as a folder, and the folder where its hierarchy begins.
+/// A control group: its folder and the root folder of its hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Group {
+pub(super) struct Cgroup {
     folder: PathBuf,
     top: PathBuf,
 }
 
-impl Group {
-    /// The group and those above it, as far as they are visible.
+impl Cgroup {
+    /// The group and its visible ancestors.
     fn ancestors(&self) -> impl Iterator<Item = &Path> {
         self.folder.ancestors().take_while(|folder| folder.starts_with(&self.top))
     }
 }
 
-/// This process's groups.
+/// Control groups of the process.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cgroups {
-    unified: Option<Group>,
-    memory: Option<Group>,
-    cpu: Option<Group>,
+    unified: Option<Cgroup>,
+    memory: Option<Cgroup>,
+    cpu: Option<Cgroup>,
 }
 
 impl Cgroups {
@@ -65,36 +65,35 @@ impl Cgroups {
     }
 }
 
-/// The group's folder: the mount shows the hierarchy from its own root on, which in a container is
+/// Finds the folder of a group. A mount shows the hierarchy from its own root, which in a container is
 /// the group itself.
 fn group(
     roots: &Roots,
     mounts: &[Mount],
     path: &str,
     is: impl Fn(&Mount) -> bool,
-) -> Option<Group> {
+) -> Option<Cgroup> {
     let mount = mounts.iter().rfind(|mount| is(mount))?;
     let top = roots.resolve(&mount.point);
     let below = Path::new(path).strip_prefix(&mount.root).unwrap_or(Path::new(""));
-    // A path above the mount's root ("/..") is not visible; neither is one of another namespace.
+    // Paths above the mount's root ("/..") or in another namespace are not visible.
     let visible = below.components().all(|part| matches!(part, std::path::Component::Normal(_)));
     let folder = top.join(below);
     let folder = if visible && folder.is_dir() { folder } else { top.clone() };
-    Some(Group { folder, top })
+    Some(Cgroup { folder, top })
 }
 
-/// Every limit on memory that is below what the host has.
+/// All memory limits below the host's memory.
 pub(super) fn memory_limits(roots: &Roots, groups: &Cgroups, total_bytes: u64) -> Vec<LimitFound> {
     let unified = groups.unified.iter().flat_map(|group| limits_v2(roots, group));
     let old = groups.memory.iter().flat_map(|group| limits_v1(roots, group));
     unified.chain(old).filter(|limit| limit.bytes < total_bytes).collect()
 }
 
-fn limits_v2(roots: &Roots, group: &Group) -> Vec<LimitFound> {
+fn limits_v2(roots: &Roots, group: &Cgroup) -> Vec<LimitFound> {
     let mut limits = Vec::new();
     for folder in group.ancestors() {
-        // Past `high` a group is throttled and its pages are taken away: for us the same as a
-        // limit.
+        // Above `high`, a group is throttled and its pages are reclaimed, so it counts as a limit.
         for name in ["memory.max", "memory.high"] {
             if let Some(bytes) = number(&folder.join(name)) {
                 let cache = ["inactive_file", "active_file", "slab_reclaimable"];
@@ -110,7 +109,7 @@ fn limits_v2(roots: &Roots, group: &Group) -> Vec<LimitFound> {
     limits
 }
 
-fn limits_v1(roots: &Roots, group: &Group) -> Vec<LimitFound> {
+fn limits_v1(roots: &Roots, group: &Cgroup) -> Vec<LimitFound> {
     let mut limits = Vec::new();
     let cache = ["total_inactive_file", "total_active_file"];
     for folder in group.ancestors() {
@@ -120,14 +119,14 @@ fn limits_v1(roots: &Roots, group: &Group) -> Vec<LimitFound> {
             limits.push(LimitFound { what: what(roots, name, folder, group), bytes, used_bytes });
         }
     }
-    // Groups above that a container does not see still count.
+    // Ancestors that a container cannot see still limit it.
     let stat = std::fs::read_to_string(group.folder.join("memory.stat")).unwrap_or_default();
     let least = limits.iter().map(|limit| limit.bytes).min();
     let hidden = field(&stat, "hierarchical_memory_limit").filter(|bytes| *bytes < UNLIMITED_V1);
     if let Some(bytes) = hidden.filter(|bytes| least.is_none_or(|least| *bytes < least)) {
         let used_bytes = used(&group.folder, "memory.usage_in_bytes", &cache);
         limits.push(LimitFound {
-            what: "the memory limit of a cgroup above".to_owned(),
+            what: "the memory limit of an ancestor cgroup".to_owned(),
             bytes,
             used_bytes,
         });
@@ -135,7 +134,7 @@ fn limits_v1(roots: &Roots, group: &Group) -> Vec<LimitFound> {
     limits
 }
 
-/// What is used, without file cache that can be dropped.
+/// Memory in use, without reclaimable file cache.
 fn used(folder: &Path, name: &str, cache: &[&str]) -> u64 {
     let current = number(&folder.join(name)).unwrap_or(0);
     let stat = std::fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
@@ -143,7 +142,8 @@ fn used(folder: &Path, name: &str, cache: &[&str]) -> u64 {
     current.saturating_sub(reclaimable)
 }
 
-fn what(roots: &Roots, name: &str, folder: &Path, group: &Group) -> String {
+/// Description of a limit.
+fn what(roots: &Roots, name: &str, folder: &Path, group: &Cgroup) -> String {
     let below = folder.strip_prefix(&group.top).unwrap_or(folder);
     let top = group
         .top
@@ -157,7 +157,7 @@ fn number(path: &Path) -> Option<u64> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// Cores that the CPU quotas of all groups leave; `None` if there is no quota.
+/// The lowest CPU quota of all groups in cores, if any.
 pub(super) fn cpu_quota(groups: &Cgroups) -> Option<f64> {
     let unified = groups.unified.iter().flat_map(|group| group.ancestors().filter_map(quota_v2));
     let old = groups.cpu.iter().flat_map(|group| group.ancestors().filter_map(quota_v1));
@@ -172,7 +172,7 @@ fn quota_v2(folder: &Path) -> Option<f64> {
 }
 
 fn quota_v1(folder: &Path) -> Option<f64> {
-    // -1 is no quota, and no u64.
+    // -1, which does not parse as u64, is no quota.
     let (quota, period) =
         (number(&folder.join("cpu.cfs_quota_us"))?, number(&folder.join("cpu.cfs_period_us"))?);
     (period > 0).then_some(quota as f64 / period as f64)

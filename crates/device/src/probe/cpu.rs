@@ -1,25 +1,25 @@
-//! Cores that may be used, and what the CPU is.
+//! Available cores and CPU model.
 
 use super::cgroup::{Cgroups, cpu_quota};
 use super::roots::{Roots, list_len};
 
-/// Cores of the affinity mask, at most what CPU quotas leave, at least one.
+/// Cores of the affinity mask, limited by CPU quotas; at least one.
 pub(super) fn cores(roots: &Roots, groups: &Cgroups) -> usize {
     let status = roots.proc("self/status").unwrap_or_default();
     let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     let online = || roots.sys("devices/system/cpu/online").map_or(1, |list| list_len(&list));
     let cores = allowed.map(list_len).filter(|cores| *cores > 0).unwrap_or_else(online);
-    // A part of a core more than whole ones would only be throttled.
+    // Rounded down: a thread on a fraction of a core would be throttled.
     let quota = cpu_quota(groups).map_or(usize::MAX, |quota| quota.floor() as usize);
     cores.min(quota).max(1)
 }
 
-/// The CPU's own name.
+/// Model name of the CPU.
 pub(super) fn model(roots: &Roots) -> String {
     line(roots, &["model name", "Model", "cpu model"]).unwrap_or_default()
 }
 
-/// What it can do, sorted.
+/// CPU feature flags, sorted.
 pub(super) fn flags(roots: &Roots) -> Vec<String> {
     let flags = line(roots, &["flags", "Features"]).unwrap_or_default();
     let mut flags: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();

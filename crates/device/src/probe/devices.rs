@@ -1,4 +1,4 @@
-//! Which devices there are besides the CPU.
+//! GPUs: those of the driver, or virtual ones.
 
 use std::time::{Duration, Instant};
 
@@ -8,23 +8,23 @@ use super::roots::Roots;
 use super::{ProbeError, pcie};
 use crate::cuda::{CudaError, Driver, Gpu, GpuInfo, measure_copies};
 
-/// What `--devices` asks for.
+/// Value of `--devices`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum DeviceSpec {
-    /// What is there.
+    /// The GPUs of the machine.
     #[default]
     Found,
-    /// No device but the CPU.
+    /// No GPUs.
     None,
-    /// Host arenas of so many bytes that behave as devices of their own.
+    /// Virtual GPUs of these sizes in bytes, which are arenas in host memory.
     Virtual(Vec<u64>),
 }
 
 impl DeviceSpec {
-    /// Reads `virtual:4GiB,4GiB` or `none`.
+    /// Parses `virtual:4GiB,4GiB` or `none`.
     ///
     /// # Errors
-    /// [`ProbeError::Devices`] with the forms.
+    /// [`ProbeError::Devices`] with the accepted values.
     pub fn parse(text: &str) -> Result<DeviceSpec, ProbeError> {
         let wrong = |why: String| ProbeError::Devices { found: text.to_owned(), why };
         if text == "none" {
@@ -32,10 +32,10 @@ impl DeviceSpec {
         }
         let sizes = text
             .strip_prefix("virtual:")
-            .ok_or_else(|| wrong("no such kind of device".to_owned()))?;
+            .ok_or_else(|| wrong("unknown kind of device".to_owned()))?;
         let size = |size: &str| match ByteSize::parse(size) {
             Ok(size) if size.bytes == 0 => {
-                Err(wrong("a device of no bytes holds nothing".to_owned()))
+                Err(wrong("the size of a device must not be 0".to_owned()))
             }
             Ok(size) => Ok(size.bytes),
             Err(why) => Err(wrong(why)),
@@ -43,8 +43,8 @@ impl DeviceSpec {
         sizes.split(',').map(size).collect::<Result<_, _>>().map(DeviceSpec::Virtual)
     }
 
-    /// The devices that were typed, in place of those that are there; `None`: nothing was typed.
-    pub fn typed(&self) -> Option<Vec<GpuSpec>> {
+    /// The GPUs that replace those of the machine, if any were given.
+    pub fn given(&self) -> Option<Vec<GpuSpec>> {
         let device =
             |(bytes, i): (&u64, usize)| GpuSpec::virtual_device(format!("virtual:{i}"), *bytes);
         match self {
@@ -54,14 +54,14 @@ impl DeviceSpec {
         }
     }
 
-    /// The devices; what is missing becomes a note.
+    /// The GPUs to use; what cannot be used becomes a note.
     pub(super) fn gpus(&self, roots: &Roots, notes: &mut Vec<String>) -> Vec<GpuSpec> {
         let found = || found(roots, Driver::open().and_then(|driver| driver.gpus()), notes);
-        self.typed().unwrap_or_else(found)
+        self.given().unwrap_or_else(found)
     }
 }
 
-/// The GPUs that the driver shows and that can be used.
+/// The usable GPUs of the driver.
 pub(super) fn found(
     roots: &Roots,
     gpus: Result<Vec<GpuInfo>, CudaError>,
@@ -80,9 +80,8 @@ pub(super) fn found(
     usable.into_iter().map(|gpu| gpu_spec(roots, gpu)).collect()
 }
 
-/// Measures how fast host memory goes to each GPU that was found, for some hundredths of a second
-/// each. No GPU is begun with after `limit`, and none takes longer than that. What cannot be
-/// measured becomes a note.
+/// Measures the bandwidth from host memory to each GPU, in some hundredths of a second each. No
+/// measurement starts after `limit` or lasts longer than `limit`; a failed one becomes a note.
 pub fn measure_links(machine: &mut Machine, limit: Duration) {
     const BYTES: usize = 256 << 20;
     let started = Instant::now();
@@ -90,7 +89,7 @@ pub fn measure_links(machine: &mut Machine, limit: Duration) {
         let Some(ordinal) = gpu.ordinal else { continue };
         if started.elapsed() > limit {
             machine.notes.push(format!(
-                "the link of CUDA device {ordinal} was not measured: others took {limit:?}"
+                "the link of CUDA device {ordinal} was not measured: the time limit of {limit:?} was reached"
             ));
             continue;
         }

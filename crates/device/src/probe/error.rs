@@ -1,27 +1,22 @@
-use error_kind::{ErrorKind, HasKind};
+//! Errors of probing.
+
 use std::path::PathBuf;
 
-/// Why a machine cannot be probed.
+use error_kind::{ErrorKind, HasKind};
+
+/// An error of probing.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// The kernel does not say how much memory there is.
+    /// The kernel does not report the memory size.
     #[error("{}: expected {expected}, found {found}; describe the machine in a file and give it as --machine", path.display())]
-    Memory {
-        /// The file.
-        path: PathBuf,
-        /// What should be there.
-        expected: &'static str,
-        /// What is.
-        found: String,
-    },
-    /// `--devices` cannot be understood.
+    Memory { path: PathBuf, expected: &'static str, found: String },
+    /// Invalid value of `--devices`.
     #[error(
         "--devices: expected virtual:SIZE,SIZE,... (such as virtual:4GiB,4GiB) or none, found {found:?}: {why}"
     )]
     Devices {
-        /// What was typed.
         found: String,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
     },
 }

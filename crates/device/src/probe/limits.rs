@@ -1,10 +1,10 @@
-//! Limits on the process itself.
+//! Resource limits of the process.
 
 use placement::LimitFound;
 
 use super::roots::{Roots, field};
 
-/// `RLIMIT_AS` and `RLIMIT_DATA`, with what is used of them: both bound what can be mapped.
+/// `RLIMIT_AS` and `RLIMIT_DATA` with their current use. Both limit mapped memory.
 pub(super) fn address_space(roots: &Roots) -> Vec<LimitFound> {
     let limits = roots.proc("self/limits").unwrap_or_default();
     let status = roots.proc("self/status").unwrap_or_default();

@@ -1,21 +1,21 @@
-//! `/proc/meminfo`.
+//! Host memory, from `/proc/meminfo`.
 
 use placement::HugePages;
 
 use super::ProbeError;
 use super::roots::{Roots, field};
 
-/// The host's memory.
+/// Memory of the host.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Memory {
+pub(super) struct HostMemory {
     pub total_bytes: u64,
-    /// `MemAvailable`: what can be had without swapping.
+    /// `MemAvailable`: allocatable without swapping.
     pub available_bytes: Option<u64>,
     pub reserved_pages_free: u64,
     pub reserved_page_bytes: u64,
 }
 
-pub(super) fn read(roots: &Roots) -> Result<Memory, ProbeError> {
+pub(super) fn read(roots: &Roots) -> Result<HostMemory, ProbeError> {
     let text = roots.proc("meminfo").unwrap_or_default();
     let kib = |key: &str| field(&text, key).and_then(|kib| kib.checked_mul(1024));
     let Some(total_bytes) = kib("MemTotal").filter(|bytes| *bytes > 0) else {
@@ -30,7 +30,7 @@ pub(super) fn read(roots: &Roots) -> Result<Memory, ProbeError> {
             found,
         });
     };
-    Ok(Memory {
+    Ok(HostMemory {
         total_bytes,
         available_bytes: kib("MemAvailable"),
         reserved_pages_free: field(&text, "HugePages_Free").unwrap_or(0),
@@ -38,7 +38,7 @@ pub(super) fn read(roots: &Roots) -> Result<Memory, ProbeError> {
     })
 }
 
-pub(super) fn huge_pages(roots: &Roots, memory: &Memory) -> HugePages {
+pub(super) fn huge_pages(roots: &Roots, memory: &HostMemory) -> HugePages {
     let setting = roots.sys("kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
     let chosen = setting.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
     HugePages {

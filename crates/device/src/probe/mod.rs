@@ -1,10 +1,9 @@
-//! What this machine has, as a [`placement::Machine`]: memory under all its limits, cores, NUMA,
-//! huge pages, the checkpoint's disk.
+//! Probing of the machine, as a [`placement::Machine`]: memory and its limits, cores, NUMA nodes, huge
+//! pages, GPUs, and the checkpoint's disk.
 //!
-//! Everything is read from files (`/proc`, `/sys`) and variables whose places are in [`Roots`], so
-//! that tests probe a fabricated machine. Nothing here measures anything but [`measure_disk`],
-//! [`measure_memory`] and [`measure_links`], which a caller asks for who wants to know what to
-//! expect.
+//! Everything is read from files (`/proc`, `/sys`) and environment variables under [`Roots`], so that
+//! tests can probe a fabricated machine. Rates are measured only on request, by [`measure_disk`],
+//! [`measure_memory`] and [`measure_links`].
 
 mod cgroup;
 mod cpu;
@@ -30,11 +29,11 @@ use std::path::Path;
 
 use placement::{Host, Machine};
 
-/// Probes this machine for a checkpoint: its folder, or better one of its shards, which may be
-/// linked to another disk.
+/// Probes the machine. `checkpoint` selects the disk: the checkpoint's folder, or better one of its
+/// shards, which may be a link to another disk.
 ///
 /// # Errors
-/// [`ProbeError`]: only where nothing can be said about memory. What is merely unknown becomes a note.
+/// [`ProbeError`] only if the memory size is unknown. Anything else that is unknown becomes a note.
 pub fn probe(
     roots: &Roots,
     checkpoint: &Path,

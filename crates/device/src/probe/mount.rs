@@ -1,4 +1,4 @@
-//! The file system that a checkpoint lies on.
+//! The file system of a checkpoint.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -9,8 +9,7 @@ use placement::Disk;
 
 use super::roots::Roots;
 
-/// File systems behind a network, by how their type begins. What FUSE hides is unknown and counts
-/// as far away.
+/// Prefixes of the types of network file systems. FUSE counts as one, since its storage is unknown.
 const NETWORK: [&str; 22] = [
     "nfs",
     "lustre",
@@ -39,11 +38,11 @@ const NETWORK: [&str; 22] = [
 /// One line of `/proc/self/mountinfo` (see proc(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// Which folder of the file system is mounted.
+    /// The mounted folder of the file system.
     pub root: PathBuf,
-    /// Where.
+    /// The mount point.
     pub point: PathBuf,
-    /// The type: `ext4`.
+    /// Type of the file system, such as `ext4`.
     pub kind: String,
     /// Options of the file system itself.
     options: String,
@@ -64,16 +63,16 @@ pub(super) fn mounts(roots: &Roots) -> Vec<Mount> {
 }
 
 fn mount(line: &str) -> Option<Mount> {
-    let (place, system) = line.split_once(" - ")?;
-    let mut place = place.split(' ').skip(3);
-    let (root, point) = (unescaped(place.next()?), unescaped(place.next()?));
+    let (mount, system) = line.split_once(" - ")?;
+    let mut mount = mount.split(' ').skip(3);
+    let (root, point) = (unescaped(mount.next()?), unescaped(mount.next()?));
     let mut system = system.split(' ');
     let kind = system.next()?.to_owned();
     let options = system.nth(1).unwrap_or_default().to_owned();
     Some(Mount { root, point, kind, options })
 }
 
-/// Spaces and the like are written as `\040`.
+/// Decodes octal escapes, such as `\040` for a space.
 fn unescaped(text: &str) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -96,14 +95,14 @@ fn unescaped(text: &str) -> PathBuf {
     PathBuf::from(std::ffi::OsStr::from_bytes(&bytes))
 }
 
-/// The disk that holds `path`, links followed.
+/// The disk that holds `path`, after following links.
 pub(super) fn disk(roots: &Roots, path: &Path, notes: &mut Vec<String>) -> Disk {
     let real = std::fs::canonicalize(path).unwrap_or_else(|error| {
-        notes.push(format!("{}: where it lies cannot be said ({error})", path.display()));
+        notes.push(format!("{}: its file system is unknown ({error})", path.display()));
         path.to_owned()
     });
     let mounts = mounts(roots);
-    // Of two mounts on one point, the later one hides the other.
+    // Of two mounts on the same point, the later hides the earlier.
     let holds = mounts.iter().filter(|mount| real.starts_with(&mount.point));
     let mount = holds.max_by_key(|mount| mount.point.as_os_str().len());
     Disk {
@@ -115,14 +114,14 @@ pub(super) fn disk(roots: &Roots, path: &Path, notes: &mut Vec<String>) -> Disk 
     }
 }
 
-/// Bytes that an ordinary user may still write there.
+/// Free bytes for unprivileged users.
 fn free_bytes(path: &Path) -> Option<u64> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-    // SAFETY: all-zero bytes are a valid statvfs: it holds numbers only.
+    // SAFETY: statvfs consists of integers, so all-zero bytes are valid.
     let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: `path` ends in a zero byte and `stat` is ours; both outlive the call.
+    // SAFETY: `path` is NUL-terminated and `stat` is local; both outlive the call.
     let code = unsafe { libc::statvfs(path.as_ptr(), &mut stat) };
-    #[allow(clippy::unnecessary_cast)] // The width of these fields differs from system to system.
+    #[allow(clippy::unnecessary_cast)] // the width of these fields differs between systems
     let free = || (stat.f_bavail as u64).checked_mul(stat.f_frsize as u64);
     if code == 0 { free() } else { None }
 }

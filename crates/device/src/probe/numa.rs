@@ -1,10 +1,10 @@
-//! Memory by NUMA node.
+//! NUMA nodes.
 
 use placement::NumaNode;
 
 use super::roots::{Roots, field, list_len};
 
-/// All nodes that have memory, in order.
+/// All nodes with memory, by number.
 pub(super) fn nodes(roots: &Roots) -> Vec<NumaNode> {
     let folder = roots.sys.join("devices/system/node");
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

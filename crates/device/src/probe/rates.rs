@@ -1,4 +1,4 @@
-//! Rates that a caller may want measured: a few tens of milliseconds each.
+//! Measurements of read rates of disk and memory.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -7,37 +7,34 @@ use std::time::{Duration, Instant};
 use crate::DeviceError;
 use crate::memory::{DirectFile, ReadMode, Scratch};
 
-/// Bytes of the first read: little, since the disk may crawl. Each next one is twice as large.
+/// Bytes of the first read: few, since the disk may be slow. Each next read is twice as large.
 const FIRST_BYTES: usize = 256 << 10;
-/// Most bytes of one read, and the room they are read into.
-const READ_BYTES: usize = 8 << 20;
-/// Memory that one thread reads: more than its share of any cache.
+/// Maximum bytes of one read.
+const READ_BYTES_MAX: usize = 8 << 20;
+/// Maximum memory that one thread reads: more than its share of any cache.
 const THREAD_BYTES_MAX: u64 = 64 << 20;
 const THREAD_BYTES_MIN: u64 = 4 << 20;
 
-/// What was read, and how fast.
+/// A measured read rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ReadRate {
-    /// Bytes read.
     pub bytes: u64,
-    /// Seconds it took.
     pub seconds: f64,
-    /// Whether the page cache was passed by, so that the disk itself was measured.
+    /// Whether the page cache was bypassed, so that the disk itself was measured.
     pub direct: bool,
 }
 
 impl ReadRate {
-    /// Bytes a second.
     pub fn bytes_per_s(&self) -> u64 {
         (self.bytes as f64 / self.seconds.max(1e-9)) as u64
     }
 }
 
-/// Reads `file` from its start, past the page cache where the file system allows it, until `bytes`
-/// or `limit` are reached.
+/// Reads `file` from its start, without the page cache where possible, until `bytes` or `limit` is
+/// reached.
 ///
-/// The limit is looked at between reads of at most 8 MiB; `progress` is told each one's bytes. A
-/// read that never returns is its caller's watchdog's business.
+/// The limit is checked between reads of at most 8 MiB, whose bytes are passed to `progress`. A read
+/// that never returns must be handled by the caller's watchdog.
 ///
 /// # Errors
 /// [`DeviceError::Io`].
@@ -48,18 +45,18 @@ pub fn measure_disk(
     progress: &dyn Fn(u64),
 ) -> Result<ReadRate, DeviceError> {
     let file = DirectFile::open(file, ReadMode::Direct)?;
-    let wanted = file.bytes().min(bytes);
-    let mut room = Scratch::<u8>::new();
-    // Direct reads want the address on a page.
-    let space = room.resize(READ_BYTES + 4096);
+    let requested = file.bytes().min(bytes);
+    let mut buffer = Scratch::<u8>::new();
+    // Direct reads need a page-aligned address.
+    let space = buffer.resize(READ_BYTES_MAX + 4096);
     let pad = space.as_ptr().align_offset(4096);
     let start = Instant::now();
     let (mut done, mut piece) = (0u64, FIRST_BYTES);
-    while done < wanted && start.elapsed() < limit {
-        let len = piece.min((wanted - done) as usize);
+    while done < requested && start.elapsed() < limit {
+        let len = piece.min((requested - done) as usize);
         file.read_exact_at(&mut space[pad..pad + len], done, &mut |_| true)?;
         done += len as u64;
-        piece = READ_BYTES.min(piece * 2);
+        piece = READ_BYTES_MAX.min(piece * 2);
         progress(len as u64);
     }
     Ok(ReadRate {
@@ -69,15 +66,15 @@ pub fn measure_disk(
     })
 }
 
-/// Reads memory with `threads` threads for about `limit`, of which half goes into touching it
-/// first; takes at most `bytes_max` of memory.
+/// Measures memory reads of `threads` threads for about `limit`, half of which is spent on the first
+/// touch. Uses at most `bytes_max` of memory.
 pub fn measure_memory(threads: usize, bytes_max: u64, limit: Duration) -> ReadRate {
     let threads = threads.max(1);
     let each = (bytes_max / threads as u64).clamp(THREAD_BYTES_MIN, THREAD_BYTES_MAX) as usize / 8;
     let parts: Vec<(u64, f64)> = std::thread::scope(|scope| {
         let workers: Vec<_> =
             (0..threads).map(|_| scope.spawn(move || read_memory(each, limit))).collect();
-        // Each ends by its own clock.
+        // Each thread ends at its own time limit.
         #[allow(clippy::disallowed_methods)]
         workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
     });

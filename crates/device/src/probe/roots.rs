@@ -1,14 +1,15 @@
+//! Where the machine is probed.
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Where the machine is looked at.
+/// Root folders and environment variables of the probed machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roots {
-    /// `/proc`.
+    /// `/proc`
     pub proc: PathBuf,
-    /// `/sys`.
+    /// `/sys`
     pub sys: PathBuf,
-    /// Environment variables.
     pub environment: BTreeMap<String, String>,
 }
 
@@ -32,12 +33,12 @@ impl Roots {
         std::fs::read_to_string(self.sys.join(path)).ok()
     }
 
-    /// A variable that is there and not empty.
+    /// A variable that is set and not empty.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Where a path that the kernel names, such as a mount point below `/sys`, is looked at.
+    /// Maps a path that the kernel reports, such as a mount point below `/sys`, to these roots.
     pub(super) fn resolve(&self, path: &Path) -> PathBuf {
         match (path.strip_prefix("/sys"), path.strip_prefix("/proc")) {
             (Ok(rest), _) => self.sys.join(rest),
@@ -47,12 +48,12 @@ impl Roots {
     }
 }
 
-/// Variables that are not UTF-8 are none of ours.
+/// Keeps variables that are UTF-8.
 fn text((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
     Some((name.into_string().ok()?, value.into_string().ok()?))
 }
 
-/// The number after `key` in lines of `key: number unit` or `key number`.
+/// The number in the line `key: number unit` or `key number`.
 pub(super) fn field(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let rest = line.strip_prefix(key)?.strip_prefix([':', ' ', '\t'])?;
@@ -60,7 +61,7 @@ pub(super) fn field(text: &str, key: &str) -> Option<u64> {
     })
 }
 
-/// How many numbers a list such as `0-3,8` has.
+/// Number of elements of a list such as `0-3,8`.
 pub(super) fn list_len(list: &str) -> usize {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

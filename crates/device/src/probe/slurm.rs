@@ -1,21 +1,21 @@
-//! What a Slurm job was given. The variables count in MiB; 0 is all of the node.
+//! Memory of a Slurm job. Its variables are in MiB; 0 is the whole node.
 
 use placement::LimitFound;
 
 use super::roots::Roots;
 
-/// The job's memory on this node, from whichever variable it was asked with.
+/// Memory of the job on this node, from the variable of the option with which it was requested.
 pub(super) fn memory(roots: &Roots, notes: &mut Vec<String>) -> Option<LimitFound> {
     let times = |each: Option<u64>, count: Option<u64>| each?.checked_mul(count?);
     let cpus =
         || count(roots, "SLURM_CPUS_ON_NODE").or_else(|| count(roots, "SLURM_CPUS_PER_TASK"));
     let gpus = || count(roots, "SLURM_GPUS_ON_NODE");
-    let ways = [
+    let candidates = [
         ("SLURM_MEM_PER_NODE", size(roots, "SLURM_MEM_PER_NODE", notes)),
         ("SLURM_MEM_PER_CPU", times(size(roots, "SLURM_MEM_PER_CPU", notes), cpus())),
         ("SLURM_MEM_PER_GPU", times(size(roots, "SLURM_MEM_PER_GPU", notes), gpus())),
     ];
-    let (name, bytes) = ways.into_iter().find_map(|(name, bytes)| Some((name, bytes?)))?;
+    let (name, bytes) = candidates.into_iter().find_map(|(name, bytes)| Some((name, bytes?)))?;
     let job = roots.variable("SLURM_JOB_ID").map_or_else(String::new, |id| format!(" of job {id}"));
     Some(LimitFound { what: format!("the Slurm allocation{job} ({name})"), bytes, used_bytes: 0 })
 }
@@ -24,7 +24,7 @@ fn count(roots: &Roots, name: &str) -> Option<u64> {
     roots.variable(name)?.trim().parse().ok().filter(|count| *count > 0)
 }
 
-/// A size in MiB, or with a letter for its unit.
+/// A size in MiB, or with a unit letter.
 fn size(roots: &Roots, name: &str, notes: &mut Vec<String>) -> Option<u64> {
     let text = roots.variable(name)?.trim();
     let (number, shift) = match text.char_indices().last() {
@@ -36,7 +36,7 @@ fn size(roots: &Roots, name: &str, notes: &mut Vec<String>) -> Option<u64> {
     };
     let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
     if bytes.is_none() {
-        notes.push(format!("{name}={text} is no size and is not counted"));
+        notes.push(format!("{name}={text} is not a size and is ignored"));
     }
     bytes.filter(|bytes| *bytes > 0)
 }

@@ -1,4 +1,4 @@
-//! A fabricated machine.
+//! Tests of probing, on a fabricated machine.
 
 use error_kind::{ErrorKind, HasKind};
 use std::collections::BTreeMap;
@@ -11,16 +11,17 @@ use tempfile::TempDir;
 use super::*;
 use crate::cuda::{CudaError, GpuInfo};
 
-struct Fake {
+/// A fabricated machine: its `/proc` and `/sys`.
+struct FakeMachine {
     folder: TempDir,
     roots: Roots,
 }
 
-impl Fake {
-    fn new() -> Fake {
+impl FakeMachine {
+    fn new() -> FakeMachine {
         let folder = tempfile::tempdir().expect("a folder");
         let (proc, sys) = (folder.path().join("proc"), folder.path().join("sys"));
-        let fake = Fake { roots: Roots { proc, sys, environment: BTreeMap::new() }, folder };
+        let fake = FakeMachine { roots: Roots { proc, sys, environment: BTreeMap::new() }, folder };
         fake.put("proc/meminfo", "MemTotal:       32768000 kB\nMemFree: 1 kB\nMemAvailable:   24576000 kB\nHugePages_Free:        3\nHugepagesize:       2048 kB\n");
         fake.put(
             "proc/self/status",
@@ -66,8 +67,8 @@ const V2: &str = "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
 const V1: &str = "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory";
 
 #[test]
-fn a_plain_host() {
-    let machine = Fake::new().probe();
+fn a_host_without_limits() {
+    let machine = FakeMachine::new().probe();
     assert_eq!(machine.name, "node17");
     assert_eq!(machine.host.total_bytes, 32_768_000 * 1024);
     assert_eq!(machine.host.available_bytes, Some(24_576_000 * 1024));
@@ -84,8 +85,8 @@ fn a_plain_host() {
 }
 
 #[test]
-fn no_memory_file_is_69() {
-    let fake = Fake::new();
+fn an_unknown_memory_size_is_an_error() {
+    let fake = FakeMachine::new();
     std::fs::remove_file(fake.roots.proc.join("meminfo")).expect("gone");
     let error = probe(&fake.roots, fake.folder.path(), &DeviceSpec::None).expect_err("no memory");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -96,8 +97,8 @@ fn no_memory_file_is_69() {
 }
 
 #[test]
-fn cgroup_v2_counts_every_ancestor_and_no_file_cache() {
-    let fake = Fake::new();
+fn cgroup_v2_limits_include_ancestors_and_exclude_file_cache() {
+    let fake = FakeMachine::new();
     fake.mounts(&[V2]);
     fake.put("proc/self/cgroup", "0::/slurm/job_7/step_0\n");
     fake.put("sys/fs/cgroup/slurm/job_7/step_0/memory.max", "max\n");
@@ -118,8 +119,8 @@ fn cgroup_v2_counts_every_ancestor_and_no_file_cache() {
 }
 
 #[test]
-fn cgroup_v1_counts_hidden_ancestors_too() {
-    let fake = Fake::new();
+fn cgroup_v1_limits_include_hidden_ancestors() {
+    let fake = FakeMachine::new();
     fake.mounts(&[V1]);
     fake.put("proc/self/cgroup", "4:memory:/jobs/a\n1:cpu:/\n0::/\n");
     fake.put("sys/fs/cgroup/memory/jobs/a/memory.limit_in_bytes", "9223372036854771712\n");
@@ -133,14 +134,14 @@ fn cgroup_v1_counts_hidden_ancestors_too() {
     fake.put("sys/fs/cgroup/memory/jobs/a/memory.usage_in_bytes", "1000000000\n");
     let expected = [
         limit("memory.limit_in_bytes of /sys/fs/cgroup/memory/jobs", 10_000_000_000, 2_500_000_000),
-        limit("the memory limit of a cgroup above", 6_000_000_000, 1_000_000_000),
+        limit("the memory limit of an ancestor cgroup", 6_000_000_000, 1_000_000_000),
     ];
     assert_eq!(fake.limits(), expected);
 }
 
 #[test]
-fn in_a_container_the_mount_begins_at_the_group() {
-    let fake = Fake::new();
+fn in_a_container_the_mount_starts_at_the_group() {
+    let fake = FakeMachine::new();
     fake.mounts(&["35 31 0:32 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory"]);
     fake.put("proc/self/cgroup", "4:memory:/docker/abc\n");
     fake.put("sys/fs/cgroup/memory/memory.limit_in_bytes", "1000000000\n");
@@ -148,14 +149,14 @@ fn in_a_container_the_mount_begins_at_the_group() {
         fake.limits(),
         [limit("memory.limit_in_bytes of /sys/fs/cgroup/memory", 1_000_000_000, 0)]
     );
-    // A path of another namespace is not there; its mount still is.
+    // A path of another namespace is not visible, but its mount is.
     fake.put("proc/self/cgroup", "4:memory:/../../elsewhere\n");
     assert_eq!(fake.limits().len(), 1);
 }
 
 #[test]
-fn a_limit_above_the_hosts_memory_is_none() {
-    let fake = Fake::new();
+fn limits_above_the_hosts_memory_are_ignored() {
+    let fake = FakeMachine::new();
     fake.mounts(&[V2]);
     fake.put("proc/self/cgroup", "0::/\n");
     fake.put("sys/fs/cgroup/memory.max", "99999999999999\n");
@@ -163,8 +164,8 @@ fn a_limit_above_the_hosts_memory_is_none() {
 }
 
 #[test]
-fn rlimits_count_with_what_is_used() {
-    let fake = Fake::new();
+fn rlimits_are_reported_with_their_use() {
+    let fake = FakeMachine::new();
     fake.put(
         "proc/self/limits",
         "Limit                     Soft Limit           Hard Limit           Units     \n\
@@ -175,8 +176,8 @@ fn rlimits_count_with_what_is_used() {
 }
 
 #[test]
-fn slurm_counts_in_mib() {
-    let mut fake = Fake::new();
+fn slurm_limits_are_in_mib() {
+    let mut fake = FakeMachine::new();
     fake.set("SLURM_JOB_ID", "42");
     fake.set("SLURM_MEM_PER_NODE", "16384");
     assert_eq!(
@@ -203,8 +204,8 @@ fn slurm_counts_in_mib() {
 }
 
 #[test]
-fn quotas_bound_the_cores() {
-    let fake = Fake::new();
+fn cpu_quotas_limit_the_cores() {
+    let fake = FakeMachine::new();
     fake.mounts(&[V2, "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu"]);
     fake.put("proc/self/cgroup", "1:cpu:/a\n0::/b\n");
     fake.put("sys/fs/cgroup/b/cpu.max", "max 100000\n");
@@ -219,8 +220,8 @@ fn quotas_bound_the_cores() {
 }
 
 #[test]
-fn numa_nodes_in_order() {
-    let fake = Fake::new();
+fn numa_nodes_are_sorted() {
+    let fake = FakeMachine::new();
     for (node, total, cpus) in [(10, 1000, "4-7"), (2, 2000, "0-3")] {
         fake.put(
             &format!("sys/devices/system/node/node{node}/meminfo"),
@@ -237,7 +238,7 @@ fn numa_nodes_in_order() {
 
 #[test]
 fn the_checkpoints_own_mount_is_found_through_links() {
-    let fake = Fake::new();
+    let fake = FakeMachine::new();
     let real = std::fs::canonicalize(fake.folder.path()).expect("a path");
     let blobs = real.join("lustre blobs");
     std::fs::create_dir(&blobs).expect("made");
@@ -268,7 +269,7 @@ fn the_checkpoints_own_mount_is_found_through_links() {
 }
 
 #[test]
-fn what_is_behind_a_network() {
+fn network_file_systems_are_recognized() {
     for (kind, network) in [
         ("nfs4", true),
         ("gpfs", true),
@@ -282,16 +283,16 @@ fn what_is_behind_a_network() {
         ("btrfs", false),
         ("zfs", false),
     ] {
-        let fake = Fake::new();
+        let fake = FakeMachine::new();
         fake.mounts(&[&format!("1 0 8:1 / / rw - {kind} source rw")]);
         assert_eq!(fake.probe().disk.network, network, "{kind}");
     }
 }
 
 #[test]
-fn virtual_devices_are_as_typed() {
+fn virtual_devices_are_parsed() {
     let spec = DeviceSpec::parse("virtual:4GiB,512MiB").expect("two devices");
-    let fake = Fake::new();
+    let fake = FakeMachine::new();
     let machine = probe(&fake.roots, fake.folder.path(), &spec).expect("a machine");
     let sizes: Vec<(u64, bool)> =
         machine.gpus.iter().map(|gpu| (gpu.total_bytes, gpu.is_virtual)).collect();
@@ -300,7 +301,7 @@ fn virtual_devices_are_as_typed() {
         (machine.gpus[0].name.as_str(), machine.gpus[1].name.as_str()),
         ("virtual:0", "virtual:1")
     );
-    assert_eq!((DeviceSpec::Found.typed(), DeviceSpec::None.typed()), (None, Some(Vec::new())));
+    assert_eq!((DeviceSpec::Found.given(), DeviceSpec::None.given()), (None, Some(Vec::new())));
     for text in ["virtual:", "virtual:4Gb", "cuda:0", "virtual:0", "virtual:1GiB,,1GiB", ""] {
         let error = DeviceSpec::parse(text).expect_err(text);
         assert!(
@@ -327,8 +328,8 @@ fn gpu(ordinal: usize) -> GpuInfo {
 }
 
 #[test]
-fn gpus_are_listed_with_their_links() {
-    let fake = Fake::new();
+fn gpus_are_listed_with_their_pcie_links() {
+    let fake = FakeMachine::new();
     for (file, text) in [
         ("max_link_speed", "16.0 GT/s PCIe\n"),
         ("current_link_width", "16\n"),
@@ -350,8 +351,8 @@ fn gpus_are_listed_with_their_links() {
 }
 
 #[test]
-fn gpus_that_cannot_be_used_and_drivers_that_fail_are_notes() {
-    let (fake, mut notes) = (Fake::new(), Vec::new());
+fn unusable_gpus_and_driver_errors_are_notes() {
+    let (fake, mut notes) = (FakeMachine::new(), Vec::new());
     let broken = GpuInfo { unusable: Some("its memory is broken".to_owned()), ..gpu(0) };
     let gpus = devices::found(&fake.roots, Ok(vec![broken, gpu(1)]), &mut notes);
     assert_eq!((gpus.len(), gpus[0].ordinal), (1, Some(1)));
@@ -384,8 +385,8 @@ fn gpus_that_cannot_be_used_and_drivers_that_fail_are_notes() {
 }
 
 #[test]
-fn links_of_all_kinds() {
-    let fake = Fake::new();
+fn pcie_links_are_parsed() {
+    let fake = FakeMachine::new();
     let link = |speed: &str, width: &str, node: &str| {
         for (file, text) in
             [("max_link_speed", speed), ("current_link_width", width), ("numa_node", node)]
@@ -410,7 +411,7 @@ fn links_of_all_kinds() {
 }
 
 #[test]
-fn this_machine() {
+fn this_machine_can_be_probed() {
     let machine = probe(&Roots::system(), Path::new("."), &DeviceSpec::Found).expect("a machine");
     let (available, limit) = machine.host.really_available();
     assert!(
@@ -432,10 +433,10 @@ fn rates_are_measured_within_their_limits() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("shard");
     std::fs::write(&file, vec![7u8; 20 << 20]).expect("written");
-    let told = std::cell::Cell::new(0);
-    let progress = |bytes| told.set(told.get() + bytes);
+    let reported = std::cell::Cell::new(0);
+    let progress = |bytes| reported.set(reported.get() + bytes);
     let rate = measure_disk(&file, 1 << 30, Duration::from_secs(20), &progress).expect("a rate");
-    assert_eq!((rate.bytes, told.get()), (20 << 20, 20 << 20));
+    assert_eq!((rate.bytes, reported.get()), (20 << 20, 20 << 20));
     assert!(rate.bytes_per_s() > 0);
     let none = measure_disk(&file, 1 << 30, Duration::ZERO, &progress).expect("a rate");
     assert_eq!(none.bytes, 0);

@@ -1,4 +1,5 @@
-use half::bf16;
+//! One layer's paged KV cache and its layout.
+
 use placement::KvDtype;
 
 use super::super::simd::LANES;
@@ -6,36 +7,34 @@ use super::expect;
 use crate::DeviceError;
 use crate::memory::{Arena, Zeroed};
 
-/// Elements of a head that share a scale in int8.
+/// Elements of a head that share a scale in an int8 cache.
 pub(super) const GROUP: usize = KvDtype::GROUP;
 
-/// What is added to an int8 key's code so that it is an unsigned byte, as the instructions for
-/// products want one side to be.
+/// Offset that makes an int8 key code an unsigned byte, which one operand of the dot product
+/// instructions (`vpdpbusd`) must be.
 pub(super) const KEY_OFFSET: i32 = 128;
 
-/// The shape of one layer's cache.
+/// Shape of one layer's cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvShape {
-    /// Heads of keys and values.
     pub kv_heads: usize,
     /// Elements of a key (and of a query).
     pub key_dim: usize,
     /// Elements of a value.
     pub value_dim: usize,
-    /// Tokens of a block: 16, 32 or 64.
+    /// Tokens per block: 16, 32 or 64.
     pub block_tokens: usize,
-    /// How numbers are stored.
     pub dtype: KvDtype,
 }
 
 impl KvShape {
-    /// Bytes of one 32-bit column's worth of a key: a number, a pair of bf16, or four codes.
+    /// Bytes of a word of a key: one f32, a pair of bf16, or four int8 codes.
     const WORD: usize = 4;
 
     /// Bytes of a scale.
     const SCALE: usize = 2;
 
-    /// 32-bit words of a key.
+    /// Words of a key.
     pub(super) fn key_words(&self) -> usize {
         match self.dtype {
             KvDtype::F32 => self.key_dim,
@@ -58,12 +57,12 @@ impl KvShape {
         if self.dtype == KvDtype::Int8 { dim.div_ceil(GROUP) } else { 0 }
     }
 
-    /// Elements from one value to the next: whole vectors, zeros at the end.
+    /// Stride of values in elements: whole vectors, zero-padded.
     pub(super) fn value_stride(&self) -> usize {
         self.value_dim.next_multiple_of(LANES)
     }
 
-    pub(crate) fn number_bytes(&self) -> usize {
+    pub(crate) fn element_bytes(&self) -> usize {
         match self.dtype {
             KvDtype::F32 => 4,
             KvDtype::Bf16 => 2,
@@ -78,7 +77,7 @@ impl KvShape {
 
     /// Bytes of the values of one head of one block.
     pub(super) fn value_head_bytes(&self) -> usize {
-        self.value_stride() * self.number_bytes() * self.block_tokens
+        self.value_stride() * self.element_bytes() * self.block_tokens
     }
 
     /// Bytes of the keys' scales of one head of one block.
@@ -91,14 +90,13 @@ impl KvShape {
         self.value_groups() * Self::SCALE * self.block_tokens
     }
 
-    /// Bytes of one block, keys and values of all heads, as they are really stored (padding
-    /// included): what a plan counts.
+    /// Bytes of one block: keys and values of all heads, padding included.
     pub fn block_bytes(&self) -> usize {
         self.parts().into_iter().sum::<usize>() * self.kv_heads
     }
 
     /// Bytes of one head of one block: keys, values, keys' scales, values' scales.
-    fn parts(&self) -> [usize; 4] {
+    pub(super) fn parts(&self) -> [usize; 4] {
         [
             self.key_head_bytes(),
             self.value_head_bytes(),
@@ -120,29 +118,28 @@ impl KvShape {
     }
 }
 
-/// One layer's keys and values, in blocks.
+/// Keys and values of one layer, in blocks.
 ///
-/// Inside a block, values are `[kv_head][token][value_dim]`, in bf16 `[kv_head][token
-/// pair][value_dim][2]`, and keys are transposed, `[kv_head][dim][token]`, in bf16 by pairs and in
-/// int8 by fours of neighboring dimensions: sixteen keys' scores, and sixteen numbers of a value,
-/// are then sixteen lanes, and what an instruction multiplies by pairs lies in pairs. Scales are
-/// `[kv_head][group][token]` for keys and `[kv_head][token][group]` for values.
+/// In a block, keys are transposed: `[kv_head][dim][token]`, with pairs (bf16) or groups of four
+/// (int8) of neighboring dimensions in one word, so that a vector holds one word of sixteen keys.
+/// Values are `[kv_head][token][value_dim]`, in bf16 `[kv_head][token pair][value_dim][2]`. Int8
+/// scales are `[kv_head][group][token]` for keys and `[kv_head][token][group]` for values.
 pub struct KvLayer {
     shape: KvShape,
     blocks: usize,
-    /// Keys, values, keys' scales, values' scales.
+    /// Keys, values, scales of keys, scales of values.
     parts: [Zeroed; 4],
 }
 
 impl KvLayer {
-    /// Bytes that [`Self::new`] takes from its arena, padding included.
+    /// Bytes that [`Self::new`] allocates, padding included.
     pub fn bytes(shape: &KvShape, blocks: usize) -> usize {
         let aligned =
             |part: usize| (blocks * shape.kv_heads * part).next_multiple_of(Arena::ALIGNMENT_BYTES);
         shape.parts().into_iter().map(aligned).sum()
     }
 
-    /// Room for `blocks` blocks in `arena`.
+    /// Allocates `blocks` blocks of zeros.
     ///
     /// # Errors
     /// [`DeviceError::ArenaFull`], [`DeviceError::Shape`].
@@ -153,17 +150,16 @@ impl KvLayer {
         Ok(Self { shape, blocks, parts: [keys?, values?, key_scales?, value_scales?] })
     }
 
-    /// Its shape.
     pub fn shape(&self) -> &KvShape {
         &self.shape
     }
 
-    /// Its blocks.
+    /// Number of blocks.
     pub fn blocks(&self) -> usize {
         self.blocks
     }
 
-    /// Copies block `from` over block `to` (a shared block that is about to be written).
+    /// Copies block `from` to block `to`, before a shared block is written (copy on write).
     ///
     /// # Errors
     /// [`DeviceError::Index`].
@@ -180,162 +176,44 @@ impl KvLayer {
         Ok(())
     }
 
-    /// The sixteen positions of `head` from `slot`.
+    /// The 16 positions of `head` from `slot`.
     #[inline(always)]
-    pub(super) fn sixteen(&self, slot: Slot, head: usize) -> Sixteen {
+    pub(super) fn lane16(&self, slot: KvSlot, head: usize) -> KvLane16 {
         let shape = &self.shape;
-        let (at, place) = (slot.block * shape.kv_heads + head, slot.place);
+        let (index, offset) = (slot.block * shape.kv_heads + head, slot.offset);
         let bytes = shape.parts();
-        let part = |part: usize| self.parts[part][at * bytes[part]..].as_ptr();
-        Sixteen {
-            keys: part(0).wrapping_add(place * KvShape::WORD),
-            values: part(1).wrapping_add(place * shape.value_stride() * shape.number_bytes()),
-            key_scales: part(2).cast::<u16>().wrapping_add(place),
-            value_scales: part(3).cast::<u16>().wrapping_add(place * shape.value_groups()),
+        let part = |part: usize| self.parts[part][index * bytes[part]..].as_ptr();
+        KvLane16 {
+            keys: part(0).wrapping_add(offset * KvShape::WORD),
+            values: part(1).wrapping_add(offset * shape.value_stride() * shape.element_bytes()),
+            key_scales: part(2).cast::<u16>().wrapping_add(offset),
+            value_scales: part(3).cast::<u16>().wrapping_add(offset * shape.value_groups()),
         }
     }
 
-    pub(super) fn writer(&mut self) -> Writer<'_> {
-        Writer { parts: self.parts.each_mut().map(|part| part.as_mut_ptr()), shape: &self.shape }
+    /// Starts of the parts, for writing.
+    pub(super) fn parts_mut(&mut self) -> ([*mut u8; 4], &KvShape) {
+        (self.parts.each_mut().map(|part| part.as_mut_ptr()), &self.shape)
     }
 }
 
-/// A position in the cache.
+/// Position in the cache, a multiple of 16.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Slot {
+pub(super) struct KvSlot {
     pub block: usize,
-    /// In the block: a multiple of 16.
-    pub place: usize,
+    /// Token in the block.
+    pub offset: usize,
 }
 
-/// Where the keys and values of sixteen positions of one head are.
+/// Pointers to keys and values of 16 consecutive positions of one head.
 #[derive(Clone, Copy)]
-pub(super) struct Sixteen {
-    /// [words][block_tokens], the positions' columns first.
+pub(super) struct KvLane16 {
+    /// [words][block_tokens], starting at the column of the first position.
     pub keys: *const u8,
-    /// [16][value_stride], in bf16 [8][value_stride][2]
+    /// [16][value_stride], in bf16 [8][value_stride][2].
     pub values: *const u8,
-    /// [groups][block_tokens], the positions' columns first.
+    /// [groups][block_tokens], starting at the column of the first position.
     pub key_scales: *const u16,
     /// [16][groups]
     pub value_scales: *const u16,
-}
-
-/// A cache being written by several threads, each its own slots.
-pub(super) struct Writer<'a> {
-    parts: [*mut u8; 4],
-    shape: &'a KvShape,
-}
-
-// SAFETY: `write` touches only the bytes of its slot, and every slot is written by one thread (a
-// promise of its callers).
-unsafe impl Sync for Writer<'_> {}
-
-impl Writer<'_> {
-    /// Stores row `row` of `k` and `v` in `slot` (block * block_tokens + place).
-    ///
-    /// # Safety
-    /// The slot exists and no other thread writes it meanwhile.
-    pub(super) unsafe fn write(&self, slot: usize, row: usize, k: &[f32], v: &[f32]) {
-        let shape = self.shape;
-        let (block, place) = (slot / shape.block_tokens, slot % shape.block_tokens);
-        for head in 0..shape.kv_heads {
-            let at = block * shape.kv_heads + head;
-            let key = &k[(row * shape.kv_heads + head) * shape.key_dim..][..shape.key_dim];
-            let value = &v[(row * shape.kv_heads + head) * shape.value_dim..][..shape.value_dim];
-            let [keys, values, key_scales, value_scales] =
-                std::array::from_fn(|part| self.parts[part].add(at * shape.parts()[part]));
-            let keys = keys.cast::<u32>().add(place);
-            // Of two neighbors' bytes, which begin with the first one's, in bf16.
-            let first = if shape.dtype == KvDtype::Bf16 { place / 2 * 2 } else { place };
-            let values = values.add(first * shape.value_stride() * shape.number_bytes());
-            match shape.dtype {
-                KvDtype::F32 => {
-                    for (d, x) in key.iter().enumerate() {
-                        keys.add(d * shape.block_tokens).write(x.to_bits());
-                    }
-                    std::ptr::copy_nonoverlapping(
-                        value.as_ptr(),
-                        values.cast::<f32>(),
-                        value.len(),
-                    );
-                }
-                KvDtype::Bf16 => {
-                    for (d, pair) in key.chunks(2).enumerate() {
-                        keys.add(d * shape.block_tokens).write(bf16_pair(pair));
-                    }
-                    let values = values.cast::<u16>().add(place % 2);
-                    for (d, x) in value.iter().enumerate() {
-                        values.add(2 * d).write(bf16::from_f32(*x).to_bits());
-                    }
-                }
-                KvDtype::Int8 => {
-                    let scales = key_scales.cast::<u16>().add(place);
-                    for (g, group) in key.chunks(GROUP).enumerate() {
-                        let (scale, codes) = Codes::of(group);
-                        scales.add(g * shape.block_tokens).write(scale.to_bits());
-                        for (w, four) in
-                            codes.words(KEY_OFFSET).take(group.len().div_ceil(4)).enumerate()
-                        {
-                            keys.add((g * GROUP / 4 + w) * shape.block_tokens).write(four);
-                        }
-                    }
-                    let scales = value_scales.cast::<u16>().add(place * shape.value_groups());
-                    for (g, group) in value.chunks(GROUP).enumerate() {
-                        let (scale, codes) = Codes::of(group);
-                        scales.add(g).write(scale.to_bits());
-                        std::ptr::copy_nonoverlapping(
-                            codes.0.as_ptr(),
-                            values.cast::<i8>().add(g * GROUP),
-                            group.len(),
-                        );
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// One or two numbers as bf16, the first in the low half.
-pub(super) fn bf16_pair(pair: &[f32]) -> u32 {
-    let low = u32::from(bf16::from_f32(pair[0]).to_bits());
-    let high = pair.get(1).map_or(0, |x| u32::from(bf16::from_f32(*x).to_bits()));
-    low | high << 16
-}
-
-/// 1.5 * 2^23: a small number plus it is rounded to a whole one (ties to even), which then stands
-/// in the lowest bits.
-const TO_WHOLE: f32 = 12_582_912.0;
-
-/// A group's codes, zeros after its end.
-pub(super) struct Codes(pub [i8; GROUP]);
-
-impl Codes {
-    /// The nearest codes of at most 32 numbers, x = scale * code, |code| <= 127. The scale is NaN
-    /// where a number is not finite: so is then everything that is computed with it.
-    #[inline(always)] // into the kernels, whose instructions it then uses
-    pub(super) fn of(numbers: &[f32]) -> (bf16, Codes) {
-        let most = numbers.iter().fold(0f32, |most, x| most.max(x.abs()));
-        let sum_of_all: f32 = numbers.iter().map(|x| x * 0.0).sum();
-        let mut codes = Codes([0; GROUP]);
-        if sum_of_all != 0.0 {
-            return (bf16::NAN, codes);
-        }
-        // Rounded up, so that the largest number has a code.
-        let exact = most / 127.0;
-        let near = bf16::from_f32(exact);
-        let scale = if near.to_f32() < exact { bf16::from_bits(near.to_bits() + 1) } else { near };
-        let inverse = if most == 0.0 { 0.0 } else { 1.0 / scale.to_f32() };
-        for (code, x) in codes.0.iter_mut().zip(numbers) {
-            *code = ((x * inverse).clamp(-127.0, 127.0) + TO_WHOLE).to_bits() as i8;
-        }
-        (scale, codes)
-    }
-
-    /// Fours of codes plus `offset` as words, the first in the lowest byte.
-    pub(super) fn words(&self, offset: i32) -> impl Iterator<Item = u32> {
-        self.0.chunks_exact(4).map(move |four| {
-            u32::from_le_bytes(std::array::from_fn(|i| (i32::from(four[i]) + offset) as u8))
-        })
-    }
 }

@@ -1,19 +1,20 @@
-//! Attention over a paged cache of keys and values.
+//! Flash-decoding (Dao 2023) over paged KV; shared prefixes as in cascade attention.
 //!
-//! For every (token, head) the keys are visited in tiles of 64 positions with a running maximum
-//! (online softmax), and tiles are grouped into splits of 1024 positions whose results are merged
-//! in order. Tiles and splits stand at fixed positions, so the bits depend on the sequence alone:
-//! not on how its tokens were chunked, on the batch or on the threads. Keys and values are read
-//! back from the cache in stored precision, also those that the same step wrote. Sequences whose
-//! tables name the same blocks (runs behind one system prompt) meet these together: they are read
-//! once for all of them.
+//! Every (token, head) visits the keys in tiles of 64 positions with an online softmax. Tiles form
+//! splits of 1024 positions, whose results are merged in order. Tiles and splits start at fixed
+//! positions, so the result depends on the sequence only: not on how its tokens were chunked, the
+//! batch or the threads. Keys and values are read from the cache in its dtype, including those of
+//! the current step. Blocks that several sequences share (a common system prompt) are read once for
+//! all of them.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 mod cache;
-mod item;
-mod partial;
-mod row_block;
-mod stored;
+mod int8_group;
+mod kv_format;
+mod softmax_state;
+mod task;
+mod tile;
+mod writer;
 
 use std::ops::Range;
 
@@ -22,45 +23,46 @@ use super::{Cpu, expect};
 use crate::DeviceError;
 
 pub use cache::{KvLayer, KvShape};
-use item::{Item, Member, items_of, merge_item, run_item};
-use partial::Partial;
+use softmax_state::SoftmaxState;
+use task::{AttentionTask, QuerySlice, merge_task, run_task, tasks_of};
+use writer::KvWriter;
 
-/// Positions of a tile of keys.
+/// Positions of a KV tile.
 const TILE: usize = 64;
 
-/// Positions of a split: long sequences are shared among threads at these borders.
+/// Positions of a split, the unit by which a long sequence is divided among threads.
 const SPLIT: usize = 1024;
 
-/// One sequence's share of a step.
+/// New tokens of one sequence in a step.
 #[derive(Debug, Clone)]
 pub struct AttentionSequence<'a> {
-    /// Its blocks in order of position; they cover all positions up to the last new token.
+    /// Block table: covers all positions up to the last new token.
     pub blocks: &'a [u32],
-    /// Its new tokens' rows in q, k, v and out.
+    /// Rows of the new tokens in q, k, v and out.
     pub rows: Range<usize>,
-    /// The position of the first new token: the number of tokens already in the cache.
+    /// Position of the first new token: the number of cached tokens.
     pub first_position: usize,
 }
 
-/// What attention computes besides its operands.
+/// Parameters of attention.
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionOptions<'a> {
-    /// Query heads; a multiple of the cache's kv heads.
+    /// Query heads: a multiple of the kv heads.
     pub heads: usize,
     /// Factor of the scores, usually 1 / sqrt(head_dim).
     pub scale: f32,
-    /// A token sees itself and the `window - 1` tokens before it; all of them if `None`.
+    /// Sliding window: a token attends to itself and the `window - 1` tokens before it.
     pub window: Option<usize>,
-    /// One logit a head that takes part in the softmax without a value (gpt-oss).
+    /// Attention sinks: one logit per head that enters the softmax without a value (gpt-oss).
     pub sinks: Option<&'a [f32]>,
 }
 
 impl Cpu {
-    /// Stores the new tokens' keys and values, both [tokens, kv_heads, dim], rounded to the cache's
-    /// dtype.
+    /// Writes keys and values of the new tokens, both [tokens, kv_heads, dim], to the cache, rounded
+    /// to its dtype.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], or [`DeviceError::Index`] for a block that is not there.
+    /// [`DeviceError::Shape`], or [`DeviceError::Index`] for a block past the end of the cache.
     pub fn write_kv(
         &self,
         layer: &mut KvLayer,
@@ -80,7 +82,7 @@ impl Cpu {
             tokens * shape.kv_heads * shape.value_dim,
             v.len(),
         )?;
-        let mut slots = vec![0usize; tokens]; // block * block_tokens + place in the block
+        let mut slots = vec![0usize; tokens]; // block * block_tokens + offset in the block
         for sequence in sequences {
             for (i, row) in sequence.rows.clone().enumerate() {
                 let position = sequence.first_position + i;
@@ -88,26 +90,25 @@ impl Cpu {
                 slots[row] = block * shape.block_tokens + position % shape.block_tokens;
             }
         }
-        let writer = layer.writer();
+        let writer = KvWriter::new(layer);
         let row_elements = shape.kv_heads * (shape.key_dim + shape.value_dim);
         self.over_rows(tokens, row_elements, &|rows| {
             for row in rows {
-                // SAFETY: a slot lies in the cache (blocks were checked), and each row has its own,
-                // or the caller wrote one slot twice in one step, which
-                // `check_sequences` refuses by refusing shared rows; equal slots of different
-                // sequences would be a block shared for writing, which a block
-                // table must not have (then values mix, memory stays valid).
+                // SAFETY: a slot lies in the cache, since blocks were checked. Rows of one sequence
+                // have different slots, since `check_sequences` refuses shared rows. Sequences that
+                // share a block for writing, which block tables must not do, would mix values, but
+                // write inside the cache.
                 unsafe { writer.write(slots[row], row, k, v) };
             }
         })
     }
 
     /// out[t, h, :] = softmax(q[t, h] . keys * scale) values, causal. `q` is [tokens, heads,
-    /// key_dim] after rope, `out` [tokens, heads, value_dim]. The new tokens' keys and values
-    /// were written before.
+    /// key_dim] after rope, `out` [tokens, heads, value_dim]. Call [`Cpu::write_kv`] for the new
+    /// tokens before.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], or [`DeviceError::Index`] for a block that is not there.
+    /// [`DeviceError::Shape`], or [`DeviceError::Index`] for a block past the end of the cache.
     pub fn attention(
         &self,
         layer: &KvLayer,
@@ -142,58 +143,63 @@ impl Cpu {
         if group == 0 || tokens == 0 {
             return Ok(());
         }
-        let members = Member::all(sequences, group);
-        let items = items_of(&members, shape.kv_heads, group, options.window);
-        let call = Call { layer, options, q, group, out: SharedMut::new(out), set: self.set };
-        if items.len() < 4 * self.pool.threads()
-            && items.iter().any(|item| item.splits(options.window).len() > 1)
+        let slices = QuerySlice::all(sequences, group);
+        let tasks = tasks_of(&slices, shape.kv_heads, group, options.window);
+        let call =
+            AttentionCall { layer, options, q, group, out: SharedMut::new(out), set: self.set };
+        if tasks.len() < 4 * self.pool.threads()
+            && tasks.iter().any(|task| task.splits(options.window).len() > 1)
         {
-            return self.split_attention(&call, &items);
+            return self.split_attention(&call, &tasks);
         }
-        self.pool.run(items.len(), &|i, _| {
-            // SAFETY: blocks and shapes were checked; items write disjoint outputs.
-            unsafe { run_item(call.set, &call, &items[i], None) };
+        self.pool.run(tasks.len(), &|i, _| {
+            // SAFETY: blocks and shapes were checked; outputs of tasks are disjoint.
+            unsafe { run_task(call.set, &call, &tasks[i], None) };
         })
     }
 
-    /// Few items, long sequences: splits are computed in parallel, then merged in order, which
-    /// gives the same bits.
-    fn split_attention(&self, call: &Call, items: &[Item]) -> Result<(), DeviceError> {
-        let work: Vec<(&Item, usize)> = items
+    /// Computes the splits of the tasks in parallel and merges them in order: for few tasks with
+    /// long sequences. The result has the same bits as without.
+    fn split_attention(
+        &self,
+        call: &AttentionCall,
+        tasks: &[AttentionTask],
+    ) -> Result<(), DeviceError> {
+        let work: Vec<(&AttentionTask, usize)> = tasks
             .iter()
-            .flat_map(|item| item.splits(call.options.window).map(move |split| (item, split)))
+            .flat_map(|task| task.splits(call.options.window).map(move |split| (task, split)))
             .collect();
-        let mut partials: Vec<Partial> = work.iter().map(|_| Partial::default()).collect();
-        let slots = SharedMut::new(&mut partials);
+        let mut states: Vec<SoftmaxState> = work.iter().map(|_| SoftmaxState::default()).collect();
+        let slots = SharedMut::new(&mut states);
         self.pool.run(work.len(), &|i, _| {
-            let (item, split) = work[i];
-            // SAFETY: as above; each part writes its own partial.
-            unsafe { run_item(call.set, call, item, Some((split, &mut slots.slice(i..i + 1)[0]))) };
+            let (task, split) = work[i];
+            // SAFETY: as above; each call writes its own state.
+            unsafe { run_task(call.set, call, task, Some((split, &mut slots.slice(i..i + 1)[0]))) };
         })?;
         let mut done = 0;
-        for item in items {
-            let count = item.splits(call.options.window).len();
-            // SAFETY: outputs of an item are written by this thread alone now.
-            unsafe { merge_item(call.set, call, item, &partials[done..done + count]) };
+        for task in tasks {
+            let count = task.splits(call.options.window).len();
+            // SAFETY: as above; the pool is idle, so only this thread writes the outputs.
+            unsafe { merge_task(call.set, call, task, &states[done..done + count]) };
             done += count;
         }
         Ok(())
     }
 }
 
-/// The operands of one call.
-struct Call<'a> {
+/// Operands of one call.
+struct AttentionCall<'a> {
     layer: &'a KvLayer,
     options: &'a AttentionOptions<'a>,
     q: &'a [f32],
-    /// Query heads of a kv head.
+    /// Query heads per kv head.
     group: usize,
     out: SharedMut<f32>,
     set: super::KernelSet,
 }
 
-/// Fails unless rows are disjoint and complete, and every block of `blocks`, which hold so many
-/// tokens, is there. Returns the number of rows.
+/// Checks that the sequences' rows are disjoint and complete, and that their block tables cover all
+/// positions with blocks below `blocks`. Returns the number of rows.
 pub(crate) fn check_sequences(
     block_tokens: usize,
     blocks: usize,

@@ -1,131 +1,133 @@
-//! Few tokens, in few tiles: weights are multiplied where they lie, and memory sets the pace.
+//! Skinny GEMM on unpacked weights, for few tokens: bound by memory bandwidth.
 
 use std::mem::MaybeUninit;
 
 use super::super::simd::{LANES, LINE, Simd};
-use super::Block;
+use super::GemmJob;
 use super::dot::{CHUNK_BYTES, Dot, F};
 
-/// Tokens of a tile. Few tokens leave registers for many rows, and a tile of them leaves room for
-/// these in the first-level cache: eight tokens of 2048 numbers would fill it.
-pub(super) const MOST_TOKENS: usize = 4;
+/// Maximum tokens of a tile. Few tokens leave registers for many rows, and the activations of a tile
+/// must fit in the L1 cache: eight tokens of 2048 elements would fill it.
+pub(super) const TOKENS_MAX: usize = 4;
 
-/// Bytes that are asked for ahead of several rows side by side, at least.
+/// Minimum prefetch distance in bytes, over all rows of a tile.
 const AHEAD_BYTES: usize = 12 << 10;
 
-/// Rows and tokens of a tile are as many as there are registers for.
+/// Selects the rows of a tile by the number of registers and tokens.
 #[inline(always)]
-pub(super) unsafe fn all<D: Dot>(block: &Block) {
-    match (D::S::WIDE, block.x.layout.widest()) {
-        (true, ..=2) => rows::<D, 4>(block),
-        (true, _) => rows::<D, 6>(block),
-        (false, 1) => rows::<D, 4>(block),
-        (false, 2) => rows::<D, 2>(block),
-        (false, _) => rows::<D, 1>(block),
+pub(super) unsafe fn all<D: Dot>(job: &GemmJob) {
+    match (D::S::WIDE, job.x.layout.widest()) {
+        (true, ..=2) => rows::<D, 4>(job),
+        (true, _) => rows::<D, 6>(job),
+        (false, 1) => rows::<D, 4>(job),
+        (false, 2) => rows::<D, 2>(job),
+        (false, _) => rows::<D, 1>(job),
     }
 }
 
 #[inline(always)]
-unsafe fn rows<D: Dot, const R: usize>(block: &Block) {
+unsafe fn rows<D: Dot, const R: usize>(job: &GemmJob) {
     let mut row = 0;
-    while row + R <= block.rows {
-        tiles::<D, R>(block, row);
+    while row + R <= job.rows {
+        tiles::<D, R>(job, row);
         row += R;
     }
-    while R > 2 && row + 2 <= block.rows {
-        tiles::<D, 2>(block, row);
+    while R > 2 && row + 2 <= job.rows {
+        tiles::<D, 2>(job, row);
         row += 2;
     }
-    while row < block.rows {
-        tiles::<D, 1>(block, row);
+    while row < job.rows {
+        tiles::<D, 1>(job, row);
         row += 1;
     }
 }
 
-/// A few rows and all tokens: weights come from memory for the first tile, and from the first-level
-/// cache for the others.
+/// R rows times all tokens. The weights come from memory for the first tile, from the L1 cache for
+/// the others.
 #[inline(always)]
-unsafe fn tiles<D: Dot, const R: usize>(block: &Block, row: usize) {
-    for tile in block.tiles.clone() {
-        let tokens = block.x.layout.tile(tile);
-        let place = Place {
+unsafe fn tiles<D: Dot, const R: usize>(job: &GemmJob, row: usize) {
+    for index in job.tiles.clone() {
+        let tokens = job.x.layout.tile(index);
+        let tile = DirectTile {
             row,
             token: tokens.start,
-            x: block.x.tile(tile),
-            tile: tile - block.tiles.start,
+            x: job.x.tile(index),
+            index: index - job.tiles.start,
         };
         match tokens.len() {
-            1 => rows_and_tokens::<D, R, 1>(block, place),
-            2 => rows_and_tokens::<D, R, 2>(block, place),
-            3 => rows_and_tokens::<D, R, 3>(block, place),
-            _ => rows_and_tokens::<D, R, 4>(block, place),
+            1 => rows_and_tokens::<D, R, 1>(job, tile),
+            2 => rows_and_tokens::<D, R, 2>(job, tile),
+            3 => rows_and_tokens::<D, R, 3>(job, tile),
+            _ => rows_and_tokens::<D, R, 4>(job, tile),
         }
     }
 }
 
-/// Where a tile begins, and which of the block's it is.
+/// First row and token of a tile.
 #[derive(Clone, Copy)]
-struct Place {
+struct DirectTile {
     row: usize,
     token: usize,
     x: *const u8,
-    tile: usize,
+    /// Index of the tile in the job.
+    index: usize,
 }
 
 #[inline(always)]
-unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(block: &Block, place: Place) {
+unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(job: &GemmJob, tile: DirectTile) {
     let weights: [*const u8; R] =
-        std::array::from_fn(|r| block.weights.add((place.row + r) * block.row_bytes));
+        std::array::from_fn(|r| job.weights.add((tile.row + r) * job.row_bytes));
     let mut acc = [[D::S::splat(0.0); T]; R];
-    let whole = block.cols / D::CHUNK;
-    whole_chunks::<D, R, T>(&mut acc, &weights, block, place, whole);
-    if whole * D::CHUNK < block.cols {
+    let whole = job.cols / D::CHUNK;
+    whole_chunks::<D, R, T>(&mut acc, &weights, job, tile, whole);
+    if whole * D::CHUNK < job.cols {
         let at = whole * D::CHUNK;
         let w: [F<D>; R] = std::array::from_fn(|r| {
-            D::weights_part(weights[r].add(at * D::WEIGHT_BYTES), block.cols - at)
+            D::weights_part(weights[r].add(at * D::WEIGHT_BYTES), job.cols - at)
         });
-        multiply::<D, R, T>(&mut acc, &w, place.x.add(whole * T * CHUNK_BYTES));
+        multiply::<D, R, T>(&mut acc, &w, tile.x.add(whole * T * CHUNK_BYTES));
     }
-    finish::<D, R, T>(block, place, &acc);
+    finish::<D, R, T>(job, tile, &acc);
 }
 
-/// All whole chunks, of all rows side by side. Meanwhile the rows that come after these are asked
-/// for, a share with each tile, so that memory never waits; and in the order in which they lie,
-/// which is how it gives most. They wait in the second-level cache: activations need the first.
+/// Multiplies all whole chunks of R rows. Meanwhile it prefetches the following rows into the L2
+/// cache (activations need the L1 cache), an equal part with each tile, in memory order, which
+/// gives the highest bandwidth.
 #[inline(always)]
 unsafe fn whole_chunks<D: Dot, const R: usize, const T: usize>(
     acc: &mut [[F<D>; T]; R],
     weights: &[*const u8; R],
-    block: &Block,
-    place: Place,
+    job: &GemmJob,
+    tile: DirectTile,
     whole: usize,
 ) {
-    let (bytes, tiles) = (D::CHUNK * D::WEIGHT_BYTES, block.tiles.len());
-    // With each chunk so many lines; the last tiles may have none to ask for.
+    let (bytes, tiles) = (D::CHUNK * D::WEIGHT_BYTES, job.tiles.len());
+    // Lines per chunk. The last tiles may have none left to prefetch.
     let lines = (R * bytes).div_ceil(LINE * tiles);
     let step = lines * LINE;
-    let first = place.tile * step * whole;
-    let asks = ((R * bytes * whole).saturating_sub(first) / step).min(whole);
-    let ahead = weights[0].wrapping_add((R * block.row_bytes).max(AHEAD_BYTES) + first);
-    // Behind the block's last row comes what this thread probably takes next.
-    let end = block.weights.addr() + block.rows * block.row_bytes;
-    let turn = (end.saturating_sub(ahead.addr()) / step).min(asks);
-    let behind = (ahead.addr() + turn * step).saturating_sub(end);
-    let next = block.next.wrapping_add(behind).wrapping_sub(turn * step);
+    let first = tile.index * step * whole;
+    let prefetches = ((R * bytes * whole).saturating_sub(first) / step).min(whole);
+    let ahead = weights[0].wrapping_add((R * job.row_bytes).max(AHEAD_BYTES) + first);
+    // Past the job's last row, continue with the weights that this thread probably takes next.
+    let end = job.weights.addr() + job.rows * job.row_bytes;
+    let own = (end.saturating_sub(ahead.addr()) / step).min(prefetches);
+    let beyond = (ahead.addr() + own * step).saturating_sub(end);
+    let next = job.next.wrapping_add(beyond).wrapping_sub(own * step);
     let mut chunk = 0;
-    for (stop, ahead, lines) in [(turn, ahead, lines), (asks, next, lines), (whole, ahead, 0)] {
+    for (stop, ahead, lines) in [(own, ahead, lines), (prefetches, next, lines), (whole, ahead, 0)]
+    {
         while chunk < stop {
             for line in 0..lines {
                 D::S::prefetch_far(ahead.wrapping_add(chunk * step + line * LINE));
             }
             let w: [F<D>; R] = std::array::from_fn(|r| D::weights(weights[r].add(chunk * bytes)));
-            multiply::<D, R, T>(acc, &w, place.x.add(chunk * T * CHUNK_BYTES));
+            multiply::<D, R, T>(acc, &w, tile.x.add(chunk * T * CHUNK_BYTES));
             chunk += 1;
         }
     }
 }
 
-/// One token at a time: with all of them in registers, accumulators would have to leave.
+/// Loads one token at a time: all tokens together would spill the accumulators.
 #[inline(always)]
 unsafe fn multiply<D: Dot, const R: usize, const T: usize>(
     acc: &mut [[F<D>; T]; R],
@@ -140,14 +142,14 @@ unsafe fn multiply<D: Dot, const R: usize, const T: usize>(
     }
 }
 
-/// Adds up the accumulators, four at a time, adds the bias, and writes the sums.
+/// Reduces the accumulators, four at a time, adds the bias, and writes the sums.
 #[inline(always)]
 unsafe fn finish<D: Dot, const R: usize, const T: usize>(
-    block: &Block,
-    place: Place,
+    job: &GemmJob,
+    tile: DirectTile,
     acc: &[[F<D>; T]; R],
 ) {
-    // Through memory: an array that is indexed by a number would be kept there from the start.
+    // Through memory, since indexing the array by a variable would keep it there from the start.
     let mut all = MaybeUninit::<[[[f32; LANES]; T]; R]>::uninit();
     let all = all.as_mut_ptr().cast::<f32>();
     for r in 0..R {
@@ -156,13 +158,13 @@ unsafe fn finish<D: Dot, const R: usize, const T: usize>(
         }
     }
     for first in (0..R * T).step_by(4) {
-        // The last four may name one twice: nothing comes of the second.
+        // The last group of four may repeat an accumulator, whose second sum is not used.
         let [a, b, c, d] = [0, 1, 2, 3].map(|i| all.add((first + i).min(R * T - 1) * LANES));
         let sums = D::S::sum4(D::S::load(a), D::S::load(b), D::S::load(c), D::S::load(d));
         for (i, sum) in (first..R * T).zip(sums) {
             let (r, t) = (i / T, i % T);
-            let bias = if block.bias.is_null() { 0.0 } else { *block.bias.add(place.row + r) };
-            *block.out.add((place.token + t) * block.out_stride + place.row + r) = sum + bias;
+            let bias = if job.bias.is_null() { 0.0 } else { *job.bias.add(tile.row + r) };
+            *job.out.add((tile.token + t) * job.out_stride + tile.row + r) = sum + bias;
         }
     }
 }

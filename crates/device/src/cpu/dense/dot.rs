@@ -1,3 +1,5 @@
+//! Dot products of one chunk, for each dtype of weights.
+
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_mm512_castps_si512, _mm512_castsi512_ps, _mm512_maskz_loadu_epi16};
 use std::marker::PhantomData;
@@ -6,11 +8,11 @@ use std::marker::PhantomData;
 use super::super::simd::{Avx512, dot_bf16, first};
 use super::super::simd::{LANES, Simd};
 
-/// Bytes of a chunk of activations, and of weights that were copied.
+/// Bytes of a chunk of activations and of packed weights.
 pub(in crate::cpu) const CHUNK_BYTES: usize = 64;
 
-/// How a chunk of weights meets a chunk of activations. A chunk is 16 numbers of 4 bytes: f32, or
-/// pairs of bf16, whose bits a vector of f32 holds.
+/// Multiplication of a chunk of weights with a chunk of activations. A chunk is 16 words of 4 bytes:
+/// f32, or pairs of bf16, whose bits a vector of f32 holds.
 pub(super) trait Dot {
     type S: Simd;
     /// Elements of a chunk.
@@ -19,24 +21,25 @@ pub(super) trait Dot {
     const WEIGHT_BYTES: usize;
 
     unsafe fn weights(from: *const u8) -> F<Self>;
-    /// The first `n` weights, zeros after them.
+    /// The first `n` weights, zero-padded.
     unsafe fn weights_part(from: *const u8, n: usize) -> F<Self>;
-    /// So many chunks of weights as 16 numbers of 4 bytes, whatever they are: what is copied at a
-    /// time.
+    /// Chunks in one raw load of 64 bytes (2 for bf16 weights that are widened to f32): the unit of
+    /// packing.
     const RAW_CHUNKS: usize;
     unsafe fn raw(from: *const u8) -> F<Self>;
-    /// Such a number of 16 rows as the columns that it is.
+    /// Splits a column of raw words of 16 rows into the columns of its chunks.
     unsafe fn columns(raw: F<Self>) -> [F<Self>; 2];
     unsafe fn accumulate(acc: F<Self>, weights: F<Self>, x: F<Self>) -> F<Self>;
-    /// The same for one lane of many rows.
+    /// [`Self::accumulate`] for one lane of many rows.
     unsafe fn accumulate_register(acc: R<Self>, weights: R<Self>, x: R<Self>) -> R<Self>;
 }
 
-/// The accumulators of a dot product.
+/// Vector of the dot product.
 pub(super) type F<D> = <<D as Dot>::S as Simd>::F;
+/// Register of the dot product.
 pub(super) type R<D> = <<D as Dot>::S as Simd>::Register;
 
-/// How weights become f32.
+/// Conversion of weights to f32.
 pub(super) trait Weight {
     const BYTES: usize;
     unsafe fn load<S: Simd>(from: *const u8) -> S::F;
@@ -85,7 +88,7 @@ impl Weight for WeightBf16 {
     unsafe fn load_part<S: Simd>(from: *const u8, n: usize) -> S::F {
         S::load_bf16_part(from.cast(), n)
     }
-    /// Pairs change places before they are widened.
+    /// Pairs are transposed before they are widened.
     const RAW_CHUNKS: usize = 2;
     #[inline(always)]
     unsafe fn raw<S: Simd>(from: *const u8) -> S::F {
@@ -97,7 +100,7 @@ impl Weight for WeightBf16 {
     }
 }
 
-/// Weights widened to f32, f32 activations.
+/// Weights widened to f32 times f32 activations.
 pub(super) struct F32Dot<S, W>(PhantomData<(S, W)>);
 
 impl<S: Simd, W: Weight> Dot for F32Dot<S, W> {
@@ -136,7 +139,7 @@ impl<S: Simd, W: Weight> Dot for F32Dot<S, W> {
     }
 }
 
-/// bf16 weights, bf16 activations, `vdpbf16ps`.
+/// bf16 weights times bf16 activations (`vdpbf16ps`).
 #[cfg(target_arch = "x86_64")]
 pub(super) struct Bf16Dot;
 

@@ -1,45 +1,45 @@
+//! Layout of activations of dense products.
+
 use std::ops::Range;
 
 use super::super::simd::LANES;
 use super::dot::CHUNK_BYTES;
 
-/// Where activations of dense products lie, so that a kernel reads them in order: in tiles of
-/// tokens that are multiplied together, as numbers of 4 bytes (one f32, or two bf16), 16 of them a
-/// chunk.
+/// Division of tokens into tiles, which are multiplied together. In a tile, activations are words of
+/// 4 bytes (one f32, or two bf16), 16 to a chunk, in the order in which the kernel reads them.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::cpu) struct Layout {
+pub(in crate::cpu) struct ActivationLayout {
     tokens: usize,
     tiles: usize,
-    order: Order,
+    order: TileOrder,
 }
 
-/// What follows what in a tile.
+/// Order of the words of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::cpu) enum Order {
-    /// [chunk][token][16]: for weights as they lie.
+pub(in crate::cpu) enum TileOrder {
+    /// [chunk][token][16]: for unpacked weights.
     #[default]
     Chunks,
-    /// [lane, in their order][chunk][token]: for weights that were copied.
+    /// [lane, in [`LANE_ORDER`]][chunk][token]: for packed weights.
     Lanes,
 }
 
-impl Layout {
-    /// As few tiles of at most `widest` tokens as possible, as even as possible.
-    pub fn new(tokens: usize, widest: usize, order: Order) -> Self {
+impl ActivationLayout {
+    /// The fewest tiles of at most `widest` tokens, of equal size.
+    pub fn new(tokens: usize, widest: usize, order: TileOrder) -> Self {
         Self { tokens, tiles: tokens.div_ceil(widest), order }
     }
 
-    /// What follows what.
-    pub fn order(self) -> Order {
+    pub fn order(self) -> TileOrder {
         self.order
     }
 
-    /// How many tiles there are.
+    /// Number of tiles.
     pub fn tiles(self) -> usize {
         self.tiles
     }
 
-    /// The tokens of a tile. The first tiles may have one more than the others.
+    /// Tokens of a tile. The first tiles may have one more than the others.
     pub fn tile(self, tile: usize) -> Range<usize> {
         let (few, wider) = (self.tokens / self.tiles, self.tokens % self.tiles);
         let first = tile * few + tile.min(wider);
@@ -52,14 +52,13 @@ impl Layout {
     }
 }
 
-/// Bytes of the chunks that `cols` numbers of a token take, `chunk` of them each.
+/// Bytes of a token of `cols` elements in chunks of `chunk` elements.
 pub(in crate::cpu) fn token_bytes(cols: usize, chunk: usize) -> usize {
     cols.div_ceil(chunk) * CHUNK_BYTES
 }
 
-/// The order of lanes, and a lane's place in it (it is its own inverse). Sums of lanes are added up
-/// in it: each takes as many sums that wait as its place, a binary number, has ones at its end. It
-/// is the tree of [`Simd::sum`].
+/// Bit-reversed order of lanes (its own inverse), in which their sums are reduced: after lane i, as
+/// many pending subtrees are merged as i has trailing one bits. This is the tree of [`Simd::sum`].
 ///
 /// [`Simd::sum`]: super::super::simd::Simd::sum
 pub(in crate::cpu) const LANE_ORDER: [usize; LANES] =
@@ -67,13 +66,13 @@ pub(in crate::cpu) const LANE_ORDER: [usize; LANES] =
 
 #[cfg(test)]
 mod tests {
-    use super::{Layout, Order};
+    use super::{ActivationLayout, TileOrder};
 
     #[test]
     fn every_token_is_in_one_tile() {
         for tokens in 1..200 {
             for widest in 1..13 {
-                let layout = Layout::new(tokens, widest, Order::Lanes);
+                let layout = ActivationLayout::new(tokens, widest, TileOrder::Lanes);
                 let all: Vec<usize> =
                     (0..layout.tiles()).flat_map(|tile| layout.tile(tile)).collect();
                 assert!(all.into_iter().eq(0..tokens));

@@ -1,15 +1,15 @@
-//! Activations as whole numbers of 8 or 16 bits in blocks of 32.
+//! Quantization of activations to 8 or 16 bits in blocks of 32.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::super::Cpu;
 use super::super::dispatch::kernel;
 use super::super::shared::SharedMut;
-use super::super::simd::{Ints, LANES};
+use super::super::simd::{LANES, SimdInt};
 use super::BLOCK;
 use crate::DeviceError;
 use crate::memory::Scratch;
 
-/// Rows of blocks.
+/// Quantized activations.
 #[derive(Default)]
 pub(in crate::cpu) struct CodeRows {
     codes: Scratch<i8>,
@@ -22,11 +22,11 @@ pub(in crate::cpu) struct CodeRows {
     wide: bool,
 }
 
-/// The same, borrowed.
+/// Borrowed quantized activations.
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct CodeView<'a> {
-    /// [tokens, code_stride]: codes in -127..=127. Where `wide`, a row's upper bytes and then its lower ones (both signed):
-    /// code = 256 * upper + lower, in -32512..=32512.
+    /// [tokens, code_stride]: codes in -127..=127. If `wide`, a row's upper bytes, then its lower
+    /// bytes (both signed): code = 256 * upper + lower, in -32512..=32512.
     pub codes: &'a [i8],
     pub code_stride: usize,
     pub wide: bool,
@@ -34,7 +34,7 @@ pub(in crate::cpu) struct CodeView<'a> {
     pub scales: &'a [f32],
     /// [tokens, blocks]: sum of a block's codes
     pub sums: &'a [i32],
-    /// [tokens, blocks, 2]: sums of its halves
+    /// [tokens, blocks, 2]: sums of the halves of a block's codes
     pub half_sums: &'a [i32],
     /// [tokens, blocks]: scale * sum
     pub scaled_sums: &'a [f32],
@@ -42,7 +42,7 @@ pub(in crate::cpu) struct CodeView<'a> {
     pub blocks: usize,
 }
 
-/// One row of the above, writable.
+/// One row to write.
 struct RowOut {
     codes: *mut i8,
     scales: *mut f32,
@@ -52,7 +52,7 @@ struct RowOut {
 }
 
 impl CodeRows {
-    /// Quantizes `x`, [tokens, cols], cols a multiple of 32, to 8 bits or (`wide`) 16.
+    /// Quantizes `x`, [tokens, cols], to 8 bits, or to 16 if `wide`. `cols` is a multiple of 32.
     pub(in crate::cpu) fn fill(
         &mut self,
         cpu: &Cpu,
@@ -71,8 +71,8 @@ impl CodeRows {
         let scaled_sums = SharedMut::new(self.scaled_sums.resize(tokens * blocks));
         cpu.over_rows(tokens, cols, &|rows| {
             for row in rows {
-                // SAFETY: all pointers are to this row's part of buffers that were sized above;
-                // rows are disjoint.
+                // SAFETY: all pointers lead to this row of buffers that were resized above; rows are
+                // disjoint.
                 unsafe {
                     let out = RowOut {
                         codes: codes.pointer().add(row * stride),
@@ -92,7 +92,7 @@ impl CodeRows {
         })
     }
 
-    /// Bytes held for reuse.
+    /// Bytes allocated.
     pub(in crate::cpu) fn capacity_bytes(&self) -> usize {
         let floats = self.scales.capacity_bytes() + self.scaled_sums.capacity_bytes();
         self.codes.capacity_bytes()
@@ -122,30 +122,30 @@ fn code_stride(blocks: usize, wide: bool) -> usize {
 
 kernel! { unsafe fn quantize_row(x: &[f32], out: &RowOut) = quantize_row_body }
 
-/// scale = max |x| / 127, code = nearest whole number to x * (127 / max |x|). A NaN or an infinity
-/// makes the scale NaN, so that it is not lost.
+/// scale = max |x| / 127, code = x * (127 / max |x|) rounded to nearest. A NaN or an infinity makes
+/// the scale NaN, which carries it to the result.
 #[inline(always)]
-unsafe fn quantize_row_body<S: Ints>(x: &[f32], out: &RowOut) {
+unsafe fn quantize_row_body<S: SimdInt>(x: &[f32], out: &RowOut) {
     for block in 0..x.len() / BLOCK {
         let (scale, [a, b]) = scaled::<S>(x.as_ptr().add(block * BLOCK), 127.0);
         let codes = out.codes.add(block * BLOCK);
         let first = S::store_i8(codes, a);
         let second = S::store_i8(codes.add(LANES), b);
-        out.block(block, scale, first, second);
+        out.write_block(block, scale, first, second);
     }
 }
 
 kernel! { unsafe fn quantize_row_wide(x: &[f32], out: &RowOut) = quantize_row_wide_body }
 
-/// The same with 32512 = 127 * 256 for 127.
+/// As above, with 32512 = 127 * 256 in place of 127.
 #[inline(always)]
-unsafe fn quantize_row_wide_body<S: Ints>(x: &[f32], out: &RowOut) {
+unsafe fn quantize_row_wide_body<S: SimdInt>(x: &[f32], out: &RowOut) {
     for block in 0..x.len() / BLOCK {
         let (scale, halves) = scaled::<S>(x.as_ptr().add(block * BLOCK), 32512.0);
         let mut sums = [0i32; 2];
         for (half, sum) in sums.iter_mut().enumerate() {
             let code = S::round(halves[half]);
-            // floor((code + 128) / 256): the half keeps whole numbers off the ties.
+            // floor((code + 128) / 256). Adding one half avoids ties.
             let upper = S::round(S::mul(S::add(code, S::splat(0.5)), S::splat(1.0 / 256.0)));
             let lower = S::fma(upper, S::splat(-256.0), code);
             let at = out.codes.add(block * BLOCK + half * LANES);
@@ -153,25 +153,25 @@ unsafe fn quantize_row_wide_body<S: Ints>(x: &[f32], out: &RowOut) {
             let lower = S::store_i8(at.add(x.len()), lower);
             *sum = upper.wrapping_mul(256).wrapping_add(lower);
         }
-        out.block(block, scale, sums[0], sums[1]);
+        out.write_block(block, scale, sums[0], sums[1]);
     }
 }
 
-/// A block's scale, and its numbers over it: max |x| becomes `most_code`.
+/// Scale of a block, and the block scaled so that max |x| becomes `code_max`.
 #[inline(always)]
-unsafe fn scaled<S: Ints>(from: *const f32, most_code: f32) -> (f32, [S::F; 2]) {
+unsafe fn scaled<S: SimdInt>(from: *const f32, code_max: f32) -> (f32, [S::F; 2]) {
     let (a, b) = (S::load(from), S::load(from.add(LANES)));
-    let most = S::max_lane(S::max(S::abs(a), S::abs(b)));
-    let odd = S::sum(S::mul(S::add(a, b), S::splat(0.0))); // 0, or NaN
-    let inverse = most_code / most; // infinite for blocks of (next to) nothing: their codes are 0
+    let max_abs = S::max_lane(S::max(S::abs(a), S::abs(b)));
+    let nan = S::sum(S::mul(S::add(a, b), S::splat(0.0))); // 0, or NaN
+    let inverse = code_max / max_abs; // infinite for blocks of (almost) zero, whose codes are 0
     let inverse = S::splat(if inverse.is_finite() { inverse } else { 0.0 });
-    (most / most_code + odd, [S::mul(a, inverse), S::mul(b, inverse)])
+    (max_abs / code_max + nan, [S::mul(a, inverse), S::mul(b, inverse)])
 }
 
 impl RowOut {
-    /// Writes a block's scale and the sums of its halves' codes.
+    /// Writes the scale of a block and the sums of its codes.
     #[inline(always)]
-    unsafe fn block(&self, block: usize, scale: f32, first: i32, second: i32) {
+    unsafe fn write_block(&self, block: usize, scale: f32, first: i32, second: i32) {
         let sum = first.wrapping_add(second);
         *self.scales.add(block) = scale;
         *self.half_sums.add(2 * block) = first;

@@ -1,37 +1,38 @@
-//! Rows of quantized weights as f32: for the oracle mode and for embeddings.
+//! Dequantization of rows to f32, for the f32 precision and for embeddings.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use checkpoint::Dtype;
 
 use super::super::dispatch::kernel;
-use super::super::simd::{Ints, LANES};
+use super::super::simd::{LANES, SimdInt};
 use super::BLOCK;
-use super::formats::{Format, with_format};
+use super::formats::{BlockFormat, with_format};
 
 kernel! {
-    /// out = the numbers of one row.
+    /// Dequantizes one row.
     ///
     /// # Safety
-    /// `row` is readable for `out.len()` elements of `dtype`, a whole number of its blocks.
+    /// `row` is readable for `out.len()` elements of `dtype`, a multiple of its block size.
     pub(in crate::cpu) unsafe fn dequantize(dtype: Dtype, row: *const u8, out: &mut [f32]) = dequantize_body
 }
 
 #[inline(always)]
-unsafe fn dequantize_body<S: Ints>(dtype: Dtype, row: *const u8, out: &mut [f32]) {
+unsafe fn dequantize_body<S: SimdInt>(dtype: Dtype, row: *const u8, out: &mut [f32]) {
     with_format!(dtype, F => dequantize_format::<S, F>(row, out), _ => ())
 }
 
-/// scale * (code - zero) + minimum, each step rounded.
+/// scale * (code - zero) + minimum, with each operation rounded.
 #[inline(always)]
-unsafe fn dequantize_format<S: Ints, F: Format>(row: *const u8, out: &mut [f32]) {
-    // Of 16 equal rows: stride 0.
+unsafe fn dequantize_format<S: SimdInt, F: BlockFormat>(row: *const u8, out: &mut [f32]) {
+    // Stride 0: all 16 rows are the same row.
     let (mut scales, mut minima) = ([0f32; 16 * LANES], [0f32; 8 * LANES]);
     let mut codes = [0u8; 5 * BLOCK / 2];
     for (stored, out) in out.chunks_exact_mut(F::SUBS * BLOCK).enumerate() {
         let block = row.add(stored * F::BYTES);
         F::scales::<S>(block, 0, scales.as_mut_ptr(), minima.as_mut_ptr());
         for (sub, out) in out.chunks_exact_mut(BLOCK).enumerate() {
-            // The first quarters are the row's; what follows the first half's is then written over.
+            // The first quarter of each vector is the row's half. The second store overwrites the
+            // repeated quarters of the first.
             let [first, last] = F::codes::<S>(block, 0, sub);
             S::store_i(codes.as_mut_ptr(), first);
             S::store_i(codes.as_mut_ptr().add(LANES), last);

@@ -1,58 +1,59 @@
-//! A few tokens times quantized weights: the weights are used as they come, without panels.
+//! W4A16/W8A16-style block dot product with VNNI (`vpdpbusd`), for a few tokens.
 //!
-//! Decoding reads every weight for few multiplications. Moving the codes about so that a lane is a
-//! row, which pays when many tokens share the work, would cost more than the products. Here the
-//! sums are moved instead: 16 rows' partial sums become one vector. The whole numbers are exact
-//! either way, so the bits are those of [`super::tile`].
+//! Decoding uses every weight for few multiplications, so packing the weights into panels, which
+//! pays for many tokens, would cost more than the products. Here the partial sums of 16 rows are
+//! transposed instead. Integer sums are exact, so the results have the bits of [`super::tile`].
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::super::dispatch::kernel;
-use super::super::simd::{Ints, LANES};
-use super::formats::{Format, with_format};
-use super::panel::GroupRows;
+use super::super::simd::{LANES, SimdInt};
+use super::formats::{BlockFormat, with_format};
+use super::panel::RowGroup;
 use super::{BLOCK, CodeView};
 
-/// Tokens up to which this costs less than panels.
-pub(super) const MOST_TOKENS: usize = 3;
+/// Maximum tokens for which this is faster than panels.
+pub(super) const DIRECT_TOKENS_MAX: usize = 3;
 
-/// 16 rows of a product, of which the first `rows` are there, with at most [`MOST_TOKENS`] tokens.
+/// 16 rows of a product, of which the first `rows` exist, for at most [`DIRECT_TOKENS_MAX`] tokens.
 pub(super) struct DirectJob<'a> {
-    pub group: GroupRows,
+    pub group: RowGroup,
     pub rows: usize,
     pub x: CodeView<'a>,
-    /// One for each row, or null.
+    /// One per row, or null.
     pub bias: *const f32,
-    /// [tokens, out_stride], these rows first.
+    /// [tokens, out_stride], starting at the first row.
     pub out: *mut f32,
     pub out_stride: usize,
 }
 
 kernel! {
-    /// Computes the group's outputs.
+    /// Computes the outputs of the group.
     ///
     /// # Safety
-    /// As [`super::panel::fill`] of the group; `bias` (if any) is readable and `out` writable for `rows` rows, for each token of `x`,
-    /// which are 1 to [`MOST_TOKENS`].
+    /// As [`super::panel::fill`] of the group; `bias` (if any) is readable for `rows` rows, `out`
+    /// writable for `rows` rows of each token of `x`, which has 1 to [`DIRECT_TOKENS_MAX`] tokens.
     pub(super) unsafe fn multiply_direct(job: &DirectJob) = multiply_direct_body
 }
 
 #[inline(always)]
-unsafe fn multiply_direct_body<S: Ints>(job: &DirectJob) {
+unsafe fn multiply_direct_body<S: SimdInt>(job: &DirectJob) {
     with_format!(job.group.dtype, F => {
         match (job.x.wide, job.x.tokens) {
             (false, 1) => of_format::<S, F, 1, 1>(job),
             (false, 2) => of_format::<S, F, 1, 2>(job),
-            (false, _) => of_format::<S, F, 1, MOST_TOKENS>(job),
+            (false, _) => of_format::<S, F, 1, DIRECT_TOKENS_MAX>(job),
             (true, 1) => of_format::<S, F, 2, 1>(job),
             (true, 2) => of_format::<S, F, 2, 2>(job),
-            (true, _) => of_format::<S, F, 2, MOST_TOKENS>(job),
+            (true, _) => of_format::<S, F, 2, DIRECT_TOKENS_MAX>(job),
         }
     }, _ => ())
 }
 
-/// BYTES of an activation's code, T tokens.
+/// Multiplies T tokens with codes of BYTES bytes.
 #[inline(always)]
-unsafe fn of_format<S: Ints, F: Format, const BYTES: usize, const T: usize>(job: &DirectJob) {
+unsafe fn of_format<S: SimdInt, F: BlockFormat, const BYTES: usize, const T: usize>(
+    job: &DirectJob,
+) {
     let (group, x) = (&job.group, &job.x);
     let stride = group.row_bytes;
     // [sub][scale][row] and [sub][row] of one stored block
@@ -60,15 +61,14 @@ unsafe fn of_format<S: Ints, F: Format, const BYTES: usize, const T: usize>(job:
     let mut acc = [S::splat(0.0); T];
     for stored in 0..group.blocks / F::SUBS {
         let from = group.first.add(stored * F::BYTES);
-        group.ask::<S, F>(stored);
+        group.prefetch::<S, F>(stored);
         F::scales::<S>(from, stride, scales.as_mut_ptr(), minima.as_mut_ptr());
         for sub in 0..F::SUBS {
             let block = stored * F::SUBS + sub;
-            // Four partial sums of four rows in each, [token][half][..]; of both halves together
-            // where they have one scale.
+            // [token][half][q]: partial sums of four rows each. Halves that share a scale share sums.
             let mut sums = [[[S::splat_i(0); 4]; 2]; T];
-            // Rows q, 4 + q, 8 + q and 12 + q: side by side, sums over the words of a quarter are
-            // in the rows' order.
+            // Quarters hold rows q, 4 + q, 8 + q and 12 + q, so that the transposed sums are in row
+            // order.
             for q in 0..4 {
                 let codes = F::codes::<S>(from.add(q * stride), 4 * stride, sub);
                 for t in 0..T {

@@ -1,28 +1,34 @@
-//! The block formats, each as its codes and its scales.
+//! GGUF block formats: extraction of codes and scales.
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use super::super::simd::Ints;
+use super::super::simd::SimdInt;
 
-/// One way to store blocks. `block` points at the first row's stored block (of 32 or 256 elements),
-/// that of the next row is `stride` bytes further, `sub` numbers the 32-blocks in it.
-pub(super) trait Format {
+/// A block format. `block` is the first row's stored block (of 32 or 256 weights), which the next row
+/// has `stride` bytes later; `sub` is the index of a quantization block of 32 weights in it.
+pub(super) trait BlockFormat {
     /// Bytes of a stored block.
     const BYTES: usize;
-    /// 32-blocks in a stored block.
+    /// Quantization blocks of 32 weights per stored block.
     const SUBS: usize;
-    /// The zero point of the codes.
+    /// Zero point of the codes.
     const ZERO: i32;
-    /// Scales of a 32-block: 1, or 2 of 16 codes each.
+    /// Scales per quantization block: 1, or 2 of 16 codes each.
     const SCALES: usize;
-    /// Whether there are minima.
+    /// Whether the format has minima.
     const MIN: bool;
 
-    /// The codes of a 32-block of four rows, its first 16 and its last: a row's in each quarter.
-    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2];
+    /// Codes of a quantization block of four rows: the first 16 codes, and the last 16. Each quarter
+    /// is one row.
+    unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2];
 
-    /// Writes the scales and minima of the stored blocks of 16 rows: scales[sub][which][row],
-    /// minima[sub][row].
-    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, minima: *mut f32);
+    /// Writes scales and minima of the stored blocks of 16 rows: `scales` is [sub][scale][row],
+    /// `minima` [sub][row].
+    unsafe fn scales<S: SimdInt>(
+        block: *const u8,
+        stride: usize,
+        scales: *mut f32,
+        minima: *mut f32,
+    );
 }
 
 pub(super) struct Q8_0;
@@ -35,7 +41,7 @@ pub(super) struct Q5K;
 pub(super) struct Q6K;
 
 /// f16 scale, i8 codes[32].
-impl Format for Q8_0 {
+impl BlockFormat for Q8_0 {
     const BYTES: usize = 34;
     const SUBS: usize = 1;
     const ZERO: i32 = 128;
@@ -43,18 +49,18 @@ impl Format for Q8_0 {
     const MIN: bool = false;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
+    unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
         let [first, last] = bytes::<S>(block.add(2), stride);
         [S::xor(first, 0x8080_8080), S::xor(last, 0x8080_8080)]
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
+    unsafe fn scales<S: SimdInt>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
         S::store(scales, S::low_f16(S::load_words(block, stride)));
     }
 }
 
 /// f16 scale, nibbles[16]; the low nibbles are elements 0..16.
-impl Format for Q4_0 {
+impl BlockFormat for Q4_0 {
     const BYTES: usize = 18;
     const SUBS: usize = 1;
     const ZERO: i32 = 8;
@@ -62,17 +68,17 @@ impl Format for Q4_0 {
     const MIN: bool = false;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
+    unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
         nibbles::<S>(block.add(2), stride)
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
+    unsafe fn scales<S: SimdInt>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
         S::store(scales, S::low_f16(S::load_words(block, stride)));
     }
 }
 
 /// f16 scale, f16 minimum, nibbles[16].
-impl Format for Q4_1 {
+impl BlockFormat for Q4_1 {
     const BYTES: usize = 20;
     const SUBS: usize = 1;
     const ZERO: i32 = 0;
@@ -80,11 +86,16 @@ impl Format for Q4_1 {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
+    unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
         nibbles::<S>(block.add(4), stride)
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, minima: *mut f32) {
+    unsafe fn scales<S: SimdInt>(
+        block: *const u8,
+        stride: usize,
+        scales: *mut f32,
+        minima: *mut f32,
+    ) {
         let both = S::load_words(block, stride);
         S::store(scales, S::low_f16(both));
         S::store(minima, S::low_f16(S::shift_right(both, 16)));
@@ -92,7 +103,7 @@ impl Format for Q4_1 {
 }
 
 /// f16 scale, fifth bits[4], nibbles[16].
-impl Format for Q5_0 {
+impl BlockFormat for Q5_0 {
     const BYTES: usize = 22;
     const SUBS: usize = 1;
     const ZERO: i32 = 16;
@@ -100,19 +111,19 @@ impl Format for Q5_0 {
     const MIN: bool = false;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
+    unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
         let ([low, high], [first, last]) =
             (nibbles::<S>(block.add(6), stride), fifth_bits(block.add(2), stride));
         [S::or(low, S::where_bits(first, 16)), S::or(high, S::where_bits(last, 16))]
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
+    unsafe fn scales<S: SimdInt>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
         S::store(scales, S::low_f16(S::load_words(block, stride)));
     }
 }
 
 /// f16 scale, f16 minimum, fifth bits[4], nibbles[16].
-impl Format for Q5_1 {
+impl BlockFormat for Q5_1 {
     const BYTES: usize = 24;
     const SUBS: usize = 1;
     const ZERO: i32 = 0;
@@ -120,20 +131,25 @@ impl Format for Q5_1 {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
+    unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
         let ([low, high], [first, last]) =
             (nibbles::<S>(block.add(8), stride), fifth_bits(block.add(4), stride));
         [S::or(low, S::where_bits(first, 16)), S::or(high, S::where_bits(last, 16))]
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, minima: *mut f32) {
+    unsafe fn scales<S: SimdInt>(
+        block: *const u8,
+        stride: usize,
+        scales: *mut f32,
+        minima: *mut f32,
+    ) {
         Q4_1::scales::<S>(block, stride, scales, minima);
     }
 }
 
 /// f16 d, f16 dmin, 8 six-bit scales and minima in 12 bytes, nibbles[128]; the low nibbles of each
-/// 32 bytes are one 32-block, the high ones the next.
-impl Format for Q4K {
+/// 32 bytes are one quantization block, the high nibbles the next.
+impl BlockFormat for Q4K {
     const BYTES: usize = 144;
     const SUBS: usize = 8;
     const ZERO: i32 = 0;
@@ -141,13 +157,18 @@ impl Format for Q4K {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2] {
+    unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2] {
         let [first, last] = bytes::<S>(block.add(16 + 32 * (sub / 2)), stride);
         let nibble = 4 * (sub as u32 % 2);
         [bits::<S>(first, nibble, 0xf), bits::<S>(last, nibble, 0xf)]
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, minima: *mut f32) {
+    unsafe fn scales<S: SimdInt>(
+        block: *const u8,
+        stride: usize,
+        scales: *mut f32,
+        minima: *mut f32,
+    ) {
         let both = S::load_words(block, stride);
         let d = S::low_f16(both);
         let dmin = S::sub(S::splat(0.0), S::low_f16(S::shift_right(both, 16)));
@@ -169,8 +190,8 @@ impl Format for Q4K {
 }
 
 /// As Q4_K, with fifth bits[32] before the nibbles: bit s of byte i belongs to element i of
-/// 32-block s.
-impl Format for Q5K {
+/// quantization block s.
+impl BlockFormat for Q5K {
     const BYTES: usize = 176;
     const SUBS: usize = 8;
     const ZERO: i32 = 0;
@@ -178,7 +199,7 @@ impl Format for Q5K {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2] {
+    unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2] {
         let [first, last] = bytes::<S>(block.add(48 + 32 * (sub / 2)), stride);
         let fifth = bytes::<S>(block.add(16), stride);
         let nibble = 4 * (sub as u32 % 2);
@@ -194,15 +215,20 @@ impl Format for Q5K {
         ]
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, minima: *mut f32) {
+    unsafe fn scales<S: SimdInt>(
+        block: *const u8,
+        stride: usize,
+        scales: *mut f32,
+        minima: *mut f32,
+    ) {
         Q4K::scales::<S>(block, stride, scales, minima);
     }
 }
 
 /// Low nibbles[128], upper two bits[64], i8 scales[16], f16 d. Each half of 128 elements has 64
-/// nibble bytes (the low nibbles are 32-blocks 0 and 1, the high ones 2 and 3) and 32 bytes of
-/// upper bits (two for each of the four 32-blocks).
-impl Format for Q6K {
+/// nibble bytes (the low nibbles are quantization blocks 0 and 1, the high ones 2 and 3) and 32 bytes
+/// of upper bits (two for each of the four quantization blocks).
+impl BlockFormat for Q6K {
     const BYTES: usize = 210;
     const SUBS: usize = 8;
     const ZERO: i32 = 32;
@@ -210,7 +236,7 @@ impl Format for Q6K {
     const MIN: bool = false;
 
     #[inline(always)]
-    unsafe fn codes<S: Ints>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2] {
+    unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2] {
         let (half, quarter) = (sub / 4, sub % 4);
         let [first, last] = bytes::<S>(block.add(64 * half + 32 * (quarter % 2)), stride);
         let upper = bytes::<S>(block.add(128 + 32 * half), stride);
@@ -221,8 +247,8 @@ impl Format for Q6K {
         ]
     }
     #[inline(always)]
-    unsafe fn scales<S: Ints>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
-        // the word that ends with the block's last two bytes
+    unsafe fn scales<S: SimdInt>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
+        // The word that ends with the block's last two bytes.
         let d = S::low_f16(S::shift_right(S::load_words(block.add(206), stride), 16));
         for word in 0..4 {
             let four = S::load_words(block.add(192 + 4 * word), stride);
@@ -234,26 +260,26 @@ impl Format for Q6K {
     }
 }
 
-/// 32 bytes of each of four rows, the first 16 and the last.
+/// 32 bytes of each of four rows: the first 16, and the last 16.
 #[inline(always)]
-unsafe fn bytes<S: Ints>(from: *const u8, stride: usize) -> [S::I; 2] {
+unsafe fn bytes<S: SimdInt>(from: *const u8, stride: usize) -> [S::I; 2] {
     [S::load_quarters(from, stride), S::load_quarters(from.add(16), stride)]
 }
 
 /// The low and the high nibbles of 16 bytes of each of four rows.
 #[inline(always)]
-unsafe fn nibbles<S: Ints>(from: *const u8, stride: usize) -> [S::I; 2] {
+unsafe fn nibbles<S: SimdInt>(from: *const u8, stride: usize) -> [S::I; 2] {
     let bytes = S::load_quarters(from, stride);
     [bits::<S>(bytes, 0, 0xf), bits::<S>(bytes, 4, 0xf)]
 }
 
-/// The bits of `mask` of each byte, which begin at bit `from`.
+/// `byte >> from & mask` of each byte.
 #[inline(always)]
-unsafe fn bits<S: Ints>(bytes: S::I, from: u32, mask: u8) -> S::I {
+unsafe fn bits<S: SimdInt>(bytes: S::I, from: u32, mask: u8) -> S::I {
     S::and(S::shift_right(bytes, from), u32::from_ne_bytes([mask; 4]))
 }
 
-/// The first 16 and the last 16 bits of a word of each of four rows, row by row.
+/// The low and the high 16 bits of a word of each of four rows, 16 bits per row.
 #[inline(always)]
 unsafe fn fifth_bits(from: *const u8, stride: usize) -> [u64; 2] {
     let mut halves = [0u64; 2];
@@ -265,7 +291,7 @@ unsafe fn fifth_bits(from: *const u8, stride: usize) -> [u64; 2] {
     halves
 }
 
-/// Evaluates `$body` with `$F` standing for the format of `$dtype`, or `$other` if it is none.
+/// Evaluates `$body` with `$F` as the format of `$dtype`, or `$other` if the dtype is not quantized.
 macro_rules! with_format {
     ($dtype:expr, $F:ident => $body:expr, _ => $other:expr) => {
         match $dtype {

@@ -1,9 +1,9 @@
-//! Weights in blocks of integer codes, multiplied in their own form.
+//! Products of block-quantized (GGUF) weights with quantized activations, in integers.
 //!
-//! Every format is a sequence of 32-blocks: 32 unsigned codes `c` with a zero point `z`, a scale
-//! (two, of 16 codes each, in Q6_K) and perhaps a minimum `m`; the weight is `scale * (c - z) + m`.
-//! Activations are whole numbers of 8 or 16 bits in blocks of 32 with an f32 scale `dx`. The 16
-//! bits are two bytes, each multiplied as the 8 are: twice the multiplications on the same weights.
+//! Every format is a sequence of quantization blocks of 32 weights: 32 unsigned codes `c`, a zero
+//! point `z`, a scale (two, of 16 codes each, in Q6_K) and in some formats a minimum `m`; the weight
+//! is `scale * (c - z) + m`. Activations are quantized to 8 or 16 bits in blocks of 32 with an f32
+//! scale `dx`. A 16-bit code is multiplied as two bytes, which doubles the multiplications.
 //! An output element is one chain over the blocks in order,
 //!
 //! ```text
@@ -11,8 +11,8 @@
 //! acc = fma(m, dx * sum(x), acc)                           where the format has minima
 //! ```
 //!
-//! whatever the kernel set, the number of tokens and the way the codes are moved about. Formats:
-//! the GGUF specification and the layout comments of ggml's block types.
+//! independently of the kernel set, the number of tokens and the layout of the codes. The formats
+//! follow the GGUF specification and ggml's block types.
 
 mod activations;
 mod dequantize;

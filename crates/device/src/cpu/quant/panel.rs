@@ -1,15 +1,15 @@
-//! Weights on their way to the multiplier: 16 rows side by side.
+//! Packing of quantized weights into panels of 16 interleaved rows.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use checkpoint::Dtype;
 
 use super::super::dispatch::kernel;
-use super::super::simd::{Ints, LANES, LINE, Simd};
+use super::super::simd::{LANES, LINE, Simd, SimdInt};
 use super::BLOCK;
-use super::formats::{Format, with_format};
+use super::formats::{BlockFormat, with_format};
 use crate::memory::Scratch;
 
-/// 16 rows of a quantized matrix, interleaved so that a lane is a row.
+/// 16 rows of a quantized matrix, interleaved so that each lane holds one row.
 #[derive(Default)]
 pub(in crate::cpu) struct Panel {
     /// [blocks][8][16 rows][4 codes]
@@ -20,7 +20,7 @@ pub(in crate::cpu) struct Panel {
     minima: Scratch<f32>,
 }
 
-/// What the multiplier must know of a format.
+/// Shape of a panel, and the parameters of its format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cpu) struct PanelShape {
     pub blocks: usize,
@@ -29,7 +29,7 @@ pub(in crate::cpu) struct PanelShape {
     pub min: bool,
 }
 
-/// Where a panel's parts lie.
+/// Pointers to the parts of a panel.
 #[derive(Clone, Copy)]
 pub(super) struct PanelPointers {
     pub codes: *const u8,
@@ -38,15 +38,15 @@ pub(super) struct PanelPointers {
 }
 
 impl PanelShape {
-    /// The shape of rows of `cols` elements; `None` for a dtype without codes.
+    /// The shape for rows of `cols` elements; `None` for a dtype that is not quantized.
     pub(in crate::cpu) fn of(dtype: Dtype, cols: usize) -> Option<Self> {
         with_format!(dtype, F => Some(Self { blocks: cols / BLOCK, zero: F::ZERO, scales: F::SCALES, min: F::MIN }), _ => None)
     }
 }
 
 impl Panel {
-    /// Room for a panel of `shape`.
-    pub(super) fn make_room(&mut self, shape: PanelShape) {
+    /// Resizes to `shape`.
+    pub(super) fn resize(&mut self, shape: PanelShape) {
         self.codes.resize(shape.blocks * BLOCK * LANES);
         self.scales.resize(shape.blocks * shape.scales * LANES);
         self.minima.resize(if shape.min { shape.blocks * LANES } else { 0 });
@@ -65,22 +65,22 @@ impl Panel {
     }
 }
 
-/// Sixteen rows of weights.
+/// 16 rows of weights to multiply or pack.
 #[derive(Clone, Copy)]
-pub(super) struct GroupRows {
+pub(super) struct RowGroup {
     pub dtype: Dtype,
     pub first: *const u8,
     pub row_bytes: usize,
     pub blocks: usize,
-    /// The sixteen rows that come next, which are asked for meanwhile (any address).
+    /// The next 16 rows, to prefetch: any address.
     pub next: *const u8,
 }
 
-impl GroupRows {
-    /// Asks for as much of the next rows as stored block `stored` of 16 rows has: they lie in one
-    /// piece and are asked for in their order, which memory answers fastest.
+impl RowGroup {
+    /// Prefetches a part of the next rows, as large as one stored block of 16 rows, in memory order,
+    /// which gives the highest bandwidth.
     #[inline(always)]
-    pub(super) unsafe fn ask<S: Simd, F: Format>(&self, stored: usize) {
+    pub(super) unsafe fn prefetch<S: Simd, F: BlockFormat>(&self, stored: usize) {
         for line in (stored * LANES * F::BYTES..(stored + 1) * LANES * F::BYTES).step_by(LINE) {
             S::prefetch_far(self.next.wrapping_add(line));
         }
@@ -88,26 +88,27 @@ impl GroupRows {
 }
 
 kernel! {
-    /// Fills `panel` (which has room) from `group`.
+    /// Packs `group` into `panel`.
     ///
     /// # Safety
-    /// `first` is readable for 16 rows of `row_bytes`, each of `blocks` 32-blocks of `dtype`.
-    pub(super) unsafe fn fill(group: &GroupRows, panel: &mut Panel) = fill_body
+    /// `first` is readable for 16 rows of `row_bytes`, each of `blocks` quantization blocks of 32
+    /// weights of `dtype`. `panel` has the shape of the group.
+    pub(super) unsafe fn fill(group: &RowGroup, panel: &mut Panel) = fill_body
 }
 
 #[inline(always)]
-unsafe fn fill_body<S: Ints>(group: &GroupRows, panel: &mut Panel) {
+unsafe fn fill_body<S: SimdInt>(group: &RowGroup, panel: &mut Panel) {
     with_format!(group.dtype, F => fill_format::<S, F>(group, panel), _ => ())
 }
 
 #[inline(always)]
-unsafe fn fill_format<S: Ints, F: Format>(group: &GroupRows, panel: &mut Panel) {
+unsafe fn fill_format<S: SimdInt, F: BlockFormat>(group: &RowGroup, panel: &mut Panel) {
     let (codes, scales, minima) = panel.pointers_mut();
     let stride = group.row_bytes;
     for stored in 0..group.blocks / F::SUBS {
         let block = group.first.add(stored * F::BYTES);
         let at = stored * F::SUBS;
-        group.ask::<S, F>(stored);
+        group.prefetch::<S, F>(stored);
         F::scales::<S>(
             block,
             stride,
@@ -116,8 +117,8 @@ unsafe fn fill_format<S: Ints, F: Format>(group: &GroupRows, panel: &mut Panel) 
         );
         for sub in 0..F::SUBS {
             let mut halves = [[S::splat_i(0); 4]; 2];
-            // Rows q, 4 + q, 8 + q and 12 + q: side by side, words of the same quarter are in the
-            // rows' order.
+            // Quarters hold rows q, 4 + q, 8 + q and 12 + q, so that the transposed words are in row
+            // order.
             for q in 0..4 {
                 [halves[0][q], halves[1][q]] =
                     F::codes::<S>(block.add(q * stride), 4 * stride, sub);

@@ -1,11 +1,11 @@
-//! Float weights to Q8_0 while they are loaded.
+//! Quantization of float weights to Q8_0 at load time.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use checkpoint::Dtype;
 use half::f16;
 
 use super::super::dispatch::kernel;
-use super::super::simd::{Ints, LANES};
+use super::super::simd::{LANES, SimdInt};
 use super::super::{Cpu, expect};
 use super::BLOCK;
 use crate::DeviceError;
@@ -14,11 +14,11 @@ use crate::DeviceError;
 const Q8_BYTES: usize = 34;
 
 impl Cpu {
-    /// Rounds `weights` (F32, F16 or BF16 numbers, any alignment) to Q8_0 blocks of 32: 34 bytes
-    /// for every 32 numbers. On the calling thread alone: those who load have several.
+    /// Quantizes `weights` (F32, F16 or BF16, any alignment) to Q8_0: 34 bytes for each block of 32.
+    /// Runs on the calling thread only, since the loader has several threads.
     ///
-    /// A block's scale is the f16 nearest to max |w| / 127. The number of weights must be a
-    /// multiple of 32; rows must be too, for the result to be a matrix.
+    /// The scale of a block is the f16 nearest to max |w| / 127. The number of weights, and the
+    /// columns of a matrix, must be a multiple of 32.
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`] or [`DeviceError::Shape`].
@@ -44,7 +44,7 @@ impl Cpu {
 kernel! { unsafe fn quantize(dtype: Dtype, from: &[u8], out: &mut [u8]) = quantize_body }
 
 #[inline(always)]
-unsafe fn quantize_body<S: Ints>(dtype: Dtype, from: &[u8], out: &mut [u8]) {
+unsafe fn quantize_body<S: SimdInt>(dtype: Dtype, from: &[u8], out: &mut [u8]) {
     let step = LANES * dtype.block_bytes();
     for (block, out) in out.chunks_exact_mut(Q8_BYTES).enumerate() {
         let at = from.as_ptr().add(block * 2 * step);
@@ -53,9 +53,9 @@ unsafe fn quantize_body<S: Ints>(dtype: Dtype, from: &[u8], out: &mut [u8]) {
             Dtype::F16 => (S::load_f16(at.cast()), S::load_f16(at.add(step).cast())),
             _ => (S::load(at.cast()), S::load(at.add(step).cast())),
         };
-        let most = S::max_lane(S::max(S::abs(a), S::abs(b)));
-        let odd = S::sum(S::mul(S::add(a, b), S::splat(0.0))); // 0, or NaN if there is a NaN or an infinity
-        let scale = f16::from_f32(most / 127.0 + odd);
+        let max_abs = S::max_lane(S::max(S::abs(a), S::abs(b)));
+        let nan = S::sum(S::mul(S::add(a, b), S::splat(0.0))); // 0, or NaN if there is a NaN or an infinity
+        let scale = f16::from_f32(max_abs / 127.0 + nan);
         let inverse = 1.0 / scale.to_f32();
         let inverse = S::splat(if inverse.is_finite() { inverse } else { 0.0 });
         let bound = |v| S::max(S::splat(-127.0), S::min(S::splat(127.0), S::mul(v, inverse)));

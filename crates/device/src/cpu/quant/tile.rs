@@ -1,80 +1,80 @@
-//! Panels times whole-number activations.
+//! Block-quantized GEMM on packed panels with VNNI, register tiles of 32 rows x 6 tokens.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use std::cell::RefCell;
 use std::ops::Range;
 
 use super::super::dispatch::kernel;
-use super::super::simd::{Ints, LANES};
+use super::super::simd::{LANES, SimdInt};
 use super::super::{KernelSet, Matrix};
-use super::direct::{DirectJob, MOST_TOKENS, multiply_direct};
-use super::panel::{GroupRows, PanelPointers, fill};
+use super::direct::{DIRECT_TOKENS_MAX, DirectJob, multiply_direct};
+use super::panel::{PanelPointers, RowGroup, fill};
 use super::{BLOCK, CodeView, Panel, PanelShape};
 use crate::memory::Scratch;
 
-/// Rows that are multiplied together: two panels.
+/// Rows per tile: two panels.
 pub(in crate::cpu) const GROUP_ROWS: usize = 2 * LANES;
 
-/// Some rows of a product.
+/// A product of quantized weights.
 pub(in crate::cpu) struct QuantJob<'a> {
     pub weight: &'a Matrix,
     pub bias: Option<&'a [f32]>,
     pub x: CodeView<'a>,
     /// [tokens, weight.rows]
     pub out: *mut f32,
-    /// Rows from those that are computed to those that the thread computes next.
+    /// Distance in rows to the rows that the thread computes next, for prefetching.
     pub ahead: usize,
 }
 
-/// One tile's operands.
+/// Operands of one tile.
 #[derive(Clone, Copy)]
-struct Tile<'a> {
+struct PanelTile<'a> {
     panels: [PanelPointers; 2],
     shape: PanelShape,
     x: CodeView<'a>,
     first_token: usize,
-    /// Rows of the second panel's end that exist, counted from the first panel's start.
+    /// Existing rows of both panels.
     rows: usize,
     bias: *const f32,
     out: *mut f32,
     out_stride: usize,
 }
 
-/// A thread's own.
+/// Buffers of a thread.
 #[derive(Default)]
-struct Buffers {
+struct PanelBuffers {
     panels: [Panel; 2],
     padded: Scratch<u8>,
 }
 
 thread_local! {
-    static BUFFERS: RefCell<Buffers> = RefCell::default();
+    static BUFFERS: RefCell<PanelBuffers> = RefCell::default();
 }
 
-/// Computes `rows` (a range that starts at a multiple of [`GROUP_ROWS`]) of the product for all
-/// tokens.
+/// Computes `rows` of the product for all tokens. The range starts at a multiple of [`GROUP_ROWS`].
 ///
 /// # Safety
-/// The matrix was checked and is quantized; `out` is writable for [tokens, weight.rows] and nobody
-/// else touches these rows' elements.
+/// The matrix was checked and is quantized; `out` is writable for [tokens, weight.rows], and no
+/// other thread accesses the elements of these rows.
 pub(in crate::cpu) unsafe fn multiply(set: KernelSet, job: &QuantJob, rows: Range<usize>) {
     let Some(shape) = PanelShape::of(job.weight.dtype, job.weight.cols) else { return };
     if job.x.tokens == 0 {
         return;
     }
     BUFFERS.with_borrow_mut(|buffers| {
-        let multiply = if job.x.tokens <= MOST_TOKENS { directly } else { by_panels };
-        // SAFETY: the caller's promise.
+        let multiply =
+            if job.x.tokens <= DIRECT_TOKENS_MAX { multiply_unpacked } else { multiply_panels };
+        // SAFETY: as the caller guarantees.
         unsafe { multiply(set, job, shape, rows, buffers) }
     });
 }
 
-unsafe fn directly(
+unsafe fn multiply_unpacked(
     set: KernelSet,
     job: &QuantJob,
     shape: PanelShape,
     rows: Range<usize>,
-    buffers: &mut Buffers,
+    buffers: &mut PanelBuffers,
 ) {
     for first in rows.clone().step_by(LANES) {
         let count = (rows.end - first).min(LANES);
@@ -84,34 +84,34 @@ unsafe fn directly(
             rows: count,
             x: job.x,
             bias: job.bias_from(first),
-            // SAFETY: `first` is a row of the matrix, hence inside the first token's outputs.
+            // SAFETY: `first` is a row of the matrix, hence inside the outputs of the first token.
             out: unsafe { job.out.add(first) },
             out_stride: job.weight.rows,
         };
-        // SAFETY: the group is 16 rows; the outputs are ours by the caller's promise.
+        // SAFETY: the group has 16 rows; the caller guarantees access to the outputs.
         unsafe { multiply_direct(set, &direct) };
     }
 }
 
-unsafe fn by_panels(
+unsafe fn multiply_panels(
     set: KernelSet,
     job: &QuantJob,
     shape: PanelShape,
     rows: Range<usize>,
-    buffers: &mut Buffers,
+    buffers: &mut PanelBuffers,
 ) {
-    let Buffers { panels, padded } = buffers;
-    panels.iter_mut().for_each(|panel| panel.make_room(shape));
+    let PanelBuffers { panels, padded } = buffers;
+    panels.iter_mut().for_each(|panel| panel.resize(shape));
     for first in rows.clone().step_by(GROUP_ROWS) {
         let count = (rows.end - first).min(GROUP_ROWS);
         let next = job.next(&rows, first + GROUP_ROWS);
         for (panel, from) in panels.iter_mut().zip([0, LANES]).filter(|(_, from)| *from < count) {
             let of_panel = first + from..first + from + (count - from).min(LANES);
             let group = sixteen_rows(job, shape, of_panel, next + from, padded);
-            // SAFETY: the group is 16 rows; the panel has room.
+            // SAFETY: the group has 16 rows; the panel was resized.
             unsafe { fill(set, &group, panel) };
         }
-        let tile = Tile {
+        let tile = PanelTile {
             panels: [panels[0].pointers(), panels[1].pointers()],
             shape,
             x: job.x,
@@ -122,13 +122,13 @@ unsafe fn by_panels(
             out: unsafe { job.out.add(first) },
             out_stride: job.weight.rows,
         };
-        // SAFETY: the panels are full; the outputs are ours by the caller's promise.
+        // SAFETY: the panels are filled; the caller guarantees access to the outputs.
         unsafe { multiply_group(set, &tile) };
     }
 }
 
 impl QuantJob<'_> {
-    /// The row that comes after those before `row`, of `rows` or of the thread's next ones.
+    /// The row to prefetch after those before `row`: `row` itself, or the thread's next rows.
     fn next(&self, rows: &Range<usize>, row: usize) -> usize {
         if row < rows.end { row } else { rows.start + self.ahead }
     }
@@ -138,15 +138,15 @@ impl QuantJob<'_> {
     }
 }
 
-/// `rows` of the job's weights where they are, or, if they are fewer than 16, where they are copied
-/// to, before rows of anything. Row `next` need not be there.
+/// The group of `rows` of the weights. Fewer than 16 rows are copied to `padded`, whose remaining
+/// rows are arbitrary. Row `next` may lie past the end: it is only prefetched.
 fn sixteen_rows(
     job: &QuantJob,
     shape: PanelShape,
     rows: Range<usize>,
     next: usize,
     padded: &mut Scratch<u8>,
-) -> GroupRows {
+) -> RowGroup {
     let row_bytes = job.weight.row_bytes();
     let from = &job.weight.data[rows.start * row_bytes..rows.end * row_bytes];
     let first = if rows.len() == LANES {
@@ -156,22 +156,22 @@ fn sixteen_rows(
         padded.as_ptr()
     };
     let next = job.weight.data.as_ptr().wrapping_add(next * row_bytes);
-    GroupRows { dtype: job.weight.dtype, first, row_bytes, blocks: shape.blocks, next }
+    RowGroup { dtype: job.weight.dtype, first, row_bytes, blocks: shape.blocks, next }
 }
 
 kernel! {
-    /// All tokens times the tile's panels.
-    unsafe fn multiply_group(tile: &Tile) = multiply_group_body
+    /// Multiplies all tokens with the tile's panels.
+    unsafe fn multiply_group(tile: &PanelTile) = multiply_group_body
 }
 
 #[inline(always)]
-unsafe fn multiply_group_body<S: Ints>(tile: &Tile) {
+unsafe fn multiply_group_body<S: SimdInt>(tile: &PanelTile) {
     if tile.x.wide { of_bytes::<S, 2>(tile) } else { of_bytes::<S, 1>(tile) }
 }
 
-/// BYTES of an activation's code.
+/// Multiplies codes of BYTES bytes.
 #[inline(always)]
-unsafe fn of_bytes<S: Ints, const BYTES: usize>(tile: &Tile) {
+unsafe fn of_bytes<S: SimdInt, const BYTES: usize>(tile: &PanelTile) {
     match (tile.shape.scales, tile.shape.min, tile.rows > LANES) {
         (1, false, true) => all_tokens::<S, BYTES, 2, 1, false>(tile),
         (1, false, false) => all_tokens::<S, BYTES, 1, 1, false>(tile),
@@ -184,21 +184,21 @@ unsafe fn of_bytes<S: Ints, const BYTES: usize>(tile: &Tile) {
 
 #[inline(always)]
 unsafe fn all_tokens<
-    S: Ints,
+    S: SimdInt,
     const BYTES: usize,
     const P: usize,
     const SCALES: usize,
     const MIN: bool,
 >(
-    tile: &Tile,
+    tile: &PanelTile,
 ) {
     let mut tile = *tile;
     while tile.first_token < tile.x.tokens {
         let left = tile.x.tokens - tile.first_token;
-        // Evenly filled tiles of at most 6 tokens (2 where registers are few).
-        let most = if S::WIDE { 6 } else { 2 };
-        let now = left.div_ceil(left.div_ceil(most));
-        // Tiles are compiled only where there are registers for them.
+        // Tiles of equal size, of at most 6 tokens (2 where registers are few).
+        let tokens_max = if S::WIDE { 6 } else { 2 };
+        let now = left.div_ceil(left.div_ceil(tokens_max));
+        // Larger tiles are instantiated only for sets with enough registers.
         if now == 1 {
             one_tile::<S, BYTES, P, 1, SCALES, MIN>(&tile);
         } else if !S::WIDE {
@@ -216,17 +216,17 @@ unsafe fn all_tokens<
     }
 }
 
-/// P panels of 16 rows times T tokens.
+/// Multiplies P panels of 16 rows with T tokens.
 #[inline(always)]
 unsafe fn one_tile<
-    S: Ints,
+    S: SimdInt,
     const BYTES: usize,
     const P: usize,
     const T: usize,
     const SCALES: usize,
     const MIN: bool,
 >(
-    tile: &Tile,
+    tile: &PanelTile,
 ) {
     let x = &tile.x;
     let mut acc = [[S::splat(0.0); P]; T];
@@ -235,7 +235,7 @@ unsafe fn one_tile<
     let block_of = |t: usize| (tile.first_token + t) * x.blocks;
     for block in 0..tile.shape.blocks {
         for half in 0..SCALES {
-            // A format that has minima has no zero point.
+            // A format with minima has no zero point.
             let mut zeros = [S::splat_i(0); T];
             if !MIN {
                 for t in 0..T {
@@ -251,8 +251,8 @@ unsafe fn one_tile<
             for byte in 0..BYTES {
                 for t in 0..T {
                     for p in 0..P {
-                        // Upper bytes count 256 times. At most 32 * 255 * 32512 < 2^31 in all:
-                        // still exact.
+                        // Upper bytes have a factor of 256. The sum is exact: its absolute value is
+                        // at most 32 * 255 * 32512 < 2^31.
                         if byte == 1 {
                             dot[t][p] = S::shift_left(dot[t][p], 8);
                         }

@@ -1,8 +1,10 @@
+//! Vectors of two AVX2 registers.
+
 use std::arch::x86_64::*;
 
 use super::{LANES, Simd};
 
-/// AVX2, FMA and F16C: two registers a vector.
+/// AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct Avx2;
 
@@ -173,7 +175,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn transpose(vectors: &mut [Lanes; LANES]) {
-        // Quarters of 8 by 8; the two off the diagonal change places.
+        // Transpose 8x8 quarters, then swap the off-diagonal ones.
         let quarter = |vectors: &[Lanes; LANES], row: usize, half: usize| {
             transpose8(std::array::from_fn(|i| vectors[row + i][half]))
         };
@@ -235,7 +237,7 @@ impl Simd for Avx2 {
     }
 }
 
-/// `n` half-width numbers, then zeros.
+/// The first `n` 16-bit elements, zero-padded.
 #[inline(always)]
 unsafe fn part(from: *const u16, n: usize) -> [u16; LANES] {
     let mut buffer = [0u16; LANES];
@@ -243,7 +245,7 @@ unsafe fn part(from: *const u16, n: usize) -> [u16; LANES] {
     buffer
 }
 
-/// bf16 in the low half of each lane, rounded to nearest even; NaN is made quiet.
+/// Rounds each lane to bf16 in its low half, to nearest even; NaN becomes quiet.
 #[inline(always)]
 unsafe fn round_bf16(value: __m256) -> __m256i {
     let bits = _mm256_castps_si256(value);

@@ -1,3 +1,5 @@
+//! Vectors of one AVX-512 register.
+
 use std::arch::x86_64::*;
 
 use super::{LANES, Simd};
@@ -6,7 +8,7 @@ use super::{LANES, Simd};
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct Avx512<const BF16: bool>;
 
-/// The first `n` of 16 lanes.
+/// Mask of the first `n` of 16 lanes.
 #[inline(always)]
 pub(in crate::cpu) fn first(n: usize) -> __mmask16 {
     ((1u32 << n.min(LANES)) - 1) as __mmask16
@@ -67,7 +69,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     unsafe fn store_bf16(to: *mut u16, value: __m512) {
-        // Not vcvtneps2bf16: it flushes denormals, the other sets do not.
+        // Not vcvtneps2bf16, which flushes denormals, unlike the other sets.
         let bits = _mm512_castps_si512(value);
         let top = _mm512_srli_epi32::<16>(bits);
         let odd = _mm512_and_si512(top, _mm512_set1_epi32(1));
@@ -150,7 +152,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     unsafe fn transpose(vectors: &mut [__m512; LANES]) {
-        // Pairs, then fours within quarters of a register; then the quarters change places.
+        // Transpose pairs, then groups of four within quarters, then the quarters.
         let mut fours = [_mm512_setzero_ps(); LANES];
         for i in (0..LANES).step_by(4) {
             let [a, b, c, d] = [vectors[i], vectors[i + 1], vectors[i + 2], vectors[i + 3]];
@@ -197,7 +199,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     unsafe fn sum4(a: __m512, b: __m512, c: __m512, d: __m512) -> [f32; 4] {
-        // Halves of 8, then of 4, for two vectors at a time; the pairs of lanes added are those of
+        // Halves of 8, then of 4, of two vectors at a time. The same pairs of lanes are added as in
         // `sum`.
         let halves = |a, b| {
             _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b))
@@ -228,8 +230,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     unsafe fn store_pairs(to: *mut u16, value: __m512) {
         if BF16 {
-            // SAFETY: 16 numbers of 16 bits without invalid patterns; the instruction is there by
-            // the trait's contract.
+            // SAFETY: both types are 16 elements of 16 bits without invalid patterns; the trait's
+            // contract guarantees the instruction.
             _mm256_storeu_si256(
                 to.cast(),
                 std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value)),
@@ -255,11 +257,11 @@ unsafe fn widen_bf16(half: __m256i) -> __m512 {
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)))
 }
 
-/// acc + the products of 16 pairs of bf16 (`vdpbf16ps`).
+/// Adds the dot products of 16 pairs of bf16 to `acc` (`vdpbf16ps`).
 #[inline(always)]
 pub(in crate::cpu) unsafe fn dot_bf16(acc: __m512, a: __m512i, b: __m512i) -> __m512 {
-    // SAFETY: both are 512 bits without invalid patterns; the instruction is there by the trait's
-    // contract.
+    // SAFETY: both types are 512 bits without invalid patterns; the trait's contract guarantees the
+    // instruction.
     _mm512_dpbf16_ps(
         acc,
         std::mem::transmute::<__m512i, __m512bh>(a),

@@ -1,18 +1,19 @@
-//! Elementary functions on sixteen lanes.
+//! Elementary functions of vectors.
 
 use super::Simd;
 
-/// e^x within 2 units in the last place; 0 below -87.3 (where results would be denormal), at most
-/// e^88.3 above; NaN stays NaN.
+/// e^x with an error of at most 2 ulp: 0 below -87.3 (where results would be denormal), e^88.3 above
+/// 88.3. NaN stays NaN.
 ///
-/// x = n ln 2 + r with |r| <= ln 2 / 2, and the Taylor series of e^r to the 7th power.
+/// Cody-Waite range reduction x = n ln 2 + r, |r| <= ln 2 / 2, and the Taylor series of e^r of
+/// degree 7.
 #[inline(always)]
 pub(in crate::cpu) unsafe fn exp<S: Simd>(x: S::F) -> S::F {
     const LOW: f32 = -87.3;
     const HIGH: f32 = 88.3;
-    let bounded = S::min(S::splat(HIGH), S::max(S::splat(LOW), x)); // this order of operands lets a NaN through
+    let bounded = S::min(S::splat(HIGH), S::max(S::splat(LOW), x)); // this order of operands propagates NaN
     let n = S::round(S::mul(bounded, S::splat(std::f32::consts::LOG2_E)));
-    // ln 2 in two parts, the first with few enough bits that n times it is exact.
+    // ln 2 in two parts, the first with so few bits that its product with n is exact.
     let r = S::fma(n, S::splat(-0.693_359_4), bounded);
     let r = S::fma(n, S::splat(2.121_944_4e-4), r);
     let mut p = S::splat(1.0 / 5040.0);
@@ -29,10 +30,10 @@ pub(in crate::cpu) unsafe fn silu<S: Simd>(x: S::F) -> S::F {
     S::div(x, S::add(S::splat(1.0), e))
 }
 
-/// x Phi(x) by the error function.
+/// Exact GELU: x Phi(x).
 ///
-/// erfc(z) = t exp(-z^2 + P(t)), t = 1 / (1 + z/2): the Chebyshev fit with a relative error below
-/// 1.2e-7 for z >= 0 (Numerical Recipes, section "Incomplete gamma function, error function").
+/// erfc(z) = t exp(-z^2 + P(t)), t = 1 / (1 + z/2): Chebyshev fit with a relative error below 1.2e-7
+/// for z >= 0 (Numerical Recipes, section "Incomplete gamma function, error function").
 #[inline(always)]
 pub(in crate::cpu) unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
     const P: [f32; 10] = [
@@ -54,8 +55,8 @@ pub(in crate::cpu) unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
         p = S::fma(p, t, S::splat(c));
     }
     let upper = S::mul(S::splat(0.5), S::mul(t, exp::<S>(S::sub(p, S::mul(z, z))))); // Phi(-|x|)
-    let share = S::select_less(x, S::splat(0.0), upper, S::sub(S::splat(1.0), upper));
-    S::mul(x, share)
+    let phi = S::select_less(x, S::splat(0.0), upper, S::sub(S::splat(1.0), upper));
+    S::mul(x, phi)
 }
 
 /// The tanh approximation of gelu: x / (1 + exp(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3).

@@ -1,21 +1,26 @@
-//! Sixteen f32 lanes on every machine.
+//! Portable SIMD: vectors of sixteen f32 lanes.
 //!
-//! Kernels are written once over [`Simd`] and instantiated inside functions that enable the
-//! instructions of one kernel set. Every method does the same IEEE operations lane by lane in each
-//! implementation (fused multiply-add included), so the sets agree bit for bit, except where
+//! Kernels are generic over [`Simd`] and instantiated in functions that enable the instructions of
+//! one kernel set. In every implementation a method performs the same IEEE operations per lane
+//! (including fused multiply-add), so results of the sets are bit-identical, except where
 //! [`Simd::pair_dot`] uses the AVX-512 BF16 instruction.
 //!
 //! # Safety
-//! All methods are `unsafe`: the caller is inside a function whose `target_feature`s cover the
-//! implementation's (that is what `dispatch::kernel!` writes), and pointers are readable or
-//! writable for the lanes named. Pointers need no alignment.
+//! All methods are `unsafe`: the calling function must enable the `target_feature`s of the
+//! implementation (as `dispatch::kernel!` does), and pointers must be readable or writable for the
+//! lanes named. Pointers need no alignment.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod ints;
+mod int;
+#[cfg(target_arch = "x86_64")]
+mod int_avx2;
+#[cfg(target_arch = "x86_64")]
+mod int_avx512;
+mod int_scalar;
 pub(super) mod math;
 mod scalar;
 
@@ -23,29 +28,29 @@ mod scalar;
 pub(super) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx512::{Avx512, dot_bf16, first};
-pub(super) use ints::Ints;
+pub(super) use int::SimdInt;
 pub(super) use scalar::Scalar;
 
-/// Lanes of a vector.
+/// Lanes per vector.
 pub(super) const LANES: usize = 16;
 
-/// Bytes of a cache line, which is what is asked for ahead.
+/// Bytes of a cache line.
 pub(super) const LINE: usize = 64;
 
 /// Sixteen lanes of f32.
 pub(super) trait Simd: Copy + 'static {
     type F: Copy;
-    /// Enough registers for 24 accumulators; otherwise there are 8.
+    /// Whether there are registers for 24 accumulators; otherwise for 8.
     const WIDE: bool;
-    /// Whether `pair_dot` is one instruction, whose sums may differ from those of two `fma`.
+    /// Whether `pair_dot` is one instruction, whose rounding may differ from that of two `fma`.
     const PAIR_DOT: bool = false;
-    /// What one register holds, for kernels that need not have 16 lanes.
+    /// One hardware register, for kernels that do not need 16 lanes.
     type Register: Copy;
     const REGISTER_LANES: usize;
 
     unsafe fn splat(value: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
-    /// The first `n` (at most 16) lanes; zeros after them, whose memory is not touched.
+    /// The first `n` (at most 16) lanes, zero-padded. Accesses no other memory.
     unsafe fn load_part(from: *const f32, n: usize) -> Self::F;
     unsafe fn store(to: *mut f32, value: Self::F);
     unsafe fn store_part(to: *mut f32, value: Self::F, n: usize);
@@ -53,9 +58,9 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn load_bf16_part(from: *const u16, n: usize) -> Self::F;
     unsafe fn load_f16(from: *const u16) -> Self::F;
     unsafe fn load_f16_part(from: *const u16, n: usize) -> Self::F;
-    /// The even and the odd ones of 32 bf16 that were loaded as they are.
+    /// Widens the even and the odd elements of 32 bf16 in a raw vector.
     unsafe fn widen_pairs(raw: Self::F) -> [Self::F; 2];
-    /// The same pairs with zeros for the odd ones.
+    /// Sets the odd elements of 32 bf16 in a raw vector to zero.
     unsafe fn even_alone(raw: Self::F) -> Self::F;
     /// Rounds to nearest even; NaN stays NaN.
     unsafe fn store_bf16(to: *mut u16, value: Self::F);
@@ -85,9 +90,9 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn abs(a: Self::F) -> Self::F;
     /// x < limit ? small : value.
     unsafe fn select_less(x: Self::F, limit: Self::F, small: Self::F, value: Self::F) -> Self::F;
-    /// Nearest whole number, ties to even.
+    /// Rounds to the nearest integer, ties to even.
     unsafe fn round(a: Self::F) -> Self::F;
-    /// value * 2^n for whole n in -126..=127 and results that are normal.
+    /// value * 2^n for integers n in -126..=127 and normal results.
     unsafe fn scale(value: Self::F, n: Self::F) -> Self::F;
     /// Lane i of vector j becomes lane j of vector i.
     unsafe fn transpose(vectors: &mut [Self::F; LANES]);
@@ -96,20 +101,20 @@ pub(super) trait Simd: Copy + 'static {
     /// The inverse of `split_pairs`.
     unsafe fn join_pairs(even: Self::F, odd: Self::F) -> (Self::F, Self::F);
 
-    /// The sum of all lanes: halves are added until one is left (8, 4, 2, 1).
+    /// Sum of all lanes, by adding halves (8, 4, 2, 1).
     unsafe fn sum(a: Self::F) -> f32;
-    /// The sums of four vectors, each as `sum` gives it.
+    /// Sums of four vectors, each with the bits of `sum`.
     unsafe fn sum4(a: Self::F, b: Self::F, c: Self::F, d: Self::F) -> [f32; 4];
     unsafe fn max_lane(a: Self::F) -> f32;
 
-    /// As `store_bf16`, for numbers that `pair_dot` is to take, which may take a denormal for zero.
+    /// As `store_bf16`, for operands of `pair_dot`, which may flush denormals to zero.
     #[inline(always)]
     unsafe fn store_pairs(to: *mut u16, value: Self::F) {
         Self::store_bf16(to, value);
     }
 
-    /// acc + k.even * q.even + k.odd * q.odd per lane; k is 16 pairs of bf16, q one pair for all
-    /// lanes (low half even).
+    /// acc + k.even * q.even + k.odd * q.odd per lane. k is 16 pairs of bf16, q one pair for all
+    /// lanes (even element in the low half).
     #[inline(always)]
     unsafe fn pair_dot(acc: Self::F, k: Self::F, q: u32) -> Self::F {
         let [even, odd] = Self::widen_pairs(k);
@@ -117,7 +122,7 @@ pub(super) trait Simd: Copy + 'static {
         Self::fma(odd, Self::splat(f32::from_bits(q & 0xffff_0000)), first)
     }
 
-    /// Asks for the cache line at `at` (which may be any address). It waits in the second-level
-    /// cache: the first is for what is needed at once.
+    /// Prefetches the cache line at `at`, any address, into the L2 cache, so that it does not evict
+    /// current operands from the L1 cache.
     unsafe fn prefetch_far(at: *const u8);
 }

@@ -1,8 +1,10 @@
+//! Portable vectors, and the reference for the other sets.
+
 use half::{bf16, f16};
 
 use super::{LANES, Simd};
 
-/// Plain loops: the portable set, and the one that the others are compared with.
+/// Plain loops.
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct Scalar;
 

@@ -1,3 +1,5 @@
+//! Tests of attention and the KV cache.
+
 use placement::KvDtype;
 use proptest::prelude::*;
 
@@ -5,8 +7,8 @@ use super::*;
 use crate::cpu::attention::{AttentionOptions, AttentionSequence, KvLayer, KvShape};
 use crate::cpu::plain;
 
-/// A sequence's whole q, k and v, and the blocks it will live in.
-struct History {
+/// All of a sequence's q, k and v, and its block table.
+struct TestSequence {
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
@@ -14,16 +16,17 @@ struct History {
     tokens: usize,
 }
 
-struct Setup {
+/// Attention over some sequences.
+struct AttentionSetup {
     shape: KvShape,
     heads: usize,
-    histories: Vec<History>,
+    histories: Vec<TestSequence>,
     sinks: Option<Vec<f32>>,
     window: Option<usize>,
 }
 
-impl Setup {
-    fn new(random: &mut Random, shape: KvShape, heads: usize, lengths: &[usize]) -> Self {
+impl AttentionSetup {
+    fn new(random: &mut TestRandom, shape: KvShape, heads: usize, lengths: &[usize]) -> Self {
         let mut free: Vec<u32> = (0..total_blocks(lengths, shape.block_tokens) as u32).collect();
         let histories = lengths.iter().map(|&tokens| {
             let blocks = (0..tokens.div_ceil(shape.block_tokens))
@@ -32,7 +35,7 @@ impl Setup {
             let q = random.normals(tokens * heads * shape.key_dim);
             let k = random.normals(tokens * shape.kv_heads * shape.key_dim);
             let v = random.normals(tokens * shape.kv_heads * shape.value_dim);
-            History { q, k, v, blocks, tokens }
+            TestSequence { q, k, v, blocks, tokens }
         });
         let histories = histories.collect();
         Self { shape, heads, histories, sinks: None, window: None }
@@ -48,8 +51,8 @@ impl Setup {
         }
     }
 
-    /// Feeds all sequences in steps: `chunk(step, sequence)` new tokens each. Returns the outputs
-    /// by sequence.
+    /// Runs all sequences in steps of `chunk(step, sequence)` new tokens. Returns the outputs by
+    /// sequence.
     fn run(&self, cpu: &Cpu, chunk: &dyn Fn(usize, usize) -> usize) -> Vec<Vec<f32>> {
         let blocks = total_blocks(
             &self.histories.iter().map(|h| h.tokens).collect::<Vec<_>>(),
@@ -97,24 +100,29 @@ impl Setup {
         unreachable!()
     }
 
-    /// The plain result of a token of a sequence.
-    fn plain_row(&self, sequence: usize, token: usize) -> Vec<f64> {
-        self.plain_row_of(sequence, token, |value| value)
+    /// Reference result of one token.
+    fn reference_row(&self, sequence: usize, token: usize) -> Vec<f64> {
+        self.reference_row_with(sequence, token, |value| value)
     }
 
-    /// How far a kernel set's result may be from it: where weights are rounded to bf16, each by up
-    /// to 2^-8 of it, else next to nothing.
+    /// Tolerance of a kernel set's result. Where softmax weights are rounded to bf16, each has a
+    /// relative error of up to 2^-8.
     fn tolerances(&self, set: KernelSet, sequence: usize, token: usize) -> Vec<f64> {
         let rounded = set == KernelSet::Avx512Bf16 && self.shape.dtype == KvDtype::Bf16;
-        let share = if rounded { 1.0 / 256.0 } else { 0.0 };
-        self.plain_row_of(sequence, token, f64::abs)
+        let relative = if rounded { 1.0 / 256.0 } else { 0.0 };
+        self.reference_row_with(sequence, token, f64::abs)
             .iter()
-            .map(|sum| 2e-5 + 1.01 * share * sum)
+            .map(|sum| 2e-5 + 1.01 * relative * sum)
             .collect()
     }
 
-    /// The same with something else made of each number of a value.
-    fn plain_row_of(&self, sequence: usize, token: usize, of: impl Fn(f64) -> f64) -> Vec<f64> {
+    /// [`Self::reference_row`] with `map` applied to each element of the values.
+    fn reference_row_with(
+        &self,
+        sequence: usize,
+        token: usize,
+        map: impl Fn(f64) -> f64,
+    ) -> Vec<f64> {
         let (h, shape) = (&self.histories[sequence], &self.shape);
         let row = |x: &[f32], index: usize, dim: usize| -> Vec<f64> {
             let x = &x[index * dim..(index + 1) * dim];
@@ -131,11 +139,11 @@ impl Setup {
                 .map(|t| row(&h.k, t * shape.kv_heads + kv, shape.key_dim))
                 .collect();
             let value = |t| {
-                row(&h.v, t * shape.kv_heads + kv, shape.value_dim).into_iter().map(&of).collect()
+                row(&h.v, t * shape.kv_heads + kv, shape.value_dim).into_iter().map(&map).collect()
             };
             let values: Vec<_> = (first..=token).map(value).collect();
             let q = row(&h.q, token * self.heads + head, shape.key_dim);
-            plain::attend(
+            plain::attention(
                 &q,
                 &keys,
                 &values,
@@ -155,15 +163,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn agrees_with_the_plain_attention_however_it_is_fed(
+    fn attention_agrees_with_the_reference_for_any_chunking(
         seed: u64, kv_heads in 1usize..4, group in 1usize..5, key_dim in 1usize..80, value_dim in 1usize..150,
         block in 0usize..3, dtype in 0usize..3, lengths in prop::collection::vec(1usize..200, 1..4),
         window in prop::option::of(1usize..150), sinks: bool, chunk in 1usize..90,
     ) {
         let dtype = [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8][dtype];
         let shape = KvShape { kv_heads, key_dim, value_dim, block_tokens: 16 << block, dtype };
-        let mut random = Random(seed);
-        let mut setup = Setup::new(&mut random, shape, kv_heads * group, &lengths);
+        let mut random = TestRandom(seed);
+        let mut setup = AttentionSetup::new(&mut random, shape, kv_heads * group, &lengths);
         setup.window = window;
         setup.sinks = sinks.then(|| random.normals(kv_heads * group));
         for cpu in cpus() {
@@ -171,7 +179,7 @@ proptest! {
             for (s, out) in whole.iter().enumerate() {
                 let width = out.len() / lengths[s];
                 for token in [0, lengths[s] / 2, lengths[s] - 1] {
-                    let expected = setup.plain_row(s, token).into_iter().zip(setup.tolerances(cpu.kernel_set(), s, token));
+                    let expected = setup.reference_row(s, token).into_iter().zip(setup.tolerances(cpu.kernel_set(), s, token));
                     for (y, (e, tolerance)) in out[token * width..(token + 1) * width].iter().zip(expected) {
                         prop_assert!(
                             (f64::from(*y) - e).abs() < tolerance,
@@ -188,13 +196,14 @@ proptest! {
     }
 }
 
-/// Longer than two splits; prefill, decode, chunks, one or several threads: the same bits.
+/// Sequences of more than two splits give the same bits in prefill, decode and chunks, on any number
+/// of threads.
 #[test]
-fn long_sequences_are_the_same_bits_in_any_split() {
+fn long_sequences_are_bit_identical_for_any_chunking() {
     for (dtype, window) in [(KvDtype::Bf16, None), (KvDtype::F32, Some(700)), (KvDtype::Int8, None)]
     {
         let shape = KvShape { kv_heads: 1, key_dim: 16, value_dim: 16, block_tokens: 32, dtype };
-        let mut setup = Setup::new(&mut Random(3), shape, 2, &[2500, 1100]);
+        let mut setup = AttentionSetup::new(&mut TestRandom(3), shape, 2, &[2500, 1100]);
         setup.window = window;
         let mut before: Option<(KernelSet, Vec<Vec<f32>>)> = None;
         for cpu in cpus() {
@@ -207,11 +216,11 @@ fn long_sequences_are_the_same_bits_in_any_split() {
             }
             let last = &whole[0][2499 * 32..];
             let tolerances = setup.tolerances(cpu.kernel_set(), 0, 2499);
-            for ((y, e), tolerance) in last.iter().zip(setup.plain_row(0, 2499)).zip(tolerances) {
+            for ((y, e), tolerance) in last.iter().zip(setup.reference_row(0, 2499)).zip(tolerances)
+            {
                 assert!((f64::from(*y) - e).abs() < tolerance);
             }
-            // The bf16 instruction sums a pair at once, of rounded weights too; everything else
-            // agrees among the sets.
+            // Sets agree, except that the bf16 dot product instruction adds pairs and rounds weights.
             if let Some((set, before)) = before.replace((cpu.kernel_set(), whole.clone()))
                 && (dtype != KvDtype::Bf16 || set == cpu.kernel_set())
             {
@@ -221,11 +230,11 @@ fn long_sequences_are_the_same_bits_in_any_split() {
     }
 }
 
-/// Sequences whose tables begin with the same blocks meet these together: the bits are those of
-/// each alone, and of each with blocks of its own. A NaN of one of them stays with it.
+/// Sequences that share blocks are computed together, with the bits of each alone, and of each with
+/// unshared blocks. A NaN in one does not reach the others.
 #[test]
-fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
-    // Tokens after the shared ones, and how many of them are new.
+fn sequences_with_a_shared_prefix_are_bit_identical_to_each_alone() {
+    // (tokens after the shared prefix, how many of them are new)
     const TAILS: [(usize, usize); 7] =
         [(1, 1), (9, 1), (40, 3), (16, 1), (130, 30), (70, 1), (2, 2)];
     const BLOCK: usize = 16;
@@ -236,7 +245,7 @@ fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
         (KvDtype::Int8, 3, 2, 66, Some(1050)),
     ] {
         let shape = KvShape { kv_heads, key_dim: 24, value_dim: 40, block_tokens: BLOCK, dtype };
-        let mut random = Random(6);
+        let mut random = TestRandom(6);
         let tail_blocks = TAILS.map(|(tail, _)| tail.div_ceil(BLOCK));
         let own = shared_blocks + tail_blocks.iter().sum::<usize>();
         let arena = Arena::new(KvLayer::bytes(&shape, own + shared_blocks)).unwrap();
@@ -248,7 +257,7 @@ fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
         let prompt = shared_blocks * BLOCK;
         let first = &cpus()[0];
         let write = |layer: &mut KvLayer,
-                     random: &mut Random,
+                     random: &mut TestRandom,
                      blocks: &[u32],
                      from: usize,
                      tokens: usize| {
@@ -267,7 +276,7 @@ fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
         for (table, (tail, _)) in tables.iter().zip(TAILS) {
             write(&mut layer, &mut random, table, prompt, tail);
         }
-        // The shared blocks once more, elsewhere.
+        // A second copy of the shared blocks.
         for block in 0..shared_blocks as u32 {
             layer.copy_block(block, own as u32 + block).unwrap();
         }
@@ -294,7 +303,7 @@ fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
                     [..sequence.rows.len() * heads * shape.key_dim];
                 let expected = &together[sequence.rows.start * width..sequence.rows.end * width];
                 let mut table = sequence.blocks.to_vec();
-                for what in ["alone", "with blocks of its own"] {
+                for what in ["alone", "with unshared blocks"] {
                     let alone = AttentionSequence {
                         blocks: &table,
                         rows: 0..sequence.rows.len(),
@@ -312,10 +321,10 @@ fn sequences_behind_one_prompt_have_the_bits_of_each_alone() {
 }
 
 #[test]
-fn a_nan_stays_in_its_sequence() {
+fn a_nan_does_not_reach_other_sequences() {
     for dtype in [KvDtype::Bf16, KvDtype::Int8] {
         let shape = KvShape { kv_heads: 1, key_dim: 8, value_dim: 8, block_tokens: 16, dtype };
-        let mut setup = Setup::new(&mut Random(4), shape, 1, &[70, 40]);
+        let mut setup = AttentionSetup::new(&mut TestRandom(4), shape, 1, &[70, 40]);
         setup.histories[0].k[20 * 8] = f32::NAN;
         for cpu in cpus() {
             let out = setup.run(cpu, &|_, _| usize::MAX);
@@ -325,10 +334,10 @@ fn a_nan_stays_in_its_sequence() {
     }
 }
 
-/// A block that was another's holds its numbers behind the end of whoever has it now; they may be
-/// none.
+/// A reused block still holds values of its previous owner past the end of the new sequence, which
+/// may be NaN.
 #[test]
-fn a_nan_that_was_left_in_a_block_is_not_met() {
+fn a_stale_nan_in_a_reused_block_is_ignored() {
     for dtype in [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8] {
         let shape = KvShape { kv_heads: 1, key_dim: 8, value_dim: 8, block_tokens: 16, dtype };
         let options = AttentionOptions { heads: 1, scale: 0.3, window: None, sinks: None };
@@ -343,7 +352,7 @@ fn a_nan_that_was_left_in_a_block_is_not_met() {
                 &before,
             )
             .unwrap();
-            let x = Random(8).normals(16 * 8);
+            let x = TestRandom(8).normals(16 * 8);
             for position in 0..16 {
                 let row = &x[position * 8..][..8];
                 let sequences =
@@ -361,22 +370,25 @@ fn a_nan_that_was_left_in_a_block_is_not_met() {
     }
 }
 
-/// An int8 cache is close to the numbers it was given: within half a step of 1/127 of a group's
-/// largest, and a little for the step being a bf16.
+/// The error of an int8 cache is at most half a step, max |x| / 127 of the group, plus the rounding of
+/// the scale to bf16.
 #[test]
-fn int8_loses_little() {
+fn an_int8_cache_has_a_small_error() {
     let shape =
         KvShape { kv_heads: 2, key_dim: 64, value_dim: 96, block_tokens: 32, dtype: KvDtype::Int8 };
-    let setup = Setup::new(&mut Random(5), shape, 6, &[300]);
-    let exact = Setup {
+    let setup = AttentionSetup::new(&mut TestRandom(5), shape, 6, &[300]);
+    let exact = AttentionSetup {
         shape: KvShape { dtype: KvDtype::F32, ..shape },
-        ..Setup::new(&mut Random(5), shape, 6, &[300])
+        ..AttentionSetup::new(&mut TestRandom(5), shape, 6, &[300])
     };
-    let numbers = &setup.histories[0].v[..96];
-    for (group, kept) in numbers.chunks(32).zip(plain::round_int8_kv(numbers).chunks(32)) {
-        let most = group.iter().fold(0f64, |m, &x| m.max(f64::from(x.abs())));
+    let values = &setup.histories[0].v[..96];
+    for (group, kept) in values.chunks(32).zip(plain::round_int8_kv(values).chunks(32)) {
+        let max_abs = group.iter().fold(0f64, |m, &x| m.max(f64::from(x.abs())));
         assert!(
-            group.iter().zip(kept).all(|(&x, k)| (f64::from(x) - k).abs() <= 0.51 * most / 127.0)
+            group
+                .iter()
+                .zip(kept)
+                .all(|(&x, k)| (f64::from(x) - k).abs() <= 0.51 * max_abs / 127.0)
         );
     }
     let cpu = cpus().last().expect("a CPU");
@@ -386,7 +398,7 @@ fn int8_loses_little() {
 }
 
 #[test]
-fn wrong_tables_are_refused() {
+fn invalid_block_tables_are_errors() {
     let shape =
         KvShape { kv_heads: 1, key_dim: 8, value_dim: 8, block_tokens: 16, dtype: KvDtype::Bf16 };
     let arena = Arena::new(1 << 20).unwrap();
@@ -406,7 +418,7 @@ fn wrong_tables_are_refused() {
     );
     assert!(
         write(&[AttentionSequence { blocks: &[0, 1], rows: 0..20, first_position: 0 }], &x[8..]),
-        "too few numbers"
+        "too few values"
     );
     let twice =
         [0..10, 5..15].map(|rows| AttentionSequence { blocks: &[2], rows, first_position: 0 });

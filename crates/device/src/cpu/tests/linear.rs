@@ -1,3 +1,5 @@
+//! Tests of products, dequantization and quantization.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -20,7 +22,7 @@ fn multiply(
     out
 }
 
-/// What the product should be, and how far rounding may take it from there, element by element.
+/// Reference product and tolerance of each element.
 fn expected(
     precision: Precision,
     weight: &Matrix,
@@ -58,12 +60,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn agrees_with_the_plain_product(
+    fn products_agree_with_the_reference(
         seed: u64, rows in 1usize..70, blocks in 1usize..6, ragged in 0usize..40, tokens in 1usize..15, with_bias: bool,
     ) {
         for dtype in DTYPES {
             let cols = blocks * dtype.block_elements().max(16) + if dtype.block_elements() == 1 { ragged } else { 0 };
-            let mut random = Random(seed);
+            let mut random = TestRandom(seed);
             let weight = matrix(&mut random, dtype, rows, cols);
             let x = random.normals(tokens * cols);
             let bias = random.normals(rows);
@@ -81,7 +83,7 @@ proptest! {
                     }
                     of_sets.push((cpu.kernel_set(), y));
                 }
-                // One instruction differs: all else is the same bits in every set, and for any threads.
+                // Bit-identical across sets and threads, except for the bf16 dot product instruction.
                 let bf16 = precision != Precision::F32 && dtype == Dtype::BF16;
                 for pair in of_sets.windows(2).filter(|p| !bf16 || p[0].0 == p[1].0) {
                     same_bits(&pair[0].1, &pair[1].1, &format!("{dtype:?} {precision:?} {} {}", pair[0].0, pair[1].0));
@@ -95,7 +97,7 @@ proptest! {
 fn bits_do_not_depend_on_the_batch() {
     for dtype in DTYPES {
         for (rows, cols) in [(37, 256), (96, 768), (130, 2304)] {
-            let mut random = Random(rows as u64);
+            let mut random = TestRandom(rows as u64);
             let weight = matrix(&mut random, dtype, rows, cols);
             let x = random.normals(100 * cols);
             for cpu in cpus() {
@@ -135,13 +137,13 @@ fn bits_do_not_depend_on_the_batch() {
     }
 }
 
-/// Rows so long that they are copied in parts, more of them than a copy has, and so many tokens
-/// that rows meet some of them first.
+/// Rows are long enough to be packed in several parts, there are more rows than are packed at a time,
+/// and enough tokens for several L3 blocks of activations.
 #[test]
-fn bits_do_not_depend_on_the_batch_where_rows_are_long() {
+fn bits_of_long_rows_do_not_depend_on_the_batch() {
     let (rows, cols, tokens) = (35, 6413, 345);
     for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
-        let mut random = Random(23);
+        let mut random = TestRandom(23);
         let weight = matrix(&mut random, dtype, rows, cols);
         let x = random.normals(tokens * cols);
         for cpu in cpus().iter().filter(|cpu| cpu.kernel_set() != KernelSet::Scalar) {
@@ -166,9 +168,9 @@ fn bits_do_not_depend_on_the_batch_where_rows_are_long() {
 }
 
 #[test]
-fn bits_do_not_depend_on_the_place_of_the_rows() {
+fn bits_do_not_depend_on_the_index_of_the_row() {
     for dtype in DTYPES {
-        let mut random = Random(11);
+        let mut random = TestRandom(11);
         let weight = matrix(&mut random, dtype, 75, 512);
         let x = random.normals(9 * 512);
         for cpu in cpus() {
@@ -196,9 +198,9 @@ fn bits_do_not_depend_on_the_place_of_the_rows() {
 }
 
 #[test]
-fn no_tokens_are_no_work() {
+fn a_product_of_no_tokens_is_empty() {
     for dtype in DTYPES {
-        let weight = matrix(&mut Random(2), dtype, 40, 256);
+        let weight = matrix(&mut TestRandom(2), dtype, 40, 256);
         for cpu in cpus() {
             assert_eq!(
                 multiply(cpu, Precision::Native, &weight, None, &[], 0),
@@ -210,16 +212,16 @@ fn no_tokens_are_no_work() {
 }
 
 #[test]
-fn several_products_of_one_input() {
+fn products_computed_together_are_bit_identical_to_each_alone() {
     for cpu in cpus() {
-        let mut random = Random(5);
+        let mut random = TestRandom(5);
         let weights = [(Dtype::BF16, 64), (Dtype::Q4_1, 33), (Dtype::F32, 1), (Dtype::Q6K, 100)];
         let weights = weights.map(|(dtype, rows)| matrix(&mut random, dtype, rows, 256));
         let x = random.normals(3 * 256);
         let mut inputs = PackedActivations::new();
-        let forms =
+        let dtypes =
             ActivationDtypes::for_weights(Precision::Native, weights.iter().map(|w| w.dtype));
-        inputs.pack(cpu, &x, 3, 256, forms).unwrap();
+        inputs.pack(cpu, &x, 3, 256, dtypes).unwrap();
         let mut outs = weights.each_ref().map(|w| vec![0f32; 3 * w.rows]);
         let products =
             weights.iter().zip(&mut outs).map(|(weight, out)| Product { weight, bias: None, out });
@@ -231,10 +233,10 @@ fn several_products_of_one_input() {
 }
 
 #[test]
-fn a_nan_stays_in_its_row_and_is_not_lost() {
+fn a_nan_reaches_its_own_row_only() {
     for dtype in DTYPES {
         for bad in [f32::NAN, f32::INFINITY] {
-            let mut random = Random(8);
+            let mut random = TestRandom(8);
             let weight = matrix(&mut random, dtype, 20, 256);
             for tokens in [3, 40] {
                 let mut x = random.normals(tokens * 256);
@@ -254,9 +256,9 @@ fn a_nan_stays_in_its_row_and_is_not_lost() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn mismatched_operands_are_errors() {
     let cpu = &cpus()[0];
-    let mut random = Random(1);
+    let mut random = TestRandom(1);
     let weight = matrix(&mut random, Dtype::BF16, 4, 64);
     let mut inputs = PackedActivations::new();
     let x = random.normals(128);
@@ -283,9 +285,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn dequantized_rows_are_those_of_the_plain_decoder(seed: u64, rows in 1usize..9, blocks in 1usize..4) {
+    fn dequantized_rows_agree_with_the_reference_decoder(seed: u64, rows in 1usize..9, blocks in 1usize..4) {
         for dtype in DTYPES {
-            let table = matrix(&mut Random(seed), dtype, rows, blocks * dtype.block_elements().max(8));
+            let table = matrix(&mut TestRandom(seed), dtype, rows, blocks * dtype.block_elements().max(8));
             let ids: Vec<u32> = (0..rows as u32).rev().collect();
             let plain: Vec<f64> = decoded(&table).into_iter().rev().flatten().collect();
             for cpu in cpus() {
@@ -300,9 +302,9 @@ proptest! {
     }
 
     #[test]
-    fn int8_weights_are_the_nearest(seed: u64, blocks in 1usize..300) {
+    fn q8_0_quantization_rounds_to_nearest(seed: u64, blocks in 1usize..300) {
         for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
-            let source = matrix(&mut Random(seed), dtype, 1, blocks * 32);
+            let source = matrix(&mut TestRandom(seed), dtype, 1, blocks * 32);
             let exact = decoded(&source).remove(0);
             let mut first: Option<Vec<u8>> = None;
             for cpu in cpus() {
@@ -310,9 +312,9 @@ proptest! {
                 cpu.quantize_int8(dtype, &source.data, &mut out).unwrap();
                 let back = plain::decode_row(Dtype::Q8_0, &out, blocks * 32).unwrap();
                 for (block, (a, b)) in exact.chunks(32).zip(back.chunks(32)).enumerate() {
-                    let most = a.iter().fold(0f64, |m, x| m.max(x.abs()));
-                    // half a step, and what the f16 scale may cut off of the largest
-                    let tolerance = most / 127.0 * 0.57;
+                    let max_abs = a.iter().fold(0f64, |m, x| m.max(x.abs()));
+                    // half a step, plus the rounding of the scale to f16
+                    let tolerance = max_abs / 127.0 * 0.57;
                     let bad = a.iter().zip(b).find(|(a, b)| (*a - *b).abs() > tolerance);
                     prop_assert!(bad.is_none(), "{dtype:?} block {block}: {bad:?} tolerance {tolerance}");
                 }

@@ -1,4 +1,5 @@
-//! Kernels against the plain arithmetic, and against themselves in other batches, threads and sets.
+//! Tests of the kernels: agreement with the reference implementations, and bit-identity across
+//! batches, threads and kernel sets.
 
 mod attention;
 mod linear;
@@ -14,7 +15,7 @@ use crate::DeviceError;
 use crate::memory::{Arena, Bytes};
 use crate::pool::Pool;
 
-/// Every kernel set that this machine runs, on one thread and on three.
+/// Every available kernel set, on one thread and on three.
 pub(super) fn cpus() -> &'static [Cpu] {
     static CPUS: OnceLock<Vec<Cpu>> = OnceLock::new();
     CPUS.get_or_init(|| {
@@ -24,10 +25,10 @@ pub(super) fn cpus() -> &'static [Cpu] {
     })
 }
 
-/// SplitMix64: the same numbers in every run.
-pub(super) struct Random(pub u64);
+/// Deterministic random numbers (SplitMix64).
+pub(super) struct TestRandom(pub u64);
 
-impl Random {
+impl TestRandom {
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -36,7 +37,7 @@ impl Random {
         z ^ z >> 31
     }
 
-    /// About normal, deviation 1.
+    /// Approximately normal, standard deviation 1.
     pub fn normal(&mut self) -> f32 {
         let uniform = |bits: u64| (bits >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
         (0..4).map(|_| uniform(self.bits())).sum::<f32>() * 1.732
@@ -63,13 +64,13 @@ pub(super) fn unaligned(bytes: &[u8]) -> Bytes {
     all.slice(3..bytes.len() + 3).unwrap()
 }
 
-/// A random matrix of any dtype: every code is possible, scales are small.
-pub(super) fn matrix(random: &mut Random, dtype: Dtype, rows: usize, cols: usize) -> Matrix {
+/// Random matrix of any readable dtype, with all codes and small scales.
+pub(super) fn matrix(random: &mut TestRandom, dtype: Dtype, rows: usize, cols: usize) -> Matrix {
     let mut bytes = vec![0u8; rows * cols / dtype.block_elements() * dtype.block_bytes()];
     for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
         block.iter_mut().for_each(|b| *b = random.bits() as u8);
         let small =
-            |random: &mut Random| f16::from_f32(0.02 + 0.02 * random.normal()).to_le_bytes();
+            |random: &mut TestRandom| f16::from_f32(0.02 + 0.02 * random.normal()).to_le_bytes();
         match dtype {
             Dtype::F32 => block.copy_from_slice(&random.normal().to_le_bytes()),
             Dtype::F16 => block.copy_from_slice(&f16::from_f32(random.normal()).to_le_bytes()),
@@ -85,7 +86,7 @@ pub(super) fn matrix(random: &mut Random, dtype: Dtype, rows: usize, cols: usize
     Matrix::new(dtype, rows, cols, unaligned(&bytes)).unwrap()
 }
 
-/// The numbers of a matrix by the plain decoder.
+/// The elements of a matrix, by the reference decoder.
 pub(super) fn decoded(matrix: &Matrix) -> Vec<Vec<f64>> {
     let row = |bytes: &[u8]| super::plain::decode_row(matrix.dtype, bytes, matrix.cols).unwrap();
     matrix.data.chunks_exact(matrix.row_bytes()).map(row).collect()
@@ -105,7 +106,7 @@ pub(super) const DTYPES: [Dtype; 11] = [
     Dtype::Q6K,
 ];
 
-/// Fails unless the bits agree.
+/// Asserts bit-identity.
 #[track_caller]
 pub(super) fn same_bits(a: &[f32], b: &[f32], what: &str) {
     assert_eq!(a.len(), b.len(), "{what}");

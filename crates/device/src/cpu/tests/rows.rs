@@ -1,11 +1,13 @@
+//! Tests of operations on rows.
+
 use checkpoint::Pairing;
 use proptest::prelude::*;
 
 use super::*;
 use crate::cpu::{RopeTable, plain};
 
-/// Runs `op` on every cpu; the results must be within `tolerance` of `expected` and the same bits
-/// everywhere.
+/// Asserts that the results of `op` are within `tolerance` of `expected` and bit-identical on every
+/// [`Cpu`].
 #[track_caller]
 fn check(expected: &[f64], tolerance: f64, what: &str, op: impl Fn(&Cpu) -> Vec<f32>) {
     let mut first: Option<Vec<f32>> = None;
@@ -24,7 +26,7 @@ fn check(expected: &[f64], tolerance: f64, what: &str, op: impl Fn(&Cpu) -> Vec<
     }
 }
 
-/// erf by its Maclaurin series in f64, good to 1e-9 for |x| < 4.
+/// erf by its Maclaurin series, with an error below 1e-9 for |x| < 4.
 fn erf(x: f64) -> f64 {
     if x.abs() > 4.0 {
         return x.signum();
@@ -41,8 +43,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn norms(seed: u64, rows in 1usize..20, cols in 1usize..200, shift in -3f32..3.0) {
-        let mut random = Random(seed);
+    fn norms_agree_with_the_reference(seed: u64, rows in 1usize..20, cols in 1usize..200, shift in -3f32..3.0) {
+        let mut random = TestRandom(seed);
         let x: Vec<f32> = random.normals(rows * cols).iter().map(|x| x + shift).collect();
         let (weight, bias) = (random.normals(cols), random.normals(cols));
         let rms: Vec<f64> = x.chunks(cols).flat_map(|x| plain::rms_norm(x, &weight, 1e-5)).collect();
@@ -63,8 +65,8 @@ proptest! {
     }
 
     #[test]
-    fn activations(seed: u64, len in 1usize..40_000, size in 0.1f32..30.0) {
-        let mut random = Random(seed);
+    fn activations_agree_with_the_reference(seed: u64, len in 1usize..40_000, size in 0.1f32..30.0) {
+        let mut random = TestRandom(seed);
         let x: Vec<f32> = random.normals(len).iter().map(|x| x * size).collect();
         let y = random.normals(len);
         let both = |f: &dyn Fn(f64) -> f64| x.iter().zip(&y).map(|(&x, &y)| f(f64::from(x)) * f64::from(y)).collect::<Vec<_>>();
@@ -87,8 +89,8 @@ proptest! {
     }
 
     #[test]
-    fn rope(seed: u64, tokens in 1usize..40, heads in 1usize..5, half in 1usize..40, rest in 0usize..20, interleaved: bool) {
-        let mut random = Random(seed);
+    fn rope_agrees_with_the_reference(seed: u64, tokens in 1usize..40, heads in 1usize..5, half in 1usize..40, rest in 0usize..20, interleaved: bool) {
+        let mut random = TestRandom(seed);
         let (rotary_dim, head_dim) = (2 * half, 2 * half + rest);
         let positions: Vec<u32> = (0..tokens).map(|_| random.below(50) as u32).collect();
         let angles: Vec<f32> = (0..50 * half).map(|_| random.normal() * 3.0).collect();
@@ -115,8 +117,8 @@ proptest! {
     }
 
     #[test]
-    fn logits(seed: u64, rows in 1usize..4, vocab in 1usize..3000, size in 0.1f32..40.0) {
-        let mut random = Random(seed);
+    fn softmax_and_argmax_agree_with_the_reference(seed: u64, rows in 1usize..4, vocab in 1usize..3000, size in 0.1f32..40.0) {
+        let mut random = TestRandom(seed);
         let x: Vec<f32> = random.normals(rows * vocab).iter().map(|x| x * size).collect();
         let sums: Vec<f64> = x.chunks(vocab).map(|row| {
             let max = row.iter().fold(f64::NEG_INFINITY, |m, &x| m.max(f64::from(x)));
@@ -129,8 +131,8 @@ proptest! {
         });
         let logs: Vec<f64> = x.iter().enumerate().map(|(i, &x)| f64::from(x) - sums[i / vocab]).collect();
         check(&logs, 1e-5, "log_softmax", |cpu| { let mut x = x.clone(); cpu.log_softmax(&mut x, vocab).unwrap(); x });
-        let shares: Vec<f64> = logs.iter().map(|l| l.exp()).collect();
-        check(&shares, 1e-5, "softmax", |cpu| { let mut x = x.clone(); cpu.softmax(&mut x, vocab).unwrap(); x });
+        let probabilities: Vec<f64> = logs.iter().map(|l| l.exp()).collect();
+        check(&probabilities, 1e-5, "softmax", |cpu| { let mut x = x.clone(); cpu.softmax(&mut x, vocab).unwrap(); x });
         let best = cpus()[0].argmax(&x[..vocab]).unwrap();
         prop_assert!(x[..vocab].iter().all(|&v| v <= best.logit) && x[best.index as usize] == best.logit);
         prop_assert!(!x[..best.index as usize].contains(&best.logit));
@@ -138,7 +140,7 @@ proptest! {
 }
 
 #[test]
-fn argmax_refuses_nan_and_nothing() {
+fn argmax_of_nan_or_an_empty_row_is_none() {
     let cpu = &cpus()[0];
     assert!(cpu.argmax(&[]).is_none());
     assert!(cpu.argmax(&[1.0, f32::NAN]).is_none());
@@ -146,7 +148,7 @@ fn argmax_refuses_nan_and_nothing() {
 }
 
 #[test]
-fn masked_logits_have_no_share() {
+fn masked_logits_have_probability_zero() {
     for cpu in cpus() {
         let mut x = vec![f32::NEG_INFINITY; 40];
         x[7] = 2.0;

@@ -94,7 +94,7 @@ impl GpuKvLayer {
 /// block.
 fn block_bytes(shape: &KvShape) -> [usize; 4] {
     let slots = shape.kv_heads * shape.block_tokens;
-    let (number, scale) = (shape.number_bytes(), 2);
+    let (number, scale) = (shape.element_bytes(), 2);
     [
         slots * shape.key_dim * number,
         slots * shape.value_dim * number,

@@ -273,7 +273,7 @@ impl AttentionCheck {
                 (first..=token).map(|t| row(&history.v, at(t), shape.value_dim)).collect();
             let q = row(&history.q, token * self.heads() + head, shape.key_dim);
             let sink = self.case.sinks.then(|| f64::from(self.sinks[head]));
-            plain::attend(&q, &keys, &values, f64::from(self.scale()), sink)
+            plain::attention(&q, &keys, &values, f64::from(self.scale()), sink)
         };
         (0..self.heads()).flat_map(head).collect()
     }

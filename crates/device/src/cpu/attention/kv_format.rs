@@ -1,67 +1,70 @@
-//! What depends on the precision of the cache.
+//! Dot products and weighted sums for each dtype of the KV cache.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use half::bf16;
 
-use super::super::simd::{Ints, LANES, Simd};
+use super::super::simd::{LANES, Simd, SimdInt};
 use super::TILE;
-use super::cache::{Codes, GROUP, KEY_OFFSET, KvShape, Sixteen};
+use super::cache::{GROUP, KEY_OFFSET, KvLane16, KvShape};
+use super::int8_group::Int8Group;
 
-/// Keys and values of one dtype.
-pub(super) trait Stored {
+/// A dtype of the cache: how queries are packed, scores computed and values accumulated.
+pub(super) trait KvFormat {
     const VALUE_BYTES: usize;
-    /// Positions whose values lie side by side, number by number: a step of adding up.
-    const POSITIONS: usize;
-    /// 32-bit words that a query is kept in.
+    /// Positions whose values are interleaved, and thus accumulated in one step.
+    const VALUE_POSITIONS: usize;
+    /// 32-bit words of a packed query.
     fn query_words<S: Simd>(shape: &KvShape) -> usize;
-    /// Writes the words of a query to `words[0]`, `words[stride]` and so on.
+    /// Packs a query into `words[0]`, `words[stride]` and so on.
     unsafe fn query<S: Simd>(q: &[f32], words: *mut u32, stride: usize);
-    /// The dot products of R queries, word w of query r at `queries[w * stride + r]`, with W times
-    /// 16 keys. What `next` holds is asked for.
-    unsafe fn dots<S: Ints, const R: usize, const W: usize>(
+    /// Dot products of R queries, word w of query r at `queries[w * stride + r]`, with 16 W keys.
+    /// Prefetches the keys of `next`.
+    unsafe fn dots<S: SimdInt, const R: usize, const W: usize>(
         shape: &KvShape,
-        here: &[Sixteen],
-        next: &[Sixteen],
+        here: &[KvLane16],
+        next: &[KvLane16],
         queries: *const u32,
         stride: usize,
     ) -> [[S::F; W]; R];
-    /// Stores the weights of the keys of sixteen positions, the first of which is `key`, for
-    /// [`Self::add`]; `row` is where the row's begin.
+    /// Stores the softmax weights of 16 keys from `key` for [`Self::add`], in the row's weights
+    /// `row`.
     #[inline(always)]
-    unsafe fn weigh<S: Simd>(row: *mut f32, key: usize, weights: S::F) {
+    unsafe fn store_weights<S: Simd>(row: *mut f32, key: usize, weights: S::F) {
         S::store(row.add(key), weights);
     }
-    /// Adds N vectors of the values of a step's positions, from vector `first`, to R rows, times
-    /// the weights of `key` and, unless it stands alone, of those beside it: a row's weights
-    /// begin [`TILE`] after another's.
-    unsafe fn add<S: Ints, const R: usize, const N: usize>(
+    /// Accumulates N vectors of the values of one step, multiplied with the weights of `key` and the
+    /// keys interleaved with it, for R rows. `weights` is [R][[`TILE`]].
+    unsafe fn add<S: SimdInt, const R: usize, const N: usize>(
         acc: &mut [[S::F; N]; R],
-        values: Values,
+        values: ValueStep,
         weights: *const f32,
         key: usize,
     );
 }
 
-/// The values of a step's positions.
+/// Values of the interleaved positions of one step.
 #[derive(Clone, Copy)]
-pub(super) struct Values {
-    /// The first vector that is wanted.
+pub(super) struct ValueStep {
+    /// The first vector to accumulate.
     pub from: *const u8,
-    /// Which vector that is.
+    /// Index of that vector in the value.
     pub first: usize,
-    /// The value's scales.
+    /// Scales of the value.
     pub scales: *const u16,
-    /// Of two positions side by side, the second is not one of those that are added.
+    /// Only the first of two interleaved positions is accumulated.
     pub alone: bool,
 }
 
-pub(super) struct InF32;
-pub(super) struct InBf16;
-pub(super) struct InInt8;
+/// f32 cache: exact.
+pub(super) struct KvInF32;
+/// bf16 cache. With a bf16 dot product instruction, queries and weights are rounded to bf16 pairs.
+pub(super) struct KvInBf16;
+/// int8 cache with a bf16 scale for each group of 32 elements. Queries are quantized likewise.
+pub(super) struct KvInInt8;
 
-impl Stored for InF32 {
+impl KvFormat for KvInF32 {
     const VALUE_BYTES: usize = 4;
-    const POSITIONS: usize = 1;
+    const VALUE_POSITIONS: usize = 1;
 
     fn query_words<S: Simd>(shape: &KvShape) -> usize {
         shape.key_words()
@@ -73,10 +76,10 @@ impl Stored for InF32 {
         }
     }
     #[inline(always)]
-    unsafe fn dots<S: Ints, const R: usize, const W: usize>(
+    unsafe fn dots<S: SimdInt, const R: usize, const W: usize>(
         shape: &KvShape,
-        here: &[Sixteen],
-        next: &[Sixteen],
+        here: &[KvLane16],
+        next: &[KvLane16],
         queries: *const u32,
         stride: usize,
     ) -> [[S::F; W]; R] {
@@ -84,7 +87,7 @@ impl Stored for InF32 {
         for word in 0..shape.key_words() {
             let mut keys = [S::splat(0.0); W];
             for w in 0..W {
-                keys[w] = S::load(word_of::<S>(shape, &here[w], &next[w], word));
+                keys[w] = S::load(key_word::<S>(shape, &here[w], &next[w], word));
             }
             for r in 0..R {
                 let q = splat_word::<S>(queries.add(word * stride + r));
@@ -96,9 +99,9 @@ impl Stored for InF32 {
         acc
     }
     #[inline(always)]
-    unsafe fn add<S: Ints, const R: usize, const N: usize>(
+    unsafe fn add<S: SimdInt, const R: usize, const N: usize>(
         acc: &mut [[S::F; N]; R],
-        values: Values,
+        values: ValueStep,
         weights: *const f32,
         key: usize,
     ) {
@@ -110,11 +113,11 @@ impl Stored for InF32 {
     }
 }
 
-impl Stored for InBf16 {
+impl KvFormat for KvInBf16 {
     const VALUE_BYTES: usize = 2;
-    const POSITIONS: usize = 2;
+    const VALUE_POSITIONS: usize = 2;
 
-    /// Pairs as they are where an instruction multiplies them, else each number as f32.
+    /// Packed bf16 pairs for the bf16 dot product instruction, else one f32 per word.
     fn query_words<S: Simd>(shape: &KvShape) -> usize {
         if S::PAIR_DOT { shape.key_words() } else { 2 * shape.key_words() }
     }
@@ -135,10 +138,10 @@ impl Stored for InBf16 {
         }
     }
     #[inline(always)]
-    unsafe fn dots<S: Ints, const R: usize, const W: usize>(
+    unsafe fn dots<S: SimdInt, const R: usize, const W: usize>(
         shape: &KvShape,
-        here: &[Sixteen],
-        next: &[Sixteen],
+        here: &[KvLane16],
+        next: &[KvLane16],
         queries: *const u32,
         stride: usize,
     ) -> [[S::F; W]; R] {
@@ -146,7 +149,7 @@ impl Stored for InBf16 {
         for word in 0..shape.key_words() {
             let mut pairs = [S::splat(0.0); W];
             for w in 0..W {
-                pairs[w] = S::load(word_of::<S>(shape, &here[w], &next[w], word));
+                pairs[w] = S::load(key_word::<S>(shape, &here[w], &next[w], word));
             }
             if S::PAIR_DOT {
                 for r in 0..R {
@@ -171,9 +174,9 @@ impl Stored for InBf16 {
         }
         acc
     }
-    /// Pairs, rounded as the values are, where an instruction multiplies them.
+    /// bf16 pairs for the bf16 dot product instruction.
     #[inline(always)]
-    unsafe fn weigh<S: Simd>(row: *mut f32, key: usize, weights: S::F) {
+    unsafe fn store_weights<S: Simd>(row: *mut f32, key: usize, weights: S::F) {
         if S::PAIR_DOT {
             S::store_pairs(row.add(key / 2).cast(), weights);
         } else {
@@ -181,17 +184,17 @@ impl Stored for InBf16 {
         }
     }
     #[inline(always)]
-    unsafe fn add<S: Ints, const R: usize, const N: usize>(
+    unsafe fn add<S: SimdInt, const R: usize, const N: usize>(
         acc: &mut [[S::F; N]; R],
-        values: Values,
+        values: ValueStep,
         weights: *const f32,
         key: usize,
     ) {
         let mut pairs = [S::splat(0.0); N];
         for n in 0..N {
             pairs[n] = S::load(values.from.add(n * LANES * 4).cast());
-            // What was left behind its end by others is no number to multiply a weight of zero
-            // with: it may be none.
+            // The second position may hold a stale NaN of the block's previous owner, which a weight
+            // of zero would not cancel.
             if values.alone {
                 pairs[n] = S::even_alone(pairs[n]);
             }
@@ -214,22 +217,22 @@ impl Stored for InBf16 {
     }
 }
 
-/// A query for int8 keys: for each group its scale, what undoes the keys' offset, and eight words
-/// of codes.
+/// Words of a group of a quantized query: its scale, the correction for [`KEY_OFFSET`], and eight
+/// words of codes.
 const GROUP_WORDS: usize = 2 + GROUP / 4;
 
-impl Stored for InInt8 {
+impl KvFormat for KvInInt8 {
     const VALUE_BYTES: usize = 1;
-    const POSITIONS: usize = 1;
+    const VALUE_POSITIONS: usize = 1;
 
     fn query_words<S: Simd>(shape: &KvShape) -> usize {
         shape.key_groups() * GROUP_WORDS
     }
     #[inline(always)]
     unsafe fn query<S: Simd>(q: &[f32], words: *mut u32, stride: usize) {
-        for (group, numbers) in q.chunks(GROUP).enumerate() {
+        for (group, values) in q.chunks(GROUP).enumerate() {
             let words = words.add(group * GROUP_WORDS * stride);
-            let (scale, codes) = Codes::of(numbers);
+            let (scale, codes) = Int8Group::quantize(values);
             words.write(scale.to_f32().to_bits());
             let sum: i32 = codes.0.iter().map(|&code| i32::from(code)).sum();
             words.add(stride).write((-KEY_OFFSET * sum) as u32);
@@ -238,12 +241,12 @@ impl Stored for InInt8 {
             }
         }
     }
-    /// Whole numbers are added up exactly within a group; groups are added in order.
+    /// Sums within a group are exact in integers; groups are accumulated in order.
     #[inline(always)]
-    unsafe fn dots<S: Ints, const R: usize, const W: usize>(
+    unsafe fn dots<S: SimdInt, const R: usize, const W: usize>(
         shape: &KvShape,
-        here: &[Sixteen],
-        next: &[Sixteen],
+        here: &[KvLane16],
+        next: &[KvLane16],
         queries: *const u32,
         stride: usize,
     ) -> [[S::F; W]; R] {
@@ -259,7 +262,7 @@ impl Stored for InInt8 {
             for word in first..words.min(first + GROUP / 4) {
                 let mut codes = [S::splat_i(0); W];
                 for w in 0..W {
-                    codes[w] = S::load_i(word_of::<S>(shape, &here[w], &next[w], word).cast());
+                    codes[w] = S::load_i(key_word::<S>(shape, &here[w], &next[w], word).cast());
                 }
                 for r in 0..R {
                     let q = S::splat_i(*query.add((2 + word - first) * stride + r) as i32);
@@ -282,9 +285,9 @@ impl Stored for InInt8 {
         total
     }
     #[inline(always)]
-    unsafe fn add<S: Ints, const R: usize, const N: usize>(
+    unsafe fn add<S: SimdInt, const R: usize, const N: usize>(
         acc: &mut [[S::F; N]; R],
-        values: Values,
+        values: ValueStep,
         weights: *const f32,
         key: usize,
     ) {
@@ -298,7 +301,7 @@ impl Stored for InInt8 {
     }
 }
 
-/// acc += v times each row's weight.
+/// acc[r] += v * weights[r].
 #[inline(always)]
 unsafe fn add_weighted<S: Simd, const R: usize, const N: usize>(
     acc: &mut [[S::F; N]; R],
@@ -313,12 +316,12 @@ unsafe fn add_weighted<S: Simd, const R: usize, const N: usize>(
     }
 }
 
-/// Where word `word` of the keys of `here` is; that of `next` is asked for.
+/// Address of word `word` of the keys of `here`. Prefetches the same word of `next`.
 #[inline(always)]
-unsafe fn word_of<S: Simd>(
+unsafe fn key_word<S: Simd>(
     shape: &KvShape,
-    here: &Sixteen,
-    next: &Sixteen,
+    here: &KvLane16,
+    next: &KvLane16,
     word: usize,
 ) -> *const f32 {
     let at = word * shape.block_tokens * 4;

@@ -1,54 +1,54 @@
-//! The state of the softmax of some query rows.
+//! Running state of the online softmax (Milakov and Gimelshein 2018).
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::super::simd::{LANES, Simd, math};
 use crate::memory::Scratch;
 
-/// Maxima, sums and weighted values of some rows over the keys that they have met.
+/// Maxima, sums and weighted values of some query rows over the keys visited so far.
 #[derive(Default)]
-pub(super) struct Partial {
+pub(super) struct SoftmaxState {
     /// [rows]
     pub max: Scratch<f32>,
-    /// [rows][16]: each lane's own sum.
+    /// [rows][16]: one sum per lane.
     pub sums: Scratch<f32>,
     /// [rows][value_stride]
     pub values: Scratch<f32>,
 }
 
-impl Partial {
-    /// Nothing met yet.
+impl SoftmaxState {
+    /// Resets to the state before any key.
     pub(super) fn clear(&mut self, rows: usize, stride: usize) {
         self.max.resize(rows).fill(f32::NEG_INFINITY);
         self.sums.resize(rows * LANES).fill(0.0);
         self.values.resize(rows * stride).fill(0.0);
     }
 
-    /// The state before any key where `row` has a sink, a logit whose value is zero.
+    /// Adds an attention sink to `row`: a logit whose value is zero. Call it before any key.
     pub(super) fn sink(&mut self, row: usize, logit: f32) {
         self.max[row] = logit;
         self.sums[row * LANES] = 1.0;
     }
 
-    /// Adds those of the later keys.
+    /// Merges the state of later keys.
     #[inline(always)]
-    pub(super) unsafe fn merge<S: Simd>(&mut self, part: &Self, stride: usize) {
+    pub(super) unsafe fn merge<S: Simd>(&mut self, later: &Self, stride: usize) {
         for row in 0..self.max.len() {
-            let max = if part.max[row] > self.max[row] { part.max[row] } else { self.max[row] };
+            let max = if later.max[row] > self.max[row] { later.max[row] } else { self.max[row] };
             let base = S::splat(if max == f32::NEG_INFINITY { 0.0 } else { max });
             let mine = math::exp::<S>(S::sub(S::splat(self.max[row]), base));
-            let theirs = math::exp::<S>(S::sub(S::splat(part.max[row]), base));
+            let theirs = math::exp::<S>(S::sub(S::splat(later.max[row]), base));
             self.max[row] = max;
             add_vector::<S>(
                 self.sums.as_mut_ptr().add(row * LANES),
                 mine,
-                part.sums.as_ptr().add(row * LANES),
+                later.sums.as_ptr().add(row * LANES),
                 theirs,
             );
             for at in (row * stride..(row + 1) * stride).step_by(LANES) {
                 add_vector::<S>(
                     self.values.as_mut_ptr().add(at),
                     mine,
-                    part.values.as_ptr().add(at),
+                    later.values.as_ptr().add(at),
                     theirs,
                 );
             }
