@@ -1,7 +1,7 @@
 //! Instantiation of kernels for each kernel set.
 
-/// Defines `$name(set, args..)`, which calls the generic `$body::<S>(args..)` with the [`simd::Simd`]
-/// of `set` in a function that enables its instructions.
+/// Defines `$name(set, args..)`, which calls the generic `$body::<S>(args..)` with the
+/// [`simd::Simd`] of `set` in a function that enables its instructions.
 ///
 /// The CPU must support `set`, as every set in a [`super::Cpu`] is.
 ///

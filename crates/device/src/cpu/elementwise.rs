@@ -7,7 +7,8 @@ use super::simd::{LANES, Simd, math};
 use super::{Cpu, KernelSet, expect};
 use crate::DeviceError;
 
-/// Elements per chunk: whole vectors, so that the lane of an element does not depend on the threads.
+/// Elements per chunk: whole vectors, so that the lane of an element does not depend on the
+/// threads.
 const CHUNK: usize = 8 << 10;
 
 impl Cpu {

@@ -18,9 +18,9 @@ pub enum KernelSet {
     Avx512Bf16,
 }
 
-/// Revision of the kernels' arithmetic, incremented whenever the results of a set change: results of
-/// different revisions, like those of different sets, must not be mixed. (1: before attention summed
-/// its weights lane by lane. 2: before bf16 values were weighted in pairs.)
+/// Revision of the kernels' arithmetic, incremented whenever the results of a set change: results
+/// of different revisions, like those of different sets, must not be mixed. (1: before attention
+/// summed its weights lane by lane. 2: before bf16 values were weighted in pairs.)
 const ARITHMETIC: u32 = 3;
 
 /// The kernel set (or sets, of a model on several devices) with the revision, such as `avx512/3`:

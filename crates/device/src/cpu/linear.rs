@@ -62,8 +62,8 @@ impl Cpu {
     /// Computes all products of the same activations in one fork and join.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::ActivationDtypeMissing`]
-    /// before anything is computed.
+    /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`],
+    /// [`DeviceError::ActivationDtypeMissing`]: all before anything is computed.
     pub fn linear(
         &self,
         inputs: &PackedActivations,
@@ -231,8 +231,8 @@ impl LinearJob<'_> {
             row_bytes,
             rows: rows.len(),
             cols: self.weight.cols,
-            // Chunks are claimed in order, so this thread's next chunk is probably as many chunks ahead
-            // as there are threads.
+            // Chunks are claimed in order, so this thread's next chunk is probably as many chunks
+            // ahead as there are threads.
             next: weights.wrapping_add(self.threads * self.rows_per_chunk * row_bytes),
             x,
             tiles: tiles.start..tiles.end.min(x.layout.tiles()),

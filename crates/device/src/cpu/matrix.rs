@@ -22,8 +22,8 @@ impl Matrix {
     /// A matrix over `data`.
     ///
     /// # Errors
-    /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype; [`DeviceError::Shape`] unless
-    /// `data` has the size of the shape and rows are whole quantization blocks.
+    /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype; [`DeviceError::Shape`]
+    /// unless `data` has the size of the shape and rows are whole quantization blocks.
     pub fn new(dtype: Dtype, rows: usize, cols: usize, data: Bytes) -> Result<Self, DeviceError> {
         let matrix = Self { dtype, rows, cols, data };
         matrix.check()?;

@@ -11,8 +11,8 @@ use crate::DeviceError;
 use crate::memory::{Arena, Zeroed};
 use crate::pool::Pool;
 
-/// Clock for the work of a [`Cpu`]: wall time, or with one thread its CPU time, which is independent
-/// of other processes.
+/// Clock for the work of a [`Cpu`]: wall time, or with one thread its CPU time, which is
+/// independent of other processes.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch {
     started: Instant,
@@ -69,8 +69,8 @@ impl ReadMemory {
         Ok(Self { bytes, next: 0 })
     }
 
-    /// The best rate over the next `pieces`, in bytes/s. Pieces are read in turn, so that none is in a
-    /// cache.
+    /// The best rate over the next `pieces`, in bytes/s. Pieces are read in turn, so that none is
+    /// in a cache.
     ///
     /// # Errors
     /// Those of the pool.
@@ -103,8 +103,8 @@ pub enum DotKind {
     Int8,
 }
 
-/// Peak rate of multiply-adds in registers on all threads, in operations/s (2 per multiply-add): the
-/// best of `rounds`.
+/// Peak rate of multiply-adds in registers on all threads, in operations/s (2 per multiply-add):
+/// the best of `rounds`.
 ///
 /// # Errors
 /// Those of the pool.
@@ -166,8 +166,8 @@ unsafe fn read_all_body<S: Simd>(bytes: &[u8]) -> f32 {
     S::max_lane(S::max(S::max(acc[0], acc[1]), S::max(acc[2], acc[3])))
 }
 
-/// Independent dependency chains: enough to hide the latency of the instructions, few enough to stay
-/// in registers.
+/// Independent dependency chains: enough to hide the latency of the instructions, few enough to
+/// stay in registers.
 const CHAINS: usize = 16;
 
 #[inline(always)]
@@ -194,8 +194,8 @@ unsafe fn iterate_int8_body<S: SimdInt>(count: usize) -> usize {
     let one = S::splat_i(black_box(1));
     let mut acc = [S::splat_i(0); CHAINS];
     for _ in 0..count {
-        // Codes differ per iteration. Otherwise, where a dot product takes several instructions, the
-        // compiler would hoist all but the last out of the loop.
+        // Codes differ per iteration. Otherwise, where a dot product takes several instructions,
+        // the compiler would hoist all but the last out of the loop.
         codes = S::add_i(codes, one);
         for acc in &mut acc[..chains] {
             *acc = S::dot(*acc, codes, x);

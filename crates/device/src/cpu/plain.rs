@@ -90,9 +90,9 @@ pub fn round_bf16(x: f32) -> f64 {
     bf16::from_f32(x).to_f64()
 }
 
-/// x rounded as in an int8 cache: each group of 32 elements (the last may be shorter) is an integer in
-/// -127..=127 times a scale, the smallest bf16 not below max |x| / 127. The quotient is an f32, as in
-/// [`round_blocks`].
+/// x rounded as in an int8 cache: each group of 32 elements (the last may be shorter) is an integer
+/// in -127..=127 times a scale, the smallest bf16 not below max |x| / 127. The quotient is an f32,
+/// as in [`round_blocks`].
 pub fn round_int8_kv(x: &[f32]) -> Vec<f64> {
     let group = |group: &[f32]| {
         let max_abs = group.iter().fold(0f32, |m, x| m.max(x.abs()));

@@ -9,8 +9,8 @@ use super::simd::{LANES, Simd};
 use super::{Cpu, expect};
 use crate::DeviceError;
 
-/// Cosines and sines by position, each [positions, rotary_dim / 2], multiplied by the attention factor
-/// of the RoPE scaling, if any.
+/// Cosines and sines by position, each [positions, rotary_dim / 2], multiplied by the attention
+/// factor of the RoPE scaling, if any.
 #[derive(Debug, Clone, Copy)]
 pub struct RopeTable<'a> {
     pub cos: &'a [f32],

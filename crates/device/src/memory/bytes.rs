@@ -47,9 +47,9 @@ impl Deref for Bytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the range lies in the mapping (a guarantee of `filled` and `slice`), which `owner`
-        // keeps alive. It is initialized and no longer written: a region is consumed when it turns
-        // into bytes.
+        // SAFETY: the range lies in the mapping (a guarantee of `filled` and `slice`), which
+        // `owner` keeps alive. It is initialized and no longer written: a region is consumed when
+        // it turns into bytes.
         unsafe { std::slice::from_raw_parts(self.owner.start().add(self.offset), self.len) }
     }
 }

@@ -33,8 +33,8 @@ pub struct DirectFile {
 }
 
 impl DirectFile {
-    /// Opens `path`. [`ReadMode::Direct`] falls back to buffered reads where the file system refuses
-    /// `O_DIRECT`.
+    /// Opens `path`. [`ReadMode::Direct`] falls back to buffered reads where the file system
+    /// refuses `O_DIRECT`.
     ///
     /// # Errors
     /// [`DeviceError::Io`].

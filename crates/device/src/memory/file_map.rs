@@ -81,8 +81,8 @@ impl FileMap {
         self.mapping.advise(offset, len, advice)
     }
 
-    /// Reads one byte of every page of a range, so that later reads do not fault. Returns the number
-    /// of pages.
+    /// Reads one byte of every page of a range, so that later reads do not fault. Returns the
+    /// number of pages.
     pub fn touch(&self, offset: usize, len: usize) -> usize {
         let end = offset.saturating_add(len).min(self.len());
         let mut pages = 0;

@@ -52,8 +52,8 @@ impl Mapping {
         self.len
     }
 
-    /// Calls `madvise` for the pages of `len` bytes from `offset`; false if the kernel refused, which
-    /// affects speed only.
+    /// Calls `madvise` for the pages of `len` bytes from `offset`; false if the kernel refused,
+    /// which affects speed only.
     pub(super) fn advise(&self, offset: usize, len: usize, advice: i32) -> bool {
         let page = page_bytes();
         let first = offset / page * page;

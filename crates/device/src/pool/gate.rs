@@ -82,8 +82,8 @@ impl PoolState {
     /// Runs a job from its caller: opens the gate, computes parts, closes the gate, waits for the
     /// helpers inside.
     pub(super) fn run(&self, parts: usize, job: &Job<'_>) -> Result<(), DeviceError> {
-        // SAFETY: only the lifetime is erased; `retire` guarantees that the pointer is not used after
-        // this function returns.
+        // SAFETY: only the lifetime is erased; `retire` guarantees that the pointer is not used
+        // after this function returns.
         let erased: *const Job<'static> =
             unsafe { std::mem::transmute::<&Job<'_>, &'static Job<'static>>(job) };
         // SAFETY: since the end of the last run the gate is closed and no helper is inside, so no
@@ -156,7 +156,8 @@ impl PoolState {
         while let Some(number) = self.wait_for_job(index, seen) {
             seen = number;
             if self.enter(number) {
-                // SAFETY: while a helper is inside, the cell is not written and the closure is alive.
+                // SAFETY: while a helper is inside, the cell is not written and the closure is
+                // alive.
                 let job = unsafe { *self.job.get() };
                 if let Some((job, parts)) = job {
                     // SAFETY: as above.
@@ -180,8 +181,8 @@ impl PoolState {
             }
             if wait.spin() {
                 self.parked[index].store(true, Ordering::SeqCst);
-                // The caller publishes a job before it reads the flag; the helper sets the flag before
-                // it checks for a job. So one of them sees the other's write.
+                // The caller publishes a job before it reads the flag; the helper sets the flag
+                // before it checks for a job. So one of them sees the other's write.
                 if self.gate.load(Ordering::SeqCst) >> 32 == seen
                     && !self.closing.load(Ordering::SeqCst)
                 {

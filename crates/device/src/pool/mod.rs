@@ -69,7 +69,8 @@ impl Pool {
             let core = options.cores.get(index - 1).copied();
             let helper = worker::spawn(pool.state.clone(), index, core);
             let refused = |source| DeviceError::ThreadRefused { index, threads, source };
-            pool.helpers.push(helper.map_err(refused)?); // on an error, drop ends the started helpers
+            // On an error, dropping the pool ends the helpers that were started.
+            pool.helpers.push(helper.map_err(refused)?);
         }
         pool.state.set_helpers(pool.helpers.iter().map(|helper| helper.thread().clone()).collect());
         Ok(pool)
@@ -83,7 +84,8 @@ impl Pool {
     /// Calls `job(part, parts)` once for every part, in parallel, and returns after the last call.
     ///
     /// # Errors
-    /// [`DeviceError::WorkerPanicked`] if a call panicked. The remaining calls are made nevertheless.
+    /// [`DeviceError::WorkerPanicked`] if a call panicked. The remaining calls are made
+    /// nevertheless.
     pub fn run(
         &self,
         parts: usize,

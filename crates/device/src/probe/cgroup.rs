@@ -65,8 +65,8 @@ impl Cgroups {
     }
 }
 
-/// Finds the folder of a group. A mount shows the hierarchy from its own root, which in a container is
-/// the group itself.
+/// Finds the folder of a group. A mount shows the hierarchy from its own root, which in a container
+/// is the group itself.
 fn group(
     roots: &Roots,
     mounts: &[Mount],

@@ -1,9 +1,9 @@
-//! Probing of the machine, as a [`placement::Machine`]: memory and its limits, cores, NUMA nodes, huge
-//! pages, GPUs, and the checkpoint's disk.
+//! Probing of the machine, as a [`placement::Machine`]: memory and its limits, cores, NUMA nodes,
+//! huge pages, GPUs, and the checkpoint's disk.
 //!
-//! Everything is read from files (`/proc`, `/sys`) and environment variables under [`Roots`], so that
-//! tests can probe a fabricated machine. Rates are measured only on request, by [`measure_disk`],
-//! [`measure_memory`] and [`measure_links`].
+//! Everything is read from files (`/proc`, `/sys`) and environment variables under [`Roots`], so
+//! that tests can probe a fabricated machine. Rates are measured only on request, by
+//! [`measure_disk`], [`measure_memory`] and [`measure_links`].
 
 mod cgroup;
 mod cpu;

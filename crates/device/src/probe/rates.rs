@@ -33,8 +33,8 @@ impl ReadRate {
 /// Reads `file` from its start, without the page cache where possible, until `bytes` or `limit` is
 /// reached.
 ///
-/// The limit is checked between reads of at most 8 MiB, whose bytes are passed to `progress`. A read
-/// that never returns must be handled by the caller's watchdog.
+/// The limit is checked between reads of at most 8 MiB, whose bytes are passed to `progress`. A
+/// read that never returns must be handled by the caller's watchdog.
 ///
 /// # Errors
 /// [`DeviceError::Io`].
@@ -66,8 +66,8 @@ pub fn measure_disk(
     })
 }
 
-/// Measures memory reads of `threads` threads for about `limit`, half of which is spent on the first
-/// touch. Uses at most `bytes_max` of memory.
+/// Measures memory reads of `threads` threads for about `limit`, half of which is spent on the
+/// first touch. Uses at most `bytes_max` of memory.
 pub fn measure_memory(threads: usize, bytes_max: u64, limit: Duration) -> ReadRate {
     let threads = threads.max(1);
     let each = (bytes_max / threads as u64).clamp(THREAD_BYTES_MIN, THREAD_BYTES_MAX) as usize / 8;

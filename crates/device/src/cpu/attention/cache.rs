@@ -178,7 +178,7 @@ impl KvLayer {
 
     /// The 16 positions of `head` from `slot`.
     #[inline(always)]
-    pub(super) fn lane16(&self, slot: KvSlot, head: usize) -> KvLane16 {
+    pub(super) fn lane16(&self, slot: CacheSlot, head: usize) -> KvLane16 {
         let shape = &self.shape;
         let (index, offset) = (slot.block * shape.kv_heads + head, slot.offset);
         let bytes = shape.parts();
@@ -199,7 +199,7 @@ impl KvLayer {
 
 /// Position in the cache, a multiple of 16.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct KvSlot {
+pub(super) struct CacheSlot {
     pub block: usize,
     /// Token in the block.
     pub offset: usize,

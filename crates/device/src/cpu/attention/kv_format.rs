@@ -32,8 +32,8 @@ pub(super) trait KvFormat {
     unsafe fn store_weights<S: Simd>(row: *mut f32, key: usize, weights: S::F) {
         S::store(row.add(key), weights);
     }
-    /// Accumulates N vectors of the values of one step, multiplied with the weights of `key` and the
-    /// keys interleaved with it, for R rows. `weights` is [R][[`TILE`]].
+    /// Accumulates N vectors of the values of one step, multiplied with the weights of `key` and
+    /// the keys interleaved with it, for R rows. `weights` is [R][[`TILE`]].
     unsafe fn add<S: SimdInt, const R: usize, const N: usize>(
         acc: &mut [[S::F; N]; R],
         values: ValueStep,
@@ -193,8 +193,8 @@ impl KvFormat for KvInBf16 {
         let mut pairs = [S::splat(0.0); N];
         for n in 0..N {
             pairs[n] = S::load(values.from.add(n * LANES * 4).cast());
-            // The second position may hold a stale NaN of the block's previous owner, which a weight
-            // of zero would not cancel.
+            // The second position may hold a stale NaN of the block's previous owner, which a
+            // weight of zero would not cancel.
             if values.alone {
                 pairs[n] = S::even_alone(pairs[n]);
             }

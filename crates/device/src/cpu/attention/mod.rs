@@ -58,8 +58,8 @@ pub struct AttentionOptions<'a> {
 }
 
 impl Cpu {
-    /// Writes keys and values of the new tokens, both [tokens, kv_heads, dim], to the cache, rounded
-    /// to its dtype.
+    /// Writes keys and values of the new tokens, both [tokens, kv_heads, dim], to the cache,
+    /// rounded to its dtype.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or [`DeviceError::Index`] for a block past the end of the cache.

@@ -8,7 +8,7 @@ use placement::KvDtype;
 
 use super::super::dispatch::kernel;
 use super::super::simd::{LANES, Simd, SimdInt};
-use super::cache::KvSlot;
+use super::cache::CacheSlot;
 use super::kv_format::{KvFormat, KvInBf16, KvInF32, KvInInt8};
 use super::softmax_state::SoftmaxState;
 use super::tile::{LANE_GROUPS, QueryRow, RowBlock, attend_tile};
@@ -69,12 +69,12 @@ impl<'a> QuerySlice<'a> {
     /// Cache slots of each group of 16 positions of `tile`. Groups past the last position repeat
     /// the last one; the causal mask hides their scores.
     #[inline(always)]
-    fn slots(&self, tile: usize, block_tokens: usize) -> [KvSlot; LANE_GROUPS] {
+    fn slots(&self, tile: usize, block_tokens: usize) -> [CacheSlot; LANE_GROUPS] {
         let last = self.last_position() / LANES * LANES;
         let mut position = (tile * TILE).min(last);
         let (mut index, mut offset) = (position / block_tokens, position % block_tokens);
         std::array::from_fn(|_| {
-            let slot = KvSlot { block: self.blocks[index] as usize, offset };
+            let slot = CacheSlot { block: self.blocks[index] as usize, offset };
             if position < last {
                 position += LANES;
                 offset += LANES;
@@ -268,7 +268,7 @@ fn begin(call: &AttentionCall, rows: &[QueryRow], total: &mut SoftmaxState) {
 struct TileVisit {
     tile: usize,
     rows: Range<usize>,
-    slots: [KvSlot; LANE_GROUPS],
+    slots: [CacheSlot; LANE_GROUPS],
 }
 
 /// Query rows of a task, and working memory.
@@ -294,7 +294,7 @@ unsafe fn attend_split<S: SimdInt, K: KvFormat>(
     let SplitOperands { rows, queries, weights, visits } = operands;
     plan_visits(call, task, split, visits);
     let lanes =
-        |slots: [KvSlot; LANE_GROUPS]| slots.map(|slot| call.layer.lane16(slot, task.kv_head));
+        |slots: [CacheSlot; LANE_GROUPS]| slots.map(|slot| call.layer.lane16(slot, task.kv_head));
     for (index, visit) in visits.iter().enumerate() {
         let (here, next) =
             (lanes(visit.slots), lanes(visits.get(index + 1).unwrap_or(visit).slots));

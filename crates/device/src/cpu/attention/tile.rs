@@ -40,8 +40,8 @@ pub(super) struct RowBlock<'a> {
 /// Groups of 16 positions in a tile.
 pub(super) const LANE_GROUPS: usize = TILE / LANES;
 
-/// Adds one tile to the state of R rows. Scores are computed for 16 W keys at a time, weighted values
-/// for 16 W elements at a time.
+/// Adds one tile to the state of R rows. Scores are computed for 16 W keys at a time, weighted
+/// values for 16 W elements at a time.
 #[inline(always)]
 pub(super) unsafe fn attend_tile<S: SimdInt, K: KvFormat, const R: usize, const W: usize>(
     block: &RowBlock,

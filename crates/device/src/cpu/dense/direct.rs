@@ -6,8 +6,8 @@ use super::super::simd::{LANES, LINE, Simd};
 use super::GemmJob;
 use super::dot::{CHUNK_BYTES, Dot, F};
 
-/// Maximum tokens of a tile. Few tokens leave registers for many rows, and the activations of a tile
-/// must fit in the L1 cache: eight tokens of 2048 elements would fill it.
+/// Maximum tokens of a tile. Few tokens leave registers for many rows, and the activations of a
+/// tile must fit in the L1 cache: eight tokens of 2048 elements would fill it.
 pub(super) const TOKENS_MAX: usize = 4;
 
 /// Minimum prefetch distance in bytes, over all rows of a tile.

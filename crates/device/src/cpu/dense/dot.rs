@@ -11,8 +11,8 @@ use super::super::simd::{LANES, Simd};
 /// Bytes of a chunk of activations and of packed weights.
 pub(in crate::cpu) const CHUNK_BYTES: usize = 64;
 
-/// Multiplication of a chunk of weights with a chunk of activations. A chunk is 16 words of 4 bytes:
-/// f32, or pairs of bf16, whose bits a vector of f32 holds.
+/// Multiplication of a chunk of weights with a chunk of activations. A chunk is 16 words of 4
+/// bytes: f32, or pairs of bf16, whose bits a vector of f32 holds.
 pub(super) trait Dot {
     type S: Simd;
     /// Elements of a chunk.

@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::super::simd::LANES;
 use super::dot::CHUNK_BYTES;
 
-/// Division of tokens into tiles, which are multiplied together. In a tile, activations are words of
-/// 4 bytes (one f32, or two bf16), 16 to a chunk, in the order in which the kernel reads them.
+/// Division of tokens into tiles, which are multiplied together. In a tile, activations are words
+/// of 4 bytes (one f32, or two bf16), 16 to a chunk, in the order in which the kernel reads them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::cpu) struct ActivationLayout {
     tokens: usize,

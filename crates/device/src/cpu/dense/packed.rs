@@ -2,9 +2,9 @@
 //!
 //! The 16 partial sums of a dot product in [`super::direct`] are independent until the final
 //! reduction. Here each partial sum (lane) is computed for many rows at once: a register holds one
-//! column of 16 rows and is multiplied with one element of each token. This needs few loads and gives
-//! the same bits. Weights are packed to [lane][chunk][row] and stay in the L2 cache while all tiles
-//! of tokens are multiplied.
+//! column of 16 rows and is multiplied with one element of each token. This needs few loads and
+//! gives the same bits. Weights are packed to [lane][chunk][row] and stay in the L2 cache while all
+//! tiles of tokens are multiplied.
 
 use std::cell::RefCell;
 use std::ops::Range;

@@ -65,7 +65,8 @@ unsafe fn of_format<S: SimdInt, F: BlockFormat, const BYTES: usize, const T: usi
         F::scales::<S>(from, stride, scales.as_mut_ptr(), minima.as_mut_ptr());
         for sub in 0..F::SUBS {
             let block = stored * F::SUBS + sub;
-            // [token][half][q]: partial sums of four rows each. Halves that share a scale share sums.
+            // [token][half][q]: partial sums of four rows each. Halves that share a scale share
+            // sums.
             let mut sums = [[[S::splat_i(0); 4]; 2]; T];
             // Quarters hold rows q, 4 + q, 8 + q and 12 + q, so that the transposed sums are in row
             // order.

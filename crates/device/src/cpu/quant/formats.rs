@@ -3,8 +3,8 @@
 
 use super::super::simd::SimdInt;
 
-/// A block format. `block` is the first row's stored block (of 32 or 256 weights), which the next row
-/// has `stride` bytes later; `sub` is the index of a quantization block of 32 weights in it.
+/// A block format. `block` is the first row's stored block (of 32 or 256 weights), which the next
+/// row has `stride` bytes later; `sub` is the index of a quantization block of 32 weights in it.
 pub(super) trait BlockFormat {
     /// Bytes of a stored block.
     const BYTES: usize;
@@ -17,8 +17,8 @@ pub(super) trait BlockFormat {
     /// Whether the format has minima.
     const MIN: bool;
 
-    /// Codes of a quantization block of four rows: the first 16 codes, and the last 16. Each quarter
-    /// is one row.
+    /// Codes of a quantization block of four rows: the first 16 codes, and the last 16. Each
+    /// quarter is one row.
     unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2];
 
     /// Writes scales and minima of the stored blocks of 16 rows: `scales` is [sub][scale][row],
@@ -226,8 +226,8 @@ impl BlockFormat for Q5K {
 }
 
 /// Low nibbles[128], upper two bits[64], i8 scales[16], f16 d. Each half of 128 elements has 64
-/// nibble bytes (the low nibbles are quantization blocks 0 and 1, the high ones 2 and 3) and 32 bytes
-/// of upper bits (two for each of the four quantization blocks).
+/// nibble bytes (the low nibbles are quantization blocks 0 and 1, the high ones 2 and 3) and 32
+/// bytes of upper bits (two for each of the four quantization blocks).
 impl BlockFormat for Q6K {
     const BYTES: usize = 210;
     const SUBS: usize = 8;
@@ -291,7 +291,8 @@ unsafe fn fifth_bits(from: *const u8, stride: usize) -> [u64; 2] {
     halves
 }
 
-/// Evaluates `$body` with `$F` as the format of `$dtype`, or `$other` if the dtype is not quantized.
+/// Evaluates `$body` with `$F` as the format of `$dtype`, or `$other` if the dtype is not
+/// quantized.
 macro_rules! with_format {
     ($dtype:expr, $F:ident => $body:expr, _ => $other:expr) => {
         match $dtype {

@@ -77,8 +77,8 @@ pub(super) struct RowGroup {
 }
 
 impl RowGroup {
-    /// Prefetches a part of the next rows, as large as one stored block of 16 rows, in memory order,
-    /// which gives the highest bandwidth.
+    /// Prefetches a part of the next rows, as large as one stored block of 16 rows, in memory
+    /// order, which gives the highest bandwidth.
     #[inline(always)]
     pub(super) unsafe fn prefetch<S: Simd, F: BlockFormat>(&self, stored: usize) {
         for line in (stored * LANES * F::BYTES..(stored + 1) * LANES * F::BYTES).step_by(LINE) {
@@ -117,8 +117,8 @@ unsafe fn fill_format<S: SimdInt, F: BlockFormat>(group: &RowGroup, panel: &mut 
         );
         for sub in 0..F::SUBS {
             let mut halves = [[S::splat_i(0); 4]; 2];
-            // Quarters hold rows q, 4 + q, 8 + q and 12 + q, so that the transposed words are in row
-            // order.
+            // Quarters hold rows q, 4 + q, 8 + q and 12 + q, so that the transposed words are in
+            // row order.
             for q in 0..4 {
                 [halves[0][q], halves[1][q]] =
                     F::codes::<S>(block.add(q * stride), 4 * stride, sub);

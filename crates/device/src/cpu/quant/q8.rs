@@ -14,8 +14,8 @@ use crate::DeviceError;
 const Q8_BYTES: usize = 34;
 
 impl Cpu {
-    /// Quantizes `weights` (F32, F16 or BF16, any alignment) to Q8_0: 34 bytes for each block of 32.
-    /// Runs on the calling thread only, since the loader has several threads.
+    /// Quantizes `weights` (F32, F16 or BF16, any alignment) to Q8_0: 34 bytes for each block of
+    /// 32. Runs on the calling thread only, since the loader has several threads.
     ///
     /// The scale of a block is the f16 nearest to max |w| / 127. The number of weights, and the
     /// columns of a matrix, must be a multiple of 32.
@@ -54,8 +54,9 @@ unsafe fn quantize_body<S: SimdInt>(dtype: Dtype, from: &[u8], out: &mut [u8]) {
             _ => (S::load(at.cast()), S::load(at.add(step).cast())),
         };
         let max_abs = S::max_lane(S::max(S::abs(a), S::abs(b)));
-        let nan = S::sum(S::mul(S::add(a, b), S::splat(0.0))); // 0, or NaN if there is a NaN or an infinity
-        let scale = f16::from_f32(max_abs / 127.0 + nan);
+        // 0, or NaN if the block contains a NaN or an infinity.
+        let zero_or_nan = S::sum(S::mul(S::add(a, b), S::splat(0.0)));
+        let scale = f16::from_f32(max_abs / 127.0 + zero_or_nan);
         let inverse = 1.0 / scale.to_f32();
         let inverse = S::splat(if inverse.is_finite() { inverse } else { 0.0 });
         let bound = |v| S::max(S::splat(-127.0), S::min(S::splat(127.0), S::mul(v, inverse)));

@@ -16,8 +16,8 @@ pub(in crate::cpu) trait SimdInt: Simd {
     unsafe fn splat_quarter(from: *const i8) -> Self::I;
     /// Word k of quarter q of vector w becomes word w of quarter q of vector k.
     unsafe fn transpose_quarters(vectors: [Self::I; 4]) -> [Self::I; 4];
-    /// Adds to each lane of `acc` the four products of its unsigned bytes of `codes` with its signed
-    /// bytes of `x`, without saturation.
+    /// Adds to each lane of `acc` the four products of its unsigned bytes of `codes` with its
+    /// signed bytes of `x`, without saturation.
     unsafe fn dot(acc: Self::I, codes: Self::I, x: Self::I) -> Self::I;
     /// a + b, wrapping.
     unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
@@ -27,8 +27,8 @@ pub(in crate::cpu) trait SimdInt: Simd {
     /// Stores the nearest i8 (ties to even) of values in -127..=127; returns their sum.
     unsafe fn store_i8(to: *mut i8, value: Self::F) -> i32;
 
-    /// Lane l is the unaligned word at `from + l * stride`. Sixteen loads, which take less than half
-    /// the time of a gather instruction (measured on a virtual Cascade Lake).
+    /// Lane l is the unaligned word at `from + l * stride`. Sixteen loads, which take less than
+    /// half the time of a gather instruction (measured on a virtual Cascade Lake).
     unsafe fn load_words(from: *const u8, stride: usize) -> Self::I;
     unsafe fn and(a: Self::I, mask: u32) -> Self::I;
     unsafe fn or(a: Self::I, b: Self::I) -> Self::I;

@@ -50,8 +50,8 @@ impl SimdInt for Avx2 {
     }
     #[inline(always)]
     unsafe fn dot(acc: [__m256i; 2], codes: [__m256i; 2], x: [__m256i; 2]) -> [__m256i; 2] {
-        // maddubs would saturate for codes above 128, so even and odd bytes are multiplied as 16-bit
-        // integers.
+        // maddubs would saturate for codes above 128, so even and odd bytes are multiplied as
+        // 16-bit integers.
         let low = _mm256_set1_epi16(0xff);
         let mut out = acc;
         for i in 0..2 {

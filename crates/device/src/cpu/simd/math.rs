@@ -2,8 +2,8 @@
 
 use super::Simd;
 
-/// e^x with an error of at most 2 ulp: 0 below -87.3 (where results would be denormal), e^88.3 above
-/// 88.3. NaN stays NaN.
+/// e^x with an error of at most 2 ulp: 0 below -87.3 (where results would be denormal), e^88.3
+/// above 88.3. NaN stays NaN.
 ///
 /// Cody-Waite range reduction x = n ln 2 + r, |r| <= ln 2 / 2, and the Taylor series of e^r of
 /// degree 7.
@@ -11,7 +11,8 @@ use super::Simd;
 pub(in crate::cpu) unsafe fn exp<S: Simd>(x: S::F) -> S::F {
     const LOW: f32 = -87.3;
     const HIGH: f32 = 88.3;
-    let bounded = S::min(S::splat(HIGH), S::max(S::splat(LOW), x)); // this order of operands propagates NaN
+    // This order of operands propagates NaN.
+    let bounded = S::min(S::splat(HIGH), S::max(S::splat(LOW), x));
     let n = S::round(S::mul(bounded, S::splat(std::f32::consts::LOG2_E)));
     // ln 2 in two parts, the first with so few bits that its product with n is exact.
     let r = S::fma(n, S::splat(-0.693_359_4), bounded);
@@ -32,8 +33,8 @@ pub(in crate::cpu) unsafe fn silu<S: Simd>(x: S::F) -> S::F {
 
 /// Exact GELU: x Phi(x).
 ///
-/// erfc(z) = t exp(-z^2 + P(t)), t = 1 / (1 + z/2): Chebyshev fit with a relative error below 1.2e-7
-/// for z >= 0 (Numerical Recipes, section "Incomplete gamma function, error function").
+/// erfc(z) = t exp(-z^2 + P(t)), t = 1 / (1 + z/2): Chebyshev fit with a relative error below
+/// 1.2e-7 for z >= 0 (Numerical Recipes, section "Incomplete gamma function, error function").
 #[inline(always)]
 pub(in crate::cpu) unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
     const P: [f32; 10] = [

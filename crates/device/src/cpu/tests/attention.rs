@@ -196,8 +196,8 @@ proptest! {
     }
 }
 
-/// Sequences of more than two splits give the same bits in prefill, decode and chunks, on any number
-/// of threads.
+/// Sequences of more than two splits give the same bits in prefill, decode and chunks, on any
+/// number of threads.
 #[test]
 fn long_sequences_are_bit_identical_for_any_chunking() {
     for (dtype, window) in [(KvDtype::Bf16, None), (KvDtype::F32, Some(700)), (KvDtype::Int8, None)]
@@ -220,7 +220,8 @@ fn long_sequences_are_bit_identical_for_any_chunking() {
             {
                 assert!((f64::from(*y) - e).abs() < tolerance);
             }
-            // Sets agree, except that the bf16 dot product instruction adds pairs and rounds weights.
+            // Sets agree, except that the bf16 dot product instruction adds pairs and rounds
+            // weights.
             if let Some((set, before)) = before.replace((cpu.kernel_set(), whole.clone()))
                 && (dtype != KvDtype::Bf16 || set == cpu.kernel_set())
             {
@@ -370,8 +371,8 @@ fn a_stale_nan_in_a_reused_block_is_ignored() {
     }
 }
 
-/// The error of an int8 cache is at most half a step, max |x| / 127 of the group, plus the rounding of
-/// the scale to bf16.
+/// The error of an int8 cache is at most half a step, max |x| / 127 of the group, plus the rounding
+/// of the scale to bf16.
 #[test]
 fn an_int8_cache_has_a_small_error() {
     let shape =

@@ -83,7 +83,8 @@ proptest! {
                     }
                     of_sets.push((cpu.kernel_set(), y));
                 }
-                // Bit-identical across sets and threads, except for the bf16 dot product instruction.
+                // Bit-identical across sets and threads, except for the bf16 dot product
+                // instruction.
                 let bf16 = precision != Precision::F32 && dtype == Dtype::BF16;
                 for pair in of_sets.windows(2).filter(|p| !bf16 || p[0].0 == p[1].0) {
                     same_bits(&pair[0].1, &pair[1].1, &format!("{dtype:?} {precision:?} {} {}", pair[0].0, pair[1].0));
@@ -137,8 +138,8 @@ fn bits_do_not_depend_on_the_batch() {
     }
 }
 
-/// Rows are long enough to be packed in several parts, there are more rows than are packed at a time,
-/// and enough tokens for several L3 blocks of activations.
+/// Rows are long enough to be packed in several parts, there are more rows than are packed at a
+/// time, and enough tokens for several L3 blocks of activations.
 #[test]
 fn bits_of_long_rows_do_not_depend_on_the_batch() {
     let (rows, cols, tokens) = (35, 6413, 345);
