@@ -1,32 +1,32 @@
-//! Fake GPUs for tests: builds `crates/device/fake_gpu` once, and runs a test again in a process of
-//! its own that finds it as the CUDA driver (a process cannot change where its own libraries come
-//! from).
-#![allow(dead_code)] // each test takes what it needs
+//! Runs tests on fake GPUs: builds the fake CUDA driver (`crates/device/fake_driver`) once, and
+//! runs a test again in a child process that loads it as `libcuda.so.1`, since a process cannot
+//! change its own library path.
+#![allow(dead_code)] // no test uses all of it
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// Names the test that a process is for.
-const TEST: &str = "VENDOMINI_FAKE_GPU_TEST";
+/// Variable with the name of the test that a child process runs.
+const TEST_VARIABLE: &str = "VENDOMINI_FAKE_GPU_TEST";
 
-/// How long building may take, and a test.
+/// Time limits of the build and of a test.
 const BUILD_LIMIT: Duration = Duration::from_secs(500);
 const TEST_LIMIT: Duration = Duration::from_secs(500);
 
-/// Runs `body` in a process of its own, with fake GPUs and these variables (`FAKE_GPUS` and the
-/// like: see `driver.cpp`). `test` is the calling test's name, with its modules.
+/// Runs `body` in a child process with fake GPUs and these variables (`FAKE_GPUS` and others, see
+/// `driver.cpp`). `test` is the full name of the calling test, including its modules.
 pub fn on_fake_gpus(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
-    if std::env::var(TEST).is_ok_and(|found| found == test) {
+    if std::env::var(TEST_VARIABLE).is_ok_and(|found| found == test) {
         return body();
     }
     run_again(test, &folder(), variables);
 }
 
-/// Runs `body` in a process of its own that finds no driver, whatever the host has.
+/// Runs `body` in a child process that finds no driver, whatever the host has.
 pub fn without_a_driver(test: &str, body: impl FnOnce()) {
-    if std::env::var(TEST).is_ok_and(|found| found == test) {
+    if std::env::var(TEST_VARIABLE).is_ok_and(|found| found == test) {
         return body();
     }
     let folder = tempfile::tempdir().expect("a folder");
@@ -42,29 +42,32 @@ fn run_again(test: &str, library: &Path, variables: &[(&str, &str)]) {
     let file =
         || std::fs::OpenOptions::new().create(true).append(true).open(&output).expect("a file");
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args([test, "--exact", "--nocapture"]).env(TEST, test).env("LD_LIBRARY_PATH", library);
+    command
+        .args([test, "--exact", "--nocapture"])
+        .env(TEST_VARIABLE, test)
+        .env("LD_LIBRARY_PATH", library);
     for cleared in ["CUDA_VISIBLE_DEVICES", "FAKE_GPUS", "FAKE_GPU_FAULT", "FAKE_GPU_DELAY_US"] {
         command.env_remove(cleared);
     }
     command.envs(variables.iter().copied()).stdout(file()).stderr(file());
-    let status = ended(command.spawn().expect("a process"), TEST_LIMIT);
-    let said = std::fs::read_to_string(&output).expect("its output");
+    let status = wait_until(command.spawn().expect("a process"), TEST_LIMIT);
+    let log = std::fs::read_to_string(&output).expect("its output");
     assert!(
         status.is_some_and(|status| status.success()),
-        "{test} with {variables:?}: {status:?}\n{said}"
+        "{test} with {variables:?}: {status:?}\n{log}"
     );
-    assert!(said.contains("1 passed"), "{test} is no test of this program:\n{said}");
+    assert!(log.contains("1 passed"), "{test} is not a test of this binary:\n{log}");
 }
 
-/// The folder of `libcuda.so.1`, built unless these very sources were built before.
+/// The folder with `libcuda.so.1`, built unless it was built from the same sources before.
 pub fn folder() -> PathBuf {
     let device = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/device");
     let program = std::env::current_exe().expect("this program");
     let target = program.parent().and_then(Path::parent).expect("target/debug/deps");
     let all = target.join("fake_driver");
     std::fs::create_dir_all(&all).expect("a folder");
-    let folder = all.join(sources(&device));
-    // Tests that run at the same time build once.
+    let folder = all.join(source_hash(&device));
+    // Concurrent tests build once.
     let lock = std::fs::File::create(all.join("lock")).expect("a file");
     lock.lock().expect("a lock");
     if !folder.join("libcuda.so.1").exists() {
@@ -72,17 +75,17 @@ pub fn folder() -> PathBuf {
             .arg(&folder)
             .spawn()
             .expect("fake_driver/build");
-        let status = ended(build, BUILD_LIMIT);
+        let status = wait_until(build, BUILD_LIMIT);
         assert!(
             status.is_some_and(|status| status.success()),
-            "the fake GPU was not built ({status:?}): it needs g++ (apt-get install g++), see above"
+            "the fake CUDA driver was not built ({status:?}): it needs g++ (apt-get install g++), see above"
         );
     }
     folder
 }
 
-/// A name for what the fake GPU is made of.
-fn sources(device: &Path) -> String {
+/// Hash of the sources and the compiler settings.
+fn source_hash(device: &Path) -> String {
     let folders = [device.join("fake_driver"), device.join("src/cuda/kernels")];
     let entries =
         folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
@@ -98,8 +101,8 @@ fn sources(device: &Path) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// Waits for a process, and ends it at the limit (`None`).
-fn ended(mut child: Child, limit: Duration) -> Option<ExitStatus> {
+/// Waits for a process; kills it at the limit and returns `None`.
+fn wait_until(mut child: Child, limit: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait().expect("a state") {
@@ -107,6 +110,6 @@ fn ended(mut child: Child, limit: Duration) -> Option<ExitStatus> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    child.kill().expect("ended");
+    child.kill().expect("killed");
     None
 }

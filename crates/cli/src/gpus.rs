@@ -99,7 +99,7 @@ fn driver_gpus(proc: &Path) -> Vec<DriverGpu> {
 fn problems(seen: &GpusSeen, usable: usize) -> Vec<String> {
     let mut problems = Vec::new();
     if let (Some((by, list)), Some(0)) = (&seen.allotted, seen.expected()) {
-        problems.push(format!("{by} says {list}, and CUDA_VISIBLE_DEVICES hides every gpu"));
+        problems.push(format!("{by} says {list}, and CUDA_VISIBLE_DEVICES hides every GPU"));
     }
     if let (Some(expected @ 1..), 0, 0) = (seen.expected(), seen.driver.len(), usable) {
         let plural = if expected == 1 { "gpu was" } else { "gpus were" };
@@ -168,7 +168,7 @@ mod tests {
         );
         assert!(
             told(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "")])
-                .contains("hides every gpu")
+                .contains("hides every GPU")
         );
         assert!(
             told(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "NoDevFiles")])

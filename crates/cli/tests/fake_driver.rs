@@ -71,15 +71,15 @@ fn what_a_job_was_given_is_compared_with_what_is_found() {
     let hidden =
         [("FAKE_GPUS", "2GiB"), ("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "NoDevFiles")];
     let words = said(&vendomini(&hidden, &["doctor"]));
-    assert!(words.contains("hides every gpu") && !words.contains("GPU  "), "{words}");
+    assert!(words.contains("hides every GPU") && !words.contains("GPU  "), "{words}");
 }
 
 #[test]
 fn a_driver_that_cannot_be_used_is_a_note_and_the_cpu_goes_on() {
     for (fault, word) in [
-        ("cuDriverGetVersion:1:olddriver", "for CUDA 12.2, and 12.4 is needed"),
-        ("cuInit:1:nodevice", "the CUDA driver sees no GPU"),
-        ("cuInit:1:803", "of different versions"),
+        ("cuDriverGetVersion:1:olddriver", "supports CUDA 12.2, and 12.4 is needed"),
+        ("cuInit:1:nodevice", "the CUDA driver finds no GPU"),
+        ("cuInit:1:803", "have different versions"),
     ] {
         let output = vendomini(&[("FAKE_GPU_FAULT", fault)], &["plan", &model(), "--json"]);
         let plan: Value = serde_json::from_slice(&output.stdout).expect("JSON");

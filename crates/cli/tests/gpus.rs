@@ -166,7 +166,7 @@ const STALL: &[&str] = &["--stall-timeout", "2"];
 #[test]
 fn every_fault_ends_as_the_table_says() {
     let bench = Bench::new();
-    let rows = table::rows("On gpus");
+    let rows = table::rows("On GPUs");
     assert_eq!(rows.len(), FAULTS.len(), "docs/faults.md has another number of faults");
     let mut wrong = Vec::new();
     for (name, options, fault) in FAULTS {

@@ -1,11 +1,11 @@
-//! The emulator behind the fake GPU finds what it is there to find: kernels that are wrong on
-//! purpose (`emulator/kernels.cpp`).
+//! The CUDA emulator detects defects of kernels: intentionally wrong kernels
+//! (`emulator/kernels.cpp`).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-/// The program of small kernels, compiled once.
+/// The program with the test kernels, compiled once.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, program) = PROGRAM.get_or_init(|| {
@@ -39,71 +39,71 @@ fn run(case: &str, kind: &str, order: &str) -> Output {
     Command::new(program()).args([case, kind, order]).output().expect("the program")
 }
 
-/// What the kernel's 64 threads wrote.
-fn numbers(output: &Output) -> Vec<u32> {
+/// The values that the 64 threads of the kernel wrote.
+fn values(output: &Output) -> Vec<u32> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout)
         .split_whitespace()
-        .map(|word| word.parse().expect("a number"))
+        .map(|word| word.parse().expect("an integer"))
         .collect()
 }
 
-/// Ended by the emulator, which says why.
+/// Asserts that the emulator aborts the wrong kernel and says why.
 #[track_caller]
-fn refused(case: &str, why: &str) {
+fn assert_aborts(case: &str, why: &str) {
     for order in ["forwards", "reversed"] {
         let output = run(case, "bad", order);
-        let said = String::from_utf8_lossy(&output.stderr);
+        let message = String::from_utf8_lossy(&output.stderr);
         assert!(
-            !output.status.success() && said.contains(why),
-            "{case} {order}: {:?} {said}",
+            !output.status.success() && message.contains(why),
+            "{case} {order}: {:?} {message}",
             output.status
         );
     }
 }
 
 #[test]
-fn right_kernels_give_the_same_in_both_orders() {
+fn correct_kernels_give_the_same_result_in_both_thread_orders() {
     let next: Vec<u32> = (0..64).map(|i| (i + 1) % 64).collect();
     let words: Vec<u32> = (0..64).map(|i| 4 * i + 1).collect();
     for order in ["forwards", "reversed"] {
-        assert_eq!(numbers(&run("pass_on", "good", order)), next);
-        assert_eq!(numbers(&run("leave_block", "good", order)), [1; 64]);
-        assert_eq!(numbers(&run("leave_warp", "good", order)), [32; 64]);
-        assert_eq!(numbers(&run("part_ways", "good", order)), [32; 64]);
-        assert_eq!(numbers(&run("copy_early", "good", order)), words);
-        assert_eq!(numbers(&run("load_askew", "good", order)), words);
+        assert_eq!(values(&run("pass_on", "good", order)), next);
+        assert_eq!(values(&run("leave_block", "good", order)), [1; 64]);
+        assert_eq!(values(&run("leave_warp", "good", order)), [32; 64]);
+        assert_eq!(values(&run("part_ways", "good", order)), [32; 64]);
+        assert_eq!(values(&run("copy_early", "good", order)), words);
+        assert_eq!(values(&run("load_askew", "good", order)), words);
     }
 }
 
 #[test]
-fn matrices_are_multiplied_as_the_fragments_say() {
-    assert_eq!(numbers(&run("multiply", "good", "forwards")), [0; 64]);
-    assert_eq!(numbers(&run("multiply", "bad", "forwards")), [1; 64]);
+fn mma_multiplies_fragments_in_the_layout_of_the_ptx_isa() {
+    assert_eq!(values(&run("multiply", "good", "forwards")), [0; 64]);
+    assert_eq!(values(&run("multiply", "bad", "forwards")), [1; 64]);
 }
 
 #[test]
-fn a_missing_barrier_shows() {
+fn a_missing_barrier_gives_unwritten_memory() {
     let found =
-        [numbers(&run("pass_on", "bad", "forwards")), numbers(&run("pass_on", "bad", "reversed"))];
-    // What was never written is all ones.
+        [values(&run("pass_on", "bad", "forwards")), values(&run("pass_on", "bad", "reversed"))];
+    // Unwritten shared memory is all ones.
     assert_eq!(found[0][..63], [u32::MAX; 63]);
     assert_ne!(found[0], found[1]);
 }
 
 #[test]
-fn copies_arrive_when_they_are_waited_for() {
-    assert_eq!(numbers(&run("copy_early", "bad", "forwards")), [u32::MAX; 64]);
+fn asynchronous_copies_arrive_at_the_wait() {
+    assert_eq!(values(&run("copy_early", "bad", "forwards")), [u32::MAX; 64]);
 }
 
 #[test]
-fn threads_that_part_are_found() {
-    refused("leave_block", "threads 0 to 31 wait for __syncthreads");
-    refused("leave_warp", "wait for a shuffle");
-    refused("part_ways", "waits for");
+fn diverging_threads_are_reported() {
+    assert_aborts("leave_block", "threads 0 to 31 wait for __syncthreads");
+    assert_aborts("leave_warp", "wait for a shuffle");
+    assert_aborts("part_ways", "waits for");
 }
 
 #[test]
-fn addresses_are_aligned() {
-    refused("load_askew", "not aligned");
+fn misaligned_loads_are_refused() {
+    assert_aborts("load_askew", "not aligned");
 }

@@ -1,5 +1,7 @@
-use std::ffi::{c_char, c_int, c_uint, c_void};
+//! The CUDA driver API: its functions, loaded at run time from `libcuda.so.1`, and its result
+//! codes.
 
+use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr::NonNull;
 
 use cudarc::driver::sys::{
@@ -8,10 +10,10 @@ use cudarc::driver::sys::{
 
 use super::CudaError;
 
-/// A result of the driver, as a number: newer drivers give results that no list of ours has.
+/// A `CUresult` as a number: newer drivers return codes that no enum of ours lists.
 pub(super) type Code = u32;
 
-/// The results that we tell apart.
+/// The result codes that are handled specially.
 pub(super) mod code {
     use super::Code;
     pub const SUCCESS: Code = 0;
@@ -20,14 +22,14 @@ pub(super) mod code {
     pub const NOT_READY: Code = 600;
     pub const PEER_ACCESS_ALREADY_ENABLED: Code = 704;
 
-    /// A call or a kernel of ours did what it must not. (714 and 719 may be the GPU's fault as
-    /// well.)
+    /// Codes caused by a defect of this program: an invalid call or an illegal access in a kernel.
+    /// (714 and 719 may also be hardware faults.)
     pub fn is_ours(code: Code) -> bool {
         matches!(code, 1 | 201 | 400 | 500 | 700 | 701 | 710 | 715..=718)
     }
 
-    /// After these, every later call in the context fails: the GPU fell off the bus, its memory or
-    /// a link broke, or a kernel did what it must not.
+    /// Sticky errors, after which every later call in the context fails: the GPU fell off the bus,
+    /// its memory or a link broke, or a kernel made an illegal access.
     pub fn is_final(code: Code) -> bool {
         matches!(
             code,
@@ -36,20 +38,20 @@ pub(super) mod code {
     }
 }
 
-/// Declares the functions that we call and finds all of them at once, so that a missing one is an
-/// error and not a panic in mid-work.
+/// Declares the driver functions in use and looks all of them up at once, so that a missing one is
+/// an error at start and not a panic later.
 macro_rules! functions {
     ($($name:ident($($argument:ty),*);)+) => {
-        /// The driver's functions.
+        /// Function pointers into the driver's library.
         #[allow(non_snake_case)]
         pub(super) struct Api {
             $(pub(super) $name: unsafe extern "C" fn($($argument),*) -> Code,)+
         }
 
         impl Api {
-            /// Finds the functions in the driver's library.
+            /// Opens the driver's library and looks up all functions.
             pub(super) fn find() -> Result<Api, CudaError> {
-                let library = open_library().map_err(super::driver::none)?;
+                let library = open_library().map_err(super::driver::library_missing)?;
                 let found = |name: &'static str| {
                     let text = std::ffi::CString::new(name).unwrap_or_default();
                     // SAFETY: the library stays open, and the name ends with a NUL.
@@ -59,7 +61,8 @@ macro_rules! functions {
                 Ok(Api {
                     $($name: {
                         let address = found(stringify!($name))?;
-                        // SAFETY: the type is that of the driver's documentation; results are 32-bit numbers.
+                        // SAFETY: the signature is that of the CUDA driver API; results are 32-bit
+                        // integers.
                         unsafe { std::mem::transmute::<NonNull<c_void>, unsafe extern "C" fn($($argument),*) -> Code>(address) }
                     },)+
                 })
@@ -68,14 +71,14 @@ macro_rules! functions {
     };
 }
 
-/// Opens the driver's library for the life of the process; else what the loader said of the first
-/// name. The name with a version comes first: a toolkit has a `libcuda.so` to link with, which is
-/// no driver.
+/// Opens the driver's library for the life of the process; on failure returns the loader's message
+/// for the first name. The versioned name comes first: a toolkit installs a stub `libcuda.so` for
+/// linking, which is not a driver.
 fn open_library() -> Result<NonNull<c_void>, String> {
-    let mut said = None;
+    let mut message = None;
     for name in super::driver::LIBRARIES {
-        // SAFETY: loading the driver's library runs its initializers, which is what using it takes;
-        // dlerror's text is copied before the next call.
+        // SAFETY: loading the library runs the driver's initializers, as any use of it does; the
+        // text of dlerror is copied before the next call.
         unsafe {
             if let Some(library) =
                 NonNull::new(libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL))
@@ -84,13 +87,13 @@ fn open_library() -> Result<NonNull<c_void>, String> {
             }
             let error = libc::dlerror();
             if !error.is_null() {
-                said.get_or_insert_with(|| {
+                message.get_or_insert_with(|| {
                     std::ffi::CStr::from_ptr(error).to_string_lossy().into_owned()
                 });
             }
         }
     }
-    Err(said.unwrap_or_default())
+    Err(message.unwrap_or_default())
 }
 
 functions! {
@@ -142,29 +145,28 @@ functions! {
 }
 
 impl Api {
-    /// A result's name and meaning, in the driver's words.
-    pub(super) fn words(&self, code: Code) -> (String, String) {
+    /// Name and description of a result code, from the driver.
+    pub(super) fn describe(&self, code: Code) -> (String, String) {
         let text = |function: unsafe extern "C" fn(Code, *mut *const c_char) -> Code| {
             let mut text = std::ptr::null();
-            // SAFETY: the pointer is to a local; the driver's texts are constants of its own, ended
-            // by a NUL.
+            // SAFETY: the pointer is to a local; the driver returns NUL-terminated constants.
             unsafe {
                 let known = function(code, &raw mut text) == code::SUCCESS && !text.is_null();
                 known.then(|| std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned())
             }
         };
-        let name = text(self.cuGetErrorName).unwrap_or_else(|| "an unknown result".to_owned());
+        let name = text(self.cuGetErrorName).unwrap_or_else(|| "unknown result".to_owned());
         (name, text(self.cuGetErrorString).unwrap_or_else(|| "of a newer driver".to_owned()))
     }
 
-    /// The error of a call that concerns no GPU's context.
+    /// Error of a failed call.
     pub(super) fn failed(
         &self,
         ordinal: Option<usize>,
         call: &'static str,
         code: Code,
     ) -> CudaError {
-        let (name, meaning) = self.words(code);
+        let (name, meaning) = self.describe(code);
         CudaError::Failed { ordinal, call, code, name, meaning }
     }
 }

@@ -1,9 +1,9 @@
-//! The kernels' arguments: each struct is that of its `.cu` file, field by field. Addresses are the
-//! GPU's.
+//! Argument structs of the kernels. Each repeats the struct of the same name in the kernel sources,
+//! field by field; addresses are device addresses.
 
 use super::launch::KernelArgs;
 
-/// Numbers of a stored form, as `element_types.cuh` numbers them.
+/// Element types, numbered as in `element_types.cuh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub(super) enum ElementType {
@@ -14,59 +14,51 @@ pub(super) enum ElementType {
 }
 
 macro_rules! args {
-    ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty,)* })*) => {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* })*) => {
         $(
             $(#[$doc])*
-            #[derive(Debug, Clone, Copy)]
+            #[derive(Debug, Clone, Copy, Default)]
             #[repr(C)]
             pub(super) struct $name {
-                $(pub $field: $kind,)*
+                $($(#[$field_doc])* pub $field: $kind,)*
             }
 
-            // SAFETY: laid out as in C, the same fields in the same order as in the kernels' sources, and numbers alone.
+            // SAFETY: `repr(C)`, with the fields of the kernel sources in the same order, all of
+            // them numbers.
             unsafe impl KernelArgs for $name {}
         )*
     };
 }
 
-/// Products of one launch.
+/// Most products in one launch (`linear.cuh`).
 pub(super) const PRODUCTS_MAX: usize = 4;
 
-/// One of them.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C)]
-pub(super) struct ProductArgs {
-    pub weight: u64,
-    /// 0: none.
-    pub bias: u64,
-    pub out: u64,
-    pub rows: i64,
-    pub first_block: i64,
-}
-
-/// A layer's cache (`kv_cache.cuh`).
-#[derive(Debug, Clone, Copy)]
-#[repr(C)]
-pub(super) struct KvCacheArgs {
-    pub keys: u64,
-    pub values: u64,
-    pub key_scales: u64,
-    pub value_scales: u64,
-    pub kv_heads: i32,
-    pub key_dim: i32,
-    pub value_dim: i32,
-    pub block_shift: i32,
-}
-
-/// Where numbers go that products read next (`epilogue.cuh`). 0: nowhere.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C)]
-pub(super) struct EpilogueArgs {
-    pub out_bf16: u64,
-    pub out_f32: u64,
-}
-
 args! {
+    /// `linear.cuh`
+    ProductArgs {
+        weight: u64,
+        /// 0: none.
+        bias: u64,
+        out: u64,
+        rows: i64,
+        first_block: i64,
+    }
+    /// `kv_cache.cuh`
+    KvCacheArgs {
+        keys: u64,
+        values: u64,
+        key_scales: u64,
+        value_scales: u64,
+        kv_heads: i32,
+        key_dim: i32,
+        value_dim: i32,
+        block_shift: i32,
+    }
+    /// `epilogue.cuh`; 0: no output of this dtype.
+    EpilogueArgs {
+        out_bf16: u64,
+        out_f32: u64,
+    }
     /// `linear.cuh`
     LinearArgs {
         products: [ProductArgs; PRODUCTS_MAX],
@@ -206,20 +198,21 @@ args! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kernels::{IMAGE, Kernel};
+    use super::super::kernels::{Kernel, PTX};
     use super::*;
 
-    /// Bytes of a kernel's argument, as its entry in the image has them.
-    fn bytes_in_image(kernel: Kernel) -> usize {
-        let image = std::str::from_utf8(IMAGE).expect("text");
+    /// Size of the kernel's parameter in the PTX.
+    fn bytes_in_ptx(kernel: Kernel) -> usize {
+        let ptx = std::str::from_utf8(PTX).expect("UTF-8");
         let name = kernel.name().to_string_lossy().into_owned();
-        let entry = image.split(&format!(".visible .entry {name}(")).nth(1).expect("the kernel");
-        let bytes = entry.split(&format!("{name}_param_0[")).nth(1).expect("its argument");
+        let entry =
+            ptx.split(&format!(".visible .entry {name}(")).nth(1).expect("an entry of the kernel");
+        let bytes = entry.split(&format!("{name}_param_0[")).nth(1).expect("a parameter");
         bytes.split(']').next().expect("a size").parse().expect("a number")
     }
 
     #[test]
-    fn structs_are_as_long_as_the_kernels() {
+    fn argument_structs_have_the_size_that_the_ptx_declares() {
         for (kernel, bytes) in [
             (Kernel::LinearMma8, size_of::<LinearArgs>()),
             (Kernel::RmsNormLong, size_of::<NormArgs>()),
@@ -235,7 +228,7 @@ mod tests {
             (Kernel::FillNormal, size_of::<FillArgs>()),
             (Kernel::ReadAll, size_of::<ReadArgs>()),
         ] {
-            assert_eq!(bytes, bytes_in_image(kernel), "{kernel:?}");
+            assert_eq!(bytes, bytes_in_ptx(kernel), "{kernel:?}");
         }
     }
 }

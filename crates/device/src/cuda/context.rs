@@ -1,3 +1,5 @@
+//! A GPU's primary context, its error state and the accounting of its memory.
+
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,39 +9,37 @@ use cudarc::driver::sys::{CUcontext, CUdevice};
 use super::api::{Api, Code, code};
 use super::{CudaError, Driver};
 
-/// One GPU's primary context, and what this process knows of the GPU: whether it is lost, and what
-/// memory was taken.
+/// The primary context of one GPU, with its error state and memory account.
 ///
-/// Everything that has a handle of the driver's holds its context in an `Arc`.
+/// Every wrapper of a driver handle keeps its context alive through an `Arc`.
 pub(super) struct Context {
     pub(super) api: &'static Api,
     pub(super) handle: CUcontext,
-    /// Of this context alone: a GPU's context that was given up and taken again may have the
-    /// handle of before.
+    /// Unique per context: a primary context that is released and retained again may get the same
+    /// handle.
     id: u64,
     device: CUdevice,
-    /// The GPU's number.
     pub(super) ordinal: usize,
     lost: OnceLock<CudaError>,
-    /// A deadline has passed: the GPU may hang, and nothing that waits for it may be called any
-    /// more.
+    /// A deadline has passed: the GPU may hang, so calls that wait for it are no longer made.
     late: AtomicBool,
     pub(super) account: Account,
 }
 
-// SAFETY: the driver's functions may be called from any thread with any handle; the context is made
-// current in each (`enter`).
+// SAFETY: driver functions accept any handle on any thread once the context is current (`enter`).
 unsafe impl Send for Context {}
 // SAFETY: as above.
 unsafe impl Sync for Context {}
 
 thread_local! {
-    /// The number of the context that is current in this thread. Only this file changes it: nothing else in the process uses the driver.
+    /// Id of the context that is current in this thread. Only this module changes it: nothing else
+    /// in
+        /// the process uses the driver.
     static CURRENT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Calls a function of the driver in a context: `call!(context, cuStreamCreate(&mut stream, 1))`.
-/// It needs an unsafe block around it.
+/// Calls a driver function in a context: `call!(context, cuStreamCreate(&mut stream, 1))`. Needs an
+/// unsafe block around it.
 macro_rules! call {
     ($context:expr, $function:ident($($argument:expr),* $(,)?)) => {{
         let context = &*$context;
@@ -52,7 +52,7 @@ macro_rules! call {
 pub(super) use call;
 
 impl Context {
-    /// The primary context of a GPU, with at most `quota_bytes` of its memory.
+    /// Retains the primary context of a GPU. At most `quota_bytes` of its memory will be reserved.
     pub(super) fn open(
         driver: &Driver,
         device: CUdevice,
@@ -80,7 +80,7 @@ impl Context {
     /// Makes the context current in this thread.
     ///
     /// # Errors
-    /// [`CudaError::Lost`], always, once it was found.
+    /// [`CudaError::Lost`], from the first sticky error on.
     pub(super) fn enter(&self) -> Result<(), CudaError> {
         if let Some(lost) = self.lost.get() {
             return Err(lost.clone());
@@ -94,7 +94,7 @@ impl Context {
         Ok(())
     }
 
-    /// A call's result; what ends the GPU is kept and given from now on.
+    /// Converts a result code. A sticky error is stored and returned by every later call.
     pub(super) fn checked(&self, call: &'static str, code: Code) -> Result<(), CudaError> {
         if code == code::SUCCESS {
             return Ok(());
@@ -102,14 +102,14 @@ impl Context {
         if !code::is_final(code) {
             return Err(self.api.failed(Some(self.ordinal), call, code));
         }
-        let (name, meaning) = self.api.words(code);
+        let (name, meaning) = self.api.describe(code);
         Err(self
             .lost
             .get_or_init(|| CudaError::Lost { ordinal: self.ordinal, call, code, name, meaning })
             .clone())
     }
 
-    /// Whether what was asked about is done: the result of a query.
+    /// Converts the result of a query: whether the queried work is done.
     pub(super) fn is_done(&self, call: &'static str, code: Code) -> Result<bool, CudaError> {
         if code == code::NOT_READY {
             return Ok(false);
@@ -117,18 +117,18 @@ impl Context {
         self.checked(call, code).map(|()| true)
     }
 
-    /// Remembers that a deadline has passed.
+    /// Records that a deadline has passed.
     pub(super) fn set_late(&self) {
         self.late.store(true, Ordering::Relaxed);
     }
 
-    /// Whether freeing, which waits for the GPU, may be tried. A GPU that is lost or hangs keeps
-    /// its memory until the process ends.
+    /// Whether memory may be freed, which waits for the GPU. A GPU that is lost or hangs keeps its
+    /// memory until the process ends.
     pub(super) fn may_free(&self) -> bool {
         self.lost.get().is_none() && !self.late.load(Ordering::Relaxed)
     }
 
-    /// Free and total bytes, as the driver says.
+    /// Free and total bytes, from the driver.
     pub(super) fn memory(&self) -> Result<(u64, u64), CudaError> {
         let (mut free, mut total) = (0, 0);
         // SAFETY: the pointers are to locals.
@@ -141,8 +141,8 @@ impl Drop for Context {
     fn drop(&mut self) {
         if self.may_free() {
             CURRENT.set(0);
-            // SAFETY: retained once, in `open`; nothing of the context is left, since everything
-            // holds it. A failure leaves it to the process's end.
+            // SAFETY: retained once, in `open`; every object of the context held an `Arc` of it and
+            // is gone. On failure the context lives until the process ends.
             unsafe {
                 (self.api.cuCtxSetCurrent)(std::ptr::null_mut());
                 (self.api.cuDevicePrimaryCtxRelease_v2)(self.device);
@@ -151,19 +151,19 @@ impl Drop for Context {
     }
 }
 
-/// Bytes of one GPU.
+/// Memory account of one GPU, in bytes.
 #[derive(Default)]
 pub(super) struct Account {
     pub(super) quota_bytes: u64,
     reserved: AtomicU64,
-    /// The most that was reserved at a time.
+    /// Highest value of `reserved`.
     peak: AtomicU64,
     allocated: AtomicU64,
 }
 
 impl Account {
-    /// Counts `bytes` as taken from the driver, unless that would pass the quota; then what is
-    /// taken is the error.
+    /// Counts `bytes` as reserved from the driver, unless that would exceed the quota; then returns
+    /// the bytes reserved so far as the error.
     pub(super) fn reserve(&self, bytes: u64) -> Result<(), u64> {
         let more =
             |reserved: u64| reserved.checked_add(bytes).filter(|sum| *sum <= self.quota_bytes);
@@ -172,27 +172,26 @@ impl Account {
         Ok(())
     }
 
-    /// Gives `bytes` back.
+    /// Counts `bytes` as returned to the driver.
     pub(super) fn release(&self, bytes: u64) {
         self.reserved.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Counts `bytes` as handed out.
+    /// Counts `bytes` as allocated from a reservation.
     pub(super) fn allocate(&self, bytes: u64) {
         self.allocated.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Counts `bytes` as handed out no more.
+    /// Counts `bytes` as no longer allocated.
     pub(super) fn free(&self, bytes: u64) {
         self.allocated.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Taken from the driver, and handed out of that.
+    /// Reserved bytes, and the part of them that is allocated.
     pub(super) fn bytes(&self) -> (u64, u64) {
         (self.reserved.load(Ordering::Relaxed), self.allocated.load(Ordering::Relaxed))
     }
 
-    /// The most that was taken from the driver at a time.
     pub(super) fn peak_bytes(&self) -> u64 {
         self.peak.load(Ordering::Relaxed)
     }
@@ -203,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_quota_is_a_hard_limit() {
+    fn reservations_never_exceed_the_quota() {
         let account = Account { quota_bytes: 100, ..Account::default() };
         assert_eq!(account.reserve(60), Ok(()));
         assert_eq!(account.reserve(41), Err(60));

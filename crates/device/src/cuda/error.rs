@@ -1,260 +1,196 @@
-use error_kind::{ErrorKind, HasKind};
+//! Errors of the CUDA driver and of GPU memory, copies and kernels.
+
 use std::time::Duration;
 
+use error_kind::{ErrorKind, HasKind};
 use thiserror::Error;
 
 use super::api::code;
 
-/// What can go wrong with the driver and the GPUs.
+/// Failure of the CUDA driver or of an operation on a GPU. `ordinal` is the CUDA device ordinal.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CudaError {
-    /// There is no driver library.
+    /// No driver library was found.
     #[error(
-        "no CUDA driver: {looked_for} was found neither by LD_LIBRARY_PATH nor among the system's libraries{}; {}",
+        "no CUDA driver: {looked_for} was found neither in LD_LIBRARY_PATH nor among the system's libraries{}; {}",
         loader_message.as_ref().map_or_else(String::new, |loader_message| format!(", or could not be opened ({loader_message})")),
         match module {
             Some(version) => format!(
-                "the kernel has the driver's module ({version}), so its library is missing here: in a container, start it with the \
+                "the kernel module is loaded ({version}), so only the library is missing: start a container with the \
                  NVIDIA container toolkit (--gpus all, or --nv)"
             ),
             None => "install NVIDIA's driver 550 or newer (the CUDA toolkit is not needed)".to_owned(),
         }
     )]
     NoDriver {
-        /// The library's name.
         looked_for: &'static str,
-        /// The version of the kernel's module, where it is loaded.
+        /// Version of the loaded kernel module.
         module: Option<String>,
-        /// What the loader says where there is a file that it cannot open.
+        /// The dynamic loader's message, where a file exists but cannot be opened.
         loader_message: Option<String>,
     },
 
-    /// The driver library lacks a function that every driver of our age has.
+    /// The driver library lacks a required function.
     #[error("the CUDA driver library lacks {function}; install NVIDIA's driver 550 or newer")]
-    DriverIncomplete {
-        /// The function.
-        function: &'static str,
-    },
+    DriverIncomplete { function: &'static str },
 
     /// The driver is older than the kernels' PTX.
     #[error(
-        "the CUDA driver is for CUDA {}.{}, and {}.{} is needed; install NVIDIA's driver 550 or newer",
+        "the CUDA driver supports CUDA {}.{}, and {}.{} is needed; install NVIDIA's driver 550 or newer",
         found.0, found.1, needed.0, needed.1
     )]
     DriverTooOld {
-        /// Major and minor version of CUDA that it is for.
+        /// CUDA version (major, minor) of the driver.
         found: (i32, i32),
-        /// The least that is needed.
         needed: (i32, i32),
     },
 
-    /// The driver sees no GPU.
+    /// The driver finds no GPU.
     #[error(
-        "the CUDA driver sees no GPU; nvidia-smi shows whether the machine does, and a container or a job must be given gpus"
+        "the CUDA driver finds no GPU; check with nvidia-smi, and request GPUs for the container or job"
     )]
     NoDevice,
 
-    /// There may be GPUs, but none is to be seen.
+    /// `CUDA_VISIBLE_DEVICES` is set and no GPU is visible.
     #[error("CUDA_VISIBLE_DEVICES={value:?} {why}")]
-    DevicesHidden {
-        /// The variable's value.
-        value: String,
-        /// Whether it is what hides them.
-        why: &'static str,
-    },
+    DevicesHidden { value: String, why: &'static str },
 
-    /// No such GPU.
+    /// The ordinal is out of range.
     #[error("there is no CUDA device {ordinal}: the driver shows {devices}, counted from 0")]
-    NoSuchDevice {
-        /// The GPU asked for.
-        ordinal: usize,
-        /// How many there are.
-        devices: usize,
-    },
+    NoSuchDevice { ordinal: usize, devices: usize },
 
-    /// A GPU that cannot be used.
+    /// The GPU exists and cannot be used.
     #[error("CUDA device {ordinal} ({name}) cannot be used: {why}")]
-    Unusable {
-        /// Its number.
-        ordinal: usize,
-        /// Its name.
-        name: String,
-        /// Why not.
-        why: String,
-    },
+    Unusable { ordinal: usize, name: String, why: String },
 
-    /// A call failed, and the next may succeed.
+    /// A driver call failed; later calls may succeed.
     #[error("{}{call} failed: {name} ({code}), {meaning}{}", at(*ordinal), advice(*code))]
     Failed {
-        /// The GPU, where it concerns one.
         ordinal: Option<usize>,
-        /// The driver's function.
         call: &'static str,
-        /// Its result.
         code: u32,
-        /// The result's name.
         name: String,
-        /// What the driver says that it means.
+        /// The driver's description of the result.
         meaning: String,
     },
 
-    /// A GPU failed for good. Nothing on it can be used any more by this process.
+    /// Sticky error: this process can no longer use the GPU.
     #[error(
         "CUDA device {ordinal} is lost: {call} gave {name} ({code}), {meaning}{}", lost_advice(*code)
     )]
     Lost {
-        /// The GPU.
         ordinal: usize,
-        /// The call that found it.
         call: &'static str,
-        /// Its result.
         code: u32,
-        /// The result's name.
         name: String,
-        /// What the driver says that it means.
+        /// The driver's description of the result.
         meaning: String,
     },
 
-    /// The kernels could not be loaded.
+    /// The driver rejected the kernels' PTX.
     #[error(
         "CUDA device {ordinal}: the driver cannot load the kernels: {name} ({code}), {meaning}{log}"
     )]
     Image {
-        /// The GPU.
         ordinal: usize,
-        /// The driver's result.
         code: u32,
-        /// The result's name.
         name: String,
-        /// What the driver says that it means.
+        /// The driver's description of the result.
         meaning: String,
-        /// What its compiler loader_message.
+        /// Log of the driver's PTX compiler.
         log: String,
     },
 
     /// The GPU has too little free memory.
     #[error(
-        "CUDA device {ordinal} is out of memory: {requested_bytes} bytes were asked for, {free_bytes} of {total_bytes} are free; place fewer layers on it \
-         (--max-memory), or end what else runs there (nvidia-smi)"
+        "CUDA device {ordinal} is out of memory: {requested_bytes} bytes requested, {free_bytes} of {total_bytes} free; place fewer layers on it \
+         (--max-memory), or stop other processes on it (nvidia-smi)"
     )]
-    OutOfMemory {
-        /// The GPU.
-        ordinal: usize,
-        /// Bytes asked for.
-        requested_bytes: u64,
-        /// Bytes free.
-        free_bytes: u64,
-        /// All of the GPU's bytes.
-        total_bytes: u64,
-    },
+    OutOfMemory { ordinal: usize, requested_bytes: u64, free_bytes: u64, total_bytes: u64 },
 
-    /// More than what was planned for the GPU.
+    /// A reservation would exceed the memory planned for the GPU.
     #[error(
-        "CUDA device {ordinal}: {requested_bytes} bytes were asked for beside {reserved_bytes} of the planned {quota_bytes}; raise its budget \
+        "CUDA device {ordinal}: {requested_bytes} bytes requested with {reserved_bytes} of the planned {quota_bytes} reserved; raise its budget \
          (--max-memory) or place fewer layers on it"
     )]
     QuotaExceeded {
-        /// The GPU.
         ordinal: usize,
-        /// Bytes asked for.
         requested_bytes: u64,
-        /// Bytes taken from the driver so far.
+        /// Bytes reserved from the driver so far.
         reserved_bytes: u64,
-        /// The most that may be taken.
         quota_bytes: u64,
     },
 
-    /// An arena's hard limit would be passed.
+    /// An allocation would exceed the arena's limit.
     #[error(
         "CUDA device {ordinal}: its arena holds {used_bytes} of at most {limit_bytes} bytes and cannot take {requested_bytes} more; raise the GPU's \
          budget or place fewer layers on it"
     )]
     ArenaFull {
-        /// The GPU.
         ordinal: usize,
-        /// Bytes asked for.
         requested_bytes: u64,
-        /// Bytes handed out so far.
+        /// Bytes allocated so far.
         used_bytes: u64,
-        /// The arena's limit.
         limit_bytes: u64,
     },
 
-    /// The system gave no pinned host memory.
+    /// Pinned host memory could not be allocated.
     #[error(
-        "{bytes} bytes of pinned host memory were refused ({name}); free host memory, or raise the limit on locked memory (ulimit -l)"
+        "cannot pin {bytes} bytes of host memory ({name}); free host memory, or raise the limit on locked memory (ulimit -l)"
     )]
-    HostMemory {
-        /// Bytes asked for.
-        bytes: u64,
-        /// The driver's result.
-        name: String,
-    },
+    HostMemory { bytes: u64, name: String },
 
-    /// A region was finished before every part of it was filled.
+    /// A region was finished before all of it was filled.
     #[error(
         "CUDA device {ordinal}: {filled_bytes} of {expected_bytes} bytes were filled; fill every part before finishing the region"
     )]
     Unfilled {
-        /// The GPU.
         ordinal: usize,
         /// Bytes whose copy or kernel was queued.
         filled_bytes: u64,
-        /// Bytes of the region.
         expected_bytes: u64,
     },
 
-    /// A range lies outside of what it is taken from.
+    /// A range exceeds its container.
     #[error(
-        "{start}..{end} was asked of {what}, which has {len}; this is a defect, please report it"
+        "range {start}..{end} exceeds {what} of length {len}; this is a defect, please report it"
     )]
     OutOfRange {
-        /// What the range is taken from, and its unit.
+        /// The container, and the unit of the range.
         what: &'static str,
-        /// First element.
         start: u64,
-        /// One past the last.
         end: u64,
-        /// Elements there are.
         len: u64,
     },
 
-    /// Memory of one GPU was given to another.
+    /// Memory of one GPU was passed to an operation on another.
     #[error(
-        "{what} belongs to CUDA device {found}, and CUDA device {expected} was to use it; this is a defect, please report it"
+        "{what} belongs to CUDA device {found} and was passed to CUDA device {expected}; this is a defect, please report it"
     )]
     WrongGpu {
-        /// Which memory.
         what: &'static str,
-        /// The GPU that works.
+        /// The GPU of the operation.
         expected: usize,
-        /// The GPU that it belongs to.
+        /// The GPU that owns the memory.
         found: usize,
     },
 
-    /// Work on a GPU was not done by its deadline.
+    /// Work on a GPU did not complete before its deadline.
     #[error("CUDA device {ordinal}: {doing} was not done after {:.1} s; the GPU may hang (nvidia-smi, dmesg)", waited.as_secs_f64())]
     Timeout {
-        /// The GPU.
         ordinal: usize,
-        /// What was waited for.
+        /// The work that was waited for.
         doing: &'static str,
-        /// For how long.
         waited: Duration,
     },
 
-    /// Every buffer of a pinned ring was with a reader until the deadline.
-    #[error("all {buffers} pinned buffers were with readers for {:.1} s: the readers wait for the disk", waited.as_secs_f64())]
-    RingExhausted {
-        /// Buffers of the ring.
-        buffers: usize,
-        /// How long one was waited for.
-        waited: Duration,
-    },
+    /// Readers held every buffer of a pinned ring until the deadline.
+    #[error("readers held all {buffers} pinned buffers for {:.1} s: they wait for the disk", waited.as_secs_f64())]
+    RingExhausted { buffers: usize, waited: Duration },
 }
 
 impl CudaError {
-    /// Whether less memory on the GPU would have helped.
+    /// Whether the error is a lack of memory.
     pub fn is_memory(&self) -> bool {
         self.kind() == ErrorKind::OutOfMemory
     }
@@ -292,36 +228,34 @@ fn at(ordinal: Option<usize>) -> String {
     ordinal.map_or_else(String::new, |ordinal| format!("CUDA device {ordinal}: "))
 }
 
-/// What to do about a GPU that is lost.
+/// Advice for a lost GPU.
 fn lost_advice(code: u32) -> &'static str {
     match code {
         code if code::is_ours(code) => "; this is a defect, please report it",
-        _ => {
-            "; start again, and without it if that happens again (nvidia-smi -q and dmesg say more)"
-        }
+        _ => "; restart, and exclude the GPU if this happens again (see nvidia-smi -q and dmesg)",
     }
 }
 
-/// What to do about results that a machine's state leads to.
+/// Advice for results caused by the state of the machine.
 fn advice(code: u32) -> &'static str {
     match code {
         code::OUT_OF_MEMORY => {
-            "; end what else runs on the GPU (nvidia-smi), or leave it out (CUDA_VISIBLE_DEVICES)"
+            "; stop other processes on the GPU (nvidia-smi), or exclude it (CUDA_VISIBLE_DEVICES)"
         }
         code if code::is_ours(code) => "; this is a defect, please report it",
         34 => {
-            "; the toolkit's stub was found in place of the driver: take its folder (.../stubs) out of LD_LIBRARY_PATH"
+            "; a stub of the CUDA toolkit was loaded instead of the driver: remove its folder (.../stubs) from LD_LIBRARY_PATH"
         }
-        46 => "; another process may hold the GPU alone (compute mode exclusive)",
-        304 => "; the device files may not be open to this user or container (/dev/nvidia*)",
-        802 => "; GPUs joined by NVSwitch need nvidia-fabricmanager running",
+        46 => "; another process may hold the GPU exclusively (compute mode exclusive)",
+        304 => "; this user or container may lack access to the device files (/dev/nvidia*)",
+        802 => "; GPUs connected by NVSwitch need a running nvidia-fabricmanager",
         803 => {
-            "; the driver's library and the kernel's module are of different versions: restart the machine, or the container"
+            "; the driver library and the kernel module have different versions: restart the machine or the container"
         }
         804 => {
-            "; a compatibility library of the toolkit is in front of the driver: take it out of LD_LIBRARY_PATH"
+            "; a compatibility library of the CUDA toolkit shadows the driver: remove it from LD_LIBRARY_PATH"
         }
-        999 => "; try nvidia-smi: the kernel's module may need to be loaded again",
+        999 => "; check with nvidia-smi: the kernel module may have to be reloaded",
         _ => "",
     }
 }
@@ -341,23 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn results_have_the_kinds_of_their_causes() {
+    fn driver_results_have_the_kind_of_their_cause() {
         use ErrorKind::{Bug, OutOfMemory, Unavailable};
-        let codes = [2, 1, 400, 34, 46, 802, 803, 999, 12_345].map(|code| failed(code).kind());
-        assert_eq!(
-            codes,
-            [
-                OutOfMemory,
-                Bug,
-                Bug,
-                Unavailable,
-                Unavailable,
-                Unavailable,
-                Unavailable,
-                Unavailable,
-                Unavailable
-            ]
-        );
+        assert_eq!([2, 1, 400].map(|code| failed(code).kind()), [OutOfMemory, Bug, Bug]);
+        for code in [34, 46, 802, 803, 999, 12_345] {
+            assert_eq!(failed(code).kind(), Unavailable, "{code}");
+        }
         assert!(failed(2).is_memory() && !failed(1).is_memory());
         let lost = |code| CudaError::Lost {
             ordinal: 0,
@@ -373,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_to_do() {
+    fn messages_advise_what_to_do() {
         assert_eq!(
             failed(12_345).to_string(),
             "CUDA device 1: cuThing failed: CUDA_ERROR_X (12345), x"

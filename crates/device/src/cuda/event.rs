@@ -1,3 +1,5 @@
+//! Events: points in the work of a stream.
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,10 +9,10 @@ use super::context::{Context, call};
 use super::stream::Stream;
 use super::{CudaError, wait};
 
-/// Without a time stamp, which makes it cheap.
+/// Events without time stamps are cheaper.
 const DISABLE_TIMING: u32 = CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
 
-/// A point in a stream's work.
+/// A CUDA event.
 pub(super) struct Event {
     context: Arc<Context>,
     pub(super) handle: CUevent,
@@ -29,18 +31,17 @@ impl Event {
         Ok(Event { context: context.clone(), handle })
     }
 
-    /// The GPU's context.
     pub(super) fn context(&self) -> &Arc<Context> {
         &self.context
     }
 
-    /// Moves it to what is queued last on a stream of the same GPU.
+    /// Records the event behind all work queued so far on a stream of the same GPU.
     pub(super) fn record(&self, stream: &Stream) -> Result<(), CudaError> {
         // SAFETY: both are alive and of one context.
         unsafe { call!(self.context, cuEventRecord(self.handle, stream.handle)) }
     }
 
-    /// Whether it has happened, or was never recorded.
+    /// Whether the recorded work is done; true for an event that was never recorded.
     pub(super) fn is_done(&self) -> Result<bool, CudaError> {
         self.context.enter()?;
         // SAFETY: the event is alive.
@@ -48,10 +49,10 @@ impl Event {
             .is_done("cuEventQuery", unsafe { (self.context.api.cuEventQuery)(self.handle) })
     }
 
-    /// Waits until it has happened.
+    /// Waits until the recorded work is done.
     ///
     /// # Errors
-    /// [`CudaError::Timeout`], or what the work before it failed with.
+    /// [`CudaError::Timeout`], or the error of the recorded work.
     pub(super) fn wait(&self, doing: &'static str, deadline: Instant) -> Result<(), CudaError> {
         wait::until(&self.context, doing, deadline, || self.is_done())
     }
@@ -60,8 +61,8 @@ impl Event {
 impl Drop for Event {
     fn drop(&mut self) {
         if self.context.may_free() && self.context.enter().is_ok() {
-            // SAFETY: made by `new`, destroyed once; the driver keeps it for work that still waits
-            // for it.
+            // SAFETY: created by `new`, destroyed once; the driver keeps it while streams wait for
+            // it.
             unsafe { (self.context.api.cuEventDestroy_v2)(self.handle) };
         }
     }

@@ -1,3 +1,5 @@
+//! An opened GPU: context, kernels and streams.
+
 use std::ffi::c_int;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -11,73 +13,70 @@ use super::pinned::PinnedRing;
 use super::stream::Stream;
 use super::{CudaError, Driver};
 
-/// Small pinned buffers for uploads and downloads in the course of a pass: how many, and bytes of
-/// each.
+/// Number and size in bytes of the pinned staging buffers for small uploads and downloads.
 pub(super) const STAGING: (usize, usize) = (8, 512 << 10);
 
-/// One GPU, ready to work: its primary context, its kernels, and two streams. Cheap to clone; any
-/// number of threads may use it.
+/// One opened GPU: its primary context, its kernels and two streams. Cheap to clone, usable from
+/// any number of threads.
 ///
-/// Kernels, uploads, downloads and copies between buffers are done in the order in which they are
-/// queued, on the stream of kernels. Copies from a [`PinnedRing`] to regions have a stream of their
-/// own, so that loading goes on beside them.
+/// Kernels, uploads, downloads and copies between buffers run in the order in which they are
+/// queued, on the compute stream. Copies from a [`PinnedRing`] to regions have their own stream, so
+/// that loading overlaps with computing.
 #[derive(Clone)]
 pub struct Gpu {
     resources: Arc<GpuResources>,
 }
 
-/// Dropped in this order: the context, which all others hold, goes last.
+/// Fields drop in this order: the context last, since all others hold it.
 struct GpuResources {
     compute: Stream,
     copies: Stream,
-    /// Loaded when it is first needed.
+    /// Loaded on first use.
     module: OnceLock<KernelModule>,
     staging: PinnedRing,
     info: GpuInfo,
     context: Arc<Context>,
 }
 
-/// Bytes of a GPU's memory.
+/// Memory of a GPU, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GpuMemory {
-    /// All of the GPU's.
     pub total_bytes: u64,
-    /// Free for anybody.
     pub free_bytes: u64,
-    /// Taken from the driver through this [`Gpu`]: arenas and buffers. The driver's own memory
-    /// (context, kernels) is not in it.
+    /// Reserved from the driver through this [`Gpu`]: arenas and buffers. The driver's own memory
+    /// (context, kernels) is not included.
     pub reserved_bytes: u64,
-    /// The most that was taken so at a time.
+    /// Highest value of `reserved_bytes` so far.
     pub peak_reserved_bytes: u64,
-    /// Handed out of that, padding included.
+    /// Allocated from the reserved bytes, padding included.
     pub allocated_bytes: u64,
-    /// The most that may be reserved.
+    /// Limit of `reserved_bytes`.
     pub quota_bytes: u64,
 }
 
 impl Gpu {
-    /// Opens a GPU: makes its context, loads the kernels (the first time on a machine the driver
-    /// compiles them, for seconds) and pins 4 MiB for small copies. At most `quota_bytes` will
-    /// be taken of its memory.
+    /// Opens a GPU: creates its context, loads the kernels (on the first use on a machine the
+    /// driver compiles them, which takes seconds) and pins 4 MiB for staging. At most `quota_bytes`
+    /// of its memory will be reserved.
     ///
     /// # Errors
-    /// [`CudaError::NoSuchDevice`], [`CudaError::Unusable`], [`CudaError::Image`], or what the driver
-    /// says.
+    /// [`CudaError::NoSuchDevice`], [`CudaError::Unusable`], [`CudaError::Image`], or the driver's
+    /// error.
     pub fn open(driver: &Driver, ordinal: usize, quota_bytes: u64) -> Result<Gpu, CudaError> {
         let gpu = Gpu::for_copies(driver, ordinal, quota_bytes)?;
         gpu.load_kernels()?;
         Ok(gpu)
     }
 
-    /// Loads the kernels now, where they are not yet loaded.
+    /// Loads the kernels unless they are loaded.
     ///
     /// # Errors
-    /// [`CudaError::Image`], or what the driver says.
+    /// [`CudaError::Image`], or the driver's error.
     pub fn load_kernels(&self) -> Result<(), CudaError> {
         self.module().map(|_| ())
     }
 
-    /// Opens a GPU as [`Self::open`] does, but loads the kernels only when one is launched, or by
+    /// As [`Self::open`], except that the kernels are loaded on the first launch or by
     /// [`Self::load_kernels`].
     ///
     /// # Errors
@@ -100,20 +99,20 @@ impl Gpu {
         Ok(Gpu { resources: Arc::new(resources) })
     }
 
-    /// Its number, as the driver counts.
+    /// CUDA device ordinal.
     pub fn ordinal(&self) -> usize {
         self.resources.context.ordinal
     }
 
-    /// What it is, as found when it was opened.
+    /// Properties of the GPU when it was opened.
     pub fn info(&self) -> &GpuInfo {
         &self.resources.info
     }
 
-    /// Its memory now.
+    /// Current memory use.
     ///
     /// # Errors
-    /// What the driver says.
+    /// The driver's error.
     pub fn memory(&self) -> Result<GpuMemory, CudaError> {
         let (free_bytes, total_bytes) = self.resources.context.memory()?;
         let account = &self.resources.context.account;
@@ -129,19 +128,19 @@ impl Gpu {
         })
     }
 
-    /// Waits until everything that was queued, kernels and copies, is done.
+    /// Waits for all queued work, kernels and copies.
     ///
     /// # Errors
-    /// [`CudaError::Timeout`], or what the work failed with.
+    /// [`CudaError::Timeout`], or the error of the work.
     pub fn synchronize(&self, deadline: Instant) -> Result<(), CudaError> {
-        self.resources.copies.synchronize("the copies to it", deadline)?;
-        self.resources.compute.synchronize("its kernels", deadline)
+        self.resources.copies.synchronize("copies", deadline)?;
+        self.resources.compute.synchronize("kernels", deadline)
     }
 
-    /// Whether `other` is this GPU.
+    /// Checks that `other` is this GPU; `what` names the operand in the error.
     ///
     /// # Errors
-    /// [`CudaError::WrongGpu`] where it is not.
+    /// [`CudaError::WrongGpu`].
     pub fn same(&self, what: &'static str, other: &Gpu) -> Result<(), CudaError> {
         if Arc::ptr_eq(&self.resources.context, &other.resources.context) {
             return Ok(());
@@ -149,7 +148,7 @@ impl Gpu {
         Err(CudaError::WrongGpu { what, expected: self.ordinal(), found: other.ordinal() })
     }
 
-    /// Waits for the copies that were queued until now.
+    /// Waits for the copies queued so far.
     pub(super) fn await_copies(
         &self,
         doing: &'static str,
@@ -158,7 +157,7 @@ impl Gpu {
         self.await_stream(&self.resources.copies, doing, deadline)
     }
 
-    /// Waits for the kernels that were queued until now.
+    /// Waits for the compute work queued so far.
     pub(super) fn await_kernels(
         &self,
         doing: &'static str,
@@ -167,7 +166,7 @@ impl Gpu {
         self.await_stream(&self.resources.compute, doing, deadline)
     }
 
-    /// Unlike [`Stream::synchronize`], not for what others queue meanwhile.
+    /// Unlike [`Stream::synchronize`], does not wait for work that other threads queue meanwhile.
     fn await_stream(
         &self,
         stream: &Stream,
@@ -183,17 +182,15 @@ impl Gpu {
         &self.resources.context
     }
 
-    /// The stream of kernels.
     pub(super) fn compute(&self) -> &Stream {
         &self.resources.compute
     }
 
-    /// The stream of copies from rings to regions.
+    /// Stream of copies from pinned rings to regions.
     pub(super) fn copies(&self) -> &Stream {
         &self.resources.copies
     }
 
-    /// The kernels.
     pub(super) fn module(&self) -> Result<&KernelModule, CudaError> {
         if let Some(module) = self.resources.module.get() {
             return Ok(module);
@@ -202,7 +199,7 @@ impl Gpu {
         Ok(self.resources.module.get_or_init(|| module))
     }
 
-    /// The pinned buffers of uploads and downloads.
+    /// Pinned buffers for uploads and downloads.
     pub(super) fn staging(&self) -> &PinnedRing {
         &self.resources.staging
     }
@@ -215,7 +212,7 @@ impl fmt::Debug for Gpu {
 }
 
 impl Driver {
-    /// The driver's handle of a GPU.
+    /// The driver's handle of the GPU with this ordinal.
     pub(super) fn device(&self, ordinal: usize) -> Result<c_int, CudaError> {
         let devices = self.count()?;
         let number = c_int::try_from(ordinal).ok().filter(|_| ordinal < devices);

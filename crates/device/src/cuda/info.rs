@@ -1,3 +1,5 @@
+//! Properties of the GPUs that the driver shows.
+
 use std::ffi::{CStr, c_char, c_int};
 
 use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute, CUuuid};
@@ -6,48 +8,45 @@ use super::api::code;
 use super::context::Context;
 use super::{CudaError, Driver};
 
-/// The least compute capability that the kernels are for.
+/// Lowest compute capability that the kernels run on.
 const COMPUTE_NEEDED: (i32, i32) = (8, 0);
 
-/// What a GPU is.
+/// Properties of a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuInfo {
-    /// Its number, as the driver counts those that `CUDA_VISIBLE_DEVICES` shows.
+    /// CUDA device ordinal, among the GPUs that `CUDA_VISIBLE_DEVICES` shows.
     pub ordinal: usize,
-    /// The maker's name for it.
     pub name: String,
-    /// The same GPU under every number: `GPU-...`.
+    /// Identifier that does not depend on the ordinal: `GPU-...`.
     pub uuid: String,
-    /// All of its memory, in bytes.
     pub total_bytes: u64,
-    /// What is free of it, beside a context of this process; unknown where none could be made.
+    /// Free memory beside a context of this process; `None` if no context could be created.
     pub free_bytes: Option<u64>,
-    /// Compute capability, major and minor.
+    /// Compute capability (major, minor).
     pub compute: (i32, i32),
-    /// Multiprocessors.
     pub multiprocessors: u32,
-    /// Shared memory that a block may ask for, in bytes.
+    /// Most shared memory per thread block, in bytes.
     pub shared_bytes_max: u32,
-    /// Its place on the bus, such as `0000:17:00.0`; empty: unknown.
+    /// PCI address such as `0000:17:00.0`; empty if unknown.
     pub pci_bus_id: String,
-    /// Numbers of the GPUs whose memory it reaches.
+    /// Ordinals of the GPUs with peer access.
     pub peers: Vec<usize>,
-    /// Why it cannot be used, if so.
+    /// Why the GPU cannot be used.
     pub unusable: Option<String>,
 }
 
 impl Driver {
-    /// Every GPU that the driver shows. A GPU of which something cannot be found out is listed all
-    /// the same, as unusable.
+    /// All GPUs that the driver shows. A GPU that cannot be queried is listed as unusable.
     ///
-    /// Free memory is only to be had in a context, which takes some tenths of a second and some
-    /// hundred MiB of each GPU; it is given up again.
+    /// Free memory can only be queried in a context, which takes some tenths of a second and some
+    /// hundred MiB of each GPU and is released again.
     ///
     /// # Errors
-    /// What the driver says where it does not even count them.
+    /// The driver's error if it cannot even count the GPUs.
     pub fn gpus(&self) -> Result<Vec<GpuInfo>, CudaError> {
         let count = self.count()?;
-        let describe = |ordinal| self.gpu(ordinal).unwrap_or_else(|error| unknown(ordinal, &error));
+        let describe =
+            |ordinal| self.gpu(ordinal).unwrap_or_else(|error| unqueryable(ordinal, &error));
         let mut gpus: Vec<GpuInfo> = (0..count).map(describe).collect();
         for gpu in gpus.iter_mut().filter(|gpu| gpu.unusable.is_none()) {
             match self.free(gpu.ordinal) {
@@ -58,7 +57,7 @@ impl Driver {
         Ok(gpus)
     }
 
-    /// One GPU, its free memory left out.
+    /// One GPU, without its free memory.
     pub(super) fn gpu(&self, ordinal: usize) -> Result<GpuInfo, CudaError> {
         let device = self.device(ordinal)?;
         let attribute = |which| self.attribute(ordinal, device, which);
@@ -101,7 +100,7 @@ impl Driver {
 
     fn name(&self, ordinal: usize, device: CUdevice) -> Result<String, CudaError> {
         let mut text = [0 as c_char; 256];
-        // SAFETY: the array is of the size given.
+        // SAFETY: the array has the size passed.
         let got = unsafe { (self.api.cuDeviceGetName)(text.as_mut_ptr(), 255, device) };
         self.checked(Some(ordinal), "cuDeviceGetName", got).map(|()| string(&text))
     }
@@ -121,10 +120,10 @@ impl Driver {
         self.checked(Some(ordinal), "cuDeviceTotalMem_v2", got).map(|()| bytes as u64)
     }
 
-    /// Unknown is no reason not to use the GPU.
+    /// Empty on failure: a GPU is usable without a known address.
     fn pci_bus_id(&self, device: CUdevice) -> String {
         let mut text = [0 as c_char; 64];
-        // SAFETY: the array is of the size given.
+        // SAFETY: the array has the size passed.
         let got = unsafe { (self.api.cuDeviceGetPCIBusId)(text.as_mut_ptr(), 63, device) };
         if got == 0 { string(&text).to_ascii_lowercase() } else { String::new() }
     }
@@ -137,7 +136,7 @@ impl Driver {
             let got = unsafe {
                 (self.api.cuDeviceCanAccessPeer)(&raw mut reached, device, self.device(other)?)
             };
-            // A GPU that cannot say so is not reached, and is a GPU all the same.
+            // A failed query counts as no peer access.
             peers.extend((got == code::SUCCESS && reached != 0).then_some(other));
         }
         Ok(peers)
@@ -149,8 +148,8 @@ impl Driver {
     }
 }
 
-/// A GPU that answers with an error.
-fn unknown(ordinal: usize, error: &CudaError) -> GpuInfo {
+/// Entry for a GPU that cannot be queried.
+fn unqueryable(ordinal: usize, error: &CudaError) -> GpuInfo {
     GpuInfo {
         ordinal,
         name: "unknown".to_owned(),
@@ -169,18 +168,18 @@ fn unknown(ordinal: usize, error: &CudaError) -> GpuInfo {
 fn too_old(compute: (i32, i32)) -> String {
     let ((major, minor), (needed, needed_minor)) = (compute, COMPUTE_NEEDED);
     format!(
-        "its compute capability is {major}.{minor}, and the kernels need {needed}.{needed_minor} (A100, RTX 30 or newer)"
+        "its compute capability is {major}.{minor}, and the kernels need {needed}.{needed_minor} or later (A100, RTX 30 or newer)"
     )
 }
 
-/// The text up to its NUL.
+/// The text before the first NUL.
 fn string(text: &[c_char]) -> String {
     let bytes: Vec<u8> = text.iter().map(|c| *c as u8).collect();
     CStr::from_bytes_until_nul(&bytes)
         .map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned())
 }
 
-/// As nvidia-smi writes it: a part of a GPU (MIG) has one of its own.
+/// UUID as nvidia-smi writes it; a MIG slice has its own prefix.
 fn uuid_text(name: &str, bytes: [u8; 16]) -> String {
     let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let part = |range: std::ops::Range<usize>| hex[range].concat();
@@ -193,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_the_driver() {
+    fn uuids_and_names_are_formatted_as_nvidia_smi_does() {
         let uuid = [0x9c, 0x1f, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0xff];
         assert_eq!(uuid_text("NVIDIA H200", uuid), "GPU-9c1f0001-0203-0405-0607-08090a0b0cff");
         assert!(uuid_text("NVIDIA H100 80GB HBM3 MIG 1g.10gb", uuid).starts_with("MIG-9c1f0001-"));

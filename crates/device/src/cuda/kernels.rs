@@ -1,21 +1,22 @@
+//! The kernels by name, and their PTX.
+
 use std::ffi::CStr;
 
-/// The kernels' PTX, as text: `.ci/ptx` makes it from the sources in `kernels/`.
-pub(super) const IMAGE: &[u8] = include_bytes!("kernels.ptx");
+/// The kernels' PTX as text, compiled from the sources in `kernels/` by `.ci/ptx`.
+pub(super) const PTX: &[u8] = include_bytes!("kernels.ptx");
 
 macro_rules! kernels {
     ($($kernel:ident = $name:literal,)*) => {
-        /// The kernels of the image, numbered from 0.
+        /// The entry points of the PTX.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Kernel {
             $($kernel,)*
         }
 
         impl Kernel {
-            /// All, in order.
             pub(super) const ALL: &[Kernel] = &[$(Kernel::$kernel,)*];
 
-            /// The name in the image.
+            /// Name of the entry point.
             pub(super) fn name(self) -> &'static CStr {
                 match self {
                     $(Kernel::$kernel => $name,)*
@@ -101,14 +102,13 @@ kernels! {
 mod tests {
     use super::*;
 
-    /// No kernel of the image is without a name here, and none here is missing there.
     #[test]
-    fn the_image_has_these_kernels() {
-        let image = std::str::from_utf8(IMAGE).expect("text");
+    fn the_ptx_has_exactly_these_entry_points() {
+        let ptx = std::str::from_utf8(PTX).expect("UTF-8");
         let entry = |line: &str| {
             line.strip_prefix(".visible .entry ").map(|rest| rest.trim_end_matches('(').to_owned())
         };
-        let mut there: Vec<String> = image.lines().filter_map(entry).collect();
+        let mut there: Vec<String> = ptx.lines().filter_map(entry).collect();
         let mut named: Vec<String> =
             Kernel::ALL.iter().map(|kernel| kernel.name().to_string_lossy().into_owned()).collect();
         there.sort();

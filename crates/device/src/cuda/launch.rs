@@ -1,3 +1,5 @@
+//! Kernel launches.
+
 use std::ffi::c_void;
 use std::ptr;
 
@@ -6,32 +8,32 @@ use cudarc::driver::sys;
 use super::context::call;
 use super::{CudaError, Gpu, Kernel};
 
-/// Names of the driver's for what follows in the list of extras of a launch.
+/// Keys of the `extra` list of cuLaunchKernel.
 const BUFFER_POINTER: usize = sys::CU_LAUNCH_PARAM_BUFFER_POINTER_AS_INT as usize;
 const BUFFER_SIZE: usize = sys::CU_LAUNCH_PARAM_BUFFER_SIZE_AS_INT as usize;
 const END: usize = sys::CU_LAUNCH_PARAM_END_AS_INT as usize;
 
-/// The one argument of a kernel: a struct that is copied to the GPU as it lies in memory.
+/// The only argument of a kernel: a struct that is copied to the GPU byte by byte.
 ///
 /// # Safety
-/// The struct must be `#[repr(C)]`, of the same layout as the one that the kernels' sources
-/// declare, without padding.
+/// The struct must be `#[repr(C)]` with the layout of the struct in the kernel sources, without
+/// padding.
 pub(crate) unsafe trait KernelArgs: Copy {}
 
-/// How many threads run a kernel.
+/// Launch configuration of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grid {
-    /// Blocks along x, y and z. None: there is nothing to do.
+    /// Thread blocks along x, y and z; 0 launches nothing.
     pub blocks: [u32; 3],
-    /// Threads of a block along x, y and z.
+    /// Threads per block along x, y and z.
     pub threads: [u32; 3],
-    /// Dynamic shared memory of a block, in bytes.
+    /// Dynamic shared memory per block, in bytes.
     pub shared_bytes: u32,
 }
 
 impl Grid {
-    /// `blocks` blocks of `threads` threads, without dynamic shared memory.
-    pub(crate) fn line(blocks: u32, threads: u32) -> Grid {
+    /// A one-dimensional grid without dynamic shared memory.
+    pub(crate) fn one_dimensional(blocks: u32, threads: u32) -> Grid {
         Grid { blocks: [blocks, 1, 1], threads: [threads, 1, 1], shared_bytes: 0 }
     }
 
@@ -41,16 +43,16 @@ impl Grid {
 }
 
 impl Gpu {
-    /// Queues a kernel. It returns before the kernel runs; what goes wrong in it is found by a
-    /// later call.
+    /// Queues a kernel on the compute stream and returns before it runs; a later call reports what
+    /// goes wrong in it.
     ///
     /// # Errors
-    /// What the driver says of the launch, or found of earlier work.
+    /// The driver's error for the launch or for earlier work.
     ///
     /// # Safety
-    /// `args` must be the struct that the kernel takes, and every address in it memory of this GPU
-    /// that is as long as the kernel reads and writes for these arguments and this grid.
-    /// Nothing that runs beside it may use what it writes.
+    /// `args` must be the kernel's struct, and every address in it memory of this GPU as long as
+    /// the kernel reads and writes for these arguments and this grid. No concurrent work may access
+    /// what the kernel writes.
     pub(crate) unsafe fn launch<A: KernelArgs>(
         &self,
         kernel: Kernel,
@@ -62,7 +64,7 @@ impl Gpu {
         }
         let function = self.module()?.function(kernel, grid.shared_bytes)?;
         let mut bytes = size_of::<A>();
-        // The struct as it lies, and its size: the driver checks the size against the kernel's.
+        // The bytes of the struct and their number, which the driver checks against the kernel.
         let mut extra: [*mut c_void; 5] = [
             ptr::without_provenance_mut(BUFFER_POINTER),
             ptr::from_ref(args).cast_mut().cast(),
@@ -72,8 +74,8 @@ impl Gpu {
         ];
         let ([bx, by, bz], [tx, ty, tz]) = (grid.blocks, grid.threads);
         let (stream, shared) = (self.compute().handle, grid.shared_bytes);
-        // SAFETY: the driver copies the arguments before it returns; the rest is the caller's
-        // promise and that of KernelArgs.
+        // SAFETY: the driver copies the arguments before it returns; the rest is required of the
+        // caller and of `KernelArgs`.
         unsafe {
             let extra = extra.as_mut_ptr();
             call!(

@@ -1,33 +1,35 @@
+//! Copies between two GPUs: peer to peer, or staged through the host.
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::context::call;
 use super::event::Event;
-use super::memory::{Allocation, inside};
+use super::memory::{Allocation, check_range};
 use super::stream::Stream;
 use super::{Buffer, CudaError, Gpu, PinnedBuffer};
 use crate::memory::Plain;
 
-/// Bytes that are sent to see whether they arrive.
-const CANARY_BYTES: usize = 1 << 20;
+/// Size of the test copy that verifies peer access.
+const TEST_COPY_BYTES: usize = 1 << 20;
 
-/// How long they may take: a thousand times as long as over the slowest link.
-const CANARY_LIMIT: Duration = Duration::from_secs(2);
+/// Time limit of the test copy: a thousand times what the slowest link takes.
+const TEST_COPY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How bytes go from one GPU to another.
+/// Path of copies between two GPUs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkPath {
-    /// From GPU to GPU.
+    /// Peer to peer.
     Direct,
     /// Through pinned host memory.
     Staged {
-        /// Why not directly.
+        /// Why peer to peer is not used.
         why: String,
     },
 }
 
-/// A way from one GPU to another. Whoever copies need not know which.
+/// A link for copies from one GPU to another. Callers need not know its path.
 #[derive(Debug)]
 pub struct PeerLink {
     from: Gpu,
@@ -36,28 +38,32 @@ pub struct PeerLink {
 }
 
 impl PeerLink {
-    /// Finds the way: direct where the driver says that the GPUs reach each other and a copy
-    /// between them arrives, unchanged and soon. On some machines it says so and copies never
-    /// end, or bring something else.
+    /// Chooses the path: direct if the driver reports peer access and a test copy arrives unchanged
+    /// and in time. On some machines (IOMMU or ACS settings) the driver reports access, and copies
+    /// never complete or corrupt data.
     ///
     /// # Errors
-    /// [`CudaError::OutOfMemory`] where a MiB on each GPU is not to be had, [`CudaError::Timeout`]
-    /// where even copies to and from the host do not end, or what the driver says.
+    /// [`CudaError::OutOfMemory`] if 1 MiB per GPU is not free, [`CudaError::Timeout`] if even
+    /// copies to and from the host do not complete, or the driver's error.
     pub fn open(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<PeerLink, CudaError> {
-        let path = match Self::doubt(from, to, deadline)? {
+        let path = match Self::peer_access_problem(from, to, deadline)? {
             None => LinkPath::Direct,
             Some(why) => LinkPath::Staged { why },
         };
         Ok(PeerLink { from: from.clone(), to: to.clone(), path })
     }
 
-    /// What speaks against the direct way.
-    fn doubt(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<Option<String>, CudaError> {
-        if from.same("the gpu", to).is_ok() {
+    /// Why the direct path cannot be used; `None` if it can.
+    fn peer_access_problem(
+        from: &Gpu,
+        to: &Gpu,
+        deadline: Instant,
+    ) -> Result<Option<String>, CudaError> {
+        if from.same("the GPU", to).is_ok() {
             return Ok(None);
         }
         if !from.info().peers.contains(&to.ordinal()) {
-            return Ok(Some("the driver says that the GPUs do not reach each other".to_owned()));
+            return Ok(Some("the driver reports no peer access between the GPUs".to_owned()));
         }
         // SAFETY: both contexts are alive.
         match unsafe { call!(from.context(), cuCtxEnablePeerAccess(to.context().handle, 0)) } {
@@ -68,20 +74,19 @@ impl PeerLink {
             Err(refused @ CudaError::Failed { .. }) => return Ok(Some(refused.to_string())),
             Err(lost) => return Err(lost),
         }
-        canary(from, to, deadline)
+        test_copy(from, to, deadline)
     }
 
-    /// The way.
     pub fn path(&self) -> &LinkPath {
         &self.path
     }
 
-    /// Copies the numbers of `range` of `from` to those of `to` from `at` on, in order with both
-    /// GPUs' kernels. Where it is staged, it waits for what was queued on the first GPU before.
+    /// Copies elements `range` of `from` to `to`, from element `at` on, ordered with the kernels of
+    /// both GPUs. A staged copy waits for the work queued before it on the source GPU.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`], [`CudaError::WrongGpu`], [`CudaError::Timeout`], or what the
-    /// driver says.
+    /// [`CudaError::OutOfRange`], [`CudaError::WrongGpu`], [`CudaError::Timeout`], or the driver's
+    /// error.
     pub fn copy<T: Plain>(
         &self,
         from: &Buffer<T>,
@@ -92,12 +97,12 @@ impl PeerLink {
     ) -> Result<(), CudaError> {
         self.from.same("the source of a copy", from.gpu())?;
         self.to.same("the target of a copy", to.gpu())?;
-        inside("a GPU's buffer", &range, from.len())?;
-        inside("a GPU's buffer", &(at..at.saturating_add(range.len())), to.len())?;
+        check_range("a GPU buffer", &range, from.len())?;
+        check_range("a GPU buffer", &(at..at.saturating_add(range.len())), to.len())?;
         let bytes = range.len() * size_of::<T>();
         let (source, target) = (from.address_of(range.start)?, to.address_of(at)?);
-        // SAFETY: both ranges lie inside of buffers that are alive, `to` borrowed exclusively; all
-        // uses of them are in the GPUs' streams of kernels, which both ways keep in order.
+        // SAFETY: both ranges lie inside live buffers, `to` is borrowed exclusively, and all uses
+        // of them are on the compute streams, with which both paths are ordered.
         unsafe {
             match self.path {
                 LinkPath::Direct => self.direct(target, source, bytes),
@@ -106,10 +111,10 @@ impl PeerLink {
         }
     }
 
-    /// The second GPU's earlier work, then the copy, then the second GPU's later work.
+    /// Queues the copy between the earlier and the later work of the target GPU.
     ///
     /// # Safety
-    /// The ranges must be memory of the two GPUs that only their queued work uses.
+    /// The ranges must be memory of the two GPUs that only their queued work accesses.
     unsafe fn direct(&self, to: u64, from: u64, bytes: usize) -> Result<(), CudaError> {
         if bytes == 0 {
             return Ok(());
@@ -117,15 +122,14 @@ impl PeerLink {
         let ready = Event::new(self.to.context())?;
         ready.record(self.to.compute())?;
         self.from.compute().wait_for(&ready)?;
-        // SAFETY: the caller's promise.
+        // SAFETY: required of the caller.
         unsafe { send(&self.from, self.from.compute(), from, &self.to, to, bytes) }?;
         let sent = Event::new(self.from.context())?;
         sent.record(self.from.compute())?;
         self.to.compute().wait_for(&sent)
     }
 
-    /// Piece by piece through the first GPU's pinned buffers; while one goes up, the next come
-    /// down.
+    /// Copies in pieces through the source GPU's pinned buffers; uploads overlap with downloads.
     ///
     /// # Safety
     /// As for [`Self::direct`].
@@ -136,19 +140,19 @@ impl PeerLink {
         bytes: usize,
         deadline: Instant,
     ) -> Result<(), CudaError> {
-        // SAFETY: the caller's promise; the buffer has at least `len` bytes.
-        let mut pass_on = |at: usize, len: usize, buffer: PinnedBuffer| unsafe {
+        // SAFETY: required of the caller; the buffer has at least `len` bytes.
+        let mut upload = |at: usize, len: usize, buffer: PinnedBuffer| unsafe {
             buffer.filled().copy_to_kernels(&self.to, to + at as u64, 0..len)
         };
-        // SAFETY: the caller's promise.
-        unsafe { self.from.bring_down(from, bytes, deadline, &mut pass_on) }
+        // SAFETY: required of the caller.
+        unsafe { self.from.download_pieces(from, bytes, deadline, &mut upload) }
     }
 }
 
-/// Queues a copy between two GPUs.
+/// Queues a peer copy.
 ///
 /// # Safety
-/// The ranges must be memory of the two GPUs that nobody else uses until the copy is done.
+/// The ranges must be memory of the two GPUs that nothing else accesses until the copy is done.
 unsafe fn send(
     from: &Gpu,
     stream: &Stream,
@@ -158,7 +162,7 @@ unsafe fn send(
     bytes: usize,
 ) -> Result<(), CudaError> {
     let (source, destination) = (from.context(), to.context());
-    // SAFETY: the caller's promise; both contexts are alive.
+    // SAFETY: required of the caller; both contexts are alive.
     unsafe {
         call!(
             source,
@@ -174,41 +178,41 @@ unsafe fn send(
     }
 }
 
-/// Sends a pattern on a stream of its own, and looks whether it arrives; else says what happened.
-fn canary(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<Option<String>, CudaError> {
+/// Copies a test pattern on a separate stream and verifies it; returns the problem, if any.
+fn test_copy(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<Option<String>, CudaError> {
     let pattern: Vec<u8> =
-        (0..CANARY_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let source = Arc::new(Allocation::beside_quota(from.context(), CANARY_BYTES)?);
-    let target = Arc::new(Allocation::beside_quota(to.context(), CANARY_BYTES)?);
+        (0..TEST_COPY_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let source = Arc::new(Allocation::outside_quota(from.context(), TEST_COPY_BYTES)?);
+    let target = Arc::new(Allocation::outside_quota(to.context(), TEST_COPY_BYTES)?);
     let stream = Stream::new(from.context())?;
     let sent = Event::new(from.context())?;
-    // SAFETY: both blocks are of that size and nobody else's; each step is waited for before the
-    // next.
+    // SAFETY: both allocations have that size and are used here only; each step is awaited before
+    // the next.
     unsafe {
         from.upload_bytes(source.address(), &pattern, deadline)?;
-        from.await_kernels("an upload to it", deadline)?;
-        to.compute().zero(target.address(), CANARY_BYTES)?;
-        to.await_kernels("the clearing of memory on it", deadline)?;
-        send(from, &stream, source.address(), to, target.address(), CANARY_BYTES)?;
+        from.await_kernels("an upload", deadline)?;
+        to.compute().zero(target.address(), TEST_COPY_BYTES)?;
+        to.await_kernels("clearing memory", deadline)?;
+        send(from, &stream, source.address(), to, target.address(), TEST_COPY_BYTES)?;
     }
     sent.record(&stream)?;
-    match sent.wait("a copy to another GPU", deadline.min(Instant::now() + CANARY_LIMIT)) {
+    match sent.wait("a copy to another GPU", deadline.min(Instant::now() + TEST_COPY_TIMEOUT)) {
         Err(CudaError::Timeout { waited, .. }) => {
-            // It may still arrive: nobody else must get this memory, and giving it back would wait
+            // The copy may still arrive: the memory must not be reused, and freeing it would wait
             // for the copy.
             std::mem::forget(target);
             return Ok(Some(format!(
-                "a copy between them was not done after {:.1} s",
+                "a test copy between them did not complete within {:.1} s",
                 waited.as_secs_f64()
             )));
         }
         done => done?,
     }
-    let mut arrived = vec![0; CANARY_BYTES];
-    // SAFETY: the block is of that size and alive.
+    let mut arrived = vec![0; TEST_COPY_BYTES];
+    // SAFETY: the allocation has that size and is alive.
     unsafe { to.download_bytes(target.address(), &mut arrived, deadline) }?;
     let changed = pattern.iter().zip(&arrived).position(|(sent, arrived)| sent != arrived);
     Ok(changed.map(|at| {
-        format!("a copy between them brought other bytes (from byte {at} of {CANARY_BYTES} on)")
+        format!("a test copy between them was corrupted (from byte {at} of {TEST_COPY_BYTES} on)")
     }))
 }

@@ -1,22 +1,21 @@
 //! GPUs: the CUDA driver, opened at run time, and memory, copies and kernels on each GPU.
 //!
-//! The program is not linked to the driver. [`Driver::open`] finds it or says by name why not, and
-//! a host without one goes on with its CPU. Everything above the driver's own functions is ours:
+//! The program does not link to the driver. [`Driver::open`] loads it or says why it cannot, and a
+//! host without one computes on its CPU. Only the driver API is used; there is no CUDA runtime or
+//! cuBLAS:
 //!
-//! - a [`Gpu`] is one GPU with a stream for kernels and one for copies from the disk;
-//! - a [`GpuArena`] is GPU memory with a hard limit, a [`GpuBytes`] can only be had for memory that
-//!   was filled, a [`Buffer`] is for activations;
-//! - a [`PinnedRing`] carries bytes from readers to GPUs, overlapped and bounded;
-//! - a [`PeerLink`] copies between two GPUs, through the host where they do not reach each other;
-//! - operations mirror those of [`crate::cpu`], and [`selftest`] compares every one with plain
-//!   arithmetic.
+//! - a [`Gpu`] is an opened GPU with a compute stream, and a copy stream for loading;
+//! - a [`GpuArena`] is GPU memory with a hard limit, a [`GpuBytes`] exists only for memory that was
+//!   filled, a [`Buffer`] is for activations;
+//! - a [`PinnedRing`] carries bytes from readers to GPUs, bounded and asynchronously;
+//! - a [`PeerLink`] copies between two GPUs, through the host where they have no peer access;
+//! - `ops` mirrors [`crate::cpu`], and [`selftest`] compares every kernel with plain arithmetic.
 //!
-//! Work is queued and returns before it is done. Whatever waits for it asks again and again until a
-//! deadline (see [`CudaError::Timeout`]). Starting the driver, taking and giving back memory and
-//! loading kernels have waits of the driver's own, which nobody can bound from here: call
-//! them where the supervisor watches. A GPU that failed for good says so at once ever after
-//! ([`CudaError::Lost`]); one on which a deadline passed keeps its memory until the process ends,
-//! since giving it back would wait for what hangs.
+//! Work is queued and calls return before it is done. A wait polls until a deadline (see
+//! [`CudaError::Timeout`]). Initializing the driver, allocating and freeing memory and loading
+//! kernels block inside the driver without a limit: call them under the watchdog. A GPU with a
+//! sticky error returns it from every later call ([`CudaError::Lost`]); one that missed a deadline
+//! keeps its memory until the process ends, since freeing it would wait for the work that hangs.
 #![allow(unsafe_code)]
 
 mod api;

@@ -1,3 +1,5 @@
+//! The kernels loaded on one GPU.
+
 use std::ffi::{CString, c_void};
 use std::ptr;
 use std::sync::Arc;
@@ -6,48 +8,48 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use cudarc::driver::sys::{CUfunction, CUfunction_attribute, CUjit_option, CUmodule};
 
 use super::context::{Context, call};
-use super::kernels::{IMAGE, Kernel};
+use super::kernels::{Kernel, PTX};
 use super::{CudaError, api};
 
-/// Options of `cuModuleLoadDataEx`: where the compiler's errors go, and how many bytes fit there.
+/// Options of `cuModuleLoadDataEx`: buffer for the compiler's errors, and its size.
 const ERROR_LOG: [CUjit_option; 2] =
     [CUjit_option::CU_JIT_ERROR_LOG_BUFFER, CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
 
-/// An attribute of a function: how much dynamic shared memory a launch may ask for.
+/// Function attribute: most dynamic shared memory of a launch.
 const MAX_SHARED: u32 =
     CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as u32;
 
-/// What a launch may ask for without saying so before.
+/// Dynamic shared memory that a launch may use without raising the attribute.
 const SHARED_BYTES_FREE: u32 = 48 << 10;
 
-/// The kernels on one GPU.
+/// The loaded module with its functions.
 pub(super) struct KernelModule {
     context: Arc<Context>,
     handle: CUmodule,
-    /// By the kernel's number.
+    /// Indexed by [`Kernel`].
     functions: Vec<KernelFunction>,
 }
 
 struct KernelFunction {
     handle: CUfunction,
-    /// Dynamic shared memory that it was allowed so far.
+    /// Current limit of dynamic shared memory.
     shared_bytes: AtomicU32,
 }
 
-// SAFETY: the driver takes a module's and a function's handle from any thread.
+// SAFETY: the driver accepts module and function handles on any thread.
 unsafe impl Send for KernelModule {}
 // SAFETY: as above.
 unsafe impl Sync for KernelModule {}
 
 impl KernelModule {
-    /// Has the driver compile the image for the GPU, and finds every kernel in it.
+    /// Has the driver compile the PTX for the GPU, and looks up every kernel.
     ///
     /// # Errors
     /// [`CudaError::Image`] with the compiler's log.
     pub(super) fn load(context: &Arc<Context>) -> Result<KernelModule, CudaError> {
         let mut module = KernelModule {
             context: context.clone(),
-            handle: compile(context, IMAGE)?,
+            handle: compile(context, PTX)?,
             functions: Vec::new(),
         };
         for kernel in Kernel::ALL {
@@ -59,7 +61,9 @@ impl KernelModule {
                     cuModuleGetFunction(&raw mut handle, module.handle, kernel.name().as_ptr())
                 )
             };
-            found.map_err(|error| refused(error, format!("; it lacks {:?}", kernel.name())))?;
+            found.map_err(|error| {
+                image_error(error, format!("; missing kernel {:?}", kernel.name()))
+            })?;
             module
                 .functions
                 .push(KernelFunction { handle, shared_bytes: AtomicU32::new(SHARED_BYTES_FREE) });
@@ -67,7 +71,7 @@ impl KernelModule {
         Ok(module)
     }
 
-    /// The kernel's handle, allowed to use so much dynamic shared memory.
+    /// The kernel's handle, with at least `shared_bytes` of dynamic shared memory permitted.
     pub(super) fn function(
         &self,
         kernel: Kernel,
@@ -93,12 +97,12 @@ impl Drop for KernelModule {
     }
 }
 
-fn compile(context: &Arc<Context>, image: &[u8]) -> Result<CUmodule, CudaError> {
-    let text = CString::new(image).map_err(|_| CudaError::Image {
+fn compile(context: &Arc<Context>, ptx: &[u8]) -> Result<CUmodule, CudaError> {
+    let text = CString::new(ptx).map_err(|_| CudaError::Image {
         ordinal: context.ordinal,
         code: 0,
-        name: "no text".to_owned(),
-        meaning: "the image holds a NUL; this is a defect, please report it".to_owned(),
+        name: "not text".to_owned(),
+        meaning: "the PTX contains a NUL; this is a defect, please report it".to_owned(),
         log: String::new(),
     })?;
     let mut log = vec![0u8; 16 << 10];
@@ -106,8 +110,8 @@ fn compile(context: &Arc<Context>, image: &[u8]) -> Result<CUmodule, CudaError> 
     let mut values: [*mut c_void; 2] =
         [log.as_mut_ptr().cast(), ptr::without_provenance_mut(log.len())];
     let (mut handle, count) = (ptr::null_mut(), options.len() as u32);
-    // SAFETY: the image is text with a NUL at its end; log, options and values are alive during the
-    // call, and of the sizes given.
+    // SAFETY: the PTX ends with a NUL; log, options and values are alive during the call and have
+    // the sizes passed.
     let loaded = unsafe {
         let (options, values) = (options.as_mut_ptr(), values.as_mut_ptr());
         call!(
@@ -115,22 +119,18 @@ fn compile(context: &Arc<Context>, image: &[u8]) -> Result<CUmodule, CudaError> 
             cuModuleLoadDataEx(&raw mut handle, text.as_ptr().cast(), count, options, values)
         )
     };
-    loaded.map_err(|error| refused(error, said(&log)))?;
+    loaded.map_err(|error| image_error(error, compiler_log(&log)))?;
     Ok(handle)
 }
 
-/// What the driver's compiler wrote.
-fn said(log: &[u8]) -> String {
+/// Formats the log of the driver's compiler.
+fn compiler_log(log: &[u8]) -> String {
     let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
     let text = String::from_utf8_lossy(&log[..end]);
-    if text.trim().is_empty() {
-        String::new()
-    } else {
-        format!("; its compiler says: {}", text.trim())
-    }
+    if text.trim().is_empty() { String::new() } else { format!("; compiler log: {}", text.trim()) }
 }
 
-fn refused(error: CudaError, log: String) -> CudaError {
+fn image_error(error: CudaError, log: String) -> CudaError {
     match error {
         CudaError::Failed { ordinal: Some(ordinal), code, name, meaning, .. }
             if code != api::code::OUT_OF_MEMORY =>
@@ -147,7 +147,10 @@ mod tests {
 
     #[test]
     fn a_log_ends_at_its_nul() {
-        assert_eq!(said(b"ptxas error: line 3\n\0\0"), "; its compiler says: ptxas error: line 3");
-        assert_eq!((said(b"\0\0\0"), said(b"")), (String::new(), String::new()));
+        assert_eq!(
+            compiler_log(b"ptxas error: line 3\n\0\0"),
+            "; compiler log: ptxas error: line 3"
+        );
+        assert_eq!((compiler_log(b"\0\0\0"), compiler_log(b"")), (String::new(), String::new()));
     }
 }

@@ -1,3 +1,5 @@
+//! Streams: queues of work on a GPU.
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,17 +9,16 @@ use super::context::{Context, call};
 use super::event::Event;
 use super::{CudaError, wait};
 
-/// Does not wait for the default stream, which nobody uses here.
+/// Does not synchronize with the default stream, which is not used here.
 const NON_BLOCKING: u32 = CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
 
-/// A queue of a GPU's work, done in order.
+/// A CUDA stream: work runs in the order in which it is queued.
 pub(super) struct Stream {
     context: Arc<Context>,
     pub(super) handle: CUstream,
 }
 
-// SAFETY: the driver takes a stream's handle from any thread; calls on one stream are ordered by
-// the driver.
+// SAFETY: the driver accepts a stream handle on any thread and orders concurrent calls.
 unsafe impl Send for Stream {}
 // SAFETY: as above.
 unsafe impl Sync for Stream {}
@@ -30,10 +31,10 @@ impl Stream {
         Ok(Stream { context: context.clone(), handle })
     }
 
-    /// Waits until everything that was queued is done.
+    /// Waits for all queued work.
     ///
     /// # Errors
-    /// [`CudaError::Timeout`], or what the work failed with.
+    /// [`CudaError::Timeout`], or the error of the work.
     pub(super) fn synchronize(
         &self,
         doing: &'static str,
@@ -47,28 +48,28 @@ impl Stream {
         })
     }
 
-    /// What is queued from now on waits, on the GPU, until `event` has happened.
+    /// Makes later work on this stream wait for `event`, on the GPU.
     pub(super) fn wait_for(&self, event: &Event) -> Result<(), CudaError> {
-        // SAFETY: both are alive; the driver keeps what it needs of the event.
+        // SAFETY: both are alive; the driver copies the state of the event.
         unsafe { call!(self.context, cuStreamWaitEvent(self.handle, event.handle, 0)) }
     }
 
-    /// Fills `bytes` bytes from `address` with zeros.
+    /// Queues zeroing `bytes` bytes from `address` on.
     ///
     /// # Safety
-    /// They must be memory of this GPU that nobody else uses, and stay until that is done.
+    /// The range must be memory of this GPU that nothing else accesses until the fill is done.
     pub(super) unsafe fn zero(&self, address: u64, bytes: usize) -> Result<(), CudaError> {
         if bytes == 0 {
             return Ok(());
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: required of the caller.
         unsafe { call!(self.context, cuMemsetD8Async(address, 0, bytes, self.handle)) }
     }
 
-    /// Copies from pinned host memory to the GPU.
+    /// Queues a copy from pinned host memory to the GPU.
     ///
     /// # Safety
-    /// Both ranges must be alive, and unused by others, until it is done.
+    /// Both ranges must stay alive, and nothing else may access them, until the copy is done.
     pub(super) unsafe fn copy_in(
         &self,
         to: u64,
@@ -78,11 +79,11 @@ impl Stream {
         if bytes == 0 {
             return Ok(());
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: required of the caller.
         unsafe { call!(self.context, cuMemcpyHtoDAsync_v2(to, from.cast(), bytes, self.handle)) }
     }
 
-    /// Copies from the GPU to pinned host memory.
+    /// Queues a copy from the GPU to pinned host memory.
     ///
     /// # Safety
     /// As for [`Self::copy_in`].
@@ -95,11 +96,11 @@ impl Stream {
         if bytes == 0 {
             return Ok(());
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: required of the caller.
         unsafe { call!(self.context, cuMemcpyDtoHAsync_v2(to.cast(), from, bytes, self.handle)) }
     }
 
-    /// Copies on the GPU; the ranges must not overlap.
+    /// Queues a copy within the GPU; the ranges must not overlap.
     ///
     /// # Safety
     /// As for [`Self::copy_in`].
@@ -112,7 +113,7 @@ impl Stream {
         if bytes == 0 {
             return Ok(());
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: required of the caller.
         unsafe { call!(self.context, cuMemcpyDtoDAsync_v2(to, from, bytes, self.handle)) }
     }
 }
@@ -120,7 +121,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.context.may_free() && self.context.enter().is_ok() {
-            // SAFETY: made by `new`, destroyed once; the driver finishes what is queued on its own.
+            // SAFETY: created by `new`, destroyed once; the driver still finishes queued work.
             unsafe { (self.context.api.cuStreamDestroy_v2)(self.handle) };
         }
     }

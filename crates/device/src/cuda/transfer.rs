@@ -1,5 +1,5 @@
-//! Small copies between host and GPU in the course of a pass, through the GPU's own pinned buffers:
-//! no copy ever reads or writes memory of the caller's, so that one which never ends harms nobody.
+//! Small copies between host and GPU during a pass, staged through the GPU's pinned buffers: no
+//! copy accesses the caller's memory, so a copy that never completes is harmless.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -7,11 +7,10 @@ use std::time::Instant;
 use super::gpu::STAGING;
 use super::{CudaError, Gpu, PinnedBuffer};
 
-/// Most pinned buffers that one copy from the GPU has on their way at once.
+/// Most pinned buffers that one download uses at a time.
 const PENDING_MAX: usize = STAGING.0 / 2;
 
-/// A piece of GPU memory on its way to a pinned buffer: where it begins among all bytes, and how
-/// many it has.
+/// A piece of a download: its offset and length in bytes.
 struct PendingDownload {
     buffer: PinnedBuffer,
     at: usize,
@@ -19,12 +18,11 @@ struct PendingDownload {
 }
 
 impl Gpu {
-    /// Queues a copy of `from` to the GPU, in order with its kernels. `from` may be changed as soon
-    /// as this returns.
+    /// Queues a copy of `from` to the GPU, ordered with its kernels. `from` may change as soon as
+    /// this returns.
     ///
     /// # Safety
-    /// `to` and as many bytes as `from` has must be memory of this GPU that only its queued work
-    /// uses.
+    /// `to` must be memory of this GPU, as long as `from`, that only its queued work accesses.
     pub(super) unsafe fn upload_bytes(
         &self,
         to: u64,
@@ -34,16 +32,16 @@ impl Gpu {
         for (piece, at) in from.chunks(STAGING.1).zip((0u64..).step_by(STAGING.1)) {
             let mut buffer = self.staging().acquire(deadline)?;
             buffer[..piece.len()].copy_from_slice(piece);
-            // SAFETY: the piece fits, and the caller's promise.
+            // SAFETY: the piece fits the buffer; the rest is required of the caller.
             unsafe { buffer.filled().copy_to_kernels(self, to + at, 0..piece.len()) }?;
         }
         Ok(())
     }
 
-    /// Copies from the GPU to `to`, once everything that was queued before is done.
+    /// Copies from the GPU to `to` after all work queued before.
     ///
     /// # Safety
-    /// `from` and as many bytes as `to` has must be memory of this GPU, alive during the call.
+    /// `from` must be memory of this GPU, as long as `to`, alive during the call.
     pub(super) unsafe fn download_bytes(
         &self,
         from: u64,
@@ -55,46 +53,47 @@ impl Gpu {
             to[at..at + len].copy_from_slice(&buffer[..len]);
             Ok(())
         };
-        // SAFETY: the caller's promise.
-        unsafe { self.bring_down(from, bytes, deadline, &mut arrive) }
+        // SAFETY: required of the caller.
+        unsafe { self.download_pieces(from, bytes, deadline, &mut arrive) }
     }
 
-    /// Copies `bytes` bytes from the GPU piece by piece, once everything that was queued before is
-    /// done, and gives each piece to `arrive`, in order: where it begins, how many bytes it
-    /// has, and the buffer that holds them. While one is handled, the next are on their way.
+    /// Copies `bytes` bytes from the GPU in pieces, after all work queued before, and passes each
+    /// to `arrive` in order: its offset, its length and the buffer. The next pieces are copied
+    /// meanwhile.
     ///
     /// # Safety
-    /// `from` and that many bytes must be memory of this GPU, alive during the call.
-    pub(super) unsafe fn bring_down(
+    /// `from` must be memory of this GPU, `bytes` long, alive during the call.
+    pub(super) unsafe fn download_pieces(
         &self,
         from: u64,
         bytes: usize,
         deadline: Instant,
         arrive: &mut dyn FnMut(usize, usize, PinnedBuffer) -> Result<(), CudaError>,
     ) -> Result<(), CudaError> {
-        let mut arrived = |mut coming: PendingDownload| {
-            coming.buffer.wait("the work before a copy from it", deadline)?;
-            arrive(coming.at, coming.len, coming.buffer)
+        let mut arrived = |mut pending: PendingDownload| {
+            pending.buffer.wait("work queued before a download", deadline)?;
+            arrive(pending.at, pending.len, pending.buffer)
         };
-        let mut all: VecDeque<PendingDownload> = VecDeque::new();
+        let mut downloads: VecDeque<PendingDownload> = VecDeque::new();
         for at in (0..bytes).step_by(STAGING.1) {
             let len = STAGING.1.min(bytes - at);
-            // Nobody waits for a buffer while holding some: two that did could wait for each other.
+            // A thread that holds buffers never waits for another one: two such threads could
+            // deadlock.
             let mut buffer = loop {
-                if all.len() < PENDING_MAX
+                if downloads.len() < PENDING_MAX
                     && let Some(buffer) = self.staging().acquire_spare(deadline)?
                 {
                     break buffer;
                 }
-                match all.pop_front() {
+                match downloads.pop_front() {
                     Some(first) => arrived(first)?,
                     None => break self.staging().acquire(deadline)?,
                 }
             };
-            // SAFETY: the piece fits, and the caller's promise.
+            // SAFETY: the piece fits the buffer; the rest is required of the caller.
             unsafe { buffer.copy_from_kernels(self, from + at as u64, len) }?;
-            all.push_back(PendingDownload { buffer, at, len });
+            downloads.push_back(PendingDownload { buffer, at, len });
         }
-        all.into_iter().try_for_each(arrived)
+        downloads.into_iter().try_for_each(arrived)
     }
 }

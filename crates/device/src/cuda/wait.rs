@@ -1,4 +1,4 @@
-//! Waiting for a GPU: asking again and again, never longer than a deadline.
+//! Waiting for a GPU: polls until a deadline.
 
 use std::hint::spin_loop;
 use std::time::{Duration, Instant};
@@ -6,19 +6,18 @@ use std::time::{Duration, Instant};
 use super::CudaError;
 use super::context::Context;
 
-/// How long a wait spins before it sleeps: longer than a small copy takes, shorter than anybody
-/// misses a core.
+/// A wait spins this long before it sleeps: longer than a small copy, too short to waste a core.
 const SPIN: Duration = Duration::from_micros(100);
 
-/// A sleep is a hundredth of what was waited so far, within these: what ends is found soon, and a
-/// long wait costs no core.
+/// Limits of a sleep, which is a hundredth of the time waited so far: short waits end promptly,
+/// long ones take no core.
 const SLEEP_MIN: Duration = Duration::from_micros(20);
 const SLEEP_MAX: Duration = Duration::from_millis(2);
 
-/// Waits until `is_done`.
+/// Waits until `is_done` returns true. `doing` names the work in the error.
 ///
 /// # Errors
-/// [`CudaError::Timeout`] after the deadline, or what `is_done` found.
+/// [`CudaError::Timeout`] after the deadline, or the error of `is_done`.
 pub(super) fn until(
     context: &Context,
     doing: &'static str,
@@ -39,7 +38,7 @@ pub(super) fn until(
         match pause(now - started) {
             None => (0..32).for_each(|_| spin_loop()),
             Some(pause) => {
-                wake_in_time();
+                minimize_timer_slack();
                 std::thread::sleep(pause.min(deadline - now));
             }
         }
@@ -47,34 +46,33 @@ pub(super) fn until(
     Ok(())
 }
 
-/// How long to sleep after having waited for so long; `None`: not yet.
+/// Time to sleep after having waited for `waited`; `None`: spin.
 pub(super) fn pause(waited: Duration) -> Option<Duration> {
     (waited >= SPIN).then(|| (waited / 100).clamp(SLEEP_MIN, SLEEP_MAX))
 }
 
-/// Lets this thread's sleeps end when they are over. The kernel may add 50 microseconds, so that it
-/// wakes several threads at a time: a hundredth of a pass of a large model on a GPU, and a
-/// twentieth of one of a small model.
+/// Sets the timer slack of this thread to the minimum. By default Linux may extend a sleep by 50 µs
+/// to coalesce wake-ups, which is a hundredth of a decode step of a large model, a twentieth of one
+/// of a small model.
 #[cfg(target_os = "linux")]
-fn wake_in_time() {
+fn minimize_timer_slack() {
     thread_local! {
-        static ASKED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+        static DONE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     }
-    if !ASKED.replace(true) {
-        // SAFETY: no pointers; a failure leaves the sleeps as they were.
+    if !DONE.replace(true) {
+        // SAFETY: no pointers; on failure the slack stays as it was.
         unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong) };
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn wake_in_time() {}
+fn minimize_timer_slack() {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A sleep is asked for in microseconds, and the slack is in nanoseconds: 1, and not the
-    /// default of 50,000.
+    /// The slack is in nanoseconds; the default is 50,000.
     #[cfg(target_os = "linux")]
     #[test]
     fn sleeps_have_no_slack() {
@@ -83,7 +81,7 @@ mod tests {
                 // SAFETY: no pointers.
                 let slack = || unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
                 assert!(slack() > 1);
-                wake_in_time();
+                minimize_timer_slack();
                 assert_eq!(slack(), 1);
             });
         });

@@ -1,4 +1,5 @@
-// Small kernels that are wrong on purpose, and right ones beside them: what the emulator must find. Run as `program CASE`.
+// Test kernels for the emulator, each in a correct and a wrong (`bad`) variant. Run as `program
+// CASE good|bad ORDER`.
 #include "../../fake_driver/block_scheduler.hpp"
 
 #include <string>
@@ -14,29 +15,29 @@ struct TestArgs {
     u32 unused;
 };
 
-// Every thread passes its number to its neighbor; `bad`: without waiting for it.
+// Every thread passes its index to its neighbor; `bad`: without a barrier.
 KERNEL(pass_on, TestArgs, 64, 1) {
-    SHARED(u32, numbers, [64]);
-    numbers[threadIdx.x] = threadIdx.x;
+    SHARED(u32, values, [64]);
+    values[threadIdx.x] = threadIdx.x;
     if (!args.bad) __syncthreads();
-    args.out[threadIdx.x] = numbers[(threadIdx.x + 1) % 64];
+    args.out[threadIdx.x] = values[(threadIdx.x + 1) % 64];
 }
 
-// `bad`: a warp does not come to the barrier.
+// `bad`: a warp does not reach the barrier.
 KERNEL(leave_block, TestArgs, 64, 1) {
     if (args.bad && threadIdx.x >= 32) return;
     __syncthreads();
     args.out[threadIdx.x] = 1;
 }
 
-// `bad`: a lane does not take part.
+// `bad`: a lane does not take part in the shuffle.
 KERNEL(leave_warp, TestArgs, 64, 1) {
     f32 x = 1.0f;
     if (!args.bad || lane_id() != 7) x = warp_sum(x);
     args.out[threadIdx.x] = u32(x);
 }
 
-// `bad`: lanes of a warp wait for different things.
+// `bad`: lanes of a warp wait for different operations.
 KERNEL(part_ways, TestArgs, 64, 1) {
     if (args.bad && lane_id() == 3) {
         __syncwarp();
@@ -46,7 +47,7 @@ KERNEL(part_ways, TestArgs, 64, 1) {
     if (!args.bad) __syncwarp();
 }
 
-// `bad`: reads what was copied before the copy is there.
+// `bad`: reads copied bytes before the copy has arrived.
 KERNEL(copy_early, TestArgs, 64, 1) {
     SHARED(u32, words, [64][4]);
     copy16_async(words[threadIdx.x], args.from + 4 * threadIdx.x, true);
@@ -55,10 +56,10 @@ KERNEL(copy_early, TestArgs, 64, 1) {
     args.out[threadIdx.x] = words[threadIdx.x][1];
 }
 
-// `bad`: a load of 16 bytes from an address that is none's multiple.
+// `bad`: a 16-byte load from a misaligned address.
 KERNEL(load_askew, TestArgs, 64, 1) { args.out[threadIdx.x] = load16(args.from + 4 * threadIdx.x + (args.bad ? 1 : 0)).word[1]; }
 
-// The product of small whole numbers: exact, so that every element of a tile is known.
+// A product of small integers, which is exact, so every element of the tile is known.
 KERNEL(multiply, TestArgs, 64, 1) {
     const auto number = [](u32 row, u32 k) { return f32((row * 5 + k * 3) % 7) - 3.0f; };
     const u32 group = lane_id() / 4, in_group = lane_id() % 4;

@@ -1,3 +1,5 @@
+//! One allocation of the CUDA driver, handed out by a bump allocator.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -5,26 +7,24 @@ use crate::cuda::CudaError;
 use crate::cuda::api::code;
 use crate::cuda::context::{Context, call};
 
-/// Everything handed out starts at a multiple of this: what the widest loads of kernels want, and
-/// the driver's own promise.
+/// Alignment of everything handed out: that of cuMemAlloc, enough for the widest loads.
 pub(super) const ALIGNMENT_BYTES: usize = 256;
 
-/// One allocation of the driver's, freed with its last owner; handed out from its beginning to its
-/// end.
+/// One allocation of the driver, handed out from start to end and freed with its last owner.
 pub(in crate::cuda) struct Allocation {
     context: Arc<Context>,
     address: u64,
     bytes: usize,
     used: AtomicUsize,
-    /// Of its bytes, those that count as reserved.
-    counted: u64,
+    /// Bytes reserved_bytes as reserved in the account.
+    reserved_bytes: u64,
 }
 
 impl Allocation {
-    /// Takes memory from the driver.
+    /// Allocates memory from the driver, within the quota.
     ///
     /// # Errors
-    /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], or what the driver says.
+    /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], or the driver's error.
     pub(in crate::cuda) fn new(
         context: &Arc<Context>,
         bytes: usize,
@@ -47,15 +47,15 @@ impl Allocation {
             address: allocated?,
             bytes,
             used: AtomicUsize::new(0),
-            counted: requested_bytes,
+            reserved_bytes: requested_bytes,
         })
     }
 
-    /// A little memory for a moment, out of what is left beside all plans.
+    /// A small temporary allocation that does not count towards the quota.
     ///
     /// # Errors
-    /// [`CudaError::OutOfMemory`], or what the driver says.
-    pub(in crate::cuda) fn beside_quota(
+    /// [`CudaError::OutOfMemory`], or the driver's error.
+    pub(in crate::cuda) fn outside_quota(
         context: &Arc<Context>,
         bytes: usize,
     ) -> Result<Allocation, CudaError> {
@@ -65,11 +65,11 @@ impl Allocation {
             address,
             bytes,
             used: AtomicUsize::new(0),
-            counted: 0,
+            reserved_bytes: 0,
         })
     }
 
-    /// Its first byte on the GPU.
+    /// Device address of the first byte.
     pub(in crate::cuda) fn address(&self) -> u64 {
         self.address
     }
@@ -82,14 +82,14 @@ impl Allocation {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Hands out `len` bytes and returns their offset.
+    /// Hands out `len` bytes; returns their offset.
     ///
     /// # Errors
     /// [`CudaError::ArenaFull`].
-    pub(super) fn cut(&self, len: usize) -> Result<usize, CudaError> {
+    pub(super) fn suballocate(&self, len: usize) -> Result<usize, CudaError> {
         let mut used = self.used();
         loop {
-            let (offset, end) = place(used, len, self.bytes).ok_or(CudaError::ArenaFull {
+            let (offset, end) = next_range(used, len, self.bytes).ok_or(CudaError::ArenaFull {
                 ordinal: self.context.ordinal,
                 requested_bytes: len as u64,
                 used_bytes: used as u64,
@@ -109,11 +109,11 @@ impl Allocation {
 impl Drop for Allocation {
     fn drop(&mut self) {
         self.context.account.free(*self.used.get_mut() as u64);
-        self.context.account.release(self.counted);
+        self.context.account.release(self.reserved_bytes);
         if self.bytes > 0 && self.context.may_free() && self.context.enter().is_ok() {
-            // SAFETY: allocated by `new`, freed once, by the last owner; the driver waits for
-            // queued work that uses it. A result that is no success is that work's, and
-            // the next call gives it again.
+            // SAFETY: allocated by the driver, freed once, by the last owner; the driver waits for
+            // queued work that uses it. An error is that of this work, and the next call returns it
+            // again.
             unsafe { (self.context.api.cuMemFree_v2)(self.address) };
         }
     }
@@ -139,8 +139,8 @@ fn allocate(context: &Arc<Context>, bytes: usize) -> Result<u64, CudaError> {
     }
 }
 
-/// The first aligned place after `used` and its end, if `len` bytes fit below `limit` there.
-fn place(used: usize, len: usize, limit: usize) -> Option<(usize, usize)> {
+/// The first aligned range of `len` bytes after `used`, if it ends within `limit`.
+fn next_range(used: usize, len: usize, limit: usize) -> Option<(usize, usize)> {
     let offset = used.checked_next_multiple_of(ALIGNMENT_BYTES)?;
     let end = offset.checked_add(len)?;
     (end <= limit).then_some((offset, end))
@@ -151,14 +151,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_aligned_and_end_at_the_limit() {
-        assert_eq!(place(0, 10, 1000), Some((0, 10)));
-        assert_eq!(place(10, 10, 1000), Some((256, 266)));
-        assert_eq!(place(256, 744, 1000), Some((256, 1000)));
-        assert_eq!(place(256, 745, 1000), None);
-        assert_eq!(place(800, 1, 1000), None);
-        assert_eq!(place(1, usize::MAX, usize::MAX), None);
-        assert_eq!(place(usize::MAX, 0, usize::MAX), None);
-        assert_eq!(place(0, 0, 0), Some((0, 0)));
+    fn ranges_are_aligned_and_end_at_the_limit() {
+        assert_eq!(next_range(0, 10, 1000), Some((0, 10)));
+        assert_eq!(next_range(10, 10, 1000), Some((256, 266)));
+        assert_eq!(next_range(256, 744, 1000), Some((256, 1000)));
+        assert_eq!(next_range(256, 745, 1000), None);
+        assert_eq!(next_range(800, 1, 1000), None);
+        assert_eq!(next_range(1, usize::MAX, usize::MAX), None);
+        assert_eq!(next_range(usize::MAX, 0, usize::MAX), None);
+        assert_eq!(next_range(0, 0, 0), Some((0, 0)));
     }
 }

@@ -1,3 +1,5 @@
+//! GPU memory arenas: one allocation from the driver, divided into regions and buffers.
+
 use std::sync::Arc;
 
 use super::allocation::{ALIGNMENT_BYTES, Allocation};
@@ -5,11 +7,11 @@ use super::{Buffer, GpuRegion};
 use crate::cuda::{CudaError, Gpu};
 use crate::memory::Plain;
 
-/// One allocation on a GPU, from which aligned regions are cut until a hard limit is reached.
+/// One allocation on a GPU, divided into aligned regions and buffers up to a hard limit.
 ///
-/// All of it is taken from the driver at once, so that what was planned either fits before anything
-/// is loaded or never. Regions and buffers keep the memory alive, so an arena may be dropped before
-/// them; memory is given back when the last handle goes.
+/// All of it is reserved at once, so that what was planned fits before anything is loaded, or not
+/// at all. Regions and buffers keep the memory alive after the arena is dropped; it is freed with
+/// the last of them.
 #[derive(Clone)]
 pub struct GpuArena {
     gpu: Gpu,
@@ -17,50 +19,48 @@ pub struct GpuArena {
 }
 
 impl GpuArena {
-    /// Every region and buffer starts at a multiple of this many bytes.
+    /// Alignment of every region and buffer.
     pub const ALIGNMENT_BYTES: usize = ALIGNMENT_BYTES;
 
-    /// An arena of `limit_bytes`, which it never passes. It may be empty.
+    /// Reserves `limit_bytes`, which may be 0.
     ///
     /// # Errors
-    /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], or what the driver says.
+    /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], or the driver's error.
     pub fn new(gpu: &Gpu, limit_bytes: usize) -> Result<Self, CudaError> {
         let allocation = Arc::new(Allocation::new(gpu.context(), limit_bytes)?);
         Ok(Self { gpu: gpu.clone(), allocation })
     }
 
-    /// The GPU.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
 
-    /// Bytes handed out so far, padding included.
+    /// Allocated bytes, padding included.
     pub fn used_bytes(&self) -> usize {
         self.allocation.used()
     }
 
-    /// The hard limit in bytes.
     pub fn limit_bytes(&self) -> usize {
         self.allocation.bytes()
     }
 
-    /// `len` bytes to be filled, perhaps by several threads.
+    /// Allocates `len` bytes to be filled, possibly by several threads.
     ///
     /// # Errors
     /// [`CudaError::ArenaFull`].
     pub fn region(&self, len: usize) -> Result<GpuRegion, CudaError> {
-        let offset = self.allocation.cut(len)?;
+        let offset = self.allocation.suballocate(len)?;
         Ok(GpuRegion::new(self.gpu.clone(), self.allocation.clone(), offset, len))
     }
 
-    /// `len` zeros that stay writable, for caches and activations. The zeros are queued before
-    /// whatever is queued next.
+    /// Allocates `len` zeros that stay writable, for caches and activations. Zeroing is queued
+    /// before any later work.
     ///
     /// # Errors
-    /// [`CudaError::ArenaFull`], or what the driver says.
+    /// [`CudaError::ArenaFull`], or the driver's error.
     pub fn zeroed<T: Plain>(&self, len: usize) -> Result<Buffer<T>, CudaError> {
         let bytes = super::buffer::bytes_of::<T>(len)?;
-        let offset = self.allocation.cut(bytes)?;
+        let offset = self.allocation.suballocate(bytes)?;
         Buffer::zeroed(self.gpu.clone(), self.allocation.clone(), offset, len)
     }
 }

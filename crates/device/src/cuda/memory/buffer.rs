@@ -1,3 +1,5 @@
+//! Typed GPU buffers for activations and caches.
+
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,11 +9,11 @@ use super::allocation::Allocation;
 use crate::cuda::{CudaError, Gpu};
 use crate::memory::Plain;
 
-/// Numbers on a GPU that kernels read and write: activations, `[rows, width]` row-major, and
+/// Elements on a GPU that kernels read and write: activations, `[rows, width]` row-major, and
 /// caches.
 ///
-/// Everything that is done to it is queued in order on the GPU's stream of kernels. Only
-/// [`Self::download`] waits.
+/// All operations are queued in order on the compute stream of the GPU. Only [`Self::download`]
+/// waits.
 pub struct Buffer<T: Plain> {
     gpu: Gpu,
     allocation: Arc<Allocation>,
@@ -22,18 +24,18 @@ pub struct Buffer<T: Plain> {
 }
 
 impl<T: Plain> Buffer<T> {
-    /// `len` zeros in memory of their own. Taking it from the driver waits for the GPU: take
-    /// buffers once and use them again.
+    /// `len` zeros in an allocation of their own. Allocating waits for the GPU: allocate buffers
+    /// once and reuse them.
     ///
     /// # Errors
-    /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], or what the driver says.
+    /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], or the driver's error.
     pub fn new(gpu: &Gpu, len: usize) -> Result<Self, CudaError> {
         let allocation = Arc::new(Allocation::new(gpu.context(), bytes_of::<T>(len)?)?);
-        let offset = allocation.cut(bytes_of::<T>(len)?)?;
+        let offset = allocation.suballocate(bytes_of::<T>(len)?)?;
         Self::zeroed(gpu.clone(), allocation, offset, len)
     }
 
-    /// The caller promises that the bytes of `allocation` from `offset` on belong to nobody else.
+    /// The caller guarantees that the bytes of `allocation` from `offset` on are unused.
     pub(super) fn zeroed(
         gpu: Gpu,
         allocation: Arc<Allocation>,
@@ -41,58 +43,56 @@ impl<T: Plain> Buffer<T> {
         len: usize,
     ) -> Result<Self, CudaError> {
         let buffer = Self { gpu, allocation, offset, len, capacity: len, kind: PhantomData };
-        // SAFETY: the bytes are the buffer's own. It may be dropped before they are written, but
-        // its memory is not given to others before: the driver waits for queued work when
-        // it frees, and an arena never gives bytes twice.
+        // SAFETY: the bytes belong to this buffer. If it is dropped before they are written, they
+        // are not reused before: the driver waits for queued work when it frees memory, and an
+        // arena never hands out bytes twice.
         unsafe { buffer.gpu.compute().zero(buffer.address(), buffer.bytes()) }?;
         Ok(buffer)
     }
 
-    /// The GPU.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
 
-    /// How many numbers.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Numbers that fit without asking for memory.
+    /// Elements that fit without allocating.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Bytes of its numbers.
+    /// Size of the elements in bytes.
     pub fn bytes(&self) -> usize {
         self.len * size_of::<T>()
     }
 
-    /// The first number on the GPU.
+    /// Device address of the first element.
     pub fn address(&self) -> u64 {
         self.allocation.address() + self.offset as u64
     }
 
-    /// The number at `at` on the GPU, which may be one past the last.
+    /// Device address of element `at`, which may be one past the last.
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`].
     pub fn address_of(&self, at: usize) -> Result<u64, CudaError> {
-        super::inside("a GPU's buffer", &(at..at), self.len)?;
+        super::check_range("a GPU buffer", &(at..at), self.len)?;
         Ok(self.address() + (at * size_of::<T>()) as u64)
     }
 
-    /// Makes it `len` numbers long. What they hold is unspecified (what was there, or zeros).
-    /// Growing past the capacity takes new memory, and waits for the GPU.
+    /// Changes the length. The contents are unspecified (old elements or zeros). Growing beyond the
+    /// capacity allocates, which waits for the GPU.
     ///
     /// # Errors
-    /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], or what the driver says; the buffer
-    /// is then as it was.
+    /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], or the driver's error; the buffer
+    /// is then unchanged.
     pub fn resize(&mut self, len: usize) -> Result<(), CudaError> {
         if len > self.capacity {
             *self = Self::new(&self.gpu, len)?;
@@ -101,64 +101,63 @@ impl<T: Plain> Buffer<T> {
         Ok(())
     }
 
-    /// Fills it with zeros.
+    /// Queues zeroing all elements.
     ///
     /// # Errors
-    /// What the driver says.
+    /// The driver's error.
     pub fn clear(&mut self) -> Result<(), CudaError> {
         // SAFETY: as in `zeroed`, and the borrow is exclusive.
         unsafe { self.gpu.compute().zero(self.address(), self.bytes()) }
     }
 
-    /// Copies `from` to the numbers from `at` on. `from` may be changed as soon as this returns;
-    /// the deadline is for a place among the GPU's pinned buffers.
+    /// Queues a copy of `from` to the elements from `at` on. `from` may change as soon as this
+    /// returns; the deadline is for a free pinned buffer.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`], [`CudaError::Timeout`], or what the driver says.
+    /// [`CudaError::OutOfRange`], [`CudaError::Timeout`], or the driver's error.
     pub fn upload(&mut self, at: usize, from: &[T], deadline: Instant) -> Result<(), CudaError> {
-        super::inside("a GPU's buffer", &(at..at.saturating_add(from.len())), self.len)?;
+        super::check_range("a GPU buffer", &(at..at.saturating_add(from.len())), self.len)?;
         let to = self.address_of(at)?;
-        // SAFETY: T is plain numbers without padding; the range lies inside and is the buffer's
-        // own.
+        // SAFETY: T has no padding; the range lies inside and belongs to the buffer.
         unsafe { self.gpu.upload_bytes(to, as_bytes(from), deadline) }
     }
 
-    /// Copies the numbers of `range` to the host, once everything queued before is done.
+    /// Copies elements `range` to the host, after all work queued before.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`] where `to` is not as long as the range or the range is outside;
-    /// [`CudaError::Timeout`]; or what the work queued before failed with.
+    /// [`CudaError::OutOfRange`] if `range` exceeds the buffer or has another length than `to`;
+    /// [`CudaError::Timeout`]; or the error of the work queued before.
     pub fn download(
         &self,
         range: Range<usize>,
         to: &mut [T],
         deadline: Instant,
     ) -> Result<(), CudaError> {
-        super::inside("a GPU's buffer", &range, self.len)?;
-        super::inside("the place for a download", &(0..range.len()), to.len())?;
-        super::inside("a download", &(0..to.len()), range.len())?;
-        // SAFETY: T is plain numbers for which any bits are a value; the range lies inside.
+        super::check_range("a GPU buffer", &range, self.len)?;
+        super::check_range("the target of a download", &(0..range.len()), to.len())?;
+        super::check_range("a download", &(0..to.len()), range.len())?;
+        // SAFETY: any bits are a valid T; the range lies inside.
         unsafe {
             self.gpu.download_bytes(self.address_of(range.start)?, as_bytes_mut(to), deadline)
         }
     }
 
-    /// Copies the numbers of `range` of `from`, which is on the same GPU, to those from `at` on.
+    /// Queues a copy of elements `range` of `from`, on the same GPU, to the elements from `at` on.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`], [`CudaError::WrongGpu`], or what the driver says.
+    /// [`CudaError::OutOfRange`], [`CudaError::WrongGpu`], or the driver's error.
     pub fn copy_from(
         &mut self,
         at: usize,
         from: &Buffer<T>,
         range: Range<usize>,
     ) -> Result<(), CudaError> {
-        super::inside("a GPU's buffer", &range, from.len)?;
-        super::inside("a GPU's buffer", &(at..at.saturating_add(range.len())), self.len)?;
+        super::check_range("a GPU buffer", &range, from.len)?;
+        super::check_range("a GPU buffer", &(at..at.saturating_add(range.len())), self.len)?;
         self.gpu.same("the source of a copy", &from.gpu)?;
         let (to, source) = (self.address_of(at)?, from.address_of(range.start)?);
-        // SAFETY: both ranges lie inside their buffers, which do not overlap; see `zeroed` for how
-        // long they live.
+        // SAFETY: both ranges lie inside their buffers, which do not overlap; see `zeroed` for
+        // their lifetime.
         unsafe { self.gpu.compute().copy_on_gpu(to, source, range.len() * size_of::<T>()) }
     }
 }
@@ -175,19 +174,19 @@ impl<T: Plain> std::fmt::Debug for Buffer<T> {
     }
 }
 
-/// Bytes of `len` numbers.
+/// Size of `len` elements in bytes.
 pub(super) fn bytes_of<T: Plain>(len: usize) -> Result<usize, CudaError> {
-    let most = isize::MAX as usize / size_of::<T>();
-    super::inside("the address space", &(0..len), most)?;
+    let max = isize::MAX as usize / size_of::<T>();
+    super::check_range("the address space", &(0..len), max)?;
     Ok(len * size_of::<T>())
 }
 
-fn as_bytes<T: Plain>(numbers: &[T]) -> &[u8] {
-    // SAFETY: plain numbers have no padding, and bytes need no alignment.
-    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
+fn as_bytes<T: Plain>(elements: &[T]) -> &[u8] {
+    // SAFETY: `Plain` types have no padding, and bytes need no alignment.
+    unsafe { std::slice::from_raw_parts(elements.as_ptr().cast(), size_of_val(elements)) }
 }
 
-fn as_bytes_mut<T: Plain>(numbers: &mut [T]) -> &mut [u8] {
-    // SAFETY: as above; any bits are a value of a plain number.
-    unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), size_of_val(numbers)) }
+fn as_bytes_mut<T: Plain>(elements: &mut [T]) -> &mut [u8] {
+    // SAFETY: as above; any bits are a valid value of a `Plain` type.
+    unsafe { std::slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), size_of_val(elements)) }
 }

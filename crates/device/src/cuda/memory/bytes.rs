@@ -1,3 +1,5 @@
+//! Immutable GPU memory: the bytes of loaded weights.
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,8 +11,8 @@ use crate::cuda::{CudaError, Gpu};
 /// Read-only bytes on a GPU that were filled before this handle existed. Cheap to clone; keeps its
 /// memory alive.
 ///
-/// There is no public constructor: a handle comes from [`super::GpuRegion::finish`], or is a slice
-/// of another handle.
+/// There is no public constructor: a handle comes from [`super::GpuRegion::finish`] or is a slice
+/// of another one.
 #[derive(Clone)]
 pub struct GpuBytes {
     gpu: Gpu,
@@ -20,38 +22,35 @@ pub struct GpuBytes {
 }
 
 impl GpuBytes {
-    /// The caller promises that `offset..offset + len` of `allocation` was filled, and is never written
-    /// again.
+    /// The caller guarantees that `offset..offset + len` of `allocation` was filled and is never
+    /// written again.
     pub(super) fn filled(gpu: Gpu, allocation: Arc<Allocation>, offset: usize, len: usize) -> Self {
         Self { gpu, allocation, offset, len }
     }
 
-    /// The GPU.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
 
-    /// The first byte on the GPU.
+    /// Device address of the first byte.
     pub fn address(&self) -> u64 {
         self.allocation.address() + self.offset as u64
     }
 
-    /// How many bytes.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// A handle to `range` of these bytes, for instance the q rows of a fused qkv matrix.
+    /// A handle to `range` of these bytes, for example the q rows of a fused qkv matrix.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`] where the range does not lie inside.
+    /// [`CudaError::OutOfRange`].
     pub fn slice(&self, range: Range<usize>) -> Result<Self, CudaError> {
-        super::inside("a tensor on a GPU, in bytes,", &range, self.len)?;
+        super::check_range("a tensor on a GPU (bytes)", &range, self.len)?;
         let (gpu, allocation) = (self.gpu.clone(), self.allocation.clone());
         Ok(Self { gpu, allocation, offset: self.offset + range.start, len: range.len() })
     }
@@ -59,12 +58,12 @@ impl GpuBytes {
     /// Copies all bytes to the host.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`] where `to` is of another length; [`CudaError::Timeout`]; or what
-    /// the driver says.
+    /// [`CudaError::OutOfRange`] if `to` has another length; [`CudaError::Timeout`]; or the
+    /// driver's error.
     pub fn download(&self, to: &mut [u8], deadline: Instant) -> Result<(), CudaError> {
         if to.len() != self.len {
             return Err(CudaError::OutOfRange {
-                what: "a tensor on a GPU, in bytes,",
+                what: "a tensor on a GPU (bytes)",
                 start: 0,
                 end: to.len() as u64,
                 len: self.len as u64,

@@ -1,4 +1,4 @@
-//! GPU memory: one allocation of the driver's each, cut into what is used.
+//! GPU memory: few large allocations of the driver, divided into regions and buffers.
 
 mod allocation;
 mod arena;
@@ -16,8 +16,8 @@ pub(super) use allocation::Allocation;
 use super::CudaError;
 use std::ops::Range;
 
-/// Fails unless `range` lies in `0..len`.
-pub(in crate::cuda) fn inside(
+/// Checks that `range` lies in `0..len`; `what` names the container in the error.
+pub(in crate::cuda) fn check_range(
     what: &'static str,
     range: &Range<usize>,
     len: usize,

@@ -55,8 +55,8 @@ impl Gpu {
     /// were written before.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::Index`] for a block that is not there, or what the
-    /// driver says.
+    /// [`DeviceError::Shape`], [`DeviceError::Index`] for a block that is not there, or the
+    /// driver's error.
     pub fn attention(
         &self,
         layer: &GpuKvLayer,

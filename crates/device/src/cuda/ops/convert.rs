@@ -14,7 +14,7 @@ impl Gpu {
     /// blocks of 32; the same bytes as the CPU's `quantize_int8`).
     ///
     /// # Errors
-    /// [`DeviceError::DtypeUnsupported`], [`DeviceError::Shape`], or what the driver says.
+    /// [`DeviceError::DtypeUnsupported`], [`DeviceError::Shape`], or the driver's error.
     pub fn convert(
         &self,
         from_dtype: Dtype,
@@ -53,7 +53,7 @@ impl Gpu {
     /// deviation, the same for the same seed. Quantized ones are of random codes.
     ///
     /// # Errors
-    /// [`DeviceError::DtypeUnsupported`], [`DeviceError::Shape`], or what the driver says.
+    /// [`DeviceError::DtypeUnsupported`], [`DeviceError::Shape`], or the driver's error.
     pub fn fill_random(
         &self,
         dtype: Dtype,
@@ -101,7 +101,7 @@ impl Gpu {
     /// Fills activations with about normal numbers, the same for the same seed.
     ///
     /// # Errors
-    /// What the driver says.
+    /// The driver's error.
     pub fn fill_activations(
         &self,
         to: &mut Buffer<f32>,

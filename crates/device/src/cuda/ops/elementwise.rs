@@ -10,7 +10,7 @@ impl Gpu {
     /// gate = silu(gate) * up, elementwise. Both have the same length.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], or what the driver says.
+    /// [`DeviceError::Shape`], or the driver's error.
     pub fn silu_mul(
         &self,
         gate: &mut Buffer<f32>,
@@ -23,7 +23,7 @@ impl Gpu {
     /// gate = gelu(gate) * up (erf), elementwise.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], or what the driver says.
+    /// [`DeviceError::Shape`], or the driver's error.
     pub fn gelu_mul(
         &self,
         gate: &mut Buffer<f32>,
@@ -36,7 +36,7 @@ impl Gpu {
     /// gate = gelu(gate) * up (tanh), elementwise.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], or what the driver says.
+    /// [`DeviceError::Shape`], or the driver's error.
     pub fn gelu_tanh_mul(
         &self,
         gate: &mut Buffer<f32>,
@@ -49,7 +49,7 @@ impl Gpu {
     /// x = x + y, elementwise.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], or what the driver says.
+    /// [`DeviceError::Shape`], or the driver's error.
     pub fn add(&self, x: &mut Buffer<f32>, y: &Buffer<f32>) -> Result<(), DeviceError> {
         self.elementwise("add: y", Kernel::Add, x, Some(y), None)
     }
@@ -57,7 +57,7 @@ impl Gpu {
     /// x = x / (1 + e^-x).
     ///
     /// # Errors
-    /// What the driver says.
+    /// The driver's error.
     pub fn silu(
         &self,
         x: &mut Buffer<f32>,
@@ -69,7 +69,7 @@ impl Gpu {
     /// x = x Phi(x), by the error function.
     ///
     /// # Errors
-    /// What the driver says.
+    /// The driver's error.
     pub fn gelu(
         &self,
         x: &mut Buffer<f32>,
@@ -81,7 +81,7 @@ impl Gpu {
     /// The tanh approximation of gelu.
     ///
     /// # Errors
-    /// What the driver says.
+    /// The driver's error.
     pub fn gelu_tanh(
         &self,
         x: &mut Buffer<f32>,
@@ -93,7 +93,7 @@ impl Gpu {
     /// `out[i, :] = x[rows[i], :]`, rows of `cols` numbers.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::Index`], or what the driver says.
+    /// [`DeviceError::Shape`], [`DeviceError::Index`], or the driver's error.
     pub fn gather_rows(
         &self,
         x: &Buffer<f32>,

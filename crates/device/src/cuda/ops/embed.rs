@@ -13,7 +13,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`DeviceError::Index`] for an id past the table, [`DeviceError::Shape`],
-    /// [`DeviceError::DtypeUnsupported`], or what the driver says.
+    /// [`DeviceError::DtypeUnsupported`], or the driver's error.
     pub fn embed(
         &self,
         table: &GpuMatrix,

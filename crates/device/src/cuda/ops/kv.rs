@@ -53,7 +53,7 @@ impl GpuKvLayer {
     /// Copies block `from` over block `to` (a shared block that is about to be written).
     ///
     /// # Errors
-    /// [`DeviceError::Index`], or what the driver says.
+    /// [`DeviceError::Index`], or the driver's error.
     pub fn copy_block(&mut self, from: u32, to: u32) -> Result<(), DeviceError> {
         let index = from.max(to) as usize;
         if index >= self.blocks {
@@ -128,8 +128,8 @@ impl Gpu {
     /// dtype. Tokens and places are the pass's.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::Index`] for a block that is not there, or what the
-    /// driver says.
+    /// [`DeviceError::Shape`], [`DeviceError::Index`] for a block that is not there, or the
+    /// driver's error.
     pub fn write_kv(
         &self,
         layer: &mut GpuKvLayer,

@@ -37,7 +37,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::ActivationDtypeMissing`]
-    /// (before anything is queued), or what the driver says.
+    /// (before anything is queued), or the driver's error.
     pub fn linear(
         &self,
         inputs: &GpuPackedActivations,

@@ -38,7 +38,7 @@ const THREADS: u32 = 256;
 /// several.
 fn over(count: usize) -> Grid {
     const BLOCKS_MAX: usize = 1 << 16;
-    Grid::line(count.div_ceil(THREADS as usize).min(BLOCKS_MAX) as u32, THREADS)
+    Grid::one_dimensional(count.div_ceil(THREADS as usize).min(BLOCKS_MAX) as u32, THREADS)
 }
 
 /// A grid of `x` by `y` by `z` blocks.

@@ -27,7 +27,7 @@ impl Gpu {
     /// rows of one head this is the per-head q/k norm.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], or what the driver says.
+    /// [`DeviceError::Shape`], or the driver's error.
     pub fn rms_norm(
         &self,
         x: &Buffer<f32>,
@@ -45,7 +45,7 @@ impl Gpu {
     /// x = x + y; out = [`Self::rms_norm`] of it.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], or what the driver says.
+    /// [`DeviceError::Shape`], or the driver's error.
     pub fn add_rms_norm(
         &self,
         x: &mut Buffer<f32>,
@@ -66,7 +66,7 @@ impl Gpu {
     /// [`Self::rms_norm`] in place.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], or what the driver says.
+    /// [`DeviceError::Shape`], or the driver's error.
     pub fn rms_norm_inplace(
         &self,
         x: &mut Buffer<f32>,
@@ -80,7 +80,7 @@ impl Gpu {
     /// out[t, :] = (x[t, :] - mean) / sqrt(variance + eps) * weight + bias.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], or what the driver says.
+    /// [`DeviceError::Shape`], or the driver's error.
     pub fn layer_norm(
         &self,
         x: &Buffer<f32>,

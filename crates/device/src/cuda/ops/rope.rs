@@ -46,8 +46,8 @@ impl Gpu {
     /// positions of the pass.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::Index`] for a position past the table, or what the
-    /// driver says.
+    /// [`DeviceError::Shape`], [`DeviceError::Index`] for a position past the table, or the
+    /// driver's error.
     pub fn rope(
         &self,
         x: [&mut Buffer<f32>; 2],

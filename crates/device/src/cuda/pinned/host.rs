@@ -1,3 +1,5 @@
+//! One pinned allocation and the copies that use it.
+
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,50 +12,51 @@ use crate::cuda::event::Event;
 use crate::cuda::stream::Stream;
 use crate::cuda::{CudaError, wait};
 
-/// How long memory that is no longer wanted waits for copies that still use it. After that it stays
-/// until the process ends.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long dropped memory waits for copies that still use it. After that it is leaked until the
+/// process ends.
+const DROP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Pinned memory, and the copies that still use it. While there are any, its bytes are nobody's.
+/// Pinned memory and the copies that use it. While a copy is pending, its bytes must not be
+/// accessed.
 pub(super) struct PinnedMemory {
     context: Arc<Context>,
     start: *mut u8,
     bytes: usize,
-    /// The last copy on each stream that took part.
+    /// The last copy on each stream.
     copies: Vec<PendingCopy>,
 }
 
 struct PendingCopy {
-    /// The stream's handle, which tells streams of a context apart.
+    /// The stream's handle, unique within its context.
     stream: usize,
     event: Event,
     pending: bool,
 }
 
-// SAFETY: plain memory with one owner; the contexts and events may be used from any thread.
+// SAFETY: memory with one owner; contexts and events may be used on any thread.
 unsafe impl Send for PinnedMemory {}
 // SAFETY: as above; a shared borrow reads only.
 unsafe impl Sync for PinnedMemory {}
 
 impl PinnedMemory {
-    /// `bytes` zeros, which no GPU uses yet.
+    /// Allocates `bytes` zeros.
     ///
     /// # Errors
-    /// [`CudaError::HostMemory`], or what the driver says.
+    /// [`CudaError::HostMemory`], or the driver's error.
     pub(super) fn new(context: &Arc<Context>, bytes: usize) -> Result<PinnedMemory, CudaError> {
         let mut start = std::ptr::null_mut();
-        // Every context of the process may use it. A mapping of no bytes is refused by the driver.
-        let asked = bytes.max(1);
+        // Portable: usable in every context. The driver refuses an allocation of 0 bytes.
+        let size = bytes.max(1);
         // SAFETY: the pointer is to a local.
-        match unsafe { call!(context, cuMemHostAlloc(&raw mut start, asked, PORTABLE)) } {
+        match unsafe { call!(context, cuMemHostAlloc(&raw mut start, size, PORTABLE)) } {
             Err(CudaError::Failed { code: code::OUT_OF_MEMORY, name, .. }) => {
-                return Err(CudaError::HostMemory { bytes: asked as u64, name });
+                return Err(CudaError::HostMemory { bytes: size as u64, name });
             }
             done => done?,
         }
         let start = start.cast::<u8>();
-        // SAFETY: just allocated, and of that size.
-        unsafe { start.write_bytes(0, asked) };
+        // SAFETY: just allocated with that size.
+        unsafe { start.write_bytes(0, size) };
         Ok(PinnedMemory { context: context.clone(), start, bytes, copies: Vec::new() })
     }
 
@@ -61,7 +64,7 @@ impl PinnedMemory {
         self.start
     }
 
-    /// A copy with these bytes was queued on `stream`; they are nobody's until it is done.
+    /// Records that a copy of these bytes was queued on `stream`.
     pub(super) fn used_by(
         &mut self,
         context: &Arc<Context>,
@@ -85,7 +88,7 @@ impl PinnedMemory {
         self.copies[at].event.record(stream)
     }
 
-    /// Whether no copy uses the bytes any more.
+    /// Whether no copy is pending.
     pub(super) fn is_idle(&mut self) -> Result<bool, CudaError> {
         for copy in &mut self.copies {
             copy.pending = copy.pending && !copy.event.is_done()?;
@@ -93,10 +96,10 @@ impl PinnedMemory {
         Ok(self.copies.iter().all(|copy| !copy.pending))
     }
 
-    /// Waits until no copy uses the bytes any more.
+    /// Waits until no copy is pending.
     ///
     /// # Errors
-    /// [`CudaError::Timeout`], or what a copy failed with.
+    /// [`CudaError::Timeout`], or the error of a copy.
     pub(super) fn wait(&mut self, doing: &'static str, deadline: Instant) -> Result<(), CudaError> {
         for copy in self.copies.iter_mut().filter(|copy| copy.pending) {
             copy.event.wait(doing, deadline)?;
@@ -110,8 +113,7 @@ impl Deref for PinnedMemory {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: initialized when allocated; whoever has a borrow has waited for the copies
-        // (`wait`).
+        // SAFETY: initialized when allocated; callers wait for copies before they borrow (`wait`).
         unsafe { std::slice::from_raw_parts(self.start, self.bytes) }
     }
 }
@@ -128,10 +130,10 @@ impl Drop for PinnedMemory {
         let started = Instant::now();
         while let Ok(false) = self.is_idle() {
             let waited = started.elapsed();
-            let hopeless =
+            let unfreeable =
                 self.copies.iter().any(|copy| copy.pending && !copy.event.context().may_free());
-            if hopeless || waited > PATIENCE {
-                return; // A copy may still come: nobody else must get these bytes.
+            if unfreeable || waited > DROP_TIMEOUT {
+                return; // Leaked: a copy may still access the bytes.
             }
             std::thread::sleep(wait::pause(waited).unwrap_or_default());
         }

@@ -1,4 +1,4 @@
-//! Pinned host memory: what a GPU copies from and to on its own, while threads do something else.
+//! Pinned host memory, which GPUs copy from and to asynchronously.
 
 mod host;
 mod ring;

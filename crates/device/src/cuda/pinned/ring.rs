@@ -1,3 +1,5 @@
+//! A bounded ring of pinned buffers between the readers of files and the GPUs.
+
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut, Range};
@@ -6,17 +8,17 @@ use std::time::Instant;
 
 use super::host::PinnedMemory;
 use crate::cuda::context::Context;
-use crate::cuda::memory::inside;
+use crate::cuda::memory::check_range;
 use crate::cuda::{Buffer, CudaError, Gpu, GpuPart};
 
-/// A fixed number of pinned host buffers that readers fill and GPUs copy from, at the same time.
+/// A fixed number of pinned host buffers that readers fill and GPUs copy from, concurrently.
 ///
-/// Any number of threads may use a ring. A reader takes a buffer ([`Self::acquire`]), writes to it,
-/// queues copies of it to any GPUs ([`PinnedBytes::copy`]) and drops it; it comes available to the ring
-/// at once, and is given out again when its copies are done. Of those the last one is given first:
-/// its bytes are still in the processor's cache, where they are written, and copied from, at twice
-/// the rate of memory. A reader that is stuck in the kernel keeps its buffer for ever, and the ring
-/// has one less.
+/// Any number of threads may use a ring. A reader takes a buffer ([`Self::acquire`]), fills it,
+/// queues copies to any GPUs ([`PinnedBytes::copy`]) and drops it; the buffer returns to the ring
+/// at once and is reused when its copies are done. The most recently returned idle buffer is reused
+/// first: its bytes are still in the CPU's cache, where they are written and copied at twice the
+/// rate of memory. A reader that hangs in the kernel keeps its buffer forever, and the ring has one
+/// less.
 #[derive(Clone)]
 pub struct PinnedRing {
     state: Arc<RingState>,
@@ -25,7 +27,7 @@ pub struct PinnedRing {
 struct RingState {
     buffers: usize,
     bytes: usize,
-    /// Those that no reader has; copies may still use them.
+    /// Buffers that no reader holds; copies may still use them.
     available: Mutex<VecDeque<PinnedMemory>>,
     returned: Condvar,
 }
@@ -37,11 +39,11 @@ impl RingState {
 }
 
 impl PinnedRing {
-    /// `buffers` buffers of `bytes` bytes each, usable with every GPU of the process. Pinning takes
-    /// about a second for 2 GiB.
+    /// Pins `buffers` buffers of `bytes` bytes each, usable with every GPU of the process. Pinning
+    /// takes about 1 s for 2 GiB.
     ///
     /// # Errors
-    /// [`CudaError::HostMemory`], or what the driver says.
+    /// [`CudaError::HostMemory`], or the driver's error.
     pub fn new(gpu: &Gpu, buffers: usize, bytes: usize) -> Result<PinnedRing, CudaError> {
         PinnedRing::in_context(gpu.context(), buffers, bytes)
     }
@@ -62,28 +64,27 @@ impl PinnedRing {
         Ok(PinnedRing { state: Arc::new(state) })
     }
 
-    /// How many buffers there are.
     pub fn buffers(&self) -> usize {
         self.state.buffers
     }
 
-    /// Bytes of each.
+    /// Size of one buffer.
     pub fn buffer_bytes(&self) -> usize {
         self.state.bytes
     }
 
-    /// A buffer that no copy uses, once there is one. It begins at a page, as direct reads want it;
-    /// what it holds is unspecified.
+    /// Waits for a buffer that no copy uses. It is page-aligned, as direct I/O requires; its
+    /// contents are unspecified.
     ///
     /// # Errors
-    /// [`CudaError::RingExhausted`] where readers have all of them until the deadline,
-    /// [`CudaError::Timeout`] where the copies from one do not end, or what a copy failed with.
+    /// [`CudaError::RingExhausted`] if readers hold all buffers until the deadline,
+    /// [`CudaError::Timeout`] if the copies from a buffer do not complete, or the error of a copy.
     pub fn acquire(&self, deadline: Instant) -> Result<PinnedBuffer, CudaError> {
-        let memory = self.next(deadline)?;
+        let memory = self.next_available(deadline)?;
         self.ready(memory, deadline)
     }
 
-    /// As [`Self::acquire`], but `None` where readers have all of them now.
+    /// As [`Self::acquire`], but returns `None` if readers hold all buffers now.
     pub(in crate::cuda) fn acquire_spare(
         &self,
         deadline: Instant,
@@ -92,7 +93,7 @@ impl PinnedRing {
         memory.map(|memory| self.ready(memory, deadline)).transpose()
     }
 
-    /// Waits for the copies; a failure gives the buffer available.
+    /// Waits for the copies from a buffer; on failure it returns to the ring.
     fn ready(&self, memory: PinnedMemory, deadline: Instant) -> Result<PinnedBuffer, CudaError> {
         let mut buffer =
             PinnedBuffer { memory: ManuallyDrop::new(memory), ring: self.state.clone() };
@@ -100,7 +101,7 @@ impl PinnedRing {
         Ok(buffer)
     }
 
-    fn next(&self, deadline: Instant) -> Result<PinnedMemory, CudaError> {
+    fn next_available(&self, deadline: Instant) -> Result<PinnedMemory, CudaError> {
         let started = Instant::now();
         let mut available = self.state.available();
         loop {
@@ -119,9 +120,8 @@ impl PinnedRing {
         }
     }
 
-    /// Waits until all buffers are available and no copy uses any: every byte that was handed to
-    /// [`PinnedBytes::copy`] is on its GPU. One thread may do so at a time, after the last
-    /// reader.
+    /// Waits until all buffers are back and idle: everything passed to [`PinnedBytes::copy`] is on
+    /// its GPU. Call from one thread at a time, after the last reader.
     ///
     /// # Errors
     /// As [`Self::acquire`].
@@ -131,45 +131,42 @@ impl PinnedRing {
     }
 }
 
-/// The buffer that came available last among those that no copy uses; where copies use all of them, the
-/// first, whose copies end first. One whose copies failed counts as unused: whoever takes it is
-/// told.
+/// Takes the most recently returned idle buffer, or the oldest if copies use all, since its copies
+/// end first. A buffer whose copies failed counts as idle: its next user gets the error.
 fn take(available: &mut VecDeque<PinnedMemory>) -> Option<PinnedMemory> {
-    let unused = (0..available.len()).rev().find(|&at| available[at].is_idle().unwrap_or(true));
-    available.remove(unused.unwrap_or(0))
+    let idle = (0..available.len()).rev().find(|&at| available[at].is_idle().unwrap_or(true));
+    available.remove(idle.unwrap_or(0))
 }
 
-/// A pinned buffer in the hands of one thread, which may write to it. Dropping it gives it available to
-/// its ring.
+/// A pinned buffer that one thread may write to. Returns to its ring on drop.
 pub struct PinnedBuffer {
-    /// Taken when it is dropped.
+    /// Taken on drop.
     memory: ManuallyDrop<PinnedMemory>,
     ring: Arc<RingState>,
 }
 
 impl PinnedBuffer {
-    /// What was written is all: from here on GPUs copy from it.
+    /// Ends writing: GPUs may copy from the buffer.
     pub fn filled(self) -> PinnedBytes {
         PinnedBytes(self)
     }
 
-    /// Queues a copy of GPU memory to the first `bytes` bytes, in order with the GPU's kernels.
-    /// They may be read after [`Self::wait`].
+    /// Queues a copy of GPU memory to the first `bytes` bytes, ordered with the GPU's kernels. They
+    /// may be read after [`Self::wait`].
     ///
     /// # Safety
-    /// The GPU's memory must be alive until then; `bytes` at most the buffer's.
+    /// The GPU memory must be alive until then; `bytes` must not exceed the buffer.
     pub(in crate::cuda) unsafe fn copy_from_kernels(
         &mut self,
         gpu: &Gpu,
         address: u64,
         bytes: usize,
     ) -> Result<(), CudaError> {
-        // SAFETY: the caller's promise, and `used_by`.
+        // SAFETY: required of the caller; see `used_by`.
         unsafe { gpu.compute().copy_out(self.memory.start(), address, bytes) }?;
         self.memory.used_by(gpu.context(), gpu.compute())
     }
 
-    /// Waits until no copy uses the buffer.
     ///
     /// # Errors
     /// [`CudaError::Timeout`], or what a copy failed with.
@@ -198,39 +195,39 @@ impl DerefMut for PinnedBuffer {
 
 impl Drop for PinnedBuffer {
     fn drop(&mut self) {
-        // SAFETY: taken once, here, and not used after.
+        // SAFETY: taken only here, and not used afterwards.
         let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
         self.ring.available().push_back(memory);
         self.ring.returned.notify_one();
     }
 }
 
-/// A pinned buffer that was filled: GPUs copy from it, and nobody writes to it any more. Dropping
-/// it gives it available to its ring, which waits for the copies before it gives it to somebody else.
+/// A filled pinned buffer that GPUs copy from. Returns to its ring on drop; the ring waits for the
+/// copies before it reuses it.
 pub struct PinnedBytes(PinnedBuffer);
 
 impl PinnedBytes {
-    /// Queues a copy of the bytes of `range` to `part`, on its GPU's stream of copies, which fills
-    /// the part. Any number of copies may be made, to any GPUs.
+    /// Queues a copy of bytes `range` to `part` on the copy stream of its GPU, which fills the
+    /// part. Any number of copies to any GPUs may be queued.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`] where the range lies outside or the part is of another length; or
-    /// what the driver says.
+    /// [`CudaError::OutOfRange`] if the range exceeds the buffer or has another length than the
+    /// part; or the driver's error.
     pub fn copy(&mut self, range: Range<usize>, part: GpuPart) -> Result<(), CudaError> {
-        inside("a pinned buffer, in bytes,", &range, self.0.len())?;
+        check_range("a pinned buffer (bytes)", &range, self.0.len())?;
         if range.len() != part.len() {
             let (start, end) = (range.start as u64, range.end as u64);
             return Err(CudaError::OutOfRange {
-                what: "a part of a region",
+                what: "a part of a region (bytes)",
                 start,
                 end,
                 len: part.len() as u64,
             });
         }
         let (gpu, memory) = (part.gpu(), &mut self.0.memory);
-        // SAFETY: the range lies inside; the buffer is written to by nobody before the event after
-        // the copy (`used_by`), and the part's bytes are its own until the region is
-        // finished, which waits for the copy.
+        // SAFETY: the range lies check_range; the buffer is not written to before the event behind
+        // the copy (`used_by`), and the part's bytes are not accessed until the region is finished,
+        // which waits for the copy.
         unsafe {
             gpu.copies().copy_in(part.address(), memory.start().add(range.start), range.len())
         }?;
@@ -239,30 +236,30 @@ impl PinnedBytes {
         Ok(())
     }
 
-    /// Queues a copy of the bytes of `range` to those of `to` from `at` on, in order with the GPU's
-    /// kernels: for what a kernel then converts into its last place ([`GpuPart::fill`]).
+    /// Queues a copy of bytes `range` to the bytes of `to` from `at` on, ordered with the GPU's
+    /// kernels: input of a kernel that converts it ([`GpuPart::fill`]).
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`], or what the driver says.
+    /// [`CudaError::OutOfRange`], or the driver's error.
     pub fn copy_for_kernels(
         &mut self,
         range: Range<usize>,
         to: &mut Buffer<u8>,
         at: usize,
     ) -> Result<(), CudaError> {
-        inside("a pinned buffer, in bytes,", &range, self.0.len())?;
-        inside("a GPU's buffer", &(at..at.saturating_add(range.len())), to.len())?;
+        check_range("a pinned buffer (bytes)", &range, self.0.len())?;
+        check_range("a GPU buffer", &(at..at.saturating_add(range.len())), to.len())?;
         let (gpu, address) = (to.gpu().clone(), to.address_of(at)?);
-        // SAFETY: as above; the buffer on the GPU is borrowed exclusively, and its uses are in the
-        // same stream.
+        // SAFETY: as above; the GPU buffer is borrowed exclusively, and its uses are on the same
+        // stream.
         unsafe { self.copy_to_kernels(&gpu, address, range) }
     }
 
-    /// As [`Self::copy_for_kernels`], to an address.
+    /// As [`Self::copy_for_kernels`], to a device address.
     ///
     /// # Safety
-    /// `range` must lie in the buffer; the GPU's memory must be alive and used by this GPU's
-    /// kernels only, until the copy is done.
+    /// `range` must lie in the buffer; the GPU memory must be alive, and only kernels of this GPU
+    /// may access it, until the copy is done.
     pub(in crate::cuda) unsafe fn copy_to_kernels(
         &mut self,
         gpu: &Gpu,
@@ -270,7 +267,7 @@ impl PinnedBytes {
         range: Range<usize>,
     ) -> Result<(), CudaError> {
         let memory = &mut self.0.memory;
-        // SAFETY: the caller's promise, and `used_by`.
+        // SAFETY: required of the caller; see `used_by`.
         unsafe { gpu.compute().copy_in(address, memory.start().add(range.start), range.len()) }?;
         memory.used_by(gpu.context(), gpu.compute())
     }

@@ -193,7 +193,8 @@ fn read(gpu: &Gpu, sizes: &BenchSizes) -> Result<KernelBenchReport, DeviceError>
     let args =
         ReadArgs { from: from.address(), sums: sums.address(), words: (from.bytes() / 16) as i64 };
     // SAFETY: the buffer has so many words of 16 bytes, and there is a sum for each block.
-    let job = || Ok(unsafe { gpu.launch(Kernel::ReadAll, Grid::line(blocks, 256), &args) }?);
+    let job =
+        || Ok(unsafe { gpu.launch(Kernel::ReadAll, Grid::one_dimensional(blocks, 256), &args) }?);
     let seconds = seconds(gpu, sizes.least, job)?;
     Ok(KernelBenchReport { seconds, bytes: from.bytes() as u64, operations: 0 })
 }
