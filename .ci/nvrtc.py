@@ -1,9 +1,10 @@
-"""Kernels to PTX by NVRTC, and PTX to each GPU's own code by ptxas: neither needs a GPU or a driver.
+"""Compiles the kernels to PTX with NVRTC, and assembles PTX with ptxas. No GPU or driver is needed.
 
-    nvrtc.py ptx TOOLS KERNELS OUT      compiles KERNELS/kernels.cu to the PTX file OUT
-    nvrtc.py code TOOLS PTX ARCH...     assembles PTX for each ARCH (sm_80 ..), prints what kernels take; fails where one spills
+    nvrtc.py ptx TOOLS KERNELS OUT      compiles KERNELS/kernels.cu to OUT
+    nvrtc.py code TOOLS PTX ARCH...     assembles PTX for each ARCH (sm_80, ...), prints registers and
+                                        shared memory of each kernel, and fails if one spills
 
-TOOLS is the folder that `.ci/ptx` installed the toolkit's packages to.
+TOOLS is the folder into which `.ci/ptx` installed the packages of the toolkit.
 """
 
 import ctypes
@@ -14,14 +15,15 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# The oldest GPUs that have bf16 products and asynchronous copies. Newer ones compile the same PTX further.
+# The oldest architecture with bf16 mma and cp.async. The driver compiles its PTX for newer GPUs.
 ARCHITECTURE = "compute_80"
-# No contraction: kernels ask for fused additions where they want them, so that the fake GPU adds as a real one does.
+# No contraction of a * b + c: kernels call fmaf explicitly, so that the emulator of the fake CUDA
+# driver computes the same bits.
 OPTIONS = [f"--gpu-architecture={ARCHITECTURE}", "--std=c++17", "--fmad=false"]
 
 
 class Nvrtc:
-    """The library, by its C functions. Every call is checked."""
+    """The NVRTC library. Every call is checked."""
 
     def __init__(self, tools: Path):
         self.library = ctypes.CDLL(str(next(tools.glob("nvidia/cuda_nvrtc/lib/libnvrtc.so.*"))))
@@ -43,7 +45,7 @@ class Nvrtc:
         return buffer.value
 
     def ptx(self, source: Path) -> bytes:
-        """Headers are handed over by name, so that the image does not depend on where they lie."""
+        """Compiles with headers passed by name, so that the result does not depend on the folder."""
         headers = sorted(path for path in source.parent.iterdir() if path.suffix in (".cu", ".cuh") and path != source)
         texts = (ctypes.c_char_p * len(headers))(*(path.read_bytes() for path in headers))
         names = (ctypes.c_char_p * len(headers))(*(path.name.encode() for path in headers))
@@ -61,7 +63,7 @@ class Nvrtc:
 
 
 def code(tools: Path, ptx: Path, architecture: str) -> tuple[bool, str]:
-    """Assembles for one architecture. Whether no kernel keeps registers in memory, and what each needs."""
+    """Assembles for one architecture; returns whether no kernel spills registers, and a report."""
     assembler = next(tools.glob("nvidia/cuda_nvcc/bin/ptxas"))
     assembler.chmod(0o755)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as out:
@@ -69,7 +71,7 @@ def code(tools: Path, ptx: Path, architecture: str) -> tuple[bool, str]:
             [assembler, "-v", f"-arch={architecture}", ptx, "-o", out.name], capture_output=True, text=True, timeout=300
         )
     if done.returncode != 0:
-        sys.exit(f"{architecture}: ptxas refused {ptx}:\n{done.stderr}")
+        sys.exit(f"{architecture}: ptxas failed for {ptx}:\n{done.stderr}")
     found = re.findall(
         r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
         r".*?Used (\d+) registers(?:[^\n]*?(\d+) bytes smem)?",
@@ -77,7 +79,7 @@ def code(tools: Path, ptx: Path, architecture: str) -> tuple[bool, str]:
         re.DOTALL,
     )
     if not found:
-        sys.exit(f"{architecture}: ptxas told nothing of any kernel:\n{done.stderr}")
+        sys.exit(f"{architecture}: no kernel in the output of ptxas:\n{done.stderr}")
     good, lines = True, [f"{architecture}: {len(found)} kernels"]
     for name, stack, stores, loads, registers, shared in found:
         spills = int(stack) + int(stores) + int(loads) > 0
@@ -94,10 +96,10 @@ def main() -> None:
         case ["code", tools, ptx, *architectures] if architectures:
             with ThreadPoolExecutor() as pool:
                 results = list(pool.map(lambda architecture: code(Path(tools), Path(ptx), architecture), architectures))
-            for _, needs in results:
-                print(needs)
+            for _, report in results:
+                print(report)
             if not all(good for good, _ in results):
-                sys.exit("kernels keep registers in memory: give them fewer rows, tokens or stages")
+                sys.exit("kernels spill registers: give them fewer rows, tokens or stages")
         case _:
             sys.exit(__doc__)
 
