@@ -2,150 +2,11 @@
 //! tier -> refuse.
 use crate::planner::Planner;
 use crate::{
-    Change, ChangeKind, DeviceMapMode, DtypeChoice, LimitFound, Limits, Machine, MaxMemory, Plan,
-    PlanError, Shortage,
+    Change, ChangeKind, DeviceMapMode, DtypeChoice, Fallback, LimitFound, Limits, Machine,
+    MaxMemory, Plan, PlanError, Rung, RungOutcome, RungState, Shortage,
 };
 use checkpoint::{Inventory, ModelConfig};
-use serde::ser::SerializeStruct;
-use serde::{Deserialize, Serialize, Serializer};
-
-/// Which steps down are allowed when a plan does not fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Fallback {
-    /// Any at all.
-    pub any: bool,
-    /// Past the limits that were typed.
-    pub over_limit: bool,
-    /// To another dtype.
-    pub int8: bool,
-}
-
-impl Fallback {
-    /// Every rung: what `load` and `generate` do.
-    pub const AUTO: Fallback = Fallback { any: true, over_limit: true, int8: true };
-    /// Only rungs that keep the model's dtype and the limits that were typed: what `run` and
-    /// `submit` do.
-    pub const KEEP: Fallback = Fallback { any: true, over_limit: false, int8: false };
-    /// As configured, or not at all.
-    pub const NONE: Fallback = Fallback { any: false, over_limit: false, int8: false };
-
-    /// Reads `auto`, `keep`, `none`, or `allow=over-limit,int8` (which is `keep` and those).
-    ///
-    /// # Errors
-    /// [`PlanError::Setting`] with the choices.
-    pub fn parse(text: &str) -> Result<Fallback, PlanError> {
-        let wrong = || PlanError::Setting {
-            key: "--fallback",
-            expected: "auto, keep, none, or allow=over-limit,int8".to_owned(),
-            found: text.to_owned(),
-        };
-        let mut fallback = match text {
-            "auto" => return Ok(Fallback::AUTO),
-            "none" => return Ok(Fallback::NONE),
-            "keep" => return Ok(Fallback::KEEP),
-            _ => Fallback::KEEP,
-        };
-        for word in text.strip_prefix("allow=").ok_or_else(wrong)?.split(',') {
-            match word {
-                "over-limit" => fallback.over_limit = true,
-                "int8" => fallback.int8 = true,
-                _ => return Err(wrong()),
-            }
-        }
-        Ok(fallback)
-    }
-}
-
-/// One attempt of the ladder, in the order in which they are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rung {
-    /// As it was asked for.
-    AsConfigured,
-    /// From what is really free.
-    WithoutMaxMemory,
-    /// Each GPU filled before the next.
-    Sequential,
-    /// Weights as 32-blocks of int8.
-    Int8,
-    /// What fits in no memory stays in the checkpoint's files.
-    DiskTier,
-}
-
-impl Rung {
-    /// All, from the top down.
-    pub const ALL: [Rung; 5] =
-        [Rung::AsConfigured, Rung::WithoutMaxMemory, Rung::Sequential, Rung::Int8, Rung::DiskTier];
-
-    /// The name in reports and provenance.
-    pub fn name(self) -> &'static str {
-        match self {
-            Rung::AsConfigured => "as-configured",
-            Rung::WithoutMaxMemory => "without-max-memory",
-            Rung::Sequential => "sequential",
-            Rung::Int8 => "int8",
-            Rung::DiskTier => "disk-tier",
-        }
-    }
-}
-
-/// What became of a rung.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RungOutcome {
-    /// Which.
-    pub rung: Rung,
-    /// How it ended.
-    pub state: RungState,
-    /// Why.
-    pub why: String,
-}
-
-/// How a rung ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RungState {
-    /// Its plan is taken.
-    Taken,
-    /// It does not fit.
-    TooSmall,
-    /// It cannot differ from a rung above.
-    Skipped,
-    /// The policy does not allow it.
-    NotAllowed,
-    /// It was tried before, and memory ran out all the same.
-    Failed,
-}
-
-impl RungOutcome {
-    /// `fits`, or the state and why.
-    pub fn outcome(&self) -> String {
-        let state = match self.state {
-            RungState::Taken => return "fits".to_owned(),
-            RungState::TooSmall => "does not fit",
-            RungState::Skipped => "skipped",
-            RungState::NotAllowed => "not allowed",
-            RungState::Failed => "failed before",
-        };
-        format!("{state}: {}", self.why)
-    }
-}
-
-impl std::fmt::Display for RungOutcome {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.rung.name(), self.outcome())
-    }
-}
-
-impl Serialize for RungOutcome {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut out = to.serialize_struct("RungOutcome", 4)?;
-        out.serialize_field("rung", &self.rung)?;
-        out.serialize_field("outcome", &self.outcome())?;
-        out.serialize_field("state", &self.state)?;
-        out.serialize_field("why", &self.why)?;
-        out.end()
-    }
-}
+use serde::{Deserialize, Serialize};
 
 /// The ladder as far as it was climbed down.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -229,7 +90,7 @@ pub fn ladder_below(
     failed: &[FailedRung],
 ) -> Result<Ladder, PlanError> {
     let mut tried: Vec<RungOutcome> = Vec::new();
-    let mut short: Vec<Short> = Vec::new();
+    let mut short: Vec<RungShortage> = Vec::new();
     let mut machine = machine.clone();
     failed.iter().for_each(|failed| failed.take_from(&mut machine));
     let machine = &machine;
@@ -261,7 +122,7 @@ pub fn ladder_below(
                     state: RungState::TooSmall,
                     why: shortage.to_string(),
                 });
-                short.push(Short { rung, shortage, changes });
+                short.push(RungShortage { rung, shortage, changes });
             }
             Ok(Err(error)) => return Err(error),
         }
@@ -270,7 +131,7 @@ pub fn ladder_below(
 }
 
 /// A rung that does not fit.
-struct Short {
+struct RungShortage {
     rung: Rung,
     shortage: Box<Shortage>,
     changes: Vec<Change>,
@@ -282,7 +143,7 @@ fn refusal(
     planner: &Planner,
     machine: &Machine,
     limits: &Limits,
-    mut short: Vec<Short>,
+    mut short: Vec<RungShortage>,
     rungs: Vec<RungOutcome>,
 ) -> PlanError {
     if short.is_empty() {
@@ -290,14 +151,14 @@ fn refusal(
         // was configured.
         match planner.plan(machine, limits) {
             Err(PlanError::DoesNotFit { shortage, changes }) => {
-                short.push(Short { rung: Rung::AsConfigured, shortage, changes });
+                short.push(RungShortage { rung: Rung::AsConfigured, shortage, changes });
             }
             Err(error) => return error,
             Ok(_) => {}
         }
     }
     let mut changes: Vec<Change> = Vec::new();
-    for Short { rung, changes: of_rung, .. } in short.iter().rev() {
+    for RungShortage { rung, changes: of_rung, .. } in short.iter().rev() {
         for change in of_rung
             .iter()
             .filter(|change| !matches!(change.kind, ChangeKind::Disk | ChangeKind::Int8))

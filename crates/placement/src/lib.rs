@@ -4,11 +4,13 @@
 //! A [`Machine`] is a value: probed by `device`, or read from a file with [`Machine::from_yaml`].
 //! What everything takes is in [`footprint`], where the engine finds the same constants.
 
+mod alternatives;
 mod assign;
 mod bytes;
 mod change;
 mod describe;
 mod error;
+mod fallback;
 pub mod footprint;
 mod ladder;
 mod limits;
@@ -18,7 +20,9 @@ mod planner;
 mod predict;
 mod problem;
 mod reason;
+mod rung;
 mod score;
+mod solver;
 mod suggest;
 mod tier;
 mod warn;
@@ -26,13 +30,12 @@ mod warn;
 pub use bytes::{ByteSize, SIZE_FORMS, both_units, bytes_text, short_text};
 pub use change::{Change, ChangeKind};
 pub use error::{PlanError, Shortage};
+pub use fallback::Fallback;
 pub use footprint::{
     CHUNK_TOKENS, Footprint, GPU_STAGING_BYTES, KV_BLOCK_TOKENS, LOGITS_ROWS, ModuleWeights,
     PINNED_RING_BYTES, READERS_MAX, Weights,
 };
-pub use ladder::{
-    FailedRung, Fallback, GpuLeft, Ladder, Rung, RungOutcome, RungState, ladder, ladder_below,
-};
+pub use ladder::{FailedRung, GpuLeft, Ladder, ladder, ladder_below};
 pub use limits::{CONTEXT_DEFAULT_MAX, DeviceMapMode, DtypeChoice, KvDtype, Limits, MaxMemory};
 pub use machine::{
     DefaultRates, Disk, GpuSpec, Host, HugePages, LimitFound, Machine, NumaNode, Pcie, Rate,
@@ -40,4 +43,5 @@ pub use machine::{
 };
 pub use plan::{ModulePlan, Plan, Reason, Spill, TierPlan, TierRate, TypedLimit};
 pub use planner::{Planner, plan};
+pub use rung::{Rung, RungOutcome, RungState};
 pub use tier::Tier;

@@ -1,13 +1,13 @@
-//! From inventory, machine and limits to a plan.
-use crate::assign::{Assigned, HostNeed, Refusal, assign};
-use crate::footprint::{Footprint, Weights};
-use crate::problem::Problem;
+//! From inventory, machine and limits to a [`Plan`] with reasons, predictions and warnings.
+use crate::alternatives::{self, Goal};
+use crate::assign::{AssignError, HostNeed};
+use crate::footprint::Weights;
+use crate::solver::{Solution, Solver};
 use crate::{
-    DeviceMapMode, DtypeChoice, Limits, Machine, ModulePlan, Plan, PlanError, Shortage, Spill,
-    Tier, TierPlan, change, predict, reason, warn,
+    DeviceMapMode, DtypeChoice, Limits, Machine, ModulePlan, Plan, PlanError, Spill, Tier,
+    TierPlan, predict, reason, warn,
 };
 use checkpoint::{Inventory, ModelConfig};
-use std::cell::OnceCell;
 
 /// Plans where each module of a model goes. Asks nothing of the hardware.
 ///
@@ -25,42 +25,18 @@ pub fn plan(
 
 /// Plans one model several times: its tensors are counted once for each dtype.
 pub struct Planner<'a> {
-    config: &'a ModelConfig,
-    inventory: &'a Inventory,
-    weights: [OnceCell<Weights>; 5],
-}
-
-/// A placement and the numbers it was made from.
-pub(crate) struct Solution<'p> {
-    pub weights: &'p Weights,
-    pub footprint: Footprint,
-    pub problem: Problem,
-    pub assigned: Assigned,
-}
-
-impl Solution<'_> {
-    /// Bytes off the GPUs.
-    pub fn off_bytes(&self) -> u64 {
-        let off = |(tier, item): (&Tier, &crate::problem::Item)| {
-            if tier.is_gpu() { 0 } else { item.weights }
-        };
-        self.assigned.tiers.iter().zip(&self.problem.items).map(off).sum()
-    }
+    solver: Solver<'a>,
 }
 
 impl<'a> Planner<'a> {
     /// A planner for a checkpoint.
     pub fn new(config: &'a ModelConfig, inventory: &'a Inventory) -> Planner<'a> {
-        Planner { config, inventory, weights: Default::default() }
-    }
-
-    pub(crate) fn config(&self) -> &ModelConfig {
-        self.config
+        Planner { solver: Solver::new(config, inventory) }
     }
 
     /// The model's weights in a dtype.
     pub fn weights(&self, dtype: DtypeChoice) -> &Weights {
-        self.weights[dtype as usize].get_or_init(|| Weights::of(self.config, self.inventory, dtype))
+        self.solver.weights(dtype)
     }
 
     /// As [`plan`].
@@ -70,43 +46,27 @@ impl<'a> Planner<'a> {
     pub fn plan(&self, machine: &Machine, limits: &Limits) -> Result<Plan, PlanError> {
         check(limits)?;
         let solution = self
+            .solver
             .solve(machine, limits)
             .map_err(|refusal| self.refused(refusal, machine, limits))?;
-        Ok(self.written_out(&solution, machine, limits))
+        Ok(self.describe(&solution, machine, limits))
     }
 
-    /// The placement alone.
-    pub(crate) fn solve(
-        &self,
-        machine: &Machine,
-        limits: &Limits,
-    ) -> Result<Solution<'_>, Refusal> {
-        let weights = self.weights(limits.dtype);
-        let footprint = Footprint::of(self.config, limits);
-        let problem = Problem::new(weights, &footprint, machine, limits);
-        let names: Vec<&str> = weights.modules.iter().map(|module| module.name.as_str()).collect();
-        let assigned = assign(&problem, &limits.mode, &names)?;
-        match virtual_shortage(&problem, &assigned.tiers) {
-            Some(shortage) => Err(Refusal::Short(Box::new(shortage))),
-            None => Ok(Solution { weights, footprint, problem, assigned }),
-        }
-    }
-
-    fn refused(&self, refusal: Refusal, machine: &Machine, limits: &Limits) -> PlanError {
+    fn refused(&self, refusal: AssignError, machine: &Machine, limits: &Limits) -> PlanError {
         match refusal {
-            Refusal::Wrong(error) => error,
-            Refusal::Short(shortage) => {
-                let changes = change::that_fit(self, machine, limits, change::Goal::Fits);
+            AssignError::Wrong(error) => error,
+            AssignError::Short(shortage) => {
+                let changes = alternatives::that_reach(&self.solver, machine, limits, Goal::Fits);
                 PlanError::DoesNotFit { shortage, changes }
             }
         }
     }
 
-    fn written_out(&self, solution: &Solution, machine: &Machine, limits: &Limits) -> Plan {
+    fn describe(&self, solution: &Solution, machine: &Machine, limits: &Limits) -> Plan {
         let Solution { weights, footprint, problem, assigned } = solution;
         let reasons = reason::reasons(problem, &assigned.tiers, &limits.mode);
         let module = |((of, tier), (item, reason))| {
-            let (of, item): (&crate::ModuleWeights, &crate::problem::Item) = (of, item);
+            let (of, item): (&crate::ModuleWeights, &crate::problem::ModuleBytes) = (of, item);
             ModulePlan {
                 name: of.name.clone(),
                 tier,
@@ -129,7 +89,7 @@ impl<'a> Planner<'a> {
             device_map: modules.iter().map(|module| (module.name.clone(), module.tier)).collect(),
             mode: limits.mode.name(),
             dtype: limits.dtype.name(),
-            kv_dtype: limits.kv_kept(self.config).name(),
+            kv_dtype: limits.kv_kept(self.solver.config).name(),
             context: limits.context,
             concurrency: limits.concurrency,
             kv_blocks: footprint.kv_blocks,
@@ -144,7 +104,7 @@ impl<'a> Planner<'a> {
             predicted_decode_tok_s_full: predicted.decode_tok_s_full,
             rates: predicted.rates,
             max_memory: limits.max_memory.echo(),
-            warnings: warn::warnings(self, solution, machine, limits),
+            warnings: warn::warnings(&self.solver, solution, machine, limits),
             notes: machine
                 .notes
                 .iter()
@@ -157,34 +117,34 @@ impl<'a> Planner<'a> {
 
     fn spill(&self, solution: &Solution, machine: &Machine, limits: &Limits) -> Option<Spill> {
         let bytes = solution.off_bytes();
-        if machine.gpus.is_empty() || bytes == 0 || asked_for(limits) {
+        if machine.gpus.is_empty() || bytes == 0 || is_fixed_by_map(limits) {
             return None;
         }
         let modules = solution.assigned.tiers.iter().filter(|tier| !tier.is_gpu()).count();
         let shortage = reason::nearest_shortage(&solution.problem, &solution.assigned.tiers);
-        let changes = change::that_fit(self, machine, limits, change::Goal::NoSpill);
+        let changes = alternatives::that_reach(&self.solver, machine, limits, Goal::NoSpill);
         Some(Spill { bytes, modules, shortage, changes })
     }
 
     fn disk_spill(&self, solution: &Solution, machine: &Machine, limits: &Limits) -> Option<Spill> {
         let Solution { problem, assigned, .. } = solution;
         let modules = assigned.tiers.iter().filter(|tier| **tier == Tier::Disk).count();
-        if modules == 0 || asked_for(limits) {
+        if modules == 0 || is_fixed_by_map(limits) {
             return None;
         }
-        let in_memory = |tier: &Tier| if *tier == Tier::Disk { Tier::Cpu } else { *tier };
+        let without_disk = |tier: &Tier| if *tier == Tier::Disk { Tier::Cpu } else { *tier };
         let on_gpus = assigned.tiers.iter().any(|tier| tier.is_gpu());
         let what = if on_gpus { "what the GPUs do not hold" } else { "the model" };
-        let wanted: Vec<Tier> = assigned.tiers.iter().map(in_memory).collect();
-        let shortage = HostNeed::of(problem, &wanted).shortage(problem, what);
+        let in_memory: Vec<Tier> = assigned.tiers.iter().map(without_disk).collect();
+        let shortage = HostNeed::of(problem, &in_memory).shortage(problem, what);
         let bytes = HostNeed::of(problem, &assigned.tiers).disk_weights;
-        let changes = change::that_fit(self, machine, limits, change::Goal::NothingOnDisk);
+        let changes = alternatives::that_reach(&self.solver, machine, limits, Goal::NothingOnDisk);
         Some(Spill { bytes, modules, shortage, changes })
     }
 }
 
-/// Whether the map that was asked for says itself what is where.
-fn asked_for(limits: &Limits) -> bool {
+/// Whether the device map itself fixes every module's tier, so that no spill is reported.
+fn is_fixed_by_map(limits: &Limits) -> bool {
     matches!(limits.mode, DeviceMapMode::Cpu | DeviceMapMode::Disk | DeviceMapMode::Explicit(_))
 }
 
@@ -201,36 +161,9 @@ fn check(limits: &Limits) -> Result<(), PlanError> {
     positive("--concurrency", limits.concurrency)
 }
 
-/// Virtual devices are host memory: together with the host's own share they must be there.
-fn virtual_shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
-    let is_virtual = |tier: &Tier| matches!(tier, Tier::Gpu(gpu) if problem.gpus[*gpu].is_virtual);
-    if !tiers.iter().any(is_virtual) {
-        return None;
-    }
-    let on_gpus: u64 = (0..problem.gpus.len())
-        .filter(|gpu| problem.gpus[*gpu].is_virtual && tiers.contains(&Tier::Gpu(*gpu)))
-        .map(|gpu| gpu_total(problem, tiers, gpu))
-        .sum();
-    let need_bytes = on_gpus.saturating_add(HostNeed::of(problem, tiers).total(problem));
-    let short_bytes = need_bytes.saturating_sub(problem.host.usable);
-    (short_bytes > 0).then(|| Shortage {
-        what: "the virtual devices and the host's own share together".to_owned(),
-        tier: Tier::Cpu,
-        limit: format!("90% of {}", problem.host.limit),
-        need_bytes,
-        have_bytes: problem.host.usable,
-        short_bytes,
-    })
-}
-
-fn gpu_total(problem: &Problem, tiers: &[Tier], gpu: usize) -> u64 {
-    let on = tiers.iter().zip(&problem.items).filter(|(tier, _)| **tier == Tier::Gpu(gpu));
-    on.map(|(_, item)| item.weights + item.kv).sum::<u64>() + problem.gpus[gpu].fixed.total()
-}
-
 fn tiers(solution: &Solution) -> Vec<TierPlan> {
     let Solution { weights, problem, assigned, .. } = solution;
-    let sum = |tier: Tier, bytes: fn(&crate::problem::Item) -> u64| -> u64 {
+    let sum = |tier: Tier, bytes: fn(&crate::problem::ModuleBytes) -> u64| -> u64 {
         let on = assigned.tiers.iter().zip(&problem.items).filter(|(at, _)| **at == tier);
         on.map(|(_, item)| bytes(item)).sum()
     };

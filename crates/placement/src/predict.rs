@@ -166,7 +166,7 @@ mod tests {
     use crate::{DeviceMapMode, DtypeChoice, Limits, MaxMemory};
     use checkpoint::ModuleKind;
 
-    /// Embedding, two blocks of 10 GB, norm, head of 1 GB, each 1 GB of keys and values a block.
+    /// Embedding, two layers of 10 GB, norm, head of 1 GB, each 1 GB of keys and values a block.
     fn problem(machine: &Machine) -> Problem {
         let module = |kind, bytes, active_bytes| ModuleWeights {
             name: String::new(),

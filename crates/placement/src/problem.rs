@@ -9,7 +9,7 @@ use checkpoint::ModuleKind;
 
 /// A module as placement sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Item {
+pub(crate) struct ModuleBytes {
     pub kind: ModuleKind,
     /// Bytes on a tier.
     pub weights: u64,
@@ -30,7 +30,7 @@ pub(crate) struct GpuBudget {
     /// All that is free.
     pub free: u64,
     /// Activations, staging and driver.
-    pub fixed: Fixed,
+    pub fixed: FixedBytes,
     /// Bytes a second.
     pub rate: u64,
     pub is_virtual: bool,
@@ -38,13 +38,13 @@ pub(crate) struct GpuBudget {
 
 /// What a tier in use takes beside weights, keys and values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Fixed {
+pub(crate) struct FixedBytes {
     pub activations: u64,
     pub staging: u64,
     pub reserve: u64,
 }
 
-impl Fixed {
+impl FixedBytes {
     pub fn total(&self) -> u64 {
         self.activations.saturating_add(self.staging).saturating_add(self.reserve)
     }
@@ -68,7 +68,7 @@ impl GpuBudget {
 
 /// Host memory and what may be put there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HostRoom {
+pub(crate) struct HostBudget {
     /// The limit that is the strictest.
     pub limit: String,
     /// What is really available under it.
@@ -79,13 +79,13 @@ pub(crate) struct HostRoom {
     pub budget: u64,
     pub budget_name: String,
     /// `activations` count only where the CPU computes; elsewhere it is `crossing`.
-    pub fixed: Fixed,
+    pub fixed: FixedBytes,
     /// What a pass on the GPUs alone has in host memory.
     pub crossing: u64,
     pub rate: u64,
 }
 
-impl HostRoom {
+impl HostBudget {
     /// Buffers of a pass.
     pub fn activations(&self, computes: bool) -> u64 {
         if computes { self.fixed.activations } else { self.crossing }
@@ -95,11 +95,11 @@ impl HostRoom {
 /// The whole question.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
-    /// Embedding, blocks, norm, head.
-    pub items: Vec<Item>,
+    /// Embedding, layers, norm, head.
+    pub items: Vec<ModuleBytes>,
     pub tied: bool,
     pub gpus: Vec<GpuBudget>,
-    pub host: HostRoom,
+    pub host: HostBudget,
     /// Of `activations`, what a GPU without the head does not take.
     pub logits: u64,
     /// Bytes that may stay on disk; 0: nothing may.
@@ -114,7 +114,7 @@ impl Problem {
         machine: &Machine,
         limits: &Limits,
     ) -> Problem {
-        let item = |module: &crate::ModuleWeights| Item {
+        let item = |module: &crate::ModuleWeights| ModuleBytes {
             kind: module.kind,
             weights: module.bytes,
             kv: if matches!(module.kind, ModuleKind::Layer(_)) {
@@ -170,7 +170,7 @@ impl Problem {
 }
 
 /// Nine tenths.
-fn most(bytes: u64) -> u64 {
+fn ninety_percent(bytes: u64) -> u64 {
     bytes / 10 * 9
 }
 
@@ -178,7 +178,7 @@ fn gpu(index: usize, machine: &Machine, footprint: &Footprint, limits: &Limits) 
     let gpu = &machine.gpus[index];
     let rate = machine.rate(Tier::Gpu(index)).map(|rate| rate.bytes_per_s);
     let real = |bytes| if gpu.is_virtual { 0 } else { bytes };
-    let fixed = Fixed {
+    let fixed = FixedBytes {
         activations: footprint.activations_bytes + real(footprint.gpu_pass_bytes),
         staging: real(GPU_STAGING_BYTES),
         reserve: real(DRIVER_BYTES),
@@ -190,7 +190,7 @@ fn gpu(index: usize, machine: &Machine, footprint: &Footprint, limits: &Limits) 
     };
     let (budget, budget_name) = match limits.max_memory.get(Tier::Gpu(index)) {
         Some(typed) => (typed, format!("max_memory of {index}")),
-        None => (most(gpu.total_bytes), format!("90% of {index} ({})", gpu.name)),
+        None => (ninety_percent(gpu.total_bytes), format!("90% of {index} ({})", gpu.name)),
     };
     GpuBudget {
         name: gpu.name.clone(),
@@ -211,9 +211,9 @@ fn free_name(index: usize, gpu: &GpuSpec) -> String {
     format!("free memory of {index} ({}) beside activations, staging and driver", gpu.name)
 }
 
-fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostRoom {
+fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostBudget {
     let (available, limit) = machine.host.really_available();
-    let usable = most(available);
+    let usable = ninety_percent(available);
     let (budget, budget_name) = match limits.max_memory.get(Tier::Cpu) {
         Some(typed) if typed < usable => (typed, "max_memory of cpu".to_owned()),
         _ => (usable, format!("90% of {limit}")),
@@ -221,13 +221,13 @@ fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostRoom {
     let readers = machine.host.cores.clamp(2, READERS_MAX) as u64;
     let gpus = machine.gpus.iter().filter(|gpu| !gpu.is_virtual).count() as u64;
     let pinned = if gpus > 0 { PINNED_RING_BYTES + gpus * GPU_PINNED_BYTES } else { 0 };
-    HostRoom {
+    HostBudget {
         limit,
         available,
         usable,
         budget,
         budget_name,
-        fixed: Fixed {
+        fixed: FixedBytes {
             activations: footprint.activations_bytes,
             staging: readers * STAGING_PER_READER_BYTES + pinned,
             reserve: PROGRAM_BYTES,

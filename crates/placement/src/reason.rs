@@ -3,14 +3,14 @@ use crate::problem::Problem;
 use crate::{DeviceMapMode, Reason, Shortage, Tier, short_text};
 
 /// What a placement leaves free on a GPU.
-struct Left {
+struct GpuFree {
     weights: u64,
     space: u64,
 }
 
 /// A reason for each module.
 pub(crate) fn reasons(problem: &Problem, tiers: &[Tier], mode: &DeviceMapMode) -> Vec<Reason> {
-    let left: Vec<Left> = (0..problem.gpus.len()).map(|gpu| left(problem, tiers, gpu)).collect();
+    let left: Vec<GpuFree> = (0..problem.gpus.len()).map(|gpu| left(problem, tiers, gpu)).collect();
     tiers
         .iter()
         .enumerate()
@@ -20,7 +20,7 @@ pub(crate) fn reasons(problem: &Problem, tiers: &[Tier], mode: &DeviceMapMode) -
 
 /// What the GPU that comes nearest lacks to take one more module of those that are off the GPUs.
 pub(crate) fn nearest_shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
-    let left: Vec<Left> = (0..problem.gpus.len()).map(|gpu| left(problem, tiers, gpu)).collect();
+    let left: Vec<GpuFree> = (0..problem.gpus.len()).map(|gpu| left(problem, tiers, gpu)).collect();
     let off = tiers
         .iter()
         .enumerate()
@@ -29,16 +29,16 @@ pub(crate) fn nearest_shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shor
         .min_by_key(|shortage| shortage.short_bytes)
 }
 
-fn left(problem: &Problem, tiers: &[Tier], gpu: usize) -> Left {
+fn left(problem: &Problem, tiers: &[Tier], gpu: usize) -> GpuFree {
     let on = || tiers.iter().zip(&problem.items).filter(|(tier, _)| **tier == Tier::Gpu(gpu));
     let weights: u64 = on().map(|(_, item)| item.weights).sum();
     let all: u64 = weights + on().map(|(_, item)| item.kv).sum::<u64>();
     let of = &problem.gpus[gpu];
-    Left { weights: of.budget.saturating_sub(weights), space: of.space().saturating_sub(all) }
+    GpuFree { weights: of.budget.saturating_sub(weights), space: of.space().saturating_sub(all) }
 }
 
 /// What a GPU lacks to take a module, by the limit that is further from it.
-fn short(problem: &Problem, left: &Left, gpu: usize, index: usize) -> Shortage {
+fn short(problem: &Problem, left: &GpuFree, gpu: usize, index: usize) -> Shortage {
     let item = &problem.items[index];
     let of = &problem.gpus[gpu];
     let (weights_short, all) =
@@ -63,14 +63,14 @@ fn short(problem: &Problem, left: &Left, gpu: usize, index: usize) -> Shortage {
     }
 }
 
-fn nearest(problem: &Problem, left: &[Left], index: usize) -> Option<Shortage> {
+fn nearest(problem: &Problem, left: &[GpuFree], index: usize) -> Option<Shortage> {
     let shorts = left.iter().enumerate().map(|(gpu, left)| short(problem, left, gpu, index));
     shorts.min_by_key(|shortage| shortage.short_bytes)
 }
 
 fn reason(
     problem: &Problem,
-    left: &[Left],
+    left: &[GpuFree],
     index: usize,
     tier: Tier,
     mode: &DeviceMapMode,
@@ -92,16 +92,16 @@ fn plain(text: String) -> Reason {
     Reason { text, bound_by: None, short_bytes: 0, alternative: None }
 }
 
-fn on_gpu(problem: &Problem, left: &[Left], index: usize, gpu: usize) -> Reason {
+fn on_gpu(problem: &Problem, left: &[GpuFree], index: usize, gpu: usize) -> Reason {
     let free = match &left[gpu] {
-        Left { weights, space } if weights <= space => {
+        GpuFree { weights, space } if weights <= space => {
             format!(
                 "{gpu} has {} left under {}",
                 short_text(*weights),
                 problem.gpus[gpu].budget_name
             )
         }
-        Left { space, .. } => {
+        GpuFree { space, .. } => {
             format!("{gpu} has {} left beside all else on it", short_text(*space))
         }
     };
@@ -127,7 +127,7 @@ fn on_gpu(problem: &Problem, left: &[Left], index: usize, gpu: usize) -> Reason 
     }
 }
 
-fn in_memory(problem: &Problem, left: &[Left], index: usize, mode: &DeviceMapMode) -> Reason {
+fn in_memory(problem: &Problem, left: &[GpuFree], index: usize, mode: &DeviceMapMode) -> Reason {
     let below = if problem.may_stream(index) { Some("disk".to_owned()) } else { None };
     if matches!(mode, DeviceMapMode::Cpu | DeviceMapMode::Disk) {
         let text = format!("device map {} puts it into host memory", mode.name());

@@ -9,7 +9,7 @@ pub(crate) const DISK_ROW_NS: u64 = 200_000;
 
 /// Smaller is better, from the first field to the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Score {
+pub(crate) struct PlacementScore {
     /// Bytes of weights off the GPUs.
     pub off_bytes: u64,
     /// Time of a token, hops included.
@@ -37,14 +37,14 @@ pub(crate) fn item_ns(problem: &Problem, index: usize, tier: Tier) -> u64 {
 }
 
 /// Scores a whole placement.
-pub(crate) fn score(problem: &Problem, tiers: &[Tier]) -> Score {
+pub(crate) fn score(problem: &Problem, tiers: &[Tier]) -> PlacementScore {
     let off = |(index, tier): (usize, &Tier)| {
         if tier.is_gpu() { 0 } else { problem.items[index].weights }
     };
     let cuts = tiers.windows(2).filter(|pair| pair[0] != pair[1]).count() as u64;
     let time: u64 =
         tiers.iter().enumerate().map(|(index, tier)| item_ns(problem, index, *tier)).sum();
-    Score {
+    PlacementScore {
         off_bytes: tiers.iter().enumerate().map(off).sum(),
         time_ns: time.saturating_add(cuts * HOP_NS),
         cuts,

@@ -1,15 +1,15 @@
 //! What people should look at.
-use crate::planner::{Planner, Solution};
+use crate::solver::{Solution, Solver};
 use crate::{Limits, Machine, Tier, bytes_text, short_text};
 
 pub(crate) fn warnings(
-    planner: &Planner,
+    solver: &Solver,
     solution: &Solution,
     machine: &Machine,
     limits: &Limits,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
-    warnings.extend(unit(planner, solution, machine, limits));
+    warnings.extend(unit(solver, solution, machine, limits));
     warnings.extend(typed_too_much(solution, machine, limits));
     warnings.extend(slow_disk(solution, machine));
     warnings
@@ -17,7 +17,7 @@ pub(crate) fn warnings(
 
 /// The unit alone causes a spill: `67GB` was typed, and with `67GiB` nothing would leave the GPUs.
 fn unit(
-    planner: &Planner,
+    solver: &Solver,
     solution: &Solution,
     machine: &Machine,
     limits: &Limits,
@@ -25,7 +25,7 @@ fn unit(
     let spilled = solution.off_bytes();
     let twin = limits.max_memory.binary_twin().filter(|_| spilled > 0)?;
     let other = Limits { max_memory: twin.clone(), ..limits.clone() };
-    let fits = planner.solve(machine, &other).is_ok_and(|solution| solution.off_bytes() == 0);
+    let fits = solver.solve(machine, &other).is_ok_and(|solution| solution.off_bytes() == 0);
     fits.then(|| {
         let typed: Vec<String> = limits.max_memory.echo().into_iter().map(|limit| limit.text).collect();
         format!(
@@ -48,7 +48,7 @@ fn typed_too_much(solution: &Solution, machine: &Machine, limits: &Limits) -> Ve
                 }
                 None => {
                     warnings.push(format!(
-                        "--max-memory names {tier}, but there are {} gpus",
+                        "--max-memory names {tier}, but there are {} GPUs",
                         machine.gpus.len()
                     ));
                     continue;

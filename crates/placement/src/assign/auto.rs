@@ -1,16 +1,16 @@
 //! The best placement: the fewest bytes off the GPUs, then the least time a token, then the fewest
 //! cuts.
 //!
-//! Embedding, norm and head go anywhere; blocks form one contiguous run a GPU, in any order of
+//! Embedding, norm and head go anywhere; layers form one contiguous run a GPU, in any order of
 //! GPUs, and at most one run off the GPUs. Within that the search is exact. For each place of the
 //! three single modules, and each set of GPUs that stands before the run off the GPUs (the others
 //! stand behind it), the furthest reach from both ends leaves the smallest run between. Where
-//! blocks differ in size and another order leaves fewer bytes off the GPUs, that one is taken.
-use super::cover::{Cover, Run};
-use super::kinds::{Kinds, Sums};
+//! layers differ in size and another order leaves fewer bytes off the GPUs, that one is taken.
+use super::cover::{Cover, LayerRun};
+use super::kinds::{GpuClasses, PrefixSums};
 use super::{Assigned, OnGpus, pack, sequence, split};
 use crate::problem::Problem;
-use crate::score::{HOP_NS, Score, item_ns, score};
+use crate::score::{HOP_NS, PlacementScore, item_ns, score};
 use crate::{Shortage, Tier};
 use std::ops::Range;
 
@@ -18,8 +18,8 @@ use std::ops::Range;
 /// sets.
 const SETS_MAX: usize = 1024;
 
-/// Where the single modules are, and the blocks that stay off the GPUs.
-struct Candidate {
+/// Where the single modules are, and the layers that stay off the GPUs.
+struct PlacementCandidate {
     single: usize,
     /// GPUs before the run off the GPUs.
     front: usize,
@@ -28,16 +28,16 @@ struct Candidate {
 }
 
 /// One choice of places for embedding, norm and head.
-struct Single {
-    /// Item and GPU.
+struct SingleModules {
+    /// ModuleBytes and GPU.
     placed: Vec<(usize, usize)>,
-    kinds: Kinds,
+    kinds: GpuClasses,
 }
 
 /// # Errors
 /// What is short where nothing fits.
 pub(super) fn best(problem: &Problem) -> Result<Assigned, Box<Shortage>> {
-    let sums = Sums::new(problem);
+    let sums = PrefixSums::new(problem);
     let singles = singles(problem);
     let mut candidates = Vec::new();
     for (index, single) in singles.iter().enumerate() {
@@ -66,15 +66,15 @@ pub(super) fn best(problem: &Problem) -> Result<Assigned, Box<Shortage>> {
 
 fn best_of(
     problem: &Problem,
-    sums: &Sums,
-    singles: &[Single],
-    group: &[Candidate],
-) -> Option<(Score, Vec<Tier>)> {
+    sums: &PrefixSums,
+    singles: &[SingleModules],
+    group: &[PlacementCandidate],
+) -> Option<(PlacementScore, Vec<Tier>)> {
     let bound = if group[0].off_bytes == 0 { lower_bound(problem) } else { None };
-    let mut best: Option<(Score, Vec<Tier>)> = None;
+    let mut best: Option<(PlacementScore, Vec<Tier>)> = None;
     for candidate in group {
         let Some(on_gpus) = on_gpus(problem, sums, singles, candidate) else { continue };
-        for tiers in split::ways(problem, &on_gpus, false) {
+        for tiers in split::splits(problem, &on_gpus, false) {
             let found = score(problem, &tiers);
             if best.as_ref().is_none_or(|(known, _)| found < *known) {
                 best = Some((found, tiers));
@@ -89,7 +89,7 @@ fn best_of(
 
 /// All places of embedding, norm and head on GPUs or off them, the most natural first. Of GPUs that
 /// are alike only the first that is still untouched is tried.
-fn singles(problem: &Problem) -> Vec<Single> {
+fn singles(problem: &Problem) -> Vec<SingleModules> {
     let mut items = vec![0, problem.norm(), problem.head()];
     if problem.tied {
         items.pop();
@@ -109,7 +109,9 @@ fn singles(problem: &Problem) -> Vec<Single> {
     }
     choices
         .into_iter()
-        .filter_map(|placed| Kinds::new(problem, &placed).map(|kinds| Single { placed, kinds }))
+        .filter_map(|placed| {
+            GpuClasses::new(problem, &placed).map(|kinds| SingleModules { placed, kinds })
+        })
         .filter(|single| single.kinds.sets() <= SETS_MAX)
         .collect()
 }
@@ -121,9 +123,14 @@ fn has_untouched_twin_before(problem: &Problem, choice: &[(usize, usize)], gpu: 
 }
 
 /// The smallest run off the GPUs for each set of GPUs before it.
-fn candidates_of(problem: &Problem, sums: &Sums, single: &Single, index: usize) -> Vec<Candidate> {
+fn candidates_of(
+    problem: &Problem,
+    sums: &PrefixSums,
+    single: &SingleModules,
+    index: usize,
+) -> Vec<PlacementCandidate> {
     let kinds = &single.kinds;
-    let (mut ahead, mut behind) = (vec![0; kinds.sets()], vec![sums.blocks(); kinds.sets()]);
+    let (mut ahead, mut behind) = (vec![0; kinds.sets()], vec![sums.layers(); kinds.sets()]);
     for set in 1..kinds.sets() {
         for (kind, of) in
             kinds.kinds.iter().enumerate().filter(|(kind, _)| kinds.count(set, *kind) > 0)
@@ -140,7 +147,7 @@ fn candidates_of(problem: &Problem, sums: &Sums, single: &Single, index: usize) 
         .map(|i| problem.items[i].weights)
         .sum();
     if (0..kinds.sets()).any(|set| ahead[set] >= behind[kinds.all() - set]) {
-        return vec![Candidate {
+        return vec![PlacementCandidate {
             single: index,
             front: kinds.all(),
             off: 0..0,
@@ -150,7 +157,7 @@ fn candidates_of(problem: &Problem, sums: &Sums, single: &Single, index: usize) 
     let candidate = |front: usize| {
         let off = ahead[front]..behind[kinds.all() - front];
         let off_bytes = single_bytes + sums.weights[off.end] - sums.weights[off.start];
-        Candidate { single: index, front, off, off_bytes }
+        PlacementCandidate { single: index, front, off, off_bytes }
     };
     (0..kinds.sets()).map(candidate).collect()
 }
@@ -158,11 +165,11 @@ fn candidates_of(problem: &Problem, sums: &Sums, single: &Single, index: usize) 
 /// The best runs of a candidate.
 fn on_gpus(
     problem: &Problem,
-    sums: &Sums,
-    singles: &[Single],
-    candidate: &Candidate,
+    sums: &PrefixSums,
+    singles: &[SingleModules],
+    candidate: &PlacementCandidate,
 ) -> Option<OnGpus> {
-    let Single { placed, kinds } = &singles[candidate.single];
+    let SingleModules { placed, kinds } = &singles[candidate.single];
     let kind_at = |item: usize| {
         placed.iter().find(|(at, _)| *at == item).and_then(|(_, gpu)| kinds.of_gpu(*gpu))
     };
@@ -171,11 +178,11 @@ fn on_gpus(
     };
     let (embedding, norm) = (kind_at(0), kind_at(problem.norm()));
     let runs = if candidate.off.is_empty() {
-        cover(0..sums.blocks(), kinds.all(), embedding, norm)?
+        cover(0..sums.layers(), kinds.all(), embedding, norm)?
     } else {
         let mut runs = cover(0..candidate.off.start, candidate.front, embedding, None)?;
         runs.extend(cover(
-            candidate.off.end..sums.blocks(),
+            candidate.off.end..sums.layers(),
             kinds.all() - candidate.front,
             None,
             norm,
@@ -188,8 +195,8 @@ fn on_gpus(
 fn placed_runs(
     problem: &Problem,
     placed: &[(usize, usize)],
-    kinds: &Kinds,
-    runs: &[Run],
+    kinds: &GpuClasses,
+    runs: &[LayerRun],
 ) -> OnGpus {
     let mut on_gpus = vec![None; problem.items.len()];
     for (item, gpu) in placed {
@@ -234,7 +241,7 @@ fn in_gpus_order(problem: &Problem, mut tiers: Vec<Tier>) -> Vec<Tier> {
 
 /// No placement without a spill is better than this: every module on the fastest GPU, and no more
 /// GPUs than bytes ask for.
-fn lower_bound(problem: &Problem) -> Option<Score> {
+fn lower_bound(problem: &Problem) -> Option<PlacementScore> {
     let fastest = (0..problem.gpus.len()).max_by_key(|gpu| problem.gpus[*gpu].rate)?;
     let time: u64 =
         (0..problem.items.len()).map(|item| item_ns(problem, item, Tier::Gpu(fastest))).sum();
@@ -250,5 +257,5 @@ fn lower_bound(problem: &Problem) -> Option<Score> {
         gpus += 1u64;
     }
     let cuts = gpus.saturating_sub(1);
-    Some(Score { off_bytes: 0, time_ns: time + cuts * HOP_NS, cuts })
+    Some(PlacementScore { off_bytes: 0, time_ns: time + cuts * HOP_NS, cuts })
 }

@@ -1,14 +1,14 @@
-//! Covers a range of blocks with GPUs, each a contiguous run: the least time, then the fewest cuts,
+//! Covers a range of layers with GPUs, each a contiguous run: the least time, then the fewest cuts,
 //! then in the GPUs' order.
-use super::kinds::{Kinds, Sums};
+use super::kinds::{GpuClasses, PrefixSums};
 use crate::problem::Problem;
 use crate::score::{HOP_NS, read_ns};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// A run of blocks and the kind of GPU that takes it.
+/// A run of layers and the kind of GPU that takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
+pub(super) struct LayerRun {
     pub kind: usize,
     pub from: usize,
     pub to: usize,
@@ -17,8 +17,8 @@ pub(super) struct Run {
 /// What is to be covered.
 pub(super) struct Cover<'a> {
     pub problem: &'a Problem,
-    pub kinds: &'a Kinds,
-    pub sums: &'a Sums,
+    pub kinds: &'a GpuClasses,
+    pub sums: &'a PrefixSums,
     pub range: Range<usize>,
     /// The GPUs that may be used.
     pub set: usize,
@@ -31,7 +31,7 @@ pub(super) struct Cover<'a> {
 type Cost = (u64, u64, u64);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct CoverState {
     set: usize,
     at: usize,
     last: Option<usize>,
@@ -39,12 +39,12 @@ struct Place {
 
 impl Cover<'_> {
     /// The runs, in order; `None` if the GPUs do not reach.
-    pub fn best(&self) -> Option<Vec<Run>> {
+    pub fn best(&self) -> Option<Vec<LayerRun>> {
         let times = self.times();
-        let start = Place { set: 0, at: self.range.start, last: self.before };
-        let mut reached: BTreeMap<Place, (Cost, Option<(Place, Run)>)> =
+        let start = CoverState { set: 0, at: self.range.start, last: self.before };
+        let mut reached: BTreeMap<CoverState, (Cost, Option<(CoverState, LayerRun)>)> =
             BTreeMap::from([(start, ((0, 0, 0), None))]);
-        let mut best: Option<(Cost, Place)> = None;
+        let mut best: Option<(Cost, CoverState)> = None;
         // A larger set has a larger number: every place is final when it comes up.
         let mut next = Some(start);
         while let Some(place) = next {
@@ -78,7 +78,12 @@ impl Cover<'_> {
         Some(runs)
     }
 
-    fn steps(&self, times: &[Vec<u64>], place: Place, cost: Cost) -> Vec<(Place, Cost, Run)> {
+    fn steps(
+        &self,
+        times: &[Vec<u64>],
+        place: CoverState,
+        cost: Cost,
+    ) -> Vec<(CoverState, Cost, LayerRun)> {
         let mut steps = Vec::new();
         for (kind, of) in self.kinds.kinds.iter().enumerate() {
             if self.kinds.count(place.set, kind) >= self.kinds.count(self.set, kind) {
@@ -95,9 +100,9 @@ impl Cover<'_> {
                     place.last.is_some_and(|last| self.first_gpu(last) > self.first_gpu(kind)),
                 );
                 let time = cost.0 + times[kind][to] - times[kind][place.at] + hop * HOP_NS;
-                let run = Run { kind, from: place.at, to };
+                let run = LayerRun { kind, from: place.at, to };
                 let place =
-                    Place { set: self.kinds.with(place.set, kind), at: to, last: Some(kind) };
+                    CoverState { set: self.kinds.with(place.set, kind), at: to, last: Some(kind) };
                 steps.push((place, (time, cost.1 + hop, cost.2 + back), run));
             }
         }
@@ -112,12 +117,12 @@ impl Cover<'_> {
         self.kinds.kinds[kind].gpus[0]
     }
 
-    /// For each kind the time of the first `i` blocks.
+    /// For each kind the time of the first `i` layers.
     fn times(&self) -> Vec<Vec<u64>> {
         let times = |kind: usize| {
             let rate = self.problem.gpus[self.first_gpu(kind)].rate;
-            let blocks = &self.problem.items[1..=self.problem.layers()];
-            let sums = blocks.iter().scan(0u64, |sum, item| {
+            let layers = &self.problem.items[1..=self.problem.layers()];
+            let sums = layers.iter().scan(0u64, |sum, item| {
                 *sum += read_ns(item.active, rate);
                 Some(*sum)
             });

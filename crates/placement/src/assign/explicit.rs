@@ -1,6 +1,6 @@
 //! A map that was given.
 use super::split::HostNeed;
-use super::{Assigned, Refusal};
+use super::{AssignError, Assigned};
 use crate::problem::Problem;
 use crate::{PlanError, Shortage, Tier, suggest};
 
@@ -9,8 +9,8 @@ pub(super) fn explicit(
     problem: &Problem,
     map: &[(String, Tier)],
     names: &[&str],
-) -> Result<Assigned, Refusal> {
-    check_keys(problem, map, names).map_err(Refusal::Wrong)?;
+) -> Result<Assigned, AssignError> {
+    check_keys(problem, map, names).map_err(AssignError::Wrong)?;
     let mut assigned = Assigned { tiers: Vec::new(), notes: Vec::new() };
     for (index, name) in names.iter().enumerate() {
         let follows = problem.tied && index == problem.head();
@@ -26,7 +26,7 @@ pub(super) fn explicit(
                 embedding
             }
             Some(tier) => tier,
-            None => return Err(Refusal::Wrong(missing(name))),
+            None => return Err(AssignError::Wrong(missing(name))),
         };
         assigned.tiers.push(tier);
     }
@@ -39,7 +39,7 @@ pub(super) fn explicit(
         ));
     }
     match shortage(problem, &assigned.tiers) {
-        Some(shortage) => Err(Refusal::Short(Box::new(shortage))),
+        Some(shortage) => Err(AssignError::Short(Box::new(shortage))),
         None => Ok(assigned),
     }
 }
@@ -71,8 +71,8 @@ fn check_keys(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Resu
         let wrong = |expected: &str, found: String| {
             Err(PlanError::DeviceMap { module: key.clone(), expected: expected.to_owned(), found })
         };
-        if let Some(block) = names.iter().find(|name| covers(name, key) && *name != key) {
-            return wrong("blocks as wholes", format!("a part of {block}; give {block} a tier"));
+        if let Some(layer) = names.iter().find(|name| covers(name, key) && *name != key) {
+            return wrong("layers as wholes", format!("a part of {layer}; give {layer} a tier"));
         }
         if !names.iter().any(|name| covers(key, name)) {
             return wrong("a module of the model", format!("no such module; {}", hint(key, names)));
@@ -93,7 +93,7 @@ fn hint(key: &str, names: &[&str]) -> String {
     match suggest::nearest(key, names.iter().copied()).or_else(alike) {
         Some(name) => format!("did you mean {name}?"),
         None => format!(
-            "the modules are {}, blocks up to {}, {}",
+            "the modules are {}, layers up to {}, {}",
             names[0],
             names[names.len() - 3],
             names[names.len() - 2..].join(", ")

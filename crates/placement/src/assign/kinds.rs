@@ -4,11 +4,11 @@ use crate::problem::Problem;
 
 /// GPUs that nothing tells apart, once embedding, norm and head have their places.
 #[derive(Debug, Clone)]
-pub(super) struct Kind {
+pub(super) struct GpuClass {
     pub gpus: Vec<usize>,
-    /// Room for the weights of blocks.
+    /// Room for the weights of layers.
     pub weights: u64,
-    /// Room for weights, keys and values of blocks.
+    /// Room for weights, keys and values of layers.
     pub space: u64,
 }
 
@@ -17,16 +17,16 @@ pub(super) struct Kind {
 /// A set is a number of GPUs of each kind, written as one mixed-radix number, so that a larger set
 /// has a larger number.
 #[derive(Debug, Clone)]
-pub(super) struct Kinds {
-    pub kinds: Vec<Kind>,
+pub(super) struct GpuClasses {
+    pub kinds: Vec<GpuClass>,
     strides: Vec<usize>,
     sets: usize,
 }
 
-impl Kinds {
+impl GpuClasses {
     /// `None` if a GPU cannot hold what `placed` puts there: pairs of item and GPU.
-    pub fn new(problem: &Problem, placed: &[(usize, usize)]) -> Option<Kinds> {
-        let mut kinds: Vec<Kind> = Vec::new();
+    pub fn new(problem: &Problem, placed: &[(usize, usize)]) -> Option<GpuClasses> {
+        let mut kinds: Vec<GpuClass> = Vec::new();
         for (index, gpu) in problem.gpus.iter().enumerate() {
             let on = || {
                 placed
@@ -36,12 +36,12 @@ impl Kinds {
             };
             let (used, special): (u64, bool) = (on().sum(), on().next().is_some());
             let (weights, space) = (gpu.budget.checked_sub(used)?, gpu.space().checked_sub(used)?);
-            let twin = |kind: &Kind| {
+            let twin = |kind: &GpuClass| {
                 problem.gpus[kind.gpus[0]].is_twin(gpu) && !is_special(placed, kind.gpus[0])
             };
             match kinds.iter_mut().find(|kind| !special && twin(kind)) {
                 Some(kind) => kind.gpus.push(index),
-                None => kinds.push(Kind { gpus: vec![index], weights, space }),
+                None => kinds.push(GpuClass { gpus: vec![index], weights, space }),
             }
         }
         let mut strides = Vec::new();
@@ -50,7 +50,7 @@ impl Kinds {
             strides.push(sets);
             sets = sets.checked_mul(kind.gpus.len() + 1)?;
         }
-        Some(Kinds { kinds, strides, sets })
+        Some(GpuClasses { kinds, strides, sets })
     }
 
     /// How many sets there are; the last is that of all GPUs.
@@ -87,26 +87,26 @@ fn is_special(placed: &[(usize, usize)], gpu: usize) -> bool {
     placed.iter().any(|(_, at)| *at == gpu)
 }
 
-/// Sums over blocks: `weights[i]` and `all[i]` are of the first `i`.
+/// PrefixSums over layers: `weights[i]` and `all[i]` are of the first `i`.
 #[derive(Debug)]
-pub(super) struct Sums {
+pub(super) struct PrefixSums {
     pub weights: Vec<u64>,
     /// Weights, keys and values.
     pub all: Vec<u64>,
 }
 
-impl Sums {
-    pub fn new(problem: &Problem) -> Sums {
+impl PrefixSums {
+    pub fn new(problem: &Problem) -> PrefixSums {
         let (mut weights, mut all) = (vec![0u64], vec![0u64]);
         for item in &problem.items[1..=problem.layers()] {
             weights.push(weights[weights.len() - 1].saturating_add(item.weights));
             all.push(all[all.len() - 1].saturating_add(item.weights).saturating_add(item.kv));
         }
-        Sums { weights, all }
+        PrefixSums { weights, all }
     }
 
-    /// How far a GPU of this kind reaches from block `from` on.
-    pub fn reach(&self, kind: &Kind, from: usize) -> usize {
+    /// How far a GPU of this kind reaches from layer `from` on.
+    pub fn reach(&self, kind: &GpuClass, from: usize) -> usize {
         let within = |sums: &[u64], room: u64| {
             let limit = sums[from].saturating_add(room);
             from + sums[from..].partition_point(|sum| *sum <= limit) - 1
@@ -114,8 +114,8 @@ impl Sums {
         within(&self.weights, kind.weights).min(within(&self.all, kind.space))
     }
 
-    /// How far a GPU of this kind reaches back from block `to` (excluded).
-    pub fn reach_back(&self, kind: &Kind, to: usize) -> usize {
+    /// How far a GPU of this kind reaches back from layer `to` (excluded).
+    pub fn reach_back(&self, kind: &GpuClass, to: usize) -> usize {
         let within = |sums: &[u64], room: u64| {
             let limit = sums[to].saturating_sub(room);
             sums[..=to].partition_point(|sum| *sum < limit)
@@ -123,7 +123,7 @@ impl Sums {
         within(&self.weights, kind.weights).max(within(&self.all, kind.space))
     }
 
-    pub fn blocks(&self) -> usize {
+    pub fn layers(&self) -> usize {
         self.weights.len() - 1
     }
 }

@@ -31,7 +31,7 @@ impl Assigned {
 
 /// Why nothing was found.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Refusal {
+pub(crate) enum AssignError {
     /// It does not fit.
     Short(Box<Shortage>),
     /// The map that was given is wrong.
@@ -46,13 +46,13 @@ pub(crate) fn assign(
     problem: &Problem,
     mode: &DeviceMapMode,
     names: &[&str],
-) -> Result<Assigned, Refusal> {
+) -> Result<Assigned, AssignError> {
     let off = || vec![None; problem.items.len()];
     let short = |on_gpus: OnGpus| {
-        split::least(problem, &on_gpus, false).map_err(Refusal::Short).map(Assigned::plain)
+        split::least(problem, &on_gpus, false).map_err(AssignError::Short).map(Assigned::plain)
     };
     match mode {
-        DeviceMapMode::Auto => auto::best(problem).map_err(Refusal::Short),
+        DeviceMapMode::Auto => auto::best(problem).map_err(AssignError::Short),
         DeviceMapMode::Sequential => short(sequence::sequential(problem)),
         DeviceMapMode::Balanced => {
             unless_auto_keeps_more(problem, short(sequence::balanced(problem, 0)), mode)
@@ -62,7 +62,7 @@ pub(crate) fn assign(
         }
         DeviceMapMode::Cpu => short(off()),
         DeviceMapMode::Disk => {
-            split::least(problem, &off(), true).map_err(Refusal::Short).map(Assigned::plain)
+            split::least(problem, &off(), true).map_err(AssignError::Short).map(Assigned::plain)
         }
         DeviceMapMode::Explicit(map) => explicit::explicit(problem, map, names),
     }
@@ -72,9 +72,9 @@ pub(crate) fn assign(
 /// `auto` found is taken.
 fn unless_auto_keeps_more(
     problem: &Problem,
-    balanced: Result<Assigned, Refusal>,
+    balanced: Result<Assigned, AssignError>,
     mode: &DeviceMapMode,
-) -> Result<Assigned, Refusal> {
+) -> Result<Assigned, AssignError> {
     let off = |assigned: &Assigned| score(problem, &assigned.tiers).off_bytes;
     let balanced_off = balanced.as_ref().map_or(u64::MAX, off);
     if balanced_off == 0 {

@@ -1,7 +1,7 @@
-//! Blocks of different sizes packed onto GPUs in any order.
+//! Layers of different sizes packed onto GPUs in any order.
 //!
-//! Where all blocks are alike, runs lose nothing: how many blocks a GPU holds is all that counts.
-//! Where they differ (a dense first block, mixed quantization), an order with several runs a GPU
+//! Where all layers are alike, runs lose nothing: how many layers a GPU holds is all that counts.
+//! Where they differ (a dense first layer, mixed quantization), an order with several runs a GPU
 //! may keep more bytes on the GPUs; a copy of one hidden state more is far cheaper than a
 //! module that is off the GPUs.
 use super::OnGpus;
@@ -9,9 +9,9 @@ use crate::problem::Problem;
 use std::collections::BTreeMap;
 
 /// What people are told.
-pub(super) const NOTE: &str = "blocks differ in size, and an order with several runs a GPU keeps more of them on the GPUs than one run a GPU";
+pub(super) const NOTE: &str = "layers differ in size, and an order with several runs a GPU keeps more of them on the GPUs than one run a GPU";
 
-/// Fillings of a GPU that are looked at before giving up. Models have two or three sizes of blocks
+/// Fillings of a GPU that are looked at before giving up. Models have two or three sizes of layers
 /// and need a few thousand.
 const FILLINGS_MAX: usize = 200_000;
 
@@ -26,7 +26,7 @@ struct Class {
 /// filled for that.
 type Best = (u64, Vec<usize>);
 
-struct Search<'a> {
+struct PackSearch<'a> {
     problem: &'a Problem,
     classes: Vec<Class>,
     /// By GPU and by what is left of each class.
@@ -36,8 +36,8 @@ struct Search<'a> {
 
 /// A GPU for as many bytes as GPUs can hold, if that leaves fewer than `off_bytes` off them.
 pub(super) fn pack(problem: &Problem, off_bytes: u64) -> Option<OnGpus> {
-    let blocks = &problem.items[1..=problem.layers()];
-    let alike = blocks
+    let layers = &problem.items[1..=problem.layers()];
+    let alike = layers
         .windows(2)
         .all(|pair| (pair[0].weights, pair[0].kv) == (pair[1].weights, pair[1].kv));
     let total: u64 = problem.items.iter().map(|item| item.weights).sum();
@@ -49,7 +49,7 @@ pub(super) fn pack(problem: &Problem, off_bytes: u64) -> Option<OnGpus> {
     let classes = classes(problem);
     let left: Vec<usize> = classes.iter().map(|class| class.items.len()).collect();
     let mut search =
-        Search { problem, classes, known: BTreeMap::new(), fillings_left: FILLINGS_MAX };
+        PackSearch { problem, classes, known: BTreeMap::new(), fillings_left: FILLINGS_MAX };
     let held = search.most(0, &left);
     (total - held < off_bytes).then(|| search.laid_out(left))
 }
@@ -70,7 +70,7 @@ fn classes(problem: &Problem) -> Vec<Class> {
     classes
 }
 
-impl Search<'_> {
+impl PackSearch<'_> {
     /// The most bytes that the GPUs from `gpu` on hold of what is left.
     fn most(&mut self, gpu: usize, left: &[usize]) -> u64 {
         if gpu == self.problem.gpus.len() || left.iter().all(|count| *count == 0) {

@@ -1,7 +1,7 @@
 //! `auto` against brute force: every placement of small models on small machines is looked at.
 use super::{Assigned, assign};
-use crate::problem::{Fixed, GpuBudget, HostRoom, Item, Problem};
-use crate::score::{Score, score};
+use crate::problem::{FixedBytes, GpuBudget, HostBudget, ModuleBytes, Problem};
+use crate::score::{PlacementScore, score};
 use crate::{DeviceMapMode, Tier};
 use checkpoint::ModuleKind;
 use proptest::prelude::*;
@@ -51,14 +51,14 @@ fn fits(problem: &Problem, tiers: &[Tier]) -> bool {
         && total <= host.usable
 }
 
-/// Blocks of each tier, and those off the GPUs together, are one run.
+/// Layers of each tier, and those off the GPUs together, are one run.
 fn in_runs(problem: &Problem, tiers: &[Tier]) -> bool {
-    let blocks = &tiers[1..=problem.layers()];
+    let layers = &tiers[1..=problem.layers()];
     let one_run = |is: &dyn Fn(&Tier) -> bool| {
-        let starts = blocks
+        let starts = layers
             .iter()
             .enumerate()
-            .filter(|(i, t)| is(t) && (*i == 0 || !is(&blocks[i - 1])))
+            .filter(|(i, t)| is(t) && (*i == 0 || !is(&layers[i - 1])))
             .count();
         starts <= 1
     };
@@ -68,13 +68,13 @@ fn in_runs(problem: &Problem, tiers: &[Tier]) -> bool {
         && one_run(&|t| !t.is_gpu())
 }
 
-fn item(kind: ModuleKind, weights: u64, kv: u64) -> Item {
-    Item { kind, weights, kv, active: weights }
+fn item(kind: ModuleKind, weights: u64, kv: u64) -> ModuleBytes {
+    ModuleBytes { kind, weights, kv, active: weights }
 }
 
 #[derive(Debug, Clone)]
-struct Case {
-    blocks: Vec<u64>,
+struct ProofCase {
+    layers: Vec<u64>,
     kv: u64,
     singles: (u64, u64, u64),
     tied: bool,
@@ -84,11 +84,11 @@ struct Case {
     disk: u64,
 }
 
-fn problem(case: &Case) -> Problem {
+fn problem(case: &ProofCase) -> Problem {
     let (embedding, norm, head) = case.singles;
     let mut items = vec![item(ModuleKind::Embedding, embedding, 0)];
     items.extend(
-        case.blocks.iter().enumerate().map(|(i, w)| item(ModuleKind::Layer(i), *w, case.kv)),
+        case.layers.iter().enumerate().map(|(i, w)| item(ModuleKind::Layer(i), *w, case.kv)),
     );
     items.push(item(ModuleKind::FinalNorm, norm, 0));
     items.push(item(ModuleKind::Head, if case.tied { 0 } else { head }, 0));
@@ -100,7 +100,7 @@ fn problem(case: &Case) -> Problem {
         budget: *budget,
         budget_name: "a budget".to_owned(),
         free: budget + above + fixed,
-        fixed: Fixed { activations: *fixed, staging: 0, reserve: 0 },
+        fixed: FixedBytes { activations: *fixed, staging: 0, reserve: 0 },
         rate: if *fast { 2_000_000 } else { 1_000_000 },
         is_virtual: false,
     };
@@ -110,13 +110,13 @@ fn problem(case: &Case) -> Problem {
         items,
         tied: case.tied,
         gpus: case.gpus.iter().map(gpu).collect(),
-        host: HostRoom {
+        host: HostBudget {
             limit: "a limit".to_owned(),
             available: usable,
             usable,
             budget,
             budget_name: "a budget".to_owned(),
-            fixed: Fixed { activations: 3, staging: 1, reserve: 1 },
+            fixed: FixedBytes { activations: 3, staging: 1, reserve: 1 },
             crossing: 2,
             rate: 200_000,
         },
@@ -125,12 +125,12 @@ fn problem(case: &Case) -> Problem {
     }
 }
 
-fn check(case: &Case) -> Result<(), TestCaseError> {
+fn check(case: &ProofCase) -> Result<(), TestCaseError> {
     let problem = problem(case);
     let names: Vec<String> = (0..problem.items.len()).map(|i| format!("m{i}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let found = assign(&problem, &DeviceMapMode::Auto, &names);
-    let (mut best, mut least_off): (Option<Score>, Option<u64>) = (None, None);
+    let (mut best, mut least_off): (Option<PlacementScore>, Option<u64>) = (None, None);
     for tiers in every_placement(&problem).iter().filter(|tiers| fits(&problem, tiers)) {
         let found = score(&problem, tiers);
         least_off = Some(least_off.map_or(found.off_bytes, |least| least.min(found.off_bytes)));
@@ -149,7 +149,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     if case.host == PLENTY || least_off == Some(0) {
         prop_assert_eq!(Some(found.off_bytes), least_off, "{:?}", tiers);
     }
-    // Where only blocks in any order leave so few bytes off the GPUs, that is what counts.
+    // Where only layers in any order leave so few bytes off the GPUs, that is what counts.
     if best.is_none_or(|best| found.off_bytes < best.off_bytes) {
         return Ok(());
     }
@@ -163,11 +163,11 @@ const PLENTY: (u64, u64) = (10_000, 10_000);
 
 fn case(
     gpus: std::ops::RangeInclusive<usize>,
-    blocks: std::ops::RangeInclusive<usize>,
+    layers: std::ops::RangeInclusive<usize>,
     disk: bool,
-) -> impl Strategy<Value = Case> {
-    let equal = (1u64..12, blocks.clone()).prop_map(|(w, n)| vec![w; n]);
-    let unequal = prop::collection::vec(1u64..12, blocks);
+) -> impl Strategy<Value = ProofCase> {
+    let equal = (1u64..12, layers.clone()).prop_map(|(w, n)| vec![w; n]);
+    let unequal = prop::collection::vec(1u64..12, layers);
     let gpus = prop_oneof![
         (prop::collection::vec((0u64..40, 0u64..12, 0u64..3, any::<bool>()), gpus.clone())),
         ((0u64..40, 0u64..12, 0u64..3), gpus).prop_map(|((b, a, f), n)| vec![(b, a, f, false); n]),
@@ -182,8 +182,8 @@ fn case(
         prop_oneof![Just(PLENTY), (0u64..80, 0u64..80)],
         disk,
     )
-        .prop_map(|(blocks, kv, singles, tied, gpus, host, disk)| Case {
-            blocks,
+        .prop_map(|(layers, kv, singles, tied, gpus, host, disk)| ProofCase {
+            layers,
             kv,
             singles,
             tied,
@@ -236,8 +236,8 @@ proptest! {
 #[test]
 fn a_scattered_order_avoids_a_spill() {
     // 7 + 3 and 6 + 4 fill two GPUs of 10 exactly; in contiguous runs nothing does.
-    let case = Case {
-        blocks: vec![7, 6, 3, 4],
+    let case = ProofCase {
+        layers: vec![7, 6, 3, 4],
         kv: 0,
         singles: (1, 1, 1),
         tied: false,
@@ -254,8 +254,8 @@ fn a_scattered_order_avoids_a_spill() {
 #[test]
 fn a_scattered_order_leaves_fewer_bytes_off() {
     // One run on a GPU of 9 holds 7 and the norm; 6 + 3 fill it.
-    let case = Case {
-        blocks: vec![6, 7, 3],
+    let case = ProofCase {
+        layers: vec![6, 7, 3],
         kv: 0,
         singles: (20, 1, 20),
         tied: false,
@@ -271,8 +271,8 @@ fn a_scattered_order_leaves_fewer_bytes_off() {
 
 #[test]
 fn a_score_is_bytes_then_time_then_cuts() {
-    let case = Case {
-        blocks: vec![10, 20],
+    let case = ProofCase {
+        layers: vec![10, 20],
         kv: 5,
         singles: (4, 1, 8),
         tied: false,
@@ -285,14 +285,17 @@ fn a_score_is_bytes_then_time_then_cuts() {
     // A row of the embedding and the norm at 200 kB/s, 10 bytes at 1 MB/s, 20 at 10 kB/s, 8 at 2
     // MB/s.
     let reads_ns = 5_000 + 10_000 + 2_000_000 + 5_000 + 4_000;
-    let expected =
-        Score { off_bytes: 4 + 20 + 1, time_ns: reads_ns + 4 * crate::score::HOP_NS, cuts: 4 };
+    let expected = PlacementScore {
+        off_bytes: 4 + 20 + 1,
+        time_ns: reads_ns + 4 * crate::score::HOP_NS,
+        cuts: 4,
+    };
     assert_eq!(score(&problem, &tiers), expected);
     let mut scores = [
-        Score { off_bytes: 1, time_ns: 1, cuts: 1 },
-        Score { off_bytes: 0, time_ns: 2, cuts: 1 },
-        Score { off_bytes: 0, time_ns: 1, cuts: 2 },
-        Score { off_bytes: 0, time_ns: 1, cuts: 1 },
+        PlacementScore { off_bytes: 1, time_ns: 1, cuts: 1 },
+        PlacementScore { off_bytes: 0, time_ns: 2, cuts: 1 },
+        PlacementScore { off_bytes: 0, time_ns: 1, cuts: 2 },
+        PlacementScore { off_bytes: 0, time_ns: 1, cuts: 1 },
     ];
     scores.sort();
     let ordered: Vec<(u64, u64, u64)> =
@@ -303,10 +306,10 @@ fn a_score_is_bytes_then_time_then_cuts() {
 #[test]
 fn max_memory_bounds_weights_and_the_rest_of_the_gpu_bounds_all() {
     let on_gpu = |budget: u64, above: u64| {
-        // Embedding 2, four blocks of 10 with 3 of keys and values each, norm 1, head 2; 4 for
+        // Embedding 2, four layers of 10 with 3 of keys and values each, norm 1, head 2; 4 for
         // activations.
-        let case = Case {
-            blocks: vec![10; 4],
+        let case = ProofCase {
+            layers: vec![10; 4],
             kv: 3,
             singles: (2, 1, 2),
             tied: false,
@@ -334,8 +337,8 @@ fn max_memory_bounds_weights_and_the_rest_of_the_gpu_bounds_all() {
 #[test]
 fn balanced_that_would_spill_in_its_order_takes_what_auto_found() {
     // In order the head finds no room behind the norm; auto puts it on the first GPU.
-    let case = Case {
-        blocks: vec![10; 4],
+    let case = ProofCase {
+        layers: vec![10; 4],
         kv: 0,
         singles: (1, 1, 9),
         tied: false,
@@ -355,8 +358,8 @@ fn balanced_that_would_spill_in_its_order_takes_what_auto_found() {
 
 #[test]
 fn balanced_spreads_and_low_0_spares_the_first() {
-    let case = Case {
-        blocks: vec![10; 8],
+    let case = ProofCase {
+        layers: vec![10; 8],
         kv: 1,
         singles: (4, 1, 4),
         tied: false,

@@ -1,7 +1,7 @@
 //! What is off the GPUs is divided between host memory and disk.
 //!
-//! The blocks on disk are the first or the last of the run that is off the GPUs, as few as the host
-//! needs; embedding and head may stay on disk too. Keys and values of blocks on disk are in host
+//! The layers on disk are the first or the last of the run that is off the GPUs, as few as the host
+//! needs; embedding and head may stay on disk too. Keys and values of layers on disk are in host
 //! memory, and so are two buffers of the largest module that is streamed.
 use super::OnGpus;
 use crate::problem::Problem;
@@ -10,22 +10,22 @@ use crate::{Shortage, Tier};
 
 /// One way of dividing.
 #[derive(Debug, Clone, Copy)]
-struct Way {
+struct DiskSplit {
     embedding_on_disk: bool,
     head_on_disk: bool,
-    /// Blocks on disk are the first ones of those off the GPUs.
+    /// Layers on disk are the first ones of those off the GPUs.
     from_front: bool,
 }
 
 /// All divisions worth a look, for a placement on GPUs: `(tiers)` of each that fits. The tiers of
 /// modules on GPUs are kept.
-pub(super) fn ways(problem: &Problem, on_gpus: &OnGpus, all_on_disk: bool) -> Vec<Vec<Tier>> {
-    let off_blocks: Vec<usize> = (1..=problem.layers()).filter(|i| on_gpus[*i].is_none()).collect();
+pub(super) fn splits(problem: &Problem, on_gpus: &OnGpus, all_on_disk: bool) -> Vec<Vec<Tier>> {
+    let off_layers: Vec<usize> = (1..=problem.layers()).filter(|i| on_gpus[*i].is_none()).collect();
     let mut found: Vec<Vec<Tier>> = Vec::new();
-    for way in candidates(problem, on_gpus) {
+    for split in candidates(problem, on_gpus) {
         let counts =
-            if all_on_disk { off_blocks.len()..=off_blocks.len() } else { 0..=off_blocks.len() };
-        if let Some(tiers) = fewest_on_disk(problem, on_gpus, &off_blocks, way, counts)
+            if all_on_disk { off_layers.len()..=off_layers.len() } else { 0..=off_layers.len() };
+        if let Some(tiers) = fewest_on_disk(problem, on_gpus, &off_layers, split, counts)
             && !found.contains(&tiers)
         {
             found.push(tiers);
@@ -43,51 +43,55 @@ pub(super) fn least(
     on_gpus: &OnGpus,
     all_on_disk: bool,
 ) -> Result<Vec<Tier>, Box<Shortage>> {
-    let ways = ways(problem, on_gpus, all_on_disk);
-    ways.into_iter()
+    let splits = splits(problem, on_gpus, all_on_disk);
+    splits
+        .into_iter()
         .min_by_key(|tiers| score(problem, tiers))
         .ok_or_else(|| Box::new(shortage(problem, on_gpus)))
 }
 
-fn candidates(problem: &Problem, on_gpus: &OnGpus) -> Vec<Way> {
+fn candidates(problem: &Problem, on_gpus: &OnGpus) -> Vec<DiskSplit> {
     let may = |index: usize| problem.may_stream(index) && on_gpus[index].is_none();
     let (embedding, head) = (may(0), may(problem.head()) && !problem.tied);
-    let mut ways = Vec::new();
+    let mut splits = Vec::new();
     for embedding_on_disk in [false, true] {
         for head_on_disk in [false, true] {
             for from_front in [false, true] {
                 if (embedding || !embedding_on_disk) && (head || !head_on_disk) {
-                    ways.push(Way { embedding_on_disk, head_on_disk, from_front });
+                    splits.push(DiskSplit { embedding_on_disk, head_on_disk, from_front });
                 }
             }
         }
     }
-    ways
+    splits
 }
 
 fn fewest_on_disk(
     problem: &Problem,
     on_gpus: &OnGpus,
-    off_blocks: &[usize],
-    way: Way,
+    off_layers: &[usize],
+    split: DiskSplit,
     counts: std::ops::RangeInclusive<usize>,
 ) -> Option<Vec<Tier>> {
-    let base = tiers(problem, on_gpus, way);
+    let base = tiers(problem, on_gpus, split);
     let mut need = HostNeed::of(problem, &base);
     let enough_disk = |need: &HostNeed| need.disk_weights <= problem.disk_budget;
-    for count in 0..=off_blocks.len() {
+    for count in 0..=off_layers.len() {
         if counts.contains(&count) && need.fits(problem) && enough_disk(&need) {
             let mut tiers = base;
-            let on_disk = if way.from_front {
-                &off_blocks[..count]
+            let on_disk = if split.from_front {
+                &off_layers[..count]
             } else {
-                &off_blocks[off_blocks.len() - count..]
+                &off_layers[off_layers.len() - count..]
             };
-            on_disk.iter().for_each(|&block| tiers[block] = Tier::Disk);
+            on_disk.iter().for_each(|&layer| tiers[layer] = Tier::Disk);
             return Some(tiers);
         }
-        let next =
-            if way.from_front { off_blocks.get(count) } else { off_blocks.iter().rev().nth(count) };
+        let next = if split.from_front {
+            off_layers.get(count)
+        } else {
+            off_layers.iter().rev().nth(count)
+        };
         if !problem.may_stream(1) {
             return None;
         }
@@ -96,12 +100,12 @@ fn fewest_on_disk(
     None
 }
 
-/// The tiers with all off blocks in host memory.
-fn tiers(problem: &Problem, on_gpus: &OnGpus, way: Way) -> Vec<Tier> {
+/// The tiers with all off layers in host memory.
+fn tiers(problem: &Problem, on_gpus: &OnGpus, split: DiskSplit) -> Vec<Tier> {
     let off = |index: usize| {
-        let disk = (index == 0 && way.embedding_on_disk)
+        let disk = (index == 0 && split.embedding_on_disk)
             || (index == problem.head()
-                && (way.head_on_disk || (problem.tied && way.embedding_on_disk)));
+                && (split.head_on_disk || (problem.tied && split.embedding_on_disk)));
         if disk { Tier::Disk } else { Tier::Cpu }
     };
     on_gpus.iter().enumerate().map(|(index, on)| on.map_or_else(|| off(index), Tier::Gpu)).collect()
@@ -195,13 +199,13 @@ impl HostNeed {
 
 /// What the host lacks in the division that needs the least of it.
 pub(super) fn shortage(problem: &Problem, on_gpus: &OnGpus) -> Shortage {
-    let off_blocks: Vec<usize> = (1..=problem.layers()).filter(|i| on_gpus[*i].is_none()).collect();
+    let off_layers: Vec<usize> = (1..=problem.layers()).filter(|i| on_gpus[*i].is_none()).collect();
     let mut least: Option<Shortage> = None;
-    for way in candidates(problem, on_gpus) {
+    for split in candidates(problem, on_gpus) {
         for all in [false, true] {
-            let mut tiers = tiers(problem, on_gpus, way);
+            let mut tiers = tiers(problem, on_gpus, split);
             if all && problem.may_stream(1) {
-                off_blocks.iter().for_each(|&block| tiers[block] = Tier::Disk);
+                off_layers.iter().for_each(|&layer| tiers[layer] = Tier::Disk);
             }
             let what = if on_gpus.iter().any(Option::is_some) {
                 "what the GPUs do not hold"

@@ -1,0 +1,86 @@
+//! Solves the placement problem of one model for given limits, without describing the result.
+use crate::assign::{AssignError, Assigned, HostNeed, assign};
+use crate::footprint::{Footprint, Weights};
+use crate::problem::Problem;
+use crate::{DtypeChoice, Limits, Machine, Shortage, Tier};
+use checkpoint::{Inventory, ModelConfig};
+use std::cell::OnceCell;
+
+/// Counts a model's tensors once for each dtype and solves placements of them.
+pub(crate) struct Solver<'a> {
+    pub config: &'a ModelConfig,
+    inventory: &'a Inventory,
+    weights: [OnceCell<Weights>; 5],
+}
+
+/// A placement and the numbers it was made from.
+pub(crate) struct Solution<'p> {
+    pub weights: &'p Weights,
+    pub footprint: Footprint,
+    pub problem: Problem,
+    pub assigned: Assigned,
+}
+
+impl Solution<'_> {
+    /// Bytes off the GPUs.
+    pub fn off_bytes(&self) -> u64 {
+        let off = |(tier, item): (&Tier, &crate::problem::ModuleBytes)| {
+            if tier.is_gpu() { 0 } else { item.weights }
+        };
+        self.assigned.tiers.iter().zip(&self.problem.items).map(off).sum()
+    }
+}
+
+impl<'a> Solver<'a> {
+    pub fn new(config: &'a ModelConfig, inventory: &'a Inventory) -> Solver<'a> {
+        Solver { config, inventory, weights: Default::default() }
+    }
+
+    /// The model's weights in a dtype.
+    pub fn weights(&self, dtype: DtypeChoice) -> &Weights {
+        self.weights[dtype as usize].get_or_init(|| Weights::of(self.config, self.inventory, dtype))
+    }
+
+    /// Assigns every module to a tier.
+    ///
+    /// # Errors
+    /// A device map that names what does not exist, or the bytes that are short.
+    pub fn solve(&self, machine: &Machine, limits: &Limits) -> Result<Solution<'_>, AssignError> {
+        let weights = self.weights(limits.dtype);
+        let footprint = Footprint::of(self.config, limits);
+        let problem = Problem::new(weights, &footprint, machine, limits);
+        let names: Vec<&str> = weights.modules.iter().map(|module| module.name.as_str()).collect();
+        let assigned = assign(&problem, &limits.mode, &names)?;
+        match virtual_shortage(&problem, &assigned.tiers) {
+            Some(shortage) => Err(AssignError::Short(Box::new(shortage))),
+            None => Ok(Solution { weights, footprint, problem, assigned }),
+        }
+    }
+}
+
+/// Virtual devices are host memory: together with the host's own share they must be there.
+fn virtual_shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
+    let is_virtual = |tier: &Tier| matches!(tier, Tier::Gpu(gpu) if problem.gpus[*gpu].is_virtual);
+    if !tiers.iter().any(is_virtual) {
+        return None;
+    }
+    let on_gpus: u64 = (0..problem.gpus.len())
+        .filter(|gpu| problem.gpus[*gpu].is_virtual && tiers.contains(&Tier::Gpu(*gpu)))
+        .map(|gpu| gpu_total(problem, tiers, gpu))
+        .sum();
+    let need_bytes = on_gpus.saturating_add(HostNeed::of(problem, tiers).total(problem));
+    let short_bytes = need_bytes.saturating_sub(problem.host.usable);
+    (short_bytes > 0).then(|| Shortage {
+        what: "the virtual devices and the host's own share together".to_owned(),
+        tier: Tier::Cpu,
+        limit: format!("90% of {}", problem.host.limit),
+        need_bytes,
+        have_bytes: problem.host.usable,
+        short_bytes,
+    })
+}
+
+fn gpu_total(problem: &Problem, tiers: &[Tier], gpu: usize) -> u64 {
+    let on = tiers.iter().zip(&problem.items).filter(|(tier, _)| **tier == Tier::Gpu(gpu));
+    on.map(|(_, item)| item.weights + item.kv).sum::<u64>() + problem.gpus[gpu].fixed.total()
+}
