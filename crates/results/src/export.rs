@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 /// Which table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Table {
+pub enum ExportTable {
     /// One row a step.
     Steps,
     /// One row a run.
@@ -17,7 +17,7 @@ pub enum Table {
 
 /// How it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum ExportFormat {
     /// One JSON object a line.
     Jsonl,
     /// RFC 4180; structured values as JSON in a field, null as an empty one.
@@ -26,12 +26,12 @@ pub enum Format {
     Parquet,
 }
 
-impl FromStr for Table {
+impl FromStr for ExportTable {
     type Err = ResultsError;
     fn from_str(text: &str) -> Result<Self, ResultsError> {
         match text {
-            "steps" => Ok(Table::Steps),
-            "runs" => Ok(Table::Runs),
+            "steps" => Ok(ExportTable::Steps),
+            "runs" => Ok(ExportTable::Runs),
             _ => Err(ResultsError::UnknownChoice {
                 what: "table",
                 found: text.into(),
@@ -41,13 +41,13 @@ impl FromStr for Table {
     }
 }
 
-impl FromStr for Format {
+impl FromStr for ExportFormat {
     type Err = ResultsError;
     fn from_str(text: &str) -> Result<Self, ResultsError> {
         match text {
-            "jsonl" => Ok(Format::Jsonl),
-            "csv" => Ok(Format::Csv),
-            "parquet" => Ok(Format::Parquet),
+            "jsonl" => Ok(ExportFormat::Jsonl),
+            "csv" => Ok(ExportFormat::Csv),
+            "parquet" => Ok(ExportFormat::Parquet),
             _ => Err(ResultsError::UnknownChoice {
                 what: "format",
                 found: text.into(),
@@ -72,8 +72,8 @@ pub struct ExportSummary {
 /// `out_name` is for errors.
 pub fn export(
     store: &Store,
-    table: Table,
-    format: Format,
+    table: ExportTable,
+    format: ExportFormat,
     out: &mut dyn Write,
     out_name: &Path,
 ) -> Result<ExportSummary, ResultsError> {
@@ -84,18 +84,18 @@ pub fn export(
             None => left_out += 1,
         }
     }
-    if format == Format::Parquet {
+    if format == ExportFormat::Parquet {
         let rows = parquet(table, &committed, out, out_name)?;
         out.flush().map_err(|source| ResultsError::from_io("write", out_name, None, source))?;
         return Ok(ExportSummary { runs: committed.len(), rows, left_out });
     }
     let mut sheet =
-        Sheet { out, out_name, format, columns: columns(table, &committed), rows: 0, bytes: 0 };
+        TextSheet { out, out_name, format, columns: columns(table, &committed), rows: 0, bytes: 0 };
     sheet.head()?;
     for (folder, record) in &committed {
         match table {
-            Table::Runs => sheet.row(flat(record)?)?,
-            Table::Steps => steps(folder, &mut sheet)?,
+            ExportTable::Runs => sheet.row(flat(record)?)?,
+            ExportTable::Steps => steps(folder, &mut sheet)?,
         }
     }
     let rows = sheet.rows;
@@ -104,14 +104,14 @@ pub fn export(
 }
 
 fn parquet(
-    table: Table,
+    table: ExportTable,
     committed: &[(RunFolder, RunRecord)],
     out: &mut dyn Write,
     out_name: &Path,
 ) -> Result<usize, ResultsError> {
     let names = columns(table, committed);
     match table {
-        Table::Runs => {
+        ExportTable::Runs => {
             let rows =
                 committed.iter().map(|(_, record)| flat(record)).collect::<Result<Vec<_>, _>>()?;
             let kind = |name: &String| ColumnKind::of(rows.iter().filter_map(|row| row.get(name)));
@@ -120,7 +120,7 @@ fn parquet(
             rows.into_iter().try_for_each(|row| sheet.row(row))?;
             sheet.finish()
         }
-        Table::Steps => {
+        ExportTable::Steps => {
             let kind = |name: &str| {
                 if WHOLE_COLUMNS.contains(&name) { ColumnKind::Whole } else { ColumnKind::Text }
             };
@@ -140,7 +140,7 @@ fn parquet(
 const WHOLE_COLUMNS: [&str; 6] =
     ["step", "day", "prompt_tokens", "reply_tokens", "history_dropped", "sampling_seed"];
 
-fn steps(folder: &RunFolder, sheet: &mut Sheet) -> Result<(), ResultsError> {
+fn steps(folder: &RunFolder, sheet: &mut TextSheet) -> Result<(), ResultsError> {
     for row in folder.rows()? {
         sheet.row(object(&row)?)?;
     }
@@ -176,10 +176,10 @@ const STEP_COLUMNS: [&str; 25] = [
     "similarity",
 ];
 
-fn columns(table: Table, committed: &[(RunFolder, RunRecord)]) -> Vec<String> {
+fn columns(table: ExportTable, committed: &[(RunFolder, RunRecord)]) -> Vec<String> {
     match table {
-        Table::Steps => STEP_COLUMNS.iter().map(|name| name.to_string()).collect(),
-        Table::Runs => {
+        ExportTable::Steps => STEP_COLUMNS.iter().map(|name| name.to_string()).collect(),
+        ExportTable::Runs => {
             let mut columns: Vec<String> = Vec::new();
             let mut seen = BTreeSet::new();
             for name in committed
@@ -226,19 +226,19 @@ fn flat(record: &RunRecord) -> Result<Map<String, Value>, ResultsError> {
     Ok(row)
 }
 
-struct Sheet<'a> {
+struct TextSheet<'a> {
     out: &'a mut dyn Write,
     out_name: &'a Path,
-    format: Format,
+    format: ExportFormat,
     columns: Vec<String>,
     rows: usize,
     bytes: u64,
 }
 
-impl Sheet<'_> {
+impl TextSheet<'_> {
     fn head(&mut self) -> Result<(), ResultsError> {
         let fields: Vec<String> = self.columns.iter().map(|name| quoted(name)).collect();
-        if self.format == Format::Csv { self.line(fields.join(",") + "\r\n") } else { Ok(()) }
+        if self.format == ExportFormat::Csv { self.line(fields.join(",") + "\r\n") } else { Ok(()) }
     }
 
     fn row(&mut self, row: Map<String, Value>) -> Result<(), ResultsError> {
@@ -246,12 +246,12 @@ impl Sheet<'_> {
         let null = Value::Null;
         let value = |name: &String| row.get(name).unwrap_or(&null);
         let line = match self.format {
-            Format::Csv => {
+            ExportFormat::Csv => {
                 self.columns.iter().map(|name| field(value(name))).collect::<Vec<_>>().join(",")
                     + "\r\n"
             }
             // Parquet has a sheet of its own.
-            Format::Jsonl | Format::Parquet => {
+            ExportFormat::Jsonl | ExportFormat::Parquet => {
                 let ordered = self.columns.iter().map(|name| (name.clone(), value(name).clone()));
                 Value::Object(ordered.collect()).to_string() + "\n"
             }

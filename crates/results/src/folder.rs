@@ -12,7 +12,7 @@ pub struct RunFolder {
 
 /// The rows of one attempt that can be trusted.
 #[derive(Debug, Clone)]
-pub struct Attempt {
+pub struct RunAttempt {
     /// Its number.
     pub number: u64,
     /// Its file.
@@ -27,7 +27,7 @@ pub struct Attempt {
 
 /// Why an attempt ended without a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct RunFailure {
     /// Its number.
     pub attempt: u64,
     /// The step that could not be done.
@@ -89,7 +89,7 @@ impl RunFolder {
     }
 
     /// Failures, oldest first.
-    pub fn failures(&self) -> Result<Vec<Failure>, ResultsError> {
+    pub fn failures(&self) -> Result<Vec<RunFailure>, ResultsError> {
         let mut failures = Vec::new();
         for number in self.numbers("failed.", ".json")? {
             failures.extend(disk::read_document(&self.path.join(format!("failed.{number}.json")))?);
@@ -106,8 +106,8 @@ impl RunFolder {
 
     /// The attempt from which to go on: the one with the most good rows. `None` where no row was
     /// written.
-    pub fn longest_attempt(&self) -> Result<Option<Attempt>, ResultsError> {
-        let mut best: Option<Attempt> = None;
+    pub fn longest_attempt(&self) -> Result<Option<RunAttempt>, ResultsError> {
+        let mut best: Option<RunAttempt> = None;
         for number in self.attempts()? {
             let attempt = self.read_attempt(number)?;
             if attempt.lines.len() > best.as_ref().map_or(0, |b| b.lines.len()) {
@@ -124,12 +124,12 @@ impl RunFolder {
     }
 
     /// The committed attempt, checked as [`RunFolder::rows`] says.
-    pub fn committed_attempt(&self) -> Result<Attempt, ResultsError> {
+    pub fn committed_attempt(&self) -> Result<RunAttempt, ResultsError> {
         let missing = || ResultsError::NotARun { path: self.path.clone(), expected: "run.json" };
         let record = self.committed()?.ok_or_else(missing)?;
         let missing = || ResultsError::NotARun { path: self.path.clone(), expected: "its log" };
         let (path, bytes) = packed::read(&self.log(record.timing.attempt))?.ok_or_else(missing)?;
-        let mut scan = Scan::of(record.timing.attempt, &path, &bytes);
+        let mut scan = LogScan::of(record.timing.attempt, &path, &bytes);
         if let Some(error) = scan.error.take() {
             return Err(error);
         }
@@ -145,10 +145,10 @@ impl RunFolder {
 
     /// The good rows of an attempt that was not committed; a torn or damaged end is left out and
     /// noted.
-    pub fn read_attempt(&self, number: u64) -> Result<Attempt, ResultsError> {
+    pub fn read_attempt(&self, number: u64) -> Result<RunAttempt, ResultsError> {
         let log = self.log(number);
         let (path, bytes) = packed::read(&log)?.unwrap_or((log, Vec::new()));
-        let scan = Scan::of(number, &path, &bytes);
+        let scan = LogScan::of(number, &path, &bytes);
         let mut attempt = scan.attempt;
         attempt.note = scan.error.map(|error| error.to_string());
         Ok(attempt)
@@ -169,22 +169,22 @@ impl RunFolder {
 }
 
 /// A log, read up to its first bad line.
-struct Scan {
-    attempt: Attempt,
+struct LogScan {
+    attempt: RunAttempt,
     chain: Chain,
     error: Option<ResultsError>,
 }
 
-impl Scan {
-    fn of(number: u64, path: &Path, bytes: &[u8]) -> Scan {
-        let attempt = Attempt {
+impl LogScan {
+    fn of(number: u64, path: &Path, bytes: &[u8]) -> LogScan {
+        let attempt = RunAttempt {
             number,
             path: path.to_path_buf(),
             lines: Vec::new(),
             rows: Vec::new(),
             note: None,
         };
-        let mut scan = Scan { attempt, chain: Chain::default(), error: None };
+        let mut scan = LogScan { attempt, chain: Chain::default(), error: None };
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             if let Err((expected, found)) = scan.take(piece) {
                 let line = scan.attempt.lines.len() + 1;

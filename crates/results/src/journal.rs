@@ -19,7 +19,7 @@ const TAIL_BYTES: u64 = 128 << 10;
 pub struct Journal {
     path: PathBuf,
     file: File,
-    counts: Counts,
+    counts: JournalCounts,
     /// Runs in flight, and their steps so far.
     open: BTreeMap<String, u64>,
     written: SystemTime,
@@ -27,7 +27,7 @@ pub struct Journal {
 
 /// What a process has done since it began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct JournalCounts {
     /// Steps, replayed ones left out.
     pub steps: u64,
     /// Tokens of replies.
@@ -42,21 +42,21 @@ pub struct Counts {
 
 /// An entry: a line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct JournalEntry {
     /// Seconds since 1970.
     pub at_unix_s: f64,
     /// What happened.
     #[serde(flatten)]
-    pub deed: Deed,
+    pub deed: JournalEvent,
     /// What was done until then.
     #[serde(flatten)]
-    pub counts: Counts,
+    pub counts: JournalCounts,
 }
 
 /// What a process can do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "deed")]
-pub enum Deed {
+pub enum JournalEvent {
     /// It opened the folder.
     Began {
         /// The most steps of the runs that were left then.
@@ -106,11 +106,11 @@ impl Journal {
         let mut journal = Journal {
             path,
             file,
-            counts: Counts::default(),
+            counts: JournalCounts::default(),
             open: BTreeMap::new(),
             written: SystemTime::now(),
         };
-        journal.write(Deed::Began { steps_left_max, runs_left })?;
+        journal.write(JournalEvent::Began { steps_left_max, runs_left })?;
         Ok(journal)
     }
 
@@ -120,7 +120,7 @@ impl Journal {
     /// As all that follow: the entry cannot be written.
     pub fn started(&mut self, run_id: &str, replayed: u64) -> Result<(), ResultsError> {
         self.open.insert(run_id.into(), replayed);
-        self.write(Deed::Started { run_id: run_id.into() })
+        self.write(JournalEvent::Started { run_id: run_id.into() })
     }
 
     /// A step is a row. Written down now and then.
@@ -135,7 +135,7 @@ impl Journal {
         }
         match self.written.elapsed() {
             Ok(since) if since < PROGRESS_EVERY => Ok(()),
-            _ => self.write(Deed::Progress),
+            _ => self.write(JournalEvent::Progress),
         }
     }
 
@@ -146,7 +146,7 @@ impl Journal {
     pub fn finished(&mut self, run_id: &str) -> Result<(), ResultsError> {
         self.open.remove(run_id);
         self.counts.runs_done += 1;
-        self.write(Deed::Finished { run_id: run_id.into() })
+        self.write(JournalEvent::Finished { run_id: run_id.into() })
     }
 
     /// An attempt failed.
@@ -155,7 +155,7 @@ impl Journal {
     /// See [`Journal::started`].
     pub fn failed(&mut self, run_id: &str) -> Result<(), ResultsError> {
         self.open.remove(run_id);
-        self.write(Deed::Failed { run_id: run_id.into() })
+        self.write(JournalEvent::Failed { run_id: run_id.into() })
     }
 
     /// The process ends.
@@ -163,14 +163,14 @@ impl Journal {
     /// # Errors
     /// See [`Journal::started`].
     pub fn ended(&mut self) -> Result<(), ResultsError> {
-        self.write(Deed::Ended)
+        self.write(JournalEvent::Ended)
     }
 
-    fn write(&mut self, deed: Deed) -> Result<(), ResultsError> {
+    fn write(&mut self, deed: JournalEvent) -> Result<(), ResultsError> {
         self.written = SystemTime::now();
         (self.counts.in_flight, self.counts.steps_open) =
             (self.open.len() as u64, self.open.values().sum());
-        let entry = Entry { at_unix_s: unix_s(self.written), deed, counts: self.counts };
+        let entry = JournalEntry { at_unix_s: unix_s(self.written), deed, counts: self.counts };
         let mut line = serde_json::to_vec(&entry)
             .map_err(|source| ResultsError::Unwritable { what: "a journal's entry", source })?;
         line.push(b'\n');
@@ -189,7 +189,7 @@ pub(crate) fn unix_s(at: SystemTime) -> f64 {
 ///
 /// # Errors
 /// A journal cannot be read. A line that is none, as a kill leaves it, is left out.
-pub fn journals(root: &Path, within: Duration) -> Result<Vec<Vec<Entry>>, ResultsError> {
+pub fn journals(root: &Path, within: Duration) -> Result<Vec<Vec<JournalEntry>>, ResultsError> {
     let folder = root.join(FOLDER);
     let mut all = Vec::new();
     for name in disk::names(&folder)? {
@@ -238,12 +238,12 @@ mod tests {
         assert_eq!(read.len(), 1);
         assert_eq!(read[0].len(), 4);
         assert_eq!(read[0][2].counts.steps_open, 16);
-        assert_eq!(read[0][0].deed, Deed::Began { steps_left_max: 500, runs_left: 5 });
+        assert_eq!(read[0][0].deed, JournalEvent::Began { steps_left_max: 500, runs_left: 5 });
         let last = &read[0][3];
-        assert_eq!(last.deed, Deed::Finished { run_id: "a".into() });
+        assert_eq!(last.deed, JournalEvent::Finished { run_id: "a".into() });
         assert_eq!(
             last.counts,
-            Counts { steps: 3, reply_tokens: 21, in_flight: 1, steps_open: 9, runs_done: 1 }
+            JournalCounts { steps: 3, reply_tokens: 21, in_flight: 1, steps_open: 9, runs_done: 1 }
         );
         assert!(
             journals(&folder.path().join("none"), Duration::MAX).expect("no journals").is_empty()
@@ -256,7 +256,7 @@ mod tests {
         let mut journal = Journal::begin(folder.path(), 1, 1).expect("a journal");
         (0..4000).for_each(|run| journal.started(&run.to_string(), 0).expect("written"));
         let read = journals(folder.path(), Duration::from_secs(60)).expect("readable");
-        assert!(matches!(read[0][0].deed, Deed::Began { .. }));
+        assert!(matches!(read[0][0].deed, JournalEvent::Began { .. }));
         assert_eq!(read[0].last().map(|entry| entry.counts.in_flight), Some(4000));
         assert!((100..4000).contains(&read[0].len()), "{}", read[0].len());
     }

@@ -21,39 +21,39 @@
 
 mod chain;
 mod claim;
+mod closing_table;
 mod disk;
 mod error;
-mod experiment;
+mod experiment_record;
 mod export;
-mod fold;
 mod folder;
 mod journal;
-mod pace;
 mod packed;
 mod parquet_sheet;
-mod raw;
+mod raw_json;
 mod row;
-mod run;
+mod run_record;
 mod status;
 mod store;
-mod table;
+mod throughput;
+mod totals;
 mod writer;
 
 pub use chain::Chain;
 pub use claim::{Claim, ClaimOutcome, Owner};
-pub use error::{Difference, ResultsError};
-pub use experiment::{ExperimentRecord, ModelRecord, Provenance};
-pub use export::{ExportSummary, Format, Table, export};
-pub use fold::RunTotals;
-pub use folder::{Attempt, Failure, RunFolder};
-pub use journal::{Counts, Deed, Entry, Journal, journals};
-pub use pace::Pace;
-pub use raw::Raw;
+pub use closing_table::{ClosingRow, closing_table};
+pub use error::{ConfigDifference, ResultsError};
+pub use experiment_record::{ExperimentRecord, ModelRecord, Provenance};
+pub use export::{ExportFormat, ExportSummary, ExportTable, export};
+pub use folder::{RunAttempt, RunFailure, RunFolder};
+pub use journal::{Journal, JournalCounts, JournalEntry, JournalEvent, journals};
+pub use raw_json::RawJson;
 pub use row::{ActionRow, PairRow, ParseFailure, PromptMessage, ResultRow, SimilarityRow, StepRow};
-pub use run::{CrashRecord, RowsRecord, RunRecord, Timing};
+pub use run_record::{CrashRecord, RowsRecord, RunRecord, Timing};
 pub use status::{RunState, Status, status};
 pub use store::Store;
-pub use table::{ClosingRow, closing_table};
+pub use throughput::Throughput;
+pub use totals::RunTotals;
 pub use writer::{AttemptWriter, Committed};
 
 /// Version of everything that this crate writes; a folder of another version is refused by name.

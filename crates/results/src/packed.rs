@@ -78,19 +78,19 @@ fn compressed(source: File) -> io::Result<Vec<u8>> {
     let mut failed = None;
     let mut packed = Vec::new();
     let mut compressor = FrameCompressor::new(CompressionLevel::Fastest);
-    compressor.set_source(Watched { source, failed: &mut failed });
+    compressor.set_source(ErrorCapture { source, failed: &mut failed });
     compressor.set_drain(&mut packed);
     compressor.compress();
     drop(compressor);
     failed.map_or(Ok(packed), Err)
 }
 
-struct Watched<'a> {
+struct ErrorCapture<'a> {
     source: File,
     failed: &'a mut Option<io::Error>,
 }
 
-impl Read for Watched<'_> {
+impl Read for ErrorCapture<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.source.read(buffer) {

@@ -52,9 +52,9 @@ impl ColumnKind {
 /// What the file's writer fills and we hand on: it must own something that can be sent between
 /// threads.
 #[derive(Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
+struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Buffer {
+impl Write for SharedBuffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         Ok(bytes.len())
@@ -69,8 +69,8 @@ impl Write for Buffer {
 pub(crate) struct ParquetSheet<'a> {
     out: &'a mut dyn Write,
     out_name: &'a Path,
-    buffer: Buffer,
-    writer: SerializedFileWriter<Buffer>,
+    buffer: SharedBuffer,
+    writer: SerializedFileWriter<SharedBuffer>,
     columns: Vec<(String, ColumnKind)>,
     /// Values that wait for their row group, by column.
     waiting: Vec<Vec<Value>>,
@@ -84,7 +84,7 @@ impl<'a> ParquetSheet<'a> {
         out_name: &'a Path,
         columns: Vec<(String, ColumnKind)>,
     ) -> Result<Self, ResultsError> {
-        let buffer = Buffer::default();
+        let buffer = SharedBuffer::default();
         let writer = schema(&columns).and_then(|schema| {
             let properties = Arc::new(WriterProperties::builder().build());
             SerializedFileWriter::new(buffer.clone(), Arc::new(schema), properties)
@@ -166,7 +166,7 @@ fn schema(columns: &[(String, ColumnKind)]) -> Result<Type, ParquetError> {
 }
 
 fn write_group(
-    writer: &mut SerializedFileWriter<Buffer>,
+    writer: &mut SerializedFileWriter<SharedBuffer>,
     columns: &[(String, ColumnKind)],
     waiting: &[Vec<Value>],
 ) -> Result<(), ParquetError> {

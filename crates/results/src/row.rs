@@ -1,4 +1,4 @@
-use crate::{CrashRecord, Raw};
+use crate::{CrashRecord, RawJson};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -114,21 +114,21 @@ pub struct StepRow {
     pub pe_pairs: Vec<PairRow>,
     /// EWMA and windows after this step.
     #[serde(default)]
-    pub pe_scales: Raw,
+    pub pe_scales: RawJson,
     /// Shocks of this step, each with its effect.
-    pub shocks: Vec<Raw>,
+    pub shocks: Vec<RawJson>,
     /// Crash detectors that fired in this step, each with its onset.
     pub crashes: Vec<CrashRecord>,
     /// What the detectors need to run again on this log.
     #[serde(default)]
-    pub detector: Raw,
+    pub detector: RawJson,
     /// How like its first summaries the agent's summary of the state is, where embeddings are to
     /// be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub similarity: Option<SimilarityRow>,
     /// The world after the step: a few figures (cash, stock, orders shipped, ...).
     #[serde(default)]
-    pub state: Raw,
+    pub state: RawJson,
     /// The run's ending, in its last row.
     #[serde(default)]
     pub ending: Option<String>,

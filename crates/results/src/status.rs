@@ -1,5 +1,5 @@
-use crate::pace::{Pace, WINDOW, pace};
-use crate::{Failure, Owner, ResultsError, RunRecord, Store, journal};
+use crate::throughput::{Throughput, WINDOW, throughput};
+use crate::{Owner, ResultsError, RunFailure, RunRecord, Store, journal};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -18,7 +18,7 @@ pub enum RunState {
     /// Its last attempt failed.
     Failed {
         /// Why.
-        failure: Failure,
+        failure: RunFailure,
     },
     /// Nothing was written yet.
     Left,
@@ -44,7 +44,8 @@ pub struct Status {
     /// Seconds that the committed runs took.
     pub seconds: f64,
     /// What the processes that work now have done over the last minutes.
-    pub pace: Pace,
+    #[serde(rename = "pace")]
+    pub throughput: Throughput,
     /// Seconds until all is done at that pace, if runs are as long as the committed ones, or,
     /// before there are any, as long as they may be. None where nothing was done in the last
     /// minutes.
@@ -52,7 +53,7 @@ pub struct Status {
     /// Outcome -> committed runs.
     pub outcomes: BTreeMap<String, usize>,
     /// Run id -> reason.
-    pub failures: BTreeMap<String, Failure>,
+    pub failures: BTreeMap<String, RunFailure>,
 }
 
 /// Looks at every run of the experiment.
@@ -60,7 +61,7 @@ pub fn status(store: &Store) -> Result<Status, ResultsError> {
     let mut status = count(store)?;
     let (journals, now) =
         (journal::journals(store.root(), WINDOW)?, journal::unix_s(SystemTime::now()));
-    status.pace = pace(&journals, now);
+    status.throughput = throughput(&journals, now);
     status.eta_s = eta_s(&status, &journals);
     Ok(status)
 }
@@ -102,12 +103,12 @@ fn state(store: &Store, run_id: &str, here: &Owner) -> Result<RunState, ResultsE
     })
 }
 
-fn eta_s(status: &Status, journals: &[Vec<journal::Entry>]) -> Option<f64> {
-    let rate = status.pace.steps_per_s?;
+fn eta_s(status: &Status, journals: &[Vec<journal::JournalEntry>]) -> Option<f64> {
+    let rate = status.throughput.steps_per_s?;
     let left = (status.total - status.done) as f64;
     let longest = || {
         let began = journals.iter().flatten().rev().find_map(|entry| match entry.deed {
-            journal::Deed::Began { steps_left_max, runs_left } if runs_left > 0 => {
+            journal::JournalEvent::Began { steps_left_max, runs_left } if runs_left > 0 => {
                 Some(steps_left_max as f64 / runs_left as f64)
             }
             _ => None,
@@ -119,5 +120,5 @@ fn eta_s(status: &Status, journals: &[Vec<journal::Entry>]) -> Option<f64> {
         done => left * status.steps as f64 / done as f64,
     };
     // What processes at work have done of it already.
-    Some((steps - status.pace.steps_open as f64).max(0.0) / rate)
+    Some((steps - status.throughput.steps_open as f64).max(0.0) / rate)
 }

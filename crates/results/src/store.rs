@@ -1,6 +1,7 @@
 use crate::claim::Claim;
 use crate::{
-    ClaimOutcome, Difference, ExperimentRecord, ModelRecord, Owner, ResultsError, RunFolder, disk,
+    ClaimOutcome, ConfigDifference, ExperimentRecord, ModelRecord, Owner, ResultsError, RunFolder,
+    disk,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ pub struct Store {
     root: PathBuf,
     record: ExperimentRecord,
     owner: Owner,
-    heart: Option<Heart>,
+    heart: Option<ClaimHeartbeat>,
 }
 
 impl Store {
@@ -32,7 +33,12 @@ impl Store {
         if !differences.is_empty() {
             return Err(ResultsError::OtherConfiguration { root: root.to_path_buf(), differences });
         }
-        Ok(Store { root: root.to_path_buf(), record: stored, owner, heart: Some(Heart::start()) })
+        Ok(Store {
+            root: root.to_path_buf(),
+            record: stored,
+            owner,
+            heart: Some(ClaimHeartbeat::start()),
+        })
     }
 
     /// Opens an existing folder to read it.
@@ -111,7 +117,7 @@ impl Store {
     /// Asks for a run; a claim that is held is kept fresh for other hosts to see.
     pub fn claim(&self, run_id: &str) -> Result<ClaimOutcome, ResultsError> {
         let outcome = self.run(run_id).claim(&self.owner)?;
-        if let (ClaimOutcome::Ours(claim), Some(heart)) = (&outcome, &self.heart) {
+        if let (ClaimOutcome::Acquired(claim), Some(heart)) = (&outcome, &self.heart) {
             heart.keep(claim.path());
         }
         Ok(outcome)
@@ -137,9 +143,9 @@ fn read_experiment(root: &Path) -> Result<ExperimentRecord, ResultsError> {
 fn differences(
     stored: &BTreeMap<String, Value>,
     given: &BTreeMap<String, Value>,
-) -> Vec<Difference> {
+) -> Vec<ConfigDifference> {
     let keys: BTreeSet<&String> = stored.keys().chain(given.keys()).collect();
-    let difference = |key: &String| Difference {
+    let difference = |key: &String| ConfigDifference {
         key: key.clone(),
         stored: stored.get(key).cloned(),
         given: given.get(key).cloned(),
@@ -151,24 +157,24 @@ fn differences(
 
 /// A thread that refreshes the claims of this process.
 #[derive(Debug)]
-struct Heart {
-    shared: Arc<(Mutex<Beating>, Condvar)>,
+struct ClaimHeartbeat {
+    shared: Arc<(Mutex<HeartbeatState>, Condvar)>,
 }
 
 #[derive(Debug, Default)]
-struct Beating {
+struct HeartbeatState {
     claims: BTreeSet<PathBuf>,
     stop: bool,
 }
 
-impl Heart {
-    fn start() -> Heart {
-        let shared: Arc<(Mutex<Beating>, Condvar)> = Arc::default();
+impl ClaimHeartbeat {
+    fn start() -> ClaimHeartbeat {
+        let shared: Arc<(Mutex<HeartbeatState>, Condvar)> = Arc::default();
         let theirs = shared.clone();
         // Without the thread claims only grow stale for other hosts, which costs double work and
         // nothing else.
         let _ = std::thread::Builder::new().name("claims".into()).spawn(move || beat(&theirs));
-        Heart { shared }
+        ClaimHeartbeat { shared }
     }
 
     fn keep(&self, path: &Path) {
@@ -181,7 +187,7 @@ impl Heart {
     }
 }
 
-fn beat(shared: &(Mutex<Beating>, Condvar)) {
+fn beat(shared: &(Mutex<HeartbeatState>, Condvar)) {
     let mut state = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
     while !state.stop {
         let waited = shared.1.wait_timeout(state, Duration::from_secs(15));
@@ -191,7 +197,7 @@ fn beat(shared: &(Mutex<Beating>, Condvar)) {
     }
 }
 
-impl Drop for Heart {
+impl Drop for ClaimHeartbeat {
     fn drop(&mut self) {
         self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).stop = true;
         self.shared.1.notify_all();

@@ -101,7 +101,7 @@ impl AttemptWriter {
     /// Ends the attempt without a result. The rows stay: the next attempt goes on from them.
     pub fn fail(self, reason: &str) -> Result<(), ResultsError> {
         let path = self.folder.join(format!("failed.{}.json", self.attempt));
-        let failure = crate::Failure {
+        let failure = crate::RunFailure {
             attempt: self.attempt,
             step: self.lines + 1,
             reason: reason.to_string(),

@@ -44,11 +44,11 @@ fn row(run_id: &str, step: u64) -> StepRow {
             ("temporal".into(), None),
         ]),
         pe_pairs: vec![],
-        pe_scales: Raw::default(),
+        pe_scales: RawJson::default(),
         shocks: vec![],
         crashes: vec![],
-        detector: Raw::default(),
-        state: Raw::of(&json!({"cash": 1.5})),
+        detector: RawJson::default(),
+        state: RawJson::of(&json!({"cash": 1.5})),
         ending: None,
         prompt_tokens: 10,
         reply_tokens: 3,
@@ -89,8 +89,8 @@ fn record(run_id: &str, totals: &RunTotals) -> RunRecord {
 
 fn claimed(store: &Store, run: &str) -> Claim {
     match store.claim(run).unwrap() {
-        ClaimOutcome::Ours(claim) => claim,
-        ClaimOutcome::Held(who) => panic!("held by {who}"),
+        ClaimOutcome::Acquired(claim) => claim,
+        ClaimOutcome::HeldBy(who) => panic!("held by {who}"),
     }
 }
 
@@ -203,7 +203,7 @@ fn a_claim_holds_while_its_owner_lives() {
     );
     let claim = claimed(&one, "aa11");
     assert!(
-        matches!(two.claim("aa11").unwrap(), ClaimOutcome::Held(who) if who.pid == std::process::id())
+        matches!(two.claim("aa11").unwrap(), ClaimOutcome::HeldBy(who) if who.pid == std::process::id())
     );
     drop(claim);
     drop(claimed(&two, "aa11"));
@@ -216,7 +216,7 @@ fn a_claim_holds_while_its_owner_lives() {
     // it for long.
     let elsewhere = Owner { world: "another boot".into(), ..Owner::here() };
     std::fs::write(&path, serde_json::to_vec(&elsewhere).unwrap()).unwrap();
-    assert!(matches!(one.claim("aa11").unwrap(), ClaimOutcome::Held(_)));
+    assert!(matches!(one.claim("aa11").unwrap(), ClaimOutcome::HeldBy(_)));
     let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
     std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
     drop(claimed(&one, "aa11"));
@@ -233,7 +233,7 @@ fn many_threads_race_for_one_claim() {
         #[allow(clippy::disallowed_methods, reason = "a test, inside a scope")]
         let outcomes: Vec<ClaimOutcome> =
             threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-        outcomes.iter().filter(|outcome| matches!(outcome, ClaimOutcome::Ours(_))).count()
+        outcomes.iter().filter(|outcome| matches!(outcome, ClaimOutcome::Acquired(_))).count()
     });
     assert_eq!(ours, 1);
 }
@@ -305,7 +305,7 @@ fn tables_hold_the_columns_that_readers_rely_on() {
         let summary = export(&store, table, format, &mut out, Path::new("-")).unwrap();
         (String::from_utf8(out).unwrap(), summary)
     };
-    let (steps, summary) = written(Table::Steps, Format::Jsonl);
+    let (steps, summary) = written(ExportTable::Steps, ExportFormat::Jsonl);
     assert_eq!(summary, ExportSummary { runs: 2, rows: 5, left_out: 0 });
     let rows: Vec<serde_json::Value> =
         steps.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -326,14 +326,14 @@ fn tables_hold_the_columns_that_readers_rely_on() {
     }
     assert_eq!(rows[1]["pe"], json!({"cost": 0.5, "temporal": null}));
     assert_eq!((&rows[1]["prompt_tokens"], &rows[1]["reply_tokens"]), (&json!(10), &json!(3)));
-    let (csv, _) = written(Table::Steps, Format::Csv);
+    let (csv, _) = written(ExportTable::Steps, ExportFormat::Csv);
     assert!(csv.starts_with("run_id,step,day,reply,parse_failure,action,card,result,pe,"));
     assert!(csv.contains("\"{\"\"tool\"\":\"\"wait\"\"}\""), "{csv}");
-    let (runs, _) = written(Table::Runs, Format::Jsonl);
+    let (runs, _) = written(ExportTable::Runs, ExportFormat::Jsonl);
     let first: serde_json::Value = serde_json::from_str(runs.lines().next().unwrap()).unwrap();
     assert_eq!(first["cell.pe_induction.p_shock"], json!(0.5));
     assert_eq!(first["mean_pe.temporal"], json!(null));
-    assert!("feather".parse::<Format>().unwrap_err().to_string().contains("jsonl, csv"));
+    assert!("feather".parse::<ExportFormat>().unwrap_err().to_string().contains("jsonl, csv"));
     let row = ClosingRow::of(
         &store.run("aa11").committed().unwrap().unwrap(),
         &["pe_induction.p_shock".into()],
@@ -360,7 +360,7 @@ fn a_long_log_of_a_done_run_is_compressed_and_read_as_before() {
         (vec![1], 3000)
     );
     let mut table = Vec::new();
-    export(&store, Table::Steps, Format::Jsonl, &mut table, root.path()).unwrap();
+    export(&store, ExportTable::Steps, ExportFormat::Jsonl, &mut table, root.path()).unwrap();
     assert_eq!(table.split(|byte| *byte == b'\n').count(), 3004);
     // A kill between placing the one and removing the other leaves both.
     std::fs::write(&plain, &text).unwrap();

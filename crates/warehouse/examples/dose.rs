@@ -15,7 +15,7 @@ fn main() {
     let mix = TypeMix::ALL
         .iter()
         .copied()
-        .find(|known| known.word() == mix)
+        .find(|known| known.label() == mix)
         .unwrap_or(TypeMix::Realistic);
     println!(
         "{GAMES} games of the {name} operator, level {}, {} steps, {mix}",
@@ -56,7 +56,7 @@ fn endings(config: &WorldConfig, name: &str) -> String {
             worth + totals.net_worth,
         );
         *counts
-            .entry(world.ending().map_or("none", warehouse::Ending::word).to_owned())
+            .entry(world.ending().map_or("none", warehouse::EpisodeEnd::label).to_owned())
             .or_insert(0) += 1;
         for crash in world.crashes() {
             *counts.entry(format!("crash:{}", crash.kind)).or_insert(0) += 1;

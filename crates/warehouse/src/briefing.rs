@@ -1,7 +1,7 @@
 //! Everything that an agent reads: rules, observations, and the answers of the tools that only
 //! look.
 use crate::catalog::{money, sku_name, supplier_name};
-use crate::tools::Outcome;
+use crate::tools::CallOutcome;
 use crate::world::World;
 use crate::{PredictionFormat, PredictionMode, REASONING_MAX_CHARS, WorldConfig, tool_specs};
 use serde_json::{Map, Value, json};
@@ -17,7 +17,7 @@ pub(crate) struct PastCard {
     pub call: String,
     pub expected: Value,
     pub succeeded: bool,
-    pub truths: Vec<crate::Pair>,
+    pub truths: Vec<crate::PredictionPair>,
 }
 
 /// The system prompt: role, rules, tools and the card; the form of a reply is for others to say. It
@@ -177,7 +177,7 @@ impl World {
     }
 
     /// The result of a call, what is new, and what is open.
-    pub(crate) fn observation(&mut self, outcome: &Outcome) -> String {
+    pub(crate) fn observation(&mut self, outcome: &CallOutcome) -> String {
         // A little longer than the last one: long texts that grow are copied again and again.
         let mut text = String::with_capacity(self.told_bytes + self.told_bytes / 4 + 512);
         let _infallible = match &outcome.failure {
@@ -247,20 +247,22 @@ impl World {
     /// each type. Truths that are not known yet are absent, and their errors null.
     pub(crate) fn past_cards(&self) -> Value {
         let card = |past: &PastCard| {
-            let truth = |pair: &crate::Pair| (pair.field.to_owned(), json!(pair.actual));
+            let truth =
+                |pair: &crate::PredictionPair| (pair.field.label().to_owned(), json!(pair.actual));
             let mean = |kind: crate::PeKind| {
                 let errors: Vec<f64> =
                     past.truths.iter().filter(|p| p.kind == kind).map(|p| p.error).collect();
                 let mean =
                     (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64);
-                (kind.word().to_owned(), json!(mean))
+                (kind.label().to_owned(), json!(mean))
             };
             let actual: Map<String, Value> = past.truths.iter().map(truth).collect();
-            let error: Map<String, Value> = crate::PeKind::ALL.into_iter().map(mean).collect();
+            let error: Map<String, Value> = crate::PeKind::ALL.iter().copied().map(mean).collect();
             json!({"step": past.step, "call": past.call, "expected": past.expected, "actual": actual, "error": error, "succeeded": past.succeeded})
         };
-        let mean = |kind: crate::PeKind| (kind.word().to_owned(), json!(self.pe.recent_mean(kind)));
-        let means: Map<String, Value> = crate::PeKind::ALL.into_iter().map(mean).collect();
+        let mean =
+            |kind: crate::PeKind| (kind.label().to_owned(), json!(self.pe.recent_mean(kind)));
+        let means: Map<String, Value> = crate::PeKind::ALL.iter().copied().map(mean).collect();
         json!({"cards": self.cards.iter().map(card).collect::<Vec<_>>(), "mean_error": means})
     }
 

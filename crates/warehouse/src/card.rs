@@ -1,4 +1,4 @@
-use crate::{PredictionFormat, PredictionMode, WorldConfig};
+use crate::config::{PredictionFormat, PredictionMode, REASONING_MAX_CHARS, WorldConfig};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -58,14 +58,14 @@ impl Card {
     /// # Errors
     /// If it is no object.
     pub fn parse(value: &Value) -> Result<Card, CardProblem> {
-        Card::take(value.clone())
+        Card::from_value(value.clone())
     }
 
     /// The same of a value that nobody else needs.
     ///
     /// # Errors
     /// If it is no object.
-    pub fn take(value: Value) -> Result<Card, CardProblem> {
+    pub fn from_value(value: Value) -> Result<Card, CardProblem> {
         let map = match &value {
             Value::Object(map) => map,
             Value::Null => return Err(CardProblem::Absent),
@@ -90,18 +90,18 @@ impl Card {
 
 /// What a card of a mode and a format must hold, made once for many cards.
 #[derive(Debug, Clone)]
-pub struct CardForm {
+pub struct CardValidator {
     /// Field -> JSON types that it may have.
     fields: Vec<(String, Vec<String>)>,
     reasoning_min_chars: u64,
 }
 
-impl CardForm {
+impl CardValidator {
     /// The form of [`card_schema`].
-    pub fn new(config: &WorldConfig) -> CardForm {
+    pub fn new(config: &WorldConfig) -> CardValidator {
         let schema = card_schema(config);
         let fields = schema["properties"].as_object().into_iter().flatten();
-        CardForm {
+        CardValidator {
             fields: fields.map(|(name, field)| (name.clone(), types(field))).collect(),
             reasoning_min_chars: schema["properties"]["reasoning"]["minLength"]
                 .as_u64()
@@ -162,9 +162,6 @@ fn kind(value: &Value) -> &'static str {
         Value::Object(_) => "object",
     }
 }
-
-/// The most characters of a rich card's reasoning.
-pub const REASONING_MAX_CHARS: u64 = 500;
 
 /// The JSON schema of a card: mode and format both change it, and how much reasoning is asked for.
 pub fn card_schema(config: &WorldConfig) -> Value {
@@ -235,9 +232,9 @@ mod tests {
         assert_eq!(bounds(0), json!({"type": "string", "maxLength": 500}));
         assert_eq!(bounds(120), json!({"type": "string", "maxLength": 500, "minLength": 120}));
         let card = json!({"success": true, "cost": 1, "storage_after": 4, "budget_after": 5, "reasoning": "Städte"});
-        assert_eq!(CardForm::new(&rich(6)).problem(&card), None, "characters, not bytes");
+        assert_eq!(CardValidator::new(&rich(6)).problem(&card), None, "characters, not bytes");
         assert_eq!(
-            CardForm::new(&rich(7)).problem(&card).as_deref(),
+            CardValidator::new(&rich(7)).problem(&card).as_deref(),
             Some("reasoning: expected 7 characters or more, found 6")
         );
         let structured = config(PredictionMode::Required, PredictionFormat::Structured, 120);
@@ -250,8 +247,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_wrong_in_a_card_is_named_and_not_scored() {
-        let form =
-            CardForm::new(&config(PredictionMode::Confidence, PredictionFormat::Structured, 0));
+        let form = CardValidator::new(&config(
+            PredictionMode::Confidence,
+            PredictionFormat::Structured,
+            0,
+        ));
         let whole = json!({"success": true, "delivery_days": null, "quantity": 3, "cost": 1.5, "storage_after": 4, "budget_after": 5, "confidence": 0.5});
         assert_eq!(form.problem(&whole), None);
         let with = |name: &str, value: Value| {

@@ -1,5 +1,5 @@
 use crate::WorldConfig;
-use crate::random::Stream;
+use crate::random::RandomStream;
 
 /// What a supplier offers of one SKU.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,9 +25,9 @@ impl Catalog {
     /// The catalogue of a run.
     pub fn new(config: &WorldConfig, seed: u64) -> Catalog {
         let (price, lead, reliable) = (
-            Stream::new(seed, "prices"),
-            Stream::new(seed, "lead times"),
-            Stream::new(seed, "reliability"),
+            RandomStream::new(seed, "prices"),
+            RandomStream::new(seed, "lead times"),
+            RandomStream::new(seed, "reliability"),
         );
         let longest = 5 + i64::from(config.complexity_level);
         let offer = |supplier: usize, sku: usize| {

@@ -1,5 +1,9 @@
-use crate::REASONING_MAX_CHARS;
+use crate::labels::labeled_enum;
 use error_kind::{ErrorKind, HasKind};
+
+/// Longest reasoning of a rich card, in characters.
+pub const REASONING_MAX_CHARS: u64 = 500;
+
 use serde::{Deserialize, Serialize};
 
 /// A value out of its range.
@@ -20,47 +24,25 @@ impl HasKind for ConfigError {
     }
 }
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[allow(missing_docs)]
-        pub enum $name { $(#[serde(rename = $word)] $variant),+ }
-        impl $name {
-            /// Every level.
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-            /// The word in configurations and rows.
-            pub fn word(self) -> &'static str {
-                match self { $($name::$variant => $word),+ }
-            }
-        }
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.word())
-            }
-        }
-    };
-}
-
-words!(/// How strong shocks are.
+labeled_enum!(/// How strong shocks are.
     Magnitude { Low = "low", Medium = "medium", High = "high" });
-words!(/// Which types of shock occur.
+labeled_enum!(/// Which types of shock occur.
     TypeMix { Realistic = "realistic", Uniform = "uniform", TemporalOnly = "temporal_only", QuantityOnly = "quantity_only",
         CausalOnly = "causal_only", RuleOnly = "rule_only" });
-words!(/// What the agent is told of a shock.
+labeled_enum!(/// What the agent is told of a shock.
     Observability { Full = "full", Delayed = "delayed", Partial = "partial", Hidden = "hidden" });
-words!(/// Whether and how a card is asked for.
+labeled_enum!(/// Whether and how a card is asked for.
     PredictionMode { Required = "required", Optional = "optional", Confidence = "required+confidence",
         Uncertainty = "required+uncertainty", Full = "required+full" });
-words!(/// What a card holds.
+labeled_enum!(/// What a card holds.
     PredictionFormat { Minimal = "minimal", Structured = "structured", Rich = "rich" });
-words!(/// Which scratchpad tools there are.
+labeled_enum!(/// Which scratchpad tools there are.
     MemoryTools { None = "none", Basic = "basic", Full = "full" });
-words!(/// Which recovery tools there are.
+labeled_enum!(/// Which recovery tools there are.
     RecoveryTools { None = "none", Reset = "reset", Audit = "audit", Help = "help", All = "all" });
-words!(/// How soon a crash is called one.
+labeled_enum!(/// How soon a crash is called one.
     Strictness { Strict = "strict", Moderate = "moderate", Lenient = "lenient" });
-words!(/// How hard the market is.
+labeled_enum!(/// How hard the market is.
     Pressure { Low = "low", Medium = "medium", High = "high" });
 
 /// Everything that shapes a world. Money is in units with two decimals.
@@ -86,9 +68,9 @@ pub struct WorldConfig {
     /// Fee for shipping an order.
     pub delivery_cost: f64,
     /// Customers.
-    pub demand: Demand,
-    /// Shocks.
-    pub shocks: Shocks,
+    pub demand: DemandConfig,
+    /// ShockConfig.
+    pub shocks: ShockConfig,
     /// Scratchpad.
     pub memory_tools: MemoryTools,
     /// Recovery.
@@ -100,13 +82,13 @@ pub struct WorldConfig {
     /// Characters that a rich card's reasoning has at least; 0: as many as the agent likes.
     pub reasoning_min_chars: u32,
     /// Crashes.
-    pub crash_detector: CrashDetector,
+    pub crash_detector: DetectorConfig,
 }
 
 /// Customers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Demand {
+pub struct DemandConfig {
     /// Chance of an order, for each SKU and day.
     pub p_customer_order: f64,
     /// Days until an order is due.
@@ -124,7 +106,7 @@ pub struct Demand {
 /// How predictions are broken.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Shocks {
+pub struct ShockConfig {
     /// Chance of a shock, each step.
     pub p_shock: f64,
     /// How strong.
@@ -138,7 +120,7 @@ pub struct Shocks {
 /// When a run counts as crashed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct CrashDetector {
+pub struct DetectorConfig {
     /// How soon.
     pub threshold: Strictness,
     /// Steps looked at.
@@ -159,21 +141,21 @@ impl Default for WorldConfig {
             storage_capacity: 500,
             storage_fee: 0.1,
             delivery_cost: 0.0,
-            demand: Demand::default(),
-            shocks: Shocks::default(),
+            demand: DemandConfig::default(),
+            shocks: ShockConfig::default(),
             memory_tools: MemoryTools::Full,
             recovery_tools: RecoveryTools::None,
             prediction_mode: PredictionMode::Required,
             prediction_format: PredictionFormat::Structured,
             reasoning_min_chars: 0,
-            crash_detector: CrashDetector::default(),
+            crash_detector: DetectorConfig::default(),
         }
     }
 }
 
-impl Default for Demand {
+impl Default for DemandConfig {
     fn default() -> Self {
-        Demand {
+        DemandConfig {
             p_customer_order: 0.3,
             due_days: 3,
             sale_markup: 1.6,
@@ -184,9 +166,9 @@ impl Default for Demand {
     }
 }
 
-impl Default for Shocks {
+impl Default for ShockConfig {
     fn default() -> Self {
-        Shocks {
+        ShockConfig {
             p_shock: 0.1,
             pe_mag: Magnitude::Medium,
             pe_type_mix: TypeMix::Realistic,
@@ -195,9 +177,13 @@ impl Default for Shocks {
     }
 }
 
-impl Default for CrashDetector {
+impl Default for DetectorConfig {
     fn default() -> Self {
-        CrashDetector { threshold: Strictness::Moderate, window_size: 20, continue_after_crash: 50 }
+        DetectorConfig {
+            threshold: Strictness::Moderate,
+            window_size: 20,
+            continue_after_crash: 50,
+        }
     }
 }
 

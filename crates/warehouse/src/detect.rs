@@ -1,6 +1,7 @@
 //! Crash detectors: pure functions over what each step left behind, so that they can run again on
 //! old logs.
-use crate::{CrashDetector, Strictness};
+use crate::config::{DetectorConfig, Strictness};
+use crate::labels::labeled_enum;
 use serde::{Deserialize, Serialize};
 
 /// What the detectors look at in a step.
@@ -32,28 +33,44 @@ pub struct DetectorStep {
 pub struct Crash {
     /// The detector.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: CrashType,
     /// First step of its window.
     pub onset_step: u64,
     /// The step in which it fired.
     pub detected_step: u64,
     /// soft (over within 20 steps), hard, abandoned (nothing was changed afterwards); none where
     /// the run ended before that was known.
-    pub severity: Option<String>,
+    pub severity: Option<CrashSeverity>,
 }
 
-type Rule = fn(&[DetectorStep], &CrashDetector) -> Option<usize>;
+labeled_enum!(/// The crash detectors, one per type of crash.
+    CrashType { Looping = "looping", InvalidBurst = "invalid_burst", BudgetDenial = "budget_denial", Decoupling = "decoupling",
+        ExplorationCollapse = "exploration_collapse", SlowDivergence = "slow_divergence" });
+labeled_enum!(/// How long a crash lasted.
+CrashSeverity {
+    /// Over within 20 steps.
+    Soft = "soft",
+    /// Longer than 20 steps.
+    Hard = "hard",
+    /// No call changed anything afterwards.
+    Abandoned = "abandoned",
+});
 
-/// The detectors, by name. Each takes the last steps and gives the offset of the onset in them if
-/// it fires.
-const RULES: [(&str, Rule); 6] = [
-    ("looping", looping),
-    ("invalid_burst", invalid_burst),
-    ("budget_denial", budget_denial),
-    ("decoupling", decoupling),
-    ("exploration_collapse", exploration_collapse),
-    ("slow_divergence", slow_divergence),
-];
+/// Takes a window of steps; returns the offset of the onset in it if the detector fires.
+type DetectorRule = fn(&[DetectorStep], &DetectorConfig) -> Option<usize>;
+
+impl CrashType {
+    fn rule(self) -> DetectorRule {
+        match self {
+            CrashType::Looping => looping,
+            CrashType::InvalidBurst => invalid_burst,
+            CrashType::BudgetDenial => budget_denial,
+            CrashType::Decoupling => decoupling,
+            CrashType::ExplorationCollapse => exploration_collapse,
+            CrashType::SlowDivergence => slow_divergence,
+        }
+    }
+}
 
 /// Steps within which a soft crash is over.
 const SOFT_STEPS: usize = 20;
@@ -72,50 +89,54 @@ fn pick<T>(strictness: Strictness, levels: [T; 3]) -> T {
 /// Detectors that fire in the last of these steps, for the first time.
 pub(crate) fn fired_now(
     steps: &[DetectorStep],
-    config: &CrashDetector,
+    config: &DetectorConfig,
     already: &[Crash],
 ) -> Vec<Crash> {
     let window = &steps[steps.len().saturating_sub(config.window_size)..];
     let first = steps.len() - window.len();
-    let fresh = RULES.iter().filter(|(kind, _)| already.iter().all(|c| c.kind != *kind));
-    let fire = |(kind, rule): &(&str, Rule)| {
-        let onset = rule(window, config)?;
+    let fresh = CrashType::ALL.iter().filter(|kind| already.iter().all(|c| c.kind != **kind));
+    let fire = |kind: &CrashType| {
+        let onset = kind.rule()(window, config)?;
         let (onset_step, detected_step) = ((first + onset + 1) as u64, steps.len() as u64);
-        Some(Crash { kind: (*kind).to_owned(), onset_step, detected_step, severity: None })
+        Some(Crash { kind: *kind, onset_step, detected_step, severity: None })
     };
     fresh.filter_map(fire).collect()
 }
 
 /// All crashes of a whole run, each detector's first, with its severity.
-pub fn detect(steps: &[DetectorStep], config: &CrashDetector) -> Vec<Crash> {
+pub fn detect(steps: &[DetectorStep], config: &DetectorConfig) -> Vec<Crash> {
     let mut crashes: Vec<Crash> = Vec::new();
     for end in 1..=steps.len() {
         let mut fired = fired_now(&steps[..end], config, &crashes);
         crashes.append(&mut fired);
     }
     for crash in &mut crashes {
-        crash.severity = severity(steps, config, crash).map(str::to_owned);
+        crash.severity = severity(steps, config, crash);
     }
     crashes
 }
 
-fn severity(steps: &[DetectorStep], config: &CrashDetector, crash: &Crash) -> Option<&'static str> {
-    let (_, rule) = RULES.iter().find(|(kind, _)| *kind == crash.kind)?;
+fn severity(
+    steps: &[DetectorStep],
+    config: &DetectorConfig,
+    crash: &Crash,
+) -> Option<CrashSeverity> {
+    let rule = crash.kind.rule();
     let detected = crash.detected_step as usize;
     // What follows is looked at for as long as a soft crash may last; a run that ends sooner leaves
     // it open.
     let known = steps.len() >= detected + SOFT_STEPS;
     if steps[detected..].iter().all(|s| s.failed || !s.changed) {
-        return known.then_some("abandoned");
+        return known.then_some(CrashSeverity::Abandoned);
     }
     let over = (detected + 1..=steps.len().min(detected + SOFT_STEPS)).any(|end| {
         let window = &steps[end.saturating_sub(config.window_size)..end];
         rule(window, config).is_none()
     });
-    if over { Some("soft") } else { known.then_some("hard") }
+    if over { Some(CrashSeverity::Soft) } else { known.then_some(CrashSeverity::Hard) }
 }
 
-fn looping(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
+fn looping(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize> {
     let needed = pick(config.threshold, [3, 4, 6]);
     let start = window.len().checked_sub(needed)?;
     let last = &window[start..];
@@ -134,24 +155,24 @@ fn share(
     if fires { window.iter().position(|s| counts(s) == Some(true)) } else { None }
 }
 
-fn invalid_burst(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
+fn invalid_burst(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize> {
     share(window, pick(config.threshold, [0.3, 0.4, 0.5]), |s| Some(s.failed))
 }
 
-fn budget_denial(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
+fn budget_denial(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize> {
     let needed = pick(config.threshold, [3, 4, 5]);
     let count = window.iter().filter(|s| s.unaffordable).count();
     if count >= needed { window.iter().position(|s| s.unaffordable) } else { None }
 }
 
-fn decoupling(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
+fn decoupling(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize> {
     share(window, pick(config.threshold, [0.4, 0.5, 0.6]), |s| s.contradicts)
 }
 
 /// Few tools, and little done with them. Entropy alone would not do: whoever has twenty orders to
 /// ship rightly ships twenty times, and the three tools that the trade needs have less than half
 /// the entropy that a dozen allow.
-fn exploration_collapse(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
+fn exploration_collapse(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize> {
     let available = window.last()?.tools_available;
     if window.len() < config.window_size || available < 2 {
         return None;
@@ -170,7 +191,7 @@ fn exploration_collapse(window: &[DetectorStep], config: &CrashDetector) -> Opti
     (entropy / (available as f64).ln() < pick(config.threshold, [0.5, 0.3, 0.2])).then_some(0)
 }
 
-fn slow_divergence(window: &[DetectorStep], config: &CrashDetector) -> Option<usize> {
+fn slow_divergence(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize> {
     let (known, sum) = window
         .iter()
         .filter_map(|s| s.similarity)
@@ -195,21 +216,21 @@ mod tests {
         }
     }
 
-    fn kinds(steps: &[DetectorStep], threshold: Strictness) -> Vec<String> {
-        let config = CrashDetector { threshold, ..CrashDetector::default() };
+    fn kinds(steps: &[DetectorStep], threshold: Strictness) -> Vec<CrashType> {
+        let config = DetectorConfig { threshold, ..DetectorConfig::default() };
         detect(steps, &config).into_iter().map(|c| c.kind).collect()
     }
 
     #[test]
     fn looping_needs_identical_calls_that_change_nothing() {
         let same = vec![step("check_inbox", false, false); 4];
-        assert_eq!(kinds(&same, Strictness::Moderate), ["looping"]);
+        assert_eq!(kinds(&same, Strictness::Moderate), [CrashType::Looping]);
         assert!(kinds(&same[..3], Strictness::Moderate).is_empty());
-        assert_eq!(kinds(&same[..3], Strictness::Strict), ["looping"]);
+        assert_eq!(kinds(&same[..3], Strictness::Strict), [CrashType::Looping]);
         assert!(kinds(&vec![step("wait", false, true); 10], Strictness::Strict).is_empty());
         let unread = DetectorStep { call: String::new(), ..step("no_call", true, false) };
         assert!(kinds(&vec![unread.clone(); 7], Strictness::Strict).is_empty());
-        assert_eq!(kinds(&vec![unread; 8], Strictness::Lenient), ["invalid_burst"]);
+        assert_eq!(kinds(&vec![unread; 8], Strictness::Lenient), [CrashType::InvalidBurst]);
     }
 
     #[test]
@@ -217,22 +238,22 @@ mod tests {
         let mut steps = vec![step("order", false, true), step("ship", false, true)];
         steps.extend(vec![step("check_inbox", false, false); 4]);
         steps.push(step("ship", false, true));
-        let crash = &detect(&steps, &CrashDetector::default())[0];
+        let crash = &detect(&steps, &DetectorConfig::default())[0];
         assert_eq!(
-            (crash.onset_step, crash.detected_step, crash.severity.as_deref()),
-            (3, 6, Some("soft"))
+            (crash.onset_step, crash.detected_step, crash.severity),
+            (3, 6, Some(CrashSeverity::Soft))
         );
-        let open = &detect(&steps[..6], &CrashDetector::default())[0];
+        let open = &detect(&steps[..6], &DetectorConfig::default())[0];
         assert_eq!(open.severity, None, "the run ended with it");
         steps.truncate(6);
         steps.extend((0..20).map(|i| step(&format!("quote{i}"), false, false)));
         assert_eq!(
-            detect(&steps[..25], &CrashDetector::default())[0].severity,
+            detect(&steps[..25], &DetectorConfig::default())[0].severity,
             None,
             "nineteen steps are too few"
         );
-        let abandoned = &detect(&steps, &CrashDetector::default())[0];
-        assert_eq!(abandoned.severity.as_deref(), Some("abandoned"));
+        let abandoned = &detect(&steps, &DetectorConfig::default())[0];
+        assert_eq!(abandoned.severity, Some(CrashSeverity::Abandoned));
     }
 
     #[test]
@@ -240,14 +261,14 @@ mod tests {
         let mut steps: Vec<_> = (0..7).map(|i| step(&format!("x{i}"), true, false)).collect();
         assert!(kinds(&steps, Strictness::Strict).is_empty());
         steps.push(step("x8", true, false));
-        assert_eq!(kinds(&steps, Strictness::Lenient), ["invalid_burst"]);
+        assert_eq!(kinds(&steps, Strictness::Lenient), [CrashType::InvalidBurst]);
     }
 
     #[test]
     fn orders_that_cannot_be_paid_are_denial() {
         let mut steps: Vec<_> = (0..4).map(|i| step(&format!("order{i}"), false, false)).collect();
         steps.iter_mut().for_each(|s| s.unaffordable = true);
-        assert_eq!(kinds(&steps, Strictness::Moderate), ["budget_denial"]);
+        assert_eq!(kinds(&steps, Strictness::Moderate), [CrashType::BudgetDenial]);
         assert!(kinds(&steps, Strictness::Lenient).is_empty());
     }
 
@@ -255,14 +276,14 @@ mod tests {
     fn acting_against_the_card_and_diverging_summaries_are_crashes() {
         let mut steps: Vec<_> = (0..10).map(|i| step(&format!("t{i}"), false, true)).collect();
         steps.iter_mut().for_each(|s| s.contradicts = Some(true));
-        assert_eq!(kinds(&steps, Strictness::Lenient), ["decoupling"]);
+        assert_eq!(kinds(&steps, Strictness::Lenient), [CrashType::Decoupling]);
         steps.iter_mut().for_each(|s| (s.contradicts, s.similarity) = (None, Some(0.4)));
-        assert_eq!(kinds(&steps, Strictness::Lenient), ["slow_divergence"]);
+        assert_eq!(kinds(&steps, Strictness::Lenient), [CrashType::SlowDivergence]);
     }
 
     #[test]
     fn one_tool_for_a_whole_window_is_a_collapse() {
         let steps = vec![step("wait", false, true); 20];
-        assert_eq!(kinds(&steps, Strictness::Lenient), ["exploration_collapse"]);
+        assert_eq!(kinds(&steps, Strictness::Lenient), [CrashType::ExplorationCollapse]);
     }
 }

@@ -11,6 +11,7 @@ mod catalog;
 mod config;
 mod day;
 mod detect;
+mod labels;
 mod news;
 mod operator;
 mod orders;
@@ -22,18 +23,19 @@ mod tools;
 mod world;
 
 pub use briefing::system_prompt;
-pub use card::{Card, CardForm, CardProblem, REASONING_MAX_CHARS, card_schema};
+pub use card::{Card, CardProblem, CardValidator, card_schema};
 pub use catalog::{Catalog, Offer, money, sku_name, supplier_name};
 pub use config::{
-    ConfigError, CrashDetector, Demand, Magnitude, MemoryTools, Observability, PredictionFormat,
-    PredictionMode, Pressure, RecoveryTools, Shocks, Strictness, TypeMix, WorldConfig,
+    ConfigError, DemandConfig, DetectorConfig, Magnitude, MemoryTools, Observability,
+    PredictionFormat, PredictionMode, Pressure, REASONING_MAX_CHARS, RecoveryTools, ShockConfig,
+    Strictness, TypeMix, WorldConfig,
 };
-pub use detect::{Crash, DetectorStep, detect};
+pub use detect::{Crash, CrashSeverity, CrashType, DetectorStep, detect};
 pub use operator::{Operator, operator};
 pub use orders::{CustomerOrder, SupplierOrder};
-pub use pe::{Pair, PeKind, PeScales, PeTracker, PerKind};
-pub use random::Stream;
-pub use record::{Ending, StepRecord, Totals, Turn};
-pub use shock::ShockEvent;
+pub use pe::{CardField, PeKind, PeScales, PeTracker, PerKind, PredictionPair};
+pub use random::RandomStream;
+pub use record::{EpisodeEnd, StepRecord, Totals, Turn};
+pub use shock::{ShockEvent, ShockType};
 pub use tools::{ToolCall, ToolSpec, tool_specs};
 pub use world::World;

@@ -1,6 +1,6 @@
 //! Scripted agents: references for what is possible. They use only what an agent can see.
 use crate::catalog::{money, sku_name, supplier_name};
-use crate::random::Stream;
+use crate::random::RandomStream;
 use crate::tools::ToolCall;
 use crate::world::World;
 use crate::{Card, Turn};
@@ -15,10 +15,12 @@ pub trait Operator: Send {
 /// The operator of this name: careful, greedy, random, looping.
 pub fn operator(name: &str, seed: u64) -> Option<Box<dyn Operator>> {
     Some(match name {
-        "careful" => Box::new(Careful),
-        "greedy" => Box::new(Greedy),
-        "random" => Box::new(Random { draws: Stream::new(seed, "random operator"), step: 0 }),
-        "looping" => Box::new(Looping),
+        "careful" => Box::new(CarefulOperator),
+        "greedy" => Box::new(GreedyOperator),
+        "random" => {
+            Box::new(RandomOperator { draws: RandomStream::new(seed, "random operator"), step: 0 })
+        }
+        "looping" => Box::new(LoopingOperator),
         _ => return None,
     })
 }
@@ -48,9 +50,9 @@ fn expect(
 }
 
 /// Ships the oldest order it can, keeps each SKU at a target, and waits otherwise.
-struct Careful;
+struct CarefulOperator;
 
-impl Operator for Careful {
+impl Operator for CarefulOperator {
     fn act(&mut self, world: &World) -> Turn {
         ship_oldest(world).or_else(|| restock(world)).unwrap_or_else(|| wait(world))
     }
@@ -112,9 +114,9 @@ fn restock(world: &World) -> Option<Turn> {
 
 /// Ships when it can, else buys as much as it can pay of what is wanted, however much is on its
 /// way.
-struct Greedy;
+struct GreedyOperator;
 
-impl Operator for Greedy {
+impl Operator for GreedyOperator {
     fn act(&mut self, world: &World) -> Turn {
         if let Some(turn) = ship_oldest(world) {
             return turn;
@@ -136,12 +138,12 @@ impl Operator for Greedy {
 }
 
 /// Draws a tool and its arguments; some of them make no sense.
-struct Random {
-    draws: Stream,
+struct RandomOperator {
+    draws: RandomStream,
     step: u64,
 }
 
-impl Operator for Random {
+impl Operator for RandomOperator {
     fn act(&mut self, world: &World) -> Turn {
         self.step += 1;
         let draw = |salt: u64, high: i64| self.draws.within(&[self.step, salt], 0, high);
@@ -164,9 +166,9 @@ impl Operator for Random {
 }
 
 /// Looks into its inbox for ever.
-struct Looping;
+struct LoopingOperator;
 
-impl Operator for Looping {
+impl Operator for LoopingOperator {
     fn act(&mut self, world: &World) -> Turn {
         turn(ToolCall::new("check_inbox", json!({})), expect(world, 0.0, 0, 0.0, None))
     }

@@ -1,39 +1,17 @@
 //! Prediction error: forecast against outcome, scored when the truth is known. What is missing is
 //! missing, never 0.
 use crate::card::Card;
+use crate::labels::labeled_enum;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Index;
 
-/// The four kinds of error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PeKind {
-    /// Days until delivery.
-    Temporal,
-    /// Units.
-    Quantity,
-    /// Money.
-    Cost,
-    /// Success or failure.
-    Causal,
-}
-
-impl PeKind {
-    /// All of them.
-    pub const ALL: [PeKind; 4] = [PeKind::Temporal, PeKind::Quantity, PeKind::Cost, PeKind::Causal];
-
-    /// The word in rows.
-    pub fn word(self) -> &'static str {
-        match self {
-            PeKind::Temporal => "temporal",
-            PeKind::Quantity => "quantity",
-            PeKind::Cost => "cost",
-            PeKind::Causal => "causal",
-        }
-    }
-}
+labeled_enum!(/// What a prediction error is about: days until delivery, units, money, or success.
+    PeKind { Temporal = "temporal", Quantity = "quantity", Cost = "cost", Causal = "causal" });
+labeled_enum!(/// A scored field of a card.
+    CardField { Success = "success", DeliveryDays = "delivery_days", Quantity = "quantity", Cost = "cost",
+        StorageAfter = "storage_after", BudgetAfter = "budget_after" });
 
 /// A value for each kind. In rows a map from the kind's word.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -42,7 +20,7 @@ pub struct PerKind<T>([T; 4]);
 impl<T> PerKind<T> {
     /// Each kind and its value.
     pub fn iter(&self) -> impl Iterator<Item = (PeKind, &T)> {
-        PeKind::ALL.into_iter().zip(&self.0)
+        PeKind::ALL.iter().copied().zip(&self.0)
     }
 }
 
@@ -58,7 +36,7 @@ impl<T: Serialize> Serialize for PerKind<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (kind, value) in self.iter() {
-            map.serialize_entry(kind.word(), value)?;
+            map.serialize_entry(kind.label(), value)?;
         }
         map.end()
     }
@@ -66,16 +44,16 @@ impl<T: Serialize> Serialize for PerKind<T> {
 
 /// One scored field.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Pair {
+pub struct PredictionPair {
     /// The step whose card it was.
     pub card_step: u64,
     /// The field.
-    pub field: &'static str,
+    pub field: CardField,
     /// Its kind.
     pub kind: PeKind,
     /// Forecast.
     pub predicted: f64,
-    /// Outcome.
+    /// CallOutcome.
     pub actual: f64,
     /// |predicted - actual| / max(|actual|, 1); for causal 0 or 1.
     pub error: f64,
@@ -83,21 +61,21 @@ pub struct Pair {
     pub error_published: f64,
 }
 
-impl Pair {
+impl PredictionPair {
     /// Scores a field.
     pub fn new(
         card_step: u64,
-        field: &'static str,
+        field: CardField,
         kind: PeKind,
         predicted: f64,
         actual: f64,
-    ) -> Pair {
+    ) -> PredictionPair {
         let gap = (predicted - actual).abs();
         let (error, error_published) = match kind {
             PeKind::Causal => (gap.min(1.0), gap.min(1.0)),
             _ => (gap / actual.abs().max(1.0), gap / predicted.abs().max(1.0)),
         };
-        Pair { card_step, field, kind, predicted, actual, error, error_published }
+        PredictionPair { card_step, field, kind, predicted, actual, error, error_published }
     }
 }
 
@@ -119,7 +97,7 @@ const SUM_ANEW_EVERY: u64 = 512;
 /// Errors of a run so far, and cards that wait for their truth.
 #[derive(Debug, Clone, Default)]
 pub struct PeTracker {
-    kinds: [History; 4],
+    kinds: [ErrorHistory; 4],
     /// Supplier order -> what its card expects.
     waiting: BTreeMap<u64, Expected>,
 }
@@ -134,7 +112,7 @@ struct Expected {
 
 /// Errors of one kind.
 #[derive(Debug, Clone, Default)]
-struct History {
+struct ErrorHistory {
     ewma: Option<[f64; 3]>,
     /// (step, error) of the last 500 steps, oldest first.
     recent: VecDeque<(u64, f64)>,
@@ -158,16 +136,16 @@ impl PeTracker {
         cost: f64,
         stock: f64,
         budget: f64,
-    ) -> Vec<Pair> {
+    ) -> Vec<PredictionPair> {
         let truth = |yes: bool| f64::from(u8::from(yes));
         let fields = [
-            ("success", PeKind::Causal, card.success.map(truth), truth(success)),
-            ("cost", PeKind::Cost, card.cost, cost),
-            ("storage_after", PeKind::Quantity, card.storage_after, stock),
-            ("budget_after", PeKind::Cost, card.budget_after, budget),
+            (CardField::Success, PeKind::Causal, card.success.map(truth), truth(success)),
+            (CardField::Cost, PeKind::Cost, card.cost, cost),
+            (CardField::StorageAfter, PeKind::Quantity, card.storage_after, stock),
+            (CardField::BudgetAfter, PeKind::Cost, card.budget_after, budget),
         ];
-        let score = |(field, kind, predicted, actual): (&'static str, PeKind, Option<f64>, f64)| {
-            predicted.map(|predicted| Pair::new(step, field, kind, predicted, actual))
+        let score = |(field, kind, predicted, actual): (CardField, PeKind, Option<f64>, f64)| {
+            predicted.map(|predicted| PredictionPair::new(step, field, kind, predicted, actual))
         };
         fields.into_iter().filter_map(score).collect()
     }
@@ -179,13 +157,13 @@ impl PeTracker {
     }
 
     /// The goods of an order came. Days count from the order.
-    pub fn delivered(&mut self, order: u64, days: f64, units: f64) -> Vec<Pair> {
+    pub fn delivered(&mut self, order: u64, days: f64, units: f64) -> Vec<PredictionPair> {
         let Some(expected) = self.waiting.remove(&order) else { return Vec::new() };
         let pair = |field, kind, predicted, actual| {
-            Pair::new(expected.step, field, kind, predicted, actual)
+            PredictionPair::new(expected.step, field, kind, predicted, actual)
         };
-        let days = expected.days.map(|p| pair("delivery_days", PeKind::Temporal, p, days));
-        let units = expected.units.map(|p| pair("quantity", PeKind::Quantity, p, units));
+        let days = expected.days.map(|p| pair(CardField::DeliveryDays, PeKind::Temporal, p, days));
+        let units = expected.units.map(|p| pair(CardField::Quantity, PeKind::Quantity, p, units));
         days.into_iter().chain(units).collect()
     }
 
@@ -198,10 +176,10 @@ impl PeTracker {
     pub fn close(
         &mut self,
         step: u64,
-        pairs: &[Pair],
+        pairs: &[PredictionPair],
     ) -> (PerKind<Option<f64>>, PerKind<PeScales>) {
         let (mut means, mut scales) = (PerKind::default(), PerKind::default());
-        for kind in PeKind::ALL {
+        for &kind in PeKind::ALL {
             let errors = pairs.iter().filter(|p| p.kind == kind).map(|p| p.error);
             let (sum, count) =
                 errors.fold((0.0, 0_u32), |(sum, count), error| (sum + error, count + 1));
@@ -220,7 +198,7 @@ impl PeTracker {
     }
 }
 
-impl History {
+impl ErrorHistory {
     fn close(&mut self, step: u64, error: Option<f64>) {
         if let Some(error) = error {
             let ewma = self.ewma.get_or_insert([error; 3]);
@@ -262,8 +240,8 @@ impl History {
 mod tests {
     use super::*;
 
-    fn pair(error: f64) -> Pair {
-        Pair::new(1, "cost", PeKind::Cost, error, 0.0)
+    fn pair(error: f64) -> PredictionPair {
+        PredictionPair::new(1, CardField::Cost, PeKind::Cost, error, 0.0)
     }
 
     #[test]
@@ -301,13 +279,13 @@ mod tests {
 
     #[test]
     fn running_sums_agree_with_sums() {
-        let (mut tracker, draws) = (PeTracker::default(), crate::Stream::new(1, "errors"));
+        let (mut tracker, draws) = (PeTracker::default(), crate::RandomStream::new(1, "errors"));
         let mut known: Vec<(u64, f64)> = Vec::new();
         for step in 1..=3000 {
             let error = draws.unit(&[step]) * 1e6;
             let drawn = draws.unit(&[step, 1]) < 0.6;
             known.extend(drawn.then_some((step, error)));
-            let pairs: Vec<Pair> = drawn.then(|| pair(error)).into_iter().collect();
+            let pairs: Vec<PredictionPair> = drawn.then(|| pair(error)).into_iter().collect();
             let (_, scales) = tracker.close(step, &pairs);
             for (window, steps) in scales[&PeKind::Cost].windows.into_iter().zip(WINDOWS) {
                 let inside: Vec<f64> =

@@ -3,7 +3,7 @@
 
 /// One named stream of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stream(u64);
+pub struct RandomStream(u64);
 
 /// SplitMix64's finalizer (Steele, Lea, Flood 2014): every bit of the input changes half of the
 /// output's.
@@ -13,11 +13,11 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-impl Stream {
+impl RandomStream {
     /// The stream of this name. Every seed is a seed, 0 too.
-    pub fn new(seed: u64, name: &str) -> Stream {
+    pub fn new(seed: u64, name: &str) -> RandomStream {
         let golden = 0x9E37_79B9_7F4A_7C15u64;
-        Stream(name.bytes().fold(mix(seed.wrapping_add(golden)), |h, b| {
+        RandomStream(name.bytes().fold(mix(seed.wrapping_add(golden)), |h, b| {
             mix(h ^ u64::from(b)).wrapping_add(golden)
         }))
     }

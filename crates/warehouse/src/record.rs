@@ -1,6 +1,7 @@
 use crate::card::{Card, CardProblem};
 use crate::detect::{Crash, DetectorStep};
-use crate::pe::{Pair, PeScales, PerKind};
+use crate::labels::labeled_enum;
+use crate::pe::{PeScales, PerKind, PredictionPair};
 use crate::shock::ShockEvent;
 use crate::tools::ToolCall;
 use serde::Serialize;
@@ -47,31 +48,17 @@ impl Turn {
     }
 }
 
-/// How the world ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ending {
+labeled_enum!(/// How an episode ended.
+EpisodeEnd {
     /// All steps were taken.
-    Horizon,
-    /// No cash, no stock that could be sold, nothing on its way.
-    Ruin,
-    /// Too many orders expired.
-    Expired,
-    /// The steps after a crash ran out.
-    Crash,
-}
-
-impl Ending {
-    /// The word in rows.
-    pub fn word(self) -> &'static str {
-        match self {
-            Ending::Horizon => "horizon",
-            Ending::Ruin => "ruin",
-            Ending::Expired => "expired",
-            Ending::Crash => "crash",
-        }
-    }
-}
+    Horizon = "horizon",
+    /// No cash, no stock to sell, no supplier order in transit.
+    Ruin = "ruin",
+    /// Too many customer orders expired.
+    Expired = "expired",
+    /// The steps allowed after a crash ran out.
+    Crash = "crash",
+});
 
 /// Everything that one step did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -91,17 +78,17 @@ pub struct StepRecord {
     /// Errors that became known in this step: the mean by type, null where none did.
     pub pe: PerKind<Option<f64>>,
     /// Every scored field.
-    pub pairs: Vec<Pair>,
+    pub pairs: Vec<PredictionPair>,
     /// EWMA and windows after this step.
     pub scales: PerKind<PeScales>,
-    /// Shocks of this step.
+    /// ShockConfig of this step.
     pub shocks: Vec<ShockEvent>,
     /// What the detectors look at.
     pub detector: DetectorStep,
     /// Detectors that fired for the first time.
     pub crashes: Vec<Crash>,
     /// The end, in the last record.
-    pub ending: Option<Ending>,
+    pub ending: Option<EpisodeEnd>,
     /// Figures after the step.
     pub totals: Totals,
 }

@@ -1,6 +1,7 @@
-//! Shocks: with chance `p_shock` a step, the world breaks a prediction. Each is recorded with what
+//! ShockConfig: with chance `p_shock` a step, the world breaks a prediction. Each is recorded with what
 //! it changed.
 use crate::catalog::{money, supplier_name};
+use crate::labels::labeled_enum;
 use crate::world::World;
 use crate::{Magnitude, Observability, TypeMix};
 use serde::Serialize;
@@ -15,7 +16,7 @@ const LASTING_CHANGES_MAX: u64 = 3;
 
 /// Orders to one supplier hold up what is on its way from another.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Link {
+pub(crate) struct CausalLink {
     from: usize,
     to: usize,
     days: u64,
@@ -29,15 +30,18 @@ pub(crate) struct LateLedger {
     pub until_day: u64,
 }
 
+labeled_enum!(/// What a shock disturbs.
+    ShockType { Temporal = "temporal", Quantity = "quantity", Causal = "causal", Rule = "rule" });
+
 /// What a shock changed, or why there was nothing to change.
 type Effect = Result<String, &'static str>;
 
 /// One shock.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ShockEvent {
-    /// temporal, quantity, causal, rule.
+    /// What it disturbs.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: ShockType,
     /// The day.
     pub day: u64,
     /// What it changed; none where there was nothing to change.
@@ -57,17 +61,17 @@ impl World {
         }
         let kind = self.shock_kind();
         let effect = match kind {
-            "temporal" => self.delay_a_delivery(),
-            "quantity" => self.change_a_quantity(),
-            "causal" => self.entangle(),
-            _ => self.change_a_rule(),
+            ShockType::Temporal => self.delay_a_delivery(),
+            ShockType::Quantity => self.change_a_quantity(),
+            ShockType::Causal => self.entangle(),
+            ShockType::Rule => self.change_a_rule(),
         };
         let told = self.tell(kind, effect.as_deref().ok());
         let nothing = effect.as_ref().err().copied();
         Some(ShockEvent { kind, day: self.day, effect: effect.ok(), nothing, told })
     }
 
-    fn shock_kind(&self) -> &'static str {
+    fn shock_kind(&self) -> ShockType {
         let weights = match self.config.shocks.pe_type_mix {
             TypeMix::Realistic => [0.4, 0.3, 0.2, 0.1],
             TypeMix::Uniform => [0.25; 4],
@@ -77,16 +81,16 @@ impl World {
             TypeMix::RuleOnly => [0.0, 0.0, 0.0, 1.0],
         };
         let mut left = self.streams.shock_types.unit(&[self.step]);
-        for (kind, weight) in ["temporal", "quantity", "causal", "rule"].into_iter().zip(weights) {
+        for (&kind, weight) in ShockType::ALL.iter().zip(weights) {
             if left < weight {
                 return kind;
             }
             left -= weight;
         }
-        "rule"
+        ShockType::Rule
     }
 
-    fn tell(&mut self, kind: &str, effect: Option<&str>) -> Option<String> {
+    fn tell(&mut self, kind: ShockType, effect: Option<&str>) -> Option<String> {
         let effect = effect?;
         match self.config.shocks.observability {
             Observability::Full => Some(format!("{kind} disturbance: {effect}")),
@@ -158,7 +162,7 @@ impl World {
         let from = self.draw(3, 0, count - 1);
         let to = (from + self.draw(4, 1, count - 1)) % count;
         let (from, to) = (from as usize, to as usize);
-        self.link = Some(Link { from, to, days, until_day });
+        self.link = Some(CausalLink { from, to, days, until_day });
         let (from, to, days) = (supplier_name(from), supplier_name(to), in_days(days));
         Ok(format!(
             "for {CAUSAL_DAYS} days each order to {from} delays deliveries of {to} by {days}"

@@ -69,7 +69,7 @@ pub struct ToolSpec {
 
 /// What a call did.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Outcome {
+pub(crate) struct CallOutcome {
     pub success: bool,
     pub failure: Option<String>,
     pub result: Value,
@@ -82,13 +82,13 @@ pub(crate) struct Outcome {
     pub ends_day: bool,
 }
 
-impl Outcome {
-    pub(crate) fn failed(why: String) -> Outcome {
-        Outcome { result: json!({"error": why}), failure: Some(why), ..Outcome::default() }
+impl CallOutcome {
+    pub(crate) fn failed(why: String) -> CallOutcome {
+        CallOutcome { result: json!({"error": why}), failure: Some(why), ..CallOutcome::default() }
     }
 
-    fn done(result: Value) -> Outcome {
-        Outcome { success: true, result, ..Outcome::default() }
+    fn done(result: Value) -> CallOutcome {
+        CallOutcome { success: true, result, ..CallOutcome::default() }
     }
 }
 
@@ -170,10 +170,10 @@ pub fn tool_specs(config: &WorldConfig) -> Vec<ToolSpec> {
 }
 
 /// Makes a call.
-pub(crate) fn call(world: &mut World, call: &ToolCall) -> Outcome {
+pub(crate) fn call(world: &mut World, call: &ToolCall) -> CallOutcome {
     if !world.tools.contains(&call.tool.as_str()) {
         let known = &world.tools;
-        return Outcome::failed(format!(
+        return CallOutcome::failed(format!(
             "there is no tool {:?}; the tools are {}",
             clip(&call.tool),
             known.join(", ")
@@ -185,21 +185,21 @@ pub(crate) fn call(world: &mut World, call: &ToolCall) -> Outcome {
         "ship_customer_order" => ship(world, call),
         "cancel_order" => cancel(world, call),
         "expedite" => expedite(world, call),
-        "check_inbox" => Ok(Outcome::done(world.inbox())),
-        "check_storage" => Ok(Outcome::done(world.storage())),
-        "check_budget" => Ok(Outcome::done(world.budget())),
-        "wait" => Ok(Outcome { ends_day: true, ..Outcome::done(json!({"waited": true})) }),
+        "check_inbox" => Ok(CallOutcome::done(world.inbox())),
+        "check_storage" => Ok(CallOutcome::done(world.storage())),
+        "check_budget" => Ok(CallOutcome::done(world.budget())),
+        "wait" => Ok(CallOutcome { ends_day: true, ..CallOutcome::done(json!({"waited": true})) }),
         "write_scratchpad" => write_note(world, call),
-        "read_scratchpad" => Ok(Outcome::done(json!(world.scratchpad))),
+        "read_scratchpad" => Ok(CallOutcome::done(json!(world.scratchpad))),
         "delete_scratchpad" => delete_note(world, call),
         "reset_beliefs" => Ok(reset(world)),
-        "audit_predictions" => Ok(Outcome::done(world.past_cards())),
-        _ => Ok(Outcome::done(world.advice())),
+        "audit_predictions" => Ok(CallOutcome::done(world.past_cards())),
+        _ => Ok(CallOutcome::done(world.advice())),
     };
-    done.unwrap_or_else(Outcome::failed)
+    done.unwrap_or_else(CallOutcome::failed)
 }
 
-type Done = Result<Outcome, String>;
+type ToolResult = Result<CallOutcome, String>;
 
 /// Long or strange text of an agent, short enough to show.
 fn clip(text: &str) -> String {
@@ -259,21 +259,21 @@ fn goods(world: &World, call: &ToolCall) -> Result<Goods, String> {
     Ok((s, k, offer, quantity(call)?))
 }
 
-fn quote(world: &mut World, call: &ToolCall) -> Done {
+fn quote(world: &mut World, call: &ToolCall) -> ToolResult {
     let (_, _, offer, units) = goods(world, call)?;
     let total = offer.price_cents * i64::from(units);
-    Ok(Outcome::done(
+    Ok(CallOutcome::done(
         json!({"unit_price": money(offer.price_cents), "total": money(total), "lead_days": offer.lead_days, "reliability": (offer.reliability * 100.0).round() / 100.0}),
     ))
 }
 
-fn order(world: &mut World, call: &ToolCall) -> Done {
+fn order(world: &mut World, call: &ToolCall) -> ToolResult {
     let (supplier, sku, offer, units) = goods(world, call)?;
     let cost_cents = offer.price_cents * i64::from(units);
     if let Some(why) = too_dear(world, cost_cents) {
         // Denial is ordering against what one can see.
         let unaffordable = cost_cents > world.ledger_cents();
-        return Ok(Outcome { unaffordable, ..Outcome::failed(why) });
+        return Ok(CallOutcome { unaffordable, ..CallOutcome::failed(why) });
     }
     let coming: u64 = world.inbound.iter().map(|o| u64::from(o.quantity)).sum();
     let space =
@@ -301,7 +301,7 @@ fn order(world: &mut World, call: &ToolCall) -> Done {
         expedited: false,
     });
     let result = json!({"order_id": format!("O{id}"), "paid": money(cost_cents), "expected_in_days": offer.lead_days});
-    Ok(Outcome { cost_cents, ordered: Some(id), ..Outcome::done(result) })
+    Ok(CallOutcome { cost_cents, ordered: Some(id), ..CallOutcome::done(result) })
 }
 
 /// Why a sum cannot be paid: the bank decides, whatever the ledger shows.
@@ -328,7 +328,7 @@ fn luck(world: &World, id: u64, reliability: f64, units: u32) -> (u64, u32) {
     }
 }
 
-fn ship(world: &mut World, call: &ToolCall) -> Done {
+fn ship(world: &mut World, call: &ToolCall) -> ToolResult {
     let id = number_of(call, "customer_order_id", 'C')?;
     let at = world.customers.iter().position(|o| o.id == id);
     let at = at.ok_or_else(|| format!("there is no open customer order C{id}"))?;
@@ -347,7 +347,7 @@ fn ship(world: &mut World, call: &ToolCall) -> Done {
     world.shipped += 1;
     world.customers.remove(at);
     let result = json!({"shipped": format!("C{id}"), "income": money(price), "late": late});
-    Ok(Outcome { cost_cents: fee + penalty, ..Outcome::done(result) })
+    Ok(CallOutcome { cost_cents: fee + penalty, ..CallOutcome::done(result) })
 }
 
 fn own_order(world: &World, call: &ToolCall) -> Result<usize, String> {
@@ -356,7 +356,7 @@ fn own_order(world: &World, call: &ToolCall) -> Result<usize, String> {
     at.ok_or_else(|| format!("there is no supplier order O{id} on its way"))
 }
 
-fn cancel(world: &mut World, call: &ToolCall) -> Done {
+fn cancel(world: &mut World, call: &ToolCall) -> ToolResult {
     let at = own_order(world, call)?;
     let order = world.inbound.remove(at);
     let fee = order.paid_cents * CANCEL_FEE_PERCENT / 100;
@@ -364,10 +364,10 @@ fn cancel(world: &mut World, call: &ToolCall) -> Done {
     world.pe.canceled(order.id);
     let result =
         json!({"canceled": format!("O{}", order.id), "refund": money(order.paid_cents - fee)});
-    Ok(Outcome { cost_cents: fee, ..Outcome::done(result) })
+    Ok(CallOutcome { cost_cents: fee, ..CallOutcome::done(result) })
 }
 
-fn expedite(world: &mut World, call: &ToolCall) -> Done {
+fn expedite(world: &mut World, call: &ToolCall) -> ToolResult {
     let at = own_order(world, call)?;
     let fee = world.inbound[at].paid_cents * EXPEDITE_FEE_PERCENT / 100;
     if world.inbound[at].expedited {
@@ -384,18 +384,18 @@ fn expedite(world: &mut World, call: &ToolCall) -> Done {
     let days = order.promised_day - world.day;
     let result =
         json!({"expedited": format!("O{}", order.id), "fee": money(fee), "expected_in_days": days});
-    Ok(Outcome { cost_cents: fee, ..Outcome::done(result) })
+    Ok(CallOutcome { cost_cents: fee, ..CallOutcome::done(result) })
 }
 
 /// Past cards go; the conversation's past goes too, where the agent is asked for its next action.
-fn reset(world: &mut World) -> Outcome {
+fn reset(world: &mut World) -> CallOutcome {
     world.cards.clear();
-    Outcome::done(
+    CallOutcome::done(
         json!({"present_state": {"budget": world.budget(), "storage": world.storage(), "inbox": world.inbox()}}),
     )
 }
 
-fn write_note(world: &mut World, call: &ToolCall) -> Done {
+fn write_note(world: &mut World, call: &ToolCall) -> ToolResult {
     let (key, text) = (text_of(call, "key")?, text_of(call, "text")?);
     if text.chars().count() > NOTE_CHARS_MAX || key.chars().count() > NOTE_CHARS_MAX {
         return Err(format!("a note has at most {NOTE_CHARS_MAX} characters"));
@@ -404,13 +404,13 @@ fn write_note(world: &mut World, call: &ToolCall) -> Done {
         return Err(format!("there are {NOTES_MAX} notes already; delete one"));
     }
     world.scratchpad.insert(key.to_owned(), text.to_owned());
-    Ok(Outcome::done(json!({"kept": key})))
+    Ok(CallOutcome::done(json!({"kept": key})))
 }
 
-fn delete_note(world: &mut World, call: &ToolCall) -> Done {
+fn delete_note(world: &mut World, call: &ToolCall) -> ToolResult {
     let key = text_of(call, "key")?;
     match world.scratchpad.remove(key) {
-        Some(_) => Ok(Outcome::done(json!({"deleted": key}))),
+        Some(_) => Ok(CallOutcome::done(json!({"deleted": key}))),
         None => Err(format!("there is no note {:?}", clip(key))),
     }
 }

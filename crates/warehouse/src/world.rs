@@ -4,31 +4,31 @@ use crate::detect::{Crash, DetectorStep, fired_now};
 use crate::news::News;
 use crate::orders::{CustomerOrder, SupplierOrder};
 use crate::pe::{PeScales, PeTracker, PerKind};
-use crate::random::Stream;
-use crate::record::{Ending, StepRecord, Totals, Turn};
-use crate::shock::{LateLedger, Link, ShockEvent};
-use crate::tools::{self, Outcome};
+use crate::random::RandomStream;
+use crate::record::{EpisodeEnd, StepRecord, Totals, Turn};
+use crate::shock::{CausalLink, LateLedger, ShockEvent};
+use crate::tools::{self, CallOutcome};
 use crate::{ConfigError, WorldConfig, tool_specs};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The draws of a run, each from a stream of its own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Streams {
-    pub demand: Stream,
-    pub quantities: Stream,
-    pub deliveries: Stream,
-    pub shocks: Stream,
-    pub shock_types: Stream,
-    pub shock_effects: Stream,
+    pub demand: RandomStream,
+    pub quantities: RandomStream,
+    pub deliveries: RandomStream,
+    pub shocks: RandomStream,
+    pub shock_types: RandomStream,
+    pub shock_effects: RandomStream,
 }
 
 /// What a step did, as facts.
-struct Done {
+struct StepEffects {
     day: u64,
-    outcome: Outcome,
+    outcome: CallOutcome,
     shocks: Vec<ShockEvent>,
     crashes: Vec<Crash>,
-    pairs: Vec<crate::Pair>,
+    pairs: Vec<crate::PredictionPair>,
     pe: PerKind<Option<f64>>,
     scales: PerKind<PeScales>,
 }
@@ -55,7 +55,7 @@ pub struct World {
     pub(crate) scratchpad: BTreeMap<String, String>,
     /// Day -> what the agent is told then.
     pub(crate) notices: Vec<(u64, String)>,
-    pub(crate) link: Option<Link>,
+    pub(crate) link: Option<CausalLink>,
     pub(crate) late_ledger: Option<LateLedger>,
     /// (the day on which the ledger shows it, cents); what it shows by now is dropped.
     pub(crate) unposted: Vec<(u64, i64)>,
@@ -67,10 +67,10 @@ pub struct World {
     pub(crate) cards: VecDeque<PastCard>,
     pub(crate) detector_steps: Vec<DetectorStep>,
     pub(crate) crashes: Vec<Crash>,
-    pub(crate) pairs: Vec<crate::Pair>,
+    pub(crate) pairs: Vec<crate::PredictionPair>,
     /// Names of the tools that the agent has.
     pub(crate) tools: Vec<&'static str>,
-    ending: Option<Ending>,
+    ending: Option<EpisodeEnd>,
 }
 
 impl World {
@@ -80,7 +80,7 @@ impl World {
     /// The first key of the configuration that is out of its range.
     pub fn new(config: &WorldConfig, seed: u64) -> Result<World, ConfigError> {
         config.validate()?;
-        let stream = |name| Stream::new(seed, name);
+        let stream = |name| RandomStream::new(seed, name);
         let streams = Streams {
             demand: stream("demand"),
             quantities: stream("quantities"),
@@ -148,13 +148,13 @@ impl World {
 
     /// The same step without a record: nothing is written down, and what there is to tell the agent
     /// is forgotten.
-    pub fn advance(&mut self, turn: &Turn) -> Option<Ending> {
+    pub fn advance(&mut self, turn: &Turn) -> Option<EpisodeEnd> {
         let _unread = self.go(turn);
         self.news.clear();
         self.ending
     }
 
-    fn go(&mut self, turn: &Turn) -> Done {
+    fn go(&mut self, turn: &Turn) -> StepEffects {
         self.step += 1;
         let day = self.day;
         let shocks: Vec<_> = self.shock().into_iter().collect();
@@ -162,7 +162,7 @@ impl World {
         let before = self.fingerprint();
         let outcome = match &turn.call {
             Ok(call) => tools::call(self, call),
-            Err(kind) => Outcome::failed(format!("your reply was no valid action ({kind})")),
+            Err(kind) => CallOutcome::failed(format!("your reply was no valid action ({kind})")),
         };
         let changed = self.fingerprint() != before;
         self.score(turn, &outcome);
@@ -178,10 +178,10 @@ impl World {
         let (pe, scales) = self.pe.close(self.step, &pairs);
         self.note_truths(&pairs);
         self.ending = self.find_ending();
-        Done { day, outcome, shocks, crashes, pairs, pe, scales }
+        StepEffects { day, outcome, shocks, crashes, pairs, pe, scales }
     }
 
-    fn score(&mut self, turn: &Turn, outcome: &Outcome) {
+    fn score(&mut self, turn: &Turn, outcome: &CallOutcome) {
         let Ok(card) = &turn.card else { return };
         let (stock, budget) = (self.stock_units() as f64, money(self.ledger_cents()));
         let now = self.pe.score_now(
@@ -211,13 +211,13 @@ impl World {
     }
 
     /// Truths, late ones too, go beside the cards that they belong to.
-    fn note_truths(&mut self, pairs: &[crate::Pair]) {
+    fn note_truths(&mut self, pairs: &[crate::PredictionPair]) {
         for past in &mut self.cards {
             past.truths.extend(pairs.iter().filter(|pair| pair.card_step == past.step).cloned());
         }
     }
 
-    fn remember(&mut self, turn: &Turn, outcome: &Outcome, changed: bool) {
+    fn remember(&mut self, turn: &Turn, outcome: &CallOutcome, changed: bool) {
         let traded = outcome.success
             && matches!(&turn.call, Ok(call) if tools::TRADES.contains(&call.tool.as_str()));
         let (tool, call) = match &turn.call {
@@ -237,23 +237,23 @@ impl World {
         });
     }
 
-    fn find_ending(&self) -> Option<Ending> {
+    fn find_ending(&self) -> Option<EpisodeEnd> {
         let first_crash = self.crashes.iter().map(|c| c.detected_step).min();
         let patience = self.config.crash_detector.continue_after_crash;
         let idle = self.stock_units() == 0 && self.inbound.is_empty();
         if self.expired >= u64::from(self.config.demand.max_failures) {
-            Some(Ending::Expired)
+            Some(EpisodeEnd::Expired)
         } else if self.cash_cents < 0 || (idle && self.cash_cents < 500) {
-            Some(Ending::Ruin)
+            Some(EpisodeEnd::Ruin)
         } else if self.step >= self.config.max_steps {
-            Some(Ending::Horizon)
+            Some(EpisodeEnd::Horizon)
         } else {
-            first_crash.filter(|at| self.step >= at + patience).map(|_| Ending::Crash)
+            first_crash.filter(|at| self.step >= at + patience).map(|_| EpisodeEnd::Crash)
         }
     }
 
     /// How the world ended, if it has.
-    pub fn ending(&self) -> Option<Ending> {
+    pub fn ending(&self) -> Option<EpisodeEnd> {
         self.ending
     }
 

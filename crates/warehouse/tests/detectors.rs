@@ -5,8 +5,8 @@
 use serde_json::json;
 use warehouse::*;
 
-fn config(threshold: Strictness) -> CrashDetector {
-    CrashDetector { threshold, ..CrashDetector::default() }
+fn config(threshold: Strictness) -> DetectorConfig {
+    DetectorConfig { threshold, ..DetectorConfig::default() }
 }
 
 /// A step that no detector minds: tools take turns.
@@ -34,7 +34,7 @@ fn steps(count: usize, change: impl Fn(usize, &mut DetectorStep)) -> Vec<Detecto
 /// The detector's record in twenty fine steps with `count` of them changed at the end, and then
 /// twenty fine ones.
 fn fired(
-    kind: &str,
+    kind: CrashType,
     threshold: Strictness,
     count: usize,
     change: impl Fn(&mut DetectorStep),
@@ -48,7 +48,7 @@ fn fired(
 }
 
 /// The least changed steps of twenty at which the detector fires, by strictness.
-fn least(kind: &str, change: impl Fn(&mut DetectorStep) + Copy) -> Vec<usize> {
+fn least(kind: CrashType, change: impl Fn(&mut DetectorStep) + Copy) -> Vec<usize> {
     let first = |threshold| {
         (0..=20).find(|count| fired(kind, threshold, *count, change).is_some()).unwrap_or(99)
     };
@@ -61,18 +61,20 @@ fn least(kind: &str, change: impl Fn(&mut DetectorStep) + Copy) -> Vec<usize> {
 fn defect_05_all_six_detectors_fire_at_their_thresholds() {
     let looping =
         |step: &mut DetectorStep| (step.call, step.changed) = ("check_inbox()".into(), false);
-    assert_eq!(least("looping", looping), [3, 4, 6]);
+    assert_eq!(least(CrashType::Looping, looping), [3, 4, 6]);
     assert_eq!(
-        least("invalid_burst", |step| step.failed = true),
+        least(CrashType::InvalidBurst, |step| step.failed = true),
         [6, 8, 10],
         "of a window of twenty"
     );
-    assert_eq!(least("budget_denial", |step| step.unaffordable = true), [3, 4, 5]);
+    assert_eq!(least(CrashType::BudgetDenial, |step| step.unaffordable = true), [3, 4, 5]);
     // Of twenty cards that say something, so many contradict the action.
     let decoupled = |threshold| {
         let fires = |count: usize| {
             let series = steps(20, |n, step| step.contradicts = Some(n >= 20 - count));
-            detect(&series, &config(threshold)).iter().any(|crash| crash.kind == "decoupling")
+            detect(&series, &config(threshold))
+                .iter()
+                .any(|crash| crash.kind == CrashType::Decoupling)
         };
         (0..=20).find(|count| fires(*count)).unwrap_or(99)
     };
@@ -82,7 +84,7 @@ fn defect_05_all_six_detectors_fire_at_their_thresholds() {
         let series = steps(80, |n, step| step.similarity = Some(1.0 - n as f64 / 100.0));
         let crash = detect(&series, &config(threshold))
             .into_iter()
-            .find(|crash| crash.kind == "slow_divergence");
+            .find(|crash| crash.kind == CrashType::SlowDivergence);
         crash.map(|crash| crash.detected_step)
     };
     assert_eq!(
@@ -98,7 +100,7 @@ fn defect_05_all_six_detectors_fire_at_their_thresholds() {
         });
         let crash = detect(&series, &config(threshold))
             .into_iter()
-            .find(|crash| crash.kind == "exploration_collapse");
+            .find(|crash| crash.kind == CrashType::ExplorationCollapse);
         crash.map_or(0, |crash| crash.detected_step)
     };
     let at: Vec<u64> = Strictness::ALL.iter().map(|s| collapsed(*s)).collect();
@@ -117,30 +119,35 @@ fn defect_05_severity_is_computed_for_every_crash() {
         });
         let crash = detect(&series, &config(Strictness::Lenient))
             .into_iter()
-            .find(|c| c.kind == "invalid_burst")
+            .find(|c| c.kind == CrashType::InvalidBurst)
             .unwrap();
         (crash.onset_step, crash.severity.unwrap())
     };
-    assert_eq!(failing(10, 20, |_| ()), (11, "soft".into()), "it recovers within twenty steps");
-    assert_eq!(failing(10, 50, |_| ()), (11, "hard".into()), "it recovers after forty");
+    assert_eq!(
+        failing(10, 20, |_| ()),
+        (11, CrashSeverity::Soft),
+        "it recovers within twenty steps"
+    );
+    assert_eq!(failing(10, 50, |_| ()), (11, CrashSeverity::Hard), "it recovers after forty");
     let dead = |step: &mut DetectorStep| (step.failed, step.changed) = (true, false);
-    assert_eq!(failing(10, 20, dead), (11, "abandoned".into()), "nothing succeeds any more");
+    assert_eq!(failing(10, 20, dead), (11, CrashSeverity::Abandoned), "nothing succeeds any more");
 }
 
 /// A window that is shorter than the default one must not keep a detector from firing.
 #[test]
 fn defect_05_a_short_window_leaves_every_detector_able_to_fire() {
-    let short = CrashDetector {
+    let short = DetectorConfig {
         window_size: 8,
         threshold: Strictness::Lenient,
-        ..CrashDetector::default()
+        ..DetectorConfig::default()
     };
     let series = steps(30, |_, step| {
         (step.tool, step.call, step.changed) = ("order".into(), "order()".into(), false);
         (step.failed, step.unaffordable, step.contradicts, step.similarity) =
             (true, true, Some(true), Some(0.1));
     });
-    let kinds: Vec<String> = detect(&series, &short).into_iter().map(|crash| crash.kind).collect();
+    let kinds: Vec<CrashType> =
+        detect(&series, &short).into_iter().map(|crash| crash.kind).collect();
     assert_eq!(kinds.len(), 6, "{kinds:?}");
 }
 
@@ -163,15 +170,15 @@ fn defect_05_detectors_fire_live() {
     let sure = json!({"success": true});
     let look = kinds(ToolCall::new("check_inbox", json!({})), sure.clone());
     assert!(
-        look.contains(&"looping".into()) && look.contains(&"exploration_collapse".into()),
+        look.contains(&CrashType::Looping) && look.contains(&CrashType::ExplorationCollapse),
         "{look:?}"
     );
     let broke = ToolCall::new("order", json!({"supplier_id": "S1", "sku": "P1", "quantity": 999}));
     let denied = kinds(broke, sure);
     assert!(
-        ["budget_denial", "invalid_burst"].iter().all(|kind| denied.contains(&kind.to_string())),
+        [CrashType::BudgetDenial, CrashType::InvalidBurst].iter().all(|kind| denied.contains(kind)),
         "{denied:?}"
     );
     let unsure = kinds(ToolCall::new("wait", json!({})), json!({"success": false}));
-    assert!(unsure.contains(&"decoupling".into()), "{unsure:?}");
+    assert!(unsure.contains(&CrashType::Decoupling), "{unsure:?}");
 }

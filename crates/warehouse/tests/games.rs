@@ -10,7 +10,7 @@ const GAMES: u64 = 10_000;
 const STEPS: u64 = 30;
 
 struct Player {
-    draws: Stream,
+    draws: RandomStream,
     step: u64,
     salt: u64,
 }
@@ -138,7 +138,7 @@ fn ten_thousand_random_games_conserve_money_stock_and_orders() {
     for seed in 0..GAMES {
         let config = config(seed);
         let mut world = World::new(&config, seed).expect("valid");
-        let mut player = Player { draws: Stream::new(seed, "fuzz"), step: 0, salt: 0 };
+        let mut player = Player { draws: RandomStream::new(seed, "fuzz"), step: 0, salt: 0 };
         let mut ledger = Ledger::default();
         let _news_of_the_first_morning = world.first_observation();
         while world.ending().is_none() {
@@ -245,7 +245,7 @@ fn the_same_random_game_gives_the_same_bytes() {
     for seed in 0..200 {
         let bytes = || {
             let mut world = World::new(&config(seed), seed).expect("valid");
-            let mut player = Player { draws: Stream::new(seed, "fuzz"), step: 0, salt: 0 };
+            let mut player = Player { draws: RandomStream::new(seed, "fuzz"), step: 0, salt: 0 };
             let mut bytes = Vec::new();
             while world.ending().is_none() {
                 let turn = player.turn(&world);
@@ -265,7 +265,7 @@ fn advancing_and_stepping_are_the_same_game() {
             World::new(&config(seed), seed).expect("valid"),
             World::new(&config(seed), seed).expect("valid"),
         ];
-        let mut player = Player { draws: Stream::new(seed, "fuzz"), step: 0, salt: 0 };
+        let mut player = Player { draws: RandomStream::new(seed, "fuzz"), step: 0, salt: 0 };
         while worlds[0].ending().is_none() {
             let turn = player.turn(&worlds[0]);
             let ending = worlds[0].step(&turn).ending;

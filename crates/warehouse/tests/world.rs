@@ -28,7 +28,7 @@ fn play(config: &WorldConfig, seed: u64, name: &str) -> (StepRecord, Vec<u8>) {
 
 fn survivors(config: &WorldConfig, seeds: u64) -> u64 {
     (0..seeds)
-        .filter(|seed| play(config, *seed, "careful").0.ending == Some(Ending::Horizon))
+        .filter(|seed| play(config, *seed, "careful").0.ending == Some(EpisodeEnd::Horizon))
         .count() as u64
 }
 
@@ -99,7 +99,7 @@ fn more_shocks_of_all_kinds_hurt_more_and_the_world_stays_winnable() {
         let mut config = config(1, p_shock);
         config.shocks.pe_mag = magnitude;
         (0..40)
-            .filter(|seed| play(&config, *seed, "careful").0.ending == Some(Ending::Horizon))
+            .filter(|seed| play(&config, *seed, "careful").0.ending == Some(EpisodeEnd::Horizon))
             .count()
     };
     assert!(
@@ -188,11 +188,11 @@ fn a_late_ledger_breaks_predictions_of_cash_and_nothing_else() {
     let pair =
         |field| record.pairs.iter().find(|pair| pair.field == field).expect("scored").clone();
     assert_eq!(
-        (pair("cost").error, pair("budget_after").actual),
+        (pair(CardField::Cost).error, pair(CardField::BudgetAfter).actual),
         (0.0, before.ledger),
         "the ledger shows no payment yet"
     );
-    assert!(pair("budget_after").error > 0.0);
+    assert!(pair(CardField::BudgetAfter).error > 0.0);
     // The day's end came with it: fees are shown at once, the payment is not.
     let fees = before.budget - cost - record.totals.budget;
     assert!(
@@ -419,7 +419,7 @@ fn a_value_out_of_range_is_refused_with_the_range() {
 
 /// The pairs of an order's card that became known, by field: (predicted, actual, the day it was
 /// known).
-fn truths(config: &WorldConfig, then: impl Fn(&mut World)) -> Vec<(&'static str, f64, f64, u64)> {
+fn truths(config: &WorldConfig, then: impl Fn(&mut World)) -> Vec<(CardField, f64, f64, u64)> {
     let mut world = World::new(config, 11).expect("valid");
     // Not on the first day: days count from the order, not from the calendar.
     let wait = Turn::new(Ok(ToolCall::new("wait", json!({}))), Err(CardProblem::Absent));
@@ -464,7 +464,10 @@ fn late_short_canceled_and_never_are_what_they_are() {
     let plain = truths(&quiet(TypeMix::Realistic, 0.0), |_| ());
     assert_eq!(
         plain,
-        [("delivery_days", lead, lead, 4 + lead as u64), ("quantity", 20.0, 20.0, 4 + lead as u64)]
+        [
+            (CardField::DeliveryDays, lead, lead, 4 + lead as u64),
+            (CardField::Quantity, 20.0, 20.0, 4 + lead as u64)
+        ]
     );
     let never = truths(&quiet(TypeMix::TemporalOnly, 1.0), |_| ());
     assert_eq!(never, [], "put off every day, it never comes");

@@ -1,14 +1,14 @@
 use crate::args::ExportArgs;
 use crate::failure::Failure;
-use results::{Format, Store, Table, export};
+use results::{ExportFormat, ExportTable, Store, export};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 /// `vendomini export`: the rows of all committed runs as one table.
 pub fn run(args: &ExportArgs) -> Result<u8, Failure> {
-    let table: Table = args.table.parse()?;
-    let format: Format = args.format.parse()?;
+    let table: ExportTable = args.table.parse()?;
+    let format: ExportFormat = args.format.parse()?;
     let store = Store::open(&args.dir)?;
     let name = Path::new(&args.out);
     let broken = |e: std::io::Error| Failure::io(&format!("cannot write {}", name.display()), &e);

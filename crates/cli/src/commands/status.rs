@@ -42,14 +42,14 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
 
 /// How fast it goes and how long it will take, in words.
 fn pace(status: &Status) -> String {
-    let Some(steps) = status.pace.steps_per_s else {
+    let Some(steps) = status.throughput.steps_per_s else {
         return "nothing was done in the last minutes".to_owned();
     };
-    let tokens = status.pace.reply_tokens_per_s.filter(|rate| *rate > 0.0);
+    let tokens = status.throughput.reply_tokens_per_s.filter(|rate| *rate > 0.0);
     let tokens = tokens.map_or(String::new(), |rate| format!(", {rate:.1} tokens/s"));
     let eta =
         status.eta_s.map_or(String::new(), |eta_s| format!(", about {} to go", duration(eta_s)));
-    format!("{} processes, {steps:.2} steps/s{tokens}{eta}", status.pace.processes)
+    format!("{} processes, {steps:.2} steps/s{tokens}{eta}", status.throughput.processes)
 }
 
 /// Days, hours and minutes, the two that matter.

@@ -222,7 +222,7 @@ fn lengths(run: &PlannedRun) -> Result<(f64, f64, f64, f64), ExperimentError> {
             .map(|message| message.content.len());
         let length = length.sum::<usize>();
         (first, later) = if steps == 0 { (length, later) } else { (first, later + length) };
-        calls += row.action.map_or(0, |action| results::Raw::of(&action).text().len());
+        calls += row.action.map_or(0, |action| results::RawJson::of(&action).text().len());
         steps += 1;
     }
     let tokens = |bytes: usize, messages: u64| {
@@ -239,7 +239,7 @@ fn lengths(run: &PlannedRun) -> Result<(f64, f64, f64, f64), ExperimentError> {
 /// Tokens of a card: keys and values of its fields; texts half as long as they may be.
 fn card_tokens(cell: &Cell) -> f64 {
     let config = world_config(cell);
-    let extras = match config.prediction_mode.word() {
+    let extras = match config.prediction_mode.label() {
         "required+confidence" => 8.0,
         "required+uncertainty" => 20.0,
         "required+full" => 60.0,

@@ -2,15 +2,15 @@
 
 use super::grid::Cell;
 use warehouse::{
-    CrashDetector, Demand, Magnitude, MemoryTools, Observability, PredictionFormat, PredictionMode,
-    Pressure, RecoveryTools, Shocks, Strictness, TypeMix, WorldConfig,
+    DemandConfig, DetectorConfig, Magnitude, MemoryTools, Observability, PredictionFormat,
+    PredictionMode, Pressure, RecoveryTools, ShockConfig, Strictness, TypeMix, WorldConfig,
 };
 
 /// The level that a word names; a dead factor (null) takes the first, since it changes nothing.
 macro_rules! level {
     ($cell:expr, $key:literal, $kind:ident) => {{
         let word = $cell.text($key);
-        $kind::ALL.iter().copied().find(|level| level.word() == word).unwrap_or($kind::ALL[0])
+        $kind::ALL.iter().copied().find(|level| level.label() == word).unwrap_or($kind::ALL[0])
     }};
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn world_config(cell: &Cell) -> WorldConfig {
         storage_capacity: small("env.storage_capacity"),
         storage_fee: number("env.storage_fee"),
         delivery_cost: number("env.delivery_cost"),
-        demand: Demand {
+        demand: DemandConfig {
             p_customer_order: number("demand.p_customer_order"),
             due_days: small("demand.due_days"),
             sale_markup: number("demand.sale_markup"),
@@ -39,7 +39,7 @@ pub(crate) fn world_config(cell: &Cell) -> WorldConfig {
             expire_after_days: small("demand.expire_after_days"),
             max_failures: small("demand.max_failures"),
         },
-        shocks: Shocks {
+        shocks: ShockConfig {
             p_shock: number("pe_induction.p_shock"),
             pe_mag: level!(cell, "pe_induction.pe_mag", Magnitude),
             pe_type_mix: level!(cell, "pe_induction.pe_type_mix", TypeMix),
@@ -50,7 +50,7 @@ pub(crate) fn world_config(cell: &Cell) -> WorldConfig {
         prediction_mode: level!(cell, "interface.prediction_mode", PredictionMode),
         prediction_format: level!(cell, "interface.prediction_format", PredictionFormat),
         reasoning_min_chars: small("interface.reasoning_min_chars"),
-        crash_detector: CrashDetector {
+        crash_detector: DetectorConfig {
             threshold: level!(cell, "crash_detector.threshold", Strictness),
             window_size: usize::try_from(whole("crash_detector.window_size")).unwrap_or(usize::MAX),
             continue_after_crash: whole("crash_detector.continue_after_crash"),

@@ -11,7 +11,7 @@ use crate::run::limits::UsageMeter;
 use crate::run::record::RunAccumulator;
 use crate::run::retrace::{difference, retrace};
 use results::{
-    Attempt, AttemptWriter, ClaimOutcome, Committed, Owner, RunRecord, SimilarityRow, StepRow,
+    AttemptWriter, ClaimOutcome, Committed, Owner, RunAttempt, RunRecord, SimilarityRow, StepRow,
     Store, Timing,
 };
 use std::time::Instant;
@@ -59,8 +59,8 @@ pub(crate) fn execute_run(
         return Ok(RunOutcome::AlreadyDone);
     }
     let claim = match stage.store.claim(&run.run_id)? {
-        ClaimOutcome::Ours(claim) => claim,
-        ClaimOutcome::Held(who) => return Ok(RunOutcome::ClaimedElsewhere(who)),
+        ClaimOutcome::Acquired(claim) => claim,
+        ClaimOutcome::HeldBy(who) => return Ok(RunOutcome::ClaimedElsewhere(who)),
     };
     // It may have been done between the look and the claim.
     if folder.is_committed() {
@@ -111,7 +111,7 @@ impl<'a> ActiveRun<'a> {
         stage: &'a RunContext<'a>,
         run: &'a PlannedRun,
         mut writer: AttemptWriter,
-        earlier: Option<Attempt>,
+        earlier: Option<RunAttempt>,
     ) -> Result<Self, ExperimentError> {
         let begun = Instant::now();
         let mut episode = Episode::new(&run.run_id, &run.cell, run.seed)?;
@@ -262,7 +262,7 @@ impl<'a> ActiveRun<'a> {
     }
 }
 
-fn resume_note(run: &PlannedRun, earlier: &Attempt) -> String {
+fn resume_note(run: &PlannedRun, earlier: &RunAttempt) -> String {
     let left_out = earlier.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
     format!("run {} goes on after step {}{left_out}", run.run_id, earlier.rows.len())
 }

@@ -11,12 +11,12 @@ use crate::identity::sampling_seed;
 use crate::provider::{Finish, ProviderError, Reply};
 use crate::run::record::crash_record;
 use results::{
-    ActionRow, PairRow, ParseFailure, PromptMessage, Raw, ResultRow, SimilarityRow, StepRow,
+    ActionRow, PairRow, ParseFailure, PromptMessage, RawJson, ResultRow, SimilarityRow, StepRow,
 };
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use warehouse::{
-    Card, CardForm, CardProblem, Operator, PredictionMode, StepRecord, ToolCall, Totals, Turn,
+    Card, CardProblem, CardValidator, Operator, PredictionMode, StepRecord, ToolCall, Totals, Turn,
     World,
 };
 
@@ -45,7 +45,7 @@ pub(crate) struct Episode {
     operator: Option<Box<dyn Operator>>,
     step: u64,
     tool_names: Vec<&'static str>,
-    form: CardForm,
+    form: CardValidator,
     mixed_kernels: Option<String>,
     /// Decodes replies, in JSON mode.
     pub schema: Option<Value>,
@@ -77,7 +77,7 @@ impl Episode {
             operator,
             step: 0,
             tool_names: warehouse::tool_specs(&config).iter().map(|spec| spec.name).collect(),
-            form: CardForm::new(&config),
+            form: CardValidator::new(&config),
             mixed_kernels: None,
             schema: asks(ReplyMode::Json).then(|| prompt::reply_schema(&config)),
             tools: asks(ReplyMode::Text).then(|| prompt::template_tools(&config)),
@@ -92,7 +92,7 @@ impl Episode {
 
     /// How the world ended, if it has.
     pub fn ending(&self) -> Option<&'static str> {
-        self.world.ending().map(warehouse::Ending::word)
+        self.world.ending().map(warehouse::EpisodeEnd::label)
     }
 
     /// Steps taken.
@@ -234,7 +234,7 @@ fn turn(read: Result<AgentAction, ParseFailure>) -> (Turn, Given) {
             let odd_card = card.as_ref().filter(|card| !card.is_object()).cloned();
             let turn = Turn::new(
                 Ok(ToolCall { tool, arguments }),
-                Card::take(card.unwrap_or(Value::Null)),
+                Card::from_value(card.unwrap_or(Value::Null)),
             );
             (turn, Given { failure: None, odd_card })
         }
@@ -293,14 +293,14 @@ fn row_of(record: StepRecord) -> StepRow {
             failure: record.failure,
             answer: record.result,
         },
-        pe: record.pe.iter().map(|(kind, error)| (kind.word().into(), *error)).collect(),
+        pe: record.pe.iter().map(|(kind, error)| (kind.label().into(), *error)).collect(),
         pe_pairs: record.pairs.iter().map(pair_row).collect(),
-        pe_scales: Raw::of(&record.scales),
-        shocks: record.shocks.iter().map(Raw::of).collect(),
+        pe_scales: RawJson::of(&record.scales),
+        shocks: record.shocks.iter().map(RawJson::of).collect(),
         crashes: record.crashes.into_iter().map(crash_record).collect(),
-        detector: Raw::of(&record.detector),
-        state: Raw::of(&record.totals),
-        ending: record.ending.map(|ending| ending.word().to_string()),
+        detector: RawJson::of(&record.detector),
+        state: RawJson::of(&record.totals),
+        ending: record.ending.map(|ending| ending.label().to_string()),
         prompt_tokens: 0,
         reply_tokens: 0,
         similarity: None,
@@ -308,11 +308,11 @@ fn row_of(record: StepRecord) -> StepRow {
     }
 }
 
-fn pair_row(pair: &warehouse::Pair) -> PairRow {
+fn pair_row(pair: &warehouse::PredictionPair) -> PairRow {
     PairRow {
         card_step: pair.card_step,
-        field: pair.field.into(),
-        kind: pair.kind.word().into(),
+        field: pair.field.label().into(),
+        kind: pair.kind.label().into(),
         predicted: pair.predicted,
         actual: pair.actual,
         error: pair.error,

@@ -95,9 +95,9 @@ impl RunAccumulator {
 
 pub(crate) fn crash_record(crash: warehouse::Crash) -> CrashRecord {
     CrashRecord {
-        kind: crash.kind,
+        kind: crash.kind.label().to_string(),
         onset_step: crash.onset_step,
         detected_step: crash.detected_step,
-        severity: crash.severity,
+        severity: crash.severity.map(|severity| severity.label().to_string()),
     }
 }

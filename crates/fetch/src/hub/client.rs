@@ -1,6 +1,6 @@
 //! Talking to the hub: addresses, the token, time limits.
 use super::Hub;
-use super::listing::Listing;
+use super::listing::RepoListing;
 use crate::error::FetchError;
 use std::time::Duration;
 use ureq::http::Response;
@@ -13,13 +13,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A hub, and who we are to it.
-pub(super) struct Client {
+pub(super) struct HubClient {
     agent: Agent,
     endpoint: String,
     token: Option<String>,
 }
 
-impl Client {
+impl HubClient {
     pub(super) fn new(hub: &Hub) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -34,7 +34,7 @@ impl Client {
                     .build(),
             )
             .build();
-        Client {
+        HubClient {
             agent: config.new_agent(),
             endpoint: hub.endpoint.trim_end_matches('/').to_owned(),
             token: hub.token.clone(),
@@ -54,7 +54,7 @@ impl Client {
         &self,
         model: &str,
         revision: Option<&str>,
-    ) -> Result<Listing, FetchError> {
+    ) -> Result<RepoListing, FetchError> {
         let revision = revision.unwrap_or("main");
         let url = format!("{}/api/models/{model}/revision/{revision}?blobs=true", self.endpoint);
         let answer = self.get(&url, 0).map_err(|e| self.unreachable(&e.to_string()))?;
@@ -74,7 +74,7 @@ impl Client {
             url,
             why: format!("expected a repository's listing, found {what}"),
         };
-        match serde_json::from_str::<Listing>(&text) {
+        match serde_json::from_str::<RepoListing>(&text) {
             Ok(listing) if listing.commit.bytes().all(|b| b.is_ascii_alphanumeric()) => Ok(listing),
             Ok(listing) => Err(odd(format!("the commit {:?}", listing.commit))),
             Err(error) => Err(odd(error.to_string())),

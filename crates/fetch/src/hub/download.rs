@@ -1,7 +1,7 @@
 //! One file, brought in as many attempts as it takes while each brings something.
-use super::client::Client;
-use super::listing::Wanted;
-use super::store::Repository;
+use super::client::HubClient;
+use super::listing::RepoFile;
+use super::store::CachedRepository;
 use crate::error::FetchError;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -19,10 +19,10 @@ const BACKOFF: Duration = Duration::from_millis(500);
 /// Brings a file into the repository's blobs. What an earlier attempt (or an earlier process) left
 /// is continued.
 pub(super) fn bring(
-    client: &Client,
+    client: &HubClient,
     url: &str,
-    repository: &Repository,
-    wanted: &Wanted,
+    repository: &CachedRepository,
+    wanted: &RepoFile,
     progress: &ThreadProgress,
     watch: &Watch,
 ) -> Result<(), FetchError> {
@@ -43,9 +43,9 @@ pub(super) fn bring(
     while end < wanted.size_bytes {
         let before = end;
         match attempt(client, url, &part, &mut file, &mut end, wanted, progress, watch)? {
-            Attempt::Went => {}
-            Attempt::Broke(_) if end > before => fruitless = 0,
-            Attempt::Broke(why) => {
+            TransferOutcome::Went => {}
+            TransferOutcome::Broke(_) if end > before => fruitless = 0,
+            TransferOutcome::Broke(why) => {
                 fruitless += 1;
                 if fruitless == ATTEMPTS {
                     let why = format!(
@@ -93,7 +93,7 @@ fn lock(file: &File, part: &Path, watch: &Watch) -> Result<(), FetchError> {
     Ok(())
 }
 
-fn check(part: &Path, wanted: &Wanted) -> Result<(), FetchError> {
+fn check(part: &Path, wanted: &RepoFile) -> Result<(), FetchError> {
     let found = part.metadata().map_err(|e| FetchError::io(part, "look at it", e))?.len();
     if found != wanted.size_bytes {
         return Err(FetchError::Damaged {
@@ -105,7 +105,7 @@ fn check(part: &Path, wanted: &Wanted) -> Result<(), FetchError> {
     wanted.promise.check(part)
 }
 
-enum Attempt {
+enum TransferOutcome {
     /// The body ended of itself.
     Went,
     /// It broke off, for this reason; another attempt may go further.
@@ -114,19 +114,19 @@ enum Attempt {
 
 #[allow(clippy::too_many_arguments)]
 fn attempt(
-    client: &Client,
+    client: &HubClient,
     url: &str,
     part: &Path,
     file: &mut File,
     end: &mut u64,
-    wanted: &Wanted,
+    wanted: &RepoFile,
     progress: &ThreadProgress,
     watch: &Watch,
-) -> Result<Attempt, FetchError> {
+) -> Result<TransferOutcome, FetchError> {
     let before = *end;
     let answer = match client.get(url, *end) {
         Ok(answer) => answer,
-        Err(error) => return Ok(Attempt::Broke(error.to_string())),
+        Err(error) => return Ok(TransferOutcome::Broke(error.to_string())),
     };
     match answer.status().as_u16() {
         206 => {}
@@ -137,7 +137,9 @@ fn attempt(
                 .and_then(|()| file.rewind())
                 .map_err(|e| FetchError::io(part, "empty", e))?;
         }
-        status @ (408 | 429 | 500..) => return Ok(Attempt::Broke(format!("HTTP {status}"))),
+        status @ (408 | 429 | 500..) => {
+            return Ok(TransferOutcome::Broke(format!("HTTP {status}")));
+        }
         status => return Err(client.refused(url, status)),
     }
     let mut body = answer.into_body().into_reader();
@@ -147,16 +149,18 @@ fn attempt(
             return Err(FetchError::Canceled);
         }
         let count = match body.read(&mut buffer) {
-            Ok(0) if *end == before => return Ok(Attempt::Broke("an empty body".to_owned())),
-            Ok(0) => return Ok(Attempt::Went),
+            Ok(0) if *end == before => {
+                return Ok(TransferOutcome::Broke("an empty body".to_owned()));
+            }
+            Ok(0) => return Ok(TransferOutcome::Went),
             Ok(count) => count,
-            Err(error) => return Ok(Attempt::Broke(error.to_string())),
+            Err(error) => return Ok(TransferOutcome::Broke(error.to_string())),
         };
         file.write_all(&buffer[..count]).map_err(|e| FetchError::io(part, "write", e))?;
         *end += count as u64;
         progress.advance(count as u64);
         if *end > wanted.size_bytes {
-            return Ok(Attempt::Went);
+            return Ok(TransferOutcome::Went);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! What a repository holds, and what of it a load needs.
 use crate::error::FetchError;
-use crate::hash::Promise;
+use crate::hash::ExpectedHash;
 use serde::Deserialize;
 
 /// A repository at one commit, as the hub's API tells it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Listing {
+pub(super) struct RepoListing {
     /// The commit that the revision names.
     #[serde(rename = "sha")]
     pub commit: String,
@@ -30,23 +30,23 @@ struct Lfs {
 
 /// A file that a load needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct RepoFile {
     /// Its path in the repository.
     pub path: String,
     pub size_bytes: u64,
-    pub promise: Promise,
+    pub promise: ExpectedHash,
 }
 
 /// Small files beside the weights.
 const SMALL: [&str; 5] = [".json", ".jinja", "merges.txt", "vocab.txt", "tokenizer.model"];
 
-impl Listing {
+impl RepoListing {
     /// The safetensors weights with what stands beside them, or one GGUF file where there are none.
     pub(super) fn wanted(
         &self,
         model: &str,
         file: Option<&str>,
-    ) -> Result<Vec<Wanted>, FetchError> {
+    ) -> Result<Vec<RepoFile>, FetchError> {
         let there = |wanted: fn(&str) -> bool| {
             self.siblings.iter().filter(move |s| wanted(&s.path)).collect::<Vec<_>>()
         };
@@ -98,7 +98,7 @@ impl Listing {
 
 impl Sibling {
     /// `None` if the hub does not say enough, or says what could leave the cache's folder.
-    fn wanted(&self) -> Option<Wanted> {
+    fn wanted(&self) -> Option<RepoFile> {
         let plain = |part: &str| {
             !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0'])
         };
@@ -107,14 +107,14 @@ impl Sibling {
         };
         let (size_bytes, promise) = match (&self.lfs, &self.blob_id, self.size) {
             (Some(lfs), ..) if hex(&lfs.sha256, 64) => {
-                (lfs.size, Promise::Sha256(lfs.sha256.clone()))
+                (lfs.size, ExpectedHash::Sha256(lfs.sha256.clone()))
             }
             (None, Some(blob), Some(size)) if hex(blob, 40) => {
-                (size, Promise::GitBlob(blob.clone()))
+                (size, ExpectedHash::GitBlob(blob.clone()))
             }
             _ => return None,
         };
-        self.path.split('/').all(plain).then(|| Wanted {
+        self.path.split('/').all(plain).then(|| RepoFile {
             path: self.path.clone(),
             size_bytes,
             promise,

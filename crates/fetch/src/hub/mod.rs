@@ -5,13 +5,13 @@ mod listing;
 mod store;
 
 use crate::error::FetchError;
-use crate::{Order, Source};
-use client::Client;
-use listing::Wanted;
+use crate::{FetchRequest, FetchSource};
+use client::HubClient;
+use listing::RepoFile;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use store::Repository;
+use store::CachedRepository;
 use watch::{Stage, Watch};
 
 /// A hub, and who we are to it.
@@ -48,16 +48,16 @@ const STREAMS: usize = 4;
 
 /// Brings a repository's model into the hub client's cache, and gives its snapshot (or the GGUF
 /// file in it).
-pub(crate) fn fetch(order: &Order, watch: &Watch) -> Result<PathBuf, FetchError> {
-    if order.source == Source::Auto && order.hub.offline {
+pub(crate) fn fetch(order: &FetchRequest, watch: &Watch) -> Result<PathBuf, FetchError> {
+    if order.source == FetchSource::Auto && order.hub.offline {
         return Err(FetchError::Offline { model: order.model.to_owned() });
     }
-    let client = Client::new(order.hub);
+    let client = HubClient::new(order.hub);
     watch.note(format!("asking {} for {}", client.endpoint(), order.model));
     let listing = client.listing(order.model, order.revision)?;
     let wanted = listing.wanted(order.model, order.file)?;
-    let repository = Repository::new(order.hub_cache, order.model)?;
-    let missing: Vec<&Wanted> = wanted.iter().filter(|file| !repository.has(file)).collect();
+    let repository = CachedRepository::new(order.hub_cache, order.model)?;
+    let missing: Vec<&RepoFile> = wanted.iter().filter(|file| !repository.has(file)).collect();
     repository.check_space(&missing)?;
     watch.total(
         Stage::Fetch,
@@ -74,11 +74,11 @@ pub(crate) fn fetch(order: &Order, watch: &Watch) -> Result<PathBuf, FetchError>
 }
 
 fn bring_all(
-    client: &Client,
-    repository: &Repository,
-    order: &Order,
+    client: &HubClient,
+    repository: &CachedRepository,
+    order: &FetchRequest,
     commit: &str,
-    files: &[&Wanted],
+    files: &[&RepoFile],
     watch: &Watch,
 ) -> Result<(), FetchError> {
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));

@@ -1,6 +1,6 @@
 //! The hub client's cache: `blobs/` by hash, `snapshots/<commit>/` of links into them, `refs/` that
 //! name commits.
-use super::listing::Wanted;
+use super::listing::RepoFile;
 use crate::error::FetchError;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,27 +9,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const HEADROOM_BYTES: u64 = 64 << 20;
 
 /// `models--org--name`.
-pub(super) struct Repository {
+pub(super) struct CachedRepository {
     folder: PathBuf,
 }
 
-impl Repository {
+impl CachedRepository {
     pub(super) fn new(hub_cache: &Path, model: &str) -> Result<Self, FetchError> {
         let folder = hub_cache.join(format!("models--{}", model.replace('/', "--")));
         let blobs = folder.join("blobs");
         std::fs::create_dir_all(&blobs)
             .map_err(|e| FetchError::io(&blobs, "make the folder", e))?;
-        Ok(Repository { folder })
+        Ok(CachedRepository { folder })
     }
 
     /// Whether a file is there, whole. Its hash was checked when it came.
-    pub(super) fn has(&self, file: &Wanted) -> bool {
+    pub(super) fn has(&self, file: &RepoFile) -> bool {
         self.blob(file).metadata().is_ok_and(|metadata| metadata.len() == file.size_bytes)
     }
 
     /// Refuses what the disk cannot hold before a byte is brought.
-    pub(super) fn check_space(&self, missing: &[&Wanted]) -> Result<(), FetchError> {
-        let begun = |file: &&&Wanted| self.incomplete(file).metadata().map_or(0, |m| m.len());
+    pub(super) fn check_space(&self, missing: &[&RepoFile]) -> Result<(), FetchError> {
+        let begun = |file: &&&RepoFile| self.incomplete(file).metadata().map_or(0, |m| m.len());
         let needed: u64 =
             missing.iter().map(|file| file.size_bytes.saturating_sub(begun(&file))).sum();
         let disk = rustix::fs::statvfs(&self.folder)
@@ -46,12 +46,12 @@ impl Repository {
     }
 
     /// Where a file grows.
-    pub(super) fn incomplete(&self, file: &Wanted) -> PathBuf {
+    pub(super) fn incomplete(&self, file: &RepoFile) -> PathBuf {
         self.folder.join("blobs").join(format!("{}.incomplete", file.promise.blob_name()))
     }
 
     /// Gives a checked file its name.
-    pub(super) fn keep(&self, file: &Wanted, part: &Path) -> Result<(), FetchError> {
+    pub(super) fn keep(&self, file: &RepoFile, part: &Path) -> Result<(), FetchError> {
         let blob = self.blob(file);
         std::fs::rename(part, &blob)
             .map_err(|e| FetchError::io(&blob, "rename the finished file to", e))
@@ -62,7 +62,7 @@ impl Repository {
         &self,
         commit: &str,
         revision: &str,
-        files: &[Wanted],
+        files: &[RepoFile],
     ) -> Result<PathBuf, FetchError> {
         let snapshot = self.folder.join("snapshots").join(commit);
         for file in files {
@@ -92,7 +92,7 @@ impl Repository {
         Ok(snapshot)
     }
 
-    fn blob(&self, file: &Wanted) -> PathBuf {
+    fn blob(&self, file: &RepoFile) -> PathBuf {
         self.folder.join("blobs").join(file.promise.blob_name())
     }
 }

@@ -4,7 +4,7 @@ use super::http::HttpResponse;
 use crate::provider::ProviderError;
 use serde_json::Value;
 use std::time::{Duration, Instant, SystemTime};
-use warehouse::Stream;
+use warehouse::RandomStream;
 
 /// The pause after the first failure; each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -33,7 +33,7 @@ impl AttemptError {
 pub(super) struct RequestDeadline<'a> {
     until: Instant,
     deadline_s: f64,
-    jitter: Stream,
+    jitter: RandomStream,
     canceled: &'a (dyn Fn() -> bool + Sync),
 }
 
@@ -46,7 +46,7 @@ impl<'a> RequestDeadline<'a> {
         canceled: &'a (dyn Fn() -> bool + Sync),
     ) -> Self {
         let until = Instant::now() + Duration::from_secs_f64(deadline_s);
-        RequestDeadline { until, deadline_s, jitter: Stream::new(seed, session), canceled }
+        RequestDeadline { until, deadline_s, jitter: RandomStream::new(seed, session), canceled }
     }
 
     pub fn canceled(&self) -> bool {

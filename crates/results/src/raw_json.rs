@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 /// A part of a row that is written and read as the JSON text it is: rows are written a hundred
 /// thousand a second, and trees of values would cost most of that.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Raw(Box<str>);
+pub struct RawJson(Box<str>);
 
 /// How serde_json knows a text that goes out as it is. Its own `RawValue` does the same, but can
 /// only be made by growing a new text step by step, or by reading it again; a test below fails
@@ -17,14 +17,14 @@ thread_local! {
     static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
-impl Raw {
+impl RawJson {
     /// The JSON of a value; `null` for what has none.
-    pub fn of(value: &impl Serialize) -> Raw {
+    pub fn of(value: &impl Serialize) -> RawJson {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             let written = serde_json::to_writer(&mut *scratch, value).ok();
             let text = written.and_then(|()| std::str::from_utf8(scratch).ok());
-            text.map_or_else(Raw::default, |text| Raw(text.into()))
+            text.map_or_else(RawJson::default, |text| RawJson(text.into()))
         })
     }
 
@@ -44,13 +44,13 @@ impl Raw {
     }
 }
 
-impl Default for Raw {
+impl Default for RawJson {
     fn default() -> Self {
-        Raw("null".into())
+        RawJson("null".into())
     }
 }
 
-impl Serialize for Raw {
+impl Serialize for RawJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut verbatim = serializer.serialize_struct(VERBATIM, 1)?;
         verbatim.serialize_field(VERBATIM, &*self.0)?;
@@ -58,33 +58,33 @@ impl Serialize for Raw {
     }
 }
 
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Raw, D::Error> {
+impl<'de> Deserialize<'de> for RawJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RawJson, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer).map_err(D::Error::custom)?;
-        Ok(Raw(raw.into()))
+        Ok(RawJson(raw.into()))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Raw;
+    use super::RawJson;
     use serde_json::{Value, json};
 
     #[test]
     fn a_raw_part_is_written_and_read_as_the_json_it_is() {
         let tree = json!({"a": [1, 2.5, null], "b": {"c": "\"é\n"}});
-        let raw = Raw::of(&tree);
+        let raw = RawJson::of(&tree);
         assert_eq!(raw.text(), tree.to_string());
         let row = serde_json::to_string(&json!({"x": 1})).unwrap();
         assert_eq!(row, "{\"x\":1}");
-        let written = serde_json::to_string(&vec![raw.clone(), Raw::default()]).unwrap();
+        let written = serde_json::to_string(&vec![raw.clone(), RawJson::default()]).unwrap();
         assert_eq!(written, format!("[{tree},null]"));
         assert_eq!(
-            serde_json::from_str::<Vec<Raw>>(&written).unwrap(),
-            [raw.clone(), Raw::default()]
+            serde_json::from_str::<Vec<RawJson>>(&written).unwrap(),
+            [raw.clone(), RawJson::default()]
         );
         assert_eq!(serde_json::to_value(&raw).unwrap(), tree);
         assert_eq!(raw.value(), tree);
-        assert_eq!(Raw::of(&f64::NAN).value(), Value::Null);
+        assert_eq!(RawJson::of(&f64::NAN).value(), Value::Null);
     }
 }
