@@ -25,6 +25,8 @@ pub struct Product<'a> {
 
 /// One product, divided into chunks of rows and tokens.
 struct LinearJob<'a> {
+    set: KernelSet,
+    inputs: &'a PackedActivations,
     weight: &'a Matrix,
     bias: Option<&'a [f32]>,
     out: *mut f32,
@@ -91,6 +93,8 @@ impl Cpu {
                 tiles_at_once(self.set, inputs, activations)
             };
             let job = LinearJob {
+                set: self.set,
+                inputs,
                 weight: product.weight,
                 bias: product.bias,
                 out: product.out.as_mut_ptr(),
@@ -106,7 +110,7 @@ impl Cpu {
         }
         self.pool.run(chunks, &|chunk, _| {
             let Some(job) = jobs.iter().rev().find(|job| job.first_chunk <= chunk) else { return };
-            job.chunk(self.set, inputs, chunk - job.first_chunk);
+            job.chunk(chunk - job.first_chunk);
         })
     }
 }
@@ -137,57 +141,45 @@ fn tiles_at_once(set: KernelSet, inputs: &PackedActivations, dtype: ActivationDt
 }
 
 impl LinearJob<'_> {
-    fn chunk(&self, set: KernelSet, inputs: &PackedActivations, chunk: usize) {
+    fn chunk(&self, chunk: usize) {
         let first = chunk % self.row_chunks * self.rows_per_chunk;
         let rows = first..(first + self.rows_per_chunk).min(self.weight.rows);
         let tile = chunk / self.row_chunks * self.tiles;
-        self.rows(set, inputs, rows, tile..tile + self.tiles);
-    }
-
-    fn rows(
-        &self,
-        set: KernelSet,
-        inputs: &PackedActivations,
-        rows: Range<usize>,
-        tiles: Range<usize>,
-    ) {
+        let tiles = tile..tile + self.tiles;
         if matches!(self.activations, ActivationDtype::Int8 | ActivationDtype::Int16) {
-            let ahead = self.threads * self.rows_per_chunk;
-            let job = QuantJob {
-                weight: self.weight,
-                bias: self.bias,
-                x: inputs.codes(),
-                out: self.out,
-                ahead,
-            };
-            // SAFETY: the shapes were checked; no other call writes the outputs of these rows.
-            unsafe { quant::multiply(set, &job, rows) };
+            self.quantized_rows(rows);
         } else if is_quantized(self.weight.dtype) {
-            self.dequantized_rows(set, inputs, rows, tiles);
+            self.dequantized_rows(rows, tiles);
         } else {
-            let dtype = self.weight.dtype;
-            let kind = if self.activations == ActivationDtype::Bf16 && set == KernelSet::Avx512Bf16
-            {
-                DenseKind::Bf16
-            } else {
-                DenseKind::F32(dtype)
-            };
-            let start = self.weight.data[rows.start * self.weight.row_bytes()..].as_ptr();
-            let job = self.gemm_job(set, inputs, rows, tiles, start, self.weight.row_bytes());
-            // SAFETY: as above; rows lie in the checked matrix, activations are padded to whole
-            // chunks.
-            unsafe { dense::multiply(set, kind, &job) };
+            self.dense_rows(rows, tiles);
         }
     }
 
+    /// Multiplies quantized weights with quantized activations.
+    fn quantized_rows(&self, rows: Range<usize>) {
+        let job = QuantJob {
+            weight: self.weight,
+            bias: self.bias,
+            x: self.inputs.codes(),
+            out: self.out,
+            ahead: self.threads * self.rows_per_chunk,
+        };
+        // SAFETY: the shapes were checked; no other call writes the outputs of these rows.
+        unsafe { quant::multiply(self.set, &job, rows) };
+    }
+
+    /// Multiplies f32, f16 or bf16 weights.
+    fn dense_rows(&self, rows: Range<usize>, tiles: Range<usize>) {
+        let bf16 = self.activations == ActivationDtype::Bf16 && self.set == KernelSet::Avx512Bf16;
+        let kind = if bf16 { DenseKind::Bf16 } else { DenseKind::F32(self.weight.dtype) };
+        let start = self.weight.data[rows.start * self.weight.row_bytes()..].as_ptr();
+        let job = self.gemm_job(rows, tiles, start, self.weight.row_bytes());
+        // SAFETY: as above; rows lie in the checked matrix, activations are padded to whole chunks.
+        unsafe { dense::multiply(self.set, kind, &job) };
+    }
+
     /// Multiplies quantized weights with f32 activations: dequantizes a few rows at a time.
-    fn dequantized_rows(
-        &self,
-        set: KernelSet,
-        inputs: &PackedActivations,
-        rows: Range<usize>,
-        tiles: Range<usize>,
-    ) {
+    fn dequantized_rows(&self, rows: Range<usize>, tiles: Range<usize>) {
         const ROWS: usize = 32;
         thread_local! {
             static DEQUANTIZED: RefCell<Scratch<f32>> = const { RefCell::new(Scratch::new()) };
@@ -196,36 +188,28 @@ impl LinearJob<'_> {
         DEQUANTIZED.with_borrow_mut(|dequantized| {
             let dequantized = dequantized.resize(ROWS * cols);
             for first in rows.clone().step_by(ROWS) {
-                let few = first..(first + ROWS).min(rows.end);
-                for (row, out) in few.clone().zip(dequantized.chunks_exact_mut(cols.max(1))) {
+                let part = first..(first + ROWS).min(rows.end);
+                for (row, out) in part.clone().zip(dequantized.chunks_exact_mut(cols.max(1))) {
                     let from = self.weight.data[row * self.weight.row_bytes()..].as_ptr();
                     // SAFETY: the matrix was checked, so a whole row lies at `from`.
-                    unsafe { quant::dequantize(set, self.weight.dtype, from, out) };
+                    unsafe { quant::dequantize(self.set, self.weight.dtype, from, out) };
                 }
-                let job = self.gemm_job(
-                    set,
-                    inputs,
-                    few,
-                    tiles.clone(),
-                    dequantized.as_ptr().cast(),
-                    cols * 4,
-                );
+                let start = dequantized.as_ptr().cast();
+                let job = self.gemm_job(part, tiles.clone(), start, cols * 4);
                 // SAFETY: as above, with the dequantized rows as weights.
-                unsafe { dense::multiply(set, DenseKind::F32(Dtype::F32), &job) };
+                unsafe { dense::multiply(self.set, DenseKind::F32(Dtype::F32), &job) };
             }
         });
     }
 
     fn gemm_job(
         &self,
-        set: KernelSet,
-        inputs: &PackedActivations,
         rows: Range<usize>,
         tiles: Range<usize>,
         weights: *const u8,
         row_bytes: usize,
     ) -> GemmJob {
-        let x = inputs.float(set, self.activations);
+        let x = self.inputs.float(self.set, self.activations);
         GemmJob {
             weights,
             row_bytes,

@@ -49,6 +49,29 @@ unsafe fn multiply_direct_body<S: SimdInt>(job: &DirectJob) {
     }, _ => ())
 }
 
+/// Dot products of four rows' codes with one token's codes of BYTES bytes: of half `half`, or of both
+/// halves if they share a scale. `lowest` is the lowest byte of the codes at `at`.
+#[inline(always)]
+unsafe fn half_dot<S: SimdInt, F: BlockFormat, const BYTES: usize>(
+    codes: &[S::I; 2],
+    at: *const i8,
+    lowest: *const i8,
+    half: usize,
+) -> S::I {
+    let (first, end) = if F::SCALES == 2 { (half, half + 1) } else { (0, 2) };
+    let mut sum = S::splat_i(0);
+    if BYTES == 2 {
+        for part in first..end {
+            sum = S::dot(sum, codes[part], S::splat_quarter(at.add(part * LANES)));
+        }
+        sum = S::shift_left(sum, 8);
+    }
+    for part in first..end {
+        sum = S::dot(sum, codes[part], S::splat_quarter(lowest.add(part * LANES)));
+    }
+    sum
+}
+
 /// Multiplies T tokens with codes of BYTES bytes.
 #[inline(always)]
 unsafe fn of_format<S: SimdInt, F: BlockFormat, const BYTES: usize, const T: usize>(
@@ -74,28 +97,9 @@ unsafe fn of_format<S: SimdInt, F: BlockFormat, const BYTES: usize, const T: usi
                 let codes = F::codes::<S>(from.add(q * stride), 4 * stride, sub);
                 for t in 0..T {
                     let at = x.codes.as_ptr().add(t * x.code_stride + block * BLOCK);
+                    let lowest = at.add((BYTES - 1) * group.blocks * BLOCK);
                     for half in 0..F::SCALES {
-                        let (first, end) = if F::SCALES == 2 { (half, half + 1) } else { (0, 2) };
-                        let mut sum = S::splat_i(0);
-                        if BYTES == 2 {
-                            for part in first..end {
-                                sum = S::dot(
-                                    sum,
-                                    codes[part],
-                                    S::splat_quarter(at.add(part * LANES)),
-                                );
-                            }
-                            sum = S::shift_left(sum, 8);
-                        }
-                        let lowest = at.add((BYTES - 1) * group.blocks * BLOCK);
-                        for part in first..end {
-                            sum = S::dot(
-                                sum,
-                                codes[part],
-                                S::splat_quarter(lowest.add(part * LANES)),
-                            );
-                        }
-                        sums[t][half][q] = sum;
+                        sums[t][half][q] = half_dot::<S, F, BYTES>(&codes, at, lowest, half);
                     }
                 }
             }

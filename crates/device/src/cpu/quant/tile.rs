@@ -230,54 +230,10 @@ unsafe fn one_tile<
 ) {
     let x = &tile.x;
     let mut acc = [[S::splat(0.0); P]; T];
-    let codes_x: [*const i8; T] =
-        std::array::from_fn(|t| x.codes.as_ptr().add((tile.first_token + t) * x.code_stride));
     let block_of = |t: usize| (tile.first_token + t) * x.blocks;
     for block in 0..tile.shape.blocks {
         for half in 0..SCALES {
-            // A format with minima has no zero point.
-            let mut zeros = [S::splat_i(0); T];
-            if !MIN {
-                for t in 0..T {
-                    let sum = if SCALES == 2 {
-                        *x.half_sums.get_unchecked(2 * (block_of(t) + block) + half)
-                    } else {
-                        *x.sums.get_unchecked(block_of(t) + block)
-                    };
-                    zeros[t] = S::splat_i(tile.shape.zero.wrapping_neg().wrapping_mul(sum));
-                }
-            }
-            let mut dot = [[S::splat_i(0); P]; T];
-            for byte in 0..BYTES {
-                for t in 0..T {
-                    for p in 0..P {
-                        // Upper bytes have a factor of 256. The sum is exact: its absolute value is
-                        // at most 32 * 255 * 32512 < 2^31.
-                        if byte == 1 {
-                            dot[t][p] = S::shift_left(dot[t][p], 8);
-                        }
-                        if byte + 1 == BYTES && !MIN {
-                            dot[t][p] = S::add_i(dot[t][p], zeros[t]);
-                        }
-                    }
-                }
-                let steps = 8 / SCALES;
-                for step in half * steps..(half + 1) * steps {
-                    let at = (block * 8 + step) * 4 * LANES;
-                    let mut codes = [S::splat_i(0); P];
-                    for p in 0..P {
-                        codes[p] = S::load_i(tile.panels[p].codes.add(at));
-                    }
-                    for t in 0..T {
-                        let at =
-                            codes_x[t].add((byte * tile.shape.blocks + block) * BLOCK + 4 * step);
-                        let four = S::splat_i(at.cast::<i32>().read_unaligned());
-                        for p in 0..P {
-                            dot[t][p] = S::dot(dot[t][p], codes[p], four);
-                        }
-                    }
-                }
-            }
+            let dot = block_dots::<S, BYTES, P, T, SCALES, MIN>(tile, block, half);
             let scales: [S::F; P] = std::array::from_fn(|p| {
                 S::load(tile.panels[p].scales.add((block * SCALES + half) * LANES))
             });
@@ -299,6 +255,79 @@ unsafe fn one_tile<
             }
         }
     }
+    write_outputs::<S, P, T>(tile, &acc);
+}
+
+/// Integer dot products of quantization block `block`, or of half `half` of it if halves have their
+/// own scale, minus the zero point.
+#[inline(always)]
+unsafe fn block_dots<
+    S: SimdInt,
+    const BYTES: usize,
+    const P: usize,
+    const T: usize,
+    const SCALES: usize,
+    const MIN: bool,
+>(
+    tile: &PanelTile,
+    block: usize,
+    half: usize,
+) -> [[S::I; P]; T] {
+    let x = &tile.x;
+    let codes_x: [*const i8; T] =
+        std::array::from_fn(|t| x.codes.as_ptr().add((tile.first_token + t) * x.code_stride));
+    // A format with minima has no zero point.
+    let mut zeros = [S::splat_i(0); T];
+    if !MIN {
+        for t in 0..T {
+            let index = (tile.first_token + t) * x.blocks + block;
+            let sum = if SCALES == 2 {
+                *x.half_sums.get_unchecked(2 * index + half)
+            } else {
+                *x.sums.get_unchecked(index)
+            };
+            zeros[t] = S::splat_i(tile.shape.zero.wrapping_neg().wrapping_mul(sum));
+        }
+    }
+    let mut dot = [[S::splat_i(0); P]; T];
+    for byte in 0..BYTES {
+        for t in 0..T {
+            for p in 0..P {
+                // Upper bytes have a factor of 256. The sum is exact: its absolute value is at most
+                // 32 * 255 * 32512 < 2^31.
+                if byte == 1 {
+                    dot[t][p] = S::shift_left(dot[t][p], 8);
+                }
+                if byte + 1 == BYTES && !MIN {
+                    dot[t][p] = S::add_i(dot[t][p], zeros[t]);
+                }
+            }
+        }
+        let steps = 8 / SCALES;
+        for step in half * steps..(half + 1) * steps {
+            let at = (block * 8 + step) * 4 * LANES;
+            let mut codes = [S::splat_i(0); P];
+            for p in 0..P {
+                codes[p] = S::load_i(tile.panels[p].codes.add(at));
+            }
+            for t in 0..T {
+                let at = codes_x[t].add((byte * tile.shape.blocks + block) * BLOCK + 4 * step);
+                let four = S::splat_i(at.cast::<i32>().read_unaligned());
+                for p in 0..P {
+                    dot[t][p] = S::dot(dot[t][p], codes[p], four);
+                }
+            }
+        }
+    }
+    dot
+}
+
+/// Adds the bias and writes the rows that exist.
+#[inline(always)]
+unsafe fn write_outputs<S: SimdInt, const P: usize, const T: usize>(
+    tile: &PanelTile,
+    acc: &[[S::F; P]; T],
+) {
     for t in 0..T {
         for p in 0..P {
             let rows = (tile.rows - p * LANES).min(LANES);
