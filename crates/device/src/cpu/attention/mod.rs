@@ -11,6 +11,7 @@
 mod cache;
 mod int8_group;
 mod kv_format;
+mod run;
 mod softmax_state;
 mod task;
 mod tile;
@@ -19,16 +20,21 @@ mod writer;
 use std::ops::Range;
 
 use super::shared::SharedMut;
+use super::simd::LANES;
 use super::{Cpu, expect};
 use crate::DeviceError;
 
 pub use cache::{KvLayer, KvShape};
+use run::{merge_task, run_task};
 use softmax_state::SoftmaxState;
-use task::{AttentionTask, QuerySlice, merge_task, run_task, tasks_of};
+use task::{AttentionTask, QuerySlice, tasks_of};
 use writer::KvWriter;
 
 /// Positions of a KV tile.
 const TILE: usize = 64;
+
+/// Groups of 16 positions in a tile.
+const LANE_GROUPS: usize = TILE / LANES;
 
 /// Positions of a split, the unit by which a long sequence is divided among threads.
 const SPLIT: usize = 1024;

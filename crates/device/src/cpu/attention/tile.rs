@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::super::simd::{LANES, LINE, Simd, SimdInt, math};
-use super::TILE;
 use super::cache::{KvLane16, KvShape};
 use super::kv_format::{KvFormat, ValueStep};
 use super::task::first_visible;
+use super::{LANE_GROUPS, TILE};
 
 /// The query of one token and head.
 #[derive(Clone, Copy)]
@@ -36,9 +36,6 @@ pub(super) struct RowBlock<'a> {
     pub sums: *mut f32,
     pub values: *mut f32,
 }
-
-/// Groups of 16 positions in a tile.
-pub(super) const LANE_GROUPS: usize = TILE / LANES;
 
 /// Adds one tile to the state of R rows. Scores are computed for 16 W keys at a time, weighted
 /// values for 16 W elements at a time.

@@ -9,6 +9,7 @@ mod direct;
 mod dot;
 mod layout;
 mod packed;
+mod prefetch;
 
 use std::ops::Range;
 

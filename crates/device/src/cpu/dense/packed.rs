@@ -13,6 +13,7 @@ use super::super::simd::{LANES, LINE, Simd};
 use super::GemmJob;
 use super::dot::{CHUNK_BYTES, Dot, R};
 use super::layout::LANE_ORDER;
+use super::prefetch::Prefetch;
 use crate::memory::Scratch;
 
 /// Maximum chunks of columns packed at a time, so that the packed weights fit in the L2 cache.
@@ -196,42 +197,6 @@ impl NextWeights {
             self.from = self.from.wrapping_add(self.row_bytes);
         }
         prefetch
-    }
-}
-
-/// Consecutive cache lines to prefetch.
-struct Prefetch {
-    from: *const u8,
-    lines: usize,
-}
-
-impl Prefetch {
-    /// Prefetches the lines that the next `calls` calls of [`PrefetchCursor::step`] will not.
-    #[inline(always)]
-    unsafe fn start<S: Simd>(self, calls: usize) -> PrefetchCursor {
-        let now = self.lines.saturating_sub(calls);
-        for line in 0..now {
-            S::prefetch_far(self.from.wrapping_add(line * LINE));
-        }
-        PrefetchCursor {
-            from: self.from.wrapping_add(now * LINE),
-            stride: if self.lines > 0 { LINE } else { 0 },
-        }
-    }
-}
-
-/// Prefetches one line per step.
-struct PrefetchCursor {
-    from: *const u8,
-    /// Bytes per step: one line, or 0 without lines.
-    stride: usize,
-}
-
-impl PrefetchCursor {
-    #[inline(always)]
-    unsafe fn step<S: Simd>(&mut self) {
-        S::prefetch_far(self.from);
-        self.from = self.from.wrapping_add(self.stride);
     }
 }
 
