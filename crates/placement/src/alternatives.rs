@@ -7,20 +7,20 @@ use crate::{
     short_text,
 };
 
-/// What a change is to reach.
+/// The goal of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goal {
-    /// Everything is somewhere.
+    /// Every module has a tier.
     Fits,
-    /// Everything is in memory.
+    /// Every module is in memory.
     NothingOnDisk,
-    /// Everything is on the GPUs.
+    /// Every module is on a GPU.
     NoSpill,
 }
 
-/// The most host memory that is worth asking for, in GiB.
+/// The most host memory that is suggested, in GiB.
 const HOST_GIB_MAX: u64 = 4096;
-/// The most GPUs that are worth asking for: no node has more.
+/// The most GPUs that are suggested: no node has more.
 const GPUS_MAX: usize = 8;
 
 /// All single changes that reach the goal: first those that cost nothing, then context, then the
@@ -66,8 +66,8 @@ impl ChangeSearch<'_> {
         })
     }
 
-    /// The smallest number of GiB on each GPU's typed budget; one more makes no difference where
-    /// the GPU itself is full.
+    /// The fewest GiB more on each GPU's typed budget. A larger budget does not help once the GPU
+    /// itself is full.
     fn larger_gpu_budgets(&self) -> Option<Change> {
         let typed: Vec<Tier> = self
             .limits
@@ -172,7 +172,7 @@ impl ChangeSearch<'_> {
             host: grown(&self.machine.host, gib << 30),
             ..self.machine.clone()
         };
-        // A typed budget for the host would have to grow as well.
+        // A typed budget for the host has to grow as well.
         let limits = |gib: u64| match self.limits.max_memory.get(Tier::Cpu) {
             Some(typed) => {
                 let size = crate::ByteSize::plain(typed.saturating_add(gib << 30));
@@ -225,7 +225,7 @@ impl ChangeSearch<'_> {
     }
 }
 
-/// The host with so much more of everything.
+/// The host with `more` bytes of memory, available memory and limits.
 fn grown(host: &Host, more: u64) -> Host {
     let mut host = host.clone();
     host.total_bytes = host.total_bytes.saturating_add(more);
@@ -238,7 +238,7 @@ fn grown(host: &Host, more: u64) -> Host {
     host
 }
 
-/// The largest number from 1 to `max` that is good, if small ones are.
+/// The largest of 1 to `max` that is good, given that small ones are; binary search.
 fn largest(max: usize, good: impl Fn(usize) -> bool) -> Option<usize> {
     if max == 0 || !good(1) {
         return None;
@@ -251,7 +251,7 @@ fn largest(max: usize, good: impl Fn(usize) -> bool) -> Option<usize> {
     Some(low)
 }
 
-/// The smallest number from 1 to `max` that is good, if larger ones are too.
+/// The smallest of 1 to `max` that is good, given that larger ones are; binary search.
 fn smallest(max: usize, good: impl Fn(usize) -> bool) -> Option<usize> {
     let (mut low, mut high) = (0, 1);
     if max == 0 {

@@ -1,7 +1,7 @@
-//! Sizes as people write them: GB is 10^9 bytes, GiB is 2^30, and both are always echoed.
+//! Sizes as people type them: GB is 10^9 bytes, GiB is 2^30; messages show both.
 use serde::{Serialize, Serializer};
 
-/// The forms that are understood, for messages.
+/// The accepted forms, for messages.
 pub const SIZE_FORMS: &str = "a number with KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (powers of 1024), such as 71GiB, \
                               1.5TB or 4096";
 
@@ -28,9 +28,8 @@ const UNITS: [Unit; 9] = [
 /// A size, and how it was typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ByteSize {
-    /// What it means.
     pub bytes: u64,
-    /// What was typed, without spaces: `71GB`.
+    /// As typed, without spaces: `71GB`.
     pub typed: String,
     /// The same number in the binary unit of the same letter, if a decimal one was typed: `71GB`
     /// -> `71GiB`.
@@ -38,7 +37,7 @@ pub struct ByteSize {
 }
 
 impl ByteSize {
-    /// Reads `71GiB`, `71 GB`, `1.5TB`, `4096`.
+    /// Parses `71GiB`, `71 GB`, `1.5TB`, `4096`.
     ///
     /// # Errors
     /// What is wrong with it, for a message that already names the option.
@@ -55,12 +54,12 @@ impl ByteSize {
         Ok(ByteSize { bytes, typed, binary_twin })
     }
 
-    /// So many bytes, typed as such.
+    /// A plain number of bytes.
     pub fn plain(bytes: u64) -> ByteSize {
         ByteSize { bytes, typed: bytes.to_string(), binary_twin: None }
     }
 
-    /// What the same number would be in the binary unit: for `71GB`, `("71GiB", 76235669504)`.
+    /// The same number in the binary unit: for `71GB`, `("71GiB", 76235669504)`.
     pub fn binary_twin(&self) -> Option<(&str, u64)> {
         self.binary_twin.as_ref().map(|(typed, bytes)| (typed.as_str(), *bytes))
     }
@@ -79,7 +78,7 @@ fn unit(letters: &str) -> Result<Unit, String> {
     }
     let found = UNITS.iter().find(|unit| unit.name.eq_ignore_ascii_case(letters));
     match found {
-        // accelerate takes a small b for bits; nobody means that.
+        // accelerate reads a lower-case b as bits, which is never intended.
         Some(unit) if letters.len() == 2 && letters.ends_with('b') => Err(format!(
             "a small b would mean bits: write {} or {}iB instead of {letters}",
             unit.name,
@@ -90,7 +89,7 @@ fn unit(letters: &str) -> Result<Unit, String> {
     }
 }
 
-/// `number * factor`, exactly, rounded down; `None` if it is no number or too large.
+/// `number * factor`, exact and rounded down; `None` if it is not a number or too large.
 fn scaled(number: &str, factor: u64) -> Option<u64> {
     let number = number.replace('_', "");
     let (whole, fraction) = number.split_once('.').unwrap_or((&number, ""));
@@ -133,7 +132,7 @@ pub fn both_units(bytes: u64) -> String {
     }
 }
 
-/// `71.00 GiB`, for text that has said the bytes before.
+/// `71.00 GiB`, for text that already gave the bytes.
 pub fn short_text(bytes: u64) -> String {
     let b = bytes as f64;
     match bytes {

@@ -2,22 +2,21 @@
 use crate::PlanError;
 use serde::Serialize;
 
-/// Which steps down are allowed when a plan does not fit.
+/// The rungs below the first that may be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Fallback {
-    /// Any at all.
+    /// Any rung below the first.
     pub any: bool,
-    /// Past the limits that were typed.
+    /// Rungs that drop typed limits.
     pub over_limit: bool,
-    /// To another dtype.
+    /// Rungs that change the dtype.
     pub int8: bool,
 }
 
 impl Fallback {
-    /// Every rung: what `load` and `generate` do.
+    /// Every rung: the default of `load` and `generate`.
     pub const AUTO: Fallback = Fallback { any: true, over_limit: true, int8: true };
-    /// Only rungs that keep the model's dtype and the limits that were typed: what `run` and
-    /// `submit` do.
+    /// Only rungs that keep the dtype and typed limits: the default of `run` and `submit`.
     pub const KEEP: Fallback = Fallback { any: true, over_limit: false, int8: false };
     /// As configured, or not at all.
     pub const NONE: Fallback = Fallback { any: false, over_limit: false, int8: false };

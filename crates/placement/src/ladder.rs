@@ -8,22 +8,20 @@ use crate::{
 use checkpoint::{Inventory, ModelConfig};
 use serde::{Deserialize, Serialize};
 
-/// The ladder as far as it was climbed down.
+/// The rung that fits and its plan, with every rung tried before.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ladder {
-    /// The rung that fits.
     pub rung: Rung,
-    /// Its plan.
     pub plan: Plan,
-    /// Every rung that was looked at, in order; the last is the one that was taken.
+    /// In order; the last is the rung that was taken.
     pub tried: Vec<RungOutcome>,
 }
 
-/// Climbs down until a plan fits.
+/// Tries the rungs from the top until a plan fits.
 ///
 /// # Errors
-/// [`PlanError::NoRungFits`] with what is short as configured, the smallest change that fits, and
-/// each rung's words.
+/// [`PlanError::NoRungFits`] with the shortage as configured, the smallest change that fits, and
+/// each rung's outcome.
 pub fn ladder(
     config: &ModelConfig,
     inventory: &Inventory,
@@ -35,16 +33,16 @@ pub fn ladder(
     ladder_below(&planner, machine, limits, fallback, &[])
 }
 
-/// A rung whose plan fitted, and on which memory ran out in mid-load all the same.
+/// A rung whose plan fitted and whose load ran out of memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedRung {
     /// Which.
     pub rung: Rung,
-    /// The loader's words, or those for how its process ended.
+    /// The loader's error, or how its process ended.
     pub why: String,
-    /// Host memory that the next plan may take: see [`Plan::host_bytes_if_too_much`].
+    /// Host memory allowed for the next plan: see [`Plan::host_bytes_if_too_much`].
     pub next_host_bytes: u64,
-    /// Where it was a GPU that ran out, and not the host.
+    /// The GPU that ran out of memory; `None`: the host did.
     #[serde(default)]
     pub gpu: Option<GpuLeft>,
 }
@@ -54,12 +52,12 @@ pub struct FailedRung {
 pub struct GpuLeft {
     /// Which.
     pub gpu: usize,
-    /// Its memory that the next plan may take: see [`Plan::gpu_bytes_if_too_much`].
+    /// Memory of the GPU allowed for the next plan: see [`Plan::gpu_bytes_if_too_much`].
     pub next_bytes: u64,
 }
 
 impl FailedRung {
-    /// What the failure says of the machine: there is less than what was planned.
+    /// Lowers the machine's memory: there is less than the failed plan assumed.
     fn take_from(&self, machine: &mut Machine) {
         match self.gpu {
             Some(GpuLeft { gpu, next_bytes }) => {
@@ -69,7 +67,7 @@ impl FailedRung {
             }
             None => {
                 let what = format!("less than what ran out on the rung {}", self.rung.name());
-                // Of a limit, nine tenths may be used: here that is what was meant.
+                // A plan uses 90% of a limit, and these bytes are already the usable part.
                 let bytes = self.next_host_bytes / 9 * 10;
                 machine.host.limits.push(LimitFound { what, bytes, used_bytes: 0 });
             }
@@ -77,8 +75,8 @@ impl FailedRung {
     }
 }
 
-/// Goes on below the rungs that failed in mid-load: `machine` is what is really free now. Without
-/// any, this is [`ladder()`].
+/// Continues below the rungs whose loads failed; `machine` is what is free now. With no failed
+/// rung, this is [`ladder()`].
 ///
 /// # Errors
 /// As [`ladder()`].
@@ -130,15 +128,14 @@ pub fn ladder_below(
     Err(refusal(planner, machine, limits, short, tried))
 }
 
-/// A rung that does not fit.
 struct RungShortage {
     rung: Rung,
     shortage: Box<Shortage>,
     changes: Vec<Change>,
 }
 
-/// The words of the first rung, and the changes that would make any rung fit: the lowest asks for
-/// least and comes first.
+/// The first rung's shortage, and the changes that would make any rung fit. The lowest rung needs
+/// the smallest change and comes first.
 fn refusal(
     planner: &Planner,
     machine: &Machine,
@@ -147,8 +144,8 @@ fn refusal(
     rungs: Vec<RungOutcome>,
 ) -> PlanError {
     if short.is_empty() {
-        // After a failure in mid-load no rung may be left to plan: the words are then those of what
-        // was configured.
+        // After a failed load no rung may be left to plan: the error is then that of the configured
+        // limits.
         match planner.plan(machine, limits) {
             Err(PlanError::DoesNotFit { shortage, changes }) => {
                 short.push(RungShortage { rung: Rung::AsConfigured, shortage, changes });
@@ -170,7 +167,7 @@ fn refusal(
             changes.push(Change { text, kind: change.kind.clone() });
         }
     }
-    // What another rung would have to be allowed for.
+    // A change that needs a rung which the policy forbids names its permission.
     let allowed = |change: &&Change| matches!(change.kind, ChangeKind::Disk | ChangeKind::Int8);
     changes.extend(
         short.iter().take(1).flat_map(|short| short.changes.iter().filter(allowed).cloned()),
@@ -190,7 +187,7 @@ fn planned_and_failed(planner: &Planner, machine: &Machine, limits: &Limits) -> 
     Box::new(Shortage { what, tier: crate::Tier::Cpu, limit, need_bytes, have_bytes, short_bytes })
 }
 
-/// What a rung would plan with, or why it is not tried.
+/// The limits of a rung, or why it is not tried.
 type Step = Result<Limits, (RungState, &'static str)>;
 
 fn step(
@@ -206,7 +203,7 @@ fn step(
         return not_allowed("--fallback none");
     }
     let over = if fallback.over_limit { MaxMemory::default() } else { limits.max_memory.clone() };
-    // Who typed a limit for the disk allowed the disk, whatever becomes of the limit.
+    // A typed limit for the disk allows the disk tier, even where this rung drops the limit.
     let free = Limits { max_memory: over, disk: limits.allows_disk(), ..limits.clone() };
     match rung {
         Rung::AsConfigured => Ok(limits.clone()),

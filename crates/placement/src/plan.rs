@@ -1,66 +1,62 @@
+//! The plan: a tier for every module, with bytes, reasons, predictions and warnings.
 use crate::{Change, Machine, RateSource, Shortage, Tier};
 use serde::Serialize;
 use serde::ser::Serializer;
 
-/// Where every byte will live, and why.
+/// A placement of every module, with its reasons and predictions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
     /// Module -> tier, in accelerate's names and the order in which a token visits them.
     #[serde(serialize_with = "as_map")]
     pub device_map: Vec<(String, Tier)>,
-    /// How modules were spread.
+    /// The mode of the device map.
     pub mode: &'static str,
-    /// What was asked to compute in.
+    /// The dtype that was chosen.
     pub dtype: &'static str,
-    /// What keys and values are kept in: `bf16`, `f32` or `int8`.
+    /// The KV cache's dtype: `bf16`, `f32` or `int8`.
     pub kv_dtype: &'static str,
-    /// Tokens of a sequence.
+    /// Tokens of a sequence at most.
     pub context: usize,
     /// Sequences at a time.
     pub concurrency: usize,
     /// KV blocks.
     pub kv_blocks: usize,
-    /// Weights in all, as kept.
+    /// Weights of all modules once loaded.
     pub weights_bytes: u64,
-    /// Weights in all, as stored in the files.
+    /// Weights of all modules as stored.
     pub stored_bytes: u64,
-    /// Each tier with what it holds: the GPUs, the host, the disk.
+    /// GPUs, host, disk.
     pub tiers: Vec<TierPlan>,
     /// Each module with its bytes and the reason for its tier.
     pub modules: Vec<ModulePlan>,
-    /// What does not live on the GPUs though there are some.
+    /// Modules off the GPUs, if there are GPUs.
     pub spill: Option<Spill>,
-    /// What lives in no memory though it was not asked to stay in the files.
+    /// Modules on disk that no option put there.
     pub disk_spill: Option<Spill>,
-    /// Seconds that the load should take, if the disk's rate is known.
+    /// Predicted seconds of the load, if the disk's rate is known.
     pub predicted_load_s: Option<f64>,
-    /// Tokens a second of one sequence with a short text, if the rates of all tiers in use are
-    /// known.
+    /// Predicted tokens a second of one short sequence, if the rates of all tiers in use are known.
     pub predicted_decode_tok_s: Option<f64>,
-    /// The same where the text fills the context: keys and values are read too.
+    /// The same for a sequence that fills the context.
     pub predicted_decode_tok_s_full: Option<f64>,
-    /// The rates that this was predicted from, one for each tier in use whose rate is known.
+    /// The rates behind the predictions, for each tier in use whose rate is known.
     pub rates: Vec<TierRate>,
     /// `--max-memory` as typed, and what it means.
     pub max_memory: Vec<TypedLimit>,
-    /// What people should look at.
+    /// Problems that the reader should act on.
     pub warnings: Vec<String>,
-    /// What people should know.
+    /// Facts worth knowing.
     pub notes: Vec<String>,
 }
 
-/// One module.
+/// A module's tier, bytes and reason.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModulePlan {
-    /// accelerate's name.
+    /// The module's name, as accelerate has it.
     pub name: String,
-    /// Where.
     pub tier: Tier,
-    /// Weights.
     pub weights_bytes: u64,
-    /// Keys and values beside them.
     pub kv_bytes: u64,
-    /// Why there.
     #[serde(flatten)]
     pub reason: Reason,
 }
@@ -68,44 +64,38 @@ pub struct ModulePlan {
 /// Why a module is where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// In a sentence.
+    /// One sentence.
     #[serde(rename = "reason")]
     pub text: String,
-    /// The limit that keeps it from a better tier, if one does.
+    /// The limit that keeps the module from a better tier, if any.
     pub bound_by: Option<String>,
-    /// Bytes more that this limit would have to allow.
+    /// Bytes by which that limit is short.
     pub short_bytes: u64,
-    /// Where it would go next.
+    /// The next best tier.
     pub alternative: Option<String>,
 }
 
-/// One tier.
+/// Planned bytes of one tier.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TierPlan {
-    /// Which.
     pub tier: Tier,
-    /// Its name.
     pub name: String,
-    /// Everything that may be used of it.
+    /// Bytes that may be used for everything.
     pub available_bytes: u64,
     /// Bytes allowed for weights.
     pub budget_bytes: u64,
-    /// What sets that.
+    /// The limit behind the budget.
     pub budget_name: String,
-    /// Weights. On the disk tier these stay in the checkpoint's files.
+    /// On the disk tier these stay in the checkpoint's files.
     pub weights_bytes: u64,
-    /// KV cache.
     pub kv_bytes: u64,
-    /// Buffers of a forward pass.
     pub activations_bytes: u64,
-    /// Buffers between disk and the tiers.
     pub staging_bytes: u64,
-    /// The driver's or the program's own.
+    /// Driver and context on a GPU; the program on the host.
     pub reserve_bytes: u64,
 }
 
 impl TierPlan {
-    /// Everything together.
     pub fn total_bytes(&self) -> u64 {
         let parts = [
             self.weights_bytes,
@@ -119,8 +109,7 @@ impl TierPlan {
 }
 
 impl Plan {
-    /// Host memory that the program will have at its peak on the machine of this plan: that of the
-    /// CPU and of virtual devices.
+    /// Peak host memory of the program on this plan's machine, virtual GPUs included.
     pub fn resident_bytes(&self, machine: &Machine) -> u64 {
         let in_memory = |tier: &&TierPlan| match tier.tier {
             Tier::Cpu => true,
@@ -130,13 +119,13 @@ impl Plan {
         self.tiers.iter().filter(in_memory).map(TierPlan::total_bytes).sum()
     }
 
-    /// What the next plan may take of host memory after this one ran out of it: nobody knows how
-    /// much there really was, so a quarter of this plan's weights there is given up.
+    /// Host memory allowed for the next plan after this one ran out: the available amount is
+    /// unknown, so a quarter of this plan's weights there is given up.
     pub fn host_bytes_if_too_much(&self) -> u64 {
         self.bytes_if_too_much(Tier::Cpu)
     }
 
-    /// The same of a GPU's memory.
+    /// The same for a GPU's memory.
     pub fn gpu_bytes_if_too_much(&self, gpu: usize) -> u64 {
         self.bytes_if_too_much(Tier::Gpu(gpu))
     }
@@ -147,40 +136,35 @@ impl Plan {
     }
 }
 
-/// How fast a tier is read.
+/// The bandwidth of a tier and its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TierRate {
-    /// Which.
     pub tier: Tier,
-    /// Bytes a second.
     pub bytes_per_s: u64,
-    /// Measured, described, or a default for a GPU's name.
     pub source: RateSource,
 }
 
 /// One part of `--max-memory`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TypedLimit {
-    /// Which tier.
     pub tier: Tier,
     /// As typed: `71GB`.
     pub typed: String,
-    /// What that is.
     pub bytes: u64,
-    /// In words, in both units.
+    /// As typed and in both units.
     pub text: String,
 }
 
-/// What does not live where it would be faster: off the GPUs, or on disk.
+/// Modules on a slower tier than they could be: off the GPUs, or on disk.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Spill {
-    /// Weights there.
+    /// Bytes of their weights.
     pub bytes: u64,
-    /// Modules there.
+    /// Number of modules.
     pub modules: usize,
-    /// What is short: on the GPUs for one module more, in host memory for all of them.
+    /// The shortage: on the GPUs for one more module, in host memory for all of them.
     pub shortage: Option<Shortage>,
-    /// What would leave nothing there, the smallest first. Each was planned and does.
+    /// Changes that avoid the spill, the smallest first. Each was planned and does.
     pub changes: Vec<Change>,
 }
 
@@ -190,7 +174,7 @@ impl Plan {
         self.tiers.iter().filter(|plan| plan.tier == tier).map(|plan| plan.weights_bytes).sum()
     }
 
-    /// Whether any module is there.
+    /// Whether any module is on a tier.
     pub fn uses(&self, tier: Tier) -> bool {
         self.device_map.iter().any(|(_, on)| *on == tier)
     }

@@ -9,11 +9,11 @@ use crate::{
 };
 use checkpoint::{Inventory, ModelConfig};
 
-/// Plans where each module of a model goes. Asks nothing of the hardware.
+/// Plans the tier of each module of a model. Never queries hardware.
 ///
 /// # Errors
-/// [`PlanError::DoesNotFit`] with what is short and the smallest change that fits;
-/// [`PlanError::DeviceMap`] for a map that is wrong.
+/// [`PlanError::DoesNotFit`] with the shortage and the smallest change that fits;
+/// [`PlanError::DeviceMap`] for a wrong map.
 pub fn plan(
     config: &ModelConfig,
     inventory: &Inventory,
@@ -29,7 +29,6 @@ pub struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// A planner for a checkpoint.
     pub fn new(config: &'a ModelConfig, inventory: &'a Inventory) -> Planner<'a> {
         Planner { solver: Solver::new(config, inventory) }
     }
@@ -167,8 +166,8 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
         let on = assigned.tiers.iter().zip(&problem.items).filter(|(at, _)| **at == tier);
         on.map(|(_, item)| bytes(item)).sum()
     };
-    // Where a module may go is decided as if each GPU had the head's logits; what is told, and
-    // taken, is what comes to be there.
+    // Assignments assume that each GPU holds the head's logits; reported and allocated is what each
+    // GPU holds in the end.
     let has_head = |tier: Tier| assigned.tiers[problem.head()] == tier;
     let unused = |tier: Tier| if has_head(tier) { 0 } else { problem.logits };
     let mut tiers = Vec::new();

@@ -1,16 +1,15 @@
-//! How long a load should take, and how fast tokens should come, from rates that were measured,
-//! described, or known of a GPU.
+//! Predicts load time and tokens a second from measured, described or data-sheet bandwidths.
 use crate::problem::Problem;
 use crate::score::{DISK_ROW_NS, HOP_NS};
 use crate::{Machine, Rate, Tier, TierRate, short_text};
 
-/// What to expect; none where a rate is unknown.
+/// Predictions; `None` where a rate is unknown.
 pub(crate) struct Prediction {
     pub load_s: Option<f64>,
     pub decode_tok_s: Option<f64>,
     pub decode_tok_s_full: Option<f64>,
     pub rates: Vec<TierRate>,
-    /// Which rates are missing, and what becomes of what is off the GPUs.
+    /// Missing rates, and what modules off the GPUs cost.
     pub notes: Vec<String>,
 }
 
@@ -34,7 +33,7 @@ pub(crate) fn predict(
     }
 }
 
-/// The rates of the tiers that a load or a token reads, and words for those that nobody knows.
+/// The rates of the tiers in use, and a note for each unknown one.
 fn rates(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> (Vec<TierRate>, Vec<String>) {
     let computes_on = |tier: Tier| {
         (0..tiers.len()).any(|at| compute_tier(tiers[at]) == tier && reads(problem, at))
@@ -66,8 +65,8 @@ fn rates(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> (Vec<TierRate>
     (known, notes)
 }
 
-/// Where GPUs compute only a part of the model: where the rest is computed, and what the other way
-/// would take.
+/// If GPUs compute a part of the model: the time of the rest on the CPU, and of sending it to a GPU
+/// instead.
 fn off_the_gpus(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<String> {
     let real = |tier: &Tier| matches!(tier, Tier::Gpu(gpu) if !machine.gpus[*gpu].is_virtual);
     let bytes_on = |tier: Tier| -> u64 {
@@ -107,7 +106,7 @@ fn off_the_gpus(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<
     ))
 }
 
-/// The disk or the slowest link, whichever takes longer: both work at once.
+/// The disk or the slowest link, whichever takes longer: they overlap.
 fn load_s(problem: &Problem, machine: &Machine, tiers: &[Tier], stored_bytes: u64) -> Option<f64> {
     let rate = machine.rate(Tier::Disk)?.bytes_per_s as f64;
     let sum = |tier: Tier| -> u64 {
@@ -128,7 +127,7 @@ fn load_s(problem: &Problem, machine: &Machine, tiers: &[Tier], stored_bytes: u6
     Some(link_s.fold(disk_s, f64::max))
 }
 
-/// Seconds of one token, with this share of the keys and values that are planned for.
+/// Seconds of one token that reads `kv_share` of the planned keys and values.
 fn token_s(problem: &Problem, machine: &Machine, tiers: &[Tier], kv_share: f64) -> Option<f64> {
     let mut seconds = 0.0;
     for (index, tier) in tiers.iter().enumerate() {
@@ -150,7 +149,7 @@ fn token_s(problem: &Problem, machine: &Machine, tiers: &[Tier], kv_share: f64) 
     Some(seconds + cuts as f64 * HOP_NS as f64 / 1e9)
 }
 
-/// Where a module of a tier is computed: what stays on disk is computed on the CPU.
+/// The tier that computes a module: disk modules are computed on the CPU.
 fn compute_tier(tier: Tier) -> Tier {
     if tier == Tier::Disk { Tier::Cpu } else { tier }
 }
@@ -166,7 +165,7 @@ mod tests {
     use crate::{DeviceMapMode, DtypeChoice, Limits, MaxMemory};
     use checkpoint::ModuleKind;
 
-    /// Embedding, two layers of 10 GB, norm, head of 1 GB, each 1 GB of keys and values a block.
+    /// Embedding, two layers of 10 GB, norm, head of 1 GB, each 1 GB of keys and values a layer.
     fn problem(machine: &Machine) -> Problem {
         let module = |kind, bytes, active_bytes| ModuleWeights {
             name: String::new(),
@@ -214,7 +213,7 @@ mod tests {
         let problem = problem(&machine);
         let (gpu, cpu, disk) = (Tier::Gpu(0), Tier::Cpu, Tier::Disk);
         let predicted = predict(&problem, &machine, &[cpu, gpu, disk, cpu, cpu], 22_000_000_000, 2);
-        // The embedding, a block and the head come from the disk; the block on disk stays there.
+        // The embedding, a layer and the head come from the disk; the layer on disk stays there.
         assert!((predicted.load_s.unwrap() - 12.0).abs() < 1e-9);
         let hops = 3.0 * HOP_NS as f64 / 1e9;
         let token_s = 0.01 + 10.0 + 0.01 + hops;
@@ -240,7 +239,7 @@ mod tests {
         };
         let (gpu, cpu, disk) = (Tier::Gpu(0), Tier::Cpu, Tier::Disk);
         let text = "gpus: [{name: c, memory: 20GiB, read: 1TB/s, link: 2GB/s}]\nhost: {memory: 64GiB, read: 100GB/s}\ndisk: {read: 1GB/s}\n";
-        // A block and the head: 11 GB. The embedding is only looked up.
+        // A layer and the head: 11 GB. The embedding is only looked up.
         let told = notes(text, &[cpu, gpu, cpu, cpu, cpu]);
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("0.110 s a token at 100.0 GB/s (described)"), "{told:?}");
@@ -249,7 +248,7 @@ mod tests {
         assert!(told[0].contains("10.010 s a token from memory at 100.0 GB/s"), "{told:?}");
         assert!(notes(text, &[cpu, gpu, gpu, gpu, gpu]).is_empty());
         assert!(notes(text, &[cpu; 5]).is_empty());
-        // Nothing is known: what is done is told all the same.
+        // No rate is known: the note still says where the layers are computed.
         let told = notes(
             "gpus: [{name: c, memory: 20GiB}]\nhost: {memory: 64GiB}\n",
             &[cpu, gpu, gpu, cpu, cpu],
@@ -259,7 +258,7 @@ mod tests {
                 .any(|note| note.contains("off the GPUs are computed on the CPU. Prompts too")),
             "{told:?}"
         );
-        // Virtual devices are host memory.
+        // Virtual GPUs are host memory.
         let text = text.replace("link: 2GB/s", "virtual: true");
         assert!(notes(&text, &[cpu, gpu, cpu, cpu, cpu]).is_empty());
     }

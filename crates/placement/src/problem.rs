@@ -1,4 +1,4 @@
-//! The question in numbers: modules with their bytes, tiers with their room.
+//! The placement problem in numbers: modules with their bytes, tiers with their budgets.
 use crate::footprint::{
     DRIVER_BYTES, Footprint, GPU_PINNED_BYTES, GPU_STAGING_BYTES, PINNED_RING_BYTES, PROGRAM_BYTES,
     READERS_MAX, STAGING_PER_READER_BYTES, Weights,
@@ -7,36 +7,33 @@ use crate::machine::DefaultRates;
 use crate::{GpuSpec, Limits, Machine, Tier};
 use checkpoint::ModuleKind;
 
-/// A module as placement sees it.
+/// Bytes of one module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ModuleBytes {
     pub kind: ModuleKind,
-    /// Bytes on a tier.
     pub weights: u64,
-    /// Bytes of keys and values beside them.
+    /// Bytes of its keys and values.
     pub kv: u64,
-    /// Bytes that a token reads of them.
+    /// Bytes that decoding one token reads.
     pub active: u64,
 }
 
-/// A GPU and what may be put there.
+/// A GPU's budgets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GpuBudget {
     pub name: String,
-    /// Weights allowed.
+    /// Bytes allowed for weights.
     pub budget: u64,
-    /// What sets the budget.
+    /// The limit behind the budget.
     pub budget_name: String,
-    /// All that is free.
     pub free: u64,
-    /// Activations, staging and driver.
     pub fixed: FixedBytes,
-    /// Bytes a second.
+    /// Memory bandwidth in bytes a second.
     pub rate: u64,
     pub is_virtual: bool,
 }
 
-/// What a tier in use takes beside weights, keys and values.
+/// Bytes of a tier in use besides weights, keys and values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct FixedBytes {
     pub activations: u64,
@@ -51,7 +48,7 @@ impl FixedBytes {
 }
 
 impl GpuBudget {
-    /// Room for weights, keys and values together.
+    /// Bytes for weights, keys and values together.
     pub fn space(&self) -> u64 {
         self.free.saturating_sub(self.fixed.total())
     }
@@ -60,39 +57,38 @@ impl GpuBudget {
         weights <= self.budget && weights.saturating_add(kv) <= self.space()
     }
 
-    /// Whether swapping it with `other` changes nothing.
+    /// Whether swapping the two GPUs changes nothing.
     pub fn is_twin(&self, other: &GpuBudget) -> bool {
         (self.budget, self.space(), self.rate) == (other.budget, other.space(), other.rate)
     }
 }
 
-/// Host memory and what may be put there.
+/// Budgets of host memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostBudget {
-    /// The limit that is the strictest.
+    /// The strictest limit's name.
     pub limit: String,
-    /// What is really available under it.
+    /// Bytes available under it.
     pub available: u64,
-    /// What may be used of that, for everything.
+    /// Bytes of it that the program may use: 90%.
     pub usable: u64,
-    /// Weights allowed.
+    /// Bytes allowed for weights.
     pub budget: u64,
     pub budget_name: String,
-    /// `activations` count only where the CPU computes; elsewhere it is `crossing`.
+    /// `activations` apply only if the CPU computes; otherwise `crossing` does.
     pub fixed: FixedBytes,
-    /// What a pass on the GPUs alone has in host memory.
+    /// Host bytes of a pass if only GPUs compute.
     pub crossing: u64,
     pub rate: u64,
 }
 
 impl HostBudget {
-    /// Buffers of a pass.
     pub fn activations(&self, computes: bool) -> u64 {
         if computes { self.fixed.activations } else { self.crossing }
     }
 }
 
-/// The whole question.
+/// Everything that an assignment depends on.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     /// Embedding, layers, norm, head.
@@ -100,9 +96,9 @@ pub(crate) struct Problem {
     pub tied: bool,
     pub gpus: Vec<GpuBudget>,
     pub host: HostBudget,
-    /// Of `activations`, what a GPU without the head does not take.
+    /// The part of `activations` that a GPU without the head does not need.
     pub logits: u64,
-    /// Bytes that may stay on disk; 0: nothing may.
+    /// Bytes that may stay on disk; 0: none.
     pub disk_budget: u64,
     pub disk_rate: u64,
 }
@@ -156,20 +152,19 @@ impl Problem {
         self.items.len() - 1
     }
 
-    /// Whether a module's weights can be read for each pass. The norm cannot: it is a few
+    /// Whether a module may be streamed from disk in each pass. The norm may not: it is a few
     /// kilobytes.
     pub fn may_stream(&self, index: usize) -> bool {
         self.disk_budget > 0 && index != self.norm()
     }
 
-    /// Whether the CPU multiplies with it where it is off the GPUs: an untied embedding is only
-    /// looked up.
+    /// Whether the CPU multiplies with the module if it is off the GPUs. An untied embedding is
+    /// only looked up.
     pub fn is_computed(&self, index: usize) -> bool {
         index != 0 || self.tied
     }
 }
 
-/// Nine tenths.
 fn ninety_percent(bytes: u64) -> u64 {
     bytes / 10 * 9
 }
@@ -241,8 +236,8 @@ fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostBudget
     }
 }
 
-/// What a placement is ordered by. A rate that was measured just now is not: a load should not go
-/// elsewhere because a neighbor was busy.
+/// The bandwidth that orders placements: described or ordinary, never just measured, since a load
+/// must not go elsewhere because a neighbor was busy.
 fn ordering_rate(machine: &Machine, rate: Option<u64>, ordinary: u64) -> u64 {
     rate.filter(|_| machine.described).unwrap_or(ordinary).max(1)
 }

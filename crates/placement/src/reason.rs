@@ -1,14 +1,13 @@
-//! Why each module is where it is: the limit that bound it, the bytes short, the next alternative.
+//! Reasons for each module's tier: the limit that bound it, the bytes short, the next alternative.
 use crate::problem::Problem;
 use crate::{DeviceMapMode, Reason, Shortage, Tier, short_text};
 
-/// What a placement leaves free on a GPU.
+/// Bytes that a placement leaves free on a GPU.
 struct GpuFree {
     weights: u64,
     space: u64,
 }
 
-/// A reason for each module.
 pub(crate) fn reasons(problem: &Problem, tiers: &[Tier], mode: &DeviceMapMode) -> Vec<Reason> {
     let left: Vec<GpuFree> = (0..problem.gpus.len()).map(|gpu| left(problem, tiers, gpu)).collect();
     tiers
@@ -18,7 +17,7 @@ pub(crate) fn reasons(problem: &Problem, tiers: &[Tier], mode: &DeviceMapMode) -
         .collect()
 }
 
-/// What the GPU that comes nearest lacks to take one more module of those that are off the GPUs.
+/// The smallest shortage of any GPU to hold one more of the modules off the GPUs.
 pub(crate) fn nearest_shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
     let left: Vec<GpuFree> = (0..problem.gpus.len()).map(|gpu| left(problem, tiers, gpu)).collect();
     let off = tiers
@@ -37,7 +36,7 @@ fn left(problem: &Problem, tiers: &[Tier], gpu: usize) -> GpuFree {
     GpuFree { weights: of.budget.saturating_sub(weights), space: of.space().saturating_sub(all) }
 }
 
-/// What a GPU lacks to take a module, by the limit that is further from it.
+/// The shortage of a GPU to hold one more module, by its tighter limit.
 fn short(problem: &Problem, left: &GpuFree, gpu: usize, index: usize) -> Shortage {
     let item = &problem.items[index];
     let of = &problem.gpus[gpu];

@@ -2,28 +2,27 @@
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// One attempt of the ladder, in the order in which they are made.
+/// One attempt of the ladder, in the order of the attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
-    /// As it was asked for.
+    /// The limits as configured.
     AsConfigured,
-    /// From what is really free.
+    /// Budgets from free memory, without the typed ones.
     WithoutMaxMemory,
-    /// Each GPU filled before the next.
+    /// Each GPU is filled before the next.
     Sequential,
-    /// Weights as 32-blocks of int8.
+    /// Weights quantized to int8 in blocks of 32.
     Int8,
-    /// What fits in no memory stays in the checkpoint's files.
+    /// Modules that fit in no memory stay in the checkpoint's files.
     DiskTier,
 }
 
 impl Rung {
-    /// All, from the top down.
+    /// From the top down.
     pub const ALL: [Rung; 5] =
         [Rung::AsConfigured, Rung::WithoutMaxMemory, Rung::Sequential, Rung::Int8, Rung::DiskTier];
 
-    /// The name in reports and provenance.
     pub fn name(self) -> &'static str {
         match self {
             Rung::AsConfigured => "as-configured",
@@ -35,7 +34,6 @@ impl Rung {
     }
 }
 
-/// What became of a rung.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RungOutcome {
     /// Which.
@@ -46,7 +44,6 @@ pub struct RungOutcome {
     pub why: String,
 }
 
-/// How a rung ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RungState {
@@ -58,7 +55,7 @@ pub enum RungState {
     Skipped,
     /// The policy does not allow it.
     NotAllowed,
-    /// It was tried before, and memory ran out all the same.
+    /// An earlier attempt of this load ran out of memory on it.
     Failed,
 }
 

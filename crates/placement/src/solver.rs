@@ -22,7 +22,7 @@ pub(crate) struct Solution<'p> {
 }
 
 impl Solution<'_> {
-    /// Bytes off the GPUs.
+    /// Bytes of weights off the GPUs.
     pub fn off_bytes(&self) -> u64 {
         let off = |(tier, item): (&Tier, &crate::problem::ModuleBytes)| {
             if tier.is_gpu() { 0 } else { item.weights }
@@ -58,7 +58,7 @@ impl<'a> Solver<'a> {
     }
 }
 
-/// Virtual devices are host memory: together with the host's own share they must be there.
+/// Virtual GPUs are host memory: together with the host's own share they must fit.
 fn virtual_shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
     let is_virtual = |tier: &Tier| matches!(tier, Tier::Gpu(gpu) if problem.gpus[*gpu].is_virtual);
     if !tiers.iter().any(is_virtual) {

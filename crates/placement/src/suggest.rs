@@ -1,10 +1,10 @@
-//! What was probably meant.
+//! The closest known word to a misspelled one.
 
-/// The nearest of `known` to `word`, if it is near enough to be a slip.
+/// The nearest of `known` to `word`, if it is near enough to be a typo.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
     let part = |known: &str| word.len() >= 3 && (known.contains(&word) || word.contains(known));
-    // One slip is nearest; then a part of a word; then several slips.
+    // One typo is nearest; then a part of a word; then several typos.
     let scored = known.into_iter().map(|k| {
         let changes = distance(&word, &k.to_ascii_lowercase());
         let rank = if changes <= 1 { 0 } else { 2 - u8::from(part(k)) };

@@ -1,9 +1,10 @@
+//! Tiers: a GPU, host memory, or the checkpoint's files.
 use serde::{Serialize, Serializer};
 
-/// Where a module lives.
+/// Where a module's weights are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
-    /// A GPU, or a virtual device, by its index in [`Machine::gpus`](crate::Machine::gpus).
+    /// A GPU or virtual GPU, by its index in the machine's list.
     Gpu(usize),
     /// Host memory, computed on the CPU.
     Cpu,
@@ -12,7 +13,7 @@ pub enum Tier {
 }
 
 impl Tier {
-    /// Reads accelerate's words: `0`, `1`, `cuda:1`, `cpu`, `disk`.
+    /// Parses accelerate's forms: `0`, `1`, `cuda:1`, `cpu`, `disk`.
     pub fn parse(text: &str) -> Option<Tier> {
         match text.trim() {
             "cpu" => Some(Tier::Cpu),
@@ -22,7 +23,7 @@ impl Tier {
         }
     }
 
-    /// Whether it is a GPU or a virtual device.
+    /// Whether it is a GPU or a virtual GPU.
     pub fn is_gpu(self) -> bool {
         matches!(self, Tier::Gpu(_))
     }
@@ -38,7 +39,7 @@ impl std::fmt::Display for Tier {
     }
 }
 
-/// As accelerate writes it: a number for a GPU, a word for the rest.
+/// In accelerate's form: a number for a GPU, a word for the rest.
 impl Serialize for Tier {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self {

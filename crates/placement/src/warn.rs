@@ -1,4 +1,4 @@
-//! What people should look at.
+//! Warnings of a plan: problems that the reader should act on.
 use crate::solver::{Solution, Solver};
 use crate::{Limits, Machine, Tier, bytes_text, short_text};
 
@@ -15,7 +15,7 @@ pub(crate) fn warnings(
     warnings
 }
 
-/// The unit alone causes a spill: `67GB` was typed, and with `67GiB` nothing would leave the GPUs.
+/// The unit alone causes a spill: with `67GiB` instead of `67GB` nothing would leave the GPUs.
 fn unit(
     solver: &Solver,
     solution: &Solution,
@@ -36,7 +36,7 @@ fn unit(
     })
 }
 
-/// Budgets above what is there.
+/// Budgets above the available memory.
 fn typed_too_much(solution: &Solution, machine: &Machine, limits: &Limits) -> Vec<String> {
     let host = &solution.problem.host;
     let mut warnings = Vec::new();
@@ -72,7 +72,7 @@ fn typed_too_much(solution: &Solution, machine: &Machine, limits: &Limits) -> Ve
     warnings
 }
 
-/// Blocks that are read for every token from a file system that is far away.
+/// Layers that are read for every token over a network file system.
 fn slow_disk(solution: &Solution, machine: &Machine) -> Option<String> {
     let streamed =
         |(index, tier): (usize, &Tier)| *tier == Tier::Disk && solution.problem.is_computed(index);

@@ -1,5 +1,4 @@
-//! Every change that is suggested is made, and the plan is made again: it fits. With a slightly
-//! smaller one it does not.
+//! Every suggested change is applied and planned again: it fits, and a slightly smaller one does not.
 mod common;
 
 use common::{config, inventory, machine};
@@ -10,7 +9,7 @@ use placement::{
 
 type Question = (Machine, Limits);
 
-/// The question with a change, and with the next smaller one of its kind.
+/// Limits and machine with a change applied, and with the next smaller change of its kind.
 fn changed(change: &Change, machine: &Machine, limits: &Limits) -> (Question, Option<Question>) {
     let (machine, limits) = (machine.clone(), limits.clone());
     let with_limits = |limits: Limits| (machine.clone(), limits);
@@ -77,7 +76,7 @@ fn changed(change: &Change, machine: &Machine, limits: &Limits) -> (Question, Op
     }
 }
 
-/// What a suggestion is for.
+/// The goal of a suggestion.
 #[derive(Clone, Copy, Debug)]
 enum Goal {
     Fits,
@@ -93,7 +92,7 @@ fn reaches(goal: Goal, planned: &Result<Plan, PlanError>) -> bool {
     })
 }
 
-/// Checks every suggestion, and returns the words for their kinds.
+/// Checks every suggestion and returns their kinds.
 fn checked(model: &str, machine_text: &str, change: impl Fn(&mut Limits)) -> Vec<&'static str> {
     let config = config(model);
     let inventory = inventory(&config);
@@ -155,7 +154,7 @@ fn a_spill_under_typed_limits() {
 }
 
 #[test]
-fn a_spill_for_the_sake_of_keys_and_values() {
+fn a_spill_caused_by_the_kv_cache() {
     let two = format!("gpus: [{GPU}, {GPU}]\nhost: {{memory: 128GiB}}\n");
     let kinds =
         checked("llama-3.3-70b", &two, |limits| (limits.context, limits.concurrency) = (16_384, 8));
@@ -170,7 +169,7 @@ fn a_spill_that_needs_several_gpus() {
 }
 
 #[test]
-fn what_fits_nowhere() {
+fn a_model_that_fits_nowhere() {
     let small = "host: {memory: 64GiB, limit: 24GiB}\n";
     assert_eq!(checked("llama-3.3-70b", small, |_| {}), ["host", "disk"]);
     assert_eq!(
@@ -186,7 +185,7 @@ fn what_fits_nowhere() {
 }
 
 #[test]
-fn what_stays_on_disk() {
+fn a_model_partly_on_disk() {
     let disk = |limits: &mut Limits| limits.disk = true;
     assert_eq!(checked("llama-3.3-70b", "host: {memory: 24GiB}\n", disk), ["host"]);
     let gpu = format!("gpus: [{GPU}]\nhost: {{memory: 32GiB}}\n");

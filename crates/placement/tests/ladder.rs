@@ -1,4 +1,4 @@
-//! The ladder: each rung planned, skipped or refused with its words.
+//! The ladder: each rung is planned, skipped or refused with a reason.
 mod common;
 
 use common::{config, inventory, machine, shipped};
@@ -29,7 +29,7 @@ fn host(gib: u64) -> Machine {
 }
 
 #[test]
-fn what_fits_is_taken_as_configured() {
+fn a_plan_that_fits_is_taken_as_configured() {
     let ladder = climb("smollm2-135m", &host(24), |_| {}, "auto").unwrap();
     assert_eq!(states(&ladder), [(Rung::AsConfigured, RungState::Taken)]);
     assert!(ladder.plan.uses(Tier::Cpu) && !ladder.plan.uses(Tier::Disk));
@@ -50,7 +50,7 @@ fn seventy_billion_on_24_gib_end_on_the_disk_tier() {
     let plan = &ladder.plan;
     let host = plan.tiers.iter().find(|tier| tier.tier == Tier::Cpu).unwrap();
     assert!(host.total_bytes() <= (24 << 30) / 10 * 9);
-    // The host is used as far as it goes: less than one block more would fit.
+    // The host is used as far as it goes: less than one more layer would fit.
     assert!(host.total_bytes() + 1_711_308_800 > host.available_bytes, "{host:?}");
     assert_eq!(host.weights_bytes + plan.weights_on(Tier::Disk), plan.weights_bytes);
     let rate = plan.predicted_decode_tok_s.unwrap();
@@ -76,7 +76,7 @@ fn int8_is_taken_where_it_fits_and_not_where_it_is_not_allowed() {
 }
 
 #[test]
-fn typed_limits_are_passed_only_where_that_is_allowed() {
+fn typed_limits_are_exceeded_only_if_allowed() {
     let type_it = |limits: &mut Limits| limits.max_memory = MaxMemory::parse("cpu=4GiB").unwrap();
     let ladder = climb("llama-3.1-8b", &host(64), type_it, "auto").unwrap();
     assert_eq!(ladder.rung, Rung::WithoutMaxMemory);
@@ -86,7 +86,7 @@ fn typed_limits_are_passed_only_where_that_is_allowed() {
 }
 
 #[test]
-fn none_stops_at_the_first_and_names_the_smallest_change() {
+fn fallback_none_stops_at_the_first_rung_and_names_the_smallest_change() {
     let error = climb("llama-3.1-8b", &host(14), |_| {}, "none").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutOfMemory);
     let text = error.to_string();
@@ -103,7 +103,7 @@ fn none_stops_at_the_first_and_names_the_smallest_change() {
 }
 
 #[test]
-fn the_change_that_is_named_is_the_smallest() {
+fn the_named_change_is_the_smallest() {
     let config = config("llama-3.1-8b");
     let inventory = inventory(&config);
     let limits = Limits { context: 131_072, concurrency: 4, ..Limits::for_model(&config) };
@@ -144,7 +144,7 @@ fn refusal_lists_every_rung() {
 }
 
 #[test]
-fn sequential_is_another_try_for_balanced_but_not_for_auto() {
+fn the_sequential_rung_is_tried_after_balanced_and_skipped_after_auto() {
     let gpu = |mode: DeviceMapMode| move |limits: &mut Limits| limits.mode = mode.clone();
     let small = machine("gpus: [{name: L4, memory: 4GiB}]\nhost: {memory: 4GiB}\n");
     for (mode, state) in
@@ -157,7 +157,7 @@ fn sequential_is_another_try_for_balanced_but_not_for_auto() {
 }
 
 #[test]
-fn after_a_failure_in_mid_load_the_next_rung_is_planned_from_what_is_free_now() {
+fn after_a_failed_load_the_next_rung_is_planned_from_free_memory() {
     let config = config("llama-3.1-8b");
     let inventory = inventory(&config);
     let planner = Planner::new(&config, &inventory);
@@ -182,8 +182,7 @@ fn after_a_failure_in_mid_load_the_next_rung_is_planned_from_what_is_free_now() 
     let two = [one[0].clone(), failed(Rung::Int8, "again")];
     let ladder = below(Fallback::AUTO, &two).unwrap();
     assert_eq!((ladder.rung, ladder.tried[3].state), (Rung::DiskTier, RungState::Failed));
-    // Where nothing but the failure says that there is too little, the next plan takes less all the
-    // same.
+    // Even if only the failure shows that memory is short, the next plan takes less.
     let ladder = ladder_below(&planner, &host(60), &limits, Fallback::KEEP, &one).unwrap();
     assert!(
         ladder.rung == Rung::DiskTier && ladder.plan.uses(Tier::Disk),
@@ -206,7 +205,7 @@ fn after_a_failure_in_mid_load_the_next_rung_is_planned_from_what_is_free_now() 
 }
 
 #[test]
-fn a_gpu_that_ran_out_gets_less_and_the_host_is_not_blamed() {
+fn a_gpu_out_of_memory_gets_less_and_the_host_keeps_its_budget() {
     let config = config("llama-3.1-8b");
     let inventory = inventory(&config);
     let planner = Planner::new(&config, &inventory);
@@ -238,14 +237,14 @@ fn gpt_oss_is_smaller_than_int8_where_it_matters() {
 }
 
 #[test]
-fn policies_that_are_none_are_refused() {
+fn unknown_fallback_policies_are_refused() {
     for text in ["", "always", "allow=", "allow=int4"] {
         assert_eq!(Fallback::parse(text).unwrap_err().kind(), ErrorKind::Usage, "{text}");
     }
 }
 
 #[test]
-fn a_typed_disk_limit_that_is_too_small_is_passed_where_that_is_allowed() {
+fn a_typed_disk_limit_that_is_too_small_is_exceeded_only_if_allowed() {
     let type_it =
         |limits: &mut Limits| limits.max_memory = MaxMemory::parse("cpu=4GiB,disk=1GB").unwrap();
     let ladder = climb("llama-3.1-8b", &host(12), type_it, "auto").unwrap();
@@ -263,7 +262,7 @@ fn a_typed_disk_limit_that_is_too_small_is_passed_where_that_is_allowed() {
 }
 
 #[test]
-fn the_rungs_of_a_document_keep_their_words() {
+fn rungs_serialize_with_their_outcomes() {
     let ladder = climb("llama-3.1-8b", &host(14), |_| {}, "auto").unwrap();
     let json = serde_json::to_value(&ladder.tried).unwrap();
     assert_eq!(json[1]["rung"], "without-max-memory");

@@ -20,7 +20,7 @@ fn planned(model: &str, on: &str, change: impl Fn(&mut Limits)) -> Result<Plan, 
 }
 
 #[test]
-fn every_model_on_every_machine_is_counted_to_the_byte() {
+fn every_model_on_every_machine_is_planned_to_the_byte() {
     for (model, _) in PRESETS {
         let config = config(model);
         let inventory = inventory(&config);
@@ -29,7 +29,7 @@ fn every_model_on_every_machine_is_counted_to_the_byte() {
             let limits = Limits { disk: true, ..Limits::for_model(&config) };
             let plan = match planner.plan(&shipped(name), &limits) {
                 Ok(plan) => plan,
-                // Two of its blocks, 16 GB, are more than a laptop has.
+                // Two of its layers, 16 GB, are more than a laptop has.
                 Err(error) if (model, name) == ("deepseek-v2.5", "laptop") => {
                     assert_eq!(error.kind(), ErrorKind::OutOfMemory);
                     continue;
@@ -70,7 +70,7 @@ fn tied_weights_count_once_and_stay_together() {
 }
 
 #[test]
-fn latent_attention_keeps_one_latent_a_position() {
+fn latent_attention_caches_one_latent_a_position() {
     let plan = planned("deepseek-v2.5", "a100-80gb-x4", |limits| limits.disk = true).unwrap();
     let kv: u64 = plan.tiers.iter().map(|tier| tier.kv_bytes).sum();
     assert_eq!(kv, 60 * 8192 * (512 + 64) * 2);
@@ -110,7 +110,7 @@ fn int8_keys_and_values_take_34_bytes_for_32_numbers() {
 }
 
 #[test]
-fn nothing_is_kept_for_offloading_where_nothing_is_offloaded() {
+fn no_staging_is_planned_when_nothing_is_offloaded() {
     let plan = planned("llama-3.1-8b", "h100", |_| {}).unwrap();
     let host = plan.tiers.iter().find(|tier| tier.tier == Tier::Cpu).unwrap();
     assert_eq!((host.weights_bytes, host.kv_bytes), (0, 0));
@@ -131,7 +131,7 @@ fn a_model_that_fits_one_gpu_stays_on_it() {
 }
 
 #[test]
-fn a_map_in_accelerates_names_is_followed_or_refused() {
+fn a_device_map_in_accelerates_names_is_followed_or_refused() {
     let map = |pairs: &[(&str, &str)]| {
         let mode = DeviceMapMode::explicit(pairs.iter().copied()).unwrap();
         planned("llama-3.2-1b", "a100-80gb-x2", |limits| limits.mode = mode.clone())
@@ -179,7 +179,7 @@ fn a_map_that_does_not_fit_is_71() {
 }
 
 #[test]
-fn cpu_and_disk_modes_leave_the_gpus_alone() {
+fn cpu_and_disk_modes_use_no_gpu() {
     let cpu =
         planned("llama-3.1-8b", "a100-80gb-x2", |limits| limits.mode = DeviceMapMode::Cpu).unwrap();
     assert!(cpu.device_map.iter().all(|(_, tier)| *tier == Tier::Cpu));
@@ -191,7 +191,7 @@ fn cpu_and_disk_modes_leave_the_gpus_alone() {
 }
 
 #[test]
-fn virtual_devices_are_host_memory() {
+fn virtual_gpus_are_host_memory() {
     let config = config("smollm2-135m");
     let inventory = inventory(&config);
     let text = |gib: &str| {
@@ -215,7 +215,7 @@ fn virtual_devices_are_host_memory() {
 }
 
 #[test]
-fn the_document_has_a_device_map_of_numbers_and_words() {
+fn the_json_plan_has_accelerates_device_map() {
     let plan = planned("llama-3.3-70b", "a100-80gb-x2", |limits| {
         limits.max_memory = MaxMemory::parse("0=67GB,1=67GB").unwrap();
     })
@@ -246,7 +246,7 @@ fn the_document_has_a_device_map_of_numbers_and_words() {
 /// Loose, for unoptimized builds on busy machines: the optimized planner is more than ten times
 /// faster.
 #[test]
-fn planning_takes_no_time() {
+fn planning_takes_less_than_its_limit() {
     for (model, limit_ms) in [("llama-3.3-70b", 500), ("deepseek-v2.5", 5000)] {
         let config = config(model);
         let inventory = inventory(&config);
@@ -304,7 +304,7 @@ fn the_70b_on_each_shipped_machine() {
 /// Every GPU that is shipped has a rate of its own, or the default of its name, which is then said
 /// to be one.
 #[test]
-fn a_default_rate_is_said_to_be_a_default() {
+fn a_default_rate_is_labeled_as_a_default() {
     let config = config("llama-3.1-8b");
     let inventory = inventory(&config);
     for (name, gb_per_s) in
@@ -348,7 +348,7 @@ fn balanced_low_0_spares_the_first_gpu() {
 }
 
 #[test]
-fn wrong_words_are_answered_with_the_nearest_right_one() {
+fn a_misspelled_option_gets_the_nearest_valid_one() {
     for (word, meant) in
         [("balance", "balanced"), ("sequental", "sequential"), ("balanced_low_1", "balanced_low_0")]
     {
@@ -375,7 +375,7 @@ fn wrong_words_are_answered_with_the_nearest_right_one() {
 }
 
 #[test]
-fn the_text_is_a_table_with_ranges_and_reasons() {
+fn the_printed_plan_is_a_table_with_ranges_and_reasons() {
     let plan = planned("llama-3.3-70b", "a100-80gb-x2", |limits| {
         limits.max_memory = MaxMemory::parse("0=67GB,1=67GB").unwrap();
     })

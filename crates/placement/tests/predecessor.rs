@@ -37,7 +37,7 @@ fn off(plan: &Plan) -> Vec<&str> {
 }
 
 #[test]
-fn the_model_is_the_one_that_died() {
+fn the_model_has_the_predecessors_bytes() {
     let config = config("llama-3.3-70b");
     let inventory = inventory(&config);
     assert_eq!(inventory.tensors.len(), 723);
@@ -48,7 +48,7 @@ fn the_model_is_the_one_that_died() {
 fn at_67_gb_a_gpu_it_spills_and_says_that_the_unit_does_it() {
     let plan = planned("0=67GB,1=67GB", DeviceMapMode::Auto).unwrap();
     let spill = plan.spill.as_ref().expect("a spill");
-    // The least that can be off two times 67e9 bytes: two blocks, the embedding and the head.
+    // The least that can be off two times 67e9 bytes: two layers, the embedding and the head.
     assert_eq!(spill.modules, 4, "{:?}", off(&plan));
     assert_eq!(spill.bytes, 2 * 1_711_308_800 + 2 * 2_101_346_304);
     // accelerate: five layers, the norm and the head.
@@ -90,8 +90,8 @@ fn at_67_gib_71_gb_and_71_gib_nothing_leaves_the_gpus() {
 }
 
 #[test]
-fn the_limit_is_where_arithmetic_puts_it() {
-    // Embedding and 40 blocks on one GPU, 40 blocks, norm and head on the other.
+fn the_smallest_budget_without_a_spill_is_the_computed_one() {
+    // Embedding and 40 layers on one GPU, 40 layers, norm and head on the other.
     let half = 40 * 1_711_308_800u64 + 2_101_346_304;
     let fits = planned(&format!("0={},1={}", half, half + 16384), DeviceMapMode::Auto).unwrap();
     assert!(fits.spill.is_none(), "{}", fits.runs());
@@ -123,7 +123,7 @@ fn every_byte_has_a_tier_and_stays_within_it() {
             "{tier:?}"
         );
     }
-    // 8192 positions x 8 heads x (128 + 128) numbers x 2 bytes, 80 blocks.
+    // 8192 positions x 8 heads x (128 + 128) elements x 2 bytes, 80 layers.
     assert_eq!(plan.tiers.iter().map(|tier| tier.kv_bytes).sum::<u64>(), 80 * 8192 * 8 * 256 * 2);
     assert!(
         plan.predicted_load_s.is_some_and(|s| (70.0..71.0).contains(&s)),
@@ -135,7 +135,7 @@ fn every_byte_has_a_tier_and_stays_within_it() {
 }
 
 #[test]
-fn a_promise_of_host_memory_that_is_not_there_is_told() {
+fn a_host_budget_above_available_memory_is_a_warning() {
     let config = config("llama-3.3-70b");
     let job = machine(&TWO_GPUS.replace("memory: 128GB", "memory: 128GB, limit: 8GiB"));
     let max_memory = MaxMemory::parse("0=67GB,1=67GB,cpu=120GB").unwrap();

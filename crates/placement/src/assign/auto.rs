@@ -2,23 +2,23 @@
 //! cuts.
 //!
 //! Embedding, norm and head go anywhere; layers form one contiguous run a GPU, in any order of
-//! GPUs, and at most one run off the GPUs. Within that the search is exact. For each place of the
-//! three single modules, and each set of GPUs that stands before the run off the GPUs (the others
-//! stand behind it), the furthest reach from both ends leaves the smallest run between. Where
-//! layers differ in size and another order leaves fewer bytes off the GPUs, that one is taken.
+//! GPUs, and at most one run off the GPUs. Within these shapes the search is exact: for each
+//! assignment of the three single modules, and each set of GPUs before the run off the GPUs,
+//! filling from both ends as far as possible leaves the smallest run between. Where layers differ
+//! in size, `pack` looks for orders that leave fewer bytes off the GPUs.
 use super::cover::{Cover, LayerRun};
-use super::kinds::{GpuClasses, PrefixSums};
+use super::gpu_classes::{GpuClasses, PrefixSums};
 use super::{Assigned, OnGpus, pack, sequence, split};
 use crate::problem::Problem;
 use crate::score::{HOP_NS, PlacementScore, item_ns, score};
 use crate::{Shortage, Tier};
 use std::ops::Range;
 
-/// Above so many sets of GPUs, only the GPUs' own order is looked at. Eight different GPUs make 256
-/// sets.
+/// With more sets of GPUs than this, only the GPUs' own order is tried. Eight different GPUs make
+/// 256 sets.
 const SETS_MAX: usize = 1024;
 
-/// Where the single modules are, and the layers that stay off the GPUs.
+/// A placement of the single modules, and the layers that stay off the GPUs.
 struct PlacementCandidate {
     single: usize,
     /// GPUs before the run off the GPUs.
@@ -27,15 +27,15 @@ struct PlacementCandidate {
     off_bytes: u64,
 }
 
-/// One choice of places for embedding, norm and head.
+/// One assignment of embedding, norm and head.
 struct SingleModules {
-    /// ModuleBytes and GPU.
+    /// Pairs of module index and GPU.
     placed: Vec<(usize, usize)>,
     kinds: GpuClasses,
 }
 
 /// # Errors
-/// What is short where nothing fits.
+/// The shortage, if nothing fits.
 pub(super) fn best(problem: &Problem) -> Result<Assigned, Box<Shortage>> {
     let sums = PrefixSums::new(problem);
     let singles = singles(problem);
@@ -87,8 +87,8 @@ fn best_of(
     best
 }
 
-/// All places of embedding, norm and head on GPUs or off them, the most natural first. Of GPUs that
-/// are alike only the first that is still untouched is tried.
+/// All assignments of embedding, norm and head to GPUs or off them. Of identical GPUs only the
+/// first unused one is tried.
 fn singles(problem: &Problem) -> Vec<SingleModules> {
     let mut items = vec![0, problem.norm(), problem.head()];
     if problem.tied {
@@ -214,7 +214,7 @@ fn placed_runs(
     on_gpus
 }
 
-/// GPUs that are alike are numbered in the order in which a token visits them.
+/// Renumbers identical GPUs in the order in which a token visits them.
 fn in_gpus_order(problem: &Problem, mut tiers: Vec<Tier>) -> Vec<Tier> {
     let mut seen: Vec<usize> = Vec::new();
     for tier in &tiers {
@@ -239,8 +239,8 @@ fn in_gpus_order(problem: &Problem, mut tiers: Vec<Tier>) -> Vec<Tier> {
     tiers
 }
 
-/// No placement without a spill is better than this: every module on the fastest GPU, and no more
-/// GPUs than bytes ask for.
+/// A lower bound of the score without a spill: every module on the fastest GPU, and the fewest GPUs
+/// that can hold the bytes.
 fn lower_bound(problem: &Problem) -> Option<PlacementScore> {
     let fastest = (0..problem.gpus.len()).max_by_key(|gpu| problem.gpus[*gpu].rate)?;
     let time: u64 =

@@ -1,12 +1,12 @@
 //! Covers a range of layers with GPUs, each a contiguous run: the least time, then the fewest cuts,
 //! then in the GPUs' order.
-use super::kinds::{GpuClasses, PrefixSums};
+use super::gpu_classes::{GpuClasses, PrefixSums};
 use crate::problem::Problem;
 use crate::score::{HOP_NS, read_ns};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// A run of layers and the kind of GPU that takes it.
+/// A run of layers and the class of its GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LayerRun {
     pub kind: usize,
@@ -14,7 +14,7 @@ pub(super) struct LayerRun {
     pub to: usize,
 }
 
-/// What is to be covered.
+/// The range to cover and the GPUs for it.
 pub(super) struct Cover<'a> {
     pub problem: &'a Problem,
     pub kinds: &'a GpuClasses,
@@ -22,7 +22,7 @@ pub(super) struct Cover<'a> {
     pub range: Range<usize>,
     /// The GPUs that may be used.
     pub set: usize,
-    /// The kind of GPU before the range and after it, where one is.
+    /// The class of the GPU before and after the range, if any.
     pub before: Option<usize>,
     pub after: Option<usize>,
 }
@@ -38,14 +38,14 @@ struct CoverState {
 }
 
 impl Cover<'_> {
-    /// The runs, in order; `None` if the GPUs do not reach.
+    /// The runs, in order; `None` if the GPUs are too small.
     pub fn best(&self) -> Option<Vec<LayerRun>> {
         let times = self.times();
         let start = CoverState { set: 0, at: self.range.start, last: self.before };
         let mut reached: BTreeMap<CoverState, (Cost, Option<(CoverState, LayerRun)>)> =
             BTreeMap::from([(start, ((0, 0, 0), None))]);
         let mut best: Option<(Cost, CoverState)> = None;
-        // A larger set has a larger number: every place is final when it comes up.
+        // A larger set has a larger number, so every state is final when it is visited.
         let mut next = Some(start);
         while let Some(place) = next {
             let (cost, _) = reached[&place];
@@ -93,8 +93,8 @@ impl Cover<'_> {
             // Where all GPUs are equally fast, a shorter run is never better.
             let shortest = if self.one_rate() { reach } else { place.at + 1 };
             for to in shortest.max(place.at + 1)..=reach {
-                // A second run of one kind is on a twin; only the module before the range can be on
-                // the very same GPU.
+                // A second run of one class is on another GPU; only the module before the range can
+                // be on the same one.
                 let hop = u64::from(place.set != 0 || place.last != Some(kind));
                 let back = u64::from(
                     place.last.is_some_and(|last| self.first_gpu(last) > self.first_gpu(kind)),
@@ -117,7 +117,7 @@ impl Cover<'_> {
         self.kinds.kinds[kind].gpus[0]
     }
 
-    /// For each kind the time of the first `i` layers.
+    /// For each class, the time of the first `i` layers.
     fn times(&self) -> Vec<Vec<u64>> {
         let times = |kind: usize| {
             let rate = self.problem.gpus[self.first_gpu(kind)].rate;

@@ -1,10 +1,9 @@
-//! A map that was given.
+//! Placement by a given device map.
 use super::split::HostNeed;
 use super::{AssignError, Assigned};
 use crate::problem::Problem;
 use crate::{PlanError, Shortage, Tier, suggest};
 
-/// Follows the map, and checks that it fits.
 pub(super) fn explicit(
     problem: &Problem,
     map: &[(String, Tier)],
@@ -52,7 +51,7 @@ fn missing(name: &str) -> PlanError {
     }
 }
 
-/// Whether `key` is the module or stands above it.
+/// Whether `key` is the module or one of its ancestors.
 fn covers(key: &str, name: &str) -> bool {
     key.is_empty()
         || name == key
@@ -86,7 +85,7 @@ fn check_keys(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Resu
     Ok(())
 }
 
-/// The module that was probably meant: a slip away, or one that ends alike; else all there are.
+/// The closest module name: a typo away, or with the same ending; else all names.
 fn hint(key: &str, names: &[&str]) -> String {
     let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
     let alike = || names.iter().copied().find(|name| last(name) == last(key));

@@ -1,8 +1,8 @@
-//! Which module goes to which tier.
+//! Assigns modules to tiers, by the mode of the device map.
 mod auto;
 mod cover;
 mod explicit;
-mod kinds;
+mod gpu_classes;
 mod pack;
 mod sequence;
 mod split;
@@ -16,7 +16,7 @@ use crate::problem::Problem;
 use crate::score::score;
 use crate::{DeviceMapMode, PlanError, Shortage, Tier};
 
-/// A tier for each module, in their order, and what there is to say about how it was found.
+/// A tier for each module, in order, and notes on how it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Assigned {
     pub tiers: Vec<Tier>,
@@ -29,19 +29,19 @@ impl Assigned {
     }
 }
 
-/// Why nothing was found.
+/// Why there is no assignment.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum AssignError {
     /// It does not fit.
     Short(Box<Shortage>),
-    /// The map that was given is wrong.
+    /// The given device map is wrong.
     Wrong(PlanError),
 }
 
-/// Where each module is among the GPUs; `None`: off them.
+/// The GPU of each module; `None`: off the GPUs.
 type OnGpus = Vec<Option<usize>>;
 
-/// Puts every module on a tier. Names are those of the modules, for messages.
+/// Assigns every module to a tier. `names` are the modules' names, for messages.
 pub(crate) fn assign(
     problem: &Problem,
     mode: &DeviceMapMode,
@@ -68,8 +68,8 @@ pub(crate) fn assign(
     }
 }
 
-/// A balanced placement keeps modules and GPUs in their order; where that order alone spills, what
-/// `auto` found is taken.
+/// A balanced placement keeps modules and GPUs in order; where only that order spills, `auto`'s
+/// placement is taken.
 fn unless_auto_keeps_more(
     problem: &Problem,
     balanced: Result<Assigned, AssignError>,

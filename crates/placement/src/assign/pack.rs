@@ -1,40 +1,39 @@
 //! Layers of different sizes packed onto GPUs in any order.
 //!
-//! Where all layers are alike, runs lose nothing: how many layers a GPU holds is all that counts.
-//! Where they differ (a dense first layer, mixed quantization), an order with several runs a GPU
-//! may keep more bytes on the GPUs; a copy of one hidden state more is far cheaper than a
-//! module that is off the GPUs.
+//! With equal layers, contiguous runs lose nothing. Where layers differ (a dense first layer, mixed
+//! quantization), an order with several runs a GPU may keep more bytes on the GPUs, and one more
+//! copy of a hidden state is far cheaper than a module off the GPUs.
 use super::OnGpus;
 use crate::problem::Problem;
 use std::collections::BTreeMap;
 
-/// What people are told.
+/// The note in the plan.
 pub(super) const NOTE: &str = "layers differ in size, and an order with several runs a GPU keeps more of them on the GPUs than one run a GPU";
 
-/// Fillings of a GPU that are looked at before giving up. Models have two or three sizes of layers
-/// and need a few thousand.
+/// Fillings of a GPU that are tried before giving up. Models have two or three sizes of layers and
+/// need a few thousand.
 const FILLINGS_MAX: usize = 200_000;
 
-/// Modules that nothing tells apart.
+/// Modules of equal size.
 struct Class {
     weights: u64,
     all: u64,
     items: Vec<usize>,
 }
 
-/// The most bytes that GPUs from one on can hold of what is left, and how the first of them is
-/// filled for that.
+/// The most bytes of the remaining modules that the GPUs from one index on can hold, and how the
+/// first of them is filled.
 type Best = (u64, Vec<usize>);
 
 struct PackSearch<'a> {
     problem: &'a Problem,
     classes: Vec<Class>,
-    /// By GPU and by what is left of each class.
+    /// By GPU and by the remaining count of each class.
     known: BTreeMap<(usize, Vec<usize>), Best>,
     fillings_left: usize,
 }
 
-/// A GPU for as many bytes as GPUs can hold, if that leaves fewer than `off_bytes` off them.
+/// The assignment that keeps the most bytes on GPUs, if fewer than `off_bytes` stay off them.
 pub(super) fn pack(problem: &Problem, off_bytes: u64) -> Option<OnGpus> {
     let layers = &problem.items[1..=problem.layers()];
     let alike = layers
@@ -71,7 +70,7 @@ fn classes(problem: &Problem) -> Vec<Class> {
 }
 
 impl PackSearch<'_> {
-    /// The most bytes that the GPUs from `gpu` on hold of what is left.
+    /// The most bytes of `left` that the GPUs from `gpu` on hold.
     fn most(&mut self, gpu: usize, left: &[usize]) -> u64 {
         if gpu == self.problem.gpus.len() || left.iter().all(|count| *count == 0) {
             return 0;
@@ -101,7 +100,7 @@ impl PackSearch<'_> {
         held
     }
 
-    /// All fillings of one GPU to which nothing can be added.
+    /// All maximal fillings of one GPU.
     fn fillings(
         &mut self,
         left: &[usize],
@@ -142,7 +141,7 @@ impl PackSearch<'_> {
         taken[class] = 0;
     }
 
-    /// Items in their order to GPUs in their order.
+    /// Assigns modules in their order to GPUs in their order.
     fn laid_out(&self, mut left: Vec<usize>) -> OnGpus {
         let mut on_gpus = vec![None; self.problem.items.len()];
         let mut items: Vec<_> = self.classes.iter().map(|class| class.items.iter()).collect();

@@ -1,4 +1,4 @@
-//! `auto` against brute force: every placement of small models on small machines is looked at.
+//! `auto` against brute force over every placement of small models on small machines.
 use super::{Assigned, assign};
 use crate::problem::{FixedBytes, GpuBudget, HostBudget, ModuleBytes, Problem};
 use crate::score::{PlacementScore, score};
@@ -6,7 +6,7 @@ use crate::{DeviceMapMode, Tier};
 use checkpoint::ModuleKind;
 use proptest::prelude::*;
 
-/// Every way of putting each module on a tier.
+/// Every assignment of modules to tiers.
 fn every_placement(problem: &Problem) -> Vec<Vec<Tier>> {
     let mut tiers: Vec<Tier> = (0..problem.gpus.len()).map(Tier::Gpu).collect();
     tiers.push(Tier::Cpu);
@@ -27,7 +27,7 @@ fn every_placement(problem: &Problem) -> Vec<Vec<Tier>> {
     all
 }
 
-/// Written without a look at the planner's own counting.
+/// Counts bytes independently of the planner.
 fn fits(problem: &Problem, tiers: &[Tier]) -> bool {
     let on = |tier: Tier| (0..tiers.len()).filter(move |i| tiers[*i] == tier);
     let weights = |tier: Tier| on(tier).map(|i| problem.items[i].weights).sum::<u64>();
@@ -144,12 +144,12 @@ fn check(case: &ProofCase) -> Result<(), TestCaseError> {
     };
     prop_assert!(fits(&problem, &tiers), "does not fit: {tiers:?}");
     let found = score(&problem, &tiers);
-    // With room for anything on the host, no placement at all leaves fewer bytes off the GPUs; with
-    // none left off, never mind the host.
+    // If the host has enough memory, no placement leaves fewer bytes off the GPUs; if nothing is
+    // off them, the host does not matter.
     if case.host == PLENTY || least_off == Some(0) {
         prop_assert_eq!(Some(found.off_bytes), least_off, "{:?}", tiers);
     }
-    // Where only layers in any order leave so few bytes off the GPUs, that is what counts.
+    // Where only a non-contiguous order leaves as few bytes off the GPUs, the bytes decide.
     if best.is_none_or(|best| found.off_bytes < best.off_bytes) {
         return Ok(());
     }
@@ -336,7 +336,7 @@ fn max_memory_bounds_weights_and_the_rest_of_the_gpu_bounds_all() {
 
 #[test]
 fn balanced_that_would_spill_in_its_order_takes_what_auto_found() {
-    // In order the head finds no room behind the norm; auto puts it on the first GPU.
+    // In order the head does not fit behind the norm; auto puts it on the first GPU.
     let case = ProofCase {
         layers: vec![10; 4],
         kv: 0,

@@ -1,13 +1,13 @@
-//! Modules in their order to GPUs in theirs: sequential and balanced.
+//! Assigns modules in order to GPUs in order: `sequential` and `balanced`.
 use super::OnGpus;
 use crate::problem::Problem;
 
-/// Fills each GPU before the next; what is left after the last is off the GPUs.
+/// Fills each GPU before the next; the rest is off the GPUs.
 pub(super) fn sequential(problem: &Problem) -> OnGpus {
     filled(problem, &vec![u64::MAX; problem.gpus.len()])
 }
 
-/// The same share of weights on each GPU, as small as everything allows that fits in sequence. The
+/// The same bytes of weights on each GPU, the smallest that spill no more than `sequential`. The
 /// first `spare` GPUs get only what the others cannot hold.
 pub(super) fn balanced(problem: &Problem, spare: usize) -> OnGpus {
     let spare = spare.min(problem.gpus.len().saturating_sub(1));

@@ -1,24 +1,23 @@
-//! What is off the GPUs is divided between host memory and disk.
+//! Divides the modules off the GPUs between host memory and disk.
 //!
-//! The layers on disk are the first or the last of the run that is off the GPUs, as few as the host
-//! needs; embedding and head may stay on disk too. Keys and values of layers on disk are in host
-//! memory, and so are two buffers of the largest module that is streamed.
+//! Layers on disk are the first or the last of the run off the GPUs, as few as possible; embedding
+//! and head may stay on disk too. Host memory holds the keys and values of layers on disk, and two
+//! buffers of the largest streamed module.
 use super::OnGpus;
 use crate::problem::Problem;
 use crate::score::score;
 use crate::{Shortage, Tier};
 
-/// One way of dividing.
+/// One way to divide modules between host memory and disk.
 #[derive(Debug, Clone, Copy)]
 struct DiskSplit {
     embedding_on_disk: bool,
     head_on_disk: bool,
-    /// Layers on disk are the first ones of those off the GPUs.
+    /// Whether layers on disk are the first of those off the GPUs, else the last.
     from_front: bool,
 }
 
-/// All divisions worth a look, for a placement on GPUs: `(tiers)` of each that fits. The tiers of
-/// modules on GPUs are kept.
+/// The tiers of every division that fits; modules on GPUs keep theirs.
 pub(super) fn splits(problem: &Problem, on_gpus: &OnGpus, all_on_disk: bool) -> Vec<Vec<Tier>> {
     let off_layers: Vec<usize> = (1..=problem.layers()).filter(|i| on_gpus[*i].is_none()).collect();
     let mut found: Vec<Vec<Tier>> = Vec::new();
@@ -34,7 +33,7 @@ pub(super) fn splits(problem: &Problem, on_gpus: &OnGpus, all_on_disk: bool) -> 
     found
 }
 
-/// The best of all divisions.
+/// The division with the best score.
 ///
 /// # Errors
 /// What the host lacks in the division that needs the least of it.
@@ -100,7 +99,7 @@ fn fewest_on_disk(
     None
 }
 
-/// The tiers with all off layers in host memory.
+/// The tiers with all layers off the GPUs in host memory.
 fn tiers(problem: &Problem, on_gpus: &OnGpus, split: DiskSplit) -> Vec<Tier> {
     let off = |index: usize| {
         let disk = (index == 0 && split.embedding_on_disk)
@@ -111,14 +110,14 @@ fn tiers(problem: &Problem, on_gpus: &OnGpus, split: DiskSplit) -> Vec<Tier> {
     on_gpus.iter().enumerate().map(|(index, on)| on.map_or_else(|| off(index), Tier::Gpu)).collect()
 }
 
-/// What a placement asks of the host.
+/// Host memory that a placement needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct HostNeed {
     pub weights: u64,
     pub kv: u64,
     /// Weights that stay on disk.
     pub disk_weights: u64,
-    /// The largest module that is streamed.
+    /// The largest streamed module.
     pub streamed_max: u64,
     /// Whether the CPU multiplies with anything.
     pub computes: bool,
@@ -149,7 +148,7 @@ impl HostNeed {
         }
     }
 
-    /// Two modules that are streamed: one in use, one being read.
+    /// Two streamed modules: one in use, one being read.
     pub fn stream_buffers(&self) -> u64 {
         self.streamed_max.saturating_mul(2)
     }
@@ -167,7 +166,7 @@ impl HostNeed {
         self.weights <= problem.host.budget && self.total(problem) <= problem.host.usable
     }
 
-    /// What is short, if anything is.
+    /// The largest shortage, if any.
     pub fn shortage(&self, problem: &Problem, what: &str) -> Option<Shortage> {
         let host = &problem.host;
         let limits = [
@@ -197,7 +196,7 @@ impl HostNeed {
     }
 }
 
-/// What the host lacks in the division that needs the least of it.
+/// The host's shortage in the division that needs the least.
 pub(super) fn shortage(problem: &Problem, on_gpus: &OnGpus) -> Shortage {
     let off_layers: Vec<usize> = (1..=problem.layers()).filter(|i| on_gpus[*i].is_none()).collect();
     let mut least: Option<Shortage> = None;
@@ -220,7 +219,7 @@ pub(super) fn shortage(problem: &Problem, on_gpus: &OnGpus) -> Shortage {
             }
         }
     }
-    // Some division is short of something, or one would have been found.
+    // Every division is short of something, or one would have been found.
     least.unwrap_or_else(|| Shortage {
         what: "the model".to_owned(),
         tier: Tier::Cpu,

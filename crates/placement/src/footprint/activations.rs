@@ -1,39 +1,37 @@
-//! The buffers of one forward pass.
+//! Bytes of the buffers of one forward pass.
 use super::{CHUNK_TOKENS, KV_BLOCK_TOKENS, LOGITS_ROWS};
 use checkpoint::ModelConfig;
 
-/// As `device::cuda` has them: query rows that share a pass over the keys, and memory for splits of
-/// keys that are computed side by side.
+/// As in `device::cuda`: query rows that share one pass over the keys, and memory for splits of the
+/// keys that are computed in parallel.
 const ATTENTION_TILE_ROWS: usize = 32;
 const ATTENTION_STATES_BYTES: u64 = 16 << 20;
 
-/// How wide the buffers of a pass are, in f32 numbers a row. Blocks use them in turn: there is one
-/// set a tier.
+/// Widths of the buffers of a forward pass, in f32 elements a row. All layers of a tier share one
+/// set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ActivationWidths {
-    /// Residual stream, its norm, and what a part of a block gives back: three of `hidden`.
+    /// Residual stream, its norm and a layer part's output: three times `hidden`.
     pub hidden: usize,
     /// Queries.
     pub queries: usize,
     /// Keys and values.
     pub keys_values: usize,
-    /// What attention gathers.
+    /// Attention's output.
     pub attended: usize,
     /// Gate and up of the widest MLP.
     pub mlp: usize,
-    /// Routing: scores of all experts, and a gathered row in and out of one.
+    /// Routing: scores of all experts, and one expert's input and output row.
     pub experts: usize,
-    /// The copy of a product's inputs in the form that the weights need: as wide as the widest
-    /// input.
+    /// Packed activations of a product, as wide as its widest input.
     pub inputs: usize,
 }
 
 impl ActivationWidths {
-    /// The widths of a model.
     pub fn of(c: &ModelConfig) -> ActivationWidths {
         let heads = |dim: usize| c.heads * dim;
         let (queries, keys_values, attended) = match c.mla {
-            // Queries also once in the latent space, and the latents that attention gathers.
+            // Queries also in the latent space, and attention's output latents.
             Some(mla) => (
                 heads(c.head_dim + mla.kv_lora_rank + mla.qk_rope_head_dim)
                     + mla.q_lora_rank.unwrap_or(0),
@@ -56,7 +54,6 @@ impl ActivationWidths {
         }
     }
 
-    /// All of them.
     pub fn numbers(&self) -> usize {
         let ActivationWidths { hidden, queries, keys_values, attended, mlp, experts, inputs } =
             self;
@@ -64,14 +61,14 @@ impl ActivationWidths {
     }
 }
 
-/// The widest MLP of the model: dense, one expert, or the shared ones together.
+/// The widest MLP of the model: dense, one expert, or all shared experts together.
 fn mlp_width(c: &ModelConfig) -> usize {
     let dense = (0..c.layers).any(|layer| !c.is_sparse(layer));
     let dense = if dense { c.intermediate_size } else { 0 };
     c.moe.as_ref().map_or(dense, |moe| dense.max(moe.intermediate_size * moe.shared_experts.max(1)))
 }
 
-/// Rows are whole chunks of 16 numbers.
+/// Rows are padded to chunks of 16 elements.
 fn padded(width: usize) -> usize {
     width.next_multiple_of(16)
 }
@@ -85,13 +82,13 @@ pub fn activation_bytes(config: &ModelConfig, context: usize) -> u64 {
     4 * pass.saturating_add(table) as u64 + logits_bytes(config)
 }
 
-/// Bytes of these logits, which only the tier of the head has, and the host.
+/// Bytes of the logits, which only the head's tier and the host hold.
 pub fn logits_bytes(config: &ModelConfig) -> u64 {
     4 * (LOGITS_ROWS * config.vocab_size) as u64
 }
 
-/// Bytes of what a GPU has of a pass besides [`activation_bytes`]: where its tokens stand, the
-/// block tables of its sequences (each row may be one), and the states of attention's splits.
+/// Bytes that a GPU needs for a pass besides [`activation_bytes`]: positions, block tables (each
+/// row may be a sequence of its own) and the states of attention's splits.
 pub fn gpu_pass_bytes(config: &ModelConfig, context: usize) -> u64 {
     let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));
     let tiles = rows * (config.heads / config.kv_heads.max(1)) / ATTENTION_TILE_ROWS + 2 * rows;
@@ -99,9 +96,8 @@ pub fn gpu_pass_bytes(config: &ModelConfig, context: usize) -> u64 {
     4 * (5 * rows + 4 * rows + 2 * tiles).saturating_add(entries) as u64 + ATTENTION_STATES_BYTES
 }
 
-/// Bytes of what a pass has in host memory where only GPUs compute: the rows of the residual stream
-/// where it is looked up, and the logits of [`LOGITS_ROWS`] rows, among which the next token is
-/// chosen.
+/// Host bytes of a pass where only GPUs compute: the embedded rows of the residual stream, and the
+/// logits of [`LOGITS_ROWS`] rows for sampling.
 pub fn crossing_bytes(config: &ModelConfig, context: usize) -> u64 {
     let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));
     4 * (rows * (config.hidden_size + 1)) as u64 + logits_bytes(config)

@@ -1,19 +1,19 @@
-//! Keys and values.
+//! Bytes of the KV cache.
 use super::KV_BLOCK_TOKENS;
 use crate::KvDtype;
 use checkpoint::ModelConfig;
 
-/// Values are stored in whole vectors of so many numbers.
+/// Elements of a vector: values are padded to whole vectors.
 const VALUE_LANES: usize = 16;
-/// Keys, values and the scales of each start at a cache line.
+/// Alignment of keys, values and their scales: a cache line.
 const ALIGNMENT_BYTES: u64 = 64;
 
 /// Bytes of the keys and values of one layer in `blocks` KV blocks, as `device` stores them,
 /// padding included.
 ///
 /// With grouped queries a position takes `kv_heads` keys and values. With latent attention it takes
-/// one latent, `kv_lora_rank` numbers, and one rotated key, `qk_rope_head_dim` numbers, whatever
-/// the number of heads.
+/// one latent of `kv_lora_rank` elements and one rotated key of `qk_rope_head_dim` elements,
+/// independent of the number of heads.
 pub fn kv_layer_bytes(config: &ModelConfig, dtype: KvDtype, blocks: usize) -> u64 {
     let (heads, key_dim, value_dim) = match config.mla {
         Some(mla) => (1, mla.kv_lora_rank + mla.qk_rope_head_dim, 0),
@@ -22,7 +22,7 @@ pub fn kv_layer_bytes(config: &ModelConfig, dtype: KvDtype, blocks: usize) -> u6
     let slots = (blocks as u64).saturating_mul((KV_BLOCK_TOKENS * heads) as u64);
     let aligned = |bytes: usize| slots.saturating_mul(bytes as u64).div_ceil(ALIGNMENT_BYTES);
     let values = value_dim.next_multiple_of(VALUE_LANES);
-    // A key's numbers lie in words of 4 bytes: one, two or four of them.
+    // A key's elements are packed into words of 4 bytes: one, two or four elements.
     let parts = match dtype {
         KvDtype::F32 => [4 * key_dim, 4 * values, 0, 0],
         KvDtype::Bf16 => [2 * key_dim.next_multiple_of(2), 2 * values, 0, 0],

@@ -1,5 +1,5 @@
-//! How many bytes everything takes. The engine sizes its buffers with the same constants, so that
-//! what was planned is what is used.
+//! Bytes of everything but weights: KV cache, activations, staging, reserve. The engine sizes its
+//! buffers with the same constants, so that planned and actual bytes agree.
 mod activations;
 mod kv;
 mod weights;
@@ -13,49 +13,46 @@ pub use weights::{ModuleWeights, Weights};
 use crate::Limits;
 use checkpoint::ModelConfig;
 
-/// Most rows of one forward pass.
+/// Rows of one forward pass at most.
 pub const CHUNK_TOKENS: usize = 512;
 /// Positions of one KV block.
 pub const KV_BLOCK_TOKENS: usize = 32;
-/// Most rows whose logits one pass computes.
+/// Rows with logits in one forward pass at most.
 pub const LOGITS_ROWS: usize = 64;
-/// Most threads that read at a time. What is in the page cache, a core copies at 5 to 10 GB/s, and
-/// a GPU takes 50; each may hold a staging buffer.
+/// Reader threads at most. A core copies 5 to 10 GB/s from the page cache and a GPU link takes 50;
+/// each reader may hold a staging buffer.
 pub const READERS_MAX: usize = 16;
-/// What one reader holds of a tensor that is converted on its way: 4 MiB as stored, and those
-/// numbers as f32.
+/// Staging bytes of one reader that converts dtypes: 4 MiB as stored, and the same elements in f32.
 pub const STAGING_PER_READER_BYTES: u64 = 12 << 20;
-/// The buffer on a GPU in which weights wait for their conversion, and each of the pinned ones from
-/// which they come.
+/// Bytes of the conversion buffer on each GPU.
 pub const GPU_STAGING_BYTES: u64 = 4 << 20;
-/// Pinned host memory through which weights go to the GPUs.
+/// Bytes of the ring of pinned host buffers that feeds all GPUs.
 pub const PINNED_RING_BYTES: u64 = 128 << 20;
-/// Pinned host memory of each GPU, through which a pass's small copies go.
+/// Bytes of pinned host memory for each GPU's small copies of a forward pass.
 pub const GPU_PINNED_BYTES: u64 = 4 << 20;
-/// What a driver, its libraries and their kernels keep on a GPU.
+/// GPU memory reserved for driver, context and kernels.
 pub const DRIVER_BYTES: u64 = 768 << 20;
-/// What the program itself takes on the host: code, stacks, tokenizer, headers.
+/// Host memory reserved for the program: code, stacks, tokenizer, headers.
 pub const PROGRAM_BYTES: u64 = 128 << 20;
 
-/// What a model takes under limits, apart from its weights.
+/// Bytes that a model takes under given limits, weights excluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footprint {
-    /// Keys and values of one block of the model, for all sequences.
+    /// KV cache of one layer, all sequences.
     pub kv_per_layer_bytes: u64,
     /// KV blocks of [`KV_BLOCK_TOKENS`] positions.
     pub kv_blocks: usize,
     /// Buffers of one forward pass, on each tier that computes.
     pub activations_bytes: u64,
-    /// What a GPU has of a pass besides these.
+    /// Buffers of a forward pass that only GPUs have.
     pub gpu_pass_bytes: u64,
-    /// What of them is for logits.
+    /// The part of the activations that holds logits.
     pub logits_bytes: u64,
-    /// Buffers of a pass on the host where only GPUs compute.
+    /// Host buffers of a forward pass where only GPUs compute.
     pub crossing_bytes: u64,
 }
 
 impl Footprint {
-    /// The footprint of a model under limits.
     pub fn of(config: &ModelConfig, limits: &Limits) -> Footprint {
         let kv_blocks =
             limits.context.div_ceil(KV_BLOCK_TOKENS).saturating_mul(limits.concurrency.max(1));

@@ -1,4 +1,4 @@
-//! Bytes of weights, module by module, as they are kept once loaded.
+//! Bytes of weights by module, in the dtype that they have once loaded.
 use crate::DtypeChoice;
 use checkpoint::{
     Dtype, Inventory, ModelConfig, ModuleKind, Requirement, expected_tensors, modules,
@@ -7,13 +7,12 @@ use checkpoint::{
 /// The weights of one module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleWeights {
-    /// accelerate's name.
+    /// The module's name, as accelerate has it.
     pub name: String,
-    /// What it is.
     pub kind: ModuleKind,
-    /// Bytes as kept.
+    /// Bytes once loaded.
     pub bytes: u64,
-    /// Bytes that one token reads of them: not all experts, and one row of an embedding.
+    /// Bytes that decoding one token reads: the chosen experts, one row of an embedding.
     pub active_bytes: u64,
 }
 
@@ -22,17 +21,17 @@ pub struct ModuleWeights {
 pub struct Weights {
     /// In the order of [`checkpoint::modules`]. A tied head has no bytes of its own.
     pub modules: Vec<ModuleWeights>,
-    /// Whether the head is the embedding: counted once, on the embedding, which a token then reads
-    /// as a whole.
+    /// Whether the head shares the embedding's weights: counted once, on the embedding, which a
+    /// token then reads as a whole.
     pub tied: bool,
-    /// Bytes of all that is read from the files.
+    /// Bytes as stored in the files.
     pub stored_bytes: u64,
-    /// Whether anything would change under `--dtype int8`.
+    /// Whether `--dtype int8` would change any tensor.
     pub can_be_int8: bool,
 }
 
 impl Weights {
-    /// The weights of a checkpoint in the dtype that was chosen.
+    /// Counts a checkpoint's weights in the chosen dtype.
     pub fn of(config: &ModelConfig, inventory: &Inventory, choice: DtypeChoice) -> Weights {
         let named = |module: checkpoint::Module| ModuleWeights {
             name: module.name,
@@ -79,7 +78,7 @@ impl Weights {
         }
     }
 
-    /// Bytes of all modules as kept.
+    /// Bytes of all modules once loaded.
     pub fn bytes(&self) -> u64 {
         self.modules.iter().map(|module| module.bytes).sum()
     }

@@ -1,8 +1,9 @@
+//! `--dtype`: the dtype in which weights are computed.
 use crate::PlanError;
 use checkpoint::{Dtype, Inventory};
 use std::collections::BTreeMap;
 
-/// What the weights are computed as.
+/// The dtype in which weights are computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DtypeChoice {
     /// As stored.
@@ -14,7 +15,7 @@ pub enum DtypeChoice {
     F16,
     /// Everything computed in float32; weights stay as stored and are widened in registers.
     F32,
-    /// Matrices as 32-blocks of int8 with an f16 scale: 34 bytes for 32 weights.
+    /// Matrices in int8 blocks of 32 with an f16 scale: 34 bytes for 32 weights.
     Int8,
 }
 
@@ -27,7 +28,7 @@ impl DtypeChoice {
         DtypeChoice::Int8,
     ];
 
-    /// Reads `auto`, `bf16`, `f16`, `f32`, `int8`, and PyTorch's names.
+    /// Parses `auto`, `bf16`, `f16`, `f32`, `int8` and PyTorch's names.
     ///
     /// # Errors
     /// [`PlanError::Setting`] with the choices.
@@ -47,7 +48,6 @@ impl DtypeChoice {
         })
     }
 
-    /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
             DtypeChoice::Auto => "auto",
@@ -58,8 +58,7 @@ impl DtypeChoice {
         }
     }
 
-    /// What a model is computed as under this choice, whatever the machine: `auto` is the dtype
-    /// that most of its bytes are stored in.
+    /// The resolved dtype, independent of the machine: `auto` is the dtype of most stored bytes.
     pub fn name_for(self, inventory: &Inventory) -> String {
         if self != DtypeChoice::Auto {
             return self.name().to_owned();
@@ -73,8 +72,8 @@ impl DtypeChoice {
         most.map_or_else(|| self.name().to_owned(), |(name, _)| name.to_lowercase())
     }
 
-    /// The dtype in which a tensor is kept once it is loaded: matrices follow the choice, vectors
-    /// and block formats stay as stored. f64 is kept as f32. Loader and planner both ask here.
+    /// The dtype of a tensor once loaded: matrices follow the choice, vectors and block formats
+    /// stay as stored, f64 becomes f32. Both the loader and the planner use this function.
     pub fn kept(self, stored: Dtype, shape: &[usize]) -> Dtype {
         let plain = matches!(stored, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
         let columns = shape.last().copied().unwrap_or(0);

@@ -1,27 +1,27 @@
+//! `--kv-dtype`: the dtype of the KV cache.
 use crate::{DtypeChoice, PlanError};
 use checkpoint::{Dtype, ModelConfig};
 use serde::Serialize;
 
-/// What keys and values are kept in.
+/// The dtype of the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KvDtype {
-    /// 4 bytes a number: the oracle mode.
+    /// 4 bytes an element: the oracle mode.
     F32,
-    /// 2 bytes a number.
+    /// 2 bytes an element.
     Bf16,
-    /// 1 byte a number and a bf16 scale for each 32 of a head's: 34 bytes for 32 numbers.
+    /// 1 byte an element and a bf16 scale for each 32 of a head: 34 bytes for 32 elements.
     Int8,
 }
 
 impl KvDtype {
-    /// Numbers of a head that share a scale in int8.
+    /// Elements of a head that share a scale in int8.
     pub const GROUP: usize = 32;
 
     const ALL: [KvDtype; 3] = [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8];
 
-    /// Reads `bf16`, `f32` or `int8`; `None` for `auto`, which leaves it to the model and its
-    /// dtype: [`KvDtype::for_model`].
+    /// Parses `bf16`, `f32` or `int8`; `None` for `auto`: see [`KvDtype::for_model`].
     ///
     /// # Errors
     /// [`PlanError::Setting`] with the choices.
@@ -34,7 +34,6 @@ impl KvDtype {
         Ok(found)
     }
 
-    /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
             KvDtype::F32 => "f32",
@@ -43,8 +42,8 @@ impl KvDtype {
         }
     }
 
-    /// What is taken unless told: f32 where all is computed in f32 (the oracle mode, and models
-    /// stored in f32), else bf16.
+    /// The default: f32 if everything is computed in f32 (oracle mode, models stored in f32), else
+    /// bf16.
     pub fn for_model(dtype: DtypeChoice, config: &ModelConfig) -> KvDtype {
         let oracle = dtype == DtypeChoice::F32
             || (dtype == DtypeChoice::Auto && config.dtype == Some(Dtype::F32));

@@ -1,15 +1,16 @@
+//! `--max-memory`: bytes of weights allowed on each tier, in accelerate's form.
 use crate::{ByteSize, PlanError, Tier, TypedLimit, bytes_text};
 use std::collections::BTreeMap;
 
-/// Bytes of weights allowed on each tier; a tier that is not named has its default.
+/// Bytes of weights allowed on each tier; an unnamed tier has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MaxMemory(BTreeMap<Tier, ByteSize>);
 
 impl MaxMemory {
-    /// Reads accelerate's form, `0=71GiB,1=71GB,cpu=64GiB,disk=1TB`.
+    /// Parses accelerate's form, `0=71GiB,1=71GB,cpu=64GiB,disk=1TB`.
     ///
     /// # Errors
-    /// [`PlanError::MaxMemory`] with the part that is wrong and the forms that are right.
+    /// [`PlanError::MaxMemory`] with the wrong part and the accepted forms.
     pub fn parse(text: &str) -> Result<MaxMemory, PlanError> {
         let mut pairs = Vec::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -41,7 +42,6 @@ impl MaxMemory {
         Ok(MaxMemory(budgets))
     }
 
-    /// With this budget for a tier.
     #[must_use]
     pub fn with(mut self, tier: Tier, size: ByteSize) -> MaxMemory {
         self.0.insert(tier, size);
@@ -53,12 +53,11 @@ impl MaxMemory {
         self.0.get(&tier).map(|size| size.bytes)
     }
 
-    /// What was typed, in the order of the tiers.
+    /// The typed budgets, in the order of the tiers.
     pub fn iter(&self) -> impl Iterator<Item = (Tier, &ByteSize)> {
         self.0.iter().map(|(tier, size)| (*tier, size))
     }
 
-    /// Whether nothing was typed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

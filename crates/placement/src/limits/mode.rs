@@ -1,3 +1,4 @@
+//! `--device-map`: how modules are spread over the tiers, in accelerate's modes.
 use crate::{PlanError, Tier, suggest};
 
 /// How modules are spread over the tiers.
@@ -8,15 +9,15 @@ pub enum DeviceMapMode {
     Auto,
     /// The same weights on each GPU.
     Balanced,
-    /// As balanced, with the first GPU left as empty as can be.
+    /// As balanced, with the first GPU as empty as possible.
     BalancedLow0,
     /// Each GPU filled before the next.
     Sequential,
     /// Everything in host memory.
     Cpu,
-    /// Blocks and head stay in the checkpoint's files.
+    /// Layers and head stay in the checkpoint's files.
     Disk,
-    /// Module -> tier, in accelerate's names; a name stands for all modules below it, `""` for all.
+    /// Module to tier, in accelerate's names; a name covers all modules below it, `""` covers all.
     Explicit(Vec<(String, Tier)>),
 }
 
@@ -30,7 +31,7 @@ impl DeviceMapMode {
         ("disk", DeviceMapMode::Disk),
     ];
 
-    /// Reads one of the words; a map is read with [`DeviceMapMode::explicit`].
+    /// Parses a mode's name; a map is parsed by [`DeviceMapMode::explicit`].
     ///
     /// # Errors
     /// [`PlanError::Setting`] with the choices.
@@ -48,10 +49,10 @@ impl DeviceMapMode {
         })
     }
 
-    /// A map in accelerate's form: module names, and `0`, `cuda:0`, `cpu` or `disk`.
+    /// A map in accelerate's form: module names to `0`, `cuda:0`, `cpu` or `disk`.
     ///
     /// # Errors
-    /// [`PlanError::DeviceMap`] for a tier that is none.
+    /// [`PlanError::DeviceMap`] for an unknown tier.
     pub fn explicit<'a>(
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<DeviceMapMode, PlanError> {
@@ -66,7 +67,6 @@ impl DeviceMapMode {
         pairs.into_iter().map(pair).collect::<Result<_, _>>().map(DeviceMapMode::Explicit)
     }
 
-    /// The word for it.
     pub fn name(&self) -> &'static str {
         match self {
             DeviceMapMode::Auto => "auto",

@@ -89,7 +89,7 @@ impl NumberOrText {
         }
     }
 
-    /// `2GB/s`; without `/s` the same is meant.
+    /// `2GB/s`; the `/s` may be omitted.
     fn bytes_per_s<E: serde::de::Error>(self) -> Result<u64, E> {
         let NumberOrText::Text(text) = &self else { return self.bytes() };
         let size = text.trim().strip_suffix("/s").unwrap_or(text.trim());

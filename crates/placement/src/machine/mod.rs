@@ -1,4 +1,4 @@
-//! A machine as a value: probed, or read from a file.
+//! A machine as a value: probed by `device`, or read from a file.
 //!
 //! Its JSON is a machine file too: what a probe found on one node can be planned for on another.
 mod file;
@@ -9,22 +9,20 @@ pub use rates::{DefaultRates, Rate, RateSource, described_gpu};
 use file::{optional_rate, optional_size, size};
 use serde::{Deserialize, Serialize};
 
-/// A machine: what a plan is made for.
+/// The machine that a plan is made for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
-    /// What it is called.
     #[serde(default)]
     pub name: String,
     /// GPUs, or virtual devices.
     #[serde(default)]
     pub gpus: Vec<GpuSpec>,
-    /// The host.
     pub host: Host,
     /// The disk that holds the checkpoint.
     #[serde(default)]
     pub disk: Disk,
-    /// What people should know about it.
+    /// Notes of the probe for people.
     #[serde(default)]
     pub notes: Vec<String>,
     /// Whether its numbers were written by hand rather than measured.
@@ -32,44 +30,43 @@ pub struct Machine {
     pub described: bool,
 }
 
-/// One GPU.
+/// A GPU as the plan knows it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GpuSpec {
-    /// The maker's name for it.
+    /// The product name.
     pub name: String,
-    /// All of its memory.
     #[serde(rename = "memory", deserialize_with = "size")]
     pub total_bytes: u64,
-    /// What is free of it; none: all.
+    /// Free bytes; `None`: all.
     #[serde(default, rename = "free", deserialize_with = "optional_size")]
     pub free_bytes: Option<u64>,
-    /// Bytes a second that it reads from its memory.
+    /// Memory bandwidth in bytes a second.
     #[serde(default, rename = "read", deserialize_with = "optional_rate")]
     pub read_bytes_per_s: Option<u64>,
-    /// Bytes a second from host memory to it.
+    /// Bandwidth from host memory in bytes a second.
     #[serde(default, rename = "link", deserialize_with = "optional_rate")]
     pub link_bytes_per_s: Option<u64>,
-    /// A host arena that behaves as a device: its bytes are host memory.
+    /// A virtual GPU: an arena in host memory.
     #[serde(default, rename = "virtual")]
     pub is_virtual: bool,
-    /// Its number for the driver, where one was asked; its place among the GPUs may differ, since
-    /// those that cannot be used are left out.
+    /// The CUDA driver's ordinal, if probed. The index in `gpus` may differ, since unusable GPUs
+    /// are left out.
     #[serde(default)]
     pub ordinal: Option<usize>,
-    /// The same GPU under every number; empty: unknown.
+    /// The driver's UUID; empty: unknown.
     #[serde(default)]
     pub uuid: String,
     /// Compute capability, such as `9.0`; empty: unknown.
     #[serde(default)]
     pub compute: String,
-    /// Its place on the bus, such as `0000:17:00.0`; empty: unknown.
+    /// PCI address, such as `0000:17:00.0`; empty: unknown.
     #[serde(default)]
     pub bus: String,
     /// Its link to the host.
     #[serde(default)]
     pub pcie: Option<Pcie>,
-    /// Numbers for the driver of the GPUs whose memory it reaches.
+    /// CUDA ordinals of the GPUs with peer access.
     #[serde(default)]
     pub peers: Vec<usize>,
 }
@@ -82,43 +79,40 @@ pub struct Pcie {
     pub generation: u32,
     /// The lanes.
     pub lanes: u32,
-    /// The NUMA node that it hangs on, where that is known.
+    /// The NUMA node of the slot, if known.
     #[serde(default)]
     pub numa_node: Option<usize>,
 }
 
 impl GpuSpec {
-    /// A host arena of so many bytes that behaves as a device.
+    /// A virtual GPU of `bytes` bytes of host memory.
     pub fn virtual_device(name: String, bytes: u64) -> GpuSpec {
         GpuSpec { name, total_bytes: bytes, is_virtual: true, ..GpuSpec::default() }
     }
 
-    /// What is free of it.
     pub fn free(&self) -> u64 {
         self.free_bytes.unwrap_or(self.total_bytes).min(self.total_bytes)
     }
 }
 
-/// The host.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
-    /// All of its memory.
     #[serde(rename = "memory", deserialize_with = "size")]
     pub total_bytes: u64,
-    /// What is available now (`MemAvailable`); none: all.
+    /// `MemAvailable`; `None`: all.
     #[serde(default, rename = "available", deserialize_with = "optional_size")]
     pub available_bytes: Option<u64>,
-    /// What a job may use, as described.
+    /// The limit of a described job.
     #[serde(default, rename = "limit", deserialize_with = "optional_size")]
     pub limit_bytes: Option<u64>,
-    /// Every limit that was found.
+    /// Every limit that the probe found.
     #[serde(default)]
     pub limits: Vec<LimitFound>,
     /// Cores that this process may use; 0: unknown.
     #[serde(default)]
     pub cores: usize,
-    /// The CPU's own name.
+    /// The CPU's model name.
     #[serde(default, rename = "cpu")]
     pub cpu_model: String,
     /// Its flags, as Linux writes them, sorted.
@@ -127,23 +121,23 @@ pub struct Host {
     /// Memory by NUMA node.
     #[serde(default)]
     pub numa_nodes: Vec<NumaNode>,
-    /// What the kernel does about huge pages.
+    /// The kernel's huge page settings.
     #[serde(default)]
     pub huge_pages: HugePages,
-    /// Bytes a second that all cores together read from memory.
+    /// Memory bandwidth of all cores in bytes a second.
     #[serde(default, rename = "read", deserialize_with = "optional_rate")]
     pub read_bytes_per_s: Option<u64>,
 }
 
-/// A limit on host memory, and what is used of it.
+/// A limit on host memory, and the bytes used under it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitFound {
-    /// Its name and where it stands.
+    /// Its name and source, such as a cgroup's path.
     pub what: String,
     /// The limit.
     pub bytes: u64,
-    /// What is used of it; reclaimable file cache does not count.
+    /// Bytes in use; reclaimable file cache does not count.
     pub used_bytes: u64,
 }
 
@@ -153,15 +147,13 @@ pub struct LimitFound {
 pub struct NumaNode {
     /// Its number.
     pub node: usize,
-    /// All of its memory.
     pub total_bytes: u64,
-    /// What is free of it.
     pub free_bytes: u64,
     /// Cores that belong to it.
     pub cores: usize,
 }
 
-/// What the kernel does about huge pages.
+/// The kernel's huge page settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HugePages {
@@ -195,8 +187,7 @@ pub struct Disk {
 }
 
 impl Host {
-    /// What is really available under the strictest of all limits, in bytes, and the name of that
-    /// limit.
+    /// Bytes available under the strictest limit, and that limit's name.
     pub fn really_available(&self) -> (u64, String) {
         let available = self.available_bytes.unwrap_or(self.total_bytes).min(self.total_bytes);
         let name =

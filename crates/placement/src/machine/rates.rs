@@ -1,10 +1,10 @@
-//! How fast memory is read: measured, described in a machine file, or known of a GPU by its name.
+//! Bandwidths: measured, described in a machine file, or from a GPU's data sheet.
 use super::{GpuSpec, Machine};
 use crate::Tier;
 use serde::Serialize;
 
-/// Part of a GPU's name, and bytes a second of its memory in its maker's data sheet. The first that
-/// matches counts.
+/// Part of a GPU's name and its data sheet's memory bandwidth in bytes a second. The first match
+/// counts.
 const GPUS: [(&str, u64); 20] = [
     ("B200", 8_000_000_000_000),
     ("GH200", 4_900_000_000_000),
@@ -28,22 +28,20 @@ const GPUS: [(&str, u64); 20] = [
     ("T4", 320_000_000_000),
 ];
 
-/// The data sheet's memory rate of a GPU, bytes a second, by its name.
+/// The data sheet's memory bandwidth of a GPU, bytes a second.
 pub fn described_gpu(name: &str) -> Option<u64> {
     let name = name.to_ascii_uppercase();
     GPUS.iter().find(|(part, _)| name.contains(part)).map(|(_, rate)| *rate)
 }
 
-/// A rate and where it is from.
+/// A bandwidth and its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Rate {
     /// Bytes a second.
     pub bytes_per_s: u64,
-    /// Where it is from.
     pub source: RateSource,
 }
 
-/// Where a rate is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RateSource {
@@ -51,12 +49,11 @@ pub enum RateSource {
     Measured,
     /// In a machine file.
     Described,
-    /// The data sheet of a GPU of this name: nobody measured it here.
+    /// The data sheet of a GPU of this name; not measured here.
     Default,
 }
 
 impl RateSource {
-    /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
             RateSource::Measured => "measured",
@@ -67,7 +64,7 @@ impl RateSource {
 }
 
 impl Machine {
-    /// How fast a tier is read, if that is known. A virtual device is host memory.
+    /// The bandwidth of a tier, if known. A virtual GPU is host memory.
     pub fn rate(&self, tier: Tier) -> Option<Rate> {
         match tier {
             Tier::Cpu => self.found(self.host.read_bytes_per_s),
@@ -82,7 +79,7 @@ impl Machine {
         }
     }
 
-    /// How fast bytes go from the host to a GPU, if that is known.
+    /// The bandwidth from the host to a GPU, if known.
     pub fn link_rate(&self, gpu: usize) -> Option<Rate> {
         self.found(self.gpus.get(gpu)?.link_bytes_per_s)
     }
@@ -100,7 +97,7 @@ impl GpuSpec {
     }
 }
 
-/// What orders placements where a rate is unknown. Nothing is predicted from these.
+/// Bandwidths that order placements where a rate is unknown. Nothing is predicted from them.
 #[derive(Debug, Clone, Copy)]
 pub struct DefaultRates {
     /// A GPU.

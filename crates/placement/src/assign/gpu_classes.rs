@@ -1,20 +1,20 @@
-//! GPUs of one kind are interchangeable: what is asked of one can be asked of its twin. Counting
-//! kinds instead of GPUs keeps the search small, and exact.
+//! Classes of identical GPUs. Counting GPUs by class instead of naming them keeps the search small
+//! and exact.
 use crate::problem::Problem;
 
-/// GPUs that nothing tells apart, once embedding, norm and head have their places.
+/// GPUs that are identical once embedding, norm and head are assigned.
 #[derive(Debug, Clone)]
 pub(super) struct GpuClass {
     pub gpus: Vec<usize>,
-    /// Room for the weights of layers.
+    /// Bytes available for layer weights.
     pub weights: u64,
-    /// Room for weights, keys and values of layers.
+    /// Bytes available for weights, keys and values of layers.
     pub space: u64,
 }
 
-/// The kinds of GPUs of a problem with some modules placed, and the sets that can be made of them.
+/// The classes of GPUs once some modules are assigned, and the sets of GPUs that they form.
 ///
-/// A set is a number of GPUs of each kind, written as one mixed-radix number, so that a larger set
+/// A set is a count of GPUs of each class, written as one mixed-radix number, so that a larger set
 /// has a larger number.
 #[derive(Debug, Clone)]
 pub(super) struct GpuClasses {
@@ -24,7 +24,7 @@ pub(super) struct GpuClasses {
 }
 
 impl GpuClasses {
-    /// `None` if a GPU cannot hold what `placed` puts there: pairs of item and GPU.
+    /// `placed` are pairs of module index and GPU; `None` if a GPU cannot hold its modules.
     pub fn new(problem: &Problem, placed: &[(usize, usize)]) -> Option<GpuClasses> {
         let mut kinds: Vec<GpuClass> = Vec::new();
         for (index, gpu) in problem.gpus.iter().enumerate() {
@@ -53,7 +53,7 @@ impl GpuClasses {
         Some(GpuClasses { kinds, strides, sets })
     }
 
-    /// How many sets there are; the last is that of all GPUs.
+    /// The number of sets; the last is that of all GPUs.
     pub fn sets(&self) -> usize {
         self.sets
     }
@@ -62,22 +62,22 @@ impl GpuClasses {
         self.sets - 1
     }
 
-    /// GPUs of a kind in a set.
+    /// The number of GPUs of a class in a set.
     pub fn count(&self, set: usize, kind: usize) -> usize {
         set / self.strides[kind] % (self.kinds[kind].gpus.len() + 1)
     }
 
-    /// A set with one GPU of a kind more.
+    /// The set with one more GPU of a class.
     pub fn with(&self, set: usize, kind: usize) -> usize {
         set + self.strides[kind]
     }
 
-    /// A set with one GPU of a kind less.
+    /// The set with one less GPU of a class.
     pub fn without(&self, set: usize, kind: usize) -> usize {
         set - self.strides[kind]
     }
 
-    /// The kind of a GPU.
+    /// The class of a GPU.
     pub fn of_gpu(&self, gpu: usize) -> Option<usize> {
         self.kinds.iter().position(|kind| kind.gpus.contains(&gpu))
     }
@@ -87,7 +87,7 @@ fn is_special(placed: &[(usize, usize)], gpu: usize) -> bool {
     placed.iter().any(|(_, at)| *at == gpu)
 }
 
-/// PrefixSums over layers: `weights[i]` and `all[i]` are of the first `i`.
+/// Prefix sums over layers: `weights[i]` and `all[i]` are of the first `i`.
 #[derive(Debug)]
 pub(super) struct PrefixSums {
     pub weights: Vec<u64>,
@@ -105,7 +105,7 @@ impl PrefixSums {
         PrefixSums { weights, all }
     }
 
-    /// How far a GPU of this kind reaches from layer `from` on.
+    /// The end of the longest run from layer `from` that a GPU of this class holds.
     pub fn reach(&self, kind: &GpuClass, from: usize) -> usize {
         let within = |sums: &[u64], room: u64| {
             let limit = sums[from].saturating_add(room);
@@ -114,7 +114,7 @@ impl PrefixSums {
         within(&self.weights, kind.weights).min(within(&self.all, kind.space))
     }
 
-    /// How far a GPU of this kind reaches back from layer `to` (excluded).
+    /// The start of the longest run up to layer `to` (excluded) that a GPU of this class holds.
     pub fn reach_back(&self, kind: &GpuClass, to: usize) -> usize {
         let within = |sums: &[u64], room: u64| {
             let limit = sums[to].saturating_sub(room);
