@@ -3,6 +3,7 @@
 #SBATCH --time=00:20:00
 #SBATCH --ntasks=1
 #SBATCH --mem=2G
-# From the repository's root: sbatch slurm/submit_phase1_large.sh, or run it with bash. Site settings are in slurm/site.yaml.
+# From the repository's root: sbatch slurm/submit_phase1_large.sh, or run it with bash.
+# Site settings are in slurm/site.yaml.
 set -euo pipefail
 exec "${VENDOMINI:-vendomini}" submit --config configs/phases/phase1_large.yaml --site slurm/site.yaml "$@"
