@@ -7,6 +7,7 @@ mod json;
 mod stream;
 mod template;
 mod tokenizer;
+pub mod tool_calls;
 
 pub use error::TextError;
 pub use stream::StreamDecoder;
