@@ -2,7 +2,6 @@
 
 pub(crate) mod conversation;
 pub(crate) mod history;
-mod json_scan;
 pub(crate) mod prompt;
 pub(crate) mod reply;
 pub(crate) mod summary;

@@ -1,8 +1,8 @@
 //! What an agent says beside its call: its summary of the state, and the tool that it announces.
 
-use super::json_scan;
-use super::reply::{AgentAction, ReplyMode, without_thoughts};
+use super::reply::{AgentAction, ReplyMode};
 use serde_json::Value;
+use text::tool_calls::{CallSyntax, answer, without_objects};
 
 /// The agent's own words: the reasoning of its card, else what stands round its call in free text.
 /// `None` where it says nothing.
@@ -14,7 +14,7 @@ pub(crate) fn summary(text: &str, call: Option<&AgentAction>, mode: ReplyMode) -
     let parts = [said("reasoning"), said("based_on"), said("uncertain_about")];
     let mut words = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     if words.is_empty() && mode == ReplyMode::Text {
-        words = json_scan::without_objects(without_thoughts(text));
+        words = without_objects(answer(text, &CallSyntax::LENIENT));
         for mark in ["<tool_call>", "</tool_call>", "```json", "```"] {
             words = words.replace(mark, " ");
         }
