@@ -25,7 +25,6 @@ mod reply_parts;
 mod served_model;
 mod server;
 mod stream;
-mod tool_calls;
 mod tools;
 
 pub use error::ServeError;

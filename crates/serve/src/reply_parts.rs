@@ -1,7 +1,7 @@
 //! A reply's text as the parts of a chat message: content, and calls with their arguments.
 
-use crate::tool_calls;
 use crate::tools::Tools;
+use text::tool_calls::{CallSyntax, ContentStream};
 
 /// A part; all parts in their order are the message.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +27,7 @@ pub(crate) enum ReplyReader {
     /// It is one call, `{"name":"...","arguments":{...}}`, by its form.
     Forced { text: String, sent: Option<usize> },
     /// It may hold calls.
-    Auto { tools: Tools, text: String, sent: usize },
+    Auto { tools: Tools, reply: ContentStream },
 }
 
 /// Between a forced call's name and its arguments; forms are written without blanks.
@@ -40,7 +40,7 @@ impl ReplyReader {
     }
 
     pub fn auto(tools: Tools) -> Self {
-        ReplyReader::Auto { tools, text: String::new(), sent: 0 }
+        ReplyReader::Auto { tools, reply: ContentStream::default() }
     }
 
     /// Parts that are certain after more text.
@@ -51,28 +51,25 @@ impl ReplyReader {
                 text.push_str(more);
                 forced(text, sent)
             }
-            ReplyReader::Auto { text, sent, .. } => {
-                text.push_str(more);
-                let certain = tool_calls::certain_text(text);
-                if certain <= *sent {
-                    return Vec::new();
-                }
-                let news = text[*sent..certain].to_owned();
-                *sent = certain;
-                vec![ReplyPart::Content(news)]
+            ReplyReader::Auto { reply, .. } => {
+                let content =
+                    reply.push(more).map(|content| ReplyPart::Content(content.to_owned()));
+                content.into_iter().collect()
             }
         }
     }
 
     /// What is left at the end.
     pub fn finish(&mut self) -> Vec<ReplyPart> {
-        let ReplyReader::Auto { tools, text, sent } = self else { return Vec::new() };
-        let (content, calls) = tool_calls::read(text, tools);
+        let ReplyReader::Auto { tools, reply } = self else { return Vec::new() };
+        let is_tool = |name: &str| tools.has(name);
+        let (content, calls) = reply.finish(&CallSyntax::marked(&is_tool));
         let mut parts = Vec::new();
-        if let Some(rest) = content.get(*sent..).filter(|rest| !rest.is_empty()) {
-            parts.push(ReplyPart::Content(rest.to_owned()));
+        if !content.is_empty() {
+            parts.push(ReplyPart::Content(content.to_owned()));
         }
-        for (index, call) in calls.into_iter().enumerate() {
+        let calls = calls.into_iter().filter_map(|found| found.call.ok());
+        for (index, call) in calls.enumerate() {
             parts.push(ReplyPart::Call { index, name: call.name });
             let text = serde_json::Value::Object(call.arguments).to_string();
             parts.push(ReplyPart::Arguments { index, text });

@@ -1,7 +1,7 @@
 //! Tools that a request offers: how the model hears of them, and the form that forces a call.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::api_error::ApiError;
 
@@ -207,11 +207,4 @@ impl ToolChoice {
             choice => Ok(choice),
         }
     }
-}
-
-/// A call that was read.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct FunctionCall {
-    pub name: String,
-    pub arguments: Map<String, Value>,
 }
