@@ -1,4 +1,4 @@
-//! Opens checkpoints and says what they are: `cargo run -p checkpoint --example inspect --
+//! Opens checkpoints and prints their contents: `cargo run -p checkpoint --example inspect --
 //! MODEL...`
 use checkpoint::{Checkpoint, SearchPaths, locate};
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Makes a synthetic checkpoint: `cargo run --release -p checkpoint --example synth -- LIKE DIR
+//! Writes a synthetic checkpoint: `cargo run --release -p checkpoint --example synth -- LIKE DIR
 //! [SHARDS|-] [SEED]`
 use checkpoint::{Fill, SynthRequest, SynthSource, synth};
 

@@ -1,24 +1,10 @@
-//! The model's shape, in one form for all families.
-use crate::{Dtype, RopeConfig, RopeScaling};
+//! The hyper-parameters of a model, in one form for all families and file formats.
+use crate::Dtype;
+use crate::family::{Family, LayerLayout, QkNorm};
+use crate::rope::{RopeConfig, RopeScaling};
 use serde::Serialize;
 
-/// A family of architectures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[allow(missing_docs)]
-pub enum Family {
-    Llama,
-    Mistral,
-    Qwen2,
-    Qwen3,
-    Qwen3Moe,
-    Olmo2,
-    Phi,
-    Phi3,
-    GptOss,
-    DeepseekV2,
-}
-
-/// How hidden states are normalized.
+/// The norm of hidden states.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub enum NormKind {
@@ -26,7 +12,7 @@ pub enum NormKind {
     Layer { eps: f32 },
 }
 
-/// The non-linearity of the MLP.
+/// The MLP's activation function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub enum Activation {
@@ -35,63 +21,35 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// Normalization of queries and keys before they rotate: over each head, or over all of them at
-/// once (OLMo-2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
-pub enum QkNorm {
-    None,
-    PerHead,
-    Full,
-}
-
-/// How attention, MLP and norms are put together: norms before each half, norms after each half
-/// (OLMo-2), or both halves from one norm (Phi-2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
-pub enum LayerLayout {
-    Sequential,
-    PostNorm,
-    Parallel,
-}
-
-/// Which dimensions rotate together: `i` and `i + rotary_dim / 2`, or `2 i` and `2 i + 1`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
-pub enum Pairing {
-    Halves,
-    Interleaved,
-}
-
-/// How the weights of a layer's experts lie in the checkpoint.
+/// How a checkpoint stores the weights of a layer's experts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum ExpertStorage {
     /// `experts.{j}.gate_proj.weight [i, h]`, `up_proj [i, h]`, `down_proj [h, i]`.
     Separate,
-    /// gpt-oss: `experts.gate_up_proj [e, h, 2i]` with gate and up in turns, `down_proj [e, i, h]`,
-    /// each with a bias.
+    /// gpt-oss: `experts.gate_up_proj [e, h, 2i]` with gate and up interleaved,
+    /// `down_proj [e, i, h]`, each with a bias.
     Fused,
-    /// gpt-oss: as `Fused`, transposed and in MXFP4: `gate_up_proj_blocks [e, 2i, h/32, 16]` and
+    /// gpt-oss: as `Fused`, but transposed and in MXFP4: `gate_up_proj_blocks [e, 2i, h/32, 16]` and
     /// `_scales [e, 2i, h/32]`.
     Mxfp4,
 }
 
-/// How a token's experts are chosen and weighted.
+/// How the router selects and weights a token's experts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Routing {
-    /// The softmax goes over the chosen experts only (gpt-oss), not over all.
+    /// Softmax over the selected experts' logits (gpt-oss) instead of all experts'.
     pub softmax_after_choice: bool,
-    /// The weights of the chosen experts are divided by their sum.
+    /// Divides the weights of the selected experts by their sum.
     pub normalize: bool,
-    /// The weights are multiplied with this.
+    /// Factor of the weights.
     pub scale: f64,
-    /// `(groups, kept)`: the best experts are sought in the `kept` groups that hold the best
-    /// single experts.
+    /// `(groups, kept)`: group-limited routing. Experts are selected from the `kept` groups whose
+    /// best expert scores highest.
     pub groups: Option<(usize, usize)>,
 }
 
-/// gpt-oss: `gate = min(gate, limit)`, `up = clamp(up, -limit, limit)`, `out = (up + 1) * gate *
-/// sigmoid(alpha * gate)`.
+/// gpt-oss's activation: `gate = min(gate, limit)`, `up = clamp(up, -limit, limit)`,
+/// `out = (up + 1) * gate * sigmoid(alpha * gate)`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct ClampedSwiglu {
@@ -99,31 +57,30 @@ pub struct ClampedSwiglu {
     pub limit: f64,
 }
 
-/// A mixture of experts.
+/// A mixture of experts in place of the MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[allow(missing_docs)]
 pub struct Moe {
-    /// Experts in a layer.
+    /// Routed experts of a layer.
     pub experts: usize,
-    /// Experts that compute a token.
+    /// Routed experts that each token uses.
     pub experts_per_token: usize,
     /// Width of an expert.
     pub intermediate_size: usize,
-    /// Experts that every token visits; they are one MLP of `shared_experts * intermediate_size`.
+    /// Experts that every token uses: one MLP of width `shared_experts * intermediate_size`.
     pub shared_experts: usize,
-    /// How the weights lie in the checkpoint.
     pub storage: ExpertStorage,
-    /// How experts are chosen.
     pub routing: Routing,
-    /// The clamped activation of gpt-oss.
+    /// gpt-oss's activation; `None`: the model's.
     pub clamped: Option<ClampedSwiglu>,
 }
 
-/// Latent attention (DeepSeek-V2). The norms over the latents have an eps of 1e-6 whatever the
-/// model's own.
+/// Multi-head latent attention (DeepSeek-V2). The norms of the latents have an eps of 1e-6,
+/// independent of the model's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct Mla {
-    /// `None`: queries come from one matrix, `q_proj`.
+    /// `None`: one matrix `q_proj` instead of a low-rank pair.
     pub q_lora_rank: Option<usize>,
     pub kv_lora_rank: usize,
     pub qk_nope_head_dim: usize,
@@ -131,7 +88,7 @@ pub struct Mla {
     pub v_head_dim: usize,
 }
 
-/// The shape of a model, the same form for all families.
+/// The hyper-parameters of a model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct ModelConfig {
@@ -140,34 +97,34 @@ pub struct ModelConfig {
     pub class_name: String,
     pub vocab_size: usize,
     pub hidden_size: usize,
-    /// Width of the dense MLP; of one expert, see [`Moe`].
+    /// Width of the dense MLP. [`Moe`] has that of an expert.
     pub intermediate_size: usize,
     pub layers: usize,
     pub heads: usize,
     pub kv_heads: usize,
-    /// Width of a query or key head. With latent attention: nope + rope.
+    /// Width of a query or key head; with latent attention nope + rope.
     pub head_dim: usize,
     pub max_positions: usize,
     pub norm: NormKind,
     pub activation: Activation,
     pub rope: RopeConfig,
-    /// Biases of q, k and v.
+    /// Biases of the q, k and v projections.
     pub attention_bias: bool,
     pub attention_out_bias: bool,
     pub mlp_bias: bool,
     pub lm_head_bias: bool,
-    /// gpt-oss: a learnt logit for each head that takes part in the softmax and is dropped
+    /// gpt-oss: a learned logit for each head that joins the softmax and has no value
     /// (`self_attn.sinks [heads]`).
     pub attention_sinks: bool,
     pub qk_norm: QkNorm,
     pub layer_layout: LayerLayout,
     pub tie_word_embeddings: bool,
     pub sliding_window: Option<usize>,
-    /// For each layer whether it looks through the window only.
+    /// Whether each layer attends within the window only.
     pub sliding_layers: Vec<bool>,
     pub dtype: Option<Dtype>,
     pub moe: Option<Moe>,
-    /// For each layer whether it has experts; the others have one dense MLP.
+    /// Whether each layer has experts; the others have a dense MLP.
     pub sparse_layers: Vec<bool>,
     pub mla: Option<Mla>,
     pub bos: Option<u32>,
@@ -176,8 +133,8 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// What the products of queries and keys are multiplied with: `head_dim^-0.5`, and for latent
-    /// attention under yarn the square of its `mscale` besides.
+    /// The factor of attention scores: `head_dim^-0.5`, for latent attention under YaRN times
+    /// `mscale^2`.
     pub fn softmax_scale(&self) -> f64 {
         let plain = (self.head_dim as f64).powf(-0.5);
         match (&self.mla, &self.rope.scaling) {

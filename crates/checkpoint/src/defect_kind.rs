@@ -1,4 +1,6 @@
-/// The invariants of a checkpoint: one variant each.
+//! The invariants of a checkpoint, each with its title and remedy.
+
+/// An invariant of a checkpoint that is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum DefectKind {
@@ -56,7 +58,7 @@ pub enum DefectKind {
 }
 
 impl DefectKind {
-    /// The invariant in a few words.
+    /// A few words for messages.
     pub fn title(self) -> &'static str {
         use DefectKind::*;
         match self {
@@ -97,7 +99,7 @@ impl DefectKind {
             ConfigMissing => "configuration incomplete",
             UnknownArchitecture => "unknown architecture",
             UnknownRope => "unknown rotary embedding",
-            Quantized => "quantized in a form that is not read",
+            Quantized => "quantized in a form that is not supported",
             Unsupported => "not supported",
             TensorMissing => "tensor missing",
             TensorUnexpected => "unexpected tensor",
@@ -107,7 +109,7 @@ impl DefectKind {
         }
     }
 
-    /// What to do where nothing better is known.
+    /// The general remedy.
     pub fn remedy(self) -> &'static str {
         use DefectKind::*;
         match self {

@@ -1,5 +1,6 @@
-/// How numbers are stored in a checkpoint. Block formats are GGUF's; [`Dtype::Q8_0`] is also what
-/// `--dtype int8` makes.
+//! The element types of checkpoints.
+
+/// The element type of a tensor. Quantized types are GGUF's; `--dtype int8` makes [`Dtype::Q8_0`].
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -33,7 +34,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// Numbers in one block.
+    /// Elements of one quantization block; 1 for plain types.
     pub const fn block_elements(self) -> usize {
         use Dtype::*;
         match self {
@@ -44,7 +45,7 @@ impl Dtype {
         }
     }
 
-    /// Bytes of one block.
+    /// Bytes of one quantization block.
     pub const fn block_bytes(self) -> usize {
         use Dtype::*;
         match self {
@@ -63,7 +64,7 @@ impl Dtype {
         }
     }
 
-    /// Bytes of so many numbers; `None` where they are no whole number of blocks or overflow.
+    /// Bytes of `elements` elements; `None` if they are not a multiple of a block or overflow.
     pub fn bytes_for(self, elements: u64) -> Option<u64> {
         let block = self.block_elements() as u64;
         elements
@@ -72,7 +73,7 @@ impl Dtype {
             .checked_mul(self.block_bytes() as u64)
     }
 
-    /// The name in its file format: `BF16`, `F8_E4M3`, `Q4_K`.
+    /// The name in the file format: `BF16`, `F8_E4M3`, `Q4_K`.
     pub const fn name(self) -> &'static str {
         use Dtype::*;
         match self {
@@ -104,8 +105,8 @@ impl Dtype {
         }
     }
 
-    /// The dtype that a safetensors header means (`safetensors` 0.8's `Dtype`; the types of it that
-    /// no model stores weights in are unknown here).
+    /// The dtype of this name in a safetensors header (`safetensors` 0.8's `Dtype`, without types
+    /// that no model stores weights in).
     pub fn from_safetensors(name: &str) -> Option<Self> {
         use Dtype::*;
         const KNOWN: [Dtype; 17] = [
@@ -115,13 +116,13 @@ impl Dtype {
         KNOWN.into_iter().find(|dtype| dtype.name() == name)
     }
 
-    /// Whether weights stored so can be computed with.
+    /// Whether the engine computes with weights of this type.
     pub const fn is_weight(self) -> bool {
         use Dtype::*;
         matches!(self, F32 | F16 | BF16) || self.is_quantized()
     }
 
-    /// Whether it is one of GGUF's block formats.
+    /// Whether it is one of GGUF's quantized types.
     pub const fn is_quantized(self) -> bool {
         self.block_elements() >= 32
     }

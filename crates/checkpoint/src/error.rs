@@ -1,5 +1,4 @@
-//! Why a checkpoint cannot be used. One [`DefectKind`] for each invariant; every message says where, what
-//! was expected, what was found and what to do.
+//! Errors of this crate. Every message has the file, what was expected, what was found, and a remedy.
 use error_kind::{ErrorKind, HasKind};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,62 +7,51 @@ pub use crate::defect_kind::DefectKind;
 
 /// Why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum CheckpointError {
-    /// A file or model is not there (exit 66).
-    #[error("{what} is not there; looked in:{} {remedy}", places(.looked_in))]
+    /// A file or model is missing (exit 66).
+    #[error("{what} is not there; looked in:{} {remedy}", list_places(.looked_in))]
     NotFound {
-        /// What was looked for.
         what: String,
-        /// Every place, in the order in which they were tried, with what was there.
+        /// Every place, in search order, with what was found there.
         looked_in: Vec<String>,
-        /// What to do.
         remedy: String,
     },
-    /// A file breaks a rule of its format, or the parts contradict each other (exit 65).
+    /// A file breaks its format, or parts of the checkpoint contradict each other (exit 65).
     #[error(transparent)]
     Bad(Box<Defect>),
-    /// A file could not be read or written (exit 74).
+    /// Reading or writing a file failed (exit 74).
     #[error("{}: cannot {doing} at offset {offset}: {source}. {remedy}", .file.display())]
     Io {
-        /// The file.
         file: PathBuf,
-        /// What was tried.
+        /// The operation, as an infinitive.
         doing: &'static str,
-        /// Where in it, in bytes.
+        /// In bytes.
         offset: u64,
-        /// The system's word.
         source: std::io::Error,
-        /// What to do.
         remedy: &'static str,
     },
-    /// What was asked for makes no sense (exit 2).
+    /// The caller's argument is invalid (exit 2).
     #[error("{what}: expected {expected}, found {found}. {remedy}")]
     InvalidArgument {
-        /// The argument.
+        /// The argument's name.
         what: String,
-        /// What it may be.
         expected: String,
-        /// What it is.
         found: String,
-        /// What to do.
         remedy: String,
     },
 }
 
 /// One broken invariant of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct Defect {
-    /// Which invariant.
     pub kind: DefectKind,
-    /// The file that breaks it.
     pub file: PathBuf,
-    /// The part of it: `tensor model.norm.weight`, `key rope_theta`, `header`.
+    /// The part of the file: `tensor model.norm.weight`, `key rope_theta`, `header`.
     pub subject: Option<String>,
-    /// The rule.
     pub expected: String,
-    /// What is there.
     pub found: String,
-    /// What to do.
     pub remedy: String,
 }
 
@@ -81,7 +69,7 @@ impl fmt::Display for Defect {
 impl std::error::Error for Defect {}
 
 impl Defect {
-    /// A defect with its kind's own remedy.
+    /// A defect with the general remedy of its kind.
     pub fn new(
         kind: DefectKind,
         file: &Path,
@@ -93,25 +81,25 @@ impl Defect {
         Defect { kind, file: file.to_owned(), subject: None, expected, found, remedy }
     }
 
-    /// Names the tensor.
+    /// Sets a tensor as the subject.
     pub fn tensor(self, name: &str) -> Self {
         self.part(format!("tensor {}", shorten(name)))
     }
 
-    /// Names the key.
+    /// Sets a key as the subject.
     pub fn key(self, name: &str) -> Self {
         self.part(format!("key {}", shorten(name)))
     }
 
-    /// Names the part of the file.
+    /// Sets another part of the file as the subject.
     pub fn part(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
         self
     }
 
-    /// Says something better than the kind's own remedy.
-    pub fn remedy(mut self, words: impl Into<String>) -> Self {
-        self.remedy = words.into();
+    /// Replaces the general remedy.
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = remedy.into();
         self
     }
 }
@@ -123,7 +111,7 @@ impl From<Defect> for CheckpointError {
 }
 
 impl CheckpointError {
-    /// Which invariant is broken, where one is.
+    /// The broken invariant, if the error is a [`Defect`].
     pub fn defect_kind(&self) -> Option<DefectKind> {
         match self {
             CheckpointError::Bad(defect) => Some(defect.kind),
@@ -148,7 +136,7 @@ impl CheckpointError {
         CheckpointError::Io { file: file.to_owned(), doing, offset, source, remedy }
     }
 
-    /// A file that is not there, or a link to nothing, or a download that has not finished.
+    /// A missing file, a dangling link, or an unfinished download.
     pub(crate) fn absent(file: &Path) -> Self {
         let remedy = if std::fs::symlink_metadata(file).is_ok() {
             let target = std::fs::read_link(file).unwrap_or_default();
@@ -184,7 +172,7 @@ impl HasKind for CheckpointError {
     }
 }
 
-/// The unfinished download beside a file, as hub clients leave it.
+/// The partial download that hub clients leave beside a file.
 fn unfinished(file: &Path) -> Option<PathBuf> {
     let mut name = file.file_name()?.to_owned();
     name.push(".incomplete");
@@ -192,14 +180,15 @@ fn unfinished(file: &Path) -> Option<PathBuf> {
     std::fs::symlink_metadata(&beside).is_ok().then_some(beside)
 }
 
-fn places(places: &[String]) -> String {
+fn list_places(places: &[String]) -> String {
     match places {
         [one] => format!(" {one}."),
         many => many.iter().map(|place| format!("\n  {place}")).collect::<String>() + "\n",
     }
 }
 
-/// Keeps what was found from filling the screen, and control characters from the terminal.
+/// Limits a text to 300 characters and replaces control characters, which a hostile file could send
+/// to the terminal.
 fn shorten(text: &str) -> String {
     let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     let mut short: String = text.chars().take(300).map(clean).collect();

@@ -1,44 +1,43 @@
-//! Which tensors a configuration asks for, in Hugging Face's names and row-major shapes.
-use crate::config::{ExpertStorage, Family, LayerLayout, Mla, ModelConfig, Moe, NormKind, QkNorm};
-use crate::modules::{ModuleKind, final_norm};
+//! The tensors that a configuration implies, with Hugging Face's names and row-major shapes.
+use crate::config::{ExpertStorage, Mla, ModelConfig, Moe, NormKind};
+use crate::family::{Family, LayerLayout, QkNorm};
+use crate::modules::ModuleKind;
 use serde::Serialize;
 
-/// A tensor that the model needs or knows.
+/// A tensor of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
 pub struct ExpectedTensor {
-    /// Hugging Face's name.
     pub name: String,
     /// Row-major: `[out, in]`.
     pub shape: Vec<usize>,
     /// Index into [`modules`](crate::modules()).
     pub module: usize,
-    /// Whether it has to be there.
     pub requirement: Requirement,
-    /// What its numbers are.
     pub content: TensorContent,
 }
 
-/// Whether a tensor has to be there.
+/// Whether a checkpoint must have a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Requirement {
-    /// The model cannot be without it.
+    /// Its absence is an error.
     Required,
-    /// The head of a tied model: may be there, is never loaded; the embedding stands for it.
+    /// The head of a tied model: may be stored, but is not loaded; the embedding serves as head.
     Tied,
 }
 
-/// What a tensor's numbers are.
+/// The role of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum TensorContent {
-    /// Factors of a product.
+    /// A matrix of a product.
     Weight,
-    /// Scales round one.
+    /// Scales of a norm, around 1.
     NormWeight,
-    /// Added to a product.
+    /// Added to a product or a norm.
     Bias,
-    /// MXFP4: two 4-bit floats a byte.
+    /// MXFP4: two 4-bit floats in a byte.
     Fp4Blocks,
-    /// MXFP4: exponents of 32-blocks, biased by 127, one a byte.
+    /// MXFP4: the exponent of each quantization block of 32, biased by 127, one byte.
     Fp4Scales,
 }
 
@@ -53,7 +52,7 @@ pub fn expected_tensors(config: &ModelConfig) -> Vec<ExpectedTensor> {
         layer_norms(&mut list);
     }
     list.enter(ModuleKind::FinalNorm, String::new());
-    list.norm(final_norm(config), config.hidden_size);
+    list.norm(config.family.traits().final_norm, config.hidden_size);
     list.enter(ModuleKind::Head, String::new());
     head(&mut list);
     list.tensors

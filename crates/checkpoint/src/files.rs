@@ -1,4 +1,4 @@
-//! Opening files so that nothing blocks and nothing odd is taken for data.
+//! Opens regular files only: a FIFO would block, a device or an LFS pointer would pass for data.
 use crate::FileIdentity;
 use crate::error::{CheckpointError, Defect, DefectKind};
 use std::fs::{File, FileType, Metadata, OpenOptions};
@@ -12,8 +12,8 @@ pub(crate) struct RegularFile {
     pub identity: FileIdentity,
 }
 
-/// Opens a regular file. A FIFO that nobody writes would block an ordinary open for ever: it is
-/// refused by its type, and opened without blocking in case it takes the file's place in between.
+/// Opens a regular file. Opening a FIFO without a writer blocks forever: the type is checked first,
+/// and `O_NONBLOCK` covers a FIFO that replaces the file in between.
 pub(crate) fn open_regular(path: &Path) -> Result<RegularFile, CheckpointError> {
     let io = |source| CheckpointError::io(path, "open it", 0, source);
     require_regular(path, &std::fs::metadata(path).map_err(io)?)?;
@@ -50,7 +50,7 @@ fn type_label(kind: FileType) -> &'static str {
     }
 }
 
-/// Reads `into` from `offset`. A file that ends before is `truncated`.
+/// Fills `into` from `offset`. A file that ends before is [`DefectKind::Truncated`].
 pub(crate) fn read_at(
     path: &Path,
     file: &File,
@@ -66,11 +66,11 @@ pub(crate) fn read_at(
     })
 }
 
-/// The text of a small file; `None` if there is none. A dangling link is an error, not an absence.
+/// The text of a small file; `None` where it is absent. A dangling link is an error.
 ///
 /// # Errors
-/// 65 for what is no regular file, has more than `bytes_max` bytes, is no UTF-8 or stands for a
-/// file that git-lfs has; 66 for a dangling link; 74 where it cannot be read.
+/// 65 if it is no regular file, longer than `bytes_max`, not UTF-8, or a Git LFS pointer; 66 for a
+/// dangling link; 74 where reading fails.
 pub fn read_text(path: &Path, bytes_max: u64) -> Result<Option<String>, CheckpointError> {
     if let Err(error) = std::fs::symlink_metadata(path)
         && error.kind() == std::io::ErrorKind::NotFound
@@ -100,7 +100,7 @@ pub fn read_text(path: &Path, bytes_max: u64) -> Result<Option<String>, Checkpoi
     }
 }
 
-/// Refuses what `git clone` leaves where a large file should be.
+/// Refuses the pointer that `git clone` without Git LFS leaves in place of a large file.
 pub(crate) fn refuse_lfs_pointer(path: &Path, start: &[u8]) -> Result<(), CheckpointError> {
     if !start.starts_with(b"version https://git-lfs.github.com/spec/") {
         return Ok(());
@@ -110,16 +110,11 @@ pub(crate) fn refuse_lfs_pointer(path: &Path, start: &[u8]) -> Result<(), Checkp
         .lines()
         .find_map(|line| line.strip_prefix("size "))
         .map_or("of unknown size".to_owned(), |n| format!("of {n} bytes"));
-    Err(Defect::new(
-        DefectKind::LfsPointer,
-        path,
-        format!("a file {size}"),
-        "a text that stands for it",
-    )
-    .into())
+    Err(Defect::new(DefectKind::LfsPointer, path, format!("a file {size}"), "a pointer to it")
+        .into())
 }
 
-/// The hub's blob id: where the file is a link into a cache's `blobs` folder, the name there.
+/// The hub's blob id: the target's name where the file is a link into a cache's `blobs` folder.
 pub(crate) fn blob_id(path: &Path) -> Option<String> {
     std::fs::symlink_metadata(path).ok().filter(|m| m.file_type().is_symlink())?;
     let target = std::fs::canonicalize(path).ok()?;

@@ -1,32 +1,30 @@
-//! `generation_config.json`, as data.
+//! `generation_config.json`: when a reply ends, and the recommended sampling.
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::{ModelConfig, json};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// What `generation_config.json` says. Nothing in it is fatal but a token id that is none.
+/// The content of `generation_config.json`. Its only fatal defect is an invalid token id.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[allow(missing_docs)]
 pub struct GenerationConfig {
     /// Tokens that end a reply.
     pub eos: Vec<u32>,
-    /// The first token of a prompt, where the model wants one.
+    /// The first token of every prompt, for models that have one.
     pub bos: Option<u32>,
-    /// The padding token: what the file says, else the configuration's, else the first of `eos`.
-    /// Never one without a row.
+    /// The padding token of this file, else of `config.json`, else the first of `eos`. Always within
+    /// the vocabulary.
     pub pad: Option<u32>,
-    /// The makers' sampling advice. Nothing uses it unless asked.
+    // Recommended sampling; used on request only.
     pub temperature: Option<f64>,
-    /// See `temperature`.
     pub top_p: Option<f64>,
-    /// See `temperature`.
     pub top_k: Option<u64>,
-    /// See `temperature`.
     pub repetition_penalty: Option<f64>,
 }
 
-/// A token id, or a list of them; `None` if it is neither. Null, and -1 in some files, stand for
-/// "none".
+/// A token id or a list of them; `None` if the value is neither. Null, and -1 in some files, mean no
+/// token.
 pub(crate) fn ids(value: &Value) -> Option<Vec<u32>> {
     let id = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
     match value {
@@ -38,21 +36,21 @@ pub(crate) fn ids(value: &Value) -> Option<Vec<u32>> {
 }
 
 impl GenerationConfig {
-    /// What the model's own configuration says, for checkpoints without the file.
+    /// The values of `config.json`, for checkpoints without a `generation_config.json`.
     pub fn from_model(config: &ModelConfig) -> Self {
         let pad = config.pad.or(config.eos.first().copied());
         GenerationConfig {
             eos: config.eos.clone(),
             bos: config.bos,
-            pad: with_row(pad, config),
+            pad: in_vocabulary(pad, config),
             ..Self::default()
         }
     }
 
-    /// Reads the text of the file; odd flags become notes.
+    /// Parses the text of the file; ignored flags become notes.
     ///
     /// # Errors
-    /// 65 if it is no JSON object, or an id is none.
+    /// 65 if it is no JSON object, or an id is invalid.
     pub fn parse(
         file: &Path,
         text: &str,
@@ -72,10 +70,10 @@ impl GenerationConfig {
         let fallback = Self::from_model(model);
         let eos = Some(get("eos_token_id")?).filter(|ids| !ids.is_empty()).unwrap_or(fallback.eos);
         let pad = get("pad_token_id")?.first().copied().or(model.pad).or(eos.first().copied());
-        odd_flags(file, &map, notes);
+        note_ignored_flags(file, &map, notes);
         Ok(GenerationConfig {
             bos: get("bos_token_id")?.first().copied().or(fallback.bos),
-            pad: with_row(pad, model),
+            pad: in_vocabulary(pad, model),
             eos,
             temperature: map.get("temperature").and_then(Value::as_f64),
             top_p: map.get("top_p").and_then(Value::as_f64),
@@ -85,12 +83,12 @@ impl GenerationConfig {
     }
 }
 
-fn with_row(id: Option<u32>, config: &ModelConfig) -> Option<u32> {
+fn in_vocabulary(id: Option<u32>, config: &ModelConfig) -> Option<u32> {
     id.filter(|id| (*id as usize) < config.vocab_size)
 }
 
-/// transformers refuses to save such files; they are common all the same.
-fn odd_flags(file: &Path, map: &Map<String, Value>, notes: &mut Vec<String>) {
+/// Notes sampling flags without `do_sample`, which transformers ignores. Such files are common.
+fn note_ignored_flags(file: &Path, map: &Map<String, Value>, notes: &mut Vec<String>) {
     if map.get("do_sample").and_then(Value::as_bool) == Some(true) {
         return;
     }

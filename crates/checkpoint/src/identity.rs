@@ -1,14 +1,16 @@
-//! Which model this is, for provenance: blob ids, or hashes of headers and sizes, or of everything.
+//! The identity of a model for provenance: blob ids, hashes of headers and sizes, or hashes of all
+//! bytes.
+use crate::checkpoint::{Checkpoint, CheckpointFormat};
 use crate::error::CheckpointError;
 use crate::safetensors::HEADER_BYTES_MAX;
-use crate::{Checkpoint, CheckpointFormat, Shard, files};
+use crate::{Shard, files};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// The files beside the weights that change what a model says.
+/// The files beside the weights that affect a model's output.
 const SMALL_FILES: [&str; 9] = [
     "config.json",
     "generation_config.json",
@@ -21,27 +23,26 @@ const SMALL_FILES: [&str; 9] = [
     "chat_template.jinja",
 ];
 
-/// What the identity of a shard is made from.
+/// What a file's identity is derived from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DigestBasis {
     /// The hub's blob id.
     Blob,
-    /// The header's SHA-256 and the file's size: tells models apart, but not two trainings of one
-    /// shape.
+    /// SHA-256 of the header, and the file's size: distinguishes models, but not two fine-tunings of
+    /// one.
     Header,
-    /// The SHA-256 of all bytes.
+    /// SHA-256 of all bytes.
     Content,
 }
 
 /// The identity of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
 pub struct FileDigest {
-    /// Its plain name.
+    /// Without its folder.
     pub name: String,
-    /// Its size.
     pub bytes: u64,
-    /// What `id` is made from.
     pub basis: DigestBasis,
     /// A blob id, or a SHA-256 in hex.
     pub id: String,
@@ -52,19 +53,19 @@ pub struct FileDigest {
 pub struct ModelIdentity {
     /// The weakest basis among the shards.
     pub basis: DigestBasis,
-    /// SHA-256 in hex over the names, sizes and ids of all files: one string for run ids.
+    /// SHA-256 in hex over the names, sizes and ids of all files. Part of run ids.
     pub digest: String,
-    /// Shards first, then the small files that are there.
+    /// Shards first, then the small files that exist.
     pub files: Vec<FileDigest>,
 }
 
 impl Checkpoint {
-    /// The model's identity without reading its weights.
+    /// The model's identity, without reading its weights.
     ///
     /// # Errors
-    /// 74 where a file cannot be read.
+    /// 74 where reading a file fails.
     pub fn identity(&self) -> Result<ModelIdentity> {
-        self.identified(|shard| match &shard.blob_id {
+        self.identity_with(|shard| match &shard.blob_id {
             Some(id) => Ok((DigestBasis::Blob, id.clone())),
             None => {
                 Ok((DigestBasis::Header, header_hash(shard, self.format, self.data_start(shard))?))
@@ -72,23 +73,23 @@ impl Checkpoint {
         })
     }
 
-    /// The model's identity from all of its bytes. `progress` hears of bytes read.
+    /// The model's identity from all of its bytes. `progress` gets the bytes of each read.
     ///
     /// # Errors
-    /// 74 where a file cannot be read.
+    /// 74 where reading a file fails.
     pub fn full_identity(&self, progress: &mut dyn FnMut(u64)) -> Result<ModelIdentity> {
-        self.identified(|shard| {
+        self.identity_with(|shard| {
             Ok((DigestBasis::Content, hash_range(&shard.path, shard.bytes, progress)?))
         })
     }
 
-    fn identified(
+    fn identity_with(
         &self,
-        mut of: impl FnMut(&Shard) -> Result<(DigestBasis, String)>,
+        mut identify: impl FnMut(&Shard) -> Result<(DigestBasis, String)>,
     ) -> Result<ModelIdentity> {
         let mut digests = Vec::new();
         for shard in &self.inventory.shards {
-            let (basis, id) = of(shard)?;
+            let (basis, id) = identify(shard)?;
             digests.push(FileDigest {
                 name: plain_name(&shard.path),
                 bytes: shard.bytes,
@@ -155,7 +156,7 @@ fn small_file(path: &Path) -> Result<Option<FileDigest>> {
     Ok(Some(FileDigest { name: plain_name(path), bytes, basis, id }))
 }
 
-/// SHA-256 of a file's first bytes.
+/// SHA-256 of a file's first `bytes` bytes.
 fn hash_range(path: &Path, bytes: u64, progress: &mut dyn FnMut(u64)) -> Result<String> {
     const BUFFER_BYTES: u64 = 4 << 20;
     let opened = files::open_regular(path)?;

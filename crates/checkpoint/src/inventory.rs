@@ -1,36 +1,34 @@
-//! All tensors of a checkpoint and where their bytes are.
+//! The tensors of a checkpoint and their byte ranges.
 use crate::{Dtype, ModelConfig, expected_tensors, modules};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// One file that holds weights.
+/// One file of weights.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs)]
 pub struct Shard {
-    /// Where it is.
     pub path: PathBuf,
-    /// Its size.
     pub bytes: u64,
-    /// Which file it was when its header was read.
+    /// The file whose header was read: detects a replacement before its weights are.
     pub identity: FileIdentity,
-    /// The hub's blob id, if it is a link into a hub cache.
+    /// The hub's blob id, for a link into a hub cache.
     pub blob_id: Option<String>,
 }
 
-/// Tells whether a path still names the same file with the same content.
+/// Equal as long as a path names the same file with the same content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
 pub struct FileIdentity {
-    /// Device number.
     pub device: u64,
-    /// Inode number.
     pub inode: u64,
-    /// Time of the last change, in nanoseconds.
+    /// Time of the last modification.
     pub modified_ns: i128,
 }
 
 impl FileIdentity {
-    /// The identity of an open file, from its metadata.
+    /// The identity of an open file.
     pub fn of(metadata: &std::fs::Metadata) -> Self {
         let modified_ns =
             i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
@@ -38,12 +36,12 @@ impl FileIdentity {
     }
 }
 
-/// One tensor: what it is and where its bytes are.
+/// One tensor and its byte range.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs)]
 pub struct TensorEntry {
-    /// The Hugging Face name, also for GGUF files.
+    /// Hugging Face's name, also for GGUF files.
     pub name: String,
-    /// How its numbers are stored.
     pub dtype: Dtype,
     /// Row-major: `[out, in]`.
     pub shape: Vec<usize>,
@@ -51,16 +49,15 @@ pub struct TensorEntry {
     pub shard: usize,
     /// Bytes from the start of the file.
     pub offset: u64,
-    /// Size in bytes.
     pub bytes: u64,
 }
 
 /// All tensors of a checkpoint, sorted by name.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[allow(missing_docs)]
 pub struct Inventory {
-    /// The files.
     pub shards: Vec<Shard>,
-    /// The tensors, sorted by name.
+    /// Sorted by name.
     pub tensors: Vec<TensorEntry>,
 }
 
@@ -84,8 +81,8 @@ impl Inventory {
         self.tensors.iter().map(|t| t.bytes).sum()
     }
 
-    /// Bytes of each of the configuration's [`modules`](crate::modules()). A tied head counts
-    /// nothing: it is the embedding.
+    /// Bytes of each of the model's [`modules`](crate::modules()). A tied head has none: it is the
+    /// embedding.
     pub fn bytes_by_module(&self, config: &ModelConfig) -> Vec<u64> {
         let expected = expected_tensors(config);
         let module_of: HashMap<&str, usize> = expected

@@ -1,34 +1,34 @@
-//! JSON that must mean one thing: duplicate keys are refused (most readers let the last one win),
-//! depth and size are bounded.
+//! Strict JSON: duplicate keys are errors (most parsers keep the last one), depth and size are
+//! bounded.
 use crate::error::{CheckpointError, Defect, DefectKind};
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// The largest configuration file that is read, in bytes. Real ones hold a few KiB.
+/// The largest configuration file that is read, in bytes. Real ones have a few KiB.
 pub const CONFIG_BYTES_MAX: u64 = 16 << 20;
 
-/// Marks the words of a duplicate key within serde's messages.
+/// Marks duplicate keys in serde's error messages.
 pub(crate) const DUPLICATE: &str = "duplicate key ";
 
-/// Reads an object without duplicate keys; serde_json itself refuses more than 128 levels.
+/// Parses an object without duplicate keys. serde_json itself refuses more than 128 levels.
 ///
 /// # Errors
-/// 65 if it is no such object.
+/// 65 if the text is anything else.
 pub fn object(file: &Path, text: &str) -> Result<Map<String, Value>, CheckpointError> {
     match value(text) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(other) => {
-            Err(Defect::new(DefectKind::WrongType, file, "a JSON object", kind_of(&other)).into())
+            Err(Defect::new(DefectKind::WrongType, file, "a JSON object", type_name(&other)).into())
         }
         Err(error) => Err(refusal(file, DefectKind::NotJson, &error)),
     }
 }
 
-/// What serde says, as the defect that it is.
+/// A serde error as a defect.
 pub(crate) fn refusal(file: &Path, kind: DefectKind, error: &serde_json::Error) -> CheckpointError {
-    let words = error.to_string();
-    if let Some((_, rest)) = words.split_once(DUPLICATE) {
+    let message = error.to_string();
+    if let Some((_, rest)) = message.split_once(DUPLICATE) {
         return Defect::new(
             DefectKind::DuplicateKey,
             file,
@@ -37,10 +37,10 @@ pub(crate) fn refusal(file: &Path, kind: DefectKind, error: &serde_json::Error) 
         )
         .into();
     }
-    Defect::new(kind, file, "JSON", words).into()
+    Defect::new(kind, file, "JSON", message).into()
 }
 
-pub(crate) fn kind_of(value: &Value) -> &'static str {
+fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",

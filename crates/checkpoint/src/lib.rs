@@ -1,18 +1,21 @@
-//! What is on disk before a weight moves: index, shard headers, configuration, GGUF, hub cache; and
-//! writing synthetic checkpoints. Headers only, no device.
+//! Model checkpoints on disk: finding them, reading safetensors and GGUF headers and
+//! configurations, checking that they agree, and writing synthetic ones. Weights are not read.
 //!
-//! [`locate()`] finds a model, [`Checkpoint::open`] reads and checks everything but the weights.
-//! What it returns can be trusted: each tensor that the configuration asks for is there, in its
-//! shape, at a place within its file.
+//! [`locate()`] finds a model; [`Checkpoint::open`] reads and checks everything but the weights. An
+//! opened checkpoint has every tensor that its configuration implies, with the right shape and a
+//! byte range within its file.
 
+mod checkpoint;
 mod config;
 mod defect_kind;
 mod dtype;
 mod error;
 mod expected;
+mod family;
 mod files;
 mod generation;
 mod gguf;
+mod gguf_metadata;
 mod hf;
 mod identity;
 mod inventory;
@@ -25,23 +28,24 @@ mod rope;
 mod safetensors;
 mod synth;
 
+pub use checkpoint::{Checkpoint, CheckpointFormat};
 pub use config::{
-    Activation, ClampedSwiglu, ExpertStorage, Family, LayerLayout, Mla, ModelConfig, Moe, NormKind,
-    Pairing, QkNorm, Routing,
+    Activation, ClampedSwiglu, ExpertStorage, Mla, ModelConfig, Moe, NormKind, Routing,
 };
 pub use dtype::Dtype;
 pub use error::{CheckpointError, Defect, DefectKind};
 pub use expected::{ExpectedTensor, Requirement, TensorContent, expected_tensors};
+pub use family::{FAMILIES, Family, FamilyTraits, LayerLayout, QkNorm};
 pub use files::read_text;
 pub use generation::GenerationConfig;
-pub use gguf::{ARCHITECTURES, GgufFile, GgufMetadata, GgufTensor, GgufValue, read_gguf};
-pub use hf::{CLASSES, parse_config};
+pub use gguf::{GgufFile, GgufTensor, read_gguf};
+pub use gguf_metadata::{GgufMetadata, GgufValue};
+pub use hf::parse_config;
 pub use identity::{DigestBasis, FileDigest, ModelIdentity};
 pub use inventory::{FileIdentity, Inventory, Shard, TensorEntry};
 pub use locate::{ALIASES, SearchPaths, hub_name, locate, resolve_alias};
 pub use modules::{Module, ModuleKind, modules};
-pub use open::{Checkpoint, CheckpointFormat};
-pub use rope::{RopeConfig, RopeScaling};
+pub use rope::{Pairing, RopeConfig, RopeScaling};
 pub use safetensors::{
     HEADER_BYTES_MAX, HeaderTensor, INDEX_BYTES_MAX, ShardIndex, parse_header, parse_index,
 };

@@ -1,17 +1,17 @@
-//! The parts of a model that are placed as wholes, by accelerate's names.
-use crate::{Family, ModelConfig};
+//! The units of placement, under accelerate's names.
+use crate::ModelConfig;
 use serde::Serialize;
 
-/// One part of a model that is placed as a whole.
+/// A part of a model that is placed on one device as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
 pub struct Module {
     /// accelerate's name: `model.embed_tokens`, `model.layers.0`, ..., `model.norm`, `lm_head`.
     pub name: String,
-    /// What it is.
     pub kind: ModuleKind,
 }
 
-/// What a module is.
+/// The part of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub enum ModuleKind {
@@ -22,7 +22,7 @@ pub enum ModuleKind {
 }
 
 impl ModuleKind {
-    /// Index into [`modules`] of a model with so many layers.
+    /// Index into the [`modules`] of a model with `layers` layers.
     pub fn index(self, layers: usize) -> usize {
         match self {
             ModuleKind::Embedding => 0,
@@ -33,22 +33,14 @@ impl ModuleKind {
     }
 }
 
-/// The modules of a model in the order in which data flows through them: `layers + 3`. A tied head
-/// is there, without bytes.
+/// The `layers + 3` modules of a model, in the order of the forward pass. A tied head is among
+/// them, without bytes.
 pub fn modules(config: &ModelConfig) -> Vec<Module> {
     let named = |name: &str, kind| Module { name: name.to_owned(), kind };
-    let block = |i| named(&format!("model.layers.{i}"), ModuleKind::Layer(i));
+    let layer = |i| named(&format!("model.layers.{i}"), ModuleKind::Layer(i));
     let mut all = vec![named("model.embed_tokens", ModuleKind::Embedding)];
-    all.extend((0..config.layers).map(block));
-    all.push(named(final_norm(config), ModuleKind::FinalNorm));
+    all.extend((0..config.layers).map(layer));
+    all.push(named(config.family.traits().final_norm, ModuleKind::FinalNorm));
     all.push(named("lm_head", ModuleKind::Head));
     all
-}
-
-/// The name of the last norm: Phi-2 calls it differently.
-pub(crate) fn final_norm(config: &ModelConfig) -> &'static str {
-    match config.family {
-        Family::Phi => "model.final_layernorm",
-        _ => "model.norm",
-    }
 }

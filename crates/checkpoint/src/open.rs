@@ -1,51 +1,20 @@
-//! Opening a checkpoint: every header of every file is read and checked, no weight is.
+//! Opening a checkpoint: reads and checks all headers, and no weights.
+use crate::checkpoint::{Checkpoint, CheckpointFormat};
 use crate::error::{CheckpointError, Defect, DefectKind};
-use crate::{
-    GenerationConfig, GgufMetadata, Inventory, ModelConfig, files, gguf, hf, json, reconcile,
-    safetensors,
-};
-use serde::Serialize;
+use crate::{GenerationConfig, ModelConfig, files, gguf, hf, json, reconcile, safetensors};
 use std::path::{Path, PathBuf};
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// The form of a checkpoint's files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
-pub enum CheckpointFormat {
-    Safetensors,
-    Gguf,
-}
-
-/// A checkpoint whose files are all there and agree with each other.
-#[derive(Debug, Clone)]
-pub struct Checkpoint {
-    /// The folder, or the GGUF file.
-    pub root: PathBuf,
-    /// The form of its files.
-    pub format: CheckpointFormat,
-    /// The model's shape.
-    pub config: ModelConfig,
-    /// All tensors, each one of [`expected_tensors`](crate::expected_tensors), in Hugging Face's
-    /// names.
-    pub inventory: Inventory,
-    /// When a reply ends, and what pads it.
-    pub generation: GenerationConfig,
-    /// What is odd but harmless, for people.
-    pub notes: Vec<String>,
-    /// The metadata of a GGUF file, with the tokenizer.
-    pub gguf: Option<GgufMetadata>,
-}
-
 impl Checkpoint {
-    /// Opens a folder or a `.gguf` file (or a folder that holds nothing but one).
+    /// Opens a `.gguf` file, or a folder of safetensors files or with a single GGUF file.
     ///
     /// # Errors
-    /// 65 where a file breaks a rule or contradicts another, 66 where one is not there, 74 where
-    /// one cannot be read.
+    /// 65 where a file breaks its format or contradicts another, 66 where one is missing, 74 where
+    /// reading fails.
     pub fn open(path: &Path) -> Result<Checkpoint> {
         let metadata = std::fs::metadata(path)
-            .map_err(|source| CheckpointError::io(path, "look at it", 0, source))?;
+            .map_err(|source| CheckpointError::io(path, "read its metadata", 0, source))?;
         if !metadata.is_dir() {
             return open_file(path);
         }
@@ -64,12 +33,12 @@ fn open_file(path: &Path) -> Result<Checkpoint> {
             "a folder with config.json, or a .gguf file",
             "one shard",
         );
-        return Err(defect.remedy("Give the folder that holds it").into());
+        return Err(defect.remedy("Give the folder that has the shard").into());
     }
     gguf::open(path)
 }
 
-/// The GGUF file of a folder that has no weights of another form.
+/// The GGUF file of a folder without safetensors files.
 fn only_gguf(root: &Path) -> Result<Option<PathBuf>> {
     if safetensors::has_weights(root)? {
         return Ok(None);

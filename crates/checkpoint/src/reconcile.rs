@@ -1,5 +1,5 @@
-//! Configuration against tensors: everything that the model needs is there, in its shape, and
-//! nothing else.
+//! Checks the tensors against the configuration: every expected tensor exists with its shape, and no
+//! other does.
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::expected::{ExpectedTensor, Requirement, TensorContent};
 use crate::{Dtype, Inventory, ModelConfig, TensorEntry, expected_tensors};
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// Checks the inventory and takes away what the model does not use (buffers that old versions
-/// stored).
+/// Checks the inventory and drops tensors that the model does not use (buffers that old versions of
+/// transformers stored).
 pub(crate) fn reconcile(
     root: &Path,
     config: &ModelConfig,
@@ -82,7 +82,7 @@ fn missing(
     }
     let required = expected.iter().filter(|t| t.requirement == Requirement::Required);
     let absent = required.filter(|t| inventory.get(&t.name).is_none()).count();
-    let words = format!(
+    let expected_here = format!(
         "a {:?} model's {:?} in one of {} shards",
         config.family,
         tensor.shape,
@@ -90,7 +90,8 @@ fn missing(
     );
     let found =
         format!("{} tensors without it; {absent} are missing in all", inventory.tensors.len());
-    let defect = Defect::new(DefectKind::TensorMissing, root, words, found).tensor(&tensor.name);
+    let defect =
+        Defect::new(DefectKind::TensorMissing, root, expected_here, found).tensor(&tensor.name);
     let tied_head = tensor.name == "lm_head.weight" && absent == 1;
     CheckpointError::from(match tied_head {
         true => defect
@@ -101,8 +102,8 @@ fn missing(
 
 fn refuse_unexpected(inventory: &Inventory, expected: &[ExpectedTensor]) -> Result<()> {
     let known: HashSet<&str> = expected.iter().map(|t| t.name.as_str()).collect();
-    let stranger = |t: &&TensorEntry| !known.contains(t.name.as_str()) && !is_buffer(&t.name);
-    match inventory.tensors.iter().find(stranger) {
+    let is_unexpected = |t: &&TensorEntry| !known.contains(t.name.as_str()) && !is_buffer(&t.name);
+    match inventory.tensors.iter().find(is_unexpected) {
         Some(entry) => Err(unexpected(inventory, entry)),
         None => Ok(()),
     }
@@ -129,15 +130,15 @@ fn unexpected(inventory: &Inventory, entry: &TensorEntry) -> CheckpointError {
     }
 }
 
-/// What older versions of transformers stored although it follows from the configuration.
+/// Buffers that older versions of transformers stored, although the configuration implies them.
 fn is_buffer(name: &str) -> bool {
     const BUFFERS: [&str; 4] =
         ["rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".position_ids"];
     BUFFERS.iter().any(|buffer| name.ends_with(buffer))
 }
 
-/// The quantization that a tensor's name gives away, for checkpoints whose configuration does not
-/// say.
+/// The quantization method that a tensor's name implies, for checkpoints whose configuration names
+/// none.
 fn quantized_by(name: &str) -> Option<&'static str> {
     const MARKERS: [(&str, &str); 11] = [
         (".SCB", "bitsandbytes int8"),
@@ -165,15 +166,14 @@ fn note_dtypes(config: &ModelConfig, inventory: &Inventory, notes: &mut Vec<Stri
     if let Some(first) = others.first() {
         let count = others.len();
         notes.push(format!(
-            "the configuration says {declared}, but {count} matrices are stored otherwise ({} is {})",
+            "the configuration says {declared}, but {count} matrices have another dtype ({} is {})",
             first.name, first.dtype
         ));
     }
 }
 
-/// A head stored beside a tied embedding, and the other way round. As transformers: equal ones are
-/// tied; different ones are not, whatever the configuration says; where only the head is stored, it
-/// is the embedding.
+/// Resolves a stored head in a model with tied embeddings, as transformers does: a head that equals
+/// the embedding is tied, a different one is not, and a head without an embedding serves as both.
 pub(crate) fn settle_tied_head(
     config: &mut ModelConfig,
     inventory: &mut Inventory,
@@ -196,7 +196,7 @@ pub(crate) fn settle_tied_head(
         return Ok(());
     };
     if head.shape != embedding.shape {
-        return Ok(()); // the check of shapes names it
+        return Ok(()); // `reconcile` reports the shape.
     }
     if head.dtype == embedding.dtype && samples_agree(inventory, &head, &embedding)? {
         notes
@@ -210,7 +210,7 @@ pub(crate) fn settle_tied_head(
     Ok(())
 }
 
-/// Compares pages spread over both tensors. A head that was trained apart differs everywhere.
+/// Compares 64 pages spread over both tensors. A head that was trained separately differs in all.
 fn samples_agree(inventory: &Inventory, a: &TensorEntry, b: &TensorEntry) -> Result<bool> {
     const SAMPLES: u64 = 64;
     const SAMPLE_BYTES: u64 = 4096;

@@ -1,24 +1,29 @@
-//! Rotary position embedding: the frequencies of every scaling that the models use, with the
-//! roundings of transformers (`modeling_rope_utils.py`): powers and products in f32, what Python
-//! computes with plain numbers in f64.
-use crate::Pairing;
+//! Rotary position embedding (RoPE, Su et al. 2021): the frequencies under each scaling, rounded as
+//! in transformers (`modeling_rope_utils.py`): tensor operations in f32, Python's scalars in f64.
 use serde::Serialize;
 use std::f64::consts::PI;
 
-/// How positions rotate queries and keys.
+/// Which dimensions rotate together: `i` and `i + rotary_dim / 2`, or `2 i` and `2 i + 1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub enum Pairing {
+    Halves,
+    Interleaved,
+}
+
+/// The parameters of RoPE.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs)]
 pub struct RopeConfig {
-    /// The base of the frequencies.
+    /// Base of the frequencies.
     pub theta: f64,
-    /// How many dimensions of a head rotate; even.
+    /// Dimensions of a head that rotate; even.
     pub rotary_dim: usize,
-    /// Which of them rotate together.
     pub pairing: Pairing,
-    /// How frequencies are stretched for long contexts.
     pub scaling: RopeScaling,
 }
 
-/// How frequencies are stretched for long contexts.
+/// How the frequencies are scaled for long contexts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub enum RopeScaling {
@@ -47,9 +52,8 @@ pub enum RopeScaling {
         mscale_all_dim: Option<f64>,
         truncate: bool,
     },
-    /// Each frequency has its own divisor (`rotary_dim / 2` of them), other ones past the original
-    /// context. What `attention_factor` follows from is known to the reader of the
-    /// configuration, which always fills it in.
+    /// A divisor for each of the `rotary_dim / 2` frequencies, others for contexts beyond the
+    /// original one. The configuration's reader always fills in `attention_factor`.
     LongRope {
         short_factor: Vec<f64>,
         long_factor: Vec<f64>,
@@ -59,9 +63,10 @@ pub enum RopeScaling {
 }
 
 impl RopeConfig {
-    /// The angle that each rotating pair turns in one position: `rotary_dim / 2` numbers.
+    /// The angle by which each pair rotates from one position to the next: `[rotary_dim / 2]`.
     ///
-    /// `context` is the number of positions in use; it matters to dynamic and long RoPE alone.
+    /// `context` is the number of positions in use; only dynamic and LongRoPE scaling depend on
+    /// it.
     pub fn inverse_frequencies(&self, context: usize) -> Vec<f32> {
         match &self.scaling {
             RopeScaling::None => self.inverse(self.theta),
@@ -122,8 +127,8 @@ impl RopeConfig {
         self.theta * ((factor * length / original) - (factor - 1.0)).powf(dim / (dim - 2.0))
     }
 
-    /// One frequency under Llama 3.1's scaling: long waves are slowed, short ones kept, those
-    /// between blended.
+    /// One frequency under Llama 3.1's scaling: divides those of long wavelengths, keeps those of
+    /// short ones, interpolates between.
     fn llama3(&self, f: f32) -> f32 {
         let RopeScaling::Llama3 {
             factor,
@@ -159,7 +164,7 @@ impl RopeConfig {
         self.powers(self.theta).into_iter().enumerate().map(blend).collect()
     }
 
-    /// Between which pairs interpolation fades in.
+    /// The range of pairs over which YaRN blends from extrapolation to interpolation.
     fn yarn_range(&self) -> (f64, f64) {
         let RopeScaling::Yarn { original_max_positions, beta_fast, beta_slow, truncate, .. } =
             self.scaling
@@ -180,7 +185,7 @@ impl RopeConfig {
     }
 }
 
-/// yarn's growth of attention with the scale: `0.1 m ln(scale) + 1`.
+/// YaRN's attention factor: `0.1 m ln(scale) + 1`.
 pub(crate) fn yarn_mscale(scale: f64, m: f64) -> f64 {
     if scale <= 1.0 { 1.0 } else { 0.1 * m * scale.ln() + 1.0 }
 }

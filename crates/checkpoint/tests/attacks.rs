@@ -1,5 +1,5 @@
-//! Checkpoints that are broken or hostile: each fault has a kind here, and in `docs/faults.md` its
-//! exit code and the words that its message must hold.
+//! Broken and hostile checkpoints. Each fault has its defect kind here, and in `docs/faults.md` its
+//! exit code and the texts that its message must contain.
 mod support;
 #[path = "../../../tests/faults/table.rs"]
 mod table;
@@ -81,7 +81,7 @@ fn config(m: &Model, key: &str, value: Value) {
     m.config(|c| drop(c.insert(key.into(), value)));
 }
 
-/// Adds a tensor of these bytes to the second shard and to the index.
+/// Adds a tensor of `bytes` zeros to the second shard and to the index.
 fn add_tensor(m: &Model, name: &str, dtype: &str, shape: &[usize], bytes: usize) {
     let path = second(m);
     let (mut header, mut data) = support::read_shard(&path);
@@ -343,7 +343,7 @@ fn kind_of(exit: u8) -> ErrorKind {
 }
 
 #[test]
-fn every_fault_ends_as_the_table_says() {
+fn every_fault_has_the_exit_code_and_message_of_the_table() {
     assert!(FAULTS.len() >= 100, "{} faults", FAULTS.len());
     let mut wrong = Vec::new();
     let intact = Model::new(3);
@@ -351,7 +351,7 @@ fn every_fault_ends_as_the_table_says() {
     for row in &rows {
         assert!(
             FAULTS.iter().any(|fault| fault.name == row.fault),
-            "docs/faults.md: nothing makes {:?}",
+            "docs/faults.md: no test for {:?}",
             row.fault
         );
     }
@@ -359,11 +359,11 @@ fn every_fault_ends_as_the_table_says() {
         let row = rows.iter().find(|row| row.fault == fault.name);
         let row = row.unwrap_or_else(|| panic!("docs/faults.md: no row for {:?}", fault.name));
         let model = Model::new(fault.shards);
-        model.open().unwrap_or_else(|e| panic!("before {}: {e}", fault.name));
+        model.open().unwrap_or_else(|e| panic!("before fault {:?}: {e}", fault.name));
         (fault.break_it)(&model);
         let begun = Instant::now();
         let Err(error) = model.open() else {
-            wrong.push(format!("{}: it opens", fault.name));
+            wrong.push(format!("{}: opened without an error", fault.name));
             continue;
         };
         let message = error.to_string();
@@ -382,13 +382,13 @@ fn every_fault_ends_as_the_table_says() {
         }
         assert!(message.len() < 2000, "{}: a message of {} bytes", fault.name, message.len());
         assert!(begun.elapsed().as_secs() < 5, "{}: {:?}", fault.name, begun.elapsed());
-        intact.open().unwrap_or_else(|e| panic!("after {}: {e}", fault.name));
+        intact.open().unwrap_or_else(|e| panic!("after fault {:?}: {e}", fault.name));
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
-fn names_are_unique() {
+fn fault_names_are_unique() {
     let mut names: Vec<_> = FAULTS.iter().map(|f| f.name).collect();
     names.sort_unstable();
     names.dedup();
@@ -401,7 +401,7 @@ fn a_file_without_permission_is_an_io_error() {
     let model = Model::new(3);
     fs::set_permissions(second(&model), fs::Permissions::from_mode(0o0)).unwrap();
     if fs::File::open(second(&model)).is_ok() {
-        eprintln!("running as root: permissions do not bind, nothing to test");
+        eprintln!("SKIPPED: root may read files without permission");
         return;
     }
     let error = model.open().unwrap_err();
@@ -410,21 +410,21 @@ fn a_file_without_permission_is_an_io_error() {
 }
 
 #[test]
-fn a_path_that_is_not_there() {
+fn a_missing_path_is_not_found() {
     let error = checkpoint::Checkpoint::open(Path::new("/no/such/model")).unwrap_err();
     assert!(matches!(error, CheckpointError::NotFound { .. }));
     assert!(error.to_string().contains("/no/such/model"));
 }
 
-/// The error is that of the first broken shard, whichever thread was faster.
+/// The error is that of the first broken shard, independent of thread timing.
 #[test]
-fn errors_are_the_same_every_time() {
+fn the_first_broken_shard_is_reported() {
     let model = Model::new(8);
     for n in 1..=8 {
         resize(&model.shard(n, 8), -1);
     }
     for _ in 0..20 {
-        let words = model.open().unwrap_err().to_string();
-        assert!(words.contains("model-00001-of-00008"), "{words}");
+        let message = model.open().unwrap_err().to_string();
+        assert!(message.contains("model-00001-of-00008"), "{message}");
     }
 }

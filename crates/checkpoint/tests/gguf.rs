@@ -1,4 +1,4 @@
-//! GGUF files: what they mean, and how broken ones end.
+//! GGUF files: their configuration and tensors, and the errors of broken ones.
 mod support;
 
 use checkpoint::*;
@@ -10,7 +10,7 @@ fn open(gguf: &Gguf) -> Checkpoint {
 }
 
 #[test]
-fn a_llama() {
+fn a_llama_has_the_shape_of_its_metadata() {
     for version in [2, 3] {
         let mut gguf = Gguf::llama();
         gguf.version = version;
@@ -37,14 +37,14 @@ fn a_llama() {
 }
 
 #[test]
-fn no_output_means_tied() {
+fn a_file_without_output_weights_is_tied() {
     let mut gguf = Gguf::llama();
     gguf.tensors.retain(|t| t.name != "output.weight");
     assert!(open(&gguf).config.tie_word_embeddings);
 }
 
 #[test]
-fn quantized_tensors_have_their_bytes() {
+fn quantized_tensors_have_the_bytes_of_their_blocks() {
     let mut gguf = Gguf::llama();
     gguf.tensor("token_embd.weight", &[32, 64], 8);
     gguf.tensor("blk.0.ffn_gate.weight", &[32, 48], 3);
@@ -58,7 +58,7 @@ fn quantized_tensors_have_their_bytes() {
 }
 
 #[test]
-fn llama_3_factors_that_are_worked_out() {
+fn rope_freqs_become_longrope_factors() {
     let mut gguf = Gguf::llama();
     let factors: Vec<u8> = [1f32, 2.0, 4.0, 8.0].iter().flat_map(|f| f.to_le_bytes()).collect();
     gguf.tensor("rope_freqs.weight", &[4], 0).data = Some(factors);
@@ -92,7 +92,7 @@ fn qwen2_has_biases() {
 }
 
 #[test]
-fn experts_become_one_matrix_each() {
+fn fused_experts_become_one_matrix_each() {
     let mut gguf = Gguf::empty("qwen3moe");
     for (key, value) in
         [("expert_count", 4), ("expert_used_count", 2), ("expert_feed_forward_length", 64)]
@@ -129,7 +129,7 @@ fn experts_become_one_matrix_each() {
 }
 
 #[test]
-fn phi2_splits_its_fused_rows() {
+fn fused_qkv_of_phi2_is_split_by_rows() {
     let mut gguf = Gguf::empty("phi2");
     gguf.float("phi2.attention.layer_norm_epsilon", 1e-5);
     gguf.number("phi2.rope.dimension_count", 4);
@@ -238,7 +238,7 @@ const FAULTS: &[Fault] = &[
 ];
 
 #[test]
-fn every_fault_ends_as_the_table_says() {
+fn every_fault_has_its_defect_kind() {
     let mut wrong = Vec::new();
     for fault in FAULTS {
         let mut gguf = Gguf::llama();
@@ -266,7 +266,7 @@ fn every_fault_ends_as_the_table_says() {
 }
 
 #[test]
-fn metadata_has_types() {
+fn metadata_values_are_typed() {
     let mut gguf = Gguf::llama();
     let list = |kind: u32, count: u64, items: Vec<u8>| {
         [&kind.to_le_bytes()[..], &count.to_le_bytes(), &items].concat()

@@ -1,4 +1,4 @@
-//! Finding models.
+//! Models are found by path, alias and hub name.
 use checkpoint::{SearchPaths, locate};
 use error_kind::{ErrorKind, HasKind};
 use std::fs;
@@ -32,7 +32,7 @@ fn snapshot(places: &Places, name: &str, commit: &str) -> PathBuf {
 }
 
 #[test]
-fn a_path_is_itself() {
+fn an_existing_path_is_returned_unchanged() {
     let p = places();
     let folder = file(p.root.join("some/model.gguf"), "GGUF");
     assert_eq!(locate(folder.to_str().unwrap(), &p.search).unwrap(), folder);
@@ -65,7 +65,7 @@ fn a_single_snapshot_needs_no_ref() {
 }
 
 #[test]
-fn a_ref_that_climbs_out_is_not_followed() {
+fn a_ref_with_a_path_is_not_followed() {
     let p = places();
     snapshot(&p, "models--org--tiny", "aaa111");
     snapshot(&p, "models--org--tiny", "bbb222");
@@ -74,7 +74,7 @@ fn a_ref_that_climbs_out_is_not_followed() {
 }
 
 #[test]
-fn folders_and_aliases() {
+fn folders_and_aliases_are_found() {
     let p = places();
     let folder = file(p.root.join("own/HuggingFaceTB--SmolLM2-135M-Instruct/x.gguf"), "GGUF")
         .parent()
@@ -93,7 +93,7 @@ fn folders_and_aliases() {
 }
 
 #[test]
-fn what_is_nowhere_lists_every_place() {
+fn a_missing_model_lists_every_searched_place() {
     let p = places();
     fs::create_dir_all(p.root.join("own/org--none")).unwrap();
     snapshot(&p, "models--org--none", "aaa111");
@@ -118,7 +118,7 @@ fn what_is_nowhere_lists_every_place() {
 }
 
 #[test]
-fn a_dangling_link_is_said_to_be_one() {
+fn a_dangling_link_is_reported_as_such() {
     let p = places();
     let link = p.root.join("link");
     std::os::unix::fs::symlink("nowhere", &link).unwrap();

@@ -1,4 +1,4 @@
-//! Whatever the bytes are, readers answer; what they accept holds what they promise.
+//! Readers return for any bytes, and what they accept keeps their guarantees.
 mod support;
 
 use checkpoint::*;
@@ -10,8 +10,8 @@ use std::path::Path;
 const FILE: &str = "fuzzed";
 const DTYPES: [&str; 6] = ["F32", "BF16", "U8", "F64", "F8_E4M3", "F4"];
 
-/// A sound header: names, dtypes and shapes, and the JSON that says so, in any order.
-fn sound() -> impl Strategy<Value = (String, u64)> {
+/// The JSON of a valid header, its tensors in any order, and the bytes of its data.
+fn valid_header() -> impl Strategy<Value = (String, u64)> {
     vec((0..DTYPES.len(), vec(0u64..6, 0..4)), 1..20).prop_shuffle().prop_map(|tensors| {
         let (mut map, mut at) = (serde_json::Map::new(), 0u64);
         for (i, (dtype, mut shape)) in tensors.into_iter().enumerate() {
@@ -30,7 +30,7 @@ fn sound() -> impl Strategy<Value = (String, u64)> {
     })
 }
 
-/// What an accepted header promises: every byte of data in exactly one tensor.
+/// The guarantee of an accepted header: every byte of data belongs to exactly one tensor.
 fn check(tensors: &[HeaderTensor], data_start: u64, file_bytes: u64) {
     let mut at = data_start;
     for t in tensors {
@@ -46,14 +46,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn sound_headers_are_accepted((json, data) in sound()) {
+    fn valid_headers_are_accepted((json, data) in valid_header()) {
         let start = 8 + json.len() as u64;
         let tensors = parse_header(Path::new(FILE), json.as_bytes(), start, start + data).unwrap();
         check(&tensors, start, start + data);
     }
 
     #[test]
-    fn a_wrong_size_is_refused((json, data) in sound(), change in -40i64..40) {
+    fn a_wrong_size_is_refused((json, data) in valid_header(), change in -40i64..40) {
         prop_assume!(change != 0);
         let start = 8 + json.len() as u64;
         let Some(size) = (start + data).checked_add_signed(change) else { return Ok(()) };
@@ -63,8 +63,8 @@ proptest! {
     }
 
     #[test]
-    fn broken_headers_never_pass_for_more_than_they_are(
-        (json, data) in sound(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()
+    fn corrupted_headers_keep_the_guarantee_or_are_refused(
+        (json, data) in valid_header(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()
     ) {
         let mut bytes = json.into_bytes();
         let at = at.index(bytes.len());
@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_end_in_an_answer(bytes in vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_accepted_or_refused(bytes in vec(any::<u8>(), 0..300)) {
         let _ = parse_header(Path::new(FILE), &bytes, 8, 1000);
         let _ = read_gguf(Path::new(FILE), bytes.as_slice(), bytes.len() as u64);
         let text = String::from_utf8_lossy(&bytes);
@@ -93,18 +93,18 @@ proptest! {
     }
 
     #[test]
-    fn any_json_in_a_configuration_ends_in_an_answer(
+    fn any_json_in_a_configuration_is_accepted_or_refused(
         key in prop::sample::select(vec!["hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
             "vocab_size", "rope_theta", "rope_scaling", "sliding_window", "layer_types", "eos_token_id", "partial_rotary_factor",
             "num_experts", "n_group", "q_lora_rank", "quantization_config", "max_position_embeddings", "mlp_only_layers"]),
-        class in 0..CLASSES.len(),
+        class in 0..FAMILIES.len(),
         value in prop::sample::select(vec![json!(0), json!(-1), json!(1), json!(3), json!(1u64 << 40), json!(u64::MAX), json!(1e300), json!(0.5),
             json!(null), json!(true), json!("x"), json!([]), json!([1]), json!({}), json!({ "rope_type": "yarn", "factor": 1e-300 }),
             json!({ "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 4.0 }),
             json!({ "rope_type": "dynamic", "factor": 1e300 }), json!({ "type": "longrope" })]),
     ) {
         let mut config = support::llama_config();
-        config["architectures"] = json!([CLASSES[class].0]);
+        config["architectures"] = json!([FAMILIES[class].class_name]);
         config["num_experts_per_tok"] = json!(2);
         config[key] = value;
         if let Ok(config) = parse_config(Path::new(FILE), &config.to_string(), &mut Vec::new()) {
@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn broken_gguf_files_never_pass_for_more_than_they_are(at in any::<prop::sample::Index>(), bytes in vec(any::<u8>(), 1..9)) {
+    fn corrupted_gguf_files_keep_the_guarantee_or_are_refused(at in any::<prop::sample::Index>(), bytes in vec(any::<u8>(), 1..9)) {
         let mut file = support::Gguf::llama().bytes();
         let at = at.index(file.len().min(2600));
         for (i, byte) in bytes.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Synthetic checkpoints: they open, and are what was asked for.
+//! Synthetic checkpoints open and match their request.
 mod support;
 
 use checkpoint::*;
@@ -20,7 +20,7 @@ fn make(like: &str, shards: Option<usize>, folder: &Path) -> SynthReport {
         .unwrap_or_else(|e| panic!("{like}: {e}"))
 }
 
-/// Sizes as the hub has them; shards, tensors and bytes.
+/// Shards, tensors and bytes of each model, as on the hub.
 #[test]
 fn every_known_model_opens_and_has_its_size() {
     let real = [
@@ -51,7 +51,7 @@ fn every_known_model_opens_and_has_its_size() {
 }
 
 #[test]
-fn holes_take_no_disk_and_thirty_shards_are_thirty() {
+fn a_sparse_checkpoint_of_thirty_shards_takes_no_disk_space() {
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().join("big");
     make("meta-llama/Llama-3.3-70B-Instruct", Some(30), &folder);
@@ -72,7 +72,7 @@ fn holes_take_no_disk_and_thirty_shards_are_thirty() {
 }
 
 #[test]
-fn equal_seeds_make_equal_bytes_and_others_do_not() {
+fn bytes_depend_on_the_seed_alone() {
     let read = |seed: u64| {
         let temp = tempfile::tempdir().unwrap();
         let (config, folder) = (temp.path().join("config.json"), temp.path().join("m"));
@@ -90,7 +90,7 @@ fn equal_seeds_make_equal_bytes_and_others_do_not() {
 }
 
 #[test]
-fn random_weights_are_plausible() {
+fn random_weights_have_the_documented_mean_and_deviation() {
     for dtype in ["bfloat16", "float16", "float32"] {
         let mut value = llama_config();
         value["dtype"] = json!(dtype);
@@ -128,7 +128,7 @@ fn random_weights_are_plausible() {
 }
 
 #[test]
-fn what_is_there_is_never_touched() {
+fn existing_files_are_never_overwritten() {
     let model = Model::new(1);
     let before = fs::read(model.path("model.safetensors")).unwrap();
     let error = synth(&request("smollm2", None, Fill::Sparse, model.folder.clone()), &|_| true)
@@ -142,9 +142,9 @@ fn what_is_there_is_never_touched() {
     Checkpoint::open(&empty).unwrap();
 }
 
-/// A checkpoint is there whole or not at all.
+/// A checkpoint is written completely or not at all.
 #[test]
-fn a_stop_leaves_nothing() {
+fn an_interrupted_write_leaves_nothing() {
     let temp = tempfile::tempdir().unwrap();
     let (folder, written) = (temp.path().join("m"), AtomicU64::new(0));
     let stop = |bytes: u64| written.fetch_add(bytes, Ordering::Relaxed) + bytes < 30_000_000;
@@ -157,7 +157,7 @@ fn a_stop_leaves_nothing() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn invalid_requests_are_refused() {
     let temp = tempfile::tempdir().unwrap();
     let ask = |like: &str, shards| {
         synth(&request(like, shards, Fill::Sparse, temp.path().join("m")), &|_| true).unwrap_err()
@@ -167,13 +167,13 @@ fn what_cannot_be_is_refused() {
     assert!(unknown.to_string().contains("llama-3.3-70b"), "{unknown}");
     assert_eq!(ask("smollm2", Some(0)).kind(), ErrorKind::Usage);
     assert_eq!(ask("/no/such/config.json", None).kind(), ErrorKind::NotFound);
-    // More shards than tensors: each shard still holds one.
+    // With more shards than tensors, there is a shard for each tensor.
     let many = make("smollm2", Some(9999), &temp.path().join("many"));
     assert_eq!(many.shards, 272);
 }
 
 #[test]
-fn identities_tell_models_apart() {
+fn identities_distinguish_models() {
     let (a, b) = (Model::new(3), Model::new(3));
     let identity = |m: &Model| m.open().unwrap().identity().unwrap();
     assert_eq!(identity(&a), identity(&b));
@@ -185,20 +185,20 @@ fn identities_tell_models_apart() {
         identity
     };
     assert_eq!(full(&a), full(&b));
-    // One weight's last bit: the header does not see it, the content does.
+    // One bit of a weight changes the identity of the content, not that of the header.
     let path = b.shard(2, 3);
     let mut bytes = fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&path, bytes).unwrap();
     assert_eq!(identity(&a).digest, identity(&b).digest);
     assert_ne!(full(&a).digest, full(&b).digest);
-    // A configuration counts.
+    // The configuration is part of the identity.
     a.config(|c| drop(c.insert("rope_theta".into(), json!(20_000.0))));
     assert_ne!(identity(&a).digest, identity(&b).digest);
 }
 
 #[test]
-fn mxfp4_experts() {
+fn mxfp4_experts_have_blocks_and_scales() {
     let config = json!({
         "architectures": ["GptOssForCausalLM"], "vocab_size": 64, "hidden_size": 64, "intermediate_size": 32, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2,

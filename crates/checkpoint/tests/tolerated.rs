@@ -1,4 +1,4 @@
-//! What is odd but sound opens, and says what is odd.
+//! Checkpoints with harmless oddities open, with a note.
 mod support;
 
 use checkpoint::*;
@@ -12,12 +12,12 @@ fn open(model: &Model) -> Checkpoint {
     model.open().unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn noted(checkpoint: &Checkpoint, words: &str) -> bool {
-    checkpoint.notes.iter().any(|note| note.contains(words))
+fn noted(checkpoint: &Checkpoint, text: &str) -> bool {
+    checkpoint.notes.iter().any(|note| note.contains(text))
 }
 
 #[test]
-fn an_intact_one_has_no_notes_and_all_tensors() {
+fn an_intact_checkpoint_has_all_tensors_and_no_notes() {
     for shards in [1, 3] {
         let checkpoint = open(&Model::new(shards));
         assert_eq!(checkpoint.notes, Vec::<String>::new());
@@ -32,7 +32,7 @@ fn an_intact_one_has_no_notes_and_all_tensors() {
 }
 
 #[test]
-fn other_forms_beside_the_shards_are_not_looked_at() {
+fn files_that_are_not_in_the_index_are_ignored() {
     let model = Model::new(3);
     fs::create_dir(model.path("original")).unwrap();
     fs::write(model.path("original/consolidated.00.pth"), b"pickle").unwrap();
@@ -46,18 +46,18 @@ fn other_forms_beside_the_shards_are_not_looked_at() {
     fs::write(model.path("model.safetensors"), b"garbage").unwrap();
     let checkpoint = open(&model);
     assert!(
-        noted(&checkpoint, "model.safetensors: the index does not name it"),
+        noted(&checkpoint, "model.safetensors: not used, since the index does not name it"),
         "{:?}",
         checkpoint.notes
     );
 }
 
 #[test]
-fn a_single_shard_of_one_needs_no_index() {
+fn the_only_shard_of_one_needs_no_index() {
     let model = Model::new(1);
     fs::rename(model.path("model.safetensors"), model.path("model-00001-of-00001.safetensors"))
         .unwrap();
-    assert!(noted(&open(&model), "taken for model.safetensors"));
+    assert!(noted(&open(&model), "read as model.safetensors"));
     fs::rename(
         model.path("model-00001-of-00001.safetensors"),
         model.path("model-00001-of-00002.safetensors"),
@@ -67,7 +67,7 @@ fn a_single_shard_of_one_needs_no_index() {
 }
 
 #[test]
-fn an_index_over_one_file_and_a_wrong_total() {
+fn a_wrong_total_size_is_noted() {
     let model = Model::new(1);
     let (header, _) = read_shard(&model.path("model.safetensors"));
     let names = header.as_object().unwrap().keys().filter(|name| *name != "__metadata__");
@@ -81,7 +81,7 @@ fn an_index_over_one_file_and_a_wrong_total() {
 }
 
 #[test]
-fn a_header_above_the_references_limit_is_read() {
+fn a_header_above_the_reference_implementations_limit_is_read() {
     let model = Model::new(1);
     let path = model.path("model.safetensors");
     let (header, data) = read_shard(&path);
@@ -118,7 +118,7 @@ fn dtypes_may_differ_from_the_configuration_and_from_each_other() {
     assert!(noted(&open(&model), "says F16"));
     model.config(|c| drop(c.insert("dtype".into(), json!("float8_e4m3fn"))));
     assert!(noted(&open(&model), "float8_e4m3fn"));
-    // The last norm, 32 numbers of bf16, as 16 ... of f32 would be another shape: widen it instead.
+    // f32 in place of bf16 would change the shape, so the last tensor's data are widened.
     let path = model.path("model.safetensors");
     let (mut header, mut data) = read_shard(&path);
     let map = header.as_object_mut().unwrap();
@@ -136,7 +136,7 @@ fn dtypes_may_differ_from_the_configuration_and_from_each_other() {
     assert_eq!(open(&model).inventory.get("lm_head.weight").unwrap().dtype, Dtype::F32);
 }
 
-/// A tied model whose file holds both matrices.
+/// A tied model that stores both matrices.
 fn both_heads(equal: bool) -> Model {
     let model = Model::new(1);
     model.config(|c| drop(c.insert("tie_word_embeddings".into(), json!(true))));
@@ -212,7 +212,7 @@ fn links_into_a_hub_cache_give_blob_ids() {
 }
 
 #[test]
-fn generation_configs() {
+fn generation_config_overrides_the_model_config() {
     let model = Model::new(1);
     let read = |value: serde_json::Value| {
         model.set_json("generation_config.json", &value);
@@ -231,7 +231,7 @@ fn generation_configs() {
     let sampling = read(json!({ "do_sample": true, "temperature": 0.6 }));
     assert_eq!((sampling.generation.eos, sampling.notes.len()), (vec![2], 0));
     let no_row = read(json!({ "pad_token_id": 64 }));
-    assert_eq!(no_row.generation.pad, None, "a pad token that has no row is none");
+    assert_eq!(no_row.generation.pad, None, "a pad token outside of the vocabulary is dropped");
     let none = read(json!({ "eos_token_id": null, "pad_token_id": -1 }));
     assert_eq!((none.generation.eos, none.generation.pad), (vec![2], Some(2)));
     fs::remove_file(model.path("generation_config.json")).unwrap();
@@ -240,7 +240,7 @@ fn generation_configs() {
 }
 
 #[test]
-fn a_folder_with_nothing_but_a_gguf_file() {
+fn a_folder_with_a_single_gguf_file_opens_it() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("tiny.gguf"), support::Gguf::llama().bytes()).unwrap();
     let checkpoint = Checkpoint::open(temp.path()).unwrap();

@@ -1,5 +1,4 @@
-//! Configurations against transformers' own reading of them (`fixtures/make.py` made the
-//! expectations).
+//! Configurations are read as by transformers (`fixtures/make.py` writes the expectations).
 use checkpoint::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -22,9 +21,9 @@ fn cases() -> Vec<(String, Value)> {
     cases.iter().map(|(name, case)| (name.clone(), case.clone())).collect()
 }
 
-/// What transformers writes back, in its new spelling, means the same as what it was given.
+/// A configuration that transformers saved again, under its new keys, has the same meaning.
 #[test]
-fn saved_and_given_configurations_are_one() {
+fn a_saved_configuration_equals_the_original() {
     for (name, case) in cases() {
         let (given, mut saved) = (parse(&case["given"]), parse(&case["saved"]));
         saved.dtype = given.dtype;
@@ -58,8 +57,8 @@ fn rotary_frequencies_are_those_of_transformers() {
             let ours = rope.inverse_frequencies(context);
             assert_eq!(ours.len(), theirs.len(), "{name}");
             for (a, b) in ours.iter().zip(&theirs) {
-                // Torch's vectorized pow is off by a last place now and then, and scalings pass
-                // that on.
+                // Torch's vectorized pow is occasionally off by one unit in the last place, which
+                // scalings pass on.
                 assert!(
                     (a - b).abs() <= 4.0 * f32::EPSILON * b.abs(),
                     "{name} at {context}: {a:e} is not {b:e}"
@@ -83,12 +82,12 @@ fn softmax_scale_is_that_of_transformers() {
     }
 }
 
-/// A configuration that says nothing but its class has that class's defaults.
+/// A configuration with nothing but its class has the defaults of the class.
 #[test]
 fn defaults_are_those_of_the_configuration_classes() {
     let all = fixtures();
     for (kind, theirs) in all["defaults"].as_object().unwrap() {
-        // DeepSeek-V2 has no default for the one key that we ask for.
+        // DeepSeek-V2 has no default for this required key.
         let config = parse(&serde_json::json!({ "model_type": kind, "num_experts_per_tok": 4 }));
         let number = |key: &str| theirs[key].as_u64().map(|n| n as usize);
         assert_eq!(Some(config.vocab_size), number("vocab_size"), "{kind}");

@@ -1,27 +1,24 @@
-//! GGUF files: one file with metadata, tokenizer and weights.
+//! GGUF files: metadata, tokenizer and weights in one file.
 mod config;
 mod names;
 mod reader;
 mod source;
-mod value;
+mod tensor_types;
 
+use crate::checkpoint::{Checkpoint, CheckpointFormat};
 use crate::error::{CheckpointError, Defect, DefectKind};
-use crate::{
-    Checkpoint, CheckpointFormat, GenerationConfig, Inventory, Shard, TensorEntry, files, reconcile,
-};
-pub use config::ARCHITECTURES;
-use config::RopeFactors;
+use crate::{GenerationConfig, Inventory, Shard, TensorEntry, files, reconcile};
+use config::{RopeFactors, read_config};
 pub use reader::{GgufFile, GgufTensor, read_gguf};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-pub use value::{GgufMetadata, GgufValue};
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// The tensors that configure rather than compute; each holds at most this many numbers.
+/// Elements of a tensor of RoPE factors.
 const FACTORS_MAX: usize = 1 << 16;
 
-/// Opens a GGUF file: its whole header, and no weight.
+/// Opens a GGUF file: reads its header, and no weights.
 pub(crate) fn open(path: &Path) -> Result<Checkpoint> {
     let opened = files::open_regular(path)?;
     let gguf = read_gguf(path, BufReader::with_capacity(1 << 20, &opened.file), opened.bytes)?;
@@ -30,7 +27,7 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint> {
         short: factors(path, &opened.file, &gguf, "rope_factors_short.weight")?,
         long: factors(path, &opened.file, &gguf, "rope_factors_long.weight")?,
     };
-    let config = config::config(path, &gguf, factors)?;
+    let config = read_config(path, &gguf, factors)?;
     let mut tensors: Vec<TensorEntry> = Vec::new();
     for tensor in gguf.tensors.iter().filter(|t| !is_factors(&t.name)) {
         match names::entries(&config, tensor) {
@@ -81,7 +78,7 @@ fn is_factors(name: &str) -> bool {
     matches!(name, "rope_freqs.weight" | "rope_factors_short.weight" | "rope_factors_long.weight")
 }
 
-/// The numbers of a small F32 tensor, if there is one of this name.
+/// The values of a short F32 tensor, if the file has one of this name.
 fn factors(
     path: &Path,
     file: &std::fs::File,
@@ -89,10 +86,10 @@ fn factors(
     name: &str,
 ) -> Result<Option<Vec<f64>>> {
     let Some(tensor) = gguf.tensors.iter().find(|t| t.name == name) else { return Ok(None) };
-    let plain = tensor.dtype == crate::Dtype::F32
+    let is_list = tensor.dtype == crate::Dtype::F32
         && tensor.shape.len() == 1
         && tensor.shape[0] <= FACTORS_MAX;
-    if !plain {
+    if !is_list {
         let found = format!("{} {:?}", tensor.dtype, tensor.shape);
         return Err(Defect::new(DefectKind::ShapeMismatch, path, "a short list of F32", found)
             .tensor(name)
@@ -100,7 +97,7 @@ fn factors(
     }
     let mut bytes = vec![0; tensor.bytes as usize];
     files::read_at(path, file, &mut bytes, tensor.offset)?;
-    let numbers =
+    let values =
         bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
-    Ok(Some(numbers.collect()))
+    Ok(Some(values.collect()))
 }

@@ -1,10 +1,11 @@
-//! GGUF's tensor names -> Hugging Face's. Fused tensors become several entries over parts of the
-//! same bytes.
+//! GGUF's tensor names -> Hugging Face's. A fused tensor becomes several entries over parts of its
+//! bytes.
 use super::reader::GgufTensor;
 use crate::TensorEntry;
-use crate::config::{Family, ModelConfig};
+use crate::config::ModelConfig;
+use crate::family::Family;
 
-/// The entries of one tensor; `None` if the name is not one of the family's.
+/// The entries of one tensor; `None` where the family has no tensor of this name.
 pub(super) fn entries(config: &ModelConfig, tensor: &GgufTensor) -> Option<Vec<TensorEntry>> {
     let top = |name: &str| Some(vec![entry(tensor, name.to_owned())]);
     match tensor.name.as_str() {
@@ -12,9 +13,9 @@ pub(super) fn entries(config: &ModelConfig, tensor: &GgufTensor) -> Option<Vec<T
         "output.weight" => return top("lm_head.weight"),
         "output.bias" => return top("lm_head.bias"),
         "output_norm.weight" => {
-            return top(&format!("{}.weight", crate::modules::final_norm(config)));
+            return top(&format!("{}.weight", config.family.traits().final_norm));
         }
-        "output_norm.bias" => return top(&format!("{}.bias", crate::modules::final_norm(config))),
+        "output_norm.bias" => return top(&format!("{}.bias", config.family.traits().final_norm)),
         _ => {}
     }
     let (layer, rest) = tensor.name.strip_prefix("blk.")?.split_once('.')?;
@@ -32,11 +33,12 @@ pub(super) fn entries(config: &ModelConfig, tensor: &GgufTensor) -> Option<Vec<T
     if let Some(name) = part.strip_prefix("ffn_").and_then(|p| p.strip_suffix("_exps")) {
         return split_experts(tensor, |j| format!("{prefix}.mlp.experts.{j}.{name}_proj.{kind}"));
     }
-    let name = block_name(config.family, part)?;
+    let name = layer_part(config.family, part)?;
     Some(vec![entry(tensor, format!("{prefix}.{name}.{kind}"))])
 }
 
-fn block_name(family: Family, part: &str) -> Option<&'static str> {
+/// The name of a part of a transformer layer.
+fn layer_part(family: Family, part: &str) -> Option<&'static str> {
     use Family::{DeepseekV2, Olmo2, Phi, Phi3, Qwen3, Qwen3Moe};
     Some(match (family, part) {
         (Phi, "attn_output") => "self_attn.dense",
@@ -88,7 +90,7 @@ fn qkv_rows(config: &ModelConfig) -> [(&'static str, usize); 3] {
     [("q", queries), ("k", keys), ("v", keys)]
 }
 
-/// Parts of a matrix's rows, or of a bias; `None` where they are not all of it.
+/// Splits a matrix by rows, or a bias; `None` where the parts do not add up to the tensor.
 fn split_rows(
     tensor: &GgufTensor,
     parts: &[(&str, usize)],
@@ -100,7 +102,7 @@ fn split_rows(
     }
     let row_bytes = tensor.bytes / rows as u64;
     let mut offset = tensor.offset;
-    let cut = |(part, rows): &(&str, usize)| {
+    let split = |(part, rows): &(&str, usize)| {
         let mut shape = tensor.shape.clone();
         shape[0] = *rows;
         let bytes = row_bytes * *rows as u64;
@@ -109,7 +111,7 @@ fn split_rows(
         offset += bytes;
         entry
     };
-    Some(parts.iter().map(cut).collect())
+    Some(parts.iter().map(split).collect())
 }
 
 /// `[experts, out, in]` -> one matrix for each expert.
@@ -119,7 +121,7 @@ fn split_experts(tensor: &GgufTensor, name: impl Fn(usize) -> String) -> Option<
         return None;
     }
     let bytes = tensor.bytes / experts as u64;
-    let cut = |j: usize| TensorEntry {
+    let split = |j: usize| TensorEntry {
         name: name(j),
         dtype: tensor.dtype,
         shape: vec![rows, cols],
@@ -127,5 +129,5 @@ fn split_experts(tensor: &GgufTensor, name: impl Fn(usize) -> String) -> Option<
         offset: tensor.offset + bytes * j as u64,
         bytes,
     };
-    Some((0..experts).map(cut).collect())
+    Some((0..experts).map(split).collect())
 }

@@ -1,9 +1,10 @@
-//! The GGUF container, versions 2 and 3: metadata, tensor table, and where the data begin.
+//! The header of a GGUF file, versions 2 and 3: metadata, tensor table, start of the data.
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>
 use super::source::GgufSource;
-use super::value::{GgufMetadata, GgufValue};
+use super::tensor_types::{dtype, type_name};
 use crate::Dtype;
 use crate::error::{CheckpointError, Defect, DefectKind};
+use crate::gguf_metadata::{GgufMetadata, GgufValue};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -15,25 +16,24 @@ const DIMENSIONS_MAX: u32 = 4;
 const ALIGNMENT_DEFAULT: u64 = 32;
 const ALIGNMENT_MAX: u64 = 1 << 20;
 
-/// A GGUF file's metadata and tensors, the tensors by their GGUF names and in the file's order.
+/// The header of a GGUF file. Tensors have their GGUF names and the file's order.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct GgufFile {
-    /// The metadata.
     pub metadata: GgufMetadata,
-    /// The tensors, checked against the file's size and each other.
+    /// Checked against the file's size and each other.
     pub tensors: Vec<GgufTensor>,
-    /// Where the header ends and the data begin.
+    /// Offset of the data.
     pub data_start: u64,
 }
 
 /// One tensor of a GGUF file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct GgufTensor {
-    /// GGUF's name.
     pub name: String,
-    /// How its numbers are stored.
     pub dtype: Dtype,
-    /// Row-major; the file itself has the dimensions in reverse.
+    /// Row-major: the file's dimensions in reverse.
     pub shape: Vec<usize>,
     /// Bytes from the start of the file.
     pub offset: u64,
@@ -41,10 +41,11 @@ pub struct GgufTensor {
     pub bytes: u64,
 }
 
-/// Reads the header of a GGUF file of so many bytes.
+/// Reads the header of a GGUF file that is `file_bytes` long.
 ///
 /// # Errors
-/// 65 where it breaks the format or has a tensor type that is not read; 74 where it cannot be read.
+/// 65 where it breaks the format or has a tensor type that is not supported; 74 where reading
+/// fails.
 pub fn read_gguf(file: &Path, reader: impl Read, file_bytes: u64) -> Result<GgufFile> {
     let mut source = GgufSource::new(file, reader, file_bytes);
     let version = version(&mut source)?;
@@ -57,7 +58,7 @@ pub fn read_gguf(file: &Path, reader: impl Read, file_bytes: u64) -> Result<Gguf
         tensors.push(tensor(&mut source, alignment)?);
     }
     let data_start = source.at().next_multiple_of(alignment);
-    place(file, &mut tensors, DataExtent { data_start, alignment, file_bytes })?;
+    resolve_offsets(file, &mut tensors, DataExtent { data_start, alignment, file_bytes })?;
     Ok(GgufFile { metadata, tensors, data_start })
 }
 
@@ -183,7 +184,7 @@ fn list(source: &mut GgufSource<impl Read>, key: &str) -> Result<GgufValue> {
     })
 }
 
-/// Grows as it reads: a count alone reserves nothing.
+/// Grows as it reads, so that a hostile count reserves no memory.
 fn repeat<T>(count: usize, mut read: impl FnMut() -> Result<T>) -> Result<Vec<T>> {
     let mut list = Vec::with_capacity(count.min(1 << 16));
     for _ in 0..count {
@@ -206,7 +207,7 @@ fn alignment(file: &Path, metadata: &GgufMetadata) -> Result<u64> {
     }
 }
 
-/// A tensor whose offset still counts from the start of the data.
+/// An entry of the tensor table. Its offset still counts from the start of the data.
 fn tensor(source: &mut GgufSource<impl Read>, alignment: u64) -> Result<GgufTensor> {
     let name = source.string()?;
     let dimensions = source.u32()?;
@@ -225,7 +226,7 @@ fn tensor(source: &mut GgufSource<impl Read>, alignment: u64) -> Result<GgufTens
     let Some(dtype) = dtype(kind) else {
         let expected = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K";
         return Err(source
-            .defect(DefectKind::GgufTensorType, expected, type_label(kind))
+            .defect(DefectKind::GgufTensorType, expected, type_name(kind))
             .tensor(&name)
             .into());
     };
@@ -239,7 +240,7 @@ fn tensor(source: &mut GgufSource<impl Read>, alignment: u64) -> Result<GgufTens
             .tensor(&name)
             .into());
     }
-    // Blocks lie along the rows: the innermost dimension holds whole ones.
+    // Quantization blocks run along rows: the innermost dimension is a multiple of a block.
     let whole = reversed[0].is_multiple_of(dtype.block_elements() as u64);
     let elements = reversed.iter().try_fold(1u64, |product, d| product.checked_mul(*d));
     let shape = reversed.iter().rev().map(|d| usize::try_from(*d).ok()).collect::<Option<Vec<_>>>();
@@ -255,65 +256,15 @@ fn tensor(source: &mut GgufSource<impl Read>, alignment: u64) -> Result<GgufTens
     }
 }
 
-fn dtype(kind: u32) -> Option<Dtype> {
-    Some(match kind {
-        0 => Dtype::F32,
-        1 => Dtype::F16,
-        2 => Dtype::Q4_0,
-        3 => Dtype::Q4_1,
-        6 => Dtype::Q5_0,
-        7 => Dtype::Q5_1,
-        8 => Dtype::Q8_0,
-        12 => Dtype::Q4K,
-        13 => Dtype::Q5K,
-        14 => Dtype::Q6K,
-        30 => Dtype::BF16,
-        _ => return None,
-    })
-}
-
-/// The names of ggml's other tensor types (`ggml.h`, `enum ggml_type`).
-fn type_label(kind: u32) -> String {
-    const NAMES: [(u32, &str); 23] = [
-        (9, "Q8_1"),
-        (10, "Q2_K"),
-        (11, "Q3_K"),
-        (15, "Q8_K"),
-        (16, "IQ2_XXS"),
-        (17, "IQ2_XS"),
-        (18, "IQ3_XXS"),
-        (19, "IQ1_S"),
-        (20, "IQ4_NL"),
-        (21, "IQ3_S"),
-        (22, "IQ2_S"),
-        (23, "IQ4_XS"),
-        (24, "I8"),
-        (25, "I16"),
-        (26, "I32"),
-        (27, "I64"),
-        (28, "F64"),
-        (29, "IQ1_M"),
-        (34, "TQ1_0"),
-        (35, "TQ2_0"),
-        (39, "MXFP4"),
-        (40, "NVFP4"),
-        (41, "Q1_0"),
-    ];
-    match NAMES.iter().find(|(number, _)| *number == kind) {
-        Some((_, name)) => (*name).to_owned(),
-        None => format!("type {kind}"),
-    }
-}
-
 struct DataExtent {
     data_start: u64,
     alignment: u64,
     file_bytes: u64,
 }
 
-/// Turns offsets into places in the file, and checks that tensors follow each other with nothing
-/// but padding between.
-fn place(file: &Path, tensors: &mut [GgufTensor], extent: DataExtent) -> Result<()> {
+/// Makes offsets count from the start of the file, and checks that tensors follow each other with
+/// nothing but padding in between.
+fn resolve_offsets(file: &Path, tensors: &mut [GgufTensor], extent: DataExtent) -> Result<()> {
     let mut order: Vec<usize> = (0..tensors.len()).collect();
     order.sort_by(|a, b| tensors[*a].name.cmp(&tensors[*b].name));
     if let Some(pair) = order.windows(2).find(|pair| tensors[pair[0]].name == tensors[pair[1]].name)
@@ -330,7 +281,7 @@ fn place(file: &Path, tensors: &mut [GgufTensor], extent: DataExtent) -> Result<
         let next = end.checked_next_multiple_of(extent.alignment).unwrap_or(u64::MAX);
         if tensor.offset != next {
             let kind = if tensor.offset < next { DefectKind::Overlap } else { DefectKind::Hole };
-            let expected = format!("its data at {next}, right behind the tensor before");
+            let expected = format!("its data at {next}, where the previous tensor ends");
             return Err(Defect::new(kind, file, expected, tensor.offset)
                 .tensor(&tensor.name)
                 .into());

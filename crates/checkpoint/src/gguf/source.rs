@@ -1,5 +1,5 @@
-//! Reading little-endian values off a stream of known length, so that no length in a hostile file
-//! is believed.
+//! Reads little-endian values from a stream of known length: no length or count in a hostile file
+//! makes it allocate more than the file holds.
 use crate::error::{CheckpointError, Defect, DefectKind};
 use std::io::Read;
 use std::path::Path;
@@ -8,7 +8,7 @@ type Result<T> = std::result::Result<T, CheckpointError>;
 
 const STRING_BYTES_MAX: u64 = 64 << 20;
 
-/// A position in the stream, and how much is left.
+/// A GGUF file and the position in it.
 pub(super) struct GgufSource<'a, R> {
     pub file: &'a Path,
     inner: R,
@@ -70,7 +70,7 @@ impl<'a, R: Read> GgufSource<'a, R> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// A count of things that take at least so many bytes each.
+    /// A count of items that take at least `bytes_each` bytes.
     pub fn count(&mut self, what: &str, bytes_each: u64) -> Result<usize> {
         let count = self.u64()?;
         let possible = self.left() / bytes_each;

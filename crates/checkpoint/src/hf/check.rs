@@ -1,14 +1,14 @@
-//! Bounds and relations that hold in every model, so that nothing later has to doubt a number.
-use super::Result;
-use super::keys::ConfigKeys;
-use crate::config::{ExpertStorage, Family, ModelConfig};
+//! Bounds and relations between hyper-parameters, which later code relies on.
+use super::keys::{ConfigKeys, Result};
+use crate::config::{ExpertStorage, ModelConfig};
 use crate::error::{CheckpointError, Defect, DefectKind};
+use crate::family::Family;
 
 pub(super) const LAYERS_MAX: usize = 1 << 12;
 const WIDTH_MAX: usize = 1 << 20;
 const VOCAB_MAX: usize = 1 << 24;
 const HEADS_MAX: usize = 1 << 14;
-/// Expert matrices of all layers together.
+/// Experts of all layers together.
 const EXPERTS_MAX: usize = 1 << 22;
 
 pub(super) fn check(
@@ -27,7 +27,7 @@ pub(super) fn check(
     {
         if *id as usize >= config.vocab_size {
             notes.push(format!(
-                "{}: {name} {id} is no row of the {} embeddings",
+                "{}: {name} {id} is outside of the vocabulary of {}",
                 keys.file.display(),
                 config.vocab_size
             ));

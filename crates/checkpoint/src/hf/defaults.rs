@@ -1,16 +1,16 @@
-//! What transformers' configuration classes (5.x) take for keys that a `config.json` leaves out.
-use crate::config::Family;
+//! The defaults of transformers' configuration classes (5.x), for keys that a `config.json` omits.
+use crate::family::Family;
 
 /// The defaults of one configuration class.
-pub(crate) struct ConfigDefaults {
+pub(super) struct ConfigDefaults {
     pub vocab_size: usize,
     pub hidden_size: usize,
     pub intermediate_size: usize,
     pub layers: usize,
     pub heads: usize,
-    /// `None`: as many as heads. A null in the file always means that.
+    /// `None`: the number of heads, which a null in the file always means.
     pub kv_heads: Option<usize>,
-    /// `None`: hidden size over heads.
+    /// `None`: `hidden_size / heads`.
     pub head_dim: Option<usize>,
     pub max_positions: usize,
     pub norm_eps: f64,
@@ -52,7 +52,7 @@ const QWEN2: ConfigDefaults = ConfigDefaults {
 };
 
 /// The defaults of a family's class.
-pub(crate) fn of(family: Family) -> ConfigDefaults {
+pub(super) fn of(family: Family) -> ConfigDefaults {
     match family {
         Family::Llama => LLAMA,
         Family::Mistral => ConfigDefaults {

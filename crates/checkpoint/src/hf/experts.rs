@@ -1,10 +1,11 @@
 //! Mixtures of experts and latent attention.
-use super::keys::ConfigKeys;
-use super::{Result, quantized};
-use crate::config::{ClampedSwiglu, ExpertStorage, Family, Mla, Moe, Routing};
+use super::keys::{ConfigKeys, Result};
+use super::{check, quantized};
+use crate::config::{ClampedSwiglu, ExpertStorage, Mla, Moe, Routing};
+use crate::family::Family;
 
 pub(super) fn mla(keys: &ConfigKeys) -> Result<Mla> {
-    // Absent means the class's rank, null means none.
+    // An absent key means the class's default, null means no low-rank pair.
     let q_lora_rank = if keys.has("q_lora_rank") { keys.count("q_lora_rank")? } else { Some(1536) };
     Ok(Mla {
         q_lora_rank,
@@ -28,9 +29,9 @@ pub(super) fn moe(
     }
 }
 
-/// For each layer whether it has experts.
+/// Whether each layer has experts.
 pub(super) fn sparse_layers(keys: &ConfigKeys, family: Family, layers: usize) -> Result<Vec<bool>> {
-    let layers = 0..layers.min(super::check::LAYERS_MAX);
+    let layers = 0..layers.min(check::LAYERS_MAX);
     match family {
         Family::Qwen3Moe => {
             let step = keys.count("decoder_sparse_step")?.unwrap_or(1);
@@ -49,12 +50,11 @@ pub(super) fn sparse_layers(keys: &ConfigKeys, family: Family, layers: usize) ->
             let step = keys.count("moe_layer_freq")?.unwrap_or(1);
             Ok(layers.map(|i| i >= first && i.is_multiple_of(step)).collect())
         }
-        _ => Ok(layers.map(|_| family == Family::GptOss).collect()),
+        _ => Ok(layers.map(|_| family.traits().experts).collect()),
     }
 }
 
-/// The number of experts under the family's own key or under the other one that transformers maps
-/// to it.
+/// The number of experts, under the family's own key or the alias that transformers maps to it.
 fn experts(keys: &ConfigKeys, own: &str, other: &str, default: usize) -> Result<usize> {
     Ok(keys.count(own)?.or(keys.count(other)?).unwrap_or(default))
 }
@@ -101,7 +101,7 @@ fn gpt_oss(keys: &ConfigKeys, intermediate_size: usize) -> Result<Moe> {
 fn deepseek(keys: &ConfigKeys) -> Result<Moe> {
     let shared_default = if keys.has("n_shared_experts") { 0 } else { 2 };
     let Some(experts_per_token) = keys.count("num_experts_per_tok")? else {
-        return Err(keys.missing("num_experts_per_tok", "how many experts compute a token"));
+        return Err(keys.missing("num_experts_per_tok", "the number of experts per token"));
     };
     Ok(Moe {
         experts: experts(keys, "n_routed_experts", "num_experts", 64)?,
@@ -115,17 +115,18 @@ fn deepseek(keys: &ConfigKeys) -> Result<Moe> {
 }
 
 fn deepseek_routing(keys: &ConfigKeys) -> Result<Routing> {
-    if let Some(scoring) = keys.word("scoring_func")?.filter(|s| *s != "softmax") {
+    if let Some(scoring) = keys.text("scoring_func")?.filter(|s| *s != "softmax") {
         return Err(keys.defect("scoring_func", "softmax", scoring).into());
     }
-    let groups = match keys.word("topk_method")?.unwrap_or("greedy") {
+    let groups = match keys.text("topk_method")?.unwrap_or("greedy") {
         "greedy" => None,
         "group_limited_greedy" => match (keys.count("n_group")?, keys.count("topk_group")?) {
             (Some(groups), Some(kept)) => Some((groups, kept)),
             _ => {
-                return Err(
-                    keys.missing("n_group and topk_group", "numbers, since topk_method has groups")
-                );
+                return Err(keys.missing(
+                    "n_group and topk_group",
+                    "numbers, which this topk_method requires",
+                ));
             }
         },
         other => {

@@ -3,12 +3,12 @@ use crate::error::{CheckpointError, Defect, DefectKind};
 use serde_json::{Map, Value};
 use std::path::Path;
 
-type Result<T> = std::result::Result<T, CheckpointError>;
+pub(crate) type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// The largest whole number that any key may hold: no dimension of a model comes near it.
+/// Bound of every integer: no dimension of a model comes near it.
 const NUMBER_MAX: u64 = 1 << 32;
 
-/// The keys of one JSON object of `file`; `within` is the object's own key with a dot, or nothing.
+/// The keys of one JSON object of `file`. `within` is the object's own key and a dot, or empty.
 #[derive(Clone, Copy)]
 pub(crate) struct ConfigKeys<'a> {
     pub file: &'a Path,
@@ -17,12 +17,12 @@ pub(crate) struct ConfigKeys<'a> {
 }
 
 impl<'a> ConfigKeys<'a> {
-    /// The value, unless absent or null.
+    /// The value; `None` where it is absent or null.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|v| !v.is_null())
     }
 
-    /// Whether the key is there, be it null.
+    /// Whether the key is present, even as null.
     pub fn has(&self, key: &str) -> bool {
         self.map.contains_key(key)
     }
@@ -42,24 +42,24 @@ impl<'a> ConfigKeys<'a> {
         defect.key(&format!("{}{key}", self.within)).into()
     }
 
-    /// A positive whole number.
+    /// A positive integer.
     pub fn count(&self, key: &str) -> Result<Option<usize>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         match value.as_u64() {
             Some(n @ 1..NUMBER_MAX) => Ok(Some(n as usize)),
             _ => Err(self
-                .defect(key, format!("a whole number from 1 to {}", NUMBER_MAX - 1), value)
+                .defect(key, format!("an integer from 1 to {}", NUMBER_MAX - 1), value)
                 .into()),
         }
     }
 
-    /// A whole number that may be 0.
+    /// An integer, 0 included.
     pub fn count_or_zero(&self, key: &str) -> Result<Option<usize>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         match value.as_u64() {
             Some(n @ 0..NUMBER_MAX) => Ok(Some(n as usize)),
             _ => Err(self
-                .defect(key, format!("a whole number from 0 to {}", NUMBER_MAX - 1), value)
+                .defect(key, format!("an integer from 0 to {}", NUMBER_MAX - 1), value)
                 .into()),
         }
     }
@@ -84,7 +84,7 @@ impl<'a> ConfigKeys<'a> {
         value.as_bool().ok_or_else(|| self.defect(key, "true or false", value).into())
     }
 
-    pub fn word(&self, key: &str) -> Result<Option<&'a str>> {
+    pub fn text(&self, key: &str) -> Result<Option<&'a str>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         value.as_str().map(Some).ok_or_else(|| self.defect(key, "a string", value).into())
     }
@@ -94,20 +94,21 @@ impl<'a> ConfigKeys<'a> {
         value.as_array().map(Some).ok_or_else(|| self.defect(key, "a list", value).into())
     }
 
-    pub fn numbers(&self, key: &str, count: usize) -> Result<Vec<f64>> {
+    /// A list of `count` positive numbers.
+    pub fn positive_list(&self, key: &str, count: usize) -> Result<Vec<f64>> {
         let expected = format!("a list of {count} positive numbers");
         let Some(list) = self.list(key)? else { return Err(self.missing(key, &expected)) };
-        let numbers: Vec<f64> =
+        let values: Vec<f64> =
             list.iter().filter_map(Value::as_f64).filter(|n| *n > 0.0 && n.is_finite()).collect();
-        if numbers.len() != list.len() || list.len() != count {
+        if values.len() != list.len() || list.len() != count {
             let found =
-                format!("{} entries, {} of them positive numbers", list.len(), numbers.len());
+                format!("{} entries, {} of them positive numbers", list.len(), values.len());
             return Err(self.defect(key, expected, found).into());
         }
-        Ok(numbers)
+        Ok(values)
     }
 
-    /// Token ids: one, a list, or none; `default` where the key is absent.
+    /// Token ids: one, a list, or null for none; `default` where the key is absent.
     pub fn ids(&self, key: &str, default: &[u32]) -> Result<Vec<u32>> {
         let Some(value) = self.map.get(key) else { return Ok(default.to_vec()) };
         crate::generation::ids(value)

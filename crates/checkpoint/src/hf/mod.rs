@@ -4,33 +4,19 @@ mod defaults;
 mod experts;
 pub(crate) mod keys;
 mod quantized;
-mod rotary;
+mod reader;
+mod rope;
 mod sliding;
 
-use crate::config::*;
+use crate::config::{Activation, ModelConfig, NormKind};
 use crate::error::{CheckpointError, Defect, DefectKind};
+use crate::family::{FAMILIES, Family};
 use crate::{Dtype, json};
-use defaults::ConfigDefaults;
-use keys::ConfigKeys;
+use keys::{ConfigKeys, Result};
+use reader::HfConfigReader;
 use std::path::Path;
 
-type Result<T> = std::result::Result<T, CheckpointError>;
-
-/// The classes that are known, by transformers' names.
-pub const CLASSES: [(&str, Family); 10] = [
-    ("LlamaForCausalLM", Family::Llama),
-    ("MistralForCausalLM", Family::Mistral),
-    ("Qwen2ForCausalLM", Family::Qwen2),
-    ("Qwen3ForCausalLM", Family::Qwen3),
-    ("Qwen3MoeForCausalLM", Family::Qwen3Moe),
-    ("Olmo2ForCausalLM", Family::Olmo2),
-    ("PhiForCausalLM", Family::Phi),
-    ("Phi3ForCausalLM", Family::Phi3),
-    ("GptOssForCausalLM", Family::GptOss),
-    ("DeepseekV2ForCausalLM", Family::DeepseekV2),
-];
-
-/// Reads the text of a `config.json`; what is odd but harmless goes to `notes`.
+/// Reads the text of a `config.json`. Oddities that do no harm go to `notes`.
 ///
 /// # Errors
 /// 65 with the key, what it should be and what it is.
@@ -45,26 +31,19 @@ pub fn parse_config(file: &Path, text: &str, notes: &mut Vec<String>) -> Result<
     Ok(config)
 }
 
-pub(crate) struct HfConfigReader<'a> {
-    keys: ConfigKeys<'a>,
-    family: Family,
-    defaults: ConfigDefaults,
-    notes: &'a mut Vec<String>,
-}
-
 fn class(keys: &ConfigKeys) -> Result<(String, Family)> {
     let listed = keys.list("architectures")?.and_then(|a| a.first()).and_then(|name| name.as_str());
-    let name = match (listed, keys.word("model_type")?) {
+    let name = match (listed, keys.text("model_type")?) {
         (Some(name), _) => name.to_owned(),
         (None, Some(kind)) => class_of_type(kind),
         (None, None) => {
             return Err(keys.missing("architectures", "a list with the name of the model's class"));
         }
     };
-    match CLASSES.iter().find(|(class, _)| *class == name) {
-        Some((_, family)) => Ok((name, *family)),
+    match Family::of_class(&name) {
+        Some(family) => Ok((name, family)),
         None => {
-            let known: Vec<&str> = CLASSES.iter().map(|(class, _)| *class).collect();
+            let known: Vec<&str> = FAMILIES.iter().map(|known| known.class_name).collect();
             let expected = format!("one of {}", known.join(", "));
             Err(Defect::new(DefectKind::UnknownArchitecture, keys.file, expected, name)
                 .key("architectures")
@@ -79,21 +58,21 @@ fn class_of_type(kind: &str) -> String {
     let matches = |class: &str| {
         class.strip_suffix("ForCausalLM").is_some_and(|c| c.eq_ignore_ascii_case(&plain))
     };
-    CLASSES
+    FAMILIES
         .iter()
-        .find(|(class, _)| matches(class))
-        .map_or_else(|| kind.to_owned(), |(class, _)| (*class).to_owned())
+        .find(|known| matches(known.class_name))
+        .map_or_else(|| kind.to_owned(), |known| known.class_name.to_owned())
 }
 
 impl HfConfigReader<'_> {
     fn config(&mut self, class_name: String) -> Result<ModelConfig> {
-        use Family::*;
-        let family = self.family;
+        use Family::{DeepseekV2, GptOss, Llama, Olmo2, Phi, Qwen2, Qwen3, Qwen3Moe};
+        let (family, traits) = (self.family, self.family.traits());
         let hidden_size = self.size("hidden_size", self.defaults.hidden_size)?;
         let heads = self.size("num_attention_heads", self.defaults.heads)?;
         let layers = self.size("num_hidden_layers", self.defaults.layers)?;
         let intermediate_size = self.size("intermediate_size", self.defaults.intermediate_size)?;
-        let mla = if family == DeepseekV2 { Some(experts::mla(&self.keys)?) } else { None };
+        let mla = if traits.latent_attention { Some(experts::mla(&self.keys)?) } else { None };
         let head_dim = match mla {
             Some(mla) => mla.qk_nope_head_dim + mla.qk_rope_head_dim,
             None => self.head_dim(hidden_size, heads)?,
@@ -118,23 +97,15 @@ impl HfConfigReader<'_> {
             max_positions,
             norm: self.norm()?,
             activation: self.activation()?,
-            rope: rotary::read(self, rotary::RopeShape { head_dim, max_positions, mla })?,
+            rope: rope::read(self, rope::RopeShape { head_dim, max_positions, mla })?,
             attention_bias: declared_bias || matches!(family, Qwen2 | Phi),
             attention_out_bias: declared_bias || family == Phi,
             mlp_bias: family == Phi
                 || (matches!(family, Llama | DeepseekV2) && self.keys.flag("mlp_bias", false)?),
             lm_head_bias: family == Phi,
             attention_sinks: family == GptOss,
-            qk_norm: match family {
-                Qwen3 | Qwen3Moe => QkNorm::PerHead,
-                Olmo2 => QkNorm::Full,
-                _ => QkNorm::None,
-            },
-            layer_layout: match family {
-                Olmo2 => LayerLayout::PostNorm,
-                Phi => LayerLayout::Parallel,
-                _ => LayerLayout::Sequential,
-            },
+            qk_norm: traits.qk_norm,
+            layer_layout: traits.layer_layout,
             tie_word_embeddings: self.keys.flag("tie_word_embeddings", false)?,
             sliding_window,
             sliding_layers,
@@ -148,7 +119,7 @@ impl HfConfigReader<'_> {
         })
     }
 
-    /// A dimension; its absence is worth a note, since the class's default seldom fits.
+    /// A dimension. Its absence is noted, since the class's default seldom fits.
     fn size(&mut self, key: &str, default: usize) -> Result<usize> {
         if let Some(n) = self.keys.count(key)? {
             return Ok(n);
@@ -184,14 +155,14 @@ impl HfConfigReader<'_> {
                 self.keys.positive(key)?.unwrap_or(self.defaults.norm_eps) as f32
             )
         };
-        match self.family {
-            Family::Phi => Ok(NormKind::Layer { eps: eps("layer_norm_eps")? }),
-            _ => Ok(NormKind::Rms { eps: eps("rms_norm_eps")? }),
+        match self.family.traits().layer_norm {
+            true => Ok(NormKind::Layer { eps: eps("layer_norm_eps")? }),
+            false => Ok(NormKind::Rms { eps: eps("rms_norm_eps")? }),
         }
     }
 
     fn activation(&self) -> Result<Activation> {
-        match self.keys.word("hidden_act")?.unwrap_or(self.defaults.activation) {
+        match self.keys.text("hidden_act")?.unwrap_or(self.defaults.activation) {
             "silu" | "swish" => Ok(Activation::Silu),
             "gelu" | "gelu_python" => Ok(Activation::Gelu),
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" => {
@@ -205,7 +176,7 @@ impl HfConfigReader<'_> {
     }
 
     fn dtype(&mut self) -> Result<Option<Dtype>> {
-        let word = self.keys.word("dtype")?.or(self.keys.word("torch_dtype")?);
+        let word = self.keys.text("dtype")?.or(self.keys.text("torch_dtype")?);
         Ok(match word.map(|w| w.trim_start_matches("torch.")) {
             None | Some("auto") => None,
             Some("bfloat16") => Some(Dtype::BF16),

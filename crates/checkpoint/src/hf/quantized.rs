@@ -1,10 +1,10 @@
-//! Quantized checkpoints: MXFP4 experts of gpt-oss are read; the others are refused by name.
+//! Quantized checkpoints: gpt-oss's MXFP4 experts are supported, other methods are refused by name.
 use super::keys::ConfigKeys;
-use crate::config::Family;
 use crate::error::{CheckpointError, Defect, DefectKind};
+use crate::family::Family;
 use serde_json::Value;
 
-/// Refuses a quantization that is not read.
+/// Refuses quantization methods that are not supported.
 pub(super) fn refuse(keys: &ConfigKeys, family: Family) -> Result<(), CheckpointError> {
     for key in ["quantization_config", "compression_config"] {
         let Some(settings) = keys.get(key) else { continue };
@@ -17,7 +17,7 @@ pub(super) fn refuse(keys: &ConfigKeys, family: Family) -> Result<(), Checkpoint
             DefectKind::Quantized,
             keys.file,
             expected,
-            words(&method, settings),
+            label(&method, settings),
         )
         .key(key)
         .into());
@@ -41,7 +41,7 @@ fn method(key: &str, settings: &Value) -> String {
     }
 }
 
-fn words(method: &str, settings: &Value) -> String {
+fn label(method: &str, settings: &Value) -> String {
     match method {
         "fp8" if settings.get("weight_block_size").is_some() => {
             "block FP8 (quant_method fp8)".to_owned()

@@ -1,8 +1,9 @@
-//! Which layers look through a window.
-use super::{HfConfigReader, Result};
-use crate::config::Family;
+//! Sliding-window attention: the window, and the layers that use it.
+use super::keys::Result;
+use super::reader::HfConfigReader;
+use crate::family::Family;
 
-/// The window and, for each layer, whether it is used.
+/// The window, and whether each layer uses it.
 pub(super) fn read(
     reader: &mut HfConfigReader,
     layers: usize,
@@ -14,7 +15,7 @@ pub(super) fn read(
         Mistral | Phi3 | GptOss => true,
         _ => switched && keys.flag("use_sliding_window", false)?,
     };
-    // Absent means the class's window, null means none.
+    // An absent key means the class's default, null means no window.
     let default = if keys.has("sliding_window") { None } else { reader.defaults.sliding_window };
     let Some(window) = keys.count_or_zero("sliding_window")?.or(default).filter(|w| uses && *w > 0)
     else {

@@ -1,6 +1,6 @@
-//! Short names of the models that the study uses.
+//! Short names of the models of the study.
 
-/// Alias and hub name, in the order in which help shows them.
+/// Alias and hub name, in the order of the help text.
 pub const ALIASES: [(&str, &str); 20] = [
     ("smollm2-135m-instruct", "HuggingFaceTB/SmolLM2-135M-Instruct"),
     ("smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct"),
@@ -24,12 +24,12 @@ pub const ALIASES: [(&str, &str); 20] = [
     ("phi-3-mini-4k-instruct", "microsoft/Phi-3-mini-4k-instruct"),
 ];
 
-/// The hub name that an alias stands for; anything else as it is.
+/// The hub name of an alias; any other text unchanged.
 pub fn hub_name(model: &str) -> &str {
     resolve_alias(model).unwrap_or(model)
 }
 
-/// The hub name behind an alias, whatever its case; `None` if it is none.
+/// The hub name of an alias in any case; `None` if there is no such alias.
 pub fn resolve_alias(name: &str) -> Option<&'static str> {
     ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name)).map(|(_, hub)| *hub)
 }

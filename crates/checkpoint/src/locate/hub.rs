@@ -1,11 +1,11 @@
-//! The hub client's cache: `models--org--name/refs/main` names a folder of `snapshots/`, whose
+//! The cache of huggingface_hub: `models--org--name/refs/main` names a folder of `snapshots/`, whose
 //! files are links into `blobs/`.
 use std::path::{Path, PathBuf};
 
-/// The snapshot of a repository folder: of a revision, of `main`, or the only one.
+/// The snapshot of a repository folder: the revision's, `main`'s, or the only one.
 ///
 /// # Errors
-/// Why there is none, in a few words.
+/// The reason why there is none, for the list of searched places.
 pub(super) fn snapshot(repository: &Path, revision: Option<&str>) -> Result<PathBuf, String> {
     if !repository.is_dir() {
         return Err("absent".to_owned());
@@ -29,7 +29,7 @@ pub(super) fn snapshot(repository: &Path, revision: Option<&str>) -> Result<Path
     }
 }
 
-/// The commit that a ref names, if it is a plain name.
+/// The commit of a ref, if it is a plain name.
 fn commit(repository: &Path, reference: &str) -> Option<String> {
     let text = crate::files::read_text(&repository.join("refs").join(reference), 4096).ok()??;
     let commit = text.trim();

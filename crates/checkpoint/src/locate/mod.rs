@@ -1,5 +1,4 @@
-//! Finding a model: a path, a hub name in the caches, an `org--name` folder, an alias. Nothing here
-//! contacts a network.
+//! Finds a model by path, hub name, `org--name` folder or alias. Contacts no network.
 mod aliases;
 mod hub;
 mod paths;
@@ -15,18 +14,18 @@ use std::path::{Path, PathBuf};
 /// `model` is a path, a hub name (`org/name`, optionally with `@revision`), or an alias.
 ///
 /// # Errors
-/// 66 with every place that was looked at, and what was there.
+/// 66 with every place that was searched, and what was found there.
 pub fn locate(model: &str, search: &SearchPaths) -> Result<PathBuf, CheckpointError> {
     let mut tried = Vec::new();
     let path = Path::new(model);
     if !model.is_empty() && std::fs::symlink_metadata(path).is_ok() {
-        return as_given(path);
+        return from_path(path);
     }
     tried.push(format!("{model} (no such path)"));
     let name = hub_name(model);
     let found = match HubName::parse(name) {
-        Some(hub_name) => named(&hub_name, search, &mut tried),
-        None => plain(name, search, &mut tried),
+        Some(hub_name) => find_hub_name(&hub_name, search, &mut tried),
+        None => find_plain(name, search, &mut tried),
     };
     found.ok_or_else(|| CheckpointError::NotFound {
         what: if name == model { format!("model {model:?}") } else { format!("model {model:?} ({name})") },
@@ -37,7 +36,7 @@ pub fn locate(model: &str, search: &SearchPaths) -> Result<PathBuf, CheckpointEr
     })
 }
 
-/// A hub name.
+/// A parsed hub name.
 pub(crate) struct HubName<'a> {
     pub org: &'a str,
     pub name: &'a str,
@@ -64,10 +63,10 @@ impl<'a> HubName<'a> {
     }
 }
 
-/// A path that exists. A hub cache's own `models--org--name` folder stands for its snapshot.
-fn as_given(path: &Path) -> Result<PathBuf, CheckpointError> {
+/// Resolves an existing path. A hub cache's `models--org--name` folder means its snapshot.
+fn from_path(path: &Path) -> Result<PathBuf, CheckpointError> {
     let metadata = std::fs::metadata(path)
-        .map_err(|source| CheckpointError::io(path, "look at it", 0, source))?;
+        .map_err(|source| CheckpointError::io(path, "read its metadata", 0, source))?;
     if metadata.is_dir() && path.join("snapshots").is_dir() && !path.join("config.json").exists() {
         return hub::snapshot(path, None).map_err(|why| CheckpointError::NotFound {
             what: format!("a snapshot of the model in {}", path.display()),
@@ -78,7 +77,12 @@ fn as_given(path: &Path) -> Result<PathBuf, CheckpointError> {
     Ok(path.to_owned())
 }
 
-fn named(hub_name: &HubName, search: &SearchPaths, tried: &mut Vec<String>) -> Option<PathBuf> {
+/// Searches folders and hub caches for a hub name.
+fn find_hub_name(
+    hub_name: &HubName,
+    search: &SearchPaths,
+    tried: &mut Vec<String>,
+) -> Option<PathBuf> {
     let flat = format!("{}--{}", hub_name.org, hub_name.name);
     let folders = search
         .model_folders
@@ -102,8 +106,8 @@ fn named(hub_name: &HubName, search: &SearchPaths, tried: &mut Vec<String>) -> O
     first_model(search.hub_caches.iter().map(|hub| hub.join(&flat)), tried)
 }
 
-/// A name that is neither alias nor hub name: a folder or GGUF file within the caches.
-fn plain(name: &str, search: &SearchPaths, tried: &mut Vec<String>) -> Option<PathBuf> {
+/// Searches the caches for a folder or GGUF file of a plain name.
+fn find_plain(name: &str, search: &SearchPaths, tried: &mut Vec<String>) -> Option<PathBuf> {
     if name.is_empty() || name.contains('/') || name == ".." {
         return None;
     }
@@ -132,8 +136,7 @@ fn first_model(folders: impl Iterator<Item = PathBuf>, tried: &mut Vec<String>) 
     None
 }
 
-/// Whether a folder has a configuration or a GGUF file; whether they are sound is for opening to
-/// say.
+/// Whether a folder has a configuration or a GGUF file, valid or not.
 fn holds_model(folder: &Path) -> bool {
     let config = std::fs::symlink_metadata(folder.join("config.json")).is_ok();
     config || crate::gguf::files_in(folder).is_ok_and(|files| !files.is_empty())

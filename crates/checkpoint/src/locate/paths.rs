@@ -1,26 +1,26 @@
-//! Where models may be.
+//! The folders that are searched for models.
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Where models may be: a value, so that tests and machine descriptions can make their own.
+/// The folders that are searched for models. A value, so that tests can choose their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SearchPaths {
-    /// Folders with `org--name` folders and `.gguf` files in them; the first, `models` in our own
-    /// cache, is where `vendomini fetch` writes.
+    /// Folders of `org--name` folders and `.gguf` files. `vendomini fetch` writes to the first,
+    /// `models` in this program's cache.
     pub model_folders: Vec<PathBuf>,
-    /// Hub caches: folders with `models--org--name` folders in them.
+    /// Hub caches: folders of `models--org--name` folders.
     pub hub_caches: Vec<PathBuf>,
 }
 
 impl SearchPaths {
-    /// The places that the environment names: `VENDOMINI_CACHE`, `HF_HUB_CACHE`, `HF_HOME`, then
-    /// the defaults below the home folder, then the working folder.
+    /// The folders of `VENDOMINI_CACHE`, `HF_HUB_CACHE` and `HF_HOME`, or their defaults below the
+    /// home folder, and the working folder.
     pub fn from_env() -> Self {
         SearchPaths::from_variables(&|key| env::var_os(key))
     }
 
-    /// The same with another environment, such as that of a job that is yet to be submitted.
+    /// The same for another environment, such as that of a job to be submitted.
     pub fn from_variables(variable: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let folder = |key: &str| variable(key).filter(|v| !v.is_empty()).map(PathBuf::from);
         let home = folder("HOME");
@@ -44,7 +44,7 @@ impl SearchPaths {
         search
     }
 
-    /// Where `vendomini fetch` writes.
+    /// The folder that `vendomini fetch` writes to.
     pub fn fetch_into(&self) -> Option<&Path> {
         self.model_folders.first().map(PathBuf::as_path)
     }

@@ -1,4 +1,4 @@
-//! Which files of a folder are the checkpoint, and whether index and headers agree.
+//! Chooses the files of a folder that form the checkpoint, and checks headers against the index.
 use super::index::{INDEX_BYTES_MAX, ShardIndex, parse_index};
 use super::shard::{ReadShard, read_shards};
 use crate::error::{CheckpointError, Defect, DefectKind};
@@ -11,21 +11,21 @@ type Result<T> = std::result::Result<T, CheckpointError>;
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
 
-/// The files of a folder that matter here, by plain name, sorted.
+/// The files of a folder by role: sorted names without the folder.
 struct FolderListing {
     indexes: Vec<String>,
     weights: Vec<String>,
     pickles: Vec<String>,
 }
 
-/// Whether a folder holds safetensors files or an index of such.
+/// Whether a folder has safetensors files or an index of them.
 pub(crate) fn has_weights(root: &Path) -> Result<bool> {
     let listing = list(root)?;
     Ok(!listing.indexes.is_empty() || !listing.weights.is_empty())
 }
 
-/// Reads index and headers of a folder. `original/` and `consolidated*` are other forms of the same
-/// model: not looked at.
+/// Reads index and headers of a folder. `original/` and `consolidated*` hold the same model in
+/// another form and are ignored.
 pub(crate) fn read_folder(root: &Path, notes: &mut Vec<String>) -> Result<Inventory> {
     let listing = list(root)?;
     let index = choose_index(root, &listing)?;
@@ -91,8 +91,8 @@ fn choose_index<'a>(root: &Path, listing: &'a FolderListing) -> Result<Option<&'
     }
 }
 
-/// Every shard that the index names is there. Where none is but a single file, the index is a
-/// leftover.
+/// Checks that every shard of the index exists. An index without any of its shards, beside a single
+/// file, is stale.
 fn check_present(
     root: &Path,
     index: &ShardIndex,
@@ -131,7 +131,7 @@ fn check_present(
     }
     for extra in listing.weights.iter().filter(|name| !index.shards.contains(name)) {
         notes.push(format!(
-            "{}: the index does not name it; it is not used",
+            "{}: not used, since the index does not name it",
             root.join(extra).display()
         ));
     }
@@ -141,17 +141,15 @@ fn check_present(
 fn choose_single(root: &Path, listing: &FolderListing, notes: &mut Vec<String>) -> Result<String> {
     if listing.weights.iter().any(|name| name == SINGLE) {
         for extra in listing.weights.iter().filter(|name| *name != SINGLE) {
-            notes.push(format!(
-                "{}: {SINGLE} is there; this is not used",
-                root.join(extra).display()
-            ));
+            notes
+                .push(format!("{}: not used, since there is {SINGLE}", root.join(extra).display()));
         }
         return Ok(SINGLE.to_owned());
     }
     match listing.weights.as_slice() {
         [] => Err(no_weights(root, listing)),
         [one] if shards_of(one).is_none_or(|count| count == 1) => {
-            notes.push(format!("{}: taken for {SINGLE}", root.join(one).display()));
+            notes.push(format!("{}: read as {SINGLE}", root.join(one).display()));
             Ok(one.clone())
         }
         several => {
@@ -162,7 +160,7 @@ fn choose_single(root: &Path, listing: &FolderListing, notes: &mut Vec<String>) 
     }
 }
 
-/// 30 for `model-00001-of-00030.safetensors`.
+/// The number of shards in a shard's name: 30 for `model-00001-of-00030.safetensors`.
 fn shards_of(name: &str) -> Option<usize> {
     let (_, count) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
     count.parse().ok()
@@ -202,7 +200,7 @@ fn refuse_twice(shards: &[ReadShard]) -> Result<()> {
     Ok(())
 }
 
-/// Every tensor is where the index says, and the index knows every tensor.
+/// Checks that the index maps exactly the tensors of the headers, each to its shard.
 fn check_agreement(file: &Path, index: &ShardIndex, shards: &[ReadShard]) -> Result<()> {
     let mut held: HashMap<&str, usize> = HashMap::new();
     for (at, read) in shards.iter().enumerate() {
@@ -217,8 +215,7 @@ fn check_agreement(file: &Path, index: &ShardIndex, shards: &[ReadShard]) -> Res
         let expected = format!("it in {}", index.shards[*shard]);
         return Err(Defect::new(kind.0, file, expected, kind.1).tensor(name).into());
     }
-    // What is left, the index does not name. The smallest name, so that the message is always the
-    // same.
+    // The rest is not in the index. The smallest name makes the message deterministic.
     if let Some((name, at)) = held.into_iter().min() {
         let found = format!("it in {}", index.shards[at]);
         return Err(Defect::new(

@@ -1,5 +1,5 @@
-//! A shard's header: JSON that says where each tensor lies. Every byte of data belongs to one
-//! tensor, or the file is refused.
+//! The header of a safetensors file: JSON with the byte range of each tensor. The ranges must cover
+//! the data exactly.
 use crate::Dtype;
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::json::{self, DUPLICATE};
@@ -8,8 +8,8 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The largest header that is read. Real ones pass the reference's 100 MB, at which its reader
-/// gives up.
+/// The largest header that is read. Real headers exceed the 100 MB limit of the reference
+/// implementation.
 pub const HEADER_BYTES_MAX: u64 = 512 << 20;
 const TENSORS_MAX: usize = 4 << 20;
 const DIMENSIONS_MAX: usize = 16;
@@ -17,23 +17,19 @@ const NAME_BYTES_MAX: usize = 4096;
 
 /// One tensor of a header, checked against its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct HeaderTensor {
-    /// As in the file.
     pub name: String,
-    /// How its numbers are stored.
     pub dtype: Dtype,
     /// Row-major.
     pub shape: Vec<usize>,
     /// Bytes from the start of the file.
     pub offset: u64,
-    /// Size in bytes.
     pub bytes: u64,
 }
 
-/// Reads the JSON of a header. `data_start` is where the header ends in the file, `file_bytes` the
-/// file's size.
-///
-/// Tensors come sorted by offset and cover the file exactly.
+/// Parses the JSON of a header. `data_start` is the offset of the data, `file_bytes` the size of the
+/// file. The tensors come sorted by offset and cover the data exactly.
 ///
 /// # Errors
 /// 65: not JSON, duplicate names, unknown dtype, overflow, sizes that disagree, overlaps, holes,
@@ -45,10 +41,15 @@ pub fn parse_header(
     file_bytes: u64,
 ) -> Result<Vec<HeaderTensor>, CheckpointError> {
     let raw: RawHeader = serde_json::from_slice(json).map_err(|error| {
-        let words = error.to_string();
-        if words.contains("duplicate field") {
-            return Defect::new(DefectKind::DuplicateKey, file, "each key of a tensor once", words)
-                .into();
+        let message = error.to_string();
+        if message.contains("duplicate field") {
+            return Defect::new(
+                DefectKind::DuplicateKey,
+                file,
+                "each key of a tensor once",
+                message,
+            )
+            .into();
         }
         json::refusal(file, DefectKind::HeaderNotJson, &error)
     })?;
@@ -121,7 +122,7 @@ fn check_tensor(
     Ok(HeaderTensor { name, dtype, shape, offset, bytes })
 }
 
-/// The reference's parser lets the last of two entries win; which was meant cannot be known.
+/// The reference implementation keeps the last of two entries; which one is right is unknown.
 fn refuse_duplicates(file: &Path, tensors: &mut [HeaderTensor]) -> Result<(), CheckpointError> {
     tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     match tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {

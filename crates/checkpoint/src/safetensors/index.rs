@@ -1,4 +1,4 @@
-//! `model.safetensors.index.json`: which tensor is in which shard.
+//! `model.safetensors.index.json`: the map from tensors to shards.
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::json::{self, DUPLICATE};
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
@@ -10,21 +10,21 @@ use std::path::Path;
 pub const INDEX_BYTES_MAX: u64 = 512 << 20;
 const TENSORS_MAX: usize = 4 << 20;
 
-/// An index.
+/// The content of an index file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardIndex {
-    /// Shard files, sorted, each once.
+    /// File names, sorted, without duplicates.
     pub shards: Vec<String>,
-    /// Tensor and index into `shards`, sorted by tensor.
+    /// Tensor name and index into `shards`, sorted by name.
     pub weight_map: Vec<(String, usize)>,
-    /// What the metadata say that all tensors take, in bytes.
+    /// Bytes of all tensors, according to the metadata.
     pub total_bytes: Option<u64>,
 }
 
-/// Reads the text of an index.
+/// Parses the text of an index.
 ///
 /// # Errors
-/// 65: not JSON, no `weight_map`, duplicate tensors, a shard's name that is not the plain name of a
+/// 65: not JSON, no `weight_map`, duplicate tensors, a shard that is not the plain name of a
 /// safetensors file.
 pub fn parse_index(file: &Path, text: &str) -> Result<ShardIndex, CheckpointError> {
     let raw: RawIndex = serde_json::from_str(text)
@@ -60,7 +60,7 @@ pub fn parse_index(file: &Path, text: &str) -> Result<ShardIndex, CheckpointErro
     Ok(ShardIndex { shards, weight_map, total_bytes: raw.total_bytes })
 }
 
-/// A shard lies beside its index and is a safetensors file: no folders, no `..`, no root.
+/// Checks that a shard is a safetensors file beside its index: no folder, no `..`, no root.
 fn check_name(file: &Path, shard: &str) -> Result<(), CheckpointError> {
     let plain =
         !shard.contains(['/', '\\', '\0']) && shard != "." && shard != ".." && shard.len() <= 255;
@@ -123,7 +123,7 @@ impl<'de> Visitor<'de> for IndexVisitor {
     }
 }
 
-/// A whole number, as some writers make it a float.
+/// `total_size`, which some writers store as a float.
 fn total_bytes(metadata: &serde_json::Value) -> Option<u64> {
     let total = metadata.get("total_size")?;
     total.as_u64().or_else(|| {

@@ -1,4 +1,4 @@
-//! Checkpoints in safetensors files: index, headers, and whether they agree.
+//! Checkpoints of safetensors files: index and headers, checked against each other.
 mod folder;
 mod header;
 mod index;

@@ -1,4 +1,4 @@
-//! Reading the headers of many shards at a time.
+//! Reads the headers of all shards in parallel.
 use super::header::{HEADER_BYTES_MAX, HeaderTensor, parse_header};
 use crate::Shard;
 use crate::error::{CheckpointError, Defect, DefectKind};
@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What one read brings at first: most headers fit.
+/// Bytes of the first read, which most headers fit into.
 const FIRST_READ_BYTES: usize = 64 << 10;
-/// Headers are small and far away: on a network mount each costs a round trip.
+/// Threads: on a network mount each header costs a round trip.
 const READERS_MAX: usize = 16;
 
-/// A shard and what its header says.
+/// A shard and the tensors of its header.
 pub(super) struct ReadShard {
     pub shard: Shard,
     pub tensors: Vec<HeaderTensor>,
 }
 
-/// Reads all headers; where several fail, the error is that of the first shard.
+/// Reads all headers. Where several fail, returns the error of the first shard.
 pub(super) fn read_shards(paths: &[PathBuf]) -> Result<Vec<ReadShard>, CheckpointError> {
     if let [one] = paths {
         return Ok(vec![read_shard(one)?]);
@@ -60,7 +60,7 @@ fn read_shard(path: &Path) -> Result<ReadShard, CheckpointError> {
     Ok(ReadShard { shard, tensors })
 }
 
-/// The header's JSON, and where it ends.
+/// The header's JSON, and the offset of the data.
 fn read_header(path: &Path, opened: &RegularFile) -> Result<(Vec<u8>, u64), CheckpointError> {
     let mut first = vec![0; FIRST_READ_BYTES.min(opened.bytes as usize)];
     files::read_at(path, &opened.file, &mut first, 0)?;

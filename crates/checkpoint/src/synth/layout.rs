@@ -1,9 +1,9 @@
-//! Which tensor goes into which shard, and the shards' headers.
+//! Distributes the tensors over shards, and makes headers and index.
 use crate::expected::{ExpectedTensor, Requirement, TensorContent};
 use crate::{Dtype, ModelConfig, expected_tensors};
 use serde_json::{Map, Value, json};
 
-/// A tensor and where it goes.
+/// A tensor and its place in a shard.
 pub(super) struct PlannedTensor {
     pub tensor: ExpectedTensor,
     pub dtype: Dtype,
@@ -12,14 +12,14 @@ pub(super) struct PlannedTensor {
     pub begin: u64,
 }
 
-/// One file: its name and its tensors in order.
+/// One file and its tensors, in order.
 pub(super) struct PlannedShard {
     pub name: String,
     pub tensors: Vec<PlannedTensor>,
     pub bytes: u64,
 }
 
-/// The tensors of a model in so many shards of nearly equal size; none is empty.
+/// Distributes a model's tensors over `count` shards of nearly equal size, none of them empty.
 pub(super) fn shards(config: &ModelConfig, count: usize) -> Vec<PlannedShard> {
     let tensors = tensors(config);
     let count = count.min(tensors.len()).max(1);
@@ -75,7 +75,7 @@ fn name(at: usize, count: usize) -> String {
     }
 }
 
-/// Length and JSON of a shard's header, padded so that the data begin at a multiple of 8.
+/// The header of a shard, length included, padded so that the data start at a multiple of 8.
 pub(super) fn header(shard: &PlannedShard) -> Vec<u8> {
     let mut map = Map::new();
     map.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
@@ -90,7 +90,7 @@ pub(super) fn header(shard: &PlannedShard) -> Vec<u8> {
     header
 }
 
-/// The index over several shards.
+/// The index file.
 pub(super) fn index(shards: &[PlannedShard]) -> String {
     let mut map = Map::new();
     for shard in shards {

@@ -1,5 +1,5 @@
-//! Whole checkpoints out of nothing: of any known shape, as holes in seconds or as noise at disk
-//! speed. They let people try a load before they have the weights.
+//! Writes synthetic checkpoints of any known model's shape, sparse or with random weights, to try a
+//! load without the weights.
 mod layout;
 mod noise;
 mod presets;
@@ -14,21 +14,21 @@ use std::time::Instant;
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// What a shard holds where nobody says how many there are.
+/// Bytes of a shard where the request names no number of shards.
 const SHARD_BYTES: u64 = 5_000_000_000;
 const SHARDS_MAX: usize = 9999;
 
-/// Whose shape a synthetic checkpoint has.
+/// The configuration of a synthetic checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SynthSource {
-    /// One of [`PRESETS`], an alias or a hub name of one.
+    /// A name of [`PRESETS`], or its alias or hub name.
     Name(String),
-    /// A `config.json`, or a folder that holds one.
+    /// A `config.json`, or a folder with one.
     Config(PathBuf),
 }
 
 impl SynthSource {
-    /// What `--like` means: a path if there is something, else a name.
+    /// Parses `--like`: an existing path or a `.json` file, else a name.
     pub fn parse(text: &str) -> Self {
         let path = Path::new(text);
         if preset(text).is_none() && (path.exists() || text.ends_with(".json")) {
@@ -38,56 +38,50 @@ impl SynthSource {
     }
 }
 
-/// What the weights are.
+/// The content of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fill {
-    /// Holes: zeros that take no disk.
+    /// Holes: zeros that take no disk space.
     Sparse,
-    /// Near-normal numbers with a deviation of 0.02, norms round 1.
+    /// Approximately normal with a standard deviation of 0.02, norms around 1.
     Random {
         /// Equal seeds make equal bytes.
         seed: u64,
     },
 }
 
-/// A checkpoint to be made.
+/// A checkpoint to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct SynthRequest {
-    /// Its shape.
     pub like: SynthSource,
-    /// How many shards; by default such of 5 GB.
+    /// Number of shards; `None`: shards of 5 GB.
     pub shards: Option<usize>,
-    /// What the weights are.
     pub fill: Fill,
-    /// The folder to be made; it may exist if it is empty.
+    /// A new folder, or an existing empty one.
     pub folder: PathBuf,
 }
 
-/// What was made.
+/// A checkpoint that was written.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[allow(missing_docs)]
 pub struct SynthReport {
-    /// The folder.
     pub folder: PathBuf,
-    /// The model's class.
+    /// The class in transformers.
     pub class_name: String,
-    /// Files of weights.
     pub shards: usize,
-    /// Tensors.
     pub tensors: usize,
-    /// Bytes of all tensors.
     pub weights_bytes: u64,
-    /// Time taken.
     pub seconds: f64,
 }
 
-/// Makes a checkpoint: all of it, or nothing. It grows in a folder beside the wanted one and is
-/// renamed when complete.
+/// Writes a checkpoint, atomically: to a folder beside the target, which is renamed when complete.
 ///
-/// `progress` hears of bytes written, and says whether to go on.
+/// `progress` gets the bytes of each write and returns whether to continue.
 ///
 /// # Errors
-/// 2 for a name or a folder that cannot be, 65 and 66 for a bad configuration, 74 where the disk
-/// fails or is full.
+/// 2 for an invalid name or folder, 65 and 66 for a bad configuration, 74 where the disk fails or is
+/// full.
 pub fn synth(
     request: &SynthRequest,
     progress: &(dyn Fn(u64) -> bool + Sync),
@@ -158,8 +152,8 @@ fn invalid_argument(
     CheckpointError::InvalidArgument { what, expected, found: found.to_string(), remedy }
 }
 
-fn shard_count(asked_for: Option<usize>, weights_bytes: u64) -> Result<usize> {
-    match asked_for {
+fn shard_count(requested: Option<usize>, weights_bytes: u64) -> Result<usize> {
+    match requested {
         None => Ok(weights_bytes.div_ceil(SHARD_BYTES).clamp(1, SHARDS_MAX as u64) as usize),
         Some(n @ 1..=SHARDS_MAX) => Ok(n),
         Some(n) => Err(invalid_argument(
@@ -171,14 +165,14 @@ fn shard_count(asked_for: Option<usize>, weights_bytes: u64) -> Result<usize> {
     }
 }
 
-/// Nothing is ever overwritten.
+/// Checks that the target is new or empty: nothing is overwritten.
 fn require_free(folder: &Path) -> Result<()> {
-    let words = "Name another folder, or take that one away first";
+    let remedy = "Name another folder, or remove that one first";
     match fs::symlink_metadata(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(CheckpointError::io(folder, "look at it", 0, error)),
+        Err(error) => Err(CheckpointError::io(folder, "read its metadata", 0, error)),
         Ok(metadata) if !metadata.is_dir() => {
-            Err(invalid_argument(&folder.display().to_string(), "a new folder", "a file", words))
+            Err(invalid_argument(&folder.display().to_string(), "a new folder", "a file", remedy))
         }
         Ok(_) => {
             let mut entries =
@@ -189,7 +183,7 @@ fn require_free(folder: &Path) -> Result<()> {
                     &folder.display().to_string(),
                     "a new or empty folder",
                     "one with files in it",
-                    words,
+                    remedy,
                 )),
             }
         }
@@ -198,18 +192,18 @@ fn require_free(folder: &Path) -> Result<()> {
 
 fn require_space(folder: &Path, bytes: u64) -> Result<()> {
     let io =
-        |e: rustix::io::Errno| CheckpointError::io(folder, "ask for its free space", 0, e.into());
+        |e: rustix::io::Errno| CheckpointError::io(folder, "query its free space", 0, e.into());
     let disk = rustix::fs::statvfs(folder).map_err(io)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if free >= bytes {
         return Ok(());
     }
-    let words = format!("{bytes} bytes are needed and {free} are free");
+    let message = format!("{bytes} bytes are needed and {free} are free");
     Err(CheckpointError::io(
         folder,
         "write the weights",
         0,
-        std::io::Error::new(std::io::ErrorKind::StorageFull, words),
+        std::io::Error::new(std::io::ErrorKind::StorageFull, message),
     ))
 }
 
@@ -218,7 +212,7 @@ fn generation(config: &ModelConfig) -> String {
     format!("{value:#}\n")
 }
 
-/// A folder that is not yet what it will be: gone unless committed.
+/// The folder that a checkpoint is written to. Dropping it removes what was not committed.
 struct PartialFolder {
     folder: PathBuf,
 }
@@ -234,11 +228,11 @@ impl PartialFolder {
             std::process::id()
         ));
         if folder.exists() {
-            // Left behind by a killed process that had our number.
+            // Left by a killed process with the same pid.
             fs::remove_dir_all(&folder)
                 .map_err(|e| CheckpointError::io(&folder, "clear it", 0, e))?;
         }
-        fs::create_dir_all(&folder).map_err(|e| CheckpointError::io(&folder, "make it", 0, e))?;
+        fs::create_dir_all(&folder).map_err(|e| CheckpointError::io(&folder, "create it", 0, e))?;
         Ok(PartialFolder { folder })
     }
 
@@ -249,14 +243,13 @@ impl PartialFolder {
 
     fn commit(&self, target: &Path) -> Result<()> {
         fs::rename(&self.folder, target)
-            .map_err(|e| CheckpointError::io(target, "put it in its place", 0, e))
+            .map_err(|e| CheckpointError::io(target, "rename it into place", 0, e))
     }
 }
 
 impl Drop for PartialFolder {
     fn drop(&mut self) {
-        // After a commit there is nothing under this name; after a failure there is nothing more to
-        // say.
+        // After a commit the folder has another name; after a failure the error is already returned.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -1,13 +1,13 @@
-//! Plausible weights out of nothing: seeded, the same whatever the number of threads.
+//! Seeded random weights that do not depend on the number of threads.
 use crate::Dtype;
 use crate::expected::TensorContent;
 
-/// Bytes that one stream of random numbers fills. Each has its own seed, so that any part can be
-/// made alone.
+/// Bytes of one stream of random numbers. Each stream has its own seed, so that threads fill them
+/// independently.
 pub(super) const STREAM_BYTES: usize = 240 << 10;
 const TABLE_BITS: u32 = 12;
 
-/// A table of numbers in one dtype: drawing from it costs a nanosecond or so.
+/// Precomputed random values of one dtype, since a table lookup is faster than a conversion.
 pub(super) struct NoiseTable {
     /// Little-endian, `width` bytes an entry.
     entries: Vec<u8>,
@@ -15,8 +15,8 @@ pub(super) struct NoiseTable {
 }
 
 impl NoiseTable {
-    /// 4096 numbers that are near-normal: weights round 0 and norms round 1, both with a deviation
-    /// of 0.02.
+    /// 4096 approximately normal values with a standard deviation of 0.02: weights around 0, norms
+    /// around 1.
     pub fn new(dtype: Dtype, content: TensorContent, seed: u64) -> Self {
         let mean = if content == TensorContent::NormWeight { 1.0 } else { 0.0 };
         let mut random = NoiseRng::new(&[seed, 0x7AB1E]);
@@ -41,12 +41,12 @@ impl NoiseTable {
 
     fn fill_width<const W: usize>(&self, out: &mut [u8], random: &mut NoiseRng) {
         let (entries, _) = self.entries.as_chunks::<W>();
-        let (numbers, _) = out.as_chunks_mut::<W>();
+        let (elements, _) = out.as_chunks_mut::<W>();
         let mask = (1u64 << TABLE_BITS) - 1;
-        for five in numbers.chunks_mut(5) {
+        for five in elements.chunks_mut(5) {
             let mut bits = random.next();
-            for number in five {
-                *number = entries[(bits & mask) as usize];
+            for element in five {
+                *element = entries[(bits & mask) as usize];
                 bits >>= TABLE_BITS;
             }
         }
@@ -62,15 +62,15 @@ fn push(
 ) {
     match (content, dtype) {
         (TensorContent::Fp4Blocks, _) => entries.push(random.next() as u8),
-        // 2^-8 .. 2^-6, times numbers up to 6.
+        // 2^-8 .. 2^-6, times values up to 6.
         (TensorContent::Fp4Scales, _) => entries.push(119 + (random.next() % 3) as u8),
-        (_, Dtype::F32) => entries.extend((number as f32).to_le_bytes()),
-        (_, Dtype::F16) => entries.extend(half::f16::from_f64(number).to_le_bytes()),
-        _ => entries.extend(half::bf16::from_f64(number).to_le_bytes()),
+        (_, Dtype::F32) => entries.extend((value as f32).to_le_bytes()),
+        (_, Dtype::F16) => entries.extend(half::f16::from_f64(value).to_le_bytes()),
+        _ => entries.extend(half::bf16::from_f64(value).to_le_bytes()),
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): a counter through a mixer.
+/// SplitMix64 (Steele, Lea and Flood, 2014): a counter and a mixing function.
 pub(super) struct NoiseRng(u64);
 
 impl NoiseRng {

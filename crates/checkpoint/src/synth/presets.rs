@@ -1,4 +1,4 @@
-//! The configurations of the models that the study names, as their makers publish them.
+//! The published configurations of the models of the study.
 use crate::locate::hub_name;
 
 /// Name and `config.json` of each model that `synth --like` knows.
@@ -19,11 +19,11 @@ pub const PRESETS: [(&str, &str); 14] = [
     ("smollm2-135m", include_str!("presets/smollm2-135m.json")),
 ];
 
-/// The `config.json` of a model by its name here, an alias, or its name on the hub.
+/// The `config.json` of a model by preset name, alias or hub name.
 pub fn preset(name: &str) -> Option<&'static str> {
-    let wanted = hub_name(name);
+    let requested = hub_name(name);
     let same = |known: &str| {
-        known.eq_ignore_ascii_case(name) || hub_name(known).eq_ignore_ascii_case(wanted)
+        known.eq_ignore_ascii_case(name) || hub_name(known).eq_ignore_ascii_case(requested)
     };
     PRESETS.iter().find(|(known, _)| same(known)).map(|(_, config)| *config)
 }

@@ -1,4 +1,4 @@
-//! Writing the shards: holes, or noise by all cores in large chunks.
+//! Writes the shards: sparse, or with random weights from all cores in large chunks.
 use super::layout::{PlannedShard, header};
 use super::noise::{NoiseRng, NoiseTable, STREAM_BYTES};
 use crate::Dtype;
@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// What one thread makes and writes at a time: 35 streams, 8.2 MiB.
+/// Bytes that a thread generates and writes at a time: 35 streams, 8.2 MiB.
 const CHUNK_BYTES: usize = 35 * STREAM_BYTES;
 const WRITERS_MAX: usize = 32;
 
-/// A shard's file, its header written and its size set.
+/// A shard's file with its header and its final size.
 pub(super) struct ShardFile<'a> {
     path: PathBuf,
     file: File,
@@ -24,14 +24,14 @@ pub(super) struct ShardFile<'a> {
     shard: &'a PlannedShard,
 }
 
-/// Makes the files: valid headers, and holes for data.
+/// Creates the files with valid headers and holes for data.
 pub(super) fn create<'a>(folder: &Path, shards: &'a [PlannedShard]) -> Result<Vec<ShardFile<'a>>> {
     let create = |shard: &'a PlannedShard| {
         let path = folder.join(&shard.name);
         let header = header(shard);
         let data_start = header.len() as u64;
         let file =
-            File::create_new(&path).map_err(|e| CheckpointError::io(&path, "make it", 0, e))?;
+            File::create_new(&path).map_err(|e| CheckpointError::io(&path, "create it", 0, e))?;
         file.write_all_at(&header, 0)
             .map_err(|e| CheckpointError::io(&path, "write its header", 0, e))?;
         file.set_len(data_start + shard.bytes)
@@ -41,7 +41,7 @@ pub(super) fn create<'a>(folder: &Path, shards: &'a [PlannedShard]) -> Result<Ve
     shards.iter().map(create).collect()
 }
 
-/// One chunk of one tensor.
+/// A part of a tensor.
 struct NoiseChunk {
     file: usize,
     tensor: usize,
@@ -50,7 +50,8 @@ struct NoiseChunk {
     bytes: usize,
 }
 
-/// Fills the files with noise. `progress` hears of bytes written, and says whether to go on.
+/// Fills the files with random weights. `progress` gets the bytes of each write and returns whether
+/// to continue.
 pub(super) fn fill(
     files: &[ShardFile],
     seed: u64,

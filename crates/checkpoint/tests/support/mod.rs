@@ -1,4 +1,4 @@
-//! Small checkpoints to break.
+//! Small checkpoints for tests to modify.
 #![allow(dead_code)]
 use checkpoint::*;
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A two-layer Llama with four heads, in a folder of its own.
+/// A Llama of two layers and four heads in a temporary folder.
 pub struct Model {
     pub temp: TempDir,
     pub folder: PathBuf,
@@ -21,7 +21,7 @@ pub fn llama_config() -> Value {
 }
 
 impl Model {
-    /// Random weights in so many shards.
+    /// The Llama with random weights in `shards` shards.
     pub fn new(shards: usize) -> Self {
         Self::of(&llama_config(), shards)
     }
@@ -61,14 +61,14 @@ impl Model {
         fs::write(self.path(name), value.to_string()).unwrap();
     }
 
-    /// Changes `config.json`.
+    /// Edits `config.json`.
     pub fn config(&self, change: impl FnOnce(&mut Map<String, Value>)) {
         let mut value = self.json("config.json");
         change(value.as_object_mut().unwrap());
         self.set_json("config.json", &value);
     }
 
-    /// Changes the index.
+    /// Edits the `weight_map` of the index.
     pub fn index(&self, change: impl FnOnce(&mut Map<String, Value>)) {
         let name = "model.safetensors.index.json";
         let mut value = self.json(name);
@@ -76,7 +76,7 @@ impl Model {
         self.set_json(name, &value);
     }
 
-    /// Changes a shard's header and keeps its data.
+    /// Edits a shard's header and keeps its data.
     pub fn header(&self, shard: &Path, change: impl FnOnce(&mut Map<String, Value>)) {
         let (mut header, data) = read_shard(shard);
         change(header.as_object_mut().unwrap());
@@ -103,7 +103,7 @@ pub fn shard_bytes(header: &str, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A GGUF file in the making.
+/// A GGUF file to write.
 #[derive(Clone)]
 pub struct Gguf {
     pub magic: [u8; 4],
@@ -132,7 +132,7 @@ pub fn text(s: &str) -> Vec<u8> {
 }
 
 impl Gguf {
-    /// The same Llama, in F32 or another type.
+    /// The same Llama, with weights of one dtype.
     pub fn llama() -> Self {
         let mut gguf = Gguf::empty("llama");
         gguf.tensor("token_embd.weight", &[32, 64], 0);
@@ -157,7 +157,7 @@ impl Gguf {
         gguf
     }
 
-    /// Hyper-parameters of the same Llama under another architecture's keys, and no tensors.
+    /// The hyper-parameters of the same Llama under another architecture's keys, without tensors.
     pub fn empty(arch: &str) -> Self {
         let mut gguf = Gguf {
             magic: *b"GGUF",

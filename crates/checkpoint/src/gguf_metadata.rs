@@ -1,7 +1,7 @@
 //! The values of a GGUF file's metadata, and typed access to them.
 use std::collections::BTreeMap;
 
-/// A value of the metadata. Whole numbers keep their value, not their width.
+/// A value of the metadata. Integers keep their value, not their width.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum GgufValue {
@@ -18,14 +18,14 @@ pub enum GgufValue {
 }
 
 impl GgufValue {
-    /// Its type in words.
+    /// The type, for messages.
     pub fn type_label(&self) -> &'static str {
         match self {
-            GgufValue::Unsigned(_) | GgufValue::Signed(_) => "a whole number",
+            GgufValue::Unsigned(_) | GgufValue::Signed(_) => "an integer",
             GgufValue::Float(_) => "a float",
             GgufValue::Bool(_) => "true or false",
             GgufValue::String(_) => "a string",
-            GgufValue::UnsignedArray(_) | GgufValue::SignedArray(_) => "a list of whole numbers",
+            GgufValue::UnsignedArray(_) | GgufValue::SignedArray(_) => "a list of integers",
             GgufValue::FloatArray(_) => "a list of floats",
             GgufValue::BoolArray(_) => "a list of true and false",
             GgufValue::StringArray(_) => "a list of strings",
@@ -36,10 +36,10 @@ impl GgufValue {
 /// The metadata of a GGUF file: hyper-parameters (`llama.block_count`) and the tokenizer
 /// (`tokenizer.ggml.tokens`).
 #[derive(Debug, Clone, PartialEq, Default)]
+#[allow(missing_docs)]
 pub struct GgufMetadata {
-    /// The format's version, 2 or 3.
+    /// Version of the format, 2 or 3.
     pub version: u32,
-    /// Keys, sorted.
     pub values: BTreeMap<String, GgufValue>,
 }
 
@@ -49,7 +49,7 @@ impl GgufMetadata {
         self.values.get(key)
     }
 
-    /// A string; `None` if the key is absent or something else.
+    /// A string; `None` where the key is absent or of another type.
     pub fn get_str(&self, key: &str) -> Option<&str> {
         match self.get(key)? {
             GgufValue::String(s) => Some(s),
@@ -57,7 +57,7 @@ impl GgufMetadata {
         }
     }
 
-    /// A whole number of any width that is not negative.
+    /// An integer of any width that is not negative.
     pub fn get_u64(&self, key: &str) -> Option<u64> {
         match self.get(key)? {
             GgufValue::Unsigned(n) => Some(*n),
@@ -71,7 +71,7 @@ impl GgufMetadata {
         self.get_u64(key).and_then(|n| u32::try_from(n).ok())
     }
 
-    /// A float or a whole number.
+    /// A float or an integer.
     pub fn get_f64(&self, key: &str) -> Option<f64> {
         match self.get(key)? {
             GgufValue::Float(x) => Some(*x),
@@ -97,8 +97,8 @@ impl GgufMetadata {
         }
     }
 
-    /// A list of whole numbers as i32, whatever their width: `tokenizer.ggml.token_type`. `None` if
-    /// one does not fit.
+    /// A list of integers of any width as i32: `tokenizer.ggml.token_type`. `None` if one does not
+    /// fit.
     pub fn get_i32_array(&self, key: &str) -> Option<Vec<i32>> {
         match self.get(key)? {
             GgufValue::SignedArray(list) => list.iter().map(|n| i32::try_from(*n).ok()).collect(),
@@ -107,7 +107,7 @@ impl GgufMetadata {
         }
     }
 
-    /// A list of whole numbers, none of them negative.
+    /// A list of integers, none of them negative.
     pub fn get_u64_array(&self, key: &str) -> Option<Vec<u64>> {
         match self.get(key)? {
             GgufValue::UnsignedArray(list) => Some(list.clone()),

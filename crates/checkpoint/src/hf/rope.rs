@@ -1,12 +1,13 @@
-//! Rotary embedding: `rope_parameters`, or `rope_scaling` with `rope_theta` beside it.
-use super::keys::ConfigKeys;
-use super::{HfConfigReader, Result};
-use crate::config::{Family, Mla, Pairing};
+//! RoPE: `rope_parameters`, or `rope_scaling` with `rope_theta` beside it.
+use super::keys::{ConfigKeys, Result};
+use super::reader::HfConfigReader;
+use crate::config::Mla;
 use crate::error::{CheckpointError, Defect, DefectKind};
-use crate::{RopeConfig, RopeScaling};
+use crate::family::Family;
+use crate::rope::{RopeConfig, RopeScaling};
 use serde_json::{Map, Value, json};
 
-/// What the rotary embedding needs to know of the model.
+/// The dimensions of the model that RoPE depends on.
 #[derive(Clone, Copy)]
 pub(super) struct RopeShape {
     pub head_dim: usize,
@@ -29,12 +30,12 @@ pub(super) fn read(reader: &mut HfConfigReader, shape: RopeShape) -> Result<Rope
     let scaling =
         ScalingReader { outer: reader.keys, inner, family: reader.family, shape, rotary_dim }
             .read(kind)?;
-    let pairing =
-        if reader.family == Family::DeepseekV2 { Pairing::Interleaved } else { Pairing::Halves };
+    let pairing = reader.family.traits().hf_pairing;
     Ok(RopeConfig { theta, rotary_dim, pairing, scaling })
 }
 
-/// `rope_scaling` goes before `rope_parameters`, as in transformers; an empty one counts as none.
+/// `rope_scaling` takes precedence over `rope_parameters`, as in transformers; an empty object counts
+/// as absent.
 fn parameters(reader: &HfConfigReader) -> Result<Map<String, Value>> {
     for key in ["rope_scaling", "rope_parameters"] {
         match reader.keys.get(key) {
@@ -57,7 +58,7 @@ fn parameters(reader: &HfConfigReader) -> Result<Map<String, Value>> {
     Ok(if reader.family == Family::GptOss { gpt_oss_default() } else { Map::new() })
 }
 
-/// What `GptOssConfig` takes where a configuration names no rotary parameters.
+/// The default of transformers' `GptOssConfig`.
 fn gpt_oss_default() -> Map<String, Value> {
     let value = json!({
         "rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false,
@@ -77,8 +78,8 @@ enum RopeType {
 }
 
 fn kind(inner: &ConfigKeys, family: Family) -> Result<RopeType> {
-    let word = inner.word("rope_type")?.or(inner.word("type")?).unwrap_or("default");
-    // Phi-3 once called its own scaling "su" or "yarn".
+    let word = inner.text("rope_type")?.or(inner.text("type")?).unwrap_or("default");
+    // Early Phi-3 configurations call LongRoPE "su" or "yarn".
     let phi3 = family == Family::Phi3;
     match word {
         "default" => Ok(RopeType::Default),
@@ -161,11 +162,11 @@ impl ScalingReader<'_> {
     }
 
     fn missing(&self, key: &str) -> CheckpointError {
-        self.inner.missing(key, "a number above 0, since rope_type asks for it")
+        self.inner.missing(key, "a number above 0, which this rope_type requires")
     }
 
-    /// The context of the first training. The key beside the object goes before the one within it,
-    /// as in transformers.
+    /// The context length of pre-training. The key beside the object takes precedence over the one
+    /// within, as in transformers.
     fn original(&self) -> Result<usize> {
         let key = "original_max_position_embeddings";
         if let Some(n) = self.outer.count(key)? {
@@ -183,7 +184,7 @@ impl ScalingReader<'_> {
 
     fn yarn(&self) -> Result<RopeScaling> {
         let original = self.original()?;
-        // Zero and null both mean the default, as `or` does in Python.
+        // Zero and null both mean the default, as with Python's `or`.
         let or = |key: &str, default: f64| {
             Ok::<_, CheckpointError>(
                 self.inner.number(key)?.filter(|n| *n != 0.0).unwrap_or(default),
@@ -207,8 +208,8 @@ impl ScalingReader<'_> {
         let derived =
             if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
         Ok(RopeScaling::LongRope {
-            short_factor: self.inner.numbers("short_factor", self.rotary_dim / 2)?,
-            long_factor: self.inner.numbers("long_factor", self.rotary_dim / 2)?,
+            short_factor: self.inner.positive_list("short_factor", self.rotary_dim / 2)?,
+            long_factor: self.inner.positive_list("long_factor", self.rotary_dim / 2)?,
             original_max_positions: original,
             attention_factor: Some(self.inner.number("attention_factor")?.unwrap_or(derived)),
         })

@@ -1,0 +1,156 @@
+//! The families of architectures: what each is called in `config.json` and in GGUF, and what
+//! follows from the family alone.
+use crate::rope::Pairing;
+use serde::Serialize;
+
+/// A family of architectures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[allow(missing_docs)]
+pub enum Family {
+    Llama,
+    Mistral,
+    Qwen2,
+    Qwen3,
+    Qwen3Moe,
+    Olmo2,
+    Phi,
+    Phi3,
+    GptOss,
+    DeepseekV2,
+}
+
+/// Normalization of queries and keys before RoPE: over each head, or over all heads at once
+/// (OLMo-2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub enum QkNorm {
+    None,
+    PerHead,
+    Full,
+}
+
+/// How a transformer layer combines attention, MLP and norms: a norm before each half, a norm after
+/// each half (OLMo-2), or one norm for both halves side by side (Phi-2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub enum LayerLayout {
+    Sequential,
+    PostNorm,
+    Parallel,
+}
+
+/// What all models of a family have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct FamilyTraits {
+    pub family: Family,
+    /// The class in transformers.
+    pub class_name: &'static str,
+    /// `general.architecture` of GGUF files; `None` where they are not read.
+    pub gguf_architecture: Option<&'static str>,
+    pub qk_norm: QkNorm,
+    pub layer_layout: LayerLayout,
+    /// LayerNorm instead of RMSNorm.
+    pub layer_norm: bool,
+    /// DeepSeek-V2's compressed keys and values.
+    pub latent_attention: bool,
+    /// Some layers have a mixture of experts.
+    pub experts: bool,
+    /// The pairs of RoPE in Hugging Face's row order.
+    pub hf_pairing: Pairing,
+    /// The pairs in GGUF's: its converter reorders the rows of Llama's queries and keys.
+    pub gguf_pairing: Pairing,
+    /// The name of the norm behind the last layer.
+    pub final_norm: &'static str,
+}
+
+/// A plain decoder: pre-norm RMSNorm, no norm of queries and keys, one dense MLP.
+const fn decoder(
+    family: Family,
+    class_name: &'static str,
+    gguf_architecture: Option<&'static str>,
+) -> FamilyTraits {
+    FamilyTraits {
+        family,
+        class_name,
+        gguf_architecture,
+        qk_norm: QkNorm::None,
+        layer_layout: LayerLayout::Sequential,
+        layer_norm: false,
+        latent_attention: false,
+        experts: false,
+        hf_pairing: Pairing::Halves,
+        gguf_pairing: Pairing::Halves,
+        final_norm: "model.norm",
+    }
+}
+
+/// All families, in the order of [`Family`].
+pub const FAMILIES: [FamilyTraits; 10] = [
+    FamilyTraits {
+        gguf_pairing: Pairing::Interleaved,
+        ..decoder(Family::Llama, "LlamaForCausalLM", Some("llama"))
+    },
+    decoder(Family::Mistral, "MistralForCausalLM", None),
+    decoder(Family::Qwen2, "Qwen2ForCausalLM", Some("qwen2")),
+    FamilyTraits {
+        qk_norm: QkNorm::PerHead,
+        ..decoder(Family::Qwen3, "Qwen3ForCausalLM", Some("qwen3"))
+    },
+    FamilyTraits {
+        qk_norm: QkNorm::PerHead,
+        experts: true,
+        ..decoder(Family::Qwen3Moe, "Qwen3MoeForCausalLM", Some("qwen3moe"))
+    },
+    FamilyTraits {
+        qk_norm: QkNorm::Full,
+        layer_layout: LayerLayout::PostNorm,
+        ..decoder(Family::Olmo2, "Olmo2ForCausalLM", Some("olmo2"))
+    },
+    FamilyTraits {
+        layer_layout: LayerLayout::Parallel,
+        layer_norm: true,
+        final_norm: "model.final_layernorm",
+        ..decoder(Family::Phi, "PhiForCausalLM", Some("phi2"))
+    },
+    decoder(Family::Phi3, "Phi3ForCausalLM", Some("phi3")),
+    FamilyTraits { experts: true, ..decoder(Family::GptOss, "GptOssForCausalLM", None) },
+    FamilyTraits {
+        latent_attention: true,
+        experts: true,
+        hf_pairing: Pairing::Interleaved,
+        gguf_pairing: Pairing::Interleaved,
+        ..decoder(Family::DeepseekV2, "DeepseekV2ForCausalLM", Some("deepseek2"))
+    },
+];
+
+impl Family {
+    /// What all models of the family have in common.
+    pub fn traits(self) -> &'static FamilyTraits {
+        &FAMILIES[self as usize]
+    }
+
+    /// The family of a class in transformers.
+    pub(crate) fn of_class(class_name: &str) -> Option<Family> {
+        FAMILIES.iter().find(|known| known.class_name == class_name).map(|known| known.family)
+    }
+
+    /// The family of a GGUF file's `general.architecture`.
+    pub(crate) fn of_gguf(architecture: &str) -> Option<Family> {
+        let is = |known: &&FamilyTraits| known.gguf_architecture == Some(architecture);
+        FAMILIES.iter().find(is).map(|known| known.family)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FAMILIES;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_enum() {
+        for (index, known) in FAMILIES.iter().enumerate() {
+            assert_eq!(known.family as usize, index, "{:?}", known.family);
+            assert_eq!(known.family.traits(), known);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What is refused: forms of a model that are not supported, and hyper-parameters out of bounds.
+use super::keys::{GgufKeys, Result};
+use crate::config::ModelConfig;
+use crate::error::{Defect, DefectKind};
+use crate::family::Family;
+
+impl GgufKeys<'_> {
+    pub fn refuse_unsupported(&self) -> Result<()> {
+        if self.family == Family::Llama
+            && self.metadata.get_u64(&self.key("expert_count")).unwrap_or(0) > 0
+        {
+            return Err(self.unsupported(
+                &self.key("expert_count"),
+                "a dense llama",
+                "a mixture of experts (Mixtral)",
+            ));
+        }
+        for (tensor, what) in [
+            ("blk.0.attn_k_b.weight", "latent attention with split kv_b"),
+            ("blk.0.attn_qkv.weight", "fused q, k and v"),
+        ] {
+            let fused_here = matches!(self.family, Family::Phi | Family::Phi3);
+            if self.has(tensor) && !(fused_here && tensor.contains("qkv")) {
+                let defect = Defect::new(
+                    DefectKind::Unsupported,
+                    self.file,
+                    "the tensors of the architecture",
+                    what,
+                );
+                return Err(defect
+                    .tensor(tensor)
+                    .remedy("Use the safetensors form of the model")
+                    .into());
+            }
+        }
+        let split = self.metadata.get_u64("split.count").unwrap_or(1);
+        if split > 1 {
+            let defect = Defect::new(
+                DefectKind::Unsupported,
+                self.file,
+                "one file",
+                format!("one of {split} parts"),
+            );
+            return Err(defect
+                .key("split.count")
+                .remedy("Join the parts with `llama-gguf-split --merge`")
+                .into());
+        }
+        Ok(())
+    }
+
+    pub fn check_bounds(&self, c: &ModelConfig) -> Result<()> {
+        let limits = [
+            ("block_count", c.layers, 1 << 12),
+            ("embedding_length", c.hidden_size, 1 << 20),
+            ("feed_forward_length", c.intermediate_size, 1 << 20),
+            ("attention.head_count", c.heads, 1 << 14),
+            ("attention.key_length", c.head_dim, 1 << 20),
+            ("expert_count", c.moe.map_or(0, |moe| moe.experts), 1 << 12),
+        ];
+        if let Some((name, value, max)) = limits.iter().find(|(_, value, max)| value > max) {
+            return Err(self.bad(name, format!("at most {max}"), value));
+        }
+        if !c.heads.is_multiple_of(c.kv_heads) {
+            return Err(self.bad(
+                "attention.head_count_kv",
+                format!("a divisor of {} heads", c.heads),
+                c.kv_heads,
+            ));
+        }
+        if c.rope.rotary_dim < 2
+            || !c.rope.rotary_dim.is_multiple_of(2)
+            || c.rope.rotary_dim > c.head_dim
+        {
+            return Err(self.bad(
+                "rope.dimension_count",
+                format!("an even number up to {}", c.head_dim),
+                c.rope.rotary_dim,
+            ));
+        }
+        if c.rope.theta <= 1.0 {
+            return Err(self.bad("rope.freq_base", "a number above 1", c.rope.theta));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! Latent attention and mixtures of experts of a GGUF file.
+use super::keys::{GgufKeys, Result};
+use crate::config::{ExpertStorage, Mla, Moe, Routing};
+use crate::family::Family;
+
+impl GgufKeys<'_> {
+    pub fn mla(&self) -> Result<Mla> {
+        let rope = self.required("rope.dimension_count")?;
+        let query = self.required("attention.key_length")?;
+        if query <= rope {
+            return Err(self.bad(
+                "attention.key_length",
+                format!("more than the {rope} rotating dimensions"),
+                query,
+            ));
+        }
+        Ok(Mla {
+            q_lora_rank: self
+                .count("attention.q_lora_rank")?
+                .filter(|_| self.has("blk.0.attn_q_a.weight")),
+            kv_lora_rank: self.required("attention.kv_lora_rank")?,
+            qk_nope_head_dim: query - rope,
+            qk_rope_head_dim: rope,
+            v_head_dim: self.required("attention.value_length")?,
+        })
+    }
+
+    /// Whether each layer has experts.
+    pub fn sparse_layers(&self, layers: usize) -> Vec<bool> {
+        let sparse = self.family.traits().experts;
+        let dense = self.metadata.get_u64(&self.key("leading_dense_block_count")).unwrap_or(0);
+        (0..layers.min(1 << 12)).map(|i| sparse && i as u64 >= dense).collect()
+    }
+
+    pub fn moe(&self) -> Result<Option<Moe>> {
+        if !self.family.traits().experts {
+            return Ok(None);
+        }
+        let qwen = self.family == Family::Qwen3Moe;
+        Ok(Some(Moe {
+            experts: self.required("expert_count")?,
+            experts_per_token: self.required("expert_used_count")?,
+            intermediate_size: self.required("expert_feed_forward_length")?,
+            shared_experts: self
+                .metadata
+                .get_u64(&self.key("expert_shared_count"))
+                .unwrap_or(0)
+                .min(1 << 10) as usize,
+            storage: ExpertStorage::Separate,
+            routing: Routing {
+                softmax_after_choice: false,
+                // llama.cpp normalizes for every model of this architecture.
+                normalize: qwen
+                    || self.metadata.get_bool(&self.key("expert_weights_norm")).unwrap_or(false),
+                scale: self.number("expert_weights_scale")?.filter(|s| *s != 0.0).unwrap_or(1.0),
+                groups: self.groups()?,
+            },
+            clamped: None,
+        }))
+    }
+
+    fn groups(&self) -> Result<Option<(usize, usize)>> {
+        Ok(match (self.count("expert_group_count")?, self.count("expert_group_used_count")?) {
+            (Some(groups), Some(kept)) if groups > 1 => Some((groups, kept)),
+            _ => None,
+        })
+    }
+}

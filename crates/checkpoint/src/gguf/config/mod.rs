@@ -1,0 +1,143 @@
+//! GGUF hyper-parameters -> [`ModelConfig`]. Keys:
+//! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>
+mod check;
+mod experts;
+mod keys;
+mod rope;
+
+use crate::Dtype;
+use crate::config::{Activation, ModelConfig, NormKind};
+use crate::error::{Defect, DefectKind};
+use crate::family::{FAMILIES, Family};
+use crate::gguf::reader::GgufFile;
+use keys::{GgufKeys, Result};
+pub(super) use rope::RopeFactors;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The hyper-parameters of a GGUF file.
+///
+/// # Errors
+/// 65 with the key, what it should be and what it is.
+pub(super) fn read_config(
+    file: &Path,
+    gguf: &GgufFile,
+    factors: RopeFactors,
+) -> Result<ModelConfig> {
+    let metadata = &gguf.metadata;
+    let architecture = metadata.get_str("general.architecture").unwrap_or("none");
+    let Some(family) = Family::of_gguf(architecture) else {
+        let known: Vec<&str> = FAMILIES.iter().filter_map(|f| f.gguf_architecture).collect();
+        let expected = format!("one of {}", known.join(", "));
+        let defect = Defect::new(DefectKind::GgufArchitecture, file, expected, architecture);
+        return Err(defect.key("general.architecture").into());
+    };
+    let keys = GgufKeys { file, metadata, tensors: &gguf.tensors, architecture, family };
+    keys.refuse_unsupported()?;
+    let config = keys.model_config(factors)?;
+    keys.check_bounds(&config)?;
+    Ok(config)
+}
+
+impl GgufKeys<'_> {
+    fn model_config(&self, factors: RopeFactors) -> Result<ModelConfig> {
+        let (family, traits) = (self.family, self.family.traits());
+        let hidden_size = self.required("embedding_length")?;
+        let heads = self.required("attention.head_count")?;
+        let layers = self.required("block_count")?;
+        let mla = if traits.latent_attention { Some(self.mla()?) } else { None };
+        let head_dim = match mla {
+            Some(mla) => mla.qk_nope_head_dim + mla.qk_rope_head_dim,
+            None => self.count("attention.key_length")?.unwrap_or(hidden_size / heads),
+        };
+        let max_positions = self.required("context_length")?;
+        let sliding_window =
+            self.count("attention.sliding_window")?.filter(|_| family == Family::Phi3);
+        let bias = |part: &str| self.has(&format!("blk.0.{part}.bias"));
+        Ok(ModelConfig {
+            family,
+            class_name: traits.class_name.to_owned(),
+            vocab_size: self.vocab_size()?,
+            hidden_size,
+            intermediate_size: self.required("feed_forward_length")?,
+            layers,
+            heads,
+            kv_heads: if mla.is_some() {
+                heads
+            } else {
+                self.count("attention.head_count_kv")?.unwrap_or(heads)
+            },
+            head_dim,
+            max_positions,
+            norm: self.norm()?,
+            activation: if family == Family::Phi { Activation::GeluTanh } else { Activation::Silu },
+            rope: self.rope(head_dim, max_positions, mla, factors)?,
+            attention_bias: bias("attn_q") || bias("attn_qkv"),
+            attention_out_bias: bias("attn_output"),
+            mlp_bias: bias("ffn_up"),
+            lm_head_bias: self.has("output.bias"),
+            attention_sinks: false,
+            qk_norm: traits.qk_norm,
+            layer_layout: traits.layer_layout,
+            tie_word_embeddings: !self.has("output.weight"),
+            sliding_window,
+            sliding_layers: vec![sliding_window.is_some(); layers],
+            dtype: self.main_dtype(),
+            moe: self.moe()?,
+            sparse_layers: self.sparse_layers(layers),
+            mla,
+            bos: self.metadata.get_u32("tokenizer.ggml.bos_token_id"),
+            eos: self.eos(),
+            pad: self.metadata.get_u32("tokenizer.ggml.padding_token_id"),
+        })
+    }
+
+    fn vocab_size(&self) -> Result<usize> {
+        // The rows of the embedding, which may be padded; `vocab_size` is often absent.
+        let rows = self
+            .tensors
+            .iter()
+            .find(|t| t.name == "token_embd.weight")
+            .and_then(|t| t.shape.first().copied());
+        match rows {
+            Some(rows) if rows > 0 => Ok(rows),
+            _ => Err(Defect::new(DefectKind::TensorMissing, self.file, "the embedding", "none")
+                .tensor("token_embd.weight")
+                .into()),
+        }
+    }
+
+    /// The dtype of the largest share of the bytes.
+    fn main_dtype(&self) -> Option<Dtype> {
+        let mut bytes: BTreeMap<Dtype, u64> = BTreeMap::new();
+        for tensor in self.tensors {
+            *bytes.entry(tensor.dtype).or_default() += tensor.bytes;
+        }
+        bytes.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(dtype, _)| dtype)
+    }
+
+    fn norm(&self) -> Result<NormKind> {
+        if self.family.traits().layer_norm {
+            let eps = self.number("attention.layer_norm_epsilon")?.unwrap_or(1e-5);
+            return Ok(NormKind::Layer { eps: eps as f32 });
+        }
+        let key = "attention.layer_norm_rms_epsilon";
+        match self.number(key)? {
+            Some(eps) if eps > 0.0 => Ok(NormKind::Rms { eps: eps as f32 }),
+            other => Err(self.bad(key, "a number above 0", format!("{other:?}"))),
+        }
+    }
+
+    fn eos(&self) -> Vec<u32> {
+        let ids = ["eos", "eot", "eom"]
+            .iter()
+            .filter_map(|name| self.metadata.get_u32(&format!("tokenizer.ggml.{name}_token_id")));
+        let mut eos: Vec<u32> = Vec::new();
+        for id in ids {
+            if !eos.contains(&id) {
+                eos.push(id);
+            }
+        }
+        eos
+    }
+}
