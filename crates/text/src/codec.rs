@@ -1,30 +1,30 @@
-//! How tokens spell bytes, and bytes text.
+//! Tokens to bytes, and bytes to text, as the tokenizers library's decoders do it.
 use serde_json::{Value, json};
 use tokenizers::DecoderWrapper;
 
-/// How SentencePiece writes a space.
+/// SentencePiece's space.
 pub(crate) const SPACE: char = '\u{2581}';
 
-/// How a tokenizer's tokens spell bytes.
+/// The encoding of bytes in a tokenizer's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TokenByteCodec {
-    /// Each byte as one printable character (GPT-2's `bytes_to_unicode`).
+    /// Each byte is one printable character (GPT-2's `bytes_to_unicode`).
     ByteLevel,
-    /// A space as U+2581, and bytes that have no piece as `<0x0A>`.
+    /// SentencePiece: a space is U+2581.
     Pieces {
-        /// Whether there are such bytes.
+        /// Bytes without a piece are `<0x0A>`.
         byte_fallback: bool,
-        /// Whether one space before the first token is no part of the text.
+        /// One space before the first token is not part of the text.
         strip_space: bool,
     },
 }
 
 impl TokenByteCodec {
-    /// What the library's decoder does. The rest of the program needs the bytes of single tokens,
-    /// which other kinds of decoder (WordPiece, CTC) do not have.
+    /// The codec of a decoder. Only decoders that work token by token are supported, since the
+    /// engine needs each token's bytes: WordPiece and CTC do not.
     ///
     /// # Errors
-    /// The decoder in words, if it is of another kind.
+    /// A description of the decoder, if it is of another kind.
     pub fn of(decoder: Option<&DecoderWrapper>) -> Result<TokenByteCodec, String> {
         let value = serde_json::to_value(decoder).map_err(|e| e.to_string())?;
         let steps = match value.get("decoders") {
@@ -62,7 +62,7 @@ impl TokenByteCodec {
         }
     }
 
-    /// The bytes that a token stands for.
+    /// The bytes of a token.
     pub fn bytes(self, token: &str) -> Vec<u8> {
         match self {
             TokenByteCodec::ByteLevel => {
@@ -70,7 +70,7 @@ impl TokenByteCodec {
                 bytes.unwrap_or_else(|| token.as_bytes().to_vec())
             }
             TokenByteCodec::Pieces { byte_fallback, .. } => {
-                match fallback(token).filter(|_| byte_fallback) {
+                match fallback_byte(token).filter(|_| byte_fallback) {
                     Some(byte) => vec![byte],
                     None => token.replace(SPACE, " ").into_bytes(),
                 }
@@ -78,8 +78,8 @@ impl TokenByteCodec {
         }
     }
 
-    /// Bytes as text. What is no character becomes U+FFFD: once for each byte in SentencePiece,
-    /// once for each broken character elsewhere.
+    /// Bytes as text. Invalid UTF-8 becomes U+FFFD: one for each byte under SentencePiece, one for
+    /// each broken character otherwise.
     pub fn text(self, bytes: &[u8]) -> String {
         if self == TokenByteCodec::ByteLevel {
             return String::from_utf8_lossy(bytes).into_owned();
@@ -92,14 +92,14 @@ impl TokenByteCodec {
         text
     }
 
-    /// Whether one space before the first token is no part of the text.
+    /// Whether one space before the first token is not part of the text.
     pub fn strips_space(self) -> bool {
         matches!(self, TokenByteCodec::Pieces { strip_space: true, .. })
     }
 }
 
-/// How many of these bytes are certain: what may still become a character at their end is not.
-pub(crate) fn certain(bytes: &[u8]) -> usize {
+/// The length without an incomplete character at the end.
+pub(crate) fn complete_len(bytes: &[u8]) -> usize {
     let mut at = 0;
     loop {
         match std::str::from_utf8(&bytes[at..]) {
@@ -112,7 +112,7 @@ pub(crate) fn certain(bytes: &[u8]) -> usize {
     }
 }
 
-fn fallback(token: &str) -> Option<u8> {
+fn fallback_byte(token: &str) -> Option<u8> {
     let hex = token.strip_prefix("<0x")?.strip_suffix('>')?;
     let two_digits = hex.len() == 2 && hex.bytes().all(|b| b.is_ascii_hexdigit());
     u8::from_str_radix(hex, 16).ok().filter(|_| two_digits)
@@ -132,10 +132,10 @@ fn byte_of(c: char) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{byte_of, certain};
+    use super::{byte_of, complete_len};
 
     #[test]
-    fn every_byte_is_written_as_one_character() {
+    fn every_byte_has_one_character() {
         let mut bytes: Vec<u8> =
             (0x21..=0x143).filter_map(char::from_u32).filter_map(byte_of).collect();
         bytes.sort_unstable();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_end_may_still_become_a_character() {
+    fn only_an_incomplete_last_character_waits() {
         let cases: [(&[u8], usize); 6] = [
             (b"", 0),
             (b"a", 1),
@@ -153,7 +153,7 @@ mod tests {
             (b"\xF0\x9F\x98\x80\xF0", 4),
         ];
         for (bytes, expected) in cases {
-            assert_eq!(certain(bytes), expected, "{bytes:?}");
+            assert_eq!(complete_len(bytes), expected, "{bytes:?}");
         }
     }
 }

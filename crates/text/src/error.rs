@@ -1,35 +1,26 @@
+//! Errors of this crate.
 use checkpoint::CheckpointError;
 use error_kind::{ErrorKind, HasKind};
 use std::path::{Path, PathBuf};
 
 /// Why text cannot be turned into tokens or back.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum TextError {
-    /// A tokenizer's file is wrong.
+    /// A tokenizer's file is malformed.
     #[error("{}: expected a tokenizer that can be used, found: {why}. Fetch the file again", .file.display())]
-    Tokenizer {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// A chat template is wrong, or refused its input.
+    Tokenizer { file: PathBuf, why: String },
+    /// A chat template is malformed, or rejects its input.
     #[error("chat template of {}: {why}. Check the messages' roles and their order", .file.display())]
-    Template {
-        /// Where the template is from.
-        file: PathBuf,
-        /// The template's word.
-        why: String,
-    },
-    /// A file is not there, is none that can be read, or cannot be read.
+    Template { file: PathBuf, why: String },
+    /// A file is missing or cannot be read.
     #[error(transparent)]
     File(#[from] CheckpointError),
-    /// The text or the ids are no valid input.
+    /// The text or the ids are invalid.
     #[error("cannot {doing}: {why}")]
     Input {
-        /// What was tried.
+        /// The operation, as an infinitive.
         doing: &'static str,
-        /// What is wrong.
         why: String,
     },
 }

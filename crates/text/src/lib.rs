@@ -1,4 +1,5 @@
-//! Text to tokens and back: tokenizers, chat templates, and streams of tokens as text.
+//! Between text and tokens: tokenizers, chat templates, decoding of token streams, and the tool calls
+//! in replies.
 
 mod build;
 mod codec;

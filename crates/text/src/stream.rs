@@ -1,9 +1,10 @@
-use crate::codec::certain;
+//! Streams of tokens as text.
+use crate::codec::complete_len;
 use crate::{TextError, Tokenizer};
 
-/// Turns a stream of tokens into text that never breaks a character in two. All pieces together,
-/// with what [`finish`](StreamDecoder::finish) gives, are what [`Tokenizer::decode`] makes of the
-/// tokens without special ones.
+/// Decodes a stream of tokens without splitting characters. The concatenated texts, that of
+/// [`finish`](StreamDecoder::finish) included, equal [`Tokenizer::decode`] of the tokens without
+/// special ones.
 #[derive(Debug)]
 pub struct StreamDecoder {
     tokenizer: Tokenizer,
@@ -17,10 +18,10 @@ impl StreamDecoder {
         StreamDecoder { tokenizer, pending: Vec::new(), started: false }
     }
 
-    /// The text that is certain after this token. Special tokens are no text.
+    /// The complete characters up to this token. Special tokens have no text.
     ///
     /// # Errors
-    /// None today; a tokenizer may refuse an id.
+    /// None at present.
     pub fn push(&mut self, id: u32) -> Result<String, TextError> {
         let mut bytes = self.tokenizer.token_bytes(id).unwrap_or_default();
         if !self.started && !bytes.is_empty() {
@@ -28,14 +29,14 @@ impl StreamDecoder {
             self.tokenizer.strip_space(&mut bytes);
         }
         self.pending.extend(bytes);
-        // Bytes that can still become a character wait for the next token.
-        let rest = self.pending.split_off(certain(&self.pending));
+        // An incomplete character waits for the next token.
+        let rest = self.pending.split_off(complete_len(&self.pending));
         let text = self.tokenizer.codec().text(&self.pending);
         self.pending = rest;
         Ok(text)
     }
 
-    /// What is left at the end, with U+FFFD for a broken character.
+    /// The rest at the end of the stream, with U+FFFD for an incomplete character.
     pub fn finish(&mut self) -> String {
         self.started = false;
         self.tokenizer.codec().text(&std::mem::take(&mut self.pending))

@@ -1,3 +1,4 @@
+//! Text to token ids and back.
 use crate::TextError;
 use crate::build::{self, BuiltTokenizer};
 use crate::codec::TokenByteCodec;
@@ -6,19 +7,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Ids from here on are taken for damage: the largest vocabularies have some 260,000.
+/// Bound of ids, against damaged files: the largest vocabularies have some 260,000.
 const IDS_MAX: u32 = 1 << 22;
 
-/// Turns text into token ids and back. Clones share it.
+/// A tokenizer. Clones share its data.
 #[derive(Clone)]
 pub struct Tokenizer(Arc<TokenizerInner>);
 
 struct TokenizerInner {
     built: BuiltTokenizer,
     codec: TokenByteCodec,
-    /// One for each id; none for ids without a token.
+    /// By id; `None` for ids without a token.
     tokens: Vec<Option<TokenEntry>>,
-    /// How many rows the model's embedding has; an id beyond has no meaning to it.
+    /// Rows of the model's embedding; larger ids are invalid.
     rows: Option<usize>,
 }
 
@@ -28,11 +29,11 @@ struct TokenEntry {
 }
 
 impl Tokenizer {
-    /// The tokenizer of a checkpoint: `tokenizer.json`, `vocab.json` with `merges.txt`, or the one
-    /// inside a GGUF file. `None` if there is none.
+    /// The tokenizer of a checkpoint: `tokenizer.json`, `vocab.json` with `merges.txt`, or that of a
+    /// GGUF file. `None` if there is none.
     ///
     /// # Errors
-    /// 65 if it is malformed, 66 for a link to nothing, 74 if it cannot be read.
+    /// 65 if it is malformed, 66 for a dangling link, 74 if it cannot be read.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Option<Tokenizer>, TextError> {
         let built = match &checkpoint.gguf {
             Some(metadata) => build::from_gguf(&checkpoint.root, metadata)?,
@@ -41,8 +42,8 @@ impl Tokenizer {
         built.map(|built| Self::new(built, Some(checkpoint.config.vocab_size))).transpose()
     }
 
-    /// The tokenizer of a folder: `tokenizer.json`, or `vocab.json` with `merges.txt`, which leave
-    /// it to the model's family how text is cut. `None` if there is none.
+    /// The tokenizer of a folder: `tokenizer.json`, or `vocab.json` with `merges.txt`, whose
+    /// pre-tokenization depends on the model's family. `None` if there is none.
     ///
     /// # Errors
     /// As [`from_checkpoint`](Tokenizer::from_checkpoint).
@@ -50,11 +51,11 @@ impl Tokenizer {
         build::from_folder(root, family)?.map(|built| Self::new(built, None)).transpose()
     }
 
-    /// The tokenizer in a GGUF file's metadata: `gpt2` (byte-level) or `llama` (SentencePiece).
+    /// The tokenizer of a GGUF file's metadata: `gpt2` (byte-level) or `llama` (SentencePiece).
     /// `None` if there is none. `file` is for errors.
     ///
     /// # Errors
-    /// 65 if it is malformed, or of another kind.
+    /// 65 if it is malformed or of another kind.
     pub fn from_gguf(file: &Path, metadata: &GgufMetadata) -> Result<Option<Tokenizer>, TextError> {
         build::from_gguf(file, metadata)?.map(|built| Self::new(built, None)).transpose()
     }
@@ -78,11 +79,11 @@ impl Tokenizer {
         Ok(Tokenizer(Arc::new(TokenizerInner { built, codec, tokens, rows })))
     }
 
-    /// The ids of a text. Special tokens in it are recognized, as transformers does; `add_special`
-    /// adds those that the model wants round every text.
+    /// The ids of a text. Special tokens in the text are recognized, as in transformers;
+    /// `add_special` adds those that the model expects around every text.
     ///
     /// # Errors
-    /// 2 if the tokenizer refuses the text; 65 if it gives a token that the model has no row for.
+    /// 2 if the tokenizer rejects the text; 65 if it produces an id beyond the model's embedding.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
         let BuiltTokenizer { tokenizer, before, after, .. } = &self.0.built;
         let encoding = tokenizer.encode_fast(text, add_special);
@@ -107,10 +108,10 @@ impl Tokenizer {
         }
     }
 
-    /// The text of ids; ids without a token are no text. Broken characters become U+FFFD.
+    /// The text of ids. Ids without a token are skipped; broken characters become U+FFFD.
     ///
     /// # Errors
-    /// None today; a tokenizer may refuse ids.
+    /// None at present.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TextError> {
         let tokens = ids
             .iter()
@@ -121,12 +122,12 @@ impl Tokenizer {
         Ok(self.0.codec.text(&bytes))
     }
 
-    /// How many ids there are, added ones and holes included.
+    /// The number of ids, added tokens and gaps included.
     pub fn vocab_size(&self) -> usize {
         self.0.tokens.len()
     }
 
-    /// The bytes that an id stands for; `None` for special tokens and for ids without a token.
+    /// The bytes of a token; `None` for special tokens and ids without a token.
     pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
         self.token(id).filter(|token| !token.is_special).map(|token| token.bytes.clone())
     }
@@ -136,17 +137,17 @@ impl Tokenizer {
         self.token(id).is_some_and(|token| token.is_special)
     }
 
-    /// The id of a token's own text.
+    /// The id of a token, as written in the vocabulary.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.0.built.tokenizer.token_to_id(token)
     }
 
-    /// The token's own text.
+    /// The token of an id, as written in the vocabulary.
     pub fn id_to_token(&self, id: u32) -> Option<String> {
         self.0.built.tokenizer.id_to_token(id)
     }
 
-    /// The file that it is from.
+    /// The file that the tokenizer was read from.
     pub fn file(&self) -> &PathBuf {
         &self.0.built.file
     }
@@ -159,7 +160,7 @@ impl Tokenizer {
         self.0.codec
     }
 
-    /// Takes the space away that SentencePiece put before the first word.
+    /// Removes the space that SentencePiece adds before the first word.
     pub(crate) fn strip_space(&self, bytes: &mut Vec<u8>) {
         if self.0.codec.strips_space() && bytes.first() == Some(&b' ') {
             bytes.remove(0);

@@ -1,4 +1,4 @@
-//! Tokenizers that are none: each an error with the file's name, never a panic or a wait.
+//! Malformed tokenizers: an error that names the file, never a panic or an endless wait.
 mod support;
 
 use checkpoint::{Family, GgufMetadata, GgufValue};
@@ -29,7 +29,7 @@ fn a_folder_without_a_tokenizer_has_none() {
 }
 
 #[test]
-fn malformed_files_are_named() {
+fn errors_name_the_malformed_file() {
     let deep = ["[".repeat(100_000), "{\"a\":".repeat(100_000)];
     let pointer = "version https://git-lfs.github.com/spec/v1\nsize 9";
     let config = |text: &str| format!(r#"{{"added_tokens_decoder": {text}}}"#);
@@ -73,7 +73,7 @@ fn malformed_files_are_named() {
 }
 
 #[test]
-fn what_would_block_or_fill_the_memory_is_not_read() {
+fn fifos_and_huge_files_are_not_read() {
     for name in ["tokenizer.json", "vocab.json"] {
         let pipe = folder(&[]);
         let made = std::process::Command::new("mkfifo")
@@ -103,7 +103,7 @@ fn what_would_block_or_fill_the_memory_is_not_read() {
 }
 
 #[test]
-fn malformed_metadata_is_named() {
+fn errors_name_the_malformed_key() {
     let file = Path::new("x.gguf");
     let number = GgufValue::Unsigned(1);
     let wrong = [
@@ -151,7 +151,7 @@ fn malformed_metadata_is_named() {
     refused(Tokenizer::from_gguf(file, &metadata), &["x.gguf", "unknown_token_id"]);
 }
 
-/// Changes the value at some place of a JSON tree.
+/// Replaces the value at a path of a JSON tree.
 fn disturb(value: &mut Value, path: &mut impl Iterator<Item = usize>, with: &Value) {
     match (value, path.next()) {
         (Value::Array(list), Some(step)) if !list.is_empty() => {
@@ -192,7 +192,7 @@ fn odd_value() -> impl Strategy<Value = Value> {
     )
 }
 
-/// One that was accepted must be usable on everything.
+/// An accepted tokenizer works on every text.
 fn use_it(tokenizer: &Tokenizer) -> Result<(), TestCaseError> {
     for text in ["Hello, 123 <think>", "", " ", "aaaa\u{0}é😀<|begin|></think> order"] {
         match tokenizer.encode(text, true) {
@@ -211,7 +211,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_disturbed_tokenizer_is_used_or_refused(path in prop::collection::vec(0usize..1000, 1..6), with in odd_value()) {
+    fn a_corrupted_tokenizer_works_or_is_refused(path in prop::collection::vec(0usize..1000, 1..6), with in odd_value()) {
         let mut json = golden_json("text/tokenizer.json");
         disturb(&mut json, &mut path.into_iter(), &with);
         let folder = folder(&[("tokenizer.json", &json.to_string())]);
@@ -225,7 +225,7 @@ proptest! {
     }
 
     #[test]
-    fn disturbed_metadata_is_used_or_refused(
+    fn corrupted_metadata_works_or_is_refused(
         sentence_piece in any::<bool>(), key in 0usize..5, at in any::<prop::sample::Index>(), to in any::<prop::sample::Index>(),
         cut in any::<bool>(),
     ) {
@@ -264,7 +264,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_tokenizer_is_refused(at in any::<prop::sample::Index>()) {
+    fn a_truncated_tokenizer_is_refused(at in any::<prop::sample::Index>()) {
         let text = std::fs::read_to_string(support::golden("text/tokenizer.json")).expect("golden data");
         let end = text.trim_end().len();
         let cut = (0..=at.index(end)).rev().find(|at| text.is_char_boundary(*at)).expect("0 is one");

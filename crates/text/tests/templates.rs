@@ -1,4 +1,4 @@
-//! Renderings against transformers' `apply_chat_template`, see tests/golden/make_texts.py.
+//! Chat templates render as by transformers' `apply_chat_template` (tests/golden/make_texts.py).
 mod support;
 
 use error_kind::{ErrorKind, HasKind};
@@ -43,7 +43,7 @@ fn render(source: &str) -> Result<String, TextError> {
 }
 
 #[test]
-fn the_real_models_template_renders_as_in_transformers() {
+fn smollm2s_template_renders_as_in_transformers() {
     let Some(checkpoint) = smollm2("the_real_models_template_renders_as_in_transformers") else {
         return;
     };
@@ -53,7 +53,7 @@ fn the_real_models_template_renders_as_in_transformers() {
 }
 
 #[test]
-fn what_templates_use_renders_as_in_transformers() {
+fn jinja_features_render_as_in_transformers() {
     let golden = golden_json("text/templates.json");
     let special = ["bos_token", "eos_token"]
         .map(|n| (n.to_owned(), text(&golden, n).expect("a token").to_owned()));
@@ -163,7 +163,7 @@ fn a_template_that_fails_or_does_not_end_is_an_error() {
 }
 
 #[test]
-fn json_is_pythons() {
+fn tojson_equals_pythons_json_dumps() {
     let python =
         "{{ ['ü', '😀', '\\u007f', 1e16, 0.1, 1e-5, -0.0, true] | tojson(ensure_ascii=true) }}";
     assert_eq!(

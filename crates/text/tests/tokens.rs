@@ -1,5 +1,5 @@
-//! Tokens and texts against the tokenizers library of Python and sentencepiece, see
-//! tests/golden/make_texts.py.
+//! Tokens and texts equal those of Python's tokenizers library and sentencepiece
+//! (tests/golden/make_texts.py).
 mod support;
 
 use checkpoint::{Family, GgufValue};
@@ -14,8 +14,7 @@ use support::{
 };
 use text::{StreamDecoder, Tokenizer};
 
-/// Compares one text; says what differs. What a golden leaves out equals the text itself, or the
-/// ids alone.
+/// Compares one text; the error says what differs. A golden omits what equals its text or ids.
 fn check(tokenizer: &Tokenizer, case: &Value) -> Result<(), String> {
     let given = text(case, "text").expect("a text");
     let expected = ids(&case["ids"]);
@@ -74,7 +73,7 @@ fn from_gguf(metadata: &checkpoint::GgufMetadata) -> Tokenizer {
 }
 
 #[test]
-fn smollm2_out_of_its_gguf_gives_the_tokens_of_transformers() {
+fn smollm2s_gguf_tokenizer_equals_transformers() {
     let Some(checkpoint) = smollm2("smollm2_out_of_its_gguf_gives_the_tokens_of_transformers")
     else {
         return;
@@ -87,7 +86,7 @@ fn smollm2_out_of_its_gguf_gives_the_tokens_of_transformers() {
 }
 
 #[test]
-fn smollm2_out_of_vocab_and_merges_is_the_same_tokenizer() {
+fn smollm2s_vocab_and_merges_make_the_same_tokenizer() {
     let Some(checkpoint) = smollm2("smollm2_out_of_vocab_and_merges_is_the_same_tokenizer") else {
         return;
     };
@@ -105,7 +104,7 @@ fn smollm2_out_of_vocab_and_merges_is_the_same_tokenizer() {
 }
 
 #[test]
-fn a_tokenizer_json_gives_the_tokens_of_transformers() {
+fn a_tokenizer_json_equals_transformers() {
     let golden = golden_json("text/bpe.json");
     let tokenizer = small_bpe();
     check_all(&tokenizer, list(&golden, "texts"));
@@ -122,7 +121,7 @@ fn a_tokenizer_json_gives_the_tokens_of_transformers() {
 }
 
 #[test]
-fn each_way_to_cut_is_that_of_the_library() {
+fn each_pre_tokenizer_equals_the_library() {
     let golden = golden_json("text/bpe.json");
     for pre in ["gpt-2", "smollm", "qwen2", "llama-bpe"] {
         let tokenizer = from_gguf(&bpe_metadata(pre));
@@ -144,7 +143,7 @@ fn each_way_to_cut_is_that_of_the_library() {
 }
 
 #[test]
-fn families_without_a_tokenizer_json_cut_in_their_own_way() {
+fn vocab_and_merges_use_the_familys_pre_tokenizer() {
     let golden = golden_json("text/bpe.json");
     let json = golden_json("text/tokenizer.json");
     let merges: Vec<String> = list(&json["model"], "merges")
@@ -188,12 +187,12 @@ fn families_without_a_tokenizer_json_cut_in_their_own_way() {
 }
 
 #[test]
-fn sentence_piece_in_a_gguf_gives_the_tokens_of_sentencepiece() {
+fn a_gguf_sentencepiece_tokenizer_equals_sentencepiece() {
     let golden = golden_json("text/spm.json");
     let mut bare = spm_metadata(&golden);
     set(&mut bare, &[("add_space_prefix", GgufValue::Bool(false))]);
     for (tokenizer, key) in [(small_spm(), "prefix"), (from_gguf(&bare), "no_prefix")] {
-        // sentencepiece takes control tokens in a text for text, as transformers does not.
+        // sentencepiece does not recognize control tokens in a text, transformers does.
         let plain = |case: &&Value| !text(case, "text").expect("a text").contains("<s>");
         assert!(list(&golden, key).len() > 60);
         for case in list(&golden, key).iter().filter(plain) {
@@ -236,7 +235,7 @@ fn broken_bytes_are_decoded_as_sentencepiece_does() {
 }
 
 #[test]
-fn a_gguf_says_what_is_put_round_a_text() {
+fn metadata_decides_which_tokens_surround_a_text() {
     let encoded = |pre: &str, changes: &[(&str, GgufValue)]| {
         let mut metadata = bpe_metadata(pre);
         set(
@@ -255,13 +254,13 @@ fn a_gguf_says_what_is_put_round_a_text() {
         encoded("gpt-2", &[("add_bos_token", yes.clone()), ("add_eos_token", yes)]).0,
         [3, a, 4]
     );
-    // Llama 3 wants its first token also where the file does not say so, as in llama.cpp.
+    // As in llama.cpp, Llama 3 adds its first token even where the file does not say so.
     assert_eq!(encoded("llama-bpe", &[]).0, [3, a]);
     assert_eq!(encoded("llama-bpe", &[("add_bos_token", no)]).0, [a]);
 }
 
 #[test]
-fn a_token_without_a_row_is_refused() {
+fn a_token_beyond_the_embedding_is_refused() {
     let folder = folder(&[]);
     for file in ["config.json", "model.safetensors"] {
         std::fs::copy(golden("llama-tied-f16").join(file), folder.path().join(file))
@@ -280,7 +279,7 @@ fn a_token_without_a_row_is_refused() {
 }
 
 #[test]
-fn a_decoder_whose_tokens_have_no_bytes_is_refused() {
+fn a_decoder_without_bytes_for_each_token_is_refused() {
     let mut json = golden_json("text/tokenizer.json");
     for decoder in
         [Value::Null, serde_json::json!({"type": "WordPiece", "prefix": "##", "cleanup": true})]
@@ -297,7 +296,7 @@ fn a_decoder_whose_tokens_have_no_bytes_is_refused() {
 }
 
 #[test]
-fn an_unknown_name_of_a_cut_is_refused() {
+fn an_unknown_pre_tokenizer_is_refused() {
     let mut metadata = bpe_metadata("gpt-2");
     set(&mut metadata, &[("pre", string("no-such-cut"))]);
     let error = Tokenizer::from_gguf(Path::new("x.gguf"), &metadata).expect_err("no such cut");
@@ -311,14 +310,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_stream_is_what_decoding_all_of_it_gives(ids in prop::collection::vec(0u32..600, 0..40)) {
+    fn a_decoded_stream_equals_the_decoded_whole(ids in prop::collection::vec(0u32..600, 0..40)) {
         for tokenizer in [small_bpe(), small_spm()] {
             let whole = tokenizer.decode(&ids, true).expect("text");
             prop_assert_eq!(streamed(&tokenizer, &ids), whole);
         }
     }
 
-    /// Bytes come as tokens one by one: no piece may hold a broken character that later bytes would have made whole.
+    /// Tokens of single bytes: no character is split that later bytes complete.
     #[test]
     fn a_stream_never_breaks_a_character(text in "\\PC{0,20}") {
         let tokenizer = small_spm();
@@ -332,7 +331,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_tokens_and_back(text in "(\\PC|[\n\t ]|<0x41>|order){0,40}") {
+    fn any_text_round_trips(text in "(\\PC|[\n\t ]|<0x41>|order){0,40}") {
         for tokenizer in [small_bpe(), small_spm()] {
             let ids = tokenizer.encode(&text, false).expect("ids");
             prop_assert!(ids.iter().all(|id| (*id as usize) < tokenizer.vocab_size()));

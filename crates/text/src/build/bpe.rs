@@ -1,3 +1,4 @@
+//! Byte-level BPE (GPT-2), built from vocabulary, merges and added tokens.
 use crate::TextError;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -5,19 +6,18 @@ use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper, Tokenizer};
 
-/// A byte-level tokenizer in its parts.
+/// The parts of a byte-level BPE tokenizer.
 pub(super) struct ByteLevelBpe<'a> {
-    /// The file, for errors.
+    /// For errors.
     pub file: &'a Path,
     /// Token to id.
     pub vocab: BTreeMap<String, u32>,
-    /// Which two tokens become one, first come first served.
+    /// Pairs of tokens to merge, the highest priority first.
     pub merges: Merges,
-    /// A word that is a token stays one, whether merges make it or not (Llama 3).
+    /// A word that is in the vocabulary becomes one token even where no merges lead to it (Llama 3).
     pub ignore_merges: bool,
-    /// How text is cut before merging.
-    pub cut: PreTokenizerWrapper,
-    /// Tokens that are found in text before it is cut.
+    pub pre_tokenizer: PreTokenizerWrapper,
+    /// Tokens that are matched before pre-tokenization.
     pub added: Vec<AddedToken>,
 }
 
@@ -29,30 +29,30 @@ impl ByteLevelBpe<'_> {
             .build()
             .map_err(|e| TextError::tokenizer(self.file, e))?;
         let mut tokenizer = Tokenizer::new(model);
-        tokenizer.with_pre_tokenizer(Some(self.cut));
+        tokenizer.with_pre_tokenizer(Some(self.pre_tokenizer));
         tokenizer.with_decoder(Some(DecoderWrapper::ByteLevel(ByteLevel::default())));
         add(&mut tokenizer, &self.added);
         Ok(tokenizer)
     }
 }
 
-/// Adds tokens, special or not, in their order.
+/// Adds tokens in order, special and other ones.
 pub(super) fn add(tokenizer: &mut Tokenizer, added: &[AddedToken]) {
     for token in added {
-        // How many were added says nothing: those that the vocabulary has already are not counted.
-        let _counted = match token.special {
+        // The count excludes tokens that the vocabulary has already: it is no sign of success.
+        let _count = match token.special {
             true => tokenizer.add_special_tokens(std::slice::from_ref(token)),
             false => tokenizer.add_tokens(std::slice::from_ref(token)),
         };
     }
 }
 
-/// An added token that is found as it is written.
+/// An added token that is matched without normalization.
 pub(super) fn added(text: &str, special: bool) -> AddedToken {
     AddedToken::from(text.to_owned(), special).normalized(false)
 }
 
-/// The pairs of merges that are written as two tokens with a space between.
+/// Parses merges: two tokens with a space in between.
 pub(super) fn pairs<'a>(
     file: &Path,
     lines: impl Iterator<Item = &'a str>,

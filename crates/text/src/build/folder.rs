@@ -1,3 +1,4 @@
+//! Tokenizers of folders: `tokenizer.json`, or `vocab.json` with `merges.txt`.
 use super::BuiltTokenizer;
 use super::bpe::{ByteLevelBpe, added, pairs};
 use super::pre_tokenizer::PreTokenizer;
@@ -10,10 +11,10 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use tokenizers::{AddedToken, Tokenizer};
 
-/// The largest files are about 35 MB (256,000 tokens).
+/// The largest known `tokenizer.json` has 35 MB (256,000 tokens).
 const BYTES_MAX: u64 = 256 << 20;
 
-/// The tokenizer of a folder, if it has one: `tokenizer.json`, or `vocab.json` with `merges.txt`.
+/// The tokenizer of a folder; `None` if there is none.
 pub(crate) fn from_folder(
     root: &Path,
     family: Family,
@@ -39,23 +40,25 @@ pub(crate) fn from_folder(
         serde_json::from_str(&vocab).map_err(|e| TextError::tokenizer(&vocab_file, e))?;
     let merges = merges.lines().filter(|line| !line.starts_with("#version") && !line.is_empty());
     let merges = pairs(&merges_file, merges)?;
-    let mut tokens = unmade(&vocab, &merges);
+    let mut tokens = unmerged(&vocab, &merges);
     tokens.extend(declared(root, &vocab)?);
     let tokenizer = ByteLevelBpe {
         file: &vocab_file,
         vocab,
         merges,
         ignore_merges: false,
-        cut: cut(family).build().map_err(|e| TextError::tokenizer(&vocab_file, e))?,
+        pre_tokenizer: pre_tokenizer(family)
+            .build()
+            .map_err(|e| TextError::tokenizer(&vocab_file, e))?,
         added: tokens,
     };
     let tokenizer = tokenizer.build()?;
     Ok(Some(BuiltTokenizer { tokenizer, file: vocab_file, before: Vec::new(), after: Vec::new() }))
 }
 
-/// The library panics where it meets broken JSON within some of its objects, and later where a
-/// post-processor names a token that it does not define: so the JSON is read on its own first, and
-/// one text is tried.
+/// The tokenizers library panics on broken JSON within some of its objects, and at the first use
+/// where a post-processor names an undefined token. So the JSON is validated first, and one text is
+/// encoded as a trial.
 fn from_json(file: &Path, text: &str) -> Result<Tokenizer, TextError> {
     serde_json::from_str::<IgnoredAny>(text).map_err(|e| TextError::tokenizer(file, e))?;
     let read = || {
@@ -65,12 +68,15 @@ fn from_json(file: &Path, text: &str) -> Result<Tokenizer, TextError> {
     };
     match catch_unwind(read) {
         Ok(read) => read.map_err(|e: tokenizers::Error| TextError::tokenizer(file, e)),
-        Err(_) => Err(TextError::tokenizer(file, "one that the tokenizers library gave up on")),
+        Err(_) => {
+            Err(TextError::tokenizer(file, "a tokenizer that makes the tokenizers library panic"))
+        }
     }
 }
 
-/// `vocab.json` and `merges.txt` do not say how text is cut: the family does. SmolLM2 is a Llama.
-fn cut(family: Family) -> PreTokenizer {
+/// `vocab.json` and `merges.txt` do not define pre-tokenization: it depends on the family. SmolLM2 is
+/// a Llama.
+fn pre_tokenizer(family: Family) -> PreTokenizer {
     match family {
         Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe => PreTokenizer::Qwen2,
         Family::Phi => PreTokenizer::Gpt2,
@@ -78,8 +84,8 @@ fn cut(family: Family) -> PreTokenizer {
     }
 }
 
-/// Tokens like `<|im_end|>` that no merge makes: they are in the vocabulary to be found whole.
-fn unmade(vocab: &BTreeMap<String, u32>, merges: &[(String, String)]) -> Vec<AddedToken> {
+/// Tokens like `<|im_end|>` that no merges lead to: they are special tokens.
+fn unmerged(vocab: &BTreeMap<String, u32>, merges: &[(String, String)]) -> Vec<AddedToken> {
     let made: BTreeSet<String> = merges.iter().map(|(a, b)| format!("{a}{b}")).collect();
     let mut found: Vec<_> =
         vocab.iter().filter(|(token, _)| looks_special(token) && !made.contains(*token)).collect();
@@ -92,7 +98,7 @@ fn looks_special(token: &str) -> bool {
     inner.is_some_and(|inner| !inner.is_empty() && !inner.contains(['<', '>', ' ']))
 }
 
-/// What `tokenizer_config.json` adds: id -> token, the ids following those of the vocabulary.
+/// The added tokens of `tokenizer_config.json`, whose ids must follow those of the vocabulary.
 fn declared(root: &Path, vocab: &BTreeMap<String, u32>) -> Result<Vec<AddedToken>, TextError> {
     let file = root.join("tokenizer_config.json");
     let settings = json::read(&file)?;
@@ -110,8 +116,7 @@ fn declared(root: &Path, vocab: &BTreeMap<String, u32>) -> Result<Vec<AddedToken
     }
     let mut next = vocab.len() as u32;
     for (id, token) in &tokens {
-        // The library gives ids in order: one that is declared elsewhere would silently become
-        // another.
+        // The library assigns ids in order, and would silently change any other id.
         let given = vocab.get(&token.content).copied().unwrap_or(next);
         if given != *id {
             let why = format!(

@@ -1,3 +1,4 @@
+//! Tokenizers in GGUF metadata: `gpt2` (byte-level BPE) and `llama` (SentencePiece).
 use super::bpe::{ByteLevelBpe, added, pairs};
 use super::pre_tokenizer::PreTokenizer;
 use super::{BuiltTokenizer, sentencepiece};
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tokenizers::AddedToken;
 
-/// What a token is, by GGUF's `tokenizer.ggml.token_type`.
+/// A token's `tokenizer.ggml.token_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenType {
     Normal,
@@ -18,17 +19,17 @@ pub(super) enum TokenType {
     Byte,
 }
 
-/// The tokenizer's part of a GGUF file's metadata.
+/// The keys under `tokenizer.ggml.` of a GGUF file.
 pub(super) struct GgufTokenizerFields<'a> {
     pub file: &'a Path,
     metadata: &'a GgufMetadata,
-    /// One for each id.
+    /// By id.
     pub tokens: &'a [String],
-    /// One for each id.
+    /// By id.
     pub types: Vec<TokenType>,
 }
 
-/// The tokenizer of a GGUF file, if it has one.
+/// The tokenizer of a GGUF file; `None` if there is none.
 pub(crate) fn from_gguf(
     file: &Path,
     metadata: &GgufMetadata,
@@ -61,8 +62,8 @@ fn wrong(
 fn byte_level(fields: &GgufTokenizerFields) -> Result<BuiltTokenizer, TextError> {
     let file = fields.file;
     let pre = fields.text("pre")?.unwrap_or("default");
-    let cut = PreTokenizer::of_gguf(pre).ok_or_else(|| {
-        wrong(file, "pre", "gpt-2, smollm, llama-bpe, qwen2 or one that cuts as they do", pre)
+    let pre_tokenizer = PreTokenizer::of_gguf(pre).ok_or_else(|| {
+        wrong(file, "pre", "gpt-2, smollm, llama-bpe, qwen2 or an equivalent pre-tokenizer", pre)
     })?;
     let merges = fields.metadata.get_str_array("tokenizer.ggml.merges");
     let merges = merges.ok_or_else(|| fields.not_a_list("merges", "a list of strings"))?;
@@ -72,7 +73,7 @@ fn byte_level(fields: &GgufTokenizerFields) -> Result<BuiltTokenizer, TextError>
         vocab: fields.vocab(),
         merges: pairs(file, merges.iter().map(String::as_str))?,
         ignore_merges: is_llama3,
-        cut: cut.build().map_err(|e| TextError::tokenizer(file, e))?,
+        pre_tokenizer: pre_tokenizer.build().map_err(|e| TextError::tokenizer(file, e))?,
         added: fields.added(),
     };
     let (before, after) = (fields.wrap("bos", is_llama3)?, fields.wrap("eos", false)?);
@@ -89,7 +90,7 @@ impl<'a> GgufTokenizerFields<'a> {
             Some(_) => {
                 let types = metadata.get_i32_array("tokenizer.ggml.token_type");
                 let types = types
-                    .ok_or_else(|| fields.not_a_list("token_type", "a list of whole numbers"))?;
+                    .ok_or_else(|| fields.not_a_list("token_type", "a list of integers"))?;
                 types.into_iter().map(|t| TokenType::of(file, t)).collect::<Result<_, _>>()?
             }
         };
@@ -122,7 +123,7 @@ impl<'a> GgufTokenizerFields<'a> {
         }
     }
 
-    /// True or false, with llama.cpp's default.
+    /// A boolean, with llama.cpp's default.
     pub fn flag(&self, key: &str, default: bool) -> Result<bool, TextError> {
         match self.get(key) {
             None => Ok(default),
@@ -131,7 +132,7 @@ impl<'a> GgufTokenizerFields<'a> {
         }
     }
 
-    /// One score for each token, none of them NaN.
+    /// A score for each token, none of them NaN.
     pub fn scores(&self) -> Result<&'a [f32], TextError> {
         let scores = self.metadata.get_f32_array("tokenizer.ggml.scores");
         let scores = scores.ok_or_else(|| self.not_a_list("scores", "a list of floats"))?;
@@ -146,7 +147,7 @@ impl<'a> GgufTokenizerFields<'a> {
         Ok(scores)
     }
 
-    /// A token's id, which must be one.
+    /// The id of a token, checked against the vocabulary.
     pub fn id(&self, key: &str) -> Result<Option<u32>, TextError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let id = self.metadata.get_u32(&format!("tokenizer.ggml.{key}"));
@@ -159,7 +160,7 @@ impl<'a> GgufTokenizerFields<'a> {
         }
     }
 
-    /// What is put before (`bos`) or behind (`eos`) a text.
+    /// The ids to add before (`bos`) or after (`eos`) a text.
     pub fn wrap(&self, which: &str, default: bool) -> Result<Vec<u32>, TextError> {
         if !self.flag(&format!("add_{which}_token"), default)? {
             return Ok(Vec::new());
@@ -167,11 +168,14 @@ impl<'a> GgufTokenizerFields<'a> {
         let key = format!("{which}_token_id");
         match (self.id(&key)?, self.get(&format!("add_{which}_token"))) {
             (Some(id), _) => Ok(vec![id]),
-            // Only llama.cpp's default asks for it.
+            // Only llama.cpp's default adds one.
             (None, None) => Ok(Vec::new()),
-            (None, Some(_)) => {
-                Err(wrong(self.file, &key, "an id, because it is to be added", "nothing"))
-            }
+            (None, Some(_)) => Err(wrong(
+                self.file,
+                &key,
+                "an id, which add_bos_token or add_eos_token requires",
+                "nothing",
+            )),
         }
     }
 
@@ -179,10 +183,10 @@ impl<'a> GgufTokenizerFields<'a> {
         self.tokens.iter().enumerate().map(|(id, token)| (token.clone(), id as u32)).collect()
     }
 
-    /// Tokens that are found in text before it is cut.
+    /// Tokens that are matched before pre-tokenization.
     pub fn added(&self) -> Vec<AddedToken> {
         let of_type = |(token, kind): (&String, &TokenType)| match kind {
-            // The library takes an empty token for none.
+            // The library ignores empty tokens.
             _ if token.is_empty() => None,
             TokenType::Control | TokenType::Unknown => Some(added(token, true)),
             TokenType::UserDefined => Some(added(token, false)),

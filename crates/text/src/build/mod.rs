@@ -1,4 +1,4 @@
-//! Builds a tokenizer from what a checkpoint carries.
+//! Builds a tokenizer from a checkpoint's files or metadata.
 mod bpe;
 mod folder;
 mod gguf;
@@ -10,14 +10,13 @@ pub(crate) use gguf::from_gguf;
 
 use std::path::PathBuf;
 
-/// A tokenizer of the library, and what it does not hold itself.
+/// A tokenizer of the tokenizers library, and what the library does not store.
 pub(crate) struct BuiltTokenizer {
-    /// The library's part.
     pub tokenizer: tokenizers::Tokenizer,
-    /// Where it is from.
+    /// The source, for errors.
     pub file: PathBuf,
-    /// Ids that are put before a text, beside what the library's own post-processor adds.
+    /// Ids to add before a text, beside those of the library's post-processor.
     pub before: Vec<u32>,
-    /// Ids that are put behind it.
+    /// Ids to add after it.
     pub after: Vec<u32>,
 }

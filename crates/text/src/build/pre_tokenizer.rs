@@ -1,3 +1,4 @@
+//! Pre-tokenization: how byte-level tokenizers split text before BPE.
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -7,21 +8,21 @@ use tokenizers::{Error, PreTokenizerWrapper, SplitDelimiterBehavior};
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// How text is cut before merging.
+/// A pre-tokenizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PreTokenizer {
     /// GPT-2's pattern.
     Gpt2,
-    /// Digits one by one, then GPT-2's pattern.
+    /// Single digits, then GPT-2's pattern.
     Digits,
-    /// Llama 3's pattern: up to three digits together.
+    /// Llama 3's pattern: groups of up to three digits.
     Llama3,
-    /// Qwen2's pattern: as Llama 3's, digits one by one.
+    /// Qwen2's pattern: Llama 3's with single digits.
     Qwen2,
 }
 
 impl PreTokenizer {
-    /// By llama.cpp's name for it (`tokenizer.ggml.pre`, `llama-vocab.cpp`).
+    /// The pre-tokenizer of llama.cpp's name (`tokenizer.ggml.pre`, `llama-vocab.cpp`).
     pub fn of_gguf(name: &str) -> Option<PreTokenizer> {
         Some(match name {
             "gpt-2" | "gpt2" | "default" | "olmo" | "phi-2" => PreTokenizer::Gpt2,
@@ -32,7 +33,7 @@ impl PreTokenizer {
         })
     }
 
-    /// The library's form.
+    /// The pre-tokenizer of the tokenizers library.
     pub fn build(self) -> Result<PreTokenizerWrapper, Error> {
         let split = |pattern: &str| {
             let pattern = SplitPattern::Regex(pattern.to_owned());

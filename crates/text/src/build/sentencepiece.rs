@@ -1,5 +1,5 @@
-//! SentencePiece's BPE, as the library can do it: each way to put a piece together is a merge, the
-//! best pieces first.
+//! SentencePiece's BPE in the tokenizers library: a merge for each way to split a piece into two
+//! pieces, in the order of the pieces' scores.
 use super::BuiltTokenizer;
 use super::bpe::add;
 use super::gguf::{GgufTokenizerFields, TokenType};
@@ -40,7 +40,7 @@ impl GgufTokenizerFields<'_> {
     }
 }
 
-/// Pieces by score, the highest first; equal ones by id. Of the ways to put one together, the
+/// Merges by score of the merged piece, the highest first, ties by id; within a piece, those with the
 /// longest left part first.
 fn merges(fields: &GgufTokenizerFields, scores: &[f32]) -> Merges {
     let is_piece =
@@ -54,10 +54,10 @@ fn merges(fields: &GgufTokenizerFields, scores: &[f32]) -> Merges {
     for id in order {
         let piece = fields.tokens[id].as_str();
         let cuts = piece.char_indices().skip(1).map(|(at, _)| piece.split_at(at));
-        let mut ways: Vec<_> =
+        let mut splits: Vec<_> =
             cuts.filter(|(a, b)| ids.contains_key(a) && ids.contains_key(b)).collect();
-        ways.sort_by_key(|(a, _)| Reverse(a.len()));
-        merges.extend(ways.into_iter().map(|(a, b)| (a.to_owned(), b.to_owned())));
+        splits.sort_by_key(|(a, _)| Reverse(a.len()));
+        merges.extend(splits.into_iter().map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
     merges
 }

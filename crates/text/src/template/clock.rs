@@ -1,11 +1,10 @@
-//! `strftime_now` of templates. The day is not ours to tell: a rendering that changes at midnight
-//! would change every result. All renderings are of Friday, 26 July 2024, 00:00:00, the day that
-//! Llama 3's template names by itself.
+//! `strftime_now` of templates, with a fixed date: prompts, and with them results, must not change
+//! from day to day. The date is Friday, 26 July 2024, 00:00:00, the default of Llama 3's template.
 
-/// Python's `strftime` of that day.
+/// Python's `strftime` of the fixed date.
 ///
 /// # Errors
-/// For a letter that is not known here, in words.
+/// A message, for a letter that is not supported.
 pub(super) fn strftime(format: &str) -> Result<String, String> {
     let mut out = String::new();
     let mut letters = format.chars();

@@ -1,20 +1,21 @@
+//! Jinja as transformers sets it up: options, filters and functions.
 use super::{TemplateSource, clock, python};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Kwargs;
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
-/// The name of the template.
+/// Name of the default template.
 pub(super) const DEFAULT: &str = "chat";
-/// The name of the one for conversations with tools.
+/// Name of the template for conversations with tools.
 pub(super) const TOOL_USE: &str = "tool_use";
 
-/// Instructions that one rendering may take: some 10,000 messages need a tenth of it. A template
-/// that never ends fails within seconds.
+/// Instructions of one rendering; 10,000 messages take a tenth of it. A template with an endless loop
+/// fails within seconds.
 const FUEL: u64 = 10_000_000;
-/// Calls of macros in each other. Each costs stack.
+/// Depth of nested macro calls, which use the stack.
 const RECURSION_MAX: usize = 50;
 
-/// Jinja as transformers sets it up.
+/// An environment with the templates of `source`.
 pub(super) fn build(source: &TemplateSource) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_fuel(Some(FUEL));
@@ -40,7 +41,7 @@ pub(super) fn build(source: &TemplateSource) -> Result<Environment<'static>, Err
     Ok(environment)
 }
 
-/// transformers' `tojson`: Python's `json.dumps`, nothing escaped for HTML.
+/// transformers' `tojson`: Python's `json.dumps` without HTML escapes.
 fn to_json(_state: &State, value: Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let separators: Option<Vec<String>> = options.get("separators")?;
@@ -48,21 +49,22 @@ fn to_json(_state: &State, value: Value, options: Kwargs) -> Result<String, Erro
     let ensure_ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
     options.assert_all_used()?;
     if value.is_undefined() {
-        return Err(Error::new(ErrorKind::UndefinedError, "tojson of a value that is not defined"));
+        return Err(Error::new(ErrorKind::UndefinedError, "tojson of an undefined value"));
     }
     let json = serde_json::to_value(&value)
         .map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
     let default = [if indent.is_some() { "," } else { ", " }, ": "].map(str::to_owned);
     let [item, key] = match separators {
         None => default,
-        Some(two) => <[String; 2]>::try_from(two)
-            .map_err(|_| Error::new(ErrorKind::InvalidOperation, "tojson: separators are two"))?,
+        Some(two) => <[String; 2]>::try_from(two).map_err(|_| {
+            Error::new(ErrorKind::InvalidOperation, "tojson: expected two separators")
+        })?,
     };
     Ok(python::JsonDumps { indent, item, key, sort_keys, ensure_ascii }.of(&json))
 }
 
-/// transformers marks what the assistant said with `{% generation %}` and `{% endgeneration %}`; to
-/// the text they do nothing, so a block that is always taken stands for them.
+/// Replaces `{% generation %}` and `{% endgeneration %}`, which mark the assistant's messages for
+/// transformers and do not change the text, by a block that is always rendered.
 fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;

@@ -1,3 +1,4 @@
+//! Chat templates, rendered as transformers renders them.
 mod clock;
 mod environment;
 mod python;
@@ -13,23 +14,23 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// One message of a conversation.
+/// A message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
 pub struct ChatMessage {
-    /// system, user, assistant, tool.
+    /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
-    /// Its text.
     pub content: String,
 }
 
 impl ChatMessage {
-    /// A message.
+    /// A message with a role and text content.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         ChatMessage { role: role.into(), content: content.into() }
     }
 }
 
-/// A model's chat template, rendered as transformers does (`apply_chat_template`).
+/// A model's chat template, rendered as by transformers' `apply_chat_template`.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
@@ -42,7 +43,7 @@ impl ChatTemplate {
     /// named list), or the one inside a GGUF file. `None` if there is none.
     ///
     /// # Errors
-    /// 65 if it is no valid template, 66 for a link to nothing, 74 if a file cannot be read.
+    /// 65 if it is invalid, 66 for a dangling link, 74 if a file cannot be read.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Option<ChatTemplate>, TextError> {
         let root = &checkpoint.root;
         let found = match &checkpoint.gguf {
@@ -55,49 +56,49 @@ impl ChatTemplate {
     /// A template from its text. `file` is for errors.
     ///
     /// # Errors
-    /// 65 if it is no valid template.
+    /// 65 if it is invalid.
     pub fn new(file: &Path, source: TemplateSource) -> Result<ChatTemplate, TextError> {
         let environment =
-            environment::build(&source).map_err(|e| TextError::template(file, words(&e)))?;
+            environment::build(&source).map_err(|e| TextError::template(file, full_message(&e)))?;
         Ok(ChatTemplate { environment, file: file.to_owned(), special: source.special })
     }
 
-    /// A conversation as one text. A message is whatever the template reads: a [`ChatMessage`], or an
-    /// object with more members (`tool_calls`, `tool_call_id`, `name`).
+    /// Renders a conversation. A message is a [`ChatMessage`] or an object with more members that
+    /// the template reads (`tool_calls`, `tool_call_id`, `name`).
     ///
     /// # Errors
-    /// 65 with the template's own words, when it refuses a role or an order, uses what there is
-    /// not, or does not end.
+    /// 65 with the template's message: it rejects a role or an order, uses an undefined value, or
+    /// does not end.
     pub fn render<M: Serialize>(
         &self,
         messages: &[M],
         tools: Option<&serde_json::Value>,
         add_generation_prompt: bool,
     ) -> Result<String, TextError> {
-        let bad = |e: Error| TextError::template(&self.file, words(&e));
+        let bad = |e: Error| TextError::template(&self.file, full_message(&e));
         let tool_use =
             tools.and_then(|_| self.environment.get_template(environment::TOOL_USE).ok());
         let template = match tool_use {
             Some(template) => template,
             None => self.environment.get_template(environment::DEFAULT).map_err(bad)?,
         };
-        let mut given: BTreeMap<&str, Value> =
+        let mut variables: BTreeMap<&str, Value> =
             self.special.iter().map(|(name, token)| (name.as_str(), Value::from(token))).collect();
-        given.insert("messages", Value::from(Serde(messages)));
-        given.insert("tools", tools.map_or(Value::from(()), |tools| Value::from(Serde(tools))));
-        given.insert("documents", Value::from(()));
-        given.insert("add_generation_prompt", Value::from(add_generation_prompt));
-        template.render(given).map_err(bad)
+        variables.insert("messages", Value::from(Serde(messages)));
+        variables.insert("tools", tools.map_or(Value::from(()), |tools| Value::from(Serde(tools))));
+        variables.insert("documents", Value::from(()));
+        variables.insert("add_generation_prompt", Value::from(add_generation_prompt));
+        template.render(variables).map_err(bad)
     }
 }
 
-/// An error with those that caused it.
-fn words(error: &Error) -> String {
-    let mut words = error.to_string();
+/// The message of an error and its causes.
+fn full_message(error: &Error) -> String {
+    let mut message = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
-        words = format!("{words}: {inner}");
+        message = format!("{message}: {inner}");
         cause = inner.source();
     }
-    words
+    message
 }

@@ -1,5 +1,4 @@
-//! How Python writes values: `str`, `repr` and `json.dumps`. Tuples are lists to minijinja and are
-//! written so.
+//! Python's `str`, `repr` and `json.dumps` of values. minijinja has no tuples: they print as lists.
 use minijinja::Value;
 use minijinja::value::ValueKind;
 
@@ -33,7 +32,7 @@ fn repr(value: &Value) -> String {
     }
 }
 
-/// A string with quotes: single ones, unless only they are in it.
+/// A quoted string: single quotes, unless the text has single and no double quotes.
 fn quoted(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::from(quote);
@@ -54,7 +53,7 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// The shortest digits that give the number back; with an exponent below 1e-4 and from 1e16 on.
+/// The shortest digits that round-trip; with an exponent below 1e-4 and from 1e16 on.
 fn float(number: f64) -> String {
     if number.is_nan() || number.is_infinite() {
         return if number.is_nan() {
@@ -76,22 +75,21 @@ fn float(number: f64) -> String {
     format!("{number:?}")
 }
 
-/// `json.dumps` with its options.
+/// The options of `json.dumps`.
 pub(super) struct JsonDumps {
-    /// Spaces for each level; on one line without.
+    /// Spaces per level; `None`: one line.
     pub indent: Option<usize>,
-    /// Between two items.
+    /// Separator of items.
     pub item: String,
-    /// Between a key and its value.
+    /// Separator of a key and its value.
     pub key: String,
-    /// Whether keys are in order.
     pub sort_keys: bool,
-    /// Whether all but ASCII is escaped.
+    /// Escapes non-ASCII characters.
     pub ensure_ascii: bool,
 }
 
 impl JsonDumps {
-    /// The text of a value.
+    /// The JSON text of a value.
     pub fn of(&self, value: &serde_json::Value) -> String {
         let mut out = String::new();
         self.write(value, 1, &mut out);
@@ -153,7 +151,7 @@ impl JsonDumps {
     }
 
     fn write_string(&self, text: &str, out: &mut String) {
-        // serde_json escapes what Python does, but for DEL, which both leave alone.
+        // serde_json escapes the same characters as Python.
         let quoted = serde_json::Value::from(text).to_string();
         if !self.ensure_ascii {
             out.push_str(&quoted);

@@ -1,25 +1,25 @@
+//! Finds the chat template of a checkpoint where transformers finds it.
 use crate::{TextError, json};
 use checkpoint::{GgufMetadata, read_text};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Templates have some 20 KB.
+/// Real templates have up to 20 KB.
 const BYTES_MAX: u64 = 4 << 20;
 
-/// A chat template's text, and what it is told beside the messages.
+/// The text of a chat template, and its variables beside the messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TemplateSource {
-    /// The template.
+    /// The template of conversations without tools.
     pub default: String,
-    /// The one for conversations with tools, where that is another.
+    /// The template of conversations with tools, if it is a separate one.
     pub tool_use: Option<String>,
-    /// The model's special tokens by name: `bos_token`, `eos_token`. Those that it has not are not
-    /// defined.
+    /// The model's special tokens by name: `bos_token`, `eos_token`.
     pub special: BTreeMap<String, String>,
 }
 
-/// The template in a GGUF file.
+/// The template of a GGUF file.
 pub(super) fn of_gguf(metadata: &GgufMetadata) -> Option<TemplateSource> {
     let default = metadata.get_str("tokenizer.chat_template")?.to_owned();
     let tool_use = metadata.get_str("tokenizer.chat_template.tool_use").map(str::to_owned);
@@ -39,7 +39,7 @@ pub(super) fn of_gguf(metadata: &GgufMetadata) -> Option<TemplateSource> {
     Some(TemplateSource { default, tool_use, special })
 }
 
-/// The template of a folder, and the file that it is from.
+/// The template of a folder, and its file.
 pub(super) fn of_folder(root: &Path) -> Result<Option<(PathBuf, TemplateSource)>, TextError> {
     let config = root.join("tokenizer_config.json");
     let settings = json::read(&config)?;
@@ -56,7 +56,7 @@ pub(super) fn of_folder(root: &Path) -> Result<Option<(PathBuf, TemplateSource)>
         Some(Value::Array(named)) => (find(named, "default"), find(named, "tool_use")),
         Some(_) => (None, None),
     };
-    let why = "a chat_template that is neither a text nor a list with one named default";
+    let why = "a chat_template that is neither a string nor a list with a template named default";
     let default = default.ok_or_else(|| TextError::template(&config, why))?;
     Ok(Some((config, TemplateSource { default, tool_use, special })))
 }
@@ -66,7 +66,7 @@ fn find(named: &[Value], name: &str) -> Option<String> {
     entry.get("template")?.as_str().map(str::to_owned)
 }
 
-/// Special tokens by name. `tokenizer_config.json` overrules `special_tokens_map.json`.
+/// Special tokens by name. `tokenizer_config.json` overrides `special_tokens_map.json`.
 fn special(map: &Value, settings: &Value) -> BTreeMap<String, String> {
     let text = |value: &Value| {
         let text = value.as_str().or_else(|| value.get("content").and_then(Value::as_str));

@@ -13,8 +13,8 @@ pub fn golden_json(name: &str) -> Value {
         .expect("JSON")
 }
 
-/// SmolLM2, fetched if it is not there yet. `None`, said aloud, only where the tests are told that
-/// there is no network.
+/// SmolLM2, fetched if absent. `None`, with a message, only where the environment says that there is
+/// no network.
 pub fn smollm2(test: &str) -> Option<Checkpoint> {
     let search = SearchPaths::from_env();
     let models = search.model_folders.first().expect("a folder for models");
@@ -28,7 +28,7 @@ pub fn smollm2(test: &str) -> Option<Checkpoint> {
     }
 }
 
-/// A folder with these files.
+/// A temporary folder with these files.
 pub fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, text) in files {
@@ -37,7 +37,7 @@ pub fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-/// The folder with the small `tokenizer.json`.
+/// A folder with the small `tokenizer.json`.
 pub fn small_bpe_folder() -> PathBuf {
     golden("text")
 }
@@ -88,7 +88,7 @@ pub fn spm_metadata(golden: &Value) -> GgufMetadata {
     metadata
 }
 
-/// The small `tokenizer.json` as a GGUF file has it.
+/// The metadata of a GGUF file with the small `tokenizer.json`.
 pub fn bpe_metadata(pre: &str) -> GgufMetadata {
     let json = golden_json("text/tokenizer.json");
     let vocab = json["model"]["vocab"].as_object().expect("a vocabulary");
