@@ -1,4 +1,4 @@
-//! GGUF files' headers: sizes in them are promises of a stranger.
+//! Fuzzes the parser of GGUF headers: accepted tensors lie within the file.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Headers of safetensors shards. What is accepted covers the data without holes.
+//! Fuzzes the parser of safetensors headers: accepted tensors cover the data without holes.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
 use std::path::Path;

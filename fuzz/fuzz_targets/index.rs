@@ -1,4 +1,4 @@
-//! `model.safetensors.index.json`. What is accepted names only plain files.
+//! Fuzzes the parser of `model.safetensors.index.json`: accepted shards are plain file names.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
 use std::path::Path;
