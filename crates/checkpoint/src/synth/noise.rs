@@ -58,7 +58,7 @@ fn push(
     dtype: Dtype,
     content: TensorContent,
     random: &mut NoiseRng,
-    number: f64,
+    value: f64,
 ) {
     match (content, dtype) {
         (TensorContent::Fp4Blocks, _) => entries.push(random.next() as u8),

@@ -89,8 +89,8 @@ impl<'a> GgufTokenizerFields<'a> {
             None => vec![TokenType::Normal; fields.tokens.len()],
             Some(_) => {
                 let types = metadata.get_i32_array("tokenizer.ggml.token_type");
-                let types = types
-                    .ok_or_else(|| fields.not_a_list("token_type", "a list of integers"))?;
+                let types =
+                    types.ok_or_else(|| fields.not_a_list("token_type", "a list of integers"))?;
                 types.into_iter().map(|t| TokenType::of(file, t)).collect::<Result<_, _>>()?
             }
         };

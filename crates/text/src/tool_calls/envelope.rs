@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 /// A call.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct ParsedCall {
     /// As the model wrote it, without blanks around it.
     pub name: String,
@@ -14,6 +15,7 @@ pub struct ParsedCall {
 
 /// Why an object is no call.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub enum CallDefect {
     NameMissing,
     /// The name is no string.
