@@ -8,7 +8,6 @@ use std::path::PathBuf;
 
 /// The format of a checkpoint's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub enum CheckpointFormat {
     Safetensors,
     Gguf,
@@ -16,7 +15,6 @@ pub enum CheckpointFormat {
 
 /// A checkpoint whose files are complete and agree with each other.
 #[derive(Debug, Clone)]
-#[allow(missing_docs)]
 pub struct Checkpoint {
     /// The folder, or the GGUF file.
     pub root: PathBuf,

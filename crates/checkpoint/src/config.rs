@@ -6,7 +6,6 @@ use serde::Serialize;
 
 /// The norm of hidden states.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[allow(missing_docs)]
 pub enum NormKind {
     Rms { eps: f32 },
     Layer { eps: f32 },
@@ -14,7 +13,6 @@ pub enum NormKind {
 
 /// The MLP's activation function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub enum Activation {
     Silu,
     Gelu,
@@ -29,8 +27,8 @@ pub enum ExpertStorage {
     /// gpt-oss: `experts.gate_up_proj [e, h, 2i]` with gate and up interleaved,
     /// `down_proj [e, i, h]`, each with a bias.
     Fused,
-    /// gpt-oss: as `Fused`, but transposed and in MXFP4: `gate_up_proj_blocks [e, 2i, h/32, 16]` and
-    /// `_scales [e, 2i, h/32]`.
+    /// gpt-oss: as `Fused`, but transposed and in MXFP4: `gate_up_proj_blocks [e, 2i, h/32, 16]`
+    /// and `_scales [e, 2i, h/32]`.
     Mxfp4,
 }
 
@@ -51,7 +49,6 @@ pub struct Routing {
 /// gpt-oss's activation: `gate = min(gate, limit)`, `up = clamp(up, -limit, limit)`,
 /// `out = (up + 1) * gate * sigmoid(alpha * gate)`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[allow(missing_docs)]
 pub struct ClampedSwiglu {
     pub alpha: f64,
     pub limit: f64,
@@ -59,7 +56,6 @@ pub struct ClampedSwiglu {
 
 /// A mixture of experts in place of the MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[allow(missing_docs)]
 pub struct Moe {
     /// Routed experts of a layer.
     pub experts: usize,
@@ -78,7 +74,6 @@ pub struct Moe {
 /// Multi-head latent attention (DeepSeek-V2). The norms of the latents have an eps of 1e-6,
 /// independent of the model's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub struct Mla {
     /// `None`: one matrix `q_proj` instead of a low-rank pair.
     pub q_lora_rank: Option<usize>,
@@ -90,7 +85,6 @@ pub struct Mla {
 
 /// The hyper-parameters of a model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs)]
 pub struct ModelConfig {
     pub family: Family,
     /// The class in transformers, `LlamaForCausalLM`.

@@ -2,7 +2,6 @@
 
 /// An invariant of a checkpoint that is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs)]
 pub enum DefectKind {
     // files
     NotRegularFile,

@@ -4,7 +4,7 @@
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
-#[allow(missing_docs, non_camel_case_types)]
+#[allow(non_camel_case_types)]
 pub enum Dtype {
     F64,
     F32,

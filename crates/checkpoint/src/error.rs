@@ -1,4 +1,5 @@
-//! Errors of this crate. Every message has the file, what was expected, what was found, and a remedy.
+//! Errors of this crate. Every message has the file, what was expected, what was found, and a
+//! remedy.
 use error_kind::{ErrorKind, HasKind};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,9 +8,8 @@ pub use crate::defect_kind::DefectKind;
 
 /// Why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
 pub enum CheckpointError {
-    /// A file or model is missing (exit 66).
+    /// A file or model is missing.
     #[error("{what} is not there; looked in:{} {remedy}", list_places(.looked_in))]
     NotFound {
         what: String,
@@ -17,10 +17,10 @@ pub enum CheckpointError {
         looked_in: Vec<String>,
         remedy: String,
     },
-    /// A file breaks its format, or parts of the checkpoint contradict each other (exit 65).
+    /// A file breaks its format, or parts of the checkpoint contradict each other.
     #[error(transparent)]
     Bad(Box<Defect>),
-    /// Reading or writing a file failed (exit 74).
+    /// Reading or writing a file failed.
     #[error("{}: cannot {doing} at offset {offset}: {source}. {remedy}", .file.display())]
     Io {
         file: PathBuf,
@@ -31,7 +31,7 @@ pub enum CheckpointError {
         source: std::io::Error,
         remedy: &'static str,
     },
-    /// The caller's argument is invalid (exit 2).
+    /// The caller's argument is invalid.
     #[error("{what}: expected {expected}, found {found}. {remedy}")]
     InvalidArgument {
         /// The argument's name.
@@ -44,7 +44,6 @@ pub enum CheckpointError {
 
 /// One broken invariant of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct Defect {
     pub kind: DefectKind,
     pub file: PathBuf,

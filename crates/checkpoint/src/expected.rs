@@ -6,7 +6,6 @@ use serde::Serialize;
 
 /// A tensor of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub struct ExpectedTensor {
     pub name: String,
     /// Row-major: `[out, in]`.

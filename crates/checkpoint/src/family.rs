@@ -5,7 +5,6 @@ use serde::Serialize;
 
 /// A family of architectures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[allow(missing_docs)]
 pub enum Family {
     Llama,
     Mistral,
@@ -22,7 +21,6 @@ pub enum Family {
 /// Normalization of queries and keys before RoPE: over each head, or over all heads at once
 /// (OLMo-2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub enum QkNorm {
     None,
     PerHead,
@@ -32,7 +30,6 @@ pub enum QkNorm {
 /// How a transformer layer combines attention, MLP and norms: a norm before each half, a norm after
 /// each half (OLMo-2), or one norm for both halves side by side (Phi-2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub enum LayerLayout {
     Sequential,
     PostNorm,
@@ -41,7 +38,6 @@ pub enum LayerLayout {
 
 /// What all models of a family have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct FamilyTraits {
     pub family: Family,
     /// The class in transformers.

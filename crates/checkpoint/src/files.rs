@@ -69,8 +69,8 @@ pub(crate) fn read_at(
 /// The text of a small file; `None` where it is absent. A dangling link is an error.
 ///
 /// # Errors
-/// 65 if it is no regular file, longer than `bytes_max`, not UTF-8, or a Git LFS pointer; 66 for a
-/// dangling link; 74 where reading fails.
+/// A [`Defect`] if it is no regular file, longer than `bytes_max`, not UTF-8, or a Git LFS pointer;
+/// `NotFound` for a dangling link; `Io` where reading fails.
 pub fn read_text(path: &Path, bytes_max: u64) -> Result<Option<String>, CheckpointError> {
     if let Err(error) = std::fs::symlink_metadata(path)
         && error.kind() == std::io::ErrorKind::NotFound

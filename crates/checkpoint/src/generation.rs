@@ -7,14 +7,13 @@ use std::path::Path;
 
 /// The content of `generation_config.json`. Its only fatal defect is an invalid token id.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[allow(missing_docs)]
 pub struct GenerationConfig {
     /// Tokens that end a reply.
     pub eos: Vec<u32>,
     /// The first token of every prompt, for models that have one.
     pub bos: Option<u32>,
-    /// The padding token of this file, else of `config.json`, else the first of `eos`. Always within
-    /// the vocabulary.
+    /// The padding token of this file, else of `config.json`, else the first of `eos`. Always
+    /// within the vocabulary.
     pub pad: Option<u32>,
     // Recommended sampling; used on request only.
     pub temperature: Option<f64>,
@@ -23,8 +22,8 @@ pub struct GenerationConfig {
     pub repetition_penalty: Option<f64>,
 }
 
-/// A token id or a list of them; `None` if the value is neither. Null, and -1 in some files, mean no
-/// token.
+/// A token id or a list of them; `None` if the value is neither. Null, and -1 in some files, mean
+/// no token.
 pub(crate) fn ids(value: &Value) -> Option<Vec<u32>> {
     let id = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
     match value {
@@ -50,7 +49,7 @@ impl GenerationConfig {
     /// Parses the text of the file; ignored flags become notes.
     ///
     /// # Errors
-    /// 65 if it is no JSON object, or an id is invalid.
+    /// A [`Defect`] if it is no JSON object, or an id is invalid.
     pub fn parse(
         file: &Path,
         text: &str,

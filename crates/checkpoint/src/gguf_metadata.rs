@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 
 /// A value of the metadata. Integers keep their value, not their width.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
 pub enum GgufValue {
     Unsigned(u64),
     Signed(i64),
@@ -36,7 +35,6 @@ impl GgufValue {
 /// The metadata of a GGUF file: hyper-parameters (`llama.block_count`) and the tokenizer
 /// (`tokenizer.ggml.tokens`).
 #[derive(Debug, Clone, PartialEq, Default)]
-#[allow(missing_docs)]
 pub struct GgufMetadata {
     /// Version of the format, 2 or 3.
     pub version: u32,

@@ -29,8 +29,8 @@ const SMALL_FILES: [&str; 9] = [
 pub enum DigestBasis {
     /// The hub's blob id.
     Blob,
-    /// SHA-256 of the header, and the file's size: distinguishes models, but not two fine-tunings of
-    /// one.
+    /// SHA-256 of the header, and the file's size: distinguishes models, but not two fine-tunings
+    /// of one.
     Header,
     /// SHA-256 of all bytes.
     Content,
@@ -38,7 +38,6 @@ pub enum DigestBasis {
 
 /// The identity of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub struct FileDigest {
     /// Without its folder.
     pub name: String,
@@ -63,7 +62,7 @@ impl Checkpoint {
     /// The model's identity, without reading its weights.
     ///
     /// # Errors
-    /// 74 where reading a file fails.
+    /// `Io` where reading a file fails.
     pub fn identity(&self) -> Result<ModelIdentity> {
         self.identity_with(|shard| match &shard.blob_id {
             Some(id) => Ok((DigestBasis::Blob, id.clone())),
@@ -76,7 +75,7 @@ impl Checkpoint {
     /// The model's identity from all of its bytes. `progress` gets the bytes of each read.
     ///
     /// # Errors
-    /// 74 where reading a file fails.
+    /// `Io` where reading a file fails.
     pub fn full_identity(&self, progress: &mut dyn FnMut(u64)) -> Result<ModelIdentity> {
         self.identity_with(|shard| {
             Ok((DigestBasis::Content, hash_range(&shard.path, shard.bytes, progress)?))

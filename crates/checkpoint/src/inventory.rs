@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 /// One file of weights.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs)]
 pub struct Shard {
     pub path: PathBuf,
     pub bytes: u64,
@@ -19,7 +18,6 @@ pub struct Shard {
 
 /// Equal as long as a path names the same file with the same content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub struct FileIdentity {
     pub device: u64,
     pub inode: u64,
@@ -38,7 +36,6 @@ impl FileIdentity {
 
 /// One tensor and its byte range.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs)]
 pub struct TensorEntry {
     /// Hugging Face's name, also for GGUF files.
     pub name: String,
@@ -54,7 +51,6 @@ pub struct TensorEntry {
 
 /// All tensors of a checkpoint, sorted by name.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
-#[allow(missing_docs)]
 pub struct Inventory {
     pub shards: Vec<Shard>,
     /// Sorted by name.

@@ -14,7 +14,7 @@ pub(crate) const DUPLICATE: &str = "duplicate key ";
 /// Parses an object without duplicate keys. serde_json itself refuses more than 128 levels.
 ///
 /// # Errors
-/// 65 if the text is anything else.
+/// A [`Defect`] if the text is anything else.
 pub fn object(file: &Path, text: &str) -> Result<Map<String, Value>, CheckpointError> {
     match value(text) {
         Ok(Value::Object(map)) => Ok(map),

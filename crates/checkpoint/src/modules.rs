@@ -4,7 +4,6 @@ use serde::Serialize;
 
 /// A part of a model that is placed on one device as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub struct Module {
     /// accelerate's name: `model.embed_tokens`, `model.layers.0`, ..., `model.norm`, `lm_head`.
     pub name: String,
@@ -13,7 +12,6 @@ pub struct Module {
 
 /// The part of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub enum ModuleKind {
     Embedding,
     Layer(usize),

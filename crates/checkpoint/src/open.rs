@@ -10,8 +10,8 @@ impl Checkpoint {
     /// Opens a `.gguf` file, or a folder of safetensors files or with a single GGUF file.
     ///
     /// # Errors
-    /// 65 where a file breaks its format or contradicts another, 66 where one is missing, 74 where
-    /// reading fails.
+    /// A [`Defect`] where a file breaks its format or contradicts another, `NotFound` where one is
+    /// missing, `Io` where reading fails.
     pub fn open(path: &Path) -> Result<Checkpoint> {
         let metadata = std::fs::metadata(path)
             .map_err(|source| CheckpointError::io(path, "read its metadata", 0, source))?;

@@ -1,5 +1,5 @@
-//! Checks the tensors against the configuration: every expected tensor exists with its shape, and no
-//! other does.
+//! Checks the tensors against the configuration: every expected tensor exists with its shape, and
+//! no other does.
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::expected::{ExpectedTensor, Requirement, TensorContent};
 use crate::{Dtype, Inventory, ModelConfig, TensorEntry, expected_tensors};

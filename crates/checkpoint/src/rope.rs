@@ -5,7 +5,6 @@ use std::f64::consts::PI;
 
 /// Which dimensions rotate together: `i` and `i + rotary_dim / 2`, or `2 i` and `2 i + 1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub enum Pairing {
     Halves,
     Interleaved,
@@ -13,7 +12,6 @@ pub enum Pairing {
 
 /// The parameters of RoPE.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs)]
 pub struct RopeConfig {
     /// Base of the frequencies.
     pub theta: f64,
@@ -25,7 +23,6 @@ pub struct RopeConfig {
 
 /// How the frequencies are scaled for long contexts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs)]
 pub enum RopeScaling {
     None,
     Linear {

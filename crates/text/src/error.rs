@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 /// Why text cannot be turned into tokens or back.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
 pub enum TextError {
     /// A tokenizer's file is malformed.
     #[error("{}: expected a tokenizer that can be used, found: {why}. Fetch the file again", .file.display())]

@@ -29,11 +29,11 @@ struct TokenEntry {
 }
 
 impl Tokenizer {
-    /// The tokenizer of a checkpoint: `tokenizer.json`, `vocab.json` with `merges.txt`, or that of a
-    /// GGUF file. `None` if there is none.
+    /// The tokenizer of a checkpoint: `tokenizer.json`, `vocab.json` with `merges.txt`, or that of
+    /// a GGUF file. `None` if there is none.
     ///
     /// # Errors
-    /// 65 if it is malformed, 66 for a dangling link, 74 if it cannot be read.
+    /// `Tokenizer` if it is malformed, `File` for a dangling link or a failed read.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Option<Tokenizer>, TextError> {
         let built = match &checkpoint.gguf {
             Some(metadata) => build::from_gguf(&checkpoint.root, metadata)?,
@@ -55,7 +55,7 @@ impl Tokenizer {
     /// `None` if there is none. `file` is for errors.
     ///
     /// # Errors
-    /// 65 if it is malformed or of another kind.
+    /// `Tokenizer` if it is malformed or of another kind.
     pub fn from_gguf(file: &Path, metadata: &GgufMetadata) -> Result<Option<Tokenizer>, TextError> {
         build::from_gguf(file, metadata)?.map(|built| Self::new(built, None)).transpose()
     }
@@ -83,7 +83,8 @@ impl Tokenizer {
     /// `add_special` adds those that the model expects around every text.
     ///
     /// # Errors
-    /// 2 if the tokenizer rejects the text; 65 if it produces an id beyond the model's embedding.
+    /// `Input` if the tokenizer rejects the text, `Tokenizer` if it produces an id beyond the
+    /// model's embedding.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
         let BuiltTokenizer { tokenizer, before, after, .. } = &self.0.built;
         let encoding = tokenizer.encode_fast(text, add_special);

@@ -18,7 +18,6 @@ const ALIGNMENT_MAX: u64 = 1 << 20;
 
 /// The header of a GGUF file. Tensors have their GGUF names and the file's order.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
 pub struct GgufFile {
     pub metadata: GgufMetadata,
     /// Checked against the file's size and each other.
@@ -29,7 +28,6 @@ pub struct GgufFile {
 
 /// One tensor of a GGUF file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct GgufTensor {
     pub name: String,
     pub dtype: Dtype,
@@ -44,7 +42,7 @@ pub struct GgufTensor {
 /// Reads the header of a GGUF file that is `file_bytes` long.
 ///
 /// # Errors
-/// 65 where it breaks the format or has a tensor type that is not supported; 74 where reading
+/// A [`Defect`] where it breaks the format or has an unsupported tensor type, `Io` where reading
 /// fails.
 pub fn read_gguf(file: &Path, reader: impl Read, file_bytes: u64) -> Result<GgufFile> {
     let mut source = GgufSource::new(file, reader, file_bytes);

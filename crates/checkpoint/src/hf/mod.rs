@@ -19,7 +19,7 @@ use std::path::Path;
 /// Reads the text of a `config.json`. Oddities that do no harm go to `notes`.
 ///
 /// # Errors
-/// 65 with the key, what it should be and what it is.
+/// A [`Defect`] of a key.
 pub fn parse_config(file: &Path, text: &str, notes: &mut Vec<String>) -> Result<ModelConfig> {
     let map = json::object(file, text)?;
     let keys = ConfigKeys { file, map: &map, within: "" };

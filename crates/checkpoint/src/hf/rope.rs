@@ -34,8 +34,8 @@ pub(super) fn read(reader: &mut HfConfigReader, shape: RopeShape) -> Result<Rope
     Ok(RopeConfig { theta, rotary_dim, pairing, scaling })
 }
 
-/// `rope_scaling` takes precedence over `rope_parameters`, as in transformers; an empty object counts
-/// as absent.
+/// `rope_scaling` takes precedence over `rope_parameters`, as in transformers; an empty object
+/// counts as absent.
 fn parameters(reader: &HfConfigReader) -> Result<Map<String, Value>> {
     for key in ["rope_scaling", "rope_parameters"] {
         match reader.keys.get(key) {

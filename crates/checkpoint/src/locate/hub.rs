@@ -1,5 +1,5 @@
-//! The cache of huggingface_hub: `models--org--name/refs/main` names a folder of `snapshots/`, whose
-//! files are links into `blobs/`.
+//! The cache of huggingface_hub: `models--org--name/refs/main` names a folder of `snapshots/`,
+//! whose files are links into `blobs/`.
 use std::path::{Path, PathBuf};
 
 /// The snapshot of a repository folder: the revision's, `main`'s, or the only one.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// `model` is a path, a hub name (`org/name`, optionally with `@revision`), or an alias.
 ///
 /// # Errors
-/// 66 with every place that was searched, and what was found there.
+/// `NotFound` with every place that was searched, and what was found there.
 pub fn locate(model: &str, search: &SearchPaths) -> Result<PathBuf, CheckpointError> {
     let mut tried = Vec::new();
     let path = Path::new(model);

@@ -17,7 +17,6 @@ const NAME_BYTES_MAX: usize = 4096;
 
 /// One tensor of a header, checked against its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct HeaderTensor {
     pub name: String,
     pub dtype: Dtype,
@@ -28,12 +27,12 @@ pub struct HeaderTensor {
     pub bytes: u64,
 }
 
-/// Parses the JSON of a header. `data_start` is the offset of the data, `file_bytes` the size of the
-/// file. The tensors come sorted by offset and cover the data exactly.
+/// Parses the JSON of a header. `data_start` is the offset of the data, `file_bytes` the size of
+/// the file. The tensors come sorted by offset and cover the data exactly.
 ///
 /// # Errors
-/// 65: not JSON, duplicate names, unknown dtype, overflow, sizes that disagree, overlaps, holes,
-/// truncation, trailing bytes.
+/// A [`Defect`]: not JSON, duplicate names, unknown dtype, overflow, sizes that disagree, overlaps,
+/// holes, truncation, trailing bytes.
 pub fn parse_header(
     file: &Path,
     json: &[u8],

@@ -24,8 +24,8 @@ pub struct ShardIndex {
 /// Parses the text of an index.
 ///
 /// # Errors
-/// 65: not JSON, no `weight_map`, duplicate tensors, a shard that is not the plain name of a
-/// safetensors file.
+/// A [`Defect`]: not JSON, no `weight_map`, duplicate tensors, a shard that is not the plain name
+/// of a safetensors file.
 pub fn parse_index(file: &Path, text: &str) -> Result<ShardIndex, CheckpointError> {
     let raw: RawIndex = serde_json::from_str(text)
         .map_err(|error| json::refusal(file, DefectKind::NotJson, &error))?;

@@ -52,7 +52,6 @@ pub enum Fill {
 
 /// A checkpoint to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct SynthRequest {
     pub like: SynthSource,
     /// Number of shards; `None`: shards of 5 GB.
@@ -64,7 +63,6 @@ pub struct SynthRequest {
 
 /// A checkpoint that was written.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-#[allow(missing_docs)]
 pub struct SynthReport {
     pub folder: PathBuf,
     /// The class in transformers.
@@ -80,8 +78,8 @@ pub struct SynthReport {
 /// `progress` gets the bytes of each write and returns whether to continue.
 ///
 /// # Errors
-/// 2 for an invalid name or folder, 65 and 66 for a bad configuration, 74 where the disk fails or is
-/// full.
+/// `InvalidArgument` for an invalid name or folder, a `Defect` or `NotFound` for a bad
+/// configuration, `Io` where the disk fails or is full.
 pub fn synth(
     request: &SynthRequest,
     progress: &(dyn Fn(u64) -> bool + Sync),
@@ -249,7 +247,8 @@ impl PartialFolder {
 
 impl Drop for PartialFolder {
     fn drop(&mut self) {
-        // After a commit the folder has another name; after a failure the error is already returned.
+        // After a commit the folder has another name; after a failure the error is already
+        // returned.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -14,7 +14,8 @@ pub(super) struct ByteLevelBpe<'a> {
     pub vocab: BTreeMap<String, u32>,
     /// Pairs of tokens to merge, the highest priority first.
     pub merges: Merges,
-    /// A word that is in the vocabulary becomes one token even where no merges lead to it (Llama 3).
+    /// A word that is in the vocabulary becomes one token even where no merges lead to it (Llama
+    /// 3).
     pub ignore_merges: bool,
     pub pre_tokenizer: PreTokenizerWrapper,
     /// Tokens that are matched before pre-tokenization.

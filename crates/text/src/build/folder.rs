@@ -74,8 +74,8 @@ fn from_json(file: &Path, text: &str) -> Result<Tokenizer, TextError> {
     }
 }
 
-/// `vocab.json` and `merges.txt` do not define pre-tokenization: it depends on the family. SmolLM2 is
-/// a Llama.
+/// `vocab.json` and `merges.txt` do not define pre-tokenization: it depends on the family. SmolLM2
+/// is a Llama.
 fn pre_tokenizer(family: Family) -> PreTokenizer {
     match family {
         Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe => PreTokenizer::Qwen2,

@@ -40,8 +40,8 @@ impl GgufTokenizerFields<'_> {
     }
 }
 
-/// Merges by score of the merged piece, the highest first, ties by id; within a piece, those with the
-/// longest left part first.
+/// Merges by score of the merged piece, the highest first, ties by id; within a piece, those with
+/// the longest left part first.
 fn merges(fields: &GgufTokenizerFields, scores: &[f32]) -> Merges {
     let is_piece =
         |id: usize| matches!(fields.types[id], TokenType::Normal | TokenType::UserDefined);

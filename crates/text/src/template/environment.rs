@@ -9,8 +9,8 @@ pub(super) const DEFAULT: &str = "chat";
 /// Name of the template for conversations with tools.
 pub(super) const TOOL_USE: &str = "tool_use";
 
-/// Instructions of one rendering; 10,000 messages take a tenth of it. A template with an endless loop
-/// fails within seconds.
+/// Instructions of one rendering; 10,000 messages take a tenth of it. A template with an endless
+/// loop fails within seconds.
 const FUEL: u64 = 10_000_000;
 /// Depth of nested macro calls, which use the stack.
 const RECURSION_MAX: usize = 50;

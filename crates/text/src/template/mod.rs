@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 
 /// A message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub struct ChatMessage {
     /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
@@ -43,7 +42,7 @@ impl ChatTemplate {
     /// named list), or the one inside a GGUF file. `None` if there is none.
     ///
     /// # Errors
-    /// 65 if it is invalid, 66 for a dangling link, 74 if a file cannot be read.
+    /// `Template` if it is invalid, `File` for a dangling link or a failed read.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Option<ChatTemplate>, TextError> {
         let root = &checkpoint.root;
         let found = match &checkpoint.gguf {
@@ -56,7 +55,7 @@ impl ChatTemplate {
     /// A template from its text. `file` is for errors.
     ///
     /// # Errors
-    /// 65 if it is invalid.
+    /// `Template` if it is invalid.
     pub fn new(file: &Path, source: TemplateSource) -> Result<ChatTemplate, TextError> {
         let environment =
             environment::build(&source).map_err(|e| TextError::template(file, full_message(&e)))?;
@@ -67,8 +66,8 @@ impl ChatTemplate {
     /// the template reads (`tool_calls`, `tool_call_id`, `name`).
     ///
     /// # Errors
-    /// 65 with the template's message: it rejects a role or an order, uses an undefined value, or
-    /// does not end.
+    /// `Template` with the template's message: it rejects a role or an order, uses an undefined
+    /// value, or does not end.
     pub fn render<M: Serialize>(
         &self,
         messages: &[M],

@@ -4,7 +4,6 @@ use serde_json::{Map, Value};
 
 /// A call.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
 pub struct ParsedCall {
     /// As the model wrote it, without blanks around it.
     pub name: String,
@@ -15,7 +14,6 @@ pub struct ParsedCall {
 
 /// Why an object is no call.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
 pub enum CallDefect {
     NameMissing,
     /// The name is no string.

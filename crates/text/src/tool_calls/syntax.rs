@@ -17,7 +17,6 @@
 ///
 /// Both take arguments as an object, as JSON in a string, as null, or leave them out.
 #[derive(Clone, Copy)]
-#[allow(missing_docs)]
 pub struct CallSyntax<'a> {
     pub search: CallSearch<'a>,
     /// `<think>` without `</think>` starts reasoning that runs to the end of the reply.
@@ -34,7 +33,6 @@ pub struct CallSyntax<'a> {
 
 /// Where a call may stand in an answer.
 #[derive(Clone, Copy)]
-#[allow(missing_docs)]
 pub enum CallSearch<'a> {
     /// Behind a mark, or as the whole answer where every name passes `is_tool`.
     Marked { is_tool: &'a dyn Fn(&str) -> bool },

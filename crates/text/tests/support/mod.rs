@@ -13,8 +13,8 @@ pub fn golden_json(name: &str) -> Value {
         .expect("JSON")
 }
 
-/// SmolLM2, fetched if absent. `None`, with a message, only where the environment says that there is
-/// no network.
+/// SmolLM2, fetched if absent. `None`, with a message, only where the environment says that there
+/// is no network.
 pub fn smollm2(test: &str) -> Option<Checkpoint> {
     let search = SearchPaths::from_env();
     let models = search.model_folders.first().expect("a folder for models");

@@ -18,7 +18,7 @@ use std::path::Path;
 /// The hyper-parameters of a GGUF file.
 ///
 /// # Errors
-/// 65 with the key, what it should be and what it is.
+/// A [`Defect`] of a key.
 pub(super) fn read_config(
     file: &Path,
     gguf: &GgufFile,
