@@ -1,5 +1,6 @@
 //! Memory, threads and kernels of one machine. The only crate of the workspace with `unsafe` code.
 //!
+//! - [`backend`]: the operations of a forward pass, which the CPU and GPUs implement.
 //! - [`memory`]: memory of weights and caches. A [`memory::Bytes`] exists only for filled memory.
 //! - [`pool`]: a fork-join thread pool with latencies of microseconds.
 //! - [`cpu`]: kernels whose results depend on the kernel set and the operands only, not on the
@@ -7,6 +8,7 @@
 //! - [`cuda`]: GPUs, through a driver library that is opened at run time.
 //! - [`probe`]: what the machine has, as a [`placement::Machine`].
 
+pub mod backend;
 pub mod cpu;
 pub mod cuda;
 mod error;
@@ -14,4 +16,5 @@ pub mod memory;
 pub mod pool;
 pub mod probe;
 
+pub use backend::Backend;
 pub use error::DeviceError;

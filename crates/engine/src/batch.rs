@@ -1,128 +1,96 @@
-//! What goes into a forward pass and what comes out.
+//! Input ([`Batch`]) and output ([`Logits`]) of a forward pass.
 
 use std::ops::Range;
 
 use crate::kv::{BLOCK_TOKENS, BlockId};
 
-/// The rows of a batch that belong to one sequence: consecutive positions of it.
+/// The rows of a batch that belong to one sequence, at consecutive positions.
 #[derive(Clone, Debug)]
 pub struct SequenceSpan<'a> {
     /// Rows of [`Batch::tokens`], not empty.
     pub rows: Range<usize>,
-    /// Position in its sequence of the first of these rows; all earlier positions are already in
-    /// the pool.
+    /// Position of the first row in its sequence; the pool has the keys and values of all earlier
+    /// positions.
     pub first_position: usize,
-    /// Block `i` holds positions `i * BLOCK_TOKENS ..`; it must reach past the last of these rows.
+    /// Entry `i` holds positions `i * BLOCK_TOKENS..`. Covers the position of the last row.
     pub block_table: &'a [BlockId],
 }
 
-/// Tokens of any number of sequences, computed in one pass.
+/// Tokens of any number of sequences, computed in one forward pass.
 ///
-/// Spans must cover `tokens` in order and without holes, and no two spans may write to the same
-/// block.
+/// Spans cover `tokens` in order and without gaps, and no two spans write to the same block.
 #[derive(Clone, Debug)]
 pub struct Batch<'a> {
     /// Token ids, span after span.
     pub tokens: &'a [u32],
-    /// Which rows belong to which sequence.
     pub sequences: &'a [SequenceSpan<'a>],
-    /// Rows whose logits are wanted; may be empty.
+    /// Rows whose logits are computed; may be empty.
     pub logits_for: &'a [usize],
 }
 
-/// A batch that cannot be computed.
+/// An invalid batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
-    /// There is nothing to compute.
     #[error("the batch holds no tokens; a forward pass needs at least one")]
     Empty,
-    /// An id outside the vocabulary.
     #[error(
         "row {row}: token {token} is outside the vocabulary of {vocab}; the tokenizer and the model do not belong together"
     )]
-    Token {
-        /// The row.
-        row: usize,
-        /// The id found.
-        token: u32,
-        /// How many ids there are.
-        vocab: usize,
-    },
-    /// Spans that do not cover the rows.
+    Token { row: usize, token: u32, vocab: usize },
     #[error(
         "span {span}: rows {start}..{end} found, but it must start at row {expected} and end at most at row {rows}"
     )]
     Rows {
         /// Index of the span.
         span: usize,
-        /// Its first row.
         start: usize,
-        /// One past its last row.
         end: usize,
-        /// Where it must start.
+        /// The row where it must start.
         expected: usize,
         /// Rows in the batch.
         rows: usize,
     },
-    /// A position that the model or this load cannot hold.
     #[error(
         "span {span}: position {position} found, but this load holds {positions} positions; shorten the text or raise --context"
     )]
     Position {
-        /// Index of the span.
         span: usize,
-        /// The last position asked for.
+        /// The last position of the span.
         position: usize,
-        /// Positions there are.
+        /// Positions of the loaded context.
         positions: usize,
     },
-    /// A block table that is too short.
     #[error(
         "span {span}: a block table of {found} blocks, but positions up to {last} need {expected}"
     )]
     Table {
-        /// Index of the span.
         span: usize,
-        /// Blocks in the table.
         found: usize,
-        /// Blocks needed.
         expected: usize,
-        /// The last position.
+        /// The last position of the span.
         last: usize,
     },
-    /// A block that is not in the pool.
     #[error(
         "span {span}: block {block} is not held (the pool has {blocks}); it was released too early"
     )]
     Block {
-        /// Index of the span.
         span: usize,
-        /// The id found.
         block: BlockId,
         /// Blocks in the pool.
         blocks: usize,
     },
-    /// A row that is not in the batch.
-    #[error("logits wanted for row {row}, but the batch has {rows} rows")]
-    LogitsRow {
-        /// The row asked for.
-        row: usize,
-        /// Rows in the batch.
-        rows: usize,
-    },
-    /// More rows than the scratch was made for.
+    #[error("logits requested for row {row}, but the batch has {rows} rows")]
+    LogitsRow { row: usize, rows: usize },
     #[error("{what}: {found} rows, but the scratch was made for {limit}; split the batch")]
     TooLarge {
         /// `tokens` or `logits`.
         what: &'static str,
-        /// Rows found.
         found: usize,
-        /// Rows there is room for.
         limit: usize,
     },
 }
 
-/// What a load can hold, against which a batch is checked.
+/// The limits of a loaded model on a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchLimits {
     pub vocab: usize,
@@ -132,8 +100,8 @@ pub(crate) struct BatchLimits {
 }
 
 impl Batch<'_> {
-    /// Checks rows, ids, positions and tables; `held` says whether a block is in use, `blocks` how
-    /// many there are.
+    /// Checks rows, token ids, positions and block tables. `held` returns whether a block has a
+    /// reference; the pool has `blocks` blocks.
     pub(crate) fn check(
         &self,
         limits: &BatchLimits,
@@ -208,7 +176,7 @@ impl SequenceSpan<'_> {
         self.first_position + self.rows.len() - 1
     }
 
-    /// Blocks that positions up to the last one take.
+    /// Blocks that hold the positions up to the last one.
     pub fn blocks(&self) -> usize {
         self.last_position() / BLOCK_TOKENS + 1
     }
@@ -234,8 +202,8 @@ fn check_positions(
     Ok(())
 }
 
-/// Logits of the rows asked for, `[rows, vocab]`; borrowed from the scratch until the next pass. A
-/// sampler may write to them.
+/// Logits of the rows [`Batch::logits_for`], `[rows, vocab]`, borrowed from the scratch until the
+/// next pass. A sampler may modify them.
 #[derive(Debug)]
 pub struct Logits<'a> {
     values: &'a mut [f32],
@@ -248,35 +216,34 @@ impl<'a> Logits<'a> {
         Logits { values, vocab }
     }
 
-    /// How many rows there are: as many as were asked for, in that order.
+    /// Rows, as many as [`Batch::logits_for`] has and in its order.
     pub fn rows(&self) -> usize {
         self.values.len() / self.vocab
     }
 
-    /// Ids a row has a logit for.
     pub fn vocab(&self) -> usize {
         self.vocab
     }
 
-    /// Logits of the `index`-th row asked for, `[vocab]`.
+    /// Logits of row `logits_for[index]`, `[vocab]`.
     pub fn row(&self, index: usize) -> &[f32] {
         &self.values[index * self.vocab..][..self.vocab]
     }
 
-    /// The same, to write to.
+    /// [`Self::row`], mutable.
     pub fn row_mut(&mut self, index: usize) -> &mut [f32] {
         &mut self.values[index * self.vocab..][..self.vocab]
     }
 
-    /// All rows, to write to.
+    /// All rows, mutable.
     pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
         self.values.chunks_exact_mut(self.vocab)
     }
 
-    /// Whether the `index`-th row has no NaN and no infinity. The pass does not end on one bad row:
-    /// the others go on.
+    /// Whether row `logits_for[index]` has no NaN and no infinity. Checked row by row, so that one
+    /// bad row does not fail the other sequences of the batch.
     pub fn is_finite(&self, index: usize) -> bool {
-        // A sum of zeros times each value is zero exactly when all are finite, and vectorizes.
+        // The sum of `value * 0` is zero if and only if all values are finite, and it vectorizes.
         self.row(index).iter().map(|value| value * 0.0).sum::<f32>() == 0.0
     }
 }

@@ -1,18 +1,17 @@
-//! Loads a model and turns requests into tokens.
+//! Loads a model and generates tokens for requests.
 //!
-//! - [`load()`]: a checkpoint and a plan become a [`Model`] and its [`KvPool`], watched and
-//!   bounded.
-//! - [`Model::forward`]: a [`Batch`] of tokens becomes [`Logits`]; the same bits whatever else is
-//!   in the batch.
+//! - [`load()`]: a checkpoint and a placement plan become a [`Model`] and its [`KvPool`].
+//! - [`Model::forward`]: a [`Batch`] of tokens becomes [`Logits`], with the same bits whatever else
+//!   is in the batch.
 //! - [`score`]: log-probabilities of a given text.
 //! - [`Engine`]: continuous batching of requests from many threads over one model.
 //! - [`sampling`]: samples a token from a row of logits; [`grammar`]: masks the tokens that a JSON
 //!   schema does not allow.
-//! - [`mod@bench`]: how fast it is, beside what the machine allows.
+//! - [`mod@bench`]: speed compared with the machine's limits.
 
 pub mod batch;
 pub mod bench;
-mod compute;
+mod devices;
 mod engine;
 pub mod grammar;
 pub mod kv;
@@ -21,6 +20,7 @@ pub mod load;
 pub mod models;
 pub mod sampling;
 mod score;
+mod weights;
 
 pub use batch::{Batch, BatchError, Logits, SequenceSpan};
 pub use engine::{
@@ -30,5 +30,6 @@ pub use engine::{
 };
 pub use kv::{BLOCK_TOKENS, BlockId, KvError, KvLayout, KvPool};
 pub use load::{LoadError, LoadReport, LoadRequest, Loaded, load};
-pub use models::{ForwardError, Model, Scratch};
+pub use models::{CompositionError, ForwardError, ForwardScratch, Model};
 pub use score::{Score, ScoreError, score};
+pub use weights::{ShardError, WeightError};

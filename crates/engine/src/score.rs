@@ -5,42 +5,36 @@ use serde::Serialize;
 
 use crate::batch::{Batch, SequenceSpan};
 use crate::kv::{BLOCK_TOKENS, BlockId, KvError, KvPool};
-use crate::models::{ForwardError, Model, Scratch};
+use crate::models::{ForwardError, ForwardScratch, Model};
 
-/// How many of the most likely next ids a score names.
+/// Number of likeliest next tokens in a score.
 const TOP: usize = 5;
 
-/// What the model thinks of a text.
+/// The log-probabilities of a text under the model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Score {
-    /// The text's ids.
+    /// Token ids of the text.
     pub tokens: Vec<u32>,
-    /// Natural-log probability of each id given those before it; the first has none.
+    /// Natural logarithm of each token's probability given the tokens before it; `None` for the
+    /// first.
     pub logprobs: Vec<Option<f32>>,
-    /// The most likely ids after the text with their log-probabilities, best first.
+    /// The likeliest tokens after the text with their log-probabilities, best first.
     pub last_top: Vec<(u32, f32)>,
 }
 
-/// A text that could not be scored.
+/// An error of [`score`].
 #[derive(Debug, thiserror::Error)]
 pub enum ScoreError {
-    /// There is nothing to score.
     #[error("no tokens to score; give at least one")]
     Empty,
-    /// The pass failed.
     #[error(transparent)]
     Forward(#[from] ForwardError),
-    /// The pool cannot hold the text.
     #[error(transparent)]
     Kv(#[from] KvError),
-    /// The model gave something that is not a number.
     #[error(
         "the logits after token {position} are not finite; the weights hold NaN or infinity, or --dtype is too narrow"
     )]
-    NotFinite {
-        /// Position of the token.
-        position: usize,
-    },
+    NotFinite { position: usize },
 }
 
 impl HasKind for ScoreError {
@@ -54,12 +48,15 @@ impl HasKind for ScoreError {
     }
 }
 
-/// Scores `tokens` in chunks of what `scratch` holds; takes blocks from `kv` and gives them back,
-/// also on an error.
+/// Computes the log-probability of each of `tokens`, in chunks of as many rows as `scratch` has.
+/// The blocks that it allocates from `kv` are released, also on an error.
+///
+/// # Errors
+/// See [`ScoreError`].
 pub fn score(
     model: &Model,
     kv: &mut KvPool,
-    scratch: &mut Scratch,
+    scratch: &mut ForwardScratch,
     tokens: &[u32],
 ) -> Result<Score, ScoreError> {
     if tokens.is_empty() {
@@ -76,7 +73,7 @@ pub fn score(
 fn score_with(
     model: &Model,
     kv: &mut KvPool,
-    scratch: &mut Scratch,
+    scratch: &mut ForwardScratch,
     tokens: &[u32],
     table: &[BlockId],
 ) -> Result<Score, ScoreError> {
@@ -104,20 +101,20 @@ fn score_with(
     Ok(Score { tokens: tokens.to_vec(), logprobs, last_top })
 }
 
-/// ln of the sum of e^x, in f64, with the maximum taken out.
+/// `ln(sum(e^x))` in f64, with the maximum subtracted first against overflow.
 pub(crate) fn log_sum_exp(row: &[f32]) -> f64 {
     let max = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     max + row.iter().map(|&x| (f64::from(x) - max).exp()).sum::<f64>().ln()
 }
 
-/// The best ids; equal values in the order of ids.
+/// The likeliest tokens with their log-probabilities; ties in the order of ids.
 fn top(row: &[f32], norm: f64) -> Vec<(u32, f32)> {
     let mut ids: Vec<u32> = (0..row.len() as u32).collect();
     let order = |a: &u32, b: &u32| row[*b as usize].total_cmp(&row[*a as usize]).then(a.cmp(b));
-    let wanted = TOP.min(ids.len());
-    if wanted < ids.len() {
-        ids.select_nth_unstable_by(wanted, order);
-        ids.truncate(wanted);
+    let count = TOP.min(ids.len());
+    if count < ids.len() {
+        ids.select_nth_unstable_by(count, order);
+        ids.truncate(count);
     }
     ids.sort_unstable_by(order);
     ids.into_iter().map(|id| (id, (f64::from(row[id as usize]) - norm) as f32)).collect()
@@ -128,13 +125,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn log_sum_exp_of_equal_values_is_their_count() {
+    fn log_sum_exp_of_n_equal_values_adds_ln_n() {
         assert!((log_sum_exp(&[3.0; 8]) - (3.0 + 8f64.ln())).abs() < 1e-12);
         assert!((log_sum_exp(&[1000.0, 1000.0]) - (1000.0 + 2f64.ln())).abs() < 1e-9);
     }
 
     #[test]
-    fn top_is_sorted_and_ties_go_to_the_smaller_id() {
+    fn top_is_sorted_and_breaks_ties_by_smaller_id() {
         let row = [0.0, 5.0, 1.0, 5.0, -1.0, 2.0, 0.5];
         let ids: Vec<u32> = top(&row, 0.0).into_iter().map(|(id, _)| id).collect();
         assert_eq!(ids, [1, 3, 5, 2, 6]);

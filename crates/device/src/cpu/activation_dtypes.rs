@@ -2,20 +2,8 @@
 
 use checkpoint::Dtype;
 
+use super::Precision;
 use super::matrix::is_quantized;
-
-/// Precision of activations in products. Accumulation is in f32 in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
-    /// f32 activations: the reference mode.
-    F32,
-    /// Activations are rounded to bf16 for bf16 weights and quantized to 16 bits in blocks of 32
-    /// for quantized weights; they stay f32 for f16 and f32 weights.
-    Native,
-    /// As `Native`, but quantized to 8 bits for quantized weights: half the multiplications, at the
-    /// cost of a measurable error in log-probabilities.
-    Int8,
-}
 
 /// The set of activation dtypes that some products need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,6 +20,7 @@
 
 mod api;
 mod args;
+mod backend;
 mod context;
 mod driver;
 mod error;
@@ -39,6 +40,7 @@ mod stream;
 mod transfer;
 mod wait;
 
+pub use backend::{GpuPassInput, GpuTensorData};
 pub use driver::Driver;
 pub use error::CudaError;
 pub use gpu::{Gpu, GpuMemory};

@@ -63,8 +63,8 @@ impl Machine {
         for tier in &loaded.report.tiers {
             let (Tier::Gpu(gpu_index), true) = (tier.tier, tier.gpu.is_some()) else { continue };
             progress.at(Stage::Bench, &format!("what GPU {gpu_index} reads and multiplies"), 0);
-            let site = loaded.model.sites().gpus.iter().find(|site| site.gpu_index == gpu_index);
-            if let Some(site) = site {
+            let slot = loaded.model.devices().gpus.iter().find(|slot| slot.gpu_index == gpu_index);
+            if let Some(slot) = slot {
                 let dtype = loaded
                     .model
                     .dtypes()
@@ -73,7 +73,7 @@ impl Machine {
                     .map(|(name, _)| *name);
                 gpus.push((
                     tier.weights_bytes,
-                    of_gpu(site.gpu.ordinal(), dtype, &sizes(loaded.model.config()))?,
+                    of_gpu(slot.gpu.ordinal(), dtype, &sizes(loaded.model.config()))?,
                 ));
                 on_gpus += tier.weights_bytes;
             }

@@ -6,7 +6,7 @@ use device::pool::Pool;
 
 use crate::batch::{Batch, Logits};
 use crate::kv::KvPool;
-use crate::models::{ForwardError, Model, Scratch};
+use crate::models::{ForwardError, ForwardScratch, Model};
 
 /// Sizes that bound a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct ModelRunner {
     /// The model.
     pub model: Model,
     /// Its buffers.
-    pub scratch: Scratch,
+    pub scratch: ForwardScratch,
 }
 
 impl Forward for ModelRunner {

@@ -1,4 +1,4 @@
-//! Keys and values of past tokens, in fixed blocks that sequences share.
+//! The paged KV cache: keys and values of past tokens, in fixed-size blocks that sequences share.
 
 mod pool;
 

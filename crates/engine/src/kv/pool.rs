@@ -1,4 +1,5 @@
-//! The pool: planned bytes, allocated once, handed out block by block with reference counts.
+//! [`KvPool`]: the memory of the paged KV cache, allocated once, with a reference count for each
+//! block, as vLLM's block pool.
 
 use checkpoint::ModelConfig;
 use device::DeviceError;
@@ -9,7 +10,7 @@ use error_kind::{ErrorKind, HasKind};
 use placement::KvDtype;
 use serde::Serialize;
 
-use crate::compute::{GpuSlot, Placed, Site};
+use crate::devices::{DeviceId, GpuSlot, OnDevice};
 
 /// Index of a block in the pool.
 pub type BlockId = u32;
@@ -17,21 +18,17 @@ pub type BlockId = u32;
 /// Tokens whose keys and values one block holds.
 pub const BLOCK_TOKENS: usize = placement::KV_BLOCK_TOKENS;
 
-/// The shape of what a model keeps per token.
+/// The shape and dtype of a model's keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct KvLayout {
-    /// Transformer blocks.
     pub layers: usize,
-    /// Key/value heads in each.
     pub kv_heads: usize,
-    /// Elements of a head.
     pub head_dim: usize,
-    /// What numbers are kept in.
     pub dtype: KvDtype,
 }
 
 impl KvLayout {
-    /// The layout of a model whose cache is kept in `dtype`.
+    /// The layout of a model's cache in `dtype`.
     pub fn new(config: &ModelConfig, dtype: KvDtype) -> Self {
         KvLayout {
             layers: config.layers,
@@ -41,7 +38,7 @@ impl KvLayout {
         }
     }
 
-    /// Bytes of one block over all layers, keys, values and padding.
+    /// Bytes of one block in all layers: keys, values and padding.
     pub fn block_bytes(&self) -> u64 {
         self.layers as u64 * self.shape().block_bytes() as u64
     }
@@ -57,47 +54,30 @@ impl KvLayout {
     }
 }
 
-/// A pool that cannot do what was asked.
+/// An error of the KV pool.
 #[derive(Debug, thiserror::Error)]
 pub enum KvError {
-    /// The system gave no memory.
     #[error(
         "no memory for a KV cache of {blocks} blocks: {cause}; lower --context or --concurrency"
     )]
-    Memory {
-        /// Blocks asked for.
-        blocks: usize,
-        /// What the device said.
-        cause: DeviceError,
-    },
-    /// A block that is not in the pool, or not held.
+    Memory { blocks: usize, cause: DeviceError },
     #[error("KV block {block} cannot be copied to: {cause}")]
-    Copy {
-        /// The block.
-        block: BlockId,
-        /// What the device said.
-        cause: DeviceError,
-    },
-    /// All blocks are in use.
+    Copy { block: BlockId, cause: DeviceError },
     #[error(
-        "{wanted} KV blocks wanted, {free} of {blocks} are free; raise --context or --concurrency, or wait"
+        "{requested} KV blocks requested, {free} of {blocks} are free; raise --context or --concurrency, or wait"
     )]
     Full {
-        /// Blocks asked for.
-        wanted: usize,
-        /// Blocks free.
+        requested: usize,
         free: usize,
         /// Blocks in the pool.
         blocks: usize,
     },
-    /// A reference count and the free list do not agree: a defect of ours.
+    /// A reference count contradicts the free list: a bug.
     #[error("KV block {block}: {references} references, and it is on the free list {listed} times")]
     Integrity {
-        /// The block.
         block: BlockId,
-        /// Its count.
         references: u32,
-        /// Times it is listed as free.
+        /// Times that the block is on the free list.
         listed: u32,
     },
 }
@@ -111,70 +91,69 @@ impl HasKind for KvError {
     }
 }
 
-/// One layer's keys and values, on the device that computes the layer.
-pub(crate) type LayerKv = Placed<KvLayer, cuda::GpuKvLayer>;
+/// Keys and values of one layer, on the device that computes it.
+pub(crate) type LayerKv = OnDevice<KvLayer, cuda::GpuKvLayer>;
 
-/// What a layer takes of a GPU's arena.
+/// Bytes of a layer in a GPU's arena, padding included.
 fn gpu_layer_bytes(shape: &KvShape, blocks: usize) -> usize {
     cuda::GpuKvLayer::bytes(shape, blocks).next_multiple_of(GpuArena::ALIGNMENT_BYTES)
 }
 
 /// Blocks of keys and values, `[layer][block][kv_head]`, with a reference count for each block.
 ///
-/// Who holds a block may read it; who holds the only reference may write to it. Blocks are not
-/// cleared between uses: a pass reads only positions that it or an earlier pass of the same
-/// sequence wrote.
+/// The holder of a reference may read a block; the holder of the only reference may write to it.
+/// Blocks are not cleared between uses: a pass reads only positions that it or an earlier pass of
+/// the same sequence wrote.
 pub struct KvPool {
     layout: KvLayout,
     layers: Vec<LayerKv>,
     references: Vec<u32>,
-    /// Free ids; the last is handed out next, so that few pages are ever touched.
+    /// Free ids, used as a stack, so that as few pages of memory as possible are ever touched.
     free: Vec<BlockId>,
 }
 
 impl KvPool {
-    /// Takes the memory of `blocks` blocks on the host. Pages are touched when first written.
+    /// Allocates `blocks` blocks in host memory. Pages are touched when they are first written.
     ///
     /// # Errors
     /// [`KvError::Memory`].
     pub fn new(layout: KvLayout, blocks: usize) -> Result<Self, KvError> {
-        Self::placed(layout, blocks, &vec![Site::Host; layout.layers], &[])
+        Self::on_devices(layout, blocks, &vec![DeviceId::Cpu; layout.layers], &[])
     }
 
-    /// Takes the memory of `blocks` blocks, each layer's where `sites` says; `gpus` are those of
-    /// the model.
-    pub(crate) fn placed(
+    /// Allocates `blocks` blocks, with each layer's keys and values on its device in `layers`.
+    pub(crate) fn on_devices(
         layout: KvLayout,
         blocks: usize,
-        sites: &[Site],
+        layers: &[DeviceId],
         gpus: &[GpuSlot],
     ) -> Result<Self, KvError> {
-        let memory = |cause| KvError::Memory { blocks, cause };
+        let failed = |cause| KvError::Memory { blocks, cause };
         let shape = layout.shape();
-        let on = |site| sites.iter().filter(|at| **at == site).count();
-        let host = Arena::new(KvLayer::bytes(&shape, blocks) * on(Site::Host)).map_err(memory)?;
-        let gpu_arena = |(place, site): (usize, &GpuSlot)| {
-            let layer = gpu_layer_bytes(&shape, blocks);
-            GpuArena::new(&site.gpu, layer * on(Site::Gpu(place)))
+        let layers_on = |device| layers.iter().filter(|on| **on == device).count();
+        let host = Arena::new(KvLayer::bytes(&shape, blocks) * layers_on(DeviceId::Cpu))
+            .map_err(failed)?;
+        let gpu_arena = |(gpu, slot): (usize, &GpuSlot)| {
+            let layer_bytes = gpu_layer_bytes(&shape, blocks);
+            GpuArena::new(&slot.gpu, layer_bytes * layers_on(DeviceId::Gpu(gpu)))
         };
         let arenas: Vec<GpuArena> = gpus
             .iter()
             .enumerate()
             .map(gpu_arena)
             .collect::<Result<_, _>>()
-            .map_err(|cause| memory(cause.into()))?;
-        let layer = |site: &Site| match *site {
-            Site::Host => KvLayer::new(&host, shape, blocks).map(Placed::Host),
-            Site::Gpu(gpu) => {
-                cuda::GpuKvLayer::new(&arenas[gpu], shape, blocks).map(|kv| Placed::Gpu(gpu, kv))
+            .map_err(|cause| failed(cause.into()))?;
+        let layer = |device: &DeviceId| match *device {
+            DeviceId::Cpu => KvLayer::new(&host, shape, blocks).map(OnDevice::Cpu),
+            DeviceId::Gpu(gpu) => {
+                cuda::GpuKvLayer::new(&arenas[gpu], shape, blocks).map(|kv| OnDevice::Gpu(gpu, kv))
             }
         };
-        let layers = sites.iter().map(layer).collect::<Result<_, _>>().map_err(memory)?;
+        let layers = layers.iter().map(layer).collect::<Result<_, _>>().map_err(failed)?;
         let free = (0..blocks as BlockId).rev().collect();
         Ok(KvPool { layout, layers, references: vec![0; blocks], free })
     }
 
-    /// The shape of its blocks.
     pub fn layout(&self) -> &KvLayout {
         &self.layout
     }
@@ -184,21 +163,21 @@ impl KvPool {
         self.references.len()
     }
 
-    /// Blocks that nobody holds.
+    /// Blocks without a reference.
     pub fn free_blocks(&self) -> usize {
         self.free.len()
     }
 
-    /// Bytes taken, on all devices.
+    /// Bytes allocated on all devices.
     pub fn bytes(&self) -> u64 {
         self.layers.iter().map(|layer| self.layer_bytes(layer)).sum()
     }
 
-    /// Bytes taken on one device.
-    pub(crate) fn bytes_on(&self, site: Site) -> u64 {
+    /// Bytes allocated on one device.
+    pub(crate) fn bytes_on(&self, device: DeviceId) -> u64 {
         self.layers
             .iter()
-            .filter(|layer| layer.site() == site)
+            .filter(|layer| layer.device() == device)
             .map(|layer| self.layer_bytes(layer))
             .sum()
     }
@@ -206,42 +185,41 @@ impl KvPool {
     fn layer_bytes(&self, layer: &LayerKv) -> u64 {
         let (shape, blocks) = (self.layout.shape(), self.blocks());
         let bytes = match layer {
-            Placed::Host(_) => KvLayer::bytes(&shape, blocks),
-            Placed::Gpu(..) => gpu_layer_bytes(&shape, blocks),
+            OnDevice::Cpu(_) => KvLayer::bytes(&shape, blocks),
+            OnDevice::Gpu(..) => gpu_layer_bytes(&shape, blocks),
         };
         bytes as u64
     }
 
-    /// Takes a free block with one reference; `None` when all are held.
+    /// Allocates a block with one reference; `None` if none is free.
     pub fn alloc(&mut self) -> Option<BlockId> {
         let block = self.free.pop()?;
         self.references[block as usize] = 1;
         Some(block)
     }
 
-    /// Takes `wanted` blocks or none.
-    pub fn alloc_many(&mut self, wanted: usize) -> Result<Vec<BlockId>, KvError> {
-        if wanted > self.free.len() {
-            return Err(KvError::Full { wanted, free: self.free.len(), blocks: self.blocks() });
+    /// Allocates `requested` blocks or none.
+    pub fn alloc_many(&mut self, requested: usize) -> Result<Vec<BlockId>, KvError> {
+        if requested > self.free.len() {
+            return Err(KvError::Full { requested, free: self.free.len(), blocks: self.blocks() });
         }
-        Ok((0..wanted).filter_map(|_| self.alloc()).collect())
+        Ok((0..requested).filter_map(|_| self.alloc()).collect())
     }
 
-    /// Adds a reference to a held block.
+    /// Adds a reference to a block that has one.
     ///
     /// # Panics
-    /// If nobody holds it: a caller that counts wrongly would otherwise read another sequence's
-    /// tokens.
+    /// If the block is free: the caller would otherwise read another sequence's tokens.
     pub fn retain(&mut self, block: BlockId) {
         let count = &mut self.references[block as usize];
         assert!(*count > 0, "block {block} retained while free");
         *count += 1;
     }
 
-    /// Drops a reference; true when it was the last and the block is free again.
+    /// Drops a reference; true if it was the last, so that the block is free now.
     ///
     /// # Panics
-    /// If nobody holds it.
+    /// If the block is free.
     pub fn release(&mut self, block: BlockId) -> bool {
         let count = &mut self.references[block as usize];
         assert!(*count > 0, "block {block} released while free");
@@ -252,15 +230,14 @@ impl KvPool {
         self.references[block as usize] == 0
     }
 
-    /// Copies a block's keys and values over another's, in all layers: for a shared block that is
-    /// about to be written to.
+    /// Copies a block's keys and values to another block, in all layers (copy on write).
     ///
     /// # Errors
     /// [`KvError::Copy`] for a block that is not in the pool.
     pub fn copy_block(&mut self, from: BlockId, to: BlockId) -> Result<(), KvError> {
         let copy = |layer: &mut LayerKv| match layer {
-            Placed::Host(kv) => kv.copy_block(from, to),
-            Placed::Gpu(_, kv) => kv.copy_block(from, to),
+            OnDevice::Cpu(kv) => kv.copy_block(from, to),
+            OnDevice::Gpu(_, kv) => kv.copy_block(from, to),
         };
         self.layers
             .iter_mut()
@@ -268,13 +245,13 @@ impl KvPool {
             .map_err(|cause| KvError::Copy { block: to, cause })
     }
 
-    /// How many hold the block.
+    /// The reference count of a block; 0 for a block that is not in the pool.
     pub fn references(&self, block: BlockId) -> u32 {
         self.references.get(block as usize).copied().unwrap_or(0)
     }
 
-    /// Checks that every block is either held or listed as free exactly once. For quiet moments and
-    /// tests.
+    /// Checks that every block either has references or is on the free list exactly once. Takes
+    /// time proportional to the size of the pool.
     pub fn check(&self) -> Result<(), KvError> {
         let mut listed = vec![0u32; self.blocks()];
         for &block in &self.free {
@@ -293,7 +270,7 @@ impl KvPool {
         }
     }
 
-    /// The layers' keys and values.
+    /// Keys and values, layer by layer.
     pub(crate) fn layers_mut(&mut self) -> &mut [LayerKv] {
         &mut self.layers
     }
@@ -312,13 +289,13 @@ mod tests {
 
     fn pool(blocks: usize) -> KvPool {
         KvPool::new(KvLayout { layers: 1, kv_heads: 1, head_dim: 4, dtype: KvDtype::F32 }, blocks)
-            .expect("a small pool")
+            .expect("allocate a small pool")
     }
 
     proptest! {
-        /// Any sequence of takes, shares and releases keeps the books straight: a model of counts beside the pool.
+        /// Compares random sequences of operations with a model that only counts references.
         #[test]
-        fn counts_and_free_list_agree(steps in proptest::collection::vec((0u8..3, 0usize..8), 0..200)) {
+        fn reference_counts_and_free_list_agree(steps in proptest::collection::vec((0u8..3, 0usize..8), 0..200)) {
             let mut pool = pool(8);
             let mut counts = [0u32; 8];
             for (step, pick) in steps {
@@ -349,11 +326,11 @@ mod tests {
     }
 
     #[test]
-    fn all_blocks_or_none() {
+    fn alloc_many_allocates_all_blocks_or_none() {
         let mut pool = pool(4);
-        let held = pool.alloc_many(3).expect("3 of 4");
-        let full = pool.alloc_many(2).expect_err("1 is left");
-        assert!(matches!(full, KvError::Full { wanted: 2, free: 1, blocks: 4 }));
+        let held = pool.alloc_many(3).expect("allocate 3 of 4 blocks");
+        let full = pool.alloc_many(2).expect_err("only 1 block is free");
+        assert!(matches!(full, KvError::Full { requested: 2, free: 1, blocks: 4 }));
         assert_eq!(full.kind(), ErrorKind::OutOfMemory);
         assert_eq!(pool.free_blocks(), 1);
         held.into_iter().for_each(|block| assert!(pool.release(block)));
@@ -364,7 +341,7 @@ mod tests {
     #[should_panic(expected = "released while free")]
     fn a_block_cannot_be_released_twice() {
         let mut pool = pool(2);
-        let block = pool.alloc().expect("a block");
+        let block = pool.alloc().expect("allocate a block");
         pool.release(block);
         pool.release(block);
     }

@@ -1,69 +1,73 @@
-//! Attention over the paged cache, with grouped queries, rotary positions and, where the family has
-//! them, q/k norms and a window.
+//! Grouped-query attention over the paged KV cache, with RoPE and, where a family has them, QK
+//! norms and a sliding window.
 
 use checkpoint::{ModelConfig, NormKind, QkNorm};
 use device::DeviceError;
+use device::backend::{AttentionOptions, Backend, Epilogue};
 
-use super::{Buffers, Linear, Norm, Pass};
-use crate::compute::{Compute, Feed, Heads};
-use crate::load::LoadError;
-use crate::load::tensors::Under;
+use super::{ActivationBuffers, LayerContext, Linear, Norm};
+use crate::weights::{TensorView, WeightError};
 
-/// The attention of one block.
-pub(crate) struct Attention<C: Compute> {
-    q: Linear<C>,
-    k: Linear<C>,
-    v: Linear<C>,
-    out: Linear<C>,
-    q_norm: Option<Norm<C>>,
-    k_norm: Option<Norm<C>>,
+/// The attention of one layer.
+pub(crate) struct Attention<B: Backend> {
+    q_proj: Linear<B>,
+    k_proj: Linear<B>,
+    v_proj: Linear<B>,
+    o_proj: Linear<B>,
+    q_norm: Option<Norm<B>>,
+    k_norm: Option<Norm<B>>,
     heads: usize,
     head_dim: usize,
-    /// A token sees itself and so many less one before it.
+    /// A token attends to itself and the `window - 1` tokens before it.
     window: Option<usize>,
 }
 
-impl<C: Compute> Attention<C> {
-    /// `q_proj`, `k_proj`, `v_proj` and the output projection called `out`.
+impl<B: Backend> Attention<B> {
+    /// `q_proj`, `k_proj`, `v_proj`, and the output projection, which is called `o_proj` or `dense`.
     pub fn separate(
-        tensors: &Under<C>,
+        tensors: &TensorView<B>,
         config: &ModelConfig,
         layer: usize,
-        out: &str,
-    ) -> Result<Self, LoadError> {
+        o_proj: &str,
+    ) -> Result<Self, WeightError> {
         let (hidden, bias) = (config.hidden_size, config.attention_bias);
-        let (wide, narrow) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        let q = Linear::new(tensors, "q_proj", wide, hidden, bias)?;
-        let k = Linear::new(tensors, "k_proj", narrow, hidden, bias)?;
-        let v = Linear::new(tensors, "v_proj", narrow, hidden, bias)?;
-        Self::with(tensors, config, layer, out, [q, k, v])
+        let (q_width, kv_width) =
+            (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let q = Linear::new(&tensors.pp("q_proj"), q_width, hidden, bias)?;
+        let k = Linear::new(&tensors.pp("k_proj"), kv_width, hidden, bias)?;
+        let v = Linear::new(&tensors.pp("v_proj"), kv_width, hidden, bias)?;
+        Self::new(tensors, config, layer, o_proj, [q, k, v])
     }
 
-    /// `qkv_proj`, rows of q, then k, then v.
+    /// `qkv_proj`, with the rows of q, then k, then v, and `o_proj`.
     pub fn fused(
-        tensors: &Under<C>,
+        tensors: &TensorView<B>,
         config: &ModelConfig,
         layer: usize,
-        out: &str,
-    ) -> Result<Self, LoadError> {
-        let (wide, narrow) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        let part =
-            |rows| Linear::part(tensors, "qkv_proj", wide + 2 * narrow, config.hidden_size, rows);
-        let (q, k) = (part(0..wide)?, part(wide..wide + narrow)?);
-        let v = part(wide + narrow..wide + 2 * narrow)?;
-        Self::with(tensors, config, layer, out, [q, k, v])
+    ) -> Result<Self, WeightError> {
+        let (q_width, kv_width) =
+            (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let (k_start, v_start) = (q_width, q_width + kv_width);
+        let end = v_start + kv_width;
+        let qkv_proj = tensors.pp("qkv_proj");
+        let rows = |rows| Linear::from_fused(&qkv_proj, [end, config.hidden_size], rows);
+        let qkv = [rows(0..k_start)?, rows(k_start..v_start)?, rows(v_start..end)?];
+        Self::new(tensors, config, layer, "o_proj", qkv)
     }
 
-    fn with(
-        tensors: &Under<C>,
+    fn new(
+        tensors: &TensorView<B>,
         config: &ModelConfig,
         layer: usize,
-        out: &str,
-        qkv: [Linear<C>; 3],
-    ) -> Result<Self, LoadError> {
+        o_proj: &str,
+        [q_proj, k_proj, v_proj]: [Linear<B>; 3],
+    ) -> Result<Self, WeightError> {
         let ModelConfig { heads, kv_heads, head_dim, hidden_size, .. } = *config;
-        let [q, k, v] = qkv;
-        let norm = |name, features| Norm::new(tensors, name, features, rms(config.norm)).map(Some);
+        // QK norms are RMSNorms in every family that has them.
+        let (NormKind::Rms { eps } | NormKind::Layer { eps }) = config.norm;
+        let norm = |name: &str, features| {
+            Norm::new(&tensors.pp(name), features, NormKind::Rms { eps }).map(Some)
+        };
         let (q_norm, k_norm) = match config.qk_norm {
             QkNorm::None => (None, None),
             QkNorm::PerHead => (norm("q_norm", head_dim)?, norm("k_norm", head_dim)?),
@@ -71,55 +75,55 @@ impl<C: Compute> Attention<C> {
                 (norm("q_norm", heads * head_dim)?, norm("k_norm", kv_heads * head_dim)?)
             }
         };
-        let out =
-            Linear::new(tensors, out, hidden_size, heads * head_dim, config.attention_out_bias)?;
+        let bias = config.attention_out_bias;
+        let o_proj = Linear::new(&tensors.pp(o_proj), hidden_size, heads * head_dim, bias)?;
         let slides = config.sliding_layers.get(layer).copied().unwrap_or(false);
         let window = if slides { config.sliding_window } else { None };
-        Ok(Attention { q, k, v, out, q_norm, k_norm, heads, head_dim, window })
+        Ok(Attention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm, heads, head_dim, window })
     }
 
-    /// What [`Self::run`] reads, `[rows, hidden]`, to be fed by the operation that makes it.
-    pub fn feed<'a>(&self, pass: &Pass<C>, inputs: &'a mut C::Inputs) -> Feed<'a, C> {
-        pass.arithmetic.feed(inputs, pass.count, [&self.q, &self.k, &self.v])
+    /// The epilogue of the operation whose result, `[rows, hidden]`, is the input of
+    /// [`Self::forward`].
+    pub fn epilogue<'a>(
+        &self,
+        ctx: &LayerContext<B>,
+        packed: &'a mut B::PackedActivations,
+    ) -> Epilogue<'a, B> {
+        ctx.matmul.epilogue(packed, ctx.rows, [&self.q_proj, &self.k_proj, &self.v_proj])
     }
 
-    /// `buffers.mixed = attention(buffers.inputs)`, `[rows, hidden]`; writes this layer's keys and
-    /// values of the rows.
-    pub fn run(&self, pass: &mut Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
-        self.project(pass, buffers)?;
-        self.turn(pass, buffers)?;
-        let Buffers { inputs, q, k, v, attended, mixed, .. } = buffers;
-        pass.remember(k, v)?;
+    /// `branch_out = attention(packed)`, `[rows, hidden]`; writes the rows' keys and values to the
+    /// cache.
+    pub fn forward(
+        &self,
+        ctx: &mut LayerContext<B>,
+        buffers: &mut ActivationBuffers<B>,
+    ) -> Result<(), DeviceError> {
+        let ActivationBuffers { packed, q, k, v, attn_out, branch_out, .. } = buffers;
+        let projections =
+            [(&self.q_proj, &mut *q), (&self.k_proj, &mut *k), (&self.v_proj, &mut *v)];
+        ctx.matmul.forward(packed, projections)?;
+        self.norm_and_rope(ctx, q, k)?;
+        let backend = ctx.backend();
+        backend.write_kv(ctx.kv, &ctx.input, k, v)?;
         let scale = 1.0 / (self.head_dim as f32).sqrt();
-        let feed = pass.arithmetic.feed(inputs, pass.count, [&self.out]);
-        pass.attend(&Heads { count: self.heads, scale, window: self.window }, q, attended, feed)?;
-        pass.arithmetic.multiply_fed(inputs, [(&self.out, mixed)])
+        let options =
+            AttentionOptions { heads: self.heads, scale, window: self.window, sinks: None };
+        let epilogue = ctx.matmul.epilogue(packed, ctx.rows, [&self.o_proj]);
+        backend.attention(ctx.kv, &mut ctx.input, &options, q, attn_out, epilogue)?;
+        ctx.matmul.forward(packed, [(&self.o_proj, branch_out)])
     }
 
-    fn project(&self, pass: &Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
-        let Buffers { inputs, q, k, v, .. } = buffers;
-        pass.arithmetic.multiply_fed(inputs, [(&self.q, q), (&self.k, k), (&self.v, v)])
-    }
-
-    /// Norms of queries and keys, then their rotation.
-    fn turn(&self, pass: &Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
-        let (compute, head_dim) = (pass.compute(), self.head_dim);
-        let (wide, narrow) = (self.q.out(), self.k.out());
+    fn norm_and_rope(
+        &self,
+        ctx: &LayerContext<B>,
+        q: &mut B::Buffer,
+        k: &mut B::Buffer,
+    ) -> Result<(), DeviceError> {
         if let (Some(q_norm), Some(k_norm)) = (&self.q_norm, &self.k_norm) {
-            q_norm.run_in_place(compute, &mut buffers.q, pass.count * wide)?;
-            k_norm.run_in_place(compute, &mut buffers.k, pass.count * narrow)?;
+            q_norm.forward_inplace(ctx.backend(), q)?;
+            k_norm.forward_inplace(ctx.backend(), k)?;
         }
-        compute.rope(
-            [(&mut buffers.q, wide), (&mut buffers.k, narrow)],
-            head_dim,
-            &pass.rows,
-            pass.rope,
-        )
+        ctx.backend().rope(q, k, self.head_dim, &ctx.input, ctx.rope)
     }
-}
-
-/// q/k norms are root-mean-square norms in every family that has them.
-fn rms(norm: NormKind) -> NormKind {
-    let (NormKind::Rms { eps } | NormKind::Layer { eps }) = norm;
-    NormKind::Rms { eps }
 }

@@ -1,83 +1,88 @@
-//! The activations of a pass, allocated once and used by every block in turn.
+//! Activations of a forward pass on one device: allocated once, reused by every layer.
 
 use checkpoint::ModelConfig;
 use device::DeviceError;
+use device::backend::Backend;
 
-use crate::compute::Compute;
+use crate::devices::{DeviceId, ModulePlacement};
 
 /// One buffer for each activation, `[rows_max, width]`.
-pub(crate) struct Buffers<C: Compute> {
+pub(crate) struct ActivationBuffers<B: Backend> {
     /// The residual stream, `[rows, hidden]`.
-    pub x: C::Buffer,
-    /// What a norm made of it, `[rows, hidden]`.
-    pub normed: C::Buffer,
-    /// What a part of a block gives back, `[rows, hidden]`.
-    pub mixed: C::Buffer,
-    /// Queries, `[rows, heads, head_dim]`.
-    pub q: C::Buffer,
-    /// Keys, `[rows, kv_heads, head_dim]`.
-    pub k: C::Buffer,
-    /// Values, `[rows, kv_heads, head_dim]`.
-    pub v: C::Buffer,
-    /// What attention gathered, `[rows, heads, head_dim]`.
-    pub attended: C::Buffer,
-    /// The MLP's gate, `[rows, intermediate]`.
-    pub gate: C::Buffer,
-    /// The MLP's other half, `[rows, intermediate]`.
-    pub up: C::Buffer,
-    /// Activations in the forms that products read.
-    pub inputs: C::Inputs,
+    pub x: B::Buffer,
+    /// The residual stream after a norm, `[rows, hidden]`.
+    pub norm_out: B::Buffer,
+    /// Output of a residual branch, attention or MLP, `[rows, hidden]`.
+    pub branch_out: B::Buffer,
+    /// `[rows, heads, head_dim]`
+    pub q: B::Buffer,
+    /// `[rows, kv_heads, head_dim]`
+    pub k: B::Buffer,
+    /// `[rows, kv_heads, head_dim]`
+    pub v: B::Buffer,
+    /// Attention before its output projection, `[rows, heads, head_dim]`.
+    pub attn_out: B::Buffer,
+    /// The MLP's gate projection, `[rows, intermediate]`.
+    pub gate: B::Buffer,
+    /// The MLP's up projection, `[rows, intermediate]`.
+    pub up: B::Buffer,
+    /// Input of the next products.
+    pub packed: B::PackedActivations,
 }
 
-/// How wide the buffers are, in numbers a row.
+/// Widths of the buffers, in elements a row.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Widths {
-    pub hidden: usize,
-    pub q: usize,
-    pub kv: usize,
-    pub intermediate: usize,
+pub(crate) struct ActivationWidths {
+    hidden: usize,
+    q: usize,
+    kv: usize,
+    intermediate: usize,
 }
 
-impl Widths {
-    /// The widths of a model.
-    pub fn of(config: &ModelConfig) -> Self {
-        Widths {
-            hidden: config.hidden_size,
-            q: config.heads * config.head_dim,
-            kv: config.kv_heads * config.head_dim,
-            intermediate: config.intermediate_size,
+impl ActivationWidths {
+    /// What `device` needs; 0 for activations of modules that it does not compute.
+    pub fn on(device: DeviceId, placement: &ModulePlacement, config: &ModelConfig) -> Self {
+        let of_layers = |width: usize| if placement.has_layers(device) { width } else { 0 };
+        let hidden =
+            if placement.in_order().any(|on| on == device) { config.hidden_size } else { 0 };
+        ActivationWidths {
+            hidden,
+            q: of_layers(config.heads * config.head_dim),
+            kv: of_layers(config.kv_heads * config.head_dim),
+            intermediate: of_layers(config.intermediate_size),
         }
     }
 }
 
-impl<C: Compute> Buffers<C> {
-    /// Buffers for passes of at most `rows` rows, with inputs in these forms.
+impl<B: Backend> ActivationBuffers<B> {
+    /// Buffers for passes of at most `rows` rows, whose products read activations in `dtypes`.
     pub fn new(
-        compute: &C,
-        widths: Widths,
+        backend: &B,
+        widths: ActivationWidths,
         rows: usize,
-        forms: C::Forms,
+        dtypes: B::ActivationDtypes,
     ) -> Result<Self, DeviceError> {
-        let zeros = |width: usize| compute.buffer(rows * width);
-        let Widths { hidden, q, kv, intermediate } = widths;
-        Ok(Buffers {
+        let zeros = |width: usize| backend.buffer(rows * width);
+        let ActivationWidths { hidden, q, kv, intermediate } = widths;
+        Ok(ActivationBuffers {
             x: zeros(hidden)?,
-            normed: zeros(hidden)?,
-            mixed: zeros(hidden)?,
+            norm_out: zeros(hidden)?,
+            branch_out: zeros(hidden)?,
             q: zeros(q)?,
             k: zeros(kv)?,
             v: zeros(kv)?,
-            attended: zeros(q)?,
+            attn_out: zeros(q)?,
             gate: zeros(intermediate)?,
             up: zeros(intermediate)?,
-            inputs: compute.inputs(rows, hidden.max(q).max(intermediate), forms)?,
+            packed: backend.packed_activations(rows, hidden.max(q).max(intermediate), dtypes)?,
         })
     }
 
-    /// Bytes of all of them.
+    /// Bytes of all buffers.
     pub fn bytes(&self) -> u64 {
-        let Buffers { x, normed, mixed, q, k, v, attended, gate, up, inputs } = self;
-        let buffers = [x, normed, mixed, q, k, v, attended, gate, up];
-        buffers.into_iter().map(C::buffer_bytes).sum::<u64>() + C::inputs_bytes(inputs)
+        let ActivationBuffers { x, norm_out, branch_out, q, k, v, attn_out, gate, up, packed } =
+            self;
+        let buffers = [x, norm_out, branch_out, q, k, v, attn_out, gate, up];
+        buffers.into_iter().map(B::buffer_bytes).sum::<u64>() + B::packed_bytes(packed)
     }
 }

@@ -1,102 +1,88 @@
-//! y = x W^T (+ b).
+//! Linear layers: `y = x W^T (+ b)`.
 
 use std::ops::Range;
 
 use checkpoint::Dtype;
 use device::DeviceError;
-use device::cpu::Precision;
+use device::backend::{Backend, Epilogue, Precision, Product};
 
-use crate::compute::{Compute, Feed, Product};
-use crate::load::LoadError;
-use crate::load::tensors::Under;
+use crate::weights::{TensorView, WeightError};
 
-/// A weight matrix `[out, in]` and perhaps a bias `[out]`.
-pub(crate) struct Linear<C: Compute> {
-    weight: C::Matrix,
-    bias: Option<C::Vector>,
+/// A weight matrix `[out_features, in_features]` and perhaps a bias `[out_features]`.
+pub(crate) struct Linear<B: Backend> {
+    weight: B::Matrix,
+    bias: Option<B::Vector>,
     dtype: Dtype,
-    out: usize,
-    input: usize,
+    in_features: usize,
 }
 
-impl<C: Compute> Linear<C> {
-    /// The tensors `name.weight` and, where `bias` says so, `name.bias`.
+impl<B: Backend> Linear<B> {
+    /// `weight` and, if `bias` is true, `bias`.
     pub fn new(
-        tensors: &Under<C>,
-        name: &str,
-        out: usize,
-        input: usize,
+        tensors: &TensorView<B>,
+        out_features: usize,
+        in_features: usize,
         bias: bool,
-    ) -> Result<Self, LoadError> {
-        let part = tensors.under(&format!("{name}."));
-        let (weight, dtype) = part.rows_of("weight", out, input, 0..out)?;
-        let bias = if bias { Some(part.vector("bias", out)?) } else { None };
-        Ok(Linear { weight, bias, dtype, out, input })
+    ) -> Result<Self, WeightError> {
+        let shape = [out_features, in_features];
+        let (weight, dtype) = tensors.matrix_rows("weight", shape, 0..out_features)?;
+        let bias = if bias { Some(tensors.vector("bias", out_features)?) } else { None };
+        Ok(Linear { weight, bias, dtype, in_features })
     }
 
-    /// Rows `part` of the fused weights `name.weight`, `[outs, in]`, on the same memory.
-    pub fn part(
-        tensors: &Under<C>,
-        name: &str,
-        outs: usize,
-        input: usize,
-        part: Range<usize>,
-    ) -> Result<Self, LoadError> {
-        let out = part.len();
-        let (weight, dtype) =
-            tensors.under(&format!("{name}.")).rows_of("weight", outs, input, part)?;
-        Ok(Linear { weight, bias: None, dtype, out, input })
+    /// Rows `rows` of the fused matrix `weight`, `[shape[0], shape[1]]`, without a copy.
+    pub fn from_fused(
+        tensors: &TensorView<B>,
+        shape: [usize; 2],
+        rows: Range<usize>,
+    ) -> Result<Self, WeightError> {
+        let (weight, dtype) = tensors.matrix_rows("weight", shape, rows)?;
+        Ok(Linear { weight, bias: None, dtype, in_features: shape[1] })
     }
 
-    /// Output features.
-    pub fn out(&self) -> usize {
-        self.out
-    }
-
-    fn product<'a>(&'a self, out: &'a mut C::Buffer) -> Product<'a, C> {
+    fn product<'a>(&'a self, out: &'a mut B::Buffer) -> Product<'a, B> {
         Product { weight: &self.weight, bias: self.bias.as_ref(), out }
     }
 }
 
-/// Where and how exactly products are computed.
-pub(crate) struct Arithmetic<'a, C> {
-    pub compute: &'a C,
+/// The device that computes products, and their precision.
+pub(crate) struct Matmul<'a, B> {
+    pub backend: &'a B,
     pub precision: Precision,
 }
 
-impl<C: Compute> Arithmetic<'_, C> {
-    /// `rows` rows of inputs for these, to be fed by the operation that makes them.
-    pub fn feed<'a, const N: usize>(
+impl<B: Backend> Matmul<'_, B> {
+    /// The epilogue that packs an operation's result, `[rows, in_features]`, for `linears`.
+    pub fn epilogue<'a, const N: usize>(
         &self,
-        inputs: &'a mut C::Inputs,
+        packed: &'a mut B::PackedActivations,
         rows: usize,
-        linears: [&Linear<C>; N],
-    ) -> Feed<'a, C> {
-        let cols = linears.first().map_or(0, |linear| linear.input);
-        let forms = C::forms(self.precision, linears.iter().map(|linear| linear.dtype));
-        Feed { inputs, rows, cols, forms }
+        linears: [&Linear<B>; N],
+    ) -> Epilogue<'a, B> {
+        let cols = linears.first().map_or(0, |linear| linear.in_features);
+        let weights = linears.iter().map(|linear| linear.dtype);
+        Epilogue { packed, rows, cols, dtypes: B::activation_dtypes(self.precision, weights) }
     }
 
-    /// Computes products of inputs that were fed, in one go.
-    pub fn multiply_fed<const N: usize>(
+    /// Computes several linear layers of the same packed input.
+    pub fn forward<const N: usize>(
         &self,
-        inputs: &C::Inputs,
-        products: [(&Linear<C>, &mut C::Buffer); N],
+        input: &B::PackedActivations,
+        products: [(&Linear<B>, &mut B::Buffer); N],
     ) -> Result<(), DeviceError> {
-        self.compute.linear(inputs, products.map(|(linear, out)| linear.product(out)))
+        self.backend.linear(input, products.map(|(linear, out)| linear.product(out)))
     }
 
-    /// Computes products of the same `x`, `[rows, in]`, in one go: `inputs` holds it in the forms
-    /// that their weights need.
-    pub fn multiply<const N: usize>(
+    /// Packs `x`, `[rows, in_features]`, then computes `out = linear(x)`.
+    pub fn pack_and_forward(
         &self,
-        inputs: &mut C::Inputs,
-        x: &C::Buffer,
+        linear: &Linear<B>,
+        packed: &mut B::PackedActivations,
+        x: &B::Buffer,
         rows: usize,
-        products: [(&Linear<C>, &mut C::Buffer); N],
+        out: &mut B::Buffer,
     ) -> Result<(), DeviceError> {
-        self.feed(inputs, rows, products.each_ref().map(|(linear, _)| *linear))
-            .prepare(self.compute, x)?;
-        self.multiply_fed(inputs, products)
+        self.backend.pack(x, self.epilogue(packed, rows, [linear]))?;
+        self.forward(packed, [(linear, out)])
     }
 }

@@ -1,87 +1,110 @@
-//! The feed-forward part of a block.
+//! The feed-forward network of a layer.
 
-use checkpoint::Activation;
+use checkpoint::{Activation, Family, ModelConfig};
 use device::DeviceError;
+use device::backend::{Backend, Epilogue};
 
-use super::{Buffers, Linear, Pass};
-use crate::compute::{Compute, Feed};
-use crate::load::LoadError;
-use crate::load::tensors::Under;
+use super::{ActivationBuffers, LayerContext, Linear};
+use crate::weights::{TensorView, WeightError};
 
-/// `down(act(gate(x)) * up(x))`, or `down(act(up(x)))` without a gate.
-pub(crate) struct Mlp<C: Compute> {
-    gate: Option<Linear<C>>,
-    up: Linear<C>,
-    down: Linear<C>,
+/// `down(act(gate(x)) * up(x))` (SwiGLU, GeGLU), or `down(act(up(x)))` without a gate.
+pub(crate) struct Mlp<B: Backend> {
+    gate_proj: Option<Linear<B>>,
+    up_proj: Linear<B>,
+    down_proj: Linear<B>,
     activation: Activation,
 }
 
-/// The sizes of an MLP.
+/// The shape of an MLP.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MlpShape {
-    pub hidden: usize,
-    pub wide: usize,
-    pub bias: bool,
-    pub activation: Activation,
+    hidden: usize,
+    intermediate: usize,
+    bias: bool,
+    activation: Activation,
 }
 
-impl<C: Compute> Mlp<C> {
+impl MlpShape {
+    pub fn of(config: &ModelConfig) -> Self {
+        MlpShape {
+            hidden: config.hidden_size,
+            intermediate: config.intermediate_size,
+            // Phi's configuration does not mention the biases that its fc1 and fc2 always have.
+            bias: config.mlp_bias || config.family == Family::Phi,
+            activation: config.activation,
+        }
+    }
+}
+
+impl<B: Backend> Mlp<B> {
     /// `gate_proj`, `up_proj` and `down_proj`.
-    pub fn gated(tensors: &Under<C>, shape: MlpShape) -> Result<Self, LoadError> {
-        let MlpShape { hidden, wide, bias, activation } = shape;
+    pub fn gated(tensors: &TensorView<B>, shape: MlpShape) -> Result<Self, WeightError> {
+        let MlpShape { hidden, intermediate, bias, activation } = shape;
         Ok(Mlp {
-            gate: Some(Linear::new(tensors, "gate_proj", wide, hidden, bias)?),
-            up: Linear::new(tensors, "up_proj", wide, hidden, bias)?,
-            down: Linear::new(tensors, "down_proj", hidden, wide, bias)?,
+            gate_proj: Some(Linear::new(&tensors.pp("gate_proj"), intermediate, hidden, bias)?),
+            up_proj: Linear::new(&tensors.pp("up_proj"), intermediate, hidden, bias)?,
+            down_proj: Linear::new(&tensors.pp("down_proj"), hidden, intermediate, bias)?,
             activation,
         })
     }
 
-    /// `gate_up_proj`, gate rows first, and `down_proj`.
-    pub fn fused(tensors: &Under<C>, shape: MlpShape) -> Result<Self, LoadError> {
-        let MlpShape { hidden, wide, bias, activation } = shape;
+    /// `gate_up_proj`, with the rows of the gate first, and `down_proj`.
+    pub fn fused(tensors: &TensorView<B>, shape: MlpShape) -> Result<Self, WeightError> {
+        let MlpShape { hidden, intermediate, bias, activation } = shape;
+        let gate_up_proj = tensors.pp("gate_up_proj");
+        let rows = |rows| Linear::from_fused(&gate_up_proj, [2 * intermediate, hidden], rows);
         Ok(Mlp {
-            gate: Some(Linear::part(tensors, "gate_up_proj", 2 * wide, hidden, 0..wide)?),
-            up: Linear::part(tensors, "gate_up_proj", 2 * wide, hidden, wide..2 * wide)?,
-            down: Linear::new(tensors, "down_proj", hidden, wide, bias)?,
+            gate_proj: Some(rows(0..intermediate)?),
+            up_proj: rows(intermediate..2 * intermediate)?,
+            down_proj: Linear::new(&tensors.pp("down_proj"), hidden, intermediate, bias)?,
             activation,
         })
     }
 
-    /// `fc1` and `fc2`, no gate.
-    pub fn plain(tensors: &Under<C>, shape: MlpShape) -> Result<Self, LoadError> {
-        let MlpShape { hidden, wide, bias, activation } = shape;
+    /// `fc1` and `fc2`, without a gate.
+    pub fn ungated(tensors: &TensorView<B>, shape: MlpShape) -> Result<Self, WeightError> {
+        let MlpShape { hidden, intermediate, bias, activation } = shape;
         Ok(Mlp {
-            gate: None,
-            up: Linear::new(tensors, "fc1", wide, hidden, bias)?,
-            down: Linear::new(tensors, "fc2", hidden, wide, bias)?,
+            gate_proj: None,
+            up_proj: Linear::new(&tensors.pp("fc1"), intermediate, hidden, bias)?,
+            down_proj: Linear::new(&tensors.pp("fc2"), hidden, intermediate, bias)?,
             activation,
         })
     }
 
-    /// What [`Self::run`] reads, `[rows, hidden]`, to be fed by the operation that makes it.
-    pub fn feed<'a>(&self, pass: &Pass<C>, inputs: &'a mut C::Inputs) -> Feed<'a, C> {
-        match &self.gate {
-            None => pass.arithmetic.feed(inputs, pass.count, [&self.up]),
-            Some(gate) => pass.arithmetic.feed(inputs, pass.count, [gate, &self.up]),
+    /// The epilogue of the operation whose result, `[rows, hidden]`, is the input of
+    /// [`Self::forward`].
+    pub fn epilogue<'a>(
+        &self,
+        ctx: &LayerContext<B>,
+        packed: &'a mut B::PackedActivations,
+    ) -> Epilogue<'a, B> {
+        match &self.gate_proj {
+            None => ctx.matmul.epilogue(packed, ctx.rows, [&self.up_proj]),
+            Some(gate_proj) => ctx.matmul.epilogue(packed, ctx.rows, [gate_proj, &self.up_proj]),
         }
     }
 
-    /// `buffers.mixed = mlp(buffers.inputs)`, `[rows, hidden]`.
-    pub fn run(&self, pass: &Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
-        let (compute, numbers) = (pass.compute(), pass.count * self.up.out());
-        let Buffers { inputs, gate, up, mixed, .. } = buffers;
-        match &self.gate {
-            None => pass.arithmetic.multiply_fed(inputs, [(&self.up, &mut *up)])?,
-            Some(linear) => pass
-                .arithmetic
-                .multiply_fed(inputs, [(linear, &mut *gate), (&self.up, &mut *up)])?,
+    /// `branch_out = mlp(packed)`, `[rows, hidden]`.
+    pub fn forward(
+        &self,
+        ctx: &LayerContext<B>,
+        buffers: &mut ActivationBuffers<B>,
+    ) -> Result<(), DeviceError> {
+        let (matmul, backend) = (&ctx.matmul, ctx.backend());
+        let ActivationBuffers { packed, gate, up, branch_out, .. } = buffers;
+        match &self.gate_proj {
+            None => {
+                matmul.forward(packed, [(&self.up_proj, &mut *up)])?;
+                let epilogue = matmul.epilogue(packed, ctx.rows, [&self.down_proj]);
+                backend.activate(self.activation, up, epilogue)?;
+            }
+            Some(gate_proj) => {
+                matmul.forward(packed, [(gate_proj, &mut *gate), (&self.up_proj, &mut *up)])?;
+                let epilogue = matmul.epilogue(packed, ctx.rows, [&self.down_proj]);
+                backend.activate_and_multiply(self.activation, gate, up, epilogue)?;
+            }
         }
-        let feed = pass.arithmetic.feed(inputs, pass.count, [&self.down]);
-        match &self.gate {
-            None => compute.activate(self.activation, up, numbers, feed)?,
-            Some(_) => compute.activate_and_multiply(self.activation, gate, up, numbers, feed)?,
-        }
-        pass.arithmetic.multiply_fed(inputs, [(&self.down, mixed)])
+        matmul.forward(packed, [(&self.down_proj, branch_out)])
     }
 }

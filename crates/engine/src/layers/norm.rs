@@ -1,80 +1,71 @@
-//! Normalization of hidden states, queries and keys.
+//! RMSNorm and LayerNorm.
 
 use checkpoint::NormKind;
 use device::DeviceError;
+use device::backend::{Backend, Epilogue, NormWeights};
 
-use crate::compute::{Compute, Feed};
-use crate::load::LoadError;
-use crate::load::tensors::Under;
+use crate::weights::{TensorView, WeightError};
 
 /// A norm over the last dimension.
-pub(crate) struct Norm<C: Compute> {
+pub(crate) struct Norm<B: Backend> {
     kind: NormKind,
-    weight: C::Vector,
+    weight: B::Vector,
     /// Layer norms have one.
-    bias: Option<C::Vector>,
+    bias: Option<B::Vector>,
 }
 
-impl<C: Compute> Norm<C> {
-    /// The norm `name` of `width` features.
+impl<B: Backend> Norm<B> {
+    /// `weight` and, for a layer norm, `bias`, both `[features]`.
     pub fn new(
-        tensors: &Under<C>,
-        name: &str,
-        width: usize,
+        tensors: &TensorView<B>,
+        features: usize,
         kind: NormKind,
-    ) -> Result<Self, LoadError> {
-        let part = tensors.under(&format!("{name}."));
-        let weight = part.vector("weight", width)?;
+    ) -> Result<Self, WeightError> {
+        let weight = tensors.vector("weight", features)?;
         let bias = match kind {
-            NormKind::Layer { .. } => Some(part.vector("bias", width)?),
+            NormKind::Layer { .. } => Some(tensors.vector("bias", features)?),
             NormKind::Rms { .. } => None,
         };
         Ok(Norm { kind, weight, bias })
     }
 
-    /// `out = norm(x)`, both `[rows, width]` and `numbers` in all.
-    pub fn run(
+    fn weights(&self) -> NormWeights<'_, B> {
+        let (NormKind::Rms { eps } | NormKind::Layer { eps }) = self.kind;
+        NormWeights { weight: &self.weight, bias: self.bias.as_ref(), eps }
+    }
+
+    /// `out = norm(x)`, `[rows, features]`.
+    pub fn forward(
         &self,
-        compute: &C,
-        x: &C::Buffer,
-        numbers: usize,
-        out: &mut C::Buffer,
-        feed: Option<Feed<C>>,
+        backend: &B,
+        x: &B::Buffer,
+        out: &mut B::Buffer,
+        epilogue: Option<Epilogue<B>>,
     ) -> Result<(), DeviceError> {
         match self.kind {
-            NormKind::Rms { eps } => compute.rms_norm(x, numbers, &self.weight, eps, out, feed),
-            NormKind::Layer { eps } => {
-                compute.layer_norm(x, numbers, (&self.weight, self.bias.as_ref()), eps, out, feed)
-            }
+            NormKind::Rms { .. } => backend.rms_norm(x, self.weights(), out, epilogue),
+            NormKind::Layer { .. } => backend.layer_norm(x, self.weights(), out, epilogue),
         }
     }
 
-    /// `x += y`, then [`Self::run`].
-    pub fn run_on_sum(
+    /// `x += y; out = norm(x)`, `[rows, features]`.
+    pub fn add_forward(
         &self,
-        compute: &C,
-        x: &mut C::Buffer,
-        y: &C::Buffer,
-        numbers: usize,
-        out: &mut C::Buffer,
-        feed: Feed<C>,
+        backend: &B,
+        x: &mut B::Buffer,
+        y: &B::Buffer,
+        out: &mut B::Buffer,
+        epilogue: Epilogue<B>,
     ) -> Result<(), DeviceError> {
-        if let NormKind::Rms { eps } = self.kind {
-            return compute.add_rms_norm((x, y), numbers, &self.weight, eps, out, Some(feed));
+        if let NormKind::Rms { .. } = self.kind {
+            return backend.add_rms_norm(x, y, self.weights(), out, Some(epilogue));
         }
-        compute.add(x, y, numbers)?;
-        self.run(compute, x, numbers, out, Some(feed))
+        backend.add(x, y)?;
+        self.forward(backend, x, out, Some(epilogue))
     }
 
-    /// `x = norm(x)` for root-mean-square norms, rows of `width`: with the width of a head, each
-    /// head by itself.
-    pub fn run_in_place(
-        &self,
-        compute: &C,
-        x: &mut C::Buffer,
-        numbers: usize,
-    ) -> Result<(), DeviceError> {
-        let (NormKind::Rms { eps } | NormKind::Layer { eps }) = self.kind;
-        compute.rms_norm_inplace(x, numbers, &self.weight, eps)
+    /// `x = norm(x)` for an RMSNorm. With `head_dim` features each head is normalized by itself.
+    pub fn forward_inplace(&self, backend: &B, x: &mut B::Buffer) -> Result<(), DeviceError> {
+        backend.rms_norm_inplace(x, self.weights())
     }
 }

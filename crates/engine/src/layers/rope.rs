@@ -1,4 +1,4 @@
-//! Rotary position embedding: the table of all positions that a load can hold, computed once.
+//! RoPE: cosines and sines of all positions of the loaded context, computed once.
 
 use checkpoint::{Pairing, RopeConfig};
 use device::cpu::RopeTable;
@@ -13,17 +13,17 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    /// The table for `positions` positions.
+    /// The table for positions `0..positions`.
     ///
-    /// Dynamic and long RoPE choose their frequencies by the length of the text, which would change
-    /// keys that are in the cache already. Here they follow the context that was loaded for, so
-    /// that a token's bits do not depend on what comes after it.
+    /// Dynamic NTK and LongRoPE choose their frequencies by the length of the text, which would
+    /// invalidate keys that are already cached. Here the frequencies follow the loaded context, so
+    /// that a token's bits do not depend on later tokens.
     pub fn new(config: &RopeConfig, positions: usize) -> Self {
         let frequencies = config.inverse_frequencies(positions);
         let scaling = config.attention_scaling();
         let angles = (0..positions).flat_map(|position| {
-            // Angles in f32, as transformers has them: at large positions the rounding is part of
-            // the model.
+            // The product is rounded to f32, as in transformers: at large positions the rounding
+            // error is part of the model.
             frequencies.iter().map(move |frequency| f64::from(position as f32 * frequency))
         });
         let (sin, cos) = angles
@@ -32,7 +32,7 @@ impl Rope {
         Rope { cos, sin, rotary_dim: config.rotary_dim, pairing: config.pairing }
     }
 
-    /// The table in the form that the kernel reads.
+    /// The view that kernels read.
     pub fn table(&self) -> RopeTable<'_> {
         RopeTable {
             cos: &self.cos,
@@ -42,7 +42,6 @@ impl Rope {
         }
     }
 
-    /// Bytes of the table.
     pub fn bytes(&self) -> u64 {
         4 * (self.cos.len() + self.sin.len()) as u64
     }

@@ -1,5 +1,5 @@
-//! The GPUs of a plan: the driver is started, then all are opened at the same time, each by a
-//! thread that reports to the watch.
+//! Opens the GPUs of a plan: starts the driver, then opens all GPUs in parallel, each on a watched
+//! thread.
 
 use std::sync::OnceLock;
 
@@ -8,45 +8,49 @@ use device::cuda::{CudaError, Driver, Gpu, GpuRopeTable};
 use placement::{Plan, Tier};
 use watch::{Stage, Watch};
 
-use super::layout::Layout;
+use super::plan::LoadPlan;
 use super::{LoadError, LoadRequest};
-use crate::compute::{GpuSlot, Sites, gpu_deadline};
+use crate::devices::{DeviceSet, GpuSlot, gpu_deadline};
 use crate::layers::Rope;
 
-/// Opens the GPUs that the layout uses, in its order.
-pub(crate) fn open(request: &LoadRequest, layout: &Layout) -> Result<Vec<GpuSlot>, LoadError> {
+/// Opens the GPUs that the plan uses, in the order of [`LoadPlan::gpus`].
+pub(crate) fn open_gpus(
+    request: &LoadRequest,
+    load_plan: &LoadPlan,
+) -> Result<Vec<GpuSlot>, LoadError> {
     let (plan, watch) = (request.plan, request.watch);
-    let Some(&first) = layout.gpus.first() else { return Ok(Vec::new()) };
-    let driver = start(watch).map_err(|cause| no_gpu(plan, first, cause))?;
+    let Some(&first) = load_plan.gpus.first() else { return Ok(Vec::new()) };
+    let driver = start_driver(watch).map_err(|cause| no_gpu(plan, first, cause))?;
     let rope = Rope::new(&request.checkpoint.config.rope, plan.context);
-    let opened: Vec<OnceLock<_>> = layout.gpus.iter().map(|_| OnceLock::new()).collect();
+    let opened: Vec<OnceLock<_>> = load_plan.gpus.iter().map(|_| OnceLock::new()).collect();
     std::thread::scope(|scope| {
-        for (&gpu_index, slot) in layout.gpus.iter().zip(&opened) {
+        for (&gpu_index, result) in load_plan.gpus.iter().zip(&opened) {
             let (driver, rope) = (&driver, &rope);
-            scope.spawn(move || slot.get_or_init(|| open_one(driver, request, gpu_index, rope)));
+            scope.spawn(move || result.get_or_init(|| open_gpu(driver, request, gpu_index, rope)));
         }
     });
-    let ended = |slot: OnceLock<_>| slot.into_inner().unwrap_or_else(|| Err(defect()));
-    opened.into_iter().map(ended).collect()
+    let defect = || LoadError::Defect { what: "the thread that opens a GPU".to_owned() };
+    let result = |result: OnceLock<_>| result.into_inner().unwrap_or_else(|| Err(defect()));
+    opened.into_iter().map(result).collect()
 }
 
-/// The devices of the model together, once the ways between the GPUs were tried.
-pub(crate) fn join(
+/// The devices of the model, with the links between its GPUs opened and tested.
+pub(crate) fn join_devices(
     cpu: Cpu,
     gpus: Vec<GpuSlot>,
-    layout: &Layout,
+    plan: &LoadPlan,
     watch: &Watch,
-) -> Result<Sites, LoadError> {
+) -> Result<DeviceSet, LoadError> {
     let progress = watch.thread("gpus");
-    progress.at(Stage::Allocate, "the ways between the GPUs, over which a copy is tried", 0);
-    let failed = |cause| LoadError::Device { what: "the ways between the GPUs".to_owned(), cause };
-    let sites = Sites::new(cpu, gpus, &layout.route).map_err(failed)?;
+    progress.at(Stage::Allocate, "a test copy over the links between the GPUs", 0);
+    let devices = DeviceSet::new(cpu, gpus, &plan.placement)
+        .map_err(|cause| LoadError::device("the links between the GPUs", cause))?;
     progress.item_done();
-    sites.ways().for_each(|way| watch.note(format!("hidden states go {way}")));
-    Ok(sites)
+    devices.describe_links().for_each(|link| watch.note(format!("hidden states go {link}")));
+    Ok(devices)
 }
 
-fn start(watch: &Watch) -> Result<Driver, CudaError> {
+fn start_driver(watch: &Watch) -> Result<Driver, CudaError> {
     let progress = watch.thread("driver");
     progress.at(Stage::Allocate, "starting the CUDA driver", 0);
     let driver = Driver::open()?;
@@ -54,7 +58,7 @@ fn start(watch: &Watch) -> Result<Driver, CudaError> {
     Ok(driver)
 }
 
-fn open_one(
+fn open_gpu(
     driver: &Driver,
     request: &LoadRequest,
     gpu_index: usize,
@@ -63,26 +67,21 @@ fn open_one(
     let LoadRequest { plan, watch, .. } = *request;
     let ordinal = request.gpu_ordinals.get(gpu_index).copied().unwrap_or(gpu_index);
     let progress = watch.thread(&format!("GPU {gpu_index}"));
-    let refused = |cause| match cause {
+    let failed = |cause| match cause {
         CudaError::NoSuchDevice { .. } | CudaError::Unusable { .. } => {
             no_gpu(plan, gpu_index, cause)
         }
-        cause => {
-            LoadError::Device { what: format!("opening GPU {gpu_index}"), cause: cause.into() }
-        }
+        cause => LoadError::device(format!("opening GPU {gpu_index}"), cause.into()),
     };
     progress.at(Stage::Allocate, "its context", 0);
-    let gpu = Gpu::for_copies(driver, ordinal, quota_bytes(plan, gpu_index)).map_err(refused)?;
+    let gpu = Gpu::for_copies(driver, ordinal, quota_bytes(plan, gpu_index)).map_err(failed)?;
     progress.item_done();
     progress.at(Stage::Allocate, "its kernels, which the driver compiles the first time", 0);
-    gpu.load_kernels().map_err(refused)?;
+    gpu.load_kernels().map_err(failed)?;
     progress.item_done();
-    progress.at(Stage::Allocate, "the table of positions", 0);
-    let failed = |cause| LoadError::Device {
-        what: format!("the table of positions on GPU {gpu_index}"),
-        cause,
-    };
-    let rope = GpuRopeTable::new(&gpu, &rope.table(), gpu_deadline()).map_err(failed)?;
+    progress.at(Stage::Allocate, "the RoPE table", 0);
+    let rope = GpuRopeTable::new(&gpu, &rope.table(), gpu_deadline())
+        .map_err(|cause| LoadError::device(format!("the RoPE table on GPU {gpu_index}"), cause))?;
     watch.note(format!(
         "GPU {gpu_index}: CUDA device {ordinal} of the driver, {}, {}",
         gpu.info().name,
@@ -91,8 +90,8 @@ fn open_one(
     Ok(GpuSlot { gpu_index, gpu, rope, watch: watch.clone() })
 }
 
-/// What the plan takes of a GPU but for what the driver keeps for itself, and a hundredth and 4 MiB
-/// more: tensors start at multiples of 256 bytes, and vectors are f32.
+/// The plan's bytes on a GPU without its reserve for the driver, plus 1% and 4 MiB for padding
+/// (tensors are aligned to 256 bytes) and for vectors, which are f32.
 fn quota_bytes(plan: &Plan, gpu_index: usize) -> u64 {
     let tier = plan.tiers.iter().find(|tier| tier.tier == Tier::Gpu(gpu_index));
     let planned = tier.map_or(0, |tier| tier.total_bytes().saturating_sub(tier.reserve_bytes));
@@ -106,8 +105,4 @@ fn no_gpu(plan: &Plan, gpu_index: usize, cause: CudaError) -> LoadError {
         gpu_index,
         cause,
     }
-}
-
-fn defect() -> LoadError {
-    LoadError::Defect { what: "the thread that opens a GPU".to_owned() }
 }

@@ -1,170 +1,129 @@
-//! A checkpoint and a plan become a model, or an error that names file, tensor, device and remedy.
+//! Loads a model: a checkpoint and a placement plan become a [`Model`], or an error that names
+//! file, tensor, device and remedy.
 //!
-//! The way of a load: decide what goes where (`layout`), take memory, read in parallel (`read`) or
-//! map (`map`), convert on the way (`convert`), compose the blocks, take the KV pool, compute a few
-//! tokens (`smoke`). Every stage is entered and left on the [`Watch`], and every thread that can be
-//! stuck reports its progress there. There is no half-loaded state: weights are made of
-//! [`device::memory::Bytes`], which exist only once they were filled.
+//! [`load()`] lists the stages in their order. Every stage is entered and left on the [`Watch`], and
+//! every thread that can hang reports its progress to it. There is no half-loaded state: weights are
+//! made of [`device::memory::Bytes`], which exist only once they are filled.
 
-pub(crate) mod convert;
-mod count;
+mod allocate;
+mod assemble;
+mod chunks;
+mod disk_stream;
 mod error;
-mod feed;
 mod gpus;
-mod layout;
-mod map;
-mod memory;
-mod pieces;
-mod place;
-pub(crate) mod read;
+mod mmap;
+mod plan;
+mod read;
 mod report;
-mod smoke;
-pub(crate) mod source;
-pub(crate) mod stream;
-pub(crate) mod tensors;
+mod request;
+mod smoke_test;
+mod tier_use;
+mod upload;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use checkpoint::Checkpoint;
-use device::cpu::{Cpu, KernelSet};
+use device::cpu::Cpu;
 use device::memory::ReadMode;
-use device::pool::{Pool, PoolOptions, usable_cores};
-use placement::{Plan, READERS_MAX, Tier};
+use device::pool::{Pool, PoolOptions};
+use placement::Tier;
 use watch::{Stage, StageGuard, Watch};
 
 use crate::kv::KvPool;
-use crate::models::{Model, Scratch};
-use layout::{Layout, Resident};
-use memory::Memory;
-use pieces::Wanted;
-use read::{Filled, Gpus, Readers};
-use source::Source;
+use crate::models::{ForwardScratch, Model};
+use crate::weights::{OpenShards, file_name};
+use allocate::LoadMemory;
+use chunks::TensorRequest;
+use mmap::MappedShards;
+use plan::{LoadPlan, TensorPlan};
+use read::{GpuTargets, LoadedTensors, Readers};
+use tier_use::LoadedParts;
 
 pub use error::LoadError;
 pub use report::{GpuUse, LoadReport, SmokeTest, StageSeconds, TierUse};
+pub use request::LoadRequest;
 
-/// What to load, and how.
-pub struct LoadRequest<'a> {
-    /// Opened and checked.
-    pub checkpoint: &'a Checkpoint,
-    /// Where each byte goes.
-    pub plan: &'a Plan,
-    /// Who is told.
-    pub watch: &'a Watch,
-    /// Threads that compute; `None`: the cores that this process may use.
-    pub threads: Option<usize>,
-    /// Kernels that compute; `None`: the best that this CPU has, or what `VENDOMINI_KERNELS`
-    /// names.
-    pub kernel_set: Option<KernelSet>,
-    /// Whether weights that need no conversion may be used straight from a map of their file. For
-    /// local file systems and ample memory only.
-    pub file_maps: bool,
-    /// Whether reads go past the page cache; `None`: where the checkpoint is larger than half of
-    /// the host's memory.
-    pub direct: Option<bool>,
-    /// Whether GPUs of the plan are virtual devices: host arenas with hard limits.
-    pub virtual_devices: bool,
-    /// The driver's number of each GPU of the plan; those that are not named have the plan's.
-    pub gpu_ordinals: Vec<usize>,
-    /// The longest time for the smoke test, in seconds.
-    pub smoke_limit_s: f64,
-}
-
-impl<'a> LoadRequest<'a> {
-    /// A request with everything else as it is by default: copied into memory, all cores, no
-    /// virtual devices.
-    pub fn new(checkpoint: &'a Checkpoint, plan: &'a Plan, watch: &'a Watch) -> Self {
-        LoadRequest {
-            checkpoint,
-            plan,
-            watch,
-            threads: None,
-            kernel_set: None,
-            file_maps: false,
-            direct: None,
-            virtual_devices: false,
-            gpu_ordinals: Vec::new(),
-            smoke_limit_s: 120.0,
-        }
-    }
-}
-
-/// A model that computed its first tokens.
+/// A model that passed its smoke test.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The model.
     pub model: Model,
-    /// Its planned KV cache.
+    /// Its KV cache, as planned.
     pub kv: KvPool,
-    /// Its planned buffers.
-    pub scratch: Scratch,
-    /// How it went.
+    /// Its buffers, as planned.
+    pub scratch: ForwardScratch,
     pub report: LoadReport,
 }
 
-/// Loads. Returns a model whose smoke test succeeded, or says what is wrong.
+/// Loads a model and runs its smoke test.
 ///
 /// # Errors
-/// See [`LoadError`]; everything taken is given back.
+/// See [`LoadError`]; all memory is freed.
 pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
     let LoadRequest { checkpoint, plan, watch, .. } = request;
-    let mut stages = Stages { watch, done: Vec::new() };
-    let layout = Layout::of(checkpoint, plan, request.virtual_devices)?;
-    let maps = Maps::of(&request, &layout);
-    let cpu = cpu(&request)?;
+    let mut stages = StageLog { watch, done: Vec::new() };
+    let load_plan = LoadPlan::new(checkpoint, plan, request.virtual_devices)?;
+    let mapped = MappedShards::of(&request, &load_plan);
+    let cpu = open_cpu(&request)?;
 
-    // Everything is taken before anything is read: what does not fit is known at once.
     let stage = stages.enter(Stage::Allocate)?;
-    let gpus = gpus::open(&request, &layout)?;
-    let sites = gpus::join(cpu, gpus, &layout, watch)?;
-    let memory = Memory::take(&request, &layout, &maps, &sites)?;
-    let source = Arc::new(open_source(&request, &layout, &maps)?);
+    let gpus = gpus::open_gpus(&request, &load_plan)?;
+    let devices = gpus::join_devices(cpu, gpus, &load_plan, watch)?;
+    let memory = LoadMemory::allocate(&request, &load_plan, &mapped, &devices)?;
+    let shards = Arc::new(open_shards(&request, &load_plan, &mapped)?);
     stages.leave(Stage::Allocate, stage);
 
     let stage = stages.enter(Stage::Read)?;
-    let bytes_read = layout.resident.iter().map(|r| r.entry.bytes).sum();
-    let filled = fill(&request, &sites.cpu, &layout, &maps, &memory, &source)?;
+    let tensors = read_tensors(&request, &devices.cpu, &load_plan, &mapped, &memory, &shards)?;
     let read_s = stages.leave(Stage::Read, stage);
 
     let stage = stages.enter(Stage::Place)?;
-    let model = Model::new(place::parts(&request, &layout, &filled, &source, sites)?);
-    let Memory { host, gpus, mut kv, mut scratch, feed } = memory;
-    // Its buffers are of no more use, on the host and on the GPUs.
-    drop((filled, feed));
+    let parts = assemble::assemble(&request, &load_plan, &tensors, &shards, devices)?;
+    let model = Model::new(parts);
+    let LoadMemory { host, gpus, mut kv, mut scratch, uploader } = memory;
+    // Frees the staging buffers on the host and on the GPUs.
+    drop((tensors, uploader));
     stages.leave(Stage::Place, stage);
 
     let stage = stages.enter(Stage::SmokeTest)?;
-    let smoke_test =
-        smoke::smoke_test(&model, &mut kv, &mut scratch, watch, request.smoke_limit_s)?;
-    source.recheck()?;
+    let limit_s = request.smoke_limit_s;
+    let smoke_test = smoke_test::smoke_test(&model, &mut kv, &mut scratch, watch, limit_s)?;
+    shards.recheck()?;
     stages.leave(Stage::SmokeTest, stage);
 
+    let bytes_read = load_plan.resident.iter().map(|tensor| tensor.entry.bytes).sum();
+    let parts = LoadedParts {
+        mapped: &mapped,
+        host: &host,
+        gpus: &gpus,
+        model: &model,
+        kv: &kv,
+        scratch: &scratch,
+    };
     let report = LoadReport {
         model_class: checkpoint.config.class_name.clone(),
         dtype: plan.dtype.to_owned(),
         precision: model.precision(),
         kernel_set: model.kernel_set().to_owned(),
         threads: model.threads(),
-        residency: residency(&layout, &maps),
+        residency: report::residency(&load_plan, &mapped),
         shards: checkpoint.inventory.shards.len(),
         bytes_read,
         read_bytes_per_s: bytes_read as f64 / read_s.max(1e-9),
         stages: stages.done,
-        tiers: count::tiers(plan, &layout, &maps, (&host, &gpus), (&model, &kv, &scratch)),
+        tiers: tier_use::tier_use(plan, &load_plan, &parts),
         device_map: plan.device_map.clone(),
         smoke_test,
     };
     Ok(Loaded { model, kv, scratch, report })
 }
 
-/// Stages that are entered and left, with their seconds.
-struct Stages<'a> {
+/// Enters and leaves stages, and records their durations.
+struct StageLog<'a> {
     watch: &'a Watch,
     done: Vec<StageSeconds>,
 }
 
-impl Stages<'_> {
+impl StageLog<'_> {
     fn enter(&self, stage: Stage) -> Result<StageGuard, LoadError> {
         if self.watch.canceled() { Err(LoadError::Canceled) } else { Ok(self.watch.enter(stage)) }
     }
@@ -176,124 +135,97 @@ impl Stages<'_> {
     }
 }
 
-fn cpu(request: &LoadRequest) -> Result<Cpu, LoadError> {
-    let failed = |cause| LoadError::Device { what: "the compute threads".to_owned(), cause };
+fn open_cpu(request: &LoadRequest) -> Result<Cpu, LoadError> {
     let options = PoolOptions { threads: request.threads, cores: Vec::new() };
-    match request.kernel_set {
-        None => Cpu::new(&options).map_err(failed),
-        Some(set) => {
-            Cpu::with(set, Arc::new(Pool::with(&options).map_err(failed)?)).map_err(failed)
-        }
-    }
+    let cpu = match request.kernel_set {
+        None => Cpu::new(&options),
+        Some(set) => Pool::with(&options).and_then(|pool| Cpu::with(set, Arc::new(pool))),
+    };
+    cpu.map_err(|cause| LoadError::device("the compute threads", cause))
 }
 
-/// The shards that are used from a map, one flag each: those all of whose tensors stay on the host
-/// as they are stored. A shard that is read anyway is not mapped besides.
-struct Maps(Vec<bool>);
-
-impl Maps {
-    fn of(request: &LoadRequest, layout: &Layout) -> Self {
-        let mut whole = vec![request.file_maps; request.checkpoint.inventory.shards.len()];
-        for resident in
-            layout.resident.iter().filter(|r| r.tier != Tier::Cpu || r.entry.dtype != r.dtype)
-        {
-            whole[resident.entry.shard] = false;
-        }
-        for shard in layout.shards_on_disk() {
-            whole[shard] = false;
-        }
-        Maps(whole)
-    }
-
-    fn has(&self, resident: &Resident) -> bool {
-        self.0[resident.entry.shard]
-    }
-}
-
-fn open_source(request: &LoadRequest, layout: &Layout, maps: &Maps) -> Result<Source, LoadError> {
+fn open_shards(
+    request: &LoadRequest,
+    plan: &LoadPlan,
+    mapped: &MappedShards,
+) -> Result<OpenShards, LoadError> {
     let inventory = &request.checkpoint.inventory;
     let mut used = vec![false; inventory.shards.len()];
-    for resident in layout.resident.iter().filter(|resident| !maps.has(resident)) {
-        used[resident.entry.shard] = true;
+    for tensor in plan.resident.iter().filter(|tensor| !mapped.contains(tensor)) {
+        used[tensor.entry.shard] = true;
     }
-    for shard in layout.shards_on_disk() {
+    for shard in plan.shards_on_disk() {
         used[shard] = true;
     }
     let host = request.plan.tiers.iter().find(|tier| tier.tier == Tier::Cpu);
     let too_large = host.is_some_and(|host| inventory.weights_bytes() > host.available_bytes / 2);
     let mode =
         if request.direct.unwrap_or(too_large) { ReadMode::Direct } else { ReadMode::Buffered };
-    Source::open(inventory, &used, mode)
+    Ok(OpenShards::open(inventory, &used, mode)?)
 }
 
-/// Brings all resident tensors in.
-fn fill(
+/// Reads or maps all resident tensors.
+fn read_tensors(
     request: &LoadRequest,
     cpu: &Cpu,
-    layout: &Layout,
-    maps: &Maps,
-    memory: &Memory,
-    source: &Source,
-) -> Result<Filled, LoadError> {
-    let (mapped, copied): (Vec<&Resident>, Vec<&Resident>) =
-        layout.resident.iter().partition(|resident| maps.has(resident));
-    let threads = readers(request);
-    announce(request, layout, &mapped, &copied);
-    let wanted: Vec<Wanted> = copied
+    plan: &LoadPlan,
+    mapped: &MappedShards,
+    memory: &LoadMemory,
+    shards: &OpenShards,
+) -> Result<LoadedTensors, LoadError> {
+    let (mapped, copied): (Vec<&TensorPlan>, Vec<&TensorPlan>) =
+        plan.resident.iter().partition(|tensor| mapped.contains(tensor));
+    let threads = request.reader_threads();
+    announce_totals(request, plan, &mapped, &copied);
+    let requests: Vec<TensorRequest> = copied
         .iter()
-        .filter_map(|resident| {
-            let arena = memory.arena(resident.tier, layout)?;
-            Some(Wanted { entry: resident.entry, dtype: resident.dtype, arena })
+        .filter_map(|tensor| {
+            let arena = memory.arena(tensor.tier, plan)?;
+            Some(TensorRequest { entry: tensor.entry, dtype: tensor.dtype, arena })
         })
         .collect();
-    let gpus = memory.feed.as_ref().map(|feed| Gpus { feed, gpu_indices: &layout.gpus });
-    let readers = Readers { cpu, source, watch: request.watch, threads, name: "reader", gpus };
-    let mut filled = read::read(&readers, &wanted)?;
-    filled.host.extend(map::map(&request.checkpoint.inventory, &mapped, threads, request.watch)?);
-    Ok(filled)
+    let gpus =
+        memory.uploader.as_ref().map(|uploader| GpuTargets { uploader, gpu_indices: &plan.gpus });
+    let readers = Readers { cpu, shards, watch: request.watch, threads, name: "reader", gpus };
+    let mut tensors = read::read(&readers, &requests)?;
+    let inventory = &request.checkpoint.inventory;
+    tensors.host.extend(mmap::map_tensors(inventory, &mapped, threads, request.watch)?);
+    Ok(tensors)
 }
 
-fn readers(request: &LoadRequest) -> usize {
-    request.threads.unwrap_or_else(usable_cores).clamp(2, READERS_MAX)
-}
-
-/// Tells the watch how much there is to read. Shards all of whose tensors stay on disk are open and
-/// checked by now: they are done.
-fn announce(request: &LoadRequest, layout: &Layout, mapped: &[&Resident], copied: &[&Resident]) {
+/// Reports the totals of the read stage to the watch. Shards whose tensors are all on the disk tier
+/// are open and checked by now, so they count as done.
+fn announce_totals(
+    request: &LoadRequest,
+    plan: &LoadPlan,
+    mapped: &[&TensorPlan],
+    copied: &[&TensorPlan],
+) {
     let shards = &request.checkpoint.inventory.shards;
-    let distinct = |list: &[&Resident]| -> BTreeSet<usize> {
-        list.iter().map(|resident| resident.entry.shard).collect()
+    let distinct = |tensors: &[&TensorPlan]| -> BTreeSet<usize> {
+        tensors.iter().map(|tensor| tensor.entry.shard).collect()
     };
-    let (of_maps, of_reads) = (distinct(mapped), distinct(copied));
-    // A map is touched as a whole; of a file that is read, only the tensors count.
-    let mapped_bytes: u64 = of_maps.iter().map(|&shard| shards[shard].bytes).sum();
-    let copied_bytes: u64 = copied.iter().map(|resident| resident.entry.bytes).sum();
-    let left: Vec<usize> = layout
+    let (mapped_shards, read_shards) = (distinct(mapped), distinct(copied));
+    // A mapped file is touched as a whole; of a file that is read, only the tensors are.
+    let mapped_bytes: u64 = mapped_shards.iter().map(|&shard| shards[shard].bytes).sum();
+    let copied_bytes: u64 = copied.iter().map(|tensor| tensor.entry.bytes).sum();
+    let on_disk: Vec<usize> = plan
         .shards_on_disk()
         .into_iter()
-        .filter(|shard| !of_maps.contains(shard) && !of_reads.contains(shard))
+        .filter(|shard| !mapped_shards.contains(shard) && !read_shards.contains(shard))
         .collect();
-    let items = of_maps.len() + of_reads.len() + left.len();
+    let items = mapped_shards.len() + read_shards.len() + on_disk.len();
     request.watch.total(Stage::Read, mapped_bytes + copied_bytes, items as u64);
-    if left.is_empty() {
+    if on_disk.is_empty() {
         return;
     }
     request.watch.note(format!(
-        "{} of {items} shards stay on disk as a whole and are read when they are used",
-        left.len()
+        "{} of {items} shards are on the disk tier as a whole and are read in every pass",
+        on_disk.len()
     ));
     let progress = request.watch.thread("disk tier");
-    for shard in left {
-        progress.at(Stage::Read, &source::file_name(&shards[shard].path), 0);
+    for shard in on_disk {
+        progress.at(Stage::Read, &file_name(&shards[shard].path), 0);
         progress.item_done();
-    }
-}
-
-fn residency(layout: &Layout, maps: &Maps) -> &'static str {
-    let mapped = layout.resident.iter().filter(|resident| maps.has(resident)).count();
-    match mapped {
-        0 => "copied",
-        all if all == layout.resident.len() => "mapped",
-        _ => "mixed",
     }
 }

@@ -1,77 +1,79 @@
-//! Parallel large reads: from the shards straight into their final place in host memory, through a
-//! bounded buffer where numbers change their form, and through pinned buffers to the GPUs.
+//! Parallel reads of large tensors: from the shards into their final place in host memory, through
+//! a bounded buffer if the dtype is converted, and through pinned buffers to the GPUs.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use checkpoint::{Dtype, TensorEntry};
 use device::DeviceError;
-use device::cpu::Cpu;
-use device::cuda::{Gpu, GpuPart, GpuRegion};
+use device::cpu::{Cpu, DtypeConversion, widen};
+use device::cuda::{Gpu, GpuPart, GpuRegion, GpuTensorData};
 use device::memory::{Part, Region};
 use watch::{Stage, ThreadProgress, Watch};
 
 use super::LoadError;
-use super::convert::{Conversion, widen};
-use super::feed::Feed;
-use super::pieces::{Piece, Wanted, cut};
-use super::source::{OpenShard, Source, check_identity};
-use super::tensors::{Stored, Tensors};
-use crate::compute::{GpuData, Placed, Site, gpu_deadline};
+use super::chunks::{Regions, TensorChunk, TensorRequest, divide};
+use super::upload::GpuUploader;
+use crate::devices::{DeviceId, OnDevice, gpu_deadline};
+use crate::weights::{OpenShard, OpenShards, Tensor, Tensors, check_identity};
 
-/// Who reads, and who is told.
+/// How to read.
 pub(crate) struct Readers<'a> {
-    /// Converts numbers.
+    /// Converts dtypes.
     pub cpu: &'a Cpu,
-    pub source: &'a Source,
+    pub shards: &'a OpenShards,
     pub watch: &'a Watch,
     pub threads: usize,
-    /// The threads' names begin with this.
+    /// Prefix of the threads' names on the watch.
     pub name: &'static str,
-    /// The way to the GPUs, where there are any.
-    pub gpus: Option<Gpus<'a>>,
+    /// `None` without GPUs.
+    pub gpus: Option<GpuTargets<'a>>,
 }
 
-/// The GPUs that are fed.
+/// The GPUs that tensors are uploaded to.
 #[derive(Clone, Copy)]
-pub(crate) struct Gpus<'a> {
-    pub feed: &'a Feed,
-    /// The plan's numbers of them.
+pub(crate) struct GpuTargets<'a> {
+    pub uploader: &'a GpuUploader,
+    /// The plan's numbers of the GPUs.
     pub gpu_indices: &'a [usize],
 }
 
-/// Tensors by where they are.
+/// Tensors by device.
 #[derive(Default)]
-pub(crate) struct Filled {
+pub(crate) struct LoadedTensors {
     pub host: Tensors<Cpu>,
-    /// One a GPU.
+    /// Indexed as [`crate::devices::DeviceSet::gpus`].
     pub gpus: Vec<Tensors<Gpu>>,
 }
 
-/// Reads all of `wanted`, and checks each shard's identity when its last byte has been read.
-pub(crate) fn read(readers: &Readers, wanted: &[Wanted]) -> Result<Filled, LoadError> {
-    let (regions, pieces) = cut(wanted)?;
-    let work = Work::new(readers, pieces);
+/// Reads all requested tensors, and checks each shard's identity after its last byte was read.
+pub(crate) fn read(
+    readers: &Readers,
+    requests: &[TensorRequest],
+) -> Result<LoadedTensors, LoadError> {
+    let (regions, chunks) = divide(requests)?;
+    let queue = ReadQueue::new(readers, chunks);
     std::thread::scope(|scope| {
-        for index in 1..readers.threads {
-            let work = &work;
-            scope.spawn(move || work.run(index));
+        for thread in 1..readers.threads {
+            let queue = &queue;
+            scope.spawn(move || queue.run(thread));
         }
-        work.run(0);
+        queue.run(0);
     });
-    work.result()?;
-    finish(readers, wanted, regions)
+    queue.result()?;
+    finish(readers, requests, regions)
 }
 
+/// Waits for the last uploads and turns filled regions into tensors.
 fn finish(
     readers: &Readers,
-    wanted: &[Wanted],
-    regions: Vec<Placed<Region, GpuRegion>>,
-) -> Result<Filled, LoadError> {
+    requests: &[TensorRequest],
+    regions: Regions,
+) -> Result<LoadedTensors, LoadError> {
     let gpu_indices = readers.gpus.map_or(&[][..], |gpus| gpus.gpu_indices);
-    let mut filled = Filled {
+    let mut loaded = LoadedTensors {
         gpus: gpu_indices.iter().map(|_| Tensors::default()).collect(),
-        ..Filled::default()
+        ..LoadedTensors::default()
     };
     let progress = readers.gpus.map(|gpus| {
         let progress = readers.watch.thread("gpus");
@@ -79,104 +81,102 @@ fn finish(
         progress
     });
     if let Some(gpus) = readers.gpus {
-        gpus.feed.drain().map_err(|cause| LoadError::Device {
-            what: "the last copies to the GPUs".into(),
-            cause,
-        })?;
+        gpus.uploader
+            .drain()
+            .map_err(|cause| LoadError::device("the last copies to the GPUs", cause))?;
     }
-    for (tensor, region) in wanted.iter().zip(regions) {
-        let entry = tensor.entry;
-        let failed = |cause| LoadError::Device { what: format!("tensor {}", entry.name), cause };
-        filled.take(tensor, region).map_err(failed)?;
+    for (request, region) in requests.iter().zip(regions) {
+        loaded
+            .insert(request, region)
+            .map_err(|cause| LoadError::device(format!("tensor {}", request.entry.name), cause))?;
     }
     drop(progress);
-    Ok(filled)
+    Ok(loaded)
 }
 
-impl Filled {
-    /// Takes a tensor whose bytes are all there.
-    fn take(
+impl LoadedTensors {
+    /// Inserts a tensor whose region is completely filled.
+    fn insert(
         &mut self,
-        tensor: &Wanted,
-        region: Placed<Region, GpuRegion>,
+        request: &TensorRequest,
+        region: OnDevice<Region, GpuRegion>,
     ) -> Result<(), DeviceError> {
-        let Wanted { entry, dtype, .. } = *tensor;
+        let TensorRequest { entry, dtype, .. } = *request;
         let (name, shape) = (entry.name.clone(), entry.shape.clone());
-        match (&tensor.arena, region) {
-            (Placed::Host(_), Placed::Host(region)) => {
-                let data = region.finish()?;
-                self.host.insert(name, Stored { dtype, shape, data });
+        match (&request.arena, region) {
+            (OnDevice::Cpu(_), OnDevice::Cpu(region)) => {
+                self.host.insert(name, Tensor { dtype, shape, data: region.finish()? });
             }
-            (Placed::Gpu(gpu, arena), Placed::Host(region)) => {
-                let mut numbers = vec![0.0; shape.iter().product()];
-                widen(dtype, &region.finish()?, &mut numbers);
-                let mut vector = arena.zeroed(numbers.len())?;
-                vector.upload(0, &numbers, gpu_deadline())?;
-                let data = GpuData::Vector(Arc::new(vector));
-                self.gpus[*gpu].insert(name, Stored { dtype: Dtype::F32, shape, data });
+            (OnDevice::Gpu(gpu, arena), OnDevice::Cpu(region)) => {
+                let mut values = vec![0.0; shape.iter().product()];
+                widen(dtype, &region.finish()?, &mut values);
+                let mut vector = arena.zeroed(values.len())?;
+                vector.upload(0, &values, gpu_deadline())?;
+                let data = GpuTensorData::Vector(Arc::new(vector));
+                self.gpus[*gpu].insert(name, Tensor { dtype: Dtype::F32, shape, data });
             }
-            (_, Placed::Gpu(gpu, region)) => {
-                let data = GpuData::Matrix(region.finish(gpu_deadline())?);
-                self.gpus[gpu].insert(name, Stored { dtype, shape, data });
+            (_, OnDevice::Gpu(gpu, region)) => {
+                let data = GpuTensorData::Matrix(region.finish(gpu_deadline())?);
+                self.gpus[gpu].insert(name, Tensor { dtype, shape, data });
             }
         }
         Ok(())
     }
 }
 
-/// Pieces that threads take one after the other.
-struct Work<'a> {
+/// The chunks of a load, which threads take one after the other.
+struct ReadQueue<'a> {
     readers: &'a Readers<'a>,
-    /// For each device, in the order of the files: every device is fed from the beginning, by its
-    /// own readers first.
-    queues: Vec<Mutex<std::vec::IntoIter<Piece<'a>>>>,
-    /// Pieces of each shard that are not done.
-    left: Vec<AtomicUsize>,
+    /// One queue a device, in the order of the files. A thread prefers one device's queue, so that
+    /// all devices get data from the start.
+    queues: Vec<Mutex<std::vec::IntoIter<TensorChunk<'a>>>>,
+    /// Unfinished chunks of each shard.
+    remaining: Vec<AtomicUsize>,
     failed: AtomicBool,
     first_error: Mutex<Option<LoadError>>,
 }
 
-/// What one thread reads into where numbers change their form.
+/// Per-thread staging buffers for dtype conversion.
 #[derive(Default)]
-struct Staging {
+struct ConversionBuffers {
     bytes: Vec<u8>,
-    numbers: Vec<f32>,
+    values: Vec<f32>,
 }
 
-impl<'a> Work<'a> {
-    fn new(readers: &'a Readers<'a>, mut pieces: Vec<Piece<'a>>) -> Self {
-        pieces.sort_by_key(|piece| (piece.target.site(), piece.entry.shard, piece.offset));
-        let shards = pieces.iter().map(|piece| piece.entry.shard + 1).max().unwrap_or(0);
-        let left: Vec<AtomicUsize> = (0..shards).map(|_| AtomicUsize::new(0)).collect();
-        for piece in &pieces {
-            left[piece.entry.shard].fetch_add(1, Ordering::Relaxed);
+impl<'a> ReadQueue<'a> {
+    fn new(readers: &'a Readers<'a>, mut chunks: Vec<TensorChunk<'a>>) -> Self {
+        chunks.sort_by_key(|chunk| (chunk.target.device(), chunk.entry.shard, chunk.offset));
+        let shards = chunks.iter().map(|chunk| chunk.entry.shard + 1).max().unwrap_or(0);
+        let remaining: Vec<AtomicUsize> = (0..shards).map(|_| AtomicUsize::new(0)).collect();
+        for chunk in &chunks {
+            remaining[chunk.entry.shard].fetch_add(1, Ordering::Relaxed);
         }
         let queues =
-            by_site(pieces).into_iter().map(|queue| Mutex::new(queue.into_iter())).collect();
-        Work {
+            by_device(chunks).into_iter().map(|queue| Mutex::new(queue.into_iter())).collect();
+        ReadQueue {
             readers,
             queues,
-            left,
+            remaining,
             failed: AtomicBool::new(false),
             first_error: Mutex::new(None),
         }
     }
 
-    /// One thread's share.
-    fn run(&self, index: usize) {
-        let progress = self.readers.watch.thread(&format!("{} {index}", self.readers.name));
-        let mut staging = Staging::default();
-        while let Some(piece) = self.next(index) {
-            if let Err(error) = self.piece(piece, &progress, &mut staging) {
-                // The error first: others that stop because of the flag report that they were
-                // interrupted.
+    /// Reads chunks until none is left or a thread failed.
+    fn run(&self, thread: usize) {
+        let progress = self.readers.watch.thread(&format!("{} {thread}", self.readers.name));
+        let mut buffers = ConversionBuffers::default();
+        while let Some(chunk) = self.next(thread) {
+            if let Err(error) = self.read_chunk(chunk, &progress, &mut buffers) {
+                // Stored before the flag is set: threads that stop because of the flag report an
+                // interruption.
                 lock(&self.first_error).get_or_insert(error);
                 self.failed.store(true, Ordering::Release);
             }
         }
     }
 
-    fn next(&self, index: usize) -> Option<Piece<'a>> {
+    fn next(&self, thread: usize) -> Option<TensorChunk<'a>> {
         if self.failed.load(Ordering::Acquire) {
             return None;
         }
@@ -186,122 +186,116 @@ impl<'a> Work<'a> {
             return None;
         }
         let queues = self.queues.len();
-        (0..queues).find_map(|turn| lock(&self.queues[(index + turn) % queues]).next())
+        (0..queues).find_map(|turn| lock(&self.queues[(thread + turn) % queues]).next())
     }
 
-    fn piece(
+    fn read_chunk(
         &self,
-        piece: Piece,
+        chunk: TensorChunk,
         progress: &ThreadProgress,
-        staging: &mut Staging,
+        buffers: &mut ConversionBuffers,
     ) -> Result<(), LoadError> {
-        let Piece { entry, offset, bytes, target, conversion } = piece;
-        let Some(shard) = self.readers.source.shard(entry.shard) else {
-            return Err(LoadError::Missing { tensor: entry.name.clone() });
-        };
-        let reading = Reading { entry, offset, bytes, conversion, shard, progress };
+        let TensorChunk { entry, offset, bytes, target, conversion } = chunk;
+        let shard = self.readers.shards.get(entry.shard, &entry.name)?;
+        let read = ChunkRead { entry, offset, bytes, conversion, shard, progress };
         match (target, self.readers.gpus) {
-            (Placed::Host(part), _) => self.to_host(&reading, part, staging)?,
-            (Placed::Gpu(gpu, part), Some(gpus)) => {
-                self.to_gpu(&reading, gpus, gpu, part, staging)?
+            (OnDevice::Cpu(part), _) => self.to_host(&read, part, buffers)?,
+            (OnDevice::Gpu(gpu, part), Some(gpus)) => {
+                self.to_gpu(&read, gpus, gpu, part, buffers)?;
             }
-            (Placed::Gpu(..), None) => {
-                return Err(LoadError::Defect { what: "the way to the GPUs".to_owned() });
+            (OnDevice::Gpu(..), None) => {
+                return Err(LoadError::Defect { what: "the upload to the GPUs".to_owned() });
             }
         }
-        self.shard_progress(entry, progress)
+        self.chunk_done(entry, progress)
     }
 
     fn to_host(
         &self,
-        reading: &Reading,
+        read: &ChunkRead,
         part: Part,
-        staging: &mut Staging,
+        buffers: &mut ConversionBuffers,
     ) -> Result<(), LoadError> {
-        let Reading { entry, offset, shard, progress, .. } = *reading;
-        progress.at(Stage::Read, &shard.name, offset);
-        match reading.conversion {
-            None => part.fill(|buffer| self.read(reading, buffer)),
+        read.progress.at(Stage::Read, &read.shard.name, read.offset);
+        match read.conversion {
+            None => part.fill(|target| self.fill(read, target)),
             Some(conversion) => {
-                let Staging { bytes, numbers } = self.stage(reading, staging)?;
-                let failed = |cause| LoadError::Device {
-                    what: format!("converting tensor {}", entry.name),
-                    cause,
-                };
-                part.fill(|buffer| {
-                    conversion.run(self.readers.cpu, bytes, numbers, buffer).map_err(failed)
-                })
+                self.fill_buffers(read, buffers)?;
+                part.fill(|target| self.convert(read, conversion, buffers, target))
             }
         }
     }
 
     fn to_gpu(
         &self,
-        reading: &Reading,
-        gpus: Gpus,
+        read: &ChunkRead,
+        gpus: GpuTargets,
         gpu: usize,
         part: GpuPart,
-        staging: &mut Staging,
+        buffers: &mut ConversionBuffers,
     ) -> Result<(), LoadError> {
-        let Reading { entry, offset, bytes, conversion, shard, progress } = *reading;
+        let ChunkRead { entry, offset, bytes, conversion, shard, progress } = *read;
         let gpu_index = gpus.gpu_indices[gpu];
-        let failed = |cause| LoadError::Device {
-            what: format!("tensor {} to GPU {gpu_index}", entry.name),
-            cause,
-        };
         let name = &entry.name;
-        progress.at(
-            Stage::Read,
-            &format!("{}, {name}: a pinned buffer for GPU {gpu_index}", shard.name),
-            offset,
-        );
-        // GPUs know nothing of f64, which is rare: it is converted here.
-        let here = conversion.filter(|conversion| conversion.from == Dtype::F64);
-        let mut fed = gpus.feed.take(here.map_or(bytes, |_| part.len()), offset).map_err(failed)?;
+        let failed = |cause| LoadError::device(format!("tensor {name} to GPU {gpu_index}"), cause);
+        let waiting = format!("{}, {name}: a pinned buffer for GPU {gpu_index}", shard.name);
+        progress.at(Stage::Read, &waiting, offset);
+        // GPUs have no kernel for f64, which is rare: it is converted on the host.
+        let on_host = conversion.filter(|conversion| conversion.from == Dtype::F64);
+        let on_gpu = if on_host.is_some() { None } else { conversion };
+        let staging_bytes = on_host.map_or(bytes, |_| part.len());
+        let mut staging = gpus.uploader.acquire(staging_bytes, offset).map_err(failed)?;
         progress.at(Stage::Read, &format!("{}, {name} for GPU {gpu_index}", shard.name), offset);
-        match here {
-            None => self.read(reading, fed.bytes())?,
+        match on_host {
+            None => self.fill(read, staging.bytes())?,
             Some(conversion) => {
-                let Staging { bytes, numbers } = self.stage(reading, staging)?;
-                conversion.run(self.readers.cpu, bytes, numbers, fed.bytes()).map_err(failed)?;
+                self.fill_buffers(read, buffers)?;
+                self.convert(read, conversion, buffers, staging.bytes())?;
             }
         }
         progress.at(Stage::Read, &format!("{}, {name}: to GPU {gpu_index}", shard.name), offset);
-        let on_gpu = if here.is_some() { None } else { conversion };
-        gpus.feed.send(fed, on_gpu, gpu, part).map_err(failed)
+        gpus.uploader.upload(staging, on_gpu, gpu, part).map_err(failed)
     }
 
-    /// The file's bytes in the staging buffer, and room for their numbers.
-    fn stage<'s>(
+    /// Reads the chunk into `buffers.bytes` and resizes `buffers.values` for its elements.
+    fn fill_buffers(
         &self,
-        reading: &Reading,
-        staging: &'s mut Staging,
-    ) -> Result<&'s mut Staging, LoadError> {
-        staging.bytes.resize(reading.bytes, 0);
-        self.read(reading, &mut staging.bytes)?;
-        staging.numbers.resize(reading.bytes / reading.entry.dtype.block_bytes(), 0.0);
-        Ok(staging)
+        read: &ChunkRead,
+        buffers: &mut ConversionBuffers,
+    ) -> Result<(), LoadError> {
+        buffers.bytes.resize(read.bytes, 0);
+        self.fill(read, &mut buffers.bytes)?;
+        buffers.values.resize(read.bytes / read.entry.dtype.block_bytes(), 0.0);
+        Ok(())
     }
 
-    fn read(&self, reading: &Reading, buffer: &mut [u8]) -> Result<(), LoadError> {
+    fn convert(
+        &self,
+        read: &ChunkRead,
+        conversion: DtypeConversion,
+        buffers: &mut ConversionBuffers,
+        target: &mut [u8],
+    ) -> Result<(), LoadError> {
+        let ConversionBuffers { bytes, values } = buffers;
+        conversion.convert(self.readers.cpu, bytes, values, target).map_err(|cause| {
+            LoadError::device(format!("converting tensor {}", read.entry.name), cause)
+        })
+    }
+
+    fn fill(&self, read: &ChunkRead, target: &mut [u8]) -> Result<(), LoadError> {
         let mut progress = |bytes: usize| {
-            reading.progress.advance(bytes as u64);
+            read.progress.advance(bytes as u64);
             !self.failed.load(Ordering::Acquire) && !self.readers.watch.canceled()
         };
-        reading.shard.read(&reading.entry.name, buffer, reading.offset, &mut progress)
+        Ok(read.shard.read(&read.entry.name, target, read.offset, &mut progress)?)
     }
 
-    fn shard_progress(
-        &self,
-        entry: &TensorEntry,
-        progress: &ThreadProgress,
-    ) -> Result<(), LoadError> {
-        if self.left[entry.shard].fetch_sub(1, Ordering::AcqRel) > 1 {
+    fn chunk_done(&self, entry: &TensorEntry, progress: &ThreadProgress) -> Result<(), LoadError> {
+        if self.remaining[entry.shard].fetch_sub(1, Ordering::AcqRel) > 1 {
             return Ok(());
         }
-        if let Some(shard) = self.readers.source.shard(entry.shard) {
-            check_identity(&shard.shard, &entry.name, entry.offset)?;
-        }
+        let shard = self.readers.shards.get(entry.shard, &entry.name)?;
+        check_identity(&shard.shard, &entry.name, entry.offset)?;
         progress.item_done();
         Ok(())
     }
@@ -312,29 +306,29 @@ impl<'a> Work<'a> {
     }
 }
 
-/// A piece on its way from the file.
-struct Reading<'a> {
+/// The read of one chunk.
+struct ChunkRead<'a> {
     entry: &'a TensorEntry,
     offset: u64,
     bytes: usize,
-    conversion: Option<Conversion>,
+    conversion: Option<DtypeConversion>,
     shard: &'a OpenShard,
     progress: &'a ThreadProgress,
 }
 
-/// Cuts sorted pieces where the device changes.
-fn by_site(pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
-    let mut queues: Vec<(Site, Vec<Piece>)> = Vec::new();
-    for piece in pieces {
+/// Splits sorted chunks where the device changes.
+fn by_device(chunks: Vec<TensorChunk>) -> Vec<Vec<TensorChunk>> {
+    let mut queues: Vec<(DeviceId, Vec<TensorChunk>)> = Vec::new();
+    for chunk in chunks {
         match queues.last_mut() {
-            Some((site, queue)) if *site == piece.target.site() => queue.push(piece),
-            _ => queues.push((piece.target.site(), vec![piece])),
+            Some((device, queue)) if *device == chunk.target.device() => queue.push(chunk),
+            _ => queues.push((chunk.target.device(), vec![chunk])),
         }
     }
     queues.into_iter().map(|(_, queue)| queue).collect()
 }
 
-/// A lock whose data stay valid when a holder panics: the panic itself ends the scope.
+/// Ignores poisoning: the data stay valid, and a panic ends the thread scope anyway.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

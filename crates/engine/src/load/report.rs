@@ -1,68 +1,58 @@
-//! What a load did: stages, bytes planned and used, speed, the smoke test.
+//! [`LoadReport`]: stages, bytes planned and used, speed and smoke test of a load.
 
-use placement::{Plan, Tier};
+use placement::{Tier, TierPlan};
 use serde::{Serialize, Serializer};
 use watch::Stage;
+
+use super::mmap::MappedShards;
+use super::plan::LoadPlan;
 
 /// The report of a load that succeeded.
 #[derive(Clone, Debug, Serialize)]
 pub struct LoadReport {
     /// The model's class in transformers.
     pub model_class: String,
-    /// The dtype that was asked for.
+    /// The requested dtype.
     pub dtype: String,
-    /// `f32` or `native`, see [`crate::Model::precision`].
+    /// See [`crate::Model::precision`].
     pub precision: &'static str,
-    /// The kernels that compute.
     pub kernel_set: String,
     /// Threads that compute.
     pub threads: usize,
-    /// How weights came: `copied`, `mapped`, or `mixed` where only some had to be converted.
+    /// `copied`, `mapped`, or `mixed` if only some shards could be memory-mapped.
     pub residency: &'static str,
-    /// Files that were read or mapped.
+    /// Shards read or mapped.
     pub shards: usize,
-    /// Bytes of them.
     pub bytes_read: u64,
-    /// Bytes a second while reading.
     pub read_bytes_per_s: f64,
-    /// Stages in the order in which they were left.
+    /// In the order in which the stages ended.
     pub stages: Vec<StageSeconds>,
-    /// Each tier with what was planned and what was used.
     pub tiers: Vec<TierUse>,
-    /// Module -> tier, in accelerate's names.
+    /// Module -> tier, as accelerate's `hf_device_map`.
     #[serde(serialize_with = "as_map")]
     pub device_map: Vec<(String, Tier)>,
-    /// The first inference.
     pub smoke_test: SmokeTest,
 }
 
-/// A stage and its duration.
+/// The duration of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct StageSeconds {
-    /// Which.
     pub stage: Stage,
-    /// How long.
     pub seconds: f64,
 }
 
 /// Bytes of a tier, planned and used.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TierUse {
-    /// Which.
     pub tier: Tier,
-    /// Weights as planned.
     pub weights_planned_bytes: u64,
-    /// Weights as placed, alignment included.
+    /// Padding included.
     pub weights_bytes: u64,
-    /// KV cache as planned.
     pub kv_planned_bytes: u64,
-    /// KV cache as allocated.
     pub kv_bytes: u64,
-    /// Buffers of a pass as planned.
     pub activations_planned_bytes: u64,
-    /// Buffers of a pass as allocated.
     pub activations_bytes: u64,
-    /// Of a GPU that the driver gave: its memory once everything was loaded.
+    /// The memory of a real GPU at the end of the load.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<GpuUse>,
 }
@@ -70,40 +60,34 @@ pub struct TierUse {
 /// Memory of a GPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GpuUse {
-    /// The maker's name for it.
     pub name: String,
-    /// The same GPU under every number.
+    /// Identifies the GPU whatever its number is.
     pub uuid: String,
-    /// All of it.
     pub total_bytes: u64,
-    /// Free for anybody.
     pub free_bytes: u64,
-    /// Weights, KV cache and the buffers of a pass, as planned: what `allocated_bytes` is to be
-    /// compared with.
+    /// Weights, KV cache and activations as planned; compare with `allocated_bytes`.
     pub planned_bytes: u64,
-    /// Taken from the driver by this program.
+    /// Memory that this process took from the driver.
     pub reserved_bytes: u64,
-    /// The most that it took at a time: while loading, the buffer in which weights change their
-    /// form comes to it.
+    /// The maximum of `reserved_bytes`; the load adds a buffer for dtype conversion.
     pub peak_reserved_bytes: u64,
-    /// Handed out of that, padding included.
+    /// The part of `reserved_bytes` that is in use, padding included.
     pub allocated_bytes: u64,
-    /// The most that it would have taken: what was planned, and a hundredth more.
+    /// The limit on `reserved_bytes`: as planned, plus 1%.
     pub quota_bytes: u64,
 }
 
-/// What the first inference gave.
+/// The first inference.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SmokeTest {
-    /// Tokens computed one at a time.
+    /// Tokens decoded one at a time.
     pub tokens: usize,
-    /// Tokens of the prompt, computed at once.
+    /// Tokens of the prompt, computed in one pass.
     pub prompt_tokens: usize,
-    /// Seconds in all.
     pub seconds: f64,
-    /// Tokens a second, one at a time.
+    /// Decoded tokens a second.
     pub tok_s: f64,
-    /// Whether all logits were finite and it ended in time; a load that reports has this true.
+    /// All logits were finite and the test ended in time. Always true in the report of a load.
     pub ok: bool,
 }
 
@@ -111,17 +95,27 @@ fn as_map<S: Serializer>(map: &[(String, Tier)], to: S) -> Result<S::Ok, S::Erro
     to.collect_map(map.iter().map(|(module, tier)| (module, tier)))
 }
 
-/// Fills in what the plan says of each tier.
-pub(crate) fn planned(plan: &Plan) -> Vec<TierUse> {
-    let of = |tier: &placement::TierPlan| TierUse {
-        tier: tier.tier,
-        weights_planned_bytes: tier.weights_bytes,
-        weights_bytes: 0,
-        kv_planned_bytes: tier.kv_bytes,
-        kv_bytes: 0,
-        activations_planned_bytes: tier.activations_bytes,
-        activations_bytes: 0,
-        gpu: None,
-    };
-    plan.tiers.iter().map(of).collect()
+impl TierUse {
+    /// The planned bytes of a tier; nothing used yet.
+    pub(crate) fn planned(tier: &TierPlan) -> Self {
+        TierUse {
+            tier: tier.tier,
+            weights_planned_bytes: tier.weights_bytes,
+            weights_bytes: 0,
+            kv_planned_bytes: tier.kv_bytes,
+            kv_bytes: 0,
+            activations_planned_bytes: tier.activations_bytes,
+            activations_bytes: 0,
+            gpu: None,
+        }
+    }
+}
+
+/// [`LoadReport::residency`].
+pub(crate) fn residency(plan: &LoadPlan, mapped: &MappedShards) -> &'static str {
+    match plan.resident.iter().filter(|tensor| mapped.contains(tensor)).count() {
+        0 => "copied",
+        all if all == plan.resident.len() => "mapped",
+        _ => "mixed",
+    }
 }

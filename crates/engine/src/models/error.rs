@@ -1,4 +1,4 @@
-//! Why a pass ended without logits.
+//! Errors of composing a model and of a forward pass.
 
 use device::DeviceError;
 use device::cuda::CudaError;
@@ -6,54 +6,65 @@ use error_kind::{ErrorKind, HasKind};
 
 use crate::batch::BatchError;
 use crate::kv::KvLayout;
-use crate::load::LoadError;
+use crate::weights::WeightError;
 
-/// A pass that failed. The pool's blocks of the batch may be half written; other sequences are
-/// untouched.
+/// A model that cannot be composed of its checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum CompositionError {
+    #[error(
+        "{class_name}: {what} is not supported yet; supported are dense Llama, Mistral, Qwen2, Qwen3, OLMo2, Phi and Phi-3 models"
+    )]
+    Unsupported {
+        class_name: String,
+        /// The part that is not implemented.
+        what: &'static str,
+    },
+    #[error(transparent)]
+    Weight(#[from] WeightError),
+}
+
+impl HasKind for CompositionError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            CompositionError::Unsupported { .. } => ErrorKind::BadInput,
+            CompositionError::Weight(cause) => cause.kind(),
+        }
+    }
+}
+
+/// A forward pass that failed. KV blocks of the batch may be half written; other sequences are
+/// unaffected.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
-    /// The batch cannot be computed; nothing was.
+    /// The batch is invalid; nothing was computed.
     #[error(transparent)]
     Batch(#[from] BatchError),
-    /// The pool was made for another model.
     #[error(
         "the KV pool is {found:?}, but this model keeps {expected:?}; use the pool that came with it"
     )]
-    Pool {
-        /// What the model keeps.
-        expected: KvLayout,
-        /// What the pool holds.
-        found: KvLayout,
-    },
-    /// The pool keeps a layer elsewhere than where it is computed.
+    Pool { expected: KvLayout, found: KvLayout },
     #[error(
         "the KV pool keeps layer {layer} on another device than the model; use the pool that came with it"
     )]
-    Cache {
-        /// The layer.
-        layer: usize,
-    },
-    /// A kernel or a GPU said no.
+    Cache { layer: usize },
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// A block that lives on the disk could not be read.
-    #[error("the disk tier: {0}")]
-    Disk(#[source] Box<LoadError>),
-    /// A block that lives on the disk did not come in time.
+    /// Weights of the disk tier could not be read.
+    #[error("the disk tier: {cause}")]
+    Disk { kind: ErrorKind, cause: Box<dyn std::error::Error + Send + Sync> },
     #[error(
-        "the disk tier: {item} did not arrive within {limit_s} s; the disk or the mount does not answer"
+        "the disk tier: {module} did not arrive within {limit_s} s; the disk or the mount does not answer"
     )]
-    DiskTimeout {
-        /// What was waited for.
-        item: String,
-        /// The limit, in seconds.
-        limit_s: u64,
-    },
+    DiskTimeout { module: String, limit_s: u64 },
 }
 
 impl ForwardError {
-    /// Whether every later pass would fail as well: a GPU that is lost, or that hangs, comes back
-    /// with another process at best.
+    pub(crate) fn disk(cause: impl HasKind + std::error::Error + Send + Sync + 'static) -> Self {
+        ForwardError::Disk { kind: cause.kind(), cause: Box::new(cause) }
+    }
+
+    /// Whether every later pass would fail too: a GPU that is lost or hangs does not recover within
+    /// this process.
     pub fn is_final(&self) -> bool {
         let ForwardError::Device(DeviceError::Cuda(cause)) = self else { return false };
         matches!(cause, CudaError::Lost { .. } | CudaError::Timeout { .. })
@@ -70,7 +81,7 @@ impl HasKind for ForwardError {
                 ErrorKind::Bug
             }
             ForwardError::Device(cause) => cause.kind(),
-            ForwardError::Disk(cause) => cause.kind(),
+            ForwardError::Disk { kind, .. } => *kind,
             ForwardError::DiskTimeout { .. } => ErrorKind::Timeout,
         }
     }

@@ -1,28 +1,29 @@
-//! One pass: the residual stream visits the modules in their order, and crosses to another device
-//! where the next one is there.
+//! [`ForwardPass`]: embed -> layers -> final_norm -> lm_head. The residual stream is copied to
+//! another device where the next module is on another one.
 
 use device::DeviceError;
-use device::cpu::attention::AttentionSequence;
+use device::backend::{AttentionSequence, Backend, PassInput};
+use device::cpu::HostBuffer;
 
 use super::ForwardError;
-use super::model::{HostBlock, HostHead, Parts};
-use super::work::{GpuBuffers, Stream, Work};
+use super::device_buffers::{DeviceBuffers, GpuBuffers, HiddenStates};
+use super::model::{HostLayer, HostLmHead, ModelParts};
 use crate::batch::{Batch, SequenceSpan};
-use crate::compute::{Compute, HostRows, Placed, Site, gpu_deadline};
+use crate::devices::{DeviceId, OnDevice, gpu_deadline};
 use crate::kv::{KvPool, LayerKv};
-use crate::layers::{Arithmetic, Buffers, Pass};
+use crate::layers::{ActivationBuffers, LayerContext, Matmul};
 
-/// A pass on its way.
-pub(super) struct Way<'a> {
-    parts: &'a Parts,
-    work: &'a mut Work,
+/// The state of one forward pass.
+pub(super) struct ForwardPass<'a> {
+    parts: &'a ModelParts,
+    buffers: &'a mut DeviceBuffers,
     rows: BatchRows<'a>,
-    /// Where the residual stream is.
-    at: Site,
-    /// GPUs that it has left since it was last on the host. What is waited for on the host is the
-    /// work of the last one alone: an earlier one that failed or hangs might never be seen, or
-    /// be taken for the last.
-    behind: Vec<usize>,
+    /// The device that has the current hidden states.
+    device: DeviceId,
+    /// GPUs whose queued work no later step of the host waits for. A wait on the host covers the
+    /// last GPU alone, so an earlier one that failed or hangs would go unnoticed, or the last one
+    /// would be blamed for it.
+    unsynchronized: Vec<usize>,
 }
 
 /// A batch's rows, in host memory.
@@ -41,7 +42,7 @@ impl<'a> BatchRows<'a> {
             );
         }
         let sequence = |span: &'a SequenceSpan| AttentionSequence {
-            // A table may be longer: nobody reads what comes after the last position.
+            // The table may have more blocks than the span's positions need.
             blocks: &span.block_table[..span.blocks()],
             rows: span.rows.clone(),
             first_position: span.first_position,
@@ -49,216 +50,177 @@ impl<'a> BatchRows<'a> {
         BatchRows { batch, positions, sequences: batch.sequences.iter().map(sequence).collect() }
     }
 
-    fn view(&self) -> HostRows<'_> {
+    fn input(&self) -> PassInput<'_> {
         let BatchRows { batch, positions, sequences } = self;
-        HostRows { tokens: batch.tokens, positions, sequences, wanted: batch.logits_for }
+        PassInput { tokens: batch.tokens, positions, sequences, output_rows: batch.logits_for }
     }
 
-    fn count(&self) -> usize {
+    fn len(&self) -> usize {
         self.positions.len()
     }
 }
 
-impl<'a> Way<'a> {
-    /// Tells every GPU what the rows of a batch are, and looks their tokens up.
-    pub fn start(
-        parts: &'a Parts,
+impl<'a> ForwardPass<'a> {
+    /// Uploads the batch's input to every GPU. `positions` is scratch space.
+    pub fn new(
+        parts: &'a ModelParts,
         batch: &'a Batch,
-        work: &'a mut Work,
+        buffers: &'a mut DeviceBuffers,
         positions: &'a mut Vec<u32>,
     ) -> Result<Self, ForwardError> {
-        let mut way = Way {
-            parts,
-            work,
-            rows: BatchRows::new(batch, positions),
-            at: parts.embedding.site(),
-            behind: Vec::new(),
-        };
-        for work in &mut way.work.gpus {
-            work.rows.set(&way.rows.view())?;
+        let rows = BatchRows::new(batch, positions);
+        for gpu in &mut buffers.gpus {
+            gpu.input.upload(&rows.input(), gpu_deadline())?;
         }
-        way.embed()?;
-        Ok(way)
+        let device = parts.embedding.device();
+        Ok(ForwardPass { parts, buffers, rows, device, unsynchronized: Vec::new() })
     }
 
-    fn embed(&mut self) -> Result<(), ForwardError> {
+    /// `x = embedding[tokens]`, `[rows, hidden]`.
+    pub fn embed(&mut self) -> Result<(), ForwardError> {
+        let devices = &self.parts.devices;
         match &self.parts.embedding {
-            Placed::Host(embedding) => {
-                embedding.run(&self.parts.sites.cpu, &self.rows.view(), &mut self.work.host.x)
+            OnDevice::Cpu(embedding) => {
+                embedding.forward(&devices.cpu, &self.rows.input(), &mut self.buffers.host.x)
             }
-            Placed::Gpu(gpu, table) => {
-                let work = &mut self.work.gpus[*gpu];
-                let gpu = &self.parts.sites.gpus[*gpu].gpu;
-                Ok(Compute::embed(gpu, table, &&mut work.rows, &mut work.buffers.x)?)
+            OnDevice::Gpu(gpu, table) => {
+                let GpuBuffers { activations, input, .. } = &mut self.buffers.gpus[*gpu];
+                Ok(Backend::embed(&devices.gpus[*gpu].gpu, table, &input, &mut activations.x)?)
             }
         }
     }
 
-    /// Computes all blocks; writes keys and values of the rows to `kv`.
-    pub fn blocks(&mut self, kv: &mut KvPool) -> Result<(), ForwardError> {
-        kv.layers_mut().iter_mut().enumerate().try_for_each(|(layer, kv)| self.block(layer, kv))
+    /// `x = layer(x)` for every transformer layer; writes the rows' keys and values to `kv`.
+    pub fn layers(&mut self, kv: &mut KvPool) -> Result<(), ForwardError> {
+        kv.layers_mut().iter_mut().enumerate().try_for_each(|(layer, kv)| self.layer(layer, kv))
     }
 
-    fn block(&mut self, layer: usize, kv: &mut LayerKv) -> Result<(), ForwardError> {
-        let Parts { sites, layers, .. } = self.parts;
-        let count = self.rows.count();
-        self.go(layers[layer].site(), Stream::Residual, count)?;
-        match (&layers[layer], kv) {
-            (Placed::Host(block), Placed::Host(kv)) => {
-                let brought;
-                let block = match block {
-                    HostBlock::Resident(block) => block,
-                    HostBlock::Streamed(streamer) => {
-                        brought = streamer.block(layer)?;
-                        &brought
+    fn layer(&mut self, index: usize, kv: &mut LayerKv) -> Result<(), ForwardError> {
+        let parts = self.parts;
+        let (devices, layer, rows) = (&parts.devices, &parts.layers[index], self.rows.len());
+        self.move_to(layer.device(), HiddenStates::Residual)?;
+        match (layer, kv) {
+            (OnDevice::Cpu(layer), OnDevice::Cpu(kv)) => {
+                let matmul = parts.matmul(&devices.cpu);
+                let (rope, input) = (parts.rope.table(), self.rows.input());
+                let mut ctx = LayerContext { matmul, rope, input, rows, kv };
+                let buffers = &mut self.buffers.host;
+                match layer {
+                    HostLayer::Resident(layer) => layer.forward(&mut ctx, buffers)?,
+                    HostLayer::OnDisk(source) => {
+                        source.layer(index)?.forward(&mut ctx, buffers)?;
+                    }
+                }
+            }
+            (OnDevice::Gpu(gpu, layer), OnDevice::Gpu(kv_gpu, kv)) if gpu == kv_gpu => {
+                let slot = &devices.gpus[*gpu];
+                let GpuBuffers { activations, input, .. } = &mut self.buffers.gpus[*gpu];
+                let (matmul, rope) = (parts.matmul(&slot.gpu), &slot.rope);
+                layer.forward(&mut LayerContext { matmul, rope, input, rows, kv }, activations)?;
+            }
+            _ => return Err(ForwardError::Cache { layer: index }),
+        }
+        Ok(())
+    }
+
+    /// `norm_out = final_norm(x[output_rows])`, `[output_rows, hidden]`.
+    pub fn final_norm(&mut self) -> Result<(), ForwardError> {
+        let ModelParts { devices, final_norm, config, .. } = self.parts;
+        let hidden = config.hidden_size;
+        match self.device {
+            DeviceId::Cpu => {
+                let ActivationBuffers { x, branch_out, .. } = &mut self.buffers.host;
+                devices.cpu.gather(x, hidden, &self.rows.input(), branch_out)?;
+            }
+            DeviceId::Gpu(gpu) => {
+                let GpuBuffers { activations, input, .. } = &mut self.buffers.gpus[gpu];
+                let ActivationBuffers { x, branch_out, .. } = activations;
+                devices.gpus[gpu].gpu.gather(x, hidden, &input, branch_out)?;
+            }
+        }
+        self.move_to(final_norm.device(), HiddenStates::OutputRows)?;
+        match final_norm {
+            OnDevice::Cpu(norm) => {
+                let ActivationBuffers { branch_out, norm_out, .. } = &mut self.buffers.host;
+                norm.forward(&devices.cpu, branch_out, norm_out, None)?;
+            }
+            OnDevice::Gpu(gpu, norm) => {
+                let activations = &mut self.buffers.gpus[*gpu].activations;
+                let ActivationBuffers { branch_out, norm_out, .. } = activations;
+                norm.forward(&devices.gpus[*gpu].gpu, branch_out, norm_out, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `logits = lm_head(norm_out)`, `[output_rows, vocab]`, in host memory.
+    pub fn lm_head(&mut self, logits: &mut HostBuffer) -> Result<(), ForwardError> {
+        let ModelParts { devices, lm_head, .. } = self.parts;
+        let rows = self.rows.batch.logits_for.len();
+        self.move_to(lm_head.device(), HiddenStates::Normed)?;
+        self.synchronize_earlier_gpus()?;
+        match lm_head {
+            OnDevice::Cpu(lm_head) => {
+                let matmul = self.parts.matmul(&devices.cpu);
+                let ActivationBuffers { packed, norm_out, .. } = &mut self.buffers.host;
+                let from_disk;
+                let lm_head = match lm_head {
+                    HostLmHead::Resident(lm_head) => lm_head,
+                    HostLmHead::OnDisk(source) => {
+                        from_disk = source.lm_head()?;
+                        &from_disk
                     }
                 };
-                let (cpu, rows) = (&sites.cpu, self.rows.view());
-                block.run(
-                    &mut self.parts.pass(cpu, &self.parts.rope, (rows, count), kv),
-                    &mut self.work.host,
-                )?;
+                matmul.pack_and_forward(lm_head, packed, norm_out, rows, logits)?;
             }
-            (Placed::Gpu(gpu, block), Placed::Gpu(of, kv)) if gpu == of => {
-                let (site, GpuBuffers { buffers, rows, .. }) =
-                    (&sites.gpus[*gpu], &mut self.work.gpus[*gpu]);
-                block
-                    .run(&mut self.parts.pass(&site.gpu, &site.rope, (rows, count), kv), buffers)?;
-            }
-            _ => return Err(ForwardError::Cache { layer }),
-        }
-        Ok(())
-    }
-
-    /// The final norm of the rows that are wanted.
-    pub fn normalize(&mut self) -> Result<(), ForwardError> {
-        let Parts { sites, norm, config, .. } = self.parts;
-        let (wanted, hidden) = (self.rows.batch.logits_for.len(), config.hidden_size);
-        match self.at {
-            Site::Host => {
-                let buffers = &mut self.work.host;
-                sites.cpu.gather(&buffers.x, hidden, &self.rows.view(), &mut buffers.mixed)?;
-            }
-            Site::Gpu(gpu) => {
-                let GpuBuffers { buffers, rows, .. } = &mut self.work.gpus[gpu];
-                sites.gpus[gpu].gpu.gather(&buffers.x, hidden, &rows, &mut buffers.mixed)?;
-            }
-        }
-        self.go(norm.site(), Stream::Gathered, wanted)?;
-        match norm {
-            Placed::Host(norm) => {
-                let buffers = &mut self.work.host;
-                norm.run(&sites.cpu, &buffers.mixed, wanted * hidden, &mut buffers.normed, None)?;
-            }
-            Placed::Gpu(gpu, norm) => {
-                let buffers = &mut self.work.gpus[*gpu].buffers;
-                norm.run(
-                    &sites.gpus[*gpu].gpu,
-                    &buffers.mixed,
-                    wanted * hidden,
-                    &mut buffers.normed,
-                    None,
-                )?;
+            OnDevice::Gpu(gpu, lm_head) => {
+                let slot = &devices.gpus[*gpu];
+                let GpuBuffers { activations, logits: out, .. } = &mut self.buffers.gpus[*gpu];
+                let ActivationBuffers { packed, norm_out, .. } = activations;
+                let matmul = self.parts.matmul(&slot.gpu);
+                matmul.pack_and_forward(lm_head, packed, norm_out, rows, out)?;
+                let _progress = slot.waiting("logits");
+                logits.resize(out.len());
+                out.download(0..out.len(), logits, gpu_deadline()).map_err(DeviceError::from)?;
             }
         }
         Ok(())
     }
 
-    /// The logits of the rows that are wanted, `[wanted, vocab]`.
-    pub fn head(&mut self, logits: &mut Vec<f32>) -> Result<(), ForwardError> {
-        let Parts { sites, head, config, .. } = self.parts;
-        let wanted = self.rows.batch.logits_for.len();
-        self.go(head.site(), Stream::Normed, wanted)?;
-        self.await_behind()?;
-        match head {
-            Placed::Host(head) => {
-                let brought;
-                let head = match head {
-                    HostHead::Resident(head) => head,
-                    HostHead::Streamed(streamer) => {
-                        brought = streamer.head()?;
-                        &brought
-                    }
-                };
-                let Buffers { inputs, normed, .. } = &mut self.work.host;
-                self.parts.arithmetic(&sites.cpu).multiply(
-                    inputs,
-                    normed,
-                    wanted,
-                    [(head, logits)],
-                )?;
-            }
-            Placed::Gpu(gpu, head) => {
-                let GpuBuffers { buffers: Buffers { inputs, normed, .. }, logits: out, .. } =
-                    &mut self.work.gpus[*gpu];
-                let arithmetic = self.parts.arithmetic(&sites.gpus[*gpu].gpu);
-                arithmetic.multiply(inputs, normed, wanted, [(head, &mut *out)])?;
-                let numbers = wanted * config.vocab_size;
-                let _waits = sites.gpus[*gpu].waiting("logits");
-                out.download(0..numbers, &mut logits[..numbers], gpu_deadline())
-                    .map_err(DeviceError::from)?;
-            }
-        }
-        Ok(())
+    /// Copies the output rows' hidden states after the final norm, `[output_rows, hidden]`, to the
+    /// host's `norm_out`.
+    pub fn norm_out_to_host(&mut self) -> Result<(), ForwardError> {
+        Ok(self.move_to(DeviceId::Cpu, HiddenStates::Normed)?)
     }
 
-    /// Brings the hidden states after the final norm of the rows that are wanted, `[wanted,
-    /// hidden]`, to the host's buffer for them.
-    pub fn bring_home(&mut self) -> Result<(), ForwardError> {
-        Ok(self.go(Site::Host, Stream::Normed, self.rows.batch.logits_for.len())?)
-    }
-
-    /// Goes on at `site`, with `rows` rows of a stream.
-    fn go(&mut self, site: Site, stream: Stream, rows: usize) -> Result<(), DeviceError> {
-        if site == Site::Host {
-            self.await_behind()?;
+    /// Copies the hidden states to `device`, which computes the next module.
+    fn move_to(&mut self, device: DeviceId, states: HiddenStates) -> Result<(), DeviceError> {
+        if device == DeviceId::Cpu {
+            self.synchronize_earlier_gpus()?;
         }
-        self.work.carry(
-            &self.parts.sites,
-            stream,
-            (self.at, site),
-            rows * self.parts.config.hidden_size,
-        )?;
-        if let (Site::Gpu(from), Site::Gpu(to)) = (self.at, site)
+        self.buffers.transfer(&self.parts.devices, states, self.device, device)?;
+        if let (DeviceId::Gpu(from), DeviceId::Gpu(to)) = (self.device, device)
             && from != to
         {
-            self.behind.push(from);
+            self.unsynchronized.push(from);
         }
-        self.at = site;
+        self.device = device;
         Ok(())
     }
 
-    /// Waits for the GPUs that the stream has left, in its order.
-    fn await_behind(&mut self) -> Result<(), DeviceError> {
-        for gpu in self.behind.drain(..) {
-            let site = &self.parts.sites.gpus[gpu];
-            let _waits = site.waiting("its part of a pass");
-            site.gpu.synchronize(gpu_deadline())?;
+    /// Waits for the GPUs that computed earlier layers, in the order of the pass.
+    fn synchronize_earlier_gpus(&mut self) -> Result<(), DeviceError> {
+        for gpu in self.unsynchronized.drain(..) {
+            let slot = &self.parts.devices.gpus[gpu];
+            let _progress = slot.waiting("its part of a pass");
+            slot.gpu.synchronize(gpu_deadline())?;
         }
         Ok(())
     }
 }
 
-impl Parts {
-    fn arithmetic<'a, C>(&self, compute: &'a C) -> Arithmetic<'a, C> {
-        Arithmetic { compute, precision: self.capacity.precision }
-    }
-
-    /// A pass on its way through a block.
-    fn pass<'a, C: Compute>(
-        &self,
-        compute: &'a C,
-        rope: &'a C::Rope,
-        (rows, count): (C::Rows<'a>, usize),
-        kv: &'a mut C::Kv,
-    ) -> Pass<'a, C> {
-        Pass {
-            arithmetic: self.arithmetic(compute),
-            rope,
-            rows,
-            count,
-            kv,
-            hidden: self.config.hidden_size,
-        }
+impl ModelParts {
+    fn matmul<'a, B>(&self, backend: &'a B) -> Matmul<'a, B> {
+        Matmul { backend, precision: self.capacity.precision }
     }
 }

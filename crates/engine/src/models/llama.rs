@@ -1,54 +1,59 @@
-//! Llama, Mistral, Qwen2 and Qwen3: `x += attention(norm(x)); x += mlp(norm(x))`. They differ in
-//! biases, q/k norms and windows, which [`Attention`] takes from the configuration.
+//! Llama, Mistral, Qwen2 and Qwen3: `x += attention(attn_norm(x)); x += mlp(ffn_norm(x))`. They
+//! differ in biases, QK norms and windows, which [`Attention`] takes from the configuration.
 
 use checkpoint::ModelConfig;
-use device::DeviceError;
+use device::{Backend, DeviceError};
 
-use super::block::add_to_residual;
-use crate::compute::Compute;
-use crate::layers::{Attention, Buffers, Mlp, Norm, Pass};
-use crate::load::LoadError;
-use crate::load::tensors::Under;
+use super::layer::add_to_residual;
+use crate::layers::{ActivationBuffers, Attention, LayerContext, Mlp, MlpShape, Norm};
+use crate::weights::{TensorView, WeightError};
 
-/// One block.
-pub(crate) struct LlamaBlock<C: Compute> {
-    attention_norm: Norm<C>,
-    attention: Attention<C>,
-    mlp_norm: Norm<C>,
-    mlp: Mlp<C>,
+/// One layer.
+pub(crate) struct LlamaLayer<B: Backend> {
+    attn_norm: Norm<B>,
+    attention: Attention<B>,
+    ffn_norm: Norm<B>,
+    mlp: Mlp<B>,
 }
 
-impl<C: Compute> LlamaBlock<C> {
-    /// Block `layer`, whose tensors are `tensors`.
-    pub fn new(tensors: &Under<C>, config: &ModelConfig, layer: usize) -> Result<Self, LoadError> {
-        let attention = Attention::separate(&tensors.under("self_attn."), config, layer, "o_proj")?;
-        let mlp = Mlp::gated(&tensors.under("mlp."), super::block::mlp_shape(config))?;
-        Self::of(tensors, config, attention, mlp)
-    }
-
-    /// A block of this shape with parts that were stored in another form.
-    pub fn of(
-        tensors: &Under<C>,
+impl<B: Backend> LlamaLayer<B> {
+    /// Layer `layer`, with separate projections.
+    pub fn new(
+        tensors: &TensorView<B>,
         config: &ModelConfig,
-        attention: Attention<C>,
-        mlp: Mlp<C>,
-    ) -> Result<Self, LoadError> {
-        let norm = |name| Norm::new(tensors, name, config.hidden_size, config.norm);
-        let (attention_norm, mlp_norm) =
-            (norm("input_layernorm")?, norm("post_attention_layernorm")?);
-        Ok(LlamaBlock { attention_norm, attention, mlp_norm, mlp })
+        layer: usize,
+    ) -> Result<Self, WeightError> {
+        let attention = Attention::separate(&tensors.pp("self_attn"), config, layer, "o_proj")?;
+        let mlp = Mlp::gated(&tensors.pp("mlp"), MlpShape::of(config))?;
+        Self::with(tensors, config, attention, mlp)
     }
 
-    /// Computes the block on `buffers.x`.
-    pub fn run(&self, pass: &mut Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
-        let Buffers { x, normed, inputs, .. } = buffers;
-        let feed = self.attention.feed(pass, inputs);
-        self.attention_norm.run(pass.compute(), x, pass.numbers(), normed, Some(feed))?;
-        self.attention.run(pass, buffers)?;
-        let Buffers { x, normed, mixed, inputs, .. } = buffers;
-        let feed = self.mlp.feed(pass, inputs);
-        self.mlp_norm.run_on_sum(pass.compute(), x, mixed, pass.numbers(), normed, feed)?;
-        self.mlp.run(pass, buffers)?;
-        add_to_residual(pass, buffers)
+    /// A layer of the given attention and MLP, which may be stored fused.
+    pub fn with(
+        tensors: &TensorView<B>,
+        config: &ModelConfig,
+        attention: Attention<B>,
+        mlp: Mlp<B>,
+    ) -> Result<Self, WeightError> {
+        let norm = |name: &str| Norm::new(&tensors.pp(name), config.hidden_size, config.norm);
+        let (attn_norm, ffn_norm) = (norm("input_layernorm")?, norm("post_attention_layernorm")?);
+        Ok(LlamaLayer { attn_norm, attention, ffn_norm, mlp })
+    }
+
+    /// Computes the layer on `buffers.x`.
+    pub fn forward(
+        &self,
+        ctx: &mut LayerContext<B>,
+        buffers: &mut ActivationBuffers<B>,
+    ) -> Result<(), DeviceError> {
+        let ActivationBuffers { x, norm_out, packed, .. } = buffers;
+        let epilogue = self.attention.epilogue(ctx, packed);
+        self.attn_norm.forward(ctx.backend(), x, norm_out, Some(epilogue))?;
+        self.attention.forward(ctx, buffers)?;
+        let ActivationBuffers { x, norm_out, branch_out: attn_out, packed, .. } = buffers;
+        let epilogue = self.mlp.epilogue(ctx, packed);
+        self.ffn_norm.add_forward(ctx.backend(), x, attn_out, norm_out, epilogue)?;
+        self.mlp.forward(ctx, buffers)?;
+        add_to_residual(ctx, buffers)
     }
 }

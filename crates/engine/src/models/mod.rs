@@ -1,21 +1,24 @@
-//! Families as compositions of `layers`, and the model that runs them.
+//! Model families, one file each, composed of [`crate::layers`]; the model that holds their layers,
+//! and its forward pass.
 
-pub(crate) mod block;
+mod device_buffers;
 mod embedding;
 mod error;
 mod forward;
+mod layer;
+mod layer_source;
 mod llama;
 mod model;
 mod olmo2;
 mod phi;
 mod phi3;
 mod scratch;
-mod work;
 
-pub(crate) use block::Block;
-pub(crate) use embedding::{DiskRows, Embedding};
-pub use error::ForwardError;
+pub(crate) use embedding::Embedding;
+pub use error::{CompositionError, ForwardError};
+pub(crate) use layer::{TransformerLayer, check_supported};
+pub(crate) use layer_source::LayerSource;
 pub use model::Model;
-pub(crate) use model::{HostBlock, HostHead, Parts};
-pub(crate) use scratch::Capacity;
-pub use scratch::Scratch;
+pub(crate) use model::{HostLayer, HostLmHead, ModelParts, lm_head};
+pub use scratch::ForwardScratch;
+pub(crate) use scratch::ModelCapacity;

@@ -1,63 +1,74 @@
-//! A loaded model, and its forward pass.
+//! [`Model`]: a loaded model and its forward pass.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use checkpoint::ModelConfig;
 use device::DeviceError;
-use device::cpu::{Cpu, Precision};
+use device::backend::{Backend, Precision};
+use device::cpu::Cpu;
 use device::cuda::Gpu;
 use device::pool::Pool;
 use placement::LOGITS_ROWS;
 
-use super::forward::Way;
-use super::scratch::Capacity;
-use super::{Block, Embedding, ForwardError, Scratch};
+use super::forward::ForwardPass;
+use super::scratch::ModelCapacity;
+use super::{Embedding, ForwardError, ForwardScratch, LayerSource, TransformerLayer};
 use crate::batch::{Batch, BatchLimits, Logits};
-use crate::compute::{Compute, Placed, Route, Sites};
+use crate::devices::{DeviceSet, ModulePlacement, OnDevice};
 use crate::kv::{KvLayout, KvPool};
 use crate::layers::{Linear, Norm, Rope};
-use crate::load::stream::Streamer;
+use crate::weights::{Tensors, WeightError};
 
-/// A loaded, immutable model. It exists only with all its weights in the tiers that its plan names.
+/// A loaded, immutable model, with all its weights in the tiers that its plan names.
 pub struct Model {
-    parts: Parts,
+    parts: ModelParts,
     limits: BatchLimits,
     kv_layout: KvLayout,
     kernel_set: String,
 }
 
-/// What a load makes and a model is made of.
-pub(crate) struct Parts {
+/// The modules of a model and the devices that compute them.
+pub(crate) struct ModelParts {
     pub config: ModelConfig,
-    pub sites: Sites,
-    pub route: Route,
-    pub capacity: Capacity,
+    pub devices: DeviceSet,
+    pub placement: ModulePlacement,
+    pub capacity: ModelCapacity,
     pub kv_layout: KvLayout,
-    /// The CPU's table.
+    /// The CPU's RoPE table; each GPU has its own copy.
     pub rope: Rope,
-    pub embedding: Placed<Embedding, <Gpu as Compute>::Matrix>,
-    pub layers: Vec<Placed<HostBlock, Box<Block<Gpu>>>>,
-    pub norm: Placed<Norm<Cpu>, Norm<Gpu>>,
-    pub head: Placed<HostHead, Linear<Gpu>>,
+    pub embedding: OnDevice<Embedding, <Gpu as Backend>::Matrix>,
+    pub layers: Vec<OnDevice<HostLayer, Box<TransformerLayer<Gpu>>>>,
+    pub final_norm: OnDevice<Norm<Cpu>, Norm<Gpu>>,
+    pub lm_head: OnDevice<HostLmHead, Linear<Gpu>>,
     /// Bytes of matrices by the name of their dtype.
     pub dtypes: BTreeMap<&'static str, u64>,
 }
 
-/// The product that makes logits, where the CPU computes it.
-pub(crate) enum HostHead {
+/// The output projection, where the CPU computes it.
+pub(crate) enum HostLmHead {
     Resident(Linear<Cpu>),
-    Streamed(Arc<Streamer>),
+    OnDisk(Arc<dyn LayerSource>),
 }
 
-/// A block that the CPU computes: in memory, or brought from the disk for every pass.
-pub(crate) enum HostBlock {
-    Resident(Box<Block<Cpu>>),
-    Streamed(Arc<Streamer>),
+/// A layer that the CPU computes.
+pub(crate) enum HostLayer {
+    Resident(Box<TransformerLayer<Cpu>>),
+    OnDisk(Arc<dyn LayerSource>),
+}
+
+/// The output projection; a tied one is the embedding's matrix.
+pub(crate) fn lm_head<B: Backend>(
+    tensors: &Tensors<B>,
+    config: &ModelConfig,
+) -> Result<Linear<B>, WeightError> {
+    let name = if config.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
+    let tensors = tensors.view().pp(name);
+    Linear::new(&tensors, config.vocab_size, config.hidden_size, config.lm_head_bias)
 }
 
 impl Model {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: ModelParts) -> Self {
         let limits = BatchLimits {
             vocab: parts.config.vocab_size,
             positions: parts.capacity.positions,
@@ -66,7 +77,7 @@ impl Model {
         };
         Model {
             kv_layout: parts.kv_layout,
-            kernel_set: parts.sites.kernel_set(&parts.route),
+            kernel_set: parts.devices.kernel_set(&parts.placement),
             limits,
             parts,
         }
@@ -77,39 +88,36 @@ impl Model {
         &self.parts.config
     }
 
-    /// Positions that a sequence may have: the context that was loaded for.
+    /// Maximum positions of a sequence: the context that was planned.
     pub fn context(&self) -> usize {
         self.parts.capacity.positions
     }
 
-    /// The kernels that compute, as in provenance: `avx512bf16`, or with GPUs
+    /// The kernels that compute the model, as recorded in provenance: `avx512bf16`, or with GPUs
     /// `cuda-sm90+avx512bf16`.
     pub fn kernel_set(&self) -> &str {
         &self.kernel_set
     }
 
-    /// The devices that it is on.
-    pub(crate) fn sites(&self) -> &Sites {
-        &self.parts.sites
+    pub(crate) fn devices(&self) -> &DeviceSet {
+        &self.parts.devices
     }
 
-    /// The threads that compute.
     pub(crate) fn pool(&self) -> &Arc<Pool> {
-        self.parts.sites.cpu.pool()
+        self.parts.devices.cpu.pool()
     }
 
     /// Threads that compute.
     pub fn threads(&self) -> usize {
-        self.parts.sites.cpu.pool().threads()
+        self.parts.devices.cpu.pool().threads()
     }
 
-    /// Bytes of the matrices by the name of the dtype they are computed in.
+    /// Bytes of matrices by the name of their dtype in memory.
     pub fn dtypes(&self) -> &BTreeMap<&'static str, u64> {
         &self.parts.dtypes
     }
 
-    /// `f32` where activations stay exact (the oracle mode), `native` where they are rounded at the
-    /// input of a product, `int8` where they are rounded to 8 bits for quantized weights.
+    /// The [`Precision`] by name: `f32`, `native` or `int8`.
     pub fn precision(&self) -> &'static str {
         match self.parts.capacity.precision {
             Precision::F32 => "f32",
@@ -118,56 +126,56 @@ impl Model {
         }
     }
 
-    /// What it keeps for each token.
+    /// The shape of its KV cache.
     pub fn kv_layout(&self) -> &KvLayout {
         &self.kv_layout
     }
 
-    /// Bytes of tables that all passes read, in host memory: the cosines and sines of all
-    /// positions.
+    /// Bytes of the RoPE table in host memory.
     pub fn tables_bytes(&self) -> u64 {
         self.parts.rope.bytes()
     }
 
-    /// Buffers for passes of as many rows as the plan counts. One is enough for any number of
+    /// Buffers for passes of as many rows as the planner counts with. One set serves any number of
     /// sequences.
     ///
     /// # Errors
-    /// Those of the devices' memory.
-    pub fn scratch(&self) -> Result<Scratch, DeviceError> {
-        let Parts { sites, route, config, capacity, .. } = &self.parts;
-        Scratch::new(sites, route, config, *capacity)
+    /// Those of allocating memory on the devices.
+    pub fn scratch(&self) -> Result<ForwardScratch, DeviceError> {
+        let ModelParts { devices, placement, config, capacity, .. } = &self.parts;
+        ForwardScratch::new(devices, placement, config, *capacity)
     }
 
-    /// Computes `batch`: writes keys and values of its rows to `kv`, and gives the logits of the
-    /// rows asked for.
+    /// Computes `batch`: writes its rows' keys and values to `kv` and returns the logits of
+    /// [`Batch::logits_for`].
     ///
-    /// A row's logits are the same bits whatever else is in the batch, however its sequence was cut
-    /// into passes, and on any number of threads. They may be NaN where weights are:
+    /// A row's logits have the same bits whatever else is in the batch, however its sequence is
+    /// divided into passes, and on any number of threads. They may be NaN if weights are:
     /// [`Logits::is_finite`].
     ///
     /// # Errors
-    /// A batch that breaks a rule is refused before anything is computed.
+    /// An invalid batch is rejected before anything is computed.
     pub fn forward<'s>(
         &self,
         batch: &Batch,
         kv: &mut KvPool,
-        scratch: &'s mut Scratch,
+        scratch: &'s mut ForwardScratch,
     ) -> Result<Logits<'s>, ForwardError> {
         self.check(batch, kv, scratch)?;
-        let (rows, vocab) = (batch.logits_for.len(), self.limits.vocab);
-        let Scratch { work, logits, positions, .. } = scratch;
-        let mut way = Way::start(&self.parts, batch, work, positions)?;
-        way.blocks(kv)?;
-        if rows > 0 {
-            way.normalize()?;
-            way.head(logits)?;
+        let ForwardScratch { buffers, logits, positions, .. } = scratch;
+        let mut pass = ForwardPass::new(&self.parts, batch, buffers, positions)?;
+        pass.embed()?;
+        pass.layers(kv)?;
+        if !batch.logits_for.is_empty() {
+            pass.final_norm()?;
+            pass.lm_head(logits)?;
         }
-        Ok(Logits::new(&mut logits[..rows * vocab], vocab))
+        let vocab = self.limits.vocab;
+        Ok(Logits::new(&mut logits[..batch.logits_for.len() * vocab], vocab))
     }
 
-    /// Computes `batch` like [`Model::forward`], but gives the hidden states after the final norm
-    /// of the rows in `logits_for`, `[rows, hidden]`: the embedding of a text is made of these.
+    /// As [`Model::forward`], but returns the hidden states after the final norm of
+    /// [`Batch::logits_for`], `[rows, hidden]`, which text embeddings are made of.
     ///
     /// # Errors
     /// As [`Model::forward`].
@@ -175,18 +183,24 @@ impl Model {
         &self,
         batch: &Batch,
         kv: &mut KvPool,
-        scratch: &'s mut Scratch,
+        scratch: &'s mut ForwardScratch,
     ) -> Result<&'s [f32], ForwardError> {
         self.check(batch, kv, scratch)?;
-        let Scratch { work, positions, .. } = scratch;
-        let mut way = Way::start(&self.parts, batch, work, positions)?;
-        way.blocks(kv)?;
-        way.normalize()?;
-        way.bring_home()?;
-        Ok(&work.host.normed[..batch.logits_for.len() * self.parts.config.hidden_size])
+        let ForwardScratch { buffers, positions, .. } = scratch;
+        let mut pass = ForwardPass::new(&self.parts, batch, buffers, positions)?;
+        pass.embed()?;
+        pass.layers(kv)?;
+        pass.final_norm()?;
+        pass.norm_out_to_host()?;
+        Ok(&buffers.host.norm_out)
     }
 
-    fn check(&self, batch: &Batch, kv: &KvPool, scratch: &Scratch) -> Result<(), ForwardError> {
+    fn check(
+        &self,
+        batch: &Batch,
+        kv: &KvPool,
+        scratch: &ForwardScratch,
+    ) -> Result<(), ForwardError> {
         if *kv.layout() != self.kv_layout {
             return Err(ForwardError::Pool { expected: self.kv_layout, found: *kv.layout() });
         }
@@ -201,7 +215,7 @@ impl Model {
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Parts { config, capacity: Capacity { positions, .. }, .. } = &self.parts;
+        let ModelParts { config, capacity: ModelCapacity { positions, .. }, .. } = &self.parts;
         write!(
             f,
             "Model({}, {} layers, {positions} positions, {})",

@@ -1,53 +1,59 @@
-//! OLMo-2: norms after attention and MLP, before their results are added: `x += norm(attention(x));
-//! x += norm(mlp(x))`.
+//! OLMo-2: norms after attention and MLP instead of before them: `x += attn_norm(attention(x)); x
+//! += ffn_norm(mlp(x))`.
 
 use checkpoint::ModelConfig;
-use device::DeviceError;
+use device::{Backend, DeviceError};
 
-use super::block::{add_to_residual, mlp_shape};
-use crate::compute::Compute;
-use crate::layers::{Attention, Buffers, Mlp, Norm, Pass};
-use crate::load::LoadError;
-use crate::load::tensors::Under;
+use super::layer::add_to_residual;
+use crate::layers::{ActivationBuffers, Attention, LayerContext, Mlp, MlpShape, Norm};
+use crate::weights::{TensorView, WeightError};
 
-/// One block.
-pub(crate) struct Olmo2Block<C: Compute> {
-    attention: Attention<C>,
-    attention_norm: Norm<C>,
-    mlp: Mlp<C>,
-    mlp_norm: Norm<C>,
+/// One layer.
+pub(crate) struct Olmo2Layer<B: Backend> {
+    attention: Attention<B>,
+    attn_norm: Norm<B>,
+    mlp: Mlp<B>,
+    ffn_norm: Norm<B>,
 }
 
-impl<C: Compute> Olmo2Block<C> {
-    /// Block `layer`, whose tensors are `tensors`.
-    pub fn new(tensors: &Under<C>, config: &ModelConfig, layer: usize) -> Result<Self, LoadError> {
-        let norm = |name| Norm::new(tensors, name, config.hidden_size, config.norm);
-        Ok(Olmo2Block {
-            attention: Attention::separate(&tensors.under("self_attn."), config, layer, "o_proj")?,
-            attention_norm: norm("post_attention_layernorm")?,
-            mlp: Mlp::gated(&tensors.under("mlp."), mlp_shape(config))?,
-            mlp_norm: norm("post_feedforward_layernorm")?,
+impl<B: Backend> Olmo2Layer<B> {
+    /// Layer `layer`.
+    pub fn new(
+        tensors: &TensorView<B>,
+        config: &ModelConfig,
+        layer: usize,
+    ) -> Result<Self, WeightError> {
+        let norm = |name: &str| Norm::new(&tensors.pp(name), config.hidden_size, config.norm);
+        Ok(Olmo2Layer {
+            attention: Attention::separate(&tensors.pp("self_attn"), config, layer, "o_proj")?,
+            attn_norm: norm("post_attention_layernorm")?,
+            mlp: Mlp::gated(&tensors.pp("mlp"), MlpShape::of(config))?,
+            ffn_norm: norm("post_feedforward_layernorm")?,
         })
     }
 
-    /// Computes the block on `buffers.x`.
-    pub fn run(&self, pass: &mut Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
-        // There is no norm before the parts: they read the residual stream itself.
-        self.attention.feed(pass, &mut buffers.inputs).prepare(pass.compute(), &buffers.x)?;
-        self.attention.run(pass, buffers)?;
-        self.add_normed(&self.attention_norm, pass, buffers)?;
-        self.mlp.feed(pass, &mut buffers.inputs).prepare(pass.compute(), &buffers.x)?;
-        self.mlp.run(pass, buffers)?;
-        self.add_normed(&self.mlp_norm, pass, buffers)
-    }
-
-    fn add_normed(
+    /// Computes the layer on `buffers.x`.
+    pub fn forward(
         &self,
-        norm: &Norm<C>,
-        pass: &Pass<C>,
-        buffers: &mut Buffers<C>,
+        ctx: &mut LayerContext<B>,
+        buffers: &mut ActivationBuffers<B>,
     ) -> Result<(), DeviceError> {
-        norm.run_in_place(pass.compute(), &mut buffers.mixed, pass.numbers())?;
-        add_to_residual(pass, buffers)
+        // Attention and MLP read the residual stream itself, so no norm packs it for them.
+        ctx.backend().pack(&buffers.x, self.attention.epilogue(ctx, &mut buffers.packed))?;
+        self.attention.forward(ctx, buffers)?;
+        add_normed(&self.attn_norm, ctx, buffers)?;
+        ctx.backend().pack(&buffers.x, self.mlp.epilogue(ctx, &mut buffers.packed))?;
+        self.mlp.forward(ctx, buffers)?;
+        add_normed(&self.ffn_norm, ctx, buffers)
     }
+}
+
+/// `x += norm(branch_out)`.
+fn add_normed<B: Backend>(
+    norm: &Norm<B>,
+    ctx: &LayerContext<B>,
+    buffers: &mut ActivationBuffers<B>,
+) -> Result<(), DeviceError> {
+    norm.forward_inplace(ctx.backend(), &mut buffers.branch_out)?;
+    add_to_residual(ctx, buffers)
 }

@@ -1,41 +1,47 @@
-//! Phi-2: attention and MLP side by side on one norm: `x += attention(norm(x)) + mlp(norm(x))`.
+//! Phi-2: attention and MLP in parallel, after one norm: `x += attention(norm(x)) + mlp(norm(x))`.
 
 use checkpoint::ModelConfig;
-use device::DeviceError;
+use device::{Backend, DeviceError};
 
-use super::block::{add_to_residual, mlp_shape};
-use crate::compute::Compute;
-use crate::layers::{Attention, Buffers, Mlp, Norm, Pass};
-use crate::load::LoadError;
-use crate::load::tensors::Under;
+use super::layer::add_to_residual;
+use crate::layers::{ActivationBuffers, Attention, LayerContext, Mlp, MlpShape, Norm};
+use crate::weights::{TensorView, WeightError};
 
-/// One block.
-pub(crate) struct PhiBlock<C: Compute> {
-    norm: Norm<C>,
-    attention: Attention<C>,
-    mlp: Mlp<C>,
+/// One layer.
+pub(crate) struct PhiLayer<B: Backend> {
+    norm: Norm<B>,
+    attention: Attention<B>,
+    mlp: Mlp<B>,
 }
 
-impl<C: Compute> PhiBlock<C> {
-    /// Block `layer`, whose tensors are `tensors`.
-    pub fn new(tensors: &Under<C>, config: &ModelConfig, layer: usize) -> Result<Self, LoadError> {
-        Ok(PhiBlock {
-            norm: Norm::new(tensors, "input_layernorm", config.hidden_size, config.norm)?,
-            attention: Attention::separate(&tensors.under("self_attn."), config, layer, "dense")?,
-            mlp: Mlp::plain(&tensors.under("mlp."), mlp_shape(config))?,
+impl<B: Backend> PhiLayer<B> {
+    /// Layer `layer`.
+    pub fn new(
+        tensors: &TensorView<B>,
+        config: &ModelConfig,
+        layer: usize,
+    ) -> Result<Self, WeightError> {
+        Ok(PhiLayer {
+            norm: Norm::new(&tensors.pp("input_layernorm"), config.hidden_size, config.norm)?,
+            attention: Attention::separate(&tensors.pp("self_attn"), config, layer, "dense")?,
+            mlp: Mlp::ungated(&tensors.pp("mlp"), MlpShape::of(config))?,
         })
     }
 
-    /// Computes the block on `buffers.x`.
-    pub fn run(&self, pass: &mut Pass<C>, buffers: &mut Buffers<C>) -> Result<(), DeviceError> {
-        let Buffers { x, normed, inputs, .. } = buffers;
-        let feed = self.attention.feed(pass, inputs);
-        self.norm.run(pass.compute(), x, pass.numbers(), normed, Some(feed))?;
-        self.attention.run(pass, buffers)?;
-        add_to_residual(pass, buffers)?;
-        // The norm's result is still there: attention does not write to it.
-        self.mlp.feed(pass, &mut buffers.inputs).prepare(pass.compute(), &buffers.normed)?;
-        self.mlp.run(pass, buffers)?;
-        add_to_residual(pass, buffers)
+    /// Computes the layer on `buffers.x`.
+    pub fn forward(
+        &self,
+        ctx: &mut LayerContext<B>,
+        buffers: &mut ActivationBuffers<B>,
+    ) -> Result<(), DeviceError> {
+        let ActivationBuffers { x, norm_out, packed, .. } = buffers;
+        let epilogue = self.attention.epilogue(ctx, packed);
+        self.norm.forward(ctx.backend(), x, norm_out, Some(epilogue))?;
+        self.attention.forward(ctx, buffers)?;
+        add_to_residual(ctx, buffers)?;
+        // Attention overwrote `packed`, but not `norm_out`.
+        ctx.backend().pack(&buffers.norm_out, self.mlp.epilogue(ctx, &mut buffers.packed))?;
+        self.mlp.forward(ctx, buffers)?;
+        add_to_residual(ctx, buffers)
     }
 }

@@ -1,21 +1,19 @@
-//! Phi-3: Llama's block, its projections stored fused.
+//! Phi-3: Llama's layer with fused projections.
 
 use checkpoint::ModelConfig;
+use device::Backend;
 
-use super::block::mlp_shape;
-use super::llama::LlamaBlock;
-use crate::compute::Compute;
-use crate::layers::{Attention, Mlp};
-use crate::load::LoadError;
-use crate::load::tensors::Under;
+use super::llama::LlamaLayer;
+use crate::layers::{Attention, Mlp, MlpShape};
+use crate::weights::{TensorView, WeightError};
 
-/// Block `layer`, whose tensors are `tensors`.
-pub(crate) fn block<C: Compute>(
-    tensors: &Under<C>,
+/// Layer `layer`.
+pub(crate) fn layer<B: Backend>(
+    tensors: &TensorView<B>,
     config: &ModelConfig,
     layer: usize,
-) -> Result<LlamaBlock<C>, LoadError> {
-    let attention = Attention::fused(&tensors.under("self_attn."), config, layer, "o_proj")?;
-    let mlp = Mlp::fused(&tensors.under("mlp."), mlp_shape(config))?;
-    LlamaBlock::of(tensors, config, attention, mlp)
+) -> Result<LlamaLayer<B>, WeightError> {
+    let attention = Attention::fused(&tensors.pp("self_attn"), config, layer)?;
+    let mlp = Mlp::fused(&tensors.pp("mlp"), MlpShape::of(config))?;
+    LlamaLayer::with(tensors, config, attention, mlp)
 }

@@ -1,51 +1,50 @@
-//! Everything a pass writes to besides the KV pool: allocated once, used by every pass.
+//! [`ForwardScratch`]: the memory that forward passes write to, besides the KV pool.
 
 use checkpoint::ModelConfig;
 use device::DeviceError;
-use device::cpu::Precision;
+use device::backend::Precision;
+use device::cpu::HostBuffer;
 use device::cuda::BatchShape;
 use placement::{CHUNK_TOKENS, LOGITS_ROWS};
 
-use super::work::{GpuBuffers, Work, WorkSizes};
-use crate::compute::{Route, Sites};
+use super::device_buffers::{DeviceBufferSizes, DeviceBuffers, GpuBuffers};
+use crate::devices::{DeviceSet, ModulePlacement};
 use crate::kv::BLOCK_TOKENS;
-use crate::layers::Widths;
 
-/// Buffers for passes of a bounded size, on every device of a model. Made by
+/// Buffers for forward passes of a bounded size, on every device of a model. Allocated once by
 /// [`crate::Model::scratch`].
-pub struct Scratch {
-    pub(crate) work: Work,
+pub struct ForwardScratch {
+    pub(super) buffers: DeviceBuffers,
     /// `[logits_rows_max, vocab]`
-    pub(crate) logits: Vec<f32>,
+    pub(super) logits: HostBuffer,
     /// Position of each row.
-    pub(crate) positions: Vec<u32>,
+    pub(super) positions: Vec<u32>,
     rows_max: usize,
     logits_rows_max: usize,
 }
 
-/// What buffers have to be enough for.
+/// The bounds that buffers are allocated for.
 #[derive(Clone, Copy)]
-pub(crate) struct Capacity {
+pub(crate) struct ModelCapacity {
     /// Positions of a sequence.
     pub positions: usize,
     /// Blocks of the KV pool.
     pub kv_blocks: usize,
-    /// How activations enter products.
     pub precision: Precision,
 }
 
-impl Scratch {
-    /// Buffers for as many rows as the plan counts.
+impl ForwardScratch {
+    /// Buffers for the numbers of rows that the planner counts with.
     pub(crate) fn new(
-        sites: &Sites,
-        route: &Route,
+        devices: &DeviceSet,
+        placement: &ModulePlacement,
         config: &ModelConfig,
-        capacity: Capacity,
+        capacity: ModelCapacity,
     ) -> Result<Self, DeviceError> {
         let rows_max = CHUNK_TOKENS.min(capacity.positions.max(LOGITS_ROWS));
         let logits_rows_max = LOGITS_ROWS.min(rows_max);
-        let logits = logits_rows_max * config.vocab_size;
-        let rows = BatchShape {
+        let logits_len = logits_rows_max * config.vocab_size;
+        let pass = BatchShape {
             tokens: rows_max,
             sequences: rows_max,
             entries: rows_max * capacity.positions.div_ceil(BLOCK_TOKENS),
@@ -53,40 +52,40 @@ impl Scratch {
             block_tokens: BLOCK_TOKENS,
             blocks: capacity.kv_blocks,
         };
-        let sizes =
-            WorkSizes { widths: Widths::of(config), rows, logits, precision: capacity.precision };
-        Ok(Scratch {
-            work: Work::new(sites, route, &sizes)?,
-            logits: vec![0.0; logits],
+        let sizes = DeviceBufferSizes { pass, logits_len, precision: capacity.precision };
+        Ok(ForwardScratch {
+            buffers: DeviceBuffers::new(devices, placement, config, &sizes)?,
+            logits: HostBuffer::new(logits_len),
             positions: Vec::with_capacity(rows_max),
             rows_max,
             logits_rows_max,
         })
     }
 
-    /// The most rows of one pass.
+    /// Maximum rows of one pass.
     pub fn rows_max(&self) -> usize {
         self.rows_max
     }
 
-    /// The most rows of one pass that logits can be asked for.
+    /// Maximum rows of one pass whose logits can be requested.
     pub fn logits_rows_max(&self) -> usize {
         self.logits_rows_max
     }
 
-    /// Bytes taken of host memory.
+    /// Bytes of host memory.
     pub fn bytes(&self) -> u64 {
-        4 * (self.logits.len() + self.positions.capacity()) as u64 + self.work.host.bytes()
+        let own = 4 * (self.logits.capacity() + self.positions.capacity());
+        own as u64 + self.buffers.host.bytes()
     }
 
-    /// Bytes taken of the memory of a GPU, by its place among the model's.
+    /// Bytes on a GPU, by its index in the model's [`DeviceSet::gpus`].
     pub(crate) fn gpu_bytes(&self, gpu: usize) -> u64 {
-        self.work.gpus.get(gpu).map_or(0, GpuBuffers::bytes)
+        self.buffers.gpus.get(gpu).map_or(0, GpuBuffers::bytes)
     }
 }
 
-impl std::fmt::Debug for Scratch {
+impl std::fmt::Debug for ForwardScratch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Scratch({} rows, {} with logits)", self.rows_max, self.logits_rows_max)
+        write!(f, "ForwardScratch({} rows, {} with logits)", self.rows_max, self.logits_rows_max)
     }
 }

@@ -17,13 +17,12 @@ mod task;
 mod tile;
 mod writer;
 
-use std::ops::Range;
-
 use super::shared::SharedMut;
 use super::simd::LANES;
 use super::{Cpu, expect};
 use crate::DeviceError;
 
+pub use crate::backend::AttentionSequence;
 pub use cache::{KvLayer, KvShape};
 use run::{merge_task, run_task};
 use softmax_state::SoftmaxState;
@@ -38,17 +37,6 @@ const LANE_GROUPS: usize = TILE / LANES;
 
 /// Positions of a split, the unit by which a long sequence is divided among threads.
 const SPLIT: usize = 1024;
-
-/// New tokens of one sequence in a step.
-#[derive(Debug, Clone)]
-pub struct AttentionSequence<'a> {
-    /// Block table: covers all positions up to the last new token.
-    pub blocks: &'a [u32],
-    /// Rows of the new tokens in q, k, v and out.
-    pub rows: Range<usize>,
-    /// Position of the first new token: the number of cached tokens.
-    pub first_position: usize,
-}
 
 /// Parameters of attention.
 #[derive(Debug, Clone, Copy)]

@@ -66,7 +66,7 @@ impl Toy {
         assert!(!batch.tokens.contains(&PANIC), "the toy broke");
         if batch.tokens.contains(&FAILURE) {
             return Err(ForwardError::DiskTimeout {
-                item: "the toy's block".to_owned(),
+                module: "the toy's block".to_owned(),
                 limit_s: 1,
             });
         }

@@ -1,4 +1,4 @@
-//! The shards, opened once and known by their identity.
+//! The checkpoint's shards: opened once, and checked to be the files whose headers were read.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -7,41 +7,42 @@ use checkpoint::{FileIdentity, Inventory, Shard};
 use device::DeviceError;
 use device::memory::{DirectFile, ReadMode};
 
-use super::LoadError;
+use super::ShardError;
 
-/// The files of a checkpoint, open for large reads.
-pub(crate) struct Source {
+/// A checkpoint's shards, opened for large reads.
+pub(crate) struct OpenShards {
     shards: Vec<Option<OpenShard>>,
 }
 
-/// One of them.
+/// An open shard.
 pub(crate) struct OpenShard {
     pub shard: Shard,
-    /// The file's name, for people.
+    /// File name for messages.
     pub name: String,
     file: DirectFile,
 }
 
-impl Source {
-    /// Opens those shards that `used` names (one flag a shard), and checks that they are the files
+impl OpenShards {
+    /// Opens the shards flagged in `used` (one flag a shard), and checks that they are the files
     /// whose headers were read.
-    pub fn open(inventory: &Inventory, used: &[bool], mode: ReadMode) -> Result<Self, LoadError> {
+    pub fn open(inventory: &Inventory, used: &[bool], mode: ReadMode) -> Result<Self, ShardError> {
         let open = |(shard, &used): (&Shard, &bool)| match used {
             true => OpenShard::open(shard, mode).map(Some),
             false => Ok(None),
         };
         let shards = inventory.shards.iter().zip(used).map(open).collect::<Result<_, _>>()?;
-        Ok(Source { shards })
+        Ok(OpenShards { shards })
     }
 
-    /// The shard of this number. Only shards that are in use are asked for.
-    pub fn shard(&self, index: usize) -> Option<&OpenShard> {
-        self.shards.get(index).and_then(Option::as_ref)
+    /// Shard `index`, which holds `tensor`.
+    pub fn get(&self, index: usize, tensor: &str) -> Result<&OpenShard, ShardError> {
+        let shard = self.shards.get(index).and_then(Option::as_ref);
+        shard.ok_or_else(|| ShardError::NotOpen { tensor: tensor.to_owned() })
     }
 
-    /// Checks all files once more. What was read before a file changed cannot be told from what was
-    /// read after.
-    pub fn recheck(&self) -> Result<(), LoadError> {
+    /// Checks the identity of all files again: bytes read before a file was changed and bytes read
+    /// afterwards look the same.
+    pub fn recheck(&self) -> Result<(), ShardError> {
         self.shards
             .iter()
             .flatten()
@@ -50,40 +51,40 @@ impl Source {
 }
 
 impl OpenShard {
-    fn open(shard: &Shard, mode: ReadMode) -> Result<Self, LoadError> {
-        // Looked at before it is opened: opening a pipe that took the shard's place would wait for
-        // a writer.
+    fn open(shard: &Shard, mode: ReadMode) -> Result<Self, ShardError> {
+        // Checked before the file is opened: if a pipe took the shard's place, opening it would
+        // wait for a writer.
         check_identity(shard, "its header", 0)?;
         let file =
             DirectFile::open(&shard.path, mode).map_err(|e| from_device(e, shard, "opening"))?;
         Ok(OpenShard { shard: shard.clone(), name: file_name(&shard.path), file })
     }
 
-    /// Fills `buffer` from `offset`; `progress` is told the bytes of each call and ends the read by
-    /// returning false.
+    /// Fills `buffer` from byte `offset` of the file. `progress` gets the bytes of each system call
+    /// and cancels the read by returning false.
     pub fn read(
         &self,
         tensor: &str,
         buffer: &mut [u8],
         offset: u64,
         progress: &mut dyn FnMut(usize) -> bool,
-    ) -> Result<(), LoadError> {
+    ) -> Result<(), ShardError> {
         self.file
             .read_exact_at(buffer, offset, progress)
             .map_err(|error| from_device(error, &self.shard, tensor))
     }
 }
 
-/// The last part of a path, for people.
+/// The last component of a path, for messages.
 pub(crate) fn file_name(path: &Path) -> String {
     path.file_name()
         .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
-/// Checks that the path still names the file whose header was read, unchanged.
-pub(crate) fn check_identity(shard: &Shard, tensor: &str, offset: u64) -> Result<(), LoadError> {
+/// Checks that the path still names the file whose header was read, and that it is unchanged.
+pub(crate) fn check_identity(shard: &Shard, tensor: &str, offset: u64) -> Result<(), ShardError> {
     let metadata = std::fs::metadata(&shard.path)
-        .map_err(|e| LoadError::io(&shard.path, "looking at it again", offset, e))?;
+        .map_err(|e| ShardError::io(&shard.path, "checking its identity", offset, e))?;
     let found = FileIdentity {
         device: metadata.dev(),
         inode: metadata.ino(),
@@ -93,7 +94,7 @@ pub(crate) fn check_identity(shard: &Shard, tensor: &str, offset: u64) -> Result
     let same_file = (found.device, found.inode) == (shard.identity.device, shard.identity.inode);
     if same_file && metadata.len() < shard.bytes {
         let (path, tensor) = (shard.path.clone(), tensor.to_owned());
-        return Err(LoadError::Truncated {
+        return Err(ShardError::Truncated {
             path,
             tensor,
             offset,
@@ -104,7 +105,7 @@ pub(crate) fn check_identity(shard: &Shard, tensor: &str, offset: u64) -> Result
     if found != shard.identity || metadata.len() != shard.bytes {
         let (expected, found) =
             (describe(&shard.identity, shard.bytes), describe(&found, metadata.len()));
-        return Err(LoadError::Replaced { path: shard.path.clone(), expected, found });
+        return Err(ShardError::Replaced { path: shard.path.clone(), expected, found });
     }
     Ok(())
 }
@@ -114,19 +115,19 @@ fn describe(identity: &FileIdentity, bytes: u64) -> String {
     format!("device {device}, inode {inode}, {bytes} bytes, changed at {modified_ns} ns")
 }
 
-/// A read's error in terms of shard and tensor.
-fn from_device(error: DeviceError, shard: &Shard, tensor: &str) -> LoadError {
+/// Adds the shard and the tensor to an error of the reader.
+fn from_device(error: DeviceError, shard: &Shard, tensor: &str) -> ShardError {
     match error {
         DeviceError::FileEnded { offset, end, .. } => {
             let (path, tensor) = (shard.path.clone(), tensor.to_owned());
-            LoadError::Truncated { path, tensor, offset, expected: shard.bytes, found: end }
+            ShardError::Truncated { path, tensor, offset, expected: shard.bytes, found: end }
         }
         DeviceError::Io { source, .. } if source.kind() == std::io::ErrorKind::Interrupted => {
-            LoadError::Canceled
+            ShardError::Canceled
         }
         DeviceError::Io { action, offset, source, .. } => {
-            LoadError::io(&shard.path, format!("{action} of {tensor}"), offset, source)
+            ShardError::io(&shard.path, format!("{action} of {tensor}"), offset, source)
         }
-        cause => LoadError::Device { what: format!("{}: {tensor}", shard.path.display()), cause },
+        cause => ShardError::Device { what: format!("{}: {tensor}", shard.path.display()), cause },
     }
 }

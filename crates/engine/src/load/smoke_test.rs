@@ -1,4 +1,4 @@
-//! The first inference: bounded in tokens and time, its logits finite, or there is no model.
+//! The smoke test: a first inference of a few tokens, with a time limit and finite logits.
 
 use std::time::Instant;
 
@@ -8,22 +8,22 @@ use super::LoadError;
 use super::report::SmokeTest;
 use crate::batch::{Batch, SequenceSpan};
 use crate::kv::{BLOCK_TOKENS, BlockId, KvPool};
-use crate::models::{Model, Scratch};
+use crate::models::{ForwardScratch, Model};
 
-/// Tokens of the prompt and, at most, tokens after it.
 const PROMPT_TOKENS: usize = 4;
+/// Maximum tokens decoded after the prompt.
 const DECODE_TOKENS: usize = 8;
-/// A step of the experiment, to tell people what to expect.
+/// Tokens of a typical step of an experiment, for the projected step time.
 const STEP_TOKENS: f64 = 200.0;
-/// A step that takes longer is worth a word, in seconds.
+/// A projected step time above this, in seconds, is reported.
 const SLOW_STEP_S: f64 = 120.0;
 
-/// Computes a few tokens. `limit_s` bounds the whole; a pass that has begun is not broken off (the
-/// supervisor does that).
+/// Decodes a few tokens within `limit_s` seconds. A pass that has started is not aborted here; the
+/// supervisor does that.
 pub(crate) fn smoke_test(
     model: &Model,
     kv: &mut KvPool,
-    scratch: &mut Scratch,
+    scratch: &mut ForwardScratch,
     watch: &Watch,
     limit_s: f64,
 ) -> Result<SmokeTest, LoadError> {
@@ -31,8 +31,8 @@ pub(crate) fn smoke_test(
     let prompt_tokens = PROMPT_TOKENS.min(positions);
     let decode_tokens = DECODE_TOKENS.min(positions - prompt_tokens);
     let table = kv.alloc_many((prompt_tokens + decode_tokens).div_ceil(BLOCK_TOKENS))?;
-    let mut test =
-        Test { model, kv, scratch, watch, limit_s, table: &table, since: Instant::now() };
+    let started = Instant::now();
+    let mut test = SmokeTestRun { model, kv, scratch, watch, limit_s, table: &table, started };
     let outcome = test.run(prompt_tokens, decode_tokens);
     for block in table {
         kv.release(block);
@@ -40,27 +40,28 @@ pub(crate) fn smoke_test(
     outcome
 }
 
-struct Test<'a> {
+/// A smoke test in progress.
+struct SmokeTestRun<'a> {
     model: &'a Model,
     kv: &'a mut KvPool,
-    scratch: &'a mut Scratch,
+    scratch: &'a mut ForwardScratch,
     watch: &'a Watch,
     limit_s: f64,
     table: &'a [BlockId],
-    since: Instant,
+    started: Instant,
 }
 
-impl Test<'_> {
+impl SmokeTestRun<'_> {
     fn run(&mut self, prompt_tokens: usize, decode_tokens: usize) -> Result<SmokeTest, LoadError> {
         let progress = self.watch.thread("smoke test");
         let vocab = self.model.config().vocab_size as u32;
-        // Any ids do; the first is the one that texts begin with, where there is one.
+        // Any ids do; the first one is the begin-of-sequence token if there is one.
         let first = self.model.config().bos.filter(|&id| id < vocab).unwrap_or(0);
         let prompt: Vec<u32> = (0..prompt_tokens as u32).map(|i| (first + i) % vocab).collect();
         progress.at(Stage::SmokeTest, "prompt", 0);
         let mut next = self.pass(&prompt, 0)?;
         progress.item_done();
-        let decoding = Instant::now();
+        let decode_started = Instant::now();
         let mut tokens = 0;
         while tokens < decode_tokens && self.in_time(prompt_tokens + tokens)? {
             progress.at(Stage::SmokeTest, "token", tokens as u64);
@@ -69,7 +70,7 @@ impl Test<'_> {
             tokens += 1;
         }
         let (seconds, decode_s) =
-            (self.since.elapsed().as_secs_f64(), decoding.elapsed().as_secs_f64());
+            (self.started.elapsed().as_secs_f64(), decode_started.elapsed().as_secs_f64());
         let tok_s =
             if tokens > 0 { tokens as f64 / decode_s } else { prompt_tokens as f64 / seconds };
         let step_s = STEP_TOKENS / tok_s;
@@ -80,19 +81,19 @@ impl Test<'_> {
         Ok(SmokeTest { tokens, prompt_tokens, seconds, tok_s, ok: true })
     }
 
-    /// Whether there is time for another token; an error once the limit is passed.
+    /// Whether to decode another token; an error once the limit is exceeded.
     fn in_time(&self, tokens: usize) -> Result<bool, LoadError> {
-        let seconds = self.since.elapsed().as_secs_f64();
+        let seconds = self.started.elapsed().as_secs_f64();
         if seconds > self.limit_s {
             let step_s = seconds / tokens as f64 * STEP_TOKENS;
             return Err(LoadError::TooSlow { tokens, seconds, limit_s: self.limit_s, step_s });
         }
-        // Half of the limit is enough to know the speed: a slow machine does not have to finish all
+        // Half of the limit suffices to measure the speed: a slow machine need not decode all
         // tokens.
         Ok(tokens <= PROMPT_TOKENS || seconds < self.limit_s / 2.0)
     }
 
-    /// One pass; gives the most likely next id.
+    /// Computes one pass and returns the most likely next token.
     fn pass(&mut self, tokens: &[u32], first_position: usize) -> Result<u32, LoadError> {
         if self.watch.canceled() {
             return Err(LoadError::Canceled);

@@ -1,0 +1,269 @@
+//! [`Backend`]: the operations of a transformer's forward pass. [`Cpu`](crate::cpu::Cpu) and
+//! [`Gpu`](crate::cuda::Gpu) implement it; layers and model families are generic over it and
+//! monomorphized for each, so that a forward pass has no dynamic dispatch.
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+use checkpoint::{Activation, Dtype};
+
+use crate::DeviceError;
+
+/// Precision of activations in products. Accumulation is in f32 in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// f32 activations: the reference mode.
+    F32,
+    /// Activations are rounded to bf16 for bf16 weights and quantized to 16 bits in blocks of 32
+    /// for quantized weights; they stay f32 for f16 and f32 weights.
+    Native,
+    /// As `Native`, but quantized to 8 bits for quantized weights: half the multiplications, at the
+    /// cost of a measurable error in log-probabilities.
+    Int8,
+}
+
+/// A device's memory and kernels.
+///
+/// Activations are row-major f32, `[rows, features]`. A buffer has a capacity and a length; every
+/// operation takes its number of rows from the length of its input and resizes its output.
+///
+/// A row of a result depends on that row's operands, the device's kernels and nothing else: not on
+/// the other rows of the batch, their number, or the number of threads.
+pub trait Backend: Sized {
+    /// The bytes of a loaded tensor.
+    type TensorData: Clone + Debug;
+    /// A weight matrix, `[out_features, in_features]`.
+    type Matrix;
+    /// A norm's weight or a bias, in f32.
+    type Vector;
+    /// Activations.
+    type Buffer;
+    /// The dtypes that a set of products reads its activations in.
+    type ActivationDtypes: Copy;
+    /// Activations in these dtypes, in the layout that products read.
+    type PackedActivations;
+    /// Keys and values of one layer.
+    type KvLayer;
+    /// Cosines and sines of all positions.
+    type RopeTable<'a>: Copy;
+    /// Tokens, positions and block tables of a pass: a [`PassInput`] in the device's memory.
+    type PassInput<'a>;
+
+    /// Rows `rows` of the matrix `[shape[0], shape[1]]` stored in `data`, without a copy.
+    fn matrix(
+        dtype: Dtype,
+        shape: [usize; 2],
+        data: &Self::TensorData,
+        rows: Range<usize>,
+    ) -> Result<Self::Matrix, DeviceError>;
+
+    /// The vector stored in `data`, in f32. `dtype` is f64, f32, f16 or bf16.
+    fn vector(
+        dtype: Dtype,
+        len: usize,
+        data: &Self::TensorData,
+    ) -> Result<Self::Vector, DeviceError>;
+
+    /// A buffer of `len` zeros.
+    fn buffer(&self, len: usize) -> Result<Self::Buffer, DeviceError>;
+
+    /// Bytes that a buffer takes.
+    fn buffer_bytes(buffer: &Self::Buffer) -> u64;
+
+    /// The dtypes that weights of `weights` read their activations in.
+    fn activation_dtypes(
+        precision: Precision,
+        weights: impl IntoIterator<Item = Dtype>,
+    ) -> Self::ActivationDtypes;
+
+    /// Packed activations with capacity for `[rows_max, cols_max]`.
+    fn packed_activations(
+        &self,
+        rows_max: usize,
+        cols_max: usize,
+        dtypes: Self::ActivationDtypes,
+    ) -> Result<Self::PackedActivations, DeviceError>;
+
+    /// Bytes that packed activations take.
+    fn packed_bytes(packed: &Self::PackedActivations) -> u64;
+
+    /// Packs `x`, `[rows, cols]`, for products.
+    fn pack(&self, x: &Self::Buffer, epilogue: Epilogue<Self>) -> Result<(), DeviceError>;
+
+    /// Computes several products of the same activations in one launch, or in one fork and join.
+    fn linear<const N: usize>(
+        &self,
+        inputs: &Self::PackedActivations,
+        products: [Product<Self>; N],
+    ) -> Result<(), DeviceError>;
+
+    /// `out = x / rms(x) * weight`, in rows as long as `weight`.
+    fn rms_norm(
+        &self,
+        x: &Self::Buffer,
+        norm: NormWeights<Self>,
+        out: &mut Self::Buffer,
+        epilogue: Option<Epilogue<Self>>,
+    ) -> Result<(), DeviceError>;
+
+    /// `x += y`, then [`Backend::rms_norm`] of `x`.
+    fn add_rms_norm(
+        &self,
+        x: &mut Self::Buffer,
+        y: &Self::Buffer,
+        norm: NormWeights<Self>,
+        out: &mut Self::Buffer,
+        epilogue: Option<Epilogue<Self>>,
+    ) -> Result<(), DeviceError> {
+        self.add(x, y)?;
+        self.rms_norm(x, norm, out, epilogue)
+    }
+
+    /// [`Backend::rms_norm`] in place.
+    fn rms_norm_inplace(
+        &self,
+        x: &mut Self::Buffer,
+        norm: NormWeights<Self>,
+    ) -> Result<(), DeviceError>;
+
+    /// `out = (x - mean) / deviation * weight + bias`, in rows as long as `weight`.
+    fn layer_norm(
+        &self,
+        x: &Self::Buffer,
+        norm: NormWeights<Self>,
+        out: &mut Self::Buffer,
+        epilogue: Option<Epilogue<Self>>,
+    ) -> Result<(), DeviceError>;
+
+    /// Rotates queries `[rows, heads, head_dim]` and keys `[rows, kv_heads, head_dim]` by the rows'
+    /// positions.
+    fn rope(
+        &self,
+        q: &mut Self::Buffer,
+        k: &mut Self::Buffer,
+        head_dim: usize,
+        input: &Self::PassInput<'_>,
+        table: Self::RopeTable<'_>,
+    ) -> Result<(), DeviceError>;
+
+    /// `x = activation(x)`.
+    fn activate(
+        &self,
+        activation: Activation,
+        x: &mut Self::Buffer,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError>;
+
+    /// `gate = activation(gate) * up`.
+    fn activate_and_multiply(
+        &self,
+        activation: Activation,
+        gate: &mut Self::Buffer,
+        up: &Self::Buffer,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError>;
+
+    /// `x += y`.
+    fn add(&self, x: &mut Self::Buffer, y: &Self::Buffer) -> Result<(), DeviceError>;
+
+    /// Copies the rows of `x`, `[rows, width]`, that are listed in [`PassInput::output_rows`].
+    fn gather(
+        &self,
+        x: &Self::Buffer,
+        width: usize,
+        input: &Self::PassInput<'_>,
+        out: &mut Self::Buffer,
+    ) -> Result<(), DeviceError>;
+
+    /// `out[i, :] = table[tokens[i], :]`, in f32.
+    fn embed(
+        &self,
+        table: &Self::Matrix,
+        input: &Self::PassInput<'_>,
+        out: &mut Self::Buffer,
+    ) -> Result<(), DeviceError>;
+
+    /// Writes keys and values, both `[rows, kv_heads, head_dim]`, to the rows' slots in the cache.
+    fn write_kv(
+        &self,
+        kv: &mut Self::KvLayer,
+        input: &Self::PassInput<'_>,
+        k: &Self::Buffer,
+        v: &Self::Buffer,
+    ) -> Result<(), DeviceError>;
+
+    /// Causal attention of queries, `[rows, heads, head_dim]`, over their sequences' cached keys
+    /// and values: `out = softmax(q k^T * scale) v`.
+    fn attention(
+        &self,
+        kv: &Self::KvLayer,
+        input: &mut Self::PassInput<'_>,
+        options: &AttentionOptions<Self>,
+        q: &Self::Buffer,
+        out: &mut Self::Buffer,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError>;
+}
+
+/// One product: `out = inputs weight^T + bias`.
+pub struct Product<'a, B: Backend> {
+    /// `[out_features, in_features]`
+    pub weight: &'a B::Matrix,
+    /// `[out_features]`
+    pub bias: Option<&'a B::Vector>,
+    /// `[rows, out_features]`
+    pub out: &'a mut B::Buffer,
+}
+
+/// An operation's second output: its result, `[rows, cols]`, packed for the products that read it
+/// next. The result is the same as that of [`Backend::pack`]; a GPU writes it in the same kernel.
+pub struct Epilogue<'a, B: Backend> {
+    pub packed: &'a mut B::PackedActivations,
+    pub rows: usize,
+    pub cols: usize,
+    pub dtypes: B::ActivationDtypes,
+}
+
+/// The weights of a norm, `[features]`.
+pub struct NormWeights<'a, B: Backend> {
+    pub weight: &'a B::Vector,
+    /// Layer norms have one.
+    pub bias: Option<&'a B::Vector>,
+    /// Added to the variance before the square root is taken.
+    pub eps: f32,
+}
+
+/// How queries attend to keys.
+pub struct AttentionOptions<'a, B: Backend> {
+    /// Query heads; a multiple of the cache's KV heads.
+    pub heads: usize,
+    /// Factor of the scores, usually 1 / sqrt(head_dim).
+    pub scale: f32,
+    /// A token attends to itself and the `window - 1` tokens before it; to all of them if `None`.
+    pub window: Option<usize>,
+    /// Attention sinks (gpt-oss): one logit a head that takes part in the softmax without a value.
+    pub sinks: Option<&'a B::Vector>,
+}
+
+/// New tokens of one sequence in a pass.
+#[derive(Debug, Clone)]
+pub struct AttentionSequence<'a> {
+    /// Block table: covers all positions up to the last new token.
+    pub blocks: &'a [u32],
+    /// Rows of the new tokens in q, k, v and out.
+    pub rows: Range<usize>,
+    /// Position of the first new token: the number of cached tokens.
+    pub first_position: usize,
+}
+
+/// What a pass computes, in host memory.
+#[derive(Clone, Copy, Debug)]
+pub struct PassInput<'a> {
+    /// Token id of each row.
+    pub tokens: &'a [u32],
+    /// Position of each row in its sequence.
+    pub positions: &'a [u32],
+    pub sequences: &'a [AttentionSequence<'a>],
+    /// Rows whose hidden states or logits are read afterwards.
+    pub output_rows: &'a [usize],
+}

@@ -1,0 +1,257 @@
+//! [`Backend`] for the CPU.
+
+use std::ops::{Deref, DerefMut, Range};
+
+use checkpoint::{Activation, Dtype};
+
+use super::attention::{self, KvLayer};
+use super::{ActivationDtypes, Cpu, Matrix, PackedActivations, RopeTable, linear, widen};
+use crate::DeviceError;
+use crate::backend::{
+    AttentionOptions, Backend, Epilogue, NormWeights, PassInput, Precision, Product,
+};
+use crate::memory::Bytes;
+
+/// Activations in host memory, `[rows, width]`: a length within a capacity that is allocated once.
+#[derive(Default)]
+pub struct HostBuffer {
+    values: Vec<f32>,
+    len: usize,
+}
+
+impl HostBuffer {
+    /// `len` zeros.
+    pub fn new(len: usize) -> Self {
+        Self { values: vec![0.0; len], len }
+    }
+
+    /// Makes it `len` values long; grows where the capacity is too small. The values are
+    /// unspecified: what was there, or zeros.
+    pub fn resize(&mut self, len: usize) {
+        if len > self.values.len() {
+            self.values.resize(len, 0.0);
+        }
+        self.len = len;
+    }
+
+    /// Values that fit without an allocation.
+    pub fn capacity(&self) -> usize {
+        self.values.len()
+    }
+}
+
+impl Deref for HostBuffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.values[..self.len]
+    }
+}
+
+impl DerefMut for HostBuffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.values[..self.len]
+    }
+}
+
+impl Backend for Cpu {
+    type TensorData = Bytes;
+    type Matrix = Matrix;
+    type Vector = Vec<f32>;
+    type Buffer = HostBuffer;
+    type ActivationDtypes = ActivationDtypes;
+    type PackedActivations = PackedActivations;
+    type KvLayer = KvLayer;
+    type RopeTable<'a> = RopeTable<'a>;
+    type PassInput<'a> = PassInput<'a>;
+
+    fn matrix(
+        dtype: Dtype,
+        shape: [usize; 2],
+        data: &Bytes,
+        rows: Range<usize>,
+    ) -> Result<Matrix, DeviceError> {
+        Matrix::new(dtype, shape[0], shape[1], data.clone())?.rows_from(rows.start, rows.len())
+    }
+
+    fn vector(dtype: Dtype, len: usize, data: &Bytes) -> Result<Vec<f32>, DeviceError> {
+        let mut values = vec![0.0; len];
+        widen(dtype, data, &mut values);
+        Ok(values)
+    }
+
+    fn buffer(&self, len: usize) -> Result<HostBuffer, DeviceError> {
+        Ok(HostBuffer::new(len))
+    }
+
+    fn buffer_bytes(buffer: &HostBuffer) -> u64 {
+        4 * buffer.capacity() as u64
+    }
+
+    fn activation_dtypes(
+        precision: Precision,
+        weights: impl IntoIterator<Item = Dtype>,
+    ) -> ActivationDtypes {
+        ActivationDtypes::for_weights(precision, weights)
+    }
+
+    /// Grows to what the products of a pass need.
+    fn packed_activations(
+        &self,
+        _: usize,
+        _: usize,
+        _: ActivationDtypes,
+    ) -> Result<PackedActivations, DeviceError> {
+        Ok(PackedActivations::new())
+    }
+
+    fn packed_bytes(packed: &PackedActivations) -> u64 {
+        packed.capacity_bytes() as u64
+    }
+
+    fn pack(&self, x: &HostBuffer, epilogue: Epilogue<Self>) -> Result<(), DeviceError> {
+        let Epilogue { packed, rows, cols, dtypes } = epilogue;
+        packed.pack(self, x, rows, cols, dtypes)
+    }
+
+    fn linear<const N: usize>(
+        &self,
+        inputs: &PackedActivations,
+        products: [Product<Self>; N],
+    ) -> Result<(), DeviceError> {
+        let mut products = products.map(|Product { weight, bias, out }| {
+            out.resize(inputs.tokens() * weight.rows);
+            linear::Product { weight, bias: bias.map(Vec::as_slice), out }
+        });
+        Cpu::linear(self, inputs, &mut products)
+    }
+
+    fn rms_norm(
+        &self,
+        x: &HostBuffer,
+        norm: NormWeights<Self>,
+        out: &mut HostBuffer,
+        epilogue: Option<Epilogue<Self>>,
+    ) -> Result<(), DeviceError> {
+        out.resize(x.len());
+        Cpu::rms_norm(self, x, norm.weight, norm.eps, out)?;
+        epilogue.map_or(Ok(()), |epilogue| self.pack(out, epilogue))
+    }
+
+    fn rms_norm_inplace(
+        &self,
+        x: &mut HostBuffer,
+        norm: NormWeights<Self>,
+    ) -> Result<(), DeviceError> {
+        Cpu::rms_norm_inplace(self, x, norm.weight, norm.eps)
+    }
+
+    fn layer_norm(
+        &self,
+        x: &HostBuffer,
+        norm: NormWeights<Self>,
+        out: &mut HostBuffer,
+        epilogue: Option<Epilogue<Self>>,
+    ) -> Result<(), DeviceError> {
+        let NormWeights { weight, bias, eps } = norm;
+        out.resize(x.len());
+        Cpu::layer_norm(self, x, weight, bias.map(Vec::as_slice), eps, out)?;
+        epilogue.map_or(Ok(()), |epilogue| self.pack(out, epilogue))
+    }
+
+    fn rope(
+        &self,
+        q: &mut HostBuffer,
+        k: &mut HostBuffer,
+        head_dim: usize,
+        input: &PassInput,
+        table: RopeTable,
+    ) -> Result<(), DeviceError> {
+        Cpu::rope(self, q, head_dim, input.positions, &table)?;
+        Cpu::rope(self, k, head_dim, input.positions, &table)
+    }
+
+    fn activate(
+        &self,
+        activation: Activation,
+        x: &mut HostBuffer,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError> {
+        match activation {
+            Activation::Silu => self.silu(x),
+            Activation::Gelu => self.gelu(x),
+            Activation::GeluTanh => self.gelu_tanh(x),
+        }?;
+        self.pack(x, epilogue)
+    }
+
+    fn activate_and_multiply(
+        &self,
+        activation: Activation,
+        gate: &mut HostBuffer,
+        up: &HostBuffer,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError> {
+        match activation {
+            Activation::Silu => self.silu_mul(gate, up),
+            Activation::Gelu => self.gelu_mul(gate, up),
+            Activation::GeluTanh => self.gelu_tanh_mul(gate, up),
+        }?;
+        self.pack(gate, epilogue)
+    }
+
+    fn add(&self, x: &mut HostBuffer, y: &HostBuffer) -> Result<(), DeviceError> {
+        Cpu::add(self, x, y)
+    }
+
+    fn gather(
+        &self,
+        x: &HostBuffer,
+        width: usize,
+        input: &PassInput,
+        out: &mut HostBuffer,
+    ) -> Result<(), DeviceError> {
+        out.resize(input.output_rows.len() * width);
+        for (out, row) in out.chunks_exact_mut(width).zip(input.output_rows) {
+            out.copy_from_slice(&x[row * width..][..width]);
+        }
+        Ok(())
+    }
+
+    fn embed(
+        &self,
+        table: &Matrix,
+        input: &PassInput,
+        out: &mut HostBuffer,
+    ) -> Result<(), DeviceError> {
+        out.resize(input.tokens.len() * table.cols);
+        Cpu::embed(self, table, input.tokens, out)
+    }
+
+    fn write_kv(
+        &self,
+        kv: &mut KvLayer,
+        input: &PassInput,
+        k: &HostBuffer,
+        v: &HostBuffer,
+    ) -> Result<(), DeviceError> {
+        Cpu::write_kv(self, kv, input.sequences, k, v)
+    }
+
+    fn attention(
+        &self,
+        kv: &KvLayer,
+        input: &mut PassInput,
+        options: &AttentionOptions<Self>,
+        q: &HostBuffer,
+        out: &mut HostBuffer,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError> {
+        let AttentionOptions { heads, scale, window, sinks } = *options;
+        out.resize(input.positions.len() * heads * kv.shape().value_dim);
+        let options =
+            attention::AttentionOptions { heads, scale, window, sinks: sinks.map(Vec::as_slice) };
+        Cpu::attention(self, kv, input.sequences, &options, q, out)?;
+        self.pack(out, epilogue)
+    }
+}

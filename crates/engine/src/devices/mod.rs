@@ -1,0 +1,9 @@
+//! The devices of one model: the CPU and its GPUs, and which device computes each module.
+
+mod device_set;
+mod on_device;
+mod placement;
+
+pub(crate) use device_set::{DeviceSet, GpuSlot, gpu_deadline};
+pub(crate) use on_device::OnDevice;
+pub(crate) use placement::{DeviceId, ModulePlacement};

@@ -1,0 +1,235 @@
+//! [`LoadPlan`]: the tier and the dtype of each tensor, decided before any byte is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use checkpoint::{
+    Checkpoint, Dtype, ModuleKind, Requirement, TensorEntry, expected_tensors, modules,
+};
+use device::backend::Precision;
+use device::cpu::readable;
+use placement::{DtypeChoice, KvDtype, Plan, Tier};
+
+use super::LoadError;
+use crate::devices::{DeviceId, ModulePlacement};
+use crate::models::check_supported;
+use crate::weights::{WeightError, is_float};
+
+/// Dtypes that weights are kept in, products compute in and the KV cache is stored in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoadDtypes {
+    pub choice: DtypeChoice,
+    pub precision: Precision,
+    pub kv_dtype: KvDtype,
+}
+
+/// A tensor that is resident: kept in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct TensorPlan<'a> {
+    pub entry: &'a TensorEntry,
+    /// The dtype in memory.
+    pub dtype: Dtype,
+    pub tier: Tier,
+}
+
+/// A module of the disk tier, which is read for every pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum StreamedModule {
+    Layer(usize),
+    LmHead,
+}
+
+/// A tensor of a streamed module, with the dtype that it is converted to.
+pub(crate) type StreamedTensor = (TensorEntry, Dtype);
+
+/// What happens to each tensor of a checkpoint.
+pub(crate) struct LoadPlan<'a> {
+    pub dtypes: LoadDtypes,
+    pub placement: ModulePlacement,
+    /// The plan's numbers of the GPUs in use, ascending. Virtual GPUs are host memory and not
+    /// among them.
+    pub gpus: Vec<usize>,
+    pub resident: Vec<TensorPlan<'a>>,
+    /// In the order of a forward pass.
+    pub streamed: BTreeMap<StreamedModule, Vec<StreamedTensor>>,
+    /// The embedding, if it is on the disk tier: each pass reads its tokens' rows.
+    pub embedding_on_disk: Option<(&'a TensorEntry, Dtype)>,
+}
+
+impl<'a> LoadPlan<'a> {
+    /// Applies a placement plan to a checkpoint.
+    pub fn new(
+        checkpoint: &'a Checkpoint,
+        plan: &Plan,
+        virtual_devices: bool,
+    ) -> Result<Self, LoadError> {
+        let config = &checkpoint.config;
+        check_supported(config)?;
+        let tiers = module_tiers(checkpoint, plan)?;
+        let gpus = if virtual_devices { Vec::new() } else { gpus_in_use(&tiers) };
+        let mut load_plan = LoadPlan {
+            dtypes: LoadDtypes::of(plan),
+            placement: module_placement(&tiers, &gpus, config.tie_word_embeddings),
+            gpus,
+            resident: Vec::new(),
+            streamed: BTreeMap::new(),
+            embedding_on_disk: None,
+        };
+        for expected in expected_tensors(config) {
+            // An lm_head that some files store beside a tied embedding is not required.
+            let required = expected.requirement == Requirement::Required;
+            if let Some(entry) = checkpoint.inventory.get(&expected.name).filter(|_| required) {
+                let (kind, tier) = tiers[expected.module];
+                load_plan.add(entry, kind, tier, config.tie_word_embeddings)?;
+            }
+        }
+        Ok(load_plan)
+    }
+
+    fn add(
+        &mut self,
+        entry: &'a TensorEntry,
+        kind: ModuleKind,
+        tier: Tier,
+        tied: bool,
+    ) -> Result<(), LoadError> {
+        let dtype = dtype_in_memory(self.dtypes.choice, entry)?;
+        if tier != Tier::Disk {
+            self.resident.push(TensorPlan { entry, dtype, tier });
+            if entry.shape.len() > 1 {
+                self.placement.matrix_dtypes.insert((self.device(tier), dtype));
+            }
+            return Ok(());
+        }
+        let mut stream =
+            |module| self.streamed.entry(module).or_default().push((entry.clone(), dtype));
+        match kind {
+            ModuleKind::Layer(layer) => stream(StreamedModule::Layer(layer)),
+            ModuleKind::Head => stream(StreamedModule::LmHead),
+            ModuleKind::Embedding => {
+                if tied {
+                    stream(StreamedModule::LmHead);
+                }
+                self.embedding_on_disk = Some((entry, dtype));
+            }
+            // A few kilobytes: resident, since reading them in every pass costs more.
+            ModuleKind::FinalNorm => {
+                self.resident.push(TensorPlan { entry, dtype, tier: Tier::Cpu });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the lm_head is read for every pass.
+    pub fn streams_lm_head(&self) -> bool {
+        self.streamed.contains_key(&StreamedModule::LmHead)
+    }
+
+    /// Shards with tensors of the disk tier.
+    pub fn shards_on_disk(&self) -> BTreeSet<usize> {
+        self.tensors_on_disk().map(|(entry, _)| entry.shard).collect()
+    }
+
+    /// Bytes of the disk tier, in the dtype that they are computed in.
+    pub fn bytes_on_disk(&self) -> u64 {
+        // A tied embedding is listed twice, as embedding and as lm_head; it counts once.
+        let distinct: BTreeMap<&str, u64> = self
+            .tensors_on_disk()
+            .map(|(entry, dtype)| (entry.name.as_str(), bytes_in_memory(entry, dtype)))
+            .collect();
+        distinct.values().sum()
+    }
+
+    fn tensors_on_disk(&self) -> impl Iterator<Item = (&TensorEntry, Dtype)> {
+        let streamed = self.streamed.values().flatten().map(|(entry, dtype)| (entry, *dtype));
+        streamed.chain(self.embedding_on_disk)
+    }
+
+    /// The device that computes the modules of a tier.
+    pub fn device(&self, tier: Tier) -> DeviceId {
+        device_of(tier, &self.gpus)
+    }
+}
+
+impl LoadDtypes {
+    fn of(plan: &Plan) -> Self {
+        // The plan's texts come from the same enums; a plan of a newer version may have others.
+        let choice = DtypeChoice::parse(plan.dtype).unwrap_or_default();
+        let kv_dtype = KvDtype::parse(plan.kv_dtype).ok().flatten().unwrap_or(KvDtype::Bf16);
+        let precision = match choice {
+            DtypeChoice::F32 => Precision::F32,
+            DtypeChoice::Int8 => Precision::Int8,
+            _ => Precision::Native,
+        };
+        LoadDtypes { choice, precision, kv_dtype }
+    }
+}
+
+/// Matrices are converted to the requested dtype; vectors stay as they are until they are uploaded
+/// or used.
+fn dtype_in_memory(choice: DtypeChoice, entry: &TensorEntry) -> Result<Dtype, WeightError> {
+    let unusable = || WeightError::Dtype { tensor: entry.name.clone(), found: entry.dtype.name() };
+    if entry.shape.len() < 2 {
+        return if is_float(entry.dtype) { Ok(entry.dtype) } else { Err(unusable()) };
+    }
+    let dtype = choice.kept(entry.dtype, &entry.shape);
+    if readable(dtype) { Ok(dtype) } else { Err(unusable()) }
+}
+
+/// The tier of each module, in the order of a forward pass.
+fn module_tiers(
+    checkpoint: &Checkpoint,
+    plan: &Plan,
+) -> Result<Vec<(ModuleKind, Tier)>, LoadError> {
+    let map: BTreeMap<&str, Tier> =
+        plan.device_map.iter().map(|(module, tier)| (module.as_str(), *tier)).collect();
+    let tier = |module: checkpoint::Module| match map.get(module.name.as_str()) {
+        None => Err(LoadError::Unplanned { module: module.name }),
+        Some(tier) => Ok((module.kind, *tier)),
+    };
+    modules(&checkpoint.config).into_iter().map(tier).collect()
+}
+
+fn gpus_in_use(tiers: &[(ModuleKind, Tier)]) -> Vec<usize> {
+    let gpu_index = |(_, tier): &(_, Tier)| {
+        if let Tier::Gpu(gpu_index) = tier { Some(*gpu_index) } else { None }
+    };
+    tiers.iter().filter_map(gpu_index).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn device_of(tier: Tier, gpus: &[usize]) -> DeviceId {
+    let position = |gpu_index| gpus.iter().position(|gpu| *gpu == gpu_index);
+    if let Tier::Gpu(gpu_index) = tier {
+        position(gpu_index).map_or(DeviceId::Cpu, DeviceId::Gpu)
+    } else {
+        DeviceId::Cpu
+    }
+}
+
+fn module_placement(tiers: &[(ModuleKind, Tier)], gpus: &[usize], tied: bool) -> ModulePlacement {
+    let mut placement = ModulePlacement {
+        embedding: DeviceId::Cpu,
+        layers: Vec::new(),
+        final_norm: DeviceId::Cpu,
+        lm_head: DeviceId::Cpu,
+        matrix_dtypes: BTreeSet::new(),
+    };
+    for (kind, tier) in tiers {
+        let device = device_of(*tier, gpus);
+        match kind {
+            ModuleKind::Embedding => placement.embedding = device,
+            ModuleKind::Layer(_) => placement.layers.push(device),
+            ModuleKind::FinalNorm => placement.final_norm = device,
+            // A tied lm_head uses the embedding's memory, whatever tier the map names for it.
+            ModuleKind::Head => {
+                placement.lm_head = if tied { placement.embedding } else { device };
+            }
+        }
+    }
+    placement
+}
+
+/// Bytes that a tensor takes in `dtype`.
+pub(crate) fn bytes_in_memory(entry: &TensorEntry, dtype: Dtype) -> u64 {
+    let elements = entry.shape.iter().map(|&d| d as u64).product();
+    dtype.bytes_for(elements).unwrap_or(entry.bytes)
+}

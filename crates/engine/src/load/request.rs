@@ -1,0 +1,55 @@
+//! [`LoadRequest`]: what to load, and how.
+
+use checkpoint::Checkpoint;
+use device::cpu::KernelSet;
+use device::pool::usable_cores;
+use placement::{Plan, READERS_MAX};
+use watch::Watch;
+
+/// What to load, and how.
+pub struct LoadRequest<'a> {
+    /// Opened and checked.
+    pub checkpoint: &'a Checkpoint,
+    /// The tier of each module.
+    pub plan: &'a Plan,
+    /// Gets progress, and cancels the load.
+    pub watch: &'a Watch,
+    /// Threads that compute; `None`: as many as there are usable cores.
+    pub threads: Option<usize>,
+    /// `None`: the best of this CPU, or the one that `VENDOMINI_KERNELS` names.
+    pub kernel_set: Option<KernelSet>,
+    /// Whether shards that need no conversion are memory-mapped. For local file systems and ample
+    /// memory only.
+    pub file_maps: bool,
+    /// Whether reads bypass the page cache; `None`: if the checkpoint is larger than half of the
+    /// host's memory.
+    pub direct: Option<bool>,
+    /// Whether the plan's GPUs are virtual GPUs: host arenas with a hard limit.
+    pub virtual_devices: bool,
+    /// The CUDA device ordinal of each of the plan's GPUs; the plan's number where it is missing.
+    pub gpu_ordinals: Vec<usize>,
+    /// Limit on the duration of the smoke test, in seconds.
+    pub smoke_limit_s: f64,
+}
+
+impl<'a> LoadRequest<'a> {
+    /// Defaults: weights copied into memory, all usable cores, no virtual GPUs.
+    pub fn new(checkpoint: &'a Checkpoint, plan: &'a Plan, watch: &'a Watch) -> Self {
+        LoadRequest {
+            checkpoint,
+            plan,
+            watch,
+            threads: None,
+            kernel_set: None,
+            file_maps: false,
+            direct: None,
+            virtual_devices: false,
+            gpu_ordinals: Vec::new(),
+            smoke_limit_s: 120.0,
+        }
+    }
+
+    pub(crate) fn reader_threads(&self) -> usize {
+        self.threads.unwrap_or_else(usable_cores).clamp(2, READERS_MAX)
+    }
+}

@@ -1,0 +1,81 @@
+//! [`TransformerLayer`]: a layer of any family.
+
+use checkpoint::{Family, ModelConfig};
+use device::{Backend, DeviceError};
+
+use super::CompositionError;
+use super::llama::LlamaLayer;
+use super::olmo2::Olmo2Layer;
+use super::phi::PhiLayer;
+use super::phi3;
+use crate::layers::{ActivationBuffers, LayerContext};
+use crate::weights::Tensors;
+
+/// A layer with all its weights.
+pub(crate) enum TransformerLayer<B: Backend> {
+    Llama(LlamaLayer<B>),
+    Olmo2(Olmo2Layer<B>),
+    Phi(PhiLayer<B>),
+}
+
+impl<B: Backend> TransformerLayer<B> {
+    /// Layer `layer` of a model, composed of the tensors under `model.layers.{layer}.`.
+    pub fn new(
+        tensors: &Tensors<B>,
+        config: &ModelConfig,
+        layer: usize,
+    ) -> Result<Self, CompositionError> {
+        let tensors = tensors.view().pp("model.layers").pp(layer);
+        Ok(match config.family {
+            Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => {
+                TransformerLayer::Llama(LlamaLayer::new(&tensors, config, layer)?)
+            }
+            Family::Phi3 => TransformerLayer::Llama(phi3::layer(&tensors, config, layer)?),
+            Family::Olmo2 => TransformerLayer::Olmo2(Olmo2Layer::new(&tensors, config, layer)?),
+            Family::Phi => TransformerLayer::Phi(PhiLayer::new(&tensors, config, layer)?),
+            Family::Qwen3Moe | Family::GptOss | Family::DeepseekV2 => {
+                return Err(unsupported(config));
+            }
+        })
+    }
+
+    /// Computes the layer on the residual stream `buffers.x`, `[rows, hidden]`.
+    pub fn forward(
+        &self,
+        ctx: &mut LayerContext<B>,
+        buffers: &mut ActivationBuffers<B>,
+    ) -> Result<(), DeviceError> {
+        match self {
+            TransformerLayer::Llama(layer) => layer.forward(ctx, buffers),
+            TransformerLayer::Olmo2(layer) => layer.forward(ctx, buffers),
+            TransformerLayer::Phi(layer) => layer.forward(ctx, buffers),
+        }
+    }
+}
+
+/// Rejects architectures that no family here composes, before any weight is read.
+pub(crate) fn check_supported(config: &ModelConfig) -> Result<(), CompositionError> {
+    let composed = !matches!(config.family, Family::Qwen3Moe | Family::GptOss | Family::DeepseekV2);
+    if composed && config.moe.is_none() && config.mla.is_none() {
+        Ok(())
+    } else {
+        Err(unsupported(config))
+    }
+}
+
+fn unsupported(config: &ModelConfig) -> CompositionError {
+    let what = match (&config.moe, &config.mla) {
+        (_, Some(_)) => "latent attention",
+        (Some(_), _) => "a mixture of experts",
+        _ => "this architecture",
+    };
+    CompositionError::Unsupported { class_name: config.class_name.clone(), what }
+}
+
+/// `x += branch_out`: the residual connection.
+pub(crate) fn add_to_residual<B: Backend>(
+    ctx: &LayerContext<B>,
+    buffers: &mut ActivationBuffers<B>,
+) -> Result<(), DeviceError> {
+    ctx.backend().add(&mut buffers.x, &buffers.branch_out)
+}

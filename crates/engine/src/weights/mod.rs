@@ -1,0 +1,11 @@
+//! Weights in memory by tensor name, and the checkpoint's shards that they are read from.
+
+mod disk_rows;
+mod error;
+mod shards;
+mod tensors;
+
+pub(crate) use disk_rows::DiskRows;
+pub use error::{ShardError, WeightError};
+pub(crate) use shards::{OpenShard, OpenShards, check_identity, file_name};
+pub(crate) use tensors::{Tensor, TensorView, Tensors, is_float};

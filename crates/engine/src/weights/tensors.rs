@@ -1,0 +1,105 @@
+//! Loaded tensors by name. [`TensorView::pp`] descends into a module, as candle's `VarBuilder::pp`.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use checkpoint::Dtype;
+use device::Backend;
+
+use super::WeightError;
+
+/// A tensor in the memory of a device. Its data exist only once they are filled.
+pub(crate) struct Tensor<B: Backend> {
+    pub dtype: Dtype,
+    /// Row-major.
+    pub shape: Vec<usize>,
+    pub data: B::TensorData,
+}
+
+/// Tensors on one device.
+pub(crate) struct Tensors<B: Backend>(BTreeMap<String, Tensor<B>>);
+
+impl<B: Backend> Default for Tensors<B> {
+    fn default() -> Self {
+        Tensors(BTreeMap::new())
+    }
+}
+
+impl<B: Backend> Tensors<B> {
+    pub fn insert(&mut self, name: String, tensor: Tensor<B>) {
+        self.0.insert(name, tensor);
+    }
+
+    pub fn extend(&mut self, other: Tensors<B>) {
+        self.0.extend(other.0);
+    }
+
+    /// A view of all tensors.
+    pub fn view(&self) -> TensorView<'_, B> {
+        TensorView { tensors: self, prefix: String::new() }
+    }
+}
+
+/// The tensors of one module: those whose names start with a prefix such as `model.layers.3.`.
+pub(crate) struct TensorView<'a, B: Backend> {
+    tensors: &'a Tensors<B>,
+    prefix: String,
+}
+
+impl<B: Backend> TensorView<'_, B> {
+    /// The tensors of a submodule ("push prefix").
+    pub fn pp(&self, module: impl std::fmt::Display) -> Self {
+        TensorView { tensors: self.tensors, prefix: format!("{}{module}.", self.prefix) }
+    }
+
+    fn get(&self, name: &str, shape: &[usize]) -> Result<&Tensor<B>, WeightError> {
+        let tensor = self.full_name(name);
+        match self.tensors.0.get(&tensor) {
+            None => Err(WeightError::Missing { tensor }),
+            Some(found) if found.shape != shape => Err(WeightError::Shape {
+                tensor,
+                expected: shape.to_vec(),
+                found: found.shape.clone(),
+            }),
+            Some(found) => Ok(found),
+        }
+    }
+
+    /// The matrix `name`, `[rows, cols]`, in its stored dtype.
+    pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<B::Matrix, WeightError> {
+        self.matrix_rows(name, [rows, cols], 0..rows).map(|(matrix, _)| matrix)
+    }
+
+    /// Rows `rows` of the matrix `name`, without a copy, and its dtype.
+    pub fn matrix_rows(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        rows: Range<usize>,
+    ) -> Result<(B::Matrix, Dtype), WeightError> {
+        let tensor = self.get(name, &shape)?;
+        let matrix = B::matrix(tensor.dtype, shape, &tensor.data, rows)
+            .map_err(|cause| WeightError::Device { tensor: self.full_name(name), cause })?;
+        Ok((matrix, tensor.dtype))
+    }
+
+    /// The vector `name` (a norm's weight or a bias) in f32.
+    pub fn vector(&self, name: &str, len: usize) -> Result<B::Vector, WeightError> {
+        let Tensor { dtype, data, .. } = self.get(name, &[len])?;
+        if !is_float(*dtype) {
+            let (tensor, found) = (self.full_name(name), dtype.name());
+            return Err(WeightError::Dtype { tensor, found });
+        }
+        B::vector(*dtype, len, data)
+            .map_err(|cause| WeightError::Device { tensor: self.full_name(name), cause })
+    }
+
+    fn full_name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
+
+/// Whether single elements of this dtype convert to f32. Norms and biases must have such a dtype.
+pub(crate) fn is_float(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
+}
