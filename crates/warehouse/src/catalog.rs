@@ -1,28 +1,30 @@
-use crate::WorldConfig;
+//! Suppliers, SKUs and prices.
+
+use crate::config::WorldConfig;
 use crate::random::RandomStream;
 
-/// What a supplier offers of one SKU.
+/// A supplier's offer of one SKU.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Offer {
-    /// Of one unit, in cents.
+    /// Price of one unit.
     pub price_cents: i64,
     /// Days from order to delivery.
     pub lead_days: i64,
-    /// Chance that a delivery is whole and on time.
+    /// Probability that a delivery is complete and on time.
     pub reliability: f64,
 }
 
-/// Who sells what. Drawn once from the run's seed.
+/// All offers, drawn once from the run's seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Catalog {
     /// `[supplier][sku]`.
     pub offers: Vec<Vec<Offer>>,
-    /// `[sku]`, in cents; prices never change.
+    /// `[sku]`. Prices never change, so the minimum is computed once.
     cheapest_cents: Vec<i64>,
 }
 
 impl Catalog {
-    /// The catalogue of a run.
+    /// The catalog of a run.
     pub fn new(config: &WorldConfig, seed: u64) -> Catalog {
         let (price, lead, reliable) = (
             RandomStream::new(seed, "prices"),
@@ -45,7 +47,7 @@ impl Catalog {
         Catalog { cheapest_cents: (0..config.skus()).map(cheapest).collect(), offers }
     }
 
-    /// The offer, by the names that agents use; `None` where there is none.
+    /// Indexes and offer by the names that agents use (`S1`, `P7`); `None` if unknown.
     pub fn find(&self, supplier: &str, sku: &str) -> Option<(usize, usize, Offer)> {
         let index = |text: &str, prefix: char| {
             let digits = text.trim().strip_prefix([prefix, prefix.to_ascii_lowercase()])?;
@@ -58,12 +60,12 @@ impl Catalog {
         Some((s, k, *self.offers.get(s)?.get(k)?))
     }
 
-    /// Cheapest price of a SKU, in cents.
+    /// Lowest price of a SKU.
     pub fn cheapest_cents(&self, sku: usize) -> i64 {
         self.cheapest_cents.get(sku).copied().unwrap_or(0)
     }
 
-    /// What a customer pays for a unit, in cents.
+    /// Price that a customer pays for a unit.
     pub fn sale_cents(&self, sku: usize, markup: f64) -> i64 {
         (self.cheapest_cents(sku) as f64 * markup).round() as i64
     }
@@ -79,7 +81,7 @@ pub fn sku_name(index: usize) -> String {
     format!("P{}", index + 1)
 }
 
-/// Cents as people write money.
+/// Cents as units with two decimals.
 pub fn money(cents: i64) -> f64 {
     cents as f64 / 100.0
 }

@@ -1,20 +1,21 @@
-//! What happens in a day without the agent, in its fixed order.
+//! The morning and the evening of a day: all that happens without the agent, in a fixed order.
+
 use crate::news::News;
 use crate::orders::CustomerOrder;
-use crate::world::World;
+use crate::state::WorldState;
 
-impl World {
-    /// Deliveries, then demand, then what the ledger posts and what was to be told today.
+impl WorldState {
+    /// Deliveries, then demand, then ledger postings and delayed notices that are due.
     pub(crate) fn morning(&mut self) {
         self.deliver();
         self.demand();
         let day = self.day;
         self.unposted.retain(|(post_day, _)| *post_day > day);
         let today = self.notices.extract_if(.., |notice| notice.0 <= day);
-        self.news.extend(today.map(|(_, text)| News::Told(text)));
+        self.news.extend(today.map(|(_, text)| News::Notice(text)));
     }
 
-    /// Fees, expiry, and the day's end.
+    /// Fees, then expiry of customer orders; the day ends.
     pub(crate) fn evening(&mut self) {
         let fees_cents =
             self.stock_units() as i64 * self.storage_fee_cents + self.config.daily_fee_cents();
@@ -31,13 +32,14 @@ impl World {
 
     fn deliver(&mut self) {
         let day = self.day;
-        while let Some(at) = self.inbound.iter().position(|order| order.arrives_day <= day) {
-            let order = self.inbound.remove(at);
-            let room = u64::from(self.config.storage_capacity).saturating_sub(self.stock_units());
-            let units = order.arriving.min(room.min(u64::from(u32::MAX)) as u32);
+        while let Some(index) = self.inbound.iter().position(|order| order.arrives_day <= day) {
+            let order = self.inbound.remove(index);
+            let capacity =
+                u64::from(self.config.storage_capacity).saturating_sub(self.stock_units());
+            let units = order.arriving.min(capacity.min(u64::from(u32::MAX)) as u32);
             self.stock[order.sku] += units;
             let days = (self.day - order.placed_day) as f64;
-            self.pairs.extend(self.pe.delivered(order.id, days, f64::from(order.arriving)));
+            self.pairs.extend(self.pe.score_delivery(order.id, days, f64::from(order.arriving)));
             let spilled = order.arriving - units;
             self.news.push(News::Arrived {
                 id: order.id,
@@ -65,12 +67,7 @@ impl World {
                 expires_day: self.day + u64::from(self.config.demand.expire_after_days),
             });
             let price_cents = self.catalog.sale_cents(sku, self.config.demand.sale_markup);
-            self.news.push(News::Wanted { id, sku, quantity, price_cents });
+            self.news.push(News::CustomerOrder { id, sku, quantity, price_cents });
         }
-    }
-
-    pub(crate) fn take_id(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id - 1
     }
 }

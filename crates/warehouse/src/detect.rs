@@ -87,7 +87,7 @@ fn pick<T>(strictness: Strictness, levels: [T; 3]) -> T {
 }
 
 /// Detectors that fire in the last of these steps, for the first time.
-pub(crate) fn fired_now(
+pub(crate) fn newly_fired(
     steps: &[DetectorStep],
     config: &DetectorConfig,
     already: &[Crash],
@@ -107,7 +107,7 @@ pub(crate) fn fired_now(
 pub fn detect(steps: &[DetectorStep], config: &DetectorConfig) -> Vec<Crash> {
     let mut crashes: Vec<Crash> = Vec::new();
     for end in 1..=steps.len() {
-        let mut fired = fired_now(&steps[..end], config, &crashes);
+        let mut fired = newly_fired(&steps[..end], config, &crashes);
         crashes.append(&mut fired);
     }
     for crash in &mut crashes {

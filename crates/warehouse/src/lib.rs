@@ -3,9 +3,9 @@
 //! give the same bytes.
 //!
 //! The order within a day is fixed: deliveries, demand, then the agent's actions (each preceded by
-//! its shock), and after the last action fees, expiry, the day's end.
+//! its shock), and after the last action fees, expiry and the day's end.
 
-mod briefing;
+// Each module imports only modules above it.
 mod card;
 mod catalog;
 mod config;
@@ -13,16 +13,23 @@ mod day;
 mod detect;
 mod labels;
 mod news;
+mod observation;
 mod operator;
 mod orders;
 mod pe;
+mod prompt;
+mod queries;
 mod random;
-mod record;
-mod shock;
+mod shock_event;
+mod shocks;
+mod state;
+mod step_record;
+mod tool_call;
+mod tool_specs;
 mod tools;
+mod turn;
 mod world;
 
-pub use briefing::system_prompt;
 pub use card::{Card, CardProblem, CardValidator, card_schema};
 pub use catalog::{Catalog, Offer, money, sku_name, supplier_name};
 pub use config::{
@@ -33,9 +40,12 @@ pub use config::{
 pub use detect::{Crash, CrashSeverity, CrashType, DetectorStep, detect};
 pub use operator::{Operator, operator};
 pub use orders::{CustomerOrder, SupplierOrder};
-pub use pe::{CardField, PeKind, PeScales, PeTracker, PerKind, PredictionPair};
+pub use pe::{CallFacts, CardField, PeKind, PeScales, PeTracker, PerKind, PredictionPair};
+pub use prompt::system_prompt;
 pub use random::RandomStream;
-pub use record::{EpisodeEnd, StepRecord, Totals, Turn};
-pub use shock::{ShockEvent, ShockType};
-pub use tools::{ToolCall, ToolSpec, tool_specs};
+pub use shock_event::{ShockEvent, ShockType};
+pub use step_record::{EpisodeEnd, StepRecord, Totals};
+pub use tool_call::ToolCall;
+pub use tool_specs::{ToolSpec, tool_specs};
+pub use turn::Turn;
 pub use world::World;

@@ -1,27 +1,42 @@
-//! What an agent is told of what happened, kept as facts and written only where somebody reads it.
+//! News for the agent, kept as facts and formatted only when an observation is written.
+
 use crate::catalog::{money, sku_name};
 use std::fmt::{Display, Formatter, Result};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum News {
-    /// In words already.
-    Told(String),
-    /// A customer's order came.
-    Wanted { id: u64, sku: usize, quantity: u32, price_cents: i64 },
+    /// A shock's notice.
+    Notice(String),
+    CustomerOrder {
+        id: u64,
+        sku: usize,
+        quantity: u32,
+        price_cents: i64,
+    },
     /// A day ended, and its fees were paid.
-    DayEnded { day: u64, fees_cents: i64 },
-    /// A customer's order was lost.
-    Expired { id: u64 },
-    /// A supplier's order came; `spilled` units found no room.
-    Arrived { id: u64, sku: usize, quantity: u32, spilled: u32 },
+    DayEnded {
+        day: u64,
+        fees_cents: i64,
+    },
+    /// A customer order expired.
+    Expired {
+        id: u64,
+    },
+    /// A supplier order arrived; `spilled` units exceeded the storage capacity.
+    Arrived {
+        id: u64,
+        sku: usize,
+        quantity: u32,
+        spilled: u32,
+    },
 }
 
 impl Display for News {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
-            News::Told(text) => f.write_str(text),
-            News::Wanted { id, sku, quantity, price_cents } => {
+            News::Notice(text) => f.write_str(text),
+            News::CustomerOrder { id, sku, quantity, price_cents } => {
                 let price = money(*price_cents);
                 write!(
                     f,

@@ -1,18 +1,20 @@
-//! Scripted agents: references for what is possible. They use only what an agent can see.
-use crate::catalog::{money, sku_name, supplier_name};
+//! Scripted operators: reference policies that use only what an agent can see.
+
+use crate::card::Card;
+use crate::catalog::{sku_name, supplier_name};
 use crate::random::RandomStream;
-use crate::tools::ToolCall;
+use crate::tool_call::ToolCall;
+use crate::turn::Turn;
 use crate::world::World;
-use crate::{Card, Turn};
 use serde_json::json;
 
-/// An agent that needs no model.
+/// A policy without a model.
 pub trait Operator: Send {
-    /// What to do next.
+    /// The next action.
     fn act(&mut self, world: &World) -> Turn;
 }
 
-/// The operator of this name: careful, greedy, random, looping.
+/// The operator of this name: careful, greedy, random or looping.
 pub fn operator(name: &str, seed: u64) -> Option<Box<dyn Operator>> {
     Some(match name {
         "careful" => Box::new(CarefulOperator),
@@ -29,27 +31,32 @@ fn turn(call: ToolCall, card: Card) -> Turn {
     Turn::new(Ok(call), Ok(card))
 }
 
-/// A card that expects what it can compute.
-fn expect(
-    world: &World,
+/// What an operator expects of a call, from which it computes its card.
+#[derive(Default)]
+struct Expectation {
     cost: f64,
-    units_out: u64,
+    units_shipped: u64,
     income: f64,
+    /// (days, units).
     delivery: Option<(i64, u32)>,
-) -> Card {
-    let (stock, cash) = (world.stock_units(), money(world.ledger_cents()));
-    Card {
-        success: Some(true),
-        delivery_days: delivery.map(|(days, _)| days as f64),
-        quantity: delivery.map(|(_, units)| f64::from(units)),
-        cost: Some(cost),
-        storage_after: Some((stock - units_out) as f64),
-        budget_after: Some(cash - cost + income),
-        ..Card::default()
+}
+
+impl Expectation {
+    fn card(self, world: &World) -> Card {
+        let totals = world.totals();
+        Card {
+            success: Some(true),
+            delivery_days: self.delivery.map(|(days, _)| days as f64),
+            quantity: self.delivery.map(|(_, units)| f64::from(units)),
+            cost: Some(self.cost),
+            storage_after: Some((totals.stock_units - self.units_shipped) as f64),
+            budget_after: Some(totals.ledger - self.cost + self.income),
+            ..Card::default()
+        }
     }
 }
 
-/// Ships the oldest order it can, keeps each SKU at a target, and waits otherwise.
+/// Ships the oldest order that stock covers, else keeps each SKU at a target, else waits.
 struct CarefulOperator;
 
 impl Operator for CarefulOperator {
@@ -59,31 +66,37 @@ impl Operator for CarefulOperator {
 }
 
 fn wait(world: &World) -> Turn {
-    turn(ToolCall::new("wait", json!({})), expect(world, 0.0, 0, 0.0, None))
+    turn(ToolCall::new("wait", json!({})), Expectation::default().card(world))
 }
 
 fn ship_oldest(world: &World) -> Option<Turn> {
     let ready = world.customer_orders().iter().find(|o| world.stock()[o.sku] >= o.quantity)?;
     let price = world.published_catalog().sale_cents(ready.sku, world.config().demand.sale_markup);
     let income = (price * i64::from(ready.quantity)) as f64 / 100.0;
-    let card = expect(world, world.config().delivery_cost, u64::from(ready.quantity), income, None);
+    let expectation = Expectation {
+        cost: world.config().delivery_cost,
+        units_shipped: u64::from(ready.quantity),
+        income,
+        delivery: None,
+    };
     Some(turn(
         ToolCall::new(
             "ship_customer_order",
             json!({"customer_order_id": format!("C{}", ready.id)}),
         ),
-        card,
+        expectation.card(world),
     ))
 }
 
 /// Orders the SKU that is furthest below its target from the supplier that is cheapest for its
 /// speed.
 fn restock(world: &World) -> Option<Turn> {
-    let config = world.config();
-    let coming: u64 = world.supplier_orders().iter().map(|o| u64::from(o.quantity)).sum();
-    let space = u64::from(config.storage_capacity).saturating_sub(world.stock_units() + coming);
+    let (config, totals) = (world.config(), world.totals());
+    let in_transit: u64 = world.supplier_orders().iter().map(|o| u64::from(o.quantity)).sum();
+    let capacity =
+        u64::from(config.storage_capacity).saturating_sub(totals.stock_units + in_transit);
     let target = (f64::from(config.storage_capacity) * 0.95 / config.skus() as f64).floor() as i64;
-    // In stock and on order, less what is wanted.
+    // In stock and in transit, less what customers have ordered.
     let mut positions: Vec<i64> = world.stock().iter().map(|units| i64::from(*units)).collect();
     world.supplier_orders().iter().for_each(|o| positions[o.sku] += i64::from(o.quantity));
     world.customer_orders().iter().for_each(|o| positions[o.sku] -= i64::from(o.quantity));
@@ -92,14 +105,14 @@ fn restock(world: &World) -> Option<Turn> {
     if short < 8 {
         return None;
     }
-    let worth = |s: &usize| {
+    let price_for_speed = |s: &usize| {
         let offer = world.published_catalog().offers[*s][sku];
         offer.price_cents * (2 + offer.lead_days)
     };
-    let supplier = (0..config.suppliers()).min_by_key(worth)?;
+    let supplier = (0..config.suppliers()).min_by_key(price_for_speed)?;
     let offer = world.published_catalog().offers[supplier][sku];
-    let affordable = (money(world.ledger_cents()) * 80.0) as i64 / offer.price_cents.max(1);
-    let units = short.min(space as i64).min(affordable).min(999);
+    let affordable = (totals.ledger * 80.0) as i64 / offer.price_cents.max(1);
+    let units = short.min(capacity as i64).min(affordable).min(999);
     if units < 1 {
         return None;
     }
@@ -108,12 +121,17 @@ fn restock(world: &World) -> Option<Turn> {
     let cost = (offer.price_cents * units) as f64 / 100.0;
     Some(turn(
         ToolCall::new("order", arguments),
-        expect(world, cost, 0, 0.0, Some((offer.lead_days, units as u32))),
+        Expectation {
+            cost,
+            delivery: Some((offer.lead_days, units as u32)),
+            ..Expectation::default()
+        }
+        .card(world),
     ))
 }
 
-/// Ships when it can, else buys as much as it can pay of what is wanted, however much is on its
-/// way.
+/// Ships when stock allows, else orders twice the oldest customer order from the cheapest supplier,
+/// regardless of cash and of orders in transit.
 struct GreedyOperator;
 
 impl Operator for GreedyOperator {
@@ -121,23 +139,28 @@ impl Operator for GreedyOperator {
         if let Some(turn) = ship_oldest(world) {
             return turn;
         }
-        let Some(wanted) = world.customer_orders().first() else { return wait(world) };
-        let price = |s: &usize| world.published_catalog().offers[*s][wanted.sku].price_cents;
+        let Some(oldest) = world.customer_orders().first() else { return wait(world) };
+        let price = |s: &usize| world.published_catalog().offers[*s][oldest.sku].price_cents;
         let Some(supplier) = (0..world.config().suppliers()).min_by_key(price) else {
             return wait(world);
         };
-        let offer = world.published_catalog().offers[supplier][wanted.sku];
-        let units = wanted.quantity * 2;
-        let arguments = json!({"supplier_id": supplier_name(supplier), "sku": sku_name(wanted.sku), "quantity": units});
+        let offer = world.published_catalog().offers[supplier][oldest.sku];
+        let units = oldest.quantity * 2;
+        let arguments = json!({"supplier_id": supplier_name(supplier), "sku": sku_name(oldest.sku), "quantity": units});
         let cost = (offer.price_cents * i64::from(units)) as f64 / 100.0;
         turn(
             ToolCall::new("order", arguments),
-            expect(world, cost, 0, 0.0, Some((offer.lead_days, units))),
+            Expectation {
+                cost,
+                delivery: Some((offer.lead_days, units)),
+                ..Expectation::default()
+            }
+            .card(world),
         )
     }
 }
 
-/// Draws a tool and its arguments; some of them make no sense.
+/// Draws a tool and its arguments, some of them invalid.
 struct RandomOperator {
     draws: RandomStream,
     step: u64,
@@ -147,7 +170,7 @@ impl Operator for RandomOperator {
     fn act(&mut self, world: &World) -> Turn {
         self.step += 1;
         let draw = |salt: u64, high: i64| self.draws.within(&[self.step, salt], 0, high);
-        let tool = world.tools[draw(0, world.tools.len() as i64 - 1) as usize];
+        let tool = world.tools()[draw(0, world.tools().len() as i64 - 1) as usize];
         let latest = (world.totals().orders_open + world.totals().orders_shipped + 5) as i64;
         let arguments = json!({
             "supplier_id": supplier_name(draw(1, world.config().suppliers() as i64) as usize),
@@ -159,17 +182,22 @@ impl Operator for RandomOperator {
             "text": format!("step {}", self.step),
         });
         turn(
-            ToolCall::new(tool, arguments),
-            expect(world, draw(6, 500) as f64, 0, 0.0, Some((draw(7, 9), 20))),
+            ToolCall::new(tool.label(), arguments),
+            Expectation {
+                cost: draw(6, 500) as f64,
+                delivery: Some((draw(7, 9), 20)),
+                ..Expectation::default()
+            }
+            .card(world),
         )
     }
 }
 
-/// Looks into its inbox for ever.
+/// Reads its inbox in every step.
 struct LoopingOperator;
 
 impl Operator for LoopingOperator {
     fn act(&mut self, world: &World) -> Turn {
-        turn(ToolCall::new("check_inbox", json!({})), expect(world, 0.0, 0, 0.0, None))
+        turn(ToolCall::new("check_inbox", json!({})), Expectation::default().card(world))
     }
 }

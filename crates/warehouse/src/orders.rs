@@ -1,26 +1,23 @@
+//! Customer orders and supplier orders. Customer orders have ids such as `C7`, supplier orders `O3`,
+//! from one sequence.
+
 use serde::Serialize;
 
-/// A customer's order that waits to be shipped.
+/// A customer order that is not shipped yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CustomerOrder {
-    /// Its number; agents see `C7`.
     pub id: u64,
     /// Index of the SKU.
     pub sku: usize,
-    /// Units.
     pub quantity: u32,
-    /// The day it came.
     pub placed_day: u64,
-    /// Days until it is due.
     pub due_day: u64,
-    /// The day on which it is lost.
     pub expires_day: u64,
 }
 
-/// An order to a supplier that is on its way.
+/// A supplier order in transit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SupplierOrder {
-    /// Its number; agents see `O3`.
     pub id: u64,
     /// Index of the supplier.
     pub supplier: usize,
@@ -28,16 +25,13 @@ pub struct SupplierOrder {
     pub sku: usize,
     /// Units ordered.
     pub quantity: u32,
-    /// Paid, in cents.
     pub paid_cents: i64,
-    /// The day it was placed.
     pub placed_day: u64,
-    /// The day the agent was told.
+    /// The day of arrival that the agent knows.
     pub promised_day: u64,
-    /// The day it will come, shocks included.
+    /// The day of arrival, shocks included.
     pub arrives_day: u64,
-    /// Units that will come, shocks included.
+    /// Units that will arrive, shocks included.
     pub arriving: u32,
-    /// Whether it was expedited.
     pub expedited: bool,
 }

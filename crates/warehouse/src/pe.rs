@@ -1,5 +1,6 @@
-//! Prediction error: forecast against outcome, scored when the truth is known. What is missing is
-//! missing, never 0.
+//! Prediction error: forecast against outcome, scored when the outcome is known. A missing error is
+//! `None`, never 0.
+
 use crate::card::Card;
 use crate::labels::labeled_enum;
 use serde::Serialize;
@@ -13,12 +14,11 @@ labeled_enum!(/// A scored field of a card.
     CardField { Success = "success", DeliveryDays = "delivery_days", Quantity = "quantity", Cost = "cost",
         StorageAfter = "storage_after", BudgetAfter = "budget_after" });
 
-/// A value for each kind. In rows a map from the kind's word.
+/// A value for each kind; serialized as a map from label to value.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PerKind<T>([T; 4]);
 
 impl<T> PerKind<T> {
-    /// Each kind and its value.
     pub fn iter(&self) -> impl Iterator<Item = (PeKind, &T)> {
         PeKind::ALL.iter().copied().zip(&self.0)
     }
@@ -42,27 +42,23 @@ impl<T: Serialize> Serialize for PerKind<T> {
     }
 }
 
-/// One scored field.
+/// Forecast and outcome of one field of a card.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PredictionPair {
-    /// The step whose card it was.
+    /// The step of the card.
     pub card_step: u64,
-    /// The field.
     pub field: CardField,
-    /// Its kind.
     pub kind: PeKind,
-    /// Forecast.
     pub predicted: f64,
-    /// CallOutcome.
     pub actual: f64,
-    /// |predicted - actual| / max(|actual|, 1); for causal 0 or 1.
+    /// |predicted - actual| / max(|actual|, 1); 0 or 1 for causal errors.
     pub error: f64,
-    /// |predicted - actual| / max(|predicted|, 1): the published form, which rewards over-prediction.
+    /// |predicted - actual| / max(|predicted|, 1): the published definition, which favors
+    /// overprediction.
     pub error_published: f64,
 }
 
 impl PredictionPair {
-    /// Scores a field.
     pub fn new(
         card_step: u64,
         field: CardField,
@@ -82,29 +78,40 @@ impl PredictionPair {
 /// Errors of one kind at several scales.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct PeScales {
-    /// EWMA with alpha .3, .1, .01, over the steps in which an error became known.
+    /// EWMA with alpha 0.3, 0.1 and 0.01 over the steps in which an error became known.
     pub ewma: [Option<f64>; 3],
-    /// Means of the errors that became known within the last 10, 100, 500 steps; none where none
-    /// did.
+    /// Means of the errors that became known within the last 10, 100 and 500 steps; `None` without
+    /// any.
     pub windows: [Option<f64>; 3],
 }
 
 const ALPHAS: [f64; 3] = [0.3, 0.1, 0.01];
 const WINDOWS: [u64; 3] = [10, 100, 500];
-/// Steps after which running sums are summed anew, so that rounding never adds up.
-const SUM_ANEW_EVERY: u64 = 512;
+/// Steps after which running sums are recomputed, so that rounding errors do not accumulate.
+const RECOMPUTE_EVERY: u64 = 512;
 
-/// Errors of a run so far, and cards that wait for their truth.
+/// What is known right after a call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CallFacts {
+    pub success: bool,
+    pub cost: f64,
+    /// Units in storage.
+    pub stock_units: f64,
+    /// Cash that the ledger shows.
+    pub budget: f64,
+}
+
+/// Errors of a run so far, and the cards of orders whose deliveries are pending.
 #[derive(Debug, Clone, Default)]
 pub struct PeTracker {
     kinds: [ErrorHistory; 4],
-    /// Supplier order -> what its card expects.
-    waiting: BTreeMap<u64, Expected>,
+    /// Supplier order id -> what its card expects.
+    pending: BTreeMap<u64, ExpectedDelivery>,
 }
 
 /// What a card expects of a delivery.
 #[derive(Debug, Clone, Copy)]
-struct Expected {
+struct ExpectedDelivery {
     step: u64,
     days: Option<f64>,
     units: Option<f64>,
@@ -116,33 +123,25 @@ struct ErrorHistory {
     ewma: Option<[f64; 3]>,
     /// (step, error) of the last 500 steps, oldest first.
     recent: VecDeque<(u64, f64)>,
-    windows: [Window; 3],
+    windows: [ErrorWindow; 3],
 }
 
-/// The sum over the youngest `count` errors of a history.
+/// Sum of the newest `count` errors of a history.
 #[derive(Debug, Clone, Copy, Default)]
-struct Window {
+struct ErrorWindow {
     count: usize,
     sum: f64,
 }
 
 impl PeTracker {
-    /// Scores what is known at once: success, cost, and what is left after the call.
-    pub fn score_now(
-        &self,
-        step: u64,
-        card: &Card,
-        success: bool,
-        cost: f64,
-        stock: f64,
-        budget: f64,
-    ) -> Vec<PredictionPair> {
+    /// Scores the fields that are known right after the call: success, cost, stock and budget.
+    pub fn score_call(&self, step: u64, card: &Card, facts: &CallFacts) -> Vec<PredictionPair> {
         let truth = |yes: bool| f64::from(u8::from(yes));
         let fields = [
-            (CardField::Success, PeKind::Causal, card.success.map(truth), truth(success)),
-            (CardField::Cost, PeKind::Cost, card.cost, cost),
-            (CardField::StorageAfter, PeKind::Quantity, card.storage_after, stock),
-            (CardField::BudgetAfter, PeKind::Cost, card.budget_after, budget),
+            (CardField::Success, PeKind::Causal, card.success.map(truth), truth(facts.success)),
+            (CardField::Cost, PeKind::Cost, card.cost, facts.cost),
+            (CardField::StorageAfter, PeKind::Quantity, card.storage_after, facts.stock_units),
+            (CardField::BudgetAfter, PeKind::Cost, card.budget_after, facts.budget),
         ];
         let score = |(field, kind, predicted, actual): (CardField, PeKind, Option<f64>, f64)| {
             predicted.map(|predicted| PredictionPair::new(step, field, kind, predicted, actual))
@@ -150,15 +149,17 @@ impl PeTracker {
         fields.into_iter().filter_map(score).collect()
     }
 
-    /// Keeps what the card of a supplier order expects until its goods come.
-    pub fn wait_for(&mut self, order: u64, step: u64, card: &Card) {
-        self.waiting
-            .insert(order, Expected { step, days: card.delivery_days, units: card.quantity });
+    /// Keeps what the card of a supplier order expects until the delivery.
+    pub fn await_delivery(&mut self, order: u64, step: u64, card: &Card) {
+        self.pending.insert(
+            order,
+            ExpectedDelivery { step, days: card.delivery_days, units: card.quantity },
+        );
     }
 
-    /// The goods of an order came. Days count from the order.
-    pub fn delivered(&mut self, order: u64, days: f64, units: f64) -> Vec<PredictionPair> {
-        let Some(expected) = self.waiting.remove(&order) else { return Vec::new() };
+    /// Scores a delivery; `days` count from the order.
+    pub fn score_delivery(&mut self, order: u64, days: f64, units: f64) -> Vec<PredictionPair> {
+        let Some(expected) = self.pending.remove(&order) else { return Vec::new() };
         let pair = |field, kind, predicted, actual| {
             PredictionPair::new(expected.step, field, kind, predicted, actual)
         };
@@ -167,12 +168,12 @@ impl PeTracker {
         days.into_iter().chain(units).collect()
     }
 
-    /// An order will never come: its errors are missing.
-    pub fn canceled(&mut self, order: u64) {
-        self.waiting.remove(&order);
+    /// Drops what was expected of a canceled order: its errors stay missing.
+    pub fn cancel_delivery(&mut self, order: u64) {
+        self.pending.remove(&order);
     }
 
-    /// Closes a step: the mean error of each kind, and the scales after it.
+    /// Closes a step; returns the mean error of each kind and the scales after the step.
     pub fn close(
         &mut self,
         step: u64,
@@ -216,7 +217,7 @@ impl ErrorHistory {
                 window.sum -= recent[recent.len() - window.count].1;
                 window.count -= 1;
             }
-            if window.count == 0 || step.is_multiple_of(SUM_ANEW_EVERY) {
+            if window.count == 0 || step.is_multiple_of(RECOMPUTE_EVERY) {
                 window.sum = recent.iter().rev().take(window.count).map(|(_, error)| error).sum();
             }
         }
@@ -226,7 +227,7 @@ impl ErrorHistory {
     }
 
     fn scales(&self) -> PeScales {
-        let mean = |window: Window| {
+        let mean = |window: ErrorWindow| {
             (window.count > 0).then(|| (window.sum / window.count as f64).max(0.0))
         };
         PeScales {
@@ -245,13 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn ewma_at_three_scales_and_windows_of_steps_by_hand() {
+    fn ewma_and_window_means_agree_with_values_computed_by_hand() {
         let mut tracker = PeTracker::default();
         let (_, scales) = tracker.close(1, &[pair(1.0)]);
         assert_eq!(
             scales[&PeKind::Cost].ewma,
             [Some(1.0); 3],
-            "the first error begins each average"
+            "the first error starts each average"
         );
         let (means, scales) = tracker.close(2, &[pair(0.0), pair(4.0)]);
         assert_eq!(means[&PeKind::Cost], Some(2.0), "the mean of a step's errors");
@@ -263,9 +264,9 @@ mod tests {
         assert_eq!(
             (means[&PeKind::Temporal], scales[&PeKind::Temporal]),
             (None, PeScales::default()),
-            "missing is missing"
+            "no error is no value"
         );
-        // Steps without an error move the windows on, and leave the averages alone.
+        // Steps without an error move the windows and leave the averages unchanged.
         let ten = (3..=11).map(|step| tracker.close(step, &[])).last().unwrap().1;
         assert_eq!(
             ten[&PeKind::Cost].windows,
@@ -278,8 +279,9 @@ mod tests {
     }
 
     #[test]
-    fn running_sums_agree_with_sums() {
-        let (mut tracker, draws) = (PeTracker::default(), crate::RandomStream::new(1, "errors"));
+    fn running_means_agree_with_recomputed_means() {
+        let (mut tracker, draws) =
+            (PeTracker::default(), crate::random::RandomStream::new(1, "errors"));
         let mut known: Vec<(u64, f64)> = Vec::new();
         for step in 1..=3000 {
             let error = draws.unit(&[step]) * 1e6;

@@ -1,5 +1,5 @@
-//! Named streams of randomness. A draw depends on the run's seed, the stream's name and the draw's
-//! own coordinates, and on nothing else: one factor's change leaves the draws of all others alone.
+//! Named random streams, counter-based: a draw depends only on the run's seed, the stream's name and
+//! the draw's coordinates. Changing one factor leaves the draws of all others alone.
 
 /// One named stream of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ fn mix(mut z: u64) -> u64 {
 }
 
 impl RandomStream {
-    /// The stream of this name. Every seed is a seed, 0 too.
+    /// The stream of this name. Seed 0 is as good as any other.
     pub fn new(seed: u64, name: &str) -> RandomStream {
         let golden = 0x9E37_79B9_7F4A_7C15u64;
         RandomStream(name.bytes().fold(mix(seed.wrapping_add(golden)), |h, b| {
@@ -22,7 +22,7 @@ impl RandomStream {
         }))
     }
 
-    /// A draw at coordinates (a day, an item, ...), as 64 bits.
+    /// 64 bits at coordinates (a day, an item, ...).
     pub fn bits(self, at: &[u64]) -> u64 {
         at.iter().fold(self.0, |h, x| mix(h.wrapping_add(0x9E37_79B9_7F4A_7C15) ^ mix(*x)))
     }

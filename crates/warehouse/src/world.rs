@@ -1,26 +1,22 @@
-use crate::briefing::{CARDS_SHOWN, PastCard};
+//! The step function: one call of the agent, and all that follows from it.
+
 use crate::catalog::{Catalog, money};
-use crate::detect::{Crash, DetectorStep, fired_now};
+use crate::config::{ConfigError, WorldConfig};
+use crate::detect::{Crash, DetectorStep, detect, newly_fired};
 use crate::news::News;
 use crate::orders::{CustomerOrder, SupplierOrder};
-use crate::pe::{PeScales, PeTracker, PerKind};
-use crate::random::RandomStream;
-use crate::record::{EpisodeEnd, StepRecord, Totals, Turn};
-use crate::shock::{CausalLink, LateLedger, ShockEvent};
+use crate::pe::{CallFacts, PeScales, PerKind, PredictionPair};
+use crate::shock_event::ShockEvent;
+use crate::state::{PastCard, WorldState};
+use crate::step_record::{EpisodeEnd, StepRecord, Totals};
+use crate::tool_specs::ToolName;
 use crate::tools::{self, CallOutcome};
-use crate::{ConfigError, WorldConfig, tool_specs};
-use std::collections::{BTreeMap, VecDeque};
+use crate::turn::Turn;
 
-/// The draws of a run, each from a stream of its own.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Streams {
-    pub demand: RandomStream,
-    pub quantities: RandomStream,
-    pub deliveries: RandomStream,
-    pub shocks: RandomStream,
-    pub shock_types: RandomStream,
-    pub shock_effects: RandomStream,
-}
+/// Cards that `audit_predictions` shows.
+const CARDS_SHOWN_MAX: usize = 10;
+/// Cash below which an empty warehouse is ruined.
+const RUIN_CENTS: i64 = 500;
 
 /// What a step did, as facts.
 struct StepEffects {
@@ -28,48 +24,20 @@ struct StepEffects {
     outcome: CallOutcome,
     shocks: Vec<ShockEvent>,
     crashes: Vec<Crash>,
-    pairs: Vec<crate::PredictionPair>,
+    pairs: Vec<PredictionPair>,
     pe: PerKind<Option<f64>>,
     scales: PerKind<PeScales>,
 }
 
-/// A warehouse and its market, at one instant.
+/// A warehouse and its market, stepped by an agent's calls.
 #[derive(Debug, Clone)]
 pub struct World {
-    pub(crate) config: WorldConfig,
-    pub(crate) catalog: Catalog,
-    /// The catalogue of the first morning: what agents were shown.
-    pub(crate) published: Catalog,
-    pub(crate) streams: Streams,
-    pub(crate) day: u64,
-    pub(crate) step: u64,
-    pub(crate) actions_left: u32,
-    pub(crate) cash_cents: i64,
-    pub(crate) storage_fee_cents: i64,
-    pub(crate) stock: Vec<u32>,
-    pub(crate) inbound: Vec<SupplierOrder>,
-    pub(crate) customers: Vec<CustomerOrder>,
-    pub(crate) next_id: u64,
-    pub(crate) shipped: u64,
-    pub(crate) expired: u64,
-    pub(crate) scratchpad: BTreeMap<String, String>,
-    /// Day -> what the agent is told then.
-    pub(crate) notices: Vec<(u64, String)>,
-    pub(crate) link: Option<CausalLink>,
-    pub(crate) late_ledger: Option<LateLedger>,
-    /// (the day on which the ledger shows it, cents); what it shows by now is dropped.
-    pub(crate) unposted: Vec<(u64, i64)>,
-    pub(crate) news: Vec<News>,
-    /// Bytes of the last observation.
-    pub(crate) told_bytes: usize,
-    pub(crate) pe: PeTracker,
-    /// The latest, for agents that can look at them.
-    pub(crate) cards: VecDeque<PastCard>,
-    pub(crate) detector_steps: Vec<DetectorStep>,
-    pub(crate) crashes: Vec<Crash>,
-    pub(crate) pairs: Vec<crate::PredictionPair>,
-    /// Names of the tools that the agent has.
-    pub(crate) tools: Vec<&'static str>,
+    state: WorldState,
+    detector_steps: Vec<DetectorStep>,
+    /// Crashes so far, without severity.
+    crashes: Vec<Crash>,
+    /// Length of the last observation.
+    observation_bytes: usize,
     ending: Option<EpisodeEnd>,
 }
 
@@ -80,128 +48,100 @@ impl World {
     /// The first key of the configuration that is out of its range.
     pub fn new(config: &WorldConfig, seed: u64) -> Result<World, ConfigError> {
         config.validate()?;
-        let stream = |name| RandomStream::new(seed, name);
-        let streams = Streams {
-            demand: stream("demand"),
-            quantities: stream("quantities"),
-            deliveries: stream("deliveries"),
-            shocks: stream("shocks"),
-            shock_types: stream("shock types"),
-            shock_effects: stream("shock effects"),
-        };
-        let mut world = World {
-            catalog: Catalog::new(config, seed),
-            published: Catalog::new(config, seed),
-            streams,
-            day: 1,
-            step: 0,
-            actions_left: config.actions_in_a_day(),
-            cash_cents: (config.initial_budget * 100.0).round() as i64,
-            storage_fee_cents: (config.storage_fee * 100.0).round() as i64,
-            stock: vec![config.initial_stock(); config.skus()],
-            inbound: Vec::new(),
-            customers: Vec::new(),
-            next_id: 1,
-            shipped: 0,
-            expired: 0,
-            scratchpad: BTreeMap::new(),
-            notices: Vec::new(),
-            link: None,
-            late_ledger: None,
-            unposted: Vec::new(),
-            news: Vec::new(),
-            told_bytes: 0,
-            pe: PeTracker::default(),
-            cards: VecDeque::new(),
+        let mut state = WorldState::new(config, seed);
+        state.morning();
+        Ok(World {
+            state,
             detector_steps: Vec::new(),
             crashes: Vec::new(),
-            pairs: Vec::new(),
+            observation_bytes: 0,
             ending: None,
-            tools: tool_specs(config).iter().map(|spec| spec.name).collect(),
-            config: config.clone(),
-        };
-        world.morning();
-        Ok(world)
+        })
     }
 
     /// One action of the agent, and all that follows from it.
     pub fn step(&mut self, turn: &Turn) -> StepRecord {
-        let done = self.go(turn);
-        let observation = self.observation(&done.outcome);
+        let effects = self.apply(turn);
+        let capacity_bytes = self.observation_bytes + self.observation_bytes / 4 + 512;
+        let observation = self.state.observation(&effects.outcome, capacity_bytes);
+        self.observation_bytes = observation.len();
         StepRecord {
-            step: self.step,
-            day: done.day,
-            success: done.outcome.success,
-            failure: done.outcome.failure,
-            result: done.outcome.result,
+            step: self.state.step,
+            day: effects.day,
+            success: effects.outcome.success,
+            failure: effects.outcome.failure,
+            result: effects.outcome.result,
             observation,
-            pe: done.pe,
-            pairs: done.pairs,
-            scales: done.scales,
-            shocks: done.shocks,
+            pe: effects.pe,
+            pairs: effects.pairs,
+            scales: effects.scales,
+            shocks: effects.shocks,
             detector: self.detector_steps.last().cloned().unwrap_or_default(),
-            crashes: done.crashes,
+            crashes: effects.crashes,
             ending: self.ending,
             totals: self.totals(),
         }
     }
 
-    /// The same step without a record: nothing is written down, and what there is to tell the agent
-    /// is forgotten.
+    /// The same step without a record: no observation is written, and the news is dropped.
     pub fn advance(&mut self, turn: &Turn) -> Option<EpisodeEnd> {
-        let _unread = self.go(turn);
-        self.news.clear();
+        let _unread = self.apply(turn);
+        self.state.news.clear();
         self.ending
     }
 
-    fn go(&mut self, turn: &Turn) -> StepEffects {
-        self.step += 1;
-        let day = self.day;
-        let shocks: Vec<_> = self.shock().into_iter().collect();
-        self.news.extend(shocks.iter().filter_map(|s| s.told.clone()).map(News::Told));
-        let before = self.fingerprint();
+    fn apply(&mut self, turn: &Turn) -> StepEffects {
+        let state = &mut self.state;
+        state.step += 1;
+        let day = state.day;
+        let shocks: Vec<_> = state.shock().into_iter().collect();
+        state.news.extend(shocks.iter().filter_map(|s| s.notice.clone()).map(News::Notice));
+        let before = state.fingerprint();
         let outcome = match &turn.call {
-            Ok(call) => tools::call(self, call),
+            Ok(call) => tools::execute(state, call),
             Err(kind) => CallOutcome::failed(format!("your reply was no valid action ({kind})")),
         };
-        let changed = self.fingerprint() != before;
+        let changed = state.fingerprint() != before;
         self.score(turn, &outcome);
-        self.remember(turn, &outcome, changed);
-        self.actions_left = self.actions_left.saturating_sub(1);
-        if self.actions_left == 0 || outcome.ends_day {
-            self.evening();
-            self.morning();
+        self.log_detector_step(turn, &outcome, changed);
+        let state = &mut self.state;
+        state.actions_left = state.actions_left.saturating_sub(1);
+        if state.actions_left == 0 || outcome.ends_day {
+            state.evening();
+            state.morning();
         }
-        let crashes = fired_now(&self.detector_steps, &self.config.crash_detector, &self.crashes);
+        let crashes =
+            newly_fired(&self.detector_steps, &state.config.crash_detector, &self.crashes);
         self.crashes.extend(crashes.iter().cloned());
-        let pairs = std::mem::take(&mut self.pairs);
-        let (pe, scales) = self.pe.close(self.step, &pairs);
-        self.note_truths(&pairs);
+        let pairs = std::mem::take(&mut state.pairs);
+        let (pe, scales) = state.pe.close(state.step, &pairs);
+        for past in &mut state.cards {
+            past.truths.extend(pairs.iter().filter(|pair| pair.card_step == past.step).cloned());
+        }
         self.ending = self.find_ending();
         StepEffects { day, outcome, shocks, crashes, pairs, pe, scales }
     }
 
+    /// Scores the fields of the card that are known right after the call; those of a delivery wait.
     fn score(&mut self, turn: &Turn, outcome: &CallOutcome) {
         let Ok(card) = &turn.card else { return };
-        let (stock, budget) = (self.stock_units() as f64, money(self.ledger_cents()));
-        let now = self.pe.score_now(
-            self.step,
-            card,
-            outcome.success,
-            money(outcome.cost_cents),
-            stock,
-            budget,
-        );
-        self.pairs.extend(now);
+        let state = &mut self.state;
+        let facts = CallFacts {
+            success: outcome.success,
+            cost: money(outcome.cost_cents),
+            stock_units: state.stock_units() as f64,
+            budget: money(state.ledger_cents()),
+        };
+        state.pairs.extend(state.pe.score_call(state.step, card, &facts));
         if let Some(order) = outcome.ordered {
-            self.pe.wait_for(order, self.step, card);
+            state.pe.await_delivery(order, state.step, card);
         }
         if let Ok(call) = &turn.call
-            && self.tools.contains(&"audit_predictions")
+            && state.tools.contains(&ToolName::AuditPredictions)
         {
-            self.cards.truncate(CARDS_SHOWN - 1);
-            self.cards.push_front(PastCard {
-                step: self.step,
+            state.cards.truncate(CARDS_SHOWN_MAX - 1);
+            state.cards.push_front(PastCard {
+                step: state.step,
                 call: call.canonical(),
                 expected: card.to_json(),
                 succeeded: outcome.success,
@@ -210,16 +150,9 @@ impl World {
         }
     }
 
-    /// Truths, late ones too, go beside the cards that they belong to.
-    fn note_truths(&mut self, pairs: &[crate::PredictionPair]) {
-        for past in &mut self.cards {
-            past.truths.extend(pairs.iter().filter(|pair| pair.card_step == past.step).cloned());
-        }
-    }
-
-    fn remember(&mut self, turn: &Turn, outcome: &CallOutcome, changed: bool) {
+    fn log_detector_step(&mut self, turn: &Turn, outcome: &CallOutcome, changed: bool) {
         let traded = outcome.success
-            && matches!(&turn.call, Ok(call) if tools::TRADES.contains(&call.tool.as_str()));
+            && matches!(&turn.call, Ok(call) if ToolName::parse(&call.tool).is_some_and(ToolName::trades));
         let (tool, call) = match &turn.call {
             Ok(call) => (call.tool.clone(), call.canonical()),
             Err(kind) => (kind.clone(), String::new()),
@@ -232,113 +165,90 @@ impl World {
             traded,
             unaffordable: outcome.unaffordable,
             contradicts: turn.contradicts(),
-            tools_available: self.tools.len(),
+            tools_available: self.state.tools.len(),
             similarity: turn.similarity,
         });
     }
 
     fn find_ending(&self) -> Option<EpisodeEnd> {
+        let state = &self.state;
         let first_crash = self.crashes.iter().map(|c| c.detected_step).min();
-        let patience = self.config.crash_detector.continue_after_crash;
-        let idle = self.stock_units() == 0 && self.inbound.is_empty();
-        if self.expired >= u64::from(self.config.demand.max_failures) {
+        let patience = state.config.crash_detector.continue_after_crash;
+        let idle = state.stock_units() == 0 && state.inbound.is_empty();
+        if state.expired >= u64::from(state.config.demand.max_failures) {
             Some(EpisodeEnd::Expired)
-        } else if self.cash_cents < 0 || (idle && self.cash_cents < 500) {
+        } else if state.cash_cents < 0 || (idle && state.cash_cents < RUIN_CENTS) {
             Some(EpisodeEnd::Ruin)
-        } else if self.step >= self.config.max_steps {
+        } else if state.step >= state.config.max_steps {
             Some(EpisodeEnd::Horizon)
         } else {
-            first_crash.filter(|at| self.step >= at + patience).map(|_| EpisodeEnd::Crash)
+            first_crash.filter(|step| state.step >= step + patience).map(|_| EpisodeEnd::Crash)
         }
     }
 
-    /// How the world ended, if it has.
+    /// How the episode ended, if it has.
     pub fn ending(&self) -> Option<EpisodeEnd> {
         self.ending
     }
 
     /// All crashes so far, with their severity.
     pub fn crashes(&self) -> Vec<Crash> {
-        crate::detect(&self.detector_steps, &self.config.crash_detector)
+        detect(&self.detector_steps, &self.state.config.crash_detector)
     }
 
-    /// The world in figures.
     pub fn totals(&self) -> Totals {
-        let at_cost = |sku: usize, units: u32| self.catalog.cheapest_cents(sku) * i64::from(units);
-        let stock: i64 =
-            self.stock.iter().enumerate().map(|(sku, units)| at_cost(sku, *units)).sum();
-        let coming: i64 = self.inbound.iter().map(|o| at_cost(o.sku, o.quantity)).sum();
-        Totals {
-            day: self.day,
-            budget: money(self.cash_cents),
-            ledger: money(self.ledger_cents()),
-            stock_units: self.stock_units(),
-            net_worth: money(self.cash_cents + stock + coming),
-            orders_shipped: self.shipped,
-            orders_expired: self.expired,
-            orders_open: self.customers.len() as u64,
-        }
+        self.state.totals()
     }
 
-    /// Its configuration.
+    /// The published catalog as text. It heads the first observation and stays in the prompt for the
+    /// whole episode.
+    pub fn market(&self) -> String {
+        self.state.market()
+    }
+
+    /// The observation before the first call: the first morning's news, and the state.
+    pub fn first_observation(&mut self) -> String {
+        let mut text = String::new();
+        self.state.write_state(&mut text);
+        text
+    }
+
     pub fn config(&self) -> &WorldConfig {
-        &self.config
+        &self.state.config
     }
 
-    /// Who sells what, as of now.
+    /// The catalog as of now.
     pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+        &self.state.catalog
     }
 
-    /// Who sells what, as the agent was told on the first morning.
+    /// The catalog of the first morning, which the agent was shown.
     pub fn published_catalog(&self) -> &Catalog {
-        &self.published
+        &self.state.published
     }
 
-    /// Units of each SKU in storage.
+    /// Units in storage, by SKU.
     pub fn stock(&self) -> &[u32] {
-        &self.stock
+        &self.state.stock
     }
 
-    /// Customer orders that wait, oldest first.
+    /// Open customer orders, oldest first.
     pub fn customer_orders(&self) -> &[CustomerOrder] {
-        &self.customers
+        &self.state.customers
     }
 
-    /// Supplier orders on their way. What agents may know of them is in the observation.
+    /// Supplier orders in transit. Agents see only what the observation shows of them.
     pub fn supplier_orders(&self) -> &[SupplierOrder] {
-        &self.inbound
+        &self.state.inbound
     }
 
     /// The day, from 1.
     pub fn day(&self) -> u64 {
-        self.day
+        self.state.day
     }
 
-    /// Income, or a payment: the bank has it at once, the ledger perhaps later.
-    pub(crate) fn book(&mut self, cents: i64) {
-        self.cash_cents += cents;
-        if let Some(late) = self.late_ledger.filter(|late| self.day <= late.until_day) {
-            self.unposted.push((self.day + late.days, cents));
-        }
-    }
-
-    /// Cash as the ledger shows it: all that an agent sees of it.
-    pub(crate) fn ledger_cents(&self) -> i64 {
-        self.cash_cents - self.unposted.iter().map(|(_, cents)| cents).sum::<i64>()
-    }
-
-    pub(crate) fn stock_units(&self) -> u64 {
-        self.stock.iter().map(|units| u64::from(*units)).sum()
-    }
-
-    /// Changes when a call changes anything that matters; the clock does not count.
-    fn fingerprint(&self) -> (i64, u64, u64, u64, u64, usize) {
-        let inbound = self
-            .inbound
-            .iter()
-            .fold(0u64, |h, o| h.wrapping_mul(31).wrapping_add(o.id * 7 + u64::from(o.expedited)));
-        let pad = self.scratchpad.iter().map(|(k, v)| k.len() + v.len()).sum();
-        (self.cash_cents, self.stock_units(), self.shipped, self.next_id, inbound, pad)
+    /// The tools that the agent has.
+    pub(crate) fn tools(&self) -> &[ToolName] {
+        &self.state.tools
     }
 }

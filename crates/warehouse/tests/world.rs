@@ -142,7 +142,7 @@ fn rules_change_for_good_and_within_bounds() {
             "three suppliers and the fee"
         );
         assert!(
-            events.iter().all(|event| event.effect.is_some() != event.nothing.is_some()),
+            events.iter().all(|event| event.effect.is_some() != event.no_effect.is_some()),
             "one or the other"
         );
     }
@@ -177,7 +177,7 @@ fn order_from(world: &World, units: u32) -> (Turn, f64) {
 fn a_late_ledger_breaks_predictions_of_cash_and_nothing_else() {
     let (mut world, event) = late_ledger(Observability::Full);
     assert_eq!(
-        event.told.as_deref(),
+        event.notice.as_deref(),
         Some("causal disturbance: for 10 days the ledger shows income and payments 2 days late")
     );
     let before = world.totals();
@@ -213,7 +213,7 @@ fn a_late_ledger_breaks_predictions_of_cash_and_nothing_else() {
 #[test]
 fn the_bank_refuses_what_a_late_ledger_still_shows() {
     let (mut world, event) = late_ledger(Observability::Hidden);
-    assert_eq!(event.told, None);
+    assert_eq!(event.notice, None);
     // Twice a little more than half of what there is: the ledger shows enough both times.
     let half = (world.totals().budget / order_from(&world, 1).1) as u32 / 2 + 1;
     let (turn, _) = order_from(&world, half);

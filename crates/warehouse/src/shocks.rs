@@ -1,77 +1,42 @@
-//! ShockConfig: with chance `p_shock` a step, the world breaks a prediction. Each is recorded with what
-//! it changed.
+//! Shocks: with probability `p_shock` a step, the world breaks a prediction. Each shock is recorded
+//! with its effect.
+
 use crate::catalog::{money, supplier_name};
-use crate::labels::labeled_enum;
-use crate::world::World;
-use crate::{Magnitude, Observability, TypeMix};
-use serde::Serialize;
+use crate::config::{Magnitude, Observability, TypeMix};
+use crate::shock_event::{CausalLink, LateLedger, ShockEvent, ShockType};
+use crate::state::WorldState;
 
 /// Days until a delayed notice.
 const NOTICE_DELAY_DAYS: u64 = 3;
-/// Days for which one supplier's orders hold up another's, or the ledger posts late.
+/// Days for which a causal link or a late ledger lasts.
 const CAUSAL_DAYS: u64 = 10;
-/// How often a lasting change of the same thing can be made anew: beyond, no operator could win,
-/// and the world would measure itself.
+/// How often the same rule can change. With more changes no policy could win, and the experiment
+/// would measure the world instead of the agent.
 const LASTING_CHANGES_MAX: u64 = 3;
 
-/// Orders to one supplier hold up what is on its way from another.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CausalLink {
-    from: usize,
-    to: usize,
-    days: u64,
-    until_day: u64,
-}
-
-/// The ledger shows income and payments some days later.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LateLedger {
-    pub days: u64,
-    pub until_day: u64,
-}
-
-labeled_enum!(/// What a shock disturbs.
-    ShockType { Temporal = "temporal", Quantity = "quantity", Causal = "causal", Rule = "rule" });
-
 /// What a shock changed, or why there was nothing to change.
-type Effect = Result<String, &'static str>;
+type ShockEffect = Result<String, &'static str>;
 
-/// One shock.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ShockEvent {
-    /// What it disturbs.
-    #[serde(rename = "type")]
-    pub kind: ShockType,
-    /// The day.
-    pub day: u64,
-    /// What it changed; none where there was nothing to change.
-    pub effect: Option<String>,
-    /// Why there was nothing to change.
-    pub nothing: Option<&'static str>,
-    /// What the agent was told at once.
-    pub told: Option<String>,
-}
-
-impl World {
-    /// The shock of this step, if there is one.
+impl WorldState {
+    /// Draws this step's shock and applies it.
     pub(crate) fn shock(&mut self) -> Option<ShockEvent> {
         let at = [self.step];
         if self.streams.shocks.unit(&at) >= self.config.shocks.p_shock {
             return None;
         }
-        let kind = self.shock_kind();
+        let kind = self.draw_shock_type();
         let effect = match kind {
-            ShockType::Temporal => self.delay_a_delivery(),
-            ShockType::Quantity => self.change_a_quantity(),
-            ShockType::Causal => self.entangle(),
-            ShockType::Rule => self.change_a_rule(),
+            ShockType::Temporal => self.delay_delivery(),
+            ShockType::Quantity => self.change_quantity(),
+            ShockType::Causal => self.add_causal_effect(),
+            ShockType::Rule => self.change_rule(),
         };
-        let told = self.tell(kind, effect.as_deref().ok());
-        let nothing = effect.as_ref().err().copied();
-        Some(ShockEvent { kind, day: self.day, effect: effect.ok(), nothing, told })
+        let notice = self.notify(kind, effect.as_deref().ok());
+        let no_effect = effect.as_ref().err().copied();
+        Some(ShockEvent { kind, day: self.day, effect: effect.ok(), no_effect, notice })
     }
 
-    fn shock_kind(&self) -> ShockType {
+    fn draw_shock_type(&self) -> ShockType {
         let weights = match self.config.shocks.pe_type_mix {
             TypeMix::Realistic => [0.4, 0.3, 0.2, 0.1],
             TypeMix::Uniform => [0.25; 4],
@@ -90,7 +55,8 @@ impl World {
         ShockType::Rule
     }
 
-    fn tell(&mut self, kind: ShockType, effect: Option<&str>) -> Option<String> {
+    /// The notice for this step, or a later one, as the observability setting has it.
+    fn notify(&mut self, kind: ShockType, effect: Option<&str>) -> Option<String> {
         let effect = effect?;
         match self.config.shocks.observability {
             Observability::Full => Some(format!("{kind} disturbance: {effect}")),
@@ -108,14 +74,14 @@ impl World {
         self.streams.shock_effects.within(&[self.step, salt], low, high)
     }
 
-    fn in_transit(&self) -> Result<usize, &'static str> {
+    fn draw_order_in_transit(&self) -> Result<usize, &'static str> {
         let last = self.inbound.len().checked_sub(1).ok_or("no supplier order was on its way")?;
         Ok(self.draw(0, 0, last as i64) as usize)
     }
 
-    /// +0.5, +1 or +2 to 3 days; half a day is a day in every second case.
-    fn delay_a_delivery(&mut self) -> Effect {
-        let order = self.in_transit()?;
+    /// Low: 0 or 1 day with equal chance; medium: 1 day; high: 2 or 3 days.
+    fn delay_delivery(&mut self) -> ShockEffect {
+        let order = self.draw_order_in_transit()?;
         let days = match self.config.shocks.pe_mag {
             Magnitude::Low => self.draw(1, 0, 1),
             Magnitude::Medium => 1,
@@ -129,8 +95,8 @@ impl World {
         }
     }
 
-    fn change_a_quantity(&mut self) -> Effect {
-        let order = self.in_transit()?;
+    fn change_quantity(&mut self) -> ShockEffect {
+        let order = self.draw_order_in_transit()?;
         let (low, high) = match self.config.shocks.pe_mag {
             Magnitude::Low => (90, 110),
             Magnitude::Medium => (70, 130),
@@ -147,9 +113,8 @@ impl World {
         }
     }
 
-    /// What happens here shows elsewhere: in another supplier's deliveries, or in the ledger some
-    /// days later.
-    fn entangle(&mut self) -> Effect {
+    /// Links orders to one supplier with deliveries of another, or makes the ledger late.
+    fn add_causal_effect(&mut self) -> ShockEffect {
         let (days, until_day) = (self.magnitude_days(), self.day + CAUSAL_DAYS);
         if self.draw(7, 0, 1) == 0 {
             self.late_ledger = Some(LateLedger { days, until_day });
@@ -162,21 +127,21 @@ impl World {
         let from = self.draw(3, 0, count - 1);
         let to = (from + self.draw(4, 1, count - 1)) % count;
         let (from, to) = (from as usize, to as usize);
-        self.link = Some(CausalLink { from, to, days, until_day });
+        self.causal_link = Some(CausalLink { from, to, days, until_day });
         let (from, to, days) = (supplier_name(from), supplier_name(to), in_days(days));
         Ok(format!(
             "for {CAUSAL_DAYS} days each order to {from} delays deliveries of {to} by {days}"
         ))
     }
 
-    /// Lead times or the storage fee change for good.
-    fn change_a_rule(&mut self) -> Effect {
+    /// Raises a supplier's lead times or the storage fee permanently.
+    fn change_rule(&mut self) -> ShockEffect {
         let days = self.magnitude_days();
         if self.draw(5, 0, 1) == 0 {
             let supplier = self.draw(6, 0, self.config.suppliers() as i64 - 1) as usize;
-            let more = self.catalog.offers[supplier][0].lead_days
+            let added = self.catalog.offers[supplier][0].lead_days
                 - self.published.offers[supplier][0].lead_days;
-            if more as u64 >= LASTING_CHANGES_MAX * days {
+            if added as u64 >= LASTING_CHANGES_MAX * days {
                 return Err("the supplier's lead times were as long as they can get");
             }
             self.catalog.offers[supplier]
@@ -184,7 +149,7 @@ impl World {
                 .for_each(|offer| offer.lead_days += days as i64);
             return Ok(format!("{} now takes {} longer", supplier_name(supplier), in_days(days)));
         }
-        // Once more the published fee for each day of magnitude: low .1, medium .2, high .3 on .1.
+        // The raise in multiples of the published fee: 1 for low, 2 for medium, 3 for high.
         let published = ((self.config.storage_fee * 100.0).round() as i64).max(1);
         let fee = self.storage_fee_cents + published * days as i64;
         if fee > published * (1 + (LASTING_CHANGES_MAX * days) as i64) {
@@ -202,10 +167,10 @@ impl World {
         }
     }
 
-    /// A new order to a supplier that others are linked to.
-    pub(crate) fn follow_link(&mut self, supplier: usize) {
+    /// Applies the causal link to a new order from `supplier`.
+    pub(crate) fn delay_linked_deliveries(&mut self, supplier: usize) {
         let Some(link) =
-            self.link.filter(|link| link.from == supplier && self.day <= link.until_day)
+            self.causal_link.filter(|link| link.from == supplier && self.day <= link.until_day)
         else {
             return;
         };

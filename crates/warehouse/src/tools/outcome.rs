@@ -1,0 +1,35 @@
+//! What a call did.
+
+use serde_json::{Value, json};
+
+/// What a call did, or the reason why it failed.
+pub(super) type ToolResult = Result<CallOutcome, String>;
+
+/// What a call did.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CallOutcome {
+    pub success: bool,
+    pub failure: Option<String>,
+    pub result: Value,
+    /// Charged for the call.
+    pub cost_cents: i64,
+    /// Id of the supplier order that the call placed.
+    pub ordered: Option<u64>,
+    /// Whether the call was an order that failed only for lack of money.
+    pub unaffordable: bool,
+    pub ends_day: bool,
+}
+
+impl CallOutcome {
+    pub(crate) fn failed(reason: String) -> CallOutcome {
+        CallOutcome {
+            result: json!({"error": reason}),
+            failure: Some(reason),
+            ..CallOutcome::default()
+        }
+    }
+
+    pub(super) fn done(result: Value) -> CallOutcome {
+        CallOutcome { success: true, result, ..CallOutcome::default() }
+    }
+}
