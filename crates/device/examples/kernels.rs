@@ -1,11 +1,10 @@
-//! Prints what the kernels reach and what this machine could: `cargo run --release -p device
-//! --example kernels [filter]`.
+//! Benchmark of the CPU kernels against the measured limits of the machine: `cargo run --release
+//! -p device --example kernels [filter]`.
 //!
-//! `PRECISION=native` multiplies quantized weights with activations of two bytes, as GGUF's own
-//! formats are, else of one; `LAYERS=1` decodes so few layers of the small model that the last
-//! cache holds them. `THREADS=1` measures one thread by its time on its core: meaningful on a busy
-//! machine too. Every figure is the best of many, beside the limit measured in the same minute:
-//! other processes cost both alike.
+//! `PRECISION=native` quantizes activations for quantized weights to 16 bits instead of 8.
+//! `LAYERS=1` decodes so few layers of the small model that they fit in the L3 cache. `THREADS=1`
+//! measures CPU time of one thread, which is meaningful on a busy machine too. Every rate is the
+//! best of many, beside the limit measured at the same time, since other processes slow both alike.
 
 use checkpoint::Dtype;
 use device::DeviceError;
@@ -16,10 +15,11 @@ use device::memory::Arena;
 use device::pool::PoolOptions;
 use placement::KvDtype;
 
-/// Bytes from a multiple of 64 to a matrix.
+/// Offset of a matrix from a multiple of 64 bytes.
 const PHASE_BYTES: usize = 24;
 
-struct Limits {
+/// Measured limits: bytes/s, and operations/s by dtype.
+struct MeasuredLimits {
     read: f64,
     f32: f64,
     bf16: f64,
@@ -31,7 +31,7 @@ fn main() -> Result<(), DeviceError> {
     let threads = std::env::var("THREADS").ok().and_then(|t| t.parse().ok());
     let cpu = Cpu::new(&PoolOptions { threads, ..PoolOptions::default() })?;
     let mut memory = ReadMemory::new()?;
-    let limits = Limits {
+    let limits = MeasuredLimits {
         read: memory.best_rate(&cpu, 384)?,
         f32: measure_dot_peak(&cpu, DotKind::F32, 40)?,
         bf16: measure_dot_peak(&cpu, DotKind::Bf16, 40)?,
@@ -64,8 +64,7 @@ fn main() -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// Bytes that are never zero, so that scales and numbers are ordinary. They begin as a file's
-/// weights may: past a multiple of 64 bytes.
+/// Pseudo-random weights with normal scales, unaligned like weights in a file.
 fn weights(arena: &Arena, dtype: Dtype, rows: usize, cols: usize) -> Result<Matrix, DeviceError> {
     let bytes = rows * cols / dtype.block_elements() * dtype.block_bytes();
     let data = arena.fill::<DeviceError>(bytes + PHASE_BYTES, |to| {
@@ -80,15 +79,15 @@ fn weights(arena: &Arena, dtype: Dtype, rows: usize, cols: usize) -> Result<Matr
     Matrix::new(dtype, rows, cols, data.slice(PHASE_BYTES..PHASE_BYTES + bytes)?)
 }
 
-/// The best time of each piece of work over many rounds, added up: an interruption spoils one piece
-/// of one round.
-struct Best<'a> {
+/// Sum over pieces of work of the best time of each in many rounds, so that an interruption spoils
+/// only one piece of one round.
+struct BestTimes<'a> {
     cpu: &'a Cpu,
     seconds: Vec<f64>,
     at: usize,
 }
 
-impl Best<'_> {
+impl BestTimes<'_> {
     fn piece<T>(&mut self, run: impl FnOnce() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
         let start = Stopwatch::start(self.cpu);
         let result = run()?;
@@ -105,9 +104,9 @@ impl Best<'_> {
 fn best_pieces(
     cpu: &Cpu,
     rounds: usize,
-    mut run: impl FnMut(&mut Best<'_>) -> Result<(), DeviceError>,
+    mut run: impl FnMut(&mut BestTimes<'_>) -> Result<(), DeviceError>,
 ) -> Result<f64, DeviceError> {
-    let mut best = Best { cpu, seconds: Vec::new(), at: 0 };
+    let mut best = BestTimes { cpu, seconds: Vec::new(), at: 0 };
     for _ in 0..rounds {
         best.at = 0;
         run(&mut best)?;
@@ -123,11 +122,37 @@ fn best(
     best_pieces(cpu, rounds, |best| best.piece(&mut run))
 }
 
-/// One layer's seven products, copied until they exceed the caches, as decoding meets them.
+/// Weights of one layer.
+struct LayerWeights {
+    qkv: [Matrix; 3],
+    o: Matrix,
+    gate_up: [Matrix; 2],
+    down: Matrix,
+}
+
+impl LayerWeights {
+    fn bytes(&self) -> usize {
+        let others = [&self.o, &self.down];
+        self.qkv.iter().chain(&self.gate_up).chain(others).map(Matrix::bytes).sum()
+    }
+}
+
+/// Sizes of a model: hidden, intermediate, keys and values.
+#[derive(Clone, Copy)]
+struct ModelSizes {
+    hidden: usize,
+    inter: usize,
+    kv: usize,
+}
+
+/// Decodes with models of several layers, so that weights come from memory.
 fn decode(cpu: &Cpu, memory: &mut ReadMemory, only: &str) -> Result<(), DeviceError> {
     let layers = std::env::var("LAYERS").ok().and_then(|layers| layers.parse().ok()).unwrap_or(30);
-    let models = [("1.2B", 2048usize, 8192, 512, 2), ("SmolLM2", 576, 1536, 192, layers)];
-    for (name, hidden, inter, kv, layers) in models {
+    let models = [
+        ("1.2B", ModelSizes { hidden: 2048, inter: 8192, kv: 512 }, 2),
+        ("SmolLM2", ModelSizes { hidden: 576, inter: 1536, kv: 192 }, layers),
+    ];
+    for (name, sizes, layers) in models {
         for dtype in [
             Dtype::BF16,
             Dtype::F16,
@@ -140,90 +165,24 @@ fn decode(cpu: &Cpu, memory: &mut ReadMemory, only: &str) -> Result<(), DeviceEr
             Dtype::Q5K,
             Dtype::Q6K,
         ] {
+            let ModelSizes { hidden, inter, kv } = sizes;
             if !hidden.is_multiple_of(dtype.block_elements()) || !dtype.name().contains(only) {
                 continue;
             }
             let arena = Arena::new(4 << 30)?;
+            let w = |rows, cols| weights(&arena, dtype, rows, cols);
             let mut model = Vec::new();
             for _ in 0..layers {
-                let w = |rows, cols| weights(&arena, dtype, rows, cols);
-                model.push((
-                    [w(hidden, hidden)?, w(kv, hidden)?, w(kv, hidden)?],
-                    w(hidden, hidden)?,
-                    [w(inter, hidden)?, w(inter, hidden)?],
-                    w(hidden, inter)?,
-                ));
+                model.push(LayerWeights {
+                    qkv: [w(hidden, hidden)?, w(kv, hidden)?, w(kv, hidden)?],
+                    o: w(hidden, hidden)?,
+                    gate_up: [w(inter, hidden)?, w(inter, hidden)?],
+                    down: w(hidden, inter)?,
+                });
             }
-            let bytes: usize = model
-                .iter()
-                .map(|(a, b, c, d)| {
-                    a.iter().chain([b, d]).chain(c).map(Matrix::bytes).sum::<usize>()
-                })
-                .sum();
+            let bytes: usize = model.iter().map(LayerWeights::bytes).sum();
             for tokens in tokens_of(&[1, 8, 32]) {
-                let x: Vec<f32> =
-                    (0..tokens * inter).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
-                let (mut a, mut b, mut c) = (
-                    vec![0f32; tokens * inter],
-                    vec![0f32; tokens * inter],
-                    vec![0f32; tokens * inter],
-                );
-                let forms = ActivationDtypes::new(precision()).and(dtype);
-                let mut inputs = PackedActivations::new();
-                let seconds = best_pieces(cpu, 60, |best| {
-                    for (qkv, o, up, down) in &model {
-                        best.piece(|| {
-                            inputs.pack(cpu, &x[..tokens * hidden], tokens, hidden, forms)
-                        })?;
-                        let [q, k, v] = qkv;
-                        best.piece(|| {
-                            cpu.linear(
-                                &inputs,
-                                &mut [
-                                    Product {
-                                        weight: q,
-                                        bias: None,
-                                        out: &mut a[..tokens * hidden],
-                                    },
-                                    Product { weight: k, bias: None, out: &mut b[..tokens * kv] },
-                                    Product { weight: v, bias: None, out: &mut c[..tokens * kv] },
-                                ],
-                            )
-                        })?;
-                        best.piece(|| {
-                            cpu.linear(
-                                &inputs,
-                                &mut [Product {
-                                    weight: o,
-                                    bias: None,
-                                    out: &mut a[..tokens * hidden],
-                                }],
-                            )
-                        })?;
-                        let [gate, up] = up;
-                        best.piece(|| {
-                            cpu.linear(
-                                &inputs,
-                                &mut [
-                                    Product { weight: gate, bias: None, out: &mut a },
-                                    Product { weight: up, bias: None, out: &mut b },
-                                ],
-                            )
-                        })?;
-                        best.piece(|| inputs.pack(cpu, &x, tokens, inter, forms))?;
-                        best.piece(|| {
-                            cpu.linear(
-                                &inputs,
-                                &mut [Product {
-                                    weight: down,
-                                    bias: None,
-                                    out: &mut a[..tokens * hidden],
-                                }],
-                            )
-                        })?;
-                    }
-                    Ok(())
-                })?;
+                let seconds = decode_step(cpu, &model, sizes, dtype, tokens)?;
                 let rate = bytes as f64 / seconds;
                 let read = memory.best_rate(cpu, 64)?;
                 let flops = 2.0 * tokens as f64 * bytes as f64 / dtype.block_bytes() as f64
@@ -242,7 +201,47 @@ fn decode(cpu: &Cpu, memory: &mut ReadMemory, only: &str) -> Result<(), DeviceEr
     Ok(())
 }
 
-fn prefill(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
+/// Seconds of the products of one decoding step.
+fn decode_step(
+    cpu: &Cpu,
+    model: &[LayerWeights],
+    sizes: ModelSizes,
+    dtype: Dtype,
+    tokens: usize,
+) -> Result<f64, DeviceError> {
+    let ModelSizes { hidden, inter, .. } = sizes;
+    let x: Vec<f32> = (0..tokens * inter).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
+    let mut out = [0; 3].map(|_| vec![0f32; tokens * inter]);
+    let [a, b, c] = &mut out;
+    let dtypes = ActivationDtypes::new(precision()).and(dtype);
+    let mut inputs = PackedActivations::new();
+    let mut linear = |best: &mut BestTimes, inputs: &PackedActivations, weights: &[&Matrix]| {
+        let outs = [&mut *a, &mut *b, &mut *c];
+        let mut products: Vec<Product> = weights
+            .iter()
+            .zip(outs)
+            .map(|(weight, out)| Product {
+                weight,
+                bias: None,
+                out: &mut out[..tokens * weight.rows],
+            })
+            .collect();
+        best.piece(|| cpu.linear(inputs, &mut products))
+    };
+    best_pieces(cpu, 60, |best| {
+        for LayerWeights { qkv: [q, k, v], o, gate_up: [gate, up], down } in model {
+            best.piece(|| inputs.pack(cpu, &x[..tokens * hidden], tokens, hidden, dtypes))?;
+            linear(best, &inputs, &[q, k, v])?;
+            linear(best, &inputs, &[o])?;
+            linear(best, &inputs, &[gate, up])?;
+            best.piece(|| inputs.pack(cpu, &x, tokens, inter, dtypes))?;
+            linear(best, &inputs, &[down])?;
+        }
+        Ok(())
+    })
+}
+
+fn prefill(cpu: &Cpu, limits: &MeasuredLimits) -> Result<(), DeviceError> {
     let arena = Arena::new(1 << 30)?;
     let shapes =
         [(8192usize, 2048usize), (2048, 8192), (2048, 2048), (1536, 576), (576, 1536), (192, 576)];
@@ -285,9 +284,9 @@ fn prefill(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
                     )
                 })?;
                 let rate = 2.0 * (tokens * rows * cols) as f64 / seconds;
-                let (share, of_bf16) = (100.0 * rate / limit, rate / limits.bf16);
+                let (percent, of_bf16) = (100.0 * rate / limit, rate / limits.bf16);
                 println!(
-                    "prefill {:5} {rows:5} x {cols:5} x {tokens}: {:6.0} GFLOP/s = {share:3.0}% of its limit, {of_bf16:.2} of bf16's",
+                    "prefill {:5} {rows:5} x {cols:5} x {tokens}: {:6.0} GFLOP/s = {percent:3.0}% of its limit, {of_bf16:.2} of bf16's",
                     dtype.name(),
                     rate / 1e9
                 );
@@ -297,7 +296,7 @@ fn prefill(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
     Ok(())
 }
 
-fn attention(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
+fn attention(cpu: &Cpu, limits: &MeasuredLimits) -> Result<(), DeviceError> {
     for (name, heads, kv_heads) in [("1.2B", 32, 8), ("SmolLM2", 9, 3)] {
         for dtype in [KvDtype::Bf16, KvDtype::F32, KvDtype::Int8] {
             let shape = KvShape { kv_heads, key_dim: 64, value_dim: 64, block_tokens: 32, dtype };
@@ -344,8 +343,8 @@ fn attention(cpu: &Cpu, limits: &Limits) -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// A token of each of 16 sequences of 2048, which share their first 512: what runs of an experiment
-/// ask for. In so many layers that caches do not hold them.
+/// Attention of one new token in each of 16 sequences of 2048, which share their first 512, as in
+/// runs of an experiment. The KV cache of all layers exceeds the CPU caches.
 fn attention_of_runs(cpu: &Cpu, memory: &mut ReadMemory) -> Result<(), DeviceError> {
     const LAYERS: usize = 20;
     const RUNS: usize = 16;
@@ -362,7 +361,7 @@ fn attention_of_runs(cpu: &Cpu, memory: &mut ReadMemory) -> Result<(), DeviceErr
             .collect::<Result<Vec<_>, _>>()?;
         let k: Vec<f32> =
             (0..CONTEXT * kv_heads * 64).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
-        // Runs grow side by side: a run's blocks lie between those of the others.
+        // Runs grow concurrently, so their blocks are interleaved.
         let tables: Vec<Vec<u32>> = (0..RUNS)
             .map(|run| {
                 let own = (0..(CONTEXT - SHARED) / BLOCK)
@@ -400,9 +399,9 @@ fn attention_of_runs(cpu: &Cpu, memory: &mut ReadMemory) -> Result<(), DeviceErr
             Ok(())
         })?;
         let rate = (LAYERS * KvLayer::bytes(&shape, blocks)) as f64 / seconds;
-        let share = 100.0 * rate / memory.best_rate(cpu, 64)?;
+        let percent = 100.0 * rate / memory.best_rate(cpu, 64)?;
         println!(
-            "attention of {RUNS} runs, SmolLM2 {dtype:?} context {CONTEXT}, {SHARED} shared: {:.1} GB/s of cache = {share:.0}% of read, {:.0} us a layer",
+            "attention of {RUNS} runs, SmolLM2 {dtype:?} context {CONTEXT}, {SHARED} shared: {:.1} GB/s of cache = {percent:.0}% of read, {:.0} us a layer",
             rate / 1e9,
             seconds * 1e6 / LAYERS as f64
         );
@@ -419,7 +418,7 @@ fn quantize(cpu: &Cpu) -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// That of PRECISION.
+/// Precision from the variable PRECISION.
 fn precision() -> Precision {
     if std::env::var("PRECISION").is_ok_and(|name| name == "native") {
         Precision::Native
@@ -428,9 +427,9 @@ fn precision() -> Precision {
     }
 }
 
-/// The numbers of TOKENS, else these.
-fn tokens_of(usual: &[usize]) -> Vec<usize> {
+/// Token counts from the variable TOKENS, else `default`.
+fn tokens_of(default: &[usize]) -> Vec<usize> {
     let given = std::env::var("TOKENS").unwrap_or_default();
     let given: Vec<usize> = given.split(',').filter_map(|count| count.parse().ok()).collect();
-    if given.is_empty() { usual.to_vec() } else { given }
+    if given.is_empty() { default.to_vec() } else { given }
 }

@@ -4,6 +4,7 @@
 mod attention;
 mod linear;
 mod rows;
+mod shared_prefix;
 
 use std::sync::{Arc, OnceLock};
 
