@@ -8,9 +8,10 @@
 
 use checkpoint::Dtype;
 use device::DeviceError;
-use device::cpu::attention::{AttentionOptions, AttentionSequence, KvLayer, KvShape};
+use device::backend::{AttentionOptions, AttentionSequence, Precision, Product};
+use device::cpu::attention::{KvLayer, KvShape};
 use device::cpu::measure::{DotKind, ReadMemory, Stopwatch, measure_dot_peak, measure_fork_join};
-use device::cpu::{ActivationDtypes, Cpu, Matrix, PackedActivations, Precision, Product};
+use device::cpu::{ActivationDtypes, Cpu, HostBuffer, Matrix, PackedActivations};
 use device::memory::Arena;
 use device::pool::PoolOptions;
 use placement::KvDtype;
@@ -211,20 +212,16 @@ fn decode_step(
 ) -> Result<f64, DeviceError> {
     let ModelSizes { hidden, inter, .. } = sizes;
     let x: Vec<f32> = (0..tokens * inter).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
-    let mut out = [0; 3].map(|_| vec![0f32; tokens * inter]);
+    let mut out = [0; 3].map(|_| HostBuffer::new(tokens * inter));
     let [a, b, c] = &mut out;
     let dtypes = ActivationDtypes::new(precision()).and(dtype);
     let mut inputs = PackedActivations::new();
     let mut linear = |best: &mut BestTimes, inputs: &PackedActivations, weights: &[&Matrix]| {
         let outs = [&mut *a, &mut *b, &mut *c];
-        let mut products: Vec<Product> = weights
+        let mut products: Vec<Product<Cpu>> = weights
             .iter()
             .zip(outs)
-            .map(|(weight, out)| Product {
-                weight,
-                bias: None,
-                out: &mut out[..tokens * weight.rows],
-            })
+            .map(|(&weight, out)| Product { weight, bias: None, out })
             .collect();
         best.piece(|| cpu.linear(inputs, &mut products))
     };
@@ -268,7 +265,7 @@ fn prefill(cpu: &Cpu, limits: &MeasuredLimits) -> Result<(), DeviceError> {
             for tokens in tokens_of(&[512]) {
                 let x: Vec<f32> =
                     (0..tokens * cols).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
-                let mut out = vec![0f32; tokens * rows];
+                let mut out = HostBuffer::new(tokens * rows);
                 let mut inputs = PackedActivations::new();
                 let seconds = best(cpu, 20, || {
                     inputs.pack(

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use checkpoint::{Dtype, Pairing};
 use device::DeviceError;
-use device::cpu::attention::{AttentionSequence, KvShape};
-use device::cpu::{Cpu, KernelSet, Precision, RopeTable};
+use device::backend::{AttentionSequence, Precision};
+use device::cpu::attention::KvShape;
+use device::cpu::{Cpu, KernelSet, RopeTable};
 use device::cuda::selftest::{BenchSizes, benches, checks};
 use device::cuda::{
     AttentionMetadata, BatchShape, Buffer, CudaError, Driver, Gpu, GpuActivationDtypes, GpuArena,

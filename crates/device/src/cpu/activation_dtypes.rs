@@ -2,8 +2,8 @@
 
 use checkpoint::Dtype;
 
-use super::Precision;
 use super::matrix::is_quantized;
+use crate::backend::Precision;
 
 /// The set of activation dtypes that some products need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

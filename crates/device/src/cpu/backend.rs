@@ -1,18 +1,20 @@
-//! [`Backend`] for the CPU.
+//! [`Backend`] of the CPU: each operation sizes its output, calls the kernel of the same name and
+//! packs the result.
 
 use std::ops::{Deref, DerefMut, Range};
 
 use checkpoint::{Activation, Dtype};
 
-use super::attention::{self, KvLayer};
-use super::{ActivationDtypes, Cpu, Matrix, PackedActivations, RopeTable, linear, widen};
+use super::attention::KvLayer;
+use super::{ActivationDtypes, Cpu, Matrix, PackedActivations, RopeTable, widen};
 use crate::DeviceError;
 use crate::backend::{
     AttentionOptions, Backend, Epilogue, NormWeights, PassInput, Precision, Product,
 };
 use crate::memory::Bytes;
 
-/// Activations in host memory, `[rows, width]`: a length within a capacity that is allocated once.
+/// Activations in host memory, `[rows, width]`. Has a length within a capacity, like a `Vec`, but
+/// keeps the values beyond its length initialized.
 #[derive(Default)]
 pub struct HostBuffer {
     values: Vec<f32>,
@@ -25,8 +27,8 @@ impl HostBuffer {
         Self { values: vec![0.0; len], len }
     }
 
-    /// Makes it `len` values long; grows where the capacity is too small. The values are
-    /// unspecified: what was there, or zeros.
+    /// Sets the length, and grows the capacity if needed. The values are unspecified: old values or
+    /// zeros.
     pub fn resize(&mut self, len: usize) {
         if len > self.values.len() {
             self.values.resize(len, 0.0);
@@ -34,7 +36,7 @@ impl HostBuffer {
         self.len = len;
     }
 
-    /// Values that fit without an allocation.
+    /// Maximum length without an allocation.
     pub fn capacity(&self) -> usize {
         self.values.len()
     }
@@ -95,7 +97,7 @@ impl Backend for Cpu {
         ActivationDtypes::for_weights(precision, weights)
     }
 
-    /// Grows to what the products of a pass need.
+    /// Empty: they grow to what the products of a pass need.
     fn packed_activations(
         &self,
         _: usize,
@@ -117,12 +119,8 @@ impl Backend for Cpu {
     fn linear<const N: usize>(
         &self,
         inputs: &PackedActivations,
-        products: [Product<Self>; N],
+        mut products: [Product<Self>; N],
     ) -> Result<(), DeviceError> {
-        let mut products = products.map(|Product { weight, bias, out }| {
-            out.resize(inputs.tokens() * weight.rows);
-            linear::Product { weight, bias: bias.map(Vec::as_slice), out }
-        });
         Cpu::linear(self, inputs, &mut products)
     }
 
@@ -247,11 +245,8 @@ impl Backend for Cpu {
         out: &mut HostBuffer,
         epilogue: Epilogue<Self>,
     ) -> Result<(), DeviceError> {
-        let AttentionOptions { heads, scale, window, sinks } = *options;
-        out.resize(input.positions.len() * heads * kv.shape().value_dim);
-        let options =
-            attention::AttentionOptions { heads, scale, window, sinks: sinks.map(Vec::as_slice) };
-        Cpu::attention(self, kv, input.sequences, &options, q, out)?;
+        out.resize(input.positions.len() * options.heads * kv.shape().value_dim);
+        Cpu::attention(self, kv, input.sequences, options, q, out)?;
         self.pack(out, epilogue)
     }
 }

@@ -11,17 +11,8 @@ use super::matrix::is_quantized;
 use super::quant::{self, GROUP_ROWS, QuantJob};
 use super::{ActivationDtypes, Cpu, KernelSet, Matrix, PackedActivations, expect};
 use crate::DeviceError;
+use crate::backend::Product;
 use crate::memory::Scratch;
-
-/// One product: out = activations weight^T + bias.
-pub struct Product<'a> {
-    /// [rows, cols]
-    pub weight: &'a Matrix,
-    /// `[rows]`
-    pub bias: Option<&'a [f32]>,
-    /// [tokens, rows]
-    pub out: &'a mut [f32],
-}
 
 /// One product, divided into chunks of rows and tokens.
 struct LinearJob<'a> {
@@ -61,7 +52,8 @@ const ACTIVATIONS_BYTES: usize = 8 << 20;
 const CHUNK_BYTES_MIN: usize = 16 << 10;
 
 impl Cpu {
-    /// Computes all products of the same activations in one fork and join.
+    /// Computes all products of the same activations in one fork and join, and resizes the outputs
+    /// to [tokens, weight.rows].
     ///
     /// # Errors
     /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`],
@@ -69,7 +61,7 @@ impl Cpu {
     pub fn linear(
         &self,
         inputs: &PackedActivations,
-        products: &mut [Product<'_>],
+        products: &mut [Product<'_, Cpu>],
     ) -> Result<(), DeviceError> {
         let total_bytes: usize = products.iter().map(|p| p.weight.bytes()).sum();
         let chunk_bytes_max = if inputs.tokens() < MANY_TOKENS {
@@ -83,6 +75,7 @@ impl Cpu {
         let mut jobs = Vec::with_capacity(products.len());
         for product in products {
             let activations = checked(inputs, product)?;
+            product.out.resize(inputs.tokens() * product.weight.rows);
             let rows_per_chunk = (chunk_bytes / product.weight.row_bytes().max(1))
                 .max(1)
                 .next_multiple_of(GROUP_ROWS);
@@ -96,7 +89,7 @@ impl Cpu {
                 set: self.set,
                 inputs,
                 weight: product.weight,
-                bias: product.bias,
+                bias: product.bias.map(Vec::as_slice),
                 out: product.out.as_mut_ptr(),
                 activations,
                 rows_per_chunk,
@@ -116,12 +109,14 @@ impl Cpu {
 }
 
 /// The activation dtype of the product, after checking all shapes.
-fn checked(inputs: &PackedActivations, product: &Product) -> Result<ActivationDtype, DeviceError> {
+fn checked(
+    inputs: &PackedActivations,
+    product: &Product<Cpu>,
+) -> Result<ActivationDtype, DeviceError> {
     let weight = product.weight;
     weight.check()?;
     expect("linear: the weight's columns", inputs.cols(), weight.cols)?;
-    expect("linear: out is [tokens, rows]", inputs.tokens() * weight.rows, product.out.len())?;
-    expect("linear: bias", weight.rows, product.bias.map_or(weight.rows, <[f32]>::len))?;
+    expect("linear: bias", weight.rows, product.bias.map_or(weight.rows, Vec::len))?;
     let activations = ActivationDtypes::of(inputs.dtypes().precision(), weight.dtype);
     if !inputs.has(activations) {
         return Err(DeviceError::ActivationDtypeMissing {

@@ -31,14 +31,12 @@ mod tests;
 use std::sync::Arc;
 
 use crate::DeviceError;
-pub use crate::backend::Precision;
 use crate::pool::{Pool, PoolOptions};
 
 pub use activation_dtypes::ActivationDtypes;
 pub use backend::HostBuffer;
 pub use convert::{DtypeConversion, widen};
 pub use kernel_set::{KERNELS_VARIABLE, KernelSet, provenance};
-pub use linear::Product;
 pub use logits::TopLogit;
 pub use matrix::{Matrix, readable};
 pub(crate) use matrix::{check_matrix, is_quantized};

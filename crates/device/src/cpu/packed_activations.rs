@@ -10,8 +10,9 @@ use super::dispatch::kernel;
 use super::quant::{BLOCK, CodeRows, CodeView};
 use super::shared::SharedMut;
 use super::simd::{LANES, Simd};
-use super::{ActivationDtypes, Cpu, KernelSet, Precision, expect};
+use super::{ActivationDtypes, Cpu, KernelSet, expect};
 use crate::DeviceError;
+use crate::backend::Precision;
 use crate::memory::Scratch;
 
 /// Activations, `[tokens, cols]`, in the dtypes and layouts that kernels read: packed once and

@@ -21,8 +21,8 @@ use super::shared::SharedMut;
 use super::simd::LANES;
 use super::{Cpu, expect};
 use crate::DeviceError;
+use crate::backend::{AttentionOptions, AttentionSequence};
 
-pub use crate::backend::AttentionSequence;
 pub use cache::{KvLayer, KvShape};
 use run::{merge_task, run_task};
 use softmax_state::SoftmaxState;
@@ -37,19 +37,6 @@ const LANE_GROUPS: usize = TILE / LANES;
 
 /// Positions of a split, the unit by which a long sequence is divided among threads.
 const SPLIT: usize = 1024;
-
-/// Parameters of attention.
-#[derive(Debug, Clone, Copy)]
-pub struct AttentionOptions<'a> {
-    /// Query heads: a multiple of the kv heads.
-    pub heads: usize,
-    /// Factor of the scores, usually 1 / sqrt(head_dim).
-    pub scale: f32,
-    /// Sliding window: a token attends to itself and the `window - 1` tokens before it.
-    pub window: Option<usize>,
-    /// Attention sinks: one logit per head that enters the softmax without a value (gpt-oss).
-    pub sinks: Option<&'a [f32]>,
-}
 
 impl Cpu {
     /// Writes keys and values of the new tokens, both [tokens, kv_heads, dim], to the cache,
@@ -107,7 +94,7 @@ impl Cpu {
         &self,
         layer: &KvLayer,
         sequences: &[AttentionSequence],
-        options: &AttentionOptions,
+        options: &AttentionOptions<Cpu>,
         q: &[f32],
         out: &mut [f32],
     ) -> Result<(), DeviceError> {
@@ -129,11 +116,7 @@ impl Cpu {
             tokens * options.heads * shape.value_dim,
             out.len(),
         )?;
-        expect(
-            "attention: sinks",
-            options.heads,
-            options.sinks.map_or(options.heads, <[f32]>::len),
-        )?;
+        expect("attention: sinks", options.heads, options.sinks.map_or(options.heads, Vec::len))?;
         if group == 0 || tokens == 0 {
             return Ok(());
         }
@@ -184,7 +167,7 @@ impl Cpu {
 /// Operands of one call.
 struct AttentionCall<'a> {
     layer: &'a KvLayer,
-    options: &'a AttentionOptions<'a>,
+    options: &'a AttentionOptions<'a, Cpu>,
     q: &'a [f32],
     /// Query heads per kv head.
     group: usize,

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::super::simd::LANES;
 use super::cache::CacheSlot;
-use super::{AttentionCall, AttentionSequence, LANE_GROUPS, SPLIT, TILE};
+use super::{AttentionCall, LANE_GROUPS, SPLIT, TILE};
+use crate::backend::AttentionSequence;
 
 /// Maximum query rows (tokens x heads of a group) of a slice, which share one pass over the keys of
 /// their sequence: five row blocks of 12.

@@ -4,7 +4,8 @@ use placement::KvDtype;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cpu::attention::{AttentionOptions, AttentionSequence, KvLayer, KvShape};
+use crate::backend::{AttentionOptions, AttentionSequence};
+use crate::cpu::attention::{KvLayer, KvShape};
 use crate::cpu::plain;
 
 /// All of a sequence's q, k and v, and its block table.
@@ -41,13 +42,13 @@ impl AttentionSetup {
         Self { shape, heads, histories, sinks: None, window: None }
     }
 
-    fn options(&self) -> AttentionOptions<'_> {
+    fn options(&self) -> AttentionOptions<'_, Cpu> {
         let scale = 1.0 / (self.shape.key_dim as f32).sqrt();
         AttentionOptions {
             heads: self.heads,
             scale,
             window: self.window,
-            sinks: self.sinks.as_deref(),
+            sinks: self.sinks.as_ref(),
         }
     }
 

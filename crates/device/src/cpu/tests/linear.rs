@@ -3,13 +3,14 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cpu::{ActivationDtypes, PackedActivations, Precision, Product, plain};
+use crate::backend::{Precision, Product};
+use crate::cpu::{ActivationDtypes, HostBuffer, PackedActivations, plain};
 
 fn multiply(
     cpu: &Cpu,
     precision: Precision,
     weight: &Matrix,
-    bias: Option<&[f32]>,
+    bias: Option<&Vec<f32>>,
     x: &[f32],
     tokens: usize,
 ) -> Vec<f32> {
@@ -17,16 +18,17 @@ fn multiply(
     inputs
         .pack(cpu, x, tokens, weight.cols, ActivationDtypes::new(precision).and(weight.dtype))
         .unwrap();
-    let mut out = vec![f32::NAN; tokens * weight.rows];
+    let mut out = HostBuffer::new(tokens * weight.rows);
+    out.fill(f32::NAN);
     cpu.linear(&inputs, &mut [Product { weight, bias, out: &mut out }]).unwrap();
-    out
+    out.to_vec()
 }
 
 /// Reference product and tolerance of each element.
 fn expected(
     precision: Precision,
     weight: &Matrix,
-    bias: Option<&[f32]>,
+    bias: Option<&Vec<f32>>,
     x: &[f32],
 ) -> Vec<(f64, f64)> {
     let round = |x: &[f32]| match (precision, weight.dtype) {
@@ -69,7 +71,7 @@ proptest! {
             let weight = matrix(&mut random, dtype, rows, cols);
             let x = random.normals(tokens * cols);
             let bias = random.normals(rows);
-            let bias = with_bias.then_some(bias.as_slice());
+            let bias = with_bias.then_some(&bias);
             for precision in [Precision::F32, Precision::Native, Precision::Int8] {
                 let expected = expected(precision, &weight, bias, &x);
                 let mut of_sets: Vec<(KernelSet, Vec<f32>)> = Vec::new();
@@ -223,7 +225,7 @@ fn products_computed_together_are_bit_identical_to_each_alone() {
         let dtypes =
             ActivationDtypes::for_weights(Precision::Native, weights.iter().map(|w| w.dtype));
         inputs.pack(cpu, &x, 3, 256, dtypes).unwrap();
-        let mut outs = weights.each_ref().map(|w| vec![0f32; 3 * w.rows]);
+        let mut outs = weights.each_ref().map(|_| HostBuffer::default());
         let products =
             weights.iter().zip(&mut outs).map(|(weight, out)| Product { weight, bias: None, out });
         cpu.linear(&inputs, &mut products.collect::<Vec<_>>()).unwrap();
@@ -265,13 +267,14 @@ fn mismatched_operands_are_errors() {
     let x = random.normals(128);
     assert!(inputs.pack(cpu, &x, 3, 64, ActivationDtypes::new(Precision::F32)).is_err());
     inputs.pack(cpu, &x, 2, 64, ActivationDtypes::new(Precision::Native).and(Dtype::F32)).unwrap();
-    let mut out = vec![0.0; 8];
+    let mut out = HostBuffer::default();
     let missing =
         cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out }]);
     assert!(matches!(missing, Err(DeviceError::ActivationDtypeMissing { .. })));
     inputs.pack(cpu, &x, 2, 64, ActivationDtypes::new(Precision::Native).and(Dtype::BF16)).unwrap();
+    let bias = vec![0.0; 3];
     let short =
-        cpu.linear(&inputs, &mut [Product { weight: &weight, bias: None, out: &mut out[..7] }]);
+        cpu.linear(&inputs, &mut [Product { weight: &weight, bias: Some(&bias), out: &mut out }]);
     assert!(matches!(short, Err(DeviceError::Shape { .. })));
     let other = matrix(&mut random, Dtype::BF16, 4, 32);
     assert!(

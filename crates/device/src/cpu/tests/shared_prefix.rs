@@ -3,7 +3,8 @@
 use placement::KvDtype;
 
 use super::*;
-use crate::cpu::attention::{AttentionOptions, AttentionSequence, KvLayer, KvShape};
+use crate::backend::{AttentionOptions, AttentionSequence};
+use crate::cpu::attention::{KvLayer, KvShape};
 
 /// Tokens of each sequence after the shared prefix, and how many of them are new.
 const TAILS: [(usize, usize); 7] = [(1, 1), (9, 1), (40, 3), (16, 1), (130, 30), (70, 1), (2, 2)];

@@ -4,7 +4,8 @@ use checkpoint::Dtype;
 
 use super::{on, over};
 use crate::DeviceError;
-use crate::cpu::{Precision, expect};
+use crate::backend::Precision;
+use crate::cpu::expect;
 use crate::cuda::args::{EpilogueArgs, PackArgs};
 use crate::cuda::{Buffer, Gpu, Kernel};
 

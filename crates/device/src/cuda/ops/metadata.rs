@@ -3,7 +3,8 @@ use std::time::Instant;
 use super::kv::GpuKvLayer;
 use super::{on, size};
 use crate::DeviceError;
-use crate::cpu::attention::{AttentionSequence, check_sequences};
+use crate::backend::AttentionSequence;
+use crate::cpu::attention::check_sequences;
 use crate::cpu::expect;
 use crate::cuda::{Buffer, Gpu};
 

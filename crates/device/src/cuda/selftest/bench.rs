@@ -5,8 +5,8 @@ use placement::KvDtype;
 
 use super::operands::soon;
 use crate::DeviceError;
-use crate::cpu::Precision;
-use crate::cpu::attention::{AttentionSequence, KvShape};
+use crate::backend::{AttentionSequence, Precision};
+use crate::cpu::attention::KvShape;
 use crate::cuda::args::ReadArgs;
 use crate::cuda::{
     AttentionMetadata, BatchShape, Buffer, Gpu, GpuActivationDtypes, GpuArena, GpuAttentionOptions,

@@ -3,7 +3,8 @@ use checkpoint::Dtype;
 use super::operands::{DTYPES, OperandRng, TestMatrix, downloaded, unwritten, uploaded};
 use super::{Check, CheckReport};
 use crate::DeviceError;
-use crate::cpu::{Precision, plain};
+use crate::backend::Precision;
+use crate::cpu::plain;
 use crate::cuda::{Buffer, Gpu, GpuActivationDtypes, GpuPackedActivations, GpuProduct};
 
 /// Rows, blocks of columns, and columns beside them where rows need not be whole blocks.

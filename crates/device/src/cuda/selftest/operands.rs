@@ -7,7 +7,8 @@ use half::{bf16, f16};
 
 use super::CheckReport;
 use crate::DeviceError;
-use crate::cpu::{Precision, plain};
+use crate::backend::Precision;
+use crate::cpu::plain;
 use crate::cuda::{
     Buffer, Gpu, GpuActivationDtypes, GpuArena, GpuBytes, GpuEpilogue, GpuMatrix,
     GpuPackedActivations, PinnedRing,

@@ -8,7 +8,7 @@ use super::operands::{
 };
 use super::{Check, CheckReport};
 use crate::DeviceError;
-use crate::cpu::attention::AttentionSequence;
+use crate::backend::AttentionSequence;
 use crate::cpu::{Cpu, Matrix, RopeTable, plain};
 use crate::cuda::{AttentionMetadata, BatchShape, Gpu, GpuArena, GpuIndices, GpuRopeTable};
 use crate::memory::Arena;
