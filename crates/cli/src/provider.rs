@@ -21,7 +21,7 @@ use results::PromptMessage;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use text::{ChatMessage, ChatTemplate, Tokenizer};
+use text::{ChatTemplate, TemplateMessage, Tokenizer};
 use watch::{TierFigures, Watch};
 
 /// How often a waiting run looks whether it is still wanted.
@@ -200,8 +200,8 @@ impl EngineProvider {
         messages: &[PromptMessage],
         tools: Option<&Value>,
     ) -> Result<Vec<u32>, ProviderError> {
-        let messages: Vec<ChatMessage> =
-            messages.iter().map(|m| ChatMessage::new(&*m.role, &m.content)).collect();
+        let messages: Vec<TemplateMessage> =
+            messages.iter().map(|m| TemplateMessage::new(&*m.role, &m.content)).collect();
         let refused = |e: text::TextError| ProviderError::Refused(e.to_string());
         let text = self.template.render(&messages, tools, true).map_err(refused)?;
         self.tokenizer.encode(&text, false).map_err(refused)

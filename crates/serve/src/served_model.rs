@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::Engine;
 use serde_json::{Value, json};
-use text::{ChatMessage, ChatTemplate, Tokenizer};
+use text::{ChatTemplate, TemplateMessage, Tokenizer};
 
 /// A model at work, with all that turns a conversation into its tokens.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl ServedModel {
         let function = json!({"name": NAME, "description": NAME, "parameters": {"type": "object", "properties": {}}});
         let tools: Value = json!([{"type": "function", "function": function}]);
         let rendered = |template: &ChatTemplate| {
-            template.render(&[ChatMessage::new("user", "Hello")], Some(&tools), true)
+            template.render(&[TemplateMessage::new("user", "Hello")], Some(&tools), true)
         };
         self.template
             .as_ref()

@@ -24,7 +24,7 @@ impl TokenByteCodec {
     /// engine needs each token's bytes: WordPiece and CTC do not.
     ///
     /// # Errors
-    /// A description of the decoder, if it is of another kind.
+    /// A description of an unsupported decoder.
     pub fn of(decoder: Option<&DecoderWrapper>) -> Result<TokenByteCodec, String> {
         let value = serde_json::to_value(decoder).map_err(|e| e.to_string())?;
         let steps = match value.get("decoders") {

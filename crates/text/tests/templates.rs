@@ -5,7 +5,7 @@ use error_kind::{ErrorKind, HasKind};
 use serde_json::Value;
 use std::path::Path;
 use support::{golden, golden_json, list, smollm2, text};
-use text::{ChatMessage, ChatTemplate, TemplateSource, TextError};
+use text::{ChatTemplate, TemplateMessage, TemplateSource, TextError};
 
 fn check(template: &ChatTemplate, name: &str, golden: &Value, renderings: &[Value]) {
     let conversations = list(golden, "conversations");
@@ -14,8 +14,8 @@ fn check(template: &ChatTemplate, name: &str, golden: &Value, renderings: &[Valu
         let index = rendering["conversation"].as_u64().expect("a conversation") as usize;
         let messages = conversations[index].as_array().expect("messages").iter();
         let word = |v: &Value| v.as_str().expect("text").to_owned();
-        let messages: Vec<ChatMessage> =
-            messages.map(|m| ChatMessage::new(word(&m[0]), word(&m[1]))).collect();
+        let messages: Vec<TemplateMessage> =
+            messages.map(|m| TemplateMessage::new(word(&m[0]), word(&m[1]))).collect();
         let tools = (rendering["tools"] == true).then_some(&golden["tools"]);
         let found = template.render(&messages, tools, rendering["add_generation_prompt"] == true);
         let asked = format!("{name}, conversation {index}, tools {}", tools.is_some());
@@ -39,7 +39,7 @@ fn template(source: &str) -> Result<ChatTemplate, TextError> {
 }
 
 fn render(source: &str) -> Result<String, TextError> {
-    template(source)?.render(&[ChatMessage::new("user", "Hi")], None, true)
+    template(source)?.render(&[TemplateMessage::new("user", "Hi")], None, true)
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_folders_template_is_found_where_transformers_finds_it() {
     let checkpoint = checkpoint::Checkpoint::open(folder.path()).expect("a checkpoint");
     let found = |tools: Option<&Value>| {
         let template = ChatTemplate::from_checkpoint(&checkpoint).expect("valid")?;
-        Some(template.render::<ChatMessage>(&[], tools, false).expect("a text"))
+        Some(template.render::<TemplateMessage>(&[], tools, false).expect("a text"))
     };
     let tools = serde_json::json!([]);
     assert_eq!(found(None), None);

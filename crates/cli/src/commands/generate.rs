@@ -12,7 +12,7 @@ use error_kind::ErrorKind;
 use serde::Serialize;
 use std::io::{Read, Write};
 use std::time::Duration;
-use text::ChatMessage;
+use text::TemplateMessage;
 use watch::{Stage, Watch};
 
 /// How often it is looked whether somebody asked to stop.
@@ -132,9 +132,9 @@ fn request(
             .map_err(|e| Failure::io("cannot read stdin", &e))?;
     }
     let prompt = if args.chat {
-        let mut messages: Vec<ChatMessage> =
-            args.system.iter().map(|s| ChatMessage::new("system", s)).collect();
-        messages.push(ChatMessage::new("user", text));
+        let mut messages: Vec<TemplateMessage> =
+            args.system.iter().map(|s| TemplateMessage::new("system", s)).collect();
+        messages.push(TemplateMessage::new("user", text));
         tokenizer.encode(&session.template()?.render(&messages, None, true)?, false)?
     } else {
         tokenizer.encode(&text, true)?

@@ -16,16 +16,16 @@ use std::path::{Path, PathBuf};
 
 /// A message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ChatMessage {
+pub struct TemplateMessage {
     /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
     pub content: String,
 }
 
-impl ChatMessage {
+impl TemplateMessage {
     /// A message with a role and text content.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        ChatMessage { role: role.into(), content: content.into() }
+        TemplateMessage { role: role.into(), content: content.into() }
     }
 }
 
@@ -62,7 +62,7 @@ impl ChatTemplate {
         Ok(ChatTemplate { environment, file: file.to_owned(), special: source.special })
     }
 
-    /// Renders a conversation. A message is a [`ChatMessage`] or an object with more members that
+    /// Renders a conversation. A message is a [`TemplateMessage`] or an object with more members that
     /// the template reads (`tool_calls`, `tool_call_id`, `name`).
     ///
     /// # Errors

@@ -113,11 +113,11 @@ mod tests {
     #[test]
     fn other_members_are_kept_and_outer_ones_win() {
         let Value::Object(object) =
-            json!({"function": {"name": "a", "card": 1, "note": 2}, "card": 3})
+            json!({"function": {"name": "a", "memo": 1, "note": 2}, "memo": 3})
         else {
             unreachable!()
         };
         let call = read_call(object, &CallSyntax::LENIENT).unwrap();
-        assert_eq!(Value::Object(call.others), json!({"card": 3, "note": 2}));
+        assert_eq!(Value::Object(call.others), json!({"memo": 3, "note": 2}));
     }
 }

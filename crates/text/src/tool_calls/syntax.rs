@@ -2,18 +2,24 @@
 
 /// How calls are found and read.
 ///
-/// | | [`marked`](CallSyntax::marked) | [`LENIENT`](CallSyntax::LENIENT) |
-/// |---|---|---|
-/// | used by | `serve`: clients' tools, content streamed | `experiment`: one call a reply |
-/// | a call stands | behind `<tool_call>` or `<function=`, or the whole reply is calls of known tools | at any outermost JSON object with a name |
-/// | `to=functions.NAME json{`, `function NAME` and a fence | no | yes |
-/// | several calls in a JSON list | yes, all or none | each object of it |
-/// | `<think>` without `</think>` | answer | reasoning to the end |
-/// | keys of the name | `name` | `tool`, `name` |
-/// | keys of the arguments | `arguments`, `parameters` | `arguments`, `parameters`, `args` |
-/// | members beside a `function` object | ignored | read too, and before those within |
-/// | `"function": "NAME"` | ignored | the name |
-/// | an object that names a tool but is no call | text | a [`CallDefect`](super::CallDefect) |
+/// [`marked`](CallSyntax::marked) is for servers that offer a client's tools and stream the content;
+/// [`LENIENT`](CallSyntax::LENIENT) for an agent that makes one call in each reply. They differ in:
+///
+/// - **Place of a call.** Marked: behind `<tool_call>` or `<function=`, or the whole reply where it
+///   is nothing but calls of known tools. Lenient: any outermost JSON object that names a tool, also
+///   in prose.
+/// - **Names in front of the arguments** (`to=functions.NAME json{`, `function NAME` and a fence).
+///   Marked: text. Lenient: calls.
+/// - **JSON lists.** Marked: several calls, all or none. Lenient: each object by itself.
+/// - **`<think>` without `</think>`.** Marked: part of the answer. Lenient: reasoning to the end.
+/// - **Keys of the name.** Marked: `name`. Lenient: `tool`, `name`.
+/// - **Keys of the arguments.** Marked: `arguments`, `parameters`. Lenient: also `args`.
+/// - **Members beside a `function` object.** Marked: ignored. Lenient: read before those within.
+/// - **`"function": "NAME"`.** Marked: ignored. Lenient: the name.
+/// - **Characters of NAME in `<function=NAME>`.** Marked: all but `>`. Lenient: letters, digits
+///   and `_`.
+/// - **An object that names a tool but is no call.** Marked: text. Lenient: a
+///   [`CallDefect`](super::CallDefect).
 ///
 /// Both take arguments as an object, as JSON in a string, as null, or leave them out.
 #[derive(Clone, Copy)]
