@@ -126,7 +126,7 @@ impl HfConfigReader<'_> {
         }
         let class = self.family;
         self.notes.push(format!(
-            "{}: no {key}; {default}, the default of {class:?}, is taken",
+            "{}: no {key}: uses {default}, the default of {class:?}",
             self.keys.file.display()
         ));
         Ok(default)
