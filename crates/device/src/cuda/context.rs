@@ -32,9 +32,8 @@ unsafe impl Send for Context {}
 unsafe impl Sync for Context {}
 
 thread_local! {
-    /// Id of the context that is current in this thread. Only this module changes it: nothing else
-    /// in
-        /// the process uses the driver.
+    /// Id of the context that is current in this thread. Only this module changes it, since nothing
+    /// else in the process uses the driver.
     static CURRENT: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -60,7 +59,7 @@ impl Context {
         quota_bytes: u64,
     ) -> Result<Context, CudaError> {
         let mut handle = std::ptr::null_mut();
-        // SAFETY: the pointer is to a local; the device is one that the driver gave.
+        // SAFETY: the pointer is to a local; the device handle comes from the driver.
         let retained = unsafe { (driver.api.cuDevicePrimaryCtxRetain)(&raw mut handle, device) };
         driver.checked(Some(ordinal), "cuDevicePrimaryCtxRetain", retained)?;
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);

@@ -25,9 +25,9 @@ impl Driver {
     /// the watchdog.
     ///
     /// # Errors
-    /// All of kind [`ErrorKind::Unavailable`](error_kind::ErrorKind::Unavailable): [`CudaError::NoDriver`], [`CudaError::DriverIncomplete`],
-    /// [`CudaError::DriverTooOld`], [`CudaError::NoDevice`], [`CudaError::DevicesHidden`], or
-    /// [`CudaError::Failed`] with the driver's result.
+    /// [`CudaError::NoDriver`], [`CudaError::DriverIncomplete`], [`CudaError::DriverTooOld`],
+    /// [`CudaError::NoDevice`], [`CudaError::DevicesHidden`], or [`CudaError::Failed`] with the
+    /// driver's result; all are [`Unavailable`](error_kind::ErrorKind::Unavailable).
     pub fn open() -> Result<Driver, CudaError> {
         static OPEN: OnceLock<Driver> = OnceLock::new();
         if let Some(driver) = OPEN.get() {

@@ -16,7 +16,7 @@ pub(in crate::cuda) struct Allocation {
     address: u64,
     bytes: usize,
     used: AtomicUsize,
-    /// Bytes reserved_bytes as reserved in the account.
+    /// Bytes counted as reserved in the account; 0 for an allocation outside the quota.
     reserved_bytes: u64,
 }
 

@@ -167,9 +167,10 @@ impl PinnedBuffer {
         self.memory.used_by(gpu.context(), gpu.compute())
     }
 
+    /// Waits until no copy uses the buffer.
     ///
     /// # Errors
-    /// [`CudaError::Timeout`], or what a copy failed with.
+    /// [`CudaError::Timeout`], or the error of a copy.
     pub(in crate::cuda) fn wait(
         &mut self,
         doing: &'static str,
@@ -225,7 +226,7 @@ impl PinnedBytes {
             });
         }
         let (gpu, memory) = (part.gpu(), &mut self.0.memory);
-        // SAFETY: the range lies check_range; the buffer is not written to before the event behind
+        // SAFETY: the range lies inside; the buffer is not written to before the event behind
         // the copy (`used_by`), and the part's bytes are not accessed until the region is finished,
         // which waits for the copy.
         unsafe {
