@@ -1,5 +1,4 @@
-//! [`Backend`] for a GPU: every operation is queued on its stream of kernels, in the order of the
-//! calls.
+//! [`Backend`] for a GPU: every operation is queued on its compute stream, in the order of the calls.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,9 +6,11 @@ use std::time::Instant;
 
 use checkpoint::{Activation, Dtype};
 
+use super::ops::attention::{AttentionOperands, Splits};
+use super::ops::{attention, elementwise, embed, kv, linear, norm, rope};
 use super::{
-    AttentionMetadata, BatchShape, Buffer, Gpu, GpuActivationDtypes, GpuAttentionOptions, GpuBytes,
-    GpuEpilogue, GpuIndices, GpuKvLayer, GpuMatrix, GpuPackedActivations, GpuProduct, GpuRopeTable,
+    AttentionMetadata, BatchShape, Buffer, Gpu, GpuActivationDtypes, GpuBytes, GpuIndices,
+    GpuKvLayer, GpuMatrix, GpuPackedActivations, GpuRopeTable,
 };
 use crate::DeviceError;
 use crate::backend::{
@@ -25,38 +26,44 @@ pub enum GpuTensorData {
     Vector(Arc<Buffer<f32>>),
 }
 
-/// A [`PassInput`] in a GPU's memory: allocated once, uploaded once a pass.
+impl GpuTensorData {
+    fn wrong_rank(what: &'static str, expected: usize, found: usize) -> DeviceError {
+        DeviceError::Shape { what, expected, found }
+    }
+}
+
+/// A [`PassInput`] in GPU memory: allocated once, uploaded once per pass.
 pub struct GpuPassInput {
     tokens: GpuIndices,
     output_rows: GpuIndices,
-    metadata: AttentionMetadata,
+    attention: AttentionMetadata,
 }
 
 impl GpuPassInput {
-    /// Memory for passes of up to this shape.
+    /// Allocates memory for batches of up to this shape.
     ///
     /// # Errors
     /// Those of [`Buffer::new`] and [`AttentionMetadata::new`].
     pub fn new(gpu: &Gpu, shape: BatchShape) -> Result<Self, DeviceError> {
         let tokens = GpuIndices::new(gpu, shape.tokens)?;
         let output_rows = GpuIndices::new(gpu, shape.tokens)?;
-        Ok(Self { tokens, output_rows, metadata: AttentionMetadata::new(gpu, shape)? })
+        Ok(Self { tokens, output_rows, attention: AttentionMetadata::new(gpu, shape)? })
     }
 
-    /// Uploads a pass's input; `deadline` is for each of the three copies.
+    /// Uploads the input of a pass; `deadline` is for each of the three copies.
     ///
     /// # Errors
-    /// Those of [`AttentionMetadata::begin`] and [`Buffer::upload`].
+    /// Those of [`AttentionMetadata::set_batch`] and [`Buffer::upload`].
     pub fn upload(&mut self, input: &PassInput, deadline: Instant) -> Result<(), DeviceError> {
         let output_rows: Vec<u32> = input.output_rows.iter().map(|&row| row as u32).collect();
         self.tokens.set(input.tokens, deadline)?;
         self.output_rows.set(&output_rows, deadline)?;
-        self.metadata.begin(input.sequences, deadline)
+        self.attention.set_batch(input.sequences, deadline)
     }
 
-    /// Bytes on the GPU.
+    /// Size on the GPU.
     pub fn bytes(&self) -> u64 {
-        let shape = self.metadata.shape();
+        let shape = self.attention.shape();
         (AttentionMetadata::bytes(shape) + 2 * shape.tokens * size_of::<u32>()) as u64
     }
 }
@@ -79,27 +86,17 @@ impl Backend for Gpu {
         rows: Range<usize>,
     ) -> Result<GpuMatrix, DeviceError> {
         let GpuTensorData::Matrix(data) = data else {
-            return Err(DeviceError::Shape {
-                what: "dimensions of a matrix on a GPU",
-                expected: 2,
-                found: 1,
-            });
+            return Err(GpuTensorData::wrong_rank("dimensions of a matrix on a GPU", 2, 1));
         };
         GpuMatrix::new(dtype, shape[0], shape[1], data.clone())?.rows_from(rows.start, rows.len())
     }
 
     fn vector(_: Dtype, len: usize, data: &GpuTensorData) -> Result<Arc<Buffer<f32>>, DeviceError> {
-        match data {
-            GpuTensorData::Vector(vector) => {
-                crate::cpu::expect("a vector on a GPU", len, vector.len())?;
-                Ok(vector.clone())
-            }
-            GpuTensorData::Matrix(_) => Err(DeviceError::Shape {
-                what: "dimensions of a vector on a GPU",
-                expected: 1,
-                found: 2,
-            }),
-        }
+        let GpuTensorData::Vector(vector) = data else {
+            return Err(GpuTensorData::wrong_rank("dimensions of a vector on a GPU", 1, 2));
+        };
+        crate::cpu::expect("a vector on a GPU", len, vector.len())?;
+        Ok(vector.clone())
     }
 
     fn buffer(&self, len: usize) -> Result<Buffer<f32>, DeviceError> {
@@ -123,9 +120,10 @@ impl Backend for Gpu {
         cols_max: usize,
         dtypes: GpuActivationDtypes,
     ) -> Result<GpuPackedActivations, DeviceError> {
-        let len = GpuPackedActivations::numbers(rows_max, cols_max);
-        let capacity = |needed: bool| if needed { len } else { 0 };
-        GpuPackedActivations::new(self, capacity(dtypes.is_exact()), capacity(dtypes.is_rounded()))
+        let len = GpuPackedActivations::elements(rows_max, cols_max);
+        let capacity = |included: bool| if included { len } else { 0 };
+        let (f32, bf16) = (capacity(dtypes.includes_f32()), capacity(dtypes.includes_bf16()));
+        GpuPackedActivations::new(self, f32, bf16)
     }
 
     fn packed_bytes(packed: &GpuPackedActivations) -> u64 {
@@ -134,7 +132,7 @@ impl Backend for Gpu {
 
     fn pack(&self, x: &Buffer<f32>, epilogue: Epilogue<Self>) -> Result<(), DeviceError> {
         let Epilogue { packed, rows, cols, dtypes } = epilogue;
-        packed.prepare(self, x, rows, cols, dtypes)
+        packed.pack(self, x, rows, cols, dtypes)
     }
 
     fn linear<const N: usize>(
@@ -142,14 +140,7 @@ impl Backend for Gpu {
         inputs: &GpuPackedActivations,
         mut products: [Product<Self>; N],
     ) -> Result<(), DeviceError> {
-        for product in &mut products {
-            product.out.resize(inputs.tokens() * product.weight.rows)?;
-        }
-        let mut products = products.map(|Product { weight, bias, out }| {
-            let bias = bias.map(Arc::as_ref);
-            GpuProduct { weight, bias, out }
-        });
-        Gpu::linear(self, inputs, &mut products)
+        linear::linear(self, inputs, &mut products)
     }
 
     fn rms_norm(
@@ -159,8 +150,7 @@ impl Backend for Gpu {
         out: &mut Buffer<f32>,
         epilogue: Option<Epilogue<Self>>,
     ) -> Result<(), DeviceError> {
-        out.resize(x.len())?;
-        Gpu::rms_norm(self, x, norm.weight, norm.eps, out, epilogue.map(gpu_epilogue))
+        norm::rms_norm(self, x, norm, out, epilogue)
     }
 
     fn add_rms_norm(
@@ -171,8 +161,7 @@ impl Backend for Gpu {
         out: &mut Buffer<f32>,
         epilogue: Option<Epilogue<Self>>,
     ) -> Result<(), DeviceError> {
-        out.resize(x.len())?;
-        Gpu::add_rms_norm(self, x, y, norm.weight, norm.eps, out, epilogue.map(gpu_epilogue))
+        norm::add_rms_norm(self, x, y, norm, out, epilogue)
     }
 
     fn rms_norm_inplace(
@@ -180,7 +169,7 @@ impl Backend for Gpu {
         x: &mut Buffer<f32>,
         norm: NormWeights<Self>,
     ) -> Result<(), DeviceError> {
-        Gpu::rms_norm_inplace(self, x, norm.weight, norm.eps)
+        norm::rms_norm_inplace(self, x, norm)
     }
 
     fn layer_norm(
@@ -190,10 +179,7 @@ impl Backend for Gpu {
         out: &mut Buffer<f32>,
         epilogue: Option<Epilogue<Self>>,
     ) -> Result<(), DeviceError> {
-        let NormWeights { weight, bias, eps } = norm;
-        out.resize(x.len())?;
-        let epilogue = epilogue.map(gpu_epilogue);
-        Gpu::layer_norm(self, x, weight, bias.map(Arc::as_ref), eps, out, epilogue)
+        norm::layer_norm(self, x, norm, out, epilogue)
     }
 
     fn rope(
@@ -204,7 +190,7 @@ impl Backend for Gpu {
         input: &&mut GpuPassInput,
         table: &GpuRopeTable,
     ) -> Result<(), DeviceError> {
-        Gpu::rope(self, [q, k], head_dim, &input.metadata, table)
+        rope::rope(self, [q, k], head_dim, &input.attention, table)
     }
 
     fn activate(
@@ -213,12 +199,7 @@ impl Backend for Gpu {
         x: &mut Buffer<f32>,
         epilogue: Epilogue<Self>,
     ) -> Result<(), DeviceError> {
-        let epilogue = Some(gpu_epilogue(epilogue));
-        match activation {
-            Activation::Silu => self.silu(x, epilogue),
-            Activation::Gelu => self.gelu(x, epilogue),
-            Activation::GeluTanh => self.gelu_tanh(x, epilogue),
-        }
+        elementwise::activate(self, activation, x, epilogue)
     }
 
     fn activate_and_multiply(
@@ -228,16 +209,11 @@ impl Backend for Gpu {
         up: &Buffer<f32>,
         epilogue: Epilogue<Self>,
     ) -> Result<(), DeviceError> {
-        let epilogue = Some(gpu_epilogue(epilogue));
-        match activation {
-            Activation::Silu => self.silu_mul(gate, up, epilogue),
-            Activation::Gelu => self.gelu_mul(gate, up, epilogue),
-            Activation::GeluTanh => self.gelu_tanh_mul(gate, up, epilogue),
-        }
+        elementwise::activate_and_multiply(self, activation, gate, up, epilogue)
     }
 
     fn add(&self, x: &mut Buffer<f32>, y: &Buffer<f32>) -> Result<(), DeviceError> {
-        Gpu::add(self, x, y)
+        elementwise::add(self, x, y)
     }
 
     fn gather(
@@ -247,8 +223,7 @@ impl Backend for Gpu {
         input: &&mut GpuPassInput,
         out: &mut Buffer<f32>,
     ) -> Result<(), DeviceError> {
-        out.resize(input.output_rows.len() * width)?;
-        self.gather_rows(x, width, &input.output_rows, out)
+        elementwise::gather_rows(self, x, width, &input.output_rows, out)
     }
 
     fn embed(
@@ -257,8 +232,7 @@ impl Backend for Gpu {
         input: &&mut GpuPassInput,
         out: &mut Buffer<f32>,
     ) -> Result<(), DeviceError> {
-        out.resize(input.tokens.len() * table.cols)?;
-        Gpu::embed(self, table, &input.tokens, out)
+        embed::embed(self, table, &input.tokens, out)
     }
 
     fn write_kv(
@@ -268,7 +242,7 @@ impl Backend for Gpu {
         k: &Buffer<f32>,
         v: &Buffer<f32>,
     ) -> Result<(), DeviceError> {
-        Gpu::write_kv(self, kv, &input.metadata, k, v)
+        kv::write_kv(self, kv, &input.attention, k, v)
     }
 
     fn attention(
@@ -280,15 +254,8 @@ impl Backend for Gpu {
         out: &mut Buffer<f32>,
         epilogue: Epilogue<Self>,
     ) -> Result<(), DeviceError> {
-        let AttentionOptions { heads, scale, window, sinks } = *options;
-        out.resize(input.metadata.tokens() * heads * kv.shape().value_dim)?;
-        let options = GpuAttentionOptions { heads, scale, window, sinks: sinks.map(Arc::as_ref) };
-        let epilogue = Some(gpu_epilogue(epilogue));
-        Gpu::attention(self, kv, &mut input.metadata, &options, q, out, epilogue)
+        let metadata = &mut input.attention;
+        let operands = AttentionOperands { layer: kv, metadata, options, q };
+        attention::attention(self, operands, Splits::Auto, out, Some(epilogue))
     }
-}
-
-fn gpu_epilogue(epilogue: Epilogue<'_, Gpu>) -> GpuEpilogue<'_> {
-    let Epilogue { packed, rows, cols, dtypes } = epilogue;
-    GpuEpilogue { inputs: packed, tokens: rows, cols, forms: dtypes }
 }

@@ -49,8 +49,8 @@ pub use link::{LinkPath, PeerLink};
 pub use measure::{CopyRates, measure_copies};
 pub use memory::{Buffer, GpuArena, GpuBytes, GpuPart, GpuRegion, GpuSpan};
 pub use ops::{
-    AttentionMetadata, BatchShape, GpuActivationDtypes, GpuAttentionOptions, GpuEpilogue,
-    GpuIndices, GpuKvLayer, GpuMatrix, GpuPackedActivations, GpuProduct, GpuRopeTable,
+    AttentionMetadata, BatchShape, GpuActivationDtypes, GpuIndices, GpuKvLayer, GpuMatrix,
+    GpuPackedActivations, GpuRopeTable,
 };
 pub use pinned::{PinnedBuffer, PinnedBytes, PinnedRing};
 

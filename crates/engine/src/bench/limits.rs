@@ -141,7 +141,7 @@ fn sizes(config: &ModelConfig) -> BenchSizes {
         read_bytes: 256 << 20,
         hidden: config.heads * config.head_dim,
         head_dim: config.head_dim,
-        wide: config.intermediate_size,
+        intermediate: config.intermediate_size,
         group: config.heads / config.kv_heads.max(1),
         ..BenchSizes::LLAMA_8B
     }

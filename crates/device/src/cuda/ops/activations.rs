@@ -1,230 +1,204 @@
+//! Activations packed in the dtypes that the linear kernels read.
+
 use std::time::Instant;
 
 use checkpoint::Dtype;
 
-use super::{on, over};
+use super::{check_gpu, grid_over};
 use crate::DeviceError;
-use crate::backend::Precision;
+use crate::backend::{Epilogue, Precision};
 use crate::cpu::expect;
 use crate::cuda::args::{EpilogueArgs, PackArgs};
 use crate::cuda::{Buffer, Gpu, Kernel};
 
-/// The forms of the activations that products on a GPU need: f32, or rounded to bf16.
+/// The dtypes in which products on a GPU read their activations: f32, or rounded to bf16.
 ///
 /// [`Precision::Native`] rounds to bf16 for bf16 weights and keeps f32 for all others, quantized
-/// ones too, which the CPU meets with whole numbers. [`Precision::Int8`] is as `Native` here.
+/// weights included, for which the CPU uses integers. [`Precision::Int8`] equals `Native` here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GpuActivationDtypes {
     precision: Precision,
-    exact: bool,
-    rounded: bool,
+    f32: bool,
+    bf16: bool,
 }
 
 impl GpuActivationDtypes {
-    /// Those that weights of these dtypes need.
+    /// The activation dtypes for weights of these dtypes.
     pub fn for_weights(precision: Precision, dtypes: impl IntoIterator<Item = Dtype>) -> Self {
-        dtypes.into_iter().fold(Self { precision, exact: false, rounded: false }, Self::and)
+        dtypes.into_iter().fold(Self { precision, f32: false, bf16: false }, Self::and)
     }
 
-    /// Also the one that weights of `dtype` need.
+    /// Adds the activation dtype for weights of `dtype`.
     #[must_use]
     pub fn and(mut self, dtype: Dtype) -> Self {
-        if self.rounds(dtype) {
-            self.rounded = true;
+        if self.rounds_for(dtype) {
+            self.bf16 = true;
         } else {
-            self.exact = true;
+            self.f32 = true;
         }
         self
     }
 
-    /// The precision asked for.
     pub fn precision(self) -> Precision {
         self.precision
     }
 
-    /// Whether f32 is one of them.
-    pub fn is_exact(self) -> bool {
-        self.exact
+    pub fn includes_f32(self) -> bool {
+        self.f32
     }
 
-    /// Whether bf16 is one of them.
-    pub fn is_rounded(self) -> bool {
-        self.rounded
+    pub fn includes_bf16(self) -> bool {
+        self.bf16
     }
 
-    /// Whether activations are rounded for weights of `dtype`.
-    pub(super) fn rounds(self, dtype: Dtype) -> bool {
+    /// Whether activations are rounded to bf16 for weights of `dtype`.
+    pub(super) fn rounds_for(self, dtype: Dtype) -> bool {
         dtype == Dtype::BF16 && self.precision != Precision::F32
     }
 }
 
-/// Activations, `[tokens, cols]`, in the forms that weights need: prepared once, multiplied several
-/// times.
-///
-/// Keeps its buffers from one `prepare` to the next.
+/// Activations, `[tokens, cols]`, in the dtypes that weights need: packed once, multiplied several
+/// times. The buffers are reused by the next [`Self::pack`].
 pub struct GpuPackedActivations {
-    forms: GpuActivationDtypes,
+    dtypes: GpuActivationDtypes,
     tokens: usize,
     cols: usize,
-    /// `[tokens, stride]` each, zeros from `cols` on.
-    exact: Buffer<f32>,
-    rounded: Buffer<u16>,
+    /// `[tokens, stride]`, zeros from `cols` on; so is `bf16`.
+    f32: Buffer<f32>,
+    bf16: Buffer<u16>,
 }
 
 impl GpuPackedActivations {
-    /// No activations yet, and room for `exact` numbers in f32 and `rounded` in bf16: more take
-    /// memory when they come.
+    /// Capacity for `f32_len` elements in f32 and `bf16_len` in bf16; more are allocated on demand.
     ///
     /// # Errors
     /// Those of [`Buffer::new`].
-    pub fn new(gpu: &Gpu, exact: usize, rounded: usize) -> Result<Self, DeviceError> {
-        let forms = GpuActivationDtypes::for_weights(Precision::F32, []);
-        let (exact, rounded) = (Buffer::new(gpu, exact)?, Buffer::new(gpu, rounded)?);
-        Ok(Self { forms, tokens: 0, cols: 0, exact, rounded })
+    pub fn new(gpu: &Gpu, f32_len: usize, bf16_len: usize) -> Result<Self, DeviceError> {
+        let dtypes = GpuActivationDtypes::for_weights(Precision::F32, []);
+        let (f32, bf16) = (Buffer::new(gpu, f32_len)?, Buffer::new(gpu, bf16_len)?);
+        Ok(Self { dtypes, tokens: 0, cols: 0, f32, bf16 })
     }
 
-    /// Numbers that one form of `[tokens, cols]` takes.
-    pub fn numbers(tokens: usize, cols: usize) -> usize {
-        tokens * stride_for(cols)
+    /// Elements that `[tokens, cols]` takes in one dtype, padding included.
+    pub fn elements(tokens: usize, cols: usize) -> usize {
+        tokens * stride_of(cols)
     }
 
-    /// Takes `x`, [tokens, cols], in the given forms.
+    /// Packs `x`, `[tokens, cols]`, in these dtypes.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or those of [`Buffer::resize`].
-    pub fn prepare(
+    pub fn pack(
         &mut self,
         gpu: &Gpu,
         x: &Buffer<f32>,
         tokens: usize,
         cols: usize,
-        forms: GpuActivationDtypes,
+        dtypes: GpuActivationDtypes,
     ) -> Result<(), DeviceError> {
-        expect("inputs: x is [tokens, cols]", tokens * cols, x.len())?;
-        on(gpu, x)?;
-        let (to, stride) = (self.begin(gpu, tokens, cols, forms)?, stride_for(cols));
+        expect("pack: x is [tokens, cols]", tokens * cols, x.len())?;
+        check_gpu(gpu, x)?;
+        let (out, stride) = (self.resize(gpu, tokens, cols, dtypes)?, stride_of(cols));
         let args = PackArgs {
             x: x.address(),
-            out_bf16: to.out_bf16,
-            out_f32: to.out_f32,
+            out_bf16: out.out_bf16,
+            out_f32: out.out_f32,
             tokens: tokens as i64,
             cols: cols as i64,
             stride: stride as i64,
         };
-        // SAFETY: x is [tokens, cols] and the forms [tokens, stride], on this GPU, as was checked
-        // and made so.
-        Ok(unsafe { gpu.launch(Kernel::PackActivations, over(tokens * stride / 8), &args) }?)
+        // SAFETY: x is [tokens, cols] and the outputs are [tokens, stride], on this GPU, as checked
+        // and resized above.
+        Ok(unsafe { gpu.launch(Kernel::PackActivations, grid_over(tokens * stride / 8), &args) }?)
     }
 
-    /// Becomes `[tokens, cols]` in the given forms, all of which somebody is about to write: where
-    /// they are.
-    fn begin(
+    /// Resizes to `[tokens, cols]` and returns the device addresses that a kernel must write.
+    fn resize(
         &mut self,
         gpu: &Gpu,
         tokens: usize,
         cols: usize,
-        forms: GpuActivationDtypes,
+        dtypes: GpuActivationDtypes,
     ) -> Result<EpilogueArgs, DeviceError> {
-        on(gpu, &self.exact)?;
-        (self.forms, self.tokens, self.cols) = (forms, tokens, cols);
-        let to = |wanted: bool| if wanted { tokens * stride_for(cols) } else { 0 };
-        self.exact.resize(to(forms.exact))?;
-        self.rounded.resize(to(forms.rounded))?;
-        let address = |wanted: bool, address: u64| if wanted { address } else { 0 };
-        let (rounded, exact) = (self.rounded.address(), self.exact.address());
+        check_gpu(gpu, &self.f32)?;
+        (self.dtypes, self.tokens, self.cols) = (dtypes, tokens, cols);
+        let len = |included: bool| if included { Self::elements(tokens, cols) } else { 0 };
+        self.f32.resize(len(dtypes.f32))?;
+        self.bf16.resize(len(dtypes.bf16))?;
+        let address = |included: bool, address: u64| if included { address } else { 0 };
         Ok(EpilogueArgs {
-            out_bf16: address(forms.rounded, rounded),
-            out_f32: address(forms.exact, exact),
+            out_bf16: address(dtypes.bf16, self.bf16.address()),
+            out_f32: address(dtypes.f32, self.f32.address()),
         })
     }
 
-    /// What they hold, on the host: exact, and rounded.
-    pub(in crate::cuda) fn downloaded(
+    /// Copies the packed f32 and bf16 elements to the host.
+    pub(in crate::cuda) fn download(
         &self,
         deadline: Instant,
     ) -> Result<(Vec<f32>, Vec<u16>), DeviceError> {
-        let (mut exact, mut rounded) = (vec![0.0; self.exact.len()], vec![0; self.rounded.len()]);
-        self.exact.download(0..exact.len(), &mut exact, deadline)?;
-        self.rounded.download(0..rounded.len(), &mut rounded, deadline)?;
-        Ok((exact, rounded))
+        let (mut f32, mut bf16) = (vec![0.0; self.f32.len()], vec![0; self.bf16.len()]);
+        self.f32.download(0..f32.len(), &mut f32, deadline)?;
+        self.bf16.download(0..bf16.len(), &mut bf16, deadline)?;
+        Ok((f32, bf16))
     }
 
-    /// Tokens prepared.
     pub fn tokens(&self) -> usize {
         self.tokens
     }
 
-    /// Their features.
     pub fn cols(&self) -> usize {
         self.cols
     }
 
-    /// The forms prepared.
-    pub fn forms(&self) -> GpuActivationDtypes {
-        self.forms
+    pub fn dtypes(&self) -> GpuActivationDtypes {
+        self.dtypes
     }
 
-    /// Bytes held for reuse.
+    /// Bytes of GPU memory held for reuse.
     pub fn capacity_bytes(&self) -> usize {
-        4 * self.exact.capacity() + 2 * self.rounded.capacity()
+        4 * self.f32.capacity() + 2 * self.bf16.capacity()
     }
 
-    /// Numbers from one token to the next.
+    /// Elements from one token to the next.
     pub(super) fn stride(&self) -> usize {
-        stride_for(self.cols)
+        stride_of(self.cols)
     }
 
-    /// Where the form for weights of `dtype` starts.
+    /// Device address of the activations for weights of `dtype`.
     pub(super) fn address(&self, gpu: &Gpu, dtype: Dtype) -> Result<u64, DeviceError> {
-        on(gpu, &self.exact)?;
-        let rounds = self.forms.rounds(dtype);
-        let (there, form) =
-            if rounds { (self.forms.rounded, "bf16") } else { (self.forms.exact, "f32") };
-        if !there {
-            return Err(DeviceError::ActivationDtypeMissing {
-                activations: form,
-                dtype: dtype.name(),
-            });
+        check_gpu(gpu, &self.f32)?;
+        let rounds = self.dtypes.rounds_for(dtype);
+        let (packed, activations) =
+            if rounds { (self.dtypes.bf16, "bf16") } else { (self.dtypes.f32, "f32") };
+        if !packed {
+            return Err(DeviceError::ActivationDtypeMissing { activations, dtype: dtype.name() });
         }
-        Ok(if rounds { self.rounded.address() } else { self.exact.address() })
+        Ok(if rounds { self.bf16.address() } else { self.f32.address() })
     }
 }
 
-/// Inputs of products that the kernel which makes them writes as well: what comes out is as after
-/// [`GpuPackedActivations::prepare`] of its result.
-pub struct GpuEpilogue<'a> {
-    /// What is written.
-    pub inputs: &'a mut GpuPackedActivations,
-    /// Rows of the result.
-    pub tokens: usize,
-    /// Their features.
-    pub cols: usize,
-    /// The forms wanted.
-    pub forms: GpuActivationDtypes,
-}
-
-impl GpuEpilogue<'_> {
-    /// Has `launch` queue the kernel that makes `out`, and the inputs with it. Inputs whose rows
-    /// are padded are prepared afterwards.
-    pub(super) fn fill(
-        epilogue: Option<Self>,
-        gpu: &Gpu,
-        out: &Buffer<f32>,
-        launch: impl FnOnce(EpilogueArgs) -> Result<(), DeviceError>,
-    ) -> Result<(), DeviceError> {
-        let Some(Self { inputs, tokens, cols, forms }) = epilogue else {
-            return launch(EpilogueArgs::default());
-        };
-        expect("a result that is multiplied next: [tokens, cols]", tokens * cols, out.len())?;
-        if stride_for(cols) == cols {
-            return launch(inputs.begin(gpu, tokens, cols, forms)?);
-        }
-        launch(EpilogueArgs::default())?;
-        inputs.prepare(gpu, out, tokens, cols, forms)
+/// Queues a kernel that computes `out` with `epilogue` fused into it. Rows that need padding are
+/// packed by a second kernel instead.
+pub(super) fn with_epilogue(
+    gpu: &Gpu,
+    epilogue: Option<Epilogue<'_, Gpu>>,
+    out: &Buffer<f32>,
+    launch: impl FnOnce(EpilogueArgs) -> Result<(), DeviceError>,
+) -> Result<(), DeviceError> {
+    let Some(Epilogue { packed, rows, cols, dtypes }) = epilogue else {
+        return launch(EpilogueArgs::default());
+    };
+    expect("epilogue: the result is [rows, cols]", rows * cols, out.len())?;
+    if stride_of(cols) == cols {
+        return launch(packed.resize(gpu, rows, cols, dtypes)?);
     }
+    launch(EpilogueArgs::default())?;
+    packed.pack(gpu, out, rows, cols, dtypes)
 }
 
-/// Whole eights: loads of 16 bytes are then aligned, and need no check at the end of a row.
-fn stride_for(cols: usize) -> usize {
+/// Rows are padded to a multiple of 8 elements, so that 16-byte loads are aligned and need no check
+/// at the end of a row.
+fn stride_of(cols: usize) -> usize {
     cols.next_multiple_of(8)
 }

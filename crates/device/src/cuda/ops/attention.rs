@@ -1,272 +1,245 @@
-//! Attention over a paged cache of keys and values.
+//! Attention over the paged KV cache: flash-decoding (Dao et al. 2023) on tensor cores, and a plain
+//! kernel for other shapes.
 
 use std::ops::Range;
 
 use placement::KvDtype;
 
+use super::activations::with_epilogue;
 use super::kv::{GpuKvLayer, element_type};
 use super::metadata::{AttentionMetadata, TILE_ROWS, TileExtent};
-use super::{GpuEpilogue, blocks, on, size};
+use super::{check_gpu, grid, to_i32};
 use crate::DeviceError;
+use crate::backend::{AttentionOptions, Epilogue};
 use crate::cpu::attention::KvShape;
 use crate::cpu::expect;
 use crate::cuda::args::{AttentionArgs, ElementType, EpilogueArgs};
 use crate::cuda::{Buffer, Gpu, Grid, Kernel};
 
-/// Positions of a split, and dimensions of a slice of values, as `attention.cuh` and `attention.cu`
-/// have them.
+/// Positions per split (`attention.cuh`).
 const SPLIT: usize = 256;
+/// Value dimensions per slice (`attention_tile.cuh`).
 const SLICE: usize = 128;
 
-/// Most dimensions of the fast kernels, and of the plain one.
-const DIM_MAX: usize = 256;
+/// Largest head dimension of the tensor-core kernels.
+const TILED_DIM_MAX: usize = 256;
+/// Largest head dimension of the plain kernel.
 const PLAIN_DIM_MAX: usize = 1024;
 
-/// Threads of a block of the plain kernel.
+/// Threads per block of the plain kernel.
 const PLAIN_THREADS: u32 = 128;
 
-/// What attention computes besides its operands.
-#[derive(Debug, Clone, Copy)]
-pub struct GpuAttentionOptions<'a> {
-    /// Query heads; a multiple of the cache's kv heads.
-    pub heads: usize,
-    /// Factor of the scores, usually 1 / sqrt(head_dim).
-    pub scale: f32,
-    /// A token sees itself and the `window - 1` tokens before it; all of them if `None`.
-    pub window: Option<usize>,
-    /// One logit a head that takes part in the softmax without a value (gpt-oss).
-    pub sinks: Option<&'a Buffer<f32>>,
-}
-
-/// Whether splits are computed side by side.
+/// How the splits of a query tile are scheduled. Results are bit-identical.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Splits {
-    /// Where that keeps the GPU busier.
+pub(in crate::cuda) enum Splits {
+    /// Parallel where the query tiles alone do not fill the GPU.
     Auto,
-    /// One after the other.
+    /// One thread block computes all splits of a tile in order.
     Sequential,
-    /// At most so many of each tile at a time.
+    /// At most this many splits of each tile at a time.
     Parallel(usize),
 }
 
-impl Gpu {
-    /// out[t, h, :] = softmax(q[t, h] . keys * scale) values, causal. `q` is [tokens, heads,
-    /// key_dim] after rope, `out` [tokens, heads, value_dim]. The new tokens' keys and values
-    /// were written before.
-    ///
-    /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::Index`] for a block that is not there, or the
-    /// driver's error.
-    pub fn attention(
-        &self,
-        layer: &GpuKvLayer,
-        pass: &mut AttentionMetadata,
-        options: &GpuAttentionOptions,
-        q: &Buffer<f32>,
-        out: &mut Buffer<f32>,
-        epilogue: Option<GpuEpilogue>,
-    ) -> Result<(), DeviceError> {
-        self.attention_with(layer, pass, options, Splits::Auto, q, (out, epilogue))
-    }
+/// Operands of attention.
+pub(in crate::cuda) struct AttentionOperands<'a> {
+    /// Contains the keys and values of the new tokens already.
+    pub layer: &'a GpuKvLayer,
+    pub metadata: &'a mut AttentionMetadata,
+    pub options: &'a AttentionOptions<'a, Gpu>,
+    /// `[tokens, heads, key_dim]`, after RoPE.
+    pub q: &'a Buffer<f32>,
+}
 
-    /// [`Self::attention`], with a choice that changes no bit.
-    pub(crate) fn attention_with(
-        &self,
-        layer: &GpuKvLayer,
-        pass: &mut AttentionMetadata,
-        options: &GpuAttentionOptions,
-        splits: Splits,
-        q: &Buffer<f32>,
-        (out, epilogue): (&mut Buffer<f32>, Option<GpuEpilogue>),
-    ) -> Result<(), DeviceError> {
-        let args = self.attention_args(layer, pass, options, q, out)?;
-        let (shape, heads) = (layer.shape(), options.heads);
-        GpuEpilogue::fill(epilogue, self, out, |epilogue| {
-            self.attend(shape, pass, heads, splits, AttentionArgs { epilogue, ..args })
-        })
-    }
-
-    fn attend(
-        &self,
-        shape: &KvShape,
-        pass: &mut AttentionMetadata,
-        heads: usize,
-        splits: Splits,
-        mut args: AttentionArgs,
-    ) -> Result<(), DeviceError> {
-        if pass.tokens() == 0 {
-            return Ok(());
+/// `out[t, h, :] = softmax(q[t, h] . keys * scale) values`, causal, `[tokens, heads, value_dim]`.
+///
+/// # Errors
+/// [`DeviceError::Shape`], [`DeviceError::Index`] for a missing block, or the driver's error.
+pub(in crate::cuda) fn attention(
+    gpu: &Gpu,
+    operands: AttentionOperands<'_>,
+    splits: Splits,
+    out: &mut Buffer<f32>,
+    epilogue: Option<Epilogue<'_, Gpu>>,
+) -> Result<(), DeviceError> {
+    let args = attention_args(gpu, &operands, out)?;
+    let AttentionOperands { layer, metadata, options, .. } = operands;
+    let shape = layer.shape();
+    with_epilogue(gpu, epilogue, out, |epilogue| {
+        let args = AttentionArgs { epilogue, ..args };
+        match tiled_kernels(shape) {
+            Some(kernels) => launch_tiled(gpu, shape, metadata, splits, kernels, args),
+            None => launch_plain(gpu, shape, metadata.tokens(), options.heads, &args),
         }
-        let Some(kernels) = fast(shape) else {
-            return self.attention_plain(shape, pass.tokens(), heads, &args);
-        };
-        args.slices = shape.value_dim.div_ceil(SLICE) as i32;
-        for (kind, kernel) in kernels.into_iter().enumerate() {
-            if !pass.tiles[kind].is_empty() {
-                args.tiles = pass.tile_numbers(self, kind)?;
-                self.attention_tiles(shape, pass, (kind, kernel), splits, args)?;
-            }
+    })
+}
+
+/// [`attention`] by the plain kernel, for any shape.
+pub(in crate::cuda) fn attention_plain(
+    gpu: &Gpu,
+    operands: AttentionOperands<'_>,
+    out: &mut Buffer<f32>,
+) -> Result<(), DeviceError> {
+    let args = attention_args(gpu, &operands, out)?;
+    let AttentionOperands { layer, metadata, options, .. } = operands;
+    launch_plain(gpu, layer.shape(), metadata.tokens(), options.heads, &args)
+}
+
+/// Checks the operands, resizes `out`, and returns the arguments apart from tiles and splits.
+fn attention_args(
+    gpu: &Gpu,
+    operands: &AttentionOperands<'_>,
+    out: &mut Buffer<f32>,
+) -> Result<AttentionArgs, DeviceError> {
+    let AttentionOperands { layer, metadata, options, q } = operands;
+    let (shape, tokens, heads) = (layer.shape(), metadata.tokens(), options.heads);
+    let group = metadata.shape().group;
+    metadata.check(layer)?;
+    let expected_heads = group * shape.kv_heads;
+    expect("attention: heads are the batch's group times kv_heads", expected_heads, heads)?;
+    let q_len = tokens * heads * shape.key_dim;
+    expect("attention: q is [tokens, heads, key_dim]", q_len, q.len())?;
+    let sinks = options.sinks.map(AsRef::as_ref);
+    expect("attention: sinks is [heads]", heads, sinks.map_or(heads, Buffer::len))?;
+    let window = options.window.unwrap_or(1);
+    expect("attention: window is not 0", window.max(1), window)?;
+    check_gpu(gpu, q)?;
+    check_gpu(gpu, out)?;
+    sinks.map_or(Ok(()), |sinks| check_gpu(gpu, sinks))?;
+    out.resize(tokens * heads * shape.value_dim)?;
+    // A window longer than all positions hides nothing.
+    let window = options.window.filter(|&window| window < metadata.positions());
+    Ok(AttentionArgs {
+        cache: layer.args(gpu)?,
+        q: q.address(),
+        out: out.address(),
+        epilogue: EpilogueArgs::default(),
+        sinks: sinks.map_or(0, Buffer::address),
+        sequences: metadata.sequences_address(gpu)?,
+        blocks: metadata.block_tables_address(gpu)?,
+        sequence_of_row: metadata.sequence_of_row_address(gpu)?,
+        group: to_i32("attention: group", group)?,
+        window: window.map_or(Ok(0), |window| to_i32("attention: window", window))?,
+        scale: options.scale,
+        slices: 1,
+        ..AttentionArgs::default()
+    })
+}
+
+fn launch_plain(
+    gpu: &Gpu,
+    shape: &KvShape,
+    tokens: usize,
+    heads: usize,
+    args: &AttentionArgs,
+) -> Result<(), DeviceError> {
+    for dim in [shape.key_dim, shape.value_dim] {
+        expect("attention: largest head dimension", dim.min(PLAIN_DIM_MAX), dim)?;
+    }
+    let kernel = match element_type(shape.dtype) {
+        ElementType::F32 => Kernel::AttentionPlainF32,
+        ElementType::Int8 => Kernel::AttentionPlainInt8,
+        ElementType::F16 | ElementType::Bf16 => Kernel::AttentionPlainBf16,
+    };
+    let grid = Grid { threads: [PLAIN_THREADS, 1, 1], ..grid(tokens, heads, 1)? };
+    // SAFETY: `attention_args` has checked all sizes; heads fit the shared memory of the kernel; block
+    // tables cover all positions, as checked when the metadata was set.
+    Ok(unsafe { gpu.launch(kernel, grid, args) }?)
+}
+
+/// Launches the kernels for both sizes of query tiles.
+fn launch_tiled(
+    gpu: &Gpu,
+    shape: &KvShape,
+    metadata: &AttentionMetadata,
+    splits: Splits,
+    kernels: [Kernel; 2],
+    mut args: AttentionArgs,
+) -> Result<(), DeviceError> {
+    args.slices = shape.value_dim.div_ceil(SLICE) as i32;
+    for (size, kernel) in kernels.into_iter().enumerate() {
+        if !metadata.tiles[size].is_empty() {
+            args.tiles = metadata.tiles_address(gpu, size)?;
+            let tiles = TiledLaunch { gpu, shape, metadata, size, kernel };
+            tiles.launch(splits, args)?;
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// [`Self::attention`] by the plain kernel, whatever the shape.
-    pub(crate) fn attention_by_plain_kernel(
-        &self,
-        layer: &GpuKvLayer,
-        pass: &AttentionMetadata,
-        options: &GpuAttentionOptions,
-        q: &Buffer<f32>,
-        out: &mut Buffer<f32>,
-    ) -> Result<(), DeviceError> {
-        let args = self.attention_args(layer, pass, options, q, out)?;
-        self.attention_plain(layer.shape(), pass.tokens(), options.heads, &args)
-    }
+/// All query tiles of one size.
+struct TiledLaunch<'a> {
+    gpu: &'a Gpu,
+    shape: &'a KvShape,
+    metadata: &'a AttentionMetadata,
+    /// Index into [`TILE_ROWS`].
+    size: usize,
+    kernel: Kernel,
+}
 
-    /// The arguments, tiles and splits aside, if everything fits.
-    fn attention_args(
-        &self,
-        layer: &GpuKvLayer,
-        pass: &AttentionMetadata,
-        options: &GpuAttentionOptions,
-        q: &Buffer<f32>,
-        out: &Buffer<f32>,
-    ) -> Result<AttentionArgs, DeviceError> {
-        let (shape, tokens, heads) = (layer.shape(), pass.tokens(), options.heads);
-        let group = pass.shape().group;
-        pass.check(layer)?;
-        expect(
-            "attention: heads are the pass's group times kv_heads",
-            group * shape.kv_heads,
-            heads,
-        )?;
-        expect(
-            "attention: q is [tokens, heads, key_dim]",
-            tokens * heads * shape.key_dim,
-            q.len(),
-        )?;
-        expect(
-            "attention: out is [tokens, heads, value_dim]",
-            tokens * heads * shape.value_dim,
-            out.len(),
-        )?;
-        expect("attention: sinks", heads, options.sinks.map_or(heads, Buffer::len))?;
-        expect(
-            "attention: window is not 0",
-            options.window.map_or(1, |window| window.max(1)),
-            options.window.unwrap_or(1),
-        )?;
-        on(self, q)?;
-        on(self, out)?;
-        options.sinks.map_or(Ok(()), |sinks| on(self, sinks))?;
-        Ok(AttentionArgs {
-            cache: layer.args(self)?,
-            q: q.address(),
-            out: out.address(),
-            epilogue: EpilogueArgs::default(),
-            sinks: options.sinks.map_or(0, Buffer::address),
-            sequences: pass.spans(self)?,
-            blocks: pass.block_numbers(self)?,
-            tiles: 0,
-            sequence_of_row: pass.span_of_row(self)?,
-            states: 0,
-            totals: 0,
-            first_split: 0,
-            splits: 0,
-            group: size("attention: group", group)?,
-            // A window past all positions hides nothing.
-            window: options
-                .window
-                .filter(|&window| window < pass.positions())
-                .map_or(Ok(0), |w| size("window", w))?,
-            scale: options.scale,
-            slices: 1,
-            first_round: 0,
-            last_round: 0,
-        })
-    }
-
-    fn attention_plain(
-        &self,
-        shape: &KvShape,
-        tokens: usize,
-        heads: usize,
-        args: &AttentionArgs,
-    ) -> Result<(), DeviceError> {
-        for dim in [shape.key_dim, shape.value_dim] {
-            expect("attention: numbers of a head", dim.min(PLAIN_DIM_MAX), dim)?;
-        }
-        let kernel = match element_type(shape.dtype) {
-            ElementType::F32 => Kernel::AttentionPlainF32,
-            ElementType::Int8 => Kernel::AttentionPlainInt8,
-            ElementType::F16 | ElementType::Bf16 => Kernel::AttentionPlainBf16,
-        };
-        let grid = Grid { threads: [PLAIN_THREADS, 1, 1], ..blocks(tokens, heads, 1)? };
-        // SAFETY: `attention_args` has checked all sizes; heads fit the kernel's shared memory;
-        // block tables cover all positions, as the pass has checked.
-        Ok(unsafe { self.launch(kernel, grid, args) }?)
-    }
-
-    /// All tiles of one kind: in one launch, or in rounds of splits side by side.
-    fn attention_tiles(
-        &self,
-        shape: &KvShape,
-        pass: &mut AttentionMetadata,
-        (kind, kernel): (usize, Kernel),
-        splits: Splits,
-        mut args: AttentionArgs,
-    ) -> Result<(), DeviceError> {
-        let tiles = &pass.tiles[kind];
+impl TiledLaunch<'_> {
+    /// Launches the kernel once with sequential splits, or in rounds of parallel splits, each
+    /// followed by a merge.
+    fn launch(&self, splits: Splits, mut args: AttentionArgs) -> Result<(), DeviceError> {
+        let Self { gpu, shape, metadata, size, kernel } = *self;
+        let tiles = &metadata.tiles[size];
         let (count, heads) = (tiles.len(), shape.kv_heads * args.slices as usize);
-        let seen = |tile: &TileExtent| splits_of(tile, args.window as usize);
-        let most = tiles.iter().map(|tile| seen(tile).len()).max().unwrap_or(0);
-        let state = TILE_ROWS[kind] * (2 + shape.value_dim) * shape.kv_heads * count;
-        let together = self.together(splits, most, count * heads, pass.states.len() / state.max(1));
-        if together == 0 {
-            // SAFETY: as above; tiles and spans are the pass's.
-            return Ok(unsafe { self.launch(kernel, blocks(count, heads, 1)?, &args) }?);
+        let visible = |tile: &TileExtent| visible_splits(tile, args.window as usize);
+        let splits_max = tiles.iter().map(|tile| visible(tile).len()).max().unwrap_or(0);
+        let state_len = TILE_ROWS[size] * (2 + shape.value_dim) * shape.kv_heads * count;
+        let states = metadata.split_states.len() / state_len.max(1);
+        let parallel = self.parallel_splits(splits, splits_max, count * heads, states);
+        if parallel == 0 {
+            // SAFETY: as in `launch_plain`; tiles and sequences are those of the metadata.
+            return Ok(unsafe { gpu.launch(kernel, grid(count, heads, 1)?, &args) }?);
         }
-        let begin = tiles.iter().map(|tile| seen(tile).start).min().unwrap_or(0);
-        let end = tiles.iter().map(|tile| seen(tile).end).max().unwrap_or(0);
-        args.states = pass.states.address();
-        args.totals = pass.states.address_of(together * state)?;
-        let merge = [Kernel::MergeSplits8, Kernel::MergeSplits32][kind];
-        for first in (begin..end).step_by(together) {
+        let begin = tiles.iter().map(|tile| visible(tile).start).min().unwrap_or(0);
+        let end = tiles.iter().map(|tile| visible(tile).end).max().unwrap_or(0);
+        args.states = metadata.split_states.address();
+        args.totals = metadata.split_states.address_of(parallel * state_len)?;
+        let merge = [Kernel::MergeSplits8, Kernel::MergeSplits32][size];
+        for first in (begin..end).step_by(parallel) {
             args.first_split = first as i32;
-            args.splits = together.min(end - first) as i32;
+            args.splits = parallel.min(end - first) as i32;
             args.first_round = i32::from(first == begin);
-            args.last_round = i32::from(first + together >= end);
-            let merging = AttentionArgs { slices: 1, ..args };
-            // SAFETY: as above; the states of `together` splits and the totals fit the pass's
-            // memory, and are used by this call alone: it has borrowed the pass, and
+            args.last_round = i32::from(first + parallel >= end);
+            let merge_args = AttentionArgs { slices: 1, ..args };
+            // SAFETY: as above; the states of `parallel` splits and the totals fit `split_states`,
+            // which only this call uses: the metadata is borrowed exclusively by `attention`, and
             // the stream keeps its order.
             unsafe {
-                self.launch(kernel, blocks(count, heads, args.splits as usize)?, &args)?;
-                self.launch(merge, blocks(count, shape.kv_heads, 1)?, &merging)?;
+                gpu.launch(kernel, grid(count, heads, args.splits as usize)?, &args)?;
+                gpu.launch(merge, grid(count, shape.kv_heads, 1)?, &merge_args)?;
             }
         }
         Ok(())
     }
 
-    /// How many splits of each tile are computed side by side; 0: one after the other, by one
-    /// block. `busy` blocks come without splitting, and there is memory for `room` times a
-    /// state of every tile.
-    fn together(&self, splits: Splits, most: usize, busy: usize, room: usize) -> usize {
-        // One is for the totals.
-        let room = room.saturating_sub(1);
+    /// Number of splits of each tile that are computed in parallel; 0: sequentially. `blocks` is the
+    /// number of thread blocks without splitting, `states` the number of states of every tile that
+    /// fit in memory.
+    fn parallel_splits(
+        &self,
+        splits: Splits,
+        splits_max: usize,
+        blocks: usize,
+        states: usize,
+    ) -> usize {
+        // One state is for the totals.
+        let available = states.saturating_sub(1);
+        let fills_gpu = blocks >= 2 * self.gpu.info().multiprocessors as usize;
         match splits {
             Splits::Sequential => 0,
-            Splits::Parallel(wanted) => wanted.min(room),
-            Splits::Auto if most <= 1 || busy >= 2 * self.info().multiprocessors as usize => 0,
-            Splits::Auto => room.min(most),
+            Splits::Parallel(requested) => requested.min(available),
+            Splits::Auto if splits_max <= 1 || fills_gpu => 0,
+            Splits::Auto => available.min(splits_max),
         }
     }
 }
 
-/// The kernels for tiles of each kind, where the heads suit them.
-fn fast(shape: &KvShape) -> Option<[Kernel; 2]> {
-    let suits = |dim: usize| dim.is_multiple_of(8) && dim <= DIM_MAX;
-    if !suits(shape.key_dim) || !suits(shape.value_dim) {
+/// The tensor-core kernels for both sizes of query tiles, if they support the head dimensions.
+fn tiled_kernels(shape: &KvShape) -> Option<[Kernel; 2]> {
+    let supported = |dim: usize| dim.is_multiple_of(8) && dim <= TILED_DIM_MAX;
+    if !supported(shape.key_dim) || !supported(shape.value_dim) {
         return None;
     }
     match shape.dtype {
@@ -276,8 +249,8 @@ fn fast(shape: &KvShape) -> Option<[Kernel; 2]> {
     }
 }
 
-/// Splits that a tile's rows see.
-fn splits_of(tile: &TileExtent, window: usize) -> Range<usize> {
+/// Splits that the rows of a tile see.
+fn visible_splits(tile: &TileExtent, window: usize) -> Range<usize> {
     let first = if window == 0 { 0 } else { (tile.first + 1).saturating_sub(window) };
     first / SPLIT..tile.last / SPLIT + 1
 }

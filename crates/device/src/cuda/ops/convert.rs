@@ -1,17 +1,17 @@
-//! Numbers from one stored form to another, and random ones.
+//! Conversion of weights between dtypes, and random weights and activations.
 
 use checkpoint::Dtype;
 
-use super::{on, over};
+use super::{check_gpu, grid_over};
 use crate::DeviceError;
 use crate::cpu::expect;
 use crate::cuda::args::{ConvertArgs, ElementType, FillArgs};
 use crate::cuda::{Buffer, CudaError, Gpu, GpuSpan, Kernel};
 
 impl Gpu {
-    /// Converts weights while they are loaded: `from`, bytes of F32, F16 or BF16 numbers, into
-    /// `to`, which takes as many numbers of `dtype`: one of these, or Q8_0 (a whole number of
-    /// blocks of 32; the same bytes as the CPU's `quantize_int8`).
+    /// Converts weights at load time: `from`, elements in f32, f16 or bf16, to the same number of
+    /// elements of `dtype` in `to`: one of these dtypes, or Q8_0 (whole blocks of 32; the same bytes
+    /// as the CPU's `quantize_int8`).
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`], [`DeviceError::Shape`], or the driver's error.
@@ -24,16 +24,12 @@ impl Gpu {
     ) -> Result<(), DeviceError> {
         let from_type = element_type(from_dtype)?;
         let count = from.len() / from_dtype.block_bytes();
-        expect("convert: whole numbers", count * from_dtype.block_bytes(), from.len())?;
+        expect("convert: whole elements", count * from_dtype.block_bytes(), from.len())?;
         expect("convert: whole blocks", count.next_multiple_of(dtype.block_elements()), count)?;
         expect("convert: to", count / dtype.block_elements() * dtype.block_bytes(), to.len())?;
-        expect(
-            "convert: the place on the GPU, in numbers' sizes",
-            0,
-            (to.address() % unit(dtype)) as usize,
-        )?;
-        on(self, from)?;
-        self.same("the place of converted weights", to.gpu())?;
+        expect("convert: misalignment in bytes", 0, (to.address() % alignment(dtype)) as usize)?;
+        check_gpu(self, from)?;
+        self.same("the target of a conversion", to.gpu())?;
         let (kernel, to_type) = match dtype {
             Dtype::Q8_0 => (Kernel::QuantizeQ8_0, ElementType::Int8),
             dtype => (Kernel::Convert, element_type(dtype)?),
@@ -45,12 +41,12 @@ impl Gpu {
             from_type: from_type as i32,
             to_type: to_type as i32,
         };
-        // SAFETY: both sides are `count` numbers long in their dtypes, on this GPU.
-        Ok(unsafe { self.launch(kernel, over(count), &args) }?)
+        // SAFETY: source and target have `count` elements in their dtypes, on this GPU.
+        Ok(unsafe { self.launch(kernel, grid_over(count), &args) }?)
     }
 
-    /// Fills `to` with weights of any dtype that kernels read, about normal with the given
-    /// deviation, the same for the same seed. Quantized ones are of random codes.
+    /// Fills `to` with approximately normal weights of this deviation in any dtype that kernels read,
+    /// reproducible by seed. Quantized weights have random codes.
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`], [`DeviceError::Shape`], or the driver's error.
@@ -63,14 +59,11 @@ impl Gpu {
     ) -> Result<(), DeviceError> {
         let count = to.len() / dtype.block_bytes();
         expect("fill_random: whole blocks", count * dtype.block_bytes(), to.len())?;
-        expect(
-            "fill_random: the place on the GPU, in numbers' sizes",
-            0,
-            (to.address() % unit(dtype)) as usize,
-        )?;
-        self.same("the place of random weights", to.gpu())?;
-        let numbers = dtype.block_elements() == 1;
-        // What numbers of evenly spread codes come to, in the mean of squares, with scales of 1.
+        let misaligned = (to.address() % alignment(dtype)) as usize;
+        expect("fill_random: misalignment in bytes", 0, misaligned)?;
+        self.same("the target of random weights", to.gpu())?;
+        let unquantized = dtype.block_elements() == 1;
+        // Root mean square of elements with uniform codes and scales of 1.
         let (scales_at, scales, spread) = match dtype {
             Dtype::Q8_0 => (0, 1, 74.0),
             Dtype::Q4_0 => (0, 1, 4.6),
@@ -87,18 +80,19 @@ impl Gpu {
             count: count as i64,
             seed,
             deviation: deviation / spread,
-            element_type: if numbers { element_type(dtype)? } else { ElementType::Int8 } as i32,
+            element_type: if unquantized { element_type(dtype)? } else { ElementType::Int8 } as i32,
             block_bytes: dtype.block_bytes() as i32,
             scales_at,
             scales,
             unused: 0,
         };
-        let kernel = if numbers { Kernel::FillNormal } else { Kernel::FillBlocks };
+        let (kernel, threads) =
+            if unquantized { (Kernel::FillNormal, count) } else { (Kernel::FillBlocks, to.len()) };
         // SAFETY: `to` is `count` whole blocks, on this GPU.
-        Ok(unsafe { self.launch(kernel, over(if numbers { count } else { to.len() }), &args) }?)
+        Ok(unsafe { self.launch(kernel, grid_over(threads), &args) }?)
     }
 
-    /// Fills activations with about normal numbers, the same for the same seed.
+    /// Fills activations with approximately normal elements, reproducible by seed.
     ///
     /// # Errors
     /// The driver's error.
@@ -108,7 +102,7 @@ impl Gpu {
         deviation: f32,
         seed: u64,
     ) -> Result<(), CudaError> {
-        self.same("the place of random numbers", to.gpu())?;
+        self.same("the target of random activations", to.gpu())?;
         let args = FillArgs {
             to: to.address(),
             count: to.len() as i64,
@@ -120,8 +114,8 @@ impl Gpu {
             scales: 0,
             unused: 0,
         };
-        // SAFETY: `to` is that long, and on this GPU.
-        unsafe { self.launch(Kernel::FillNormal, over(to.len()), &args) }
+        // SAFETY: `to` has that length and is on this GPU.
+        unsafe { self.launch(Kernel::FillNormal, grid_over(to.len()), &args) }
     }
 }
 
@@ -134,8 +128,8 @@ fn element_type(dtype: Dtype) -> Result<ElementType, DeviceError> {
     }
 }
 
-/// What addresses of a dtype's blocks are multiples of.
-fn unit(dtype: Dtype) -> u64 {
+/// Alignment that kernels need for blocks of a dtype, in bytes.
+fn alignment(dtype: Dtype) -> u64 {
     match dtype {
         Dtype::F32 => 4,
         Dtype::F16 | Dtype::BF16 => 2,

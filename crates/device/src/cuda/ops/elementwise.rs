@@ -1,141 +1,100 @@
-//! Operations on every element, and rows by their numbers.
+//! Elementwise operations, and gathering of rows.
 
-use super::{GpuEpilogue, GpuIndices, on, over};
+use checkpoint::Activation;
+
+use super::activations::with_epilogue;
+use super::{GpuIndices, check_gpu, grid_over};
 use crate::DeviceError;
+use crate::backend::Epilogue;
 use crate::cpu::expect;
 use crate::cuda::args::{ElementwiseArgs, GatherArgs};
 use crate::cuda::{Buffer, Gpu, Kernel};
 
-impl Gpu {
-    /// gate = silu(gate) * up, elementwise. Both have the same length.
-    ///
-    /// # Errors
-    /// [`DeviceError::Shape`], or the driver's error.
-    pub fn silu_mul(
-        &self,
-        gate: &mut Buffer<f32>,
-        up: &Buffer<f32>,
-        epilogue: Option<GpuEpilogue>,
-    ) -> Result<(), DeviceError> {
-        self.elementwise("silu_mul: up", Kernel::SiluMul, gate, Some(up), epilogue)
-    }
+/// `x = activation(x)`.
+pub(in crate::cuda) fn activate(
+    gpu: &Gpu,
+    activation: Activation,
+    x: &mut Buffer<f32>,
+    epilogue: Epilogue<'_, Gpu>,
+) -> Result<(), DeviceError> {
+    let kernel = match activation {
+        Activation::Silu => Kernel::Silu,
+        Activation::Gelu => Kernel::Gelu,
+        Activation::GeluTanh => Kernel::GeluTanh,
+    };
+    elementwise(gpu, kernel, x, None, Some(epilogue))
+}
 
-    /// gate = gelu(gate) * up (erf), elementwise.
-    ///
-    /// # Errors
-    /// [`DeviceError::Shape`], or the driver's error.
-    pub fn gelu_mul(
-        &self,
-        gate: &mut Buffer<f32>,
-        up: &Buffer<f32>,
-        epilogue: Option<GpuEpilogue>,
-    ) -> Result<(), DeviceError> {
-        self.elementwise("gelu_mul: up", Kernel::GeluMul, gate, Some(up), epilogue)
-    }
+/// `gate = activation(gate) * up`.
+pub(in crate::cuda) fn activate_and_multiply(
+    gpu: &Gpu,
+    activation: Activation,
+    gate: &mut Buffer<f32>,
+    up: &Buffer<f32>,
+    epilogue: Epilogue<'_, Gpu>,
+) -> Result<(), DeviceError> {
+    let kernel = match activation {
+        Activation::Silu => Kernel::SiluMul,
+        Activation::Gelu => Kernel::GeluMul,
+        Activation::GeluTanh => Kernel::GeluTanhMul,
+    };
+    elementwise(gpu, kernel, gate, Some(up), Some(epilogue))
+}
 
-    /// gate = gelu(gate) * up (tanh), elementwise.
-    ///
-    /// # Errors
-    /// [`DeviceError::Shape`], or the driver's error.
-    pub fn gelu_tanh_mul(
-        &self,
-        gate: &mut Buffer<f32>,
-        up: &Buffer<f32>,
-        epilogue: Option<GpuEpilogue>,
-    ) -> Result<(), DeviceError> {
-        self.elementwise("gelu_tanh_mul: up", Kernel::GeluTanhMul, gate, Some(up), epilogue)
-    }
+/// `x += y`.
+pub(in crate::cuda) fn add(
+    gpu: &Gpu,
+    x: &mut Buffer<f32>,
+    y: &Buffer<f32>,
+) -> Result<(), DeviceError> {
+    elementwise(gpu, Kernel::Add, x, Some(y), None)
+}
 
-    /// x = x + y, elementwise.
-    ///
-    /// # Errors
-    /// [`DeviceError::Shape`], or the driver's error.
-    pub fn add(&self, x: &mut Buffer<f32>, y: &Buffer<f32>) -> Result<(), DeviceError> {
-        self.elementwise("add: y", Kernel::Add, x, Some(y), None)
-    }
+fn elementwise(
+    gpu: &Gpu,
+    kernel: Kernel,
+    x: &mut Buffer<f32>,
+    y: Option<&Buffer<f32>>,
+    epilogue: Option<Epilogue<'_, Gpu>>,
+) -> Result<(), DeviceError> {
+    let count = x.len();
+    expect("elementwise: both operands", count, y.map_or(count, Buffer::len))?;
+    check_gpu(gpu, x)?;
+    y.map_or(Ok(()), |y| check_gpu(gpu, y))?;
+    let y = y.map_or(0, Buffer::address);
+    with_epilogue(gpu, epilogue, x, |epilogue| {
+        let args = ElementwiseArgs { x: x.address(), y, epilogue, count: count as i64 };
+        // SAFETY: the operands and the epilogue have `count` elements on this GPU; x is borrowed
+        // exclusively.
+        Ok(unsafe { gpu.launch(kernel, grid_over(count), &args) }?)
+    })
+}
 
-    /// x = x / (1 + e^-x).
-    ///
-    /// # Errors
-    /// The driver's error.
-    pub fn silu(
-        &self,
-        x: &mut Buffer<f32>,
-        epilogue: Option<GpuEpilogue>,
-    ) -> Result<(), DeviceError> {
-        self.elementwise("silu", Kernel::Silu, x, None, epilogue)
-    }
-
-    /// x = x Phi(x), by the error function.
-    ///
-    /// # Errors
-    /// The driver's error.
-    pub fn gelu(
-        &self,
-        x: &mut Buffer<f32>,
-        epilogue: Option<GpuEpilogue>,
-    ) -> Result<(), DeviceError> {
-        self.elementwise("gelu", Kernel::Gelu, x, None, epilogue)
-    }
-
-    /// The tanh approximation of gelu.
-    ///
-    /// # Errors
-    /// The driver's error.
-    pub fn gelu_tanh(
-        &self,
-        x: &mut Buffer<f32>,
-        epilogue: Option<GpuEpilogue>,
-    ) -> Result<(), DeviceError> {
-        self.elementwise("gelu_tanh", Kernel::GeluTanh, x, None, epilogue)
-    }
-
-    /// `out[i, :] = x[rows[i], :]`, rows of `cols` numbers.
-    ///
-    /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::Index`], or the driver's error.
-    pub fn gather_rows(
-        &self,
-        x: &Buffer<f32>,
-        cols: usize,
-        rows: &GpuIndices,
-        out: &mut Buffer<f32>,
-    ) -> Result<(), DeviceError> {
-        let there = x.len() / cols.max(1);
-        expect("gather_rows: x is whole rows", there * cols, x.len())?;
-        expect("gather_rows: out is [rows, cols]", rows.len() * cols, out.len())?;
-        let numbers = rows.below("row", there)?;
-        on(self, x)?;
-        on(self, numbers)?;
-        on(self, out)?;
-        let args = GatherArgs {
-            x: x.address(),
-            rows: numbers.address(),
-            out: out.address(),
-            count: rows.len() as i64,
-            cols: cols as i64,
-        };
-        // SAFETY: sizes and the largest row number were checked.
-        Ok(unsafe { self.launch(Kernel::GatherRows, over(out.len()), &args) }?)
-    }
-
-    fn elementwise(
-        &self,
-        what: &'static str,
-        kernel: Kernel,
-        x: &mut Buffer<f32>,
-        y: Option<&Buffer<f32>>,
-        epilogue: Option<GpuEpilogue>,
-    ) -> Result<(), DeviceError> {
-        expect(what, x.len(), y.map_or(x.len(), Buffer::len))?;
-        on(self, x)?;
-        y.map_or(Ok(()), |y| on(self, y))?;
-        let (y, count) = (y.map_or(0, Buffer::address), x.len());
-        GpuEpilogue::fill(epilogue, self, x, |epilogue| {
-            let args = ElementwiseArgs { x: x.address(), y, epilogue, count: count as i64 };
-            // SAFETY: operands and what is epilogue have `count` numbers, on this GPU; x is borrowed
-            // exclusively.
-            Ok(unsafe { self.launch(kernel, over(count), &args) }?)
-        })
-    }
+/// `out[i, :] = x[rows[i], :]`; x is `[.., cols]`, out becomes `[rows, cols]`.
+///
+/// # Errors
+/// [`DeviceError::Shape`], [`DeviceError::Index`], or the driver's error.
+pub(in crate::cuda) fn gather_rows(
+    gpu: &Gpu,
+    x: &Buffer<f32>,
+    cols: usize,
+    rows: &GpuIndices,
+    out: &mut Buffer<f32>,
+) -> Result<(), DeviceError> {
+    let x_rows = x.len() / cols.max(1);
+    expect("gather_rows: x is whole rows", x_rows * cols, x.len())?;
+    let indices = rows.below("row", x_rows)?;
+    check_gpu(gpu, x)?;
+    check_gpu(gpu, indices)?;
+    check_gpu(gpu, out)?;
+    out.resize(rows.len() * cols)?;
+    let args = GatherArgs {
+        x: x.address(),
+        rows: indices.address(),
+        out: out.address(),
+        count: rows.len() as i64,
+        cols: cols as i64,
+    };
+    // SAFETY: sizes and the largest row index were checked.
+    Ok(unsafe { gpu.launch(Kernel::GatherRows, grid_over(out.len()), &args) }?)
 }

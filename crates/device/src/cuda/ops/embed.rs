@@ -1,44 +1,40 @@
-//! Rows of an embedding.
+//! Embedding lookup.
 
 use checkpoint::Dtype;
 
-use super::{GpuIndices, GpuMatrix, on, over};
+use super::{GpuIndices, GpuMatrix, check_gpu, grid_over};
 use crate::DeviceError;
-use crate::cpu::expect;
 use crate::cuda::args::EmbedArgs;
 use crate::cuda::{Buffer, Gpu, Kernel};
 
-impl Gpu {
-    /// out[t, :] = row `ids[t]` of `table` as f32, whatever its dtype.
-    ///
-    /// # Errors
-    /// [`DeviceError::Index`] for an id past the table, [`DeviceError::Shape`],
-    /// [`DeviceError::DtypeUnsupported`], or the driver's error.
-    pub fn embed(
-        &self,
-        table: &GpuMatrix,
-        ids: &GpuIndices,
-        out: &mut Buffer<f32>,
-    ) -> Result<(), DeviceError> {
-        table.check()?;
-        expect("embed: out is [tokens, cols]", ids.len() * table.cols, out.len())?;
-        let numbers = ids.below("token id", table.rows)?;
-        self.same("an embedding", table.data.gpu())?;
-        on(self, numbers)?;
-        on(self, out)?;
-        let args = EmbedArgs {
-            table: table.data.address(),
-            ids: numbers.address(),
-            out: out.address(),
-            row_bytes: table.row_bytes() as i64,
-            cols: table.cols as i64,
-            count: ids.len() as i64,
-        };
-        // SAFETY: the table was checked, ids are below its rows, out has a row for each.
-        Ok(unsafe {
-            self.launch(kernel(table.dtype)?, over(ids.len() * table.cols.div_ceil(8)), &args)
-        }?)
-    }
+/// `out[t, :] = table[ids[t], :]` in f32, for a table of any weight dtype.
+///
+/// # Errors
+/// [`DeviceError::Index`] for an id past the table, [`DeviceError::Shape`],
+/// [`DeviceError::DtypeUnsupported`], or the driver's error.
+pub(in crate::cuda) fn embed(
+    gpu: &Gpu,
+    table: &GpuMatrix,
+    ids: &GpuIndices,
+    out: &mut Buffer<f32>,
+) -> Result<(), DeviceError> {
+    table.check()?;
+    let indices = ids.below("token id", table.rows)?;
+    gpu.same("an embedding", table.data.gpu())?;
+    check_gpu(gpu, indices)?;
+    check_gpu(gpu, out)?;
+    out.resize(ids.len() * table.cols)?;
+    let args = EmbedArgs {
+        table: table.data.address(),
+        ids: indices.address(),
+        out: out.address(),
+        row_bytes: table.row_bytes() as i64,
+        cols: table.cols as i64,
+        count: ids.len() as i64,
+    };
+    let grid = grid_over(ids.len() * table.cols.div_ceil(8));
+    // SAFETY: the table was checked, ids are below its rows, and out has a row for each.
+    Ok(unsafe { gpu.launch(kernel(table.dtype)?, grid, &args) }?)
 }
 
 fn kernel(dtype: Dtype) -> Result<Kernel, DeviceError> {

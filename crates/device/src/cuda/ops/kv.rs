@@ -1,56 +1,56 @@
+//! The paged KV cache of one layer on a GPU, and writes to it.
+
 use placement::KvDtype;
 
-use super::{AttentionMetadata, on, over, size};
+use super::{AttentionMetadata, check_gpu, grid_over, to_i32};
 use crate::DeviceError;
 use crate::cpu::attention::KvShape;
 use crate::cpu::expect;
 use crate::cuda::args::{CopyKvBlockArgs, ElementType, KvCacheArgs, WriteKvArgs};
 use crate::cuda::{Buffer, Gpu, GpuArena, Kernel};
 
-/// One layer's keys and values on a GPU, in blocks.
+/// Keys and values of one layer on a GPU, in KV blocks.
 ///
 /// Inside a block, keys are `[kv_head][token][key_dim]`. Values are transposed,
 /// `[kv_head][value_dim][token]`, in bf16 and int8, and `[kv_head][token][value_dim]` in f32. int8
-/// has scales as the CPU has, keys' `[kv_head][token][group]`, values' `[kv_head][group][token]`.
-/// There is no padding: it takes what `placement` plans for a layer, or less.
+/// has the scales of the CPU's cache: keys `[kv_head][token][group]`, values
+/// `[kv_head][group][token]`. There is no padding, so a layer takes at most what `placement` plans.
 pub struct GpuKvLayer {
     shape: KvShape,
     blocks: usize,
     data: Buffer<u8>,
-    /// Where keys, values, keys' scales and values' scales start, in bytes.
-    parts: [usize; 4],
+    /// Byte offsets of keys, values, key scales and value scales in `data`.
+    offsets: [usize; 4],
 }
 
-/// What parts start at a multiple of.
+/// Alignment of the parts of the cache.
 const ALIGNMENT_BYTES: usize = 64;
 
 impl GpuKvLayer {
-    /// Bytes that [`Self::new`] takes from its arena.
+    /// Bytes that [`Self::new`] allocates from its arena.
     pub fn bytes(shape: &KvShape, blocks: usize) -> usize {
-        places(shape, blocks).1
+        layout(shape, blocks).1
     }
 
-    /// Room for `blocks` blocks in `arena`.
+    /// Allocates `blocks` blocks from `arena`.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or those of [`GpuArena::zeroed`].
     pub fn new(arena: &GpuArena, shape: KvShape, blocks: usize) -> Result<Self, DeviceError> {
         shape.check()?;
-        let (parts, bytes) = places(&shape, blocks);
-        Ok(Self { shape, blocks, data: arena.zeroed(bytes)?, parts })
+        let (offsets, bytes) = layout(&shape, blocks);
+        Ok(Self { shape, blocks, data: arena.zeroed(bytes)?, offsets })
     }
 
-    /// Its shape.
     pub fn shape(&self) -> &KvShape {
         &self.shape
     }
 
-    /// Its blocks.
     pub fn blocks(&self) -> usize {
         self.blocks
     }
 
-    /// Copies block `from` over block `to` (a shared block that is about to be written).
+    /// Copies block `from` over block `to`: copy-on-write of a shared block.
     ///
     /// # Errors
     /// [`DeviceError::Index`], or the driver's error.
@@ -59,62 +59,64 @@ impl GpuKvLayer {
         if index >= self.blocks {
             return Err(DeviceError::Index { what: "KV block", index, len: self.blocks });
         }
-        let bytes = block_bytes(&self.shape);
+        let bytes = part_bytes_per_block(&self.shape);
         let args = CopyKvBlockArgs {
-            part: self.parts.map(|at| self.data.address() + at as u64),
+            part: self.addresses(),
             bytes: bytes.map(|bytes| bytes as i64),
             from: i64::from(from),
             to: i64::from(to),
         };
-        let mut grid = over(bytes[0].max(bytes[1]) / 2);
+        let mut grid = grid_over(bytes[0].max(bytes[1]) / 2);
         grid.blocks[1] = 4;
-        // SAFETY: both blocks lie in every part; a part without bytes is not touched.
+        // SAFETY: both blocks lie in every part; an empty part is not accessed.
         Ok(unsafe { self.data.gpu().launch(Kernel::CopyKvBlock, grid, &args) }?)
     }
 
-    /// As kernels know it.
+    /// The cache as a kernel argument.
     pub(super) fn args(&self, gpu: &Gpu) -> Result<KvCacheArgs, DeviceError> {
-        on(gpu, &self.data)?;
-        let [keys, values, key_scales, value_scales] =
-            self.parts.map(|at| self.data.address() + at as u64);
+        check_gpu(gpu, &self.data)?;
+        let [keys, values, key_scales, value_scales] = self.addresses();
         Ok(KvCacheArgs {
             keys,
             values,
             key_scales,
             value_scales,
-            kv_heads: size("KvShape: kv_heads", self.shape.kv_heads)?,
-            key_dim: size("KvShape: key_dim", self.shape.key_dim)?,
-            value_dim: size("KvShape: value_dim", self.shape.value_dim)?,
+            kv_heads: to_i32("KvShape: kv_heads", self.shape.kv_heads)?,
+            key_dim: to_i32("KvShape: key_dim", self.shape.key_dim)?,
+            value_dim: to_i32("KvShape: value_dim", self.shape.value_dim)?,
             block_shift: self.shape.block_tokens.trailing_zeros() as i32,
         })
     }
+
+    fn addresses(&self) -> [u64; 4] {
+        self.offsets.map(|offset| self.data.address() + offset as u64)
+    }
 }
 
-/// Bytes of one block in each part: whole pairs, since every size is a multiple of the tokens of a
-/// block.
-fn block_bytes(shape: &KvShape) -> [usize; 4] {
+/// Bytes of one block in each part. All are even, since they are multiples of the tokens per block.
+fn part_bytes_per_block(shape: &KvShape) -> [usize; 4] {
     let slots = shape.kv_heads * shape.block_tokens;
-    let (number, scale) = (shape.element_bytes(), 2);
+    let (element_bytes, scale_bytes) = (shape.element_bytes(), 2);
     [
-        slots * shape.key_dim * number,
-        slots * shape.value_dim * number,
-        slots * shape.key_groups() * scale,
-        slots * shape.value_groups() * scale,
+        slots * shape.key_dim * element_bytes,
+        slots * shape.value_dim * element_bytes,
+        slots * shape.key_groups() * scale_bytes,
+        slots * shape.value_groups() * scale_bytes,
     ]
 }
 
-/// Where the parts start, and where the last one ends.
-fn places(shape: &KvShape, blocks: usize) -> ([usize; 4], usize) {
+/// Byte offsets of the parts, and the size of all of them.
+fn layout(shape: &KvShape, blocks: usize) -> ([usize; 4], usize) {
     let mut end = 0usize;
-    let starts = block_bytes(shape).map(|bytes| {
+    let offsets = part_bytes_per_block(shape).map(|bytes| {
         let start = end;
         end = (start + blocks * bytes).next_multiple_of(ALIGNMENT_BYTES);
         start
     });
-    (starts, end)
+    (offsets, end)
 }
 
-/// How a cache's dtype is numbered.
+/// The element type of a KV dtype.
 pub(super) fn element_type(dtype: KvDtype) -> ElementType {
     match dtype {
         KvDtype::F32 => ElementType::F32,
@@ -123,53 +125,41 @@ pub(super) fn element_type(dtype: KvDtype) -> ElementType {
     }
 }
 
-impl Gpu {
-    /// Stores the new tokens' keys and values, both [tokens, kv_heads, dim], rounded to the cache's
-    /// dtype. Tokens and places are the pass's.
-    ///
-    /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::Index`] for a block that is not there, or the
-    /// driver's error.
-    pub fn write_kv(
-        &self,
-        layer: &mut GpuKvLayer,
-        pass: &AttentionMetadata,
-        k: &Buffer<f32>,
-        v: &Buffer<f32>,
-    ) -> Result<(), DeviceError> {
-        let (shape, tokens) = (layer.shape, pass.tokens());
-        pass.check(layer)?;
-        expect(
-            "write_kv: k is [tokens, kv_heads, key_dim]",
-            tokens * shape.kv_heads * shape.key_dim,
-            k.len(),
-        )?;
-        expect(
-            "write_kv: v is [tokens, kv_heads, value_dim]",
-            tokens * shape.kv_heads * shape.value_dim,
-            v.len(),
-        )?;
-        size("write_kv: heads of tokens", tokens * shape.kv_heads)?;
-        on(self, k)?;
-        on(self, v)?;
-        let args = WriteKvArgs {
-            cache: layer.args(self)?,
-            k: k.address(),
-            v: v.address(),
-            slots: pass.slots(self)?,
-            tokens: tokens as i64,
-            element_type: element_type(shape.dtype) as i32,
-            unused: 0,
-        };
-        let groups = shape.key_dim.div_ceil(32) + shape.value_dim.div_ceil(32);
-        // SAFETY: operands are as long as was checked; the pass's slots lie in the cache, for it
-        // has as many blocks as the pass was checked for. Two tokens have one slot only if
-        // a block table has a block twice, or two of them share one for writing, which must
-        // not be: then values mix, memory stays valid.
-        Ok(unsafe {
-            self.launch(Kernel::WriteKv, over(tokens * shape.kv_heads * groups * 32), &args)
-        }?)
-    }
+/// Writes keys and values of the new tokens, both `[tokens, kv_heads, dim]`, to the slots in
+/// `metadata`, rounded to the cache's dtype.
+///
+/// # Errors
+/// [`DeviceError::Shape`], [`DeviceError::Index`] for a missing block, or the driver's error.
+pub(in crate::cuda) fn write_kv(
+    gpu: &Gpu,
+    layer: &mut GpuKvLayer,
+    metadata: &AttentionMetadata,
+    k: &Buffer<f32>,
+    v: &Buffer<f32>,
+) -> Result<(), DeviceError> {
+    let (shape, tokens) = (layer.shape, metadata.tokens());
+    metadata.check(layer)?;
+    let heads = tokens * shape.kv_heads;
+    expect("write_kv: k is [tokens, kv_heads, key_dim]", heads * shape.key_dim, k.len())?;
+    expect("write_kv: v is [tokens, kv_heads, value_dim]", heads * shape.value_dim, v.len())?;
+    to_i32("write_kv: tokens times kv_heads", heads)?;
+    check_gpu(gpu, k)?;
+    check_gpu(gpu, v)?;
+    let args = WriteKvArgs {
+        cache: layer.args(gpu)?,
+        k: k.address(),
+        v: v.address(),
+        slots: metadata.slots_address(gpu)?,
+        tokens: tokens as i64,
+        element_type: element_type(shape.dtype) as i32,
+        unused: 0,
+    };
+    let groups = shape.key_dim.div_ceil(32) + shape.value_dim.div_ceil(32);
+    // SAFETY: the operands have the lengths checked above; the slots lie in the cache, which has the
+    // number of blocks that the metadata was checked for. Two tokens share a slot only if block
+    // tables share a block for writing or list one twice, which callers must not do: values would mix,
+    // and memory stays valid.
+    Ok(unsafe { gpu.launch(Kernel::WriteKv, grid_over(heads * groups * 32), &args) }?)
 }
 
 #[cfg(test)]
@@ -177,27 +167,26 @@ mod tests {
     use std::ops::Range;
 
     use super::*;
+    use crate::cpu::attention::KvLayer;
 
     /// Plans count the CPU's layers.
     #[test]
-    fn a_layer_takes_what_is_planned_or_less() {
+    fn a_layer_on_a_gpu_takes_at_most_the_bytes_of_one_on_the_cpu() {
         for dtype in [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8] {
             for (dim, kv_heads, blocks) in
                 [(64, 3, 7), (128, 8, 100), (80, 1, 1), (40, 5, 3), (24, 2, 11)]
             {
                 let block_tokens = placement::KV_BLOCK_TOKENS;
                 let shape = KvShape { kv_heads, key_dim: dim, value_dim: dim, block_tokens, dtype };
-                let (taken, planned) = (
-                    GpuKvLayer::bytes(&shape, blocks),
-                    crate::cpu::attention::KvLayer::bytes(&shape, blocks),
-                );
-                assert!(taken <= planned, "{dtype:?} {dim} {blocks}: {taken} of {planned}");
+                let bytes = GpuKvLayer::bytes(&shape, blocks);
+                let planned = KvLayer::bytes(&shape, blocks);
+                assert!(bytes <= planned, "{dtype:?} {dim} {blocks}: {bytes} of {planned}");
             }
         }
     }
 
     #[test]
-    fn parts_follow_each_other() {
+    fn parts_are_aligned_and_adjacent() {
         let shape = KvShape {
             kv_heads: 2,
             key_dim: 40,
@@ -205,16 +194,13 @@ mod tests {
             block_tokens: 16,
             dtype: KvDtype::Int8,
         };
-        let (starts, end) = places(&shape, 3);
+        let (starts, end) = layout(&shape, 3);
         let parts: Vec<Range<usize>> =
             starts.iter().zip(starts.iter().skip(1).chain([&end])).map(|(a, b)| *a..*b).collect();
-        for (part, bytes) in parts.iter().zip(block_bytes(&shape)) {
-            assert!(
-                part.start % ALIGNMENT_BYTES == 0
-                    && part.len() >= 3 * bytes
-                    && part.len() < 3 * bytes + 64
-            );
+        for (part, bytes) in parts.iter().zip(part_bytes_per_block(&shape)) {
+            assert_eq!(part.start % ALIGNMENT_BYTES, 0);
+            assert!((3 * bytes..3 * bytes + ALIGNMENT_BYTES).contains(&part.len()));
         }
-        assert_eq!(block_bytes(&shape), [32 * 40, 32 * 24, 32 * 2 * 2, 32 * 2]);
+        assert_eq!(part_bytes_per_block(&shape), [32 * 40, 32 * 24, 32 * 2 * 2, 32 * 2]);
     }
 }

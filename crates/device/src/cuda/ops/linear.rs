@@ -1,163 +1,152 @@
-//! Products of activations with weight matrices.
+//! Matrix products of packed activations with weights.
+
+use std::sync::Arc;
 
 use checkpoint::Dtype;
 
-use super::{GpuMatrix, GpuPackedActivations, blocks, on, size};
+use super::{GpuPackedActivations, check_gpu, grid, to_i32};
 use crate::DeviceError;
+use crate::backend::Product;
 use crate::cpu::expect;
 use crate::cuda::args::{LinearArgs, PRODUCTS_MAX, ProductArgs};
 use crate::cuda::{Buffer, Gpu, Kernel};
 
-/// One product: out = inputs weight^T + bias.
-pub struct GpuProduct<'a> {
-    /// [rows, cols]
-    pub weight: &'a GpuMatrix,
-    /// `[rows]`
-    pub bias: Option<&'a Buffer<f32>>,
-    /// [tokens, rows]
-    pub out: &'a mut Buffer<f32>,
-}
-
-/// How a product is computed.
+/// How a product is launched. Products with equal launches share one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct LinearLaunch {
-    kernel: Kernel,
-    /// Rows of weights and tokens that a block has.
-    rows: usize,
-    tokens: usize,
-    /// Whether the grid's x are tokens, so that blocks side by side share weights.
-    tokens_first: bool,
+    tiling: Tiling,
     row_bytes: usize,
     aligned: bool,
+    /// Device address of the activations.
     x: u64,
 }
 
-impl Gpu {
-    /// Queues all products of the same inputs, those alike in one launch.
-    ///
-    /// # Errors
-    /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::ActivationDtypeMissing`]
-    /// (before anything is queued), or the driver's error.
-    pub fn linear(
-        &self,
-        inputs: &GpuPackedActivations,
-        products: &mut [GpuProduct<'_>],
-    ) -> Result<(), DeviceError> {
-        let launches = products
-            .iter()
-            .map(|product| self.choose_launch(inputs, product))
-            .collect::<Result<Vec<_>, _>>()?;
-        if inputs.tokens() == 0 {
-            return Ok(());
-        }
-        let mut done = vec![false; products.len()];
-        while let Some(first) = done.iter().position(|done| !done) {
-            let alike: Vec<usize> = (first..products.len())
-                .filter(|&i| !done[i] && launches[i] == launches[first])
-                .take(PRODUCTS_MAX)
-                .collect();
-            self.launch_group(inputs, launches[first], &alike, products)?;
-            alike.iter().for_each(|&i| done[i] = true);
-        }
-        Ok(())
-    }
-
-    /// How the product is computed, if everything fits.
-    fn choose_launch(
-        &self,
-        inputs: &GpuPackedActivations,
-        product: &GpuProduct,
-    ) -> Result<LinearLaunch, DeviceError> {
-        let weight = product.weight;
-        weight.check()?;
-        expect("linear: the weight's columns", inputs.cols(), weight.cols)?;
-        expect("linear: out is [tokens, rows]", inputs.tokens() * weight.rows, product.out.len())?;
-        expect("linear: bias", weight.rows, product.bias.map_or(weight.rows, Buffer::len))?;
-        self.same("a weight", weight.data.gpu())?;
-        on(self, product.out)?;
-        product.bias.map_or(Ok(()), |bias| on(self, bias))?;
-        let (aligned, tokens) = (weight.is_aligned(), inputs.tokens());
-        let (kernel, rows, per_block, tokens_first) = if inputs.forms().rounds(weight.dtype) {
-            by_tensor_cores(tokens, aligned)
-        } else {
-            let (kernel, rows, per_block) = plain(weight.dtype, tokens, aligned)?;
-            (kernel, rows, per_block, false)
-        };
-        let x = inputs.address(self, weight.dtype)?;
-        Ok(LinearLaunch {
-            kernel,
-            rows,
-            tokens: per_block,
-            tokens_first,
-            row_bytes: weight.row_bytes(),
-            aligned,
-            x,
-        })
-    }
-
-    /// One launch for products that have a plan in common.
-    fn launch_group(
-        &self,
-        inputs: &GpuPackedActivations,
-        plan: LinearLaunch,
-        alike: &[usize],
-        products: &mut [GpuProduct],
-    ) -> Result<(), DeviceError> {
-        let mut args = LinearArgs {
-            products: [ProductArgs::default(); PRODUCTS_MAX],
-            x: plan.x,
-            x_stride: inputs.stride() as i64,
-            row_bytes: plan.row_bytes as i64,
-            count: alike.len() as i32,
-            tokens: size("linear: tokens", inputs.tokens())?,
-            cols: size("linear: columns", inputs.cols())?,
-            aligned: i32::from(plan.aligned),
-        };
-        let mut rows_blocks = 0;
-        for (to, &index) in args.products.iter_mut().zip(alike) {
-            let GpuProduct { weight, bias, out } = &mut products[index];
-            *to = ProductArgs {
-                weight: weight.data.address(),
-                bias: bias.map_or(0, Buffer::address),
-                out: out.address(),
-                rows: weight.rows as i64,
-                first_block: rows_blocks as i64,
-            };
-            rows_blocks += weight.rows.div_ceil(plan.rows);
-        }
-        let token_blocks = inputs.tokens().div_ceil(plan.tokens);
-        let grid = if plan.tokens_first {
-            blocks(token_blocks, rows_blocks, 1)
-        } else {
-            blocks(rows_blocks, token_blocks, 1)
-        }?;
-        // SAFETY: `choose_launch` has checked every operand's size against the shape that the arguments
-        // tell, and that all is on this GPU.
-        Ok(unsafe { self.launch(plan.kernel, grid, &args) }?)
-    }
+/// A kernel and the part of a product that one thread block computes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Tiling {
+    kernel: Kernel,
+    rows: usize,
+    tokens: usize,
+    /// Grid x runs over tokens, so that adjacent blocks share weights.
+    tokens_first: bool,
 }
 
-/// bf16 weights and activations: the kernel, its rows and tokens a block, and whether tokens are
-/// the grid's x.
-fn by_tensor_cores(tokens: usize, aligned: bool) -> (Kernel, usize, usize, bool) {
-    match tokens {
+/// Queues several products of the same activations; up to [`PRODUCTS_MAX`] similar ones share a
+/// launch.
+///
+/// # Errors
+/// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::ActivationDtypeMissing`]
+/// (before anything is queued), or the driver's error.
+pub(in crate::cuda) fn linear(
+    gpu: &Gpu,
+    inputs: &GpuPackedActivations,
+    products: &mut [Product<'_, Gpu>],
+) -> Result<(), DeviceError> {
+    let launches = products
+        .iter()
+        .map(|product| choose_launch(gpu, inputs, product))
+        .collect::<Result<Vec<_>, _>>()?;
+    for product in products.iter_mut() {
+        product.out.resize(inputs.tokens() * product.weight.rows)?;
+    }
+    if inputs.tokens() == 0 {
+        return Ok(());
+    }
+    let mut done = vec![false; products.len()];
+    while let Some(first) = done.iter().position(|done| !done) {
+        let group: Vec<usize> = (first..products.len())
+            .filter(|&i| !done[i] && launches[i] == launches[first])
+            .take(PRODUCTS_MAX)
+            .collect();
+        launch_group(gpu, inputs, launches[first], &group, products)?;
+        group.iter().for_each(|&i| done[i] = true);
+    }
+    Ok(())
+}
+
+/// Checks a product and chooses its kernel.
+fn choose_launch(
+    gpu: &Gpu,
+    inputs: &GpuPackedActivations,
+    product: &Product<'_, Gpu>,
+) -> Result<LinearLaunch, DeviceError> {
+    let weight = product.weight;
+    let bias = product.bias.map(Arc::as_ref);
+    weight.check()?;
+    expect("linear: the weight's columns", inputs.cols(), weight.cols)?;
+    expect("linear: bias is [rows]", weight.rows, bias.map_or(weight.rows, Buffer::len))?;
+    gpu.same("a weight", weight.data.gpu())?;
+    check_gpu(gpu, product.out)?;
+    bias.map_or(Ok(()), |bias| check_gpu(gpu, bias))?;
+    let (aligned, tokens) = (weight.is_aligned(), inputs.tokens());
+    let tiling = if inputs.dtypes().rounds_for(weight.dtype) {
+        mma_tiling(tokens, aligned)
+    } else {
+        f32_tiling(weight.dtype, tokens, aligned)?
+    };
+    let x = inputs.address(gpu, weight.dtype)?;
+    Ok(LinearLaunch { tiling, row_bytes: weight.row_bytes(), aligned, x })
+}
+
+/// Launches the products of `group`, which have `launch` in common.
+fn launch_group(
+    gpu: &Gpu,
+    inputs: &GpuPackedActivations,
+    launch: LinearLaunch,
+    group: &[usize],
+    products: &mut [Product<'_, Gpu>],
+) -> Result<(), DeviceError> {
+    let Tiling { kernel, rows, tokens, tokens_first } = launch.tiling;
+    let mut args = LinearArgs {
+        products: [ProductArgs::default(); PRODUCTS_MAX],
+        x: launch.x,
+        x_stride: inputs.stride() as i64,
+        row_bytes: launch.row_bytes as i64,
+        count: group.len() as i32,
+        tokens: to_i32("linear: tokens", inputs.tokens())?,
+        cols: to_i32("linear: columns", inputs.cols())?,
+        aligned: i32::from(launch.aligned),
+    };
+    let mut row_blocks = 0;
+    for (to, &index) in args.products.iter_mut().zip(group) {
+        let Product { weight, bias, out } = &mut products[index];
+        *to = ProductArgs {
+            weight: weight.data.address(),
+            bias: bias.map_or(0, |bias| bias.address()),
+            out: out.address(),
+            rows: weight.rows as i64,
+            first_block: row_blocks as i64,
+        };
+        row_blocks += weight.rows.div_ceil(rows);
+    }
+    let token_blocks = inputs.tokens().div_ceil(tokens);
+    let grid = if tokens_first {
+        grid(token_blocks, row_blocks, 1)
+    } else {
+        grid(row_blocks, token_blocks, 1)
+    }?;
+    // SAFETY: `choose_launch` has checked the size of every operand against the shapes in the
+    // arguments, and that all are on this GPU; `linear` has resized the outputs.
+    Ok(unsafe { gpu.launch(kernel, grid, &args) }?)
+}
+
+/// bf16 weights and activations, on tensor cores.
+fn mma_tiling(tokens: usize, aligned: bool) -> Tiling {
+    let (kernel, rows, tokens, tokens_first) = match tokens {
         _ if !aligned => (Kernel::LinearMmaAnywhere, 16, 16, false),
         0..=8 => (Kernel::LinearMma8, 16, 8, false),
         9..=16 => (Kernel::LinearMma16, 16, 16, false),
         17..=32 => (Kernel::LinearMma32, 16, 32, false),
         33..=64 => (Kernel::LinearMma64, 32, 64, false),
         _ => (Kernel::LinearTiles, 128, 128, true),
-    }
+    };
+    Tiling { kernel, rows, tokens, tokens_first }
 }
 
-/// f32 activations: the kernel, and its rows and tokens a block.
-fn plain(
-    dtype: Dtype,
-    tokens: usize,
-    aligned: bool,
-) -> Result<(Kernel, usize, usize), DeviceError> {
+/// f32 activations.
+fn f32_tiling(dtype: Dtype, tokens: usize, aligned: bool) -> Result<Tiling, DeviceError> {
     use Kernel::*;
-    let (one, several) = match dtype {
+    let (one_token, eight_tokens) = match dtype {
         Dtype::F32 => (LinearF32Tokens1, LinearF32Tokens8),
         Dtype::F16 => (LinearF16Tokens1, LinearF16Tokens8),
         Dtype::BF16 => (LinearBf16Tokens1, LinearBf16Tokens8),
@@ -171,6 +160,10 @@ fn plain(
         Dtype::Q6K => (LinearQ6KTokens1, LinearQ6KTokens8),
         dtype => return Err(DeviceError::DtypeUnsupported { dtype: dtype.name() }),
     };
-    let numbers = dtype.block_elements() == 1;
-    Ok(if tokens == 1 || (numbers && !aligned) { (one, 16, 1) } else { (several, 32, 8) })
+    let unquantized = dtype.block_elements() == 1;
+    Ok(if tokens == 1 || (unquantized && !aligned) {
+        Tiling { kernel: one_token, rows: 16, tokens: 1, tokens_first: false }
+    } else {
+        Tiling { kernel: eight_tokens, rows: 32, tokens: 8, tokens_first: false }
+    })
 }

@@ -1,97 +1,103 @@
+//! Attention metadata of a batch (as in vLLM): positions, cache slots, sequences and block tables.
+
 use std::time::Instant;
 
 use super::kv::GpuKvLayer;
-use super::{on, size};
+use super::{check_gpu, to_i32};
 use crate::DeviceError;
 use crate::backend::AttentionSequence;
 use crate::cpu::attention::check_sequences;
 use crate::cpu::expect;
 use crate::cuda::{Buffer, Gpu};
 
-/// What the passes of a model have in common, and the most that one may have.
+/// Properties that all batches of a model share, and the largest batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchShape {
     /// Most new tokens.
     pub tokens: usize,
     /// Most sequences.
     pub sequences: usize,
-    /// Most entries of all their block tables.
+    /// Most entries of all block tables together.
     pub entries: usize,
-    /// Query heads of a kv head.
+    /// Query heads per KV head.
     pub group: usize,
-    /// Tokens of a block.
+    /// Tokens per KV block.
     pub block_tokens: usize,
-    /// Blocks of a layer.
+    /// KV blocks per layer.
     pub blocks: usize,
 }
 
-/// What all layers of a pass share: where its tokens stand and where their keys and values go.
-/// Uploaded once, in one piece.
-///
-/// It also has the memory in which attention keeps the states of splits that are computed side by
-/// side.
+/// What attention in all layers of a pass needs to know about the batch, uploaded once in one copy;
+/// and memory for the states of parallel splits.
 pub struct AttentionMetadata {
     shape: BatchShape,
-    numbers: Buffer<u32>,
-    host: Vec<u32>,
-    pub(super) states: Buffer<f32>,
-    places: MetadataLayout,
+    /// All arrays, one after the other; see [`MetadataLayout`].
+    data: Buffer<u32>,
+    staging: Vec<u32>,
+    pub(super) split_states: Buffer<f32>,
+    layout: MetadataLayout,
     tokens: usize,
     positions: usize,
-    /// Of the two kinds.
+    /// Query tiles of each size in [`TILE_ROWS`].
     pub(super) tiles: [Vec<TileExtent>; 2],
 }
 
-/// Query rows of one kv head that share a pass over the keys.
+/// A query tile: query rows of one KV head that one thread block computes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TileExtent {
-    span: usize,
+    sequence: usize,
     first_row: usize,
-    /// Positions of its first and last token.
+    /// Position of its first token.
     pub first: usize,
+    /// Position of its last token.
     pub last: usize,
 }
 
-/// Rows of the two kinds of tiles. Sequences of few rows, such as those that decode, have the small
-/// one.
+/// Rows of a query tile. Sequences with few rows, such as those that decode, use the small size.
 pub(super) const TILE_ROWS: [usize; 2] = [8, 32];
 
-/// Bytes for states of splits: with fewer there are more rounds.
-const STATES_BYTES: usize = 16 << 20;
+/// Memory for split states; with less, parallel splits take more rounds.
+const SPLIT_STATES_BYTES: usize = 16 << 20;
 
-/// Where things are in `numbers`.
+/// Offsets of the arrays in [`AttentionMetadata::data`].
 #[derive(Debug, Clone, Copy, Default)]
 struct MetadataLayout {
+    /// `[tokens]`
     positions: usize,
+    /// `[tokens]`
     slots: usize,
-    span_of_row: usize,
-    spans: usize,
+    /// `[tokens]`
+    sequence_of_row: usize,
+    /// `[sequences]` of 4 words: `SequenceArgs` in `kv_cache.cuh`.
+    sequences: usize,
+    /// `[tiles]` of 2 words for each size: `QueryTileArgs` in `attention.cuh`.
     tiles: [usize; 2],
-    blocks: usize,
+    /// `[entries]`
+    block_tables: usize,
     end: usize,
 }
 
 impl MetadataLayout {
-    /// For so many tokens, sequences, tiles of each kind, and block table entries.
     fn new(tokens: usize, sequences: usize, tiles: [usize; 2], entries: usize) -> Self {
         let mut end = 0;
-        let mut take = |count: usize| {
+        let mut append = |count: usize| {
             let start = end;
             end += count;
             start
         };
-        let (positions, slots, span_of_row) = (take(tokens), take(tokens), take(tokens));
-        let (spans, tiles, blocks) =
-            (take(4 * sequences), tiles.map(|count| take(2 * count)), take(entries));
-        Self { positions, slots, span_of_row, spans, tiles, blocks, end }
+        let (positions, slots, sequence_of_row) = (append(tokens), append(tokens), append(tokens));
+        let (sequences, tiles, block_tables) =
+            (append(4 * sequences), tiles.map(|count| append(2 * count)), append(entries));
+        Self { positions, slots, sequence_of_row, sequences, tiles, block_tables, end }
     }
 }
 
 impl BatchShape {
-    /// Numbers that the largest pass uploads.
-    fn numbers(&self) -> usize {
-        let large = self.tokens * self.group / TILE_ROWS[1] + self.sequences;
-        MetadataLayout::new(self.tokens, self.sequences, [self.sequences, large], self.entries).end
+    /// Words that the largest batch uploads.
+    fn words_max(&self) -> usize {
+        let large_tiles = self.tokens * self.group / TILE_ROWS[1] + self.sequences;
+        let tiles = [self.sequences, large_tiles];
+        MetadataLayout::new(self.tokens, self.sequences, tiles, self.entries).end
     }
 
     fn check(&self) -> Result<(), DeviceError> {
@@ -101,14 +107,14 @@ impl BatchShape {
             self.block_tokens,
         )?;
         expect("BatchShape: group is not 0", self.group.max(1), self.group)?;
-        size("BatchShape: places of a layer", self.blocks.saturating_mul(self.block_tokens))?;
-        size("BatchShape: query rows", self.tokens.saturating_mul(self.group))?;
+        to_i32("BatchShape: slots of a layer", self.blocks.saturating_mul(self.block_tokens))?;
+        to_i32("BatchShape: query rows", self.tokens.saturating_mul(self.group))?;
         Ok(())
     }
 }
 
 impl AttentionMetadata {
-    /// Memory for passes of this shape on `gpu`.
+    /// Allocates memory for batches of up to `shape` on `gpu`.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or those of [`Buffer::new`].
@@ -116,27 +122,27 @@ impl AttentionMetadata {
         shape.check()?;
         Ok(Self {
             shape,
-            numbers: Buffer::new(gpu, shape.numbers())?,
-            host: Vec::new(),
-            states: Buffer::new(gpu, STATES_BYTES / 4)?,
-            places: MetadataLayout::default(),
+            data: Buffer::new(gpu, shape.words_max())?,
+            staging: Vec::new(),
+            split_states: Buffer::new(gpu, SPLIT_STATES_BYTES / 4)?,
+            layout: MetadataLayout::default(),
             tokens: 0,
             positions: 0,
             tiles: [Vec::new(), Vec::new()],
         })
     }
 
-    /// Bytes that [`Self::new`] takes on the GPU.
+    /// Bytes that [`Self::new`] allocates on the GPU.
     pub fn bytes(shape: &BatchShape) -> usize {
-        shape.numbers() * 4 + STATES_BYTES
+        shape.words_max() * 4 + SPLIT_STATES_BYTES
     }
 
-    /// Begins a pass of these sequences.
+    /// Sets the batch and uploads its metadata.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`] and [`DeviceError::Index`], also for more than the shape allows;
+    /// [`DeviceError::Shape`] and [`DeviceError::Index`], also for a batch that exceeds the shape;
     /// those of [`Buffer::upload`].
-    pub fn begin(
+    pub fn set_batch(
         &mut self,
         sequences: &[AttentionSequence],
         deadline: Instant,
@@ -144,65 +150,51 @@ impl AttentionMetadata {
         let shape = self.shape;
         let tokens = check_sequences(shape.block_tokens, shape.blocks, sequences)?;
         let entries = sequences.iter().map(|s| s.blocks.len()).sum();
-        expect(
-            "AttentionMetadata: tokens that there is room for",
-            shape.tokens.min(tokens),
-            tokens,
-        )?;
-        expect(
-            "AttentionMetadata: sequences that there is room for",
-            shape.sequences.min(sequences.len()),
-            sequences.len(),
-        )?;
-        expect(
-            "AttentionMetadata: block table entries that there is room for",
-            shape.entries.min(entries),
-            entries,
-        )?;
+        let at_most = |what, max: usize, found: usize| expect(what, max.min(found), found);
+        at_most("batch: largest number of tokens", shape.tokens, tokens)?;
+        at_most("batch: largest number of sequences", shape.sequences, sequences.len())?;
+        at_most("batch: largest number of block table entries", shape.entries, entries)?;
         let positions =
             sequences.iter().map(|s| s.first_position + s.rows.len()).max().unwrap_or(0);
-        size("AttentionMetadata: positions", positions)?;
-        self.tiles = tiles(sequences, shape.group);
-        self.places = MetadataLayout::new(
-            tokens,
-            sequences.len(),
-            [self.tiles[0].len(), self.tiles[1].len()],
-            entries,
-        );
+        to_i32("batch: positions", positions)?;
+        self.tiles = query_tiles(sequences, shape.group);
+        let tiles = [self.tiles[0].len(), self.tiles[1].len()];
+        self.layout = MetadataLayout::new(tokens, sequences.len(), tiles, entries);
         (self.tokens, self.positions) = (tokens, positions);
-        self.write(sequences);
-        self.numbers.resize(self.host.len())?;
-        Ok(self.numbers.upload(0, &self.host, deadline)?)
+        self.stage(sequences);
+        self.data.resize(self.staging.len())?;
+        Ok(self.data.upload(0, &self.staging, deadline)?)
     }
 
-    /// Puts everything that kernels ask for into `host`.
-    fn write(&mut self, sequences: &[AttentionSequence]) {
-        let (at, block_tokens) = (self.places, self.shape.block_tokens);
-        self.host.clear();
-        self.host.resize(at.end, 0);
-        let (mut block, host) = (0, &mut self.host);
+    /// Writes all arrays to `staging`.
+    fn stage(&mut self, sequences: &[AttentionSequence]) {
+        let (at, block_tokens) = (self.layout, self.shape.block_tokens);
+        self.staging.clear();
+        self.staging.resize(at.end, 0);
+        let (mut entry, staging) = (0, &mut self.staging);
         for (index, sequence) in sequences.iter().enumerate() {
             for (i, row) in sequence.rows.clone().enumerate() {
                 let position = sequence.first_position + i;
-                let slot = sequence.blocks[position / block_tokens] as usize * block_tokens
-                    + position % block_tokens;
-                host[at.positions + row] = position as u32;
-                host[at.slots + row] = slot as u32;
-                host[at.span_of_row + row] = index as u32;
+                let block = sequence.blocks[position / block_tokens] as usize;
+                let slot = block * block_tokens + position % block_tokens;
+                staging[at.positions + row] = position as u32;
+                staging[at.slots + row] = slot as u32;
+                staging[at.sequence_of_row + row] = index as u32;
             }
-            let span = [sequence.rows.start, sequence.rows.len(), sequence.first_position, block];
-            host[at.spans + 4 * index..][..4].copy_from_slice(&span.map(|number| number as u32));
-            host[at.blocks + block..][..sequence.blocks.len()].copy_from_slice(sequence.blocks);
-            block += sequence.blocks.len();
+            let args = [sequence.rows.start, sequence.rows.len(), sequence.first_position, entry];
+            staging[at.sequences + 4 * index..][..4].copy_from_slice(&args.map(|arg| arg as u32));
+            staging[at.block_tables + entry..][..sequence.blocks.len()]
+                .copy_from_slice(sequence.blocks);
+            entry += sequence.blocks.len();
         }
         for (start, tiles) in at.tiles.iter().zip(&self.tiles) {
-            for (to, tile) in host[*start..].chunks_exact_mut(2).zip(tiles) {
-                to.copy_from_slice(&[tile.span as u32, tile.first_row as u32]);
+            for (to, tile) in staging[*start..].chunks_exact_mut(2).zip(tiles) {
+                to.copy_from_slice(&[tile.sequence as u32, tile.first_row as u32]);
             }
         }
     }
 
-    /// New tokens of the pass.
+    /// New tokens of the batch.
     pub fn tokens(&self) -> usize {
         self.tokens
     }
@@ -212,68 +204,59 @@ impl AttentionMetadata {
         self.positions
     }
 
-    /// What passes have in common.
     pub fn shape(&self) -> &BatchShape {
         &self.shape
     }
 
-    /// Fails unless `layer` has the blocks that the pass was checked for.
+    /// Checks that `layer` has the blocks that the batch was checked for.
     pub(super) fn check(&self, layer: &GpuKvLayer) -> Result<(), DeviceError> {
-        expect(
-            "AttentionMetadata: tokens of the layer's blocks",
-            self.shape.block_tokens,
-            layer.shape().block_tokens,
-        )?;
-        expect("AttentionMetadata: blocks of the layer", self.shape.blocks, layer.blocks())
+        let block_tokens = layer.shape().block_tokens;
+        expect("batch: tokens per block of the layer", self.shape.block_tokens, block_tokens)?;
+        expect("batch: blocks of the layer", self.shape.blocks, layer.blocks())
     }
 
-    /// The position of each token, `[tokens]`.
-    pub(super) fn position_numbers(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
-        self.number(gpu, self.places.positions)
+    pub(super) fn positions_address(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
+        self.address(gpu, self.layout.positions)
     }
 
-    /// Where each token's key goes, `[tokens]`.
-    pub(super) fn slots(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
-        self.number(gpu, self.places.slots)
+    pub(super) fn slots_address(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
+        self.address(gpu, self.layout.slots)
     }
 
-    /// Which sequence each token belongs to, `[tokens]`.
-    pub(super) fn span_of_row(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
-        self.number(gpu, self.places.span_of_row)
+    pub(super) fn sequence_of_row_address(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
+        self.address(gpu, self.layout.sequence_of_row)
     }
 
-    /// The sequences.
-    pub(super) fn spans(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
-        self.number(gpu, self.places.spans)
+    pub(super) fn sequences_address(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
+        self.address(gpu, self.layout.sequences)
     }
 
-    /// Tiles of one kind.
-    pub(super) fn tile_numbers(&self, gpu: &Gpu, kind: usize) -> Result<u64, DeviceError> {
-        self.number(gpu, self.places.tiles[kind])
+    pub(super) fn tiles_address(&self, gpu: &Gpu, size: usize) -> Result<u64, DeviceError> {
+        self.address(gpu, self.layout.tiles[size])
     }
 
-    /// Block tables.
-    pub(super) fn block_numbers(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
-        self.number(gpu, self.places.blocks)
+    pub(super) fn block_tables_address(&self, gpu: &Gpu) -> Result<u64, DeviceError> {
+        self.address(gpu, self.layout.block_tables)
     }
 
-    fn number(&self, gpu: &Gpu, place: usize) -> Result<u64, DeviceError> {
-        on(gpu, &self.numbers)?;
-        Ok(self.numbers.address_of(place)?)
+    fn address(&self, gpu: &Gpu, offset: usize) -> Result<u64, DeviceError> {
+        check_gpu(gpu, &self.data)?;
+        Ok(self.data.address_of(offset)?)
     }
 }
 
-/// Cuts the pass into tiles of the two kinds. A sequence's last ones, which see most, come first:
-/// the GPU starts with them.
-fn tiles(sequences: &[AttentionSequence], group: usize) -> [Vec<TileExtent>; 2] {
+/// Divides the query rows of a batch into tiles of the two sizes. The last tiles of a sequence come
+/// first: they see the most keys and take longest.
+fn query_tiles(sequences: &[AttentionSequence], group: usize) -> [Vec<TileExtent>; 2] {
     let mut tiles = [Vec::new(), Vec::new()];
-    for (span, sequence) in sequences.iter().enumerate() {
+    for (index, sequence) in sequences.iter().enumerate() {
         let rows = sequence.rows.len() * group;
-        let kind = usize::from(rows > TILE_ROWS[0]);
+        let size = usize::from(rows > TILE_ROWS[0]);
         let position = |row: usize| sequence.first_position + row / group;
-        for first_row in (0..rows).step_by(TILE_ROWS[kind]).rev() {
-            let last = position((first_row + TILE_ROWS[kind]).min(rows) - 1);
-            tiles[kind].push(TileExtent { span, first_row, first: position(first_row), last });
+        for first_row in (0..rows).step_by(TILE_ROWS[size]).rev() {
+            let last = position((first_row + TILE_ROWS[size]).min(rows) - 1);
+            let first = position(first_row);
+            tiles[size].push(TileExtent { sequence: index, first_row, first, last });
         }
     }
     tiles
@@ -284,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tiles_cover_all_rows_and_no_more_than_there_is_room_for() {
+    fn tiles_cover_all_rows_once_and_fit_the_allocated_memory() {
         for group in 1..9 {
             let lengths = [1, 2, 9, 33, 100, 1];
             let mut row = 0;
@@ -295,23 +278,20 @@ mod tests {
                     AttentionSequence { blocks: &[], rows: row - tokens..row, first_position: 1000 }
                 })
                 .collect();
-            let tiles = tiles(&sequences, group);
-            for (span, &tokens) in lengths.iter().enumerate() {
-                let mut of_span: Vec<(usize, usize, usize)> = Vec::new();
-                for (kind, tiles) in tiles.iter().enumerate() {
-                    let rows =
-                        |tile: &TileExtent| (tile.first_row + TILE_ROWS[kind]).min(tokens * group);
-                    of_span.extend(
-                        tiles
-                            .iter()
-                            .filter(|t| t.span == span)
-                            .map(|t| (t.first_row, rows(t), t.last)),
-                    );
+            let tiles = query_tiles(&sequences, group);
+            for (sequence, &tokens) in lengths.iter().enumerate() {
+                let mut extents: Vec<(usize, usize, usize)> = Vec::new();
+                for (size, tiles) in tiles.iter().enumerate() {
+                    let of_sequence = tiles.iter().filter(|tile| tile.sequence == sequence);
+                    extents.extend(of_sequence.map(|tile| {
+                        let end = (tile.first_row + TILE_ROWS[size]).min(tokens * group);
+                        (tile.first_row, end, tile.last)
+                    }));
                 }
-                of_span.sort_unstable();
-                assert_eq!((of_span[0].0, of_span[of_span.len() - 1].1), (0, tokens * group));
-                assert!(of_span.windows(2).all(|pair| pair[0].1 == pair[1].0));
-                assert_eq!(of_span[of_span.len() - 1].2, 1000 + tokens - 1);
+                extents.sort_unstable();
+                assert_eq!((extents[0].0, extents[extents.len() - 1].1), (0, tokens * group));
+                assert!(extents.windows(2).all(|pair| pair[0].1 == pair[1].0));
+                assert_eq!(extents[extents.len() - 1].2, 1000 + tokens - 1);
             }
             let shape = BatchShape {
                 tokens: row,
@@ -321,8 +301,8 @@ mod tests {
                 block_tokens: 32,
                 blocks: 100,
             };
-            let found = MetadataLayout::new(row, 6, [tiles[0].len(), tiles[1].len()], 7).end;
-            assert!(found <= shape.numbers(), "{group}: {found} of {}", shape.numbers());
+            let words = MetadataLayout::new(row, 6, [tiles[0].len(), tiles[1].len()], 7).end;
+            assert!(words <= shape.words_max(), "{group}: {words} of {}", shape.words_max());
         }
     }
 }

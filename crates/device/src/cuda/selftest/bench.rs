@@ -1,72 +1,75 @@
+//! Benchmarks of kernels: matrix products and attention of one transformer layer.
+
 use std::time::{Duration, Instant};
 
 use checkpoint::Dtype;
 use placement::KvDtype;
 
-use super::operands::soon;
+use super::operands::deadline;
 use crate::DeviceError;
-use crate::backend::{AttentionSequence, Precision};
+use crate::backend::{AttentionOptions, AttentionSequence, Precision, Product};
 use crate::cpu::attention::KvShape;
 use crate::cuda::args::ReadArgs;
+use crate::cuda::ops::attention::{AttentionOperands, Splits, attention};
+use crate::cuda::ops::kv::write_kv;
+use crate::cuda::ops::linear::linear;
 use crate::cuda::{
-    AttentionMetadata, BatchShape, Buffer, Gpu, GpuActivationDtypes, GpuArena, GpuAttentionOptions,
-    GpuKvLayer, GpuMatrix, GpuPackedActivations, GpuProduct, Grid, Kernel,
+    AttentionMetadata, BatchShape, Buffer, Gpu, GpuActivationDtypes, GpuArena, GpuKvLayer,
+    GpuMatrix, GpuPackedActivations, Grid, Kernel,
 };
 
-/// What a benchmark runs.
 type Run = Box<dyn Fn(&Gpu, &BenchSizes) -> Result<KernelBenchReport, DeviceError> + Send + Sync>;
 
 /// One benchmark.
 pub struct KernelBench {
-    /// Its name, such as `decode bf16, 1 token`.
+    /// For example `decode BF16, 1 tokens`, in lower case.
     pub name: String,
     run: Run,
 }
 
-/// How large benchmarks are.
+/// Sizes of the benchmarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BenchSizes {
-    /// Bytes of the buffer that is read.
+    /// Bytes of the buffer in the bandwidth benchmark.
     pub read_bytes: usize,
-    /// Features of the residual stream.
+    /// Hidden size.
     pub hidden: usize,
-    /// Features of a head.
     pub head_dim: usize,
-    /// Features of the feed-forward part.
-    pub wide: usize,
-    /// Query heads of a kv head.
+    /// Intermediate size of the feed-forward part.
+    pub intermediate: usize,
+    /// Query heads per KV head.
     pub group: usize,
-    /// Positions of each sequence whose attention is measured.
+    /// Positions of each sequence in attention.
     pub context: usize,
     /// Tokens of a prefill.
     pub tokens: usize,
-    /// How long each benchmark measures at least.
-    pub least: Duration,
+    /// Shortest time that a benchmark measures.
+    pub duration_min: Duration,
 }
 
 impl BenchSizes {
-    /// One layer of a Llama of 8B parameters, at 8192 positions.
+    /// One layer of Llama 3.1 8B, with 8192 positions.
     pub const LLAMA_8B: BenchSizes = BenchSizes {
         read_bytes: 1 << 30,
         hidden: 4096,
         head_dim: 128,
-        wide: 14336,
+        intermediate: 14336,
         group: 4,
         context: 8192,
         tokens: 512,
-        least: Duration::from_millis(200),
+        duration_min: Duration::from_millis(200),
     };
 
-    /// As little as shows that they run: for GPUs that are none.
+    /// The smallest sizes that run every benchmark, for fake GPUs.
     pub const MINIMAL: BenchSizes = BenchSizes {
         read_bytes: 1 << 16,
         hidden: 256,
         head_dim: 64,
-        wide: 512,
+        intermediate: 512,
         group: 2,
         context: 320,
         tokens: 70,
-        least: Duration::from_millis(1),
+        duration_min: Duration::from_millis(1),
     };
 
     fn heads(&self) -> usize {
@@ -77,36 +80,33 @@ impl BenchSizes {
         self.heads() / self.group
     }
 
-    /// Products of a layer by their inputs: [inputs, [rows]].
+    /// Products of a layer, grouped by input: columns, and rows of each weight.
     fn products(&self) -> [(usize, Vec<usize>); 4] {
-        let narrow = self.kv_heads() * self.head_dim;
+        let kv = self.kv_heads() * self.head_dim;
         [
-            (self.hidden, vec![self.hidden, narrow, narrow]),
+            (self.hidden, vec![self.hidden, kv, kv]),
             (self.hidden, vec![self.hidden]),
-            (self.hidden, vec![self.wide, self.wide]),
-            (self.wide, vec![self.hidden]),
+            (self.hidden, vec![self.intermediate, self.intermediate]),
+            (self.intermediate, vec![self.hidden]),
         ]
     }
 }
 
-/// What a benchmark found.
+/// Result of a benchmark, for one run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct KernelBenchReport {
-    /// Of one run.
     pub seconds: f64,
-    /// Bytes that one run has to read at least.
+    /// Bytes that have to be read.
     pub bytes: u64,
-    /// Multiplications and additions of one run.
+    /// Multiplications and additions.
     pub operations: u64,
 }
 
 impl KernelBenchReport {
-    /// Bytes a second.
     pub fn bytes_per_s(&self) -> f64 {
         self.bytes as f64 / self.seconds
     }
 
-    /// Operations a second.
     pub fn operations_per_s(&self) -> f64 {
         self.operations as f64 / self.seconds
     }
@@ -123,17 +123,16 @@ impl KernelBench {
         Self { name, run: Box::new(run) }
     }
 
-    /// Runs it.
+    /// Runs the benchmark.
     ///
     /// # Errors
-    /// What the driver says; [`crate::cuda::CudaError::OutOfMemory`] where the GPU is too small.
+    /// The driver's error; [`crate::cuda::CudaError::OutOfMemory`] if the GPU is too small.
     pub fn run(&self, gpu: &Gpu, sizes: &BenchSizes) -> Result<KernelBenchReport, DeviceError> {
         (self.run)(gpu, sizes)
     }
 }
 
-/// All benchmarks. The first reads memory and nothing else: the others' rates are to be seen beside
-/// it.
+/// All benchmarks. The first only reads memory: its bandwidth is the reference for the others.
 pub fn benches() -> Vec<KernelBench> {
     let mut benches = vec![KernelBench::new("read memory".to_owned(), read)];
     for dtype in [Dtype::BF16, Dtype::Q8_0, Dtype::Q4K] {
@@ -152,36 +151,36 @@ pub fn benches() -> Vec<KernelBench> {
         for sequences in [1, 16] {
             let name = format!("attention {name}, {sequences} sequences decode");
             benches.push(KernelBench::new(name, move |gpu, sizes| {
-                attention(gpu, sizes, dtype, sequences, 1)
+                layer_attention(gpu, sizes, dtype, sequences, 1)
             }));
         }
         let name = format!("attention {name}, prefill");
         benches.push(KernelBench::new(name, move |gpu, sizes| {
-            attention(gpu, sizes, dtype, 1, sizes.tokens)
+            layer_attention(gpu, sizes, dtype, 1, sizes.tokens)
         }));
     }
     benches
 }
 
-/// Seconds of one `job`, of so many that they take at least `least`.
+/// Seconds of one `job`, averaged over a number of runs that takes at least `duration_min`.
 fn seconds(
     gpu: &Gpu,
-    least: Duration,
+    duration_min: Duration,
     mut job: impl FnMut() -> Result<(), DeviceError>,
 ) -> Result<f64, DeviceError> {
     job()?;
-    gpu.synchronize(soon())?;
+    gpu.synchronize(deadline())?;
     let mut jobs = 1;
     loop {
         let started = Instant::now();
         (0..jobs).try_for_each(|_| job())?;
-        gpu.synchronize(soon())?;
-        let taken = started.elapsed();
-        if taken >= least {
-            return Ok(taken.as_secs_f64() / f64::from(jobs));
+        gpu.synchronize(deadline())?;
+        let elapsed = started.elapsed();
+        if elapsed >= duration_min {
+            return Ok(elapsed.as_secs_f64() / f64::from(jobs));
         }
-        let enough = least.as_secs_f64() / taken.as_secs_f64().max(1e-6) * 1.2;
-        jobs = (f64::from(jobs) * enough.min(10.0)).ceil() as u32;
+        let factor = duration_min.as_secs_f64() / elapsed.as_secs_f64().max(1e-6) * 1.2;
+        jobs = (f64::from(jobs) * factor.min(10.0)).ceil() as u32;
     }
 }
 
@@ -192,46 +191,46 @@ fn read(gpu: &Gpu, sizes: &BenchSizes) -> Result<KernelBenchReport, DeviceError>
     let sums = Buffer::<u32>::new(gpu, blocks as usize)?;
     let args =
         ReadArgs { from: from.address(), sums: sums.address(), words: (from.bytes() / 16) as i64 };
-    // SAFETY: the buffer has so many words of 16 bytes, and there is a sum for each block.
-    let job =
-        || Ok(unsafe { gpu.launch(Kernel::ReadAll, Grid::one_dimensional(blocks, 256), &args) }?);
-    let seconds = seconds(gpu, sizes.least, job)?;
+    let grid = Grid::one_dimensional(blocks, 256);
+    // SAFETY: the buffer has that many words of 16 bytes, and there is a sum for each block.
+    let job = || Ok(unsafe { gpu.launch(Kernel::ReadAll, grid, &args) }?);
+    let seconds = seconds(gpu, sizes.duration_min, job)?;
     Ok(KernelBenchReport { seconds, bytes: from.bytes() as u64, operations: 0 })
 }
 
-/// All products of one layer.
+/// All matrix products of one layer.
 fn layer_products(
     gpu: &Gpu,
     sizes: &BenchSizes,
     dtype: Dtype,
     tokens: usize,
 ) -> Result<KernelBenchReport, DeviceError> {
-    let forms = GpuActivationDtypes::for_weights(Precision::Native, [dtype]);
-    let (mut bytes, mut numbers) = (0, 0);
+    let activations = GpuActivationDtypes::for_weights(Precision::Native, [dtype]);
+    let (mut bytes, mut elements) = (0, 0);
     let mut steps = Vec::new();
     for (index, (cols, rows)) in sizes.products().into_iter().enumerate() {
         let mut x = Buffer::new(gpu, tokens * cols)?;
         gpu.fill_activations(&mut x, 1.0, index as u64)?;
         let mut inputs = GpuPackedActivations::new(gpu, 0, 0)?;
-        inputs.prepare(gpu, &x, tokens, cols, forms)?;
-        let mut matrices = Vec::new();
+        inputs.pack(gpu, &x, tokens, cols, activations)?;
+        let mut weights = Vec::new();
         for rows in rows {
-            let matrix = random_matrix(gpu, dtype, rows, cols)?;
-            bytes += matrix.bytes() as u64;
-            numbers += (rows * cols) as u64;
-            matrices.push((matrix, Buffer::new(gpu, tokens * rows)?));
+            let weight = random_matrix(gpu, dtype, rows, cols)?;
+            bytes += weight.bytes() as u64;
+            elements += (rows * cols) as u64;
+            weights.push((weight, Buffer::new(gpu, tokens * rows)?));
         }
-        steps.push((inputs, matrices));
+        steps.push((inputs, weights));
     }
-    let seconds = seconds(gpu, sizes.least, || {
-        steps.iter_mut().try_for_each(|(inputs, matrices)| {
-            let product = |(weight, out)| GpuProduct { weight, bias: None, out };
+    let seconds = seconds(gpu, sizes.duration_min, || {
+        steps.iter_mut().try_for_each(|(inputs, weights)| {
+            let product = |(weight, out)| Product { weight, bias: None, out };
             let mut products: Vec<_> =
-                matrices.iter_mut().map(|(weight, out)| product((&*weight, out))).collect();
-            gpu.linear(inputs, &mut products)
+                weights.iter_mut().map(|(weight, out)| product((&*weight, out))).collect();
+            linear(gpu, inputs, &mut products)
         })
     })?;
-    Ok(KernelBenchReport { seconds, bytes, operations: 2 * numbers * tokens as u64 })
+    Ok(KernelBenchReport { seconds, bytes, operations: 2 * elements * tokens as u64 })
 }
 
 fn random_matrix(
@@ -243,66 +242,67 @@ fn random_matrix(
     let bytes = rows * cols / dtype.block_elements() * dtype.block_bytes();
     let mut region = GpuArena::new(gpu, bytes)?.region(bytes)?;
     region.whole()?.fill(|to| gpu.fill_random(dtype, to, 0.02, rows as u64))?;
-    GpuMatrix::new(dtype, rows, cols, region.finish(soon())?)
+    GpuMatrix::new(dtype, rows, cols, region.finish(deadline())?)
 }
 
-/// Attention of one layer: `tokens` new ones of each sequence, the last of its context.
-fn attention(
+/// Tokens per KV block.
+const BLOCK_TOKENS: usize = 32;
+
+/// Attention of one layer over `tokens` new tokens of each sequence, at the end of its context.
+fn layer_attention(
     gpu: &Gpu,
     sizes: &BenchSizes,
     dtype: KvDtype,
     sequences: usize,
     tokens: usize,
 ) -> Result<KernelBenchReport, DeviceError> {
-    const BLOCK: usize = 32;
     let (kv_heads, dim, context) = (sizes.kv_heads(), sizes.head_dim, sizes.context);
-    let shape = KvShape { kv_heads, key_dim: dim, value_dim: dim, block_tokens: BLOCK, dtype };
-    let a_sequence = context.div_ceil(BLOCK);
-    let blocks = sequences * a_sequence;
+    let block_tokens = BLOCK_TOKENS;
+    let shape = KvShape { kv_heads, key_dim: dim, value_dim: dim, block_tokens, dtype };
+    let blocks_per_sequence = context.div_ceil(block_tokens);
+    let blocks = sequences * blocks_per_sequence;
     let arena = GpuArena::new(gpu, GpuKvLayer::bytes(&shape, blocks))?;
     let mut layer = GpuKvLayer::new(&arena, shape, blocks)?;
-    let most = tokens.max(sizes.tokens) * sequences;
-    let pass_shape = BatchShape {
-        tokens: most,
+    let batch_shape = BatchShape {
+        tokens: tokens.max(sizes.tokens) * sequences,
         sequences,
         entries: blocks,
         group: sizes.group,
-        block_tokens: BLOCK,
+        block_tokens,
         blocks,
     };
-    let mut pass = AttentionMetadata::new(gpu, pass_shape)?;
-    // Blocks of all sequences in turn, as they come to lie when several run.
+    let mut metadata = AttentionMetadata::new(gpu, batch_shape)?;
+    // Blocks of the sequences alternate, as they do when several sequences run.
     let tables: Vec<Vec<u32>> = (0..sequences)
-        .map(|s| (0..a_sequence).map(|block| (block * sequences + s) as u32).collect())
+        .map(|s| (0..blocks_per_sequence).map(|block| (block * sequences + s) as u32).collect())
         .collect();
-    let step = |first: usize, count: usize| -> Vec<AttentionSequence> {
-        let tables = tables.iter().enumerate();
-        tables
-            .map(|(s, blocks)| AttentionSequence {
-                blocks,
-                rows: s * count..(s + 1) * count,
-                first_position: first,
-            })
-            .collect()
+    let batch = |first_position: usize, count: usize| -> Vec<AttentionSequence> {
+        let sequence = |(s, blocks)| AttentionSequence {
+            blocks,
+            rows: s * count..(s + 1) * count,
+            first_position,
+        };
+        tables.iter().map(Vec::as_slice).enumerate().map(sequence).collect()
     };
     for first in (0..context).step_by(sizes.tokens) {
         let count = sizes.tokens.min(context - first);
         let mut kv = Buffer::new(gpu, sequences * count * kv_heads * dim)?;
         gpu.fill_activations(&mut kv, 1.0, first as u64)?;
-        pass.begin(&step(first, count), soon())?;
-        gpu.write_kv(&mut layer, &pass, &kv, &kv)?;
+        metadata.set_batch(&batch(first, count), deadline())?;
+        write_kv(gpu, &mut layer, &metadata, &kv, &kv)?;
     }
-    let heads = sizes.heads();
+    let (heads, scale) = (sizes.heads(), 1.0 / (dim as f32).sqrt());
     let mut q = Buffer::new(gpu, sequences * tokens * heads * dim)?;
     gpu.fill_activations(&mut q, 1.0, 1)?;
     let mut out = Buffer::new(gpu, q.len())?;
-    let options =
-        GpuAttentionOptions { heads, scale: 1.0 / (dim as f32).sqrt(), window: None, sinks: None };
-    pass.begin(&step(context - tokens, tokens), soon())?;
-    let seconds = seconds(gpu, sizes.least, || {
-        gpu.attention(&layer, &mut pass, &options, &q, &mut out, None)
+    let options = AttentionOptions { heads, scale, window: None, sinks: None };
+    metadata.set_batch(&batch(context - tokens, tokens), deadline())?;
+    let seconds = seconds(gpu, sizes.duration_min, || {
+        let operands =
+            AttentionOperands { layer: &layer, metadata: &mut metadata, options: &options, q: &q };
+        attention(gpu, operands, Splits::Auto, &mut out, None)
     })?;
-    let seen = sequences as u64 * (tokens * (context - tokens) + tokens * (tokens + 1) / 2) as u64;
+    let pairs = sequences as u64 * (tokens * (context - tokens) + tokens * (tokens + 1) / 2) as u64;
     let bytes = GpuKvLayer::bytes(&shape, blocks) as u64;
-    Ok(KernelBenchReport { seconds, bytes, operations: 4 * seen * (heads * dim) as u64 })
+    Ok(KernelBenchReport { seconds, bytes, operations: 4 * pairs * (heads * dim) as u64 })
 }

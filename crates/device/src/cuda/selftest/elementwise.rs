@@ -1,65 +1,75 @@
-use super::operands::{EpilogueCheck, OperandRng, downloaded, uploaded};
+//! Checks of elementwise operations: the same bits as on the CPU.
+
+use checkpoint::Activation;
+
+use super::operands::{EpilogueCheck, OperandRng, download, upload};
 use super::{Check, CheckReport};
 use crate::DeviceError;
+use crate::backend::{Backend, Epilogue};
 use crate::cpu::Cpu;
-use crate::cuda::{Buffer, Gpu, GpuEpilogue};
+use crate::cuda::{Buffer, Gpu};
 
-type OnGpu2 =
-    fn(&Gpu, &mut Buffer<f32>, &Buffer<f32>, Option<GpuEpilogue>) -> Result<(), DeviceError>;
-type OnCpu2 = fn(&Cpu, &mut [f32], &[f32]) -> Result<(), DeviceError>;
-type OnGpu1 = fn(&Gpu, &mut Buffer<f32>, Option<GpuEpilogue>) -> Result<(), DeviceError>;
-type OnCpu1 = fn(&Cpu, &mut [f32]) -> Result<(), DeviceError>;
+type Unary = fn(&Cpu, &mut [f32]) -> Result<(), DeviceError>;
+type Binary = fn(&Cpu, &mut [f32], &[f32]) -> Result<(), DeviceError>;
 
 pub(super) fn checks() -> Vec<Check> {
-    let two = |name: &str, on_gpu: OnGpu2, on_cpu: OnCpu2| {
+    let activation = |name: &str, activation: Activation, on_cpu: Unary| {
         Check::new(name, move |gpu, cpu| {
-            check(gpu, |x, y, epilogue| on_gpu(gpu, x, y, epilogue), |x, y| on_cpu(cpu, x, y))
+            check(
+                gpu,
+                |x, _, epilogue| gpu.activate(activation, x, epilogue),
+                |x, _| on_cpu(cpu, x),
+            )
         })
     };
-    let one = |name: &str, on_gpu: OnGpu1, on_cpu: OnCpu1| {
+    let gated = |name: &str, activation: Activation, on_cpu: Binary| {
         Check::new(name, move |gpu, cpu| {
-            check(gpu, |x, _, epilogue| on_gpu(gpu, x, epilogue), |x, _| on_cpu(cpu, x))
+            check(
+                gpu,
+                |x, y, epilogue| gpu.activate_and_multiply(activation, x, y, epilogue),
+                |x, y| on_cpu(cpu, x, y),
+            )
         })
     };
     vec![
-        two("silu_mul", Gpu::silu_mul, Cpu::silu_mul),
-        two("gelu_mul", Gpu::gelu_mul, Cpu::gelu_mul),
-        two("gelu_tanh_mul", Gpu::gelu_tanh_mul, Cpu::gelu_tanh_mul),
+        gated("silu_mul", Activation::Silu, Cpu::silu_mul),
+        gated("gelu_mul", Activation::Gelu, Cpu::gelu_mul),
+        gated("gelu_tanh_mul", Activation::GeluTanh, Cpu::gelu_tanh_mul),
         Check::new("add", add),
-        one("silu", Gpu::silu, Cpu::silu),
-        one("gelu", Gpu::gelu, Cpu::gelu),
-        one("gelu_tanh", Gpu::gelu_tanh, Cpu::gelu_tanh),
+        activation("silu", Activation::Silu, Cpu::silu),
+        activation("gelu", Activation::Gelu, Cpu::gelu),
+        activation("gelu_tanh", Activation::GeluTanh, Cpu::gelu_tanh),
     ]
 }
 
-/// Small and large numbers give the CPU's bits, and gpu_epilogue them: the functions are the same, step by
-/// step.
+/// Compares small and large inputs bit by bit with the CPU, whose functions compute the same steps,
+/// and checks the epilogue.
 fn check(
     gpu: &Gpu,
-    on_gpu: impl Fn(&mut Buffer<f32>, &Buffer<f32>, Option<GpuEpilogue>) -> Result<(), DeviceError>,
+    on_gpu: impl Fn(&mut Buffer<f32>, &Buffer<f32>, Epilogue<'_, Gpu>) -> Result<(), DeviceError>,
     on_cpu: impl Fn(&mut [f32], &[f32]) -> Result<(), DeviceError>,
 ) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random) = (CheckReport::new(), OperandRng(8));
-    for (len, size) in [(1, 1.0), (1000, 0.3), (5001, 3.0), (700, 80.0)] {
-        let mut x: Vec<f32> = random.normals(len).iter().map(|x| x * size).collect();
-        let y = random.normals(len);
-        let (mut found, mut epilogue) = (uploaded(gpu, &x)?, EpilogueCheck::new(gpu)?);
-        on_gpu(&mut found, &uploaded(gpu, &y)?, epilogue.epilogue(1, len))?;
+    let (mut report, mut rng) = (CheckReport::new(), OperandRng(8));
+    for (len, scale) in [(1, 1.0), (1000, 0.3), (5001, 3.0), (700, 80.0)] {
+        let mut x: Vec<f32> = rng.normals(len).iter().map(|x| x * scale).collect();
+        let y = rng.normals(len);
+        let (mut found, mut packed) = (upload(gpu, &x)?, EpilogueCheck::new(gpu)?);
+        on_gpu(&mut found, &upload(gpu, &y)?, packed.epilogue(1, len))?;
         on_cpu(&mut x, &y)?;
-        report.same_bits(&downloaded(&found)?, &x);
-        epilogue.compare(&mut report, &x, len)?;
+        report.same_bits(&download(&found)?, &x);
+        packed.compare(&mut report, &x, len)?;
     }
     Ok(report)
 }
 
 fn add(gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random) = (CheckReport::new(), OperandRng(10));
+    let (mut report, mut rng) = (CheckReport::new(), OperandRng(10));
     for len in [1, 5001] {
-        let [mut x, y] = [(); 2].map(|()| random.normals(len));
-        let mut found = uploaded(gpu, &x)?;
-        gpu.add(&mut found, &uploaded(gpu, &y)?)?;
-        cpu.add(&mut x, &y)?;
-        report.same_bits(&downloaded(&found)?, &x);
+        let [mut x, y] = [(); 2].map(|()| rng.normals(len));
+        let mut found = upload(gpu, &x)?;
+        gpu.add(&mut found, &upload(gpu, &y)?)?;
+        Cpu::add(cpu, &mut x, &y)?;
+        report.same_bits(&download(&found)?, &x);
     }
     Ok(report)
 }

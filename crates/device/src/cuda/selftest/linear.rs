@@ -1,16 +1,21 @@
+//! Checks of matrix products: against plain arithmetic, and bit by bit across batch sizes.
+
+use std::sync::Arc;
+
 use checkpoint::Dtype;
 
-use super::operands::{DTYPES, OperandRng, TestMatrix, downloaded, unwritten, uploaded};
+use super::operands::{DTYPES, OperandRng, TestMatrix, download, unwritten, upload};
 use super::{Check, CheckReport};
 use crate::DeviceError;
-use crate::backend::Precision;
+use crate::backend::{Precision, Product};
 use crate::cpu::plain;
-use crate::cuda::{Buffer, Gpu, GpuActivationDtypes, GpuPackedActivations, GpuProduct};
+use crate::cuda::ops::linear::linear;
+use crate::cuda::{Buffer, Gpu, GpuActivationDtypes, GpuPackedActivations};
 
-/// Rows, blocks of columns, and columns beside them where rows need not be whole blocks.
+/// Rows, blocks of columns, and further columns where rows need not be whole blocks.
 const SHAPES: [(usize, usize, usize); 4] = [(1, 1, 0), (17, 5, 8), (70, 9, 20), (33, 36, 0)];
 
-/// Around every size at which another kernel takes over.
+/// Token counts on both sides of each switch to another kernel.
 const TOKENS: [usize; 9] = [1, 2, 8, 9, 17, 33, 64, 65, 130];
 
 pub(super) fn checks() -> Vec<Check> {
@@ -18,17 +23,17 @@ pub(super) fn checks() -> Vec<Check> {
     for dtype in DTYPES {
         let name = dtype.name().to_lowercase();
         for precision in precisions(dtype) {
-            let form = if *precision == Precision::F32 { "exact" } else { "native" };
-            checks.push(Check::new(format!("linear {name} {form}"), move |gpu, _| {
-                agrees(gpu, dtype, *precision)
+            let suffix = if *precision == Precision::F32 { "exact" } else { "native" };
+            checks.push(Check::new(format!("linear {name} {suffix}"), move |gpu, _| {
+                agrees_with_plain(gpu, dtype, *precision)
             }));
-            checks.push(Check::new(format!("linear {name} {form}, batches"), move |gpu, _| {
+            checks.push(Check::new(format!("linear {name} {suffix}, batches"), move |gpu, _| {
                 is_batch_invariant(gpu, dtype, *precision)
             }));
         }
     }
     checks.push(Check::new("linear, products of several dtypes at once", |gpu, _| {
-        several_at_once(gpu)
+        several_products_at_once(gpu)
     }));
     checks
 }
@@ -48,26 +53,19 @@ fn multiply(
     gpu: &Gpu,
     precision: Precision,
     weight: &TestMatrix,
-    bias: Option<&Buffer<f32>>,
+    bias: Option<&Arc<Buffer<f32>>>,
     x: &[f32],
 ) -> Result<Vec<f32>, DeviceError> {
-    let (cols, rows) = (weight.gpu.cols, weight.gpu.rows);
-    let tokens = x.len() / cols;
-    let x = uploaded(gpu, x)?;
+    let (weight, tokens) = (&weight.gpu, x.len() / weight.gpu.cols);
+    let dtypes = GpuActivationDtypes::for_weights(precision, [weight.dtype]);
     let mut inputs = GpuPackedActivations::new(gpu, 0, 0)?;
-    inputs.prepare(
-        gpu,
-        &x,
-        tokens,
-        cols,
-        GpuActivationDtypes::for_weights(precision, [weight.gpu.dtype]),
-    )?;
-    let mut out = unwritten(gpu, tokens * rows)?;
-    gpu.linear(&inputs, &mut [GpuProduct { weight: &weight.gpu, bias, out: &mut out }])?;
-    downloaded(&out)
+    inputs.pack(gpu, &upload(gpu, x)?, tokens, weight.cols, dtypes)?;
+    let mut out = unwritten(gpu, tokens * weight.rows)?;
+    linear(gpu, &inputs, &mut [Product { weight, bias, out: &mut out }])?;
+    download(&out)
 }
 
-/// What the product should be, and what rounding may do, element by element.
+/// The expected product and the tolerance for rounding, by element.
 fn expected(
     precision: Precision,
     weight: &TestMatrix,
@@ -79,14 +77,14 @@ fn expected(
     let x: Vec<Vec<f64>> =
         x.chunks_exact(weight.gpu.cols).map(|x| x.iter().map(round).collect()).collect();
     let w = weight.decoded();
-    let sizes = |rows: &[Vec<f64>]| {
+    let magnitudes = |rows: &[Vec<f64>]| {
         rows.iter().map(|row| row.iter().map(|x| x.abs()).collect()).collect::<Vec<_>>()
     };
-    let (y, size) = (plain::linear(&x, &w), plain::linear(&sizes(&x), &sizes(&w)));
+    let (y, size) = (plain::linear(&x, &w), plain::linear(&magnitudes(&x), &magnitudes(&w)));
     let of_row = |row: usize| bias.map_or(0.0, |bias| f64::from(bias[row]));
     let token = |(y, size): (Vec<f64>, Vec<f64>)| {
-        let numbers = y.into_iter().zip(size).enumerate();
-        numbers
+        let elements = y.into_iter().zip(size).enumerate();
+        elements
             .map(|(row, (y, size))| (y + of_row(row), 1e-5 * (size + of_row(row).abs()) + 1e-6))
             .collect::<Vec<_>>()
     };
@@ -95,48 +93,49 @@ fn expected(
 
 fn compare(report: &mut CheckReport, found: &[f32], expected: &[(f64, f64)]) {
     for (found, (expected, tolerance)) in found.iter().zip(expected) {
-        report.number(f64::from(*found), *expected, *tolerance);
+        report.value(f64::from(*found), *expected, *tolerance);
     }
 }
 
-/// Against the plain product, for all shapes, with and without a bias.
-fn agrees(gpu: &Gpu, dtype: Dtype, precision: Precision) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random) = (CheckReport::new(), OperandRng(dtype as u64));
+/// Compares with the plain product, for all shapes, with and without a bias.
+fn agrees_with_plain(
+    gpu: &Gpu,
+    dtype: Dtype,
+    precision: Precision,
+) -> Result<CheckReport, DeviceError> {
+    let (mut report, mut rng) = (CheckReport::new(), OperandRng(dtype as u64));
     for (index, (rows, blocks, ragged)) in SHAPES.into_iter().enumerate() {
-        let weight =
-            TestMatrix::random(gpu, &mut random, dtype, rows, cols_of(dtype, blocks, ragged))?;
-        let bias = random.normals(rows);
-        let bias_on_gpu = uploaded(gpu, &bias)?;
+        let cols = cols_of(dtype, blocks, ragged);
+        let weight = TestMatrix::random(gpu, &mut rng, dtype, rows, cols)?;
+        let bias = rng.normals(rows);
+        let gpu_bias = Arc::new(upload(gpu, &bias)?);
         for tokens in [1, [3, 12, 70, 20][index]] {
-            let x = random.normals(tokens * weight.gpu.cols);
-            let with_bias = tokens > 1;
-            let found = multiply(gpu, precision, &weight, with_bias.then_some(&bias_on_gpu), &x)?;
-            compare(
-                &mut report,
-                &found,
-                &expected(precision, &weight, with_bias.then_some(&bias), &x),
-            );
+            let x = rng.normals(tokens * weight.gpu.cols);
+            let has_bias = tokens > 1;
+            let found = multiply(gpu, precision, &weight, has_bias.then_some(&gpu_bias), &x)?;
+            let expected = expected(precision, &weight, has_bias.then_some(&bias), &x);
+            compare(&mut report, &found, &expected);
         }
     }
     Ok(report)
 }
 
-/// A token's bits alone, and in batches of every size.
+/// The bits of a token are the same in batches of every size.
 fn is_batch_invariant(
     gpu: &Gpu,
     dtype: Dtype,
     precision: Precision,
 ) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random) = (CheckReport::new(), OperandRng(99));
+    let (mut report, mut rng) = (CheckReport::new(), OperandRng(99));
     for (rows, blocks) in [(35, 5), (20, 37)] {
-        let weight = TestMatrix::random(gpu, &mut random, dtype, rows, cols_of(dtype, blocks, 8))?;
+        let weight = TestMatrix::random(gpu, &mut rng, dtype, rows, cols_of(dtype, blocks, 8))?;
         let cols = weight.gpu.cols;
-        let most = TOKENS[TOKENS.len() - 1];
-        let x = random.normals(most * cols);
+        let tokens_max = TOKENS[TOKENS.len() - 1];
+        let x = rng.normals(tokens_max * cols);
         let all = multiply(gpu, precision, &weight, None, &x)?;
         for tokens in TOKENS {
-            // The last ones, so that a token stands in another place than before.
-            let first = most - tokens;
+            // The last tokens, so that a token has another index than in the full batch.
+            let first = tokens_max - tokens;
             let found = multiply(gpu, precision, &weight, None, &x[first * cols..])?;
             report.same_bits(&found, &all[first * rows..]);
         }
@@ -144,31 +143,31 @@ fn is_batch_invariant(
     Ok(report)
 }
 
-/// Products of one input in one call, in any mixture of dtypes, are those of calls of their own.
-fn several_at_once(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut random, cols) = (CheckReport::new(), OperandRng(7), 512);
+/// Several products of one input in one call, with mixed dtypes, equal separate calls.
+fn several_products_at_once(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
+    let (mut report, mut rng, cols) = (CheckReport::new(), OperandRng(7), 512);
     let dtypes =
         [Dtype::BF16, Dtype::Q8_0, Dtype::BF16, Dtype::F16, Dtype::BF16, Dtype::BF16, Dtype::BF16];
     let rows = [40, 8, 16, 33, 1, 300, 5];
     let weights = dtypes
         .iter()
         .zip(rows)
-        .map(|(dtype, rows)| TestMatrix::random(gpu, &mut random, *dtype, rows, cols));
+        .map(|(dtype, rows)| TestMatrix::random(gpu, &mut rng, *dtype, rows, cols));
     let weights = weights.collect::<Result<Vec<_>, _>>()?;
     for tokens in [1, 100] {
-        let x = random.normals(tokens * cols);
+        let x = rng.normals(tokens * cols);
         let mut inputs = GpuPackedActivations::new(gpu, 0, 0)?;
-        let forms = GpuActivationDtypes::for_weights(Precision::Native, dtypes);
-        inputs.prepare(gpu, &uploaded(gpu, &x)?, tokens, cols, forms)?;
+        let activations = GpuActivationDtypes::for_weights(Precision::Native, dtypes);
+        inputs.pack(gpu, &upload(gpu, &x)?, tokens, cols, activations)?;
         let mut outs =
             rows.iter().map(|rows| unwritten(gpu, tokens * rows)).collect::<Result<Vec<_>, _>>()?;
-        let product = |(weight, out)| GpuProduct { weight, bias: None, out };
+        let product = |(weight, out)| Product { weight, bias: None, out };
         let mut products: Vec<_> =
             weights.iter().map(|w| &w.gpu).zip(&mut outs).map(product).collect();
-        gpu.linear(&inputs, &mut products)?;
+        linear(gpu, &inputs, &mut products)?;
         for (weight, out) in weights.iter().zip(&outs) {
-            report
-                .same_bits(&downloaded(out)?, &multiply(gpu, Precision::Native, weight, None, &x)?);
+            let alone = multiply(gpu, Precision::Native, weight, None, &x)?;
+            report.same_bits(&download(out)?, &alone);
         }
     }
     Ok(report)

@@ -1,9 +1,9 @@
-//! Checks of every kernel on a GPU, and how fast the GPU is: for `vendomini selftest`, and for the
+//! Self-test: checks of every kernel on a GPU, and benchmarks. Used by `vendomini selftest`, and by the
 //! tests on fake GPUs.
 //!
-//! Each check computes on the GPU what [`crate::cpu::plain`] computes in f64, or what the GPU
-//! itself computes in other batches, in other pieces, with other kernels. It takes seconds on a GPU
-//! and needs some ten MiB of it.
+//! A check compares the GPU with [`crate::cpu::plain`] in f64, with the CPU's kernels, or with itself
+//! in other batches, other chunks and by other kernels. All checks take seconds on a GPU and some tens
+//! of MiB of its memory.
 
 mod attention;
 mod bench;
@@ -20,12 +20,11 @@ use crate::cpu::Cpu;
 pub use bench::{BenchSizes, KernelBench, KernelBenchReport, benches};
 pub use report::CheckReport;
 
-/// What a check runs.
 type Run = Box<dyn Fn(&Gpu, &Cpu) -> Result<CheckReport, DeviceError> + Send + Sync>;
 
-/// One check.
+/// One check of a kernel.
 pub struct Check {
-    /// Its name, such as `linear q4_0`.
+    /// For example `linear q4_0 exact`.
     pub name: String,
     run: Run,
 }
@@ -38,10 +37,10 @@ impl Check {
         Self { name: name.into(), run: Box::new(run) }
     }
 
-    /// Runs it.
+    /// Runs the check. A wrong result is in the report, not an error.
     ///
     /// # Errors
-    /// What stops it from comparing anything: [`DeviceError::Cuda`]. A difference is in the report.
+    /// [`DeviceError::Cuda`] if nothing could be compared.
     pub fn run(&self, gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
         (self.run)(gpu, cpu)
     }

@@ -1,4 +1,4 @@
-//! OperandRng operands, on the host and on a GPU.
+//! Random operands, on the host and on a GPU.
 
 use std::time::{Duration, Instant};
 
@@ -7,15 +7,15 @@ use half::{bf16, f16};
 
 use super::CheckReport;
 use crate::DeviceError;
-use crate::backend::Precision;
+use crate::backend::{Epilogue, Precision};
 use crate::cpu::plain;
 use crate::cuda::{
-    Buffer, Gpu, GpuActivationDtypes, GpuArena, GpuBytes, GpuEpilogue, GpuMatrix,
-    GpuPackedActivations, PinnedRing,
+    Buffer, Gpu, GpuActivationDtypes, GpuArena, GpuBytes, GpuMatrix, GpuPackedActivations,
+    PinnedRing,
 };
 use crate::memory::Plain;
 
-/// All dtypes of weights.
+/// All weight dtypes.
 pub(super) const DTYPES: [Dtype; 11] = [
     Dtype::F32,
     Dtype::F16,
@@ -30,12 +30,12 @@ pub(super) const DTYPES: [Dtype; 11] = [
     Dtype::Q6K,
 ];
 
-/// How long anything on a GPU may take here.
-pub(super) fn soon() -> Instant {
+/// Deadline of every wait in the self-test.
+pub(super) fn deadline() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-/// SplitMix64: the same numbers in every run.
+/// SplitMix64: the same values in every run.
 pub(super) struct OperandRng(pub u64);
 
 impl OperandRng {
@@ -47,7 +47,7 @@ impl OperandRng {
         z ^ z >> 31
     }
 
-    /// About normal, deviation 1.
+    /// Approximately normal, with deviation 1.
     pub fn normal(&mut self) -> f32 {
         let uniform = |bits: u64| (bits >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
         (0..4).map(|_| uniform(self.bits())).sum::<f32>() * 1.732
@@ -62,29 +62,29 @@ impl OperandRng {
     }
 }
 
-/// The bytes of random weights: every code is possible, scales are small.
-pub(super) fn weights(random: &mut OperandRng, dtype: Dtype, count: usize) -> Vec<u8> {
+/// Bytes of random weights: all codes occur, scales are small.
+pub(super) fn random_weights(rng: &mut OperandRng, dtype: Dtype, count: usize) -> Vec<u8> {
     let mut bytes = vec![0u8; count / dtype.block_elements() * dtype.block_bytes()];
     for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
-        block.iter_mut().for_each(|byte| *byte = random.bits() as u8);
-        let small =
-            |random: &mut OperandRng| f16::from_f32(0.02 + 0.02 * random.normal()).to_le_bytes();
+        block.iter_mut().for_each(|byte| *byte = rng.bits() as u8);
+        let scale = |rng: &mut OperandRng| f16::from_f32(0.02 + 0.02 * rng.normal()).to_le_bytes();
         match dtype {
-            Dtype::F32 => block.copy_from_slice(&random.normal().to_le_bytes()),
-            Dtype::F16 => block.copy_from_slice(&f16::from_f32(random.normal()).to_le_bytes()),
-            Dtype::BF16 => block.copy_from_slice(&bf16::from_f32(random.normal()).to_le_bytes()),
-            Dtype::Q6K => block[208..210].copy_from_slice(&small(random)),
-            Dtype::Q8_0 | Dtype::Q4_0 | Dtype::Q5_0 => block[..2].copy_from_slice(&small(random)),
+            Dtype::F32 => block.copy_from_slice(&rng.normal().to_le_bytes()),
+            Dtype::F16 => block.copy_from_slice(&f16::from_f32(rng.normal()).to_le_bytes()),
+            Dtype::BF16 => block.copy_from_slice(&bf16::from_f32(rng.normal()).to_le_bytes()),
+            Dtype::Q6K => block[208..210].copy_from_slice(&scale(rng)),
+            Dtype::Q8_0 | Dtype::Q4_0 | Dtype::Q5_0 => block[..2].copy_from_slice(&scale(rng)),
             _ => {
-                block[..2].copy_from_slice(&small(random));
-                block[2..4].copy_from_slice(&small(random));
+                block[..2].copy_from_slice(&scale(rng));
+                block[2..4].copy_from_slice(&scale(rng));
             }
         }
     }
     bytes
 }
 
-/// A matrix on the host and on a GPU. On the GPU its last byte is the last of its memory.
+/// A matrix on the host and on a GPU. On the GPU it ends at the end of its allocation, so that reads
+/// past it are detected.
 pub(super) struct TestMatrix {
     pub gpu: GpuMatrix,
     pub bytes: Vec<u8>,
@@ -93,17 +93,17 @@ pub(super) struct TestMatrix {
 impl TestMatrix {
     pub fn random(
         gpu: &Gpu,
-        random: &mut OperandRng,
+        rng: &mut OperandRng,
         dtype: Dtype,
         rows: usize,
         cols: usize,
     ) -> Result<Self, DeviceError> {
-        let bytes = weights(random, dtype, rows * cols);
+        let bytes = random_weights(rng, dtype, rows * cols);
         let data = bytes_on_gpu(gpu, &bytes)?;
         Ok(Self { gpu: GpuMatrix::new(dtype, rows, cols, data)?, bytes })
     }
 
-    /// Its numbers, row by row, by the plain decoder.
+    /// The elements by row, decoded by the plain decoder.
     pub fn decoded(&self) -> Vec<Vec<f64>> {
         let GpuMatrix { dtype, cols, .. } = self.gpu;
         let rows = self.bytes.chunks_exact(self.gpu.row_bytes().max(1));
@@ -111,36 +111,36 @@ impl TestMatrix {
     }
 }
 
-/// `bytes` on the GPU, in memory of their own, by way of a pinned buffer.
+/// Copies `bytes` to a GPU allocation of their own, through a pinned buffer.
 pub(super) fn bytes_on_gpu(gpu: &Gpu, bytes: &[u8]) -> Result<GpuBytes, DeviceError> {
     let ring = PinnedRing::new(gpu, 1, bytes.len())?;
-    let mut buffer = ring.acquire(soon())?;
+    let mut buffer = ring.acquire(deadline())?;
     buffer.copy_from_slice(bytes);
     let mut region = GpuArena::new(gpu, bytes.len())?.region(bytes.len())?;
     buffer.filled().copy(0..bytes.len(), region.whole()?)?;
-    Ok(region.finish(soon())?)
+    Ok(region.finish(deadline())?)
 }
 
-/// A buffer with these numbers.
-pub(super) fn uploaded<T: Plain>(gpu: &Gpu, numbers: &[T]) -> Result<Buffer<T>, DeviceError> {
-    let mut buffer = Buffer::new(gpu, numbers.len())?;
-    buffer.upload(0, numbers, soon())?;
+/// A GPU buffer with these elements.
+pub(super) fn upload<T: Plain>(gpu: &Gpu, elements: &[T]) -> Result<Buffer<T>, DeviceError> {
+    let mut buffer = Buffer::new(gpu, elements.len())?;
+    buffer.upload(0, elements, deadline())?;
     Ok(buffer)
 }
 
-/// All numbers of a buffer.
-pub(super) fn downloaded(buffer: &Buffer<f32>) -> Result<Vec<f32>, DeviceError> {
-    let mut numbers = vec![0.0; buffer.len()];
-    buffer.download(0..numbers.len(), &mut numbers, soon())?;
-    Ok(numbers)
+/// All elements of a GPU buffer.
+pub(super) fn download(buffer: &Buffer<f32>) -> Result<Vec<f32>, DeviceError> {
+    let mut elements = vec![0.0; buffer.len()];
+    buffer.download(0..elements.len(), &mut elements, deadline())?;
+    Ok(elements)
 }
 
-/// A buffer for results, full of NaNs: a number that no kernel writes is found.
+/// An output buffer filled with NaNs, so that elements which a kernel does not write are detected.
 pub(super) fn unwritten(gpu: &Gpu, len: usize) -> Result<Buffer<f32>, DeviceError> {
-    uploaded(gpu, &vec![f32::NAN; len])
+    upload(gpu, &vec![f32::NAN; len])
 }
 
-/// Inputs of products, in both forms, that an operation writes beside its result.
+/// Checks the epilogue of an operation in both activation dtypes.
 pub(super) struct EpilogueCheck(GpuPackedActivations);
 
 impl EpilogueCheck {
@@ -148,30 +148,30 @@ impl EpilogueCheck {
         Ok(Self(GpuPackedActivations::new(gpu, 0, 0)?))
     }
 
-    /// For a result of rows of `cols` numbers.
-    pub fn epilogue(&mut self, tokens: usize, cols: usize) -> Option<GpuEpilogue<'_>> {
-        let forms = GpuActivationDtypes::for_weights(Precision::Native, [Dtype::F32, Dtype::BF16]);
-        Some(GpuEpilogue { inputs: &mut self.0, tokens, cols, forms })
+    /// The epilogue for a result of `[rows, cols]`.
+    pub fn epilogue(&mut self, rows: usize, cols: usize) -> Epilogue<'_, Gpu> {
+        let dtypes = GpuActivationDtypes::for_weights(Precision::Native, [Dtype::F32, Dtype::BF16]);
+        Epilogue { packed: &mut self.0, rows, cols, dtypes }
     }
 
-    /// They are the result, bit for bit, and the result rounded.
+    /// Compares the packed activations with the result: the same bits in f32, and rounded to bf16.
     pub fn compare(
         &self,
         report: &mut CheckReport,
         result: &[f32],
         cols: usize,
     ) -> Result<(), DeviceError> {
-        let (exact, rounded) = self.0.downloaded(soon())?;
+        let (f32, bf16) = self.0.download(deadline())?;
         let padded = |row: &[f32]| -> Vec<f32> {
             let zeros = std::iter::repeat_n(0.0, cols.next_multiple_of(8) - cols);
             row.iter().copied().chain(zeros).collect()
         };
         let expected: Vec<f32> = result.chunks_exact(cols).flat_map(padded).collect();
-        report.same_bits(&exact, &expected);
+        report.same_bits(&f32, &expected);
         let bytes =
             |halves: &[u16]| halves.iter().flat_map(|half| half.to_le_bytes()).collect::<Vec<u8>>();
-        let nearest: Vec<u16> = expected.iter().map(|x| bf16::from_f32(*x).to_bits()).collect();
-        report.same_bytes(&bytes(&rounded), &bytes(&nearest));
+        let rounded: Vec<u16> = expected.iter().map(|x| bf16::from_f32(*x).to_bits()).collect();
+        report.same_bytes(&bytes(&bf16), &bytes(&rounded));
         Ok(())
     }
 }
