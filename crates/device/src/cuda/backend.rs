@@ -1,4 +1,5 @@
-//! [`Backend`] for a GPU: every operation is queued on its compute stream, in the order of the calls.
+//! [`Backend`] for a GPU: every operation is queued on its compute stream, in the order of the
+//! calls.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Every kernel on a fake GPU: the checks that `vendomini selftest` runs on a real one, and the refusal
-//! of operands that do not fit. Not covered: how the hardware rounds inside a matrix multiplication,
-//! races between thread blocks, and speed.
+//! Every kernel on a fake GPU: the checks that `vendomini selftest` runs on a real one, and the
+//! refusal of operands that do not fit. Not covered: how the hardware rounds inside a matrix
+//! multiplication, races between thread blocks, and speed.
 
 #[path = "../../../../tests/fake_driver/library.rs"]
 mod library;

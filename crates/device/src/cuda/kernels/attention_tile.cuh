@@ -15,7 +15,7 @@ constexpr i32 SLICE = 16 * i32(WARPS);
 template <i32 rows> struct AttentionShared {
     u16 queries[KEY_DIM_MAX / RUN][rows][RUN];  // bf16, also for int8 codes
     f32 query_scales[KEY_DIM_MAX / RUN][rows];  // int8 only
-    u32 weights[TILE_RUNS][rows][RUN];          // two bf16 factors (`upper` and `lower`), or f32 for int8
+    u32 weights[TILE_RUNS][rows][RUN];          // `upper` and `lower` bf16 factors, or f32 (int8)
     f32 warp_max[WARPS][rows];
     f32 warp_sum[WARPS][rows];
     f32 max[rows], sum[rows];              // of the current split

@@ -57,7 +57,7 @@ struct Int8Quantizer {
     DEVICE_MEMBER Int8Quantizer(f32 largest, f32 nonfinite) {
         const f32 exact = largest / 127.0f;
         scale = f32_to_bf16(exact);
-        if (bf16_to_f32(scale) < exact) scale++;  // round up, so that the largest element stays within 127
+        if (bf16_to_f32(scale) < exact) scale++;  // round up, so that codes stay within 127
         inverse = largest == 0.0f ? 0.0f : 1.0f / bf16_to_f32(scale);
         if (nonfinite == 0.0f) return;
         scale = 0x7fc0;

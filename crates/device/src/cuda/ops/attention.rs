@@ -141,8 +141,8 @@ fn launch_plain(
         ElementType::F16 | ElementType::Bf16 => Kernel::AttentionPlainBf16,
     };
     let grid = Grid { threads: [PLAIN_THREADS, 1, 1], ..grid(tokens, heads, 1)? };
-    // SAFETY: `attention_args` has checked all sizes; heads fit the shared memory of the kernel; block
-    // tables cover all positions, as checked when the metadata was set.
+    // SAFETY: `attention_args` has checked all sizes; heads fit the shared memory of the kernel;
+    // block tables cover all positions, as checked when the metadata was set.
     Ok(unsafe { gpu.launch(kernel, grid, args) }?)
 }
 
@@ -214,9 +214,9 @@ impl TiledLaunch<'_> {
         Ok(())
     }
 
-    /// Number of splits of each tile that are computed in parallel; 0: sequentially. `blocks` is the
-    /// number of thread blocks without splitting, `states` the number of states of every tile that
-    /// fit in memory.
+    /// Number of splits of each tile that are computed in parallel; 0: sequentially. `blocks` is
+    /// the number of thread blocks without splitting, `states` the number of states of every tile
+    /// that fit in memory.
     fn parallel_splits(
         &self,
         splits: Splits,

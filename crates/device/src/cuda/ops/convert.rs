@@ -10,8 +10,8 @@ use crate::cuda::{Buffer, CudaError, Gpu, GpuSpan, Kernel};
 
 impl Gpu {
     /// Converts weights at load time: `from`, elements in f32, f16 or bf16, to the same number of
-    /// elements of `dtype` in `to`: one of these dtypes, or Q8_0 (whole blocks of 32; the same bytes
-    /// as the CPU's `quantize_int8`).
+    /// elements of `dtype` in `to`: one of these dtypes, or Q8_0 (whole blocks of 32; the same
+    /// bytes as the CPU's `quantize_int8`).
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`], [`DeviceError::Shape`], or the driver's error.
@@ -45,8 +45,8 @@ impl Gpu {
         Ok(unsafe { self.launch(kernel, grid_over(count), &args) }?)
     }
 
-    /// Fills `to` with approximately normal weights of this deviation in any dtype that kernels read,
-    /// reproducible by seed. Quantized weights have random codes.
+    /// Fills `to` with approximately normal weights of this deviation in any dtype that kernels
+    /// read, reproducible by seed. Quantized weights have random codes.
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`], [`DeviceError::Shape`], or the driver's error.

@@ -155,10 +155,10 @@ pub(in crate::cuda) fn write_kv(
         unused: 0,
     };
     let groups = shape.key_dim.div_ceil(32) + shape.value_dim.div_ceil(32);
-    // SAFETY: the operands have the lengths checked above; the slots lie in the cache, which has the
-    // number of blocks that the metadata was checked for. Two tokens share a slot only if block
-    // tables share a block for writing or list one twice, which callers must not do: values would mix,
-    // and memory stays valid.
+    // SAFETY: the operands have the lengths checked above; the slots lie in the cache, which has
+    // the number of blocks that the metadata was checked for. Two tokens share a slot only if block
+    // tables share a block for writing or list one twice, which callers must not do: values would
+    // mix, and memory stays valid.
     Ok(unsafe { gpu.launch(Kernel::WriteKv, grid_over(heads * groups * 32), &args) }?)
 }
 

@@ -35,8 +35,8 @@ struct Tiling {
 /// launch.
 ///
 /// # Errors
-/// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`], [`DeviceError::ActivationDtypeMissing`]
-/// (before anything is queued), or the driver's error.
+/// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`],
+/// [`DeviceError::ActivationDtypeMissing`] (before anything is queued), or the driver's error.
 pub(in crate::cuda) fn linear(
     gpu: &Gpu,
     inputs: &GpuPackedActivations,

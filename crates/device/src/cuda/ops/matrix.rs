@@ -25,8 +25,9 @@ impl GpuMatrix {
     /// A matrix over `data`.
     ///
     /// # Errors
-    /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype; [`DeviceError::Shape`] unless
-    /// `data` has the size of the shape, is aligned to its elements, and rows are whole blocks.
+    /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype; [`DeviceError::Shape`]
+    /// unless `data` has the size of the shape, is aligned to its elements, and rows are whole
+    /// blocks.
     pub fn new(
         dtype: Dtype,
         rows: usize,
@@ -58,7 +59,8 @@ impl GpuMatrix {
         Ok(Self { rows: count, data, ..self.clone() })
     }
 
-    /// Checks that kernels can read the matrix. Its fields are public, so every kernel checks again.
+    /// Checks that kernels can read the matrix. Its fields are public, so every kernel checks
+    /// again.
     pub(super) fn check(&self) -> Result<(), DeviceError> {
         check_matrix(self.dtype, self.rows, self.cols, self.data.len())?;
         let alignment = if self.dtype == Dtype::F32 { 4 } else { 2 };

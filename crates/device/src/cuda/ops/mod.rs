@@ -2,9 +2,9 @@
 //! [`Backend`](crate::backend::Backend) implementation calls them.
 //!
 //! Everything runs on the compute stream of the GPU, in the order of the calls, and has not run yet
-//! when a call returns. Activations are row-major f32, `[tokens, features]`. The bits of a row depend
-//! on its own operands and the shape alone: not on the batch, nor on how a sequence was cut into
-//! passes.
+//! when a call returns. Activations are row-major f32, `[tokens, features]`. The bits of a row
+//! depend on its own operands and the shape alone: not on the batch, nor on how a sequence was cut
+//! into passes.
 
 pub(super) mod activations;
 pub(super) mod attention;

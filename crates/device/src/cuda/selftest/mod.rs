@@ -1,9 +1,9 @@
-//! Self-test: checks of every kernel on a GPU, and benchmarks. Used by `vendomini selftest`, and by the
-//! tests on fake GPUs.
+//! Self-test: checks of every kernel on a GPU, and benchmarks. Used by `vendomini selftest`, and by
+//! the tests on fake GPUs.
 //!
-//! A check compares the GPU with [`crate::cpu::plain`] in f64, with the CPU's kernels, or with itself
-//! in other batches, other chunks and by other kernels. All checks take seconds on a GPU and some tens
-//! of MiB of its memory.
+//! A check compares the GPU with [`crate::cpu::plain`] in f64, with the CPU's kernels, or with
+//! itself in other batches, other chunks and by other kernels. All checks take seconds on a GPU and
+//! some tens of MiB of its memory.
 
 mod attention;
 mod bench;

@@ -83,8 +83,8 @@ pub(super) fn random_weights(rng: &mut OperandRng, dtype: Dtype, count: usize) -
     bytes
 }
 
-/// A matrix on the host and on a GPU. On the GPU it ends at the end of its allocation, so that reads
-/// past it are detected.
+/// A matrix on the host and on a GPU. On the GPU it ends at the end of its allocation, so that
+/// reads past it are detected.
 pub(super) struct TestMatrix {
     pub gpu: GpuMatrix,
     pub bytes: Vec<u8>,
