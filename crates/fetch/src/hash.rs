@@ -1,4 +1,5 @@
-//! The hashes by which sources name their files.
+//! The hashes that sources announce for their files.
+
 use crate::error::FetchError;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -6,23 +7,23 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// What a source promises of a file.
+/// The hash that a source announces for a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ExpectedHash {
-    /// SHA-256 of the bytes (large files on a hub, our pinned package).
+    /// SHA-256 of the bytes: LFS files of a hub, and the pinned package.
     Sha256(String),
-    /// git's name of the blob: SHA-1 over `blob <size>\0` and the bytes (small files on a hub).
+    /// Git blob id: SHA-1 over `blob <size>\0` and the bytes, for other files of a hub.
     GitBlob(String),
 }
 
 impl ExpectedHash {
-    /// Checks a file of `size_bytes`.
+    /// Hashes a file and compares.
     pub(crate) fn check(&self, path: &Path) -> Result<(), FetchError> {
-        let (what, expected, found) = match self {
+        let (algorithm, expected, found) = match self {
             ExpectedHash::Sha256(expected) => ("SHA-256", expected, digest(path, Sha256::new())?),
             ExpectedHash::GitBlob(expected) => {
                 let size_bytes =
-                    path.metadata().map_err(|e| FetchError::io(path, "look at it", e))?.len();
+                    path.metadata().map_err(|e| FetchError::io(path, "read its size", e))?.len();
                 let header = Sha1::new_with_prefix(format!("blob {size_bytes}\0"));
                 ("git blob", expected, digest(path, header)?)
             }
@@ -32,12 +33,12 @@ impl ExpectedHash {
         }
         Err(FetchError::Damaged {
             file: path.to_owned(),
-            expected: format!("{what} {expected}"),
-            found: format!("{what} {found}"),
+            expected: format!("{algorithm} {expected}"),
+            found: format!("{algorithm} {found}"),
         })
     }
 
-    /// The name under which the hub client's cache keeps such a file.
+    /// File name in the `blobs` folder of the hub client's cache.
     pub(crate) fn blob_name(&self) -> &str {
         match self {
             ExpectedHash::Sha256(hex) | ExpectedHash::GitBlob(hex) => hex,

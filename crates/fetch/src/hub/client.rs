@@ -1,18 +1,18 @@
-//! Talking to the hub: addresses, the token, time limits.
-use super::Hub;
+//! HTTP client of the hub: URLs, token, timeouts.
+
 use super::listing::RepoListing;
 use crate::error::FetchError;
+use crate::request::Hub;
 use std::time::Duration;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
-/// A hub that is there answers within this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest that one attempt at a body may last; a longer file goes on with the next attempt.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Limit on one attempt at a body; a longer download continues with the next attempt.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A hub, and who we are to it.
+/// Requests to one hub with the user's token.
 pub(super) struct HubClient {
     agent: Agent,
     endpoint: String,
@@ -25,7 +25,7 @@ impl HubClient {
             .http_status_as_error(false)
             .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .timeout_recv_response(Some(RESPONSE_TIMEOUT))
             .timeout_recv_body(Some(BODY_TIMEOUT))
             .user_agent(concat!("vendomini/", env!("CARGO_PKG_VERSION")))
             .tls_config(
@@ -49,7 +49,7 @@ impl HubClient {
         format!("{}/{model}/resolve/{commit}/{path}", self.endpoint)
     }
 
-    /// What a repository holds at a revision.
+    /// The files of a repository at a revision.
     pub(super) fn listing(
         &self,
         model: &str,
@@ -57,35 +57,35 @@ impl HubClient {
     ) -> Result<RepoListing, FetchError> {
         let revision = revision.unwrap_or("main");
         let url = format!("{}/api/models/{model}/revision/{revision}?blobs=true", self.endpoint);
-        let answer = self.get(&url, 0).map_err(|e| self.unreachable(&e.to_string()))?;
-        let status = answer.status().as_u16();
+        let response = self.get(&url, 0).map_err(|e| self.unreachable(&e.to_string()))?;
+        let status = response.status().as_u16();
         match status {
             200 => {}
             404 => {
                 let why = format!("{} has no such model or revision ({revision})", self.endpoint);
                 return Err(FetchError::NotThere { model: model.to_owned(), why });
             }
-            500.. => return Err(self.unreachable(&format!("it answers {status}"))),
+            500.. => return Err(self.unreachable(&format!("HTTP {status}"))),
             _ => return Err(self.refused(&url, status)),
         }
         let text =
-            answer.into_body().read_to_string().map_err(|e| self.unreachable(&e.to_string()))?;
-        let odd = |what: String| FetchError::Refused {
+            response.into_body().read_to_string().map_err(|e| self.unreachable(&e.to_string()))?;
+        let malformed = |found: String| FetchError::Refused {
             url,
-            why: format!("expected a repository's listing, found {what}"),
+            why: format!("expected a repository's file list, found {found}"),
         };
         match serde_json::from_str::<RepoListing>(&text) {
             Ok(listing) if listing.commit.bytes().all(|b| b.is_ascii_alphanumeric()) => Ok(listing),
-            Ok(listing) => Err(odd(format!("the commit {:?}", listing.commit))),
-            Err(error) => Err(odd(error.to_string())),
+            Ok(listing) => Err(malformed(format!("the commit {:?}", listing.commit))),
+            Err(error) => Err(malformed(error.to_string())),
         }
     }
 
-    /// Asks for a file's bytes from `offset` on.
+    /// Requests a file's bytes from `offset` on.
     pub(super) fn get(&self, url: &str, offset: u64) -> Result<Response<Body>, ureq::Error> {
         let mut request = self.agent.get(url);
         if let Some(token) = &self.token {
-            // The agent drops it when a redirect leads to another host.
+            // ureq drops the header when a redirect leads to another host.
             request = request.header("authorization", format!("Bearer {token}"));
         }
         if offset > 0 {
@@ -94,19 +94,19 @@ impl HubClient {
         request.call()
     }
 
-    /// A refusal that asking again will not change.
+    /// The error for a refusal that a retry does not change.
     pub(super) fn refused(&self, url: &str, status: u16) -> FetchError {
         let why = match (status, &self.token) {
             (401 | 403, None) => {
-                "the model is gated or private: accept its license on the hub and set HF_TOKEN"
+                "the model is gated or private. Accept its license on the hub and set HF_TOKEN"
                     .to_owned()
             }
             (401 | 403, Some(_)) => {
-                "the token may not read it: accept the model's license with the token's account"
+                "the token has no access. Accept the model's license with the token's account"
                     .to_owned()
             }
-            (404 | 410, _) => "the file is gone".to_owned(),
-            _ => "expected the file, found a refusal".to_owned(),
+            (404 | 410, _) => "the file no longer exists".to_owned(),
+            _ => "the hub refused the request".to_owned(),
         };
         FetchError::Refused { url: url.to_owned(), why: format!("HTTP {status}: {why}") }
     }

@@ -1,19 +1,20 @@
-//! What a repository holds, and what of it a load needs.
+//! The files of a hub repository, and the selection that a load needs.
+
 use crate::error::FetchError;
 use crate::hash::ExpectedHash;
 use serde::Deserialize;
 
-/// A repository at one commit, as the hub's API tells it.
+/// A repository at one commit, as the hub's API describes it.
 #[derive(Debug, Deserialize)]
 pub(super) struct RepoListing {
-    /// The commit that the revision names.
+    /// The commit of the revision.
     #[serde(rename = "sha")]
     pub commit: String,
-    siblings: Vec<Sibling>,
+    siblings: Vec<RepoEntry>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Sibling {
+struct RepoEntry {
     #[serde(rename = "rfilename")]
     path: String,
     size: Option<u64>,
@@ -31,27 +32,28 @@ struct Lfs {
 /// A file that a load needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RepoFile {
-    /// Its path in the repository.
+    /// Path in the repository.
     pub path: String,
     pub size_bytes: u64,
-    pub promise: ExpectedHash,
+    pub hash: ExpectedHash,
 }
 
-/// Small files beside the weights.
-const SMALL: [&str; 5] = [".json", ".jinja", "merges.txt", "vocab.txt", "tokenizer.model"];
+/// Name endings of configuration, tokenizer and template files.
+const COMPANION_ENDINGS: [&str; 5] =
+    [".json", ".jinja", "merges.txt", "vocab.txt", "tokenizer.model"];
 
 impl RepoListing {
-    /// The safetensors weights with what stands beside them, or one GGUF file where there are none.
-    pub(super) fn wanted(
+    /// The files to fetch: safetensors weights with their companions, else one GGUF file.
+    pub(super) fn select(
         &self,
         model: &str,
         file: Option<&str>,
     ) -> Result<Vec<RepoFile>, FetchError> {
-        let there = |wanted: fn(&str) -> bool| {
-            self.siblings.iter().filter(move |s| wanted(&s.path)).collect::<Vec<_>>()
+        let matching = |predicate: fn(&str) -> bool| {
+            self.siblings.iter().filter(move |s| predicate(&s.path)).collect::<Vec<_>>()
         };
-        let weights = there(|path| !path.contains('/') && path.ends_with(".safetensors"));
-        let ggufs = there(|path| path.ends_with(".gguf"));
+        let weights = matching(|path| !path.contains('/') && path.ends_with(".safetensors"));
+        let ggufs = matching(|path| path.ends_with(".gguf"));
         let not_there = |why: String| FetchError::NotThere { model: model.to_owned(), why };
         let chosen = match (file, weights.as_slice(), ggufs.as_slice()) {
             (Some(name), ..) => {
@@ -61,23 +63,24 @@ impl RepoListing {
                 })?]
             }
             (None, [_, ..], _) => {
-                let beside = there(|path| {
+                let companions = matching(|path| {
                     let depth = path.matches('/').count();
                     let templates = depth == 1 && path.starts_with("additional_chat_templates/");
-                    (depth == 0 || templates) && SMALL.iter().any(|end| path.ends_with(end))
+                    (depth == 0 || templates)
+                        && COMPANION_ENDINGS.iter().any(|end| path.ends_with(end))
                 });
-                [beside, weights].concat()
+                [companions, weights].concat()
             }
             (None, [], [one]) => vec![*one],
             (None, [], [_, ..]) => {
                 return Err(not_there(format!(
-                    "holds several GGUF files; name one with --file: {}",
+                    "expected one GGUF file, found several. Name one with --file: {}",
                     names(&ggufs)
                 )));
             }
             (None, [], []) => {
                 return Err(not_there(format!(
-                    "expected safetensors or GGUF weights, found {}. Other forms of weights are not read",
+                    "expected safetensors or GGUF weights, found {}. Other weight formats are not supported",
                     names(&self.siblings.iter().collect::<Vec<_>>())
                 )));
             }
@@ -85,9 +88,9 @@ impl RepoListing {
         chosen
             .into_iter()
             .map(|sibling| {
-                sibling.wanted().ok_or_else(|| {
+                sibling.checked().ok_or_else(|| {
                     not_there(format!(
-                        "the hub gives no usable path, size and hash of {:?}",
+                        "the hub announces no usable path, size and hash for {:?}",
                         sibling.path
                     ))
                 })
@@ -96,16 +99,17 @@ impl RepoListing {
     }
 }
 
-impl Sibling {
-    /// `None` if the hub does not say enough, or says what could leave the cache's folder.
-    fn wanted(&self) -> Option<RepoFile> {
+impl RepoEntry {
+    /// The file with its size and hash; `None` if one is missing or malformed, or if the path could
+    /// lead out of the cache folder.
+    fn checked(&self) -> Option<RepoFile> {
         let plain = |part: &str| {
             !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0'])
         };
         let hex = |text: &str, digits: usize| {
             text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit())
         };
-        let (size_bytes, promise) = match (&self.lfs, &self.blob_id, self.size) {
+        let (size_bytes, hash) = match (&self.lfs, &self.blob_id, self.size) {
             (Some(lfs), ..) if hex(&lfs.sha256, 64) => {
                 (lfs.size, ExpectedHash::Sha256(lfs.sha256.clone()))
             }
@@ -117,12 +121,12 @@ impl Sibling {
         self.path.split('/').all(plain).then(|| RepoFile {
             path: self.path.clone(),
             size_bytes,
-            promise,
+            hash,
         })
     }
 }
 
-fn names(files: &[&Sibling]) -> String {
+fn names(files: &[&RepoEntry]) -> String {
     let shown: Vec<&str> = files.iter().take(12).map(|s| s.path.as_str()).collect();
     let more = files.len().saturating_sub(shown.len());
     match (shown.is_empty(), more) {

