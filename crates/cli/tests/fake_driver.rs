@@ -1,4 +1,4 @@
-//! The program on hosts whose CUDA driver is the fake GPU: what is found, planned and said.
+//! The program on hosts with the fake CUDA driver: what is found, planned and said.
 
 #[path = "../../../tests/fake_driver/library.rs"]
 mod library;

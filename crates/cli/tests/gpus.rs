@@ -1,4 +1,4 @@
-//! The program on fake GPUs (`crates/device/fake_gpu`): what it says of them, and how it ends when
+//! The program on fake GPUs (`crates/device/fake_driver`): what it says of them, and how it ends when
 //! they fail. No real GPU takes part.
 
 #[path = "../../../tests/fake_driver/library.rs"]

@@ -1,4 +1,4 @@
-//! Models on GPUs: the virtual ones of `crates/device/fake_gpu`, which run the kernels' own
+//! Models on fake GPUs (`crates/device/fake_driver`), which run the kernels' own
 //! sources. No real GPU takes part.
 
 mod common;

@@ -10,8 +10,8 @@ use checkpoint::{Activation, Dtype};
 use super::ops::attention::{AttentionOperands, Splits};
 use super::ops::{attention, elementwise, embed, kv, linear, norm, rope};
 use super::{
-    AttentionMetadata, BatchShape, Buffer, Gpu, GpuActivationDtypes, GpuBytes, GpuIndices,
-    GpuKvLayer, GpuMatrix, GpuPackedActivations, GpuRopeTable,
+    AttentionMetadata, BatchShape, Buffer, Gpu, GpuActivationDtypes, GpuBytes, GpuKvLayer,
+    GpuMatrix, GpuPackedActivations, GpuRopeTable, IndexList,
 };
 use crate::DeviceError;
 use crate::backend::{
@@ -35,8 +35,8 @@ impl GpuTensorData {
 
 /// A [`PassInput`] in GPU memory: allocated once, uploaded once per pass.
 pub struct GpuPassInput {
-    tokens: GpuIndices,
-    output_rows: GpuIndices,
+    tokens: IndexList,
+    output_rows: IndexList,
     attention: AttentionMetadata,
 }
 
@@ -46,8 +46,8 @@ impl GpuPassInput {
     /// # Errors
     /// Those of [`Buffer::new`] and [`AttentionMetadata::new`].
     pub fn new(gpu: &Gpu, shape: BatchShape) -> Result<Self, DeviceError> {
-        let tokens = GpuIndices::new(gpu, shape.tokens)?;
-        let output_rows = GpuIndices::new(gpu, shape.tokens)?;
+        let tokens = IndexList::new(gpu, shape.tokens)?;
+        let output_rows = IndexList::new(gpu, shape.tokens)?;
         Ok(Self { tokens, output_rows, attention: AttentionMetadata::new(gpu, shape)? })
     }
 

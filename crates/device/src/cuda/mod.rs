@@ -47,10 +47,10 @@ pub use gpu::{Gpu, GpuMemory};
 pub use info::GpuInfo;
 pub use link::{LinkPath, PeerLink};
 pub use measure::{CopyRates, measure_copies};
-pub use memory::{Buffer, GpuArena, GpuBytes, GpuPart, GpuRegion, GpuSpan};
+pub use memory::{Buffer, FillSpan, GpuArena, GpuBytes, GpuPart, GpuRegion};
 pub use ops::{
-    AttentionMetadata, BatchShape, GpuActivationDtypes, GpuIndices, GpuKvLayer, GpuMatrix,
-    GpuPackedActivations, GpuRopeTable,
+    AttentionMetadata, BatchShape, GpuActivationDtypes, GpuKvLayer, GpuMatrix,
+    GpuPackedActivations, GpuRopeTable, IndexList,
 };
 pub use pinned::{PinnedBuffer, PinnedBytes, PinnedRing};
 

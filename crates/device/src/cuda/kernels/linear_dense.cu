@@ -6,7 +6,7 @@
 // lanes. The order of additions depends on the number of columns alone.
 #include "warp_tile.cuh"
 
-template <class Format, i32 max_rows, i32 max_tokens, bool aligned> DEVICE void plain_rows(const LinearArgs& args) {
+template <class Format, i32 max_rows, i32 max_tokens, bool aligned> DEVICE void dense_rows(const LinearArgs& args) {
     WarpTile<max_rows, max_tokens> tile(args);
     if (!tile.has_rows()) return;
     UNROLL_BY(max_tokens == 1 ? 2 : 1) for (i64 k = lane_id() * 8; k < args.cols; k += UNIT) {
@@ -20,19 +20,19 @@ template <class Format, i32 max_rows, i32 max_tokens, bool aligned> DEVICE void 
 }
 
 // One token per warp; also used for several tokens where weight rows are not 16-byte aligned.
-template <class Format> DEVICE void plain_1(const LinearArgs& args) {
+template <class Format> DEVICE void dense_one_token(const LinearArgs& args) {
     if (args.aligned) {
-        plain_rows<Format, 2, 1, true>(args);
+        dense_rows<Format, 2, 1, true>(args);
     } else {
-        plain_rows<Format, 2, 1, false>(args);
+        dense_rows<Format, 2, 1, false>(args);
     }
 }
 
-KERNEL(linear_f32_1, LinearArgs, THREADS, 2) { plain_1<F32Format>(args); }
-KERNEL(linear_f16_1, LinearArgs, THREADS, 2) { plain_1<F16Format>(args); }
-KERNEL(linear_bf16_1, LinearArgs, THREADS, 2) { plain_1<Bf16Format>(args); }
+KERNEL(linear_f32_1, LinearArgs, THREADS, 2) { dense_one_token<F32Format>(args); }
+KERNEL(linear_f16_1, LinearArgs, THREADS, 2) { dense_one_token<F16Format>(args); }
+KERNEL(linear_bf16_1, LinearArgs, THREADS, 2) { dense_one_token<Bf16Format>(args); }
 
 // Eight tokens per warp.
-KERNEL(linear_f32_8, LinearArgs, THREADS, 1) { plain_rows<F32Format, 4, 8, true>(args); }
-KERNEL(linear_f16_8, LinearArgs, THREADS, 1) { plain_rows<F16Format, 4, 8, true>(args); }
-KERNEL(linear_bf16_8, LinearArgs, THREADS, 1) { plain_rows<Bf16Format, 4, 8, true>(args); }
+KERNEL(linear_f32_8, LinearArgs, THREADS, 1) { dense_rows<F32Format, 4, 8, true>(args); }
+KERNEL(linear_f16_8, LinearArgs, THREADS, 1) { dense_rows<F16Format, 4, 8, true>(args); }
+KERNEL(linear_bf16_8, LinearArgs, THREADS, 1) { dense_rows<Bf16Format, 4, 8, true>(args); }

@@ -38,7 +38,7 @@ DEVICE void copy_unit(u8 (&to)[max_rows][unit_window_words<Format>() * 16], cons
     }
 }
 
-template <class Format, i32 max_rows, i32 max_tokens, i32 stages> DEVICE void linear_blocks(const LinearArgs& args) {
+template <class Format, i32 max_rows, i32 max_tokens, i32 stages> DEVICE void linear_quantized(const LinearArgs& args) {
     using Ring = UnitBuffers<Format, max_rows, stages>;
     SHARED(Ring, rings, [WARPS]);
     Ring& ring = rings[warp_id()];
@@ -72,15 +72,15 @@ template <class Format, i32 max_rows, i32 max_tokens, i32 stages> DEVICE void li
 }
 
 // Entry points for one token and for several.
-#define LINEAR_BLOCKS(name, Format)                                                                    \
-    KERNEL(linear_##name##_1, LinearArgs, THREADS, 2) { linear_blocks<Format, 2, 1, 8>(args); }        \
-    KERNEL(linear_##name##_8, LinearArgs, THREADS, 1) { linear_blocks<Format, 4, 8, 4>(args); }
+#define LINEAR_QUANTIZED(name, Format)                                                                    \
+    KERNEL(linear_##name##_1, LinearArgs, THREADS, 2) { linear_quantized<Format, 2, 1, 8>(args); }        \
+    KERNEL(linear_##name##_8, LinearArgs, THREADS, 1) { linear_quantized<Format, 4, 8, 4>(args); }
 
-LINEAR_BLOCKS(q8_0, Q8_0Format)
-LINEAR_BLOCKS(q4_0, Q4_0Format)
-LINEAR_BLOCKS(q4_1, Q4_1Format)
-LINEAR_BLOCKS(q5_0, Q5_0Format)
-LINEAR_BLOCKS(q5_1, Q5_1Format)
-LINEAR_BLOCKS(q4_k, Q4KFormat)
-LINEAR_BLOCKS(q5_k, Q5KFormat)
-LINEAR_BLOCKS(q6_k, Q6KFormat)
+LINEAR_QUANTIZED(q8_0, Q8_0Format)
+LINEAR_QUANTIZED(q4_0, Q4_0Format)
+LINEAR_QUANTIZED(q4_1, Q4_1Format)
+LINEAR_QUANTIZED(q5_0, Q5_0Format)
+LINEAR_QUANTIZED(q5_1, Q5_1Format)
+LINEAR_QUANTIZED(q4_k, Q4KFormat)
+LINEAR_QUANTIZED(q5_k, Q5KFormat)
+LINEAR_QUANTIZED(q6_k, Q6KFormat)

@@ -9,7 +9,7 @@ mod region;
 pub use arena::GpuArena;
 pub use buffer::Buffer;
 pub use bytes::GpuBytes;
-pub use region::{GpuPart, GpuRegion, GpuSpan};
+pub use region::{FillSpan, GpuPart, GpuRegion};
 
 pub(super) use allocation::Allocation;
 

@@ -130,9 +130,13 @@ impl GpuPart {
     ///
     /// # Errors
     /// The error of `fill`.
-    pub fn fill<E>(self, fill: impl FnOnce(&mut GpuSpan<'_>) -> Result<(), E>) -> Result<(), E> {
-        let mut span =
-            GpuSpan { gpu: &self.gpu, address: self.address(), len: self.len, region: PhantomData };
+    pub fn fill<E>(self, fill: impl FnOnce(&mut FillSpan<'_>) -> Result<(), E>) -> Result<(), E> {
+        let mut span = FillSpan {
+            gpu: &self.gpu,
+            address: self.address(),
+            len: self.len,
+            region: PhantomData,
+        };
         fill(&mut span)?;
         self.progress.computed.store(true, Ordering::Release);
         self.progress.queued.fetch_add(self.len, Ordering::Release);
@@ -151,14 +155,14 @@ impl GpuPart {
 }
 
 /// GPU memory of which a kernel must write every byte.
-pub struct GpuSpan<'a> {
+pub struct FillSpan<'a> {
     gpu: &'a Gpu,
     address: u64,
     len: usize,
     region: PhantomData<&'a mut ()>,
 }
 
-impl GpuSpan<'_> {
+impl FillSpan<'_> {
     pub fn gpu(&self) -> &Gpu {
         self.gpu
     }

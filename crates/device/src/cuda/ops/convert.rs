@@ -6,7 +6,7 @@ use super::{check_gpu, grid_over};
 use crate::DeviceError;
 use crate::cpu::expect;
 use crate::cuda::args::{ConvertArgs, ElementType, FillArgs};
-use crate::cuda::{Buffer, CudaError, Gpu, GpuSpan, Kernel};
+use crate::cuda::{Buffer, CudaError, FillSpan, Gpu, Kernel};
 
 impl Gpu {
     /// Converts weights at load time: `from`, elements in f32, f16 or bf16, to the same number of
@@ -20,7 +20,7 @@ impl Gpu {
         from_dtype: Dtype,
         from: &Buffer<u8>,
         dtype: Dtype,
-        to: &mut GpuSpan<'_>,
+        to: &mut FillSpan<'_>,
     ) -> Result<(), DeviceError> {
         let from_type = element_type(from_dtype)?;
         let count = from.len() / from_dtype.block_bytes();
@@ -53,7 +53,7 @@ impl Gpu {
     pub fn fill_random(
         &self,
         dtype: Dtype,
-        to: &mut GpuSpan<'_>,
+        to: &mut FillSpan<'_>,
         deviation: f32,
         seed: u64,
     ) -> Result<(), DeviceError> {

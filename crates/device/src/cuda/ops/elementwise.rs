@@ -3,7 +3,7 @@
 use checkpoint::Activation;
 
 use super::activations::with_epilogue;
-use super::{GpuIndices, check_gpu, grid_over};
+use super::{IndexList, check_gpu, grid_over};
 use crate::DeviceError;
 use crate::backend::Epilogue;
 use crate::cpu::expect;
@@ -78,7 +78,7 @@ pub(in crate::cuda) fn gather_rows(
     gpu: &Gpu,
     x: &Buffer<f32>,
     cols: usize,
-    rows: &GpuIndices,
+    rows: &IndexList,
     out: &mut Buffer<f32>,
 ) -> Result<(), DeviceError> {
     let x_rows = x.len() / cols.max(1);

@@ -2,7 +2,7 @@
 
 use checkpoint::Dtype;
 
-use super::{GpuIndices, GpuMatrix, check_gpu, grid_over};
+use super::{GpuMatrix, IndexList, check_gpu, grid_over};
 use crate::DeviceError;
 use crate::cuda::args::EmbedArgs;
 use crate::cuda::{Buffer, Gpu, Kernel};
@@ -15,7 +15,7 @@ use crate::cuda::{Buffer, Gpu, Kernel};
 pub(in crate::cuda) fn embed(
     gpu: &Gpu,
     table: &GpuMatrix,
-    ids: &GpuIndices,
+    ids: &IndexList,
     out: &mut Buffer<f32>,
 ) -> Result<(), DeviceError> {
     table.check()?;

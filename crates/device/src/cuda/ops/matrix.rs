@@ -78,12 +78,12 @@ impl GpuMatrix {
 }
 
 /// Token ids or row indices on a GPU; the host knows the largest.
-pub struct GpuIndices {
+pub struct IndexList {
     indices: Buffer<u32>,
     largest: u32,
 }
 
-impl GpuIndices {
+impl IndexList {
     /// An empty list with this capacity.
     ///
     /// # Errors

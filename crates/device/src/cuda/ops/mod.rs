@@ -20,7 +20,7 @@ pub(super) mod rope;
 
 pub use activations::{GpuActivationDtypes, GpuPackedActivations};
 pub use kv::GpuKvLayer;
-pub use matrix::{GpuIndices, GpuMatrix};
+pub use matrix::{GpuMatrix, IndexList};
 pub use metadata::{AttentionMetadata, BatchShape};
 pub use rope::GpuRopeTable;
 

@@ -14,7 +14,7 @@ use crate::DeviceError;
 use crate::backend::{AttentionSequence, Backend, NormWeights};
 use crate::cpu::{Cpu, Matrix, RopeTable, plain};
 use crate::cuda::ops::{elementwise, embed, rope};
-use crate::cuda::{AttentionMetadata, BatchShape, Gpu, GpuArena, GpuIndices, GpuRopeTable};
+use crate::cuda::{AttentionMetadata, BatchShape, Gpu, GpuArena, GpuRopeTable, IndexList};
 use crate::memory::Arena;
 
 pub(super) fn checks() -> Vec<Check> {
@@ -148,7 +148,7 @@ fn one_sequence(
 fn gather(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     let (mut report, cols) = (CheckReport::new(), 77);
     let x = OperandRng(3).normals(9 * cols);
-    let mut rows = GpuIndices::new(gpu, 0)?;
+    let mut rows = IndexList::new(gpu, 0)?;
     rows.set(&[8, 0, 3, 3], deadline())?;
     let mut out = unwritten(gpu, 4 * cols)?;
     elementwise::gather_rows(gpu, &upload(gpu, &x)?, cols, &rows, &mut out)?;
@@ -171,7 +171,7 @@ fn embed(gpu: &Gpu, cpu: &Cpu, dtype: Dtype) -> Result<CheckReport, DeviceError>
     })?;
     let cpu_table = Matrix::new(dtype, rows, cols, data)?;
     let ids = [10, 0, 7, 7, 3];
-    let mut gpu_ids = GpuIndices::new(gpu, 5)?;
+    let mut gpu_ids = IndexList::new(gpu, 5)?;
     gpu_ids.set(&ids, deadline())?;
     let len = ids.len() * cols;
     let (mut found, mut expected) = (unwritten(gpu, len)?, vec![0.0; len]);
