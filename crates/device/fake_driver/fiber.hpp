@@ -84,7 +84,7 @@ struct SavedStack {
 
 #if defined(__SANITIZE_ADDRESS__)
 
-// A suspended state and its stack: the address sanitizer must be told of every stack switch.
+// A suspended state and its stack: the address sanitizer must be notified of every stack switch.
 struct FiberContext {
     SavedStack saved;
     const void* stack = nullptr;
