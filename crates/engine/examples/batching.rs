@@ -1,5 +1,5 @@
-//! Prints what continuous batching gives here: constrained replies that share a prompt's beginning,
-//! 1 at a time and 16.
+//! Prints the throughput of continuous batching on this machine: constrained replies that share a
+//! prefix, 1 and 16 at a time.
 //!
 //! usage: `cargo run -p engine --release --example batching -- MODEL [REPLIES] [MASK_THREADS]
 //! [AT_A_TIME]`
@@ -71,7 +71,7 @@ fn start(checkpoint: &Checkpoint, options: EngineOptions) -> Outcome<Engine> {
     Ok(Engine::start_loaded(load(LoadRequest::new(checkpoint, &plan, &watch))?, options)?)
 }
 
-/// One request first, so that the beginning is in the cache and the schema is compiled; then all
+/// Submits one request first, so that the prefix is cached and the schema compiled, then all others
 /// together.
 fn measure(
     engine: &Engine,
@@ -83,14 +83,14 @@ fn measure(
     let (before, since) = (engine.stats(), Instant::now());
     let requests =
         (0..replies).map(|number| request(tokenizer, number)).collect::<Outcome<Vec<_>>>()?;
-    let tickets = requests
+    let handles = requests
         .into_iter()
         .map(|request| engine.submit(request))
         .collect::<Result<Vec<_>, _>>()?;
-    for ticket in &tickets {
-        let finished = ticket.wait(WAIT)?;
+    for handle in &handles {
+        let finished = handle.wait(WAIT)?;
         if !finished.is_complete() {
-            return Err(format!("a reply ended by {:?}", finished.reason).into());
+            return Err(format!("a reply ended with {:?}", finished.reason).into());
         }
     }
     let (seconds, after) = (since.elapsed().as_secs_f64(), engine.stats());
@@ -131,7 +131,7 @@ fn request(tokenizer: &Tokenizer, number: usize) -> Outcome<Request> {
     })
 }
 
-/// A card as an agent fills it in, long enough that most replies reach `REPLY_TOKENS`.
+/// The schema of an agent's prediction card, long enough that most replies reach `REPLY_TOKENS`.
 fn card() -> Value {
     let text = json!({"type": "string", "minLength": 120, "maxLength": 400});
     let number = json!({"type": "integer", "minimum": 0, "maximum": 9999});

@@ -1,4 +1,4 @@
-//! Prints how fast a model loads, prefills and decodes here.
+//! Prints the speed of loading, prefill and decoding of a model on this machine.
 //!
 //! usage: `cargo run -p engine --release --example speed -- MODEL [auto|bf16|f16|f32|int8]
 //! [copy|map] [THREADS]`
@@ -57,7 +57,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// The prompt's last token's logits, best of three.
+/// Prints the speed of a prefill, best of three.
 fn prefill(loaded: &mut Loaded) -> Outcome<()> {
     let table = loaded.kv.alloc_many(PROMPT_TOKENS.div_ceil(BLOCK_TOKENS))?;
     let tokens: Vec<u32> = (0..PROMPT_TOKENS as u32).map(|i| 5 + i * 7 % 90).collect();

@@ -7,7 +7,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::{Wish, tokens};
+use common::{TestLoad, tokens};
 use engine::Loaded;
 use engine::sampling::SamplingParams;
 use engine::{Engine, EngineOptions, EngineStats, Request};
@@ -32,8 +32,9 @@ fn golden(name: &str) -> PathBuf {
 type Kept = (DtypeChoice, Option<KvDtype>);
 
 fn load(name: &str, (dtype, kv_dtype): Kept, threads: usize, concurrency: usize) -> Loaded {
-    let wish = Wish { dtype, kv_dtype, threads, concurrency, context: CONTEXT, ..Wish::default() };
-    wish.load(&golden(name)).expect("it loads")
+    let test_load =
+        TestLoad { dtype, kv_dtype, threads, concurrency, context: CONTEXT, ..TestLoad::default() };
+    test_load.load(&golden(name)).expect("it loads")
 }
 
 /// Prompts of 1 to 160 tokens, most of which begin alike, with replies of 10 to 80 tokens.

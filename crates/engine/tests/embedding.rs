@@ -7,7 +7,7 @@ use error_kind::{ErrorKind, HasKind};
 use std::path::Path;
 use std::time::Duration;
 
-use common::Wish;
+use common::TestLoad;
 use engine::{EmbedError, Engine, EngineOptions, RequestError, SubmitError};
 use placement::DtypeChoice;
 use serde_json::Value;
@@ -17,7 +17,8 @@ const WAIT: Duration = Duration::from_secs(60);
 
 fn engine(name: &str, dtype: DtypeChoice, step_tokens: usize) -> Engine {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name);
-    let loaded = Wish { dtype, context: 56, ..Wish::default() }.load(&folder).expect("it loads");
+    let loaded =
+        TestLoad { dtype, context: 56, ..TestLoad::default() }.load(&folder).expect("it loads");
     let options = EngineOptions { step_tokens, ..EngineOptions::new(Watch::silent()) };
     Engine::start_loaded(loaded, options).expect("an engine")
 }

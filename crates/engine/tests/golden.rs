@@ -1,18 +1,18 @@
-//! What transformers computed on tiny checkpoints of every family and rope, committed under
-//! `tests/golden`.
+//! Tiny checkpoints of every family and kind of RoPE, compared with the results of transformers that
+//! are committed in `tests/golden`.
 
 mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::Wish;
+use common::TestLoad;
 use common::expected::{Distance, Expected};
 use placement::DtypeChoice;
 
 fn folders() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
     let entries =
-        std::fs::read_dir(&root).expect("tests/golden").flatten().map(|entry| entry.path());
+        std::fs::read_dir(&root).expect("list tests/golden").flatten().map(|entry| entry.path());
     let mut folders: Vec<PathBuf> =
         entries.filter(|path| path.join("expected.json").is_file()).collect();
     folders.sort();
@@ -20,33 +20,34 @@ fn folders() -> Vec<PathBuf> {
 }
 
 fn distance(folder: &Path, expected: &Expected, dtype: DtypeChoice) -> Distance {
-    // Dynamic and long RoPE were taken for the text's length: the context that is loaded for.
-    let wish = Wish { dtype, context: expected.context(), concurrency: 1, ..Wish::default() };
-    let mut loaded = wish.load(folder).expect("it loads");
+    // The committed frequencies of dynamic and long RoPE are those of the text's length.
+    let test_load =
+        TestLoad { dtype, context: expected.context(), concurrency: 1, ..TestLoad::default() };
+    let mut loaded = test_load.load(folder).expect("load the model");
     expected.distance(&mut loaded)
 }
 
 #[test]
-fn oracle_mode_is_transformers_in_float32() {
+fn f32_mode_matches_transformers_in_float32() {
     let folders = folders();
     assert!(folders.len() >= 20, "found {} folders in tests/golden", folders.len());
     for folder in folders {
         let expected = Expected::read(&folder.join("expected.json"), None);
         let found = distance(&folder, &expected, DtypeChoice::F32);
         assert!(found.max_abs_error <= 1e-3, "{}: {found:?}", folder.display());
-        // Five digits are committed, so that is what can be seen of a divergence.
+        // The committed values have five digits, which limits the precision of the divergence.
         assert!(found.mean_kl.abs() < 1e-5, "{}: {found:?}", folder.display());
     }
 }
 
 #[test]
-fn fast_mode_is_no_further_off_than_transformers_in_bf16() {
+fn native_mode_is_as_accurate_as_transformers_in_bf16() {
     for folder in folders() {
         let expected = Expected::read(&folder.join("expected.json"), None);
         let found = distance(&folder, &expected, DtypeChoice::Auto);
         assert!(found.mean_kl < 5e-4, "{}: {found:?}", folder.display());
-        // Where weights are f16, transformers keeps f16 keys and values; ours are bf16, three bits
-        // shorter.
+        // For f16 weights transformers keeps keys and values in f16; here they are bf16, which has
+        // three bits less.
         let Some(theirs) = expected.low_precision().filter(|theirs| theirs.dtype == "bf16") else {
             continue;
         };

@@ -1,5 +1,5 @@
-//! Models on fake GPUs (`crates/device/fake_driver`), which run the kernels' own
-//! sources. No real GPU takes part.
+//! Models on fake GPUs (`crates/device/fake_driver`), which run the sources of the CUDA kernels on
+//! the CPU.
 
 mod common;
 #[path = "../../../tests/fake_driver/library.rs"]
@@ -9,7 +9,7 @@ use error_kind::{ErrorKind, HasKind};
 use std::path::{Path, PathBuf};
 
 use common::expected::Expected;
-use common::{TINY_LLAMA, Tiny, Wish, bits, logits_in_chunks, tokens};
+use common::{TINY_LLAMA, TestLoad, TinyModel, bits, logits_in_chunks, tokens};
 use engine::{BLOCK_TOKENS, Batch, Loaded, SequenceSpan};
 use engine::{Engine, EngineOptions, Request};
 use library::{on_fake_gpus, without_a_driver};
@@ -17,19 +17,23 @@ use placement::{DeviceMapMode, DtypeChoice, GpuSpec, KvDtype, Machine, Tier};
 use std::time::Duration;
 use watch::Watch;
 
-/// Two GPUs that hold what these tests put there.
+/// Two GPUs with enough memory for these tests.
 const GPUS: [(&str, &str); 1] = [("FAKE_GPUS", "2GiB,2GiB")];
 
-/// The longest that a reply may take.
+/// Limit on the wait for a reply.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A wish for modules on tiers, on a machine with two GPUs.
-fn wish(map: &[(&str, &str)]) -> Wish {
-    let of = Wish::default();
+/// A load with an explicit device map, on a machine with two GPUs.
+fn test_load(map: &[(&str, &str)]) -> TestLoad {
+    let of = TestLoad::default();
     let gpu =
         || GpuSpec { name: "Fake GPU".to_owned(), total_bytes: 2 << 30, ..GpuSpec::default() };
     let machine = Machine { gpus: vec![gpu(), gpu()], ..of.machine.clone() };
-    Wish { mode: DeviceMapMode::explicit(map.iter().copied()).expect("a map"), machine, ..of }
+    TestLoad {
+        mode: DeviceMapMode::explicit(map.iter().copied()).expect("parse the device map"),
+        machine,
+        ..of
+    }
 }
 
 fn golden(name: &str) -> PathBuf {
@@ -37,7 +41,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 fn golden_models() -> Vec<String> {
-    let entries = std::fs::read_dir(golden("")).expect("tests/golden").flatten();
+    let entries = std::fs::read_dir(golden("")).expect("list tests/golden").flatten();
     let with_numbers = entries.filter(|entry| entry.path().join("expected.json").is_file());
     let mut names: Vec<String> =
         with_numbers.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
@@ -45,28 +49,28 @@ fn golden_models() -> Vec<String> {
     names
 }
 
-/// The largest difference of two models' logits.
+/// The largest difference between two models' logits.
 fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
-    differences.fold(0.0, |most, one| if one.is_nan() { f32::INFINITY } else { most.max(one) })
+    differences.fold(0.0, |max, next| if next.is_nan() { f32::INFINITY } else { max.max(next) })
 }
 
 #[test]
-fn every_family_is_right_on_a_gpu() {
-    on_fake_gpus("every_family_is_right_on_a_gpu", &GPUS, || {
+fn every_family_matches_transformers_on_a_gpu() {
+    on_fake_gpus("every_family_matches_transformers_on_a_gpu", &GPUS, || {
         let names = golden_models();
         assert!(names.len() >= 20, "{names:?}");
         for name in names {
             let expected = Expected::read(&golden(&name).join("expected.json"), None);
             let distance = |dtype| {
-                let wish = Wish {
+                let test_load = TestLoad {
                     dtype,
                     context: expected.context(),
                     concurrency: 1,
-                    ..wish(&[("", "0")])
+                    ..test_load(&[("", "0")])
                 };
-                let mut loaded = wish.load(&golden(&name)).expect("it loads");
+                let mut loaded = test_load.load(&golden(&name)).expect("load the model");
                 assert!(
                     loaded.model.kernel_set().starts_with("cuda-sm80+"),
                     "{}",
@@ -83,23 +87,23 @@ fn every_family_is_right_on_a_gpu() {
 }
 
 #[test]
-fn a_model_over_all_tiers_is_the_same_model() {
-    on_fake_gpus("a_model_over_all_tiers_is_the_same_model", &GPUS, || {
+fn a_model_split_over_all_tiers_has_the_same_logits() {
+    on_fake_gpus("a_model_split_over_all_tiers_has_the_same_logits", &GPUS, || {
         let six = TINY_LLAMA.replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 6");
-        let model = Tiny::new(&six, 2);
+        let model = TinyModel::new(&six, 2);
         let text = tokens(90, 3);
         let on = |layers: [&str; 6], [embedding, norm, head]: [&str; 3]| {
             let mut map =
                 vec![("model.embed_tokens", embedding), ("model.norm", norm), ("lm_head", head)];
             let names: Vec<String> = (0..6).map(|layer| format!("model.layers.{layer}")).collect();
             map.extend(names.iter().map(String::as_str).zip(layers));
-            wish(&map)
+            test_load(&map)
         };
         for dtype in [DtypeChoice::F32, DtypeChoice::Auto, DtypeChoice::F16, DtypeChoice::Int8] {
             let limit = if dtype == DtypeChoice::F32 { 1e-5 } else { 0.03 };
-            let alone = Wish { dtype, ..Wish::default() };
+            let alone = TestLoad { dtype, ..TestLoad::default() };
             let expected = logits_in_chunks(
-                &mut alone.load(&model.path()).expect("it loads"),
+                &mut alone.load(&model.path()).expect("load the model"),
                 &text,
                 &[40, 1],
             );
@@ -110,8 +114,9 @@ fn a_model_over_all_tiers_is_the_same_model() {
                 (["cpu", "disk", "1", "0", "cpu", "1"], ["disk", "1", "0"]),
                 (["0", "1", "0", "1", "0", "1"], ["1", "0", "cpu"]),
             ] {
-                let mut loaded =
-                    Wish { dtype, ..on(layers, ends) }.load(&model.path()).expect("it loads");
+                let mut loaded = TestLoad { dtype, ..on(layers, ends) }
+                    .load(&model.path())
+                    .expect("load the model");
                 let found = logits_in_chunks(&mut loaded, &text, &[40, 1]);
                 let difference = difference(&found, &expected);
                 assert!(difference <= limit, "{dtype:?} {layers:?} {ends:?}: {difference}");
@@ -125,8 +130,8 @@ fn a_model_over_all_tiers_is_the_same_model() {
     });
 }
 
-/// What weights and what keys and values are kept in.
-const KEPT: [(DtypeChoice, Option<KvDtype>); 5] = [
+/// Dtypes of weights and of the KV cache.
+const DTYPES: [(DtypeChoice, Option<KvDtype>); 5] = [
     (DtypeChoice::Auto, None),
     (DtypeChoice::F32, None),
     (DtypeChoice::F16, None),
@@ -135,14 +140,14 @@ const KEPT: [(DtypeChoice, Option<KvDtype>); 5] = [
 ];
 
 #[test]
-fn company_and_cuts_do_not_change_a_bit_on_a_gpu() {
-    on_fake_gpus("company_and_cuts_do_not_change_a_bit_on_a_gpu", &GPUS, || {
-        let model = Tiny::new(TINY_LLAMA, 1);
-        for (dtype, kv_dtype) in KEPT {
+fn logits_on_a_gpu_do_not_depend_on_batch_or_chunks() {
+    on_fake_gpus("logits_on_a_gpu_do_not_depend_on_batch_or_chunks", &GPUS, || {
+        let model = TinyModel::new(TINY_LLAMA, 1);
+        for (dtype, kv_dtype) in DTYPES {
             let half = [("", "0"), ("model.layers.2", "1"), ("model.norm", "1"), ("lm_head", "1")];
-            let mut loaded = Wish { dtype, kv_dtype, concurrency: 8, ..wish(&half) }
+            let mut loaded = TestLoad { dtype, kv_dtype, concurrency: 8, ..test_load(&half) }
                 .load(&model.path())
-                .expect("it loads");
+                .expect("load the model");
             let texts: Vec<Vec<u32>> =
                 (0..5).map(|i| tokens(30 + (i * 31) % 80, i as u64 + 1)).collect();
             let alone = |loaded: &mut Loaded, text: &[u32]| {
@@ -159,17 +164,19 @@ fn company_and_cuts_do_not_change_a_bit_on_a_gpu() {
             }
             assert!(
                 together(&mut loaded, &texts) == expected,
-                "{dtype:?}, {kv_dtype:?}: company gives other bits"
+                "{dtype:?}, {kv_dtype:?}: other sequences of the batch change bits"
             );
         }
     });
 }
 
-/// All texts in the same passes, seven rows of each at a time; each one's bits.
+/// Computes all texts in the same passes, seven rows of each at a time; returns each text's bits.
 fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let blocks = |text: &Vec<u32>| text.len().div_ceil(BLOCK_TOKENS);
-    let tables: Vec<Vec<u32>> =
-        texts.iter().map(|text| loaded.kv.alloc_many(blocks(text)).expect("blocks")).collect();
+    let tables: Vec<Vec<u32>> = texts
+        .iter()
+        .map(|text| loaded.kv.alloc_many(blocks(text)).expect("allocate blocks"))
+        .collect();
     let mut found = vec![Vec::new(); texts.len()];
     for first in (0..texts.iter().map(Vec::len).max().unwrap_or(0)).step_by(7) {
         let (mut rows, mut spans, mut owners) = (Vec::new(), Vec::new(), Vec::new());
@@ -184,10 +191,12 @@ fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
             rows.extend_from_slice(part);
             owners.extend(std::iter::repeat_n(index, part.len()));
         }
-        let wanted: Vec<usize> = (0..rows.len()).collect();
-        let batch = Batch { tokens: &rows, sequences: &spans, logits_for: &wanted };
-        let logits =
-            loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch).expect("a pass");
+        let logits_for: Vec<usize> = (0..rows.len()).collect();
+        let batch = Batch { tokens: &rows, sequences: &spans, logits_for: &logits_for };
+        let logits = loaded
+            .model
+            .forward(&batch, &mut loaded.kv, &mut loaded.scratch)
+            .expect("compute a pass");
         owners
             .iter()
             .enumerate()
@@ -198,14 +207,14 @@ fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
 }
 
 #[test]
-fn a_pass_that_fails_is_told_and_the_next_one_works() {
-    // The driver refuses one launch, long after the load.
+fn a_failed_pass_is_an_error_and_the_next_pass_works() {
+    // One kernel launch fails, after the load.
     let variables = [GPUS[0], ("FAKE_GPU_FAULT", "cuLaunchKernel:700:2")];
-    on_fake_gpus("a_pass_that_fails_is_told_and_the_next_one_works", &variables, || {
-        let model = Tiny::new(TINY_LLAMA, 1);
-        let mut loaded = wish(&[("", "0")]).load(&model.path()).expect("it loads");
+    on_fake_gpus("a_failed_pass_is_an_error_and_the_next_pass_works", &variables, || {
+        let model = TinyModel::new(TINY_LLAMA, 1);
+        let mut loaded = test_load(&[("", "0")]).load(&model.path()).expect("load the model");
         let text = tokens(20, 3);
-        let table = loaded.kv.alloc_many(1).expect("a block");
+        let table = loaded.kv.alloc_many(1).expect("allocate a block");
         let span = SequenceSpan { rows: 0..20, first_position: 0, block_table: &table };
         let batch = Batch { tokens: &text, sequences: &[span], logits_for: &[19] };
         let mut results: Vec<Result<Vec<u32>, ErrorKind>> = Vec::new();
@@ -222,17 +231,17 @@ fn a_pass_that_fails_is_told_and_the_next_one_works() {
 }
 
 #[test]
-fn texts_are_embedded_and_answered_over_a_split_model() {
-    on_fake_gpus("texts_are_embedded_and_answered_over_a_split_model", &GPUS, || {
-        let model = Tiny::new(TINY_LLAMA, 1);
+fn a_split_model_embeds_and_replies_as_on_the_cpu() {
+    on_fake_gpus("a_split_model_embeds_and_replies_as_on_the_cpu", &GPUS, || {
+        let model = TinyModel::new(TINY_LLAMA, 1);
         let split =
             [("", "0"), ("model.layers.1", "cpu"), ("model.layers.2", "1"), ("model.norm", "1")];
-        let engine = |wish: Wish| {
-            let wish = Wish { dtype: DtypeChoice::F32, concurrency: 4, ..wish };
-            let loaded = wish.load(&model.path()).expect("it loads");
+        let engine = |test_load: TestLoad| {
+            let test_load = TestLoad { dtype: DtypeChoice::F32, concurrency: 4, ..test_load };
+            let loaded = test_load.load(&model.path()).expect("load the model");
             Engine::start_loaded(loaded, EngineOptions::new(Watch::silent())).expect("an engine")
         };
-        let (on_gpus, on_cpu) = (engine(wish(&split)), engine(Wish::default()));
+        let (on_gpus, on_cpu) = (engine(test_load(&split)), engine(TestLoad::default()));
         let embedded = |engine: &Engine| engine.embed(tokens(70, 5), LIMIT).expect("an embedding");
         assert!(difference(&embedded(&on_gpus), &embedded(&on_cpu)) < 1e-5);
         let requests = || {
@@ -242,12 +251,12 @@ fn texts_are_embedded_and_answered_over_a_split_model() {
             })
         };
         let replies = |engine: &Engine| -> Vec<Vec<u32>> {
-            let tickets: Vec<_> =
+            let handles: Vec<_> =
                 requests().map(|request| engine.submit(request).expect("taken")).collect();
-            tickets.iter().map(|ticket| ticket.wait(LIMIT).expect("a reply").reply.tokens).collect()
+            handles.iter().map(|handle| handle.wait(LIMIT).expect("a reply").reply.tokens).collect()
         };
         let together = replies(&on_gpus);
-        assert_eq!(together, replies(&on_cpu), "in f32 both choose the same tokens");
+        assert_eq!(together, replies(&on_cpu), "f32 replies on GPUs and CPU");
         for (request, tokens) in requests().zip(together) {
             let alone =
                 on_gpus.submit(request).expect("taken").wait(LIMIT).expect("a reply").reply.tokens;
@@ -257,16 +266,16 @@ fn texts_are_embedded_and_answered_over_a_split_model() {
 }
 
 #[test]
-fn without_a_driver_the_plan_is_refused_in_its_words() {
-    without_a_driver("without_a_driver_the_plan_is_refused_in_its_words", || {
-        let model = Tiny::new(TINY_LLAMA, 1);
-        let error = wish(&[("", "0")]).load(&model.path()).expect_err("no driver");
+fn without_a_driver_the_error_names_the_module_and_the_library() {
+    without_a_driver("without_a_driver_the_error_names_the_module_and_the_library", || {
+        let model = TinyModel::new(TINY_LLAMA, 1);
+        let error = test_load(&[("", "0")]).load(&model.path()).expect_err("no driver");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
-        let words = error.to_string();
+        let message = error.to_string();
         assert!(
-            words.contains("model.embed_tokens is planned for GPU 0")
-                && words.contains("libcuda.so.1"),
-            "{words}"
+            message.contains("model.embed_tokens is planned for GPU 0")
+                && message.contains("libcuda.so.1"),
+            "{message}"
         );
     });
 }

@@ -1,15 +1,15 @@
-//! A token's logits are the same bits whatever else is in the batch, however its sequence was cut
-//! into passes, whichever tier its weights are in, and on any number of threads.
+//! A token's logits have the same bits whatever else is in the batch, however its sequence is
+//! divided into passes, on whichever tier the weights are, and on any number of threads.
 
 mod common;
 
-use common::{TINY_LLAMA, Tiny, Wish, bits, logits_in_chunks, tokens};
+use common::{TINY_LLAMA, TestLoad, TinyModel, bits, logits_in_chunks, tokens};
 use engine::{BLOCK_TOKENS, Batch, BlockId, Loaded, SequenceSpan};
 use placement::{DeviceMapMode, DtypeChoice, KvDtype};
 
 const LENGTH: usize = 150;
 
-/// Shapes that reach every part: grouped queries, windows, q/k norms, biases, parallel blocks.
+/// Shapes that use all features: grouped queries, windows, QK norms and norms after attention.
 fn configs() -> Vec<(&'static str, String)> {
     let with = |model: &str, class: &str, more: &str| {
         let base = TINY_LLAMA
@@ -25,7 +25,7 @@ fn configs() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What weights and what keys and values are kept in.
+/// Dtypes of weights and of the KV cache.
 fn dtypes() -> [(DtypeChoice, Option<KvDtype>); 6] {
     [
         (DtypeChoice::Auto, None),
@@ -38,12 +38,13 @@ fn dtypes() -> [(DtypeChoice, Option<KvDtype>); 6] {
 }
 
 #[test]
-fn chunks_do_not_change_a_bit() {
+fn logits_do_not_depend_on_the_chunks_of_a_prompt() {
     for (name, config) in configs() {
-        let model = Tiny::new(&config, 1);
+        let model = TinyModel::new(&config, 1);
         for (dtype, kv_dtype) in dtypes() {
-            let mut loaded =
-                Wish { dtype, kv_dtype, ..Wish::default() }.load(&model.path()).expect("it loads");
+            let mut loaded = TestLoad { dtype, kv_dtype, ..TestLoad::default() }
+                .load(&model.path())
+                .expect("load the model");
             let text = tokens(LENGTH, 3);
             let whole = bits(&logits_in_chunks(&mut loaded, &text, &[LENGTH]));
             for chunks in [&[1usize][..], &[7], &[64], &[33, 1, 5, 90], &[2, 31, 1]] {
@@ -54,18 +55,18 @@ fn chunks_do_not_change_a_bit() {
                 );
             }
             assert_eq!(loaded.kv.free_blocks(), loaded.kv.blocks());
-            loaded.kv.check().expect("straight books");
+            loaded.kv.check().expect("consistent reference counts");
         }
     }
 }
 
 #[test]
-fn neighbors_do_not_change_a_bit() {
-    let model = Tiny::new(TINY_LLAMA, 2);
+fn logits_do_not_depend_on_other_sequences_of_the_batch() {
+    let model = TinyModel::new(TINY_LLAMA, 2);
     for (dtype, kv_dtype) in dtypes() {
-        let mut loaded = Wish { dtype, kv_dtype, concurrency: 40, ..Wish::default() }
+        let mut loaded = TestLoad { dtype, kv_dtype, concurrency: 40, ..TestLoad::default() }
             .load(&model.path())
-            .expect("it loads");
+            .expect("load the model");
         let texts: Vec<Vec<u32>> =
             (0..32).map(|i| tokens(40 + (i * 13) % 90, i as u64 + 1)).collect();
         let alone: Vec<Vec<u32>> = texts
@@ -86,11 +87,12 @@ fn neighbors_do_not_change_a_bit() {
     }
 }
 
-/// Sequences computed together, all decoding or prefilling pieces of changing lengths; each one's
-/// logits.
+/// Logits of sequences that are computed together, some decoding and some prefilling chunks of
+/// varying lengths.
 fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
-    let table =
-        |text: &Vec<u32>| loaded.kv.alloc_many(text.len().div_ceil(BLOCK_TOKENS)).expect("blocks");
+    let table = |text: &Vec<u32>| {
+        loaded.kv.alloc_many(text.len().div_ceil(BLOCK_TOKENS)).expect("allocate blocks")
+    };
     let tables: Vec<Vec<BlockId>> = texts.iter().map(table).collect();
     let mut done = vec![0; texts.len()];
     let mut found = vec![Vec::new(); texts.len()];
@@ -98,7 +100,7 @@ fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
     while done.iter().zip(texts).any(|(&done, text)| done < text.len()) {
         let (mut rows, mut owners, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
         for (index, text) in texts.iter().enumerate() {
-            // Some decode while others prefill, in turns.
+            // Sequences take turns in decoding and prefilling.
             let count = if (index + round) % 3 == 0 { 1 } else { 1 + (index * 5 + round) % 14 };
             let part = &text[done[index]..text.len().min(done[index] + count)];
             if !part.is_empty() && rows.len() + part.len() <= loaded.scratch.logits_rows_max() {
@@ -113,10 +115,12 @@ fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
                 done[index] += part.len();
             }
         }
-        let wanted: Vec<usize> = (0..rows.len()).collect();
-        let batch = Batch { tokens: &rows, sequences: &sequences, logits_for: &wanted };
-        let logits =
-            loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch).expect("a pass");
+        let logits_for: Vec<usize> = (0..rows.len()).collect();
+        let batch = Batch { tokens: &rows, sequences: &sequences, logits_for: &logits_for };
+        let logits = loaded
+            .model
+            .forward(&batch, &mut loaded.kv, &mut loaded.scratch)
+            .expect("compute a pass");
         owners
             .iter()
             .enumerate()
@@ -130,44 +134,46 @@ fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
 }
 
 #[test]
-fn a_shared_prefix_gives_the_same_bits_as_an_own_one() {
-    let model = Tiny::new(TINY_LLAMA, 1);
-    let mut loaded = Wish::default().load(&model.path()).expect("it loads");
+fn logits_after_a_shared_prefix_are_those_after_an_own_one() {
+    let model = TinyModel::new(TINY_LLAMA, 1);
+    let mut loaded = TestLoad::default().load(&model.path()).expect("load the model");
     let (prefix, tail) = (tokens(2 * BLOCK_TOKENS, 5), tokens(20, 6));
     let text: Vec<u32> = prefix.iter().chain(&tail).copied().collect();
     let whole = bits(&logits_in_chunks(&mut loaded, &text, &[text.len()]));
-    // Another sequence computed the prefix; this one takes its blocks and computes the tail alone.
-    let mut table = loaded.kv.alloc_many(2).expect("blocks");
+    // Another sequence computed the prefix; this one reuses its blocks and computes the tail.
+    let mut table = loaded.kv.alloc_many(2).expect("allocate blocks");
     common::chunk(&mut loaded, &prefix, 0, &table);
     table.iter().for_each(|&block| loaded.kv.retain(block));
-    table.push(loaded.kv.alloc().expect("a block"));
+    table.push(loaded.kv.alloc().expect("allocate a block"));
     let found = bits(&common::chunk(&mut loaded, &tail, prefix.len(), &table));
     assert!(found == whole[whole.len() - found.len()..], "a prefix hit gives other bits");
 }
 
 #[test]
-fn threads_and_tiers_do_not_change_a_bit() {
-    let model = Tiny::new(TINY_LLAMA, 3);
+fn logits_do_not_depend_on_threads_or_tiers() {
+    let model = TinyModel::new(TINY_LLAMA, 3);
     let text = tokens(LENGTH, 9);
     for dtype in [DtypeChoice::Auto, DtypeChoice::Int8] {
-        let mut one =
-            Wish { dtype, threads: 1, ..Wish::default() }.load(&model.path()).expect("it loads");
+        let mut one = TestLoad { dtype, threads: 1, ..TestLoad::default() }
+            .load(&model.path())
+            .expect("load the model");
         let expected = bits(&logits_in_chunks(&mut one, &text, &[LENGTH]));
-        let mut three =
-            Wish { dtype, threads: 3, ..Wish::default() }.load(&model.path()).expect("it loads");
+        let mut three = TestLoad { dtype, threads: 3, ..TestLoad::default() }
+            .load(&model.path())
+            .expect("load the model");
         assert!(
             bits(&logits_in_chunks(&mut three, &text, &[60, 1])) == expected,
             "{dtype:?}: three threads"
         );
-        let disk = Wish { dtype, mode: DeviceMapMode::Disk, ..Wish::default() };
-        let mut streamed = disk.load(&model.path()).expect("it loads");
+        let disk = TestLoad { dtype, mode: DeviceMapMode::Disk, ..TestLoad::default() };
+        let mut streamed = disk.load(&model.path()).expect("load the model");
         assert!(
             bits(&logits_in_chunks(&mut streamed, &text, &[60, 1])) == expected,
             "{dtype:?}: the disk tier"
         );
-        let mapped = Wish { dtype, ..Wish::default() };
+        let mapped = TestLoad { dtype, ..TestLoad::default() };
         let mut mapped = mapped.load_with(&model.path(), |request| request.file_maps = true);
-        let mapped = mapped.as_mut().expect("it loads");
+        let mapped = mapped.as_mut().expect("load the model");
         assert!(
             bits(&logits_in_chunks(mapped, &text, &[60, 1])) == expected,
             "{dtype:?}: file maps"

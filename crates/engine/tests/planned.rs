@@ -1,9 +1,8 @@
-//! What was planned is what a load takes: weights, keys and values, and the buffers of the largest
-//! pass.
+//! A load allocates what was planned: weights, KV cache, and the buffers of the largest pass.
 mod common;
 
 use checkpoint::Checkpoint;
-use common::{Wish, logits_in_chunks, tokens};
+use common::{TestLoad, logits_in_chunks, tokens};
 use placement::{CHUNK_TOKENS, DtypeChoice, KvDtype, Tier};
 use std::path::{Path, PathBuf};
 
@@ -11,21 +10,26 @@ fn golden(model: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(model)
 }
 
-/// Loads a model and computes a whole chunk with it: `(planned, used)` bytes of weights, KV cache
-/// and activations.
+/// Loads a model, computes a chunk of the maximum size and returns the `(planned, used)` bytes of
+/// weights, KV cache and activations.
 fn planned_and_used(model: &str, dtype: DtypeChoice, kv_dtype: Option<KvDtype>) -> [(u64, u64); 3] {
     let context = Checkpoint::open(&golden(model))
-        .expect("a good model")
+        .expect("load a golden model")
         .config
         .max_positions
         .min(2 * CHUNK_TOKENS);
-    let wish = Wish { dtype, kv_dtype, context, concurrency: 1, ..Wish::default() };
-    let mut loaded = wish.load(&golden(model)).expect("a good model");
+    let test_load = TestLoad { dtype, kv_dtype, context, concurrency: 1, ..TestLoad::default() };
+    let mut loaded = test_load.load(&golden(model)).expect("load a golden model");
     let rows = CHUNK_TOKENS.min(context);
     let tokens: Vec<u32> = tokens(rows, 7).iter().map(|token| token % 100).collect();
     logits_in_chunks(&mut loaded, &tokens, &[rows]);
-    let cpu =
-        loaded.report.tiers.iter().find(|tier| tier.tier == Tier::Cpu).expect("the host").clone();
+    let cpu = loaded
+        .report
+        .tiers
+        .iter()
+        .find(|tier| tier.tier == Tier::Cpu)
+        .expect("find the CPU tier")
+        .clone();
     let activations = loaded.scratch.bytes() + loaded.model.tables_bytes();
     [
         (cpu.weights_planned_bytes, cpu.weights_bytes),
@@ -35,7 +39,7 @@ fn planned_and_used(model: &str, dtype: DtypeChoice, kv_dtype: Option<KvDtype>) 
 }
 
 #[test]
-fn every_family_takes_what_was_planned() {
+fn every_family_allocates_the_planned_bytes() {
     for model in [
         "llama-gqa",
         "llama-tied-f16",
@@ -53,22 +57,24 @@ fn every_family_takes_what_was_planned() {
             (DtypeChoice::Auto, Some(KvDtype::Int8)),
         ] {
             let [weights, kv, activations] = planned_and_used(model, dtype, kv_dtype);
-            // Each tensor starts at a cache line; of tiny models that is seen.
+            // Tensors are aligned to cache lines, which matters for tiny models.
             assert!(
                 weights.0 <= weights.1 && weights.1 <= weights.0 + weights.0 / 100,
                 "{model} {dtype:?}: {weights:?}"
             );
             assert_eq!(kv.0, kv.1, "{model} {dtype:?}: KV cache");
-            // Tiny models have matrices that are no whole blocks and stay as stored: inputs are
-            // then held in two forms.
-            let most = if dtype == DtypeChoice::Int8 {
+            // Some matrices of tiny models cannot be quantized, so activations are packed in two
+            // dtypes.
+            let activations_max = if dtype == DtypeChoice::Int8 {
                 activations.0 + activations.0 / 20
             } else {
                 activations.0
             };
-            assert!(activations.1 <= most, "{model} {dtype:?}: activations {activations:?}");
-            // The copy of a product's inputs is as wide as f32 only where products are computed in
-            // f32.
+            assert!(
+                activations.1 <= activations_max,
+                "{model} {dtype:?}: activations {activations:?}"
+            );
+            // Packed activations are as wide as f32 only if products are computed in f32.
             let share = if dtype == DtypeChoice::F32 { 0.99 } else { 0.8 };
             let used = activations.1 as f64 / activations.0 as f64;
             assert!(used >= share, "{model} {dtype:?}: activations {activations:?}, {used:.3}");

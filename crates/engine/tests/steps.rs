@@ -1,8 +1,8 @@
-//! A step of a long run computes its new tokens, not its history again.
+//! A step of a long run computes only its new tokens: its history is in the prefix cache.
 
 mod common;
 
-use common::{TINY_LLAMA, Tiny, Wish};
+use common::{TINY_LLAMA, TestLoad, TinyModel};
 use engine::BLOCK_TOKENS;
 use engine::bench::{BenchError, StepsOptions, bench_steps};
 use watch::Watch;
@@ -10,30 +10,32 @@ use watch::Watch;
 const RUN: StepsOptions = StepsOptions { steps: 120, prompt_tokens: 20, reply_tokens: 8 };
 
 #[test]
-fn the_history_is_not_computed_again() {
-    let tiny = Tiny::new(TINY_LLAMA, 1);
-    let wish = Wish { context: 4096, concurrency: 1, ..Wish::default() };
-    let report = bench_steps(wish.load(&tiny.path()).expect("it loads"), &RUN, &Watch::silent())
-        .expect("a run");
+fn steps_reuse_the_cached_history() {
+    let tiny = TinyModel::new(TINY_LLAMA, 1);
+    let test_load = TestLoad { context: 4096, concurrency: 1, ..TestLoad::default() };
+    let report =
+        bench_steps(test_load.load(&tiny.path()).expect("load the model"), &RUN, &Watch::silent())
+            .expect("measure the steps");
     let (steps, each) = (RUN.steps as u64, (RUN.prompt_tokens + RUN.reply_tokens) as u64);
     let submitted: u64 = (0..steps).map(|step| step * each + RUN.prompt_tokens as u64).sum();
     assert_eq!(report.submitted_tokens, submitted);
-    // A step's own tokens, and at most what is left of the last block that was not full.
-    let most = steps * (RUN.prompt_tokens + RUN.reply_tokens + BLOCK_TOKENS) as u64;
+    // A step's own tokens, and at most one block of the history that was not full.
+    let computed_max = steps * (RUN.prompt_tokens + RUN.reply_tokens + BLOCK_TOKENS) as u64;
     assert!(report.computed_tokens >= steps * RUN.prompt_tokens as u64, "{report:?}");
-    assert!(report.computed_tokens <= most, "{report:?}");
+    assert!(report.computed_tokens <= computed_max, "{report:?}");
     assert_eq!(report.curve.len(), 20);
     assert_eq!(report.curve[10].history_tokens, 60 * each as usize);
     assert!(report.curve.iter().all(|point| point.step_s > 0.0));
 }
 
 #[test]
-fn a_run_longer_than_the_context_is_refused() {
-    let tiny = Tiny::new(TINY_LLAMA, 1);
-    let wish = Wish { context: 256, concurrency: 1, ..Wish::default() };
-    let refused = bench_steps(wish.load(&tiny.path()).expect("it loads"), &RUN, &Watch::silent());
+fn a_run_longer_than_the_context_is_an_error() {
+    let tiny = TinyModel::new(TINY_LLAMA, 1);
+    let test_load = TestLoad { context: 256, concurrency: 1, ..TestLoad::default() };
+    let refused =
+        bench_steps(test_load.load(&tiny.path()).expect("load the model"), &RUN, &Watch::silent());
     assert!(
-        matches!(refused, Err(BenchError::Context { tokens: 3360, room: 256, .. })),
+        matches!(refused, Err(BenchError::Context { tokens: 3360, capacity: 256, .. })),
         "{refused:?}"
     );
 }

@@ -1,30 +1,30 @@
-//! Reads an `expected.json` (its keys are described in `tests/golden/README.md`) and measures how
-//! far a model is from it.
+//! Reads an `expected.json` (`tests/golden/README.md` describes its keys) and compares a model with
+//! it.
 
 use std::path::Path;
 
 use engine::{BLOCK_TOKENS, Loaded};
 use serde_json::Value;
 
-/// The committed truth.
+/// Committed results of transformers.
 pub struct Expected {
     tokens: Vec<u32>,
     context: usize,
-    /// The part that holds the numbers.
+    /// The part of the file with the results.
     part: Value,
 }
 
-/// How far a model is from it, in nats.
+/// The distance of a model from the committed results, in nats.
 #[derive(Debug, Default)]
 pub struct Distance {
-    /// Over all log-probabilities that are committed.
+    /// Over all committed log-probabilities.
     pub max_abs_error: f64,
-    /// Mean over the committed rows of sum p (ln p - ln q); where a row has its likeliest tokens
-    /// only, all others count as one.
+    /// KL divergence, `sum p (ln p - ln q)`, averaged over the committed rows. If a row has only its
+    /// likeliest tokens, all others count as one.
     pub mean_kl: f64,
 }
 
-/// transformers' own run in low precision.
+/// The distance of transformers' run in low precision.
 #[derive(Debug)]
 pub struct LowPrecision {
     pub dtype: String,
@@ -33,22 +33,22 @@ pub struct LowPrecision {
 }
 
 impl Expected {
-    /// Reads a file; `form` names the part of it that holds the numbers, where it is not the whole.
-    pub fn read(file: &Path, form: Option<&str>) -> Self {
-        let text = std::fs::read_to_string(file).expect("expected.json");
-        let root: Value = serde_json::from_str(&text).expect("JSON");
-        let tokens: Vec<u32> = numbers(&root["tokens"]).into_iter().map(|n| n as u32).collect();
+    /// Reads a file. `part` is the key of the results, if they are not at the root.
+    pub fn read(file: &Path, part: Option<&str>) -> Self {
+        let text = std::fs::read_to_string(file).expect("read the expected results");
+        let root: Value = serde_json::from_str(&text).expect("valid JSON");
+        let tokens: Vec<u32> = values(&root["tokens"]).into_iter().map(|n| n as u32).collect();
         let context = root["context"].as_u64().map_or(tokens.len(), |n| n as usize);
-        let part = form.map_or_else(|| root.clone(), |form| root[form].clone());
+        let part = part.map_or_else(|| root.clone(), |part| root[part].clone());
         Expected { tokens, context, part }
     }
 
-    /// The positions that ropes were taken for.
+    /// The context that RoPE frequencies were computed for.
     pub fn context(&self) -> usize {
         self.context
     }
 
-    /// transformers' low-precision run, if there is one.
+    /// transformers' run in low precision, if it is committed.
     pub fn low_precision(&self) -> Option<LowPrecision> {
         let low = self.part.get("low_precision").filter(|low| low.is_object())?;
         let number = |key: &str| low[key].as_f64().expect("a number");
@@ -60,36 +60,36 @@ impl Expected {
         })
     }
 
-    /// Computes the text and compares.
+    /// Computes the text and compares its logits.
     pub fn distance(&self, loaded: &mut Loaded) -> Distance {
         assert!(self.tokens.len() <= loaded.model.context() && !BLOCK_TOKENS.is_multiple_of(37));
         let logits = super::logits_in_chunks(loaded, &self.tokens, &[37]);
         let vocab = loaded.model.config().vocab_size;
         let rows: Vec<Vec<f64>> = logits.chunks(vocab).map(log_softmax).collect();
         let mut distance = Distance::default();
-        let next = numbers_or_null(&self.part["logprobs"]);
+        let next = optional_values(&self.part["logprobs"]);
         for (position, expected) in next.iter().enumerate() {
             if let Some(expected) = expected {
-                distance.see(rows[position - 1][self.tokens[position] as usize], *expected);
+                distance.add(rows[position - 1][self.tokens[position] as usize], *expected);
             }
         }
         if let Some(last) = self.part.get("last_logits") {
-            for (found, expected) in logits[logits.len() - vocab..].iter().zip(numbers(last)) {
-                distance.see(f64::from(*found), expected);
+            for (found, expected) in logits[logits.len() - vocab..].iter().zip(values(last)) {
+                distance.add(f64::from(*found), expected);
             }
         }
         let committed = self.part["rows"].as_array().expect("rows");
         for row in committed {
             let found = &rows[row["position"].as_u64().expect("a position") as usize];
-            let expected = numbers(&row["logprobs"]);
+            let expected = values(&row["logprobs"]);
             let ids = row.get("ids").map_or_else(
                 || (0..vocab).collect(),
-                |ids| numbers(ids).into_iter().map(|n| n as usize).collect::<Vec<_>>(),
+                |ids| values(ids).into_iter().map(|n| n as usize).collect::<Vec<_>>(),
             );
             let mut kl = 0.0;
             let (mut p_others, mut q_others) = (1.0, 1.0);
             for (&id, &expected) in ids.iter().zip(&expected) {
-                distance.see(found[id], expected);
+                distance.add(found[id], expected);
                 kl += expected.exp() * (expected - found[id]);
                 (p_others, q_others) = (p_others - expected.exp(), q_others - found[id].exp());
             }
@@ -103,20 +103,20 @@ impl Expected {
 }
 
 impl Distance {
-    fn see(&mut self, found: f64, expected: f64) {
+    fn add(&mut self, found: f64, expected: f64) {
         let error = (found - expected).abs();
-        // Not f64::max, which passes over NaN.
+        // f64::max would ignore NaN.
         if error.is_nan() || error > self.max_abs_error {
             self.max_abs_error = error;
         }
     }
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
-    numbers_or_null(value).into_iter().map(|n| n.expect("a number")).collect()
+fn values(value: &Value) -> Vec<f64> {
+    optional_values(value).into_iter().map(|n| n.expect("a number")).collect()
 }
 
-fn numbers_or_null(value: &Value) -> Vec<Option<f64>> {
+fn optional_values(value: &Value) -> Vec<Option<f64>> {
     value.as_array().expect("a list").iter().map(Value::as_f64).collect()
 }
 

@@ -1,5 +1,5 @@
-//! Tiny models of any shape, and the way to load them.
-#![allow(dead_code)] // each test file uses its own part
+//! Synthetic models of any shape, and how tests load them.
+#![allow(dead_code)] // each test file uses a part of this module
 
 pub mod expected;
 pub mod smollm2;
@@ -14,7 +14,7 @@ use placement::{
 use tempfile::TempDir;
 use watch::Watch;
 
-/// A Llama of about 60,000 weights: grouped queries, an untied head.
+/// A Llama of about 60,000 weights, with grouped-query attention and an untied lm_head.
 pub const TINY_LLAMA: &str = r#"{
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "dtype": "bfloat16",
     "vocab_size": 259, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -22,17 +22,17 @@ pub const TINY_LLAMA: &str = r#"{
     "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
 }"#;
 
-/// A checkpoint with random weights in a folder of its own, removed when dropped.
-pub struct Tiny {
+/// A checkpoint with random weights in a temporary folder.
+pub struct TinyModel {
     folder: TempDir,
 }
 
-impl Tiny {
-    /// Of the shape that `config` (the text of a config.json) says.
+impl TinyModel {
+    /// `config` is the text of a config.json.
     pub fn new(config: &str, shards: usize) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let file = folder.path().join("wanted.json");
-        std::fs::write(&file, config).expect("config.json is written");
+        let folder = TempDir::new().expect("create a temporary folder");
+        let file = folder.path().join("shape.json");
+        std::fs::write(&file, config).expect("write the config");
         let like = SynthSource::Config(file);
         let request = SynthRequest {
             like,
@@ -40,23 +40,21 @@ impl Tiny {
             fill: Fill::Random { seed: 7 },
             folder: folder.path().join("model"),
         };
-        synth(&request, &|_| true).expect("a synthetic checkpoint");
-        Tiny { folder }
+        synth(&request, &|_| true).expect("write a synthetic checkpoint");
+        TinyModel { folder }
     }
 
-    /// The checkpoint's folder.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("model")
     }
 
-    /// The checkpoint, its headers read.
     pub fn open(&self) -> Checkpoint {
-        Checkpoint::open(&self.path()).expect("a good checkpoint")
+        Checkpoint::open(&self.path()).expect("open the checkpoint")
     }
 }
 
-/// How a test wants its model.
-pub struct Wish {
+/// Options of a load, with defaults for tests.
+pub struct TestLoad {
     pub dtype: DtypeChoice,
     pub kv_dtype: Option<KvDtype>,
     pub mode: DeviceMapMode,
@@ -66,9 +64,9 @@ pub struct Wish {
     pub machine: Machine,
 }
 
-impl Default for Wish {
+impl Default for TestLoad {
     fn default() -> Self {
-        Wish {
+        TestLoad {
             dtype: DtypeChoice::Auto,
             kv_dtype: None,
             mode: DeviceMapMode::Cpu,
@@ -83,8 +81,7 @@ impl Default for Wish {
     }
 }
 
-impl Wish {
-    /// The plan for a checkpoint.
+impl TestLoad {
     pub fn plan(&self, checkpoint: &Checkpoint) -> Plan {
         let limits = Limits {
             max_memory: MaxMemory::default(),
@@ -95,21 +92,22 @@ impl Wish {
             kv_dtype: self.kv_dtype,
             disk: false,
         };
-        plan(&checkpoint.config, &checkpoint.inventory, &self.machine, &limits).expect("a plan")
+        plan(&checkpoint.config, &checkpoint.inventory, &self.machine, &limits)
+            .expect("plan the load")
     }
 
-    /// Loads a checkpoint as wished.
+    /// Plans and loads a checkpoint.
     pub fn load(&self, path: &Path) -> Result<Loaded, LoadError> {
         self.load_with(path, |_| ())
     }
 
-    /// The same, with changes to the request.
+    /// As [`Self::load`], with a changed request.
     pub fn load_with(
         &self,
         path: &Path,
         change: impl FnOnce(&mut LoadRequest),
     ) -> Result<Loaded, LoadError> {
-        let checkpoint = Checkpoint::open(path).expect("a good checkpoint");
+        let checkpoint = Checkpoint::open(path).expect("open the checkpoint");
         let plan = self.plan(&checkpoint);
         let watch = Watch::silent();
         let mut request = LoadRequest {
@@ -121,7 +119,7 @@ impl Wish {
     }
 }
 
-/// Ids that look random and are the same every time.
+/// Pseudorandom token ids below 250.
 pub fn tokens(count: usize, seed: u64) -> Vec<u32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
@@ -133,10 +131,10 @@ pub fn tokens(count: usize, seed: u64) -> Vec<u32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// A sequence's logits, `[tokens, vocab]`, computed in chunks of the given sizes (the last is
-/// repeated).
+/// Logits of all tokens of a sequence, `[tokens, vocab]`, computed in chunks of the given sizes; the
+/// last size is repeated.
 pub fn logits_in_chunks(loaded: &mut Loaded, tokens: &[u32], chunks: &[usize]) -> Vec<f32> {
-    let table = loaded.kv.alloc_many(tokens.len().div_ceil(BLOCK_TOKENS)).expect("blocks");
+    let table = loaded.kv.alloc_many(tokens.len().div_ceil(BLOCK_TOKENS)).expect("allocate blocks");
     let mut all = Vec::new();
     let (mut first, mut turn) = (0, 0);
     while first < tokens.len() {
@@ -150,7 +148,7 @@ pub fn logits_in_chunks(loaded: &mut Loaded, tokens: &[u32], chunks: &[usize]) -
     all
 }
 
-/// One pass of one sequence, all its logits; in parts where the scratch gives logits of fewer rows.
+/// Logits of all tokens of one pass. Repeats the pass where the scratch has fewer rows of logits.
 pub fn chunk(
     loaded: &mut Loaded,
     tokens: &[u32],
@@ -158,20 +156,22 @@ pub fn chunk(
     table: &[BlockId],
 ) -> Vec<f32> {
     let mut all = Vec::new();
-    let most = loaded.scratch.logits_rows_max();
-    for part in 0..tokens.len().div_ceil(most) {
-        // The whole chunk each time: only the rows whose logits are wanted differ.
-        let rows: Vec<usize> = (part * most..tokens.len().min((part + 1) * most)).collect();
+    let rows_max = loaded.scratch.logits_rows_max();
+    for part in 0..tokens.len().div_ceil(rows_max) {
+        // Every repetition computes the whole chunk and the logits of other rows.
+        let rows: Vec<usize> = (part * rows_max..tokens.len().min((part + 1) * rows_max)).collect();
         let span = SequenceSpan { rows: 0..tokens.len(), first_position, block_table: table };
         let batch = Batch { tokens, sequences: &[span], logits_for: &rows };
-        let logits =
-            loaded.model.forward(&batch, &mut loaded.kv, &mut loaded.scratch).expect("a pass");
+        let logits = loaded
+            .model
+            .forward(&batch, &mut loaded.kv, &mut loaded.scratch)
+            .expect("compute a pass");
         (0..logits.rows()).for_each(|index| all.extend_from_slice(logits.row(index)));
     }
     all
 }
 
-/// The bits of floats: `==` on floats would take -0 for 0.
+/// The bits of floats, since `-0.0 == 0.0`.
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }

@@ -1,6 +1,5 @@
-//! SmolLM2-135M-Instruct, the real model: as the GGUF file that the pip package carries, and as a
-//! sharded Hugging Face checkpoint of the same weights rounded to bf16 (the counterpart of
-//! `tests/golden/smollm2_sharded.py`).
+//! SmolLM2-135M-Instruct: as the GGUF file of its pip package, and as a sharded Hugging Face
+//! checkpoint of the same weights rounded to bf16 (as `tests/golden/smollm2_sharded.py` writes it).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,11 +18,11 @@ use watch::Watch;
 
 const SHARD_BYTES: usize = 60_000_000;
 
-/// The GGUF file, fetched if it is in no cache. Where it cannot be had the test fails, unless
-/// `VENDOMINI_OFFLINE_TESTS=1` says that it may be left out: then `None`, told loudly.
+/// The GGUF file, fetched if it is not cached. Without it the test fails, unless
+/// `VENDOMINI_OFFLINE_TESTS=1` allows skipping it: then prints a message and returns `None`.
 pub fn gguf(test: &str) -> Option<PathBuf> {
     let search = SearchPaths::from_env();
-    let models = search.fetch_into().expect("a cache folder");
+    let models = search.fetch_into().expect("find the cache folder");
     match fetch::fetch_packaged(models, &Watch::silent()) {
         Ok(path) => Some(path),
         Err(error) if std::env::var("VENDOMINI_OFFLINE_TESTS").is_ok_and(|v| v == "1") => {
@@ -34,19 +33,20 @@ pub fn gguf(test: &str) -> Option<PathBuf> {
     }
 }
 
-/// Writes the sharded form into `folder`.
+/// Writes the sharded checkpoint to `folder`.
 pub fn sharded(gguf: &Path, folder: &Path) {
-    let checkpoint = Checkpoint::open(gguf).expect("the package's file");
-    let file = File::open(gguf).expect("the package's file");
-    let cpu = Cpu::new(&PoolOptions::default()).expect("a pool");
+    let checkpoint = Checkpoint::open(gguf).expect("open the package's file");
+    let file = File::open(gguf).expect("open the package's file");
+    let cpu = Cpu::new(&PoolOptions::default()).expect("start a thread pool");
     let mut shards: Vec<Vec<(&TensorEntry, Vec<u8>)>> = vec![Vec::new()];
     for tensor in &checkpoint.inventory.tensors {
         let bytes = as_bf16(&checkpoint, &file, &cpu, tensor);
-        let size: usize = shards.last().expect("one").iter().map(|(_, bytes)| bytes.len()).sum();
+        let size: usize =
+            shards.last().expect("at least one shard").iter().map(|(_, bytes)| bytes.len()).sum();
         if size > 0 && size + bytes.len() > SHARD_BYTES {
             shards.push(Vec::new());
         }
-        shards.last_mut().expect("one").push((tensor, bytes));
+        shards.last_mut().expect("at least one shard").push((tensor, bytes));
     }
     let mut weight_map = BTreeMap::new();
     for (i, tensors) in shards.iter().enumerate() {
@@ -81,25 +81,25 @@ pub fn sharded(gguf: &Path, folder: &Path) {
     );
 }
 
-/// A tensor's numbers, rounded to bf16. GGUF puts the rows of a head that rotate together next to
-/// each other; Hugging Face has them half a head apart.
+/// A tensor rounded to bf16. Rows that RoPE rotates together are adjacent in GGUF and half a head
+/// apart in Hugging Face's layout.
 fn as_bf16(checkpoint: &Checkpoint, file: &File, cpu: &Cpu, tensor: &TensorEntry) -> Vec<u8> {
     let mut bytes = vec![0; tensor.bytes as usize];
-    file.read_exact_at(&mut bytes, tensor.offset).expect("the tensor's bytes");
+    file.read_exact_at(&mut bytes, tensor.offset).expect("read the tensor's bytes");
     let (rows, cols) = match tensor.shape.as_slice() {
         [rows, cols] => (*rows, *cols),
         [cols] => (1, *cols),
         shape => panic!("{}: {shape:?}", tensor.name),
     };
-    let arena = Arena::new(bytes.len() + (1 << 16)).expect("memory");
+    let arena = Arena::new(bytes.len() + (1 << 16)).expect("allocate memory");
     let fill = |into: &mut [u8]| {
         into.copy_from_slice(&bytes);
         Ok::<(), DeviceError>(())
     };
-    let data = arena.fill(bytes.len(), fill).expect("filled");
-    let matrix = Matrix::new(tensor.dtype, rows, cols, data).expect("a matrix");
+    let data = arena.fill(bytes.len(), fill).expect("fill the arena");
+    let matrix = Matrix::new(tensor.dtype, rows, cols, data).expect("make a matrix");
     let mut values = vec![0f32; rows * cols];
-    cpu.to_f32(&matrix, &mut values).expect("numbers");
+    cpu.to_f32(&matrix, &mut values).expect("convert to f32");
     let metadata = checkpoint.gguf.as_ref().expect("GGUF metadata");
     let heads = match &tensor.name {
         name if name.contains("q_proj") => metadata.get_f64("llama.attention.head_count"),
@@ -127,12 +127,12 @@ fn write_shard(path: &Path, tensors: &[(&TensorEntry, Vec<u8>)]) {
     }
     let mut text = Value::Object(header).to_string();
     text += &" ".repeat(text.len().next_multiple_of(8) - text.len());
-    let mut file = File::create(path).expect("a shard");
-    file.write_all(&(text.len() as u64).to_le_bytes()).expect("written");
-    file.write_all(text.as_bytes()).expect("written");
-    tensors.iter().for_each(|(_, bytes)| file.write_all(bytes).expect("written"));
+    let mut file = File::create(path).expect("create a shard");
+    file.write_all(&(text.len() as u64).to_le_bytes()).expect("write the file");
+    file.write_all(text.as_bytes()).expect("write the file");
+    tensors.iter().for_each(|(_, bytes)| file.write_all(bytes).expect("write the file"));
 }
 
 fn write(folder: &Path, name: &str, value: &Value) {
-    std::fs::write(folder.join(name), value.to_string()).expect("written");
+    std::fs::write(folder.join(name), value.to_string()).expect("write the file");
 }
