@@ -31,5 +31,5 @@ pub use engine::{
 pub use kv::{BLOCK_TOKENS, BlockId, KvError, KvLayout, KvPool};
 pub use load::{LoadError, LoadReport, LoadRequest, Loaded, load};
 pub use models::{CompositionError, ForwardError, ForwardScratch, Model};
-pub use score::{Score, ScoreError, score};
+pub use score::{ScoreError, TextScore, score};
 pub use weights::{ShardError, WeightError};

@@ -12,7 +12,7 @@ const TOP: usize = 5;
 
 /// The log-probabilities of a text under the model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Score {
+pub struct TextScore {
     /// Token ids of the text.
     pub tokens: Vec<u32>,
     /// Natural logarithm of each token's probability given the tokens before it; `None` for the
@@ -58,7 +58,7 @@ pub fn score(
     kv: &mut KvPool,
     scratch: &mut ForwardScratch,
     tokens: &[u32],
-) -> Result<Score, ScoreError> {
+) -> Result<TextScore, ScoreError> {
     if tokens.is_empty() {
         return Err(ScoreError::Empty);
     }
@@ -76,7 +76,7 @@ fn score_with(
     scratch: &mut ForwardScratch,
     tokens: &[u32],
     table: &[BlockId],
-) -> Result<Score, ScoreError> {
+) -> Result<TextScore, ScoreError> {
     let mut logprobs = vec![None];
     let mut last_top = Vec::new();
     let chunk = scratch.rows_max().min(scratch.logits_rows_max());
@@ -98,7 +98,7 @@ fn score_with(
             }
         }
     }
-    Ok(Score { tokens: tokens.to_vec(), logprobs, last_top })
+    Ok(TextScore { tokens: tokens.to_vec(), logprobs, last_top })
 }
 
 /// `ln(sum(e^x))` in f64, with the maximum subtracted first against overflow.

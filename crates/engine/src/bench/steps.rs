@@ -1,4 +1,4 @@
-//! What a step of a long run costs as its history grows.
+//! Time of a step of a long run as its history grows.
 
 use std::time::{Duration, Instant};
 
@@ -9,60 +9,56 @@ use super::{BenchError, median};
 use crate::engine::{Engine, EngineOptions, EngineStats, Request};
 use crate::load::Loaded;
 
-/// A run to measure: each step's prompt is all that came before and some new tokens.
+/// The run to measure: each step's prompt is the whole history plus some new tokens.
 #[derive(Debug, Clone, Copy)]
 pub struct StepsOptions {
-    /// Steps of the run.
     pub steps: usize,
     /// Tokens that each step adds before its reply.
     pub prompt_tokens: usize,
-    /// Tokens of each reply.
     pub reply_tokens: usize,
 }
 
-/// How steps' times go with the length of their history.
+/// Step times by length of the history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepsReport {
-    /// Steps of the run.
     pub steps: usize,
     /// Tokens that each step adds before its reply.
     pub prompt_tokens: usize,
-    /// Tokens of each reply.
     pub reply_tokens: usize,
-    /// Tokens of all prompts together, each with its whole history.
+    /// Tokens of all prompts, each with its whole history.
     pub submitted_tokens: u64,
-    /// Those of them that were computed, because no block held them.
+    /// Prompt tokens that were computed: not in the prefix cache.
     pub computed_tokens: u64,
-    /// Median time of a step in the first tenth, in seconds.
+    /// Median step time of the first tenth of the steps.
     pub first_step_s: f64,
-    /// Median time of a step in the last tenth, in seconds.
+    /// Median step time of the last tenth of the steps.
     pub last_step_s: f64,
-    /// The curve: medians over twentieths of the run.
+    /// Medians over twentieths of the run.
     pub curve: Vec<StepPoint>,
 }
 
 /// One point of the curve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepPoint {
-    /// The first step that it stands for.
+    /// The first step of the interval.
     pub step: usize,
-    /// Tokens before that step's new ones.
+    /// Tokens of the history before that step.
     pub history_tokens: usize,
-    /// The median time of a step, in seconds.
+    /// Median step time of the interval.
     pub step_s: f64,
 }
 
-/// How long a step may take at all.
+/// Limit on the duration of a step.
 const STEP_LIMIT: Duration = Duration::from_secs(600);
 
-/// Points of the curve.
+/// Number of points of the curve.
 const POINTS: usize = 20;
 
-/// Runs the steps one after the other on the scheduler, as a run of an experiment does.
+/// Computes the steps one after the other on an [`Engine`], as a run of an experiment does.
 ///
 /// # Errors
-/// [`BenchError::Blocks`] where the load was planned for fewer tokens; [`BenchError::Step`] for a
-/// step that failed.
+/// [`BenchError::Context`] if the context holds fewer tokens; [`BenchError::Step`] for a step that
+/// failed.
 pub fn bench_steps(
     loaded: Loaded,
     options: &StepsOptions,
@@ -70,15 +66,15 @@ pub fn bench_steps(
 ) -> Result<StepsReport, BenchError> {
     let progress = watch.thread("bench");
     progress.at(Stage::Bench, "steps of a long run", 0);
-    let each = options.prompt_tokens + options.reply_tokens;
-    let (tokens, room) = (options.steps * each, loaded.model.context());
-    if tokens > room {
-        return Err(BenchError::Context { steps: options.steps, tokens, room });
+    let tokens_per_step = options.prompt_tokens + options.reply_tokens;
+    let (tokens, capacity) = (options.steps * tokens_per_step, loaded.model.context());
+    if tokens > capacity {
+        return Err(BenchError::Context { steps: options.steps, tokens, capacity });
     }
     let vocab = loaded.model.config().vocab_size as u32;
     let failed = |step: usize, cause: String| BenchError::Step { step, cause };
-    // Each token takes a pass here: what is measured does not depend on how well random tokens can
-    // be guessed.
+    // Without drafts each token takes one pass: random tokens cannot be predicted, so a draft's
+    // acceptance rate would mean nothing.
     let engine_options = EngineOptions {
         mask_threads: 0,
         prompt_lookup: false,
@@ -101,10 +97,10 @@ pub fn bench_steps(
         submitted_tokens += history.len() as u64;
         let request =
             Request { ignore_eos: true, ..Request::new(history.clone(), options.reply_tokens) };
-        let began = Instant::now();
+        let started = Instant::now();
         let ticket = engine.submit(request).map_err(|error| failed(step, error.to_string()))?;
         let finished = ticket.wait(STEP_LIMIT).map_err(|error| failed(step, error.to_string()))?;
-        seconds.push(began.elapsed().as_secs_f64());
+        seconds.push(started.elapsed().as_secs_f64());
         if finished.reply.tokens.len() != options.reply_tokens {
             return Err(failed(step, format!("its reply ended by {}", finished.reason.name())));
         }

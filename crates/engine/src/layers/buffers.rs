@@ -32,20 +32,20 @@ pub(crate) struct ActivationBuffers<B: Backend> {
 
 /// Widths of the buffers, in elements a row.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ActivationWidths {
+pub(crate) struct BufferWidths {
     hidden: usize,
     q: usize,
     kv: usize,
     intermediate: usize,
 }
 
-impl ActivationWidths {
+impl BufferWidths {
     /// What `device` needs; 0 for activations of modules that it does not compute.
     pub fn on(device: DeviceId, placement: &ModulePlacement, config: &ModelConfig) -> Self {
         let of_layers = |width: usize| if placement.has_layers(device) { width } else { 0 };
         let hidden =
             if placement.in_order().any(|on| on == device) { config.hidden_size } else { 0 };
-        ActivationWidths {
+        BufferWidths {
             hidden,
             q: of_layers(config.heads * config.head_dim),
             kv: of_layers(config.kv_heads * config.head_dim),
@@ -58,12 +58,12 @@ impl<B: Backend> ActivationBuffers<B> {
     /// Buffers for passes of at most `rows` rows, whose products read activations in `dtypes`.
     pub fn new(
         backend: &B,
-        widths: ActivationWidths,
+        widths: BufferWidths,
         rows: usize,
         dtypes: B::ActivationDtypes,
     ) -> Result<Self, DeviceError> {
         let zeros = |width: usize| backend.buffer(rows * width);
-        let ActivationWidths { hidden, q, kv, intermediate } = widths;
+        let BufferWidths { hidden, q, kv, intermediate } = widths;
         Ok(ActivationBuffers {
             x: zeros(hidden)?,
             norm_out: zeros(hidden)?,

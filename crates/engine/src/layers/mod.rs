@@ -10,7 +10,7 @@ mod norm;
 mod rope;
 
 pub(crate) use attention::Attention;
-pub(crate) use buffers::{ActivationBuffers, ActivationWidths};
+pub(crate) use buffers::{ActivationBuffers, BufferWidths};
 pub(crate) use context::LayerContext;
 pub(crate) use linear::{Linear, Matmul};
 pub(crate) use mlp::{Mlp, MlpShape};

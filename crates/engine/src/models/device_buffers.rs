@@ -7,7 +7,7 @@ use device::cpu::Cpu;
 use device::cuda::{BatchShape, Buffer, Gpu, GpuPassInput};
 
 use crate::devices::{DeviceId, DeviceSet, GpuSlot, ModulePlacement, gpu_deadline};
-use crate::layers::{ActivationBuffers, ActivationWidths};
+use crate::layers::{ActivationBuffers, BufferWidths};
 
 /// Buffers of all devices of a model.
 pub(crate) struct DeviceBuffers {
@@ -52,7 +52,7 @@ impl GpuBuffers {
         config: &ModelConfig,
         sizes: &DeviceBufferSizes,
     ) -> Result<Self, DeviceError> {
-        let widths = ActivationWidths::on(device, placement, config);
+        let widths = BufferWidths::on(device, placement, config);
         let logits_len = if placement.lm_head == device { sizes.logits_len } else { 0 };
         let dtypes = Gpu::activation_dtypes(sizes.precision, placement.dtypes_on(device));
         Ok(GpuBuffers {
@@ -87,7 +87,7 @@ impl DeviceBuffers {
         config: &ModelConfig,
         sizes: &DeviceBufferSizes,
     ) -> Result<Self, DeviceError> {
-        let widths = ActivationWidths::on(DeviceId::Cpu, placement, config);
+        let widths = BufferWidths::on(DeviceId::Cpu, placement, config);
         let dtypes = Cpu::activation_dtypes(sizes.precision, []);
         let gpu_buffers =
             |(index, slot)| GpuBuffers::new(slot, DeviceId::Gpu(index), placement, config, sizes);

@@ -1,0 +1,221 @@
+//! The measurements of a benchmark: prefill and decoding, with the machine measured in between.
+
+use std::time::Instant;
+
+use watch::Watch;
+
+use super::cost::{BenchCost, PassCost};
+use super::roofline::{MeasuredDevices, Roofline};
+use super::{BenchError, BenchOptions, Figure, median};
+use crate::batch::{Batch, SequenceSpan};
+use crate::kv::{BLOCK_TOKENS, BlockId};
+use crate::load::Loaded;
+
+/// A benchmark in progress.
+pub(super) struct BenchRun<'a> {
+    pub loaded: &'a mut Loaded,
+    pub cost: BenchCost,
+    pub devices: MeasuredDevices,
+    /// All measurements of the machine.
+    pub rooflines: Vec<Roofline>,
+    pub options: &'a BenchOptions,
+    pub watch: &'a Watch,
+}
+
+/// Decoding steps between two measurements of the machine.
+const STEPS_BETWEEN: usize = 4;
+
+impl BenchRun<'_> {
+    /// Measures the prefill of the prompt.
+    pub fn prefill(&mut self) -> Result<Figure, BenchError> {
+        let (tokens, first) = (self.options.prompt_tokens, self.rooflines.len());
+        let mut seconds = Vec::new();
+        for round in 0..=self.options.rounds {
+            self.measure_machine()?;
+            let table = self.alloc_blocks(1, tokens)?;
+            let started = Instant::now();
+            let outcome = self.compute_prompt(&table);
+            self.release(table);
+            outcome?;
+            // The first round only warms caches and pages.
+            if round > 0 {
+                seconds.push(started.elapsed().as_secs_f64());
+            }
+        }
+        // Every chunk of the prompt reads all weights.
+        let passes = tokens.div_ceil(self.loaded.scratch.rows_max());
+        let bytes = passes as f64 * self.cost.weights_bytes;
+        let cost = PassCost { bytes, ops: self.cost.prefill_ops(tokens) };
+        let name = format!("prefill {tokens}");
+        Ok(figure(name, tokens as f64, &seconds, cost, &self.rooflines[first..]))
+    }
+
+    /// Measures decoding of `sequences` sequences together.
+    pub fn decode(&mut self, sequences: usize) -> Result<Figure, BenchError> {
+        let (prompt, new) = (self.options.prompt_tokens, self.options.new_tokens);
+        let first = self.rooflines.len();
+        let blocks_each = (prompt + new).div_ceil(BLOCK_TOKENS);
+        let blocks = self.alloc_blocks(sequences, prompt + new)?;
+        let tables: Vec<Vec<BlockId>> =
+            blocks.chunks(blocks_each).map(<[BlockId]>::to_vec).collect();
+        let outcome = self.decode_with(&tables);
+        self.release(blocks);
+        let seconds = outcome?;
+        let name =
+            if sequences == 1 { "decode".to_owned() } else { format!("decode x{sequences}") };
+        let positions = prompt + new / 2;
+        let kv_bytes =
+            (positions / BLOCK_TOKENS) as f64 * self.loaded.kv.layout().block_bytes() as f64;
+        let bytes = self.cost.weights_bytes + sequences as f64 * kv_bytes;
+        let cost = PassCost { bytes, ops: self.cost.step_ops(sequences, positions) };
+        Ok(figure(name, sequences as f64, &seconds, cost, &self.rooflines[first..]))
+    }
+
+    /// Returns the seconds of each step but the first.
+    fn decode_with(&mut self, tables: &[Vec<BlockId>]) -> Result<Vec<f64>, BenchError> {
+        let prompt = self.options.prompt_tokens;
+        self.compute_prompt(&tables[0])?;
+        for table in &tables[1..] {
+            for (&from, &to) in tables[0].iter().zip(table).take(prompt.div_ceil(BLOCK_TOKENS)) {
+                self.loaded.kv.copy_block(from, to)?;
+            }
+        }
+        let mut seconds = Vec::new();
+        let mut next: Vec<u32> = (0..tables.len() as u32).collect();
+        for step in 0..self.options.new_tokens {
+            if step % STEPS_BETWEEN == 0 {
+                self.measure_machine()?;
+            }
+            let started = Instant::now();
+            let spans: Vec<SequenceSpan> = tables
+                .iter()
+                .enumerate()
+                .map(|(i, table)| SequenceSpan {
+                    rows: i..i + 1,
+                    first_position: prompt + step,
+                    block_table: table,
+                })
+                .collect();
+            let rows: Vec<usize> = (0..tables.len()).collect();
+            next = self.forward(&next, &spans, &rows)?;
+            if step > 0 {
+                seconds.push(started.elapsed().as_secs_f64());
+            }
+        }
+        Ok(seconds)
+    }
+
+    fn measure_machine(&mut self) -> Result<(), BenchError> {
+        self.watch.beat();
+        let roofline = self.devices.roofline()?;
+        self.rooflines.push(roofline);
+        Ok(())
+    }
+
+    fn compute_prompt(&mut self, table: &[BlockId]) -> Result<(), BenchError> {
+        let vocab = self.loaded.model.config().vocab_size as u32;
+        let tokens: Vec<u32> =
+            (0..self.options.prompt_tokens as u32).map(|i| i.wrapping_mul(7919) % vocab).collect();
+        let rows_max = self.loaded.scratch.rows_max();
+        for (chunk, tokens) in tokens.chunks(rows_max).enumerate() {
+            let span = SequenceSpan {
+                rows: 0..tokens.len(),
+                first_position: chunk * rows_max,
+                block_table: table,
+            };
+            let last = (chunk + 1) * rows_max >= self.options.prompt_tokens;
+            let rows = if last { vec![tokens.len() - 1] } else { Vec::new() };
+            self.forward(tokens, &[span], &rows)?;
+        }
+        Ok(())
+    }
+
+    /// Computes one pass and returns the likeliest token after each of `rows`.
+    fn forward(
+        &mut self,
+        tokens: &[u32],
+        spans: &[SequenceSpan],
+        rows: &[usize],
+    ) -> Result<Vec<u32>, BenchError> {
+        if self.watch.canceled() {
+            return Err(BenchError::Canceled);
+        }
+        self.watch.beat();
+        let mut likeliest = Vec::new();
+        let Loaded { model, kv, scratch, .. } = &mut *self.loaded;
+        let batch = Batch { tokens, sequences: spans, logits_for: rows };
+        let logits = model.forward(&batch, kv, scratch)?;
+        for index in 0..logits.rows() {
+            let row = logits.row(index);
+            let best = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+            likeliest.push(best.map_or(0, |id| id as u32));
+        }
+        Ok(likeliest)
+    }
+
+    fn alloc_blocks(
+        &mut self,
+        sequences: usize,
+        tokens: usize,
+    ) -> Result<Vec<BlockId>, BenchError> {
+        let requested = sequences * tokens.div_ceil(BLOCK_TOKENS);
+        let free = self.loaded.kv.free_blocks();
+        if requested > free || sequences > self.loaded.scratch.logits_rows_max() {
+            return Err(BenchError::Blocks { sequences, tokens, requested, free });
+        }
+        Ok(self.loaded.kv.alloc_many(requested)?)
+    }
+
+    fn release(&mut self, blocks: Vec<BlockId>) {
+        for block in blocks {
+            self.loaded.kv.release(block);
+        }
+    }
+}
+
+/// Compares the seconds of repeated passes, each of `tokens` tokens and `cost`, with the rooflines
+/// measured in between.
+fn figure(
+    name: String,
+    tokens: f64,
+    seconds: &[f64],
+    cost: PassCost,
+    rooflines: &[Roofline],
+) -> Figure {
+    let roofline = Roofline::median(rooflines);
+    let memory_s = cost.bytes / roofline.read_bytes_per_s;
+    let arithmetic_s = cost.ops / roofline.dot_ops_per_s;
+    let tok_s = tokens / median(seconds);
+    let limit_tok_s = tokens / memory_s.max(arithmetic_s);
+    Figure {
+        name,
+        tok_s,
+        best_tok_s: tokens / seconds.iter().copied().fold(f64::INFINITY, f64::min),
+        limit_tok_s,
+        read_bytes_per_s: roofline.read_bytes_per_s,
+        share: tok_s / limit_tok_s,
+        bound_by: if memory_s > arithmetic_s { "memory" } else { "arithmetic" }.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figure_is_compared_with_the_median_of_the_rooflines() {
+        let roofline = |read| Roofline { read_bytes_per_s: read, dot_ops_per_s: 1000.0 };
+        let cost = PassCost { bytes: 10.0, ops: 1.0 };
+        let of = |rooflines: &[Roofline]| {
+            figure("decode".to_owned(), 1.0, &[0.5, 0.2, 0.4], cost, rooflines)
+        };
+        let slow = of(&[roofline(50.0), roofline(49.0), roofline(80.0)]);
+        assert_eq!(
+            (slow.tok_s, slow.best_tok_s, slow.limit_tok_s, slow.share),
+            (2.5, 5.0, 5.0, 0.5)
+        );
+        assert_eq!((slow.bound_by.as_str(), slow.read_bytes_per_s), ("memory", 50.0));
+        assert_eq!(of(&[roofline(100.0)]).share, 0.25);
+        assert_eq!(of(&[roofline(1e9)]).bound_by, "arithmetic");
+    }
+}
