@@ -4,6 +4,8 @@ use error_kind::{ErrorKind, HasKind};
 
 /// Exit codes, after sysexits.h where it has them. They are relied on from outside.
 pub mod exit {
+    /// Runs of an experiment failed.
+    pub const RUNS_FAILED: u8 = 1;
     /// The command line or configuration is wrong.
     pub const USAGE: u8 = 2;
     /// The contents of a file are wrong.
@@ -22,6 +24,8 @@ pub mod exit {
     pub const STALLED: u8 = 75;
     /// What was loaded, or a GPU, computes something else than it should.
     pub const WRONG_RESULT: u8 = 76;
+    /// The time given by --time-left is over, as with timeout(1).
+    pub const TIME_UP: u8 = 124;
     /// Somebody asked to stop.
     pub const INTERRUPTED: u8 = 130;
 }

@@ -1,6 +1,6 @@
-//! Steps a second of scripted runs with rows written, and of replaying them: by the clock, and by
-//! the time that the process was on a core, which others do not change. Logs are not compressed
-//! afterwards here. `cargo bench -p experiment`.
+//! Steps per second of scripted runs with rows written, and of their replay: in wall time, and in
+//! CPU time, which a busy machine does not change. Without compression of logs. `cargo bench -p
+//! experiment`.
 #![allow(missing_docs)]
 
 use experiment::{Config, NoModels, RunEvent, RunOptions, replay_all, run_experiment};
@@ -20,31 +20,31 @@ fn main() {
             runs_max: None,
             accept_mixed: false,
             model: None,
-            end: None,
+            stop_at: None,
             claim_patience: std::time::Duration::ZERO,
             provenance: results::Provenance::default(),
         };
-        let (begun, on_core) = (Instant::now(), on_core_s());
+        let (begun, cpu_begun) = (Instant::now(), cpu_s());
         let summary =
             run_experiment(&config, &NoModels, &options, &|_: &RunEvent| (), &|| false).unwrap();
         let steps = summary.closing.iter().map(|row| row.steps).sum::<u64>();
-        let tell = |what: &str, begun: Instant, on_core: f64| {
+        let report = |what: &str, begun: Instant, cpu_begun: f64| {
             let rate = |seconds: f64| steps as f64 / seconds;
-            let (clock, core) = (rate(begun.elapsed().as_secs_f64()), rate(on_core_s() - on_core));
+            let (clock, core) = (rate(begun.elapsed().as_secs_f64()), rate(cpu_s() - cpu_begun));
             println!(
-                "level {level}: {steps} steps {what}, {clock:.0} steps/s by the clock, {core:.0} a second on a core"
+                "level {level}: {steps} steps {what}, {clock:.0} steps/s in wall time, {core:.0} steps/s in CPU time"
             );
         };
-        tell("with rows", begun, on_core);
-        let (begun, on_core) = (Instant::now(), on_core_s());
+        report("with rows", begun, cpu_begun);
+        let (begun, cpu_begun) = (Instant::now(), cpu_s());
         replay_all(&results::Store::open(folder.path()).unwrap()).unwrap();
-        tell("replayed", begun, on_core);
+        report("replayed", begun, cpu_begun);
     }
 }
 
-/// Seconds that the process was on a core, in user and system mode, from ticks of a hundredth; NaN
-/// where the system does not say.
-fn on_core_s() -> f64 {
+/// CPU time of the process, user and system, to a hundredth of a second; NaN where the system does
+/// not report it.
+fn cpu_s() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = text.rsplit(')').next().unwrap_or_default();
     let ticks: Vec<f64> =

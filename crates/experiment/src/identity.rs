@@ -1,10 +1,10 @@
-//! Ids and seeds, all from content: nothing depends on the clock, the host or the order of things.
+//! Run ids and seeds, derived from content by SHA-256: independent of clock, host and order.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// Hash of a map: keys in order, values as JSON.
+/// Hash of a map: 128 bits in hex, over keys in order and values as canonical JSON.
 pub(crate) fn hash_of(map: &BTreeMap<impl AsRef<str>, Value>) -> String {
     let mut hash = Hasher::new("map");
     for (key, value) in map {
@@ -13,8 +13,8 @@ pub(crate) fn hash_of(map: &BTreeMap<impl AsRef<str>, Value>) -> String {
     hash.hex(32)
 }
 
-/// Id of a run: its effective cell, what the model is, the dtype, the seed. 80 bits: among 10^6
-/// runs two are the same with a chance of 10^-12.
+/// Id of a run: hash of its effective cell, model identity, dtype and seed. 80 bits: among 10^6
+/// runs the probability of a collision is 10^-12.
 pub(crate) fn run_id(
     cell: &BTreeMap<&'static str, Value>,
     model_identity: &str,
@@ -28,7 +28,7 @@ pub(crate) fn run_id(
     hash.part(model_identity).part(dtype).part(&seed.to_string()).hex(20)
 }
 
-/// The world's seed of a replicate. `cell` is given where cells are not paired.
+/// The world's seed of a replicate. `cell` is its hash where cells are not paired.
 pub(crate) fn world_seed(study_seed: u64, replicate: u64, cell: Option<&str>) -> u64 {
     Hasher::new("world")
         .part(&study_seed.to_string())
@@ -37,7 +37,7 @@ pub(crate) fn world_seed(study_seed: u64, replicate: u64, cell: Option<&str>) ->
         .number()
 }
 
-/// The seed of one step's sampling.
+/// The seed for sampling the reply of one step.
 pub(crate) fn sampling_seed(world_seed: u64, step: u64) -> u64 {
     Hasher::new("sampling").part(&world_seed.to_string()).part(&step.to_string()).number()
 }
@@ -51,7 +51,7 @@ impl Hasher {
         hash
     }
 
-    /// Lengths go in, so that parts cannot run into each other.
+    /// Hashes the length too, so that the boundary between parts is unambiguous.
     fn part(&mut self, text: &str) -> &mut Self {
         self.0.update((text.len() as u64).to_be_bytes());
         self.0.update(text.as_bytes());
@@ -63,14 +63,14 @@ impl Hasher {
         digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()[..digits].to_string()
     }
 
-    /// 53 bits: exact in every reader of JSON.
+    /// 53 bits, which every JSON parser represents exactly.
     fn number(&mut self) -> u64 {
         let digest = self.0.clone().finalize();
         digest[..8].iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte)) >> 11
     }
 }
 
-/// JSON with the keys of objects in order.
+/// JSON with the keys of objects sorted.
 fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {

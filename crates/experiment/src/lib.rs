@@ -1,13 +1,14 @@
 //! Configuration -> cells -> runs, and the agent's side of each run.
 //!
 //! ```text
-//! error, identity   what everything imports: errors; run ids and seeds by content hash
-//! provider/         turns a prompt into a reply: a server (`remote`), a log (`replay`); `cli` has the engine
+//! provider/         turns a prompt into a reply: a server (`remote`), a log (`replay`);
+//!                   the engine is in `cli`
+//! error, identity   errors; run ids and seeds, derived from content
 //! agent/            prompts, the conversation, parsing of replies
-//! config/           strict keys, resolved once: `Config::load` -> `Cell`s -> `PlannedRun`s
+//! config/           strict keys, typed at load: `Config::load` -> `Cell`s -> `PlannedRun`s
 //! measures/         figures over an agent's replies: calibration, similarity of summaries
 //! run/              `run_experiment`: the queue of runs, attempts, and the pure `Episode`
-//! checks/           over configurations and stored runs: audit, cost estimate, replay, crash detection
+//! checks/           audit and cost estimate of a configuration; replay and crash detection of runs
 //! slurm/            an experiment as Slurm jobs
 //! ```
 //!
@@ -40,6 +41,6 @@ pub use provider::{
     ReplyRequest, ServerSettings,
 };
 pub use run::{
-    EventSink, ExperimentSummary, RunEvent, RunOptions, SCRIPTED, StepFigures, prepare_experiment,
-    run_experiment,
+    EventSink, ExperimentOutcome, ExperimentSummary, RunEvent, RunOptions, SCRIPTED, StepFigures,
+    prepare_experiment, run_experiment,
 };

@@ -1,4 +1,5 @@
-//! Configurations: strict, with places and suggestions; inheritance; the predecessor's keys; grids.
+//! Configurations: strict keys with locations and suggestions, inheritance, keys of the
+//! predecessor, grids, cost estimates.
 
 use error_kind::{ErrorKind, HasKind};
 use experiment::{Config, ConfigProblem, ExperimentError, ProviderInfo};
@@ -11,8 +12,7 @@ fn parse(text: &str) -> Config {
 }
 
 fn refused(text: &str) -> String {
-    let error =
-        Config::parse(text, "test.yaml", &[]).and_then(|config| Ok(config.check()?)).unwrap_err();
+    let error = Config::parse(text, "test.yaml", &[]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
     error.to_string()
 }
@@ -117,10 +117,10 @@ fn wrong_types_and_ranges_name_key_expected_and_found() {
 fn the_command_line_overrides_and_is_checked() {
     let config =
         set("pe_induction:\n  p_shock: 0.1\n", &["pe_induction.p_shock=0.7", "model.name=org/x"]);
-    assert_eq!(config.values["pe_induction.p_shock"], json!(0.7));
-    assert_eq!(config.values["model.name"], json!("org/x"));
+    assert_eq!(config.values()["pe_induction.p_shock"], json!(0.7));
+    assert_eq!(config.values()["model.name"], json!("org/x"));
     let config = set("grid:\n  pe_induction.p_shock: [0.1, 0.2]\n", &["pe_induction.p_shock=0.7"]);
-    assert!(config.grid.is_empty(), "a factor that is set is no factor");
+    assert!(config.grid().is_empty(), "--set replaces the factor");
     let config = set("", &["grid.pe_induction.p_shock=[0, 0.5]"]);
     assert_eq!(config.cells().len(), 2);
     for bad in ["p_shock", "pe_induction.p_shok=1", "pe_induction.p_shock=7"] {
@@ -147,10 +147,10 @@ fn files_inherit_and_later_ones_win() {
         "inherit: mid.yaml\npe_induction:\n  pe_mag: high\ngrid:\n  pe_induction.p_shock: [0.5]\n",
     );
     let config = Config::load(&folder.path().join("top.yaml"), &[]).unwrap();
-    assert_eq!(config.values["env.max_steps"], json!(20));
-    assert_eq!(config.values["env.complexity_level"], json!(2));
-    assert_eq!(config.values["pe_induction.pe_mag"], json!("low"), "fixed is fixed");
-    assert_eq!(config.grid, [("pe_induction.p_shock", vec![json!(0.5)])]);
+    assert_eq!(config.values()["env.max_steps"], json!(20));
+    assert_eq!(config.values()["env.complexity_level"], json!(2));
+    assert_eq!(config.values()["pe_induction.pe_mag"], json!("low"), "fixed takes precedence");
+    assert_eq!(config.grid(), [("pe_induction.p_shock", vec![json!(0.5)])]);
     write("base.yaml", "inherit: top.yaml\n");
     let error = Config::load(&folder.path().join("top.yaml"), &[]).unwrap_err();
     assert!(matches!(error, ExperimentError::Config(ConfigProblem::Circle { .. })), "{error}");
@@ -160,7 +160,7 @@ fn files_inherit_and_later_ones_win() {
 }
 
 #[test]
-fn the_predecessors_keys_are_understood_with_a_note() {
+fn keys_of_the_predecessor_are_mapped_with_a_note() {
     let config = parse(
         "experiment:\n  name: old\n  seed: null\n  run_id: x\nsimulation:\n  max_steps: 50\n  initial_storage:\n    sku_1: 5\n  \
          shock_config:\n    frequency: 0.2\n    types:\n      demand_spike: 0.5\n    intensity_range: [0.5, 1.5]\nagent:\n  model:\n    \
@@ -170,15 +170,15 @@ fn the_predecessors_keys_are_understood_with_a_note() {
          [10, 100, 500]\nlogging:\n  save_step_logs: true\npaths:\n  logs_dir: logs\n  results_dir: out\ngrid:\n  runs_per_config: 3\n  \
          agent.model.temperature: [0.1, 0.7]\n",
     );
-    let value = |key: &str| config.values[key].clone();
+    let value = |key: &str| config.values()[key].clone();
     assert_eq!(value("env.max_steps"), json!(50));
     assert_eq!(value("pe_induction.p_shock"), json!(0.2));
     assert_eq!(value("model.name"), json!("TinyLlama/TinyLlama-1.1B-Chat-v1.0"));
     assert_eq!(value("interface.prediction_mode"), json!("optional"));
     assert_eq!(value("experiment.replications"), json!(3));
     assert_eq!(value("experiment.output_dir"), json!("out"));
-    assert_eq!(config.grid, [("model.temperature", vec![json!(0.1), json!(0.7)])]);
-    let notes = config.notes.join("\n");
+    assert_eq!(config.grid(), [("model.temperature", vec![json!(0.1), json!(0.7)])]);
+    let notes = config.notes().join("\n");
     for part in [
         "simulation.max_steps is now env.max_steps",
         "simulation.shock_config.frequency is now pe_induction.p_shock",
@@ -194,19 +194,19 @@ fn the_predecessors_keys_are_understood_with_a_note() {
         assert!(notes.contains(part), "{part:?} is not in:\n{notes}");
     }
     let off = parse("env:\n  shock_config:\n    enabled: false\n    frequency: 0.4\n");
-    assert_eq!(off.values["pe_induction.p_shock"], json!(0.0));
-    assert_eq!(parse("model: some/model\n").values["model.name"], json!("some/model"));
+    assert_eq!(off.values()["pe_induction.p_shock"], json!(0.0));
+    assert_eq!(parse("model: some/model\n").values()["model.name"], json!("some/model"));
 }
 
-/// Defect 4: `fixed` is never applied; the horizon key is never read; `env` is written where
-/// `simulation` is read.
+/// Defect 4: `fixed` was never applied, the horizon key was never read, and `env` was written where
+/// `simulation` was read.
 #[test]
 fn defect_04_fixed_horizon_and_sections_reach_the_cells() {
     let config = parse(
         "env:\n  max_steps: 10\nfixed:\n  env.max_steps: 77\n  simulation.complexity_level: 3\n",
     );
     let cell = &config.cells()[0];
-    assert_eq!((cell.steps_max(), cell.whole("env.complexity_level")), (77, Some(3)));
+    assert_eq!((cell.steps_max(), &cell.values()["env.complexity_level"]), (77, &json!(3)));
     let by_level = parse(
         "max_steps: 9\nmax_steps_by_level: {1: 500, 2: 1000}\ngrid:\n  env.complexity_level: [1, 2, 3]\n",
     );
@@ -216,21 +216,21 @@ fn defect_04_fixed_horizon_and_sections_reach_the_cells() {
     );
 }
 
-/// Defect 7: run ids of one-second resolution overwrite each other.
+/// Defect 7: run ids of one-second resolution collided.
 #[test]
 fn defect_07_run_ids_are_content_and_never_collide() {
     let text = "experiment:\n  replications: 4\ngrid:\n  pe_induction.p_shock: [0.1, 0.2, 0.3]\n  interface.prediction_mode: [required, optional]\n";
     let runs = parse(text).runs(any_model).unwrap();
     assert_eq!(runs.len(), 24);
     assert_eq!(runs.iter().map(|run| &run.run_id).collect::<BTreeSet<_>>().len(), 24);
-    assert_eq!(runs, parse(text).runs(any_model).unwrap(), "the same every time");
-    // Neither the name of the study nor the order of its levels changes what a run is.
+    assert_eq!(runs, parse(text).runs(any_model).unwrap(), "ids are reproducible");
+    // Neither the study's name nor the order of its levels is part of a run's identity.
     let other = "experiment:\n  name: other\n  replications: 4\ngrid:\n  interface.prediction_mode: [optional, required]\n  pe_induction.p_shock: [0.3, 0.2, 0.1]\n";
     let ids = |runs: &[experiment::PlannedRun]| {
         runs.iter().map(|run| run.run_id.clone()).collect::<BTreeSet<_>>()
     };
     assert_eq!(ids(&runs), ids(&parse(other).runs(any_model).unwrap()));
-    // Another model, dtype or seed is another run.
+    // The model and the seed are.
     let bf16 = |_: &str| any_model("other weights");
     assert!(ids(&runs).is_disjoint(&ids(&parse(text).runs(bf16).unwrap())));
     assert!(
@@ -238,9 +238,9 @@ fn defect_07_run_ids_are_content_and_never_collide() {
     );
 }
 
-/// Defect 8: the world ignores its seed; seed 0 means "no seed".
+/// Defect 8: the world ignored its seed; seed 0 meant "no seed".
 #[test]
-fn defect_08_seeds_pair_cells_and_part_replicates() {
+fn defect_08_cells_share_seeds_and_replicates_do_not() {
     let text =
         "experiment:\n  seed: 0\n  replications: 3\ngrid:\n  pe_induction.p_shock: [0.1, 0.2]\n";
     let runs = parse(text).runs(any_model).unwrap();
@@ -265,7 +265,7 @@ fn defect_08_seeds_pair_cells_and_part_replicates() {
 }
 
 #[test]
-fn cells_that_do_the_same_are_one() {
+fn cells_that_are_equal_in_effect_are_run_once() {
     let text = "grid:\n  pe_induction.p_shock: [0.0, 0.5]\n  pe_induction.pe_mag: [low, high]\n  pe_induction.observability: [full, hidden]\n";
     let counts = parse(text).counts();
     assert_eq!((counts.combinations, counts.cells, counts.runs), (8, 5, 5));
@@ -281,15 +281,14 @@ fn cells_that_do_the_same_are_one() {
 }
 
 #[test]
-fn the_study_is_twelve_thousand_one_hundred_runs() {
+fn the_studys_phases_have_12100_nominal_runs() {
     let mut nominal = 0;
     let mut distinct = BTreeSet::new();
     for phase in 1..=5 {
         for size in ["small", "large"] {
             let path = configs().join(format!("phases/phase{phase}_{size}.yaml"));
             let config = Config::load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
-            config.check().unwrap();
-            assert!(config.notes.is_empty(), "{:?}", config.notes);
+            assert!(config.notes().is_empty(), "{:?}", config.notes());
             nominal += config.counts().nominal_runs;
             distinct.extend(config.runs(any_model).unwrap().into_iter().map(|run| run.run_id));
             check_phase(phase, &config);
@@ -305,9 +304,10 @@ fn the_study_is_twelve_thousand_one_hundred_runs() {
 
 fn check_phase(phase: usize, config: &Config) {
     let cell = |key: &str| {
-        config.cells().iter().map(|cell| cell.values[key].to_string()).collect::<BTreeSet<_>>()
+        config.cells().iter().map(|cell| cell.values()[key].to_string()).collect::<BTreeSet<_>>()
     };
-    let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<BTreeSet<_>>();
+    let set =
+        |values: &[&str]| values.iter().map(|value| value.to_string()).collect::<BTreeSet<_>>();
     assert_eq!(cell("pe_induction.p_shock").len(), 11);
     let (mode, steps, levels): (&[&str], &[&str], &[&str]) = match phase {
         1 => (&["\"required\"", "\"optional\""], &["500"], &["1"]),
@@ -316,14 +316,14 @@ fn check_phase(phase: usize, config: &Config) {
         4 => (&["\"required+full\""], &["1000"], &["2"]),
         _ => (&["\"required\""], &["5000"], &["3", "4"]),
     };
-    assert_eq!(cell("interface.prediction_mode"), words(mode), "phase {phase}");
-    assert_eq!(cell("env.max_steps"), words(steps), "phase {phase}");
-    assert_eq!(cell("env.complexity_level"), words(levels), "phase {phase}");
-    assert_eq!(config.values["experiment.replications"], json!(if phase == 5 { 10 } else { 5 }));
+    assert_eq!(cell("interface.prediction_mode"), set(mode), "phase {phase}");
+    assert_eq!(cell("env.max_steps"), set(steps), "phase {phase}");
+    assert_eq!(cell("env.complexity_level"), set(levels), "phase {phase}");
+    assert_eq!(config.values()["experiment.replications"], json!(if phase == 5 { 10 } else { 5 }));
 }
 
 #[test]
-fn twelve_thousand_runs_expand_in_a_second() {
+fn the_studys_phases_expand_within_seconds() {
     let begun = std::time::Instant::now();
     for phase in 1..=5 {
         for size in ["small", "large"] {
@@ -333,28 +333,27 @@ fn twelve_thousand_runs_expand_in_a_second() {
             config.runs(any_model).unwrap();
         }
     }
-    // The limit is for an optimized build; this one is not, and shares its cores.
+    // An optimized build takes a second; a debug build on shared cores takes longer.
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     eprintln!("12,100 runs expanded in {:?}", begun.elapsed());
 }
 
-/// Defect 11: `local_test.yaml` raises a TypeError.
+/// Defect 11: `local_test.yaml` raised a TypeError.
 #[test]
-fn defect_11_the_local_test_is_a_valid_configuration() {
+fn defect_11_local_test_is_a_valid_configuration() {
     let config = Config::load(&configs().join("local_test.yaml"), &[])
         .unwrap_or_else(|error| panic!("{error}"));
-    config.check().unwrap();
     assert_eq!(
         (config.counts().runs, config.model_names()),
         (4, vec!["smollm2-135m-instruct".to_string()])
     );
-    assert_eq!(config.values["model.temperature"], json!(0.7));
-    assert_eq!(config.values["agent.reply_mode"], Value::from("json"));
+    assert_eq!(config.values()["model.temperature"], json!(0.7));
+    assert_eq!(config.values()["agent.reply_mode"], Value::from("json"));
 }
 
-/// Defect 11: 880 tasks are asked for where the grid has 660.
+/// Defect 11: 880 tasks were submitted for a grid of 660 runs.
 #[test]
-fn defect_11_what_is_counted_is_what_is_run() {
+fn defect_11_counts_agree_with_the_runs() {
     for size in ["small", "large"] {
         let config =
             Config::load(&configs().join(format!("phases/phase1_{size}.yaml")), &[]).unwrap();
@@ -365,9 +364,8 @@ fn defect_11_what_is_counted_is_what_is_run() {
     }
 }
 
-/// Tokens by hand for a run without a past, and what moves an estimate in which direction.
 #[test]
-fn an_estimate_is_of_the_right_size_and_moves_the_right_way() {
+fn an_estimate_has_the_right_magnitude_and_follows_its_settings() {
     let of = |sets: &[&str]| {
         let text = "env: {max_steps: 100, complexity_level: 1}\nmodel: {name: some/model-8B}\n";
         experiment::estimate(&set(text, sets), &experiment::CostRates::default()).unwrap()
@@ -399,9 +397,8 @@ fn an_estimate_is_of_the_right_size_and_moves_the_right_way() {
 }
 
 #[test]
-fn every_key_has_a_default_that_it_accepts() {
-    let config = parse("");
-    config.check().unwrap();
+fn every_default_is_valid() {
+    parse("");
     for [name, expected, default, about] in experiment::describe_keys() {
         assert!(!expected.is_empty() && !about.is_empty(), "{name}");
         let set = format!("{name}={default}");
@@ -411,7 +408,6 @@ fn every_key_has_a_default_that_it_accepts() {
     }
 }
 
-/// Every key of the predecessor's files, at its default where it has one: none is refused.
 #[test]
 fn every_key_of_the_predecessor_is_accepted() {
     let tables = [
@@ -446,7 +442,11 @@ fn every_key_of_the_predecessor_is_accepted() {
         );
         let config =
             Config::parse(&text, "old.yaml", &[]).unwrap_or_else(|error| panic!("{text}: {error}"));
-        assert_eq!(config.values["pe_induction.p_shock"], json!(0.1));
-        assert!(config.notes.iter().any(|note| note.contains("tool_costs")), "{:?}", config.notes);
+        assert_eq!(config.values()["pe_induction.p_shock"], json!(0.1));
+        assert!(
+            config.notes().iter().any(|note| note.contains("tool_costs")),
+            "{:?}",
+            config.notes()
+        );
     }
 }

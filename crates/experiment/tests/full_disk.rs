@@ -1,5 +1,5 @@
-//! A disk that fills up in the middle: a clear error, nothing lost, and the same bytes once there
-//! is room.
+//! A disk that fills up during a run: a clear error, no loss of data, and the same bytes after
+//! space was freed.
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::process::Command;
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// A file system of 256 KiB, where we may mount one.
+    /// A file system of 256 KiB; `None` without permission to mount.
     fn mount() -> Option<SmallDisk> {
         let folder = tempfile::tempdir().unwrap();
         let options = ["-t", "tmpfs", "-o", "size=256k", "tmpfs"];
@@ -42,20 +42,17 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_full_disk_stops_cleanly_and_resumes() {
+fn a_full_disk_is_reported_and_the_experiment_resumes_after_space_is_freed() {
     let Some(disk) = SmallDisk::mount() else {
-        eprintln!(
-            "SKIPPED: a small file system cannot be mounted here (needs root); the full-disk test did not run"
-        );
+        eprintln!("SKIPPED: mounting a small file system needs root");
         return;
     };
     let text =
         "experiment:\n  replications: 3\nenv:\n  max_steps: 100\nagent:\n  policy: careful\n";
     let config = Config::parse(text, "full.yaml", &[]).unwrap();
     let folder = disk.path().join("results");
-    let error =
-        run_experiment(&config, &NoModels, &folder_options(&config, &folder, 1), &quiet, &|| false)
-            .unwrap_err();
+    let error = run_experiment(&config, &NoModels, &folder_options(&folder, 1), &quiet, &|| false)
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
     assert!(
         error.to_string().contains("no space left")

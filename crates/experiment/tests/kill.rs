@@ -1,5 +1,4 @@
-//! kill -9 at random instants: what is committed in the end are the bytes of a run that nobody
-//! disturbed.
+//! kill -9 at random instants: the committed bytes are those of an undisturbed run.
 
 mod common;
 
@@ -18,7 +17,7 @@ fn study() -> Config {
     Config::parse(text, "kill.yaml", &[]).unwrap()
 }
 
-/// Not a test: the process that is killed. It does the study slowly, so that kills meet it at work.
+/// Not a test but the process that is killed. It is slowed down, so that kills hit it within runs.
 #[test]
 fn child() {
     let Ok(folder) = std::env::var(CHILD) else { return };
@@ -28,13 +27,13 @@ fn child() {
             std::thread::sleep(Duration::from_micros(300));
         }
     };
-    let options = folder_options(&config, Path::new(&folder), 3);
+    let options = folder_options(Path::new(&folder), 3);
     run_experiment(&config, &NoModels, &options, &slowly, &|| false)
         .unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
-fn killed_a_hundred_times_the_bytes_are_the_same() {
+fn a_hundred_kills_do_not_change_the_committed_bytes() {
     let undisturbed = tempfile::tempdir().unwrap();
     run_to_end(&study(), undisturbed.path(), 2);
     let expected = steps_of(undisturbed.path());
@@ -42,33 +41,31 @@ fn killed_a_hundred_times_the_bytes_are_the_same() {
     while kills < KILLS {
         let folder = tempfile::tempdir().unwrap();
         studies += 1;
-        // A study that is killed too early each time would never end; after thirty kills it may
-        // finish.
+        // Killed early each time, a study would never end; after thirty kills it may finish.
         let mut here = 0;
         loop {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            let patience = if here < 30 {
+            let time = if here < 30 {
                 Duration::from_micros(2_000 + random % 90_000)
             } else {
                 Duration::from_secs(60)
             };
-            if run_and_kill(folder.path(), patience) {
+            if run_and_kill(folder.path(), time) {
                 break;
             }
             (kills, here) = (kills + 1, here + 1);
         }
-        // Whatever is left is done by a process that nobody kills; finished ones are only looked
-        // at.
+        // The remaining runs are carried out without kills.
         run_to_end(&study(), folder.path(), 2);
         assert_eq!(steps_of(folder.path()), expected, "after {kills} kills");
     }
     eprintln!("{kills} kills over {studies} studies");
 }
 
-/// Whether the child came to its end before it was killed.
-fn run_and_kill(folder: &Path, patience: Duration) -> bool {
+/// Runs the child for at most `time`. Returns whether it ended before it was killed.
+fn run_and_kill(folder: &Path, time: Duration) -> bool {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
         .env(CHILD, folder)
@@ -77,16 +74,15 @@ fn run_and_kill(folder: &Path, patience: Duration) -> bool {
         .spawn()
         .unwrap();
     let begun = Instant::now();
-    while begun.elapsed() < patience {
+    while begun.elapsed() < time {
         if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "the child failed by itself: {status}");
+            assert!(status.success(), "the child failed: {status}");
             return true;
         }
         std::thread::sleep(Duration::from_micros(200));
     }
     child.kill().unwrap();
-    // A killed process is a zombie until it is waited for; its claims count as given up at once all
-    // the same.
+    // A killed process is a zombie until it is waited for.
     while child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_micros(200));
     }

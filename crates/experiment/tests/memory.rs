@@ -1,4 +1,4 @@
-//! What a long run holds in memory. Alone in its file: the peak is the process's.
+//! Peak memory of a long run. The only test of its file, since the peak is the process's.
 
 mod common;
 
@@ -13,16 +13,16 @@ fn peak_bytes() -> Option<u64> {
 }
 
 #[test]
-fn five_thousand_steps_with_rows_take_less_than_20_mb() {
+fn a_run_of_5000_steps_takes_less_than_20_mb_and_its_log_is_compressed() {
     let text = "env: {max_steps: 5000, complexity_level: 4, initial_budget: 1000000}\nagent: {policy: careful}\n\
                 demand: {max_failures: 1000000}\ncrash_detector: {continue_after_crash: 1000000}\npe_induction: {p_shock: 0.5}\n";
     let config = Config::parse(text, "long.yaml", &[]).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    // 5 resets the peak to what is resident now.
+    // Writing 5 resets the peak to the present resident memory.
     let Some(before) =
         std::fs::write("/proc/self/clear_refs", "5").ok().and_then(|()| peak_bytes())
     else {
-        eprintln!("SKIPPED: this system does not tell the peak of resident memory");
+        eprintln!("SKIPPED: this system does not report the peak of resident memory");
         return;
     };
     let summary = run_to_end(&config, folder.path(), 1);
@@ -30,7 +30,7 @@ fn five_thousand_steps_with_rows_take_less_than_20_mb() {
     assert_eq!(summary.closing[0].steps, 5000);
     eprintln!("{:.1} MB", used as f64 / 1e6);
     assert!(used < 20_000_000, "{used} bytes");
-    // Done and long: compressed, and still the same log.
+    // The large log is compressed, and can still be replayed.
     let store = results::Store::open(folder.path()).unwrap();
     let names = |folder: &results::RunFolder| {
         let names =

@@ -1,6 +1,5 @@
-//! What a long run with a model's conversation holds in memory. Alone in its file: the peak is the
-//! process's.
-#![allow(missing_docs)]
+//! Peak memory of a long run with a model's conversation. The only test of its file, since the peak
+//! is the process's.
 
 mod common;
 
@@ -13,19 +12,18 @@ use results::PromptMessage;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Says the same each time and remembers nothing.
-struct Terse;
+/// Gives the same reply each time and records nothing.
+struct ConstantModel;
 
 const REPLY: &str = r#"{"tool":"check_inbox","arguments":{},"card":{"success":true,"reasoning":"I look into the inbox before anything else."}}"#;
 
-impl Provider for Terse {
+impl Provider for ConstantModel {
     fn describe(&self) -> ProviderInfo {
-        let words = |text: &str| text.to_string();
         ProviderInfo {
-            identity: words("terse"),
-            dtype: words("f32"),
+            identity: "constant".into(),
+            dtype: "f32".into(),
             rung: String::new(),
-            kernel_set: words("k"),
+            kernel_set: "k".into(),
             context_length: Some(8000),
         }
     }
@@ -56,13 +54,13 @@ impl Provider for Terse {
     }
 }
 
-impl ProviderFactory for Terse {
+impl ProviderFactory for ConstantModel {
     fn identify(&self, _: &ModelSettings) -> Result<ProviderInfo, ProviderError> {
         Ok(self.describe())
     }
 
     fn open(&self, _: &ModelSettings) -> Result<Arc<dyn Provider>, ProviderError> {
-        Ok(Arc::new(Terse))
+        Ok(Arc::new(ConstantModel))
     }
 }
 
@@ -74,20 +72,20 @@ fn peak_bytes() -> Option<u64> {
 }
 
 #[test]
-fn five_thousand_steps_of_a_conversation_take_less_than_20_mb() {
+fn a_conversation_of_5000_steps_takes_less_than_20_mb() {
     let text = "env: {max_steps: 5000, complexity_level: 4, initial_budget: 1000000}\ndemand: {max_failures: 1000000}\n\
                 model: {name: terse, max_tokens_per_call: 100}\ncrash_detector: {continue_after_crash: 1000000}\n";
     let config = Config::parse(text, "long.yaml", &[]).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    // 5 resets the peak to what is resident now.
+    // Writing 5 resets the peak to the present resident memory.
     let Some(before) =
         std::fs::write("/proc/self/clear_refs", "5").ok().and_then(|()| peak_bytes())
     else {
-        eprintln!("SKIPPED: this system does not tell the peak of resident memory");
+        eprintln!("SKIPPED: this system does not report the peak of resident memory");
         return;
     };
-    let options = folder_options(&config, folder.path(), 1);
-    let summary = run_experiment(&config, &Terse, &options, &quiet, &|| false).unwrap();
+    let options = folder_options(folder.path(), 1);
+    let summary = run_experiment(&config, &ConstantModel, &options, &quiet, &|| false).unwrap();
     let used = peak_bytes().unwrap() - before;
     assert_eq!((summary.failed, summary.closing[0].steps), (vec![], 5000));
     eprintln!("{:.1} MB", used as f64 / 1e6);

@@ -1,5 +1,5 @@
-//! An OpenAI-compatible server as the provider, over real sockets: what it does wrong is never data
-//! and never a crash.
+//! An OpenAI-compatible server as the provider, over real sockets: its faults never become data and
+//! never crash the program.
 
 mod common;
 #[path = "common/server.rs"]
@@ -7,10 +7,12 @@ mod server;
 
 use common::{folder_options, quiet, steps_of};
 use error_kind::{ErrorKind, HasKind};
-use experiment::{Config, ExperimentSummary, NoModels, RunEvent, replay_all, run_experiment};
+use experiment::{
+    Config, ExperimentOutcome, ExperimentSummary, NoModels, RunEvent, replay_all, run_experiment,
+};
 use results::{StepRow, Store};
 use serde_json::{Value, json};
-use server::{Asked, Does, Server, answers, fails, says};
+use server::{Action, RecordedRequest, Server, completion, error, text_completion};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,7 +29,7 @@ fn study(server: &Server, sets: &[&str]) -> Config {
 }
 
 fn run(config: &Config, folder: &Path) -> ExperimentSummary {
-    let options = folder_options(config, folder, 2);
+    let options = folder_options(folder, 2);
     run_experiment(config, &NoModels, &options, &quiet, &|| false)
         .unwrap_or_else(|error| panic!("{error}"))
 }
@@ -42,40 +44,44 @@ fn rows(folder: &Path) -> Vec<StepRow> {
         .collect()
 }
 
-fn talks(_: &Asked, before: usize) -> Does {
-    says(if before.is_multiple_of(2) { INBOX } else { WAIT })
+fn healthy_reply(_: &RecordedRequest, before: usize) -> Action {
+    text_completion(if before.is_multiple_of(2) { INBOX } else { WAIT })
 }
 
 #[test]
 fn a_study_runs_on_a_server_and_replays() {
-    let (server, folder) = (Server::start(talks), tempfile::tempdir().unwrap());
+    let (server, folder) = (Server::start(healthy_reply), tempfile::tempdir().unwrap());
     let summary = run(
         &study(&server, &["provider.api_key_env=CARGO_PKG_NAME", "experiment.seed=4"]),
         folder.path(),
     );
     assert_eq!((summary.done_now, summary.failed.len()), (1, 0));
     assert_eq!(replay_all(&Store::open(folder.path()).unwrap()).unwrap()[0].steps, 12);
-    let (asked, rows) = (server.asked_by_runs(), rows(folder.path()));
-    assert_eq!((asked.len(), rows.len()), (12, 12));
-    for (asked, row) in asked.iter().zip(&rows) {
-        assert_eq!(asked.path, "/v1/chat/completions");
+    let (requests, rows) = (server.requests_of_runs(), rows(folder.path()));
+    assert_eq!((requests.len(), rows.len()), (12, 12));
+    for (request, row) in requests.iter().zip(&rows) {
+        assert_eq!(request.path, "/v1/chat/completions");
         assert_eq!(
-            asked.authorization.as_deref(),
+            request.authorization.as_deref(),
             Some("Bearer experiment"),
             "the variable's value"
         );
         assert_eq!(
-            (&asked.body["model"], &asked.body["max_tokens"]),
+            (&request.body["model"], &request.body["max_tokens"]),
             (&json!("served-model"), &json!(100))
         );
-        assert_eq!(asked.body["seed"], json!(row.sampling_seed));
-        assert_eq!(asked.body["response_format"]["type"], "json_schema");
+        assert_eq!(request.body["seed"], json!(row.sampling_seed));
+        assert_eq!(request.body["response_format"]["type"], "json_schema");
         assert!(
-            asked.body["response_format"]["json_schema"]["schema"]["$defs"]["card"].is_object()
+            request.body["response_format"]["json_schema"]["schema"]["$defs"]["card"].is_object()
         );
         assert_eq!((row.prompt_tokens, row.reply_tokens), (700, 20));
     }
-    assert_eq!(asked[11].body["messages"].as_array().unwrap().len(), 24, "the whole conversation");
+    assert_eq!(
+        requests[11].body["messages"].as_array().unwrap().len(),
+        24,
+        "the whole conversation"
+    );
     let record =
         Store::open(folder.path()).unwrap().runs().unwrap()[0].committed().unwrap().unwrap();
     assert_eq!(
@@ -86,39 +92,39 @@ fn a_study_runs_on_a_server_and_replays() {
 }
 
 #[test]
-fn what_a_server_does_wrong_is_tried_again_and_never_data() {
-    let (calm, undisturbed) = (Server::start(talks), tempfile::tempdir().unwrap());
+fn faults_of_a_server_are_retried_and_never_become_data() {
+    let (calm, undisturbed) = (Server::start(healthy_reply), tempfile::tempdir().unwrap());
     run(&study(&calm, &[]), undisturbed.path());
-    // Every second request goes wrong, each time otherwise.
-    let stormy = Server::start(|asked, before| match (asked.is_probe(), before) {
-        (true, _) => says(WAIT),
-        (_, before) if before % 2 == 1 => talks(asked, before / 2),
-        (_, 0) => fails(429, "retry-after: 0.2\r\n", "slow down"),
-        (_, 2) => fails(500, "", "engine died"),
-        (_, 4) => fails(503, "retry-after: 0\r\n", "loading"),
-        (_, 6) => Does::CutsOff,
-        (_, 8) => Does::Closes,
-        (_, 10) => Does::Babbles,
-        (_, 12) => Does::Answers(200, "", "<html>It works!</html>".into()),
-        (_, 14) => Does::Answers(200, "", "{\"choices\": []}".into()),
-        (_, 16) => Does::Answers(200, "", "{\"choices\": [{\"message\": {\"content\": ".into()),
-        (_, 18) => answers(json!({"role": "assistant", "content": INBOX}), "abort"),
-        (_, 20) => fails(200, "", "quota"),
-        _ => Does::Hangs(Duration::from_secs(2)),
+    // Every second request fails, each in another way.
+    let stormy = Server::start(|request, before| match (request.is_probe(), before) {
+        (true, _) => text_completion(WAIT),
+        (_, before) if before % 2 == 1 => healthy_reply(request, before / 2),
+        (_, 0) => error(429, "retry-after: 0.2\r\n", "slow down"),
+        (_, 2) => error(500, "", "engine died"),
+        (_, 4) => error(503, "retry-after: 0\r\n", "loading"),
+        (_, 6) => Action::Truncate,
+        (_, 8) => Action::Close,
+        (_, 10) => Action::SendGarbage,
+        (_, 12) => Action::Respond(200, "", "<html>It works!</html>".into()),
+        (_, 14) => Action::Respond(200, "", "{\"choices\": []}".into()),
+        (_, 16) => Action::Respond(200, "", "{\"choices\": [{\"message\": {\"content\": ".into()),
+        (_, 18) => completion(json!({"role": "assistant", "content": INBOX}), "abort"),
+        (_, 20) => error(200, "", "quota"),
+        _ => Action::Hang(Duration::from_secs(2)),
     });
     let folder = tempfile::tempdir().unwrap();
     let summary = run(&study(&stormy, &["provider.attempt_timeout_s=0.5"]), folder.path());
     assert_eq!((summary.done_now, summary.failed.len()), (1, 0), "{:?}", summary.failed);
-    assert_eq!(stormy.asked_by_runs().len(), 24);
+    assert_eq!(stormy.requests_of_runs().len(), 24);
     assert_eq!(steps_of(folder.path()), steps_of(undisturbed.path()));
 }
 
 #[test]
-fn a_server_that_hangs_makes_the_run_failed_in_time_and_done_later() {
+fn a_hanging_server_fails_the_run_in_time_and_another_server_completes_it() {
     let folder = tempfile::tempdir().unwrap();
-    let hanging = Server::start(|asked, before| match asked.is_probe() || before < 5 {
-        true => talks(asked, before),
-        false => Does::Hangs(Duration::from_secs(30)),
+    let hanging = Server::start(|request, before| match request.is_probe() || before < 5 {
+        true => healthy_reply(request, before),
+        false => Action::Hang(Duration::from_secs(30)),
     });
     let sets = [
         "model.reply_deadline_s=1.5",
@@ -129,20 +135,23 @@ fn a_server_that_hangs_makes_the_run_failed_in_time_and_done_later() {
     let begun = Instant::now();
     let summary = run(&study(&hanging, &sets), folder.path());
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    assert_eq!((summary.done_now, summary.failed.len(), summary.exit_code()), (0, 1, 1));
+    assert_eq!(
+        (summary.done_now, summary.failed.len(), summary.outcome()),
+        (0, 1, ExperimentOutcome::RunsFailed)
+    );
     assert!(summary.failed[0].1.contains("timeout"), "{:?}", summary.failed);
-    // Another port: the run goes on from its five rows all the same.
-    let healthy = Server::start(|asked, before| talks(asked, before + 5));
+    // A server on another port: the run resumes from its five rows.
+    let healthy = Server::start(|request, before| healthy_reply(request, before + 5));
     assert_eq!(run(&study(&healthy, &[]), folder.path()).done_now, 1);
-    assert_eq!(healthy.asked_by_runs().len(), 7);
+    assert_eq!(healthy.requests_of_runs().len(), 7);
     assert!(rows(folder.path()).iter().all(|row| row.parse_failure.is_none()));
 }
 
 #[test]
-fn a_long_retry_after_ends_the_wait_at_once() {
-    let server = Server::start(|asked, before| match asked.is_probe() {
-        true => talks(asked, before),
-        false => fails(429, "retry-after: 3600\r\n", "come back in an hour"),
+fn a_retry_after_beyond_the_deadline_fails_the_run_at_once() {
+    let server = Server::start(|request, before| match request.is_probe() {
+        true => healthy_reply(request, before),
+        false => error(429, "retry-after: 3600\r\n", "come back in an hour"),
     });
     let (folder, begun) = (tempfile::tempdir().unwrap(), Instant::now());
     let summary = run(&study(&server, &["experiment.retries=0"]), folder.path());
@@ -151,76 +160,75 @@ fn a_long_retry_after_ends_the_wait_at_once() {
 }
 
 #[test]
-fn refusals_are_passed_on_without_the_key() {
-    for (status, words) in [
+fn messages_of_a_refusing_server_are_quoted_without_the_key() {
+    for (status, part) in [
         (401, "refuses the key"),
         (404, "no such model"),
-        (302, "elsewhere"),
+        (302, "redirects"),
         (400, "plain request"),
     ] {
         let server = Server::start(move |_, _| {
-            fails(status, "location: http://127.0.0.1:1/\r\n", "says the server")
+            error(status, "location: http://127.0.0.1:1/\r\n", "says the server")
         });
         let config = study(&server, &["provider.api_key_env=CARGO_MANIFEST_DIR"]);
         let folder = tempfile::tempdir().unwrap();
-        let options = folder_options(&config, folder.path(), 1);
+        let options = folder_options(folder.path(), 1);
         let error = run_experiment(&config, &NoModels, &options, &quiet, &|| false).unwrap_err();
         let text = error.to_string();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{text}");
-        assert!(text.contains(words) && text.contains("says the server"), "{status}: {text}");
+        assert!(text.contains(part) && text.contains("says the server"), "{status}: {text}");
         assert!(!text.contains(env!("CARGO_MANIFEST_DIR")), "the key is in {text}");
-        assert!(server.asked.lock().unwrap().len() <= 2, "asked again in vain");
+        assert!(server.requests.lock().unwrap().len() <= 2, "a refusal is not retried");
     }
 }
 
 #[test]
-fn what_a_server_does_not_offer_is_left_out() {
-    let has = |asked: &Asked, key: &str| asked.body.get(key).is_some();
-    let plain =
-        Server::start(move |asked, before| match asked.body["response_format"]["type"].as_str() {
-            _ if has(asked, "max_tokens") => {
-                fails(400, "", "unsupported parameter: use max_completion_tokens")
-            }
-            Some("json_schema") => fails(
-                400,
-                "",
-                "response_format.json_schema: anyOf at the top level is not permitted",
-            ),
-            _ if has(asked, "tools") => fails(422, "", "tool choice requires a parser"),
-            _ => talks(asked, before),
-        });
+fn requests_omit_features_that_a_server_lacks() {
+    let has = |request: &RecordedRequest, key: &str| request.body.get(key).is_some();
+    let plain = Server::start(move |request, before| match request.body["response_format"]["type"]
+        .as_str()
+    {
+        _ if has(request, "max_tokens") => {
+            error(400, "", "unsupported parameter: use max_completion_tokens")
+        }
+        Some("json_schema") => {
+            error(400, "", "response_format.json_schema: anyOf at the top level is not permitted")
+        }
+        _ if has(request, "tools") => error(422, "", "tool choice requires a parser"),
+        _ => healthy_reply(request, before),
+    });
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(run(&study(&plain, &[]), folder.path()).done_now, 1);
     assert!(
         plain
-            .asked_by_runs()
+            .requests_of_runs()
             .iter()
-            .all(|asked| asked.body["response_format"] == json!({"type": "json_object"}))
+            .all(|request| request.body["response_format"] == json!({"type": "json_object"}))
     );
     let record =
         Store::open(folder.path()).unwrap().runs().unwrap()[0].committed().unwrap().unwrap();
     assert_eq!(record.kernel_set, "server json_object");
-    // All is done: a server that offers more is not even asked.
-    let more = Server::start(talks);
+    // All runs are committed: another server is not even probed.
+    let more = Server::start(healthy_reply);
     assert_eq!(run(&study(&more, &[]), folder.path()).done_before, 1);
-    assert!(more.asked.lock().unwrap().is_empty());
+    assert!(more.requests.lock().unwrap().is_empty());
 }
 
 #[test]
-fn free_text_takes_the_servers_own_tool_calls() {
-    let server = Server::start(|asked, before| {
+fn in_text_mode_tool_calls_of_the_server_become_actions() {
+    let server = Server::start(|request, before| {
         let call = |name: &str, arguments: &str| json!({"function": {"name": name, "arguments": arguments}});
         let calls = |calls: Vec<Value>| {
-            answers(json!({"content": null, "tool_calls": calls}), "tool_calls")
+            completion(json!({"content": null, "tool_calls": calls}), "tool_calls")
         };
         match before % 4 {
-            _ if asked.is_probe() => says("yes"),
+            _ if request.is_probe() => text_completion("yes"),
             0 => calls(vec![call("check_inbox", r#"{"card": {"success": true}}"#)]),
             1 => calls(vec![call("wait", r#"{"card": "#)]),
             2 => {
                 calls((0..10).map(|n| call("quote", &format!(r#"{{"quantity": {n}}}"#))).collect())
             }
-            _ => answers(json!({"content": "", "refusal": null}), "content_filter"),
+            _ => completion(json!({"content": "", "refusal": null}), "content_filter"),
         }
     });
     let folder = tempfile::tempdir().unwrap();
@@ -229,9 +237,9 @@ fn free_text_takes_the_servers_own_tool_calls() {
     assert_eq!((summary.done_now, summary.failed.len()), (1, 0), "{:?}", summary.failed);
     assert!(
         server
-            .asked_by_runs()
+            .requests_of_runs()
             .iter()
-            .all(|asked| asked.body["tools"][0]["function"]["name"].is_string())
+            .all(|request| request.body["tools"][0]["function"]["name"].is_string())
     );
     let kinds: Vec<Option<String>> = rows(folder.path())
         .into_iter()
@@ -243,10 +251,10 @@ fn free_text_takes_the_servers_own_tool_calls() {
 }
 
 #[test]
-fn a_request_in_flight_is_given_up_when_somebody_asks_to_stop() {
-    let server = Server::start(|asked, before| match asked.is_probe() {
-        true => talks(asked, before),
-        false => Does::Hangs(Duration::from_secs(30)),
+fn cancellation_ends_a_request_in_flight() {
+    let server = Server::start(|request, before| match request.is_probe() {
+        true => healthy_reply(request, before),
+        false => Action::Hang(Duration::from_secs(30)),
     });
     let config = study(&server, &[]);
     let (folder, begun) = (tempfile::tempdir().unwrap(), Instant::now());
@@ -258,14 +266,9 @@ fn a_request_in_flight_is_given_up_when_somebody_asks_to_stop() {
     };
     let stop =
         || started.get().is_some_and(|at: &Instant| at.elapsed() > Duration::from_millis(200));
-    let summary = run_experiment(
-        &config,
-        &NoModels,
-        &folder_options(&config, folder.path(), 1),
-        &note,
-        &stop,
-    )
-    .unwrap();
+    let summary =
+        run_experiment(&config, &NoModels, &folder_options(folder.path(), 1), &note, &stop)
+            .unwrap();
     assert!(
         summary.interrupted && begun.elapsed() < Duration::from_secs(10),
         "{:?}",
@@ -275,10 +278,10 @@ fn a_request_in_flight_is_given_up_when_somebody_asks_to_stop() {
 }
 
 #[test]
-fn a_provider_is_configured_strictly() {
+fn provider_settings_are_checked() {
     let problem = |text: &str| {
         let config = Config::parse(text, "x", &[]);
-        config.and_then(|config| Ok(config.check()?)).unwrap_err().to_string()
+        config.unwrap_err().to_string()
     };
     assert!(problem("provider: {kind: openai}").contains("expected the server's address"));
     assert!(problem("provider: {kind: openai, base_url: 'localhost:1'}").contains("http://"));

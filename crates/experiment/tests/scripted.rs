@@ -1,12 +1,12 @@
-//! Whole experiments with scripted operators: rows, resume, replay, detectors, audit.
+//! Whole experiments with scripted operators: rows, resuming, replay, detectors, tables.
 
 mod common;
 
 use common::{folder_options, quiet, run_to_end, steps_of};
 use error_kind::{ErrorKind, HasKind};
 use experiment::{
-    Config, ExperimentError, NoModels, RunEvent, replay, replay_all, rerun_detectors,
-    run_experiment,
+    Config, ExperimentError, ExperimentOutcome, NoModels, RunEvent, replay, replay_all,
+    rerun_detectors, run_experiment,
 };
 use results::Store;
 use std::sync::Mutex;
@@ -20,31 +20,27 @@ fn study(sets: &[&str]) -> Config {
 }
 
 #[test]
-fn a_study_runs_and_the_same_line_again_does_nothing() {
+fn a_study_runs_and_the_same_command_again_does_nothing() {
     let out = tempfile::tempdir().unwrap();
     let config = study(&[]);
     let summary = run_to_end(&config, out.path(), 4);
-    assert_eq!((summary.total, summary.done_now, summary.left, summary.exit_code()), (4, 4, 0, 0));
+    assert_eq!((summary.total, summary.done_now, summary.left), (4, 4, 0));
+    assert_eq!(summary.outcome(), ExperimentOutcome::Completed);
     assert_eq!(summary.closing.len(), 4);
     assert!(
         summary.closing.iter().all(|row| row.orders_shipped > 0 && row.mean_pe["cost"].is_some())
     );
     let events = Mutex::new(Vec::new());
     let listen = |event: &RunEvent| events.lock().unwrap().push(event.clone());
-    let again = run_experiment(
-        &config,
-        &NoModels,
-        &folder_options(&config, out.path(), 4),
-        &listen,
-        &|| false,
-    )
-    .unwrap();
+    let again =
+        run_experiment(&config, &NoModels, &folder_options(out.path(), 4), &listen, &|| false)
+            .unwrap();
     assert_eq!((again.total, again.done_before, again.done_now), (4, 4, 0));
-    assert_eq!(events.into_inner().unwrap().len(), 1, "only that all is planned and done");
+    assert_eq!(events.into_inner().unwrap().len(), 1, "only the Planned event");
 }
 
 #[test]
-fn rows_do_not_depend_on_how_many_runs_are_in_flight() {
+fn rows_do_not_depend_on_the_number_of_runs_in_flight() {
     let (one, many) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let config = study(&[]);
     run_to_end(&config, one.path(), 1);
@@ -82,10 +78,10 @@ fn a_replay_reports_the_first_difference() {
     let store = Store::open(out.path()).unwrap();
     let folder = store.runs().unwrap().remove(0);
     assert_eq!(replay(folder.path()).unwrap().steps, 60);
-    // The record says something else than the rows.
+    // A record that does not follow from its rows.
     let path = folder.path().join("run.json");
-    let honest = std::fs::read_to_string(&path).unwrap();
-    let mut record: serde_json::Value = serde_json::from_str(&honest).unwrap();
+    let original = std::fs::read_to_string(&path).unwrap();
+    let mut record: serde_json::Value = serde_json::from_str(&original).unwrap();
     record["orders_shipped"] = 9999.into();
     std::fs::write(&path, record.to_string()).unwrap();
     let error = replay(folder.path()).unwrap_err();
@@ -94,13 +90,13 @@ fn a_replay_reports_the_first_difference() {
         "{error}"
     );
     // Another seed: the first observation differs.
-    let mut record: serde_json::Value = serde_json::from_str(&honest).unwrap();
+    let mut record: serde_json::Value = serde_json::from_str(&original).unwrap();
     record["seed"] = 1.into();
     std::fs::write(&path, record.to_string()).unwrap();
     let error = replay(folder.path()).unwrap_err();
     assert!(matches!(&error, ExperimentError::Diverged { line: 1, .. }), "{error}");
-    std::fs::write(&path, honest).unwrap();
-    // An edited log is named by line before anything is derived.
+    std::fs::write(&path, original).unwrap();
+    // An edited log violates its chain, which is checked before replay.
     let log = folder.path().join("steps.1.jsonl");
     let text = std::fs::read_to_string(&log).unwrap();
     let mut lines: Vec<String> = text.lines().map(String::from).collect();
@@ -110,9 +106,9 @@ fn a_replay_reports_the_first_difference() {
     assert!(error.to_string().contains("line 7"), "{error}");
 }
 
-/// Defect 9: no resume.
+/// Defect 9: an interrupted run started from its first step.
 #[test]
-fn defect_09_an_interrupted_study_goes_on_with_the_same_bytes() {
+fn defect_09_an_interrupted_study_resumes_with_the_same_bytes() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let config = study(&[]);
     run_to_end(&config, whole.path(), 2);
@@ -124,7 +120,7 @@ fn defect_09_an_interrupted_study_goes_on_with_the_same_bytes() {
             }
         };
         let stop = || steps.load(Ordering::SeqCst) >= stop_after;
-        let options = folder_options(&config, parts.path(), 2);
+        let options = folder_options(parts.path(), 2);
         let summary = run_experiment(&config, &NoModels, &options, &count, &stop).unwrap();
         assert!(summary.interrupted || summary.left == 0, "{summary:?}");
     }
@@ -134,10 +130,10 @@ fn defect_09_an_interrupted_study_goes_on_with_the_same_bytes() {
 }
 
 #[test]
-fn runs_can_be_limited() {
+fn runs_max_limits_the_runs_of_a_command() {
     let out = tempfile::tempdir().unwrap();
     let config = study(&[]);
-    let mut options = folder_options(&config, out.path(), 3);
+    let mut options = folder_options(out.path(), 3);
     options.runs_max = Some(1);
     for done in 1..=4 {
         let summary = run_experiment(&config, &NoModels, &options, &quiet, &|| false).unwrap();
@@ -151,18 +147,16 @@ fn a_folder_of_another_configuration_is_refused() {
     run_to_end(&study(&[]), out.path(), 2);
     let other = study(&["env.max_steps=61"]);
     let error =
-        run_experiment(&other, &NoModels, &folder_options(&other, out.path(), 1), &quiet, &|| {
-            false
-        })
-        .unwrap_err();
+        run_experiment(&other, &NoModels, &folder_options(out.path(), 1), &quiet, &|| false)
+            .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("env.max_steps: 60 there, 61 now"), "{error}");
-    // How it is carried out is no part of what it is.
+    // Keys of execution are not part of the configuration's identity.
     run_to_end(&study(&["model.reply_deadline_s=5", "experiment.description=else"]), out.path(), 2);
 }
 
 #[test]
-fn detectors_run_again_give_what_was_recorded_live() {
+fn rerun_detectors_find_what_a_live_run_records() {
     let out = tempfile::tempdir().unwrap();
     let config = study(&["agent.policy=looping", "crash_detector.threshold=lenient"]);
     run_to_end(&config, out.path(), 2);
@@ -196,30 +190,29 @@ fn detectors_run_again_give_what_was_recorded_live() {
 }
 
 #[test]
-fn two_processes_on_one_folder_do_each_run_once() {
+fn concurrent_commands_on_one_folder_carry_out_each_run_once() {
     let out = tempfile::tempdir().unwrap();
     let config = study(&["experiment.replications=6"]);
     let summaries: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> =
-            (0..3).map(|_| scope.spawn(|| run_to_end_loosely(&config, out.path()))).collect();
+            (0..3).map(|_| scope.spawn(|| run_what_is_free(&config, out.path()))).collect();
         #[allow(clippy::disallowed_methods, reason = "a test, inside a scope")]
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(summaries.iter().sum::<usize>(), 12, "{summaries:?}");
     for folder in Store::open(out.path()).unwrap().runs().unwrap() {
-        assert_eq!(folder.attempts().unwrap(), [1], "one attempt at each");
+        assert_eq!(folder.attempts().unwrap(), [1], "one attempt at each run");
     }
 }
 
-fn run_to_end_loosely(config: &Config, out: &std::path::Path) -> usize {
-    let options = folder_options(config, out, 1);
+fn run_what_is_free(config: &Config, out: &std::path::Path) -> usize {
+    let options = folder_options(out, 1);
     run_experiment(config, &NoModels, &options, &quiet, &|| false).unwrap().done_now
 }
 
-/// Defect 7: ids of runs that began in one second were the same, and 660 tasks left 458
-/// directories.
+/// Defect 7: runs that began within one second had the same id, and 660 tasks left 458 folders.
 #[test]
-fn defect_07_as_many_folders_as_runs() {
+fn defect_07_there_are_as_many_folders_as_runs() {
     let out = tempfile::tempdir().unwrap();
     let config = study(&["experiment.replications=30", "env.max_steps=3"]);
     run_to_end(&config, out.path(), 8);
@@ -227,9 +220,9 @@ fn defect_07_as_many_folders_as_runs() {
     assert_eq!((config.counts().runs, store.runs().unwrap().len()), (60, 60));
 }
 
-/// Defect 11: aggregation reads files that are never written.
+/// Defect 11: aggregation read files that were never written.
 #[test]
-fn defect_11_tables_hold_every_run_and_every_step_that_was_written() {
+fn defect_11_tables_have_every_recorded_run_and_step() {
     let out = tempfile::tempdir().unwrap();
     run_to_end(&study(&["env.max_steps=7"]), out.path(), 2);
     let store = Store::open(out.path()).unwrap();
@@ -251,10 +244,9 @@ fn defect_11_tables_hold_every_run_and_every_step_that_was_written() {
     assert_eq!(results::status(&store).unwrap().done, 4);
 }
 
-/// A log that was written anew, its chain in order, but with one value changed: only deriving it
-/// again tells.
+/// A log with one changed value and a valid chain: only replay can detect the change.
 #[test]
-fn a_forged_log_is_found_by_line_and_field() {
+fn replay_reports_line_and_field_of_a_forged_log() {
     let out = tempfile::tempdir().unwrap();
     let config = study(&[
         "grid.pe_induction.p_shock=[0.5]",
@@ -263,8 +255,8 @@ fn a_forged_log_is_found_by_line_and_field() {
     ]);
     run_to_end(&config, out.path(), 1);
     let store = Store::open(out.path()).unwrap();
-    let honest = store.runs().unwrap().remove(0);
-    let (record, rows) = (honest.committed().unwrap().unwrap(), honest.rows().unwrap());
+    let original = store.runs().unwrap().remove(0);
+    let (record, rows) = (original.committed().unwrap().unwrap(), original.rows().unwrap());
     type Forge = fn(&mut results::StepRow);
     let forges: [(&str, Forge); 5] = [
         ("result", |row| row.result.success = !row.result.success),
@@ -278,7 +270,7 @@ fn a_forged_log_is_found_by_line_and_field() {
         let forged = Store::create(other.path(), store.experiment()).unwrap().run(&record.run_id);
         let results::ClaimOutcome::Acquired(claim) = forged.claim(&results::Owner::here()).unwrap()
         else {
-            panic!("held")
+            panic!("the run is claimed")
         };
         let mut writer = forged.begin(claim).unwrap();
         for (at, row) in rows.iter().enumerate() {
@@ -289,7 +281,7 @@ fn a_forged_log_is_found_by_line_and_field() {
             writer.append(&row).unwrap();
         }
         writer.commit(record.clone()).unwrap();
-        assert_eq!(forged.rows().unwrap().len(), 20, "the chain is in order");
+        assert_eq!(forged.rows().unwrap().len(), 20, "the chain is valid");
         match replay(forged.path()).unwrap_err() {
             ExperimentError::Diverged { line, field: found, .. } => {
                 assert_eq!((line, found.as_str()), (12, field))
@@ -299,10 +291,8 @@ fn a_forged_log_is_found_by_line_and_field() {
     }
 }
 
-/// Whatever the threshold was when a run was made, detecting again with another one gives what a
-/// run with that one gives.
 #[test]
-fn detecting_again_with_any_threshold_is_what_live_gives() {
+fn rerun_detectors_do_not_depend_on_the_threshold_of_the_run() {
     for policy in ["agent.policy=looping", "agent.policy=random", "agent.policy=greedy"] {
         // Runs go on after crashes, so that their rows do not depend on the threshold.
         let long = [policy, "crash_detector.continue_after_crash=1000", "env.initial_budget=2000"];
@@ -336,9 +326,8 @@ fn detecting_again_with_any_threshold_is_what_live_gives() {
     }
 }
 
-/// The Parquet tables, read back, hold what the JSON lines hold: names, types, nulls.
 #[test]
-fn parquet_tables_hold_what_json_lines_hold() {
+fn parquet_and_jsonl_tables_have_equal_names_types_and_values() {
     use parquet::file::reader::{FileReader, SerializedFileReader};
     let out = tempfile::tempdir().unwrap();
     run_to_end(&study(&["env.max_steps=9"]), out.path(), 2);

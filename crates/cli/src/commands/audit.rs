@@ -1,14 +1,14 @@
 use crate::args::AuditArgs;
-use crate::failure::Failure;
+use crate::failure::{Failure, exit};
 use crate::output;
-use experiment::Config;
+use experiment::{AuditReport, Config};
 
 /// `vendomini audit`: flags factors whose levels change nothing.
 pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     let report = experiment::audit(&Config::load(&args.config, &args.set)?)?;
     if args.json {
         output::json(&report)?;
-        return Ok(report.exit_code());
+        return Ok(exit_code(&report));
     }
     output::line(&format!(
         "{} factors over {} cells: {}",
@@ -24,5 +24,10 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
             levels.join(", ")
         ))?;
     }
-    Ok(report.exit_code())
+    Ok(exit_code(&report))
+}
+
+/// A dead factor is a mistake in the configuration.
+fn exit_code(report: &AuditReport) -> u8 {
+    if report.has_dead_factors() { exit::USAGE } else { 0 }
 }

@@ -1,7 +1,9 @@
 use crate::args::RunArgs;
-use crate::failure::Failure;
+use crate::failure::{Failure, exit};
 use crate::provider::Engines;
-use experiment::{Config, ExperimentSummary, RunEvent, RunOptions, StepFigures, run_experiment};
+use experiment::{
+    Config, ExperimentOutcome, ExperimentSummary, RunEvent, RunOptions, StepFigures, run_experiment,
+};
 use results::{Journal, Provenance, ResultsError};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -31,7 +33,7 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         runs_max: args.max_runs,
         accept_mixed: false,
         model: args.model.clone(),
-        end: args.time_left_s.map(|s| std::time::Instant::now() + Duration::from_secs(s)),
+        stop_at: args.time_left_s.map(|s| std::time::Instant::now() + Duration::from_secs(s)),
         claim_patience: if args.shared { HELD_WAIT } else { Duration::ZERO },
         provenance: provenance(),
     };
@@ -46,9 +48,14 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
     reporter.finish();
     let summary = ended?;
     close(&summary, &options, watch);
-    Ok(match summary.exit_code() {
-        69 if args.shared => 0,
-        code => code,
+    Ok(match summary.outcome() {
+        ExperimentOutcome::Completed => 0,
+        // With --shared, runs of other processes are as good as done.
+        ExperimentOutcome::ClaimedElsewhere if args.shared => 0,
+        ExperimentOutcome::ClaimedElsewhere => exit::UNAVAILABLE,
+        ExperimentOutcome::RunsFailed => exit::RUNS_FAILED,
+        ExperimentOutcome::TimeUp => exit::TIME_UP,
+        ExperimentOutcome::Interrupted => exit::INTERRUPTED,
     })
 }
 
@@ -68,7 +75,7 @@ fn close(summary: &ExperimentSummary, options: &RunOptions, watch: &Watch) {
     for (run, reason) in &summary.failed {
         watch.note(format!("failed {run}: {reason}"));
     }
-    for (run, owner) in &summary.held {
+    for (run, owner) in &summary.claimed_elsewhere {
         watch.note(format!("held {run}: {owner} works on it"));
     }
     if summary.time_up {

@@ -7,7 +7,8 @@ use crate::provider::Engines;
 use crate::slurm;
 use error_kind::ErrorKind;
 use experiment::slurm::{
-    ModelTasks, ScriptPaths, Site, TaskArray, TaskResources, model_tasks, script, split_into_arrays,
+    ModelTasks, ScriptPaths, Site, TaskArray, TaskRequest, TaskResources, model_tasks, script,
+    split_into_arrays,
 };
 use experiment::{Config, CostRates, RunOptions, SCRIPTED};
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,6 @@ pub struct Submission {
 /// `vendomini submit`: an experiment as arrays of Slurm jobs.
 pub fn run(args: &SubmitArgs) -> Result<u8, Failure> {
     let config = Config::load(&args.config, &args.set)?;
-    config.check().map_err(experiment::ExperimentError::from)?;
     let site = needs::read_site(args.site.as_deref())?;
     let jobs = args.jobs.unwrap_or(JOBS_DEFAULT).max(1);
     let needs = needs::needs(&config, jobs, &site);
@@ -96,27 +96,31 @@ fn plan(
 ) -> Result<Vec<ModelTasks>, Failure> {
     let rates = CostRates { runs_in_flight: jobs as f64, ..CostRates::default() };
     let estimate = experiment::estimate(config, &rates)?;
-    let (counts, asked) = (config.counts(), args.tasks.map(|n| n as usize));
+    let (counts, requested) = (config.counts(), args.tasks.map(|n| n as usize));
     let mut arrays = Vec::new();
     for need in needs {
         let (name, runs) = (&need.model, counts.models.get(&need.model).copied().unwrap_or(0));
-        arrays.push(model_tasks(
-            (name, runs),
-            need.fit,
-            estimate.models.get(name),
-            (asked, jobs),
-            site,
-        ));
+        let request = TaskRequest {
+            model: name,
+            runs,
+            resources: need.fit,
+            estimate: estimate.models.get(name),
+            tasks: requested,
+            jobs,
+        };
+        arrays.push(model_tasks(request, site));
     }
     let scripted = counts.runs - arrays.iter().map(|tasks| tasks.runs).sum::<usize>();
     if scripted > 0 {
-        arrays.push(model_tasks(
-            (SCRIPTED, scripted),
-            TaskResources::default(),
-            None,
-            (asked, jobs),
-            site,
-        ));
+        let request = TaskRequest {
+            model: SCRIPTED,
+            runs: scripted,
+            resources: TaskResources::default(),
+            estimate: None,
+            tasks: requested,
+            jobs,
+        };
+        arrays.push(model_tasks(request, site));
     }
     Ok(arrays)
 }
@@ -195,7 +199,7 @@ fn prepare(config: &Config, args: &SubmitArgs, folder: &Path, jobs: usize) -> Re
         runs_max: None,
         accept_mixed: false,
         model: None,
-        end: None,
+        stop_at: None,
         claim_patience: std::time::Duration::ZERO,
         provenance: provenance(),
     };

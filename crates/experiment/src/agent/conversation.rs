@@ -1,36 +1,38 @@
+//! The conversation of a run, and the choice of what of it fits into the next prompt.
+
 use super::history::HistoryPolicy;
 use crate::provider::{Provider, ProviderError};
 use results::PromptMessage;
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// What stands between the market and an observation where others came before it.
+/// Stands between the market and the first observation sent, where earlier exchanges are left out.
 const LEFT_OUT: &str = "(What was said before is left out.)\n";
 
-/// What was said: the system prompt, then observations and replies in turn; the last is an
+/// All messages: the system prompt, then observations and replies in turn; the last is an
 /// observation.
 #[derive(Debug, Clone)]
 pub(crate) struct Conversation {
     messages: Vec<PromptMessage>,
-    /// Stands at the head of the first observation, and of whichever is the first that is still
-    /// sent: what an agent needs to trade at all does not leave with the past.
+    /// Prices and suppliers, without which an agent cannot trade. They precede the first
+    /// observation, and the first that is still sent once earlier ones are left out.
     market: String,
-    /// Whether the past is ever sent again; scripted operators need none.
+    /// Whether past messages are sent again; scripted operators need none.
     keeps_past: bool,
-    /// Messages since the last reply begin here.
+    /// Index of the first message since the last reply.
     news_from: usize,
-    /// Exchanges that the history policy has left out so far.
+    /// Exchanges left out so far.
     dropped: u64,
     history: HistoryPolicy,
 }
 
-/// How much a prompt may hold.
+/// Limits on a prompt, and the tokenizer to measure it with.
 pub(crate) struct PromptBudget<'a> {
     pub provider: &'a dyn Provider,
     pub tools: Option<&'a Value>,
     /// Tokens of prompt and reply together.
     pub context: u64,
-    /// Tokens that the reply may need.
+    /// Tokens reserved for the reply.
     pub reply: u64,
 }
 
@@ -47,7 +49,7 @@ impl Conversation {
         Conversation { messages, market, keeps_past, news_from: 0, dropped: 0, history }
     }
 
-    /// What was added since the last reply. Where the past is never sent again, it goes.
+    /// Messages since the last reply. Moves them out where the past is never sent again.
     pub fn take_news(&mut self) -> Vec<PromptMessage> {
         if self.keeps_past {
             self.messages[self.news_from..].to_vec()
@@ -61,40 +63,44 @@ impl Conversation {
         (self.messages.len() as u64).saturating_sub(2) / 2
     }
 
-    /// Exchanges left out by the policy alone, before the context is looked at.
+    /// Exchanges that the history policy leaves out, whatever the context length.
     pub fn left_out_by_policy(&self) -> u64 {
         self.history.leave_out(self.past(), self.dropped)
     }
 
-    /// Decides what to leave out so that the prompt fits. Depends on the conversation and the model
-    /// alone, not on the machine.
-    pub fn fit(&self, room: &PromptBudget<'_>) -> Result<u64, ProviderError> {
+    /// Number of exchanges to leave out so that the prompt fits its budget. Depends only on the
+    /// conversation and the model, so that a replay decides the same.
+    ///
+    /// # Errors
+    /// The system prompt and one observation do not fit, or the provider fails to count tokens.
+    pub fn fit(&self, budget: &PromptBudget<'_>) -> Result<u64, ProviderError> {
         let mut dropped = self.left_out_by_policy();
-        let mut limit = room.context.saturating_sub(room.reply);
+        let available = budget.context.saturating_sub(budget.reply);
+        let mut limit = available;
         loop {
             let messages = self.request(dropped);
-            // No token of a byte-level vocabulary holds less than a byte: short prompts need no
-            // counting.
+            // A token of a byte-level vocabulary has at least one byte: a prompt with fewer bytes
+            // than the limit need not be tokenized.
             let bytes: usize = messages.iter().map(|message| message.content.len() + 32).sum();
-            if room.tools.is_none() && bytes as u64 <= limit {
+            if budget.tools.is_none() && bytes as u64 <= limit {
                 return Ok(dropped);
             }
-            let tokens = room.provider.count_tokens(&messages, room.tools)?;
+            let tokens = budget.provider.count_tokens(&messages, budget.tools)?;
             if tokens <= limit {
                 return Ok(dropped);
             }
-            // Once something must go, enough goes that the next steps fit too, and their prompts
-            // share a beginning.
-            limit = limit.min(room.context.saturating_sub(room.reply) * 3 / 4).max(1);
+            // Once exchanges must be left out, a quarter of the space is freed: the next prompts
+            // then fit too, and share their beginning.
+            limit = limit.min(available * 3 / 4).max(1);
             dropped = match HistoryPolicy::leave_out_more(self.past(), dropped) {
                 Some(more) => more,
-                None if tokens <= room.context.saturating_sub(room.reply) => return Ok(dropped),
-                None => return Err(no_room(tokens, room)),
+                None if tokens <= available => return Ok(dropped),
+                None => return Err(does_not_fit(tokens, budget)),
             };
         }
     }
 
-    /// The request with so many exchanges left out.
+    /// The messages of a request that leaves out the first `dropped` exchanges.
     pub fn request(&self, dropped: u64) -> Cow<'_, [PromptMessage]> {
         if dropped == 0 {
             return Cow::Borrowed(&self.messages);
@@ -108,17 +114,19 @@ impl Conversation {
         Cow::Owned(request)
     }
 
-    /// From here on the past is left out: the agent asked to start afresh.
+    /// Leaves out all exchanges so far from here on: the agent called `reset_beliefs`.
     pub fn forget(&mut self) {
         self.dropped = self.past();
     }
 
     /// Adds a reply and the observation that follows it.
     pub fn add(&mut self, reply: &str, observation: String, dropped: u64) {
-        // What is left out is never sent again: of a long run only its length is kept.
-        let gone = (1 + 2 * dropped as usize).min(self.messages.len());
-        let past = (1 + 2 * self.dropped as usize).min(gone);
-        self.messages[past..gone].iter_mut().for_each(|message| message.content = String::new());
+        // Exchanges left out once are never sent again: their texts are freed.
+        let dropped_end = (1 + 2 * dropped as usize).min(self.messages.len());
+        let freed_end = (1 + 2 * self.dropped as usize).min(dropped_end);
+        self.messages[freed_end..dropped_end]
+            .iter_mut()
+            .for_each(|message| message.content = String::new());
         self.dropped = dropped;
         if self.keeps_past {
             self.messages.push(message("assistant", reply.to_string()));
@@ -128,13 +136,13 @@ impl Conversation {
     }
 }
 
-fn no_room(tokens: u64, room: &PromptBudget<'_>) -> ProviderError {
+fn does_not_fit(tokens: u64, budget: &PromptBudget<'_>) -> ProviderError {
     let remedy = format!(
-        "the system prompt and one observation must fit beside a reply of {} tokens: raise model.context_length, lower \
-         model.max_tokens_per_call, or take a model with a longer context",
-        room.reply
+        "the system prompt and one observation must fit beside a reply of {} tokens: raise \
+         model.context_length, lower model.max_tokens_per_call, or take a model with a longer context",
+        budget.reply
     );
-    ProviderError::Context { tokens, limit: room.context, remedy }
+    ProviderError::Context { tokens, limit: budget.context, remedy }
 }
 
 fn message(role: &'static str, content: String) -> PromptMessage {

@@ -1,9 +1,10 @@
-//! The agent's side of a step: what it is shown, what may be replied, how a reply is read.
+//! The agent's side of a step: prompts, the conversation and its history policy, and parsing of
+//! replies.
 
 pub(crate) mod conversation;
-pub(crate) mod history;
+mod history;
 pub(crate) mod prompt;
-pub(crate) mod reply;
+mod reply;
 pub(crate) mod summary;
 
 pub use history::HistoryPolicy;

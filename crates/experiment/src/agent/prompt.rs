@@ -1,29 +1,29 @@
-//! What an agent is told once, and the schema of its replies. Mode, format and the set of tools
-//! change both.
+//! The system prompt, the reply schema and the tools for chat templates. Prediction mode, card
+//! format and the available tools change all three.
 
 use super::reply::ReplyMode;
 use serde_json::{Map, Value, json};
 use warehouse::{PredictionMode, ToolSpec, WorldConfig, card_schema, tool_specs};
 
-/// The system prompt: the world's rules and tools, and the form of a reply.
+/// The system prompt: the world's rules and tools, and the format of a reply.
 pub fn system_prompt(config: &WorldConfig, mode: ReplyMode) -> String {
-    let form = match mode {
+    let format = match mode {
         ReplyMode::Json => {
             "Reply with one JSON object: {\"tool\": ..., \"arguments\": {...}, \"card\": {...}}."
         }
-        // The card is among the arguments, as in the tools that chat templates are given: a model
-        // is asked for one form only.
+        // The card is one of the arguments, as in the tools given to chat templates, so that a
+        // model sees only one format.
         ReplyMode::Text => {
             "You may think in a few words first. Then make exactly one call of a tool, with the card among its arguments. If you \
              know no other form for calls, write:\n\
              <tool_call>{\"name\": ..., \"arguments\": {..., \"card\": {...}}}</tool_call>"
         }
     };
-    format!("{}\n{form}", warehouse::system_prompt(config))
+    format!("{}\n{format}", warehouse::system_prompt(config))
 }
 
-/// The schema that a reply is decoded under: one object that holds the tool, its arguments and the
-/// card.
+/// The JSON schema for constrained decoding of a reply: one object with the tool, its arguments and
+/// the card.
 pub fn reply_schema(config: &WorldConfig) -> Value {
     let card = json!({"$ref": "#/$defs/card"});
     let card = match config.prediction_mode {
@@ -44,7 +44,7 @@ pub fn reply_schema(config: &WorldConfig) -> Value {
     })
 }
 
-/// The tools as chat templates take them. They know only parameters, so the card is one of them.
+/// The tools as chat templates expect them. A template renders only parameters, so the card is one.
 pub fn template_tools(config: &WorldConfig) -> Value {
     let card = card_schema(config);
     let required = config.prediction_mode != PredictionMode::Optional;

@@ -1,10 +1,8 @@
-//! Dead factors: those whose levels change nothing in prompts, schemas, requests or the world's
-//! traces.
+//! Finds dead factors: those whose levels change nothing in prompts, schemas, requests or the
+//! world.
 
-use crate::agent::{HistoryPolicy, ReplyMode, prompt};
-use crate::config::Cell;
-use crate::config::Config;
-use crate::config::world_config;
+use crate::agent::{HistoryPolicy, prompt};
+use crate::config::{AgentPolicy, Cell, CellConfig, Config};
 use crate::error::ExperimentError;
 use crate::identity::{hash_of, world_seed};
 use crate::run::episode::Episode;
@@ -12,72 +10,77 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Steps of a trace: long enough for deliveries, expiry and most shocks.
+/// Steps of a trace: enough for deliveries, expiry and most shocks.
 const TRACE_STEPS_MAX: u64 = 300;
 /// Worlds that are traced.
 const SEEDS: u64 = 2;
-/// Contexts (levels of the other factors) in which a factor is looked at.
+/// Contexts in which a factor is compared.
 const CONTEXTS_MAX: usize = 24;
-/// Operators that leave traces. Between them they call every tool, well and badly.
-const OPERATORS: [&str; 2] = ["careful", "random"];
+/// Operators that play the traces. Between them they call every tool, with valid and invalid
+/// arguments.
+const OPERATORS: [AgentPolicy; 2] = [AgentPolicy::Careful, AgentPolicy::Random];
 
-/// A factor, or two of its levels, without effect.
+/// Levels of the other factors.
+type Context = Vec<(&'static str, Value)>;
+
+/// Levels of a factor without effect.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DeadFactor {
     /// Dotted key.
     pub factor: String,
-    /// Levels between which nothing changes, in any context that was looked at.
+    /// Levels that are the same in every context that was compared.
     pub levels: Vec<Value>,
     /// Whether these are all levels of the factor.
     pub entirely: bool,
 }
 
-/// What an audit found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AuditReport {
-    /// Factors that were looked at.
+    /// Dotted keys of all factors.
     pub factors: Vec<String>,
-    /// Cells whose prompts, schemas and traces were compared.
+    /// Cells that were compared.
     pub cells: usize,
-    /// What has no effect.
     pub dead: Vec<DeadFactor>,
 }
 
 impl AuditReport {
-    /// 2 where a factor is dead: the configuration varies nothing with it.
-    pub fn exit_code(&self) -> u8 {
-        if self.dead.is_empty() { 0 } else { 2 }
+    /// Whether the configuration varies something without effect.
+    pub fn has_dead_factors(&self) -> bool {
+        !self.dead.is_empty()
     }
 }
 
-/// Compares what the levels of each factor do.
+/// Compares the effects of the levels of each factor.
+///
+/// # Errors
+/// Settings that contradict each other.
 pub fn audit(config: &Config) -> Result<AuditReport, ExperimentError> {
-    config.check()?;
-    let mut prints: BTreeMap<String, String> = BTreeMap::new();
+    let mut fingerprints: BTreeMap<String, String> = BTreeMap::new();
     let mut dead = Vec::new();
-    for (factor, levels) in config.grid.iter().filter(|(_, levels)| levels.len() > 1) {
-        // Level -> what it does in each context.
+    for (factor, levels) in config.grid().iter().filter(|(_, levels)| levels.len() > 1) {
+        // For each level its fingerprints, one for each context.
         let mut effects: Vec<Vec<String>> = vec![Vec::new(); levels.len()];
         for context in contexts(config, factor) {
             for (level, effects) in levels.iter().zip(&mut effects) {
-                let cell = config.cell_at(&context, factor, level);
-                let key = hash_of(&cell.values);
-                if !prints.contains_key(&key) {
-                    prints.insert(key.clone(), fingerprint(config, &cell)?);
+                let level = (*factor, level.clone());
+                let cell = config.cell_at(context.iter().cloned().chain([level]))?;
+                let key = hash_of(cell.values());
+                if !fingerprints.contains_key(&key) {
+                    fingerprints.insert(key.clone(), fingerprint(config, &cell)?);
                 }
-                effects.push(prints[&key].clone());
+                effects.push(fingerprints[&key].clone());
             }
         }
-        dead.extend(same_levels(factor, levels, &effects));
+        dead.extend(equal_levels(factor, levels, &effects));
     }
-    Ok(AuditReport { factors: config.factors(), cells: prints.len(), dead })
+    Ok(AuditReport { factors: config.factors(), cells: fingerprints.len(), dead })
 }
 
-/// Combinations of the other factors' levels, evenly taken where there are many.
-fn contexts(config: &Config, factor: &str) -> Vec<Vec<(&'static str, Value)>> {
-    let mut contexts: Vec<Vec<(&'static str, Value)>> = vec![Vec::new()];
-    for (key, levels) in config.grid.iter().filter(|(key, _)| *key != factor) {
-        let with = |context: &Vec<(&'static str, Value)>, level: &Value| {
+/// Combinations of the other factors' levels; an even sample where there are many.
+fn contexts(config: &Config, factor: &str) -> Vec<Context> {
+    let mut contexts: Vec<Context> = vec![Vec::new()];
+    for (key, levels) in config.grid().iter().filter(|(key, _)| *key != factor) {
+        let with = |context: &Context, level: &Value| {
             let mut context = context.clone();
             context.push((*key, level.clone()));
             context
@@ -87,13 +90,13 @@ fn contexts(config: &Config, factor: &str) -> Vec<Vec<(&'static str, Value)>> {
             .flat_map(|context| levels.iter().map(move |level| with(context, level)))
             .collect();
     }
-    // An odd stride, so that no level of a neighbor is always skipped.
+    // With an even stride, some level of the last factor would never be sampled.
     let stride = contexts.len().div_ceil(CONTEXTS_MAX) | 1;
     contexts.into_iter().step_by(stride).collect()
 }
 
-/// Groups of levels that do the same in every context.
-fn same_levels(factor: &str, levels: &[Value], effects: &[Vec<String>]) -> Vec<DeadFactor> {
+/// Groups of two or more levels with equal effects in every context.
+fn equal_levels(factor: &str, levels: &[Value], effects: &[Vec<String>]) -> Vec<DeadFactor> {
     let mut groups: Vec<(&Vec<String>, Vec<Value>)> = Vec::new();
     for (level, effects) in levels.iter().zip(effects) {
         match groups.iter_mut().find(|(known, _)| *known == effects) {
@@ -110,41 +113,40 @@ fn same_levels(factor: &str, levels: &[Value], effects: &[Vec<String>]) -> Vec<D
     .collect()
 }
 
-/// Everything that a cell does, as one hash: prompt, schema, tools, what requests carry, and what
-/// the world answers.
+/// Hash of everything that a cell determines: prompt, schema, tools, the settings in requests, and
+/// the world's traces.
 fn fingerprint(config: &Config, cell: &Cell) -> Result<String, ExperimentError> {
-    let world = world_config(cell);
-    let mode =
-        if cell.text("agent.reply_mode") == "text" { ReplyMode::Text } else { ReplyMode::Json };
+    let settings = cell.config();
+    let world = settings.world();
     let mut parts: BTreeMap<String, Value> = BTreeMap::new();
-    let carried = ["model.", "agent."];
-    let carries = |key: &str| {
-        carried.iter().any(|prefix| key.starts_with(prefix)) && !key.starts_with("agent.history")
+    let in_requests = |key: &str| {
+        ["model.", "agent."].iter().any(|prefix| key.starts_with(prefix))
+            && !key.starts_with("agent.history")
     };
-    for (key, value) in cell.values.iter().filter(|(key, _)| carries(key)) {
+    for (key, value) in cell.values().iter().filter(|(key, _)| in_requests(key)) {
         parts.insert(format!("request {key}"), value.clone());
     }
-    if cell.needs_model() {
-        parts.insert("exchanges".into(), json!(exchanges(cell.history(), world.max_steps)));
+    if settings.model.is_some() {
+        let exchanges = exchanges_sent(settings.agent.history, world.max_steps);
+        parts.insert("exchanges".into(), json!(exchanges));
     }
-    parts.insert("prompt".into(), json!(prompt::system_prompt(&world, mode)));
+    let system = prompt::system_prompt(&world, settings.agent.reply_mode);
+    parts.insert("prompt".into(), json!(system));
     parts.insert("schema".into(), prompt::reply_schema(&world));
     parts.insert("tools".into(), prompt::template_tools(&world));
     parts.insert("horizon".into(), json!(world.max_steps));
     for replicate in 0..SEEDS {
         for operator in OPERATORS {
-            let seed = world_seed(config.whole("experiment.seed"), replicate, None);
-            parts.insert(
-                format!("trace {operator} {replicate}"),
-                json!(trace(cell, operator, seed)?),
-            );
+            let seed = world_seed(config.study().seed, replicate, None);
+            let trace = trace(&settings.played_by(operator), seed)?;
+            parts.insert(format!("trace {} {replicate}", operator.name()), json!(trace));
         }
     }
     Ok(hash_of(&parts))
 }
 
-/// How many exchanges of the past each prompt of a run holds, as far as the history policy decides.
-fn exchanges(history: HistoryPolicy, steps: u64) -> Vec<u64> {
+/// Past exchanges in the prompt of each step, as far as the history policy decides.
+fn exchanges_sent(history: HistoryPolicy, steps: u64) -> Vec<u64> {
     let mut dropped = 0;
     let sent = |past: u64| {
         dropped = history.leave_out(past, dropped);
@@ -153,15 +155,13 @@ fn exchanges(history: HistoryPolicy, steps: u64) -> Vec<u64> {
     (0..steps).map(sent).collect()
 }
 
-/// What an operator sees and causes, as a hash.
-fn trace(cell: &Cell, operator: &str, seed: u64) -> Result<String, ExperimentError> {
-    let mut cell = cell.clone();
-    cell.values.insert("agent.policy", Value::from(operator));
-    let mut episode = Episode::new("audit", &cell, seed)?;
+/// Hash of what a scripted operator observes and causes.
+fn trace(cell: &CellConfig, seed: u64) -> Result<String, ExperimentError> {
+    let mut episode = Episode::new("audit", cell, seed)?;
     let mut rows: BTreeMap<String, Value> = BTreeMap::new();
     while episode.ending().is_none() && episode.step() < TRACE_STEPS_MAX {
-        let Some(answer) = episode.scripted_answer() else { break };
-        let row = episode.take(answer);
+        let Some(input) = episode.scripted_input() else { break };
+        let row = episode.take(input);
         let step = format!("{:06}", row.step);
         rows.insert(
             step,

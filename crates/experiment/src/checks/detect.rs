@@ -1,8 +1,7 @@
-//! Crash detectors, run again over stored logs.
+//! Runs the crash detectors again over stored runs, with other settings if wished.
 
-use super::replay::planned;
+use super::replay::planned_run;
 use crate::config::Config;
-use crate::config::world_config;
 use crate::error::{ConfigProblem, ExperimentError};
 use crate::run::record::crash_record;
 use results::{CrashRecord, RunFolder, RunRecord, Store};
@@ -10,10 +9,9 @@ use serde::Serialize;
 use serde_json::Value;
 use warehouse::DetectorStep;
 
-/// What detectors find in a run now, beside what was recorded.
+/// Crashes detected now and when the run was recorded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DetectionReport {
-    /// The run.
     pub run_id: String,
     /// With the settings given now.
     pub crashes: Vec<CrashRecord>,
@@ -21,61 +19,62 @@ pub struct DetectionReport {
     pub recorded: Vec<CrashRecord>,
 }
 
-/// Runs the detectors again over every committed run; `sets` may change `crash_detector.*`. Without
-/// changes the result is what was recorded live.
+impl DetectionReport {
+    /// For `--json`.
+    pub fn to_json(&self) -> Value {
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+}
+
+/// Runs the detectors over every committed run; `sets` may change `crash_detector.*`. Without
+/// changes the crashes are those recorded.
+///
+/// # Errors
+/// A set of another key, or a run that cannot be read.
 pub fn rerun_detectors(
     store: &Store,
     sets: &[String],
 ) -> Result<Vec<DetectionReport>, ExperimentError> {
     if let Some(text) = sets.iter().find(|text| !text.trim_start().starts_with("crash_detector.")) {
-        let why =
-            format!("only crash_detector.* can change on a stored log, and {text:?} was given");
+        let why = format!("only crash_detector.* can be changed for a stored run, found {text:?}");
         return Err(ConfigProblem::Contradiction { key: "--set".into(), why }.into());
     }
-    let changes = Config::parse("", "defaults", sets)?;
-    let mut found = Vec::new();
+    let changes = changed_values(sets)?;
+    let mut reports = Vec::new();
     for folder in store.runs()? {
         if let Some(record) = folder.committed()? {
-            found.push(one(&folder, record, &changes, sets)?);
+            reports.push(detect(&folder, record, &changes)?);
         }
     }
-    Ok(found)
+    Ok(reports)
 }
 
-fn one(
+/// The checked values of the keys that `sets` change.
+fn changed_values(sets: &[String]) -> Result<Vec<(String, Value)>, ExperimentError> {
+    let config = Config::parse("", "defaults", sets)?;
+    let keys = sets.iter().map(|text| text.split('=').next().unwrap_or("").trim());
+    Ok(keys.filter_map(|key| Some((key.to_string(), config.values().get(key)?.clone()))).collect())
+}
+
+fn detect(
     folder: &RunFolder,
-    record: RunRecord,
-    changes: &Config,
-    sets: &[String],
+    mut record: RunRecord,
+    changes: &[(String, Value)],
 ) -> Result<DetectionReport, ExperimentError> {
-    let mut run = planned(folder.path(), &record)?;
-    for text in sets {
-        let key = text.split('=').next().unwrap_or("").trim();
-        if let (Some(stored), Some(value)) = (run.cell.values.get_mut(key), changes.values.get(key))
-        {
-            *stored = value.clone();
-        }
-    }
+    record.cell.extend(changes.iter().cloned());
+    let run = planned_run(folder.path(), &record)?;
     let mut steps: Vec<DetectorStep> = Vec::new();
     for (at, row) in folder.rows()?.into_iter().enumerate() {
         let step = row.detector.read().map_err(|error| ExperimentError::BadCell {
             path: folder.path().to_path_buf(),
-            words: format!("line {}: detector: {error}", at + 1),
+            message: format!("line {}: detector: {error}", at + 1),
         })?;
         steps.push(step);
     }
-    let crashes = warehouse::detect(&steps, &world_config(&run.cell).crash_detector);
+    let crashes = warehouse::detect(&steps, &run.cell.config().detectors);
     Ok(DetectionReport {
         run_id: record.run_id,
         crashes: crashes.into_iter().map(crash_record).collect(),
         recorded: record.crashes,
     })
-}
-
-/// A document of what was found, for `--json`.
-impl DetectionReport {
-    /// As JSON.
-    pub fn to_json(&self) -> Value {
-        serde_json::to_value(self).unwrap_or(Value::Null)
-    }
 }

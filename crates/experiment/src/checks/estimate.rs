@@ -1,40 +1,40 @@
-//! What a grid will cost, before anyone submits it: tokens from short scripted games and the forms
-//! of replies, hours from a model's size and a GPU's rates. Estimates, with what they assume beside
-//! them.
+//! Cost estimate of a grid before it is submitted: tokens from short scripted games and the formats
+//! of replies, hours from a model's size and a GPU's rates (roofline). The assumed rates are part
+//! of the result.
 
-use crate::agent::{ReplyMode, prompt};
-use crate::config::Config;
-use crate::config::world_config;
-use crate::config::{Cell, PlannedRun, name_info};
+use crate::agent::{HistoryPolicy, prompt};
+use crate::config::{AgentPolicy, Cell, CellConfig, Config, PlannedRun};
 use crate::error::ExperimentError;
 use crate::identity::hash_of;
 use crate::run::episode::Episode;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use warehouse::PredictionFormat;
+use warehouse::{PredictionFormat, PredictionMode};
 
-/// Steps that are played to see how long observations are.
+/// Steps that are played to measure observations.
 const STEPS_PLAYED: u64 = 40;
-/// Bytes of a token: English with numbers in it, in byte-pair vocabularies of 100,000.
-const BYTES_A_TOKEN: f64 = 3.2;
-/// What a chat template adds to a message, in tokens.
+/// English text with numbers, in byte-pair vocabularies of 100,000 tokens.
+const BYTES_PER_TOKEN: f64 = 3.2;
+/// Tokens that a chat template adds to a message.
 const TEMPLATE_TOKENS: f64 = 5.0;
+/// Memory for weights, KV cache and activations, as a multiple of the weights.
+const MEMORY_OVER_WEIGHTS: f64 = 1.33;
+/// Share of the prompt that remains after exchanges are dropped.
+const KEPT_AFTER_DROP: f64 = 0.6;
 
-/// What hours are reckoned with.
+/// Assumptions from which hours are computed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CostRates {
-    /// Of a GPU.
     pub gpu_memory_gb: f64,
-    /// Of a GPU, in GB/s.
     pub gpu_bandwidth_gb_s: f64,
-    /// Of a GPU, dense in 16 bits, in TFLOP/s.
+    /// Dense, 16 bits.
     pub gpu_tflops: f64,
-    /// Share of bandwidth and arithmetic that is really reached.
+    /// Share of bandwidth and arithmetic that is achieved.
     pub reached: f64,
-    /// Runs in flight on a model: a pass over the weights serves them all.
+    /// Runs in flight on a model: one pass over the weights serves all of them.
     pub runs_in_flight: f64,
-    /// Bytes of a parameter.
+    /// Bytes of one weight.
     pub parameter_bytes: f64,
 }
 
@@ -55,21 +55,19 @@ impl Default for CostRates {
 /// The cost of one model's runs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ModelEstimate {
-    /// Runs.
     pub runs: usize,
-    /// Steps of these, at most.
+    /// Steps of these runs, at most.
     pub steps: u64,
-    /// Tokens of all prompts, as they are counted in rows.
+    /// Tokens of all prompts, as counted in rows.
     pub prompt_tokens: f64,
-    /// Of these, what no prefix cache holds: what must be computed.
+    /// Tokens of prompts that are not in the prefix cache and must be computed.
     pub new_prompt_tokens: f64,
-    /// Tokens of all replies.
     pub reply_tokens: f64,
-    /// Parameters in billions, by the model's name; none where it does not say.
+    /// Parameters in billions; `None` where the model's name does not tell.
     pub parameters_b: Option<f64>,
-    /// GPUs that hold it.
+    /// GPUs needed to hold it.
     pub gpus: Option<u64>,
-    /// Hours on these, with all runs in flight that the rates assume.
+    /// Hours on these GPUs.
     pub hours: Option<f64>,
     /// Hours times GPUs.
     pub gpu_hours: Option<f64>,
@@ -78,19 +76,17 @@ pub struct ModelEstimate {
 /// The cost of a grid.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
-    /// By model.
     pub models: BTreeMap<String, ModelEstimate>,
     /// Over all models.
     pub prompt_tokens: f64,
     /// Over all models.
     pub reply_tokens: f64,
-    /// Over the models whose size is known.
+    /// Over the models of known size.
     pub hours: f64,
-    /// Over the models whose size is known.
+    /// Over the models of known size.
     pub gpu_hours: f64,
-    /// Models whose names do not say their size, and whose hours are missing.
+    /// Models of unknown size, which are not in `hours`.
     pub unknown: Vec<String>,
-    /// What hours were reckoned with.
     pub rates: CostRates,
 }
 
@@ -98,32 +94,35 @@ pub struct Estimate {
 #[derive(Debug, Clone, Copy, Default)]
 struct RunTokens {
     prompt: f64,
+    /// Tokens of prompts that are not in the prefix cache.
     new: f64,
     reply: f64,
 }
 
-/// Estimates all runs of a configuration, as if none were done and each took its horizon.
+/// Mean tokens of one message of each kind.
+struct MessageTokens {
+    system: f64,
+    first_observation: f64,
+    later_observation: f64,
+    /// A call without its card.
+    call: f64,
+}
+
+/// Estimates all runs of a configuration, as if none were committed and each reached its horizon.
 ///
 /// # Errors
-/// A configuration that contradicts itself.
+/// Settings of the world that contradict each other.
 pub fn estimate(config: &Config, rates: &CostRates) -> Result<Estimate, ExperimentError> {
-    config.check()?;
-    let runs = match config.runs(|name| Ok::<_, std::convert::Infallible>(name_info(name))) {
-        Ok(runs) => runs,
-        Err(never) => match never {},
-    };
-    let (mut models, mut cells): (BTreeMap<String, ModelEstimate>, BTreeMap<String, RunTokens>) =
-        Default::default();
-    for run in runs.iter().filter(|run| run.cell.needs_model()) {
-        let tokens = match cells.get(&hash_of(&shape(&run.cell))) {
-            Some(known) => *known,
-            None => {
-                let tokens = of_run(run)?;
-                cells.insert(hash_of(&shape(&run.cell)), tokens);
-                tokens
-            }
+    let mut models: BTreeMap<String, ModelEstimate> = BTreeMap::new();
+    let mut known: BTreeMap<String, RunTokens> = BTreeMap::new();
+    for run in &config.runs_by_name() {
+        let Some(name) = run.cell.model_name() else { continue };
+        let key = hash_of(&token_settings(&run.cell));
+        let tokens = match known.get(&key) {
+            Some(tokens) => *tokens,
+            None => *known.entry(key).or_insert(run_tokens(run)?),
         };
-        let model = models.entry(run.cell.text("model.name").to_string()).or_default();
+        let model = models.entry(name.to_string()).or_default();
         model.runs += 1;
         model.steps += run.cell.steps_max();
         model.prompt_tokens += tokens.prompt;
@@ -131,9 +130,9 @@ pub fn estimate(config: &Config, rates: &CostRates) -> Result<Estimate, Experime
         model.reply_tokens += tokens.reply;
     }
     for (name, model) in &mut models {
-        model.reckon(name, rates);
+        model.add_hours(name, rates);
     }
-    // Not `sum`, which gives -0 for nothing.
+    // `Iterator::sum` of nothing is -0.
     let sum =
         |of: fn(&ModelEstimate) -> f64| models.values().map(of).fold(0.0, |all, one| all + one);
     Ok(Estimate {
@@ -151,102 +150,92 @@ pub fn estimate(config: &Config, rates: &CostRates) -> Result<Estimate, Experime
     })
 }
 
-/// What decides how many tokens a run takes: not the model, and hardly the shocks.
-fn shape(cell: &Cell) -> BTreeMap<&'static str, Value> {
-    let counts = |key: &&'static str| {
+/// The settings that determine how many tokens a run has: neither the model nor the shocks, whose
+/// influence is small.
+fn token_settings(cell: &Cell) -> BTreeMap<&'static str, Value> {
+    let determines = |key: &&'static str| {
         !["model.name", "model.temperature", "model.top_p"].contains(key) && !key.starts_with("pe_")
     };
-    cell.values
-        .iter()
-        .filter(|(key, _)| counts(key))
-        .map(|(key, value)| (*key, value.clone()))
-        .collect()
+    let settings = cell.values().iter().filter(|(key, _)| determines(key));
+    settings.map(|(key, value)| (*key, value.clone())).collect()
 }
 
-fn of_run(run: &PlannedRun) -> Result<RunTokens, ExperimentError> {
-    let cell = &run.cell;
-    let (system, first, later, call) = lengths(run)?;
-    let reply = (call + card_tokens(cell))
-        .min(cell.whole("model.max_tokens_per_call").unwrap_or(u64::MAX) as f64);
-    let context = cell.whole("model.context_length").unwrap_or(u64::MAX) as f64;
-    let room = (context - reply).max(system + first);
-    let exchange = reply + later;
-    let (mut tokens, mut held) = (RunTokens::default(), system + first);
-    for step in 0..cell.steps_max() {
-        let window = cell.whole("agent.history_window").unwrap_or(0) as f64;
-        let most = match cell.text("agent.history") {
-            // Prices stay when the past goes: the first observation is as long as what then begins
-            // a prompt.
-            "none" => system + first,
-            "window" => (system + first + window * exchange).min(room),
-            _ => room,
-        };
-        // What slides out goes in blocks, and what stays behind the system prompt is computed anew.
-        let new = match (step, held > most) {
-            (0, _) => held,
+fn run_tokens(run: &PlannedRun) -> Result<RunTokens, ExperimentError> {
+    let cell = run.cell.config();
+    let message = MessageTokens::measure(cell, run.seed)?;
+    let start = message.system + message.first_observation;
+    let limits = cell.model.as_ref();
+    let reply_max = limits.map_or(u64::MAX, |model| model.max_tokens_per_call) as f64;
+    let reply = (message.call + card_tokens(cell)).min(reply_max);
+    let context = limits.map_or(u64::MAX, |model| model.context_length) as f64;
+    let available = (context - reply).max(start);
+    let exchange = reply + message.later_observation;
+    let prompt_max = match cell.agent.history {
+        // The market stays in the prompt: it is as long as the first observation.
+        HistoryPolicy::None => start,
+        HistoryPolicy::Window(size) => (start + size as f64 * exchange).min(available),
+        HistoryPolicy::Full => available,
+    };
+    let (mut tokens, mut prompt) = (RunTokens::default(), start);
+    for step in 0..run.cell.steps_max() {
+        // Exchanges are dropped several at a time, and then everything behind the system prompt is
+        // computed again.
+        let new = match (step, prompt > prompt_max) {
+            (0, _) => prompt,
             (_, true) => {
-                held = if cell.text("agent.history") == "none" {
-                    most
-                } else {
-                    (system + first).max(most * 0.6)
+                prompt = match cell.agent.history {
+                    HistoryPolicy::None => prompt_max,
+                    _ => start.max(prompt_max * KEPT_AFTER_DROP),
                 };
-                held - system
+                prompt - message.system
             }
-            _ => later,
+            _ => message.later_observation,
         };
-        tokens.prompt += held;
+        tokens.prompt += prompt;
         tokens.new += new.max(0.0);
         tokens.reply += reply;
-        held += exchange;
+        prompt += exchange;
     }
     Ok(tokens)
 }
 
-/// Tokens of the system prompt, of the first and of a later observation, and of a call without its
-/// card.
-fn lengths(run: &PlannedRun) -> Result<(f64, f64, f64, f64), ExperimentError> {
-    let mode =
-        if run.cell.text("agent.reply_mode") == "text" { ReplyMode::Text } else { ReplyMode::Json };
-    let system = prompt::system_prompt(&world_config(&run.cell), mode).len();
-    let mut cell = run.cell.clone();
-    cell.values.insert("agent.policy", Value::from("careful"));
-    let mut episode = Episode::new("estimate", &cell, run.seed)?;
-    let (mut first, mut later, mut steps, mut calls) = (0, 0, 0_u64, 0);
-    while episode.ending().is_none() && steps < STEPS_PLAYED {
-        let Some(answer) = episode.scripted_answer() else { break };
-        let row = episode.take(answer);
-        let length = row
-            .prompt
-            .iter()
-            .filter(|message| message.role == "user")
-            .map(|message| message.content.len());
-        let length = length.sum::<usize>();
-        (first, later) = if steps == 0 { (length, later) } else { (first, later + length) };
-        calls += row.action.map_or(0, |action| results::RawJson::of(&action).text().len());
-        steps += 1;
+impl MessageTokens {
+    /// Plays a short game with a scripted operator.
+    fn measure(cell: &CellConfig, seed: u64) -> Result<MessageTokens, ExperimentError> {
+        let system = prompt::system_prompt(&cell.world(), cell.agent.reply_mode).len();
+        let mut episode = Episode::new("estimate", &cell.played_by(AgentPolicy::Careful), seed)?;
+        let (mut first, mut later, mut steps, mut calls) = (0, 0, 0_u64, 0);
+        while episode.ending().is_none() && steps < STEPS_PLAYED {
+            let Some(input) = episode.scripted_input() else { break };
+            let row = episode.take(input);
+            let observations = row.prompt.iter().filter(|message| message.role == "user");
+            let bytes: usize = observations.map(|message| message.content.len()).sum();
+            (first, later) = if steps == 0 { (bytes, later) } else { (first, later + bytes) };
+            calls += row.action.map_or(0, |action| results::RawJson::of(&action).text().len());
+            steps += 1;
+        }
+        let tokens = |bytes: usize, messages: u64| {
+            bytes as f64 / messages.max(1) as f64 / BYTES_PER_TOKEN + TEMPLATE_TOKENS
+        };
+        Ok(MessageTokens {
+            system: tokens(system, 1),
+            first_observation: tokens(first, 1),
+            later_observation: tokens(later, steps.saturating_sub(1)),
+            call: tokens(calls, steps),
+        })
     }
-    let tokens = |bytes: usize, messages: u64| {
-        bytes as f64 / messages.max(1) as f64 / BYTES_A_TOKEN + TEMPLATE_TOKENS
-    };
-    Ok((
-        tokens(system, 1),
-        tokens(first, 1),
-        tokens(later, steps.saturating_sub(1)),
-        tokens(calls, steps),
-    ))
 }
 
-/// Tokens of a card: keys and values of its fields; texts half as long as they may be.
-fn card_tokens(cell: &Cell) -> f64 {
-    let config = world_config(cell);
-    let extras = match config.prediction_mode.label() {
-        "required+confidence" => 8.0,
-        "required+uncertainty" => 20.0,
-        "required+full" => 60.0,
-        _ => 0.0,
+/// Tokens of a card: keys and values of its fields; texts at half their maximum length.
+fn card_tokens(cell: &CellConfig) -> f64 {
+    let extras = match cell.interface.prediction_mode {
+        PredictionMode::Confidence => 8.0,
+        PredictionMode::Uncertainty => 20.0,
+        PredictionMode::Full => 60.0,
+        PredictionMode::Required | PredictionMode::Optional => 0.0,
     };
     extras
-        + match config.prediction_format {
+        + match cell.interface.prediction_format {
             PredictionFormat::Minimal => 10.0,
             PredictionFormat::Structured => 50.0,
             PredictionFormat::Rich => 140.0,
@@ -254,38 +243,49 @@ fn card_tokens(cell: &Cell) -> f64 {
 }
 
 impl ModelEstimate {
-    fn reckon(&mut self, name: &str, rates: &CostRates) {
-        let Some((total_b, active_b)) = parameters_b(name) else { return };
-        let bytes = total_b * 1e9 * rates.parameter_bytes;
-        // Weights and a third of their size for keys, values and activations.
-        let gpus = (bytes * 1.33 / (rates.gpu_memory_gb * 1e9)).ceil().max(1.0);
+    /// Decoding is bound by bandwidth, prefill by arithmetic.
+    fn add_hours(&mut self, name: &str, rates: &CostRates) {
+        let Some(size) = ModelSize::from_name(name) else { return };
+        let bytes = size.total_b * 1e9 * rates.parameter_bytes;
+        let gpus = (bytes * MEMORY_OVER_WEIGHTS / (rates.gpu_memory_gb * 1e9)).ceil().max(1.0);
         let read_s = bytes / (gpus * rates.gpu_bandwidth_gb_s * 1e9 * rates.reached);
         let decode_s = self.reply_tokens / rates.runs_in_flight * read_s;
-        let flops = 2.0 * active_b * 1e9 * (self.new_prompt_tokens + self.reply_tokens);
+        let flops = 2.0 * size.active_b * 1e9 * (self.new_prompt_tokens + self.reply_tokens);
         let prefill_s = flops / (gpus * rates.gpu_tflops * 1e12 * rates.reached);
         let hours = (decode_s + prefill_s) / 3600.0;
-        self.parameters_b = Some(total_b);
+        self.parameters_b = Some(size.total_b);
         (self.gpus, self.hours, self.gpu_hours) =
             (Some(gpus as u64), Some(hours), Some(hours * gpus));
     }
 }
 
-/// Parameters in billions, all and active, by a model's name: `...-70B`, `...-30B-A3B`, `...-135M`.
-fn parameters_b(name: &str) -> Option<(f64, f64)> {
-    let words: Vec<String> = name.split(['/', '-', '_', ':']).map(str::to_lowercase).collect();
-    let size = |word: &str| {
-        let (number, unit) =
-            word.split_at(word.len().checked_sub(1).filter(|at| word.is_char_boundary(*at))?);
-        let scale = match unit {
-            "b" => 1.0,
-            "m" => 1e-3,
-            _ => return None,
-        };
-        number.parse::<f64>().ok().filter(|n| n.is_finite() && *n > 0.0).map(|n| n * scale)
+/// Parameters in billions. They differ for mixtures of experts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct ModelSize {
+    total_b: f64,
+    /// Active for each token.
+    active_b: f64,
+}
+
+impl ModelSize {
+    /// From names such as `...-70B`, `...-30B-A3B`, `...-135M`.
+    fn from_name(name: &str) -> Option<ModelSize> {
+        let parts: Vec<String> = name.split(['/', '-', '_', ':']).map(str::to_lowercase).collect();
+        let total_b = parts.iter().find_map(|part| billions(part))?;
+        let active_b = parts.iter().find_map(|part| billions(part.strip_prefix('a')?));
+        Some(ModelSize { total_b, active_b: active_b.unwrap_or(total_b) })
+    }
+}
+
+fn billions(part: &str) -> Option<f64> {
+    let unit_at = part.len().checked_sub(1).filter(|at| part.is_char_boundary(*at))?;
+    let (number, unit) = part.split_at(unit_at);
+    let scale = match unit {
+        "b" => 1.0,
+        "m" => 1e-3,
+        _ => return None,
     };
-    let total = words.iter().find_map(|word| size(word))?;
-    let active = words.iter().find_map(|word| size(word.strip_prefix('a')?));
-    Some((total, active.unwrap_or(total)))
+    number.parse::<f64>().ok().filter(|n| n.is_finite() && *n > 0.0).map(|n| n * scale)
 }
 
 #[cfg(test)]
@@ -293,14 +293,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_say_sizes() {
-        assert_eq!(parameters_b("meta-llama/Llama-3.3-70B-Instruct"), Some((70.0, 70.0)));
-        assert_eq!(parameters_b("Qwen/Qwen3-30B-A3B"), Some((30.0, 3.0)));
-        assert_eq!(parameters_b("smollm2-135m-instruct"), Some((0.135, 0.135)));
-        assert_eq!(parameters_b("openai/gpt-oss-20b"), Some((20.0, 20.0)));
-        assert_eq!(
-            (parameters_b("a-folder"), parameters_b("é"), parameters_b("b")),
-            (None, None, None)
-        );
+    fn a_models_size_is_read_from_its_name() {
+        let size =
+            |name: &str| ModelSize::from_name(name).map(|size| (size.total_b, size.active_b));
+        assert_eq!(size("meta-llama/Llama-3.3-70B-Instruct"), Some((70.0, 70.0)));
+        assert_eq!(size("Qwen/Qwen3-30B-A3B"), Some((30.0, 3.0)));
+        assert_eq!(size("smollm2-135m-instruct"), Some((0.135, 0.135)));
+        assert_eq!(size("openai/gpt-oss-20b"), Some((20.0, 20.0)));
+        assert_eq!((size("a-folder"), size("é"), size("b")), (None, None, None));
     }
 }

@@ -1,5 +1,5 @@
-//! Checks that run nothing new: over a configuration before it is run (audit, cost estimate), and
-//! over stored runs (replay, crash detection).
+//! Checks without a model: of a configuration before it is run (audit, cost estimate), and of
+//! stored runs (replay, crash detection).
 
 mod audit;
 mod detect;

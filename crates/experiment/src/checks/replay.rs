@@ -1,41 +1,39 @@
-//! A log, derived again from its seed and its recorded replies.
+//! Replay: derives a committed run again from its seed and recorded replies.
 
-use crate::config::Config;
 use crate::config::{Cell, PlannedRun};
 use crate::error::ExperimentError;
 use crate::provider::ProviderInfo;
 use crate::run::episode::Episode;
 use crate::run::record::RunAccumulator;
-use crate::run::retrace::{compare, difference, retrace};
+use crate::run::retrace::{compare_rows, retrace};
 use results::{ResultsError, RunFolder, RunRecord, Store, Timing};
 use std::path::Path;
 
-/// What was found to follow from seed and replies.
+/// A run that follows from its seed and replies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayReport {
-    /// The run.
     pub run_id: String,
-    /// Steps that were derived again, all the same.
+    /// Steps derived again, all equal to the recorded ones.
     pub steps: u64,
 }
 
 /// Derives every observation, error and flag of a committed run again, and its record.
 ///
 /// # Errors
-/// The first difference, by line and field; or that the log is not what was committed.
+/// The first difference, by line and field; or a log that is not the committed one.
 pub fn replay(run_dir: &Path) -> Result<ReplayReport, ExperimentError> {
     let folder = RunFolder::at(run_dir);
     let missing = || ResultsError::NotARun { path: run_dir.to_path_buf(), expected: "run.json" };
     let record = folder.committed()?.ok_or_else(missing)?;
     let attempt = folder.committed_attempt()?;
-    let run = planned(run_dir, &record)?;
-    let mut episode = Episode::new(&run.run_id, &run.cell, run.seed)?;
-    let mut sums = RunAccumulator::default();
+    let run = planned_run(run_dir, &record)?;
+    let mut episode = Episode::new(&run.run_id, run.cell.config(), run.seed)?;
+    let mut accumulator = RunAccumulator::default();
     for (at, recorded) in attempt.rows.iter().enumerate() {
-        episode.mark_from_here(recorded.mixed_kernels.clone());
+        episode.set_mixed_kernels(recorded.mixed_kernels.clone());
         let row = retrace(&mut episode, recorded);
-        difference(&attempt.path, at + 1, &row, recorded)?;
-        sums.add(&row);
+        compare_rows(&attempt.path, at + 1, &row, recorded)?;
+        accumulator.add(&row);
     }
     let info = ProviderInfo {
         identity: record.model_identity.clone(),
@@ -44,23 +42,28 @@ pub fn replay(run_dir: &Path) -> Result<ReplayReport, ExperimentError> {
         kernel_set: record.kernel_set.clone(),
         context_length: None,
     };
-    let mut derived = sums.record(&run, &episode, &info, Timing::default());
+    let mut derived = accumulator.record(&run, &episode, &info, Timing::default());
     (derived.rows, derived.timing) = (record.rows.clone(), record.timing.clone());
-    compare(&run_dir.join("run.json"), 1, &derived, &record)?;
+    compare_rows(&run_dir.join("run.json"), 1, &derived, &record)?;
     Ok(ReplayReport { run_id: run.run_id, steps: attempt.rows.len() as u64 })
 }
 
 /// Replays every committed run of an experiment.
+///
+/// # Errors
+/// As [`replay`], for the first run with a difference.
 pub fn replay_all(store: &Store) -> Result<Vec<ReplayReport>, ExperimentError> {
-    let done = store.runs()?.into_iter().filter(RunFolder::is_committed);
-    done.map(|folder| replay(folder.path())).collect()
+    let committed = store.runs()?.into_iter().filter(RunFolder::is_committed);
+    committed.map(|folder| replay(folder.path())).collect()
 }
 
-/// The run that a record is of.
-pub(crate) fn planned(run_dir: &Path, record: &RunRecord) -> Result<PlannedRun, ExperimentError> {
-    let keys = Config::parse("", "defaults", &[])?;
-    let cell = Cell::from_stored(&record.cell, &keys)
-        .map_err(|words| ExperimentError::BadCell { path: run_dir.to_path_buf(), words })?;
+/// The run that a record describes.
+pub(super) fn planned_run(
+    run_dir: &Path,
+    record: &RunRecord,
+) -> Result<PlannedRun, ExperimentError> {
+    let cell = Cell::from_stored(&record.cell)
+        .map_err(|message| ExperimentError::BadCell { path: run_dir.to_path_buf(), message })?;
     Ok(PlannedRun {
         run_id: record.run_id.clone(),
         cell,

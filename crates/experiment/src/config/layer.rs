@@ -1,24 +1,25 @@
-//! One source of settings (a file, the `fixed` section, `--set`), flattened to dotted keys and
-//! checked against the table.
+//! One source of settings (a file, its `fixed` section, a `--set`), flattened to dotted keys and
+//! checked against the key table.
 
+use super::Levels;
 use super::keys::{self, KEYS, Key, Scope};
 use super::predecessor::{self, KeyMapping};
-use super::value_kind::{ValueKind, found};
+use super::value_kind::{ValueKind, describe};
 use super::yaml::{YamlEntry, YamlNode, YamlValue};
 use crate::error::{ConfigProblem, SourceLocation};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Settings of one source. Values are checked and of their key's type.
+/// Checked settings of one source.
 #[derive(Debug, Default)]
 pub(crate) struct Layer {
     pub inherit: Option<(String, SourceLocation)>,
     pub plain: BTreeMap<&'static str, Value>,
     pub fixed: BTreeMap<&'static str, Value>,
     /// Factors and their levels, in the file's order.
-    pub grid: Vec<(&'static str, Vec<Value>)>,
+    pub grid: Vec<(&'static str, Levels)>,
     pub notes: Vec<String>,
-    /// A scripted switch that needs the other keys first.
+    /// The predecessor's `shock_config.enabled: false`, applied after all other keys are read.
     shocks_off: bool,
 }
 
@@ -30,19 +31,18 @@ enum Section {
 }
 
 impl Layer {
-    /// Reads a file's tree.
+    /// Reads a parsed file.
     pub fn read(root: &YamlNode, file: &str) -> Result<Layer, ConfigProblem> {
         let mut layer = Layer::default();
         match &root.tree {
-            YamlValue::Map(entries) => layer.section(entries, "", Section::Plain, file)?,
+            YamlValue::Map(entries) => layer.read_section(entries, "", Section::Plain, file)?,
             YamlValue::Scalar(Value::Null) => {}
             _ => {
-                let place = SourceLocation { file: file.into(), line: root.line };
                 return Err(ConfigProblem::WrongType {
-                    place,
+                    at: SourceLocation { file: file.into(), line: root.line },
                     key: "the document".into(),
                     expected: "a mapping".into(),
-                    found: found(&root.value()),
+                    found: describe(&root.value()),
                 });
             }
         }
@@ -52,21 +52,21 @@ impl Layer {
         Ok(layer)
     }
 
-    /// One `key=value` of the command line.
+    /// Reads one `key=value` of the command line.
     pub fn set(&mut self, text: &str) -> Result<(), ConfigProblem> {
-        let place = || SourceLocation { file: format!("--set {text}"), line: 0 };
+        let at = || SourceLocation { file: format!("--set {text}"), line: 0 };
         let (name, value) =
             text.split_once('=').ok_or_else(|| ConfigProblem::BadSet { text: text.to_string() })?;
         let value = super::yaml::parse(value)
-            .map_err(|error| ConfigProblem::NotYaml { place: place(), words: error.words })?;
+            .map_err(|error| ConfigProblem::NotYaml { at: at(), message: error.message })?;
         let (name, section) = match name.trim().strip_prefix("grid.") {
             Some(name) => (name, Section::Grid),
             None => (name.trim(), Section::Plain),
         };
-        self.one(name, &value, section, place())
+        self.read_key(name, &value, section, at())
     }
 
-    fn section(
+    fn read_section(
         &mut self,
         entries: &[YamlEntry],
         prefix: &str,
@@ -74,7 +74,7 @@ impl Layer {
         file: &str,
     ) -> Result<(), ConfigProblem> {
         for entry in entries {
-            let place = SourceLocation { file: file.to_string(), line: entry.line };
+            let at = SourceLocation { file: file.to_string(), line: entry.line };
             let name = if prefix.is_empty() {
                 entry.key.clone()
             } else {
@@ -82,13 +82,13 @@ impl Layer {
             };
             let inner = match (prefix, entry.key.as_str()) {
                 ("", "inherit") if section == Section::Plain => {
-                    self.inherit = Some((text_of(&entry.value, &place)?, place));
+                    self.inherit = Some((file_name(&entry.value, &at)?, at));
                     continue;
                 }
                 ("", "grid") if section == Section::Plain => Some(("", Section::Grid)),
                 ("", "fixed") if section == Section::Plain => Some(("", Section::Fixed)),
-                // Of what has no effect, a list or a value is answered as it stands.
-                _ if (matches!(entry.value.tree, YamlValue::Map(_)) || !is_answered(&name))
+                // An ignored name is a section only where it holds a mapping.
+                _ if (matches!(entry.value.tree, YamlValue::Map(_)) || !is_ignored(&name))
                     && is_section(&name) =>
                 {
                     Some((name.as_str(), section))
@@ -97,187 +97,187 @@ impl Layer {
             };
             match (inner, &entry.value.tree) {
                 (Some((prefix, section)), YamlValue::Map(entries)) => {
-                    self.section(entries, prefix, section, file)?
+                    self.read_section(entries, prefix, section, file)?
                 }
                 (Some(_), YamlValue::Scalar(Value::Null)) => {}
-                // The predecessor allows `model: NAME`.
+                // The predecessor's short form `model: NAME`.
                 (Some(("model" | "agent.model", section)), YamlValue::Scalar(Value::String(_))) => {
-                    self.one("model.name", &entry.value, section, place)?;
+                    self.read_key("model.name", &entry.value, section, at)?;
                 }
                 (Some((prefix, Section::Grid)), YamlValue::List(_))
                     if prefix == "model" || prefix == "agent.model" =>
                 {
-                    self.one("model.name", &entry.value, Section::Grid, place)?;
+                    self.read_key("model.name", &entry.value, Section::Grid, at)?;
                 }
                 (Some(_), _) => {
                     let (expected, found) =
-                        ("a mapping of keys".into(), found(&entry.value.value()));
-                    return Err(ConfigProblem::WrongType { place, key: name, expected, found });
+                        ("a mapping of keys".into(), describe(&entry.value.value()));
+                    return Err(ConfigProblem::WrongType { at, key: name, expected, found });
                 }
-                (None, _) => self.one(&name, &entry.value, section, place)?,
+                (None, _) => self.read_key(&name, &entry.value, section, at)?,
             }
         }
         Ok(())
     }
 
-    fn one(
+    fn read_key(
         &mut self,
         name: &str,
         node: &YamlNode,
         section: Section,
-        place: SourceLocation,
+        at: SourceLocation,
     ) -> Result<(), ConfigProblem> {
-        let ours = match predecessor::fate(name) {
+        let resolved = match predecessor::resolve_name(name) {
             KeyMapping::Ignored(instead) => {
-                self.notes.push(format!("{place}: {name} has no effect: {instead}"));
+                self.notes.push(format!("{at}: {name} has no effect: {instead}"));
                 return Ok(());
             }
-            KeyMapping::Key(ours) => ours,
+            KeyMapping::Key(resolved) => resolved,
         };
-        if ours == "env.shock_config.enabled" {
+        if resolved == "env.shock_config.enabled" {
             self.shocks_off |= node.value() == Value::Bool(false);
-            self.notes.push(format!("{place}: {name} is now pe_induction.p_shock (false: 0)"));
+            self.notes.push(format!("{at}: {name} is now pe_induction.p_shock (false: 0)"));
             return Ok(());
         }
-        let key = keys::find(&ours).ok_or_else(|| unknown(name, &place))?;
-        if ours != name {
-            self.notes.push(format!("{place}: {name} is now {ours}"));
+        let key = keys::find(&resolved).ok_or_else(|| unknown_key(name, &at))?;
+        if resolved != name {
+            self.notes.push(format!("{at}: {name} is now {resolved}"));
         }
-        // `seed: null` was "no seed"; a run always has one.
+        // In the predecessor `seed: null` meant "no seed".
         if key.name == "experiment.seed" && node.value().is_null() {
-            self.notes
-                .push(format!("{place}: {name} is null: a run always has a seed, 0 is taken"));
+            self.notes.push(format!("{at}: {name} is null: a run always has a seed, 0 is used"));
             return Ok(());
         }
-        match section {
-            Section::Plain | Section::Fixed => {
-                let value = check(key, &node.value(), &place)?;
-                let target =
-                    if section == Section::Plain { &mut self.plain } else { &mut self.fixed };
-                match target.insert(key.name, value) {
-                    Some(_) => Err(ConfigProblem::Twice { place, key: key.name.into() }),
-                    None => Ok(()),
-                }
-            }
-            Section::Grid => self.factor(key, node, place),
+        let target = match section {
+            Section::Plain => &mut self.plain,
+            Section::Fixed => &mut self.fixed,
+            Section::Grid => return self.read_factor(key, node, at),
+        };
+        match target.insert(key.name, check(key, &node.value(), &at)?) {
+            Some(_) => Err(ConfigProblem::Twice { at, key: key.name.into() }),
+            None => Ok(()),
         }
     }
 
-    fn factor(
+    fn read_factor(
         &mut self,
         key: &'static Key,
         node: &YamlNode,
-        place: SourceLocation,
+        at: SourceLocation,
     ) -> Result<(), ConfigProblem> {
+        // The predecessor has the number of replications in its grid.
         if key.name == "experiment.replications" {
-            self.plain.insert(key.name, check(key, &node.value(), &place)?);
+            self.plain.insert(key.name, check(key, &node.value(), &at)?);
             return Ok(());
         }
         if key.scope != Scope::Cell || key.kind.is_map() {
-            return Err(ConfigProblem::NoFactor { place, key: key.name.into() });
+            return Err(ConfigProblem::NoFactor { at, key: key.name.into() });
         }
         let YamlValue::List(levels) = &node.tree else {
-            let (expected, found) = ("a list of levels".into(), found(&node.value()));
             return Err(ConfigProblem::WrongType {
-                place,
+                at,
                 key: format!("grid: {}", key.name),
-                expected,
-                found,
+                expected: "a list of levels".into(),
+                found: describe(&node.value()),
             });
         };
-        let mut values: Vec<Value> = Vec::new();
-        for level in levels {
-            let place = SourceLocation {
-                file: place.file.clone(),
-                line: if place.line == 0 { 0 } else { level.line },
-            };
-            let value = check(key, &level.value(), &place)?;
-            if values.contains(&value) {
-                return Err(ConfigProblem::LevelTwice {
-                    place,
-                    key: key.name.into(),
-                    level: value.to_string(),
-                });
-            }
-            values.push(value);
-        }
+        let values = check_levels(key, levels, &at)?;
         if values.is_empty() {
-            return Err(ConfigProblem::NoLevels { place, key: key.name.into() });
+            return Err(ConfigProblem::NoLevels { at, key: key.name.into() });
         }
         if self.grid.iter().any(|(name, _)| *name == key.name) {
-            return Err(ConfigProblem::Twice { place, key: key.name.into() });
+            return Err(ConfigProblem::Twice { at, key: key.name.into() });
         }
         self.grid.push((key.name, values));
         Ok(())
     }
 }
 
-fn check(key: &Key, value: &Value, place: &SourceLocation) -> Result<Value, ConfigProblem> {
-    // A path or model of digits alone is read as a number by YAML.
+/// Checks each level of a factor; equal levels are an error.
+fn check_levels(
+    key: &Key,
+    levels: &[YamlNode],
+    at: &SourceLocation,
+) -> Result<Levels, ConfigProblem> {
+    let mut values = Levels::new();
+    for level in levels {
+        let line = if at.line == 0 { 0 } else { level.line };
+        let at = SourceLocation { file: at.file.clone(), line };
+        let value = check(key, &level.value(), &at)?;
+        if values.contains(&value) {
+            let level = value.to_string();
+            return Err(ConfigProblem::LevelTwice { at, key: key.name.into(), level });
+        }
+        values.push(value);
+    }
+    Ok(values)
+}
+
+fn check(key: &Key, value: &Value, at: &SourceLocation) -> Result<Value, ConfigProblem> {
     let wrong = |expected| ConfigProblem::WrongType {
-        place: place.clone(),
+        at: at.clone(),
         key: key.name.into(),
         expected: format!("{expected} ({})", key.about),
-        found: found(value),
+        found: describe(value),
     };
-    let kept = key.kind.check(value).map_err(wrong)?;
+    let checked = key.kind.check(value).map_err(wrong)?;
     if matches!(key.kind, ValueKind::Text)
-        && kept.as_str().is_some_and(|text| text.trim().is_empty())
+        && checked.as_str().is_some_and(|text| text.trim().is_empty())
         && key.default != "\"\""
     {
         return Err(wrong("a text that is not empty".to_string()));
     }
-    Ok(kept)
+    Ok(checked)
 }
 
-fn text_of(node: &YamlNode, place: &SourceLocation) -> Result<String, ConfigProblem> {
+fn file_name(node: &YamlNode, at: &SourceLocation) -> Result<String, ConfigProblem> {
     match node.value() {
         Value::String(text) => Ok(text),
         other => Err(ConfigProblem::WrongType {
-            place: place.clone(),
+            at: at.clone(),
             key: "inherit".into(),
             expected: "a file".into(),
-            found: found(&other),
+            found: describe(&other),
         }),
     }
 }
 
-/// Whether keys lie under this name, ours or the predecessor's.
+/// Whether a name is a section of keys, of this program or of the predecessor.
 fn is_section(name: &str) -> bool {
     let is_map = keys::find(name).is_some_and(|key| key.kind.is_map());
-    if is_map
-        || matches!(predecessor::fate(name), KeyMapping::Key(ours) if keys::find(&ours).is_some())
-    {
+    let is_key = matches!(predecessor::resolve_name(name), KeyMapping::Key(key) if keys::find(&key).is_some());
+    if is_map || is_key {
         return false;
     }
     let prefix = format!("{name}.");
-    let ours = match predecessor::fate(&prefix) {
-        KeyMapping::Key(ours) => ours,
-        // A whole section that has no effect is still read, so that each key gets its answer.
+    let resolved = match predecessor::resolve_name(&prefix) {
+        KeyMapping::Key(resolved) => resolved,
+        // An ignored section is read, so that each of its keys gets a note.
         KeyMapping::Ignored(_) => return true,
     };
-    known().iter().any(|known| known.starts_with(&ours) || known.starts_with(&prefix))
+    known_names().iter().any(|known| known.starts_with(&resolved) || known.starts_with(&prefix))
 }
 
-fn is_answered(name: &str) -> bool {
-    matches!(predecessor::fate(name), KeyMapping::Ignored(_))
+fn is_ignored(name: &str) -> bool {
+    matches!(predecessor::resolve_name(name), KeyMapping::Ignored(_))
 }
 
-/// All names that are understood.
-fn known() -> BTreeSet<&'static str> {
+/// All names that a configuration may contain.
+fn known_names() -> BTreeSet<&'static str> {
     let names = KEYS.iter().map(|key| key.name);
     let renamed = predecessor::RENAMED.iter().map(|renamed| renamed.old);
-    let answered = predecessor::IGNORED.iter().map(|answered| answered.old);
+    let ignored = predecessor::IGNORED.iter().map(|ignored| ignored.old);
     names
         .chain(renamed)
-        .chain(answered)
+        .chain(ignored)
         .chain(["env.shock_config.enabled", "inherit", "grid", "fixed"])
         .collect()
 }
 
-fn unknown(name: &str, place: &SourceLocation) -> ConfigProblem {
+/// The error for an unknown key, with the most similar known name.
+fn unknown_key(name: &str, at: &SourceLocation) -> ConfigProblem {
     let leaf = |name: &'static str| name.rsplit('.').next().unwrap_or(name);
-    let near = |candidate: &'static str| {
+    let scored = |candidate: &'static str| {
         let whole = strsim::normalized_damerau_levenshtein(name, candidate);
         let last = strsim::normalized_damerau_levenshtein(
             name.rsplit('.').next().unwrap_or(name),
@@ -285,10 +285,11 @@ fn unknown(name: &str, place: &SourceLocation) -> ConfigProblem {
         );
         (whole.max(last * 0.95), candidate)
     };
-    let candidates = known().into_iter().filter(|candidate| !candidate.ends_with('.')).map(near);
+    let candidates =
+        known_names().into_iter().filter(|candidate| !candidate.ends_with('.')).map(scored);
     let best = candidates.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(score, _)| *score > 0.6);
     ConfigProblem::UnknownKey {
-        place: place.clone(),
+        at: at.clone(),
         key: name.to_string(),
         suggestion: best.map(|(_, candidate)| candidate.to_string()),
     }

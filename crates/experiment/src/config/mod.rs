@@ -1,20 +1,24 @@
-//! A configuration, resolved once and strictly: unknown keys are errors, every value has its type
-//! and range.
+//! A configuration, resolved and validated once at load: unknown keys are errors, every value has
+//! its key's type and range, and all cells are typed.
 //!
-//! A file may `inherit` another; sources override each other in this order: the inherited file, the
+//! A file may `inherit` another. Sources override each other in this order: the inherited file, the
 //! file, its `fixed` section, `--set`. `grid` makes factors of keys: dotted name -> list of levels.
 
+mod cell;
 mod grid;
 mod keys;
 mod layer;
 mod predecessor;
+mod settings;
+mod study;
 mod value_kind;
-mod world;
 mod yaml;
 
-pub use grid::{Cell, GridCounts, PlannedRun};
-pub(crate) use grid::{name_info, scripted_info};
-pub(crate) use world::world_config;
+pub use cell::Cell;
+pub(crate) use cell::{AgentPolicy, CellConfig};
+pub(crate) use grid::scripted_info;
+pub use grid::{GridCounts, PlannedRun};
+pub(crate) use study::{ExecutionConfig, StudyConfig, UsageLimits};
 
 use crate::error::{ConfigProblem, ExperimentError, SourceLocation};
 use keys::{KEYS, Scope};
@@ -23,37 +27,44 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// Levels of a factor, in the file's order.
+type Levels = Vec<Value>;
+
 /// A resolved configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where it came from.
-    pub file: String,
-    /// Every key there is, with its value: the file's, or the default.
-    pub values: BTreeMap<&'static str, Value>,
-    /// Factors and their levels, in the file's order. A factor overrides its key in `values`.
-    pub grid: Vec<(&'static str, Vec<Value>)>,
-    /// Keys that changed name or have no effect, for people.
-    pub notes: Vec<String>,
+    file: String,
+    values: BTreeMap<&'static str, Value>,
+    grid: Vec<(&'static str, Levels)>,
+    notes: Vec<String>,
+    study: StudyConfig,
+    execution: ExecutionConfig,
+    /// One for each combination of levels.
+    cells: Vec<Cell>,
 }
 
-/// Files that may inherit each other in a row.
+/// Longest chain of inheriting files.
 const INHERITANCE_MAX: usize = 16;
 
 impl Config {
-    /// Reads a file, what it inherits, and the `key=value` of the command line.
+    /// Reads a file and those it inherits; `sets` are the `key=value` of the command line.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a key that does not exist, a value out of its range, or settings
+    /// that contradict each other.
     pub fn load(path: &Path, sets: &[String]) -> Result<Config, ExperimentError> {
         let mut layers = Vec::new();
         let (mut next, mut chain) = (Some(path.to_path_buf()), Vec::new());
         while let Some(path) = next {
-            let same = path.canonicalize().unwrap_or_else(|_| path.clone());
-            if chain.contains(&same) || chain.len() >= INHERITANCE_MAX {
+            let canonical = path.canonicalize().unwrap_or_else(|_| path.clone());
+            if chain.contains(&canonical) || chain.len() >= INHERITANCE_MAX {
                 let chain = chain.iter().map(|path: &PathBuf| path.display().to_string()).collect();
                 return Err(
                     ConfigProblem::Circle { file: path.display().to_string(), chain }.into()
                 );
             }
-            chain.push(same);
-            let layer = read(&path)?;
+            chain.push(canonical);
+            let layer = read_layer(&path)?;
             next = layer
                 .inherit
                 .as_ref()
@@ -64,25 +75,62 @@ impl Config {
         Ok(resolve(path.display().to_string(), layers, sets)?)
     }
 
-    /// From a text that inherits nothing; `file` is for messages.
+    /// Parses a text that inherits nothing; messages name it `file`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
     pub fn parse(text: &str, file: &str, sets: &[String]) -> Result<Config, ExperimentError> {
         let layer = parse_layer(text, file)?;
-        if let Some((inherited, place)) = &layer.inherit {
-            let why = format!("a text without a folder cannot inherit {inherited} ({place})");
+        if let Some((inherited, at)) = &layer.inherit {
+            let why = format!("a text without a folder cannot inherit {inherited} ({at})");
             return Err(ConfigProblem::Contradiction { key: "inherit".into(), why }.into());
         }
         Ok(resolve(file.to_string(), vec![(file.to_string(), layer)], sets)?)
     }
 
-    /// What decides which results these are: dotted key -> value, `grid.<key>` -> levels. Leaves
-    /// out how it is carried out.
+    /// The file that was loaded.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Every key with its value: the file's, or the default.
+    pub fn values(&self) -> &BTreeMap<&'static str, Value> {
+        &self.values
+    }
+
+    /// Factors and their levels, in the file's order. A factor overrides its key in `values`.
+    pub fn grid(&self) -> &[(&'static str, Vec<Value>)] {
+        &self.grid
+    }
+
+    /// Notes on keys that were renamed or have no effect.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// One cell for each combination of levels, the last factor changing fastest. Cells that are
+    /// equal in effect are repeated.
+    pub fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    pub(crate) fn study(&self) -> &StudyConfig {
+        &self.study
+    }
+
+    pub(crate) fn execution(&self) -> &ExecutionConfig {
+        &self.execution
+    }
+
+    /// What identifies the study: dotted key -> value, `grid.<key>` -> levels. Keys of execution
+    /// are not part of it.
     pub fn identity(&self) -> BTreeMap<String, Value> {
-        let study = |key: &&keys::Key| {
+        let identifying = |key: &&keys::Key| {
             key.scope != Scope::Execution && key.name != "experiment.description"
         };
         let mut identity: BTreeMap<String, Value> = KEYS
             .iter()
-            .filter(study)
+            .filter(identifying)
             .map(|key| (key.name.to_string(), self.values[key.name].clone()))
             .collect();
         for (key, levels) in &self.grid {
@@ -92,55 +140,42 @@ impl Config {
         identity
     }
 
-    /// How it is carried out: changes no row.
-    pub fn execution(&self) -> BTreeMap<String, Value> {
+    /// Keys of execution with their values, for the stored record.
+    pub fn execution_values(&self) -> BTreeMap<String, Value> {
         let keys = KEYS.iter().filter(|key| key.scope == Scope::Execution);
         keys.map(|key| (key.name.to_string(), self.values[key.name].clone())).collect()
     }
 
-    /// The keys of a run, with their values outside of the grid.
-    pub(crate) fn cell_values(&self) -> BTreeMap<&'static str, Value> {
-        let keys = KEYS.iter().filter(|key| key.scope == Scope::Cell);
-        keys.map(|key| (key.name, self.values[key.name].clone())).collect()
+    /// Keys of a cell, with their values outside of the grid.
+    fn cell_values(&self) -> cell::CellValues {
+        cell_values(&self.values)
     }
 
-    /// The experiment's name; it names its folder.
+    /// The experiment's name, which is its folder's name.
     pub fn name(&self) -> &str {
-        self.text("experiment.name")
+        &self.study.name
     }
 
-    /// Where the experiment's folder goes.
+    /// The experiment's folder, in `out` or the configured output folder.
     pub fn folder(&self, out: Option<&Path>) -> PathBuf {
-        out.unwrap_or(Path::new(self.text("experiment.output_dir"))).join(self.name())
+        out.unwrap_or(&self.execution.output_dir).join(self.name())
     }
 
     /// Names of the factors.
     pub fn factors(&self) -> Vec<String> {
         self.grid.iter().map(|(key, _)| key.to_string()).collect()
     }
-
-    pub(crate) fn text(&self, key: &str) -> &str {
-        self.values.get(key).and_then(Value::as_str).unwrap_or("")
-    }
-
-    pub(crate) fn whole(&self, key: &str) -> u64 {
-        self.values.get(key).and_then(Value::as_u64).unwrap_or(0)
-    }
-
-    pub(crate) fn flag(&self, key: &str) -> bool {
-        self.values.get(key).and_then(Value::as_bool).unwrap_or(false)
-    }
 }
 
-/// One line of help for every key: name, what may stand there, default, what it is about.
+/// Help for every key: name, expected values, default, description.
 pub fn describe_keys() -> Vec<[String; 4]> {
-    let words = |key: &keys::Key| {
+    let describe = |key: &keys::Key| {
         [key.name.into(), key.kind.expected(), key.default.into(), key.about.into()]
     };
-    KEYS.iter().map(words).collect()
+    KEYS.iter().map(describe).collect()
 }
 
-fn read(path: &Path) -> Result<Layer, ExperimentError> {
+fn read_layer(path: &Path) -> Result<Layer, ExperimentError> {
     let unreadable = |source| ExperimentError::Unreadable {
         what: "the configuration",
         path: path.to_path_buf(),
@@ -155,12 +190,13 @@ fn parse_layer(text: &str, file: &str) -> Result<Layer, ConfigProblem> {
         return Ok(Layer::default());
     }
     let root = yaml::parse(text).map_err(|error| ConfigProblem::NotYaml {
-        place: SourceLocation { file: file.to_string(), line: error.line.unwrap_or(0) },
-        words: error.words,
+        at: SourceLocation { file: file.to_string(), line: error.line.unwrap_or(0) },
+        message: error.message,
     })?;
     Layer::read(&root, file)
 }
 
+/// Merges the layers, first to last, and `--set` over all of them; then types and validates.
 fn resolve(
     file: String,
     layers: Vec<(String, Layer)>,
@@ -169,18 +205,18 @@ fn resolve(
     let mut values: BTreeMap<&'static str, Value> =
         KEYS.iter().map(|key| (key.name, key.default_value())).collect();
     let mut fixed: BTreeMap<&'static str, Value> = BTreeMap::new();
-    let (mut grid, mut notes): (Vec<(&'static str, Vec<Value>)>, Vec<String>) =
+    let (mut grid, mut notes): (Vec<(&'static str, Levels)>, Vec<String>) =
         (Vec::new(), Vec::new());
     for (file, layer) in layers {
         if let Some((key, _)) = layer.grid.iter().find(|(key, _)| layer.fixed.contains_key(key)) {
             return Err(ConfigProblem::VariedAndFixed { file, key: key.to_string() });
         }
-        // What a file fixes is no factor any more, and what it varies is fixed no more.
+        // A key fixed by a later file is no longer a factor, and one varied by it no longer fixed.
         grid.retain(|(key, _)| !layer.fixed.contains_key(key));
         fixed.retain(|key, _| !layer.grid.iter().any(|(varied, _)| varied == key));
         values.extend(layer.plain);
         fixed.extend(layer.fixed);
-        vary(&mut grid, layer.grid);
+        override_factors(&mut grid, layer.grid);
         notes.extend(layer.notes);
     }
     values.extend(fixed);
@@ -189,15 +225,16 @@ fn resolve(
         layer.set(text)?;
         grid.retain(|(key, _)| !layer.plain.contains_key(key));
         values.extend(layer.plain);
-        vary(&mut grid, layer.grid);
+        override_factors(&mut grid, layer.grid);
         notes.extend(layer.notes);
     }
-    check_name(&values)?;
-    Ok(Config { file, values, grid, notes })
+    let (study, execution) = (StudyConfig::read(&values)?, ExecutionConfig::read(&values)?);
+    let cells = grid::resolve_cells(cell_values(&values), &grid)?;
+    Ok(Config { file, values, grid, notes, study, execution, cells })
 }
 
-/// Factors of a later source replace those of an earlier one, in place.
-fn vary(grid: &mut Vec<(&'static str, Vec<Value>)>, later: Vec<(&'static str, Vec<Value>)>) {
+/// Factors of a later source replace the same ones of an earlier source, in place.
+fn override_factors(grid: &mut Vec<(&'static str, Levels)>, later: Vec<(&'static str, Levels)>) {
     for (key, levels) in later {
         match grid.iter_mut().find(|(name, _)| *name == key) {
             Some((_, old)) => *old = levels,
@@ -206,15 +243,7 @@ fn vary(grid: &mut Vec<(&'static str, Vec<Value>)>, later: Vec<(&'static str, Ve
     }
 }
 
-/// The name becomes a folder: it must stay inside the one where results go.
-fn check_name(values: &BTreeMap<&'static str, Value>) -> Result<(), ConfigProblem> {
-    let name = values.get("experiment.name").and_then(Value::as_str).unwrap_or("");
-    let harmless = |c: char| c.is_alphanumeric() || "._- ".contains(c);
-    if name.chars().all(harmless) && !name.starts_with('.') && name.len() <= 200 {
-        return Ok(());
-    }
-    let why = format!(
-        "{name:?} names a folder: expected letters, digits, '.', '_', '-' and spaces, not beginning with '.'"
-    );
-    Err(ConfigProblem::Contradiction { key: "experiment.name".into(), why })
+fn cell_values(values: &BTreeMap<&'static str, Value>) -> cell::CellValues {
+    let keys = KEYS.iter().filter(|key| key.scope == Scope::Cell);
+    keys.map(|key| (key.name, values[key.name].clone())).collect()
 }

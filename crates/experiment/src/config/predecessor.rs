@@ -1,13 +1,14 @@
-//! The predecessor's spellings: what each became, or what happens instead.
+//! Configuration keys of the predecessor program: the present key for each, or why it has no
+//! effect.
 
-/// A spelling that means one of our keys.
+/// A former name of a present key.
 pub(crate) struct RenamedKey {
     /// A dotted name, or a prefix that ends in a dot.
     pub old: &'static str,
     pub new: &'static str,
 }
 
-/// Looked at in order; the first that fits decides.
+/// Searched in order; the first match applies.
 pub(crate) const RENAMED: &[RenamedKey] = &[
     RenamedKey { old: "env.shock_config.frequency", new: "pe_induction.p_shock" },
     RenamedKey { old: "simulation.", new: "env." },
@@ -20,33 +21,34 @@ pub(crate) const RENAMED: &[RenamedKey] = &[
     RenamedKey { old: "paths.results_dir", new: "experiment.output_dir" },
 ];
 
-/// A spelling that has no key here, and what happens instead.
+/// A key that is accepted without effect.
 pub(crate) struct IgnoredKey {
     /// A dotted name, or a prefix that ends in a dot.
     pub old: &'static str,
+    /// What happens instead, for people.
     pub instead: &'static str,
 }
 
 pub(crate) const IGNORED: &[IgnoredKey] = &[
     IgnoredKey {
         old: "model.offload_folder",
-        instead: "nothing is copied to a folder: weights that fit no faster tier are read from the checkpoint itself, as the plan says",
+        instead: "nothing is copied to a folder: weights that fit no faster tier are read from the checkpoint, as the plan says",
     },
     IgnoredKey {
         old: "model.offload_state_dict",
-        instead: "there is no second copy of the weights to offload: each tensor is read straight into its place",
+        instead: "each tensor is read directly into its final memory: there is no second copy to offload",
     },
     IgnoredKey {
         old: "model.low_cpu_mem_usage",
-        instead: "always so: each tensor is read straight into its place",
+        instead: "always on: each tensor is read directly into its final memory",
     },
     IgnoredKey {
         old: "offload_folder",
-        instead: "nothing is copied to a folder: weights that fit no faster tier are read from the checkpoint itself, as the plan says",
+        instead: "nothing is copied to a folder: weights that fit no faster tier are read from the checkpoint, as the plan says",
     },
     IgnoredKey {
         old: "offload_state_dict",
-        instead: "there is no second copy of the weights to offload: each tensor is read straight into its place",
+        instead: "each tensor is read directly into its final memory: there is no second copy to offload",
     },
     IgnoredKey {
         old: "experiment.run_id",
@@ -54,41 +56,44 @@ pub(crate) const IGNORED: &[IgnoredKey] = &[
     },
     IgnoredKey {
         old: "env.shock_config.types",
-        instead: "the types of shocks come from pe_induction.pe_type_mix",
+        instead: "pe_induction.pe_type_mix sets the types of shocks",
     },
     IgnoredKey {
         old: "env.shock_config.types.",
-        instead: "the types of shocks come from pe_induction.pe_type_mix",
+        instead: "pe_induction.pe_type_mix sets the types of shocks",
     },
     IgnoredKey {
         old: "env.shock_config.intensity_range",
-        instead: "the strength of shocks comes from pe_induction.pe_mag",
+        instead: "pe_induction.pe_mag sets the magnitude of shocks",
     },
     IgnoredKey {
         old: "env.initial_storage",
-        instead: "every SKU begins with env.initial_storage_per_sku units",
+        instead: "every SKU starts with env.initial_storage_per_sku units",
     },
     IgnoredKey {
         old: "env.initial_storage.",
-        instead: "every SKU begins with env.initial_storage_per_sku units",
+        instead: "every SKU starts with env.initial_storage_per_sku units",
     },
-    IgnoredKey { old: "env.tool_costs", instead: "calls cost what they buy; looking costs a step" },
+    IgnoredKey {
+        old: "env.tool_costs",
+        instead: "a call costs what it buys; a query costs one step",
+    },
     IgnoredKey {
         old: "env.tool_costs.",
-        instead: "calls cost what they buy; looking costs a step",
+        instead: "a call costs what it buys; a query costs one step",
     },
-    IgnoredKey { old: "env.delivery_delay", instead: "lead times come from env.complexity_level" },
+    IgnoredKey { old: "env.delivery_delay", instead: "env.complexity_level sets lead times" },
     IgnoredKey {
         old: "crash_detection.",
-        instead: "crashes are found by crash_detector; budget and stock are in every row",
+        instead: "crash_detector.* configures crash detection; budget and stock are in every row",
     },
     IgnoredKey {
         old: "pe_tracking.",
-        instead: "all four types are always tracked, at EWMA alphas .3, .1, .01 and windows of 10, 100, 500 steps",
+        instead: "all four error types are always tracked, at EWMA alphas .3, .1, .01 and windows of 10, 100, 500 steps",
     },
     IgnoredKey {
         old: "measurement.crash_threshold",
-        instead: "the threshold is crash_detector.threshold",
+        instead: "crash_detector.threshold sets the threshold",
     },
     IgnoredKey {
         old: "measurement.pe_windows",
@@ -96,43 +101,43 @@ pub(crate) const IGNORED: &[IgnoredKey] = &[
     },
     IgnoredKey {
         old: "measurement.success_metric",
-        instead: "orders shipped, net worth and ending are always recorded",
+        instead: "orders shipped, net worth and outcome are always recorded",
     },
     IgnoredKey { old: "measurement.log_every_n_steps", instead: "every step is a row" },
     IgnoredKey {
         old: "measurement.checkpoint_every_n_steps",
-        instead: "every step is a row, from which a killed run goes on",
+        instead: "every step is a row, from which a killed run resumes",
     },
-    IgnoredKey { old: "logging.", instead: "every step is a row, and every run has its summary" },
+    IgnoredKey { old: "logging.", instead: "every step is a row, and every run has a summary" },
     IgnoredKey {
         old: "paths.",
-        instead: "all of an experiment lies in <experiment.output_dir>/<experiment.name>",
+        instead: "an experiment is stored in <experiment.output_dir>/<experiment.name>",
     },
 ];
 
-/// What became of a name: our spelling of it, or an answer.
+/// The meaning of a name in a configuration.
 pub(crate) enum KeyMapping {
-    /// Ours, perhaps after renaming.
+    /// The present name, which need not be in the key table.
     Key(String),
-    /// Accepted, without effect.
+    /// Accepted without effect; what happens instead.
     Ignored(&'static str),
 }
 
-/// Follows the renamings.
-pub(crate) fn fate(name: &str) -> KeyMapping {
-    let mut ours = name.to_string();
-    // Two renamings can follow each other (simulation.shock_config.frequency); none goes in
-    // circles.
+/// Applies the renamings to a name.
+pub(crate) fn resolve_name(name: &str) -> KeyMapping {
+    let mut resolved = name.to_string();
+    // Two renamings can apply in sequence (simulation.shock_config.frequency), never more.
     for _ in 0..3 {
-        match RENAMED.iter().find_map(|renamed| rename(&ours, renamed)) {
-            Some(next) => ours = next,
+        match RENAMED.iter().find_map(|renamed| rename(&resolved, renamed)) {
+            Some(next) => resolved = next,
             None => break,
         }
     }
-    let fits = |old: &str| if old.ends_with('.') { ours.starts_with(old) } else { ours == old };
-    match IGNORED.iter().find(|answered| fits(answered.old)) {
-        Some(answered) => KeyMapping::Ignored(answered.instead),
-        None => KeyMapping::Key(ours),
+    let matches =
+        |old: &str| if old.ends_with('.') { resolved.starts_with(old) } else { resolved == old };
+    match IGNORED.iter().find(|ignored| matches(ignored.old)) {
+        Some(ignored) => KeyMapping::Ignored(ignored.instead),
+        None => KeyMapping::Key(resolved),
     }
 }
 

@@ -1,4 +1,4 @@
-//! YAML as a tree in which every node knows its line.
+//! YAML parsed into a tree in which every node knows its line.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -6,15 +6,14 @@ use serde_json::{Number, Value};
 use serde_saphyr::Spanned;
 use std::fmt;
 
-/// A node and where it begins.
+/// A value and the line on which it begins, counted from 1.
 #[derive(Debug, Clone)]
 pub(crate) struct YamlNode {
-    /// Counted from 1.
     pub line: u64,
     pub tree: YamlValue,
 }
 
-/// What a node holds. Mappings keep their order.
+/// Mappings keep the file's order.
 #[derive(Debug, Clone)]
 pub(crate) enum YamlValue {
     Scalar(Value),
@@ -30,23 +29,23 @@ pub(crate) struct YamlEntry {
     pub value: YamlNode,
 }
 
-/// Why a text is no YAML.
+/// A syntax error.
 #[derive(Debug)]
 pub(crate) struct YamlError {
     pub line: Option<u64>,
-    pub words: String,
+    pub message: String,
 }
 
 /// Parses one document. Duplicate keys are an error.
 pub(crate) fn parse(text: &str) -> Result<YamlNode, YamlError> {
     serde_saphyr::from_str(text).map_err(|error| YamlError {
         line: error.location().map(|at| at.line()),
-        words: error.without_snippet().to_string(),
+        message: error.without_snippet().to_string(),
     })
 }
 
 impl YamlNode {
-    /// The plain value, lines forgotten.
+    /// The value without lines.
     pub fn value(&self) -> Value {
         match &self.tree {
             YamlValue::Scalar(value) => value.clone(),
@@ -136,9 +135,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_node_knows_its_line() {
+    fn every_node_knows_its_line_and_syntax_errors_are_reported() {
         let root = parse("a:\n  b: 1\n  c.d: [1, 2.5, x]\ne: ~\n0: true\n").unwrap();
-        let YamlValue::Map(entries) = &root.tree else { panic!("a mapping") };
+        let YamlValue::Map(entries) = &root.tree else { panic!("expected a mapping") };
         assert_eq!(
             entries.iter().map(|e| (e.key.as_str(), e.line)).collect::<Vec<_>>(),
             [("a", 1), ("e", 4), ("0", 5)]
@@ -148,6 +147,6 @@ mod tests {
             r#"{"a":{"b":1,"c.d":[1,2.5,"x"]},"e":null,"0":true}"#
         );
         assert!(parse("a: [1").is_err());
-        assert!(parse("a: 1\na: 2").unwrap_err().words.contains("uplicate"));
+        assert!(parse("a: 1\na: 2").unwrap_err().message.contains("uplicate"));
     }
 }

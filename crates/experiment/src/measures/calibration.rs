@@ -1,38 +1,43 @@
-//! How far stated confidence agrees with what happened.
+//! Calibration: how well an agent's stated confidence agrees with its success. Brier score and
+//! reliability table, as in forecast verification.
 
 use results::StepRow;
 use serde::Serialize;
 
 const BINS: usize = 10;
 
-/// Confidence in a card's forecast of success, against whether it was right.
+/// Confidence in a card's forecast of success, against whether the forecast was right.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Calibration {
-    /// Cards that gave a confidence.
+    /// Cards with a confidence.
     pub cards: u64,
-    /// Mean squared distance of confidence and truth; none without cards.
+    /// Mean squared difference of confidence and correctness (0 or 1); `None` without cards.
     pub brier: Option<f64>,
-    /// Ten bins of confidence: how many cards, their mean confidence, the share that was right.
+    /// Ten bins of confidence.
     pub reliability: Vec<CalibrationBin>,
 }
 
-/// One bin.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct CalibrationBin {
-    /// Cards in it.
     pub cards: u64,
-    /// Their mean confidence.
+    /// Mean confidence.
     pub confidence: Option<f64>,
-    /// Share of them that was right.
+    /// Share of right forecasts.
     pub right: Option<f64>,
 }
 
-/// RunAccumulator while rows come in.
+/// Accumulates a [`Calibration`] row by row.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CalibrationSums {
     squares: f64,
-    /// Cards, sum of confidence, right ones.
-    bins: [(u64, f64, u64); BINS],
+    bins: [BinSums; BINS],
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct BinSums {
+    cards: u64,
+    confidence: f64,
+    right: u64,
 }
 
 impl CalibrationSums {
@@ -41,27 +46,29 @@ impl CalibrationSums {
         let confidence = card.get("confidence").and_then(serde_json::Value::as_f64);
         let expected = card.get("success").and_then(serde_json::Value::as_bool);
         let (Some(confidence), Some(expected)) = (confidence, expected) else { return };
-        // Out of range is missing, as in the world's own reading of cards.
+        // A confidence out of its range counts as missing, as in the world's scoring of cards.
         if !(0.0..=1.0).contains(&confidence) {
             return;
         }
         let right = expected == row.result.success;
         self.squares += (confidence - f64::from(u8::from(right))).powi(2);
         let bin = &mut self.bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
-        *bin = (bin.0 + 1, bin.1 + confidence, bin.2 + u64::from(right));
+        bin.cards += 1;
+        bin.confidence += confidence;
+        bin.right += u64::from(right);
     }
 
     pub fn finish(&self) -> Calibration {
-        let cards = self.bins.iter().map(|bin| bin.0).sum::<u64>();
-        let share = |sum: f64, count: u64| (count > 0).then(|| sum / count as f64);
-        let bin = |&(cards, sum, right): &(u64, f64, u64)| CalibrationBin {
-            cards,
-            confidence: share(sum, cards),
-            right: share(right as f64, cards),
+        let cards = self.bins.iter().map(|bin| bin.cards).sum::<u64>();
+        let mean = |sum: f64, count: u64| (count > 0).then(|| sum / count as f64);
+        let bin = |bin: &BinSums| CalibrationBin {
+            cards: bin.cards,
+            confidence: mean(bin.confidence, bin.cards),
+            right: mean(bin.right as f64, bin.cards),
         };
         Calibration {
             cards,
-            brier: share(self.squares, cards),
+            brier: mean(self.squares, cards),
             reliability: self.bins.iter().map(bin).collect(),
         }
     }

@@ -1,80 +1,88 @@
-//! How like its beginning an agent's talk still is: the series that slow divergence is seen in.
+//! Similarity of an agent's summaries to its first ones: the series in which slow divergence is
+//! detected.
 
 use crate::provider::{Provider, ProviderError};
 
-/// Summaries that the later ones are compared with.
-const REFERENCE: usize = 8;
+/// Number of first summaries that form the reference.
+const REFERENCE_SUMMARIES: usize = 8;
 
 /// Embeddings of a run's first summaries.
 #[derive(Debug, Default)]
 pub(crate) struct SummarySimilarity {
     reference: Vec<Vec<f32>>,
-    /// First summaries of a resumed run, whose embeddings are not there yet.
+    /// First summaries of a resumed run that are not embedded yet.
     pending: Vec<String>,
-    /// The provider has none to give.
-    none_here: bool,
+    /// The provider has no embeddings.
+    unavailable: bool,
 }
 
 impl SummarySimilarity {
-    /// A summary of a step that was done before.
+    /// Records the summary of a replayed step.
     pub fn recall(&mut self, summary: String) {
-        if self.pending.len() < REFERENCE {
+        if self.pending.len() < REFERENCE_SUMMARIES {
             self.pending.push(summary);
         }
     }
 
-    /// Cosine of a summary's embedding and the mean of the first eight. `None` for these
-    /// themselves, and where embeddings are not to be had.
-    pub fn of(
+    /// Cosine of the summary's embedding and the mean of the reference. `None` for the reference
+    /// summaries themselves, and where the provider has no embeddings.
+    ///
+    /// # Errors
+    /// The provider fails to embed a text.
+    pub fn to_reference(
         &mut self,
         summary: &str,
         provider: &dyn Provider,
     ) -> Result<Option<f64>, ProviderError> {
         for earlier in std::mem::take(&mut self.pending) {
-            self.embed(&earlier, provider)?;
+            self.add_reference(&earlier, provider)?;
         }
-        if self.reference.len() < REFERENCE {
-            self.embed(summary, provider)?;
+        if self.reference.len() < REFERENCE_SUMMARIES {
+            self.add_reference(summary, provider)?;
             return Ok(None);
         }
-        if self.none_here {
+        if self.unavailable {
             return Ok(None);
         }
         Ok(provider.embed(summary)?.and_then(|vector| cosine(&vector, &self.mean())))
     }
 
-    fn embed(&mut self, summary: &str, provider: &dyn Provider) -> Result<(), ProviderError> {
-        if self.none_here {
+    fn add_reference(
+        &mut self,
+        summary: &str,
+        provider: &dyn Provider,
+    ) -> Result<(), ProviderError> {
+        if self.unavailable {
             return Ok(());
         }
         match provider.embed(summary)? {
             Some(vector) => self.reference.push(vector),
-            None => self.none_here = true,
+            None => self.unavailable = true,
         }
         Ok(())
     }
 
-    /// In double precision, in order: the same bits every time.
+    /// In f64 and in a fixed order, so that the result is reproducible to the bit.
     fn mean(&self) -> Vec<f64> {
         let width = self.reference.first().map_or(0, Vec::len);
-        let at = |i: usize| {
+        let sum = |i: usize| {
             self.reference.iter().map(|v| f64::from(*v.get(i).unwrap_or(&0.0))).sum::<f64>()
         };
-        (0..width).map(|i| at(i) / self.reference.len() as f64).collect()
+        (0..width).map(|i| sum(i) / self.reference.len() as f64).collect()
     }
 }
 
-/// `None` for vectors of unlike length or none.
+/// `None` for vectors of different lengths, of length 0, or with a norm of 0 or NaN.
 fn cosine(a: &[f32], b: &[f64]) -> Option<f64> {
     let dot: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * b).sum();
-    let length = |squares: f64| squares.sqrt();
-    let (a_length, b_length) = (
-        length(a.iter().map(|a| f64::from(*a) * f64::from(*a)).sum()),
-        length(b.iter().map(|b| b * b).sum()),
+    let norm = |squares: f64| squares.sqrt();
+    let (a_norm, b_norm) = (
+        norm(a.iter().map(|a| f64::from(*a) * f64::from(*a)).sum()),
+        norm(b.iter().map(|b| b * b).sum()),
     );
-    let whole = a.len() == b.len() && a_length > 0.0 && b_length > 0.0;
-    let cosine = dot / (a_length * b_length);
-    (whole && cosine.is_finite()).then_some(cosine)
+    let defined = a.len() == b.len() && a_norm > 0.0 && b_norm > 0.0;
+    let cosine = dot / (a_norm * b_norm);
+    (defined && cosine.is_finite()).then_some(cosine)
 }
 
 #[cfg(test)]
@@ -82,7 +90,7 @@ mod tests {
     use super::cosine;
 
     #[test]
-    fn cosines_by_hand() {
+    fn cosines_agree_with_hand_computed_values() {
         assert_eq!(cosine(&[3.0, 4.0], &[3.0, 4.0]), Some(1.0));
         assert_eq!(cosine(&[1.0, 0.0], &[0.0, 2.0]), Some(0.0));
         assert!((cosine(&[1.0, 1.0], &[1.0, 0.0]).unwrap() - 0.5_f64.sqrt()).abs() < 1e-12);

@@ -1,5 +1,5 @@
-//! What turns a conversation into a reply. The engine implements this in the program, `remote` for
-//! servers; here are no models.
+//! Providers turn a conversation into a reply. `remote` asks a server, `replay` plays a log back;
+//! the program implements the trait for its engine. No models in here.
 
 pub(crate) mod remote;
 pub(crate) mod replay;
@@ -9,23 +9,23 @@ use results::{PromptMessage, StepRow};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// What a provider is: goes into run ids and provenance.
+/// Identity of a provider: part of run ids and provenance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderInfo {
-    /// What the model really is: the hub's blob ids where there are any, else headers and sizes.
+    /// Content identity of the model: the hub's blob ids where there are any, else headers and
+    /// sizes.
     pub identity: String,
-    /// What it computes in.
+    /// Dtype of the arithmetic.
     pub dtype: String,
-    /// The rung of the ladder of fallbacks by which it was loaded; empty where it was not, or not
-    /// yet.
+    /// The rung of the fallback ladder with which it was loaded; empty where it is not loaded.
     pub rung: String,
-    /// The kernels; "none" where replies do not depend on any.
+    /// Version of the kernels; "none" where replies do not depend on any.
     pub kernel_set: String,
-    /// The longest prompt and reply together, in tokens, if it has a limit.
+    /// Most tokens of prompt and reply together; `None` without a limit.
     pub context_length: Option<u64>,
 }
 
-/// The keys of a configuration that a model is opened with.
+/// Settings with which a model is opened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelSettings {
     /// A hub name, folder, .gguf file or alias.
@@ -34,149 +34,135 @@ pub struct ModelSettings {
     pub dtype: String,
     /// auto, bf16, f32 or int8.
     pub kv_dtype: String,
-    /// Whether replies are drafted from their conversations: the same replies, sooner.
+    /// Speculative decoding with n-grams of the conversation: the same replies, sooner.
     pub prompt_lookup: bool,
     /// As on the command line.
     pub device_map: Option<String>,
     /// As on the command line.
     pub max_memory: Option<String>,
-    /// The longest context that any run of it asks for, in tokens.
+    /// The longest context of any of its runs, in tokens.
     pub context_length: u64,
-    /// Runs in flight at most.
+    /// Most runs in flight.
     pub concurrency: usize,
-    /// The server that has it; none: it is loaded in this process.
+    /// `None`: the model is loaded in this process.
     pub server: Option<ServerSettings>,
 }
 
-/// Where a server is and how much may be asked of it. Changes no reply.
+/// Address of a server and limits on its use. Changes no reply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerSettings {
-    /// Up to and with the version: `http://localhost:8000/v1`.
+    /// With the API version: `http://localhost:8000/v1`.
     pub base_url: String,
-    /// The environment variable that holds the key. One that is not set: no key is sent.
+    /// Environment variable with the API key; if it is not set, no key is sent.
     pub api_key_env: String,
     /// Further attempts at one reply.
     pub retries: u64,
-    /// Requests begun in any minute, over all runs in flight.
+    /// Requests started in any minute, over all runs in flight.
     pub requests_per_minute: Option<u64>,
     /// Tokens of prompts and replies in any minute, over all runs in flight.
     pub tokens_per_minute: Option<u64>,
-    /// Until a connection stands.
     pub connect_timeout_s: f64,
-    /// For one attempt; the reply's own deadline holds over all attempts.
+    /// For one attempt; the reply's own deadline covers all attempts.
     pub attempt_timeout_s: f64,
 }
 
-/// One request. The conversation is whole each time; its beginning repeats that of the session's
-/// last request, so that a prefix cache makes it cost its new tokens only.
+/// A request for one reply. It contains the whole conversation, which extends that of the session's
+/// previous request, so that a prefix cache needs to compute only the new tokens.
 pub struct ReplyRequest<'a> {
-    /// Tells the provider which requests share a prefix: the run's id.
+    /// Requests of one session share a prefix: the run's id.
     pub session: &'a str,
     /// System prompt, observations and replies; the last is the user's.
     pub messages: &'a [PromptMessage],
-    /// Tools in the form of the chat templates (`[{"type":"function","function":{...}}]`), for
-    /// models that have a template for them. `None` where the system prompt says it all.
+    /// Tools in the format of chat templates (`[{"type":"function","function":{...}}]`). `None`
+    /// where the system prompt describes them.
     pub tools: Option<&'a Value>,
-    /// The reply must satisfy this JSON schema. `None`: free text.
+    /// JSON schema that the reply must satisfy; `None` for free text.
     pub schema: Option<&'a Value>,
-    /// 0 takes the likeliest token each time.
+    /// 0: always the most probable token.
     pub temperature: f64,
-    /// Keep the smallest set of tokens of this probability.
+    /// Sample from the smallest set of tokens with this total probability.
     pub top_p: f64,
     /// The same seed, messages and model give the same reply.
     pub seed: u64,
-    /// The most tokens of the reply.
+    /// Most tokens of the reply.
     pub max_tokens: u64,
-    /// The most seconds; past it the provider gives [`ProviderError::Late`].
+    /// Seconds, after which the provider returns [`ProviderError::Late`].
     pub deadline_s: f64,
-    /// Whether somebody asked to stop: to be looked at several times a second; then
-    /// [`ProviderError::Canceled`].
+    /// Whether the command was canceled; the provider polls it several times a second, and then
+    /// returns [`ProviderError::Canceled`].
     pub canceled: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// How a reply ended.
+/// The reason for which a reply ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
-    /// By itself.
+    /// The model ended it.
     Stop,
-    /// At `max_tokens`, or at the end of the context.
+    /// It reached `max_tokens` or the end of the context.
     Length,
 }
 
 impl Finish {
-    /// The word in the rows.
-    pub fn word(self) -> &'static str {
+    /// As in rows.
+    pub fn label(self) -> &'static str {
         match self {
             Finish::Stop => "stop",
             Finish::Length => "length",
         }
     }
+
+    /// From a row.
+    pub(crate) fn from_label(label: &str) -> Finish {
+        if label == Finish::Length.label() { Finish::Length } else { Finish::Stop }
+    }
 }
 
-/// A reply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
-    /// The text, without special tokens.
+    /// Without special tokens.
     pub text: String,
-    /// How it ended.
     pub finish: Finish,
     /// Tokens of the whole prompt.
     pub prompt_tokens: u64,
-    /// Tokens of the reply.
     pub reply_tokens: u64,
-    /// Of the prompt, from the prefix cache. Depends on the machine's load: goes into timing,
-    /// never into a row.
+    /// Tokens of the prompt from the prefix cache. Depends on the machine's load: part of the
+    /// timing, never of a row.
     pub cached_prompt_tokens: u64,
     /// Wall time.
     pub seconds: f64,
 }
 
-/// An infrastructure failure. It makes a run failed, to be tried again, and is never data.
+/// An infrastructure failure. It makes a run failed, to be retried, and is never data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
-    /// The model or server is not to be had.
+    /// The model or server is not available.
     #[error("{0}")]
     Unavailable(String),
-    /// No reply in time.
     #[error("no reply within {seconds} s: {what}")]
     Late {
         /// The limit.
         seconds: String,
-        /// What was waited for.
+        /// The event that was waited for.
         what: String,
     },
-    /// Somebody asked to stop.
     #[error("interrupted")]
     Canceled,
-    /// The prompt does not fit, whatever is left out.
+    /// Even the shortest possible prompt does not fit.
     #[error("a prompt of {tokens} tokens and a reply do not fit a context of {limit}: {remedy}")]
-    Context {
-        /// Of the prompt.
-        tokens: u64,
-        /// The context.
-        limit: u64,
-        /// What to change.
-        remedy: String,
-    },
-    /// The request cannot be served as it is (a schema that cannot be compiled, a template that
-    /// fails).
+    Context { tokens: u64, limit: u64, remedy: String },
+    /// The request itself is invalid (a schema that cannot be compiled, a template that fails).
     #[error("{0}")]
     Refused(String),
-    /// A recorded provider has no reply for this request.
+    /// The replayed log has no reply for this request.
     #[error("the recording has no reply {step}: {why}")]
     NotRecorded {
         /// Counted from 1.
         step: u64,
-        /// What differs.
         why: String,
     },
-    /// Any failure of the program that joins the experiment to a model.
+    /// Any other failure of a provider outside of this crate.
     #[error("{text}")]
-    Other {
-        /// Its words.
-        text: String,
-        kind: ErrorKind,
-    },
+    Other { text: String, kind: ErrorKind },
 }
 
 impl HasKind for ProviderError {
@@ -192,38 +178,43 @@ impl HasKind for ProviderError {
     }
 }
 
-/// Gives replies. Called from many threads at once, one request of a session at a time.
+/// A source of replies. Called from many threads at once, with one request of a session at a time.
 pub trait Provider: Send + Sync {
-    /// What it is.
     fn describe(&self) -> ProviderInfo;
 
-    /// Tokens of a prompt as [`Provider::reply`] would make it.
+    /// Tokens of a prompt as [`Provider::reply`] would render it.
+    ///
+    /// # Errors
+    /// The prompt cannot be rendered or tokenized.
     fn count_tokens(
         &self,
         messages: &[PromptMessage],
         tools: Option<&Value>,
     ) -> Result<u64, ProviderError>;
 
-    /// One reply.
+    /// Generates one reply.
+    ///
+    /// # Errors
+    /// Infrastructure: no reply in time, canceled, or the model or server is not available.
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError>;
 
     /// The text's embedding under the model, for similarities between an agent's own summaries.
-    /// `None` where there is none to be had.
+    /// `None` where the provider has no embeddings.
     ///
     /// # Errors
-    /// Infrastructure, as with [`Provider::reply`].
+    /// As with [`Provider::reply`].
     fn embed(&self, text: &str) -> Result<Option<Vec<f32>>, ProviderError> {
         let _ = text;
         Ok(None)
     }
 
-    /// The row of a session's step with this sampling seed, where this is a recording.
-    fn recorded(&self, session: &str, seed: u64) -> Option<&StepRow> {
+    /// The recorded row of the session's step with this sampling seed; `None` except in a replay.
+    fn recorded_row(&self, session: &str, seed: u64) -> Option<&StepRow> {
         let _ = (session, seed);
         None
     }
 
-    /// The session asks for nothing more; what is cached for it can go.
+    /// Ends a session: what is cached for it can be freed.
     fn close(&self, session: &str) {
         let _ = session;
     }
@@ -231,28 +222,37 @@ pub trait Provider: Send + Sync {
 
 /// Opens the models of a grid, one after the other.
 pub trait ProviderFactory: Sync {
-    /// What a model is, found out without loading it. Must agree with [`Provider::describe`].
+    /// Identifies a model without loading it. Must agree with [`Provider::describe`].
+    ///
+    /// # Errors
+    /// The model cannot be found.
     fn identify(&self, model: &ModelSettings) -> Result<ProviderInfo, ProviderError>;
 
-    /// Loads it. The last one was dropped before.
+    /// Loads a model. The previous one was dropped before.
+    ///
+    /// # Errors
+    /// The model cannot be found or loaded.
     fn open(&self, model: &ModelSettings) -> Result<Arc<dyn Provider>, ProviderError>;
 }
 
-/// The factory of experiments that need no model.
+/// The factory for experiments without a model.
 pub struct NoModels;
+
+impl NoModels {
+    fn unavailable(model: &ModelSettings) -> ProviderError {
+        ProviderError::Unavailable(format!(
+            "expected only scripted operators, found the model {}",
+            model.name
+        ))
+    }
+}
 
 impl ProviderFactory for NoModels {
     fn identify(&self, model: &ModelSettings) -> Result<ProviderInfo, ProviderError> {
-        Err(ProviderError::Unavailable(format!(
-            "no model can be opened here, and {} was asked for",
-            model.name
-        )))
+        Err(Self::unavailable(model))
     }
 
     fn open(&self, model: &ModelSettings) -> Result<Arc<dyn Provider>, ProviderError> {
-        Err(ProviderError::Unavailable(format!(
-            "no model can be opened here, and {} was asked for",
-            model.name
-        )))
+        Err(Self::unavailable(model))
     }
 }

@@ -1,6 +1,6 @@
-//! A provider that plays a log back.
+//! A provider that plays back the replies of recorded runs.
 
-use crate::provider::{
+use super::{
     Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply,
     ReplyRequest,
 };
@@ -9,8 +9,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Replies of recorded runs, found by run and step. Asked for anything else than what was recorded,
-/// it fails: a recording is no model.
+/// Recorded replies, found by run and sampling seed. A request that differs from the recorded one
+/// is an error, since a recording has no answer to it.
 #[derive(Debug, Clone)]
 pub struct ReplayProvider {
     info: ProviderInfo,
@@ -19,9 +19,12 @@ pub struct ReplayProvider {
 }
 
 impl ReplayProvider {
-    /// The replies of all committed runs of an experiment.
+    /// Reads the replies of all committed runs of an experiment.
+    ///
+    /// # Errors
+    /// A record or log that cannot be read.
     pub fn open(store: &Store) -> Result<ReplayProvider, ResultsError> {
-        let mut recorded = ReplayProvider {
+        let mut provider = ReplayProvider {
             info: ProviderInfo {
                 identity: String::new(),
                 dtype: String::new(),
@@ -32,9 +35,9 @@ impl ReplayProvider {
             rows: BTreeMap::new(),
         };
         for folder in store.runs()?.iter().filter(|folder| folder.is_committed()) {
-            recorded.add(folder)?;
+            provider.add(folder)?;
         }
-        Ok(recorded)
+        Ok(provider)
     }
 
     fn add(&mut self, folder: &RunFolder) -> Result<(), ResultsError> {
@@ -54,7 +57,8 @@ impl Provider for ReplayProvider {
         self.info.clone()
     }
 
-    /// A recording has no tokenizer: this is the fewest tokens that the messages could be.
+    /// A lower bound, since a recording has no tokenizer: history policies then leave out nothing
+    /// that was not left out when the run was recorded.
     fn count_tokens(
         &self,
         messages: &[PromptMessage],
@@ -64,21 +68,19 @@ impl Provider for ReplayProvider {
     }
 
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError> {
-        let asked = request.messages.last().map_or("", |message| message.content.as_str());
-        let step = request.messages.iter().filter(|message| message.role == "assistant").count()
-            as u64
-            + 1;
-        let absent = |why: &str| ProviderError::NotRecorded { step, why: why.to_string() };
-        let key = (request.session.to_string(), request.seed);
-        let row =
-            self.rows.get(&key).ok_or_else(|| absent("no such run, or no such step in it"))?;
-        let recorded = row.prompt.last().map_or("", |message| message.content.as_str());
-        if recorded != asked {
-            return Err(absent("the observation before it is another one"));
+        let step = 1 + request.messages.iter().filter(|m| m.role == "assistant").count() as u64;
+        let missing = |why: &str| ProviderError::NotRecorded { step, why: why.to_string() };
+        let row = self
+            .recorded_row(request.session, request.seed)
+            .ok_or_else(|| missing("no such run, or no such step in it"))?;
+        let last_of = |messages: &[PromptMessage]| messages.last().map(|m| m.content.clone());
+        if last_of(&row.prompt).unwrap_or_default() != last_of(request.messages).unwrap_or_default()
+        {
+            return Err(missing("the recorded observation before it differs"));
         }
         Ok(Reply {
             text: row.reply.clone(),
-            finish: if row.finish == Finish::Length.word() { Finish::Length } else { Finish::Stop },
+            finish: Finish::from_label(&row.finish),
             prompt_tokens: row.prompt_tokens,
             reply_tokens: row.reply_tokens,
             cached_prompt_tokens: 0,
@@ -86,12 +88,12 @@ impl Provider for ReplayProvider {
         })
     }
 
-    fn recorded(&self, session: &str, seed: u64) -> Option<&StepRow> {
+    fn recorded_row(&self, session: &str, seed: u64) -> Option<&StepRow> {
         self.rows.get(&(session.to_string(), seed))
     }
 }
 
-/// A recording stands for every model that is asked for.
+/// A recording answers for every model.
 impl ProviderFactory for ReplayProvider {
     fn identify(&self, _model: &ModelSettings) -> Result<ProviderInfo, ProviderError> {
         Ok(self.describe())

@@ -1,11 +1,10 @@
-//! One run as a pure machine: replies in, rows out. Living, resuming and replaying are the same
-//! machine, fed from a provider or from a log.
+//! One run as a pure state machine: replies in, rows out. A new run, a resumed one and a replay are
+//! the same machine, fed from a provider or from a log.
 
 use crate::agent::conversation::{Conversation, PromptBudget};
 use crate::agent::summary::{announced_tool, summary};
 use crate::agent::{AgentAction, HistoryPolicy, ReplyMode, prompt, read_reply};
-use crate::config::Cell;
-use crate::config::world_config;
+use crate::config::CellConfig;
 use crate::error::{ConfigProblem, ExperimentError};
 use crate::identity::sampling_seed;
 use crate::provider::{Finish, ProviderError, Reply};
@@ -16,59 +15,61 @@ use results::{
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use warehouse::{
-    Card, CardProblem, CardValidator, Operator, PredictionMode, StepRecord, ToolCall, Totals, Turn,
-    World,
+    Card, CardProblem, CardValidator, Operator, PredictionMode, ToolCall, Totals, Turn, World,
 };
 
-/// All that comes from outside in one step.
+/// All external input of one step.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StepInput {
     pub text: String,
     pub finish: Finish,
     pub prompt_tokens: u64,
     pub reply_tokens: u64,
-    /// Exchanges that were left out of the prompt.
+    /// Exchanges left out of the prompt.
     pub left_out: u64,
-    /// Of the agent's summary to its first ones.
+    /// Similarity of the agent's summary to its first ones.
     pub similarity: Option<SimilarityRow>,
-    /// The call that a scripted operator made; reading its text would give the same.
-    pub made: Option<AgentAction>,
+    /// The action of a scripted operator; parsing its text would give the same.
+    pub scripted: Option<AgentAction>,
 }
 
 /// A run between two steps.
 pub(crate) struct Episode {
     run_id: String,
+    /// The world's seed.
     seed: u64,
     mode: ReplyMode,
     world: World,
     conversation: Conversation,
     operator: Option<Box<dyn Operator>>,
+    /// Steps taken.
     step: u64,
     tool_names: Vec<&'static str>,
-    form: CardValidator,
+    card_validator: CardValidator,
     mixed_kernels: Option<String>,
-    /// Decodes replies, in JSON mode.
+    /// For constrained decoding, in JSON mode.
     pub schema: Option<Value>,
     /// For the chat template, in text mode.
     pub tools: Option<Value>,
 }
 
 impl Episode {
-    pub fn new(run_id: &str, cell: &Cell, seed: u64) -> Result<Episode, ExperimentError> {
-        let config = world_config(cell);
+    /// # Errors
+    /// Settings of the world that contradict each other.
+    pub fn new(run_id: &str, cell: &CellConfig, seed: u64) -> Result<Episode, ExperimentError> {
+        let config = cell.world();
         let mut world =
             World::new(&config, seed).map_err(|error| ConfigProblem::Contradiction {
                 key: error.key.to_string(),
                 why: format!("expected {}, found {}", error.expected, error.found),
             })?;
-        let mode =
-            if cell.text("agent.reply_mode") == "text" { ReplyMode::Text } else { ReplyMode::Json };
-        let operator = warehouse::operator(cell.text("agent.policy"), seed);
+        let mode = cell.agent.reply_mode;
+        let operator = warehouse::operator(cell.agent.policy.name(), seed);
         let scripted = operator.is_some();
-        let history = if scripted { HistoryPolicy::None } else { cell.history() };
+        let history = if scripted { HistoryPolicy::None } else { cell.agent.history };
         let (market, observation) = (world.market(), world.first_observation());
         let system = prompt::system_prompt(&config, mode);
-        let asks = |wanted| !scripted && mode == wanted;
+        let model_in = |wanted| !scripted && mode == wanted;
         Ok(Episode {
             run_id: run_id.to_string(),
             seed,
@@ -77,20 +78,20 @@ impl Episode {
             operator,
             step: 0,
             tool_names: warehouse::tool_specs(&config).iter().map(|spec| spec.name).collect(),
-            form: CardValidator::new(&config),
+            card_validator: CardValidator::new(&config),
             mixed_kernels: None,
-            schema: asks(ReplyMode::Json).then(|| prompt::reply_schema(&config)),
-            tools: asks(ReplyMode::Text).then(|| prompt::template_tools(&config)),
+            schema: model_in(ReplyMode::Json).then(|| prompt::reply_schema(&config)),
+            tools: model_in(ReplyMode::Text).then(|| prompt::template_tools(&config)),
             world,
         })
     }
 
-    /// Rows from here on are marked as computed with these kernels, if they are not the folder's.
-    pub fn mark_from_here(&mut self, mixed_kernels: Option<String>) {
+    /// Marks the following rows as computed with these kernels; `None` if they are the folder's.
+    pub fn set_mixed_kernels(&mut self, mixed_kernels: Option<String>) {
         self.mixed_kernels = mixed_kernels;
     }
 
-    /// How the world ended, if it has.
+    /// How the world ended; `None` while it goes on.
     pub fn ending(&self) -> Option<&'static str> {
         self.world.ending().map(warehouse::EpisodeEnd::label)
     }
@@ -100,7 +101,7 @@ impl Episode {
         self.step
     }
 
-    /// The world in figures.
+    /// Figures of the world.
     pub fn totals(&self) -> Totals {
         self.world.totals()
     }
@@ -110,12 +111,12 @@ impl Episode {
         self.world.crashes()
     }
 
-    /// The scripted operator's reply, in the form in which a model would give it. `None` where a
+    /// The next reply of a scripted operator, in the format of a model's reply. `None` where a
     /// model acts.
-    pub fn scripted_answer(&mut self) -> Option<StepInput> {
+    pub fn scripted_input(&mut self) -> Option<StepInput> {
         let turn = self.operator.as_mut()?.act(&self.world);
         let left_out = self.conversation.left_out_by_policy();
-        let spoken = |text, made| {
+        let input = |text, scripted| {
             Some(StepInput {
                 text,
                 finish: Finish::Stop,
@@ -123,148 +124,175 @@ impl Episode {
                 reply_tokens: 0,
                 left_out,
                 similarity: None,
-                made,
+                scripted,
             })
         };
-        let call = match turn.call {
+        let action = match turn.call {
             Ok(ToolCall { tool, arguments }) => {
                 AgentAction { tool, arguments, card: turn.card.ok().map(|card| card.to_json()) }
             }
-            Err(kind) => return spoken(kind, None),
+            Err(kind) => return input(kind, None),
         };
-        let text = scripted_text(&call);
-        debug_assert_eq!(read_reply(&text, Finish::Stop, self.mode).as_ref(), Ok(&call), "{text}");
-        spoken(text, Some(call))
+        let text = action_text(&action);
+        debug_assert_eq!(
+            read_reply(&text, Finish::Stop, self.mode).as_ref(),
+            Ok(&action),
+            "a scripted action must survive its text: {text}"
+        );
+        input(text, Some(action))
     }
 
-    /// What to leave out of the next prompt so that it fits.
-    pub fn fit(&self, room: &PromptBudget<'_>) -> Result<u64, ProviderError> {
-        self.conversation.fit(room)
+    /// Exchanges to leave out so that the next prompt fits its budget.
+    ///
+    /// # Errors
+    /// No prompt fits, or the provider fails to count tokens.
+    pub fn fit(&self, budget: &PromptBudget<'_>) -> Result<u64, ProviderError> {
+        self.conversation.fit(budget)
     }
 
-    /// The next prompt, with so many exchanges left out.
+    /// The next prompt, without its first `left_out` exchanges.
     pub fn prompt(&self, left_out: u64) -> Cow<'_, [PromptMessage]> {
         self.conversation.request(left_out)
     }
 
-    /// What the agent says of the state in a reply, beside its call.
+    /// The agent's summary of the state in a reply, beside its action.
     pub fn summary(&self, text: &str, finish: Finish) -> Option<String> {
         summary(text, read_reply(text, finish, self.mode).ok().as_ref(), self.mode)
     }
 
-    /// The same of a recorded reply; `None` where a scripted operator acts.
-    pub fn summary_of(&self, row: &StepRow) -> Option<String> {
-        let answer = StepInput::of(row);
-        if self.operator.is_some() { None } else { self.summary(&answer.text, answer.finish) }
+    /// The summary in a recorded reply; `None` for scripted operators.
+    pub fn recorded_summary(&self, row: &StepRow) -> Option<String> {
+        match self.operator {
+            Some(_) => None,
+            None => self.summary(&row.reply, Finish::from_label(&row.finish)),
+        }
     }
 
-    /// The seed of the next reply.
+    /// The seed for sampling the next reply.
     pub fn sampling_seed(&self) -> u64 {
         sampling_seed(self.seed, self.step + 1)
     }
 
-    /// Takes a reply: the world moves on by one step, and this is its row.
-    pub fn take(&mut self, answer: StepInput) -> StepRow {
+    /// Takes a reply: the world advances by one step. Returns the step's row.
+    pub fn take(&mut self, input: StepInput) -> StepRow {
         let sampling_seed = self.sampling_seed();
         self.step += 1;
-        let read = match answer.made {
-            Some(call) => Ok(call),
-            None => read_reply(&answer.text, answer.finish, self.mode),
+        let parsed = match input.scripted {
+            Some(action) => Ok(action),
+            None => read_reply(&input.text, input.finish, self.mode),
         };
-        let plan = match self.operator {
-            Some(_) => None,
-            None => summary(&answer.text, read.as_ref().ok(), self.mode)
-                .and_then(|said| announced_tool(&said, &self.tool_names)),
-        };
-        let (mut turn, given) = turn(read);
-        (turn.plan, turn.similarity) =
-            (plan, answer.similarity.as_ref().map(|similarity| similarity.cosine));
+        let plan = self.announced_tool(&input.text, parsed.as_ref().ok());
+        let ParsedTurn { mut turn, failure, malformed_card } = ParsedTurn::of(parsed);
+        turn.plan = plan;
+        turn.similarity = input.similarity.as_ref().map(|similarity| similarity.cosine);
         let card_problem = self.card_problem(&turn.card);
         let mut record = self.world.step(&turn);
         let prompt = self.conversation.take_news();
-        let observation =
-            with_failure(std::mem::take(&mut record.observation), given.failure.as_ref());
-        self.conversation.add(&answer.text, observation, answer.left_out);
+        let observation = with_failure(std::mem::take(&mut record.observation), failure.as_ref());
+        self.conversation.add(&input.text, observation, input.left_out);
         if record.success && matches!(&turn.call, Ok(call) if call.tool == "reset_beliefs") {
             self.conversation.forget();
         }
-        let mut row = row_of(record);
-        row.run_id = self.run_id.clone();
-        row.prompt = prompt;
-        row.history_dropped = answer.left_out;
-        row.sampling_seed = sampling_seed;
-        row.reply = answer.text;
-        row.finish = answer.finish.word().into();
-        row.action =
-            turn.call.ok().map(|ToolCall { tool, arguments }| ActionRow { tool, arguments });
-        row.card = given.odd_card.or_else(|| turn.card.ok().map(|card| card.raw));
-        row.parse_failure = given.failure;
-        row.card_problem = card_problem;
-        (row.prompt_tokens, row.reply_tokens) = (answer.prompt_tokens, answer.reply_tokens);
-        row.similarity = answer.similarity;
-        row.mixed_kernels = self.mixed_kernels.clone();
-        row
+        StepRow {
+            run_id: self.run_id.clone(),
+            step: record.step,
+            day: record.day,
+            prompt,
+            history_dropped: input.left_out,
+            sampling_seed,
+            reply: input.text,
+            finish: input.finish.label().into(),
+            parse_failure: failure,
+            action: turn.call.ok().map(action_row),
+            card: malformed_card.or_else(|| turn.card.ok().map(|card| card.raw)),
+            card_problem,
+            result: ResultRow {
+                success: record.success,
+                failure: record.failure,
+                answer: record.result,
+            },
+            pe: record.pe.iter().map(|(kind, error)| (kind.label().into(), *error)).collect(),
+            pe_pairs: record.pairs.iter().map(pair_row).collect(),
+            pe_scales: RawJson::of(&record.scales),
+            shocks: record.shocks.iter().map(RawJson::of).collect(),
+            crashes: record.crashes.into_iter().map(crash_record).collect(),
+            detector: RawJson::of(&record.detector),
+            similarity: input.similarity,
+            state: RawJson::of(&record.totals),
+            ending: record.ending.map(|ending| ending.label().to_string()),
+            prompt_tokens: input.prompt_tokens,
+            reply_tokens: input.reply_tokens,
+            mixed_kernels: self.mixed_kernels.clone(),
+        }
     }
 
-    /// What is wrong with a card, or that there is none where one was required.
+    /// The tool that a model announces beside its action.
+    fn announced_tool(&self, text: &str, action: Option<&AgentAction>) -> Option<String> {
+        match self.operator {
+            Some(_) => None,
+            None => announced_tool(&summary(text, action, self.mode)?, &self.tool_names),
+        }
+    }
+
+    /// Why a card is invalid, or missing although required.
     fn card_problem(&self, card: &Result<Card, CardProblem>) -> Option<String> {
         let optional = self.world.config().prediction_mode == PredictionMode::Optional;
         match card {
             Err(CardProblem::Absent) => (!optional).then(|| "absent".to_string()),
             Err(CardProblem::Malformed(why)) => Some(why.clone()),
-            // Scripted operators know one form of card.
+            // Scripted operators fill in the same fields in every prediction format.
             Ok(_) if self.operator.is_some() => None,
-            Ok(card) => self.form.problem(&card.raw),
+            Ok(card) => self.card_validator.problem(&card.raw),
         }
     }
 }
 
-/// What of a reply is no part of the world's turn.
-struct Given {
-    /// Why it is no action.
+/// A parsed reply, as the world's turn and what the turn does not hold.
+struct ParsedTurn {
+    turn: Turn,
+    /// Why the reply is not an action.
     failure: Option<ParseFailure>,
-    /// A card that is no object.
-    odd_card: Option<Value>,
+    /// A card that is not a JSON object, for the row.
+    malformed_card: Option<Value>,
 }
 
-/// The world's turn of a reply.
-fn turn(read: Result<AgentAction, ParseFailure>) -> (Turn, Given) {
-    match read {
-        Ok(AgentAction { tool, arguments, card }) => {
-            let odd_card = card.as_ref().filter(|card| !card.is_object()).cloned();
-            let turn = Turn::new(
-                Ok(ToolCall { tool, arguments }),
-                Card::from_value(card.unwrap_or(Value::Null)),
-            );
-            (turn, Given { failure: None, odd_card })
-        }
-        Err(failure) => {
-            let turn = Turn::new(Err(failure.kind.clone()), Err(CardProblem::Absent));
-            (turn, Given { failure: Some(failure), odd_card: None })
+impl ParsedTurn {
+    fn of(parsed: Result<AgentAction, ParseFailure>) -> ParsedTurn {
+        match parsed {
+            Ok(AgentAction { tool, arguments, card }) => {
+                let malformed_card = card.as_ref().filter(|card| !card.is_object()).cloned();
+                let card = Card::from_value(card.unwrap_or(Value::Null));
+                let turn = Turn::new(Ok(ToolCall { tool, arguments }), card);
+                ParsedTurn { turn, failure: None, malformed_card }
+            }
+            Err(failure) => {
+                let turn = Turn::new(Err(failure.kind.clone()), Err(CardProblem::Absent));
+                ParsedTurn { turn, failure: Some(failure), malformed_card: None }
+            }
         }
     }
 }
 
-/// A call in the form in which a model would write it.
-fn scripted_text(call: &AgentAction) -> String {
+/// A scripted action as the JSON that a model would write.
+fn action_text(action: &AgentAction) -> String {
     #[derive(serde::Serialize)]
-    struct Written<'a> {
+    struct ActionText<'a> {
         tool: &'a str,
         arguments: &'a Map<String, Value>,
         card: Option<&'a Value>,
     }
     let written =
-        Written { tool: &call.tool, arguments: &call.arguments, card: call.card.as_ref() };
+        ActionText { tool: &action.tool, arguments: &action.arguments, card: action.card.as_ref() };
     let mut text = Vec::with_capacity(512);
-    // Texts and numbers alone: nothing in it can fail to be written.
+    // Strings and JSON values always serialize.
     let written = serde_json::to_writer(&mut text, &written).ok();
     written.and_then(|()| String::from_utf8(text).ok()).unwrap_or_default()
 }
 
-/// What the agent is shown after a reply that was no action: why, and then the world as it is.
+/// The observation after a reply that is not an action: why it is not, and then the world's state.
 fn with_failure(observation: String, failure: Option<&ParseFailure>) -> String {
     match failure {
-        // In place of the world's first line, which knows the kind alone.
+        // Replaces the world's first line, which has only the kind of the failure.
         Some(failure) => {
             let rest = observation.split_once('\n').map_or("", |(_, rest)| rest);
             format!("Your last reply was not used: {}.\n{rest}", failure.detail)
@@ -273,39 +301,8 @@ fn with_failure(observation: String, failure: Option<&ParseFailure>) -> String {
     }
 }
 
-/// The world's part of a row.
-fn row_of(record: StepRecord) -> StepRow {
-    StepRow {
-        run_id: String::new(),
-        step: record.step,
-        day: record.day,
-        prompt: Vec::new(),
-        history_dropped: 0,
-        sampling_seed: 0,
-        reply: String::new(),
-        finish: Cow::Borrowed(""),
-        parse_failure: None,
-        action: None,
-        card: None,
-        card_problem: None,
-        result: ResultRow {
-            success: record.success,
-            failure: record.failure,
-            answer: record.result,
-        },
-        pe: record.pe.iter().map(|(kind, error)| (kind.label().into(), *error)).collect(),
-        pe_pairs: record.pairs.iter().map(pair_row).collect(),
-        pe_scales: RawJson::of(&record.scales),
-        shocks: record.shocks.iter().map(RawJson::of).collect(),
-        crashes: record.crashes.into_iter().map(crash_record).collect(),
-        detector: RawJson::of(&record.detector),
-        state: RawJson::of(&record.totals),
-        ending: record.ending.map(|ending| ending.label().to_string()),
-        prompt_tokens: 0,
-        reply_tokens: 0,
-        similarity: None,
-        mixed_kernels: None,
-    }
+fn action_row(ToolCall { tool, arguments }: ToolCall) -> ActionRow {
+    ActionRow { tool, arguments }
 }
 
 fn pair_row(pair: &warehouse::PredictionPair) -> PairRow {
@@ -321,28 +318,28 @@ fn pair_row(pair: &warehouse::PredictionPair) -> PairRow {
 }
 
 impl StepInput {
-    /// What came from outside in a recorded step.
-    pub fn of(row: &StepRow) -> StepInput {
+    /// The input of a recorded step.
+    pub fn of_row(row: &StepRow) -> StepInput {
         StepInput {
             text: row.reply.clone(),
-            finish: if row.finish == Finish::Length.word() { Finish::Length } else { Finish::Stop },
+            finish: Finish::from_label(&row.finish),
             prompt_tokens: row.prompt_tokens,
             reply_tokens: row.reply_tokens,
             left_out: row.history_dropped,
             similarity: row.similarity.clone(),
-            made: None,
+            scripted: None,
         }
     }
 
-    pub fn new(reply: &Reply, left_out: u64) -> StepInput {
+    pub fn of_reply(reply: Reply, left_out: u64, similarity: Option<SimilarityRow>) -> StepInput {
         StepInput {
-            text: reply.text.clone(),
+            text: reply.text,
             finish: reply.finish,
             prompt_tokens: reply.prompt_tokens,
             reply_tokens: reply.reply_tokens,
             left_out,
-            similarity: None,
-            made: None,
+            similarity,
+            scripted: None,
         }
     }
 }

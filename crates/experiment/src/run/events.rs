@@ -1,104 +1,90 @@
+//! Events of a running experiment, for displays and journals.
+
 use crate::config::GridCounts;
 use crate::provider::ProviderInfo;
 use results::RunRecord;
 
-/// What happens while an experiment runs. A closed list.
+/// A closed list of what happens while an experiment runs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunEvent {
     /// The runs are known.
     Planned {
-        /// What the configuration asks for.
         counts: GridCounts,
-        /// Runs that were done before.
+        /// Runs committed before.
         done: usize,
-        /// Runs that are left.
         left: usize,
     },
     /// A model is about to be loaded.
     ModelOpening {
-        /// The configuration's name for it.
+        /// As in the configuration.
         name: String,
-        /// Runs that wait for it.
+        /// Number of its runs.
         runs: usize,
     },
-    /// It is loaded.
     ModelOpened {
-        /// The configuration's name for it.
+        /// As in the configuration.
         name: String,
-        /// What it is.
         info: ProviderInfo,
     },
-    /// A run begins, or goes on.
+    /// A run starts or resumes.
     RunStarted {
-        /// Its id.
         run_id: String,
-        /// Which attempt at it this is.
+        /// Counted from 1.
         attempt: u64,
-        /// Steps that were done before and only replayed.
+        /// Steps of an earlier attempt that were replayed.
         replayed: u64,
-        /// The most steps it can take.
+        /// The horizon.
         steps_max: u64,
     },
-    /// A step is a row.
     StepDone(StepFigures),
-    /// A run is committed.
+    /// A run was committed.
     RunFinished {
-        /// Its record.
         record: Box<RunRecord>,
     },
     /// An attempt failed: infrastructure, never data.
     RunFailed {
-        /// The run.
         run_id: String,
-        /// Why.
         reason: String,
-        /// Whether it will be tried again within this command.
+        /// Whether this command will retry it.
         again: bool,
     },
     /// Another process works on a run.
     RunClaimedElsewhere {
-        /// The run.
         run_id: String,
-        /// Who.
         owner: String,
     },
-    /// Nothing is left but runs that other processes hold; these are watched.
+    /// Only runs of other processes are left; the command watches them.
     Waiting,
-    /// A line for people.
+    /// A message for people.
     Note {
-        /// The line.
         text: String,
     },
 }
 
-/// One step, in figures.
+/// Figures of one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepFigures {
-    /// The run.
     pub run_id: String,
     /// Counted from 1.
     pub step: u64,
-    /// The most steps the run can take.
+    /// The run's horizon.
     pub steps_max: u64,
-    /// Tokens of the prompt.
     pub prompt_tokens: u64,
-    /// Of these, from the prefix cache.
+    /// Tokens of the prompt from the prefix cache.
     pub cached_prompt_tokens: u64,
-    /// Tokens of the reply.
     pub reply_tokens: u64,
-    /// Seconds that the reply took.
     pub reply_seconds: f64,
-    /// Mean of the errors that became known in the step.
+    /// Mean of the prediction errors that became known in the step.
     pub pe: Option<f64>,
-    /// The kind of the reply's failure to be an action.
+    /// Kind of the parse failure, if the reply is not an action.
     pub parse_failure: Option<String>,
-    /// Detectors that fired.
+    /// Crash detectors that fired.
     pub crashes: Vec<String>,
 }
 
-/// Who is told.
+/// Receives the events of an experiment.
 pub trait EventSink: Sync {
-    /// Called on the thread on which it happens; must be quick.
+    /// Called on the thread of the event; must return soon.
     fn event(&self, event: &RunEvent);
 }
 

@@ -1,36 +1,10 @@
-//! UsageLimits on what a command and a run may use: tokens, hours, failures.
+//! Accounting of tokens, hours and failures against their limits.
 
-use crate::config::Config;
-use serde_json::Value;
+use crate::config::UsageLimits;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// What may be used; none: without limit. Tokens are those of prompts, cached or not, and of
-/// replies.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct UsageLimits {
-    pub tokens: Option<u64>,
-    pub hours: Option<f64>,
-    pub failures: Option<u64>,
-    pub run_tokens: Option<u64>,
-    pub run_hours: Option<f64>,
-}
-
-impl UsageLimits {
-    pub fn of(config: &Config) -> UsageLimits {
-        let whole = |key: &str| config.values.get(key).and_then(Value::as_u64);
-        let number = |key: &str| config.values.get(key).and_then(Value::as_f64);
-        UsageLimits {
-            tokens: whole("limits.tokens"),
-            hours: number("limits.hours"),
-            failures: whole("limits.failures"),
-            run_tokens: whole("limits.run_tokens"),
-            run_hours: number("limits.run_hours"),
-        }
-    }
-}
-
-/// What a command has used so far.
+/// Usage of a command so far.
 #[derive(Debug)]
 pub(crate) struct UsageMeter {
     limits: UsageLimits,
@@ -49,40 +23,37 @@ impl UsageMeter {
         }
     }
 
-    pub fn spend(&self, tokens: u64) {
+    pub fn add_tokens(&self, tokens: u64) {
         self.tokens.fetch_add(tokens, Ordering::Relaxed);
     }
 
-    pub fn fail(&self) {
+    pub fn add_failure(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The limit that the command has reached, in words.
+    /// The limit that the command has reached, as a message.
     pub fn reached(&self) -> Option<String> {
         let (tokens, failures) =
             (self.tokens.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed));
-        over("limits.tokens", tokens as f64, self.limits.tokens.map(|most| most as f64))
-            .or_else(|| over("limits.hours", hours(self.begun), self.limits.hours))
+        at_limit("limits.tokens", tokens as f64, self.limits.tokens.map(|max| max as f64))
+            .or_else(|| at_limit("limits.hours", hours_since(self.begun), self.limits.hours))
             .or_else(|| {
-                over(
-                    "limits.failures",
-                    failures as f64,
-                    self.limits.failures.map(|most| most as f64),
-                )
+                let max = self.limits.failures.map(|max| max as f64);
+                at_limit("limits.failures", failures as f64, max)
             })
     }
 
-    /// The limit that a run has reached, of so many tokens and begun then, in words.
+    /// The limit that a run has reached, as a message.
     pub fn run_reached(&self, tokens: u64, begun: Instant) -> Option<String> {
-        over("limits.run_tokens", tokens as f64, self.limits.run_tokens.map(|most| most as f64))
-            .or_else(|| over("limits.run_hours", hours(begun), self.limits.run_hours))
+        at_limit("limits.run_tokens", tokens as f64, self.limits.run_tokens.map(|max| max as f64))
+            .or_else(|| at_limit("limits.run_hours", hours_since(begun), self.limits.run_hours))
     }
 }
 
-fn hours(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() / 3600.0
+fn hours_since(begun: Instant) -> f64 {
+    begun.elapsed().as_secs_f64() / 3600.0
 }
 
-fn over(key: &str, used: f64, most: Option<f64>) -> Option<String> {
-    most.filter(|most| used >= *most).map(|most| format!("{key}: {most} is reached"))
+fn at_limit(key: &str, used: f64, max: Option<f64>) -> Option<String> {
+    max.filter(|max| used >= *max).map(|max| format!("{key}: {max} is reached"))
 }

@@ -1,4 +1,16 @@
 //! Runs, from the queue to the commit.
+//!
+//! ```text
+//! experiment     run_experiment: plan, skip finished runs, one model group after the other
+//! model_group    opens the model of a group and starts its threads
+//! queue          RunQueue: threads take runs from it and report outcomes
+//! claimed_elsewhere   runs that other processes work on
+//! attempt        one run: claim, replay of earlier rows, steps, commit
+//! episode        the pure state machine of a run: replies in, rows out
+//! retrace        a recorded step derived again and compared
+//! record         RunAccumulator: rows -> the run's record
+//! limits, events, options, summary
+//! ```
 
 mod attempt;
 mod claimed_elsewhere;
@@ -6,8 +18,14 @@ pub(crate) mod episode;
 mod events;
 mod experiment;
 mod limits;
+mod model_group;
+mod options;
+mod queue;
 pub(crate) mod record;
 pub(crate) mod retrace;
+mod summary;
 
 pub use events::{EventSink, RunEvent, StepFigures};
-pub use experiment::{ExperimentSummary, RunOptions, SCRIPTED, prepare_experiment, run_experiment};
+pub use experiment::{prepare_experiment, run_experiment};
+pub use options::{RunOptions, SCRIPTED};
+pub use summary::{ExperimentOutcome, ExperimentSummary};

@@ -1,18 +1,19 @@
-//! A run's record, folded from its rows.
+//! A run's record, accumulated from its rows.
 
+use super::episode::Episode;
 use crate::config::PlannedRun;
 use crate::measures::CalibrationSums;
 use crate::provider::ProviderInfo;
-use crate::run::episode::Episode;
 use results::{CrashRecord, RowsRecord, RunRecord, RunTotals, SCHEMA_VERSION, StepRow, Timing};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// What is summed up while rows come in.
+/// Sums over the rows of a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RunAccumulator {
     totals: RunTotals,
     calibration: CalibrationSums,
+    /// Error type -> sum and count of errors in the published form.
     published: BTreeMap<String, (f64, u64)>,
 }
 
@@ -35,7 +36,7 @@ impl RunAccumulator {
         self.totals.prompt_tokens + self.totals.reply_tokens
     }
 
-    /// The record of a run that has ended; rows and attempt are filled in at the commit.
+    /// The record of a run that has ended. Its `rows` are set at the commit.
     pub fn record(
         &self,
         run: &PlannedRun,
@@ -48,24 +49,15 @@ impl RunAccumulator {
         let first =
             crashes.iter().min_by_key(|crash| (crash.detected_step, crash.onset_step)).cloned();
         let published: BTreeMap<&String, f64> =
-            self.published.iter().map(|(k, (sum, n))| (k, sum / *n as f64)).collect();
-        let model = if run.cell.needs_model() {
-            run.cell.text("model.name")
-        } else {
-            run.cell.text("agent.policy")
-        };
+            self.published.iter().map(|(kind, (sum, n))| (kind, sum / *n as f64)).collect();
+        let values = run.cell.values().iter();
         RunRecord {
             schema_version: SCHEMA_VERSION,
             run_id: run.run_id.clone(),
-            cell: run
-                .cell
-                .values
-                .iter()
-                .map(|(key, value)| (key.to_string(), value.clone()))
-                .collect(),
+            cell: values.map(|(key, value)| (key.to_string(), value.clone())).collect(),
             replicate: run.replicate,
             seed: run.seed,
-            model: model.to_string(),
+            model: run.cell.actor_name().to_string(),
             model_identity: info.identity.clone(),
             dtype: info.dtype.clone(),
             kernel_set: info.kernel_set.clone(),

@@ -1,5 +1,5 @@
-//! An experiment as Slurm jobs: what to ask for and the script that says it. Pure; who submits it
-//! is elsewhere.
+//! An experiment as Slurm jobs: resources of each model's tasks, job arrays, and sbatch scripts.
+//! Pure: the program submits them.
 
 mod array;
 mod script;
@@ -9,4 +9,4 @@ mod task;
 pub use array::{TaskArray, split_into_arrays};
 pub use script::{ScriptPaths, script};
 pub use site::Site;
-pub use task::{ModelTasks, TaskResources, model_tasks};
+pub use task::{ModelTasks, TaskRequest, TaskResources, model_tasks};

@@ -1,28 +1,30 @@
+//! The sbatch script of a model's tasks.
+
 use super::{ModelTasks, Site};
 use std::path::Path;
 
-/// Where things are, on every node.
+/// Paths and options that a script refers to, the same on every node.
 pub struct ScriptPaths<'a> {
-    /// The program.
+    /// The vendomini executable.
     pub program: &'a Path,
     /// The experiment's configuration.
     pub config: &'a Path,
     /// `--out` of `run`.
     pub out: &'a Path,
-    /// The folder of scripts and logs.
+    /// Folder of scripts and logs.
     pub jobs: &'a Path,
-    /// The script itself: a successor is submitted from it.
+    /// The script itself, from which a successor is submitted.
     pub script: &'a Path,
-    /// Where submissions are written down, a line each.
+    /// Log of submissions, one JSON line each.
     pub submissions: &'a Path,
-    /// `--set` of the configuration.
+    /// `--set` options of the configuration.
     pub sets: &'a [String],
 }
 
 /// The sbatch script of one model's tasks.
-pub fn script(name: &str, tasks: &ModelTasks, site: &Site, places: &ScriptPaths<'_>) -> String {
+pub fn script(name: &str, tasks: &ModelTasks, site: &Site, paths: &ScriptPaths<'_>) -> String {
     let mut text = String::from("#!/bin/bash\n");
-    for option in options(name, tasks, site, places) {
+    for option in options(name, tasks, site, paths) {
         text += &format!("#SBATCH {option}\n");
     }
     text += &format!(
@@ -40,38 +42,38 @@ pub fn script(name: &str, tasks: &ModelTasks, site: &Site, places: &ScriptPaths<
     }
     text += "export HF_HUB_OFFLINE=1\n";
     text += &format!("lead_s={}\n", site.signal_lead_s);
-    text += &format!("script={}\n", path(places.script));
-    text += BEFORE;
+    text += &format!("script={}\n", quoted_path(paths.script));
+    text += PROLOGUE;
     text += &format!(
         "{} run --config {} --out {} \\\n  --model {} --jobs {} --threads {} --shared --time-left \"$time_left_s\"{} &\n",
-        path(places.program),
-        path(places.config),
-        path(places.out),
+        quoted_path(paths.program),
+        quoted_path(paths.config),
+        quoted_path(paths.out),
         quoted(&tasks.model),
         tasks.jobs,
         tasks.cpus,
-        places.sets.iter().map(|set| format!(" \\\n  --set {}", quoted(set))).collect::<String>(),
+        paths.sets.iter().map(|set| format!(" \\\n  --set {}", quoted(set))).collect::<String>(),
     );
-    text += AFTER;
+    text += WAIT_AND_DECIDE;
     match site.requeue {
         true => text + REQUEUE,
-        false => text + &successor(tasks, places),
+        false => text + &successor(tasks, paths),
     }
 }
 
-/// The end of a script where requeueing is forbidden: another job of the same kind goes on.
-fn successor(tasks: &ModelTasks, places: &ScriptPaths<'_>) -> String {
+/// The end of a script where requeueing is forbidden: submits a successor job that continues.
+fn successor(tasks: &ModelTasks, paths: &ScriptPaths<'_>) -> String {
     let json = |text: &str| quoted(&serde_json::Value::from(text).to_string());
     format!(
         "model_json={}\nscript_json={}\nsubmissions={}\n{SUCCESSOR}",
         json(&tasks.model),
-        json(&places.script.display().to_string()),
-        path(places.submissions)
+        json(&paths.script.display().to_string()),
+        quoted_path(paths.submissions)
     )
 }
 
-fn options(name: &str, tasks: &ModelTasks, site: &Site, places: &ScriptPaths<'_>) -> Vec<String> {
-    let mut options = vec![format!("--job-name={}", plain(name))];
+fn options(name: &str, tasks: &ModelTasks, site: &Site, paths: &ScriptPaths<'_>) -> Vec<String> {
+    let mut options = vec![format!("--job-name={}", safe_name(name))];
     for (option, value) in [
         ("account", &site.account),
         ("partition", &site.partition),
@@ -98,20 +100,20 @@ fn options(name: &str, tasks: &ModelTasks, site: &Site, places: &ScriptPaths<'_>
     options.push(format!("--signal=B:USR1@{}", site.signal_lead_s));
     options.push(if site.requeue { "--requeue" } else { "--no-requeue" }.into());
     options.push("--open-mode=append".into());
-    options.push(format!("--output=\"{}/%A_%a.log\"", places.jobs.display()));
+    options.push(format!("--output=\"{}/%A_%a.log\"", paths.jobs.display()));
     options
 }
 
-const BEFORE: &str = r#"
-# From the first moment on: a signal that finds no trap ends the job, and nothing would requeue it.
-child= asked=
-trap 'asked=1; [ -z "$child" ] || kill -USR1 "$child" 2>/dev/null' USR1 TERM
+const PROLOGUE: &str = r#"
+# The trap must be set first: a signal without it would end the job without requeueing it.
+child= signaled=
+trap 'signaled=1; [ -z "$child" ] || kill -USR1 "$child" 2>/dev/null' USR1 TERM
 
 task=$((${VENDOMINI_TASK_OFFSET:-0} + ${SLURM_ARRAY_TASK_ID:-0}))
 job=$SLURM_JOB_ID
 [ -n "${SLURM_ARRAY_JOB_ID:-}" ] && job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
 
-# Slurm's end of this job; without one, as long as it takes.
+# The job's end according to Slurm; without one, a year from now.
 end=$(scontrol show job "$job" | sed -n 's/.* EndTime=\([^ ]*\).*/\1/p' | head -n 1)
 end_s=$(date -d "$end" +%s 2>/dev/null) || end_s=$(($(date +%s) + 31536000))
 time_left_s=$((end_s - $(date +%s) - lead_s))
@@ -120,10 +122,10 @@ echo "task $task: job $job on $(hostname), start ${SLURM_RESTART_COUNT:-0}, $tim
 
 "#;
 
-const AFTER: &str = r#"child=$!
-[ -z "$asked" ] || kill -USR1 "$child" 2>/dev/null
-# Every step is on disk before the next one begins, so ending the program loses at most the step in flight. A trapped signal
-# ends `wait` before the program.
+const WAIT_AND_DECIDE: &str = r#"child=$!
+[ -z "$signaled" ] || kill -USR1 "$child" 2>/dev/null
+# Every step is on disk before the next one begins, so ending the program loses at most the step in
+# flight. A trapped signal ends `wait` before the program ends.
 wait "$child"
 code=$?
 while kill -0 "$child" 2>/dev/null; do
@@ -132,7 +134,7 @@ while kill -0 "$child" 2>/dev/null; do
 done
 echo "task $task: ended with $code"
 
-# 124: time is short. 129, 130, 138, 143: asked to stop.
+# 124: out of time. 129, 130, 138, 143: stopped by a signal.
 case $code in
   124 | 129 | 130 | 138 | 143) ;;
   *) exit "$code" ;;
@@ -142,7 +144,8 @@ case $about in
   *JobState=RUNNING*) ;;
   # Preempted or requeued by Slurm itself.
   *JobState=PENDING* | *JobState=REQUEUED*) exit "$code" ;;
-  # Slurm is ending the job, and COMPLETING hides why: preempted, out of time, or else canceled by somebody who wants no more of it.
+  # Slurm is ending the job, and COMPLETING does not tell why. Preempted or out of time: continue.
+  # Canceled by a user: stop.
   *)
     preempted=$(sed -n 's/.*PreemptTime=\([0-9][^ ]*\).*/\1/p' <<<"$about" | head -n 1)
     [ -n "$preempted" ] || [ "$(date +%s)" -ge "$end_s" ] || exit "$code"
@@ -155,16 +158,16 @@ const REQUEUE: &str = r#"scontrol requeue "$job"
 
 const SUCCESSOR: &str = r#"successor=$(sbatch --parsable --array="${SLURM_ARRAY_TASK_ID:-0}" --export=ALL "$script") || exit
 echo "task $task: job $successor goes on"
-# So that `status` knows it.
+# Read by `vendomini status`.
 printf '{"job":%s,"model":%s,"offset":%s,"tasks":1,"script":%s,"submitted_unix_s":%s}\n' "${successor%%;*}" "$model_json" \
   "$task" "$script_json" "$(date +%s)" >>"$submissions"
 "#;
 
-fn path(path: &Path) -> String {
+fn quoted_path(path: &Path) -> String {
     quoted(&path.display().to_string())
 }
 
-/// A word for the shell.
+/// Quotes a word for the shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -173,8 +176,8 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// A job's or file's name.
-fn plain(name: &str) -> String {
+/// Replaces characters that names of jobs and files should not contain.
+fn safe_name(name: &str) -> String {
     name.chars()
         .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
         .collect()
@@ -185,10 +188,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_survive_the_shell() {
+    fn words_are_quoted_for_the_shell_and_names_are_reduced() {
         assert_eq!(quoted("a/b-1.yaml"), "a/b-1.yaml");
         assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
         assert_eq!(quoted(""), "''");
-        assert_eq!(plain("Qwen/Qwen3 32B"), "Qwen-Qwen3-32B");
+        assert_eq!(safe_name("Qwen/Qwen3 32B"), "Qwen-Qwen3-32B");
     }
 }

@@ -1,3 +1,5 @@
+//! Settings of a Slurm cluster.
+
 use crate::error::{ConfigProblem, SourceLocation};
 use serde::Deserialize;
 
@@ -13,31 +15,31 @@ pub struct Site {
     pub qos: Option<String>,
     /// `--constraint`.
     pub constraint: Option<String>,
-    /// Loaded with `module load` before anything else.
+    /// Environment modules, loaded with `module load` before anything else.
     pub modules: Vec<String>,
     /// `HF_HOME` on the nodes.
     pub hf_home: Option<String>,
-    /// Slurm's name for the cards, as in `--gres=gpu:a100:2`.
+    /// Slurm's name for the GPUs, as in `--gres=gpu:a100:2`.
     pub gpu_type: Option<String>,
-    /// A machine file that describes a node; models are planned for it. None: for the machine that
-    /// submits.
+    /// A machine file that describes a node, for which models are planned. `None`: the submitting
+    /// machine.
     pub machine: Option<String>,
-    /// Cores of a task.
+    /// CPU cores of a task.
     pub cpus_per_task: u64,
-    /// Memory that a node may give to a task, in GB; it bounds what is asked for.
+    /// Memory that a node can give to a task; bounds the request.
     pub memory_per_node_gb: Option<f64>,
-    /// The longest a job may take.
+    /// The longest time limit of a job.
     pub hours_max: f64,
-    /// The most tasks of a model.
+    /// Most tasks of a model.
     pub tasks_max: usize,
-    /// Jobs that a user may have submitted, where accounting does not say (MaxSubmitJobs), or
-    /// fewer than it says.
+    /// Jobs that a user may have submitted. For clusters where accounting does not tell
+    /// (MaxSubmitJobs), or to use fewer.
     pub submit_jobs_max: Option<usize>,
-    /// The largest array, where it is to be smaller than MaxArraySize.
+    /// The largest job array, if it is to be smaller than MaxArraySize.
     pub array_size_max: Option<usize>,
-    /// Whether a job may requeue itself; otherwise it submits its successor.
+    /// Whether a job may requeue itself; otherwise it submits a successor.
     pub requeue: bool,
-    /// Seconds before a job's end at which it is told to save.
+    /// Seconds before its end at which a job is signaled to save its state.
     pub signal_lead_s: u64,
 }
 
@@ -65,59 +67,53 @@ impl Default for Site {
 }
 
 impl Site {
-    /// Reads a site's settings; `file` is their name, for messages.
+    /// Parses a site file; messages name it `file`.
     ///
     /// # Errors
-    /// A key that nothing reads, a value out of range, or words that would end up as another line
-    /// of the script.
+    /// An unknown key, a value out of its range, or a text that could break out of its line of the
+    /// script.
     pub fn from_yaml(file: &str, text: &str) -> Result<Site, ConfigProblem> {
-        let site: Site = serde_saphyr::from_str(text).map_err(|error| refused(file, &error))?;
-        let wrong = |key: &str, expected: &str, found: String| {
-            let place = SourceLocation { file: file.to_string(), line: 0 };
-            Err(ConfigProblem::WrongType {
-                place,
-                key: key.into(),
-                expected: expected.into(),
-                found,
-            })
-        };
-        if !(site.hours_max > 0.0 && site.hours_max <= 8760.0) {
-            return wrong(
-                "hours_max",
-                "hours, more than 0 and at most 8760",
-                site.hours_max.to_string(),
-            );
+        let site: Site =
+            serde_saphyr::from_str(text).map_err(|error| yaml_problem(file, &error))?;
+        site.check().map_err(|WrongValue { key, expected, found }| ConfigProblem::WrongType {
+            at: SourceLocation { file: file.to_string(), line: 0 },
+            key: key.into(),
+            expected: expected.into(),
+            found,
+        })?;
+        Ok(site)
+    }
+
+    fn check(&self) -> Result<(), WrongValue> {
+        let wrong = |key, expected, found| Err(WrongValue { key, expected, found });
+        if !(self.hours_max > 0.0 && self.hours_max <= 8760.0) {
+            let expected = "hours, more than 0 and at most 8760";
+            return wrong("hours_max", expected, self.hours_max.to_string());
         }
-        for (key, number) in
-            [("cpus_per_task", site.cpus_per_task), ("tasks_max", site.tasks_max as u64)]
-        {
-            if number == 0 {
-                return wrong(key, "1 or more", "0".into());
-            }
-        }
-        for (key, number) in
-            [("submit_jobs_max", site.submit_jobs_max), ("array_size_max", site.array_size_max)]
-        {
+        for (key, number) in [
+            ("cpus_per_task", Some(self.cpus_per_task)),
+            ("tasks_max", Some(self.tasks_max as u64)),
+            ("submit_jobs_max", self.submit_jobs_max.map(|jobs| jobs as u64)),
+            ("array_size_max", self.array_size_max.map(|size| size as u64)),
+        ] {
             if number == Some(0) {
                 return wrong(key, "1 or more", "0".into());
             }
         }
-        if site.memory_per_node_gb.is_some_and(|gb| gb.is_nan() || gb <= 0.0) {
-            return wrong(
-                "memory_per_node_gb",
-                "more than 0",
-                format!("{:?}", site.memory_per_node_gb),
-            );
+        if self.memory_per_node_gb.is_some_and(|gb| gb.is_nan() || gb <= 0.0) {
+            let found = format!("{:?}", self.memory_per_node_gb);
+            return wrong("memory_per_node_gb", "more than 0", found);
         }
-        for (key, value) in site.words() {
+        for (key, value) in self.script_words() {
             if value.is_empty() || value.contains(|c: char| c.is_whitespace() || c.is_control()) {
                 return wrong(key, "a word without spaces", format!("{value:?}"));
             }
         }
-        Ok(site)
+        Ok(())
     }
 
-    fn words(&self) -> Vec<(&'static str, &str)> {
+    /// Values that are written into the script.
+    fn script_words(&self) -> Vec<(&'static str, &str)> {
         let optional = [
             ("account", &self.account),
             ("partition", &self.partition),
@@ -130,20 +126,26 @@ impl Site {
     }
 }
 
-fn refused(file: &str, error: &serde_saphyr::Error) -> ConfigProblem {
-    let place =
-        SourceLocation { file: file.to_string(), line: error.location().map_or(0, |at| at.line()) };
+struct WrongValue {
+    key: &'static str,
+    expected: &'static str,
+    found: String,
+}
+
+fn yaml_problem(file: &str, error: &serde_saphyr::Error) -> ConfigProblem {
+    let line = error.location().map_or(0, |at| at.line());
+    let at = SourceLocation { file: file.to_string(), line };
     match error.without_snippet() {
         serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
-            let near = |known: &&&str| strsim::jaro_winkler(known, field);
+            let similarity = |known: &&&str| strsim::jaro_winkler(known, field);
             let nearest = expected
                 .iter()
-                .max_by(|a, b| near(a).total_cmp(&near(b)))
-                .filter(|k| near(k) > 0.7);
+                .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
+                .filter(|key| similarity(key) > 0.7);
             let suggestion = nearest.map(|key| (*key).to_string());
-            ConfigProblem::UnknownKey { place, key: field.to_string(), suggestion }
+            ConfigProblem::UnknownKey { at, key: field.to_string(), suggestion }
         }
-        other => ConfigProblem::NotYaml { place, words: other.to_string() },
+        other => ConfigProblem::NotYaml { at, message: other.to_string() },
     }
 }
 
@@ -152,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_key_is_named_with_its_line_and_its_neighbor() {
+    fn an_unknown_key_is_reported_with_its_line_and_a_suggestion() {
         let error = Site::from_yaml("site.yaml", "account: a\npartitoin: b\n")
             .expect_err("unknown")
             .to_string();
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_break_the_script_is_refused() {
+    fn values_that_would_break_the_script_are_refused() {
         for text in [
             "hours_max: 0",
             "account: \"a\\nrm\"",

@@ -1,4 +1,4 @@
-//! What the tests of whole experiments share.
+//! Helpers for tests of whole experiments.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use experiment::{Config, ExperimentSummary, NoModels, RunEvent, RunOptions, run_experiment};
@@ -8,7 +8,7 @@ use std::path::Path;
 
 pub fn quiet(_: &RunEvent) {}
 
-pub fn folder_options(_config: &Config, folder: &Path, jobs: usize) -> RunOptions {
+pub fn folder_options(folder: &Path, jobs: usize) -> RunOptions {
     let provenance = Provenance { version: "test".into(), ..Provenance::default() };
     RunOptions {
         folder: folder.to_path_buf(),
@@ -16,22 +16,22 @@ pub fn folder_options(_config: &Config, folder: &Path, jobs: usize) -> RunOption
         runs_max: None,
         accept_mixed: false,
         model: None,
-        end: None,
+        stop_at: None,
         claim_patience: std::time::Duration::ZERO,
         provenance,
     }
 }
 
-/// Runs all that is left with scripted operators.
+/// Carries out all runs that are left, with scripted operators.
 pub fn run_to_end(config: &Config, folder: &Path, jobs: usize) -> ExperimentSummary {
-    let options = folder_options(config, folder, jobs);
+    let options = folder_options(folder, jobs);
     let summary = run_experiment(config, &NoModels, &options, &quiet, &|| false)
         .unwrap_or_else(|error| panic!("{error}"));
     assert!(summary.all_done(), "{summary:?}");
     summary
 }
 
-/// Run id -> the bytes of its committed log, and its record without what depends on the machine.
+/// Run id -> the bytes of its committed log, and its record without timing.
 pub fn steps_of(folder: &Path) -> BTreeMap<String, (String, String)> {
     let store = Store::open(folder).unwrap();
     let of = |folder: results::RunFolder| {

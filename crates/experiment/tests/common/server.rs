@@ -1,4 +1,4 @@
-//! An OpenAI-compatible server for tests, over real sockets, that misbehaves as it is told.
+//! An OpenAI-compatible server for tests, over real sockets, with faults on demand.
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,52 +7,56 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A request, as it came.
+/// A request that the server received.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct RecordedRequest {
     pub path: String,
     pub authorization: Option<String>,
     pub body: Value,
 }
 
-impl Asked {
-    /// Whether it only finds out what the server offers.
+impl RecordedRequest {
+    /// Whether it probes the server's capabilities.
     pub fn is_probe(&self) -> bool {
         self.body["messages"].as_array().is_some_and(|m| m.len() == 1 && m[0]["role"] == "user")
     }
 }
 
-/// What the server does about a request.
-pub enum Does {
-    /// A whole answer: status, further header lines, body.
-    Answers(u16, &'static str, String),
-    /// Nothing, for so long.
-    Hangs(Duration),
-    /// Promises more bytes than it sends.
-    CutsOff,
-    /// Closes without a word.
-    Closes,
-    /// Words that are no HTTP.
-    Babbles,
+/// The server's response to a request.
+pub enum Action {
+    /// Status, further header lines, body.
+    Respond(u16, &'static str, String),
+    /// Sends nothing for this long.
+    Hang(Duration),
+    /// Sends fewer bytes than its header announces.
+    Truncate,
+    /// Closes the connection.
+    Close,
+    /// Sends text that is not HTTP.
+    SendGarbage,
 }
 
-type Act = dyn Fn(&Asked, usize) -> Does + Send + Sync;
+type ActionFn = dyn Fn(&RecordedRequest, usize) -> Action + Send + Sync;
 
 pub struct Server {
     pub address: String,
-    pub asked: Arc<Mutex<Vec<Asked>>>,
+    pub requests: Arc<Mutex<Vec<RecordedRequest>>>,
     stopped: Arc<AtomicBool>,
 }
 
 impl Server {
-    /// `act` gets each request and how many of its kind (runs' or probes) came before.
-    pub fn start(act: impl Fn(&Asked, usize) -> Does + Send + Sync + 'static) -> Server {
+    /// `act` gets each request, and the number of requests of its kind (of runs or probes) before
+    /// it.
+    pub fn start(
+        act: impl Fn(&RecordedRequest, usize) -> Action + Send + Sync + 'static,
+    ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}/v1", listener.local_addr().unwrap());
-        let (asked, stopped) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let act: Arc<Act> = Arc::new(act);
+        let (requests, stopped) =
+            (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let act: Arc<ActionFn> = Arc::new(act);
         let counts = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
-        let (log, stop) = (asked.clone(), stopped.clone());
+        let (log, stop) = (requests.clone(), stopped.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stop.load(Ordering::SeqCst) {
@@ -62,12 +66,18 @@ impl Server {
                 std::thread::spawn(move || serve(stream.unwrap(), &*act, &log, &counts));
             }
         });
-        Server { address, asked, stopped }
+        Server { address, requests, stopped }
     }
 
-    /// Requests of runs, without the ones that find out what is offered.
-    pub fn asked_by_runs(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().iter().filter(|asked| !asked.is_probe()).cloned().collect()
+    /// Requests without the probes.
+    pub fn requests_of_runs(&self) -> Vec<RecordedRequest> {
+        self.requests
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|request| !request.is_probe())
+            .cloned()
+            .collect()
     }
 }
 
@@ -79,32 +89,37 @@ impl Drop for Server {
     }
 }
 
-fn serve(stream: TcpStream, act: &Act, log: &Mutex<Vec<Asked>>, counts: &[AtomicUsize; 2]) {
+fn serve(
+    stream: TcpStream,
+    act: &ActionFn,
+    log: &Mutex<Vec<RecordedRequest>>,
+    counts: &[AtomicUsize; 2],
+) {
     let mut reader = BufReader::new(stream);
-    while let Some(asked) = read(&mut reader) {
-        let before = counts[usize::from(asked.is_probe())].fetch_add(1, Ordering::SeqCst);
-        log.lock().unwrap().push(asked.clone());
+    while let Some(request) = read(&mut reader) {
+        let before = counts[usize::from(request.is_probe())].fetch_add(1, Ordering::SeqCst);
+        log.lock().unwrap().push(request.clone());
         let stream = reader.get_mut();
-        let sent = match act(&asked, before) {
-            Does::Answers(status, headers, body) => {
+        let sent = match act(&request, before) {
+            Action::Respond(status, headers, body) => {
                 let head = format!(
                     "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n{headers}\r\n",
                     body.len()
                 );
                 stream.write_all((head + &body).as_bytes())
             }
-            Does::Hangs(time) => {
+            Action::Hang(time) => {
                 std::thread::sleep(time);
                 return;
             }
-            Does::CutsOff => {
+            Action::Truncate => {
                 let _ = stream.write_all(
                     b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{\"choices\": [{\"mess",
                 );
                 return;
             }
-            Does::Closes => return,
-            Does::Babbles => {
+            Action::Close => return,
+            Action::SendGarbage => {
                 let _ = stream.write_all(b"220 mail.example ESMTP\r\n\r\n");
                 return;
             }
@@ -115,7 +130,7 @@ fn serve(stream: TcpStream, act: &Act, log: &Mutex<Vec<Asked>>, counts: &[Atomic
     }
 }
 
-fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
+fn read(reader: &mut BufReader<TcpStream>) -> Option<RecordedRequest> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
     let path = line.split(' ').nth(1)?.to_string();
@@ -132,22 +147,26 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Asked { path, authorization, body: serde_json::from_slice(&body).ok()? })
+    Some(RecordedRequest { path, authorization, body: serde_json::from_slice(&body).ok()? })
 }
 
-/// A good completion.
-pub fn says(content: &str) -> Does {
-    answers(json!({"role": "assistant", "content": content}), "stop")
+/// A completion with this text.
+pub fn text_completion(content: &str) -> Action {
+    completion(json!({"role": "assistant", "content": content}), "stop")
 }
 
-/// A completion of this message.
-pub fn answers(message: Value, finish_reason: &str) -> Does {
+/// A completion with this message.
+pub fn completion(message: Value, finish_reason: &str) -> Action {
     let usage = json!({"prompt_tokens": 700, "completion_tokens": 20, "prompt_tokens_details": {"cached_tokens": 512}});
     let body = json!({"choices": [{"index": 0, "message": message, "finish_reason": finish_reason}], "usage": usage});
-    Does::Answers(200, "content-type: application/json\r\n", body.to_string())
+    Action::Respond(200, "content-type: application/json\r\n", body.to_string())
 }
 
-/// An error in the protocol's form.
-pub fn fails(status: u16, headers: &'static str, message: &str) -> Does {
-    Does::Answers(status, headers, json!({"error": {"message": message, "type": "x"}}).to_string())
+/// An error in the protocol's format.
+pub fn error(status: u16, headers: &'static str, message: &str) -> Action {
+    Action::Respond(
+        status,
+        headers,
+        json!({"error": {"message": message, "type": "x"}}).to_string(),
+    )
 }

@@ -1,4 +1,4 @@
-//! What a server offers, found by asking for it once, before any run.
+//! Capabilities of a server, probed once with small requests before any run.
 
 use super::retry::RequestDeadline;
 use super::{RemoteProvider, wire};
@@ -6,65 +6,75 @@ use crate::provider::{ProviderError, ReplyRequest};
 use results::PromptMessage;
 use serde_json::{Value, json};
 
-/// How far a server can hold a reply to a form.
+/// How strictly a server can constrain a reply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum ReplyConstraint {
-    /// To a JSON schema such as ours: a choice at the top, and definitions.
+    /// To a JSON schema with `anyOf` at its root and definitions, such as the agent's.
     JsonSchema,
-    /// To be some JSON object.
+    /// To any JSON object.
     JsonObject,
-    /// Not at all.
     #[default]
     Unconstrained,
 }
 
-/// What requests to a server may carry.
+/// Features that requests to a server may use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct ServerCapabilities {
-    pub form: ReplyConstraint,
+    pub constraint: ReplyConstraint,
     pub tools: bool,
-    /// The limit of tokens has its newer name.
+    /// The server knows only the newer name of `max_tokens`.
     pub max_completion_tokens: bool,
 }
 
 impl ServerCapabilities {
-    /// In the place of a kernel set: rows of a server that offers other things are kept apart.
-    pub fn words(&self) -> String {
-        let form = match self.form {
+    /// Takes the place of a kernel set in provenance, so that rows of servers with different
+    /// capabilities are not mixed unnoticed.
+    pub fn label(&self) -> String {
+        let constraint = match self.constraint {
             ReplyConstraint::JsonSchema => "json_schema",
             ReplyConstraint::JsonObject => "json_object",
             ReplyConstraint::Unconstrained => "free",
         };
-        format!("server {form}{}", if self.tools { " tools" } else { "" })
+        format!("server {constraint}{}", if self.tools { " tools" } else { "" })
     }
 }
 
-/// CapabilityProbe plainly first, which must work; then for each thing, which may be refused.
-pub(super) fn find(
+/// Sends a plain request, which must succeed, and then one for each optional feature.
+pub(super) fn probe(
     provider: &RemoteProvider,
     deadline_s: f64,
     canceled: &(dyn Fn() -> bool + Sync),
 ) -> Result<ServerCapabilities, ProviderError> {
-    let asks = CapabilityProbe { provider, deadline_s, canceled };
-    let mut offers = ServerCapabilities::default();
-    if let Err(why) = asks.granted(&offers, false)? {
-        offers.max_completion_tokens = true;
-        if asks.granted(&offers, false)?.is_err() {
+    let probe = CapabilityProbe { provider, deadline_s, canceled };
+    let mut found = ServerCapabilities::default();
+    if let Err(why) = probe.accepts(&found, Feature::Constraint)? {
+        found.max_completion_tokens = true;
+        if probe.accepts(&found, Feature::Constraint)?.is_err() {
             return Err(ProviderError::Unavailable(format!(
                 "{} refuses a plain request: {why}",
-                provider.line.address()
+                provider.client.address()
             )));
         }
     }
-    for form in [ReplyConstraint::JsonSchema, ReplyConstraint::JsonObject] {
-        if offers.form == ReplyConstraint::Unconstrained
-            && asks.granted(&ServerCapabilities { form, ..offers }, false)?.is_ok()
+    for constraint in [ReplyConstraint::JsonSchema, ReplyConstraint::JsonObject] {
+        let constrained = ServerCapabilities { constraint, ..found };
+        if found.constraint == ReplyConstraint::Unconstrained
+            && probe.accepts(&constrained, Feature::Constraint)?.is_ok()
         {
-            offers.form = form;
+            found.constraint = constraint;
         }
     }
-    offers.tools = asks.granted(&ServerCapabilities { tools: true, ..offers }, true)?.is_ok();
-    Ok(offers)
+    let with_tools = ServerCapabilities { tools: true, ..found };
+    found.tools = probe.accepts(&with_tools, Feature::Tools)?.is_ok();
+    Ok(found)
+}
+
+/// What a probing request contains.
+#[derive(Clone, Copy, PartialEq)]
+enum Feature {
+    /// A schema, sent as far as the assumed capabilities allow it.
+    Constraint,
+    Tools,
 }
 
 struct CapabilityProbe<'a> {
@@ -74,19 +84,23 @@ struct CapabilityProbe<'a> {
 }
 
 impl CapabilityProbe<'_> {
-    /// Inner error: the server refuses this request, in its words. Outer: no request can be made.
-    fn granted(
+    /// Whether the server accepts a request that uses these capabilities. The inner error is its
+    /// message.
+    ///
+    /// # Errors
+    /// No request can be made.
+    fn accepts(
         &self,
-        offers: &ServerCapabilities,
-        with_tools: bool,
+        capabilities: &ServerCapabilities,
+        feature: Feature,
     ) -> Result<Result<(), String>, ProviderError> {
         let (schema, tools) = (schema(), tools());
         let content = "Reply with {\"tool\": \"wait\"} as JSON.".to_string();
         let request = ReplyRequest {
             session: "offers",
             messages: &[PromptMessage { role: "user".into(), content }],
-            tools: Some(&tools).filter(|_| with_tools),
-            schema: Some(&schema).filter(|_| !with_tools),
+            tools: Some(&tools).filter(|_| feature == Feature::Tools),
+            schema: Some(&schema).filter(|_| feature == Feature::Constraint),
             temperature: 0.0,
             top_p: 1.0,
             seed: 0,
@@ -94,8 +108,9 @@ impl CapabilityProbe<'_> {
             deadline_s: self.deadline_s,
             canceled: self.canceled,
         };
-        let patience = RequestDeadline::new(self.deadline_s, request.session, 0, self.canceled);
-        match self.provider.ask(&wire::body(&self.provider.model, &request, offers), &patience) {
+        let deadline = RequestDeadline::new(self.deadline_s, request.session, 0, self.canceled);
+        let body = wire::request_body(&self.provider.model, &request, capabilities);
+        match self.provider.complete(&body, &deadline) {
             Ok(_) => Ok(Ok(())),
             Err(ProviderError::Refused(why)) => Ok(Err(why)),
             Err(other) => Err(other),
@@ -103,7 +118,7 @@ impl CapabilityProbe<'_> {
     }
 }
 
-/// Has what ours have: a choice at the top, constants, definitions.
+/// Uses the features of the agent's schema: `anyOf` at the root, constants, definitions.
 fn schema() -> Value {
     let call = json!({
         "type": "object",

@@ -1,5 +1,5 @@
-//! One exchange with a server: an answer, or why there is none, within its time. No exchange
-//! outlives its limit for us, even if the system call underneath does.
+//! One HTTP exchange with a time limit. It returns in time even where a system call underneath
+//! hangs, since the call runs on a thread of its own.
 
 use super::retry::RequestDeadline;
 use crate::provider::{ProviderError, ServerSettings};
@@ -8,15 +8,14 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use ureq::Agent;
 
-/// Bytes of an answer that are read. A completion is kilobytes.
-const ANSWER_BYTES_MAX: u64 = 16 << 20;
-/// How often a waiting request looks whether it was canceled.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Beyond the client's own limit: then it hangs where no time limit of its own reaches, as in a
-/// resolver.
+/// Largest response body that is read. A completion has kilobytes.
+const BODY_BYTES_MAX: u64 = 16 << 20;
+/// Interval at which a waiting request polls for cancellation.
+const POLL: Duration = Duration::from_millis(50);
+/// Time beyond the HTTP client's own limit, after which the exchange hangs in a call that the limit
+/// does not cover, such as name resolution.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What a server said.
 #[derive(Debug, Clone)]
 pub(super) struct HttpResponse {
     pub status: u16,
@@ -25,7 +24,7 @@ pub(super) struct HttpResponse {
     pub body: Vec<u8>,
 }
 
-/// The way to a server.
+/// A server's address, key and connections.
 pub(super) struct HttpClient {
     agent: Agent,
     base_url: String,
@@ -59,14 +58,17 @@ impl HttpClient {
         &self.base_url
     }
 
-    /// Outer error: the request was given up by us. Inner: the exchange failed, and may go better
-    /// another time.
+    /// Posts `body` and waits for the response. The inner error is a failed exchange, which may
+    /// succeed when repeated.
+    ///
+    /// # Errors
+    /// The request was canceled, or no thread can be started.
     pub fn post(
         &self,
         path: &str,
         body: &Value,
         limit: Duration,
-        patience: &RequestDeadline<'_>,
+        deadline: &RequestDeadline<'_>,
     ) -> Result<Result<HttpResponse, String>, ProviderError> {
         let mut request = self
             .agent
@@ -76,23 +78,23 @@ impl HttpClient {
             request = request.header("authorization", key);
         }
         let request = request.config().timeout_global(Some(limit)).build();
-        let (bytes, (tell, hear)) = (body.to_string(), mpsc::sync_channel(1));
-        let work = move || {
-            // Nobody listens any more when the request was given up.
-            let _ = tell.send(exchange(request, &bytes));
+        let (bytes, (sender, receiver)) = (body.to_string(), mpsc::sync_channel(1));
+        let exchange = move || {
+            // The receiver is gone where the request was given up.
+            let _ = sender.send(exchange(request, &bytes));
         };
-        let thread = std::thread::Builder::new().name("http".into()).spawn(work);
+        let thread = std::thread::Builder::new().name("http".into()).spawn(exchange);
         thread.map_err(|error| {
-            ProviderError::Unavailable(format!("no thread for a request: {error}"))
+            ProviderError::Unavailable(format!("cannot start a thread for a request: {error}"))
         })?;
         let until = Instant::now() + limit + GRACE;
         loop {
-            match hear.recv_timeout(LOOK_EVERY) {
-                Ok(answer) => return Ok(answer),
+            match receiver.recv_timeout(POLL) {
+                Ok(response) => return Ok(response),
                 Err(RecvTimeoutError::Disconnected) => {
                     return Ok(Err("the request's thread died".into()));
                 }
-                Err(RecvTimeoutError::Timeout) if patience.canceled() => {
+                Err(RecvTimeoutError::Timeout) if deadline.canceled() => {
                     return Err(ProviderError::Canceled);
                 }
                 Err(RecvTimeoutError::Timeout) if Instant::now() > until => {
@@ -111,7 +113,7 @@ fn exchange(
     let mut response = request.send(body).map_err(|error| error.to_string())?;
     let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
     let (status, retry_after) = (response.status().as_u16(), header.map(str::to_string));
-    let read = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+    let read = response.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_vec();
     match read {
         Ok(body) => Ok(HttpResponse { status, retry_after, body }),
         Err(error) => Err(format!("the answer (HTTP {status}) broke off: {error}")),
@@ -124,9 +126,9 @@ fn authorization(variable: &str) -> Result<Option<String>, ProviderError> {
         Ok(key) if key.trim().bytes().all(|byte| byte.is_ascii_graphic()) => {
             Ok(Some(format!("Bearer {}", key.trim())))
         }
-        // The key itself is never shown.
+        // Messages never contain the key.
         Ok(_) | Err(std::env::VarError::NotUnicode(_)) => Err(ProviderError::Unavailable(format!(
-            "the key in ${variable} holds characters that no header can carry"
+            "the key in ${variable} has characters that an HTTP header cannot contain"
         ))),
         Err(std::env::VarError::NotPresent) => Ok(None),
     }

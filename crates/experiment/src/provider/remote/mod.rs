@@ -2,22 +2,21 @@
 //! /chat/completions`.
 //!
 //! ```text
-//! open    asks twice what the server offers                  offers
-//! reply   waits for its turn, asks, retries                  pace, retry
-//!   post  one exchange, in time or not at all                http
-//!   body, read    JSON out and in                            wire
+//! open    probes the server's capabilities            capabilities
+//! reply   waits for the rate limit, asks, retries     rate_limit, retry
+//!   post  one HTTP exchange with a time limit         http
+//!   request_body, parse_completion                    wire
 //! ```
 //!
-//! Whatever a server does wrong is a [`ProviderError`]: its words never become a reply.
+//! Every fault of a server is a [`ProviderError`]; its text never becomes a reply.
 
 mod capabilities;
 mod http;
 mod rate_limit;
-
 mod retry;
 mod wire;
 
-use crate::provider::{Provider, ProviderError, ProviderInfo, Reply, ReplyRequest, ServerSettings};
+use super::{Provider, ProviderError, ProviderInfo, Reply, ReplyRequest, ServerSettings};
 use capabilities::ServerCapabilities;
 use http::HttpClient;
 use rate_limit::RateLimiter;
@@ -30,16 +29,16 @@ use std::time::{Duration, Instant};
 pub struct RemoteProvider {
     model: String,
     dtype: String,
-    line: HttpClient,
-    pace: RateLimiter,
+    client: HttpClient,
+    rate_limiter: RateLimiter,
     retries: u64,
     attempt_timeout: Duration,
-    offers: ServerCapabilities,
+    capabilities: ServerCapabilities,
 }
 
 impl RemoteProvider {
-    /// What a served model is, without asking the server. The address is no part of it: a server
-    /// that moved to another node serves the same model.
+    /// Identity of a served model, without asking the server. The address is not part of it: a
+    /// server that moved to another node serves the same model.
     pub fn identity(model: &str, dtype: &str) -> ProviderInfo {
         ProviderInfo {
             identity: format!("openai-compatible {model}"),
@@ -50,10 +49,10 @@ impl RemoteProvider {
         }
     }
 
-    /// Finds the server and what it offers. `deadline_s` is for each question.
+    /// Connects to the server and probes its capabilities. `deadline_s` applies to each probe.
     ///
     /// # Errors
-    /// The server cannot be reached, refuses the key, or does not know the model.
+    /// The server cannot be reached, rejects the key, or does not know the model.
     pub fn open(
         model: &str,
         dtype: &str,
@@ -64,83 +63,96 @@ impl RemoteProvider {
         let mut provider = RemoteProvider {
             model: model.to_string(),
             dtype: dtype.to_string(),
-            line: HttpClient::new(settings)?,
-            pace: RateLimiter::new(settings.requests_per_minute, settings.tokens_per_minute),
+            client: HttpClient::new(settings)?,
+            rate_limiter: RateLimiter::new(
+                settings.requests_per_minute,
+                settings.tokens_per_minute,
+            ),
             retries: settings.retries,
             attempt_timeout: Duration::from_secs_f64(settings.attempt_timeout_s),
-            offers: ServerCapabilities::default(),
+            capabilities: ServerCapabilities::default(),
         };
-        provider.offers = capabilities::find(&provider, deadline_s, canceled)?;
+        provider.capabilities = capabilities::probe(&provider, deadline_s, canceled)?;
         Ok(provider)
     }
 
-    /// CapabilityProbe until there is an answer, the attempts are used up, or time is.
-    fn ask(
+    /// Asks until there is a completion, the attempts are used up, or the deadline passes.
+    fn complete(
         &self,
         body: &Value,
-        patience: &RequestDeadline<'_>,
-    ) -> Result<wire::Completion, ProviderError> {
-        let mut tries = 0;
+        deadline: &RequestDeadline<'_>,
+    ) -> Result<wire::ChatCompletion, ProviderError> {
+        let mut attempts = 0;
         loop {
-            self.pace.turn(patience)?;
-            let limit = patience.left()?.min(self.attempt_timeout);
-            let trouble = match self.line.post("chat/completions", body, limit, patience)? {
-                Ok(answer) => match retry::judge(&answer).map(|()| wire::read(&answer.body)) {
+            self.rate_limiter.wait(deadline)?;
+            let limit = deadline.remaining()?.min(self.attempt_timeout);
+            let error = match self.client.post("chat/completions", body, limit, deadline)? {
+                Ok(response) => match retry::check_status(&response)
+                    .map(|()| wire::parse_completion(&response.body))
+                {
                     Ok(Ok(completion)) => {
-                        self.pace.spend(completion.prompt_tokens + completion.reply_tokens);
+                        let tokens = completion.prompt_tokens + completion.reply_tokens;
+                        self.rate_limiter.count_tokens(tokens);
                         return Ok(completion);
                     }
-                    Ok(Err(why)) => {
-                        AttemptError::again(format!("the server's answer is no completion: {why}"))
-                    }
-                    Err(trouble) => trouble,
+                    Ok(Err(why)) => AttemptError::transient(format!(
+                        "the server's response is not a completion: {why}"
+                    )),
+                    Err(error) => error,
                 },
-                Err(why) => AttemptError::again(why),
+                Err(why) => AttemptError::transient(why),
             };
-            tries += 1;
-            let (why, after) = match trouble {
-                AttemptError::Never(error) => return Err(error),
-                AttemptError::Again { why, after } => {
-                    (format!("{}: {why}", self.line.address()), after)
+            attempts += 1;
+            let (why, retry_after) = match error {
+                AttemptError::Permanent(error) => return Err(error),
+                AttemptError::Transient { why, retry_after } => {
+                    (format!("{}: {why}", self.client.address()), retry_after)
                 }
             };
-            if tries > self.retries {
-                return Err(ProviderError::Unavailable(format!("{why} (after {tries} attempts)")));
+            if attempts > self.retries {
+                return Err(ProviderError::Unavailable(format!(
+                    "{why} (after {attempts} attempts)"
+                )));
             }
-            if let Some(after) = after {
-                self.pace.hold(after);
+            if let Some(pause) = retry_after {
+                self.rate_limiter.hold(pause);
             }
-            patience.rest(retry::pause(tries, after, patience), &why)?;
+            deadline.sleep(retry::backoff(attempts, retry_after, deadline), &why)?;
         }
     }
 }
 
 impl Provider for RemoteProvider {
     fn describe(&self) -> ProviderInfo {
-        ProviderInfo { kernel_set: self.offers.words(), ..Self::identity(&self.model, &self.dtype) }
+        ProviderInfo {
+            kernel_set: self.capabilities.label(),
+            ..Self::identity(&self.model, &self.dtype)
+        }
     }
 
-    /// An estimate from above, since a server's tokenizer is not to be had: two bytes a token,
-    /// where text has three to four.
+    /// An upper bound, since the server's tokenizer is not available: two bytes per token, where
+    /// text has three to four.
     fn count_tokens(
         &self,
         messages: &[PromptMessage],
         tools: Option<&Value>,
     ) -> Result<u64, ProviderError> {
-        let tools = tools.filter(|_| self.offers.tools).map_or(0, |tools| tools.to_string().len());
+        let tools = tools.filter(|_| self.capabilities.tools);
+        let tool_bytes = tools.map_or(0, |tools| tools.to_string().len());
         let bytes: usize = messages.iter().map(|message| message.content.len() + 16).sum();
-        Ok((bytes + tools).div_ceil(2) as u64)
+        Ok((bytes + tool_bytes).div_ceil(2) as u64)
     }
 
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError> {
         let begun = Instant::now();
-        let patience = RequestDeadline::new(
+        let deadline = RequestDeadline::new(
             request.deadline_s,
             request.session,
             request.seed,
             request.canceled,
         );
-        let completion = self.ask(&wire::body(&self.model, request, &self.offers), &patience)?;
+        let body = wire::request_body(&self.model, request, &self.capabilities);
+        let completion = self.complete(&body, &deadline)?;
         Ok(Reply {
             text: completion.text,
             finish: completion.finish,

@@ -1,5 +1,5 @@
-//! Rate limits, over all runs that share a server: so many requests and tokens in any minute, and
-//! the pauses that the server itself asked for.
+//! Rate limits over all runs that share a server: requests and tokens in any minute, and the pauses
+//! that the server requests with `Retry-After`.
 
 use super::retry::RequestDeadline;
 use crate::provider::ProviderError;
@@ -9,85 +9,92 @@ use std::time::{Duration, Instant};
 
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// What was asked of a server within the last minute.
+/// A sliding-window rate limiter.
 pub(super) struct RateLimiter {
-    requests_max: Option<u64>,
-    tokens_max: Option<u64>,
-    past: Mutex<RequestWindow>,
+    limits: RateLimits,
+    window: Mutex<RequestWindow>,
 }
 
+/// Most requests and tokens in a window.
+#[derive(Clone, Copy)]
+struct RateLimits {
+    requests: Option<u64>,
+    tokens: Option<u64>,
+}
+
+/// The last minute of traffic.
 #[derive(Default)]
 struct RequestWindow {
     requests: VecDeque<Instant>,
-    /// Tokens are known once a reply is there; so that a minute's limit can be passed by what is
-    /// in flight.
+    /// Counted when a reply arrives, so requests in flight can exceed the limit.
     tokens: VecDeque<(Instant, u64)>,
-    hold: Option<Instant>,
+    hold_until: Option<Instant>,
 }
 
 impl RateLimiter {
-    pub fn new(requests_max: Option<u64>, tokens_max: Option<u64>) -> RateLimiter {
-        RateLimiter { requests_max, tokens_max, past: Mutex::default() }
+    pub fn new(requests_per_minute: Option<u64>, tokens_per_minute: Option<u64>) -> RateLimiter {
+        let limits = RateLimits { requests: requests_per_minute, tokens: tokens_per_minute };
+        RateLimiter { limits, window: Mutex::default() }
     }
 
-    /// Waits until a request may begin, and counts it.
-    pub fn turn(&self, patience: &RequestDeadline<'_>) -> Result<(), ProviderError> {
+    /// Waits until a request may start, and counts it.
+    ///
+    /// # Errors
+    /// The deadline would pass first, or the request was canceled.
+    pub fn wait(&self, deadline: &RequestDeadline<'_>) -> Result<(), ProviderError> {
         loop {
-            let wait = self.lock().admit(Instant::now(), self.requests_max, self.tokens_max);
+            let wait = self.lock().admit(Instant::now(), self.limits);
             match wait {
                 None => return Ok(()),
                 Some(wait) => {
-                    patience.rest(wait, "the limit of requests or tokens a minute is reached")?
+                    deadline.sleep(wait, "the limit of requests or tokens a minute is reached")?
                 }
             }
         }
     }
 
-    /// Counts the tokens of an exchange.
-    pub fn spend(&self, tokens: u64) {
-        if self.tokens_max.is_some() {
+    /// Counts the tokens of a finished exchange.
+    pub fn count_tokens(&self, tokens: u64) {
+        if self.limits.tokens.is_some() {
             self.lock().tokens.push_back((Instant::now(), tokens));
         }
     }
 
-    /// Nobody asks before so long: one run's 429 is news for all.
+    /// Starts no request for this long: a 429 for one run applies to all of them.
     pub fn hold(&self, pause: Duration) {
         let Some(until) = Instant::now().checked_add(pause) else { return };
-        let mut past = self.lock();
-        past.hold = Some(past.hold.map_or(until, |held| held.max(until)));
+        let mut window = self.lock();
+        window.hold_until = Some(window.hold_until.map_or(until, |held| held.max(until)));
     }
 
     fn lock(&self) -> MutexGuard<'_, RequestWindow> {
-        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl RequestWindow {
-    /// `None`: the request begins now. Else how long until it is worth asking again.
-    fn admit(
-        &mut self,
-        now: Instant,
-        requests_max: Option<u64>,
-        tokens_max: Option<u64>,
-    ) -> Option<Duration> {
-        let gone = |at: &Instant| now.duration_since(*at) >= WINDOW;
-        while self.requests.front().is_some_and(gone) {
+    /// `None` starts a request now and counts it; otherwise the time until the next try.
+    fn admit(&mut self, now: Instant, limits: RateLimits) -> Option<Duration> {
+        let expired = |at: &Instant| now.duration_since(*at) >= WINDOW;
+        while self.requests.front().is_some_and(expired) {
             self.requests.pop_front();
         }
-        while self.tokens.front().is_some_and(|(at, _)| gone(at)) {
+        while self.tokens.front().is_some_and(|(at, _)| expired(at)) {
             self.tokens.pop_front();
         }
-        let held = self.hold.and_then(|until| until.checked_duration_since(now));
-        let busy = requests_max.is_some_and(|most| self.requests.len() as u64 >= most);
-        let spent = tokens_max
-            .is_some_and(|most| self.tokens.iter().map(|(_, tokens)| tokens).sum::<u64>() >= most);
-        let until_free = |oldest: Option<Instant>| {
+        let held = self.hold_until.and_then(|until| until.checked_duration_since(now));
+        let requests_used_up = limits.requests.is_some_and(|max| self.requests.len() as u64 >= max);
+        let tokens = self.tokens.iter().map(|(_, tokens)| tokens).sum::<u64>();
+        let tokens_used_up = limits.tokens.is_some_and(|max| tokens >= max);
+        let until_expired = |oldest: Option<Instant>| {
             oldest.map(|at| WINDOW.saturating_sub(now.duration_since(at)))
         };
-        let busy = until_free(self.requests.front().copied()).filter(|_| busy);
-        let spent = until_free(self.tokens.front().map(|(at, _)| *at)).filter(|_| spent);
-        let wait = held.max(busy).max(spent).filter(|wait| !wait.is_zero());
-        if wait.is_none() && requests_max.is_some() {
+        let for_requests =
+            until_expired(self.requests.front().copied()).filter(|_| requests_used_up);
+        let for_tokens =
+            until_expired(self.tokens.front().map(|(at, _)| *at)).filter(|_| tokens_used_up);
+        let wait = held.max(for_requests).max(for_tokens).filter(|wait| !wait.is_zero());
+        if wait.is_none() && limits.requests.is_some() {
             self.requests.push_back(now);
         }
         wait
@@ -99,25 +106,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minute_holds_so_many_requests_and_tokens() {
-        let (mut past, begun) = (RequestWindow::default(), Instant::now());
+    fn requests_wait_for_the_window_of_requests_of_tokens_and_for_a_hold() {
+        let (mut window, begun) = (RequestWindow::default(), Instant::now());
         let at = |seconds| begun + Duration::from_secs(seconds);
-        assert_eq!(past.admit(at(0), Some(2), Some(100)), None);
-        assert_eq!(past.admit(at(10), Some(2), Some(100)), None);
-        assert_eq!(
-            past.admit(at(20), Some(2), Some(100)),
-            Some(Duration::from_secs(40)),
-            "two a minute"
-        );
-        assert_eq!(past.admit(at(60), Some(2), Some(100)), None, "the first is a minute old");
-        past.tokens.push_back((at(65), 120));
-        assert_eq!(past.admit(at(80), Some(9), Some(100)), Some(Duration::from_secs(45)));
-        past.hold = Some(at(200));
-        assert_eq!(
-            past.admit(at(130), Some(9), Some(100)),
-            Some(Duration::from_secs(70)),
-            "the server said so"
-        );
-        assert_eq!(past.admit(at(200), Some(9), Some(100)), None);
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let two = RateLimits { requests: Some(2), tokens: Some(100) };
+        let nine = RateLimits { requests: Some(9), tokens: Some(100) };
+        assert_eq!(window.admit(at(0), two), None);
+        assert_eq!(window.admit(at(10), two), None);
+        assert_eq!(window.admit(at(20), two), seconds(40), "two a minute");
+        assert_eq!(window.admit(at(60), two), None, "the first is a minute old");
+        window.tokens.push_back((at(65), 120));
+        assert_eq!(window.admit(at(80), nine), seconds(45), "the tokens are used up");
+        window.hold_until = Some(at(200));
+        assert_eq!(window.admit(at(130), nine), seconds(70), "the server asked for a pause");
+        assert_eq!(window.admit(at(200), nine), None);
     }
 }

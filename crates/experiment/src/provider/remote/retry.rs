@@ -1,4 +1,4 @@
-//! What to do about a failure: try again, when, or not at all.
+//! Which failures are retried, after what pause, and within which deadline.
 
 use super::http::HttpResponse;
 use crate::provider::ProviderError;
@@ -6,30 +6,34 @@ use serde_json::Value;
 use std::time::{Duration, Instant, SystemTime};
 use warehouse::RandomStream;
 
-/// The pause after the first failure; each further one is twice as long.
-const PAUSE_MIN: Duration = Duration::from_millis(250);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How often a pause looks whether it was canceled.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Of a server's words.
-const WORDS_MAX: usize = 300;
+/// The backoff after the first failure; it doubles with each further one.
+const BACKOFF_MIN: Duration = Duration::from_millis(250);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Interval at which a sleeping request polls for cancellation.
+const POLL: Duration = Duration::from_millis(50);
+/// Longest quotation of a server's message.
+const MESSAGE_CHARS_MAX: usize = 300;
 
-/// A failed attempt.
+/// The error of one attempt.
 #[derive(Debug)]
 pub(super) enum AttemptError {
-    /// It may go better later; the server may have said when.
-    Again { why: String, after: Option<Duration> },
-    /// It will not.
-    Never(ProviderError),
+    /// A later attempt may succeed.
+    Transient {
+        why: String,
+        /// The server's `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+    /// No later attempt can succeed.
+    Permanent(ProviderError),
 }
 
 impl AttemptError {
-    pub fn again(why: String) -> AttemptError {
-        AttemptError::Again { why, after: None }
+    pub fn transient(why: String) -> AttemptError {
+        AttemptError::Transient { why, retry_after: None }
     }
 }
 
-/// How long one reply may still take, and who may stop it.
+/// Deadline and cancellation of one reply, over all attempts.
 pub(super) struct RequestDeadline<'a> {
     until: Instant,
     deadline_s: f64,
@@ -38,7 +42,8 @@ pub(super) struct RequestDeadline<'a> {
 }
 
 impl<'a> RequestDeadline<'a> {
-    /// `session` and `seed` part the pauses of runs that failed at the same instant.
+    /// `session` and `seed` select the jitter, so that runs that failed together do not retry
+    /// together.
     pub fn new(
         deadline_s: f64,
         session: &str,
@@ -46,23 +51,28 @@ impl<'a> RequestDeadline<'a> {
         canceled: &'a (dyn Fn() -> bool + Sync),
     ) -> Self {
         let until = Instant::now() + Duration::from_secs_f64(deadline_s);
-        RequestDeadline { until, deadline_s, jitter: RandomStream::new(seed, session), canceled }
+        let jitter = RandomStream::new(seed, session);
+        RequestDeadline { until, deadline_s, jitter, canceled }
     }
 
     pub fn canceled(&self) -> bool {
         (self.canceled)()
     }
 
-    /// Time that is left.
-    pub fn left(&self) -> Result<Duration, ProviderError> {
+    /// # Errors
+    /// No time is left.
+    pub fn remaining(&self) -> Result<Duration, ProviderError> {
         match self.until.checked_duration_since(Instant::now()) {
             Some(left) if !left.is_zero() => Ok(left),
             _ => Err(self.late("an answer of the server")),
         }
     }
 
-    /// Waits, unless that is longer than what is left.
-    pub fn rest(&self, pause: Duration, why: &str) -> Result<(), ProviderError> {
+    /// Sleeps for `pause`.
+    ///
+    /// # Errors
+    /// The deadline would pass first, or the request is canceled.
+    pub fn sleep(&self, pause: Duration, why: &str) -> Result<(), ProviderError> {
         if Instant::now() + pause > self.until {
             return Err(self.late(&format!("{} more seconds, since {why}", pause.as_secs_f64())));
         }
@@ -71,7 +81,7 @@ impl<'a> RequestDeadline<'a> {
             if self.canceled() {
                 return Err(ProviderError::Canceled);
             }
-            std::thread::sleep(left.min(LOOK_EVERY));
+            std::thread::sleep(left.min(POLL));
         }
         Ok(())
     }
@@ -81,49 +91,45 @@ impl<'a> RequestDeadline<'a> {
     }
 }
 
-/// The pause after so many failures: exponential, half of it drawn, and never before the server
-/// wants to be asked again.
-pub(super) fn pause(
-    tries: u64,
-    after: Option<Duration>,
-    patience: &RequestDeadline<'_>,
+/// The pause after this many failed attempts: exponential backoff with half of it random, and
+/// never less than the server's `Retry-After`.
+pub(super) fn backoff(
+    attempts: u64,
+    retry_after: Option<Duration>,
+    deadline: &RequestDeadline<'_>,
 ) -> Duration {
-    let doublings = u32::try_from(tries.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
-    let longest = PAUSE_MIN.saturating_mul(1 << doublings).min(PAUSE_MAX);
-    let drawn = longest.mul_f64(0.5 + 0.5 * patience.jitter.unit(&[tries]));
-    after.map_or(drawn, |after| after + drawn.min(Duration::from_secs(1)))
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+    let longest = BACKOFF_MIN.saturating_mul(1 << doublings).min(BACKOFF_MAX);
+    let random = longest.mul_f64(0.5 + 0.5 * deadline.jitter.unit(&[attempts]));
+    retry_after.map_or(random, |after| after + random.min(Duration::from_secs(1)))
 }
 
-/// Whether an answer is one, by its status.
-pub(super) fn judge(answer: &HttpResponse) -> Result<(), AttemptError> {
-    let why = || format!("HTTP {}: {}", answer.status, words(&answer.body));
-    match answer.status {
+/// # Errors
+/// The status is not a success: retried for timeouts, rate limits and server errors.
+pub(super) fn check_status(response: &HttpResponse) -> Result<(), AttemptError> {
+    let why = || format!("HTTP {}: {}", response.status, error_message(&response.body));
+    let unavailable = |what: &str| {
+        let text = format!("{what}: {}", why());
+        Err(AttemptError::Permanent(ProviderError::Unavailable(text)))
+    };
+    match response.status {
         200..=299 => Ok(()),
-        408 | 409 | 425 | 429 | 500..=599 => Err(AttemptError::Again {
+        408 | 409 | 425 | 429 | 500..=599 => Err(AttemptError::Transient {
             why: why(),
-            after: answer.retry_after.as_deref().and_then(retry_after),
+            retry_after: response.retry_after.as_deref().and_then(parse_retry_after),
         }),
-        401 | 403 => Err(AttemptError::Never(ProviderError::Unavailable(format!(
-            "the server refuses the key: {}",
-            why()
-        )))),
-        404 => Err(AttemptError::Never(ProviderError::Unavailable(format!(
-            "no such model or path: {}",
-            why()
-        )))),
-        300..=399 => Err(AttemptError::Never(ProviderError::Unavailable(format!(
-            "the server sends us elsewhere: {}",
-            why()
-        )))),
-        _ => Err(AttemptError::Never(ProviderError::Refused(format!(
-            "the server refuses the request: {}",
-            why()
-        )))),
+        401 | 403 => unavailable("the server refuses the key"),
+        404 => unavailable("no such model or path"),
+        300..=399 => unavailable("the server redirects to another address"),
+        _ => {
+            let text = format!("the server refuses the request: {}", why());
+            Err(AttemptError::Permanent(ProviderError::Refused(text)))
+        }
     }
 }
 
-/// Seconds or a date, as RFC 9110 has it. What is neither says nothing.
-fn retry_after(text: &str) -> Option<Duration> {
+/// Seconds or a date (RFC 9110); anything else is ignored.
+fn parse_retry_after(text: &str) -> Option<Duration> {
     match text.trim().parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
         Err(_) => {
@@ -133,19 +139,19 @@ fn retry_after(text: &str) -> Option<Duration> {
     }
 }
 
-/// A server's own words on a failure: its `error.message`, or the beginning of what it sent.
-pub(super) fn words(body: &[u8]) -> String {
+/// The error message in a response: its `error.message`, or the beginning of the body.
+pub(super) fn error_message(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let said = serde_json::from_str::<Value>(&text).ok().and_then(|value| {
+    let message = serde_json::from_str::<Value>(&text).ok().and_then(|value| {
         let error = value.get("error").unwrap_or(&value);
         let message = error.get("message").or_else(|| value.get("detail")).unwrap_or(error);
         message.as_str().map(str::to_string)
     });
-    let said = said.unwrap_or_else(|| text.trim().to_string());
-    match said.char_indices().nth(WORDS_MAX) {
-        Some((at, _)) => format!("{}...", &said[..at]),
-        None if said.is_empty() => "no words".to_string(),
-        None => said,
+    let message = message.unwrap_or_else(|| text.trim().to_string());
+    match message.char_indices().nth(MESSAGE_CHARS_MAX) {
+        Some((at, _)) => format!("{}...", &message[..at]),
+        None if message.is_empty() => "no message".to_string(),
+        None => message,
     }
 }
 
@@ -153,7 +159,7 @@ pub(super) fn words(body: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, retry_after: Option<&str>, body: &str) -> HttpResponse {
+    fn response(status: u16, retry_after: Option<&str>, body: &str) -> HttpResponse {
         HttpResponse {
             status,
             retry_after: retry_after.map(str::to_string),
@@ -162,66 +168,76 @@ mod tests {
     }
 
     #[test]
-    fn statuses_part_what_may_go_better_from_what_will_not() {
+    fn timeouts_rate_limits_and_server_errors_are_transient_and_the_rest_permanent() {
         for status in [408, 425, 429, 500, 502, 503, 529] {
             assert!(
                 matches!(
-                    judge(&answer(status, None, "")),
-                    Err(AttemptError::Again { after: None, .. })
+                    check_status(&response(status, None, "")),
+                    Err(AttemptError::Transient { retry_after: None, .. })
                 ),
                 "{status}"
             );
         }
         for status in [301, 400, 401, 403, 404, 422] {
             assert!(
-                matches!(judge(&answer(status, None, "")), Err(AttemptError::Never(_))),
+                matches!(
+                    check_status(&response(status, None, "")),
+                    Err(AttemptError::Permanent(_))
+                ),
                 "{status}"
             );
         }
-        assert!(judge(&answer(200, None, "")).is_ok());
+        assert!(check_status(&response(200, None, "")).is_ok());
     }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after("0.5"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_retry_after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(parse_retry_after("0.5"), Some(Duration::from_millis(500)));
         assert_eq!(
-            (retry_after("-1"), retry_after("soon"), retry_after("inf")),
+            (parse_retry_after("-1"), parse_retry_after("soon"), parse_retry_after("inf")),
             (None, None, None)
         );
         let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
-        let wait = retry_after(&date).unwrap().as_secs();
+        let wait = parse_retry_after(&date).unwrap().as_secs();
         assert!((58..=60).contains(&wait), "{wait}");
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO), "long past");
+        assert_eq!(
+            parse_retry_after("Sun, 06 Nov 1994 08:49:37 GMT"),
+            Some(Duration::ZERO),
+            "long past"
+        );
     }
 
     #[test]
-    fn pauses_grow_to_a_limit_and_differ_between_runs() {
+    fn backoff_grows_to_a_maximum_and_differs_between_runs() {
         let never = || false;
         let (one, two) = (
             RequestDeadline::new(1.0, "one", 7, &never),
             RequestDeadline::new(1.0, "two", 7, &never),
         );
         let mut last = Duration::ZERO;
-        for tries in 1..=20 {
-            let wait = pause(tries, None, &one);
+        for attempts in 1..=20 {
+            let wait = backoff(attempts, None, &one);
             assert!(
-                wait <= PAUSE_MAX && (tries > 6 || wait > last.mul_f64(0.9)),
-                "{tries}: {wait:?} after {last:?}"
+                wait <= BACKOFF_MAX && (attempts > 6 || wait > last.mul_f64(0.9)),
+                "{attempts}: {wait:?} after {last:?}"
             );
-            assert_ne!(wait, pause(tries, None, &two));
+            assert_ne!(wait, backoff(attempts, None, &two));
             last = wait;
         }
-        assert!(pause(1, Some(Duration::from_secs(9)), &one) >= Duration::from_secs(9));
+        assert!(backoff(1, Some(Duration::from_secs(9)), &one) >= Duration::from_secs(9));
     }
 
     #[test]
-    fn words_are_the_servers_own_and_short() {
-        assert_eq!(words(br#"{"error": {"message": "too many", "type": "x"}}"#), "too many");
-        assert_eq!(words(br#"{"error": "busy"}"#), "busy");
-        assert_eq!(words(br#"{"detail": "not found"}"#), "not found");
-        assert_eq!(words(b"<html>"), "<html>");
-        assert_eq!(words(b""), "no words");
-        assert!(words("\u{e9}".repeat(9999).as_bytes()).len() < 700);
+    fn error_messages_are_quoted_from_the_server_and_cut() {
+        assert_eq!(
+            error_message(br#"{"error": {"message": "too many", "type": "x"}}"#),
+            "too many"
+        );
+        assert_eq!(error_message(br#"{"error": "busy"}"#), "busy");
+        assert_eq!(error_message(br#"{"detail": "not found"}"#), "not found");
+        assert_eq!(error_message(b"<html>"), "<html>");
+        assert_eq!(error_message(b""), "no message");
+        assert!(error_message("\u{e9}".repeat(9999).as_bytes()).len() < 700);
     }
 }

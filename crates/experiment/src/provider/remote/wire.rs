@@ -1,12 +1,12 @@
-//! The OpenAI protocol's JSON, out and in.
+//! JSON of the OpenAI protocol: request bodies and completions.
 
 use super::capabilities::{ReplyConstraint, ServerCapabilities};
 use crate::provider::{Finish, ReplyRequest};
 use serde_json::{Value, json};
 
-/// A completion, as far as it concerns us.
+/// The parts of a completion that are used.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Completion {
+pub(super) struct ChatCompletion {
     pub text: String,
     pub finish: Finish,
     pub prompt_tokens: u64,
@@ -14,10 +14,15 @@ pub(super) struct Completion {
     pub cached_prompt_tokens: u64,
 }
 
-/// The body of a request: what the server does not offer is left out, and what it gives instead is
-/// read for what it is.
-pub(super) fn body(model: &str, request: &ReplyRequest<'_>, offers: &ServerCapabilities) -> Value {
-    let limit = if offers.max_completion_tokens { "max_completion_tokens" } else { "max_tokens" };
+/// The body of a request, without features that the server lacks. Its reply is then parsed as it
+/// is: a reply that violates the schema is the model's failure.
+pub(super) fn request_body(
+    model: &str,
+    request: &ReplyRequest<'_>,
+    capabilities: &ServerCapabilities,
+) -> Value {
+    let limit =
+        if capabilities.max_completion_tokens { "max_completion_tokens" } else { "max_tokens" };
     let mut body = json!({
         "model": model,
         "messages": request.messages,
@@ -29,13 +34,13 @@ pub(super) fn body(model: &str, request: &ReplyRequest<'_>, offers: &ServerCapab
         "stream": false,
     });
     if let Some(schema) = request.schema {
-        match offers.form {
+        match capabilities.constraint {
             ReplyConstraint::JsonSchema => body["response_format"] = json_schema(schema),
             ReplyConstraint::JsonObject => body["response_format"] = json!({"type": "json_object"}),
             ReplyConstraint::Unconstrained => {}
         }
     }
-    if let Some(tools) = request.tools.filter(|_| offers.tools) {
+    if let Some(tools) = request.tools.filter(|_| capabilities.tools) {
         body["tools"] = tools.clone();
         body["tool_choice"] = json!("auto");
     }
@@ -46,13 +51,16 @@ pub(super) fn json_schema(schema: &Value) -> Value {
     json!({"type": "json_schema", "json_schema": {"name": "reply", "strict": true, "schema": schema}})
 }
 
-/// Reads a completion; in words what is wrong with it.
-pub(super) fn read(body: &[u8]) -> Result<Completion, String> {
+/// Parses a completion.
+///
+/// # Errors
+/// A description of the first violation of the protocol.
+pub(super) fn parse_completion(body: &[u8]) -> Result<ChatCompletion, String> {
     let value: Value = serde_json::from_slice(body)
-        .map_err(|error| format!("{error}: {}", super::retry::words(body)))?;
+        .map_err(|error| format!("{error}: {}", super::retry::error_message(body)))?;
     let choice = value
         .pointer("/choices/0")
-        .ok_or_else(|| format!("no choices: {}", super::retry::words(body)))?;
+        .ok_or_else(|| format!("no choices: {}", super::retry::error_message(body)))?;
     let message = choice
         .get("message")
         .filter(|message| message.is_object())
@@ -61,7 +69,7 @@ pub(super) fn read(body: &[u8]) -> Result<Completion, String> {
     let tokens = |key: &str| {
         usage(key).ok_or_else(|| format!("{key}: expected a count of tokens, found none"))
     };
-    Ok(Completion {
+    Ok(ChatCompletion {
         text: text(message)?,
         finish: finish(choice.get("finish_reason").unwrap_or(&Value::Null))?,
         prompt_tokens: tokens("/usage/prompt_tokens")?,
@@ -72,7 +80,7 @@ pub(super) fn read(body: &[u8]) -> Result<Completion, String> {
 
 fn finish(reason: &Value) -> Result<Finish, String> {
     match reason.as_str() {
-        // What a filter keeps back is the service's reply: it is read, and will be no call.
+        // A filtered reply is the service's reply: it is parsed, and contains no call.
         Some("stop" | "tool_calls" | "function_call" | "eos_token" | "content_filter") => {
             Ok(Finish::Stop)
         }
@@ -81,9 +89,9 @@ fn finish(reason: &Value) -> Result<Finish, String> {
     }
 }
 
-/// What the model said, and then each of its tool calls as one that the reader of free text knows.
+/// The message's text, and then each of its tool calls in the format that is parsed from free text.
 fn text(message: &Value) -> Result<String, String> {
-    let said = match message.get("content") {
+    let content = match message.get("content") {
         Some(Value::String(text)) => text.clone(),
         None | Some(Value::Null) => {
             message.get("refusal").and_then(Value::as_str).unwrap_or("").to_string()
@@ -95,7 +103,8 @@ fn text(message: &Value) -> Result<String, String> {
         Some(Value::Array(calls)) => calls,
         Some(other) => return Err(format!("message.tool_calls: expected a list, found {other}")),
     };
-    let mut parts: Vec<String> = Some(said).filter(|said| !said.is_empty()).into_iter().collect();
+    let mut parts: Vec<String> =
+        Some(content).filter(|text| !text.is_empty()).into_iter().collect();
     for call in calls {
         let function = call.get("function").ok_or("a tool call without a function")?;
         parts.push(format!("<tool_call>{}</tool_call>", tool_call(function)));
@@ -103,8 +112,8 @@ fn text(message: &Value) -> Result<String, String> {
     Ok(parts.join("\n"))
 }
 
-/// Arguments that are no JSON stay the text that they are: a failed call of the model, and no
-/// failure of the server.
+/// Arguments that are not JSON stay a string: a failed call of the model, and not a failure of the
+/// server.
 fn tool_call(function: &Value) -> Value {
     let arguments = match function.get("arguments") {
         Some(Value::String(text)) => {
@@ -120,15 +129,15 @@ fn tool_call(function: &Value) -> Value {
 mod tests {
     use super::*;
 
-    fn completion(message: Value, reason: &str) -> Result<Completion, String> {
+    fn completion(message: Value, reason: &str) -> Result<ChatCompletion, String> {
         let usage = json!({"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 8}});
         let body =
             json!({"choices": [{"message": message, "finish_reason": reason}], "usage": usage});
-        read(body.to_string().as_bytes())
+        parse_completion(body.to_string().as_bytes())
     }
 
     #[test]
-    fn tool_calls_become_text_that_is_read_as_a_call() {
+    fn tool_calls_become_text_that_parses_as_a_call() {
         let call = |arguments: &str| json!({"type": "function", "function": {"name": "wait", "arguments": arguments}});
         let one = completion(
             json!({"content": null, "tool_calls": [call("{\"card\": null}")]}),
@@ -137,7 +146,9 @@ mod tests {
         .unwrap();
         assert_eq!(one.text, r#"<tool_call>{"name":"wait","arguments":{"card":null}}</tool_call>"#);
         assert_eq!((one.prompt_tokens, one.reply_tokens, one.cached_prompt_tokens), (9, 4, 8));
-        let read = |text: &str| crate::read_reply(text, Finish::Stop, crate::ReplyMode::Text);
+        let read = |text: &str| {
+            crate::agent::read_reply(text, Finish::Stop, crate::agent::ReplyMode::Text)
+        };
         assert_eq!(read(&one.text).unwrap().tool, "wait");
         let broken =
             completion(json!({"tool_calls": [call("{\"card\": ")]}), "tool_calls").unwrap();
@@ -149,8 +160,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_completion_is_said_in_words() {
-        for (body, words) in [
+    fn an_invalid_completion_is_described_by_its_first_violation() {
+        for (body, part) in [
             ("", "EOF"),
             ("<html>busy</html>", "busy"),
             ("{}", "no choices"),
@@ -168,8 +179,8 @@ mod tests {
                 "tool_calls",
             ),
         ] {
-            let error = read(body.as_bytes()).unwrap_err();
-            assert!(error.contains(words), "{body}: {error}");
+            let error = parse_completion(body.as_bytes()).unwrap_err();
+            assert!(error.contains(part), "{body}: {error}");
         }
         assert_eq!(completion(json!({"content": "x"}), "length").unwrap().finish, Finish::Length);
         assert_eq!(

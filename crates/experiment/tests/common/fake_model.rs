@@ -1,21 +1,24 @@
-//! A provider for tests: it answers from a function of the request, and can be told to fail.
+//! A provider whose replies are a function of the request, and the study that it plays in tests.
+#![allow(dead_code, reason = "each test file uses a part")]
 
+use crate::common::{folder_options, quiet};
 use experiment::{
-    Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply,
-    ReplyRequest,
+    Config, ExperimentError, ExperimentSummary, Finish, ModelSettings, Provider, ProviderError,
+    ProviderFactory, ProviderInfo, Reply, ReplyRequest, replay_all, run_experiment,
 };
-use results::PromptMessage;
+use results::{PromptMessage, StepRow, Store};
 use serde_json::Value;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-type Embed = dyn Fn(&str) -> Vec<f32> + Send + Sync;
-type Say =
+type EmbedFn = dyn Fn(&str) -> Vec<f32> + Send + Sync;
+type ReplyFn =
     dyn Fn(&ReplyRequest<'_>, usize) -> Result<(String, Finish), ProviderError> + Send + Sync;
 
-/// What was asked, as far as tests look at it.
+/// The parts of a request that tests compare.
 #[derive(Clone)]
-pub struct Asked {
+pub struct RecordedRequest {
     pub messages: Vec<PromptMessage>,
     pub schema: Option<Value>,
     pub tools: Option<Value>,
@@ -25,28 +28,28 @@ pub struct Asked {
 }
 
 #[derive(Clone)]
-pub struct Speaker {
-    say: Arc<Say>,
-    /// Its embeddings, if it has any.
-    pub embed: Option<Arc<Embed>>,
-    pub asked: Arc<Mutex<Vec<Asked>>>,
+pub struct FakeModel {
+    reply: Arc<ReplyFn>,
+    /// `None`: it has no embeddings.
+    pub embed: Option<Arc<EmbedFn>>,
+    pub requests: Arc<Mutex<Vec<RecordedRequest>>>,
     pub opened: Arc<AtomicUsize>,
     pub context: Option<u64>,
     pub kernels: String,
 }
 
-impl Speaker {
-    /// `say` gets the request and how many came before it.
+impl FakeModel {
+    /// `reply` gets the request and the number of requests before it.
     pub fn new(
-        say: impl Fn(&ReplyRequest<'_>, usize) -> Result<(String, Finish), ProviderError>
+        reply: impl Fn(&ReplyRequest<'_>, usize) -> Result<(String, Finish), ProviderError>
         + Send
         + Sync
         + 'static,
     ) -> Self {
-        Speaker {
-            say: Arc::new(say),
+        FakeModel {
+            reply: Arc::new(reply),
             embed: None,
-            asked: Arc::default(),
+            requests: Arc::default(),
             opened: Arc::default(),
             context: None,
             kernels: "k".into(),
@@ -54,17 +57,16 @@ impl Speaker {
     }
 }
 
-/// One token a word.
+/// One token per word.
 fn tokens(messages: &[PromptMessage]) -> u64 {
     messages.iter().map(|message| message.content.split_whitespace().count() as u64 + 4).sum()
 }
 
-impl Provider for Speaker {
+impl Provider for FakeModel {
     fn describe(&self) -> ProviderInfo {
-        let words = |text: &str| text.to_string();
         ProviderInfo {
-            identity: words("speaker"),
-            dtype: words("f32"),
+            identity: String::from("fake"),
+            dtype: String::from("f32"),
             rung: String::new(),
             kernel_set: self.kernels.clone(),
             context_length: self.context,
@@ -85,8 +87,8 @@ impl Provider for Speaker {
 
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError> {
         let before = {
-            let mut asked = self.asked.lock().unwrap();
-            asked.push(Asked {
+            let mut requests = self.requests.lock().unwrap();
+            requests.push(RecordedRequest {
                 messages: request.messages.to_vec(),
                 schema: request.schema.cloned(),
                 tools: request.tools.cloned(),
@@ -94,9 +96,9 @@ impl Provider for Speaker {
                 temperature: request.temperature,
                 max_tokens: request.max_tokens,
             });
-            asked.len() - 1
+            requests.len() - 1
         };
-        let (text, finish) = (self.say)(request, before)?;
+        let (text, finish) = (self.reply)(request, before)?;
         let reply_tokens = text.split_whitespace().count() as u64;
         let prompt_tokens = tokens(request.messages);
         Ok(Reply {
@@ -110,7 +112,7 @@ impl Provider for Speaker {
     }
 }
 
-impl ProviderFactory for Speaker {
+impl ProviderFactory for FakeModel {
     fn identify(&self, _: &ModelSettings) -> Result<ProviderInfo, ProviderError> {
         Ok(self.describe())
     }
@@ -122,12 +124,15 @@ impl ProviderFactory for Speaker {
 }
 
 /// A valid reply: looks into the inbox and expects success.
-pub fn inbox() -> (String, Finish) {
+pub fn valid_reply() -> (String, Finish) {
     (r#"{"tool":"check_inbox","arguments":{},"card":{"success":true,"delivery_days":null,"quantity":null,"cost":0,"storage_after":100,"budget_after":9000}}"#.to_string(), Finish::Stop)
 }
 
-/// Replies of every kind, from the request's seed alone.
-pub fn babble(request: &ReplyRequest<'_>, _: usize) -> Result<(String, Finish), ProviderError> {
+/// A reply of any kind, chosen by the request's seed.
+pub fn random_reply(
+    request: &ReplyRequest<'_>,
+    _: usize,
+) -> Result<(String, Finish), ProviderError> {
     let order = |quantity: u64| {
         format!(
             r#"{{"tool":"order","arguments":{{"supplier_id":"S1","sku":"P1","quantity":{quantity}}},"card":{{"success":true,"delivery_days":2,"quantity":{quantity},"cost":123.4,"storage_after":100,"budget_after":9000.5,"confidence":0.7}}}}"#
@@ -136,10 +141,56 @@ pub fn babble(request: &ReplyRequest<'_>, _: usize) -> Result<(String, Finish), 
     Ok(match request.seed % 8 {
         0 => ("{\"tool\": \"order\", \"argu".to_string(), Finish::Length),
         1 => ("It's {broken".to_string(), Finish::Stop),
-        2 => inbox(),
+        2 => valid_reply(),
         3 => (r#"{"tool":"wait","arguments":{},"card":null}"#.to_string(), Finish::Stop),
         4 => (r#"{"tool":"teleport","arguments":{"é":-1e308}}"#.to_string(), Finish::Stop),
         5 => ("[1,2]".to_string(), Finish::Stop),
         seed => (order(seed * 3), Finish::Stop),
     })
+}
+
+const STUDY: &str = "experiment:\n  name: fake\n  replications: 2\nenv:\n  max_steps: 24\n  complexity_level: 0\ncrash_detector:\n  \
+                     continue_after_crash: 1000\ndemand:\n  max_failures: 1000\nmodel:\n  name: fake\n  max_tokens_per_call: 50\ngrid:\n  \
+                     pe_induction.p_shock: [0.2, 0.4]\n";
+
+pub fn study(sets: &[&str]) -> Config {
+    Config::parse(STUDY, "study.yaml", &sets.iter().map(|set| set.to_string()).collect::<Vec<_>>())
+        .unwrap()
+}
+
+pub fn run(
+    config: &Config,
+    model: &FakeModel,
+    folder: &Path,
+    jobs: usize,
+) -> Result<ExperimentSummary, ExperimentError> {
+    run_experiment(config, model, &folder_options(folder, jobs), &quiet, &|| false)
+}
+
+/// Rows of all runs of an experiment.
+pub fn rows(folder: &Path) -> Vec<StepRow> {
+    Store::open(folder)
+        .unwrap()
+        .runs()
+        .unwrap()
+        .iter()
+        .flat_map(|folder| folder.rows().unwrap())
+        .collect()
+}
+
+/// Runs one cell once, replays it and returns its rows.
+pub fn one_run(sets: &[&str], model: &FakeModel) -> Vec<StepRow> {
+    let folder = tempfile::tempdir().unwrap();
+    let sets: Vec<&str> =
+        [&["experiment.replications=1", "grid.pe_induction.p_shock=[0.3]"], sets].concat();
+    let summary =
+        run(&study(&sets), model, folder.path(), 1).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((summary.done_now, summary.failed), (1, vec![]));
+    assert_eq!(
+        replay_all(&Store::open(folder.path()).unwrap())
+            .unwrap_or_else(|error| panic!("{error}"))
+            .len(),
+        1
+    );
+    rows(folder.path())
 }

@@ -1,0 +1,355 @@
+//! One cell of the grid: its values as a map, for hashing and storage, and the same settings typed.
+
+use super::keys;
+use super::settings::Settings;
+use super::value_kind::describe;
+use crate::agent::{HistoryPolicy, ReplyMode};
+use crate::error::ConfigProblem;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use warehouse::{
+    DemandConfig, DetectorConfig, Magnitude, MemoryTools, Observability, PredictionFormat,
+    PredictionMode, Pressure, RecoveryTools, ShockConfig, TypeMix, WorldConfig,
+};
+
+/// Dotted key -> value, for all keys of a cell.
+pub(crate) type CellValues = BTreeMap<&'static str, Value>;
+
+/// One combination of the factors' levels, reduced to what has an effect: its *effective*
+/// configuration. A key without effect is null, so that cells that behave alike are equal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    values: CellValues,
+    config: CellConfig,
+}
+
+/// The settings of a cell, typed and validated.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CellConfig {
+    pub env: EnvConfig,
+    pub demand: DemandConfig,
+    pub shocks: ShockConfig,
+    pub interface: InterfaceConfig,
+    pub agent: AgentConfig,
+    /// `None` where a scripted operator acts.
+    pub model: Option<AgentModelConfig>,
+    pub detectors: DetectorConfig,
+}
+
+/// Keys `env.*`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct EnvConfig {
+    pub max_steps: u64,
+    pub complexity_level: u8,
+    pub initial_budget: f64,
+    pub pressure_level: Pressure,
+    pub actions_per_day: Option<u32>,
+    pub initial_storage_per_sku: Option<u32>,
+    pub storage_capacity: u32,
+    pub storage_fee: f64,
+    pub delivery_cost: f64,
+}
+
+/// Keys `interface.*`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct InterfaceConfig {
+    pub prediction_mode: PredictionMode,
+    pub prediction_format: PredictionFormat,
+    pub reasoning_min_chars: u32,
+    pub memory_tools: MemoryTools,
+    pub recovery_tools: RecoveryTools,
+}
+
+/// Keys `agent.*`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AgentConfig {
+    pub policy: AgentPolicy,
+    pub reply_mode: ReplyMode,
+    pub history: HistoryPolicy,
+}
+
+/// Who acts in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AgentPolicy {
+    Model,
+    Careful,
+    Greedy,
+    Random,
+    Looping,
+}
+
+/// Keys `model.*` of a cell: what a reply is sampled with.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AgentModelConfig {
+    pub name: String,
+    pub temperature: f64,
+    pub top_p: f64,
+    pub max_tokens_per_call: u64,
+    /// Tokens of prompt and reply together.
+    pub context_length: u64,
+}
+
+impl Cell {
+    /// Resolves a combination of levels: the horizon of its level, and nulls for keys without
+    /// effect.
+    ///
+    /// # Errors
+    /// A setting of the wrong type, or settings that contradict each other.
+    pub(super) fn resolve(mut values: CellValues) -> Result<Cell, ConfigProblem> {
+        resolve_horizon(&mut values);
+        clear_dead_keys(&mut values);
+        let config = CellConfig::read(&values)?;
+        config.validate()?;
+        Ok(Cell { values, config })
+    }
+
+    /// The cell of a stored run, its values as they were stored.
+    ///
+    /// # Errors
+    /// A key that is not in the table, or a value of the wrong type.
+    pub(crate) fn from_stored(stored: &BTreeMap<String, Value>) -> Result<Cell, String> {
+        let mut values = CellValues::new();
+        for (name, value) in stored {
+            let key = keys::find(name).filter(|key| key.scope == keys::Scope::Cell);
+            let key = key.ok_or_else(|| format!("unknown key {name}"))?;
+            values.insert(key.name, value.clone());
+        }
+        let config = CellConfig::read(&values).map_err(|problem| problem.to_string())?;
+        Ok(Cell { values, config })
+    }
+
+    /// Dotted key -> value; null for a key without effect.
+    pub fn values(&self) -> &BTreeMap<&'static str, Value> {
+        &self.values
+    }
+
+    pub(crate) fn config(&self) -> &CellConfig {
+        &self.config
+    }
+
+    /// The model's name; `None` where a scripted operator acts.
+    pub fn model_name(&self) -> Option<&str> {
+        self.config.model.as_ref().map(|model| model.name.as_str())
+    }
+
+    /// The model's name, or the scripted operator's.
+    pub fn actor_name(&self) -> &str {
+        self.model_name().unwrap_or(self.config.agent.policy.name())
+    }
+
+    /// The horizon in steps.
+    pub fn steps_max(&self) -> u64 {
+        self.config.env.max_steps
+    }
+}
+
+/// `env.max_steps_by_level` becomes the cell's `env.max_steps`.
+fn resolve_horizon(values: &mut CellValues) {
+    let level = values.get("env.complexity_level").map(Value::to_string).unwrap_or_default();
+    let by_level = values.remove("env.max_steps_by_level");
+    if let Some(steps) = by_level.as_ref().and_then(|map| map.get(&level)) {
+        values.insert("env.max_steps", steps.clone());
+    }
+}
+
+/// Sets keys to null that have no effect, given the values of others.
+fn clear_dead_keys(values: &mut CellValues) {
+    let is = |values: &CellValues, key: &str, value: Value| values.get(key) == Some(&value);
+    let mut dead: Vec<&str> = Vec::new();
+    if is(values, "pe_induction.p_shock", Value::from(0.0)) {
+        dead.extend([
+            "pe_induction.pe_mag",
+            "pe_induction.pe_type_mix",
+            "pe_induction.observability",
+        ]);
+    }
+    if !is(values, "agent.history", Value::from("window")) {
+        dead.push("agent.history_window");
+    }
+    if is(values, "model.temperature", Value::from(0.0)) {
+        dead.push("model.top_p");
+    }
+    if !is(values, "agent.policy", Value::from("model")) {
+        dead.extend([
+            "agent.reply_mode",
+            "agent.history",
+            "agent.history_window",
+            "model.name",
+            "model.temperature",
+        ]);
+        dead.extend(["model.top_p", "model.max_tokens_per_call", "model.context_length"]);
+    }
+    for key in dead {
+        if let Some(value) = values.get_mut(key) {
+            *value = Value::Null;
+        }
+    }
+}
+
+impl CellConfig {
+    fn read(values: &CellValues) -> Result<CellConfig, ConfigProblem> {
+        let settings = Settings::new(values);
+        let policy: AgentPolicy = settings.get("agent.policy")?;
+        Ok(CellConfig {
+            env: EnvConfig::read(&settings)?,
+            demand: demand(&settings)?,
+            shocks: shocks(&settings)?,
+            interface: InterfaceConfig::read(&settings)?,
+            agent: AgentConfig {
+                policy,
+                reply_mode: settings.get_unless_dead("agent.reply_mode", ReplyMode::Json)?,
+                history: history(&settings)?,
+            },
+            model: match policy {
+                AgentPolicy::Model => Some(AgentModelConfig::read(&settings)?),
+                _ => None,
+            },
+            detectors: DetectorConfig {
+                threshold: settings.get("crash_detector.threshold")?,
+                window_size: settings.get("crash_detector.window_size")?,
+                continue_after_crash: settings.get("crash_detector.continue_after_crash")?,
+            },
+        })
+    }
+
+    /// Contradictions between settings that are each within their range.
+    fn validate(&self) -> Result<(), ConfigProblem> {
+        self.world().validate().map_err(|error| ConfigProblem::Contradiction {
+            key: error.key.to_string(),
+            why: format!("expected {}, found {}", error.expected, error.found),
+        })?;
+        let Some(model) = &self.model else { return Ok(()) };
+        let (tokens, context) = (model.max_tokens_per_call, model.context_length);
+        if tokens < context {
+            return Ok(());
+        }
+        Err(ConfigProblem::Contradiction {
+            key: "model.max_tokens_per_call".into(),
+            why: format!(
+                "a reply of {tokens} tokens leaves no room for a prompt in a context of {context} (model.context_length)"
+            ),
+        })
+    }
+
+    /// The configuration of the cell's world.
+    pub fn world(&self) -> WorldConfig {
+        WorldConfig {
+            complexity_level: self.env.complexity_level,
+            max_steps: self.env.max_steps,
+            actions_per_day: self.env.actions_per_day,
+            initial_budget: self.env.initial_budget,
+            pressure_level: self.env.pressure_level,
+            initial_storage_per_sku: self.env.initial_storage_per_sku,
+            storage_capacity: self.env.storage_capacity,
+            storage_fee: self.env.storage_fee,
+            delivery_cost: self.env.delivery_cost,
+            demand: self.demand.clone(),
+            shocks: self.shocks.clone(),
+            memory_tools: self.interface.memory_tools,
+            recovery_tools: self.interface.recovery_tools,
+            prediction_mode: self.interface.prediction_mode,
+            prediction_format: self.interface.prediction_format,
+            reasoning_min_chars: self.interface.reasoning_min_chars,
+            crash_detector: self.detectors.clone(),
+        }
+    }
+
+    /// The same cell played by a scripted operator: audits and estimates look at the world without
+    /// loading a model.
+    pub fn played_by(&self, policy: AgentPolicy) -> CellConfig {
+        let agent = AgentConfig { policy, ..self.agent.clone() };
+        CellConfig { agent, ..self.clone() }
+    }
+}
+
+impl EnvConfig {
+    fn read(settings: &Settings<'_>) -> Result<EnvConfig, ConfigProblem> {
+        Ok(EnvConfig {
+            max_steps: settings.get("env.max_steps")?,
+            complexity_level: settings.get("env.complexity_level")?,
+            initial_budget: settings.get("env.initial_budget")?,
+            pressure_level: settings.get("env.pressure_level")?,
+            actions_per_day: settings.get("env.actions_per_day")?,
+            initial_storage_per_sku: settings.get("env.initial_storage_per_sku")?,
+            storage_capacity: settings.get("env.storage_capacity")?,
+            storage_fee: settings.get("env.storage_fee")?,
+            delivery_cost: settings.get("env.delivery_cost")?,
+        })
+    }
+}
+
+fn demand(settings: &Settings<'_>) -> Result<DemandConfig, ConfigProblem> {
+    Ok(DemandConfig {
+        p_customer_order: settings.get("demand.p_customer_order")?,
+        due_days: settings.get("demand.due_days")?,
+        sale_markup: settings.get("demand.sale_markup")?,
+        late_penalty: settings.get("demand.late_penalty")?,
+        expire_after_days: settings.get("demand.expire_after_days")?,
+        max_failures: settings.get("demand.max_failures")?,
+    })
+}
+
+/// Without shocks their other keys are dead; the world then takes any level.
+fn shocks(settings: &Settings<'_>) -> Result<ShockConfig, ConfigProblem> {
+    Ok(ShockConfig {
+        p_shock: settings.get("pe_induction.p_shock")?,
+        pe_mag: settings.get_unless_dead("pe_induction.pe_mag", Magnitude::Low)?,
+        pe_type_mix: settings.get_unless_dead("pe_induction.pe_type_mix", TypeMix::Realistic)?,
+        observability: settings
+            .get_unless_dead("pe_induction.observability", Observability::Full)?,
+    })
+}
+
+impl InterfaceConfig {
+    fn read(settings: &Settings<'_>) -> Result<InterfaceConfig, ConfigProblem> {
+        Ok(InterfaceConfig {
+            prediction_mode: settings.get("interface.prediction_mode")?,
+            prediction_format: settings.get("interface.prediction_format")?,
+            reasoning_min_chars: settings.get("interface.reasoning_min_chars")?,
+            memory_tools: settings.get("interface.memory_tools")?,
+            recovery_tools: settings.get("interface.recovery_tools")?,
+        })
+    }
+}
+
+/// `agent.history` and `agent.history_window` as one value. Dead for scripted operators.
+fn history(settings: &Settings<'_>) -> Result<HistoryPolicy, ConfigProblem> {
+    let policy: String = settings.get_unless_dead("agent.history", "full".to_string())?;
+    match policy.as_str() {
+        "full" => Ok(HistoryPolicy::Full),
+        "window" => Ok(HistoryPolicy::Window(settings.get("agent.history_window")?)),
+        "none" => Ok(HistoryPolicy::None),
+        other => Err(ConfigProblem::Contradiction {
+            key: "agent.history".into(),
+            why: format!("expected full, window or none, found {}", describe(&other.into())),
+        }),
+    }
+}
+
+impl AgentPolicy {
+    /// As in configurations and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            AgentPolicy::Model => "model",
+            AgentPolicy::Careful => "careful",
+            AgentPolicy::Greedy => "greedy",
+            AgentPolicy::Random => "random",
+            AgentPolicy::Looping => "looping",
+        }
+    }
+}
+
+impl AgentModelConfig {
+    /// At temperature 0 `model.top_p` is dead and nothing is cut off.
+    fn read(settings: &Settings<'_>) -> Result<AgentModelConfig, ConfigProblem> {
+        Ok(AgentModelConfig {
+            name: settings.get("model.name")?,
+            temperature: settings.get("model.temperature")?,
+            top_p: settings.get_unless_dead("model.top_p", 1.0)?,
+            max_tokens_per_call: settings.get("model.max_tokens_per_call")?,
+            context_length: settings.get("model.context_length")?,
+        })
+    }
+}

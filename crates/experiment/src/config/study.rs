@@ -1,0 +1,145 @@
+//! The settings of a study that are not part of a cell, typed: what identifies the study, and how
+//! its runs are carried out.
+
+use super::settings::Settings;
+use crate::error::ConfigProblem;
+use crate::provider::ServerSettings;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What identifies a study, beside its cells.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StudyConfig {
+    pub name: String,
+    /// Seeded repeats of each cell.
+    pub replications: u64,
+    pub seed: u64,
+    /// Whether cells share their world seeds, replicate by replicate.
+    pub paired: bool,
+}
+
+/// How runs are carried out. Changes no byte of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ExecutionConfig {
+    pub output_dir: PathBuf,
+    pub compress_logs: bool,
+    /// Further attempts at a failed run, within one command.
+    pub retries: u64,
+    pub limits: UsageLimits,
+    /// Seconds for one reply.
+    pub reply_deadline_s: f64,
+    pub dtype: String,
+    pub kv_dtype: String,
+    pub prompt_lookup: bool,
+    pub device_map: Option<String>,
+    pub max_memory: Option<String>,
+    /// `None`: models are loaded in this process.
+    pub server: Option<ServerSettings>,
+}
+
+/// Limits on what a command and a run may use; `None` is unlimited. Tokens are those of prompts,
+/// cached or not, and of replies.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct UsageLimits {
+    pub tokens: Option<u64>,
+    pub hours: Option<f64>,
+    pub failures: Option<u64>,
+    pub run_tokens: Option<u64>,
+    pub run_hours: Option<f64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ProviderKind {
+    Engine,
+    OpenAi,
+}
+
+impl StudyConfig {
+    pub fn read(values: &BTreeMap<&'static str, Value>) -> Result<StudyConfig, ConfigProblem> {
+        let settings = Settings::new(values);
+        let name: String = settings.get("experiment.name")?;
+        check_name(&name)?;
+        Ok(StudyConfig {
+            name,
+            replications: settings.get("experiment.replications")?,
+            seed: settings.get("experiment.seed")?,
+            paired: settings.get("experiment.paired")?,
+        })
+    }
+}
+
+/// The name becomes a folder, which must lie inside the output folder.
+fn check_name(name: &str) -> Result<(), ConfigProblem> {
+    let allowed = |c: char| c.is_alphanumeric() || "._- ".contains(c);
+    if name.chars().all(allowed) && !name.starts_with('.') && name.len() <= 200 {
+        return Ok(());
+    }
+    let why = format!(
+        "{name:?} names a folder: expected letters, digits, '.', '_', '-' and spaces, not beginning with '.'"
+    );
+    Err(ConfigProblem::Contradiction { key: "experiment.name".into(), why })
+}
+
+impl ExecutionConfig {
+    pub fn read(values: &BTreeMap<&'static str, Value>) -> Result<ExecutionConfig, ConfigProblem> {
+        let settings = Settings::new(values);
+        Ok(ExecutionConfig {
+            output_dir: settings.get("experiment.output_dir")?,
+            compress_logs: settings.get("experiment.compress_logs")?,
+            retries: settings.get("experiment.retries")?,
+            limits: UsageLimits {
+                tokens: settings.get("limits.tokens")?,
+                hours: settings.get("limits.hours")?,
+                failures: settings.get("limits.failures")?,
+                run_tokens: settings.get("limits.run_tokens")?,
+                run_hours: settings.get("limits.run_hours")?,
+            },
+            reply_deadline_s: settings.get("model.reply_deadline_s")?,
+            dtype: settings.get("model.dtype")?,
+            kv_dtype: settings.get("model.kv_dtype")?,
+            prompt_lookup: settings.get("model.prompt_lookup")?,
+            device_map: settings.get("model.device_map")?,
+            max_memory: settings.get("model.max_memory")?,
+            server: server(&settings)?,
+        })
+    }
+}
+
+/// The server's settings; `None` where models are loaded in this process. A server and its address
+/// are only valid together.
+fn server(settings: &Settings<'_>) -> Result<Option<ServerSettings>, ConfigProblem> {
+    let kind: ProviderKind = settings.get("provider.kind")?;
+    let url: Option<String> = settings.get("provider.base_url")?;
+    let contradiction = |why: &str| {
+        Err(ConfigProblem::Contradiction { key: "provider.base_url".into(), why: why.into() })
+    };
+    let base_url = match (kind, url.unwrap_or_default()) {
+        (ProviderKind::Engine, url) if url.is_empty() => return Ok(None),
+        (ProviderKind::Engine, _) => {
+            return contradiction(
+                "an address is given, and provider.kind is engine: set it to openai, or remove one",
+            );
+        }
+        (ProviderKind::OpenAi, url) if url.is_empty() => {
+            return contradiction(
+                "provider.kind is openai: expected the server's address, such as http://localhost:8000/v1",
+            );
+        }
+        (ProviderKind::OpenAi, url) => url,
+    };
+    if !["http://", "https://"].iter().any(|scheme| base_url.starts_with(scheme)) {
+        return contradiction("expected an address that begins with http:// or https://");
+    }
+    Ok(Some(ServerSettings {
+        base_url,
+        api_key_env: settings.get("provider.api_key_env")?,
+        retries: settings.get("provider.retries")?,
+        requests_per_minute: settings.get("provider.requests_per_minute")?,
+        tokens_per_minute: settings.get("provider.tokens_per_minute")?,
+        connect_timeout_s: settings.get("provider.connect_timeout_s")?,
+        attempt_timeout_s: settings.get("provider.attempt_timeout_s")?,
+    }))
+}

@@ -1,0 +1,171 @@
+//! Recording, resuming and replaying runs of a model, and what is measured over them.
+
+mod common;
+#[path = "common/fake_model.rs"]
+mod fake_model;
+
+use common::{folder_options, quiet, steps_of};
+use experiment::{Finish, ReplayProvider, RunEvent, replay_all, run_experiment};
+use fake_model::{FakeModel, one_run, random_reply, rows, run, study, valid_reply};
+use results::Store;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+#[test]
+fn replies_of_every_kind_are_recorded_resumed_and_replayed() {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = study(&[]);
+    let model = FakeModel::new(random_reply);
+    assert_eq!(run(&config, &model, whole.path(), 3).unwrap().done_now, 4);
+    let kinds: BTreeSet<String> =
+        rows(whole.path()).into_iter().filter_map(|row| Some(row.parse_failure?.kind)).collect();
+    assert_eq!(
+        kinds.into_iter().collect::<Vec<_>>(),
+        ["cut_off", "invalid_json", "schema_mismatch"]
+    );
+    assert!(
+        rows(whole.path()).iter().all(|row| row.parse_failure.is_some() == row.action.is_none())
+    );
+    let steps = AtomicUsize::new(0);
+    let count = |event: &RunEvent| {
+        if matches!(event, RunEvent::StepDone(_)) {
+            steps.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    while steps.load(Ordering::SeqCst) < 96 {
+        let stop_at = steps.load(Ordering::SeqCst) + 13;
+        let stop = || steps.load(Ordering::SeqCst) >= stop_at;
+        run_experiment(&config, &model, &folder_options(parts.path(), 2), &count, &stop).unwrap();
+    }
+    assert_eq!(steps_of(whole.path()), steps_of(parts.path()));
+    assert_eq!(replay_all(&Store::open(whole.path()).unwrap()).unwrap().len(), 4);
+    // A replay provider gives the same rows without the model.
+    let played = tempfile::tempdir().unwrap();
+    let recorded = ReplayProvider::open(&Store::open(whole.path()).unwrap()).unwrap();
+    let options = folder_options(played.path(), 2);
+    let summary = run_experiment(&config, &recorded, &options, &quiet, &|| false).unwrap();
+    assert_eq!((summary.done_now, summary.failed), (4, vec![]));
+    assert_eq!(steps_of(whole.path()), steps_of(played.path()));
+}
+
+/// Defect 1: prediction errors were computed against an observation without the actual values.
+#[test]
+fn defect_01_errors_are_scored_against_actual_values() {
+    let rows = one_run(&[], &FakeModel::new(|_, _| Ok(valid_reply())));
+    let first = &rows[0];
+    let cash = first.state.value()["budget"].as_f64().unwrap();
+    let pair = first.pe_pairs.iter().find(|pair| pair.field == "budget_after").unwrap();
+    assert_eq!((pair.predicted, pair.actual), (9000.0, cash));
+    assert!(
+        (first.pe["cost"].unwrap() - (cash - 9000.0).abs() / cash / 2.0).abs() < 1e-9,
+        "{:?}",
+        first.pe
+    );
+    assert_eq!(first.pe["temporal"], None, "without an order the error is missing, not 0");
+}
+
+/// Defect 9: there were no token counts and no provenance.
+#[test]
+fn defect_09_tokens_and_provenance_are_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&study(&[]), &FakeModel::new(|_, _| Ok(valid_reply())), folder.path(), 2).unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let record = store.runs().unwrap()[0].committed().unwrap().unwrap();
+    let rows = store.runs().unwrap()[0].rows().unwrap();
+    assert_eq!(record.prompt_tokens, rows.iter().map(|row| row.prompt_tokens).sum::<u64>());
+    assert!(
+        record.prompt_tokens > 1000
+            && record.reply_tokens > 0
+            && record.timing.cached_prompt_tokens > 0
+    );
+    assert_eq!(
+        (record.model.as_str(), record.model_identity.as_str(), record.dtype.as_str()),
+        ("fake", "fake", "f32")
+    );
+    assert_eq!(store.model("fake").unwrap().unwrap().kernel_set, "k");
+    assert_eq!(
+        store.experiment().configuration["env.max_steps"],
+        json!(24),
+        "the resolved configuration is saved"
+    );
+    assert_eq!(store.experiment().runs.len(), 4);
+    assert!(record.cell.contains_key("demand.due_days"), "with every default");
+}
+
+#[test]
+fn a_runs_record_has_its_calibration() {
+    let sure = r#"{"tool":"order","arguments":{"supplier_id":"S99","sku":"P1","quantity":1},"card":{"success":true,"confidence":0.9}}"#;
+    let folder = tempfile::tempdir().unwrap();
+    let model = FakeModel::new(move |_, _| Ok((sure.to_string(), Finish::Stop)));
+    run(&study(&["interface.prediction_mode=required+confidence"]), &model, folder.path(), 2)
+        .unwrap();
+    let record =
+        Store::open(folder.path()).unwrap().runs().unwrap()[0].committed().unwrap().unwrap();
+    let calibration = &record.extra["calibration"];
+    assert!((calibration["brier"].as_f64().unwrap() - 0.81).abs() < 1e-9, "{calibration}");
+    assert_eq!(calibration["reliability"][9]["right"], json!(0.0));
+}
+
+/// The embeddings of this agent's summaries move away from the first ones: rows have the
+/// similarities and the embedder, and the detector fires. Interrupting, replaying or using a replay
+/// provider does not change them.
+#[test]
+fn slow_divergence_is_detected_from_embeddings_of_the_agents_summaries() {
+    let drifting = |request: &experiment::ReplyRequest<'_>, _: usize| {
+        let step = request.messages.len() / 2;
+        let tool = ["check_inbox", "check_storage", "check_budget"][step % 3];
+        Ok((
+            format!("Step {step}: all goes its way. {{\"tool\":\"{tool}\",\"card\":null}}"),
+            Finish::Stop,
+        ))
+    };
+    let mut model = FakeModel::new(drifting);
+    model.embed = Some(std::sync::Arc::new(|text: &str| {
+        let step: f32 = text.split([' ', ':']).nth(1).and_then(|n| n.parse().ok()).unwrap_or(0.0);
+        vec![(step / 20.0).cos(), (step / 20.0).sin(), 0.0]
+    }));
+    let sets = [
+        "agent.reply_mode=text",
+        "env.max_steps=60",
+        "experiment.replications=1",
+        "crash_detector.threshold=lenient",
+    ];
+    let config = study(&sets);
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    assert_eq!(run(&config, &model, whole.path(), 1).unwrap().done_now, 2);
+    let rows = rows(whole.path());
+    assert!(
+        rows[..8].iter().all(|row| row.similarity.is_none()),
+        "the first eight summaries are the reference"
+    );
+    let similarities: Vec<_> =
+        rows[8..60].iter().map(|row| row.similarity.clone().unwrap()).collect();
+    assert!(similarities.iter().all(|similarity| similarity.embedder == "fake"));
+    assert!(similarities.windows(2).all(|pair| pair[1].cosine < pair[0].cosine));
+    let kinds: Vec<_> =
+        rows[..60].iter().flat_map(|row| &row.crashes).map(|crash| crash.kind.as_str()).collect();
+    assert!(kinds.contains(&"slow_divergence"), "{kinds:?}");
+    let store = Store::open(whole.path()).unwrap();
+    assert_eq!(replay_all(&store).unwrap().len(), 2);
+    for run in experiment::rerun_detectors(&store, &[]).unwrap() {
+        assert_eq!(run.crashes, run.recorded);
+    }
+    // Interrupted every few steps, within the first eight and after them.
+    let steps = AtomicUsize::new(0);
+    let count = |event: &RunEvent| {
+        if matches!(event, RunEvent::StepDone(_)) {
+            steps.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    while steps.load(Ordering::SeqCst) < 120 {
+        let stop_at = steps.load(Ordering::SeqCst) + 5;
+        let stop = || steps.load(Ordering::SeqCst) >= stop_at;
+        run_experiment(&config, &model, &folder_options(parts.path(), 1), &count, &stop).unwrap();
+    }
+    assert_eq!(steps_of(whole.path()), steps_of(parts.path()));
+    let played = tempfile::tempdir().unwrap();
+    let recorded = ReplayProvider::open(&store).unwrap();
+    run_experiment(&config, &recorded, &folder_options(played.path(), 1), &quiet, &|| false)
+        .unwrap();
+    assert_eq!(steps_of(whole.path()), steps_of(played.path()));
+}
