@@ -19,6 +19,7 @@ mod layers;
 pub mod load;
 pub mod models;
 pub mod sampling;
+mod scheduler;
 mod score;
 mod weights;
 

@@ -1,41 +1,38 @@
-//! A reply's text as it grows, and the stop strings in it.
+//! Incremental detokenization with stop strings, as vLLM's `IncrementalDetokenizer`.
 
 use text::{StreamDecoder, TextError, Tokenizer};
 
-/// Turns tokens into text; holds back what may become a stop string.
+/// Turns output tokens into text; holds back what may become a stop string.
 pub(super) struct Detokenizer {
     decoder: Option<StreamDecoder>,
-    stops: Vec<String>,
-    /// Text that may still become a stop string.
+    stop_strings: Vec<String>,
+    /// Text at the end that may still become a stop string.
     held: String,
 }
 
-/// What a token added.
+/// What a token adds to the text.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Added {
-    /// Text that is certain.
+pub(super) struct DetokenizedText {
+    /// Final text.
     pub text: String,
-    /// Whether a stop string is complete; the text is what comes before it.
+    /// Whether a stop string is complete; `text` is what precedes it.
     pub stopped: bool,
 }
 
 impl Detokenizer {
-    pub fn new(tokenizer: Option<&Tokenizer>, stops: Vec<String>) -> Self {
-        Detokenizer {
-            decoder: tokenizer.cloned().map(StreamDecoder::new),
-            stops,
-            held: String::new(),
-        }
+    pub fn new(tokenizer: Option<&Tokenizer>, stop_strings: Vec<String>) -> Self {
+        let decoder = tokenizer.cloned().map(StreamDecoder::new);
+        Detokenizer { decoder, stop_strings, held: String::new() }
     }
 
-    pub fn push(&mut self, token: u32) -> Result<Added, TextError> {
-        let Some(decoder) = &mut self.decoder else { return Ok(Added::default()) };
+    pub fn push(&mut self, token: u32) -> Result<DetokenizedText, TextError> {
+        let Some(decoder) = &mut self.decoder else { return Ok(DetokenizedText::default()) };
         let text = decoder.push(token)?;
         Ok(self.add(&text))
     }
 
-    /// What is left at the end.
-    pub fn finish(&mut self) -> Added {
+    /// The text that was held back.
+    pub fn finish(&mut self) -> DetokenizedText {
         let rest = self.decoder.as_mut().map(StreamDecoder::finish).unwrap_or_default();
         let mut added = self.add(&rest);
         if !added.stopped {
@@ -44,24 +41,25 @@ impl Detokenizer {
         added
     }
 
-    fn add(&mut self, text: &str) -> Added {
+    fn add(&mut self, text: &str) -> DetokenizedText {
         self.held.push_str(text);
-        // The earliest stop string ends the text, whichever it is.
-        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
-            self.held.truncate(at);
-            return Added { text: std::mem::take(&mut self.held), stopped: true };
+        // The stop string that begins first ends the text.
+        let starts = self.stop_strings.iter().filter_map(|stop| self.held.find(stop.as_str()));
+        if let Some(start) = starts.min() {
+            self.held.truncate(start);
+            return DetokenizedText { text: std::mem::take(&mut self.held), stopped: true };
         }
-        let rest = self.held.split_off(self.held.len() - self.beginning());
-        Added { text: std::mem::replace(&mut self.held, rest), stopped: false }
+        let rest = self.held.split_off(self.held.len() - self.stop_prefix_bytes());
+        DetokenizedText { text: std::mem::replace(&mut self.held, rest), stopped: false }
     }
 
-    /// Bytes at the end that a stop string may begin with.
-    fn beginning(&self) -> usize {
+    /// Length of the longest end of the text that a stop string begins with.
+    fn stop_prefix_bytes(&self) -> usize {
         let longest = |stop: &String| {
-            let ends = stop.char_indices().map(|(at, _)| at).rev();
-            ends.into_iter().find(|&at| self.held.ends_with(&stop[..at])).unwrap_or(0)
+            let ends = stop.char_indices().map(|(index, _)| index).rev();
+            ends.into_iter().find(|&end| self.held.ends_with(&stop[..end])).unwrap_or(0)
         };
-        self.stops.iter().map(longest).max().unwrap_or(0)
+        self.stop_strings.iter().map(longest).max().unwrap_or(0)
     }
 }
 
@@ -69,42 +67,48 @@ impl Detokenizer {
 mod tests {
     use super::*;
 
-    fn parts(stops: &[&str], texts: &[&str]) -> (Vec<String>, bool) {
+    fn detokenize(stops: &[&str], texts: &[&str]) -> (Vec<String>, bool) {
         let mut out = Detokenizer::new(None, stops.iter().map(|&stop| stop.to_owned()).collect());
-        let mut given = Vec::new();
+        let mut added_texts = Vec::new();
         for text in texts {
             let added = out.add(text);
-            given.push(added.text);
+            added_texts.push(added.text);
             if added.stopped {
-                return (given, true);
+                return (added_texts, true);
             }
         }
-        given.push(out.finish().text);
-        (given, false)
+        added_texts.push(out.finish().text);
+        (added_texts, false)
     }
 
     #[test]
-    fn text_flows_where_nothing_stops_it() {
-        assert_eq!(parts(&[], &["a", "b"]), (vec!["a".into(), "b".into(), "".into()], false));
+    fn text_without_stop_strings_is_not_held_back() {
+        assert_eq!(detokenize(&[], &["a", "b"]), (vec!["a".into(), "b".into(), "".into()], false));
     }
 
     #[test]
     fn a_stop_string_ends_the_text_across_tokens() {
         assert_eq!(
-            parts(&["END"], &["one E", "N", "D two"]),
+            detokenize(&["END"], &["one E", "N", "D two"]),
             (vec!["one ".into(), "".into(), "".into()], true)
         );
-        assert_eq!(parts(&["\n\n", "b"], &["a\n", "\nb"]), (vec!["a".into(), "".into()], true));
+        assert_eq!(
+            detokenize(&["\n\n", "b"], &["a\n", "\nb"]),
+            (vec!["a".into(), "".into()], true)
+        );
     }
 
     #[test]
-    fn what_did_not_become_one_comes_late() {
+    fn text_that_did_not_become_a_stop_string_follows_later() {
         assert_eq!(
-            parts(&["END"], &["xE", "Ny"]),
+            detokenize(&["END"], &["xE", "Ny"]),
             (vec!["x".into(), "ENy".into(), "".into()], false)
         );
-        assert_eq!(parts(&["END"], &["xEN"]), (vec!["x".into(), "EN".into()], false));
-        assert_eq!(parts(&["aab"], &["aa", "ab!"]), (vec!["".into(), "a".into()], true));
-        assert_eq!(parts(&["é!"], &["é", "?"]), (vec!["".into(), "é?".into(), "".into()], false));
+        assert_eq!(detokenize(&["END"], &["xEN"]), (vec!["x".into(), "EN".into()], false));
+        assert_eq!(detokenize(&["aab"], &["aa", "ab!"]), (vec!["".into(), "a".into()], true));
+        assert_eq!(
+            detokenize(&["é!"], &["é", "?"]),
+            (vec!["".into(), "é?".into(), "".into()], false)
+        );
     }
 }

@@ -1,120 +1,11 @@
-//! What can go wrong, by whose trouble it is: one request's, a submission's, a wait's, the
-//! engine's.
+//! Errors of an engine: at submission, while waiting, of embeddings, and of the engine itself.
+//! [`RequestError`] is the scheduler's.
 
-use crate::grammar::GrammarError;
-use crate::models::ForwardError;
-use crate::sampling::SampleError;
 use error_kind::{ErrorKind, HasKind};
 
-/// Why an engine's thread ended though it was wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FatalError {
-    /// What happened.
-    pub cause: String,
-    /// The exit code that goes with it.
-    pub kind: ErrorKind,
-}
-
-impl FatalError {
-    /// An error after which no pass can succeed.
-    pub(super) fn of(cause: &ForwardError) -> Option<Self> {
-        cause.is_final().then(|| FatalError { cause: cause.to_string(), kind: cause.kind() })
-    }
-
-    /// A defect of ours.
-    pub(super) fn defect(cause: String) -> Self {
-        FatalError { cause: format!("{cause}; a defect of ours"), kind: ErrorKind::Bug }
-    }
-}
-
-impl std::fmt::Display for FatalError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.cause)
-    }
-}
-
-/// One request cannot be answered. The others go on.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum RequestError {
-    /// Nothing to continue.
-    #[error(
-        "the prompt is empty; expected at least one token (a text begins with the model's bos token)"
-    )]
-    EmptyPrompt,
-    /// Too long.
-    #[error(
-        "the prompt has {tokens} tokens, but there is room for {room} before the first new one; shorten it or raise --context"
-    )]
-    PromptTooLong {
-        /// Tokens found.
-        tokens: usize,
-        /// Tokens there is room for.
-        room: usize,
-    },
-    /// An id outside the vocabulary.
-    #[error(
-        "token {token} at position {position} of the prompt is outside the vocabulary of {vocab}; use the model's own tokenizer"
-    )]
-    Token {
-        /// The id.
-        token: u32,
-        /// Where.
-        position: usize,
-        /// Ids there are.
-        vocab: usize,
-    },
-    /// A reply of no tokens.
-    #[error("max_new_tokens is 0; expected at least 1")]
-    NoTokens,
-    /// Stop strings without a tokenizer.
-    #[error("stop strings need a tokenizer, and this model has none; use stop tokens")]
-    NoTokenizer,
-    /// A stop string that every reply begins with.
-    #[error("a stop string is empty; leave it out")]
-    EmptyStop,
-    /// No choice.
-    #[error(transparent)]
-    Sample(#[from] SampleError),
-    /// No way on.
-    #[error(transparent)]
-    Grammar(#[from] GrammarError),
-    /// The pass failed.
-    #[error("the forward pass failed: {cause}")]
-    Forward {
-        /// The model's words.
-        cause: String,
-        /// The exit code that goes with it.
-        kind: ErrorKind,
-    },
-    /// A text that cannot be decoded.
-    #[error("token {token} cannot be turned into text: {cause}")]
-    Text {
-        /// The token.
-        token: u32,
-        /// The tokenizer's words.
-        cause: String,
-    },
-    /// No step could be made.
-    #[error("no block of {blocks} could be had for the oldest request; a defect of ours")]
-    Stuck {
-        /// Blocks in the pool.
-        blocks: usize,
-    },
-}
-
-impl HasKind for RequestError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            RequestError::Sample(cause) => cause.kind(),
-            RequestError::Grammar(cause) => cause.kind(),
-            RequestError::Forward { kind, .. } => *kind,
-            RequestError::Stuck { .. } => ErrorKind::Bug,
-            RequestError::NoTokenizer => ErrorKind::NotFound,
-            RequestError::Text { .. } => ErrorKind::BadInput,
-            _ => ErrorKind::Usage,
-        }
-    }
-}
+use super::{FatalError, RequestError};
+use crate::grammar::GrammarError;
+use crate::models::ForwardError;
 
 impl From<ForwardError> for RequestError {
     fn from(cause: ForwardError) -> Self {
@@ -122,22 +13,22 @@ impl From<ForwardError> for RequestError {
     }
 }
 
-/// A request that was not taken.
+/// Why a request was not accepted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SubmitError {
-    /// Too many are waiting.
+    /// The queue is full.
     #[error("{limit} requests are waiting already, which is the limit; try again later")]
     QueueFull {
-        /// The limit.
+        /// Requests that may wait.
         limit: usize,
     },
-    /// The engine is shutting down.
-    #[error("the engine is shutting down and takes no more requests")]
+    /// The engine shuts down.
+    #[error("the engine is shutting down and accepts no more requests")]
     Closed,
-    /// The engine's thread ended.
+    /// A fatal error ended the engine's thread.
     #[error("the engine's thread ended: {0}; load the model again")]
     Died(FatalError),
-    /// The request itself is wrong.
+    /// The request is invalid.
     #[error(transparent)]
     Request(#[from] RequestError),
 }
@@ -146,28 +37,28 @@ impl HasKind for SubmitError {
     fn kind(&self) -> ErrorKind {
         match self {
             SubmitError::QueueFull { .. } | SubmitError::Closed => ErrorKind::Unavailable,
-            SubmitError::Died(death) => death.kind,
+            SubmitError::Died(error) => error.kind,
             SubmitError::Request(cause) => cause.kind(),
         }
     }
 }
 
-/// A wait that gave nothing.
+/// Why a wait for a response returned no event.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum WaitError {
-    /// Nothing came in time; the request goes on.
+    /// No event in time; the request goes on.
     #[error(
-        "nothing came from the engine within {limit_s} s; wait longer, or drop the ticket to cancel"
+        "no event of the request within {limit_s} s; wait longer, or drop the handle to cancel it"
     )]
     Timeout {
         /// The limit, in seconds.
         limit_s: f64,
     },
-    /// The engine's thread ended.
+    /// A fatal error ended the engine's thread.
     #[error("the engine's thread ended: {0}; load the model again")]
     Died(FatalError),
-    /// The last event was taken before.
-    #[error("the request is over and its last event was taken")]
+    /// The completion was taken before.
+    #[error("the request has ended and its completion was taken")]
     Over,
 }
 
@@ -175,25 +66,25 @@ impl HasKind for WaitError {
     fn kind(&self) -> ErrorKind {
         match self {
             WaitError::Timeout { .. } => ErrorKind::Timeout,
-            WaitError::Died(death) => death.kind,
+            WaitError::Died(error) => error.kind,
             WaitError::Over => ErrorKind::Bug,
         }
     }
 }
 
-/// A text that was not embedded.
+/// Why a text was not embedded.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EmbedError {
-    /// It was not taken.
+    /// The request was not accepted.
     #[error(transparent)]
     Submit(#[from] SubmitError),
-    /// It failed.
+    /// The request failed.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The engine is gone, or did not answer at all.
+    /// The engine failed.
     #[error(transparent)]
     Wait(#[from] WaitError),
-    /// Not done in time.
+    /// Not complete in time.
     #[error("the text was not embedded within {limit_s} s; wait longer, or send less at a time")]
     Late {
         /// The limit, in seconds.
@@ -216,39 +107,37 @@ impl HasKind for EmbedError {
     }
 }
 
-/// An engine that cannot start or does not end.
+/// Why an engine cannot start, or did not end as it should.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EngineError {
-    /// No thread.
+    /// The engine's thread cannot start.
     #[error(
         "the engine's thread could not start: {cause}; the machine is out of threads or memory"
     )]
     Thread {
-        /// The system's words.
+        /// Message of the operating system.
         cause: String,
     },
-    /// No masks.
+    /// The mask threads cannot start.
     #[error(transparent)]
     Masks(#[from] GrammarError),
-    /// No room for a single block.
+    /// The KV cache or the model's buffers hold nothing.
     #[error(
         "the KV cache has {blocks} blocks and a pass {rows} rows; expected at least one of each; raise --context"
     )]
-    NoRoom {
-        /// Blocks found.
+    NoCapacity {
+        /// Free blocks.
         blocks: usize,
-        /// Rows found.
+        /// Rows of a forward pass.
         rows: usize,
     },
-    /// It does not end.
-    #[error(
-        "the engine's thread did not end within {limit_s} s; it is in a forward pass that does not come back"
-    )]
+    /// The thread did not end.
+    #[error("the engine's thread did not end within {limit_s} s: its forward pass does not return")]
     NotEnding {
         /// The limit, in seconds.
         limit_s: f64,
     },
-    /// It ended by a panic, or with a GPU.
+    /// A fatal error ended the thread.
     #[error("the engine's thread ended: {0}")]
     Died(FatalError),
 }
@@ -257,9 +146,9 @@ impl HasKind for EngineError {
     fn kind(&self) -> ErrorKind {
         match self {
             EngineError::NotEnding { .. } => ErrorKind::Timeout,
-            EngineError::NoRoom { .. } => ErrorKind::OutOfMemory,
+            EngineError::NoCapacity { .. } => ErrorKind::OutOfMemory,
             EngineError::Masks(cause) => cause.kind(),
-            EngineError::Died(death) => death.kind,
+            EngineError::Died(error) => error.kind,
             EngineError::Thread { .. } => ErrorKind::Bug,
         }
     }

@@ -1,61 +1,56 @@
-//! The handle.
+//! The engine's handle: start, submit, embed, statistics, shutdown.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use text::Tokenizer;
 
-use super::FatalError;
-use super::detokenizer::Detokenizer;
-use super::forward::{Forward, ForwardLimits, ModelRunner};
-use super::lifecycle::{EngineState, ShutdownMode};
-use super::mailbox::mailbox;
-use super::memory::BlockTable;
-use super::ngram_proposer::DraftLength;
-use super::reply::{Limits, Reply};
-use super::scheduler::Scheduler;
-use super::sequence::{Sequence, Task};
-use super::worker::{Command, work};
+use super::core::EngineCore;
+use super::lifecycle::{EngineState, FatalError, ShutdownMode};
+use super::runner::{Forward, ForwardLimits, ModelRunner};
+use super::thread::{EngineCommand, run_engine};
 use super::{
-    Completion, Delta, DraftStats, EmbedError, EmbedRequest, EngineError, EngineOptions,
-    FinishReason, Notify, SubmitError,
+    Completion, EmbedError, EmbedRequest, EngineError, EngineOptions, EngineStats, FinishReason,
+    WaitError,
 };
-use super::{EngineStats, Request, RequestError, ResponseHandle, WaitError};
-use crate::grammar::{CompiledGrammar, Constraint, GrammarCompiler, GrammarError, GrammarSettings};
+use crate::grammar::{GrammarCompiler, GrammarError, GrammarSettings};
 use crate::kv::{BLOCK_TOKENS, KvPool};
 use crate::load::Loaded;
-use crate::sampling::SeenTokens;
 
-/// How long a dropped engine waits for its thread.
-const DROP_LIMIT: Duration = Duration::from_secs(10);
-/// How often an ending thread is looked at.
-const POLL: Duration = Duration::from_millis(2);
-
-/// A model at work on its own thread. ScheduledSequence it by reference or in an `Arc`; dropping it ends all
+/// How long a dropped engine waits for its thread, and a shutdown after it has canceled all
 /// requests.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often an ending thread is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// Places in the command channel for wake-ups, beside one for each request that may wait.
+const WAKE_UPS_MAX: usize = 16;
+
+/// A model that generates on its own thread. Shared by reference or in an `Arc`; dropping it
+/// cancels all requests.
 pub struct Engine {
-    commands: SyncSender<Command>,
+    pub(super) commands: SyncSender<EngineCommand>,
     thread: JoinHandle<()>,
-    life: Arc<EngineState>,
-    arrivals: AtomicU64,
-    limits: ForwardLimits,
-    /// Tokens that the KV cache has room for.
-    room_tokens: usize,
-    queue_limit: usize,
-    tokenizer: Option<Tokenizer>,
-    eos: Vec<u32>,
-    grammar: GrammarSettings,
-    grammars: OnceLock<Result<GrammarCompiler, GrammarError>>,
+    pub(super) state: Arc<EngineState>,
+    pub(super) next_seq_id: AtomicU64,
+    pub(super) limits: ForwardLimits,
+    /// The longest sequence: the context, or as many tokens as the KV cache holds.
+    pub(super) capacity_tokens: usize,
+    pub(super) queue_limit: usize,
+    pub(super) tokenizer: Option<Tokenizer>,
+    pub(super) eos: Vec<u32>,
+    pub(super) grammar: GrammarSettings,
+    /// Built by the first constrained request.
+    pub(super) grammar_compiler: OnceLock<Result<GrammarCompiler, GrammarError>>,
 }
 
 impl Engine {
     /// Starts an engine over a model and its KV cache.
     ///
     /// # Errors
-    /// If the system gives no threads, or the cache no room.
+    /// If a thread cannot start, or the KV cache has no blocks.
     pub fn start<F: Forward>(
         model: F,
         kv: KvPool,
@@ -63,38 +58,37 @@ impl Engine {
     ) -> Result<Engine, EngineError> {
         let limits = model.limits();
         if kv.free_blocks() == 0 || limits.rows_max == 0 || limits.logits_rows_max == 0 {
-            return Err(EngineError::NoRoom {
+            return Err(EngineError::NoCapacity {
                 blocks: kv.free_blocks(),
                 rows: limits.rows_max.min(limits.logits_rows_max),
             });
         }
-        let room_tokens = limits.context.min(kv.free_blocks() * BLOCK_TOKENS);
-        let life = Arc::new(EngineState::default());
-        // Each that is queued has its place; a few more for wake-ups.
-        let (commands, receiver) = sync_channel(options.queue_limit + 16);
-        let mut scheduler = Scheduler::new(model, kv, &options, Arc::clone(&life))?;
-        scheduler.publish(true);
+        let capacity_tokens = limits.context.min(kv.free_blocks() * BLOCK_TOKENS);
+        let state = Arc::new(EngineState::default());
+        let (commands, receiver) = sync_channel(options.queue_limit + WAKE_UPS_MAX);
+        let mut core = EngineCore::new(model, kv, &options, Arc::clone(&state))?;
+        core.publish(true);
         let watch = options.watch;
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || work(scheduler, receiver, watch))
+            .spawn(move || run_engine(core, receiver, watch))
             .map_err(|cause| EngineError::Thread { cause: cause.to_string() })?;
         Ok(Engine {
             commands,
             thread,
-            life,
-            arrivals: AtomicU64::new(0),
+            state,
+            next_seq_id: AtomicU64::new(0),
             limits,
-            room_tokens,
+            capacity_tokens,
             queue_limit: options.queue_limit,
             tokenizer: options.tokenizer,
             eos: options.eos,
             grammar: options.grammar,
-            grammars: OnceLock::new(),
+            grammar_compiler: OnceLock::new(),
         })
     }
 
-    /// Starts an engine over what a load gave.
+    /// Starts an engine over a loaded model.
     ///
     /// # Errors
     /// As [`Engine::start`].
@@ -103,82 +97,34 @@ impl Engine {
         Engine::start(ModelRunner { model, scratch }, kv, options)
     }
 
-    /// Puts a request into the queue. Never waits.
+    /// The embedding of a text, `[hidden_size]`: the mean over all positions of the hidden states
+    /// after the final norm, not normalized. Waits for at most `limit`. Its bits do not depend on
+    /// other requests.
     ///
     /// # Errors
-    /// A wrong request, a full queue, an engine that is ending or dead: see [`SubmitError`].
-    pub fn submit(&self, request: Request) -> Result<ResponseHandle, SubmitError> {
-        self.check(&request)?;
-        let form =
-            request.constraint.as_ref().map(|constraint| self.compile(constraint)).transpose()?;
-        let mut seen = SeenTokens::default();
-        if request.sampling.repetition_penalty != 1.0 {
-            seen.extend(&request.prompt);
-        }
-        // A form's end ends the reply, whether the model may go on or not.
-        let eos = if request.ignore_eos && form.is_none() { Vec::new() } else { self.eos.clone() };
-        let reply = Reply {
-            sampling: request.sampling,
-            seen,
-            limits: Limits {
-                max_new_tokens: request.max_new_tokens.min(self.room_tokens - request.prompt.len()),
-                eos,
-                stop_tokens: request.stop_tokens,
-                logprobs: request.logprobs,
-            },
-            text: Detokenizer::new(self.tokenizer.as_ref(), request.stop_strings),
-            constrained: form.is_some(),
-            form,
-            guide: None,
-            cancellation: None,
-            whole: Delta::default(),
-            news: Delta::default(),
-            forced_tokens: 0,
-            ahead: DraftLength::new(),
-            drafts: DraftStats::default(),
-            stop_token: None,
-        };
-        self.send(request.prompt, Task::Reply(Box::new(reply)), request.deadline, request.notify)
-    }
-
-    /// Asks for the embedding of a text, through the same queue: the mean of its last hidden
-    /// states.
-    ///
-    /// # Errors
-    /// As [`Engine::submit`].
-    pub fn submit_embedding(&self, request: EmbedRequest) -> Result<ResponseHandle, SubmitError> {
-        self.check_tokens(&request.tokens, self.room_tokens)?;
-        self.send(request.tokens, Task::Embed(Vec::new()), request.deadline, request.notify)
-    }
-
-    /// The embedding of a text, `[hidden_size]`: the mean over all its positions of the hidden
-    /// states after the final norm, not scaled to a length. Waits for at most `limit`; the bits
-    /// do not depend on what else the engine does.
-    ///
-    /// # Errors
-    /// [`EmbedError`]: a wrong text, a full queue, NaN in the hidden states, the limit.
+    /// [`EmbedError`]: an invalid text, a full queue, NaN in the hidden states, the limit.
     pub fn embed(&self, tokens: Vec<u32>, limit: Duration) -> Result<Vec<f32>, EmbedError> {
-        let late = EmbedError::Late { limit_s: limit.as_secs_f64() };
-        let ticket =
-            self.submit_embedding(EmbedRequest { tokens, deadline: None, notify: None })?;
-        // Dropped at the limit, the ticket takes the request with it.
-        match ticket.wait(limit) {
-            Err(WaitError::Timeout { .. }) => Err(late),
-            Err(gone) => Err(gone.into()),
+        let request = EmbedRequest { tokens, deadline: None, notify: None };
+        // Dropping the handle at the limit cancels the request.
+        match self.submit_embedding(request)?.wait(limit) {
+            Err(WaitError::Timeout { .. }) => {
+                Err(EmbedError::Late { limit_s: limit.as_secs_f64() })
+            }
+            Err(cause) => Err(cause.into()),
             Ok(Completion { embedding: Some(embedding), .. }) => Ok(embedding),
             Ok(Completion { reason: FinishReason::Error(cause), .. }) => Err(cause.into()),
             Ok(_) => Err(EmbedError::Canceled),
         }
     }
 
-    /// The figures of a moment ago.
+    /// Statistics, at most some milliseconds old.
     pub fn stats(&self) -> EngineStats {
-        EngineStats { queued: self.life.queued.load(Ordering::SeqCst), ..self.life.stats() }
+        EngineStats { queued: self.state.queued.load(Ordering::SeqCst), ..self.state.stats() }
     }
 
-    /// Tokens that a prompt and its reply may have together.
+    /// Tokens that a prompt and its response may have together.
     pub fn context(&self) -> usize {
-        self.room_tokens
+        self.capacity_tokens
     }
 
     /// Settings of constrained decoding, for the provenance.
@@ -186,31 +132,32 @@ impl Engine {
         self.grammar
     }
 
-    /// Why the thread died; `None` while it lives.
+    /// The error that ended the thread, if one did.
     pub fn fatal_error(&self) -> Option<FatalError> {
-        self.life.fatal_error()
+        self.state.fatal_error()
     }
 
-    /// Takes no more requests and finishes those it has; after `limit` the rest are canceled.
+    /// Accepts no more requests and finishes the accepted ones; cancels the rest after `limit`.
     ///
     /// # Errors
-    /// [`EngineError::NotEnding`] if the thread does not end in a further ten seconds,
-    /// [`EngineError::Died`] if it had died.
+    /// [`EngineError::NotEnding`] if the thread has not ended another ten seconds later,
+    /// [`EngineError::Died`] if a fatal error ended it.
     pub fn shutdown(self, limit: Duration) -> Result<(), EngineError> {
-        self.ask(ShutdownMode::Drain);
+        self.request_shutdown(ShutdownMode::Drain);
         if !self.ended_within(limit) {
-            self.ask(ShutdownMode::Stop);
-            if !self.ended_within(DROP_LIMIT) {
-                return Err(EngineError::NotEnding { limit_s: (limit + DROP_LIMIT).as_secs_f64() });
+            self.request_shutdown(ShutdownMode::Abort);
+            if !self.ended_within(ABORT_TIMEOUT) {
+                let limit_s = (limit + ABORT_TIMEOUT).as_secs_f64();
+                return Err(EngineError::NotEnding { limit_s });
             }
         }
-        self.life.fatal_error().map_or(Ok(()), |death| Err(EngineError::Died(death)))
+        self.state.fatal_error().map_or(Ok(()), |error| Err(EngineError::Died(error)))
     }
 
-    fn ask(&self, wish: ShutdownMode) {
-        self.life.ask(wish);
-        // A full channel wakes the thread as well.
-        let _woken = self.commands.try_send(Command::Wake);
+    fn request_shutdown(&self, mode: ShutdownMode) {
+        self.state.request_shutdown(mode);
+        // If the channel is full, the thread is awake.
+        let _woken = self.commands.try_send(EngineCommand::Wake);
     }
 
     fn ended_within(&self, limit: Duration) -> bool {
@@ -219,123 +166,23 @@ impl Engine {
             if Instant::now() >= until {
                 return false;
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(POLL_INTERVAL);
         }
         true
-    }
-
-    fn check(&self, request: &Request) -> Result<(), RequestError> {
-        // One place is left for the first new token.
-        self.check_tokens(&request.prompt, self.room_tokens - 1)?;
-        request.sampling.check()?;
-        if request.max_new_tokens == 0 {
-            return Err(RequestError::NoTokens);
-        }
-        if request.stop_strings.iter().any(String::is_empty) {
-            return Err(RequestError::EmptyStop);
-        }
-        if !request.stop_strings.is_empty() && self.tokenizer.is_none() {
-            return Err(RequestError::NoTokenizer);
-        }
-        Ok(())
-    }
-
-    fn check_tokens(&self, tokens: &[u32], room: usize) -> Result<(), RequestError> {
-        let vocab = self.limits.vocab;
-        if tokens.is_empty() {
-            return Err(RequestError::EmptyPrompt);
-        }
-        if tokens.len() > room {
-            return Err(RequestError::PromptTooLong { tokens: tokens.len(), room });
-        }
-        match tokens.iter().position(|&token| token as usize >= vocab) {
-            Some(position) => Err(RequestError::Token { token: tokens[position], position, vocab }),
-            None => Ok(()),
-        }
-    }
-
-    /// Compiles on the caller's thread: the engine's has better things to do.
-    fn compile(&self, constraint: &Constraint) -> Result<CompiledGrammar, RequestError> {
-        let tokenizer = self.tokenizer.as_ref().ok_or(GrammarError::NoTokenizer)?;
-        let grammars =
-            self.grammars.get_or_init(|| GrammarCompiler::new(tokenizer, &self.eos, self.grammar));
-        Ok(grammars.as_ref().map_err(Clone::clone)?.compile(constraint)?)
-    }
-
-    fn send(
-        &self,
-        tokens: Vec<u32>,
-        work: Task,
-        deadline: Option<Instant>,
-        notify: Option<Notify>,
-    ) -> Result<ResponseHandle, SubmitError> {
-        self.take_place()?;
-        let (outbox, ticket) = mailbox(notify);
-        let sequence = Sequence {
-            seq_id: self.arrivals.fetch_add(1, Ordering::SeqCst),
-            prompt_tokens: tokens.len(),
-            tokens,
-            computed: 0,
-            table: BlockTable::default(),
-            work,
-            decoding: false,
-            started: None,
-            last_step: 0,
-            cached_prompt_tokens: 0,
-            preempted: false,
-            outbox,
-            submitted: Instant::now(),
-            first_token: None,
-            deadline,
-        };
-        match self.commands.try_send(Command::Take(Box::new(sequence))) {
-            Ok(()) => Ok(ticket),
-            Err(cause) => {
-                self.give_place_back();
-                Err(self.refused(&cause))
-            }
-        }
-    }
-
-    /// Takes a place in the queue.
-    fn take_place(&self) -> Result<(), SubmitError> {
-        if let Some(death) = self.life.fatal_error() {
-            return Err(SubmitError::Died(death));
-        }
-        if self.life.wish() != ShutdownMode::Open {
-            return Err(SubmitError::Closed);
-        }
-        if self.life.queued.fetch_add(1, Ordering::SeqCst) >= self.queue_limit {
-            self.give_place_back();
-            return Err(SubmitError::QueueFull { limit: self.queue_limit });
-        }
-        Ok(())
-    }
-
-    fn give_place_back(&self) {
-        self.life.queued.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    fn refused(&self, cause: &TrySendError<Command>) -> SubmitError {
-        match (cause, self.life.fatal_error()) {
-            (TrySendError::Full(_), _) => SubmitError::QueueFull { limit: self.queue_limit },
-            (TrySendError::Disconnected(_), Some(death)) => SubmitError::Died(death),
-            (TrySendError::Disconnected(_), None) => SubmitError::Closed,
-        }
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.ask(ShutdownMode::Stop);
-        // KvCacheManager should be free again when this returns; a pass that does not come back is the
-        // supervisor's to judge.
-        self.ended_within(DROP_LIMIT);
+        self.request_shutdown(ShutdownMode::Abort);
+        // Memory should be free when this returns. A forward pass that does not return is left to
+        // the supervisor.
+        self.ended_within(ABORT_TIMEOUT);
     }
 }
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Engine({:?}, {:?})", self.limits, self.life.wish())
+        write!(f, "Engine({:?}, {:?})", self.limits, self.state.shutdown())
     }
 }

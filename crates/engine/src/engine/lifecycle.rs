@@ -1,52 +1,84 @@
-//! Whether an engine is open, ending or dead: what its handle and its thread both know.
+//! Whether an engine runs, shuts down or has failed: the state that its handle and its thread share.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{EngineStats, FatalError};
+use error_kind::{ErrorKind, HasKind};
 
-/// What the handle wants of the thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum ShutdownMode {
-    /// Take requests.
-    Open,
-    /// Take no more, finish those that are there.
-    Drain,
-    /// End them now.
-    Stop,
+use super::EngineStats;
+use crate::models::ForwardError;
+
+/// Why an engine's thread ended without being asked to: a panic, or a device that does not respond.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FatalError {
+    /// What happened.
+    pub cause: String,
+    /// Kind of the error.
+    pub kind: ErrorKind,
 }
 
-/// Shared by the handle and the thread.
+impl FatalError {
+    /// The fatal error of a forward pass, if no later pass can succeed.
+    pub(super) fn from_forward(cause: &ForwardError) -> Option<Self> {
+        cause.is_final().then(|| FatalError { cause: cause.to_string(), kind: cause.kind() })
+    }
+
+    pub(super) fn bug(cause: &str) -> Self {
+        FatalError {
+            cause: format!("{cause}; this is a bug, please report it"),
+            kind: ErrorKind::Bug,
+        }
+    }
+}
+
+impl std::fmt::Display for FatalError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+/// How far an engine's shutdown has been requested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ShutdownMode {
+    /// No shutdown: requests are accepted.
+    None,
+    /// Finish the requests that were accepted; accept no more.
+    Drain,
+    /// Cancel all requests.
+    Abort,
+}
+
+/// State shared by an engine's handle and its thread.
 #[derive(Default)]
 pub(super) struct EngineState {
-    wish: AtomicU8,
-    /// Requests taken that no pass has begun with.
+    shutdown: AtomicU8,
+    /// Accepted requests that no step has started.
     pub queued: AtomicUsize,
-    died: Mutex<Option<FatalError>>,
+    fatal_error: Mutex<Option<FatalError>>,
     stats: Mutex<EngineStats>,
 }
 
 impl EngineState {
-    pub fn wish(&self) -> ShutdownMode {
-        match self.wish.load(Ordering::SeqCst) {
-            0 => ShutdownMode::Open,
+    pub fn shutdown(&self) -> ShutdownMode {
+        match self.shutdown.load(Ordering::SeqCst) {
+            0 => ShutdownMode::None,
             1 => ShutdownMode::Drain,
-            _ => ShutdownMode::Stop,
+            _ => ShutdownMode::Abort,
         }
     }
 
-    /// Wishes become stronger only.
-    pub fn ask(&self, wish: ShutdownMode) {
-        self.wish.fetch_max(wish as u8, Ordering::SeqCst);
+    /// Requests a shutdown; a weaker mode than an earlier one has no effect.
+    pub fn request_shutdown(&self, mode: ShutdownMode) {
+        self.shutdown.fetch_max(mode as u8, Ordering::SeqCst);
     }
 
-    /// Why the thread died.
     pub fn fatal_error(&self) -> Option<FatalError> {
-        lock(&self.died).clone()
+        lock(&self.fatal_error).clone()
     }
 
-    pub fn die(&self, death: FatalError) {
-        lock(&self.died).get_or_insert(death);
+    /// Records a fatal error; the first one stays.
+    pub fn set_fatal_error(&self, error: FatalError) {
+        lock(&self.fatal_error).get_or_insert(error);
     }
 
     pub fn stats(&self) -> EngineStats {

@@ -1,89 +1,189 @@
-//! Figures for dashboards and `/metrics`.
+//! Engine statistics for dashboards and `/metrics`.
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// What an engine does and did. Counters only grow.
+use super::FinishReason;
+use crate::kv::{BlockUsage, KvPool};
+use crate::scheduler::SchedulerStats;
+
+/// How often the statistics are published.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Gauges and counters of an engine. Counters only grow.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct EngineStats {
-    /// Requests that have blocks.
+    /// Requests that hold KV blocks.
     pub running: usize,
-    /// Requests that wait.
+    /// Requests that no step has started.
     pub queued: usize,
-    /// Blocks of the KV cache.
+    /// All blocks of the KV cache.
     pub kv_blocks: usize,
-    /// Blocks that running requests hold.
+    /// Blocks held by running requests.
     pub kv_blocks_used: usize,
-    /// Blocks that nobody holds.
+    /// Blocks held by neither a request nor the prefix cache.
     pub kv_blocks_free: usize,
-    /// Blocks kept for equal prefixes to come; they are given up when needed.
+    /// Blocks held by the prefix cache alone; they are evicted when needed.
     pub kv_blocks_cached: usize,
-    /// Bytes of the KV cache, all blocks.
+    /// Bytes of the KV cache.
     pub kv_bytes: u64,
-    /// Passes.
+    /// Forward passes.
     pub steps: u64,
-    /// Requests that ended, by reason.
+    /// Ended requests by [`FinishReason::name`].
     pub finished: BTreeMap<&'static str, u64>,
-    /// Tokens of prompts and of preempted replies that were computed.
+    /// Computed tokens of prompts and of preempted responses.
     pub prefill_tokens: u64,
-    /// Tokens that were not computed, because their blocks were there.
+    /// Tokens that were not computed because the prefix cache had their blocks.
     pub prefix_hit_tokens: u64,
-    /// Tokens of replies.
+    /// Output tokens.
     pub reply_tokens: u64,
-    /// Those of them that a form forced.
+    /// Output tokens that a grammar forced.
     pub forced_tokens: u64,
-    /// Tokens that were computed as drafts.
+    /// Draft tokens that were computed.
     pub draft_tokens: u64,
-    /// Those of them that became the reply.
+    /// Draft tokens that became output.
     pub accepted_draft_tokens: u64,
-    /// Requests whose blocks were taken from them for an older one.
+    /// Times that a request lost its blocks to an older one.
     pub preemptions: u64,
-    /// Cached blocks that were given up.
+    /// Evicted blocks of the prefix cache.
     pub evictions: u64,
-    /// Tokens of replies a second, over the last seconds.
+    /// Output tokens per second, over the last seconds.
     pub reply_tok_s: f64,
-    /// Tokens of prompts a second, over the last seconds.
+    /// Prompt tokens per second, over the last seconds.
     pub prefill_tok_s: f64,
-    /// Seconds at work: all of the following and what lies between.
+    /// Seconds in steps: the following three and all that lies between them.
     pub step_s: f64,
     /// Seconds in forward passes.
     pub forward_s: f64,
-    /// Seconds in which a computed row waited for its mask.
+    /// Seconds after forward passes in which masks were waited for.
     pub mask_wait_s: f64,
-    /// Seconds in which tokens were chosen from logits.
+    /// Seconds in which tokens were sampled.
     pub sample_s: f64,
 }
 
-/// Rates over the last seconds.
-#[derive(Default)]
-pub(super) struct Rates {
-    steps: VecDeque<(Instant, u64, u64)>,
-}
-
-impl Rates {
-    const WINDOW: Duration = Duration::from_secs(5);
-
-    /// Adds a step's tokens.
-    pub fn add(&mut self, now: Instant, prefill: u64, reply: u64) {
-        self.steps.push_back((now, prefill, reply));
-        self.forget(now);
+impl EngineStats {
+    pub(super) fn set_scheduler(&mut self, scheduler: &SchedulerStats) {
+        self.steps = scheduler.steps;
+        self.prefill_tokens = scheduler.prefill_tokens;
+        self.prefix_hit_tokens = scheduler.prefix_hit_tokens;
+        self.reply_tokens = scheduler.reply_tokens;
+        self.forced_tokens = scheduler.forced_tokens;
+        self.draft_tokens = scheduler.draft_tokens;
+        self.accepted_draft_tokens = scheduler.accepted_draft_tokens;
+        self.preemptions = scheduler.preemptions;
     }
 
-    /// Prefill and reply tokens a second.
-    pub fn rates(&mut self, now: Instant) -> (f64, f64) {
-        self.forget(now);
-        let Some(&(since, ..)) = self.steps.front() else { return (0.0, 0.0) };
-        let seconds = now.duration_since(since).as_secs_f64().max(0.1);
-        let sum = |sums: (u64, u64), step: &(Instant, u64, u64)| (sums.0 + step.1, sums.1 + step.2);
-        let (prefill, reply) = self.steps.iter().fold((0, 0), sum);
+    pub(super) fn set_kv_cache(&mut self, usage: &BlockUsage, evictions: u64) {
+        self.kv_blocks_free = usage.free;
+        self.kv_blocks_cached = usage.cached;
+        self.kv_blocks_used = usage.blocks - usage.free - usage.cached;
+        self.evictions = evictions;
+    }
+}
+
+/// Collects the statistics on the engine's thread.
+pub(super) struct MetricsRecorder {
+    stats: EngineStats,
+    throughput: Throughput,
+    published: Option<Instant>,
+}
+
+impl MetricsRecorder {
+    pub fn new(pool: &KvPool) -> Self {
+        let stats = EngineStats {
+            kv_blocks: pool.blocks(),
+            kv_bytes: pool.bytes(),
+            ..EngineStats::default()
+        };
+        MetricsRecorder { stats, throughput: Throughput::default(), published: None }
+    }
+
+    pub fn add_step(&mut self, elapsed: Duration) {
+        self.stats.step_s += elapsed.as_secs_f64();
+    }
+
+    /// Ends a forward pass that began at `began`; returns the present time.
+    pub fn add_forward(&mut self, began: Instant) -> Instant {
+        add_elapsed(&mut self.stats.forward_s, began)
+    }
+
+    /// Ends a wait for masks that began at `began`; returns the present time.
+    pub fn add_mask_wait(&mut self, began: Instant) -> Instant {
+        add_elapsed(&mut self.stats.mask_wait_s, began)
+    }
+
+    pub fn add_sampling(&mut self, began: Instant) {
+        add_elapsed(&mut self.stats.sample_s, began);
+    }
+
+    /// Adds the tokens of a step, given the counters before and after it.
+    pub fn add_tokens(&mut self, before: &SchedulerStats, after: &SchedulerStats) {
+        self.throughput.add(StepTokens {
+            at: Instant::now(),
+            prefill: after.prefill_tokens - before.prefill_tokens,
+            reply: after.reply_tokens - before.reply_tokens,
+        });
+    }
+
+    pub fn add_finished(&mut self, reason: &FinishReason) {
+        *self.stats.finished.entry(reason.name()).or_default() += 1;
+    }
+
+    /// The statistics to complete and publish, if the interval has passed or they are to be
+    /// published `now`.
+    pub fn due(&mut self, now: bool) -> Option<&mut EngineStats> {
+        let time = Instant::now();
+        let is_due = |last: Instant| time.duration_since(last) >= PUBLISH_INTERVAL;
+        if !now && !self.published.is_none_or(is_due) {
+            return None;
+        }
+        self.published = Some(time);
+        (self.stats.prefill_tok_s, self.stats.reply_tok_s) = self.throughput.per_second(time);
+        Some(&mut self.stats)
+    }
+}
+
+fn add_elapsed(seconds: &mut f64, began: Instant) -> Instant {
+    let now = Instant::now();
+    *seconds += now.duration_since(began).as_secs_f64();
+    now
+}
+
+/// Tokens per second over a sliding window.
+#[derive(Default)]
+struct Throughput {
+    steps: VecDeque<StepTokens>,
+}
+
+struct StepTokens {
+    at: Instant,
+    prefill: u64,
+    reply: u64,
+}
+
+impl Throughput {
+    const WINDOW: Duration = Duration::from_secs(5);
+
+    fn add(&mut self, step: StepTokens) {
+        let now = step.at;
+        self.steps.push_back(step);
+        self.drop_old(now);
+    }
+
+    /// Prompt tokens and output tokens per second.
+    fn per_second(&mut self, now: Instant) -> (f64, f64) {
+        self.drop_old(now);
+        let Some(first) = self.steps.front() else { return (0.0, 0.0) };
+        let seconds = now.duration_since(first.at).as_secs_f64().max(0.1);
+        let prefill: u64 = self.steps.iter().map(|step| step.prefill).sum();
+        let reply: u64 = self.steps.iter().map(|step| step.reply).sum();
         (prefill as f64 / seconds, reply as f64 / seconds)
     }
 
-    fn forget(&mut self, now: Instant) {
-        while self.steps.front().is_some_and(|step| now.duration_since(step.0) > Self::WINDOW) {
+    fn drop_old(&mut self, now: Instant) {
+        while self.steps.front().is_some_and(|step| now.duration_since(step.at) > Self::WINDOW) {
             self.steps.pop_front();
         }
     }

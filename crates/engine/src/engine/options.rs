@@ -1,40 +1,39 @@
-//! How an engine works.
+//! Options of an engine.
 
 use text::Tokenizer;
 use watch::Watch;
 
 use crate::grammar::GrammarSettings;
 
-/// Settings of an engine. None of them changes a reply, but for `tokenizer`, `eos` and `grammar`.
+/// Options of an engine. Only `tokenizer`, `eos` and `grammar` can change a response.
 #[derive(Clone)]
 pub struct EngineOptions {
     /// Turns tokens into text; needed for stop strings and constraints.
     pub tokenizer: Option<Tokenizer>,
-    /// Tokens that end a reply.
+    /// Tokens that end a response.
     pub eos: Vec<u32>,
-    /// How constrained replies are made.
+    /// Settings of constrained decoding.
     pub grammar: GrammarSettings,
-    /// Requests that may wait; more are refused.
+    /// Requests that may wait; further ones are refused.
     pub queue_limit: usize,
-    /// Requests that may run at a time.
+    /// Requests that may hold KV blocks at a time.
     pub running_max: usize,
-    /// Rows of one pass: a long prompt is cut into chunks of this, so that others go on beside it.
-    /// Bounded by the model's.
+    /// Token budget of a step. A longer prompt is computed in chunks, so that other requests
+    /// progress beside it. The model's limit bounds it.
     pub step_tokens: usize,
-    /// Threads that compute masks beside the forward pass; 0: none, they are computed before it.
+    /// Threads that compute grammar masks beside the forward pass; with 0 they are computed before
+    /// it.
     pub mask_threads: usize,
-    /// Whether equal prefixes share their blocks, and a finished reply's blocks are kept for the
-    /// next request.
+    /// Whether requests with equal prefixes share KV blocks, also with requests that ended.
     pub prefix_cache: bool,
-    /// Whether replies are drafted from what their sequences hold already, and drafts checked many
-    /// tokens in a pass.
+    /// Whether draft tokens are proposed from a sequence's own tokens, and verified many at a time.
     pub prompt_lookup: bool,
-    /// Who is told of progress, and who may ask to stop.
+    /// Receives progress, and may cancel everything.
     pub watch: Watch,
 }
 
 impl EngineOptions {
-    /// Defaults, with a watch.
+    /// The defaults.
     pub fn new(watch: Watch) -> Self {
         EngineOptions {
             tokenizer: None,

@@ -1,4 +1,4 @@
-//! What can be asked of an engine.
+//! Requests to an engine.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,37 +6,38 @@ use std::time::Instant;
 use crate::grammar::Constraint;
 use crate::sampling::SamplingParams;
 
-/// Called on the engine's thread whenever there is something new in a ticket; must be quick. An
-/// asynchronous server wakes its task with it.
+/// Called on the engine's thread after each change of a response; must be quick. An asynchronous
+/// server wakes its task with it.
 pub type Notify = Arc<dyn Fn() + Send + Sync>;
 
-/// A prompt to be continued.
+/// A prompt to continue.
 #[derive(Clone)]
 pub struct Request {
     /// Token ids, special ones included; not empty.
     pub prompt: Vec<u32>,
-    /// How tokens are chosen.
+    /// How tokens are sampled.
     pub sampling: SamplingParams,
-    /// The form of the reply.
+    /// The grammar of the response.
     pub constraint: Option<Constraint>,
-    /// Tokens of the reply at most; forced ones count. The model's context bounds it too.
+    /// Most tokens of the response, forced ones included. The context bounds it as well.
     pub max_new_tokens: usize,
-    /// Tokens that end the reply, besides the engine's `eos`. They are not part of it.
+    /// Tokens that end the response, besides the engine's `eos`. They are not part of it.
     pub stop_tokens: Vec<u32>,
-    /// Texts that end the reply. They are not part of its text.
+    /// Texts that end the response. They are not part of its text.
     pub stop_strings: Vec<String>,
-    /// Goes on past the engine's `eos`, for measurements. A constraint's end still ends it.
+    /// Whether generation goes on past the engine's `eos`, for measurements. The end of a grammar
+    /// still ends the response.
     pub ignore_eos: bool,
-    /// The reply ends here, done or not.
+    /// When the response ends, complete or not.
     pub deadline: Option<Instant>,
-    /// Whether log-probabilities of the tokens are wanted.
+    /// Whether log-probabilities of the tokens are returned.
     pub logprobs: bool,
-    /// Told of news.
+    /// Called after each change of the response.
     pub notify: Option<Notify>,
 }
 
 impl Request {
-    /// A greedy reply of at most `max_new_tokens`.
+    /// A greedy response of at most `max_new_tokens`.
     pub fn new(prompt: Vec<u32>, max_new_tokens: usize) -> Self {
         Request {
             prompt,
@@ -53,13 +54,13 @@ impl Request {
     }
 }
 
-/// A text whose embedding is wanted.
+/// A text to embed.
 #[derive(Clone)]
 pub struct EmbedRequest {
     /// Token ids; not empty.
     pub tokens: Vec<u32>,
-    /// It ends here, done or not.
+    /// When the request ends, complete or not.
     pub deadline: Option<Instant>,
-    /// Told of news.
+    /// Called after each change of the response.
     pub notify: Option<Notify>,
 }

@@ -1,35 +1,33 @@
-//! Choosing tokens for many rows at a time.
+//! Samples the tokens of a step on the model's threads, which are idle between forward passes.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use device::pool::Pool;
 
-use super::reply::Reply;
+use super::RequestError;
+use super::masks::TargetMasks;
+use super::response::ResponseOutput;
+use crate::batch::Logits;
 use crate::grammar::TokenMask;
 use crate::models::ForwardError;
-use crate::sampling::{SampleBuffers, SampleError, SampleInput, SampledToken, sample};
+use crate::sampling::{SampleBuffers, SampleInput, SampledToken, sample};
+use crate::scheduler::{SampleTarget, SampledTokens, Scheduler, Sequence};
 
-/// Rows of logits, `[vocab]`, and the reply that goes on from them.
-pub(super) struct Job<'a> {
-    /// Of the reply's end and of the ends of a draft's parts.
-    pub rows: Vec<&'a mut [f32]>,
-    pub reply: &'a Reply,
-    /// Position of the first token to sample.
-    pub position: usize,
-    /// As many as are known, at least the first; `None`: all is allowed.
-    pub masks: Option<&'a [TokenMask]>,
-    pub parts: &'a [Vec<u32>],
-}
-
-/// What was chosen, row after row. An error is the last of them.
-type Choices = Vec<Result<SampledToken, SampleError>>;
-
-/// The threads that sample: those of the model, which have nothing to do between passes.
+/// The sampler of the engine's thread.
 pub(super) struct Sampler {
     pool: Option<Arc<Pool>>,
-    /// As many as ever chose at the same time.
+    /// As many as threads have sampled at the same time.
     buffers: Mutex<Vec<SampleBuffers>>,
+}
+
+/// One sample target with its rows of logits.
+struct SampleJob<'a> {
+    /// `[vocab]` each: at the sequence's end and behind each draft segment.
+    rows: Vec<&'a mut [f32]>,
+    sequence: Option<&'a Sequence<ResponseOutput>>,
+    masks: &'a TargetMasks,
+    segments: &'a [Vec<u32>],
 }
 
 impl Sampler {
@@ -37,63 +35,95 @@ impl Sampler {
         Sampler { pool, buffers: Mutex::default() }
     }
 
-    /// Choices for each job, in their order: one from its first row, and one from each further row
-    /// while all guesses before it were right. They depend on their own job alone, not on the
-    /// thread.
+    /// The sampled tokens of each target. They depend on the target's own rows and sequence, not on
+    /// the thread or on other targets.
     ///
     /// # Errors
     /// If a thread panicked.
-    pub fn sample(&self, jobs: Vec<Job>) -> Result<Vec<Choices>, ForwardError> {
+    pub fn sample(
+        &self,
+        mut logits: Logits,
+        masks: &[TargetMasks],
+        targets: &[SampleTarget],
+        scheduler: &Scheduler<ResponseOutput>,
+    ) -> Result<Vec<SampledTokens>, ForwardError> {
+        let mut rows = logits.rows_mut();
+        let mut jobs = Vec::with_capacity(targets.len());
+        for (target, masks) in targets.iter().zip(masks) {
+            jobs.push(SampleJob {
+                rows: rows.by_ref().take(target.logits_rows()).collect(),
+                sequence: scheduler.get(target.seq_id),
+                masks,
+                segments: &target.draft.segments,
+            });
+        }
+        self.run(jobs)
+    }
+
+    fn run(&self, jobs: Vec<SampleJob>) -> Result<Vec<SampledTokens>, ForwardError> {
         let Some(pool) = self.pool.as_ref().filter(|_| jobs.len() > 1) else {
-            return Ok(jobs.into_iter().map(|mut job| self.choose_for(&mut job)).collect());
+            return Ok(jobs.into_iter().map(|mut job| self.run_one(&mut job)).collect());
         };
         let slots: Vec<_> = jobs.into_iter().map(|job| Mutex::new((job, None))).collect();
         pool.run(slots.len(), &|index, _| {
-            let (job, choices) = &mut *locked(&slots[index]);
-            *choices = Some(self.choose_for(job));
+            let (job, sampled) = &mut *lock(&slots[index]);
+            *sampled = Some(self.run_one(job));
         })?;
-        let choices = slots
+        let sampled = slots
             .into_iter()
             .map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner).1);
-        // The pool calls once for every slot or says that it did not.
-        Ok(choices.flatten().collect())
+        // The pool has run every slot, or returned an error above.
+        Ok(sampled.flatten().collect())
     }
 
-    fn choose_for(&self, job: &mut Job) -> Choices {
-        let mut buffers = locked(&self.buffers).pop().unwrap_or_default();
-        let choices = job.sample(&mut buffers);
-        locked(&self.buffers).push(buffers);
-        choices
+    fn run_one(&self, job: &mut SampleJob) -> SampledTokens {
+        let mut buffers = lock(&self.buffers).pop().unwrap_or_default();
+        let sampled = job.run(&mut buffers);
+        lock(&self.buffers).push(buffers);
+        sampled
     }
 }
 
-impl Job<'_> {
-    fn sample(&mut self, buffers: &mut SampleBuffers) -> Choices {
-        let Job { rows, reply, position, masks, parts } = self;
-        let (sampling, logprob) = (&reply.sampling, reply.limits.logprobs);
-        let (mut position, mut seen, mut choices) =
-            (*position, Cow::Borrowed(&reply.seen), Vec::new());
-        let known = masks.map_or(rows.len(), <[TokenMask]>::len);
-        for (place, row) in rows.iter_mut().take(known).enumerate() {
-            let allowed = masks.map(|masks| masks[place].allowed());
-            let draw = SampleInput { sampling, allowed, seen: Some(&seen), position, logprob };
-            let choice = sample(row, &draw, buffers);
-            let token = choice.as_ref().ok().map(|choice| choice.token);
-            choices.push(choice);
-            match parts.get(place) {
-                Some(part) if Some(part[0]) == token => {
-                    position += part.len();
+impl SampleJob<'_> {
+    /// Samples from row after row while the tokens equal the draft.
+    fn run(&mut self, buffers: &mut SampleBuffers) -> SampledTokens {
+        let Some(sequence) = self.sequence else { return Vec::new() };
+        let Some(generation) = sequence.generation() else { return Vec::new() };
+        let masks: Option<&[TokenMask]> = match self.masks {
+            TargetMasks::Unconstrained | TargetMasks::Pending => None,
+            TargetMasks::Ready(masks) => Some(masks),
+            TargetMasks::Failed(cause) => return vec![Err(cause.clone().into())],
+        };
+        let sampling = &generation.sampling;
+        let mut position = sequence.tokens.len();
+        let (mut seen, mut sampled) = (Cow::Borrowed(&generation.seen), Vec::new());
+        // Masks may be missing at the draft's end: then the rest of it is not verified.
+        let known = masks.map_or(self.rows.len(), <[TokenMask]>::len);
+        for (index, logits) in self.rows.iter_mut().take(known).enumerate() {
+            let input = SampleInput {
+                sampling,
+                allowed: masks.map(|masks| masks[index].allowed()),
+                seen: Some(&seen),
+                position,
+                logprob: generation.logprobs,
+            };
+            let result = sample(logits, &input, buffers).map_err(RequestError::from);
+            let token = result.as_ref().ok().map(|&SampledToken { token, .. }| token);
+            sampled.push(result);
+            match self.segments.get(index) {
+                Some(segment) if Some(segment[0]) == token => {
+                    position += segment.len();
                     if sampling.repetition_penalty != 1.0 {
-                        seen.to_mut().extend(part);
+                        seen.to_mut().extend(segment);
                     }
                 }
                 _ => break,
             }
         }
-        choices
+        sampled
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
-//! Constraints compiled for one tokenizer.
+//! Compiles constraints for one tokenizer, with a cache, as XGrammar's `GrammarCompiler`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use llguidance::api::TopLevelGrammar;
 use llguidance::earley::SlicedBiasComputer;
@@ -11,23 +11,24 @@ use toktrie::{InferenceCapabilities, TokEnv};
 use super::vocabulary::Vocabulary;
 use super::{Constraint, GrammarError, GrammarMatcher, GrammarSettings};
 
-/// CompiledGrammar schemas kept. An experiment has a few; a server may see many.
-const COMPILED_MAX: usize = 64;
+/// Compiled grammars in the cache. An experiment has a few schemas; a server may see many.
+const CACHE_ENTRIES_MAX: usize = 64;
 
-/// Compiles constraints for a tokenizer. Build it once and share it.
+/// Compiles constraints for a tokenizer; meant to be shared by all requests.
 pub struct GrammarCompiler {
     factory: ParserFactory,
     settings: GrammarSettings,
-    /// By their schema's text, the latest used last.
-    compiled: Mutex<Vec<(String, CompiledGrammar)>>,
+    /// By the text of their schema, the most recently used last.
+    cache: Mutex<Vec<(String, CompiledGrammar)>>,
 }
 
 impl GrammarCompiler {
-    /// GrammarCompiler over a tokenizer whose replies end with any of `end`. Takes a fraction of a second.
+    /// A compiler for responses that end with any of the `end` tokens. Takes a fraction of a
+    /// second.
     ///
     /// # Errors
-    /// [`GrammarError::Tokenizer`] or [`GrammarError::End`] for a tokenizer that cannot be used
-    /// so.
+    /// [`GrammarError::Tokenizer`] or [`GrammarError::End`] for a tokenizer that constrained
+    /// decoding cannot use.
     pub fn new(
         tokenizer: &Tokenizer,
         end: &[u32],
@@ -35,14 +36,14 @@ impl GrammarCompiler {
     ) -> Result<Self, GrammarError> {
         let vocabulary: TokEnv =
             Arc::new(Vocabulary::new(tokenizer, end, settings.canonical_tokens)?);
-        let abilities =
+        let capabilities =
             InferenceCapabilities { ff_tokens: settings.canonical_tokens, ..Default::default() };
         let slices = SlicedBiasComputer::general_slices();
-        let mut factory = ParserFactory::new(&vocabulary, abilities, &slices)
+        let mut factory = ParserFactory::new(&vocabulary, capabilities, &slices)
             .map_err(|cause| GrammarError::Tokenizer { cause: cause.to_string() })?;
         factory.quiet();
         factory.limits_mut().verbose_errors = false;
-        Ok(GrammarCompiler { factory, settings, compiled: Mutex::default() })
+        Ok(GrammarCompiler { factory, settings, cache: Mutex::default() })
     }
 
     /// The settings, for the provenance.
@@ -50,14 +51,15 @@ impl GrammarCompiler {
         self.settings
     }
 
-    /// Compiles a constraint. The first time takes milliseconds; a known one is looked up.
+    /// Compiles a constraint, which takes milliseconds, or finds it in the cache.
     ///
     /// # Errors
-    /// [`GrammarError::Schema`] with llguidance's words if it cannot be met.
+    /// [`GrammarError::Schema`] with llguidance's message if the schema is wrong, cannot be met, or
+    /// has parts that llguidance would not enforce.
     pub fn compile(&self, constraint: &Constraint) -> Result<CompiledGrammar, GrammarError> {
         let schema = constraint.schema(self.settings.whitespace);
         let key = schema.to_string();
-        if let Some(compiled) = self.known(&key) {
+        if let Some(compiled) = self.cached(&key) {
             return Ok(compiled);
         }
         let parser = self.factory.create_parser(TopLevelGrammar::from_json_schema(schema));
@@ -65,44 +67,47 @@ impl GrammarCompiler {
         if let Some(cause) = matcher.get_error() {
             return Err(GrammarError::Schema { cause });
         }
-        // What llguidance would not enforce must not pass for enforced, unless the schema asks for
-        // leniency itself.
+        // What llguidance does not enforce is an error, unless the schema itself asks for leniency.
         let warning = matcher.grammar_warnings().into_iter().next();
-        if let Some(cause) = warning.filter(|_| !constraint.is_lenient()) {
+        if let Some(cause) = warning.filter(|_| !constraint.has_guidance_options()) {
             return Err(GrammarError::Schema { cause });
         }
         let compiled = CompiledGrammar(Arc::new(Mutex::new(matcher)));
-        self.keep(key, compiled.clone());
+        self.insert(key, compiled.clone());
         Ok(compiled)
     }
 
-    fn known(&self, key: &str) -> Option<CompiledGrammar> {
-        let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = known.iter().position(|(schema, _)| schema == key)?;
-        let entry = known.remove(index);
+    fn cached(&self, key: &str) -> Option<CompiledGrammar> {
+        let mut cache = self.lock_cache();
+        let index = cache.iter().position(|(schema, _)| schema == key)?;
+        let entry = cache.remove(index);
         let compiled = entry.1.clone();
-        known.push(entry);
+        cache.push(entry);
         Some(compiled)
     }
 
-    fn keep(&self, key: String, compiled: CompiledGrammar) {
-        let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        known.push((key, compiled));
-        if known.len() > COMPILED_MAX {
-            known.remove(0);
+    fn insert(&self, key: String, compiled: CompiledGrammar) {
+        let mut cache = self.lock_cache();
+        cache.push((key, compiled));
+        if cache.len() > CACHE_ENTRIES_MAX {
+            cache.remove(0);
         }
+    }
+
+    fn lock_cache(&self) -> MutexGuard<'_, Vec<(String, CompiledGrammar)>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A constraint at the beginning of a reply. Clones share it and take no memory; a guide takes tens
-/// of kilobytes.
+/// A grammar at the beginning of a response. Clones share it; a matcher is a copy of tens of
+/// kilobytes.
 #[derive(Clone)]
 pub struct CompiledGrammar(Arc<Mutex<Matcher>>);
 
 impl CompiledGrammar {
-    /// A guide for a new reply. It shares no caches: a reply does not depend on what the schema was
-    /// used for before.
-    pub fn guide(&self) -> GrammarMatcher {
+    /// A matcher for a new response. It shares no lazily filled caches with other matchers, so that
+    /// a response does not depend on earlier uses of the schema.
+    pub fn matcher(&self) -> GrammarMatcher {
         GrammarMatcher::new(self.0.lock().unwrap_or_else(PoisonError::into_inner).deep_clone())
     }
 }

@@ -1,13 +1,14 @@
-//! Why a reply cannot be held to its form.
+//! Errors of constrained decoding. They end one request; the others go on.
 
 use error_kind::{ErrorKind, HasKind};
-/// A constraint that cannot be met. It concerns one request; the others go on.
+
+/// Why a grammar cannot be compiled, or a response cannot be continued under it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrammarError {
     /// The tokenizer cannot be used for constrained decoding.
     #[error("constrained decoding with this tokenizer: {cause}; check the tokenizer's files")]
     Tokenizer {
-        /// What is wrong.
+        /// What is wrong with it.
         cause: String,
     },
     /// An end token that the tokenizer does not have.
@@ -17,10 +18,10 @@ pub enum GrammarError {
     End {
         /// The id.
         token: u32,
-        /// Ids there are.
+        /// Size of the vocabulary.
         vocab: usize,
     },
-    /// No tokenizer at all.
+    /// The model has no tokenizer.
     #[error(
         "a constraint needs a tokenizer, and this model has none; add tokenizer.json to its folder or leave the constraint out"
     )]
@@ -28,16 +29,16 @@ pub enum GrammarError {
     /// The schema cannot be compiled.
     #[error("the schema cannot be met: {cause}")]
     Schema {
-        /// llguidance's words.
+        /// llguidance's message.
         cause: String,
     },
-    /// The parser refused to go on.
+    /// The parser failed in the middle of a response.
     #[error("the reply cannot go on under its schema: {cause}")]
     Step {
-        /// llguidance's words.
+        /// llguidance's message.
         cause: String,
     },
-    /// A mask did not come in time.
+    /// A mask was not computed in time.
     #[error(
         "the tokens that the schema allows were not found within {limit_s} s; simplify the schema"
     )]
@@ -45,10 +46,8 @@ pub enum GrammarError {
         /// The limit, in seconds.
         limit_s: u64,
     },
-    /// A helper thread is gone or cannot be had.
-    #[error(
-        "a thread that computes masks {what}; this is a defect or the machine is out of threads"
-    )]
+    /// A mask thread ended or could not start.
+    #[error("a thread that computes masks {what}; this is a bug, or the machine is out of threads")]
     Thread {
         /// What happened.
         what: String,

@@ -1,4 +1,5 @@
-//! Masks computed beside the forward pass.
+//! Threads that compute token masks beside the forward pass, as vLLM's structured output manager
+//! does with its executor.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -6,122 +7,126 @@ use std::time::{Duration, Instant};
 
 use super::{GrammarError, GrammarMatcher, TokenMask};
 
-/// Jobs that one helper may have before it: more than the replies of one pass.
-const JOBS_MAX: usize = 1024;
-/// How often an idle helper looks whether it is still wanted, should the end of its channel go
-/// unnoticed.
+/// Capacity of a thread's queue: more than the sequences of one step.
+const QUEUED_JOBS_MAX: usize = 1024;
+/// An idle thread wakes up this often to notice a closed channel.
 const IDLE: Duration = Duration::from_secs(60);
-/// A path that has taken this long is left: the guide's own mask is waited for.
-const PATH_LIMIT: Duration = Duration::from_millis(50);
+/// No mask along a draft is started after this time: the step waits for the first mask only.
+const DRAFT_PATH_LIMIT: Duration = Duration::from_millis(50);
 
-/// A way that a reply may go from where its guide is.
+/// A draft to compute masks along.
 #[derive(Debug)]
 pub struct DraftPath {
-    /// A fork of the reply's guide, which goes ahead.
-    pub guide: Box<GrammarMatcher>,
-    /// Tokens after each of which a mask is wanted.
-    pub parts: Vec<Vec<u32>>,
+    /// A fork of the sequence's matcher.
+    pub matcher: Box<GrammarMatcher>,
+    /// The draft's segments; a mask is needed behind each.
+    pub segments: Vec<Vec<u32>>,
 }
 
-/// Masks, and the guide that they came from.
+/// A finished job, with the matcher given back.
 #[derive(Debug)]
 pub struct MaskResult {
-    /// Whose it is: what [`MaskPool::start`] was given.
-    pub owner: u64,
-    /// The guide.
-    pub guide: Box<GrammarMatcher>,
-    /// Its mask, and those along its path as far as the grammar goes: nothing that befalls the
-    /// path is an error.
+    /// The sequence, as given to [`MaskPool::start`].
+    pub seq_id: u64,
+    /// The matcher, unchanged.
+    pub matcher: Box<GrammarMatcher>,
+    /// The mask of the matcher's state, then those behind the draft's segments, as far as the
+    /// grammar allows the draft and the time suffices. Only the first mask can fail.
     pub masks: Result<Vec<TokenMask>, GrammarError>,
 }
 
-struct Job {
-    owner: u64,
-    guide: Box<GrammarMatcher>,
-    path: Option<DraftPath>,
+struct MaskJob {
+    seq_id: u64,
+    matcher: Box<GrammarMatcher>,
+    draft: Option<DraftPath>,
 }
 
-/// Threads that compute masks. They end when the pool is dropped.
+/// A pool of mask threads. They end when it is dropped.
 #[derive(Debug)]
 pub struct MaskPool {
-    helpers: Vec<SyncSender<Job>>,
-    next: usize,
+    threads: Vec<SyncSender<MaskJob>>,
+    /// The thread that got the last job.
+    last: usize,
     results: Receiver<MaskResult>,
     /// Results of a pool without threads.
     ready: VecDeque<MaskResult>,
 }
 
 impl MaskPool {
-    /// A pool of `threads`; with none, masks are computed where they are asked for.
+    /// A pool of `threads` threads; with 0, [`MaskPool::start`] computes the masks itself.
     ///
     /// # Errors
-    /// [`GrammarError::Thread`] if the system gives no thread.
+    /// [`GrammarError::Thread`] if a thread cannot start.
     pub fn new(threads: usize) -> Result<Self, GrammarError> {
-        let (sender, results) = sync_channel(JOBS_MAX * threads.max(1));
-        let mut helpers = Vec::with_capacity(threads);
+        let (sender, results) = sync_channel(QUEUED_JOBS_MAX * threads.max(1));
+        let mut senders = Vec::with_capacity(threads);
         for index in 0..threads {
-            let (jobs_sender, jobs) = sync_channel(JOBS_MAX);
+            let (jobs_sender, jobs) = sync_channel(QUEUED_JOBS_MAX);
             let results = sender.clone();
             std::thread::Builder::new()
                 .name(format!("mask {index}"))
-                .spawn(move || help(&jobs, &results))
+                .spawn(move || run_jobs(&jobs, &results))
                 .map_err(|cause| GrammarError::Thread {
                     what: format!("could not start: {cause}"),
                 })?;
-            helpers.push(jobs_sender);
+            senders.push(jobs_sender);
         }
-        Ok(MaskPool { helpers, next: 0, results, ready: VecDeque::new() })
+        Ok(MaskPool { threads: senders, last: 0, results, ready: VecDeque::new() })
     }
 
-    /// Starts on the next mask of a guide, and on those along a path. Helpers take turns.
+    /// Starts to compute the next mask of a matcher, and those along a draft. Jobs go to the
+    /// threads in turn.
     ///
     /// # Errors
-    /// [`GrammarError::Thread`] if the helper is gone or has too much to do; the guide is lost.
+    /// [`GrammarError::Thread`] if the thread has ended or its queue is full; the matcher is lost.
     pub fn start(
         &mut self,
-        owner: u64,
-        guide: Box<GrammarMatcher>,
-        path: Option<DraftPath>,
+        seq_id: u64,
+        matcher: Box<GrammarMatcher>,
+        draft: Option<DraftPath>,
     ) -> Result<(), GrammarError> {
-        let job = Job { owner, guide, path };
-        if self.helpers.is_empty() {
+        let job = MaskJob { seq_id, matcher, draft };
+        if self.threads.is_empty() {
             self.ready.push_back(job.run());
             return Ok(());
         }
-        self.next = (self.next + 1) % self.helpers.len();
-        let sent = self.helpers[self.next].try_send(job);
-        sent.map_err(|cause| GrammarError::Thread { what: format!("takes no more work: {cause}") })
+        self.last = (self.last + 1) % self.threads.len();
+        self.threads[self.last]
+            .try_send(job)
+            .map_err(|cause| GrammarError::Thread { what: format!("takes no more work: {cause}") })
     }
 
-    /// The next job that is done; `None` if none is within `limit`.
+    /// The next finished job; `None` if there is none within `limit`.
     pub fn next(&mut self, limit: Duration) -> Option<MaskResult> {
         self.ready.pop_front().or_else(|| self.results.recv_timeout(limit).ok())
     }
 }
 
-impl Job {
+impl MaskJob {
     fn run(self) -> MaskResult {
-        let Job { owner, mut guide, path } = self;
-        let masks = guide.mask().map(|mask| {
-            std::iter::once(mask).chain(path.into_iter().flat_map(DraftPath::masks)).collect()
+        let MaskJob { seq_id, mut matcher, draft } = self;
+        let masks = matcher.compute_mask().map(|mask| {
+            let behind = draft.into_iter().flat_map(DraftPath::masks);
+            std::iter::once(mask).chain(behind).collect()
         });
-        MaskResult { owner, guide, masks }
+        MaskResult { seq_id, matcher, masks }
     }
 }
 
 impl DraftPath {
-    /// The mask after each part, up to the first that cannot be had.
+    /// The masks behind the segments, up to the first that the grammar does not allow.
     fn masks(self) -> impl Iterator<Item = TokenMask> {
-        let DraftPath { mut guide, parts } = self;
-        let until = Instant::now() + PATH_LIMIT;
-        parts.into_iter().take_while(move |_| Instant::now() < until).map_while(move |part| {
-            part.into_iter().try_for_each(|token| guide.advance(token)).ok()?;
-            guide.mask().ok()
+        let DraftPath { mut matcher, segments } = self;
+        let until = Instant::now() + DRAFT_PATH_LIMIT;
+        let in_time = move |_: &Vec<u32>| Instant::now() < until;
+        segments.into_iter().take_while(in_time).map_while(move |segment| {
+            segment.into_iter().try_for_each(|token| matcher.accept(token)).ok()?;
+            matcher.compute_mask().ok()
         })
     }
 }
 
-fn help(jobs: &Receiver<Job>, results: &SyncSender<MaskResult>) {
+fn run_jobs(jobs: &Receiver<MaskJob>, results: &SyncSender<MaskResult>) {
     loop {
         match jobs.recv_timeout(IDLE) {
             Ok(job) => {

@@ -1,4 +1,4 @@
-//! One reply's way through its grammar.
+//! The state of one response in its grammar.
 
 use llguidance::{CancellationHandle, Matcher};
 use toktrie::SimpleVob;
@@ -6,18 +6,18 @@ use toktrie::SimpleVob;
 use super::GrammarError;
 use crate::sampling::AllowedTokens;
 
-/// Where a reply is in its grammar.
+/// Parser state of one response.
 pub struct GrammarMatcher {
     matcher: Matcher,
     cancellation: Option<CancellationHandle>,
 }
 
-/// The tokens that may come next.
+/// The tokens that may come next, as a bitmask.
 #[derive(Debug)]
 pub struct TokenMask(SimpleVob);
 
 impl TokenMask {
-    /// As the sampler takes it.
+    /// The mask as the sampler takes it.
     pub fn allowed(&self) -> AllowedTokens<'_> {
         AllowedTokens::new(self.0.as_slice())
     }
@@ -29,23 +29,23 @@ impl GrammarMatcher {
         GrammarMatcher { matcher, cancellation }
     }
 
-    /// Takes a token that was chosen.
+    /// Advances by a sampled token.
     ///
     /// # Errors
-    /// [`GrammarError::Step`] if the grammar does not have it there.
-    pub fn advance(&mut self, token: u32) -> Result<(), GrammarError> {
-        self.matcher.consume_token(token).map_err(step)
+    /// [`GrammarError::Step`] if the grammar does not allow the token.
+    pub fn accept(&mut self, token: u32) -> Result<(), GrammarError> {
+        self.matcher.consume_token(token).map_err(step_error)
     }
 
-    /// Takes a token if the grammar has it there; otherwise says false and stays where it is.
+    /// Advances by a token if the grammar allows it; otherwise returns false and changes nothing.
     ///
     /// # Errors
-    /// [`GrammarError::Step`] if the parser gave up.
-    pub fn advance_if_allowed(&mut self, token: u32) -> Result<bool, GrammarError> {
-        Ok(self.matcher.try_consume_tokens(&[token]).map_err(step)? == 1)
+    /// [`GrammarError::Step`] if the parser fails.
+    pub fn try_accept(&mut self, token: u32) -> Result<bool, GrammarError> {
+        Ok(self.matcher.try_consume_tokens(&[token]).map_err(step_error)? == 1)
     }
 
-    /// A guide at the same place that goes on alone: what becomes of it, this one does not notice.
+    /// An independent copy in the same state.
     pub fn fork(&self) -> GrammarMatcher {
         GrammarMatcher::new(self.matcher.deep_clone())
     }
@@ -53,18 +53,18 @@ impl GrammarMatcher {
     /// Takes the last `tokens` tokens back.
     ///
     /// # Errors
-    /// [`GrammarError::Step`] if there are not so many.
-    pub fn go_back(&mut self, tokens: usize) -> Result<(), GrammarError> {
-        self.matcher.rollback(tokens).map_err(step)
+    /// [`GrammarError::Step`] if fewer were accepted.
+    pub fn rollback(&mut self, tokens: usize) -> Result<(), GrammarError> {
+        self.matcher.rollback(tokens).map_err(step_error)
     }
 
-    /// Takes and gives the tokens that must come next, as many as are certain; none if the model
-    /// has to choose or if canonical tokens are switched off.
+    /// Advances by all tokens that are certain to come next and returns them. Empty where the model
+    /// has a choice, or without canonical tokens.
     ///
     /// # Errors
-    /// [`GrammarError::Step`] if the parser gave up.
-    pub fn forced(&mut self) -> Result<Vec<u32>, GrammarError> {
-        if self.finished() {
+    /// [`GrammarError::Step`] if the parser fails.
+    pub fn take_forced(&mut self) -> Result<Vec<u32>, GrammarError> {
+        if self.is_complete() {
             return Ok(Vec::new());
         }
         let forced = self.matcher.consume_ff_tokens();
@@ -74,20 +74,20 @@ impl GrammarMatcher {
         }
     }
 
-    /// Whether the text is complete and nothing can follow.
-    pub fn finished(&self) -> bool {
+    /// Whether the text is complete and no token can follow.
+    pub fn is_complete(&self) -> bool {
         self.matcher.is_stopped() && !self.matcher.is_error()
     }
 
-    /// The tokens that may come next. May take a millisecond.
+    /// Computes which tokens may come next. May take a millisecond.
     ///
     /// # Errors
-    /// [`GrammarError::Step`] if there are none or the grammar is too complex there.
-    pub fn mask(&mut self) -> Result<TokenMask, GrammarError> {
-        self.matcher.compute_mask_or_eos().map(TokenMask).map_err(step)
+    /// [`GrammarError::Step`] if there are none or the grammar is too complex at this point.
+    pub fn compute_mask(&mut self) -> Result<TokenMask, GrammarError> {
+        self.matcher.compute_mask_or_eos().map(TokenMask).map_err(step_error)
     }
 
-    /// Tells a guide that is at work on another thread to give up.
+    /// Handle that stops a computation on another thread.
     pub(crate) fn cancellation(&self) -> Option<CancellationHandle> {
         self.cancellation.clone()
     }
@@ -99,7 +99,7 @@ impl std::fmt::Debug for GrammarMatcher {
     }
 }
 
-fn step(cause: impl std::fmt::Display) -> GrammarError {
+fn step_error(cause: impl std::fmt::Display) -> GrammarError {
     let cause = cause.to_string();
     let cause = cause.trim_end_matches("<non-verbose/>").trim_end();
     GrammarError::Step { cause: cause.to_owned() }

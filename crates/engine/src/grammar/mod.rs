@@ -1,9 +1,12 @@
-//! Constrained decoding: only tokens that can still become a text of the wanted form are chosen.
+//! Structured output: only tokens that can still become a text of the grammar are sampled.
 //!
-//! The parser is llguidance's, over a trie of the tokenizer's tokens that is built once.
-//! [`GrammarCompiler`] belongs to a tokenizer and compiles a [`Constraint`]; from that each reply has its
-//! own [`GrammarMatcher`]. A guide tells which tokens may come next (a [`TokenMask`], computed by [`MaskPool`]
-//! while the model computes the logits) and which must: those go into the next pass as one chunk.
+//! As in vLLM's structured output with its `guidance` backend, [llguidance] parses, over a trie of
+//! the tokenizer's tokens that is built once. A [`GrammarCompiler`] belongs to a tokenizer and
+//! compiles a [`Constraint`]; each response gets its own [`GrammarMatcher`] from the result. The
+//! matcher computes which tokens may come next (a [`TokenMask`], in a [`MaskPool`] beside the
+//! forward pass) and which must: forced tokens are appended without asking the model.
+//!
+//! [llguidance]: https://github.com/guidance-ai/llguidance
 
 mod compiler;
 mod error;

@@ -1,28 +1,28 @@
-//! What a reply must be, and how strictly its tokens are chosen.
+//! Constraints that a request may ask for, and settings of all grammars.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The form of a reply.
+/// The grammar of a response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Constraint {
-    /// JSON under a JSON schema, as far as llguidance knows it; what it does not know is an error,
-    /// never ignored. Keys come in the schema's order. An `x-guidance` object in it overrides
-    /// [`GrammarSettings::whitespace`].
+    /// JSON that conforms to a JSON schema. Schema features that llguidance does not support are an
+    /// error, never ignored. Keys come in the schema's order. An `x-guidance` object in the schema
+    /// overrides [`GrammarSettings::whitespace`].
     JsonSchema(Value),
     /// Any JSON object.
     JsonObject,
 }
 
-/// Settings that change which tokens a constrained reply is made of. They belong in the provenance.
+/// Settings that change the tokens of a constrained response. They belong in the provenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrammarSettings {
-    /// Whether text that the form forces is given as the tokenizer would cut it, without asking
-    /// the model. Off: the model chooses among all ways to cut it, one pass for each token.
+    /// Whether forced text is appended as the tokenizer tokenizes it, without asking the model.
+    /// Otherwise the model chooses among all tokenizations, one forward pass per token.
     pub canonical_tokens: bool,
-    /// Where JSON may hold whitespace.
+    /// Whitespace between JSON tokens.
     pub whitespace: Whitespace,
 }
 
@@ -39,34 +39,31 @@ impl std::fmt::Display for GrammarSettings {
             Whitespace::Spaced => "spaced",
             Whitespace::Flexible => "flexible",
         };
-        write!(
-            f,
-            "canonical_tokens {}, whitespace {whitespace}",
-            if self.canonical_tokens { "on" } else { "off" }
-        )
+        let canonical = if self.canonical_tokens { "on" } else { "off" };
+        write!(f, "canonical_tokens {canonical}, whitespace {whitespace}")
     }
 }
 
-/// Whitespace between JSON's tokens.
+/// Whitespace between JSON tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Whitespace {
-    /// None: the most is forced, the least is generated.
+    /// None: the fewest tokens, most of them forced.
     #[default]
     Compact,
-    /// One space after each comma and colon, as Python's `json.dumps`.
+    /// One space after each comma and colon, as Python's `json.dumps` writes.
     Spaced,
-    /// Wherever JSON allows it, as much as the model likes.
+    /// Any whitespace that JSON allows, as the model chooses.
     Flexible,
 }
 
 impl Constraint {
-    /// Whether the schema brings options of its own.
-    pub(super) fn is_lenient(&self) -> bool {
+    /// Whether the schema sets llguidance's options itself.
+    pub(super) fn has_guidance_options(&self) -> bool {
         matches!(self, Constraint::JsonSchema(schema) if schema.get("x-guidance").is_some())
     }
 
-    /// The schema as llguidance takes it: ours, with the whitespace named in `x-guidance`.
+    /// The schema for llguidance, with the whitespace in `x-guidance`.
     pub(super) fn schema(&self, whitespace: Whitespace) -> Value {
         let mut schema = match self {
             Constraint::JsonSchema(schema) => schema.clone(),

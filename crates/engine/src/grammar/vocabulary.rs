@@ -1,58 +1,60 @@
-//! The tokenizer as llguidance sees it: a trie of bytes, and the way it cuts a text.
+//! The tokenizer as llguidance needs it: a trie of the tokens' bytes, and canonical tokenization.
 
 use text::Tokenizer;
 use toktrie::{TokRxInfo, TokTrie, TokenizerEnv};
 
 use super::GrammarError;
 
-/// A token trie with the tokenizer that it was made of.
+/// Token trie of a tokenizer.
 pub(super) struct Vocabulary {
     tokenizer: Tokenizer,
     trie: TokTrie,
     canonical: bool,
-    /// Put before a text that is cut, and taken away again: tokenizers of the SentencePiece kind
-    /// add a space to the beginning of a text, which the middle of a reply does not have.
-    before: Option<Before>,
+    /// Tokenizers of the SentencePiece kind put a space before a text, which the middle of a
+    /// response does not have: such texts are tokenized behind a prefix that is removed again.
+    prefix: Option<TokenizationPrefix>,
 }
 
-struct Before {
+struct TokenizationPrefix {
     text: &'static str,
     ids: Vec<u32>,
 }
 
 impl Vocabulary {
-    /// Builds the trie; takes a fraction of a second. `end` are the tokens that end a reply.
+    /// Builds the trie, which takes a fraction of a second. `end` are the tokens that end a
+    /// response.
     pub fn new(tokenizer: &Tokenizer, end: &[u32], canonical: bool) -> Result<Self, GrammarError> {
         let vocab = tokenizer.vocab_size();
         if let Some(&token) = end.iter().find(|&&token| token as usize >= vocab) {
             return Err(GrammarError::End { token, vocab });
         }
-        let words: Vec<Vec<u8>> =
-            (0..vocab as u32).map(|id| word(tokenizer, id, end.contains(&id))).collect();
-        let first = end.first().copied().unwrap_or(toktrie::INVALID_TOKEN);
-        let mut trie = TokTrie::from(&TokRxInfo::new(vocab as u32, first), &words);
+        let tokens: Vec<Vec<u8>> =
+            (0..vocab as u32).map(|id| trie_bytes(tokenizer, id, end.contains(&id))).collect();
+        let first_end = end.first().copied().unwrap_or(toktrie::INVALID_TOKEN);
+        let mut trie = TokTrie::from(&TokRxInfo::new(vocab as u32, first_end), &tokens);
         if end.len() > 1 {
             trie = trie.with_eos_tokens(end);
         }
         let mut vocabulary =
-            Vocabulary { tokenizer: tokenizer.clone(), trie, canonical, before: None };
-        vocabulary.before = vocabulary.find_before()?;
+            Vocabulary { tokenizer: tokenizer.clone(), trie, canonical, prefix: None };
+        vocabulary.prefix = vocabulary.find_prefix()?;
         Ok(vocabulary)
     }
 
-    /// Finds what to put before a text so that it is cut as in the middle of a text.
-    fn find_before(&self) -> Result<Option<Before>, GrammarError> {
+    /// Finds the prefix behind which a text is tokenized as in the middle of a response; `None` if
+    /// none is needed.
+    fn find_prefix(&self) -> Result<Option<TokenizationPrefix>, GrammarError> {
         const PROBE: &str = "{\"a\":1}";
         if self.bytes_of(&self.encode(PROBE)?) == PROBE.as_bytes() {
             return Ok(None);
         }
         for text in ["\n", "\u{1}", "{"] {
-            let before = Before { text, ids: self.encode(text)? };
-            if self.cut_after(&before, PROBE).is_some() {
-                return Ok(Some(before));
+            let prefix = TokenizationPrefix { text, ids: self.encode(text)? };
+            if self.tokenize_behind(&prefix, PROBE).is_some() {
+                return Ok(Some(prefix));
             }
         }
-        let cause = format!("it cuts {PROBE:?} into tokens that do not hold the same bytes");
+        let cause = format!("it turns {PROBE:?} into tokens that do not hold the same bytes");
         Err(GrammarError::Tokenizer { cause })
     }
 
@@ -62,9 +64,9 @@ impl Vocabulary {
             .map_err(|cause| GrammarError::Tokenizer { cause: cause.to_string() })
     }
 
-    fn cut_after(&self, before: &Before, text: &str) -> Option<Vec<u32>> {
-        let ids = self.encode(&format!("{}{text}", before.text)).ok()?;
-        let rest = ids.strip_prefix(before.ids.as_slice())?;
+    fn tokenize_behind(&self, prefix: &TokenizationPrefix, text: &str) -> Option<Vec<u32>> {
+        let ids = self.encode(&format!("{}{text}", prefix.text)).ok()?;
+        let rest = ids.strip_prefix(prefix.ids.as_slice())?;
         (self.bytes_of(rest) == text.as_bytes()).then(|| rest.to_vec())
     }
 
@@ -72,20 +74,20 @@ impl Vocabulary {
         ids.iter().flat_map(|&id| self.trie.token(id).iter().copied()).collect()
     }
 
-    /// Cuts a text as the tokenizer does. Where that changes its bytes (the name of a special token
-    /// in it), by the longest tokens.
-    fn cut(&self, text: &str) -> Vec<u32> {
-        let ids = match &self.before {
-            Some(before) => self.cut_after(before, text),
+    /// Tokenizes a text as the tokenizer does. If that changes its bytes (the text contains the
+    /// name of a special token), takes the longest matching tokens instead.
+    fn tokenize(&self, text: &str) -> Vec<u32> {
+        let ids = match &self.prefix {
+            Some(prefix) => self.tokenize_behind(prefix, text),
             None => self.encode(text).ok().filter(|ids| self.bytes_of(ids) == text.as_bytes()),
         };
         ids.unwrap_or_else(|| self.trie.greedy_tokenize(text.as_bytes()))
     }
 }
 
-/// A token's bytes; a special token's name behind llguidance's mark, so that no text can spell it.
-fn word(tokenizer: &Tokenizer, id: u32, ends: bool) -> Vec<u8> {
-    let bytes = tokenizer.token_bytes(id).filter(|_| !ends);
+/// A token's bytes. The name of a special or end token is marked, so that no text can spell it.
+fn trie_bytes(tokenizer: &Tokenizer, id: u32, is_end: bool) -> Vec<u8> {
+    let bytes = tokenizer.token_bytes(id).filter(|_| !is_end);
     bytes.unwrap_or_else(|| match tokenizer.id_to_token(id) {
         Some(name) => [&[TokTrie::SPECIAL_TOKEN_MARKER], name.as_bytes()].concat(),
         None => Vec::new(),
@@ -98,7 +100,7 @@ impl TokenizerEnv for Vocabulary {
     }
 
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<u32> {
-        self.trie.tokenize_with_greedy_fallback(bytes, |text| self.cut(text))
+        self.trie.tokenize_with_greedy_fallback(bytes, |text| self.tokenize(text))
     }
 
     fn tokenize_is_canonical(&self) -> bool {

@@ -1,6 +1,6 @@
-//! Which tokens a constraint allows, as bits.
+//! The tokens that a grammar allows, as a bitmask in llguidance's layout.
 
-/// A borrowed mask: bit `id % 32` of word `id / 32` is set where the token is allowed. Ids past the
+/// A borrowed bitmask: bit `id % 32` of word `id / 32` is set if the token is allowed. Ids past the
 /// end are not.
 #[derive(Clone, Copy, Debug)]
 pub struct AllowedTokens<'a> {
@@ -8,7 +8,7 @@ pub struct AllowedTokens<'a> {
 }
 
 impl<'a> AllowedTokens<'a> {
-    /// A mask of 32 tokens a word.
+    /// A mask of 32 tokens per word.
     pub fn new(words: &'a [u32]) -> Self {
         AllowedTokens { words }
     }
@@ -19,22 +19,22 @@ impl<'a> AllowedTokens<'a> {
         word.is_some_and(|word| word >> (token % 32) & 1 == 1)
     }
 
-    /// The allowed tokens below `vocab`, in order.
+    /// The allowed tokens below `vocab`, in ascending order.
     pub fn tokens(&self, vocab: usize) -> impl Iterator<Item = u32> + 'a {
         let words = self.words.iter().enumerate();
         words
-            .flat_map(|(index, &word)| Bits { word, base: index as u32 * 32 })
+            .flat_map(|(index, &word)| SetBits { word, base: index as u32 * 32 })
             .take_while(move |&id| (id as usize) < vocab)
     }
 }
 
-/// The set bits of a word, from the lowest.
-struct Bits {
+/// Iterates over the set bits of a word, from the lowest.
+struct SetBits {
     word: u32,
     base: u32,
 }
 
-impl Iterator for Bits {
+impl Iterator for SetBits {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {

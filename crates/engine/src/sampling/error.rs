@@ -1,39 +1,39 @@
-//! Why no token could be chosen.
+//! Errors of sampling. They end one request; the others go on.
 
 use error_kind::{ErrorKind, HasKind};
-/// A row that gives no token, or settings that mean nothing. It concerns one request; the others go
-/// on.
+
+/// Why no token could be sampled, or sampling parameters are invalid.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SampleError {
-    /// A setting out of range.
+    /// A sampling parameter out of range.
     #[error("{name}: expected {expected}, found {found}")]
     Setting {
-        /// The setting.
+        /// Name of the parameter.
         name: &'static str,
-        /// What it may be.
+        /// Its range.
         expected: &'static str,
-        /// What it is.
+        /// Its value.
         found: f32,
     },
-    /// A logit that is NaN or infinite.
+    /// A logit or hidden state that is NaN or infinite.
     #[error(
         "the logit of token {token} at position {position} is {value}, expected a finite number; \
          the weights or the arithmetic are broken: try --dtype f32, and check the checkpoint's files"
     )]
     NotFinite {
-        /// Its token.
+        /// The logit's token.
         token: u32,
-        /// Position of the token to sample.
+        /// Position in the sequence of the token to sample.
         position: usize,
-        /// What was found.
+        /// The value found.
         value: f32,
     },
-    /// A mask without a token in it.
+    /// The mask allows no token.
     #[error(
         "the constraint allows no token of the vocabulary at position {position}; the schema cannot be met with this tokenizer"
     )]
     NothingAllowed {
-        /// Position of the token to sample.
+        /// Position in the sequence of the token to sample.
         position: usize,
     },
 }

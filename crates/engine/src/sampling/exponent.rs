@@ -1,14 +1,14 @@
-//! The exponential function, the same bits on every machine: the C library's may change from one
+//! The exponential function with the same bits on every machine: the C library's may change from one
 //! version to the next.
 
 /// e^x in f32 for x <= 0; 0 below -87. Within 2 units in the last place.
 ///
 /// x = n ln 2 + r with |r| <= ln 2 / 2 (ln 2 in two parts, Cody and Waite 1980), e^r by its Taylor
-/// series to r^7. Only additions and multiplications that the compiler may not reorder, so it
-/// vectorizes and stays exact.
+/// series up to r^7. It consists of additions and multiplications that the compiler must not
+/// reorder, so it vectorizes without changing bits.
 #[inline]
 pub(super) fn exp(x: f32) -> f32 {
-    /// Adding and taking away 1.5 * 2^23 rounds to a whole number.
+    /// Adding and subtracting 1.5 * 2^23 rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -20,14 +20,13 @@ pub(super) fn exp(x: f32) -> f32 {
     for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         sum = sum * r + coefficient;
     }
-    // The last bits of `rounded` are n.
+    // The low bits of `rounded` are n.
     let power =
         f32::from_bits(rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
     if x < -87.0 { 0.0 } else { sum * power }
 }
 
-/// The logarithm of the sum of e^x over a row, with its maximum taken out; sums in f64, in eight
-/// fixed lanes.
+/// ln(sum(e^x)) over a row with the maximum `max`, summed in f64 in eight fixed lanes.
 pub(super) fn log_sum_exp(row: &[f32], max: f32) -> f64 {
     let mut lanes = [0.0f64; 8];
     let chunks = row.chunks_exact(8);
@@ -47,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn close_to_the_library() {
+    fn exp_is_close_to_the_c_librarys() {
         for i in 0..100_000 {
             let x = -(i as f32) * 8.6e-4;
             let expected = f64::from(x).exp();
@@ -60,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn log_sum_exp_of_a_row() {
+    fn log_sum_exp_matches_the_plain_sum() {
         let row: Vec<f32> = (0..1003).map(|i| (i * 37 % 101) as f32 * 0.1 - 3.0).collect();
         let max = row.iter().copied().fold(f32::MIN, f32::max);
         let expected = row.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();

@@ -1,31 +1,31 @@
-//! Top-k, top-p and min-p over weights whose largest is 1.
+//! Top-k, top-p and min-p over unnormalized probabilities whose largest is 1.
 
 use std::cmp::Ordering;
 
 use super::SamplingParams;
 
-/// A token and its weight, e^((logit - max) / temperature).
+/// A token and its unnormalized probability, e^((logit - max) / temperature).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Candidate {
+pub(super) struct TokenCandidate {
     pub token: u32,
     pub weight: f32,
 }
 
-impl Candidate {
-    /// The likelier first; of equals the lower id.
-    fn order(&self, other: &Candidate) -> Ordering {
+impl TokenCandidate {
+    /// More likely tokens first; of equals the lower id.
+    fn order(&self, other: &TokenCandidate) -> Ordering {
         other.weight.total_cmp(&self.weight).then(self.token.cmp(&other.token))
     }
 }
 
-/// Leaves the candidates that the settings allow. In order of id if there is nothing to filter by,
-/// else the likeliest first: a fixed order either way.
-pub(super) fn filter(sampling: &SamplingParams, candidates: &mut Vec<Candidate>) {
+/// Removes the candidates that the parameters exclude. The rest is in ascending order of id if
+/// nothing is sorted, else in [`TokenCandidate::order`]: sampling depends on the order.
+pub(super) fn filter(sampling: &SamplingParams, candidates: &mut Vec<TokenCandidate>) {
     let mut sorted = false;
     if let Some(k) = sampling.top_k.filter(|&k| k > 0 && k < candidates.len()) {
-        candidates.select_nth_unstable_by(k - 1, Candidate::order);
+        candidates.select_nth_unstable_by(k - 1, TokenCandidate::order);
         candidates.truncate(k);
-        candidates.sort_unstable_by(Candidate::order);
+        candidates.sort_unstable_by(TokenCandidate::order);
         sorted = true;
     }
     if sampling.top_p < 1.0 {
@@ -36,47 +36,47 @@ pub(super) fn filter(sampling: &SamplingParams, candidates: &mut Vec<Candidate>)
     }
 }
 
-/// The fewest likeliest candidates whose weights reach `p` of the total.
-fn top_p(p: f64, sorted: bool, candidates: &mut Vec<Candidate>) {
-    let wanted = p * total(candidates);
+/// Keeps the fewest most likely candidates whose weights sum to `p` of the total.
+fn top_p(p: f64, sorted: bool, candidates: &mut Vec<TokenCandidate>) {
+    let target = p * total(candidates);
     if !sorted {
-        keep_heavy(wanted, candidates);
-        candidates.sort_unstable_by(Candidate::order);
+        keep_heavy(target, candidates);
+        candidates.sort_unstable_by(TokenCandidate::order);
     }
-    let mut reached = 0.0;
+    let mut sum = 0.0;
     let kept = candidates.iter().position(|candidate| {
-        reached += f64::from(candidate.weight);
-        reached >= wanted
+        sum += f64::from(candidate.weight);
+        sum >= target
     });
     if let Some(last) = kept {
         candidates.truncate(last + 1);
     }
 }
 
-/// Drops light candidates that cannot be among those that reach `wanted`, so that few are left to
-/// sort.
-fn keep_heavy(wanted: f64, candidates: &mut Vec<Candidate>) {
-    // Sums by power of two; weights are at most 1, whose exponent is 127.
+/// Drops candidates too light to be among the heaviest that sum to `target`, so that fewer have to
+/// be sorted.
+fn keep_heavy(target: f64, candidates: &mut Vec<TokenCandidate>) {
+    // Sums of weights by their exponent; weights are at most 1, whose exponent is 127.
     let mut sums = [0.0f64; 128];
     for candidate in candidates.iter() {
         sums[exponent(candidate.weight)] += f64::from(candidate.weight);
     }
-    let mut reached = 0.0;
+    let mut sum = 0.0;
     let lightest = (0..sums.len()).rev().find(|&exponent| {
-        reached += sums[exponent];
-        reached >= wanted
+        sum += sums[exponent];
+        sum >= target
     });
     if let Some(lightest) = lightest {
         candidates.retain(|candidate| exponent(candidate.weight) >= lightest);
     }
 }
 
-/// The exponent's bits of a number from 0 to 1.
+/// The biased exponent of a number from 0 to 1.
 fn exponent(weight: f32) -> usize {
     (weight.to_bits() >> 23 & 127) as usize
 }
 
-/// The sum of the weights, in order.
-pub(super) fn total(candidates: &[Candidate]) -> f64 {
+/// The sum of the weights, in order of the candidates.
+pub(super) fn total(candidates: &[TokenCandidate]) -> f64 {
     candidates.iter().map(|candidate| f64::from(candidate.weight)).sum()
 }

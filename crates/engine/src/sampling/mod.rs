@@ -1,8 +1,9 @@
-//! One row of logits becomes one token: masked, penalized, filtered and drawn.
+//! Samples a token from one row of logits: grammar mask, repetition penalty, temperature, top-k,
+//! top-p, min-p, in the order of Hugging Face transformers.
 //!
-//! A choice depends on the row, the settings, the tokens so far and on (seed, position) alone:
-//! never on what else is in the batch or on when the row was computed. So a request gives the same
-//! tokens however it was scheduled.
+//! The token depends on the row, the settings, the sequence's tokens and (seed, position) alone.
+//! Randomness is a function of the latter (counter-based, [`uniform`]) where vLLM draws from a
+//! generator per request, so the same request gives the same tokens however it was scheduled.
 
 mod allowed_tokens;
 mod error;

@@ -1,26 +1,26 @@
-//! How a request wants its tokens chosen.
+//! Sampling parameters of a request, as vLLM's `SamplingParams`.
 
 use serde::{Deserialize, Serialize};
 
 use super::SampleError;
 
-/// SamplingParams settings. They apply in transformers' order: repetition penalty, temperature, top-k,
-/// top-p, min-p.
+/// Sampling parameters, applied in the order of transformers: repetition penalty, temperature,
+/// top-k, top-p, min-p.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplingParams {
-    /// 0 takes the most likely token (the lowest id of equals).
+    /// 0 always takes the most likely token (the lowest id of equals).
     pub temperature: f32,
-    /// Only the `k` most likely tokens; `None` or 0: all.
+    /// Keeps the `k` most likely tokens; `None` or 0: all.
     pub top_k: Option<usize>,
-    /// Only the fewest most likely tokens whose probabilities reach this; 1: all.
+    /// Keeps the fewest most likely tokens whose probabilities sum to this; 1: all.
     pub top_p: f32,
-    /// Only tokens at least this many times as likely as the most likely one; 0: all.
+    /// Keeps tokens at least this many times as likely as the most likely one; 0: all.
     pub min_p: f32,
-    /// Logits of tokens seen so far, prompt included, are divided by this where positive and
-    /// multiplied where negative (CTRL, Keskar et al. 2019); 1: unchanged.
+    /// Divides positive logits of tokens seen so far, prompt included, and multiplies negative ones
+    /// (CTRL, Keskar et al. 2019); 1: unchanged.
     pub repetition_penalty: f32,
-    /// Names the stream of random numbers.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
@@ -38,25 +38,25 @@ impl Default for SamplingParams {
 }
 
 impl SamplingParams {
-    /// The most likely token, always.
+    /// Always the most likely token.
     pub fn greedy() -> Self {
         SamplingParams::default()
     }
 
-    /// Draws from the model's distribution at a temperature.
+    /// The model's distribution at a temperature.
     pub fn at(temperature: f32, seed: u64) -> Self {
         SamplingParams { temperature, seed, ..SamplingParams::default() }
     }
 
-    /// Whether nothing is drawn.
+    /// Whether the most likely token is taken without randomness.
     pub fn is_greedy(&self) -> bool {
         self.temperature == 0.0 || self.top_k == Some(1)
     }
 
-    /// Refuses settings that mean nothing.
+    /// Checks that all parameters are in range.
     ///
     /// # Errors
-    /// [`SampleError::Setting`] names the setting, what it may be and what it is.
+    /// [`SampleError::Setting`] with the parameter's name, range and value.
     pub fn check(&self) -> Result<(), SampleError> {
         let wrong =
             |name, expected, found: f32| Err(SampleError::Setting { name, expected, found });

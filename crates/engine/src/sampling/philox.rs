@@ -1,11 +1,11 @@
-//! Randomness as a function: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1,
-//! 2, 3", SC 2011).
+//! Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as
+//! 1, 2, 3", SC 2011).
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 const ROUNDS: usize = 10;
 
-/// Ten rounds over a counter.
+/// Philox4x32 with [`ROUNDS`] rounds.
 fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for _ in 0..ROUNDS {
         let low = u64::from(counter[0]) * u64::from(MULTIPLIERS[0]);
@@ -21,7 +21,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
-/// A number in [0, 1), of 53 random bits, that depends on the seed and the position alone.
+/// A uniform number in [0, 1) of 53 random bits, as a function of the seed and the position.
 pub fn uniform(seed: u64, position: u64) -> f64 {
     let random = philox(
         [position as u32, (position >> 32) as u32, 0, 0],
@@ -35,9 +35,8 @@ pub fn uniform(seed: u64, position: u64) -> f64 {
 mod tests {
     use super::*;
 
-    /// The known answers that come with Random123.
     #[test]
-    fn known_answers() {
+    fn philox_gives_the_known_answers_of_random123() {
         let zeros = philox([0; 4], [0; 2]);
         assert_eq!(zeros, [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
         let ones = philox([u32::MAX; 4], [u32::MAX; 2]);
@@ -50,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn uniform_numbers_fill_the_unit_interval() {
+    fn uniform_numbers_cover_the_unit_interval_evenly() {
         let mut buckets = [0u32; 16];
         for seed in 0..64 {
             for position in 0..256 {
@@ -59,7 +58,7 @@ mod tests {
                 buckets[(x * 16.0) as usize] += 1;
             }
         }
-        // 1024 expected in each, standard deviation 31.
+        // Expected 1024 in each, with a standard deviation of 31.
         assert!(buckets.iter().all(|count| (870..1180).contains(count)), "{buckets:?}");
     }
 }

@@ -1,67 +1,68 @@
-//! The choice itself.
+//! Samples one token: penalty, mask, filters, then inversion of the cumulative distribution.
 
 use super::exponent::{exp, log_sum_exp};
-use super::filter::{Candidate, filter, total};
+use super::filter::{TokenCandidate, filter, total};
 use super::{AllowedTokens, SampleError, SamplingParams, SeenTokens, uniform};
 
-/// What a choice is made from, besides the logits.
+/// What a token is sampled with, besides the logits.
 #[derive(Clone, Copy, Debug)]
 pub struct SampleInput<'a> {
-    /// The settings.
+    /// The request's parameters.
     pub sampling: &'a SamplingParams,
-    /// The tokens that a constraint allows; `None`: all.
+    /// The tokens that the grammar allows; `None`: all.
     pub allowed: Option<AllowedTokens<'a>>,
-    /// The tokens so far; needed where the repetition penalty is not 1.
+    /// The distinct tokens of the sequence; needed for a repetition penalty.
     pub seen: Option<&'a SeenTokens>,
-    /// Position of the token to sample in its sequence, prompt included: the counter of the random
+    /// Position in the sequence of the token to sample, prompt included: the counter of the random
     /// numbers.
     pub position: usize,
-    /// Whether its log-probability is wanted.
+    /// Whether the token's log-probability is returned.
     pub logprob: bool,
 }
 
-/// A chosen token.
+/// A sampled token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SampledToken {
-    /// Its id.
+    /// The token's id.
     pub token: u32,
-    /// Its log-probability under the model itself: before mask, penalty, temperature and filters.
+    /// Its log-probability under the model: before penalty, mask, temperature and filters.
     pub logprob: Option<f32>,
 }
 
-/// KvCacheManager that all choices of a thread share.
+/// Reusable buffers of a sampling thread.
 #[derive(Debug, Default)]
 pub struct SampleBuffers {
-    candidates: Vec<Candidate>,
+    candidates: Vec<TokenCandidate>,
     /// `[vocab]`
     weights: Vec<f32>,
 }
 
-/// Chooses a token from `logits`, `[vocab]`, which it may change.
+/// Samples a token from `logits`, `[vocab]`; the repetition penalty changes them in place.
 ///
 /// # Errors
-/// A logit that is no finite number, or a mask that allows nothing.
+/// [`SampleError::NotFinite`] for NaN or infinity among the logits, [`SampleError::NothingAllowed`]
+/// for an empty mask.
 pub fn sample(
     logits: &mut [f32],
-    draw: &SampleInput,
+    input: &SampleInput,
     buffers: &mut SampleBuffers,
 ) -> Result<SampledToken, SampleError> {
-    check_finite(logits, draw.position)?;
-    let normalizer = draw.logprob.then(|| {
+    check_finite(logits, input.position)?;
+    let logprob_of = input.logprob.then(|| {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         (logits.to_vec(), log_sum_exp(logits, max))
     });
-    penalize(logits, draw);
-    let nothing = SampleError::NothingAllowed { position: draw.position };
-    let best = likeliest(logits, draw.allowed).ok_or(nothing)?;
-    let token = if draw.sampling.is_greedy() { best } else { random(logits, best, draw, buffers) };
+    penalize(logits, input);
+    let none_allowed = SampleError::NothingAllowed { position: input.position };
+    let best = most_likely(logits, input.allowed).ok_or(none_allowed)?;
+    let token = if input.sampling.is_greedy() { best } else { draw(logits, best, input, buffers) };
     let logprob =
-        normalizer.map(|(raw, log_sum)| (f64::from(raw[token as usize]) - log_sum) as f32);
+        logprob_of.map(|(raw, log_sum)| (f64::from(raw[token as usize]) - log_sum) as f32);
     Ok(SampledToken { token, logprob })
 }
 
 fn check_finite(logits: &[f32], position: usize) -> Result<(), SampleError> {
-    // Zero times a finite number is zero; the sum vectorizes, the search does not.
+    // Zero times a finite number is zero. This sum vectorizes, a search with an early exit does not.
     if logits.iter().map(|logit| logit * 0.0).sum::<f32>() == 0.0 {
         return Ok(());
     }
@@ -71,9 +72,9 @@ fn check_finite(logits: &[f32], position: usize) -> Result<(), SampleError> {
     })
 }
 
-fn penalize(logits: &mut [f32], draw: &SampleInput) {
-    let penalty = draw.sampling.repetition_penalty;
-    let Some(seen) = draw.seen.filter(|_| penalty != 1.0) else { return };
+fn penalize(logits: &mut [f32], input: &SampleInput) {
+    let penalty = input.sampling.repetition_penalty;
+    let Some(seen) = input.seen.filter(|_| penalty != 1.0) else { return };
     for &token in seen.ids() {
         if let Some(logit) = logits.get_mut(token as usize) {
             *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
@@ -81,8 +82,8 @@ fn penalize(logits: &mut [f32], draw: &SampleInput) {
     }
 }
 
-/// The allowed token with the highest logit; the lowest id of equals.
-fn likeliest(logits: &[f32], allowed: Option<AllowedTokens>) -> Option<u32> {
+/// The allowed token with the highest logit, the lowest id of equals.
+fn most_likely(logits: &[f32], allowed: Option<AllowedTokens>) -> Option<u32> {
     let higher = |best: Option<(u32, f32)>, (token, logit): (u32, f32)| match best {
         Some((_, highest)) if highest >= logit => best,
         _ => Some((token, logit)),
@@ -101,29 +102,28 @@ fn likeliest(logits: &[f32], allowed: Option<AllowedTokens>) -> Option<u32> {
     best.map(|(token, _)| token)
 }
 
-/// A token drawn by its weight: the inverse of the cumulative sum, in the candidates' fixed order.
-fn random(logits: &[f32], best: u32, draw: &SampleInput, buffers: &mut SampleBuffers) -> u32 {
+/// Draws a token by inversion of the cumulative sum of weights, in the candidates' fixed order.
+fn draw(logits: &[f32], best: u32, input: &SampleInput, buffers: &mut SampleBuffers) -> u32 {
     let SampleBuffers { candidates, weights } = buffers;
-    let (max, temperature) = (logits[best as usize], draw.sampling.temperature);
-    // All of them, also those that are not allowed: a loop without a question in it takes eight at
-    // a time.
+    let (max, temperature) = (logits[best as usize], input.sampling.temperature);
+    // For all tokens, also those that are not allowed: a loop without a branch vectorizes.
     weights.clear();
     weights.extend(logits.iter().map(|&logit| {
-        // A difference of zero stays zero at any temperature, also at one that is too small to
-        // divide by. What is not allowed may lie above.
+        // The maximum is of the allowed tokens, so the difference may be positive for others. Zero
+        // stays zero at any temperature, also at a subnormal one.
         exp((logit - max).min(0.0) / temperature)
     }));
     candidates.clear();
-    let weighed = |token: u32| Candidate { token, weight: weights[token as usize] };
-    match draw.allowed {
-        None => candidates.extend((0..logits.len() as u32).map(weighed)),
+    let candidate_of = |token: u32| TokenCandidate { token, weight: weights[token as usize] };
+    match input.allowed {
+        None => candidates.extend((0..logits.len() as u32).map(candidate_of)),
         Some(mask) => {
             candidates.reserve(logits.len());
-            mask.tokens(logits.len()).for_each(|token| candidates.push(weighed(token)));
+            mask.tokens(logits.len()).for_each(|token| candidates.push(candidate_of(token)));
         }
     }
-    filter(draw.sampling, candidates);
-    let mut left = uniform(draw.sampling.seed, draw.position as u64) * total(candidates);
+    filter(input.sampling, candidates);
+    let mut left = uniform(input.sampling.seed, input.position as u64) * total(candidates);
     for candidate in candidates.iter() {
         left -= f64::from(candidate.weight);
         if left < 0.0 {

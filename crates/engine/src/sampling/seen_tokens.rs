@@ -1,6 +1,6 @@
-//! The tokens of a sequence, each once: what the repetition penalty applies to.
+//! The distinct tokens of a sequence: those that the repetition penalty applies to.
 
-/// A set of token ids that also lists them.
+/// A set of token ids, as a bitmask and as a list.
 #[derive(Clone, Debug, Default)]
 pub struct SeenTokens {
     bits: Vec<u64>,
@@ -22,7 +22,7 @@ impl SeenTokens {
         }
     }
 
-    /// Each token once.
+    /// Each token once, in order of first occurrence.
     pub fn ids(&self) -> &[u32] {
         &self.ids
     }

@@ -1,20 +1,22 @@
+//! Sampling against distributions and against filters that are written plainly.
+
 use proptest::prelude::*;
 
 use super::*;
 
-fn draw(sampling: &SamplingParams, position: usize) -> SampleInput<'_> {
+fn input(sampling: &SamplingParams, position: usize) -> SampleInput<'_> {
     SampleInput { sampling, allowed: None, seen: None, position, logprob: false }
 }
 
-fn token(logits: &[f32], draw: &SampleInput) -> u32 {
-    sample(&mut logits.to_vec(), draw, &mut SampleBuffers::default()).expect("a choice").token
+fn token(logits: &[f32], input: &SampleInput) -> u32 {
+    sample(&mut logits.to_vec(), input, &mut SampleBuffers::default()).expect("a token").token
 }
 
-/// Counts of each token over many positions.
+/// Relative frequency of each token over many positions.
 fn histogram(logits: &[f32], sampling: &SamplingParams, draws: usize) -> Vec<f64> {
     let mut counts = vec![0.0; logits.len()];
     (0..draws).for_each(|position| {
-        counts[token(logits, &draw(sampling, position)) as usize] += 1.0 / draws as f64
+        counts[token(logits, &input(sampling, position)) as usize] += 1.0 / draws as f64
     });
     counts
 }
@@ -26,17 +28,17 @@ fn softmax(logits: &[f32], temperature: f32) -> Vec<f64> {
 }
 
 #[test]
-fn greedy_takes_the_lowest_id_of_equals() {
+fn greedy_sampling_takes_the_lowest_id_of_equals() {
     let logits = [0.0, 3.0, -1.0, 3.0];
-    assert_eq!(token(&logits, &draw(&SamplingParams::greedy(), 0)), 1);
+    assert_eq!(token(&logits, &input(&SamplingParams::greedy(), 0)), 1);
     let allowed = [0b1101];
     let greedy = SamplingParams::greedy();
-    let masked = SampleInput { allowed: Some(AllowedTokens::new(&allowed)), ..draw(&greedy, 0) };
+    let masked = SampleInput { allowed: Some(AllowedTokens::new(&allowed)), ..input(&greedy, 0) };
     assert_eq!(token(&logits, &masked), 3);
 }
 
 #[test]
-fn temperature_gives_the_softmax() {
+fn tokens_follow_the_softmax_at_a_temperature() {
     let logits = [1.0, 0.0, -1.0, 2.0, 0.5];
     for temperature in [0.5, 1.0, 2.0] {
         let found = histogram(&logits, &SamplingParams::at(temperature, 7), 40_000);
@@ -48,7 +50,7 @@ fn temperature_gives_the_softmax() {
 }
 
 #[test]
-fn filters_leave_what_they_should() {
+fn filters_keep_the_tokens_of_their_definitions() {
     let logits = [2.0, 1.0, 0.0, -1.0, -2.0];
     let kept = |sampling: SamplingParams| -> Vec<usize> {
         let counts = histogram(&logits, &sampling, 4000);
@@ -69,50 +71,50 @@ fn filters_leave_what_they_should() {
 }
 
 #[test]
-fn repetition_penalty_pushes_seen_tokens_down() {
+fn repetition_penalty_lowers_the_logits_of_seen_tokens() {
     let mut seen = SeenTokens::default();
     seen.extend(&[1, 3, 1, 900]);
     assert_eq!(seen.ids(), [1, 3, 900]);
     let sampling = SamplingParams { repetition_penalty: 2.0, ..SamplingParams::greedy() };
-    let with = SampleInput { seen: Some(&seen), ..draw(&sampling, 0) };
+    let with = SampleInput { seen: Some(&seen), ..input(&sampling, 0) };
     let mut logits = [-9.0, 3.0, 2.0, -3.0];
     assert_eq!(
-        sample(&mut logits, &with, &mut SampleBuffers::default()).expect("a choice").token,
+        sample(&mut logits, &with, &mut SampleBuffers::default()).expect("a token").token,
         2
     );
     assert_eq!(logits, [-9.0, 1.5, 2.0, -6.0]);
 }
 
 #[test]
-fn logprob_is_the_models_own() {
+fn logprobs_are_those_of_the_unfiltered_model() {
     let logits = [1.0f32, 0.0, -1.0, 2.0];
     let sampling =
         SamplingParams { top_k: Some(2), repetition_penalty: 3.0, ..SamplingParams::at(0.3, 1) };
     let mut seen = SeenTokens::default();
     seen.extend(&[3]);
-    let draw = SampleInput { logprob: true, seen: Some(&seen), ..draw(&sampling, 5) };
-    let choice =
-        sample(&mut logits.to_vec(), &draw, &mut SampleBuffers::default()).expect("a choice");
-    let expected = softmax(&logits, 1.0)[choice.token as usize].ln();
-    assert!((f64::from(choice.logprob.expect("asked for")) - expected).abs() < 1e-5);
+    let input = SampleInput { logprob: true, seen: Some(&seen), ..input(&sampling, 5) };
+    let sampled =
+        sample(&mut logits.to_vec(), &input, &mut SampleBuffers::default()).expect("a token");
+    let expected = softmax(&logits, 1.0)[sampled.token as usize].ln();
+    assert!((f64::from(sampled.logprob.expect("asked for")) - expected).abs() < 1e-5);
 }
 
 #[test]
-fn bad_rows_are_errors() {
+fn non_finite_logits_and_empty_masks_are_errors() {
     let sampling = SamplingParams::at(1.0, 0);
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let error =
-            sample(&mut [0.0, bad, 0.0], &draw(&sampling, 4), &mut SampleBuffers::default())
+            sample(&mut [0.0, bad, 0.0], &input(&sampling, 4), &mut SampleBuffers::default())
                 .expect_err("no number");
         assert!(matches!(error, SampleError::NotFinite { token: 1, position: 4, .. }), "{error}");
     }
-    let none = SampleInput { allowed: Some(AllowedTokens::new(&[0, 2])), ..draw(&sampling, 4) };
+    let none = SampleInput { allowed: Some(AllowedTokens::new(&[0, 2])), ..input(&sampling, 4) };
     let error = sample(&mut [0.0; 33], &none, &mut SampleBuffers::default()).expect_err("nothing");
     assert_eq!(error, SampleError::NothingAllowed { position: 4 });
 }
 
 #[test]
-fn settings_out_of_range_are_named() {
+fn parameters_out_of_range_are_named() {
     let base = SamplingParams::default();
     for (sampling, name) in [
         (SamplingParams { temperature: -1.0, ..base }, "temperature"),
@@ -127,7 +129,7 @@ fn settings_out_of_range_are_named() {
     assert!(base.check().is_ok());
 }
 
-/// Top-k, top-p and min-p by sorting everything: slow and plain.
+/// Top-k, top-p and min-p by a full sort.
 fn plain_filter(logits: &[f32], sampling: &SamplingParams) -> Vec<u32> {
     let probabilities = softmax(logits, sampling.temperature);
     let mut order: Vec<usize> = (0..logits.len()).collect();
@@ -150,10 +152,10 @@ fn plain_filter(logits: &[f32], sampling: &SamplingParams) -> Vec<u32> {
 }
 
 proptest! {
-    /// What is drawn is what the plain filter keeps and the mask allows; the same again on the same position.
+    /// Sampled tokens are among those that the plain filter keeps, and repeat for the same position.
     #[test]
-    fn draws_stay_within_the_filters(
-        // Logits on a grid, with gaps wide enough that rounding does not move a token across a limit.
+    fn sampled_tokens_pass_the_filters(
+        // Logits on a grid whose gaps are wider than rounding errors.
         steps in proptest::collection::vec(0u8..40, 2..80),
         top_k in 0usize..20, top_p in 1u8..=10, min_p in 0u8..5, seed: u64, position in 0usize..10_000,
     ) {
@@ -162,14 +164,14 @@ proptest! {
             top_k: Some(top_k), top_p: f32::from(top_p) / 10.0 - 0.0123, min_p: f32::from(min_p) / 10.0, ..SamplingParams::at(0.8, seed)
         };
         let kept = plain_filter(&logits, &sampling);
-        let first = token(&logits, &draw(&sampling, position));
+        let first = token(&logits, &input(&sampling, position));
         prop_assert!(kept.contains(&first), "{} of {:?}", first, kept);
-        prop_assert_eq!(first, token(&logits, &draw(&sampling, position)));
+        prop_assert_eq!(first, token(&logits, &input(&sampling, position)));
     }
 
-    /// A mask's tokens are its set bits below the vocabulary, in order.
+    /// The tokens of a mask are its set bits below the vocabulary size, in order.
     #[test]
-    fn masks_list_their_bits(words in proptest::collection::vec(any::<u32>(), 0..5), vocab in 0usize..200) {
+    fn masks_list_their_set_bits(words in proptest::collection::vec(any::<u32>(), 0..5), vocab in 0usize..200) {
         let mask = AllowedTokens::new(&words);
         let expected: Vec<u32> = (0..vocab as u32).filter(|&token| mask.has(token)).collect();
         prop_assert_eq!(mask.tokens(vocab).collect::<Vec<_>>(), expected);

@@ -1,9 +1,9 @@
-//! The scheduler over a toy model that is exact: its logits are a function of what it reads from
-//! the blocks that it is given, so a wrong block table gives wrong tokens.
+//! The engine over a toy model that is exact: its logits are a function of what it reads from the
+//! KV blocks that it is given, so a wrong block table gives wrong tokens.
 
-mod books;
-mod constrained;
-mod real;
-mod replies;
-mod toy;
-mod trouble;
+mod block_accounting;
+mod failures;
+mod independence;
+mod structured_output;
+mod tiny_llama;
+mod toy_model;

@@ -1,5 +1,5 @@
-//! Constraints over two small tokenizers: bytes with merges (as GPT-2) and SentencePiece with byte
-//! fallback (as Llama 2).
+//! Grammars over two small tokenizers: byte-level BPE (as GPT-2) and SentencePiece with byte fallback
+//! (as Llama 2).
 
 pub(crate) mod tokenizers;
 
@@ -11,7 +11,7 @@ use crate::sampling::{SampleBuffers, SampleInput, SamplingParams, sample, unifor
 use text::Tokenizer;
 use tokenizers::{END, bytes, pieces};
 
-fn gpu() -> Value {
+fn schema() -> Value {
     json!({
         "type": "object",
         "properties": {
@@ -29,22 +29,26 @@ fn gpu() -> Value {
     })
 }
 
-/// A reply of random logits that have no idea of JSON; its tokens, and which of them were forced.
-fn reply(tokenizer: &Tokenizer, guide: &mut GrammarMatcher, seed: u64) -> (Vec<u32>, Vec<u32>) {
+/// Samples a response from random logits; returns its tokens, and the forced ones among them.
+fn generate(
+    tokenizer: &Tokenizer,
+    matcher: &mut GrammarMatcher,
+    seed: u64,
+) -> (Vec<u32>, Vec<u32>) {
     let (mut tokens, mut all_forced) = (Vec::new(), Vec::new());
     let sampling = SamplingParams::at(1.0, seed);
     for position in 0..2000 {
-        let forced = guide.forced().expect("forced tokens");
+        let forced = matcher.take_forced().expect("forced tokens");
         all_forced.extend(&forced);
         tokens.extend(forced);
-        if guide.finished() {
+        if matcher.is_complete() {
             return (tokens, all_forced);
         }
-        let mask = guide.mask().expect("a mask");
+        let mask = matcher.compute_mask().expect("a mask");
         let mut logits: Vec<f32> = (0..tokenizer.vocab_size() as u64)
             .map(|id| uniform(seed, position << 20 | id) as f32 * 4.0)
             .collect();
-        let draw = SampleInput {
+        let input = SampleInput {
             sampling: &sampling,
             allowed: Some(mask.allowed()),
             seen: None,
@@ -52,14 +56,14 @@ fn reply(tokenizer: &Tokenizer, guide: &mut GrammarMatcher, seed: u64) -> (Vec<u
             logprob: false,
         };
         let token =
-            sample(&mut logits, &draw, &mut SampleBuffers::default()).expect("a token").token;
+            sample(&mut logits, &input, &mut SampleBuffers::default()).expect("a token").token;
         if token == END {
             return (tokens, all_forced);
         }
-        guide.advance(token).expect("an allowed token");
+        matcher.accept(token).expect("an allowed token");
         tokens.push(token);
     }
-    panic!("a reply of a bounded schema did not end: {tokens:?}")
+    panic!("a response of a bounded schema did not end: {tokens:?}")
 }
 
 fn text_of(tokenizer: &Tokenizer, tokens: &[u32]) -> String {
@@ -70,7 +74,7 @@ fn text_of(tokenizer: &Tokenizer, tokens: &[u32]) -> String {
     String::from_utf8(bytes).expect("whole characters")
 }
 
-fn check_gpu(text: &str) {
+fn check_conforms(text: &str) {
     let value: Value =
         serde_json::from_str(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
     let keys: Vec<&String> = value.as_object().expect("an object").keys().collect();
@@ -86,20 +90,22 @@ fn check_gpu(text: &str) {
 }
 
 #[test]
-fn every_reply_is_under_the_schema() {
+fn every_response_conforms_to_the_schema() {
     for tokenizer in [bytes(), pieces()] {
         for settings in [
             GrammarSettings::default(),
             GrammarSettings { whitespace: Whitespace::Spaced, ..GrammarSettings::default() },
             GrammarSettings { canonical_tokens: false, ..GrammarSettings::default() },
         ] {
-            let grammars = GrammarCompiler::new(&tokenizer, &[END], settings).expect("grammars");
+            let compiler = GrammarCompiler::new(&tokenizer, &[END], settings).expect("a compiler");
             for seed in 0..100 {
-                let mut guide =
-                    grammars.compile(&Constraint::JsonSchema(gpu())).expect("a schema").guide();
-                let (tokens, forced) = reply(&tokenizer, &mut guide, seed);
+                let mut matcher = compiler
+                    .compile(&Constraint::JsonSchema(schema()))
+                    .expect("a schema")
+                    .matcher();
+                let (tokens, forced) = generate(&tokenizer, &mut matcher, seed);
                 let text = text_of(&tokenizer, &tokens);
-                check_gpu(&text);
+                check_conforms(&text);
                 assert_eq!(
                     text.starts_with("{\"tool\": \""),
                     settings.whitespace == Whitespace::Spaced,
@@ -112,28 +118,28 @@ fn every_reply_is_under_the_schema() {
 }
 
 #[test]
-fn forced_tokens_are_those_of_the_tokenizer() {
+fn forced_text_is_tokenized_as_by_the_tokenizer() {
     for tokenizer in [bytes(), pieces()] {
-        let grammars =
-            GrammarCompiler::new(&tokenizer, &[END], GrammarSettings::default()).expect("grammars");
+        let compiler = GrammarCompiler::new(&tokenizer, &[END], GrammarSettings::default())
+            .expect("a compiler");
         let constant = json!({"const": {"tool": "order", "true": [true, "a b"]}});
-        let mut guide =
-            grammars.compile(&Constraint::JsonSchema(constant)).expect("a schema").guide();
-        let forced = guide.forced().expect("forced tokens");
-        assert!(guide.finished());
+        let mut matcher =
+            compiler.compile(&Constraint::JsonSchema(constant)).expect("a schema").matcher();
+        let forced = matcher.take_forced().expect("forced tokens");
+        assert!(matcher.is_complete());
         let text = r#"{"tool":"order","true":[true,"a b"]}"#;
         assert_eq!(text_of(&tokenizer, &forced), text);
-        // As the tokenizer cuts it, after any character that stands alone.
-        let cut = tokenizer.encode(&format!("\n{text}"), false).expect("tokens");
-        assert!(cut.ends_with(&forced), "{cut:?} {forced:?}");
+        // As the tokenizer tokenizes it behind a newline, which is always a token of its own.
+        let expected = tokenizer.encode(&format!("\n{text}"), false).expect("tokens");
+        assert!(expected.ends_with(&forced), "{expected:?} {forced:?}");
         assert!(forced.len() < text.len(), "merged tokens are used");
     }
 }
 
 #[test]
-fn a_schema_that_cannot_be_met_says_so() {
-    let grammars =
-        GrammarCompiler::new(&bytes(), &[END], GrammarSettings::default()).expect("grammars");
+fn schemas_that_cannot_be_enforced_are_errors() {
+    let compiler =
+        GrammarCompiler::new(&bytes(), &[END], GrammarSettings::default()).expect("a compiler");
     for schema in [
         json!({"type": "integer", "minimum": 5, "maximum": 3}),
         json!(false),
@@ -144,7 +150,7 @@ fn a_schema_that_cannot_be_met_says_so() {
         json!({"type": "nonsense"}),
         json!(7),
     ] {
-        match grammars.compile(&Constraint::JsonSchema(schema.clone())) {
+        match compiler.compile(&Constraint::JsonSchema(schema.clone())) {
             Err(GrammarError::Schema { cause }) => {
                 assert!(cause.len() > 10 && !cause.contains("panic"), "{schema}: {cause}")
             }
@@ -155,30 +161,31 @@ fn a_schema_that_cannot_be_met_says_so() {
 }
 
 #[test]
-fn special_tokens_cannot_be_spelled() {
+fn text_cannot_spell_special_tokens() {
     let tokenizer = bytes();
-    let grammars =
-        GrammarCompiler::new(&tokenizer, &[END], GrammarSettings::default()).expect("grammars");
-    // The text of a special token inside a constant is text, never the token.
+    let compiler =
+        GrammarCompiler::new(&tokenizer, &[END], GrammarSettings::default()).expect("a compiler");
+    // The name of a special token inside a constant is text, never the token.
     let schema = json!({"const": "<|end|>"});
-    let mut guide = grammars.compile(&Constraint::JsonSchema(schema)).expect("a schema").guide();
-    let (tokens, _) = reply(&tokenizer, &mut guide, 1);
+    let mut matcher =
+        compiler.compile(&Constraint::JsonSchema(schema)).expect("a schema").matcher();
+    let (tokens, _) = generate(&tokenizer, &mut matcher, 1);
     assert!(!tokens.contains(&END));
     assert_eq!(text_of(&tokenizer, &tokens), "\"<|end|>\"");
 }
 
 #[test]
-fn a_guide_refuses_what_its_mask_does_not_allow() {
+fn a_matcher_rejects_tokens_outside_its_mask() {
     let tokenizer = bytes();
-    let grammars =
-        GrammarCompiler::new(&tokenizer, &[END], GrammarSettings::default()).expect("grammars");
-    let mut guide = grammars.compile(&Constraint::JsonObject).expect("a schema").guide();
-    let mask = guide.mask().expect("a mask");
+    let compiler =
+        GrammarCompiler::new(&tokenizer, &[END], GrammarSettings::default()).expect("a compiler");
+    let mut matcher = compiler.compile(&Constraint::JsonObject).expect("a schema").matcher();
+    let mask = matcher.compute_mask().expect("a mask");
     let wrong = tokenizer.token_to_id("x").expect("a byte");
     assert!(!mask.allowed().has(wrong));
-    assert!(matches!(guide.advance(wrong), Err(GrammarError::Step { .. })));
-    assert!(matches!(guide.mask(), Err(GrammarError::Step { .. })));
-    assert!(!guide.finished());
+    assert!(matches!(matcher.accept(wrong), Err(GrammarError::Step { .. })));
+    assert!(matches!(matcher.compute_mask(), Err(GrammarError::Step { .. })));
+    assert!(!matcher.is_complete());
 }
 
 #[test]
@@ -189,57 +196,65 @@ fn end_tokens_must_exist() {
 }
 
 #[test]
-fn masks_come_from_threads_as_they_come_without() {
-    let grammars =
-        GrammarCompiler::new(&bytes(), &[END], GrammarSettings::default()).expect("grammars");
-    let guide =
-        || Box::new(grammars.compile(&Constraint::JsonSchema(gpu())).expect("a schema").guide());
-    let expected: Vec<u32> = guide().mask().expect("a mask").allowed().tokens(1000).collect();
+fn masks_are_the_same_with_and_without_threads() {
+    let compiler =
+        GrammarCompiler::new(&bytes(), &[END], GrammarSettings::default()).expect("a compiler");
+    let matcher = || {
+        Box::new(compiler.compile(&Constraint::JsonSchema(schema())).expect("a schema").matcher())
+    };
+    let expected: Vec<u32> =
+        matcher().compute_mask().expect("a mask").allowed().tokens(1000).collect();
     for threads in [0, 1, 3] {
         let mut pool = MaskPool::new(threads).expect("threads");
-        (0..20).for_each(|owner| pool.start(owner, guide(), None).expect("work taken"));
-        let mut owners: Vec<u64> = (0..20)
+        (0..20).for_each(|seq_id| pool.start(seq_id, matcher(), None).expect("a thread takes it"));
+        let mut seq_ids: Vec<u64> = (0..20)
             .map(|_| {
-                let done = pool.next(std::time::Duration::from_secs(60)).expect("a mask in time");
+                let result = pool.next(std::time::Duration::from_secs(60)).expect("a mask in time");
                 assert_eq!(
-                    done.masks.expect("a mask")[0].allowed().tokens(1000).collect::<Vec<_>>(),
+                    result.masks.expect("a mask")[0].allowed().tokens(1000).collect::<Vec<_>>(),
                     expected
                 );
-                done.owner
+                result.seq_id
             })
             .collect();
-        owners.sort_unstable();
-        assert_eq!(owners, (0..20).collect::<Vec<_>>());
+        seq_ids.sort_unstable();
+        assert_eq!(seq_ids, (0..20).collect::<Vec<_>>());
         assert!(pool.next(std::time::Duration::from_millis(5)).is_none());
     }
 }
 
 #[test]
-fn masks_along_a_path_are_those_of_the_guide_that_goes_it() {
+fn masks_along_a_draft_are_those_of_a_matcher_that_accepts_it() {
     let tokenizer = bytes();
-    let grammars =
-        GrammarCompiler::new(&tokenizer, &[END], GrammarSettings::default()).expect("grammars");
-    let guide = || grammars.compile(&Constraint::JsonSchema(gpu())).expect("a schema").guide();
+    let compiler =
+        GrammarCompiler::new(&tokenizer, &[END], GrammarSettings::default()).expect("a compiler");
+    let matcher =
+        || compiler.compile(&Constraint::JsonSchema(schema())).expect("a schema").matcher();
     let ids = |mask: &TokenMask| mask.allowed().tokens(1000).collect::<Vec<u32>>();
     for seed in 0..20 {
-        // The way of a reply, token by token, and the mask before each.
-        let (tokens, _) = reply(&tokenizer, &mut guide(), seed);
-        let mut way = guide();
-        let (mut parts, mut masks) = (Vec::new(), vec![ids(&way.mask().expect("a mask"))]);
+        // The tokens of a response as a draft, and the mask before each.
+        let (tokens, _) = generate(&tokenizer, &mut matcher(), seed);
+        let mut ahead = matcher();
+        let (mut segments, mut masks) =
+            (Vec::new(), vec![ids(&ahead.compute_mask().expect("a mask"))]);
         for &token in &tokens[..tokens.len() - 1] {
-            way.advance(token).expect("its own token");
-            parts.push(vec![token]);
-            masks.push(ids(&way.mask().expect("a mask")));
+            ahead.accept(token).expect("its own token");
+            segments.push(vec![token]);
+            masks.push(ids(&ahead.compute_mask().expect("a mask")));
         }
-        way.go_back(tokens.len() - 1).expect("as many as it took");
-        assert_eq!(ids(&way.mask().expect("a mask")), masks[0], "back where it began");
-        // A part that the grammar does not have ends the path, and is no error.
-        parts.push(vec![END]);
+        ahead.rollback(tokens.len() - 1).expect("as many as it took");
+        assert_eq!(
+            ids(&ahead.compute_mask().expect("a mask")),
+            masks[0],
+            "rollback restores the first state"
+        );
+        // A segment that the grammar does not allow ends the masks without an error.
+        segments.push(vec![END]);
         let mut pool = MaskPool::new(1).expect("a thread");
-        let path = DraftPath { guide: Box::new(way), parts };
-        pool.start(3, Box::new(guide()), Some(path)).expect("work taken");
-        let done = pool.next(std::time::Duration::from_secs(60)).expect("masks in time");
-        let found: Vec<_> = done.masks.expect("masks").iter().map(ids).collect();
+        let draft = DraftPath { matcher: Box::new(ahead), segments };
+        pool.start(3, Box::new(matcher()), Some(draft)).expect("a thread takes it");
+        let result = pool.next(std::time::Duration::from_secs(60)).expect("masks in time");
+        let found: Vec<_> = result.masks.expect("masks").iter().map(ids).collect();
         assert!(
             !found.is_empty() && masks.starts_with(&found),
             "{} of {} masks",
@@ -250,33 +265,37 @@ fn masks_along_a_path_are_those_of_the_guide_that_goes_it() {
 }
 
 #[test]
-fn a_fork_goes_its_own_way() {
-    let grammars =
-        GrammarCompiler::new(&bytes(), &[END], GrammarSettings::default()).expect("grammars");
-    let mut guide = grammars.compile(&Constraint::JsonSchema(gpu())).expect("a schema").guide();
-    guide.forced().expect("forced tokens");
-    let before: Vec<u32> = guide.mask().expect("a mask").allowed().tokens(1000).collect();
-    let mut fork = guide.fork();
-    assert!(!fork.advance_if_allowed(END).expect("a guide that lives"), "it cannot end here");
-    assert!(fork.advance_if_allowed(before[0]).expect("a guide that lives"));
-    fork.advance(END).expect_err("it cannot end here either");
-    assert!(fork.mask().is_err(), "it gave up");
-    assert_eq!(guide.mask().expect("a mask").allowed().tokens(1000).collect::<Vec<u32>>(), before);
+fn a_fork_does_not_affect_its_original() {
+    let compiler =
+        GrammarCompiler::new(&bytes(), &[END], GrammarSettings::default()).expect("a compiler");
+    let mut matcher =
+        compiler.compile(&Constraint::JsonSchema(schema())).expect("a schema").matcher();
+    matcher.take_forced().expect("forced tokens");
+    let before: Vec<u32> = matcher.compute_mask().expect("a mask").allowed().tokens(1000).collect();
+    let mut fork = matcher.fork();
+    assert!(!fork.try_accept(END).expect("no parser error"), "the text is incomplete");
+    assert!(fork.try_accept(before[0]).expect("no parser error"));
+    fork.accept(END).expect_err("the text is incomplete");
+    assert!(fork.compute_mask().is_err(), "the error stays");
+    assert_eq!(
+        matcher.compute_mask().expect("a mask").allowed().tokens(1000).collect::<Vec<u32>>(),
+        before
+    );
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
-    /// A reply does not depend on what the grammar was used for before.
+    /// A response does not depend on earlier uses of the grammar.
     #[test]
-    fn replies_are_their_own(seed in 0u64..1000, others in proptest::collection::vec(0u64..1000, 0..4)) {
+    fn responses_do_not_depend_on_earlier_ones(seed in 0u64..1000, others in proptest::collection::vec(0u64..1000, 0..4)) {
         let tokenizer = bytes();
         let settings = GrammarSettings::default();
-        let fresh = GrammarCompiler::new(&tokenizer, &[END], settings).expect("grammars");
-        let used = GrammarCompiler::new(&tokenizer, &[END], settings).expect("grammars");
-        let guide = |grammars: &GrammarCompiler| grammars.compile(&Constraint::JsonSchema(gpu())).expect("a schema").guide();
+        let fresh = GrammarCompiler::new(&tokenizer, &[END], settings).expect("a compiler");
+        let used = GrammarCompiler::new(&tokenizer, &[END], settings).expect("a compiler");
+        let matcher = |compiler: &GrammarCompiler| compiler.compile(&Constraint::JsonSchema(schema())).expect("a schema").matcher();
         for other in others {
-            reply(&tokenizer, &mut guide(&used), other);
+            generate(&tokenizer, &mut matcher(&used), other);
         }
-        prop_assert_eq!(reply(&tokenizer, &mut guide(&fresh), seed), reply(&tokenizer, &mut guide(&used), seed));
+        prop_assert_eq!(generate(&tokenizer, &mut matcher(&fresh), seed), generate(&tokenizer, &mut matcher(&used), seed));
     }
 }

@@ -1,4 +1,4 @@
-//! A model of whole numbers, with a memory of its own beside the pool's books.
+//! A toy model in integer arithmetic. Its KV cache is its own; block tables come from the pool.
 
 use std::time::Duration;
 
@@ -15,31 +15,30 @@ use crate::models::ForwardError;
 use crate::sampling::{SampleBuffers, SampleInput, SamplingParams, SeenTokens, sample};
 
 pub const VOCAB: usize = 61;
-/// A token after which the logits are no numbers.
+/// A token after which the logits are NaN.
 pub const POISON: u32 = 60;
-/// A token at which the pass fails.
+/// A token at which the forward pass fails.
 pub const FAILURE: u32 = 59;
-/// A token at which the thread panics.
+/// A token at which the engine's thread panics.
 pub const PANIC: u32 = 58;
 /// A token at which the GPU hangs.
 pub const LOST: u32 = 56;
-/// Tokens below this are harmless.
+/// Tokens below this have no special effect.
 pub const SAFE: u32 = 56;
 /// The token that ends a reply.
 pub const EOS: u32 = 0;
-/// A sequence that begins with this goes by habit: what comes next depends on the last token alone,
+/// A sequence that begins with this is a Markov chain: its next token depends on the last one alone,
 /// so it repeats itself.
-pub const HABIT: u32 = 57;
+pub const MARKOV: u32 = 57;
 pub const WAIT: Duration = Duration::from_secs(120);
 
 pub struct Toy {
     pub limits: ForwardLimits,
-    /// One number a position: it stands for keys and values of all tokens up to it.
-    /// `[block][position]`
+    /// `[block][position]`: a hash of all tokens up to a position, in place of its keys and values.
     cells: Vec<[u64; BLOCK_TOKENS]>,
     logits: Vec<f32>,
     hidden: Vec<f32>,
-    /// Takes this long for a pass.
+    /// Duration of a forward pass.
     pub pass: Duration,
 }
 
@@ -56,14 +55,14 @@ impl Toy {
         }
     }
 
-    /// Writes all rows' cells, then gives what each of the wanted rows reads.
+    /// Writes the cells of all rows, then hashes what the rows in `logits_for` read.
     fn run(&mut self, batch: &Batch, kv: &KvPool) -> Result<Vec<u64>, ForwardError> {
         let ForwardLimits { vocab, context, rows_max, logits_rows_max } = self.limits;
         let limits =
             BatchLimits { vocab, positions: context, rows: rows_max, logits_rows: logits_rows_max };
         batch.check(&limits, kv.blocks(), |block| kv.references(block) > 0)?;
         std::thread::sleep(self.pass);
-        assert!(!batch.tokens.contains(&PANIC), "the toy broke");
+        assert!(!batch.tokens.contains(&PANIC), "the toy panics");
         if batch.tokens.contains(&FAILURE) {
             return Err(ForwardError::DiskTimeout {
                 module: "the toy's block".to_owned(),
@@ -85,19 +84,19 @@ impl Toy {
             };
             for (offset, row) in span.rows.clone().enumerate() {
                 let position = span.first_position + offset;
-                let (block, at) = cell(position);
+                let (block, offset_in_block) = cell(position);
                 assert_eq!(
                     kv.references(block as u32),
                     1,
-                    "block {block} is written to while it is shared"
+                    "the shared block {block} is written to"
                 );
-                let before = position
+                let previous = position
                     .checked_sub(1)
-                    .map_or(START, |before| self.cells[cell(before).0][cell(before).1]);
-                self.cells[block][at] = next_cell(before, batch.tokens[row]);
+                    .map_or(START, |previous| self.cells[cell(previous).0][cell(previous).1]);
+                self.cells[block][offset_in_block] = next_cell(previous, batch.tokens[row]);
                 if batch.logits_for.contains(&row) {
                     read[row] = (0..=position).fold(11, |sum, position| {
-                        look_at(sum, self.cells[cell(position).0][cell(position).1])
+                        read_cell(sum, self.cells[cell(position).0][cell(position).1])
                     });
                 }
             }
@@ -138,23 +137,23 @@ fn mix(a: u64, b: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// What stands before the first position.
+/// The cell before the first position.
 const START: u64 = 7;
-/// In the cells of a sequence that goes by habit.
-const BY_HABIT: u64 = 1 << 63;
+/// Bit in the cells of a Markov chain.
+const MARKOV_BIT: u64 = 1 << 63;
 
-/// The cell of a token behind another cell.
-fn next_cell(before: u64, token: u32) -> u64 {
-    if before & BY_HABIT != 0 || (before == START && token == HABIT) {
-        BY_HABIT | u64::from(token)
+/// The cell of a token after another cell.
+fn next_cell(previous: u64, token: u32) -> u64 {
+    if previous & MARKOV_BIT != 0 || (previous == START && token == MARKOV) {
+        MARKOV_BIT | u64::from(token)
     } else {
-        mix(before, u64::from(token)) & !BY_HABIT
+        mix(previous, u64::from(token)) & !MARKOV_BIT
     }
 }
 
-/// What is read at a cell by one who read `sum` at those before it.
-fn look_at(sum: u64, cell: u64) -> u64 {
-    mix(if cell & BY_HABIT == 0 { sum } else { 0 }, cell)
+/// Adds a cell to the hash of the cells before it.
+fn read_cell(sum: u64, cell: u64) -> u64 {
+    mix(if cell & MARKOV_BIT == 0 { sum } else { 0 }, cell)
 }
 
 fn logits_of(sum: u64) -> Vec<f32> {
@@ -167,19 +166,19 @@ fn logits_of(sum: u64) -> Vec<f32> {
     (0..VOCAB as u64).map(logit).collect()
 }
 
-/// What the toy reads at the last of these tokens: without blocks, without an engine.
+/// The hash that the toy reads at each of these tokens, computed without blocks or engine.
 pub fn sums(tokens: &[u32]) -> Vec<u64> {
     let (mut cell, mut sum) = (START, 11);
     let mut all = Vec::new();
     for &token in tokens {
         cell = next_cell(cell, token);
-        sum = look_at(sum, cell);
+        sum = read_cell(sum, cell);
         all.push(sum);
     }
     all
 }
 
-/// The reply that a request must get, whatever goes on beside it.
+/// The only right response to a request, whatever runs beside it.
 pub fn expected(request: &Request) -> (Vec<u32>, FinishReason) {
     let (mut tokens, mut seen) = (request.prompt.clone(), SeenTokens::default());
     let (mut cell, mut sum, mut reply) = (START, 11, Vec::new());
@@ -187,14 +186,14 @@ pub fn expected(request: &Request) -> (Vec<u32>, FinishReason) {
     loop {
         for &token in &tokens[done..] {
             cell = next_cell(cell, token);
-            sum = look_at(sum, cell);
+            sum = read_cell(sum, cell);
         }
         seen.extend(&tokens[done..]);
         done = tokens.len();
         let (sampling, position) = (&request.sampling, tokens.len());
-        let draw =
+        let input =
             SampleInput { sampling, allowed: None, seen: Some(&seen), position, logprob: false };
-        let token = sample(&mut logits_of(sum), &draw, &mut SampleBuffers::default())
+        let token = sample(&mut logits_of(sum), &input, &mut SampleBuffers::default())
             .expect("a token")
             .token;
         if token == EOS && !request.ignore_eos {
@@ -227,35 +226,35 @@ pub fn engine(blocks: usize, options: EngineOptions) -> Engine {
     Engine::start(Toy::new(blocks), pool(blocks), options).expect("an engine")
 }
 
-pub fn check(request: &Request, finished: &Completion) {
+pub fn check(request: &Request, completion: &Completion) {
     let (tokens, reason) = expected(request);
-    assert_eq!(finished.reason, reason);
-    assert_eq!(finished.reply.tokens, tokens);
-    assert_eq!(finished.prompt_tokens, request.prompt.len());
+    assert_eq!(completion.reason, reason);
+    assert_eq!(completion.reply.tokens, tokens);
+    assert_eq!(completion.prompt_tokens, request.prompt.len());
 }
 
-/// Numbers from a seed: the tests' own, so that a failure can be run again.
-pub struct Numbers(pub u64);
+/// Seeded random numbers.
+pub struct TestRng(pub u64);
 
-impl Numbers {
+impl TestRng {
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 = mix(self.0, 1);
         (self.0 >> 33) as usize % limit
     }
 }
 
-/// Requests of all kinds; half of them share a beginning of 0 to 6 blocks, a third goes by habit.
+/// Requests of all kinds: half of them share a prefix of 0 to 6 blocks, a third are Markov chains.
 pub fn workload(seed: u64, count: usize) -> Vec<Request> {
-    let mut numbers = Numbers(seed);
+    let mut numbers = TestRng(seed);
     let shared: Vec<u32> = (0..200).map(|_| 1 + numbers.below(SAFE as usize - 1) as u32).collect();
-    (0..count).map(|_| one_of(&mut numbers, &shared)).collect()
+    (0..count).map(|_| random_request(&mut numbers, &shared)).collect()
 }
 
-fn one_of(numbers: &mut Numbers, shared: &[u32]) -> Request {
+fn random_request(numbers: &mut TestRng, shared: &[u32]) -> Request {
     let mut prompt = shared[..numbers.below(2) * numbers.below(shared.len())].to_vec();
     prompt.extend((0..1 + numbers.below(70)).map(|_| 1 + numbers.below(SAFE as usize - 1) as u32));
     if numbers.below(3) == 0 {
-        prompt[0] = HABIT;
+        prompt[0] = MARKOV;
     }
     let sampling = match numbers.below(3) {
         0 => SamplingParams::greedy(),

@@ -1,10 +1,11 @@
-//! Bad input, cancellations, deadlines, failures: one request's trouble is nobody else's.
+//! Invalid requests, cancellations, deadlines and failures do not affect other requests.
 
-use error_kind::{ErrorKind, HasKind};
 use std::time::{Duration, Instant};
 
-use super::toy::{
-    FAILURE, LOST, Numbers, PANIC, POISON, Toy, WAIT, check, engine, options, pool, workload,
+use error_kind::{ErrorKind, HasKind};
+
+use super::toy_model::{
+    FAILURE, LOST, PANIC, POISON, TestRng, Toy, WAIT, check, engine, options, pool, workload,
 };
 use crate::engine::{
     EmbedRequest, Engine, EngineOptions, FinishReason, Request, RequestError, SubmitError,
@@ -21,13 +22,13 @@ fn refusal(engine: &Engine, request: Request) -> RequestError {
 }
 
 #[test]
-fn wrong_requests_are_refused_with_a_reason() {
+fn invalid_requests_are_refused_with_a_reason() {
     let engine = engine(20, options());
     assert_eq!(engine.context(), 400);
     assert_eq!(refusal(&engine, Request::new(Vec::new(), 5)), RequestError::EmptyPrompt);
     assert_eq!(
         refusal(&engine, Request::new(vec![1; 400], 5)),
-        RequestError::PromptTooLong { tokens: 400, room: 399 }
+        RequestError::PromptTooLong { tokens: 400, capacity: 399 }
     );
     let outside = refusal(&engine, Request::new(vec![1, 2, 61], 5));
     assert_eq!(outside, RequestError::Token { token: 61, position: 2, vocab: 61 });
@@ -39,8 +40,9 @@ fn wrong_requests_are_refused_with_a_reason() {
     ));
     let stop = Request { stop_strings: vec!["x".to_owned()], ..Request::new(vec![1], 5) };
     assert_eq!(refusal(&engine, stop), RequestError::NoTokenizer);
-    let form = Request { constraint: Some(Constraint::JsonObject), ..Request::new(vec![1], 5) };
-    assert_eq!(refusal(&engine, form), RequestError::Grammar(GrammarError::NoTokenizer));
+    let constrained =
+        Request { constraint: Some(Constraint::JsonObject), ..Request::new(vec![1], 5) };
+    assert_eq!(refusal(&engine, constrained), RequestError::Grammar(GrammarError::NoTokenizer));
     let empty =
         engine.submit_embedding(EmbedRequest { tokens: Vec::new(), deadline: None, notify: None });
     assert_eq!(
@@ -51,38 +53,38 @@ fn wrong_requests_are_refused_with_a_reason() {
 }
 
 #[test]
-fn a_reply_ends_where_the_context_does() {
+fn a_response_ends_at_the_end_of_the_context() {
     let engine = engine(3, options());
-    assert_eq!(engine.context(), 96, "as many tokens as there are blocks for");
+    assert_eq!(engine.context(), 96, "as many tokens as the KV blocks hold");
     let request = Request { ignore_eos: true, ..Request::new(vec![1; 95], 50) };
-    let finished = engine.submit(request).expect("taken").wait(WAIT).expect("a reply");
-    assert_eq!((finished.reason, finished.reply.tokens.len()), (FinishReason::Length, 1));
+    let completion = engine.submit(request).expect("accepted").wait(WAIT).expect("a reply");
+    assert_eq!((completion.reason, completion.reply.tokens.len()), (FinishReason::Length, 1));
     let request = Request { ignore_eos: true, ..Request::new(vec![1; 30], 500) };
-    let finished = engine.submit(request).expect("taken").wait(WAIT).expect("a reply");
-    assert_eq!((finished.reason, finished.reply.tokens.len()), (FinishReason::Length, 66));
+    let completion = engine.submit(request).expect("accepted").wait(WAIT).expect("a reply");
+    assert_eq!((completion.reason, completion.reply.tokens.len()), (FinishReason::Length, 66));
 }
 
 #[test]
-fn a_nan_and_a_failed_pass_end_their_own_requests() {
+fn nan_and_failed_forward_passes_end_only_their_own_requests() {
     let engine = engine(200, options());
     let requests = workload(11, 30);
-    let submit = |request: &Request| engine.submit(request.clone()).expect("taken");
+    let submit = |request: &Request| engine.submit(request.clone()).expect("accepted");
     let good: Vec<_> = requests.iter().map(submit).collect();
     let bad: Vec<_> = (0..5).map(|_| submit(&Request::new(vec![3, POISON], 9))).collect();
     let better: Vec<_> = requests.iter().map(submit).collect();
-    for ticket in bad {
-        let finished = ticket.wait(WAIT).expect("an end");
+    for handle in bad {
+        let completion = handle.wait(WAIT).expect("an end");
         let FinishReason::Error(RequestError::Sample(SampleError::NotFinite {
             position: 2, ..
-        })) = finished.reason
+        })) = completion.reason
         else {
-            panic!("{:?}", finished.reason)
+            panic!("{:?}", completion.reason)
         };
     }
-    for (request, ticket) in requests.iter().zip(good).chain(requests.iter().zip(better)) {
-        check(request, &ticket.wait(WAIT).expect("a reply"));
+    for (request, handle) in requests.iter().zip(good).chain(requests.iter().zip(better)) {
+        check(request, &handle.wait(WAIT).expect("a reply"));
     }
-    // A pass that fails takes those with it that were in it; the engine goes on.
+    // A failed pass ends the requests in it; the engine goes on.
     let failed = submit(&Request::new(vec![3, FAILURE], 9)).wait(WAIT).expect("an end");
     assert!(
         matches!(
@@ -95,30 +97,30 @@ fn a_nan_and_a_failed_pass_end_their_own_requests() {
     check(&requests[0], &submit(&requests[0]).wait(WAIT).expect("a reply"));
 }
 
-/// An engine that runs two requests at a time, and no faster than others can be submitted.
-fn two_at_a_time() -> Engine {
+/// An engine that runs two requests at a time, slowly enough that others can be submitted.
+fn slow_engine() -> Engine {
     let mut toy = Toy::new(100);
     toy.pass = Duration::from_millis(2);
     Engine::start(toy, pool(100), EngineOptions { running_max: 2, ..options() }).expect("an engine")
 }
 
 #[test]
-fn an_engine_whose_gpu_is_gone_ends_by_its_name() {
-    let engine = two_at_a_time();
+fn an_engine_whose_gpu_hangs_ends_with_the_gpus_name() {
+    let engine = slow_engine();
     let submit = |prompt| {
-        engine.submit(Request { ignore_eos: true, ..Request::new(prompt, 60) }).expect("taken")
+        engine.submit(Request { ignore_eos: true, ..Request::new(prompt, 60) }).expect("accepted")
     };
     let (lost, waiting) = (submit(vec![1, LOST]), submit(vec![4]));
-    let finished = lost.wait(WAIT).expect("an end");
-    let FinishReason::Error(cause) = finished.reason else { panic!("{:?}", finished.reason) };
+    let completion = lost.wait(WAIT).expect("an end");
+    let FinishReason::Error(cause) = completion.reason else { panic!("{:?}", completion.reason) };
     assert!(
         cause.kind() == ErrorKind::Timeout && cause.to_string().contains("CUDA device 3"),
         "{cause}"
     );
-    // Whatever else was asked of it hears of it too: in the same pass, or afterwards.
+    // Other requests fail too: with the same pass, or with the engine.
     match waiting.wait(WAIT) {
-        Ok(finished) => {
-            assert!(matches!(finished.reason, FinishReason::Error(RequestError::Forward { .. })))
+        Ok(completion) => {
+            assert!(matches!(completion.reason, FinishReason::Error(RequestError::Forward { .. })))
         }
         Err(died) => {
             assert!(
@@ -137,29 +139,29 @@ fn an_engine_whose_gpu_is_gone_ends_by_its_name() {
         "{refused}"
     );
     let ended = engine.shutdown(WAIT).expect_err("it died");
-    assert!(ended.kind() == ErrorKind::Timeout && !ended.to_string().contains("defect"), "{ended}");
+    assert!(ended.kind() == ErrorKind::Timeout && !ended.to_string().contains("bug"), "{ended}");
 }
 
 #[test]
-fn a_dead_engine_says_so_to_everyone() {
-    let engine = two_at_a_time();
+fn a_panic_is_reported_to_all_requests() {
+    let engine = slow_engine();
     let submit = |prompt| {
-        engine.submit(Request { ignore_eos: true, ..Request::new(prompt, 60) }).expect("taken")
+        engine.submit(Request { ignore_eos: true, ..Request::new(prompt, 60) }).expect("accepted")
     };
-    let tickets = [submit(vec![1, 2]), submit(vec![1, PANIC]), submit(vec![4]), submit(vec![5])];
-    for ticket in &tickets {
+    let handles = [submit(vec![1, 2]), submit(vec![1, PANIC]), submit(vec![4]), submit(vec![5])];
+    for handle in &handles {
         let died = loop {
-            match ticket.next(WAIT) {
+            match handle.next(WAIT) {
                 Ok(_) => {}
                 Err(other) => break other,
             }
         };
-        let WaitError::Died(death) = died else { panic!("{died:?}") };
-        assert!(death.cause.contains("the toy broke"), "{death}");
+        let WaitError::Died(error) = died else { panic!("{died:?}") };
+        assert!(error.cause.contains("the toy panics"), "{error}");
     }
     let refused = engine.submit(Request::new(vec![1], 1)).expect_err("dead");
     assert!(
-        matches!(&refused, SubmitError::Died(death) if death.cause.contains("the toy broke")),
+        matches!(&refused, SubmitError::Died(error) if error.cause.contains("the toy panics")),
         "{refused}"
     );
     assert_eq!((refused.kind(), engine.fatal_error().is_some()), (ErrorKind::Bug, true));
@@ -167,37 +169,37 @@ fn a_dead_engine_says_so_to_everyone() {
 }
 
 #[test]
-fn deadlines_end_the_running_and_the_waiting() {
+fn deadlines_end_running_and_waiting_requests() {
     let mut toy = Toy::new(100);
     toy.pass = Duration::from_millis(5);
     let engine = Engine::start(toy, pool(100), EngineOptions { running_max: 1, ..options() })
         .expect("an engine");
     let deadline = Some(Instant::now() + Duration::from_millis(150));
     let request = |deadline| Request { deadline, ignore_eos: true, ..Request::new(vec![1], 300) };
-    let running = engine.submit(request(deadline)).expect("taken");
-    let waiting = engine.submit(request(deadline)).expect("taken");
-    let patient = engine.submit(Request { max_new_tokens: 3, ..request(None) }).expect("taken");
+    let running = engine.submit(request(deadline)).expect("accepted");
+    let waiting = engine.submit(request(deadline)).expect("accepted");
+    let patient = engine.submit(Request { max_new_tokens: 3, ..request(None) }).expect("accepted");
     let ran = running.wait(WAIT).expect("an end");
     assert_eq!(ran.reason, FinishReason::Deadline);
-    assert!(!ran.reply.tokens.is_empty(), "what was made by then is there");
+    assert!(!ran.reply.tokens.is_empty(), "the tokens up to the deadline are returned");
     let waited = waiting.wait(WAIT).expect("an end");
     assert_eq!((waited.reason, waited.reply.tokens.len()), (FinishReason::Deadline, 0));
     assert_eq!(patient.wait(WAIT).expect("a reply").reply.tokens.len(), 3);
 }
 
 #[test]
-fn waits_end() {
+fn waits_time_out_and_end_after_the_completion() {
     let mut toy = Toy::new(10);
     toy.pass = Duration::from_millis(300);
     let engine = Engine::start(toy, pool(10), options()).expect("an engine");
-    let ticket = engine.submit(Request::new(vec![1], 1)).expect("taken");
-    let timeout = ticket.wait(Duration::from_millis(20)).expect_err("too early");
+    let handle = engine.submit(Request::new(vec![1], 1)).expect("accepted");
+    let timeout = handle.wait(Duration::from_millis(20)).expect_err("too early");
     assert_eq!(
         (timeout.clone(), timeout.kind()),
         (WaitError::Timeout { limit_s: 0.02 }, ErrorKind::Timeout)
     );
-    assert!(ticket.wait(WAIT).is_ok());
-    assert_eq!(ticket.wait(WAIT).expect_err("taken"), WaitError::Over);
+    assert!(handle.wait(WAIT).is_ok());
+    assert_eq!(handle.wait(WAIT).expect_err("accepted"), WaitError::Over);
 }
 
 #[test]
@@ -218,63 +220,65 @@ fn a_full_queue_refuses() {
     taken
         .into_iter()
         .flatten()
-        .for_each(|ticket| assert!(ticket.wait(WAIT).expect("a reply").is_complete()));
-    assert!(engine.submit(Request::new(vec![1, 2], 2)).is_ok(), "there is room again");
+        .for_each(|handle| assert!(handle.wait(WAIT).expect("a reply").is_complete()));
+    assert!(engine.submit(Request::new(vec![1, 2], 2)).is_ok(), "the queue has places again");
 }
 
 #[test]
-fn shutdown_finishes_what_it_can() {
+fn shutdown_finishes_accepted_requests_and_cancels_at_its_limit() {
     let requests = workload(12, 20);
     let first = engine(200, options());
-    let tickets: Vec<_> =
-        requests.iter().map(|request| first.submit(request.clone()).expect("taken")).collect();
+    let handles: Vec<_> =
+        requests.iter().map(|request| first.submit(request.clone()).expect("accepted")).collect();
     first.shutdown(WAIT).expect("an orderly end");
-    for (request, ticket) in requests.iter().zip(tickets) {
-        check(request, &ticket.wait(Duration::ZERO).expect("a reply that is there already"));
+    for (request, handle) in requests.iter().zip(handles) {
+        check(request, &handle.wait(Duration::ZERO).expect("a reply that is there already"));
     }
     let mut toy = Toy::new(100);
     toy.pass = Duration::from_millis(5);
     let second = Engine::start(toy, pool(100), options()).expect("an engine");
-    let ticket =
-        second.submit(Request { ignore_eos: true, ..Request::new(vec![1], 300) }).expect("taken");
+    let handle = second
+        .submit(Request { ignore_eos: true, ..Request::new(vec![1], 300) })
+        .expect("accepted");
     second.shutdown(Duration::from_millis(50)).expect("an end all the same");
-    assert_eq!(ticket.wait(Duration::ZERO).expect("an end").reason, FinishReason::Canceled);
+    assert_eq!(handle.wait(Duration::ZERO).expect("an end").reason, FinishReason::Canceled);
 }
 
 #[test]
-fn a_watch_can_stop_it() {
+fn a_canceled_watch_ends_all_requests() {
     let options = options();
     let watch = options.watch.clone();
     let engine = engine(20, options);
-    let ticket =
-        engine.submit(Request { ignore_eos: true, ..Request::new(vec![1], 390) }).expect("taken");
+    let handle = engine
+        .submit(Request { ignore_eos: true, ..Request::new(vec![1], 390) })
+        .expect("accepted");
     watch.cancel();
-    let finished = ticket.wait(WAIT).expect("an end");
-    assert!(matches!(finished.reason, FinishReason::Canceled | FinishReason::Length));
+    let completion = handle.wait(WAIT).expect("an end");
+    assert!(matches!(completion.reason, FinishReason::Canceled | FinishReason::Length));
 }
 
 #[test]
-fn a_storm_of_cancellations_leaks_nothing() {
+fn many_cancellations_leak_nothing() {
     let engine = engine(30, EngineOptions { running_max: 9, step_tokens: 40, ..options() });
-    let mut numbers = Numbers(99);
+    let mut numbers = TestRng(99);
     let mut kept = Vec::new();
     for request in workload(13, 600) {
-        let ticket = engine.submit(request.clone()).expect("taken");
+        let handle = engine.submit(request.clone()).expect("accepted");
         match numbers.below(4) {
-            0 => kept.push((request, ticket)),
-            1 => drop(ticket),
+            0 => kept.push((request, handle)),
+            1 => drop(handle),
             2 => {
-                let _first = ticket.next(Duration::from_millis(1));
+                let _first = handle.next(Duration::from_millis(1));
             }
             _ => {
-                ticket.cancel();
-                let reason = ticket.wait(WAIT).expect("an end").reason;
+                handle.cancel();
+                let reason = handle.wait(WAIT).expect("an end").reason;
                 assert!(!matches!(reason, FinishReason::Error(_)), "{reason:?}");
             }
         }
     }
-    for (request, ticket) in kept {
-        check(&request, &ticket.wait(WAIT).expect("a reply"));
+    for (request, handle) in kept {
+        check(&request, &handle.wait(WAIT).expect("a reply"));
     }
     std::thread::sleep(Duration::from_millis(300));
     let stats = engine.stats();
@@ -283,35 +287,35 @@ fn a_storm_of_cancellations_leaks_nothing() {
     assert!(stats.finished["canceled"] > 100, "{:?}", stats.finished);
 }
 
-/// Bytes of this process in memory.
+/// Resident set size of this process.
 pub fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     4096 * statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("pages")
 }
 
 #[test]
-fn ten_thousand_requests_at_once_and_flat_memory() {
+fn memory_stays_flat_over_ten_thousand_requests_at_once() {
     let engine = engine(64, EngineOptions { queue_limit: 10_000, ..options() });
     let wave = |count: usize| {
-        let tickets: Vec<_> = (0..count)
+        let handles: Vec<_> = (0..count)
             .map(|number| {
                 engine
                     .submit(Request::new(
                         vec![1 + number as u32 % 50, 1 + number as u32 / 50 % 50, 7],
                         6,
                     ))
-                    .expect("taken")
+                    .expect("accepted")
             })
             .collect();
-        tickets
+        handles
             .iter()
-            .for_each(|ticket| assert!(ticket.wait(WAIT).expect("a reply").is_complete()));
+            .for_each(|handle| assert!(handle.wait(WAIT).expect("a reply").is_complete()));
     };
     wave(10_000);
     let before = resident_bytes();
     (0..5).for_each(|_| wave(2_000));
     let grown = resident_bytes().saturating_sub(before);
-    // Other tests run in this process at the same time: their memory is in the figure.
+    // Other tests run in this process at the same time, and their memory counts too.
     assert!(grown < 64 << 20, "{grown} bytes more after 10,000 requests more");
     let stats = engine.stats();
     assert_eq!(stats.finished.values().sum::<u64>(), 20_000);

@@ -1,11 +1,11 @@
-//! The real forward pass, of a tiny Llama with random weights: every bit of a reply, alone and
-//! among others.
+//! The real forward pass, of a tiny Llama with random weights: every bit of a response is the same
+//! alone and in any batch.
 
 use checkpoint::Checkpoint;
 use placement::{DeviceMapMode, DtypeChoice, Host, Limits, Machine, MaxMemory, plan};
 use watch::Watch;
 
-use super::toy::{Numbers, WAIT};
+use super::toy_model::{TestRng, WAIT};
 use crate::engine::{EmbedRequest, Engine, EngineOptions, Request};
 use crate::grammar::tests::tokenizers::{END, VOCAB, bytes, tiny_model};
 use crate::load::{LoadRequest, load};
@@ -46,9 +46,9 @@ pub fn options() -> EngineOptions {
     }
 }
 
-/// Requests that share beginnings, with log-probabilities: a wrong bit in the logits shows in them.
+/// Requests that share prefixes, with log-probabilities: they show a wrong bit of the logits.
 fn requests() -> Vec<Request> {
-    let mut numbers = Numbers(3);
+    let mut numbers = TestRng(3);
     let mut token = move || 1 + numbers.below(VOCAB - 1) as u32;
     let shared: Vec<u32> = (0..130).map(|_| token()).collect();
     (0..32usize)
@@ -73,12 +73,12 @@ type Bits = Vec<(Vec<u32>, Vec<u32>)>;
 
 /// Tokens, and the bits of their log-probabilities.
 fn run(engine: &Engine, requests: &[Request]) -> Bits {
-    let tickets: Vec<_> =
-        requests.iter().map(|request| engine.submit(request.clone()).expect("taken")).collect();
-    tickets
+    let handles: Vec<_> =
+        requests.iter().map(|request| engine.submit(request.clone()).expect("accepted")).collect();
+    handles
         .iter()
-        .map(|ticket| {
-            let reply = ticket.wait(WAIT).expect("a reply").reply;
+        .map(|handle| {
+            let reply = handle.wait(WAIT).expect("a reply").reply;
             let bits = reply
                 .logprobs
                 .iter()
@@ -90,7 +90,7 @@ fn run(engine: &Engine, requests: &[Request]) -> Bits {
 }
 
 #[test]
-fn every_bit_is_the_same_in_any_company() {
+fn every_bit_is_the_same_in_any_batch() {
     let folder = tempfile::tempdir().expect("a folder");
     let checkpoint = tiny_model(folder.path());
     let requests = requests();
@@ -112,7 +112,7 @@ fn every_bit_is_the_same_in_any_company() {
             expected,
             "{running_max} at a time, {step_tokens} tokens a step"
         );
-        // Again, now with everything in the cache.
+        // Again, now with all prefixes cached.
         assert_eq!(run(&engine, &requests), expected, "with prefix hits");
         let stats = engine.stats();
         assert!(stats.prefix_hit_tokens > 500 && stats.accepted_draft_tokens > 50, "{stats:?}");
@@ -122,21 +122,21 @@ fn every_bit_is_the_same_in_any_company() {
 }
 
 #[test]
-fn embeddings_do_not_depend_on_company_either() {
+fn embeddings_do_not_depend_on_other_requests() {
     let folder = tempfile::tempdir().expect("a folder");
     let checkpoint = tiny_model(folder.path());
     let tokens: Vec<u32> = (0..200).map(|i| 1 + i * 31 % 300).collect();
     let embed = |engine: &Engine| {
         let request = EmbedRequest { tokens: tokens.clone(), deadline: None, notify: None };
-        let ticket = engine.submit_embedding(request).expect("taken");
-        ticket.wait(WAIT).expect("an embedding").embedding.expect("an embedding")
+        let handle = engine.submit_embedding(request).expect("accepted");
+        handle.wait(WAIT).expect("an embedding").embedding.expect("an embedding")
     };
     let expected = embed(&engine(&checkpoint, 512, 1, options()));
     assert_eq!(expected.len(), 64);
     assert!(expected.iter().any(|&x| x != 0.0) && expected.iter().all(|x| x.is_finite()));
     let busy = engine(&checkpoint, 512, 4, EngineOptions { step_tokens: 23, ..options() });
     let others: Vec<_> =
-        requests().into_iter().map(|request| busy.submit(request).expect("taken")).collect();
+        requests().into_iter().map(|request| busy.submit(request).expect("accepted")).collect();
     assert_eq!(embed(&busy), expected);
-    others.iter().for_each(|ticket| drop(ticket.wait(WAIT).expect("a reply")));
+    others.iter().for_each(|handle| drop(handle.wait(WAIT).expect("a reply")));
 }

@@ -1,14 +1,13 @@
-//! Constrained replies, stop strings and text, of a tiny Llama with random weights and a small
-//! tokenizer.
+//! Grammars, stop strings and text, with a tiny Llama with random weights and a small tokenizer.
 
 use error_kind::{ErrorKind, HasKind};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::real::{engine, options};
-use super::toy::WAIT;
-use super::trouble::resident_bytes;
+use super::failures::resident_bytes;
+use super::tiny_llama::{engine, options};
+use super::toy_model::WAIT;
 use crate::engine::{
     Completion, Engine, EngineOptions, FinishReason, Request, RequestError, ResponseEvent,
     SubmitError,
@@ -40,19 +39,19 @@ fn request(seed: u64) -> Request {
 }
 
 fn run(engine: &Engine, requests: &[Request]) -> Vec<Completion> {
-    let tickets: Vec<_> =
-        requests.iter().map(|request| engine.submit(request.clone()).expect("taken")).collect();
-    tickets.iter().map(|ticket| ticket.wait(WAIT).expect("a reply")).collect()
+    let handles: Vec<_> =
+        requests.iter().map(|request| engine.submit(request.clone()).expect("accepted")).collect();
+    handles.iter().map(|handle| handle.wait(WAIT).expect("a reply")).collect()
 }
 
-fn check(finished: &Completion) {
+fn check(completion: &Completion) {
     assert!(
-        matches!(finished.reason, FinishReason::Grammar | FinishReason::Eos),
+        matches!(completion.reason, FinishReason::Grammar | FinishReason::Eos),
         "{:?}",
-        finished.reason
+        completion.reason
     );
-    let value: Value = serde_json::from_str(&finished.reply.text)
-        .unwrap_or_else(|e| panic!("{:?}: {e}", finished.reply.text));
+    let value: Value = serde_json::from_str(&completion.reply.text)
+        .unwrap_or_else(|e| panic!("{:?}: {e}", completion.reply.text));
     assert_eq!(value.as_object().map(|object| object.len()), Some(4));
     assert!(["order", "wait", "quote"].contains(&value["tool"].as_str().expect("a tool")));
     assert!((0..=99).contains(&value["quantity"].as_i64().expect("a whole number")));
@@ -62,7 +61,7 @@ fn check(finished: &Completion) {
 }
 
 #[test]
-fn every_reply_is_under_the_schema_in_any_company() {
+fn every_response_conforms_to_the_schema_in_any_batch() {
     let folder = tempfile::tempdir().expect("a folder");
     let checkpoint = tiny_model(folder.path());
     let requests: Vec<Request> = (0..60).map(request).collect();
@@ -91,19 +90,22 @@ fn every_reply_is_under_the_schema_in_any_company() {
             stats.forced_tokens * 3 > stats.reply_tokens,
             "keys and punctuation are forced: {stats:?}"
         );
-        assert!(stats.steps < stats.reply_tokens, "forced tokens take no pass of their own");
+        assert!(
+            stats.steps < stats.reply_tokens,
+            "forced tokens take no forward pass of their own"
+        );
     }
 }
 
 #[test]
-fn drafts_under_a_schema_change_nothing() {
+fn drafts_under_a_schema_change_no_token() {
     let folder = tempfile::tempdir().expect("a folder");
     let checkpoint = tiny_model(folder.path());
     for canonical_tokens in [true, false] {
         let grammar = GrammarSettings { canonical_tokens, ..GrammarSettings::default() };
         let plain = EngineOptions { prompt_lookup: false, grammar, ..options() };
         let without = engine(&checkpoint, 512, 60, plain.clone());
-        // Each has seen what was answered to another seed.
+        // Each prompt contains the response to another seed, which drafts can match.
         let requests: Vec<Request> = run(&without, &(0..60).map(request).collect::<Vec<_>>())
             .into_iter()
             .zip(60..)
@@ -127,41 +129,41 @@ fn drafts_under_a_schema_change_nothing() {
                 assert_eq!(expected.forced_tokens, found.forced_tokens);
             }
             let stats = with.stats();
-            // Sixty at a time leave four rows of logits for guesses.
+            // 60 sequences leave 4 rows of logits for drafts.
             assert!(running_max == 60 || stats.accepted_draft_tokens > 100, "{stats:?}");
         }
     }
 }
 
 #[test]
-fn without_canonical_tokens_nothing_is_forced() {
+fn no_token_is_forced_without_canonical_tokens() {
     let folder = tempfile::tempdir().expect("a folder");
     let checkpoint = tiny_model(folder.path());
     let grammar = GrammarSettings { canonical_tokens: false, ..GrammarSettings::default() };
     let engine = engine(&checkpoint, 256, 8, EngineOptions { grammar, ..options() });
-    for finished in run(&engine, &(0..20).map(request).collect::<Vec<_>>()) {
-        check(&finished);
-        assert_eq!(finished.forced_tokens, 0);
+    for completion in run(&engine, &(0..20).map(request).collect::<Vec<_>>()) {
+        check(&completion);
+        assert_eq!(completion.forced_tokens, 0);
     }
 }
 
 #[test]
-fn forced_tokens_count_and_have_no_probability() {
+fn forced_tokens_are_counted_and_have_no_logprob() {
     let folder = tempfile::tempdir().expect("a folder");
     let engine = engine(&tiny_model(folder.path()), 256, 4, options());
     let constant = Constraint::JsonSchema(json!({"const": {"tool": "order"}}));
     let fixed =
         Request { constraint: Some(constant), logprobs: true, ..Request::new(vec![1, 2], 100) };
-    let finished = run(&engine, std::slice::from_ref(&fixed)).remove(0);
+    let completion = run(&engine, std::slice::from_ref(&fixed)).remove(0);
     assert_eq!(
-        (&finished.reason, finished.reply.text.as_str()),
+        (&completion.reason, completion.reply.text.as_str()),
         (&FinishReason::Grammar, r#"{"tool":"order"}"#)
     );
-    assert_eq!(finished.forced_tokens, finished.reply.tokens.len());
-    assert!(finished.reply.logprobs.iter().all(Option::is_none));
+    assert_eq!(completion.forced_tokens, completion.reply.tokens.len());
+    assert!(completion.reply.logprobs.iter().all(Option::is_none));
     let short = Request { max_new_tokens: 2, ..fixed };
-    let finished = run(&engine, &[short]).remove(0);
-    assert_eq!((finished.reason, finished.reply.tokens.len()), (FinishReason::Length, 2));
+    let completion = run(&engine, &[short]).remove(0);
+    assert_eq!((completion.reason, completion.reply.tokens.len()), (FinishReason::Length, 2));
     let mixed = run(&engine, &[Request { logprobs: true, ..request(5) }]).remove(0);
     let forced = mixed.reply.logprobs.iter().filter(|logprob| logprob.is_none()).count();
     assert_eq!(forced, mixed.forced_tokens);
@@ -204,25 +206,25 @@ fn stop_strings_end_the_text_before_them() {
         let stop: String = text[start..start + length].iter().collect();
         let stopping =
             Request { stop_strings: vec!["no such text".to_owned(), stop.clone()], ..free.clone() };
-        let ticket = engine.submit(stopping).expect("taken");
-        let mut pieces = String::new();
-        let finished = loop {
-            match ticket.next(WAIT).expect("an event") {
-                ResponseEvent::Delta(piece) => pieces.push_str(&piece.text),
-                ResponseEvent::Completion(finished) => break finished,
+        let handle = engine.submit(stopping).expect("accepted");
+        let mut deltas = String::new();
+        let completion = loop {
+            match handle.next(WAIT).expect("an event") {
+                ResponseEvent::Delta(delta) => deltas.push_str(&delta.text),
+                ResponseEvent::Completion(completion) => break completion,
             }
         };
         let expected = whole.reply.text.split(&stop).next().expect("a beginning");
         assert_eq!(
-            (&finished.reason, finished.reply.text.as_str(), pieces.as_str()),
+            (&completion.reason, completion.reply.text.as_str(), deltas.as_str()),
             (&FinishReason::Stop, expected, expected)
         );
-        assert!(whole.reply.tokens.starts_with(&finished.reply.tokens));
+        assert!(whole.reply.tokens.starts_with(&completion.reply.tokens));
     }
 }
 
 #[test]
-fn the_end_token_ends_a_free_reply_and_is_not_in_it() {
+fn the_end_token_ends_an_unconstrained_response_and_is_not_part_of_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let engine = engine(&tiny_model(folder.path()), 1024, 8, options());
     let requests: Vec<Request> = (0..40)
@@ -231,37 +233,37 @@ fn the_end_token_ends_a_free_reply_and_is_not_in_it() {
             ..Request::new(vec![1, 7], 900)
         })
         .collect();
-    let finished = run(&engine, &requests);
+    let completion = run(&engine, &requests);
     let ended: Vec<_> =
-        finished.iter().filter(|finished| finished.reason == FinishReason::Eos).collect();
+        completion.iter().filter(|completion| completion.reason == FinishReason::Eos).collect();
     assert!(ended.len() > 10, "one in a few hundred tokens ends it");
-    for finished in ended {
-        assert_eq!(finished.stop_token, Some(END));
-        assert!(!finished.reply.tokens.contains(&END));
+    for completion in ended {
+        assert_eq!(completion.stop_token, Some(END));
+        assert!(!completion.reply.tokens.contains(&END));
         assert_eq!(
-            finished.reply.text,
-            bytes().decode(&finished.reply.tokens, true).expect("text")
+            completion.reply.text,
+            bytes().decode(&completion.reply.tokens, true).expect("text")
         );
     }
 }
 
 #[test]
-fn what_waits_under_a_schema_takes_little_memory() {
+fn waiting_constrained_requests_take_little_memory() {
     let folder = tempfile::tempdir().expect("a folder");
     let engine = engine(&tiny_model(folder.path()), 256, 8, options());
     let wave = |count: u64| {
         let short = |seed| Request { max_new_tokens: 20, ..request(seed) };
-        let tickets: Vec<_> =
-            (0..count).map(|seed| engine.submit(short(seed)).expect("taken")).collect();
+        let handles: Vec<_> =
+            (0..count).map(|seed| engine.submit(short(seed)).expect("accepted")).collect();
         let grown = resident_bytes();
-        tickets
+        handles
             .iter()
-            .for_each(|ticket| assert!(ticket.wait(WAIT).expect("a reply").is_complete()));
+            .for_each(|handle| assert!(handle.wait(WAIT).expect("a reply").is_complete()));
         grown
     };
     wave(300);
     let before = resident_bytes();
     let grown = wave(4000).saturating_sub(before);
-    // Other tests run in this process at the same time: their memory is in the figure.
+    // Other tests run in this process at the same time, and their memory counts too.
     assert!(grown < 100 << 20, "{grown} bytes more while 4,000 requests waited");
 }

@@ -1,4 +1,4 @@
-//! What a reply holds does not depend on anything but its request.
+//! A response depends on nothing but its request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,19 +6,21 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::toy::{HABIT, Toy, VOCAB, WAIT, check, engine, expected, options, pool, sums, workload};
+use super::toy_model::{
+    MARKOV, Toy, VOCAB, WAIT, check, engine, expected, options, pool, sums, workload,
+};
 use crate::engine::{
     EmbedRequest, Engine, EngineOptions, EngineStats, FinishReason, Request, ResponseEvent,
 };
 use crate::kv::BLOCK_TOKENS;
 use crate::sampling::SamplingParams;
 
-/// All requests at once; the figures at the end.
+/// Runs all requests at once; returns the statistics at the end.
 fn run(engine: Engine, requests: &[Request]) -> EngineStats {
-    let tickets: Vec<_> =
-        requests.iter().map(|request| engine.submit(request.clone()).expect("taken")).collect();
-    for (request, ticket) in requests.iter().zip(&tickets) {
-        check(request, &ticket.wait(WAIT).expect("a reply"));
+    let handles: Vec<_> =
+        requests.iter().map(|request| engine.submit(request.clone()).expect("accepted")).collect();
+    for (request, handle) in requests.iter().zip(&handles) {
+        check(request, &handle.wait(WAIT).expect("a reply"));
     }
     while engine.stats().running > 0 || engine.stats().queued > 0 {
         std::thread::sleep(Duration::from_millis(5));
@@ -29,14 +31,14 @@ fn run(engine: Engine, requests: &[Request]) -> EngineStats {
     stats
 }
 
-/// Blocks that the longest request of a workload takes.
+/// Blocks of the longest request of a workload.
 fn fewest_blocks(requests: &[Request]) -> usize {
     let tokens = |request: &Request| request.prompt.len() + request.max_new_tokens + 1;
     requests.iter().map(tokens).max().unwrap_or(1).div_ceil(BLOCK_TOKENS)
 }
 
 #[test]
-fn alone_or_among_others_the_tokens_are_the_same() {
+fn tokens_are_the_same_alone_and_in_any_batch() {
     let requests = workload(1, 60);
     for running_max in [1, 2, 7, 32] {
         for step_tokens in [1, 13, 32, 100, 512] {
@@ -45,7 +47,11 @@ fn alone_or_among_others_the_tokens_are_the_same() {
                 &requests,
             );
             assert_eq!(stats.finished.values().sum::<u64>(), 60);
-            assert_eq!((stats.kv_blocks_used, stats.preemptions), (0, 0), "there was room for all");
+            assert_eq!(
+                (stats.kv_blocks_used, stats.preemptions),
+                (0, 0),
+                "there were blocks for all"
+            );
         }
     }
 }
@@ -73,7 +79,7 @@ fn evictions_and_preemptions_change_nothing() {
 }
 
 #[test]
-fn without_a_prefix_cache_too() {
+fn tokens_are_the_same_without_a_prefix_cache() {
     let requests = workload(3, 40);
     let stats = run(
         engine(30, EngineOptions { prefix_cache: false, running_max: 7, ..options() }),
@@ -83,7 +89,7 @@ fn without_a_prefix_cache_too() {
 }
 
 #[test]
-fn more_replies_than_logits_of_a_pass() {
+fn more_sequences_than_rows_of_logits_change_nothing() {
     let requests = workload(4, 100);
     let mut toy = Toy::new(800);
     toy.limits.logits_rows_max = 3;
@@ -91,7 +97,7 @@ fn more_replies_than_logits_of_a_pass() {
 }
 
 #[test]
-fn drafts_save_passes_and_change_nothing() {
+fn drafts_save_forward_passes_and_change_no_token() {
     let requests = workload(5, 60);
     let passes = |prompt_lookup, running_max| {
         let stats =
@@ -104,24 +110,24 @@ fn drafts_save_passes_and_change_nothing() {
     for running_max in [1, 7] {
         let ((without, _), (with, accepted)) =
             (passes(false, running_max), passes(true, running_max));
-        assert!(accepted > 100, "those that go by habit are easy to guess: {accepted}");
+        assert!(accepted > 100, "the Markov chains are easy to predict: {accepted}");
         assert!(with < without, "{with} passes with drafts, {without} without");
     }
 }
 
 #[test]
-fn a_creature_of_habit_is_told_many_tokens_a_pass() {
-    let mut request = Request::new(vec![HABIT, 1, 2, 3], 150);
+fn a_repeating_response_gets_many_tokens_per_pass() {
+    let mut request = Request::new(vec![MARKOV, 1, 2, 3], 150);
     request.ignore_eos = true;
     let engine = engine(100, options());
-    let finished = engine.submit(request.clone()).expect("taken").wait(WAIT).expect("a reply");
-    check(&request, &finished);
-    // It walks a circle of at most 58 tokens; then every draft is right, and drafts grow to
-    // sixteen.
+    let completion = engine.submit(request.clone()).expect("accepted").wait(WAIT).expect("a reply");
+    check(&request, &completion);
+    // The chain has a cycle of at most 58 tokens. After that every draft is right, and drafts grow
+    // to 16 tokens.
     assert!(
-        finished.drafts.accepted > 60 && finished.drafts.accepted < 150,
+        completion.drafts.accepted > 60 && completion.drafts.accepted < 150,
         "{:?}",
-        finished.drafts
+        completion.drafts
     );
     assert!(engine.stats().steps < 90, "{} passes", engine.stats().steps);
 }
@@ -133,13 +139,13 @@ fn a_shared_prompt_is_computed_once() {
         .map(|run| Request::new(shared.iter().copied().chain([1 + run, 2]).collect(), 4))
         .collect();
     let stats = run(engine(400, options()), &requests);
-    // 320 tokens once, then 2 for each and what is not a whole block.
+    // 320 tokens once, then 2 for each request.
     assert_eq!(stats.prefill_tokens, 320 + 16 * 2);
     assert_eq!(stats.prefix_hit_tokens, 15 * 320);
 }
 
 #[test]
-fn a_runs_blocks_stay_for_its_next_step() {
+fn the_blocks_of_a_conversation_stay_cached_for_its_next_turn() {
     let engine = engine(100, options());
     let mut history: Vec<u32> = (1..40).collect();
     let (mut computed, mut before) = (0, 0);
@@ -147,30 +153,31 @@ fn a_runs_blocks_stay_for_its_next_step() {
         let mut request = Request::new(history.clone(), 30);
         request.ignore_eos = true;
         request.sampling = SamplingParams::at(1.0, step);
-        let finished = engine.submit(request.clone()).expect("taken").wait(WAIT).expect("a reply");
-        check(&request, &finished);
-        computed = finished.prompt_tokens - finished.cached_prompt_tokens;
-        // Its last token was never computed, and of the rest only whole blocks are kept.
+        let completion =
+            engine.submit(request.clone()).expect("accepted").wait(WAIT).expect("a reply");
+        check(&request, &completion);
+        computed = completion.prompt_tokens - completion.cached_prompt_tokens;
+        // The last token was not computed, and of the rest only full blocks are cached.
         assert!(
             computed <= history.len() - before + BLOCK_TOKENS + 1,
             "step {step} computed {computed} of {}",
             history.len()
         );
         before = history.len() + 30;
-        history.extend(&finished.reply.tokens);
+        history.extend(&completion.reply.tokens);
         history.extend([3, 1, 4, 1, 5]);
     }
     assert!(
         computed < 5 + 1 + BLOCK_TOKENS,
-        "a step costs its new tokens, not its history: {computed}"
+        "a turn computes its new tokens, not its history: {computed}"
     );
 }
 
 #[test]
-fn first_come_first_served() {
+fn requests_are_served_in_order_of_submission() {
     let engine = engine(40, EngineOptions { running_max: 1, ..options() });
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let tickets: Vec<_> = (0..20)
+    let handles: Vec<_> = (0..20)
         .map(|number| {
             let mut request = Request::new(vec![5, 1 + number], 3);
             let (order, news) = (Arc::clone(&order), AtomicUsize::new(0));
@@ -179,58 +186,58 @@ fn first_come_first_served() {
                     order.lock().expect("a list").push(number);
                 }
             }));
-            engine.submit(request).expect("taken")
+            engine.submit(request).expect("accepted")
         })
         .collect();
-    tickets.iter().for_each(|ticket| drop(ticket.wait(WAIT).expect("a reply")));
+    handles.iter().for_each(|handle| drop(handle.wait(WAIT).expect("a reply")));
     assert_eq!(*order.lock().expect("a list"), (0..20).collect::<Vec<_>>());
 }
 
 #[test]
-fn a_long_prompt_does_not_hold_up_the_others() {
+fn a_long_prompt_does_not_delay_other_requests() {
     let mut toy = Toy::new(100);
     (toy.limits.context, toy.pass) = (3000, Duration::from_millis(1));
     let engine = Engine::start(toy, pool(100), EngineOptions { step_tokens: 16, ..options() })
         .expect("an engine");
     let mut short = Request::new(vec![1, 2, 3], 40);
     short.ignore_eos = true;
-    let talking = engine.submit(short).expect("taken");
-    let reading =
-        engine.submit(Request::new((0..1500).map(|i| 1 + i % 50).collect(), 1)).expect("taken");
-    let talked = talking.wait(WAIT).expect("a reply");
-    assert_eq!(talked.reply.tokens.len(), 40);
+    let decoding = engine.submit(short).expect("accepted");
+    let prefilling =
+        engine.submit(Request::new((0..1500).map(|i| 1 + i % 50).collect(), 1)).expect("accepted");
+    let decoded = decoding.wait(WAIT).expect("a reply");
+    assert_eq!(decoded.reply.tokens.len(), 40);
     assert!(
-        reading.try_next().expect("alive").is_none(),
-        "a hundred chunks take longer than 40 tokens"
+        prefilling.try_next().expect("no fatal error").is_none(),
+        "a hundred chunks take more steps than 40 tokens"
     );
-    reading.wait(WAIT).expect("a reply");
+    prefilling.wait(WAIT).expect("a reply");
 }
 
 #[test]
-fn pieces_make_up_the_reply() {
+fn deltas_add_up_to_the_completion() {
     let engine = engine(40, options());
     let mut request = Request::new(vec![9, 8, 7], 25);
     (request.ignore_eos, request.logprobs) = (true, true);
-    let ticket = engine.submit(request.clone()).expect("taken");
+    let handle = engine.submit(request.clone()).expect("accepted");
     let (mut tokens, mut logprobs) = (Vec::new(), Vec::new());
-    let finished = loop {
-        match ticket.next(WAIT).expect("an event") {
-            ResponseEvent::Delta(piece) => {
-                tokens.extend(piece.tokens);
-                logprobs.extend(piece.logprobs);
+    let completion = loop {
+        match handle.next(WAIT).expect("an event") {
+            ResponseEvent::Delta(delta) => {
+                tokens.extend(delta.tokens);
+                logprobs.extend(delta.logprobs);
             }
-            ResponseEvent::Completion(finished) => break finished,
+            ResponseEvent::Completion(completion) => break completion,
         }
     };
-    check(&request, &finished);
-    assert_eq!((&tokens, &logprobs), (&finished.reply.tokens, &finished.reply.logprobs));
+    check(&request, &completion);
+    assert_eq!((&tokens, &logprobs), (&completion.reply.tokens, &completion.reply.logprobs));
     assert!(logprobs.iter().all(|logprob| logprob.is_some_and(|x| x <= 0.0)));
-    assert!(finished.first_token_s.expect("a first token") <= finished.seconds);
-    assert!(ticket.next(WAIT).is_err(), "nothing comes after the end");
+    assert!(completion.first_token_s.expect("a first token") <= completion.seconds);
+    assert!(handle.next(WAIT).is_err(), "no event follows the completion");
 }
 
 #[test]
-fn embeddings_are_means_however_they_are_cut() {
+fn embeddings_are_means_for_any_chunking() {
     let tokens: Vec<u32> = (0..150).map(|i| 1 + i * 11 % 50).collect();
     let sums = sums(&tokens);
     let mean = |part: &dyn Fn(u64) -> u64| {
@@ -242,37 +249,37 @@ fn embeddings_are_means_however_they_are_cut() {
         let others: Vec<_> =
             workload(5, 10).into_iter().map(|request| engine.submit(request)).collect();
         let request = EmbedRequest { tokens: tokens.clone(), deadline: None, notify: None };
-        let tickets: Vec<_> =
-            (0..3).map(|_| engine.submit_embedding(request.clone()).expect("taken")).collect();
-        for ticket in tickets {
-            let finished = ticket.wait(WAIT).expect("an embedding");
-            assert_eq!(finished.reason, FinishReason::Embedded);
-            assert_eq!(finished.embedding.as_ref(), Some(&expected));
+        let handles: Vec<_> =
+            (0..3).map(|_| engine.submit_embedding(request.clone()).expect("accepted")).collect();
+        for handle in handles {
+            let completion = handle.wait(WAIT).expect("an embedding");
+            assert_eq!(completion.reason, FinishReason::Embedded);
+            assert_eq!(completion.embedding.as_ref(), Some(&expected));
         }
-        others.into_iter().flatten().for_each(|ticket| drop(ticket.wait(WAIT).expect("a reply")));
+        others.into_iter().flatten().for_each(|handle| drop(handle.wait(WAIT).expect("a reply")));
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
-    /// Any workload, any sizes: each reply is what it would be alone.
+    /// For any workload and any limits, each response is the one that it would be alone.
     #[test]
-    fn replies_are_their_own(
+    fn responses_do_not_depend_on_other_requests(
         seed: u64, count in 1usize..25, running_max in 1usize..33, step_tokens in 1usize..513, spare in 0usize..40, sharing: bool,
     ) {
         let requests = workload(seed, count);
         let options = EngineOptions { running_max, step_tokens, prefix_cache: sharing, ..options() };
         let engine = engine(fewest_blocks(&requests) + spare, options);
-        let tickets: Vec<_> = requests.iter().map(|request| engine.submit(request.clone()).expect("taken")).collect();
-        for (request, ticket) in requests.iter().zip(&tickets) {
-            let finished = ticket.wait(WAIT).expect("a reply");
-            prop_assert_eq!((finished.reply.tokens, finished.reason), expected(request));
+        let handles: Vec<_> = requests.iter().map(|request| engine.submit(request.clone()).expect("accepted")).collect();
+        for (request, handle) in requests.iter().zip(&handles) {
+            let completion = handle.wait(WAIT).expect("a reply");
+            prop_assert_eq!((completion.reply.tokens, completion.reason), expected(request));
         }
     }
 }
 
 #[test]
-fn the_toy_has_something_to_choose_from() {
+fn the_toy_models_responses_vary() {
     let requests = workload(6, 50);
     let all: std::collections::BTreeSet<u32> =
         requests.iter().flat_map(|request| expected(request).0).collect();

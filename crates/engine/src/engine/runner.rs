@@ -1,4 +1,4 @@
-//! What the scheduler asks of a model.
+//! The model as the engine needs it: a trait, and its implementation over a loaded model.
 
 use std::sync::Arc;
 
@@ -8,25 +8,25 @@ use crate::batch::{Batch, Logits};
 use crate::kv::KvPool;
 use crate::models::{ForwardError, ForwardScratch, Model};
 
-/// Sizes that bound a pass.
+/// Limits of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForwardLimits {
-    /// Ids there are.
+    /// Size of the vocabulary.
     pub vocab: usize,
-    /// Positions that a sequence may have.
+    /// Positions of a sequence.
     pub context: usize,
     /// Rows of one pass.
     pub rows_max: usize,
-    /// Rows of one pass whose logits or hidden states can be had.
+    /// Rows of one pass whose logits or hidden states are returned.
     pub logits_rows_max: usize,
 }
 
-/// A batch-invariant model: a row's result depends on its sequence's tokens alone.
+/// A batch-invariant model: the results of a row depend on its sequence's tokens alone.
 pub trait Forward: Send + 'static {
-    /// The sizes; they do not change.
+    /// The limits; they do not change.
     fn limits(&self) -> ForwardLimits;
 
-    /// The threads that compute, for work between passes; `None`: there is one.
+    /// The model's threads, for work between passes; `None` if it has none.
     fn pool(&self) -> Option<Arc<Pool>> {
         None
     }

@@ -1,0 +1,154 @@
+//! Submission: checks a request, compiles its grammar and queues a sequence for it.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::TrySendError;
+use std::time::Instant;
+
+use super::lifecycle::ShutdownMode;
+use super::response::{ResponseOutput, channel};
+use super::thread::EngineCommand;
+use super::{EmbedRequest, Engine, Notify, Request, RequestError, ResponseHandle, SubmitError};
+use crate::grammar::{CompiledGrammar, Constraint, GrammarCompiler, GrammarError};
+use crate::sampling::SeenTokens;
+use crate::scheduler::{GenerationState, Sequence, StopConditions, Task};
+
+/// What all kinds of requests have in common.
+struct Submission {
+    tokens: Vec<u32>,
+    task: Task,
+    deadline: Option<Instant>,
+    notify: Option<Notify>,
+}
+
+impl Engine {
+    /// Queues a request. Never waits for the engine's thread; compiles the request's grammar on the
+    /// caller's.
+    ///
+    /// # Errors
+    /// [`SubmitError`]: an invalid request, a full queue, an engine that shuts down or has failed.
+    pub fn submit(&self, request: Request) -> Result<ResponseHandle, SubmitError> {
+        self.check(&request)?;
+        let grammar =
+            request.constraint.as_ref().map(|constraint| self.compile(constraint)).transpose()?;
+        let mut seen = SeenTokens::default();
+        if request.sampling.repetition_penalty != 1.0 {
+            seen.extend(&request.prompt);
+        }
+        // The end of a grammar is an end token, which a constrained response cannot ignore.
+        let ignore_eos = request.ignore_eos && grammar.is_none();
+        let stop = StopConditions {
+            max_new_tokens: request.max_new_tokens.min(self.capacity_tokens - request.prompt.len()),
+            eos: if ignore_eos { Vec::new() } else { self.eos.clone() },
+            stop_tokens: request.stop_tokens,
+        };
+        let mut generation = GenerationState::new(request.sampling, seen, stop, grammar);
+        generation.logprobs = request.logprobs;
+        let submission = Submission {
+            tokens: request.prompt,
+            task: Task::Generate(Box::new(generation)),
+            deadline: request.deadline,
+            notify: request.notify,
+        };
+        self.send(submission, |output| {
+            output.with_text(self.tokenizer.as_ref(), request.stop_strings, request.logprobs)
+        })
+    }
+
+    /// Queues an embedding request: the mean of a text's last hidden states.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub fn submit_embedding(&self, request: EmbedRequest) -> Result<ResponseHandle, SubmitError> {
+        self.check_tokens(&request.tokens, self.capacity_tokens)?;
+        let submission = Submission {
+            tokens: request.tokens,
+            task: Task::Embed(Vec::new()),
+            deadline: request.deadline,
+            notify: request.notify,
+        };
+        self.send(submission, |output| output)
+    }
+
+    fn check(&self, request: &Request) -> Result<(), RequestError> {
+        // One position is left for the first new token.
+        self.check_tokens(&request.prompt, self.capacity_tokens - 1)?;
+        request.sampling.check()?;
+        if request.max_new_tokens == 0 {
+            return Err(RequestError::NoTokens);
+        }
+        if request.stop_strings.iter().any(String::is_empty) {
+            return Err(RequestError::EmptyStop);
+        }
+        if !request.stop_strings.is_empty() && self.tokenizer.is_none() {
+            return Err(RequestError::NoTokenizer);
+        }
+        Ok(())
+    }
+
+    fn check_tokens(&self, tokens: &[u32], capacity: usize) -> Result<(), RequestError> {
+        let vocab = self.limits.vocab;
+        if tokens.is_empty() {
+            return Err(RequestError::EmptyPrompt);
+        }
+        if tokens.len() > capacity {
+            return Err(RequestError::PromptTooLong { tokens: tokens.len(), capacity });
+        }
+        match tokens.iter().position(|&token| token as usize >= vocab) {
+            Some(position) => Err(RequestError::Token { token: tokens[position], position, vocab }),
+            None => Ok(()),
+        }
+    }
+
+    fn compile(&self, constraint: &Constraint) -> Result<CompiledGrammar, RequestError> {
+        let tokenizer = self.tokenizer.as_ref().ok_or(GrammarError::NoTokenizer)?;
+        let build = || GrammarCompiler::new(tokenizer, &self.eos, self.grammar);
+        let compiler = self.grammar_compiler.get_or_init(build);
+        Ok(compiler.as_ref().map_err(Clone::clone)?.compile(constraint)?)
+    }
+
+    fn send(
+        &self,
+        submission: Submission,
+        configure: impl FnOnce(ResponseOutput) -> ResponseOutput,
+    ) -> Result<ResponseHandle, SubmitError> {
+        self.reserve_queue_slot()?;
+        let Submission { tokens, task, deadline, notify } = submission;
+        let (sender, handle) = channel(notify);
+        let seq_id = self.next_seq_id.fetch_add(1, Ordering::SeqCst);
+        let output = configure(ResponseOutput::new(sender));
+        let sequence = Sequence { deadline, ..Sequence::new(seq_id, tokens, task, output) };
+        match self.commands.try_send(EngineCommand::Submit(Box::new(sequence))) {
+            Ok(()) => Ok(handle),
+            Err(cause) => {
+                self.release_queue_slot();
+                Err(self.send_error(&cause))
+            }
+        }
+    }
+
+    fn reserve_queue_slot(&self) -> Result<(), SubmitError> {
+        if let Some(error) = self.state.fatal_error() {
+            return Err(SubmitError::Died(error));
+        }
+        if self.state.shutdown() != ShutdownMode::None {
+            return Err(SubmitError::Closed);
+        }
+        if self.state.queued.fetch_add(1, Ordering::SeqCst) >= self.queue_limit {
+            self.release_queue_slot();
+            return Err(SubmitError::QueueFull { limit: self.queue_limit });
+        }
+        Ok(())
+    }
+
+    fn release_queue_slot(&self) {
+        self.state.queued.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn send_error(&self, cause: &TrySendError<EngineCommand>) -> SubmitError {
+        match (cause, self.state.fatal_error()) {
+            (TrySendError::Full(_), _) => SubmitError::QueueFull { limit: self.queue_limit },
+            (TrySendError::Disconnected(_), Some(error)) => SubmitError::Died(error),
+            (TrySendError::Disconnected(_), None) => SubmitError::Closed,
+        }
+    }
+}

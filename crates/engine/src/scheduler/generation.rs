@@ -1,0 +1,193 @@
+//! A response under generation: which tokens are accepted, and which of them ends it.
+
+use llguidance::CancellationHandle;
+
+use super::{DraftLength, DraftStats, FinishReason, RequestError, SequenceOutput};
+use crate::grammar::{CompiledGrammar, GrammarMatcher};
+use crate::sampling::{SampledToken, SamplingParams, SeenTokens};
+
+/// What ends a response, besides its grammar and its stop strings.
+pub(crate) struct StopConditions {
+    pub max_new_tokens: usize,
+    pub eos: Vec<u32>,
+    pub stop_tokens: Vec<u32>,
+}
+
+/// Sampling settings, grammar and progress of a response.
+pub(crate) struct GenerationState {
+    pub sampling: SamplingParams,
+    /// Tokens that the repetition penalty applies to; empty without one.
+    pub seen: SeenTokens,
+    pub stop: StopConditions,
+    /// Whether log-probabilities are returned.
+    pub logprobs: bool,
+    /// The grammar until the sequence starts: a matcher takes tens of kilobytes, a waiting
+    /// sequence should not.
+    pub grammar: Option<CompiledGrammar>,
+    /// `None` without a grammar, and while a mask is computed on another thread.
+    pub matcher: Option<Box<GrammarMatcher>>,
+    /// Stops the mask computation of a matcher that is on another thread.
+    pub mask_cancellation: Option<CancellationHandle>,
+    /// Output tokens so far.
+    pub new_tokens: usize,
+    /// Output tokens that the grammar forced.
+    pub forced_tokens: usize,
+    pub draft_length: DraftLength,
+    pub drafts: DraftStats,
+    /// The end or stop token that ended the response; it is not part of it.
+    pub stop_token: Option<u32>,
+}
+
+impl GenerationState {
+    pub fn new(
+        sampling: SamplingParams,
+        seen: SeenTokens,
+        stop: StopConditions,
+        grammar: Option<CompiledGrammar>,
+    ) -> Self {
+        GenerationState {
+            sampling,
+            seen,
+            stop,
+            logprobs: false,
+            grammar,
+            matcher: None,
+            mask_cancellation: None,
+            new_tokens: 0,
+            forced_tokens: 0,
+            draft_length: DraftLength::new(),
+            drafts: DraftStats::default(),
+            stop_token: None,
+        }
+    }
+
+    /// Creates the matcher and appends the tokens that the grammar forces before the first sampled
+    /// one, which are computed together with the prompt.
+    pub fn start_grammar<O: SequenceOutput>(
+        &mut self,
+        tokens: &mut Vec<u32>,
+        output: &mut O,
+    ) -> Option<FinishReason> {
+        self.matcher = Some(Box::new(self.grammar.take()?.matcher()));
+        self.append_forced(tokens, output)
+    }
+
+    /// Accepts the tokens sampled at the sequence's end and behind each draft segment, up to and
+    /// including the first that differs from the draft. Returns why the response ends, if it does.
+    pub fn accept<O: SequenceOutput>(
+        &mut self,
+        sampled: Vec<Result<SampledToken, RequestError>>,
+        draft: &[Vec<u32>],
+        tokens: &mut Vec<u32>,
+        output: &mut O,
+    ) -> Option<FinishReason> {
+        let mut accepted = 0;
+        for (index, sampled) in sampled.into_iter().enumerate() {
+            let before = tokens.len();
+            let reason = match sampled {
+                Ok(sampled) => self.accept_token(sampled, tokens, output),
+                Err(cause) => Some(FinishReason::Error(cause)),
+            };
+            if reason.is_some() {
+                return reason;
+            }
+            if draft.get(index).is_none_or(|segment| tokens[before..] != segment[..]) {
+                break;
+            }
+            accepted += 1;
+        }
+        self.draft_length.update(draft.len(), accepted);
+        None
+    }
+
+    /// Appends a sampled token and the tokens that the grammar forces after it.
+    fn accept_token<O: SequenceOutput>(
+        &mut self,
+        sampled: SampledToken,
+        tokens: &mut Vec<u32>,
+        output: &mut O,
+    ) -> Option<FinishReason> {
+        let SampledToken { token, logprob } = sampled;
+        if let Some(reason) = self.append(token, logprob, tokens, output) {
+            return Some(reason);
+        }
+        match self.matcher.as_mut().map(|matcher| matcher.accept(token)) {
+            None => self.is_full().then_some(FinishReason::Length),
+            Some(Ok(())) => self.append_forced(tokens, output),
+            Some(Err(cause)) => Some(FinishReason::Error(cause.into())),
+        }
+    }
+
+    /// Appends the tokens that must come next. A grammar that is complete ends the response, also
+    /// one that completes with its last allowed token.
+    fn append_forced<O: SequenceOutput>(
+        &mut self,
+        tokens: &mut Vec<u32>,
+        output: &mut O,
+    ) -> Option<FinishReason> {
+        if self.grammar_is_complete() {
+            return Some(FinishReason::Grammar);
+        }
+        if self.is_full() {
+            return Some(FinishReason::Length);
+        }
+        let forced = match self.matcher.as_mut()?.take_forced() {
+            Ok(forced) => forced,
+            Err(cause) => return Some(FinishReason::Error(cause.into())),
+        };
+        for token in forced {
+            if self.is_full() {
+                return Some(FinishReason::Length);
+            }
+            if let Some(reason) = self.append(token, None, tokens, output) {
+                return Some(reason);
+            }
+            self.forced_tokens += 1;
+        }
+        if self.grammar_is_complete() {
+            return Some(FinishReason::Grammar);
+        }
+        self.is_full().then_some(FinishReason::Length)
+    }
+
+    /// Appends one token, unless it is an end or stop token.
+    fn append<O: SequenceOutput>(
+        &mut self,
+        token: u32,
+        logprob: Option<f32>,
+        tokens: &mut Vec<u32>,
+        output: &mut O,
+    ) -> Option<FinishReason> {
+        if let Some(reason) = self.stop_reason(token) {
+            self.stop_token = Some(token);
+            return Some(reason);
+        }
+        tokens.push(token);
+        self.new_tokens += 1;
+        if self.sampling.repetition_penalty != 1.0 {
+            self.seen.extend(&[token]);
+        }
+        output.push(token, logprob)
+    }
+
+    fn grammar_is_complete(&self) -> bool {
+        self.matcher.as_ref().is_some_and(|matcher| matcher.is_complete())
+    }
+
+    fn is_full(&self) -> bool {
+        self.new_tokens_left() == 0
+    }
+
+    /// Output tokens left until the limit.
+    pub fn new_tokens_left(&self) -> usize {
+        self.stop.max_new_tokens.saturating_sub(self.new_tokens)
+    }
+
+    /// Why a token ends the response instead of becoming part of it, if it does.
+    pub fn stop_reason(&self, token: u32) -> Option<FinishReason> {
+        if self.stop.eos.contains(&token) {
+            return Some(FinishReason::Eos);
+        }
+        self.stop.stop_tokens.contains(&token).then_some(FinishReason::Stop)
+    }
+}

@@ -1,0 +1,202 @@
+//! Decides which tokens the next forward pass computes, and what its results mean to the sequences.
+//!
+//! Follows vLLM V1's scheduler: one token budget per step for prompts and decodes alike (chunked
+//! prefill), first come first served, preemption of the youngest sequence by recomputation. It
+//! differs where that makes a response independent of its neighbors or saves work:
+//! - an eighth of the budget is left to prompts while replies are decoded, so both progress;
+//! - a sequence waits for a block that another one computes in this step, then shares it;
+//! - a preempted sequence returns to its place in the queue, in order of submission;
+//! - drafts are proposed from the sequence's own tokens ([`ngram_proposer`]) and fill what the
+//!   budget leaves over; they never preempt;
+//! - the grammar's forced tokens are appended without a forward pass.
+//!
+//! The scheduler is pure: it owns no thread, channel or model, does no I/O and takes the time as an
+//! argument. Sequences report to the engine through [`SequenceOutput`].
+
+mod embedding;
+mod error;
+mod finish_reason;
+mod generation;
+mod ngram_proposer;
+mod output;
+mod policy;
+mod queue;
+mod sequence;
+mod stats;
+mod update;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use llguidance::CancellationHandle;
+
+use crate::grammar::GrammarMatcher;
+use crate::kv::KvCacheManager;
+
+pub use error::RequestError;
+pub use finish_reason::FinishReason;
+pub(crate) use generation::{GenerationState, StopConditions};
+pub(crate) use ngram_proposer::{Draft, DraftLength};
+pub(crate) use output::{SampleTarget, ScheduledSequence, SchedulerOutput};
+use queue::WaitingQueue;
+pub(crate) use sequence::{Sequence, SequenceOutput, Task};
+pub use stats::DraftStats;
+pub(crate) use stats::SchedulerStats;
+pub(crate) use update::SampledTokens;
+
+/// How often waiting sequences are checked for deadlines and cancellations.
+const QUEUE_SWEEP_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Limits of a step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SchedulerConfig {
+    /// Tokens of one step, drafts included.
+    pub step_tokens: usize,
+    /// Sequences that may hold KV blocks at a time.
+    pub running_max: usize,
+    /// Rows of one step whose logits or hidden states the model returns.
+    pub logits_rows_max: usize,
+    /// Whether drafts are proposed.
+    pub prompt_lookup: bool,
+}
+
+/// A sequence that ended and holds no blocks any more.
+pub(crate) struct FinishedSequence<O> {
+    pub sequence: Sequence<O>,
+    pub reason: FinishReason,
+}
+
+/// The waiting and the running sequences.
+pub(crate) struct Scheduler<O> {
+    config: SchedulerConfig,
+    waiting: WaitingQueue<O>,
+    /// In order of `seq_id`, which is the order of submission.
+    running: Vec<Sequence<O>>,
+    /// Sequences that ended since [`Scheduler::take_finished`].
+    finished: Vec<FinishedSequence<O>>,
+    last_sweep: Option<Instant>,
+    pub stats: SchedulerStats,
+}
+
+impl<O: SequenceOutput> Scheduler<O> {
+    pub fn new(config: SchedulerConfig) -> Self {
+        Scheduler {
+            config,
+            waiting: WaitingQueue::default(),
+            running: Vec::new(),
+            finished: Vec::new(),
+            last_sweep: None,
+            stats: SchedulerStats::default(),
+        }
+    }
+
+    /// Queues a sequence.
+    pub fn add(&mut self, sequence: Sequence<O>) {
+        self.waiting.push(sequence);
+    }
+
+    /// Whether no sequence waits or runs.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    pub fn running(&self) -> &[Sequence<O>] {
+        &self.running
+    }
+
+    /// Plans the next forward pass: allocates KV blocks, preempts where they run out, and proposes
+    /// drafts. Ends sequences that are canceled or past their deadline.
+    pub fn schedule(&mut self, kv: &mut KvCacheManager, now: Instant) -> SchedulerOutput {
+        self.sweep(kv, now);
+        let (sequences, started) = self.schedule_sequences(kv, now);
+        let targets = self.sample_targets(&sequences, kv);
+        SchedulerOutput { sequences, targets, started }
+    }
+
+    /// Ends what is canceled or past its deadline: running sequences at once, waiting ones every
+    /// [`QUEUE_SWEEP_INTERVAL`], as there may be thousands.
+    fn sweep(&mut self, kv: &mut KvCacheManager, now: Instant) {
+        for index in (0..self.running.len()).rev() {
+            if let Some(reason) = self.running[index].abort_reason(now) {
+                self.finish(index, reason, kv);
+            }
+        }
+        let due = |last: Instant| now.duration_since(last) >= QUEUE_SWEEP_INTERVAL;
+        if self.last_sweep.is_none_or(due) {
+            self.last_sweep = Some(now);
+            let aborted = self.waiting.take_if(|sequence| sequence.abort_reason(now));
+            self.finished.extend(aborted);
+        }
+    }
+
+    /// Ends all sequences.
+    pub fn finish_all(&mut self, reason: &FinishReason, kv: &mut KvCacheManager) {
+        for index in (0..self.running.len()).rev() {
+            self.finish(index, reason.clone(), kv);
+        }
+        self.finished.extend(self.waiting.take_if(|_| Some(reason.clone())));
+    }
+
+    /// Ends the oldest running sequence: for a step that could schedule nothing.
+    pub fn finish_oldest(&mut self, reason: FinishReason, kv: &mut KvCacheManager) {
+        if !self.running.is_empty() {
+            self.finish(0, reason, kv);
+        }
+    }
+
+    /// Ends a running sequence and frees its blocks.
+    fn finish(&mut self, index: usize, reason: FinishReason, kv: &mut KvCacheManager) {
+        let mut sequence = self.running.remove(index);
+        kv.free(&mut sequence.table);
+        self.finished.push(FinishedSequence { sequence, reason });
+    }
+
+    /// The sequences that ended since the last call, in order of their end.
+    pub fn take_finished(&mut self) -> Vec<FinishedSequence<O>> {
+        std::mem::take(&mut self.finished)
+    }
+
+    /// Removes all sequences without ending them: for an engine that failed. Their blocks are not
+    /// freed.
+    pub fn take_all(&mut self) -> impl Iterator<Item = Sequence<O>> {
+        std::mem::take(&mut self.running).into_iter().chain(self.waiting.take_all())
+    }
+
+    /// Takes the grammar matcher of a running sequence, to compute its mask on another thread.
+    /// `None` if it generates without a grammar.
+    pub fn take_matcher(&mut self, seq_id: u64) -> Option<Box<GrammarMatcher>> {
+        let generation = self.generation_mut(seq_id)?;
+        let matcher = generation.matcher.take()?;
+        generation.mask_cancellation = matcher.cancellation();
+        Some(matcher)
+    }
+
+    pub fn return_matcher(&mut self, seq_id: u64, matcher: Box<GrammarMatcher>) {
+        if let Some(generation) = self.generation_mut(seq_id) {
+            generation.matcher = Some(matcher);
+        }
+    }
+
+    /// Handle that stops the mask computation of a matcher that was taken.
+    pub fn mask_cancellation(&self, seq_id: u64) -> Option<&CancellationHandle> {
+        self.get(seq_id)?.generation()?.mask_cancellation.as_ref()
+    }
+
+    pub fn get(&self, seq_id: u64) -> Option<&Sequence<O>> {
+        self.running_index(seq_id).map(|index| &self.running[index])
+    }
+
+    fn generation_mut(&mut self, seq_id: u64) -> Option<&mut GenerationState> {
+        let index = self.running_index(seq_id)?;
+        match &mut self.running[index].task {
+            Task::Generate(generation) => Some(generation),
+            Task::Embed(_) => None,
+        }
+    }
+
+    fn running_index(&self, seq_id: u64) -> Option<usize> {
+        self.running.binary_search_by_key(&seq_id, |sequence| sequence.seq_id).ok()
+    }
+}
