@@ -16,19 +16,12 @@ impl From<ForwardError> for RequestError {
 /// Why a request was not accepted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SubmitError {
-    /// The queue is full.
     #[error("{limit} requests are waiting already, which is the limit; try again later")]
-    QueueFull {
-        /// Requests that may wait.
-        limit: usize,
-    },
-    /// The engine shuts down.
+    QueueFull { limit: usize },
     #[error("the engine is shutting down and accepts no more requests")]
     Closed,
-    /// A fatal error ended the engine's thread.
     #[error("the engine's thread ended: {0}; load the model again")]
     Died(FatalError),
-    /// The request is invalid.
     #[error(transparent)]
     Request(#[from] RequestError),
 }
@@ -46,18 +39,12 @@ impl HasKind for SubmitError {
 /// Why a wait for a response returned no event.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum WaitError {
-    /// No event in time; the request goes on.
     #[error(
         "no event of the request within {limit_s} s; wait longer, or drop the handle to cancel it"
     )]
-    Timeout {
-        /// The limit, in seconds.
-        limit_s: f64,
-    },
-    /// A fatal error ended the engine's thread.
+    Timeout { limit_s: f64 },
     #[error("the engine's thread ended: {0}; load the model again")]
     Died(FatalError),
-    /// The completion was taken before.
     #[error("the request has ended and its completion was taken")]
     Over,
 }
@@ -75,22 +62,14 @@ impl HasKind for WaitError {
 /// Why a text was not embedded.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EmbedError {
-    /// The request was not accepted.
     #[error(transparent)]
     Submit(#[from] SubmitError),
-    /// The request failed.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The engine failed.
     #[error(transparent)]
     Wait(#[from] WaitError),
-    /// Not complete in time.
     #[error("the text was not embedded within {limit_s} s; wait longer, or send less at a time")]
-    Late {
-        /// The limit, in seconds.
-        limit_s: f64,
-    },
-    /// The engine shut down.
+    Late { limit_s: f64 },
     #[error("the engine shut down before the text was embedded")]
     Canceled,
 }
@@ -110,34 +89,18 @@ impl HasKind for EmbedError {
 /// Why an engine cannot start, or did not end as it should.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EngineError {
-    /// The engine's thread cannot start.
     #[error(
         "the engine's thread could not start: {cause}; the machine is out of threads or memory"
     )]
-    Thread {
-        /// Message of the operating system.
-        cause: String,
-    },
-    /// The mask threads cannot start.
+    Thread { cause: String },
     #[error(transparent)]
     Masks(#[from] GrammarError),
-    /// The KV cache or the model's buffers hold nothing.
     #[error(
         "the KV cache has {blocks} blocks and a pass {rows} rows; expected at least one of each; raise --context"
     )]
-    NoCapacity {
-        /// Free blocks.
-        blocks: usize,
-        /// Rows of a forward pass.
-        rows: usize,
-    },
-    /// The thread did not end.
+    NoCapacity { blocks: usize, rows: usize },
     #[error("the engine's thread did not end within {limit_s} s: its forward pass does not return")]
-    NotEnding {
-        /// The limit, in seconds.
-        limit_s: f64,
-    },
-    /// A fatal error ended the thread.
+    NotEnding { limit_s: f64 },
     #[error("the engine's thread ended: {0}")]
     Died(FatalError),
 }

@@ -1,4 +1,4 @@
-//! Whether an engine runs, shuts down or has failed: the state that its handle and its thread share.
+//! The state that an engine's handle and its thread share: running, shutting down, or failed.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,7 @@ use crate::models::ForwardError;
 /// Why an engine's thread ended without being asked to: a panic, or a device that does not respond.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FatalError {
-    /// What happened.
     pub cause: String,
-    /// Kind of the error.
     pub kind: ErrorKind,
 }
 

@@ -27,7 +27,6 @@ pub struct EngineStats {
     pub kv_blocks_free: usize,
     /// Blocks held by the prefix cache alone; they are evicted when needed.
     pub kv_blocks_cached: usize,
-    /// Bytes of the KV cache.
     pub kv_bytes: u64,
     /// Forward passes.
     pub steps: u64,
@@ -86,7 +85,7 @@ impl EngineStats {
 /// Collects the statistics on the engine's thread.
 pub(super) struct MetricsRecorder {
     stats: EngineStats,
-    throughput: Throughput,
+    rates: TokenRates,
     published: Option<Instant>,
 }
 
@@ -97,7 +96,7 @@ impl MetricsRecorder {
             kv_bytes: pool.bytes(),
             ..EngineStats::default()
         };
-        MetricsRecorder { stats, throughput: Throughput::default(), published: None }
+        MetricsRecorder { stats, rates: TokenRates::default(), published: None }
     }
 
     pub fn add_step(&mut self, elapsed: Duration) {
@@ -120,7 +119,7 @@ impl MetricsRecorder {
 
     /// Adds the tokens of a step, given the counters before and after it.
     pub fn add_tokens(&mut self, before: &SchedulerStats, after: &SchedulerStats) {
-        self.throughput.add(StepTokens {
+        self.rates.add(StepTokens {
             at: Instant::now(),
             prefill: after.prefill_tokens - before.prefill_tokens,
             reply: after.reply_tokens - before.reply_tokens,
@@ -140,7 +139,7 @@ impl MetricsRecorder {
             return None;
         }
         self.published = Some(time);
-        (self.stats.prefill_tok_s, self.stats.reply_tok_s) = self.throughput.per_second(time);
+        (self.stats.prefill_tok_s, self.stats.reply_tok_s) = self.rates.per_second(time);
         Some(&mut self.stats)
     }
 }
@@ -153,7 +152,7 @@ fn add_elapsed(seconds: &mut f64, began: Instant) -> Instant {
 
 /// Tokens per second over a sliding window.
 #[derive(Default)]
-struct Throughput {
+struct TokenRates {
     steps: VecDeque<StepTokens>,
 }
 
@@ -163,7 +162,7 @@ struct StepTokens {
     reply: u64,
 }
 
-impl Throughput {
+impl TokenRates {
     const WINDOW: Duration = Duration::from_secs(5);
 
     fn add(&mut self, step: StepTokens) {

@@ -12,7 +12,6 @@ pub struct EngineOptions {
     pub tokenizer: Option<Tokenizer>,
     /// Tokens that end a response.
     pub eos: Vec<u32>,
-    /// Settings of constrained decoding.
     pub grammar: GrammarSettings,
     /// Requests that may wait; further ones are refused.
     pub queue_limit: usize,
@@ -33,7 +32,6 @@ pub struct EngineOptions {
 }
 
 impl EngineOptions {
-    /// The defaults.
     pub fn new(watch: Watch) -> Self {
         EngineOptions {
             tokenizer: None,

@@ -15,9 +15,7 @@ pub type Notify = Arc<dyn Fn() + Send + Sync>;
 pub struct Request {
     /// Token ids, special ones included; not empty.
     pub prompt: Vec<u32>,
-    /// How tokens are sampled.
     pub sampling: SamplingParams,
-    /// The grammar of the response.
     pub constraint: Option<Constraint>,
     /// Most tokens of the response, forced ones included. The context bounds it as well.
     pub max_new_tokens: usize,

@@ -11,7 +11,6 @@ use crate::models::{ForwardError, ForwardScratch, Model};
 /// Limits of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForwardLimits {
-    /// Size of the vocabulary.
     pub vocab: usize,
     /// Positions of a sequence.
     pub context: usize,
@@ -23,7 +22,7 @@ pub struct ForwardLimits {
 
 /// A batch-invariant model: the results of a row depend on its sequence's tokens alone.
 pub trait Forward: Send + 'static {
-    /// The limits; they do not change.
+    /// The limits, which do not change.
     fn limits(&self) -> ForwardLimits;
 
     /// The model's threads, for work between passes; `None` if it has none.
@@ -47,9 +46,7 @@ pub trait Forward: Send + 'static {
 /// A loaded model with its buffers.
 #[derive(Debug)]
 pub struct ModelRunner {
-    /// The model.
     pub model: Model,
-    /// Its buffers.
     pub scratch: ForwardScratch,
 }
 

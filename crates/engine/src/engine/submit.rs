@@ -1,4 +1,4 @@
-//! Submission: checks a request, compiles its grammar and queues a sequence for it.
+//! NewSequence: checks a request, compiles its grammar and queues a sequence for it.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TrySendError;
@@ -13,7 +13,7 @@ use crate::sampling::SeenTokens;
 use crate::scheduler::{GenerationState, Sequence, StopConditions, Task};
 
 /// What all kinds of requests have in common.
-struct Submission {
+struct NewSequence {
     tokens: Vec<u32>,
     task: Task,
     deadline: Option<Instant>,
@@ -43,13 +43,13 @@ impl Engine {
         };
         let mut generation = GenerationState::new(request.sampling, seen, stop, grammar);
         generation.logprobs = request.logprobs;
-        let submission = Submission {
+        let new = NewSequence {
             tokens: request.prompt,
             task: Task::Generate(Box::new(generation)),
             deadline: request.deadline,
             notify: request.notify,
         };
-        self.send(submission, |output| {
+        self.send(new, |output| {
             output.with_text(self.tokenizer.as_ref(), request.stop_strings, request.logprobs)
         })
     }
@@ -60,13 +60,13 @@ impl Engine {
     /// As [`Engine::submit`].
     pub fn submit_embedding(&self, request: EmbedRequest) -> Result<ResponseHandle, SubmitError> {
         self.check_tokens(&request.tokens, self.capacity_tokens)?;
-        let submission = Submission {
+        let new = NewSequence {
             tokens: request.tokens,
             task: Task::Embed(Vec::new()),
             deadline: request.deadline,
             notify: request.notify,
         };
-        self.send(submission, |output| output)
+        self.send(new, |output| output)
     }
 
     fn check(&self, request: &Request) -> Result<(), RequestError> {
@@ -108,11 +108,11 @@ impl Engine {
 
     fn send(
         &self,
-        submission: Submission,
+        new: NewSequence,
         configure: impl FnOnce(ResponseOutput) -> ResponseOutput,
     ) -> Result<ResponseHandle, SubmitError> {
         self.reserve_queue_slot()?;
-        let Submission { tokens, task, deadline, notify } = submission;
+        let NewSequence { tokens, task, deadline, notify } = new;
         let (sender, handle) = channel(notify);
         let seq_id = self.next_seq_id.fetch_add(1, Ordering::SeqCst);
         let output = configure(ResponseOutput::new(sender));

@@ -22,7 +22,6 @@ pub struct GrammarSettings {
     /// Whether forced text is appended as the tokenizer tokenizes it, without asking the model.
     /// Otherwise the model chooses among all tokenizations, one forward pass per token.
     pub canonical_tokens: bool,
-    /// Whitespace between JSON tokens.
     pub whitespace: Whitespace,
 }
 

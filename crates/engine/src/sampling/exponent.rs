@@ -1,5 +1,5 @@
-//! The exponential function with the same bits on every machine: the C library's may change from one
-//! version to the next.
+//! The exponential function with the same bits on every machine: the C library's result may change
+//! from one version to the next.
 
 /// e^x in f32 for x <= 0; 0 below -87. Within 2 units in the last place.
 ///

@@ -20,7 +20,6 @@ pub struct SamplingParams {
     /// Divides positive logits of tokens seen so far, prompt included, and multiplies negative ones
     /// (CTRL, Keskar et al. 2019); 1: unchanged.
     pub repetition_penalty: f32,
-    /// Seed of the random numbers.
     pub seed: u64,
 }
 

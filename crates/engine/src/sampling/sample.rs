@@ -7,7 +7,6 @@ use super::{AllowedTokens, SampleError, SamplingParams, SeenTokens, uniform};
 /// What a token is sampled with, besides the logits.
 #[derive(Clone, Copy, Debug)]
 pub struct SampleInput<'a> {
-    /// The request's parameters.
     pub sampling: &'a SamplingParams,
     /// The tokens that the grammar allows; `None`: all.
     pub allowed: Option<AllowedTokens<'a>>,
@@ -23,7 +22,6 @@ pub struct SampleInput<'a> {
 /// A sampled token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SampledToken {
-    /// The token's id.
     pub token: u32,
     /// Its log-probability under the model: before penalty, mask, temperature and filters.
     pub logprob: Option<f32>,
@@ -62,7 +60,8 @@ pub fn sample(
 }
 
 fn check_finite(logits: &[f32], position: usize) -> Result<(), SampleError> {
-    // Zero times a finite number is zero. This sum vectorizes, a search with an early exit does not.
+    // Zero times a finite number is zero. This sum vectorizes; a search with an early exit would
+    // not.
     if logits.iter().map(|logit| logit * 0.0).sum::<f32>() == 0.0 {
         return Ok(());
     }

@@ -152,7 +152,7 @@ fn plain_filter(logits: &[f32], sampling: &SamplingParams) -> Vec<u32> {
 }
 
 proptest! {
-    /// Sampled tokens are among those that the plain filter keeps, and repeat for the same position.
+    /// Sampled tokens are among those that the plain filter keeps; equal positions give equal ones.
     #[test]
     fn sampled_tokens_pass_the_filters(
         // Logits on a grid whose gaps are wider than rounding errors.

@@ -22,7 +22,6 @@ pub enum ResponseEvent {
 /// Part of a response.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delta {
-    /// Token ids.
     pub tokens: Vec<u32>,
     /// Log-probabilities of the tokens if requested, else empty. `None` for a token that the
     /// grammar forced: the model was not asked.
@@ -47,13 +46,11 @@ impl Delta {
 /// A complete response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
-    /// Why it ended.
     pub reason: FinishReason,
     /// All deltas together.
     pub reply: Delta,
     /// The end or stop token that ended it; it is not part of the reply.
     pub stop_token: Option<u32>,
-    /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Prompt tokens that were not computed because the prefix cache had their blocks.
     pub cached_prompt_tokens: usize,

@@ -27,8 +27,8 @@ pub const LOST: u32 = 56;
 pub const SAFE: u32 = 56;
 /// The token that ends a reply.
 pub const EOS: u32 = 0;
-/// A sequence that begins with this is a Markov chain: its next token depends on the last one alone,
-/// so it repeats itself.
+/// A sequence that begins with this is a Markov chain: each token depends on the last one alone, so
+/// the sequence repeats itself.
 pub const MARKOV: u32 = 57;
 pub const WAIT: Duration = Duration::from_secs(120);
 

@@ -1,5 +1,5 @@
-//! Grammars over two small tokenizers: byte-level BPE (as GPT-2) and SentencePiece with byte fallback
-//! (as Llama 2).
+//! Grammars over two small tokenizers: byte-level BPE (as GPT-2) and SentencePiece with byte
+//! fallback (as Llama 2).
 
 pub(crate) mod tokenizers;
 

@@ -1,4 +1,4 @@
-//! Small tokenizers and a small checkpoint that they fit.
+//! Two small tokenizers, and a small checkpoint with their vocabulary.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -7,9 +7,9 @@ use checkpoint::{Checkpoint, Fill, SynthRequest, SynthSource, synth};
 use serde_json::{Value, json};
 use text::Tokenizer;
 
-/// The token that ends a reply, in both tokenizers: `<|end|>`.
+/// The end token of both tokenizers, `<|end|>`.
 pub(crate) const END: u32 = 0;
-/// Ids of the checkpoint's vocabulary.
+/// Size of the checkpoint's vocabulary.
 pub(crate) const VOCAB: usize = 384;
 
 const MERGES: [(&str, &str); 24] = [
@@ -39,13 +39,13 @@ const MERGES: [(&str, &str); 24] = [
     ("S", "to"),
 ];
 
-/// A byte-level BPE tokenizer with some merges.
+/// A byte-level BPE tokenizer.
 pub(crate) fn bytes() -> Tokenizer {
     static MADE: OnceLock<Tokenizer> = OnceLock::new();
     MADE.get_or_init(|| tokenizer(&byte_level())).clone()
 }
 
-/// A SentencePiece tokenizer with byte fallback, which puts a space before each text.
+/// A SentencePiece tokenizer with byte fallback; it puts a space before each text.
 pub(crate) fn pieces() -> Tokenizer {
     static MADE: OnceLock<Tokenizer> = OnceLock::new();
     MADE.get_or_init(|| tokenizer(&sentence_pieces())).clone()
@@ -81,7 +81,7 @@ fn tiny_checkpoint(folder: &Path, tokenizer: &Value) -> Checkpoint {
     Checkpoint::open(&made).expect("a checkpoint that opens")
 }
 
-/// Special tokens first, then the alphabet, then what merges make.
+/// Ids in the order special tokens, alphabet, merged tokens.
 fn vocab(alphabet: impl Iterator<Item = String>, merges: &[(String, String)]) -> Value {
     let merged = merges.iter().map(|(left, right)| format!("{left}{right}"));
     let tokens =
@@ -101,7 +101,7 @@ fn specials() -> Value {
 }
 
 fn byte_level() -> Value {
-    // GPT-2's characters for bytes: printable ones stand for themselves, the others follow U+0100.
+    // GPT-2's characters for bytes: printable ones are themselves, the others start at U+0100.
     let printable = |byte: &u8| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
     let shown = (0..=255u8).filter(printable).map(|byte| char::from(byte).to_string());
     let hidden = (0..68).filter_map(|index| char::from_u32(0x100 + index)).map(String::from);
