@@ -4,6 +4,7 @@
 mod block_accounting;
 mod failures;
 mod independence;
+mod lifecycle;
 mod structured_output;
 mod tiny_llama;
 mod toy_model;

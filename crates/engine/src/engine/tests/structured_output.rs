@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::failures::resident_bytes;
+use super::lifecycle::resident_bytes;
 use super::tiny_llama::{engine, options};
 use super::toy_model::WAIT;
 use crate::engine::{
