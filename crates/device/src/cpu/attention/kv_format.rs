@@ -57,7 +57,8 @@ pub(super) struct ValueStep {
 
 /// f32 cache: exact.
 pub(super) struct KvInF32;
-/// bf16 cache. With a bf16 dot product instruction, queries and weights are rounded to bf16 pairs.
+/// bf16 cache. Queries are rounded to bf16, and with a bf16 dot product instruction the softmax
+/// weights too.
 pub(super) struct KvInBf16;
 /// int8 cache with a bf16 scale for each group of 32 elements. Queries are quantized likewise.
 pub(super) struct KvInInt8;

@@ -49,8 +49,8 @@ unsafe fn multiply_direct_body<S: SimdInt>(job: &DirectJob) {
     }, _ => ())
 }
 
-/// Dot products of four rows' codes with one token's codes of BYTES bytes: of half `half`, or of both
-/// halves if they share a scale. `lowest` is the lowest byte of the codes at `at`.
+/// Dot products of four rows' codes with one token's codes of BYTES bytes: of half `half`, or of
+/// both halves if they share a scale. `lowest` is the lowest byte of the codes at `at`.
 #[inline(always)]
 unsafe fn half_dot<S: SimdInt, F: BlockFormat, const BYTES: usize>(
     codes: &[S::I; 2],
