@@ -1,10 +1,10 @@
-//! A value over a row and all rows before it: the shortest proof that a log is what was written.
+//! A hash chain over the rows of a log: each row carries a value over itself and all rows before it.
 
 use twox_hash::XxHash3_64;
 
 const MARK: &str = ",\"chain\":\"";
-/// Hexadecimal digits of the value: 64 bits, against accidents and edits. Whoever wants to forge a
-/// log can seal it again, under any hash without a key: replaying finds that.
+/// Hexadecimal digits of the value. 64 bits protect against damage and careless edits. No unkeyed
+/// hash protects against forgery: a replay detects that.
 const DIGITS: usize = 16;
 
 /// The chain's state after some rows.
@@ -12,8 +12,8 @@ const DIGITS: usize = 16;
 pub struct Chain(u64);
 
 impl Chain {
-    /// Seals one JSON object (text ending in `}`): appends the value as its last member, and moves
-    /// on.
+    /// Seals one JSON object (text ending in `}`): advances the chain and appends its value as the
+    /// last member.
     pub(crate) fn seal(&mut self, line: &mut Vec<u8>) {
         debug_assert!(line.ends_with(b"}"));
         line.pop();
@@ -23,12 +23,12 @@ impl Chain {
         line.extend_from_slice(b"\"}");
     }
 
-    /// Checks one sealed line and moves on; the object without its chain value. `None` if the line
-    /// does not follow.
+    /// Checks one sealed line and advances; returns the object without its chain value, or `None` if
+    /// the line does not follow.
     pub(crate) fn open(&mut self, line: &str) -> Option<String> {
         let end = line.strip_suffix("\"}")?;
-        let at = end.len().checked_sub(DIGITS)?;
-        let (head, digits) = (end.get(..at)?, end.get(at..)?);
+        let split = end.len().checked_sub(DIGITS)?;
+        let (head, digits) = (end.get(..split)?, end.get(split..)?);
         let body = head.strip_suffix(MARK)?;
         let mut next = *self;
         next.advance(body.as_bytes());
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_its_place_and_the_length_count() {
+    fn any_change_of_a_byte_its_position_or_the_length_changes_the_value() {
         let value = |body: &str| {
             let mut chain = Chain::default();
             chain.advance(body.as_bytes());
@@ -89,11 +89,11 @@ mod tests {
                 assert!(edited == row || seen.insert(value(&edited).0), "{edited}");
             }
         }
-        assert_ne!(value("a\0"), value("a"), "what is filled up is not what was there");
+        assert_ne!(value("a\0"), value("a"), "padding changes the value");
     }
 
     #[test]
-    fn lines_of_any_kind_do_not_panic() {
+    fn malformed_lines_are_rejected_without_a_panic() {
         for line in [
             "",
             "}",

@@ -1,27 +1,26 @@
-//! Who works on a run. A claim saves work; correctness never rests on it.
+//! Claims: which process works on a run. They avoid double work; correctness does not depend on them.
 
-use crate::{ResultsError, disk};
+use crate::disk;
+use crate::error::ResultsError;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// A claim of another host that nobody refreshed for so long is taken over.
+/// Age at which a claim of another host that was not refreshed is taken over.
 pub(crate) const STALE_AFTER: Duration = Duration::from_secs(120);
 
-/// A process, told apart from all others even when its pid is used again.
+/// A process, distinguished from others even if its pid is reused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
-    /// Host name.
     pub host: String,
-    /// The boot and the pid namespace: only within both does a pid mean anything.
+    /// Boot id and pid namespace, within which a pid is unique.
     pub world: String,
-    /// Process id.
     pub pid: u32,
-    /// Ticks since boot at which the process began.
+    /// Start time of the process in ticks since boot.
     pub started_ticks: u64,
-    /// Tells several stores of one process apart.
+    /// Distinguishes several stores of one process.
     pub store: u64,
 }
 
@@ -43,12 +42,12 @@ impl Owner {
         }
     }
 
-    /// Words for a file name: unique among processes that could meet.
+    /// Part of a file name, unique among processes that share the folder.
     pub(crate) fn tag(&self) -> String {
         format!("{}-{}-{}", self.pid, self.started_ticks, self.store)
     }
 
-    /// Whether the process is certainly gone; `None` where that cannot be seen from `here`.
+    /// Whether the process has ended; `None` if `here` cannot tell.
     fn gone(&self, here: &Owner) -> Option<bool> {
         let comparable = !self.world.is_empty() && self.world == here.world;
         comparable.then(|| started_ticks(self.pid) != Some(self.started_ticks))
@@ -61,8 +60,8 @@ impl std::fmt::Display for Owner {
     }
 }
 
-/// Field 22 of /proc/<pid>/stat, counted after the command name, which may hold anything. A zombie
-/// counts as gone.
+/// Start time of a process: field 22 of /proc/<pid>/stat, counted after the command name, which may
+/// contain spaces and parentheses. `None` for zombies.
 fn started_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
@@ -73,16 +72,16 @@ fn started_ticks(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// What came of asking for a run.
+/// The result of claiming a run.
 #[derive(Debug)]
 pub enum ClaimOutcome {
-    /// It is ours until the claim is dropped.
+    /// The run is claimed until the claim is dropped.
     Acquired(Claim),
-    /// Another process works on it.
+    /// Another process holds the claim.
     HeldBy(Owner),
 }
 
-/// A run that is ours; given back when dropped.
+/// A held claim, released when dropped.
 #[derive(Debug)]
 pub struct Claim {
     path: PathBuf,
@@ -90,16 +89,16 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Asks for the run in `folder`, which must exist.
+    /// Claims the run in `folder`, which must exist.
     pub(crate) fn take(folder: &Path, owner: &Owner) -> Result<ClaimOutcome, ResultsError> {
         let path = folder.join("claim");
-        // A look costs one read; asking in vain costs four changes to the folder, and many
-        // processes ask for the same runs.
+        // Reading first costs one read; a failed attempt to link costs four changes to the folder,
+        // and many processes claim the same runs.
         if let Some(who) = Claim::holder(folder, owner)? {
             return Ok(ClaimOutcome::HeldBy(who));
         }
-        // Each turn either takes the claim or removes a dead one; a third turn means that others
-        // are doing the same.
+        // Each iteration either takes the claim or removes a stale one. After three, other
+        // processes are doing the same.
         for _ in 0..3 {
             if create(&path, owner)? {
                 return Ok(ClaimOutcome::Acquired(Claim { path, owner: owner.clone() }));
@@ -107,7 +106,7 @@ impl Claim {
             match holder(&path, owner)? {
                 ClaimState::Alive(who) => return Ok(ClaimOutcome::HeldBy(who)),
                 ClaimState::None => continue,
-                ClaimState::Dead(words) => bury(&path, owner, &words)?,
+                ClaimState::Stale(bytes) => remove_stale(&path, owner, &bytes)?,
             }
         }
         Ok(match holder(&path, owner)? {
@@ -116,23 +115,22 @@ impl Claim {
         })
     }
 
-    /// Who works on the run in `folder`, as far as can be seen from `here`.
+    /// The live owner of the claim in `folder`, as far as `here` can tell.
     pub(crate) fn holder(folder: &Path, here: &Owner) -> Result<Option<Owner>, ResultsError> {
         Ok(match holder(&folder.join("claim"), here)? {
             ClaimState::Alive(who) => Some(who),
-            ClaimState::None | ClaimState::Dead(_) => None,
+            ClaimState::None | ClaimState::Stale(_) => None,
         })
     }
 
-    /// Says "still here" to other hosts.
+    /// Renews the claim for other hosts.
     pub(crate) fn refresh(path: &Path) {
-        // A lost claim costs double work at most, so a failure here is not worth ending a run for.
+        // Errors are ignored: a lost claim costs double work at most.
         if let Ok(file) = OpenOptions::new().write(true).open(path) {
             let _ = file.set_modified(SystemTime::now());
         }
     }
 
-    /// The claim's file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -140,7 +138,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Only our own: after a pause somebody else may hold it.
+        // Only this process's claim: after a pause, another may have taken it over.
         if let Ok(Some(bytes)) = disk::read(&self.path)
             && serde_json::from_slice::<Owner>(&bytes).is_ok_and(|who| who == self.owner)
         {
@@ -149,19 +147,19 @@ impl Drop for Claim {
     }
 }
 
-/// Links a written claim into place, so that nobody ever reads half of one.
+/// Links a written claim into place, so that no reader sees a partial one.
 fn create(path: &Path, owner: &Owner) -> Result<bool, ResultsError> {
-    let beside = path.with_file_name(format!("claim.{}.new", owner.tag()));
+    let sibling = path.with_file_name(format!("claim.{}.new", owner.tag()));
     let fail = |what| {
-        let path = beside.clone();
+        let path = sibling.clone();
         move |source| ResultsError::from_io(what, &path, None, source)
     };
-    let words = serde_json::to_vec(owner)
+    let bytes = serde_json::to_vec(owner)
         .map_err(|source| ResultsError::Unwritable { what: "a claim", source })?;
-    let mut file = File::create(&beside).map_err(fail("create"))?;
-    file.write_all(&words).map_err(fail("write"))?;
-    let linked = fs::hard_link(&beside, path);
-    let _ = fs::remove_file(&beside);
+    let mut file = File::create(&sibling).map_err(fail("create"))?;
+    file.write_all(&bytes).map_err(fail("write"))?;
+    let linked = fs::hard_link(&sibling, path);
+    let _ = fs::remove_file(&sibling);
     match linked {
         Ok(()) => Ok(true),
         Err(source) if source.kind() == ErrorKind::AlreadyExists => Ok(false),
@@ -177,12 +175,13 @@ fn create(path: &Path, owner: &Owner) -> Result<bool, ResultsError> {
 enum ClaimState {
     None,
     Alive(Owner),
-    Dead(Vec<u8>),
+    /// The file's bytes.
+    Stale(Vec<u8>),
 }
 
 fn holder(path: &Path, here: &Owner) -> Result<ClaimState, ResultsError> {
-    let Some(words) = disk::read(path)? else { return Ok(ClaimState::None) };
-    let who: Option<Owner> = serde_json::from_slice(&words).ok();
+    let Some(bytes) = disk::read(path)? else { return Ok(ClaimState::None) };
+    let who: Option<Owner> = serde_json::from_slice(&bytes).ok();
     let old = || {
         fs::metadata(path)
             .and_then(|m| m.modified())
@@ -193,7 +192,7 @@ fn holder(path: &Path, here: &Owner) -> Result<ClaimState, ResultsError> {
         None => old(),
     };
     Ok(match (dead, who) {
-        (true, _) => ClaimState::Dead(words),
+        (true, _) => ClaimState::Stale(bytes),
         (false, Some(who)) => ClaimState::Alive(who),
         (false, None) => {
             ClaimState::Alive(Owner { host: "an unknown host".into(), ..here.clone() })
@@ -201,8 +200,8 @@ fn holder(path: &Path, here: &Owner) -> Result<ClaimState, ResultsError> {
     })
 }
 
-/// Removes a dead claim, unless it is no longer the one that was seen dead: then it is put back.
-fn bury(path: &Path, owner: &Owner, seen: &[u8]) -> Result<(), ResultsError> {
+/// Removes a stale claim; puts it back if it changed since it was read.
+fn remove_stale(path: &Path, owner: &Owner, seen: &[u8]) -> Result<(), ResultsError> {
     let aside = path.with_file_name(format!("claim.{}.dead", owner.tag()));
     match fs::rename(path, &aside) {
         Ok(()) => {}

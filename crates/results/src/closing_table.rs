@@ -1,31 +1,28 @@
-use crate::RunRecord;
+//! The table that `run` prints at its end.
+
+use crate::run_record::RunRecord;
 use std::collections::BTreeMap;
 
-/// One line of the table that closes a run of the program.
+/// One row of the closing table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClosingRow {
-    /// The run's id.
     pub run: String,
-    /// Its factors, short.
+    /// Levels of the factors, such as `p_shock=0.5 #0`.
     pub cell: String,
-    /// Steps taken.
     pub steps: u64,
-    /// Customer orders shipped.
     pub orders_shipped: u64,
-    /// Net worth at the end.
     pub net_worth: f64,
-    /// Mean error by type; `None` is "none known".
+    /// Mean error by kind; `None` if none was known.
     pub mean_pe: BTreeMap<String, Option<f64>>,
-    /// The first crash: its type and onset.
+    /// Type and onset of the first crash.
     pub crash: Option<(String, u64)>,
-    /// How the world ended.
+    /// How the episode ended.
     pub outcome: String,
-    /// Reply tokens per second of this run.
     pub tokens_per_s: Option<f64>,
 }
 
 impl ClosingRow {
-    /// From a run's commit; `factors` are the dotted keys that vary in the experiment.
+    /// The row of a run; `factors` are the dotted keys that vary in the experiment.
     pub fn of(record: &RunRecord, factors: &[String]) -> Self {
         let short = |key: &String| key.rsplit('.').next().unwrap_or(key).to_string();
         let value = |key: &String| {
@@ -46,7 +43,7 @@ impl ClosingRow {
     }
 }
 
-/// The closing table as text, columns aligned.
+/// The table as text with aligned columns.
 pub fn closing_table(rows: &[ClosingRow]) -> String {
     let kinds: Vec<String> = rows
         .iter()

@@ -1,17 +1,18 @@
-//! The few file operations that everything rests on.
+//! File operations with durable, atomic results.
 
-use crate::ResultsError;
+use crate::error::ResultsError;
+use crate::schema::SCHEMA_VERSION;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-/// Makes a folder and its parents.
+/// Creates a folder and its parents.
 pub(crate) fn make_folder(path: &Path) -> Result<(), ResultsError> {
     fs::create_dir_all(path).map_err(|source| ResultsError::from_io("create", path, None, source))
 }
 
-/// Reads a whole file; `None` where there is none.
+/// Reads a file; `None` if it does not exist.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, ResultsError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -22,25 +23,25 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, ResultsError> {
     }
 }
 
-/// Reads a JSON document of ours; `None` where there is none.
+/// Reads a JSON document; `None` if it does not exist.
 pub(crate) fn read_document<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ResultsError> {
     let Some(bytes) = read(path)? else { return Ok(None) };
     let bad = |source| ResultsError::BadDocument { path: path.to_path_buf(), source };
-    // The version is looked at first: a document of another version need not have our fields.
+    // The version comes first: a document of another version may lack required fields.
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(bad)?;
     let found = value.get("schema_version").and_then(serde_json::Value::as_u64);
-    if let Some(found) = found.filter(|found| *found != u64::from(crate::SCHEMA_VERSION)) {
+    if let Some(found) = found.filter(|found| *found != u64::from(SCHEMA_VERSION)) {
         return Err(ResultsError::OtherVersion {
             path: path.to_path_buf(),
             found,
-            expected: crate::SCHEMA_VERSION,
+            expected: SCHEMA_VERSION,
         });
     }
     serde_json::from_value(value).map(Some).map_err(bad)
 }
 
-/// Puts a document in place, once and whole: written beside, synced, linked. `false` if somebody's
-/// was there already.
+/// Publishes a document atomically and once: writes a sibling, syncs it, links it into place. `false`
+/// if the name existed already.
 pub(crate) fn link_document<T: Serialize>(
     path: &Path,
     tag: &str,
@@ -51,15 +52,16 @@ pub(crate) fn link_document<T: Serialize>(
     bytes.push(b'\n');
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{tag}.new"));
-    let beside = path.with_file_name(name);
-    let outcome = write_synced(&beside, &bytes).and_then(|()| link_once(&beside, path));
-    // Whatever happened, the sibling is of no more use; failing to remove it harms nobody.
-    let _ = fs::remove_file(&beside);
+    let sibling = path.with_file_name(name);
+    let outcome = write_synced(&sibling, &bytes).and_then(|()| link_once(&sibling, path));
+    // A leftover sibling is harmless, so errors are ignored.
+    let _ = fs::remove_file(&sibling);
     let linked = outcome?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))?;
     Ok(linked)
 }
 
+/// Writes a whole file and syncs it.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
     let fail = |source| ResultsError::from_io("write", path, Some(0), source);
     let mut file =
@@ -68,11 +70,11 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), ResultsError
     file.sync_all().map_err(fail)
 }
 
-/// `link()`: atomic on every file system that has it, NFS included. `false` if the name is taken.
+/// `link()`: atomic on every file system that supports it, NFS included. `false` if the name exists.
 fn link_once(from: &Path, to: &Path) -> Result<bool, ResultsError> {
     match fs::hard_link(from, to) {
         Ok(()) => Ok(true),
-        // NFS may answer "exists" to a link that was made by the call itself, its first reply lost.
+        // After a lost reply, NFS may answer "exists" for the link that this call created.
         Err(source) if source.kind() == ErrorKind::AlreadyExists => Ok(same_file(from, to)),
         Err(source)
             if matches!(source.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) =>
@@ -97,13 +99,13 @@ fn same_file(_: &Path, _: &Path) -> bool {
     false
 }
 
-/// Makes the names in a folder durable.
+/// Makes the entries of a folder durable.
 pub(crate) fn sync_folder(path: &Path) -> Result<(), ResultsError> {
     let folder =
         File::open(path).map_err(|source| ResultsError::from_io("open", path, None, source))?;
     match folder.sync_all() {
         Ok(()) => Ok(()),
-        // Some network file systems cannot sync a folder and need not.
+        // Some network file systems cannot sync a folder, and do not need to.
         Err(source)
             if matches!(source.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) =>
         {
@@ -113,7 +115,7 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), ResultsError> {
     }
 }
 
-/// Names in a folder, sorted; none where there is no such folder.
+/// Names in a folder, sorted; empty if the folder does not exist.
 pub(crate) fn names(path: &Path) -> Result<Vec<String>, ResultsError> {
     let fail = |source| ResultsError::from_io("read", path, None, source);
     let entries = match fs::read_dir(path) {

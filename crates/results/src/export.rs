@@ -1,28 +1,33 @@
+//! Export of steps and runs as JSONL, CSV or Parquet.
+
+use crate::error::ResultsError;
 use crate::parquet_sheet::{ColumnKind, ParquetSheet};
-use crate::{ResultsError, RunFolder, RunRecord, Store};
+use crate::run_folder::RunFolder;
+use crate::run_record::RunRecord;
+use crate::store::Store;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
 
-/// Which table.
+/// A table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportTable {
-    /// One row a step.
+    /// One row per step.
     Steps,
-    /// One row a run.
+    /// One row per run.
     Runs,
 }
 
-/// How it is written.
+/// A file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Jsonl,
-    /// RFC 4180; structured values as JSON in a field, null as an empty one.
+    /// RFC 4180; structured values as JSON text, null as an empty field.
     Csv,
-    /// Typed columns; structured values as JSON texts.
+    /// Typed columns; structured values as JSON text.
     Parquet,
 }
 
@@ -60,16 +65,16 @@ impl FromStr for ExportFormat {
 /// What an export wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExportSummary {
-    /// Runs whose rows were written.
+    /// Runs written.
     pub runs: usize,
-    /// Rows written.
     pub rows: usize,
-    /// Runs that are not committed and were left out.
+    /// Uncommitted runs, which are not written.
     pub left_out: usize,
 }
 
-/// Writes a table of all committed runs, in the order of their ids; each log is checked on the way.
-/// `out_name` is for errors.
+/// Writes a table of all committed runs in the order of their ids, and checks each log.
+///
+/// `out_name` appears in errors.
 pub fn export(
     store: &Store,
     table: ExportTable,
@@ -136,7 +141,7 @@ fn parquet(
     }
 }
 
-/// Columns of steps that hold whole numbers in every row; all others are texts.
+/// Columns of the steps table that hold integers; all others hold text.
 const WHOLE_COLUMNS: [&str; 6] =
     ["step", "day", "prompt_tokens", "reply_tokens", "history_dropped", "sampling_seed"];
 
@@ -147,7 +152,7 @@ fn steps(folder: &RunFolder, sheet: &mut TextSheet) -> Result<(), ResultsError> 
     Ok(())
 }
 
-/// Columns that every step row has, the ones that all readers rely on first.
+/// Columns of the steps table, the most used ones first.
 const STEP_COLUMNS: [&str; 25] = [
     "run_id",
     "step",
@@ -204,7 +209,7 @@ fn object<T: serde::Serialize>(value: &T) -> Result<Map<String, Value>, ResultsE
     }
 }
 
-/// A run's record as one level of names: `cell.<key>`, `mean_pe.<type>`, `crash.<field>`,
+/// A run's record flattened to one level: `cell.<key>`, `mean_pe.<type>`, `crash.<field>`,
 /// `timing.<field>`.
 fn flat(record: &RunRecord) -> Result<Map<String, Value>, ResultsError> {
     let mut row = Map::new();
@@ -250,7 +255,7 @@ impl TextSheet<'_> {
                 self.columns.iter().map(|name| field(value(name))).collect::<Vec<_>>().join(",")
                     + "\r\n"
             }
-            // Parquet has a sheet of its own.
+            // Parquet is written by `ParquetSheet`.
             ExportFormat::Jsonl | ExportFormat::Parquet => {
                 let ordered = self.columns.iter().map(|name| (name.clone(), value(name).clone()));
                 Value::Object(ordered.collect()).to_string() + "\n"

@@ -1,7 +1,8 @@
-//! A table as Parquet: one optional column a name, row groups of bounded size. Structured values
-//! are JSON texts, as in CSV.
+//! A table as Parquet: one optional column per name, row groups of bounded size. Structured values are
+//! JSON text, as in CSV.
 
-use crate::ResultsError;
+use crate::error::ResultsError;
+use base::unpoisoned;
 use parquet::basic::{LogicalType, Repetition, Type as Physical};
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -12,14 +13,14 @@ use parquet::schema::types::Type;
 use serde_json::{Map, Value};
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-/// A row group is written once it holds so many bytes of text ...
+/// Bytes of text after which a row group is written.
 const GROUP_BYTES_MAX: usize = 32 << 20;
-/// ... or so many rows.
+/// Rows after which a row group is written.
 const GROUP_ROWS_MAX: usize = 100_000;
 
-/// What a column holds.
+/// Type of a column's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ColumnKind {
     Whole,
@@ -29,7 +30,7 @@ pub(crate) enum ColumnKind {
 }
 
 impl ColumnKind {
-    /// The narrowest kind that holds all values; text where there are none.
+    /// The narrowest type that holds all values; text without any.
     pub fn of<'a>(values: impl Iterator<Item = &'a Value>) -> ColumnKind {
         let kind = |value: &Value| match value {
             Value::Number(number) if number.as_i64().is_some() => ColumnKind::Whole,
@@ -49,14 +50,13 @@ impl ColumnKind {
     }
 }
 
-/// What the file's writer fills and we hand on: it must own something that can be sent between
-/// threads.
+/// Output of the Parquet writer, which must own a `Send` writer; `ParquetSheet` copies it to `out`.
 #[derive(Clone, Default)]
 struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 
 impl Write for SharedBuffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        unpoisoned(self.0.lock()).extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -65,16 +65,16 @@ impl Write for SharedBuffer {
     }
 }
 
-/// A Parquet file in the making.
+/// Writes a table as a Parquet file.
 pub(crate) struct ParquetSheet<'a> {
     out: &'a mut dyn Write,
     out_name: &'a Path,
     buffer: SharedBuffer,
     writer: SerializedFileWriter<SharedBuffer>,
     columns: Vec<(String, ColumnKind)>,
-    /// Values that wait for their row group, by column.
-    waiting: Vec<Vec<Value>>,
-    waiting_bytes: usize,
+    /// Values of the next row group, by column.
+    pending: Vec<Vec<Value>>,
+    pending_bytes: usize,
     rows: usize,
 }
 
@@ -89,7 +89,7 @@ impl<'a> ParquetSheet<'a> {
             let properties = Arc::new(WriterProperties::builder().build());
             SerializedFileWriter::new(buffer.clone(), Arc::new(schema), properties)
         });
-        let waiting = vec![Vec::new(); columns.len()];
+        let pending = vec![Vec::new(); columns.len()];
         let writer = writer.map_err(|error| broken(out_name, error))?;
         Ok(ParquetSheet {
             out,
@@ -97,14 +97,14 @@ impl<'a> ParquetSheet<'a> {
             buffer,
             writer,
             columns,
-            waiting,
-            waiting_bytes: 0,
+            pending,
+            pending_bytes: 0,
             rows: 0,
         })
     }
 
     pub fn row(&mut self, mut row: Map<String, Value>) -> Result<(), ResultsError> {
-        for ((name, kind), waiting) in self.columns.iter().zip(&mut self.waiting) {
+        for ((name, kind), pending) in self.columns.iter().zip(&mut self.pending) {
             let value = row.shift_remove(name).unwrap_or(Value::Null);
             let value = match (kind, value) {
                 (_, Value::Null) => Value::Null,
@@ -112,37 +112,36 @@ impl<'a> ParquetSheet<'a> {
                 (ColumnKind::Text, other) => Value::String(other.to_string()),
                 (_, value) => value,
             };
-            self.waiting_bytes += value.as_str().map_or(8, str::len);
-            waiting.push(value);
+            self.pending_bytes += value.as_str().map_or(8, str::len);
+            pending.push(value);
         }
         self.rows += 1;
-        if self.waiting_bytes >= GROUP_BYTES_MAX || self.waiting[0].len() >= GROUP_ROWS_MAX {
+        if self.pending_bytes >= GROUP_BYTES_MAX || self.pending[0].len() >= GROUP_ROWS_MAX {
             self.group()?;
         }
         Ok(())
     }
 
-    /// Writes what waits and the file's end; the number of rows.
+    /// Writes the last row group and the footer; returns the number of rows.
     pub fn finish(mut self) -> Result<usize, ResultsError> {
-        if self.waiting.first().is_some_and(|column| !column.is_empty()) {
+        if self.pending.first().is_some_and(|column| !column.is_empty()) {
             self.group()?;
         }
         self.writer.finish().map_err(|error| broken(self.out_name, error))?;
-        self.hand_on()?;
+        self.copy_out()?;
         Ok(self.rows)
     }
 
     fn group(&mut self) -> Result<(), ResultsError> {
-        let waiting: Vec<Vec<Value>> = self.waiting.iter_mut().map(std::mem::take).collect();
-        write_group(&mut self.writer, &self.columns, &waiting)
+        let pending: Vec<Vec<Value>> = self.pending.iter_mut().map(std::mem::take).collect();
+        write_group(&mut self.writer, &self.columns, &pending)
             .map_err(|error| broken(self.out_name, error))?;
-        self.waiting_bytes = 0;
-        self.hand_on()
+        self.pending_bytes = 0;
+        self.copy_out()
     }
 
-    fn hand_on(&mut self) -> Result<(), ResultsError> {
-        let bytes =
-            std::mem::take(&mut *self.buffer.0.lock().unwrap_or_else(PoisonError::into_inner));
+    fn copy_out(&mut self) -> Result<(), ResultsError> {
+        let bytes = std::mem::take(&mut *unpoisoned(self.buffer.0.lock()));
         self.out
             .write_all(&bytes)
             .map_err(|source| ResultsError::from_io("write", self.out_name, None, source))
@@ -168,10 +167,10 @@ fn schema(columns: &[(String, ColumnKind)]) -> Result<Type, ParquetError> {
 fn write_group(
     writer: &mut SerializedFileWriter<SharedBuffer>,
     columns: &[(String, ColumnKind)],
-    waiting: &[Vec<Value>],
+    pending: &[Vec<Value>],
 ) -> Result<(), ParquetError> {
     let mut group = writer.next_row_group()?;
-    for ((name, kind), values) in columns.iter().zip(waiting) {
+    for ((name, kind), values) in columns.iter().zip(pending) {
         let missing = || ParquetError::General(format!("column {name} is not in the schema"));
         let mut column = group.next_column()?.ok_or_else(missing)?;
         let levels: Vec<i16> = values.iter().map(|value| i16::from(!value.is_null())).collect();

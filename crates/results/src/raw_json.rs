@@ -1,16 +1,17 @@
+//! JSON text that is written and read verbatim.
+
 use serde::de::{Deserializer, Error as _};
 use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-/// A part of a row that is written and read as the JSON text it is: rows are written a hundred
-/// thousand a second, and trees of values would cost most of that.
+/// Part of a row as JSON text. Rows are written at 100,000 per second, and value trees would take most
+/// of that time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawJson(Box<str>);
 
-/// How serde_json knows a text that goes out as it is. Its own `RawValue` does the same, but can
-/// only be made by growing a new text step by step, or by reading it again; a test below fails
-/// should the name ever change.
+/// The struct name that serde_json writes verbatim. Its own `RawValue` uses the same name, but can
+/// only be created by parsing or by growing a string. A test fails if the name changes.
 const VERBATIM: &str = "$serde_json::private::RawValue";
 
 thread_local! {
@@ -18,7 +19,7 @@ thread_local! {
 }
 
 impl RawJson {
-    /// The JSON of a value; `null` for what has none.
+    /// The JSON of a value; `null` if it cannot be serialized.
     pub fn of(value: &impl Serialize) -> RawJson {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
@@ -28,17 +29,16 @@ impl RawJson {
         })
     }
 
-    /// The text.
     pub fn text(&self) -> &str {
         &self.0
     }
 
-    /// Read as a type.
+    /// Parses the text as a type.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.text())
     }
 
-    /// Read as a tree.
+    /// Parses the text as a value tree.
     pub fn value(&self) -> serde_json::Value {
         self.read().unwrap_or_default()
     }
@@ -71,7 +71,7 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
-    fn a_raw_part_is_written_and_read_as_the_json_it_is() {
+    fn raw_json_is_written_and_read_verbatim() {
         let tree = json!({"a": [1, 2.5, null], "b": {"c": "\"é\n"}});
         let raw = RawJson::of(&tree);
         assert_eq!(raw.text(), tree.to_string());

@@ -1,54 +1,57 @@
+//! Progress of an experiment, for `status`.
+
+use crate::claim::Owner;
+use crate::error::ResultsError;
+use crate::journal::{self, JournalEntry, JournalEvent};
+use crate::run_record::{RunFailure, RunRecord};
+use crate::store::Store;
 use crate::throughput::{Throughput, WINDOW, throughput};
-use crate::{Owner, ResultsError, RunFailure, RunRecord, Store, journal};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-/// How far one run is.
+/// State of one run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum RunState {
-    /// Committed.
     Done,
-    /// Begun, neither committed nor failed.
+    /// Started, neither committed nor failed.
     Begun {
-        /// Whether a process works on it now.
+        /// Whether a live process works on the run.
         running: bool,
     },
-    /// Its last attempt failed.
+    /// The last attempt failed.
     Failed {
-        /// Why.
         failure: RunFailure,
     },
-    /// Nothing was written yet.
+    /// Not started.
     Left,
 }
 
-/// How far an experiment is.
+/// Progress of an experiment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Status {
-    /// All runs.
+    /// Number of runs.
     pub total: usize,
     /// Committed.
     pub done: usize,
-    /// Begun, neither committed nor failed.
+    /// Started, neither committed nor failed.
     pub begun: usize,
-    /// Of these, in the hands of a process that is alive.
+    /// Part of `begun` on which a live process works.
     pub running: usize,
-    /// Last attempt failed.
+    /// Runs whose last attempt failed.
     pub failed: usize,
-    /// Not begun.
+    /// Not started.
     pub left: usize,
     /// Steps of the committed runs.
     pub steps: u64,
-    /// Seconds that the committed runs took.
+    /// Wall time of the committed runs.
     pub seconds: f64,
-    /// What the processes that work now have done over the last minutes.
+    /// Throughput of the running processes over the last minutes.
     #[serde(rename = "pace")]
     pub throughput: Throughput,
-    /// Seconds until all is done at that pace, if runs are as long as the committed ones, or,
-    /// before there are any, as long as they may be. None where nothing was done in the last
-    /// minutes.
+    /// Seconds until all runs are done at this throughput, if runs are as long as the committed ones,
+    /// or, before the first commit, as long as they may be. `None` without throughput.
     pub eta_s: Option<f64>,
     /// Outcome -> committed runs.
     pub outcomes: BTreeMap<String, usize>,
@@ -56,7 +59,7 @@ pub struct Status {
     pub failures: BTreeMap<String, RunFailure>,
 }
 
-/// Looks at every run of the experiment.
+/// Reads the state of every run of the experiment.
 pub fn status(store: &Store) -> Result<Status, ResultsError> {
     let mut status = count(store)?;
     let (journals, now) =
@@ -103,12 +106,12 @@ fn state(store: &Store, run_id: &str, here: &Owner) -> Result<RunState, ResultsE
     })
 }
 
-fn eta_s(status: &Status, journals: &[Vec<journal::JournalEntry>]) -> Option<f64> {
+fn eta_s(status: &Status, journals: &[Vec<JournalEntry>]) -> Option<f64> {
     let rate = status.throughput.steps_per_s?;
     let left = (status.total - status.done) as f64;
     let longest = || {
-        let began = journals.iter().flatten().rev().find_map(|entry| match entry.deed {
-            journal::JournalEvent::Began { steps_left_max, runs_left } if runs_left > 0 => {
+        let began = journals.iter().flatten().rev().find_map(|entry| match entry.event {
+            JournalEvent::Began { steps_left_max, runs_left } if runs_left > 0 => {
                 Some(steps_left_max as f64 / runs_left as f64)
             }
             _ => None,
@@ -119,6 +122,6 @@ fn eta_s(status: &Status, journals: &[Vec<journal::JournalEntry>]) -> Option<f64
         0 => longest()?,
         done => left * status.steps as f64 / done as f64,
     };
-    // What processes at work have done of it already.
+    // Steps of runs in flight are done already.
     Some((steps - status.throughput.steps_open as f64).max(0.0) / rate)
 }

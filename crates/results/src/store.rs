@@ -1,26 +1,31 @@
-use crate::claim::Claim;
-use crate::{
-    ClaimOutcome, ConfigDifference, ExperimentRecord, ModelRecord, Owner, ResultsError, RunFolder,
-    disk,
-};
+//! An experiment's folder.
+
+use crate::claim::{Claim, ClaimOutcome, Owner};
+use crate::disk;
+use crate::error::{ConfigDifference, ResultsError};
+use crate::experiment_record::{ExperimentRecord, ModelRecord};
+use crate::run_folder::RunFolder;
+use base::unpoisoned;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// An experiment's folder, open for reading and, through claims, for writing.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(15);
+
+/// An experiment's folder, open for reading and, with claims, for writing.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
     record: ExperimentRecord,
     owner: Owner,
-    heart: Option<ClaimHeartbeat>,
+    heartbeat: Option<ClaimHeartbeat>,
 }
 
 impl Store {
-    /// Opens the folder for `record`, or makes it. A folder of another configuration is refused,
-    /// key by key.
+    /// Opens or creates the folder for `record`. For a folder of another configuration, the error
+    /// lists the keys that differ.
     pub fn create(root: &Path, record: &ExperimentRecord) -> Result<Store, ResultsError> {
         disk::make_folder(root)?;
         let owner = Owner::here();
@@ -37,38 +42,35 @@ impl Store {
             root: root.to_path_buf(),
             record: stored,
             owner,
-            heart: Some(ClaimHeartbeat::start()),
+            heartbeat: Some(ClaimHeartbeat::start()),
         })
     }
 
-    /// Opens an existing folder to read it.
+    /// Opens an existing folder for reading.
     pub fn open(root: &Path) -> Result<Store, ResultsError> {
         Ok(Store {
             root: root.to_path_buf(),
             record: read_experiment(root)?,
             owner: Owner::here(),
-            heart: None,
+            heartbeat: None,
         })
     }
 
-    /// The folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// What the folder is the result of.
     pub fn experiment(&self) -> &ExperimentRecord {
         &self.record
     }
 
-    /// The model behind a name, as the folder was begun with it, if it was.
+    /// The recorded model of this name, if any.
     pub fn model(&self, name: &str) -> Result<Option<ModelRecord>, ResultsError> {
         disk::read_document(&self.model_path(name))
     }
 
-    /// Records the model behind a name, or checks it against what the folder was begun with.
-    /// Returns the kernel set to mark rows with: `Some` only if it differs and `accept_mixed`
-    /// allows that.
+    /// Records the model of a name, or checks it against the recorded one. Returns the kernel set to
+    /// mark rows with: `Some` only if it differs and `accept_mixed` allows that.
     pub fn admit_model(
         &self,
         model: &ModelRecord,
@@ -114,16 +116,16 @@ impl Store {
         RunFolder::at(self.root.join("runs").join(fan).join(run_id))
     }
 
-    /// Asks for a run; a claim that is held is kept fresh for other hosts to see.
+    /// Claims a run; an acquired claim is refreshed until it is dropped.
     pub fn claim(&self, run_id: &str) -> Result<ClaimOutcome, ResultsError> {
         let outcome = self.run(run_id).claim(&self.owner)?;
-        if let (ClaimOutcome::Acquired(claim), Some(heart)) = (&outcome, &self.heart) {
-            heart.keep(claim.path());
+        if let (ClaimOutcome::Acquired(claim), Some(heartbeat)) = (&outcome, &self.heartbeat) {
+            heartbeat.refresh(claim.path());
         }
         Ok(outcome)
     }
 
-    /// Folders of all runs that lie there, in the order of their ids.
+    /// Folders of all runs on disk, in the order of their ids.
     pub fn runs(&self) -> Result<Vec<RunFolder>, ResultsError> {
         let top = self.root.join("runs");
         let mut folders = Vec::new();
@@ -150,12 +152,12 @@ fn differences(
         stored: stored.get(key).cloned(),
         given: given.get(key).cloned(),
     };
-    // Compared as text: 1 and 1.0 are written differently and would be different experiments.
+    // Compared as text: 1 and 1.0 have different hashes, so they are different experiments.
     let text = |map: &BTreeMap<String, Value>, key: &String| map.get(key).map(Value::to_string);
     keys.into_iter().filter(|key| text(stored, key) != text(given, key)).map(difference).collect()
 }
 
-/// A thread that refreshes the claims of this process.
+/// A thread that refreshes the claims of this process for other hosts.
 #[derive(Debug)]
 struct ClaimHeartbeat {
     shared: Arc<(Mutex<HeartbeatState>, Condvar)>,
@@ -170,28 +172,24 @@ struct HeartbeatState {
 impl ClaimHeartbeat {
     fn start() -> ClaimHeartbeat {
         let shared: Arc<(Mutex<HeartbeatState>, Condvar)> = Arc::default();
-        let theirs = shared.clone();
-        // Without the thread claims only grow stale for other hosts, which costs double work and
-        // nothing else.
-        let _ = std::thread::Builder::new().name("claims".into()).spawn(move || beat(&theirs));
+        let of_thread = shared.clone();
+        // Without the thread, claims become stale for other hosts, which costs double work only.
+        let _ = std::thread::Builder::new()
+            .name("claims".into())
+            .spawn(move || refresh_claims(&of_thread));
         ClaimHeartbeat { shared }
     }
 
-    fn keep(&self, path: &Path) {
-        self.shared
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .claims
-            .insert(path.to_path_buf());
+    fn refresh(&self, path: &Path) {
+        unpoisoned(self.shared.0.lock()).claims.insert(path.to_path_buf());
     }
 }
 
-fn beat(shared: &(Mutex<HeartbeatState>, Condvar)) {
-    let mut state = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+fn refresh_claims(shared: &(Mutex<HeartbeatState>, Condvar)) {
+    let mut state = unpoisoned(shared.0.lock());
     while !state.stop {
-        let waited = shared.1.wait_timeout(state, Duration::from_secs(15));
-        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let waited = shared.1.wait_timeout(state, REFRESH_INTERVAL);
+        state = unpoisoned(waited).0;
         state.claims.retain(|path| path.exists());
         state.claims.iter().for_each(|path| Claim::refresh(path));
     }
@@ -199,7 +197,7 @@ fn beat(shared: &(Mutex<HeartbeatState>, Condvar)) {
 
 impl Drop for ClaimHeartbeat {
     fn drop(&mut self) {
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).stop = true;
+        unpoisoned(self.shared.0.lock()).stop = true;
         self.shared.1.notify_all();
     }
 }

@@ -1,31 +1,33 @@
-use crate::journal::{JournalEntry, JournalEvent};
+//! Throughput of the processes that work on an experiment, from their journals.
+
+use crate::journal::{JournalCounts, JournalEntry, JournalEvent};
 use serde::Serialize;
 use std::time::Duration;
 
-/// How far back the pace is measured.
+/// Time span over which throughput is measured.
 pub(crate) const WINDOW: Duration = Duration::from_secs(300);
 
-/// How fast processes have worked over the last minutes.
+/// Throughput of all running processes over the last minutes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Throughput {
-    /// Processes that work, as far as their journals say.
+    /// Processes whose journals have not ended.
     pub processes: usize,
-    /// Runs that these have in flight.
+    /// Runs in flight.
     pub in_flight: u64,
-    /// Steps that these runs have taken.
+    /// Steps of the runs in flight.
     pub steps_open: u64,
-    /// Steps a second, of all together; none while nothing was done.
+    /// Steps per second, all processes together; `None` without any.
     pub steps_per_s: Option<f64>,
-    /// Tokens of replies a second, of all together.
+    /// Reply tokens per second, all processes together.
     pub reply_tokens_per_s: Option<f64>,
 }
 
-/// The pace that journals (see [`crate::journals`]) tell at `now_unix_s`. A process that was killed
-/// slows down in it, and is forgotten when its journal is older than the window.
+/// Throughput at `now_unix_s` from the entries of each process. A killed process counts with fewer and
+/// fewer steps per second until its journal is older than the window.
 pub(crate) fn throughput(journals: &[Vec<JournalEntry>], now_unix_s: f64) -> Throughput {
     let mut throughput = Throughput::default();
     for entries in journals {
-        let Some(last) = entries.last().filter(|last| last.deed != JournalEvent::Ended) else {
+        let Some(last) = entries.last().filter(|last| last.event != JournalEvent::Ended) else {
             continue;
         };
         throughput.processes += 1;
@@ -46,26 +48,25 @@ pub(crate) fn throughput(journals: &[Vec<JournalEntry>], now_unix_s: f64) -> Thr
     throughput
 }
 
-/// From when on a process is measured, and what it had done then: the last entry before the window,
-/// or its first run.
-fn baseline(entries: &[JournalEntry], window_unix_s: f64) -> Option<(f64, crate::JournalCounts)> {
+/// Time and counts from which a process is measured: its last entry before the window, or the start
+/// of its first run.
+fn baseline(entries: &[JournalEntry], window_unix_s: f64) -> Option<(f64, JournalCounts)> {
     let before = entries
         .iter()
         .rev()
         .find(|entry| entry.at_unix_s <= window_unix_s && entry.counts.steps > 0);
-    let first = || entries.iter().find(|entry| matches!(entry.deed, JournalEvent::Started { .. }));
+    let first = || entries.iter().find(|entry| matches!(entry.event, JournalEvent::Started { .. }));
     before.or_else(first).map(|entry| (entry.at_unix_s, entry.counts))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::JournalCounts;
 
-    fn entry(at_unix_s: f64, deed: JournalEvent, steps: u64) -> JournalEntry {
+    fn entry(at_unix_s: f64, event: JournalEvent, steps: u64) -> JournalEntry {
         JournalEntry {
             at_unix_s,
-            deed,
+            event,
             counts: JournalCounts {
                 steps,
                 reply_tokens: steps * 10,
@@ -76,16 +77,16 @@ mod tests {
     }
 
     #[test]
-    fn those_that_work_count_from_their_first_run_or_the_windows_begin() {
+    fn processes_count_from_their_first_run_or_from_the_start_of_the_window() {
         let began = JournalEvent::Began { steps_left_max: 100, runs_left: 1 };
         let started = || JournalEvent::Started { run_id: "a".into() };
-        // 60 s of loading count for nothing: 100 steps in 50 s.
+        // 60 s of loading do not count: 100 steps in 50 s.
         let loaded = vec![
             entry(900.0, began.clone(), 0),
             entry(960.0, started(), 0),
             entry(1005.0, JournalEvent::Progress, 100),
         ];
-        // 1000 steps in 310 s, whatever was before.
+        // Earlier steps do not count: 1000 steps in 310 s.
         let long = vec![
             entry(0.0, started(), 0),
             entry(700.0, JournalEvent::Progress, 5000),
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_done_is_no_pace() {
+    fn without_journals_there_is_no_throughput() {
         assert_eq!(throughput(&[], 5.0), Throughput::default());
     }
 }

@@ -1,29 +1,26 @@
-use crate::{ParseFailure, StepRow};
+//! Sums over the rows of a run.
+
+use crate::row::{ParseFailure, StepRow};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Sums over the rows of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunTotals {
-    /// Rows seen.
     pub steps: u64,
-    /// The last row's day.
+    /// Day of the last row.
     pub days: u64,
-    /// Shocks.
     pub shocks: u64,
-    /// Replies that were no action, by kind.
+    /// Replies without a valid action, by kind.
     pub parse_failures: BTreeMap<String, u64>,
     /// Rows with a card problem.
     pub cards_missing: u64,
-    /// Tokens of all prompts.
     pub prompt_tokens: u64,
-    /// Tokens of all replies.
     pub reply_tokens: u64,
     pe: BTreeMap<Cow<'static, str>, (f64, u64)>,
 }
 
 impl RunTotals {
-    /// Adds one row.
     pub fn add(&mut self, row: &StepRow) {
         self.steps += 1;
         self.days = row.day;
@@ -35,7 +32,7 @@ impl RunTotals {
         self.prompt_tokens += row.prompt_tokens;
         self.reply_tokens += row.reply_tokens;
         for (kind, error) in &row.pe {
-            // Looked up first: nearly always there, and then no name is copied.
+            // `entry` would copy the name for each row.
             if !self.pe.contains_key(kind) {
                 self.pe.insert(kind.clone(), Default::default());
             }
@@ -46,8 +43,7 @@ impl RunTotals {
         }
     }
 
-    /// Mean of the steps in which an error of the type became known; null where none did: missing
-    /// is missing, not 0.
+    /// Mean error by kind over the steps in which one became known; `None`, not 0, without any.
     pub fn mean_pe(&self) -> BTreeMap<String, Option<f64>> {
         let mean = |&(sum, count): &(f64, u64)| (count > 0).then(|| sum / count as f64);
         self.pe.iter().map(|(kind, parts)| (kind.to_string(), mean(parts))).collect()

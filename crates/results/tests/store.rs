@@ -1,4 +1,4 @@
-//! The store: torn, edited and cut logs; claims; commits; folders of other configurations.
+//! Tests of the store: torn, edited and cut logs, claims, commits, folders of other configurations.
 
 use error_kind::{ErrorKind, HasKind};
 use results::*;
@@ -119,7 +119,7 @@ fn a_run_is_committed_once_and_read_back() {
         committed.mean_pe,
         BTreeMap::from([("cost".to_string(), Some(0.5)), ("temporal".into(), None)])
     );
-    // A second attempt, by a process that was paused before the first committed, changes nothing.
+    // A second attempt, by a process that was paused while the first committed, changes nothing.
     let mut late = folder.begin(claimed(&store, "aa11")).unwrap();
     assert_eq!(late.attempt(), 2);
     late.append(&row("aa11", 9)).unwrap();
@@ -131,7 +131,7 @@ fn a_run_is_committed_once_and_read_back() {
 }
 
 #[test]
-fn a_log_cut_at_any_byte_gives_its_whole_lines() {
+fn a_log_cut_at_any_byte_gives_its_complete_lines() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::create(root.path(), &experiment(0)).unwrap();
     let folder = store.run("aa11");
@@ -175,16 +175,16 @@ fn an_edited_line_is_reported_by_number() {
         assert_eq!(line_of(edited.join("\n") + "\n"), line);
         let mut removed = lines.clone();
         removed.remove(line - 1);
-        assert_eq!(line_of(removed.join("\n") + "\n"), line, "line {line} taken out");
+        assert_eq!(line_of(removed.join("\n") + "\n"), line, "line {line} removed");
     }
-    assert_eq!(line_of(lines[..2].join("\n") + "\n"), 3, "cut after two whole lines");
-    assert_eq!(line_of(whole.trim_end().to_string()), 4, "the last newline is gone");
+    assert_eq!(line_of(lines[..2].join("\n") + "\n"), 3, "cut after two complete lines");
+    assert_eq!(line_of(whole.trim_end().to_string()), 4, "without the last newline");
     std::fs::write(&path, &whole).unwrap();
     assert_eq!(folder.rows().unwrap().len(), 4);
 }
 
 #[test]
-fn a_folder_of_another_configuration_is_refused_key_by_key() {
+fn the_error_for_another_configuration_lists_the_keys_that_differ() {
     let root = tempfile::tempdir().unwrap();
     drop(Store::create(root.path(), &experiment(0)).unwrap());
     drop(Store::create(root.path(), &experiment(0)).unwrap());
@@ -207,13 +207,12 @@ fn a_claim_holds_while_its_owner_lives() {
     );
     drop(claim);
     drop(claimed(&two, "aa11"));
-    // A claim of a process that is gone: our own pid with another start.
+    // A claim of a process that has ended: this pid with another start time.
     let path = one.run("aa11").path().join("claim");
     let gone = Owner { started_ticks: 1, ..Owner::here() };
     std::fs::write(&path, serde_json::to_vec(&gone).unwrap()).unwrap();
     drop(claimed(&one, "aa11"));
-    // A claim of another host is believed while it is fresh, and taken over when nobody refreshed
-    // it for long.
+    // A claim of another host holds while it is recent, and is taken over once it is stale.
     let elsewhere = Owner { world: "another boot".into(), ..Owner::here() };
     std::fs::write(&path, serde_json::to_vec(&elsewhere).unwrap()).unwrap();
     assert!(matches!(one.claim("aa11").unwrap(), ClaimOutcome::HeldBy(_)));
@@ -223,7 +222,7 @@ fn a_claim_holds_while_its_owner_lives() {
 }
 
 #[test]
-fn many_threads_race_for_one_claim() {
+fn of_many_threads_that_claim_one_run_one_succeeds() {
     let root = tempfile::tempdir().unwrap();
     let stores: Vec<Store> =
         (0..8).map(|_| Store::create(root.path(), &experiment(0)).unwrap()).collect();
@@ -239,7 +238,7 @@ fn many_threads_race_for_one_claim() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_says_so() {
+fn a_folder_that_cannot_be_written_is_an_error_with_a_remedy() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -255,7 +254,7 @@ fn a_folder_that_cannot_be_written_says_so() {
 }
 
 #[test]
-fn another_kernel_set_is_refused_unless_accepted() {
+fn another_kernel_set_needs_accept_mixed() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::create(root.path(), &experiment(0)).unwrap();
     let model = |kernels: &str, dtype: &str| ModelRecord {
@@ -278,7 +277,7 @@ fn another_kernel_set_is_refused_unless_accepted() {
 }
 
 #[test]
-fn status_counts_what_is_done_begun_failed_and_left() {
+fn status_counts_runs_that_are_done_begun_failed_and_left() {
     let root = tempfile::tempdir().unwrap();
     let mut all = experiment(0);
     all.runs = ["aa11", "bb22", "cc33", "dd44"].map(String::from).to_vec();
@@ -295,7 +294,7 @@ fn status_counts_what_is_done_begun_failed_and_left() {
 }
 
 #[test]
-fn tables_hold_the_columns_that_readers_rely_on() {
+fn exported_tables_have_the_documented_columns() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::create(root.path(), &experiment(0)).unwrap();
     write_run(&store, "aa11", 2);
@@ -343,11 +342,11 @@ fn tables_hold_the_columns_that_readers_rely_on() {
 }
 
 #[test]
-fn a_long_log_of_a_done_run_is_compressed_and_read_as_before() {
+fn a_long_log_of_a_committed_run_is_compressed_and_reads_the_same() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::create(root.path(), &experiment(0)).unwrap();
     let short = write_run(&store, "bb22", 3);
-    assert!(!short.pack().unwrap(), "short logs stay as they are");
+    assert!(!short.pack().unwrap(), "short logs are not compressed");
     let folder = write_run(&store, "aa11", 3000);
     let (rows, plain) = (folder.rows().unwrap(), folder.path().join("steps.1.jsonl"));
     let (packed, text) = (folder.path().join("steps.1.jsonl.zst"), std::fs::read(&plain).unwrap());
@@ -362,10 +361,10 @@ fn a_long_log_of_a_done_run_is_compressed_and_read_as_before() {
     let mut table = Vec::new();
     export(&store, ExportTable::Steps, ExportFormat::Jsonl, &mut table, root.path()).unwrap();
     assert_eq!(table.split(|byte| *byte == b'\n').count(), 3004);
-    // A kill between placing the one and removing the other leaves both.
+    // A kill between the rename and the removal leaves both files.
     std::fs::write(&plain, &text).unwrap();
     assert_eq!((folder.attempts().unwrap(), folder.rows().unwrap().len()), (vec![1], 3000));
-    assert!(folder.pack().unwrap() && !plain.exists(), "and packing again clears up");
+    assert!(folder.pack().unwrap() && !plain.exists(), "packing again removes the plain log");
     let whole = std::fs::read(&packed).unwrap();
     for (cut, flip) in
         [(whole.len() / 2, None), (10, None), (0, None), (whole.len(), Some(whole.len() / 2))]

@@ -1,30 +1,23 @@
 //! Named random streams, counter-based: a draw depends only on the run's seed, the stream's name and
 //! the draw's coordinates. Changing one factor leaves the draws of all others alone.
 
+use base::{GOLDEN_GAMMA, mix64};
+
 /// One named stream of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RandomStream(u64);
 
-/// SplitMix64's finalizer (Steele, Lea, Flood 2014): every bit of the input changes half of the
-/// output's.
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
 impl RandomStream {
     /// The stream of this name. Seed 0 is as good as any other.
     pub fn new(seed: u64, name: &str) -> RandomStream {
-        let golden = 0x9E37_79B9_7F4A_7C15u64;
-        RandomStream(name.bytes().fold(mix(seed.wrapping_add(golden)), |h, b| {
-            mix(h ^ u64::from(b)).wrapping_add(golden)
+        RandomStream(name.bytes().fold(mix64(seed.wrapping_add(GOLDEN_GAMMA)), |h, b| {
+            mix64(h ^ u64::from(b)).wrapping_add(GOLDEN_GAMMA)
         }))
     }
 
     /// 64 bits at coordinates (a day, an item, ...).
     pub fn bits(self, at: &[u64]) -> u64 {
-        at.iter().fold(self.0, |h, x| mix(h.wrapping_add(0x9E37_79B9_7F4A_7C15) ^ mix(*x)))
+        at.iter().fold(self.0, |h, x| mix64(h.wrapping_add(GOLDEN_GAMMA) ^ mix64(*x)))
     }
 
     /// A number in [0, 1).

@@ -7,12 +7,13 @@ mod store;
 
 use crate::error::FetchError;
 use crate::request::{FetchRequest, FetchSource};
+use base::unpoisoned;
 use client::HubClient;
 use download::Download;
 use listing::RepoFile;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use store::CachedRepository;
 use watch::{Stage, Watch};
 
@@ -75,7 +76,7 @@ fn download_all(files: &[&RepoFile], to: &Destination, watch: &Watch) -> Result<
             if let Err(error) = result {
                 // The other streams stop before their next file; the first error is returned.
                 next.store(files.len(), Ordering::Relaxed);
-                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                unpoisoned(failed.lock()).get_or_insert(error);
             }
         }
     };
@@ -85,5 +86,5 @@ fn download_all(files: &[&RepoFile], to: &Destination, watch: &Watch) -> Result<
             .for_each(|stream| drop(scope.spawn(move || work(stream))));
         work(0);
     });
-    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    unpoisoned(failed.into_inner()).map_or(Ok(()), Err)
 }

@@ -1,7 +1,12 @@
-use crate::packed;
-use crate::writer::AttemptWriter;
-use crate::{Chain, Claim, ClaimOutcome, Owner, ResultsError, RunRecord, StepRow, disk};
-use serde::{Deserialize, Serialize};
+//! The folder of a run: attempts, failures, the commit.
+
+use crate::attempt_writer::AttemptWriter;
+use crate::chain::Chain;
+use crate::claim::{Claim, ClaimOutcome, Owner};
+use crate::error::ResultsError;
+use crate::row::StepRow;
+use crate::run_record::{RunFailure, RunRecord};
+use crate::{disk, packed_log};
 use std::path::{Path, PathBuf};
 
 /// `runs/<ab>/<run_id>`.
@@ -10,70 +15,56 @@ pub struct RunFolder {
     path: PathBuf,
 }
 
-/// The rows of one attempt that can be trusted.
+/// The valid rows of one attempt.
 #[derive(Debug, Clone)]
 pub struct RunAttempt {
-    /// Its number.
     pub number: u64,
-    /// Its file.
+    /// The log.
     pub path: PathBuf,
     /// Sealed lines, whole and in order, without newlines.
     pub lines: Vec<String>,
     /// The rows in them.
     pub rows: Vec<StepRow>,
-    /// What was left out: a torn last line, or all from a damaged line on.
+    /// What was dropped: a torn last line, or all from a damaged line on.
     pub note: Option<String>,
 }
 
-/// Why an attempt ended without a result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunFailure {
-    /// Its number.
-    pub attempt: u64,
-    /// The step that could not be done.
-    pub step: u64,
-    /// Why.
-    pub reason: String,
-}
-
 impl RunFolder {
-    /// The folder at `path`, which need not exist yet.
+    /// The folder at `path`, which may not exist yet.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         RunFolder { path: path.into() }
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The run's id.
     pub fn run_id(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// The commit, if the run is done.
+    /// The run's record, if the run is done.
     pub fn committed(&self) -> Result<Option<RunRecord>, ResultsError> {
         disk::read_document(&self.path.join("run.json"))
     }
 
-    /// Whether the run is done, without reading how.
+    /// Whether the run is done; does not read the record.
     pub fn is_committed(&self) -> bool {
         self.path.join("run.json").exists()
     }
 
-    /// Asks for the run.
+    /// Claims the run for `owner`.
     pub fn claim(&self, owner: &Owner) -> Result<ClaimOutcome, ResultsError> {
         disk::make_folder(&self.path)?;
         Claim::take(&self.path, owner)
     }
 
-    /// Who works on the run, as far as can be seen from `here`; a process that is gone does not.
+    /// The live process that holds the run's claim, as far as `here` can tell.
     pub fn held_by(&self, here: &Owner) -> Result<Option<Owner>, ResultsError> {
         Claim::holder(&self.path, here)
     }
 
-    /// Begins an attempt that no other process writes to.
+    /// Starts an attempt in a log of its own.
     pub fn begin(&self, claim: Claim) -> Result<AttemptWriter, ResultsError> {
         let last = self.attempts()?.last().copied().unwrap_or(0);
         AttemptWriter::begin(&self.path, claim, last + 1)
@@ -104,8 +95,7 @@ impl RunFolder {
         Ok(numbers)
     }
 
-    /// The attempt from which to go on: the one with the most good rows. `None` where no row was
-    /// written.
+    /// The attempt to resume: the one with the most valid rows. `None` if no row was written.
     pub fn longest_attempt(&self) -> Result<Option<RunAttempt>, ResultsError> {
         let mut best: Option<RunAttempt> = None;
         for number in self.attempts()? {
@@ -117,18 +107,18 @@ impl RunFolder {
         Ok(best)
     }
 
-    /// The committed rows, each checked: an edited, cut or damaged log is an error that names the
-    /// line.
+    /// The committed rows. An edited, cut or damaged log is an error with the line number.
     pub fn rows(&self) -> Result<Vec<StepRow>, ResultsError> {
         Ok(self.committed_attempt()?.rows)
     }
 
-    /// The committed attempt, checked as [`RunFolder::rows`] says.
+    /// The committed attempt, checked like [`RunFolder::rows`].
     pub fn committed_attempt(&self) -> Result<RunAttempt, ResultsError> {
         let missing = || ResultsError::NotARun { path: self.path.clone(), expected: "run.json" };
         let record = self.committed()?.ok_or_else(missing)?;
         let missing = || ResultsError::NotARun { path: self.path.clone(), expected: "its log" };
-        let (path, bytes) = packed::read(&self.log(record.timing.attempt))?.ok_or_else(missing)?;
+        let (path, bytes) =
+            packed_log::read(&self.log(record.timing.attempt))?.ok_or_else(missing)?;
         let mut scan = LogScan::of(record.timing.attempt, &path, &bytes);
         if let Some(error) = scan.error.take() {
             return Err(error);
@@ -143,22 +133,20 @@ impl RunFolder {
         Ok(scan.attempt)
     }
 
-    /// The good rows of an attempt that was not committed; a torn or damaged end is left out and
-    /// noted.
+    /// The valid rows of an uncommitted attempt; a torn or damaged end is dropped and noted.
     pub fn read_attempt(&self, number: u64) -> Result<RunAttempt, ResultsError> {
         let log = self.log(number);
-        let (path, bytes) = packed::read(&log)?.unwrap_or((log, Vec::new()));
+        let (path, bytes) = packed_log::read(&log)?.unwrap_or((log, Vec::new()));
         let scan = LogScan::of(number, &path, &bytes);
         let mut attempt = scan.attempt;
         attempt.note = scan.error.map(|error| error.to_string());
         Ok(attempt)
     }
 
-    /// Compresses the log of a committed run, if it is long. Readers find the same rows before,
-    /// meanwhile and after.
+    /// Compresses the log of a committed run if it is long. Readers see the same rows at any time.
     pub fn pack(&self) -> Result<bool, ResultsError> {
         match self.committed()? {
-            Some(record) => packed::pack(&self.log(record.timing.attempt)),
+            Some(record) => packed_log::pack(&self.log(record.timing.attempt)),
             None => Ok(false),
         }
     }
@@ -168,7 +156,7 @@ impl RunFolder {
     }
 }
 
-/// A log, read up to its first bad line.
+/// A log, parsed up to its first invalid line.
 struct LogScan {
     attempt: RunAttempt,
     chain: Chain,
@@ -185,8 +173,8 @@ impl LogScan {
             note: None,
         };
         let mut scan = LogScan { attempt, chain: Chain::default(), error: None };
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if let Err((expected, found)) = scan.take(piece) {
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if let Err((expected, found)) = scan.push(line) {
                 let line = scan.attempt.lines.len() + 1;
                 scan.error =
                     Some(ResultsError::BadLine { path: path.to_path_buf(), line, expected, found });
@@ -196,15 +184,15 @@ impl LogScan {
         scan
     }
 
-    fn take(&mut self, piece: &[u8]) -> Result<(), (String, String)> {
-        let whole = "a whole line".to_string();
-        let Some(line) = piece.strip_suffix(b"\n") else {
-            return Err((whole, format!("a torn one of {} bytes", piece.len())));
+    fn push(&mut self, bytes: &[u8]) -> Result<(), (String, String)> {
+        let complete = "a complete line".to_string();
+        let Some(line) = bytes.strip_suffix(b"\n") else {
+            return Err((complete, format!("a torn line of {} bytes", bytes.len())));
         };
-        let line = std::str::from_utf8(line).map_err(|error| (whole, error.to_string()))?;
+        let line = std::str::from_utf8(line).map_err(|error| (complete, error.to_string()))?;
         let body = self.chain.open(line).ok_or_else(|| (self.expected_chain(), excerpt(line)))?;
         let row: StepRow =
-            serde_json::from_str(&body).map_err(|e| ("a step's row".to_string(), e.to_string()))?;
+            serde_json::from_str(&body).map_err(|e| ("a step row".to_string(), e.to_string()))?;
         self.attempt.lines.push(line.to_string());
         self.attempt.rows.push(row);
         Ok(())

@@ -1,7 +1,8 @@
-//! Logs of done runs, compressed: `steps.<attempt>.jsonl.zst` in place of `steps.<attempt>.jsonl`.
-//! Any tool for zstd reads them.
+//! Compressed logs of committed runs: `steps.<attempt>.jsonl.zst` in place of `steps.<attempt>.jsonl`,
+//! readable with any zstd tool.
 
-use crate::{ResultsError, disk};
+use crate::disk;
+use crate::error::ResultsError;
 use ruzstd::decoding::StreamingDecoder;
 use ruzstd::encoding::{CompressionLevel, FrameCompressor};
 use std::ffi::OsString;
@@ -9,18 +10,18 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// Logs below this stay as they are: they save little, and every tool reads them.
+/// Smaller logs are not compressed: they save little, and plain text is easier to use.
 const BYTES_MIN: u64 = 1 << 20;
 
-/// Where the compressed form of a log lies.
+/// Path of a log's compressed form.
 pub(crate) fn packed_path(log: &Path) -> PathBuf {
     let mut name = OsString::from(log);
     name.push(".zst");
     PathBuf::from(name)
 }
 
-/// Compresses a log that nobody writes to any more, if that is worth it. The plain one goes when
-/// the other is on disk and was read back the same; a kill at any instant leaves one of them whole.
+/// Compresses a finished log if it is long. The plain log is removed after the compressed one is on
+/// disk and decompresses to the same bytes; a kill at any instant leaves one of them complete.
 pub(crate) fn pack(log: &Path) -> Result<bool, ResultsError> {
     let fail = |what: &'static str| move |source| ResultsError::from_io(what, log, None, source);
     let long = match fs::metadata(log) {
@@ -35,16 +36,16 @@ pub(crate) fn pack(log: &Path) -> Result<bool, ResultsError> {
     let packed = compressed(File::open(log).map_err(fail("read"))?).map_err(fail("read"))?;
     if !same(&packed, File::open(log).map_err(fail("read"))?).map_err(fail("compress"))? {
         return Err(fail("compress")(io::Error::other(
-            "it is another log when read back; it stays as it is",
+            "the compressed log decompresses to other bytes; the plain log is kept",
         )));
     }
     let to = packed_path(log);
-    let beside = to.with_extension(format!("{}.new", std::process::id()));
-    let placed = disk::write_synced(&beside, &packed)
-        .and_then(|()| fs::rename(&beside, &to).map_err(fail("rename")));
+    let sibling = to.with_extension(format!("{}.new", std::process::id()));
+    let placed = disk::write_synced(&sibling, &packed)
+        .and_then(|()| fs::rename(&sibling, &to).map_err(fail("rename")));
     if placed.is_err() {
-        // Whatever happened, the sibling is of no use; failing to remove it harms nobody.
-        let _ = fs::remove_file(&beside);
+        // A leftover sibling is harmless, so errors are ignored.
+        let _ = fs::remove_file(&sibling);
     }
     placed?;
     let folder = log.parent().unwrap_or(Path::new("."));
@@ -55,9 +56,8 @@ pub(crate) fn pack(log: &Path) -> Result<bool, ResultsError> {
     }
 }
 
-/// A log's bytes and the file that they are from: the plain one where there is one. `None` where
-/// there is neither. Of a damaged compressed log what can still be read, which ends within a line
-/// or in the wrong one.
+/// The file and bytes of a log, the plain one if it exists; `None` if there is neither. A damaged
+/// compressed log gives the bytes before the damage, which end in a torn or wrong line.
 pub(crate) fn read(log: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, ResultsError> {
     if let Some(bytes) = disk::read(log)? {
         return Ok(Some((log.to_path_buf(), bytes)));
@@ -66,15 +66,15 @@ pub(crate) fn read(log: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, ResultsErro
     let Some(bytes) = disk::read(&packed)? else { return Ok(None) };
     let mut plain = Vec::with_capacity(bytes.len() * 8);
     if let Ok(mut decoder) = StreamingDecoder::new(&bytes[..]) {
-        // What was read before the error stays in the buffer, and its end shows as a bad line.
+        // Bytes before the error stay in the buffer, and its end is reported as an invalid line.
         let _cut = decoder.read_to_end(&mut plain);
     }
     Ok(Some((packed, plain)))
 }
 
 fn compressed(source: File) -> io::Result<Vec<u8>> {
-    // The compressor takes errors of its source for defects of the program; here they end the
-    // source, and are looked at after.
+    // `FrameCompressor` panics on read errors. `ErrorCapture` ends the input instead and keeps the
+    // error.
     let mut failed = None;
     let mut packed = Vec::new();
     let mut compressor = FrameCompressor::new(CompressionLevel::Fastest);
@@ -85,6 +85,7 @@ fn compressed(source: File) -> io::Result<Vec<u8>> {
     failed.map_or(Ok(packed), Err)
 }
 
+/// A reader that ends at the first error and keeps it.
 struct ErrorCapture<'a> {
     source: File,
     failed: &'a mut Option<io::Error>,
@@ -105,7 +106,7 @@ impl Read for ErrorCapture<'_> {
     }
 }
 
-/// Whether a compressed text is what a file holds, piece by piece.
+/// Whether compressed bytes decompress to the contents of a file.
 fn same(packed: &[u8], mut plain: File) -> io::Result<bool> {
     let mut decoder = StreamingDecoder::new(packed).map_err(io::Error::other)?;
     let (mut unpacked, mut original) = (vec![0; 1 << 16], vec![0; 1 << 16]);

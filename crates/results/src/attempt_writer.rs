@@ -1,18 +1,25 @@
-use crate::{Chain, Claim, ResultsError, RowsRecord, RunRecord, StepRow, disk};
+//! One attempt at a run: appends rows and commits.
+
+use crate::chain::Chain;
+use crate::claim::Claim;
+use crate::disk;
+use crate::error::ResultsError;
+use crate::row::StepRow;
+use crate::run_record::{RowsRecord, RunFailure, RunRecord};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// Whether a commit was ours.
+/// Whose commit became the run's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Committed {
-    /// Our record is the run's.
+    /// This attempt's.
     Ours,
-    /// Another attempt was first; its record stands, ours is dropped.
+    /// An earlier one; this attempt's record is dropped.
     Another,
 }
 
-/// One attempt at a run: rows are appended to a file that no other attempt ever writes.
+/// Appends rows to a file that no other attempt ever writes.
 #[derive(Debug)]
 pub struct AttemptWriter {
     folder: PathBuf,
@@ -27,7 +34,7 @@ pub struct AttemptWriter {
 }
 
 impl AttemptWriter {
-    /// Begins the next attempt in a folder that `claim` holds.
+    /// Starts the next attempt in a folder that `claim` holds.
     pub(crate) fn begin(folder: &Path, claim: Claim, first: u64) -> Result<Self, ResultsError> {
         let mut attempt = first;
         loop {
@@ -54,7 +61,6 @@ impl AttemptWriter {
         }
     }
 
-    /// Which attempt this is.
     pub fn attempt(&self) -> u64 {
         self.attempt
     }
@@ -64,14 +70,14 @@ impl AttemptWriter {
         self.lines
     }
 
-    /// Appends one row, sealed, and hands it to the system.
+    /// Seals one row and writes it to the file.
     pub fn append(&mut self, row: &StepRow) -> Result<(), ResultsError> {
         self.line.clear();
         let written = serde_json::to_writer(&mut self.line, row);
         written.map_err(|source| ResultsError::Unwritable { what: "a row", source })?;
         self.chain.seal(&mut self.line);
         self.line.push(b'\n');
-        // One write a row: after a kill the file ends between two rows or within the last one.
+        // One write per row: after a kill the file ends between two rows or within the last one.
         let fail = |source| ResultsError::from_io("write", &self.path, Some(self.bytes), source);
         self.file.write_all(&self.line).map_err(fail)?;
         self.lines += 1;
@@ -79,13 +85,12 @@ impl AttemptWriter {
         Ok(())
     }
 
-    /// What the file holds now, for the record.
+    /// The file's contents, for the run's record.
     pub fn rows(&self) -> RowsRecord {
         RowsRecord { lines: self.lines, bytes: self.bytes, chain: self.chain.to_string() }
     }
 
-    /// Syncs the rows, then commits the run: `rows`, and the attempt in `timing`, are filled in
-    /// here.
+    /// Syncs the rows, then commits the run. Fills in `rows` and `timing.attempt`.
     pub fn commit(self, mut record: RunRecord) -> Result<(Committed, RunRecord), ResultsError> {
         record.rows = self.rows();
         record.timing.attempt = self.attempt;
@@ -98,14 +103,11 @@ impl AttemptWriter {
         Ok((if ours { Committed::Ours } else { Committed::Another }, record))
     }
 
-    /// Ends the attempt without a result. The rows stay: the next attempt goes on from them.
+    /// Ends the attempt without a result. The rows stay, and the next attempt continues from them.
     pub fn fail(self, reason: &str) -> Result<(), ResultsError> {
         let path = self.folder.join(format!("failed.{}.json", self.attempt));
-        let failure = crate::RunFailure {
-            attempt: self.attempt,
-            step: self.lines + 1,
-            reason: reason.to_string(),
-        };
+        let failure =
+            RunFailure { attempt: self.attempt, step: self.lines + 1, reason: reason.to_string() };
         disk::link_document(&path, &self.attempt.to_string(), &failure).map(drop)
     }
 }
