@@ -13,8 +13,10 @@ use super::pinned::PinnedRing;
 use super::stream::Stream;
 use super::{CudaError, Driver};
 
-/// Number and size in bytes of the pinned staging buffers for small uploads and downloads.
-pub(super) const STAGING: (usize, usize) = (8, 512 << 10);
+/// Pinned staging buffers for small uploads and downloads.
+pub(super) const STAGING_BUFFERS: usize = 8;
+/// Size of one staging buffer.
+pub(super) const STAGING_BYTES: usize = 512 << 10;
 
 /// One opened GPU: its primary context, its kernels and two streams. Cheap to clone, usable from
 /// any number of threads.
@@ -92,7 +94,7 @@ impl Gpu {
             compute: Stream::new(&context)?,
             copies: Stream::new(&context)?,
             module: OnceLock::new(),
-            staging: PinnedRing::in_context(&context, STAGING.0, STAGING.1)?,
+            staging: PinnedRing::in_context(&context, STAGING_BUFFERS, STAGING_BYTES)?,
             info,
             context,
         };

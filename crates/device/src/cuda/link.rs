@@ -123,7 +123,11 @@ impl PeerLink {
         ready.record(self.to.compute())?;
         self.from.compute().wait_for(&ready)?;
         // SAFETY: required of the caller.
-        unsafe { send(&self.from, self.from.compute(), from, &self.to, to, bytes) }?;
+        unsafe {
+            let from = GpuAddress { gpu: &self.from, address: from };
+            let to = GpuAddress { gpu: &self.to, address: to };
+            queue_peer_copy(self.from.compute(), from, to, bytes)
+        }?;
         let sent = Event::new(self.from.context())?;
         sent.record(self.from.compute())?;
         self.to.compute().wait_for(&sent)
@@ -149,27 +153,31 @@ impl PeerLink {
     }
 }
 
-/// Queues a peer copy.
+/// An address in the memory of a GPU.
+struct GpuAddress<'a> {
+    gpu: &'a Gpu,
+    address: u64,
+}
+
+/// Queues a peer copy on `stream`, a stream of the source GPU.
 ///
 /// # Safety
 /// The ranges must be memory of the two GPUs that nothing else accesses until the copy is done.
-unsafe fn send(
-    from: &Gpu,
+unsafe fn queue_peer_copy(
     stream: &Stream,
-    address: u64,
-    to: &Gpu,
-    target: u64,
+    from: GpuAddress<'_>,
+    to: GpuAddress<'_>,
     bytes: usize,
 ) -> Result<(), CudaError> {
-    let (source, destination) = (from.context(), to.context());
+    let (source, target) = (from.gpu.context(), to.gpu.context());
     // SAFETY: required of the caller; both contexts are alive.
     unsafe {
         call!(
             source,
             cuMemcpyPeerAsync(
-                target,
-                destination.handle,
-                address,
+                to.address,
+                target.handle,
+                from.address,
                 source.handle,
                 bytes,
                 stream.handle
@@ -193,7 +201,9 @@ fn test_copy(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<Option<String>, 
         from.await_kernels("an upload", deadline)?;
         to.compute().zero(target.address(), TEST_COPY_BYTES)?;
         to.await_kernels("clearing memory", deadline)?;
-        send(from, &stream, source.address(), to, target.address(), TEST_COPY_BYTES)?;
+        let from = GpuAddress { gpu: from, address: source.address() };
+        let to = GpuAddress { gpu: to, address: target.address() };
+        queue_peer_copy(&stream, from, to, TEST_COPY_BYTES)?;
     }
     sent.record(&stream)?;
     match sent.wait("a copy to another GPU", deadline.min(Instant::now() + TEST_COPY_TIMEOUT)) {

@@ -4,11 +4,11 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::gpu::STAGING;
+use super::gpu::{STAGING_BUFFERS, STAGING_BYTES};
 use super::{CudaError, Gpu, PinnedBuffer};
 
 /// Most pinned buffers that one download uses at a time.
-const PENDING_MAX: usize = STAGING.0 / 2;
+const PENDING_MAX: usize = STAGING_BUFFERS / 2;
 
 /// A piece of a download: its offset and length in bytes.
 struct PendingDownload {
@@ -29,7 +29,7 @@ impl Gpu {
         from: &[u8],
         deadline: Instant,
     ) -> Result<(), CudaError> {
-        for (piece, at) in from.chunks(STAGING.1).zip((0u64..).step_by(STAGING.1)) {
+        for (piece, at) in from.chunks(STAGING_BYTES).zip((0u64..).step_by(STAGING_BYTES)) {
             let mut buffer = self.staging().acquire(deadline)?;
             buffer[..piece.len()].copy_from_slice(piece);
             // SAFETY: the piece fits the buffer; the rest is required of the caller.
@@ -75,8 +75,8 @@ impl Gpu {
             arrive(pending.at, pending.len, pending.buffer)
         };
         let mut downloads: VecDeque<PendingDownload> = VecDeque::new();
-        for at in (0..bytes).step_by(STAGING.1) {
-            let len = STAGING.1.min(bytes - at);
+        for at in (0..bytes).step_by(STAGING_BYTES) {
+            let len = STAGING_BYTES.min(bytes - at);
             // A thread that holds buffers never waits for another one: two such threads could
             // deadlock.
             let mut buffer = loop {

@@ -67,7 +67,7 @@ pub(in crate::cuda) fn attention(
     with_epilogue(gpu, epilogue, out, |epilogue| {
         let args = AttentionArgs { epilogue, ..args };
         match tiled_kernels(shape) {
-            Some(kernels) => launch_tiled(gpu, shape, metadata, splits, kernels, args),
+            Some(kernels) => TiledAttention { gpu, shape, metadata, kernels }.launch(splits, args),
             None => launch_plain(gpu, shape, metadata.tokens(), options.heads, &args),
         }
     })
@@ -146,42 +146,38 @@ fn launch_plain(
     Ok(unsafe { gpu.launch(kernel, grid, args) }?)
 }
 
-/// Launches the kernels for both sizes of query tiles.
-fn launch_tiled(
-    gpu: &Gpu,
-    shape: &KvShape,
-    metadata: &AttentionMetadata,
-    splits: Splits,
-    kernels: [Kernel; 2],
-    mut args: AttentionArgs,
-) -> Result<(), DeviceError> {
-    args.slices = shape.value_dim.div_ceil(SLICE) as i32;
-    for (size, kernel) in kernels.into_iter().enumerate() {
-        if !metadata.tiles[size].is_empty() {
-            args.tiles = metadata.tiles_address(gpu, size)?;
-            let tiles = TiledLaunch { gpu, shape, metadata, size, kernel };
-            tiles.launch(splits, args)?;
-        }
-    }
-    Ok(())
-}
-
-/// All query tiles of one size.
-struct TiledLaunch<'a> {
+/// Attention by the tensor-core kernels.
+struct TiledAttention<'a> {
     gpu: &'a Gpu,
     shape: &'a KvShape,
     metadata: &'a AttentionMetadata,
-    /// Index into [`TILE_ROWS`].
-    size: usize,
-    kernel: Kernel,
+    /// For each size in [`TILE_ROWS`].
+    kernels: [Kernel; 2],
 }
 
-impl TiledLaunch<'_> {
-    /// Launches the kernel once with sequential splits, or in rounds of parallel splits, each
-    /// followed by a merge.
+impl TiledAttention<'_> {
+    /// Launches the kernels for both sizes of query tiles.
     fn launch(&self, splits: Splits, mut args: AttentionArgs) -> Result<(), DeviceError> {
-        let Self { gpu, shape, metadata, size, kernel } = *self;
-        let tiles = &metadata.tiles[size];
+        args.slices = self.shape.value_dim.div_ceil(SLICE) as i32;
+        for (size, tiles) in self.metadata.tiles.iter().enumerate() {
+            if !tiles.is_empty() {
+                args.tiles = self.metadata.tiles_address(self.gpu, size)?;
+                self.launch_size(size, splits, args)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Launches the kernel for one size of query tiles: once with sequential splits, or in rounds
+    /// of parallel splits, each followed by a merge.
+    fn launch_size(
+        &self,
+        size: usize,
+        splits: Splits,
+        mut args: AttentionArgs,
+    ) -> Result<(), DeviceError> {
+        let Self { gpu, shape, metadata, kernels } = *self;
+        let (tiles, kernel) = (&metadata.tiles[size], kernels[size]);
         let (count, heads) = (tiles.len(), shape.kv_heads * args.slices as usize);
         let visible = |tile: &TileExtent| visible_splits(tile, args.window as usize);
         let splits_max = tiles.iter().map(|tile| visible(tile).len()).max().unwrap_or(0);
