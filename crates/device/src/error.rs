@@ -1,9 +1,14 @@
 //! Errors of memory, threads, probing and kernels.
 
+mod cuda;
+
 use std::path::PathBuf;
 
 use error_kind::{ErrorKind, HasKind};
 use thiserror::Error;
+
+pub use self::cuda::CudaError;
+pub(crate) use self::cuda::code;
 
 /// An error of memory, threads, probing or kernels.
 #[derive(Debug, Error)]
@@ -122,7 +127,7 @@ pub enum DeviceError {
 
     /// An error of a GPU or its driver.
     #[error(transparent)]
-    Cuda(#[from] crate::cuda::CudaError),
+    Cuda(#[from] CudaError),
 
     /// `VENDOMINI_KERNELS` names no kernel set.
     #[error("VENDOMINI_KERNELS is {found:?}; it must be one of scalar, avx2, avx512, avx512bf16")]

@@ -9,34 +9,10 @@ use cudarc::driver::sys::{
 };
 
 use super::CudaError;
+pub(super) use crate::error::code;
 
 /// A `CUresult` as a number: newer drivers return codes that no enum of ours lists.
 pub(super) type Code = u32;
-
-/// The result codes that are handled specially.
-pub(super) mod code {
-    use super::Code;
-    pub const SUCCESS: Code = 0;
-    pub const OUT_OF_MEMORY: Code = 2;
-    pub const NO_DEVICE: Code = 100;
-    pub const NOT_READY: Code = 600;
-    pub const PEER_ACCESS_ALREADY_ENABLED: Code = 704;
-
-    /// Codes caused by a defect of this program: an invalid call or an illegal access in a kernel.
-    /// (714 and 719 may also be hardware faults.)
-    pub fn is_ours(code: Code) -> bool {
-        matches!(code, 1 | 201 | 400 | 500 | 700 | 701 | 710 | 715..=718)
-    }
-
-    /// Sticky errors, after which every later call in the context fails: the GPU fell off the bus,
-    /// its memory or a link broke, or a kernel made an illegal access.
-    pub fn is_final(code: Code) -> bool {
-        matches!(
-            code,
-            46 | 214 | 220 | 226 | 700 | 702 | 709 | 710 | 714..=719 | 721 | 810 | 911 | 999
-        )
-    }
-}
 
 /// Declares the driver functions in use and looks all of them up at once, so that a missing one is
 /// an error at start and not a panic later.

@@ -23,7 +23,6 @@ mod args;
 mod backend;
 mod context;
 mod driver;
-mod error;
 mod event;
 mod gpu;
 mod info;
@@ -40,9 +39,9 @@ mod stream;
 mod transfer;
 mod wait;
 
+pub use crate::error::CudaError;
 pub use backend::{GpuPassInput, GpuTensorData};
 pub use driver::Driver;
-pub use error::CudaError;
 pub use gpu::{Gpu, GpuMemory};
 pub use info::GpuInfo;
 pub use link::{LinkPath, PeerLink};

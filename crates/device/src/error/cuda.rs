@@ -5,7 +5,29 @@ use std::time::Duration;
 use error_kind::{ErrorKind, HasKind};
 use thiserror::Error;
 
-use super::api::code;
+/// Result codes of the CUDA driver that are handled specially.
+pub(crate) mod code {
+    pub const SUCCESS: u32 = 0;
+    pub const OUT_OF_MEMORY: u32 = 2;
+    pub const NO_DEVICE: u32 = 100;
+    pub const NOT_READY: u32 = 600;
+    pub const PEER_ACCESS_ALREADY_ENABLED: u32 = 704;
+
+    /// Codes caused by a defect of this program: an invalid call or an illegal access in a kernel.
+    /// (714 and 719 may also be hardware faults.)
+    pub fn is_ours(code: u32) -> bool {
+        matches!(code, 1 | 201 | 400 | 500 | 700 | 701 | 710 | 715..=718)
+    }
+
+    /// Sticky errors, after which every later call in the context fails: the GPU fell off the bus,
+    /// its memory or a link broke, or a kernel made an illegal access.
+    pub fn is_final(code: u32) -> bool {
+        matches!(
+            code,
+            46 | 214 | 220 | 226 | 700 | 702 | 709 | 710 | 714..=719 | 721 | 810 | 911 | 999
+        )
+    }
+}
 
 /// Failure of the CUDA driver or of an operation on a GPU. `ordinal` is the CUDA device ordinal.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
