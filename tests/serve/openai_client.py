@@ -1,6 +1,6 @@
-"""Asks a running `vendomini serve` as the `openai` Python client does: `python openai_client.py http://127.0.0.1:8080`.
+"""Tests a running `vendomini serve` with the `openai` Python client: `python openai_client.py http://127.0.0.1:8080 [KEY]`.
 
-Prints a line for each thing that was tried, and fails where an answer is not what the client expects.
+Prints a line for each check, and fails where a response is not what the client expects.
 """
 
 import json
@@ -36,9 +36,9 @@ response_format = {"type": "json_schema", "json_schema": {"name": "capital", "sc
 reply = client.chat.completions.create(
     model=model, messages=messages, temperature=0, max_tokens=60, response_format=response_format
 )
-gpu = json.loads(reply.choices[0].message.content)
-assert set(gpu) == {"city", "in_europe"}
-print("json_schema:", gpu)
+capital = json.loads(reply.choices[0].message.content)
+assert set(capital) == {"city", "in_europe"}
+print("json_schema:", capital)
 
 parameters = {
     "type": "object",
@@ -46,22 +46,22 @@ parameters = {
     "required": ["city"],
     "additionalProperties": False,
 }
-tools = [{"type": "function", "function": {"name": "weather", "description": "Tells it", "parameters": parameters}}]
-asked = [{"role": "user", "content": "How is the weather in Paris?"}]
+tools = [{"type": "function", "function": {"name": "weather", "description": "The weather of a city", "parameters": parameters}}]
+conversation = [{"role": "user", "content": "How is the weather in Paris?"}]
 reply = client.chat.completions.create(
-    model=model, messages=asked, tools=tools, tool_choice="required", temperature=0, max_tokens=60
+    model=model, messages=conversation, tools=tools, tool_choice="required", temperature=0, max_tokens=60
 )
 call = reply.choices[0].message.tool_calls[0]
 assert call.function.name == "weather" and reply.choices[0].finish_reason == "tool_calls"
 print("tool, required:", call.function.name, json.loads(call.function.arguments))
 
-asked += [reply.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "Sunny, 21 degrees."}]
-reply = client.chat.completions.create(model=model, messages=asked, tools=tools, temperature=0, max_tokens=60)
+conversation += [reply.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "Sunny, 21 degrees."}]
+reply = client.chat.completions.create(model=model, messages=conversation, tools=tools, temperature=0, max_tokens=60)
 message = reply.choices[0].message
 print("tool, auto:", [c.function.name for c in message.tool_calls or []], repr(message.content))
 
 with client.chat.completions.stream(
-    model=model, messages=asked[:1], tools=tools, tool_choice="required", temperature=0, max_tokens=60
+    model=model, messages=conversation[:1], tools=tools, tool_choice="required", temperature=0, max_tokens=60
 ) as events:
     last = [event for event in events][-1]
     final = events.get_final_completion()
@@ -81,7 +81,7 @@ for name, error, wrong in [
 ]:
     try:
         client.chat.completions.create(**{"model": model, "messages": messages, **wrong})
-    except error as refusal:
-        print(f"{name}: {refusal.status_code} {refusal.code}: {refusal.body['message'][:90]}")
+    except error as caught:
+        print(f"{name}: {caught.status_code} {caught.code}: {caught.body['message'][:90]}")
     else:
         raise SystemExit(f"{name} was not refused")

@@ -1,12 +1,13 @@
-//! The plan as people read it: a table of devices, who is where and why, what to expect, what to
-//! change.
+//! A plan as text: in full (memory per device, device map with reasons, predictions, suggestions),
+//! or as a summary of a few lines.
+
 use crate::{Plan, RateSource, Spill, Tier, TierPlan, both_units, bytes_text, short_text};
 
-/// Neighboring blocks, or one other module.
+/// Consecutive layers, or one other module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ModuleRange {
     stem: String,
-    /// First and last.
+    /// First and last layer.
     numbers: Option<(usize, usize)>,
 }
 
@@ -21,28 +22,24 @@ impl std::fmt::Display for ModuleRange {
     }
 }
 
-/// Modules that are in one place for one reason.
+/// Modules on one tier for one reason.
 struct ModuleGroup<'a> {
     tier: Tier,
     reason: &'a str,
-    runs: Vec<ModuleRange>,
+    ranges: Vec<ModuleRange>,
     modules: usize,
     bytes: u64,
 }
 
 impl Plan {
-    /// Plain lines, about 110 columns wide.
+    /// The whole plan, in lines of about 110 columns.
     pub fn describe(&self) -> String {
         let mut lines = vec![format!(
             "weights {} in {}; context {} x {} in {} KV blocks of {}",
             bytes_text(self.weights_bytes),
-            if self.dtype == "auto" { "the stored dtype" } else { self.dtype },
+            self.dtype_text(),
             self.context,
-            if self.concurrency == 1 {
-                "1 sequence".to_owned()
-            } else {
-                format!("{} sequences", self.concurrency)
-            },
+            self.concurrency_text(),
             self.kv_blocks,
             self.kv_dtype
         )];
@@ -72,25 +69,103 @@ impl Plan {
         lines.join("\n")
     }
 
-    /// The device map with equal neighbors joined: `model.layers.0-39 -> 0`.
+    /// The plan in a few lines: sizes, the limit of each device, the device map in two lines, and
+    /// what the reader can change.
+    pub fn summary(&self) -> Vec<String> {
+        let mut lines = vec![format!(
+            "{} of weights in {}; context {} x {}, KV cache in {}",
+            short_text(self.weights_bytes),
+            self.dtype_text(),
+            self.context,
+            self.concurrency_text(),
+            self.kv_dtype
+        )];
+        lines.extend(self.limits().map(|tier| {
+            let (budget, why) = (short_text(tier.budget_bytes), &tier.budget_name);
+            format!("limit of {}: {budget} for weights ({why})", device_name(tier.tier))
+        }));
+        lines.extend(self.device_map_in_two_lines());
+        lines.extend(self.warnings.iter().map(|line| format!("warning: {line}")));
+        let spills = [(&self.spill, "off the GPUs"), (&self.disk_spill, "on disk")];
+        for (spill, place) in spills {
+            let Some(spill) = spill else { continue };
+            lines.push(format!("{} {place}: {}", count_text(spill.modules), short_text(spill.bytes)));
+            if let Some(change) = spill.changes.first() {
+                lines.push(format!("  the smallest change that avoids this: {}", change.text));
+            }
+        }
+        lines
+    }
+
+    /// Where the modules are, and what that makes of each device: two lines of at most
+    /// `SUMMARY_COLUMNS` columns.
+    fn device_map_in_two_lines(&self) -> [String; 2] {
+        let tiers: Vec<Tier> = self.tiers.iter().map(|tier| tier.tier).collect();
+        let count = |tier: Tier| self.device_map.iter().filter(|(_, on)| *on == tier).count();
+        let on_one = tiers.iter().find(|tier| count(**tier) == self.device_map.len());
+        let map = match on_one {
+            Some(tier) => format!("all {} modules -> {tier}", self.device_map.len()),
+            None => self.spans(),
+        };
+        let sizes = tiers.iter().filter(|tier| count(**tier) > 0).map(|tier| {
+            let bytes = short_text(self.weights_on(*tier));
+            format!("{}: {bytes} in {}", device_name(*tier), count_text(count(*tier)))
+        });
+        let sizes = sizes.collect::<Vec<_>>().join("; ");
+        [format!("device map ({}): {map}", self.mode), format!("  {sizes}")].map(clipped)
+    }
+
+    /// The device map as spans of neighbors on one tier: `model.embed_tokens, model.layers.0-39 ->
+    /// 0; model.layers.40-79, model.norm, lm_head -> cpu`.
+    fn spans(&self) -> String {
+        let mut spans: Vec<(Tier, Vec<ModuleRange>)> = Vec::new();
+        for (name, tier) in &self.device_map {
+            match spans.last_mut() {
+                Some((last, ranges)) if last == tier => append(ranges, name),
+                _ => spans.push((*tier, vec![range_of(name)])),
+            }
+        }
+        let text = |(tier, ranges): &(Tier, Vec<ModuleRange>)| {
+            format!("{} -> {tier}", ranges_text(ranges))
+        };
+        spans.iter().map(text).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The device map with consecutive layers of one tier joined: `model.layers.0-39 -> 0`.
     pub fn runs(&self) -> String {
         let mut parts: Vec<String> = Vec::new();
         let mut modules = self.device_map.iter().peekable();
         while let Some((name, tier)) = modules.next() {
-            let mut runs = vec![run_of(name)];
+            let mut ranges = vec![range_of(name)];
             while let Some((next, _)) =
-                modules.next_if(|(next, on)| on == tier && joins(&runs[0], next))
+                modules.next_if(|(next, on)| on == tier && continues(&ranges[0], next))
             {
-                join(&mut runs, next);
+                append(&mut ranges, next);
             }
-            parts.push(format!("{} -> {tier}", runs[0]));
+            parts.push(format!("{} -> {tier}", ranges[0]));
         }
         parts.join(", ")
     }
 
-    /// What weights may take of each device, to the byte.
+    fn dtype_text(&self) -> &'static str {
+        if self.dtype == "auto" { "the stored dtype" } else { self.dtype }
+    }
+
+    fn concurrency_text(&self) -> String {
+        match self.concurrency {
+            1 => "1 sequence".to_owned(),
+            count => format!("{count} sequences"),
+        }
+    }
+
+    /// The tiers that have a limit.
+    fn limits(&self) -> impl Iterator<Item = &TierPlan> {
+        self.tiers.iter().filter(|tier| tier.tier != Tier::Disk)
+    }
+
+    /// The limit on weights of each device, in bytes.
     fn limits_in_bytes(&self) -> impl Iterator<Item = String> {
-        self.tiers.iter().filter(|tier| tier.tier != Tier::Disk).map(|tier| {
+        self.limits().map(|tier| {
             format!(
                 "limit of {}: {} for weights, {}",
                 tier.tier,
@@ -100,7 +175,7 @@ impl Plan {
         })
     }
 
-    /// A row a device, in GiB.
+    /// A table with a row for each device, in GiB.
     fn table(&self) -> Vec<String> {
         let name = |tier: &TierPlan| match tier.tier {
             Tier::Gpu(gpu) => format!("{gpu} {}", tier.name),
@@ -148,10 +223,10 @@ impl Plan {
             };
             let at = groups.iter().position(same).unwrap_or_else(|| {
                 let (tier, reason) = (module.tier, module.reason.text.as_str());
-                groups.push(ModuleGroup { tier, reason, runs: Vec::new(), modules: 0, bytes: 0 });
+                groups.push(ModuleGroup { tier, reason, ranges: Vec::new(), modules: 0, bytes: 0 });
                 groups.len() - 1
             });
-            join(&mut groups[at].runs, &module.name);
+            append(&mut groups[at].ranges, &module.name);
             groups[at].modules += 1;
             groups[at].bytes += module.weights_bytes;
         }
@@ -161,9 +236,9 @@ impl Plan {
     fn use_of(&self, tier: Tier, name: &str) -> String {
         match self.modules.iter().filter(|module| module.tier == tier).count() {
             0 => format!("{name}: not used for weights"),
-            1 => format!("{name}: used for 1 module, {}", both_units(self.weights_on(tier))),
             count => {
-                format!("{name}: used for {count} modules, {}", both_units(self.weights_on(tier)))
+                let bytes = both_units(self.weights_on(tier));
+                format!("{name}: used for {}, {bytes}", count_text(count))
             }
         }
     }
@@ -208,7 +283,7 @@ impl Plan {
     }
 }
 
-fn run_of(name: &str) -> ModuleRange {
+fn range_of(name: &str) -> ModuleRange {
     match name
         .rsplit_once('.')
         .and_then(|(stem, number)| Some((stem, number.parse::<usize>().ok()?)))
@@ -220,44 +295,64 @@ fn run_of(name: &str) -> ModuleRange {
     }
 }
 
-/// Whether a module is the next block of a run.
-fn joins(run: &ModuleRange, name: &str) -> bool {
-    let next = run_of(name);
-    matches!((run.numbers, next.numbers), (Some((_, last)), Some((first, _))) if run.stem == next.stem && first == last + 1)
+/// Whether a module is the layer after a range.
+fn continues(range: &ModuleRange, name: &str) -> bool {
+    let next = range_of(name);
+    matches!((range.numbers, next.numbers), (Some((_, last)), Some((first, _))) if range.stem == next.stem && first == last + 1)
 }
 
-fn join(runs: &mut Vec<ModuleRange>, name: &str) {
-    match runs.last_mut() {
-        Some(run) if joins(run, name) => {
-            run.numbers = run.numbers.map(|(first, last)| (first, last + 1))
+/// Extends the last range by a module, or begins a new one.
+fn append(ranges: &mut Vec<ModuleRange>, name: &str) {
+    match ranges.last_mut() {
+        Some(range) if continues(range, name) => {
+            range.numbers = range.numbers.map(|(first, last)| (first, last + 1))
         }
-        _ => runs.push(run_of(name)),
+        _ => ranges.push(range_of(name)),
     }
 }
 
+fn ranges_text(ranges: &[ModuleRange]) -> String {
+    ranges.iter().map(ModuleRange::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn count_text(modules: usize) -> String {
+    if modules == 1 { "1 module".to_owned() } else { format!("{modules} modules") }
+}
+
+/// `GPU 0`, `cpu`, `disk`.
+fn device_name(tier: Tier) -> String {
+    match tier {
+        Tier::Gpu(gpu) => format!("GPU {gpu}"),
+        other => other.to_string(),
+    }
+}
+
+/// Width of a summary's device map, which leaves room for an indentation on 100 columns.
+const SUMMARY_COLUMNS: usize = 96;
+
+fn clipped(line: String) -> String {
+    const MORE: &str = " ... (-v: all)";
+    if line.chars().count() <= SUMMARY_COLUMNS {
+        return line;
+    }
+    line.chars().take(SUMMARY_COLUMNS - MORE.len()).chain(MORE.chars()).collect()
+}
+
 fn group_line(group: &ModuleGroup) -> String {
-    let runs: Vec<String> = group.runs.iter().map(ModuleRange::to_string).collect();
-    let count = if group.modules == 1 {
-        "1 module".to_owned()
-    } else {
-        format!("{} modules", group.modules)
-    };
     format!(
-        "  {:>4}: {} ({count}, {}): {}",
+        "  {:>4}: {} ({}, {}): {}",
         group.tier.to_string(),
-        runs.join(", "),
+        ranges_text(&group.ranges),
+        count_text(group.modules),
         short_text(group.bytes),
         group.reason
     )
 }
 
 fn spill_lines(spill: &Spill, place: &str, goal: &str) -> Vec<String> {
-    let are = if spill.modules == 1 {
-        "1 module is".to_owned()
-    } else {
-        format!("{} modules are", spill.modules)
-    };
-    let mut lines = vec![format!("{are} {place} with {}", bytes_text(spill.bytes))];
+    let are = if spill.modules == 1 { "is" } else { "are" };
+    let (modules, bytes) = (count_text(spill.modules), bytes_text(spill.bytes));
+    let mut lines = vec![format!("{modules} {are} {place} with {bytes}")];
     if let Some(shortage) = &spill.shortage {
         lines.push(format!("  short: {shortage}"));
     }

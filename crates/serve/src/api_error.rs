@@ -1,13 +1,13 @@
-//! What a client is told when it gets no reply, in the form that OpenAI's clients read.
+//! Errors as OpenAI's clients read them: a status, and
+//! `{"error": {"message", "type", "param", "code"}}`.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::{RequestError, SubmitError, WaitError};
 use error_kind::{ErrorKind, HasKind};
 use serde_json::{Value, json};
 
-/// A request that is not answered: a status, and `{"error": {"message", "type", "param", "code"}}`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ApiError {
     pub status: StatusCode,
@@ -21,18 +21,16 @@ impl ApiError {
         ApiError { status, message: message.into(), code: None, param: None }
     }
 
-    /// 400: a field says what cannot be done.
+    /// 400, naming the field at fault.
     pub fn field(param: &'static str, message: impl Into<String>) -> Self {
-        ApiError { param: Some(param), ..ApiError::bad(message) }
+        ApiError { param: Some(param), ..ApiError::bad_request(message) }
     }
 
-    /// 400.
-    pub fn bad(message: impl Into<String>) -> Self {
+    pub fn bad_request(message: impl Into<String>) -> Self {
         ApiError::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// 503: the server is ending.
-    pub fn ending() -> Self {
+    pub fn shutting_down() -> Self {
         ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "the server is shutting down; send the request to another",
@@ -40,10 +38,10 @@ impl ApiError {
         .code("shutting_down")
     }
 
-    /// 504: not done in time.
-    pub fn late(limit_s: f64) -> Self {
+    /// 504: the reply took longer than the server allows.
+    pub fn timeout(limit_s: f64) -> Self {
         let message = format!(
-            "the reply was not done within {limit_s} s; ask for fewer tokens, or raise the server's limit"
+            "the reply was not finished within {limit_s} s; request fewer tokens, or raise --reply-timeout"
         );
         ApiError::new(StatusCode::GATEWAY_TIMEOUT, message).code("timeout")
     }
@@ -52,7 +50,7 @@ impl ApiError {
         ApiError { code: Some(code), ..self }
     }
 
-    /// The document.
+    /// The JSON document.
     pub fn body(&self) -> Value {
         let kind = match self.status.as_u16() {
             401 => "authentication_error",
@@ -68,7 +66,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
         if self.status == StatusCode::TOO_MANY_REQUESTS {
-            response.headers_mut().insert("retry-after", axum::http::HeaderValue::from_static("1"));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
     }
@@ -76,13 +74,12 @@ impl IntoResponse for ApiError {
 
 impl From<SubmitError> for ApiError {
     fn from(cause: SubmitError) -> Self {
-        let text = cause.to_string();
         match cause {
             SubmitError::QueueFull { .. } => {
-                ApiError::new(StatusCode::TOO_MANY_REQUESTS, text).code("queue_full")
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, cause.to_string()).code("queue_full")
             }
-            SubmitError::Closed => ApiError::ending(),
-            SubmitError::Died(_) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+            SubmitError::Closed => ApiError::shutting_down(),
+            SubmitError::Died(_) => ApiError::new(status(cause.kind()), cause.to_string()),
             SubmitError::Request(cause) => cause.into(),
         }
     }
@@ -90,19 +87,33 @@ impl From<SubmitError> for ApiError {
 
 impl From<RequestError> for ApiError {
     fn from(cause: RequestError) -> Self {
-        let text = cause.to_string();
-        match (&cause, cause.kind()) {
-            (RequestError::PromptTooLong { .. }, _) => {
-                ApiError::bad(text).code("context_length_exceeded")
-            }
-            (_, ErrorKind::Usage) => ApiError::bad(text),
-            _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+        let error = ApiError::new(status(cause.kind()), cause.to_string());
+        match cause {
+            RequestError::PromptTooLong { .. } => error.code("context_length_exceeded"),
+            _ => error,
         }
     }
 }
 
 impl From<WaitError> for ApiError {
     fn from(cause: WaitError) -> Self {
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, cause.to_string())
+        ApiError::new(status(cause.kind()), cause.to_string())
+    }
+}
+
+/// The HTTP status of each kind of error: the only place that maps one to the other.
+fn status(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::Usage => StatusCode::BAD_REQUEST,
+        // The client cannot repair any of these.
+        ErrorKind::BadInput
+        | ErrorKind::NotFound
+        | ErrorKind::Unavailable
+        | ErrorKind::OutOfMemory
+        | ErrorKind::Io
+        | ErrorKind::Timeout
+        | ErrorKind::WrongResult
+        | ErrorKind::Interrupted
+        | ErrorKind::Bug => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -10,92 +10,98 @@ use engine::{Completion, FinishReason};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::admission::admit;
 use crate::api_error::ApiError;
-use crate::app::{App, take};
-use crate::generation::{GenerateParams, Generation, aside};
-use crate::messages::{self, ChatMessage};
+use crate::generation::{GenerateParams, Generation, run_blocking};
+use crate::messages::{self, RequestMessage};
 use crate::params::CommonParams;
 use crate::reply_parts::{ReplyPart, ReplyReader};
-use crate::stream::{self, Chunks};
+use crate::sse::{self, Chunks};
+use crate::state::{AppState, now_unix_s};
 use crate::tools::{Tool, ToolChoice, Tools};
+use crate::usage::usage;
 
 #[derive(Debug, Deserialize)]
 struct ChatRequest {
     #[serde(flatten)]
     common: CommonParams,
-    messages: Vec<ChatMessage>,
+    messages: Vec<RequestMessage>,
     tools: Option<Vec<Tool>>,
     tool_choice: Option<Value>,
 }
 
 pub(crate) async fn handle(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<AppState>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (place, request): (_, ChatRequest) = take(&app, request).await?;
+    let (permit, request): (_, ChatRequest) = admit(&app, request).await?;
     app.check_model(request.common.model.as_deref())?;
     request.common.check()?;
     let (is_stream, include_usage) = (request.common.is_stream(), request.common.include_usage());
-    let mut said = ChatResponse::new(&app);
-    let preparing = Arc::clone(&app);
-    let (generation, reader) = aside(move || {
-        let (asked, reader) = prepare(&preparing, request)?;
-        Ok((Generation::start(&preparing, place, asked)?, reader))
+    let mut response = ChatResponse::new(&app);
+    let state = Arc::clone(&app);
+    let (generation, reader) = run_blocking(move || {
+        let (params, reader) = request.into_params(&state)?;
+        Ok((Generation::start(&state, permit, params)?, reader))
     })
     .await?;
-    said.reader = reader;
+    response.reader = reader;
     if is_stream {
-        return stream::respond(generation, ChatChunks { said, include_usage }).await;
+        return sse::respond(generation, ChatChunks { response, include_usage }).await;
     }
-    let finished = generation.finish().await?;
-    Ok(Json(said.whole(&finished)).into_response())
+    let completion = generation.finish().await?;
+    Ok(Json(response.into_document(&completion)).into_response())
 }
 
-fn prepare(app: &App, request: ChatRequest) -> Result<(GenerateParams, ReplyReader), ApiError> {
-    let common = &request.common;
-    let tools = Tools::new(request.tools)?;
-    let choice = ToolChoice::new(request.tool_choice.as_ref(), &tools)?;
-    let constraint = common.constraint()?;
-    let (constraint, reader) = match &choice {
-        ToolChoice::None => (constraint, ReplyReader::Plain),
-        ToolChoice::Auto if constraint.is_some() => {
-            let text = "a form for the reply leaves no room for a call: expected tool_choice none or required with it";
-            return Err(ApiError::field("response_format", text));
-        }
-        ToolChoice::Auto => (None, ReplyReader::auto(tools.clone())),
-        ToolChoice::Required => {
-            (Some(Constraint::JsonSchema(tools.schema(None))), ReplyReader::forced())
-        }
-        ToolChoice::Named(name) => {
-            (Some(Constraint::JsonSchema(tools.schema(Some(name)))), ReplyReader::forced())
-        }
-    };
-    let told = if choice == ToolChoice::None { Tools::default() } else { tools };
-    let prompt = prompt(app, &request.messages, &told)?;
-    let asked = GenerateParams {
-        prompt,
-        sampling: common.sampling()?,
-        constraint,
-        reply_tokens_max: common.reply_tokens_max(app, usize::MAX)?,
-        stop_strings: common.stop_strings()?,
-    };
-    Ok((asked, reader))
+impl ChatRequest {
+    /// What the engine generates, and how the reply is read.
+    fn into_params(self, app: &AppState) -> Result<(GenerateParams, ReplyReader), ApiError> {
+        let common = &self.common;
+        let tools = Tools::new(self.tools)?;
+        let choice = ToolChoice::new(self.tool_choice.as_ref(), &tools)?;
+        let one_call = |only| Some(Constraint::JsonSchema(tools.call_schema(only)));
+        let (constraint, reader) = match (&choice, common.constraint()?) {
+            (ToolChoice::None, constraint) => (constraint, ReplyReader::Plain),
+            (ToolChoice::Auto, None) => (None, ReplyReader::auto(tools.clone())),
+            (ToolChoice::Auto, Some(_)) => {
+                let text = "a response_format rules out tool calls: expected tool_choice none or required with it";
+                return Err(ApiError::field("response_format", text));
+            }
+            (ToolChoice::Required, _) => (one_call(None), ReplyReader::forced()),
+            (ToolChoice::Named(name), _) => (one_call(Some(name)), ReplyReader::forced()),
+        };
+        let shown_tools = if choice == ToolChoice::None { Tools::default() } else { tools };
+        let params = GenerateParams {
+            prompt: prompt(app, &self.messages, &shown_tools)?,
+            sampling: common.sampling()?,
+            constraint,
+            reply_tokens_max: common.reply_tokens_max(app, usize::MAX)?,
+            stop_strings: common.stop_strings()?,
+        };
+        Ok((params, reader))
+    }
 }
 
-fn prompt(app: &App, messages: &[ChatMessage], tools: &Tools) -> Result<Vec<u32>, ApiError> {
-    let no_template = || ApiError::bad("this model has no chat template; use /v1/completions");
-    let template = app.served.template.as_ref().ok_or_else(no_template)?;
-    let messages = messages::for_template(messages, tools, app.tells_tools)?;
-    let tools = Some(tools.for_template()).filter(|_| app.tells_tools && !tools.is_empty());
-    let refused = |e: text::TextError| ApiError::field("messages", e.to_string());
-    let text = template.render(&messages, tools.as_ref(), true).map_err(refused)?;
-    app.served.tokenizer.encode(&text, false).map_err(refused)
+/// The token ids of the conversation, rendered with the model's chat template.
+fn prompt(
+    app: &AppState,
+    messages: &[RequestMessage],
+    tools: &Tools,
+) -> Result<Vec<u32>, ApiError> {
+    let no_template =
+        || ApiError::bad_request("this model has no chat template; use /v1/completions");
+    let template = app.model.template.as_ref().ok_or_else(no_template)?;
+    let messages = messages::for_template(messages, tools, app.renders_tools)?;
+    let tools = Some(tools.for_template()).filter(|_| app.renders_tools && !tools.is_empty());
+    let invalid = |e: text::TextError| ApiError::field("messages", e.to_string());
+    let text = template.render(&messages, tools.as_ref(), true).map_err(invalid)?;
+    app.model.tokenizer.encode(&text, false).map_err(invalid)
 }
 
-/// A reply as it is told.
+/// A response in the making: its constant members, and what was read of the reply so far.
 struct ChatResponse {
     id: String,
-    created_s: u64,
+    created_unix_s: u64,
     model: String,
     fingerprint: String,
     reader: ReplyReader,
@@ -103,12 +109,12 @@ struct ChatResponse {
 }
 
 impl ChatResponse {
-    fn new(app: &App) -> Self {
+    fn new(app: &AppState) -> Self {
         ChatResponse {
-            id: app.id("chatcmpl"),
-            created_s: crate::served_model::now_s(),
-            model: app.served.name.clone(),
-            fingerprint: app.served.fingerprint.clone(),
+            id: app.new_id("chatcmpl"),
+            created_unix_s: now_unix_s(),
+            model: app.model.name.clone(),
+            fingerprint: app.model.fingerprint.clone(),
             reader: ReplyReader::Plain,
             has_calls: false,
         }
@@ -118,7 +124,7 @@ impl ChatResponse {
         json!({
             "id": self.id,
             "object": object,
-            "created": self.created_s,
+            "created": self.created_unix_s,
             "model": self.model,
             "system_fingerprint": self.fingerprint,
             "choices": choices,
@@ -126,8 +132,9 @@ impl ChatResponse {
         })
     }
 
-    fn whole(mut self, finished: &Completion) -> Value {
-        let mut parts = self.reader.push(&finished.reply.text);
+    /// The whole reply in one document.
+    fn into_document(mut self, completion: &Completion) -> Value {
+        let mut parts = self.reader.push(&completion.reply.text);
         parts.extend(self.reader.finish());
         let (mut content, mut calls) = (String::new(), Vec::<(String, String)>::new());
         for part in parts {
@@ -138,8 +145,9 @@ impl ChatResponse {
             }
         }
         self.has_calls = !calls.is_empty();
-        let told = if self.has_calls && content.is_empty() { Value::Null } else { content.into() };
-        let mut message = json!({"role": "assistant", "content": told, "refusal": null});
+        let content =
+            if self.has_calls && content.is_empty() { Value::Null } else { content.into() };
+        let mut message = json!({"role": "assistant", "content": content, "refusal": null});
         if self.has_calls {
             let call = |(index, (name, arguments)): (usize, (String, String))| {
                 json!({
@@ -150,31 +158,31 @@ impl ChatResponse {
             };
             message["tool_calls"] = calls.into_iter().enumerate().map(call).collect();
         }
-        let reason = self.reason(finished);
+        let reason = self.finish_reason(completion);
         let choices =
             json!([{"index": 0, "message": message, "logprobs": null, "finish_reason": reason}]);
-        self.document("chat.completion", choices, usage(finished))
+        self.document("chat.completion", choices, usage(completion))
     }
 
     fn call_id(&self, index: usize) -> String {
         format!("call_{}_{index}", self.id.trim_start_matches("chatcmpl-"))
     }
 
-    fn reason(&self, finished: &Completion) -> &'static str {
-        match finished.reason {
+    fn finish_reason(&self, completion: &Completion) -> &'static str {
+        match completion.reason {
             FinishReason::Length => "length",
             _ if self.has_calls => "tool_calls",
             _ => "stop",
         }
     }
 
-    fn chunk(&self, delta: Value, reason: Option<&str>) -> Value {
+    fn chunk(&self, delta: Value, finish_reason: Option<&str>) -> Value {
         let choices =
-            json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]);
+            json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason}]);
         self.document("chat.completion.chunk", choices, Value::Null)
     }
 
-    fn part(&mut self, part: ReplyPart) -> Value {
+    fn part_chunk(&mut self, part: ReplyPart) -> Value {
         let delta = match part {
             ReplyPart::Content(text) => json!({"content": text}),
             ReplyPart::Call { index, name } => {
@@ -189,40 +197,35 @@ impl ChatResponse {
         };
         self.chunk(delta, None)
     }
-}
 
-/// Tokens counted, as all endpoints tell them.
-pub(crate) fn usage(finished: &Completion) -> Value {
-    let (prompt, reply) = (finished.prompt_tokens, finished.reply.tokens.len());
-    json!({
-        "prompt_tokens": prompt,
-        "completion_tokens": reply,
-        "total_tokens": prompt + reply,
-        "prompt_tokens_details": {"cached_tokens": finished.cached_prompt_tokens},
-    })
+    fn part_chunks(&mut self, parts: Vec<ReplyPart>) -> Vec<Value> {
+        parts.into_iter().map(|part| self.part_chunk(part)).collect()
+    }
 }
 
 struct ChatChunks {
-    said: ChatResponse,
+    response: ChatResponse,
     include_usage: bool,
 }
 
 impl Chunks for ChatChunks {
     fn begin(&mut self) -> Vec<Value> {
-        vec![self.said.chunk(json!({"role": "assistant", "content": ""}), None)]
+        vec![self.response.chunk(json!({"role": "assistant", "content": ""}), None)]
     }
 
     fn text(&mut self, text: &str) -> Vec<Value> {
-        let parts = self.said.reader.push(text);
-        parts.into_iter().map(|part| self.said.part(part)).collect()
+        let parts = self.response.reader.push(text);
+        self.response.part_chunks(parts)
     }
 
-    fn end(&mut self, finished: &Completion) -> Vec<Value> {
-        let parts = self.said.reader.finish();
-        let mut chunks: Vec<Value> = parts.into_iter().map(|part| self.said.part(part)).collect();
-        chunks.push(self.said.chunk(json!({}), Some(self.said.reason(finished))));
+    fn end(&mut self, completion: &Completion) -> Vec<Value> {
+        let response = &mut self.response;
+        let parts = response.reader.finish();
+        let mut chunks = response.part_chunks(parts);
+        chunks.push(response.chunk(json!({}), Some(response.finish_reason(completion))));
         if self.include_usage {
-            chunks.push(self.said.document("chat.completion.chunk", json!([]), usage(finished)));
+            let usage = usage(completion);
+            chunks.push(response.document("chat.completion.chunk", json!([]), usage));
         }
         chunks
     }

@@ -1,4 +1,4 @@
-//! `/v1/embeddings`: the mean of the last hidden states, scaled to length 1.
+//! `/v1/embeddings`: the mean of the last hidden states, scaled to unit length.
 
 use std::sync::Arc;
 
@@ -7,35 +7,35 @@ use axum::extract::{Request, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::admission::admit;
 use crate::api_error::ApiError;
-use crate::app::{App, take};
-use crate::completions::Input;
-use crate::generation::{Generation, aside};
+use crate::generation::{Generation, run_blocking};
+use crate::prompt_input::PromptInput;
+use crate::state::AppState;
 
-/// Texts of a request at most.
 const TEXTS_MAX: usize = 2048;
 
 #[derive(Debug, Deserialize)]
 struct EmbeddingsRequest {
     model: Option<String>,
-    input: Input,
-    encoding_format: Option<Encoding>,
+    input: PromptInput,
+    encoding_format: Option<EmbeddingEncoding>,
     dimensions: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Encoding {
+enum EmbeddingEncoding {
     Float,
     /// Little-endian f32.
     Base64,
 }
 
 pub(crate) async fn handle(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<AppState>>,
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
-    let (place, request): (_, EmbeddingsRequest) = take(&app, request).await?;
+    let (permit, request): (_, EmbeddingsRequest) = admit(&app, request).await?;
     app.check_model(request.model.as_deref())?;
     if request.dimensions.is_some() {
         return Err(ApiError::field(
@@ -43,9 +43,9 @@ pub(crate) async fn handle(
             "the model's embeddings have one size; leave dimensions out",
         ));
     }
-    let encoding = request.encoding_format.unwrap_or(Encoding::Float);
-    let encoding_app = Arc::clone(&app);
-    let texts = aside(move || request.input.tokens(&encoding_app)).await?;
+    let encoding = request.encoding_format.unwrap_or(EmbeddingEncoding::Float);
+    let state = Arc::clone(&app);
+    let texts = run_blocking(move || request.input.tokenize(&state)).await?;
     if texts.is_empty() || texts.len() > TEXTS_MAX {
         return Err(ApiError::field(
             "input",
@@ -54,21 +54,21 @@ pub(crate) async fn handle(
     }
     let mut tokens = 0;
     let mut data = Vec::with_capacity(texts.len());
-    let place = Arc::new(place);
-    // One after the other: a request has one place in the queue.
+    let permit = Arc::new(permit);
+    // One after the other: a request occupies one place in the engine's queue.
     for (index, text) in texts.into_iter().enumerate() {
-        let finished =
-            Generation::start_embedding(&app, Arc::clone(&place), text)?.finish().await?;
-        tokens += finished.prompt_tokens;
-        let embedding = unit(finished.embedding.unwrap_or_default());
-        data.push(json!({"object": "embedding", "index": index, "embedding": encoded(&embedding, encoding)}));
+        let completion =
+            Generation::start_embedding(&app, Arc::clone(&permit), text)?.finish().await?;
+        tokens += completion.prompt_tokens;
+        let embedding = normalize(completion.embedding.unwrap_or_default());
+        data.push(json!({"object": "embedding", "index": index, "embedding": encode(&embedding, encoding)}));
     }
     let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
-    Ok(Json(json!({"object": "list", "data": data, "model": app.served.name, "usage": usage})))
+    Ok(Json(json!({"object": "list", "data": data, "model": app.model.name, "usage": usage})))
 }
 
-/// Scaled to length 1; a zero stays one.
-fn unit(mut embedding: Vec<f32>) -> Vec<f32> {
+/// Scales to unit length; zeros stay zeros.
+fn normalize(mut embedding: Vec<f32>) -> Vec<f32> {
     let length = embedding.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
     if length > 0.0 {
         embedding.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
@@ -76,17 +76,17 @@ fn unit(mut embedding: Vec<f32>) -> Vec<f32> {
     embedding
 }
 
-fn encoded(embedding: &[f32], encoding: Encoding) -> Value {
+fn encode(embedding: &[f32], encoding: EmbeddingEncoding) -> Value {
     match encoding {
-        Encoding::Float => json!(embedding),
-        Encoding::Base64 => {
+        EmbeddingEncoding::Float => json!(embedding),
+        EmbeddingEncoding::Base64 => {
             let bytes: Vec<u8> = embedding.iter().flat_map(|x| x.to_le_bytes()).collect();
             base64(&bytes).into()
         }
     }
 }
 
-/// RFC 4648, section 4.
+/// Base64 of RFC 4648, section 4.
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_is_that_of_the_standard() {
+    fn base64_matches_the_vectors_of_rfc_4648() {
         let pairs =
             [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")];
         for (plain, expected) in pairs {

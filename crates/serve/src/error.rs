@@ -1,32 +1,21 @@
-//! Why a server ends.
+//! Errors that end a server.
 
-use error_kind::{ErrorKind, HasKind};
 use std::net::SocketAddr;
 
 use engine::FatalError;
+use error_kind::{ErrorKind, HasKind};
 
-/// A server that cannot start or go on.
+/// A server could not start, or ended without being told to.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address cannot be had.
     #[error(
         "cannot listen on {address}: {cause}; is another server there? Choose another --host or --port"
     )]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The system's words.
-        cause: std::io::Error,
-    },
-    /// No runtime.
+    Listen { address: SocketAddr, cause: std::io::Error },
     #[error(
         "the server's threads could not start: {cause}; the machine is out of threads or memory"
     )]
-    Runtime {
-        /// The system's words.
-        cause: std::io::Error,
-    },
-    /// The engine is gone.
+    Runtime { cause: std::io::Error },
     #[error("the engine's thread ended: {0}")]
     Died(FatalError),
 }

@@ -1,24 +1,25 @@
-//! A reply while it is made, for asynchronous code.
+//! A request in the engine, awaited by asynchronous code.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::http::StatusCode;
 use engine::grammar::Constraint;
 use engine::sampling::SamplingParams;
 use engine::{
     Completion, EmbedRequest, FinishReason, Notify, Request, ResponseEvent, ResponseHandle,
     SubmitError,
 };
-use tokio::sync::{Notify as Bell, watch};
-use tokio::time::{Instant as Moment, timeout_at};
+use futures_util::future::{Either, select};
+use tokio::sync::{Notify as WakeUp, watch};
+use tokio::time::{Instant as TokioInstant, timeout_at};
 
 use crate::api_error::ApiError;
-use crate::app::{App, Permit, ServerPhase};
+use crate::state::{AppState, Permit, ServerPhase};
 
-/// How long after a reply's deadline the engine may take to say so.
+/// Time that the engine may take to report a reply's deadline.
 const ENGINE_GRACE: Duration = Duration::from_secs(30);
 
-/// What is asked of the engine.
 pub(crate) struct GenerateParams {
     pub prompt: Vec<u32>,
     pub sampling: SamplingParams,
@@ -27,43 +28,44 @@ pub(crate) struct GenerateParams {
     pub stop_strings: Vec<String>,
 }
 
-/// A request in the engine. Dropping it, as happens when its client is gone, cancels it.
+/// A submitted request. Dropping it, as axum does when the client disconnects, cancels the request.
 pub(crate) struct Generation {
-    ticket: ResponseHandle,
-    bell: Arc<Bell>,
-    ending: watch::Receiver<ServerPhase>,
-    until: Moment,
-    limit_s: f64,
-    _place: Arc<Permit>,
+    response: ResponseHandle,
+    /// Notified by the engine's thread when `response` has an event.
+    wake_up: Arc<WakeUp>,
+    phase: watch::Receiver<ServerPhase>,
+    give_up_at: TokioInstant,
+    timeout_s: f64,
+    _permit: Arc<Permit>,
 }
 
 impl Generation {
-    /// Hands a request in. Compiles its constraint: not for a thread that serves others.
+    /// Submits a generation. Compiles its grammar, so it must run on a blocking thread.
     pub fn start(
-        app: &App,
-        place: impl Into<Arc<Permit>>,
-        asked: GenerateParams,
+        app: &AppState,
+        permit: impl Into<Arc<Permit>>,
+        params: GenerateParams,
     ) -> Result<Generation, ApiError> {
-        Self::submit(app, place, |deadline, notify| {
-            app.served.engine.submit(Request {
-                sampling: asked.sampling,
-                constraint: asked.constraint,
-                stop_strings: asked.stop_strings,
+        Self::submit(app, permit, |deadline, notify| {
+            app.model.engine.submit(Request {
+                sampling: params.sampling,
+                constraint: params.constraint,
+                stop_strings: params.stop_strings,
                 deadline,
                 notify: Some(notify),
-                ..Request::new(asked.prompt, asked.reply_tokens_max)
+                ..Request::new(params.prompt, params.reply_tokens_max)
             })
         })
     }
 
-    /// Asks for an embedding.
+    /// Submits a text to be embedded.
     pub fn start_embedding(
-        app: &App,
-        place: impl Into<Arc<Permit>>,
+        app: &AppState,
+        permit: impl Into<Arc<Permit>>,
         tokens: Vec<u32>,
     ) -> Result<Generation, ApiError> {
-        Self::submit(app, place, |deadline, notify| {
-            app.served.engine.submit_embedding(EmbedRequest {
+        Self::submit(app, permit, |deadline, notify| {
+            app.model.engine.submit_embedding(EmbedRequest {
                 tokens,
                 deadline,
                 notify: Some(notify),
@@ -72,74 +74,72 @@ impl Generation {
     }
 
     fn submit(
-        app: &App,
-        place: impl Into<Arc<Permit>>,
+        app: &AppState,
+        permit: impl Into<Arc<Permit>>,
         submit: impl FnOnce(Option<Instant>, Notify) -> Result<ResponseHandle, SubmitError>,
     ) -> Result<Generation, ApiError> {
-        let bell = Arc::new(Bell::new());
-        let ring = Arc::clone(&bell);
+        let wake_up = Arc::new(WakeUp::new());
+        let notify = Arc::clone(&wake_up);
         let deadline = Instant::now() + app.options.reply_timeout;
-        let ticket = submit(Some(deadline), Arc::new(move || ring.notify_one()))?;
+        let response = submit(Some(deadline), Arc::new(move || notify.notify_one()))?;
         Ok(Generation {
-            ticket,
-            bell,
-            ending: app.ending.subscribe(),
-            until: Moment::from_std(deadline + ENGINE_GRACE),
-            limit_s: app.options.reply_timeout.as_secs_f64(),
-            _place: place.into(),
+            response,
+            wake_up,
+            phase: app.phase.subscribe(),
+            give_up_at: TokioInstant::from_std(deadline + ENGINE_GRACE),
+            timeout_s: app.options.reply_timeout.as_secs_f64(),
+            _permit: permit.into(),
         })
     }
 
-    /// The next event; errors, deadlines and cancellations are refusals.
+    /// The next event. Failed requests, deadlines and cancellations are errors.
     pub async fn next(&mut self) -> Result<ResponseEvent, ApiError> {
         loop {
-            if let Some(event) = self.ticket.try_next()? {
-                return self.judged(event);
+            if let Some(event) = self.response.try_next()? {
+                return self.failure_as_error(event);
             }
             let stopped = async {
                 // The sender lives as long as the server.
-                let _closed = self.ending.wait_for(|ending| *ending == ServerPhase::Stopped).await;
+                let _closed = self.phase.wait_for(|phase| *phase == ServerPhase::Stopped).await;
             };
-            let news = std::pin::pin!(self.bell.notified());
+            let notified = std::pin::pin!(self.wake_up.notified());
             let stopped = std::pin::pin!(stopped);
-            match timeout_at(self.until, futures_util::future::select(news, stopped)).await {
-                Ok(futures_util::future::Either::Left(_)) => {}
-                Ok(futures_util::future::Either::Right(_)) => return Err(ApiError::ending()),
-                Err(_) => return Err(ApiError::late(self.limit_s)),
+            match timeout_at(self.give_up_at, select(notified, stopped)).await {
+                Ok(Either::Left(_)) => {}
+                Ok(Either::Right(_)) => return Err(ApiError::shutting_down()),
+                Err(_) => return Err(ApiError::timeout(self.timeout_s)),
             }
         }
     }
 
-    /// The whole reply.
+    /// Waits for the whole reply.
     pub async fn finish(mut self) -> Result<Completion, ApiError> {
         loop {
-            if let ResponseEvent::Completion(finished) = self.next().await? {
-                return Ok(finished);
+            if let ResponseEvent::Completion(completion) = self.next().await? {
+                return Ok(completion);
             }
         }
     }
 
-    fn judged(&self, event: ResponseEvent) -> Result<ResponseEvent, ApiError> {
-        let ResponseEvent::Completion(finished) = &event else { return Ok(event) };
-        match &finished.reason {
+    fn failure_as_error(&self, event: ResponseEvent) -> Result<ResponseEvent, ApiError> {
+        let ResponseEvent::Completion(completion) = &event else { return Ok(event) };
+        match &completion.reason {
             FinishReason::Error(cause) => Err(cause.clone().into()),
-            FinishReason::Deadline => Err(ApiError::late(self.limit_s)),
-            FinishReason::Canceled => Err(ApiError::ending()),
+            FinishReason::Deadline => Err(ApiError::timeout(self.timeout_s)),
+            FinishReason::Canceled => Err(ApiError::shutting_down()),
             _ => Ok(event),
         }
     }
 }
 
-/// Runs what takes a while (a template, a tokenizer, a schema's compilation) beside the threads
-/// that serve.
-pub(crate) async fn aside<T: Send + 'static>(
+/// Runs slow synchronous work (a template, a tokenizer, a grammar's compilation) on a blocking
+/// thread, so that the server's thread stays responsive.
+pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let defect = |e: tokio::task::JoinError| {
-        ApiError::new(
-            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-            format!("a defect of ours: {e}"),
-        )
+    let panicked = |e: tokio::task::JoinError| {
+        let text = format!("internal error, please report it: {e}");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text)
     };
-    tokio::task::spawn_blocking(work).await.map_err(defect)?
+    tokio::task::spawn_blocking(work).await.map_err(panicked)?
 }

@@ -1,16 +1,17 @@
-//! An OpenAI-compatible server over the engine's scheduler.
+//! An OpenAI-compatible HTTP server over the engine, built on axum.
 //!
-//! [`Server::bind`] takes an address before a model is loaded; [`Server::run`] answers with a
-//! [`ServedModel`] model until it is told to end. The way of a request: `app` checks its key, gives it a
-//! place and reads its body; `chat`, `completions` or `embeddings` turn it into tokens, with
-//! `messages` and `tools`; `generation` hands it to the engine and waits for what comes;
-//! `parts` and `calls` read the reply, and `stream` tells it as it grows. A client that goes away
-//! drops its generation, and so its request in the engine.
+//! [`Server::bind`] takes the address before a model is loaded; [`Server::run`] serves a
+//! [`ServedModel`] until it is told to stop. The path of a chat request: `router` checks the API
+//! key; `chat` takes a permit and the JSON body (`admission`), renders messages and tools with the
+//! chat template (`messages`, `tools`) and tokenizes; `generation` submits to the engine and awaits
+//! its events; `reply_parts` splits the reply into content and tool calls, which `sse` sends as they come. A client that disconnects drops its `Generation`, which cancels the request
+//! in the engine.
 //!
-//! All errors have OpenAI's form (`api_error`).
+//! Modules import downwards: `server`, `router`, endpoints (`chat`, `completions`, `embeddings`,
+//! `models`, `metrics`), `sse`, `generation`, `admission`, `state`, `api_error`.
 
+mod admission;
 mod api_error;
-mod app;
 mod chat;
 mod completions;
 mod embeddings;
@@ -18,16 +19,20 @@ mod error;
 mod generation;
 mod messages;
 mod metrics;
+mod model;
 mod models;
 mod options;
 mod params;
+mod prompt_input;
 mod reply_parts;
-mod served_model;
+mod router;
 mod server;
-mod stream;
+mod sse;
+mod state;
 mod tools;
+mod usage;
 
 pub use error::ServeError;
+pub use model::ServedModel;
 pub use options::ServeOptions;
-pub use served_model::ServedModel;
 pub use server::Server;

@@ -1,4 +1,4 @@
-//! A conversation as clients send it, as the template takes it.
+//! Converts messages from OpenAI's format to the chat template's.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 use crate::api_error::ApiError;
 use crate::tools::Tools;
 
-/// A message; what else is in it is ignored.
+/// A message of a request; unknown members are ignored.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct ChatMessage {
+pub(crate) struct RequestMessage {
     role: String,
     content: Option<MessageContent>,
     name: Option<String>,
@@ -30,40 +30,40 @@ struct ContentPart {
     text: Option<String>,
 }
 
-/// Messages for a template. One that does not tell of tools gets them, and calls made before, in
-/// words.
+/// The messages as the chat template takes them. Where the template does not render tools, they are
+/// described in the system message, and earlier calls are appended to their message's content.
 pub(crate) fn for_template(
-    messages: &[ChatMessage],
+    messages: &[RequestMessage],
     tools: &Tools,
-    tells_tools: bool,
+    renders_tools: bool,
 ) -> Result<Vec<Value>, ApiError> {
     if messages.is_empty() {
         return Err(ApiError::field("messages", "expected at least one message, found none"));
     }
     let mut values: Vec<Value> = messages
         .iter()
-        .map(|message| message.for_template(tells_tools))
+        .map(|message| message.for_template(renders_tools))
         .collect::<Result<_, _>>()?;
-    if !tells_tools && !tools.is_empty() {
-        add_to_system(&mut values, &tools.in_words());
+    if !renders_tools && !tools.is_empty() {
+        add_to_system(&mut values, &tools.as_instructions());
     }
     Ok(values)
 }
 
-fn add_to_system(messages: &mut Vec<Value>, words: &str) {
+fn add_to_system(messages: &mut Vec<Value>, instructions: &str) {
     match messages.first_mut().filter(|first| first["role"] == "system") {
         Some(system) => {
-            let said = system["content"].as_str().unwrap_or_default();
-            system["content"] = Value::from(format!("{said}\n\n{words}"));
+            let content = system["content"].as_str().unwrap_or_default();
+            system["content"] = Value::from(format!("{content}\n\n{instructions}"));
         }
-        None => messages.insert(0, json!({"role": "system", "content": words})),
+        None => messages.insert(0, json!({"role": "system", "content": instructions})),
     }
 }
 
-impl ChatMessage {
-    fn for_template(&self, tells_tools: bool) -> Result<Value, ApiError> {
+impl RequestMessage {
+    fn for_template(&self, renders_tools: bool) -> Result<Value, ApiError> {
         let role = match self.role.as_str() {
-            // The newer word for the same.
+            // OpenAI's newer name of the role.
             "developer" => "system",
             "system" | "user" | "assistant" | "tool" => &self.role,
             other => {
@@ -74,21 +74,26 @@ impl ChatMessage {
             }
         };
         let mut content = self.text()?;
-        let calls: Vec<Value> =
-            self.tool_calls.iter().flatten().map(with_object).collect::<Result<_, _>>()?;
-        if !calls.is_empty() && !tells_tools {
-            let said: Vec<String> = calls.iter().map(|call| call["function"].to_string()).collect();
+        let calls: Vec<Value> = self
+            .tool_calls
+            .iter()
+            .flatten()
+            .map(with_object_arguments)
+            .collect::<Result<_, _>>()?;
+        if !calls.is_empty() && !renders_tools {
+            let call_texts: Vec<String> =
+                calls.iter().map(|call| call["function"].to_string()).collect();
             content = [content]
                 .into_iter()
                 .filter(|text| !text.is_empty())
-                .chain(said)
+                .chain(call_texts)
                 .collect::<Vec<_>>()
                 .join("\n");
         }
         let mut value = Map::new();
         value.insert("role".into(), role.into());
         value.insert("content".into(), content.into());
-        if !calls.is_empty() && tells_tools {
+        if !calls.is_empty() && renders_tools {
             value.insert("tool_calls".into(), calls.into());
         }
         for (key, text) in [("name", &self.name), ("tool_call_id", &self.tool_call_id)] {
@@ -114,7 +119,7 @@ impl ContentPart {
             (Some(text), "text") => Ok(text),
             (_, kind) => {
                 let text = format!(
-                    "this server reads text only; expected parts of type \"text\", found \"{kind}\""
+                    "only text is supported; expected parts of type \"text\", found \"{kind}\""
                 );
                 Err(ApiError::field("messages", text))
             }
@@ -122,16 +127,16 @@ impl ContentPart {
     }
 }
 
-/// Clients send a call's arguments as a text; templates take an object.
-fn with_object(call: &Value) -> Result<Value, ApiError> {
+/// Parses a call's arguments, which clients send as JSON text and templates take as an object.
+fn with_object_arguments(call: &Value) -> Result<Value, ApiError> {
     let mut call = call.clone();
-    let wrong = |text: String| ApiError::field("messages", format!("tool_calls: {text}"));
+    let invalid = |text: String| ApiError::field("messages", format!("tool_calls: {text}"));
     let Some(function) = call.get_mut("function").and_then(Value::as_object_mut) else {
-        return Err(wrong(format!("expected a member \"function\", found {call}")));
+        return Err(invalid(format!("expected a member \"function\", found {call}")));
     };
     if let Some(Value::String(text)) = function.get("arguments") {
         let text = if text.trim().is_empty() { "{}" } else { text };
-        // A model's own broken arguments come back as it wrote them.
+        // Arguments that the model wrote as invalid JSON are passed on as they are.
         let arguments = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
         function.insert("arguments".into(), arguments);
     }

@@ -9,41 +9,37 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::api_error::ApiError;
-use crate::app::{App, ServerPhase};
+use crate::state::{AppState, ServerPhase};
 
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<Value> {
-    Json(json!({"object": "list", "data": [card(&app)]}))
+pub(crate) async fn list(State(app): State<Arc<AppState>>) -> Json<Value> {
+    Json(json!({"object": "list", "data": [model_object(&app)]}))
 }
 
-pub(crate) async fn one(
-    State(app): State<Arc<App>>,
+pub(crate) async fn retrieve(
+    State(app): State<Arc<AppState>>,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     app.check_model(Some(&name))?;
-    Ok(Json(card(&app)))
+    Ok(Json(model_object(&app)))
 }
 
-fn card(app: &App) -> Value {
+fn model_object(app: &AppState) -> Value {
     json!({
-        "id": app.served.name,
+        "id": app.model.name,
         "object": "model",
-        "created": app.began_s,
+        "created": app.started_unix_s,
         "owned_by": "vendomini",
-        "max_model_len": app.served.engine.context(),
+        "max_model_len": app.model.engine.context(),
     })
 }
 
-/// Whether requests are answered: 200, or 503 with the reason.
-pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
-    let ending = *app.ending.borrow() != ServerPhase::Open;
-    match app.served.engine.fatal_error() {
-        Some(death) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "dead", "cause": death.cause})))
-                .into_response()
-        }
-        None if ending => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "ending"}))).into_response()
-        }
+/// 200 while requests are accepted, else 503 with the reason.
+pub(crate) async fn health(State(app): State<Arc<AppState>>) -> Response {
+    let unavailable = |body: Value| (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+    let shutting_down = *app.phase.borrow() != ServerPhase::Open;
+    match app.model.engine.fatal_error() {
+        Some(error) => unavailable(json!({"status": "dead", "cause": error.cause})),
+        None if shutting_down => unavailable(json!({"status": "ending"})),
         None => Json(json!({"status": "ok"})).into_response(),
     }
 }

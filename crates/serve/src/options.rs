@@ -1,30 +1,29 @@
-//! How a server works.
+//! Settings and limits of a server.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Settings of a server, and its limits.
+/// Address, API key and limits of a server.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
-    /// Where it listens; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free port.
     pub address: SocketAddr,
-    /// What clients must send as `Authorization: Bearer KEY`; `None`: everybody is answered.
+    /// The key that clients must send as `Authorization: Bearer KEY`; `None`: no key is required.
     pub api_key: Option<String>,
-    /// Bytes of a request's body at most.
+    /// Largest body of a request.
     pub body_bytes_max: usize,
-    /// Requests that may be in work or waiting at a time; more are refused with 429.
+    /// Requests running or queued at a time; more are refused with 429.
     pub requests_max: usize,
-    /// Tokens that a reply may have at most; a request for more is refused. `None`: the context
-    /// bounds it.
+    /// Largest `max_tokens` that a request may ask for. `None`: bounded by the context alone.
     pub reply_tokens_max: Option<usize>,
-    /// The longest that a body may take to arrive.
+    /// Longest time that a body may take to arrive.
     pub body_timeout: Duration,
-    /// The longest that a reply may take, its wait in the queue included.
+    /// Longest time that a reply may take, its time in the queue included.
     pub reply_timeout: Duration,
 }
 
 impl ServeOptions {
-    /// Defaults, at an address.
+    /// Default limits at an address.
     pub fn new(address: SocketAddr) -> Self {
         ServeOptions {
             address,

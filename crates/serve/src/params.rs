@@ -1,5 +1,5 @@
-//! The fields that chat and text completions share. Unknown ones are ignored, as OpenAI does; known
-//! ones that are not supported are refused, so that nobody believes they did something.
+//! Parameters that chat and text completions share. Unknown ones are ignored, as OpenAI does; known
+//! ones that are not supported are refused, so that no client assumes that they had an effect.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -10,10 +10,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api_error::ApiError;
-use crate::app::App;
+use crate::state::AppState;
 
-/// Stop strings at most.
-const STOPS_MAX: usize = 16;
+const STOP_STRINGS_MAX: usize = 16;
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct CommonParams {
@@ -52,7 +51,7 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-/// The form of a reply.
+/// `response_format`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum ResponseFormat {
@@ -67,35 +66,33 @@ pub(crate) struct NamedSchema {
 }
 
 impl CommonParams {
-    /// Refuses what this server does not do.
+    /// Refuses parameters that are not supported.
     pub fn check(&self) -> Result<(), ApiError> {
         let one = |count: Option<u64>| count.is_none_or(|count| count == 1);
         if !one(self.n) || !one(self.best_of) {
             return Err(ApiError::field(
                 "n",
-                "this server gives one choice a request; expected n = 1",
+                "one choice per request is supported; expected n = 1",
             ));
         }
-        let wanted = self
+        let requested = self
             .logprobs
             .as_ref()
             .is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)));
-        if wanted || self.top_logprobs.is_some_and(|count| count > 0) {
+        if requested || self.top_logprobs.is_some_and(|count| count > 0) {
             return Err(ApiError::field(
                 "logprobs",
-                "this server gives no log-probabilities; leave logprobs out",
+                "log-probabilities are not supported; leave logprobs out",
             ));
         }
         let set = |penalty: Option<f32>| penalty.is_some_and(|penalty| penalty != 0.0);
         if set(self.presence_penalty) || set(self.frequency_penalty) {
-            let text = "this server has neither presence_penalty nor frequency_penalty; it has repetition_penalty";
+            let text =
+                "presence_penalty and frequency_penalty are not supported; use repetition_penalty";
             return Err(ApiError::field("presence_penalty", text));
         }
         if self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty()) {
-            return Err(ApiError::field(
-                "logit_bias",
-                "this server has no logit_bias; leave it out",
-            ));
+            return Err(ApiError::field("logit_bias", "logit_bias is not supported; leave it out"));
         }
         Ok(())
     }
@@ -114,28 +111,28 @@ impl CommonParams {
             min_p: self.min_p.unwrap_or(0.0),
             repetition_penalty: self.repetition_penalty.unwrap_or(1.0),
             top_k,
-            // Without a seed each reply is another.
+            // Without a seed each reply is different.
             seed: self.seed.map_or_else(|| RandomState::new().hash_one(()), |seed| seed as u64),
         })
     }
 
-    /// Tokens of the reply at most; `default` where the request does not say.
-    pub fn reply_tokens_max(&self, app: &App, default: usize) -> Result<usize, ApiError> {
+    /// Most tokens of the reply; `default` where the request sets none.
+    pub fn reply_tokens_max(&self, app: &AppState, default: usize) -> Result<usize, ApiError> {
         let limit = app.options.reply_tokens_max.unwrap_or(usize::MAX);
-        let Some(asked) = self.max_completion_tokens.or(self.max_tokens) else {
+        let Some(requested) = self.max_completion_tokens.or(self.max_tokens) else {
             return Ok(default.min(limit));
         };
-        let asked = usize::try_from(asked).unwrap_or(usize::MAX);
-        if asked == 0 {
+        let requested = usize::try_from(requested).unwrap_or(usize::MAX);
+        if requested == 0 {
             return Err(ApiError::field("max_tokens", "expected at least 1, found 0"));
         }
-        if asked > limit {
+        if requested > limit {
             return Err(ApiError::field(
                 "max_tokens",
-                format!("expected at most {limit}, the server's limit, found {asked}"),
+                format!("expected at most {limit}, the server's limit, found {requested}"),
             ));
         }
-        Ok(asked)
+        Ok(requested)
     }
 
     pub fn stop_strings(&self) -> Result<Vec<String>, ApiError> {
@@ -144,10 +141,10 @@ impl CommonParams {
             Some(OneOrMany::One(stop)) => vec![stop],
             Some(OneOrMany::Many(stops)) => stops,
         };
-        if stops.len() > STOPS_MAX {
+        if stops.len() > STOP_STRINGS_MAX {
             return Err(ApiError::field(
                 "stop",
-                format!("expected at most {STOPS_MAX} strings, found {}", stops.len()),
+                format!("expected at most {STOP_STRINGS_MAX} strings, found {}", stops.len()),
             ));
         }
         Ok(stops)
@@ -171,7 +168,7 @@ impl CommonParams {
         self.stream.unwrap_or(false)
     }
 
-    /// Whether a stream ends with the usage.
+    /// Whether a stream ends with a chunk of token counts.
     pub fn include_usage(&self) -> bool {
         self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
     }

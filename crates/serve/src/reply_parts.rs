@@ -1,36 +1,37 @@
-//! A reply's text as the parts of a chat message: content, and calls with their arguments.
+//! Splits a growing reply into the parts of a chat message: content, and calls with arguments.
 
 use crate::tools::Tools;
 use text::tool_calls::{CallSyntax, ContentStream};
 
-/// A part; all parts in their order are the message.
+/// All parts in order make up the message.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ReplyPart {
     Content(String),
-    /// A call begins.
+    /// The start of a call.
     Call {
         index: usize,
         name: String,
     },
-    /// More of a call's arguments, as JSON text.
+    /// The next piece of a call's arguments, as JSON text.
     Arguments {
         index: usize,
         text: String,
     },
 }
 
-/// Reads a growing reply.
+/// An incremental reader of a reply.
 #[derive(Debug)]
 pub(crate) enum ReplyReader {
-    /// All is content.
+    /// The reply is content only.
     Plain,
-    /// It is one call, `{"name":"...","arguments":{...}}`, by its form.
+    /// A grammar forces one call, `{"name":"...","arguments":{...}}`. `sent`: bytes of `text` up to
+    /// which arguments were emitted.
     Forced { text: String, sent: Option<usize> },
-    /// It may hold calls.
+    /// The model may write calls.
     Auto { tools: Tools, reply: ContentStream },
 }
 
-/// Between a forced call's name and its arguments; forms are written without blanks.
+/// Text between a forced call's name and its arguments; grammars allow no whitespace there.
 const ARGUMENTS: &str = "\",\"arguments\":";
 const NAME: &str = "{\"name\":\"";
 
@@ -43,7 +44,7 @@ impl ReplyReader {
         ReplyReader::Auto { tools, reply: ContentStream::default() }
     }
 
-    /// Parts that are certain after more text.
+    /// Adds text; returns the parts that no later text can change.
     pub fn push(&mut self, more: &str) -> Vec<ReplyPart> {
         match self {
             ReplyReader::Plain => vec![ReplyPart::Content(more.to_owned())],
@@ -59,7 +60,7 @@ impl ReplyReader {
         }
     }
 
-    /// What is left at the end.
+    /// The parts left at the end of the reply.
     pub fn finish(&mut self) -> Vec<ReplyPart> {
         let ReplyReader::Auto { tools, reply } = self else { return Vec::new() };
         let is_tool = |name: &str| tools.has(name);
@@ -78,7 +79,7 @@ impl ReplyReader {
     }
 }
 
-/// Parts of a forced call. The last brace closes the call, not its arguments: the last byte waits.
+/// Parts of a forced call. A final `}` is held back: it may close the call and not its arguments.
 fn forced(text: &str, sent: &mut Option<usize>) -> Vec<ReplyPart> {
     let mut parts = Vec::new();
     if sent.is_none() {
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// Content, and calls with their arguments, of a reply that comes in pieces of `size` bytes.
+    /// Content, and calls with arguments, of a reply that is pushed in chunks of `size` bytes.
     fn read(mut reader: ReplyReader, reply: &str, size: usize) -> (String, Vec<(String, String)>) {
         let (mut content, mut calls) = (String::new(), Vec::<(String, String)>::new());
         let pieces = reply.as_bytes().chunks(size).map(|piece| std::str::from_utf8(piece).unwrap());
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forced_call_is_the_same_however_it_comes() {
+    fn a_forced_call_is_read_the_same_for_every_chunk_size() {
         let arguments = r#"{"a":{"b":"}"},"c":[{}]}"#;
         let reply = format!(r#"{{"name":"ship","arguments":{arguments}}}"#);
         for size in 1..reply.len() + 1 {
@@ -140,13 +141,13 @@ mod tests {
     }
 
     #[test]
-    fn a_forced_call_that_is_cut_off_keeps_what_was_said() {
+    fn a_truncated_forced_call_keeps_its_arguments_so_far() {
         let (_, calls) = read(ReplyReader::forced(), r#"{"name":"ship","arguments":{"a":"b"#, 5);
         assert_eq!(calls, vec![("ship".to_owned(), r#"{"a":"b"#.to_owned())]);
     }
 
     #[test]
-    fn a_free_reply_is_the_same_however_it_comes() {
+    fn a_free_reply_is_read_the_same_for_every_chunk_size() {
         for (reply, expected, count) in [
             ("Just text, a < b.", "Just text, a < b.", 0),
             ("  blanks stay ", "  blanks stay ", 0),

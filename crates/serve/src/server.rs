@@ -1,4 +1,4 @@
-//! From binding an address to the last reply.
+//! A server's life: bind, serve, drain, stop.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -6,19 +6,20 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::app::{App, ServerPhase, router};
+use crate::router::router;
+use crate::state::{AppState, ServerPhase};
 use crate::{ServeError, ServeOptions, ServedModel};
 
-/// How often it is looked whether the server should end.
+/// Interval of the checks whether the server should stop.
 const POLL: Duration = Duration::from_millis(20);
-/// How long replies may go on after the wish to end.
+/// Time that replies in flight get to finish.
 const DRAIN: Duration = Duration::from_millis(200);
-/// How long connections may take to say their last words.
-const FAREWELL: Duration = Duration::from_millis(200);
-/// Threads for templates, tokenizers and schemas.
-const ASIDE_THREADS: usize = 2;
+/// Time that connections get to send their last response.
+const CLOSE: Duration = Duration::from_millis(200);
+/// Threads for templates, tokenizers and grammars.
+const BLOCKING_THREADS: usize = 2;
 
-/// A server that has its address. Clients that come before it runs wait.
+/// A server that is bound to its address. Clients that connect before [`Server::run`] wait.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -26,7 +27,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the address.
+    /// Binds the address.
     ///
     /// # Errors
     /// [`ServeError::Listen`].
@@ -41,7 +42,7 @@ impl Server {
         Ok(Server { listener, options })
     }
 
-    /// Where it listens, with the port that was free.
+    /// The bound address, with the actual port where port 0 was requested.
     ///
     /// # Errors
     /// [`ServeError::Listen`].
@@ -51,68 +52,77 @@ impl Server {
             .map_err(|cause| ServeError::Listen { address: self.options.address, cause })
     }
 
-    /// Serves until `wanted` says no more, or the engine dies. Requests in work then have 0.2 s to
-    /// end, and as long again to be told that they did not.
+    /// Serves while `keep_running` returns true and the engine lives. Then requests in flight get
+    /// 0.2 s to finish, and those left another 0.2 s to be answered with an error.
     ///
     /// # Errors
     /// [`ServeError`].
-    pub fn run(self, served: ServedModel, wanted: impl Fn() -> bool) -> Result<(), ServeError> {
+    pub fn run(
+        self,
+        model: ServedModel,
+        keep_running: impl Fn() -> bool,
+    ) -> Result<(), ServeError> {
         let runtime = runtime().map_err(|cause| ServeError::Runtime { cause })?;
-        let app = Arc::new(App::new(served, self.options.clone()));
-        let outcome =
-            runtime.block_on(serve(self.listener, Arc::clone(&app), self.options.address, wanted));
-        // What is still at work aside is not waited for: it holds nothing that others need.
+        let app = Arc::new(AppState::new(model, self.options.clone()));
+        let outcome = runtime.block_on(serve(
+            self.listener,
+            Arc::clone(&app),
+            self.options.address,
+            keep_running,
+        ));
+        // Blocking work still running is abandoned: it holds nothing that others need.
         runtime.shutdown_timeout(POLL);
         outcome
     }
 }
 
-/// One thread serves: it hands bytes on. The others are left to the model.
+/// One thread, which only moves bytes, so that the cores are left to the model.
 fn runtime() -> std::io::Result<Runtime> {
     Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .max_blocking_threads(ASIDE_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
 }
 
 async fn serve(
     listener: TcpListener,
-    app: Arc<App>,
+    app: Arc<AppState>,
     address: SocketAddr,
-    wanted: impl Fn() -> bool,
+    keep_running: impl Fn() -> bool,
 ) -> Result<(), ServeError> {
     let listen = |cause| ServeError::Listen { address, cause };
     let listener = tokio::net::TcpListener::from_std(listener).map_err(listen)?;
-    let mut ending = app.ending.subscribe();
-    let ended = async move {
-        // The sender lives in the app, which outlives this.
-        let _closed = ending.wait_for(|ending| *ending == ServerPhase::Stopped).await;
+    let mut phase = app.phase.subscribe();
+    let stopped = async move {
+        // The sender lives in the app, which outlives this future.
+        let _closed = phase.wait_for(|phase| *phase == ServerPhase::Stopped).await;
     };
-    let serving = axum::serve(listener, router(Arc::clone(&app))).with_graceful_shutdown(ended);
+    let serving = axum::serve(listener, router(Arc::clone(&app))).with_graceful_shutdown(stopped);
     let serving = tokio::spawn(async move { serving.await });
-    let mut died = None;
-    while wanted() && died.is_none() && !serving.is_finished() {
+    let mut fatal_error = None;
+    while keep_running() && fatal_error.is_none() && !serving.is_finished() {
         tokio::time::sleep(POLL).await;
-        died = app.served.engine.fatal_error();
+        fatal_error = app.model.engine.fatal_error();
     }
     drain(&app).await;
-    if let Some(death) = died {
-        return Err(ServeError::Died(death));
+    if let Some(error) = fatal_error {
+        return Err(ServeError::Died(error));
     }
-    match tokio::time::timeout(FAREWELL, serving).await {
+    match tokio::time::timeout(CLOSE, serving).await {
         Ok(Ok(served)) => served.map_err(listen),
         Ok(Err(panic)) => Err(ServeError::Runtime { cause: std::io::Error::other(panic) }),
-        // Connections that are not done by then are cut.
+        // Connections that are still open are dropped with the runtime.
         Err(_) => Ok(()),
     }
 }
 
-async fn drain(app: &App) {
-    app.ending.send_replace(ServerPhase::Draining);
+/// Refuses new requests, waits for those in flight up to `DRAIN`, then stops the rest.
+async fn drain(app: &AppState) {
+    app.phase.send_replace(ServerPhase::Draining);
     let until = Instant::now() + DRAIN;
     while app.in_flight() > 0 && Instant::now() < until {
         tokio::time::sleep(POLL).await;
     }
-    app.ending.send_replace(ServerPhase::Stopped);
+    app.phase.send_replace(ServerPhase::Stopped);
 }

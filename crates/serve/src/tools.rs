@@ -1,16 +1,16 @@
-//! Tools that a request offers: how the model hears of them, and the form that forces a call.
+//! The tools of a request: checks, the chat template's format, and the JSON schema that forces a
+//! call.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api_error::ApiError;
 
-/// Tools at most.
 const TOOLS_MAX: usize = 128;
-/// Bytes of a tool's name at most, as with OpenAI.
+/// OpenAI's limit on a function's name, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// A tool as clients send it.
+/// A member of `tools`, unchecked.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Tool {
     #[serde(rename = "type")]
@@ -25,22 +25,30 @@ struct ToolFunction {
     parameters: Option<Value>,
 }
 
-/// Who decides on a call.
+/// `tool_choice`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ToolChoice {
     /// No call.
     None,
-    /// The model.
+    /// The model decides.
     Auto,
     /// A call of any tool.
     Required,
-    /// A call of this one.
+    /// A call of this tool.
     Named(String),
 }
 
-/// Tools, checked.
+/// Checked tools.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tools(Vec<(String, Option<String>, Value)>);
+pub(crate) struct Tools(Vec<FunctionTool>);
+
+#[derive(Debug, Clone)]
+struct FunctionTool {
+    name: String,
+    description: Option<String>,
+    /// A JSON schema of an object.
+    parameters: Value,
+}
 
 impl Tools {
     pub fn new(tools: Option<Vec<Tool>>) -> Result<Tools, ApiError> {
@@ -59,20 +67,21 @@ impl Tools {
     }
 
     pub fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(known, ..)| known == name)
+        self.0.iter().any(|tool| tool.name == name)
     }
 
-    /// As chat templates take them.
+    /// The tools as chat templates take them.
     pub fn for_template(&self) -> Value {
-        let tool = |(name, description, parameters): &(String, Option<String>, Value)| {
+        let tool = |tool: &FunctionTool| {
+            let FunctionTool { name, description, parameters } = tool;
             let description = description.clone().unwrap_or_default();
             json!({"type": "function", "function": {"name": name, "description": description, "parameters": parameters}})
         };
         self.0.iter().map(tool).collect()
     }
 
-    /// What a model is told whose template knows no tools.
-    pub fn in_words(&self) -> String {
+    /// Instructions for a model whose chat template does not render tools.
+    pub fn as_instructions(&self) -> String {
         let tools: Vec<String> =
             self.for_template().as_array().into_iter().flatten().map(Value::to_string).collect();
         format!(
@@ -82,18 +91,16 @@ impl Tools {
         )
     }
 
-    /// The schema of one call, `{"name": ..., "arguments": {...}}`, of the tool that is named, or
-    /// of any.
-    pub fn schema(&self, only: Option<&str>) -> Value {
-        let wanted = self.0.iter().filter(|(name, ..)| only.is_none_or(|only| only == name));
-        let calls: Vec<(&String, &Value)> =
-            wanted.map(|(name, _, parameters)| (name, parameters)).collect();
-        match calls.as_slice() {
-            [(name, parameters)] => call(name, parameters, "#/properties/arguments"),
-            many => {
-                let numbered = many.iter().enumerate();
-                let calls = numbered.map(|(i, (name, parameters))| {
-                    call(name, parameters, &format!("#/anyOf/{i}/properties/arguments"))
+    /// The schema of one call, `{"name": ..., "arguments": {...}}`, of this tool, or of any.
+    pub fn call_schema(&self, only: Option<&str>) -> Value {
+        let tools: Vec<&FunctionTool> =
+            self.0.iter().filter(|tool| only.is_none_or(|only| only == tool.name)).collect();
+        match tools.as_slice() {
+            [tool] => tool.call_schema("#/properties/arguments"),
+            tools => {
+                let numbered = tools.iter().enumerate();
+                let calls = numbered.map(|(i, tool)| {
+                    tool.call_schema(&format!("#/anyOf/{i}/properties/arguments"))
                 });
                 json!({"anyOf": calls.collect::<Vec<_>>()})
             }
@@ -101,36 +108,39 @@ impl Tools {
     }
 }
 
-fn call(name: &str, parameters: &Value, place: &str) -> Value {
-    let mut parameters = parameters.clone();
-    move_references(&mut parameters, place);
-    json!({
-        "type": "object",
-        "properties": {"name": {"const": name}, "arguments": parameters},
-        "required": ["name", "arguments"],
-        "additionalProperties": false,
-    })
+impl FunctionTool {
+    /// The schema of a call of this tool. `pointer` is where its parameters' schema will be.
+    fn call_schema(&self, pointer: &str) -> Value {
+        let mut parameters = self.parameters.clone();
+        rebase_references(&mut parameters, pointer);
+        json!({
+            "type": "object",
+            "properties": {"name": {"const": self.name}, "arguments": parameters},
+            "required": ["name", "arguments"],
+            "additionalProperties": false,
+        })
+    }
 }
 
-/// A schema's references are counted from its root: they move with it.
-fn move_references(schema: &mut Value, place: &str) {
+/// Rewrites `$ref`s, which are relative to the root, for a schema that becomes part of another.
+fn rebase_references(schema: &mut Value, pointer: &str) {
     match schema {
         Value::Object(members) => {
             for (key, value) in members {
                 match value {
                     Value::String(to) if key == "$ref" && to.starts_with('#') => {
-                        *to = format!("{place}{}", &to[1..])
+                        *to = format!("{pointer}{}", &to[1..])
                     }
-                    other => move_references(other, place),
+                    other => rebase_references(other, pointer),
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| move_references(item, place)),
+        Value::Array(items) => items.iter_mut().for_each(|item| rebase_references(item, pointer)),
         _ => {}
     }
 }
 
-fn checked(tool: Tool) -> Result<(String, Option<String>, Value), ApiError> {
+fn checked(tool: Tool) -> Result<FunctionTool, ApiError> {
     let function = match (tool.kind.as_str(), tool.function) {
         ("function", Some(function)) => function,
         (kind, _) => {
@@ -140,10 +150,10 @@ fn checked(tool: Tool) -> Result<(String, Option<String>, Value), ApiError> {
             return Err(ApiError::field("tools", text));
         }
     };
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if function.name.is_empty()
         || function.name.len() > NAME_BYTES_MAX
-        || !function.name.chars().all(plain)
+        || !function.name.chars().all(is_allowed)
     {
         let text = format!(
             "expected a name of 1 to {NAME_BYTES_MAX} letters, digits, _ - or ., found {:?}",
@@ -151,10 +161,11 @@ fn checked(tool: Tool) -> Result<(String, Option<String>, Value), ApiError> {
         );
         return Err(ApiError::field("tools", text));
     }
-    let nothing = || json!({"type": "object", "properties": {}, "additionalProperties": false});
-    let parameters = match function.parameters.unwrap_or_else(nothing) {
+    let no_parameters =
+        || json!({"type": "object", "properties": {}, "additionalProperties": false});
+    let parameters = match function.parameters.unwrap_or_else(no_parameters) {
         Value::Object(mut parameters) => {
-            // Arguments are an object, whether the schema says so or not.
+            // Arguments are always an object, also where the schema names no type.
             if !parameters.contains_key("type") && !parameters.contains_key("$ref") {
                 parameters.insert("type".into(), "object".into());
             }
@@ -167,22 +178,22 @@ fn checked(tool: Tool) -> Result<(String, Option<String>, Value), ApiError> {
             ));
         }
     };
-    Ok((function.name, function.description, parameters))
+    Ok(FunctionTool { name: function.name, description: function.description, parameters })
 }
 
 impl ToolChoice {
-    /// Reads `tool_choice`: "none", "auto", "required", or `{"type": "function", "function":
+    /// Parses `tool_choice`: "none", "auto", "required", or `{"type": "function", "function":
     /// {"name"}}`.
     pub fn new(choice: Option<&Value>, tools: &Tools) -> Result<ToolChoice, ApiError> {
-        let wrong = |text: String| ApiError::field("tool_choice", text);
+        let invalid = |text: String| ApiError::field("tool_choice", text);
         let choice = match choice {
             None | Some(Value::Null) => ToolChoice::Auto,
-            Some(Value::String(word)) => match word.as_str() {
+            Some(Value::String(text)) => match text.as_str() {
                 "none" => ToolChoice::None,
                 "auto" => ToolChoice::Auto,
                 "required" => ToolChoice::Required,
                 other => {
-                    return Err(wrong(format!(
+                    return Err(invalid(format!(
                         "expected none, auto, required or a function, found \"{other}\""
                     )));
                 }
@@ -190,10 +201,10 @@ impl ToolChoice {
             Some(object) => match object.pointer("/function/name").and_then(Value::as_str) {
                 Some(name) if tools.has(name) => ToolChoice::Named(name.to_owned()),
                 Some(name) => {
-                    return Err(wrong(format!("the function '{name}' is none of the tools")));
+                    return Err(invalid(format!("the function '{name}' is not among the tools")));
                 }
                 None => {
-                    return Err(wrong(
+                    return Err(invalid(
                         "expected {\"type\": \"function\", \"function\": {\"name\": ...}}".into(),
                     ));
                 }
@@ -201,7 +212,7 @@ impl ToolChoice {
         };
         match choice {
             ToolChoice::Required if tools.is_empty() => {
-                Err(wrong("a call is required, but there are no tools".into()))
+                Err(invalid("tool_choice is required, but there are no tools".into()))
             }
             ToolChoice::Auto if tools.is_empty() => Ok(ToolChoice::None),
             choice => Ok(choice),

@@ -1,4 +1,4 @@
-//! What a client is told when it gets no reply, and what happens when it or the server goes away.
+//! Error responses, disconnecting clients, and the server's shutdown.
 
 mod common;
 
@@ -6,14 +6,14 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use common::{CONTEXT, Running, chat};
+use common::{CONTEXT, TestServer, chat};
 use serde_json::{Value, json};
 
 const CHAT: &str = "/v1/chat/completions";
-/// A reply of this many tokens takes seconds: its end is not what a test waits for.
+/// So many reply tokens take seconds: no test waits for the end of such a reply.
 const LONG: usize = 16_000;
 
-/// A reply that does not end by itself: its schema has no end before its length.
+/// A request whose reply runs to its token limit: its schema forces a long string.
 fn long(more: Value) -> Value {
     let schema = json!({"type": "string", "minLength": 100_000});
     let format = json!({"type": "json_schema", "json_schema": {"name": "long", "schema": schema}});
@@ -25,8 +25,8 @@ fn long(more: Value) -> Value {
 }
 
 #[test]
-fn requests_that_cannot_be_answered_say_why() {
-    let server = Running::with(|options| options.reply_tokens_max = Some(LONG));
+fn invalid_requests_are_refused_with_the_reason() {
+    let server = TestServer::with(|options| options.reply_tokens_max = Some(LONG));
     let too_long = "a b ".repeat(CONTEXT);
     for (more, word) in [
         (json!({"messages": []}), "message"),
@@ -72,13 +72,13 @@ fn requests_that_cannot_be_answered_say_why() {
     assert_eq!(server.post("/v1/completions", &json!({"prompt": [380, 999_999]})).0, 400);
     assert_eq!(server.post("/v1/completions", &json!({"prompt": ["a", "b"]})).0, 400);
     assert_eq!(server.post("/v1/embeddings", &json!({"input": []})).0, 400);
-    // The others go on; what nobody knows is ignored.
+    // The server still answers, and ignores unknown fields.
     assert_eq!(server.post(CHAT, &chat(json!({"never_heard_of": 1, "user": "me"}))).0, 200);
 }
 
 #[test]
-fn bodies_that_are_no_requests() {
-    let server = Running::with(|options| options.body_bytes_max = 10_000);
+fn invalid_bodies_are_refused() {
+    let server = TestServer::with(|options| options.body_bytes_max = 10_000);
     let (status, reply) = server.post(CHAT, &chat(json!({"user": "x".repeat(10_000)})));
     assert_eq!(status, 413, "{reply}");
     let chunk = "x".repeat(6000);
@@ -86,34 +86,34 @@ fn bodies_that_are_no_requests() {
         "POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n\
          1770\r\n{chunk}\r\n1770\r\n{chunk}\r\n0\r\n\r\n"
     );
-    assert!(say(&server, &chunked).starts_with("HTTP/1.1 413"));
+    assert!(exchange(&server, &chunked).starts_with("HTTP/1.1 413"));
     let form = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{{}}");
-    assert!(say(&server, &form).starts_with("HTTP/1.1 415"));
+    assert!(exchange(&server, &form).starts_with("HTTP/1.1 415"));
     let body = "{\"messages\": ";
     let torn = format!(
         "POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    assert!(say(&server, &torn).starts_with("HTTP/1.1 400"));
+    assert!(exchange(&server, &torn).starts_with("HTTP/1.1 400"));
 }
 
 #[test]
-fn a_body_that_does_not_come_is_given_up() {
-    let server = Running::with(|options| options.body_timeout = Duration::from_millis(200));
+fn a_body_that_does_not_arrive_times_out() {
+    let server = TestServer::with(|options| options.body_timeout = Duration::from_millis(200));
     let begun = format!(
         "POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{{"
     );
-    assert!(say(&server, &begun).starts_with("HTTP/1.1 408"));
+    assert!(exchange(&server, &begun).starts_with("HTTP/1.1 408"));
     server.await_metric("vendomini_requests_in_flight", 0.0);
 }
 
 #[test]
-fn the_key_is_asked_for() {
-    let server = Running::with(|options| options.api_key = Some("secret".to_owned()));
+fn the_api_key_is_required() {
+    let server = TestServer::with(|options| options.api_key = Some("secret".to_owned()));
     let ask = |header: &str| server.post_with(CHAT, &chat(json!({})), &[("authorization", header)]);
     for wrong in ["Bearer secreT", "Bearer secret ", "Bearer ", "secret", "Bearer secrets"] {
         let (status, reply) = ask(wrong);
-        // A blank at a header's end is none.
+        // HTTP trims whitespace at the end of a header's value.
         let expected = if wrong.ends_with("secret ") { 200 } else { 401 };
         assert_eq!(status, expected, "{wrong} {reply}");
     }
@@ -126,8 +126,8 @@ fn the_key_is_asked_for() {
 }
 
 #[test]
-fn a_reply_past_its_time_is_ended() {
-    let server = Running::with(|options| options.reply_timeout = Duration::from_millis(150));
+fn a_reply_ends_at_its_deadline() {
+    let server = TestServer::with(|options| options.reply_timeout = Duration::from_millis(150));
     let (status, reply) = server.post(CHAT, &long(json!({})));
     assert_eq!((status, &reply["error"]["code"]), (504, &json!("timeout")));
     let (chunks, done) = server.stream(CHAT, &long(json!({"stream": true})));
@@ -135,8 +135,8 @@ fn a_reply_past_its_time_is_ended() {
 }
 
 #[test]
-fn a_client_that_goes_away_takes_its_request_with_it() {
-    let server = Running::new();
+fn a_disconnecting_client_cancels_its_request() {
+    let server = TestServer::new();
     for stream in [true, false] {
         let connection = begin(&server, &long(json!({"stream": stream})));
         server.await_metric("vendomini_requests_running", 1.0);
@@ -149,8 +149,8 @@ fn a_client_that_goes_away_takes_its_request_with_it() {
 }
 
 #[test]
-fn too_many_are_refused() {
-    let server = Running::with(|options| options.requests_max = 2);
+fn requests_over_the_limit_get_429() {
+    let server = TestServer::with(|options| options.requests_max = 2);
     let _first = begin(&server, &long(json!({})));
     let _second = begin(&server, &long(json!({})));
     server.await_metric("vendomini_requests_in_flight", 2.0);
@@ -160,8 +160,8 @@ fn too_many_are_refused() {
 }
 
 #[test]
-fn the_end_comes_within_a_second_and_is_told() {
-    let mut server = Running::new();
+fn shutdown_takes_under_a_second_and_is_reported_to_clients() {
+    let mut server = TestServer::new();
     let mut whole = begin(&server, &long(json!({})));
     let mut streamed = begin(&server, &long(json!({"stream": true})));
     let mut idle = TcpStream::connect(server.address).expect("a connection");
@@ -178,10 +178,10 @@ fn the_end_comes_within_a_second_and_is_told() {
 
 #[test]
 fn who_comes_while_it_ends_is_sent_away() {
-    let mut server = Running::new();
+    let mut server = TestServer::new();
     let _busy = begin(&server, &long(json!({})));
     server.await_metric("vendomini_requests_running", 1.0);
-    server.ask_to_end();
+    server.request_stop();
     // It drains while a reply is made: until then some requests may still be taken.
     let mut statuses = Vec::new();
     while let Ok(mut connection) = TcpStream::connect(server.address) {
@@ -193,8 +193,8 @@ fn who_comes_while_it_ends_is_sent_away() {
     server.end();
 }
 
-/// Sends a request and leaves its answer.
-fn begin(server: &Running, body: &Value) -> TcpStream {
+/// Sends a request without reading the response.
+fn begin(server: &TestServer, body: &Value) -> TcpStream {
     let body = body.to_string();
     let head = format!(
         "POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -205,8 +205,8 @@ fn begin(server: &Running, body: &Value) -> TcpStream {
     connection
 }
 
-/// Sends bytes and reads until the first answer is there.
-fn say(server: &Running, bytes: &str) -> String {
+/// Sends bytes and reads the start of the response.
+fn exchange(server: &TestServer, bytes: &str) -> String {
     let mut connection = TcpStream::connect(server.address).expect("a connection");
     connection.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     connection.write_all(bytes.as_bytes()).expect("it is sent");
@@ -215,7 +215,7 @@ fn say(server: &Running, bytes: &str) -> String {
     String::from_utf8_lossy(&answer[..count]).into_owned()
 }
 
-/// What is left until the server closes, or resets after its last words.
+/// Everything until the server closes or resets the connection.
 fn rest(connection: &mut TcpStream) -> String {
     connection.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     let mut bytes = Vec::new();

@@ -1,13 +1,13 @@
-//! Replies: whole and streamed, free and under a form.
+//! Replies: whole and streamed, unconstrained and under a grammar.
 
 mod common;
 
-use common::{MODEL, Running, chat, content};
+use common::{MODEL, TestServer, chat, content};
 use serde_json::{Value, json};
 
 #[test]
-fn a_chat_completion_has_openais_form_and_the_same_seed_the_same_text() {
-    let server = Running::new();
+fn chat_completions_follow_openais_format_and_are_reproducible_by_seed() {
+    let server = TestServer::new();
     let (status, reply) = server.post("/v1/chat/completions", &chat(json!({})));
     assert_eq!(status, 200, "{reply}");
     assert_eq!((&reply["object"], &reply["model"]), (&json!("chat.completion"), &json!(MODEL)));
@@ -28,11 +28,11 @@ fn a_chat_completion_has_openais_form_and_the_same_seed_the_same_text() {
 }
 
 #[test]
-fn a_stream_is_the_whole_reply_in_pieces() {
-    let server = Running::new();
+fn a_streams_chunks_add_up_to_the_whole_reply() {
+    let server = TestServer::new();
     let (_, whole) = server.post("/v1/chat/completions", &chat(json!({})));
-    let wanted = json!({"stream": true, "stream_options": {"include_usage": true}});
-    let (chunks, done) = server.stream("/v1/chat/completions", &chat(wanted));
+    let options = json!({"stream": true, "stream_options": {"include_usage": true}});
+    let (chunks, done) = server.stream("/v1/chat/completions", &chat(options));
     assert!(done);
     assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
     assert!(
@@ -56,8 +56,8 @@ fn a_stream_is_the_whole_reply_in_pieces() {
 }
 
 #[test]
-fn completions_go_on_from_a_text_or_tokens() {
-    let server = Running::new();
+fn completions_take_text_or_token_ids() {
+    let server = TestServer::new();
     let body = |prompt: Value| json!({"model": MODEL, "prompt": prompt, "temperature": 0, "max_tokens": 12});
     let (status, reply) = server.post("/v1/completions", &body(json!("Once")));
     assert_eq!(status, 200, "{reply}");
@@ -76,11 +76,11 @@ fn completions_go_on_from_a_text_or_tokens() {
 }
 
 #[test]
-fn a_stop_string_ends_a_reply_and_is_no_part_of_it() {
-    let server = Running::new();
+fn a_stop_string_ends_the_reply_and_is_excluded() {
+    let server = TestServer::new();
     let (_, whole) = server.post("/v1/chat/completions", &chat(json!({"max_tokens": 60})));
     let text = whole["choices"][0]["message"]["content"].as_str().expect("a text").to_owned();
-    // Three characters from the middle, which a stop string across tokens may be.
+    // Three characters from the middle: they may span tokens.
     let letters: Vec<char> = text.chars().collect();
     let stop: String = letters[letters.len() / 2..].iter().take(3).collect();
     let before = &text[..text.find(&stop).expect("it is there")];
@@ -93,24 +93,24 @@ fn a_stop_string_ends_a_reply_and_is_no_part_of_it() {
 }
 
 #[test]
-fn a_schema_and_a_json_object_are_kept_to() {
-    let server = Running::new();
+fn replies_follow_a_json_schema_or_are_json_objects() {
+    let server = TestServer::new();
     let schema = json!({
         "type": "object",
         "properties": {"city": {"type": "string", "maxLength": 6}, "mood": {"enum": ["good", "bad"]}},
         "required": ["city", "mood"],
         "additionalProperties": false,
     });
-    let format = json!({"type": "json_schema", "json_schema": {"name": "card", "strict": true, "schema": schema}});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "weather", "strict": true, "schema": schema}});
     for seed in 0..4 {
         let more = json!({"response_format": format, "seed": seed, "max_tokens": 100});
         let (status, reply) = server.post("/v1/chat/completions", &chat(more));
         assert_eq!(status, 200, "{reply}");
         let text = reply["choices"][0]["message"]["content"].as_str().expect("a text");
-        let card: Value = serde_json::from_str(text).expect("JSON");
+        let weather: Value = serde_json::from_str(text).expect("JSON");
         assert!(
-            card["city"].is_string() && (card["mood"] == "good" || card["mood"] == "bad"),
-            "{card}"
+            weather["city"].is_string() && (weather["mood"] == "good" || weather["mood"] == "bad"),
+            "{weather}"
         );
         assert_eq!(reply["choices"][0]["finish_reason"], "stop");
     }
@@ -121,8 +121,8 @@ fn a_schema_and_a_json_object_are_kept_to() {
 }
 
 #[test]
-fn embeddings_have_length_one_in_both_encodings() {
-    let server = Running::new();
+fn embeddings_have_unit_length_in_both_encodings() {
+    let server = TestServer::new();
     let (status, reply) =
         server.post("/v1/embeddings", &json!({"model": MODEL, "input": ["Hello", "world"]}));
     assert_eq!(status, 200, "{reply}");
@@ -137,7 +137,7 @@ fn embeddings_have_length_one_in_both_encodings() {
     assert_ne!(floats(0), floats(1));
     let body = json!({"model": MODEL, "input": "Hello", "encoding_format": "base64"});
     let (_, encoded) = server.post("/v1/embeddings", &body);
-    // 256 numbers of 4 bytes.
+    // 256 f32 values.
     assert_eq!(
         encoded["data"][0]["embedding"].as_str().map(str::len),
         Some(1024_usize.div_ceil(3) * 4)
@@ -145,8 +145,8 @@ fn embeddings_have_length_one_in_both_encodings() {
 }
 
 #[test]
-fn models_and_health() {
-    let server = Running::new();
+fn models_health_and_metrics_are_served() {
+    let server = TestServer::new();
     let (status, page) = server.get("/v1/models");
     let models: Value = serde_json::from_str(&page).expect("JSON");
     assert_eq!((status, &models["data"][0]["id"]), (200, &json!(MODEL)));

@@ -1,8 +1,8 @@
-//! Tools: forced calls, and what the model is told.
+//! Tools: forced calls, and tools in the prompt.
 
 mod common;
 
-use common::{Running, chat};
+use common::{TestServer, chat};
 use serde_json::{Value, json};
 
 fn tools() -> Value {
@@ -22,7 +22,7 @@ fn tools() -> Value {
     ])
 }
 
-fn check(call: &Value) {
+fn assert_valid(call: &Value) {
     let arguments: Value =
         serde_json::from_str(call["function"]["arguments"].as_str().expect("a text"))
             .expect("JSON");
@@ -37,8 +37,8 @@ fn check(call: &Value) {
 }
 
 #[test]
-fn a_required_and_a_named_call_are_made() {
-    let server = Running::new();
+fn required_and_named_calls_follow_the_tools_schema() {
+    let server = TestServer::new();
     let named = json!({"type": "function", "function": {"name": "ship"}});
     for choice in [json!("required"), named.clone()] {
         for seed in 0..3 {
@@ -51,14 +51,14 @@ fn a_required_and_a_named_call_are_made() {
             assert_eq!((calls.len(), &message["content"]), (1, &Value::Null));
             assert_eq!(reply["choices"][0]["finish_reason"], "tool_calls");
             assert!(choice != named || calls[0]["function"]["name"] == "ship");
-            check(&calls[0]);
+            assert_valid(&calls[0]);
         }
     }
 }
 
 #[test]
-fn a_streamed_call_is_the_whole_call_in_pieces() {
-    let server = Running::new();
+fn a_streamed_calls_chunks_add_up_to_the_whole_call() {
+    let server = TestServer::new();
     let more = json!({"tools": tools(), "tool_choice": "required", "max_tokens": 100});
     let (_, whole) = server.post("/v1/chat/completions", &chat(more.clone()));
     let whole = &whole["choices"][0]["message"]["tool_calls"][0]["function"];
@@ -77,9 +77,9 @@ fn a_streamed_call_is_the_whole_call_in_pieces() {
 }
 
 #[test]
-fn tools_reach_the_prompt_by_the_template_or_in_words() {
+fn tools_reach_the_prompt_by_template_or_as_instructions() {
     let plain = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}";
-    for server in [Running::new(), Running::with_template(plain)] {
+    for server in [TestServer::new(), TestServer::with_template(plain)] {
         let prompt_tokens = |more: Value| {
             let (status, reply) = server.post("/v1/chat/completions", &chat(more));
             assert_eq!(status, 200, "{reply}");
@@ -92,8 +92,8 @@ fn tools_reach_the_prompt_by_the_template_or_in_words() {
 }
 
 #[test]
-fn a_conversation_with_calls_and_results_goes_on() {
-    let server = Running::new();
+fn a_conversation_with_calls_and_results_is_accepted() {
+    let server = TestServer::new();
     let call = json!({"id": "call_1", "type": "function", "function": {"name": "ship", "arguments": "{\"id\": \"A1\"}"}});
     let messages = json!([
         {"role": "developer", "content": "Be brief."},
@@ -107,8 +107,8 @@ fn a_conversation_with_calls_and_results_goes_on() {
 }
 
 #[test]
-fn wrong_tools_are_refused() {
-    let server = Running::new();
+fn invalid_tools_are_refused() {
+    let server = TestServer::new();
     for more in [
         json!({"tool_choice": "required"}),
         json!({"tools": tools(), "tool_choice": "sometimes"}),

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use text::{ChatTemplate, Tokenizer};
 use watch::Watch;
 
-/// As many ids as the tokenizer has; <|im_end|> ends a reply.
+/// The vocabulary is the tokenizer's; <|im_end|> ends a reply.
 const CONFIG: &str = r#"{
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "dtype": "bfloat16",
     "vocab_size": 386, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4,
@@ -28,18 +28,18 @@ const CONFIG: &str = r#"{
     "tie_word_embeddings": false, "bos_token_id": 380, "eos_token_id": 381
 }"#;
 
-/// Tells of tools, and of calls made before.
+/// Renders tools and earlier calls.
 pub const TEMPLATE: &str = "{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}\
     {% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}\
     {% for call in message.tool_calls or [] %}<tool_call>{{ call.function.arguments.id }}</tool_call>{% endfor %}<|im_end|>\n\
     {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-/// Tokens that a prompt and its reply may have together.
+/// Context length: tokens of a prompt and its reply.
 pub const CONTEXT: usize = 20_000;
 pub const MODEL: &str = "tiny";
 
-/// A running server; dropping it ends it.
-pub struct Running {
+/// A running server; dropping it stops it.
+pub struct TestServer {
     pub address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<(), ServeError>>>,
@@ -47,21 +47,21 @@ pub struct Running {
     _folder: TempDir,
 }
 
-impl Running {
+impl TestServer {
     pub fn new() -> Self {
-        Running::with(|_| ())
+        TestServer::with(|_| ())
     }
 
-    /// With changes to the options.
+    /// With changed options.
     pub fn with(change: impl FnOnce(&mut ServeOptions)) -> Self {
         let (folder, served) = served(TEMPLATE);
-        Running::of(folder, served, change)
+        TestServer::of(folder, served, change)
     }
 
-    /// With another template.
+    /// With another chat template.
     pub fn with_template(template: &str) -> Self {
         let (folder, served) = served(template);
-        Running::of(folder, served, |_| ())
+        TestServer::of(folder, served, |_| ())
     }
 
     fn of(folder: TempDir, served: ServedModel, change: impl FnOnce(&mut ServeOptions)) -> Self {
@@ -70,14 +70,14 @@ impl Running {
         let server = Server::bind(options).expect("a free port");
         let address = server.address().expect("an address");
         let stop = Arc::new(AtomicBool::new(false));
-        let wanted = Arc::clone(&stop);
+        let stopped = Arc::clone(&stop);
         let thread =
-            std::thread::spawn(move || server.run(served, || !wanted.load(Ordering::SeqCst)));
+            std::thread::spawn(move || server.run(served, || !stopped.load(Ordering::SeqCst)));
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(120)))
             .build();
-        Running { address, stop, thread: Some(thread), agent: config.into(), _folder: folder }
+        TestServer { address, stop, thread: Some(thread), agent: config.into(), _folder: folder }
     }
 
     pub fn get(&self, path: &str) -> (u16, String) {
@@ -98,7 +98,7 @@ impl Running {
         (response.status().as_u16(), serde_json::from_str(&text).expect("JSON"))
     }
 
-    /// The documents of a stream, and whether it ended as it should.
+    /// The documents of a stream, and whether it ended with `[DONE]`.
     pub fn stream(&self, path: &str, body: &Value) -> (Vec<Value>, bool) {
         let request = self.agent.post(self.url(path)).header("content-type", "application/json");
         let response = request.send(body.to_string()).expect("an answer");
@@ -133,14 +133,14 @@ impl Running {
         }
     }
 
-    pub fn ask_to_end(&self) {
+    pub fn request_stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
     }
 
-    /// Asks it to end; the time it took.
+    /// Stops the server; returns how long that took.
     pub fn end(&mut self) -> Duration {
         let since = Instant::now();
-        self.ask_to_end();
+        self.request_stop();
         let Some(thread) = self.thread.take() else { return Duration::ZERO };
         while !thread.is_finished() {
             assert!(since.elapsed() < Duration::from_secs(20), "the server does not end");
@@ -154,7 +154,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for TestServer {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.end();
@@ -165,8 +165,8 @@ impl Drop for Running {
 fn served(template: &str) -> (TempDir, ServedModel) {
     let folder = TempDir::new().expect("a temporary folder");
     let model = folder.path().join("model");
-    write(folder.path(), "wanted.json", CONFIG);
-    let like = SynthSource::Config(folder.path().join("wanted.json"));
+    write(folder.path(), "shape.json", CONFIG);
+    let like = SynthSource::Config(folder.path().join("shape.json"));
     let request = SynthRequest {
         like,
         shards: Some(1),
@@ -216,7 +216,7 @@ fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), text).expect("a file");
 }
 
-/// A chat of one message.
+/// A chat request of one message, with more members.
 pub fn chat(more: Value) -> Value {
     let mut body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "seed": 7, "max_tokens": 24});
     for (key, value) in more.as_object().expect("an object") {
@@ -225,7 +225,7 @@ pub fn chat(more: Value) -> Value {
     body
 }
 
-/// All text of a stream's chunks.
+/// The content of a stream's chunks.
 pub fn content(chunks: &[Value]) -> String {
     let text = |chunk: &Value| {
         chunk.pointer("/choices/0/delta/content").and_then(Value::as_str).map(str::to_owned)

@@ -1,35 +1,31 @@
-//! A model that can be asked.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! A loaded model with its tokenizer and chat template.
 
 use engine::Engine;
 use serde_json::{Value, json};
 use text::{ChatTemplate, TemplateMessage, Tokenizer};
 
-/// A model at work, with all that turns a conversation into its tokens.
+/// A loaded model, and what turns conversations into its tokens.
 #[derive(Debug)]
 pub struct ServedModel {
     /// The name that clients use.
     pub name: String,
-    /// Other names that it answers to.
+    /// Other names that requests may use.
     pub aliases: Vec<String>,
-    /// The model.
     pub engine: Engine,
-    /// Text to tokens.
     pub tokenizer: Tokenizer,
-    /// The chat template; without one there are no chat completions.
+    /// Without a template there are no chat completions.
     pub template: Option<ChatTemplate>,
-    /// What it computes with (kernel set, dtype), for `system_fingerprint`.
+    /// Version, dtype and kernel set, for `system_fingerprint`.
     pub fingerprint: String,
 }
 
 impl ServedModel {
-    pub(crate) fn answers_to(&self, name: &str) -> bool {
+    pub(crate) fn has_name(&self, name: &str) -> bool {
         self.name == name || self.aliases.iter().any(|alias| alias == name)
     }
 
-    /// Whether the template tells the model of its tools.
-    pub(crate) fn tells_tools(&self) -> bool {
+    /// Whether the chat template renders tools: found by rendering one.
+    pub(crate) fn renders_tools(&self) -> bool {
         const NAME: &str = "probe_of_the_template";
         let function = json!({"name": NAME, "description": NAME, "parameters": {"type": "object", "properties": {}}});
         let tools: Value = json!([{"type": "function", "function": function}]);
@@ -40,9 +36,4 @@ impl ServedModel {
             .as_ref()
             .is_some_and(|template| rendered(template).is_ok_and(|text| text.contains(NAME)))
     }
-}
-
-/// Seconds since 1970.
-pub(crate) fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -1,0 +1,62 @@
+//! Admission of a request: a permit, the content type, the JSON body within its limits.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use crate::api_error::ApiError;
+use crate::state::{AppState, Permit};
+
+/// Takes a permit and reads the body.
+pub(crate) async fn admit<T: DeserializeOwned>(
+    app: &Arc<AppState>,
+    request: Request,
+) -> Result<(Permit, T), ApiError> {
+    let permit = app.acquire_permit()?;
+    let (parts, body) = request.into_parts();
+    check_content_type(&parts.headers)?;
+    let bytes = read_body(app, &parts.headers, body).await?;
+    let body = serde_json::from_slice(&bytes)
+        .map_err(|e| ApiError::bad_request(format!("the body is not a valid request: {e}")))?;
+    Ok((permit, body))
+}
+
+/// Only JSON is accepted: browsers send it across origins only after a CORS preflight, so a web
+/// page cannot use a server on the loopback address.
+fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let value =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = value.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let text = format!("expected 'Content-Type: application/json', found '{value}'");
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
+}
+
+async fn read_body(app: &AppState, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+    let limit = app.options.body_bytes_max;
+    let too_large = || {
+        let text = format!("the body is longer than {limit} bytes, which is the limit");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+    };
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|bytes| bytes > limit) {
+        return Err(too_large());
+    }
+    let limit_s = app.options.body_timeout.as_secs_f64();
+    match tokio::time::timeout(app.options.body_timeout, to_bytes(body, limit)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        // A chunked body over the limit, or a broken connection, which no response reaches.
+        Ok(Err(_)) => Err(too_large()),
+        Err(_) => Err(ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the body did not arrive within {limit_s} s"),
+        )),
+    }
+}

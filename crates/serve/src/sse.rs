@@ -1,0 +1,103 @@
+//! Streamed replies as server-sent events.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use engine::{Completion, ResponseEvent};
+use serde_json::Value;
+
+use crate::api_error::ApiError;
+use crate::generation::Generation;
+
+/// A comment is sent after this long without an event, so that proxies keep the connection open.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// An endpoint's chunk format.
+pub(crate) trait Chunks: Send + 'static {
+    /// Chunks before the first text.
+    fn begin(&mut self) -> Vec<Value>;
+    /// Chunks for new text.
+    fn text(&mut self, text: &str) -> Vec<Value>;
+    /// Chunks after the last text.
+    fn end(&mut self, completion: &Completion) -> Vec<Value>;
+}
+
+/// A streamed response. It waits for the first event, so that a request that fails at once is
+/// answered with its HTTP status.
+pub(crate) async fn respond(
+    mut generation: Generation,
+    chunks: impl Chunks,
+) -> Result<Response, ApiError> {
+    let first = match tokio::time::timeout(KEEP_ALIVE, generation.next()).await {
+        Ok(event) => Some(event?),
+        Err(_) => None,
+    };
+    let mut stream = EventStream { generation, queued: VecDeque::new(), ended: false, chunks };
+    let begin = stream.chunks.begin();
+    stream.queue(begin);
+    if let Some(event) = first {
+        stream.queue_event(event);
+    }
+    let body = futures_util::stream::unfold(stream, |mut stream| async {
+        stream.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), stream))
+    });
+    let headers =
+        [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, Body::from_stream(body)).into_response())
+}
+
+struct EventStream<C> {
+    generation: Generation,
+    queued: VecDeque<Bytes>,
+    ended: bool,
+    chunks: C,
+}
+
+impl<C: Chunks> EventStream<C> {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(bytes) = self.queued.pop_front() {
+                return Some(bytes);
+            }
+            if self.ended {
+                return None;
+            }
+            match tokio::time::timeout(KEEP_ALIVE, self.generation.next()).await {
+                Ok(Ok(event)) => self.queue_event(event),
+                Ok(Err(error)) => self.fail(&error),
+                Err(_) => self.queued.push_back(Bytes::from_static(b": waiting\n\n")),
+            }
+        }
+    }
+
+    fn queue_event(&mut self, event: ResponseEvent) {
+        match event {
+            ResponseEvent::Delta(delta) if delta.text.is_empty() => {}
+            ResponseEvent::Delta(delta) => {
+                let chunks = self.chunks.text(&delta.text);
+                self.queue(chunks);
+            }
+            ResponseEvent::Completion(completion) => {
+                let chunks = self.chunks.end(&completion);
+                self.queue(chunks);
+                self.queued.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
+                self.ended = true;
+            }
+        }
+    }
+
+    fn queue(&mut self, chunks: Vec<Value>) {
+        self.queued.extend(chunks.iter().map(|chunk| Bytes::from(format!("data: {chunk}\n\n"))));
+    }
+
+    /// The status line was sent long ago: the error is sent as an event, without `[DONE]` after
+    /// it, as OpenAI's clients expect.
+    fn fail(&mut self, error: &ApiError) {
+        self.queue(vec![error.body()]);
+        self.ended = true;
+    }
+}

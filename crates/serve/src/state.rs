@@ -1,0 +1,117 @@
+//! State that all requests share: the model, the options, the permits in use, the shutdown phase.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::http::StatusCode;
+use tokio::sync::watch;
+
+use crate::api_error::ApiError;
+use crate::{ServeOptions, ServedModel};
+
+pub(crate) struct AppState {
+    pub model: ServedModel,
+    pub options: ServeOptions,
+    /// Whether the chat template renders tools, see [`ServedModel::renders_tools`].
+    pub renders_tools: bool,
+    pub counters: RequestCounters,
+    /// Unix time of the server's start.
+    pub started_unix_s: u64,
+    pub phase: watch::Sender<ServerPhase>,
+    in_flight: AtomicUsize,
+    ids_issued: AtomicU64,
+}
+
+/// Phases of a graceful shutdown, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ServerPhase {
+    Open,
+    /// New requests are refused; those in flight go on.
+    Draining,
+    /// All replies end.
+    Stopped,
+}
+
+impl AppState {
+    pub fn new(model: ServedModel, options: ServeOptions) -> Self {
+        AppState {
+            renders_tools: model.renders_tools(),
+            model,
+            options,
+            counters: RequestCounters::default(),
+            started_unix_s: now_unix_s(),
+            phase: watch::Sender::new(ServerPhase::Open),
+            in_flight: AtomicUsize::new(0),
+            ids_issued: AtomicU64::new(0),
+        }
+    }
+
+    /// Requests that hold a permit.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// A reply's id, unique in this process.
+    pub fn new_id(&self, prefix: &str) -> String {
+        let number = self.ids_issued.fetch_add(1, Ordering::Relaxed);
+        format!("{prefix}-{:x}{number:06x}", self.started_unix_s)
+    }
+
+    /// Takes one of the `requests_max` permits; it is returned when dropped.
+    pub fn acquire_permit(self: &Arc<Self>) -> Result<Permit, ApiError> {
+        if *self.phase.borrow() != ServerPhase::Open {
+            return Err(ApiError::shutting_down());
+        }
+        let permit = Permit(Arc::clone(self));
+        let limit = self.options.requests_max;
+        if self.in_flight.fetch_add(1, Ordering::SeqCst) >= limit {
+            let text = format!(
+                "{limit} requests are running or queued, which is the limit; try again later"
+            );
+            return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, text).code("queue_full"));
+        }
+        Ok(permit)
+    }
+
+    /// 404 for another model's name; a request without a name gets the model there is.
+    pub fn check_model(&self, name: Option<&str>) -> Result<(), ApiError> {
+        match name {
+            Some(name) if !self.model.has_name(name) => {
+                let text =
+                    format!("model '{name}' not found; this server has '{}'", self.model.name);
+                Err(ApiError::new(StatusCode::NOT_FOUND, text).code("model_not_found"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The right to be one of the requests in flight.
+pub(crate) struct Permit(Arc<AppState>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// HTTP responses by route and status.
+#[derive(Debug, Default)]
+pub(crate) struct RequestCounters(Mutex<BTreeMap<(String, u16), u64>>);
+
+impl RequestCounters {
+    pub fn count(&self, route: &str, status: u16) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((route.to_owned(), status)).or_default() += 1;
+    }
+
+    pub fn snapshot(&self) -> BTreeMap<(String, u16), u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+pub(crate) fn now_unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
