@@ -1,40 +1,40 @@
-//! Rungs of the ladder on which memory ran out in mid-load, in this worker and in those that were
-//! killed before it.
+//! Rungs of the ladder on which memory ran out in mid-load, in this worker and in earlier ones that
+//! were killed.
 
 use placement::FailedRung;
 use serde::{Deserialize, Serialize};
 
-/// Holds them in the environment of a worker that follows another.
+/// The environment variable that passes them to the next worker, as JSON.
 pub const VARIABLE: &str = "VENDOMINI_FAILED_RUNGS";
 
-/// Each rung that failed, with its model as it was asked for.
+/// Each rung that failed, with the model's name as typed.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailedRungs(Vec<(String, FailedRung)>);
 
 impl FailedRungs {
-    /// Those of the workers before this one.
+    /// The rungs that failed in earlier workers.
     pub fn from_env() -> Self {
-        // Only a supervisor sets it; whatever else stands there says nothing.
+        // Only a supervisor sets the variable; any other value is ignored.
         std::env::var(VARIABLE)
             .ok()
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default()
     }
 
-    /// For the next worker's environment.
+    /// The value for the next worker's environment.
     ///
     /// # Errors
-    /// If a text is not to be had as JSON.
+    /// If it cannot be written as JSON.
     pub fn to_variable(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }
 
-    /// Those of one model.
+    /// The rungs of one model.
     pub fn of(&self, model: &str) -> Vec<FailedRung> {
         self.0.iter().filter(|(of, _)| of == model).map(|(_, failed)| failed.clone()).collect()
     }
 
-    /// Adds one. `false`: it had failed before, so that trying again leads nowhere.
+    /// Adds a rung. `false`: it had failed before, so trying again is useless.
     pub fn add(&mut self, model: &str, failed: FailedRung) -> bool {
         let known = self.0.iter().any(|(of, earlier)| of == model && earlier.rung == failed.rung);
         if !known {
@@ -50,7 +50,7 @@ mod tests {
     use placement::{GpuLeft, Rung};
 
     #[test]
-    fn each_models_rungs_are_its_own_and_survive_the_environment() {
+    fn rungs_are_kept_per_model_and_survive_the_environment() {
         let failed = |rung| FailedRung {
             rung,
             why: "killed, \"for memory\"".to_owned(),

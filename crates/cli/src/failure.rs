@@ -1,8 +1,8 @@
-//! One kind of error at the top: an exit code, and what people read.
+//! The error of a command, and the exit code of each kind of error.
 
 use error_kind::{ErrorKind, HasKind};
 
-/// Exit codes, after sysexits.h where it has them. They are relied on from outside.
+/// Exit codes, after sysexits.h where it has them. Scripts rely on them.
 pub mod exit {
     /// Runs of an experiment failed.
     pub const RUNS_FAILED: u8 = 1;
@@ -10,27 +10,27 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// The contents of a file are wrong.
     pub const BAD_INPUT: u8 = 65;
-    /// A file or model is not there.
+    /// A file or model does not exist.
     pub const NO_INPUT: u8 = 66;
-    /// Something outside is not available.
+    /// A service or device is not available.
     pub const UNAVAILABLE: u8 = 69;
-    /// A defect of ours.
+    /// A bug in vendomini.
     pub const SOFTWARE: u8 = 70;
-    /// Does not fit, or was killed for memory.
+    /// The model does not fit, or the process was killed for memory.
     pub const MEMORY: u8 = 71;
     /// An I/O error.
     pub const IO: u8 = 74;
     /// Stalled, too slow, or past the deadline.
     pub const STALLED: u8 = 75;
-    /// What was loaded, or a GPU, computes something else than it should.
+    /// A loaded model or a GPU computes wrong results.
     pub const WRONG_RESULT: u8 = 76;
-    /// The time given by --time-left is over, as with timeout(1).
+    /// The time of --time-left is up, as with timeout(1).
     pub const TIME_UP: u8 = 124;
-    /// Somebody asked to stop.
+    /// Interrupted by the user.
     pub const INTERRUPTED: u8 = 130;
 }
 
-/// Why a command could not do its work.
+/// Why a command failed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     pub kind: ErrorKind,
@@ -53,7 +53,7 @@ impl Failure {
         Failure::new(ErrorKind::Usage, text)
     }
 
-    /// A defect of ours.
+    /// A bug in vendomini.
     pub fn software(text: impl Into<String>) -> Self {
         Failure::new(ErrorKind::Bug, text)
     }

@@ -1,20 +1,19 @@
-//! Which GPUs a process was given, as the environment and the driver's files say it, so that it
-//! also answers where opening the driver fails; and whether that goes together with the GPUs that
-//! were found.
+//! The GPUs that a process was allotted, by environment variables and the driver's files, and
+//! whether they agree with the GPUs that can be used. Works also where the driver cannot be opened.
 
 use serde::Serialize;
 use std::path::Path;
 
-/// What is said of GPUs. Nothing here proves that one can be used.
+/// Evidence of GPUs. None of it proves that a GPU can be used.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct GpusSeen {
-    /// What a job was given, and which variable says so: `("SLURM_JOB_GPUS", "0,1")`.
+    /// The GPUs allotted to a job, and the variable that says so: `("SLURM_JOB_GPUS", "0,1")`.
     pub allotted: Option<(String, String)>,
-    /// `CUDA_VISIBLE_DEVICES`: what the driver will show. Empty: nothing.
+    /// `CUDA_VISIBLE_DEVICES`, which limits what the driver shows. Empty: no GPU.
     pub cuda_visible_devices: Option<String>,
-    /// What the driver lists, by bus: the whole node, whatever was allotted.
+    /// The driver's list of the node's GPUs by bus, allotted or not.
     pub driver: Vec<DriverGpu>,
-    /// What does not go together.
+    /// Contradictions.
     pub problems: Vec<String>,
 }
 
@@ -31,20 +30,20 @@ pub struct DriverGpu {
     pub minor: Option<u32>,
 }
 
-/// Variables that Slurm's versions name a job's GPUs by, the most exact first.
+/// Variables in which versions of Slurm name a job's GPUs, the most specific first.
 const ALLOTTED: [&str; 4] =
     ["SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "GPU_DEVICE_ORDINAL", "SLURM_GPUS_ON_NODE"];
 
-/// Looks at `proc` (that is, `/proc`) and the environment; `usable` GPUs were found by opening the
-/// driver.
+/// Reads `proc` (normally `/proc`) and the environment. `usable`: the number of GPUs found through
+/// the driver.
 pub fn gpus_seen(
     proc: &Path,
     variable: &dyn Fn(&str) -> Option<String>,
     usable: usize,
 ) -> GpusSeen {
-    let said = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+    let value = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
     let mut seen = GpusSeen {
-        allotted: ALLOTTED.iter().find_map(|name| Some(((*name).to_owned(), said(name)?))),
+        allotted: ALLOTTED.iter().find_map(|name| Some(((*name).to_owned(), value(name)?))),
         cuda_visible_devices: variable("CUDA_VISIBLE_DEVICES"),
         driver: driver_gpus(proc),
         problems: Vec::new(),
@@ -54,7 +53,7 @@ pub fn gpus_seen(
 }
 
 impl GpusSeen {
-    /// How many GPUs a process may expect, where anything says so.
+    /// The number of GPUs that a process may expect, if there is any evidence.
     pub fn expected(&self) -> Option<usize> {
         let listed = |list: &str| {
             list.split(',').filter(|word| !word.trim().is_empty() && word.trim() != "-1").count()
@@ -102,9 +101,9 @@ fn problems(seen: &GpusSeen, usable: usize) -> Vec<String> {
         problems.push(format!("{by} says {list}, and CUDA_VISIBLE_DEVICES hides every GPU"));
     }
     if let (Some(expected @ 1..), 0, 0) = (seen.expected(), seen.driver.len(), usable) {
-        let plural = if expected == 1 { "gpu was" } else { "gpus were" };
+        let plural = if expected == 1 { "GPU was" } else { "GPUs were" };
         problems.push(format!(
-            "{expected} {plural} allotted, and this node has no NVIDIA driver (/proc/driver/nvidia is not there)"
+            "{expected} {plural} allotted, and this node has no NVIDIA driver (/proc/driver/nvidia does not exist)"
         ));
     }
     if let Some(expected) =
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_slurm_gave_counts_and_not_what_the_node_has() {
+    fn the_gpus_allotted_by_slurm_count_and_not_those_of_the_node() {
         let seen = seen(&node(4), &[("SLURM_JOB_GPUS", "2,3"), ("CUDA_VISIBLE_DEVICES", "2,3")], 2);
         assert_eq!((seen.expected(), seen.driver.len(), &seen.problems), (Some(2), 4, &vec![]));
         assert_eq!(seen.driver[1].bus, "0000:18:00.0");
@@ -159,39 +158,39 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_told() {
-        let told =
+    fn contradictions_are_reported() {
+        let problems =
             |gpus, variables: &[(&str, &str)]| seen(&node(gpus), variables, 0).problems.join("; ");
         assert!(
-            told(0, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "0")])
+            problems(0, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "0")])
                 .contains("no NVIDIA driver")
         );
         assert!(
-            told(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "")])
+            problems(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "")])
                 .contains("hides every GPU")
         );
         assert!(
-            told(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "NoDevFiles")])
+            problems(4, &[("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "NoDevFiles")])
                 .contains("hides")
         );
-        assert!(told(1, &[("SLURM_GPUS_ON_NODE", "2")]).contains("the driver lists 1"));
-        assert_eq!(told(2, &[]), "");
-        assert_eq!(told(0, &[]), "");
+        assert!(problems(1, &[("SLURM_GPUS_ON_NODE", "2")]).contains("the driver lists 1"));
+        assert_eq!(problems(2, &[]), "");
+        assert_eq!(problems(0, &[]), "");
     }
 
     #[test]
-    fn gpus_that_were_found_count_more_than_files() {
-        let told = |gpus, variables: &[(&str, &str)], usable| {
+    fn usable_gpus_count_more_than_the_drivers_files() {
+        let problems = |gpus, variables: &[(&str, &str)], usable| {
             seen(&node(gpus), variables, usable).problems.join("; ")
         };
-        // A system without /proc/driver/nvidia, such as WSL.
-        assert_eq!(told(0, &[("CUDA_VISIBLE_DEVICES", "0")], 1), "");
+        // WSL has no /proc/driver/nvidia.
+        assert_eq!(problems(0, &[("CUDA_VISIBLE_DEVICES", "0")], 1), "");
         assert!(
-            told(4, &[("CUDA_VISIBLE_DEVICES", "0,1")], 1)
+            problems(4, &[("CUDA_VISIBLE_DEVICES", "0,1")], 1)
                 .contains("2 GPUs were allotted, and 1 can be used")
         );
         assert_eq!(
-            (told(4, &[("SLURM_JOB_GPUS", "0,1")], 2), told(4, &[], 2)),
+            (problems(4, &[("SLURM_JOB_GPUS", "0,1")], 2), problems(4, &[], 2)),
             (String::new(), String::new())
         );
     }

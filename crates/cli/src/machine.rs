@@ -1,16 +1,19 @@
-//! This machine or a described one, as a value to plan for.
+//! The machine to plan for: this one, probed, or one that a file describes.
 
 use crate::args::PlacementArgs;
 use crate::failure::Failure;
+use crate::gpus::gpus_seen;
 use checkpoint::Checkpoint;
+use device::cuda::{CudaError, Driver};
 use device::probe::{DeviceSpec, Roots, measure_disk, measure_links, measure_memory, probe};
 use error_kind::ErrorKind;
-use placement::Machine;
+use placement::{Machine, short_text};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use watch::{Stage, Watch};
 
-/// The machine that is planned for: this one, or that of a file.
+/// The machine that the arguments name.
 ///
 /// # Errors
 /// 2, 66 or 69.
@@ -19,7 +22,7 @@ pub fn find(
     checkpoint: &Checkpoint,
     watch: &Watch,
 ) -> Result<Machine, Failure> {
-    let _stage = watch.enter(Stage::Probe);
+    let mut stage = watch.enter(Stage::Probe);
     let progress = watch.thread("probe");
     progress.at(Stage::Probe, "memory, limits, and GPUs (for which the CUDA driver is started)", 0);
     let devices = args.devices.as_deref().map_or(Ok(DeviceSpec::Found), DeviceSpec::parse)?;
@@ -30,10 +33,46 @@ pub fn find(
     if let Some(typed) = devices.given() {
         machine.gpus = typed;
     }
+    stage.summary(summary(&machine));
+    if args.machine.is_none() && args.devices.is_none() {
+        gpu_warnings(&machine).iter().for_each(|text| watch.note(format!("warning: {text}")));
+    }
     Ok(machine)
 }
 
-/// The machine that a file describes.
+/// `2 cores, 19.8 GiB of memory available; 2 x H200 (139.80 GiB)`.
+fn summary(machine: &Machine) -> String {
+    let (available, _) = machine.host.really_available();
+    let mut gpus: BTreeMap<String, usize> = BTreeMap::new();
+    for gpu in &machine.gpus {
+        *gpus.entry(format!("{} ({})", gpu.name, short_text(gpu.total_bytes))).or_default() += 1;
+    }
+    let gpus = gpus.iter().map(|(gpu, count)| match count {
+        1 => gpu.clone(),
+        count => format!("{count} x {gpu}"),
+    });
+    let gpus = gpus.collect::<Vec<_>>().join(", ");
+    format!(
+        "{} cores, {} of memory available; {}",
+        machine.host.cores,
+        short_text(available),
+        if gpus.is_empty() { "no GPU" } else { &gpus }
+    )
+}
+
+/// Why GPUs are not used, where there is any sign that this machine has some.
+fn gpu_warnings(machine: &Machine) -> Vec<String> {
+    let usable = machine.gpus.len();
+    let variable = |name: &str| std::env::var(name).ok();
+    let seen = gpus_seen(Path::new("/proc"), &variable, usable);
+    let expects_none = seen.expected().unwrap_or(0) == 0;
+    if expects_none && usable == 0 && matches!(Driver::open(), Err(CudaError::NoDriver { .. })) {
+        return Vec::new();
+    }
+    machine.notes.iter().cloned().chain(seen.problems).collect()
+}
+
+/// The machine that a YAML file describes.
 ///
 /// # Errors
 /// 2 or 66.
@@ -44,7 +83,7 @@ pub fn described(file: &Path) -> Result<Machine, Failure> {
     Ok(Machine::from_yaml(&name, &text)?)
 }
 
-/// This machine, for a checkpoint.
+/// This machine, with the disk that holds a checkpoint.
 ///
 /// # Errors
 /// 69.
@@ -52,7 +91,7 @@ pub fn probed(checkpoint: &Checkpoint) -> Result<Machine, Failure> {
     Ok(probe(&Roots::system(), largest_shard(checkpoint), &DeviceSpec::Found)?)
 }
 
-/// This machine, with the rates of its memory and of the checkpoint's disk.
+/// This machine, with the measured rates of its memory and of the checkpoint's disk.
 ///
 /// # Errors
 /// 69 or 74.
@@ -65,8 +104,8 @@ pub fn measured(checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failu
     Ok(machine)
 }
 
-/// What the memory, the disk and the GPUs' links can do, measured in a tenth of a second and some
-/// for each GPU: nothing is placed by it, predictions are made of it.
+/// Measures the rates of memory, disk and the GPUs' links, in a tenth of a second and some more for
+/// each GPU. They serve predictions; placement does not depend on them.
 ///
 /// # Errors
 /// 74.
@@ -95,7 +134,7 @@ pub fn measure(
     Ok(())
 }
 
-/// The file that most bytes come from: where it really lies is the checkpoint's disk.
+/// The largest file, whose disk counts as the checkpoint's.
 fn largest_shard(checkpoint: &Checkpoint) -> &Path {
     let largest = checkpoint.inventory.shards.iter().max_by_key(|shard| shard.bytes);
     largest.map_or(checkpoint.root.as_path(), |shard| shard.path.as_path())

@@ -1,14 +1,18 @@
-//! `vendomini`: plans where every byte of a language model will live, loads it and always comes
-//! back, and runs the VendoMini experiment on it.
+//! `vendomini`: plans where every byte of a language model goes, loads it with deadlines on every
+//! wait, and runs the VendoMini experiment on it.
 
 mod args;
+mod colors;
 mod commands;
 mod failed_rungs;
 mod failure;
 mod gpus;
+mod load_text;
 mod machine;
+mod model_cache;
 mod needs;
 mod output;
+mod plan_limits;
 mod provider;
 mod session;
 mod slurm;
@@ -17,49 +21,54 @@ mod supervise;
 use args::{Cli, Command};
 use clap::Parser;
 use std::process::ExitCode;
-use supervise::{Console, Verbosity};
-use watch::Watch;
+use supervise::{Console, ConsoleOptions, Verbosity};
+use watch::{Watch, WatchLimits};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.supervision() {
         Some(limits) if !supervise::is_worker() => {
-            let verbosity = match (cli.quiet, &cli.command) {
-                (true, _) => Verbosity::Quiet,
-                (_, Command::Plan(_) | Command::Doctor(_)) => Verbosity::Notes,
-                _ => Verbosity::Stages,
-            };
-            ExitCode::from(supervise::supervise(limits, Console::new(verbosity, cli.plain)))
+            ExitCode::from(supervise::supervise(limits, Console::new(console_options(&cli))))
         }
-        Some(_) => work(cli.command),
-        None => answer(cli.command),
+        Some(_) => run_as_worker(cli.command),
+        None => run_here(cli.command),
     }
 }
 
-/// A command that touches a checkpoint, in its worker process.
-fn work(command: Command) -> ExitCode {
-    let (watch, line) = match supervise::connect() {
+fn console_options(cli: &Cli) -> ConsoleOptions {
+    let verbosity = match (cli.quiet, cli.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    };
+    let stages = !matches!(cli.command, Command::Plan(_) | Command::Doctor(_));
+    ConsoleOptions { verbosity, stages, plain: cli.plain }
+}
+
+/// Runs a command that touches a checkpoint, in its worker process.
+fn run_as_worker(command: Command) -> ExitCode {
+    let (watch, supervisor) = match supervise::connect() {
         Ok(connected) => connected,
         Err(error) => {
-            eprintln!("vendomini: the worker cannot reach its supervisor: {error}");
+            colors::print_error(&format!("the worker cannot reach its supervisor: {error}"));
             return ExitCode::from(failure::exit::SOFTWARE);
         }
     };
     match commands::run(command, &watch) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            line.failed(&failure);
+            supervisor.report_failure(&failure);
             ExitCode::from(failure.exit())
         }
     }
 }
 
-/// A command that answers at once, in this process.
-fn answer(command: Command) -> ExitCode {
+/// Runs a command that touches no checkpoint, in this process.
+fn run_here(command: Command) -> ExitCode {
     match commands::run(command, &Watch::silent()) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("vendomini: {}", failure.text);
+            colors::print_error(&failure.text);
             ExitCode::from(failure.exit())
         }
     }
@@ -67,23 +76,23 @@ fn answer(command: Command) -> ExitCode {
 
 impl Command {
     /// The limits to supervise this command with; `None` for one that touches no checkpoint.
-    fn supervision(&self) -> Option<watch::WatchLimits> {
-        let of = |time: &args::TimeArgs| watch::WatchLimits {
+    fn supervision(&self) -> Option<WatchLimits> {
+        let limits = |time: &args::TimeArgs| WatchLimits {
             stall_timeout_s: time.stall_timeout,
             deadline_s: time.deadline,
         };
         match self {
-            Command::Load(a) => Some(of(&a.bring_up.time)),
-            Command::Generate(a) => Some(of(&a.bring_up.time)),
-            Command::Score(a) => Some(of(&a.bring_up.time)),
-            Command::Bench(a) => Some(of(&a.bring_up.time)),
-            Command::Serve(a) => Some(of(&a.bring_up.time)),
-            Command::Run(a) => Some(of(&a.time)),
+            Command::Load(a) => Some(limits(&a.bring_up.time)),
+            Command::Generate(a) => Some(limits(&a.bring_up.time)),
+            Command::Score(a) => Some(limits(&a.bring_up.time)),
+            Command::Bench(a) => Some(limits(&a.bring_up.time)),
+            Command::Serve(a) => Some(limits(&a.bring_up.time)),
+            Command::Run(a) => Some(limits(&a.time)),
             Command::Plan(_)
             | Command::Doctor(_)
             | Command::Selftest(_)
             | Command::Fetch(_)
-            | Command::Synth(_) => Some(watch::WatchLimits::default()),
+            | Command::Synth(_) => Some(WatchLimits::default()),
             _ => None,
         }
     }

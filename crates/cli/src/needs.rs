@@ -1,5 +1,5 @@
-//! What an experiment needs of the machines that do its runs, looked for before it starts: compute
-//! nodes have no internet.
+//! What an experiment needs on the machines that will run it, checked before it starts: compute nodes
+//! have no internet.
 
 use crate::args::PlacementArgs;
 use crate::failure::Failure;
@@ -13,48 +13,47 @@ use serde::Serialize;
 use std::path::Path;
 use text::{ChatTemplate, Tokenizer};
 
-/// One thing that is needed: a model, or a server's key.
+/// A model that an experiment needs, local or on a server.
 #[derive(Debug, Serialize)]
 pub struct Need {
-    /// The model's name.
     pub model: String,
-    /// Where it was found: a path, or the server's address.
+    /// Its path, or the server's address.
     pub place: Option<String>,
-    /// What one task needs; zeros for a model of a server.
+    /// The resources of one task; zeros for a model on a server.
     #[serde(flatten)]
     pub fit: TaskResources,
-    /// What is missing, and what to do about it.
+    /// What is missing, and the remedy.
     pub problem: Option<String>,
-    /// What kind of problem it is.
+    /// The kind of the problem.
     #[serde(skip)]
     pub kind: ErrorKind,
 }
 
-/// Looks for everything; a thing that is missing does not hide the next.
+/// Checks every model of a configuration; a missing one does not hide the next.
 pub fn needs(config: &Config, jobs: usize, site: &Site) -> Vec<Need> {
     let search = search(site);
     config.model_names().into_iter().map(|name| need(config, name, jobs, site, &search)).collect()
 }
 
-/// The first thing that is missing, with all of them in its words.
+/// Fails with the exit code of the first problem, naming all of them.
 ///
 /// # Errors
-/// 66 for what is not there, 65 for what is damaged, 69 for a server's key, 71 for what does not
+/// 66 for a missing model, 65 for a damaged one, 69 for a server's key, 71 for a model that does not
 /// fit.
-pub fn all_there(needs: &[Need]) -> Result<(), Failure> {
+pub fn check_all(needs: &[Need]) -> Result<(), Failure> {
     let missing: Vec<&Need> = needs.iter().filter(|need| need.problem.is_some()).collect();
     let Some(first) = missing.first() else { return Ok(()) };
-    let words = missing
+    let problems = missing
         .iter()
         .filter_map(|need| Some(format!("{}: {}", need.model, need.problem.as_ref()?)));
-    let words = words.collect::<Vec<_>>().join("\n  ");
+    let problems = problems.collect::<Vec<_>>().join("\n  ");
     Err(Failure::new(
         first.kind,
-        format!("the experiment cannot run on nodes without internet:\n  {words}"),
+        format!("the experiment cannot run on nodes without internet:\n  {problems}"),
     ))
 }
 
-/// Where the nodes will look: as here, but with the site's HF_HOME, which scripts export.
+/// Where the nodes will look: as this process, but in the site's HF_HOME, which scripts export.
 fn search(site: &Site) -> SearchPaths {
     SearchPaths::from_variables(&|key| match (key, &site.hf_home) {
         ("HF_HOME", Some(home)) => Some(home.into()),
@@ -70,13 +69,13 @@ fn need(config: &Config, model: String, jobs: usize, site: &Site, search: &Searc
         problem: None,
         kind: ErrorKind::Bug,
     };
-    if let Err(failure) = look(config, &mut need, jobs, site, search) {
+    if let Err(failure) = check(config, &mut need, jobs, site, search) {
         (need.kind, need.problem) = (failure.kind, Some(failure.text));
     }
     need
 }
 
-fn look(
+fn check(
     config: &Config,
     need: &mut Need,
     jobs: usize,
@@ -85,9 +84,9 @@ fn look(
 ) -> Result<(), Failure> {
     if let Some(server) = config.model_settings(&need.model, jobs).server {
         need.place = Some(server.base_url);
-        return key_is_there(&server.api_key_env);
+        return check_key(&server.api_key_env);
     }
-    let fetch = |failure: Failure| {
+    let with_remedy = |failure: Failure| {
         let home = site.hf_home.as_ref().map_or(String::new(), |home| format!("HF_HOME={home} "));
         let model = &need.model;
         let remedy = format!("On a machine with internet: {home}vendomini fetch {model}");
@@ -96,20 +95,20 @@ fn look(
             format!("{}. {remedy}", failure.text.trim_end_matches(['.', '\n'])),
         )
     };
-    let path = checkpoint::locate(&need.model, search).map_err(|e| fetch(e.into()))?;
+    let path = checkpoint::locate(&need.model, search).map_err(|e| with_remedy(e.into()))?;
     need.place = Some(path.display().to_string());
-    let checkpoint = Checkpoint::open(&path).map_err(|e| fetch(e.into()))?;
-    let nothing = |what: &str| {
+    let checkpoint = Checkpoint::open(&path).map_err(|e| with_remedy(e.into()))?;
+    let missing = |what: &str| {
         let text = format!("{}: expected a {what}, found none", path.display());
-        fetch(Failure::new(ErrorKind::NotFound, text))
+        with_remedy(Failure::new(ErrorKind::NotFound, text))
     };
-    Tokenizer::from_checkpoint(&checkpoint)?.ok_or_else(|| nothing("tokenizer"))?;
-    ChatTemplate::from_checkpoint(&checkpoint)?.ok_or_else(|| nothing("chat template"))?;
+    Tokenizer::from_checkpoint(&checkpoint)?.ok_or_else(|| missing("tokenizer"))?;
+    ChatTemplate::from_checkpoint(&checkpoint)?.ok_or_else(|| missing("chat template"))?;
     need.fit = fit(config, &need.model, &checkpoint, jobs, site)?;
     Ok(())
 }
 
-fn key_is_there(variable: &str) -> Result<(), Failure> {
+fn check_key(variable: &str) -> Result<(), Failure> {
     if variable.is_empty() || std::env::var_os(variable).is_some_and(|key| !key.is_empty()) {
         return Ok(());
     }
@@ -122,7 +121,7 @@ fn key_is_there(variable: &str) -> Result<(), Failure> {
     ))
 }
 
-/// The fewest GPUs of the site's node that hold the model, and the host memory that goes with them.
+/// The fewest GPUs of the site's node that hold the model, and the host memory needed with them.
 fn fit(
     config: &Config,
     name: &str,
@@ -165,10 +164,10 @@ fn fit(
     Ok(TaskResources { gpus: gpus as u64, host_bytes: host.map(|tier| tier.total_bytes()).sum() })
 }
 
-/// Reads a site's file; without one, the defaults.
+/// Reads a site's file; the defaults without one.
 ///
 /// # Errors
-/// 66 where it cannot be read, 2 for a key or value that is wrong.
+/// 66 if it cannot be read, 2 for an invalid key or value.
 pub fn read_site(file: Option<&Path>) -> Result<Site, Failure> {
     let Some(file) = file else { return Ok(Site::default()) };
     let name = file.display().to_string();
@@ -179,11 +178,11 @@ pub fn read_site(file: Option<&Path>) -> Result<Site, Failure> {
 
 impl std::fmt::Display for Need {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let place = self.place.as_deref().unwrap_or("nowhere");
+        let place = self.place.as_deref().unwrap_or("no cache");
         match &self.problem {
             Some(problem) => write!(f, "{}: {problem}", self.model),
             None if place.starts_with("http") => {
-                write!(f, "{}: asks {place}, which was not tried", self.model)
+                write!(f, "{}: on {place}, which was not contacted", self.model)
             }
             None => write!(
                 f,

@@ -1,14 +1,16 @@
+//! What commands print on stdout.
+
 use crate::failure::Failure;
 use serde::Serialize;
 use std::io::Write;
 
-/// Version of every JSON document that the program prints.
-pub const SCHEMA_VERSION: u32 = 1;
+/// Version of every JSON document that the program prints. 2: keys name a GPU `gpu`.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Prints one JSON document with its `schema_version` on stdout.
 ///
 /// # Errors
-/// 74 if stdout is gone.
+/// 74 if stdout is closed.
 pub fn json(document: &impl Serialize) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Versioned<'a, T> {
@@ -25,7 +27,7 @@ pub fn json(document: &impl Serialize) -> Result<(), Failure> {
 /// Prints a line on stdout.
 ///
 /// # Errors
-/// 74 if stdout is gone.
+/// 74 if stdout is closed.
 pub fn line(text: &str) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{text}").map_err(|e| Failure::io("cannot write to stdout", &e))
 }

@@ -1,8 +1,8 @@
 //! The engine as the experiment's provider.
 
 use crate::args::{BringUpArgs, PlacementArgs, TimeArgs};
-use crate::commands;
 use crate::failure::Failure;
+use crate::model_cache;
 use crate::session::{self, Session};
 use checkpoint::{Checkpoint, SearchPaths};
 use device::cpu::{KernelSet, provenance};
@@ -24,24 +24,21 @@ use std::time::{Duration, Instant};
 use text::{ChatTemplate, TemplateMessage, Tokenizer};
 use watch::{TierFigures, Watch};
 
-/// How often a waiting run looks whether it is still wanted.
+/// Interval at which a waiting run checks whether it was canceled.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Opens models in this process. One that is in no cache is fetched.
+/// Loads models in this process. A model that is not in a cache is downloaded.
 pub struct Engines<'a> {
-    /// How long things may take.
     pub time: TimeArgs,
-    /// Fallbacks that are allowed.
+    /// The policy of `--fallback`.
     pub fallback: String,
     /// Overrides the configuration's dtype.
     pub dtype: Option<String>,
-    /// Overrides the configuration's dtype of keys and values.
+    /// Overrides the configuration's dtype of the KV cache.
     pub kv_dtype: Option<String>,
     /// Overrides the configuration's limits.
     pub max_memory: Option<String>,
-    /// Threads to compute with.
     pub threads: Option<usize>,
-    /// Who is told.
     pub watch: &'a Watch,
 }
 
@@ -65,8 +62,8 @@ impl Engines<'_> {
         }
     }
 
-    /// What it will compute in. The machine has no say, unless a fallback to another dtype is
-    /// allowed: then its plan says it.
+    /// The dtype that the model will be computed in. It does not depend on the machine, unless a
+    /// fallback to another dtype is allowed: then the plan decides.
     fn dtype_of(&self, model: &ModelSettings, checkpoint: &Checkpoint) -> Result<String, Failure> {
         let args = self.bring_up_args(model).placement;
         let ladder = match Fallback::parse(&self.fallback)?.int8 {
@@ -74,12 +71,12 @@ impl Engines<'_> {
             false => None,
         };
         let dtype = ladder.as_ref().map_or(args.dtype.as_str(), |ladder| ladder.plan.dtype);
-        dtype_words(dtype, &args.kv_dtype, checkpoint)
+        dtype_label(dtype, &args.kv_dtype, checkpoint)
     }
 
-    /// Headers only; fetches a model that is in no cache.
+    /// Opens the headers; downloads a model that is not in a cache.
     fn checkpoint(&self, name: &str) -> Result<Checkpoint, Failure> {
-        let path = commands::fetch::find_or_bring(name, &SearchPaths::from_env(), self.watch)?;
+        let path = model_cache::find_or_fetch(name, &SearchPaths::from_env(), self.watch)?;
         Ok(Checkpoint::open(&path)?)
     }
 }
@@ -98,14 +95,14 @@ impl ProviderFactory for Engines<'_> {
         args.placement.context =
             Some(checkpoint.config.max_positions.min(model.context_length as usize));
         let session = session::bring_up(&args, self.watch).map_err(other)?;
-        self.watch.figures(|figures| figures.tiers = tiers(&session));
+        self.watch.figures(|figures| figures.tiers = tier_figures(&session));
         let provider = EngineProvider::new(session, model, self.watch);
         Ok(Arc::new(provider.map_err(other)?))
     }
 }
 
-/// Memory of the tiers that the model uses.
-fn tiers(session: &Session) -> Vec<TierFigures> {
+/// The tiers that the model uses.
+fn tier_figures(session: &Session) -> Vec<TierFigures> {
     let tiers = session.loaded.report.tiers.iter().map(|tier| TierFigures {
         tier: tier.tier.to_string(),
         weights_bytes: tier.weights_bytes,
@@ -122,7 +119,8 @@ fn other(failure: Failure) -> ProviderError {
 fn info(checkpoint: &Checkpoint, dtype: String, kernel_set: &str) -> Result<ProviderInfo, Failure> {
     let identity = checkpoint.identity()?.digest;
     let context_length = Some(checkpoint.config.max_positions as u64);
-    // A folder that was begun before the kernels changed is not gone on with unknowingly.
+    // The kernels are part of the identity: a folder that was started with others is not resumed
+    // unnoticed.
     Ok(ProviderInfo {
         identity,
         dtype,
@@ -132,9 +130,9 @@ fn info(checkpoint: &Checkpoint, dtype: String, kernel_set: &str) -> Result<Prov
     })
 }
 
-/// What a model's results are kept under: its dtype, and that of keys and values where it is not
-/// what the dtype brings along.
-fn dtype_words(dtype: &str, kv_dtype: &str, checkpoint: &Checkpoint) -> Result<String, Failure> {
+/// The dtype under which results are stored: the model's, and the KV cache's where it is not the
+/// default for that dtype.
+fn dtype_label(dtype: &str, kv_dtype: &str, checkpoint: &Checkpoint) -> Result<String, Failure> {
     let dtype = DtypeChoice::parse(dtype)?;
     let name = dtype.name_for(&checkpoint.inventory);
     let other =
@@ -152,12 +150,12 @@ struct EngineProvider {
 }
 
 impl Drop for EngineProvider {
-    /// Tells what it did, to whoever wonders where the time went.
+    /// Reports where the time went.
     fn drop(&mut self) {
         let stats = self.engine.stats();
-        self.watch.note(format!(
-            "engine: {} tokens of replies in {} passes ({} forced by the form; {} of {} guesses right); {} tokens of prompts computed, \
-             {} found in the cache; {:.1} s at work, {:.1} s of it in passes",
+        self.watch.verbose(format!(
+            "engine: {} reply tokens in {} steps ({} forced by the grammar; {} of {} draft tokens accepted); {} prompt tokens computed, \
+             {} found in the KV cache; {:.1} s in steps, {:.1} s of it in forward passes",
             stats.reply_tokens,
             stats.steps,
             stats.forced_tokens,
@@ -176,7 +174,7 @@ impl EngineProvider {
         let tokenizer = session.tokenizer()?.clone();
         session.template()?;
         let plan = &session.ladder.plan;
-        let dtype = dtype_words(plan.dtype, plan.kv_dtype, &session.checkpoint)?;
+        let dtype = dtype_label(plan.dtype, plan.kv_dtype, &session.checkpoint)?;
         let mut info = info(&session.checkpoint, dtype, session.loaded.model.kernel_set())?;
         info.rung = session.ladder.rung.name().to_owned();
         info.context_length = Some(session.loaded.model.context() as u64);
@@ -188,10 +186,9 @@ impl EngineProvider {
             ..EngineOptions::new(watch.clone())
         };
         let Session { loaded, template, .. } = session;
-        let template =
-            template.ok_or_else(|| Failure::software("the template was there a moment ago"))?;
+        let template = template.ok_or_else(|| Failure::software("the chat template is missing"))?;
         let engine = Engine::start_loaded(loaded, options)?;
-        watch.note(format!("constrained decoding: {}", engine.grammar_settings()));
+        watch.verbose(format!("constrained decoding: {}", engine.grammar_settings()));
         Ok(EngineProvider { engine, tokenizer, template, info, watch: watch.clone() })
     }
 
@@ -202,9 +199,9 @@ impl EngineProvider {
     ) -> Result<Vec<u32>, ProviderError> {
         let messages: Vec<TemplateMessage> =
             messages.iter().map(|m| TemplateMessage::new(&*m.role, &m.content)).collect();
-        let refused = |e: text::TextError| ProviderError::Refused(e.to_string());
-        let text = self.template.render(&messages, tools, true).map_err(refused)?;
-        self.tokenizer.encode(&text, false).map_err(refused)
+        let invalid = |e: text::TextError| ProviderError::Refused(e.to_string());
+        let text = self.template.render(&messages, tools, true).map_err(invalid)?;
+        self.tokenizer.encode(&text, false).map_err(invalid)
     }
 }
 
@@ -229,28 +226,28 @@ impl Provider for EngineProvider {
             seed: request.seed,
             ..SamplingParams::default()
         };
-        let ticket = self.engine.submit(Request {
+        let response = self.engine.submit(Request {
             sampling,
             constraint: request.schema.cloned().map(Constraint::JsonSchema),
             deadline: deadline(request.deadline_s),
             ..Request::new(prompt, request.max_tokens as usize)
         });
-        let ticket = ticket.map_err(|refused| self.refused(refused))?;
-        let end = wait(&ticket, request.canceled)?;
-        let finish = match end.reason {
+        let response = response.map_err(|error| self.submit_failed(error))?;
+        let completion = wait(&response, request.canceled)?;
+        let finish = match completion.reason {
             FinishReason::Eos | FinishReason::Stop | FinishReason::Grammar => Finish::Stop,
             FinishReason::Length => Finish::Length,
             FinishReason::Canceled => return Err(ProviderError::Canceled),
             FinishReason::Deadline => {
-                let what = format!("{} tokens of a reply were done", end.reply.tokens.len());
+                let what = format!("{} reply tokens were done", completion.reply.tokens.len());
                 return Err(ProviderError::Late { seconds: request.deadline_s.to_string(), what });
             }
-            FinishReason::Error(cause) => return Err(self.failed(cause)),
+            FinishReason::Error(cause) => return Err(self.request_failed(cause)),
             FinishReason::Embedded => {
                 return Err(ProviderError::Unavailable("an embedding instead of a reply".into()));
             }
         };
-        let tokens = &end.reply.tokens;
+        let tokens = &completion.reply.tokens;
         let text = self
             .tokenizer
             .decode(tokens, true)
@@ -258,10 +255,10 @@ impl Provider for EngineProvider {
         Ok(Reply {
             text,
             finish,
-            prompt_tokens: end.prompt_tokens as u64,
+            prompt_tokens: completion.prompt_tokens as u64,
             reply_tokens: tokens.len() as u64,
-            cached_prompt_tokens: end.cached_prompt_tokens as u64,
-            seconds: end.seconds,
+            cached_prompt_tokens: completion.cached_prompt_tokens as u64,
+            seconds: completion.seconds,
         })
     }
 
@@ -270,35 +267,35 @@ impl Provider for EngineProvider {
     }
 }
 
-/// How long an embedding may take behind the replies that are being made.
-const EMBED_LIMIT: Duration = Duration::from_secs(600);
+/// Longest time of an embedding, which waits for the replies in progress.
+const EMBED_TIMEOUT: Duration = Duration::from_secs(600);
 
 impl EngineProvider {
     fn embedding(&self, text: &str) -> Result<Vec<f32>, ProviderError> {
         let tokens =
             self.tokenizer.encode(text, true).map_err(|e| ProviderError::Refused(e.to_string()))?;
-        self.engine.embed(tokens, EMBED_LIMIT).map_err(|cause| match cause {
-            EmbedError::Submit(refused) => self.refused(refused),
-            EmbedError::Request(cause) => self.failed(cause),
+        self.engine.embed(tokens, EMBED_TIMEOUT).map_err(|cause| match cause {
+            EmbedError::Submit(cause) => self.submit_failed(cause),
+            EmbedError::Request(cause) => self.request_failed(cause),
             other => ProviderError::Unavailable(other.to_string()),
         })
     }
 
-    fn refused(&self, refused: SubmitError) -> ProviderError {
-        match refused {
-            SubmitError::Request(cause) => self.failed(cause),
+    fn submit_failed(&self, error: SubmitError) -> ProviderError {
+        match error {
+            SubmitError::Request(cause) => self.request_failed(cause),
             other => ProviderError::Unavailable(other.to_string()),
         }
     }
 
-    fn failed(&self, cause: RequestError) -> ProviderError {
+    fn request_failed(&self, cause: RequestError) -> ProviderError {
         match cause {
             RequestError::PromptTooLong { tokens, .. } => ProviderError::Context {
                 tokens: tokens as u64,
                 limit: self.engine.context() as u64,
                 remedy: "use history: window, or a longer context_length".into(),
             },
-            // The machine's trouble, not the request's: the run may be tried again.
+            // A failure of the machine and not of the request: the run may be retried.
             RequestError::Forward { .. } | RequestError::Stuck { .. } => {
                 ProviderError::Unavailable(cause.to_string())
             }
@@ -307,19 +304,19 @@ impl EngineProvider {
     }
 }
 
-/// A deadline that is too far away to be told is none.
+/// `None` for a deadline that is too far away to be represented.
 fn deadline(seconds: f64) -> Option<Instant> {
     Duration::try_from_secs_f64(seconds).ok().and_then(|limit| Instant::now().checked_add(limit))
 }
 
-/// Waits for the end; the engine ends a reply at its deadline, and this at a wish of the caller's.
+/// Waits for the reply, or until `canceled`. The engine itself ends a reply at its deadline.
 fn wait(
-    ticket: &ResponseHandle,
+    response: &ResponseHandle,
     canceled: &(dyn Fn() -> bool + Sync),
 ) -> Result<Completion, ProviderError> {
     loop {
-        match ticket.wait(POLL) {
-            Ok(finished) => return Ok(finished),
+        match response.wait(POLL) {
+            Ok(completion) => return Ok(completion),
             Err(WaitError::Timeout { .. }) if canceled() => return Err(ProviderError::Canceled),
             Err(WaitError::Timeout { .. }) => {}
             Err(other) => return Err(ProviderError::Unavailable(other.to_string())),

@@ -1,52 +1,50 @@
-//! From a model's name to a model that computes: locate, open, probe, plan, load; and down the
-//! ladder where memory runs out all the same.
+//! From a model's name to a loaded model: locate, open, probe, plan, load; and down the ladder of
+//! fallbacks where memory runs out although the plan fits.
 
 use crate::args::{BringUpArgs, PlacementArgs};
 use crate::failed_rungs::FailedRungs;
 use crate::failure::Failure;
-use crate::machine;
+use crate::plan_limits::limits;
+use crate::{load_text, machine};
 use checkpoint::{Checkpoint, SearchPaths};
-use engine::load::{LoadReport, LoadRequest, Loaded};
+use engine::load::{LoadRequest, Loaded};
 use error_kind::{ErrorKind, HasKind};
 use placement::{
-    DeviceMapMode, DtypeChoice, FailedRung, Fallback, GpuLeft, KvDtype, Ladder, Limits, Machine,
-    MaxMemory, Planner, ladder_below,
+    FailedRung, Fallback, GpuLeft, Ladder, Machine, Planner, bytes_text, ladder_below, short_text,
 };
 use std::path::Path;
+use std::time::Instant;
 use text::{ChatTemplate, Tokenizer};
-use watch::{Stage, Watch};
+use watch::{NoteLevel, Stage, Watch};
 
 /// A checkpoint with a plan that fits.
 pub struct PlannedModel {
-    /// Headers, checked.
     pub checkpoint: Checkpoint,
     /// The rung that fits, and those above it.
     pub ladder: Ladder,
 }
 
-/// A model that is ready, with all that belongs to it.
+/// A loaded model with its tokenizer and chat template.
 pub struct Session {
-    /// Headers, checked.
     pub checkpoint: Checkpoint,
-    /// How the plan was found.
+    /// The rung that was loaded, and those above it.
     pub ladder: Ladder,
-    /// The model with its buffers.
     pub loaded: Loaded,
-    /// The most memory that this process has had, file maps included; 0 where the system does not
-    /// say.
+    /// Peak resident memory of this process, file maps included; 0 where the system does not
+    /// report it.
     pub peak_resident_bytes: u64,
-    /// What the plan said it would be.
+    /// The same as planned.
     pub planned_resident_bytes: u64,
-    /// Text to tokens, if the checkpoint can.
+    /// `None` for a checkpoint without one.
     pub tokenizer: Option<Tokenizer>,
-    /// The chat template, if it has one.
+    /// `None` for a checkpoint without one.
     pub template: Option<ChatTemplate>,
 }
 
-/// Finds and opens a model, and plans where it goes.
+/// Finds and opens a model, and plans it for this machine or a described one.
 ///
 /// # Errors
-/// 2, 65, 66, 71 or 74: see the design's table.
+/// 2, 65, 66, 71 or 74.
 pub fn plan(args: &PlacementArgs, watch: &Watch) -> Result<PlannedModel, Failure> {
     let checkpoint = open(&args.model, watch)?;
     let mut machine = machine::find(args, &checkpoint, watch)?;
@@ -63,27 +61,29 @@ pub fn plan(args: &PlacementArgs, watch: &Watch) -> Result<PlannedModel, Failure
 /// 65, 66 or 74.
 pub fn open(model: &str, watch: &Watch) -> Result<Checkpoint, Failure> {
     let path = {
-        let _stage = watch.enter(Stage::Locate);
-        checkpoint::locate(model, &SearchPaths::from_env())?
+        let mut stage = watch.enter(Stage::Locate);
+        let path = checkpoint::locate(model, &SearchPaths::from_env())?;
+        stage.summary(path.display().to_string());
+        path
     };
-    let stage = watch.enter(Stage::Headers);
+    let mut stage = watch.enter(Stage::Headers);
     let progress = watch.thread("headers");
     progress.at(Stage::Headers, &path.display().to_string(), 0);
     let checkpoint = Checkpoint::open(&path)?;
-    drop((progress, stage));
-    watch.note(format!(
-        "{}: {}, {} tensors in {} shards, {}",
-        path.display(),
-        checkpoint.config.class_name,
-        checkpoint.inventory.tensors.len(),
-        checkpoint.inventory.shards.len(),
-        placement::bytes_text(checkpoint.inventory.weights_bytes())
-    ));
-    checkpoint.notes.iter().for_each(|note| watch.note(format!("note: {note}")));
+    drop(progress);
+    let (class, inventory) = (&checkpoint.config.class_name, &checkpoint.inventory);
+    let (tensors, shards) = (inventory.tensors.len(), inventory.shards.len());
+    let plural = if shards == 1 { "" } else { "s" };
+    let contents = format!("{class}, {tensors} tensors in {shards} shard{plural}");
+    let bytes = inventory.weights_bytes();
+    stage.summary(format!("{contents}, {}", short_text(bytes)));
+    drop(stage);
+    watch.verbose(format!("{}: {contents}, {}", path.display(), bytes_text(bytes)));
+    checkpoint.notes.iter().for_each(|note| watch.verbose(format!("note: {note}")));
     Ok(checkpoint)
 }
 
-/// Plans a model that is open already for this machine, as [`bring_up`] will, telling nobody.
+/// Plans an opened model for this machine as [`bring_up`] will, without output.
 ///
 /// # Errors
 /// 2, 69 or 71.
@@ -93,7 +93,7 @@ pub fn plan_here(args: &PlacementArgs, checkpoint: &Checkpoint) -> Result<Ladder
     find_rung(args, checkpoint, &machine, &FailedRungs::from_env(), &watch)
 }
 
-/// Plans a model that is open already for a machine, telling nobody.
+/// Plans an opened model for a machine, without output.
 ///
 /// # Errors
 /// 2 or 71.
@@ -105,6 +105,7 @@ pub fn plan_on(
     find_rung(args, checkpoint, machine, &FailedRungs::default(), &Watch::silent())
 }
 
+/// The highest rung of the ladder that fits and has not failed.
 fn find_rung(
     args: &PlacementArgs,
     checkpoint: &Checkpoint,
@@ -112,82 +113,36 @@ fn find_rung(
     failed: &FailedRungs,
     watch: &Watch,
 ) -> Result<Ladder, Failure> {
-    let _stage = watch.enter(Stage::Plan);
+    let mut stage = watch.enter(Stage::Plan);
     let limits = limits(args, checkpoint)?;
     let fallback = Fallback::parse(&args.fallback)?;
     let planner = Planner::new(&checkpoint.config, &checkpoint.inventory);
     let ladder = ladder_below(&planner, machine, &limits, fallback, &failed.of(&args.model))?;
+    stage.summary(ladder.plan.summary().join("\n"));
     for rung in ladder.tried.iter().filter(|_| ladder.tried.len() > 1) {
         watch.note(format!("rung {rung}"));
     }
-    ladder.plan.describe().lines().for_each(|line| watch.note(line.to_owned()));
     Ok(ladder)
 }
 
-fn limits(args: &PlacementArgs, checkpoint: &Checkpoint) -> Result<Limits, Failure> {
-    let longest = checkpoint.config.max_positions;
-    let context = args.context.unwrap_or(longest.min(placement::CONTEXT_DEFAULT_MAX));
-    if context == 0 || context > longest {
-        return Err(Failure::usage(format!(
-            "--context: expected 1 to {longest} (the model's), found {context}"
-        )));
-    }
-    if args.concurrency == 0 {
-        return Err(Failure::usage("--concurrency: expected 1 or more, found 0"));
-    }
-    Ok(Limits {
-        max_memory: MaxMemory::parse(args.max_memory.as_deref().unwrap_or(""))?,
-        mode: mode(&args.device_map)?,
-        context,
-        concurrency: args.concurrency,
-        dtype: DtypeChoice::parse(&args.dtype)?,
-        kv_dtype: KvDtype::parse(&args.kv_dtype)?,
-        disk: false,
-    })
-}
-
-fn mode(word: &str) -> Result<DeviceMapMode, Failure> {
-    let is_file =
-        Path::new(word).extension().is_some_and(|e| e == "json") || Path::new(word).exists();
-    let known = DeviceMapMode::parse(word);
-    if known.is_ok() || !is_file {
-        return Ok(known?);
-    }
-    let text = std::fs::read_to_string(word)
-        .map_err(|e| Failure::usage(format!("--device-map: cannot read {word}: {e}")))?;
-    let map: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&text).map_err(|e| {
-            Failure::usage(format!(
-                "--device-map {word}: expected an object of module -> tier, found: {e}"
-            ))
-        })?;
-    let words: Vec<(String, String)> = map
-        .into_iter()
-        .map(|(module, tier)| {
-            (module, tier.as_str().map_or_else(|| tier.to_string(), str::to_owned))
-        })
-        .collect();
-    Ok(DeviceMapMode::explicit(
-        words.iter().map(|(module, tier)| (module.as_str(), tier.as_str())),
-    )?)
-}
-
-/// Brings a model up to its first tokens. Where memory runs out although the plan fitted, the next
-/// rung is planned from what is free then.
+/// Loads a model up to its first tokens. Where memory runs out although the plan fitted, the next
+/// rung is planned from the memory free then.
 ///
 /// # Errors
-/// What stopped it, with the exit code of the design's table.
+/// What stopped it.
 pub fn bring_up(args: &BringUpArgs, watch: &Watch) -> Result<Session, Failure> {
+    let started = Instant::now();
     let checkpoint = open(&args.placement.model, watch)?;
-    let (ladder, loaded, planned_resident_bytes) = climb_down(args, &checkpoint, watch)?;
-    watch.note("load returned".to_string());
-    describe(&loaded.report).into_iter().for_each(|line| watch.note(line));
+    let (ladder, loaded, planned_resident_bytes) = load_with_fallbacks(args, &checkpoint, watch)?;
+    watch.note(format!("load returned after {:.2} s", started.elapsed().as_secs_f64()));
+    let note = |level| move |line: String| watch.note_at(level, line);
+    load_text::brief(&loaded.report).into_iter().for_each(note(NoteLevel::Brief));
+    load_text::exact(&loaded.report).into_iter().for_each(note(NoteLevel::Verbose));
     let peak_resident_bytes = peak_resident_bytes();
-    watch
-        .note(format!("peak memory {peak_resident_bytes} bytes, {planned_resident_bytes} planned"));
-    let _stage = watch.enter(Stage::Tokenizer);
-    let tokenizer = Tokenizer::from_checkpoint(&checkpoint)?;
-    let template = ChatTemplate::from_checkpoint(&checkpoint)?;
+    watch.verbose(format!(
+        "peak memory {peak_resident_bytes} bytes, {planned_resident_bytes} planned"
+    ));
+    let (tokenizer, template) = text_processing(&checkpoint, watch)?;
     Ok(Session {
         checkpoint,
         ladder,
@@ -199,6 +154,21 @@ pub fn bring_up(args: &BringUpArgs, watch: &Watch) -> Result<Session, Failure> {
     })
 }
 
+fn text_processing(
+    checkpoint: &Checkpoint,
+    watch: &Watch,
+) -> Result<(Option<Tokenizer>, Option<ChatTemplate>), Failure> {
+    let mut stage = watch.enter(Stage::Tokenizer);
+    let tokenizer = Tokenizer::from_checkpoint(checkpoint)?;
+    let template = ChatTemplate::from_checkpoint(checkpoint)?;
+    stage.summary(match (&tokenizer, &template) {
+        (None, _) => "none in the checkpoint: token ids only",
+        (Some(_), None) => "without a chat template",
+        (Some(_), Some(_)) => "with a chat template",
+    });
+    Ok((tokenizer, template))
+}
+
 /// `VmHWM` of `proc(5)`.
 fn peak_resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -208,8 +178,8 @@ fn peak_resident_bytes() -> u64 {
     kib.unwrap_or(0) << 10
 }
 
-/// The rung that was taken, the model, and the memory that it was planned to take.
-fn climb_down(
+/// The rung that was loaded, the model, and the resident memory planned for it.
+fn load_with_fallbacks(
     args: &BringUpArgs,
     checkpoint: &Checkpoint,
     watch: &Watch,
@@ -219,12 +189,13 @@ fn climb_down(
     loop {
         let machine = machine::find(&args.placement, checkpoint, watch)?;
         let ladder = find_rung(&args.placement, checkpoint, &machine, &failed, watch)?;
+        ladder.plan.describe().lines().for_each(|line| watch.verbose(line));
         let next_host_bytes = ladder.plan.host_bytes_if_too_much();
         watch.rung(model, ladder.rung.name(), next_host_bytes);
         let mut request = LoadRequest::new(checkpoint, &ladder.plan, watch);
         request.threads = args.threads;
         request.virtual_devices = machine.gpus.iter().any(|gpu| gpu.is_virtual);
-        request.file_maps = use_maps(&machine, &ladder);
+        request.file_maps = may_map_files(&machine, &ladder);
         let ordinals: Vec<usize> = machine
             .gpus
             .iter()
@@ -241,10 +212,10 @@ fn climb_down(
         };
         let (rung, why) = (ladder.rung, error.to_string());
         let left = |gpu| GpuLeft { gpu, next_bytes: ladder.plan.gpu_bytes_if_too_much(gpu) };
-        let ran_out = error
+        let gpu = error
             .gpu_out_of_memory()
-            .and_then(|ordinal| ordinals.iter().position(|of| *of == ordinal));
-        let gpu = ran_out.map(left);
+            .and_then(|ordinal| ordinals.iter().position(|of| *of == ordinal))
+            .map(left);
         if error.kind() != ErrorKind::OutOfMemory
             || !failed.add(model, FailedRung { rung, why: why.clone(), next_host_bytes, gpu })
         {
@@ -254,59 +225,19 @@ fn climb_down(
     }
 }
 
-/// Maps are for local disks, and for memory that holds the whole file twice over.
-fn use_maps(machine: &Machine, ladder: &Ladder) -> bool {
+/// Files are mapped only from local disks, and only where memory without a limit of its own holds
+/// the weights twice.
+fn may_map_files(machine: &Machine, ladder: &Ladder) -> bool {
     let (available, _) = machine.host.really_available();
     let limited = machine.host.limits.iter().any(|limit| limit.bytes < machine.host.total_bytes);
     !machine.disk.network && !limited && ladder.plan.weights_bytes < available / 2
 }
 
-fn describe(report: &LoadReport) -> Vec<String> {
-    let mut lines = vec![format!(
-        "model class {}, {}, {} kernels on {} threads",
-        report.model_class, report.precision, report.kernel_set, report.threads
-    )];
-    for tier in
-        report.tiers.iter().filter(|t| t.weights_bytes + t.kv_bytes + t.activations_bytes > 0)
-    {
-        lines.push(format!(
-            "  {}: weights {} of {} planned, KV {} of {}, activations {} of {}",
-            tier.tier,
-            tier.weights_bytes,
-            tier.weights_planned_bytes,
-            tier.kv_bytes,
-            tier.kv_planned_bytes,
-            tier.activations_bytes,
-            tier.activations_planned_bytes
-        ));
-    }
-    for (tier, gpu) in report.tiers.iter().filter_map(|tier| Some((tier.tier, tier.gpu.as_ref()?)))
-    {
-        lines.push(format!(
-            "  {tier} ({}): {} bytes allocated, {:.1}% of {} planned; {} reserved, {} at most so far; {} of {} free",
-            gpu.name,
-            gpu.allocated_bytes,
-            100.0 * gpu.allocated_bytes as f64 / gpu.planned_bytes.max(1) as f64,
-            gpu.planned_bytes,
-            gpu.reserved_bytes,
-            gpu.peak_reserved_bytes,
-            gpu.free_bytes,
-            gpu.total_bytes
-        ));
-    }
-    let smoke = &report.smoke_test;
-    lines.push(format!(
-        "smoke test: {} tokens in {:.3} s, {:.1} tok/s, ok",
-        smoke.tokens, smoke.seconds, smoke.tok_s
-    ));
-    lines
-}
-
 impl Session {
-    /// The tokenizer, or the error of a checkpoint without one.
+    /// The tokenizer.
     ///
     /// # Errors
-    /// 66.
+    /// 66 for a checkpoint without one.
     pub fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
         self.tokenizer.as_ref().ok_or_else(|| {
             missing(
@@ -316,10 +247,10 @@ impl Session {
         })
     }
 
-    /// The chat template, or the error of a checkpoint without one.
+    /// The chat template.
     ///
     /// # Errors
-    /// 66.
+    /// 66 for a checkpoint without one.
     pub fn template(&self) -> Result<&ChatTemplate, Failure> {
         self.template.as_ref().ok_or_else(|| {
             missing(
@@ -331,8 +262,6 @@ impl Session {
 }
 
 fn missing(root: &Path, what: &str) -> Failure {
-    Failure::new(
-        ErrorKind::NotFound,
-        format!("{}: expected a {what}, found none. Fetch the whole model", root.display()),
-    )
+    let text = format!("{}: expected a {what}, found none. Fetch the whole model", root.display());
+    Failure::new(ErrorKind::NotFound, text)
 }

@@ -1,4 +1,4 @@
-//! Slurm's programs, each called with a deadline.
+//! Calls of Slurm's programs, each with a deadline.
 
 use crate::failure::Failure;
 use error_kind::ErrorKind;
@@ -7,19 +7,19 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-/// How long a program of Slurm's may take: its own message timeout is 10 s, and it tries again.
-const CALL_MAX: Duration = Duration::from_secs(60);
+/// Longest time of a call: Slurm's own message timeout is 10 s, and it retries.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
-/// Calls a program and returns its stdout.
+/// Runs a program and returns its stdout.
 ///
 /// # Errors
-/// 69 where it is not installed, does not answer in time, or refuses: its own words are passed on.
+/// 69 where it is not installed, does not answer in time, or fails; the message has its stderr.
 pub fn call(program: &str, arguments: &[String]) -> Result<String, Failure> {
     let unavailable = |text: String| Failure::new(ErrorKind::Unavailable, text);
     let cannot = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => unavailable(format!(
-            "{program} is not there: this machine has no Slurm, or it is not in PATH. Use a login node, --dry-run, or vendomini run"
+            "{program} was not found: this machine has no Slurm, or it is not in PATH. Use a login node, --dry-run, or vendomini run"
         )),
         _ => unavailable(format!("cannot start {program}: {error}")),
     };
@@ -30,59 +30,62 @@ pub fn call(program: &str, arguments: &[String]) -> Result<String, Failure> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(cannot)?;
-    let (stdout, stderr) = (listen(child.stdout.take())?, listen(child.stderr.take())?);
-    let begun = Instant::now();
+    let (stdout, stderr) = (read_aside(child.stdout.take())?, read_aside(child.stderr.take())?);
+    let started = Instant::now();
     let status = loop {
         match child.try_wait().map_err(|e| Failure::io(&format!("waiting for {program}"), &e))? {
             Some(status) => break status,
-            None if begun.elapsed() > CALL_MAX => {
+            None if started.elapsed() > CALL_TIMEOUT => {
                 // It may have ended meanwhile.
-                let _gone = child.kill();
-                let seconds = CALL_MAX.as_secs();
+                let _ended = child.kill();
+                let seconds = CALL_TIMEOUT.as_secs();
                 return Err(unavailable(format!(
-                    "{program} gave no answer in {seconds} s: is slurmctld up?"
+                    "{program} did not answer within {seconds} s: is slurmctld up?"
                 )));
             }
             None => std::thread::sleep(POLL),
         }
     };
-    let words = |from: Receiver<std::io::Result<String>>| match from.recv_timeout(CALL_MAX) {
+    let text = |from: Receiver<std::io::Result<String>>| match from.recv_timeout(CALL_TIMEOUT) {
         Ok(Ok(text)) => Ok(text),
-        Ok(Err(error)) => Err(Failure::io(&format!("reading what {program} says"), &error)),
-        Err(_) => Err(unavailable(format!("{program} ended and something still holds its output"))),
+        Ok(Err(error)) => Err(Failure::io(&format!("reading the output of {program}"), &error)),
+        Err(_) => {
+            Err(unavailable(format!("{program} ended, but another process holds its output open")))
+        }
     };
-    let (said, complaint) = (words(stdout)?, words(stderr)?);
+    let (stdout, stderr) = (text(stdout)?, text(stderr)?);
     if status.success() {
-        return Ok(said);
+        return Ok(stdout);
     }
-    Err(unavailable(format!("{program} refused ({status}): {}", complaint.trim())))
+    Err(unavailable(format!("{program} failed ({status}): {}", stderr.trim())))
 }
 
-fn listen(
+/// Reads to the end on a thread, so that a deadline can hold.
+fn read_aside(
     from: Option<impl Read + Send + 'static>,
 ) -> Result<Receiver<std::io::Result<String>>, Failure> {
-    let (send, words) = sync_channel(1);
+    let (send, output) = sync_channel(1);
     let read = move || {
         let mut bytes = Vec::new();
         let read = from.map_or(Ok(0), |mut from| from.read_to_end(&mut bytes));
-        let _nobody_waits = send.send(read.map(|_| String::from_utf8_lossy(&bytes).into_owned()));
+        let _receiver_gone = send.send(read.map(|_| String::from_utf8_lossy(&bytes).into_owned()));
     };
-    let started = std::thread::Builder::new().name("slurm output".into()).spawn(read);
-    started.map_err(|e| Failure::software(format!("cannot start a thread: {e}")))?;
-    Ok(words)
+    let thread = std::thread::Builder::new().name("slurm output".into()).spawn(read);
+    thread.map_err(|e| Failure::software(format!("cannot start a thread: {e}")))?;
+    Ok(output)
 }
 
-/// What the cluster says of its limits.
+/// The cluster's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClusterLimits {
-    /// MaxArraySize, which bounds the index.
+    /// MaxArraySize, which bounds the index of a task.
     pub array_size: usize,
-    /// MaxSubmitJobs of this user's associations and their QOS, the least; none where accounting
-    /// does not say.
+    /// The smallest MaxSubmitJobs of this user's associations and their QOS; `None` where accounting
+    /// sets none.
     pub submit_jobs: Option<usize>,
 }
 
-/// Asks the cluster. Where there is no accounting, `scontrol` alone answers.
+/// Queries the cluster's limits. Without accounting, only `scontrol` is called.
 ///
 /// # Errors
 /// 69.
@@ -90,7 +93,10 @@ pub fn limits(account: Option<&str>, qos: Option<&str>) -> Result<ClusterLimits,
     let settings = call("scontrol", &["show".into(), "config".into()])?;
     let array_size = setting(&settings, "MaxArraySize").and_then(|number| number.parse().ok());
     let array_size = array_size.ok_or_else(|| {
-        Failure::new(ErrorKind::Unavailable, "scontrol show config names no MaxArraySize")
+        Failure::new(
+            ErrorKind::Unavailable,
+            "the output of scontrol show config has no MaxArraySize",
+        )
     })?;
     let accounting =
         setting(&settings, "AccountingStorageType").is_some_and(|kind| kind.ends_with("slurmdbd"));
@@ -111,51 +117,51 @@ fn submit_jobs_max(account: Option<&str>, qos: Option<&str>) -> Result<Option<us
         ["-nP", "show", "assoc", "format=MaxSubmitJobs,GrpSubmitJobs"].map(String::from).into();
     associations.push(format!("user={}", user.trim()));
     associations.extend(account.map(|account| format!("account={account}")));
-    let mut said = call("sacctmgr", &associations)?;
+    let mut output = call("sacctmgr", &associations)?;
     if let Some(qos) = qos {
         let format = "format=MaxSubmitJobsPU,GrpSubmitJobs".to_owned();
-        said +=
+        output +=
             &call("sacctmgr", &["-nP".into(), "show".into(), "qos".into(), qos.into(), format])?;
     }
-    Ok(least(&said))
+    Ok(smallest(&output))
 }
 
-/// The least number in sacctmgr's fields; an empty one is no limit, and -1 is what an older Slurm
-/// calls none.
-fn least(said: &str) -> Option<usize> {
-    said.split(['|', '\n']).filter_map(|field| field.trim().parse().ok()).min()
+/// The smallest number in sacctmgr's fields. An empty field, or -1 in older versions, is no limit.
+fn smallest(output: &str) -> Option<usize> {
+    output.split(['|', '\n']).filter_map(|field| field.trim().parse().ok()).min()
 }
 
-/// A job of ours that Slurm knows: one task of an array.
+/// A queued or running task of an array.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct SlurmJob {
-    /// The array's id.
+    /// The array's job id.
     pub array: u64,
     /// `<array>_<index>`.
     pub id: String,
     /// PENDING, RUNNING, ...
     pub state: String,
-    /// Why it waits.
+    /// Why it is pending.
     pub reason: String,
 }
 
-/// Jobs of this user that are queued or running, array tasks one by one.
+/// This user's queued and running jobs, one entry for each array task.
 ///
 /// # Errors
 /// 69.
 pub fn queue() -> Result<Vec<SlurmJob>, Failure> {
-    let said = call("squeue", &["--me", "-h", "-r", "-o", "%F|%i|%T|%r"].map(String::from))?;
+    let output = call("squeue", &["--me", "-h", "-r", "-o", "%F|%i|%T|%r"].map(String::from))?;
     let job = |line: &str| {
         let mut fields = line.splitn(4, '|').map(|field| field.trim().to_string());
         let (array, id, state) = (fields.next()?.parse().ok()?, fields.next()?, fields.next()?);
         Some(SlurmJob { array, id, state, reason: fields.next()? })
     };
-    said.lines()
+    output
+        .lines()
         .map(|line| {
             job(line).ok_or_else(|| {
                 Failure::new(
                     ErrorKind::Unavailable,
-                    format!("squeue says what we cannot read: {line}"),
+                    format!("cannot parse the output of squeue: {line}"),
                 )
             })
         })
@@ -167,17 +173,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_are_told_apart_from_those_that_begin_alike() {
-        let said = "MaxArraySizeOfOthers    = 7\nMaxArraySize            = 1001\nAccountingStorageType   = accounting_storage/slurmdbd\n";
-        assert_eq!(setting(said, "MaxArraySize"), Some("1001"));
-        assert_eq!(setting(said, "AccountingStorageType"), Some("accounting_storage/slurmdbd"));
-        assert_eq!(setting(said, "MaxJobCount"), None);
+    fn a_setting_is_found_among_others_with_the_same_prefix() {
+        let output = "MaxArraySizeOfOthers    = 7\nMaxArraySize            = 1001\nAccountingStorageType   = accounting_storage/slurmdbd\n";
+        assert_eq!(setting(output, "MaxArraySize"), Some("1001"));
+        assert_eq!(setting(output, "AccountingStorageType"), Some("accounting_storage/slurmdbd"));
+        assert_eq!(setting(output, "MaxJobCount"), None);
     }
 
     #[test]
-    fn the_least_of_all_limits_counts_and_an_empty_field_is_none() {
-        assert_eq!(least("500|\n|200\n"), Some(200));
-        assert_eq!(least("|\n-1|\n"), None);
-        assert_eq!(least(""), None);
+    fn the_smallest_limit_counts_and_an_empty_field_is_none() {
+        assert_eq!(smallest("500|\n|200\n"), Some(200));
+        assert_eq!(smallest("|\n-1|\n"), None);
+        assert_eq!(smallest(""), None);
     }
 }

@@ -89,7 +89,11 @@ impl Plan {
         let spills = [(&self.spill, "off the GPUs"), (&self.disk_spill, "on disk")];
         for (spill, place) in spills {
             let Some(spill) = spill else { continue };
-            lines.push(format!("{} {place}: {}", count_text(spill.modules), short_text(spill.bytes)));
+            lines.push(format!(
+                "{} {place}: {}",
+                count_text(spill.modules),
+                short_text(spill.bytes)
+            ));
             if let Some(change) = spill.changes.first() {
                 lines.push(format!("  the smallest change that avoids this: {}", change.text));
             }

@@ -4,8 +4,9 @@
 //! [`ServedModel`] until it is told to stop. The path of a chat request: `router` checks the API
 //! key; `chat` takes a permit and the JSON body (`admission`), renders messages and tools with the
 //! chat template (`messages`, `tools`) and tokenizes; `generation` submits to the engine and awaits
-//! its events; `reply_parts` splits the reply into content and tool calls, which `sse` sends as they come. A client that disconnects drops its `Generation`, which cancels the request
-//! in the engine.
+//! its events; `reply_parts` splits the reply into content and tool calls, which `sse` sends as
+//! they come. A client that disconnects drops its `Generation`, which cancels the request in the
+//! engine.
 //!
 //! Modules import downwards: `server`, `router`, endpoints (`chat`, `completions`, `embeddings`,
 //! `models`, `metrics`), `sse`, `generation`, `admission`, `state`, `api_error`.

@@ -1,9 +1,10 @@
+//! `vendomini audit`: finds factors whose levels change nothing.
+
 use crate::args::AuditArgs;
 use crate::failure::{Failure, exit};
 use crate::output;
 use experiment::{AuditReport, Config};
 
-/// `vendomini audit`: flags factors whose levels change nothing.
 pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     let report = experiment::audit(&Config::load(&args.config, &args.set)?)?;
     if args.json {

@@ -1,3 +1,5 @@
+//! `vendomini bench`: load, prefill and decoding against this machine's limits.
+
 use crate::args::BenchArgs;
 use crate::failure::Failure;
 use crate::output;
@@ -10,43 +12,42 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use watch::{Stage, Watch};
 
-/// What `bench --json` prints and `--save` keeps.
+/// The document of `--json` and `--save`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct BenchDocument {
     schema_version: u32,
     model: String,
     model_class: String,
     dtype: String,
-    /// What keys and values are kept in.
+    /// dtype of the KV cache.
     #[serde(default)]
     kv_dtype: String,
     kernel_set: String,
     threads: usize,
     host: String,
-    /// From the plan to the model, the smoke test not counted.
+    /// From the plan to the loaded model, without the smoke test.
     load_s: f64,
     load_bytes_per_s: f64,
     #[serde(flatten)]
     report: BenchReport,
-    /// The run of `--steps`.
+    /// The measurement of `--steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     steps: Option<StepsReport>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    compared: Vec<Compared>,
+    compared: Vec<FigureComparison>,
 }
 
-/// A figure beside its like of an earlier run.
+/// A figure beside that of an earlier document.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Compared {
+struct FigureComparison {
     name: String,
     earlier_tok_s: f64,
     tok_s: f64,
     ratio: f64,
-    /// Of the shares of what the machine allowed then and now: what is left when machines differ.
+    /// Ratio of the shares of the machines' limits: comparable where the machines differ.
     share_ratio: f64,
 }
 
-/// `vendomini bench`: how fast a model is on this machine.
 pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
     let earlier = args.compare.as_deref().map(read).transpose()?;
     if args.prompt_tokens == 0
@@ -116,7 +117,7 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
     if args.json {
         output::line(&text)?
     } else {
-        tell(&document)?
+        print(&document)?
     }
     Ok(0)
 }
@@ -130,10 +131,10 @@ fn read(file: &Path) -> Result<BenchDocument, Failure> {
     })
 }
 
-fn compare(earlier: &BenchReport, now: &BenchReport) -> Vec<Compared> {
+fn compare(earlier: &BenchReport, now: &BenchReport) -> Vec<FigureComparison> {
     let pair = |figure: &Figure| {
         let before = earlier.figures.iter().find(|f| f.name == figure.name)?;
-        Some(Compared {
+        Some(FigureComparison {
             name: figure.name.clone(),
             earlier_tok_s: before.tok_s,
             tok_s: figure.tok_s,
@@ -144,10 +145,10 @@ fn compare(earlier: &BenchReport, now: &BenchReport) -> Vec<Compared> {
     now.figures.iter().filter_map(pair).collect()
 }
 
-fn tell(d: &BenchDocument) -> Result<(), Failure> {
+fn print(d: &BenchDocument) -> Result<(), Failure> {
     let r = &d.report;
     output::line(&format!(
-        "{} {}, {} kernels on {} threads: reads {:.1} GB/s, {} products {:.0} G operations/s, {:.3} GB of weights a pass",
+        "{} {}, {} kernels on {} threads: memory read {:.1} GB/s, {} products {:.0} GOP/s, {:.3} GB of weights per pass",
         d.model_class,
         d.dtype,
         d.kernel_set,
@@ -180,18 +181,18 @@ fn tell(d: &BenchDocument) -> Result<(), Failure> {
     }
     output::line(&format!("TTFT {:.3} s, TPOT {:.2} ms", r.ttft_s, 1e3 * r.tpot_s))?;
     if let Some(steps) = &d.steps {
-        tell_steps(steps)?;
+        print_steps(steps)?;
     }
     for c in &d.compared {
         output::line(&format!(
-            "{:<14} {:>12.1} tok/s, earlier {:.1}: {:.2} times; of the machine's limit {:.2} times",
+            "{:<14} {:>12.1} tok/s, earlier {:.1}: ratio {:.2}; ratio of shares of the limit {:.2}",
             c.name, c.tok_s, c.earlier_tok_s, c.ratio, c.share_ratio
         ))?;
     }
     Ok(())
 }
 
-/// What a figure's limit comes from, and what memory gave meanwhile where that is it.
+/// The resource that limits a figure, and the memory bandwidth reached where that is it.
 fn bound(figure: &Figure) -> String {
     if figure.bound_by == "memory" {
         format!("memory at {:.1} GB/s", figure.read_bytes_per_s / 1e9)
@@ -200,9 +201,9 @@ fn bound(figure: &Figure) -> String {
     }
 }
 
-fn tell_steps(s: &StepsReport) -> Result<(), Failure> {
+fn print_steps(s: &StepsReport) -> Result<(), Failure> {
     output::line(&format!(
-        "{} steps of {} + {} tokens: {:.2} ms a step at first, {:.2} ms at last; {} of {} prompt tokens were computed",
+        "{} steps of {} + {} tokens: first step {:.2} ms, last {:.2} ms; {} of {} prompt tokens were computed",
         s.steps,
         s.prompt_tokens,
         s.reply_tokens,
@@ -213,7 +214,7 @@ fn tell_steps(s: &StepsReport) -> Result<(), Failure> {
     ))?;
     for point in &s.curve {
         output::line(&format!(
-            "step {:>6} {:>8} tokens before it {:>10.2} ms",
+            "step {:>6} {:>8} tokens of history {:>10.2} ms",
             point.step,
             point.history_tokens,
             1e3 * point.step_s

@@ -1,3 +1,5 @@
+//! `vendomini detect`: runs the crash detectors again on stored rows.
+
 use crate::args::DetectArgs;
 use crate::failure::Failure;
 use crate::output;
@@ -9,7 +11,6 @@ struct DetectDocument {
     runs: Vec<serde_json::Value>,
 }
 
-/// `vendomini detect`: runs the crash detectors again over stored rows.
 pub fn run(args: &DetectArgs) -> Result<u8, Failure> {
     let found = experiment::rerun_detectors(&Store::open(&args.dir)?, &args.set)?;
     if args.json {
@@ -19,7 +20,7 @@ pub fn run(args: &DetectArgs) -> Result<u8, Failure> {
         return Ok(0);
     }
     for run in &found {
-        let words = |crashes: &[results::CrashRecord]| {
+        let text = |crashes: &[results::CrashRecord]| {
             let all: Vec<String> = crashes
                 .iter()
                 .map(|c| {
@@ -36,8 +37,8 @@ pub fn run(args: &DetectArgs) -> Result<u8, Failure> {
         output::line(&format!(
             "{}: {} (recorded: {})",
             run.run_id,
-            words(&run.crashes),
-            words(&run.recorded)
+            text(&run.crashes),
+            text(&run.recorded)
         ))?;
     }
     Ok(0)

@@ -1,3 +1,5 @@
+//! `vendomini doctor`: devices, limits, caches, and what would stop a load.
+
 use super::run::JOBS_DEFAULT;
 use crate::args::DoctorArgs;
 use crate::failure::Failure;
@@ -14,9 +16,9 @@ use serde::Serialize;
 use std::path::Path;
 use watch::{Stage, Watch};
 
-/// What has not run on a GPU, for those who have one.
-const UNTRIED: &str = "nothing of the computation on GPUs has run on a real GPU yet, only on virtual ones: let `vendomini selftest \
-                       --device cuda:0` check every kernel first, and trust no result where it exits with 76";
+/// A warning for machines with GPUs.
+const UNTESTED_ON_GPUS: &str = "GPU kernels have been tested with a fake CUDA driver only: run `vendomini selftest --device cuda:0` \
+     first, and trust no result if it exits with 76";
 
 #[derive(Serialize)]
 struct DoctorDocument {
@@ -32,7 +34,6 @@ struct DoctorDocument {
     needs: Option<Vec<Need>>,
 }
 
-/// `vendomini doctor`: devices, limits, caches, and what would stop a load.
 pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
     let search = SearchPaths::from_env();
     let needs = needed(args)?;
@@ -52,7 +53,7 @@ pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
     let (host_available_bytes, host_limited_by) = machine.host.really_available();
     let usable = machine.gpus.iter().filter(|gpu| !gpu.is_virtual).count();
     if usable > 0 {
-        machine.notes.push(UNTRIED.to_owned());
+        machine.notes.push(UNTESTED_ON_GPUS.to_owned());
     }
     let document = DoctorDocument {
         machine,
@@ -82,7 +83,7 @@ pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
         .map_or(0, crate::failure::exit_code))
 }
 
-/// What the experiment of `--for` needs.
+/// The needs of the experiment of `--for`.
 fn needed(args: &DoctorArgs) -> Result<Option<Vec<Need>>, Failure> {
     let Some(file) = &args.config else { return Ok(None) };
     let config = Config::load(file, &args.set)?;
@@ -93,7 +94,7 @@ fn needed(args: &DoctorArgs) -> Result<Option<Vec<Need>>, Failure> {
 fn print(d: &DoctorDocument) -> Result<(), Failure> {
     let host = &d.machine.host;
     output::line(&format!(
-        "host memory   {} in all, {} available, limited by {}",
+        "host memory   {} total, {} available, limited by {}",
         bytes_text(host.total_bytes),
         bytes_text(d.host_available_bytes),
         d.host_limited_by
@@ -156,17 +157,17 @@ fn print(d: &DoctorDocument) -> Result<(), Failure> {
     match (&d.model, &d.problem) {
         (Some(model), Some(problem)) => output::line(&format!("problem       {model}: {problem}")),
         (Some(model), None) => {
-            output::line(&format!("model         {model}: its headers are good"))
+            output::line(&format!("model         {model}: its headers are valid"))
         }
         (None, _) => Ok(()),
     }
 }
 
-fn or_unknown(word: &str) -> &str {
-    if word.is_empty() { "unknown" } else { word }
+fn or_unknown(text: &str) -> &str {
+    if text.is_empty() { "unknown" } else { text }
 }
 
-/// A GPU in one line; what is unknown is left out.
+/// A GPU in one line; unknown values are left out.
 fn gpu_line(gpu: &GpuSpec) -> String {
     let mut line = format!("{}: {}", gpu.name, bytes_text(gpu.total_bytes));
     if let Some(free) = gpu.free_bytes {
@@ -185,10 +186,10 @@ fn gpu_line(gpu: &GpuSpec) -> String {
     line
 }
 
-/// What a job was given: said apart from the GPUs that can be opened.
+/// The GPUs allotted to the job, apart from those that can be used.
 fn print_gpus(gpus: &GpusSeen) -> Result<(), Failure> {
-    if let Some((by, given)) = &gpus.allotted {
-        output::line(&format!("  allotted    {given} ({by})"))?;
+    if let Some((variable, allotted)) = &gpus.allotted {
+        output::line(&format!("  allotted    {allotted} ({variable})"))?;
     }
     if let Some(visible) = &gpus.cuda_visible_devices {
         output::line(&format!("  visible     CUDA_VISIBLE_DEVICES={visible}"))?;
@@ -201,11 +202,11 @@ fn print_gpus(gpus: &GpusSeen) -> Result<(), Failure> {
 
 fn print_needs(needs: Option<&[Need]>) -> Result<(), Failure> {
     if needs.is_some_and(<[Need]>::is_empty) {
-        return output::line("needs         no model: its operators are scripted");
+        return output::line("needs         no model: all operators are scripted");
     }
     for need in needs.into_iter().flatten() {
-        let word = if need.problem.is_some() { "problem" } else { "needs" };
-        output::line(&format!("{word:13} {need}"))?;
+        let label = if need.problem.is_some() { "problem" } else { "needs" };
+        output::line(&format!("{label:13} {need}"))?;
     }
     Ok(())
 }

@@ -1,3 +1,5 @@
+//! `vendomini export`: the rows of all committed runs as one table.
+
 use crate::args::ExportArgs;
 use crate::failure::Failure;
 use results::{ExportFormat, ExportTable, Store, export};
@@ -5,7 +7,6 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// `vendomini export`: the rows of all committed runs as one table.
 pub fn run(args: &ExportArgs) -> Result<u8, Failure> {
     let table: ExportTable = args.table.parse()?;
     let format: ExportFormat = args.format.parse()?;

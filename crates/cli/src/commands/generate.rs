@@ -1,3 +1,5 @@
+//! `vendomini generate`: continues a text, or answers a chat message.
+
 use crate::args::GenerateArgs;
 use crate::failure::Failure;
 use crate::output;
@@ -15,10 +17,10 @@ use std::time::Duration;
 use text::TemplateMessage;
 use watch::{Stage, Watch};
 
-/// How often it is looked whether somebody asked to stop.
+/// Interval at which a cancellation is checked.
 const POLL: Duration = Duration::from_millis(50);
 
-/// What `generate --json` prints.
+/// The document of `--json`.
 #[derive(Serialize)]
 struct GenerateDocument {
     text: String,
@@ -31,18 +33,16 @@ struct GenerateDocument {
     drafts: Option<DraftStats>,
     /// Only under a schema.
     #[serde(skip_serializing_if = "Option::is_none")]
-    constrained: Option<Constrained>,
+    constrained: Option<ConstrainedDecoding>,
 }
 
-/// How the schema was kept to.
 #[derive(Serialize)]
-struct Constrained {
+struct ConstrainedDecoding {
     #[serde(flatten)]
     settings: GrammarSettings,
     forced_tokens: usize,
 }
 
-/// `vendomini generate`: continues a text, or answers a message.
 pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
     let schema = args.json_schema.as_deref().map(read_schema).transpose()?;
     let session = session::bring_up(&args.bring_up, watch)?;
@@ -61,9 +61,9 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
     let is_constrained = request.constraint.is_some();
     let engine = Engine::start_loaded(session.loaded, options)?;
     let _stage = watch.enter(Stage::Generate);
-    let ticket = engine.submit(request)?;
-    let end = listen(&ticket, watch, !args.json)?;
-    let finish_reason = match end.reason {
+    let response = engine.submit(request)?;
+    let completion = wait(&response, watch, !args.json)?;
+    let finish_reason = match completion.reason {
         FinishReason::Length => "length",
         FinishReason::Error(cause) => return Err(cause.into()),
         FinishReason::Canceled => return Err(Failure::new(ErrorKind::Interrupted, "interrupted")),
@@ -73,38 +73,38 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
         output::line("")?;
         return Ok(0);
     }
-    // The first token comes with the prompt; the rest are decoded.
-    let decode_s = end.first_token_s.map_or(0.0, |first_s| end.seconds - first_s);
-    let decode_tok_s = end.reply.tokens.len().saturating_sub(1) as f64 / decode_s.max(1e-9);
+    // The prompt's pass gives the first token; the others are decoded.
+    let decode_s = completion.first_token_s.map_or(0.0, |first_s| completion.seconds - first_s);
+    let decode_tok_s = completion.reply.tokens.len().saturating_sub(1) as f64 / decode_s.max(1e-9);
     output::json(&GenerateDocument {
-        // A stop string cuts the text in the middle of a token.
+        // A stop string may cut the text inside a token.
         text: if args.stop.is_empty() {
-            tokenizer.decode(&end.reply.tokens, true)?
+            tokenizer.decode(&completion.reply.tokens, true)?
         } else {
-            end.reply.text
+            completion.reply.text
         },
-        tokens: end.reply.tokens,
-        prompt_tokens: end.prompt_tokens,
+        tokens: completion.reply.tokens,
+        prompt_tokens: completion.prompt_tokens,
         finish_reason,
         decode_tok_s,
-        drafts: args.prompt_lookup.then_some(end.drafts),
-        constrained: is_constrained.then(|| Constrained {
+        drafts: args.prompt_lookup.then_some(completion.drafts),
+        constrained: is_constrained.then(|| ConstrainedDecoding {
             settings: engine.grammar_settings(),
-            forced_tokens: end.forced_tokens,
+            forced_tokens: completion.forced_tokens,
         }),
     })?;
     Ok(0)
 }
 
-/// Waits for the end; writes the text to stdout as it comes, if it is wanted there.
-fn listen(ticket: &ResponseHandle, watch: &Watch, wanted: bool) -> Result<Completion, Failure> {
+/// Waits for the reply; `print`: writes its text to stdout as it comes.
+fn wait(response: &ResponseHandle, watch: &Watch, print: bool) -> Result<Completion, Failure> {
     loop {
         if watch.canceled() {
             return Err(Failure::new(ErrorKind::Interrupted, "interrupted"));
         }
-        match ticket.next(POLL) {
-            Ok(ResponseEvent::Completion(end)) => return Ok(end),
-            Ok(ResponseEvent::Delta(piece)) if wanted => write(&piece.text)?,
+        match response.next(POLL) {
+            Ok(ResponseEvent::Completion(completion)) => return Ok(completion),
+            Ok(ResponseEvent::Delta(delta)) if print => write(&delta.text)?,
             Ok(ResponseEvent::Delta(_)) | Err(WaitError::Timeout { .. }) => {}
             Err(other) => return Err(other.into()),
         }

@@ -1,3 +1,5 @@
+//! `vendomini grid`: counts the runs of a configuration, and estimates their cost.
+
 use crate::args::AuditArgs;
 use crate::failure::Failure;
 use crate::output;
@@ -16,7 +18,6 @@ struct GridDocument {
     estimate: Estimate,
 }
 
-/// `vendomini grid`: counts what a configuration will run, and estimates what it will cost.
 pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     let config = Config::load(&args.config, &args.set)?;
     let (c, estimate) = (config.counts(), experiment::estimate(&config, &CostRates::default())?);
@@ -36,11 +37,11 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     }
     output::line(&format!("{} combinations, {} nominal runs", c.combinations, c.nominal_runs))?;
     output::line(&format!(
-        "{} cells that differ, {} runs, at most {} steps",
+        "{} distinct cells, {} runs, at most {} steps",
         c.cells, c.runs, c.steps_max
     ))?;
     for (model, runs) in &c.models {
-        output::line(&format!("  {model}: {runs} runs{}", costs(&estimate, model)))?;
+        output::line(&format!("  {model}: {runs} runs{}", cost_text(&estimate, model)))?;
     }
     let (tokens, gpu_hours) = (estimate.prompt_tokens + estimate.reply_tokens, estimate.gpu_hours);
     output::line(&format!(
@@ -50,7 +51,7 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     ))?;
     let r = &estimate.rates;
     output::line(&format!(
-        "  with GPUs of {} GB, {} GB/s and {} TFLOP/s, of which {:.0}% is reached, and {} runs in flight",
+        "  assumes GPUs of {} GB, {} GB/s and {} TFLOP/s, {:.0}% of which is reached, and {} concurrent runs",
         r.gpu_memory_gb,
         r.gpu_bandwidth_gb_s,
         r.gpu_tflops,
@@ -59,15 +60,15 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     ))?;
     if !estimate.unknown.is_empty() {
         output::line(&format!(
-            "  without hours: the names do not say the size of {}",
+            "  without hours, because the name does not tell the size: {}",
             estimate.unknown.join(", ")
         ))?;
     }
     Ok(0)
 }
 
-/// What the runs of a model will take, in words; nothing for scripted operators.
-fn costs(estimate: &Estimate, model: &str) -> String {
+/// The estimated cost of a model's runs; empty for scripted operators.
+fn cost_text(estimate: &Estimate, model: &str) -> String {
     let Some(cost) = estimate.models.get(model) else { return String::new() };
     let tokens = (cost.prompt_tokens + cost.reply_tokens) / 1e6;
     let hours = match (cost.hours, cost.gpus) {

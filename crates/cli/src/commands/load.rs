@@ -1,3 +1,5 @@
+//! `vendomini load`: loads a model, reports its memory, and exits.
+
 use crate::args::LoadArgs;
 use crate::failure::Failure;
 use crate::output;
@@ -7,21 +9,20 @@ use placement::{Rung, RungOutcome};
 use serde::Serialize;
 use watch::Watch;
 
-/// What `load --json` prints.
+/// The document of `--json`.
 #[derive(Serialize)]
 struct LoadDocument<'a> {
     model: String,
     rung: Rung,
     rungs: &'a [RungOutcome],
-    /// The most memory that the process had, file maps included.
+    /// Peak resident memory of the process, file maps included.
     peak_resident_bytes: u64,
-    /// What the plan said that it would be, on all tiers that are host memory.
+    /// The same as planned, over all tiers in host memory.
     planned_resident_bytes: u64,
     #[serde(flatten)]
     report: &'a LoadReport,
 }
 
-/// `vendomini load`: loads, reports, and exits.
 pub fn run(args: &LoadArgs, watch: &Watch) -> Result<u8, Failure> {
     let session = session::bring_up(&args.bring_up, watch)?;
     if args.json {

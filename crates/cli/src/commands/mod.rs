@@ -1,11 +1,11 @@
-//! One file a command. Each takes what was typed and returns the exit code.
+//! One module per command. Each takes the parsed arguments and returns the exit code.
 
 mod audit;
 mod bench;
 mod detect;
 mod doctor;
 mod export;
-pub mod fetch;
+mod fetch;
 mod generate;
 mod grid;
 mod load;
@@ -26,7 +26,7 @@ use watch::Watch;
 /// Runs a command.
 ///
 /// # Errors
-/// What went wrong, with its exit code.
+/// What failed, with its exit code.
 pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
     match command {
         Command::Plan(args) => plan::run(&args, watch),

@@ -1,13 +1,14 @@
+//! `vendomini plan`: where every byte of a model would go, from its headers alone.
+
 use crate::args::PlanArgs;
 use crate::failure::Failure;
 use crate::output;
 use crate::session::{self, PlannedModel};
 use placement::{Plan, Rung, RungOutcome};
 use serde::Serialize;
-use std::io::IsTerminal;
 use watch::Watch;
 
-/// What `plan --json` prints.
+/// The document of `--json`.
 #[derive(Serialize)]
 struct PlanDocument<'a> {
     model: String,
@@ -18,7 +19,6 @@ struct PlanDocument<'a> {
     plan: &'a Plan,
 }
 
-/// `vendomini plan`: says where every byte would go. Reads headers alone.
 pub fn run(args: &PlanArgs, watch: &Watch) -> Result<u8, Failure> {
     let PlannedModel { checkpoint, ladder, .. } = session::plan(&args.placement, watch)?;
     if args.json {
@@ -31,9 +31,6 @@ pub fn run(args: &PlanArgs, watch: &Watch) -> Result<u8, Failure> {
         })?;
         return Ok(0);
     }
-    // People have read the plan on stderr; a file or a pipe gets it too.
-    if !std::io::stdout().is_terminal() {
-        output::line(&ladder.plan.describe())?;
-    }
+    output::line(&ladder.plan.describe())?;
     Ok(0)
 }

@@ -1,3 +1,5 @@
+//! `vendomini run`: an experiment from its configuration to its closing table.
+
 use crate::args::RunArgs;
 use crate::failure::{Failure, exit};
 use crate::provider::Engines;
@@ -10,12 +12,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use watch::{Figures, RunFigures, Stage, ThreadProgress, Watch};
 
-/// Runs in flight unless told.
+/// Concurrent runs unless set.
 pub(crate) const JOBS_DEFAULT: usize = 4;
-/// Longer than a claim of another host lives without a sign of life (120 s).
-const HELD_WAIT: Duration = Duration::from_secs(150);
+/// With `--shared`, how long runs claimed elsewhere are watched: longer than a claim of another host
+/// lasts without a heartbeat (120 s).
+const CLAIM_PATIENCE: Duration = Duration::from_secs(150);
 
-/// `vendomini run`: an experiment from its configuration to its closing table.
 pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
     let config = Config::load(&args.config, &args.set)?;
     let models = Engines {
@@ -34,7 +36,7 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         accept_mixed: false,
         model: args.model.clone(),
         stop_at: args.time_left_s.map(|s| std::time::Instant::now() + Duration::from_secs(s)),
-        claim_patience: if args.shared { HELD_WAIT } else { Duration::ZERO },
+        claim_patience: if args.shared { CLAIM_PATIENCE } else { Duration::ZERO },
         provenance: provenance(),
     };
     let reporter = RunReporter::new(watch, &options.folder);
@@ -42,7 +44,7 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         &config,
         &models,
         &options,
-        &|event: &RunEvent| reporter.tell(event),
+        &|event: &RunEvent| reporter.report(event),
         &|| watch.canceled(),
     );
     reporter.finish();
@@ -76,10 +78,10 @@ fn close(summary: &ExperimentSummary, options: &RunOptions, watch: &Watch) {
         watch.note(format!("failed {run}: {reason}"));
     }
     for (run, owner) in &summary.claimed_elsewhere {
-        watch.note(format!("held {run}: {owner} works on it"));
+        watch.note(format!("claimed {run}: {owner} works on it"));
     }
     if summary.time_up {
-        watch.note("the time given by --time-left is over".to_owned());
+        watch.note("the time of --time-left is up".to_owned());
     }
     if let Some(limit) = &summary.limit {
         watch.note(format!("stopped at a limit: {limit}"));
@@ -92,22 +94,22 @@ fn close(summary: &ExperimentSummary, options: &RunOptions, watch: &Watch) {
             summary.total, summary.done_now, summary.done_before
         ),
         false => format!(
-            "{done} of {} runs are done; the same line again goes on from there; results in {folder}",
+            "{done} of {} runs are done; run the same command again to resume; results in {folder}",
             summary.total
         ),
     });
 }
 
-/// Turns what happens into stages, a bar and lines, and into the process's journal.
+/// Turns events into stages, a bar and notes, and into entries of the process's journal.
 struct RunReporter<'a> {
     watch: &'a Watch,
     folder: &'a Path,
-    state: Mutex<RunProgress>,
+    progress: Mutex<RunProgress>,
 }
 
 #[derive(Default)]
 struct RunProgress {
-    running: Option<(ThreadProgress, watch::StageGuard)>,
+    stage: Option<(ThreadProgress, watch::StageGuard)>,
     steps_total: u64,
     steps_done: u64,
     runs_total: usize,
@@ -119,15 +121,17 @@ struct RunProgress {
 
 impl<'a> RunReporter<'a> {
     fn new(watch: &'a Watch, folder: &'a Path) -> Self {
-        RunReporter { watch, folder, state: Mutex::default() }
+        RunReporter { watch, folder, progress: Mutex::default() }
     }
 
-    /// Nothing rests on the journal: where it cannot be written, that is told once, and runs go on.
-    fn write_down(&self, state: &mut RunProgress, event: &RunEvent) {
-        let written = match (event, state.journal.as_mut()) {
-            (RunEvent::Planned { .. }, None) => {
-                let begun = Journal::begin(self.folder, state.steps_total, state.runs_total as u64);
-                begun.map(|journal| state.journal = Some(journal))
+    /// Writes the journal, which only `status` reads: where it cannot be written, one note says so
+    /// and the runs go on. A process without runs left to do writes none.
+    fn write_journal(&self, progress: &mut RunProgress, event: &RunEvent) {
+        let written = match (event, progress.journal.as_mut()) {
+            (RunEvent::Planned { left: 1.., .. }, None) => {
+                let (steps, runs) = (progress.steps_total, progress.runs_total as u64);
+                Journal::begin(self.folder, steps, runs)
+                    .map(|journal| progress.journal = Some(journal))
             }
             (RunEvent::RunStarted { run_id, replayed, .. }, Some(journal)) => {
                 journal.started(run_id, *replayed)
@@ -139,24 +143,24 @@ impl<'a> RunReporter<'a> {
             (RunEvent::RunFailed { run_id, .. }, Some(journal)) => journal.failed(run_id),
             _ => Ok(()),
         };
-        self.keep_journal(state, written);
+        self.keep_journal(progress, written);
     }
 
-    fn keep_journal(&self, state: &mut RunProgress, written: Result<(), ResultsError>) {
+    fn keep_journal(&self, progress: &mut RunProgress, written: Result<(), ResultsError>) {
         if let Err(error) = written {
-            state.journal = None;
-            self.watch.note(format!("status will not know how fast this process is: {error}"));
+            progress.journal = None;
+            self.watch.note(format!("warning: status cannot show this process's rate: {error}"));
         }
     }
 
-    fn tell(&self, event: &RunEvent) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.count(&mut state, event);
-        self.watch.figures(|figures| show(figures, event));
-        self.write_down(&mut state, event);
+    fn report(&self, event: &RunEvent) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        self.show(&mut progress, event);
+        self.watch.figures(|figures| update_figures(figures, event));
+        self.write_journal(&mut progress, event);
     }
 
-    fn count(&self, state: &mut RunProgress, event: &RunEvent) {
+    fn show(&self, state: &mut RunProgress, event: &RunEvent) {
         match event {
             RunEvent::Planned { counts, done, left } => {
                 state.runs_total = *left;
@@ -167,12 +171,14 @@ impl<'a> RunReporter<'a> {
                 ));
             }
             RunEvent::ModelOpening { name, runs } => {
-                state.running = None;
+                state.stage = None;
                 self.watch.note(format!("model {name} for {runs} runs"));
             }
             RunEvent::ModelOpened { info, .. } => {
-                self.watch
-                    .note(format!("model identity {}, kernels {}", info.identity, info.kernel_set));
+                self.watch.verbose(format!(
+                    "model identity {}, kernels {}",
+                    info.identity, info.kernel_set
+                ));
                 self.begin(state);
             }
             RunEvent::StepDone(step) => {
@@ -185,27 +191,27 @@ impl<'a> RunReporter<'a> {
                     "runs {}/{} · {rate:.0} tok/s",
                     state.runs_done, state.runs_total
                 ));
-                match &state.running {
+                match &state.stage {
                     Some((progress, _)) => progress.item_done(),
                     None => self.watch.beat(),
                 }
             }
             RunEvent::RunFinished { .. } => state.runs_done += 1,
             RunEvent::RunFailed { run_id, reason, again } => {
-                let then = if *again { "; it will be tried again" } else { "" };
+                let then = if *again { "; it will be retried" } else { "" };
                 self.watch.note(format!("run {run_id} failed: {reason}{then}"));
             }
             RunEvent::RunClaimedElsewhere { run_id, owner } => {
-                self.watch.note(format!("run {run_id} is held by {owner}"))
+                self.watch.note(format!("run {run_id} is claimed by {owner}"))
             }
             RunEvent::RunStarted { run_id, attempt, replayed, .. } => {
-                // Scripted operators need no model, whose opening would have begun the stage.
-                if state.running.is_none() {
+                // Scripted operators load no model, after which the stage would have begun.
+                if state.stage.is_none() {
                     self.begin(state);
                 }
                 if *attempt > 1 {
                     self.watch.note(format!(
-                        "run {run_id} goes on after {replayed} steps (attempt {attempt})"
+                        "run {run_id} resumes after {replayed} steps (attempt {attempt})"
                     ));
                 }
             }
@@ -221,20 +227,20 @@ impl<'a> RunReporter<'a> {
         progress.at(Stage::Run, "steps", 0);
         state.replies_since = Some(std::time::Instant::now());
         state.reply_tokens = 0;
-        state.running = Some((progress, stage));
+        state.stage = Some((progress, stage));
     }
 
     fn finish(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.running = None;
-        if let Some(written) = state.journal.as_mut().map(Journal::ended) {
-            self.keep_journal(&mut state, written);
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.stage = None;
+        if let Some(written) = progress.journal.as_mut().map(Journal::ended) {
+            self.keep_journal(&mut progress, written);
         }
     }
 }
 
-/// What an event changes in the view of the experiment.
-fn show(figures: &mut Figures, event: &RunEvent) {
+/// Applies an event to the dashboard's figures.
+fn update_figures(figures: &mut Figures, event: &RunEvent) {
     match event {
         RunEvent::Planned { counts, done, left } => {
             (figures.runs_total, figures.runs_done) = (counts.runs as u64, *done as u64);
@@ -251,7 +257,7 @@ fn show(figures: &mut Figures, event: &RunEvent) {
             figures.steps_spared += replayed;
             figures.runs.insert(run_id.clone(), run);
         }
-        RunEvent::StepDone(step) => show_step(figures, step),
+        RunEvent::StepDone(step) => add_step(figures, step),
         RunEvent::RunFinished { record } => {
             figures.runs_done += 1;
             if let Some(run) = figures.runs.remove(&record.run_id) {
@@ -260,7 +266,7 @@ fn show(figures: &mut Figures, event: &RunEvent) {
         }
         RunEvent::RunFailed { run_id, .. } => {
             figures.failures += 1;
-            // The next attempt takes its steps from the record: they count once.
+            // The next attempt replays these steps from the record: they count once.
             figures.steps_max += figures.runs.remove(run_id).map_or(0, |run| run.step);
         }
         RunEvent::RunClaimedElsewhere { .. } => figures.held += 1,
@@ -268,7 +274,7 @@ fn show(figures: &mut Figures, event: &RunEvent) {
     }
 }
 
-fn show_step(figures: &mut Figures, step: &StepFigures) {
+fn add_step(figures: &mut Figures, step: &StepFigures) {
     figures.steps += 1;
     figures.prompt_tokens += step.prompt_tokens;
     figures.cached_prompt_tokens += step.cached_prompt_tokens;

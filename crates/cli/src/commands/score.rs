@@ -1,10 +1,11 @@
+//! `vendomini score`: log-probabilities under the model.
+
 use crate::args::ScoreArgs;
 use crate::failure::Failure;
 use crate::output;
 use crate::session;
 use watch::{Stage, Watch};
 
-/// `vendomini score`: log-probabilities under the model.
 pub fn run(args: &ScoreArgs, watch: &Watch) -> Result<u8, Failure> {
     let typed = args.tokens.as_deref().map(parse_ids).transpose()?;
     let mut session = session::bring_up(&args.bring_up, watch)?;
@@ -32,9 +33,9 @@ pub fn run(args: &ScoreArgs, watch: &Watch) -> Result<u8, Failure> {
 }
 
 fn parse_ids(text: &str) -> Result<Vec<u32>, Failure> {
-    let id = |word: &str| {
-        word.trim().parse().map_err(|_| {
-            Failure::usage(format!("--tokens: expected ids such as 1,2,3, found {word:?}"))
+    let id = |text: &str| {
+        text.trim().parse().map_err(|_| {
+            Failure::usage(format!("--tokens: expected ids such as 1,2,3, found {text:?}"))
         })
     };
     text.split(',').map(id).collect()

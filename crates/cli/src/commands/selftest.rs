@@ -1,4 +1,4 @@
-//! `vendomini selftest`: every kernel on a GPU against the CPU, and how fast the GPU is.
+//! `vendomini selftest`: checks every GPU kernel against the CPU, and measures the GPU.
 
 use crate::args::SelftestArgs;
 use crate::failure::{Failure, exit};
@@ -12,31 +12,31 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 use watch::{Stage, ThreadProgress, Watch};
 
-/// Bytes of the copies that are measured.
+/// Sizes of the measured copies.
 const COPY_BYTES: usize = 1 << 30;
 const COPY_BYTES_QUICK: usize = 16 << 20;
 
-/// Longest time for the copies.
-const COPY_LIMIT: Duration = Duration::from_secs(60);
+/// Longest time of the copies' measurement.
+const COPY_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Serialize)]
 struct SelftestDocument {
-    device: Device,
-    /// CUDA that the driver is for.
+    device: GpuDescription,
+    /// The CUDA version of the driver.
     driver: String,
-    /// That the CPU's side was computed with.
+    /// The CPU's kernels.
     kernel_set: &'static str,
-    /// Whether benchmarks were as small as could be: their figures then say nothing.
+    /// Whether benchmarks ran at their smallest size: their rates then mean nothing.
     quick: bool,
     seconds: f64,
     passed: bool,
     checks: Vec<CheckFigure>,
-    copies: Option<Copies>,
+    copies: Option<CopyFigures>,
     benches: Vec<BenchFigure>,
 }
 
 #[derive(Serialize)]
-struct Device {
+struct GpuDescription {
     ordinal: usize,
     name: String,
     uuid: String,
@@ -52,16 +52,14 @@ struct CheckFigure {
     passed: bool,
     compared: usize,
     max_abs_error: Option<f64>,
-    /// The largest difference as a share of what rounding may cause; null: infinite, or nothing
-    /// could be compared.
+    /// The largest error as a share of the tolerance; null: infinite, or nothing was compared.
     share_of_tolerance: Option<f64>,
     seconds: f64,
     problem: Option<String>,
 }
 
-/// Bytes a second.
 #[derive(Serialize)]
-struct Copies {
+struct CopyFigures {
     to_gpu_bytes_per_s: f64,
     from_gpu_bytes_per_s: f64,
     on_gpu_bytes_per_s: f64,
@@ -72,7 +70,7 @@ struct BenchFigure {
     name: String,
     seconds: Option<f64>,
     bytes_per_s: Option<f64>,
-    /// Of the rate at which memory is read and nothing else is done.
+    /// Share of the memory's read bandwidth.
     share_of_read: Option<f64>,
     operations_per_s: Option<f64>,
     problem: Option<String>,
@@ -81,8 +79,8 @@ struct BenchFigure {
 /// Runs the command.
 ///
 /// # Errors
-/// 2 for a device that is none, 69 where the GPU or the driver is not available. What fails on the
-/// GPU is in the document, with exit code 76.
+/// 2 for an invalid device, 69 where the GPU or the driver is not available. Failed checks are in the
+/// document; the exit code is then 76.
 pub fn run(args: &SelftestArgs, watch: &Watch) -> Result<u8, Failure> {
     let started = Instant::now();
     let ordinal = ordinal(&args.device)?;
@@ -95,7 +93,7 @@ pub fn run(args: &SelftestArgs, watch: &Watch) -> Result<u8, Failure> {
     let cpu = Cpu::new(&PoolOptions::default())?;
 
     let checks = all_checks(&gpu, &cpu, &progress, watch)?;
-    let (copies, benches) = measured(&gpu, args.quick, &progress, watch)?;
+    let (copies, benches) = all_benches(&gpu, args.quick, &progress, watch)?;
     let passed = checks.iter().all(|check| check.passed)
         && benches.iter().all(|bench| bench.problem.is_none());
     let document = SelftestDocument {
@@ -112,7 +110,7 @@ pub fn run(args: &SelftestArgs, watch: &Watch) -> Result<u8, Failure> {
     if args.json {
         output::json(&document)?
     } else {
-        tell(&document)?
+        print(&document)?
     }
     Ok(if passed { 0 } else { exit::WRONG_RESULT })
 }
@@ -125,8 +123,8 @@ fn ordinal(device: &str) -> Result<usize, Failure> {
     })
 }
 
-fn device(info: &GpuInfo) -> Device {
-    Device {
+fn device(info: &GpuInfo) -> GpuDescription {
+    GpuDescription {
         ordinal: info.ordinal,
         name: info.name.clone(),
         uuid: info.uuid.clone(),
@@ -156,7 +154,7 @@ fn all_checks(
         let lost = figure.problem.is_some() && gpu.memory().is_err();
         figures.push(figure);
         if lost {
-            break; // the GPU gives nothing any more
+            break; // the GPU no longer responds
         }
     }
     Ok(figures)
@@ -189,19 +187,19 @@ fn one_check(check: &Check, gpu: &Gpu, cpu: &Cpu) -> CheckFigure {
     }
 }
 
-fn measured(
+fn all_benches(
     gpu: &Gpu,
     quick: bool,
     progress: &ThreadProgress,
     watch: &Watch,
-) -> Result<(Option<Copies>, Vec<BenchFigure>), Failure> {
+) -> Result<(Option<CopyFigures>, Vec<BenchFigure>), Failure> {
     if gpu.memory().is_err() {
         return Ok((None, Vec::new()));
     }
     progress.at(Stage::SelfTest, "copies", 0);
     let bytes = if quick { COPY_BYTES_QUICK } else { COPY_BYTES };
-    let copies = match measure_copies(gpu, bytes, Instant::now() + COPY_LIMIT) {
-        Ok(CopyRates { to_gpu, from_gpu, on_gpu }) => Some(Copies {
+    let copies = match measure_copies(gpu, bytes, Instant::now() + COPY_TIMEOUT) {
+        Ok(CopyRates { to_gpu, from_gpu, on_gpu }) => Some(CopyFigures {
             to_gpu_bytes_per_s: to_gpu,
             from_gpu_bytes_per_s: from_gpu,
             on_gpu_bytes_per_s: on_gpu,
@@ -228,7 +226,7 @@ fn measured(
     Ok((copies, figures))
 }
 
-/// A benchmark's figure, beside `read` bytes a second.
+/// Runs a benchmark and compares it with a read bandwidth of `read` bytes per second.
 fn one_bench(
     bench: &KernelBench,
     gpu: &Gpu,
@@ -251,10 +249,10 @@ fn one_bench(
     (figure, report)
 }
 
-fn tell(d: &SelftestDocument) -> Result<(), Failure> {
+fn print(d: &SelftestDocument) -> Result<(), Failure> {
     let gpu = &d.device;
     output::line(&format!(
-        "CUDA device {} {}, compute {}, {} multiprocessors, {}, beside {} kernels of the CPU",
+        "CUDA device {} {}, compute {}, {} multiprocessors, {}, compared with the CPU's {} kernels",
         gpu.ordinal, gpu.name, gpu.compute, gpu.multiprocessors, d.driver, d.kernel_set
     ))?;
     let width = d.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
@@ -271,7 +269,7 @@ fn tell(d: &SelftestDocument) -> Result<(), Failure> {
             .map_or_else(|| "-".to_owned(), |share| format!("{:.0}%", 100.0 * share));
         let verdict = match (&check.problem, check.passed) {
             (Some(problem), _) => format!("FAILED: {problem}"),
-            (None, false) => "FAILED: the GPU computes something else".to_owned(),
+            (None, false) => "FAILED: wrong result".to_owned(),
             (None, true) => "ok".to_owned(),
         };
         let error = number(check.max_abs_error);
@@ -281,7 +279,7 @@ fn tell(d: &SelftestDocument) -> Result<(), Failure> {
         ))?;
     }
     if d.quick {
-        output::line("rates of --quick only show that the benchmarks run:")?;
+        output::line("with --quick, rates only show that the benchmarks run:")?;
     }
     if let Some(copies) = &d.copies {
         output::line(&format!(
@@ -310,9 +308,8 @@ fn bench_line(bench: &BenchFigure) -> String {
     let rate = bench.bytes_per_s.map_or(0.0, |rate| rate / 1e9);
     let share = bench
         .share_of_read
-        .map_or(String::new(), |share| format!(" = {:.0}% of reading", 100.0 * share));
-    let operations = bench
-        .operations_per_s
-        .map_or(String::new(), |rate| format!(", {:.2} T operations/s", rate / 1e12));
+        .map_or(String::new(), |share| format!(" = {:.0}% of read bandwidth", 100.0 * share));
+    let operations =
+        bench.operations_per_s.map_or(String::new(), |rate| format!(", {:.2} TOP/s", rate / 1e12));
     format!("{:<38} {rate:>10.1} GB/s{share}{operations}", bench.name)
 }

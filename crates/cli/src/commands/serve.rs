@@ -1,3 +1,5 @@
+//! `vendomini serve`: serves OpenAI's clients until it is stopped.
+
 use crate::args::ServeArgs;
 use crate::failure::Failure;
 use crate::output;
@@ -11,22 +13,21 @@ use std::path::Path;
 use std::time::Duration;
 use watch::{Stage, Watch};
 
-/// `vendomini serve`: answers OpenAI's clients until it is told to end.
 pub fn run(args: &ServeArgs, watch: &Watch) -> Result<u8, Failure> {
-    // Before a load of minutes: a port that is taken, a key that is not there.
+    // A port in use or a missing key must fail before a load of minutes.
     let server = Server::bind(options(args)?)?;
     let address = server.address()?;
     let session = session::bring_up(&args.bring_up, watch)?;
-    let served = served(args, session, watch)?;
+    let model = served_model(args, session, watch)?;
     let _stage = watch.enter(Stage::Serve);
-    warn(args, watch);
+    warn_if_open(args, watch);
     watch.note(format!(
         "serving {} at http://{address}/v1, context {}",
-        served.name,
-        served.engine.context()
+        model.name,
+        model.engine.context()
     ));
     output::line(&format!("http://{address}"))?;
-    server.run(served, || !watch.canceled())?;
+    server.run(model, || !watch.canceled())?;
     Ok(0)
 }
 
@@ -55,7 +56,7 @@ fn options(args: &ServeArgs) -> Result<ServeOptions, Failure> {
     })
 }
 
-/// No reply takes longer.
+/// Upper bound of `--reply-timeout`.
 const DAYS_30_S: u64 = 30 * 24 * 3600;
 
 fn api_key(name: &str) -> Result<String, Failure> {
@@ -67,7 +68,7 @@ fn api_key(name: &str) -> Result<String, Failure> {
     }
 }
 
-fn served(args: &ServeArgs, session: Session, watch: &Watch) -> Result<ServedModel, Failure> {
+fn served_model(args: &ServeArgs, session: Session, watch: &Watch) -> Result<ServedModel, Failure> {
     let tokenizer = session.tokenizer()?.clone();
     let report = &session.loaded.report;
     let kernels = provenance(&report.kernel_set);
@@ -84,14 +85,16 @@ fn served(args: &ServeArgs, session: Session, watch: &Watch) -> Result<ServedMod
     };
     let Session { loaded, template, .. } = session;
     if template.is_none() {
-        watch.note("note: this model has no chat template; /v1/chat/completions will be refused");
+        watch.note(
+            "warning: this model has no chat template; requests to /v1/chat/completions fail",
+        );
     }
     let engine = Engine::start_loaded(loaded, options)?;
-    watch.note(format!("constrained decoding: {}", engine.grammar_settings()));
+    watch.verbose(format!("constrained decoding: {}", engine.grammar_settings()));
     Ok(ServedModel { name, aliases: vec![typed.clone()], engine, tokenizer, template, fingerprint })
 }
 
-/// A path's last part; a hub's name as it is.
+/// A path's last component; a hub name as it is.
 fn short_name(typed: &str) -> String {
     let path = Path::new(typed);
     let file = if typed.ends_with(".gguf") { path.file_stem() } else { path.file_name() };
@@ -101,10 +104,10 @@ fn short_name(typed: &str) -> String {
     }
 }
 
-fn warn(args: &ServeArgs, watch: &Watch) {
+fn warn_if_open(args: &ServeArgs, watch: &Watch) {
     if !args.host.is_loopback() && args.api_key_env.is_none() {
         watch.note(format!(
-            "warning: {} is no loopback address and there is no --api-key-env: everybody who reaches it can use the model",
+            "warning: {} is not a loopback address and there is no --api-key-env: anyone on the network can use the model",
             args.host
         ));
     }

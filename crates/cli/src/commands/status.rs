@@ -1,3 +1,5 @@
+//! `vendomini status`: an experiment's progress.
+
 use super::submit;
 use crate::args::StatusArgs;
 use crate::failure::Failure;
@@ -7,7 +9,6 @@ use results::{Status, Store, status};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// `vendomini status`: how far an experiment is.
 pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
     let store = Store::open(&args.dir)?;
     let status = status(&store)?;
@@ -26,7 +27,7 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
         status.left
     ))?;
     if status.done < status.total {
-        output::line(&format!("  {}", pace(&status)))?;
+        output::line(&format!("  {}", pace_text(&status)))?;
     }
     for (outcome, runs) in &status.outcomes {
         output::line(&format!("  {outcome}: {runs}"))?;
@@ -35,25 +36,26 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
         output::line(&format!("  failed {run}: {}", failure.reason))?;
     }
     if let Some(submitted) = submitted(&args.dir)? {
-        tell(&submitted)?;
+        print_jobs(&submitted)?;
     }
     Ok(0)
 }
 
-/// How fast it goes and how long it will take, in words.
-fn pace(status: &Status) -> String {
+/// The rate, and the estimated time left.
+fn pace_text(status: &Status) -> String {
     let Some(steps) = status.throughput.steps_per_s else {
-        return "nothing was done in the last minutes".to_owned();
+        return "no progress in the last minutes".to_owned();
     };
     let tokens = status.throughput.reply_tokens_per_s.filter(|rate| *rate > 0.0);
     let tokens = tokens.map_or(String::new(), |rate| format!(", {rate:.1} tokens/s"));
-    let eta =
-        status.eta_s.map_or(String::new(), |eta_s| format!(", about {} to go", duration(eta_s)));
+    let eta = status
+        .eta_s
+        .map_or(String::new(), |eta_s| format!(", about {} left", rough_duration(eta_s)));
     format!("{} processes, {steps:.2} steps/s{tokens}{eta}", status.throughput.processes)
 }
 
-/// Days, hours and minutes, the two that matter.
-fn duration(seconds: f64) -> String {
+/// The two largest of days, hours and minutes.
+fn rough_duration(seconds: f64) -> String {
     let minutes = (seconds / 60.0).ceil() as u64;
     match (minutes / 1440, minutes / 60 % 24, minutes % 60) {
         (0, 0, minutes) => format!("{minutes} min"),
@@ -67,37 +69,37 @@ struct StatusDocument {
     #[serde(flatten)]
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
-    slurm: Option<Submitted>,
+    slurm: Option<SubmittedJobs>,
 }
 
-/// What Slurm says of the jobs that were submitted for an experiment.
+/// Slurm's view of an experiment's jobs.
 #[derive(Serialize)]
-struct Submitted {
-    /// Array ids.
+struct SubmittedJobs {
+    /// Job ids of the arrays.
     arrays: Vec<u64>,
-    /// Those that are queued or running.
+    /// Their queued and running tasks.
     jobs: Vec<SlurmJob>,
-    /// Why Slurm could not be asked.
+    /// Why Slurm could not be queried.
     problem: Option<String>,
 }
 
-fn submitted(folder: &std::path::Path) -> Result<Option<Submitted>, Failure> {
+fn submitted(folder: &std::path::Path) -> Result<Option<SubmittedJobs>, Failure> {
     let mut arrays: Vec<u64> = submit::submissions(folder)?.into_iter().map(|s| s.job).collect();
     if arrays.is_empty() {
         return Ok(None);
     }
     arrays.sort_unstable();
-    // How far the runs are is known without Slurm; that it does not answer is told beside it.
+    // The runs' progress is known without Slurm: its failure is reported, not returned.
     Ok(Some(match slurm::queue() {
         Ok(mut jobs) => {
             jobs.retain(|job| arrays.binary_search(&job.array).is_ok());
-            Submitted { arrays, jobs, problem: None }
+            SubmittedJobs { arrays, jobs, problem: None }
         }
-        Err(failure) => Submitted { arrays, jobs: Vec::new(), problem: Some(failure.text) },
+        Err(failure) => SubmittedJobs { arrays, jobs: Vec::new(), problem: Some(failure.text) },
     }))
 }
 
-fn tell(submitted: &Submitted) -> Result<(), Failure> {
+fn print_jobs(submitted: &SubmittedJobs) -> Result<(), Failure> {
     if let Some(problem) = &submitted.problem {
         return output::line(&format!("  Slurm: {problem}"));
     }
@@ -106,7 +108,7 @@ fn tell(submitted: &Submitted) -> Result<(), Failure> {
         *states.entry((&job.state, &job.reason)).or_default() += 1;
     }
     if states.is_empty() {
-        output::line("  Slurm: none of its jobs is queued or running")?;
+        output::line("  Slurm: no job queued or running")?;
     }
     for ((state, reason), count) in states {
         let why =

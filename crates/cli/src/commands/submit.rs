@@ -1,3 +1,5 @@
+//! `vendomini submit`: an experiment as arrays of Slurm jobs.
+
 use super::run::{JOBS_DEFAULT, provenance};
 use crate::args::{SubmitArgs, TimeArgs};
 use crate::failure::Failure;
@@ -17,72 +19,68 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use watch::Watch;
 
-/// The file of an experiment's folder that says which jobs were submitted for it.
+/// The file in an experiment's folder that records the submitted jobs.
 pub const SUBMISSIONS: &str = "submissions.jsonl";
 
-/// A line of it.
+/// A line of [`SUBMISSIONS`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Submission {
     /// The array's job id.
     pub job: u64,
-    /// Whose runs it does.
+    /// The model whose runs it does.
     pub model: String,
-    /// Its first task.
+    /// Index of its first task.
     pub offset: usize,
-    /// Its tasks.
+    /// Number of its tasks.
     pub tasks: usize,
-    /// The script.
     pub script: PathBuf,
-    /// Seconds since 1970.
     pub submitted_unix_s: u64,
 }
 
-/// `vendomini submit`: an experiment as arrays of Slurm jobs.
 pub fn run(args: &SubmitArgs) -> Result<u8, Failure> {
     let config = Config::load(&args.config, &args.set)?;
     let site = needs::read_site(args.site.as_deref())?;
     let jobs = args.jobs.unwrap_or(JOBS_DEFAULT).max(1);
     let needs = needs::needs(&config, jobs, &site);
-    needs::all_there(&needs)?;
+    needs::check_all(&needs)?;
     let arrays = plan(&config, &needs, args, jobs, &site)?;
     let folder = absolute(&config.folder(args.out.as_deref()))?;
     let scripts = scripts(&config, &arrays, args, &site, &folder)?;
-    arrays.iter().try_for_each(|tasks| output::line(&words(tasks)))?;
+    arrays.iter().try_for_each(|tasks| output::line(&tasks_text(tasks)))?;
     if args.dry_run {
         return scripts
             .iter()
             .try_for_each(|(path, text)| output::line(&format!("\n# {}\n{text}", path.display())))
             .map(|()| 0);
     }
-    // Before anything is written: without Slurm nothing is left behind.
+    // Before anything is written: where Slurm is missing, no files are left behind.
     let (array_size_max, submit_jobs_max) = limits(&site)?;
     let queued = slurm::queue()?.len();
     prepare(&config, args, &folder, jobs)?;
-    let mut room = submit_jobs_max.map_or(usize::MAX, |most| most.saturating_sub(queued));
+    let mut available = submit_jobs_max.map_or(usize::MAX, |max| max.saturating_sub(queued));
     for (tasks, (path, text)) in arrays.iter().zip(&scripts) {
         write_script(path, text)?;
-        let cut = split_into_arrays(tasks.tasks, array_size_max, room);
-        let submitted: usize = cut.iter().map(|chunk| chunk.count).sum();
-        room -= submitted;
-        cut.into_iter().try_for_each(|chunk| submit(&folder, &tasks.model, path, chunk))?;
+        let parts = split_into_arrays(tasks.tasks, array_size_max, available);
+        let submitted: usize = parts.iter().map(|part| part.count).sum();
+        available -= submitted;
+        parts.into_iter().try_for_each(|part| submit(&folder, &tasks.model, path, part))?;
         if submitted < tasks.tasks {
-            let (left, most) = (tasks.tasks - submitted, submit_jobs_max.unwrap_or(0));
+            let (left, max) = (tasks.tasks - submitted, submit_jobs_max.unwrap_or(0));
             output::line(&format!(
-                "{}: {left} tasks are not submitted: {most} jobs may be submitted (MaxSubmitJobs). The tasks that run do all runs; the same line submits more later",
+                "{}: {left} tasks are not submitted: {max} jobs may be submitted (MaxSubmitJobs). The submitted tasks do all runs; the same command submits more later",
                 tasks.model
             ))?;
         }
     }
-    output::line(&format!("vendomini status {} says how far it is", folder.display()))?;
+    output::line(&format!("vendomini status {} shows the progress", folder.display()))?;
     Ok(0)
 }
 
-/// MaxArraySize and MaxSubmitJobs: what the cluster says, and what the site's file says, whichever
-/// is less.
+/// MaxArraySize and MaxSubmitJobs: the smaller of the cluster's limits and the site file's.
 fn limits(site: &Site) -> Result<(usize, Option<usize>), Failure> {
     let cluster = slurm::limits(site.account.as_deref(), site.qos.as_deref())?;
     let array_size =
-        site.array_size_max.map_or(cluster.array_size, |most| most.min(cluster.array_size));
+        site.array_size_max.map_or(cluster.array_size, |max| max.min(cluster.array_size));
     let submit_jobs = [cluster.submit_jobs, site.submit_jobs_max].into_iter().flatten().min();
     Ok((array_size, submit_jobs))
 }
@@ -125,10 +123,10 @@ fn plan(
     Ok(arrays)
 }
 
-fn words(tasks: &ModelTasks) -> String {
+fn tasks_text(tasks: &ModelTasks) -> String {
     let estimated = tasks
         .hours_estimated
-        .map_or("unknown hours".into(), |hours| format!("about {hours:.1} hours in all"));
+        .map_or("unknown hours".into(), |hours| format!("about {hours:.1} hours in total"));
     format!(
         "{}: {} runs in {} tasks of {} at a time; each task: {} GPUs, {} cores, {} MiB, at most {} min; {estimated}",
         tasks.model,
@@ -142,7 +140,7 @@ fn words(tasks: &ModelTasks) -> String {
     )
 }
 
-/// Path and text of each array's script.
+/// Path and text of the script of each model.
 fn scripts(
     config: &Config,
     arrays: &[ModelTasks],
@@ -150,10 +148,11 @@ fn scripts(
     site: &Site,
     folder: &Path,
 ) -> Result<Vec<(PathBuf, String)>, Failure> {
-    let program = std::env::current_exe().map_err(|e| Failure::io("where is this program", &e))?;
+    let program = std::env::current_exe()
+        .map_err(|e| Failure::io("cannot find this program's own path", &e))?;
     let (config_file, jobs, submissions) =
         (absolute(&args.config)?, folder.join("slurm"), folder.join(SUBMISSIONS));
-    // `run` puts the experiment's folder into it again.
+    // `run` appends the experiment's folder name again.
     let out = folder.parent().unwrap_or(folder).to_path_buf();
     let one = |(at, tasks): (usize, &ModelTasks)| {
         let model: String = tasks
@@ -181,7 +180,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|e| Failure::io(&path.display().to_string(), &e))
 }
 
-/// Makes the experiment's folder, or refuses that of another configuration.
+/// Creates the experiment's folder; fails if it belongs to another configuration.
 fn prepare(config: &Config, args: &SubmitArgs, folder: &Path, jobs: usize) -> Result<(), Failure> {
     let watch = Watch::silent();
     let models = Engines {
@@ -209,31 +208,34 @@ fn prepare(config: &Config, args: &SubmitArgs, folder: &Path, jobs: usize) -> Re
 }
 
 fn write_script(path: &Path, text: &str) -> Result<(), Failure> {
-    // Slurm keeps its own copy of a submitted script, but a successor is made from the file: never
-    // half of one.
-    let beside = path.with_extension(format!("{}.new", std::process::id()));
-    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
+    // Slurm copies a submitted script, but a successor job reads the file: it must never be half
+    // written.
+    let temporary = path.with_extension(format!("{}.new", std::process::id()));
+    let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
     written.map_err(|e| Failure::io(&path.display().to_string(), &e))
 }
 
-fn submit(folder: &Path, model: &str, script: &Path, chunk: TaskArray) -> Result<(), Failure> {
-    let said = slurm::call(
+fn submit(folder: &Path, model: &str, script: &Path, array: TaskArray) -> Result<(), Failure> {
+    let output = slurm::call(
         "sbatch",
         &[
             "--parsable".into(),
-            format!("--array=0-{}", chunk.count - 1),
-            format!("--export=ALL,VENDOMINI_TASK_OFFSET={}", chunk.offset),
+            format!("--array=0-{}", array.count - 1),
+            format!("--export=ALL,VENDOMINI_TASK_OFFSET={}", array.offset),
             script.display().to_string(),
         ],
     )?;
-    let job = said.trim().split(';').next().and_then(|id| id.parse().ok());
+    let job = output.trim().split(';').next().and_then(|id| id.parse().ok());
     let job = job.ok_or_else(|| {
-        Failure::new(ErrorKind::Unavailable, format!("sbatch names no job: {}", said.trim()))
+        Failure::new(
+            ErrorKind::Unavailable,
+            format!("the output of sbatch has no job id: {}", output.trim()),
+        )
     })?;
     output::line(&format!(
         "{model}: tasks {}-{} are job {job}",
-        chunk.offset,
-        chunk.offset + chunk.count - 1
+        array.offset,
+        array.offset + array.count - 1
     ))?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     record(
@@ -241,8 +243,8 @@ fn submit(folder: &Path, model: &str, script: &Path, chunk: TaskArray) -> Result
         &Submission {
             job,
             model: model.to_string(),
-            offset: chunk.offset,
-            tasks: chunk.count,
+            offset: array.offset,
+            tasks: array.count,
             script: script.to_path_buf(),
             submitted_unix_s: now.map_or(0, |since| since.as_secs()),
         },
@@ -259,10 +261,10 @@ fn record(folder: &Path, submission: &Submission) -> Result<(), Failure> {
         .map_err(|e| Failure::io(&path.display().to_string(), &e))
 }
 
-/// What was submitted for an experiment so far; nothing where it was not.
+/// The jobs submitted for an experiment so far.
 ///
 /// # Errors
-/// 74, or 65 for a line that is none.
+/// 74, or 65 for an invalid line.
 pub fn submissions(folder: &Path) -> Result<Vec<Submission>, Failure> {
     let path = folder.join(SUBMISSIONS);
     let text = match fs::read_to_string(&path) {

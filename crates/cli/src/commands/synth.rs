@@ -1,10 +1,11 @@
+//! `vendomini synth`: writes a synthetic checkpoint of a known shape.
+
 use crate::args::SynthArgs;
 use crate::failure::Failure;
 use crate::output;
 use checkpoint::{Fill, SynthRequest, SynthSource, synth};
 use watch::{Stage, Watch};
 
-/// `vendomini synth`: writes a checkpoint of a known shape.
 pub fn run(args: &SynthArgs, watch: &Watch) -> Result<u8, Failure> {
     let request = SynthRequest {
         like: SynthSource::parse(&args.like),

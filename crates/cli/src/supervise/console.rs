@@ -1,200 +1,288 @@
+//! The supervisor's output on stderr: a line for each finished stage, notes, and one bar, or the
+//! dashboard of a running experiment.
+
 use super::dashboard::{COLUMNS_MIN, Dashboard, ROWS_MIN};
 use super::pane::Pane;
+use super::stage_bar::{StageBar, duration};
+use crate::colors::Colors;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
-use watch::{Snapshot, Stage, WatchEvent};
+use watch::{NoteLevel, Snapshot, Stage, WatchEvent};
 
-/// How often a bar is written as a line where there is no terminal.
-const PLAIN_EVERY: Duration = Duration::from_secs(5);
-/// How often the dashboard is drawn.
-const DRAWN_EVERY: Duration = Duration::from_millis(250);
+/// Interval of the lines that stand in for a bar where there is no terminal; a stage without a bar
+/// is named once after this long.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval at which the dashboard is drawn.
+const DASHBOARD_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How much people are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verbosity {
-    /// Errors alone.
+    /// Errors only.
     Quiet,
-    /// What a command has to say, as it stands.
-    Notes,
-    /// Stages as they are entered and left, and everything else, each with its second.
-    Stages,
+    /// One line for each finished stage, and notes on which the reader can act.
+    Normal,
+    /// Stages as they begin and end, and all notes, each with the seconds since the start.
+    Verbose,
 }
 
-/// What people see on stderr: stages, notes, and one bar, or the dashboard of an experiment that
-/// runs.
+#[derive(Debug, Clone, Copy)]
+pub struct ConsoleOptions {
+    pub verbosity: Verbosity,
+    /// Whether stages are shown; else notes alone.
+    pub stages: bool,
+    /// Lines instead of bars and the dashboard, also on a terminal.
+    pub plain: bool,
+}
+
 pub struct Console {
     verbosity: Verbosity,
+    stages: bool,
+    /// Whether bars and the dashboard are drawn.
+    draws: bool,
+    colors: Colors,
     began: Instant,
-    terminal: bool,
     bar: Option<StageBar>,
-    dashboard: Option<(Dashboard, Pane, Instant)>,
+    /// On a terminal: the bar, or a spinner with the current stage.
+    drawn: Option<ProgressBar>,
+    dashboard: Option<DashboardView>,
+    /// Without a terminal: the current stage, since when, and whether it was named.
+    current: Option<(Stage, Instant, bool)>,
 }
 
-struct StageBar {
-    stage: Stage,
-    began: Instant,
-    drawn: Option<ProgressBar>,
-    written: Instant,
-    last: Snapshot,
+struct DashboardView {
+    dashboard: Dashboard,
+    pane: Pane,
+    draw_at: Instant,
 }
 
 impl Console {
-    /// A console; a plain one draws nothing.
-    pub fn new(verbosity: Verbosity, plain: bool) -> Self {
-        let terminal = !plain && std::io::stderr().is_terminal();
-        Console { verbosity, began: Instant::now(), terminal, bar: None, dashboard: None }
+    pub fn new(options: ConsoleOptions) -> Self {
+        Console {
+            verbosity: options.verbosity,
+            stages: options.stages && options.verbosity != Verbosity::Quiet,
+            draws: !options.plain && std::io::stderr().is_terminal(),
+            colors: Colors::of_stderr(),
+            began: Instant::now(),
+            bar: None,
+            drawn: None,
+            dashboard: None,
+            current: None,
+        }
     }
 
-    /// Tells what happened.
     pub fn event(&mut self, event: &WatchEvent) {
         match event {
-            WatchEvent::Note { text, .. } => text.lines().for_each(|line| self.line(line)),
-            _ if self.verbosity != Verbosity::Stages => {}
-            WatchEvent::Entered { stage } => self.line(&format!("{stage} ...")),
-            WatchEvent::Left { stage, seconds, bytes_done, items_done, .. } => {
-                self.close(*stage, *bytes_done, *items_done);
-                self.line(&format!("{stage}: done in {}", duration(*seconds)));
+            WatchEvent::Note { text, level } => self.note(text, *level),
+            _ if !self.stages => {}
+            WatchEvent::Entered { stage } if self.verbosity == Verbosity::Verbose => {
+                self.line(&format!("{stage} ..."));
+            }
+            WatchEvent::Left { stage, seconds, bytes_done, items_done, summary } => {
+                let bar_text = self.close_bar(*stage, *bytes_done, *items_done);
+                match self.verbosity {
+                    Verbosity::Verbose => self.verbose_stage(*stage, *seconds, bar_text),
+                    _ => self.finished_stage(*stage, *seconds, bar_text.as_deref(), summary),
+                }
             }
             WatchEvent::Total { stage, bytes_total, items_total } => {
-                self.open(*stage, *bytes_total, *items_total)
+                self.open_bar(*stage, *bytes_total, *items_total);
             }
-            WatchEvent::Rung { .. } | WatchEvent::Mapped { .. } => {}
+            WatchEvent::Entered { .. } | WatchEvent::Rung { .. } | WatchEvent::Mapped { .. } => {}
         }
     }
 
-    /// Moves the bar, or the dashboard.
+    /// Prints a note whatever its level, unless the console is quiet.
+    pub fn print(&mut self, text: &str) {
+        self.note(text, NoteLevel::Normal);
+    }
+
+    /// Updates the bar or the dashboard from a heartbeat.
     pub fn progress(&mut self, seen: &Snapshot) {
-        if self.draw_dashboard(seen) {
+        if !self.stages || self.draw_dashboard(seen) {
             return;
         }
-        let Some(bar) = self.bar.as_mut().filter(|bar| seen.bar == Some(bar.stage)) else { return };
-        bar.last = seen.clone();
-        if let Some(drawn) = &bar.drawn {
-            drawn.set_length(seen.items_total.max(1));
-            drawn.set_position(seen.items_done);
-            drawn.set_message(bar.words());
-        } else if bar.written.elapsed() > PLAIN_EVERY {
-            bar.written = Instant::now();
-            let text = bar.words();
-            self.line(&text);
+        let Some(bar) = self.bar.as_mut() else { return self.show_current_stage(seen) };
+        if seen.bar != Some(bar.stage) {
+            return; // a heartbeat from before the bar
+        }
+        bar.update(seen);
+        if let Some(drawn) = &self.drawn {
+            let (done, total) = bar.items();
+            drawn.set_length(total.max(1));
+            drawn.set_position(done);
+            drawn.set_message(bar.text());
+        } else if bar.line_due(LINE_INTERVAL) {
+            let (stage, seconds, text) = (bar.stage, bar.seconds(), bar.text());
+            let line = match self.verbosity {
+                Verbosity::Verbose => text,
+                _ => self.stage_line(stage, seconds, &text),
+            };
+            self.line(&line);
         }
     }
 
-    /// Whether the dashboard is what shows this.
+    /// Clears bar and dashboard, so that later output stands alone.
+    pub fn finish(&mut self) {
+        self.dashboard = None;
+        self.bar = None;
+        self.clear_drawn();
+    }
+
+    fn note(&mut self, text: &str, level: NoteLevel) {
+        let shown = match (level, self.verbosity) {
+            (_, Verbosity::Quiet) => false,
+            (NoteLevel::Normal, _) => true,
+            (NoteLevel::Brief, verbosity) => verbosity == Verbosity::Normal,
+            (NoteLevel::Verbose, verbosity) => verbosity == Verbosity::Verbose,
+        };
+        if shown {
+            text.lines().for_each(|line| self.line(line));
+        }
+    }
+
+    fn verbose_stage(&mut self, stage: Stage, seconds: f64, bar_text: Option<String>) {
+        if let Some(text) = bar_text {
+            self.line(&text);
+        }
+        self.line(&format!("{stage}: done in {}", duration(seconds)));
+    }
+
+    /// The line of a finished stage: its name, its duration, its result, and details below.
+    fn finished_stage(
+        &mut self,
+        stage: Stage,
+        seconds: f64,
+        bar_text: Option<&str>,
+        summary: &str,
+    ) {
+        // The report after the load has a line for the smoke test.
+        if stage == Stage::SmokeTest {
+            return;
+        }
+        let mut lines = bar_text.into_iter().chain(summary.lines());
+        let first = lines.next().unwrap_or_default();
+        let line = self.stage_line(stage, seconds, first);
+        self.line(&line);
+        lines.for_each(|line| self.line(&format!("  {line}")));
+    }
+
+    fn stage_line(&self, stage: Stage, seconds: f64, text: &str) -> String {
+        let name = self.colors.done(&format!("{stage:<10}"));
+        let time = self.colors.dim(&format!("{:>8}", duration(seconds)));
+        format!("{name} {time}  {text}").trim_end().to_owned()
+    }
+
+    /// Draws the dashboard if the experiment's figures are there and the terminal is large enough.
     fn draw_dashboard(&mut self, seen: &Snapshot) -> bool {
         let size = Pane::terminal_size()
             .filter(|(columns, rows)| *columns >= COLUMNS_MIN && *rows >= ROWS_MIN);
-        let runs = seen.stages.contains(&Stage::Run)
-            && self.terminal
-            && self.verbosity == Verbosity::Stages;
+        let runs = seen.stages.contains(&Stage::Run) && self.draws;
         let (Some(figures), Some(size), true) = (&seen.figures, size, runs) else {
             self.dashboard = None;
             return false;
         };
-        let now = Instant::now();
-        if let Some(drawn) = self.bar.as_mut().and_then(|bar| bar.drawn.take()) {
-            drawn.finish_and_clear();
-        }
-        let (view, pane, due) =
-            self.dashboard.get_or_insert_with(|| (Dashboard::new(), Pane::open(), now));
-        view.see(figures, now);
-        if *due <= now {
-            pane.draw(&view.rows(figures, size, now));
-            *due = now + DRAWN_EVERY;
+        self.clear_drawn();
+        let (now, colors) = (Instant::now(), self.colors);
+        let view = self.dashboard.get_or_insert_with(|| DashboardView {
+            dashboard: Dashboard::new(),
+            pane: Pane::open(colors.enabled()),
+            draw_at: now,
+        });
+        view.dashboard.record(figures, now);
+        if view.draw_at <= now {
+            view.pane.draw(&view.dashboard.rows(figures, size, now));
+            view.draw_at = now + DASHBOARD_INTERVAL;
         }
         true
     }
 
-    /// Clears bar and dashboard, so that what is written next stands alone.
-    pub fn finish(&mut self) {
-        self.dashboard = None;
-        if let Some(bar) = self.bar.take()
-            && let Some(drawn) = bar.drawn
-        {
-            drawn.finish_and_clear();
+    /// Shows which stage is taking long, if it has no bar of its own.
+    fn show_current_stage(&mut self, seen: &Snapshot) {
+        let stage = seen.stages.last().copied().filter(|stage| prepares(*stage));
+        if self.draws {
+            match stage {
+                None => self.clear_drawn(),
+                Some(stage) => {
+                    let spinner = self.drawn.get_or_insert_with(spinner);
+                    spinner.set_message(stage.label());
+                    spinner.tick();
+                }
+            }
+            return;
+        }
+        match (stage, &mut self.current) {
+            (Some(stage), Some((current, since, named))) if *current == stage => {
+                if !*named && since.elapsed() > LINE_INTERVAL {
+                    *named = true;
+                    let seconds = since.elapsed().as_secs_f64();
+                    let line = self.stage_line(stage, seconds, "...");
+                    if self.verbosity == Verbosity::Normal {
+                        self.line(&line);
+                    }
+                }
+            }
+            (stage, current) => *current = stage.map(|stage| (stage, Instant::now(), false)),
         }
     }
 
-    fn open(&mut self, stage: Stage, bytes_total: u64, items_total: u64) {
-        self.finish();
-        let drawn = self.terminal.then(|| {
+    fn open_bar(&mut self, stage: Stage, bytes_total: u64, items_total: u64) {
+        self.clear_drawn();
+        self.bar = Some(StageBar::new(stage, bytes_total, items_total));
+        self.drawn = self.draws.then(|| {
             let style = ProgressStyle::with_template("{bar:24} {msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr()).with_style(style)
         });
-        let now = Instant::now();
-        let last = Snapshot { bytes_total, items_total, ..Snapshot::default() };
-        self.bar = Some(StageBar { stage, began: now, drawn, written: now, last });
     }
 
-    /// The bar of a stage that is over becomes a line that stays.
-    fn close(&mut self, stage: Stage, bytes_done: u64, items_done: u64) {
-        let Some(bar) = self.bar.as_mut().filter(|bar| bar.stage == stage) else { return };
-        (bar.last.bytes_done, bar.last.items_done) = (bytes_done, items_done);
-        let text = bar.words();
-        self.finish();
-        self.line(&text);
+    /// Clears what is drawn for a stage that ended; returns its bar's last text.
+    fn close_bar(&mut self, stage: Stage, bytes_done: u64, items_done: u64) -> Option<String> {
+        if self.bar.as_ref().is_some_and(|bar| bar.stage != stage) {
+            return None;
+        }
+        let text = self.bar.take().map(|mut bar| {
+            bar.finish(bytes_done, items_done);
+            bar.text()
+        });
+        self.clear_drawn();
+        text
+    }
+
+    fn clear_drawn(&mut self) {
+        if let Some(drawn) = self.drawn.take() {
+            drawn.finish_and_clear();
+        }
     }
 
     fn line(&mut self, text: &str) {
-        let text = match self.verbosity {
-            Verbosity::Quiet => return,
-            Verbosity::Notes => text.to_owned(),
-            Verbosity::Stages => format!("[{:8.2} s] {text}", self.began.elapsed().as_secs_f64()),
-        };
-        if let Some((_, pane, due)) = self.dashboard.as_mut() {
-            *due = Instant::now();
-            return pane.line(&text);
+        let mut line = self.colors.line(text);
+        if self.stages && self.verbosity == Verbosity::Verbose {
+            line = format!("[{:8.2} s] {line}", self.began.elapsed().as_secs_f64());
         }
-        match self.bar.as_ref().and_then(|bar| bar.drawn.as_ref()) {
-            Some(drawn) => drawn.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+        if let Some(view) = self.dashboard.as_mut() {
+            view.draw_at = Instant::now();
+            return view.pane.line(&line);
+        }
+        match &self.drawn {
+            Some(drawn) => drawn.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
         }
     }
 }
 
-impl StageBar {
-    fn words(&self) -> String {
-        let (seen, seconds) = (&self.last, self.began.elapsed().as_secs_f64().max(1e-6));
-        let what = match self.stage {
-            Stage::Read => "Loading checkpoint shards",
-            Stage::Fetch => "Fetching files",
-            stage => stage.label(),
-        };
-        let mut text = match seen.items_total {
-            0 => what.to_owned(),
-            total => format!("{what} {}/{total}", seen.items_done),
-        };
-        if seen.bytes_total > 0 {
-            let rate = seen.bytes_done as f64 / seconds;
-            text += &format!(
-                " {:.1}/{:.1} GB, {:.2} GB/s",
-                seen.bytes_done as f64 / 1e9,
-                seen.bytes_total as f64 / 1e9,
-                rate / 1e9
-            );
-        }
-        let share = match seen.bytes_total {
-            0 => seen.items_done as f64 / seen.items_total.max(1) as f64,
-            total => seen.bytes_done as f64 / total as f64,
-        };
-        if share > 0.0 && share < 1.0 {
-            text += &format!(", ETA {}", duration(seconds * (1.0 - share).max(0.0) / share));
-        }
-        if !seen.detail.is_empty() {
-            text += &format!(" · {}", seen.detail);
-        }
-        text
-    }
+/// Whether a stage prepares the command's work, so that nothing else is on the screen.
+fn prepares(stage: Stage) -> bool {
+    !matches!(
+        stage,
+        Stage::Run | Stage::Serve | Stage::Generate | Stage::Score | Stage::Prefill | Stage::Store
+    )
 }
 
-/// Seconds as people say them.
-pub fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 10.0 => format!("{s:.3} s"),
-        s if s < 120.0 => format!("{s:.1} s"),
-        s if s < 7200.0 => format!("{:.0} min {:02.0} s", (s / 60.0).floor(), s % 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
+fn spinner() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    spinner.set_style(style);
+    spinner
 }

@@ -1,4 +1,6 @@
-use super::console::duration;
+//! The view of a running experiment: figures in, rows of text out.
+
+use super::stage_bar::duration;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::{Constraint, Rect};
 use ratatui_core::style::{Color, Modifier, Style};
@@ -12,18 +14,17 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use watch::Figures;
 
-/// Rates are those of this long.
+/// Rates are averages over this time.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Points that the window keeps at most.
+/// Most samples kept for a window.
 const POINTS_MAX: usize = 128;
-/// The least that a terminal must have.
+/// The smallest terminal on which the dashboard is drawn.
 pub const COLUMNS_MIN: u16 = 60;
-/// See `COLUMNS_MIN`.
 pub const ROWS_MIN: u16 = 16;
-/// Rows of figures, frame included.
+/// Rows of the frame and the overall figures.
 const HEAD_ROWS: u16 = 6;
 
-/// The view of an experiment: figures in, rows out. It sees nothing but the worker's messages.
+/// Samples for rates; everything else is in the figures.
 pub struct Dashboard {
     points: VecDeque<Point>,
 }
@@ -36,13 +37,12 @@ struct Point {
 }
 
 impl Dashboard {
-    /// A view that has seen nothing.
     pub fn new() -> Dashboard {
         Dashboard { points: VecDeque::new() }
     }
 
-    /// Keeps what rates are made of.
-    pub fn see(&mut self, figures: &Figures, at: Instant) {
+    /// Samples the counters that rates are computed from.
+    pub fn record(&mut self, figures: &Figures, at: Instant) {
         let due = self.points.back().is_none_or(|last| at - last.at >= WINDOW / POINTS_MAX as u32);
         if due {
             self.points.push_back(Point { at, steps: figures.steps, tokens: figures.reply_tokens });
@@ -54,7 +54,7 @@ impl Dashboard {
         }
     }
 
-    /// The rows for a terminal of this size, `at` that time.
+    /// The rows for a terminal of this size at time `at`.
     pub fn rows(&self, figures: &Figures, (columns, rows): (u16, u16), at: Instant) -> Buffer {
         let runs = (figures.runs.len() as u16).min((rows / 2).saturating_sub(HEAD_ROWS)).min(16);
         let height =
@@ -102,7 +102,7 @@ impl Dashboard {
                 Span::raw(format!("{}/{}", f.runs_done, f.runs_total)),
                 name("  in flight "),
                 Span::raw(f.runs.len().to_string()),
-                name("  with others "),
+                name("  elsewhere "),
                 Span::raw(f.held.to_string()),
                 name("  failed "),
                 failed,
@@ -128,7 +128,7 @@ impl Dashboard {
         ]
     }
 
-    /// Steps and reply tokens a second over the window; none before anything was done.
+    /// Steps and reply tokens per second over the window; `None` before the first.
     fn rates(&self, f: &Figures, at: Instant) -> (Option<f64>, Option<f64>) {
         let Some(first) = self.points.front() else { return (None, None) };
         let seconds = (at - first.at).as_secs_f64();
@@ -151,7 +151,7 @@ fn share(part: u64, whole: u64) -> String {
     if whole == 0 { "-".to_owned() } else { format!("{:.0}%", 100.0 * part as f64 / whole as f64) }
 }
 
-/// Runs that are done, and beside them the part that steps of the others have done.
+/// A progress bar: the share of all steps that are done, or of runs where steps are unknown.
 fn bar(f: &Figures, width: u16) -> Line<'static> {
     let share = 1.0 - f.steps_left() as f64 / f.steps_max.max(1) as f64;
     let share =
@@ -229,7 +229,7 @@ mod tests {
         }
     }
 
-    fn text(rows: &Buffer) -> String {
+    fn rows_text(rows: &Buffer) -> String {
         let width = usize::from(rows.area.width);
         let rows: Vec<String> = rows
             .content()
@@ -240,13 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn all_figures_are_shown() {
+    fn every_figure_is_shown() {
         let (mut dashboard, begin) = (Dashboard::new(), Instant::now());
-        dashboard.see(&Figures { steps: 100, reply_tokens: 1000, ..figures() }, begin);
+        dashboard.record(&Figures { steps: 100, reply_tokens: 1000, ..figures() }, begin);
         let later = begin + Duration::from_secs(10);
-        dashboard.see(&figures(), later);
-        let shown = text(&dashboard.rows(&figures(), (100, 40), later));
-        for words in [
+        dashboard.record(&figures(), later);
+        let shown = rows_text(&dashboard.rows(&figures(), (100, 40), later));
+        for text in [
             "smollm2",
             "5/20",
             "steps/s 10.0",
@@ -257,14 +257,14 @@ mod tests {
             "7/50",
             "25%",
         ] {
-            assert!(shown.contains(words), "{words}: {shown}");
+            assert!(shown.contains(text), "{text}: {shown}");
         }
-        // 750 steps at 10 a second.
+        // 750 steps at 10 per second.
         assert!(shown.contains(&format!("ETA at most {}", duration(75.0))), "{shown}");
     }
 
     #[test]
-    fn the_smallest_terminal_and_the_most_runs_fit() {
+    fn five_hundred_runs_fit_the_smallest_terminal() {
         let mut many = figures();
         many.runs = (0..500).map(|run| (format!("{run:020}"), RunFigures::default())).collect();
         let rows = Dashboard::new().rows(&many, (COLUMNS_MIN, ROWS_MIN), Instant::now());
@@ -272,10 +272,10 @@ mod tests {
     }
 
     #[test]
-    fn old_points_are_forgotten() {
+    fn rates_forget_samples_older_than_the_window() {
         let (mut dashboard, begin) = (Dashboard::new(), Instant::now());
         for second in 0..300 {
-            dashboard.see(
+            dashboard.record(
                 &Figures { steps: 10 * second, ..Figures::default() },
                 begin + Duration::from_secs(second),
             );

@@ -1,4 +1,4 @@
-//! Words and exit codes for the ways in which a worker can end.
+//! Messages and exit codes for every way in which a worker can end.
 
 use crate::failure::exit;
 use std::fmt::Write;
@@ -7,9 +7,9 @@ use std::process::ExitStatus;
 use std::time::Duration;
 use watch::{Snapshot, Stage, Stall};
 
-/// The report of a worker that had to be ended: the verdict, and what each thread was doing.
-pub fn verdict(verdict: &Stall, seen: &Snapshot) -> String {
-    let mut text = match verdict {
+/// The report of a worker that has to be ended: the stall, and what each thread was doing.
+pub fn stall_report(stall: &Stall, seen: &Snapshot) -> String {
+    let mut text = match stall {
         Stall::NoProgress { stage, idle_s, limit_s } => format!(
             "stalled in stage {}: no progress for {idle_s:.1} s (limit {limit_s} s, --stall-timeout)",
             name(*stage)
@@ -23,11 +23,11 @@ pub fn verdict(verdict: &Stall, seen: &Snapshot) -> String {
             bytes_per_s / 1e6
         ),
     };
-    text.push_str(&doing(seen));
+    text.push_str(&activity(seen));
     text
 }
 
-/// The words for a worker that a signal ended, and its exit code.
+/// The exit code and message for a worker that was ended by a signal.
 pub fn killed(
     status: ExitStatus,
     seen: &Snapshot,
@@ -46,45 +46,48 @@ pub fn killed(
         }
         _ => (
             exit::SOFTWARE,
-            format!("the worker was ended by signal {signal}: a defect of ours, or of a driver"),
+            format!("the worker was ended by signal {signal}: a bug in vendomini, or in a driver"),
         ),
     };
-    (code, format!("{why}{}", doing(seen)))
+    (code, format!("{why}{}", activity(seen)))
 }
 
-/// How long the file systems of mapped files may take to say how large they are now.
-const SIZES_LIMIT: Duration = Duration::from_secs(1);
+/// Time that the mapped files' file systems get to report sizes.
+const SIZES_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The words for a page of a map that could not be had: a file that shrank, or a disk that failed.
+/// The message for a page of a mapped file that could not be read: the file shrank, or the disk
+/// failed.
 fn lost_map(mapped: &[(String, u64)]) -> String {
-    // Another thread asks: a file system that failed may not answer at all.
+    // On another thread: a failed file system may never answer.
     let (send, sizes) = std::sync::mpsc::sync_channel(1);
-    let asked = mapped.to_vec();
-    let ask = move || {
-        let now = |path: &String| std::fs::metadata(path).map(|file| file.len());
-        let shrank =
-            asked.iter().find(|(path, bytes)| now(path).is_ok_and(|now| now < *bytes)).cloned();
+    let files = mapped.to_vec();
+    let check = move || {
+        let size_now = |path: &String| std::fs::metadata(path).map(|file| file.len());
+        let shrank = files
+            .iter()
+            .find(|(path, bytes)| size_now(path).is_ok_and(|now| now < *bytes))
+            .cloned();
         let gone =
-            |(path, bytes): &(String, u64)| now(path).is_err().then(|| (path.clone(), *bytes));
-        let found = shrank.or_else(|| asked.iter().find_map(gone));
-        let words = found.map(|(path, bytes)| match now(&path) {
+            |(path, bytes): &(String, u64)| size_now(path).is_err().then(|| (path.clone(), *bytes));
+        let found = shrank.or_else(|| files.iter().find_map(gone));
+        let message = found.map(|(path, bytes)| match size_now(&path) {
             Ok(now) => {
                 format!("{path}: {bytes} bytes were mapped, {now} are left: it was truncated")
             }
-            Err(error) => format!("{path}: {bytes} bytes were mapped, and now: {error}"),
+            Err(error) => format!("{path}: {bytes} bytes were mapped, but now: {error}"),
         });
-        // Nobody listens past the limit.
-        drop(send.send(words));
+        // After the timeout the receiver is gone.
+        drop(send.send(message));
     };
-    let started = std::thread::Builder::new().name("sizes".into()).spawn(ask);
-    let found = started.ok().and_then(|_| sizes.recv_timeout(SIZES_LIMIT).ok().flatten());
-    let files =
+    let started = std::thread::Builder::new().name("sizes".into()).spawn(check);
+    let found = started.ok().and_then(|_| sizes.recv_timeout(SIZES_TIMEOUT).ok().flatten());
+    let names =
         || mapped.iter().map(|(path, _)| path.as_str()).take(8).collect::<Vec<_>>().join(", ");
     let what = found.unwrap_or_else(|| {
-        format!("a page of a mapped file could not be read; mapped were {}", files())
+        format!("a page of a mapped file could not be read; the mapped files are {}", names())
     });
     format!(
-        "{what} (SIGBUS while the worker used it). Load again when nobody writes to the checkpoint, or check its disk"
+        "{what} (SIGBUS while the worker used it). Load again when no process writes to the checkpoint, or check its disk"
     )
 }
 
@@ -95,18 +98,18 @@ fn killed_for_memory(oom_kills_before: Option<u64>) -> String {
             format!("the worker was killed for memory by the kernel (OOM). {remedy}")
         }
         _ => format!(
-            "the worker was killed (SIGKILL): for memory, unless somebody sent the signal. {remedy}"
+            "the worker was killed (SIGKILL): for memory, unless another process sent the signal. {remedy}"
         ),
     }
 }
 
-/// How often the kernel has killed for memory since it started, if it tells.
+/// The kernel's count of OOM kills since boot, if it has one.
 pub fn oom_kills() -> Option<u64> {
     let vmstat = std::fs::read_to_string("/proc/vmstat").ok()?;
     vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
-/// The exit code and name of a signal to the supervisor.
+/// The exit code and name of a signal that the supervisor received.
 pub fn signal_exit(signal: i32) -> (u8, &'static str) {
     match signal {
         2 => (130, "SIGINT (Ctrl-C)"),
@@ -120,9 +123,9 @@ fn name(stage: Option<Stage>) -> &'static str {
     stage.map_or("start", Stage::label)
 }
 
-/// The regular files that a process holds open: what a read that does not return is likely to be
-/// about. Asks nothing of their file systems.
-pub fn held_files(pid: u32) -> String {
+/// The regular files that a process has open: a read that does not return is likely of one of them.
+/// Does not touch their file systems.
+pub fn open_files(pid: u32) -> String {
     let links = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let mut files: Vec<String> = links
         .filter_map(|link| std::fs::read_link(link.path()).ok())
@@ -137,7 +140,7 @@ pub fn held_files(pid: u32) -> String {
     if files.is_empty() { String::new() } else { format!("\n  open files: {}", files.join(", ")) }
 }
 
-fn doing(seen: &Snapshot) -> String {
+fn activity(seen: &Snapshot) -> String {
     let mut text = String::new();
     if let Some(stage) = seen.stages.last() {
         let _infallible =

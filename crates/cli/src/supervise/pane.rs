@@ -1,50 +1,53 @@
+//! Rows at the bottom of the terminal that are redrawn in place, while lines scroll away above them.
+//!
+//! The terminal keeps its normal screen and mode. Only the cursor is hidden, so even a supervisor
+//! that is killed leaves the terminal usable.
+
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::{Color, Modifier};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-/// Rows at the bottom of the terminal that are drawn again and again; lines scroll away above them.
-/// The terminal stays in its own screen and in its own mode: nothing has to be undone but the
-/// cursor, which is hidden, so even a supervisor that is killed leaves it usable.
 pub struct Pane {
-    /// Rows that are on the screen.
+    /// Rows on the screen.
     drawn: u16,
+    colors: bool,
 }
 
 impl Pane {
-    /// A pane that shows nothing yet.
-    pub fn open() -> Pane {
-        Pane { drawn: 0 }
+    /// An empty pane.
+    pub fn open(colors: bool) -> Pane {
+        Pane { drawn: 0, colors }
     }
 
-    /// Columns and rows of the terminal on stderr; none where it does not say.
+    /// Columns and rows of the terminal on stderr, if it reports them.
     pub fn terminal_size() -> Option<(u16, u16)> {
         let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok()?;
         Some((size.ws_col, size.ws_row)).filter(|(columns, rows)| *columns > 0 && *rows > 0)
     }
 
-    /// Shows rows in place of those that are there.
+    /// Replaces the rows on the screen.
     pub fn draw(&mut self, rows: &Buffer) {
         let mut text = self.erased();
-        text.push_str(&ansi(rows));
+        text.push_str(&ansi(rows, self.colors));
         self.drawn = rows.area.height;
         put(&text);
     }
 
-    /// Writes a line above; the pane comes again with the next `draw`.
+    /// Writes a line above the pane, which the next `draw` restores.
     pub fn line(&mut self, line: &str) {
         let text = self.erased();
         put(&format!("{text}\x1b[?25h{line}\r\n"));
     }
 
-    /// Takes the pane away.
+    /// Erases the pane.
     pub fn close(&mut self) {
         let text = self.erased();
         put(&format!("{text}\x1b[?25h"));
     }
 
-    /// What erases the pane and goes to where it began.
+    /// Escapes that erase the pane and move the cursor to where it began.
     fn erased(&mut self) -> String {
         match std::mem::take(&mut self.drawn) {
             0 => "\r".to_owned(),
@@ -63,13 +66,13 @@ impl Drop for Pane {
 }
 
 fn put(text: &str) {
-    // A terminal that is gone sends SIGHUP, which ends the command; there is nobody to tell here.
+    // A closed terminal sends SIGHUP, which ends the command: the error needs no report here.
     let mut stderr = std::io::stderr().lock();
     let _gone = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
-/// Rows as the terminal takes them: colors, then symbols; the cursor ends at the begin of the last.
-fn ansi(rows: &Buffer) -> String {
+/// Rows as escapes and symbols; the cursor ends at the start of the last row.
+fn ansi(rows: &Buffer, colors: bool) -> String {
     let Rect { width, height, .. } = rows.area;
     let mut text = String::from("\x1b[?25l");
     for y in 0..height {
@@ -79,8 +82,8 @@ fn ansi(rows: &Buffer) -> String {
             let of_cell = (cell.fg, cell.modifier);
             if style != Some(of_cell) {
                 style = Some(of_cell);
-                let _infallible =
-                    write!(text, "\x1b[0{}{}m", modifiers(cell.modifier), color(cell.fg));
+                let color = if colors { color(cell.fg) } else { "" };
+                let _infallible = write!(text, "\x1b[0{}{color}m", modifiers(cell.modifier));
             }
             text.push_str(cell.symbol());
         }
@@ -89,8 +92,7 @@ fn ansi(rows: &Buffer) -> String {
             text.push_str("\r\n");
         }
     }
-    // The terminal itself writes ^C where the cursor stands: within the pane, not beyond its last
-    // column.
+    // The terminal echoes ^C at the cursor: it must be inside the pane, not after its last column.
     text.push('\r');
     text
 }
@@ -116,18 +118,20 @@ mod tests {
     use ratatui_core::style::Style;
 
     #[test]
-    fn rows_become_colors_and_symbols() {
+    fn rows_become_escapes_and_symbols() {
         let mut rows = Buffer::empty(Rect::new(0, 0, 3, 2));
         rows.set_string(0, 0, "ab", Style::new().fg(Color::Green));
         rows.set_string(1, 1, "c", Style::new().add_modifier(Modifier::BOLD));
         let expected =
             "\x1b[?25l\x1b[0;32mab\x1b[0m \x1b[0m\r\n\x1b[0m \x1b[0;1mc\x1b[0m \x1b[0m\r";
-        assert_eq!(ansi(&rows), expected);
+        assert_eq!(ansi(&rows, true), expected);
+        let expected = "\x1b[?25l\x1b[0mab\x1b[0m \x1b[0m\r\n\x1b[0m \x1b[0;1mc\x1b[0m \x1b[0m\r";
+        assert_eq!(ansi(&rows, false), expected);
     }
 
     #[test]
-    fn what_was_drawn_is_erased_once() {
-        let mut pane = Pane { drawn: 4 };
+    fn drawn_rows_are_erased_once() {
+        let mut pane = Pane { drawn: 4, colors: false };
         assert_eq!(pane.erased(), "\r\x1b[3A\x1b[J");
         assert_eq!(pane.erased(), "\r");
     }

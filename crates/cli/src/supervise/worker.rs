@@ -1,3 +1,5 @@
+//! The worker's side of the supervisor: how it is started, and the pipe on which it reports.
+
 use crate::failed_rungs::{self, FailedRungs};
 use crate::failure::Failure;
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -9,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use watch::{Watch, WorkerMessage};
 
-/// Holds the number of the pipe's writing end in a worker's environment.
+/// The environment variable with the file descriptor of the pipe's writing end.
 const PIPE_VARIABLE: &str = "VENDOMINI_WORKER_PIPE";
-/// How often a worker says what it is doing.
+/// Interval of the snapshots that a worker sends.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// Whether this process was started by a supervisor.
@@ -19,12 +21,12 @@ pub fn is_worker() -> bool {
     std::env::var_os(PIPE_VARIABLE).is_some()
 }
 
-/// Starts this program again with the same arguments and a pipe to report on. Its output comes to
-/// us, who pass it on: a worker that is stuck in the kernel for ever would keep the terminal's or a
-/// pipe's end open, and whoever reads there waiting.
+/// Starts this program again with the same arguments and a pipe to report on. Its output is piped
+/// through the supervisor: a worker that is stuck in the kernel forever would else keep the
+/// caller's pipe open, and `vendomini load | tee log` would never end.
 pub(super) fn spawn(failed: &FailedRungs) -> std::io::Result<(Child, PipeReader)> {
     let (reader, writer) = std::io::pipe()?;
-    // The writing end has to survive the exec; everything else that Rust opens is closed by it.
+    // The writing end must survive the exec; Rust opens everything else close-on-exec.
     fcntl_setfd(&writer, FdFlags::empty())?;
     let child = Command::new(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
@@ -36,22 +38,22 @@ pub(super) fn spawn(failed: &FailedRungs) -> std::io::Result<(Child, PipeReader)
     Ok((child, reader))
 }
 
-/// A worker's line to its supervisor.
+/// The worker's end of the pipe to its supervisor.
 #[derive(Clone)]
 pub struct SupervisorPipe(Arc<Mutex<File>>);
 
 impl SupervisorPipe {
-    fn say(&self, message: &WorkerMessage) -> std::io::Result<()> {
+    fn send(&self, message: &WorkerMessage) -> std::io::Result<()> {
         let mut text = serde_json::to_string(message)?;
         text.push('\n');
         let mut pipe = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         pipe.write_all(text.as_bytes())
     }
 
-    /// The last word of a worker that could not do its work.
-    pub fn failed(&self, failure: &Failure) {
+    /// Reports the error that ends the worker.
+    pub fn report_failure(&self, failure: &Failure) {
         let message = WorkerMessage::Failed { exit: failure.exit(), text: failure.text.clone() };
-        if self.say(&message).is_err() {
+        if self.send(&message).is_err() {
             eprintln!("vendomini: {}", failure.text);
         }
     }
@@ -61,34 +63,33 @@ impl SupervisorPipe {
 /// watch, and the end of the supervisor ends the worker.
 ///
 /// # Errors
-/// If the pipe cannot be opened or a thread not be started.
+/// If the pipe cannot be opened or a thread cannot be started.
 pub fn connect() -> std::io::Result<(Watch, SupervisorPipe)> {
     let number = std::env::var(PIPE_VARIABLE).map_err(std::io::Error::other)?;
     let pipe = OpenOptions::new().write(true).open(format!("/dev/fd/{number}"))?;
-    let line = SupervisorPipe(Arc::new(Mutex::new(pipe)));
+    let pipe = SupervisorPipe(Arc::new(Mutex::new(pipe)));
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    let events = line.clone();
-    // Nobody is left to tell when the supervisor is gone.
-    let watch = Watch::new(Box::new(move |event| drop(events.say(&WorkerMessage::Event(event)))));
-    beat(watch.clone(), line.clone())?;
-    obey(watch.clone())?;
-    report_panics(line.clone());
-    Ok((watch, line))
+    let events = pipe.clone();
+    // A failed send means that the supervisor is gone, and this process with it.
+    let watch = Watch::new(Box::new(move |event| drop(events.send(&WorkerMessage::Event(event)))));
+    send_heartbeats(watch.clone(), pipe.clone())?;
+    cancel_on_sigterm(watch.clone())?;
+    report_panics(pipe.clone());
+    Ok((watch, pipe))
 }
 
-fn beat(watch: Watch, line: SupervisorPipe) -> std::io::Result<()> {
+fn send_heartbeats(watch: Watch, pipe: SupervisorPipe) -> std::io::Result<()> {
     let run = move || {
-        while line.say(&WorkerMessage::Heartbeat(Box::new(watch.snapshot()))).is_ok() {
+        while pipe.send(&WorkerMessage::Heartbeat(Box::new(watch.snapshot()))).is_ok() {
             std::thread::sleep(HEARTBEAT);
         }
     };
     std::thread::Builder::new().name("heartbeat".into()).spawn(run).map(drop)
 }
 
-fn obey(watch: Watch) -> std::io::Result<()> {
+fn cancel_on_sigterm(watch: Watch) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-    // A terminal sends SIGINT to both processes; the supervisor turns it into SIGTERM for the
-    // worker.
+    // A terminal sends SIGINT to both processes; the supervisor answers with SIGTERM to the worker.
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
     let run = move || {
         for signal in signals.forever() {
@@ -100,11 +101,10 @@ fn obey(watch: Watch) -> std::io::Result<()> {
     std::thread::Builder::new().name("signals".into()).spawn(run).map(drop)
 }
 
-fn report_panics(line: SupervisorPipe) {
+fn report_panics(pipe: SupervisorPipe) {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
-        let text =
-            format!("a defect of vendomini's own, please report it: thread {thread}: {panic}");
-        line.failed(&Failure::software(text));
+        let text = format!("a bug in vendomini, please report it: thread {thread}: {panic}");
+        pipe.report_failure(&Failure::software(text));
     }));
 }

@@ -1,0 +1,133 @@
+//! Arguments of the commands that work on an experiment.
+
+use super::TimeArgs;
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The experiment's configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Concurrent runs on one loaded model [default: 4]
+    #[arg(long, short = 'j', alias = "n-jobs", value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Change one key of the configuration, dotted: pe_induction.p_shock=0.2
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The folder for results [default: results]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Stop after this many runs
+    #[arg(long, value_name = "N")]
+    pub max_runs: Option<usize>,
+    /// Only the runs of this model ("scripted": those that need none)
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Stop cleanly after this many seconds; exit with 124 if runs are left
+    #[arg(long = "time-left", value_name = "S")]
+    pub time_left_s: Option<u64>,
+    /// Other processes work on the same folder: do not exit with 69 because of runs that they have
+    /// claimed
+    #[arg(long)]
+    pub shared: bool,
+    /// Fallbacks where the plan does not fit or memory runs out: keep (keeps the model's dtype and
+    /// the limits given), none, auto, or allow=over-limit,int8 [default: keep]
+    #[arg(long, value_name = "POLICY")]
+    pub fallback: Option<String>,
+    /// Limit of each device for weights
+    #[arg(long, value_name = "SPEC")]
+    pub max_memory: Option<String>,
+    /// auto, bf16, f16, f32 or int8
+    #[arg(long, default_value = "auto")]
+    pub dtype: String,
+    /// dtype of the KV cache: auto, bf16, f32 or int8
+    #[arg(long, value_name = "DTYPE", default_value = "auto")]
+    pub kv_dtype: String,
+    #[command(flatten)]
+    pub time: TimeArgs,
+    /// Compute threads
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// The experiment's configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// The cluster's account, partition, GPUs and limits, in YAML
+    #[arg(long, value_name = "FILE")]
+    pub site: Option<PathBuf>,
+    /// Print the plan and the scripts, and submit nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Change one key of the configuration
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The folder for results, which all nodes must see [default: results]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Tasks for each model [default: from the estimated hours]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub tasks: Option<u32>,
+    /// Concurrent runs in a task
+    #[arg(long, short = 'j', value_name = "N")]
+    pub jobs: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The experiment's folder
+    pub dir: PathBuf,
+    /// steps or runs
+    #[arg(long, default_value = "steps")]
+    pub table: String,
+    /// jsonl, csv or parquet
+    #[arg(long, default_value = "jsonl")]
+    pub format: String,
+    /// A file, or - for stdout
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub out: String,
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// A run's folder, or an experiment's folder for all its runs
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct DetectArgs {
+    /// The experiment's folder
+    pub dir: PathBuf,
+    /// Change one key: crash_detector.threshold=strict
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `audit` and `grid`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// The experiment's configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Change one key of the configuration
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The experiment's folder
+    pub dir: PathBuf,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}

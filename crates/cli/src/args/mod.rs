@@ -1,0 +1,72 @@
+//! The command line as typed. `commands` gives it a meaning.
+
+mod experiment;
+mod model;
+
+pub use experiment::{
+    AuditArgs, DetectArgs, ExportArgs, ReplayArgs, RunArgs, StatusArgs, SubmitArgs,
+};
+pub use model::{
+    BenchArgs, BringUpArgs, DoctorArgs, FetchArgs, GenerateArgs, LoadArgs, PlacementArgs, PlanArgs,
+    ScoreArgs, SelftestArgs, ServeArgs, SynthArgs, TimeArgs,
+};
+
+use clap::{Parser, Subcommand};
+
+/// Plans where every byte of a language model goes, loads it with deadlines on every wait, and runs
+/// the VendoMini experiment on it
+#[derive(Debug, Parser)]
+#[command(name = "vendomini", version, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print nothing on stderr but errors
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print everything: stages as they begin, exact bytes, all notes
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+    /// Print lines instead of bars and the dashboard, also on a terminal
+    #[arg(long, global = true)]
+    pub plain: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show where every byte of a model would go, from its headers alone
+    Plan(PlanArgs),
+    /// Load a model, report its memory, run a smoke test, and exit
+    Load(LoadArgs),
+    /// Continue a text, or answer a chat message
+    Generate(GenerateArgs),
+    /// Print log-probabilities of a text or of token ids
+    Score(ScoreArgs),
+    /// Measure load, prefill and decoding against this machine's limits
+    Bench(BenchArgs),
+    /// Serve a model over HTTP to OpenAI's clients
+    Serve(ServeArgs),
+    /// Run an experiment; run the same command again to resume it
+    Run(RunArgs),
+    /// Submit an experiment to Slurm as job arrays; each task takes runs from the shared folder
+    Submit(SubmitArgs),
+    /// Write an experiment's rows as one table
+    Export(ExportArgs),
+    /// Show devices, limits, caches, and what would stop a load
+    Doctor(DoctorArgs),
+    /// Check every GPU kernel against the CPU, and measure the GPU
+    Selftest(SelftestArgs),
+    /// Download a model into the cache
+    Fetch(FetchArgs),
+    /// Write a synthetic checkpoint of a known shape
+    Synth(SynthArgs),
+    /// Recompute runs from their seed and recorded replies, and report the first difference
+    Replay(ReplayArgs),
+    /// Run the crash detectors again on stored rows, with other thresholds
+    Detect(DetectArgs),
+    /// Find factors of a configuration whose levels change nothing
+    Audit(AuditArgs),
+    /// Count the runs of a configuration, and estimate their cost
+    Grid(AuditArgs),
+    /// Show an experiment's progress
+    Status(StatusArgs),
+}

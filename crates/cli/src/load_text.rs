@@ -1,0 +1,89 @@
+//! The report of a load as text: in human units, and to the byte for `-v`.
+
+use engine::LoadReport;
+use engine::load::{GpuUse, TierUse};
+use placement::{Tier, short_text};
+
+/// What a load used, in human units.
+pub fn brief(report: &LoadReport) -> Vec<String> {
+    let mut lines = vec![model_line(report)];
+    for tier in report.tiers.iter().filter(|tier| is_used(tier)) {
+        let parts = format!(
+            "weights {}, KV cache {}, activations {}",
+            short_text(tier.weights_bytes),
+            short_text(tier.kv_bytes),
+            short_text(tier.activations_bytes)
+        );
+        lines.push(match (tier.tier, &tier.gpu) {
+            (Tier::Gpu(gpu), Some(memory)) => format!("  GPU {gpu} ({}): {parts}", memory.name),
+            (Tier::Gpu(gpu), None) => format!("  virtual GPU {gpu}: {parts}"),
+            (other, _) => format!("  {other}: {parts}"),
+        });
+        lines.extend(tier.gpu.as_ref().map(|memory| {
+            format!(
+                "    {} allocated, {} reserved, {} total, {} free",
+                short_text(memory.allocated_bytes),
+                short_text(memory.reserved_bytes),
+                short_text(memory.total_bytes),
+                short_text(memory.free_bytes)
+            )
+        }));
+    }
+    lines.push(smoke_test_line(report));
+    lines
+}
+
+/// What a load planned and used, in bytes.
+pub fn exact(report: &LoadReport) -> Vec<String> {
+    let mut lines = vec![model_line(report)];
+    lines.extend(report.tiers.iter().filter(|tier| is_used(tier)).map(|tier| {
+        format!(
+            "  {}: weights {} of {} planned, KV {} of {}, activations {} of {}",
+            tier.tier,
+            tier.weights_bytes,
+            tier.weights_planned_bytes,
+            tier.kv_bytes,
+            tier.kv_planned_bytes,
+            tier.activations_bytes,
+            tier.activations_planned_bytes
+        )
+    }));
+    lines.extend(
+        report.tiers.iter().filter_map(|tier| Some(gpu_line(tier.tier, tier.gpu.as_ref()?))),
+    );
+    lines.push(smoke_test_line(report));
+    lines
+}
+
+fn is_used(tier: &TierUse) -> bool {
+    tier.weights_bytes + tier.kv_bytes + tier.activations_bytes > 0
+}
+
+fn model_line(report: &LoadReport) -> String {
+    format!(
+        "model class {}, {}, {} kernels on {} threads",
+        report.model_class, report.precision, report.kernel_set, report.threads
+    )
+}
+
+fn gpu_line(tier: Tier, gpu: &GpuUse) -> String {
+    format!(
+        "  {tier} ({}): {} bytes allocated, {:.1}% of {} planned; {} reserved, {} at most so far; {} of {} free",
+        gpu.name,
+        gpu.allocated_bytes,
+        100.0 * gpu.allocated_bytes as f64 / gpu.planned_bytes.max(1) as f64,
+        gpu.planned_bytes,
+        gpu.reserved_bytes,
+        gpu.peak_reserved_bytes,
+        gpu.free_bytes,
+        gpu.total_bytes
+    )
+}
+
+fn smoke_test_line(report: &LoadReport) -> String {
+    let smoke = &report.smoke_test;
+    format!(
+        "smoke test: {} tokens in {:.3} s, {:.1} tok/s, ok",
+        smoke.tokens, smoke.seconds, smoke.tok_s
+    )
+}

@@ -1,0 +1,75 @@
+//! Models in the caches: finds one, or downloads it.
+
+use crate::failure::Failure;
+use checkpoint::{Checkpoint, SearchPaths};
+use fetch::{Hub, FetchRequest, FetchSource};
+use std::path::PathBuf;
+use watch::{Stage, Watch};
+
+/// Finds a model in the caches, or downloads it.
+///
+/// # Errors
+/// See [`fetch::FetchError`]; 66 if the model is not in a cache and its name is not a hub name.
+pub fn find_or_fetch(model: &str, search: &SearchPaths, watch: &Watch) -> Result<PathBuf, Failure> {
+    match checkpoint::locate(model, search) {
+        Ok(path) => Ok(path),
+        Err(missing) if !is_hub_name(checkpoint::hub_name(model)) => Err(missing.into()),
+        Err(_) => {
+            watch.note(format!("{model} is not in a cache: downloading it"));
+            download(model, FetchSource::Auto, None, search, watch)
+        }
+    }
+}
+
+/// A cached model with valid headers. `None` for one that is missing or incomplete.
+pub fn find_complete(model: &str, search: &SearchPaths, watch: &Watch) -> Option<PathBuf> {
+    let path = checkpoint::locate(model, search).ok()?;
+    match Checkpoint::open(&path) {
+        Ok(_) => Some(path),
+        Err(error) => {
+            watch.note(format!("{} is incomplete: {error}", path.display()));
+            None
+        }
+    }
+}
+
+/// Downloads a model. `file` selects a GGUF file of a repository that has several.
+///
+/// # Errors
+/// See [`fetch::FetchError`]; 2 for a name that is not a hub name.
+pub fn download(
+    model: &str,
+    source: FetchSource,
+    file: Option<&str>,
+    search: &SearchPaths,
+    watch: &Watch,
+) -> Result<PathBuf, Failure> {
+    let name = checkpoint::hub_name(model);
+    if !is_hub_name(name) {
+        return Err(Failure::usage(format!(
+            "fetch: expected a hub name (org/name) or an alias, found {model}"
+        )));
+    }
+    let no_cache =
+        || Failure::usage("fetch: expected a cache folder, found none. Set HF_HOME or HOME");
+    let models = search.fetch_into().ok_or_else(no_cache)?;
+    let hub_cache = search.hub_caches.first().map_or(models, PathBuf::as_path);
+    let (name, revision) =
+        name.split_once('@').map_or((name, None), |(name, revision)| (name, Some(revision)));
+    let _stage = watch.enter(Stage::Fetch);
+    let hub = Hub::from_env();
+    Ok(fetch::fetch(
+        &FetchRequest { model: name, revision, source, hub: &hub, file, hub_cache, models },
+        watch,
+    )?)
+}
+
+fn is_hub_name(name: &str) -> bool {
+    let is_plain = |part: &str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        !part.is_empty() && part.chars().all(allowed) && part != "." && part != ".."
+    };
+    let (name, revision) = name.split_once('@').unwrap_or((name, "main"));
+    name.split_once('/').is_some_and(|(org, model)| is_plain(org) && is_plain(model))
+        && is_plain(revision)
+}

@@ -1,0 +1,79 @@
+//! Threads that turn the worker's pipe, its output and signals into supervisor events.
+
+use super::worker;
+use crate::failed_rungs::FailedRungs;
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
+use std::process::Child;
+use std::sync::mpsc::SyncSender;
+use std::thread::Builder;
+use watch::WorkerMessage;
+
+/// Everything that a supervisor reacts to, but for time.
+pub enum SupervisorEvent {
+    Message(WorkerMessage),
+    PipeClosed,
+    /// The worker's stdout or stderr was closed.
+    OutputClosed,
+    Signal(i32),
+}
+
+/// Starts a worker whose messages and output are sent to `events`.
+pub fn start_worker(
+    failed: &FailedRungs,
+    events: &SyncSender<SupervisorEvent>,
+) -> std::io::Result<Child> {
+    let (mut child, pipe) = worker::spawn(failed)?;
+    relay_output(child.stdout.take(), std::io::stdout(), "worker-stdout", events.clone())?;
+    relay_output(child.stderr.take(), std::io::stderr(), "worker-stderr", events.clone())?;
+    read_messages(pipe, events.clone())?;
+    Ok(child)
+}
+
+fn read_messages(pipe: PipeReader, events: SyncSender<SupervisorEvent>) -> std::io::Result<()> {
+    let read = move || {
+        for line in BufReader::new(pipe).lines() {
+            let Ok(line) = line else { break };
+            // A worker that was killed while it wrote leaves half a line.
+            let Ok(message) = serde_json::from_str(&line) else { continue };
+            if events.send(SupervisorEvent::Message(message)).is_err() {
+                return;
+            }
+        }
+        let _supervisor_ended = events.send(SupervisorEvent::PipeClosed);
+    };
+    Builder::new().name("worker-pipe".into()).spawn(read).map(drop)
+}
+
+/// Copies the worker's output to this process's own.
+fn relay_output(
+    from: Option<impl Read + Send + 'static>,
+    mut to: impl Write + Send + 'static,
+    name: &str,
+    events: SyncSender<SupervisorEvent>,
+) -> std::io::Result<()> {
+    let Some(mut from) = from else { return Ok(()) };
+    let relay = move || {
+        let mut buffer = [0; 8192];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            // Our reader is gone: closing our end of the pipe gives the worker EPIPE, too.
+            if to.write_all(&buffer[..count]).and_then(|()| to.flush()).is_err() {
+                break;
+            }
+        }
+        let _supervisor_ended = events.send(SupervisorEvent::OutputClosed);
+    };
+    Builder::new().name(name.into()).spawn(relay).map(drop)
+}
+
+pub fn listen_for_signals(events: SyncSender<SupervisorEvent>) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
+    let relay = move || {
+        for signal in signals.forever() {
+            if events.send(SupervisorEvent::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    };
+    Builder::new().name("signals".into()).spawn(relay).map(drop)
+}
