@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use checkpoint::{Checkpoint, SearchPaths};
-use fetch::{Hub, FetchRequest, FetchSource};
+use fetch::{FetchRequest, FetchSource, Hub};
 use std::path::PathBuf;
 use watch::{Stage, Watch};
 

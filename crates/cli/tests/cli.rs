@@ -1,28 +1,28 @@
-//! The program as a stranger would run it: exit codes, words, and numbers against transformers.
+//! The program as users run it: exit codes, messages, and results compared with transformers.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
 }
 
-/// A folder that is gone after the test.
-struct Folder(PathBuf);
+/// A folder that is removed after the test.
+struct TestFolder(PathBuf);
 
-impl Folder {
-    fn new(name: &str) -> Folder {
+impl TestFolder {
+    fn new(name: &str) -> TestFolder {
         let path =
             std::env::temp_dir().join(format!("vendomini-cli-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a folder");
-        Folder(path)
+        TestFolder(path)
     }
 
-    /// A copy of a golden checkpoint, to be broken.
-    fn of_golden(name: &str) -> Folder {
-        let folder = Folder::new(name);
+    /// A copy of a golden checkpoint.
+    fn of_golden(name: &str) -> TestFolder {
+        let folder = TestFolder::new(name);
         for entry in std::fs::read_dir(golden("llama-gqa")).expect("golden data") {
             let entry = entry.expect("an entry");
             std::fs::copy(entry.path(), folder.0.join(entry.file_name())).expect("a copy");
@@ -31,10 +31,14 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TestFolder {
     fn drop(&mut self) {
         drop(std::fs::remove_dir_all(&self.0));
     }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn vendomini(arguments: &[&str]) -> Output {
@@ -44,53 +48,57 @@ fn vendomini(arguments: &[&str]) -> Output {
         .expect("the program starts")
 }
 
-/// Runs the program; it must end with this code and say these words.
-fn ends(arguments: &[&str], code: i32, words: &[&str]) {
+/// Runs the program, which must exit with this code and print these texts on stderr.
+fn assert_exit(arguments: &[&str], code: i32, texts: &[&str]) {
     let output = vendomini(arguments);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-    for word in words {
-        assert!(said.contains(word), "{arguments:?} should say {word:?}: {said}");
+    let stderr = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+    for text in texts {
+        assert!(stderr.contains(text), "{arguments:?} should print {text:?}: {stderr}");
     }
     assert!(output.stdout.is_empty(), "{arguments:?}: stdout stays clean on an error");
 }
 
 #[test]
-fn what_is_not_there_is_66_and_says_where_it_looked() {
-    ends(&["plan", "/no/such/model"], 66, &["/no/such/model", "fetch"]);
-    let folder = Folder::new("empty");
-    ends(&["load", folder.0.to_str().expect("UTF-8")], 66, &["config.json"]);
-    ends(&["run", "--config", "/no/such.yaml"], 66, &["/no/such.yaml"]);
-    ends(&["fetch", "nobody/nothing", "--source", "pip"], 66, &["nobody/nothing"]);
+fn a_missing_file_or_model_exits_with_66_and_is_named() {
+    assert_exit(&["plan", "/no/such/model"], 66, &["/no/such/model", "fetch"]);
+    let folder = TestFolder::new("empty");
+    assert_exit(&["load", folder.0.to_str().expect("UTF-8")], 66, &["config.json"]);
+    assert_exit(&["run", "--config", "/no/such.yaml"], 66, &["/no/such.yaml"]);
+    assert_exit(&["fetch", "nobody/nothing", "--source", "pip"], 66, &["nobody/nothing"]);
 }
 
 #[test]
-fn a_wrong_command_line_is_2_and_says_what_was_meant() {
+fn an_invalid_argument_exits_with_2_and_names_what_is_expected() {
     let model = golden("llama-gqa");
     let model = model.to_str().expect("UTF-8");
-    ends(&["score", model, "--tokens", "1,x"], 2, &["1,2,3", "x"]);
-    ends(&["plan", model, "--dtype", "int9"], 2, &["int8", "int9"]);
-    ends(&["plan", model, "--max-memory", "0=lots"], 2, &["GiB", "0=lots"]);
-    ends(&["plan", model, "--context", "0"], 2, &["--context"]);
-    ends(&["nonsense"], 2, &["nonsense"]);
+    assert_exit(&["score", model, "--tokens", "1,x"], 2, &["1,2,3", "x"]);
+    assert_exit(&["plan", model, "--dtype", "int9"], 2, &["int8", "int9"]);
+    assert_exit(&["plan", model, "--max-memory", "0=lots"], 2, &["GiB", "0=lots"]);
+    assert_exit(&["plan", model, "--context", "0"], 2, &["--context"]);
+    assert_exit(&["nonsense"], 2, &["nonsense"]);
 }
 
 #[test]
-fn bad_checkpoints_are_65_and_name_the_file() {
-    let truncated = Folder::of_golden("truncated");
+fn a_damaged_checkpoint_exits_with_65_and_names_the_file() {
+    let truncated = TestFolder::of_golden("truncated");
     let file = truncated.0.join("model.safetensors");
     let bytes = std::fs::read(&file).expect("weights");
     std::fs::write(&file, &bytes[..bytes.len() - 10]).expect("a shorter file");
-    ends(&["load", truncated.0.to_str().expect("UTF-8")], 65, &["model.safetensors", "truncated"]);
+    assert_exit(
+        &["load", truncated.0.to_str().expect("UTF-8")],
+        65,
+        &["model.safetensors", "truncated"],
+    );
     std::fs::write(&file, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
         .expect("a pointer");
-    ends(&["load", truncated.0.to_str().expect("UTF-8")], 65, &["LFS"]);
+    assert_exit(&["load", truncated.0.to_str().expect("UTF-8")], 65, &["LFS"]);
     let config = truncated.0.join("config.json");
     let text = std::fs::read_to_string(&config)
         .expect("a configuration")
         .replace("LlamaForCausalLM", "WhaleForCausalLM");
     std::fs::write(&config, text).expect("another class");
-    ends(
+    assert_exit(
         &["load", truncated.0.to_str().expect("UTF-8")],
         65,
         &["WhaleForCausalLM", "LlamaForCausalLM"],
@@ -98,11 +106,15 @@ fn bad_checkpoints_are_65_and_name_the_file() {
 }
 
 #[test]
-fn a_configuration_with_an_unknown_key_is_2_and_names_it() {
-    let folder = Folder::new("config");
+fn an_unknown_configuration_key_exits_with_2_and_is_named() {
+    let folder = TestFolder::new("config");
     let file = folder.0.join("x.yaml");
     std::fs::write(&file, "experiment:\n  name: x\n  replicatoins: 2\n").expect("a file");
-    ends(&["run", "--config", file.to_str().expect("UTF-8")], 2, &["replicatoins", "replications"]);
+    assert_exit(
+        &["run", "--config", file.to_str().expect("UTF-8")],
+        2,
+        &["replicatoins", "replications"],
+    );
 }
 
 #[test]
@@ -116,15 +128,9 @@ fn scores_agree_with_transformers() {
     let model = model.to_str().expect("UTF-8");
     let output =
         vendomini(&["score", model, "--tokens", &tokens.join(","), "--dtype", "f32", "--json"]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    for words in
-        ["Loading checkpoint shards 1/1", "load returned", "LlamaForCausalLM", "smoke test:"]
-    {
-        assert!(said.contains(words), "{words:?} in {said}");
-    }
+    assert!(output.status.success(), "{}", stderr(&output));
     let score: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
-    assert_eq!(score["schema_version"], 1);
+    assert_eq!(score["schema_version"], 2);
     let (ours, theirs) = (
         score["logprobs"].as_array().expect("a list"),
         expected["logprobs"].as_array().expect("a list"),
@@ -138,7 +144,7 @@ fn scores_agree_with_transformers() {
 }
 
 #[test]
-fn a_plan_names_every_module_and_a_load_returns_it() {
+fn plan_and_load_report_the_same_device_map() {
     let model = golden("llama-gqa");
     let model = model.to_str().expect("UTF-8");
     for command in ["plan", "load"] {
@@ -155,78 +161,133 @@ fn a_plan_names_every_module_and_a_load_returns_it() {
 }
 
 #[test]
-fn what_does_not_fit_is_71_and_says_by_how_much() {
-    let folder = Folder::new("small");
+fn a_model_that_does_not_fit_exits_with_71_and_names_the_shortage() {
+    let folder = TestFolder::new("small");
     let file = folder.0.join("machine.yaml");
     std::fs::write(&file, "host: { memory: 100MiB }\n").expect("a file");
     let (model, machine) = (golden("llama-gqa"), file.to_str().expect("UTF-8").to_owned());
-    ends(&["plan", model.to_str().expect("UTF-8"), "--machine", &machine], 71, &["short", "cpu"]);
+    assert_exit(
+        &["plan", model.to_str().expect("UTF-8"), "--machine", &machine],
+        71,
+        &["short", "cpu"],
+    );
 }
 
 #[test]
-fn a_plan_is_told_to_people_and_maps_are_checked() {
-    let folder = Folder::new("maps");
+fn a_plan_is_printed_once_and_device_maps_are_checked() {
+    let folder = TestFolder::new("maps");
     let model = golden("llama-gqa");
     let model = model.to_str().expect("UTF-8");
     let file = folder.0.join("map.json");
     let file = file.to_str().expect("UTF-8").to_owned();
     std::fs::write(&file, r#"{"": "cpu", "model.layer.0": "disk"}"#).expect("a file");
-    ends(
+    assert_exit(
         &["plan", model, "--device-map", &file],
         2,
         &["model.layer.0", "did you mean model.layers.0?"],
     );
-    ends(&["plan", model, "--device-map", "balance"], 2, &["did you mean balanced?"]);
-    ends(&["plan", model, "--device-map", "/no/such.json"], 2, &["/no/such.json"]);
+    assert_exit(&["plan", model, "--device-map", "balance"], 2, &["did you mean balanced?"]);
+    assert_exit(&["plan", model, "--device-map", "/no/such.json"], 2, &["/no/such.json"]);
     std::fs::write(&file, r#"{"": "cpu", "model.layers.0": "disk"}"#).expect("a file");
     let output = vendomini(&["plan", model, "--device-map", &file, "--max-memory", "cpu=1GB"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    for words in [
+    assert!(output.status.success(), "{}", stderr(&output));
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    for text in [
         "max_memory: cpu=1GB is 1000000000 bytes (1.00 GB, 0.93 GiB)",
         "weights may take",
         "device map (explicit):",
         "disk: model.layers.0 (1 module",
     ] {
-        assert!(said.contains(words), "{words:?} in {said}");
+        assert_eq!(stdout.matches(text).count(), 1, "{text:?} in {stdout}");
     }
+    assert!(!stderr(&output).contains("device map"), "{}", stderr(&output));
+}
+
+/// The lines that users of the cluster wait for, in their order, and few others.
+#[test]
+fn a_load_fits_on_one_screen_and_verbose_shows_bytes() {
+    let model = golden("llama-gqa");
+    let model = model.to_str().expect("UTF-8");
+    let output = vendomini(&["load", model]);
+    let brief = stderr(&output);
+    assert!(output.status.success() && output.stdout.is_empty(), "{brief}");
+    let mut from = 0;
+    for text in [
+        "limit of cpu: ",
+        "device map (auto): all ",
+        "Loading checkpoint shards 1/1",
+        "load returned",
+        "model class LlamaForCausalLM",
+        "cpu: weights ",
+        "smoke test: ",
+    ] {
+        let at = brief[from..].find(text).unwrap_or_else(|| panic!("{text:?} in {brief}"));
+        from += at + text.len();
+    }
+    assert!(brief.lines().count() <= 24, "{brief}");
     assert!(
-        String::from_utf8_lossy(&output.stdout).contains("device map (explicit):"),
-        "a pipe gets the plan too"
+        brief.lines().all(|line| line.chars().count() <= 100 || line.contains(model)),
+        "{brief}"
     );
+    assert!(!brief.contains('\x1b'), "colors without a terminal: {brief}");
+    let verbose = stderr(&vendomini(&["load", model, "-v"]));
+    for text in ["probe ...", "read: done in", " bytes (", "weights may take", "peak memory"] {
+        assert!(verbose.contains(text), "{text:?} in {verbose}");
+    }
 }
 
 #[test]
-fn an_experiment_runs_resumes_and_replays() {
-    let folder = Folder::new("run");
+fn an_experiment_runs_resumes_replays_and_writes_nothing_when_finished() {
+    let folder = TestFolder::new("run");
     let out = folder.0.to_str().expect("UTF-8");
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/local_test.yaml");
     let config = config.to_str().expect("UTF-8");
     let run = ["run", "--config", config, "--set", "agent.policy=careful", "--out", out];
-    let said = |output: Output| {
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stderr).into_owned()
+    let messages = |output: Output| {
+        assert!(output.status.success(), "{}", stderr(&output));
+        stderr(&output)
     };
     let limited: Vec<&str> = run.into_iter().chain(["--max-runs", "1"]).collect();
-    assert!(said(vendomini(&limited)).contains("1 of 4 runs are done"));
-    assert!(said(vendomini(&run)).contains("all 4 runs are done (3 now, 1 before)"));
-    assert!(said(vendomini(&run)).contains("all 4 runs are done (0 now, 4 before)"));
+    assert!(messages(vendomini(&limited)).contains("1 of 4 runs are done"));
+    assert!(messages(vendomini(&run)).contains("all 4 runs are done (3 now, 1 before)"));
     let root = folder.0.join("local_test");
+    let files = files_below(&root);
+    assert!(messages(vendomini(&run)).contains("all 4 runs are done (0 now, 4 before)"));
+    assert_eq!(files_below(&root), files);
     let replayed = vendomini(&["replay", root.to_str().expect("UTF-8")]);
     assert_eq!(String::from_utf8_lossy(&replayed.stdout).lines().count(), 4);
 }
 
+/// Every file below a folder with its size and time of change.
+fn files_below(folder: &Path) -> Vec<(PathBuf, u64, SystemTime)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let metadata = path.metadata().expect("metadata");
+        if metadata.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push((path, metadata.len(), metadata.modified().expect("a time")));
+        }
+    }
+    files.sort();
+    files
+}
+
 #[test]
-fn an_audit_that_finds_a_dead_factor_is_2_and_names_it() {
-    let folder = Folder::new("audit");
+fn an_audit_with_a_dead_factor_exits_with_2_and_names_it() {
+    let folder = TestFolder::new("audit");
     std::fs::create_dir_all(&folder.0).expect("a folder");
     let file = folder.0.join("dead.yaml");
     let text = "agent: {policy: careful}\nenv: {max_steps: 30}\ngrid:\n  model.temperature: [0.1, 0.9]\n  env.complexity_level: [0, 1]\n";
     std::fs::write(&file, text).expect("a file");
     let audit = vendomini(&["audit", "--config", file.to_str().expect("UTF-8")]);
-    assert_eq!(audit.status.code(), Some(2), "{}", String::from_utf8_lossy(&audit.stderr));
-    let said = String::from_utf8_lossy(&audit.stdout).into_owned();
-    assert!(said.contains("dead: model.temperature") && !said.contains("dead: env"), "{said}");
+    assert_eq!(audit.status.code(), Some(2), "{}", stderr(&audit));
+    let stdout = String::from_utf8_lossy(&audit.stdout).into_owned();
+    assert!(
+        stdout.contains("dead: model.temperature") && !stdout.contains("dead: env"),
+        "{stdout}"
+    );
     std::fs::write(
         &file,
         text.replace("model.temperature: [0.1, 0.9]", "env.pressure_level: [low, high]"),
@@ -240,12 +301,12 @@ fn an_audit_that_finds_a_dead_factor_is_2_and_names_it() {
 
 #[test]
 fn a_pipe_in_place_of_a_shard_never_hangs() {
-    let folder = Folder::of_golden("fifo");
+    let folder = TestFolder::of_golden("fifo");
     let file = folder.0.join("model.safetensors");
-    std::fs::remove_file(&file).expect("the shard goes");
+    std::fs::remove_file(&file).expect("the shard is removed");
     let made = Command::new("mkfifo").arg(&file).status().expect("mkfifo");
     assert!(made.success());
     let since = Instant::now();
-    ends(&["load", folder.0.to_str().expect("UTF-8")], 65, &["model.safetensors"]);
+    assert_exit(&["load", folder.0.to_str().expect("UTF-8")], 65, &["model.safetensors"]);
     assert!(since.elapsed() < Duration::from_secs(10));
 }

@@ -1,4 +1,4 @@
-//! The program on hosts with the fake CUDA driver: what is found, planned and said.
+//! The program with the fake CUDA driver: which GPUs it finds, plans for and reports.
 
 #[path = "../../../tests/fake_driver/library.rs"]
 mod library;
@@ -15,7 +15,7 @@ fn vendomini(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     command.envs(variables.iter().copied()).args(arguments).output().expect("the program starts")
 }
 
-fn said(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -32,7 +32,7 @@ fn model() -> String {
 fn doctor_lists_gpus_and_says_why_others_are_not_used() {
     let variables = [("FAKE_GPUS", "2GiB,1GiB@7.0,3GiB")];
     let output = vendomini(&variables, &["doctor"]);
-    let words = said(&output);
+    let words = output_text(&output);
     assert_eq!(output.status.code(), Some(0), "{words}");
     let lines: Vec<&str> = words.lines().filter(|line| line.starts_with("GPU ")).collect();
     assert_eq!(lines.len(), 2, "{words}");
@@ -63,14 +63,14 @@ fn doctor_lists_gpus_and_says_why_others_are_not_used() {
 fn what_a_job_was_given_is_compared_with_what_is_found() {
     let job =
         [("FAKE_GPUS", "2GiB,2GiB"), ("SLURM_JOB_GPUS", "0,1"), ("CUDA_VISIBLE_DEVICES", "0,1")];
-    let words = said(&vendomini(&job, &["doctor"]));
+    let words = output_text(&vendomini(&job, &["doctor"]));
     assert!(words.contains("allotted    0,1") && !words.contains("problem"), "{words}");
     let less = [("FAKE_GPUS", "2GiB"), job[1], job[2]];
-    let words = said(&vendomini(&less, &["doctor"]));
+    let words = output_text(&vendomini(&less, &["doctor"]));
     assert!(words.contains("2 GPUs were allotted, and 1 can be used"), "{words}");
     let hidden =
         [("FAKE_GPUS", "2GiB"), ("SLURM_JOB_GPUS", "0"), ("CUDA_VISIBLE_DEVICES", "NoDevFiles")];
-    let words = said(&vendomini(&hidden, &["doctor"]));
+    let words = output_text(&vendomini(&hidden, &["doctor"]));
     assert!(words.contains("hides every GPU") && !words.contains("GPU  "), "{words}");
 }
 
@@ -88,7 +88,7 @@ fn a_driver_that_cannot_be_used_is_a_note_and_the_cpu_goes_on() {
             (Some(0), &Value::from("cpu")),
             "{plan}"
         );
-        let words = said(&vendomini(&[("FAKE_GPU_FAULT", fault)], &["doctor"]));
+        let words = output_text(&vendomini(&[("FAKE_GPU_FAULT", fault)], &["doctor"]));
         assert!(words.contains("no GPU is used") && words.contains(word), "{fault}: {words}");
     }
 }
@@ -105,7 +105,7 @@ fn a_driver_that_never_starts_is_ended_by_name() {
     let started = Instant::now();
     let arguments = ["load", &model(), "--stall-timeout", "2"];
     let output = vendomini(&[("FAKE_GPU_FAULT", "cuInit:1:hang")], &arguments);
-    let words = said(&output);
+    let words = output_text(&output);
     assert_eq!(output.status.code(), Some(75), "{words}");
     assert!(words.contains("probe") && started.elapsed() < Duration::from_secs(30), "{words}");
 }

@@ -1,4 +1,4 @@
-//! Makes every fault of `docs/faults.md` that befalls a running program, and looks at how it ends.
+//! Injects every fault of `docs/faults.md` into a running program, and checks exit code and message.
 
 #[path = "../../../tests/faults/table.rs"]
 mod table;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use table::Row;
 
-/// The second shard: where most faults are.
+/// The second shard, where most faults are injected.
 const SHARD: &str = "model-00002-of-00003.safetensors";
 const CONFIG: &str = r#"{
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "dtype": "bfloat16",
@@ -20,18 +20,19 @@ const CONFIG: &str = r#"{
     "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
 }"#;
 
-/// How a fault is made.
-struct Fault {
+/// How a fault is injected.
+struct InjectedFault {
     name: &'static str,
-    /// Rules for `tests/faults/interpose.c`; none: it is not preloaded.
+    /// Rules for `tests/faults/interpose.c`, which is preloaded unless they are empty.
     rules: &'static str,
-    /// Done to a copy of the checkpoint beforehand; none: the checkpoint itself is used.
+    /// Changes a copy of the checkpoint beforehand; `None`: the checkpoint itself is used.
     prepare: Option<fn(&Path)>,
-    /// The command line; MODEL and OUT stand for the checkpoint and an empty folder.
+    /// The command line; MODEL, CONFIG and OUT stand for the checkpoint, a configuration and an empty
+    /// folder.
     line: &'static str,
     /// A signal that is sent half a second after the start.
     signal: Option<&'static str>,
-    /// A limit in `ulimit -v`'s kibibytes.
+    /// `ulimit -v`, in KiB.
     address_space_kib: Option<u64>,
 }
 
@@ -42,8 +43,8 @@ const DISK: &str = "load MODEL --stall-timeout 2 --device-map disk";
 const TEXT: &str = "generate MODEL -p x --stall-timeout 2";
 const RUN: &str = "run --config CONFIG --set agent.policy=careful --out OUT";
 
-const fn fault(name: &'static str, line: &'static str, rules: &'static str) -> Fault {
-    Fault { name, rules, prepare: None, line, signal: None, address_space_kib: None }
+const fn fault(name: &'static str, line: &'static str, rules: &'static str) -> InjectedFault {
+    InjectedFault { name, rules, prepare: None, line, signal: None, address_space_kib: None }
 }
 
 const fn on_a_copy(
@@ -51,8 +52,8 @@ const fn on_a_copy(
     line: &'static str,
     rules: &'static str,
     prepare: fn(&Path),
-) -> Fault {
-    Fault { prepare: Some(prepare), ..fault(name, line, rules) }
+) -> InjectedFault {
+    InjectedFault { prepare: Some(prepare), ..fault(name, line, rules) }
 }
 
 const fn signalled(
@@ -60,8 +61,8 @@ const fn signalled(
     line: &'static str,
     rules: &'static str,
     signal: &'static str,
-) -> Fault {
-    Fault { signal: Some(signal), ..fault(name, line, rules) }
+) -> InjectedFault {
+    InjectedFault { signal: Some(signal), ..fault(name, line, rules) }
 }
 
 fn nothing(_: &Path) {}
@@ -72,7 +73,7 @@ fn some_tokenizer(model: &Path) {
 }
 
 #[rustfmt::skip]
-const FAULTS: &[Fault] = &[
+const FAULTS: &[InjectedFault] = &[
     fault("an intact checkpoint", LOAD, ""),
     fault("config.json never opens", LOAD, "open,config.json,0,hang"),
     fault("a read of config.json never returns", LOAD, "pread,/config.json,0,hang"),
@@ -99,7 +100,7 @@ const FAULTS: &[Fault] = &[
     fault("a shard cannot be mapped", LOAD, "mmap,model-00002,0,enomem"),
     fault("the system refuses the memory", "load MODEL --dtype int8 --fallback none", "mmap,anon,30000000,enomem"),
     fault("the system refuses the memory, and a lower rung takes less", "load MODEL --dtype int8 --context 512", "mmap,anon,30000000,enomem"),
-    Fault { address_space_kib: Some(260_000), ..fault("an address-space limit below the plan", "load MODEL --dtype int8 --fallback none --context 2048 --concurrency 8 --threads 2", "") },
+    InjectedFault { address_space_kib: Some(260_000), ..fault("an address-space limit below the plan", "load MODEL --dtype int8 --fallback none --context 2048 --concurrency 8 --threads 2", "") },
     fault("a read never returns in the disk tier", DISK, "pread,model-00002,1000000,hang"),
     fault("the disk tier's disk fails", DISK, "pread,model-00002,1000000,eio"),
     on_a_copy("the tokenizer never opens", LOAD, "open,tokenizer.json,0,hang", some_tokenizer),
@@ -114,7 +115,7 @@ const FAULTS: &[Fault] = &[
     signalled("SIGTERM while the machine is probed", LOAD, "open,/proc/meminfo,0,hang", "TERM"),
     signalled("SIGTERM while weights are read", READ, "pread,model-00002,10000000,hang", "TERM"),
     signalled("SIGINT while weights are read", READ, "pread,model-00002,10000000,hang", "INT"),
-    Fault { prepare: Some(some_tokenizer), ..signalled("SIGTERM while the tokenizer is built", LOAD, "open,tokenizer.json,0,hang", "TERM") },
+    InjectedFault { prepare: Some(some_tokenizer), ..signalled("SIGTERM while the tokenizer is built", LOAD, "open,tokenizer.json,0,hang", "TERM") },
     signalled("SIGTERM in the smoke test", DISK, "pread,model-00002,1000000,hang", "TERM"),
     fault("no tokenizer, for a text", TEXT, ""),
     fault("no tokenizer, for a load", LOAD, ""),
@@ -134,13 +135,13 @@ const FAULTS: &[Fault] = &[
 
 #[test]
 fn every_fault_ends_as_the_table_says() {
-    let bench = Bench::new();
+    let bench = FaultBench::new();
     let rows: Vec<Row> =
         ["While it is loaded", "Around it"].into_iter().flat_map(table::rows).collect();
     for row in &rows {
         assert!(
             FAULTS.iter().any(|fault| fault.name == row.fault),
-            "docs/faults.md: nothing makes {:?}",
+            "docs/faults.md: no test injects {:?}",
             row.fault
         );
     }
@@ -149,29 +150,29 @@ fn every_fault_ends_as_the_table_says() {
         while let Some(fault) = FAULTS.get(next.fetch_add(1, Ordering::Relaxed)) {
             let row = rows.iter().find(|row| row.fault == fault.name);
             let row = row.unwrap_or_else(|| panic!("docs/faults.md: no row for {:?}", fault.name));
-            if let Err(why) = bench.make(fault, row) {
+            if let Err(why) = bench.check(fault, row) {
                 wrong.lock().expect("no panic").push(format!("{}: {why}", fault.name));
             }
         }
     };
     std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
-    // What was only read is as it was.
+    // The checkpoint, which was only read, is unchanged.
     let row = &rows[0];
     assert_eq!(row.fault, "an intact checkpoint");
-    bench.make(&FAULTS[0], row).expect("the checkpoint is intact after all that");
+    bench.check(&FAULTS[0], row).expect("the checkpoint is intact after all that");
     let wrong = wrong.into_inner().expect("no panic");
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), FAULTS.len(), wrong.join("\n"));
 }
 
-/// The checkpoint, the library and the folder that they are in.
-struct Bench {
+/// The folder with the checkpoint and the preloaded library.
+struct FaultBench {
     folder: tempfile::TempDir,
 }
 
-impl Bench {
+impl FaultBench {
     fn new() -> Self {
-        let bench = Bench { folder: tempfile::tempdir().expect("a folder") };
-        let config = bench.path("wanted.json");
+        let bench = FaultBench { folder: tempfile::tempdir().expect("a folder") };
+        let config = bench.path("shape.json");
         std::fs::write(&config, CONFIG).expect("a file");
         let synth = Command::new(env!("CARGO_BIN_EXE_vendomini"))
             .args([
@@ -208,8 +209,8 @@ impl Bench {
         self.folder.path().join(name)
     }
 
-    /// Makes a fault; says what is not as the row says.
-    fn make(&self, fault: &Fault, row: &Row) -> Result<(), String> {
+    /// Injects a fault; returns how the program's end differs from the row.
+    fn check(&self, fault: &InjectedFault, row: &Row) -> Result<(), String> {
         let own = self.path(&fault.name.replace([' ', '/', '\''], "-"));
         std::fs::create_dir_all(own.join("out")).expect("a folder");
         let model = match fault.prepare {
@@ -226,13 +227,13 @@ impl Bench {
             }
         };
         let since = Instant::now();
-        let (exit, said) = self.run(fault, &model, &own);
+        let (exit, stderr) = self.run(fault, &model, &own);
         drop(std::fs::remove_dir_all(&own));
         let lacking: Vec<&String> =
-            row.words.iter().filter(|word| !said.contains(word.as_str())).collect();
-        if exit != Some(i32::from(row.exit)) || !lacking.is_empty() || said.contains("panicked") {
+            row.words.iter().filter(|word| !stderr.contains(word.as_str())).collect();
+        if exit != Some(i32::from(row.exit)) || !lacking.is_empty() || stderr.contains("panicked") {
             return Err(format!(
-                "expected {} , found {exit:?}, lacking {lacking:?}: {said}",
+                "expected {} , found {exit:?}, lacking {lacking:?}: {stderr}",
                 row.exit
             ));
         }
@@ -240,13 +241,13 @@ impl Bench {
         if since.elapsed() > limit { Err(format!("took {:?}", since.elapsed())) } else { Ok(()) }
     }
 
-    fn run(&self, fault: &Fault, model: &Path, own: &Path) -> (Option<i32>, String) {
+    fn run(&self, fault: &InjectedFault, model: &Path, own: &Path) -> (Option<i32>, String) {
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/local_test.yaml");
         let out = text(&own.join("out"));
         let fill = |s: &str| {
             s.replace("MODEL", &text(model)).replace("OUT", &out).replace("CONFIG", &text(&config))
         };
-        let said = own.join("stderr");
+        let stderr = own.join("stderr");
         let mut command = Command::new("sh");
         let limit =
             fault.address_space_kib.map_or(String::new(), |kib| format!("ulimit -v {kib}; "));
@@ -256,13 +257,13 @@ impl Bench {
             env!("CARGO_BIN_EXE_vendomini"),
         ]);
         command.args(fault.line.split(' ').map(fill)).stdout(Stdio::null());
-        command.stderr(std::fs::File::create(&said).expect("a file")).process_group(0);
+        command.stderr(std::fs::File::create(&stderr).expect("a file")).process_group(0);
         if !fault.rules.is_empty() {
             command.env("LD_PRELOAD", self.path("interpose.so")).env("FAULT", fill(fault.rules));
         }
         let mut child = command.spawn().expect("the program starts");
         let exit = match fault.signal {
-            None => ends(&mut child, Duration::from_secs(30)),
+            None => wait(&mut child, Duration::from_secs(30)),
             Some(signal) => {
                 std::thread::sleep(Duration::from_millis(500));
                 let sent = Command::new("kill")
@@ -270,19 +271,19 @@ impl Bench {
                     .status();
                 assert!(
                     sent.expect("kill").success(),
-                    "{}: it has ended before the signal",
+                    "{}: it ended before the signal",
                     fault.name
                 );
-                // A second, and a little for a busy machine.
-                ends(&mut child, Duration::from_millis(1500))
+                // A second, and some more for a busy machine.
+                wait(&mut child, Duration::from_millis(1500))
             }
         };
-        (exit, std::fs::read_to_string(&said).unwrap_or_default())
+        (exit, std::fs::read_to_string(&stderr).unwrap_or_default())
     }
 }
 
-/// The exit code; a program that is still there after `limit` is killed, and has none.
-fn ends(child: &mut Child, limit: Duration) -> Option<i32> {
+/// The exit code; `None` for a program that had to be killed after `limit`.
+fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
     let since = Instant::now();
     while since.elapsed() < limit {
         if let Some(status) = child.try_wait().expect("a child") {

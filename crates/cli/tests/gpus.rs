@@ -19,16 +19,16 @@ const CONFIG: &str = r#"{
 }"#;
 
 /// A checkpoint, and the way to run the program beside fake GPUs.
-struct Bench {
+struct GpuBench {
     folder: tempfile::TempDir,
     library: PathBuf,
 }
 
-impl Bench {
+impl GpuBench {
     fn new() -> Self {
         let bench =
-            Bench { folder: tempfile::tempdir().expect("a folder"), library: library::folder() };
-        let config = bench.folder.path().join("wanted.json");
+            GpuBench { folder: tempfile::tempdir().expect("a folder"), library: library::folder() };
+        let config = bench.folder.path().join("shape.json");
         std::fs::write(&config, CONFIG).expect("a file");
         let mut synth = Command::new(env!("CARGO_BIN_EXE_vendomini"));
         synth
@@ -36,7 +36,7 @@ impl Bench {
             .arg(config)
             .arg(bench.model());
         let synth = synth.output().expect("the program starts");
-        assert!(synth.status.success(), "{}", said(&synth));
+        assert!(synth.status.success(), "{}", stderr(&synth));
         bench
     }
 
@@ -55,12 +55,12 @@ impl Bench {
     }
 }
 
-fn said(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn document(output: &Output) -> Value {
-    assert!(output.status.success(), "{:?}: {}", output.status, said(output));
+    assert!(output.status.success(), "{:?}: {}", output.status, stderr(output));
     serde_json::from_slice(&output.stdout).expect("one JSON document")
 }
 
@@ -75,7 +75,7 @@ fn number(value: &Value) -> u64 {
 
 #[test]
 fn a_load_reports_each_gpu_within_a_hundredth() {
-    let bench = Bench::new();
+    let bench = GpuBench::new();
     for dtype in ["auto", "f32", "int8"] {
         let load =
             document(&bench.run("load", &["--device-map", "balanced", "--dtype", dtype], ""));
@@ -115,7 +115,7 @@ fn a_load_reports_each_gpu_within_a_hundredth() {
 
 #[test]
 fn the_same_text_scores_alike_wherever_it_is_computed() {
-    let bench = Bench::new();
+    let bench = GpuBench::new();
     let scores = |options: &[&str]| {
         let tokens: Vec<String> = (0..40).map(|i| (i * 97 % 4000).to_string()).collect();
         let score = document(&bench.run(
@@ -139,7 +139,7 @@ fn the_same_text_scores_alike_wherever_it_is_computed() {
     }
 }
 
-/// What befalls the GPUs: the row of `docs/faults.md`, options, and the fake GPU's words for it.
+/// Faults: the row of `docs/faults.md`, options, and the fake CUDA driver's fault.
 const FAULTS: [(&str, &[&str], &str); 14] = [
     ("two GPUs that work", &[], ""),
     ("a driver that is too old", &[], "cuDriverGetVersion:1:olddriver"),
@@ -165,7 +165,7 @@ const STALL: &[&str] = &["--stall-timeout", "2"];
 
 #[test]
 fn every_fault_ends_as_the_table_says() {
-    let bench = Bench::new();
+    let bench = GpuBench::new();
     let rows = table::rows("On GPUs");
     assert_eq!(rows.len(), FAULTS.len(), "docs/faults.md has another number of faults");
     let mut wrong = Vec::new();
@@ -175,7 +175,7 @@ fn every_fault_ends_as_the_table_says() {
             .find(|row| row.fault == name)
             .unwrap_or_else(|| panic!("docs/faults.md: no row for {name:?}"));
         let done = bench.run("load", &[&["--device-map", "balanced"], options].concat(), fault);
-        let text = said(&done);
+        let text = stderr(&done);
         let lacking: Vec<&String> =
             row.words.iter().filter(|word| !text.contains(word.as_str())).collect();
         if done.status.code() != Some(i32::from(row.exit))
@@ -193,7 +193,7 @@ fn every_fault_ends_as_the_table_says() {
 
 #[test]
 fn a_gpu_that_refused_its_weights_gets_less_of_them() {
-    let bench = Bench::new();
+    let bench = GpuBench::new();
     let load = document(&bench.run("load", &["--fallback", "keep"], "cuMemAlloc_v2:3:oom"));
     assert_eq!(
         (&load["rungs"][0]["state"], &load["rung"]),
@@ -216,6 +216,6 @@ fn doctor_says_what_has_not_run_on_a_gpu() {
     let mut run = Command::new(env!("CARGO_BIN_EXE_vendomini"));
     run.arg("doctor").env("LD_LIBRARY_PATH", library::folder()).env("FAKE_GPUS", "64MiB");
     let output = run.env_remove("CUDA_VISIBLE_DEVICES").output().expect("the program starts");
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", stderr(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("vendomini selftest --device cuda:0"));
 }

@@ -1,8 +1,8 @@
-//! Limits on memory that the kernel enforces: a control group below the checkpoint's size, and one
-//! that is lowered in mid-load.
+//! Memory limits that the kernel enforces: a control group smaller than the checkpoint, and one whose
+//! limit is lowered in mid-load.
 //!
-//! Needs the right to make a control group (root on most machines). Where it is not, the tests say
-//! loudly that they did nothing.
+//! Needs the right to create control groups (root on most machines). Elsewhere the tests print
+//! SKIPPED.
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// 0.4 GB of bf16 in 16 blocks.
+/// 0.4 GB of bf16 weights in 16 layers.
 const CONFIG: &str = r#"{
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "dtype": "bfloat16",
     "vocab_size": 8000, "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 16, "num_attention_heads": 8,
@@ -20,18 +20,18 @@ const CONFIG: &str = r#"{
     "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
 }"#;
 const MIB: u64 = 1 << 20;
-/// What a plan may be wrong by.
+/// Tolerated error of a plan.
 const SLACK_BYTES: u64 = 64 * MIB;
 const LIMIT: Duration = Duration::from_secs(120);
 
-struct Bench {
+struct TestBench {
     folder: tempfile::TempDir,
 }
 
-impl Bench {
+impl TestBench {
     fn new() -> Self {
-        let bench = Bench { folder: tempfile::tempdir().expect("a folder") };
-        let config = bench.path("wanted.json");
+        let bench = TestBench { folder: tempfile::tempdir().expect("a folder") };
+        let config = bench.path("shape.json");
         std::fs::write(&config, CONFIG).expect("a file");
         let mut synth = Command::new(env!("CARGO_BIN_EXE_vendomini"));
         synth
@@ -71,9 +71,9 @@ impl Bench {
 }
 
 fn document(done: &Output) -> Value {
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{:?}: {said}", done.status);
-    serde_json::from_slice(&done.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{:?}: {stderr}", done.status);
+    serde_json::from_slice(&done.stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"))
 }
 
 fn tier_bytes(load: &Value, tier: &str) -> u64 {
@@ -84,18 +84,18 @@ fn tier_bytes(load: &Value, tier: &str) -> u64 {
         .map_or(0, |t| t["weights_bytes"].as_u64().expect("bytes"))
 }
 
-/// Peak memory is what the plan said and 64 MiB at most, however the weights come in.
+/// Peak memory is at most 64 MiB above the plan, whichever way the weights are loaded.
 #[test]
-fn peak_memory_is_as_planned() {
-    let bench = Bench::new();
-    let ways: [&[&str]; 5] = [
+fn peak_memory_is_at_most_as_planned() {
+    let bench = TestBench::new();
+    let option_sets: [&[&str]; 5] = [
         &[],
         &["--dtype", "int8"],
         &["--dtype", "f32"],
         &["--device-map", "disk"],
         &["--devices", "virtual:200MiB,200MiB"],
     ];
-    for options in ways {
+    for options in option_sets {
         let load = document(&bench.load(options).output().expect("the program starts"));
         let number = |key: &str| {
             load[key].as_u64().unwrap_or_else(|| panic!("{options:?}: no {key}: {load}"))
@@ -105,14 +105,14 @@ fn peak_memory_is_as_planned() {
             peak <= planned + SLACK_BYTES,
             "{options:?}: {peak} bytes at the peak, {planned} planned"
         );
-        // The figure is a measurement, not an echo.
+        // The peak is measured, not copied from the plan.
         assert!(peak > 32 * MIB && peak != planned, "{options:?}: {peak}");
     }
 }
 
 #[test]
-fn a_group_smaller_than_the_checkpoint_gets_the_disk_tier() {
-    let bench = Bench::new();
+fn a_control_group_smaller_than_the_checkpoint_gets_the_disk_tier() {
+    let bench = TestBench::new();
     let Some(group) = Cgroup::with_limit("small", 380 * MIB) else { return };
     let load = document(&group.run(bench.load(&["--fallback", "keep"]), LIMIT));
     assert_eq!(load["rung"], "disk-tier", "{load}");
@@ -125,14 +125,14 @@ fn a_group_smaller_than_the_checkpoint_gets_the_disk_tier() {
 
 #[test]
 fn a_limit_lowered_in_mid_load_leads_to_the_next_rung() {
-    let bench = Bench::new();
+    let bench = TestBench::new();
     let interposer = bench.interposer();
     for (fallback, exit) in [("auto", 0), ("none", 71)] {
         let Some(group) = Cgroup::with_limit(&format!("lowered-{fallback}"), 2048 * MIB) else {
             return;
         };
         let mut load = bench.load(&["--fallback", fallback]);
-        // The first piece of the second shard takes three seconds.
+        // The first read of the second shard takes three seconds.
         load.env("LD_PRELOAD", &interposer).env("FAULT", "pread,model-00002,1000000,pause");
         let mut running = group.start(load);
         let since = Instant::now();
@@ -141,23 +141,23 @@ fn a_limit_lowered_in_mid_load_leads_to_the_next_rung() {
         }
         group.set_limit(380 * MIB);
         let done = running.ends(LIMIT);
-        let said = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert_eq!(done.status.code(), Some(exit), "{fallback}: {said}");
-        assert!(group.oom_kills() > 0, "{fallback}: the limit came too late to kill: {said}");
+        let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(exit), "{fallback}: {stderr}");
+        assert!(group.oom_kills() > 0, "{fallback}: the limit came too late to kill: {stderr}");
         assert!(
-            said.contains("killed for memory by the kernel") && said.contains("as-configured"),
-            "{said}"
+            stderr.contains("killed for memory by the kernel") && stderr.contains("as-configured"),
+            "{stderr}"
         );
         if exit == 0 {
             let load = document(&done);
             assert_eq!(load["rungs"][0]["state"], "failed", "{load}");
             assert!(
-                ["int8", "disk-tier"].contains(&load["rung"].as_str().expect("a word")),
+                ["int8", "disk-tier"].contains(&load["rung"].as_str().expect("a rung")),
                 "{load}"
             );
             assert_eq!(load["smoke_test"]["ok"], true, "{load}");
         } else {
-            assert!(said.contains("--fallback none"), "{said}");
+            assert!(stderr.contains("--fallback none"), "{stderr}");
         }
     }
 }

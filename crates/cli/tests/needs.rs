@@ -1,4 +1,4 @@
-//! `doctor --for` and `submit` find what is missing before anything runs.
+//! `doctor --for` and `submit` report what is missing before anything runs.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/llama-gqa")
 }
 
-/// A folder with a configuration, in which nothing but what is put there is found.
+/// A folder with a configuration. Programs run there find nothing outside it.
 struct Node(tempfile::TempDir);
 
 impl Node {
@@ -41,7 +41,7 @@ impl Node {
     }
 }
 
-fn said(output: &Output) -> String {
+fn text(output: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -50,17 +50,17 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn every_model_that_is_missing_is_named_with_what_to_do() {
+fn every_missing_model_is_named_with_its_remedy() {
     let node = Node::new("grid: {model.name: [org/one, org/two]}\n");
     let site = "hf_home: /shared/hf\n";
     std::fs::write(node.0.path().join("site.yaml"), site).expect("a site");
-    let asked = ["doctor", "--for", "experiment.yaml", "--site", "site.yaml"];
-    let output = node.vendomini(&asked);
-    assert_eq!(output.status.code(), Some(66), "{}", said(&output));
-    for words in
+    let arguments = ["doctor", "--for", "experiment.yaml", "--site", "site.yaml"];
+    let output = node.vendomini(&arguments);
+    assert_eq!(output.status.code(), Some(66), "{}", text(&output));
+    for expected in
         ["HF_HOME=/shared/hf vendomini fetch org/one", "vendomini fetch org/two", "/shared/hf/hub"]
     {
-        assert!(said(&output).contains(words), "{words}: {}", said(&output));
+        assert!(text(&output).contains(expected), "{expected}: {}", text(&output));
     }
     let output = node.vendomini(&[
         "submit",
@@ -70,16 +70,16 @@ fn every_model_that_is_missing_is_named_with_what_to_do() {
         "site.yaml",
         "--dry-run",
     ]);
-    assert_eq!(output.status.code(), Some(66), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(66), "{}", text(&output));
     assert!(
-        said(&output).contains("org/one") && said(&output).contains("org/two"),
+        text(&output).contains("org/one") && text(&output).contains("org/two"),
         "{}",
-        said(&output)
+        text(&output)
     );
 }
 
 #[test]
-fn the_sites_cache_is_searched_and_a_model_that_is_not_whole_is_refused() {
+fn the_sites_cache_is_searched_and_an_incomplete_model_is_refused() {
     let node = Node::new("model: {name: org/one, context_length: 128, max_tokens_per_call: 8}\n");
     let home = node.0.path().join("hf");
     std::fs::write(node.0.path().join("site.yaml"), format!("hf_home: {}\n", home.display()))
@@ -90,37 +90,33 @@ fn the_sites_cache_is_searched_and_a_model_that_is_not_whole_is_refused() {
     let site: &[&str] = &["--site", "site.yaml"];
     node.copy_of_golden("hf/org--one", &["tokenizer"]);
     let output = doctor(site);
-    assert_eq!(output.status.code(), Some(66), "{}", said(&output));
-    assert!(said(&output).contains("expected a tokenizer"), "{}", said(&output));
-    assert_eq!(
-        doctor(&[]).status.code(),
-        Some(66),
-        "without the site's file its cache is not known"
-    );
-    assert!(said(&doctor(&[])).contains("vendomini fetch org/one"));
+    assert_eq!(output.status.code(), Some(66), "{}", text(&output));
+    assert!(text(&output).contains("expected a tokenizer"), "{}", text(&output));
+    assert_eq!(doctor(&[]).status.code(), Some(66), "without the site's file its cache is unknown");
+    assert!(text(&doctor(&[])).contains("vendomini fetch org/one"));
     let weights = home.join("org--one/model.safetensors");
     let bytes = std::fs::read(&weights).expect("weights");
     std::fs::write(&weights, &bytes[..bytes.len() - 10]).expect("a shorter file");
     let output = doctor(site);
-    assert_eq!(output.status.code(), Some(65), "{}", said(&output));
-    assert!(said(&output).contains("model.safetensors"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(65), "{}", text(&output));
+    assert!(text(&output).contains("model.safetensors"), "{}", text(&output));
 }
 
 #[test]
-fn a_servers_key_must_be_there() {
+fn a_servers_key_must_be_set() {
     let node = Node::new(
         "model: {name: served}\nprovider: {kind: openai, base_url: \"http://localhost:1/v1\", api_key_env: NO_SUCH_KEY}\n",
     );
     let output = node.vendomini(&["doctor", "--for", "experiment.yaml"]);
-    assert_eq!(output.status.code(), Some(69), "{}", said(&output));
-    assert!(said(&output).contains("export NO_SUCH_KEY"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output));
+    assert!(text(&output).contains("export NO_SUCH_KEY"), "{}", text(&output));
 }
 
 #[test]
-fn scripted_operators_need_nothing() {
+fn scripted_operators_need_no_model() {
     let node = Node::new("agent: {policy: careful}\n");
     let output = node.vendomini(&["doctor", "--json", "--for", "experiment.yaml"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(document["needs"], serde_json::json!([]));
 }

@@ -1,4 +1,4 @@
-//! Many processes on one results folder.
+//! Many processes that share one results folder.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -6,15 +6,15 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long all processes together may take.
+/// Longest time of all processes together.
 const ALL_MAX: Duration = Duration::from_secs(540);
-/// What a process may take from one run to the next, for each process of the machine: they share
-/// its cores.
+/// Longest time between two runs of a process, times the number of processes, which share the
+/// machine's cores.
 const BETWEEN_RUNS_S: f64 = 0.5;
 
-/// What a process did, from its journal.
+/// What a process did, by its journal.
 #[derive(Default)]
-struct Deeds {
+struct ProcessHistory {
     started: Vec<(String, f64)>,
     finished: Vec<(String, f64)>,
     began_unix_s: f64,
@@ -43,10 +43,10 @@ fn processes_on_one_folder(processes: usize, replications: usize, steps: usize) 
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-    let deeds = deeds(&out.join("shared/journals"));
-    assert_eq!(deeds.len(), processes);
-    none_did_anothers_run(&deeds, 2 * replications);
-    none_was_idle(&deeds, BETWEEN_RUNS_S * processes as f64);
+    let histories = histories(&out.join("shared/journals"));
+    assert_eq!(histories.len(), processes);
+    each_run_was_started_once(&histories, 2 * replications);
+    none_was_idle(&histories, BETWEEN_RUNS_S * processes as f64);
     each_run_has_one_attempt(&out.join("shared/runs"), 2 * replications);
 }
 
@@ -61,14 +61,14 @@ fn begin(config: &Path, out: &Path) -> Child {
         .expect("the program starts")
 }
 
-fn deeds(journals: &Path) -> Vec<Deeds> {
+fn histories(journals: &Path) -> Vec<ProcessHistory> {
     let files =
         std::fs::read_dir(journals).expect("journals").map(|entry| entry.expect("an entry").path());
     files.map(|file| of_process(&std::fs::read_to_string(file).expect("a journal"))).collect()
 }
 
-fn of_process(journal: &str) -> Deeds {
-    let mut deeds = Deeds::default();
+fn of_process(journal: &str) -> ProcessHistory {
+    let mut history = ProcessHistory::default();
     for line in journal.lines() {
         let entry: Value = serde_json::from_str(line).expect("an entry");
         let (at, run) = (
@@ -76,46 +76,46 @@ fn of_process(journal: &str) -> Deeds {
             entry["run_id"].as_str().map(str::to_owned),
         );
         match (entry["deed"].as_str(), run) {
-            (Some("started"), Some(run)) => deeds.started.push((run, at)),
-            (Some("finished"), Some(run)) => deeds.finished.push((run, at)),
-            (Some("began"), None) => deeds.began_unix_s = at,
-            (Some("ended"), None) => deeds.ended_unix_s = at,
+            (Some("started"), Some(run)) => history.started.push((run, at)),
+            (Some("finished"), Some(run)) => history.finished.push((run, at)),
+            (Some("began"), None) => history.began_unix_s = at,
+            (Some("ended"), None) => history.ended_unix_s = at,
             _ => {}
         }
     }
-    deeds
+    history
 }
 
-fn none_did_anothers_run(deeds: &[Deeds], runs: usize) {
-    let mut who: BTreeMap<&str, usize> = BTreeMap::new();
-    for (run, _) in deeds.iter().flat_map(|deeds| &deeds.started) {
-        *who.entry(run).or_default() += 1;
+fn each_run_was_started_once(histories: &[ProcessHistory], runs: usize) {
+    let mut starts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (run, _) in histories.iter().flat_map(|history| &history.started) {
+        *starts.entry(run).or_default() += 1;
     }
-    assert_eq!(who.len(), runs);
-    assert!(who.values().all(|begun| *begun == 1), "a run was begun twice: {who:?}");
-    assert_eq!(deeds.iter().map(|deeds| deeds.finished.len()).sum::<usize>(), runs);
+    assert_eq!(starts.len(), runs);
+    assert!(starts.values().all(|count| *count == 1), "a run was started twice: {starts:?}");
+    assert_eq!(histories.iter().map(|history| history.finished.len()).sum::<usize>(), runs);
 }
 
-/// A process without a run, while another begins one, could have done that.
-fn none_was_idle(deeds: &[Deeds], between_s: f64) {
-    // Whoever ends has seen all runs committed, or in living hands.
+/// A process without a run while another starts one was idle: it could have done that run.
+fn none_was_idle(histories: &[ProcessHistory], between_s: f64) {
+    // A process ends only when every run is committed or claimed by a living process.
     let starts: Vec<f64> =
-        deeds.iter().flat_map(|deeds| deeds.started.iter().map(|(_, at)| *at)).collect();
+        histories.iter().flat_map(|history| history.started.iter().map(|(_, at)| *at)).collect();
     let last_start = starts.iter().copied().fold(0.0, f64::max);
-    for deeds in deeds {
+    for history in histories {
         assert!(
-            deeds.ended_unix_s >= last_start,
-            "a process ended, and another began a run after that"
+            history.ended_unix_s >= last_start,
+            "a process ended, and another started a run after that"
         );
         let free_from =
-            std::iter::once(deeds.began_unix_s).chain(deeds.finished.iter().map(|(_, at)| *at));
-        let free_to = deeds.started.iter().map(|(_, at)| *at).chain(std::iter::once(f64::MAX));
+            std::iter::once(history.began_unix_s).chain(history.finished.iter().map(|(_, at)| *at));
+        let free_to = history.started.iter().map(|(_, at)| *at).chain(std::iter::once(f64::MAX));
         for (from, to) in free_from.zip(free_to) {
             let missed = starts.iter().filter(|at| **at > from + between_s && **at < to).count();
             assert_eq!(
                 missed, 0,
-                "a process had no run from {from} to {to} (end {}), others began",
-                deeds.ended_unix_s
+                "a process had no run from {from} to {to} (end {}), others started runs",
+                history.ended_unix_s
             );
         }
     }

@@ -1,27 +1,27 @@
-//! Submission to a real Slurm of one node on loopback. Without root or Debian's packages the tests
-//! that need it say SKIPPED.
+//! Submission to a real single-node Slurm on loopback. Without root or Debian's packages the tests
+//! that need it print SKIPPED.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// How long a queue may take to become empty; a requeued job waits for its old credential first.
-const QUEUE_MAX: Duration = Duration::from_secs(300);
+/// Longest time until the queue is empty; a requeued job first waits for its old credential.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(300);
 
 fn one_node(arguments: &[&str]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../slurm/test/one_node.sh");
     Command::new(script).args(arguments).output().expect("bash")
 }
 
-/// A cluster and a folder for results; both gone after the test.
+/// A cluster and a folder for results, both removed after the test.
 struct Cluster {
     folder: tempfile::TempDir,
-    /// Held as long as the cluster runs.
+    /// Locked while the cluster runs.
     _alone: std::sync::MutexGuard<'static, ()>,
 }
 
-/// One cluster at a time: each stands for the whole machine.
+/// One cluster at a time: each takes the whole machine.
 static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 impl Cluster {
@@ -54,7 +54,7 @@ impl Cluster {
             .expect(program)
     }
 
-    fn said(&self, program: &str, arguments: &[&str]) -> String {
+    fn stdout_of(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.call(program, arguments);
         let (out, error) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -65,8 +65,8 @@ impl Cluster {
     fn submit(&self, config: &Path, site: &str, more: &[&str]) -> Output {
         let site_file = self.path("site.yaml");
         let common = ["cpus_per_task: 1\n", "memory_per_node_gb: 0.5\n", "hours_max: 1\n"];
-        let unless_said = |line: &&str| !site.contains(line.split(':').next().unwrap_or_default());
-        let common: String = common.into_iter().filter(unless_said).collect();
+        let not_in_site = |line: &&str| !site.contains(line.split(':').next().unwrap_or_default());
+        let common: String = common.into_iter().filter(not_in_site).collect();
         std::fs::write(&site_file, format!("{common}{site}")).expect("a site");
         let (out, site) = (self.path("out"), site_file.to_str().expect("UTF-8"));
         let mut arguments =
@@ -76,40 +76,48 @@ impl Cluster {
         self.call(env!("CARGO_BIN_EXE_vendomini"), &arguments)
     }
 
-    /// Submits; the array ids.
+    /// Submits an experiment; returns the arrays' job ids.
     fn submitted(&self, config: &Path, site: &str, more: &[&str]) -> Vec<String> {
         let output = self.submit(config, site, more);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-        said.lines().filter_map(|line| Some(line.split_once(" are job ")?.1.to_string())).collect()
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+        stdout
+            .lines()
+            .filter_map(|line| Some(line.split_once(" are job ")?.1.to_string()))
+            .collect()
     }
 
     fn status(&self) -> Value {
         let folder = self.path("out/slurm_test");
-        let said = self.said(
+        let status = self.stdout_of(
             env!("CARGO_BIN_EXE_vendomini"),
             &["status", folder.to_str().expect("UTF-8"), "--json"],
         );
-        serde_json::from_str(&said).expect("JSON")
+        serde_json::from_str(&status).expect("JSON")
     }
 
-    fn until(&self, what: &str, mut seen: impl FnMut() -> bool) {
-        let begun = Instant::now();
+    fn wait_until(&self, what: &str, mut seen: impl FnMut() -> bool) {
+        let started = Instant::now();
         while !seen() {
-            assert!(begun.elapsed() < QUEUE_MAX, "{what}: {:?}\n{}", self.status(), self.logs());
+            assert!(
+                started.elapsed() < QUEUE_TIMEOUT,
+                "{what}: {:?}\n{}",
+                self.status(),
+                self.logs()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    fn until_empty(&self) {
-        self.until("the queue does not become empty", || {
-            self.said("squeue", &["-h"]).trim().is_empty()
+    fn wait_until_empty(&self) {
+        self.wait_until("the queue does not become empty", || {
+            self.stdout_of("squeue", &["-h"]).trim().is_empty()
         });
     }
 
-    /// Rows were written, and the run is not done.
-    fn until_in_the_middle(&self) {
-        self.until("no run begins", || self.status()["begun"].as_u64() > Some(0));
+    /// Waits until rows are written and runs are left.
+    fn wait_until_in_the_middle(&self) {
+        self.wait_until("no run begins", || self.status()["begun"].as_u64() > Some(0));
         std::thread::sleep(Duration::from_millis(300));
         assert!(self.status()["left"].as_u64() > Some(0), "the runs are too short for this test");
     }
@@ -125,11 +133,14 @@ impl Cluster {
 
     fn steps(&self, folder: &str) -> String {
         let folder = self.path(folder);
-        self.said(env!("CARGO_BIN_EXE_vendomini"), &["export", folder.to_str().expect("UTF-8")])
+        self.stdout_of(
+            env!("CARGO_BIN_EXE_vendomini"),
+            &["export", folder.to_str().expect("UTF-8")],
+        )
     }
 
-    /// All runs are done, with the same rows as if nothing had happened.
-    fn complete(&self, config: &Path, runs: u64) {
+    /// All runs are done, with the same rows as in an undisturbed run.
+    fn assert_complete(&self, config: &Path, runs: u64) {
         let status = self.status();
         assert_eq!(
             (status["done"].as_u64(), status["failed"].as_u64()),
@@ -139,13 +150,13 @@ impl Cluster {
         );
         let (config, out) = (config.to_str().expect("UTF-8"), self.path("undisturbed"));
         let local = ["run", "--config", config, "--out", out.to_str().expect("UTF-8"), "-j", "2"];
-        self.said(env!("CARGO_BIN_EXE_vendomini"), &local);
+        self.stdout_of(env!("CARGO_BIN_EXE_vendomini"), &local);
         let (ours, local) = (self.steps("out/slurm_test"), self.steps("undisturbed/slurm_test"));
         assert!(ours.lines().count() as u64 > runs);
         assert!(ours == local, "rows differ from those of an undisturbed run");
     }
 
-    /// Attempts of each run: files of rows in its folder.
+    /// The attempts of each run: files of rows in its folder.
     fn attempts(&self) -> Vec<usize> {
         fn count(folder: &Path, found: &mut Vec<usize>) {
             let inside: Vec<PathBuf> =
@@ -187,17 +198,21 @@ fn write_experiment(file: &Path, replications: usize, steps: usize, agent: &str)
 
 #[test]
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
-fn twelve_tasks_with_indices_below_five_do_each_run_once() {
+fn twelve_tasks_in_arrays_of_five_do_each_run_once() {
     let Some(cluster) = Cluster::start("arrays", 5) else { return };
     let config = cluster.experiment(12, 1000);
     let output = cluster.submit(&config, "", &["--tasks", "12"]);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let output_text = String::from_utf8_lossy(&output.stdout).into_owned();
     for tasks in ["tasks 0-4 are", "tasks 5-9 are", "tasks 10-11 are"] {
-        assert!(said.contains(tasks), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output_text.contains(tasks),
+            "{output_text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     let jobs = cluster.status()["slurm"]["arrays"].as_array().map(Vec::len);
     assert_eq!(jobs, Some(3), "status knows the arrays");
-    cluster.until_empty();
+    cluster.wait_until_empty();
     for task in 0..12 {
         assert!(
             cluster.logs().contains(&format!("task {task}: ended with 0")),
@@ -206,129 +221,133 @@ fn twelve_tasks_with_indices_below_five_do_each_run_once() {
         );
     }
     assert_eq!(cluster.attempts(), vec![1; 24], "no run was done twice");
-    cluster.complete(&config, 24);
+    cluster.assert_complete(&config, 24);
 }
 
 #[test]
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
-fn a_task_told_to_stop_requeues_itself_and_one_killed_in_the_middle_goes_on() {
+fn a_signaled_task_requeues_itself_and_a_killed_one_resumes() {
     let Some(cluster) = Cluster::start("requeue", 1001) else { return };
     let config = cluster.experiment(4, 20_000);
     let ids = cluster.submitted(&config, "", &["--tasks", "2"]);
-    cluster.until_in_the_middle();
-    cluster.said("scancel", &["--batch", "--signal=USR1", &format!("{}_0", ids[0])]);
-    cluster.said("scontrol", &["requeue", &format!("{}_1", ids[0])]);
-    cluster.until_empty();
+    cluster.wait_until_in_the_middle();
+    cluster.stdout_of("scancel", &["--batch", "--signal=USR1", &format!("{}_0", ids[0])]);
+    cluster.stdout_of("scontrol", &["requeue", &format!("{}_1", ids[0])]);
+    cluster.wait_until_empty();
     let logs = cluster.logs();
     assert!(logs.contains("task 0: ended with 138"), "{logs}");
     assert!(logs.contains("task 0: job") && logs.matches("start 1,").count() == 2, "{logs}");
-    assert!(logs.contains("goes on after"), "a run goes on from its rows: {logs}");
-    cluster.complete(&config, 8);
+    assert!(logs.contains("resumes after"), "a run resumes from its rows: {logs}");
+    cluster.assert_complete(&config, 8);
 }
 
 #[test]
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
-fn what_was_canceled_stays_so_until_it_is_submitted_again() {
+fn a_canceled_array_stays_canceled_until_submitted_again() {
     let Some(cluster) = Cluster::start("scancel", 1001) else { return };
     let config = cluster.experiment(4, 20_000);
     let ids = cluster.submitted(&config, "", &[]);
-    cluster.until_in_the_middle();
-    cluster.said("scancel", &[&ids[0]]);
-    cluster.until_empty();
+    cluster.wait_until_in_the_middle();
+    cluster.stdout_of("scancel", &[&ids[0]]);
+    cluster.wait_until_empty();
     // Longer than a requeued job waits.
     std::thread::sleep(Duration::from_secs(8));
-    assert!(cluster.said("squeue", &["-h"]).trim().is_empty(), "a canceled job came back");
+    assert!(cluster.stdout_of("squeue", &["-h"]).trim().is_empty(), "a canceled job came back");
     assert_eq!(cluster.status()["slurm"]["jobs"].as_array().map(Vec::len), Some(0));
     assert!(cluster.status()["done"].as_u64() < Some(8), "{}", cluster.logs());
     cluster.submitted(&config, "", &[]);
-    cluster.until_empty();
-    cluster.complete(&config, 8);
+    cluster.wait_until_empty();
+    cluster.assert_complete(&config, 8);
 }
 
 #[test]
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
-fn a_task_whose_time_is_short_requeues_itself() {
+fn a_task_that_runs_out_of_time_requeues_itself() {
     let Some(cluster) = Cluster::start("time", 1001) else { return };
     let config = cluster.experiment(6, 20_000);
     // A minute, of which 2 s are for runs.
     let ids =
         cluster.submitted(&config, "hours_max: 0.016\nsignal_lead_s: 58\n", &["--tasks", "1"]);
-    cluster
-        .until("time does not become short", || cluster.logs().contains("task 0: ended with 124"));
+    cluster.wait_until("time does not become short", || {
+        cluster.logs().contains("task 0: ended with 124")
+    });
     // The second start has an hour.
     let (job, hour) = (format!("JobId={}_0", ids[0]), "TimeLimit=60");
-    cluster.until("no more time", || {
+    cluster.wait_until("no more time", || {
         cluster.call("scontrol", &["update", &job, hour]).status.success()
     });
-    cluster.until_empty();
+    cluster.wait_until_empty();
     let logs = cluster.logs();
     assert!(logs.contains("task 0: ended with 124") && logs.contains("start 1,"), "{logs}");
-    cluster.complete(&config, 12);
+    cluster.assert_complete(&config, 12);
 }
 
 #[test]
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
-fn a_node_that_goes_down_loses_nothing_and_a_second_submission_does_no_harm() {
+fn a_node_failure_loses_no_rows_and_a_second_submission_is_harmless() {
     let Some(cluster) = Cluster::start("node down", 1001) else { return };
     let config = cluster.experiment(4, 20_000);
     cluster.submitted(&config, "", &["--tasks", "2"]);
-    cluster.until_in_the_middle();
-    let node = cluster.said("sinfo", &["-h", "-o", "%n"]);
+    cluster.wait_until_in_the_middle();
+    let node = cluster.stdout_of("sinfo", &["-h", "-o", "%n"]);
     let name = format!("NodeName={}", node.trim());
-    cluster.said("scontrol", &["update", &name, "State=DOWN", "Reason=test"]);
-    cluster.until("jobs go on on a node that is down", || {
-        cluster.said("squeue", &["-h", "-t", "R"]).trim().is_empty()
+    cluster.stdout_of("scontrol", &["update", &name, "State=DOWN", "Reason=test"]);
+    cluster.wait_until("jobs still run on a node that is down", || {
+        cluster.stdout_of("squeue", &["-h", "-t", "R"]).trim().is_empty()
     });
     assert!(cluster.status()["done"].as_u64() < Some(8), "the runs are too short for this test");
-    cluster.until("the node does not come back", || {
+    cluster.wait_until("the node does not come back", || {
         // Refused where it has come back by itself already (ReturnToService=2).
         let _back_already = cluster.call("scontrol", &["update", &name, "State=RESUME"]);
-        ["idle", "mixed", "allocated"].contains(&cluster.said("sinfo", &["-h", "-o", "%T"]).trim())
+        ["idle", "mixed", "allocated"]
+            .contains(&cluster.stdout_of("sinfo", &["-h", "-o", "%T"]).trim())
     });
     cluster.submitted(&config, "", &["--tasks", "2"]);
-    cluster.until_empty();
-    cluster.complete(&config, 8);
+    cluster.wait_until_empty();
+    cluster.assert_complete(&config, 8);
 }
 
 #[test]
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
-fn where_requeueing_is_forbidden_a_successor_goes_on() {
+fn where_requeueing_is_forbidden_a_successor_resumes() {
     let Some(cluster) = Cluster::start("successor", 1001) else { return };
     let config = cluster.experiment(4, 20_000);
     let ids = cluster.submitted(&config, "requeue: false\n", &["--tasks", "1"]);
-    cluster.until_in_the_middle();
-    cluster.said("scancel", &["--batch", "--signal=USR1", &format!("{}_0", ids[0])]);
-    cluster.until_empty();
+    cluster.wait_until_in_the_middle();
+    cluster.stdout_of("scancel", &["--batch", "--signal=USR1", &format!("{}_0", ids[0])]);
+    cluster.wait_until_empty();
     let successor: u64 = ids[0].parse::<u64>().expect("an id") + 1;
     assert!(cluster.logs().contains(&format!("job {successor}_0 on")), "{}", cluster.logs());
     let arrays = cluster.status()["slurm"]["arrays"].clone();
     assert_eq!(arrays, serde_json::json!([successor - 1, successor]), "status knows the successor");
-    cluster.complete(&config, 8);
+    cluster.assert_complete(&config, 8);
 }
 
 #[test]
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
-fn a_refused_submission_passes_on_slurms_words() {
+fn a_failed_submission_passes_on_slurms_message() {
     let Some(cluster) = Cluster::start("refused", 1001) else { return };
     let config = cluster.experiment(1, 10);
     let output = cluster.submit(&config, "partition: nosuch\n", &[]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(69), "{said}");
-    assert!(said.contains("invalid partition"), "{said}");
+    let output_text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(69), "{output_text}");
+    assert!(output_text.contains("invalid partition"), "{output_text}");
 }
 
 #[test]
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
-fn doctor_sees_the_gpus_that_slurm_gives() {
+fn doctor_reports_the_gpus_that_slurm_allots() {
     let Some(cluster) = Cluster::start("gpus", 1001) else { return };
     let seen = cluster.path("doctor.json");
     let doctor = format!("{} doctor --json > {}", env!("CARGO_BIN_EXE_vendomini"), seen.display());
-    cluster
-        .said("sbatch", &["--gres=gpu:2", "--mem=200M", "--output=/dev/null", "--wrap", &doctor]);
-    cluster.until_empty();
-    let said: Value =
-        serde_json::from_slice(&std::fs::read(seen).expect("doctor's words")).expect("JSON");
-    let gpus = &said["gpus"];
+    cluster.stdout_of(
+        "sbatch",
+        &["--gres=gpu:2", "--mem=200M", "--output=/dev/null", "--wrap", &doctor],
+    );
+    cluster.wait_until_empty();
+    let output_text: Value =
+        serde_json::from_slice(&std::fs::read(seen).expect("doctor's output")).expect("JSON");
+    let gpus = &output_text["gpus"];
     assert_eq!(gpus["cuda_visible_devices"], "0,1", "{gpus}");
     assert_eq!(gpus["allotted"][1], "0,1", "{gpus}");
     if !Path::new("/proc/driver/nvidia").exists() {
@@ -342,7 +361,7 @@ fn doctor_sees_the_gpus_that_slurm_gives() {
 
 #[test]
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
-fn smollm2_runs_through_slurm_as_it_does_here() {
+fn smollm2_gives_the_same_rows_through_slurm_and_locally() {
     let fetched = Command::new(env!("CARGO_BIN_EXE_vendomini"))
         .args(["-q", "fetch", "smollm2"])
         .output()
@@ -358,13 +377,14 @@ fn smollm2_runs_through_slurm_as_it_does_here() {
     write_experiment(&config, 1, 3, model);
     let needs = ["doctor", "--json", "--for", config.to_str().expect("UTF-8")];
     let needs: Value =
-        serde_json::from_str(&cluster.said(env!("CARGO_BIN_EXE_vendomini"), &needs)).expect("JSON");
+        serde_json::from_str(&cluster.stdout_of(env!("CARGO_BIN_EXE_vendomini"), &needs))
+            .expect("JSON");
     assert_eq!(needs["needs"][0]["problem"], Value::Null, "{needs}");
-    let said = cluster.submit(&config, "memory_per_node_gb: 4\n", &["--tasks", "2"]);
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    cluster.until_empty();
+    let output_text = cluster.submit(&config, "memory_per_node_gb: 4\n", &["--tasks", "2"]);
+    assert!(output_text.status.success(), "{}", String::from_utf8_lossy(&output_text.stderr));
+    cluster.wait_until_empty();
     assert!(cluster.logs().contains("load returned"), "{}", cluster.logs());
-    cluster.complete(&config, 2);
+    cluster.assert_complete(&config, 2);
 }
 
 #[test]
@@ -389,18 +409,18 @@ fn a_phases_script_works_with_plain_sbatch() {
         .output()
         .expect("sbatch");
     assert!(submitted.status.success(), "{}", String::from_utf8_lossy(&submitted.stderr));
-    let said = || std::fs::read_to_string(&log).unwrap_or_default();
-    let begun = Instant::now();
-    while !said().contains("says how far it is") {
-        assert!(begun.elapsed() < QUEUE_MAX, "nothing was submitted: {}", said());
+    let output_text = || std::fs::read_to_string(&log).unwrap_or_default();
+    let started = Instant::now();
+    while !output_text().contains("shows the progress") {
+        assert!(started.elapsed() < QUEUE_TIMEOUT, "nothing was submitted: {}", output_text());
         std::thread::sleep(Duration::from_millis(50));
     }
-    while !cluster.said("squeue", &["-h"]).trim().is_empty() {
-        assert!(begun.elapsed() < QUEUE_MAX, "the array does not end: {}", said());
+    while !cluster.stdout_of("squeue", &["-h"]).trim().is_empty() {
+        assert!(started.elapsed() < QUEUE_TIMEOUT, "the array does not end: {}", output_text());
         std::thread::sleep(Duration::from_millis(50));
     }
     let folder = out.join("phase1_small");
-    let status = cluster.said(
+    let status = cluster.stdout_of(
         env!("CARGO_BIN_EXE_vendomini"),
         &["status", folder.to_str().expect("UTF-8"), "--json"],
     );
@@ -410,11 +430,11 @@ fn a_phases_script_works_with_plain_sbatch() {
 }
 
 #[test]
-fn what_cannot_be_submitted_is_refused_before() {
+fn an_invalid_submission_fails_before_anything_is_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let (config, site) = (folder.path().join("experiment.yaml"), folder.path().join("site.yaml"));
     let out = folder.path().join("out");
-    let ends = |more: &[&str], code: i32, words: &str| {
+    let assert_exit = |more: &[&str], code: i32, text: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_vendomini"))
             .args([
                 "submit",
@@ -427,21 +447,21 @@ fn what_cannot_be_submitted_is_refused_before() {
             .env("PATH", folder.path())
             .output()
             .expect("the program starts");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        assert!(said.contains(words), "{said}");
+        let output_text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{output_text}");
+        assert!(output_text.contains(text), "{output_text}");
         assert!(!out.exists(), "nothing is left behind");
     };
     write_experiment(&config, 1, 10, "agent: {policy: careful}");
     std::fs::write(&site, "acount: physics\n").expect("a site");
-    ends(
+    assert_exit(
         &["--site", site.to_str().expect("UTF-8")],
         2,
         "unknown key acount: did you mean account?",
     );
-    ends(&["--site", "/no/such.yaml"], 66, "/no/such.yaml");
-    ends(&[], 69, "no Slurm");
-    ends(&["--dry-run"], 0, "");
+    assert_exit(&["--site", "/no/such.yaml"], 66, "/no/such.yaml");
+    assert_exit(&[], 69, "no Slurm");
+    assert_exit(&["--dry-run"], 0, "");
     write_experiment(&config, 1, 10, "model: {name: nobody/nothing}");
-    ends(&["--dry-run"], 66, "nobody/nothing: ");
+    assert_exit(&["--dry-run"], 66, "nobody/nothing: ");
 }

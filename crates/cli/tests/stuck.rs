@@ -1,9 +1,9 @@
 //! A read that never returns and cannot be killed: a FUSE file system with direct I/O that does not
-//! answer. The worker stays in the kernel even after SIGKILL; the supervisor must come back all the
-//! same, with words and code.
+//! answer. The worker stays in the kernel even after SIGKILL; the supervisor must still return with
+//! message and exit code.
 //!
-//! Needs `/dev/fuse` and the right to mount (root, or `fusermount3`). Where they are not, the test
-//! says loudly that it did nothing.
+//! Needs `/dev/fuse` and the right to mount (root, or `fusermount3`). Elsewhere the test prints
+//! SKIPPED.
 
 use fuser::{
     Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
@@ -17,15 +17,15 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 const FOREVER: Duration = Duration::from_secs(3600);
 
-/// A folder's files, one of which is never read past a byte.
-struct Stuck {
-    /// Names and contents; a file's inode is its place plus 2.
+/// A folder's files, one of which cannot be read past an offset.
+struct StuckFiles {
+    /// Names and contents; a file's inode is its index plus 2.
     files: Vec<(String, Vec<u8>)>,
     stuck_name: &'static str,
     stuck_offset: u64,
 }
 
-impl Stuck {
+impl StuckFiles {
     fn of(folder: &Path, stuck_name: &'static str, stuck_offset: u64) -> Self {
         let read = |entry: std::fs::DirEntry| {
             let name = entry.file_name().into_string().expect("UTF-8");
@@ -34,7 +34,7 @@ impl Stuck {
         let mut files: Vec<_> =
             std::fs::read_dir(folder).expect("a folder").flatten().map(read).collect();
         files.sort();
-        Stuck { files, stuck_name, stuck_offset }
+        StuckFiles { files, stuck_name, stuck_offset }
     }
 
     fn file(&self, inode: INodeNo) -> Option<&(String, Vec<u8>)> {
@@ -64,7 +64,7 @@ impl Stuck {
     }
 }
 
-impl Filesystem for Stuck {
+impl Filesystem for StuckFiles {
     fn lookup(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let at = self.files.iter().position(|(file, _)| name.to_str() == Some(file));
         match at.and_then(|at| self.attributes(INodeNo(at as u64 + 2))) {
@@ -97,7 +97,7 @@ impl Filesystem for Stuck {
     ) {
         let Some((name, bytes)) = self.file(inode) else { return reply.error(Errno::ENOENT) };
         if name == self.stuck_name && offset + u64::from(size) > self.stuck_offset {
-            // Dropping it would answer.
+            // Dropping the reply would answer the request.
             std::mem::forget(reply);
             return;
         }
@@ -122,14 +122,14 @@ impl Filesystem for Stuck {
     }
 }
 
-/// A checkpoint whose second shard is so large that its header is read without its weights.
+/// A checkpoint with a second shard so large that reading its header reads no weights.
 fn checkpoint(folder: &Path) -> PathBuf {
     let config = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "dtype": "bfloat16",
         "vocab_size": 4000, "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 4, "num_attention_heads": 8,
         "num_key_value_heads": 4, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
         "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2}"#;
-    std::fs::write(folder.join("wanted.json"), config).expect("a file");
-    let (like, model) = (folder.join("wanted.json"), folder.join("model"));
+    std::fs::write(folder.join("shape.json"), config).expect("a file");
+    let (like, model) = (folder.join("shape.json"), folder.join("model"));
     let output = Command::new(env!("CARGO_BIN_EXE_vendomini"))
         .args(["synth", "--shards", "3", "--random", "7", "--like"])
         .args([&like, &model])
@@ -140,17 +140,19 @@ fn checkpoint(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_read_that_cannot_be_killed_is_named_and_left_behind() {
+fn a_worker_stuck_in_a_read_is_reported_and_left_behind() {
     let shard = "model-00002-of-00003.safetensors";
     let source = tempfile::tempdir().expect("a folder");
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = Config::default();
     config.mount_options.extend([MountOption::RO, MountOption::FSName("stuck".to_owned())]);
-    let stuck = Stuck::of(&checkpoint(source.path()), shard, 4 << 20);
+    let stuck = StuckFiles::of(&checkpoint(source.path()), shard, 4 << 20);
     let session = match fuser::spawn_mount(stuck, folder.path(), &config) {
         Ok(session) => session,
         Err(error) => {
-            eprintln!("SKIPPED a_read_that_cannot_be_killed: no FUSE here ({error})");
+            eprintln!(
+                "SKIPPED a_worker_stuck_in_a_read_is_reported_and_left_behind: no FUSE here ({error})"
+            );
             return;
         }
     };
@@ -166,15 +168,13 @@ fn a_read_that_cannot_be_killed_is_named_and_left_behind() {
         ])
         .output()
         .expect("the program starts");
-    let (took, said) = (since.elapsed(), String::from_utf8_lossy(&output.stderr).into_owned());
-    // The worker, which cannot go before its read returns, keeps the mount busy: it is detached
-    // first.
+    let (took, stderr) = (since.elapsed(), String::from_utf8_lossy(&output.stderr).into_owned());
+    // The worker cannot exit before its read returns and keeps the mount busy: it is detached first.
     drop(Command::new("umount").arg("-l").arg(folder.path()).status());
     drop(session);
-    assert_eq!(output.status.code(), Some(75), "{said}");
-    for words in ["stalled in stage read", shard, "is stuck in the kernel and could not be reaped"]
-    {
-        assert!(said.contains(words), "{words:?} is not in: {said}");
+    assert_eq!(output.status.code(), Some(75), "{stderr}");
+    for text in ["stalled in stage read", shard, "is stuck in the kernel and could not be reaped"] {
+        assert!(stderr.contains(text), "{text:?} is not in: {stderr}");
     }
     assert!(took < Duration::from_secs(10), "{took:?}");
 }

@@ -1,3 +1,5 @@
+//! Control groups with a memory limit.
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -5,27 +7,28 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
 
-/// A control group with a limit on memory, of version 1 or 2; removed when dropped.
+/// A control group (v1 or v2) with a memory limit; removed when dropped.
 pub struct Cgroup {
     folder: PathBuf,
-    files: &'static Files,
+    files: &'static CgroupFiles,
 }
 
-struct Files {
+struct CgroupFiles {
     limit: &'static str,
     used: &'static str,
     kills: &'static str,
 }
 
-const V1: Files = Files {
+const V1: CgroupFiles = CgroupFiles {
     limit: "memory.limit_in_bytes",
     used: "memory.usage_in_bytes",
     kills: "memory.oom_control",
 };
-const V2: Files = Files { limit: "memory.max", used: "memory.current", kills: "memory.events" };
+const V2: CgroupFiles =
+    CgroupFiles { limit: "memory.max", used: "memory.current", kills: "memory.events" };
 
 impl Cgroup {
-    /// A new group; `None`, and loud words, where this process may not make one.
+    /// A new group; `None`, and SKIPPED on stderr, where this process may not create one.
     pub fn with_limit(name: &str, bytes: u64) -> Option<Cgroup> {
         let name = format!("vendomini-test-{}-{name}", std::process::id());
         for (root, files) in [("/sys/fs/cgroup/memory", &V1), ("/sys/fs/cgroup", &V2)] {
@@ -37,7 +40,7 @@ impl Cgroup {
             }
         }
         eprintln!(
-            "NOT TESTED: no control group with a limit on memory can be made here (this needs root)"
+            "SKIPPED: no control group with a memory limit can be created here (this needs root)"
         );
         None
     }

@@ -1,3 +1,3 @@
-//! What several tests of the program need.
+//! Helpers of several tests of the program.
 
 pub mod cgroup;

@@ -82,7 +82,7 @@ fn open_gpu(
     progress.at(Stage::Allocate, "the RoPE table", 0);
     let rope = GpuRopeTable::new(&gpu, &rope.table(), gpu_deadline())
         .map_err(|cause| LoadError::device(format!("the RoPE table on GPU {gpu_index}"), cause))?;
-    watch.note(format!(
+    watch.verbose(format!(
         "GPU {gpu_index}: CUDA device {ordinal} of the driver, {}, {}",
         gpu.info().name,
         gpu.info().uuid

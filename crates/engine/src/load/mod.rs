@@ -219,7 +219,7 @@ fn announce_totals(
     if on_disk.is_empty() {
         return;
     }
-    request.watch.note(format!(
+    request.watch.verbose(format!(
         "{} of {items} shards are on the disk tier as a whole and are read in every pass",
         on_disk.len()
     ));
