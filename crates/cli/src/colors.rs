@@ -1,4 +1,4 @@
-//! Colors on stderr: on a terminal, unless `NO_COLOR` (no-color.org) is set or the terminal is dumb.
+//! Colors on stderr: used on a terminal, unless `NO_COLOR` (no-color.org) is set or `TERM` is dumb.
 
 use std::io::IsTerminal;
 

@@ -1,5 +1,5 @@
-//! What an experiment needs on the machines that will run it, checked before it starts: compute nodes
-//! have no internet.
+//! What an experiment needs on the machines that will run it, checked before it starts: compute
+//! nodes have no internet.
 
 use crate::args::PlacementArgs;
 use crate::failure::Failure;
@@ -38,8 +38,8 @@ pub fn needs(config: &Config, jobs: usize, site: &Site) -> Vec<Need> {
 /// Fails with the exit code of the first problem, naming all of them.
 ///
 /// # Errors
-/// 66 for a missing model, 65 for a damaged one, 69 for a server's key, 71 for a model that does not
-/// fit.
+/// 66 for a missing model, 65 for a damaged one, 69 for a server's key, 71 for a model that does
+/// not fit.
 pub fn check_all(needs: &[Need]) -> Result<(), Failure> {
     let missing: Vec<&Need> = needs.iter().filter(|need| need.problem.is_some()).collect();
     let Some(first) = missing.first() else { return Ok(()) };

@@ -80,8 +80,8 @@ fn read_aside(
 pub struct ClusterLimits {
     /// MaxArraySize, which bounds the index of a task.
     pub array_size: usize,
-    /// The smallest MaxSubmitJobs of this user's associations and their QOS; `None` where accounting
-    /// sets none.
+    /// The smallest MaxSubmitJobs of this user's associations and their QOS; `None` where
+    /// accounting sets none.
     pub submit_jobs: Option<usize>,
 }
 

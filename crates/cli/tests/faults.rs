@@ -1,4 +1,4 @@
-//! Injects every fault of `docs/faults.md` into a running program, and checks exit code and message.
+//! Injects every fault of `docs/faults.md` into a running program; checks exit code and message.
 
 #[path = "../../../tests/faults/table.rs"]
 mod table;
@@ -27,8 +27,8 @@ struct InjectedFault {
     rules: &'static str,
     /// Changes a copy of the checkpoint beforehand; `None`: the checkpoint itself is used.
     prepare: Option<fn(&Path)>,
-    /// The command line; MODEL, CONFIG and OUT stand for the checkpoint, a configuration and an empty
-    /// folder.
+    /// The command line; MODEL, CONFIG and OUT stand for the checkpoint, a configuration and an
+    /// empty folder.
     line: &'static str,
     /// A signal that is sent half a second after the start.
     signal: Option<&'static str>,

@@ -1,5 +1,5 @@
-//! Memory limits that the kernel enforces: a control group smaller than the checkpoint, and one whose
-//! limit is lowered in mid-load.
+//! Memory limits that the kernel enforces: a control group smaller than the checkpoint, and one
+//! whose limit is lowered in mid-load.
 //!
 //! Needs the right to create control groups (root on most machines). Elsewhere the tests print
 //! SKIPPED.

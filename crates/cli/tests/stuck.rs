@@ -169,7 +169,7 @@ fn a_worker_stuck_in_a_read_is_reported_and_left_behind() {
         .output()
         .expect("the program starts");
     let (took, stderr) = (since.elapsed(), String::from_utf8_lossy(&output.stderr).into_owned());
-    // The worker cannot exit before its read returns and keeps the mount busy: it is detached first.
+    // The worker cannot exit before its read returns, and keeps the mount busy: detach it first.
     drop(Command::new("umount").arg("-l").arg(folder.path()).status());
     drop(session);
     assert_eq!(output.status.code(), Some(75), "{stderr}");

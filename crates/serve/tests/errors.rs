@@ -10,7 +10,7 @@ use common::{CONTEXT, TestServer, chat};
 use serde_json::{Value, json};
 
 const CHAT: &str = "/v1/chat/completions";
-/// So many reply tokens take seconds: no test waits for the end of such a reply.
+/// A reply of this length takes seconds: no test waits for its end.
 const LONG: usize = 16_000;
 
 /// A request whose reply runs to its token limit: its schema forces a long string.

@@ -14,8 +14,8 @@ use watch::{Figures, RunFigures, Stage, ThreadProgress, Watch};
 
 /// Concurrent runs unless set.
 pub(crate) const JOBS_DEFAULT: usize = 4;
-/// With `--shared`, how long runs claimed elsewhere are watched: longer than a claim of another host
-/// lasts without a heartbeat (120 s).
+/// With `--shared`, how long runs claimed elsewhere are watched: longer than a claim of another
+/// host lasts without a heartbeat (120 s).
 const CLAIM_PATIENCE: Duration = Duration::from_secs(150);
 
 pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {

@@ -79,8 +79,8 @@ struct BenchFigure {
 /// Runs the command.
 ///
 /// # Errors
-/// 2 for an invalid device, 69 where the GPU or the driver is not available. Failed checks are in the
-/// document; the exit code is then 76.
+/// 2 for an invalid device, 69 where the GPU or the driver is not available. Failed checks are in
+/// the document; the exit code is then 76.
 pub fn run(args: &SelftestArgs, watch: &Watch) -> Result<u8, Failure> {
     let started = Instant::now();
     let ordinal = ordinal(&args.device)?;

@@ -1,4 +1,4 @@
-//! Rows at the bottom of the terminal that are redrawn in place, while lines scroll away above them.
+//! Rows at the bottom of the terminal that are redrawn in place, while lines scroll by above them.
 //!
 //! The terminal keeps its normal screen and mode. Only the cursor is hidden, so even a supervisor
 //! that is killed leaves the terminal usable.
