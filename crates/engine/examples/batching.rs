@@ -123,7 +123,7 @@ fn request(tokenizer: &Tokenizer, number: usize) -> Outcome<Request> {
         number * 131
     );
     let sampling = SamplingParams { top_p: 0.95, ..SamplingParams::at(0.7, number as u64) };
-    let constraint = Some(Constraint::JsonSchema(card()));
+    let constraint = Some(Constraint::JsonSchema(prediction_card()));
     Ok(Request {
         sampling,
         constraint,
@@ -132,7 +132,7 @@ fn request(tokenizer: &Tokenizer, number: usize) -> Outcome<Request> {
 }
 
 /// The schema of an agent's prediction card, long enough that most replies reach `REPLY_TOKENS`.
-fn card() -> Value {
+fn prediction_card() -> Value {
     let text = json!({"type": "string", "minLength": 120, "maxLength": 400});
     let number = json!({"type": "integer", "minimum": 0, "maximum": 9999});
     json!({

@@ -23,7 +23,7 @@ fn engine(name: &str, dtype: DtypeChoice, step_tokens: usize) -> Engine {
     Engine::start_loaded(loaded, options).expect("an engine")
 }
 
-fn numbers(value: &Value) -> Vec<f32> {
+fn values(value: &Value) -> Vec<f32> {
     value.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number") as f32).collect()
 }
 
@@ -43,8 +43,8 @@ fn embeddings_are_those_of_transformers() {
     let mut seen = 0;
     for (name, expected) in models {
         let tokens: Vec<u32> =
-            numbers(&expected["tokens"]).into_iter().map(|id| id as u32).collect();
-        let exact = numbers(&expected["f32"]);
+            values(&expected["tokens"]).into_iter().map(|id| id as u32).collect();
+        let exact = values(&expected["f32"]);
         let embed = |dtype, step_tokens| {
             engine(name, dtype, step_tokens).embed(tokens.clone(), WAIT).expect("a mean")
         };
@@ -55,7 +55,7 @@ fn embeddings_are_those_of_transformers() {
         // of luck.
         let (ours, theirs) = (
             worst(&embed(DtypeChoice::Auto, 512), &exact),
-            worst(&numbers(&expected["bf16"]), &exact),
+            worst(&values(&expected["bf16"]), &exact),
         );
         eprintln!("{name}: off by {error:e} in f32, {ours:e} in bf16 (transformers {theirs:e})");
         assert!(ours <= 1.5 * theirs, "{name}: {ours} from float32, transformers' bf16 {theirs}");

@@ -1,5 +1,5 @@
-//! Tiny checkpoints of every family and kind of RoPE, compared with the results of transformers that
-//! are committed in `tests/golden`.
+//! Tiny checkpoints of every family and kind of RoPE, compared with the results of transformers
+//! that are committed in `tests/golden`.
 
 mod common;
 

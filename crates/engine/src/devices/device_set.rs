@@ -37,7 +37,7 @@ pub(crate) struct GpuSlot {
 }
 
 impl GpuSlot {
-    /// Reports to the watch that a thread waits for this GPU, until the returned progress is dropped.
+    /// Reports to the watch that a thread waits for this GPU, until the result is dropped.
     pub fn waiting(&self, what: &str) -> ThreadProgress {
         let progress = self.watch.thread(&format!("GPU {}", self.gpu_index));
         progress.at(Stage::Generate, what, 0);

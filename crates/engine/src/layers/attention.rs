@@ -23,7 +23,7 @@ pub(crate) struct Attention<B: Backend> {
 }
 
 impl<B: Backend> Attention<B> {
-    /// `q_proj`, `k_proj`, `v_proj`, and the output projection, which is called `o_proj` or `dense`.
+    /// `q_proj`, `k_proj`, `v_proj`, and the output projection called `o_proj`.
     pub fn separate(
         tensors: &TensorView<B>,
         config: &ModelConfig,

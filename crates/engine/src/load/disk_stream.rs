@@ -1,5 +1,5 @@
-//! [`DiskStream`]: the disk tier. Layers stay in the checkpoint's files; a thread reads the next one
-//! while the current one is computed (double buffering).
+//! [`DiskStream`]: the disk tier. Layers stay in the checkpoint's files; a thread reads the next
+//! layer while the current one is computed (double buffering).
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};

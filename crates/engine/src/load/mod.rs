@@ -1,9 +1,9 @@
 //! Loads a model: a checkpoint and a placement plan become a [`Model`], or an error that names
 //! file, tensor, device and remedy.
 //!
-//! [`load()`] lists the stages in their order. Every stage is entered and left on the [`Watch`], and
-//! every thread that can hang reports its progress to it. There is no half-loaded state: weights are
-//! made of [`device::memory::Bytes`], which exist only once they are filled.
+//! [`load()`] lists the stages in their order. The [`Watch`] gets the begin and end of every stage
+//! and the progress of every thread that can hang. There is no half-loaded state: weights are made
+//! of [`device::memory::Bytes`], which exist only once they are filled.
 
 mod allocate;
 mod assemble;

@@ -34,7 +34,7 @@ pub(crate) struct ModelCapacity {
 }
 
 impl ForwardScratch {
-    /// Buffers for the numbers of rows that the planner counts with.
+    /// Buffers for as many rows as the planner counts with.
     pub(crate) fn new(
         devices: &DeviceSet,
         placement: &ModulePlacement,

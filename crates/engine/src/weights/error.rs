@@ -52,7 +52,7 @@ pub enum ShardError {
         /// Size of the file now.
         found: u64,
     },
-    #[error("{}: replaced or written to while it was being loaded (headers were read from {expected}, now it is {found}); load again when nobody writes to it", path.display())]
+    #[error("{}: replaced or written to while it was being loaded (headers were read from {expected}, now it is {found}); load again once no process writes to it", path.display())]
     Replaced { path: PathBuf, expected: String, found: String },
     #[error("{}: {doing} at offset {offset}: {cause}; check the disk or the mount and try again", path.display())]
     Io {

@@ -19,8 +19,8 @@ pub struct Expected {
 pub struct Distance {
     /// Over all committed log-probabilities.
     pub max_abs_error: f64,
-    /// KL divergence, `sum p (ln p - ln q)`, averaged over the committed rows. If a row has only its
-    /// likeliest tokens, all others count as one.
+    /// KL divergence, `sum p (ln p - ln q)`, averaged over the committed rows. If a row has only
+    /// its likeliest tokens, all others count as one.
     pub mean_kl: f64,
 }
 

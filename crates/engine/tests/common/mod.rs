@@ -131,8 +131,8 @@ pub fn tokens(count: usize, seed: u64) -> Vec<u32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// Logits of all tokens of a sequence, `[tokens, vocab]`, computed in chunks of the given sizes; the
-/// last size is repeated.
+/// Logits of all tokens of a sequence, `[tokens, vocab]`, computed in chunks of the given sizes, of
+/// which the last is repeated.
 pub fn logits_in_chunks(loaded: &mut Loaded, tokens: &[u32], chunks: &[usize]) -> Vec<f32> {
     let table = loaded.kv.alloc_many(tokens.len().div_ceil(BLOCK_TOKENS)).expect("allocate blocks");
     let mut all = Vec::new();
