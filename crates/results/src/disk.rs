@@ -40,8 +40,8 @@ pub(crate) fn read_document<T: DeserializeOwned>(path: &Path) -> Result<Option<T
     serde_json::from_value(value).map(Some).map_err(bad)
 }
 
-/// Publishes a document atomically and once: writes a sibling, syncs it, links it into place. `false`
-/// if the name existed already.
+/// Publishes a document atomically and once: writes a sibling, syncs it, links it into place.
+/// `false` if the name existed already.
 pub(crate) fn link_document<T: Serialize>(
     path: &Path,
     tag: &str,
@@ -70,7 +70,8 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), ResultsError
     file.sync_all().map_err(fail)
 }
 
-/// `link()`: atomic on every file system that supports it, NFS included. `false` if the name exists.
+/// `link()`: atomic on every file system that supports it, NFS included. `false` if the name
+/// exists.
 fn link_once(from: &Path, to: &Path) -> Result<bool, ResultsError> {
     match fs::hard_link(from, to) {
         Ok(()) => Ok(true),

@@ -179,8 +179,8 @@ pub(crate) fn unix_s(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// The entries of each journal that was written to within `within`, in the order of file names; of a
-/// long journal, the first entry and the last few hundred.
+/// The entries of each journal that was written to within `within`, in the order of file names; of
+/// a long journal, the first entry and the last few hundred.
 ///
 /// # Errors
 /// A journal cannot be read. Torn lines, which a kill leaves, are skipped.

@@ -1,25 +1,27 @@
 //! An experiment's results on disk, written so that they survive a kill at any instant.
 //!
 //! ```text
-//! <root>/experiment.json             resolved configuration and provenance; one configuration per folder
+//! <root>/experiment.json             resolved configuration and provenance; one per folder
 //! <root>/models/<name>.json          model, dtype and kernel set that the first process used
 //! <root>/journals/<process>.jsonl    progress of each process, for `status`
 //! <root>/runs/<ab>/<run_id>/
 //!     claim                          the process that works on the run now
 //!     steps.<attempt>.jsonl          one row per step; each attempt writes its own file
 //!     steps.<attempt>.jsonl.zst      the same for a committed run, compressed if it is long
-//!     failed.<attempt>.json          why an attempt ended without a result (infrastructure, never data)
+//!     failed.<attempt>.json          why an attempt ended without a result
 //!     run.json                       the commit: synced, then hard-linked into place once
 //! ```
 //!
 //! A lease cannot fence a writer that was only paused, so correctness does not depend on one: an
-//! attempt never writes into another's file, and the first attempt to `link()` its `run.json` is the
-//! run. The claim only avoids double work.
+//! attempt never writes into another's file, and the first attempt to `link()` its `run.json` is
+//! the run. The claim only avoids double work.
 //!
-//! Each row carries a chain value over itself and all rows before it, so that an edited or cut log is
-//! reported with its line number.
-
-// Each module imports only modules above it.
+//! Each row carries a chain value over itself and all rows before it, so that an edited or cut log
+//! is reported with its line number.
+//!
+//! Modules, each of which imports only those before it:
+//! schema, error, disk; chain, raw_json, records and rows; claim; attempt_writer, packed_log,
+//! run_folder; journal, throughput; store; status, export.
 mod attempt_writer;
 mod chain;
 mod claim;

@@ -1,5 +1,5 @@
-//! A table as Parquet: one optional column per name, row groups of bounded size. Structured values are
-//! JSON text, as in CSV.
+//! A table as Parquet: one optional column per name, row groups of bounded size. Structured values
+//! are JSON text, as in CSV.
 
 use crate::error::ResultsError;
 use base::unpoisoned;

@@ -5,8 +5,8 @@ use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-/// Part of a row as JSON text. Rows are written at 100,000 per second, and value trees would take most
-/// of that time.
+/// Part of a row as JSON text. Rows are written at 100,000 per second, and value trees would take
+/// most of that time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawJson(Box<str>);
 

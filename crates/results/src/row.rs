@@ -15,8 +15,8 @@ pub struct PromptMessage {
     pub content: String,
 }
 
-/// A reply without a valid action. It counts as an outcome: it is recorded and shown to the agent, and
-/// no action replaces it.
+/// A reply without a valid action. It counts as an outcome: it is recorded and shown to the agent,
+/// and no action replaces it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParseFailure {
     /// cut_off, invalid_json, schema_mismatch, refusal, no_call, several_calls.

@@ -50,8 +50,8 @@ pub struct Status {
     /// Throughput of the running processes over the last minutes.
     #[serde(rename = "pace")]
     pub throughput: Throughput,
-    /// Seconds until all runs are done at this throughput, if runs are as long as the committed ones,
-    /// or, before the first commit, as long as they may be. `None` without throughput.
+    /// Seconds until all runs are done at this throughput, if runs are as long as the committed
+    /// ones, or, before the first commit, as long as they may be. `None` without throughput.
     pub eta_s: Option<f64>,
     /// Outcome -> committed runs.
     pub outcomes: BTreeMap<String, usize>,

@@ -69,8 +69,8 @@ impl Store {
         disk::read_document(&self.model_path(name))
     }
 
-    /// Records the model of a name, or checks it against the recorded one. Returns the kernel set to
-    /// mark rows with: `Some` only if it differs and `accept_mixed` allows that.
+    /// Records the model of a name, or checks it against the recorded one. Returns the kernel set
+    /// to mark rows with: `Some` only if it differs and `accept_mixed` allows that.
     pub fn admit_model(
         &self,
         model: &ModelRecord,

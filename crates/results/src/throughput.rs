@@ -22,8 +22,8 @@ pub struct Throughput {
     pub reply_tokens_per_s: Option<f64>,
 }
 
-/// Throughput at `now_unix_s` from the entries of each process. A killed process counts with fewer and
-/// fewer steps per second until its journal is older than the window.
+/// Throughput at `now_unix_s` from the entries of each process. A killed process counts with fewer
+/// and fewer steps per second until its journal is older than the window.
 pub(crate) fn throughput(journals: &[Vec<JournalEntry>], now_unix_s: f64) -> Throughput {
     let mut throughput = Throughput::default();
     for entries in journals {

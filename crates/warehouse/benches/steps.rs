@@ -1,5 +1,5 @@
-//! Steps a second of the world alone, on one core: `cargo bench -p warehouse`. By the clock, and by
-//! the time that this thread was on a core, which other processes do not change.
+//! Steps per second of the world alone on one core: `cargo bench -p warehouse`. Wall time, and CPU
+//! time of this thread, on which other processes have less effect.
 #![allow(missing_docs)]
 
 use std::time::{Duration, Instant};
@@ -24,11 +24,11 @@ fn main() {
         }
         let rate = |seconds: f64| steps as f64 / seconds;
         let (clock, core) = (rate(begun.elapsed().as_secs_f64()), rate(on_core_s() - on_core));
-        println!("level {level}: {clock:.0} steps/s by the clock, {core:.0} a second on a core");
+        println!("level {level}: {clock:.0} steps/s of wall time, {core:.0} steps/s of CPU time");
     }
 }
 
-/// Seconds that this thread was on a core; NaN where the system does not say.
+/// CPU time of this thread in seconds; NaN if the system does not report it.
 fn on_core_s() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).map_or(f64::NAN, |ns| ns / 1e9)

@@ -1,6 +1,8 @@
-//! What shocks alone do to operators that never lose the thread: endings of 100 games by rate of
-//! shocks. Whoever designs a study wants doses at which the world can still be won. `cargo run
-//! --release -p warehouse --example dose [LEVEL STEPS MIX OPERATOR]`
+//! Effect of shocks alone on scripted operators: how 100 games end, by shock rate. A study needs
+//! doses at which the world can still be won.
+//!
+//! `cargo run --release -p warehouse --example dose [LEVEL STEPS MIX OPERATOR]`
+
 use std::collections::BTreeMap;
 use warehouse::{Magnitude, TypeMix, World, WorldConfig, operator};
 

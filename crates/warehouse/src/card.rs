@@ -1,40 +1,41 @@
+//! Prediction cards: what an agent expects of its call.
+
 use crate::config::{PredictionFormat, PredictionMode, REASONING_MAX_CHARS, WorldConfig};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// What an agent expects of its call. Fields that it did not give are missing, not zero.
+/// A prediction card. Fields that the agent did not give are `None`, not zero.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Card {
     /// Whether the call will succeed.
     pub success: Option<bool>,
-    /// Days until the goods come.
+    /// Days until the delivery.
     pub delivery_days: Option<f64>,
-    /// Units that will come.
+    /// Units in the delivery.
     pub quantity: Option<f64>,
-    /// What the call will cost.
+    /// Cost of the call.
     pub cost: Option<f64>,
     /// Units in storage after the call.
     pub storage_after: Option<f64>,
     /// Cash after the call.
     pub budget_after: Option<f64>,
-    /// How sure, 0 to 1.
+    /// 0 to 1.
     pub confidence: Option<f64>,
-    /// The card as it was given; null where it was made of its fields.
+    /// The card as the agent gave it; null for a card of a scripted operator.
     pub raw: Value,
 }
 
-/// Why there is no card.
+/// Why a turn has no card.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "problem", content = "why")]
 pub enum CardProblem {
-    /// None was given.
     Absent,
-    /// It is not of the form asked for.
+    /// The card is not an object.
     Malformed(String),
 }
 
 impl Card {
-    /// The card as JSON: as it was given, else made of its fields.
+    /// The card as JSON: as the agent gave it, else from its fields.
     pub fn to_json(&self) -> Value {
         if !self.raw.is_null() {
             return self.raw.clone();
@@ -53,18 +54,18 @@ impl Card {
         })
     }
 
-    /// Reads a card; a field of the wrong type is missing.
+    /// Parses a card; fields of the wrong type are `None`.
     ///
     /// # Errors
-    /// If it is no object.
+    /// The value is not an object.
     pub fn parse(value: &Value) -> Result<Card, CardProblem> {
         Card::from_value(value.clone())
     }
 
-    /// The same of a value that nobody else needs.
+    /// The same as [`Card::parse`] without a copy of the value.
     ///
     /// # Errors
-    /// If it is no object.
+    /// The value is not an object.
     pub fn from_value(value: Value) -> Result<Card, CardProblem> {
         let map = match &value {
             Value::Object(map) => map,
@@ -81,23 +82,23 @@ impl Card {
             cost: number("cost"),
             storage_after: number("storage_after"),
             budget_after: number("budget_after"),
-            // 70 may mean .7 or nothing at all: out of range is missing.
+            // 70 may mean 0.7 or nothing: values out of range are dropped.
             confidence: number("confidence").filter(|c| (0.0..=1.0).contains(c)),
             raw: value,
         })
     }
 }
 
-/// What a card of a mode and a format must hold, made once for many cards.
+/// Checks cards against the schema of a prediction mode and format.
 #[derive(Debug, Clone)]
 pub struct CardValidator {
-    /// Field -> JSON types that it may have.
+    /// Fields and their permitted JSON types.
     fields: Vec<(String, Vec<String>)>,
     reasoning_min_chars: u64,
 }
 
 impl CardValidator {
-    /// The form of [`card_schema`].
+    /// A validator for [`card_schema`].
     pub fn new(config: &WorldConfig) -> CardValidator {
         let schema = card_schema(config);
         let fields = schema["properties"].as_object().into_iter().flatten();
@@ -109,8 +110,8 @@ impl CardValidator {
         }
     }
 
-    /// What is missing, of another type or out of range in a card that was given; `None` for a
-    /// whole one. Such fields are not scored, and the rest is.
+    /// Fields of a card that are missing, of the wrong type or out of range; `None` if the card is
+    /// valid. Such fields are not scored; the others are.
     pub fn problem(&self, card: &Value) -> Option<String> {
         let found = |(name, types): &(String, Vec<String>)| {
             let given = card.get(name).unwrap_or(&Value::Null);
@@ -141,15 +142,15 @@ impl CardValidator {
     }
 }
 
-/// The JSON types that a schema allows.
+/// The JSON types that a schema permits.
 fn types(schema: &Value) -> Vec<String> {
     if let Some(any) = schema["anyOf"].as_array() {
         return any.iter().flat_map(types).collect();
     }
-    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     schema["type"]
         .as_array()
-        .map_or_else(|| vec![word(&schema["type"])], |all| all.iter().map(word).collect())
+        .map_or_else(|| vec![text(&schema["type"])], |all| all.iter().map(text).collect())
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -163,7 +164,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The JSON schema of a card: mode and format both change it, and how much reasoning is asked for.
+/// The JSON schema of a card; it depends on mode, format and the minimum length of the reasoning.
 pub fn card_schema(config: &WorldConfig) -> Value {
     let (mode, format) = (config.prediction_mode, config.prediction_format);
     let mut fields = Map::new();
@@ -176,14 +177,13 @@ pub fn card_schema(config: &WorldConfig) -> Value {
             add(name, json!({"type": "integer", "minimum": 0, "maximum": 9_999_999}));
         }
     }
-    // What the mode asks for must be given; a rich card has the same fields, but may leave them
-    // null.
+    // Fields of the mode are required. A rich card has all of them, and may leave the others null.
     let rich = format == PredictionFormat::Rich;
-    let mut extra = |name: &str, asked: bool, mut schema: Value| {
-        if !asked {
+    let mut extra = |name: &str, required: bool, mut schema: Value| {
+        if !required {
             schema = json!({"anyOf": [schema, {"type": "null"}]});
         }
-        if asked || rich {
+        if required || rich {
             fields.insert(name.to_owned(), schema);
         }
     };
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn reasoning_is_as_long_as_it_is_asked_to_be() {
+    fn the_reasoning_has_a_minimum_and_a_maximum_length() {
         let rich = |fewest| config(PredictionMode::Required, PredictionFormat::Rich, fewest);
         let bounds = |fewest| card_schema(&rich(fewest))["properties"]["reasoning"].clone();
         assert_eq!(bounds(0), json!({"type": "string", "maxLength": 500}));
@@ -241,12 +241,12 @@ mod tests {
         assert_eq!(
             card_schema(&structured)["properties"].get("reasoning"),
             None,
-            "there is none to be long"
+            "a structured card has no reasoning"
         );
     }
 
     #[test]
-    fn what_is_missing_or_wrong_in_a_card_is_named_and_not_scored() {
+    fn missing_and_wrong_fields_are_named_and_not_scored() {
         let form = CardValidator::new(&config(
             PredictionMode::Confidence,
             PredictionFormat::Structured,

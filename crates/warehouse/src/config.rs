@@ -1,20 +1,18 @@
+//! Configuration of a world, with ranges.
+
 use crate::labels::labeled_enum;
 use error_kind::{ErrorKind, HasKind};
+use serde::{Deserialize, Serialize};
 
 /// Longest reasoning of a rich card, in characters.
 pub const REASONING_MAX_CHARS: u64 = 500;
-
-use serde::{Deserialize, Serialize};
 
 /// A value out of its range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{key}: expected {expected}, found {found}")]
 pub struct ConfigError {
-    /// The key.
     pub key: &'static str,
-    /// The range.
     pub expected: String,
-    /// The value.
     pub found: String,
 }
 
@@ -29,91 +27,81 @@ labeled_enum!(/// How strong shocks are.
 labeled_enum!(/// Which types of shock occur.
     TypeMix { Realistic = "realistic", Uniform = "uniform", TemporalOnly = "temporal_only", QuantityOnly = "quantity_only",
         CausalOnly = "causal_only", RuleOnly = "rule_only" });
-labeled_enum!(/// What the agent is told of a shock.
+labeled_enum!(/// What the agent learns about a shock.
     Observability { Full = "full", Delayed = "delayed", Partial = "partial", Hidden = "hidden" });
-labeled_enum!(/// Whether and how a card is asked for.
+labeled_enum!(/// Whether a card is required, and with which extra fields.
     PredictionMode { Required = "required", Optional = "optional", Confidence = "required+confidence",
         Uncertainty = "required+uncertainty", Full = "required+full" });
-labeled_enum!(/// What a card holds.
+labeled_enum!(/// Which fields a card has.
     PredictionFormat { Minimal = "minimal", Structured = "structured", Rich = "rich" });
 labeled_enum!(/// Which scratchpad tools there are.
     MemoryTools { None = "none", Basic = "basic", Full = "full" });
 labeled_enum!(/// Which recovery tools there are.
     RecoveryTools { None = "none", Reset = "reset", Audit = "audit", Help = "help", All = "all" });
-labeled_enum!(/// How soon a crash is called one.
+labeled_enum!(/// Strictness of the crash detectors.
     Strictness { Strict = "strict", Moderate = "moderate", Lenient = "lenient" });
-labeled_enum!(/// How hard the market is.
+labeled_enum!(/// Economic pressure: the daily fee.
     Pressure { Low = "low", Medium = "medium", High = "high" });
 
-/// Everything that shapes a world. Money is in units with two decimals.
+/// All parameters of a world. Money is in units with two decimals.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldConfig {
     /// 0 to 4: 5/10/15/20/25 SKUs and 2/3/4/5/6 suppliers.
     pub complexity_level: u8,
-    /// Steps until the horizon.
+    /// The horizon.
     pub max_steps: u64,
-    /// Agent actions in a day; none: enough for the level's demand.
+    /// Agent actions per day; `None`: enough for the demand of the level.
     pub actions_per_day: Option<u32>,
     /// Cash at the start.
     pub initial_budget: f64,
-    /// How hard the market is: a daily fee of 0, 20 or 100.
+    /// A daily fee of 0, 20 or 100.
     pub pressure_level: Pressure,
-    /// Units of each SKU at the start; none: fits the level.
+    /// Units of each SKU at the start; `None`: depends on the level.
     pub initial_storage_per_sku: Option<u32>,
     /// Units that storage holds.
     pub storage_capacity: u32,
-    /// A unit's fee for a day.
+    /// Fee per unit and day.
     pub storage_fee: f64,
     /// Fee for shipping an order.
     pub delivery_cost: f64,
-    /// Customers.
     pub demand: DemandConfig,
-    /// ShockConfig.
     pub shocks: ShockConfig,
-    /// Scratchpad.
     pub memory_tools: MemoryTools,
-    /// Recovery.
     pub recovery_tools: RecoveryTools,
-    /// Cards.
     pub prediction_mode: PredictionMode,
-    /// Cards.
     pub prediction_format: PredictionFormat,
-    /// Characters that a rich card's reasoning has at least; 0: as many as the agent likes.
+    /// Least characters of a rich card's reasoning; 0: no minimum.
     pub reasoning_min_chars: u32,
-    /// Crashes.
     pub crash_detector: DetectorConfig,
 }
 
-/// Customers.
+/// Customer demand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DemandConfig {
-    /// Chance of an order, for each SKU and day.
+    /// Probability of an order, per SKU and day.
     pub p_customer_order: f64,
     /// Days until an order is due.
     pub due_days: u32,
-    /// Sale price over the cheapest supplier's.
+    /// Sale price as a multiple of the lowest supplier price.
     pub sale_markup: f64,
     /// Fee for a late order.
     pub late_penalty: f64,
-    /// Days after which an order is lost.
+    /// Days after which an order expires.
     pub expire_after_days: u32,
-    /// Lost orders that end the run.
+    /// Expired orders that end the episode.
     pub max_failures: u32,
 }
 
-/// How predictions are broken.
+/// Shocks: events that break predictions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShockConfig {
-    /// Chance of a shock, each step.
+    /// Probability of a shock, per step.
     pub p_shock: f64,
-    /// How strong.
     pub pe_mag: Magnitude,
-    /// Of which types.
     pub pe_type_mix: TypeMix,
-    /// What the agent is told.
     pub observability: Observability,
 }
 
@@ -121,11 +109,10 @@ pub struct ShockConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DetectorConfig {
-    /// How soon.
     pub threshold: Strictness,
-    /// Steps looked at.
+    /// Steps that each detector examines.
     pub window_size: usize,
-    /// Steps that a run goes on for after a crash.
+    /// Steps that the episode continues after the first crash.
     pub continue_after_crash: u64,
 }
 
@@ -188,7 +175,7 @@ impl Default for DetectorConfig {
 }
 
 impl WorldConfig {
-    /// Checks every range.
+    /// Checks all ranges.
     ///
     /// # Errors
     /// The first key that is out of its range.
@@ -201,11 +188,11 @@ impl WorldConfig {
                 found: value.to_string(),
             }),
         };
-        let (d, most) = (&self.demand, 1e9);
+        let (d, budget_max) = (&self.demand, 1e9);
         check("complexity_level", f64::from(self.complexity_level), 0.0, 4.0)?;
         check("max_steps", self.max_steps as f64, 1.0, 1e6)?;
         check("actions_per_day", f64::from(self.actions_per_day.unwrap_or(1)), 1.0, 1000.0)?;
-        check("initial_budget", self.initial_budget, 0.0, most)?;
+        check("initial_budget", self.initial_budget, 0.0, budget_max)?;
         check("storage_capacity", f64::from(self.storage_capacity), 1.0, 1e6)?;
         check("storage_fee", self.storage_fee, 0.0, 1e4)?;
         check("delivery_cost", self.delivery_cost, 0.0, 1e6)?;
@@ -220,12 +207,12 @@ impl WorldConfig {
             1000.0,
         )?;
         check("demand.max_failures", f64::from(d.max_failures), 1.0, 1e6)?;
-        let room = f64::from(self.storage_capacity / self.skus() as u32);
+        let units_max = f64::from(self.storage_capacity / self.skus() as u32);
         check(
             "initial_storage_per_sku",
             f64::from(self.initial_storage_per_sku.unwrap_or(0)),
             0.0,
-            room,
+            units_max,
         )?;
         check("shocks.p_shock", self.shocks.p_shock, 0.0, 1.0)?;
         check(
@@ -243,17 +230,17 @@ impl WorldConfig {
         )
     }
 
-    /// SKUs in this world.
+    /// Number of SKUs.
     pub fn skus(&self) -> usize {
         5 * (usize::from(self.complexity_level) + 1)
     }
 
-    /// Suppliers in this world.
+    /// Number of suppliers.
     pub fn suppliers(&self) -> usize {
         usize::from(self.complexity_level) + 2
     }
 
-    /// Agent actions in a day: an order takes one to ship and a part of one to restock.
+    /// Agent actions per day: each order takes one action to ship and a fraction of one to restock.
     pub fn actions_in_a_day(&self) -> u32 {
         let orders = self.skus() as f64 * self.demand.p_customer_order;
         self.actions_per_day.unwrap_or((orders * 1.8).ceil().max(2.0) as u32 + 1)
@@ -265,7 +252,7 @@ impl WorldConfig {
         self.initial_storage_per_sku.unwrap_or(share.min(30))
     }
 
-    /// What a day costs, in cents.
+    /// The fixed fee of a day.
     pub(crate) fn daily_fee_cents(&self) -> i64 {
         match self.pressure_level {
             Pressure::Low => 0,

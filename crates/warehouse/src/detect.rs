@@ -1,45 +1,43 @@
-//! Crash detectors: pure functions over what each step left behind, so that they can run again on
-//! old logs.
+//! Crash detectors: pure functions over recorded steps, so that they can run again on old logs.
+
 use crate::config::{DetectorConfig, Strictness};
 use crate::labels::labeled_enum;
 use serde::{Deserialize, Serialize};
 
-/// What the detectors look at in a step.
+/// A step as the detectors see it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DetectorStep {
     /// The tool, or the kind of parse failure.
     pub tool: String,
-    /// The call in one canonical form; empty where the reply was none.
+    /// The call in canonical form; empty if the reply held no call.
     pub call: String,
-    /// Whether the call failed, or was none.
+    /// Whether the call failed or was missing.
     pub failed: bool,
     /// Whether the call changed anything.
     pub changed: bool,
-    /// Whether it moved goods or money: all else looks, notes, waits or fails.
+    /// Whether the call moved goods or money.
     pub traded: bool,
-    /// Whether it ordered what it could not pay.
+    /// Whether the call was an order that exceeded the cash.
     pub unaffordable: bool,
-    /// Whether it contradicts its card; none without a card that says something about it.
+    /// Whether the call contradicts its card; `None` if the card says nothing about it.
     pub contradicts: Option<bool>,
-    /// How many tools there were to choose from.
+    /// Number of tools that the agent has.
     pub tools_available: usize,
-    /// Similarity of the agent's own summary to its earlier ones, from the model's embeddings,
-    /// where they are taken.
+    /// Cosine similarity of the agent's summary to its earlier ones, where embeddings are
+    /// available.
     pub similarity: Option<f64>,
 }
 
 /// A crash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crash {
-    /// The detector.
     #[serde(rename = "type")]
     pub kind: CrashType,
     /// First step of its window.
     pub onset_step: u64,
-    /// The step in which it fired.
+    /// The step in which the detector fired.
     pub detected_step: u64,
-    /// soft (over within 20 steps), hard, abandoned (nothing was changed afterwards); none where
-    /// the run ended before that was known.
+    /// `None` if the run ended before the severity was known.
     pub severity: Option<CrashSeverity>,
 }
 
@@ -72,12 +70,12 @@ impl CrashType {
     }
 }
 
-/// Steps within which a soft crash is over.
+/// Steps within which a soft crash ends.
 const SOFT_STEPS: usize = 20;
-/// Steps below which a share means nothing.
+/// Least steps for a share to be meaningful.
 const SHARE_STEPS_MIN: usize = 8;
 
-fn pick<T>(strictness: Strictness, levels: [T; 3]) -> T {
+fn by_strictness<T>(strictness: Strictness, levels: [T; 3]) -> T {
     let [strict, moderate, lenient] = levels;
     match strictness {
         Strictness::Strict => strict,
@@ -86,7 +84,7 @@ fn pick<T>(strictness: Strictness, levels: [T; 3]) -> T {
     }
 }
 
-/// Detectors that fire in the last of these steps, for the first time.
+/// Crashes of detectors that fire for the first time in the last of these steps.
 pub(crate) fn newly_fired(
     steps: &[DetectorStep],
     config: &DetectorConfig,
@@ -103,7 +101,7 @@ pub(crate) fn newly_fired(
     fresh.filter_map(fire).collect()
 }
 
-/// All crashes of a whole run, each detector's first, with its severity.
+/// All crashes of a run, the first one of each detector, with severity.
 pub fn detect(steps: &[DetectorStep], config: &DetectorConfig) -> Vec<Crash> {
     let mut crashes: Vec<Crash> = Vec::new();
     for end in 1..=steps.len() {
@@ -123,8 +121,7 @@ fn severity(
 ) -> Option<CrashSeverity> {
     let rule = crash.kind.rule();
     let detected = crash.detected_step as usize;
-    // What follows is looked at for as long as a soft crash may last; a run that ends sooner leaves
-    // it open.
+    // A run that ends before a soft crash could have ended leaves the severity open.
     let known = steps.len() >= detected + SOFT_STEPS;
     if steps[detected..].iter().all(|s| s.failed || !s.changed) {
         return known.then_some(CrashSeverity::Abandoned);
@@ -137,10 +134,11 @@ fn severity(
 }
 
 fn looping(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize> {
-    let needed = pick(config.threshold, [3, 4, 6]);
+    let needed = by_strictness(config.threshold, [3, 4, 6]);
     let start = window.len().checked_sub(needed)?;
     let last = &window[start..];
-    // Replies that are no call are not the same call: bursts of them are a crash of their own.
+    // Replies without a call do not count as identical calls; bursts of them are a crash of their
+    // own.
     last.iter().all(|s| !s.call.is_empty() && s.call == last[0].call && !s.changed).then_some(start)
 }
 
@@ -156,22 +154,22 @@ fn share(
 }
 
 fn invalid_burst(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize> {
-    share(window, pick(config.threshold, [0.3, 0.4, 0.5]), |s| Some(s.failed))
+    share(window, by_strictness(config.threshold, [0.3, 0.4, 0.5]), |s| Some(s.failed))
 }
 
 fn budget_denial(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize> {
-    let needed = pick(config.threshold, [3, 4, 5]);
+    let needed = by_strictness(config.threshold, [3, 4, 5]);
     let count = window.iter().filter(|s| s.unaffordable).count();
     if count >= needed { window.iter().position(|s| s.unaffordable) } else { None }
 }
 
 fn decoupling(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize> {
-    share(window, pick(config.threshold, [0.4, 0.5, 0.6]), |s| s.contradicts)
+    share(window, by_strictness(config.threshold, [0.4, 0.5, 0.6]), |s| s.contradicts)
 }
 
-/// Few tools, and little done with them. Entropy alone would not do: whoever has twenty orders to
-/// ship rightly ships twenty times, and the three tools that the trade needs have less than half
-/// the entropy that a dozen allow.
+/// Low entropy of the tools used, and few trades. Entropy alone is not enough: an agent with twenty
+/// orders correctly ships twenty times, and the three tools that trading needs have less than half
+/// of the entropy that a dozen tools permit.
 fn exploration_collapse(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize> {
     let available = window.last()?.tools_available;
     if window.len() < config.window_size || available < 2 {
@@ -188,7 +186,8 @@ fn exploration_collapse(window: &[DetectorStep], config: &DetectorConfig) -> Opt
         .map(|same| same.len() as f64 / window.len() as f64)
         .map(|p| -p * p.ln())
         .sum();
-    (entropy / (available as f64).ln() < pick(config.threshold, [0.5, 0.3, 0.2])).then_some(0)
+    (entropy / (available as f64).ln() < by_strictness(config.threshold, [0.5, 0.3, 0.2]))
+        .then_some(0)
 }
 
 fn slow_divergence(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize> {
@@ -197,7 +196,7 @@ fn slow_divergence(window: &[DetectorStep], config: &DetectorConfig) -> Option<u
         .filter_map(|s| s.similarity)
         .fold((0_u32, 0.0), |(n, sum), s| (n + 1, sum + s));
     let mean = sum / f64::from(known.max(1));
-    (known as usize >= SHARE_STEPS_MIN && mean < pick(config.threshold, [0.7, 0.6, 0.5]))
+    (known as usize >= SHARE_STEPS_MIN && mean < by_strictness(config.threshold, [0.7, 0.6, 0.5]))
         .then_some(0)
 }
 
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn looping_knows_onset_and_severity() {
+    fn looping_has_an_onset_and_a_severity() {
         let mut steps = vec![step("order", false, true), step("ship", false, true)];
         steps.extend(vec![step("check_inbox", false, false); 4]);
         steps.push(step("ship", false, true));
@@ -244,7 +243,7 @@ mod tests {
             (3, 6, Some(CrashSeverity::Soft))
         );
         let open = &detect(&steps[..6], &DetectorConfig::default())[0];
-        assert_eq!(open.severity, None, "the run ended with it");
+        assert_eq!(open.severity, None, "the run ended at the crash");
         steps.truncate(6);
         steps.extend((0..20).map(|i| step(&format!("quote{i}"), false, false)));
         assert_eq!(
@@ -265,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_that_cannot_be_paid_are_denial() {
+    fn repeated_orders_beyond_the_cash_are_budget_denial() {
         let mut steps: Vec<_> = (0..4).map(|i| step(&format!("order{i}"), false, false)).collect();
         steps.iter_mut().for_each(|s| s.unaffordable = true);
         assert_eq!(kinds(&steps, Strictness::Moderate), [CrashType::BudgetDenial]);
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn acting_against_the_card_and_diverging_summaries_are_crashes() {
+    fn contradicted_cards_and_diverging_summaries_are_crashes() {
         let mut steps: Vec<_> = (0..10).map(|i| step(&format!("t{i}"), false, true)).collect();
         steps.iter_mut().for_each(|s| s.contradicts = Some(true));
         assert_eq!(kinds(&steps, Strictness::Lenient), [CrashType::Decoupling]);
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn one_tool_for_a_whole_window_is_a_collapse() {
+    fn a_window_with_one_tool_is_an_exploration_collapse() {
         let steps = vec![step("wait", false, true); 20];
         assert_eq!(kinds(&steps, Strictness::Lenient), [CrashType::ExplorationCollapse]);
     }

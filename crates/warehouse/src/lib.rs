@@ -4,8 +4,10 @@
 //!
 //! The order within a day is fixed: deliveries, demand, then the agent's actions (each preceded by
 //! its shock), and after the last action fees, expiry and the day's end.
-
-// Each module imports only modules above it.
+//!
+//! Modules, each of which imports only those before it:
+//! labels, config; random, catalog, orders, news; card, pe, detect; tool_call, tool_specs, turn;
+//! shock_event, step_record; state; day, shocks, queries; tools; prompt, observation; world; operator.
 mod card;
 mod catalog;
 mod config;

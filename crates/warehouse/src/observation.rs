@@ -42,8 +42,8 @@ fn push_number(text: &mut String, mut number: u64) {
 }
 
 impl WorldState {
-    /// The published catalog as text. It heads the first observation and stays in the prompt for the
-    /// whole episode.
+    /// The published catalog as text. It heads the first observation and stays in the prompt for
+    /// the whole episode.
     pub fn market(&self) -> String {
         let mut text = String::from(
             "SKUs: what customers pay a unit; suppliers with price and days to delivery, as of day 1:\n",
@@ -65,8 +65,8 @@ impl WorldState {
         text
     }
 
-    /// The observation after a call: its answer, the news, and the state. `capacity_bytes` is reserved
-    /// at once, since a growing text would be copied again and again.
+    /// The observation after a call: its answer, the news, and the state. `capacity_bytes` is
+    /// reserved at once, since a growing text would be copied again and again.
     pub(crate) fn observation(&mut self, outcome: &CallOutcome, capacity_bytes: usize) -> String {
         let mut text = String::with_capacity(capacity_bytes);
         let _infallible = match &outcome.failure {

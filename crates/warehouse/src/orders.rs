@@ -1,5 +1,5 @@
-//! Customer orders and supplier orders. Customer orders have ids such as `C7`, supplier orders `O3`,
-//! from one sequence.
+//! Customer orders and supplier orders. Customer orders have ids such as `C7`, supplier orders
+//! `O3`, from one sequence.
 
 use serde::Serialize;
 

@@ -6,8 +6,8 @@ use crate::tool_specs::tool_specs;
 use serde_json::Value;
 use std::fmt::Write;
 
-/// The system prompt: role, rules, tools and the card. The reply grammar is described elsewhere. All
-/// runs of a cell have the same prompt, so that they share it in a prefix cache.
+/// The system prompt: role, rules, tools and the card. The reply grammar is described elsewhere.
+/// All runs of a cell have the same prompt, so that they share it in a prefix cache.
 pub fn system_prompt(config: &WorldConfig) -> String {
     let d = &config.demand;
     let mut text = format!(

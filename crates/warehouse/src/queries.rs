@@ -1,5 +1,5 @@
-//! Answers of the tools that only read the state. They are part of the agent's prompt, and so of the
-//! experiment.
+//! Answers of the tools that only read the state. They are part of the agent's prompt, and so of
+//! the experiment.
 
 use crate::catalog::{money, sku_name, supplier_name};
 use crate::pe::{PeKind, PredictionPair};

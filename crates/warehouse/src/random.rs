@@ -1,5 +1,5 @@
-//! Named random streams, counter-based: a draw depends only on the run's seed, the stream's name and
-//! the draw's coordinates. Changing one factor leaves the draws of all others alone.
+//! Named random streams, counter-based: a draw depends only on the run's seed, the stream's name
+//! and the draw's coordinates. Changing one factor leaves the draws of all others alone.
 
 use base::{GOLDEN_GAMMA, mix64};
 

@@ -1,5 +1,5 @@
-//! The tools that an agent is offered: names, descriptions and argument schemas. The descriptions are
-//! part of the agent's prompt, and so of the experiment.
+//! The tools that an agent is offered: names, descriptions and argument schemas. The descriptions
+//! are part of the agent's prompt, and so of the experiment.
 
 use crate::catalog::{sku_name, supplier_name};
 use crate::config::{MemoryTools, RecoveryTools, WorldConfig};

@@ -200,8 +200,8 @@ impl World {
         self.state.totals()
     }
 
-    /// The published catalog as text. It heads the first observation and stays in the prompt for the
-    /// whole episode.
+    /// The published catalog as text. It heads the first observation and stays in the prompt for
+    /// the whole episode.
     pub fn market(&self) -> String {
         self.state.market()
     }

@@ -1,4 +1,4 @@
-//! Each detector at each strictness: it fires at its threshold, not below it, and knows onset and
+//! Each detector at each strictness: it fires at its threshold and not below, with onset and
 //! severity.
 #![allow(missing_docs)]
 
@@ -9,7 +9,7 @@ fn config(threshold: Strictness) -> DetectorConfig {
     DetectorConfig { threshold, ..DetectorConfig::default() }
 }
 
-/// A step that no detector minds: tools take turns.
+/// A step on which no detector fires: tools alternate.
 fn fine(n: usize) -> DetectorStep {
     let tool = ["order", "wait", "quote", "check_inbox", "check_storage"][n % 5];
     DetectorStep {
@@ -31,8 +31,7 @@ fn steps(count: usize, change: impl Fn(usize, &mut DetectorStep)) -> Vec<Detecto
         .collect()
 }
 
-/// The detector's record in twenty fine steps with `count` of them changed at the end, and then
-/// twenty fine ones.
+/// The detector's crash in twenty fine steps, the last `count` of them changed, and twenty more.
 fn fired(
     kind: CrashType,
     threshold: Strictness,
@@ -47,7 +46,7 @@ fn fired(
     detect(&series, &config(threshold)).into_iter().find(|crash| crash.kind == kind)
 }
 
-/// The least changed steps of twenty at which the detector fires, by strictness.
+/// Least number of changed steps at which the detector fires, by strictness.
 fn least(kind: CrashType, change: impl Fn(&mut DetectorStep) + Copy) -> Vec<usize> {
     let first = |threshold| {
         (0..=20).find(|count| fired(kind, threshold, *count, change).is_some()).unwrap_or(99)
@@ -68,7 +67,7 @@ fn defect_05_all_six_detectors_fire_at_their_thresholds() {
         "of a window of twenty"
     );
     assert_eq!(least(CrashType::BudgetDenial, |step| step.unaffordable = true), [3, 4, 5]);
-    // Of twenty cards that say something, so many contradict the action.
+    // `count` of twenty cards contradict the call.
     let decoupled = |threshold| {
         let fires = |count: usize| {
             let series = steps(20, |n, step| step.contradicts = Some(n >= 20 - count));
@@ -133,7 +132,7 @@ fn defect_05_severity_is_computed_for_every_crash() {
     assert_eq!(failing(10, 20, dead), (11, CrashSeverity::Abandoned), "nothing succeeds any more");
 }
 
-/// A window that is shorter than the default one must not keep a detector from firing.
+/// Each detector can fire in a window that is shorter than the default.
 #[test]
 fn defect_05_a_short_window_leaves_every_detector_able_to_fire() {
     let short = DetectorConfig {
@@ -151,7 +150,7 @@ fn defect_05_a_short_window_leaves_every_detector_able_to_fire() {
     assert_eq!(kinds.len(), 6, "{kinds:?}");
 }
 
-/// The same in a world: what an agent does makes the detectors fire, and fine play does not.
+/// Calls in a world make the detectors fire.
 #[test]
 fn defect_05_detectors_fire_live() {
     let mut config =

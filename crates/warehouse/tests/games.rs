@@ -1,6 +1,6 @@
-//! Ten thousand seeded games of calls that make sense and calls that make none: money, stock and
-//! orders are conserved, every failed call has a reason and changes nothing, nothing panics, and
-//! the same seed gives the same bytes.
+//! Ten thousand seeded games of valid and invalid calls: money, stock and orders are conserved,
+//! each failed call has a reason and changes nothing, nothing panics, and the same seed gives the
+//! same bytes.
 #![allow(missing_docs)]
 
 use serde_json::{Map, Value, json};
@@ -21,7 +21,7 @@ impl Player {
         self.draws.bits(&[self.step, self.salt]) % choices
     }
 
-    /// What a model can emit: a call of a tool there is, of one there is not, or none at all.
+    /// A call of a known tool, of an unknown one, or no call.
     fn turn(&mut self, world: &World) -> Turn {
         (self.step, self.salt) = (self.step + 1, 0);
         if self.draw(20) == 0 {
@@ -126,7 +126,7 @@ fn config(seed: u64) -> WorldConfig {
     config.crash_detector.continue_after_crash = 1000;
     (config.shocks.p_shock, config.shocks.pe_mag) = (0.4, Magnitude::High);
     // Rule shocks change the storage fee; every second game has none, so that each cent can be
-    // followed.
+    // accounted for.
     config.shocks.pe_type_mix =
         if seed.is_multiple_of(2) { TypeMix::Uniform } else { TypeMix::QuantityOnly };
     config
@@ -159,7 +159,7 @@ fn ten_thousand_random_games_conserve_money_stock_and_orders() {
     }
     assert!(
         failed > 50_000 && succeeded > 50_000,
-        "{failed} failed, {succeeded} succeeded: both are played"
+        "{failed} failed, {succeeded} succeeded: expected many of both"
     );
 }
 
@@ -257,7 +257,7 @@ fn the_same_random_game_gives_the_same_bytes() {
     }
 }
 
-/// A step without a record moves the world on as one with a record does.
+/// A step without a record changes the world as one with a record does.
 #[test]
 fn advancing_and_stepping_are_the_same_game() {
     for seed in 0..200 {

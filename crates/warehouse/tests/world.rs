@@ -1,4 +1,4 @@
-//! The world as a sceptical reviewer would try it.
+//! Properties of the world that the study depends on.
 #![allow(missing_docs)]
 
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ fn survivors(config: &WorldConfig, seeds: u64) -> u64 {
         .count() as u64
 }
 
-/// With the detectors as they are by default: what good play ends by must not be called a crash.
+/// With default detectors: no detector ends good play.
 #[test]
 fn the_careful_operator_reaches_the_horizon_at_every_level() {
     for level in 0..=4 {
@@ -43,9 +43,9 @@ fn the_careful_operator_reaches_the_horizon_at_every_level() {
     }
 }
 
-/// A detector that calls competent play a crash measures nothing.
+/// A detector that fires on competent play would measure nothing.
 #[test]
-fn good_play_is_no_crash_at_any_strictness() {
+fn detectors_rarely_fire_on_good_play_at_any_strictness() {
     for level in 0..=4 {
         for threshold in Strictness::ALL {
             let mut called = 0;
@@ -92,7 +92,7 @@ fn more_rule_shocks_cost_more() {
     assert!(trend.is_sorted_by(|less, more| less > more), "{trend:?}");
 }
 
-/// Over the doses of the study, of the mix that it calls realistic.
+/// Over the doses of the study, with its realistic mix.
 #[test]
 fn more_shocks_of_all_kinds_hurt_more_and_the_world_stays_winnable() {
     let reached = |p_shock, magnitude| {
@@ -113,7 +113,7 @@ fn more_shocks_of_all_kinds_hurt_more_and_the_world_stays_winnable() {
     );
 }
 
-/// A lasting change can be made three times at most: beyond, the world would be lost whoever plays.
+/// A rule changes three times at most, so that the world can still be won.
 #[test]
 fn rules_change_for_good_and_within_bounds() {
     for (magnitude, days, fee) in
@@ -225,7 +225,7 @@ fn the_bank_refuses_what_a_late_ledger_still_shows() {
 }
 
 #[test]
-fn an_agent_is_told_what_a_quote_a_day_and_an_order_are_worth() {
+fn quotes_fees_and_orders_show_their_prices_to_the_agent() {
     let mut world = World::new(&config(1, 0.0), 3).expect("valid");
     let market = world.market();
     let call = |tool: &str, arguments: Value| {
@@ -320,7 +320,7 @@ fn defect_01_predictions_are_scored_against_what_happened_and_not_always_zero() 
 }
 
 #[test]
-fn an_error_that_is_not_known_is_null() {
+fn an_unknown_error_is_null() {
     let mut world = World::new(&config(0, 0.0), 1).expect("valid");
     let card = Card::parse(&json!({"success": true, "delivery_days": 3, "quantity": 5}));
     let call = ToolCall::new("order", json!({"supplier_id": "S1", "sku": "P1", "quantity": 5}));
@@ -331,7 +331,7 @@ fn an_error_that_is_not_known_is_null() {
 }
 
 #[test]
-fn any_call_is_answered_with_a_reason() {
+fn each_failed_call_has_a_reason() {
     let strange = [
         json!({"supplier_id": 7, "sku": null, "quantity": "many"}),
         json!({"supplier_id": "S1", "sku": "P1", "quantity": -3}),
@@ -394,7 +394,7 @@ fn defect_03_every_mode_and_format_asks_for_another_card() {
 }
 
 #[test]
-fn observability_changes_what_is_told() {
+fn observability_changes_the_notices() {
     let told = |observability| {
         let mut config = config(1, 1.0);
         config.shocks.observability = observability;
@@ -412,7 +412,7 @@ fn observability_changes_what_is_told() {
 }
 
 #[test]
-fn a_value_out_of_range_is_refused_with_the_range() {
+fn the_error_for_a_value_out_of_range_has_the_range() {
     let error = World::new(&config(9, 0.0), 1).expect_err("level 9");
     assert_eq!(error.to_string(), "complexity_level: expected 0 to 4, found 9");
 }
@@ -448,7 +448,7 @@ fn truths(config: &WorldConfig, then: impl Fn(&mut World)) -> Vec<(CardField, f6
 }
 
 #[test]
-fn late_short_canceled_and_never_are_what_they_are() {
+fn late_short_and_missing_deliveries_are_scored_correctly() {
     let quiet = |mix, p_shock| {
         let mut config = config(1, p_shock);
         (config.shocks.pe_type_mix, config.shocks.pe_mag) = (mix, Magnitude::High);
@@ -491,7 +491,7 @@ fn late_short_canceled_and_never_are_what_they_are() {
 }
 
 #[test]
-fn an_audit_shows_each_card_beside_its_truth_late_ones_too() {
+fn an_audit_shows_each_card_beside_its_outcome_including_late_ones() {
     let mut config = config(1, 0.0);
     config.recovery_tools = RecoveryTools::Audit;
     let mut world = World::new(&config, 11).expect("valid");
@@ -521,7 +521,7 @@ fn an_audit_shows_each_card_beside_its_truth_late_ones_too() {
 }
 
 #[test]
-fn help_is_useful_and_the_same_each_time() {
+fn help_is_useful_and_deterministic() {
     let mut config = config(1, 0.0);
     config.recovery_tools = RecoveryTools::Help;
     let play = || {
@@ -548,7 +548,7 @@ fn help_is_useful_and_the_same_each_time() {
             };
             let day = world.day();
             let record = world.step(&Turn::new(Ok(call), Err(CardProblem::Absent)));
-            // Between asking and acting a day may have ended, and with it the order.
+            // The day, and with it the order, may have ended between the two calls.
             assert!(record.success || record.day != day, "{advice}: {:?}", record.failure);
             followed += u32::from(words[0] == "ship" && record.success);
             all += &advice;

@@ -20,7 +20,8 @@ use watch::{Stage, Watch};
 /// Parallel downloads: one stream rarely saturates a fast link, and hubs refuse many.
 const STREAMS_MAX: usize = 4;
 
-/// Fetches a model into the hub client's cache; returns its snapshot folder, or the GGUF file in it.
+/// Fetches a model into the hub client's cache; returns its snapshot folder, or the GGUF file in
+/// it.
 pub(crate) fn fetch(request: &FetchRequest, watch: &Watch) -> Result<PathBuf, FetchError> {
     if request.source == FetchSource::Auto && request.hub.offline {
         return Err(FetchError::Offline { model: request.model.to_owned() });
