@@ -353,3 +353,56 @@ impl AgentModelConfig {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use serde_json::json;
+
+    fn stored(sets: &[&str]) -> BTreeMap<String, Value> {
+        let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+        let config = Config::parse("", "test", &sets).unwrap();
+        let values = config.cells()[0].values().iter();
+        values.map(|(key, value)| (key.to_string(), value.clone())).collect()
+    }
+
+    #[test]
+    fn a_stored_cell_is_typed_like_the_configured_one() {
+        let stored = stored(&["agent.history=window", "model.temperature=0"]);
+        let cell = Cell::from_stored(&stored).unwrap();
+        assert_eq!(cell.config().agent.history, HistoryPolicy::Window(20));
+        let model = cell.config().model.as_ref().unwrap();
+        assert_eq!((model.temperature, model.top_p), (0.0, 1.0), "top_p is dead at temperature 0");
+        let kept: BTreeMap<_, _> =
+            cell.values().iter().map(|(key, value)| (key.to_string(), value.clone())).collect();
+        assert_eq!(kept, stored);
+    }
+
+    #[test]
+    fn dead_keys_of_scripted_operators_are_null_and_their_model_is_none() {
+        let cell = Cell::from_stored(&stored(&["agent.policy=careful"])).unwrap();
+        assert_eq!(cell.values()["model.name"], json!(null));
+        assert_eq!((cell.model_name(), cell.actor_name()), (None, "careful"));
+    }
+
+    #[test]
+    fn a_key_missing_in_an_older_stored_cell_has_its_default() {
+        let mut stored = stored(&[]);
+        stored.remove("interface.reasoning_min_chars");
+        let cell = Cell::from_stored(&stored).unwrap();
+        assert_eq!(cell.config().interface.reasoning_min_chars, 0);
+        assert!(!cell.values().contains_key("interface.reasoning_min_chars"));
+    }
+
+    #[test]
+    fn a_stored_cell_with_an_unknown_key_or_a_wrong_type_is_refused() {
+        let mut unknown = stored(&[]);
+        unknown.insert("env.color".into(), json!(1));
+        assert_eq!(Cell::from_stored(&unknown).unwrap_err(), "unknown key env.color");
+        let mut wrong = stored(&[]);
+        wrong.insert("env.max_steps".into(), json!("many"));
+        let error = Cell::from_stored(&wrong).unwrap_err();
+        assert!(error.starts_with("env.max_steps: expected a whole number"), "{error}");
+    }
+}
