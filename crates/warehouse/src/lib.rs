@@ -7,7 +7,8 @@
 //!
 //! Modules, each of which imports only those before it:
 //! labels, config; random, catalog, orders, news; card, pe, detect; tool_call, tool_specs, turn;
-//! shock_event, step_record; state; day, shocks, queries; tools; prompt, observation; world; operator.
+//! shock_event, step_record; state; day, shocks, queries; tools; prompt, observation; world;
+//! operator.
 mod card;
 mod catalog;
 mod config;

@@ -1,6 +1,7 @@
 //! Seeded random weights that do not depend on the number of threads.
 use crate::Dtype;
 use crate::expected::TensorContent;
+use base::{GOLDEN_GAMMA, SplitMix64, mix64};
 
 /// Bytes of one stream of random numbers. Each stream has its own seed, so that threads fill them
 /// independently.
@@ -70,28 +71,20 @@ fn push(
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): a counter and a mixing function.
-pub(super) struct NoiseRng(u64);
+/// SplitMix64, seeded by a sequence of numbers.
+pub(super) struct NoiseRng(SplitMix64);
 
 impl NoiseRng {
     pub fn new(parts: &[u64]) -> Self {
-        let mix =
-            |state: u64, part: &u64| mix(state ^ mix(part.wrapping_add(0x9E37_79B9_7F4A_7C15)));
-        NoiseRng(parts.iter().fold(0, mix))
+        let mix = |state: u64, part: &u64| mix64(state ^ mix64(part.wrapping_add(GOLDEN_GAMMA)));
+        NoiseRng(SplitMix64(parts.iter().fold(0, mix)))
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        mix(self.0)
+        self.0.next_u64()
     }
 
     fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        self.0.next_f64()
     }
-}
-
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
