@@ -421,7 +421,7 @@ fn this_machine_can_be_probed() {
     assert!((1..=4096).contains(&machine.host.cores));
     assert!(!machine.disk.file_system.is_empty() && machine.disk.free_bytes.is_some());
     assert!(
-        !machine.gpus.is_empty() || machine.notes.iter().any(|note| note.contains("gpu")),
+        !machine.gpus.is_empty() || machine.notes.iter().any(|note| note.contains("GPU")),
         "{:?}",
         machine.notes
     );
