@@ -1,7 +1,8 @@
 #!/bin/bash
-# A real Slurm of one node on loopback, for tests: `one_node.sh start DIR`, then SLURM_CONF=DIR/slurm.conf; `one_node.sh stop DIR`.
-# `one_node.sh install` fetches Debian's packages where they are missing, and fails where it cannot.
-# Needs root, slurmctld, slurmd and the clients. Ports are taken from the process id, so that several can run side by side.
+# A real Slurm of one node on loopback, for tests: `one_node.sh start DIR`, then
+# SLURM_CONF=DIR/slurm.conf; `one_node.sh stop DIR`. `one_node.sh install` installs Debian's packages
+# if they are missing. Needs root, slurmctld, slurmd and the clients. Ports come from the process id,
+# so that several can run side by side.
 set -euo pipefail
 
 usage() {

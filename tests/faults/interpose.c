@@ -1,8 +1,10 @@
-/* Preloaded into the program by tests/faults: makes system calls on chosen files fail, hang, crawl or change the file.
+/* Preloaded into the program by tests/faults: makes system calls on chosen files fail, hang, crawl or
+ * change the file.
  *
  * FAULT holds rules, separated by ';':   call ',' part of the path ',' offset ',' action
- * call is open, read, pread, mmap or write; a rule applies from that offset of the file on (for mmap of no file: from that
- * length on, path "anon"; for read and write: after so many bytes of that file descriptor's calls).
+ * call is open, read, pread, mmap or write; a rule applies from that offset of the file on (for an
+ * anonymous mmap, path "anon": from that length on; for read and write: after that many bytes of the
+ * file descriptor's calls).
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

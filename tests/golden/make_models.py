@@ -35,7 +35,7 @@ def edit(config, changes):
     return {key: value for key, value in merged.items() if value is not None}
 
 
-# The one that the rotary variants share weights with: two chunks of 32 in every product over `hidden_size`.
+# The RoPE variants share its weights: two chunks of 32 in every product over `hidden_size`.
 GQA = llama(hidden_size=64, intermediate_size=72, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False)
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
 YARN = {"factor": 4.0, "original_max_position_embeddings": 64}
@@ -78,7 +78,7 @@ MODELS = {
              "hidden_act": "gelu_new", "partial_rotary_factor": 0.5, "layer_norm_eps": 1e-5, "rms_norm_eps": None,
              "qk_layernorm": False, "tie_word_embeddings": False, "intermediate_size": 96}), "f16", 1, None),
     "phi3": (PHI3, "bf16", 1, None),
-    # 56 tokens are past the original 32, so the long factors hold; and 24 tokens, where the short ones do.
+    # 56 tokens exceed the original 32, so the long factors apply; 24 tokens use the short ones.
     "phi3-longrope-long": ({**PHI3, "original_max_position_embeddings": 32, "rope_scaling": LONGROPE}, "bf16", 1, "phi3"),
     "phi3-longrope-short": ({**PHI3, "original_max_position_embeddings": 32, "rope_scaling": LONGROPE}, "bf16", 1, "phi3"),
 }

@@ -33,7 +33,7 @@ TEXTS = [
     "$x^2 + y_1 = \\frac{1}{2}$ ∑∫√≠≤ →", "Mixed中文English混合1２３", "Ünï\u0308cödé ﬁ ﬀ ſ İı ß", "\n\n\nafter\n \n", "1\n2\r3\t4", "a\u0085b\u000bc\u000cd",
 ]
 
-# llama.cpp's names for how text is cut before merging, and what the models' own tokenizer.json say for each.
+# llama.cpp's names of pre-tokenizers, and the pre-tokenizer of each in tokenizer.json.
 PATTERNS = {
     "llama-bpe": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
@@ -261,7 +261,7 @@ Today: {{ date_string }}; {{ strftime_now("%Y-%m-%d") }}, {{ strftime_now("%A, %
 def render(tokenizer, template, conversation, tools, prompt):
     messages = [{"role": r, "content": c} for r, c in conversation]
     try:
-        # As a batch of one: a conversation without messages is looked into before the template sees it otherwise.
+        # As a batch of one: transformers inspects an empty conversation before it renders it.
         return tokenizer.apply_chat_template([messages], tools=tools, chat_template=template, tokenize=False, add_generation_prompt=prompt)[0], None
     except Exception as error:
         return None, str(error)

@@ -20,8 +20,8 @@ pub struct Checkpoint {
     pub root: PathBuf,
     pub format: CheckpointFormat,
     pub config: ModelConfig,
-    /// All tensors, each one of [`expected_tensors`](crate::expected_tensors), under Hugging Face's
-    /// names.
+    /// All tensors, each one of [`expected_tensors`](crate::expected_tensors), under Hugging
+    /// Face's names.
     pub inventory: Inventory,
     pub generation: GenerationConfig,
     /// Oddities that do no harm, for people.

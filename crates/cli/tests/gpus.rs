@@ -1,5 +1,5 @@
-//! The program on fake GPUs (`crates/device/fake_driver`): what it says of them, and how it ends when
-//! they fail. No real GPU takes part.
+//! The program on fake GPUs (`crates/device/fake_driver`): what it says of them, and how it ends
+//! when they fail. No real GPU takes part.
 
 #[path = "../../../tests/fake_driver/library.rs"]
 mod library;

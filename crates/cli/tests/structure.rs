@@ -188,6 +188,48 @@ fn type_definitions(text: &str) -> Vec<(usize, String)> {
     found
 }
 
+/// Crates that know GPUs and no prediction cards.
+const HARDWARE_CRATES: [&str; 6] = ["checkpoint", "placement", "device", "fetch", "text", "watch"];
+
+#[test]
+fn a_gpu_is_never_called_a_card() {
+    let mut problems = String::new();
+    for source in source::crates(&workspace()) {
+        if !HARDWARE_CRATES.contains(&source.name.as_str()) {
+            continue;
+        }
+        for file in source.files.iter().chain(&source.kernels) {
+            for (number, line) in file.text.lines().enumerate() {
+                let line = line.to_lowercase().replace("discard", "").replace("wildcard", "");
+                if line.contains("card") && !line.contains("prediction card") {
+                    writeln!(problems, "{}:{}", file.path, number + 1).expect("write to a string");
+                }
+            }
+        }
+    }
+    assert!(problems.is_empty(), "\n{problems}A GPU is a GPU; `card` is the prediction card.\n");
+}
+
+#[test]
+fn files_named_in_the_guides_exist() {
+    let guides = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/gpu.md"];
+    let folders = [".ci/", "configs/", "crates/", "docs/", "machines/", "slurm/", "tests/"];
+    let mut missing = String::new();
+    for guide in guides {
+        let text = std::fs::read_to_string(workspace().join(guide)).expect(guide);
+        for path in text.split(|c: char| c.is_whitespace() || "`()[],;".contains(c)) {
+            let path = path.trim_end_matches(['.', ':']);
+            let is_path = folders.iter().any(|folder| path.starts_with(folder));
+            // A text file is the output of a command.
+            let is_pattern = path.contains(['*', '{', '<']) || path.ends_with(".txt");
+            if is_path && !is_pattern && !workspace().join(path).exists() {
+                writeln!(missing, "{guide}: {path}").expect("write to a string");
+            }
+        }
+    }
+    assert!(missing.is_empty(), "\n{missing}These files do not exist.\n");
+}
+
 #[test]
 fn the_scanner_finds_paths_of_all_kinds() {
     let library =

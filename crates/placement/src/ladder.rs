@@ -36,7 +36,6 @@ pub fn ladder(
 /// A rung whose plan fitted and whose load ran out of memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedRung {
-    /// Which.
     pub rung: Rung,
     /// The loader's error, or how its process ended.
     pub why: String,
@@ -50,7 +49,6 @@ pub struct FailedRung {
 /// A GPU that ran out of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GpuLeft {
-    /// Which.
     pub gpu: usize,
     /// Memory of the GPU allowed for the next plan: see [`Plan::gpu_bytes_if_too_much`].
     pub next_bytes: u64,

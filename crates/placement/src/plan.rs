@@ -35,7 +35,8 @@ pub struct Plan {
     pub disk_spill: Option<Spill>,
     /// Predicted seconds of the load, if the disk's rate is known.
     pub predicted_load_s: Option<f64>,
-    /// Predicted tokens a second of one short sequence, if the rates of all tiers in use are known.
+    /// Predicted tokens a second of one short sequence, if the rates of all tiers in use are
+    /// known.
     pub predicted_decode_tok_s: Option<f64>,
     /// The same for a sequence that fills the context.
     pub predicted_decode_tok_s_full: Option<f64>,

@@ -36,11 +36,9 @@ impl Rung {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RungOutcome {
-    /// Which.
     pub rung: Rung,
     /// How it ended.
     pub state: RungState,
-    /// Why.
     pub why: String,
 }
 

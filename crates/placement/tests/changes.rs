@@ -1,4 +1,5 @@
-//! Every suggested change is applied and planned again: it fits, and a slightly smaller one does not.
+//! Every suggested change is applied and planned again: it fits, and a slightly smaller one does
+//! not.
 mod common;
 
 use common::{config, inventory, machine};

@@ -76,9 +76,10 @@ pub struct StepRow {
     pub step: u64,
     /// The world's day, from 1.
     pub day: u64,
-    /// Messages added to the conversation since the last reply. These messages, the replies and the
-    /// history policy determine each prompt completely. Where exchanges are dropped, the prices at
-    /// the head of the first observation and a line about the gap precede the first kept message.
+    /// Messages added to the conversation since the last reply. These messages, the replies and
+    /// the history policy determine each prompt completely. Where exchanges are dropped, the
+    /// prices at the head of the first observation and a line about the gap precede the first
+    /// kept message.
     pub prompt: Vec<PromptMessage>,
     /// Number of oldest exchanges dropped from this request.
     #[serde(default)]

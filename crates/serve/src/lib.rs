@@ -1,7 +1,7 @@
 //! An OpenAI-compatible HTTP server over the engine, built on axum.
 //!
 //! [`Server::bind`] takes the address before a model is loaded; [`Server::run`] serves a
-//! [`ServedModel`] until it is told to stop. The path of a chat request: `router` checks the API
+//! [`ServedModel`] until it is stopped. The path of a chat request: `router` checks the API
 //! key; `chat` takes a permit and the JSON body (`admission`), renders messages and tools with the
 //! chat template (`messages`, `tools`) and tokenizes; `generation` submits to the engine and awaits
 //! its events; `reply_parts` splits the reply into content and tool calls, which `sse` sends as

@@ -16,8 +16,8 @@ const TOO_SLOW_FOR_S: f64 = 60.0;
 pub struct WatchLimits {
     /// Maximum time without progress, in seconds.
     pub stall_timeout_s: f64,
-    /// Maximum duration of the load, in seconds. `None`: four times the duration projected from the
-    /// first 2 GiB, but at least ten minutes.
+    /// Maximum duration of the load, in seconds. `None`: four times the duration projected from
+    /// the first 2 GiB, but at least ten minutes.
     pub deadline_s: Option<f64>,
 }
 

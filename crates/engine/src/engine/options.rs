@@ -25,7 +25,8 @@ pub struct EngineOptions {
     pub mask_threads: usize,
     /// Whether requests with equal prefixes share KV blocks, also with requests that ended.
     pub prefix_cache: bool,
-    /// Whether draft tokens are proposed from a sequence's own tokens, and verified many at a time.
+    /// Whether draft tokens are proposed from a sequence's own tokens, and verified many at a
+    /// time.
     pub prompt_lookup: bool,
     /// Receives progress, and may cancel everything.
     pub watch: Watch,

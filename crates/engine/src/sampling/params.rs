@@ -17,8 +17,8 @@ pub struct SamplingParams {
     pub top_p: f32,
     /// Keeps tokens at least this many times as likely as the most likely one; 0: all.
     pub min_p: f32,
-    /// Divides positive logits of tokens seen so far, prompt included, and multiplies negative ones
-    /// (CTRL, Keskar et al. 2019); 1: unchanged.
+    /// Divides positive logits of tokens seen so far, prompt included, and multiplies negative
+    /// ones (CTRL, Keskar et al. 2019); 1: unchanged.
     pub repetition_penalty: f32,
     pub seed: u64,
 }

@@ -108,8 +108,8 @@ fn draw(logits: &[f32], best: u32, input: &SampleInput, buffers: &mut SampleBuff
     // For all tokens, also those that are not allowed: a loop without a branch vectorizes.
     weights.clear();
     weights.extend(logits.iter().map(|&logit| {
-        // The maximum is of the allowed tokens, so the difference may be positive for others. Zero
-        // stays zero at any temperature, also at a subnormal one.
+        // `max` covers allowed tokens only, so others may exceed it. A difference of zero stays
+        // zero at any temperature, also at a subnormal one.
         exp((logit - max).min(0.0) / temperature)
     }));
     candidates.clear();

@@ -21,7 +21,8 @@ pub struct ExperimentSummary {
     pub interrupted: bool,
     /// [`RunOptions::stop_at`](crate::RunOptions::stop_at) passed with runs left.
     pub time_up: bool,
-    /// Stopped by [`RunOptions::runs_max`](crate::RunOptions::runs_max) or a limit, with runs left.
+    /// Stopped by [`RunOptions::runs_max`](crate::RunOptions::runs_max) or a limit, with runs
+    /// left.
     pub limited: bool,
     /// The reached limit of tokens, hours or failures.
     pub limit: Option<String>,

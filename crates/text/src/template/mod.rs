@@ -62,8 +62,8 @@ impl ChatTemplate {
         Ok(ChatTemplate { environment, file: file.to_owned(), special: source.special })
     }
 
-    /// Renders a conversation. A message is a [`TemplateMessage`] or an object with more members that
-    /// the template reads (`tool_calls`, `tool_call_id`, `name`).
+    /// Renders a conversation. A message is a [`TemplateMessage`] or an object with more members
+    /// that the template reads (`tool_calls`, `tool_call_id`, `name`).
     ///
     /// # Errors
     /// `Template` with the template's message: it rejects a role or an order, uses an undefined

@@ -2,12 +2,13 @@
 
 /// How calls are found and read.
 ///
-/// [`marked`](CallSyntax::marked) is for servers that offer a client's tools and stream the content;
-/// [`LENIENT`](CallSyntax::LENIENT) for an agent that makes one call in each reply. They differ in:
+/// [`marked`](CallSyntax::marked) is for servers that offer a client's tools and stream the
+/// content; [`LENIENT`](CallSyntax::LENIENT) for an agent that makes one call in each reply. They
+/// differ in:
 ///
 /// - **Place of a call.** Marked: behind `<tool_call>` or `<function=`, or the whole reply where it
-///   is nothing but calls of known tools. Lenient: any outermost JSON object that names a tool, also
-///   in prose.
+///   is nothing but calls of known tools. Lenient: any outermost JSON object that names a tool,
+///   also in prose.
 /// - **Names in front of the arguments** (`to=functions.NAME json{`, `function NAME` and a fence).
 ///   Marked: text. Lenient: calls.
 /// - **JSON lists.** Marked: several calls, all or none. Lenient: each object by itself.
@@ -16,8 +17,8 @@
 /// - **Keys of the arguments.** Marked: `arguments`, `parameters`. Lenient: also `args`.
 /// - **Members beside a `function` object.** Marked: ignored. Lenient: read before those within.
 /// - **`"function": "NAME"`.** Marked: ignored. Lenient: the name.
-/// - **Characters of NAME in `<function=NAME>`.** Marked: all but `>`. Lenient: letters, digits
-///   and `_`.
+/// - **Characters of NAME in `<function=NAME>`.** Marked: all but `>`. Lenient: letters, digits and
+///   `_`.
 /// - **An object that names a tool but is no call.** Marked: text. Lenient: a
 ///   [`CallDefect`](super::CallDefect).
 ///

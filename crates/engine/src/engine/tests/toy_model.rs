@@ -34,7 +34,8 @@ pub const WAIT: Duration = Duration::from_secs(120);
 
 pub struct Toy {
     pub limits: ForwardLimits,
-    /// `[block][position]`: a hash of all tokens up to a position, in place of its keys and values.
+    /// `[block][position]`: a hash of all tokens up to a position, in place of its keys and
+    /// values.
     cells: Vec<[u64; BLOCK_TOKENS]>,
     logits: Vec<f32>,
     hidden: Vec<f32>,
