@@ -1,6 +1,7 @@
 //! Submission to a real single-node Slurm on loopback. Without root or Debian's packages the tests
 //! that need it print SKIPPED.
 
+use base::unpoisoned;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -35,7 +36,7 @@ impl Cluster {
             );
             return None;
         }
-        let one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let one = unpoisoned(ONE.lock());
         let cluster = Cluster { folder: tempfile::tempdir().expect("a folder"), _alone: one };
         let started = one_node(&["start", cluster.path("").to_str()?, &array_size_max.to_string()]);
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));

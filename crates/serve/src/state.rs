@@ -1,8 +1,9 @@
 //! State that all requests share: the model, the options, the permits in use, the shutdown phase.
 
+use base::unpoisoned;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::StatusCode;
@@ -103,12 +104,12 @@ pub(crate) struct RequestCounters(Mutex<BTreeMap<(String, u16), u64>>);
 
 impl RequestCounters {
     pub fn count(&self, route: &str, status: u16) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = unpoisoned(self.0.lock());
         *counts.entry((route.to_owned(), status)).or_default() += 1;
     }
 
     pub fn snapshot(&self) -> BTreeMap<(String, u16), u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        unpoisoned(self.0.lock()).clone()
     }
 }
 

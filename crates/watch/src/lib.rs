@@ -30,8 +30,9 @@ pub use stage::{Stage, StageGuard};
 pub use thread_progress::ThreadProgress;
 pub use watchdog::{Stall, WatchLimits, Watchdog};
 
+use base::unpoisoned;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use thread_progress::ThreadState;
 
 /// Receiver of events: a terminal, a pipe to the supervisor, a test's list.
@@ -211,7 +212,7 @@ impl Watch {
 
     fn board(&self) -> MutexGuard<'_, Board> {
         // A poisoned board is still consistent: it holds independent counters.
-        self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.0.board.lock())
     }
 }
 

@@ -1,8 +1,9 @@
 //! Progress of one thread.
 
 use crate::{Stage, ThreadSnapshot, Watch};
+use base::unpoisoned;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 /// Handle through which a thread reports its progress; dropping it unregisters the thread.
@@ -89,7 +90,7 @@ impl ThreadState {
     }
 
     fn position(&self) -> MutexGuard<'_, ThreadPosition> {
-        self.position.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.position.lock())
     }
 
     pub(crate) fn snapshot(&self) -> ThreadSnapshot {

@@ -3,12 +3,13 @@
 use crate::args::RunArgs;
 use crate::failure::{Failure, exit};
 use crate::provider::Engines;
+use base::unpoisoned;
 use experiment::{
     Config, ExperimentOutcome, ExperimentSummary, RunEvent, RunOptions, StepFigures, run_experiment,
 };
 use results::{Journal, Provenance, ResultsError};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 use watch::{Figures, RunFigures, Stage, ThreadProgress, Watch};
 
@@ -154,7 +155,7 @@ impl<'a> RunReporter<'a> {
     }
 
     fn report(&self, event: &RunEvent) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = unpoisoned(self.progress.lock());
         self.show(&mut progress, event);
         self.watch.figures(|figures| update_figures(figures, event));
         self.write_journal(&mut progress, event);
@@ -231,7 +232,7 @@ impl<'a> RunReporter<'a> {
     }
 
     fn finish(&self) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = unpoisoned(self.progress.lock());
         progress.stage = None;
         if let Some(written) = progress.journal.as_mut().map(Journal::ended) {
             self.keep_journal(&mut progress, written);

@@ -2,12 +2,13 @@
 
 use crate::failed_rungs::{self, FailedRungs};
 use crate::failure::Failure;
+use base::unpoisoned;
 use rustix::io::{FdFlags, fcntl_setfd};
 use std::fs::{File, OpenOptions};
 use std::io::{PipeReader, Write};
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use watch::{Watch, WorkerMessage};
 
@@ -46,7 +47,7 @@ impl SupervisorPipe {
     fn send(&self, message: &WorkerMessage) -> std::io::Result<()> {
         let mut text = serde_json::to_string(message)?;
         text.push('\n');
-        let mut pipe = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pipe = unpoisoned(self.0.lock());
         pipe.write_all(text.as_bytes())
     }
 

@@ -1,9 +1,10 @@
 //! Synchronization between the caller of a job and the helper threads.
 
+use base::unpoisoned;
 use std::cell::UnsafeCell;
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -96,7 +97,7 @@ impl PoolState {
         self.work(job, parts);
         self.retire();
         if self.failed.swap(false, Ordering::Relaxed) {
-            let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let failure = unpoisoned(self.failure.lock()).take();
             return failure.map_or(Ok(()), Err);
         }
         Ok(())
@@ -122,7 +123,7 @@ impl PoolState {
                 return;
             }
             if let Err(error) = guarded(part, parts, job) {
-                self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                unpoisoned(self.failure.lock()).get_or_insert(error);
                 self.failed.store(true, Ordering::Relaxed);
             }
         }
@@ -142,7 +143,7 @@ impl PoolState {
     }
 
     fn park_caller(&self) {
-        *self.caller.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
+        *unpoisoned(self.caller.lock()) = Some(thread::current());
         self.caller_parked.store(true, Ordering::SeqCst);
         if self.gate.load(Ordering::SeqCst) & INSIDE > 0 {
             thread::park_timeout(PARK);
@@ -212,7 +213,7 @@ impl PoolState {
     fn leave(&self) {
         let before = self.gate.fetch_sub(1, Ordering::SeqCst);
         if before & INSIDE == 1 && before & OPEN == 0 && self.caller_parked.load(Ordering::SeqCst) {
-            let caller = self.caller.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let caller = unpoisoned(self.caller.lock()).clone();
             if let Some(caller) = caller {
                 caller.unpark();
             }

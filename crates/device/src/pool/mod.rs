@@ -9,10 +9,11 @@ mod gate;
 mod pin;
 mod worker;
 
+use base::unpoisoned;
 use std::cell::Cell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -94,8 +95,7 @@ impl Pool {
         if parts <= 1 || self.helpers.is_empty() || IN_JOB.get() {
             return run_serially(parts, job);
         }
-        let _running: MutexGuard<'_, ()> =
-            self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let _running: MutexGuard<'_, ()> = unpoisoned(self.running.lock());
         IN_JOB.set(true);
         let result = self.state.run(parts, job);
         IN_JOB.set(false);

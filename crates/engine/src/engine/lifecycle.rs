@@ -1,7 +1,8 @@
 //! The state that an engine's handle and its thread share: running, shutting down, or failed.
 
+use base::unpoisoned;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use error_kind::{ErrorKind, HasKind};
 
@@ -89,5 +90,5 @@ impl EngineState {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    unpoisoned(mutex.lock())
 }

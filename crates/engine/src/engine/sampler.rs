@@ -1,7 +1,8 @@
 //! Samples the tokens of a step on the model's threads, which are idle between forward passes.
 
+use base::unpoisoned;
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use device::pool::Pool;
 
@@ -69,9 +70,7 @@ impl Sampler {
             let (job, sampled) = &mut *lock(&slots[index]);
             *sampled = Some(self.run_one(job));
         })?;
-        let sampled = slots
-            .into_iter()
-            .map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner).1);
+        let sampled = slots.into_iter().map(|slot| unpoisoned(slot.into_inner()).1);
         // The pool has run every slot, or returned an error above.
         Ok(sampled.flatten().collect())
     }
@@ -125,5 +124,5 @@ impl SampleJob<'_> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    unpoisoned(mutex.lock())
 }

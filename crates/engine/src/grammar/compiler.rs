@@ -1,6 +1,7 @@
 //! Compiles constraints for one tokenizer, with a cache, as XGrammar's `GrammarCompiler`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use base::unpoisoned;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use llguidance::api::TopLevelGrammar;
 use llguidance::earley::SlicedBiasComputer;
@@ -95,7 +96,7 @@ impl GrammarCompiler {
     }
 
     fn lock_cache(&self) -> MutexGuard<'_, Vec<(String, CompiledGrammar)>> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.cache.lock())
     }
 }
 
@@ -108,7 +109,7 @@ impl CompiledGrammar {
     /// A matcher for a new response. It shares no lazily filled caches with other matchers, so that
     /// a response does not depend on earlier uses of the schema.
     pub fn matcher(&self) -> GrammarMatcher {
-        GrammarMatcher::new(self.0.lock().unwrap_or_else(PoisonError::into_inner).deep_clone())
+        GrammarMatcher::new(unpoisoned(self.0.lock()).deep_clone())
     }
 }
 

@@ -1,8 +1,9 @@
 //! [`DiskStream`]: the disk tier. Layers stay in the checkpoint's files; a thread reads the next
 //! layer while the current one is computed (double buffering).
 
+use base::unpoisoned;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use checkpoint::ModelConfig;
@@ -62,7 +63,7 @@ impl DiskStream {
     }
 
     fn next(&self, module: &str) -> Result<StreamedWeights, ForwardError> {
-        let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        let arrivals = unpoisoned(self.arrivals.lock());
         match arrivals.recv_timeout(Duration::from_secs(MODULE_TIMEOUT_S)) {
             Ok(weights) => weights.map_err(ForwardError::disk),
             Err(RecvTimeoutError::Timeout) => Err(ForwardError::DiskTimeout {

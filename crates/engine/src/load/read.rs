@@ -1,8 +1,9 @@
 //! Parallel reads of large tensors: from the shards into their final place in host memory, through
 //! a bounded buffer if the dtype is converted, and through pinned buffers to the GPUs.
 
+use base::unpoisoned;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use checkpoint::{Dtype, TensorEntry};
 use device::DeviceError;
@@ -301,7 +302,7 @@ impl<'a> ReadQueue<'a> {
     }
 
     fn result(self) -> Result<(), LoadError> {
-        let error = self.first_error.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let error = unpoisoned(self.first_error.into_inner());
         error.map_or(Ok(()), Err)
     }
 }
@@ -330,5 +331,5 @@ fn by_device(chunks: Vec<TensorChunk>) -> Vec<Vec<TensorChunk>> {
 
 /// Ignores poisoning: the data stay valid, and a panic ends the thread scope anyway.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    unpoisoned(mutex.lock())
 }

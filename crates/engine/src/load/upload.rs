@@ -1,8 +1,9 @@
 //! [`GpuUploader`]: weights are read into pinned buffers, which the GPUs copy from asynchronously;
 //! dtypes are converted on the GPU.
 
+use base::unpoisoned;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use device::DeviceError;
 use device::cpu::DtypeConversion;
@@ -74,7 +75,7 @@ impl GpuUploader {
         };
         // Held until the copy and the conversion are queued in this order, so that the next copy
         // to the same buffer is queued after them.
-        let mut unconverted = self.unconverted[gpu].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unconverted = unpoisoned(self.unconverted[gpu].lock());
         unconverted.resize(range.len())?;
         buffer.filled().copy_for_kernels(range, &mut unconverted, 0)?;
         let gpu = part.gpu().clone();

@@ -7,9 +7,10 @@ use super::options::RunOptions;
 use super::summary::ExperimentSummary;
 use crate::config::{Config, PlannedRun};
 use crate::error::ExperimentError;
+use base::unpoisoned;
 use results::{ClosingRow, Owner};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Failed attempts in a row, over all runs, after which the command gives up.
@@ -206,7 +207,7 @@ impl<'a> RunQueue<'a> {
     /// # Errors
     /// The first error of a thread.
     pub fn finish(self, summary: &mut ExperimentSummary) -> Result<(), ExperimentError> {
-        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let state = unpoisoned(self.state.into_inner());
         let QueueState { waiting, claimed, mut retry_reasons, error, summary: mut counts, .. } =
             state;
         // Runs that were still waiting for a retry have failed.
@@ -227,6 +228,6 @@ impl<'a> RunQueue<'a> {
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.state.lock())
     }
 }

@@ -1,9 +1,10 @@
 //! A bounded ring of pinned buffers between the readers of files and the GPUs.
 
+use base::unpoisoned;
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut, Range};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
 use super::host::PinnedMemory;
@@ -34,7 +35,7 @@ struct RingState {
 
 impl RingState {
     fn available(&self) -> MutexGuard<'_, VecDeque<PinnedMemory>> {
-        self.available.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.available.lock())
     }
 }
 
@@ -116,7 +117,7 @@ impl PinnedRing {
                 });
             }
             let waited = self.state.returned.wait_timeout(available, deadline - now);
-            available = waited.unwrap_or_else(PoisonError::into_inner).0;
+            available = unpoisoned(waited).0;
         }
     }
 

@@ -2,8 +2,9 @@
 //! slow client: deltas that were not taken yet are joined, so a response's length bounds the
 //! channel's memory.
 
+use base::unpoisoned;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::{Completion, Delta, ResponseEvent};
@@ -27,7 +28,7 @@ struct ResponseChannel {
 
 impl ResponseChannel {
     fn lock(&self) -> MutexGuard<'_, ChannelState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.state.lock())
     }
 
     fn update(&self, change: impl FnOnce(&mut ChannelState)) {
@@ -106,8 +107,7 @@ impl ResponseHandle {
             if left.is_zero() {
                 return Err(WaitError::Timeout { limit_s: limit.as_secs_f64() });
             }
-            state =
-                self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = unpoisoned(self.0.changed.wait_timeout(state, left)).0;
         }
     }
 

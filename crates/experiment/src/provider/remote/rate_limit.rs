@@ -3,8 +3,9 @@
 
 use super::retry::RequestDeadline;
 use crate::provider::ProviderError;
+use base::unpoisoned;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -68,7 +69,7 @@ impl RateLimiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, RequestWindow> {
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.window.lock())
     }
 }
 
