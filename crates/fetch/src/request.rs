@@ -1,8 +1,8 @@
-//! What to fetch, from where, and into which folders.
+//! A request to fetch a model: the model, the source, and the destination folders.
 
 use std::path::{Path, PathBuf};
 
-/// Where a model may come from.
+/// The source of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FetchSource {
     /// The hub if it can be reached, else the pip package if it contains the model.
@@ -21,13 +21,13 @@ pub struct Hub {
     pub endpoint: String,
     /// Access token, for gated and private models.
     pub token: Option<String>,
-    /// Whether the hub is used only where it is requested by name.
+    /// `HF_HUB_OFFLINE` is set: the hub is used only if the request names it as the source.
     pub offline: bool,
 }
 
 impl Hub {
-    /// Settings from the hub client's variables: `HF_ENDPOINT`; `HF_TOKEN`, `HF_TOKEN_PATH` or the
-    /// file `token` in `HF_HOME`; `HF_HUB_OFFLINE`.
+    /// Reads the settings from the environment variables of the hub client: `HF_ENDPOINT`;
+    /// `HF_TOKEN`, `HF_TOKEN_PATH` or the file `token` in `HF_HOME`; `HF_HUB_OFFLINE`.
     pub fn from_env() -> Self {
         let var = |key: &str| std::env::var(key).ok().filter(|value| !value.trim().is_empty());
         let home = var("HF_HOME").or_else(|| Some(format!("{}/.cache/huggingface", var("HOME")?)));
@@ -46,16 +46,17 @@ impl Hub {
 /// A model to fetch.
 #[derive(Debug, Clone)]
 pub struct FetchRequest<'a> {
-    /// `org/name`.
+    /// The model's name on the hub, `org/name`.
     pub model: &'a str,
-    /// A branch, tag or commit of the hub's repository; `main` if `None`.
+    /// A branch, tag or commit of the hub's repository; `None` means `main`.
     pub revision: Option<&'a str>,
     pub source: FetchSource,
     pub hub: &'a Hub,
-    /// The GGUF file to take from a repository with several.
+    /// Path of the GGUF file to fetch from a repository that has several.
     pub file: Option<&'a str>,
-    /// The hub client's cache (`models--org--name` folders).
+    /// Folder of the hub client's cache, which has one `models--org--name` folder per model.
     pub hub_cache: &'a Path,
-    /// The program's own model folder (`org--name/file.gguf`), for models from the pip package.
+    /// The program's own model folder, which has models from the pip package as
+    /// `org--name/file.gguf`.
     pub models: &'a Path,
 }

@@ -1,4 +1,5 @@
-//! Fetching from a working hub and from faulty ones: an HTTP server in the test's own process.
+//! Tests fetching from a working hub and from faulty hubs, all played by an HTTP server within the
+//! test process.
 
 use error_kind::{ErrorKind, HasKind};
 use fetch::{FetchError, FetchRequest, FetchSource, Hub, fetch};
@@ -17,17 +18,17 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 #[derive(Clone, Copy, PartialEq)]
 enum ServerFault {
     None,
-    /// Closes each body after 100,000 bytes.
+    /// Closes the connection after 100,000 bytes of each response body.
     ClosesEarly,
-    /// Answers the first five requests for a file with 503.
+    /// Responds to the first five requests for a file with HTTP 503.
     Busy,
-    /// Sends bytes that do not match the announced hash.
+    /// Sends bytes whose hash is not the announced one.
     WrongBytes,
-    /// Ignores range requests and closes the first body early.
+    /// Ignores range requests, and closes the connection within the first response body.
     NoRanges,
-    /// Requires a token.
+    /// Rejects requests that have no access token.
     Gated,
-    /// Closes each body before its first byte.
+    /// Closes the connection before the first byte of each response body.
     Dead,
 }
 
@@ -116,7 +117,7 @@ impl Server {
     }
 }
 
-/// Answers one request and closes the connection.
+/// Responds to one request and closes the connection.
 fn answer(mut stream: TcpStream, fault: ServerFault, log: &Mutex<Vec<String>>) {
     let mut lines = BufReader::new(stream.try_clone().expect("a handle")).lines();
     let Some(Ok(request)) = lines.next() else { return };
@@ -166,7 +167,7 @@ fn answer(mut stream: TcpStream, fault: ServerFault, log: &Mutex<Vec<String>>) {
     };
     let head =
         format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-    // The client may have closed the connection.
+    // Errors are ignored: the client may have closed the connection.
     drop(stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..sent])));
 }
 
@@ -189,7 +190,7 @@ fn a_repository_is_stored_in_the_hub_clients_layout() {
         std::fs::read_to_string(cache.path().join("models--org--name/refs/main")).expect("the ref");
     assert_eq!(reference, COMMIT);
     assert!(snapshot.join("config.json").symlink_metadata().expect("a link").is_symlink());
-    // A second fetch requests the file list only.
+    // The second fetch requests only the list of files.
     let before = server.requests_with("/resolve/");
     server.fetch(cache.path()).expect("cached");
     assert_eq!((server.requests_with("/resolve/"), server.requests_with("/api/")), (before, 2));

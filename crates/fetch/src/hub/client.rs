@@ -9,10 +9,10 @@ use ureq::{Agent, Body};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Limit on one attempt at a body; a longer download continues with the next attempt.
+/// Limit on one attempt to read a response body; the next attempt continues a longer download.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Requests to one hub with the user's token.
+/// HTTP client of one hub, with the user's access token.
 pub(super) struct HubClient {
     agent: Agent,
     endpoint: String,
@@ -49,7 +49,7 @@ impl HubClient {
         format!("{}/{model}/resolve/{commit}/{path}", self.endpoint)
     }
 
-    /// The files of a repository at a revision.
+    /// Requests the list of a repository's files at a revision.
     pub(super) fn listing(
         &self,
         model: &str,
@@ -94,7 +94,7 @@ impl HubClient {
         request.call()
     }
 
-    /// The error for a refusal that a retry does not change.
+    /// The error for an HTTP status that a retry would not change.
     pub(super) fn refused(&self, url: &str, status: u16) -> FetchError {
         let why = match (status, &self.token) {
             (401 | 403, None) => {

@@ -1,4 +1,4 @@
-//! Download of one file, resumed with range requests until it is complete.
+//! Download of one file, resumed with HTTP range requests until the file is complete.
 
 use super::client::HubClient;
 use super::listing::RepoFile;
@@ -10,11 +10,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use watch::{Stage, ThreadProgress, Watch};
 
-/// Attempts in a row without a new byte before the download fails.
+/// Consecutive attempts that receive no byte, after which the download fails.
 const ATTEMPTS_MAX: u32 = 5;
-/// How long another process may hold a partial file without growing it.
+/// Longest time for which another process may lock the partial file without the file growing.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(90);
-/// Pause after the first attempt without a new byte; it doubles with each further one.
+/// Pause after the first attempt that receives no byte; it doubles with each further one.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 
 /// The download of one file.
@@ -26,17 +26,17 @@ pub(super) struct Download<'a> {
     pub watch: &'a Watch,
 }
 
-/// How an attempt ended.
+/// Result of one attempt.
 enum TransferOutcome {
     /// The server closed the body normally.
     Complete,
-    /// The transfer failed; another attempt may get further.
+    /// The transfer failed; another attempt may receive more bytes.
     Interrupted(String),
 }
 
 impl Download<'_> {
-    /// Downloads the file into the repository's blobs, continuing a partial file of an earlier
-    /// attempt or process.
+    /// Downloads the file into the repository's `blobs` folder. Continues a partial file that an
+    /// earlier attempt or process left.
     pub(super) fn run(&self, repository: &CachedRepository) -> Result<(), FetchError> {
         let part = repository.incomplete(self.file);
         let open = OpenOptions::new().create(true).truncate(false).write(true).open(&part);
@@ -44,7 +44,8 @@ impl Download<'_> {
         self.progress.at(Stage::Fetch, &self.file.path, 0);
         lock(&out, &part, self.watch)?;
         if repository.has(self.file) {
-            // Another process finished the file meanwhile, and `open` created a new empty part.
+            // Another process completed the file while this one waited for the lock, and `open`
+            // created a new, empty partial file.
             drop(std::fs::remove_file(&part));
             return Ok(());
         }
@@ -53,13 +54,13 @@ impl Download<'_> {
         // The lock is held until the file has its final name.
         let kept = self.check(&part).and_then(|()| repository.keep(self.file, &part));
         if matches!(kept, Err(FetchError::Damaged { .. })) {
-            // The next attempt must not continue a damaged part.
+            // The next attempt must not continue a damaged partial file.
             std::fs::remove_file(&part).map_err(|e| FetchError::io(&part, "remove", e))?;
         }
         kept
     }
 
-    /// Appends to the part until it has the announced size.
+    /// Appends to the partial file until it has the announced size.
     fn transfer(&self, out: &mut File, part: &Path) -> Result<(), FetchError> {
         let size_bytes = self.file.size_bytes;
         let mut end = out.seek(SeekFrom::End(0)).map_err(|e| FetchError::io(part, "seek", e))?;
@@ -86,7 +87,8 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// One request: appends its body to the part and advances `end`.
+    /// Sends one request, appends the response body to the partial file, and advances `end`, the
+    /// size of the partial file in bytes.
     fn attempt(
         &self,
         out: &mut File,
@@ -101,7 +103,7 @@ impl Download<'_> {
         };
         match response.status().as_u16() {
             206 => {}
-            // A server without range requests sends the whole file again.
+            // A server that does not support range requests sends the file from its first byte.
             200 => {
                 *end = 0;
                 out.set_len(0)
@@ -132,7 +134,7 @@ impl Download<'_> {
         }
     }
 
-    /// Checks size and hash of the finished part.
+    /// Checks size and hash of the completed partial file.
     fn check(&self, part: &Path) -> Result<(), FetchError> {
         let metadata = part.metadata().map_err(|e| FetchError::io(part, "read its size", e))?;
         if metadata.len() != self.file.size_bytes {
@@ -146,7 +148,8 @@ impl Download<'_> {
     }
 }
 
-/// Waits for another process that downloads the same file, as long as that file grows.
+/// Locks the partial file. While another process that downloads the same file holds the lock, waits
+/// as long as the file grows.
 fn lock(file: &File, part: &Path, watch: &Watch) -> Result<(), FetchError> {
     let (mut size_bytes, mut grew) = (0, Instant::now());
     while let Err(error) =

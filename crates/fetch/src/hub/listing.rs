@@ -1,13 +1,13 @@
-//! The files of a hub repository, and the selection that a load needs.
+//! The list of files in a hub repository, and the selection of those that loading a model needs.
 
 use crate::error::FetchError;
 use crate::hash::ExpectedHash;
 use serde::Deserialize;
 
-/// A repository at one commit, as the hub's API describes it.
+/// The hub API's description of a repository at one commit.
 #[derive(Debug, Deserialize)]
 pub(super) struct RepoListing {
-    /// The commit of the revision.
+    /// Id of the commit to which the revision resolves.
     #[serde(rename = "sha")]
     pub commit: String,
     siblings: Vec<RepoEntry>,
@@ -29,21 +29,22 @@ struct Lfs {
     size: u64,
 }
 
-/// A file that a load needs.
+/// A file that loading the model needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RepoFile {
-    /// Path in the repository.
+    /// Path within the repository.
     pub path: String,
     pub size_bytes: u64,
     pub hash: ExpectedHash,
 }
 
-/// Name endings of configuration, tokenizer and template files.
+/// Endings of the names of configuration, tokenizer and template files.
 const COMPANION_ENDINGS: [&str; 5] =
     [".json", ".jinja", "merges.txt", "vocab.txt", "tokenizer.model"];
 
 impl RepoListing {
-    /// The files to fetch: safetensors weights with their companions, else one GGUF file.
+    /// The files to fetch: all safetensors weights with the configuration, tokenizer and templates.
+    /// Without safetensors weights, or if `file` names one: a single GGUF file.
     pub(super) fn select(
         &self,
         model: &str,
@@ -100,8 +101,8 @@ impl RepoListing {
 }
 
 impl RepoEntry {
-    /// The file with its size and hash; `None` if one is missing or malformed, or if the path could
-    /// lead out of the cache folder.
+    /// The file with its size and hash. `None` if size or hash is missing or malformed, or if the
+    /// path could lead out of the cache folder.
     fn checked(&self) -> Option<RepoFile> {
         let plain = |part: &str| {
             !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0'])

@@ -17,11 +17,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use store::CachedRepository;
 use watch::{Stage, Watch};
 
-/// Parallel downloads: one stream rarely saturates a fast link, and hubs refuse many.
+/// Parallel downloads: a single stream rarely saturates a fast link, and hubs refuse clients that
+/// open many.
 const STREAMS_MAX: usize = 4;
 
-/// Fetches a model into the hub client's cache; returns its snapshot folder, or the GGUF file in
-/// it.
+/// Fetches a model into the hub client's cache. Returns its snapshot folder, or the path of the
+/// GGUF file in that folder.
 pub(crate) fn fetch(request: &FetchRequest, watch: &Watch) -> Result<PathBuf, FetchError> {
     if request.source == FetchSource::Auto && request.hub.offline {
         return Err(FetchError::Offline { model: request.model.to_owned() });
@@ -56,7 +57,7 @@ pub(crate) fn fetch(request: &FetchRequest, watch: &Watch) -> Result<PathBuf, Fe
     })
 }
 
-/// Where files come from and where they go.
+/// The hub, repository and commit to download from, and the cached repository to write to.
 struct Destination<'a> {
     client: &'a HubClient,
     repository: &'a CachedRepository,

@@ -1,12 +1,12 @@
-//! The hub client's cache in its own layout: `blobs/` by hash, `snapshots/<commit>/` of links into
-//! them, `refs/` with the commit of each revision.
+//! Writes to the hub client's cache in the layout that client defines: `blobs/` has the files,
+//! named by hash; `snapshots/<commit>/` has links to them; `refs/` has the commit of each revision.
 
 use super::listing::RepoFile;
 use crate::error::FetchError;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes that stay free on the disk.
+/// Bytes that a download must leave free on the disk.
 const HEADROOM_BYTES: u64 = 64 << 20;
 
 /// A repository's folder in the cache, `models--org--name`.
@@ -23,12 +23,12 @@ impl CachedRepository {
         Ok(CachedRepository { folder })
     }
 
-    /// Whether a file is complete. Its hash was checked before it got its name.
+    /// Whether a file is complete. A file gets its final name only after its hash was checked.
     pub(super) fn has(&self, file: &RepoFile) -> bool {
         self.blob(file).metadata().is_ok_and(|metadata| metadata.len() == file.size_bytes)
     }
 
-    /// Fails if the disk cannot hold the missing files.
+    /// Fails if the disk does not have space for the missing files.
     pub(super) fn check_space(&self, missing: &[&RepoFile]) -> Result<(), FetchError> {
         let downloaded =
             |file: &&&RepoFile| self.incomplete(file).metadata().map_or(0, |m| m.len());
@@ -47,19 +47,20 @@ impl CachedRepository {
         Ok(())
     }
 
-    /// Path of a partial download.
+    /// Path of the file's partial download.
     pub(super) fn incomplete(&self, file: &RepoFile) -> PathBuf {
         self.folder.join("blobs").join(format!("{}.incomplete", file.hash.blob_name()))
     }
 
-    /// Gives a checked file its final name.
+    /// Renames a downloaded and checked file to its final name.
     pub(super) fn keep(&self, file: &RepoFile, part: &Path) -> Result<(), FetchError> {
         let blob = self.blob(file);
         std::fs::rename(part, &blob)
             .map_err(|e| FetchError::io(&blob, "rename the finished file to", e))
     }
 
-    /// Links a commit's complete files into its snapshot and points the revision at it.
+    /// Links the files of a commit into its snapshot folder and sets the revision's ref to the
+    /// commit.
     pub(super) fn publish(
         &self,
         commit: &str,
@@ -74,7 +75,8 @@ impl CachedRepository {
                 .map_err(|e| FetchError::io(parent, "make the folder", e))?;
             let up = "../".repeat(2 + file.path.matches('/').count());
             let target = format!("{up}blobs/{}", file.hash.blob_name());
-            // Created under a temporary name and renamed: atomic, also against other processes.
+            // The link is created under a temporary name and renamed, which is atomic: other
+            // processes see either no link or a complete one.
             let temporary = parent.join(unique_name());
             std::os::unix::fs::symlink(&target, &temporary)
                 .map_err(|e| FetchError::io(&temporary, "link", e))?;
@@ -99,7 +101,7 @@ impl CachedRepository {
     }
 }
 
-/// A name that no other thread or process of this host uses.
+/// A name that no other thread or process on this host uses.
 fn unique_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!(".new-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
