@@ -1,4 +1,5 @@
-//! Admission of a request: a permit, the content type, the JSON body within its limits.
+//! Admits a request: takes a permit, checks the content type, and reads the JSON body within the
+//! limits on its size and time.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::api_error::ApiError;
 use crate::state::{AppState, Permit};
 
-/// Takes a permit and reads the body.
+/// Takes a permit, then reads and parses the JSON body.
 pub(crate) async fn admit<T: DeserializeOwned>(
     app: &Arc<AppState>,
     request: Request,
@@ -52,7 +53,8 @@ async fn read_body(app: &AppState, headers: &HeaderMap, body: Body) -> Result<By
     let limit_s = app.options.body_timeout.as_secs_f64();
     match tokio::time::timeout(app.options.body_timeout, to_bytes(body, limit)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        // A chunked body over the limit, or a broken connection, which no response reaches.
+        // Either a chunked body over the limit, or a broken connection, where the client cannot
+        // receive a response anyway.
         Ok(Err(_)) => Err(too_large()),
         Err(_) => Err(ApiError::new(
             StatusCode::REQUEST_TIMEOUT,

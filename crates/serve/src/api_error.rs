@@ -1,5 +1,5 @@
-//! Errors as OpenAI's clients read them: a status, and
-//! `{"error": {"message", "type", "param", "code"}}`.
+//! Error responses in OpenAI's format: an HTTP status and `{"error": {"message", "type", "param",
+//! "code"}}`.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -21,7 +21,7 @@ impl ApiError {
         ApiError { status, message: message.into(), code: None, param: None }
     }
 
-    /// 400, naming the field at fault.
+    /// Status 400 with the name of the invalid request field.
     pub fn field(param: &'static str, message: impl Into<String>) -> Self {
         ApiError { param: Some(param), ..ApiError::bad_request(message) }
     }
@@ -38,7 +38,7 @@ impl ApiError {
         .code("shutting_down")
     }
 
-    /// 504: the reply took longer than the server allows.
+    /// Status 504: the reply took longer than the server allows.
     pub fn timeout(limit_s: f64) -> Self {
         let message = format!(
             "the reply was not finished within {limit_s} s; request fewer tokens, or raise --reply-timeout"
@@ -50,7 +50,7 @@ impl ApiError {
         ApiError { code: Some(code), ..self }
     }
 
-    /// The JSON document.
+    /// The JSON body of the error response.
     pub fn body(&self) -> Value {
         let kind = match self.status.as_u16() {
             401 => "authentication_error",
@@ -101,11 +101,11 @@ impl From<WaitError> for ApiError {
     }
 }
 
-/// The HTTP status of each kind of error: the only place that maps one to the other.
+/// The HTTP status of each error kind; no other function maps error kinds to statuses.
 fn status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::Usage => StatusCode::BAD_REQUEST,
-        // The client cannot repair any of these.
+        // Faults of the server or its machine: a client cannot fix them by changing the request.
         ErrorKind::BadInput
         | ErrorKind::NotFound
         | ErrorKind::Unavailable

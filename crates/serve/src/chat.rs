@@ -54,7 +54,7 @@ pub(crate) async fn handle(
 }
 
 impl ChatRequest {
-    /// What the engine generates, and how the reply is read.
+    /// Parameters for the engine, and the reader that splits the reply into content and tool calls.
     fn into_params(self, app: &AppState) -> Result<(GenerateParams, ReplyReader), ApiError> {
         let common = &self.common;
         let tools = Tools::new(self.tools)?;
@@ -82,7 +82,7 @@ impl ChatRequest {
     }
 }
 
-/// The token ids of the conversation, rendered with the model's chat template.
+/// Renders the conversation with the model's chat template and tokenizes it; returns the token ids.
 fn prompt(
     app: &AppState,
     messages: &[RequestMessage],
@@ -98,7 +98,8 @@ fn prompt(
     app.model.tokenizer.encode(&text, false).map_err(invalid)
 }
 
-/// A response in the making: its constant members, and what was read of the reply so far.
+/// A response under construction: the JSON fields that all its chunks share, and the reader of the
+/// reply text.
 struct ChatResponse {
     id: String,
     created_unix_s: u64,
@@ -132,7 +133,7 @@ impl ChatResponse {
         })
     }
 
-    /// The whole reply in one document.
+    /// The response of a request without streaming: one JSON document with the whole reply.
     fn into_document(mut self, completion: &Completion) -> Value {
         let mut parts = self.reader.push(&completion.reply.text);
         parts.extend(self.reader.finish());

@@ -18,7 +18,7 @@ use crate::sse::{self, Chunks};
 use crate::state::{AppState, now_unix_s};
 use crate::usage::usage;
 
-/// OpenAI's default of `max_tokens` for this endpoint.
+/// Default of `max_tokens` for this endpoint, as in OpenAI's API.
 const REPLY_TOKENS_DEFAULT: usize = 16;
 
 #[derive(Debug, Deserialize)]
@@ -98,7 +98,8 @@ fn finish_reason(completion: &Completion) -> &'static str {
     if completion.reason == FinishReason::Length { "length" } else { "stop" }
 }
 
-/// The response's constant members.
+/// JSON fields that all chunks of a response share, and whether a stream ends with the token
+/// counts.
 struct CompletionResponse {
     id: String,
     created_unix_s: u64,

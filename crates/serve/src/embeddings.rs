@@ -1,4 +1,5 @@
-//! `/v1/embeddings`: the mean of the last hidden states, scaled to unit length.
+//! `/v1/embeddings`: the mean of the last hidden states over the text's tokens, scaled to unit
+//! length.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ struct EmbeddingsRequest {
 #[serde(rename_all = "snake_case")]
 enum EmbeddingEncoding {
     Float,
-    /// Little-endian f32.
+    /// Base64 of the little-endian f32 values.
     Base64,
 }
 
@@ -55,7 +56,8 @@ pub(crate) async fn handle(
     let mut tokens = 0;
     let mut data = Vec::with_capacity(texts.len());
     let permit = Arc::new(permit);
-    // One after the other: a request occupies one place in the engine's queue.
+    // Texts are embedded one after another, so that a request occupies only one entry of the
+    // engine's queue.
     for (index, text) in texts.into_iter().enumerate() {
         let completion =
             Generation::start_embedding(&app, Arc::clone(&permit), text)?.finish().await?;
@@ -67,7 +69,7 @@ pub(crate) async fn handle(
     Ok(Json(json!({"object": "list", "data": data, "model": app.model.name, "usage": usage})))
 }
 
-/// Scales to unit length; zeros stay zeros.
+/// Scales a vector to Euclidean length 1; a zero vector stays zero.
 fn normalize(mut embedding: Vec<f32>) -> Vec<f32> {
     let length = embedding.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
     if length > 0.0 {
@@ -86,7 +88,7 @@ fn encode(embedding: &[f32], encoding: EmbeddingEncoding) -> Value {
     }
 }
 
-/// Base64 of RFC 4648, section 4.
+/// Encodes bytes as base64 with padding (RFC 4648, section 4).
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);

@@ -1,11 +1,11 @@
-//! Errors that end a server.
+//! Errors that prevent a server from starting, or end it.
 
 use std::net::SocketAddr;
 
 use engine::FatalError;
 use error_kind::{ErrorKind, HasKind};
 
-/// A server could not start, or ended without being told to.
+/// The server could not start, or ended although no stop was requested.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error(

@@ -1,4 +1,4 @@
-//! A request in the engine, awaited by asynchronous code.
+//! A request submitted to the engine, whose events asynchronous code can await.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ use tokio::time::{Instant as TokioInstant, timeout_at};
 use crate::api_error::ApiError;
 use crate::state::{AppState, Permit, ServerPhase};
 
-/// Time that the engine may take to report a reply's deadline.
+/// After a reply's deadline, the engine has this long to report that the deadline has passed; then
+/// the server answers with a timeout itself.
 const ENGINE_GRACE: Duration = Duration::from_secs(30);
 
 pub(crate) struct GenerateParams {
@@ -28,7 +29,8 @@ pub(crate) struct GenerateParams {
     pub stop_strings: Vec<String>,
 }
 
-/// A submitted request. Dropping it, as axum does when the client disconnects, cancels the request.
+/// A submitted request. Dropping a `Generation` cancels the request; axum drops it when the client
+/// disconnects.
 pub(crate) struct Generation {
     response: ResponseHandle,
     /// Notified by the engine's thread when `response` has an event.
@@ -40,7 +42,8 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    /// Submits a generation. Compiles its grammar, so it must run on a blocking thread.
+    /// Submits a generation. The grammar is compiled in this call, which can be slow: call it on a
+    /// blocking thread.
     pub fn start(
         app: &AppState,
         permit: impl Into<Arc<Permit>>,
@@ -58,7 +61,7 @@ impl Generation {
         })
     }
 
-    /// Submits a text to be embedded.
+    /// Submits the token ids of a text to be embedded.
     pub fn start_embedding(
         app: &AppState,
         permit: impl Into<Arc<Permit>>,
@@ -92,14 +95,15 @@ impl Generation {
         })
     }
 
-    /// The next event. Failed requests, deadlines and cancellations are errors.
+    /// Waits for the next event. Failed requests, passed deadlines and cancellations are returned
+    /// as errors.
     pub async fn next(&mut self) -> Result<ResponseEvent, ApiError> {
         loop {
             if let Some(event) = self.response.try_next()? {
                 return self.failure_as_error(event);
             }
             let stopped = async {
-                // The sender lives as long as the server.
+                // The wait cannot fail: the sender of the phase lives as long as the server.
                 let _closed = self.phase.wait_for(|phase| *phase == ServerPhase::Stopped).await;
             };
             let notified = std::pin::pin!(self.wake_up.notified());
@@ -112,7 +116,7 @@ impl Generation {
         }
     }
 
-    /// Waits for the whole reply.
+    /// Waits for the end of the reply, and returns the whole reply.
     pub async fn finish(mut self) -> Result<Completion, ApiError> {
         loop {
             if let ResponseEvent::Completion(completion) = self.next().await? {
@@ -132,7 +136,7 @@ impl Generation {
     }
 }
 
-/// Runs slow synchronous work (a template, a tokenizer, a grammar's compilation) on a blocking
+/// Runs slow synchronous work (rendering a template, tokenizing, compiling a grammar) on a blocking
 /// thread, so that the server's thread stays responsive.
 pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Converts messages from OpenAI's format to the chat template's.
+//! Converts chat messages from OpenAI's format to the chat template's.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::api_error::ApiError;
 use crate::tools::Tools;
 
-/// A message of a request; unknown members are ignored.
+/// A chat message of a request; unknown JSON fields are ignored.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct RequestMessage {
     role: String,
@@ -30,8 +30,9 @@ struct ContentPart {
     text: Option<String>,
 }
 
-/// The messages as the chat template takes them. Where the template does not render tools, they are
-/// described in the system message, and earlier calls are appended to their message's content.
+/// The messages in the chat template's format. If the template does not render tools, the tools are
+/// described in the system message, and the tool calls of earlier messages are appended to those
+/// messages' content as JSON.
 pub(crate) fn for_template(
     messages: &[RequestMessage],
     tools: &Tools,
@@ -63,7 +64,7 @@ fn add_to_system(messages: &mut Vec<Value>, instructions: &str) {
 impl RequestMessage {
     fn for_template(&self, renders_tools: bool) -> Result<Value, ApiError> {
         let role = match self.role.as_str() {
-            // OpenAI's newer name of the role.
+            // `developer` is OpenAI's newer name of the role `system`.
             "developer" => "system",
             "system" | "user" | "assistant" | "tool" => &self.role,
             other => {
@@ -127,7 +128,8 @@ impl ContentPart {
     }
 }
 
-/// Parses a call's arguments, which clients send as JSON text and templates take as an object.
+/// Parses the arguments of a tool call: clients send them as JSON text, and templates expect an
+/// object.
 fn with_object_arguments(call: &Value) -> Result<Value, ApiError> {
     let mut call = call.clone();
     let invalid = |text: String| ApiError::field("messages", format!("tool_calls: {text}"));
@@ -136,7 +138,8 @@ fn with_object_arguments(call: &Value) -> Result<Value, ApiError> {
     };
     if let Some(Value::String(text)) = function.get("arguments") {
         let text = if text.trim().is_empty() { "{}" } else { text };
-        // Arguments that the model wrote as invalid JSON are passed on as they are.
+        // The model may have written invalid JSON: such arguments are passed to the template as
+        // text.
         let arguments = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
         function.insert("arguments".into(), arguments);
     }

@@ -88,10 +88,11 @@ impl MetricsPage {
         self.family(name, kind, help, &[(String::new(), value)]);
     }
 
-    /// A metric family. Each sample is its labels with their braces, and its value.
+    /// Appends a metric family. A sample is its labels in braces, such as `{path="/v1/models"}`, or
+    /// no text, and its value.
     fn family(&mut self, name: &str, kind: &str, help: &str, samples: &[(String, f64)]) {
         let name = format!("vendomini_{name}");
-        // Writing to a String does not fail.
+        // Writing to a `String` cannot fail.
         let _infallible = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for (labels, value) in samples {
             let _infallible = writeln!(self.0, "{name}{labels} {value}");

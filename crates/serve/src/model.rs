@@ -4,18 +4,18 @@ use engine::Engine;
 use serde_json::{Value, json};
 use text::{ChatTemplate, TemplateMessage, Tokenizer};
 
-/// A loaded model, and what turns conversations into its tokens.
+/// A loaded model, with the tokenizer and the chat template that turn conversations into token ids.
 #[derive(Debug)]
 pub struct ServedModel {
-    /// The name that clients use.
+    /// The name that responses and `/v1/models` show.
     pub name: String,
-    /// Other names that requests may use.
+    /// Other names that requests may use for this model.
     pub aliases: Vec<String>,
     pub engine: Engine,
     pub tokenizer: Tokenizer,
-    /// Without a template there are no chat completions.
+    /// `None` for a model without a chat template, which cannot serve chat completions.
     pub template: Option<ChatTemplate>,
-    /// Version, dtype and kernel set, for `system_fingerprint`.
+    /// Version, dtype and kernel set: the `system_fingerprint` of responses.
     pub fingerprint: String,
 }
 
@@ -24,7 +24,8 @@ impl ServedModel {
         self.name == name || self.aliases.iter().any(|alias| alias == name)
     }
 
-    /// Whether the chat template renders tools: found by rendering one.
+    /// Whether the chat template renders tools; determined by rendering a conversation with one
+    /// tool and searching the text for the tool's name.
     pub(crate) fn renders_tools(&self) -> bool {
         const NAME: &str = "probe_of_the_template";
         let function = json!({"name": NAME, "description": NAME, "parameters": {"type": "object", "properties": {}}});

@@ -33,7 +33,7 @@ fn model_object(app: &AppState) -> Value {
     })
 }
 
-/// 200 while requests are accepted, else 503 with the reason.
+/// Status 200 while requests are accepted, else 503 with the reason.
 pub(crate) async fn health(State(app): State<Arc<AppState>>) -> Response {
     let unavailable = |body: Value| (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
     let shutting_down = *app.phase.borrow() != ServerPhase::Open;

@@ -6,24 +6,24 @@ use std::time::Duration;
 /// Address, API key and limits of a server.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
-    /// The address to listen on; port 0 takes a free port.
+    /// The address to listen on; with port 0 the system chooses a free port.
     pub address: SocketAddr,
-    /// The key that clients must send as `Authorization: Bearer KEY`; `None`: no key is required.
+    /// The key that clients must send as `Authorization: Bearer KEY`; `None` if no key is required.
     pub api_key: Option<String>,
-    /// Largest body of a request.
+    /// Largest request body, in bytes.
     pub body_bytes_max: usize,
-    /// Requests running or queued at a time; more are refused with 429.
+    /// Most requests that may run or wait at a time; further requests are refused with status 429.
     pub requests_max: usize,
-    /// Largest `max_tokens` that a request may ask for. `None`: bounded by the context alone.
+    /// Largest `max_tokens` that a request may set; `None` if only the context length limits it.
     pub reply_tokens_max: Option<usize>,
-    /// Longest time that a body may take to arrive.
+    /// Longest time in which a request body must arrive.
     pub body_timeout: Duration,
-    /// Longest time that a reply may take, its time in the queue included.
+    /// Longest time from the request to the end of its reply, including the time in the queue.
     pub reply_timeout: Duration,
 }
 
 impl ServeOptions {
-    /// Default limits at an address.
+    /// The default limits, for a server that listens on `address`.
     pub fn new(address: SocketAddr) -> Self {
         ServeOptions {
             address,

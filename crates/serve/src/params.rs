@@ -1,5 +1,6 @@
-//! Parameters that chat and text completions share. Unknown ones are ignored, as OpenAI does; known
-//! ones that are not supported are refused, so that no client assumes that they had an effect.
+//! Request parameters that chat and text completions share. Unknown parameters are ignored, as
+//! OpenAI does; known parameters that this server does not support are refused, so that no client
+//! assumes that they had an effect.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -51,7 +52,7 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-/// `response_format`.
+/// OpenAI's `response_format`: plain text, any JSON object, or JSON that matches a schema.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum ResponseFormat {
@@ -66,7 +67,7 @@ pub(crate) struct NamedSchema {
 }
 
 impl CommonParams {
-    /// Refuses parameters that are not supported.
+    /// Refuses requests that use an unsupported parameter.
     pub fn check(&self) -> Result<(), ApiError> {
         let one = |count: Option<u64>| count.is_none_or(|count| count == 1);
         if !one(self.n) || !one(self.best_of) {
@@ -111,12 +112,12 @@ impl CommonParams {
             min_p: self.min_p.unwrap_or(0.0),
             repetition_penalty: self.repetition_penalty.unwrap_or(1.0),
             top_k,
-            // Without a seed each reply is different.
+            // A random seed, so that equal requests without a seed get different replies.
             seed: self.seed.map_or_else(|| RandomState::new().hash_one(()), |seed| seed as u64),
         })
     }
 
-    /// Most tokens of the reply; `default` where the request sets none.
+    /// Most tokens that the reply may have; `default` if the request sets no limit.
     pub fn reply_tokens_max(&self, app: &AppState, default: usize) -> Result<usize, ApiError> {
         let limit = app.options.reply_tokens_max.unwrap_or(usize::MAX);
         let Some(requested) = self.max_completion_tokens.or(self.max_tokens) else {
@@ -168,7 +169,7 @@ impl CommonParams {
         self.stream.unwrap_or(false)
     }
 
-    /// Whether a stream ends with a chunk of token counts.
+    /// Whether a stream ends with a chunk that has the token counts.
     pub fn include_usage(&self) -> bool {
         self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
     }

@@ -1,4 +1,5 @@
-//! The `prompt` of completions and the `input` of embeddings: text or token ids, one or several.
+//! The `prompt` of completions and the `input` of embeddings: one or several texts or lists of
+//! token ids. Chat prompts are made in `chat.rs`.
 
 use serde::Deserialize;
 

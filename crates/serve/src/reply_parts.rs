@@ -1,37 +1,39 @@
-//! Splits a growing reply into the parts of a chat message: content, and calls with arguments.
+//! Splits a growing reply into the parts of a chat message: content, and tool calls with their
+//! arguments.
 
 use crate::tools::Tools;
 use text::tool_calls::{CallSyntax, ContentStream};
 
-/// All parts in order make up the message.
+/// A part of a chat message; the parts in their order make up the whole message.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ReplyPart {
     Content(String),
-    /// The start of a call.
+    /// The start of a tool call; its arguments follow as `Arguments` with the same index.
     Call {
         index: usize,
         name: String,
     },
-    /// The next piece of a call's arguments, as JSON text.
+    /// The next piece of a tool call's arguments, as JSON text.
     Arguments {
         index: usize,
         text: String,
     },
 }
 
-/// An incremental reader of a reply.
+/// Reads a reply incrementally and splits it into parts.
 #[derive(Debug)]
 pub(crate) enum ReplyReader {
-    /// The reply is content only.
+    /// A reply without tool calls.
     Plain,
-    /// A grammar forces one call, `{"name":"...","arguments":{...}}`. `sent`: bytes of `text` up to
-    /// which arguments were emitted.
+    /// The reply is one tool call, `{"name":"...","arguments":{...}}`, which a grammar enforces.
+    /// `sent`: offset in `text`, in bytes, up to which arguments have been emitted; `None` until
+    /// the name is complete.
     Forced { text: String, sent: Option<usize> },
-    /// The model may write calls.
+    /// A reply in which the model may write tool calls.
     Auto { tools: Tools, reply: ContentStream },
 }
 
-/// Text between a forced call's name and its arguments; grammars allow no whitespace there.
+/// The text between a forced call's name and its arguments; the grammar allows no whitespace there.
 const ARGUMENTS: &str = "\",\"arguments\":";
 const NAME: &str = "{\"name\":\"";
 
@@ -44,7 +46,7 @@ impl ReplyReader {
         ReplyReader::Auto { tools, reply: ContentStream::default() }
     }
 
-    /// Adds text; returns the parts that no later text can change.
+    /// Appends text to the reply; returns the parts that later text cannot change.
     pub fn push(&mut self, more: &str) -> Vec<ReplyPart> {
         match self {
             ReplyReader::Plain => vec![ReplyPart::Content(more.to_owned())],
@@ -60,7 +62,7 @@ impl ReplyReader {
         }
     }
 
-    /// The parts left at the end of the reply.
+    /// Ends the reply; returns its remaining parts.
     pub fn finish(&mut self) -> Vec<ReplyPart> {
         let ReplyReader::Auto { tools, reply } = self else { return Vec::new() };
         let is_tool = |name: &str| tools.has(name);
@@ -79,7 +81,8 @@ impl ReplyReader {
     }
 }
 
-/// Parts of a forced call. A final `}` is held back: it may close the call and not its arguments.
+/// The new parts of a forced call. A final `}` is held back until more text follows: it may close
+/// the call instead of the arguments.
 fn forced(text: &str, sent: &mut Option<usize>) -> Vec<ReplyPart> {
     let mut parts = Vec::new();
     if sent.is_none() {
@@ -102,7 +105,8 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// Content, and calls with arguments, of a reply that is pushed in chunks of `size` bytes.
+    /// Pushes a reply in chunks of `size` bytes; returns the content, and the name and arguments of
+    /// each call.
     fn read(mut reader: ReplyReader, reply: &str, size: usize) -> (String, Vec<(String, String)>) {
         let (mut content, mut calls) = (String::new(), Vec::<(String, String)>::new());
         let pieces = reply.as_bytes().chunks(size).map(|piece| std::str::from_utf8(piece).unwrap());

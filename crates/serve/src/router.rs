@@ -1,4 +1,4 @@
-//! Routes, and the middleware around them: API key, request counters.
+//! Routes, and the middleware that checks the API key and counts requests.
 
 use std::sync::Arc;
 
@@ -41,7 +41,8 @@ fn check_key(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(key) = &app.options.api_key else { return Ok(()) };
     let given = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
     let given = given.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
-    // Constant time: the duration must not tell how many leading bytes of the key are right.
+    // The comparison takes constant time, so that its duration does not reveal how many leading
+    // bytes of the key are right.
     let differing_bits =
         given.iter().zip(key.as_bytes()).fold(0, |differing, (a, b)| differing | (a ^ b));
     if given.len() == key.len() && differing_bits == 0 {
@@ -57,7 +58,8 @@ async fn count_requests(
     request: Request,
     next: Next,
 ) -> Response {
-    // Labels are known routes only, so that clients cannot create any number of time series.
+    // Only known routes become labels, so that clients cannot create an unlimited number of time
+    // series.
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let response = next.run(request).await;
     app.counters.count(route.as_deref().unwrap_or("other"), response.status().as_u16());

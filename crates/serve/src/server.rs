@@ -1,4 +1,4 @@
-//! A server's life: bind, serve, drain, stop.
+//! A server's life cycle: bind, serve, drain, stop.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -10,16 +10,17 @@ use crate::router::router;
 use crate::state::{AppState, ServerPhase};
 use crate::{ServeError, ServeOptions, ServedModel};
 
-/// Interval of the checks whether the server should stop.
+/// Interval at which the server checks whether it should stop.
 const POLL: Duration = Duration::from_millis(20);
-/// Time that replies in flight get to finish.
+/// At shutdown, requests in flight have this long to finish.
 const DRAIN: Duration = Duration::from_millis(200);
-/// Time that connections get to send their last response.
+/// After the drain, open connections have this long to send their last response.
 const CLOSE: Duration = Duration::from_millis(200);
-/// Threads for templates, tokenizers and grammars.
+/// Number of threads that render templates, tokenize and compile grammars.
 const BLOCKING_THREADS: usize = 2;
 
-/// A server that is bound to its address. Clients that connect before [`Server::run`] wait.
+/// A server bound to its address. Clients may connect before [`Server::run`]; their connections
+/// wait until it runs.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -27,10 +28,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the address.
+    /// Binds the address and listens on it.
     ///
     /// # Errors
-    /// [`ServeError::Listen`].
+    /// [`ServeError::Listen`] if the address cannot be used.
     pub fn bind(options: ServeOptions) -> Result<Server, ServeError> {
         let address = options.address;
         let listen = || {
@@ -42,21 +43,23 @@ impl Server {
         Ok(Server { listener, options })
     }
 
-    /// The bound address, with the actual port where port 0 was requested.
+    /// The bound address, with the actual port if port 0 was requested.
     ///
     /// # Errors
-    /// [`ServeError::Listen`].
+    /// [`ServeError::Listen`] if the system does not report the address.
     pub fn address(&self) -> Result<SocketAddr, ServeError> {
         self.listener
             .local_addr()
             .map_err(|cause| ServeError::Listen { address: self.options.address, cause })
     }
 
-    /// Serves while `keep_running` returns true and the engine lives. Then requests in flight get
-    /// 0.2 s to finish, and those left another 0.2 s to be answered with an error.
+    /// Serves until `keep_running` returns false or the engine fails. Then requests in flight have
+    /// 0.2 s to finish; the remaining ones are answered with an error, for which their connections
+    /// have another 0.2 s.
     ///
     /// # Errors
-    /// [`ServeError`].
+    /// [`ServeError::Died`] if the engine failed, [`ServeError::Listen`] or [`ServeError::Runtime`]
+    /// if the server cannot serve.
     pub fn run(
         self,
         model: ServedModel,
@@ -70,13 +73,14 @@ impl Server {
             self.options.address,
             keep_running,
         ));
-        // Blocking work still running is abandoned: it holds nothing that others need.
+        // Blocking work that still runs is abandoned: it holds no resource that other code needs.
         runtime.shutdown_timeout(POLL);
         outcome
     }
 }
 
-/// One thread, which only moves bytes, so that the cores are left to the model.
+/// An asynchronous runtime with one thread, which only does network I/O, so that the CPU cores are
+/// left to the model.
 fn runtime() -> std::io::Result<Runtime> {
     Builder::new_current_thread()
         .enable_io()
@@ -95,7 +99,7 @@ async fn serve(
     let listener = tokio::net::TcpListener::from_std(listener).map_err(listen)?;
     let mut phase = app.phase.subscribe();
     let stopped = async move {
-        // The sender lives in the app, which outlives this future.
+        // The wait cannot fail: the sender is part of `app`, which outlives this future.
         let _closed = phase.wait_for(|phase| *phase == ServerPhase::Stopped).await;
     };
     let serving = axum::serve(listener, router(Arc::clone(&app))).with_graceful_shutdown(stopped);
@@ -112,12 +116,12 @@ async fn serve(
     match tokio::time::timeout(CLOSE, serving).await {
         Ok(Ok(served)) => served.map_err(listen),
         Ok(Err(panic)) => Err(ServeError::Runtime { cause: std::io::Error::other(panic) }),
-        // Connections that are still open are dropped with the runtime.
+        // Connections that are still open are closed when the runtime is dropped.
         Err(_) => Ok(()),
     }
 }
 
-/// Refuses new requests, waits for those in flight up to `DRAIN`, then stops the rest.
+/// Refuses new requests, waits up to `DRAIN` for those in flight, then stops the remaining ones.
 async fn drain(app: &AppState) {
     app.phase.send_replace(ServerPhase::Draining);
     let until = Instant::now() + DRAIN;

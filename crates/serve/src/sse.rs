@@ -13,21 +13,22 @@ use serde_json::Value;
 use crate::api_error::ApiError;
 use crate::generation::Generation;
 
-/// A comment is sent after this long without an event, so that proxies keep the connection open.
+/// After this long without an event, an SSE comment is sent, so that proxies keep the connection
+/// open.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// An endpoint's chunk format.
+/// Formats a streamed reply as the JSON chunks of an endpoint.
 pub(crate) trait Chunks: Send + 'static {
-    /// Chunks before the first text.
+    /// Chunks to send before the first text of the reply.
     fn begin(&mut self) -> Vec<Value>;
-    /// Chunks for new text.
+    /// Chunks for the next piece of the reply's text.
     fn text(&mut self, text: &str) -> Vec<Value>;
-    /// Chunks after the last text.
+    /// Chunks to send after the last text of the reply.
     fn end(&mut self, completion: &Completion) -> Vec<Value>;
 }
 
-/// A streamed response. It waits for the first event, so that a request that fails at once is
-/// answered with its HTTP status.
+/// A streamed response. Before the response begins, this function waits for the first event, at
+/// most [`KEEP_ALIVE`], so that a request that fails at once is answered with its HTTP status.
 pub(crate) async fn respond(
     mut generation: Generation,
     chunks: impl Chunks,
@@ -94,8 +95,8 @@ impl<C: Chunks> EventStream<C> {
         self.queued.extend(chunks.iter().map(|chunk| Bytes::from(format!("data: {chunk}\n\n"))));
     }
 
-    /// The status line was sent long ago: the error is sent as an event, without `[DONE]` after
-    /// it, as OpenAI's clients expect.
+    /// Sends the error as an event, because the status line has already been sent. No `[DONE]`
+    /// follows, as OpenAI's clients expect.
     fn fail(&mut self, error: &ApiError) {
         self.queue(vec![error.body()]);
         self.ended = true;

@@ -15,23 +15,23 @@ use crate::{ServeOptions, ServedModel};
 pub(crate) struct AppState {
     pub model: ServedModel,
     pub options: ServeOptions,
-    /// Whether the chat template renders tools, see [`ServedModel::renders_tools`].
+    /// Whether the chat template renders tools; see [`ServedModel::renders_tools`].
     pub renders_tools: bool,
     pub counters: RequestCounters,
-    /// Unix time of the server's start.
+    /// Unix time at which the server started, in seconds.
     pub started_unix_s: u64,
     pub phase: watch::Sender<ServerPhase>,
     in_flight: AtomicUsize,
     ids_issued: AtomicU64,
 }
 
-/// Phases of a graceful shutdown, in order.
+/// Phases of a graceful shutdown, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ServerPhase {
     Open,
-    /// New requests are refused; those in flight go on.
+    /// New requests are refused; requests in flight continue.
     Draining,
-    /// All replies end.
+    /// All replies are ended.
     Stopped,
 }
 
@@ -49,18 +49,18 @@ impl AppState {
         }
     }
 
-    /// Requests that hold a permit.
+    /// Number of requests that hold a permit.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// A reply's id, unique in this process.
+    /// A response id that is unique in this process.
     pub fn new_id(&self, prefix: &str) -> String {
         let number = self.ids_issued.fetch_add(1, Ordering::Relaxed);
         format!("{prefix}-{:x}{number:06x}", self.started_unix_s)
     }
 
-    /// Takes one of the `requests_max` permits; it is returned when dropped.
+    /// Takes one of the `requests_max` permits; dropping the permit returns it.
     pub fn acquire_permit(self: &Arc<Self>) -> Result<Permit, ApiError> {
         if *self.phase.borrow() != ServerPhase::Open {
             return Err(ApiError::shutting_down());
@@ -76,7 +76,8 @@ impl AppState {
         Ok(permit)
     }
 
-    /// 404 for another model's name; a request without a name gets the model there is.
+    /// Status 404 if the name is not this model's name or alias; a request without a name gets this
+    /// model.
     pub fn check_model(&self, name: Option<&str>) -> Result<(), ApiError> {
         match name {
             Some(name) if !self.model.has_name(name) => {
@@ -89,7 +90,7 @@ impl AppState {
     }
 }
 
-/// The right to be one of the requests in flight.
+/// A permit for one request in flight; dropping it returns it.
 pub(crate) struct Permit(Arc<AppState>);
 
 impl Drop for Permit {
@@ -98,7 +99,7 @@ impl Drop for Permit {
     }
 }
 
-/// HTTP responses by route and status.
+/// Numbers of HTTP responses by route and status.
 #[derive(Debug, Default)]
 pub(crate) struct RequestCounters(Mutex<BTreeMap<(String, u16), u64>>);
 

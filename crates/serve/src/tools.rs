@@ -1,5 +1,5 @@
-//! The tools of a request: checks, the chat template's format, and the JSON schema that forces a
-//! call.
+//! The tools of a request: validation, conversion to the chat template's format, and the JSON
+//! schema that forces a tool call.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::api_error::ApiError;
 
 const TOOLS_MAX: usize = 128;
-/// OpenAI's limit on a function's name, in bytes.
+/// Longest name of a function in OpenAI's API, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// A member of `tools`, unchecked.
+/// An element of a request's `tools`, not yet validated.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Tool {
     #[serde(rename = "type")]
@@ -25,20 +25,20 @@ struct ToolFunction {
     parameters: Option<Value>,
 }
 
-/// `tool_choice`.
+/// Which tool calls a request allows: `tool_choice` in OpenAI's API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ToolChoice {
-    /// No call.
+    /// The reply must not call a tool.
     None,
-    /// The model decides.
+    /// The model decides whether to call a tool.
     Auto,
-    /// A call of any tool.
+    /// The reply must call a tool, which the model chooses.
     Required,
-    /// A call of this tool.
+    /// The reply must call the tool with this name.
     Named(String),
 }
 
-/// Checked tools.
+/// The validated tools of a request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tools(Vec<FunctionTool>);
 
@@ -46,7 +46,7 @@ pub(crate) struct Tools(Vec<FunctionTool>);
 struct FunctionTool {
     name: String,
     description: Option<String>,
-    /// A JSON schema of an object.
+    /// The JSON schema of the arguments, which are an object.
     parameters: Value,
 }
 
@@ -70,7 +70,7 @@ impl Tools {
         self.0.iter().any(|tool| tool.name == name)
     }
 
-    /// The tools as chat templates take them.
+    /// The tools in the format that chat templates expect.
     pub fn for_template(&self) -> Value {
         let tool = |tool: &FunctionTool| {
             let FunctionTool { name, description, parameters } = tool;
@@ -80,7 +80,8 @@ impl Tools {
         self.0.iter().map(tool).collect()
     }
 
-    /// Instructions for a model whose chat template does not render tools.
+    /// A text that describes the tools and how to call them, for a model whose chat template does
+    /// not render tools.
     pub fn as_instructions(&self) -> String {
         let tools: Vec<String> =
             self.for_template().as_array().into_iter().flatten().map(Value::to_string).collect();
@@ -91,7 +92,8 @@ impl Tools {
         )
     }
 
-    /// The schema of one call, `{"name": ..., "arguments": {...}}`, of this tool, or of any.
+    /// The JSON schema of one call, `{"name": ..., "arguments": {...}}`: a call of the tool named
+    /// `only`, or of any tool if `None`.
     pub fn call_schema(&self, only: Option<&str>) -> Value {
         let tools: Vec<&FunctionTool> =
             self.0.iter().filter(|tool| only.is_none_or(|only| only == tool.name)).collect();
@@ -109,7 +111,8 @@ impl Tools {
 }
 
 impl FunctionTool {
-    /// The schema of a call of this tool. `pointer` is where its parameters' schema will be.
+    /// The JSON schema of a call of this tool. `pointer`: JSON pointer to the position at which the
+    /// parameters' schema will be embedded.
     fn call_schema(&self, pointer: &str) -> Value {
         let mut parameters = self.parameters.clone();
         rebase_references(&mut parameters, pointer);
@@ -122,7 +125,8 @@ impl FunctionTool {
     }
 }
 
-/// Rewrites `$ref`s, which are relative to the root, for a schema that becomes part of another.
+/// Rewrites each local `$ref`, which is relative to the schema's root, for a schema that is
+/// embedded in another one at `pointer`.
 fn rebase_references(schema: &mut Value, pointer: &str) {
     match schema {
         Value::Object(members) => {
@@ -165,7 +169,7 @@ fn checked(tool: Tool) -> Result<FunctionTool, ApiError> {
         || json!({"type": "object", "properties": {}, "additionalProperties": false});
     let parameters = match function.parameters.unwrap_or_else(no_parameters) {
         Value::Object(mut parameters) => {
-            // Arguments are always an object, also where the schema names no type.
+            // Arguments must be an object, even if the schema sets no type.
             if !parameters.contains_key("type") && !parameters.contains_key("$ref") {
                 parameters.insert("type".into(), "object".into());
             }

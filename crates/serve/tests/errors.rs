@@ -1,4 +1,4 @@
-//! Error responses, disconnecting clients, and the server's shutdown.
+//! Tests of error responses, disconnecting clients and the server's shutdown.
 
 mod common;
 
@@ -10,10 +10,12 @@ use common::{CONTEXT, TestServer, chat};
 use serde_json::{Value, json};
 
 const CHAT: &str = "/v1/chat/completions";
-/// A reply of this length takes seconds: no test waits for its end.
+/// A number of reply tokens that takes seconds to generate: no test waits for the end of such a
+/// reply.
 const LONG: usize = 16_000;
 
-/// A request whose reply runs to its token limit: its schema forces a long string.
+/// The body of a request whose reply runs to its token limit: the JSON schema requires a very long
+/// string.
 fn long(more: Value) -> Value {
     let schema = json!({"type": "string", "minLength": 100_000});
     let format = json!({"type": "json_schema", "json_schema": {"name": "long", "schema": schema}});
@@ -72,7 +74,7 @@ fn invalid_requests_are_refused_with_the_reason() {
     assert_eq!(server.post("/v1/completions", &json!({"prompt": [380, 999_999]})).0, 400);
     assert_eq!(server.post("/v1/completions", &json!({"prompt": ["a", "b"]})).0, 400);
     assert_eq!(server.post("/v1/embeddings", &json!({"input": []})).0, 400);
-    // The server still answers, and ignores unknown fields.
+    // The server still works after all errors, and ignores unknown fields.
     assert_eq!(server.post(CHAT, &chat(json!({"never_heard_of": 1, "user": "me"}))).0, 200);
 }
 
@@ -113,7 +115,7 @@ fn the_api_key_is_required() {
     let ask = |header: &str| server.post_with(CHAT, &chat(json!({})), &[("authorization", header)]);
     for wrong in ["Bearer secreT", "Bearer secret ", "Bearer ", "secret", "Bearer secrets"] {
         let (status, reply) = ask(wrong);
-        // HTTP trims whitespace at the end of a header's value.
+        // HTTP ignores whitespace at the end of a header value, so that `secret ` is the right key.
         let expected = if wrong.ends_with("secret ") { 200 } else { 401 };
         assert_eq!(status, expected, "{wrong} {reply}");
     }
@@ -182,7 +184,8 @@ fn who_comes_while_it_ends_is_sent_away() {
     let _busy = begin(&server, &long(json!({})));
     server.await_metric("vendomini_requests_running", 1.0);
     server.request_stop();
-    // It drains while a reply is made: until then some requests may still be taken.
+    // The server drains while a reply is generated: during that time it may still accept
+    // connections.
     let mut statuses = Vec::new();
     while let Ok(mut connection) = TcpStream::connect(server.address) {
         let _gone =
@@ -193,7 +196,7 @@ fn who_comes_while_it_ends_is_sent_away() {
     server.end();
 }
 
-/// Sends a request without reading the response.
+/// Opens a connection and sends a request without reading the response.
 fn begin(server: &TestServer, body: &Value) -> TcpStream {
     let body = body.to_string();
     let head = format!(
@@ -205,7 +208,7 @@ fn begin(server: &TestServer, body: &Value) -> TcpStream {
     connection
 }
 
-/// Sends bytes and reads the start of the response.
+/// Opens a connection, sends bytes and reads the start of the response.
 fn exchange(server: &TestServer, bytes: &str) -> String {
     let mut connection = TcpStream::connect(server.address).expect("a connection");
     connection.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
@@ -215,7 +218,7 @@ fn exchange(server: &TestServer, bytes: &str) -> String {
     String::from_utf8_lossy(&answer[..count]).into_owned()
 }
 
-/// Everything until the server closes or resets the connection.
+/// Reads until the server closes or resets the connection; returns the text.
 fn rest(connection: &mut TcpStream) -> String {
     connection.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     let mut bytes = Vec::new();

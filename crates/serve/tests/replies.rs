@@ -1,4 +1,4 @@
-//! Replies: whole and streamed, unconstrained and under a grammar.
+//! Tests of replies: whole and streamed, with and without a grammar.
 
 mod common;
 
@@ -80,7 +80,8 @@ fn a_stop_string_ends_the_reply_and_is_excluded() {
     let server = TestServer::new();
     let (_, whole) = server.post("/v1/chat/completions", &chat(json!({"max_tokens": 60})));
     let text = whole["choices"][0]["message"]["content"].as_str().expect("a text").to_owned();
-    // Three characters from the middle: they may span tokens.
+    // A stop string of three characters from the middle of the reply, which may span several
+    // tokens.
     let letters: Vec<char> = text.chars().collect();
     let stop: String = letters[letters.len() / 2..].iter().take(3).collect();
     let before = &text[..text.find(&stop).expect("it is there")];
@@ -137,7 +138,7 @@ fn embeddings_have_unit_length_in_both_encodings() {
     assert_ne!(floats(0), floats(1));
     let body = json!({"model": MODEL, "input": "Hello", "encoding_format": "base64"});
     let (_, encoded) = server.post("/v1/embeddings", &body);
-    // 256 f32 values.
+    // The embedding has 256 f32 values, which are 1024 bytes.
     assert_eq!(
         encoded["data"][0]["embedding"].as_str().map(str::len),
         Some(1024_usize.div_ceil(3) * 4)

@@ -1,4 +1,4 @@
-//! Tools: forced calls, and tools in the prompt.
+//! Tests of tools: forced calls, and tools that are rendered into the prompt.
 
 mod common;
 

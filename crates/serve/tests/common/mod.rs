@@ -1,6 +1,6 @@
-//! A server in this process, over a tiny Llama of random weights with a real tokenizer and a chat
-//! template.
-#![allow(dead_code)] // each test file uses its own part
+//! Runs a server in the test process, with a tiny Llama model of random weights, a real tokenizer
+//! and a chat template.
+#![allow(dead_code)] // each test file uses some of these helpers
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -20,7 +20,8 @@ use tempfile::TempDir;
 use text::{ChatTemplate, Tokenizer};
 use watch::Watch;
 
-/// The vocabulary is the tokenizer's; <|im_end|> ends a reply.
+/// Model configuration. The vocabulary size is that of the tokenizer; the token `<|im_end|>` ends a
+/// reply.
 const CONFIG: &str = r#"{
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "dtype": "bfloat16",
     "vocab_size": 386, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4,
@@ -28,17 +29,17 @@ const CONFIG: &str = r#"{
     "tie_word_embeddings": false, "bos_token_id": 380, "eos_token_id": 381
 }"#;
 
-/// Renders tools and earlier calls.
+/// A chat template that renders tools and the tool calls of earlier messages.
 pub const TEMPLATE: &str = "{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}\
     {% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}\
     {% for call in message.tool_calls or [] %}<tool_call>{{ call.function.arguments.id }}</tool_call>{% endfor %}<|im_end|>\n\
     {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-/// Context length: tokens of a prompt and its reply.
+/// Context length: most tokens of a prompt and its reply together.
 pub const CONTEXT: usize = 20_000;
 pub const MODEL: &str = "tiny";
 
-/// A running server; dropping it stops it.
+/// A running server; dropping a `TestServer` stops it.
 pub struct TestServer {
     pub address: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -52,13 +53,13 @@ impl TestServer {
         TestServer::with(|_| ())
     }
 
-    /// With changed options.
+    /// Starts a server after `change` has modified the default options.
     pub fn with(change: impl FnOnce(&mut ServeOptions)) -> Self {
         let (folder, served) = served(TEMPLATE);
         TestServer::of(folder, served, change)
     }
 
-    /// With another chat template.
+    /// Starts a server with this chat template.
     pub fn with_template(template: &str) -> Self {
         let (folder, served) = served(template);
         TestServer::of(folder, served, |_| ())
@@ -98,7 +99,8 @@ impl TestServer {
         (response.status().as_u16(), serde_json::from_str(&text).expect("JSON"))
     }
 
-    /// The documents of a stream, and whether it ended with `[DONE]`.
+    /// Sends a streaming request; returns the JSON documents of its events, and whether the stream
+    /// ended with `[DONE]`.
     pub fn stream(&self, path: &str, body: &Value) -> (Vec<Value>, bool) {
         let request = self.agent.post(self.url(path)).header("content-type", "application/json");
         let response = request.send(body.to_string()).expect("an answer");
@@ -116,7 +118,7 @@ impl TestServer {
         (documents, done)
     }
 
-    /// A value of `/metrics`.
+    /// The current value of a metric in `/metrics`.
     pub fn metric(&self, name: &str) -> f64 {
         let (_, page) = self.get("/metrics");
         let line = page.lines().find(|line| line.split(' ').next() == Some(name));
@@ -124,7 +126,7 @@ impl TestServer {
         line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
     }
 
-    /// Waits until a metric has a value.
+    /// Waits until a metric has this value.
     pub fn await_metric(&self, name: &str, value: f64) {
         let until = Instant::now() + Duration::from_secs(30);
         while self.metric(name) != value {
@@ -137,7 +139,7 @@ impl TestServer {
         self.stop.store(true, Ordering::SeqCst);
     }
 
-    /// Stops the server; returns how long that took.
+    /// Stops the server; returns how long the shutdown took.
     pub fn end(&mut self) -> Duration {
         let since = Instant::now();
         self.request_stop();
@@ -216,7 +218,7 @@ fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), text).expect("a file");
 }
 
-/// A chat request of one message, with more members.
+/// The body of a chat request with one message and additional JSON fields.
 pub fn chat(more: Value) -> Value {
     let mut body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "seed": 7, "max_tokens": 24});
     for (key, value) in more.as_object().expect("an object") {
@@ -225,7 +227,7 @@ pub fn chat(more: Value) -> Value {
     body
 }
 
-/// The content of a stream's chunks.
+/// The concatenated content of a stream's chunks.
 pub fn content(chunks: &[Value]) -> String {
     let text = |chunk: &Value| {
         chunk.pointer("/choices/0/delta/content").and_then(Value::as_str).map(str::to_owned)
