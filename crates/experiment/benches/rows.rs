@@ -1,6 +1,6 @@
-//! Steps per second of scripted runs with rows written, and of their replay: in wall time, and in
-//! CPU time, which a busy machine does not change. Without compression of logs. `cargo bench -p
-//! experiment`.
+//! Benchmark of scripted runs that write rows, and of their replay: steps per second of wall time,
+//! and steps per second of CPU time, which other load on the machine affects little. Logs are not
+//! compressed. Run with `cargo bench -p experiment`.
 #![allow(missing_docs)]
 
 use experiment::{Config, NoModels, RunEvent, RunOptions, replay_all, run_experiment};
@@ -42,8 +42,8 @@ fn main() {
     }
 }
 
-/// CPU time of the process, user and system, to a hundredth of a second; NaN where the system does
-/// not report it.
+/// User and system CPU time of the process in seconds, with a resolution of 10 ms; NaN if the
+/// operating system does not report it.
 fn cpu_s() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = text.rsplit(')').next().unwrap_or_default();

@@ -5,12 +5,12 @@ use error_kind::{ErrorKind, HasKind};
 use results::ResultsError;
 use std::path::PathBuf;
 
-/// The file and line of a setting.
+/// The location of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceLocation {
-    /// A path, or the text of a `--set`.
+    /// Path of the file, or the text of the `--set` option.
     pub file: String,
-    /// Counted from 1; 0 where there is no line.
+    /// Line number, counted from 1; 0 for a `--set` option.
     pub line: u64,
 }
 
@@ -23,7 +23,8 @@ impl std::fmt::Display for SourceLocation {
     }
 }
 
-/// A mistake in a configuration, with the key, its location, what was expected and what was found.
+/// A mistake in a configuration, with the key, the location, the expected value and the value
+/// found.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigProblem {
     #[error("{at}: not YAML: {message}")]
@@ -32,20 +33,20 @@ pub enum ConfigProblem {
     UnknownKey {
         at: SourceLocation,
         key: String,
-        /// The most similar known key.
+        /// The most similar known key, if one is similar enough.
         suggestion: Option<String>,
     },
-    /// A value of the wrong type, or outside its range.
+    /// A value of the wrong type or outside its range.
     #[error("{at}: {key}: expected {expected}, found {found}")]
     WrongType { at: SourceLocation, key: String, expected: String, found: String },
-    /// One key in two spellings.
+    /// A key that is set twice in one source, under the same name or under an old and a new name.
     #[error("{at}: {key} is given twice, perhaps in two spellings: keep one")]
     Twice { at: SourceLocation, key: String },
     #[error("{at}: grid: {key} lists the level {level} twice: keep one")]
     LevelTwice {
         at: SourceLocation,
         key: String,
-        /// As JSON.
+        /// The repeated level as JSON.
         level: String,
     },
     #[error("{at}: grid: {key} has no levels: expected a list of at least one, or no such line")]
@@ -56,34 +57,34 @@ pub enum ConfigProblem {
     NoFactor { at: SourceLocation, key: String },
     #[error("{file}: {key} is both in grid and in fixed: remove one")]
     VariedAndFixed { file: String, key: String },
-    /// `--set` without `=`.
+    /// A `--set` option without `=`.
     #[error("--set {text}: expected key=value, as in --set pe_induction.p_shock=0.2")]
     BadSet { text: String },
-    /// Files that inherit each other.
+    /// Files that inherit each other in a circle, or a chain of more than 16 files.
     #[error("{file} inherits itself, through {}", chain.join(" -> "))]
     Circle {
         file: String,
-        /// The files between.
+        /// Paths of the files read before, from the loaded file on.
         chain: Vec<String>,
     },
-    /// Values that contradict each other.
+    /// Settings that contradict each other.
     #[error("{key}: {why}")]
     Contradiction {
         key: String,
-        /// The contradiction and its remedy.
+        /// The contradiction, and what to change.
         why: String,
     },
 }
 
 /// Every error of an experiment, except a provider's failure within a run: that makes the run
-/// failed and the command goes on.
+/// failed, and the command continues.
 #[derive(Debug, thiserror::Error)]
 pub enum ExperimentError {
     #[error("{0}")]
     Config(#[from] ConfigProblem),
     #[error("cannot read {what} {}: {source}", path.display())]
     Unreadable {
-        /// "the configuration", ...
+        /// The kind of file, for the message: "the configuration", ...
         what: &'static str,
         path: PathBuf,
         source: std::io::Error,
@@ -93,7 +94,7 @@ pub enum ExperimentError {
     /// A model cannot be found or loaded.
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    /// A log does not follow from its seed and replies.
+    /// A recomputed run differs from its stored log or record.
     #[error(
         "{} line {line}: {field} does not follow from the seed and the recorded replies: expected \
          {expected}, found {found}. The log was edited, or written by another version of this \
@@ -102,23 +103,23 @@ pub enum ExperimentError {
     )]
     Diverged {
         path: PathBuf,
-        /// Counted from 1.
+        /// Line number in the log, counted from 1.
         line: usize,
-        /// The first field that differs.
+        /// Name of the first field that differs.
         field: String,
-        /// As derived.
+        /// The recomputed value.
         expected: String,
-        /// As recorded.
+        /// The stored value.
         found: String,
     },
-    /// The stored configuration of a run.
+    /// The stored configuration of a run is invalid.
     #[error("{}: the stored configuration cannot be read: {message}", path.display())]
     BadCell {
         /// The run's folder.
         path: PathBuf,
         message: String,
     },
-    /// A violated assumption of this program.
+    /// A violated assumption of the program itself.
     #[error("internal error: {0}")]
     Defect(String),
 }

@@ -1,10 +1,11 @@
-//! Run ids and seeds, derived from content by SHA-256: independent of clock, host and order.
+//! Run ids and seeds, derived by SHA-256 from the content of a run: independent of clock, host and
+//! execution order.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// Hash of a map: 128 bits in hex, over keys in order and values as canonical JSON.
+/// Hash of a map's keys, in sorted order, and values, as canonical JSON: 128 bits in hex.
 pub(crate) fn hash_of(map: &BTreeMap<impl AsRef<str>, Value>) -> String {
     let mut hash = Hasher::new("map");
     for (key, value) in map {
@@ -13,8 +14,8 @@ pub(crate) fn hash_of(map: &BTreeMap<impl AsRef<str>, Value>) -> String {
     hash.hex(32)
 }
 
-/// Id of a run: hash of its effective cell, model identity, dtype and seed. 80 bits: among 10^6
-/// runs the probability of a collision is 10^-12.
+/// Id of a run: hash of its effective cell, model identity, dtype and seed, 80 bits in hex. Among
+/// 10^6 runs the probability of a collision is below 10^-12.
 pub(crate) fn run_id(
     cell: &BTreeMap<&'static str, Value>,
     model_identity: &str,
@@ -28,7 +29,8 @@ pub(crate) fn run_id(
     hash.part(model_identity).part(dtype).part(&seed.to_string()).hex(20)
 }
 
-/// The world's seed of a replicate. `cell` is its hash where cells are not paired.
+/// Seed of the world in one replicate. `cell` is the cell's hash if cells are not paired; `None`
+/// gives all cells the same world seed.
 pub(crate) fn world_seed(study_seed: u64, replicate: u64, cell: Option<&str>) -> u64 {
     Hasher::new("world")
         .part(&study_seed.to_string())
@@ -37,7 +39,7 @@ pub(crate) fn world_seed(study_seed: u64, replicate: u64, cell: Option<&str>) ->
         .number()
 }
 
-/// The seed for sampling the reply of one step.
+/// Seed for sampling the reply of one step.
 pub(crate) fn sampling_seed(world_seed: u64, step: u64) -> u64 {
     Hasher::new("sampling").part(&world_seed.to_string()).part(&step.to_string()).number()
 }
@@ -51,7 +53,7 @@ impl Hasher {
         hash
     }
 
-    /// Hashes the length too, so that the boundary between parts is unambiguous.
+    /// Adds a text, preceded by its length so that the boundary between texts is unambiguous.
     fn part(&mut self, text: &str) -> &mut Self {
         self.0.update((text.len() as u64).to_be_bytes());
         self.0.update(text.as_bytes());
@@ -63,14 +65,14 @@ impl Hasher {
         digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()[..digits].to_string()
     }
 
-    /// 53 bits, which every JSON parser represents exactly.
+    /// The first 53 bits of the hash as an integer, which every JSON parser represents exactly.
     fn number(&mut self) -> u64 {
         let digest = self.0.clone().finalize();
         digest[..8].iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte)) >> 11
     }
 }
 
-/// JSON with the keys of objects sorted.
+/// The value as JSON with the keys of objects sorted.
 fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {

@@ -2,18 +2,19 @@
 //!
 //! ```text
 //! provider/         turns a prompt into a reply: a server (`remote`), a log (`replay`);
-//!                   the engine is in `cli`
+//!                   the engine's provider is in `cli`
 //! error, identity   errors; run ids and seeds, derived from content
 //! agent/            prompts, the conversation, parsing of replies
 //! config/           strict keys, typed at load: `Config::load` -> `Cell`s -> `PlannedRun`s
-//! measures/         figures over an agent's replies: calibration, similarity of summaries
+//! measures/         measures of an agent's replies: calibration, similarity of summaries
 //! run/              `run_experiment`: the queue of runs, attempts, and the pure `Episode`
 //! checks/           audit and cost estimate of a configuration; replay and crash detection of runs
 //! slurm/            an experiment as Slurm jobs
 //! ```
 //!
-//! Each row imports only rows above it. A reply that cannot be parsed is an outcome of the study. A
-//! provider's failure makes a run failed, to be retried, and is never data.
+//! Each module imports only modules of the lines above its own. A reply that cannot be parsed is an
+//! outcome of the study. A provider's failure is never recorded as data: it makes the run failed, to
+//! be retried.
 
 mod agent;
 mod checks;

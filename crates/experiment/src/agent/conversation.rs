@@ -1,4 +1,4 @@
-//! The conversation of a run, and the choice of what of it fits into the next prompt.
+//! The conversation of a run, and the choice of past exchanges that fit into the next prompt.
 
 use super::history::HistoryPolicy;
 use crate::provider::{Provider, ProviderError};
@@ -6,31 +6,32 @@ use results::PromptMessage;
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// Stands between the market and the first observation sent, where earlier exchanges are left out.
+/// Text between the market description and the first observation of a prompt that omits earlier
+/// exchanges.
 const LEFT_OUT: &str = "(What was said before is left out.)\n";
 
-/// All messages: the system prompt, then observations and replies in turn; the last is an
-/// observation.
+/// All messages of a run: the system prompt, then alternating observations and replies. The last
+/// message is an observation.
 #[derive(Debug, Clone)]
 pub(crate) struct Conversation {
     messages: Vec<PromptMessage>,
-    /// Prices and suppliers, without which an agent cannot trade. They precede the first
-    /// observation, and the first that is still sent once earlier ones are left out.
+    /// Text with prices and suppliers, without which an agent cannot trade. It precedes the first
+    /// observation of each prompt, also after earlier exchanges are left out.
     market: String,
-    /// Whether past messages are sent again; scripted operators need none.
+    /// Whether later prompts contain past messages; scripted operators need none.
     keeps_past: bool,
-    /// Index of the first message since the last reply.
+    /// Index of the first message after the last reply.
     news_from: usize,
-    /// Exchanges left out so far.
+    /// Number of past exchanges that are left out of prompts.
     dropped: u64,
     history: HistoryPolicy,
 }
 
-/// Limits on a prompt, and the tokenizer to measure it with.
+/// Limits on the length of a prompt, and the provider whose tokenizer measures it.
 pub(crate) struct PromptBudget<'a> {
     pub provider: &'a dyn Provider,
     pub tools: Option<&'a Value>,
-    /// Tokens of prompt and reply together.
+    /// Maximum number of tokens of prompt and reply together.
     pub context: u64,
     /// Tokens reserved for the reply.
     pub reply: u64,
@@ -49,7 +50,8 @@ impl Conversation {
         Conversation { messages, market, keeps_past, news_from: 0, dropped: 0, history }
     }
 
-    /// Messages since the last reply. Moves them out where the past is never sent again.
+    /// Messages after the last reply. If past messages are not kept, they are moved out of the
+    /// conversation.
     pub fn take_news(&mut self) -> Vec<PromptMessage> {
         if self.keeps_past {
             self.messages[self.news_from..].to_vec()
@@ -58,18 +60,18 @@ impl Conversation {
         }
     }
 
-    /// Exchanges before the present observation.
+    /// Number of complete exchanges, which precede the current observation.
     fn past(&self) -> u64 {
         (self.messages.len() as u64).saturating_sub(2) / 2
     }
 
-    /// Exchanges that the history policy leaves out, whatever the context length.
+    /// Number of exchanges that the history policy leaves out, irrespective of the context length.
     pub fn left_out_by_policy(&self) -> u64 {
         self.history.leave_out(self.past(), self.dropped)
     }
 
-    /// Number of exchanges to leave out so that the prompt fits its budget. Depends only on the
-    /// conversation and the model, so that a replay decides the same.
+    /// Number of exchanges to leave out so that the prompt fits the budget. It depends only on the
+    /// conversation and the model, so that a replay leaves out the same exchanges.
     ///
     /// # Errors
     /// The system prompt and one observation do not fit, or the provider fails to count tokens.
@@ -79,8 +81,8 @@ impl Conversation {
         let mut limit = available;
         loop {
             let messages = self.request(dropped);
-            // A token of a byte-level vocabulary has at least one byte: a prompt with fewer bytes
-            // than the limit need not be tokenized.
+            // Each token of a byte-level vocabulary has at least one byte, so a prompt with no more
+            // bytes than the limit of tokens fits without being tokenized.
             let bytes: usize = messages.iter().map(|message| message.content.len() + 32).sum();
             if budget.tools.is_none() && bytes as u64 <= limit {
                 return Ok(dropped);
@@ -89,8 +91,9 @@ impl Conversation {
             if tokens <= limit {
                 return Ok(dropped);
             }
-            // Once exchanges must be left out, a quarter of the space is freed: the next prompts
-            // then fit too, and share their beginning.
+            // If exchanges must be left out, enough of them are dropped to free a quarter of the
+            // available tokens. The next prompts then fit too, and extend this one, so that the
+            // prefix cache hits.
             limit = limit.min(available * 3 / 4).max(1);
             dropped = match HistoryPolicy::leave_out_more(self.past(), dropped) {
                 Some(more) => more,
@@ -100,7 +103,7 @@ impl Conversation {
         }
     }
 
-    /// The messages of a request that leaves out the first `dropped` exchanges.
+    /// The messages of a prompt that leaves out the first `dropped` exchanges.
     pub fn request(&self, dropped: u64) -> Cow<'_, [PromptMessage]> {
         if dropped == 0 {
             return Cow::Borrowed(&self.messages);
@@ -114,14 +117,16 @@ impl Conversation {
         Cow::Owned(request)
     }
 
-    /// Leaves out all exchanges so far from here on: the agent called `reset_beliefs`.
+    /// Leaves out all past exchanges from the next prompt on, because the agent called
+    /// `reset_beliefs`.
     pub fn forget(&mut self) {
         self.dropped = self.past();
     }
 
-    /// Adds a reply and the observation that follows it.
+    /// Adds a reply and the observation that follows it. The prompt of that reply left out the
+    /// first `dropped` exchanges.
     pub fn add(&mut self, reply: &str, observation: String, dropped: u64) {
-        // Exchanges left out once are never sent again: their texts are freed.
+        // Exchanges that were left out are never sent again, so their texts are freed.
         let dropped_end = (1 + 2 * dropped as usize).min(self.messages.len());
         let freed_end = (1 + 2 * self.dropped as usize).min(dropped_end);
         self.messages[freed_end..dropped_end]

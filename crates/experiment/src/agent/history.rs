@@ -1,33 +1,34 @@
-//! How much of the conversation a prompt contains. Exchanges are dropped several at a time and not
-//! one per step: between two drops each prompt extends the previous one, so that a prefix cache
-//! hits.
+//! Number of past exchanges in a prompt. Exchanges are dropped in groups rather than one per step:
+//! between two drops each prompt extends the previous one, so that the prefix cache hits.
 
-/// A policy for past exchanges. An *exchange* is an observation and the reply to it.
+/// Policy that decides which past exchanges a prompt contains. An *exchange* is an observation and
+/// the agent's reply to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryPolicy {
-    /// As much as fits the context.
+    /// As many past exchanges as fit the context.
     Full,
-    /// At most this many exchanges before the present observation.
+    /// At most this number of past exchanges.
     Window(u64),
-    /// Only the present observation.
+    /// No past exchanges, only the current observation.
     None,
 }
 
 impl HistoryPolicy {
-    /// Number of exchanges to leave out, of `past` in total; `dropped` were left out before.
+    /// Number of exchanges to leave out of `past` exchanges in total, given that `dropped` are
+    /// already left out.
     pub fn leave_out(self, past: u64, dropped: u64) -> u64 {
         let dropped = dropped.min(past);
         match self {
             HistoryPolicy::Full => dropped,
             HistoryPolicy::None => past,
             HistoryPolicy::Window(size) if past - dropped <= size => dropped,
-            // Back to half a window, so that the next drop is half a window of steps away.
+            // Half a window remains, so that the next drop follows after half a window of steps.
             HistoryPolicy::Window(size) => (past - size.div_ceil(2)).max(dropped),
         }
     }
 
-    /// Number of exchanges to leave out after a prompt did not fit: half of the remaining ones
-    /// more. `None` where none remain.
+    /// Number of exchanges to leave out after a prompt that left out `dropped` did not fit: half of
+    /// the remaining exchanges are left out too. `None` if no exchange remains.
     pub fn leave_out_more(past: u64, dropped: u64) -> Option<u64> {
         (dropped < past).then(|| dropped + (past - dropped).div_ceil(2))
     }

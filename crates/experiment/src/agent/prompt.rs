@@ -1,18 +1,18 @@
-//! The system prompt, the reply schema and the tools for chat templates. Prediction mode, card
-//! format and the available tools change all three.
+//! The system prompt, the JSON schema of replies, and the tool definitions for chat templates. All
+//! three depend on the prediction mode, the format of the prediction card and the available tools.
 
 use super::reply::ReplyMode;
 use serde_json::{Map, Value, json};
 use warehouse::{PredictionMode, ToolSpec, WorldConfig, card_schema, tool_specs};
 
-/// The system prompt: the world's rules and tools, and the format of a reply.
+/// The system prompt: rules of the world, tools, and the format of a reply.
 pub fn system_prompt(config: &WorldConfig, mode: ReplyMode) -> String {
     let format = match mode {
         ReplyMode::Json => {
             "Reply with one JSON object: {\"tool\": ..., \"arguments\": {...}, \"card\": {...}}."
         }
-        // The card is one of the arguments, as in the tools given to chat templates, so that a
-        // model sees only one format.
+        // The card is described as one of the call's arguments, as in the tool definitions for chat
+        // templates, so that a model sees only one format.
         ReplyMode::Text => {
             "You may think in a few words first. Then make exactly one call of a tool, with the card among its arguments. If you \
              know no other form for calls, write:\n\
@@ -22,8 +22,8 @@ pub fn system_prompt(config: &WorldConfig, mode: ReplyMode) -> String {
     format!("{}\n{format}", warehouse::system_prompt(config))
 }
 
-/// The JSON schema for constrained decoding of a reply: one object with the tool, its arguments and
-/// the card.
+/// JSON schema for constrained decoding of a reply: one object with the tool, its arguments and the
+/// prediction card.
 pub fn reply_schema(config: &WorldConfig) -> Value {
     let card = json!({"$ref": "#/$defs/card"});
     let card = match config.prediction_mode {
@@ -44,7 +44,8 @@ pub fn reply_schema(config: &WorldConfig) -> Value {
     })
 }
 
-/// The tools as chat templates expect them. A template renders only parameters, so the card is one.
+/// Tool definitions in the format of chat templates. Templates render only a tool's parameters, so
+/// the prediction card is one of the parameters.
 pub fn template_tools(config: &WorldConfig) -> Value {
     let card = card_schema(config);
     let required = config.prediction_mode != PredictionMode::Optional;

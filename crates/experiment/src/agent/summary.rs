@@ -1,12 +1,12 @@
-//! Text that an agent writes beside its call: its summary of the state, and the tool that it
-//! announces.
+//! Text that an agent writes beside its tool call: the summary of its state, and the tool that the
+//! summary announces.
 
 use super::reply::{AgentAction, ReplyMode};
 use serde_json::Value;
 use text::tool_calls::{CallSyntax, answer, without_objects};
 
-/// The agent's own text: the reasoning of its card, or in text mode everything around its call.
-/// `None` where there is none.
+/// The agent's own text: the reasoning on its prediction card or, in text mode, everything around
+/// its call. `None` if there is no such text.
 pub(crate) fn summary(text: &str, action: Option<&AgentAction>, mode: ReplyMode) -> Option<String> {
     let card = action.and_then(|action| action.card.as_ref());
     let field = |key: &str| {
@@ -25,9 +25,9 @@ pub(crate) fn summary(text: &str, action: Option<&AgentAction>, mode: ReplyMode)
     (!summary.is_empty()).then_some(summary)
 }
 
-/// The one tool that a summary announces; `None` where it names none or several. A tool's name
-/// counts only where it cannot be an ordinary word: it has an underscore, is called (`order(`), or
-/// is in quotes.
+/// The tool that a summary announces; `None` if the summary names no tool or several. A mention
+/// counts only if it cannot be an ordinary word: the name contains an underscore, is followed by an
+/// opening parenthesis (`order(`), or is in quotes.
 pub(crate) fn announced_tool(summary: &str, tools: &[&'static str]) -> Option<String> {
     let mut named = tools.iter().filter(|tool| names_tool(summary, tool));
     match (named.next(), named.next()) {

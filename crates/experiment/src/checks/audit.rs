@@ -1,5 +1,5 @@
-//! Finds dead factors: those whose levels change nothing in prompts, schemas, requests or the
-//! world.
+//! Audit of a configuration for dead factors: those whose levels change nothing in prompts,
+//! schemas, requests or the world.
 
 use crate::agent::{HistoryPolicy, prompt};
 use crate::config::{AgentPolicy, Cell, CellConfig, Config};
@@ -10,27 +10,27 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Steps of a trace: enough for deliveries, expiry and most shocks.
+/// Maximum number of steps of a trace: enough for deliveries, expired orders and most shocks.
 const TRACE_STEPS_MAX: u64 = 300;
-/// Worlds that are traced.
+/// Number of worlds, with different seeds, in which each cell is traced.
 const SEEDS: u64 = 2;
-/// Contexts in which a factor is compared.
+/// Maximum number of contexts in which the levels of a factor are compared.
 const CONTEXTS_MAX: usize = 24;
-/// Operators that play the traces. Between them they call every tool, with valid and invalid
+/// Scripted operators that play the traces. Together they call every tool, with valid and invalid
 /// arguments.
 const OPERATORS: [AgentPolicy; 2] = [AgentPolicy::Careful, AgentPolicy::Random];
 
-/// Levels of the other factors.
+/// A combination of levels of all other factors: key and level of each.
 type Context = Vec<(&'static str, Value)>;
 
-/// Levels of a factor without effect.
+/// A set of levels of one factor between which no difference in effect was found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DeadFactor {
-    /// Dotted key.
+    /// Dotted key of the factor.
     pub factor: String,
-    /// Levels that are the same in every context that was compared.
+    /// Levels with the same effect in every context that was compared.
     pub levels: Vec<Value>,
-    /// Whether these are all levels of the factor.
+    /// Whether `levels` contains all levels of the factor.
     pub entirely: bool,
 }
 
@@ -38,13 +38,13 @@ pub struct DeadFactor {
 pub struct AuditReport {
     /// Dotted keys of all factors.
     pub factors: Vec<String>,
-    /// Cells that were compared.
+    /// Number of cells that were compared.
     pub cells: usize,
     pub dead: Vec<DeadFactor>,
 }
 
 impl AuditReport {
-    /// Whether the configuration varies something without effect.
+    /// Whether some factor has levels without a difference in effect.
     pub fn has_dead_factors(&self) -> bool {
         !self.dead.is_empty()
     }
@@ -53,12 +53,12 @@ impl AuditReport {
 /// Compares the effects of the levels of each factor.
 ///
 /// # Errors
-/// Settings that contradict each other.
+/// A cell has settings that contradict each other.
 pub fn audit(config: &Config) -> Result<AuditReport, ExperimentError> {
     let mut fingerprints: BTreeMap<String, String> = BTreeMap::new();
     let mut dead = Vec::new();
     for (factor, levels) in config.grid().iter().filter(|(_, levels)| levels.len() > 1) {
-        // For each level its fingerprints, one for each context.
+        // The fingerprints of each level: one for each context.
         let mut effects: Vec<Vec<String>> = vec![Vec::new(); levels.len()];
         for context in contexts(config, factor) {
             for (level, effects) in levels.iter().zip(&mut effects) {
@@ -76,7 +76,8 @@ pub fn audit(config: &Config) -> Result<AuditReport, ExperimentError> {
     Ok(AuditReport { factors: config.factors(), cells: fingerprints.len(), dead })
 }
 
-/// Combinations of the other factors' levels; an even sample where there are many.
+/// Combinations of the levels of all other factors; an evenly spaced sample if there are more than
+/// `CONTEXTS_MAX`.
 fn contexts(config: &Config, factor: &str) -> Vec<Context> {
     let mut contexts: Vec<Context> = vec![Vec::new()];
     for (key, levels) in config.grid().iter().filter(|(key, _)| *key != factor) {
@@ -90,12 +91,13 @@ fn contexts(config: &Config, factor: &str) -> Vec<Context> {
             .flat_map(|context| levels.iter().map(move |level| with(context, level)))
             .collect();
     }
-    // With an even stride, some level of the last factor would never be sampled.
+    // The stride is odd: with an even stride, the sample would not contain every level of a last
+    // factor with an even number of levels.
     let stride = contexts.len().div_ceil(CONTEXTS_MAX) | 1;
     contexts.into_iter().step_by(stride).collect()
 }
 
-/// Groups of two or more levels with equal effects in every context.
+/// Groups of two or more levels that have equal effects in every context.
 fn equal_levels(factor: &str, levels: &[Value], effects: &[Vec<String>]) -> Vec<DeadFactor> {
     let mut groups: Vec<(&Vec<String>, Vec<Value>)> = Vec::new();
     for (level, effects) in levels.iter().zip(effects) {
@@ -113,8 +115,8 @@ fn equal_levels(factor: &str, levels: &[Value], effects: &[Vec<String>]) -> Vec<
     .collect()
 }
 
-/// Hash of everything that a cell determines: prompt, schema, tools, the settings in requests, and
-/// the world's traces.
+/// Hash of everything that a cell determines: the prompt, the schema, the tools, the settings in
+/// requests, and the traces of its worlds.
 fn fingerprint(config: &Config, cell: &Cell) -> Result<String, ExperimentError> {
     let settings = cell.config();
     let world = settings.world();
@@ -145,7 +147,8 @@ fn fingerprint(config: &Config, cell: &Cell) -> Result<String, ExperimentError> 
     Ok(hash_of(&parts))
 }
 
-/// Past exchanges in the prompt of each step, as far as the history policy decides.
+/// Number of past exchanges in the prompt of each step according to the history policy, without a
+/// limit on the context length.
 fn exchanges_sent(history: HistoryPolicy, steps: u64) -> Vec<u64> {
     let mut dropped = 0;
     let sent = |past: u64| {
@@ -155,7 +158,7 @@ fn exchanges_sent(history: HistoryPolicy, steps: u64) -> Vec<u64> {
     (0..steps).map(sent).collect()
 }
 
-/// Hash of what a scripted operator observes and causes.
+/// Hash of a scripted operator's observations and of the effects of its actions.
 fn trace(cell: &CellConfig, seed: u64) -> Result<String, ExperimentError> {
     let mut episode = Episode::new("audit", cell, seed)?;
     let mut rows: BTreeMap<String, Value> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Runs the crash detectors again over stored runs, with other settings if wished.
+//! Reruns the crash detectors over stored runs, optionally with other settings.
 
 use super::replay::planned_run;
 use crate::config::Config;
@@ -9,28 +9,28 @@ use serde::Serialize;
 use serde_json::Value;
 use warehouse::DetectorStep;
 
-/// Crashes detected now and when the run was recorded.
+/// Crashes of one run: those detected now, and those detected when the run was recorded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DetectionReport {
     pub run_id: String,
-    /// With the settings given now.
+    /// Crashes detected with the current settings.
     pub crashes: Vec<CrashRecord>,
-    /// As recorded.
+    /// Crashes in the run's record.
     pub recorded: Vec<CrashRecord>,
 }
 
 impl DetectionReport {
-    /// For `--json`.
+    /// The report as JSON, for `--json`.
     pub fn to_json(&self) -> Value {
         serde_json::to_value(self).unwrap_or(Value::Null)
     }
 }
 
-/// Runs the detectors over every committed run; `sets` may change `crash_detector.*`. Without
-/// changes the crashes are those recorded.
+/// Reruns the detectors over every committed run. `sets` are `key=value` texts that may change keys
+/// `crash_detector.*`; without changes the detected crashes equal the recorded ones.
 ///
 /// # Errors
-/// A set of another key, or a run that cannot be read.
+/// `sets` changes another key, or a run cannot be read.
 pub fn rerun_detectors(
     store: &Store,
     sets: &[String],
@@ -49,7 +49,7 @@ pub fn rerun_detectors(
     Ok(reports)
 }
 
-/// The checked values of the keys that `sets` change.
+/// The keys that `sets` changes, with their checked values.
 fn changed_values(sets: &[String]) -> Result<Vec<(String, Value)>, ExperimentError> {
     let config = Config::parse("", "defaults", sets)?;
     let keys = sets.iter().map(|text| text.split('=').next().unwrap_or("").trim());

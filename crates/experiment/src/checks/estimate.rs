@@ -1,6 +1,6 @@
-//! Cost estimate of a grid before it is submitted: tokens from short scripted games and the formats
-//! of replies, hours from a model's size and a GPU's rates (roofline). The assumed rates are part
-//! of the result.
+//! Cost estimate of a grid before it is run. Token counts come from short scripted games and the
+//! formats of replies; hours come from a model's size and the rates of a GPU (roofline). The result
+//! contains the assumed rates.
 
 use crate::agent::{HistoryPolicy, prompt};
 use crate::config::{AgentPolicy, Cell, CellConfig, Config, PlannedRun};
@@ -12,34 +12,34 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use warehouse::{PredictionFormat, PredictionMode};
 
-/// Steps that are played to measure observations.
+/// Number of steps played to measure the length of observations.
 const STEPS_PLAYED: u64 = 40;
-/// English text with numbers, in byte-pair vocabularies of 100,000 tokens.
+/// Bytes per token of English text with numbers, for byte-pair vocabularies of 100,000 tokens.
 const BYTES_PER_TOKEN: f64 = 3.2;
-/// Tokens that a chat template adds to a message.
+/// Number of tokens that a chat template adds to each message.
 const TEMPLATE_TOKENS: f64 = 5.0;
-/// Memory for weights, KV cache and activations, as a multiple of the weights.
+/// GPU memory for weights, KV cache and activations, as a multiple of the weights' size.
 const MEMORY_OVER_WEIGHTS: f64 = 1.33;
-/// Share of the prompt that remains after exchanges are dropped.
+/// Fraction of the longest prompt that remains after exchanges are dropped.
 const KEPT_AFTER_DROP: f64 = 0.6;
 
-/// Assumptions from which hours are computed.
+/// Assumed rates of the GPU and the engine, from which hours are computed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CostRates {
     pub gpu_memory_gb: f64,
     pub gpu_bandwidth_gb_s: f64,
-    /// Dense, 16 bits.
+    /// Peak rate for dense 16-bit matrix multiplication, in teraflops.
     pub gpu_tflops: f64,
-    /// Share of bandwidth and arithmetic that is achieved.
+    /// Fraction of the peak bandwidth and peak arithmetic rate that is achieved.
     pub reached: f64,
-    /// Runs in flight on a model: one pass over the weights serves all of them.
+    /// Number of concurrent runs of a model: one pass over the weights serves all of them.
     pub runs_in_flight: f64,
-    /// Bytes of one weight.
+    /// Bytes per weight.
     pub parameter_bytes: f64,
 }
 
 impl Default for CostRates {
-    /// An 80 GB A100.
+    /// The rates of an A100 with 80 GB.
     fn default() -> Self {
         CostRates {
             gpu_memory_gb: 80.0,
@@ -52,66 +52,67 @@ impl Default for CostRates {
     }
 }
 
-/// The cost of one model's runs.
+/// Estimated cost of all runs of one model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ModelEstimate {
     pub runs: usize,
-    /// Steps of these runs, at most.
+    /// Maximum number of steps of all these runs.
     pub steps: u64,
-    /// Tokens of all prompts, as counted in rows.
+    /// Number of tokens of all prompts, with those in the prefix cache, as counted in rows.
     pub prompt_tokens: f64,
-    /// Tokens of prompts that are not in the prefix cache and must be computed.
+    /// Number of prompt tokens that are not in the prefix cache and must be computed.
     pub new_prompt_tokens: f64,
     pub reply_tokens: f64,
-    /// Parameters in billions; `None` where the model's name does not tell.
+    /// Number of parameters in billions; `None` if the model's name does not contain it.
     pub parameters_b: Option<f64>,
-    /// GPUs needed to hold it.
+    /// Number of GPUs needed to hold the model.
     pub gpus: Option<u64>,
-    /// Hours on these GPUs.
+    /// Hours of wall time on `gpus` GPUs.
     pub hours: Option<f64>,
-    /// Hours times GPUs.
+    /// `hours` times `gpus`.
     pub gpu_hours: Option<f64>,
 }
 
-/// The cost of a grid.
+/// Estimated cost of a grid.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
     pub models: BTreeMap<String, ModelEstimate>,
-    /// Over all models.
+    /// Sum over all models.
     pub prompt_tokens: f64,
-    /// Over all models.
+    /// Sum over all models.
     pub reply_tokens: f64,
-    /// Over the models of known size.
+    /// Sum over the models of known size.
     pub hours: f64,
-    /// Over the models of known size.
+    /// Sum over the models of known size.
     pub gpu_hours: f64,
-    /// Models of unknown size, which are not in `hours`.
+    /// Names of the models of unknown size, which `hours` and `gpu_hours` do not contain.
     pub unknown: Vec<String>,
     pub rates: CostRates,
 }
 
-/// Tokens of one run.
+/// Token counts of one run.
 #[derive(Debug, Clone, Copy, Default)]
 struct RunTokens {
     prompt: f64,
-    /// Tokens of prompts that are not in the prefix cache.
+    /// Number of prompt tokens that are not in the prefix cache.
     new: f64,
     reply: f64,
 }
 
-/// Mean tokens of one message of each kind.
+/// Mean number of tokens of one message of each kind.
 struct MessageTokens {
     system: f64,
     first_observation: f64,
     later_observation: f64,
-    /// A call without its card.
+    /// A tool call without its prediction card.
     call: f64,
 }
 
-/// Estimates all runs of a configuration, as if none were committed and each reached its horizon.
+/// Estimates the cost of all runs of a configuration, as if none were committed and each reached
+/// its horizon.
 ///
 /// # Errors
-/// Settings of the world that contradict each other.
+/// A cell has settings of the world that contradict each other.
 pub fn estimate(config: &Config, rates: &CostRates) -> Result<Estimate, ExperimentError> {
     let mut models: BTreeMap<String, ModelEstimate> = BTreeMap::new();
     let mut known: BTreeMap<String, RunTokens> = BTreeMap::new();
@@ -132,7 +133,7 @@ pub fn estimate(config: &Config, rates: &CostRates) -> Result<Estimate, Experime
     for (name, model) in &mut models {
         model.add_hours(name, rates);
     }
-    // `Iterator::sum` of nothing is -0.
+    // `Iterator::sum` is not used, since it returns -0 for an empty iterator.
     let sum =
         |of: fn(&ModelEstimate) -> f64| models.values().map(of).fold(0.0, |all, one| all + one);
     Ok(Estimate {
@@ -150,8 +151,8 @@ pub fn estimate(config: &Config, rates: &CostRates) -> Result<Estimate, Experime
     })
 }
 
-/// The settings that determine how many tokens a run has: neither the model nor the shocks, whose
-/// influence is small.
+/// The settings of a cell that determine the token counts of its runs. Model and shocks are
+/// omitted, since their influence is small.
 fn token_settings(cell: &Cell) -> BTreeMap<&'static str, Value> {
     let determines = |key: &&'static str| {
         !["model.name", "model.temperature", "model.top_p"].contains(key) && !key.starts_with("pe_")
@@ -171,14 +172,15 @@ fn run_tokens(run: &PlannedRun) -> Result<RunTokens, ExperimentError> {
     let available = (context - reply).max(start);
     let exchange = reply + message.later_observation;
     let prompt_max = match cell.agent.history {
-        // The market stays in the prompt: it is as long as the first observation.
+        // The prompt is as long as the first one, because the market description is repeated in
+        // front of each observation.
         HistoryPolicy::None => start,
         HistoryPolicy::Window(size) => (start + size as f64 * exchange).min(available),
         HistoryPolicy::Full => available,
     };
     let (mut tokens, mut prompt) = (RunTokens::default(), start);
     for step in 0..run.cell.steps_max() {
-        // Exchanges are dropped several at a time, and then everything behind the system prompt is
+        // Exchanges are dropped in groups; after a drop, all tokens after the system prompt must be
         // computed again.
         let new = match (step, prompt > prompt_max) {
             (0, _) => prompt,
@@ -200,7 +202,7 @@ fn run_tokens(run: &PlannedRun) -> Result<RunTokens, ExperimentError> {
 }
 
 impl MessageTokens {
-    /// Plays a short game with a scripted operator.
+    /// Measures the messages of a short game played by a scripted operator.
     fn measure(cell: &CellConfig, seed: u64) -> Result<MessageTokens, ExperimentError> {
         let system = prompt::system_prompt(&cell.world(), cell.agent.reply_mode).len();
         let mut episode = Episode::new("estimate", &cell.played_by(AgentPolicy::Careful), seed)?;
@@ -226,7 +228,8 @@ impl MessageTokens {
     }
 }
 
-/// Tokens of a card: keys and values of its fields; texts at half their maximum length.
+/// Number of tokens of a prediction card: the names and values of its fields, with texts at half of
+/// their maximum length.
 fn card_tokens(cell: &CellConfig) -> f64 {
     let extras = match cell.interface.prediction_mode {
         PredictionMode::Confidence => 8.0,
@@ -243,7 +246,8 @@ fn card_tokens(cell: &CellConfig) -> f64 {
 }
 
 impl ModelEstimate {
-    /// Decoding is bound by bandwidth, prefill by arithmetic.
+    /// Sets the fields that depend on the model's size. Decoding is limited by memory bandwidth,
+    /// prefill by arithmetic.
     fn add_hours(&mut self, name: &str, rates: &CostRates) {
         let Some(size) = ModelSize::from_name(name) else { return };
         let bytes = size.total_b * 1e9 * rates.parameter_bytes;
@@ -259,16 +263,17 @@ impl ModelEstimate {
     }
 }
 
-/// Parameters in billions. They differ for mixtures of experts.
+/// Number of parameters of a model in billions: in total, and active. The two differ for mixtures
+/// of experts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct ModelSize {
     total_b: f64,
-    /// Active for each token.
+    /// Number of parameters used for one token, in billions.
     active_b: f64,
 }
 
 impl ModelSize {
-    /// From names such as `...-70B`, `...-30B-A3B`, `...-135M`.
+    /// Reads the size from names such as `...-70B`, `...-30B-A3B`, `...-135M`.
     fn from_name(name: &str) -> Option<ModelSize> {
         let parts: Vec<String> = name.split(['/', '-', '_', ':']).map(str::to_lowercase).collect();
         let total_b = parts.iter().find_map(|part| billions(part))?;

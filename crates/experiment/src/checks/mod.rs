@@ -1,4 +1,4 @@
-//! Checks without a model: of a configuration before it is run (audit, cost estimate), and of
+//! Checks that need no model: of a configuration before it is run (audit, cost estimate), and of
 //! stored runs (replay, crash detection).
 
 mod audit;

@@ -1,4 +1,5 @@
-//! Replay: derives a committed run again from its seed and recorded replies.
+//! Replay: recomputes a committed run from its seed and recorded replies, and compares the result
+//! with the record.
 
 use crate::config::{Cell, PlannedRun};
 use crate::error::ExperimentError;
@@ -9,18 +10,19 @@ use crate::run::retrace::{compare_rows, retrace};
 use results::{ResultsError, RunFolder, RunRecord, Store, Timing};
 use std::path::Path;
 
-/// A run that follows from its seed and replies.
+/// A run whose recomputed rows and record equal the stored ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayReport {
     pub run_id: String,
-    /// Steps derived again, all equal to the recorded ones.
+    /// Number of steps that were recomputed.
     pub steps: u64,
 }
 
-/// Derives every observation, error and flag of a committed run again, and its record.
+/// Recomputes every row of a committed run and its record.
 ///
 /// # Errors
-/// The first difference, by line and field; or a log that is not the committed one.
+/// The recomputed run differs from the stored one (the error has the line and name of the first
+/// differing field), or the log is not the committed one.
 pub fn replay(run_dir: &Path) -> Result<ReplayReport, ExperimentError> {
     let folder = RunFolder::at(run_dir);
     let missing = || ResultsError::NotARun { path: run_dir.to_path_buf(), expected: "run.json" };
@@ -51,13 +53,13 @@ pub fn replay(run_dir: &Path) -> Result<ReplayReport, ExperimentError> {
 /// Replays every committed run of an experiment.
 ///
 /// # Errors
-/// As [`replay`], for the first run with a difference.
+/// As for [`replay`], for the first run that fails.
 pub fn replay_all(store: &Store) -> Result<Vec<ReplayReport>, ExperimentError> {
     let committed = store.runs()?.into_iter().filter(RunFolder::is_committed);
     committed.map(|folder| replay(folder.path())).collect()
 }
 
-/// The run that a record describes.
+/// The planned run that a stored record describes.
 pub(super) fn planned_run(
     run_dir: &Path,
     record: &RunRecord,

@@ -1,28 +1,29 @@
-//! Calibration: how well an agent's stated confidence agrees with its success. Brier score and
-//! reliability table, as in forecast verification.
+//! Calibration: how well an agent's stated confidence agrees with the correctness of its forecasts.
+//! Brier score and reliability table, as in forecast verification.
 
 use results::StepRow;
 use serde::Serialize;
 
 const BINS: usize = 10;
 
-/// Confidence in a card's forecast of success, against whether the forecast was right.
+/// Calibration of the confidence that prediction cards state for their forecast of success.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Calibration {
-    /// Cards with a confidence.
+    /// Number of cards that state a confidence.
     pub cards: u64,
-    /// Mean squared difference of confidence and correctness (0 or 1); `None` without cards.
+    /// Brier score: mean squared difference between confidence and correctness (0 or 1); `None` if
+    /// there are no cards.
     pub brier: Option<f64>,
-    /// Ten bins of confidence.
+    /// Ten bins of equal width over confidences from 0 to 1.
     pub reliability: Vec<CalibrationBin>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct CalibrationBin {
     pub cards: u64,
-    /// Mean confidence.
+    /// Mean confidence of the bin's cards.
     pub confidence: Option<f64>,
-    /// Share of right forecasts.
+    /// Fraction of the bin's cards whose forecast was right.
     pub right: Option<f64>,
 }
 
@@ -46,7 +47,7 @@ impl CalibrationSums {
         let confidence = card.get("confidence").and_then(serde_json::Value::as_f64);
         let expected = card.get("success").and_then(serde_json::Value::as_bool);
         let (Some(confidence), Some(expected)) = (confidence, expected) else { return };
-        // A confidence out of its range counts as missing, as in the world's scoring of cards.
+        // A confidence outside 0 to 1 counts as missing, as in the world's scoring of cards.
         if !(0.0..=1.0).contains(&confidence) {
             return;
         }

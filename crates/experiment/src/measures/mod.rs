@@ -1,5 +1,5 @@
-//! Figures over an agent's replies that the world does not compute: how well stated confidence is
-//! calibrated, and how similar later summaries are to the first ones.
+//! Measures of an agent's replies that the world does not compute: calibration of stated
+//! confidence, and similarity of later summaries to the first ones.
 
 mod calibration;
 mod similarity;

@@ -1,31 +1,31 @@
-//! Similarity of an agent's summaries to its first ones: the series in which slow divergence is
-//! detected.
+//! Similarity of an agent's summaries to its first summaries. The slow-divergence detector reads
+//! this series.
 
 use crate::provider::{Provider, ProviderError};
 
-/// Number of first summaries that form the reference.
+/// Number of first summaries whose mean embedding is the reference.
 const REFERENCE_SUMMARIES: usize = 8;
 
-/// Embeddings of a run's first summaries.
+/// Embeddings of a run's first summaries, to which later summaries are compared.
 #[derive(Debug, Default)]
 pub(crate) struct SummarySimilarity {
     reference: Vec<Vec<f32>>,
-    /// First summaries of a resumed run that are not embedded yet.
+    /// First summaries of a resumed run that are not yet embedded.
     pending: Vec<String>,
-    /// The provider has no embeddings.
+    /// Whether the provider was found to offer no embeddings.
     unavailable: bool,
 }
 
 impl SummarySimilarity {
-    /// Records the summary of a replayed step.
+    /// Adds the summary of a replayed step, which is embedded when the run continues.
     pub fn recall(&mut self, summary: String) {
         if self.pending.len() < REFERENCE_SUMMARIES {
             self.pending.push(summary);
         }
     }
 
-    /// Cosine of the summary's embedding and the mean of the reference. `None` for the reference
-    /// summaries themselves, and where the provider has no embeddings.
+    /// Cosine similarity of the summary's embedding and the mean embedding of the reference. `None`
+    /// for the reference summaries themselves, and if the provider offers no embeddings.
     ///
     /// # Errors
     /// The provider fails to embed a text.
@@ -62,7 +62,8 @@ impl SummarySimilarity {
         Ok(())
     }
 
-    /// In f64 and in a fixed order, so that the result is reproducible to the bit.
+    /// Mean of the reference embeddings, computed in f64 and in a fixed order, so that it is
+    /// bit-reproducible.
     fn mean(&self) -> Vec<f64> {
         let width = self.reference.first().map_or(0, Vec::len);
         let sum = |i: usize| {
@@ -72,7 +73,8 @@ impl SummarySimilarity {
     }
 }
 
-/// `None` for vectors of different lengths, of length 0, or with a norm of 0 or NaN.
+/// Cosine similarity; `None` for vectors of different lengths, of length 0, or with a norm of 0 or
+/// NaN.
 fn cosine(a: &[f32], b: &[f64]) -> Option<f64> {
     let dot: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * b).sum();
     let norm = |squares: f64| squares.sqrt();
