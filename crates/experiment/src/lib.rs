@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Each module imports only modules of the lines above its own. A reply that cannot be parsed is an
-//! outcome of the study. A provider's failure is never recorded as data: it makes the run failed, to
-//! be retried.
+//! outcome of the study. A provider's failure is never recorded as data: it makes the run failed,
+//! to be retried.
 
 mod agent;
 mod checks;

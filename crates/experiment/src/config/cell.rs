@@ -1,4 +1,5 @@
-//! One cell of the grid: its values as a map, for hashing and storage, and the same settings typed.
+//! One cell of the grid: its values as a map, for hashing and storage, and the same settings as
+//! typed fields.
 
 use super::keys;
 use super::settings::Settings;
@@ -13,11 +14,11 @@ use warehouse::{
     PredictionMode, Pressure, RecoveryTools, ShockConfig, TypeMix, WorldConfig,
 };
 
-/// Dotted key -> value, for all keys of a cell.
+/// The values of all keys of a cell, by dotted key.
 pub(crate) type CellValues = BTreeMap<&'static str, Value>;
 
-/// One combination of the factors' levels, reduced to what has an effect: its *effective*
-/// configuration. A key without effect is null, so that cells that behave alike are equal.
+/// One combination of the factors' levels, reduced to its *effective* configuration: the value of a
+/// key without effect is null, so that cells with the same behavior are equal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cell {
     values: CellValues,
@@ -32,12 +33,12 @@ pub(crate) struct CellConfig {
     pub shocks: ShockConfig,
     pub interface: InterfaceConfig,
     pub agent: AgentConfig,
-    /// `None` where a scripted operator acts.
+    /// `None` for a scripted operator.
     pub model: Option<AgentModelConfig>,
     pub detectors: DetectorConfig,
 }
 
-/// Keys `env.*`.
+/// Settings of the keys `env.*`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct EnvConfig {
     pub max_steps: u64,
@@ -51,7 +52,7 @@ pub(crate) struct EnvConfig {
     pub delivery_cost: f64,
 }
 
-/// Keys `interface.*`.
+/// Settings of the keys `interface.*`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct InterfaceConfig {
     pub prediction_mode: PredictionMode,
@@ -61,7 +62,7 @@ pub(crate) struct InterfaceConfig {
     pub recovery_tools: RecoveryTools,
 }
 
-/// Keys `agent.*`.
+/// Settings of the keys `agent.*`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AgentConfig {
     pub policy: AgentPolicy,
@@ -69,7 +70,7 @@ pub(crate) struct AgentConfig {
     pub history: HistoryPolicy,
 }
 
-/// Who acts in a run.
+/// The agent of a run: a model, or one of the scripted operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum AgentPolicy {
@@ -80,20 +81,20 @@ pub(crate) enum AgentPolicy {
     Looping,
 }
 
-/// Keys `model.*` of a cell: what a reply is sampled with.
+/// The model of a cell and its sampling settings: keys `model.*` that are part of a run's identity.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AgentModelConfig {
     pub name: String,
     pub temperature: f64,
     pub top_p: f64,
     pub max_tokens_per_call: u64,
-    /// Tokens of prompt and reply together.
+    /// Maximum number of tokens of prompt and reply together.
     pub context_length: u64,
 }
 
 impl Cell {
-    /// Resolves a combination of levels: the horizon of its level, and nulls for keys without
-    /// effect.
+    /// Resolves a combination of levels: takes the horizon from `env.max_steps_by_level` where it
+    /// has the cell's level, and sets keys without effect to null.
     ///
     /// # Errors
     /// A setting of the wrong type, or settings that contradict each other.
@@ -105,10 +106,10 @@ impl Cell {
         Ok(Cell { values, config })
     }
 
-    /// The cell of a stored run, its values as they were stored.
+    /// Reads the cell of a stored run, with its values unchanged.
     ///
     /// # Errors
-    /// A key that is not in the table, or a value of the wrong type.
+    /// A key that is not in the key table, or a value of the wrong type.
     pub(crate) fn from_stored(stored: &BTreeMap<String, Value>) -> Result<Cell, String> {
         let mut values = CellValues::new();
         for (name, value) in stored {
@@ -120,7 +121,7 @@ impl Cell {
         Ok(Cell { values, config })
     }
 
-    /// Dotted key -> value; null for a key without effect.
+    /// The values of all keys, by dotted key; null for a key without effect.
     pub fn values(&self) -> &BTreeMap<&'static str, Value> {
         &self.values
     }
@@ -129,12 +130,12 @@ impl Cell {
         &self.config
     }
 
-    /// The model's name; `None` where a scripted operator acts.
+    /// The model's name; `None` for a scripted operator.
     pub fn model_name(&self) -> Option<&str> {
         self.config.model.as_ref().map(|model| model.name.as_str())
     }
 
-    /// The model's name, or the scripted operator's.
+    /// The model's name, or the name of the scripted operator.
     pub fn actor_name(&self) -> &str {
         self.model_name().unwrap_or(self.config.agent.policy.name())
     }
@@ -145,7 +146,8 @@ impl Cell {
     }
 }
 
-/// `env.max_steps_by_level` becomes the cell's `env.max_steps`.
+/// Replaces `env.max_steps_by_level` by `env.max_steps`, with the horizon of the cell's complexity
+/// level if the map has one.
 fn resolve_horizon(values: &mut CellValues) {
     let level = values.get("env.complexity_level").map(Value::to_string).unwrap_or_default();
     let by_level = values.remove("env.max_steps_by_level");
@@ -154,7 +156,7 @@ fn resolve_horizon(values: &mut CellValues) {
     }
 }
 
-/// Sets keys to null that have no effect, given the values of others.
+/// Sets keys to null that have no effect because of the values of other keys.
 fn clear_dead_keys(values: &mut CellValues) {
     let is = |values: &CellValues, key: &str, value: Value| values.get(key) == Some(&value);
     let mut dead: Vec<&str> = Vec::new();
@@ -214,7 +216,7 @@ impl CellConfig {
         })
     }
 
-    /// Contradictions between settings that are each within their range.
+    /// Fails if settings contradict each other although each is within its range.
     fn validate(&self) -> Result<(), ConfigProblem> {
         self.world().validate().map_err(|error| ConfigProblem::Contradiction {
             key: error.key.to_string(),
@@ -256,8 +258,8 @@ impl CellConfig {
         }
     }
 
-    /// The same cell played by a scripted operator: audits and estimates look at the world without
-    /// loading a model.
+    /// The same cell with a scripted operator as its agent. Audits and estimates use it to play in
+    /// the cell's world without loading a model.
     pub fn played_by(&self, policy: AgentPolicy) -> CellConfig {
         let agent = AgentConfig { policy, ..self.agent.clone() };
         CellConfig { agent, ..self.clone() }
@@ -291,7 +293,7 @@ fn demand(settings: &Settings<'_>) -> Result<DemandConfig, ConfigProblem> {
     })
 }
 
-/// Without shocks their other keys are dead; the world then takes any level.
+/// If shocks have probability 0, the other shock settings have no effect and get arbitrary values.
 fn shocks(settings: &Settings<'_>) -> Result<ShockConfig, ConfigProblem> {
     Ok(ShockConfig {
         p_shock: settings.get("pe_induction.p_shock")?,
@@ -314,7 +316,8 @@ impl InterfaceConfig {
     }
 }
 
-/// `agent.history` and `agent.history_window` as one value. Dead for scripted operators.
+/// The history policy of `agent.history` and `agent.history_window`. It has no effect for scripted
+/// operators.
 fn history(settings: &Settings<'_>) -> Result<HistoryPolicy, ConfigProblem> {
     let policy: String = settings.get_unless_dead("agent.history", "full".to_string())?;
     match policy.as_str() {
@@ -329,7 +332,7 @@ fn history(settings: &Settings<'_>) -> Result<HistoryPolicy, ConfigProblem> {
 }
 
 impl AgentPolicy {
-    /// As in configurations and records.
+    /// The policy's name in configurations and records.
     pub fn name(self) -> &'static str {
         match self {
             AgentPolicy::Model => "model",
@@ -342,7 +345,7 @@ impl AgentPolicy {
 }
 
 impl AgentModelConfig {
-    /// At temperature 0 `model.top_p` is dead and nothing is cut off.
+    /// At temperature 0 `model.top_p` has no effect; it is then 1, which excludes no token.
     fn read(settings: &Settings<'_>) -> Result<AgentModelConfig, ConfigProblem> {
         Ok(AgentModelConfig {
             name: settings.get("model.name")?,

@@ -1,4 +1,4 @@
-//! The grid: combinations of factor levels -> cells -> seeded runs.
+//! The grid: combinations of factor levels, resolved into cells and seeded runs.
 
 use super::cell::{Cell, CellValues};
 use super::study::{ExecutionConfig, StudyConfig};
@@ -10,37 +10,37 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
-/// One seeded repeat of a cell.
+/// One seeded replicate of a cell, to be run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedRun {
-    /// Content hash of cell, model identity, dtype and seed.
+    /// Hash of the effective cell, model identity, dtype and seed.
     pub run_id: String,
     pub cell: Cell,
-    /// Counted from 0.
+    /// Number of the replicate, counted from 0.
     pub replicate: u64,
-    /// The world's seed.
+    /// Seed of the run's world.
     pub seed: u64,
 }
 
-/// The size of a grid.
+/// Number of cells, runs and steps of a grid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GridCounts {
-    /// Combinations of levels.
+    /// Number of combinations of levels.
     pub combinations: usize,
-    /// Combinations times replicates.
+    /// Number of combinations times the number of replicates.
     pub nominal_runs: usize,
-    /// Cells that differ in effect.
+    /// Number of distinct effective cells.
     pub cells: usize,
-    /// Runs that differ in effect: those that are carried out.
+    /// Number of distinct runs, which are the runs carried out.
     pub runs: usize,
-    /// Steps of these runs, at most.
+    /// Maximum number of steps of all these runs together.
     pub steps_max: u64,
-    /// Model names -> runs.
+    /// Number of runs by the name of the model or scripted operator.
     pub models: BTreeMap<String, usize>,
 }
 
-/// All combinations of the factors' levels, the last factor changing fastest. Cells that are equal
-/// in effect are repeated.
+/// Cells of all combinations of the factors' levels; the last factor changes fastest. Combinations
+/// with the same effective configuration yield equal cells.
 pub(super) fn resolve_cells(
     base: CellValues,
     grid: &[(&'static str, Levels)],
@@ -61,7 +61,7 @@ pub(super) fn resolve_cells(
 }
 
 impl Config {
-    /// The cell with these levels, the other keys as they are outside of the grid.
+    /// The cell with these levels; other keys have their values from outside the grid.
     pub(crate) fn cell_at(
         &self,
         levels: impl IntoIterator<Item = (&'static str, Value)>,
@@ -71,9 +71,9 @@ impl Config {
         Cell::resolve(values)
     }
 
-    /// All distinct runs: model by model in the order of first use, and within a model replicate by
-    /// replicate, so that an interrupted study has whole replicates rather than whole cells.
-    /// `identify` looks a model up by its name.
+    /// All distinct runs, grouped by model in the order of first use. Within a model, all runs of
+    /// one replicate precede those of the next, so that an interrupted study has complete
+    /// replicates. `identify` returns the identity of the model with a name.
     pub fn runs<E>(
         &self,
         mut identify: impl FnMut(&str) -> Result<ProviderInfo, E>,
@@ -105,8 +105,8 @@ impl Config {
         PlannedRun { run_id, cell: cell.clone(), replicate, seed }
     }
 
-    /// All distinct runs, with model names in place of model identities: no model is opened, and
-    /// run ids are not those of a real run.
+    /// All distinct runs, identified by model names instead of model identities. No model is
+    /// opened, and the run ids differ from those of real runs.
     pub(crate) fn runs_by_name(&self) -> Vec<PlannedRun> {
         match self.runs(|name| Ok::<_, Infallible>(name_info(name))) {
             Ok(runs) => runs,
@@ -114,7 +114,7 @@ impl Config {
         }
     }
 
-    /// The size of the grid. Opens no model.
+    /// Counts the cells, runs and steps of the grid, without opening a model.
     pub fn counts(&self) -> GridCounts {
         let runs = self.runs_by_name();
         let mut models = BTreeMap::new();
@@ -133,7 +133,7 @@ impl Config {
         }
     }
 
-    /// The settings to open a model with: its context is the longest of all its cells.
+    /// Settings with which to open a model. The context length is the longest of the model's cells.
     pub fn model_settings(&self, name: &str, concurrency: usize) -> ModelSettings {
         let ExecutionConfig {
             dtype, kv_dtype, prompt_lookup, device_map, max_memory, server, ..
@@ -165,7 +165,8 @@ impl Config {
     }
 }
 
-/// Stands in for a model that is not opened: enough to tell runs apart.
+/// Provider information with the model's name as its identity, which suffices to distinguish runs
+/// without opening the model.
 fn name_info(name: &str) -> ProviderInfo {
     ProviderInfo {
         identity: name.to_string(),
@@ -176,7 +177,7 @@ fn name_info(name: &str) -> ProviderInfo {
     }
 }
 
-/// The identity of scripted operators, as it enters run ids.
+/// The provider information of scripted operators, whose identity is part of their run ids.
 pub(crate) fn scripted_info() -> ProviderInfo {
     ProviderInfo {
         identity: "scripted".to_string(),

@@ -1,30 +1,31 @@
-//! The table of all configuration keys. No other file names a key that a user can set, except
-//! `cell.rs` and `study.rs`, which read the checked values into types.
+//! The table of all configuration keys. No other file contains the name of a key that a user can
+//! set, except `cell.rs` and `study.rs`, which read the checked values into typed fields.
 
 use super::value_kind::ValueKind;
 use serde_json::Value;
 
-/// What a key belongs to, which decides whether it enters a run's identity.
+/// The part of a configuration to which a key belongs, which decides whether its value is part of a
+/// run's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// The study as a whole: not part of a run's identity.
+    /// The study as a whole: the key is not part of a run's identity.
     Study,
-    /// A run: part of its identity; can be a factor of the grid.
+    /// A single run: the key is part of its identity and can be a factor of the grid.
     Cell,
-    /// How runs are carried out: changes no byte of a row, part of no identity.
+    /// The execution of runs: the key affects no row and is not part of a run's identity.
     Execution,
 }
 
-/// One key of the table.
+/// One entry of the key table.
 #[derive(Debug)]
 pub(crate) struct Key {
     /// Dotted name.
     pub name: &'static str,
     pub kind: ValueKind,
-    /// As JSON.
+    /// Default value as JSON text.
     pub default: &'static str,
     pub scope: Scope,
-    /// One line of help.
+    /// One line of help text.
     pub about: &'static str,
 }
 
@@ -47,7 +48,7 @@ use ValueKind::{
     ByLevel, Choice, Flag, Number, OptionalNumber, OptionalText, OptionalWhole, Text, Whole,
 };
 
-/// All keys, in the order in which help lists them.
+/// All keys, in the order in which the help lists them.
 pub(crate) const KEYS: &[Key] = keys! {
     Study "experiment.name" Text, "\"experiment\"", "name of the folder of results";
     Study "experiment.description" Text, "\"\"", "purpose, for people";

@@ -1,5 +1,5 @@
-//! One source of settings (a file, its `fixed` section, a `--set`), flattened to dotted keys and
-//! checked against the key table.
+//! One source of settings (a file or a `--set` option), flattened to dotted keys and checked
+//! against the key table.
 
 use super::Levels;
 use super::keys::{self, KEYS, Key, Scope};
@@ -10,16 +10,17 @@ use crate::error::{ConfigProblem, SourceLocation};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Checked settings of one source.
+/// The checked settings of one source.
 #[derive(Debug, Default)]
 pub(crate) struct Layer {
     pub inherit: Option<(String, SourceLocation)>,
     pub plain: BTreeMap<&'static str, Value>,
     pub fixed: BTreeMap<&'static str, Value>,
-    /// Factors and their levels, in the file's order.
+    /// Factors and their levels, in the order of the file.
     pub grid: Vec<(&'static str, Levels)>,
     pub notes: Vec<String>,
-    /// The predecessor's `shock_config.enabled: false`, applied after all other keys are read.
+    /// Whether the file has the predecessor's `shock_config.enabled: false`, which overrides the
+    /// file's `pe_induction.p_shock` once all keys are read.
     shocks_off: bool,
 }
 
@@ -31,7 +32,7 @@ enum Section {
 }
 
 impl Layer {
-    /// Reads a parsed file.
+    /// Reads the settings of a parsed file.
     pub fn read(root: &YamlNode, file: &str) -> Result<Layer, ConfigProblem> {
         let mut layer = Layer::default();
         match &root.tree {
@@ -52,7 +53,7 @@ impl Layer {
         Ok(layer)
     }
 
-    /// Reads one `key=value` of the command line.
+    /// Adds one `key=value` setting of the command line.
     pub fn set(&mut self, text: &str) -> Result<(), ConfigProblem> {
         let at = || SourceLocation { file: format!("--set {text}"), line: 0 };
         let (name, value) =
@@ -87,7 +88,8 @@ impl Layer {
                 }
                 ("", "grid") if section == Section::Plain => Some(("", Section::Grid)),
                 ("", "fixed") if section == Section::Plain => Some(("", Section::Fixed)),
-                // An ignored name is a section only where it holds a mapping.
+                // The name of an ignored section counts as a section only if its value is a
+                // mapping.
                 _ if (matches!(entry.value.tree, YamlValue::Map(_)) || !is_ignored(&name))
                     && is_section(&name) =>
                 {
@@ -100,7 +102,7 @@ impl Layer {
                     self.read_section(entries, prefix, section, file)?
                 }
                 (Some(_), YamlValue::Scalar(Value::Null)) => {}
-                // The predecessor's short form `model: NAME`.
+                // The predecessor allows `model: NAME` as a short form of `model: {name: NAME}`.
                 (Some(("model" | "agent.model", section)), YamlValue::Scalar(Value::String(_))) => {
                     self.read_key("model.name", &entry.value, section, at)?;
                 }
@@ -143,7 +145,7 @@ impl Layer {
         if resolved != name {
             self.notes.push(format!("{at}: {name} is now {resolved}"));
         }
-        // In the predecessor `seed: null` meant "no seed".
+        // In the predecessor, `seed: null` means "no seed".
         if key.name == "experiment.seed" && node.value().is_null() {
             self.notes.push(format!("{at}: {name} is null: a run always has a seed, 0 is used"));
             return Ok(());
@@ -165,7 +167,7 @@ impl Layer {
         node: &YamlNode,
         at: SourceLocation,
     ) -> Result<(), ConfigProblem> {
-        // The predecessor has the number of replications in its grid.
+        // The predecessor sets the number of replications within its grid.
         if key.name == "experiment.replications" {
             self.plain.insert(key.name, check(key, &node.value(), &at)?);
             return Ok(());
@@ -193,7 +195,7 @@ impl Layer {
     }
 }
 
-/// Checks each level of a factor; equal levels are an error.
+/// Checks the levels of a factor; two equal levels are an error.
 fn check_levels(
     key: &Key,
     levels: &[YamlNode],
@@ -242,7 +244,7 @@ fn file_name(node: &YamlNode, at: &SourceLocation) -> Result<String, ConfigProbl
     }
 }
 
-/// Whether a name is a section of keys, of this program or of the predecessor.
+/// Whether a name denotes a section of keys, in this program or in the predecessor.
 fn is_section(name: &str) -> bool {
     let is_map = keys::find(name).is_some_and(|key| key.kind.is_map());
     let is_key = matches!(predecessor::resolve_name(name), KeyMapping::Key(key) if keys::find(&key).is_some());
@@ -252,7 +254,7 @@ fn is_section(name: &str) -> bool {
     let prefix = format!("{name}.");
     let resolved = match predecessor::resolve_name(&prefix) {
         KeyMapping::Key(resolved) => resolved,
-        // An ignored section is read, so that each of its keys gets a note.
+        // An ignored section is read anyway, so that each of its keys gets a note.
         KeyMapping::Ignored(_) => return true,
     };
     known_names().iter().any(|known| known.starts_with(&resolved) || known.starts_with(&prefix))
@@ -262,7 +264,8 @@ fn is_ignored(name: &str) -> bool {
     matches!(predecessor::resolve_name(name), KeyMapping::Ignored(_))
 }
 
-/// All names that a configuration may contain.
+/// All names that a configuration may contain: current keys, those of the predecessor, and
+/// `inherit`, `grid` and `fixed`.
 fn known_names() -> BTreeSet<&'static str> {
     let names = KEYS.iter().map(|key| key.name);
     let renamed = predecessor::RENAMED.iter().map(|renamed| renamed.old);
@@ -274,7 +277,7 @@ fn known_names() -> BTreeSet<&'static str> {
         .collect()
 }
 
-/// The error for an unknown key, with the most similar known name.
+/// The error for an unknown key, which suggests the most similar known name.
 fn unknown_key(name: &str, at: &SourceLocation) -> ConfigProblem {
     let leaf = |name: &'static str| name.rsplit('.').next().unwrap_or(name);
     let scored = |candidate: &'static str| {

@@ -1,8 +1,9 @@
-//! A configuration, resolved and validated once at load: unknown keys are errors, every value has
-//! its key's type and range, and all cells are typed.
+//! Configurations, resolved and validated once at load: unknown keys are errors, every value has
+//! the type and range of its key, and all cells are typed.
 //!
-//! A file may `inherit` another. Sources override each other in this order: the inherited file, the
-//! file, its `fixed` section, `--set`. `grid` makes factors of keys: dotted name -> list of levels.
+//! A file may `inherit` another file. Later sources override earlier ones: the inherited file, the
+//! file itself, the `fixed` sections, `--set` options. The section `grid` declares keys as factors:
+//! it maps dotted keys to lists of levels.
 
 mod cell;
 mod grid;
@@ -27,7 +28,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Levels of a factor, in the file's order.
+/// Levels of one factor, in the order of the file.
 type Levels = Vec<Value>;
 
 /// A resolved configuration.
@@ -39,19 +40,20 @@ pub struct Config {
     notes: Vec<String>,
     study: StudyConfig,
     execution: ExecutionConfig,
-    /// One for each combination of levels.
+    /// One cell for each combination of levels.
     cells: Vec<Cell>,
 }
 
-/// Longest chain of inheriting files.
+/// Maximum number of files in a chain of inheritance.
 const INHERITANCE_MAX: usize = 16;
 
 impl Config {
-    /// Reads a file and those it inherits; `sets` are the `key=value` of the command line.
+    /// Loads a configuration file and the files that it inherits. `sets` are `key=value` settings
+    /// of the command line.
     ///
     /// # Errors
-    /// A file that cannot be read, a key that does not exist, a value out of its range, or settings
-    /// that contradict each other.
+    /// A file that cannot be read, an unknown key, a value of the wrong type or out of its range,
+    /// or settings that contradict each other.
     pub fn load(path: &Path, sets: &[String]) -> Result<Config, ExperimentError> {
         let mut layers = Vec::new();
         let (mut next, mut chain) = (Some(path.to_path_buf()), Vec::new());
@@ -75,10 +77,10 @@ impl Config {
         Ok(resolve(path.display().to_string(), layers, sets)?)
     }
 
-    /// Parses a text that inherits nothing; messages name it `file`.
+    /// Parses the text of a configuration that inherits no file. Error messages call it `file`.
     ///
     /// # Errors
-    /// As [`Config::load`].
+    /// As for [`Config::load`].
     pub fn parse(text: &str, file: &str, sets: &[String]) -> Result<Config, ExperimentError> {
         let layer = parse_layer(text, file)?;
         if let Some((inherited, at)) = &layer.inherit {
@@ -88,28 +90,29 @@ impl Config {
         Ok(resolve(file.to_string(), vec![(file.to_string(), layer)], sets)?)
     }
 
-    /// The file that was loaded.
+    /// Path of the loaded file.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// Every key with its value: the file's, or the default.
+    /// The value of every key outside the grid: the configured value, or the default.
     pub fn values(&self) -> &BTreeMap<&'static str, Value> {
         &self.values
     }
 
-    /// Factors and their levels, in the file's order. A factor overrides its key in `values`.
+    /// Factors and their levels, in the order of the file. In a cell, the level of a factor
+    /// replaces its key's value in `values`.
     pub fn grid(&self) -> &[(&'static str, Vec<Value>)] {
         &self.grid
     }
 
-    /// Notes on keys that were renamed or have no effect.
+    /// Notes for the user about keys that were renamed or have no effect.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// One cell for each combination of levels, the last factor changing fastest. Cells that are
-    /// equal in effect are repeated.
+    /// One cell for each combination of levels; the last factor changes fastest. Combinations with
+    /// the same effective configuration yield equal cells.
     pub fn cells(&self) -> &[Cell] {
         &self.cells
     }
@@ -122,8 +125,8 @@ impl Config {
         &self.execution
     }
 
-    /// What identifies the study: dotted key -> value, `grid.<key>` -> levels. Keys of execution
-    /// are not part of it.
+    /// The settings that identify the study: values by dotted key, and levels by `grid.<key>`.
+    /// Execution keys are not part of them.
     pub fn identity(&self) -> BTreeMap<String, Value> {
         let identifying = |key: &&keys::Key| {
             key.scope != Scope::Execution && key.name != "experiment.description"
@@ -140,23 +143,23 @@ impl Config {
         identity
     }
 
-    /// Keys of execution with their values, for the stored record.
+    /// The values of the execution keys, for the stored record of the experiment.
     pub fn execution_values(&self) -> BTreeMap<String, Value> {
         let keys = KEYS.iter().filter(|key| key.scope == Scope::Execution);
         keys.map(|key| (key.name.to_string(), self.values[key.name].clone())).collect()
     }
 
-    /// Keys of a cell, with their values outside of the grid.
+    /// The values of the cell keys outside the grid.
     fn cell_values(&self) -> cell::CellValues {
         cell_values(&self.values)
     }
 
-    /// The experiment's name, which is its folder's name.
+    /// The experiment's name, which is also the name of its folder.
     pub fn name(&self) -> &str {
         &self.study.name
     }
 
-    /// The experiment's folder, in `out` or the configured output folder.
+    /// Path of the experiment's folder, within `out` or else within the configured output folder.
     pub fn folder(&self, out: Option<&Path>) -> PathBuf {
         out.unwrap_or(&self.execution.output_dir).join(self.name())
     }
@@ -167,7 +170,7 @@ impl Config {
     }
 }
 
-/// Help for every key: name, expected values, default, description.
+/// Help for every key: name, accepted values, default, description.
 pub fn describe_keys() -> Vec<[String; 4]> {
     let describe = |key: &keys::Key| {
         [key.name.into(), key.kind.expected(), key.default.into(), key.about.into()]
@@ -196,7 +199,8 @@ fn parse_layer(text: &str, file: &str) -> Result<Layer, ConfigProblem> {
     Layer::read(&root, file)
 }
 
-/// Merges the layers, first to last, and `--set` over all of them; then types and validates.
+/// Merges the layers, where later layers override earlier ones and `sets` override all layers; then
+/// reads the typed settings and validates them.
 fn resolve(
     file: String,
     layers: Vec<(String, Layer)>,
@@ -211,7 +215,8 @@ fn resolve(
         if let Some((key, _)) = layer.grid.iter().find(|(key, _)| layer.fixed.contains_key(key)) {
             return Err(ConfigProblem::VariedAndFixed { file, key: key.to_string() });
         }
-        // A key fixed by a later file is no longer a factor, and one varied by it no longer fixed.
+        // A key that a later file fixes is no longer a factor, and a key that a later file varies
+        // is no longer fixed.
         grid.retain(|(key, _)| !layer.fixed.contains_key(key));
         fixed.retain(|key, _| !layer.grid.iter().any(|(varied, _)| varied == key));
         values.extend(layer.plain);
@@ -233,7 +238,8 @@ fn resolve(
     Ok(Config { file, values, grid, notes, study, execution, cells })
 }
 
-/// Factors of a later source replace the same ones of an earlier source, in place.
+/// Replaces the levels of factors that `later` declares too, without changing their position, and
+/// appends the other factors of `later`.
 fn override_factors(grid: &mut Vec<(&'static str, Levels)>, later: Vec<(&'static str, Levels)>) {
     for (key, levels) in later {
         match grid.iter_mut().find(|(name, _)| *name == key) {

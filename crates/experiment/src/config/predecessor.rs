@@ -1,14 +1,14 @@
-//! Configuration keys of the predecessor program: the present key for each, or why it has no
-//! effect.
+//! Configuration keys of the predecessor program: for each of them its current name, or the reason
+//! why it has no effect.
 
-/// A former name of a present key.
+/// An old name of a key, and its current name.
 pub(crate) struct RenamedKey {
-    /// A dotted name, or a prefix that ends in a dot.
+    /// The old name: a dotted key, or a prefix that ends in a dot.
     pub old: &'static str,
     pub new: &'static str,
 }
 
-/// Searched in order; the first match applies.
+/// All renamed keys. The first matching entry applies.
 pub(crate) const RENAMED: &[RenamedKey] = &[
     RenamedKey { old: "env.shock_config.frequency", new: "pe_induction.p_shock" },
     RenamedKey { old: "simulation.", new: "env." },
@@ -21,11 +21,11 @@ pub(crate) const RENAMED: &[RenamedKey] = &[
     RenamedKey { old: "paths.results_dir", new: "experiment.output_dir" },
 ];
 
-/// A key that is accepted without effect.
+/// A key of the predecessor that is accepted but has no effect.
 pub(crate) struct IgnoredKey {
-    /// A dotted name, or a prefix that ends in a dot.
+    /// A dotted key, or a prefix that ends in a dot.
     pub old: &'static str,
-    /// What happens instead, for people.
+    /// What this program does instead, as a message for the user.
     pub instead: &'static str,
 }
 
@@ -115,18 +115,18 @@ pub(crate) const IGNORED: &[IgnoredKey] = &[
     },
 ];
 
-/// The meaning of a name in a configuration.
+/// How a name in a configuration is to be read.
 pub(crate) enum KeyMapping {
-    /// The present name, which need not be in the key table.
+    /// The current name of the key, which may be missing from the key table.
     Key(String),
-    /// Accepted without effect; what happens instead.
+    /// The name is accepted without effect; the text says what this program does instead.
     Ignored(&'static str),
 }
 
-/// Applies the renamings to a name.
+/// Maps a name in a configuration to a current key, or to a note that it has no effect.
 pub(crate) fn resolve_name(name: &str) -> KeyMapping {
     let mut resolved = name.to_string();
-    // Two renamings can apply in sequence (simulation.shock_config.frequency), never more.
+    // At most two renamings apply in sequence, as for `simulation.shock_config.frequency`.
     for _ in 0..3 {
         match RENAMED.iter().find_map(|renamed| rename(&resolved, renamed)) {
             Some(next) => resolved = next,

@@ -1,6 +1,6 @@
-//! Checked values, read into types. Every value was checked against its key's kind at load, so a
-//! mismatch here means that the key table and a typed configuration disagree, or that a stored run
-//! was edited.
+//! Reads checked values as typed settings. Every value was checked against the kind of its key at
+//! load, so a mismatch in this module means that the key table and a typed setting disagree, or
+//! that the record of a stored run was edited.
 
 use super::keys;
 use super::value_kind::describe;
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Typed access to dotted keys.
+/// Typed access to values by dotted key.
 pub(super) struct Settings<'a> {
     values: &'a BTreeMap<&'static str, Value>,
 }
@@ -19,8 +19,8 @@ impl<'a> Settings<'a> {
         Settings { values }
     }
 
-    /// The key's value as a `T`. A stored run of an older version may lack the key: the key's
-    /// default is then the behavior of that version.
+    /// The value of a key as a `T`. If an older version stored the run, the key may be missing: its
+    /// default then describes the behavior of that version.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, ConfigProblem> {
         let key = keys::find(name);
         let value = match self.values.get(name) {
@@ -37,7 +37,7 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// As `get`, but a key that is null because it has no effect reads as `dead`.
+    /// As `get`, but returns `dead` if the key is null because it has no effect.
     pub fn get_unless_dead<T: DeserializeOwned>(
         &self,
         name: &str,

@@ -1,5 +1,5 @@
-//! The settings of a study that are not part of a cell, typed: what identifies the study, and how
-//! its runs are carried out.
+//! Typed settings that are not part of a cell: those that identify the study, and those that
+//! control the execution of its runs.
 
 use super::settings::Settings;
 use crate::error::ConfigProblem;
@@ -9,38 +9,38 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// What identifies a study, beside its cells.
+/// Settings that identify a study together with its cells.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StudyConfig {
     pub name: String,
-    /// Seeded repeats of each cell.
+    /// Number of seeded replicates of each cell.
     pub replications: u64,
     pub seed: u64,
-    /// Whether cells share their world seeds, replicate by replicate.
+    /// Whether all cells have the same world seed in the same replicate.
     pub paired: bool,
 }
 
-/// How runs are carried out. Changes no byte of a row.
+/// Settings that control the execution of runs and affect no row.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ExecutionConfig {
     pub output_dir: PathBuf,
     pub compress_logs: bool,
-    /// Further attempts at a failed run, within one command.
+    /// Number of further attempts at a failed run, within one command.
     pub retries: u64,
     pub limits: UsageLimits,
-    /// Seconds for one reply.
+    /// Time limit of one reply in seconds, over all attempts.
     pub reply_deadline_s: f64,
     pub dtype: String,
     pub kv_dtype: String,
     pub prompt_lookup: bool,
     pub device_map: Option<String>,
     pub max_memory: Option<String>,
-    /// `None`: models are loaded in this process.
+    /// `None` if models are loaded in this process.
     pub server: Option<ServerSettings>,
 }
 
-/// Limits on what a command and a run may use; `None` is unlimited. Tokens are those of prompts,
-/// cached or not, and of replies.
+/// Limits on the usage of a command (`tokens`, `hours`, `failures`) and of a single run (`run_*`);
+/// `None` means unlimited. Tokens are those of prompts, cached or not, and of replies.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct UsageLimits {
     pub tokens: Option<u64>,
@@ -71,7 +71,7 @@ impl StudyConfig {
     }
 }
 
-/// The name becomes a folder, which must lie inside the output folder.
+/// Fails if the name cannot be a folder within the output folder.
 fn check_name(name: &str) -> Result<(), ConfigProblem> {
     let allowed = |c: char| c.is_alphanumeric() || "._- ".contains(c);
     if name.chars().all(allowed) && !name.starts_with('.') && name.len() <= 200 {
@@ -108,8 +108,8 @@ impl ExecutionConfig {
     }
 }
 
-/// The server's settings; `None` where models are loaded in this process. A server and its address
-/// are only valid together.
+/// Settings of the server; `None` if models are loaded in this process. The provider `openai`
+/// requires a server address, and the provider `engine` allows none.
 fn server(settings: &Settings<'_>) -> Result<Option<ServerSettings>, ConfigProblem> {
     let kind: ProviderKind = settings.get("provider.kind")?;
     let url: Option<String> = settings.get("provider.base_url")?;

@@ -1,29 +1,29 @@
-//! The kinds of values that keys can have, with their checks and descriptions.
+//! Kinds of values that configuration keys accept, with checks and descriptions.
 
 use serde_json::Value;
 
-/// The values that a key accepts. Bounds are inclusive.
+/// The set of values that a key accepts. Bounds are inclusive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ValueKind {
     Text,
     OptionalText,
-    /// One of these words.
+    /// One of these texts.
     Choice(&'static [&'static str]),
     Whole(i64, i64),
     OptionalWhole(i64, i64),
     Number(f64, f64),
     OptionalNumber(f64, f64),
-    /// true or false.
+    /// `true` or `false`.
     Flag,
-    /// Complexity level (0-4) -> whole number.
+    /// A mapping from complexity level (0 to 4) to a whole number within these bounds.
     ByLevel(i64, i64),
 }
 
 impl ValueKind {
-    /// The value in canonical form (numbers of the key's type).
+    /// Checks a value and returns its canonical form, in which numbers have the key's type.
     ///
     /// # Errors
-    /// A description of what was expected.
+    /// A description of the accepted values, if the value is not one of them.
     pub fn check(self, value: &Value) -> Result<Value, String> {
         let unexpected = || Err(self.expected());
         match self {
@@ -37,7 +37,7 @@ impl ValueKind {
             ValueKind::Text | ValueKind::OptionalText if value.is_string() => Ok(value.clone()),
             ValueKind::Choice(words) => match value.as_str() {
                 Some(text) if words.contains(&text) => Ok(value.clone()),
-                // YAML parsers may read the word `none` as null.
+                // YAML parsers may read `none` as null.
                 None if value.is_null() && words.contains(&"none") => Ok(Value::from("none")),
                 _ => unexpected(),
             },
@@ -47,7 +47,7 @@ impl ValueKind {
                     _ => unexpected(),
                 }
             }
-            // Always stored as a float, so that 0 and 0.0 are one level.
+            // Numbers are stored as floats, so that 0 and 0.0 are the same level.
             ValueKind::Number(min, max) | ValueKind::OptionalNumber(min, max) => {
                 match value.as_f64() {
                     Some(number) if (min..=max).contains(&number) => Ok(Value::from(number + 0.0)),
@@ -74,7 +74,8 @@ impl ValueKind {
         Ok(Value::Object(checked.into_iter().collect()))
     }
 
-    /// Whether the value is a mapping, which is then not a section of keys.
+    /// Whether accepted values are mappings, so that a mapping under this key is a value and not a
+    /// section of keys.
     pub fn is_map(self) -> bool {
         matches!(self, ValueKind::ByLevel(..))
     }
@@ -107,7 +108,7 @@ fn whole_number(value: &Value) -> Option<i64> {
     value.as_i64().or_else(from_float)
 }
 
-/// A value and its type, for messages.
+/// A value and its type, for error messages.
 pub(crate) fn describe(value: &Value) -> String {
     match value {
         Value::Null => "nothing (null)".into(),

@@ -1,4 +1,4 @@
-//! YAML parsed into a tree in which every node knows its line.
+//! YAML parsed into a tree whose nodes have line numbers.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -6,14 +6,14 @@ use serde_json::{Number, Value};
 use serde_saphyr::Spanned;
 use std::fmt;
 
-/// A value and the line on which it begins, counted from 1.
+/// A value and the number of its first line, counted from 1.
 #[derive(Debug, Clone)]
 pub(crate) struct YamlNode {
     pub line: u64,
     pub tree: YamlValue,
 }
 
-/// Mappings keep the file's order.
+/// A scalar, list or mapping. Mappings keep the order of the file.
 #[derive(Debug, Clone)]
 pub(crate) enum YamlValue {
     Scalar(Value),
@@ -21,7 +21,7 @@ pub(crate) enum YamlValue {
     Map(Vec<YamlEntry>),
 }
 
-/// A key of a mapping, with its own line.
+/// An entry of a mapping: a key with its line number, and a value.
 #[derive(Debug, Clone)]
 pub(crate) struct YamlEntry {
     pub key: String,
@@ -29,14 +29,14 @@ pub(crate) struct YamlEntry {
     pub value: YamlNode,
 }
 
-/// A syntax error.
+/// A YAML syntax error.
 #[derive(Debug)]
 pub(crate) struct YamlError {
     pub line: Option<u64>,
     pub message: String,
 }
 
-/// Parses one document. Duplicate keys are an error.
+/// Parses a single YAML document. A duplicate key is an error.
 pub(crate) fn parse(text: &str) -> Result<YamlNode, YamlError> {
     serde_saphyr::from_str(text).map_err(|error| YamlError {
         line: error.location().map(|at| at.line()),
@@ -45,7 +45,7 @@ pub(crate) fn parse(text: &str) -> Result<YamlNode, YamlError> {
 }
 
 impl YamlNode {
-    /// The value without lines.
+    /// The node as a JSON value, without line numbers.
     pub fn value(&self) -> Value {
         match &self.tree {
             YamlValue::Scalar(value) => value.clone(),
