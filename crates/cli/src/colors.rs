@@ -1,4 +1,5 @@
-//! Colors on stderr: used on a terminal, unless `NO_COLOR` (no-color.org) is set or `TERM` is dumb.
+//! Colors on stderr. They are used on a terminal, unless `NO_COLOR` (no-color.org) is set or `TERM`
+//! is `dumb`.
 
 use std::io::IsTerminal;
 
@@ -13,7 +14,7 @@ pub struct Colors {
 }
 
 impl Colors {
-    /// Colors for this process's stderr.
+    /// The colors to use on this process's stderr.
     pub fn of_stderr() -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let dumb = set("TERM").is_some_and(|term| term == "dumb");
@@ -37,7 +38,8 @@ impl Colors {
         self.paint(DIM, text)
     }
 
-    /// Highlights the label of a warning and dims that of a note.
+    /// Colors a line that begins with `warning:` or `note:`: highlights the label `warning:`, dims
+    /// the label `note:`.
     pub fn line(self, line: &str) -> String {
         let text = line.trim_start();
         let indentation = &line[..line.len() - text.len()];
@@ -54,7 +56,7 @@ impl Colors {
     }
 }
 
-/// Prints the error that ends the command.
+/// Prints the error that ends the command, after the program's name.
 pub fn print_error(text: &str) {
     eprintln!("{} {text}", Colors::of_stderr().error("vendomini:"));
 }

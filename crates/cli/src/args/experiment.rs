@@ -21,24 +21,24 @@ pub struct RunArgs {
     /// Stop after this many runs
     #[arg(long, value_name = "N")]
     pub max_runs: Option<usize>,
-    /// Only the runs of this model ("scripted": those that need none)
+    /// Run only this model's runs ("scripted": runs of scripted operators, which need no model)
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Stop cleanly after this many seconds; exit with 124 if runs are left
+    /// Stop cleanly after this many seconds; exit with 124 if runs remain
     #[arg(long = "time-left", value_name = "S")]
     pub time_left_s: Option<u64>,
-    /// Other processes work on the same folder: do not exit with 69 because of runs that they have
-    /// claimed
+    /// Other processes work in the same folder: do not exit with 69 because the remaining runs are
+    /// claimed by them
     #[arg(long)]
     pub shared: bool,
-    /// Fallbacks where the plan does not fit or memory runs out: keep (keeps the model's dtype and
-    /// the limits given), none, auto, or allow=over-limit,int8 [default: keep]
+    /// Fallbacks if the plan does not fit or memory runs out: keep (keeps the model's dtype and the
+    /// limits given), none, auto, or allow=over-limit,int8 [default: keep]
     #[arg(long, value_name = "POLICY")]
     pub fallback: Option<String>,
-    /// Limit of each device for weights
+    /// Limit of weights on each device: 0=71GiB,cpu=64GiB
     #[arg(long, value_name = "SPEC")]
     pub max_memory: Option<String>,
-    /// auto, bf16, f16, f32 or int8
+    /// dtype of the model: auto, bf16, f16, f32 or int8
     #[arg(long, default_value = "auto")]
     pub dtype: String,
     /// dtype of the KV cache: auto, bf16, f32 or int8
@@ -65,7 +65,7 @@ pub struct SubmitArgs {
     /// Change one key of the configuration
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// The folder for results, which all nodes must see [default: results]
+    /// The folder for results, which every node must be able to access [default: results]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Tasks for each model [default: from the estimated hours]
@@ -78,30 +78,30 @@ pub struct SubmitArgs {
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// The experiment's folder
+    /// The folder of one experiment's results
     pub dir: PathBuf,
-    /// steps or runs
+    /// The table to write: steps or runs
     #[arg(long, default_value = "steps")]
     pub table: String,
-    /// jsonl, csv or parquet
+    /// The file format: jsonl, csv or parquet
     #[arg(long, default_value = "jsonl")]
     pub format: String,
-    /// A file, or - for stdout
+    /// The file to write, or - for stdout
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub out: String,
 }
 
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// A run's folder, or an experiment's folder for all its runs
+    /// The folder of a run, or of an experiment to replay all its runs
     pub dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub struct DetectArgs {
-    /// The experiment's folder
+    /// The folder of one experiment's results
     pub dir: PathBuf,
-    /// Change one key: crash_detector.threshold=strict
+    /// Change one key of the configuration: crash_detector.threshold=strict
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Print one JSON document on stdout
@@ -125,7 +125,7 @@ pub struct AuditArgs {
 
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// The experiment's folder
+    /// The folder of one experiment's results
     pub dir: PathBuf,
     /// Print one JSON document on stdout
     #[arg(long)]

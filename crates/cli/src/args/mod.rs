@@ -1,4 +1,4 @@
-//! The command line as typed. `commands` gives it a meaning.
+//! Command-line arguments as typed; `commands` interprets them.
 
 mod experiment;
 mod model;
@@ -20,50 +20,51 @@ use clap::{Parser, Subcommand};
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
-    /// Print nothing on stderr but errors
+    /// Print only errors on stderr
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Print everything: stages as they begin, exact bytes, all notes
+    /// Print all details: stages as they begin, exact bytes, all notes
     #[arg(long, short, global = true)]
     pub verbose: bool,
-    /// Print lines instead of bars and the dashboard, also on a terminal
+    /// Print lines instead of progress bars and the dashboard, even on a terminal
     #[arg(long, global = true)]
     pub plain: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show where every byte of a model would go, from its headers alone
+    /// Show where every byte of a model would go; reads only the headers of its files
     Plan(PlanArgs),
     /// Load a model, report its memory, run a smoke test, and exit
     Load(LoadArgs),
     /// Continue a text, or answer a chat message
     Generate(GenerateArgs),
-    /// Print log-probabilities of a text or of token ids
+    /// Print the log-probabilities of a text or of token ids
     Score(ScoreArgs),
-    /// Measure load, prefill and decoding against this machine's limits
+    /// Measure loading, prefill and decoding, and compare them with this machine's limits
     Bench(BenchArgs),
-    /// Serve a model over HTTP to OpenAI's clients
+    /// Serve a model over HTTP to clients of the OpenAI API
     Serve(ServeArgs),
     /// Run an experiment; run the same command again to resume it
     Run(RunArgs),
-    /// Submit an experiment to Slurm as job arrays; each task takes runs from the shared folder
+    /// Submit an experiment to Slurm as job arrays; each task takes runs from the shared results
+    /// folder
     Submit(SubmitArgs),
-    /// Write an experiment's rows as one table
+    /// Write the rows of all committed runs as one table
     Export(ExportArgs),
-    /// Show devices, limits, caches, and what would stop a load
+    /// Show devices, limits and caches, and what would prevent a load
     Doctor(DoctorArgs),
     /// Check every GPU kernel against the CPU, and measure the GPU
     Selftest(SelftestArgs),
     /// Download a model into the cache
     Fetch(FetchArgs),
-    /// Write a synthetic checkpoint of a known shape
+    /// Write a synthetic checkpoint with the shapes of a known model
     Synth(SynthArgs),
     /// Recompute runs from their seed and recorded replies, and report the first difference
     Replay(ReplayArgs),
     /// Run the crash detectors again on stored rows, with other thresholds
     Detect(DetectArgs),
-    /// Find factors of a configuration whose levels change nothing
+    /// Find factors of a configuration whose levels make no difference
     Audit(AuditArgs),
     /// Count the runs of a configuration, and estimate their cost
     Grid(AuditArgs),

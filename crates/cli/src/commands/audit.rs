@@ -1,4 +1,4 @@
-//! `vendomini audit`: finds factors whose levels change nothing.
+//! `vendomini audit`: finds factors of a configuration whose levels make no difference.
 
 use crate::args::AuditArgs;
 use crate::failure::{Failure, exit};
@@ -28,7 +28,7 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     Ok(exit_code(&report))
 }
 
-/// A dead factor is a mistake in the configuration.
+/// A dead factor, whose levels make no difference, is a mistake in the configuration.
 fn exit_code(report: &AuditReport) -> u8 {
     if report.has_dead_factors() { exit::USAGE } else { 0 }
 }

@@ -1,4 +1,5 @@
-//! `vendomini bench`: load, prefill and decoding against this machine's limits.
+//! `vendomini bench`: measures loading, prefill and decoding, and compares them with this machine's
+//! limits.
 
 use crate::args::BenchArgs;
 use crate::failure::Failure;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use watch::{Stage, Watch};
 
-/// The document of `--json` and `--save`.
+/// The JSON document that `--json` prints and `--save` writes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct BenchDocument {
     schema_version: u32,
@@ -25,26 +26,27 @@ struct BenchDocument {
     kernel_set: String,
     threads: usize,
     host: String,
-    /// From the plan to the loaded model, without the smoke test.
+    /// Seconds from the plan to the loaded model, without the smoke test.
     load_s: f64,
     load_bytes_per_s: f64,
     #[serde(flatten)]
     report: BenchReport,
-    /// The measurement of `--steps`.
+    /// The result of `--steps`; `None` without that option.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     steps: Option<StepsReport>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     compared: Vec<FigureComparison>,
 }
 
-/// A figure beside that of an earlier document.
+/// A measured figure compared with the same figure of an earlier document.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct FigureComparison {
     name: String,
     earlier_tok_s: f64,
     tok_s: f64,
     ratio: f64,
-    /// Ratio of the shares of the machines' limits: comparable where the machines differ.
+    /// This run's share of its machine's limit divided by the earlier run's share of its machine's
+    /// limit: comparable even between different machines.
     share_ratio: f64,
 }
 
@@ -192,7 +194,7 @@ fn print(d: &BenchDocument) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The resource that limits a figure, and the memory bandwidth reached where that is it.
+/// The resource that limits a figure; for memory, with the bandwidth that was reached.
 fn bound(figure: &Figure) -> String {
     if figure.bound_by == "memory" {
         format!("memory at {:.1} GB/s", figure.read_bytes_per_s / 1e9)

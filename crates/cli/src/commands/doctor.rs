@@ -1,4 +1,4 @@
-//! `vendomini doctor`: devices, limits, caches, and what would stop a load.
+//! `vendomini doctor`: reports devices, limits and caches, and what would prevent a load.
 
 use super::run::JOBS_DEFAULT;
 use crate::args::DoctorArgs;
@@ -16,7 +16,7 @@ use serde::Serialize;
 use std::path::Path;
 use watch::{Stage, Watch};
 
-/// A warning for machines with GPUs.
+/// A warning that is shown on machines with GPUs.
 const UNTESTED_ON_GPUS: &str = "GPU kernels have been tested with a fake CUDA driver only: run `vendomini selftest --device cuda:0` \
      first, and trust no result if it exits with 76";
 
@@ -83,7 +83,7 @@ pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
         .map_or(0, crate::failure::exit_code))
 }
 
-/// The needs of the experiment of `--for`.
+/// The models that the experiment of `--for` needs; `None` without `--for`.
 fn needed(args: &DoctorArgs) -> Result<Option<Vec<Need>>, Failure> {
     let Some(file) = &args.config else { return Ok(None) };
     let config = Config::load(file, &args.set)?;
@@ -167,7 +167,7 @@ fn or_unknown(text: &str) -> &str {
     if text.is_empty() { "unknown" } else { text }
 }
 
-/// A GPU in one line; unknown values are left out.
+/// Describes a GPU in one line; unknown values are left out.
 fn gpu_line(gpu: &GpuSpec) -> String {
     let mut line = format!("{}: {}", gpu.name, bytes_text(gpu.total_bytes));
     if let Some(free) = gpu.free_bytes {
@@ -186,7 +186,8 @@ fn gpu_line(gpu: &GpuSpec) -> String {
     line
 }
 
-/// The GPUs allotted to the job, apart from those that can be used.
+/// Prints the GPUs that the environment and the driver report, which may differ from those that can
+/// be used.
 fn print_gpus(gpus: &GpusSeen) -> Result<(), Failure> {
     if let Some((variable, allotted)) = &gpus.allotted {
         output::line(&format!("  allotted    {allotted} ({variable})"))?;

@@ -1,4 +1,4 @@
-//! `vendomini export`: the rows of all committed runs as one table.
+//! `vendomini export`: writes the rows of all committed runs as one table.
 
 use crate::args::ExportArgs;
 use crate::failure::Failure;

@@ -50,7 +50,8 @@ pub fn run(args: &FetchArgs, watch: &Watch) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The SHA-256 of every file. A file of the hub's cache is named after its hash, which must match.
+/// Computes the SHA-256 of every file. The hub's cache names a weight file by its SHA-256, which
+/// must match.
 fn verify(path: &Path, watch: &Watch) -> Result<Vec<FileDigest>, Failure> {
     let checkpoint = Checkpoint::open(path)?;
     let _stage = watch.enter(Stage::Verify);

@@ -17,10 +17,10 @@ use std::time::Duration;
 use text::TemplateMessage;
 use watch::{Stage, Watch};
 
-/// Interval at which a cancellation is checked.
+/// Interval at which the command checks whether it was canceled.
 const POLL: Duration = Duration::from_millis(50);
 
-/// The document of `--json`.
+/// The JSON document that `--json` prints.
 #[derive(Serialize)]
 struct GenerateDocument {
     text: String,
@@ -28,10 +28,10 @@ struct GenerateDocument {
     prompt_tokens: usize,
     finish_reason: &'static str,
     decode_tok_s: f64,
-    /// Only with prompt lookup.
+    /// Draft statistics; `None` without prompt lookup.
     #[serde(skip_serializing_if = "Option::is_none")]
     drafts: Option<DraftStats>,
-    /// Only under a schema.
+    /// Settings and results of constrained decoding; `None` without a schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     constrained: Option<ConstrainedDecoding>,
 }
@@ -73,11 +73,12 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
         output::line("")?;
         return Ok(0);
     }
-    // The prompt's pass gives the first token; the others are decoded.
+    // The prompt's forward pass gives the first token; only the other tokens count as decoded.
     let decode_s = completion.first_token_s.map_or(0.0, |first_s| completion.seconds - first_s);
     let decode_tok_s = completion.reply.tokens.len().saturating_sub(1) as f64 / decode_s.max(1e-9);
     output::json(&GenerateDocument {
-        // A stop string may cut the text inside a token.
+        // A stop string may end the text inside a token, so that decoding all tokens would give
+        // more text.
         text: if args.stop.is_empty() {
             tokenizer.decode(&completion.reply.tokens, true)?
         } else {
@@ -96,7 +97,7 @@ pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Waits for the reply; `print`: writes its text to stdout as it comes.
+/// Waits for the whole reply. With `print`, writes its text to stdout as it is generated.
 fn wait(response: &ResponseHandle, watch: &Watch, print: bool) -> Result<Completion, Failure> {
     loop {
         if watch.canceled() {

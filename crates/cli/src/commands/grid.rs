@@ -67,7 +67,7 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The estimated cost of a model's runs; empty for scripted operators.
+/// The estimated cost of a model's runs as text; empty for scripted operators.
 fn cost_text(estimate: &Estimate, model: &str) -> String {
     let Some(cost) = estimate.models.get(model) else { return String::new() };
     let tokens = (cost.prompt_tokens + cost.reply_tokens) / 1e6;

@@ -9,15 +9,15 @@ use placement::{Rung, RungOutcome};
 use serde::Serialize;
 use watch::Watch;
 
-/// The document of `--json`.
+/// The JSON document that `--json` prints.
 #[derive(Serialize)]
 struct LoadDocument<'a> {
     model: String,
     rung: Rung,
     rungs: &'a [RungOutcome],
-    /// Peak resident memory of the process, file maps included.
+    /// Peak resident memory of the process in bytes, including memory-mapped files.
     peak_resident_bytes: u64,
-    /// The same as planned, over all tiers in host memory.
+    /// The resident memory that was planned, in bytes, summed over all tiers in host memory.
     planned_resident_bytes: u64,
     #[serde(flatten)]
     report: &'a LoadReport,

@@ -1,4 +1,4 @@
-//! One module per command. Each takes the parsed arguments and returns the exit code.
+//! One module per command. Its `run` function takes the parsed arguments and returns the exit code.
 
 mod audit;
 mod bench;
@@ -26,7 +26,7 @@ use watch::Watch;
 /// Runs a command.
 ///
 /// # Errors
-/// What failed, with its exit code.
+/// The [`Failure`] that ended the command; its kind determines the exit code.
 pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
     match command {
         Command::Plan(args) => plan::run(&args, watch),

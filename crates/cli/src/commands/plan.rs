@@ -1,4 +1,5 @@
-//! `vendomini plan`: where every byte of a model would go, from its headers alone.
+//! `vendomini plan`: shows where every byte of a model would go; reads only the headers of its
+//! files.
 
 use crate::args::PlanArgs;
 use crate::failure::Failure;
@@ -8,7 +9,7 @@ use placement::{Plan, Rung, RungOutcome};
 use serde::Serialize;
 use watch::Watch;
 
-/// The document of `--json`.
+/// The JSON document that `--json` prints.
 #[derive(Serialize)]
 struct PlanDocument<'a> {
     model: String,

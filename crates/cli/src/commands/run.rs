@@ -1,4 +1,4 @@
-//! `vendomini run`: an experiment from its configuration to its closing table.
+//! `vendomini run`: runs an experiment and prints its closing table.
 
 use crate::args::RunArgs;
 use crate::failure::{Failure, exit};
@@ -13,10 +13,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 use watch::{Figures, RunFigures, Stage, ThreadProgress, Watch};
 
-/// Concurrent runs unless set.
+/// Number of concurrent runs if `--jobs` is not set.
 pub(crate) const JOBS_DEFAULT: usize = 4;
-/// With `--shared`, how long runs claimed elsewhere are watched: longer than a claim of another
-/// host lasts without a heartbeat (120 s).
+/// With `--shared`, runs claimed by other processes are watched for this long: longer than a claim
+/// of another host stays valid without a heartbeat (120 s).
 const CLAIM_PATIENCE: Duration = Duration::from_secs(150);
 
 pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
@@ -53,7 +53,7 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
     close(&summary, &options, watch);
     Ok(match summary.outcome() {
         ExperimentOutcome::Completed => 0,
-        // With --shared, runs of other processes are as good as done.
+        // With --shared, runs that other processes have claimed are expected, so this is a success.
         ExperimentOutcome::ClaimedElsewhere if args.shared => 0,
         ExperimentOutcome::ClaimedElsewhere => exit::UNAVAILABLE,
         ExperimentOutcome::RunsFailed => exit::RUNS_FAILED,
@@ -101,7 +101,8 @@ fn close(summary: &ExperimentSummary, options: &RunOptions, watch: &Watch) {
     });
 }
 
-/// Turns events into stages, a bar and notes, and into entries of the process's journal.
+/// Reports run events to the watch as stages, a progress bar and notes, and writes them to this
+/// process's journal.
 struct RunReporter<'a> {
     watch: &'a Watch,
     folder: &'a Path,
@@ -125,8 +126,8 @@ impl<'a> RunReporter<'a> {
         RunReporter { watch, folder, progress: Mutex::default() }
     }
 
-    /// Writes the journal, which only `status` reads: where it cannot be written, one note says so
-    /// and the runs go on. A process without runs left to do writes none.
+    /// Writes the event to the journal, which only `status` reads: if it cannot be written, one
+    /// note says so and the runs continue. A process that has no runs to do writes no journal.
     fn write_journal(&self, progress: &mut RunProgress, event: &RunEvent) {
         let written = match (event, progress.journal.as_mut()) {
             (RunEvent::Planned { left: 1.., .. }, None) => {
@@ -206,7 +207,7 @@ impl<'a> RunReporter<'a> {
                 self.watch.note(format!("run {run_id} is claimed by {owner}"))
             }
             RunEvent::RunStarted { run_id, attempt, replayed, .. } => {
-                // Scripted operators load no model, after which the stage would have begun.
+                // Scripted operators load no model, so the stage did not begin after a load.
                 if state.stage.is_none() {
                     self.begin(state);
                 }
@@ -240,7 +241,7 @@ impl<'a> RunReporter<'a> {
     }
 }
 
-/// Applies an event to the dashboard's figures.
+/// Updates the dashboard's figures with an event.
 fn update_figures(figures: &mut Figures, event: &RunEvent) {
     match event {
         RunEvent::Planned { counts, done, left } => {
@@ -267,7 +268,8 @@ fn update_figures(figures: &mut Figures, event: &RunEvent) {
         }
         RunEvent::RunFailed { run_id, .. } => {
             figures.failures += 1;
-            // The next attempt replays these steps from the record: they count once.
+            // The next attempt replays the recorded steps of this run and counts them as spared,
+            // although they have been counted before: `steps_max` grows by as many.
             figures.steps_max += figures.runs.remove(run_id).map_or(0, |run| run.step);
         }
         RunEvent::RunClaimedElsewhere { .. } => figures.held += 1,

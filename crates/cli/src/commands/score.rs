@@ -1,4 +1,4 @@
-//! `vendomini score`: log-probabilities under the model.
+//! `vendomini score`: prints log-probabilities of a text or of token ids under the model.
 
 use crate::args::ScoreArgs;
 use crate::failure::Failure;

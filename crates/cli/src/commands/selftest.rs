@@ -12,21 +12,22 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 use watch::{Stage, ThreadProgress, Watch};
 
-/// Sizes of the measured copies.
+/// Bytes of each measured copy between host and GPU or on the GPU.
 const COPY_BYTES: usize = 1 << 30;
 const COPY_BYTES_QUICK: usize = 16 << 20;
 
-/// Longest time of the copies' measurement.
+/// Longest time that the measurement of the copies may take.
 const COPY_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Serialize)]
 struct SelftestDocument {
     device: GpuDescription,
-    /// The CUDA version of the driver.
+    /// The newest CUDA version that the driver supports.
     driver: String,
-    /// The CPU's kernels.
+    /// Name of the CPU kernel set that the GPU is compared with.
     kernel_set: &'static str,
-    /// Whether benchmarks ran at their smallest size: their rates then mean nothing.
+    /// Whether the benchmarks ran at their smallest size, so that their rates say nothing about
+    /// speed.
     quick: bool,
     seconds: f64,
     passed: bool,
@@ -52,7 +53,7 @@ struct CheckFigure {
     passed: bool,
     compared: usize,
     max_abs_error: Option<f64>,
-    /// The largest error as a share of the tolerance; null: infinite, or nothing was compared.
+    /// The largest error divided by the tolerance; null if it is infinite or nothing was compared.
     share_of_tolerance: Option<f64>,
     seconds: f64,
     problem: Option<String>,
@@ -70,17 +71,17 @@ struct BenchFigure {
     name: String,
     seconds: Option<f64>,
     bytes_per_s: Option<f64>,
-    /// Share of the memory's read bandwidth.
+    /// The reached bandwidth divided by the GPU memory's measured read bandwidth.
     share_of_read: Option<f64>,
     operations_per_s: Option<f64>,
     problem: Option<String>,
 }
 
-/// Runs the command.
+/// Checks the GPU's kernels, runs the benchmarks and prints the document. Failed checks are no
+/// error: they are in the document, and the exit code is that of a wrong result.
 ///
 /// # Errors
-/// 2 for an invalid device, 69 where the GPU or the driver is not available. Failed checks are in
-/// the document; the exit code is then 76.
+/// `Usage` for an invalid device, `Unavailable` if the GPU or the driver is not available.
 pub fn run(args: &SelftestArgs, watch: &Watch) -> Result<u8, Failure> {
     let started = Instant::now();
     let ordinal = ordinal(&args.device)?;
@@ -115,7 +116,7 @@ pub fn run(args: &SelftestArgs, watch: &Watch) -> Result<u8, Failure> {
     Ok(if passed { 0 } else { exit::WRONG_RESULT })
 }
 
-/// The number in `cuda:N`.
+/// Parses the GPU's number N from `cuda:N`.
 fn ordinal(device: &str) -> Result<usize, Failure> {
     let number = device.strip_prefix("cuda:").and_then(|number| number.parse().ok());
     number.ok_or_else(|| {
@@ -226,7 +227,7 @@ fn all_benches(
     Ok((copies, figures))
 }
 
-/// Runs a benchmark and compares it with a read bandwidth of `read` bytes per second.
+/// Runs a benchmark and compares its bandwidth with `read`, a read bandwidth in bytes per second.
 fn one_bench(
     bench: &KernelBench,
     gpu: &Gpu,

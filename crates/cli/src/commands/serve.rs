@@ -1,4 +1,4 @@
-//! `vendomini serve`: serves OpenAI's clients until it is stopped.
+//! `vendomini serve`: serves clients of the OpenAI API until it is stopped.
 
 use crate::args::ServeArgs;
 use crate::failure::Failure;
@@ -14,7 +14,8 @@ use std::time::Duration;
 use watch::{Stage, Watch};
 
 pub fn run(args: &ServeArgs, watch: &Watch) -> Result<u8, Failure> {
-    // A port in use or a missing key must fail before a load of minutes.
+    // Checked first: a port in use or a missing key must not be noticed only after a load of
+    // minutes.
     let server = Server::bind(options(args)?)?;
     let address = server.address()?;
     let session = session::bring_up(&args.bring_up, watch)?;
@@ -56,7 +57,7 @@ fn options(args: &ServeArgs) -> Result<ServeOptions, Failure> {
     })
 }
 
-/// Upper bound of `--reply-timeout`.
+/// Upper limit of `--reply-timeout`, in seconds.
 const DAYS_30_S: u64 = 30 * 24 * 3600;
 
 fn api_key(name: &str) -> Result<String, Failure> {
@@ -94,7 +95,8 @@ fn served_model(args: &ServeArgs, session: Session, watch: &Watch) -> Result<Ser
     Ok(ServedModel { name, aliases: vec![typed.clone()], engine, tokenizer, template, fingerprint })
 }
 
-/// A path's last component; a hub name as it is.
+/// The name of a model's folder, or of its `.gguf` file without the extension; a hub name is
+/// returned unchanged.
 fn short_name(typed: &str) -> String {
     let path = Path::new(typed);
     let file = if typed.ends_with(".gguf") { path.file_stem() } else { path.file_name() };

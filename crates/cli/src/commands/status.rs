@@ -1,4 +1,4 @@
-//! `vendomini status`: an experiment's progress.
+//! `vendomini status`: shows an experiment's progress.
 
 use super::submit;
 use crate::args::StatusArgs;
@@ -41,7 +41,7 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The rate, and the estimated time left.
+/// The rates of steps and tokens, and the estimated time left.
 fn pace_text(status: &Status) -> String {
     let Some(steps) = status.throughput.steps_per_s else {
         return "no progress in the last minutes".to_owned();
@@ -54,7 +54,7 @@ fn pace_text(status: &Status) -> String {
     format!("{} processes, {steps:.2} steps/s{tokens}{eta}", status.throughput.processes)
 }
 
-/// The two largest of days, hours and minutes.
+/// A duration in its two largest units among days, hours and minutes.
 fn rough_duration(seconds: f64) -> String {
     let minutes = (seconds / 60.0).ceil() as u64;
     match (minutes / 1440, minutes / 60 % 24, minutes % 60) {
@@ -72,12 +72,12 @@ struct StatusDocument {
     slurm: Option<SubmittedJobs>,
 }
 
-/// Slurm's view of an experiment's jobs.
+/// An experiment's job arrays, and the state of their tasks in Slurm.
 #[derive(Serialize)]
 struct SubmittedJobs {
     /// Job ids of the arrays.
     arrays: Vec<u64>,
-    /// Their queued and running tasks.
+    /// Queued and running tasks of the arrays.
     jobs: Vec<SlurmJob>,
     /// Why Slurm could not be queried.
     problem: Option<String>,
@@ -89,7 +89,8 @@ fn submitted(folder: &std::path::Path) -> Result<Option<SubmittedJobs>, Failure>
         return Ok(None);
     }
     arrays.sort_unstable();
-    // The runs' progress is known without Slurm: its failure is reported, not returned.
+    // The progress of the runs is known without Slurm, so a failure of Slurm is reported in the
+    // document and not returned.
     Ok(Some(match slurm::queue() {
         Ok(mut jobs) => {
             jobs.retain(|job| arrays.binary_search(&job.array).is_ok());

@@ -1,4 +1,4 @@
-//! `vendomini submit`: an experiment as arrays of Slurm jobs.
+//! `vendomini submit`: submits an experiment to Slurm as job arrays.
 
 use super::run::{JOBS_DEFAULT, provenance};
 use crate::args::{SubmitArgs, TimeArgs};
@@ -19,19 +19,19 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use watch::Watch;
 
-/// The file in an experiment's folder that records the submitted jobs.
+/// The file in an experiment's folder with one line for each submitted job array.
 pub const SUBMISSIONS: &str = "submissions.jsonl";
 
-/// A line of [`SUBMISSIONS`].
+/// A submitted job array: one line of [`SUBMISSIONS`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Submission {
     /// The array's job id.
     pub job: u64,
-    /// The model whose runs it does.
+    /// The model whose runs the tasks do.
     pub model: String,
-    /// Index of its first task.
+    /// Index of the array's first task among the model's tasks.
     pub offset: usize,
-    /// Number of its tasks.
+    /// Number of tasks in the array.
     pub tasks: usize,
     pub script: PathBuf,
     pub submitted_unix_s: u64,
@@ -53,7 +53,8 @@ pub fn run(args: &SubmitArgs) -> Result<u8, Failure> {
             .try_for_each(|(path, text)| output::line(&format!("\n# {}\n{text}", path.display())))
             .map(|()| 0);
     }
-    // Before anything is written: where Slurm is missing, no files are left behind.
+    // Slurm is queried before any file is written, so that no files are left behind where Slurm is
+    // missing.
     let (array_size_max, submit_jobs_max) = limits(&site)?;
     let queued = slurm::queue()?.len();
     prepare(&config, args, &folder, jobs)?;
@@ -76,7 +77,8 @@ pub fn run(args: &SubmitArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// MaxArraySize and MaxSubmitJobs: the smaller of the cluster's limits and the site file's.
+/// Largest array index bound (MaxArraySize), and most submitted jobs (MaxSubmitJobs; `None` without
+/// a limit). Each is the smaller of the cluster's limit and the site file's.
 fn limits(site: &Site) -> Result<(usize, Option<usize>), Failure> {
     let cluster = slurm::limits(site.account.as_deref(), site.qos.as_deref())?;
     let array_size =
@@ -140,7 +142,7 @@ fn tasks_text(tasks: &ModelTasks) -> String {
     )
 }
 
-/// Path and text of the script of each model.
+/// The path and the text of each model's batch script.
 fn scripts(
     config: &Config,
     arrays: &[ModelTasks],
@@ -208,8 +210,8 @@ fn prepare(config: &Config, args: &SubmitArgs, folder: &Path, jobs: usize) -> Re
 }
 
 fn write_script(path: &Path, text: &str) -> Result<(), Failure> {
-    // Slurm copies a submitted script, but a successor job reads the file: it must never be half
-    // written.
+    // Slurm copies a script when it is submitted, but a successor job reads the file itself, which
+    // must never be partly written.
     let temporary = path.with_extension(format!("{}.new", std::process::id()));
     let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
     written.map_err(|e| Failure::io(&path.display().to_string(), &e))
@@ -261,10 +263,10 @@ fn record(folder: &Path, submission: &Submission) -> Result<(), Failure> {
         .map_err(|e| Failure::io(&path.display().to_string(), &e))
 }
 
-/// The jobs submitted for an experiment so far.
+/// Reads the job arrays submitted so far for an experiment; none if the file does not exist.
 ///
 /// # Errors
-/// 74, or 65 for an invalid line.
+/// `Io` if the file cannot be read, `BadInput` for an invalid line.
 pub fn submissions(folder: &Path) -> Result<Vec<Submission>, Failure> {
     let path = folder.join(SUBMISSIONS);
     let text = match fs::read_to_string(&path) {

@@ -1,4 +1,4 @@
-//! `vendomini synth`: writes a synthetic checkpoint of a known shape.
+//! `vendomini synth`: writes a synthetic checkpoint with the shapes of a known model.
 
 use crate::args::SynthArgs;
 use crate::failure::Failure;
