@@ -7,24 +7,26 @@ use crate::kv::{BLOCK_TOKENS, BlockId};
 /// The rows of a batch that belong to one sequence, at consecutive positions.
 #[derive(Clone, Debug)]
 pub struct SequenceSpan<'a> {
-    /// Rows of [`Batch::tokens`], not empty.
+    /// Range of rows of [`Batch::tokens`], not empty.
     pub rows: Range<usize>,
-    /// Position of the first row in its sequence; the pool has the keys and values of all earlier
-    /// positions.
+    /// Position of the first row in its sequence; the KV pool already has the keys and values of
+    /// all earlier positions.
     pub first_position: usize,
-    /// Entry `i` holds positions `i * BLOCK_TOKENS..`. Covers the position of the last row.
+    /// KV blocks of the sequence: entry `i` holds the positions from `i * BLOCK_TOKENS` on. Long
+    /// enough for the position of the last row.
     pub block_table: &'a [BlockId],
 }
 
 /// Tokens of any number of sequences, computed in one forward pass.
 ///
-/// Spans cover `tokens` in order and without gaps, and no two spans write to the same block.
+/// The spans in `sequences` cover `tokens` in order and without gaps, and no two spans write to the
+/// same KV block.
 #[derive(Clone, Debug)]
 pub struct Batch<'a> {
-    /// Token ids, span after span.
+    /// Token ids, grouped by span in the order of `sequences`.
     pub tokens: &'a [u32],
     pub sequences: &'a [SequenceSpan<'a>],
-    /// Rows whose logits are computed; may be empty.
+    /// Indices of the rows whose logits are computed; may be empty.
     pub logits_for: &'a [usize],
 }
 
@@ -45,7 +47,7 @@ pub enum BatchError {
         span: usize,
         start: usize,
         end: usize,
-        /// The row where it must start.
+        /// The row where the span must start.
         expected: usize,
         /// Rows in the batch.
         rows: usize,
@@ -57,7 +59,7 @@ pub enum BatchError {
         span: usize,
         /// The last position of the span.
         position: usize,
-        /// Positions of the loaded context.
+        /// Length of the loaded context, in tokens.
         positions: usize,
     },
     #[error(
@@ -100,8 +102,8 @@ pub(crate) struct BatchLimits {
 }
 
 impl Batch<'_> {
-    /// Checks rows, token ids, positions and block tables. `held` returns whether a block has a
-    /// reference; the pool has `blocks` blocks.
+    /// Checks rows, token ids, positions and block tables. `held` returns whether a KV block has a
+    /// reference; `blocks` is the number of blocks in the pool.
     pub(crate) fn check(
         &self,
         limits: &BatchLimits,
@@ -176,7 +178,7 @@ impl SequenceSpan<'_> {
         self.first_position + self.rows.len() - 1
     }
 
-    /// Blocks that hold the positions up to the last one.
+    /// Number of KV blocks for the positions up to the last one.
     pub fn blocks(&self) -> usize {
         self.last_position() / BLOCK_TOKENS + 1
     }
@@ -202,8 +204,8 @@ fn check_positions(
     Ok(())
 }
 
-/// Logits of the rows [`Batch::logits_for`], `[rows, vocab]`, borrowed from the scratch until the
-/// next pass. A sampler may modify them.
+/// Logits of the rows [`Batch::logits_for`], `[rows, vocab]`, borrowed from the forward scratch
+/// until the next pass. A sampler may modify them.
 #[derive(Debug)]
 pub struct Logits<'a> {
     values: &'a mut [f32],
@@ -216,7 +218,7 @@ impl<'a> Logits<'a> {
         Logits { values, vocab }
     }
 
-    /// Rows, as many as [`Batch::logits_for`] has and in its order.
+    /// Number of rows: one for each entry of [`Batch::logits_for`], in the same order.
     pub fn rows(&self) -> usize {
         self.values.len() / self.vocab
     }
@@ -243,7 +245,8 @@ impl<'a> Logits<'a> {
     /// Whether row `logits_for[index]` has no NaN and no infinity. Checked row by row, so that one
     /// bad row does not fail the other sequences of the batch.
     pub fn is_finite(&self, index: usize) -> bool {
-        // The sum of `value * 0` is zero if and only if all values are finite, and it vectorizes.
+        // `value * 0` is NaN for NaN and infinity, so the sum is zero if and only if all values are
+        // finite. The loop vectorizes.
         self.row(index).iter().map(|value| value * 0.0).sum::<f32>() == 0.0
     }
 }

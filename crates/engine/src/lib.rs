@@ -1,13 +1,13 @@
 //! Loads a model and generates tokens for requests.
 //!
-//! - [`load()`]: a checkpoint and a placement plan become a [`Model`] and its [`KvPool`].
-//! - [`Model::forward`]: a [`Batch`] of tokens becomes [`Logits`], with the same bits whatever else
-//!   is in the batch.
+//! - [`load()`]: turns a checkpoint and a placement plan into a [`Model`] and its [`KvPool`].
+//! - [`Model::forward`]: computes the [`Logits`] of a [`Batch`] of tokens. The bits of a sequence's
+//!   logits do not depend on the other sequences of the batch.
 //! - [`score`]: log-probabilities of a given text.
 //! - [`Engine`]: continuous batching of requests from many threads over one model.
 //! - [`sampling`]: samples a token from a row of logits; [`grammar`]: masks the tokens that a JSON
 //!   schema does not allow.
-//! - [`mod@bench`]: speed compared with the machine's limits.
+//! - [`mod@bench`]: throughput compared with the machine's roofline.
 
 pub mod batch;
 pub mod bench;

@@ -7,7 +7,7 @@ use crate::batch::{Batch, SequenceSpan};
 use crate::kv::{BLOCK_TOKENS, BlockId, KvError, KvPool};
 use crate::models::{ForwardError, ForwardScratch, Model};
 
-/// Number of likeliest next tokens in a score.
+/// Number of likeliest next tokens in [`TextScore::last_top`].
 const TOP: usize = 5;
 
 /// The log-probabilities of a text under the model.
@@ -48,8 +48,8 @@ impl HasKind for ScoreError {
     }
 }
 
-/// Computes the log-probability of each of `tokens`, in chunks of as many rows as `scratch` has.
-/// The blocks that it allocates from `kv` are released, also on an error.
+/// Computes the log-probability of each of `tokens`, in chunks of at most the rows that `scratch`
+/// allows. The blocks allocated from `kv` are released, also on an error.
 ///
 /// # Errors
 /// See [`ScoreError`].
@@ -101,13 +101,14 @@ fn score_with(
     Ok(TextScore { tokens: tokens.to_vec(), logprobs, last_top })
 }
 
-/// `ln(sum(e^x))` in f64, with the maximum subtracted first against overflow.
+/// `ln(sum(e^x))` in f64. The maximum is subtracted first to avoid overflow.
 pub(crate) fn log_sum_exp(row: &[f32]) -> f64 {
     let max = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     max + row.iter().map(|&x| (f64::from(x) - max).exp()).sum::<f64>().ln()
 }
 
-/// The likeliest tokens with their log-probabilities; ties in the order of ids.
+/// The [`TOP`] likeliest tokens with their log-probabilities, ties in ascending order of ids.
+/// `norm` is the [`log_sum_exp`] of `row`.
 fn top(row: &[f32], norm: f64) -> Vec<(u32, f32)> {
     let mut ids: Vec<u32> = (0..row.len() as u32).collect();
     let order = |a: &u32, b: &u32| row[*b as usize].total_cmp(&row[*a as usize]).then(a.cmp(b));

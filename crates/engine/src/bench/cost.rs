@@ -3,19 +3,20 @@
 use checkpoint::{Inventory, ModelConfig, ModuleKind, Requirement, expected_tensors, modules};
 use device::cpu::measure::DotKind;
 
-/// The minimum that any kernels read and compute.
+/// Lower limits of the bytes that a forward pass reads and the operations that it computes,
+/// whatever the kernels are.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct BenchCost {
-    /// Bytes of weights that every pass reads: layers, norms and lm_head. The embedding is looked
-    /// up by row.
+    /// Bytes of weights that every pass reads: layers, norms and lm_head. An untied embedding is
+    /// not counted, since a pass reads only the rows of its tokens.
     pub weights_bytes: f64,
-    /// Operations (2 for each multiply-add) of the layers' matrices, for each token.
+    /// Operations (2 per multiply-add) of the matrix multiplications of all layers, per token.
     pub layer_ops: f64,
-    /// Operations of the lm_head, for each row of logits.
+    /// Operations of the lm_head, per row of logits.
     pub lm_head_ops: f64,
-    /// Operations of attention, for each token and each position before it.
+    /// Operations of attention in all layers, per token and per position that the token attends to.
     pub attention_ops: f64,
-    /// The kind of multiply-add of most weights.
+    /// Data type of the multiply-adds for most bytes of weights.
     pub dot: DotKind,
 }
 
@@ -27,7 +28,7 @@ pub(super) struct PassCost {
 }
 
 impl BenchCost {
-    /// The cost of a checkpoint's shape in the requested `dtype`.
+    /// Computes the costs from a checkpoint's tensor shapes and the requested `dtype`.
     pub fn of(config: &ModelConfig, inventory: &Inventory, dtype: &str) -> Self {
         let kinds = modules(config);
         let mut cost = BenchCost {
@@ -72,13 +73,14 @@ impl BenchCost {
         cost
     }
 
-    /// Operations of the prefill of `tokens` tokens, with the logits of the last one.
+    /// Operations of a prefill of `tokens` tokens that computes the logits of the last token only.
     pub fn prefill_ops(&self, tokens: usize) -> f64 {
         let n = tokens as f64;
         n * self.layer_ops + self.lm_head_ops + self.attention_ops * n * (n + 1.0) / 2.0
     }
 
-    /// Operations of decoding one token in each of `sequences`, with `positions` before it.
+    /// Operations of one decode step of `sequences` sequences, each with `positions` earlier
+    /// tokens.
     pub fn step_ops(&self, sequences: usize, positions: usize) -> f64 {
         sequences as f64
             * (self.layer_ops + self.lm_head_ops + self.attention_ops * positions as f64)

@@ -17,7 +17,7 @@ use run::BenchRun;
 pub use report::{BenchError, BenchOptions, BenchReport, Figure};
 pub use steps::{StepPoint, StepsOptions, StepsReport, bench_steps};
 
-/// Measures the model's throughput and, in between, the machine's roofline.
+/// Measures the model's throughput and, between the passes, the machine's roofline.
 ///
 /// # Errors
 /// See [`BenchError`].
@@ -48,7 +48,7 @@ pub fn bench(
     })
 }
 
-/// The median of at least one value; the upper one of two.
+/// The median of `values`, which must not be empty; of two middle values the larger one.
 fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);

@@ -7,35 +7,37 @@ use serde::{Deserialize, Serialize};
 use crate::kv::KvError;
 use crate::models::ForwardError;
 
-/// What to measure.
+/// Parameters of a benchmark.
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Tokens decoded after the prompt.
+    /// Tokens that each sequence decodes after the prompt.
     pub new_tokens: usize,
-    /// Numbers of sequences that are decoded together, one measurement each.
+    /// Batch sizes of decoding: numbers of sequences that are decoded together. Each is measured
+    /// separately.
     pub batches: Vec<usize>,
-    /// Repetitions of the prefill; the report has the median.
+    /// Measured repetitions of the prefill, whose median is reported. A warm-up precedes them.
     pub rounds: usize,
-    /// Threads that measure the machine: as many as the model computes with.
+    /// Number of CPU threads that measure the roofline; should equal that of the model.
     pub threads: Option<usize>,
 }
 
 /// Throughput of a model, compared with the machine's roofline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BenchReport {
-    /// Memory bandwidth of all threads, the median of all measurements. With GPUs: the rate at
-    /// which all weights can be read once, each from its device.
+    /// Memory bandwidth of all CPU threads together, the median of all measurements. With GPUs: the
+    /// rate of reading all weights once, each device's weights at its own bandwidth and one device
+    /// after the other.
     pub read_bytes_per_s: f64,
-    /// Peak arithmetic (2 operations for each multiply-add) of the kind that the weights need, the
-    /// median of all measurements. On GPUs: what large products reach.
+    /// Peak arithmetic (2 operations per multiply-add) in the data type that the weights need, the
+    /// median of all measurements. On GPUs: the rate of large matrix multiplications.
     pub dot_ops_per_s: f64,
-    /// The kind of multiply-add.
+    /// Data type of the multiply-adds: `f32`, `bf16` or `int8`.
     pub dot: String,
     /// Bytes of weights that every pass reads.
     pub weights_read_bytes: f64,
-    /// Prefill, then decoding by number of sequences.
+    /// The measurement of prefill, then one for each of [`BenchOptions::batches`].
     pub figures: Vec<Figure>,
     /// Time to first token.
     pub ttft_s: f64,
@@ -46,19 +48,20 @@ pub struct BenchReport {
 /// One measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
-    /// `prefill 512`, `decode`, `decode x8`.
+    /// For example `prefill 512` (tokens), `decode` (one sequence) or `decode x8` (8 sequences).
     pub name: String,
-    /// Tokens a second of all sequences together: the median.
+    /// Tokens per second of all sequences together, the median of the repetitions.
     pub tok_s: f64,
     pub best_tok_s: f64,
-    /// The roofline, with the bandwidth and arithmetic measured in between.
+    /// Tokens per second at the roofline, with the bandwidth and arithmetic measured between the
+    /// passes.
     pub limit_tok_s: f64,
-    /// Memory bandwidth measured in between; 0 in reports of older versions.
+    /// Memory bandwidth measured between the passes; 0 in reports of versions without this field.
     #[serde(default)]
     pub read_bytes_per_s: f64,
     /// `tok_s / limit_tok_s`
     pub share: f64,
-    /// `memory` or `arithmetic`: what the roofline is limited by.
+    /// `memory` or `arithmetic`: the resource that limits the roofline.
     pub bound_by: String,
 }
 
@@ -92,7 +95,7 @@ pub enum BenchError {
     },
     #[error("step {step}: {cause}")]
     Step {
-        /// Index from 0.
+        /// Index of the step, from 0.
         step: usize,
         cause: String,
     },

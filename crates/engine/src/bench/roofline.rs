@@ -12,8 +12,8 @@ use watch::{Stage, Watch};
 use super::{BenchError, median};
 use crate::load::Loaded;
 
-/// The rates at which a pass could go through the model: each module at the rates of its device,
-/// one after the other.
+/// Upper limits of the rates of a forward pass. The modules are computed one after the other, each
+/// at the rates of its device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Roofline {
     pub read_bytes_per_s: f64,
@@ -23,7 +23,7 @@ pub(super) struct Roofline {
 /// The devices of a model. The CPU is measured again between passes, since other processes affect
 /// its memory bandwidth; GPUs are measured once.
 pub(super) struct MeasuredDevices {
-    /// Bytes of weights on each GPU, and its roofline.
+    /// Bytes of weights and roofline of each GPU.
     gpus: Vec<(u64, Roofline)>,
     cpu: Option<MeasuredCpu>,
 }
@@ -37,7 +37,7 @@ struct MeasuredCpu {
 }
 
 impl MeasuredCpu {
-    /// Takes some milliseconds.
+    /// Measures the CPU's roofline, which takes some milliseconds.
     fn roofline(&mut self) -> Result<Roofline, BenchError> {
         const PIECES: usize = 4;
         const TURNS: usize = 20;
@@ -49,7 +49,7 @@ impl MeasuredCpu {
 }
 
 impl MeasuredDevices {
-    /// Measures every GPU of the model.
+    /// Measures every GPU of the model and allocates the memory for measurements of the CPU.
     pub fn of(
         loaded: &Loaded,
         threads: Option<usize>,
@@ -97,7 +97,7 @@ impl MeasuredDevices {
 }
 
 impl Roofline {
-    /// The median of each rate, of at least one measurement.
+    /// The median of each rate over `measured`, which must not be empty.
     pub fn median(measured: &[Roofline]) -> Roofline {
         let rate = |of: fn(&Roofline) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
         Roofline {
@@ -107,7 +107,7 @@ impl Roofline {
     }
 }
 
-/// Measures a GPU with memory outside the model's budget.
+/// Measures a GPU. The measurement allocates memory outside the model's budget.
 fn measure_gpu(
     ordinal: usize,
     dtype: Option<&str>,
@@ -121,7 +121,7 @@ fn measure_gpu(
         None => Ok::<_, BenchError>(None),
     };
     let read = run("read memory")?;
-    // Dtypes without a benchmark of their own are computed like bf16.
+    // A dtype without a benchmark is measured by the benchmark of bf16.
     let own = run(&format!("prefill {}", dtype.unwrap_or(Dtype::BF16.name()).to_lowercase()))?;
     let product = if own.is_some() { own } else { run("prefill bf16")? };
     Ok(Roofline {
@@ -130,8 +130,8 @@ fn measure_gpu(
     })
 }
 
-/// The shape of one layer of the model. 256 MiB are read: more than a GPU's cache, less than the
-/// free memory of a full GPU.
+/// Sizes of the GPU benchmarks, after one layer of the model. They read 256 MiB: more than a GPU's
+/// cache, less than the free memory of a full GPU.
 fn bench_sizes(config: &ModelConfig) -> BenchSizes {
     BenchSizes {
         read_bytes: 256 << 20,
@@ -143,7 +143,8 @@ fn bench_sizes(config: &ModelConfig) -> BenchSizes {
     }
 }
 
-/// The roofline of parts that are computed one after the other, weighted by their bytes.
+/// Combines the rooflines of parts of a model that are computed one after the other: the harmonic
+/// mean of the rates, weighted by the bytes of the parts.
 fn in_series(parts: &[(u64, Roofline)]) -> Roofline {
     if let [(_, one)] = parts {
         return *one;
@@ -174,7 +175,7 @@ mod tests {
     fn parts_in_series_have_the_harmonic_mean_of_their_rates() {
         let roofline = |read, dot| Roofline { read_bytes_per_s: read, dot_ops_per_s: dot };
         assert_eq!(in_series(&[(7, roofline(50.0, 3.0))]), roofline(50.0, 3.0));
-        // Half of the bytes at 100 and half at 50: 0.005 + 0.01 for each byte.
+        // Half of the bytes at 100 bytes/s and half at 50 bytes/s: 0.005 s + 0.01 s per byte.
         let both = in_series(&[(10, roofline(100.0, 8.0)), (10, roofline(50.0, 8.0))]);
         assert!(
             (both.read_bytes_per_s - 66.666).abs() < 0.01

@@ -1,4 +1,5 @@
-//! The measurements of a benchmark: prefill and decoding, with the machine measured in between.
+//! The measurements of a benchmark: prefill and decoding, and the machine's roofline between the
+//! passes.
 
 use std::time::Instant;
 
@@ -16,13 +17,13 @@ pub(super) struct BenchRun<'a> {
     pub loaded: &'a mut Loaded,
     pub cost: BenchCost,
     pub devices: MeasuredDevices,
-    /// All measurements of the machine.
+    /// All rooflines measured so far.
     pub rooflines: Vec<Roofline>,
     pub options: &'a BenchOptions,
     pub watch: &'a Watch,
 }
 
-/// Decoding steps between two measurements of the machine.
+/// Number of decode steps between two measurements of the roofline.
 const STEPS_BETWEEN: usize = 4;
 
 impl BenchRun<'_> {
@@ -37,12 +38,12 @@ impl BenchRun<'_> {
             let outcome = self.compute_prompt(&table);
             self.release(table);
             outcome?;
-            // The first round only warms caches and pages.
+            // The first round is a warm-up for caches and pages.
             if round > 0 {
                 seconds.push(started.elapsed().as_secs_f64());
             }
         }
-        // Every chunk of the prompt reads all weights.
+        // The prompt is computed in chunks, each of which reads all weights.
         let passes = tokens.div_ceil(self.loaded.scratch.rows_max());
         let bytes = passes as f64 * self.cost.weights_bytes;
         let cost = PassCost { bytes, ops: self.cost.prefill_ops(tokens) };
@@ -71,7 +72,7 @@ impl BenchRun<'_> {
         Ok(figure(name, sequences as f64, &seconds, cost, &self.rooflines[first..]))
     }
 
-    /// Returns the seconds of each step but the first.
+    /// Decodes one sequence per block table; returns the seconds of every step except the first.
     fn decode_with(&mut self, tables: &[Vec<BlockId>]) -> Result<Vec<f64>, BenchError> {
         let prompt = self.options.prompt_tokens;
         self.compute_prompt(&tables[0])?;
@@ -173,8 +174,8 @@ impl BenchRun<'_> {
     }
 }
 
-/// Compares the seconds of repeated passes, each of `tokens` tokens and `cost`, with the rooflines
-/// measured in between.
+/// Compares the durations in seconds of repeated passes, each with `tokens` tokens and the same
+/// `cost`, with the rooflines measured between them.
 fn figure(
     name: String,
     tokens: f64,

@@ -1,4 +1,4 @@
-//! Time of a step of a long run as its history grows.
+//! Measures how the duration of a step grows with the history of a long run.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::load::Loaded;
 #[derive(Debug, Clone, Copy)]
 pub struct StepsOptions {
     pub steps: usize,
-    /// Tokens that each step adds before its reply.
+    /// New prompt tokens of each step.
     pub prompt_tokens: usize,
     pub reply_tokens: usize,
 }
@@ -22,18 +22,18 @@ pub struct StepsOptions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepsReport {
     pub steps: usize,
-    /// Tokens that each step adds before its reply.
+    /// New prompt tokens of each step.
     pub prompt_tokens: usize,
     pub reply_tokens: usize,
-    /// Tokens of all prompts, each with its whole history.
+    /// Sum of the lengths of all prompts, each of which includes the whole history.
     pub submitted_tokens: u64,
-    /// Prompt tokens that were computed: not in the prefix cache.
+    /// Prompt tokens that were computed because the prefix cache did not have them.
     pub computed_tokens: u64,
     /// Median step time of the first tenth of the steps.
     pub first_step_s: f64,
     /// Median step time of the last tenth of the steps.
     pub last_step_s: f64,
-    /// Medians over twentieths of the run.
+    /// Median step time of each twentieth of the run.
     pub curve: Vec<StepPoint>,
 }
 
@@ -42,13 +42,13 @@ pub struct StepsReport {
 pub struct StepPoint {
     /// The first step of the interval.
     pub step: usize,
-    /// Tokens of the history before that step.
+    /// Length of the history before that step, in tokens.
     pub history_tokens: usize,
     /// Median step time of the interval.
     pub step_s: f64,
 }
 
-/// Limit on the duration of a step.
+/// Longest wait for one step.
 const STEP_LIMIT: Duration = Duration::from_secs(600);
 
 /// Number of points of the curve.
@@ -57,8 +57,8 @@ const POINTS: usize = 20;
 /// Computes the steps one after the other on an [`Engine`], as a run of an experiment does.
 ///
 /// # Errors
-/// [`BenchError::Context`] if the context holds fewer tokens; [`BenchError::Step`] for a step that
-/// failed.
+/// [`BenchError::Context`] if the loaded context holds fewer tokens than all steps have;
+/// [`BenchError::Step`] if a step fails; [`BenchError::Canceled`].
 pub fn bench_steps(
     loaded: Loaded,
     options: &StepsOptions,
@@ -73,7 +73,7 @@ pub fn bench_steps(
     }
     let vocab = loaded.model.config().vocab_size as u32;
     let failed = |step: usize, cause: String| BenchError::Step { step, cause };
-    // Without drafts each token takes one pass: random tokens cannot be predicted, so a draft's
+    // Drafts are off, so that each token takes one pass: the tokens are random, so a draft's
     // acceptance rate would mean nothing.
     let engine_options = EngineOptions {
         mask_threads: 0,

@@ -14,7 +14,7 @@ use super::{DeviceId, ModulePlacement};
 /// that run without a supervisor.
 const GPU_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The deadline of a wait for a GPU that starts now.
+/// The deadline for a wait on a GPU that begins now.
 pub(crate) fn gpu_deadline() -> Instant {
     Instant::now() + GPU_TIMEOUT
 }
@@ -23,13 +23,13 @@ pub(crate) fn gpu_deadline() -> Instant {
 pub(crate) struct DeviceSet {
     pub cpu: Cpu,
     pub gpus: Vec<GpuSlot>,
-    /// Links between GPUs, by (source, target) index.
+    /// Links between GPUs, by (source, target) index in `gpus`.
     links: BTreeMap<(usize, usize), PeerLink>,
 }
 
 /// A GPU that computes a part of the model.
 pub(crate) struct GpuSlot {
-    /// Its number in the plan.
+    /// The GPU's number in the placement plan.
     pub gpu_index: usize,
     pub gpu: Gpu,
     pub rope: GpuRopeTable,
@@ -37,7 +37,7 @@ pub(crate) struct GpuSlot {
 }
 
 impl GpuSlot {
-    /// Reports to the watch that a thread waits for this GPU, until the result is dropped.
+    /// Reports to the watch that a thread waits for this GPU, until the returned value is dropped.
     pub fn waiting(&self, what: &str) -> ThreadProgress {
         let progress = self.watch.thread(&format!("GPU {}", self.gpu_index));
         progress.at(Stage::Generate, what, 0);
@@ -46,7 +46,7 @@ impl GpuSlot {
 }
 
 impl DeviceSet {
-    /// Opens a link between each two GPUs that compute consecutive modules.
+    /// Opens a link for every pair of GPUs that compute consecutive modules.
     pub fn new(
         cpu: Cpu,
         gpus: Vec<GpuSlot>,
@@ -65,7 +65,8 @@ impl DeviceSet {
         Ok(DeviceSet { cpu, gpus, links })
     }
 
-    /// One sentence part for each link: which GPUs it joins and whether it goes through the host.
+    /// A phrase for each link, such as `from GPU 0 to GPU 1 directly`, or with the reason why its
+    /// copies go through the host.
     pub fn describe_links(&self) -> impl Iterator<Item = String> {
         self.links.iter().map(|((from, to), link)| {
             let (from, to) = (self.gpus[*from].gpu_index, self.gpus[*to].gpu_index);
@@ -84,8 +85,8 @@ impl DeviceSet {
     }
 
     /// The kernels that compute the model, as recorded in provenance: those of the GPUs, then the
-    /// CPU's. A module's bits depend on the kernels that compute it, so unless a single kind of GPU
-    /// computes everything, each kind is listed with its modules:
+    /// CPU's. The output bits of a module depend on its kernels, so unless a single kind of GPU
+    /// computes everything, each kind of GPU is listed with its modules:
     /// `cuda-sm90@0-59,norm+avx512bf16`.
     pub fn kernel_set(&self, placement: &ModulePlacement) -> String {
         let gpu_kernels: Vec<String> =
@@ -94,14 +95,15 @@ impl DeviceSet {
     }
 }
 
-/// The name of a GPU's kernels. It has the architecture: the same source compiled for another one
-/// may give other bits.
+/// The name of a GPU's kernels. It includes the compute capability, since the same source compiled
+/// for another architecture may give other bits.
 fn gpu_kernel_set(gpu: &Gpu) -> String {
     let (major, minor) = gpu.info().compute;
     format!("cuda-sm{major}{minor}")
 }
 
-/// `gpus` has the name of each GPU's kernels.
+/// See [`DeviceSet::kernel_set`]. `gpus` has the name of each GPU's kernels, `cpu` is the name of
+/// the CPU's.
 fn kernel_set_name(gpus: &[String], cpu: &str, placement: &ModulePlacement) -> String {
     let computed = || placement.layers.iter().chain([&placement.final_norm, &placement.lm_head]);
     let kernels_on =

@@ -1,4 +1,4 @@
-//! The devices of one model: the CPU and its GPUs, and which device computes each module.
+//! The devices of one model (the CPU and GPUs), and the device that computes each module.
 
 mod device_set;
 mod on_device;

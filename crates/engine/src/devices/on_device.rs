@@ -2,8 +2,8 @@
 
 use super::DeviceId;
 
-/// A value of type `H` in host memory, or of type `D` on a GPU (its index in
-/// [`super::DeviceSet::gpus`]).
+/// A value of type `H` in host memory, or of type `D` on the GPU with the given index in
+/// [`super::DeviceSet::gpus`].
 pub(crate) enum OnDevice<H, D> {
     Cpu(H),
     Gpu(usize, D),

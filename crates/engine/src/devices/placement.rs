@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use checkpoint::Dtype;
 
-/// A device that computes.
+/// The CPU or one of a model's GPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum DeviceId {
     Cpu,
@@ -16,7 +16,7 @@ pub(crate) enum DeviceId {
 #[derive(Clone, Debug)]
 pub(crate) struct ModulePlacement {
     pub embedding: DeviceId,
-    /// One for each transformer layer.
+    /// The device of each transformer layer.
     pub layers: Vec<DeviceId>,
     pub final_norm: DeviceId,
     pub lm_head: DeviceId,

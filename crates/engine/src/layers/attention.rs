@@ -18,12 +18,14 @@ pub(crate) struct Attention<B: Backend> {
     k_norm: Option<Norm<B>>,
     heads: usize,
     head_dim: usize,
-    /// A token attends to itself and the `window - 1` tokens before it.
+    /// Length of the sliding window in tokens: a token attends to itself and the `window - 1`
+    /// tokens before it. `None`: to all earlier tokens.
     window: Option<usize>,
 }
 
 impl<B: Backend> Attention<B> {
-    /// `q_proj`, `k_proj`, `v_proj`, and the output projection called `o_proj`.
+    /// Builds attention from `q_proj`, `k_proj`, `v_proj` and the output projection, whose tensor
+    /// is named by the argument `o_proj`.
     pub fn separate(
         tensors: &TensorView<B>,
         config: &ModelConfig,
@@ -39,7 +41,8 @@ impl<B: Backend> Attention<B> {
         Self::new(tensors, config, layer, o_proj, [q, k, v])
     }
 
-    /// `qkv_proj`, with the rows of q, then k, then v, and `o_proj`.
+    /// Builds attention from `o_proj` and the fused matrix `qkv_proj`, which has the rows of q,
+    /// then k, then v.
     pub fn fused(
         tensors: &TensorView<B>,
         config: &ModelConfig,
@@ -82,8 +85,8 @@ impl<B: Backend> Attention<B> {
         Ok(Attention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm, heads, head_dim, window })
     }
 
-    /// The epilogue of the operation whose result, `[rows, hidden]`, is the input of
-    /// [`Self::forward`].
+    /// The epilogue for the operation that computes the input of [`Self::forward`], `[rows,
+    /// hidden]`: packs it for the q, k and v projections.
     pub fn epilogue<'a>(
         &self,
         ctx: &LayerContext<B>,
@@ -92,8 +95,8 @@ impl<B: Backend> Attention<B> {
         ctx.matmul.epilogue(packed, ctx.rows, [&self.q_proj, &self.k_proj, &self.v_proj])
     }
 
-    /// `branch_out = attention(packed)`, `[rows, hidden]`; writes the rows' keys and values to the
-    /// cache.
+    /// `branch_out = attention(packed)`, `[rows, hidden]`. Writes the keys and values of the rows
+    /// to the KV cache.
     pub fn forward(
         &self,
         ctx: &mut LayerContext<B>,

@@ -20,17 +20,17 @@ pub(crate) struct ActivationBuffers<B: Backend> {
     pub k: B::Buffer,
     /// `[rows, kv_heads, head_dim]`
     pub v: B::Buffer,
-    /// Attention before its output projection, `[rows, heads, head_dim]`.
+    /// Output of attention before the output projection, `[rows, heads, head_dim]`.
     pub attn_out: B::Buffer,
     /// The MLP's gate projection, `[rows, intermediate]`.
     pub gate: B::Buffer,
     /// The MLP's up projection, `[rows, intermediate]`.
     pub up: B::Buffer,
-    /// Input of the next products.
+    /// Input of the next matrix multiplications, in the dtypes that they read.
     pub packed: B::PackedActivations,
 }
 
-/// Widths of the buffers, in elements a row.
+/// Widths of the buffers, in elements per row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BufferWidths {
     hidden: usize,
@@ -40,7 +40,7 @@ pub(crate) struct BufferWidths {
 }
 
 impl BufferWidths {
-    /// What `device` needs; 0 for activations of modules that it does not compute.
+    /// The widths that `device` needs; 0 for activations of modules that it does not compute.
     pub fn on(device: DeviceId, placement: &ModulePlacement, config: &ModelConfig) -> Self {
         let of_layers = |width: usize| if placement.has_layers(device) { width } else { 0 };
         let hidden =
@@ -55,7 +55,8 @@ impl BufferWidths {
 }
 
 impl<B: Backend> ActivationBuffers<B> {
-    /// Buffers for passes of at most `rows` rows, whose products read activations in `dtypes`.
+    /// Allocates buffers for passes of at most `rows` rows, whose matrix multiplications read
+    /// activations in `dtypes`.
     pub fn new(
         backend: &B,
         widths: BufferWidths,

@@ -1,4 +1,4 @@
-//! [`LayerContext`]: what all modules of a layer share during one forward pass.
+//! [`LayerContext`]: the state that all modules of a layer share during one forward pass.
 
 use device::Backend;
 
@@ -9,7 +9,7 @@ pub(crate) struct LayerContext<'a, B: Backend> {
     pub matmul: Matmul<'a, B>,
     pub rope: B::RopeTable<'a>,
     pub input: B::PassInput<'a>,
-    /// Rows of the pass.
+    /// Number of rows of the pass.
     pub rows: usize,
     /// Keys and values of this layer.
     pub kv: &'a mut B::KvLayer,

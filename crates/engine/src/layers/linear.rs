@@ -8,7 +8,7 @@ use device::backend::{Backend, Epilogue, Precision, Product};
 
 use crate::weights::{TensorView, WeightError};
 
-/// A weight matrix `[out_features, in_features]` and perhaps a bias `[out_features]`.
+/// A weight matrix `[out_features, in_features]` and an optional bias `[out_features]`.
 pub(crate) struct Linear<B: Backend> {
     weight: B::Matrix,
     bias: Option<B::Vector>,
@@ -17,7 +17,7 @@ pub(crate) struct Linear<B: Backend> {
 }
 
 impl<B: Backend> Linear<B> {
-    /// `weight` and, if `bias` is true, `bias`.
+    /// Takes the tensor `weight` and, if the argument `bias` is true, the tensor `bias`.
     pub fn new(
         tensors: &TensorView<B>,
         out_features: usize,
@@ -30,7 +30,8 @@ impl<B: Backend> Linear<B> {
         Ok(Linear { weight, bias, dtype, in_features })
     }
 
-    /// Rows `rows` of the fused matrix `weight`, `[shape[0], shape[1]]`, without a copy.
+    /// Takes rows `rows` of the fused matrix `weight`, which has the shape `shape`, without a copy
+    /// and without a bias.
     pub fn from_fused(
         tensors: &TensorView<B>,
         shape: [usize; 2],
@@ -45,14 +46,15 @@ impl<B: Backend> Linear<B> {
     }
 }
 
-/// The device that computes products, and their precision.
+/// The device that computes matrix multiplications, and their precision.
 pub(crate) struct Matmul<'a, B> {
     pub backend: &'a B,
     pub precision: Precision,
 }
 
 impl<B: Backend> Matmul<'_, B> {
-    /// The epilogue that packs an operation's result, `[rows, in_features]`, for `linears`.
+    /// The epilogue that packs an operation's result, `[rows, in_features]`, as the input of
+    /// `linears`.
     pub fn epilogue<'a, const N: usize>(
         &self,
         packed: &'a mut B::PackedActivations,

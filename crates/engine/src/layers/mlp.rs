@@ -29,7 +29,7 @@ impl MlpShape {
         MlpShape {
             hidden: config.hidden_size,
             intermediate: config.intermediate_size,
-            // Phi's configuration does not mention the biases that its fc1 and fc2 always have.
+            // Phi's configuration file has no key for the biases that fc1 and fc2 always have.
             bias: config.mlp_bias || config.family == Family::Phi,
             activation: config.activation,
         }
@@ -37,7 +37,7 @@ impl MlpShape {
 }
 
 impl<B: Backend> Mlp<B> {
-    /// `gate_proj`, `up_proj` and `down_proj`.
+    /// Builds an MLP from `gate_proj`, `up_proj` and `down_proj`.
     pub fn gated(tensors: &TensorView<B>, shape: MlpShape) -> Result<Self, WeightError> {
         let MlpShape { hidden, intermediate, bias, activation } = shape;
         Ok(Mlp {
@@ -48,7 +48,8 @@ impl<B: Backend> Mlp<B> {
         })
     }
 
-    /// `gate_up_proj`, with the rows of the gate first, and `down_proj`.
+    /// Builds an MLP from `down_proj` and the fused matrix `gate_up_proj`, which has the rows of
+    /// the gate first.
     pub fn fused(tensors: &TensorView<B>, shape: MlpShape) -> Result<Self, WeightError> {
         let MlpShape { hidden, intermediate, bias, activation } = shape;
         let gate_up_proj = tensors.pp("gate_up_proj");
@@ -61,7 +62,7 @@ impl<B: Backend> Mlp<B> {
         })
     }
 
-    /// `fc1` and `fc2`, without a gate.
+    /// Builds an MLP without a gate from `fc1` (up) and `fc2` (down).
     pub fn ungated(tensors: &TensorView<B>, shape: MlpShape) -> Result<Self, WeightError> {
         let MlpShape { hidden, intermediate, bias, activation } = shape;
         Ok(Mlp {
@@ -72,8 +73,8 @@ impl<B: Backend> Mlp<B> {
         })
     }
 
-    /// The epilogue of the operation whose result, `[rows, hidden]`, is the input of
-    /// [`Self::forward`].
+    /// The epilogue for the operation that computes the input of [`Self::forward`], `[rows,
+    /// hidden]`: packs it for the gate and up projections.
     pub fn epilogue<'a>(
         &self,
         ctx: &LayerContext<B>,

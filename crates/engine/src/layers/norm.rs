@@ -10,12 +10,12 @@ use crate::weights::{TensorView, WeightError};
 pub(crate) struct Norm<B: Backend> {
     kind: NormKind,
     weight: B::Vector,
-    /// Layer norms have one.
+    /// `None` for RMSNorm.
     bias: Option<B::Vector>,
 }
 
 impl<B: Backend> Norm<B> {
-    /// `weight` and, for a layer norm, `bias`, both `[features]`.
+    /// Takes the tensor `weight` and, for LayerNorm, the tensor `bias`, both `[features]`.
     pub fn new(
         tensors: &TensorView<B>,
         features: usize,
@@ -64,7 +64,8 @@ impl<B: Backend> Norm<B> {
         self.forward(backend, x, out, Some(epilogue))
     }
 
-    /// `x = norm(x)` for an RMSNorm. With `head_dim` features each head is normalized by itself.
+    /// `x = norm(x)` for an RMSNorm. If the norm has `head_dim` features, each head is normalized
+    /// separately.
     pub fn forward_inplace(&self, backend: &B, x: &mut B::Buffer) -> Result<(), DeviceError> {
         backend.rms_norm_inplace(x, self.weights())
     }

@@ -16,14 +16,14 @@ impl Rope {
     /// The table for positions `0..positions`.
     ///
     /// Dynamic NTK and LongRoPE choose their frequencies by the length of the text, which would
-    /// invalidate keys that are already cached. Here the frequencies follow the loaded context, so
-    /// that a token's bits do not depend on later tokens.
+    /// invalidate keys that are already cached. This implementation chooses them by the length of
+    /// the loaded context, so that a token's activations do not depend on later tokens.
     pub fn new(config: &RopeConfig, positions: usize) -> Self {
         let frequencies = config.inverse_frequencies(positions);
         let scaling = config.attention_scaling();
         let angles = (0..positions).flat_map(|position| {
-            // The product is rounded to f32, as in transformers: at large positions the rounding
-            // error is part of the model.
+            // `position * frequency` is rounded to f32, as in transformers: at large positions the
+            // rounding error is part of the model.
             frequencies.iter().map(move |frequency| f64::from(position as f32 * frequency))
         });
         let (sin, cos) = angles
@@ -32,7 +32,7 @@ impl Rope {
         Rope { cos, sin, rotary_dim: config.rotary_dim, pairing: config.pairing }
     }
 
-    /// The view that kernels read.
+    /// The tables in the form that kernels read.
     pub fn table(&self) -> RopeTable<'_> {
         RopeTable {
             cos: &self.cos,
