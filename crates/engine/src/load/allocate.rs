@@ -1,5 +1,5 @@
-//! [`LoadMemory`]: all memory of a load, allocated before any byte is read, so that a model that
-//! does not fit fails at once.
+//! [`LoadMemory`]: all memory of a load, allocated before any weight is read, so that the load of a
+//! model that does not fit fails at once.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::models::{ForwardScratch, ModelCapacity};
 
 /// Memory on all devices.
 pub(crate) struct LoadMemory {
-    /// One arena for each tier of host memory, as large as its tensors.
+    /// One arena for each tier of host memory, sized for the tensors that are copied into it.
     pub host: BTreeMap<Tier, Arena>,
     /// Indexed as [`DeviceSet::gpus`].
     pub gpus: Vec<GpuArena>,

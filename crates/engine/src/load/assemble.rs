@@ -20,7 +20,7 @@ use crate::models::{
 };
 use crate::weights::{DiskRows, OpenShards, Tensors, WeightError};
 
-/// The modules of the model, on their devices.
+/// Builds the modules of the model from `tensors`, on the devices of the plan.
 pub(crate) fn assemble(
     request: &LoadRequest,
     plan: &LoadPlan,
@@ -52,7 +52,7 @@ pub(crate) fn assemble(
         (DeviceId::Cpu, _) => OnDevice::Cpu(HostLmHead::Resident(lm_head(&tensors.host, config)?)),
     };
     let (positions, kv_blocks) = (request.plan.context, request.plan.kv_blocks);
-    // Without layers on the CPU its RoPE table is never read.
+    // The CPU's RoPE table is read only if the CPU computes layers.
     let rope_positions = if placement.has_layers(DeviceId::Cpu) { positions } else { 0 };
     Ok(ModelParts {
         capacity: ModelCapacity { positions, kv_blocks, precision: plan.dtypes.precision },
@@ -127,7 +127,8 @@ fn final_norm<B: Backend>(
     Norm::new(&tensors.view().pp(name), config.hidden_size, config.norm)
 }
 
-/// Bytes of matrices by the name of their dtype, streamed ones included; for provenance.
+/// Bytes of matrices by the name of their dtype, streamed matrices included; recorded in
+/// provenance.
 fn bytes_by_dtype(plan: &LoadPlan) -> BTreeMap<&'static str, u64> {
     let mut bytes = BTreeMap::new();
     let resident = plan.resident.iter().map(|tensor| (tensor.entry, tensor.dtype));

@@ -11,17 +11,18 @@ use super::plan::bytes_in_memory;
 use super::upload::UPLOAD_BYTES_MAX;
 use crate::devices::OnDevice;
 
-/// Bytes of a chunk that is read without conversion: large enough for a disk's full bandwidth,
-/// small enough to divide a large tensor among threads.
+/// Maximum bytes of a chunk that is read into host memory without conversion: large enough for a
+/// disk's full bandwidth, small enough to divide a large tensor among threads.
 const CHUNK_BYTES_MAX: usize = 32 << 20;
-/// Bytes of a chunk that is converted, and so of each thread's conversion buffer.
+/// Maximum bytes (in the file) of a chunk that is converted on the host, and so of each thread's
+/// conversion buffer.
 const CONVERTED_CHUNK_BYTES_MAX: usize = 4 << 20;
-/// Tensors from this size on are placed for direct reads, which costs up to a page of padding.
+/// Minimum bytes of a tensor that is aligned for direct reads, which costs up to a page of padding.
 const PHASED_BYTES_MIN: usize = 1 << 20;
-/// The largest page size: 16 KiB on some machines.
+/// The largest supported page size: some machines have pages of 16 KiB.
 const PAGE_BYTES_MAX: usize = 16 << 10;
 
-/// A tensor to read, and the arena that it goes to.
+/// A tensor to read, and the arena that its data are read into.
 pub(crate) struct TensorRequest<'a> {
     pub entry: &'a TensorEntry,
     /// The dtype in memory.
@@ -32,16 +33,17 @@ pub(crate) struct TensorRequest<'a> {
 /// A contiguous part of a tensor.
 pub(crate) struct TensorChunk<'a> {
     pub entry: &'a TensorEntry,
-    /// Bytes into the file.
+    /// Offset in the file, in bytes.
     pub offset: u64,
-    /// Bytes in the file.
+    /// Size in the file, in bytes.
     pub bytes: usize,
     pub target: OnDevice<Part, GpuPart>,
     pub conversion: Option<DtypeConversion>,
 }
 
 impl TensorRequest<'_> {
-    /// Bytes in memory; `None` if the elements are not whole quantization blocks.
+    /// Bytes in memory; `None` if the number of elements is not a multiple of the quantization
+    /// block.
     fn bytes(&self) -> Option<usize> {
         let elements = self.entry.shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64))?;
         usize::try_from(self.dtype.bytes_for(elements)?).ok()
@@ -57,11 +59,12 @@ impl TensorRequest<'_> {
     }
 }
 
-/// The memory of each requested tensor.
+/// The memory of each requested tensor, in the order of the requests.
 pub(crate) type Regions = Vec<OnDevice<Region, GpuRegion>>;
 
-/// Takes a region for each tensor and divides it into chunks. Vectors for GPUs (norms, biases) are
-/// read into host memory first: they are small, and are converted to f32 before the upload.
+/// Allocates a region for each tensor in its arena and divides it into chunks. Vectors for GPUs
+/// (norms, biases) get host memory first: they are small, and are converted to f32 before the
+/// upload.
 pub(crate) fn divide<'a>(
     requests: &[TensorRequest<'a>],
 ) -> Result<(Regions, Vec<TensorChunk<'a>>), LoadError> {
@@ -99,8 +102,8 @@ fn region(
 ) -> Result<OnDevice<Region, GpuRegion>, DeviceError> {
     Ok(match tensor.arena {
         _ if tensor.is_vector_on_gpu() => OnDevice::Cpu(vectors.region(bytes)?),
-        // Direct reads require that file offset and address agree modulo the page size; for
-        // buffered reads it does not matter.
+        // Direct reads require that file offset and address are equal modulo the page size;
+        // buffered reads work either way.
         OnDevice::Cpu(arena) if bytes >= PHASED_BYTES_MIN && tensor.conversion().is_none() => {
             OnDevice::Cpu(arena.region_at_phase(bytes, tensor.entry.offset as usize)?)
         }
@@ -109,14 +112,14 @@ fn region(
     })
 }
 
-/// Bytes of a host arena that a tensor may take, padding included.
+/// Upper limit of the bytes that a tensor takes in a host arena, padding included.
 pub(crate) fn host_capacity(entry: &TensorEntry, dtype: Dtype) -> usize {
     let bytes = bytes_in_memory(entry, dtype) as usize;
     let phased = dtype == entry.dtype && bytes >= PHASED_BYTES_MIN;
     bytes + if phased { PAGE_BYTES_MAX + Arena::ALIGNMENT_BYTES } else { Arena::ALIGNMENT_BYTES }
 }
 
-/// Bytes of a GPU arena that a tensor takes, padding included. Vectors are f32 there.
+/// Bytes that a tensor takes in a GPU arena, padding included. Vectors are f32 on GPUs.
 pub(crate) fn gpu_capacity(entry: &TensorEntry, dtype: Dtype) -> usize {
     let dtype = if entry.shape.len() < 2 { Dtype::F32 } else { dtype };
     (bytes_in_memory(entry, dtype) as usize).next_multiple_of(GpuArena::ALIGNMENT_BYTES)
@@ -128,7 +131,8 @@ fn divide_tensor<'a>(
     chunks: &mut Vec<TensorChunk<'a>>,
 ) -> Result<(), DeviceError> {
     let (entry, conversion) = (tensor.entry, tensor.conversion());
-    // A multiple of the target's quantization block, so that each chunk can be converted by itself.
+    // Chunks consist of whole quantization blocks of the target dtype, so that each chunk can be
+    // converted independently of the others.
     let unit = conversion.map_or(1, |_| Dtype::Q8_0.block_elements() * entry.dtype.block_bytes());
     let (limit, target_total) = match region {
         OnDevice::Cpu(region) => {
@@ -146,7 +150,8 @@ fn divide_tensor<'a>(
     let mut done = 0;
     while done < total {
         let bytes = step.min(total - done);
-        // Sizes of source and target are proportional; the last chunk takes the remainder.
+        // The target's bytes are proportional to the file's; the last chunk takes the rounding
+        // remainder.
         let target_bytes = match conversion {
             None => bytes,
             Some(_) if done + bytes == total => {

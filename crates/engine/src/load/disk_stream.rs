@@ -41,23 +41,23 @@ pub(crate) struct DiskReader {
     pub watch: Watch,
 }
 
-/// The receiving end of a [`DiskReader`]'s thread: supplies modules in the order of a forward pass,
-/// over and over.
+/// The receiving end of a [`DiskReader`]'s thread. It supplies the modules in the order of a
+/// forward pass and starts again after the last one.
 pub(crate) struct DiskStream {
     arrivals: Mutex<Receiver<Result<StreamedWeights, LoadError>>>,
 }
 
 impl DiskStream {
-    /// Starts the reading thread. It reads one module ahead; after the last module it reads the
-    /// first one of the next pass.
+    /// Starts the reading thread. The thread reads one module ahead; after the last module it reads
+    /// the first one again, for the next pass.
     pub fn start(reader: DiskReader) -> Result<Self, LoadError> {
-        // A channel without capacity: one module waits in the thread, another is in use. The
-        // planner counts these two buffers.
+        // The channel has no capacity: one module waits in the reading thread while the forward
+        // pass uses another. The planner counts these two buffers.
         let (sender, receiver) = sync_channel(0);
         let started =
             std::thread::Builder::new().name("disk tier".into()).spawn(move || reader.run(&sender));
         // The thread is not joined: it ends when the receiver is dropped, and a thread that hangs
-        // in a read must not block this one.
+        // in a read must not block the caller.
         started.map_err(|cause| LoadError::Thread { what: "disk tier", cause })?;
         Ok(DiskStream { arrivals: Mutex::new(receiver) })
     }
@@ -81,7 +81,8 @@ impl DiskStream {
 impl LayerSource for DiskStream {
     fn layer(&self, layer: usize) -> Result<Box<TransformerLayer<Cpu>>, ForwardError> {
         loop {
-            // Skips modules that an earlier pass left unused: it failed, or requested no logits.
+            // Skips modules that an earlier pass did not use because it failed or requested no
+            // logits.
             if let StreamedWeights::Layer(found, weights) = self.next(&format!("layer {layer}"))?
                 && found == layer
             {
@@ -104,7 +105,7 @@ impl DiskReader {
         for (module, tensors) in self.modules.iter().cycle() {
             let weights = self.read(*module, tensors);
             let failed = weights.is_err();
-            // Ends when the receiver was dropped, or after it got an error.
+            // Ends when the receiver was dropped, or after an error was sent.
             if sender.send(weights).is_err() || failed {
                 return;
             }

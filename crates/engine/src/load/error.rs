@@ -48,7 +48,7 @@ pub enum LoadError {
     )]
     NotFinite {
         position: usize,
-        /// The first bad value.
+        /// The first NaN or infinity.
         found: f32,
     },
     #[error(
@@ -119,7 +119,8 @@ impl HasKind for LoadError {
             LoadError::Shard(cause) => cause.kind(),
             LoadError::Device { cause, .. } => cause.kind(),
             LoadError::Kv(cause) => cause.kind(),
-            // A lost or full GPU keeps its kind, also if the smoke test finds it.
+            // An error of a GPU, such as a lost device, keeps its kind also if the smoke test finds
+            // it.
             LoadError::Smoke(ForwardError::Device(DeviceError::Cuda(cause))) => cause.kind(),
             LoadError::Smoke(_) | LoadError::NotFinite { .. } | LoadError::TooSlow { .. } => {
                 ErrorKind::WrongResult

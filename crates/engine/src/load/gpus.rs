@@ -34,7 +34,7 @@ pub(crate) fn open_gpus(
     opened.into_iter().map(result).collect()
 }
 
-/// The devices of the model, with the links between its GPUs opened and tested.
+/// Combines the CPU and the GPUs into a [`DeviceSet`]; opens and tests the links between the GPUs.
 pub(crate) fn join_devices(
     cpu: Cpu,
     gpus: Vec<GpuSlot>,
@@ -90,8 +90,9 @@ fn open_gpu(
     Ok(GpuSlot { gpu_index, gpu, rope, watch: watch.clone() })
 }
 
-/// The plan's bytes on a GPU without its reserve for the driver, plus 1% and 4 MiB for padding
-/// (tensors are aligned to 256 bytes) and for vectors, which are f32.
+/// Limit on the bytes that the load may allocate on a GPU: the planned bytes without the reserve
+/// for the driver, plus 1% and 4 MiB for padding (tensors are aligned to 256 bytes) and for
+/// vectors, which are stored as f32.
 fn quota_bytes(plan: &Plan, gpu_index: usize) -> u64 {
     let tier = plan.tiers.iter().find(|tier| tier.tier == Tier::Gpu(gpu_index));
     let planned = tier.map_or(0, |tier| tier.total_bytes().saturating_sub(tier.reserve_bytes));

@@ -1,4 +1,4 @@
-//! Memory-mapped weights, used straight from the page cache: for local files that fit into memory.
+//! Memory-mapped weights, read directly from the page cache. For local files that fit into memory.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,8 +15,8 @@ use crate::weights::{Tensor, Tensors, check_identity, file_name};
 /// Bytes that are touched between two reports of progress.
 const TOUCH_BYTES: usize = 16 << 20;
 
-/// The shards that are memory-mapped, one flag each: those whose tensors all stay on the host in
-/// their stored dtype. A shard that must be read anyway is not mapped as well.
+/// One flag for each shard: whether it is memory-mapped. A shard is mapped if all its tensors stay
+/// in host memory in their stored dtype; all other shards are read.
 pub(crate) struct MappedShards(Vec<bool>);
 
 impl MappedShards {
@@ -38,8 +38,8 @@ impl MappedShards {
     }
 }
 
-/// Maps the shards of `mapped` and returns these tensors. Touches every page once, in parallel and
-/// watched, so that no forward pass waits for the disk.
+/// Maps the shards of the tensors `mapped` and returns these tensors. Touches every page once, in
+/// `threads` watched threads, so that no forward pass waits for the disk.
 pub(crate) fn map_tensors(
     inventory: &Inventory,
     mapped: &[&TensorPlan],

@@ -1,9 +1,9 @@
 //! Loads a model: a checkpoint and a placement plan become a [`Model`], or an error that names
 //! file, tensor, device and remedy.
 //!
-//! [`load()`] lists the stages in their order. The [`Watch`] gets the begin and end of every stage
-//! and the progress of every thread that can hang. There is no half-loaded state: weights are made
-//! of [`device::memory::Bytes`], which exist only once they are filled.
+//! [`load()`] lists the stages in their order. The [`Watch`] receives the start and end of every
+//! stage and the progress of every thread that can hang. A model is never partly loaded: weights
+//! consist of [`device::memory::Bytes`], which are created only from completely filled memory.
 
 mod allocate;
 mod assemble;
@@ -47,9 +47,9 @@ pub use request::LoadRequest;
 #[derive(Debug)]
 pub struct Loaded {
     pub model: Model,
-    /// Its KV cache, as planned.
+    /// The model's KV cache, of the planned size.
     pub kv: KvPool,
-    /// Its buffers, as planned.
+    /// The buffers of forward passes, of the planned size.
     pub scratch: ForwardScratch,
     pub report: LoadReport,
 }
@@ -57,7 +57,7 @@ pub struct Loaded {
 /// Loads a model and runs its smoke test.
 ///
 /// # Errors
-/// See [`LoadError`]; all memory is freed.
+/// See [`LoadError`]; on an error all memory is freed.
 pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
     let LoadRequest { checkpoint, plan, watch, .. } = request;
     let mut stages = StageLog { watch, done: Vec::new() };
@@ -206,7 +206,8 @@ fn announce_totals(
         tensors.iter().map(|tensor| tensor.entry.shard).collect()
     };
     let (mapped_shards, read_shards) = (distinct(mapped), distinct(copied));
-    // A mapped file is touched as a whole; of a file that is read, only the tensors are.
+    // A mapped file is touched as a whole; of a file that is read, only the tensors' bytes are
+    // read.
     let mapped_bytes: u64 = mapped_shards.iter().map(|&shard| shards[shard].bytes).sum();
     let copied_bytes: u64 = copied.iter().map(|tensor| tensor.entry.bytes).sum();
     let on_disk: Vec<usize> = plan

@@ -14,7 +14,7 @@ use crate::devices::{DeviceId, ModulePlacement};
 use crate::models::check_supported;
 use crate::weights::{WeightError, is_float};
 
-/// Dtypes that weights are kept in, products compute in and the KV cache is stored in.
+/// Dtypes of weights in memory, of matrix multiplications and of the KV cache.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LoadDtypes {
     pub choice: DtypeChoice,
@@ -31,7 +31,7 @@ pub(crate) struct TensorPlan<'a> {
     pub tier: Tier,
 }
 
-/// A module of the disk tier, which is read for every pass.
+/// A module on the disk tier, which is read from disk in every pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum StreamedModule {
     Layer(usize),
@@ -41,17 +41,17 @@ pub(crate) enum StreamedModule {
 /// A tensor of a streamed module, with the dtype that it is converted to.
 pub(crate) type StreamedTensor = (TensorEntry, Dtype);
 
-/// What happens to each tensor of a checkpoint.
+/// The tier, device and dtype of each tensor of a checkpoint.
 pub(crate) struct LoadPlan<'a> {
     pub dtypes: LoadDtypes,
     pub placement: ModulePlacement,
-    /// The plan's numbers of the GPUs in use, ascending. Virtual GPUs are host memory and not
-    /// among them.
+    /// Numbers (in the placement plan) of the GPUs in use, ascending. Virtual GPUs are host memory
+    /// and are not included.
     pub gpus: Vec<usize>,
     pub resident: Vec<TensorPlan<'a>>,
     /// In the order of a forward pass.
     pub streamed: BTreeMap<StreamedModule, Vec<StreamedTensor>>,
-    /// The embedding, if it is on the disk tier: each pass reads its tokens' rows.
+    /// The embedding, if it is on the disk tier: each pass reads only the rows of its tokens.
     pub embedding_on_disk: Option<(&'a TensorEntry, Dtype)>,
 }
 
@@ -75,7 +75,8 @@ impl<'a> LoadPlan<'a> {
             embedding_on_disk: None,
         };
         for expected in expected_tensors(config) {
-            // An lm_head that some files store beside a tied embedding is not required.
+            // Some files store an lm_head beside a tied embedding; it is not required and not
+            // loaded.
             let required = expected.requirement == Requirement::Required;
             if let Some(entry) = checkpoint.inventory.get(&expected.name).filter(|_| required) {
                 let (kind, tier) = tiers[expected.module];
@@ -111,7 +112,8 @@ impl<'a> LoadPlan<'a> {
                 }
                 self.embedding_on_disk = Some((entry, dtype));
             }
-            // A few kilobytes: resident, since reading them in every pass costs more.
+            // The final norm has a few kilobytes. It stays in memory, since reading it in every
+            // pass costs more.
             ModuleKind::FinalNorm => {
                 self.resident.push(TensorPlan { entry, dtype, tier: Tier::Cpu });
             }
@@ -119,17 +121,17 @@ impl<'a> LoadPlan<'a> {
         Ok(())
     }
 
-    /// Whether the lm_head is read for every pass.
+    /// Whether the lm_head is read from disk in every pass.
     pub fn streams_lm_head(&self) -> bool {
         self.streamed.contains_key(&StreamedModule::LmHead)
     }
 
-    /// Shards with tensors of the disk tier.
+    /// Indices of the shards with tensors of the disk tier.
     pub fn shards_on_disk(&self) -> BTreeSet<usize> {
         self.tensors_on_disk().map(|(entry, _)| entry.shard).collect()
     }
 
-    /// Bytes of the disk tier, in the dtype that they are computed in.
+    /// Bytes of the tensors on the disk tier, in the dtype that they are converted to.
     pub fn bytes_on_disk(&self) -> u64 {
         // A tied embedding is listed twice, as embedding and as lm_head; it counts once.
         let distinct: BTreeMap<&str, u64> = self
@@ -152,7 +154,8 @@ impl<'a> LoadPlan<'a> {
 
 impl LoadDtypes {
     fn of(plan: &Plan) -> Self {
-        // The plan's texts come from the same enums; a plan of a newer version may have others.
+        // The names of dtypes in a plan are those of these enums; a plan of a newer version may
+        // have unknown names, which are replaced by the defaults.
         let choice = DtypeChoice::parse(plan.dtype).unwrap_or_default();
         let kv_dtype = KvDtype::parse(plan.kv_dtype).ok().flatten().unwrap_or(KvDtype::Bf16);
         let precision = match choice {
@@ -164,8 +167,8 @@ impl LoadDtypes {
     }
 }
 
-/// Matrices are converted to the requested dtype; vectors stay as they are until they are uploaded
-/// or used.
+/// The dtype of a tensor in memory. Matrices are converted to the requested dtype; vectors keep
+/// their stored dtype until they are uploaded or used.
 fn dtype_in_memory(choice: DtypeChoice, entry: &TensorEntry) -> Result<Dtype, WeightError> {
     let unusable = || WeightError::Dtype { tensor: entry.name.clone(), found: entry.dtype.name() };
     if entry.shape.len() < 2 {
@@ -219,7 +222,8 @@ fn module_placement(tiers: &[(ModuleKind, Tier)], gpus: &[usize], tied: bool) ->
             ModuleKind::Embedding => placement.embedding = device,
             ModuleKind::Layer(_) => placement.layers.push(device),
             ModuleKind::FinalNorm => placement.final_norm = device,
-            // A tied lm_head uses the embedding's memory, whatever tier the map names for it.
+            // A tied lm_head uses the embedding's memory, so its own tier in the device map is
+            // ignored.
             ModuleKind::Head => {
                 placement.lm_head = if tied { placement.embedding } else { device };
             }

@@ -1,5 +1,5 @@
-//! Parallel reads of large tensors: from the shards into their final place in host memory, through
-//! a bounded buffer if the dtype is converted, and through pinned buffers to the GPUs.
+//! Parallel reads of tensors from the shards: directly into host memory, through a bounded buffer
+//! if the dtype is converted, or through pinned buffers to the GPUs.
 
 use base::unpoisoned;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,14 +18,14 @@ use super::upload::GpuUploader;
 use crate::devices::{DeviceId, OnDevice, gpu_deadline};
 use crate::weights::{OpenShard, OpenShards, Tensor, Tensors, check_identity};
 
-/// How to read.
+/// The threads, files and devices of parallel reads.
 pub(crate) struct Readers<'a> {
-    /// Converts dtypes.
+    /// Converts dtypes on the host.
     pub cpu: &'a Cpu,
     pub shards: &'a OpenShards,
     pub watch: &'a Watch,
     pub threads: usize,
-    /// Prefix of the threads' names on the watch.
+    /// Prefix of the threads' names in the watch's reports.
     pub name: &'static str,
     /// `None` without GPUs.
     pub gpus: Option<GpuTargets<'a>>,
@@ -35,7 +35,7 @@ pub(crate) struct Readers<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct GpuTargets<'a> {
     pub uploader: &'a GpuUploader,
-    /// The plan's numbers of the GPUs.
+    /// Numbers of the GPUs in the placement plan.
     pub gpu_indices: &'a [usize],
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn read(
     finish(readers, requests, regions)
 }
 
-/// Waits for the last uploads and turns filled regions into tensors.
+/// Waits for the last uploads and creates the tensors from the filled regions.
 fn finish(
     readers: &Readers,
     requests: &[TensorRequest],
@@ -125,13 +125,13 @@ impl LoadedTensors {
     }
 }
 
-/// The chunks of a load, which threads take one after the other.
+/// The chunks of a load, taken one after the other by the reader threads.
 struct ReadQueue<'a> {
     readers: &'a Readers<'a>,
-    /// One queue a device, in the order of the files. A thread prefers one device's queue, so that
-    /// all devices get data from the start.
+    /// One queue for each device, sorted by shard and offset. Each thread prefers the queue of one
+    /// device, so that all devices receive data from the start.
     queues: Vec<Mutex<std::vec::IntoIter<TensorChunk<'a>>>>,
-    /// Unfinished chunks of each shard.
+    /// Number of unfinished chunks of each shard.
     remaining: Vec<AtomicUsize>,
     failed: AtomicBool,
     first_error: Mutex<Option<LoadError>>,
@@ -169,8 +169,8 @@ impl<'a> ReadQueue<'a> {
         let mut buffers = ConversionBuffers::default();
         while let Some(chunk) = self.next(thread) {
             if let Err(error) = self.read_chunk(chunk, &progress, &mut buffers) {
-                // Stored before the flag is set: threads that stop because of the flag report an
-                // interruption.
+                // The error is stored before the flag is set, since threads that stop because of
+                // the flag report an interruption and only the first error is kept.
                 lock(&self.first_error).get_or_insert(error);
                 self.failed.store(true, Ordering::Release);
             }
@@ -317,7 +317,7 @@ struct ChunkRead<'a> {
     progress: &'a ThreadProgress,
 }
 
-/// Splits sorted chunks where the device changes.
+/// Splits chunks, which are sorted by device, into one list for each device.
 fn by_device(chunks: Vec<TensorChunk>) -> Vec<Vec<TensorChunk>> {
     let mut queues: Vec<(DeviceId, Vec<TensorChunk>)> = Vec::new();
     for chunk in chunks {
@@ -329,7 +329,7 @@ fn by_device(chunks: Vec<TensorChunk>) -> Vec<Vec<TensorChunk>> {
     queues.into_iter().map(|(_, queue)| queue).collect()
 }
 
-/// Ignores poisoning: the data stay valid, and a panic ends the thread scope anyway.
+/// Locks a mutex. Ignores poisoning: the data stay valid, and a panic ends the thread scope anyway.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     unpoisoned(mutex.lock())
 }

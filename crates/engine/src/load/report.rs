@@ -12,16 +12,17 @@ use super::plan::LoadPlan;
 pub struct LoadReport {
     /// The model's class in transformers.
     pub model_class: String,
-    /// The requested dtype.
+    /// The dtype as requested, for example `auto`.
     pub dtype: String,
     /// See [`crate::Model::precision`].
     pub precision: &'static str,
     pub kernel_set: String,
-    /// Threads that compute.
+    /// Number of compute threads.
     pub threads: usize,
-    /// `copied`, `mapped`, or `mixed` if only some shards could be memory-mapped.
+    /// `copied` (weights are read into memory), `mapped` (used in memory-mapped files), or `mixed`
+    /// if only some shards could be memory-mapped.
     pub residency: &'static str,
-    /// Shards read or mapped.
+    /// Number of shards of the checkpoint.
     pub shards: usize,
     pub bytes_read: u64,
     pub read_bytes_per_s: f64,
@@ -46,13 +47,14 @@ pub struct StageSeconds {
 pub struct TierUse {
     pub tier: Tier,
     pub weights_planned_bytes: u64,
-    /// Padding included.
+    /// Bytes in use, padding included.
     pub weights_bytes: u64,
     pub kv_planned_bytes: u64,
     pub kv_bytes: u64,
     pub activations_planned_bytes: u64,
     pub activations_bytes: u64,
-    /// The memory of a real GPU at the end of the load.
+    /// Memory of the GPU at the end of the load; `None` for tiers that are not a real GPU, and if
+    /// the driver does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<GpuUse>,
 }
@@ -61,23 +63,24 @@ pub struct TierUse {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GpuUse {
     pub name: String,
-    /// Identifies the GPU whatever its number is.
+    /// Identifies the GPU independently of its number.
     pub uuid: String,
     pub total_bytes: u64,
     pub free_bytes: u64,
-    /// Weights, KV cache and activations as planned; compare with `allocated_bytes`.
+    /// Planned bytes of weights, KV cache and activations, for comparison with `allocated_bytes`.
     pub planned_bytes: u64,
-    /// Memory that this process took from the driver.
+    /// Bytes that this process has allocated from the driver.
     pub reserved_bytes: u64,
-    /// The maximum of `reserved_bytes`; the load adds a buffer for dtype conversion.
+    /// Highest value of `reserved_bytes`, which includes the buffer for dtype conversion during the
+    /// load.
     pub peak_reserved_bytes: u64,
     /// The part of `reserved_bytes` that is in use, padding included.
     pub allocated_bytes: u64,
-    /// The limit on `reserved_bytes`: as planned, plus 1%.
+    /// Limit on `reserved_bytes`: the planned bytes plus 1% and 4 MiB.
     pub quota_bytes: u64,
 }
 
-/// The first inference.
+/// Result of the smoke test, a model's first inference.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SmokeTest {
     /// Tokens decoded one at a time.
@@ -85,7 +88,7 @@ pub struct SmokeTest {
     /// Tokens of the prompt, computed in one pass.
     pub prompt_tokens: usize,
     pub seconds: f64,
-    /// Decoded tokens a second.
+    /// Decoded tokens per second.
     pub tok_s: f64,
     /// All logits were finite and the test ended in time. Always true in the report of a load.
     pub ok: bool,
@@ -96,7 +99,7 @@ fn as_map<S: Serializer>(map: &[(String, Tier)], to: S) -> Result<S::Ok, S::Erro
 }
 
 impl TierUse {
-    /// The planned bytes of a tier; nothing used yet.
+    /// The planned bytes of a tier, with the used bytes still 0.
     pub(crate) fn planned(tier: &TierPlan) -> Self {
         TierUse {
             tier: tier.tier,
@@ -111,7 +114,7 @@ impl TierUse {
     }
 }
 
-/// [`LoadReport::residency`].
+/// The value of [`LoadReport::residency`].
 pub(crate) fn residency(plan: &LoadPlan, mapped: &MappedShards) -> &'static str {
     match plan.resident.iter().filter(|tensor| mapped.contains(tensor)).count() {
         0 => "copied",

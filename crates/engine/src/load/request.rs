@@ -1,4 +1,4 @@
-//! [`LoadRequest`]: what to load, and how.
+//! [`LoadRequest`]: the parameters of a load.
 
 use checkpoint::Checkpoint;
 use device::cpu::KernelSet;
@@ -6,27 +6,29 @@ use device::pool::usable_cores;
 use placement::{Plan, READERS_MAX};
 use watch::Watch;
 
-/// What to load, and how.
+/// The parameters of [`super::load()`].
 pub struct LoadRequest<'a> {
-    /// Opened and checked.
+    /// The checkpoint, opened and checked.
     pub checkpoint: &'a Checkpoint,
-    /// The tier of each module.
+    /// The placement plan, with the tier of each module.
     pub plan: &'a Plan,
-    /// Gets progress, and cancels the load.
+    /// Receives progress reports, and can cancel the load.
     pub watch: &'a Watch,
-    /// Threads that compute; `None`: as many as there are usable cores.
+    /// Number of compute threads; `None`: the number of usable cores.
     pub threads: Option<usize>,
-    /// `None`: the best of this CPU, or the one that `VENDOMINI_KERNELS` names.
+    /// CPU kernels; `None`: those that the environment variable `VENDOMINI_KERNELS` names, or else
+    /// the best that this CPU supports.
     pub kernel_set: Option<KernelSet>,
-    /// Whether shards that need no conversion are memory-mapped. For local file systems and ample
-    /// memory only.
+    /// Whether shards that need no conversion are memory-mapped. Only for local file systems and
+    /// machines with ample memory.
     pub file_maps: bool,
     /// Whether reads bypass the page cache; `None`: if the checkpoint is larger than half of the
     /// host's memory.
     pub direct: Option<bool>,
     /// Whether the plan's GPUs are virtual GPUs: host arenas with a hard limit.
     pub virtual_devices: bool,
-    /// The CUDA device ordinal of each of the plan's GPUs; the plan's number where it is missing.
+    /// The CUDA device ordinal of each of the plan's GPUs. A missing ordinal is the GPU's number in
+    /// the plan.
     pub gpu_ordinals: Vec<usize>,
     /// Limit on the duration of the smoke test, in seconds.
     pub smoke_limit_s: f64,

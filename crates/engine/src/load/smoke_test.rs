@@ -1,4 +1,4 @@
-//! The smoke test: a first inference of a few tokens, with a time limit and finite logits.
+//! The smoke test: a first inference of a few tokens, which must end in time with finite logits.
 
 use std::time::Instant;
 
@@ -15,11 +15,11 @@ const PROMPT_TOKENS: usize = 4;
 const DECODE_TOKENS: usize = 8;
 /// Tokens of a typical step of an experiment, for the projected step time.
 const STEP_TOKENS: f64 = 200.0;
-/// A projected step time above this, in seconds, is reported.
+/// A projected step time of more than this many seconds is reported in a note.
 const SLOW_STEP_S: f64 = 120.0;
 
-/// Decodes a few tokens within `limit_s` seconds. A pass that has started is not aborted here; the
-/// supervisor does that.
+/// Decodes a few tokens within `limit_s` seconds. The limit is checked between passes; a pass that
+/// hangs is aborted by the supervisor.
 pub(crate) fn smoke_test(
     model: &Model,
     kv: &mut KvPool,
@@ -55,7 +55,8 @@ impl SmokeTestRun<'_> {
     fn run(&mut self, prompt_tokens: usize, decode_tokens: usize) -> Result<SmokeTest, LoadError> {
         let progress = self.watch.thread("smoke test");
         let vocab = self.model.config().vocab_size as u32;
-        // Any ids do; the first one is the begin-of-sequence token if there is one.
+        // The token ids are arbitrary; the first one is the begin-of-sequence token if the model
+        // has one.
         let first = self.model.config().bos.filter(|&id| id < vocab).unwrap_or(0);
         let prompt: Vec<u32> = (0..prompt_tokens as u32).map(|i| (first + i) % vocab).collect();
         progress.at(Stage::SmokeTest, "prompt", 0);

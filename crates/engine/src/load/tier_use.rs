@@ -13,7 +13,7 @@ use crate::devices::{DeviceId, GpuSlot};
 use crate::kv::KvPool;
 use crate::models::{ForwardScratch, Model};
 
-/// A finished load, to be counted.
+/// The parts of a finished load whose bytes are counted.
 pub(crate) struct LoadedParts<'a> {
     pub mapped: &'a MappedShards,
     pub host: &'a BTreeMap<Tier, Arena>,
@@ -23,7 +23,7 @@ pub(crate) struct LoadedParts<'a> {
     pub scratch: &'a ForwardScratch,
 }
 
-/// Each tier of a plan with its bytes.
+/// The planned and used bytes of every tier of `plan`.
 pub(crate) fn tier_use(plan: &Plan, load_plan: &LoadPlan, parts: &LoadedParts) -> Vec<TierUse> {
     let mut tiers: Vec<TierUse> = plan.tiers.iter().map(TierUse::planned).collect();
     for tier in &mut tiers {
@@ -55,7 +55,7 @@ pub(crate) fn tier_use(plan: &Plan, load_plan: &LoadPlan, parts: &LoadedParts) -
     tiers
 }
 
-/// `None` where the driver does not answer: a loaded model is not given up for a missing figure.
+/// `None` if the driver does not answer: a missing figure does not make the load fail.
 fn gpu_use(slot: &GpuSlot, tier: &TierUse) -> Option<GpuUse> {
     let memory = slot.gpu.memory().ok()?;
     Some(GpuUse {

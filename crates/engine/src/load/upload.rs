@@ -12,7 +12,7 @@ use device::cuda::{Buffer, CudaError, GpuPart, PinnedBuffer, PinnedRing};
 use super::LoadError;
 use crate::devices::{GpuSlot, gpu_deadline};
 
-/// Size and number of the pinned buffers, as planned; independent of the number of GPUs.
+/// Bytes and number of the pinned buffers, as planned; independent of the number of GPUs.
 const BUFFER_BYTES: usize = placement::GPU_STAGING_BYTES as usize;
 const BUFFERS: usize = placement::PINNED_RING_BYTES as usize / BUFFER_BYTES;
 
@@ -23,7 +23,7 @@ const PAGE_BYTES: usize = 16 << 10;
 /// Maximum bytes of a file in one pinned buffer.
 pub(crate) const UPLOAD_BYTES_MAX: usize = BUFFER_BYTES - PAGE_BYTES;
 
-/// The pinned buffers of a load, and on each GPU a buffer for bytes that wait for their conversion.
+/// The pinned buffers of a load, and a buffer on each GPU for bytes that await their conversion.
 pub(crate) struct GpuUploader {
     ring: PinnedRing,
     unconverted: Vec<Mutex<Buffer<u8>>>,
@@ -32,7 +32,7 @@ pub(crate) struct GpuUploader {
 /// A pinned buffer that a reader thread fills.
 pub(crate) struct StagingBuffer {
     buffer: PinnedBuffer,
-    /// Where the file's bytes are in the buffer.
+    /// The part of the buffer that holds the file's bytes.
     range: Range<usize>,
 }
 
@@ -61,7 +61,7 @@ impl GpuUploader {
         Ok(StagingBuffer { buffer, range: start..start + bytes })
     }
 
-    /// Queues the copy of a filled buffer to `part`, converted if requested.
+    /// Queues the copy of a filled buffer to `part`, with an optional conversion on the GPU.
     pub fn upload(
         &self,
         staging: StagingBuffer,
@@ -73,8 +73,8 @@ impl GpuUploader {
         let Some(DtypeConversion { from, to }) = conversion else {
             return Ok(buffer.filled().copy(range, part)?);
         };
-        // Held until the copy and the conversion are queued in this order, so that the next copy
-        // to the same buffer is queued after them.
+        // The lock is held until the copy and the conversion are queued in this order, so that the
+        // next copy to the same buffer is queued after them.
         let mut unconverted = unpoisoned(self.unconverted[gpu].lock());
         unconverted.resize(range.len())?;
         buffer.filled().copy_for_kernels(range, &mut unconverted, 0)?;
