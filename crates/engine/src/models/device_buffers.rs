@@ -9,7 +9,7 @@ use device::cuda::{BatchShape, Buffer, Gpu, GpuPassInput};
 use crate::devices::{DeviceId, DeviceSet, GpuSlot, ModulePlacement, gpu_deadline};
 use crate::layers::{ActivationBuffers, BufferWidths};
 
-/// Buffers of all devices of a model.
+/// Activation buffers of all devices of a model.
 pub(crate) struct DeviceBuffers {
     pub host: ActivationBuffers<Cpu>,
     /// Indexed as [`DeviceSet::gpus`].
@@ -29,7 +29,7 @@ pub(crate) struct GpuBuffers {
 pub(crate) enum HiddenStates {
     /// The residual stream, `[rows, hidden]`.
     Residual,
-    /// Its output rows, `[output_rows, hidden]`.
+    /// The rows of the residual stream whose logits are requested, `[output_rows, hidden]`.
     OutputRows,
     /// The output rows after the final norm, `[output_rows, hidden]`.
     Normed,
@@ -37,9 +37,9 @@ pub(crate) enum HiddenStates {
 
 /// Sizes of the buffers.
 pub(crate) struct DeviceBufferSizes {
-    /// The largest pass.
+    /// The dimensions of the largest pass.
     pub pass: BatchShape,
-    /// Elements of the logits of the largest pass.
+    /// Number of elements of the logits of the largest pass.
     pub logits_len: usize,
     pub precision: Precision,
 }
@@ -80,7 +80,7 @@ impl<B: Backend> ActivationBuffers<B> {
 }
 
 impl DeviceBuffers {
-    /// Buffers on each device for the modules that it computes.
+    /// Allocates buffers on each device for the modules that it computes.
     pub fn new(
         devices: &DeviceSet,
         placement: &ModulePlacement,

@@ -9,7 +9,7 @@ use crate::weights::DiskRows;
 /// The embedding table, `[vocab, hidden]`.
 pub(crate) enum Embedding {
     Resident(Matrix),
-    /// In the checkpoint's files; each pass reads its tokens' rows.
+    /// The table stays in the checkpoint's files; each pass reads the rows of its tokens.
     OnDisk(DiskRows),
 }
 

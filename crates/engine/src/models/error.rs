@@ -8,7 +8,7 @@ use crate::batch::BatchError;
 use crate::kv::KvLayout;
 use crate::weights::WeightError;
 
-/// A model that cannot be composed of its checkpoint.
+/// A model that cannot be built from its checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum CompositionError {
     #[error(
@@ -16,7 +16,7 @@ pub enum CompositionError {
     )]
     Unsupported {
         class_name: String,
-        /// The part that is not implemented.
+        /// The part of the architecture that is not implemented.
         what: &'static str,
     },
     #[error(transparent)]
@@ -32,8 +32,8 @@ impl HasKind for CompositionError {
     }
 }
 
-/// A forward pass that failed. KV blocks of the batch may be half written; other sequences are
-/// unaffected.
+/// A forward pass that failed. The KV blocks that the batch writes to may be partly written; other
+/// sequences are unaffected.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
     /// The batch is invalid; nothing was computed.

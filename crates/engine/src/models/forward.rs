@@ -1,5 +1,5 @@
-//! [`ForwardPass`]: embed -> layers -> final_norm -> lm_head. The residual stream is copied to
-//! another device where the next module is on another one.
+//! [`ForwardPass`]: embed -> layers -> final_norm -> lm_head. The residual stream is copied between
+//! devices wherever two consecutive modules have different devices.
 
 use device::DeviceError;
 use device::backend::{AttentionSequence, Backend, PassInput};
@@ -20,13 +20,13 @@ pub(super) struct ForwardPass<'a> {
     rows: BatchRows<'a>,
     /// The device that has the current hidden states.
     device: DeviceId,
-    /// GPUs whose queued work no later step of the host waits for. A wait on the host covers the
-    /// last GPU alone, so an earlier one that failed or hangs would go unnoticed, or the last one
-    /// would be blamed for it.
+    /// GPUs with queued work that no later step of the host waits for. The host's final wait covers
+    /// only the last GPU. Without a wait for each of these, an earlier GPU that failed or hangs
+    /// would go unnoticed, or the last GPU would be blamed for it.
     unsynchronized: Vec<usize>,
 }
 
-/// A batch's rows, in host memory.
+/// The rows of a batch, in host memory.
 struct BatchRows<'a> {
     batch: &'a Batch<'a>,
     positions: &'a [u32],
@@ -90,7 +90,7 @@ impl<'a> ForwardPass<'a> {
         }
     }
 
-    /// `x = layer(x)` for every transformer layer; writes the rows' keys and values to `kv`.
+    /// `x = layer(x)` for every transformer layer; writes the keys and values of the rows to `kv`.
     pub fn layers(&mut self, kv: &mut KvPool) -> Result<(), ForwardError> {
         kv.layers_mut().iter_mut().enumerate().try_for_each(|(layer, kv)| self.layer(layer, kv))
     }
@@ -123,7 +123,8 @@ impl<'a> ForwardPass<'a> {
         Ok(())
     }
 
-    /// `norm_out = final_norm(x[output_rows])`, `[output_rows, hidden]`.
+    /// `norm_out = final_norm(x[output_rows])`, `[output_rows, hidden]`. Output rows are those
+    /// whose logits are requested.
     pub fn final_norm(&mut self) -> Result<(), ForwardError> {
         let ModelParts { devices, final_norm, config, .. } = self.parts;
         let hidden = config.hidden_size;

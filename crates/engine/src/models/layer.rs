@@ -1,4 +1,4 @@
-//! [`TransformerLayer`]: a layer of any family.
+//! [`TransformerLayer`]: a transformer layer of any model family.
 
 use checkpoint::{Family, ModelConfig};
 use device::{Backend, DeviceError};
@@ -11,7 +11,7 @@ use super::phi3;
 use crate::layers::{ActivationBuffers, LayerContext};
 use crate::weights::Tensors;
 
-/// A layer with all its weights.
+/// A transformer layer with all its weights.
 pub(crate) enum TransformerLayer<B: Backend> {
     Llama(LlamaLayer<B>),
     Olmo2(Olmo2Layer<B>),
@@ -19,7 +19,7 @@ pub(crate) enum TransformerLayer<B: Backend> {
 }
 
 impl<B: Backend> TransformerLayer<B> {
-    /// Layer `layer` of a model, composed of the tensors under `model.layers.{layer}.`.
+    /// Builds layer `layer` of a model from the tensors under `model.layers.{layer}.`.
     pub fn new(
         tensors: &Tensors<B>,
         config: &ModelConfig,
@@ -53,7 +53,7 @@ impl<B: Backend> TransformerLayer<B> {
     }
 }
 
-/// Rejects architectures that no family here composes, before any weight is read.
+/// Rejects architectures that no family in this module implements, before any weight is read.
 pub(crate) fn check_supported(config: &ModelConfig) -> Result<(), CompositionError> {
     let composed = !matches!(config.family, Family::Qwen3Moe | Family::GptOss | Family::DeepseekV2);
     if composed && config.moe.is_none() && config.mla.is_none() {

@@ -1,4 +1,4 @@
-//! [`LayerSource`]: layers of the disk tier, which are read again for every forward pass.
+//! [`LayerSource`]: source of layers on the disk tier, which are read again for every forward pass.
 
 use device::cpu::Cpu;
 

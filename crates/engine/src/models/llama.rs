@@ -1,5 +1,6 @@
-//! Llama, Mistral, Qwen2 and Qwen3: `x += attention(attn_norm(x)); x += mlp(ffn_norm(x))`. They
-//! differ in biases, QK norms and windows, which [`Attention`] takes from the configuration.
+//! Llama, Mistral, Qwen2 and Qwen3: `x += attention(attn_norm(x)); x += mlp(ffn_norm(x))`. These
+//! families differ in biases, QK norms and sliding windows, which [`Attention`] takes from the
+//! configuration.
 
 use checkpoint::ModelConfig;
 use device::{Backend, DeviceError};
@@ -8,7 +9,7 @@ use super::layer::add_to_residual;
 use crate::layers::{ActivationBuffers, Attention, LayerContext, Mlp, MlpShape, Norm};
 use crate::weights::{TensorView, WeightError};
 
-/// One layer.
+/// One transformer layer.
 pub(crate) struct LlamaLayer<B: Backend> {
     attn_norm: Norm<B>,
     attention: Attention<B>,
@@ -17,7 +18,7 @@ pub(crate) struct LlamaLayer<B: Backend> {
 }
 
 impl<B: Backend> LlamaLayer<B> {
-    /// Layer `layer`, with separate projections.
+    /// Builds layer `layer` from separate projection matrices.
     pub fn new(
         tensors: &TensorView<B>,
         config: &ModelConfig,
@@ -28,7 +29,7 @@ impl<B: Backend> LlamaLayer<B> {
         Self::with(tensors, config, attention, mlp)
     }
 
-    /// A layer of the given attention and MLP, which may be stored fused.
+    /// Builds a layer from the given attention and MLP, whose projections may be stored fused.
     pub fn with(
         tensors: &TensorView<B>,
         config: &ModelConfig,

@@ -1,4 +1,4 @@
-//! Model families, one file each, composed of [`crate::layers`]; the model that holds their layers,
+//! The models: one file for each model family, built from [`crate::layers`]; the loaded [`Model`],
 //! and its forward pass.
 
 mod device_buffers;

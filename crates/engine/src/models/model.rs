@@ -20,7 +20,7 @@ use crate::kv::{KvLayout, KvPool};
 use crate::layers::{Linear, Norm, Rope};
 use crate::weights::{Tensors, WeightError};
 
-/// A loaded, immutable model, with all its weights in the tiers that its plan names.
+/// A loaded, immutable model. Its weights are on the tiers that its placement plan names.
 pub struct Model {
     parts: ModelParts,
     limits: BatchLimits,
@@ -45,7 +45,7 @@ pub(crate) struct ModelParts {
     pub dtypes: BTreeMap<&'static str, u64>,
 }
 
-/// The output projection, where the CPU computes it.
+/// The output projection, if the CPU computes it.
 pub(crate) enum HostLmHead {
     Resident(Linear<Cpu>),
     OnDisk(Arc<dyn LayerSource>),
@@ -57,7 +57,7 @@ pub(crate) enum HostLayer {
     OnDisk(Arc<dyn LayerSource>),
 }
 
-/// The output projection; a tied one is the embedding's matrix.
+/// Builds the output projection; a tied one uses the embedding's matrix.
 pub(crate) fn lm_head<B: Backend>(
     tensors: &Tensors<B>,
     config: &ModelConfig,
@@ -83,12 +83,12 @@ impl Model {
         }
     }
 
-    /// The shape of the model.
+    /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.parts.config
     }
 
-    /// Maximum positions of a sequence: the context that was planned.
+    /// Maximum positions of a sequence: the planned context length.
     pub fn context(&self) -> usize {
         self.parts.capacity.positions
     }
@@ -107,7 +107,7 @@ impl Model {
         self.parts.devices.cpu.pool()
     }
 
-    /// Threads that compute.
+    /// Number of compute threads.
     pub fn threads(&self) -> usize {
         self.parts.devices.cpu.pool().threads()
     }
@@ -126,7 +126,7 @@ impl Model {
         }
     }
 
-    /// The shape of its KV cache.
+    /// The shape of the model's KV cache.
     pub fn kv_layout(&self) -> &KvLayout {
         &self.kv_layout
     }
@@ -136,25 +136,25 @@ impl Model {
         self.parts.rope.bytes()
     }
 
-    /// Buffers for passes of as many rows as the planner counts with. One set serves any number of
-    /// sequences.
+    /// Allocates buffers for passes of the maximum number of rows that the planner assumes. One set
+    /// of buffers serves any number of sequences.
     ///
     /// # Errors
-    /// Those of allocating memory on the devices.
+    /// [`DeviceError`] if memory on a device cannot be allocated.
     pub fn scratch(&self) -> Result<ForwardScratch, DeviceError> {
         let ModelParts { devices, placement, config, capacity, .. } = &self.parts;
         ForwardScratch::new(devices, placement, config, *capacity)
     }
 
-    /// Computes `batch`: writes its rows' keys and values to `kv` and returns the logits of
+    /// Computes `batch`: writes the keys and values of its rows to `kv` and returns the logits of
     /// [`Batch::logits_for`].
     ///
-    /// A row's logits have the same bits whatever else is in the batch, however its sequence is
-    /// divided into passes, and on any number of threads. They may be NaN if weights are:
-    /// [`Logits::is_finite`].
+    /// The bits of a row's logits do not depend on the other sequences of the batch, on the
+    /// division of its sequence into passes, or on the number of threads. If weights are NaN,
+    /// logits may be NaN: see [`Logits::is_finite`].
     ///
     /// # Errors
-    /// An invalid batch is rejected before anything is computed.
+    /// See [`ForwardError`]. An invalid batch is rejected before anything is computed.
     pub fn forward<'s>(
         &self,
         batch: &Batch,
@@ -174,8 +174,8 @@ impl Model {
         Ok(Logits::new(&mut logits[..batch.logits_for.len() * vocab], vocab))
     }
 
-    /// As [`Model::forward`], but returns the hidden states after the final norm of
-    /// [`Batch::logits_for`], `[rows, hidden]`, which text embeddings are made of.
+    /// As [`Model::forward`], but returns the hidden states `[rows, hidden]` of the rows
+    /// [`Batch::logits_for`] after the final norm. Text embeddings are computed from them.
     ///
     /// # Errors
     /// As [`Model::forward`].

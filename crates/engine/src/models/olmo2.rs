@@ -8,7 +8,7 @@ use super::layer::add_to_residual;
 use crate::layers::{ActivationBuffers, Attention, LayerContext, Mlp, MlpShape, Norm};
 use crate::weights::{TensorView, WeightError};
 
-/// One layer.
+/// One transformer layer.
 pub(crate) struct Olmo2Layer<B: Backend> {
     attention: Attention<B>,
     attn_norm: Norm<B>,
@@ -17,7 +17,7 @@ pub(crate) struct Olmo2Layer<B: Backend> {
 }
 
 impl<B: Backend> Olmo2Layer<B> {
-    /// Layer `layer`.
+    /// Builds layer `layer`.
     pub fn new(
         tensors: &TensorView<B>,
         config: &ModelConfig,
@@ -38,7 +38,8 @@ impl<B: Backend> Olmo2Layer<B> {
         ctx: &mut LayerContext<B>,
         buffers: &mut ActivationBuffers<B>,
     ) -> Result<(), DeviceError> {
-        // Attention and MLP read the residual stream itself, so no norm packs it for them.
+        // Attention and MLP read the residual stream directly, so it is packed here and not by a
+        // norm.
         ctx.backend().pack(&buffers.x, self.attention.epilogue(ctx, &mut buffers.packed))?;
         self.attention.forward(ctx, buffers)?;
         add_normed(&self.attn_norm, ctx, buffers)?;

@@ -7,7 +7,7 @@ use super::layer::add_to_residual;
 use crate::layers::{ActivationBuffers, Attention, LayerContext, Mlp, MlpShape, Norm};
 use crate::weights::{TensorView, WeightError};
 
-/// One layer.
+/// One transformer layer.
 pub(crate) struct PhiLayer<B: Backend> {
     norm: Norm<B>,
     attention: Attention<B>,
@@ -15,7 +15,7 @@ pub(crate) struct PhiLayer<B: Backend> {
 }
 
 impl<B: Backend> PhiLayer<B> {
-    /// Layer `layer`.
+    /// Builds layer `layer`.
     pub fn new(
         tensors: &TensorView<B>,
         config: &ModelConfig,
@@ -39,7 +39,7 @@ impl<B: Backend> PhiLayer<B> {
         self.norm.forward(ctx.backend(), x, norm_out, Some(epilogue))?;
         self.attention.forward(ctx, buffers)?;
         add_to_residual(ctx, buffers)?;
-        // Attention overwrote `packed`, but not `norm_out`.
+        // `packed` was overwritten by attention, `norm_out` was not.
         ctx.backend().pack(&buffers.norm_out, self.mlp.epilogue(ctx, &mut buffers.packed))?;
         self.mlp.forward(ctx, buffers)?;
         add_to_residual(ctx, buffers)

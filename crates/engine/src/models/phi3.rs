@@ -1,4 +1,4 @@
-//! Phi-3: Llama's layer with fused projections.
+//! Phi-3: Llama's layer with fused projections (`qkv_proj` and `gate_up_proj`).
 
 use checkpoint::ModelConfig;
 use device::Backend;
@@ -7,7 +7,7 @@ use super::llama::LlamaLayer;
 use crate::layers::{Attention, Mlp, MlpShape};
 use crate::weights::{TensorView, WeightError};
 
-/// Layer `layer`.
+/// Builds layer `layer`.
 pub(crate) fn layer<B: Backend>(
     tensors: &TensorView<B>,
     config: &ModelConfig,

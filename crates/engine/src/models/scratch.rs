@@ -23,18 +23,18 @@ pub struct ForwardScratch {
     logits_rows_max: usize,
 }
 
-/// The bounds that buffers are allocated for.
+/// The limits that buffers are allocated for.
 #[derive(Clone, Copy)]
 pub(crate) struct ModelCapacity {
-    /// Positions of a sequence.
+    /// Maximum positions of a sequence.
     pub positions: usize,
-    /// Blocks of the KV pool.
+    /// Number of blocks of the KV pool.
     pub kv_blocks: usize,
     pub precision: Precision,
 }
 
 impl ForwardScratch {
-    /// Buffers for as many rows as the planner counts with.
+    /// Allocates buffers for the maximum number of rows that the planner assumes.
     pub(crate) fn new(
         devices: &DeviceSet,
         placement: &ModulePlacement,
@@ -78,7 +78,7 @@ impl ForwardScratch {
         own as u64 + self.buffers.host.bytes()
     }
 
-    /// Bytes on a GPU, by its index in the model's [`DeviceSet::gpus`].
+    /// Bytes on the GPU with index `gpu` in the model's [`DeviceSet::gpus`].
     pub(crate) fn gpu_bytes(&self, gpu: usize) -> u64 {
         self.buffers.gpus.get(gpu).map_or(0, GpuBuffers::bytes)
     }

@@ -9,12 +9,12 @@ use device::memory::Arena;
 
 use super::{OpenShards, ShardError};
 
-/// A matrix of which single rows are read when they are used: an embedding on the disk tier.
+/// A matrix on the disk tier of which single rows are read when they are used: the embedding.
 pub(crate) struct DiskRows {
     pub shards: Arc<OpenShards>,
     pub entry: TensorEntry,
-    /// The dtype that rows are converted to: the one that the matrix would have in memory, so that
-    /// results do not depend on the tier.
+    /// The dtype that rows are converted to. It is the dtype that the matrix would have in memory,
+    /// so that results do not depend on the tier.
     pub dtype: Dtype,
 }
 

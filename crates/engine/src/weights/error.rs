@@ -1,11 +1,12 @@
-//! Errors of weights ([`WeightError`]) and of the files that they are read from ([`ShardError`]).
+//! Errors of weights ([`WeightError`]) and of the files that contain them ([`ShardError`]).
 
 use std::path::{Path, PathBuf};
 
 use device::DeviceError;
 use error_kind::{ErrorKind, HasKind};
 
-/// A tensor that a model cannot be composed of.
+/// A tensor that is missing, whose shape or dtype does not fit the model, or that a device cannot
+/// use.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
     #[error("tensor {tensor} is not in the checkpoint, but its configuration requires it")]
@@ -13,7 +14,7 @@ pub enum WeightError {
     #[error("tensor {tensor}: shape {expected:?} expected from config.json, {found:?} found")]
     Shape {
         tensor: String,
-        /// `[out_features, in_features]` or `[features]`.
+        /// The shape that the model requires: `[out_features, in_features]` or `[features]`.
         expected: Vec<usize>,
         found: Vec<usize>,
     },
@@ -45,11 +46,11 @@ pub enum ShardError {
     Truncated {
         path: PathBuf,
         tensor: String,
-        /// Bytes into the file.
+        /// Offset in the file, in bytes.
         offset: u64,
-        /// Size of the file when its header was read.
+        /// Size of the file in bytes when its header was read.
         expected: u64,
-        /// Size of the file now.
+        /// Size of the file in bytes now.
         found: u64,
     },
     #[error("{}: replaced or written to while it was being loaded (headers were read from {expected}, now it is {found}); load again once no process writes to it", path.display())]
@@ -57,9 +58,9 @@ pub enum ShardError {
     #[error("{}: {doing} at offset {offset}: {cause}; check the disk or the mount and try again", path.display())]
     Io {
         path: PathBuf,
-        /// `opening`, `reading tensor x`, ...
+        /// The action that failed: for example `read of TENSOR` or `checking its identity`.
         doing: String,
-        /// Bytes into the file.
+        /// Offset in the file, in bytes.
         offset: u64,
         cause: std::io::Error,
     },

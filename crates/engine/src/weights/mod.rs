@@ -1,4 +1,4 @@
-//! Weights in memory by tensor name, and the checkpoint's shards that they are read from.
+//! Weights in memory by tensor name, and the checkpoint's shards that contain them.
 
 mod disk_rows;
 mod error;

@@ -1,4 +1,4 @@
-//! The checkpoint's shards: opened once, and checked to be the files whose headers were read.
+//! The checkpoint's shards: opened once, and checked to be the same files whose headers were read.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -17,14 +17,14 @@ pub(crate) struct OpenShards {
 /// An open shard.
 pub(crate) struct OpenShard {
     pub shard: Shard,
-    /// File name for messages.
+    /// File name, for messages.
     pub name: String,
     file: DirectFile,
 }
 
 impl OpenShards {
-    /// Opens the shards flagged in `used` (one flag a shard), and checks that they are the files
-    /// whose headers were read.
+    /// Opens the shards whose flag in `used` (one for each shard) is set, and checks that they are
+    /// the same files whose headers were read.
     pub fn open(inventory: &Inventory, used: &[bool], mode: ReadMode) -> Result<Self, ShardError> {
         let open = |(shard, &used): (&Shard, &bool)| match used {
             true => OpenShard::open(shard, mode).map(Some),
@@ -34,14 +34,14 @@ impl OpenShards {
         Ok(OpenShards { shards })
     }
 
-    /// Shard `index`, which holds `tensor`.
+    /// The shard with index `index`. `tensor` names the tensor to read, for the error message.
     pub fn get(&self, index: usize, tensor: &str) -> Result<&OpenShard, ShardError> {
         let shard = self.shards.get(index).and_then(Option::as_ref);
         shard.ok_or_else(|| ShardError::NotOpen { tensor: tensor.to_owned() })
     }
 
-    /// Checks the identity of all files again: bytes read before a file was changed and bytes read
-    /// afterwards look the same.
+    /// Checks the identity of all files again: the bytes themselves do not show whether they were
+    /// read before or after a change of the file.
     pub fn recheck(&self) -> Result<(), ShardError> {
         self.shards
             .iter()
@@ -52,7 +52,7 @@ impl OpenShards {
 
 impl OpenShard {
     fn open(shard: &Shard, mode: ReadMode) -> Result<Self, ShardError> {
-        // Checked before the file is opened: if a pipe took the shard's place, opening it would
+        // Checked before the file is opened: if the file was replaced by a pipe, opening it would
         // wait for a writer.
         check_identity(shard, "its header", 0)?;
         let file =
@@ -60,8 +60,8 @@ impl OpenShard {
         Ok(OpenShard { shard: shard.clone(), name: file_name(&shard.path), file })
     }
 
-    /// Fills `buffer` from byte `offset` of the file. `progress` gets the bytes of each system call
-    /// and cancels the read by returning false.
+    /// Fills `buffer` from byte `offset` of the file. `progress` is called with the number of bytes
+    /// of each system call and cancels the read by returning false.
     pub fn read(
         &self,
         tensor: &str,
@@ -81,7 +81,8 @@ pub(crate) fn file_name(path: &Path) -> String {
         .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
-/// Checks that the path still names the file whose header was read, and that it is unchanged.
+/// Checks that the path still refers to the file whose header was read, and that it is unchanged.
+/// `tensor` and `offset` are for the error message.
 pub(crate) fn check_identity(shard: &Shard, tensor: &str, offset: u64) -> Result<(), ShardError> {
     let metadata = std::fs::metadata(&shard.path)
         .map_err(|e| ShardError::io(&shard.path, "checking its identity", offset, e))?;
@@ -115,7 +116,7 @@ fn describe(identity: &FileIdentity, bytes: u64) -> String {
     format!("device {device}, inode {inode}, {bytes} bytes, changed at {modified_ns} ns")
 }
 
-/// Adds the shard and the tensor to an error of the reader.
+/// Converts an error of the reader and adds the shard and the tensor to it.
 fn from_device(error: DeviceError, shard: &Shard, tensor: &str) -> ShardError {
     match error {
         DeviceError::FileEnded { offset, end, .. } => {

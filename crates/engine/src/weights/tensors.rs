@@ -1,4 +1,4 @@
-//! Loaded tensors by name. [`TensorView::pp`] descends into a module, as candle's `VarBuilder::pp`.
+//! Loaded tensors by name. [`TensorView::pp`] selects a submodule, as candle's `VarBuilder::pp`.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use device::Backend;
 
 use super::WeightError;
 
-/// A tensor in the memory of a device. Its data exist only once they are filled.
+/// A tensor in the memory of a device. `data` can be created only from completely filled memory.
 pub(crate) struct Tensor<B: Backend> {
     pub dtype: Dtype,
     /// Row-major.
@@ -16,7 +16,7 @@ pub(crate) struct Tensor<B: Backend> {
     pub data: B::TensorData,
 }
 
-/// Tensors on one device.
+/// The tensors on one device, by name.
 pub(crate) struct Tensors<B: Backend>(BTreeMap<String, Tensor<B>>);
 
 impl<B: Backend> Default for Tensors<B> {
@@ -70,7 +70,7 @@ impl<B: Backend> TensorView<'_, B> {
         self.matrix_rows(name, [rows, cols], 0..rows).map(|(matrix, _)| matrix)
     }
 
-    /// Rows `rows` of the matrix `name`, without a copy, and its dtype.
+    /// Rows `rows` of the matrix `name`, without a copy, and the matrix's dtype.
     pub fn matrix_rows(
         &self,
         name: &str,
@@ -99,7 +99,8 @@ impl<B: Backend> TensorView<'_, B> {
     }
 }
 
-/// Whether single elements of this dtype convert to f32. Norms and biases must have such a dtype.
+/// Whether elements of this dtype are stored singly, not in quantization blocks, and so convert to
+/// f32 one by one. Norms and biases must have such a dtype.
 pub(crate) fn is_float(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
