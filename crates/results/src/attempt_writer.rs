@@ -1,4 +1,5 @@
-//! One attempt at a run: appends rows and commits.
+//! One attempt at a run: appends rows to the attempt's log, and commits the run or records a
+//! failure.
 
 use crate::chain::Chain;
 use crate::claim::Claim;
@@ -10,16 +11,16 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// Whose commit became the run's.
+/// Which attempt committed the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Committed {
-    /// This attempt's.
+    /// This attempt.
     Ours,
-    /// An earlier one; this attempt's record is dropped.
+    /// An earlier attempt; the record of this attempt is discarded.
     Another,
 }
 
-/// Appends rows to a file that no other attempt ever writes.
+/// Appends rows to a log that no other attempt writes to.
 #[derive(Debug)]
 pub struct AttemptWriter {
     folder: PathBuf,
@@ -34,7 +35,7 @@ pub struct AttemptWriter {
 }
 
 impl AttemptWriter {
-    /// Starts the next attempt in a folder that `claim` holds.
+    /// Starts an attempt in the claimed folder, with the lowest unused number from `first` on.
     pub(crate) fn begin(folder: &Path, claim: Claim, first: u64) -> Result<Self, ResultsError> {
         let mut attempt = first;
         loop {
@@ -65,12 +66,12 @@ impl AttemptWriter {
         self.attempt
     }
 
-    /// Rows written.
+    /// Number of rows written.
     pub fn lines(&self) -> u64 {
         self.lines
     }
 
-    /// Seals one row and writes it to the file.
+    /// Appends the chain value to one row and writes the row to the log.
     pub fn append(&mut self, row: &StepRow) -> Result<(), ResultsError> {
         self.line.clear();
         let written = serde_json::to_writer(&mut self.line, row);
@@ -85,12 +86,13 @@ impl AttemptWriter {
         Ok(())
     }
 
-    /// The file's contents, for the run's record.
+    /// Length and chain value of the log, for the run's record.
     pub fn rows(&self) -> RowsRecord {
         RowsRecord { lines: self.lines, bytes: self.bytes, chain: self.chain.to_string() }
     }
 
-    /// Syncs the rows, then commits the run. Fills in `rows` and `timing.attempt`.
+    /// Syncs the log, then commits the run by linking `run.json` into place. Fills in `rows` and
+    /// `timing.attempt` of the record.
     pub fn commit(self, mut record: RunRecord) -> Result<(Committed, RunRecord), ResultsError> {
         record.rows = self.rows();
         record.timing.attempt = self.attempt;
@@ -103,7 +105,8 @@ impl AttemptWriter {
         Ok((if ours { Committed::Ours } else { Committed::Another }, record))
     }
 
-    /// Ends the attempt without a result. The rows stay, and the next attempt continues from them.
+    /// Ends the attempt without a result and records the reason. The rows are kept, and the next
+    /// attempt resumes from them.
     pub fn fail(self, reason: &str) -> Result<(), ResultsError> {
         let path = self.folder.join(format!("failed.{}.json", self.attempt));
         let failure =

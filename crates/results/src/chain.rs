@@ -1,20 +1,19 @@
-//! A hash chain over the rows of a log: each row carries a value over itself and all rows before
-//! it.
+//! A hash chain over the rows of a log: each row carries a hash of itself and all earlier rows.
 
 use twox_hash::XxHash3_64;
 
 const MARK: &str = ",\"chain\":\"";
-/// Hexadecimal digits of the value. 64 bits protect against damage and careless edits. No unkeyed
-/// hash protects against forgery: a replay detects that.
+/// Hexadecimal digits of a chain value. 64 bits detect damage and careless edits. No hash without a
+/// key detects forgery, but a replay does.
 const DIGITS: usize = 16;
 
-/// The chain's state after some rows.
+/// State of the chain after the rows so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Chain(u64);
 
 impl Chain {
     /// Seals one JSON object (text ending in `}`): advances the chain and appends its value as the
-    /// last member.
+    /// object's last field.
     pub(crate) fn seal(&mut self, line: &mut Vec<u8>) {
         debug_assert!(line.ends_with(b"}"));
         line.pop();
@@ -24,8 +23,8 @@ impl Chain {
         line.extend_from_slice(b"\"}");
     }
 
-    /// Checks one sealed line and advances; returns the object without its chain value, or `None`
-    /// if the line does not follow.
+    /// Checks the chain value of one sealed line and advances the chain. Returns the object without
+    /// its chain value, or `None` if the value does not continue the chain.
     pub(crate) fn open(&mut self, line: &str) -> Option<String> {
         let end = line.strip_suffix("\"}")?;
         let split = end.len().checked_sub(DIGITS)?;

@@ -1,5 +1,5 @@
-//! Claims: which process works on a run. They avoid double work; correctness does not depend on
-//! them.
+//! Claims: files that record which process works on a run. They only avoid duplicate work;
+//! correctness does not depend on them.
 
 use crate::disk;
 use crate::error::ResultsError;
@@ -9,24 +9,24 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Age at which a claim of another host that was not refreshed is taken over.
+/// Time without a refresh after which a claim of another host is taken over.
 pub(crate) const STALE_AFTER: Duration = Duration::from_secs(120);
 
-/// A process, distinguished from others even if its pid is reused.
+/// Identity of a process and of one store in it, unique even if a pid is reused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     pub host: String,
     /// Boot id and pid namespace, within which a pid is unique.
     pub world: String,
     pub pid: u32,
-    /// Start time of the process in ticks since boot.
+    /// Start time of the process in clock ticks since boot.
     pub started_ticks: u64,
-    /// Distinguishes several stores of one process.
+    /// Distinguishes the stores of one process.
     pub store: u64,
 }
 
 impl Owner {
-    /// This process.
+    /// The identity of this process, with a new `store` number at each call.
     pub fn here() -> Self {
         static STORES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_string();
@@ -43,12 +43,13 @@ impl Owner {
         }
     }
 
-    /// Part of a file name, unique among processes that share the folder.
+    /// Tag for file names, unique among the processes that share the folder.
     pub(crate) fn tag(&self) -> String {
         format!("{}-{}-{}", self.pid, self.started_ticks, self.store)
     }
 
-    /// Whether the process has ended; `None` if `here` cannot tell.
+    /// Whether the process has ended. `None` if it runs under another boot or pid namespace than
+    /// `here`, so that this cannot be determined.
     fn gone(&self, here: &Owner) -> Option<bool> {
         let comparable = !self.world.is_empty() && self.world == here.world;
         comparable.then(|| started_ticks(self.pid) != Some(self.started_ticks))
@@ -61,8 +62,9 @@ impl std::fmt::Display for Owner {
     }
 }
 
-/// Start time of a process: field 22 of /proc/<pid>/stat, counted after the command name, which may
-/// contain spaces and parentheses. `None` for zombies.
+/// Start time of a process in clock ticks since boot: field 22 of /proc/<pid>/stat, counted from
+/// the end of the command name, which may contain spaces and parentheses. `None` for zombies and if
+/// there is no such process.
 fn started_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
@@ -76,7 +78,7 @@ fn started_ticks(pid: u32) -> Option<u64> {
 /// The result of claiming a run.
 #[derive(Debug)]
 pub enum ClaimOutcome {
-    /// The run is claimed until the claim is dropped.
+    /// The run is claimed until this claim is dropped.
     Acquired(Claim),
     /// Another process holds the claim.
     HeldBy(Owner),
@@ -93,13 +95,13 @@ impl Claim {
     /// Claims the run in `folder`, which must exist.
     pub(crate) fn take(folder: &Path, owner: &Owner) -> Result<ClaimOutcome, ResultsError> {
         let path = folder.join("claim");
-        // Reading first costs one read; a failed attempt to link costs four changes to the folder,
-        // and many processes claim the same runs.
+        // Reading an existing claim is one operation; a failed attempt to create one is four
+        // (create, write, link, remove), and many processes claim the same runs.
         if let Some(who) = Claim::holder(folder, owner)? {
             return Ok(ClaimOutcome::HeldBy(who));
         }
-        // Each iteration either takes the claim or removes a stale one. After three, other
-        // processes are doing the same.
+        // Each iteration takes the claim, finds a live owner or removes a stale claim. After three
+        // iterations without success, other processes are claiming the same run.
         for _ in 0..3 {
             if create(&path, owner)? {
                 return Ok(ClaimOutcome::Acquired(Claim { path, owner: owner.clone() }));
@@ -116,7 +118,7 @@ impl Claim {
         })
     }
 
-    /// The live owner of the claim in `folder`, as far as `here` can tell.
+    /// The owner of the claim in `folder`, if it is alive as far as `here` can tell.
     pub(crate) fn holder(folder: &Path, here: &Owner) -> Result<Option<Owner>, ResultsError> {
         Ok(match holder(&folder.join("claim"), here)? {
             ClaimState::Alive(who) => Some(who),
@@ -124,9 +126,9 @@ impl Claim {
         })
     }
 
-    /// Renews the claim for other hosts.
+    /// Updates the claim's modification time, so that other hosts do not consider it stale.
     pub(crate) fn refresh(path: &Path) {
-        // Errors are ignored: a lost claim costs double work at most.
+        // Errors are ignored: a lost claim costs only duplicate work.
         if let Ok(file) = OpenOptions::new().write(true).open(path) {
             let _ = file.set_modified(SystemTime::now());
         }
@@ -139,7 +141,8 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Only this process's claim: after a pause, another may have taken it over.
+        // Removes the file only if this claim is still in it: if this process was paused, another
+        // may have taken the run over.
         if let Ok(Some(bytes)) = disk::read(&self.path)
             && serde_json::from_slice::<Owner>(&bytes).is_ok_and(|who| who == self.owner)
         {
@@ -148,7 +151,8 @@ impl Drop for Claim {
     }
 }
 
-/// Links a written claim into place, so that no reader sees a partial one.
+/// Writes the claim to a temporary file and hard-links that to `path`, so that no reader sees a
+/// partial claim. Returns `false` if a claim exists.
 fn create(path: &Path, owner: &Owner) -> Result<bool, ResultsError> {
     let sibling = path.with_file_name(format!("claim.{}.new", owner.tag()));
     let fail = |what| {
@@ -176,7 +180,7 @@ fn create(path: &Path, owner: &Owner) -> Result<bool, ResultsError> {
 enum ClaimState {
     None,
     Alive(Owner),
-    /// The file's bytes.
+    /// Contents of the claim file, with which `remove_stale` detects a change.
     Stale(Vec<u8>),
 }
 
@@ -201,7 +205,8 @@ fn holder(path: &Path, here: &Owner) -> Result<ClaimState, ResultsError> {
     })
 }
 
-/// Removes a stale claim; puts it back if it changed since it was read.
+/// Removes a stale claim with the contents `seen`; restores the claim if its contents changed since
+/// they were read.
 fn remove_stale(path: &Path, owner: &Owner, seen: &[u8]) -> Result<(), ResultsError> {
     let aside = path.with_file_name(format!("claim.{}.dead", owner.tag()));
     match fs::rename(path, &aside) {

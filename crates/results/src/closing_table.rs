@@ -1,4 +1,4 @@
-//! The table that `run` prints at its end.
+//! The table that `run` prints when it finishes.
 
 use crate::run_record::RunRecord;
 use std::collections::BTreeMap;
@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClosingRow {
     pub run: String,
-    /// Levels of the factors, such as `p_shock=0.5 #0`.
+    /// Levels of the factors and index of the replicate, such as `p_shock=0.5 #0`.
     pub cell: String,
     pub steps: u64,
     pub orders_shipped: u64,
     pub net_worth: f64,
-    /// Mean error by kind; `None` if none was known.
+    /// Mean prediction error by kind; `None` if no error was known.
     pub mean_pe: BTreeMap<String, Option<f64>>,
-    /// Type and onset of the first crash.
+    /// Type and onset step of the first crash.
     pub crash: Option<(String, u64)>,
     /// How the episode ended.
     pub outcome: String,

@@ -27,7 +27,8 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, ResultsError> {
 pub(crate) fn read_document<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ResultsError> {
     let Some(bytes) = read(path)? else { return Ok(None) };
     let bad = |source| ResultsError::BadDocument { path: path.to_path_buf(), source };
-    // The version comes first: a document of another version may lack required fields.
+    // The version is checked before the fields: a document of another version may lack required
+    // ones.
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(bad)?;
     let found = value.get("schema_version").and_then(serde_json::Value::as_u64);
     if let Some(found) = found.filter(|found| *found != u64::from(SCHEMA_VERSION)) {
@@ -40,8 +41,9 @@ pub(crate) fn read_document<T: DeserializeOwned>(path: &Path) -> Result<Option<T
     serde_json::from_value(value).map(Some).map_err(bad)
 }
 
-/// Publishes a document atomically and once: writes a sibling, syncs it, links it into place.
-/// `false` if the name existed already.
+/// Creates a JSON document atomically, unless `path` exists: writes and syncs a temporary file in
+/// the same folder, whose name contains `tag`, and hard-links it to `path`. Returns `false` if
+/// `path` existed.
 pub(crate) fn link_document<T: Serialize>(
     path: &Path,
     tag: &str,
@@ -54,7 +56,7 @@ pub(crate) fn link_document<T: Serialize>(
     name.push(format!(".{tag}.new"));
     let sibling = path.with_file_name(name);
     let outcome = write_synced(&sibling, &bytes).and_then(|()| link_once(&sibling, path));
-    // A leftover sibling is harmless, so errors are ignored.
+    // A leftover temporary file is harmless, so errors are ignored.
     let _ = fs::remove_file(&sibling);
     let linked = outcome?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))?;
@@ -70,12 +72,13 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), ResultsError
     file.sync_all().map_err(fail)
 }
 
-/// `link()`: atomic on every file system that supports it, NFS included. `false` if the name
-/// exists.
+/// Hard-links `from` to `to`, which is atomic on every file system that supports links, NFS
+/// included. Returns `false` if `to` exists.
 fn link_once(from: &Path, to: &Path) -> Result<bool, ResultsError> {
     match fs::hard_link(from, to) {
         Ok(()) => Ok(true),
-        // After a lost reply, NFS may answer "exists" for the link that this call created.
+        // If the server's reply is lost and the request is repeated, NFS may report `AlreadyExists`
+        // for the link that this call created.
         Err(source) if source.kind() == ErrorKind::AlreadyExists => Ok(same_file(from, to)),
         Err(source)
             if matches!(source.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) =>
@@ -100,13 +103,13 @@ fn same_file(_: &Path, _: &Path) -> bool {
     false
 }
 
-/// Makes the entries of a folder durable.
+/// Syncs a folder, so that new and renamed entries survive a crash.
 pub(crate) fn sync_folder(path: &Path) -> Result<(), ResultsError> {
     let folder =
         File::open(path).map_err(|source| ResultsError::from_io("open", path, None, source))?;
     match folder.sync_all() {
         Ok(()) => Ok(()),
-        // Some network file systems cannot sync a folder, and do not need to.
+        // Some network file systems cannot sync a folder, and do not need it.
         Err(source)
             if matches!(source.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) =>
         {
@@ -116,7 +119,7 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), ResultsError> {
     }
 }
 
-/// Names in a folder, sorted; empty if the folder does not exist.
+/// Names of the entries of a folder, sorted; empty if the folder does not exist.
 pub(crate) fn names(path: &Path) -> Result<Vec<String>, ResultsError> {
     let fail = |source| ResultsError::from_io("read", path, None, source);
     let entries = match fs::read_dir(path) {

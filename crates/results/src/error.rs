@@ -1,10 +1,10 @@
-//! Everything that can go wrong with results on disk.
+//! Errors of reading and writing results.
 
 use error_kind::{ErrorKind, HasKind};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// One key in which a folder and a configuration differ.
+/// A configuration key whose value in the folder differs from the given one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConfigDifference {
     pub key: String,
@@ -22,13 +22,13 @@ impl std::fmt::Display for ConfigDifference {
     }
 }
 
-/// Everything that can go wrong with results on disk.
+/// Errors of reading and writing results.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
-    /// Any other failure of the file system.
+    /// A failed file operation that no other variant describes.
     #[error("cannot {what} {}{}: {source}", path.display(), at_byte(*offset))]
     Io {
-        /// The verb: "read", "create", ...
+        /// The failed operation as a verb: "read", "create", ...
         what: &'static str,
         path: PathBuf,
         /// Byte offset in the file, if known.
@@ -86,7 +86,7 @@ pub enum ResultsError {
     /// The file has another format version.
     #[error("{} has format version {found}; this program reads version {expected}", path.display())]
     OtherVersion { path: PathBuf, found: u64, expected: u32 },
-    /// A log was edited, cut or damaged.
+    /// A log was edited, truncated or damaged.
     #[error("{} line {line}: expected {expected}, found {found}. The log was edited, cut or damaged", path.display())]
     BadLine {
         path: PathBuf,
@@ -112,7 +112,7 @@ pub enum ResultsError {
 }
 
 impl ResultsError {
-    /// The error for a failed system call, by remedy.
+    /// The variant for a failed system call; each variant has its own remedy.
     pub(crate) fn from_io(
         what: &'static str,
         path: &Path,

@@ -1,18 +1,20 @@
-//! `experiment.json` and `models/<name>.json`.
+//! The documents `experiment.json` and `models/<name>.json`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// `experiment.json`: configuration and provenance of a folder.
+/// `experiment.json`: configuration and provenance of an experiment's folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExperimentRecord {
     /// [`crate::SCHEMA_VERSION`].
     pub schema_version: u32,
     pub name: String,
-    /// The resolved configuration: dotted key -> value, `grid.<key>` -> list for the factors.
+    /// The resolved configuration: dotted key -> value, and `grid.<key>` -> list of levels for the
+    /// factors.
     pub configuration: BTreeMap<String, Value>,
-    /// Execution settings of the first process: deadlines, dtype, memory limits. Not compared.
+    /// Execution settings of the process that created the folder: deadlines, dtype, memory limits.
+    /// They are not compared when the folder is opened again.
     #[serde(default)]
     pub execution: BTreeMap<String, Value>,
     /// Hash of `configuration`.
@@ -22,7 +24,7 @@ pub struct ExperimentRecord {
     pub provenance: Provenance,
 }
 
-/// Origin of the results. Depends on the machine and is never compared.
+/// Origin of the results. Depends on the machine and is not compared.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Provenance {
     /// Version of the program.
@@ -34,7 +36,7 @@ pub struct Provenance {
     pub config_file: Option<String>,
     /// Notes on the configuration, such as keys in an older spelling.
     pub notes: Vec<String>,
-    /// Unix time of the start.
+    /// Unix time of the start, in seconds.
     pub begun_unix_s: u64,
 }
 
@@ -43,12 +45,13 @@ pub struct Provenance {
 pub struct ModelRecord {
     /// [`crate::SCHEMA_VERSION`].
     pub schema_version: u32,
-    /// Name in the configuration.
+    /// Name of the model in the configuration.
     pub name: String,
-    /// Blob ids, or headers and sizes.
+    /// Hash that identifies the weights, from blob ids or from file headers and sizes; for a remote
+    /// model, its name.
     pub identity: String,
     /// The dtype of the computation.
     pub dtype: String,
-    /// The kernel set and the revision of its arithmetic: `avx512/2`.
+    /// Kernel set and revision of its arithmetic, such as `avx512/3`.
     pub kernel_set: String,
 }

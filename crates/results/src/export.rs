@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
 
-/// A table.
+/// A table that can be exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportTable {
     /// One row per step.
@@ -20,14 +20,14 @@ pub enum ExportTable {
     Runs,
 }
 
-/// A file format.
+/// File format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportFormat {
     /// One JSON object per line.
     Jsonl,
-    /// RFC 4180; structured values as JSON text, null as an empty field.
+    /// CSV after RFC 4180; structured values are JSON text, and null is an empty field.
     Csv,
-    /// Typed columns; structured values as JSON text.
+    /// Parquet with typed columns; structured values are JSON text.
     Parquet,
 }
 
@@ -62,19 +62,20 @@ impl FromStr for ExportFormat {
     }
 }
 
-/// What an export wrote.
+/// Numbers of exported runs and rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExportSummary {
-    /// Runs written.
+    /// Number of exported runs.
     pub runs: usize,
     pub rows: usize,
-    /// Uncommitted runs, which are not written.
+    /// Number of uncommitted runs, which are not exported.
     pub left_out: usize,
 }
 
-/// Writes a table of all committed runs in the order of their ids, and checks each log.
+/// Writes a table of all committed runs, ordered by run id. The steps table also checks the chain
+/// of each log.
 ///
-/// `out_name` appears in errors.
+/// `out_name` is the name of the output in error messages.
 pub fn export(
     store: &Store,
     table: ExportTable,
@@ -152,7 +153,7 @@ fn steps(folder: &RunFolder, sheet: &mut TextSheet) -> Result<(), ResultsError> 
     Ok(())
 }
 
-/// Columns of the steps table, the most used ones first.
+/// Columns of the steps table, the most used first.
 const STEP_COLUMNS: [&str; 25] = [
     "run_id",
     "step",
@@ -255,7 +256,7 @@ impl TextSheet<'_> {
                 self.columns.iter().map(|name| field(value(name))).collect::<Vec<_>>().join(",")
                     + "\r\n"
             }
-            // Parquet is written by `ParquetSheet`.
+            // Parquet is written by `ParquetSheet`, never by this function.
             ExportFormat::Jsonl | ExportFormat::Parquet => {
                 let ordered = self.columns.iter().map(|name| (name.clone(), value(name).clone()));
                 Value::Object(ordered.collect()).to_string() + "\n"

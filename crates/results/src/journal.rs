@@ -1,4 +1,4 @@
-//! Journals: progress entries of each process, for `status`.
+//! Journals: files of progress entries, one per process, from which `status` computes throughput.
 
 use crate::claim::Owner;
 use crate::disk;
@@ -10,9 +10,9 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Subfolder of an experiment's folder.
+/// Subfolder of an experiment's folder that holds the journals.
 const FOLDER: &str = "journals";
-/// Least time between progress entries.
+/// Minimum time between progress entries.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes read from the end of a long journal, about 500 entries.
 const TAIL_BYTES: u64 = 128 << 10;
@@ -23,20 +23,20 @@ pub struct Journal {
     path: PathBuf,
     file: File,
     counts: JournalCounts,
-    /// Runs in flight, and their steps so far.
+    /// Run id -> steps completed so far, of the runs in flight.
     steps_in_flight: BTreeMap<String, u64>,
     written: SystemTime,
 }
 
-/// Counts since the start of a process.
+/// Counts of a process at the time of an entry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct JournalCounts {
-    /// Steps without replayed ones.
+    /// Steps completed since the start of the process, without replayed ones.
     pub steps: u64,
     pub reply_tokens: u64,
-    /// Runs in flight.
+    /// Number of runs in flight.
     pub in_flight: u64,
-    /// Steps of the runs in flight, with replayed ones.
+    /// Steps completed so far in the runs in flight, including replayed ones.
     pub steps_open: u64,
     pub runs_done: u64,
 }
@@ -44,7 +44,7 @@ pub struct JournalCounts {
 /// A line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JournalEntry {
-    /// Unix time.
+    /// Unix time of the entry, in seconds.
     pub at_unix_s: f64,
     #[serde(flatten)]
     pub event: JournalEvent,
@@ -52,15 +52,15 @@ pub struct JournalEntry {
     pub counts: JournalCounts,
 }
 
-/// What a process reports.
+/// An event that a process reports.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "deed")]
 pub enum JournalEvent {
-    /// The process opened the folder.
+    /// The process opened the experiment's folder.
     Began {
         /// Upper bound on the steps of the remaining runs.
         steps_left_max: u64,
-        /// Remaining runs.
+        /// Number of remaining runs.
         runs_left: u64,
     },
     /// A run was started or resumed.
@@ -81,7 +81,7 @@ pub enum JournalEvent {
 }
 
 impl Journal {
-    /// Creates the journal of this process.
+    /// Creates the journal of this process in the experiment's folder `root`.
     ///
     /// # Errors
     /// The folder or file cannot be created.
@@ -109,7 +109,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// A run starts, or is resumed after `replayed` steps.
+    /// Records that a run starts, or is resumed after `replayed` steps.
     ///
     /// # Errors
     /// The entry cannot be written.
@@ -118,7 +118,7 @@ impl Journal {
         self.write(JournalEvent::Started { run_id: run_id.into() })
     }
 
-    /// Counts a step; writes an entry at intervals.
+    /// Counts a step; writes a progress entry if the last entry is old enough.
     ///
     /// # Errors
     /// The entry cannot be written.
@@ -134,7 +134,7 @@ impl Journal {
         }
     }
 
-    /// A run is committed.
+    /// Records that a run is committed.
     ///
     /// # Errors
     /// The entry cannot be written.
@@ -144,7 +144,7 @@ impl Journal {
         self.write(JournalEvent::Finished { run_id: run_id.into() })
     }
 
-    /// An attempt failed.
+    /// Records that an attempt failed.
     ///
     /// # Errors
     /// The entry cannot be written.
@@ -153,7 +153,7 @@ impl Journal {
         self.write(JournalEvent::Failed { run_id: run_id.into() })
     }
 
-    /// The process ends.
+    /// Records that the process ends.
     ///
     /// # Errors
     /// The entry cannot be written.
@@ -179,8 +179,8 @@ pub(crate) fn unix_s(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// The entries of each journal that was written to within `within`, in the order of file names; of
-/// a long journal, the first entry and the last few hundred.
+/// Entries of each journal that was modified within the last `within`, ordered by file name. Of a
+/// long journal, only the first entry and the last few hundred.
 ///
 /// # Errors
 /// A journal cannot be read. Torn lines, which a kill leaves, are skipped.

@@ -12,16 +12,16 @@
 //!     run.json                       the commit: synced, then hard-linked into place once
 //! ```
 //!
-//! A lease cannot fence a writer that was only paused, so correctness does not depend on one: an
-//! attempt never writes into another's file, and the first attempt to `link()` its `run.json` is
-//! the run. The claim only avoids double work.
+//! A lease cannot stop a writer that was only paused, so correctness does not depend on leases: an
+//! attempt never writes into the log of another, and the first attempt that hard-links its
+//! `run.json` into place is the committed one. The claim only avoids duplicate work.
 //!
-//! Each row carries a chain value over itself and all rows before it, so that an edited or cut log
-//! is reported with its line number.
+//! Each row carries a hash of itself and all earlier rows, so that an edited or truncated log is
+//! reported with the line number.
 //!
-//! Modules, each of which imports only those before it:
-//! schema, error, disk; chain, raw_json, records and rows; claim; attempt_writer, packed_log,
-//! run_folder; journal, throughput; store; status, export.
+//! Modules in dependency order; each imports only from those listed earlier: schema, error, disk;
+//! chain, raw_json, records and rows; claim; attempt_writer, packed_log, run_folder; journal,
+//! throughput; store; status, export.
 mod attempt_writer;
 mod chain;
 mod claim;

@@ -10,23 +10,25 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// Smaller logs are not compressed: they save little, and plain text is easier to use.
+/// Minimum size in bytes of a log to be compressed: smaller logs save little, and plain text is
+/// easier to use.
 const BYTES_MIN: u64 = 1 << 20;
 
-/// Path of a log's compressed form.
+/// Path of the compressed log that replaces `log`.
 pub(crate) fn packed_path(log: &Path) -> PathBuf {
     let mut name = OsString::from(log);
     name.push(".zst");
     PathBuf::from(name)
 }
 
-/// Compresses a finished log if it is long. The plain log is removed after the compressed one is on
-/// disk and decompresses to the same bytes; a kill at any instant leaves one of them complete.
+/// Compresses the complete log of a committed run if it is long, and returns whether it did. The
+/// plain log is removed only after the compressed one is on disk and is known to decompress to the
+/// same bytes, so a kill at any instant leaves at least one of them complete.
 pub(crate) fn pack(log: &Path) -> Result<bool, ResultsError> {
     let fail = |what: &'static str| move |source| ResultsError::from_io(what, log, None, source);
     let long = match fs::metadata(log) {
         Ok(about) => about.len() >= BYTES_MIN,
-        // Another process packed it.
+        // Another process has compressed the log already.
         Err(source) if source.kind() == ErrorKind::NotFound => false,
         Err(source) => return Err(fail("read")(source)),
     };
@@ -44,7 +46,7 @@ pub(crate) fn pack(log: &Path) -> Result<bool, ResultsError> {
     let placed = disk::write_synced(&sibling, &packed)
         .and_then(|()| fs::rename(&sibling, &to).map_err(fail("rename")));
     if placed.is_err() {
-        // A leftover sibling is harmless, so errors are ignored.
+        // A leftover temporary file is harmless, so errors are ignored.
         let _ = fs::remove_file(&sibling);
     }
     placed?;
@@ -56,8 +58,9 @@ pub(crate) fn pack(log: &Path) -> Result<bool, ResultsError> {
     }
 }
 
-/// The file and bytes of a log, the plain one if it exists; `None` if there is neither. A damaged
-/// compressed log gives the bytes before the damage, which end in a torn or wrong line.
+/// Path and decompressed bytes of a log: of the plain file if it exists, else of the compressed
+/// one; `None` if neither exists. Of a damaged compressed log, the bytes decompressed before the
+/// damage: they end in a torn or wrong line, which the caller reports.
 pub(crate) fn read(log: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, ResultsError> {
     if let Some(bytes) = disk::read(log)? {
         return Ok(Some((log.to_path_buf(), bytes)));
@@ -66,15 +69,16 @@ pub(crate) fn read(log: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, ResultsErro
     let Some(bytes) = disk::read(&packed)? else { return Ok(None) };
     let mut plain = Vec::with_capacity(bytes.len() * 8);
     if let Ok(mut decoder) = StreamingDecoder::new(&bytes[..]) {
-        // Bytes before the error stay in the buffer, and its end is reported as an invalid line.
+        // The bytes decompressed before an error are kept, and the caller reports the invalid line
+        // at their end.
         let _cut = decoder.read_to_end(&mut plain);
     }
     Ok(Some((packed, plain)))
 }
 
 fn compressed(source: File) -> io::Result<Vec<u8>> {
-    // `FrameCompressor` panics on read errors. `ErrorCapture` ends the input instead and keeps the
-    // error.
+    // `FrameCompressor` panics on read errors. `ErrorCapture` reports the end of the input instead
+    // and stores the error.
     let mut failed = None;
     let mut packed = Vec::new();
     let mut compressor = FrameCompressor::new(CompressionLevel::Fastest);
@@ -85,7 +89,7 @@ fn compressed(source: File) -> io::Result<Vec<u8>> {
     failed.map_or(Ok(packed), Err)
 }
 
-/// A reader that ends at the first error and keeps it.
+/// A reader that reports the end of the file at the first error and stores that error.
 struct ErrorCapture<'a> {
     source: File,
     failed: &'a mut Option<io::Error>,
@@ -106,7 +110,7 @@ impl Read for ErrorCapture<'_> {
     }
 }
 
-/// Whether compressed bytes decompress to the contents of a file.
+/// Whether the compressed bytes decompress to the contents of the file `plain`.
 fn same(packed: &[u8], mut plain: File) -> io::Result<bool> {
     let mut decoder = StreamingDecoder::new(packed).map_err(io::Error::other)?;
     let (mut unpacked, mut original) = (vec![0; 1 << 16], vec![0; 1 << 16]);

@@ -1,5 +1,5 @@
-//! A table as Parquet: one optional column per name, row groups of bounded size. Structured values
-//! are JSON text, as in CSV.
+//! Writes a table as Parquet: one nullable column per name, in row groups of bounded size.
+//! Structured values are JSON text, as in CSV.
 
 use crate::error::ResultsError;
 use base::unpoisoned;
@@ -15,9 +15,9 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// Bytes of text after which a row group is written.
+/// Buffered bytes (length of texts, 8 bytes for any other value) at which a row group is written.
 const GROUP_BYTES_MAX: usize = 32 << 20;
-/// Rows after which a row group is written.
+/// Buffered rows at which a row group is written.
 const GROUP_ROWS_MAX: usize = 100_000;
 
 /// Type of a column's values.
@@ -30,7 +30,7 @@ pub(crate) enum ColumnKind {
 }
 
 impl ColumnKind {
-    /// The narrowest type that holds all values; text without any.
+    /// The narrowest type that can hold all non-null values; `Text` if there are none.
     pub fn of<'a>(values: impl Iterator<Item = &'a Value>) -> ColumnKind {
         let kind = |value: &Value| match value {
             Value::Number(number) if number.as_i64().is_some() => ColumnKind::Whole,
@@ -50,7 +50,8 @@ impl ColumnKind {
     }
 }
 
-/// Output of the Parquet writer, which must own a `Send` writer; `ParquetSheet` copies it to `out`.
+/// In-memory output of the Parquet writer, which must own an output that is `Send`; `ParquetSheet`
+/// copies the bytes to `out`.
 #[derive(Clone, Default)]
 struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 
@@ -72,7 +73,7 @@ pub(crate) struct ParquetSheet<'a> {
     buffer: SharedBuffer,
     writer: SerializedFileWriter<SharedBuffer>,
     columns: Vec<(String, ColumnKind)>,
-    /// Values of the next row group, by column.
+    /// Values of the next row group, `[column][row]`.
     pending: Vec<Vec<Value>>,
     pending_bytes: usize,
     rows: usize,

@@ -5,13 +5,14 @@ use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-/// Part of a row as JSON text. Rows are written at 100,000 per second, and value trees would take
-/// most of that time.
+/// Part of a row as JSON text. Up to 100,000 rows per second are written, and building `Value`
+/// trees would take most of that time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawJson(Box<str>);
 
-/// The struct name that serde_json writes verbatim. Its own `RawValue` uses the same name, but can
-/// only be created by parsing or by growing a string. A test fails if the name changes.
+/// Name of the struct whose only field serde_json writes verbatim. serde_json's `RawValue` uses the
+/// same name, but can only be created by parsing or by serializing into a new string. A test fails
+/// if serde_json changes the name.
 const VERBATIM: &str = "$serde_json::private::RawValue";
 
 thread_local! {
@@ -19,7 +20,7 @@ thread_local! {
 }
 
 impl RawJson {
-    /// The JSON of a value; `null` if it cannot be serialized.
+    /// Serializes a value; `null` if it cannot be serialized.
     pub fn of(value: &impl Serialize) -> RawJson {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
@@ -33,12 +34,12 @@ impl RawJson {
         &self.0
     }
 
-    /// Parses the text as a type.
+    /// Parses the text as a value of type `T`.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.text())
     }
 
-    /// Parses the text as a value tree.
+    /// Parses the text as a `Value` tree; `null` if that fails.
     pub fn value(&self) -> serde_json::Value {
         self.read().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! One row of `steps.<attempt>.jsonl`.
+//! Rows of the log `steps.<attempt>.jsonl`, one per step, and their parts.
 
 use crate::raw_json::RawJson;
 use crate::run_record::CrashRecord;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// One message of the prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromptMessage {
-    /// system, user or assistant.
+    /// `system`, `user` or `assistant`.
     pub role: Cow<'static, str>,
     pub content: String,
 }
@@ -19,9 +19,9 @@ pub struct PromptMessage {
 /// and no action replaces it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParseFailure {
-    /// cut_off, invalid_json, schema_mismatch, refusal, no_call, several_calls.
+    /// `cut_off`, `invalid_json`, `schema_mismatch`, `refusal`, `no_call` or `several_calls`.
     pub kind: String,
-    /// The problem, as the agent reads it.
+    /// Description of the problem, as shown to the agent.
     pub detail: String,
 }
 
@@ -32,29 +32,30 @@ pub struct ActionRow {
     pub arguments: Map<String, Value>,
 }
 
-/// The world's answer to a call.
+/// Result of a tool call in the world.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
     /// Whether the call succeeded.
     pub success: bool,
     pub failure: Option<String>,
-    /// The tool's answer, as data.
+    /// The tool's answer as JSON.
     pub answer: Value,
 }
 
-/// One scored field of a card.
+/// Predicted and actual value of one scored field of a prediction card.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PairRow {
-    /// The step of the card.
+    /// The step in which the card was given.
     pub card_step: u64,
     pub field: Cow<'static, str>,
-    /// temporal, quantity, cost or causal.
+    /// `temporal`, `quantity`, `cost` or `causal`.
     pub kind: Cow<'static, str>,
     pub predicted: f64,
     pub actual: f64,
-    /// |predicted - actual| / max(|actual|, 1); for causal 0 or 1.
+    /// |predicted - actual| / max(|actual|, 1); 0 or 1 if `kind` is `causal`.
     pub error: f64,
-    /// |predicted - actual| / max(|predicted|, 1): the published form.
+    /// |predicted - actual| / max(|predicted|, 1), the published definition; 0 or 1 if `kind` is
+    /// `causal`.
     pub error_published: f64,
 }
 
@@ -63,69 +64,73 @@ pub struct PairRow {
 pub struct SimilarityRow {
     /// Identity of the embedding model.
     pub embedder: String,
-    /// Cosine of the summary's embedding and the mean embedding of the first eight summaries.
+    /// Cosine similarity of the summary's embedding and the mean embedding of the first eight
+    /// summaries.
     pub cosine: f64,
 }
 
-/// One step of a run. A row depends only on the run's seed and the replies, not on clock, host or
-/// cache.
+/// One step of a run. A row depends only on the run's configuration and seed and on the replies,
+/// not on clock, host or cache.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRow {
     pub run_id: String,
-    /// Counted from 1.
+    /// Number of the step, counted from 1.
     pub step: u64,
-    /// The world's day, from 1.
+    /// Day of the world on which the step was taken, counted from 1.
     pub day: u64,
-    /// Messages added to the conversation since the last reply. These messages, the replies and
-    /// the history policy determine each prompt completely. Where exchanges are dropped, the
-    /// prices at the head of the first observation and a line about the gap precede the first
-    /// kept message.
+    /// Messages added to the conversation since the last reply. These messages, the replies and the
+    /// history policy determine each prompt completely. If exchanges are dropped, the price list of
+    /// the first observation and a line about the gap precede the first kept message.
     pub prompt: Vec<PromptMessage>,
-    /// Number of oldest exchanges dropped from this request.
+    /// Number of oldest exchanges (observation and reply) that this request leaves out.
     #[serde(default)]
     pub history_dropped: u64,
     /// Seed of the sampler in this step.
     pub sampling_seed: u64,
     /// The complete reply.
     pub reply: String,
-    /// Finish reason: stop, length or deadline.
+    /// Finish reason of the reply: `stop` or `length`.
     pub finish: Cow<'static, str>,
-    /// Set if the reply holds no valid action.
+    /// Why the reply holds no valid action; `None` if it holds one.
     pub parse_failure: Option<ParseFailure>,
     pub action: Option<ActionRow>,
     /// The prediction card as the agent gave it.
     pub card: Option<Value>,
-    /// Why a required card is missing, or what is wrong with the card.
+    /// `absent` if a required card is missing, otherwise why the card is malformed or which of its
+    /// fields are invalid; `None` if there is no problem.
     #[serde(default)]
     pub card_problem: Option<String>,
     pub result: ResultRow,
-    /// Prediction errors that became known in this step: kind -> mean, null where none did.
+    /// Mean of the prediction errors that became known in this step, by kind; null for kinds
+    /// without one.
     pub pe: BTreeMap<Cow<'static, str>, Option<f64>>,
-    /// The scored fields.
+    /// Predicted and actual values of the card fields scored in this step.
     #[serde(default)]
     pub pe_pairs: Vec<PairRow>,
-    /// EWMA and window means after this step.
+    /// EWMA and window means of the prediction errors after this step, by kind.
     #[serde(default)]
     pub pe_scales: RawJson,
     /// Shocks of this step, each with its effect.
     pub shocks: Vec<RawJson>,
-    /// Crash detectors that fired in this step, each with its onset.
+    /// Crashes whose detectors fired for the first time in this step, each with its onset.
     pub crashes: Vec<CrashRecord>,
     /// Input of the crash detectors, for running them again on this log.
     #[serde(default)]
     pub detector: RawJson,
-    /// Set where embeddings are available.
+    /// `None` for the first summaries, which form the reference, and if the provider has no
+    /// embeddings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub similarity: Option<SimilarityRow>,
     /// Figures of the world after the step (cash, stock, orders shipped, ...).
     #[serde(default)]
     pub state: RawJson,
-    /// How the episode ended, in its last row.
+    /// How the episode ended; set only in its last row.
     #[serde(default)]
     pub ending: Option<String>,
     pub prompt_tokens: u64,
     pub reply_tokens: u64,
-    /// Kernel set of the row, if it differs from the folder's (--accept-mixed).
+    /// Kernel set that computed the reply, if it differs from the model's recorded one
+    /// (`--accept-mixed`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixed_kernels: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! The folder of a run: attempts, failures, the commit.
+//! The folder of one run: starts attempts, and lists and reads attempts, failures and the committed
+//! record. Rows are written and committed in `attempt_writer`.
 
 use crate::attempt_writer::AttemptWriter;
 use crate::chain::Chain;
@@ -9,7 +10,8 @@ use crate::run_record::{RunFailure, RunRecord};
 use crate::{disk, packed_log};
 use std::path::{Path, PathBuf};
 
-/// `runs/<ab>/<run_id>`.
+/// The folder `runs/<ab>/<run_id>` of one run, where `<ab>` are the first two characters of the run
+/// id.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
@@ -19,13 +21,13 @@ pub struct RunFolder {
 #[derive(Debug, Clone)]
 pub struct RunAttempt {
     pub number: u64,
-    /// The log.
+    /// Path of the log.
     pub path: PathBuf,
-    /// Sealed lines, whole and in order, without newlines.
+    /// Lines of the log with their chain values, complete and in order, without newlines.
     pub lines: Vec<String>,
-    /// The rows in them.
+    /// The rows parsed from `lines`.
     pub rows: Vec<StepRow>,
-    /// What was dropped: a torn last line, or all from a damaged line on.
+    /// Why the end of the log was dropped: a torn last line, or a damaged line and all after it.
     pub note: Option<String>,
 }
 
@@ -43,12 +45,12 @@ impl RunFolder {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// The run's record, if the run is done.
+    /// The committed record; `None` if the run is not committed.
     pub fn committed(&self) -> Result<Option<RunRecord>, ResultsError> {
         disk::read_document(&self.path.join("run.json"))
     }
 
-    /// Whether the run is done; does not read the record.
+    /// Whether the run is committed; does not read the record.
     pub fn is_committed(&self) -> bool {
         self.path.join("run.json").exists()
     }
@@ -59,12 +61,12 @@ impl RunFolder {
         Claim::take(&self.path, owner)
     }
 
-    /// The live process that holds the run's claim, as far as `here` can tell.
+    /// The process that holds the run's claim, if it is alive as far as `here` can tell.
     pub fn held_by(&self, here: &Owner) -> Result<Option<Owner>, ResultsError> {
         Claim::holder(&self.path, here)
     }
 
-    /// Starts an attempt in a log of its own.
+    /// Starts a new attempt, which writes its rows to a new log.
     pub fn begin(&self, claim: Claim) -> Result<AttemptWriter, ResultsError> {
         let last = self.attempts()?.last().copied().unwrap_or(0);
         AttemptWriter::begin(&self.path, claim, last + 1)
@@ -79,7 +81,7 @@ impl RunFolder {
         Ok(numbers)
     }
 
-    /// Failures, oldest first.
+    /// Records of the failed attempts, oldest first.
     pub fn failures(&self) -> Result<Vec<RunFailure>, ResultsError> {
         let mut failures = Vec::new();
         for number in self.numbers("failed.", ".json")? {
@@ -95,7 +97,8 @@ impl RunFolder {
         Ok(numbers)
     }
 
-    /// The attempt to resume: the one with the most valid rows. `None` if no row was written.
+    /// The attempt to resume: the one with the most valid rows. `None` if no attempt has a valid
+    /// row.
     pub fn longest_attempt(&self) -> Result<Option<RunAttempt>, ResultsError> {
         let mut best: Option<RunAttempt> = None;
         for number in self.attempts()? {
@@ -107,7 +110,8 @@ impl RunFolder {
         Ok(best)
     }
 
-    /// The committed rows. An edited, cut or damaged log is an error with the line number.
+    /// The rows of the committed attempt. An edited, truncated or damaged log is an error with the
+    /// line number.
     pub fn rows(&self) -> Result<Vec<StepRow>, ResultsError> {
         Ok(self.committed_attempt()?.rows)
     }
@@ -133,7 +137,7 @@ impl RunFolder {
         Ok(scan.attempt)
     }
 
-    /// The valid rows of an uncommitted attempt; a torn or damaged end is dropped and noted.
+    /// The valid rows of an attempt, committed or not; a torn or damaged end is dropped and noted.
     pub fn read_attempt(&self, number: u64) -> Result<RunAttempt, ResultsError> {
         let log = self.log(number);
         let (path, bytes) = packed_log::read(&log)?.unwrap_or((log, Vec::new()));
@@ -143,7 +147,8 @@ impl RunFolder {
         Ok(attempt)
     }
 
-    /// Compresses the log of a committed run if it is long. Readers see the same rows at any time.
+    /// Compresses the log of a committed run if it is long, and returns whether it did. Readers get
+    /// the same rows at any time.
     pub fn pack(&self) -> Result<bool, ResultsError> {
         match self.committed()? {
             Some(record) => packed_log::pack(&self.log(record.timing.attempt)),
@@ -156,7 +161,7 @@ impl RunFolder {
     }
 }
 
-/// A log, parsed up to its first invalid line.
+/// A log, parsed up to the first invalid line.
 struct LogScan {
     attempt: RunAttempt,
     chain: Chain,

@@ -1,4 +1,4 @@
 //! Version of the file formats.
 
-/// Version of everything that this crate writes; folders of another version are refused.
+/// Version of all file formats that this crate writes. Documents of another version are rejected.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum RunState {
     Done,
-    /// Started, neither committed nor failed.
+    /// Started, but neither committed nor failed.
     Begun {
         /// Whether a live process works on the run.
         running: bool,
@@ -33,29 +33,30 @@ pub enum RunState {
 pub struct Status {
     /// Number of runs.
     pub total: usize,
-    /// Committed.
+    /// Number of committed runs.
     pub done: usize,
-    /// Started, neither committed nor failed.
+    /// Number of runs that are started, but neither committed nor failed.
     pub begun: usize,
-    /// Part of `begun` on which a live process works.
+    /// Number of the `begun` runs on which a live process works.
     pub running: usize,
-    /// Runs whose last attempt failed.
+    /// Number of runs whose last attempt failed.
     pub failed: usize,
-    /// Not started.
+    /// Number of runs that are not started.
     pub left: usize,
-    /// Steps of the committed runs.
+    /// Total steps of the committed runs.
     pub steps: u64,
-    /// Wall time of the committed runs.
+    /// Sum of the wall times of the committed attempts, in seconds.
     pub seconds: f64,
     /// Throughput of the running processes over the last minutes.
     #[serde(rename = "pace")]
     pub throughput: Throughput,
-    /// Seconds until all runs are done at this throughput, if runs are as long as the committed
-    /// ones, or, before the first commit, as long as they may be. `None` without throughput.
+    /// Estimated seconds until all runs are done at the present throughput, if the remaining runs
+    /// have the mean length of the committed ones or, before the first commit, their maximum
+    /// length. `None` without throughput.
     pub eta_s: Option<f64>,
-    /// Outcome -> committed runs.
+    /// Outcome -> number of committed runs.
     pub outcomes: BTreeMap<String, usize>,
-    /// Run id -> reason.
+    /// Run id -> failure of the last attempt.
     pub failures: BTreeMap<String, RunFailure>,
 }
 
@@ -122,6 +123,6 @@ fn eta_s(status: &Status, journals: &[Vec<JournalEntry>]) -> Option<f64> {
         0 => longest()?,
         done => left * status.steps as f64 / done as f64,
     };
-    // Steps of runs in flight are done already.
+    // Runs in flight count as left, but some of their steps are done already.
     Some((steps - status.throughput.steps_open as f64).max(0.0) / rate)
 }

@@ -1,4 +1,5 @@
-//! An experiment's folder.
+//! An experiment's folder: opens or creates it, checks its configuration and models, and claims
+//! runs.
 
 use crate::claim::{Claim, ClaimOutcome, Owner};
 use crate::disk;
@@ -14,7 +15,8 @@ use std::time::Duration;
 
 const REFRESH_INTERVAL: Duration = Duration::from_secs(15);
 
-/// An experiment's folder, open for reading and, with claims, for writing.
+/// An experiment's folder, opened for reading, or by [`Store::create`] also for running
+/// experiments; the claims of such a store are refreshed.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
@@ -24,7 +26,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or creates the folder for `record`. For a folder of another configuration, the error
+    /// Opens or creates the folder for `record`. If the folder has another configuration, the error
     /// lists the keys that differ.
     pub fn create(root: &Path, record: &ExperimentRecord) -> Result<Store, ResultsError> {
         disk::make_folder(root)?;
@@ -64,13 +66,14 @@ impl Store {
         &self.record
     }
 
-    /// The recorded model of this name, if any.
+    /// The record of the model of this name; `None` if the model was not used yet.
     pub fn model(&self, name: &str) -> Result<Option<ModelRecord>, ResultsError> {
         disk::read_document(&self.model_path(name))
     }
 
-    /// Records the model of a name, or checks it against the recorded one. Returns the kernel set
-    /// to mark rows with: `Some` only if it differs and `accept_mixed` allows that.
+    /// Records `model` if its name is new, otherwise checks it against the recorded one. Returns
+    /// the kernel set with which rows must be marked: `Some` only if it differs from the recorded
+    /// one and `accept_mixed` is set.
     pub fn admit_model(
         &self,
         model: &ModelRecord,
@@ -152,12 +155,14 @@ fn differences(
         stored: stored.get(key).cloned(),
         given: given.get(key).cloned(),
     };
-    // Compared as text: 1 and 1.0 have different hashes, so they are different experiments.
+    // Values are compared as JSON text: 1 and 1.0 have different hashes, so they are different
+    // experiments.
     let text = |map: &BTreeMap<String, Value>, key: &String| map.get(key).map(Value::to_string);
     keys.into_iter().filter(|key| text(stored, key) != text(given, key)).map(difference).collect()
 }
 
-/// A thread that refreshes the claims of this process for other hosts.
+/// A thread that updates the modification times of this process's claims, so that other hosts do
+/// not consider them stale.
 #[derive(Debug)]
 struct ClaimHeartbeat {
     shared: Arc<(Mutex<HeartbeatState>, Condvar)>,
@@ -173,7 +178,8 @@ impl ClaimHeartbeat {
     fn start() -> ClaimHeartbeat {
         let shared: Arc<(Mutex<HeartbeatState>, Condvar)> = Arc::default();
         let of_thread = shared.clone();
-        // Without the thread, claims become stale for other hosts, which costs double work only.
+        // Without the thread, other hosts consider the claims stale, which costs only duplicate
+        // work.
         let _ = std::thread::Builder::new()
             .name("claims".into())
             .spawn(move || refresh_claims(&of_thread));

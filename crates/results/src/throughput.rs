@@ -4,26 +4,27 @@ use crate::journal::{JournalCounts, JournalEntry, JournalEvent};
 use serde::Serialize;
 use std::time::Duration;
 
-/// Time span over which throughput is measured.
+/// Time span, up to now, over which throughput is measured.
 pub(crate) const WINDOW: Duration = Duration::from_secs(300);
 
 /// Throughput of all running processes over the last minutes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Throughput {
-    /// Processes whose journals have not ended.
+    /// Number of processes whose journals do not end with an `Ended` entry.
     pub processes: usize,
-    /// Runs in flight.
+    /// Number of runs in flight.
     pub in_flight: u64,
-    /// Steps of the runs in flight.
+    /// Steps completed so far in the runs in flight, including replayed ones.
     pub steps_open: u64,
-    /// Steps per second, all processes together; `None` without any.
+    /// Steps per second of all processes together; `None` if none completed a step in the window.
     pub steps_per_s: Option<f64>,
     /// Reply tokens per second, all processes together.
     pub reply_tokens_per_s: Option<f64>,
 }
 
-/// Throughput at `now_unix_s` from the entries of each process. A killed process counts with fewer
-/// and fewer steps per second until its journal is older than the window.
+/// Throughput at Unix time `now_unix_s`, from the journal entries of each process. The measured
+/// rate of a killed process declines until its journal is older than the window and is no longer
+/// read.
 pub(crate) fn throughput(journals: &[Vec<JournalEntry>], now_unix_s: f64) -> Throughput {
     let mut throughput = Throughput::default();
     for entries in journals {
@@ -48,8 +49,8 @@ pub(crate) fn throughput(journals: &[Vec<JournalEntry>], now_unix_s: f64) -> Thr
     throughput
 }
 
-/// Time and counts from which a process is measured: its last entry before the window, or the start
-/// of its first run.
+/// Unix time and counts from which the rate of a process is measured: the last entry before the
+/// window, or the start of the first run if no step was completed before the window.
 fn baseline(entries: &[JournalEntry], window_unix_s: f64) -> Option<(f64, JournalCounts)> {
     let before = entries
         .iter()
@@ -80,13 +81,13 @@ mod tests {
     fn processes_count_from_their_first_run_or_from_the_start_of_the_window() {
         let began = JournalEvent::Began { steps_left_max: 100, runs_left: 1 };
         let started = || JournalEvent::Started { run_id: "a".into() };
-        // 60 s of loading do not count: 100 steps in 50 s.
+        // 60 s of model loading are excluded: 100 steps in 50 s.
         let loaded = vec![
             entry(900.0, began.clone(), 0),
             entry(960.0, started(), 0),
             entry(1005.0, JournalEvent::Progress, 100),
         ];
-        // Earlier steps do not count: 1000 steps in 310 s.
+        // Steps before the window are excluded: 1000 steps in 310 s.
         let long = vec![
             entry(0.0, started(), 0),
             entry(700.0, JournalEvent::Progress, 5000),

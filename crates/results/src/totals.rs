@@ -13,7 +13,8 @@ pub struct RunTotals {
     pub shocks: u64,
     /// Replies without a valid action, by kind.
     pub parse_failures: BTreeMap<String, u64>,
-    /// Rows with a card problem.
+    /// Number of rows with a card problem: a required card is absent, or a card is malformed or has
+    /// invalid fields.
     pub cards_missing: u64,
     pub prompt_tokens: u64,
     pub reply_tokens: u64,
@@ -32,7 +33,7 @@ impl RunTotals {
         self.prompt_tokens += row.prompt_tokens;
         self.reply_tokens += row.reply_tokens;
         for (kind, error) in &row.pe {
-            // `entry` would copy the name for each row.
+            // `entry` would clone the key for each row.
             if !self.pe.contains_key(kind) {
                 self.pe.insert(kind.clone(), Default::default());
             }
@@ -43,7 +44,8 @@ impl RunTotals {
         }
     }
 
-    /// Mean error by kind over the steps in which one became known; `None`, not 0, without any.
+    /// Mean prediction error by kind, over the steps in which an error of that kind became known;
+    /// `None`, not 0, for kinds without a known error.
     pub fn mean_pe(&self) -> BTreeMap<String, Option<f64>> {
         let mean = |&(sum, count): &(f64, u64)| (count > 0).then(|| sum / count as f64);
         self.pe.iter().map(|(kind, parts)| (kind.to_string(), mean(parts))).collect()

@@ -1,4 +1,5 @@
-//! Tests of the store: torn, edited and cut logs, claims, commits, folders of other configurations.
+//! Tests of the store: torn, edited and truncated logs, claims, commits, folders of other
+//! configurations.
 
 use error_kind::{ErrorKind, HasKind};
 use results::*;
