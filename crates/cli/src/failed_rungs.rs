@@ -1,18 +1,18 @@
-//! Rungs of the ladder on which memory ran out in mid-load, in this worker and in earlier ones that
-//! were killed.
+//! Rungs of the fallback ladder on which memory ran out during a load, in this worker process or in
+//! earlier ones that were killed.
 
 use placement::FailedRung;
 use serde::{Deserialize, Serialize};
 
-/// The environment variable that passes them to the next worker, as JSON.
+/// The environment variable that passes the failed rungs to the next worker process, as JSON.
 pub const VARIABLE: &str = "VENDOMINI_FAILED_RUNGS";
 
-/// Each rung that failed, with the model's name as typed.
+/// Pairs of a model's name as typed and a rung that failed for that model.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailedRungs(Vec<(String, FailedRung)>);
 
 impl FailedRungs {
-    /// The rungs that failed in earlier workers.
+    /// The rungs that failed in earlier worker processes.
     pub fn from_env() -> Self {
         // Only a supervisor sets the variable; any other value is ignored.
         std::env::var(VARIABLE)
@@ -21,20 +21,21 @@ impl FailedRungs {
             .unwrap_or_default()
     }
 
-    /// The value for the next worker's environment.
+    /// The value of [`VARIABLE`] for the next worker's environment.
     ///
     /// # Errors
-    /// If it cannot be written as JSON.
+    /// If the rungs cannot be serialized as JSON.
     pub fn to_variable(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }
 
-    /// The rungs of one model.
+    /// The rungs that failed for one model.
     pub fn of(&self, model: &str) -> Vec<FailedRung> {
         self.0.iter().filter(|(of, _)| of == model).map(|(_, failed)| failed.clone()).collect()
     }
 
-    /// Adds a rung. `false`: it had failed before, so trying again is useless.
+    /// Adds a failed rung. Returns `false` if the rung had failed before, so that another attempt
+    /// would be useless.
     pub fn add(&mut self, model: &str, failed: FailedRung) -> bool {
         let known = self.0.iter().any(|(of, earlier)| of == model && earlier.rung == failed.rung);
         if !known {

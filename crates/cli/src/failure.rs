@@ -1,10 +1,10 @@
-//! The error of a command, and the exit code of each kind of error.
+//! The error that ends a command, and the exit code of each kind of error.
 
 use error_kind::{ErrorKind, HasKind};
 
-/// Exit codes, after sysexits.h where it has them. Scripts rely on them.
+/// Exit codes, from sysexits.h where it has a suitable one. Scripts depend on these numbers.
 pub mod exit {
-    /// Runs of an experiment failed.
+    /// Some runs of an experiment failed.
     pub const RUNS_FAILED: u8 = 1;
     /// The command line or configuration is wrong.
     pub const USAGE: u8 = 2;
@@ -16,25 +16,25 @@ pub mod exit {
     pub const UNAVAILABLE: u8 = 69;
     /// A bug in vendomini.
     pub const SOFTWARE: u8 = 70;
-    /// The model does not fit, or the process was killed for memory.
+    /// The model does not fit, or memory ran out.
     pub const MEMORY: u8 = 71;
     /// An I/O error.
     pub const IO: u8 = 74;
-    /// Stalled, too slow, or past the deadline.
+    /// The command stalled, was too slow, or passed its deadline.
     pub const STALLED: u8 = 75;
     /// A loaded model or a GPU computes wrong results.
     pub const WRONG_RESULT: u8 = 76;
-    /// The time of --time-left is up, as with timeout(1).
+    /// The time of `--time-left` is up; the same code as that of timeout(1).
     pub const TIME_UP: u8 = 124;
     /// Interrupted by the user.
     pub const INTERRUPTED: u8 = 130;
 }
 
-/// Why a command failed.
+/// The error that ends a command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     pub kind: ErrorKind,
-    /// What was expected, what was found, what to do.
+    /// The message: what was expected, what was found, and what to do.
     pub text: String,
 }
 
@@ -48,7 +48,7 @@ impl Failure {
         exit_code(self.kind)
     }
 
-    /// A wrong command line or configuration.
+    /// An error of the command line or configuration.
     pub fn usage(text: impl Into<String>) -> Self {
         Failure::new(ErrorKind::Usage, text)
     }
@@ -58,13 +58,13 @@ impl Failure {
         Failure::new(ErrorKind::Bug, text)
     }
 
-    /// An I/O error.
+    /// An I/O error. `doing`: the operation or the path, which begins the message.
     pub fn io(doing: &str, error: &std::io::Error) -> Self {
         Failure::new(ErrorKind::Io, format!("{doing}: {error}"))
     }
 }
 
-/// The exit code of each kind of error: the only place that maps one to the other.
+/// The exit code of each kind of error; no other function maps error kinds to exit codes.
 pub fn exit_code(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Usage => exit::USAGE,

@@ -1,41 +1,43 @@
-//! The GPUs that a process was allotted, by environment variables and the driver's files, and
-//! whether they agree with the GPUs that can be used. Works also where the driver cannot be opened.
+//! GPUs that were allotted to this process according to environment variables and the driver's
+//! files, and whether they agree with the GPUs that can be used. Works even if the driver cannot be
+//! opened.
 
 use serde::Serialize;
 use std::path::Path;
 
-/// Evidence of GPUs. None of it proves that a GPU can be used.
+/// Evidence that this machine or job has GPUs. It does not prove that a GPU can be used.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct GpusSeen {
-    /// The GPUs allotted to a job, and the variable that says so: `("SLURM_JOB_GPUS", "0,1")`.
+    /// The variable that names the GPUs allotted to a job, and its value: `("SLURM_JOB_GPUS",
+    /// "0,1")`.
     pub allotted: Option<(String, String)>,
-    /// `CUDA_VISIBLE_DEVICES`, which limits what the driver shows. Empty: no GPU.
+    /// The value of `CUDA_VISIBLE_DEVICES`, which limits the GPUs that the driver shows; an empty
+    /// value hides all.
     pub cuda_visible_devices: Option<String>,
-    /// The driver's list of the node's GPUs by bus, allotted or not.
+    /// All GPUs of the node that the driver lists, allotted or not, ordered by bus address.
     pub driver: Vec<DriverGpu>,
-    /// Contradictions.
+    /// Contradictions between the evidence and the usable GPUs, as messages.
     pub problems: Vec<String>,
 }
 
-/// A GPU in `/proc/driver/nvidia/gpus`.
+/// A GPU that the driver lists in `/proc/driver/nvidia/gpus`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DriverGpu {
-    /// Its bus address.
+    /// PCI bus address.
     pub bus: String,
-    /// Its model.
+    /// Name of the GPU's model.
     pub name: String,
-    /// Its UUID.
     pub uuid: String,
-    /// N of `/dev/nvidiaN`.
+    /// The number N of the device file `/dev/nvidiaN`.
     pub minor: Option<u32>,
 }
 
-/// Variables in which versions of Slurm name a job's GPUs, the most specific first.
+/// Variables with which the versions of Slurm list or count a job's GPUs, the most specific first.
 const ALLOTTED: [&str; 4] =
     ["SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "GPU_DEVICE_ORDINAL", "SLURM_GPUS_ON_NODE"];
 
-/// Reads `proc` (normally `/proc`) and the environment. `usable`: the number of GPUs found through
-/// the driver.
+/// Collects the evidence from `proc` (normally `/proc`) and from environment variables. `usable`:
+/// the number of GPUs that can be used through the driver.
 pub fn gpus_seen(
     proc: &Path,
     variable: &dyn Fn(&str) -> Option<String>,
@@ -53,7 +55,7 @@ pub fn gpus_seen(
 }
 
 impl GpusSeen {
-    /// The number of GPUs that a process may expect, if there is any evidence.
+    /// The number of GPUs that this process should have; `None` without evidence.
     pub fn expected(&self) -> Option<usize> {
         let listed = |list: &str| {
             list.split(',').filter(|word| !word.trim().is_empty() && word.trim() != "-1").count()
@@ -183,7 +185,7 @@ mod tests {
         let problems = |gpus, variables: &[(&str, &str)], usable| {
             seen(&node(gpus), variables, usable).problems.join("; ")
         };
-        // WSL has no /proc/driver/nvidia.
+        // A WSL machine has GPUs but no `/proc/driver/nvidia`.
         assert_eq!(problems(0, &[("CUDA_VISIBLE_DEVICES", "0")], 1), "");
         assert!(
             problems(4, &[("CUDA_VISIBLE_DEVICES", "0,1")], 1)

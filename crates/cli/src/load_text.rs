@@ -1,10 +1,10 @@
-//! The report of a load as text: in human units, and to the byte for `-v`.
+//! The report of a load as lines of text: sizes in human units, or in bytes for `-v`.
 
 use engine::LoadReport;
 use engine::load::{GpuUse, TierUse};
 use placement::{Tier, short_text};
 
-/// What a load used, in human units.
+/// The memory that a load used, in human units.
 pub fn brief(report: &LoadReport) -> Vec<String> {
     let mut lines = vec![model_line(report)];
     for tier in report.tiers.iter().filter(|tier| is_used(tier)) {
@@ -33,7 +33,7 @@ pub fn brief(report: &LoadReport) -> Vec<String> {
     lines
 }
 
-/// What a load planned and used, in bytes.
+/// The memory that a load planned and used, in bytes.
 pub fn exact(report: &LoadReport) -> Vec<String> {
     let mut lines = vec![model_line(report)];
     lines.extend(report.tiers.iter().filter(|tier| is_used(tier)).map(|tier| {

@@ -1,4 +1,4 @@
-//! The machine to plan for: this one, probed, or one that a file describes.
+//! The machine to plan for: this one, probed, or one that a YAML file describes.
 
 use crate::args::PlacementArgs;
 use crate::failure::Failure;
@@ -13,10 +13,11 @@ use std::path::Path;
 use std::time::Duration;
 use watch::{Stage, Watch};
 
-/// The machine that the arguments name.
+/// The machine that the arguments select.
 ///
 /// # Errors
-/// 2, 66 or 69.
+/// `Usage` for an invalid `--devices` or machine file, `NotFound` if the machine file cannot be read,
+/// `Unavailable` if this machine cannot be probed.
 pub fn find(
     args: &PlacementArgs,
     checkpoint: &Checkpoint,
@@ -40,7 +41,7 @@ pub fn find(
     Ok(machine)
 }
 
-/// `2 cores, 19.8 GiB of memory available; 2 x H200 (139.80 GiB)`.
+/// A summary in one line: `2 cores, 19.8 GiB of memory available; 2 x H200 (139.80 GiB)`.
 fn summary(machine: &Machine) -> String {
     let (available, _) = machine.host.really_available();
     let mut gpus: BTreeMap<String, usize> = BTreeMap::new();
@@ -60,7 +61,7 @@ fn summary(machine: &Machine) -> String {
     )
 }
 
-/// Why GPUs are not used, where there is any sign that this machine has some.
+/// Messages on why GPUs are not used, if there is any evidence that this machine has some.
 fn gpu_warnings(machine: &Machine) -> Vec<String> {
     let usable = machine.gpus.len();
     let variable = |name: &str| std::env::var(name).ok();
@@ -72,10 +73,10 @@ fn gpu_warnings(machine: &Machine) -> Vec<String> {
     machine.notes.iter().cloned().chain(seen.problems).collect()
 }
 
-/// The machine that a YAML file describes.
+/// Reads the description of a machine from a YAML file.
 ///
 /// # Errors
-/// 2 or 66.
+/// `NotFound` if the file cannot be read, `Usage` if its contents are invalid.
 pub fn described(file: &Path) -> Result<Machine, Failure> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file)
@@ -83,18 +84,19 @@ pub fn described(file: &Path) -> Result<Machine, Failure> {
     Ok(Machine::from_yaml(&name, &text)?)
 }
 
-/// This machine, with the disk that holds a checkpoint.
+/// Probes this machine and the disk that holds a checkpoint.
 ///
 /// # Errors
-/// 69.
+/// `Unavailable` if the machine cannot be probed.
 pub fn probed(checkpoint: &Checkpoint) -> Result<Machine, Failure> {
     Ok(probe(&Roots::system(), largest_shard(checkpoint), &DeviceSpec::Found)?)
 }
 
-/// This machine, with the measured rates of its memory and of the checkpoint's disk.
+/// Probes this machine, and measures the rates of its memory, the checkpoint's disk and the GPUs'
+/// links.
 ///
 /// # Errors
-/// 69 or 74.
+/// `Unavailable` if the machine cannot be probed, `Io` if the checkpoint cannot be read.
 pub fn measured(checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failure> {
     let mut machine = {
         let _stage = watch.enter(Stage::Probe);
@@ -104,11 +106,12 @@ pub fn measured(checkpoint: &Checkpoint, watch: &Watch) -> Result<Machine, Failu
     Ok(machine)
 }
 
-/// Measures the rates of memory, disk and the GPUs' links, in a tenth of a second and some more for
-/// each GPU. They serve predictions; placement does not depend on them.
+/// Measures the rates of memory, of the checkpoint's disk and of the GPUs' links, which takes about
+/// 0.1 s plus some time for each GPU. The rates are only used for predictions; placement does not
+/// depend on them.
 ///
 /// # Errors
-/// 74.
+/// `Io` if the checkpoint cannot be read.
 pub fn measure(
     machine: &mut Machine,
     checkpoint: &Checkpoint,
@@ -134,7 +137,7 @@ pub fn measure(
     Ok(())
 }
 
-/// The largest file, whose disk counts as the checkpoint's.
+/// The largest shard; the disk that holds it counts as the checkpoint's disk.
 fn largest_shard(checkpoint: &Checkpoint) -> &Path {
     let largest = checkpoint.inventory.shards.iter().max_by_key(|shard| shard.bytes);
     largest.map_or(checkpoint.root.as_path(), |shard| shard.path.as_path())

@@ -45,7 +45,7 @@ fn console_options(cli: &Cli) -> ConsoleOptions {
     ConsoleOptions { verbosity, stages, plain: cli.plain }
 }
 
-/// Runs a command that touches a checkpoint, in its worker process.
+/// Runs a command in this worker process and reports its error to the supervisor.
 fn run_as_worker(command: Command) -> ExitCode {
     let (watch, supervisor) = match supervise::connect() {
         Ok(connected) => connected,
@@ -63,7 +63,7 @@ fn run_as_worker(command: Command) -> ExitCode {
     }
 }
 
-/// Runs a command that touches no checkpoint, in this process.
+/// Runs a command that needs no supervisor in this process.
 fn run_here(command: Command) -> ExitCode {
     match commands::run(command, &Watch::silent()) {
         Ok(code) => ExitCode::from(code),
@@ -75,7 +75,8 @@ fn run_here(command: Command) -> ExitCode {
 }
 
 impl Command {
-    /// The limits to supervise this command with; `None` for one that touches no checkpoint.
+    /// The time limits with which to supervise this command; `None` if it runs without a
+    /// supervisor.
     fn supervision(&self) -> Option<WatchLimits> {
         let limits = |time: &args::TimeArgs| WatchLimits {
             stall_timeout_s: time.stall_timeout,

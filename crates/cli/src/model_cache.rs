@@ -1,4 +1,4 @@
-//! Models in the caches: finds one, or downloads it.
+//! Finds a model in the caches, or downloads it.
 
 use crate::failure::Failure;
 use checkpoint::{Checkpoint, SearchPaths};
@@ -6,10 +6,11 @@ use fetch::{FetchRequest, FetchSource, Hub};
 use std::path::PathBuf;
 use watch::{Stage, Watch};
 
-/// Finds a model in the caches, or downloads it.
+/// Finds a model in the caches; downloads it if it is in none of them.
 ///
 /// # Errors
-/// See [`fetch::FetchError`]; 66 if the model is not in a cache and its name is not a hub name.
+/// `NotFound` if the model is not in a cache and its name is not a hub name; otherwise a
+/// [`fetch::FetchError`] or the `Usage` error of [`download`].
 pub fn find_or_fetch(model: &str, search: &SearchPaths, watch: &Watch) -> Result<PathBuf, Failure> {
     match checkpoint::locate(model, search) {
         Ok(path) => Ok(path),
@@ -21,7 +22,8 @@ pub fn find_or_fetch(model: &str, search: &SearchPaths, watch: &Watch) -> Result
     }
 }
 
-/// A cached model with valid headers. `None` for one that is missing or incomplete.
+/// The path of a model in a cache, if its headers are valid; `None` if the model is missing or
+/// incomplete.
 pub fn find_complete(model: &str, search: &SearchPaths, watch: &Watch) -> Option<PathBuf> {
     let path = checkpoint::locate(model, search).ok()?;
     match Checkpoint::open(&path) {
@@ -36,7 +38,7 @@ pub fn find_complete(model: &str, search: &SearchPaths, watch: &Watch) -> Option
 /// Downloads a model. `file` selects a GGUF file of a repository that has several.
 ///
 /// # Errors
-/// See [`fetch::FetchError`]; 2 for a name that is not a hub name.
+/// A [`fetch::FetchError`]; `Usage` if the name is not a hub name or there is no cache folder.
 pub fn download(
     model: &str,
     source: FetchSource,

@@ -1,5 +1,5 @@
-//! What an experiment needs on the machines that will run it, checked before it starts: compute
-//! nodes have no internet.
+//! The models that an experiment needs on the machines that will run it, checked before it starts
+//! because compute nodes have no internet.
 
 use crate::args::PlacementArgs;
 use crate::failure::Failure;
@@ -13,33 +13,34 @@ use serde::Serialize;
 use std::path::Path;
 use text::{ChatTemplate, Tokenizer};
 
-/// A model that an experiment needs, local or on a server.
+/// A model that an experiment needs, in a cache or on a server.
 #[derive(Debug, Serialize)]
 pub struct Need {
     pub model: String,
-    /// Its path, or the server's address.
+    /// The model's path, or the server's address.
     pub place: Option<String>,
-    /// The resources of one task; zeros for a model on a server.
+    /// Resources that one task needs; zeros for a model on a server.
     #[serde(flatten)]
     pub fit: TaskResources,
-    /// What is missing, and the remedy.
+    /// What is missing and how to provide it; `None` if the model can be used.
     pub problem: Option<String>,
-    /// The kind of the problem.
+    /// The error kind of `problem`; meaningless without one.
     #[serde(skip)]
     pub kind: ErrorKind,
 }
 
-/// Checks every model of a configuration; a missing one does not hide the next.
+/// Checks every model of a configuration, even after a model with a problem.
 pub fn needs(config: &Config, jobs: usize, site: &Site) -> Vec<Need> {
     let search = search(site);
     config.model_names().into_iter().map(|name| need(config, name, jobs, site, &search)).collect()
 }
 
-/// Fails with the exit code of the first problem, naming all of them.
+/// Fails if any model has a problem. The message names all problems; the error kind is that of the
+/// first.
 ///
 /// # Errors
-/// 66 for a missing model, 65 for a damaged one, 69 for a server's key, 71 for a model that does
-/// not fit.
+/// `NotFound` for a missing model, `BadInput` for a damaged one, `Unavailable` for a missing key of
+/// a server, `OutOfMemory` for a model that does not fit.
 pub fn check_all(needs: &[Need]) -> Result<(), Failure> {
     let missing: Vec<&Need> = needs.iter().filter(|need| need.problem.is_some()).collect();
     let Some(first) = missing.first() else { return Ok(()) };
@@ -53,7 +54,8 @@ pub fn check_all(needs: &[Need]) -> Result<(), Failure> {
     ))
 }
 
-/// Where the nodes will look: as this process, but in the site's HF_HOME, which scripts export.
+/// The caches in which the nodes will look: those of this process, but with the `HF_HOME` of the
+/// site file, which the batch scripts export.
 fn search(site: &Site) -> SearchPaths {
     SearchPaths::from_variables(&|key| match (key, &site.hf_home) {
         ("HF_HOME", Some(home)) => Some(home.into()),
@@ -121,7 +123,8 @@ fn check_key(variable: &str) -> Result<(), Failure> {
     ))
 }
 
-/// The fewest GPUs of the site's node that hold the model, and the host memory needed with them.
+/// The resources of one task: the fewest GPUs of the site's node that hold the whole model (all of
+/// them if it does not fit on them), and the bytes of host memory that the plan uses besides.
 fn fit(
     config: &Config,
     name: &str,
@@ -164,10 +167,10 @@ fn fit(
     Ok(TaskResources { gpus: gpus as u64, host_bytes: host.map(|tier| tier.total_bytes()).sum() })
 }
 
-/// Reads a site's file; the defaults without one.
+/// Reads a site file; returns the default settings if there is none.
 ///
 /// # Errors
-/// 66 if it cannot be read, 2 for an invalid key or value.
+/// `NotFound` if the file cannot be read, `Usage` for an invalid key or value.
 pub fn read_site(file: Option<&Path>) -> Result<Site, Failure> {
     let Some(file) = file else { return Ok(Site::default()) };
     let name = file.display().to_string();

@@ -1,16 +1,17 @@
-//! What commands print on stdout.
+//! Output of commands on stdout.
 
 use crate::failure::Failure;
 use serde::Serialize;
 use std::io::Write;
 
-/// Version of every JSON document that the program prints. 2: keys name a GPU `gpu`.
+/// Version of the format of all JSON documents that the program prints. Version 2 renamed keys:
+/// GPUs are called `gpu`.
 pub const SCHEMA_VERSION: u32 = 2;
 
 /// Prints one JSON document with its `schema_version` on stdout.
 ///
 /// # Errors
-/// 74 if stdout is closed.
+/// `Io` if stdout is closed.
 pub fn json(document: &impl Serialize) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Versioned<'a, T> {
@@ -27,7 +28,7 @@ pub fn json(document: &impl Serialize) -> Result<(), Failure> {
 /// Prints a line on stdout.
 ///
 /// # Errors
-/// 74 if stdout is closed.
+/// `Io` if stdout is closed.
 pub fn line(text: &str) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{text}").map_err(|e| Failure::io("cannot write to stdout", &e))
 }

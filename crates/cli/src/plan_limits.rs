@@ -1,4 +1,4 @@
-//! Placement arguments as the planner's limits.
+//! Converts the placement arguments to the planner's limits.
 
 use crate::args::PlacementArgs;
 use crate::failure::Failure;
@@ -7,10 +7,10 @@ use placement::{DeviceMapMode, DtypeChoice, KvDtype, Limits, MaxMemory};
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// Parses the arguments for a checkpoint.
+/// The planner's limits for a checkpoint, parsed from the arguments.
 ///
 /// # Errors
-/// 2, naming the argument.
+/// `Usage` for an invalid argument; the message names the argument.
 pub fn limits(args: &PlacementArgs, checkpoint: &Checkpoint) -> Result<Limits, Failure> {
     let context_max = checkpoint.config.max_positions;
     let context = args.context.unwrap_or(context_max.min(placement::CONTEXT_DEFAULT_MAX));
@@ -33,7 +33,7 @@ pub fn limits(args: &PlacementArgs, checkpoint: &Checkpoint) -> Result<Limits, F
     })
 }
 
-/// A mode by name, or the map in a JSON file.
+/// Parses a device map: the name of a mode, or a JSON file with an explicit map of module -> tier.
 fn device_map_mode(text: &str) -> Result<DeviceMapMode, Failure> {
     let is_file =
         Path::new(text).extension().is_some_and(|e| e == "json") || Path::new(text).exists();

@@ -1,4 +1,4 @@
-//! The engine as the experiment's provider.
+//! Provides the engine's replies to the experiment.
 
 use crate::args::{BringUpArgs, PlacementArgs, TimeArgs};
 use crate::failure::Failure;
@@ -24,19 +24,19 @@ use std::time::{Duration, Instant};
 use text::{ChatTemplate, TemplateMessage, Tokenizer};
 use watch::{TierFigures, Watch};
 
-/// Interval at which a waiting run checks whether it was canceled.
+/// Interval at which a run that waits for a reply checks whether it was canceled.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Loads models in this process. A model that is not in a cache is downloaded.
+/// Loads models in this process; downloads those that are not in a cache.
 pub struct Engines<'a> {
     pub time: TimeArgs,
-    /// The policy of `--fallback`.
+    /// The fallback policy, as typed for `--fallback`.
     pub fallback: String,
-    /// Overrides the configuration's dtype.
+    /// The dtype; `None`: that of the configuration.
     pub dtype: Option<String>,
-    /// Overrides the configuration's dtype of the KV cache.
+    /// The dtype of the KV cache; `None`: that of the configuration.
     pub kv_dtype: Option<String>,
-    /// Overrides the configuration's limits.
+    /// The memory limits of the devices; `None`: those of the configuration.
     pub max_memory: Option<String>,
     pub threads: Option<usize>,
     pub watch: &'a Watch,
@@ -62,8 +62,8 @@ impl Engines<'_> {
         }
     }
 
-    /// The dtype that the model will be computed in. It does not depend on the machine, unless a
-    /// fallback to another dtype is allowed: then the plan decides.
+    /// The dtype in which the model will be computed. It depends on the machine only if a fallback
+    /// to another dtype is allowed, because then the plan decides.
     fn dtype_of(&self, model: &ModelSettings, checkpoint: &Checkpoint) -> Result<String, Failure> {
         let args = self.bring_up_args(model).placement;
         let ladder = match Fallback::parse(&self.fallback)?.int8 {
@@ -74,7 +74,7 @@ impl Engines<'_> {
         dtype_label(dtype, &args.kv_dtype, checkpoint)
     }
 
-    /// Opens the headers; downloads a model that is not in a cache.
+    /// Reads the headers of a model; downloads it first if it is not in a cache.
     fn checkpoint(&self, name: &str) -> Result<Checkpoint, Failure> {
         let path = model_cache::find_or_fetch(name, &SearchPaths::from_env(), self.watch)?;
         Ok(Checkpoint::open(&path)?)
@@ -101,7 +101,7 @@ impl ProviderFactory for Engines<'_> {
     }
 }
 
-/// The tiers that the model uses.
+/// The bytes that the model uses on each tier; unused tiers are left out.
 fn tier_figures(session: &Session) -> Vec<TierFigures> {
     let tiers = session.loaded.report.tiers.iter().map(|tier| TierFigures {
         tier: tier.tier.to_string(),
@@ -119,8 +119,8 @@ fn other(failure: Failure) -> ProviderError {
 fn info(checkpoint: &Checkpoint, dtype: String, kernel_set: &str) -> Result<ProviderInfo, Failure> {
     let identity = checkpoint.identity()?.digest;
     let context_length = Some(checkpoint.config.max_positions as u64);
-    // The kernels are part of the identity: a folder that was started with others is not resumed
-    // unnoticed.
+    // The kernel set is part of the identity, so that resuming a results folder that was started
+    // with other kernels is noticed.
     Ok(ProviderInfo {
         identity,
         dtype,
@@ -130,8 +130,8 @@ fn info(checkpoint: &Checkpoint, dtype: String, kernel_set: &str) -> Result<Prov
     })
 }
 
-/// The dtype under which results are stored: the model's, and the KV cache's where it is not the
-/// default for that dtype.
+/// The dtype label stored with the results: the model's dtype, followed by the KV cache's if that
+/// is not the default for the model's dtype.
 fn dtype_label(dtype: &str, kv_dtype: &str, checkpoint: &Checkpoint) -> Result<String, Failure> {
     let dtype = DtypeChoice::parse(dtype)?;
     let name = dtype.name_for(&checkpoint.inventory);
@@ -140,7 +140,7 @@ fn dtype_label(dtype: &str, kv_dtype: &str, checkpoint: &Checkpoint) -> Result<S
     Ok(other.map_or(name.clone(), |kv| format!("{name}, {} keys and values", kv.name())))
 }
 
-/// A loaded model that answers conversations.
+/// A loaded model that generates replies to conversations.
 struct EngineProvider {
     engine: Engine,
     tokenizer: Tokenizer,
@@ -150,7 +150,7 @@ struct EngineProvider {
 }
 
 impl Drop for EngineProvider {
-    /// Reports where the time went.
+    /// Reports the engine's token counts and times.
     fn drop(&mut self) {
         let stats = self.engine.stats();
         self.watch.verbose(format!(
@@ -267,7 +267,7 @@ impl Provider for EngineProvider {
     }
 }
 
-/// Longest time of an embedding, which waits for the replies in progress.
+/// Longest time that an embedding may take; it waits for the replies in progress.
 const EMBED_TIMEOUT: Duration = Duration::from_secs(600);
 
 impl EngineProvider {
@@ -295,7 +295,7 @@ impl EngineProvider {
                 limit: self.engine.context() as u64,
                 remedy: "use history: window, or a longer context_length".into(),
             },
-            // A failure of the machine and not of the request: the run may be retried.
+            // The machine failed and not the request, so the run may be retried.
             RequestError::Forward { .. } | RequestError::Stuck { .. } => {
                 ProviderError::Unavailable(cause.to_string())
             }
@@ -304,12 +304,14 @@ impl EngineProvider {
     }
 }
 
-/// `None` for a deadline that is too far away to be represented.
+/// The time at which `seconds` from now have passed; `None` if it is too far in the future to be
+/// represented.
 fn deadline(seconds: f64) -> Option<Instant> {
     Duration::try_from_secs_f64(seconds).ok().and_then(|limit| Instant::now().checked_add(limit))
 }
 
-/// Waits for the reply, or until `canceled`. The engine itself ends a reply at its deadline.
+/// Waits until the reply is complete or `canceled` returns true. The engine itself ends a reply at
+/// its deadline.
 fn wait(
     response: &ResponseHandle,
     canceled: &(dyn Fn() -> bool + Sync),

@@ -1,5 +1,5 @@
-//! From a model's name to a loaded model: locate, open, probe, plan, load; and down the ladder of
-//! fallbacks where memory runs out although the plan fits.
+//! From a model's name to a loaded model: locate, open, probe, plan and load. If memory runs out
+//! although the plan fits, the lower rungs of the fallback ladder are tried.
 
 use crate::args::{BringUpArgs, PlacementArgs};
 use crate::failed_rungs::FailedRungs;
@@ -20,31 +20,32 @@ use watch::{NoteLevel, Stage, Watch};
 /// A checkpoint with a plan that fits.
 pub struct PlannedModel {
     pub checkpoint: Checkpoint,
-    /// The rung that fits, and those above it.
+    /// The plan on the highest rung of the fallback ladder that fits, and the rungs that were
+    /// tried.
     pub ladder: Ladder,
 }
 
 /// A loaded model with its tokenizer and chat template.
 pub struct Session {
     pub checkpoint: Checkpoint,
-    /// The rung that was loaded, and those above it.
+    /// The plan of the rung that was loaded, and the rungs that were tried.
     pub ladder: Ladder,
     pub loaded: Loaded,
-    /// Peak resident memory of this process, file maps included; 0 where the system does not
-    /// report it.
+    /// Peak resident memory of this process in bytes, including memory-mapped files; 0 if the
+    /// system does not report it.
     pub peak_resident_bytes: u64,
-    /// The same as planned.
+    /// The resident memory of this process that was planned, in bytes.
     pub planned_resident_bytes: u64,
-    /// `None` for a checkpoint without one.
+    /// `None` if the checkpoint has no tokenizer.
     pub tokenizer: Option<Tokenizer>,
-    /// `None` for a checkpoint without one.
+    /// `None` if the checkpoint has no chat template.
     pub template: Option<ChatTemplate>,
 }
 
-/// Finds and opens a model, and plans it for this machine or a described one.
+/// Finds and opens a model, and plans its placement on this machine or on a described one.
 ///
 /// # Errors
-/// 2, 65, 66, 71 or 74.
+/// `Usage`, `BadInput`, `NotFound`, `Unavailable`, `OutOfMemory` or `Io`.
 pub fn plan(args: &PlacementArgs, watch: &Watch) -> Result<PlannedModel, Failure> {
     let checkpoint = open(&args.model, watch)?;
     let mut machine = machine::find(args, &checkpoint, watch)?;
@@ -58,7 +59,7 @@ pub fn plan(args: &PlacementArgs, watch: &Watch) -> Result<PlannedModel, Failure
 /// Finds a model and reads its headers.
 ///
 /// # Errors
-/// 65, 66 or 74.
+/// `NotFound` if there is no such model, `BadInput` or `Io` if its headers cannot be read.
 pub fn open(model: &str, watch: &Watch) -> Result<Checkpoint, Failure> {
     let path = {
         let mut stage = watch.enter(Stage::Locate);
@@ -83,20 +84,21 @@ pub fn open(model: &str, watch: &Watch) -> Result<Checkpoint, Failure> {
     Ok(checkpoint)
 }
 
-/// Plans an opened model for this machine as [`bring_up`] will, without output.
+/// Plans an opened model for the machine of the arguments in the same way as [`bring_up`], without
+/// output.
 ///
 /// # Errors
-/// 2, 69 or 71.
+/// `Usage`, `NotFound`, `Unavailable` or `OutOfMemory`.
 pub fn plan_here(args: &PlacementArgs, checkpoint: &Checkpoint) -> Result<Ladder, Failure> {
     let watch = Watch::silent();
     let machine = machine::find(args, checkpoint, &watch)?;
     find_rung(args, checkpoint, &machine, &FailedRungs::from_env(), &watch)
 }
 
-/// Plans an opened model for a machine, without output.
+/// Plans an opened model for the given machine, without output.
 ///
 /// # Errors
-/// 2 or 71.
+/// `Usage`, or `OutOfMemory` if no rung fits.
 pub fn plan_on(
     args: &PlacementArgs,
     checkpoint: &Checkpoint,
@@ -105,7 +107,7 @@ pub fn plan_on(
     find_rung(args, checkpoint, machine, &FailedRungs::default(), &Watch::silent())
 }
 
-/// The highest rung of the ladder that fits and has not failed.
+/// Plans the highest rung of the fallback ladder that fits and has not failed.
 fn find_rung(
     args: &PlacementArgs,
     checkpoint: &Checkpoint,
@@ -125,11 +127,11 @@ fn find_rung(
     Ok(ladder)
 }
 
-/// Loads a model up to its first tokens. Where memory runs out although the plan fitted, the next
-/// rung is planned from the memory free then.
+/// Loads a model and runs its smoke test. If memory runs out although the plan fitted, the next
+/// rung is planned from the memory that is free at that time.
 ///
 /// # Errors
-/// What stopped it.
+/// The error of the step that failed: finding, planning or loading the model.
 pub fn bring_up(args: &BringUpArgs, watch: &Watch) -> Result<Session, Failure> {
     let started = Instant::now();
     let checkpoint = open(&args.placement.model, watch)?;
@@ -169,7 +171,7 @@ fn text_processing(
     Ok((tokenizer, template))
 }
 
-/// `VmHWM` of `proc(5)`.
+/// Peak resident memory of this process in bytes, from `VmHWM` in `/proc/self/status` (proc(5)).
 fn peak_resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kib = status.lines().find_map(|line| {
@@ -178,7 +180,8 @@ fn peak_resident_bytes() -> u64 {
     kib.unwrap_or(0) << 10
 }
 
-/// The rung that was loaded, the model, and the resident memory planned for it.
+/// Loads the model on the highest rung possible. Returns the ladder with that rung, the loaded
+/// model, and the resident memory planned for it in bytes.
 fn load_with_fallbacks(
     args: &BringUpArgs,
     checkpoint: &Checkpoint,
@@ -225,8 +228,8 @@ fn load_with_fallbacks(
     }
 }
 
-/// Files are mapped only from local disks, and only where memory without a limit of its own holds
-/// the weights twice.
+/// Shards are memory-mapped only from local disks, only without a memory limit below the machine's
+/// total, and only if the available memory is more than twice the weights.
 fn may_map_files(machine: &Machine, ladder: &Ladder) -> bool {
     let (available, _) = machine.host.really_available();
     let limited = machine.host.limits.iter().any(|limit| limit.bytes < machine.host.total_bytes);
@@ -237,7 +240,7 @@ impl Session {
     /// The tokenizer.
     ///
     /// # Errors
-    /// 66 for a checkpoint without one.
+    /// `NotFound` if the checkpoint has no tokenizer.
     pub fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
         self.tokenizer.as_ref().ok_or_else(|| {
             missing(
@@ -250,7 +253,7 @@ impl Session {
     /// The chat template.
     ///
     /// # Errors
-    /// 66 for a checkpoint without one.
+    /// `NotFound` if the checkpoint has no chat template.
     pub fn template(&self) -> Result<&ChatTemplate, Failure> {
         self.template.as_ref().ok_or_else(|| {
             missing(

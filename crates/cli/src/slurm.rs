@@ -1,4 +1,4 @@
-//! Calls of Slurm's programs, each with a deadline.
+//! Calls Slurm's programs, each with a timeout.
 
 use crate::failure::Failure;
 use error_kind::ErrorKind;
@@ -7,14 +7,15 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-/// Longest time of a call: Slurm's own message timeout is 10 s, and it retries.
+/// Longest time that a call may take. Slurm's own message timeout is 10 s, and Slurm retries.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Runs a program and returns its stdout.
 ///
 /// # Errors
-/// 69 where it is not installed, does not answer in time, or fails; the message has its stderr.
+/// `Unavailable` if the program is not installed, does not answer in time, or fails (the message
+/// includes its stderr); `Io` if its output cannot be read.
 pub fn call(program: &str, arguments: &[String]) -> Result<String, Failure> {
     let unavailable = |text: String| Failure::new(ErrorKind::Unavailable, text);
     let cannot = |error: std::io::Error| match error.kind() {
@@ -36,7 +37,7 @@ pub fn call(program: &str, arguments: &[String]) -> Result<String, Failure> {
         match child.try_wait().map_err(|e| Failure::io(&format!("waiting for {program}"), &e))? {
             Some(status) => break status,
             None if started.elapsed() > CALL_TIMEOUT => {
-                // It may have ended meanwhile.
+                // Killing fails if the program has ended in the meantime, which does not matter.
                 let _ended = child.kill();
                 let seconds = CALL_TIMEOUT.as_secs();
                 return Err(unavailable(format!(
@@ -60,7 +61,7 @@ pub fn call(program: &str, arguments: &[String]) -> Result<String, Failure> {
     Err(unavailable(format!("{program} failed ({status}): {}", stderr.trim())))
 }
 
-/// Reads to the end on a thread, so that a deadline can hold.
+/// Reads a pipe to its end on another thread, so that the caller can stop waiting after a timeout.
 fn read_aside(
     from: Option<impl Read + Send + 'static>,
 ) -> Result<Receiver<std::io::Result<String>>, Failure> {
@@ -75,20 +76,20 @@ fn read_aside(
     Ok(output)
 }
 
-/// The cluster's limits.
+/// Slurm's limits on job arrays and submitted jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClusterLimits {
-    /// MaxArraySize, which bounds the index of a task.
+    /// MaxArraySize: the index of a task must be below it.
     pub array_size: usize,
-    /// The smallest MaxSubmitJobs of this user's associations and their QOS; `None` where
-    /// accounting sets none.
+    /// The smallest limit on submitted jobs of this user's associations and of the QOS; `None` if
+    /// accounting sets no limit.
     pub submit_jobs: Option<usize>,
 }
 
-/// Queries the cluster's limits. Without accounting, only `scontrol` is called.
+/// Queries the cluster's limits. If Slurm has no accounting database, only `scontrol` is called.
 ///
 /// # Errors
-/// 69.
+/// `Unavailable` or `Io`, as for [`call`].
 pub fn limits(account: Option<&str>, qos: Option<&str>) -> Result<ClusterLimits, Failure> {
     let settings = call("scontrol", &["show".into(), "config".into()])?;
     let array_size = setting(&settings, "MaxArraySize").and_then(|number| number.parse().ok());
@@ -104,7 +105,7 @@ pub fn limits(account: Option<&str>, qos: Option<&str>) -> Result<ClusterLimits,
     Ok(ClusterLimits { array_size, submit_jobs })
 }
 
-/// The value of a line `Key = value`.
+/// The value of a key in lines of the form `Key = value`.
 fn setting<'a>(settings: &'a str, key: &str) -> Option<&'a str> {
     settings.lines().find_map(|line| {
         line.trim().strip_prefix(key)?.trim_start().strip_prefix('=').map(str::trim)
@@ -126,28 +127,29 @@ fn submit_jobs_max(account: Option<&str>, qos: Option<&str>) -> Result<Option<us
     Ok(smallest(&output))
 }
 
-/// The smallest number in sacctmgr's fields. An empty field, or -1 in older versions, is no limit.
+/// The smallest number in the fields of sacctmgr's output. An empty field means no limit, as does
+/// -1, which older versions print.
 fn smallest(output: &str) -> Option<usize> {
     output.split(['|', '\n']).filter_map(|field| field.trim().parse().ok()).min()
 }
 
-/// A queued or running task of an array.
+/// A queued or running task of a job array.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct SlurmJob {
-    /// The array's job id.
+    /// The job id of the array.
     pub array: u64,
-    /// `<array>_<index>`.
+    /// The task's id, `<array>_<index>`.
     pub id: String,
-    /// PENDING, RUNNING, ...
+    /// Slurm's job state: PENDING, RUNNING, ...
     pub state: String,
-    /// Why it is pending.
+    /// Slurm's reason why the task is pending.
     pub reason: String,
 }
 
 /// This user's queued and running jobs, one entry for each array task.
 ///
 /// # Errors
-/// 69.
+/// `Unavailable` or `Io`, as for [`call`].
 pub fn queue() -> Result<Vec<SlurmJob>, Failure> {
     let output = call("squeue", &["--me", "-h", "-r", "-o", "%F|%i|%T|%r"].map(String::from))?;
     let job = |line: &str| {

@@ -1,4 +1,5 @@
-//! The program as users run it: exit codes, messages, and results compared with transformers.
+//! Tests of the program as users run it: exit codes, messages, and results compared with those of
+//! transformers.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ impl TestFolder {
         TestFolder(path)
     }
 
-    /// A copy of a golden checkpoint.
+    /// A folder with a copy of the golden checkpoint, which a test may change.
     fn of_golden(name: &str) -> TestFolder {
         let folder = TestFolder::new(name);
         for entry in std::fs::read_dir(golden("llama-gqa")).expect("golden data") {
@@ -48,7 +49,7 @@ fn vendomini(arguments: &[&str]) -> Output {
         .expect("the program starts")
 }
 
-/// Runs the program, which must exit with this code and print these texts on stderr.
+/// Runs the program; asserts its exit code and that stderr contains these texts.
 fn assert_exit(arguments: &[&str], code: i32, texts: &[&str]) {
     let output = vendomini(arguments);
     let stderr = stderr(&output);
@@ -203,7 +204,7 @@ fn a_plan_is_printed_once_and_device_maps_are_checked() {
     assert!(!stderr(&output).contains("device map"), "{}", stderr(&output));
 }
 
-/// The lines that users of the cluster wait for, in their order, and few others.
+/// A load prints the lines that users on a cluster rely on, in this order, and few others.
 #[test]
 fn a_load_fits_on_one_screen_and_verbose_shows_bytes() {
     let model = golden("llama-gqa");
@@ -258,7 +259,7 @@ fn an_experiment_runs_resumes_replays_and_writes_nothing_when_finished() {
     assert_eq!(String::from_utf8_lossy(&replayed.stdout).lines().count(), 4);
 }
 
-/// Every file below a folder with its size and time of change.
+/// All files below a folder with their sizes and modification times.
 fn files_below(folder: &Path) -> Vec<(PathBuf, u64, SystemTime)> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {

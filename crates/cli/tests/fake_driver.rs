@@ -1,4 +1,4 @@
-//! The program with the fake CUDA driver: which GPUs it finds, plans for and reports.
+//! Tests with the fake CUDA driver: which GPUs the program finds, plans for and reports.
 
 #[path = "../../../tests/fake_driver/library.rs"]
 mod library;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// Runs the program with fake GPUs.
+/// Runs the program with the fake CUDA driver, which the variables configure.
 fn vendomini(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vendomini"));
     command.env("LD_LIBRARY_PATH", library::folder()).env_remove("CUDA_VISIBLE_DEVICES");

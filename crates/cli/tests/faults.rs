@@ -1,4 +1,5 @@
-//! Injects every fault of `docs/faults.md` into a running program; checks exit code and message.
+//! Injects every fault of `docs/faults.md` into a run of the program, and checks exit code and
+//! message.
 
 #[path = "../../../tests/faults/table.rs"]
 mod table;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use table::Row;
 
-/// The second shard, where most faults are injected.
+/// The second shard, into which most faults are injected.
 const SHARD: &str = "model-00002-of-00003.safetensors";
 const CONFIG: &str = r#"{
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "dtype": "bfloat16",
@@ -20,24 +21,25 @@ const CONFIG: &str = r#"{
     "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
 }"#;
 
-/// How a fault is injected.
+/// A fault, and how to inject it into a run of the program.
 struct InjectedFault {
     name: &'static str,
-    /// Rules for `tests/faults/interpose.c`, which is preloaded unless they are empty.
+    /// Rules for `tests/faults/interpose.c`, a library that is preloaded if there are any rules.
     rules: &'static str,
-    /// Changes a copy of the checkpoint beforehand; `None`: the checkpoint itself is used.
+    /// Changes a copy of the checkpoint before the program starts; `None` if the program uses the
+    /// original.
     prepare: Option<fn(&Path)>,
-    /// The command line; MODEL, CONFIG and OUT stand for the checkpoint, a configuration and an
-    /// empty folder.
+    /// The command line, in which MODEL, CONFIG and OUT are replaced with the paths of the
+    /// checkpoint, a configuration and an empty folder.
     line: &'static str,
-    /// A signal that is sent half a second after the start.
+    /// A signal to send half a second after the program has started.
     signal: Option<&'static str>,
-    /// `ulimit -v`, in KiB.
+    /// Limit of the address space in KiB, set with `ulimit -v`.
     address_space_kib: Option<u64>,
 }
 
 const LOAD: &str = "load MODEL --stall-timeout 2";
-/// Weights are read, not mapped.
+/// With int8 the weights are read, not memory-mapped.
 const READ: &str = "load MODEL --stall-timeout 2 --dtype int8";
 const DISK: &str = "load MODEL --stall-timeout 2 --device-map disk";
 const TEXT: &str = "generate MODEL -p x --stall-timeout 2";
@@ -67,7 +69,8 @@ const fn signalled(
 
 fn nothing(_: &Path) {}
 
-/// A file that is never read to its end.
+/// Writes a tokenizer file with dummy contents, because the fault prevents the program from reading
+/// it.
 fn some_tokenizer(model: &Path) {
     std::fs::write(model.join("tokenizer.json"), "{}").expect("a file");
 }
@@ -156,7 +159,7 @@ fn every_fault_ends_as_the_table_says() {
         }
     };
     std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
-    // The checkpoint, which was only read, is unchanged.
+    // The program only reads the checkpoint, so after all faults the original is still intact.
     let row = &rows[0];
     assert_eq!(row.fault, "an intact checkpoint");
     bench.check(&FAULTS[0], row).expect("the checkpoint is intact after all that");
@@ -164,7 +167,7 @@ fn every_fault_ends_as_the_table_says() {
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), FAULTS.len(), wrong.join("\n"));
 }
 
-/// The folder with the checkpoint and the preloaded library.
+/// A folder with the checkpoint and the compiled library `interpose.so`.
 struct FaultBench {
     folder: tempfile::TempDir,
 }
@@ -209,7 +212,8 @@ impl FaultBench {
         self.folder.path().join(name)
     }
 
-    /// Injects a fault; returns how the program's end differs from the row.
+    /// Injects a fault; returns an error if exit code, message or duration differ from those in the
+    /// table's row.
     fn check(&self, fault: &InjectedFault, row: &Row) -> Result<(), String> {
         let own = self.path(&fault.name.replace([' ', '/', '\''], "-"));
         std::fs::create_dir_all(own.join("out")).expect("a folder");
@@ -274,7 +278,7 @@ impl FaultBench {
                     "{}: it ended before the signal",
                     fault.name
                 );
-                // A second, and some more for a busy machine.
+                // The program must end within a second; the rest is tolerance for a busy machine.
                 wait(&mut child, Duration::from_millis(1500))
             }
         };
@@ -282,7 +286,8 @@ impl FaultBench {
     }
 }
 
-/// The exit code; `None` for a program that had to be killed after `limit`.
+/// Waits for the program and returns its exit code; `None` if it had to be killed after `limit` or
+/// a signal ended it.
 fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
     let since = Instant::now();
     while since.elapsed() < limit {

@@ -1,5 +1,5 @@
-//! The program on fake GPUs (`crates/device/fake_driver`): what it says of them, and how it ends
-//! when they fail. No real GPU takes part.
+//! Tests with the fake CUDA driver (`crates/device/fake_driver`): what the program reports about
+//! GPUs, and how it ends when they fail. No real GPU is used.
 
 #[path = "../../../tests/fake_driver/library.rs"]
 mod library;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-/// 29 million weights: about 55 MiB in bf16.
+/// A model of 29 million weights: about 55 MiB in bf16.
 const CONFIG: &str = r#"{
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "dtype": "bfloat16",
     "vocab_size": 4000, "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "num_attention_heads": 8,
@@ -18,7 +18,7 @@ const CONFIG: &str = r#"{
     "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
 }"#;
 
-/// A checkpoint, and the way to run the program beside fake GPUs.
+/// A checkpoint and the fake CUDA driver's library, with which the program is run.
 struct GpuBench {
     folder: tempfile::TempDir,
     library: PathBuf,
@@ -44,7 +44,7 @@ impl GpuBench {
         self.folder.path().join("model")
     }
 
-    /// `vendomini COMMAND MODEL OPTIONS`, with two GPUs and a fault.
+    /// Runs `vendomini COMMAND MODEL OPTIONS` with two fake GPUs, into which a fault is injected.
     fn run(&self, command: &str, options: &[&str], fault: &str) -> Output {
         let mut run = Command::new(env!("CARGO_BIN_EXE_vendomini"));
         run.arg(command).arg(self.model()).args(["--context", "256", "--json"]).args(options);
@@ -139,7 +139,8 @@ fn the_same_text_scores_alike_wherever_it_is_computed() {
     }
 }
 
-/// Faults: the row of `docs/faults.md`, options, and the fake CUDA driver's fault.
+/// The row's name in `docs/faults.md`, the program's options, and the fault for the fake CUDA
+/// driver.
 const FAULTS: [(&str, &[&str], &str); 14] = [
     ("two GPUs that work", &[], ""),
     ("a driver that is too old", &[], "cuDriverGetVersion:1:olddriver"),
@@ -206,7 +207,8 @@ fn a_gpu_that_refused_its_weights_gets_less_of_them() {
             && why.contains("CUDA device 0 is out of memory"),
         "{why}"
     );
-    // The same dtype, less on that GPU, the rest where there is room.
+    // The dtype is unchanged: that GPU gets fewer weights, and the others are placed on tiers with
+    // free memory.
     assert_eq!(load["dtype"], "auto");
     assert_eq!(number(&tier(&load, "disk")["weights_bytes"]), 0, "{load}");
 }

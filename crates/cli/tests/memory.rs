@@ -1,8 +1,8 @@
-//! Memory limits that the kernel enforces: a control group smaller than the checkpoint, and one
-//! whose limit is lowered in mid-load.
+//! Tests of memory limits that the kernel enforces: a control group that is smaller than the
+//! checkpoint, and one whose limit is lowered during a load.
 //!
-//! Needs the right to create control groups (root on most machines). Elsewhere the tests print
-//! SKIPPED.
+//! The tests need the right to create control groups, on most machines as root. Without that right
+//! they print SKIPPED.
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// 0.4 GB of bf16 weights in 16 layers.
+/// A model of 0.4 GB of bf16 weights in 16 layers.
 const CONFIG: &str = r#"{
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "dtype": "bfloat16",
     "vocab_size": 8000, "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 16, "num_attention_heads": 8,
@@ -20,7 +20,7 @@ const CONFIG: &str = r#"{
     "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
 }"#;
 const MIB: u64 = 1 << 20;
-/// Tolerated error of a plan.
+/// Tolerated difference between peak memory and plan.
 const SLACK_BYTES: u64 = 64 * MIB;
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -84,7 +84,7 @@ fn tier_bytes(load: &Value, tier: &str) -> u64 {
         .map_or(0, |t| t["weights_bytes"].as_u64().expect("bytes"))
 }
 
-/// Peak memory is at most 64 MiB above the plan, whichever way the weights are loaded.
+/// Peak memory is at most 64 MiB above the plan for each way to load the weights.
 #[test]
 fn peak_memory_is_at_most_as_planned() {
     let bench = TestBench::new();
@@ -105,7 +105,7 @@ fn peak_memory_is_at_most_as_planned() {
             peak <= planned + SLACK_BYTES,
             "{options:?}: {peak} bytes at the peak, {planned} planned"
         );
-        // The peak is measured, not copied from the plan.
+        // The reported peak must be measured: it is plausible and differs from the planned value.
         assert!(peak > 32 * MIB && peak != planned, "{options:?}: {peak}");
     }
 }
@@ -132,7 +132,8 @@ fn a_limit_lowered_in_mid_load_leads_to_the_next_rung() {
             return;
         };
         let mut load = bench.load(&["--fallback", fallback]);
-        // The first read of the second shard takes three seconds.
+        // The first read of the second shard pauses for three seconds, in which the limit is
+        // lowered.
         load.env("LD_PRELOAD", &interposer).env("FAULT", "pread,model-00002,1000000,pause");
         let mut running = group.start(load);
         let since = Instant::now();

@@ -1,4 +1,4 @@
-//! `doctor --for` and `submit` report what is missing before anything runs.
+//! Tests that `doctor --for` and `submit` report what an experiment lacks before anything runs.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,8 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/llama-gqa")
 }
 
-/// A folder with a configuration. Programs run there find nothing outside it.
+/// A temporary folder with a configuration. The program runs in it and finds no model caches and no
+/// executables elsewhere.
 struct Node(tempfile::TempDir);
 
 impl Node {

@@ -1,4 +1,4 @@
-//! Many processes that share one results folder.
+//! Tests of many processes that share one results folder.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longest time of all processes together.
+/// Longest time until all processes have ended.
 const ALL_MAX: Duration = Duration::from_secs(540);
-/// Longest time between two runs of a process, times the number of processes, which share the
-/// machine's cores.
+/// Tolerated time in seconds between two runs of a process. It is multiplied by the number of
+/// processes, because these share the machine's cores.
 const BETWEEN_RUNS_S: f64 = 0.5;
 
-/// What a process did, by its journal.
+/// Runs that a process started and finished, with Unix times in seconds, according to its journal.
 #[derive(Default)]
 struct ProcessHistory {
     started: Vec<(String, f64)>,
@@ -96,9 +96,10 @@ fn each_run_was_started_once(histories: &[ProcessHistory], runs: usize) {
     assert_eq!(histories.iter().map(|history| history.finished.len()).sum::<usize>(), runs);
 }
 
-/// A process without a run while another starts one was idle: it could have done that run.
+/// Asserts that no process was without a run while another one started a run, which the first could
+/// have done instead.
 fn none_was_idle(histories: &[ProcessHistory], between_s: f64) {
-    // A process ends only when every run is committed or claimed by a living process.
+    // A process may end only when every run is committed or claimed by a running process.
     let starts: Vec<f64> =
         histories.iter().flat_map(|history| history.started.iter().map(|(_, at)| *at)).collect();
     let last_start = starts.iter().copied().fold(0.0, f64::max);

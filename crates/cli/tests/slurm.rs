@@ -1,5 +1,5 @@
-//! Submission to a real single-node Slurm on loopback. Without root or Debian's packages the tests
-//! that need it print SKIPPED.
+//! Tests of submission to a real Slurm cluster with one node, on the loopback interface. The tests
+//! that need the cluster print SKIPPED without root or Debian's packages.
 
 use base::unpoisoned;
 use serde_json::Value;
@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// Longest time until the queue is empty; a requeued job first waits for its old credential.
+/// Longest time until the queue is empty. A requeued job first has to wait until its old credential
+/// expires.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(300);
 
 fn one_node(arguments: &[&str]) -> Output {
@@ -15,14 +16,14 @@ fn one_node(arguments: &[&str]) -> Output {
     Command::new(script).args(arguments).output().expect("bash")
 }
 
-/// A cluster and a folder for results, both removed after the test.
+/// A Slurm cluster and a folder for results, both removed when dropped.
 struct Cluster {
     folder: tempfile::TempDir,
-    /// Locked while the cluster runs.
+    /// Held while the cluster runs, so that only one cluster runs at a time.
     _alone: std::sync::MutexGuard<'static, ()>,
 }
 
-/// One cluster at a time: each takes the whole machine.
+/// Allows one cluster at a time, because each uses the whole machine.
 static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 impl Cluster {
@@ -77,7 +78,7 @@ impl Cluster {
         self.call(env!("CARGO_BIN_EXE_vendomini"), &arguments)
     }
 
-    /// Submits an experiment; returns the arrays' job ids.
+    /// Submits an experiment; returns the job ids of the arrays.
     fn submitted(&self, config: &Path, site: &str, more: &[&str]) -> Vec<String> {
         let output = self.submit(config, site, more);
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -116,7 +117,7 @@ impl Cluster {
         });
     }
 
-    /// Waits until rows are written and runs are left.
+    /// Waits until a run has begun; asserts that some runs are not done yet.
     fn wait_until_in_the_middle(&self) {
         self.wait_until("no run begins", || self.status()["begun"].as_u64() > Some(0));
         std::thread::sleep(Duration::from_millis(300));
@@ -140,7 +141,7 @@ impl Cluster {
         )
     }
 
-    /// All runs are done, with the same rows as in an undisturbed run.
+    /// Asserts that all runs are done, with the same rows as those of an undisturbed run.
     fn assert_complete(&self, config: &Path, runs: u64) {
         let status = self.status();
         assert_eq!(
@@ -157,7 +158,7 @@ impl Cluster {
         assert!(ours == local, "rows differ from those of an undisturbed run");
     }
 
-    /// The attempts of each run: files of rows in its folder.
+    /// The number of attempts of each run, which is the number of files with steps in its folder.
     fn attempts(&self) -> Vec<usize> {
         fn count(folder: &Path, found: &mut Vec<usize>) {
             let inside: Vec<PathBuf> =
@@ -251,7 +252,7 @@ fn a_canceled_array_stays_canceled_until_submitted_again() {
     cluster.wait_until_in_the_middle();
     cluster.stdout_of("scancel", &[&ids[0]]);
     cluster.wait_until_empty();
-    // Longer than a requeued job waits.
+    // Longer than a requeued job waits before it starts.
     std::thread::sleep(Duration::from_secs(8));
     assert!(cluster.stdout_of("squeue", &["-h"]).trim().is_empty(), "a canceled job came back");
     assert_eq!(cluster.status()["slurm"]["jobs"].as_array().map(Vec::len), Some(0));
@@ -266,13 +267,13 @@ fn a_canceled_array_stays_canceled_until_submitted_again() {
 fn a_task_that_runs_out_of_time_requeues_itself() {
     let Some(cluster) = Cluster::start("time", 1001) else { return };
     let config = cluster.experiment(6, 20_000);
-    // A minute, of which 2 s are for runs.
+    // The job's time limit is one minute, of which 2 s are left for runs.
     let ids =
         cluster.submitted(&config, "hours_max: 0.016\nsignal_lead_s: 58\n", &["--tasks", "1"]);
     cluster.wait_until("time does not become short", || {
         cluster.logs().contains("task 0: ended with 124")
     });
-    // The second start has an hour.
+    // The requeued job gets an hour.
     let (job, hour) = (format!("JobId={}_0", ids[0]), "TimeLimit=60");
     cluster.wait_until("no more time", || {
         cluster.call("scontrol", &["update", &job, hour]).status.success()
@@ -298,7 +299,8 @@ fn a_node_failure_loses_no_rows_and_a_second_submission_is_harmless() {
     });
     assert!(cluster.status()["done"].as_u64() < Some(8), "the runs are too short for this test");
     cluster.wait_until("the node does not come back", || {
-        // Refused where it has come back by itself already (ReturnToService=2).
+        // The update fails if the node has already returned to service by itself
+        // (ReturnToService=2).
         let _back_already = cluster.call("scontrol", &["update", &name, "State=RESUME"]);
         ["idle", "mixed", "allocated"]
             .contains(&cluster.stdout_of("sinfo", &["-h", "-o", "%T"]).trim())

@@ -1,12 +1,12 @@
-//! Module dependencies of every crate against a committed table, and one definition for each type
-//! name.
+//! Checks the module dependencies of every crate against a committed table, and that each type name
+//! has one definition.
 //!
-//! An edge is a path from one top-level module of a crate (a file or folder directly under its
-//! `src`) to another, in code that is not a test. A name that `lib.rs` re-exports counts as a path
-//! to the module that it comes from.
+//! A dependency (an edge) is a path in the source code of one top-level module of a crate (a file
+//! or folder directly under its `src`) that names another one; test code does not count. A name
+//! that `lib.rs` re-exports counts as a path to the module that it comes from.
 //!
-//! After an intended change, rewrite the table and review its diff:
-//! `UPDATE_EDGES=1 cargo test -p vendomini --test structure`
+//! After an intended change, rewrite the table and review its diff: `UPDATE_EDGES=1 cargo test -p
+//! vendomini --test structure`
 
 #[path = "structure/source.rs"]
 mod source;
@@ -20,7 +20,7 @@ use source::{CrateSource, Token, tokens, without_tests};
 const TABLE: &str = "crates/cli/tests/structure/edges.txt";
 const UPDATE: &str = "UPDATE_EDGES=1 cargo test -p vendomini --test structure";
 
-/// `(crate, module)` -> the modules that it uses, each with the first place that does.
+/// `(crate, module)` -> the modules that it uses, with the first source position of each use.
 type Edges = BTreeMap<(String, String), BTreeMap<String, String>>;
 
 fn workspace() -> PathBuf {
@@ -105,7 +105,7 @@ fn modules_of_a_crate_have_no_dependency_cycle() {
     let mut problems = String::new();
     for (krate, module) in edges.keys() {
         if let Some(path) = path_back(&edges, krate, module) {
-            // Each cycle is reported once, from its alphabetically first module.
+            // Each cycle is reported only once, for its alphabetically first module.
             if path.iter().min() != Some(module) {
                 continue;
             }
@@ -124,7 +124,8 @@ fn modules_of_a_crate_have_no_dependency_cycle() {
     );
 }
 
-/// The shortest cycle through `start`: the modules from `start` back to itself.
+/// A shortest cycle through `start`, as the modules from `start` back to itself; `None` if there is
+/// none.
 fn path_back(edges: &Edges, krate: &str, start: &str) -> Option<Vec<String>> {
     let mut paths = vec![vec![start.to_owned()]];
     let mut seen = BTreeSet::new();
@@ -168,7 +169,8 @@ fn a_type_name_has_one_definition_in_the_workspace() {
     );
 }
 
-/// Names after `struct`, `enum`, `trait` and `union` that begin with a capital letter.
+/// Line numbers and names of types: names that follow `struct`, `enum`, `trait` or `union` and
+/// begin with a capital letter.
 fn type_definitions(text: &str) -> Vec<(usize, String)> {
     let tokens = tokens(text);
     let mut found = Vec::new();
@@ -177,7 +179,7 @@ fn type_definitions(text: &str) -> Vec<(usize, String)> {
             continue;
         };
         let defines = matches!(keyword.as_str(), "struct" | "enum" | "trait" | "union");
-        // A use such as `struct Name value;` in C++ has a name after it.
+        // In C++, `struct Name value;` uses a type: such a name is followed by another name.
         if defines
             && !matches!(after, Token::Name(word) if word != "where")
             && name.starts_with(|c: char| c.is_ascii_uppercase())
@@ -188,7 +190,7 @@ fn type_definitions(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// Crates that know GPUs and no prediction cards.
+/// Crates that deal with GPUs but not with prediction cards.
 const HARDWARE_CRATES: [&str; 6] = ["checkpoint", "placement", "device", "fetch", "text", "watch"];
 
 #[test]
@@ -220,7 +222,7 @@ fn files_named_in_the_guides_exist() {
         for path in text.split(|c: char| c.is_whitespace() || "`()[],;".contains(c)) {
             let path = path.trim_end_matches(['.', ':']);
             let is_path = folders.iter().any(|folder| path.starts_with(folder));
-            // A text file is the output of a command.
+            // A `.txt` file is the output of a command and need not exist.
             let is_pattern = path.contains(['*', '{', '<']) || path.ends_with(".txt");
             if is_path && !is_pattern && !workspace().join(path).exists() {
                 writeln!(missing, "{guide}: {path}").expect("write to a string");

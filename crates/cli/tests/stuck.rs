@@ -1,9 +1,9 @@
-//! A read that never returns and cannot be killed: a FUSE file system with direct I/O that does not
-//! answer. The worker stays in the kernel even after SIGKILL; the supervisor must still return with
-//! message and exit code.
+//! Tests a read that never returns and cannot be killed, on a FUSE file system with direct I/O that
+//! does not answer. The worker stays in the kernel even after SIGKILL; the supervisor must still
+//! print its message and exit with the right code.
 //!
-//! Needs `/dev/fuse` and the right to mount (root, or `fusermount3`). Elsewhere the test prints
-//! SKIPPED.
+//! The test needs `/dev/fuse` and the right to mount (root, or `fusermount3`). Without them it
+//! prints SKIPPED.
 
 use fuser::{
     Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
@@ -17,9 +17,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 const FOREVER: Duration = Duration::from_secs(3600);
 
-/// A folder's files, one of which cannot be read past an offset.
+/// A file system with the files of a folder, one of which cannot be read beyond an offset.
 struct StuckFiles {
-    /// Names and contents; a file's inode is its index plus 2.
+    /// Names and contents; the inode of a file is its index plus 2.
     files: Vec<(String, Vec<u8>)>,
     stuck_name: &'static str,
     stuck_offset: u64,
@@ -97,7 +97,7 @@ impl Filesystem for StuckFiles {
     ) {
         let Some((name, bytes)) = self.file(inode) else { return reply.error(Errno::ENOENT) };
         if name == self.stuck_name && offset + u64::from(size) > self.stuck_offset {
-            // Dropping the reply would answer the request.
+            // Dropping the reply would answer the request, so it is leaked.
             std::mem::forget(reply);
             return;
         }
@@ -122,7 +122,8 @@ impl Filesystem for StuckFiles {
     }
 }
 
-/// A checkpoint with a second shard so large that reading its header reads no weights.
+/// Writes a checkpoint of three shards. The second shard is so large that reading its header does
+/// not reach the offset at which reads get stuck.
 fn checkpoint(folder: &Path) -> PathBuf {
     let config = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "dtype": "bfloat16",
         "vocab_size": 4000, "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 4, "num_attention_heads": 8,
@@ -169,7 +170,8 @@ fn a_worker_stuck_in_a_read_is_reported_and_left_behind() {
         .output()
         .expect("the program starts");
     let (took, stderr) = (since.elapsed(), String::from_utf8_lossy(&output.stderr).into_owned());
-    // The worker cannot exit before its read returns, and keeps the mount busy: detach it first.
+    // The worker cannot exit until its read returns, and keeps the mount busy, so the mount is
+    // detached first.
     drop(Command::new("umount").arg("-l").arg(folder.path()).status());
     drop(session);
     assert_eq!(output.status.code(), Some(75), "{stderr}");

@@ -10,43 +10,43 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 use watch::{NoteLevel, Snapshot, Stage, WatchEvent};
 
-/// Interval of the lines that stand in for a bar where there is no terminal; a stage without a bar
-/// is named once after this long.
+/// Without a terminal, progress is printed as a line at this interval; a stage without a bar is
+/// named once when it has taken this long.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
-/// Interval at which the dashboard is drawn.
+/// Interval at which the dashboard is redrawn.
 const DASHBOARD_INTERVAL: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verbosity {
-    /// Errors only.
     Quiet,
-    /// One line for each finished stage, and notes on which the reader can act.
+    /// One line for each finished stage, and the notes that the user can act on.
     Normal,
-    /// Stages as they begin and end, and all notes, each with the seconds since the start.
+    /// Lines when stages begin and end, and all notes, with the seconds since the start.
     Verbose,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub struct ConsoleOptions {
     pub verbosity: Verbosity,
-    /// Whether stages are shown; else notes alone.
+    /// Whether stages are shown; if not, only notes are.
     pub stages: bool,
-    /// Lines instead of bars and the dashboard, also on a terminal.
+    /// Whether lines are printed instead of bars and the dashboard, even on a terminal.
     pub plain: bool,
 }
 
 pub struct Console {
     verbosity: Verbosity,
     stages: bool,
-    /// Whether bars and the dashboard are drawn.
+    /// Whether bars and the dashboard are drawn, which needs a terminal.
     draws: bool,
     colors: Colors,
     began: Instant,
     bar: Option<StageBar>,
-    /// On a terminal: the bar, or a spinner with the current stage.
+    /// On a terminal: the progress bar, or a spinner with the current stage's name.
     drawn: Option<ProgressBar>,
     dashboard: Option<DashboardView>,
-    /// Without a terminal: the current stage, since when, and whether it was named.
+    /// Without a terminal: the current stage, when it was first seen, and whether it has been named
+    /// in a line.
     current: Option<(Stage, Instant, bool)>,
 }
 
@@ -92,19 +92,19 @@ impl Console {
         }
     }
 
-    /// Prints a note whatever its level, unless the console is quiet.
+    /// Prints a note, unless the console is quiet.
     pub fn print(&mut self, text: &str) {
         self.note(text, NoteLevel::Normal);
     }
 
-    /// Updates the bar or the dashboard from a heartbeat.
+    /// Updates the progress bar or the dashboard with a heartbeat's snapshot.
     pub fn progress(&mut self, seen: &Snapshot) {
         if !self.stages || self.draw_dashboard(seen) {
             return;
         }
         let Some(bar) = self.bar.as_mut() else { return self.show_current_stage(seen) };
         if seen.bar != Some(bar.stage) {
-            return; // a heartbeat from before the bar
+            return; // the heartbeat was sent before this stage's bar was opened
         }
         bar.update(seen);
         if let Some(drawn) = &self.drawn {
@@ -122,7 +122,7 @@ impl Console {
         }
     }
 
-    /// Clears bar and dashboard, so that later output stands alone.
+    /// Clears the bar and the dashboard, so that later output is not mixed with them.
     pub fn finish(&mut self) {
         self.dashboard = None;
         self.bar = None;
@@ -148,7 +148,7 @@ impl Console {
         self.line(&format!("{stage}: done in {}", duration(seconds)));
     }
 
-    /// The line of a finished stage: its name, its duration, its result, and details below.
+    /// Prints the line of a finished stage (name, duration, result), and its details below.
     fn finished_stage(
         &mut self,
         stage: Stage,
@@ -156,7 +156,7 @@ impl Console {
         bar_text: Option<&str>,
         summary: &str,
     ) {
-        // The report after the load has a line for the smoke test.
+        // The report of the load, which follows, includes the smoke test.
         if stage == Stage::SmokeTest {
             return;
         }
@@ -173,7 +173,8 @@ impl Console {
         format!("{name} {time}  {text}").trim_end().to_owned()
     }
 
-    /// Draws the dashboard if the experiment's figures are there and the terminal is large enough.
+    /// Draws the dashboard if the snapshot has the experiment's figures and the terminal is large
+    /// enough; returns whether it is shown.
     fn draw_dashboard(&mut self, seen: &Snapshot) -> bool {
         let size = Pane::terminal_size()
             .filter(|(columns, rows)| *columns >= COLUMNS_MIN && *rows >= ROWS_MIN);
@@ -197,7 +198,8 @@ impl Console {
         true
     }
 
-    /// Shows which stage is taking long, if it has no bar of its own.
+    /// Shows the current stage if it has no progress bar: as a spinner on a terminal, else as a
+    /// line when it takes long.
     fn show_current_stage(&mut self, seen: &Snapshot) {
         let stage = seen.stages.last().copied().filter(|stage| prepares(*stage));
         if self.draws {
@@ -236,7 +238,7 @@ impl Console {
         });
     }
 
-    /// Clears what is drawn for a stage that ended; returns its bar's last text.
+    /// Clears the bar or spinner of a stage that ended; returns the bar's final text.
     fn close_bar(&mut self, stage: Stage, bytes_done: u64, items_done: u64) -> Option<String> {
         if self.bar.as_ref().is_some_and(|bar| bar.stage != stage) {
             return None;
@@ -271,7 +273,8 @@ impl Console {
     }
 }
 
-/// Whether a stage prepares the command's work, so that nothing else is on the screen.
+/// Whether a stage prepares the command's work. Only such stages are shown without a bar: during
+/// the others, the command prints its own output.
 fn prepares(stage: Stage) -> bool {
     !matches!(
         stage,

@@ -1,4 +1,4 @@
-//! The view of a running experiment: figures in, rows of text out.
+//! The dashboard of a running experiment, rendered from its figures as rows of text.
 
 use super::stage_bar::duration;
 use ratatui_core::buffer::Buffer;
@@ -14,17 +14,18 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use watch::Figures;
 
-/// Rates are averages over this time.
+/// Rates are averages over this time window.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Most samples kept for a window.
+/// Most samples kept for the time window.
 const POINTS_MAX: usize = 128;
-/// The smallest terminal on which the dashboard is drawn.
+/// Columns and rows of the smallest terminal on which the dashboard is drawn.
 pub const COLUMNS_MIN: u16 = 60;
 pub const ROWS_MIN: u16 = 16;
-/// Rows of the frame and the overall figures.
+/// Rows of the frame and of the overall figures.
 const HEAD_ROWS: u16 = 6;
 
-/// Samples for rates; everything else is in the figures.
+/// Renders the dashboard. Keeps samples of counters, from which the rates are computed; all other
+/// values are in [`Figures`].
 pub struct Dashboard {
     points: VecDeque<Point>,
 }
@@ -41,7 +42,7 @@ impl Dashboard {
         Dashboard { points: VecDeque::new() }
     }
 
-    /// Samples the counters that rates are computed from.
+    /// Samples the counters from which rates are computed.
     pub fn record(&mut self, figures: &Figures, at: Instant) {
         let due = self.points.back().is_none_or(|last| at - last.at >= WINDOW / POINTS_MAX as u32);
         if due {
@@ -54,7 +55,8 @@ impl Dashboard {
         }
     }
 
-    /// The rows for a terminal of this size at time `at`.
+    /// Renders the dashboard for a terminal of this many columns and rows, with the rates at time
+    /// `at`.
     pub fn rows(&self, figures: &Figures, (columns, rows): (u16, u16), at: Instant) -> Buffer {
         let runs = (figures.runs.len() as u16).min((rows / 2).saturating_sub(HEAD_ROWS)).min(16);
         let height =
@@ -128,7 +130,8 @@ impl Dashboard {
         ]
     }
 
-    /// Steps and reply tokens per second over the window; `None` before the first.
+    /// Steps and reply tokens per second over the time window; `None` for a counter that has not
+    /// grown.
     fn rates(&self, f: &Figures, at: Instant) -> (Option<f64>, Option<f64>) {
         let Some(first) = self.points.front() else { return (None, None) };
         let seconds = (at - first.at).as_secs_f64();
@@ -151,7 +154,8 @@ fn share(part: u64, whole: u64) -> String {
     if whole == 0 { "-".to_owned() } else { format!("{:.0}%", 100.0 * part as f64 / whole as f64) }
 }
 
-/// A progress bar: the share of all steps that are done, or of runs where steps are unknown.
+/// A progress bar: the share of steps done, or the share of runs done if the number of steps is
+/// unknown.
 fn bar(f: &Figures, width: u16) -> Line<'static> {
     let share = 1.0 - f.steps_left() as f64 / f.steps_max.max(1) as f64;
     let share =
@@ -259,7 +263,7 @@ mod tests {
         ] {
             assert!(shown.contains(text), "{text}: {shown}");
         }
-        // 750 steps at 10 per second.
+        // 750 remaining steps at 10 steps per second.
         assert!(shown.contains(&format!("ETA at most {}", duration(75.0))), "{shown}");
     }
 

@@ -1,4 +1,4 @@
-//! Messages and exit codes for every way in which a worker can end.
+//! Messages and exit codes for every way in which a worker process can end.
 
 use crate::failure::exit;
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 use watch::{Snapshot, Stage, Stall};
 
-/// The report of a worker that has to be ended: the stall, and what each thread was doing.
+/// The report of a stalled worker: the exceeded limit, and what each thread was doing.
 pub fn stall_report(stall: &Stall, seen: &Snapshot) -> String {
     let mut text = match stall {
         Stall::NoProgress { stage, idle_s, limit_s } => format!(
@@ -27,7 +27,7 @@ pub fn stall_report(stall: &Stall, seen: &Snapshot) -> String {
     text
 }
 
-/// The exit code and message for a worker that was ended by a signal.
+/// The exit code and the message for a worker that a signal ended.
 pub fn killed(
     status: ExitStatus,
     seen: &Snapshot,
@@ -52,13 +52,14 @@ pub fn killed(
     (code, format!("{why}{}", activity(seen)))
 }
 
-/// Time that the mapped files' file systems get to report sizes.
+/// The file systems of mapped files have this long to report the files' sizes.
 const SIZES_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The message for a page of a mapped file that could not be read: the file shrank, or the disk
-/// failed.
+/// The message for a page of a memory-mapped file that could not be read: either the file was
+/// truncated or the disk failed. `mapped`: each file's path and its size in bytes when it was
+/// mapped.
 fn lost_map(mapped: &[(String, u64)]) -> String {
-    // On another thread: a failed file system may never answer.
+    // The sizes are read on another thread, because a failed file system may never answer.
     let (send, sizes) = std::sync::mpsc::sync_channel(1);
     let files = mapped.to_vec();
     let check = move || {
@@ -76,7 +77,7 @@ fn lost_map(mapped: &[(String, u64)]) -> String {
             }
             Err(error) => format!("{path}: {bytes} bytes were mapped, but now: {error}"),
         });
-        // After the timeout the receiver is gone.
+        // Sending fails after the timeout, when the receiver has been dropped.
         drop(send.send(message));
     };
     let started = std::thread::Builder::new().name("sizes".into()).spawn(check);
@@ -103,13 +104,14 @@ fn killed_for_memory(oom_kills_before: Option<u64>) -> String {
     }
 }
 
-/// The kernel's count of OOM kills since boot, if it has one.
+/// The number of processes that the kernel has killed for memory since boot; `None` if it does not
+/// count them.
 pub fn oom_kills() -> Option<u64> {
     let vmstat = std::fs::read_to_string("/proc/vmstat").ok()?;
     vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
-/// The exit code and name of a signal that the supervisor received.
+/// The exit code and the name of a signal that the supervisor received.
 pub fn signal_exit(signal: i32) -> (u8, &'static str) {
     match signal {
         2 => (130, "SIGINT (Ctrl-C)"),
@@ -123,8 +125,8 @@ fn name(stage: Option<Stage>) -> &'static str {
     stage.map_or("start", Stage::label)
 }
 
-/// The regular files that a process has open: a read that does not return is likely of one of them.
-/// Does not touch their file systems.
+/// Lists regular files that a process has open: a read that does not return is probably of one of
+/// them. Only `/proc` is read, because the files' own file systems may not answer.
 pub fn open_files(pid: u32) -> String {
     let links = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let mut files: Vec<String> = links

@@ -1,4 +1,4 @@
-//! Threads that turn the worker's pipe, its output and signals into supervisor events.
+//! Threads that convert the worker's messages, its output and signals to supervisor events.
 
 use super::worker;
 use crate::failed_rungs::FailedRungs;
@@ -8,16 +8,17 @@ use std::sync::mpsc::SyncSender;
 use std::thread::Builder;
 use watch::WorkerMessage;
 
-/// Everything that a supervisor reacts to, but for time.
+/// All inputs of the supervisor except the time.
 pub enum SupervisorEvent {
     Message(WorkerMessage),
     PipeClosed,
-    /// The worker's stdout or stderr was closed.
+    /// The worker closed its stdout or its stderr.
     OutputClosed,
     Signal(i32),
 }
 
-/// Starts a worker whose messages and output are sent to `events`.
+/// Starts a worker process, whose messages are sent to `events` and whose output is copied to this
+/// process's.
 pub fn start_worker(
     failed: &FailedRungs,
     events: &SyncSender<SupervisorEvent>,
@@ -33,7 +34,7 @@ fn read_messages(pipe: PipeReader, events: SyncSender<SupervisorEvent>) -> std::
     let read = move || {
         for line in BufReader::new(pipe).lines() {
             let Ok(line) = line else { break };
-            // A worker that was killed while it wrote leaves half a line.
+            // A worker that was killed while writing leaves an incomplete line, which is skipped.
             let Ok(message) = serde_json::from_str(&line) else { continue };
             if events.send(SupervisorEvent::Message(message)).is_err() {
                 return;
@@ -44,7 +45,7 @@ fn read_messages(pipe: PipeReader, events: SyncSender<SupervisorEvent>) -> std::
     Builder::new().name("worker-pipe".into()).spawn(read).map(drop)
 }
 
-/// Copies the worker's output to this process's own.
+/// Copies the worker's stdout or stderr to that of this process.
 fn relay_output(
     from: Option<impl Read + Send + 'static>,
     mut to: impl Write + Send + 'static,
@@ -55,7 +56,8 @@ fn relay_output(
     let relay = move || {
         let mut buffer = [0; 8192];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
-            // Our reader is gone: closing our end of the pipe gives the worker EPIPE, too.
+            // The reader of this process's output has closed it. Closing this end of the worker's
+            // pipe makes the worker's next write fail with EPIPE, as if it wrote to that reader.
             if to.write_all(&buffer[..count]).and_then(|()| to.flush()).is_err() {
                 break;
             }

@@ -1,9 +1,10 @@
 //! The supervisor: a small process that owns the terminal, the signals and the exit code.
 //!
-//! No thread can end a process of which another thread is stuck in the kernel, and a process killed
-//! for memory prints nothing. So every command that moves weights runs in a *worker*: the same
-//! program executed again, which reports over a pipe. The supervisor opens no device and holds
-//! little memory; whatever happens to the worker, it reports what the worker was doing and returns.
+//! A process cannot be ended while one of its threads is stuck in the kernel, and a process that is
+//! killed for memory prints nothing. Therefore every command that reads or computes with weights
+//! runs in a *worker*: the same program, executed again, which reports over a pipe. The supervisor
+//! opens no device and uses little memory; however the worker ends, the supervisor reports what it
+//! was doing and returns.
 
 mod console;
 mod dashboard;
@@ -27,19 +28,20 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 use watch::{Snapshot, Stage, WatchEvent, WatchLimits, Watchdog, WorkerMessage};
 
-/// Interval of the supervisor's checks while no event comes.
+/// Interval at which the supervisor checks the worker while no event arrives.
 const TICK: Duration = Duration::from_millis(20);
-/// Time that a worker gets to stop after SIGTERM.
+/// After SIGTERM, a worker has this long to stop.
 const STOP_TIMEOUT: Duration = Duration::from_millis(700);
-/// Time that a worker gets to exit once it has reported its error: drivers and their exit handlers
-/// may wait for a GPU forever.
+/// A worker that has reported its error has this long to exit: GPU drivers and their exit handlers
+/// may wait forever.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that the kernel gets to reap a killed worker.
+/// After SIGKILL, the supervisor waits this long until the worker can be reaped.
 const REAP_TIMEOUT: Duration = Duration::from_secs(1);
-/// Capacity of the event queue.
+/// Capacity of the supervisor's event queue.
 const QUEUED_EVENTS_MAX: usize = 1024;
 
-/// Runs this program again as a worker with the same arguments, and returns its exit code.
+/// Runs this program again as a worker with the same arguments, supervises it, and returns the exit
+/// code.
 pub fn supervise(limits: WatchLimits, console: Console) -> u8 {
     let (sender, events) = sync_channel(QUEUED_EVENTS_MAX);
     let started = listen_for_signals(sender.clone())
@@ -62,38 +64,38 @@ struct Supervisor {
     limits: WatchLimits,
     console: Console,
     started: Instant,
-    /// Rungs on which a worker was killed for memory.
+    /// The fallback rungs on which a worker was killed for memory.
     failed_rungs: FailedRungs,
-    /// For the threads that listen to the next worker.
+    /// The sender of events, for the threads that listen to the next worker.
     sender: SyncSender<SupervisorEvent>,
 }
 
-/// The current worker process, as far as its messages tell.
+/// The current worker process, and its state according to its messages.
 struct Worker {
     process: Child,
     watchdog: Watchdog,
     last_seen: Snapshot,
-    /// The error that the worker reported.
+    /// The error that the worker reported, if any.
     failed: Option<PendingExit>,
-    /// Why the supervisor ends the worker.
+    /// Why the supervisor is ending the worker, if it is.
     stopping: Option<PendingExit>,
     pipe_open: bool,
     outputs_open: usize,
     loading: Option<LoadingRung>,
-    /// Memory-mapped files, and their sizes.
+    /// Path of each file that the worker has memory-mapped, and its size in bytes at that time.
     mapped: Vec<(String, u64)>,
     oom_kills_before: Option<u64>,
 }
 
-/// The model that is being loaded, and on which rung of the ladder.
+/// The model that is being loaded, and its rung of the fallback ladder.
 struct LoadingRung {
     model: String,
     rung: Rung,
-    /// Host memory that the next rung's plan may take.
+    /// Bytes of host memory that the next rung may use if this one runs out of memory.
     next_host_bytes: u64,
 }
 
-/// The exit code and message of a worker that is about to end.
+/// The exit code and message for a worker that is expected to end, and since when.
 struct PendingExit {
     exit: u8,
     text: String,
@@ -122,7 +124,8 @@ impl Worker {
         }
     }
 
-    /// Follows the stages between heartbeats: a worker that dies early has sent few of them.
+    /// Updates the worker's state with an event. Heartbeats alone are not enough: a worker that
+    /// dies early has sent few of them.
     fn follow(&mut self, event: &WatchEvent) {
         match event {
             WatchEvent::Entered { stage } => self.last_seen.stages.push(*stage),
@@ -131,7 +134,7 @@ impl Worker {
                 if let Some(at) = stages.iter().rposition(|s| s == stage) {
                     stages.remove(at);
                 }
-                // The load is over.
+                // The smoke test is the last stage of a load.
                 if *stage == Stage::SmokeTest {
                     self.loading = None;
                 }
@@ -151,7 +154,7 @@ impl Worker {
 
     fn signal(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.process.id() as i32) {
-            // It may have ended meanwhile, which the next poll sees.
+            // Sending a signal fails if the worker has already ended, which the next poll notices.
             let _ended = kill_process(pid, signal);
         }
     }
@@ -208,7 +211,8 @@ impl Supervisor {
         }
     }
 
-    /// Checks the worker and the clock; returns the exit code at the end.
+    /// Checks whether the worker has ended, must be killed or has stalled; returns the exit code if
+    /// the command is over.
     fn poll(&mut self, events: &Receiver<SupervisorEvent>) -> Option<u8> {
         let worker = &mut self.worker;
         match worker.process.try_wait() {
@@ -264,8 +268,8 @@ impl Supervisor {
         self.exit(code, &format!("{why}\n  worker process {pid} {stuck}"))
     }
 
-    /// Drains the output of a worker that has ended, and reports why it did. `None`: another
-    /// worker was started.
+    /// Handles a worker that has ended: drains its output, reports the cause and returns the exit
+    /// code. `None` if another worker was started on the next rung.
     fn ended(&mut self, status: ExitStatus, events: &Receiver<SupervisorEvent>) -> Option<u8> {
         self.drain(status, events);
         self.console.finish();
@@ -292,8 +296,8 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the rest of the worker's messages and output. A worker that exited by itself gets
-    /// as long as the reader of its output takes.
+    /// Waits for the rest of the worker's messages and output. If the worker exited by itself, this
+    /// takes as long as the reader of its output needs, else at most [`REAP_TIMEOUT`].
     fn drain(&mut self, status: ExitStatus, events: &Receiver<SupervisorEvent>) {
         let since = Instant::now();
         let exited_by_itself = status.code().is_some();
@@ -311,8 +315,9 @@ impl Supervisor {
         }
     }
 
-    /// After a kill for memory in mid-load: starts another worker, which plans the next rung from
-    /// the memory free now. `false`: no rung is left, or the cause is not certain.
+    /// After the worker was killed for memory during a load: starts another worker, which plans the
+    /// next rung from the memory free at that time. `false` if this rung had failed before, the
+    /// cause is uncertain, or the worker cannot be started.
     fn start_next_rung(&mut self, why: &str) -> bool {
         let worker = &mut self.worker;
         let Some(LoadingRung { model, rung, next_host_bytes }) = worker.loading.take() else {

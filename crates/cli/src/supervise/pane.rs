@@ -1,7 +1,5 @@
-//! Rows at the bottom of the terminal that are redrawn in place, while lines scroll by above them.
-//!
-//! The terminal keeps its normal screen and mode. Only the cursor is hidden, so even a supervisor
-//! that is killed leaves the terminal usable.
+//! Rows at the bottom of the terminal that are redrawn in place, while other lines scroll above
+//! them.
 
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
@@ -10,24 +8,24 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 pub struct Pane {
-    /// Rows on the screen.
+    /// Number of rows that are on the screen.
     drawn: u16,
     colors: bool,
 }
 
 impl Pane {
-    /// An empty pane.
+    /// A pane without rows.
     pub fn open(colors: bool) -> Pane {
         Pane { drawn: 0, colors }
     }
 
-    /// Columns and rows of the terminal on stderr, if it reports them.
+    /// Columns and rows of the terminal on stderr; `None` if it reports no size.
     pub fn terminal_size() -> Option<(u16, u16)> {
         let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok()?;
         Some((size.ws_col, size.ws_row)).filter(|(columns, rows)| *columns > 0 && *rows > 0)
     }
 
-    /// Replaces the rows on the screen.
+    /// Replaces the pane's rows on the screen.
     pub fn draw(&mut self, rows: &Buffer) {
         let mut text = self.erased();
         text.push_str(&ansi(rows, self.colors));
@@ -35,19 +33,20 @@ impl Pane {
         put(&text);
     }
 
-    /// Writes a line above the pane, which the next `draw` restores.
+    /// Erases the pane and writes a line in its place; the next `draw` shows the pane below that
+    /// line.
     pub fn line(&mut self, line: &str) {
         let text = self.erased();
         put(&format!("{text}\x1b[?25h{line}\r\n"));
     }
 
-    /// Erases the pane.
+    /// Erases the pane and shows the cursor.
     pub fn close(&mut self) {
         let text = self.erased();
         put(&format!("{text}\x1b[?25h"));
     }
 
-    /// Escapes that erase the pane and move the cursor to where it began.
+    /// Escape sequences that erase the pane and move the cursor to its first row.
     fn erased(&mut self) -> String {
         match std::mem::take(&mut self.drawn) {
             0 => "\r".to_owned(),
@@ -66,12 +65,13 @@ impl Drop for Pane {
 }
 
 fn put(text: &str) {
-    // A closed terminal sends SIGHUP, which ends the command: the error needs no report here.
+    // A failed write needs no report: a terminal that closes sends SIGHUP, which ends the command.
     let mut stderr = std::io::stderr().lock();
     let _gone = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
-/// Rows as escapes and symbols; the cursor ends at the start of the last row.
+/// Renders rows as escape sequences and symbols; afterwards the cursor is at the start of the last
+/// row.
 fn ansi(rows: &Buffer, colors: bool) -> String {
     let Rect { width, height, .. } = rows.area;
     let mut text = String::from("\x1b[?25l");
@@ -92,7 +92,8 @@ fn ansi(rows: &Buffer, colors: bool) -> String {
             text.push_str("\r\n");
         }
     }
-    // The terminal echoes ^C at the cursor: it must be inside the pane, not after its last column.
+    // The terminal prints ^C at the cursor position, which must be inside the pane and not behind
+    // its last column.
     text.push('\r');
     text
 }

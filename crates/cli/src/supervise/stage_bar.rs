@@ -1,5 +1,5 @@
-//! Progress of a stage whose size is known, as text: `Loading checkpoint shards 3/30, 14.1 of 141.1
-//! GB at 2.80 GB/s, ETA 45.4 s`.
+//! Progress of a stage whose size is known, as text such as `Loading checkpoint shards 3/30, 14.1
+//! of 141.1 GB at 2.80 GB/s, ETA 45.4 s`.
 
 use std::time::{Duration, Instant};
 use watch::{Snapshot, Stage};
@@ -7,7 +7,7 @@ use watch::{Snapshot, Stage};
 pub struct StageBar {
     pub stage: Stage,
     began: Instant,
-    /// When it was last printed as a line.
+    /// When the progress was last printed as a line.
     printed: Instant,
     progress: Snapshot,
 }
@@ -23,12 +23,13 @@ impl StageBar {
         self.progress = progress.clone();
     }
 
-    /// Sets the final counts, which no heartbeat may have brought.
+    /// Sets the final counts, because the last heartbeat was sent before the stage ended.
     pub fn finish(&mut self, bytes_done: u64, items_done: u64) {
         (self.progress.bytes_done, self.progress.items_done) = (bytes_done, items_done);
     }
 
-    /// Whether a line is due where no bar is drawn.
+    /// Without a terminal: whether the next line of progress should be printed. If so, the interval
+    /// starts again.
     pub fn line_due(&mut self, interval: Duration) -> bool {
         let due = self.printed.elapsed() > interval;
         if due {
@@ -75,13 +76,13 @@ impl StageBar {
         if seen.detail.is_empty() { text } else { format!("{text} · {}", seen.detail) }
     }
 
-    /// Items done, and in all.
+    /// The number of items done, and the total number.
     pub fn items(&self) -> (u64, u64) {
         (self.progress.items_done, self.progress.items_total)
     }
 }
 
-/// A duration with three or so significant digits.
+/// A duration as text, with about three significant digits.
 pub fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 10.0 => format!("{s:.3} s"),

@@ -1,4 +1,4 @@
-//! The worker's side of the supervisor: how it is started, and the pipe on which it reports.
+//! The worker's side of supervision: how a worker is started, and the pipe on which it reports.
 
 use crate::failed_rungs::{self, FailedRungs};
 use crate::failure::Failure;
@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use watch::{Watch, WorkerMessage};
 
-/// The environment variable with the file descriptor of the pipe's writing end.
+/// The environment variable with the file descriptor of the pipe's write end.
 const PIPE_VARIABLE: &str = "VENDOMINI_WORKER_PIPE";
-/// Interval of the snapshots that a worker sends.
+/// Interval at which a worker sends a snapshot of its progress.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// Whether this process was started by a supervisor.
@@ -22,12 +22,12 @@ pub fn is_worker() -> bool {
     std::env::var_os(PIPE_VARIABLE).is_some()
 }
 
-/// Starts this program again with the same arguments and a pipe to report on. Its output is piped
-/// through the supervisor: a worker that is stuck in the kernel forever would else keep the
-/// caller's pipe open, and `vendomini load | tee log` would never end.
+/// Starts this program again with the same arguments and with a pipe for its reports. The worker's
+/// output is piped through the supervisor, because a worker stuck in the kernel would otherwise
+/// keep the caller's pipe open, and `vendomini load | tee log` would never end.
 pub(super) fn spawn(failed: &FailedRungs) -> std::io::Result<(Child, PipeReader)> {
     let (reader, writer) = std::io::pipe()?;
-    // The writing end must survive the exec; Rust opens everything else close-on-exec.
+    // The write end must stay open in the new program; Rust opens all other files close-on-exec.
     fcntl_setfd(&writer, FdFlags::empty())?;
     let child = Command::new(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
@@ -39,7 +39,7 @@ pub(super) fn spawn(failed: &FailedRungs) -> std::io::Result<(Child, PipeReader)
     Ok((child, reader))
 }
 
-/// The worker's end of the pipe to its supervisor.
+/// The worker's end of the pipe to the supervisor, shared by its threads.
 #[derive(Clone)]
 pub struct SupervisorPipe(Arc<Mutex<File>>);
 
@@ -51,7 +51,8 @@ impl SupervisorPipe {
         pipe.write_all(text.as_bytes())
     }
 
-    /// Reports the error that ends the worker.
+    /// Reports the error that ends the worker: to the supervisor, or on stderr if the supervisor is
+    /// gone.
     pub fn report_failure(&self, failure: &Failure) {
         let message = WorkerMessage::Failed { exit: failure.exit(), text: failure.text.clone() };
         if self.send(&message).is_err() {
@@ -60,8 +61,8 @@ impl SupervisorPipe {
     }
 }
 
-/// Connects a worker to its supervisor: events and heartbeats go up the pipe, SIGTERM cancels the
-/// watch, and the end of the supervisor ends the worker.
+/// Connects a worker to its supervisor: events and heartbeats are sent on the pipe, SIGTERM cancels
+/// the watch, and the kernel kills the worker when the supervisor ends.
 ///
 /// # Errors
 /// If the pipe cannot be opened or a thread cannot be started.
@@ -71,7 +72,7 @@ pub fn connect() -> std::io::Result<(Watch, SupervisorPipe)> {
     let pipe = SupervisorPipe(Arc::new(Mutex::new(pipe)));
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let events = pipe.clone();
-    // A failed send means that the supervisor is gone, and this process with it.
+    // Sending fails only if the supervisor has ended; then the kernel kills this process, too.
     let watch = Watch::new(Box::new(move |event| drop(events.send(&WorkerMessage::Event(event)))));
     send_heartbeats(watch.clone(), pipe.clone())?;
     cancel_on_sigterm(watch.clone())?;
@@ -90,7 +91,8 @@ fn send_heartbeats(watch: Watch, pipe: SupervisorPipe) -> std::io::Result<()> {
 
 fn cancel_on_sigterm(watch: Watch) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-    // A terminal sends SIGINT to both processes; the supervisor answers with SIGTERM to the worker.
+    // On Ctrl-C the terminal sends SIGINT to both processes. The worker ignores it, and stops when
+    // the supervisor sends SIGTERM.
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
     let run = move || {
         for signal in signals.forever() {

@@ -1,4 +1,4 @@
-//! Control groups with a memory limit.
+//! Control groups with a memory limit, for tests.
 
 use std::fs;
 use std::io::Read;
@@ -28,7 +28,8 @@ const V2: CgroupFiles =
     CgroupFiles { limit: "memory.max", used: "memory.current", kills: "memory.events" };
 
 impl Cgroup {
-    /// A new group; `None`, and SKIPPED on stderr, where this process may not create one.
+    /// Creates a group. If this process may not create one, prints SKIPPED on stderr and returns
+    /// `None`.
     pub fn with_limit(name: &str, bytes: u64) -> Option<Cgroup> {
         let name = format!("vendomini-test-{}-{name}", std::process::id());
         for (root, files) in [("/sys/fs/cgroup/memory", &V1), ("/sys/fs/cgroup", &V2)] {
@@ -45,13 +46,13 @@ impl Cgroup {
         None
     }
 
-    /// Sets the limit while its processes run.
+    /// Changes the memory limit of the group, also while processes run in it.
     pub fn set_limit(&self, bytes: u64) {
         let set = fs::write(self.folder.join(self.files.limit), bytes.to_string());
         set.unwrap_or_else(|error| panic!("the limit cannot be lowered to {bytes}: {error}"));
     }
 
-    /// What its processes use.
+    /// Bytes of memory that the group's processes use.
     pub fn used_bytes(&self) -> u64 {
         fs::read_to_string(self.folder.join(self.files.used))
             .expect("a group")
@@ -60,7 +61,7 @@ impl Cgroup {
             .expect("a number")
     }
 
-    /// How many processes of it the kernel has killed for memory.
+    /// The number of processes in the group that the kernel has killed for memory.
     pub fn oom_kills(&self) -> u64 {
         let text = fs::read_to_string(self.folder.join(self.files.kills)).expect("a group");
         text.lines()
@@ -70,10 +71,10 @@ impl Cgroup {
             .expect("a number")
     }
 
-    /// Starts a command inside.
+    /// Starts a command in the group.
     pub fn start(&self, command: Command) -> Running {
         let procs = self.folder.join("cgroup.procs");
-        // The shell joins the group and becomes the command.
+        // The shell adds itself to the group and then replaces itself with the command.
         let mut inside = Command::new("sh");
         inside.arg("-c").arg("echo $$ > \"$0\" && exec \"$@\"").arg(procs);
         inside.arg(command.get_program()).args(command.get_args()).process_group(0);
@@ -87,7 +88,7 @@ impl Cgroup {
         Running::new(inside.spawn().expect("the program starts"))
     }
 
-    /// Runs a command inside to its end.
+    /// Runs a command in the group until it ends; panics if that takes longer than `limit`.
     pub fn run(&self, command: Command, limit: Duration) -> Output {
         self.start(command).ends(limit)
     }
@@ -95,7 +96,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // The kernel takes a moment to forget the last process.
+        // The kernel needs a moment until the group of an ended process can be removed.
         let since = Instant::now();
         while fs::remove_dir(&self.folder).is_err() && since.elapsed() < Duration::from_secs(5) {
             std::thread::sleep(Duration::from_millis(20));
@@ -103,7 +104,7 @@ impl Drop for Cgroup {
     }
 }
 
-/// A process whose output is read as it comes.
+/// A running process; threads collect its stdout and stderr.
 pub struct Running {
     child: Child,
     outputs: Vec<std::sync::mpsc::Receiver<Vec<u8>>>,
@@ -116,7 +117,7 @@ impl Running {
         Running { child, outputs: stdout.into_iter().chain(stderr).collect() }
     }
 
-    /// Waits for its end; past the limit it is killed and the test fails.
+    /// Waits until the process ends and returns its output; after `limit`, kills it and panics.
     pub fn ends(&mut self, limit: Duration) -> Output {
         let since = Instant::now();
         let status: ExitStatus = loop {
@@ -145,7 +146,7 @@ fn collect(mut from: impl Read + Send + 'static) -> std::sync::mpsc::Receiver<Ve
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         from.read_to_end(&mut bytes).expect("a pipe");
-        // The test may have failed meanwhile.
+        // Sending fails if the test has failed in the meantime.
         drop(send.send(bytes));
     });
     output

@@ -1,3 +1,3 @@
-//! Helpers of several tests of the program.
+//! Helpers that several tests of the program share.
 
 pub mod cgroup;

@@ -1,4 +1,4 @@
-//! A scanner of Rust sources, precise enough to find paths, re-exports and test code.
+//! A scanner of Rust source code, precise enough to find paths, re-exports and test code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,30 +11,30 @@ pub enum Token {
     Symbol(char),
 }
 
-/// A token and its line, from 1.
+/// The line number of a token, counted from 1, and the token.
 pub type Located = (usize, Token);
 
-/// The sources of one crate.
+/// The source files of one crate.
 pub struct CrateSource {
     pub name: String,
     pub files: Vec<SourceFile>,
-    /// CUDA sources.
+    /// CUDA source files.
     pub kernels: Vec<SourceFile>,
     modules: BTreeSet<String>,
-    /// Name in the crate's root -> the module that it comes from.
+    /// Names in the crate's root that are re-exported, each with the module that it comes from.
     reexports: BTreeMap<String, String>,
 }
 
 pub struct SourceFile {
-    /// Relative to the workspace.
+    /// Path relative to the workspace.
     pub path: String,
-    /// Components below `src`.
+    /// Components of the path below `src`.
     below_src: Vec<String>,
     pub text: String,
 }
 
 impl SourceFile {
-    /// The top-level module; `None` for the crate's root.
+    /// The top-level module that contains the file; `None` for the crate's root.
     pub fn module(&self) -> Option<&str> {
         let first = self.below_src.first()?;
         let name = first.strip_suffix(".rs").unwrap_or(first);
@@ -46,14 +46,14 @@ impl SourceFile {
         self.below_src.iter().any(is_test)
     }
 
-    /// Modules between the crate's root and this file's code.
+    /// The number of modules from the crate's root down to this file's code.
     fn depth(&self) -> usize {
         let last = self.below_src.last().map_or("", String::as_str);
         self.below_src.len() - usize::from(matches!(last, "mod.rs" | "lib.rs" | "main.rs"))
     }
 }
 
-/// The crates below `crates/`.
+/// Reads the source files of all crates in `crates/`.
 pub fn crates(workspace: &Path) -> Vec<CrateSource> {
     let mut names: Vec<String> = std::fs::read_dir(workspace.join("crates"))
         .expect("list the crates")
@@ -94,7 +94,7 @@ impl CrateSource {
         Self::new(name, files, kernels)
     }
 
-    /// A crate of the given files, for tests of the scanner.
+    /// A crate with the given paths and source texts, for tests of the scanner.
     pub fn of_texts(name: &str, texts: &[(&str, &str)]) -> Self {
         let file = |(path, text): &(&str, &str)| SourceFile {
             path: (*path).to_owned(),
@@ -118,7 +118,7 @@ impl CrateSource {
         source
     }
 
-    /// The names that the crate's root imports from its modules.
+    /// Names that the crate's root imports from its modules, each with its module.
     fn root_names(&self) -> BTreeMap<String, String> {
         let mut names = BTreeMap::new();
         for root in self.files.iter().filter(|file| file.module().is_none()) {
@@ -163,12 +163,13 @@ impl CrateSource {
         items
     }
 
-    /// The modules that a file's code names, with the lines. `root` stands for items that the
-    /// crate's root itself defines.
+    /// The modules of the crate that a file's code names, with line numbers. `root` stands for
+    /// items that the crate's root itself defines.
     pub fn uses(&self, file: &SourceFile) -> Vec<(usize, String)> {
         let tokens = without_tests(tokens(&file.text));
         let mut uses = Vec::new();
-        // Brace depths at which an inline module ends: `super` in it is one level deeper.
+        // Brace depths at which inline modules end: inside an inline module, `super` refers to one
+        // level deeper.
         let (mut braces, mut inline_modules) = (0, Vec::new());
         let mut at = 0;
         while at < tokens.len() {
@@ -217,7 +218,8 @@ impl CrateSource {
     }
 }
 
-/// The first component of a path below the crate's root; `None` if the path stays in its module.
+/// The first component of a path, relative to the crate's root; `None` if the path does not lead
+/// out of the file's top-level module.
 fn below_root(path: &[String], depth: usize) -> Option<&str> {
     if path[0] == "crate" {
         return path.get(1).map(String::as_str);
@@ -226,15 +228,16 @@ fn below_root(path: &[String], depth: usize) -> Option<&str> {
     if supers == depth { path.get(supers).map(String::as_str) } else { None }
 }
 
-/// One path of a `use` tree or an expression.
+/// One path of a `use` declaration or an expression.
 struct Import {
     line: usize,
     path: Vec<String>,
-    /// The last component, or its `as` name, or `*`.
+    /// The imported name: the path's last component, the name after `as`, or `*`.
     name: String,
 }
 
-/// Parses the path tree that starts at `at`; returns its paths and the position after it.
+/// Parses the path or the tree of paths that starts at token `at`; returns its paths and the
+/// position after it.
 fn path_tree(tokens: &[Located], mut at: usize) -> (Vec<Import>, usize) {
     let mut path = Vec::new();
     let mut line;
@@ -285,7 +288,7 @@ fn path_tree(tokens: &[Located], mut at: usize) -> (Vec<Import>, usize) {
     }
 }
 
-/// Removes items under `#[cfg(test)]`.
+/// Removes items that are marked with `#[cfg(test)]`.
 pub fn without_tests(tokens: Vec<Located>) -> Vec<Located> {
     let marker = ["#", "[", "cfg", "(", "test", ")", "]"];
     let is_marker = |at: usize| {
@@ -309,7 +312,7 @@ pub fn without_tests(tokens: Vec<Located>) -> Vec<Located> {
     kept
 }
 
-/// The position after the `;` or the closing brace of an item.
+/// The position after the item's final `;` or closing brace.
 fn end_of_item(tokens: &[Located], mut at: usize) -> usize {
     let mut depth = 0;
     while let Some((_, token)) = tokens.get(at) {
@@ -331,7 +334,8 @@ fn end_of_item(tokens: &[Located], mut at: usize) -> usize {
     at
 }
 
-/// Names, `::` and other symbols; comments, literals and lifetimes are dropped.
+/// Splits Rust source code into names, `::` and other symbols; drops comments, literals and
+/// lifetimes.
 pub fn tokens(text: &str) -> Vec<Located> {
     let chars: Vec<char> = text.chars().collect();
     let (mut found, mut at, mut line) = (Vec::new(), 0, 1);
@@ -394,7 +398,7 @@ fn end_of_string(chars: &[char], mut at: usize) -> usize {
     at + 1
 }
 
-/// `r"..."`, `r#"..."#`, `br"..."`.
+/// Whether a raw string literal starts here: `r"..."`, `r#"..."#` or `br"..."`.
 fn is_raw_string(chars: &[char], at: usize) -> bool {
     let after_prefix = at + if chars[at] == 'b' && chars.get(at + 1) == Some(&'r') { 2 } else { 1 };
     let raw = chars[after_prefix - 1] == 'r';
@@ -420,11 +424,11 @@ fn end_of_raw_string(chars: &[char], mut at: usize) -> usize {
     at
 }
 
-/// The end of a character literal, or of the quote of a lifetime.
+/// The position after a character literal, or after the quote that begins a lifetime.
 fn end_of_quote(chars: &[char], at: usize) -> usize {
     match (chars.get(at + 1), chars.get(at + 2)) {
         (Some('\\'), _) => {
-            // An escaped character is never the closing quote.
+            // The character after a backslash is never the closing quote.
             at + 3
                 + chars[(at + 3).min(chars.len())..].iter().take_while(|c| **c != '\'').count()
                 + 1
