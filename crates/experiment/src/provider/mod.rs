@@ -1,5 +1,6 @@
-//! Providers turn a conversation into a reply. `remote` asks a server, `replay` plays a log back;
-//! the program implements the trait for its engine. No models in here.
+//! Providers generate the reply to a conversation. `remote` requests it from a server, and `replay`
+//! returns the recorded one. The provider that runs the engine is implemented in `cli`, so this
+//! crate does not depend on the engine.
 
 pub(crate) mod remote;
 pub(crate) mod replay;
@@ -9,101 +10,103 @@ use results::{PromptMessage, StepRow};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Identity of a provider: part of run ids and provenance.
+/// Identity of a provider, which is part of run ids and of the recorded provenance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderInfo {
-    /// Content identity of the model: the hub's blob ids where there are any, else headers and
-    /// sizes.
+    /// Hash of the model's content, or another id that changes with the content: the hub's blob ids
+    /// if the files have them, or else headers and sizes.
     pub identity: String,
-    /// Dtype of the arithmetic.
+    /// Dtype of the model's arithmetic.
     pub dtype: String,
-    /// The rung of the fallback ladder with which it was loaded; empty where it is not loaded.
+    /// The rung of the fallback ladder on which the model was loaded; empty if it is not loaded.
     pub rung: String,
-    /// Version of the kernels; "none" where replies do not depend on any.
+    /// Version of the engine's kernels; "none" if replies do not depend on kernels.
     pub kernel_set: String,
-    /// Most tokens of prompt and reply together; `None` without a limit.
+    /// Maximum number of tokens of prompt and reply together; `None` if there is no limit.
     pub context_length: Option<u64>,
 }
 
-/// Settings with which a model is opened.
+/// Settings with which to open a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelSettings {
-    /// A hub name, folder, .gguf file or alias.
+    /// Name on the hub, folder, .gguf file or alias.
     pub name: String,
-    /// auto, bf16, f16, f32 or int8.
+    /// One of auto, bf16, f16, f32 and int8.
     pub dtype: String,
-    /// auto, bf16, f32 or int8.
+    /// Dtype of the KV cache: auto, bf16, f32 or int8.
     pub kv_dtype: String,
-    /// Speculative decoding with n-grams of the conversation: the same replies, sooner.
+    /// Whether to use speculative decoding with n-grams of the conversation, which generates the
+    /// same replies in less time.
     pub prompt_lookup: bool,
-    /// As on the command line.
+    /// The device map, in the format of the command-line option `--device-map`.
     pub device_map: Option<String>,
-    /// As on the command line.
+    /// Memory limits of the devices, in the format of the command-line option `--max-memory`.
     pub max_memory: Option<String>,
-    /// The longest context of any of its runs, in tokens.
+    /// The longest context length of the model's cells, in tokens.
     pub context_length: u64,
-    /// Most runs in flight.
+    /// Maximum number of concurrent runs.
     pub concurrency: usize,
-    /// `None`: the model is loaded in this process.
+    /// `None` if the model is loaded in this process.
     pub server: Option<ServerSettings>,
 }
 
-/// Address of a server and limits on its use. Changes no reply.
+/// Address of a server and limits on its use, which do not affect the content of replies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerSettings {
-    /// With the API version: `http://localhost:8000/v1`.
+    /// URL with the API version, such as `http://localhost:8000/v1`.
     pub base_url: String,
-    /// Environment variable with the API key; if it is not set, no key is sent.
+    /// Name of the environment variable with the API key. If the variable is not set, no key is
+    /// sent.
     pub api_key_env: String,
-    /// Further attempts at one reply.
+    /// Number of further attempts at one reply.
     pub retries: u64,
-    /// Requests started in any minute, over all runs in flight.
+    /// Maximum number of requests started within any minute, over all concurrent runs.
     pub requests_per_minute: Option<u64>,
-    /// Tokens of prompts and replies in any minute, over all runs in flight.
+    /// Maximum number of tokens of prompts and replies within any minute, over all concurrent runs.
     pub tokens_per_minute: Option<u64>,
     pub connect_timeout_s: f64,
-    /// For one attempt; the reply's own deadline covers all attempts.
+    /// Time limit of one attempt in seconds. The deadline of a reply covers all attempts at it.
     pub attempt_timeout_s: f64,
 }
 
-/// A request for one reply. It contains the whole conversation, which extends that of the session's
-/// previous request, so that a prefix cache needs to compute only the new tokens.
+/// A request for one reply. It contains the whole conversation. Its messages extend those of the
+/// session's previous request, so that a prefix cache needs to compute only the new tokens.
 pub struct ReplyRequest<'a> {
-    /// Requests of one session share a prefix: the run's id.
+    /// Id of the run, whose requests share a prefix.
     pub session: &'a str,
-    /// System prompt, observations and replies; the last is the user's.
+    /// System prompt, observations and replies; the last message is an observation.
     pub messages: &'a [PromptMessage],
-    /// Tools in the format of chat templates (`[{"type":"function","function":{...}}]`). `None`
-    /// where the system prompt describes them.
+    /// Tool definitions in the format of chat templates (`[{"type":"function","function":{...}}]`).
+    /// `None` if the system prompt describes the tools.
     pub tools: Option<&'a Value>,
-    /// JSON schema that the reply must satisfy; `None` for free text.
+    /// JSON schema that the reply must match; `None` for free text.
     pub schema: Option<&'a Value>,
-    /// 0: always the most probable token.
+    /// Sampling temperature; 0 selects the most probable token.
     pub temperature: f64,
-    /// Sample from the smallest set of tokens with this total probability.
+    /// Top-p sampling: tokens are sampled from the smallest set with this total probability.
     pub top_p: f64,
-    /// The same seed, messages and model give the same reply.
+    /// Sampling seed. The same seed, messages and model give the same reply.
     pub seed: u64,
-    /// Most tokens of the reply.
+    /// Maximum number of tokens of the reply.
     pub max_tokens: u64,
-    /// Seconds, after which the provider returns [`ProviderError::Late`].
+    /// Seconds after which the provider returns [`ProviderError::Late`].
     pub deadline_s: f64,
-    /// Whether the command was canceled; the provider polls it several times a second, and then
-    /// returns [`ProviderError::Canceled`].
+    /// Returns whether the command was canceled. The provider polls it several times per second,
+    /// and returns [`ProviderError::Canceled`] once it is true.
     pub canceled: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// The reason for which a reply ended.
+/// Why a reply ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
-    /// The model ended it.
+    /// The model ended the reply.
     Stop,
-    /// It reached `max_tokens` or the end of the context.
+    /// The reply reached `max_tokens` or the end of the context.
     Length,
 }
 
 impl Finish {
-    /// As in rows.
+    /// The name of the reason in rows.
     pub fn label(self) -> &'static str {
         match self {
             Finish::Stop => "stop",
@@ -111,7 +114,7 @@ impl Finish {
         }
     }
 
-    /// From a row.
+    /// The reason with this name in rows.
     pub(crate) fn from_label(label: &str) -> Finish {
         if label == Finish::Length.label() { Finish::Length } else { Finish::Stop }
     }
@@ -119,20 +122,21 @@ impl Finish {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
-    /// Without special tokens.
+    /// The reply without special tokens.
     pub text: String,
     pub finish: Finish,
-    /// Tokens of the whole prompt.
+    /// Number of tokens of the whole prompt.
     pub prompt_tokens: u64,
     pub reply_tokens: u64,
-    /// Tokens of the prompt from the prefix cache. Depends on the machine's load: part of the
-    /// timing, never of a row.
+    /// Number of prompt tokens that were in the prefix cache. It depends on the machine's load, so
+    /// it is recorded with the timing and never in a row.
     pub cached_prompt_tokens: u64,
-    /// Wall time.
+    /// Wall time from request to reply, in seconds.
     pub seconds: f64,
 }
 
-/// An infrastructure failure. It makes a run failed, to be retried, and is never data.
+/// A failure of the infrastructure. It is never recorded as data: it makes the run failed, to be
+/// retried.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
     /// The model or server is not available.
@@ -140,27 +144,28 @@ pub enum ProviderError {
     Unavailable(String),
     #[error("no reply within {seconds} s: {what}")]
     Late {
-        /// The limit.
+        /// The exceeded time limit in seconds.
         seconds: String,
-        /// The event that was waited for.
+        /// The event that did not occur in time.
         what: String,
     },
     #[error("interrupted")]
     Canceled,
-    /// Even the shortest possible prompt does not fit.
+    /// Even the shortest possible prompt does not fit the context.
     #[error("a prompt of {tokens} tokens and a reply do not fit a context of {limit}: {remedy}")]
     Context { tokens: u64, limit: u64, remedy: String },
-    /// The request itself is invalid (a schema that cannot be compiled, a template that fails).
+    /// The request is invalid: its schema cannot be compiled, its chat template fails, or a server
+    /// rejects it.
     #[error("{0}")]
     Refused(String),
-    /// The replayed log has no reply for this request.
+    /// The replayed log has no reply to this request.
     #[error("the recording has no reply {step}: {why}")]
     NotRecorded {
-        /// Counted from 1.
+        /// Number of the step, counted from 1.
         step: u64,
         why: String,
     },
-    /// Any other failure of a provider outside of this crate.
+    /// Any other failure, of a provider that another crate implements.
     #[error("{text}")]
     Other { text: String, kind: ErrorKind },
 }
@@ -178,11 +183,12 @@ impl HasKind for ProviderError {
     }
 }
 
-/// A source of replies. Called from many threads at once, with one request of a session at a time.
+/// A source of replies. Many threads call it at once, but a session has at most one request at a
+/// time.
 pub trait Provider: Send + Sync {
     fn describe(&self) -> ProviderInfo;
 
-    /// Tokens of a prompt as [`Provider::reply`] would render it.
+    /// Number of tokens of the prompt that [`Provider::reply`] would render.
     ///
     /// # Errors
     /// The prompt cannot be rendered or tokenized.
@@ -195,47 +201,50 @@ pub trait Provider: Send + Sync {
     /// Generates one reply.
     ///
     /// # Errors
-    /// Infrastructure: no reply in time, canceled, or the model or server is not available.
+    /// The deadline passed, the command was canceled, the request is invalid, or the model or
+    /// server is not available.
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError>;
 
-    /// The text's embedding under the model, for similarities between an agent's own summaries.
-    /// `None` where the provider has no embeddings.
+    /// The model's embedding of a text, used for similarities between summaries of the same agent.
+    /// `None` if the provider offers no embeddings.
     ///
     /// # Errors
-    /// As with [`Provider::reply`].
+    /// As for [`Provider::reply`].
     fn embed(&self, text: &str) -> Result<Option<Vec<f32>>, ProviderError> {
         let _ = text;
         Ok(None)
     }
 
-    /// The recorded row of the session's step with this sampling seed; `None` except in a replay.
+    /// The recorded row of the session's step with this sampling seed. `None` for every provider
+    /// except a replay.
     fn recorded_row(&self, session: &str, seed: u64) -> Option<&StepRow> {
         let _ = (session, seed);
         None
     }
 
-    /// Ends a session: what is cached for it can be freed.
+    /// Ends a session, so that its cached data can be freed.
     fn close(&self, session: &str) {
         let _ = session;
     }
 }
 
-/// Opens the models of a grid, one after the other.
+/// Opens the models of a grid one after another.
 pub trait ProviderFactory: Sync {
-    /// Identifies a model without loading it. Must agree with [`Provider::describe`].
+    /// Identifies a model without loading it. The result must agree with [`Provider::describe`] of
+    /// the loaded model.
     ///
     /// # Errors
     /// The model cannot be found.
     fn identify(&self, model: &ModelSettings) -> Result<ProviderInfo, ProviderError>;
 
-    /// Loads a model. The previous one was dropped before.
+    /// Loads a model. The previously opened provider is dropped before this call.
     ///
     /// # Errors
     /// The model cannot be found or loaded.
     fn open(&self, model: &ModelSettings) -> Result<Arc<dyn Provider>, ProviderError>;
 }
 
-/// The factory for experiments without a model.
+/// A factory without models, for experiments with scripted operators only.
 pub struct NoModels;
 
 impl NoModels {

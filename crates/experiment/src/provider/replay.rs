@@ -1,4 +1,4 @@
-//! A provider that plays back the replies of recorded runs.
+//! A provider that returns the recorded replies of committed runs.
 
 use super::{
     Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply,
@@ -9,12 +9,12 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Recorded replies, found by run and sampling seed. A request that differs from the recorded one
-/// is an error, since a recording has no answer to it.
+/// Recorded replies, looked up by run id and sampling seed. It is an error if the observation of a
+/// request differs from the recorded one, since no reply to it was recorded.
 #[derive(Debug, Clone)]
 pub struct ReplayProvider {
     info: ProviderInfo,
-    /// (run, sampling seed) -> row.
+    /// The recorded rows, by run id and sampling seed.
     rows: BTreeMap<(String, u64), StepRow>,
 }
 
@@ -22,7 +22,7 @@ impl ReplayProvider {
     /// Reads the replies of all committed runs of an experiment.
     ///
     /// # Errors
-    /// A record or log that cannot be read.
+    /// A record or log cannot be read.
     pub fn open(store: &Store) -> Result<ReplayProvider, ResultsError> {
         let mut provider = ReplayProvider {
             info: ProviderInfo {
@@ -57,8 +57,8 @@ impl Provider for ReplayProvider {
         self.info.clone()
     }
 
-    /// A lower bound, since a recording has no tokenizer: history policies then leave out nothing
-    /// that was not left out when the run was recorded.
+    /// A lower bound of the number of tokens, since a recording has no tokenizer. With it, no
+    /// exchange is left out that was in the recorded prompt.
     fn count_tokens(
         &self,
         messages: &[PromptMessage],
@@ -93,7 +93,7 @@ impl Provider for ReplayProvider {
     }
 }
 
-/// A recording answers for every model.
+/// Returns the same recording for every model.
 impl ProviderFactory for ReplayProvider {
     fn identify(&self, _model: &ModelSettings) -> Result<ProviderInfo, ProviderError> {
         Ok(self.describe())

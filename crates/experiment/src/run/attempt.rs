@@ -16,7 +16,7 @@ use results::{
 };
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// What all runs of a model share.
+/// Data that all runs of one model share.
 pub(super) struct RunContext<'a> {
     pub store: &'a Store,
     pub sink: &'a dyn EventSink,
@@ -25,10 +25,11 @@ pub(super) struct RunContext<'a> {
     pub provider: Option<&'a dyn Provider>,
     pub info: &'a ProviderInfo,
     pub reply_deadline_s: f64,
-    /// Set where the kernels are not those of the folder; marks the rows.
+    /// The kernel set of the opened model if it differs from the one recorded in the experiment's
+    /// folder. Rows are then marked with it.
     pub mixed_kernels: Option<String>,
     pub meter: &'a UsageMeter,
-    /// Whether large logs of committed runs are compressed.
+    /// Whether the logs of committed runs are compressed if they are large.
     pub compress_logs: bool,
 }
 
@@ -36,22 +37,24 @@ pub(super) struct RunContext<'a> {
 #[derive(Debug)]
 pub(super) enum RunOutcome {
     Done(Box<RunRecord>),
-    /// The run was committed before, or by another attempt meanwhile.
+    /// The run was committed before this attempt, or by another process during it.
     AlreadyDone,
-    /// Another process works on it.
+    /// Another process has claimed the run.
     ClaimedElsewhere(Owner),
-    /// Infrastructure failed. Rows are kept; a retry may succeed.
+    /// The infrastructure failed. Rows are kept; a retry may succeed.
     Failed(String),
-    /// A limit for one run was reached. Rows are kept; a retry within this command cannot succeed.
+    /// The run reached one of its usage limits. Rows are kept; a retry within this command cannot
+    /// succeed.
     LimitReached(String),
-    /// Canceled. Rows are kept.
+    /// The command was canceled. Rows are kept.
     Interrupted,
 }
 
-/// Carries out one run, resuming from the rows of an earlier attempt.
+/// Carries out one run, resuming from the rows of an earlier attempt if there are any.
 ///
 /// # Errors
-/// Results cannot be read or written, or earlier rows do not follow from seed and replies.
+/// Results cannot be read or written, or the earlier rows differ from those recomputed from the
+/// seed and the recorded replies.
 pub(super) fn execute_run(
     context: &RunContext<'_>,
     run: &PlannedRun,
@@ -64,7 +67,7 @@ pub(super) fn execute_run(
         ClaimOutcome::Acquired(claim) => claim,
         ClaimOutcome::HeldBy(owner) => return Ok(RunOutcome::ClaimedElsewhere(owner)),
     };
-    // Another process may have committed it between the first check and the claim.
+    // Another process may have committed the run between the first check and the claim.
     if folder.is_committed() {
         return Ok(RunOutcome::AlreadyDone);
     }
@@ -97,7 +100,7 @@ enum StopReason {
     LimitReached(String),
 }
 
-/// A run in progress.
+/// A run in progress, with its claim and its open log.
 struct ActiveRun<'a> {
     context: &'a RunContext<'a>,
     run: &'a PlannedRun,
@@ -109,7 +112,7 @@ struct ActiveRun<'a> {
     begun: Instant,
 }
 
-/// The part of a step that depends on the machine and is in no row.
+/// Measurements of a step that depend on the machine, so that its row does not contain them.
 #[derive(Default)]
 struct StepTiming {
     reply_seconds: f64,
@@ -117,8 +120,8 @@ struct StepTiming {
 }
 
 impl<'a> ActiveRun<'a> {
-    /// Starts an attempt. Rows of an earlier one are derived again, compared and written to the new
-    /// log.
+    /// Starts an attempt. Rows of an earlier attempt are recomputed, compared with the recorded
+    /// ones, and written to the new log.
     fn begin(
         context: &'a RunContext<'a>,
         run: &'a PlannedRun,
@@ -206,7 +209,8 @@ impl<'a> ActiveRun<'a> {
         let context_length = self.context.info.context_length;
         let context =
             context_length.map_or(model.context_length, |limit| limit.min(model.context_length));
-        // A limit above half of the model's context is meant for other models of the grid.
+        // `model.max_tokens_per_call` may be meant for models of the grid with a longer context, so
+        // it is limited to half of this model's context.
         let max_tokens = model.max_tokens_per_call.min(context / 2).max(1);
         let tools = self.episode.tools.as_ref();
         let budget = PromptBudget { provider, tools, context, reply: max_tokens };
@@ -278,7 +282,8 @@ impl<'a> ActiveRun<'a> {
         if self.context.compress_logs
             && let Err(error) = self.context.store.run(&self.run.run_id).pack()
         {
-            // The run is committed, and its uncompressed log is complete.
+            // A failure to compress is only reported: the run is committed, and its uncompressed
+            // log is complete.
             let text = format!("the log of run {} is not compressed: {error}", self.run.run_id);
             self.context.sink.event(&RunEvent::Note { text });
         }

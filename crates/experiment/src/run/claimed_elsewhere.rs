@@ -1,14 +1,15 @@
-//! Runs that other processes have claimed: left to them while their claims are alive, and taken
-//! over otherwise.
+//! Runs that other processes have claimed. They are left to their owners while the owners are
+//! alive, and taken over otherwise.
 
 use crate::config::PlannedRun;
 use results::{Owner, ResultsError, Store};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Interval between checks of claims.
+/// Interval between checks of the claims.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
-/// Claims read in one check, since many processes read from one file system.
+/// Maximum number of claims read in one check, to limit the load when many processes read from one
+/// file system.
 const CHECKS_MAX: usize = 32;
 
 /// A run that another process has claimed.
@@ -19,27 +20,27 @@ pub(crate) struct ClaimedRun {
     since: Instant,
 }
 
-/// All claimed runs, and the time of the next check.
+/// All runs claimed by other processes, and the time of the next check of their claims.
 pub(crate) struct RunsClaimedElsewhere {
     runs: VecDeque<ClaimedRun>,
     patience: Duration,
     next_check: Instant,
 }
 
-/// Result of a check.
+/// Result of one check of claims.
 pub(crate) enum ClaimCheck {
-    /// A claim was released or has expired: the run, and its tries so far.
+    /// A claim was released or has expired: the run, and the number of its failed attempts so far.
     Free(PlannedRun, u64),
-    /// A run was committed by its owner.
+    /// The owner of a run has committed it.
     Committed,
-    /// Nothing is free now; check again later.
+    /// No run is free at the moment; check again later.
     Wait,
-    /// All remaining owners have been alive for longer than the patience.
+    /// Every remaining run has had the same live owner for longer than the patience.
     GiveUp,
 }
 
 impl RunsClaimedElsewhere {
-    /// A run is left to its owner after the owner was seen alive for `patience`.
+    /// `patience` is the time for which each owner is watched; afterwards the run is left to it.
     pub fn new(patience: Duration) -> RunsClaimedElsewhere {
         RunsClaimedElsewhere { runs: VecDeque::new(), patience, next_check: Instant::now() }
     }
@@ -48,7 +49,7 @@ impl RunsClaimedElsewhere {
         self.runs.push_back(ClaimedRun { run, tries, owner, since: Instant::now() });
     }
 
-    /// Checks some of the claims, least recently checked first.
+    /// Checks some of the claims, starting with the least recently checked one.
     ///
     /// # Errors
     /// A claim cannot be read.
@@ -78,7 +79,7 @@ impl RunsClaimedElsewhere {
         Ok(ClaimCheck::Wait)
     }
 
-    /// The runs that stay with other processes.
+    /// The runs that are left to other processes.
     pub fn into_runs(self) -> impl Iterator<Item = ClaimedRun> {
         self.runs.into_iter()
     }

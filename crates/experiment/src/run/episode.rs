@@ -1,5 +1,5 @@
-//! One run as a pure state machine: replies in, rows out. A new run, a resumed one and a replay are
-//! the same machine, fed from a provider or from a log.
+//! One run as a pure state machine: its inputs are replies, its outputs rows. New runs, resumed
+//! runs and replays use the same machine, with replies from a provider or from a log.
 
 use crate::agent::conversation::{Conversation, PromptBudget};
 use crate::agent::summary::{announced_tool, summary};
@@ -18,44 +18,46 @@ use warehouse::{
     Card, CardProblem, CardValidator, Operator, PredictionMode, ToolCall, Totals, Turn, World,
 };
 
-/// All external input of one step.
+/// All inputs of one step that the episode does not compute itself.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StepInput {
     pub text: String,
     pub finish: Finish,
     pub prompt_tokens: u64,
     pub reply_tokens: u64,
-    /// Exchanges left out of the prompt.
+    /// Number of exchanges left out of the prompt.
     pub left_out: u64,
-    /// Similarity of the agent's summary to its first ones.
+    /// Similarity of the agent's summary to its first summaries.
     pub similarity: Option<SimilarityRow>,
-    /// The action of a scripted operator; parsing its text would give the same.
+    /// The action of a scripted operator, equal to the action that parsing `text` would give.
     pub scripted: Option<AgentAction>,
 }
 
-/// A run between two steps.
+/// The state of a run between two steps.
 pub(crate) struct Episode {
     run_id: String,
-    /// The world's seed.
+    /// Seed of the world.
     seed: u64,
     mode: ReplyMode,
     world: World,
     conversation: Conversation,
     operator: Option<Box<dyn Operator>>,
-    /// Steps taken.
+    /// Number of steps taken.
     step: u64,
     tool_names: Vec<&'static str>,
     card_validator: CardValidator,
     mixed_kernels: Option<String>,
-    /// For constrained decoding, in JSON mode.
+    /// Reply schema for constrained decoding; only in JSON mode.
     pub schema: Option<Value>,
-    /// For the chat template, in text mode.
+    /// Tool definitions for the chat template; only in text mode.
     pub tools: Option<Value>,
 }
 
 impl Episode {
+    /// Creates the world of a cell, before its first step.
+    ///
     /// # Errors
-    /// Settings of the world that contradict each other.
+    /// The cell has settings of the world that contradict each other.
     pub fn new(run_id: &str, cell: &CellConfig, seed: u64) -> Result<Episode, ExperimentError> {
         let config = cell.world();
         let mut world =
@@ -86,33 +88,34 @@ impl Episode {
         })
     }
 
-    /// Marks the following rows as computed with these kernels; `None` if they are the folder's.
+    /// Marks the following rows with a kernel set that differs from the one recorded in the
+    /// experiment's folder; `None` ends the marking.
     pub fn set_mixed_kernels(&mut self, mixed_kernels: Option<String>) {
         self.mixed_kernels = mixed_kernels;
     }
 
-    /// How the world ended; `None` while it goes on.
+    /// How the world ended; `None` if it has not ended.
     pub fn ending(&self) -> Option<&'static str> {
         self.world.ending().map(warehouse::EpisodeEnd::label)
     }
 
-    /// Steps taken.
+    /// Number of steps taken.
     pub fn step(&self) -> u64 {
         self.step
     }
 
-    /// Figures of the world.
+    /// Current figures of the world, such as budget, stock and the number of shipped orders.
     pub fn totals(&self) -> Totals {
         self.world.totals()
     }
 
-    /// All crashes so far, with severity.
+    /// All crashes detected so far, with their severity.
     pub fn crashes(&self) -> Vec<warehouse::Crash> {
         self.world.crashes()
     }
 
-    /// The next reply of a scripted operator, in the format of a model's reply. `None` where a
-    /// model acts.
+    /// The next reply of a scripted operator, in the format of a model's reply. `None` if the agent
+    /// is a model.
     pub fn scripted_input(&mut self) -> Option<StepInput> {
         let turn = self.operator.as_mut()?.act(&self.world);
         let left_out = self.conversation.left_out_by_policy();
@@ -142,7 +145,7 @@ impl Episode {
         input(text, Some(action))
     }
 
-    /// Exchanges to leave out so that the next prompt fits its budget.
+    /// Number of exchanges to leave out so that the next prompt fits its budget.
     ///
     /// # Errors
     /// No prompt fits, or the provider fails to count tokens.
@@ -150,12 +153,12 @@ impl Episode {
         self.conversation.fit(budget)
     }
 
-    /// The next prompt, without its first `left_out` exchanges.
+    /// The next prompt; it leaves out the first `left_out` exchanges.
     pub fn prompt(&self, left_out: u64) -> Cow<'_, [PromptMessage]> {
         self.conversation.request(left_out)
     }
 
-    /// The agent's summary of the state in a reply, beside its action.
+    /// The agent's summary in the text of a reply.
     pub fn summary(&self, text: &str, finish: Finish) -> Option<String> {
         summary(text, read_reply(text, finish, self.mode).ok().as_ref(), self.mode)
     }
@@ -168,12 +171,12 @@ impl Episode {
         }
     }
 
-    /// The seed for sampling the next reply.
+    /// Seed for sampling the next reply.
     pub fn sampling_seed(&self) -> u64 {
         sampling_seed(self.seed, self.step + 1)
     }
 
-    /// Takes a reply: the world advances by one step. Returns the step's row.
+    /// Applies a reply: the world advances by one step. Returns the row of the step.
     pub fn take(&mut self, input: StepInput) -> StepRow {
         let sampling_seed = self.sampling_seed();
         self.step += 1;
@@ -226,7 +229,7 @@ impl Episode {
         }
     }
 
-    /// The tool that a model announces beside its action.
+    /// The tool that a model's summary announces; `None` for scripted operators.
     fn announced_tool(&self, text: &str, action: Option<&AgentAction>) -> Option<String> {
         match self.operator {
             Some(_) => None,
@@ -234,25 +237,26 @@ impl Episode {
         }
     }
 
-    /// Why a card is invalid, or missing although required.
+    /// Why a prediction card is invalid, or missing although it is required.
     fn card_problem(&self, card: &Result<Card, CardProblem>) -> Option<String> {
         let optional = self.world.config().prediction_mode == PredictionMode::Optional;
         match card {
             Err(CardProblem::Absent) => (!optional).then(|| "absent".to_string()),
             Err(CardProblem::Malformed(why)) => Some(why.clone()),
-            // Scripted operators fill in the same fields in every prediction format.
+            // Cards of scripted operators are not validated: they have the same fields in every
+            // prediction format.
             Ok(_) if self.operator.is_some() => None,
             Ok(card) => self.card_validator.problem(&card.raw),
         }
     }
 }
 
-/// A parsed reply, as the world's turn and what the turn does not hold.
+/// A parsed reply: the turn for the world, and the parts that a turn cannot represent.
 struct ParsedTurn {
     turn: Turn,
-    /// Why the reply is not an action.
+    /// Why the reply contains no action.
     failure: Option<ParseFailure>,
-    /// A card that is not a JSON object, for the row.
+    /// A card that is not a JSON object, to be recorded in the row.
     malformed_card: Option<Value>,
 }
 
@@ -273,7 +277,7 @@ impl ParsedTurn {
     }
 }
 
-/// A scripted action as the JSON that a model would write.
+/// A scripted operator's action as the JSON that a model would write.
 fn action_text(action: &AgentAction) -> String {
     #[derive(serde::Serialize)]
     struct ActionText<'a> {
@@ -284,15 +288,17 @@ fn action_text(action: &AgentAction) -> String {
     let written =
         ActionText { tool: &action.tool, arguments: &action.arguments, card: action.card.as_ref() };
     let mut text = Vec::with_capacity(512);
-    // Strings and JSON values always serialize.
+    // Serializing strings and JSON values does not fail.
     let written = serde_json::to_writer(&mut text, &written).ok();
     written.and_then(|()| String::from_utf8(text).ok()).unwrap_or_default()
 }
 
-/// The observation after a reply that is not an action: why it is not, and then the world's state.
+/// The observation after a reply without an action: why the reply was not used, then the state of
+/// the world.
 fn with_failure(observation: String, failure: Option<&ParseFailure>) -> String {
     match failure {
-        // Replaces the world's first line, which has only the kind of the failure.
+        // The failure replaces the first line of the world's observation, which has only the kind
+        // of the failure.
         Some(failure) => {
             let rest = observation.split_once('\n').map_or("", |(_, rest)| rest);
             format!("Your last reply was not used: {}.\n{rest}", failure.detail)

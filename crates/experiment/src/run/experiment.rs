@@ -1,4 +1,5 @@
-//! Carries out all runs of a configuration: several in flight at a time, one model after the other.
+//! Carries out all runs of a configuration: one model after another, with several concurrent runs
+//! of each model.
 
 use super::events::{EventSink, RunEvent};
 use super::limits::UsageMeter;
@@ -14,12 +15,12 @@ use results::{ExperimentRecord, Provenance, SCHEMA_VERSION, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-/// Carries out the runs of an experiment that are not committed yet. Calling it again resumes where
-/// the last call ended.
+/// Carries out the runs of an experiment that are not committed yet. A further call resumes
+/// interrupted runs.
 ///
 /// # Errors
-/// A model cannot be found or loaded, or the folder cannot be written. Committed runs are kept. A
-/// provider's failure within a run is not an error: the run is `failed` in the summary.
+/// A model cannot be found or loaded, or the folder cannot be written; committed runs are kept. A
+/// provider's failure within a run is not an error: the summary lists the run as failed.
 pub fn run_experiment(
     config: &Config,
     models: &dyn ProviderFactory,
@@ -66,10 +67,10 @@ pub fn run_experiment(
     Ok(summary)
 }
 
-/// Opens or creates the folder of an experiment, without carrying out any run.
+/// Opens or creates the folder of an experiment without carrying out any run.
 ///
 /// # Errors
-/// As [`run_experiment`], before its first run.
+/// As for [`run_experiment`] before its first run.
 pub fn prepare_experiment(
     config: &Config,
     models: &dyn ProviderFactory,
@@ -81,7 +82,7 @@ pub fn prepare_experiment(
 struct Prepared {
     store: Store,
     runs: Vec<PlannedRun>,
-    /// Model name -> identity.
+    /// Provider information of each model, by model name.
     infos: BTreeMap<String, ProviderInfo>,
 }
 
@@ -100,7 +101,8 @@ fn prepare(
     Ok(Prepared { store, runs, infos })
 }
 
-/// A served model is identified by its name on the server, any other by the factory.
+/// The identity of a model. For a model on a server it consists of the name; otherwise the factory
+/// determines it.
 fn identify(
     models: &dyn ProviderFactory,
     settings: &ModelSettings,
@@ -111,7 +113,7 @@ fn identify(
     }
 }
 
-/// The runs of one model, or all.
+/// The runs of one model, or all runs if `model` is `None`.
 ///
 /// # Errors
 /// No run has this model.
@@ -134,7 +136,7 @@ fn at_runs_max(summary: &ExperimentSummary, options: &RunOptions) -> bool {
     options.runs_max.is_some_and(|max| summary.done_now >= max)
 }
 
-/// The record `experiment.json` of the folder.
+/// The content of `experiment.json` in the experiment's folder.
 fn experiment_record(
     config: &Config,
     runs: &[PlannedRun],

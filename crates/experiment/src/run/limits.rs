@@ -1,10 +1,10 @@
-//! Accounting of tokens, hours and failures against their limits.
+//! Usage of tokens, hours and failures, compared with the configured limits.
 
 use crate::config::UsageLimits;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Usage of a command so far.
+/// Usage of one command since its start.
 #[derive(Debug)]
 pub(crate) struct UsageMeter {
     limits: UsageLimits,
@@ -31,7 +31,7 @@ impl UsageMeter {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The limit that the command has reached, as a message.
+    /// Message about the limit that the command has reached; `None` if it has reached none.
     pub fn reached(&self) -> Option<String> {
         let (tokens, failures) =
             (self.tokens.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed));
@@ -43,7 +43,8 @@ impl UsageMeter {
             })
     }
 
-    /// The limit that a run has reached, as a message.
+    /// Message about the limit that a single run has reached, given its tokens and the start of the
+    /// attempt; `None` if it has reached none.
     pub fn run_reached(&self, tokens: u64, begun: Instant) -> Option<String> {
         at_limit("limits.run_tokens", tokens as f64, self.limits.run_tokens.map(|max| max as f64))
             .or_else(|| at_limit("limits.run_hours", hours_since(begun), self.limits.run_hours))

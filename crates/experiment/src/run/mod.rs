@@ -1,13 +1,13 @@
-//! Runs, from the queue to the commit.
+//! Carrying out runs, from the queue to the commit.
 //!
 //! ```text
 //! experiment     run_experiment: plan, skip finished runs, one model group after the other
 //! model_group    opens the model of a group and starts its threads
 //! queue          RunQueue: threads take runs from it and report outcomes
-//! claimed_elsewhere   runs that other processes work on
+//! claimed_elsewhere   runs that other processes have claimed
 //! attempt        one run: claim, replay of earlier rows, steps, commit
 //! episode        the pure state machine of a run: replies in, rows out
-//! retrace        a recorded step derived again and compared
+//! retrace        recomputes a recorded step and compares it with its row
 //! record         RunAccumulator: rows -> the run's record
 //! limits, events, options, summary
 //! ```

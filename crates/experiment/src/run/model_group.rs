@@ -21,7 +21,7 @@ pub(super) struct ModelGroup {
     runs: Vec<PlannedRun>,
 }
 
-/// What all groups of a command share.
+/// Data that all model groups of a command share.
 pub(super) struct GroupContext<'a> {
     pub config: &'a Config,
     pub models: &'a dyn ProviderFactory,
@@ -29,7 +29,7 @@ pub(super) struct GroupContext<'a> {
     pub sink: &'a dyn EventSink,
     pub canceled: &'a (dyn Fn() -> bool + Sync),
     pub store: &'a Store,
-    /// Model name -> the identity from which run ids were made.
+    /// Provider information from which run ids were made, by model name.
     pub planned_infos: &'a BTreeMap<String, ProviderInfo>,
     pub meter: &'a UsageMeter,
 }
@@ -48,10 +48,11 @@ pub(super) fn group_by_model(runs: Vec<PlannedRun>) -> Vec<ModelGroup> {
 }
 
 impl ModelGroup {
-    /// Carries out the runs and adds to `summary`.
+    /// Carries out the group's runs and adds their results to `summary`.
     ///
     /// # Errors
-    /// The model cannot be opened, is not the one planned for, or results cannot be written.
+    /// The model cannot be opened, its identity differs from the planned one, or results cannot be
+    /// written.
     pub fn run(
         self,
         context: &GroupContext<'_>,
@@ -78,7 +79,7 @@ struct OpenedModel {
     /// `None` for scripted operators.
     provider: Option<Arc<dyn Provider>>,
     info: ProviderInfo,
-    /// Set where the kernels are not those of the folder.
+    /// The kernel set of the model if it differs from the one recorded in the experiment's folder.
     mixed_kernels: Option<String>,
 }
 
@@ -95,7 +96,8 @@ impl GroupContext<'_> {
         Ok(Arc::new(provider))
     }
 
-    /// Run ids contain the identity found before loading: the loaded model must have the same.
+    /// Fails if the loaded model differs from the model identified before loading, whose identity
+    /// is part of the run ids.
     fn check_identity(
         &self,
         settings: &ModelSettings,

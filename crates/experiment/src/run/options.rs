@@ -1,30 +1,31 @@
-//! Options of one command that carries out an experiment.
+//! Options of a command that carries out an experiment.
 
 use results::Provenance;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Takes the place of a model's name for runs of scripted operators.
+/// The name that stands for scripted operators wherever a model is selected by name.
 pub const SCRIPTED: &str = "scripted";
 
-/// How an experiment is carried out. Changes no row.
+/// How a command carries out an experiment. These options affect no row.
 pub struct RunOptions {
     /// The experiment's folder (see [`Config::folder`](crate::Config::folder)).
     pub folder: PathBuf,
-    /// Runs in flight at a time.
+    /// Number of concurrent runs.
     pub jobs: usize,
-    /// Stop after this command committed this many runs.
+    /// Stop after this command has committed this number of runs.
     pub runs_max: Option<usize>,
-    /// Accept rows of another kernel set in a folder; they are marked.
+    /// Accept a kernel set that differs from the one recorded in the folder; its rows are marked.
     pub accept_mixed: bool,
-    /// Only the runs of this model, or of scripted operators ([`SCRIPTED`]).
+    /// Carry out only the runs of this model, or of scripted operators ([`SCRIPTED`]).
     pub model: Option<String>,
-    /// Take no further step after this instant; a later command continues.
+    /// Start no further step after this instant; a later command continues.
     pub stop_at: Option<Instant>,
-    /// How long to watch runs that other processes have claimed, once nothing else is left, so as
-    /// to take over from a lost process. A claim of another host expires after 120 s without a
-    /// heartbeat.
+    /// How long to watch runs that other processes have claimed, once all other runs are done, in
+    /// order to take over the runs of a process that died. A claim by another host expires after
+    /// 120 s without a heartbeat.
     pub claim_patience: Duration,
-    /// Version, git commit and host; the other fields are filled in.
+    /// Version, git commit and host of this program. The other fields are overwritten with the
+    /// configuration's file and notes and the current time.
     pub provenance: Provenance,
 }

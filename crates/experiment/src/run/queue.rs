@@ -1,4 +1,4 @@
-//! The queue of a model's runs: threads take runs from it, and report the outcomes to it.
+//! The queue of one model's runs: threads take runs from it and report the outcomes.
 
 use super::attempt::{RunContext, RunOutcome, execute_run};
 use super::claimed_elsewhere::{ClaimCheck, RunsClaimedElsewhere};
@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-/// Failed attempts in a row, over all runs, after which the command gives up.
+/// Number of consecutive failed attempts, over all runs, after which the command gives up.
 const FAILURES_IN_A_ROW_MAX: usize = 24;
-/// Pause of a thread that found no run to take.
+/// Pause of a thread that found no run to carry out.
 const IDLE: Duration = Duration::from_millis(200);
 
 /// Shared by the threads that carry out a model's runs.
@@ -23,7 +23,7 @@ pub(super) struct RunQueue<'a> {
     context: &'a RunContext<'a>,
     /// Names of the factors, for the closing table.
     factors: Vec<String>,
-    /// Further attempts at a failed run.
+    /// Number of further attempts at a failed run.
     retries: u64,
     runs_max: Option<usize>,
     here: Owner,
@@ -36,18 +36,18 @@ struct QueueState {
     summary: ExperimentSummary,
     in_flight: usize,
     failures_in_a_row: usize,
-    /// Reasons for the last failures of runs that wait for a retry.
+    /// Reason for the last failure of each run that waits for a retry, by run id.
     retry_reasons: BTreeMap<String, String>,
     error: Option<ExperimentError>,
 }
 
 struct QueuedRun {
     run: PlannedRun,
-    /// Failed attempts of this command.
+    /// Number of the run's failed attempts within this command.
     tries: u64,
 }
 
-/// What a thread does next.
+/// The next action of a thread.
 enum NextRun {
     Run(QueuedRun),
     Wait,
@@ -81,7 +81,8 @@ impl<'a> RunQueue<'a> {
         }
     }
 
-    /// Carries out runs until none is left. The body of each thread.
+    /// Carries out runs until no run remains or the command must stop. This is the body of each
+    /// thread.
     pub fn work(&self) {
         loop {
             match self.next() {
@@ -115,7 +116,7 @@ impl<'a> RunQueue<'a> {
         next
     }
 
-    /// Looks for a run that another process has claimed and lost.
+    /// Looks for a run whose claim by another process was released or has expired.
     fn take_over(&self, state: &mut QueueState) -> NextRun {
         match state.claimed.check(self.context.store, &self.here) {
             Ok(ClaimCheck::Free(run, tries)) => NextRun::Run(QueuedRun { run, tries }),
@@ -124,8 +125,8 @@ impl<'a> RunQueue<'a> {
                 NextRun::Wait
             }
             Ok(ClaimCheck::Wait) => {
-                // The event keeps the watchdog from taking this wait for a stall. While runs of
-                // this process are in flight, a stall must be reported.
+                // The event keeps the watchdog from reporting this wait as a stall. It is not sent
+                // while runs of this process are in flight, since their stalls must be reported.
                 if state.in_flight == 0 {
                     self.context.sink.event(&RunEvent::Waiting);
                 }
@@ -181,8 +182,8 @@ impl<'a> RunQueue<'a> {
         self.context.sink.event(&event);
     }
 
-    /// Puts a failed run back into the queue, unless its retries are used up. Returns whether it
-    /// did.
+    /// Puts a failed run back into the queue, unless its retries are used up. Returns whether it is
+    /// in the queue again.
     fn retry(&self, state: &mut QueueState, queued: QueuedRun, reason: &str) -> bool {
         state.failures_in_a_row += 1;
         self.context.meter.add_failure();
@@ -202,7 +203,7 @@ impl<'a> RunQueue<'a> {
         self.lock().error.get_or_insert(error);
     }
 
-    /// Ends the queue after its threads. Stores the counts in `summary`.
+    /// Ends the queue after its threads have ended, and stores the results in `summary`.
     ///
     /// # Errors
     /// The first error of a thread.
@@ -210,7 +211,7 @@ impl<'a> RunQueue<'a> {
         let state = unpoisoned(self.state.into_inner());
         let QueueState { waiting, claimed, mut retry_reasons, error, summary: mut counts, .. } =
             state;
-        // Runs that were still waiting for a retry have failed.
+        // Runs that are still waiting for a retry count as failed.
         for QueuedRun { run, .. } in waiting.into_iter().filter(|queued| queued.tries > 0) {
             let reason = retry_reasons.remove(&run.run_id).unwrap_or_default();
             counts.failed.push((run.run_id, reason));

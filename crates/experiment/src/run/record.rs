@@ -1,4 +1,4 @@
-//! A run's record, accumulated from its rows.
+//! The record of a run, accumulated from its rows.
 
 use super::episode::Episode;
 use crate::config::PlannedRun;
@@ -8,12 +8,13 @@ use results::{CrashRecord, RowsRecord, RunRecord, RunTotals, SCHEMA_VERSION, Ste
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Sums over the rows of a run.
+/// Sums over the rows of a run, from which its record is made.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RunAccumulator {
     totals: RunTotals,
     calibration: CalibrationSums,
-    /// Error type -> sum and count of errors in the published form.
+    /// By error type: sum and count of prediction errors by the published definition, which divides
+    /// by the predicted value.
     published: BTreeMap<String, (f64, u64)>,
 }
 
@@ -31,12 +32,12 @@ impl RunAccumulator {
         }
     }
 
-    /// Tokens of prompts and replies.
+    /// Number of tokens of all prompts and replies.
     pub fn tokens(&self) -> u64 {
         self.totals.prompt_tokens + self.totals.reply_tokens
     }
 
-    /// The record of a run that has ended. Its `rows` are set at the commit.
+    /// The record of a run that has ended. The commit fills in its field `rows`.
     pub fn record(
         &self,
         run: &PlannedRun,

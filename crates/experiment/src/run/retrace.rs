@@ -1,4 +1,4 @@
-//! Deriving recorded steps again, and comparing them with the record.
+//! Recomputes recorded steps and compares them with the stored rows.
 
 use super::episode::{Episode, StepInput};
 use crate::error::ExperimentError;
@@ -8,25 +8,27 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Longest value that an error message quotes.
+/// Maximum number of characters of a value that an error message quotes.
 const QUOTED_CHARS_MAX: usize = 300;
 
-/// Derives one step again. A scripted operator acts again, since its own state must advance, and
-/// its reply is derived too.
+/// Recomputes one step. A scripted operator acts again, because its internal state must advance;
+/// the reply is then recomputed too. Otherwise the reply is the recorded one.
 pub(crate) fn retrace(episode: &mut Episode, recorded: &StepRow) -> StepRow {
     let input = episode.scripted_input().unwrap_or_else(|| StepInput::of_row(recorded));
     episode.take(input)
 }
 
+/// Compares a recomputed row or record with the stored one.
+///
 /// # Errors
-/// The first field in which two rows or records differ.
+/// The two differ; the error names the first differing field.
 pub(crate) fn compare_rows<T: Serialize>(
     path: &Path,
     line: usize,
     derived: &T,
     recorded: &T,
 ) -> Result<(), ExperimentError> {
-    // Comparing as text is fast, and nearly always finds them equal.
+    // Comparing the JSON texts is fast, and they are equal in nearly all cases.
     if let (Ok(derived), Ok(recorded)) =
         (serde_json::to_string(derived), serde_json::to_string(recorded))
         && derived == recorded
@@ -48,7 +50,7 @@ pub(crate) fn compare_rows<T: Serialize>(
     })
 }
 
-/// Field -> JSON text, in which floats keep all their digits.
+/// The fields of a row as JSON texts, in which floats keep all their digits.
 fn json_fields<T: Serialize>(row: &T) -> BTreeMap<String, String> {
     match serde_json::to_value(row) {
         Ok(Value::Object(map)) => {

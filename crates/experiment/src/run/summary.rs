@@ -1,44 +1,45 @@
-//! The result of one command.
+//! The result of a command that carries out an experiment.
 
 use results::ClosingRow;
 
-/// What a command did, and what is left.
+/// What a command did, and which runs remain.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ExperimentSummary {
-    /// All runs of the configuration.
+    /// Number of runs of the configuration.
     pub total: usize,
-    /// Runs committed before the command.
+    /// Number of runs committed before the command.
     pub done_before: usize,
-    /// Runs committed by the command.
+    /// Number of runs committed by the command.
     pub done_now: usize,
     /// Runs whose last attempt failed: run id and reason.
     pub failed: Vec<(String, String)>,
     /// Runs left to other processes: run id and owner.
     pub claimed_elsewhere: Vec<(String, String)>,
-    /// Runs that are not committed.
+    /// Number of runs that are not committed.
     pub left: usize,
-    /// The command was canceled with runs left.
+    /// Whether the command was canceled before all runs were committed.
     pub interrupted: bool,
-    /// [`RunOptions::stop_at`](crate::RunOptions::stop_at) passed with runs left.
+    /// Whether [`RunOptions::stop_at`](crate::RunOptions::stop_at) passed before all runs were
+    /// committed.
     pub time_up: bool,
-    /// Stopped by [`RunOptions::runs_max`](crate::RunOptions::runs_max) or a limit, with runs
-    /// left.
+    /// Whether [`RunOptions::runs_max`](crate::RunOptions::runs_max) or a usage limit stopped the
+    /// command before all runs were committed.
     pub limited: bool,
-    /// The reached limit of tokens, hours or failures.
+    /// Message about the reached limit of tokens, hours or failures.
     pub limit: Option<String>,
-    /// Rows of the closing table: the runs committed by the command.
+    /// Rows of the closing table, one for each run committed by the command.
     pub closing: Vec<ClosingRow>,
 }
 
-/// How a command ended. Where several apply, the first.
+/// How a command ended. If several outcomes apply, it is the first of them in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExperimentOutcome {
     TimeUp,
     Interrupted,
     RunsFailed,
-    /// Other processes work on the runs that are left.
+    /// Other processes work on the remaining runs.
     ClaimedElsewhere,
-    /// Everything is committed, or a limit was reached without failures.
+    /// All runs are committed, or the command reached a limit without a failed run.
     Completed,
 }
 

@@ -1,18 +1,18 @@
 //! Splitting a model's tasks into Slurm job arrays.
 
-/// A job array. Its indices 0..count stand for the tasks offset..offset + count.
+/// A Slurm job array. Its indices 0..count correspond to the tasks offset..offset + count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskArray {
-    /// The first task.
+    /// Number of the first task.
     pub offset: usize,
     /// Number of tasks.
     pub count: usize,
 }
 
-/// Splits tasks into arrays. `array_size_max` is Slurm's MaxArraySize, which bounds the index
-/// rather than the count; `jobs_available` is how many jobs may still be submitted. Tasks beyond it
-/// are omitted: each task takes runs until none is left, so fewer tasks do the same work in more
-/// time.
+/// Splits the tasks of a model into arrays. `array_size_max` is Slurm's MaxArraySize: the indices
+/// of an array must be below it. `jobs_available` is the number of jobs that may still be
+/// submitted; further tasks are omitted. Fewer tasks do the same work in more time, since each task
+/// takes runs until none is left.
 pub fn split_into_arrays(
     tasks: usize,
     array_size_max: usize,

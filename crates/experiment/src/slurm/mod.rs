@@ -1,5 +1,5 @@
 //! An experiment as Slurm jobs: resources of each model's tasks, job arrays, and sbatch scripts.
-//! Pure: the program submits them.
+//! This module computes only; `cli` submits the jobs.
 
 mod array;
 mod script;

@@ -3,21 +3,21 @@
 use super::{ModelTasks, Site};
 use std::path::Path;
 
-/// Paths and options that a script refers to, the same on every node.
+/// Paths and options in a script, which must be valid on every node.
 pub struct ScriptPaths<'a> {
-    /// The vendomini executable.
+    /// The `vendomini` executable.
     pub program: &'a Path,
-    /// The experiment's configuration.
+    /// The configuration file of the experiment.
     pub config: &'a Path,
-    /// `--out` of `run`.
+    /// Value of the option `--out` of `run`.
     pub out: &'a Path,
-    /// Folder of scripts and logs.
+    /// Folder of the scripts and job logs.
     pub jobs: &'a Path,
-    /// The script itself, from which a successor is submitted.
+    /// The script itself, which is submitted again for a successor job.
     pub script: &'a Path,
-    /// Log of submissions, one JSON line each.
+    /// Log of submitted jobs, with one JSON line for each job.
     pub submissions: &'a Path,
-    /// `--set` options of the configuration.
+    /// Values of the `--set` options.
     pub sets: &'a [String],
 }
 
@@ -61,7 +61,8 @@ pub fn script(name: &str, tasks: &ModelTasks, site: &Site, paths: &ScriptPaths<'
     }
 }
 
-/// The end of a script where requeueing is forbidden: submits a successor job that continues.
+/// The end of the script on clusters that forbid requeueing: it submits a successor job that
+/// continues the work.
 fn successor(tasks: &ModelTasks, paths: &ScriptPaths<'_>) -> String {
     let json = |text: &str| quoted(&serde_json::Value::from(text).to_string());
     format!(
@@ -167,7 +168,7 @@ fn quoted_path(path: &Path) -> String {
     quoted(&path.display().to_string())
 }
 
-/// Quotes a word for the shell.
+/// Quotes a text as one word of the shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

@@ -3,43 +3,43 @@
 use crate::error::{ConfigProblem, SourceLocation};
 use serde::Deserialize;
 
-/// What differs from cluster to cluster. Read from YAML; an unknown key is an error.
+/// Settings that differ between clusters, read from a YAML file. Unknown keys are errors.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Site {
-    /// `--account`.
+    /// Value of sbatch's `--account`.
     pub account: Option<String>,
-    /// `--partition`.
+    /// Value of sbatch's `--partition`.
     pub partition: Option<String>,
-    /// `--qos`.
+    /// Value of sbatch's `--qos`.
     pub qos: Option<String>,
-    /// `--constraint`.
+    /// Value of sbatch's `--constraint`.
     pub constraint: Option<String>,
-    /// Environment modules, loaded with `module load` before anything else.
+    /// Environment modules that the script loads with `module load`.
     pub modules: Vec<String>,
-    /// `HF_HOME` on the nodes.
+    /// Value of the variable `HF_HOME` on the nodes.
     pub hf_home: Option<String>,
-    /// Slurm's name for the GPUs, as in `--gres=gpu:a100:2`.
+    /// Slurm's name of the GPU type, such as `a100` in `--gres=gpu:a100:2`.
     pub gpu_type: Option<String>,
-    /// A machine file that describes a node, for which models are planned. `None`: the submitting
-    /// machine.
+    /// Path of a machine file that describes a node, for which the placement of models is planned.
+    /// `None` plans for the machine that submits the jobs.
     pub machine: Option<String>,
-    /// CPU cores of a task.
+    /// Number of CPU cores of a task.
     pub cpus_per_task: u64,
-    /// Memory that a node can give to a task; bounds the request.
+    /// Maximum memory of a task on a node, in GB.
     pub memory_per_node_gb: Option<f64>,
-    /// The longest time limit of a job.
+    /// Maximum time limit of a job, in hours.
     pub hours_max: f64,
-    /// Most tasks of a model.
+    /// Maximum number of tasks of one model.
     pub tasks_max: usize,
-    /// Jobs that a user may have submitted. For clusters where accounting does not tell
-    /// (MaxSubmitJobs), or to use fewer.
+    /// Maximum number of submitted jobs of a user. Needed on clusters where Slurm's accounting does
+    /// not report MaxSubmitJobs, or to submit fewer jobs.
     pub submit_jobs_max: Option<usize>,
-    /// The largest job array, if it is to be smaller than MaxArraySize.
+    /// Maximum size of a job array, if it is to be smaller than Slurm's MaxArraySize.
     pub array_size_max: Option<usize>,
-    /// Whether a job may requeue itself; otherwise it submits a successor.
+    /// Whether a job may requeue itself. Otherwise it submits a successor job.
     pub requeue: bool,
-    /// Seconds before its end at which a job is signaled to save its state.
+    /// Seconds before the end of a job at which Slurm signals it to save its state.
     pub signal_lead_s: u64,
 }
 
@@ -67,10 +67,10 @@ impl Default for Site {
 }
 
 impl Site {
-    /// Parses a site file; messages name it `file`.
+    /// Parses the text of a site file. Error messages call it `file`.
     ///
     /// # Errors
-    /// An unknown key, a value out of its range, or a text that could break out of its line of the
+    /// An unknown key, a value out of its range, or a text that could break out of its line in the
     /// script.
     pub fn from_yaml(file: &str, text: &str) -> Result<Site, ConfigProblem> {
         let site: Site =
@@ -112,7 +112,7 @@ impl Site {
         Ok(())
     }
 
-    /// Values that are written into the script.
+    /// Texts that are inserted into the script, by key.
     fn script_words(&self) -> Vec<(&'static str, &str)> {
         let optional = [
             ("account", &self.account),

@@ -4,47 +4,48 @@ use super::Site;
 use crate::checks::ModelEstimate;
 use serde::Serialize;
 
-/// The shortest time limit of a job.
+/// Minimum time limit of a job in hours, unless the site's maximum is lower.
 const HOURS_MIN: f64 = 0.5;
-/// Time limit over estimated time.
+/// Time limit of a job as a multiple of the estimated time.
 const HOURS_MARGIN: f64 = 1.5;
-/// Host memory of the program beside the model.
+/// Host memory that the program needs in addition to the model.
 const PROGRAM_BYTES: u64 = 2 << 30;
-/// Slurm's unit of memory.
+/// Bytes of Slurm's unit of memory.
 const MIB: u64 = 1 << 20;
 
-/// What the placement plan says that one task needs; zeros for scripted operators.
+/// Resources that one task needs according to the placement plan of its model; zeros for scripted
+/// operators.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct TaskResources {
     pub gpus: u64,
-    /// Host memory.
+    /// Host memory in bytes.
     pub host_bytes: u64,
 }
 
-/// The tasks of one model. Each loads the model once and takes runs until none is left.
+/// The tasks of one model. Each task loads the model once and takes runs until none is left.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelTasks {
     /// The model's name, or [`crate::SCRIPTED`].
     pub model: String,
-    /// Its runs, committed or not.
+    /// Number of the model's runs, committed or not.
     pub runs: usize,
     /// Number of tasks.
     pub tasks: usize,
-    /// Runs in flight in each task.
+    /// Number of concurrent runs in each task.
     pub jobs: usize,
-    /// GPUs of each task.
+    /// Number of GPUs of each task.
     pub gpus: u64,
-    /// CPU cores of each task.
+    /// Number of CPU cores of each task.
     pub cpus: u64,
-    /// Host memory of each task.
+    /// Host memory of each task in MiB.
     pub memory_mib: u64,
-    /// Time limit of each job.
+    /// Time limit of each job in minutes.
     pub minutes: u64,
-    /// Hours of all runs on one task; `None` where the model's size is unknown.
+    /// Estimated hours for all runs in a single task; `None` if the model's size is unknown.
     pub hours_estimated: Option<f64>,
 }
 
-/// The runs of one model, to be sized.
+/// The runs of one model, for which tasks are to be sized.
 #[derive(Debug, Clone, Copy)]
 pub struct TaskRequest<'a> {
     /// The model's name, or [`crate::SCRIPTED`].
@@ -52,19 +53,19 @@ pub struct TaskRequest<'a> {
     pub runs: usize,
     pub resources: TaskResources,
     pub estimate: Option<&'a ModelEstimate>,
-    /// Overrides the number of tasks that follows from the estimate.
+    /// Number of tasks; `None` derives it from the estimate.
     pub tasks: Option<usize>,
-    /// Runs in flight in each task.
+    /// Number of concurrent runs in each task.
     pub jobs: usize,
 }
 
-/// Sizes the tasks of a model within the site's limits.
+/// Sizes the tasks of a model within the limits of the site.
 pub fn model_tasks(request: TaskRequest<'_>, site: &Site) -> ModelTasks {
     let TaskRequest { model, runs, resources, estimate, tasks, jobs } = request;
     let hours_estimated = estimate.and_then(|cost| cost.hours);
     let with_margin = hours_estimated.map(|hours| hours * HOURS_MARGIN);
     let suggested = with_margin.map_or(1, |hours| (hours / site.hours_max).ceil() as usize);
-    // A task beyond the number of runs would be idle.
+    // More tasks than runs would leave some of them idle.
     let tasks = tasks.unwrap_or(suggested.min(site.tasks_max)).clamp(1, runs.max(1));
     let hours = with_margin
         .map_or(site.hours_max, |hours| (hours / tasks as f64).clamp(HOURS_MIN, f64::INFINITY));

@@ -1,4 +1,4 @@
-//! Capabilities of a server, probed once with small requests before any run.
+//! Capabilities of a server, probed with small requests before the first run.
 
 use super::retry::RequestDeadline;
 use super::{RemoteProvider, wire};
@@ -9,26 +9,27 @@ use serde_json::{Value, json};
 /// How strictly a server can constrain a reply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum ReplyConstraint {
-    /// To a JSON schema with `anyOf` at its root and definitions, such as the agent's.
+    /// Replies match a JSON schema with `anyOf` at its root and `$defs`, as the agent's schema has
+    /// them.
     JsonSchema,
-    /// To any JSON object.
+    /// Replies are JSON objects of any shape.
     JsonObject,
     #[default]
     Unconstrained,
 }
 
-/// Features that requests to a server may use.
+/// Optional features that requests to a server may use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct ServerCapabilities {
     pub constraint: ReplyConstraint,
     pub tools: bool,
-    /// The server knows only the newer name of `max_tokens`.
+    /// Whether the server accepts only `max_completion_tokens`, the newer name of `max_tokens`.
     pub max_completion_tokens: bool,
 }
 
 impl ServerCapabilities {
-    /// Takes the place of a kernel set in provenance, so that rows of servers with different
-    /// capabilities are not mixed unnoticed.
+    /// Description of the capabilities. Provenance records it in place of a kernel set, so that
+    /// rows of servers with different capabilities are not mixed unnoticed.
     pub fn label(&self) -> String {
         let constraint = match self.constraint {
             ReplyConstraint::JsonSchema => "json_schema",
@@ -39,7 +40,8 @@ impl ServerCapabilities {
     }
 }
 
-/// Sends a plain request, which must succeed, and then one for each optional feature.
+/// Probes a server with a plain request, which must succeed, and then with one request for each
+/// optional feature.
 pub(super) fn probe(
     provider: &RemoteProvider,
     deadline_s: f64,
@@ -69,10 +71,10 @@ pub(super) fn probe(
     Ok(found)
 }
 
-/// What a probing request contains.
+/// The optional part of a probing request.
 #[derive(Clone, Copy, PartialEq)]
 enum Feature {
-    /// A schema, sent as far as the assumed capabilities allow it.
+    /// The assumed constraint on the reply: a JSON schema, any JSON object, or none.
     Constraint,
     Tools,
 }
@@ -84,11 +86,11 @@ struct CapabilityProbe<'a> {
 }
 
 impl CapabilityProbe<'_> {
-    /// Whether the server accepts a request that uses these capabilities. The inner error is its
-    /// message.
+    /// Sends a request that uses these capabilities. The inner error is the server's message if it
+    /// rejects the request.
     ///
     /// # Errors
-    /// No request can be made.
+    /// The server cannot be reached, does not respond in time, or the command was canceled.
     fn accepts(
         &self,
         capabilities: &ServerCapabilities,
@@ -118,7 +120,7 @@ impl CapabilityProbe<'_> {
     }
 }
 
-/// Uses the features of the agent's schema: `anyOf` at the root, constants, definitions.
+/// A schema with the features of the agent's schema: `anyOf` at the root, constants, definitions.
 fn schema() -> Value {
     let call = json!({
         "type": "object",

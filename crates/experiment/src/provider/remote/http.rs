@@ -1,5 +1,5 @@
-//! One HTTP exchange with a time limit. It returns in time even where a system call underneath
-//! hangs, since the call runs on a thread of its own.
+//! One HTTP exchange with a time limit. The exchange runs on a thread of its own, so that the limit
+//! holds even if a system call hangs.
 
 use super::retry::RequestDeadline;
 use crate::provider::{ProviderError, ServerSettings};
@@ -8,23 +8,23 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use ureq::Agent;
 
-/// Largest response body that is read. A completion has kilobytes.
+/// Maximum number of bytes read of a response body; a completion has only kilobytes.
 const BODY_BYTES_MAX: u64 = 16 << 20;
-/// Interval at which a waiting request polls for cancellation.
+/// Interval at which the thread that waits for a response polls for cancellation.
 const POLL: Duration = Duration::from_millis(50);
-/// Time beyond the HTTP client's own limit, after which the exchange hangs in a call that the limit
-/// does not cover, such as name resolution.
+/// Additional time granted to the HTTP client, which enforces the limit itself. After it, the
+/// exchange hangs in a call that the client's limit does not cover, such as name resolution.
 const GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone)]
 pub(super) struct HttpResponse {
     pub status: u16,
-    /// The header, if it is text.
+    /// Value of the `Retry-After` header, if it is text.
     pub retry_after: Option<String>,
     pub body: Vec<u8>,
 }
 
-/// A server's address, key and connections.
+/// An HTTP client for one server, with its address, API key and open connections.
 pub(super) struct HttpClient {
     agent: Agent,
     base_url: String,
@@ -58,8 +58,8 @@ impl HttpClient {
         &self.base_url
     }
 
-    /// Posts `body` and waits for the response. The inner error is a failed exchange, which may
-    /// succeed when repeated.
+    /// Posts `body` as JSON and waits for the response. The inner error describes a failed
+    /// exchange, which may succeed when repeated.
     ///
     /// # Errors
     /// The request was canceled, or no thread can be started.
@@ -80,7 +80,7 @@ impl HttpClient {
         let request = request.config().timeout_global(Some(limit)).build();
         let (bytes, (sender, receiver)) = (body.to_string(), mpsc::sync_channel(1));
         let exchange = move || {
-            // The receiver is gone where the request was given up.
+            // Sending fails if `post` has returned already and dropped the receiver.
             let _ = sender.send(exchange(request, &bytes));
         };
         let thread = std::thread::Builder::new().name("http".into()).spawn(exchange);
@@ -126,7 +126,7 @@ fn authorization(variable: &str) -> Result<Option<String>, ProviderError> {
         Ok(key) if key.trim().bytes().all(|byte| byte.is_ascii_graphic()) => {
             Ok(Some(format!("Bearer {}", key.trim())))
         }
-        // Messages never contain the key.
+        // The message does not contain the key, which is secret.
         Ok(_) | Err(std::env::VarError::NotUnicode(_)) => Err(ProviderError::Unavailable(format!(
             "the key in ${variable} has characters that an HTTP header cannot contain"
         ))),

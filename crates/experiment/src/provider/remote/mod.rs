@@ -1,14 +1,14 @@
-//! A provider that asks an OpenAI-compatible server (vLLM, SGLang, llama.cpp, hosted ones): `POST
-//! /chat/completions`.
+//! A provider that requests replies from an OpenAI-compatible server (vLLM, SGLang, llama.cpp, hosted
+//! services) with `POST /chat/completions`.
 //!
 //! ```text
 //! open    probes the server's capabilities            capabilities
-//! reply   waits for the rate limit, asks, retries     rate_limit, retry
+//! reply   waits for the rate limit, posts, retries    rate_limit, retry
 //!   post  one HTTP exchange with a time limit         http
 //!   request_body, parse_completion                    wire
 //! ```
 //!
-//! Every fault of a server is a [`ProviderError`]; its text never becomes a reply.
+//! Every fault of a server becomes a [`ProviderError`]; an error message never becomes a reply.
 
 mod capabilities;
 mod http;
@@ -25,7 +25,7 @@ use retry::{AttemptError, RequestDeadline};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// A model behind a server.
+/// A model on an OpenAI-compatible server.
 pub struct RemoteProvider {
     model: String,
     dtype: String,
@@ -37,8 +37,8 @@ pub struct RemoteProvider {
 }
 
 impl RemoteProvider {
-    /// Identity of a served model, without asking the server. The address is not part of it: a
-    /// server that moved to another node serves the same model.
+    /// Identity of a served model, made without a request to the server. It does not contain the
+    /// address, since a server that moved to another node serves the same model.
     pub fn identity(model: &str, dtype: &str) -> ProviderInfo {
         ProviderInfo {
             identity: format!("openai-compatible {model}"),
@@ -49,7 +49,8 @@ impl RemoteProvider {
         }
     }
 
-    /// Connects to the server and probes its capabilities. `deadline_s` applies to each probe.
+    /// Creates a client of the server and probes the server's capabilities. `deadline_s` is the
+    /// time limit of each probe.
     ///
     /// # Errors
     /// The server cannot be reached, rejects the key, or does not know the model.
@@ -76,7 +77,8 @@ impl RemoteProvider {
         Ok(provider)
     }
 
-    /// Asks until there is a completion, the attempts are used up, or the deadline passes.
+    /// Requests a completion, and repeats failed attempts until one succeeds, the retries are used
+    /// up, or the deadline passes.
     fn complete(
         &self,
         body: &Value,
@@ -130,8 +132,8 @@ impl Provider for RemoteProvider {
         }
     }
 
-    /// An upper bound, since the server's tokenizer is not available: two bytes per token, where
-    /// text has three to four.
+    /// An upper bound of the number of tokens, since the server's tokenizer is not available: it
+    /// assumes two bytes per token, while text has three to four.
     fn count_tokens(
         &self,
         messages: &[PromptMessage],

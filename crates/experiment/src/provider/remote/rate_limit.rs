@@ -1,4 +1,4 @@
-//! Rate limits over all runs that share a server: requests and tokens in any minute, and the pauses
+//! Rate limits over all runs that share a server: requests and tokens within any minute, and pauses
 //! that the server requests with `Retry-After`.
 
 use super::retry::RequestDeadline;
@@ -16,18 +16,18 @@ pub(super) struct RateLimiter {
     window: Mutex<RequestWindow>,
 }
 
-/// Most requests and tokens in a window.
+/// Maximum number of requests and tokens in a window.
 #[derive(Clone, Copy)]
 struct RateLimits {
     requests: Option<u64>,
     tokens: Option<u64>,
 }
 
-/// The last minute of traffic.
+/// Requests and tokens of the last minute.
 #[derive(Default)]
 struct RequestWindow {
     requests: VecDeque<Instant>,
-    /// Counted when a reply arrives, so requests in flight can exceed the limit.
+    /// Tokens are counted when a reply arrives, so requests in flight can exceed the limit.
     tokens: VecDeque<(Instant, u64)>,
     hold_until: Option<Instant>,
 }
@@ -38,10 +38,10 @@ impl RateLimiter {
         RateLimiter { limits, window: Mutex::default() }
     }
 
-    /// Waits until a request may start, and counts it.
+    /// Waits until a request may start, and counts the request.
     ///
     /// # Errors
-    /// The deadline would pass first, or the request was canceled.
+    /// The deadline would pass first, or the command was canceled.
     pub fn wait(&self, deadline: &RequestDeadline<'_>) -> Result<(), ProviderError> {
         loop {
             let wait = self.lock().admit(Instant::now(), self.limits);
@@ -54,14 +54,15 @@ impl RateLimiter {
         }
     }
 
-    /// Counts the tokens of a finished exchange.
+    /// Counts the tokens of a completed exchange.
     pub fn count_tokens(&self, tokens: u64) {
         if self.limits.tokens.is_some() {
             self.lock().tokens.push_back((Instant::now(), tokens));
         }
     }
 
-    /// Starts no request for this long: a 429 for one run applies to all of them.
+    /// Delays further requests of all runs by `pause`, since an HTTP 429 response to one run
+    /// applies to all of them.
     pub fn hold(&self, pause: Duration) {
         let Some(until) = Instant::now().checked_add(pause) else { return };
         let mut window = self.lock();
@@ -74,7 +75,8 @@ impl RateLimiter {
 }
 
 impl RequestWindow {
-    /// `None` starts a request now and counts it; otherwise the time until the next try.
+    /// Returns `None`, and counts the request, if a request may start at `now`. Returns the time
+    /// until the next attempt otherwise.
     fn admit(&mut self, now: Instant, limits: RateLimits) -> Option<Duration> {
         let expired = |at: &Instant| now.duration_since(*at) >= WINDOW;
         while self.requests.front().is_some_and(expired) {

@@ -1,4 +1,5 @@
-//! Which failures are retried, after what pause, and within which deadline.
+//! Retries of failed requests: which failures are retried, after what pause, and within which
+//! deadline.
 
 use super::http::HttpResponse;
 use crate::provider::ProviderError;
@@ -6,12 +7,12 @@ use serde_json::Value;
 use std::time::{Duration, Instant, SystemTime};
 use warehouse::RandomStream;
 
-/// The backoff after the first failure; it doubles with each further one.
+/// Maximum pause after the first failure; it doubles with each further failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Interval at which a sleeping request polls for cancellation.
 const POLL: Duration = Duration::from_millis(50);
-/// Longest quotation of a server's message.
+/// Maximum number of characters that an error message quotes from a server's message.
 const MESSAGE_CHARS_MAX: usize = 300;
 
 /// The error of one attempt.
@@ -20,7 +21,7 @@ pub(super) enum AttemptError {
     /// A later attempt may succeed.
     Transient {
         why: String,
-        /// The server's `Retry-After`.
+        /// The pause that the server requests with `Retry-After`.
         retry_after: Option<Duration>,
     },
     /// No later attempt can succeed.
@@ -33,7 +34,7 @@ impl AttemptError {
     }
 }
 
-/// Deadline and cancellation of one reply, over all attempts.
+/// Deadline and cancellation of one reply, shared by all attempts at it.
 pub(super) struct RequestDeadline<'a> {
     until: Instant,
     deadline_s: f64,
@@ -42,8 +43,8 @@ pub(super) struct RequestDeadline<'a> {
 }
 
 impl<'a> RequestDeadline<'a> {
-    /// `session` and `seed` select the jitter, so that runs that failed together do not retry
-    /// together.
+    /// Starts the deadline now. `session` and `seed` select the jitter of pauses, so that runs that
+    /// failed at the same time do not retry at the same time.
     pub fn new(
         deadline_s: f64,
         session: &str,
@@ -59,8 +60,10 @@ impl<'a> RequestDeadline<'a> {
         (self.canceled)()
     }
 
+    /// The time until the deadline.
+    ///
     /// # Errors
-    /// No time is left.
+    /// The deadline has passed.
     pub fn remaining(&self) -> Result<Duration, ProviderError> {
         match self.until.checked_duration_since(Instant::now()) {
             Some(left) if !left.is_zero() => Ok(left),
@@ -68,10 +71,10 @@ impl<'a> RequestDeadline<'a> {
         }
     }
 
-    /// Sleeps for `pause`.
+    /// Sleeps for `pause`. `why` is the reason for the pause, for the error message.
     ///
     /// # Errors
-    /// The deadline would pass first, or the request is canceled.
+    /// The deadline would pass first, or the command was canceled.
     pub fn sleep(&self, pause: Duration, why: &str) -> Result<(), ProviderError> {
         if Instant::now() + pause > self.until {
             return Err(self.late(&format!("{} more seconds, since {why}", pause.as_secs_f64())));
@@ -91,8 +94,8 @@ impl<'a> RequestDeadline<'a> {
     }
 }
 
-/// The pause after this many failed attempts: exponential backoff with half of it random, and
-/// never less than the server's `Retry-After`.
+/// The pause after `attempts` failed attempts: exponential backoff, of which half is random. If the
+/// server sent `Retry-After`, the pause is that time plus at most one second of backoff.
 pub(super) fn backoff(
     attempts: u64,
     retry_after: Option<Duration>,
@@ -105,7 +108,8 @@ pub(super) fn backoff(
 }
 
 /// # Errors
-/// The status is not a success: retried for timeouts, rate limits and server errors.
+/// The status is not a success. The error is transient for timeouts, rate limits and server errors,
+/// and permanent otherwise.
 pub(super) fn check_status(response: &HttpResponse) -> Result<(), AttemptError> {
     let why = || format!("HTTP {}: {}", response.status, error_message(&response.body));
     let unavailable = |what: &str| {
@@ -128,7 +132,7 @@ pub(super) fn check_status(response: &HttpResponse) -> Result<(), AttemptError> 
     }
 }
 
-/// Seconds or a date (RFC 9110); anything else is ignored.
+/// Parses `Retry-After`: seconds or a date (RFC 9110). `None` for any other text.
 fn parse_retry_after(text: &str) -> Option<Duration> {
     match text.trim().parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
@@ -139,7 +143,8 @@ fn parse_retry_after(text: &str) -> Option<Duration> {
     }
 }
 
-/// The error message in a response: its `error.message`, or the beginning of the body.
+/// The error message in a response body: its field `error.message`, or else the beginning of the
+/// body.
 pub(super) fn error_message(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let message = serde_json::from_str::<Value>(&text).ok().and_then(|value| {

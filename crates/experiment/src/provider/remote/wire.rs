@@ -1,10 +1,10 @@
-//! JSON of the OpenAI protocol: request bodies and completions.
+//! JSON of the OpenAI protocol: the bodies of requests, and completions.
 
 use super::capabilities::{ReplyConstraint, ServerCapabilities};
 use crate::provider::{Finish, ReplyRequest};
 use serde_json::{Value, json};
 
-/// The parts of a completion that are used.
+/// The fields of a completion that are used.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ChatCompletion {
     pub text: String,
@@ -14,8 +14,8 @@ pub(super) struct ChatCompletion {
     pub cached_prompt_tokens: u64,
 }
 
-/// The body of a request, without features that the server lacks. Its reply is then parsed as it
-/// is: a reply that violates the schema is the model's failure.
+/// The body of a request. It omits features that the server lacks. A reply is then parsed without
+/// correction: if it violates the schema, that is the model's failure.
 pub(super) fn request_body(
     model: &str,
     request: &ReplyRequest<'_>,
@@ -51,7 +51,7 @@ pub(super) fn json_schema(schema: &Value) -> Value {
     json!({"type": "json_schema", "json_schema": {"name": "reply", "strict": true, "schema": schema}})
 }
 
-/// Parses a completion.
+/// Parses the body of a completion.
 ///
 /// # Errors
 /// A description of the first violation of the protocol.
@@ -80,7 +80,8 @@ pub(super) fn parse_completion(body: &[u8]) -> Result<ChatCompletion, String> {
 
 fn finish(reason: &Value) -> Result<Finish, String> {
     match reason.as_str() {
-        // A filtered reply is the service's reply: it is parsed, and contains no call.
+        // A filtered reply is also a reply of the service. It contains no tool call, so it becomes
+        // a parse failure.
         Some("stop" | "tool_calls" | "function_call" | "eos_token" | "content_filter") => {
             Ok(Finish::Stop)
         }
@@ -89,7 +90,8 @@ fn finish(reason: &Value) -> Result<Finish, String> {
     }
 }
 
-/// The message's text, and then each of its tool calls in the format that is parsed from free text.
+/// The message's text, followed by each of its tool calls in a format that is also parsed from free
+/// text.
 fn text(message: &Value) -> Result<String, String> {
     let content = match message.get("content") {
         Some(Value::String(text)) => text.clone(),
@@ -112,8 +114,8 @@ fn text(message: &Value) -> Result<String, String> {
     Ok(parts.join("\n"))
 }
 
-/// Arguments that are not JSON stay a string: a failed call of the model, and not a failure of the
-/// server.
+/// The tool call as JSON. Arguments that are not valid JSON remain a string, so that the call
+/// becomes a failure of the model and not of the server.
 fn tool_call(function: &Value) -> Value {
     let arguments = match function.get("arguments") {
         Some(Value::String(text)) => {
