@@ -1,4 +1,4 @@
-//! The audit reports dead factors and no live ones.
+//! Tests that the audit reports factors without effect, and no others.
 
 use experiment::{Config, audit};
 
@@ -26,7 +26,8 @@ fn a_factor_without_effect_is_dead() {
     assert_eq!(partly.dead.len(), 1);
 }
 
-/// A window longer than the run leaves nothing out.
+/// A window that is longer than the run leaves no exchange out, so all such windows have the same
+/// effect.
 #[test]
 fn history_levels_that_leave_nothing_out_are_dead() {
     let of = |levels: &str| {

@@ -1,4 +1,4 @@
-//! Configurations: strict keys with locations and suggestions, inheritance, keys of the
+//! Tests of configurations: strict keys with locations and suggestions, inheritance, keys of the
 //! predecessor, grids, cost estimates.
 
 use error_kind::{ErrorKind, HasKind};
@@ -198,8 +198,8 @@ fn keys_of_the_predecessor_are_mapped_with_a_note() {
     assert_eq!(parse("model: some/model\n").values()["model.name"], json!("some/model"));
 }
 
-/// Defect 4: `fixed` was never applied, the horizon key was never read, and `env` was written where
-/// `simulation` was read.
+/// Defect 4 of the predecessor: `fixed` was never applied, the key of the horizon was never read,
+/// and configurations set `env` while the program read `simulation`.
 #[test]
 fn defect_04_fixed_horizon_and_sections_reach_the_cells() {
     let config = parse(
@@ -216,7 +216,8 @@ fn defect_04_fixed_horizon_and_sections_reach_the_cells() {
     );
 }
 
-/// Defect 7: run ids of one-second resolution collided.
+/// Defect 7 of the predecessor: run ids were times with a resolution of one second, so they
+/// collided.
 #[test]
 fn defect_07_run_ids_are_content_and_never_collide() {
     let text = "experiment:\n  replications: 4\ngrid:\n  pe_induction.p_shock: [0.1, 0.2, 0.3]\n  interface.prediction_mode: [required, optional]\n";
@@ -224,13 +225,13 @@ fn defect_07_run_ids_are_content_and_never_collide() {
     assert_eq!(runs.len(), 24);
     assert_eq!(runs.iter().map(|run| &run.run_id).collect::<BTreeSet<_>>().len(), 24);
     assert_eq!(runs, parse(text).runs(any_model).unwrap(), "ids are reproducible");
-    // Neither the study's name nor the order of its levels is part of a run's identity.
+    // Neither the study's name nor the order of its levels affects run ids.
     let other = "experiment:\n  name: other\n  replications: 4\ngrid:\n  interface.prediction_mode: [optional, required]\n  pe_induction.p_shock: [0.3, 0.2, 0.1]\n";
     let ids = |runs: &[experiment::PlannedRun]| {
         runs.iter().map(|run| run.run_id.clone()).collect::<BTreeSet<_>>()
     };
     assert_eq!(ids(&runs), ids(&parse(other).runs(any_model).unwrap()));
-    // The model and the seed are.
+    // The model and the seed affect run ids.
     let bf16 = |_: &str| any_model("other weights");
     assert!(ids(&runs).is_disjoint(&ids(&parse(text).runs(bf16).unwrap())));
     assert!(
@@ -238,7 +239,7 @@ fn defect_07_run_ids_are_content_and_never_collide() {
     );
 }
 
-/// Defect 8: the world ignored its seed; seed 0 meant "no seed".
+/// Defect 8 of the predecessor: the world ignored its seed, and seed 0 meant "no seed".
 #[test]
 fn defect_08_cells_share_seeds_and_replicates_do_not() {
     let text =
@@ -333,12 +334,12 @@ fn the_studys_phases_expand_within_seconds() {
             config.runs(any_model).unwrap();
         }
     }
-    // An optimized build takes a second; a debug build on shared cores takes longer.
+    // An optimized build needs about one second; a debug build on shared cores needs longer.
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     eprintln!("12,100 runs expanded in {:?}", begun.elapsed());
 }
 
-/// Defect 11: `local_test.yaml` raised a TypeError.
+/// Defect 11 of the predecessor: loading `local_test.yaml` raised a TypeError.
 #[test]
 fn defect_11_local_test_is_a_valid_configuration() {
     let config = Config::load(&configs().join("local_test.yaml"), &[])
@@ -351,7 +352,7 @@ fn defect_11_local_test_is_a_valid_configuration() {
     assert_eq!(config.values()["agent.reply_mode"], Value::from("json"));
 }
 
-/// Defect 11: 880 tasks were submitted for a grid of 660 runs.
+/// Defect 11 of the predecessor: 880 tasks were submitted for a grid of 660 runs.
 #[test]
 fn defect_11_counts_agree_with_the_runs() {
     for size in ["small", "large"] {

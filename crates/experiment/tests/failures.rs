@@ -1,4 +1,4 @@
-//! Failures of providers, limits, cancellation and models that cannot be opened.
+//! Tests of failing providers, usage limits, cancellation, and models that cannot be opened.
 
 mod common;
 #[path = "common/fake_model.rs"]
@@ -12,7 +12,8 @@ use fake_model::{FakeModel, rows, run, study, valid_reply};
 use results::Store;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-/// Defect 6: API errors were returned as text, parsed as actions and recorded as a "looping crash".
+/// Defect 6 of the predecessor: API errors were returned as text, parsed as actions and recorded as
+/// a "looping crash".
 #[test]
 fn defect_06_a_providers_failure_is_a_failed_run_and_never_data() {
     let folder = tempfile::tempdir().unwrap();
@@ -38,7 +39,8 @@ fn defect_06_a_providers_failure_is_a_failed_run_and_never_data() {
         3,
         "no row holds the error"
     );
-    // The same command with a healthy server: the rows are those of a run that never failed.
+    // The same experiment continues with a healthy server and gets the rows of a run without
+    // failures.
     let healthy = FakeModel::new(|_, _| Ok(valid_reply()));
     assert_eq!(run(&config, &healthy, folder.path(), 2).unwrap().done_now, 4);
     let undisturbed = tempfile::tempdir().unwrap();
@@ -68,7 +70,7 @@ fn a_command_stops_at_its_limits_and_can_be_resumed() {
     assert_eq!(tokens.limit.as_deref(), Some("limits.tokens: 4000 is reached"));
     let hours = limited(&["limits.hours=0.000001"]);
     assert!(hours.limit.is_some_and(|limit| limit.starts_with("limits.hours")) && hours.left > 0);
-    // At its limit a run fails without a retry, and its rows are kept.
+    // A run that reaches its limit fails without a retry, and its rows are kept.
     let run_tokens = limited(&["limits.run_tokens=3000"]);
     assert_eq!(
         (run_tokens.failed.len(), run_tokens.done_now),

@@ -1,5 +1,5 @@
-//! A disk that fills up during a run: a clear error, no loss of data, and the same bytes after
-//! space was freed.
+//! Tests a disk that fills up during a run: the error is clear, no data is lost, and once space is
+//! freed the resumed experiment writes the same bytes as an undisturbed one.
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::process::Command;
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// A file system of 256 KiB; `None` without permission to mount.
+    /// Mounts a file system of 256 KiB; `None` without permission to mount.
     fn mount() -> Option<SmallDisk> {
         let folder = tempfile::tempdir().unwrap();
         let options = ["-t", "tmpfs", "-o", "size=256k", "tmpfs"];

@@ -1,4 +1,5 @@
-//! kill -9 at random instants: the committed bytes are those of an undisturbed run.
+//! Tests that kill -9 at random times does not change results: the committed bytes are those of an
+//! undisturbed experiment.
 
 mod common;
 
@@ -17,7 +18,8 @@ fn study() -> Config {
     Config::parse(text, "kill.yaml", &[]).unwrap()
 }
 
-/// Not a test but the process that is killed. It is slowed down, so that kills hit it within runs.
+/// Not a test: the process that the test below starts and kills. Each step is slowed down, so that
+/// kills occur within runs.
 #[test]
 fn child() {
     let Ok(folder) = std::env::var(CHILD) else { return };
@@ -41,7 +43,8 @@ fn a_hundred_kills_do_not_change_the_committed_bytes() {
     while kills < KILLS {
         let folder = tempfile::tempdir().unwrap();
         studies += 1;
-        // Killed early each time, a study would never end; after thirty kills it may finish.
+        // A study whose process is always killed early would never end, so it may end after 30
+        // kills.
         let mut here = 0;
         loop {
             random ^= random << 13;
@@ -64,7 +67,7 @@ fn a_hundred_kills_do_not_change_the_committed_bytes() {
     eprintln!("{kills} kills over {studies} studies");
 }
 
-/// Runs the child for at most `time`. Returns whether it ended before it was killed.
+/// Runs the child process for at most `time`, then kills it. Returns whether it ended before that.
 fn run_and_kill(folder: &Path, time: Duration) -> bool {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
@@ -82,7 +85,7 @@ fn run_and_kill(folder: &Path, time: Duration) -> bool {
         std::thread::sleep(Duration::from_micros(200));
     }
     child.kill().unwrap();
-    // A killed process is a zombie until it is waited for.
+    // A killed process remains a zombie until its parent waits for it.
     while child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_micros(200));
     }

@@ -1,11 +1,12 @@
-//! Peak memory of a long run. The only test of its file, since the peak is the process's.
+//! Tests the peak memory of a long run. It must be the only test of its file, since the peak is
+//! measured for the whole process.
 
 mod common;
 
 use common::run_to_end;
 use experiment::Config;
 
-/// Peak of resident memory since it was last reset, in bytes.
+/// Peak of the process's resident memory since the last reset, in bytes.
 fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -18,7 +19,7 @@ fn a_run_of_5000_steps_takes_less_than_20_mb_and_its_log_is_compressed() {
                 demand: {max_failures: 1000000}\ncrash_detector: {continue_after_crash: 1000000}\npe_induction: {p_shock: 0.5}\n";
     let config = Config::parse(text, "long.yaml", &[]).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    // Writing 5 resets the peak to the present resident memory.
+    // Writing 5 to `clear_refs` resets the peak to the current resident memory.
     let Some(before) =
         std::fs::write("/proc/self/clear_refs", "5").ok().and_then(|()| peak_bytes())
     else {
@@ -30,7 +31,7 @@ fn a_run_of_5000_steps_takes_less_than_20_mb_and_its_log_is_compressed() {
     assert_eq!(summary.closing[0].steps, 5000);
     eprintln!("{:.1} MB", used as f64 / 1e6);
     assert!(used < 20_000_000, "{used} bytes");
-    // The large log is compressed, and can still be replayed.
+    // The large log was compressed, and can still be replayed.
     let store = results::Store::open(folder.path()).unwrap();
     let names = |folder: &results::RunFolder| {
         let names =

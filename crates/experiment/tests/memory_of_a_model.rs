@@ -1,5 +1,5 @@
-//! Peak memory of a long run with a model's conversation. The only test of its file, since the peak
-//! is the process's.
+//! Tests the peak memory of a long run whose agent is a model, with its conversation. It must be
+//! the only test of its file, since the peak is measured for the whole process.
 
 mod common;
 
@@ -12,7 +12,7 @@ use results::PromptMessage;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Gives the same reply each time and records nothing.
+/// A model that always gives the same reply and records no requests.
 struct ConstantModel;
 
 const REPLY: &str = r#"{"tool":"check_inbox","arguments":{},"card":{"success":true,"reasoning":"I look into the inbox before anything else."}}"#;
@@ -64,7 +64,7 @@ impl ProviderFactory for ConstantModel {
     }
 }
 
-/// Peak of resident memory since it was last reset, in bytes.
+/// Peak of the process's resident memory since the last reset, in bytes.
 fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -77,7 +77,7 @@ fn a_conversation_of_5000_steps_takes_less_than_20_mb() {
                 model: {name: terse, max_tokens_per_call: 100}\ncrash_detector: {continue_after_crash: 1000000}\n";
     let config = Config::parse(text, "long.yaml", &[]).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    // Writing 5 resets the peak to the present resident memory.
+    // Writing 5 to `clear_refs` resets the peak to the current resident memory.
     let Some(before) =
         std::fs::write("/proc/self/clear_refs", "5").ok().and_then(|()| peak_bytes())
     else {

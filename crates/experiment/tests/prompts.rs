@@ -1,4 +1,4 @@
-//! Prompts: results of calls, interface settings, history policies, sampling seeds.
+//! Tests of prompts: results of tool calls, interface settings, history policies, sampling seeds.
 
 mod common;
 #[path = "common/fake_model.rs"]
@@ -7,7 +7,7 @@ mod fake_model;
 use experiment::Finish;
 use fake_model::{FakeModel, RecordedRequest, one_run, run, study, valid_reply};
 use std::collections::BTreeSet;
-/// Defect 2: tool results were dropped.
+/// Defect 2 of the predecessor: the agent did not see the results of its tool calls.
 #[test]
 fn defect_02_the_agent_sees_the_result_of_each_call() {
     let model = FakeModel::new(|_, before| {
@@ -39,7 +39,8 @@ fn defect_02_the_agent_sees_the_result_of_each_call() {
     assert_eq!(last.messages[2].content, rows[0].reply);
 }
 
-/// Defect 3: mode, format, memory and recovery settings did not reach the prompt.
+/// Defect 3 of the predecessor: the settings of prediction mode, card format, memory tools and
+/// recovery tools did not reach the prompt.
 #[test]
 fn defect_03_interface_settings_reach_prompt_and_schema() {
     let prompt_and_schema = |sets: &[&str]| {
@@ -136,7 +137,7 @@ fn history_policies_bound_the_exchanges_in_a_prompt() {
     }
 }
 
-/// `one_run` replays the run, so that the replay leaves out the same exchanges.
+/// `one_run` also replays the run, which tests that the replay leaves out the same exchanges.
 #[test]
 fn reset_beliefs_leaves_out_the_conversation_so_far() {
     let model = FakeModel::new(|_, before| match before {

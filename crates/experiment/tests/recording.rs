@@ -1,4 +1,5 @@
-//! Recording, resuming and replaying runs of a model, and what is measured over them.
+//! Tests of recording, resuming and replaying runs whose agent is a model, and of the measures
+//! computed from them.
 
 mod common;
 #[path = "common/fake_model.rs"]
@@ -39,7 +40,7 @@ fn replies_of_every_kind_are_recorded_resumed_and_replayed() {
     }
     assert_eq!(steps_of(whole.path()), steps_of(parts.path()));
     assert_eq!(replay_all(&Store::open(whole.path()).unwrap()).unwrap().len(), 4);
-    // A replay provider gives the same rows without the model.
+    // A replay provider yields the same rows without the model.
     let played = tempfile::tempdir().unwrap();
     let recorded = ReplayProvider::open(&Store::open(whole.path()).unwrap()).unwrap();
     let options = folder_options(played.path(), 2);
@@ -48,7 +49,8 @@ fn replies_of_every_kind_are_recorded_resumed_and_replayed() {
     assert_eq!(steps_of(whole.path()), steps_of(played.path()));
 }
 
-/// Defect 1: prediction errors were computed against an observation without the actual values.
+/// Defect 1 of the predecessor: prediction errors were computed from an observation that did not
+/// contain the actual values.
 #[test]
 fn defect_01_errors_are_scored_against_actual_values() {
     let rows = one_run(&[], &FakeModel::new(|_, _| Ok(valid_reply())));
@@ -64,7 +66,7 @@ fn defect_01_errors_are_scored_against_actual_values() {
     assert_eq!(first.pe["temporal"], None, "without an order the error is missing, not 0");
 }
 
-/// Defect 9: there were no token counts and no provenance.
+/// Defect 9 of the predecessor: neither token counts nor provenance were recorded.
 #[test]
 fn defect_09_tokens_and_provenance_are_recorded() {
     let folder = tempfile::tempdir().unwrap();
@@ -106,9 +108,9 @@ fn a_runs_record_has_its_calibration() {
     assert_eq!(calibration["reliability"][9]["right"], json!(0.0));
 }
 
-/// The embeddings of this agent's summaries move away from the first ones: rows have the
-/// similarities and the embedder, and the detector fires. Interrupting, replaying or using a replay
-/// provider does not change them.
+/// The embeddings of this agent's summaries move away from those of its first summaries. Tests that
+/// rows record the similarity and the embedder, that the detector fires, and that interruptions,
+/// replay and a replay provider yield the same results.
 #[test]
 fn slow_divergence_is_detected_from_embeddings_of_the_agents_summaries() {
     let drifting = |request: &experiment::ReplyRequest<'_>, _: usize| {
@@ -150,7 +152,8 @@ fn slow_divergence_is_detected_from_embeddings_of_the_agents_summaries() {
     for run in experiment::rerun_detectors(&store, &[]).unwrap() {
         assert_eq!(run.crashes, run.recorded);
     }
-    // Interrupted every few steps, within the first eight and after them.
+    // The experiment is interrupted every five steps, both within the eight reference summaries and
+    // after them.
     let steps = AtomicUsize::new(0);
     let count = |event: &RunEvent| {
         if matches!(event, RunEvent::StepDone(_)) {

@@ -1,5 +1,5 @@
-//! An OpenAI-compatible server as the provider, over real sockets: its faults never become data and
-//! never crash the program.
+//! Tests of an OpenAI-compatible server as the provider, on real sockets: its faults are never
+//! recorded as data and never crash the program.
 
 mod common;
 #[path = "common/server.rs"]
@@ -95,7 +95,7 @@ fn a_study_runs_on_a_server_and_replays() {
 fn faults_of_a_server_are_retried_and_never_become_data() {
     let (calm, undisturbed) = (Server::start(healthy_reply), tempfile::tempdir().unwrap());
     run(&study(&calm, &[]), undisturbed.path());
-    // Every second request fails, each in another way.
+    // Every second request fails, each in a different way.
     let stormy = Server::start(|request, before| match (request.is_probe(), before) {
         (true, _) => text_completion(WAIT),
         (_, before) if before % 2 == 1 => healthy_reply(request, before / 2),
@@ -140,7 +140,7 @@ fn a_hanging_server_fails_the_run_in_time_and_another_server_completes_it() {
         (0, 1, ExperimentOutcome::RunsFailed)
     );
     assert!(summary.failed[0].1.contains("timeout"), "{:?}", summary.failed);
-    // A server on another port: the run resumes from its five rows.
+    // A server at another address: the run resumes from its five recorded rows.
     let healthy = Server::start(|request, before| healthy_reply(request, before + 5));
     assert_eq!(run(&study(&healthy, &[]), folder.path()).done_now, 1);
     assert_eq!(healthy.requests_of_runs().len(), 7);
@@ -208,7 +208,7 @@ fn requests_omit_features_that_a_server_lacks() {
     let record =
         Store::open(folder.path()).unwrap().runs().unwrap()[0].committed().unwrap().unwrap();
     assert_eq!(record.kernel_set, "server json_object");
-    // All runs are committed: another server is not even probed.
+    // All runs are committed, so that another server is not even probed.
     let more = Server::start(healthy_reply);
     assert_eq!(run(&study(&more, &[]), folder.path()).done_before, 1);
     assert!(more.requests.lock().unwrap().is_empty());

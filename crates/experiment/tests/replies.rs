@@ -1,4 +1,4 @@
-//! Parsing of replies and cards, and the consequences of parse failures.
+//! Tests of parsing replies and prediction cards, and of the consequences of parse failures.
 
 mod common;
 #[path = "common/fake_model.rs"]
@@ -7,8 +7,8 @@ mod fake_model;
 use experiment::{Finish, ReplyMode, read_reply};
 use fake_model::{FakeModel, one_run};
 use serde_json::json;
-/// Defect 10: an echoed placeholder was accepted as an action; lower case, markdown and apostrophes
-/// broke the parser.
+/// Defect 10 of the predecessor: a placeholder echoed from the prompt was accepted as an action,
+/// and lower case, markdown and apostrophes broke the parser.
 #[test]
 fn defect_10_replies_are_parsed_or_refused_with_a_kind() {
     let read = |text: &str| read_reply(text, Finish::Stop, ReplyMode::Text);
@@ -52,8 +52,8 @@ fn defect_10_replies_are_parsed_or_refused_with_a_kind() {
     );
     let carded = read("{\"name\":\"wait\",\"arguments\":{\"card\":{\"success\":true}}}").unwrap();
     assert_eq!((carded.card, carded.arguments.len()), (Some(json!({"success": true})), 0));
-    // An echoed placeholder is not the name of a tool: the world rejects the call, and no other is
-    // made in its place.
+    // An echoed placeholder is not the name of a tool. The world rejects the call, and no other
+    // call is made in its place.
     let echo = r#"{"tool": "<tool name>", "arguments": {}, "card": null}"#;
     let rows = one_run(
         &["env.max_steps=3"],
@@ -162,8 +162,8 @@ fn problems_of_a_card_are_recorded_and_its_valid_fields_scored() {
     assert_eq!((rows[0].pe["causal"], rows[0].pe["cost"]), (Some(0.0), None));
 }
 
-/// The decoupling detector counts both: an action that contradicts its card, and one that is not
-/// the tool announced in the summary.
+/// The decoupling detector counts actions that contradict the prediction card, and actions with a
+/// tool other than the one announced in the summary.
 #[test]
 fn an_action_that_contradicts_its_card_or_summary_is_marked() {
     let contradicts = |mode: &str, reply: &str| {

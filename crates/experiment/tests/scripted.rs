@@ -1,4 +1,4 @@
-//! Whole experiments with scripted operators: rows, resuming, replay, detectors, tables.
+//! Tests of whole experiments with scripted operators: rows, resuming, replay, detectors, tables.
 
 mod common;
 
@@ -78,7 +78,7 @@ fn a_replay_reports_the_first_difference() {
     let store = Store::open(out.path()).unwrap();
     let folder = store.runs().unwrap().remove(0);
     assert_eq!(replay(folder.path()).unwrap().steps, 60);
-    // A record that does not follow from its rows.
+    // A record that differs from the one computed from its rows.
     let path = folder.path().join("run.json");
     let original = std::fs::read_to_string(&path).unwrap();
     let mut record: serde_json::Value = serde_json::from_str(&original).unwrap();
@@ -89,14 +89,14 @@ fn a_replay_reports_the_first_difference() {
         matches!(&error, ExperimentError::Diverged { field, .. } if field == "orders_shipped"),
         "{error}"
     );
-    // Another seed: the first observation differs.
+    // With another seed, the first observation differs.
     let mut record: serde_json::Value = serde_json::from_str(&original).unwrap();
     record["seed"] = 1.into();
     std::fs::write(&path, record.to_string()).unwrap();
     let error = replay(folder.path()).unwrap_err();
     assert!(matches!(&error, ExperimentError::Diverged { line: 1, .. }), "{error}");
     std::fs::write(&path, original).unwrap();
-    // An edited log violates its chain, which is checked before replay.
+    // An edited log has an invalid hash chain, which is checked before the replay.
     let log = folder.path().join("steps.1.jsonl");
     let text = std::fs::read_to_string(&log).unwrap();
     let mut lines: Vec<String> = text.lines().map(String::from).collect();
@@ -106,7 +106,7 @@ fn a_replay_reports_the_first_difference() {
     assert!(error.to_string().contains("line 7"), "{error}");
 }
 
-/// Defect 9: an interrupted run started from its first step.
+/// Defect 9 of the predecessor: an interrupted run started again from its first step.
 #[test]
 fn defect_09_an_interrupted_study_resumes_with_the_same_bytes() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -151,7 +151,7 @@ fn a_folder_of_another_configuration_is_refused() {
             .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("env.max_steps: 60 there, 61 now"), "{error}");
-    // Keys of execution are not part of the configuration's identity.
+    // Execution keys are not part of the configuration's identity.
     run_to_end(&study(&["model.reply_deadline_s=5", "experiment.description=else"]), out.path(), 2);
 }
 
@@ -210,7 +210,8 @@ fn run_what_is_free(config: &Config, out: &std::path::Path) -> usize {
     run_experiment(config, &NoModels, &options, &quiet, &|| false).unwrap().done_now
 }
 
-/// Defect 7: runs that began within one second had the same id, and 660 tasks left 458 folders.
+/// Defect 7 of the predecessor: runs that began within the same second had the same id, so that 660
+/// tasks produced 458 folders.
 #[test]
 fn defect_07_there_are_as_many_folders_as_runs() {
     let out = tempfile::tempdir().unwrap();
@@ -220,7 +221,7 @@ fn defect_07_there_are_as_many_folders_as_runs() {
     assert_eq!((config.counts().runs, store.runs().unwrap().len()), (60, 60));
 }
 
-/// Defect 11: aggregation read files that were never written.
+/// Defect 11 of the predecessor: aggregation read files that were never written.
 #[test]
 fn defect_11_tables_have_every_recorded_run_and_step() {
     let out = tempfile::tempdir().unwrap();
@@ -244,7 +245,8 @@ fn defect_11_tables_have_every_recorded_run_and_step() {
     assert_eq!(results::status(&store).unwrap().done, 4);
 }
 
-/// A log with one changed value and a valid chain: only replay can detect the change.
+/// The forged log has one changed value and a valid hash chain, so that only a replay can detect
+/// the change.
 #[test]
 fn replay_reports_line_and_field_of_a_forged_log() {
     let out = tempfile::tempdir().unwrap();
@@ -294,7 +296,7 @@ fn replay_reports_line_and_field_of_a_forged_log() {
 #[test]
 fn rerun_detectors_do_not_depend_on_the_threshold_of_the_run() {
     for policy in ["agent.policy=looping", "agent.policy=random", "agent.policy=greedy"] {
-        // Runs go on after crashes, so that their rows do not depend on the threshold.
+        // Runs continue after crashes, so that their rows do not depend on the threshold.
         let long = [policy, "crash_detector.continue_after_crash=1000", "env.initial_budget=2000"];
         let of = |threshold: &str| {
             let out = tempfile::tempdir().unwrap();

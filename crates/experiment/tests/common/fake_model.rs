@@ -1,4 +1,5 @@
-//! A provider whose replies are a function of the request, and the study that it plays in tests.
+//! A provider for tests whose replies are a function of the request, and a small study to run with
+//! it.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use crate::common::{folder_options, quiet};
@@ -30,7 +31,7 @@ pub struct RecordedRequest {
 #[derive(Clone)]
 pub struct FakeModel {
     reply: Arc<ReplyFn>,
-    /// `None`: it has no embeddings.
+    /// Embeds a text; `None` if the model offers no embeddings.
     pub embed: Option<Arc<EmbedFn>>,
     pub requests: Arc<Mutex<Vec<RecordedRequest>>>,
     pub opened: Arc<AtomicUsize>,
@@ -39,7 +40,7 @@ pub struct FakeModel {
 }
 
 impl FakeModel {
-    /// `reply` gets the request and the number of requests before it.
+    /// `reply` is called with a request and the number of earlier requests.
     pub fn new(
         reply: impl Fn(&ReplyRequest<'_>, usize) -> Result<(String, Finish), ProviderError>
         + Send
@@ -57,7 +58,7 @@ impl FakeModel {
     }
 }
 
-/// One token per word.
+/// Number of tokens of the messages: one per word, and four per message.
 fn tokens(messages: &[PromptMessage]) -> u64 {
     messages.iter().map(|message| message.content.split_whitespace().count() as u64 + 4).sum()
 }
@@ -123,12 +124,12 @@ impl ProviderFactory for FakeModel {
     }
 }
 
-/// A valid reply: looks into the inbox and expects success.
+/// A valid reply: checks the inbox, and forecasts success on its card.
 pub fn valid_reply() -> (String, Finish) {
     (r#"{"tool":"check_inbox","arguments":{},"card":{"success":true,"delivery_days":null,"quantity":null,"cost":0,"storage_after":100,"budget_after":9000}}"#.to_string(), Finish::Stop)
 }
 
-/// A reply of any kind, chosen by the request's seed.
+/// A valid, invalid or truncated reply, selected by the request's seed.
 pub fn random_reply(
     request: &ReplyRequest<'_>,
     _: usize,
@@ -178,7 +179,7 @@ pub fn rows(folder: &Path) -> Vec<StepRow> {
         .collect()
 }
 
-/// Runs one cell once, replays it and returns its rows.
+/// Runs one replicate of a single cell, replays it, and returns its rows.
 pub fn one_run(sets: &[&str], model: &FakeModel) -> Vec<StepRow> {
     let folder = tempfile::tempdir().unwrap();
     let sets: Vec<&str> =

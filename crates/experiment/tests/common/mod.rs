@@ -1,4 +1,4 @@
-//! Helpers for tests of whole experiments.
+//! Helper functions for tests that run whole experiments.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use experiment::{Config, ExperimentSummary, NoModels, RunEvent, RunOptions, run_experiment};
@@ -22,7 +22,7 @@ pub fn folder_options(folder: &Path, jobs: usize) -> RunOptions {
     }
 }
 
-/// Carries out all runs that are left, with scripted operators.
+/// Carries out all remaining runs of an experiment with scripted operators.
 pub fn run_to_end(config: &Config, folder: &Path, jobs: usize) -> ExperimentSummary {
     let options = folder_options(folder, jobs);
     let summary = run_experiment(config, &NoModels, &options, &quiet, &|| false)
@@ -31,7 +31,7 @@ pub fn run_to_end(config: &Config, folder: &Path, jobs: usize) -> ExperimentSumm
     summary
 }
 
-/// Run id -> the bytes of its committed log, and its record without timing.
+/// By run id: the committed log, and the record without its timing.
 pub fn steps_of(folder: &Path) -> BTreeMap<String, (String, String)> {
     let store = Store::open(folder).unwrap();
     let of = |folder: results::RunFolder| {

@@ -1,4 +1,4 @@
-//! An OpenAI-compatible server for tests, over real sockets, with faults on demand.
+//! An OpenAI-compatible server for tests, on real sockets, that can also fail in various ways.
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A request that the server received.
+/// A request that the server has received.
 #[derive(Clone, Debug)]
 pub struct RecordedRequest {
     pub path: String,
@@ -16,21 +16,21 @@ pub struct RecordedRequest {
 }
 
 impl RecordedRequest {
-    /// Whether it probes the server's capabilities.
+    /// Whether the request probes the server's capabilities.
     pub fn is_probe(&self) -> bool {
         self.body["messages"].as_array().is_some_and(|m| m.len() == 1 && m[0]["role"] == "user")
     }
 }
 
-/// The server's response to a request.
+/// The server's reaction to a request.
 pub enum Action {
-    /// Status, further header lines, body.
+    /// Sends a response: status, additional header lines, body.
     Respond(u16, &'static str, String),
-    /// Sends nothing for this long.
+    /// Sends nothing for this time, then closes the connection.
     Hang(Duration),
-    /// Sends fewer bytes than its header announces.
+    /// Announces a longer body than it sends, then closes the connection.
     Truncate,
-    /// Closes the connection.
+    /// Closes the connection without a response.
     Close,
     /// Sends text that is not HTTP.
     SendGarbage,
@@ -45,8 +45,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// `act` gets each request, and the number of requests of its kind (of runs or probes) before
-    /// it.
+    /// Starts a server that reacts to each request with `act`. Its second argument is the number of
+    /// earlier requests of the same kind: probes, or requests of runs.
     pub fn start(
         act: impl Fn(&RecordedRequest, usize) -> Action + Send + Sync + 'static,
     ) -> Server {
@@ -69,7 +69,7 @@ impl Server {
         Server { address, requests, stopped }
     }
 
-    /// Requests without the probes.
+    /// All requests except probes.
     pub fn requests_of_runs(&self) -> Vec<RecordedRequest> {
         self.requests
             .lock()
@@ -150,19 +150,19 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<RecordedRequest> {
     Some(RecordedRequest { path, authorization, body: serde_json::from_slice(&body).ok()? })
 }
 
-/// A completion with this text.
+/// A completion whose message has this text.
 pub fn text_completion(content: &str) -> Action {
     completion(json!({"role": "assistant", "content": content}), "stop")
 }
 
-/// A completion with this message.
+/// A completion with this message and finish reason.
 pub fn completion(message: Value, finish_reason: &str) -> Action {
     let usage = json!({"prompt_tokens": 700, "completion_tokens": 20, "prompt_tokens_details": {"cached_tokens": 512}});
     let body = json!({"choices": [{"index": 0, "message": message, "finish_reason": finish_reason}], "usage": usage});
     Action::Respond(200, "content-type: application/json\r\n", body.to_string())
 }
 
-/// An error in the protocol's format.
+/// An error response in the format of the protocol.
 pub fn error(status: u16, headers: &'static str, message: &str) -> Action {
     Action::Respond(
         status,
