@@ -1,4 +1,4 @@
-//! `/v1/chat/completions`.
+//! The endpoint `/v1/chat/completions`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `/v1/completions`.
+//! The endpoint `/v1/completions`.
 
 use std::sync::Arc;
 

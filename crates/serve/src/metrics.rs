@@ -1,4 +1,4 @@
-//! `/metrics` in the Prometheus text format.
+//! The endpoint `/metrics`, in the Prometheus text format.
 
 use std::fmt::Write;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `/v1/models` and `/health`.
+//! The endpoints `/v1/models` and `/health`.
 
 use std::sync::Arc;
 

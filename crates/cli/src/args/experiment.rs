@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The experiment's configuration
+    /// The experiment's configuration file (YAML)
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Concurrent runs on one loaded model [default: 4]
@@ -24,11 +24,11 @@ pub struct RunArgs {
     /// Run only this model's runs ("scripted": runs of scripted operators, which need no model)
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Stop cleanly after this many seconds; exit with 124 if runs remain
+    /// Stop cleanly after this many seconds; exit with code 124 if runs remain
     #[arg(long = "time-left", value_name = "S")]
     pub time_left_s: Option<u64>,
-    /// Other processes work in the same folder: do not exit with 69 because the remaining runs are
-    /// claimed by them
+    /// Other processes work in the same folder: do not exit with code 69 because the remaining runs
+    /// are claimed by them
     #[arg(long)]
     pub shared: bool,
     /// Fallbacks if the plan does not fit or memory runs out: keep (keeps the model's dtype and the
@@ -46,14 +46,14 @@ pub struct RunArgs {
     pub kv_dtype: String,
     #[command(flatten)]
     pub time: TimeArgs,
-    /// Compute threads
+    /// Number of compute threads [default: all cores that this process may use]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 }
 
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
-    /// The experiment's configuration
+    /// The experiment's configuration file (YAML)
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// The cluster's account, partition, GPUs and limits, in YAML
@@ -68,10 +68,10 @@ pub struct SubmitArgs {
     /// The folder for results, which every node must be able to access [default: results]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Tasks for each model [default: from the estimated hours]
+    /// Number of tasks for each model [default: from the estimated hours]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub tasks: Option<u32>,
-    /// Concurrent runs in a task
+    /// Concurrent runs in each task
     #[arg(long, short = 'j', value_name = "N")]
     pub jobs: Option<usize>,
 }
@@ -112,7 +112,7 @@ pub struct DetectArgs {
 /// Arguments of `audit` and `grid`.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
-    /// The experiment's configuration
+    /// The experiment's configuration file (YAML)
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Change one key of the configuration

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// Arguments that decide where a model's weights and caches are placed.
 #[derive(Debug, Args)]
 pub struct PlacementArgs {
-    /// A directory, a .gguf file, a hub name found in the cache, or an alias
+    /// The model: a directory, a .gguf file, a hub name found in the cache, or an alias
     /// (smollm2-135m-instruct)
     pub model: String,
     /// Plan for the machine that this YAML file describes, not for this one
@@ -16,7 +16,8 @@ pub struct PlacementArgs {
     /// Limit of weights on each device: 0=71GiB,1=71GB,cpu=64GiB,disk=1TB (GB is 10^9, GiB is 2^30)
     #[arg(long, value_name = "SPEC")]
     pub max_memory: Option<String>,
-    /// auto, balanced, balanced_low_0, sequential, cpu, disk, or a JSON file of module -> tier
+    /// Where modules are placed: auto, balanced, balanced_low_0, sequential, cpu, disk, or a JSON
+    /// file of module -> tier
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub device_map: String,
     /// dtype of the model: auto, bf16, f16, f32 (computes in float32 throughout) or int8
@@ -57,7 +58,7 @@ pub struct BringUpArgs {
     pub placement: PlacementArgs,
     #[command(flatten)]
     pub time: TimeArgs,
-    /// Compute threads [default: all cores that this process may use]
+    /// Number of compute threads [default: all cores that this process may use]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 }
@@ -65,11 +66,11 @@ pub struct BringUpArgs {
 /// Time limits of a supervised command.
 #[derive(Debug, Clone, Args)]
 pub struct TimeArgs {
-    /// Exit with 75 after this many seconds without progress
+    /// Exit with code 75 after this many seconds without progress
     #[arg(long, value_name = "S", default_value_t = 120.0)]
     pub stall_timeout: f64,
-    /// Exit with 75 when the load takes longer [default: 4 times the time projected from the first
-    /// 2 GiB, at least 600]
+    /// Exit with code 75 if the load takes more than this many seconds [default: 4 times the time
+    /// projected from the first 2 GiB, at least 600]
     #[arg(long, value_name = "S")]
     pub deadline: Option<f64>,
 }

@@ -79,7 +79,7 @@ struct SubmittedJobs {
     arrays: Vec<u64>,
     /// Queued and running tasks of the arrays.
     jobs: Vec<SlurmJob>,
-    /// Why Slurm could not be queried.
+    /// Why Slurm could not be queried; `None` if it was.
     problem: Option<String>,
 }
 

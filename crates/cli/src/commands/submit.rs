@@ -154,7 +154,7 @@ fn scripts(
         .map_err(|e| Failure::io("cannot find this program's own path", &e))?;
     let (config_file, jobs, submissions) =
         (absolute(&args.config)?, folder.join("slurm"), folder.join(SUBMISSIONS));
-    // `run` appends the experiment's folder name again.
+    // The parent folder, because the script's `run` command appends the experiment's folder name.
     let out = folder.parent().unwrap_or(folder).to_path_buf();
     let one = |(at, tasks): (usize, &ModelTasks)| {
         let model: String = tasks
