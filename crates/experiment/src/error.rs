@@ -115,7 +115,7 @@ pub enum ExperimentError {
     /// The stored configuration of a run is invalid.
     #[error("{}: the stored configuration cannot be read: {message}", path.display())]
     BadCell {
-        /// The run's folder.
+        /// Path of the run's folder.
         path: PathBuf,
         message: String,
     },

@@ -93,7 +93,7 @@ pub(super) fn execute_run(
 
 /// Why a run takes no further step.
 enum StopReason {
-    /// The world ended.
+    /// The world ended, by its own rules or at the horizon.
     Ended,
     Canceled,
     Failed(String),

@@ -18,7 +18,7 @@ const FAILURES_IN_A_ROW_MAX: usize = 24;
 /// Pause of a thread that found no run to carry out.
 const IDLE: Duration = Duration::from_millis(200);
 
-/// Shared by the threads that carry out a model's runs.
+/// The queue and outcomes of one model's runs, shared by the threads that carry them out.
 pub(super) struct RunQueue<'a> {
     context: &'a RunContext<'a>,
     /// Names of the factors, for the closing table.

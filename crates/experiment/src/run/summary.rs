@@ -13,7 +13,7 @@ pub struct ExperimentSummary {
     pub done_now: usize,
     /// Runs whose last attempt failed: run id and reason.
     pub failed: Vec<(String, String)>,
-    /// Runs left to other processes: run id and owner.
+    /// Runs that other processes have claimed: run id and owner.
     pub claimed_elsewhere: Vec<(String, String)>,
     /// Number of runs that are not committed.
     pub left: usize,

@@ -5,7 +5,6 @@
 pub struct TaskArray {
     /// Number of the first task.
     pub offset: usize,
-    /// Number of tasks.
     pub count: usize,
 }
 

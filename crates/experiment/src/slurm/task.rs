@@ -29,7 +29,6 @@ pub struct ModelTasks {
     pub model: String,
     /// Number of the model's runs, committed or not.
     pub runs: usize,
-    /// Number of tasks.
     pub tasks: usize,
     /// Number of concurrent runs in each task.
     pub jobs: usize,

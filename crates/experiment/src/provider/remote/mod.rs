@@ -1,5 +1,5 @@
-//! A provider that requests replies from an OpenAI-compatible server (vLLM, SGLang, llama.cpp, hosted
-//! services) with `POST /chat/completions`.
+//! A provider that requests replies from an OpenAI-compatible server (vLLM, SGLang, llama.cpp,
+//! hosted services) with `POST /chat/completions`.
 //!
 //! ```text
 //! open    probes the server's capabilities            capabilities

@@ -10,7 +10,7 @@ use warehouse::RandomStream;
 /// Maximum pause after the first failure; it doubles with each further failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// Interval at which a sleeping request polls for cancellation.
+/// Interval at which a pause polls for cancellation.
 const POLL: Duration = Duration::from_millis(50);
 /// Maximum number of characters that an error message quotes from a server's message.
 const MESSAGE_CHARS_MAX: usize = 300;
