@@ -16,8 +16,8 @@ use watch::{Stage, Watch};
 /// The machine that the arguments select.
 ///
 /// # Errors
-/// `Usage` for an invalid `--devices` or machine file, `NotFound` if the machine file cannot be read,
-/// `Unavailable` if this machine cannot be probed.
+/// `Usage` for an invalid `--devices` or machine file, `NotFound` if the machine file cannot be
+/// read, `Unavailable` if this machine cannot be probed.
 pub fn find(
     args: &PlacementArgs,
     checkpoint: &Checkpoint,
